@@ -1,0 +1,331 @@
+//! The configuration: what an operator may say, in two stages.
+//!
+//! `yaml` reads the file into a tree with places, `raw` is the file as typed (every value still
+//! text), `validate` turns it into the [`Config`] below and reports every problem at once.
+//! Everything above this layer sees only validated values: an illegal route cannot be built.
+//! Must not know: sockets, requests, time.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use ipnet::IpNet;
+
+/// A validated configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub listeners: Vec<Listener>,
+    pub admin: Option<Admin>,
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Where everything without a route goes; none: 404.
+    pub passthrough: Option<Arc<Upstream>>,
+    pub routes: Vec<Arc<Route>>,
+    pub limits: Limits,
+    pub drain: Drain,
+    pub threads: Threads,
+    /// Own public helpers live under this path prefix (`/-/pollcast/`).
+    pub public_prefix: String,
+    /// Key of the content version (contract §2); the same on all nodes.
+    pub version_key: Option<Secret>,
+    pub log: Log,
+}
+
+/// A value that must never be printed: `Debug` shows `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Resolved at load; port 0 asks the system for one.
+    pub address: SocketAddr,
+    /// Cleartext HTTP/2 by prior knowledge beside HTTP/1.1.
+    pub http2: bool,
+    pub tls: Option<ListenerTls>,
+    pub trusted_proxies: Vec<IpNet>,
+    pub client_address: ClientAddress,
+}
+
+#[derive(Debug, Clone)]
+pub struct ListenerTls {
+    /// Certificate chain and key, PEM, absolute paths; both were read and parsed at load.
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub min_version: TlsVersion,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAddress {
+    /// The address of the TCP connection.
+    Peer,
+    /// The right-most untrusted entry of X-Forwarded-For.
+    Forwarded,
+}
+
+#[derive(Debug, Clone)]
+pub struct Admin {
+    pub address: SocketAddr,
+    /// When set, every admin request must carry `Authorization: Bearer <token>`, `/live` and `/ready` apart.
+    pub token: Option<Secret>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    pub name: String,
+    pub servers: Vec<Server>,
+    /// The Host header; none: the client's.
+    pub host: Option<String>,
+    pub tls: Option<UpstreamTls>,
+    pub http2: bool,
+    pub connect_timeout: Duration,
+    pub first_byte_timeout: Duration,
+    pub total_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub keepalive: Duration,
+    pub resolve_interval: Duration,
+    pub health_check: Option<HealthCheck>,
+    /// What polls say in X-Forwarded-Proto and X-Forwarded-Host, instead of the key's listener.
+    pub forwarded: Option<Forwarded>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `host:port`; a name is resolved again every `resolve_interval`.
+    pub address: String,
+    pub weight: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct UpstreamTls {
+    /// Name asked for and verified; none: the server's host name.
+    pub sni: Option<String>,
+    /// Absolute path of a PEM bundle; none: the system's roots.
+    pub ca: Option<PathBuf>,
+    pub verify: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct HealthCheck {
+    pub path: String,
+    pub interval: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Forwarded {
+    pub proto: Option<String>,
+    pub host: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Place in the file, for messages and `/resources`.
+    pub index: usize,
+    /// The pattern as typed: `/prices/{symbol}`, `/files/{*rest}`. Also the metrics label.
+    pub path: String,
+    pub upstream: Arc<Upstream>,
+    pub poll: Poll,
+    pub share: Share,
+    pub transports: Transports,
+    pub query: QueryRule,
+    /// Cookie names that say nothing about identity; a trailing `*` matches any ending.
+    pub ignore_cookies: Vec<String>,
+    /// Request headers that are credentials besides Cookie.
+    pub credentials: Vec<HeaderName>,
+    pub switches: Switches,
+    /// SSE `event:` of snapshots; none: unnamed, so that `onmessage` works.
+    pub event_name: Option<String>,
+    /// Bodies that are not text go out as base64 instead of 406.
+    pub base64: bool,
+    pub heartbeat: Duration,
+    pub first_answer: Duration,
+    pub max_wait: Duration,
+    /// Random SSE `retry:` between these two.
+    pub retry: (Duration, Duration),
+    pub stale_after: Duration,
+    pub stale_if_error: Duration,
+    /// How many versions the history of a resource remembers.
+    pub history_versions: usize,
+    pub soft_refusal: SoftRefusal,
+    /// Replaces the own Cache-Control of ordinary polls.
+    pub downstream_cache: Option<HeaderValue>,
+    /// `Link: <same>; rel="alternate"` on ordinary polls.
+    pub link: bool,
+    pub cors: Option<Cors>,
+    pub websocket: Websocket,
+    /// End a `gone` resource's streams after this long; none: never.
+    pub gone_after: Option<Duration>,
+    /// Most subscribers of this route; none: only `limits.clients`.
+    pub max_clients: Option<usize>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Poll {
+    pub interval: Duration,
+    pub linger: Duration,
+    /// Keep polling without subscribers (a route without parameters only).
+    pub always: bool,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub accept: HeaderValue,
+    /// Whole time of one poll.
+    pub timeout: Duration,
+    /// Bytes.
+    pub max_body: usize,
+    /// Media type essences that count as data; empty: the first one seen.
+    pub expect: Vec<String>,
+    pub allow_close_delimited: bool,
+    pub ignore_cache_control: bool,
+    /// Failures: first wait and longest wait, full jitter in between.
+    pub backoff: Backoff,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Backoff {
+    pub min: Duration,
+    pub max: Duration,
+    pub retry_after_max: Duration,
+}
+
+/// Who may share one poll (contract §11).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Share {
+    /// Requests without credentials share; the others pass through or get 403.
+    Unset,
+    /// The operator's word: client credentials mean nothing here.
+    Public,
+    /// These values are in the key and on its polls.
+    By(Vec<ClassValue>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClassValue {
+    Header(HeaderName),
+    Cookie(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transports {
+    pub sse: bool,
+    pub websocket: bool,
+    pub long_poll: bool,
+    pub poll: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryRule {
+    /// The parameters that name the resource; none: all but `ignore`.
+    pub names: Option<Vec<String>>,
+    pub unknown: UnknownQuery,
+    /// Sort the pairs, so that their order does not matter.
+    pub any_order: bool,
+    /// Parameters that leave key and poll; a trailing `*` matches any ending.
+    pub ignore: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownQuery {
+    Drop,
+    Reject,
+}
+
+/// Names of the query switches (contract §1); none: switched off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Switches {
+    pub push: Option<String>,
+    pub wait: Option<String>,
+    pub delta: Option<String>,
+    /// The `Wait: N` request header as an alias of `Prefer: wait=N`.
+    pub wait_header: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SoftRefusal {
+    /// To what looks like a browser's EventSource.
+    Browsers,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Clone)]
+pub struct Cors {
+    /// Exact origins, or one `*`.
+    pub origins: Vec<String>,
+    pub credentials: bool,
+    pub max_age: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Websocket {
+    /// Origins let in; none: no Origin, or one whose host is the authority.
+    pub origins: Option<Vec<String>>,
+    pub ping: Duration,
+    pub pong: Duration,
+    /// Longest message a client may send, bytes.
+    pub max_message: usize,
+    pub send: Option<Send>,
+}
+
+/// Where a client's WebSocket message goes (contract §6).
+#[derive(Debug, Clone)]
+pub struct Send {
+    pub method: Method,
+    /// Path with the route's `{parameters}`.
+    pub path: String,
+    pub content_type: HeaderValue,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Messages a second and connection.
+    pub rate: u32,
+    /// Report failures as a text message.
+    pub errors: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub clients: usize,
+    pub clients_per_address: Option<usize>,
+    pub resources: usize,
+    pub snapshot_bytes: usize,
+    pub history_bytes: usize,
+    pub header_bytes: usize,
+    pub stall_timeout: Duration,
+    /// Kernel send buffer of a stream, bytes.
+    pub send_buffer: usize,
+    /// Longest request body read and dropped before an own answer, bytes.
+    pub drain_body: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct Drain {
+    /// Listeners accept this long after `/ready` failed.
+    pub delay: Duration,
+    /// The ends of the streams are spread over this.
+    pub window: Duration,
+    pub retry: (Duration, Duration),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Threads {
+    /// Worker threads of the proxy.
+    pub front: usize,
+    /// Client loops.
+    pub shards: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    pub json: bool,
+    /// One line per finished request or stream.
+    pub access: bool,
+}
