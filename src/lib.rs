@@ -4,3 +4,10 @@
 //! poll → snapshot → change → frame → subscriber.
 
 pub mod config;
+pub mod frame;
+pub mod hub;
+pub mod metrics;
+pub mod relay;
+pub mod resource;
+pub mod transport;
+pub mod upstream;

@@ -1,0 +1,65 @@
+//! How a resource is doing, beside its content: the control events of contract §5.
+//!
+//! Must not know: why a poll failed beyond the words it is given.
+
+use std::time::SystemTime;
+
+use http::StatusCode;
+use serde_json::json;
+
+use super::sse::{self, SseBytes};
+
+/// The state of a resource as its subscribers see it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    Fresh,
+    /// Polls fail or are overdue; subscribers keep the last content.
+    Stale {
+        since: SystemTime,
+        /// The upstream's status, where it gave one.
+        status: Option<StatusCode>,
+        reason: String,
+        /// Milliseconds until the next poll.
+        next_poll_ms: u64,
+    },
+    /// The upstream says that the resource is no more (404, 410).
+    Gone {
+        status: StatusCode,
+    },
+}
+
+/// A state with its place in the topic's order and its one encoding.
+#[derive(Debug)]
+pub struct Condition {
+    pub seq: u64,
+    pub state: State,
+    sse: SseBytes,
+}
+
+impl Condition {
+    pub fn new(seq: u64, state: State) -> Condition {
+        let sse = match &state {
+            State::Fresh => sse::control("fresh", &json!({})),
+            State::Stale {
+                since,
+                status,
+                reason,
+                next_poll_ms,
+            } => sse::control(
+                "stale",
+                &json!({
+                    "since": humantime::format_rfc3339_millis(*since).to_string(),
+                    "status": status.map(|s| s.as_u16()),
+                    "reason": reason,
+                    "next_poll_ms": next_poll_ms,
+                }),
+            ),
+            State::Gone { status } => sse::control("gone", &json!({ "status": status.as_u16() })),
+        };
+        Condition { seq, state, sse }
+    }
+
+    pub fn sse(&self) -> &SseBytes {
+        &self.sse
+    }
+}

@@ -1,0 +1,195 @@
+//! Server-sent events as bytes (contract §5, the HTML standard's event stream format).
+//!
+//! Everything that reaches a line goes through here, so that no body, id or reason can end a line
+//! early. Must not know: connections.
+
+use std::ops::Range;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{NotText, Rules};
+use crate::resource::Snapshot;
+
+/// An event with its HTTP/1.1 chunk framing around it, in one piece of shared memory.
+#[derive(Debug, Clone)]
+pub struct SseBytes {
+    chunk: Bytes,
+    payload: Range<u32>,
+}
+
+impl SseBytes {
+    /// Frames a payload as one chunk.
+    fn framed(payload: &[u8]) -> SseBytes {
+        let head = format!("{:x}\r\n", payload.len());
+        let mut chunk = BytesMut::with_capacity(head.len() + payload.len() + 2);
+        chunk.put_slice(head.as_bytes());
+        chunk.put_slice(payload);
+        chunk.put_slice(b"\r\n");
+        // Bodies are bounded far below 4 GiB (`max_body`).
+        let start = head.len() as u32;
+        SseBytes {
+            chunk: chunk.freeze(),
+            payload: start..start + payload.len() as u32,
+        }
+    }
+
+    /// For HTTP/1.1: the event as one chunk.
+    pub fn chunk(&self) -> &Bytes {
+        &self.chunk
+    }
+
+    /// For HTTP/1.0 and HTTP/2: the event alone.
+    pub fn payload(&self) -> Bytes {
+        self.chunk
+            .slice(self.payload.start as usize..self.payload.end as usize)
+    }
+}
+
+/// A snapshot as an event: `id:` its version, the body as `data:` lines.
+pub fn snapshot(snapshot: &Snapshot, rules: &Rules) -> Result<SseBytes, NotText> {
+    let mut event = BytesMut::with_capacity(snapshot.body.len() + 64);
+    if let Some(name) = &rules.event_name {
+        put_field(&mut event, "event", name.as_bytes());
+    }
+    put_field(&mut event, "id", snapshot.version.to_string().as_bytes());
+    match (snapshot.text(), rules.base64) {
+        (Some(text), false) => put_data(&mut event, text),
+        (_, true) => put_data(&mut event, STANDARD.encode(&snapshot.body).as_bytes()),
+        (None, false) => return Err(NotText),
+    }
+    event.put_u8(b'\n');
+    Ok(SseBytes::framed(&event))
+}
+
+/// A control event: named, one line of JSON, never an id.
+pub fn control(name: &str, data: &serde_json::Value) -> SseBytes {
+    let mut event = BytesMut::new();
+    put_field(&mut event, "event", name.as_bytes());
+    put_data(&mut event, data.to_string().as_bytes());
+    event.put_u8(b'\n');
+    SseBytes::framed(&event)
+}
+
+/// A control event that also sets the reader's reconnect delay, milliseconds.
+pub fn control_with_retry(name: &str, data: &serde_json::Value, retry_ms: u64) -> SseBytes {
+    let event = control(name, data);
+    let mut payload = format!("retry: {retry_ms}\n").into_bytes();
+    payload.extend_from_slice(&event.payload());
+    SseBytes::framed(&payload)
+}
+
+/// How a stream begins: `retry:` in milliseconds, and a comment so that intermediaries flush.
+pub fn opening(retry_ms: u64) -> SseBytes {
+    SseBytes::framed(format!("retry: {retry_ms}\n: pollcast\n\n").as_bytes())
+}
+
+/// The comment of a silent stream.
+pub const HEARTBEAT_CHUNK: &[u8] = b"3\r\n:\n\n\r\n";
+/// The same without chunk framing.
+pub const HEARTBEAT: &[u8] = b":\n\n";
+/// The last chunk: the proper end of a chunked stream.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// One field on one line. Line ends in the value are dropped: they would end the field.
+fn put_field(event: &mut BytesMut, name: &str, value: &[u8]) {
+    event.put_slice(name.as_bytes());
+    event.put_slice(b": ");
+    for byte in value.iter().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)) {
+        event.put_u8(*byte);
+    }
+    event.put_u8(b'\n');
+}
+
+/// The body as `data:` lines: LF, CRLF and CR all end a line in this format, so each is split.
+fn put_data(event: &mut BytesMut, text: &[u8]) {
+    let mut rest = text;
+    loop {
+        let end = memchr::memchr2(b'\r', b'\n', rest);
+        event.put_slice(b"data: ");
+        event.put_slice(&rest[..end.unwrap_or(rest.len())]);
+        event.put_u8(b'\n');
+        let Some(end) = end else { return };
+        let crlf = rest[end..].starts_with(b"\r\n");
+        rest = &rest[end + if crlf { 2 } else { 1 }..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::{Validators, VersionNamer};
+    use http::{HeaderMap, HeaderValue, StatusCode};
+    use proptest::prelude::*;
+
+    fn of(body: &[u8]) -> Snapshot {
+        Snapshot::new(
+            VersionNamer::new(None).name(2, None, body),
+            StatusCode::OK,
+            Some(HeaderValue::from_static("text/plain")),
+            HeaderMap::new(),
+            Validators::default(),
+            Vec::new(),
+            Bytes::copy_from_slice(body),
+        )
+    }
+
+    /// The standard's own reading of an event stream, reduced to what we write.
+    fn read(stream: &str) -> Vec<(Option<String>, String)> {
+        let lines = stream.replace("\r\n", "\n").replace('\r', "\n");
+        let (mut events, mut id, mut data) = (Vec::new(), None, Vec::new());
+        for line in lines.split('\n') {
+            match line.split_once(':') {
+                _ if line.is_empty() => {
+                    if !data.is_empty() {
+                        events.push((id.take(), std::mem::take(&mut data).join("\n")));
+                    }
+                }
+                Some(("data", value)) => data.push(value.strip_prefix(' ').unwrap_or(value).to_owned()),
+                Some(("id", value)) => id = Some(value.trim().to_owned()),
+                _ => {}
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn a_snapshot_is_one_unnamed_event() {
+        let snapshot = of(b"{\"a\":1}");
+        let event = super::snapshot(&snapshot, &Rules::default()).unwrap();
+        let text = String::from_utf8(event.payload().to_vec()).unwrap();
+        assert_eq!(text, format!("id: {}\ndata: {{\"a\":1}}\n\n", snapshot.version));
+        let chunk = format!("{:x}\r\n{text}\r\n", text.len());
+        assert_eq!(event.chunk(), chunk.as_bytes());
+    }
+
+    #[test]
+    fn bytes_need_base64() {
+        assert_eq!(
+            super::snapshot(&of(b"\xff"), &Rules::default()).unwrap_err(),
+            NotText
+        );
+        let rules = Rules {
+            base64: true,
+            event_name: Some("state\nx".into()),
+        };
+        let event = super::snapshot(&of(b"\xff"), &rules).unwrap();
+        let text = String::from_utf8(event.payload().to_vec()).unwrap();
+        assert!(text.starts_with("event: statex\nid: "), "{text}");
+        assert!(text.ends_with("\ndata: /w==\n\n"), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_reader_gets_the_body_back(body in "[a:{}\r\n\0\u{feff}é ]{0,40}(\r\ndata: x)?") {
+            let event = super::snapshot(&of(body.as_bytes()), &Rules::default()).unwrap();
+            let text = String::from_utf8(event.payload().to_vec()).unwrap();
+            let events = read(&text);
+            prop_assert_eq!(events.len(), 1);
+            let lines = body.replace("\r\n", "\n").replace('\r', "\n");
+            prop_assert_eq!(&events[0].1, &lines);
+            prop_assert_eq!(events[0].0.clone().map(|id| id.len()), Some(22));
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Who follows what: topics by key, joining and retiring under one lock.
+//!
+//! Must not know: how a resource is polled (relay) or how bytes reach a client (fanout).
+
+mod publisher;
+mod subscription;
+mod topic;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use tokio::time::Instant;
+
+pub use publisher::{PollNumber, Publisher, Retained};
+pub use subscription::{Delivery, Resume, Subscription};
+pub use topic::{Closing, Failure, Outcome, Relayed, Topic, View};
+
+use crate::config::Route;
+use crate::resource::ResourceKey;
+
+/// How a topic tells a shard that it has something new. Rung at most once until the shard has
+/// looked (`Topic::look`).
+pub trait Bell: Send + Sync {
+    fn ring(&self, topic: &Arc<Topic>);
+}
+
+/// What a request may not have as a snapshot for a while, and why.
+#[derive(Debug, Clone)]
+pub struct Exception {
+    pub kind: ExceptionKind,
+    pub reason: String,
+    until: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExceptionKind {
+    /// Over `max_body`, an event stream, multipart (contract §1).
+    Uncoverable,
+    /// With `share` unset, the answer is one user's (contract §11).
+    NotShareable,
+    /// The upstream's 404 or 410 lasted longer than `gone_after` (contract §5).
+    Gone,
+}
+
+/// How long an exception is remembered (contract §1).
+pub const EXCEPTION: Duration = Duration::from_secs(60);
+
+/// No more resources may be polled (`limits.resources`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+/// All topics.
+pub struct Hub {
+    topics: DashMap<ResourceKey, Arc<Topic>>,
+    exceptions: DashMap<ResourceKey, Exception>,
+    bells: Box<[Arc<dyn Bell>]>,
+    max_topics: usize,
+    next_id: AtomicU64,
+    epoch: Instant,
+}
+
+impl Hub {
+    /// One bell per shard; a subscription names its shard by index.
+    pub fn new(bells: Vec<Arc<dyn Bell>>, max_topics: usize) -> Arc<Hub> {
+        Arc::new(Hub {
+            topics: DashMap::new(),
+            exceptions: DashMap::new(),
+            bells: bells.into(),
+            max_topics,
+            next_id: AtomicU64::new(1),
+            epoch: Instant::now(),
+        })
+    }
+
+    /// Attends to a resource. When nobody polls it yet, `start` gets the one `Publisher` inside
+    /// the call, so that a request that is dropped later never owns it. `start` must only hand the
+    /// publisher on: it runs under the key's lock.
+    pub fn attend(
+        self: &Arc<Self>,
+        key: &ResourceKey,
+        route: &Arc<Route>,
+        kind: Attend,
+        start: impl FnOnce(Publisher),
+    ) -> Result<Attendance, Full> {
+        // Checked outside of the entry: len() takes the locks of all parts of the map.
+        let full = self.topics.len() >= self.max_topics;
+        match self.topics.entry(key.clone()) {
+            Entry::Occupied(entry) => Ok(Attendance::new(entry.get().clone(), kind)),
+            Entry::Vacant(_) if full => Err(Full),
+            Entry::Vacant(entry) => {
+                let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+                let topic = Topic::new(id, key.clone(), route.clone(), self.bells.clone(), self.epoch);
+                entry.insert(topic.clone());
+                let attendance = Attendance::new(topic.clone(), kind);
+                start(Publisher::new(topic, self.clone()));
+                Ok(attendance)
+            }
+        }
+    }
+
+    /// What is known against a key, if anything still is.
+    pub fn exception(&self, key: &ResourceKey) -> Option<Exception> {
+        let now = Instant::now();
+        self.exceptions
+            .remove_if(key, |_, exception| exception.until <= now);
+        self.exceptions.get(key).map(|exception| exception.clone())
+    }
+
+    /// Remembers that a key cannot be covered. Beyond `limits.resources` the oldest are forgotten
+    /// first: an exception only saves work.
+    pub fn except(&self, key: &ResourceKey, kind: ExceptionKind, reason: &str) {
+        let now = Instant::now();
+        if self.exceptions.len() >= self.max_topics {
+            self.exceptions.retain(|_, exception| exception.until > now);
+            if self.exceptions.len() >= self.max_topics {
+                return;
+            }
+        }
+        let exception = Exception {
+            kind,
+            reason: reason.to_owned(),
+            until: now + EXCEPTION,
+        };
+        self.exceptions.insert(key.clone(), exception);
+    }
+
+    /// The topics as they are now, for operators. Part by part: nobody waits for all of them.
+    pub fn topics(&self) -> Vec<Arc<Topic>> {
+        self.topics.iter().map(|entry| entry.value().clone()).collect()
+    }
+
+    /// Asks the topic that nobody attends and that was touched longest ago to retire. False: all
+    /// are in use.
+    pub fn evict_oldest(&self) -> bool {
+        let deserted = |topic: &Arc<Topic>| topic.is_deserted() && !topic.is_evicted();
+        let oldest = self
+            .topics()
+            .into_iter()
+            .filter(deserted)
+            .min_by_key(|topic| topic.touched_at());
+        if let Some(topic) = &oldest {
+            topic.evict();
+        }
+        oldest.is_some()
+    }
+
+    pub fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    pub fn max_topics(&self) -> usize {
+        self.max_topics
+    }
+
+    /// Removes a topic if nobody attends to it, decided under the key's lock.
+    fn retire(&self, topic: &Arc<Topic>) -> bool {
+        self.topics
+            .remove_if(topic.key(), |_, current| {
+                Arc::ptr_eq(current, topic) && topic.is_deserted()
+            })
+            .is_some()
+    }
+
+    /// Removes a topic whatever its members: it is closing.
+    fn remove(&self, topic: &Arc<Topic>) {
+        self.topics
+            .remove_if(topic.key(), |_, current| Arc::ptr_eq(current, topic));
+    }
+}
+
+/// Why somebody attends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attend {
+    /// An ordinary poll: wants one answer.
+    Visit,
+    /// A push client or a held poll: keeps the resource polled.
+    Follow,
+}
+
+/// Keeps a topic from retiring; a follower also keeps it polled. Ends when dropped.
+pub struct Attendance {
+    topic: Arc<Topic>,
+    kind: Attend,
+}
+
+impl Attendance {
+    fn new(topic: Arc<Topic>, kind: Attend) -> Attendance {
+        topic.enter(kind);
+        Attendance { topic, kind }
+    }
+
+    pub fn topic(&self) -> &Arc<Topic> {
+        &self.topic
+    }
+}
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        self.topic.leave(self.kind);
+    }
+}
+
+#[cfg(test)]
+mod tests;

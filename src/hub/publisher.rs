@@ -1,0 +1,237 @@
+//! The sole write handle of a topic: whoever holds it is the poller, so "polled once" is ownership.
+//!
+//! Must not know: schedules, answers, why a poll ended the way it did.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::topic::{Closing, Failure, Outcome, Relayed, Topic, View};
+use super::{ExceptionKind, Hub};
+use crate::frame::{Condition, Format, Frame, State};
+use crate::resource::Snapshot;
+
+/// Number of a poll of one topic, from 1.
+pub type PollNumber = u64;
+
+/// Not cloneable. Dropped without `retire` or `close` (a panic, a cancelled task) it closes the
+/// topic, so that nobody waits for a poller that is gone.
+pub struct Publisher {
+    topic: Arc<Topic>,
+    hub: Arc<Hub>,
+    done: bool,
+}
+
+/// Somebody sat down while the poller wanted to leave: it keeps its publisher.
+pub struct Retained(pub Publisher);
+
+impl Publisher {
+    pub(super) fn new(topic: Arc<Topic>, hub: Arc<Hub>) -> Publisher {
+        Publisher {
+            topic,
+            hub,
+            done: false,
+        }
+    }
+
+    pub fn topic(&self) -> &Arc<Topic> {
+        &self.topic
+    }
+
+    /// A poll starts now.
+    pub fn start_poll(&self) -> PollNumber {
+        self.topic.started.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// The poll gave this content. True: it differs from the last one, and followers are told.
+    pub fn publish(&mut self, poll: PollNumber, snapshot: Arc<Snapshot>, upstream_age: Duration) -> bool {
+        let view = self.topic.view();
+        let same = view
+            .frame
+            .as_ref()
+            .is_some_and(|frame| frame.version() == snapshot.version);
+        let resumed = matches!(view.condition.state, State::Gone { .. });
+        if same && !resumed {
+            // The content is the same, but headers and validators may be newer.
+            self.confirm_with(poll, upstream_age, Some(snapshot));
+            return false;
+        }
+        let seq = view.frame.as_ref().map_or(1, |frame| frame.seq + 1);
+        let frame = Arc::new(Frame::new(seq, snapshot, self.topic.rules().clone()));
+        self.remember(&frame);
+        self.encode(&frame);
+        self.update(|view| {
+            // Again under the lock, for a format that somebody joined with meanwhile; what is
+            // encoded already costs nothing.
+            self.encode(&frame);
+            view.frame = Some(frame.clone());
+            Self::data(view, poll, upstream_age);
+        });
+        self.topic.ring();
+        !same
+    }
+
+    /// The poll said that nothing changed (304).
+    pub fn confirm(&mut self, poll: PollNumber, upstream_age: Duration) {
+        self.confirm_with(poll, upstream_age, None);
+    }
+
+    fn confirm_with(&mut self, poll: PollNumber, upstream_age: Duration, newer: Option<Arc<Snapshot>>) {
+        self.update(|view| {
+            if let (Some(frame), Some(snapshot)) = (&view.frame, newer)
+                && (frame.snapshot.headers != snapshot.headers
+                    || frame.snapshot.validators != snapshot.validators)
+            {
+                // Same sequence, same content: no follower has anything to be told.
+                let frame = Frame::new(frame.seq, snapshot, self.topic.rules().clone());
+                view.frame = Some(Arc::new(frame));
+            }
+            Self::data(view, poll, upstream_age);
+        });
+        // Followers that wait for a confirmation, and `fresh` after `stale`.
+        self.topic.ring();
+    }
+
+    fn data(view: &mut View, poll: PollNumber, upstream_age: Duration) {
+        let now = Instant::now();
+        view.ended = poll;
+        view.confirmed = poll;
+        view.confirmed_at = Some(now);
+        view.ended_at = Some(now);
+        view.upstream_age = upstream_age;
+        view.outcome = Outcome::Data;
+        set_state(view, State::Fresh);
+    }
+
+    /// The poll failed. Followers keep the last content; whether they hear of it is said with
+    /// `stale`.
+    pub fn fail(&mut self, poll: PollNumber, failure: Arc<Failure>, next_poll: Duration) {
+        self.update(|view| end(view, poll, Outcome::Failed(failure), next_poll));
+        self.topic.ring();
+    }
+
+    /// Followers are told that the content may be old. Once a spell.
+    pub fn stale(&mut self, status: Option<StatusCode>, reason: &str, next_poll: Duration) {
+        let state = self.topic.view().condition.state.clone();
+        if state != State::Fresh {
+            return;
+        }
+        let stale = State::Stale {
+            since: SystemTime::now(),
+            status,
+            reason: reason.to_owned(),
+            next_poll_ms: next_poll.as_millis() as u64,
+        };
+        self.update(|view| set_state(view, stale));
+        self.topic.ring();
+    }
+
+    /// The upstream answered with something that is passed on to ordinary polls and never
+    /// published. `gone`: it says that the resource is no more.
+    pub fn relay(
+        &mut self,
+        poll: PollNumber,
+        answer: Arc<Relayed>,
+        gone: Option<StatusCode>,
+        next: Duration,
+    ) {
+        self.update(|view| {
+            end(view, poll, Outcome::Relay(answer), next);
+            if let Some(status) = gone {
+                set_state(view, State::Gone { status });
+            }
+        });
+        self.topic.ring();
+    }
+
+    /// When the next poll is due, and how long a snapshot counts as new.
+    pub fn schedule(&mut self, next: Option<Instant>, effective_interval: Duration) {
+        self.update(|view| {
+            view.next_poll = next;
+            view.effective_interval = effective_interval;
+        });
+    }
+
+    /// Ends the topic for everybody and remembers why, if that bears on the next request.
+    pub fn close(mut self, closing: Closing, exception: Option<(ExceptionKind, &str)>) {
+        if let Some((kind, reason)) = exception {
+            self.hub.except(self.topic.key(), kind, reason);
+        }
+        self.finish(closing);
+    }
+
+    /// Leaves if nobody attends any more.
+    pub fn retire(mut self) -> Result<(), Retained> {
+        if self.hub.retire(&self.topic) {
+            self.done = true;
+            return Ok(());
+        }
+        Err(Retained(self))
+    }
+
+    fn finish(&mut self, closing: Closing) {
+        self.done = true;
+        // First out of the map, so that whoever is told finds a new topic when it comes back.
+        self.hub.remove(&self.topic);
+        self.update(|view| view.closing = Some(closing));
+        self.topic.ring();
+    }
+
+    fn encode(&self, frame: &Frame) {
+        for format in Format::ALL {
+            if self.topic.formats[format as usize].load(Ordering::SeqCst) > 0 {
+                frame.encode(format);
+            }
+        }
+    }
+
+    fn remember(&self, frame: &Frame) {
+        let mut history = self.topic.history.lock();
+        history.push_back((frame.seq, frame.version()));
+        while history.len() > self.topic.route().history_versions.max(1) {
+            history.pop_front();
+        }
+    }
+
+    /// Replaces the view. The closure runs under the view's lock: subscriptions register their
+    /// format before they take that lock, so none can miss an encoding (`Subscription::new`).
+    fn update(&self, change: impl FnOnce(&mut View)) {
+        self.topic.view.send_modify(|view| {
+            let mut next = View::clone(view);
+            change(&mut next);
+            *view = Arc::new(next);
+        });
+    }
+}
+
+fn end(view: &mut View, poll: PollNumber, outcome: Outcome, next: Duration) {
+    let now = Instant::now();
+    view.ended = poll;
+    view.ended_at = Some(now);
+    view.outcome = outcome;
+    view.next_poll = Some(now + next);
+}
+
+fn set_state(view: &mut View, state: State) {
+    let same = match (&view.condition.state, &state) {
+        (State::Fresh, State::Fresh) => true,
+        // One `stale` a spell: its words are those of the first failure.
+        (State::Stale { .. }, State::Stale { .. }) => true,
+        (State::Gone { .. }, State::Gone { .. }) => true,
+        _ => false,
+    };
+    if !same {
+        view.condition = Arc::new(Condition::new(view.condition.seq + 1, state));
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        if !self.done {
+            self.finish(Closing::Internal);
+        }
+    }
+}

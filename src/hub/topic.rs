@@ -1,0 +1,404 @@
+//! A resource with followers: the latest state, a bounded history of versions, and who is to be
+//! told. No private queues: a follower is a position.
+//!
+//! Must not know: how the state came (the publisher says) or how it is written.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::{Attend, Bell};
+use crate::config::Route;
+use crate::frame::{Condition, Format, Frame, Rules, State};
+use crate::resource::{ResourceKey, Version};
+
+/// Why a topic ends all its subscriptions. `reason()` is the word on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// The answer is one user's (contract §11).
+    NotShareable,
+    /// The upstream refuses the class's credentials.
+    Credentials,
+    /// The upstream rotated the class's own cookie.
+    SessionRotated,
+    /// Gone for longer than `gone_after`.
+    Gone,
+    /// The body cannot be a snapshot any more.
+    Uncoverable,
+    /// The poll loop ended unexpectedly; a reconnect starts a new one.
+    Internal,
+    /// The process ends.
+    Drain,
+}
+
+impl Closing {
+    pub fn reason(self) -> &'static str {
+        match self {
+            Closing::NotShareable => "not-shareable",
+            Closing::Credentials => "credentials",
+            Closing::SessionRotated => "session-rotated",
+            Closing::Gone => "gone",
+            Closing::Uncoverable => "uncoverable",
+            Closing::Internal => "internal",
+            Closing::Drain => "drain",
+        }
+    }
+}
+
+/// A poll that gave no data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Short class, also the metric's label: `connect`, `first-byte-timeout`, `status`, ….
+    pub class: &'static str,
+    pub status: Option<StatusCode>,
+    /// The whole story, naming upstream and server.
+    pub reason: String,
+}
+
+impl Failure {
+    /// Whether the upstream was too slow rather than wrong: 504 instead of 502.
+    pub fn is_timeout(&self) -> bool {
+        self.class.ends_with("timeout")
+    }
+}
+
+/// An upstream answer that is passed on as it came, never published (contract §3).
+#[derive(Debug)]
+pub struct Relayed {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// How the last poll ended.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// None ended yet.
+    Cold,
+    Data,
+    Relay(Arc<Relayed>),
+    Failed(Arc<Failure>),
+}
+
+/// Everything a follower may see, replaced as a whole by the publisher.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub frame: Option<Arc<Frame>>,
+    pub condition: Arc<Condition>,
+    /// Number of the last poll that ended.
+    pub ended: u64,
+    /// Number of the last poll that gave or confirmed data.
+    pub confirmed: u64,
+    /// When that was.
+    pub confirmed_at: Option<Instant>,
+    /// When the last poll ended.
+    pub ended_at: Option<Instant>,
+    /// The upstream's own Age at that time.
+    pub upstream_age: Duration,
+    pub outcome: Outcome,
+    /// The next poll is due then, as far as is known.
+    pub next_poll: Option<Instant>,
+    /// A snapshot younger than this is a hit for ordinary polls.
+    pub effective_interval: Duration,
+    pub closing: Option<Closing>,
+}
+
+/// What the poller is asked for besides its schedule, as poll numbers.
+#[derive(Debug, Default)]
+pub(super) struct Wants {
+    /// An ordinary poll waits for a poll of at least this number: at once.
+    pub(super) now: AtomicU64,
+    /// An unknown version waits for this one: at most one extra per half interval.
+    pub(super) confirm: AtomicU64,
+}
+
+/// One polled resource.
+pub struct Topic {
+    id: u64,
+    key: ResourceKey,
+    route: Arc<Route>,
+    rules: Arc<Rules>,
+    pub(super) view: watch::Sender<Arc<View>>,
+    /// (sequence, version), oldest first; bounded by `history.versions`.
+    pub(super) history: Mutex<VecDeque<(u64, Version)>>,
+    followers: AtomicUsize,
+    visitors: AtomicUsize,
+    /// Milliseconds of the hub's epoch when the last follower left; 0: there never was one.
+    left_at: AtomicU64,
+    /// Ordinary polls keep the resource polled until then (same clock).
+    interest_until: AtomicU64,
+    last_visit: AtomicU64,
+    /// Memory is short: retire as soon as nobody attends.
+    evicted: AtomicBool,
+    pub(super) formats: [AtomicUsize; Format::COUNT],
+    shards: Box<[Membership]>,
+    bells: Box<[Arc<dyn Bell>]>,
+    pub(super) wants: Wants,
+    /// Number of the last poll that started.
+    pub(super) started: AtomicU64,
+    demand: Notify,
+    epoch: Instant,
+}
+
+/// A shard's part in a topic.
+#[derive(Debug, Default)]
+struct Membership {
+    members: AtomicUsize,
+    /// The bell was rung and the shard has not looked yet.
+    rung: AtomicBool,
+}
+
+impl Topic {
+    pub(super) fn new(
+        id: u64,
+        key: ResourceKey,
+        route: Arc<Route>,
+        bells: Box<[Arc<dyn Bell>]>,
+        epoch: Instant,
+    ) -> Arc<Topic> {
+        let view = View {
+            frame: None,
+            condition: Arc::new(Condition::new(0, State::Fresh)),
+            ended: 0,
+            confirmed: 0,
+            confirmed_at: None,
+            ended_at: None,
+            upstream_age: Duration::ZERO,
+            outcome: Outcome::Cold,
+            next_poll: None,
+            effective_interval: route.poll.interval,
+            closing: None,
+        };
+        let rules = Rules {
+            event_name: route.event_name.clone(),
+            base64: route.base64,
+        };
+        Arc::new(Topic {
+            id,
+            key,
+            rules: Arc::new(rules),
+            view: watch::Sender::new(Arc::new(view)),
+            history: Mutex::new(VecDeque::new()),
+            followers: AtomicUsize::new(0),
+            visitors: AtomicUsize::new(0),
+            left_at: AtomicU64::new(0),
+            interest_until: AtomicU64::new(0),
+            last_visit: AtomicU64::new(0),
+            evicted: AtomicBool::new(false),
+            formats: Default::default(),
+            shards: bells.iter().map(|_| Membership::default()).collect(),
+            bells,
+            wants: Wants::default(),
+            started: AtomicU64::new(0),
+            demand: Notify::new(),
+            epoch,
+            route,
+        })
+    }
+
+    /// A number that no other topic of this process has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub fn key(&self) -> &ResourceKey {
+        &self.key
+    }
+
+    pub fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    pub(super) fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// The state now.
+    pub fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
+    }
+
+    /// Waits until `ready` holds for the view, and gives that view.
+    pub async fn wait_for(&self, mut ready: impl FnMut(&View) -> bool) -> Arc<View> {
+        let mut views = self.view.subscribe();
+        match views.wait_for(|view| ready(view)).await {
+            Ok(view) => view.clone(),
+            // The sender lives in `self`: it cannot be gone while we are here.
+            Err(_) => self.view(),
+        }
+    }
+
+    /// A receiver of every new view, for followers that live in a task.
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.view.subscribe()
+    }
+
+    /// The shard looks now: the next change rings its bell again. To be called before `view()`.
+    pub fn look(&self, shard: u16) {
+        self.shards[usize::from(shard)]
+            .rung
+            .store(false, Ordering::SeqCst);
+    }
+
+    /// Rings every shard that has members and was not rung yet.
+    pub(super) fn ring(self: &Arc<Self>) {
+        for (membership, bell) in self.shards.iter().zip(&self.bells) {
+            if membership.members.load(Ordering::SeqCst) > 0 && !membership.rung.swap(true, Ordering::SeqCst)
+            {
+                bell.ring(self);
+            }
+        }
+    }
+
+    pub(super) fn join_shard(&self, shard: u16) {
+        self.shards[usize::from(shard)]
+            .members
+            .fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn leave_shard(&self, shard: u16) {
+        self.shards[usize::from(shard)]
+            .members
+            .fetch_sub(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn enter(&self, kind: Attend) {
+        match kind {
+            Attend::Follow => {
+                if self.followers.fetch_add(1, Ordering::SeqCst) == 0 {
+                    self.demand.notify_one();
+                }
+            }
+            Attend::Visit => {
+                self.visitors.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    pub(super) fn leave(&self, kind: Attend) {
+        match kind {
+            Attend::Follow => {
+                self.left_at.store(self.now_ms(), Ordering::SeqCst);
+                if self.followers.fetch_sub(1, Ordering::SeqCst) == 1 {
+                    self.demand.notify_one();
+                }
+            }
+            Attend::Visit => {
+                self.visitors.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    pub fn is_deserted(&self) -> bool {
+        self.followers.load(Ordering::SeqCst) == 0 && self.visitors.load(Ordering::SeqCst) == 0
+    }
+
+    pub fn followers(&self) -> usize {
+        self.followers.load(Ordering::SeqCst)
+    }
+
+    /// When the last follower left; none: nobody ever followed.
+    pub fn left_at(&self) -> Option<Instant> {
+        match self.left_at.load(Ordering::SeqCst) {
+            0 => None,
+            ms => Some(self.epoch + Duration::from_millis(ms)),
+        }
+    }
+
+    /// When somebody last had to do with the resource.
+    pub fn touched_at(&self) -> Instant {
+        let ms = self
+            .left_at
+            .load(Ordering::SeqCst)
+            .max(self.last_visit.load(Ordering::SeqCst));
+        self.epoch + Duration::from_millis(ms)
+    }
+
+    /// Asks the poller to retire as soon as nobody attends.
+    pub fn evict(&self) {
+        self.evicted.store(true, Ordering::SeqCst);
+        self.demand.notify_one();
+    }
+
+    pub fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::SeqCst)
+    }
+
+    /// Ordinary polls keep the resource polled until then.
+    pub fn interest_until(&self) -> Instant {
+        self.epoch + Duration::from_millis(self.interest_until.load(Ordering::SeqCst))
+    }
+
+    /// Notes an ordinary poll. The second one within two intervals starts background polling
+    /// (contract §3).
+    pub fn visited(&self) {
+        let now = self.now_ms();
+        let last = self.last_visit.swap(now, Ordering::SeqCst);
+        let interval = self.route.poll.interval.as_millis() as u64;
+        if last != 0 && now.saturating_sub(last) <= 2 * interval {
+            let until = now + (2 * interval).max(self.route.poll.linger.as_millis() as u64);
+            if self.interest_until.swap(until, Ordering::SeqCst) <= now {
+                self.demand.notify_one();
+            }
+        }
+    }
+
+    /// Asks for a poll at once and gives the number it will have at least. A poll in flight counts.
+    pub fn want_poll(&self) -> u64 {
+        let number = self.view.borrow().ended + 1;
+        self.wants.now.fetch_max(number, Ordering::SeqCst);
+        self.demand.notify_one();
+        number
+    }
+
+    /// Asks for a poll that starts after this call, and gives its number (contract §2).
+    pub fn want_confirmation(&self) -> u64 {
+        let number = self.started.load(Ordering::SeqCst) + 1;
+        self.wants.confirm.fetch_max(number, Ordering::SeqCst);
+        self.demand.notify_one();
+        number
+    }
+
+    /// Number of the newest poll an ordinary request waits for.
+    pub fn wanted_now(&self) -> u64 {
+        self.wants.now.load(Ordering::SeqCst)
+    }
+
+    /// Number of the newest poll an unknown version waits for.
+    pub fn wanted_confirmation(&self) -> u64 {
+        self.wants.confirm.load(Ordering::SeqCst)
+    }
+
+    /// Number of the last poll that started.
+    pub fn started(&self) -> u64 {
+        self.started.load(Ordering::SeqCst)
+    }
+
+    /// Something the schedule depends on may have changed.
+    pub async fn demanded(&self) {
+        self.demand.notified().await;
+    }
+
+    /// Whether this process has held the version, as far as the history goes.
+    pub fn has_held(&self, version: Version) -> bool {
+        self.history.lock().iter().any(|(_, held)| *held == version)
+    }
+
+    fn now_ms(&self) -> u64 {
+        // From 1: 0 stands for never.
+        self.epoch.elapsed().as_millis() as u64 + 1
+    }
+}
+
+impl std::fmt::Debug for Topic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Topic({:?}, {} followers)", self.key, self.followers())
+    }
+}

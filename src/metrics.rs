@@ -1,0 +1,262 @@
+//! Every metric the process has, by name. Labels: transport, route, outcome, reason, upstream;
+//! never a path, a key or an address.
+//!
+//! Must not know: what the figures are used for.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// All metrics of one running application; each application has a registry of its own.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    pub subscribers: IntGaugeVec,
+    pub requests: IntCounterVec,
+    pub passthrough_active: IntGauge,
+    pub polls: IntCounterVec,
+    pub poll_failures: IntCounterVec,
+    pub poll_seconds: HistogramVec,
+    pub upstream_bytes: IntCounterVec,
+    pub saved_requests: IntCounterVec,
+    pub saved_bytes: IntCounterVec,
+    pub lag_seconds: HistogramVec,
+    pub events: IntCounterVec,
+    pub bytes_out: IntCounterVec,
+    pub ends: IntCounterVec,
+    pub stalls: IntCounterVec,
+    pub slow_closes: IntCounterVec,
+    pub resumes: IntCounterVec,
+    pub refusals: IntCounterVec,
+    pub not_obeyed: IntCounterVec,
+    pub resources: IntGauge,
+    pub snapshot_bytes: IntGauge,
+    pub history_bytes: IntGauge,
+    pub snapshot_evictions: IntCounter,
+    pub build: GaugeVec,
+}
+
+/// The transports as labels.
+pub const SSE: &str = "sse";
+pub const WEBSOCKET: &str = "websocket";
+pub const LONG_POLL: &str = "long_poll";
+
+impl Metrics {
+    /// Registers everything. The names are constants, so this fails only on a mistake in here.
+    pub fn new() -> Result<Metrics, prometheus::Error> {
+        let registry = Registry::new();
+        let r = Make { registry: &registry };
+        let metrics = Metrics {
+            subscribers: r.gauges("subscribers", "Push clients now.", &["transport", "route"])?,
+            requests: r.counters(
+                "requests_total",
+                "Requests by how they were answered.",
+                &["route", "answer"],
+            )?,
+            passthrough_active: r.gauge("passthrough_active", "Requests passing through now.")?,
+            polls: r.counters(
+                "polls_total",
+                "Polls by outcome: changed, unchanged, not_modified, relayed, failed.",
+                &["upstream", "route", "outcome"],
+            )?,
+            poll_failures: r.counters(
+                "poll_failures_total",
+                "Failed polls by class.",
+                &["upstream", "class"],
+            )?,
+            poll_seconds: r.histograms(
+                "poll_duration_seconds",
+                "From the ask to the whole answer.",
+                &["upstream"],
+                vec![
+                    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+                ],
+            )?,
+            upstream_bytes: r.counters(
+                "upstream_bytes_total",
+                "Bytes of polled answers.",
+                &["upstream", "part"],
+            )?,
+            saved_requests: r.counters(
+                "saved_requests_total",
+                "Upstream requests that every client polling for itself would have added.",
+                &["route"],
+            )?,
+            saved_bytes: r.counters(
+                "saved_bytes_total",
+                "Upstream bytes that every client polling for itself would have added.",
+                &["route"],
+            )?,
+            lag_seconds: r.histograms(
+                "lag_seconds",
+                "From the published change to the client's socket.",
+                &["transport"],
+                vec![
+                    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+                ],
+            )?,
+            events: r.counters("events_total", "Changes written.", &["transport", "route"])?,
+            bytes_out: r.counters(
+                "bytes_out_total",
+                "Bytes written to push clients.",
+                &["transport", "route"],
+            )?,
+            ends: r.counters("ends_total", "Push clients that ended.", &["transport", "reason"])?,
+            stalls: r.counters("stalls_total", "Writes that met a full socket.", &["transport"])?,
+            slow_closes: r.counters(
+                "slow_closes_total",
+                "Clients closed after stall_timeout.",
+                &["transport"],
+            )?,
+            resumes: r.counters(
+                "resumes_total",
+                "Push clients by what they came back with: none, current, known, unknown.",
+                &["outcome"],
+            )?,
+            refusals: r.counters("refusals_total", "Requests refused, by limit.", &["reason"])?,
+            not_obeyed: r.counters(
+                "sharing_signals_not_obeyed_total",
+                "Answers of `share: public` routes that asked not to be shared.",
+                &["route", "signal"],
+            )?,
+            resources: r.gauge("resources", "Resources held now.")?,
+            snapshot_bytes: r.gauge("snapshot_bytes", "Memory of snapshots and their encodings.")?,
+            history_bytes: r.gauge("history_bytes", "Memory of histories.")?,
+            snapshot_evictions: r.counter(
+                "snapshot_evictions_total",
+                "Unfollowed snapshots dropped for limits.snapshot_bytes.",
+            )?,
+            build: r.float_gauges("build_info", "The running version.", &["version"])?,
+            registry,
+        };
+        metrics
+            .build
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1.0);
+        #[cfg(target_os = "linux")]
+        metrics.registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
+        Ok(metrics)
+    }
+
+    /// The Prometheus text format.
+    pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    /// Counts one poll of a resource with this many followers.
+    pub fn polled(&self, upstream: &str, route: &str, outcome: &str, took: Duration) {
+        self.polls.with_label_values(&[upstream, route, outcome]).inc();
+        self.poll_seconds
+            .with_label_values(&[upstream])
+            .observe(took.as_secs_f64());
+    }
+
+    /// The metrics of the streams of one route and transport, looked up once.
+    pub fn stream(&self, transport: &'static str, route: &str) -> StreamMetrics {
+        let labels = [transport, route];
+        StreamMetrics {
+            transport,
+            subscribers: self.subscribers.with_label_values(&labels),
+            events: self.events.with_label_values(&labels),
+            bytes_out: self.bytes_out.with_label_values(&labels),
+            stalls: self.stalls.with_label_values(&[transport]),
+            slow_closes: self.slow_closes.with_label_values(&[transport]),
+            lag: self.lag_seconds.with_label_values(&[transport]),
+            ends: self.ends.clone(),
+        }
+    }
+}
+
+/// See [`Metrics::stream`].
+#[derive(Clone)]
+pub struct StreamMetrics {
+    pub transport: &'static str,
+    pub subscribers: IntGauge,
+    pub events: IntCounter,
+    pub bytes_out: IntCounter,
+    pub stalls: IntCounter,
+    pub slow_closes: IntCounter,
+    pub lag: Histogram,
+    ends: IntCounterVec,
+}
+
+impl StreamMetrics {
+    pub fn ended(&self, reason: &str) {
+        self.ends.with_label_values(&[self.transport, reason]).inc();
+    }
+}
+
+/// Makes and registers metrics named `pollcast_…`.
+struct Make<'a> {
+    registry: &'a Registry,
+}
+
+impl Make<'_> {
+    fn register<C: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        made: Result<C, prometheus::Error>,
+    ) -> Result<C, prometheus::Error> {
+        let made = made?;
+        self.registry.register(Box::new(made.clone()))?;
+        Ok(made)
+    }
+
+    fn opts(name: &str, help: &str) -> Opts {
+        Opts::new(format!("pollcast_{name}"), help)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.register(IntCounter::with_opts(Self::opts(name, help)))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        self.register(IntCounterVec::new(Self::opts(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.register(IntGauge::with_opts(Self::opts(name, help)))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        self.register(IntGaugeVec::new(Self::opts(name, help), labels))
+    }
+
+    fn float_gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+        self.register(GaugeVec::new(Self::opts(name, help), labels))
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: Vec<f64>,
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let opts = HistogramOpts::new(format!("pollcast_{name}"), help).buckets(buckets);
+        self.register(HistogramVec::new(opts, labels))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_registers_and_is_written() {
+        let metrics = Metrics::new().unwrap();
+        metrics.stream(SSE, "/a").subscribers.inc();
+        let text = String::from_utf8(metrics.encode().unwrap()).unwrap();
+        assert!(
+            text.contains("pollcast_subscribers{route=\"/a\",transport=\"sse\"} 1"),
+            "{text}"
+        );
+        assert!(text.contains("process_"), "{text}");
+    }
+}

@@ -1,0 +1,14 @@
+//! The poll loops: one for each resource somebody attends to.
+//!
+//! `supervise` starts them and keeps what outlives them; `poller` is the loop; `plan` decides what
+//! it does next; `ask` writes the request. Must not know: transports, connections of clients.
+
+mod ask;
+mod plan;
+mod poller;
+mod supervise;
+
+pub use supervise::{Relay, Source, Stakes};
+
+#[cfg(test)]
+mod simulation;

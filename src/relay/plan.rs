@@ -1,0 +1,214 @@
+//! What the poll loop does next: a pure decision, so that its tests are a table.
+//!
+//! Must not know: how time passes, how a poll is done.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Everything the decision depends on.
+#[derive(Debug, Clone)]
+pub struct Situation {
+    pub now: Instant,
+    /// When the schedule (interval or backoff) asks for the next poll.
+    pub due: Instant,
+    pub last_start: Option<Instant>,
+    pub interval: Duration,
+    /// The last poll failed: nothing is asked before `due`.
+    pub failing: bool,
+    /// An ordinary poll waits.
+    pub wanted_now: bool,
+    /// A client with an unknown version waits.
+    pub wanted_confirmation: bool,
+    /// Followers, `always`, or ordinary polls often enough.
+    pub active: bool,
+    /// Polls go on until then without any of those; none: there never were any.
+    pub linger_until: Option<Instant>,
+    /// Nobody attends at all.
+    pub deserted: bool,
+    /// The snapshot is kept for ordinary polls until then.
+    pub keep_until: Instant,
+    pub evicted: bool,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Poll,
+    /// Nothing before then, unless something is demanded.
+    Sleep(Instant),
+    Retire,
+}
+
+impl Situation {
+    pub fn decide(&self) -> Action {
+        if self.evicted && self.deserted {
+            return Action::Retire;
+        }
+        match self.next_poll() {
+            Some(at) if at <= self.now => Action::Poll,
+            Some(at) => Action::Sleep(at),
+            None if self.deserted && self.keep_until <= self.now => Action::Retire,
+            // Somebody attends but wants nothing more: they will leave or demand.
+            None => Action::Sleep(self.keep_until.max(self.now + Duration::from_secs(1))),
+        }
+    }
+
+    /// When the next poll is to start; none: the resource is dormant.
+    pub fn next_poll(&self) -> Option<Instant> {
+        let lingering = self
+            .linger_until
+            .is_some_and(|until| self.due < until && self.now < until);
+        let scheduled = (self.active || lingering).then_some(self.due);
+        let wanted = self
+            .wanted_now
+            .then_some(if self.failing { self.due } else { self.now });
+        let confirming = self.wanted_confirmation.then(|| {
+            let spaced = self
+                .last_start
+                .map_or(self.now, |start| start + self.interval / 2);
+            if self.failing {
+                spaced.max(self.due)
+            } else {
+                spaced.min(self.due).max(self.now)
+            }
+        });
+        [scheduled, wanted, confirming].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn quiet(now: Instant) -> Situation {
+        Situation {
+            now,
+            due: now + SECOND,
+            last_start: Some(now - SECOND),
+            interval: 2 * SECOND,
+            failing: false,
+            wanted_now: false,
+            wanted_confirmation: false,
+            active: false,
+            linger_until: None,
+            deserted: true,
+            keep_until: now + 60 * SECOND,
+            evicted: false,
+        }
+    }
+
+    #[test]
+    fn the_table() {
+        let now = Instant::now() + 100 * SECOND;
+        let base = quiet(now);
+        let cases = [
+            (
+                "nobody: asleep as long as the snapshot is kept",
+                base.clone(),
+                Action::Sleep(now + 60 * SECOND),
+            ),
+            (
+                "then gone",
+                Situation {
+                    keep_until: now,
+                    ..base.clone()
+                },
+                Action::Retire,
+            ),
+            (
+                "memory is short: gone at once",
+                Situation {
+                    evicted: true,
+                    ..base.clone()
+                },
+                Action::Retire,
+            ),
+            (
+                "but never under somebody",
+                Situation {
+                    evicted: true,
+                    deserted: false,
+                    ..base.clone()
+                },
+                Action::Sleep(now + 60 * SECOND),
+            ),
+            (
+                "followers: by schedule",
+                Situation {
+                    active: true,
+                    deserted: false,
+                    ..base.clone()
+                },
+                Action::Sleep(now + SECOND),
+            ),
+            (
+                "due",
+                Situation {
+                    active: true,
+                    due: now,
+                    ..base.clone()
+                },
+                Action::Poll,
+            ),
+            (
+                "lingering: by schedule",
+                Situation {
+                    linger_until: Some(now + 5 * SECOND),
+                    ..base.clone()
+                },
+                Action::Sleep(now + SECOND),
+            ),
+            (
+                "no poll after the linger",
+                Situation {
+                    linger_until: Some(now + SECOND / 2),
+                    ..base.clone()
+                },
+                Action::Sleep(now + 60 * SECOND),
+            ),
+            (
+                "an ordinary poll waits",
+                Situation {
+                    wanted_now: true,
+                    ..base.clone()
+                },
+                Action::Poll,
+            ),
+            (
+                "but not through the backoff",
+                Situation {
+                    wanted_now: true,
+                    failing: true,
+                    ..base.clone()
+                },
+                Action::Sleep(now + SECOND),
+            ),
+            (
+                "a confirmation, half an interval after the last poll",
+                Situation {
+                    wanted_confirmation: true,
+                    active: true,
+                    ..base.clone()
+                },
+                Action::Poll,
+            ),
+            (
+                "not sooner",
+                Situation {
+                    wanted_confirmation: true,
+                    active: true,
+                    last_start: Some(now - SECOND / 2),
+                    due: now + 2 * SECOND,
+                    ..base.clone()
+                },
+                Action::Sleep(now + SECOND / 2),
+            ),
+        ];
+        for (claim, situation, wanted) in cases {
+            assert_eq!(situation.decide(), wanted, "{claim}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Starts a poll loop for each new topic and keeps what outlives it: backoff, memory accounts.
+//!
+//! Must not know: what a poll loop does, who subscribes.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use lru::LruCache;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use super::poller::Poller;
+use crate::config::Config;
+use crate::hub::{Hub, Publisher};
+use crate::metrics::Metrics;
+use crate::resource::{ResourceKey, VersionNamer};
+use crate::upstream::schedule::Failing;
+use crate::upstream::{Answer, Ask, FetchError};
+
+/// Where polls go: one configured upstream.
+#[async_trait]
+pub trait Source: Send + Sync {
+    async fn fetch(&self, ask: &Ask) -> Result<Answer, FetchError>;
+}
+
+/// What all poll loops share.
+pub struct Stakes {
+    pub hub: Arc<Hub>,
+    pub namer: VersionNamer,
+    pub metrics: Metrics,
+    /// By upstream name.
+    pub sources: HashMap<String, Arc<dyn Source>>,
+    /// Backoff of resources that nobody attends to any more.
+    failing: Mutex<LruCache<ResourceKey, Failing>>,
+    snapshot_bytes: AtomicUsize,
+    max_snapshot_bytes: usize,
+    /// Chance comes from here.
+    seed: AtomicU64,
+}
+
+impl Stakes {
+    pub fn new(
+        hub: Arc<Hub>,
+        config: &Config,
+        metrics: Metrics,
+        sources: HashMap<String, Arc<dyn Source>>,
+        seed: u64,
+    ) -> Stakes {
+        let remembered = NonZeroUsize::new(config.limits.resources).unwrap_or(NonZeroUsize::MIN);
+        Stakes {
+            hub,
+            namer: VersionNamer::new(config.version_key.as_ref().map(|key| key.0.as_str())),
+            metrics,
+            sources,
+            failing: Mutex::new(LruCache::new(remembered)),
+            snapshot_bytes: AtomicUsize::new(0),
+            max_snapshot_bytes: config.limits.snapshot_bytes,
+            seed: AtomicU64::new(seed),
+        }
+    }
+
+    pub(super) fn next_seed(&self) -> u64 {
+        self.seed.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
+    }
+
+    pub(super) fn take_failing(&self, key: &ResourceKey) -> Option<Failing> {
+        self.failing.lock().pop(key)
+    }
+
+    pub(super) fn keep_failing(&self, key: &ResourceKey, failing: Option<Failing>) {
+        if let Some(failing) = failing {
+            self.failing.lock().put(key.clone(), failing);
+        }
+    }
+
+    /// Accounts for a snapshot that takes the place of another one; when all together hold more
+    /// than `limits.snapshot_bytes`, one that nobody attends to has to go.
+    pub(super) fn account(&self, before: usize, after: usize) {
+        let total = if after >= before {
+            self.snapshot_bytes.fetch_add(after - before, Ordering::SeqCst) + (after - before)
+        } else {
+            self.snapshot_bytes.fetch_sub(before - after, Ordering::SeqCst) - (before - after)
+        };
+        self.metrics.snapshot_bytes.set(total as i64);
+        if total > self.max_snapshot_bytes && after > before && self.hub.evict_oldest() {
+            self.metrics.snapshot_evictions.inc();
+        }
+    }
+}
+
+/// Starts poll loops on one runtime.
+#[derive(Clone)]
+pub struct Relay {
+    stakes: Arc<Stakes>,
+    runtime: Handle,
+}
+
+impl Relay {
+    pub fn new(stakes: Arc<Stakes>, runtime: Handle) -> Relay {
+        Relay { stakes, runtime }
+    }
+
+    pub fn stakes(&self) -> &Arc<Stakes> {
+        &self.stakes
+    }
+
+    /// Polls the publisher's topic until nobody attends to it. Returns at once.
+    pub fn start(&self, publisher: Publisher) -> AbortHandle {
+        let poller = Poller::new(self.stakes.clone(), publisher);
+        self.runtime.spawn(poller.run()).abort_handle()
+    }
+}

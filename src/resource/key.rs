@@ -1,0 +1,169 @@
+//! What is polled: two clients share a poll only if their keys are equal (contract §11).
+//!
+//! Whatever may change the upstream's answer is in the key; this is the security boundary.
+//! Must not know: how a key is made from a request (front does), or whether it is polled.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+
+/// Everything that names a resource.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct KeyParts {
+    /// Index of the route.
+    pub route: usize,
+    /// `http` or `https`: the scheme of the listener, since polls say it in X-Forwarded-Proto.
+    pub proto: &'static str,
+    /// Lower-case authority; none when the upstream fixes it.
+    pub host: Option<String>,
+    /// Canonical path.
+    pub path: String,
+    /// Canonical query, without the question mark; none: no question mark either.
+    pub query: Option<String>,
+    /// The class: request headers that are sent on the polls of this key, cookies joined in one.
+    pub class: Vec<(HeaderName, HeaderValue)>,
+    /// Values of the fields the upstream's `Vary` names; none: the client sent no such field.
+    pub vary: Vec<(HeaderName, Option<HeaderValue>)>,
+}
+
+/// A cheap handle to the parts, with their hash made once.
+#[derive(Clone)]
+pub struct ResourceKey(Arc<Keyed>);
+
+struct Keyed {
+    hash: u64,
+    parts: KeyParts,
+}
+
+impl ResourceKey {
+    pub fn new(parts: KeyParts) -> ResourceKey {
+        let mut hasher = std::hash::DefaultHasher::new();
+        parts.hash(&mut hasher);
+        ResourceKey(Arc::new(Keyed {
+            hash: hasher.finish(),
+            parts,
+        }))
+    }
+
+    pub fn parts(&self) -> &KeyParts {
+        &self.0.parts
+    }
+
+    /// Path and query as polled.
+    pub fn target(&self) -> String {
+        match &self.0.parts.query {
+            Some(query) => format!("{}?{query}", self.0.parts.path),
+            None => self.0.parts.path.clone(),
+        }
+    }
+
+    /// Whether the polls of this key carry a client's credentials.
+    pub fn is_private(&self) -> bool {
+        !self.0.parts.class.is_empty()
+    }
+}
+
+impl PartialEq for ResourceKey {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || (self.0.hash == other.0.hash && self.0.parts == other.0.parts)
+    }
+}
+
+impl Eq for ResourceKey {}
+
+impl Hash for ResourceKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
+impl fmt::Debug for ResourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.parts.fmt(f)
+    }
+}
+
+/// Class values are secrets: only their names are printed.
+impl fmt::Debug for KeyParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}://{}{}",
+            self.proto,
+            self.host.as_deref().unwrap_or("*"),
+            self.path
+        )?;
+        if let Some(query) = &self.query {
+            write!(f, "?{query}")?;
+        }
+        if !self.class.is_empty() {
+            let names: Vec<&str> = self.class.iter().map(|(name, _)| name.as_str()).collect();
+            write!(f, " by {}", names.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn field() -> impl Strategy<Value = (HeaderName, HeaderValue)> {
+        (prop_oneof!["authorization", "x-tenant"], "[ab]{0,2}").prop_map(|(name, value)| {
+            (
+                HeaderName::try_from(name).unwrap(),
+                HeaderValue::try_from(value).unwrap(),
+            )
+        })
+    }
+
+    fn parts() -> impl Strategy<Value = KeyParts> {
+        (
+            0..2usize,
+            prop_oneof![Just("http"), Just("https")],
+            proptest::option::of("[ab]"),
+            "/[ab]{0,2}",
+            proptest::option::of("[ab]=?"),
+            proptest::collection::vec(field(), 0..2),
+            proptest::collection::vec(field().prop_map(|(n, v)| (n, (!v.is_empty()).then_some(v))), 0..2),
+        )
+            .prop_map(|(route, proto, host, path, query, class, vary)| KeyParts {
+                route,
+                proto,
+                host,
+                path,
+                query,
+                class,
+                vary,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn keys_are_equal_only_if_every_part_is(a in parts(), b in parts()) {
+            let equal = a == b;
+            prop_assert_eq!(ResourceKey::new(a) == ResourceKey::new(b), equal);
+        }
+    }
+
+    #[test]
+    fn a_key_never_prints_its_credentials() {
+        let key = ResourceKey::new(KeyParts {
+            route: 0,
+            proto: "http",
+            host: None,
+            path: "/a".into(),
+            query: Some("x=1".into()),
+            class: vec![(
+                http::header::AUTHORIZATION,
+                HeaderValue::from_static("Bearer hunter2"),
+            )],
+            vary: Vec::new(),
+        });
+        let text = format!("{key:?}");
+        assert_eq!(text, "http://*/a?x=1 by authorization");
+    }
+}

@@ -1,0 +1,17 @@
+//! The nouns of the upstream side: what is polled (key), one successful poll (snapshot) and the
+//! name of its content (version).
+//!
+//! Pure values. Must not know: sockets, time, who asked.
+
+mod key;
+mod snapshot;
+mod target;
+mod version;
+
+pub use key::{KeyParts, ResourceKey};
+pub use snapshot::{MediaType, Snapshot, Validators};
+pub use target::{
+    CanonicalPath, QueryProblem, RESUME_SWITCHES, Target, canonical_path, canonical_query, decodings,
+    matches_pattern, switch,
+};
+pub use version::{IfNoneMatch, Version, VersionNamer, version_of_tag};

@@ -1,0 +1,157 @@
+//! One successful poll: content, type, headers that belong to it, and the upstream's validators.
+//!
+//! Must not know: when it was fetched (equal content is equal whatever the time), or by whom.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::Version;
+
+/// A media type reduced to what names content: essence and charset, lower case (RFC 9110 §8.3.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaType {
+    /// `type/subtype`.
+    pub essence: String,
+    pub charset: Option<String>,
+}
+
+impl MediaType {
+    pub fn parse(text: &str) -> Option<MediaType> {
+        let mut parts = text.split(';');
+        let essence = parts.next()?.trim().to_ascii_lowercase();
+        if !essence.contains('/') {
+            return None;
+        }
+        let charset = parts.find_map(|parameter| {
+            let (name, value) = parameter.split_once('=')?;
+            name.trim()
+                .eq_ignore_ascii_case("charset")
+                .then(|| value.trim().trim_matches('"').to_ascii_lowercase())
+        });
+        Some(MediaType { essence, charset })
+    }
+
+    pub fn is_json(&self) -> bool {
+        self.essence == "application/json" || self.essence.ends_with("+json")
+    }
+}
+
+/// What the upstream gave to ask conditionally with; used towards the upstream only.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Validators {
+    pub etag: Option<HeaderValue>,
+    pub last_modified: Option<HeaderValue>,
+}
+
+/// One successful poll, immutable.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub version: Version,
+    pub status: StatusCode,
+    pub content_type: Option<HeaderValue>,
+    pub media_type: Option<MediaType>,
+    /// The upstream's end-to-end headers that belong to the content (contract §3).
+    pub headers: HeaderMap,
+    pub validators: Validators,
+    /// Lower-case names of `Vary` that are not the same on every poll.
+    pub vary: Vec<HeaderName>,
+    pub body: Bytes,
+    /// The body as UTF-8, converted at most once; none: it is not text.
+    text: OnceLock<Option<Bytes>>,
+}
+
+impl Snapshot {
+    pub fn new(
+        version: Version,
+        status: StatusCode,
+        content_type: Option<HeaderValue>,
+        headers: HeaderMap,
+        validators: Validators,
+        vary: Vec<HeaderName>,
+        body: Bytes,
+    ) -> Snapshot {
+        let media_type = content_type
+            .as_ref()
+            .and_then(|v| MediaType::parse(v.to_str().ok()?));
+        Snapshot {
+            version,
+            status,
+            content_type,
+            media_type,
+            headers,
+            validators,
+            vary,
+            body,
+            text: OnceLock::new(),
+        }
+    }
+
+    /// The body as UTF-8: as it is, or converted from the declared charset. None: not text.
+    pub fn text(&self) -> Option<&Bytes> {
+        self.text
+            .get_or_init(|| decode(self.media_type.as_ref(), &self.body))
+            .as_ref()
+    }
+
+    /// Bytes this snapshot holds in memory, roughly.
+    pub fn weight(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(n, v)| n.as_str().len() + v.len()).sum();
+        let converted = match self.text.get() {
+            Some(Some(text)) if text.as_ptr() != self.body.as_ptr() => text.len(),
+            _ => 0,
+        };
+        size_of::<Snapshot>() + headers + self.body.len() + converted
+    }
+}
+
+fn decode(media_type: Option<&MediaType>, body: &Bytes) -> Option<Bytes> {
+    let charset = media_type.and_then(|t| t.charset.as_deref()).unwrap_or("utf-8");
+    let encoding = encoding_rs::Encoding::for_label(charset.as_bytes())?;
+    if encoding == encoding_rs::UTF_8 {
+        return std::str::from_utf8(body).is_ok().then(|| body.clone());
+    }
+    let (text, _, malformed) = encoding.decode(body);
+    (!malformed).then(|| Bytes::from(text.into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::VersionNamer;
+
+    fn snapshot(content_type: &'static str, body: &'static [u8]) -> Snapshot {
+        Snapshot::new(
+            VersionNamer::new(None).name(2, None, body),
+            StatusCode::OK,
+            Some(HeaderValue::from_static(content_type)),
+            HeaderMap::new(),
+            Validators::default(),
+            Vec::new(),
+            Bytes::from_static(body),
+        )
+    }
+
+    #[test]
+    fn a_declared_charset_is_converted() {
+        let text = snapshot("text/plain; charset=ISO-8859-1", b"caf\xe9")
+            .text()
+            .cloned();
+        assert_eq!(text.as_deref(), Some("café".as_bytes()));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_none() {
+        assert_eq!(snapshot("image/png", b"\x89PNG\xff").text(), None);
+        assert_eq!(snapshot("text/plain; charset=nonsense", b"a").text(), None);
+    }
+
+    #[test]
+    fn a_media_type_is_reduced_to_essence_and_charset() {
+        let parsed = MediaType::parse("Application/Problem+JSON ; v=1; Charset=\"UTF-8\"").unwrap();
+        assert_eq!(parsed.essence, "application/problem+json");
+        assert_eq!(parsed.charset.as_deref(), Some("utf-8"));
+        assert!(parsed.is_json());
+    }
+}

@@ -1,0 +1,189 @@
+//! The own answers of a covered URL: heads for a snapshot, a 304, a problem (contract §3, §4).
+//!
+//! One place decides the fields, whether Pingora writes them (ordinary polls) or a shard
+//! (long-poll). Must not know: connections.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use crate::config::Route;
+use crate::resource::{ResourceKey, Snapshot, Version};
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// How a snapshot came to be the answer (RFC 9211).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheStatus {
+    /// Young enough; seconds it stays so.
+    Hit { ttl: u64 },
+    /// This request, or one it shares, made the poll.
+    Miss,
+    /// The upstream fails; this is the last good one.
+    Stale,
+}
+
+impl CacheStatus {
+    pub fn value(self) -> HeaderValue {
+        let text = match self {
+            CacheStatus::Hit { ttl } => format!("pollcast; hit; ttl={ttl}"),
+            CacheStatus::Miss => "pollcast; fwd=miss".to_owned(),
+            CacheStatus::Stale => "pollcast; fwd=stale".to_owned(),
+        };
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("pollcast"))
+    }
+
+    /// The label in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            CacheStatus::Hit { .. } => "hit",
+            CacheStatus::Miss => "miss",
+            CacheStatus::Stale => "stale",
+        }
+    }
+}
+
+/// The head of a 304 for a client's version when nothing newer is known: the fields that it
+/// shares with a 200 are ETag, Vary, Cache-Control, Link and Date.
+pub fn unchanged(version: Version, key: &ResourceKey, route: &Route) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(16);
+    if let Ok(etag) = HeaderValue::try_from(version.etag()) {
+        headers.insert(header::ETAG, etag);
+    }
+    headers.insert(header::CACHE_CONTROL, cache_control(key, route));
+    headers.insert(header::VARY, vary(key));
+    if route.link {
+        let link = format!(
+            "<{}>; rel=\"alternate\"; type=\"text/event-stream\"",
+            key.target()
+        );
+        if let Ok(link) = HeaderValue::try_from(link) {
+            headers.insert(header::LINK, link);
+        }
+    }
+    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {
+        headers.insert(header::DATE, date);
+    }
+    headers
+}
+
+/// The shared fields for a snapshot; the upstream's `no-store` is kept.
+fn common(snapshot: &Snapshot, key: &ResourceKey, route: &Route) -> HeaderMap {
+    let mut headers = unchanged(snapshot.version, key, route);
+    if let Some(no_store) = snapshot.headers.get(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, no_store.clone());
+    }
+    headers
+}
+
+fn cache_control(key: &ResourceKey, route: &Route) -> HeaderValue {
+    if let Some(said) = &route.downstream_cache {
+        return said.clone();
+    }
+    HeaderValue::from_static(if key.is_private() {
+        "private, no-cache"
+    } else {
+        "no-cache"
+    })
+}
+
+fn vary(key: &ResourceKey) -> HeaderValue {
+    let mut names = vec!["Accept".to_owned(), "Prefer".to_owned()];
+    names.extend(key.parts().class.iter().map(|(name, _)| name.to_string()));
+    names.extend(key.parts().vary.iter().map(|(name, _)| name.to_string()));
+    HeaderValue::try_from(names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static("*"))
+}
+
+/// The head of a 200 with this snapshot. `age`: the upstream's plus the time since confirmed.
+pub fn full(
+    snapshot: &Snapshot,
+    key: &ResourceKey,
+    route: &Route,
+    age: Duration,
+    status: Option<CacheStatus>,
+) -> HeaderMap {
+    let mut headers = common(snapshot, key, route);
+    for (name, value) in &snapshot.headers {
+        match *name {
+            header::CACHE_CONTROL => {}
+            // Ours stands first, the upstream's links follow.
+            _ => drop(headers.append(name.clone(), value.clone())),
+        }
+    }
+    if let Some(content_type) = &snapshot.content_type {
+        headers.insert(header::CONTENT_TYPE, content_type.clone());
+    }
+    if snapshot.status != StatusCode::NO_CONTENT {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(snapshot.body.len()));
+    }
+    headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
+    if let Some(status) = status {
+        headers.insert(CACHE_STATUS, status.value());
+    }
+    headers
+}
+
+/// The head of a 304 (RFC 9110 §15.4.5).
+pub fn not_modified(
+    snapshot: &Snapshot,
+    key: &ResourceKey,
+    route: &Route,
+    status: Option<CacheStatus>,
+) -> HeaderMap {
+    let mut headers = common(snapshot, key, route);
+    if let Some(status) = status {
+        headers.insert(CACHE_STATUS, status.value());
+    }
+    headers
+}
+
+/// A problem+json body (RFC 9457) and its head.
+pub fn problem(status: StatusCode, title: &str, detail: &str) -> (HeaderMap, Bytes) {
+    let body = serde_json::json!({
+        "type": "about:blank",
+        "title": title,
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    let body = Bytes::from(format!("{body}\n"));
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {
+        headers.insert(header::DATE, date);
+    }
+    (headers, body)
+}
+
+/// A head as bytes of an HTTP/1 connection. `http10`: the version of the status line.
+pub fn head_bytes(status: StatusCode, headers: &HeaderMap, extra: &[u8], http10: bool) -> BytesMut {
+    let mut head = BytesMut::with_capacity(64 + headers.len() * 48 + extra.len());
+    head.put_slice(if http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    head.put_slice(status.as_str().as_bytes());
+    head.put_u8(b' ');
+    head.put_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes());
+    head.put_slice(b"\r\n");
+    for (name, value) in headers {
+        put_title(&mut head, name.as_str());
+        head.put_slice(b": ");
+        head.put_slice(value.as_bytes());
+        head.put_slice(b"\r\n");
+    }
+    head.put_slice(extra);
+    head.put_slice(b"\r\n");
+    head
+}
+
+/// `etag` as `Etag`: HTTP/1 names do not care about case, but people who read them do.
+fn put_title(head: &mut BytesMut, name: &str) {
+    let mut start = true;
+    for byte in name.bytes() {
+        head.put_u8(if start { byte.to_ascii_uppercase() } else { byte });
+        start = byte == b'-';
+    }
+}

@@ -1,0 +1,172 @@
+//! The protocols as state machines: what a client gets for a delivery, for its own bytes, for time
+//! passing, for an end.
+//!
+//! No sockets, clocks or tasks, so that the tests are tables: time comes in, bytes come out.
+//! Must not know: shards, Pingora.
+
+pub mod answer;
+mod inbound;
+mod long_poll;
+pub mod prefer;
+mod sse;
+mod websocket;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+pub use long_poll::LongPoll;
+pub use sse::{Framing, Sse};
+pub use websocket::WebSocket;
+
+use crate::frame::Format;
+use crate::hub::{Closing, Delivery, View};
+use crate::metrics;
+
+/// Bytes to write, in one or two pieces that are shared between clients.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Output {
+    pub first: Bytes,
+    pub second: Bytes,
+}
+
+impl Output {
+    pub fn one(bytes: impl Into<Bytes>) -> Output {
+        Output {
+            first: bytes.into(),
+            second: Bytes::new(),
+        }
+    }
+
+    pub fn two(first: Bytes, second: Bytes) -> Output {
+        Output { first, second }
+    }
+
+    pub fn len(&self) -> usize {
+        self.first.len() + self.second.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What to do with the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Wait,
+    Write(Output),
+    /// The client sent a message that goes to the upstream (contract §6, `send`).
+    Forward(Bytes),
+    /// Write, then end the connection; the word is for logs and metrics.
+    Finish(Output, &'static str),
+    /// Write; then the connection serves its next request.
+    GiveBack(Output, &'static str),
+}
+
+/// Why the fan-out ends a connection that its topic did not end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Topic(Closing),
+    /// The process stops; `retry` spreads the reconnects.
+    Drain {
+        retry: Duration,
+    },
+}
+
+impl End {
+    pub fn reason(self) -> &'static str {
+        match self {
+            End::Topic(closing) => closing.reason(),
+            End::Drain { .. } => "drain",
+        }
+    }
+
+    /// Whether the client would be served if it came back.
+    pub fn reconnect(self) -> bool {
+        !matches!(self, End::Topic(Closing::NotShareable | Closing::Gone))
+    }
+}
+
+/// One client's protocol.
+#[derive(Debug)]
+pub enum Transport {
+    Sse(Sse),
+    WebSocket(WebSocket),
+    LongPoll(LongPoll),
+}
+
+impl Transport {
+    /// The label in metrics and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Transport::Sse(_) => metrics::SSE,
+            Transport::WebSocket(_) => metrics::WEBSOCKET,
+            Transport::LongPoll(_) => metrics::LONG_POLL,
+        }
+    }
+
+    pub fn format(&self) -> Format {
+        match self {
+            Transport::Sse(_) => Format::Sse,
+            Transport::WebSocket(_) => Format::WebSocket,
+            Transport::LongPoll(_) => Format::Body,
+        }
+    }
+
+    /// Something came for the client.
+    pub fn deliver(&mut self, delivery: &Delivery, view: &View, now: Instant) -> Step {
+        if let Delivery::Closing(closing) = delivery {
+            return self.end(End::Topic(*closing));
+        }
+        match self {
+            Transport::Sse(sse) => sse.deliver(delivery, now),
+            Transport::WebSocket(websocket) => websocket.deliver(delivery, now),
+            Transport::LongPoll(long_poll) => long_poll.deliver(delivery, view),
+        }
+    }
+
+    /// The client sent bytes. To be called again with nothing until it says `Wait`.
+    pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Step {
+        match self {
+            // A client has nothing to say on these; what it sends is read and dropped (SSE) or
+            // kept for its next request by the wire (long-poll).
+            Transport::Sse(_) | Transport::LongPoll(_) => Step::Wait,
+            Transport::WebSocket(websocket) => websocket.receive(bytes, now),
+        }
+    }
+
+    /// When `expired` is to be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self {
+            Transport::Sse(sse) => sse.deadline(),
+            Transport::WebSocket(websocket) => websocket.deadline(),
+            Transport::LongPoll(long_poll) => long_poll.deadline(),
+        }
+    }
+
+    /// Time has passed. Earlier than the deadline it does nothing.
+    pub fn expired(&mut self, now: Instant) -> Step {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return Step::Wait;
+        }
+        match self {
+            Transport::Sse(sse) => sse.expired(now),
+            Transport::WebSocket(websocket) => websocket.expired(now),
+            Transport::LongPoll(long_poll) => long_poll.expired(),
+        }
+    }
+
+    /// The connection is to end.
+    pub fn end(&mut self, end: End) -> Step {
+        match self {
+            Transport::Sse(sse) => sse.end(end),
+            Transport::WebSocket(websocket) => websocket.end(end),
+            Transport::LongPoll(long_poll) => long_poll.end(end),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

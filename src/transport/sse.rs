@@ -1,0 +1,100 @@
+//! Server-sent events (contract §5): full bodies, control events, heartbeats, a proper end.
+//!
+//! Must not know: the head of the response (front writes it), HTTP/2.
+
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::json;
+
+use super::{End, Output, Step};
+use crate::frame::SseBytes;
+use crate::frame::sse::{self, HEARTBEAT, HEARTBEAT_CHUNK, LAST_CHUNK};
+use crate::hub::Delivery;
+
+/// How the payload is framed on the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// HTTP/1.1.
+    Chunked,
+    /// HTTP/1.0, whose end is the connection's, and HTTP/2, which frames by itself.
+    Bare,
+}
+
+#[derive(Debug)]
+pub struct Sse {
+    framing: Framing,
+    heartbeat: Duration,
+    last_write: Instant,
+    retry_ms: u32,
+}
+
+impl Sse {
+    /// `retry`: this client's own reconnect delay.
+    pub fn new(framing: Framing, heartbeat: Duration, retry: Duration, now: Instant) -> Sse {
+        let retry_ms = retry.as_millis().min(u32::MAX.into()) as u32;
+        Sse {
+            framing,
+            heartbeat,
+            last_write: now,
+            retry_ms,
+        }
+    }
+
+    /// What follows the head at once.
+    pub fn opening(&self) -> Bytes {
+        self.framed(&sse::opening(u64::from(self.retry_ms)))
+    }
+
+    fn framed(&self, bytes: &SseBytes) -> Bytes {
+        match self.framing {
+            Framing::Chunked => bytes.chunk().clone(),
+            Framing::Bare => bytes.payload(),
+        }
+    }
+
+    pub(super) fn deliver(&mut self, delivery: &Delivery, now: Instant) -> Step {
+        let bytes = match delivery {
+            Delivery::Frame(frame) => match frame.sse() {
+                Ok(bytes) => self.framed(bytes),
+                // The content stopped being text, and the route does not say base64.
+                Err(crate::frame::NotText) => return self.bye("not-text", false, None),
+            },
+            Delivery::Condition(condition) => self.framed(condition.sse()),
+            Delivery::Closing(closing) => return self.end(End::Topic(*closing)),
+        };
+        self.last_write = now;
+        Step::Write(Output::one(bytes))
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        Some(self.last_write + self.heartbeat)
+    }
+
+    pub(super) fn expired(&mut self, now: Instant) -> Step {
+        self.last_write = now;
+        Step::Write(Output::one(match self.framing {
+            Framing::Chunked => HEARTBEAT_CHUNK,
+            Framing::Bare => HEARTBEAT,
+        }))
+    }
+
+    pub(super) fn end(&mut self, end: End) -> Step {
+        let retry = match end {
+            End::Drain { retry } => Some(retry),
+            End::Topic(_) => None,
+        };
+        self.bye(end.reason(), end.reconnect(), retry)
+    }
+
+    fn bye(&self, reason: &'static str, reconnect: bool, retry: Option<Duration>) -> Step {
+        let retry_ms = retry.map_or(u64::from(self.retry_ms), |retry| retry.as_millis() as u64);
+        let data = json!({ "reason": reason, "retry_ms": retry_ms, "reconnect": reconnect });
+        let bye = sse::control_with_retry("bye", &data, retry_ms);
+        let mut bytes = BytesMut::from(&self.framed(&bye)[..]);
+        if self.framing == Framing::Chunked {
+            bytes.put_slice(LAST_CHUNK);
+        }
+        Step::Finish(Output::one(bytes.freeze()), reason)
+    }
+}

@@ -1,0 +1,145 @@
+//! WebSocket, bare form (contract §6, RFC 6455): each state one message, pings, close codes.
+//!
+//! Must not know: the handshake (front), where a client's message goes.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::inbound::{Event, Inbound};
+use super::{End, Output, Step};
+use crate::frame::websocket;
+use crate::hub::{Closing, Delivery};
+
+/// Close codes of RFC 6455 §7.4.1 and of contract §6.
+pub mod code {
+    pub const GOING_AWAY: u16 = 1001;
+    pub const PROTOCOL: u16 = 1002;
+    pub const INVALID_DATA: u16 = 1007;
+    pub const POLICY: u16 = 1008;
+    pub const TOO_BIG: u16 = 1009;
+    pub const INTERNAL: u16 = 1011;
+    pub const RESTART: u16 = 1012;
+    pub const OVERLOAD: u16 = 1013;
+    pub const UNAUTHORIZED: u16 = 4401;
+    pub const NOT_FOUND: u16 = 4404;
+    pub const TOO_MANY: u16 = 4429;
+}
+
+#[derive(Debug)]
+pub struct WebSocket {
+    inbound: Inbound,
+    ping: Duration,
+    pong: Duration,
+    /// When the client was last heard or written to.
+    quiet_since: Instant,
+    /// A ping is out since then.
+    pinged: Option<Instant>,
+    /// Client messages are forwarded, this many a second at most; 0: they are ignored.
+    rate: u32,
+    /// Messages in the second that began then.
+    second: (Option<Instant>, u32),
+}
+
+impl WebSocket {
+    /// `max_message`: bytes a client's message may have. `rate`: see `websocket.send.rate`; 0
+    /// ignores messages.
+    pub fn new(ping: Duration, pong: Duration, max_message: usize, rate: u32, now: Instant) -> WebSocket {
+        WebSocket {
+            inbound: Inbound::new(max_message),
+            ping,
+            pong,
+            quiet_since: now,
+            pinged: None,
+            rate,
+            second: (None, 0),
+        }
+    }
+
+    pub(super) fn deliver(&mut self, delivery: &Delivery, now: Instant) -> Step {
+        match delivery {
+            Delivery::Frame(frame) => {
+                self.quiet_since = now;
+                Step::Write(Output::one(frame.websocket()))
+            }
+            // The bare form has no words for how a resource is doing.
+            Delivery::Condition(_) => Step::Wait,
+            Delivery::Closing(closing) => self.end(End::Topic(*closing)),
+        }
+    }
+
+    pub(super) fn receive(&mut self, bytes: &[u8], now: Instant) -> Step {
+        if !bytes.is_empty() {
+            self.pinged = None;
+            self.quiet_since = now;
+        }
+        let mut rest = bytes;
+        loop {
+            let event = self.inbound.next(rest);
+            rest = &[];
+            match event {
+                Ok(None) => return Step::Wait,
+                Ok(Some(Event::Ping(payload))) => return Step::Write(Output::one(websocket::pong(&payload))),
+                Ok(Some(Event::Pong)) => {}
+                Ok(Some(Event::Message(message))) => {
+                    if let Some(step) = self.message(message, now) {
+                        return step;
+                    }
+                }
+                Ok(Some(Event::Close(code))) => {
+                    let echo = websocket::close(code.unwrap_or(1000), "");
+                    return Step::Finish(Output::one(echo), "client-closed");
+                }
+                Err(fault) => return close(fault.code, fault.reason, "protocol"),
+            }
+        }
+    }
+
+    fn message(&mut self, message: Bytes, now: Instant) -> Option<Step> {
+        if self.rate == 0 {
+            return None;
+        }
+        match &mut self.second {
+            (Some(began), sent) if now.duration_since(*began) < Duration::from_secs(1) => {
+                *sent += 1;
+                if *sent > self.rate {
+                    return Some(close(code::TOO_MANY, "too many messages a second", "rate"));
+                }
+            }
+            second => *second = (Some(now), 1),
+        }
+        Some(Step::Forward(message))
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        Some(match self.pinged {
+            Some(at) => at + self.pong,
+            None => self.quiet_since + self.ping,
+        })
+    }
+
+    pub(super) fn expired(&mut self, now: Instant) -> Step {
+        if self.pinged.is_some() {
+            return Step::Finish(Output::default(), "no-pong");
+        }
+        self.pinged = Some(now);
+        Step::Write(Output::one(websocket::ping()))
+    }
+
+    pub(super) fn end(&mut self, end: End) -> Step {
+        let code = match end {
+            End::Drain { .. } | End::Topic(Closing::Drain) => code::GOING_AWAY,
+            End::Topic(Closing::NotShareable) => code::POLICY,
+            End::Topic(Closing::Credentials) => code::UNAUTHORIZED,
+            End::Topic(Closing::SessionRotated | Closing::Internal) => code::RESTART,
+            End::Topic(Closing::Gone) => code::NOT_FOUND,
+            End::Topic(Closing::Uncoverable) => code::INTERNAL,
+        };
+        close(code, end.reason(), end.reason())
+    }
+}
+
+/// Ends a WebSocket with a close frame.
+pub fn close(code: u16, text: &str, reason: &'static str) -> Step {
+    Step::Finish(Output::one(websocket::close(code, text)), reason)
+}

@@ -1,0 +1,298 @@
+//! What an answer is: data, "nothing new", gone, somebody's own, or a failure (contract §10, §11).
+//!
+//! Pure. Must not know: how the answer was fetched, who follows the resource.
+
+use http::{HeaderMap, HeaderName, StatusCode, header};
+
+use super::Answer;
+use super::schedule::directive;
+use crate::config::{ClassValue, Route, Share};
+use crate::resource::{MediaType, Snapshot, Validators, VersionNamer, matches_pattern};
+
+/// The judgement.
+#[derive(Debug)]
+pub enum Verdict {
+    Data(Snapshot),
+    /// 304 to a conditional poll.
+    NotModified,
+    /// 404 or 410.
+    Gone,
+    /// 401, 403, and in a credential class a redirect (to a login page).
+    Denied,
+    /// Other 3xx and 4xx.
+    Refused,
+    /// 5xx and what nobody expects.
+    Failed(String),
+    /// A complete answer that is not the data wanted; worth passing on while nothing better is
+    /// known.
+    Unfit {
+        class: &'static str,
+        reason: String,
+    },
+    /// Never a snapshot: an event stream, multipart.
+    Uncoverable(&'static str),
+    /// With `share` unset: the answer is one user's.
+    NotShareable(&'static str),
+    /// The answer sets one of the class's own cookies.
+    SessionRotated,
+}
+
+/// What the judgement depends on besides the answer.
+pub struct Terms<'a> {
+    pub route: &'a Route,
+    pub namer: &'a VersionNamer,
+    /// The polls of this key carry a client's credentials.
+    pub private: bool,
+    /// The media type of the resource so far.
+    pub known_type: Option<&'a MediaType>,
+}
+
+/// Signs on an answer that it should not be shared, first one first.
+pub fn not_shareable(headers: &HeaderMap, ignore_cookies: &[String]) -> Option<&'static str> {
+    if directive(headers, "private").is_some() {
+        return Some("private");
+    }
+    if directive(headers, "no-store").is_some() {
+        return Some("no-store");
+    }
+    if vary_names(headers).any(|name| name == "*") {
+        return Some("vary-star");
+    }
+    let sets_cookie = cookies_set(headers).any(|name| {
+        !ignore_cookies
+            .iter()
+            .any(|pattern| matches_pattern(pattern, name))
+    });
+    sets_cookie.then_some("set-cookie")
+}
+
+/// Judges an answer.
+pub fn judge(answer: &Answer, terms: &Terms) -> Verdict {
+    let status = answer.status;
+    match status.as_u16() {
+        200 | 203 | 204 => data(answer, terms),
+        304 => Verdict::NotModified,
+        404 | 410 => Verdict::Gone,
+        401 | 403 => Verdict::Denied,
+        300..=399 if terms.private => Verdict::Denied,
+        300..=499 => Verdict::Refused,
+        _ => Verdict::Failed(format!("the upstream answered {status}")),
+    }
+}
+
+fn data(answer: &Answer, terms: &Terms) -> Verdict {
+    let route = terms.route;
+    match &route.share {
+        Share::Unset => {
+            if let Some(sign) = not_shareable(&answer.headers, &route.ignore_cookies) {
+                return Verdict::NotShareable(sign);
+            }
+        }
+        Share::By(values) => {
+            let own = |name: &str| {
+                values
+                    .iter()
+                    .any(|v| matches!(v, ClassValue::Cookie(c) if c == name))
+            };
+            if cookies_set(&answer.headers).any(own) {
+                return Verdict::SessionRotated;
+            }
+        }
+        Share::Public => {}
+    }
+    let content_type = answer.headers.get(header::CONTENT_TYPE).cloned();
+    let media_type = content_type
+        .as_ref()
+        .and_then(|v| MediaType::parse(v.to_str().ok()?));
+    if let Some(media_type) = &media_type {
+        if media_type.essence == "text/event-stream" {
+            return Verdict::Uncoverable("event-stream");
+        }
+        if media_type.essence.starts_with("multipart/") {
+            return Verdict::Uncoverable("multipart");
+        }
+    }
+    if answer.status != StatusCode::NO_CONTENT
+        && let Err((class, reason)) = fits(answer, terms, media_type.as_ref())
+    {
+        return Verdict::Unfit { class, reason };
+    }
+    let class = (answer.status.as_u16() / 100) as u8;
+    let version = terms.namer.name(class, media_type.as_ref(), &answer.body);
+    let validators = Validators {
+        etag: answer.headers.get(header::ETAG).cloned(),
+        last_modified: answer.headers.get(header::LAST_MODIFIED).cloned(),
+    };
+    Verdict::Data(Snapshot::new(
+        version,
+        answer.status,
+        content_type,
+        end_to_end(&answer.headers),
+        validators,
+        secondary_names(&answer.headers, route),
+        answer.body.clone(),
+    ))
+}
+
+/// Login pages and error pages come with 200: type, completeness and syntax are looked at.
+fn fits(
+    answer: &Answer,
+    terms: &Terms,
+    media_type: Option<&MediaType>,
+) -> Result<(), (&'static str, String)> {
+    let found = media_type.map_or("no type", |t| t.essence.as_str());
+    let expect = &terms.route.poll.expect;
+    if !expect.is_empty() && !expect.iter().any(|wanted| wanted == found) {
+        let wanted = expect.join(" or ");
+        return Err((
+            "unexpected-type",
+            format!("the body is {found}; {wanted} was expected"),
+        ));
+    }
+    if let Some(known) = terms.known_type
+        && expect.is_empty()
+        && known.essence != found
+    {
+        return Err((
+            "unexpected-type",
+            format!(
+                "the body is {found}; this resource was {} until now",
+                known.essence
+            ),
+        ));
+    }
+    let is_json = media_type.is_some_and(MediaType::is_json);
+    if is_json && let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&answer.body) {
+        return Err((
+            "not-json",
+            format!("the body says it is {found} but does not parse: {error}"),
+        ));
+    }
+    if answer.close_delimited && !is_json && !terms.route.poll.allow_close_delimited {
+        let reason = "the body ends with the connection, so nobody can tell whether it is whole \
+                      (poll.allow_close_delimited)";
+        return Err(("close-delimited", reason.to_owned()));
+    }
+    Ok(())
+}
+
+/// Fields that never belong to a snapshot (contract §3), besides those by pattern below.
+const NEVER: [HeaderName; 28] = [
+    header::SET_COOKIE,
+    header::ETAG,
+    header::AGE,
+    header::DATE,
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CACHE_CONTROL,
+    header::EXPIRES,
+    header::PRAGMA,
+    header::VARY,
+    header::REFRESH,
+    header::WWW_AUTHENTICATE,
+    header::ALT_SVC,
+    header::RETRY_AFTER,
+    header::ACCEPT_RANGES,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("clear-site-data"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("x-runtime"),
+    HeaderName::from_static("server-timing"),
+];
+
+/// Digests of the coded body: wrong once it is decoded.
+const DIGESTS: [&str; 4] = ["content-md5", "digest", "content-digest", "repr-digest"];
+
+/// The fields of an answer that belong to its content.
+pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    let coded = headers.contains_key(header::CONTENT_ENCODING);
+    let named: Vec<String> = tokens(headers, header::CONNECTION)
+        .map(|t| t.to_ascii_lowercase())
+        .collect();
+    for (name, value) in headers {
+        let text = name.as_str();
+        let dropped = NEVER.contains(name)
+            || text.starts_with("access-control-")
+            || text.contains("ratelimit")
+            || text.contains("rate-limit")
+            || named.iter().any(|n| n == text)
+            || (coded && DIGESTS.contains(&text));
+        if !dropped {
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    // The upstream's word against storing is kept (contract §3).
+    if directive(headers, "no-store").is_some() {
+        kept.insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    }
+    kept
+}
+
+/// The fields that `Vary` names and that are not the same on every poll: they become part of the
+/// key (RFC 9111 §4.1).
+fn secondary_names(headers: &HeaderMap, route: &Route) -> Vec<HeaderName> {
+    const CONSTANT: [&str; 8] = [
+        "*",
+        "accept",
+        "accept-encoding",
+        "user-agent",
+        "host",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "cookie",
+    ];
+    let constant = |name: &str| {
+        CONSTANT.contains(&name)
+            || route.credentials.iter().any(|c| c == name)
+            || route.poll.headers.iter().any(|(n, _)| n == name)
+            || matches!(&route.share, Share::By(values)
+                if values.iter().any(|v| matches!(v, ClassValue::Header(h) if h == name)))
+    };
+    let mut names: Vec<HeaderName> = vary_names(headers)
+        .filter(|name| !constant(name))
+        .filter_map(|name| HeaderName::try_from(name).ok())
+        .collect();
+    names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    names.dedup();
+    names
+}
+
+fn vary_names(headers: &HeaderMap) -> impl Iterator<Item = String> + '_ {
+    tokens(headers, header::VARY).map(str::to_ascii_lowercase)
+}
+
+fn cookies_set(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers.get_all(header::SET_COOKIE).iter().map(|value| {
+        value
+            .to_str()
+            .unwrap_or("")
+            .split(['=', ';'])
+            .next()
+            .unwrap_or_default()
+            .trim()
+    })
+}
+
+/// The comma-separated members of a field.
+fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

@@ -1,0 +1,1 @@
+//! Tables of answers and what they are judged to be.
