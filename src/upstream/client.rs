@@ -2,7 +2,9 @@
 //! connection, write one request, read one whole response within its bounds.
 //! Must not know: resources, versions, what counts as data, subscribers.
 
+mod cause;
 mod exchange;
+mod probe;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -11,12 +13,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use http::Method;
+use pingora::ErrorType;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
-use pingora::lb::Backend;
 use pingora::lb::health_check::HealthCheck;
 use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::tls::CaType;
@@ -24,7 +23,6 @@ use pingora::protocols::{ALPN, TcpKeepalive};
 use pingora::tls::RootCertStore;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::WrappedX509;
-use pingora::{Error, ErrorType};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -34,7 +32,9 @@ use super::targets::{Resolver, SystemResolver, Target, Targets};
 use super::trust;
 use super::{Answer, Ask};
 use crate::config;
+use cause::Cause;
 use exchange::Broken;
+use probe::Probe;
 
 /// Idle connections kept for one upstream.
 const POOL_SIZE: usize = 256;
@@ -47,9 +47,6 @@ const HTTP2_PING: Duration = Duration::from_secs(15);
 
 /// Servers asked for one request as long as none of them could be connected to.
 const CONNECT_ATTEMPTS: usize = 3;
-
-/// Longest body of a health check's answer, bytes.
-const HEALTH_BODY: usize = 1024 * 1024;
 
 /// The least time between two rounds of resolution or of health checks.
 const SHORTEST_ROUND: Duration = Duration::from_millis(100);
@@ -295,9 +292,13 @@ impl Link {
                     Failure::ConnectTimeout { limit }
                 }
                 ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
-                    Failure::Tls { source: error }
+                    Failure::Tls {
+                        source: Cause::of(error),
+                    }
                 }
-                _ => Failure::Connect { source: error },
+                _ => Failure::Connect {
+                    source: Cause::of(error),
+                },
             }),
             Err(_) => Err(Failure::ConnectTimeout { limit }),
         }
@@ -348,70 +349,9 @@ fn check_system_roots(upstream: &config::Upstream) -> Result<(), NewError> {
     };
     let mut store = RootCertStore::empty();
     pingora::tls::load_platform_certs_incl_env_into_store(&mut store)
-        .map_err(|error| unusable(error.to_string()))?;
+        .map_err(|error| unusable(Cause::of(error).to_string()))?;
     if store.is_empty() {
         return Err(unusable("there are none".to_owned()));
     }
     Ok(())
-}
-
-/// Asks a server for its health; two failures in a row take it out, one success takes it back.
-struct Probe {
-    link: Arc<Link>,
-    check: config::HealthCheck,
-}
-
-#[async_trait]
-impl HealthCheck for Probe {
-    async fn check(&self, backend: &Backend) -> pingora::Result<()> {
-        let failed = |failure: Failure| Error::because(ErrorType::ConnectError, "health check", failure);
-        let Some(target) = Target::of(backend) else {
-            return Error::e_explain(ErrorType::InternalError, "an unknown server");
-        };
-        let upstream = &self.link.upstream;
-        let limit = self
-            .check
-            .interval
-            .min(upstream.total_timeout)
-            .max(SHORTEST_ROUND);
-        if self.check.path.is_empty() {
-            return self
-                .link
-                .connect(&self.link.peer(&target))
-                .await
-                .map(drop)
-                .map_err(failed);
-        }
-        let ask = Ask {
-            method: Method::GET,
-            path_and_query: self.check.path.clone(),
-            host: upstream
-                .host
-                .clone()
-                .unwrap_or_else(|| target.address.to_string()),
-            headers: Vec::new(),
-            body: Bytes::new(),
-            timeout: limit,
-            max_body: HEALTH_BODY,
-        };
-        let answer = timeout(limit, self.link.ask(&target, &ask)).await;
-        let answer = answer
-            .unwrap_or(Err(Failure::TotalTimeout { limit }))
-            .map_err(failed)?;
-        if !answer.status.is_success() {
-            return Error::e_explain(
-                ErrorType::HTTPStatus(answer.status.as_u16()),
-                format!("health check: {} where 2xx was wanted", answer.status),
-            );
-        }
-        Ok(())
-    }
-
-    fn health_threshold(&self, success: bool) -> usize {
-        if success { 1 } else { 2 }
-    }
-
-    fn backend_summary(&self, backend: &Backend) -> String {
-        format!("upstream {:?}: server {}", self.link.upstream.name, backend.addr)
-    }
 }

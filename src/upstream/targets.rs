@@ -50,6 +50,14 @@ impl Target {
         let host = backend.ext.get::<Arc<str>>()?.clone();
         Some(Self { address, host })
     }
+
+    /// `host:port` as a Host header says it.
+    pub(super) fn authority(&self) -> String {
+        match self.host.contains(':') {
+            true => self.address.to_string(),
+            false => format!("{}:{}", self.host, self.address.port()),
+        }
+    }
 }
 
 /// How a host name becomes addresses.

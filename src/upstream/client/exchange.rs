@@ -1,7 +1,7 @@
 //! One request and its response on one connection, within the bounds of both.
 //! Must not know: which server it is, where the connection comes from or goes to, the time of the whole.
 
-use std::io;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use pingora::protocols::http::v1::client::HttpSession as Http1Session;
 use pingora::{Error, ErrorType};
 use tokio::time::timeout;
 
+use super::cause::Cause;
 use crate::upstream::decode::{self, Coding};
 use crate::upstream::failure::Failure;
 use crate::upstream::head;
@@ -29,6 +30,18 @@ pub(super) struct Broken {
     pub(super) failure: Failure,
     /// No byte of a response came.
     pub(super) unanswered: bool,
+}
+
+impl Broken {
+    fn before_answer(error: Box<Error>) -> Self {
+        let failure = Failure::Reset {
+            source: Cause::of(error),
+        };
+        Self {
+            failure,
+            unanswered: true,
+        }
+    }
 }
 
 impl From<Failure> for Broken {
@@ -58,10 +71,7 @@ pub(super) async fn exchange(
     let request = request(ask, cleartext_http2)?;
     write(session, request, &ask.body)
         .await
-        .map_err(|source| Broken {
-            failure: Failure::Reset { source },
-            unanswered: true,
-        })?;
+        .map_err(Broken::before_answer)?;
     let head = match timeout(first_byte_timeout, read_head(session)).await {
         Ok(head) => head?,
         Err(_) => {
@@ -143,37 +153,41 @@ async fn decoded(codings: Vec<Coding>, body: Vec<u8>, max: usize) -> Result<Byte
 
 /// The request as it goes out. `cleartext_http2`: its `:scheme` is not the https that Pingora assumes.
 fn request(ask: &Ask, cleartext_http2: bool) -> Result<Box<RequestHeader>, Failure> {
-    let unsendable = |error: &dyn std::fmt::Display| Failure::Framing {
-        found: format!("the request cannot be sent: {error}"),
-    };
-    let target = ask.path_and_query.as_bytes();
-    let mut request = RequestHeader::build(ask.method.clone(), target, Some(ask.headers.len() + 2))
-        .map_err(|error| unsendable(&error))?;
-    request
-        .append_header("Host", ask.host.as_str())
-        .map_err(|error| unsendable(&error))?;
-    for (name, value) in ask.headers.iter().filter(|(name, _)| name != HOST) {
-        request
-            .append_header(name.clone(), value.clone())
-            .map_err(|error| unsendable(&error))?;
+    let target = ask.path_and_query.as_str();
+    // Pingora would cut a fragment off, and what is asked would not be what was meant.
+    let is_bad = |byte: u8| byte <= b' ' || byte == 0x7f || byte == b'#';
+    if !target.starts_with('/') || target.bytes().any(is_bad) {
+        return Err(unsendable(format!("{target:?} is not a path and query")));
     }
     let expects_body =
         !ask.body.is_empty() || matches!(ask.method, Method::POST | Method::PUT | Method::PATCH);
-    if expects_body && !request.headers.contains_key(CONTENT_LENGTH) {
-        request
-            .append_header(CONTENT_LENGTH, ask.body.len().to_string())
-            .map_err(|error| unsendable(&error))?;
-    }
+    let build = || {
+        let fields = ask.headers.len() + 2;
+        let mut request = RequestHeader::build(ask.method.clone(), target.as_bytes(), Some(fields))?;
+        request.append_header("Host", ask.host.as_str())?;
+        for (name, value) in ask.headers.iter().filter(|(name, _)| name != HOST) {
+            request.append_header(name.clone(), value.clone())?;
+        }
+        if expects_body && !request.headers.contains_key(CONTENT_LENGTH) {
+            request.append_header(CONTENT_LENGTH, ask.body.len().to_string())?;
+        }
+        Ok(Box::new(request))
+    };
+    let mut request = build().map_err(|error| unsendable(Cause::of(error).to_string()))?;
     if cleartext_http2 {
         let uri = Uri::builder()
             .scheme("http")
             .authority(ask.host.as_str())
-            .path_and_query(ask.path_and_query.as_str())
-            .build()
-            .map_err(|error| unsendable(&error))?;
-        request.set_uri(uri);
+            .path_and_query(target);
+        request.set_uri(uri.build().map_err(|error| unsendable(error.to_string()))?);
     }
-    Ok(Box::new(request))
+    Ok(request)
+}
+
+fn unsendable(reason: String) -> Failure {
+    Failure::Framing {
+        found: format!("the request cannot be sent: {reason}"),
+    }
 }
 
 async fn write(
@@ -200,10 +214,10 @@ async fn read_head(session: &mut HttpSession) -> Result<Head, Broken> {
     match session {
         HttpSession::H1(http1) => read_head_http1(http1).await,
         _ => {
-            session.read_response_header().await.map_err(|source| Broken {
-                failure: Failure::Reset { source },
-                unanswered: true,
-            })?;
+            session
+                .read_response_header()
+                .await
+                .map_err(Broken::before_answer)?;
             let Some(response) = session.response_header() else {
                 return Err(Failure::Framing {
                     found: "no response head".to_owned(),
@@ -273,19 +287,18 @@ async fn read_head_http1(session: &mut Http1Session) -> Result<Head, Broken> {
 
 fn head_failure(error: Box<Error>, skipped: usize) -> Broken {
     // Pingora tells how much it had read in words only.
-    let nothing_read = error
-        .context
-        .as_ref()
-        .is_some_and(|it| it.as_str().ends_with("bytes already read: 0"));
-    let unanswered = nothing_read && skipped == 0;
+    let context = error.context.as_ref().map_or("", |context| context.as_str());
+    let unanswered = skipped == 0 && context.ends_with("bytes already read: 0");
     let failure = match error.etype() {
         ErrorType::ConnectionClosed if !unanswered => Failure::Truncated {
             received: 0,
-            source: error,
+            source: Cause::of(error),
         },
-        ErrorType::ConnectionClosed | ErrorType::ReadError => Failure::Reset { source: error },
+        ErrorType::ConnectionClosed | ErrorType::ReadError => Failure::Reset {
+            source: Cause::of(error),
+        },
         _ => Failure::Framing {
-            found: error.to_string(),
+            found: Cause::of(error).to_string(),
         },
     };
     Broken { failure, unanswered }
@@ -320,23 +333,17 @@ async fn read_body(
 }
 
 fn body_failure(error: Box<Error>, received: usize) -> Failure {
-    // TLS without its closing alert.
-    let cut_off = error
-        .root_cause()
-        .downcast_ref::<io::Error>()
-        .is_some_and(|cause| cause.kind() == io::ErrorKind::UnexpectedEof);
-    match error.etype() {
-        ErrorType::ConnectionClosed => Failure::Truncated {
-            received,
-            source: error,
-        },
-        _ if cut_off => Failure::Truncated {
-            received,
-            source: error,
-        },
-        ErrorType::ReadError => Failure::Reset { source: error },
-        _ => Failure::Framing {
-            found: error.to_string(),
-        },
+    let is_closed = *error.etype() == ErrorType::ConnectionClosed;
+    let is_read_error = *error.etype() == ErrorType::ReadError;
+    let source = Cause::of(error);
+    // TLS without its closing alert reads as an unexpected end.
+    if is_closed || source.io_kind() == Some(ErrorKind::UnexpectedEof) {
+        Failure::Truncated { received, source }
+    } else if is_read_error {
+        Failure::Reset { source }
+    } else {
+        Failure::Framing {
+            found: source.to_string(),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What an upstream may do to a poll, played by small scripted servers on real sockets.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 
 use super::{Client, NewError};
 use crate::config;
+use crate::upstream::targets::Resolver;
 use crate::upstream::{Answer, Ask, FetchError};
 
 mod http2;
@@ -235,9 +237,23 @@ async fn a_body_goes_out_with_its_length() {
 
 #[tokio::test]
 async fn a_target_that_would_break_the_request_line_is_not_sent() {
-    let client = client_of(&["127.0.0.1:1"]);
-    for path in ["/a b", "/a\r\nX: y", "/a\nX: y"] {
-        assert!(client.fetch(&get(path)).await.is_err(), "{path:?}");
+    for path in [
+        "/a b",
+        "/a\r\nX: y",
+        "/a\nX: y",
+        "/a\tb",
+        "/a#b",
+        "a",
+        "http://a/",
+        "",
+    ] {
+        let mut server = Server::start(vec![vec![keep(OK)]]).await;
+        let error = server.client().fetch(&get(path)).await.unwrap_err();
+        assert!(
+            error.to_string().contains("the request cannot be sent"),
+            "{path:?}: {error}"
+        );
+        assert_eq!(server.seen().await, Seen::Closed(0), "{path:?}");
     }
 }
 
@@ -456,6 +472,13 @@ async fn a_body_that_ends_early_is_truncated() {
     ] {
         assert_eq!(class_of(close(answer)).await, "truncated", "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_message_says_the_cause_and_nothing_of_what_was_received() {
+    let secret = "HTTP/9 secret\r\n\r\n";
+    let error = answer_to(close(secret)).await.unwrap_err().to_string();
+    assert!(error.ends_with("unsafe framing: invalid HTTP version"), "{error}");
 }
 
 #[tokio::test]
@@ -697,9 +720,19 @@ async fn watching_checks_health_and_ends_when_told() {
         .unwrap();
 }
 
+struct NoName;
+
+#[async_trait::async_trait]
+impl Resolver for NoName {
+    async fn resolve(&self, _host: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
+        Err(io::Error::other("no such host"))
+    }
+}
+
 #[tokio::test]
 async fn a_name_that_does_not_resolve_is_no_server() {
-    let client = client_of(&["nowhere.invalid:80"]);
+    let upstream = Arc::new(upstream_of(&["nowhere.invalid:80"]));
+    let client = Client::with_resolver(upstream, Arc::new(NoName)).unwrap();
     let error = client.fetch(&get("/")).await.unwrap_err();
     assert_eq!(error.class(), "no-server");
     assert_eq!(client.peer().await.unwrap_err().class(), "no-server");
