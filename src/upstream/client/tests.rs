@@ -265,7 +265,11 @@ async fn a_whole_read_connection_is_used_again() {
     let mut server = Server::start(vec![script, vec![keep(OK)]]).await;
     let client = server.client();
     for body in ["ok", "ok", "", "ok"] {
-        assert_eq!(client.fetch(&get("/")).await.unwrap().body, body);
+        let answer = client.fetch(&get("/")).await.unwrap();
+        assert_eq!(
+            (&answer.body[..], answer.close_delimited),
+            (body.as_bytes(), false)
+        );
         assert_eq!(server.next_request().await, 0);
     }
 }
@@ -334,6 +338,24 @@ async fn a_reused_connection_that_dies_is_retried_once_on_a_new_one() {
     assert_eq!(server.next_request().await, 1);
     assert_eq!(client.fetch(&get("/")).await.unwrap().body, "ok");
     assert_eq!(server.next_request().await, 1);
+}
+
+#[tokio::test]
+async fn the_second_attempt_does_not_meet_the_next_dead_connection_of_the_pool() {
+    let dies = vec![keep(OK), close("")];
+    let mut server = Server::start(vec![dies.clone(), dies, vec![keep(OK)]]).await;
+    let client = server.client();
+    let ask = get("/");
+    let (one, other) = tokio::join!(client.fetch(&ask), client.fetch(&ask));
+    assert!(one.is_ok() && other.is_ok());
+    assert_eq!(
+        server.next_request().await + server.next_request().await,
+        1,
+        "two connections"
+    );
+    assert_eq!(client.fetch(&ask).await.unwrap().body, "ok");
+    server.next_request().await;
+    assert_eq!(server.next_request().await, 2);
 }
 
 #[tokio::test]
