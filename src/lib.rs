@@ -1,7 +1,12 @@
 //! pollcast: a reverse proxy that turns polling into push.
 //!
 //! The path of the data is a sentence, and the modules stand in its order:
-//! poll → snapshot → change → frame → subscriber.
+//! poll → snapshot → change → frame → subscriber. `resource` and `config` are the nouns,
+//! `upstream` asks, `relay` is the poll loop, `frame` encodes once, `hub` knows who follows what,
+//! `transport` is each protocol as a state machine, `fanout` the client loop, `front` takes
+//! requests in through Pingora, `admin` is the operator's view, `app` wires them.
+//!
+//! A file imports only from layers below its own; `tests/layers.rs` holds the table.
 
 pub mod config;
 pub mod frame;

@@ -1,0 +1,47 @@
+//! Pingora's errors in an operator's words: the innermost cause, without the names of the layers above it
+//! and without the bytes that a peer sent.
+//! Must not know: what the error means for the exchange.
+
+use std::fmt;
+
+use pingora::{Error, ErrorType};
+
+/// Displays as the innermost cause.
+#[derive(Debug)]
+pub(super) struct Cause(Box<Error>);
+
+impl Cause {
+    pub(super) fn of(error: Box<Error>) -> Box<Self> {
+        Box::new(Self(error))
+    }
+
+    /// The innermost error if it is an I/O error.
+    pub(super) fn io_kind(&self) -> Option<std::io::ErrorKind> {
+        self.0
+            .root_cause()
+            .downcast_ref::<std::io::Error>()
+            .map(std::io::Error::kind)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let root = self.0.root_cause();
+        match root.downcast_ref::<Error>() {
+            None => write!(f, "{root}"),
+            // The context of an unreadable head is the head.
+            Some(error) if error.etype == ErrorType::InvalidHTTPHeader => f.write_str(error.etype.as_str()),
+            Some(error) => match &error.context {
+                Some(context) => f.write_str(context.as_str()),
+                None => f.write_str(error.etype.as_str()),
+            },
+        }
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // Displayed already: what follows is below it.
+        self.0.root_cause().source()
+    }
+}

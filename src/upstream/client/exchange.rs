@@ -1,0 +1,349 @@
+//! One request and its response on one connection, within the bounds of both.
+//! Must not know: which server it is, where the connection comes from or goes to, the time of the whole.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode, Uri};
+use pingora::http::RequestHeader;
+use pingora::protocols::http::client::HttpSession;
+use pingora::protocols::http::v1::client::HttpSession as Http1Session;
+use pingora::{Error, ErrorType};
+use tokio::time::timeout;
+
+use super::cause::Cause;
+use crate::upstream::decode::{self, Coding};
+use crate::upstream::failure::Failure;
+use crate::upstream::head;
+use crate::upstream::{Answer, Ask};
+
+/// 1xx heads skipped before one answer.
+const MAX_INFORMATIONAL: usize = 8;
+
+/// A coded body longer than this is decoded off the caller's thread.
+pub(super) const DECODE_INLINE: usize = 16 * 1024;
+
+/// An exchange that failed, and whether the server may be thought not to have seen it.
+pub(super) struct Broken {
+    pub(super) failure: Failure,
+    /// No byte of a response came.
+    pub(super) unanswered: bool,
+}
+
+impl Broken {
+    fn before_answer(error: Box<Error>) -> Self {
+        let failure = Failure::Reset {
+            source: Cause::of(error),
+        };
+        Self {
+            failure,
+            unanswered: true,
+        }
+    }
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure,
+            unanswered: false,
+        }
+    }
+}
+
+/// A whole response, its body as on the wire.
+pub(super) struct Response {
+    head: Head,
+    codings: Vec<Coding>,
+    body: Vec<u8>,
+}
+
+/// Sends `ask` and reads all of what comes back, the head within `first_byte_timeout` from the moment
+/// the request is written. `cleartext_http2`: HTTP/2 without TLS.
+pub(super) async fn exchange(
+    session: &mut HttpSession,
+    ask: &Ask,
+    cleartext_http2: bool,
+    first_byte_timeout: Duration,
+) -> Result<Response, Broken> {
+    let request = request(ask, cleartext_http2)?;
+    write(session, request, &ask.body)
+        .await
+        .map_err(Broken::before_answer)?;
+    let head = match timeout(first_byte_timeout, read_head(session)).await {
+        Ok(head) => head?,
+        Err(_) => {
+            return Err(Failure::FirstByteTimeout {
+                limit: first_byte_timeout,
+            }
+            .into());
+        }
+    };
+    if !has_body(&ask.method, head.status) {
+        let head = Head {
+            close_delimited: false,
+            ..head
+        };
+        // Reads nothing, but lets an HTTP/2 stream end.
+        read_body(session, None, 0).await?;
+        return Ok(Response {
+            head,
+            codings: Vec::new(),
+            body: Vec::new(),
+        });
+    }
+    let codings = decode::codings(&head.headers)?;
+    let announced = head.headers.get(CONTENT_LENGTH);
+    let announced = announced.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let body = read_body(session, announced, ask.max_body).await?;
+    Ok(Response { head, codings, body })
+}
+
+impl Response {
+    /// How long the connection may be kept: `keepalive`, or a second less than the server said it would.
+    pub(super) fn idle_limit(&self, keepalive: Duration) -> Duration {
+        let said = self
+            .head
+            .headers
+            .get("keep-alive")
+            .and_then(|value| value.to_str().ok());
+        let said = said.and_then(|value| {
+            let mut parameters = value.split(',').filter_map(|it| it.split_once('='));
+            let (_, seconds) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?;
+            seconds.trim().parse().ok().map(Duration::from_secs)
+        });
+        said.map_or(keepalive, |said| {
+            keepalive.min(said.saturating_sub(Duration::from_secs(1)).max(said / 2))
+        })
+    }
+
+    /// The answer with its content decoded, at most `max` bytes; `elapsed` is not known here.
+    pub(super) async fn decoded(self, max: usize) -> Result<Answer, Failure> {
+        let body_bytes = self.body.len();
+        Ok(Answer {
+            status: self.head.status,
+            headers: self.head.headers,
+            body: decoded(self.codings, self.body, max).await?,
+            close_delimited: self.head.close_delimited,
+            head_bytes: self.head.bytes,
+            body_bytes,
+            elapsed: Duration::ZERO,
+        })
+    }
+}
+
+async fn decoded(codings: Vec<Coding>, body: Vec<u8>, max: usize) -> Result<Bytes, Failure> {
+    if codings.is_empty() || body.is_empty() {
+        return Ok(body.into());
+    }
+    if body.len() <= DECODE_INLINE {
+        return decode::decode(&codings, body, max).map(Bytes::from);
+    }
+    let work = tokio::task::spawn_blocking(move || decode::decode(&codings, body, max));
+    match work.await {
+        Ok(content) => content.map(Bytes::from),
+        Err(error) => Err(Failure::Encoding {
+            coding: "any".to_owned(),
+            source: error.into(),
+        }),
+    }
+}
+
+/// The request as it goes out. `cleartext_http2`: its `:scheme` is not the https that Pingora assumes.
+fn request(ask: &Ask, cleartext_http2: bool) -> Result<Box<RequestHeader>, Failure> {
+    let target = ask.path_and_query.as_str();
+    // Pingora would cut a fragment off, and what is asked would not be what was meant.
+    let is_bad = |byte: u8| byte <= b' ' || byte == 0x7f || byte == b'#';
+    if !target.starts_with('/') || target.bytes().any(is_bad) {
+        return Err(unsendable(format!("{target:?} is not a path and query")));
+    }
+    let expects_body =
+        !ask.body.is_empty() || matches!(ask.method, Method::POST | Method::PUT | Method::PATCH);
+    let build = || {
+        let fields = ask.headers.len() + 2;
+        let mut request = RequestHeader::build(ask.method.clone(), target.as_bytes(), Some(fields))?;
+        request.append_header("Host", ask.host.as_str())?;
+        for (name, value) in ask.headers.iter().filter(|(name, _)| name != HOST) {
+            request.append_header(name.clone(), value.clone())?;
+        }
+        if expects_body && !request.headers.contains_key(CONTENT_LENGTH) {
+            request.append_header(CONTENT_LENGTH, ask.body.len().to_string())?;
+        }
+        Ok(Box::new(request))
+    };
+    let mut request = build().map_err(|error| unsendable(Cause::of(error).to_string()))?;
+    if cleartext_http2 {
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority(ask.host.as_str())
+            .path_and_query(target);
+        request.set_uri(uri.build().map_err(|error| unsendable(error.to_string()))?);
+    }
+    Ok(request)
+}
+
+fn unsendable(reason: String) -> Failure {
+    Failure::Framing {
+        found: format!("the request cannot be sent: {reason}"),
+    }
+}
+
+async fn write(
+    session: &mut HttpSession,
+    request: Box<RequestHeader>,
+    body: &Bytes,
+) -> Result<(), Box<Error>> {
+    session.write_request_header(request).await?;
+    if !body.is_empty() {
+        session.write_request_body(body.clone(), true).await?;
+    }
+    session.finish_request_body().await
+}
+
+struct Head {
+    status: StatusCode,
+    headers: HeaderMap,
+    bytes: usize,
+    /// Neither a length nor chunks: a body, if there is one, ends with the connection.
+    close_delimited: bool,
+}
+
+async fn read_head(session: &mut HttpSession) -> Result<Head, Broken> {
+    match session {
+        HttpSession::H1(http1) => read_head_http1(http1).await,
+        _ => {
+            session
+                .read_response_header()
+                .await
+                .map_err(Broken::before_answer)?;
+            let Some(response) = session.response_header() else {
+                return Err(Failure::Framing {
+                    found: "no response head".to_owned(),
+                }
+                .into());
+            };
+            let headers = response.headers.clone();
+            let bytes = headers
+                .iter()
+                .map(|(name, value)| name.as_str().len() + value.len())
+                .sum();
+            Ok(Head {
+                status: response.status,
+                headers,
+                bytes,
+                close_delimited: false,
+            })
+        }
+    }
+}
+
+/// Skips informational heads; every head is judged as received.
+async fn read_head_http1(session: &mut Http1Session) -> Result<Head, Broken> {
+    for skipped in 0..=MAX_INFORMATIONAL {
+        session
+            .read_response()
+            .await
+            .map_err(|error| head_failure(error, skipped))?;
+        let raw = session.get_headers_raw_bytes();
+        if raw.len() > head::MAX_HEAD {
+            return Err(Failure::TooLarge {
+                part: "response head",
+                limit: head::MAX_HEAD,
+            }
+            .into());
+        }
+        if let Some(found) = head::fault(&raw) {
+            return Err(Failure::Framing { found }.into());
+        }
+        let Some(response) = session.resp_header() else {
+            break;
+        };
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Failure::Framing {
+                found: "101 without having asked for it".to_owned(),
+            }
+            .into());
+        }
+        if response.status.is_informational() {
+            continue;
+        }
+        let headers = response.headers.clone();
+        let close_delimited =
+            !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING);
+        return Ok(Head {
+            status: response.status,
+            headers,
+            bytes: raw.len(),
+            close_delimited,
+        });
+    }
+    Err(Failure::Framing {
+        found: format!("more than {MAX_INFORMATIONAL} informational heads"),
+    }
+    .into())
+}
+
+fn head_failure(error: Box<Error>, skipped: usize) -> Broken {
+    // Pingora tells how much it had read in words only.
+    let context = error.context.as_ref().map_or("", |context| context.as_str());
+    let unanswered = skipped == 0 && context.ends_with("bytes already read: 0");
+    let failure = match error.etype() {
+        ErrorType::ConnectionClosed if !unanswered => Failure::Truncated {
+            received: 0,
+            source: Cause::of(error),
+        },
+        ErrorType::ConnectionClosed | ErrorType::ReadError => Failure::Reset {
+            source: Cause::of(error),
+        },
+        _ => Failure::Framing {
+            found: Cause::of(error).to_string(),
+        },
+    };
+    Broken { failure, unanswered }
+}
+
+fn has_body(method: &Method, status: StatusCode) -> bool {
+    method != Method::HEAD && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+}
+
+/// All of the body, unless more than `max` bytes are announced or come.
+async fn read_body(
+    session: &mut HttpSession,
+    announced: Option<u64>,
+    max: usize,
+) -> Result<Vec<u8>, Failure> {
+    let too_large = || Failure::TooLarge {
+        part: "body",
+        limit: max,
+    };
+    if announced.is_some_and(|length| length > max as u64) {
+        return Err(too_large());
+    }
+    let mut body = Vec::new();
+    loop {
+        match session.read_response_body().await {
+            Ok(Some(part)) if part.len() > max - body.len() => return Err(too_large()),
+            Ok(Some(part)) => body.extend_from_slice(&part),
+            Ok(None) => return Ok(body),
+            Err(source) => return Err(body_failure(source, body.len())),
+        }
+    }
+}
+
+fn body_failure(error: Box<Error>, received: usize) -> Failure {
+    let is_closed = *error.etype() == ErrorType::ConnectionClosed;
+    let is_read_error = *error.etype() == ErrorType::ReadError;
+    let source = Cause::of(error);
+    // TLS without its closing alert reads as an unexpected end.
+    if is_closed || source.io_kind() == Some(ErrorKind::UnexpectedEof) {
+        Failure::Truncated { received, source }
+    } else if is_read_error {
+        Failure::Reset { source }
+    } else {
+        Failure::Framing {
+            found: source.to_string(),
+        }
+    }
+}

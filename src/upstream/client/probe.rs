@@ -1,0 +1,79 @@
+//! The health check of one server: a GET over the same connections as the polls, or a bare connection.
+//! Must not know: which servers there are, what follows from their health.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Method;
+use pingora::lb::Backend;
+use pingora::lb::health_check::HealthCheck;
+use pingora::{Error, ErrorType};
+use tokio::time::timeout;
+
+use super::{Link, SHORTEST_ROUND};
+use crate::config;
+use crate::upstream::Ask;
+use crate::upstream::failure::Failure;
+use crate::upstream::targets::Target;
+
+/// Longest body of an answer, bytes.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// Asks a server for its health; two failures in a row take it out, one success takes it back.
+pub(super) struct Probe {
+    pub(super) link: Arc<Link>,
+    pub(super) check: config::HealthCheck,
+}
+
+#[async_trait]
+impl HealthCheck for Probe {
+    async fn check(&self, backend: &Backend) -> pingora::Result<()> {
+        let failed = |failure: Failure| Error::because(ErrorType::ConnectError, "health check", failure);
+        let Some(target) = Target::of(backend) else {
+            return Error::e_explain(ErrorType::InternalError, "an unknown server");
+        };
+        let upstream = &self.link.upstream;
+        let limit = self
+            .check
+            .interval
+            .min(upstream.total_timeout)
+            .max(SHORTEST_ROUND);
+        if self.check.path.is_empty() {
+            return self
+                .link
+                .connect(&self.link.peer(&target))
+                .await
+                .map(drop)
+                .map_err(failed);
+        }
+        let ask = Ask {
+            method: Method::GET,
+            path_and_query: self.check.path.clone(),
+            host: upstream.host.clone().unwrap_or_else(|| target.authority()),
+            headers: Vec::new(),
+            body: Bytes::new(),
+            timeout: limit,
+            max_body: MAX_BODY,
+        };
+        let answer = timeout(limit, self.link.ask(&target, &ask)).await;
+        let answer = answer
+            .unwrap_or(Err(Failure::TotalTimeout { limit }))
+            .map_err(failed)?;
+        if !answer.status.is_success() {
+            return Error::e_explain(
+                ErrorType::HTTPStatus(answer.status.as_u16()),
+                format!("health check: {} where 2xx was wanted", answer.status),
+            );
+        }
+        Ok(())
+    }
+
+    fn health_threshold(&self, success: bool) -> usize {
+        if success { 1 } else { 2 }
+    }
+
+    fn backend_summary(&self, backend: &Backend) -> String {
+        format!("upstream {:?}: server {}", self.link.upstream.name, backend.addr)
+    }
+}

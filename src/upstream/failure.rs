@@ -1,0 +1,211 @@
+//! What can go wrong on the way to an upstream and back, named for operators and for metrics.
+//! Must not know: how an exchange is held, what a caller does about a failure.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use humantime::format_duration;
+
+/// The cause below, whoever reported it.
+pub type Source = Box<dyn Error + Send + Sync>;
+
+/// An exchange that gave no answer: with whom, and what happened.
+#[derive(Debug)]
+pub struct FetchError {
+    /// Name of the upstream in the configuration.
+    pub upstream: String,
+    /// Address of the server that was chosen; none: the exchange did not come that far.
+    pub server: Option<String>,
+    pub failure: Failure,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Failure {
+    /// No address to try: nothing resolved, or all servers fail their health check.
+    NoServer { reason: String },
+    /// No connection; nothing was sent.
+    Connect { source: Source },
+    /// Neither TCP nor TLS was ready within `connect_timeout`.
+    ConnectTimeout { limit: Duration },
+    /// The handshake or the certificate failed; nothing was sent.
+    Tls { source: Source },
+    /// The request was written and no response head came within `first_byte_timeout`.
+    FirstByteTimeout { limit: Duration },
+    /// The whole exchange took longer than it may.
+    TotalTimeout { limit: Duration },
+    /// The connection ended inside the head or the body.
+    Truncated { received: usize, source: Source },
+    /// More bytes than `limit`, of what `part` names.
+    TooLarge { part: &'static str, limit: usize },
+    /// The message cannot be delimited safely, or is not HTTP.
+    Framing { found: String },
+    /// The body is not what its Content-Encoding says.
+    Encoding { coding: String, source: Source },
+    /// The connection or stream broke before the answer was complete.
+    Reset { source: Source },
+}
+
+impl FetchError {
+    /// The kind of failure as a metrics label, one of: `no-server`, `connect`, `tls`, `first-byte-timeout`,
+    /// `total-timeout`, `truncated`, `too-large`, `framing`, `encoding`, `reset`.
+    pub fn class(&self) -> &'static str {
+        self.failure.class()
+    }
+}
+
+impl Failure {
+    /// See [`FetchError::class`].
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::NoServer { .. } => "no-server",
+            Self::Connect { .. } | Self::ConnectTimeout { .. } => "connect",
+            Self::Tls { .. } => "tls",
+            Self::FirstByteTimeout { .. } => "first-byte-timeout",
+            Self::TotalTimeout { .. } => "total-timeout",
+            Self::Truncated { .. } => "truncated",
+            Self::TooLarge { .. } => "too-large",
+            Self::Framing { .. } => "framing",
+            Self::Encoding { .. } => "encoding",
+            Self::Reset { .. } => "reset",
+        }
+    }
+
+    /// Nothing was sent: another server may be asked whatever the method.
+    pub(super) fn is_before_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Tls { .. }
+        )
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "upstream {:?}", self.upstream)?;
+        if let Some(server) = &self.server {
+            write!(f, " ({server})")?;
+        }
+        write!(f, ": {}", self.failure)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoServer { reason } => write!(f, "no server to ask: {reason}"),
+            Self::Connect { source } => write!(f, "cannot connect: {source}"),
+            Self::ConnectTimeout { limit } => write!(f, "no connection within {}", format_duration(*limit)),
+            Self::Tls { source } => write!(f, "TLS failed: {source}"),
+            Self::FirstByteTimeout { limit } => write!(f, "no first byte within {}", format_duration(*limit)),
+            Self::TotalTimeout { limit } => {
+                write!(f, "no complete answer within {}", format_duration(*limit))
+            }
+            Self::Truncated { received, source } => {
+                write!(f, "the answer broke off after {received} bytes of body: {source}")
+            }
+            Self::TooLarge { part, limit } => write!(f, "{part} larger than {limit} bytes"),
+            Self::Framing { found } => write!(f, "unsafe framing: {found}"),
+            Self::Encoding { coding, source } => {
+                write!(f, "the body cannot be decoded as {coding:?}: {source}")
+            }
+            Self::Reset { source } => write!(f, "the connection broke before the answer: {source}"),
+        }
+    }
+}
+
+impl Error for FetchError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.failure.source()
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Connect { source }
+            | Self::Tls { source }
+            | Self::Truncated { source, .. }
+            | Self::Encoding { source, .. }
+            | Self::Reset { source } => Some(source.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+/// An upstream whose client cannot be built.
+#[derive(Debug)]
+pub enum NewError {
+    /// A server's address is not `host:port`.
+    Server { upstream: String, address: String },
+    /// The CA bundle cannot be read.
+    CaFile {
+        upstream: String,
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// The CA bundle holds no certificate, or one that is none.
+    CaContent {
+        upstream: String,
+        path: PathBuf,
+        found: String,
+    },
+    /// The system's roots are needed and missing.
+    SystemRoots { upstream: String, found: String },
+    /// The health check's path or host cannot be sent.
+    HealthCheck { upstream: String, found: String },
+}
+
+impl fmt::Display for NewError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server { upstream, address } => {
+                write!(f, "upstream {upstream:?}: server {address:?} is not host:port")
+            }
+            Self::CaFile {
+                upstream,
+                path,
+                source,
+            } => {
+                write!(
+                    f,
+                    "upstream {upstream:?}: cannot read the CA file {}: {source}",
+                    path.display()
+                )
+            }
+            Self::CaContent {
+                upstream,
+                path,
+                found,
+            } => {
+                write!(
+                    f,
+                    "upstream {upstream:?}: the CA file {} is not a PEM bundle of certificates: {found}",
+                    path.display()
+                )
+            }
+            Self::SystemRoots { upstream, found } => write!(
+                f,
+                "upstream {upstream:?}: the system's root certificates cannot be used: {found}; install them or set tls.ca"
+            ),
+            Self::HealthCheck { upstream, found } => {
+                write!(
+                    f,
+                    "upstream {upstream:?}: the health check cannot be sent: {found}"
+                )
+            }
+        }
+    }
+}
+
+impl Error for NewError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::CaFile { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

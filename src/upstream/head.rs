@@ -1,0 +1,153 @@
+//! Whether a response head as received (HTTP/1) delimits its message in exactly one way.
+//!
+//! The parser below is lenient (bare LF, folded lines, both lengths at once) and tidies up what it
+//! accepts, so that two readers of the same bytes may disagree about where a message ends.
+//! Must not know: connections, bodies, time.
+
+/// Longest head accepted, bytes.
+pub(super) const MAX_HEAD: usize = 64 * 1024;
+
+/// What is wrong with the framing of `raw`, a head up to and including its empty line; none: nothing.
+pub(super) fn fault(raw: &[u8]) -> Option<String> {
+    let mut lengths = 0;
+    let mut encodings = Vec::new();
+    let Some(lines) = raw.strip_suffix(b"\r\n\r\n") else {
+        return Some("the head does not end with CRLF CRLF".to_owned());
+    };
+    let mut lines = Lines(Some(lines));
+    let status = lines.next().unwrap_or_default();
+    if !status.starts_with(b"HTTP/1.") {
+        return Some(format!("a status line was wanted, found {:?}", shown(status)));
+    }
+    if has_bare_line_end(status) {
+        return Some("bare CR or LF in the status line".to_owned());
+    }
+    for line in lines {
+        if has_bare_line_end(line) {
+            return Some(format!("bare CR or LF in {:?}", shown(line)));
+        }
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            return Some(format!("folded header line {:?}", shown(line)));
+        }
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            return Some(format!("header line without a colon {:?}", shown(line)));
+        };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if name.ends_with(b" ") || name.ends_with(b"\t") {
+            return Some(format!("space before the colon in {:?}", shown(line)));
+        }
+        if name.eq_ignore_ascii_case(b"content-length") {
+            lengths += 1;
+            if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+                return Some(format!("Content-Length {:?} is not a number", shown(value)));
+            }
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            encodings.push(value);
+        }
+    }
+    lengths_fault(lengths, &encodings, status)
+}
+
+fn lengths_fault(lengths: usize, encodings: &[&[u8]], status: &[u8]) -> Option<String> {
+    match (lengths, encodings) {
+        (0 | 1, []) => None,
+        (_, []) => Some(format!("{lengths} Content-Length headers")),
+        (0, [value]) if !value.eq_ignore_ascii_case(b"chunked") => Some(format!(
+            "Transfer-Encoding {:?} where only chunked is understood",
+            shown(value)
+        )),
+        (0, [_]) if status.starts_with(b"HTTP/1.0") => Some("Transfer-Encoding in HTTP/1.0".to_owned()),
+        (0, [_]) => None,
+        (0, many) => Some(format!("{} Transfer-Encoding headers", many.len())),
+        _ => Some("both Content-Length and Transfer-Encoding".to_owned()),
+    }
+}
+
+/// The pieces between CRLFs.
+struct Lines<'a>(Option<&'a [u8]>);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.0?;
+        let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") else {
+            return self.0.take();
+        };
+        self.0 = Some(&rest[end + 2..]);
+        Some(&rest[..end])
+    }
+}
+
+fn has_bare_line_end(line: &[u8]) -> bool {
+    line.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
+}
+
+/// Enough of a line to recognise it in a message.
+fn shown(line: &[u8]) -> String {
+    String::from_utf8_lossy(&line[..line.len().min(80)]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_heads_have_no_fault() {
+        for head in [
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 200\r\nContent-Length: 5\r\nX:\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nServer: a: b\r\n\r\n",
+            "HTTP/1.0 200 OK\r\nDate: x\r\n\r\n",
+        ] {
+            assert_eq!(fault(head.as_bytes()), None, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn every_ambiguity_is_named() {
+        for (head, named) in [
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "both",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
+                "2 Content-Length",
+            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n", "not a number"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n", "not a number"),
+            ("HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n", "not a number"),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "2 Transfer",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+                "only chunked",
+            ),
+            (
+                "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "HTTP/1.0",
+            ),
+            (
+                "HTTP/1.1 200 OK\nContent-Length: 5\r\n\r\n",
+                "bare CR or LF in the status line",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nA: b\nContent-Length: 5\r\n\r\n",
+                "bare CR or LF",
+            ),
+            ("HTTP/1.1 200 OK\r\nA: b\n\n", "CRLF CRLF"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n\tContent-Length: 5\r\n\r\n", "folded"),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\n",
+                "space before the colon",
+            ),
+            ("\r\nHTTP/1.1 200 OK\r\n\r\n", "status line"),
+        ] {
+            let found = fault(head.as_bytes()).unwrap_or_default();
+            assert!(found.contains(named), "{head:?}: {found:?}");
+        }
+    }
+}

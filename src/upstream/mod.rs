@@ -1,0 +1,57 @@
+//! How a request reaches a configured upstream: its servers, their health, the connections to them,
+//! and the bounds of an exchange (time, bytes, framing, codings).
+//!
+//! `targets` chooses a server, `client` connects and holds one exchange, `head` and `decode` judge what came
+//! back, `trust` reads certificates, `failure` says what went wrong. Only `client` and `targets` name
+//! Pingora. Must not know: resources, versions, what counts as data, subscribers.
+
+mod client;
+mod decode;
+mod failure;
+mod head;
+mod targets;
+mod trust;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+pub use client::Client;
+pub use failure::{Failure, FetchError, NewError};
+
+/// One request to an upstream.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    pub method: Method,
+    /// The request target as the client spelled it; must start with `/`.
+    pub path_and_query: String,
+    /// The Host header; it goes out first.
+    pub host: String,
+    /// Everything else that goes out, in this order. A `Host` in here is left out, and a body gets its
+    /// Content-Length unless one is given.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: Bytes,
+    /// The whole exchange, connecting and decoding included; the upstream's `total_timeout` if that is less.
+    pub timeout: Duration,
+    /// Most bytes of the body, on the wire and again when decoded.
+    pub max_body: usize,
+}
+
+/// A complete response.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: StatusCode,
+    /// As received: Content-Encoding and Content-Length speak of the wire, not of `body`.
+    pub headers: HeaderMap,
+    /// Content without its codings.
+    pub body: Bytes,
+    /// The body ended with the connection, so nobody can tell whether it is whole.
+    pub close_delimited: bool,
+    /// Bytes of the final head (HTTP/2: of its names and values).
+    pub head_bytes: usize,
+    /// Bytes of the body before decoding, without chunk framing.
+    pub body_bytes: usize,
+    /// From the call to the decoded body.
+    pub elapsed: Duration,
+}
