@@ -8,8 +8,10 @@
 pub mod client;
 pub mod frames;
 pub mod legacy;
+mod memory;
 pub mod process;
 pub mod reply;
+mod serving;
 pub mod sse;
 pub mod tls;
 pub mod wire;

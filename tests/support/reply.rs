@@ -45,7 +45,7 @@ pub(super) enum Kind {
     /// The connection goes to the test, right after the request's head.
     Take {
         handshake: bool,
-        to: mpsc::UnboundedSender<Taken>,
+        to: mpsc::Sender<Taken>,
     },
     /// A WebSocket that returns every message.
     WebSocketEcho,
@@ -149,7 +149,7 @@ impl Reply {
 
     /// Hands each connection to the test right after the request's head (a body is still unread).
     pub fn take() -> (Reply, Takings) {
-        let (to, takings) = mpsc::unbounded_channel();
+        let (to, takings) = mpsc::channel(64);
         (
             Reply::of(Kind::Take { handshake: false, to }),
             Takings { takings },
@@ -158,7 +158,7 @@ impl Reply {
 
     /// Accepts a WebSocket (101), then hands the connection to the test.
     pub fn websocket() -> (Reply, Takings) {
-        let (to, takings) = mpsc::unbounded_channel();
+        let (to, takings) = mpsc::channel(64);
         (Reply::of(Kind::Take { handshake: true, to }), Takings { takings })
     }
 
@@ -295,7 +295,7 @@ impl Feed {
 
 /// The connections that [`Reply::take`] or [`Reply::websocket`] handed over.
 pub struct Takings {
-    takings: mpsc::UnboundedReceiver<Taken>,
+    takings: mpsc::Receiver<Taken>,
 }
 
 impl Takings {
