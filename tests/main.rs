@@ -1,0 +1,16 @@
+//! The one test binary (each further one would link the proxy again), as an index:
+//!
+//! | module | claim it holds |
+//! |---|---|
+//! | `support` | no claims: a scriptable legacy API, real clients, the process under test |
+//! | `support_works` | the tools above show every misbehaviour as it is, so a green test means something |
+//! | `layers` | the source keeps the architecture: who may import whom, who may name the proxy, file sizes |
+
+mod layers;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "a toolbox: not every tool has a user at every commit"
+)]
+mod support;
+mod support_works;

@@ -1,0 +1,18 @@
+//! What the tests are made of: a legacy API that misbehaves on demand, real clients, the process.
+//!
+//! Must not know: how pollcast works inside. Everything here speaks through sockets.
+//! Everything waits for events; a guard of ten seconds turns a wait without end into a message.
+
+// The in-process start of pollcast; enabled with `pollcast::app`.
+// pub mod app;
+pub mod client;
+pub mod frames;
+pub mod legacy;
+mod memory;
+pub mod process;
+pub mod reply;
+mod serving;
+pub mod sse;
+pub mod tls;
+pub mod wire;
+pub mod ws;

@@ -1,0 +1,243 @@
+//! The real binary as a process: signals in, exit status and log out.
+//!
+//! Must not know: what is inside. Tests that need no signals use `app`, which is faster.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::client::Http;
+use super::wire::GUARD;
+
+/// The command line that runs a configuration file.
+fn command(config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pollcast"));
+    command.arg("--config").arg(config);
+    command
+}
+
+pub struct Process {
+    id: u32,
+    exit: watch::Receiver<Option<ExitStatus>>,
+    stderr: watch::Receiver<String>,
+    /// Where the configuration lies; removed in the end.
+    pub folder: Folder,
+    /// What `PUBLIC_ADDRESS` in the configuration became.
+    pub address: SocketAddr,
+    /// What `ADMIN_ADDRESS` in the configuration became.
+    pub admin: SocketAddr,
+}
+
+impl Process {
+    /// Runs pollcast with this configuration, in which `PUBLIC_ADDRESS` and `ADMIN_ADDRESS` stand for
+    /// free ports; returns when the admin listener's `/ready` says 200 (without one: when the public
+    /// address accepts connections).
+    pub async fn start(yaml: &str) -> Process {
+        let process = Process::start_unready(yaml);
+        process.wait_ready(yaml.contains("ADMIN_ADDRESS")).await;
+        process
+    }
+
+    /// The same without waiting.
+    pub fn start_unready(yaml: &str) -> Process {
+        let [address, admin] = free_addresses();
+        let folder = Folder::new();
+        let config = folder.path.join("pollcast.yaml");
+        let text = yaml
+            .replace("PUBLIC_ADDRESS", &address.to_string())
+            .replace("ADMIN_ADDRESS", &admin.to_string());
+        fs::write(&config, text).unwrap_or_else(|e| panic!("cannot write {}: {e}", config.display()));
+        let mut process = Process::run(command(&config), folder);
+        (process.address, process.admin) = (address, admin);
+        process
+    }
+
+    /// Runs any command in `folder`, its stderr captured.
+    pub fn run(mut command: Command, folder: Folder) -> Process {
+        command
+            .current_dir(&folder.path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
+        let (log, stderr) = watch::channel(String::new());
+        let (ended, exit) = watch::channel(None);
+        let (id, nowhere) = (child.id(), SocketAddr::from(([127, 0, 0, 1], 0)));
+        std::thread::spawn(move || {
+            capture(&mut child, &log);
+            ended.send_replace(child.wait().ok());
+        });
+        Process {
+            id,
+            exit,
+            stderr,
+            folder,
+            address: nowhere,
+            admin: nowhere,
+        }
+    }
+
+    async fn wait_ready(&self, has_admin: bool) {
+        let until = Instant::now() + GUARD;
+        loop {
+            let ready = match has_admin {
+                true => is_ready(self.admin).await,
+                false => TcpStream::connect(self.address).await.is_ok(),
+            };
+            if ready {
+                return;
+            }
+            if let Some(status) = self.exited() {
+                panic!(
+                    "the process ended with {status} before it was ready:\n{}",
+                    self.stderr()
+                );
+            }
+            assert!(
+                Instant::now() < until,
+                "not ready within {GUARD:?}:\n{}",
+                self.stderr()
+            );
+            // Nothing tells when another process listens: this is the one place that asks again.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The exit status, if it has ended.
+    pub fn exited(&self) -> Option<ExitStatus> {
+        *self.exit.borrow()
+    }
+
+    /// Sends a signal by its short name: `TERM`, `INT`, `HUP`, `QUIT`, `STOP`, `CONT`, `KILL`.
+    pub fn signal(&self, name: &str) {
+        assert!(
+            self.exited().is_none(),
+            "no process to signal any more:\n{}",
+            self.stderr()
+        );
+        // The shell's own `kill`: a small system may have no other.
+        let sent = Command::new("sh")
+            .arg("-c")
+            .arg(format!("kill -{name} {}", self.id))
+            .status();
+        assert!(
+            sent.is_ok_and(|s| s.success()),
+            "cannot send {name} to process {}",
+            self.id
+        );
+    }
+
+    /// Waits for the end of the process.
+    pub async fn wait_exit(&self) -> ExitStatus {
+        self.wait_exit_within(GUARD).await
+    }
+
+    pub async fn wait_exit_within(&self, limit: Duration) -> ExitStatus {
+        let mut exit = self.exit.clone();
+        match tokio::time::timeout(limit, exit.wait_for(Option::is_some)).await {
+            Ok(Ok(status)) => status.expect("waited for Some"),
+            _ => panic!("the process did not end within {limit:?}:\n{}", self.stderr()),
+        }
+    }
+
+    /// What it wrote to stderr so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.borrow().clone()
+    }
+
+    /// Waits until stderr contains `text`.
+    pub async fn wait_stderr(&self, text: &str) {
+        let mut stderr = self.stderr.clone();
+        match tokio::time::timeout(GUARD, stderr.wait_for(|log| log.contains(text))).await {
+            Ok(Ok(_)) => {}
+            _ => panic!("stderr never said {text:?}:\n{}", self.stderr()),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.exited().is_none() {
+            let _ = Command::new("sh")
+                .arg("-c")
+                .arg(format!("kill -KILL {}", self.id))
+                .status();
+        }
+    }
+}
+
+fn capture(child: &mut Child, log: &watch::Sender<String>) {
+    let Some(stderr) = child.stderr.take() else { return };
+    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+        log.send_modify(|log| {
+            log.push_str(&String::from_utf8_lossy(&line));
+            log.push('\n');
+        });
+    }
+}
+
+async fn is_ready(admin: SocketAddr) -> bool {
+    match TcpStream::connect(admin).await {
+        Ok(stream) => {
+            Http::over(stream, "localhost")
+                .get("/ready", &[("connection", "close")])
+                .await
+                .status
+                == 200
+        }
+        Err(_) => false,
+    }
+}
+
+/// Both are bound before either is let go, so they differ.
+fn free_addresses() -> [SocketAddr; 2] {
+    let bind = || TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listeners = [bind(), bind()];
+    listeners.map(|l| l.local_addr().expect("a bound socket's address"))
+}
+
+/// A fresh folder that is removed in the end.
+pub struct Folder {
+    pub path: PathBuf,
+}
+
+impl Folder {
+    pub fn new() -> Folder {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!(
+            "pollcast-test-{}-{number}-{:08x}",
+            std::process::id(),
+            fastrand::u32(..)
+        );
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap_or_else(|e| panic!("cannot create {}: {e}", path.display()));
+        Folder { path }
+    }
+
+    /// Writes a file into it and returns its path.
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path.join(name);
+        fs::write(&path, content).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
