@@ -1,3 +1,5 @@
+//! The command line.
+
 fn main() {
     println!("Hello, world!");
 }

@@ -2,13 +2,16 @@
 //! and the bounds of an exchange (time, bytes, framing, codings).
 //!
 //! `targets` chooses a server, `client` connects and holds one exchange, `head` and `decode` judge what came
-//! back, `trust` reads certificates, `failure` says what went wrong. Only `client` and `targets` name
+//! back, `trust` reads certificates, `failure` says what went wrong. `schedule` is when to ask, `judge` what
+//! an answer is. Only `client` and `targets` name
 //! Pingora. Must not know: resources, versions, what counts as data, subscribers.
 
 mod client;
 mod decode;
 mod failure;
 mod head;
+pub mod judge;
+pub mod schedule;
 mod targets;
 mod trust;
 
