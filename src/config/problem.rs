@@ -94,6 +94,8 @@ struct Origin {
 pub(super) struct Findings {
     file: String,
     origins: HashMap<String, Origin>,
+    /// Values with something of the environment in them, and how they were typed.
+    expanded: HashMap<String, String>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
 }
@@ -103,6 +105,7 @@ impl Findings {
         Findings {
             file: file.to_owned(),
             origins: HashMap::new(),
+            expanded: HashMap::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
         }
@@ -114,10 +117,11 @@ impl Findings {
     }
 
     /// Remembers that the value of a located place came from the environment, and how it was typed.
-    pub fn expanded(&mut self, place: &Place, typed: &str) {
+    pub fn expanded(&mut self, place: &Place, typed: &str, value: &str) {
         if let Some(origin) = self.origins.get_mut(&place.0) {
             origin.typed = Some(typed.to_owned());
         }
+        self.expanded.insert(value.to_owned(), typed.to_owned());
     }
 
     pub fn problem(&mut self, place: &Place, message: impl Into<String>) {
@@ -136,14 +140,18 @@ impl Findings {
         self.warnings.push(warning);
     }
 
-    /// A value in quotes for a message. One from the environment is shown as it was typed (`${NAME}`): it may
-    /// be a secret.
+    /// A value in quotes for a message. One from the environment is shown as it was typed (`${NAME}`), wherever
+    /// it ended up: it may be a secret.
     pub fn quote(&self, place: &Place, value: &str) -> String {
-        let typed = self
+        let typed_here = self
             .origins
             .get(&place.0)
-            .and_then(|origin| origin.typed.as_deref());
-        quoted(typed.unwrap_or(value))
+            .and_then(|origin| origin.typed.as_ref());
+        quoted(
+            typed_here
+                .or(self.expanded.get(value))
+                .map_or(value, String::as_str),
+        )
     }
 
     /// The problems and the warnings, in the order of the file, nothing twice.

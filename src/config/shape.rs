@@ -127,7 +127,7 @@ impl Walk<'_> {
         match environment::expand(text, self.lookup) {
             Ok(expanded) => {
                 if matches!(expanded, std::borrow::Cow::Owned(_)) {
-                    self.findings.expanded(place, text);
+                    self.findings.expanded(place, text, &expanded);
                 }
                 Some(expanded.into_owned())
             }

@@ -231,6 +231,7 @@ pub struct Threads {
 /// What is logged, and how.
 #[derive(Deserialize, JsonSchema, Default)]
 pub struct Log {
+    /// For people, or for machines.
     #[schemars(extend("enum" = ["text", "json"]))]
     pub format: Option<Text>,
     /// One line per finished request or stream.

@@ -136,9 +136,12 @@ pub enum Interval {
 
 /// Bounds of an adaptive interval; not available in this version.
 #[derive(Deserialize, JsonSchema)]
+#[schemars(extend("x-pollcast-later" = true))]
 #[allow(dead_code, reason = "known so that it can be refused")]
 pub struct AdaptiveInterval {
+    /// Shortest.
     pub min: Option<Time>,
+    /// Longest.
     pub max: Option<Time>,
 }
 
@@ -262,6 +265,7 @@ pub enum SendSetting {
 /// The request that a client's message becomes.
 #[derive(Deserialize, JsonSchema)]
 pub struct Send {
+    /// Method of the request.
     #[schemars(extend("enum" = ["POST", "PUT", "PATCH", "DELETE"]))]
     pub method: Option<Text>,
     /// Path with the route's `{parameters}`; left out: the request's own path.

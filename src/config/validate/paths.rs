@@ -36,7 +36,8 @@ pub fn plain(path: &str) -> Result<(), &'static str> {
 pub fn parameters(pattern: &str) -> Result<Vec<&str>, &'static str> {
     plain(pattern)?;
     let mut names = Vec::new();
-    for segment in pattern.split('/') {
+    let mut segments = pattern.split('/').peekable();
+    while let Some(segment) = segments.next() {
         let Some((before, rest)) = segment.split_once('{') else {
             match segment.contains('}') {
                 true => return Err("has a \"}\" without \"{\""),
@@ -56,7 +57,7 @@ pub fn parameters(pattern: &str) -> Result<Vec<&str>, &'static str> {
         if name.is_empty() || !name.bytes().all(letters) {
             return Err("has a parameter without a plain name; a name is letters, digits and \"_\"");
         }
-        if whole && !(before.is_empty() && pattern.ends_with(segment) && after.is_empty()) {
+        if whole && !(before.is_empty() && after.is_empty() && segments.peek().is_none()) {
             return Err("has a {*rest} that is not the whole end of the path");
         }
         if names.contains(&name) {

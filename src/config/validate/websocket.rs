@@ -54,6 +54,8 @@ fn send(place: &Place, raw: &raw::Send, to: &mut Send, findings: &mut Findings) 
     if let (place, Some(said)) = at!(place, raw.path) {
         if said.0.is_empty() {
             findings.problem(&place, "is empty; leave it out for the route's own path");
+        } else if let Err(message) = paths::parameters(&said.0) {
+            findings.bad(&place, &said.0, message);
         }
         to.path = said.0.clone();
     }
@@ -73,17 +75,10 @@ pub fn send_path(place: &Place, send: &mut Send, route: &str, parameters: &[&str
         route.clone_into(&mut send.path);
         return;
     }
-    let place = place.key("path");
-    match paths::parameters(&send.path) {
-        Err(message) => findings.bad(&place, &send.path, message),
-        Ok(used) => {
-            if let Some(unknown) = used.iter().find(|used| !parameters.contains(used)) {
-                findings.bad(
-                    &place,
-                    &send.path,
-                    &format!("has {{{unknown}}}, which the route's path has not"),
-                );
-            }
-        }
+    // One that is no path was told where it was said.
+    let used = paths::parameters(&send.path).unwrap_or_default();
+    if let Some(unknown) = used.iter().find(|used| !parameters.contains(used)) {
+        let message = format!("has {{{unknown}}}, which the route's path has not");
+        findings.bad(&place.key("path"), &send.path, &message);
     }
 }
