@@ -5,6 +5,22 @@
 //! Everything above this layer sees only validated values: an illegal route cannot be built.
 //! Must not know: sockets, requests, time.
 
+mod defaults;
+mod environment;
+mod load;
+mod problem;
+mod raw;
+mod schema;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod yaml;
+
+pub use load::{load, load_str};
+pub use problem::{Problem, Problems};
+pub use schema::schema;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +46,8 @@ pub struct Config {
     /// Key of the content version (contract §2); the same on all nodes.
     pub version_key: Option<Secret>,
     pub log: Log,
+    /// What is allowed but looks like a mistake; the operator is told, nothing is refused.
+    pub warnings: Vec<Problem>,
 }
 
 /// A value that must never be printed: `Debug` shows `***`.

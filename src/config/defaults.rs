@@ -1,0 +1,273 @@
+//! What holds when the file says nothing: one value for every key that has a default.
+//!
+//! conf/reference.yaml says the same with reasons; a test holds the two together.
+//! Must not know: the file.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, header};
+
+use super::*;
+
+pub(super) const KIB: usize = 1 << 10;
+pub(super) const MIB: usize = 1 << 20;
+pub(super) const GIB: usize = 1 << 30;
+
+pub(super) const PUBLIC_PREFIX: &str = "/-/pollcast/";
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Request headers that are credentials whatever the file says; Cookie always is one.
+pub(super) fn credentials() -> Vec<HeaderName> {
+    vec![
+        header::AUTHORIZATION,
+        header::PROXY_AUTHORIZATION,
+        HeaderName::from_static("x-api-key"),
+        HeaderName::from_static("x-auth-token"),
+    ]
+}
+
+/// Cookies of load balancers, bot managers and analytics: they tell browsers apart, not users.
+const IGNORE_COOKIES: &[&str] = &[
+    "AWSALB",
+    "AWSALBCORS",
+    "AWSALBTG*",
+    "AWSELB",
+    "AWSELBCORS",
+    "ARRAffinity",
+    "ARRAffinitySameSite",
+    "BIGipServer*",
+    "GCLB",
+    "__cflb",
+    "__cf_bm",
+    "__cfruid",
+    "_cfuvid",
+    "cf_clearance",
+    "incap_ses_*",
+    "visid_incap_*",
+    "nlbi_*",
+    "_abck",
+    "ak_bmsc",
+    "bm_mi",
+    "bm_sv",
+    "bm_sz",
+    "datadome",
+    "_ga",
+    "_ga_*",
+    "_gat",
+    "_gat_*",
+    "_gcl_*",
+    "_gid",
+    "_fbc",
+    "_fbp",
+    "_hj*",
+    "_clck",
+    "_clsk",
+    "_pk_id*",
+    "_pk_ses*",
+    "_uetsid",
+    "_uetvid",
+    "__hssc",
+    "__hssrc",
+    "__hstc",
+];
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            clients: 100_000,
+            clients_per_address: None,
+            resources: 10_000,
+            snapshot_bytes: GIB,
+            history_bytes: 256 * MIB,
+            header_bytes: 32 * KIB,
+            stall_timeout: seconds(10),
+            send_buffer: 32 * KIB,
+            drain_body: 64 * KIB,
+        }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Drain {
+            delay: seconds(5),
+            window: seconds(30),
+            retry: (seconds(2), seconds(8)),
+        }
+    }
+}
+
+impl Default for Threads {
+    /// One a core, both.
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Threads {
+            front: cores,
+            shards: cores,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log {
+            json: false,
+            access: true,
+        }
+    }
+}
+
+impl Upstream {
+    /// An upstream as it is before the file says anything about it.
+    pub(super) fn unsaid(name: &str) -> Upstream {
+        Upstream {
+            name: name.to_owned(),
+            servers: Vec::new(),
+            host: None,
+            tls: None,
+            http2: false,
+            connect_timeout: seconds(3),
+            first_byte_timeout: seconds(5),
+            total_timeout: seconds(15),
+            keepalive: seconds(60),
+            resolve_interval: seconds(30),
+            health_check: None,
+            forwarded: None,
+        }
+    }
+}
+
+impl HealthCheck {
+    pub(super) const INTERVAL: Duration = seconds(10);
+}
+
+impl Route {
+    /// A route as it is before the file says anything about it.
+    pub(super) fn unsaid(upstream: Arc<Upstream>) -> Route {
+        Route {
+            index: 0,
+            path: String::new(),
+            poll: Poll {
+                timeout: upstream.total_timeout,
+                ..Poll::default()
+            },
+            upstream,
+            share: Share::Unset,
+            transports: Transports {
+                sse: true,
+                websocket: true,
+                long_poll: true,
+                poll: true,
+            },
+            query: QueryRule::default(),
+            ignore_cookies: owned(IGNORE_COOKIES),
+            credentials: credentials(),
+            switches: Switches::default(),
+            event_name: None,
+            base64: false,
+            heartbeat: seconds(20),
+            first_answer: seconds(2),
+            max_wait: seconds(55),
+            retry: (seconds(2), seconds(8)),
+            stale_after: seconds(10),
+            stale_if_error: seconds(300),
+            history_versions: 64,
+            soft_refusal: SoftRefusal::Browsers,
+            downstream_cache: None,
+            link: true,
+            cors: None,
+            websocket: Websocket::default(),
+            gone_after: None,
+            max_clients: None,
+        }
+    }
+}
+
+impl Default for Poll {
+    fn default() -> Self {
+        Poll {
+            interval: seconds(5),
+            linger: seconds(30),
+            always: false,
+            headers: Vec::new(),
+            accept: HeaderValue::from_static("application/json, */*;q=0.5"),
+            timeout: seconds(15),
+            max_body: MIB,
+            expect: Vec::new(),
+            allow_close_delimited: false,
+            ignore_cache_control: false,
+            backoff: Backoff {
+                min: seconds(1),
+                max: seconds(60),
+                retry_after_max: seconds(600),
+            },
+        }
+    }
+}
+
+impl Default for QueryRule {
+    fn default() -> Self {
+        QueryRule {
+            names: None,
+            unknown: UnknownQuery::Drop,
+            any_order: false,
+            ignore: owned(&["_", "_ts", "cachebuster", "utm_*"]),
+        }
+    }
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        let named = |name: &str| Some(name.to_owned());
+        Switches {
+            push: named("_push"),
+            wait: named("_wait"),
+            delta: named("_delta"),
+            wait_header: true,
+        }
+    }
+}
+
+impl Default for Cors {
+    /// Nobody yet: `validate` wants at least one origin.
+    fn default() -> Self {
+        Cors {
+            origins: Vec::new(),
+            credentials: false,
+            max_age: seconds(600),
+        }
+    }
+}
+
+impl Default for Websocket {
+    fn default() -> Self {
+        Websocket {
+            origins: None,
+            ping: seconds(25),
+            pong: seconds(10),
+            max_message: 64 * KIB,
+            send: None,
+        }
+    }
+}
+
+impl Send {
+    /// Messages that become a request to `path`.
+    pub(super) fn to(path: &str) -> Send {
+        Send {
+            method: Method::POST,
+            path: path.to_owned(),
+            content_type: HeaderValue::from_static("application/json"),
+            headers: Vec::new(),
+            rate: 10,
+            errors: false,
+        }
+    }
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}

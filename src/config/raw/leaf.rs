@@ -1,0 +1,67 @@
+//! The kinds of plain values: all of them text until `validate` reads them, so that no value stops the run.
+//!
+//! The kind decides what an editor is told and which reader of `validate` accepts it.
+//! Must not know: bounds, defaults.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+
+macro_rules! leaf {
+    ($(#[$doc:meta])* $name:ident, $schema:tt) => {
+        $(#[$doc])*
+        #[derive(Deserialize, Clone)]
+        #[serde(transparent)]
+        pub struct $name(pub String);
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    };
+}
+
+leaf!(
+    /// Any text. A number or `true` will do where the words happen to look like that.
+    Text, { "type": ["string", "number", "boolean"] }
+);
+leaf!(
+    /// `true` or `false`.
+    Flag, { "type": ["boolean", "string"] }
+);
+leaf!(
+    /// A whole number, or `off` or `auto` where the key allows it.
+    Count, { "type": ["integer", "string"] }
+);
+leaf!(
+    /// A length of time with its unit: `500ms`, `2s`, `1m 30s`; or `off` where the key allows it.
+    Time, { "type": "string" }
+);
+leaf!(
+    /// Bytes with a unit: `64KiB`, `1MiB`, `512B`.
+    Size, { "type": ["string", "integer"] }
+);
+leaf!(
+    /// So many a second: `10/s`.
+    Rate, { "type": "string" }
+);
+
+/// A key that this version knows only to refuse it.
+#[derive(Deserialize, Clone)]
+pub struct Later;
+
+impl JsonSchema for Later {
+    fn schema_name() -> Cow<'static, str> {
+        "Later".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "not": {}, (super::super::schema::LATER): true })
+    }
+}

@@ -1,0 +1,239 @@
+//! The configuration file as typed: the one definition of its keys.
+//!
+//! Doc comments here are what editors show; the schema is made from these types.
+//! Nothing derives `Debug`: the values may be secrets.
+//! Must not know: defaults, bounds, what goes together.
+
+mod leaf;
+mod route;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use leaf::{Count, Flag, Later, Rate, Size, Text, Time};
+pub use route::{
+    CorsSetting, Interval, Poll, Query, Route, RouteSettings, Send, SendSetting, Share, Switches, Websocket,
+    WebsocketOrigins,
+};
+
+/// A list whose unreadable items (already told) are left out but keep their number.
+pub type List<T> = Vec<Option<T>>;
+
+/// pollcast's configuration.
+#[derive(Deserialize, JsonSchema, Default)]
+#[schemars(title = "pollcast configuration", extend("required" = ["listeners", "upstreams"]))]
+pub struct File {
+    /// Where clients connect.
+    pub listeners: Option<List<Listener>>,
+    /// The operators' own listener: metrics, liveness, readiness, resources.
+    pub admin: Option<Admin>,
+    /// The APIs behind pollcast, by name.
+    pub upstreams: Option<BTreeMap<String, Upstream>>,
+    /// Name of the upstream that gets everything without a route; left out: 404.
+    pub passthrough: Option<Text>,
+    /// Taken by every route that does not say otherwise, key by key.
+    pub defaults: Option<RouteSettings>,
+    /// What is polled and pushed; the most specific path wins, whatever the order.
+    pub routes: Option<List<Route>>,
+    /// Bounds of the whole process.
+    pub limits: Option<Limits>,
+    /// How a shutdown goes.
+    pub drain: Option<Drain>,
+    /// How many threads do the work.
+    pub threads: Option<Threads>,
+    /// pollcast's own public helpers live under this path; starts and ends with `/`.
+    pub public_prefix: Option<Text>,
+    /// Secret key of the content versions (ETags), the same on all nodes; empty: none.
+    pub version_key: Option<Text>,
+    /// What is logged, and how.
+    pub log: Option<Log>,
+}
+
+/// One address where clients connect.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["address"]))]
+pub struct Listener {
+    /// `ip:port`, as `0.0.0.0:8080` or `[::]:8080`.
+    pub address: Option<Text>,
+    /// Cleartext HTTP/2 by prior knowledge beside HTTP/1.1. With TLS, ALPN decides.
+    pub http2: Option<Flag>,
+    /// Serve TLS here.
+    pub tls: Option<ListenerTls>,
+    /// Addresses or networks whose X-Forwarded-For is believed.
+    pub trusted_proxies: Option<List<Text>>,
+    /// Read the PROXY protocol; `true` is not available in this version.
+    pub proxy_protocol: Option<Flag>,
+    /// What a client's address is: the connection's (`peer`), or the right-most untrusted one of X-Forwarded-For.
+    #[schemars(extend("enum" = ["peer", "forwarded"]))]
+    pub client_address: Option<Text>,
+}
+
+/// TLS of a listener.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["certificates"]))]
+pub struct ListenerTls {
+    /// Certificate and key; one pair in this version.
+    pub certificates: Option<List<Certificate>>,
+    /// Oldest version of TLS that is spoken.
+    #[schemars(extend("enum" = ["1.2", "1.3"]))]
+    pub min_version: Option<Text>,
+    /// Ask for client certificates of these authorities.
+    #[allow(dead_code, reason = "refused by its mark in the schema")]
+    pub client_ca: Option<Later>,
+}
+
+/// A certificate and its key.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["cert", "key"]))]
+pub struct Certificate {
+    /// PEM file of the certificate and its chain; relative to this file.
+    pub cert: Option<Text>,
+    /// PEM file of the private key; relative to this file.
+    pub key: Option<Text>,
+}
+
+/// The operators' own listener.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["address"]))]
+pub struct Admin {
+    /// `ip:port`; never one that clients can reach.
+    pub address: Option<Text>,
+    /// Wanted as `Authorization: Bearer <token>` on everything but `/live` and `/ready`; empty: none.
+    pub token: Option<Text>,
+}
+
+/// An API behind pollcast.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["servers"]))]
+pub struct Upstream {
+    /// The servers, as `host:port`; names are resolved again and again.
+    pub servers: Option<List<Server>>,
+    /// The Host header; left out: the client's.
+    pub host: Option<Text>,
+    /// Speak TLS to the servers.
+    pub tls: Option<UpstreamTls>,
+    /// Speak HTTP/2 to the servers.
+    pub http2: Option<Flag>,
+    /// Longest wait for a connection.
+    pub connect_timeout: Option<Time>,
+    /// Longest wait for the first byte of an answer.
+    pub first_byte_timeout: Option<Time>,
+    /// Longest a whole answer may take.
+    pub total_timeout: Option<Time>,
+    /// How long an unused connection is kept.
+    pub keepalive: Option<Time>,
+    /// How often names are resolved again.
+    pub resolve_interval: Option<Time>,
+    /// Ask the servers whether they are well.
+    pub health_check: Option<HealthCheck>,
+    /// What polls say in X-Forwarded-Proto and X-Forwarded-Host, instead of the client's listener.
+    pub forwarded: Option<Forwarded>,
+    /// How many requests the polls may make.
+    #[allow(dead_code, reason = "refused by its mark in the schema")]
+    pub budget: Option<Later>,
+}
+
+/// `host:port`, or with a weight.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Server {
+    /// `host:port`.
+    Address(Text),
+    Weighted(WeightedServer),
+}
+
+/// A server and its share of the requests.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["address"]))]
+pub struct WeightedServer {
+    /// `host:port`.
+    pub address: Option<Text>,
+    /// Its share of the requests, against the other servers' weights.
+    pub weight: Option<Count>,
+}
+
+/// TLS towards an upstream.
+#[derive(Deserialize, JsonSchema)]
+pub struct UpstreamTls {
+    /// Name asked for and verified; left out: the server's host name.
+    pub sni: Option<Text>,
+    /// PEM file of the authorities; relative to this file; left out: the system's.
+    pub ca: Option<Text>,
+    /// Verify the server's certificate.
+    pub verify: Option<Flag>,
+}
+
+/// How servers are asked whether they are well.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["path"]))]
+pub struct HealthCheck {
+    /// Path of the question; any 200 is well.
+    pub path: Option<Text>,
+    /// How often.
+    pub interval: Option<Time>,
+}
+
+/// What polls say about the client's side.
+#[derive(Deserialize, JsonSchema)]
+pub struct Forwarded {
+    /// X-Forwarded-Proto.
+    #[schemars(extend("enum" = ["http", "https"]))]
+    pub proto: Option<Text>,
+    /// X-Forwarded-Host.
+    pub host: Option<Text>,
+}
+
+/// Bounds of the whole process.
+#[derive(Deserialize, JsonSchema, Default)]
+pub struct Limits {
+    /// Most clients that follow something.
+    pub clients: Option<Count>,
+    /// Most of them from one address, or `off`; needs `client_address` on every listener.
+    pub clients_per_address: Option<Count>,
+    /// Most resources.
+    pub resources: Option<Count>,
+    /// Most memory for current snapshots, encodings included.
+    pub snapshot_bytes: Option<Size>,
+    /// Most memory for histories and patches.
+    pub history_bytes: Option<Size>,
+    /// Longest head of a request.
+    pub header_bytes: Option<Size>,
+    /// A client that takes no byte for this long is disconnected.
+    pub stall_timeout: Option<Time>,
+    /// Kernel send buffer of a stream.
+    pub send_buffer: Option<Size>,
+    /// Longest request body that is read and dropped before an own answer; longer ones end the connection.
+    pub drain_body: Option<Size>,
+}
+
+/// How a shutdown goes.
+#[derive(Deserialize, JsonSchema, Default)]
+pub struct Drain {
+    /// Listeners still accept for this long after `/ready` failed.
+    pub delay: Option<Time>,
+    /// The ends of the streams are spread over this.
+    pub window: Option<Time>,
+    /// Clients come back after a random time between these two.
+    pub retry: Option<List<Time>>,
+}
+
+/// How many threads do the work.
+#[derive(Deserialize, JsonSchema, Default)]
+pub struct Threads {
+    /// Threads that serve requests; `auto`: one a core.
+    pub front: Option<Count>,
+    /// Threads that serve streams; `auto`: one a core.
+    pub shards: Option<Count>,
+}
+
+/// What is logged, and how.
+#[derive(Deserialize, JsonSchema, Default)]
+pub struct Log {
+    /// For people, or for machines.
+    #[schemars(extend("enum" = ["text", "json"]))]
+    pub format: Option<Text>,
+    /// One line per finished request or stream.
+    pub access: Option<Flag>,
+}

@@ -1,0 +1,281 @@
+//! The keys of a route, most of which `defaults` takes too.
+//!
+//! Must not know: defaults, bounds, what goes together.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Count, Flag, Later, List, Rate, Size, Text, Time};
+
+/// A path that is polled and pushed.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["path", "upstream"]))]
+pub struct Route {
+    /// Pattern: `/prices/{symbol}`, `/files/{*rest}`.
+    pub path: Option<Text>,
+    /// Name of the upstream that is polled.
+    pub upstream: Option<Text>,
+    #[serde(flatten)]
+    pub settings: RouteSettings,
+}
+
+/// What a route says, or leaves to `defaults`.
+#[derive(Deserialize, JsonSchema, Default)]
+pub struct RouteSettings {
+    /// How the upstream is asked.
+    pub poll: Option<Poll>,
+    /// Who may share one poll; matters for requests with credentials.
+    pub share: Option<Share>,
+    /// The ways in which the route may be read.
+    #[schemars(extend("items" = { "enum": ["sse", "websocket", "long_poll", "poll"], "type": "string" }))]
+    pub transports: Option<List<Text>>,
+    /// The query parameters that name the resource, or `all`: every one but `ignore_query`.
+    pub query: Option<Query>,
+    /// What happens to parameters that `query` does not name.
+    #[schemars(extend("enum" = ["drop", "reject"]))]
+    pub unknown_query: Option<Text>,
+    /// `any`: the order of the parameters does not matter.
+    #[schemars(extend("enum" = ["as_sent", "any"]))]
+    pub query_order: Option<Text>,
+    /// Parameters that leave key and poll; a trailing `*` matches any ending.
+    pub ignore_query: Option<List<Text>>,
+    /// Cookies that say nothing about identity; a trailing `*` matches any ending.
+    pub ignore_cookies: Option<List<Text>>,
+    /// Request headers that are credentials, besides Cookie and the usual ones.
+    pub credentials: Option<List<Text>>,
+    /// Names of the query switches.
+    pub switches: Option<Switches>,
+    /// SSE `event:` of snapshots, or `off`: unnamed, so that `onmessage` works.
+    pub event_name: Option<Text>,
+    /// `base64`: bodies that are not text are sent so; `text`: they are refused with 406.
+    #[schemars(extend("enum" = ["text", "base64"]))]
+    pub encoding: Option<Text>,
+    /// How often a silent stream shows that it is alive.
+    pub heartbeat: Option<Time>,
+    /// How long a cold request waits for its first answer.
+    pub first_answer: Option<Time>,
+    /// Longest a long-poll is held.
+    pub max_wait: Option<Time>,
+    /// SSE clients come back after a random time between these two.
+    pub retry: Option<List<Time>>,
+    /// Data older than this plus the interval is called stale.
+    pub stale_after: Option<Time>,
+    /// How long the last good answer is served while the upstream fails.
+    pub stale_if_error: Option<Time>,
+    /// What a resource remembers.
+    pub history: Option<History>,
+    /// Who is refused with a stream that says when to come back, instead of an error status.
+    #[schemars(extend("enum" = ["browsers", "always", "never"]))]
+    pub soft_refusal: Option<Text>,
+    /// Cache-Control of ordinary polls, or `off`: pollcast's own.
+    pub downstream_cache: Option<Text>,
+    /// Tell ordinary polls, in a Link header, that there is a stream.
+    pub link: Option<Flag>,
+    /// Answer CORS here, or `off`.
+    pub cors: Option<CorsSetting>,
+    /// WebSocket on this route.
+    pub websocket: Option<Websocket>,
+    /// Streams of a vanished resource (404, 410) end after this, or `off`: never.
+    pub gone_after: Option<Time>,
+    /// Most clients that follow this route, or `off`.
+    pub max_clients: Option<Count>,
+    /// What counts as a change.
+    #[allow(dead_code, reason = "refused by its mark in the schema")]
+    pub change: Option<Later>,
+    /// The resource is a list of items.
+    #[allow(dead_code, reason = "refused by its mark in the schema")]
+    pub feed: Option<Later>,
+    /// What a write on this route makes poll again.
+    #[allow(dead_code, reason = "refused by its mark in the schema")]
+    pub refreshes: Option<Later>,
+    /// Hold conditional polls that would be answered 304.
+    #[allow(dead_code, reason = "refused by its mark in the schema")]
+    pub hold_not_modified: Option<Later>,
+}
+
+/// How the upstream is asked.
+#[derive(Deserialize, JsonSchema)]
+pub struct Poll {
+    /// How often.
+    pub interval: Option<Interval>,
+    /// Keep polling this long after the last client left.
+    pub linger: Option<Time>,
+    /// Keep polling without clients; for a path without parameters.
+    pub always: Option<Flag>,
+    /// Headers of every poll.
+    pub headers: Option<BTreeMap<String, Text>>,
+    /// Accept header of every poll.
+    pub accept: Option<Text>,
+    /// Longest a whole poll may take; left out: the upstream's `total_timeout`.
+    pub timeout: Option<Time>,
+    /// Longest body that is pushed; longer ones stream through.
+    pub max_body: Option<Size>,
+    /// What counts as data.
+    pub expect: Option<Expect>,
+    /// Believe a body that ends with the connection, whatever its type.
+    pub allow_close_delimited: Option<Flag>,
+    /// Poll more often than the upstream's `Cache-Control: max-age` allows.
+    pub ignore_cache_control: Option<Flag>,
+    /// The waits after failures.
+    pub backoff: Option<Backoff>,
+    /// Keep the cookies that the upstream sets.
+    #[allow(dead_code, reason = "refused by its mark in the schema")]
+    pub cookie_jar: Option<Later>,
+}
+
+/// A fixed time, or bounds for an adaptive one.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Interval {
+    Fixed(Time),
+    /// Not available in this version.
+    Adaptive(#[allow(dead_code, reason = "known so that it can be refused")] AdaptiveInterval),
+}
+
+/// Bounds of an adaptive interval; not available in this version.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("x-pollcast-later" = true))]
+#[allow(dead_code, reason = "known so that it can be refused")]
+pub struct AdaptiveInterval {
+    /// Shortest.
+    pub min: Option<Time>,
+    /// Longest.
+    pub max: Option<Time>,
+}
+
+/// What counts as data.
+#[derive(Deserialize, JsonSchema)]
+pub struct Expect {
+    /// Media types; an empty list: the first one seen.
+    pub content_type: Option<List<Text>>,
+}
+
+/// The waits after failures.
+#[derive(Deserialize, JsonSchema)]
+pub struct Backoff {
+    /// First wait.
+    pub min: Option<Time>,
+    /// Longest wait.
+    pub max: Option<Time>,
+    /// Longest `Retry-After` that is obeyed.
+    pub retry_after_max: Option<Time>,
+}
+
+/// `unset`, `public`, or `{ by: [...] }`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Share {
+    /// `public`: clients' credentials mean nothing here; `unset`: only requests without credentials share.
+    Word(Text),
+    By(ShareBy),
+}
+
+/// Requests with equal values share.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["by"]))]
+pub struct ShareBy {
+    /// Header names, and `cookie:<name>`.
+    pub by: Option<List<Text>>,
+}
+
+/// Names of parameters, or `all`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Query {
+    /// `all`.
+    Word(Text),
+    Names(List<Text>),
+}
+
+/// Names of the query switches, each or `off`.
+#[derive(Deserialize, JsonSchema)]
+pub struct Switches {
+    /// Chooses the transport: `?_push=sse`.
+    pub push: Option<Text>,
+    /// Holds a long-poll: `?_wait=30s`.
+    pub wait: Option<Text>,
+    /// Asks for patches: `?_delta=json-patch`.
+    pub delta: Option<Text>,
+    /// Take the `Wait: N` request header for `Prefer: wait=N`; or `off`.
+    pub wait_header: Option<Text>,
+}
+
+/// What a resource remembers.
+#[derive(Deserialize, JsonSchema)]
+pub struct History {
+    /// How many versions.
+    pub versions: Option<Count>,
+}
+
+/// `off`, or who may read across origins.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum CorsSetting {
+    /// `off`.
+    Word(Text),
+    On(Cors),
+}
+
+/// Who may read across origins.
+#[derive(Deserialize, JsonSchema)]
+pub struct Cors {
+    /// Origins as `https://shop.example.com`, or one `*`.
+    pub origins: Option<List<Text>>,
+    /// Let browsers send their cookies.
+    pub credentials: Option<Flag>,
+    /// How long browsers remember the answer.
+    pub max_age: Option<Time>,
+}
+
+/// WebSocket on a route.
+#[derive(Deserialize, JsonSchema)]
+pub struct Websocket {
+    /// Origins let in, or `same`: none, or the one of the request's host.
+    pub origins: Option<WebsocketOrigins>,
+    /// How often a silent connection is pinged.
+    pub ping: Option<Time>,
+    /// How long the pong may take.
+    pub pong: Option<Time>,
+    /// Longest message of a client.
+    pub max_message: Option<Size>,
+    /// Where clients' messages go, or `off`: nowhere.
+    pub send: Option<SendSetting>,
+}
+
+/// Origins, or `same`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum WebsocketOrigins {
+    /// `same`.
+    Word(Text),
+    List(List<Text>),
+}
+
+/// `off`, or the request a message becomes.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum SendSetting {
+    /// `off`.
+    Word(Text),
+    On(Send),
+}
+
+/// The request that a client's message becomes.
+#[derive(Deserialize, JsonSchema)]
+pub struct Send {
+    /// Method of the request.
+    #[schemars(extend("enum" = ["POST", "PUT", "PATCH", "DELETE"]))]
+    pub method: Option<Text>,
+    /// Path with the route's `{parameters}`; left out: the request's own path.
+    pub path: Option<Text>,
+    /// Content-Type of the message.
+    pub content_type: Option<Text>,
+    /// Headers of the request.
+    pub headers: Option<BTreeMap<String, Text>>,
+    /// Most messages of one connection: `10/s`.
+    pub rate: Option<Rate>,
+    /// Tell the client of failures, in a text message.
+    pub errors: Option<Flag>,
+}

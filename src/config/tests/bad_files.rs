@@ -1,0 +1,527 @@
+//! Bad files and the whole of what is told about them.
+
+use super::{ROUTE, SMALLEST, refused};
+
+/// What is told about [`ROUTE`] with these settings.
+fn told(settings: &str) -> String {
+    refused(&format!("{ROUTE}{settings}"))
+}
+
+#[test]
+fn all_problems_of_a_file_are_told_at_once() {
+    let text = "\
+listeners:
+  - address: :8080
+    http2: yes
+  - addres: 0.0.0.0:8081
+upstreams:
+  legacy:
+    servers: [127.0.0.1]
+    conect_timeout: 3s
+passthrough: legcay
+routes:
+  - path: prices
+    upstream: legacy
+    poll:
+      intervall: 2s
+  - path: /rooms/{room}
+    upstream: legacy
+    poll:
+      interval: 0s
+      always: true
+    history: 64
+limits:
+  clients: many
+limits:
+  clients: 7
+";
+    assert_eq!(
+        refused(text),
+        r#"pollcast.yaml:2: listeners[0].address: ":8080" is not ip:port; did you mean "0.0.0.0:8080"?
+pollcast.yaml:3: listeners[0].http2: "yes" is neither true nor false
+pollcast.yaml:4: listeners[1].addres: unknown key "addres"; did you mean "address"?
+pollcast.yaml:4: listeners[1]: key "address" is missing
+pollcast.yaml:7: upstreams.legacy.servers[0]: "127.0.0.1" has no port; write host:port, as api.internal:3000
+pollcast.yaml:8: upstreams.legacy.conect_timeout: unknown key "conect_timeout"; did you mean "connect_timeout"?
+pollcast.yaml:9: passthrough: "legcay" is not one of the upstreams; did you mean "legacy"?
+pollcast.yaml:11: routes[0].path: "prices" is not a path; it starts with "/"
+pollcast.yaml:14: routes[0].poll.intervall: unknown key "intervall"; did you mean "interval"?
+pollcast.yaml:18: routes[1].poll.interval: "0s" is too short; at least 100ms
+pollcast.yaml:19: routes[1].poll.always: needs a path without parameters: nobody says which resources to poll
+pollcast.yaml:20: routes[1].history: expected a mapping, found a plain value
+pollcast.yaml:22: limits.clients: "many" is not a whole number from 1 to 10000000
+pollcast.yaml:23: limits: key "limits" is already on line 21"#
+    );
+}
+
+#[test]
+fn what_is_missing_is_told() {
+    let empty = "pollcast.yaml:1: key \"listeners\" is missing
+pollcast.yaml:1: key \"upstreams\" is missing
+pollcast.yaml:1: neither \"routes\" nor \"passthrough\" is there; at least one of them is needed";
+    assert_eq!(refused(""), empty);
+    assert_eq!(
+        refused("# nothing\nlisteners:\nupstreams: ~\nroutes: []\n"),
+        empty
+    );
+    assert_eq!(
+        refused("listeners: []\nupstreams: {}\npassthrough: a\n"),
+        "pollcast.yaml:1: listeners: is empty; at least one listener is needed
+pollcast.yaml:2: upstreams: is empty; at least one upstream is needed
+pollcast.yaml:3: passthrough: \"a\" is not one of the upstreams"
+    );
+}
+
+#[test]
+fn what_is_not_yaml_is_told_with_its_line() {
+    for (text, wanted) in [
+        ("listeners:\n  - [a\nb: c\n", "pollcast.yaml:3: not YAML: "),
+        ("a: *b\n", "pollcast.yaml:1: not YAML: "),
+        (
+            "a: b\n---\nc: d\n",
+            "pollcast.yaml:2: a second document starts here",
+        ),
+        ("a: b\n{ c: d }: e\n", "pollcast.yaml:2: "),
+        (
+            "a: !include b\n",
+            "pollcast.yaml:1: tags (a word behind \"!\") have no meaning here",
+        ),
+        ("- a\n", "pollcast.yaml:1: expected a mapping, found a list"),
+    ] {
+        let told = refused(text);
+        assert!(told.starts_with(wanted), "{text:?}\nwanted {wanted}\ntold {told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}
+
+#[test]
+fn wrong_shapes_are_told_and_the_rest_is_checked() {
+    assert_eq!(
+        told(
+            "    transports: sse
+    poll: { headers: [a], interval: [1s], expect: {content_type: [a, [b]]} }
+    share: [public]
+    retry: 2s
+    link: maybe
+"
+        ),
+        r#"pollcast.yaml:6: routes[0].transports: expected a list, found a plain value
+pollcast.yaml:7: routes[0].poll.headers: expected a mapping, found a list
+pollcast.yaml:7: routes[0].poll.interval: expected a plain value or a mapping, found a list
+pollcast.yaml:7: routes[0].poll.expect.content_type[1]: expected a plain value, found a list
+pollcast.yaml:7: routes[0].poll.expect.content_type[0]: "a" is not a media type; write it like application/json, without parameters
+pollcast.yaml:8: routes[0].share: expected a plain value or a mapping, found a list
+pollcast.yaml:9: routes[0].retry: expected a list, found a plain value
+pollcast.yaml:10: routes[0].link: "maybe" is neither true nor false"#
+    );
+}
+
+/// Settings of a route and what is told about them.
+const ROUTES: &[(&str, &str)] = &[
+    (
+        "poll: { interval: 5 }",
+        r#"poll.interval: "5" is not a length of time; write it like 500ms, 2s or 1m 30s"#,
+    ),
+    (
+        "poll: { interval: 25h }",
+        r#"poll.interval: "25h" is too long; at most 1day"#,
+    ),
+    (
+        "poll: { interval: { min: 500ms, max: 1m } }",
+        "poll.interval: an adaptive interval (min, max) is not available in this version; write one time",
+    ),
+    (
+        "poll: { max_body: 65MiB }",
+        r#"poll.max_body: "65MiB" is too large; at most 64MiB"#,
+    ),
+    (
+        "poll: { max_body: 1 }",
+        r#"poll.max_body: "1" is too small; at least 1KiB"#,
+    ),
+    (
+        "poll: { max_body: big }",
+        r#"poll.max_body: "big" is not a size; write it like 512B, 64KiB or 1MiB"#,
+    ),
+    (
+        "poll: { backoff: { min: 2m } }",
+        "poll.backoff: min (2m) is longer than max (1m)",
+    ),
+    (
+        "poll: { headers: { Host: a } }",
+        "poll.headers.Host: not allowed here: this header is said with the upstream's host",
+    ),
+    (
+        "poll: { headers: { te: a } }",
+        "poll.headers.te: not allowed here: this header is about one connection",
+    ),
+    (
+        "poll: { headers: { if-none-match: a } }",
+        "poll.headers.if-none-match: not allowed here: this header is made by pollcast from the last answer",
+    ),
+    (
+        "poll: { headers: { \"a b\": c } }",
+        r#"poll.headers.a b: "a b" is not the name of a header"#,
+    ),
+    (
+        "poll: { headers: { a: \"b\\nc\" } }",
+        "poll.headers.a: is not the value of a header: it must be visible ASCII text on one line",
+    ),
+    (
+        "poll: { headers: { a: ~ } }",
+        "poll.headers.a: expected a plain value, found nothing",
+    ),
+    (
+        "share: authorize",
+        "share: \"authorize\" is not available in this version",
+    ),
+    (
+        "share: private",
+        r#"share: "private" is not public, unset or { by: [authorization, "cookie:session"] }"#,
+    ),
+    (
+        "share: { by: [] }",
+        "share.by: is empty; name a header or cookie, or write share: public",
+    ),
+    (
+        "share: { by: [cookie] }",
+        r#"share.by[0]: "cookie" is all cookies at once; name the one that matters, as "cookie:session""#,
+    ),
+    (
+        "share: { by: [\"cookie:\"] }",
+        r#"share.by[0]: "cookie:" is not cookie:<name>"#,
+    ),
+    (
+        "share: { by: [x-a, X-A] }",
+        r#"share.by[1]: "X-A" is there twice"#,
+    ),
+    (
+        "share: { by: [host] }",
+        r#"share.by[0]: "host" cannot tell clients apart: pollcast writes this header itself"#,
+    ),
+    (
+        "transports: [sse, websockets]",
+        r#"transports[1]: "websockets" is not one of sse, websocket, long_poll, poll; did you mean "websocket"?"#,
+    ),
+    (
+        "transports: []",
+        "transports: is empty; leave the route out if nobody may read it",
+    ),
+    (
+        "query: some",
+        r#"query: "some" is neither all nor a list of parameters, as [currency]"#,
+    ),
+    (
+        "query: [\"a=b\"]",
+        r#"query[0]: "a=b" is not the name of a query parameter, as it stands in a URL"#,
+    ),
+    (
+        "unknown_query: rejct",
+        r#"unknown_query: "rejct" is not one of drop, reject; did you mean "reject"?"#,
+    ),
+    (
+        "ignore_query: [\"*\"]",
+        r#"ignore_query[0]: "*" is not a name, or the beginning of one and a last "*"; "query: []" ignores all"#,
+    ),
+    (
+        "ignore_cookies: [\"*\"]",
+        r#"ignore_cookies[0]: "*" is not the name of a cookie, or the beginning of one (two letters or more) and a last "*""#,
+    ),
+    (
+        "switches: { push: _wait }",
+        "switches: two switches have the same name",
+    ),
+    (
+        "event_name: stale",
+        r#"event_name: "stale" is an event of pollcast's own; clients could not tell them apart"#,
+    ),
+    (
+        "retry: [8s, 2s]",
+        "retry: the first time is longer than the second; write [shortest, longest]",
+    ),
+    (
+        "retry: [8s]",
+        "retry: expected two times, the shortest and the longest, as [2s, 8s]",
+    ),
+    (
+        "history: { versions: 0 }",
+        r#"history.versions: "0" is too small; at least 1"#,
+    ),
+    ("gone_after: 0s", r#"gone_after: "0s" is too short; at least 1s"#),
+    (
+        "cors: {}",
+        "cors: names no origins; write origins: [\"https://shop.example.com\"], or cors: off",
+    ),
+    (
+        "cors: { origins: [\"*\"], credentials: true }",
+        "cors.credentials: any site could read what a client's cookies open; name the origins instead of \"*\"",
+    ),
+    (
+        "cors: { origins: [\"https://a.example/\"] }",
+        r#"cors.origins[0]: "https://a.example/" is not an origin; write it like https://shop.example.com, in lower case, without a path"#,
+    ),
+    (
+        "websocket: { origins: some }",
+        r#"websocket.origins: "some" is neither same nor a list of origins"#,
+    ),
+    (
+        "websocket: { send: { rate: 10 } }",
+        r#"websocket.send.rate: "10" is not a rate; write it like 10/s"#,
+    ),
+    (
+        "websocket: { send: { path: \"/rooms/{room}\" } }",
+        r#"websocket.send.path: "/rooms/{room}" has {room}, which the route's path has not"#,
+    ),
+    (
+        "websocket: { send: { method: GET } }",
+        r#"websocket.send.method: "GET" is not one of POST, PUT, PATCH, DELETE"#,
+    ),
+];
+
+#[test]
+fn bad_settings_are_told_with_what_was_wanted() {
+    for (settings, wanted) in ROUTES {
+        assert_eq!(
+            told(&format!("    {settings}\n")),
+            format!("pollcast.yaml:6: routes[0].{wanted}"),
+            "{settings}"
+        );
+    }
+}
+
+#[test]
+fn a_header_cannot_be_the_operators_and_the_clients() {
+    assert_eq!(
+        told("    share: { by: [x-a] }\n    poll: { headers: { X-A: b } }\n"),
+        "pollcast.yaml:7: routes[0].poll.headers.x-a: comes from the clients by share.by; one of the two has to go"
+    );
+}
+
+#[test]
+fn problems_of_the_defaults_are_told_once_and_there() {
+    let text =
+        format!("{ROUTE}  - {{ path: /b, upstream: api }}\ndefaults: {{ heartbeat: 0s, retry: [a, 1s] }}\n");
+    assert_eq!(
+        refused(&text),
+        r#"pollcast.yaml:7: defaults.heartbeat: "0s" is too short; at least 1s
+pollcast.yaml:7: defaults.retry[0]: "a" is not a length of time; write it like 500ms, 2s or 1m 30s"#
+    );
+}
+
+#[test]
+fn paths_that_are_none_are_told() {
+    for (path, wanted) in [
+        ("/a?b", "has a query or fragment; only the path belongs here"),
+        ("/a//b", "has an empty, \".\" or \"..\" segment"),
+        ("/a/../b", "has an empty, \".\" or \"..\" segment"),
+        (
+            "/a%2Fb",
+            "has a percent escape that is invalid, or stands for \"/\", \"\\\" or NUL",
+        ),
+        (
+            "/a%zz",
+            "has a percent escape that is invalid, or stands for \"/\", \"\\\" or NUL",
+        ),
+        (
+            "/ä",
+            "has a character that a canonical path has not; write it percent-encoded",
+        ),
+        (
+            "/{a",
+            "has a \"{\" without \"}\"; a parameter is a part of one segment, as /prices/{symbol}",
+        ),
+        ("/a}", "has a \"}\" without \"{\""),
+        (
+            "/{}",
+            "has a parameter without a plain name; a name is letters, digits and \"_\"",
+        ),
+        (
+            "/{a}{b}",
+            "has two parameters in one segment; write at most one between two \"/\"",
+        ),
+        ("/{*a}/b", "has a {*rest} that is not the whole end of the path"),
+        ("/{a}/{a}", "has the same parameter twice"),
+        (
+            "/-/pollcast/x",
+            "is under public_prefix (/-/pollcast/), which is pollcast's own",
+        ),
+    ] {
+        let text = ROUTE.replace("/prices", &format!("{path:?}"));
+        assert_eq!(
+            refused(&text),
+            format!("pollcast.yaml:4: routes[0].path: {path:?} {wanted}")
+        );
+    }
+}
+
+#[test]
+fn routes_that_conflict_name_each_other() {
+    let text = ROUTE.replace("/prices", "/prices/{symbol}");
+    let text = format!(
+        "{text}  - {{ path: \"/prices/{{name}}\", upstream: api }}\n  - {{ path: \"/prices/{{symbol}}\", upstream: apj }}\n"
+    );
+    assert_eq!(
+        refused(&text),
+        r#"pollcast.yaml:6: routes[1].path: "/prices/{name}" conflicts with routes[0] (/prices/{symbol}): one request could match both, and neither is more specific
+pollcast.yaml:7: routes[2].path: "/prices/{symbol}" is also the path of routes[0] (/prices/{symbol})
+pollcast.yaml:7: routes[2].upstream: "apj" is not one of the upstreams; did you mean "api"?"#
+    );
+}
+
+#[test]
+fn bad_upstreams_are_told() {
+    for (upstream, wanted) in [
+        ("servers: []", ".servers: is empty; at least one server is needed"),
+        (
+            "servers: [\"https://a.example\"]",
+            ".servers[0]: \"https://a.example\" is a URL; write only host:port, and \"tls: {}\" beside it for https",
+        ),
+        (
+            "servers: [\"a b:1\"]",
+            ".servers[0]: \"a b:1\" is not host:port; write it like api.internal:3000 or [::1]:3000",
+        ),
+        (
+            "servers: [\"a:99999\"]",
+            ".servers[0]: \"a:99999\" is not host:port; write it like api.internal:3000 or [::1]:3000",
+        ),
+        (
+            "servers: [a:1, a:1]",
+            ".servers[1]: \"a:1\" is there twice; give one of them a weight",
+        ),
+        (
+            "servers: [{ address: a:1, weight: 1001 }]",
+            ".servers[0].weight: \"1001\" is too large; at most 1000",
+        ),
+        (
+            "servers: [{ weight: 1 }]",
+            ".servers[0]: key \"address\" is missing",
+        ),
+        (
+            "servers: [a:1], budget: { rate: 50/s }",
+            ".budget: not available in this version",
+        ),
+        (
+            "servers: [a:1], host: \"a/b\"",
+            ".host: \"a/b\" is not a host, with or without a port",
+        ),
+        (
+            "servers: [a:1], tls: { sni: 127.0.0.1 }",
+            ".tls.sni: \"127.0.0.1\" is not a DNS name",
+        ),
+        (
+            "servers: [a:1], health_check: { interval: 1s }",
+            ".health_check: key \"path\" is missing",
+        ),
+        (
+            "servers: [a:1], forwarded: { proto: ws }",
+            ".forwarded.proto: \"ws\" is not one of http, https",
+        ),
+    ] {
+        let text = SMALLEST.replace("servers: [127.0.0.1:3000]", upstream);
+        assert_eq!(refused(&text), format!("pollcast.yaml:2: upstreams.api{wanted}"));
+    }
+}
+
+#[test]
+fn bad_listeners_are_told() {
+    for (listener, wanted) in [
+        (
+            "address: localhost:80",
+            ".address: \"localhost:80\" is not ip:port; did you mean \"127.0.0.1:80\"?",
+        ),
+        (
+            "address: \"8080\"",
+            ".address: \"8080\" is not ip:port; did you mean \"0.0.0.0:8080\"?",
+        ),
+        (
+            "address: nowhere",
+            ".address: \"nowhere\" is not ip:port; write it like 0.0.0.0:8080 or [::]:8080",
+        ),
+        (
+            "address: 0.0.0.0:8080, proxy_protocol: true",
+            ".proxy_protocol: true is not available in this version",
+        ),
+        (
+            "address: 0.0.0.0:8080, client_address: proxy_protocol",
+            ".client_address: \"proxy_protocol\" is not available in this version",
+        ),
+        (
+            "address: 0.0.0.0:8080, trusted_proxies: [10.0.0.0/33]",
+            ".trusted_proxies[0]: \"10.0.0.0/33\" is neither an address nor a network; write it like 10.0.0.0/8 or fd00::/8",
+        ),
+        (
+            "address: 0.0.0.0:8080, tls: { certificates: [{ cert: a, key: b }, { cert: c, key: d }] }",
+            ".tls.certificates: more than one certificate is not available in this version",
+        ),
+        (
+            "address: 0.0.0.0:8080, tls: { client_ca: a, certificates: [] }",
+            ".tls.client_ca: not available in this version\npollcast.yaml:1: listeners[0].tls.certificates: is empty; one certificate is needed",
+        ),
+    ] {
+        let text = SMALLEST.replace("address: 0.0.0.0:8080", listener);
+        assert_eq!(refused(&text), format!("pollcast.yaml:1: listeners[0]{wanted}"));
+    }
+}
+
+#[test]
+fn addresses_cannot_be_taken_twice() {
+    let text = SMALLEST.replace(
+        "0.0.0.0:8080 }",
+        "0.0.0.0:8080 }, { address: 127.0.0.1:8080 }, { address: \"[::]:8080\" }",
+    );
+    assert_eq!(
+        refused(&format!("{text}admin: {{ address: 127.0.0.1:8080 }}\n")),
+        "pollcast.yaml:1: listeners[1].address: another listener has this address
+pollcast.yaml:4: admin.address: is also a listener's; the admin surface needs an address of its own"
+    );
+}
+
+#[test]
+fn a_limit_by_address_needs_to_know_what_an_address_is() {
+    let limit = "limits: { clients_per_address: 10 }\n";
+    assert_eq!(
+        refused(&format!("{SMALLEST}{limit}")),
+        "pollcast.yaml:4: limits.clients_per_address: needs client_address on every listener; listeners[0] does not say it"
+    );
+    let said = SMALLEST.replace("8080 }", "8080, client_address: peer }");
+    assert_eq!(
+        super::loaded(&format!("{said}{limit}"))
+            .limits
+            .clients_per_address,
+        Some(10)
+    );
+}
+
+#[test]
+fn other_sections_are_held_to_their_bounds() {
+    assert_eq!(
+        refused(&format!(
+            "{SMALLEST}public_prefix: /-/pollcast
+version_key: short
+threads: {{ front: 0 }}
+log: {{ format: xml }}
+drain: {{ window: 2h }}
+limits: {{ send_buffer: 1KiB }}
+admin: {{ address: 127.0.0.1:9, token: \"a b\" }}
+"
+        )),
+        r#"pollcast.yaml:4: public_prefix: "/-/pollcast" is no prefix; it starts and ends with "/", as /-/pollcast/
+pollcast.yaml:5: version_key: is too short for a secret key; at least 16 characters
+pollcast.yaml:6: threads.front: "0" is too small; at least 1
+pollcast.yaml:7: log.format: "xml" is not one of text, json
+pollcast.yaml:8: drain.window: "2h" is too long; at most 1h
+pollcast.yaml:9: limits.send_buffer: "1KiB" is too small; at least 4KiB
+pollcast.yaml:10: admin.token: must be visible ASCII without spaces"#
+    );
+}
+
+#[test]
+fn suggestions_are_only_made_when_near() {
+    assert_eq!(
+        told("    bananas: 1\n"),
+        "pollcast.yaml:6: routes[0].bananas: unknown key \"bananas\""
+    );
+    assert_eq!(
+        told("    stale-after: 1s\n"),
+        "pollcast.yaml:6: routes[0].stale-after: unknown key \"stale-after\"; did you mean \"stale_after\"?"
+    );
+}

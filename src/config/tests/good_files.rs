@@ -1,0 +1,176 @@
+//! Claims about what a loaded file means.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+
+use super::super::*;
+use super::{ROUTE, SMALLEST, loaded, route};
+
+#[test]
+fn the_shipped_beginning_loads_from_its_file() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/pollcast.yaml");
+    let config = load(&path).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.routes[0].poll.interval, Duration::from_secs(2));
+    assert_eq!(config.warnings, []);
+}
+
+#[test]
+fn the_smallest_file_gets_every_default() {
+    let config = loaded(SMALLEST);
+    assert_eq!(config.limits.clients, 100_000);
+    assert_eq!(
+        config.passthrough.as_ref().map(|upstream| upstream.name.as_str()),
+        Some("api")
+    );
+    assert_eq!(config.listeners[0].client_address, ClientAddress::Peer);
+    assert!(config.admin.is_none() && config.routes.is_empty() && config.warnings.is_empty());
+}
+
+#[test]
+fn a_route_takes_the_defaults_key_by_key() {
+    let config = loaded(&format!(
+        "{ROUTE}    poll: {{ interval: 1s }}
+    cors: off
+  - {{ path: /other, upstream: api, ignore_query: [], max_clients: off }}
+defaults:
+  poll: {{ interval: 9s, linger: 1m, headers: {{ X-Api-Key: k }} }}
+  cors: {{ origins: [\"https://a.example\"] }}
+  max_clients: 7
+"
+    ));
+    let [prices, other] = config.routes.as_slice() else {
+        panic!("two routes")
+    };
+    assert_eq!(
+        (prices.poll.interval, prices.poll.linger),
+        (Duration::from_secs(1), Duration::from_secs(60))
+    );
+    assert_eq!(prices.poll.headers[0].0, "x-api-key");
+    assert!(prices.cors.is_none());
+    assert_eq!((prices.max_clients, other.max_clients), (Some(7), None));
+    assert_eq!(other.poll.interval, Duration::from_secs(9));
+    assert_eq!(
+        other.cors.as_ref().map(|cors| cors.origins.as_slice()),
+        Some(&["https://a.example".to_owned()][..])
+    );
+    assert!(other.query.ignore.is_empty() && !prices.query.ignore.is_empty());
+}
+
+#[test]
+fn a_poll_may_take_as_long_as_the_upstream_unless_said() {
+    let text = ROUTE.replace("127.0.0.1:3000] }", "127.0.0.1:3000], total_timeout: 40s }");
+    assert_eq!(loaded(&text).routes[0].poll.timeout, Duration::from_secs(40));
+    let said = loaded(&format!("{text}defaults: {{ poll: {{ timeout: 3s }} }}\n"));
+    assert_eq!(said.routes[0].poll.timeout, Duration::from_secs(3));
+}
+
+#[test]
+fn the_usual_credentials_stay_whatever_is_said() {
+    let credentials = route("    credentials: [X-Session, cookie, authorization]\n").credentials;
+    let names: Vec<_> = credentials.iter().map(HeaderName::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "authorization",
+            "proxy-authorization",
+            "x-api-key",
+            "x-auth-token",
+            "x-session"
+        ]
+    );
+}
+
+#[test]
+fn sharing_is_read_in_all_its_forms() {
+    assert_eq!(route("").share, Share::Unset);
+    assert_eq!(route("    share: public\n").share, Share::Public);
+    assert_eq!(
+        route("    share: { by: [Authorization, \"cookie:Session\"] }\n").share,
+        Share::By(vec![
+            ClassValue::Header(HeaderName::from_static("authorization")),
+            ClassValue::Cookie("Session".to_owned())
+        ])
+    );
+}
+
+#[test]
+fn switches_can_be_renamed_and_switched_off() {
+    let switches = route("    switches: { push: off, wait: hold, wait_header: off }\n").switches;
+    let wanted = Switches {
+        push: None,
+        wait: Some("hold".to_owned()),
+        delta: Some("_delta".to_owned()),
+        wait_header: false,
+    };
+    assert_eq!(switches, wanted);
+}
+
+#[test]
+fn sending_goes_to_the_routes_own_path_unless_said() {
+    let send = route("    websocket: { send: { method: PUT, rate: 3/s } }\n")
+        .websocket
+        .send
+        .expect("sends");
+    assert_eq!(
+        (send.method, send.path.as_str(), send.rate),
+        (Method::PUT, "/prices", 3)
+    );
+    let text = ROUTE.replace("/prices", "/rooms/{room}/messages");
+    let config = loaded(&format!(
+        "{text}    websocket: {{ send: {{ path: \"/rooms/{{room}}/inbox\" }} }}\n"
+    ));
+    assert_eq!(
+        config.routes[0]
+            .websocket
+            .send
+            .as_ref()
+            .map(|send| send.path.as_str()),
+        Some("/rooms/{room}/inbox")
+    );
+}
+
+#[test]
+fn servers_are_read_in_both_forms() {
+    let text = SMALLEST.replace(
+        "[127.0.0.1:3000]",
+        "[\"[::1]:3000\", { address: a.example:80, weight: 3 }]",
+    );
+    let config = loaded(&text);
+    let servers: Vec<_> = config.upstreams[0]
+        .servers
+        .iter()
+        .map(|s| (s.address.as_str(), s.weight))
+        .collect();
+    assert_eq!(servers, [("[::1]:3000", 1), ("a.example:80", 3)]);
+}
+
+#[test]
+fn aliases_and_empty_sections_do_no_harm() {
+    let config = loaded(&format!(
+        "{ROUTE}    poll: &often {{ interval: 1s }}\n  - {{ path: /b, upstream: api, poll: *often }}\nadmin:\nlimits:\n"
+    ));
+    assert_eq!(config.routes[1].poll.interval, Duration::from_secs(1));
+    assert!(config.admin.is_none());
+}
+
+#[test]
+fn what_is_suspicious_is_told_without_refusing() {
+    let config = loaded(
+        "listeners: [{ address: 0.0.0.0:8080, client_address: forwarded }]
+admin: { address: 0.0.0.0:9090 }
+upstreams:
+  api: { servers: [127.0.0.1:3000], tls: { verify: false } }
+  spare: { servers: [127.0.0.1:3001] }
+passthrough: api
+",
+    );
+    assert_eq!(
+        Problems(config.warnings).to_string(),
+        "pollcast.yaml:1: listeners[0].client_address: without trusted_proxies, the connection's address is used
+pollcast.yaml:2: admin.address: others than this machine may reach it, and no token protects it
+pollcast.yaml:4: upstreams.api.tls.verify: anybody on the way can pose as this upstream
+pollcast.yaml:5: upstreams.spare: neither a route nor passthrough uses this upstream"
+    );
+}

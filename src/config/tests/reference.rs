@@ -1,0 +1,198 @@
+//! Claims about conf/reference.yaml and the schema: both name every key, and the reference tells the truth.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::super::schema::{LATER, schema};
+use super::super::yaml::{self, Kind, Node};
+use super::{load_text, tls};
+
+const REFERENCE: &str = include_str!("../../../conf/reference.yaml");
+
+/// The keys of the reference that have no default, with the same examples.
+const EXAMPLES: &str = "\
+listeners: [{ address: 0.0.0.0:8080, client_address: peer }]
+admin: { address: 127.0.0.1:9090 }
+upstreams:
+  api:
+    servers: [127.0.0.1:3000, { address: api.internal:3001 }]
+    host: api.example.com
+    tls: { sni: api.example.com }
+    health_check: { path: /health }
+    forwarded: { proto: https, host: www.example.com }
+passthrough: api
+routes:
+  - path: /prices/{symbol}
+    upstream: api
+    cors: { origins: [\"https://shop.example.com\"] }
+    websocket: { send: {} }
+";
+
+/// The reference with the lines that name files.
+fn uncommented() -> String {
+    REFERENCE
+        .lines()
+        .map(|line| format!("{}\n", line.strip_prefix("#~").unwrap_or(line)))
+        .collect()
+}
+
+#[test]
+fn the_reference_says_the_defaults() {
+    let reference = load_text(REFERENCE, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    let defaults = load_text(EXAMPLES, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    let (reference, defaults) = (format!("{reference:#?}"), format!("{defaults:#?}"));
+    for (said, holds) in reference.lines().zip(defaults.lines()) {
+        assert_eq!(said, holds);
+    }
+    assert_eq!(reference, defaults);
+}
+
+#[test]
+fn the_reference_loads_with_the_files_it_names() {
+    let files = tls::Files::new("reference");
+    files.pair("tls/site.crt", "tls/site.key");
+    files.certificate("tls/internal-ca.pem");
+    let config =
+        super::super::load::load_with(&uncommented(), "reference.yaml", files.directory(), &|_| None);
+    let config = config.unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(
+        config.listeners[1]
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.cert.is_absolute())
+    );
+}
+
+#[test]
+fn the_reference_names_every_key() {
+    let tree = yaml::parse(&uncommented()).expect("YAML");
+    let mut missing = Vec::new();
+    collect_missing(&schema(), &[&tree], "", &mut missing);
+    // Beside `share: unset` there is no room for the other form; the comment names it.
+    missing.retain(|place| place != "share.by");
+    assert_eq!(missing, [] as [&str; 0]);
+    assert!(REFERENCE.contains("{ by: [authorization"));
+}
+
+/// Walks the schema beside all nodes that stand in its place, and notes the keys that none of them has.
+fn collect_missing(schema: &Value, nodes: &[&Node], place: &str, missing: &mut Vec<String>) {
+    if schema.get(LATER).is_some() {
+        return;
+    }
+    for branch in schema
+        .get("anyOf")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        collect_missing(branch, nodes, place, missing);
+    }
+    for (key, schema) in schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        let key_place = if place.is_empty() {
+            key.clone()
+        } else {
+            format!("{place}.{key}")
+        };
+        let mut below: Vec<&Node> = nodes.iter().flat_map(|node| values(node, Some(key))).collect();
+        // What a route may say, the defaults may say for it.
+        if place.is_empty() && (key == "routes" || key == "defaults") {
+            let tree = nodes[0];
+            let routes = values(tree, Some("routes"))
+                .into_iter()
+                .flat_map(|routes| values(routes, None));
+            below = values(tree, Some("defaults")).into_iter().chain(routes).collect();
+            let schema = schema.get("items").unwrap_or(schema);
+            collect_missing(schema, &below, "", missing);
+            continue;
+        }
+        if below.is_empty() && schema.get(LATER).is_none() {
+            missing.push(key_place);
+        } else {
+            collect_missing(schema, &below, &key_place, missing);
+        }
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(schema) = schema.get(key).filter(|schema| schema.is_object()) {
+            let below: Vec<&Node> = nodes.iter().flat_map(|node| values(node, None)).collect();
+            collect_missing(schema, &below, place, missing);
+        }
+    }
+}
+
+/// The values under a key of a mapping, or all values of a mapping or list.
+fn values<'a>(node: &'a Node, wanted: Option<&str>) -> Vec<&'a Node> {
+    match &node.kind {
+        Kind::Mapping(entries) => {
+            let entries = entries
+                .iter()
+                .filter(|entry| wanted.is_none_or(|key| key == entry.key));
+            entries.map(|entry| &entry.value).collect()
+        }
+        Kind::List(items) if wanted.is_none() => items.iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn the_schema_describes_every_key() {
+    fn undescribed(schema: &Value, place: &str, found: &mut Vec<String>) {
+        for (key, value) in schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
+            let place = format!("{place}.{key}");
+            if value.get("description").is_none() {
+                found.push(place.clone());
+            }
+            undescribed(value, &place, found);
+        }
+        for key in ["items", "additionalProperties"] {
+            schema
+                .get(key)
+                .into_iter()
+                .for_each(|schema| undescribed(schema, place, found));
+        }
+        let branches = schema.get("anyOf").and_then(Value::as_array);
+        branches
+            .into_iter()
+            .flatten()
+            .for_each(|schema| undescribed(schema, place, found));
+    }
+    let mut found = Vec::new();
+    undescribed(&schema(), "", &mut found);
+    assert_eq!(found, [] as [&str; 0]);
+}
+
+#[test]
+fn keys_of_later_versions_are_known_and_refused() {
+    let later = [
+        ("poll: { cookie_jar: true }", "poll.cookie_jar"),
+        ("change: { ignore: [\"/generated_at\"] }", "change"),
+        ("feed: { items: \"/messages\", id: \"/id\" }", "feed"),
+        ("refreshes: [\"/prices\"]", "refreshes"),
+        ("hold_not_modified: 5s", "hold_not_modified"),
+    ];
+    for (text, place) in later {
+        assert_eq!(
+            super::refused(&format!("{}    {text}\n", super::ROUTE)),
+            format!("pollcast.yaml:6: routes[0].{place}: not available in this version")
+        );
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told() {
+    let problems = super::super::load(Path::new("/nonexistent/pollcast.yaml")).expect_err("refused");
+    assert_eq!(
+        problems.to_string(),
+        "/nonexistent/pollcast.yaml: cannot be read: No such file or directory (os error 2)"
+    );
+}

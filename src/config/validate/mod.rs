@@ -1,0 +1,221 @@
+//! From the file as typed to a [`Config`]: every value read, every bound held, everything that must go together.
+//!
+//! Each section has its file. All of them go on after a problem, so that one run tells everything; what they return
+//! is only used if nothing was told.
+//! Must not know: how the text was parsed; what the values are used for.
+
+mod access;
+mod listeners;
+mod paths;
+mod poll;
+mod routes;
+mod settings;
+mod tls;
+mod upstreams;
+mod value;
+mod websocket;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::defaults::{GIB, KIB, MIB, PUBLIC_PREFIX};
+use super::problem::{Findings, Place, suggestion};
+use super::{Config, Drain, Limits, Log, Secret, Threads, Upstream, raw};
+use value::Said;
+
+/// The place of a field and what it holds: place and field cannot differ.
+macro_rules! at {
+    ($place:expr, $raw:ident.$field:ident) => {
+        ($place.key(stringify!($field)), $raw.$field.as_ref())
+    };
+}
+use at;
+
+const TIB: usize = GIB << 10;
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Reads everything; relative paths are relative to `base_dir`.
+pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Config {
+    let root = Place::root();
+    let listeners = listeners::listeners(file, base_dir, findings);
+    let admin = listeners::admin(file, &listeners, findings);
+    let upstreams = upstreams::upstreams(file, base_dir, findings);
+    let public_prefix = public_prefix(at!(root, file.public_prefix), findings);
+    let passthrough = passthrough(at!(root, file.passthrough), &upstreams, findings);
+    let routes = routes::routes(file, &upstreams, &public_prefix, findings);
+    let nothing_to_do = |list: &Option<raw::List<raw::Route>>| list.as_ref().is_none_or(Vec::is_empty);
+    if nothing_to_do(&file.routes) && file.passthrough.is_none() {
+        findings.problem(
+            &root,
+            "neither \"routes\" nor \"passthrough\" is there; at least one of them is needed",
+        );
+    }
+    warn_of_unused(&upstreams, &passthrough, &routes, findings);
+    Config {
+        limits: limits(file, findings),
+        drain: drain(file, findings),
+        threads: threads(file, findings),
+        version_key: version_key(at!(root, file.version_key), findings),
+        log: log(file, findings),
+        listeners,
+        admin,
+        upstreams,
+        passthrough,
+        routes,
+        public_prefix,
+        warnings: Vec::new(),
+    }
+}
+
+fn passthrough(
+    (place, said): Said<'_, raw::Text>,
+    upstreams: &[Arc<Upstream>],
+    findings: &mut Findings,
+) -> Option<Arc<Upstream>> {
+    said.and_then(|name| upstream_named(&place, &name.0, upstreams, findings))
+}
+
+/// The upstream of that name, or a problem that suggests one.
+fn upstream_named(
+    place: &Place,
+    name: &str,
+    upstreams: &[Arc<Upstream>],
+    findings: &mut Findings,
+) -> Option<Arc<Upstream>> {
+    let found = upstreams.iter().find(|upstream| upstream.name == name);
+    if found.is_none() {
+        let near = suggestion(name, upstreams.iter().map(|upstream| upstream.name.as_str()));
+        findings.bad(place, name, &format!("is not one of the upstreams{near}"));
+    }
+    found.cloned()
+}
+
+fn warn_of_unused(
+    upstreams: &[Arc<Upstream>],
+    passthrough: &Option<Arc<Upstream>>,
+    routes: &[Arc<super::Route>],
+    findings: &mut Findings,
+) {
+    for upstream in upstreams {
+        let mut used = routes.iter().map(|route| &route.upstream).chain(passthrough);
+        if !used.any(|used| used.name == upstream.name) {
+            let place = Place::root().key("upstreams").key(&upstream.name);
+            findings.warning(&place, "neither a route nor passthrough uses this upstream");
+        }
+    }
+}
+
+fn public_prefix((place, said): Said<'_, raw::Text>, findings: &mut Findings) -> String {
+    let Some(said) = said else {
+        return PUBLIC_PREFIX.to_owned();
+    };
+    let prefix = said.0.as_str();
+    if !prefix.starts_with('/') || !prefix.ends_with('/') || prefix.len() < 2 || prefix.contains(['{', '}']) {
+        findings.bad(
+            &place,
+            prefix,
+            "is no prefix; it starts and ends with \"/\", as /-/pollcast/",
+        );
+    } else if let Err(message) = paths::plain(prefix) {
+        findings.bad(&place, prefix, message);
+    }
+    prefix.to_owned()
+}
+
+fn version_key((place, said): Said<'_, raw::Text>, findings: &mut Findings) -> Option<Secret> {
+    let key = said.map(|said| said.0.clone()).filter(|key| !key.is_empty())?;
+    if key.len() < 16 {
+        findings.problem(&place, "is too short for a secret key; at least 16 characters");
+    }
+    Some(Secret(key))
+}
+
+fn limits(file: &raw::File, findings: &mut Findings) -> Limits {
+    let mut limits = Limits::default();
+    let (place, Some(raw)) = at!(Place::root(), file.limits) else {
+        return limits;
+    };
+    findings.count(at!(place, raw.clients), 1..=10_000_000, &mut limits.clients);
+    let per_address = at!(place, raw.clients_per_address);
+    let wanted = per_address.1.is_some_and(|said| said.0 != "off");
+    let unsaid = listeners::without_client_address(file);
+    if let (true, Some(index)) = (wanted, unsaid) {
+        let message = format!("needs client_address on every listener; listeners[{index}] does not say it");
+        findings.problem(&per_address.0, message);
+    }
+    findings.count_or_off(per_address, 1..=10_000_000, &mut limits.clients_per_address);
+    findings.count(at!(place, raw.resources), 1..=10_000_000, &mut limits.resources);
+    findings.size(
+        at!(place, raw.snapshot_bytes),
+        MIB..=TIB,
+        &mut limits.snapshot_bytes,
+    );
+    findings.size(
+        at!(place, raw.history_bytes),
+        MIB..=TIB,
+        &mut limits.history_bytes,
+    );
+    findings.size(at!(place, raw.header_bytes), KIB..=MIB, &mut limits.header_bytes);
+    findings.time(
+        at!(place, raw.stall_timeout),
+        SECOND..=10 * MINUTE,
+        &mut limits.stall_timeout,
+    );
+    findings.size(
+        at!(place, raw.send_buffer),
+        4 * KIB..=4 * MIB,
+        &mut limits.send_buffer,
+    );
+    findings.size(at!(place, raw.drain_body), 0..=16 * MIB, &mut limits.drain_body);
+    limits
+}
+
+fn drain(file: &raw::File, findings: &mut Findings) -> Drain {
+    let mut drain = Drain::default();
+    let (place, Some(raw)) = at!(Place::root(), file.drain) else {
+        return drain;
+    };
+    findings.time(
+        at!(place, raw.delay),
+        Duration::ZERO..=10 * MINUTE,
+        &mut drain.delay,
+    );
+    findings.time(at!(place, raw.window), Duration::ZERO..=HOUR, &mut drain.window);
+    findings.times(at!(place, raw.retry), 100 * MILLISECOND..=HOUR, &mut drain.retry);
+    drain
+}
+
+fn threads(file: &raw::File, findings: &mut Findings) -> Threads {
+    let mut threads = Threads::default();
+    let (place, Some(raw)) = at!(Place::root(), file.threads) else {
+        return threads;
+    };
+    for (said, to) in [
+        (at!(place, raw.front), &mut threads.front),
+        (at!(place, raw.shards), &mut threads.shards),
+    ] {
+        if said.1.is_some_and(|said| said.0 != "auto") {
+            findings.count(said, 1..=1024, to);
+        }
+    }
+    threads
+}
+
+fn log(file: &raw::File, findings: &mut Findings) -> Log {
+    let mut log = Log::default();
+    let (place, Some(raw)) = at!(Place::root(), file.log) else {
+        return log;
+    };
+    findings.choice(
+        at!(place, raw.format),
+        &[("text", false), ("json", true)],
+        &mut log.json,
+    );
+    findings.flag(at!(place, raw.access), &mut log.access);
+    log
+}

@@ -1,0 +1,101 @@
+//! Path patterns: which ones are well-formed, and which two cannot live together.
+//!
+//! Must not know: what a route does.
+
+use super::super::problem::Findings;
+use super::Place;
+
+/// Whether a path without parameters is one: absolute, in canonical form, without query.
+pub fn plain(path: &str) -> Result<(), &'static str> {
+    if !path.starts_with('/') {
+        return Err("is not a path; it starts with \"/\"");
+    }
+    if path.contains(['?', '#']) {
+        return Err("has a query or fragment; only the path belongs here");
+    }
+    if !path
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`|;".contains(&byte))
+    {
+        return Err("has a character that a canonical path has not; write it percent-encoded");
+    }
+    if path.contains("//") || path.split('/').any(|segment| segment == "." || segment == "..") {
+        return Err("has an empty, \".\" or \"..\" segment");
+    }
+    let mut escapes = path.split('%').skip(1);
+    if !escapes.all(|after| {
+        let code = after.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok());
+        code.is_some_and(|code| !matches!(code, 0 | b'/' | b'\\')) && !after.starts_with('+')
+    }) {
+        return Err("has a percent escape that is invalid, or stands for \"/\", \"\\\" or NUL");
+    }
+    Ok(())
+}
+
+/// The parameters of a pattern, in order, or why it is none.
+pub fn parameters(pattern: &str) -> Result<Vec<&str>, &'static str> {
+    plain(pattern)?;
+    let mut names = Vec::new();
+    let mut segments = pattern.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let Some((before, rest)) = segment.split_once('{') else {
+            match segment.contains('}') {
+                true => return Err("has a \"}\" without \"{\""),
+                false => continue,
+            }
+        };
+        let Some((name, after)) = rest.split_once('}') else {
+            return Err(
+                "has a \"{\" without \"}\"; a parameter is a part of one segment, as /prices/{symbol}",
+            );
+        };
+        if before.contains('}') || after.contains(['{', '}']) {
+            return Err("has two parameters in one segment; write at most one between two \"/\"");
+        }
+        let (name, whole) = name.strip_prefix('*').map_or((name, false), |name| (name, true));
+        let letters = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_';
+        if name.is_empty() || !name.bytes().all(letters) {
+            return Err("has a parameter without a plain name; a name is letters, digits and \"_\"");
+        }
+        if whole && !(before.is_empty() && after.is_empty() && segments.peek().is_none()) {
+            return Err("has a {*rest} that is not the whole end of the path");
+        }
+        if names.contains(&name) {
+            return Err("has the same parameter twice");
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
+/// The patterns so far, as the front will match them.
+#[derive(Default)]
+pub struct Patterns {
+    router: matchit::Router<()>,
+    /// Pattern and index of the route.
+    known: Vec<(String, usize)>,
+}
+
+impl Patterns {
+    /// Adds a well-formed pattern, or tells which route it conflicts with.
+    pub fn add(&mut self, place: &Place, pattern: &str, index: usize, findings: &mut Findings) {
+        match self.router.insert(pattern, ()) {
+            Ok(()) => self.known.push((pattern.to_owned(), index)),
+            Err(matchit::InsertError::Conflict { with }) => {
+                let other = self.known.iter().find(|(known, _)| *known == with);
+                let other = other.map_or_else(
+                    || format!("{with:?}"),
+                    |(path, index)| format!("routes[{index}] ({path})"),
+                );
+                let message = match with == pattern {
+                    true => format!("is also the path of {other}"),
+                    false => format!(
+                        "conflicts with {other}: one request could match both, and neither is more specific"
+                    ),
+                };
+                findings.bad(place, pattern, &message);
+            }
+            Err(error) => findings.bad(place, pattern, &format!("is no path pattern: {error}")),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! `poll`: when and how the upstream is asked.
+//!
+//! Must not know: who may see the answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use super::super::problem::{Findings, Place};
+use super::super::{ClassValue, Poll, Route, Share, raw};
+use super::{DAY, KIB, MIB, MILLISECOND, MINUTE, SECOND, Said, at};
+
+/// Headers of a poll that are pollcast's own (contract §10), and what to do instead.
+const OWN_HEADERS: &[(&str, &str)] = &[
+    ("accept", "is said with poll.accept"),
+    (
+        "accept-encoding",
+        "is chosen by pollcast, which has to read the answer",
+    ),
+    ("host", "is said with the upstream's host"),
+    ("if-match", "is made by pollcast from the last answer"),
+    ("if-modified-since", "is made by pollcast from the last answer"),
+    ("if-none-match", "is made by pollcast from the last answer"),
+    ("if-range", "is made by pollcast from the last answer"),
+    ("if-unmodified-since", "is made by pollcast from the last answer"),
+    ("range", "would make a part of the resource look like all of it"),
+    ("x-forwarded-host", "is said with the upstream's forwarded"),
+    ("x-forwarded-proto", "is said with the upstream's forwarded"),
+    ("x-pollcast-subscribers", "is made by pollcast"),
+];
+
+/// Headers that are about one connection or one body.
+const CONNECTION_HEADERS: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+pub fn apply((place, said): Said<'_, raw::Poll>, poll: &mut Poll, findings: &mut Findings) {
+    let Some(raw) = said else { return };
+    match at!(place, raw.interval) {
+        (place, Some(raw::Interval::Fixed(said))) => {
+            findings.time((place, Some(said)), 100 * MILLISECOND..=DAY, &mut poll.interval);
+        }
+        (place, Some(raw::Interval::Adaptive(_))) => {
+            findings.problem(
+                &place,
+                "an adaptive interval (min, max) is not available in this version; write one time",
+            );
+        }
+        (_, None) => {}
+    }
+    findings.time(at!(place, raw.linger), Duration::ZERO..=DAY, &mut poll.linger);
+    findings.flag(at!(place, raw.always), &mut poll.always);
+    headers(at!(place, raw.headers), OWN_HEADERS, &mut poll.headers, findings);
+    if let (place, Some(said)) = at!(place, raw.accept)
+        && let Some(value) = findings.header_value(&place, &said.0)
+    {
+        if value.is_empty() {
+            findings.problem(&place, "is empty; write */* for everything");
+        }
+        poll.accept = value;
+    }
+    findings.time(
+        at!(place, raw.timeout),
+        10 * MILLISECOND..=10 * MINUTE,
+        &mut poll.timeout,
+    );
+    findings.size(at!(place, raw.max_body), KIB..=64 * MIB, &mut poll.max_body);
+    if let (place, Some(raw)) = at!(place, raw.expect) {
+        findings.list(at!(place, raw.content_type), media_type, &mut poll.expect);
+    }
+    findings.flag(
+        at!(place, raw.allow_close_delimited),
+        &mut poll.allow_close_delimited,
+    );
+    findings.flag(
+        at!(place, raw.ignore_cache_control),
+        &mut poll.ignore_cache_control,
+    );
+    if let (place, Some(raw)) = at!(place, raw.backoff) {
+        findings.time(
+            at!(place, raw.min),
+            100 * MILLISECOND..=DAY,
+            &mut poll.backoff.min,
+        );
+        findings.time(
+            at!(place, raw.max),
+            100 * MILLISECOND..=DAY,
+            &mut poll.backoff.max,
+        );
+        findings.time(
+            at!(place, raw.retry_after_max),
+            SECOND..=DAY,
+            &mut poll.backoff.retry_after_max,
+        );
+    }
+}
+
+/// What of `poll` must fit together, and with the rest of the route.
+pub fn together(place: &Place, route: &Route, findings: &mut Findings) {
+    let backoff = route.poll.backoff;
+    if backoff.min > backoff.max {
+        let message = format!(
+            "min ({}) is longer than max ({})",
+            super::value::time(backoff.min),
+            super::value::time(backoff.max)
+        );
+        findings.problem(&place.key("backoff"), message);
+    }
+    let Share::By(values) = &route.share else { return };
+    for (name, _) in &route.poll.headers {
+        let of_class = values.iter().any(|value| match value {
+            ClassValue::Header(header) => header == name,
+            ClassValue::Cookie(_) => *name == http::header::COOKIE,
+        });
+        if of_class {
+            let message = "comes from the clients by share.by; one of the two has to go";
+            findings.problem(&place.key("headers").key(name.as_str()), message);
+        }
+    }
+}
+
+/// Headers to send, put over what was there. `own` are refused, with the reason.
+pub fn headers(
+    (place, said): Said<'_, BTreeMap<String, raw::Text>>,
+    own: &[(&str, &str)],
+    to: &mut Vec<(HeaderName, HeaderValue)>,
+    findings: &mut Findings,
+) {
+    for (said_name, said) in said.into_iter().flatten() {
+        let place = place.key(said_name);
+        let Some(name) = findings.header_name(&place, said_name) else {
+            continue;
+        };
+        if let Some((_, reason)) = own.iter().find(|(own, _)| name == *own) {
+            findings.problem(&place, format!("not allowed here: this header {reason}"));
+        } else if CONNECTION_HEADERS.contains(&name.as_str()) {
+            findings.problem(&place, "not allowed here: this header is about one connection");
+        }
+        let Some(mut value) = findings.header_value(&place, &said.0) else {
+            continue;
+        };
+        // Printed as `Sensitive`: headers of polls are mostly keys.
+        value.set_sensitive(true);
+        to.retain(|(other, _)| *other != name);
+        to.push((name, value));
+    }
+}
+
+/// `type/subtype` in lower case, without parameters.
+pub fn media_type(findings: &mut Findings, place: &Place, said: &str) -> Option<String> {
+    let token = |part: &str| !part.is_empty() && part.parse::<HeaderName>().is_ok();
+    match said.split_once('/') {
+        Some((kind, subtype)) if token(kind) && token(subtype) && kind != "*" && subtype != "*" => {
+            Some(said.to_ascii_lowercase())
+        }
+        _ => {
+            findings.bad(
+                place,
+                said,
+                "is not a media type; write it like application/json, without parameters",
+            );
+            None
+        }
+    }
+}

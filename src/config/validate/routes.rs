@@ -1,0 +1,80 @@
+//! `routes` and `defaults`: each route starts from the defaults and adds what it says itself.
+//!
+//! Must not know: what the settings of a route mean one by one.
+
+use std::sync::Arc;
+
+use super::super::problem::{Findings, Place};
+use super::super::{Route, Upstream, raw};
+use super::{at, paths, settings, upstream_named};
+
+pub fn routes(
+    file: &raw::File,
+    upstreams: &[Arc<Upstream>],
+    public_prefix: &str,
+    findings: &mut Findings,
+) -> Vec<Arc<Route>> {
+    // Never leaves this function: it stands in where the upstream is unknown, which has been told.
+    let nowhere = Arc::new(Upstream::unsaid(""));
+    let mut base = Route::unsaid(nowhere.clone());
+    let (place, defaults) = at!(Place::root(), file.defaults);
+    if let Some(defaults) = defaults {
+        settings::apply(&place, defaults, &mut base, findings);
+    }
+    let default_timeout = defaults.is_some_and(says_timeout);
+    let (place, Some(said)) = at!(Place::root(), file.routes) else {
+        return Vec::new();
+    };
+    let mut patterns = paths::Patterns::default();
+    let mut routes = Vec::with_capacity(said.len());
+    for (index, raw) in said.iter().enumerate() {
+        let (place, Some(raw)) = (place.index(index), raw) else {
+            continue;
+        };
+        let mut route = Route {
+            index,
+            ..base.clone()
+        };
+        path(&place, raw, public_prefix, &mut patterns, &mut route, findings);
+        let (upstream_place, name) = at!(place, raw.upstream);
+        let upstream = name.and_then(|name| upstream_named(&upstream_place, &name.0, upstreams, findings));
+        route.upstream = upstream.unwrap_or_else(|| nowhere.clone());
+        if !default_timeout {
+            route.poll.timeout = route.upstream.total_timeout;
+        }
+        settings::apply(&place, &raw.settings, &mut route, findings);
+        settings::together(&place, &mut route, findings);
+        routes.push(Arc::new(route));
+    }
+    routes
+}
+
+fn says_timeout(settings: &raw::RouteSettings) -> bool {
+    settings.poll.as_ref().is_some_and(|poll| poll.timeout.is_some())
+}
+
+fn path(
+    place: &Place,
+    raw: &raw::Route,
+    public_prefix: &str,
+    patterns: &mut paths::Patterns,
+    route: &mut Route,
+    findings: &mut Findings,
+) {
+    let (place, Some(said)) = at!(place, raw.path) else {
+        return;
+    };
+    route.path = said.0.clone();
+    if let Err(message) = paths::parameters(&said.0) {
+        findings.bad(&place, &said.0, message);
+        return;
+    }
+    if said.0.starts_with(public_prefix) {
+        findings.bad(
+            &place,
+            &said.0,
+            &format!("is under public_prefix ({public_prefix}), which is pollcast's own"),
+        );
+    }
+    patterns.add(&place, &said.0, route.index, findings);
+}

@@ -1,0 +1,157 @@
+//! The settings of a route, or of `defaults`: what the file says is put over what was there.
+//!
+//! Mappings go over mappings key by key; lists and plain values replace what was there.
+//! Must not know: which of both it reads.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use super::super::problem::{Findings, Place};
+use super::super::{Route, SoftRefusal, Transports, raw};
+use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, access, at, paths, poll, websocket};
+
+/// Events that pollcast sends itself (contract §5).
+const OWN_EVENTS: &[&str] = &["bye", "fresh", "gone", "item", "patch", "reset", "stale"];
+
+/// Puts what is said over the route.
+pub fn apply(place: &Place, raw: &raw::RouteSettings, route: &mut Route, findings: &mut Findings) {
+    poll::apply(at!(place, raw.poll), &mut route.poll, findings);
+    access::share(at!(place, raw.share), &mut route.share, findings);
+    transports(at!(place, raw.transports), &mut route.transports, findings);
+    access::query(place, raw, route, findings);
+    access::credentials(place, raw, route, findings);
+    access::cors(at!(place, raw.cors), &mut route.cors, findings);
+    websocket::apply(at!(place, raw.websocket), &mut route.websocket, findings);
+    event_name(at!(place, raw.event_name), &mut route.event_name, findings);
+    findings.choice(
+        at!(place, raw.encoding),
+        &[("text", false), ("base64", true)],
+        &mut route.base64,
+    );
+    findings.time(
+        at!(place, raw.heartbeat),
+        SECOND..=10 * MINUTE,
+        &mut route.heartbeat,
+    );
+    findings.time(
+        at!(place, raw.first_answer),
+        Duration::ZERO..=30 * SECOND,
+        &mut route.first_answer,
+    );
+    findings.time(
+        at!(place, raw.max_wait),
+        SECOND..=10 * MINUTE,
+        &mut route.max_wait,
+    );
+    findings.times(at!(place, raw.retry), 100 * MILLISECOND..=HOUR, &mut route.retry);
+    findings.time(
+        at!(place, raw.stale_after),
+        Duration::ZERO..=DAY,
+        &mut route.stale_after,
+    );
+    findings.time(
+        at!(place, raw.stale_if_error),
+        Duration::ZERO..=7 * DAY,
+        &mut route.stale_if_error,
+    );
+    if let (place, Some(raw)) = at!(place, raw.history) {
+        findings.count(at!(place, raw.versions), 1..=4096, &mut route.history_versions);
+    }
+    let refusals = [
+        ("browsers", SoftRefusal::Browsers),
+        ("always", SoftRefusal::Always),
+        ("never", SoftRefusal::Never),
+    ];
+    findings.choice(at!(place, raw.soft_refusal), &refusals, &mut route.soft_refusal);
+    downstream_cache(
+        at!(place, raw.downstream_cache),
+        &mut route.downstream_cache,
+        findings,
+    );
+    findings.flag(at!(place, raw.link), &mut route.link);
+    findings.time_or_off(
+        at!(place, raw.gone_after),
+        SECOND..=30 * DAY,
+        &mut route.gone_after,
+    );
+    findings.count_or_off(
+        at!(place, raw.max_clients),
+        1..=10_000_000,
+        &mut route.max_clients,
+    );
+}
+
+/// What must fit together once everything is said.
+pub fn together(place: &Place, route: &mut Route, findings: &mut Findings) {
+    let parameters = paths::parameters(&route.path).unwrap_or_default();
+    if route.poll.always && !parameters.is_empty() {
+        let message = "needs a path without parameters: nobody says which resources to poll";
+        findings.problem(&place.key("poll").key("always"), message);
+    }
+    poll::together(&place.key("poll"), route, findings);
+    access::together(place, route, findings);
+    if let Some(send) = &mut route.websocket.send {
+        let place = place.key("websocket").key("send");
+        websocket::send_path(&place, send, &route.path, &parameters, findings);
+    }
+}
+
+fn transports((place, said): Said<'_, raw::List<raw::Text>>, to: &mut Transports, findings: &mut Findings) {
+    let Some(said) = said else { return };
+    if said.is_empty() {
+        findings.problem(&place, "is empty; leave the route out if nobody may read it");
+    }
+    let choices = [
+        ("sse", "sse"),
+        ("websocket", "websocket"),
+        ("long_poll", "long_poll"),
+        ("poll", "poll"),
+    ];
+    let mut named = Vec::new();
+    findings.list(
+        (place, Some(said)),
+        |findings, place, said| findings.read_choice(place, said, &choices),
+        &mut named,
+    );
+    let has = |name: &str| named.contains(&name);
+    *to = Transports {
+        sse: has("sse"),
+        websocket: has("websocket"),
+        long_poll: has("long_poll"),
+        poll: has("poll"),
+    };
+}
+
+fn event_name((place, said): Said<'_, raw::Text>, to: &mut Option<String>, findings: &mut Findings) {
+    let Some(said) = said.map(|said| said.0.as_str()) else {
+        return;
+    };
+    if OWN_EVENTS.contains(&said) {
+        findings.bad(
+            &place,
+            said,
+            "is an event of pollcast's own; clients could not tell them apart",
+        );
+    } else if said.is_empty() || said.len() > 64 || said.chars().any(char::is_control) || said.trim() != said
+    {
+        findings.bad(
+            &place,
+            said,
+            "is not the name of an event: 1 to 64 bytes on one line",
+        );
+    }
+    *to = (said != "off").then(|| said.to_owned());
+}
+
+fn downstream_cache(
+    (place, said): Said<'_, raw::Text>,
+    to: &mut Option<HeaderValue>,
+    findings: &mut Findings,
+) {
+    match said.map(|said| said.0.as_str()) {
+        Some("off") => *to = None,
+        Some(said) => *to = findings.header_value(&place, said),
+        None => {}
+    }
+}

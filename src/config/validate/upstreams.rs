@@ -1,0 +1,199 @@
+//! `upstreams`: the servers behind pollcast and how they are reached.
+//!
+//! Must not know: listeners and routes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::Authority;
+use rustls::pki_types::ServerName;
+
+use super::super::problem::{Findings, Place};
+use super::super::{Forwarded, HealthCheck, Server, Upstream, UpstreamTls, raw};
+use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, at, paths, tls};
+
+pub fn upstreams(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Vec<Arc<Upstream>> {
+    let (place, Some(said)) = at!(Place::root(), file.upstreams) else {
+        return Vec::new();
+    };
+    if said.is_empty() {
+        findings.problem(&place, "is empty; at least one upstream is needed");
+    }
+    let mut upstreams = Vec::with_capacity(said.len());
+    for (name, raw) in said {
+        let place = place.key(name);
+        let plain = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'-' || letter == b'_';
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+            findings.problem(
+                &place,
+                "the name of an upstream is 1 to 64 letters, digits, \"-\" and \"_\"",
+            );
+        }
+        upstreams.push(Arc::new(upstream(name, &place, raw, base_dir, findings)));
+    }
+    upstreams
+}
+
+fn upstream(
+    name: &str,
+    place: &Place,
+    raw: &raw::Upstream,
+    base_dir: &Path,
+    findings: &mut Findings,
+) -> Upstream {
+    let mut upstream = Upstream::unsaid(name);
+    upstream.servers = servers(at!(place, raw.servers), findings);
+    upstream.host = host(at!(place, raw.host), findings);
+    upstream.tls = raw
+        .tls
+        .as_ref()
+        .map(|raw| upstream_tls(&place.key("tls"), raw, base_dir, findings));
+    findings.flag(at!(place, raw.http2), &mut upstream.http2);
+    findings.time(
+        at!(place, raw.connect_timeout),
+        10 * MILLISECOND..=MINUTE,
+        &mut upstream.connect_timeout,
+    );
+    findings.time(
+        at!(place, raw.first_byte_timeout),
+        10 * MILLISECOND..=HOUR,
+        &mut upstream.first_byte_timeout,
+    );
+    findings.time(
+        at!(place, raw.total_timeout),
+        10 * MILLISECOND..=HOUR,
+        &mut upstream.total_timeout,
+    );
+    findings.time(
+        at!(place, raw.keepalive),
+        Duration::ZERO..=HOUR,
+        &mut upstream.keepalive,
+    );
+    findings.time(
+        at!(place, raw.resolve_interval),
+        SECOND..=DAY,
+        &mut upstream.resolve_interval,
+    );
+    upstream.health_check = health_check(at!(place, raw.health_check), findings);
+    upstream.forwarded = forwarded(at!(place, raw.forwarded), findings);
+    upstream
+}
+
+fn servers((place, said): Said<'_, raw::List<raw::Server>>, findings: &mut Findings) -> Vec<Server> {
+    let Some(said) = said else { return Vec::new() };
+    if said.is_empty() {
+        findings.problem(&place, "is empty; at least one server is needed");
+    }
+    let mut servers: Vec<Server> = Vec::with_capacity(said.len());
+    for (index, raw) in said.iter().enumerate() {
+        let place = place.index(index);
+        let mut weight = 1;
+        let (place, address) = match raw {
+            None => continue,
+            Some(raw::Server::Address(address)) => (place, Some(address)),
+            Some(raw::Server::Weighted(raw)) => {
+                findings.count(at!(place, raw.weight), 1..=1000, &mut weight);
+                at!(place, raw.address)
+            }
+        };
+        let Some(address) = address else { continue };
+        if let Some(message) = unreachable_address(&address.0) {
+            findings.bad(&place, &address.0, message);
+        } else if servers.iter().any(|other| other.address == address.0) {
+            findings.bad(&place, &address.0, "is there twice; give one of them a weight");
+        }
+        servers.push(Server {
+            address: address.0.clone(),
+            weight,
+        });
+    }
+    servers
+}
+
+/// Why this is no `host:port`; none if it is one.
+fn unreachable_address(address: &str) -> Option<&'static str> {
+    if address.contains("://") {
+        return Some("is a URL; write only host:port, and \"tls: {}\" beside it for https");
+    }
+    let authority = authority(address);
+    match authority.as_ref().map(Authority::port_u16) {
+        None => Some("is not host:port; write it like api.internal:3000 or [::1]:3000"),
+        Some(None | Some(0)) => Some("has no port; write host:port, as api.internal:3000"),
+        Some(Some(_)) => None,
+    }
+}
+
+/// A host with or without a port, and nothing else.
+fn authority(text: &str) -> Option<Authority> {
+    let authority: Authority = text.parse().ok()?;
+    let whole = !authority.as_str().contains('@') && !authority.host().is_empty();
+    // `host:99999` and `host:` parse, their ports do not.
+    let port_reads = authority.port_u16().is_some() || authority.host().len() == authority.as_str().len();
+    (whole && port_reads).then_some(authority)
+}
+
+fn host((place, said): Said<'_, raw::Text>, findings: &mut Findings) -> Option<String> {
+    let said = said?.0.as_str();
+    if authority(said).is_none() {
+        findings.bad(&place, said, "is not a host, with or without a port");
+    }
+    Some(said.to_owned())
+}
+
+fn upstream_tls(
+    place: &Place,
+    raw: &raw::UpstreamTls,
+    base_dir: &Path,
+    findings: &mut Findings,
+) -> UpstreamTls {
+    let mut verify = true;
+    let (verify_place, said) = at!(place, raw.verify);
+    findings.flag((verify_place.clone(), said), &mut verify);
+    if !verify {
+        findings.warning(&verify_place, "anybody on the way can pose as this upstream");
+    }
+    let (sni_place, sni) = at!(place, raw.sni);
+    let sni = sni.map(|said| said.0.clone());
+    if let Some(said) = sni
+        .as_ref()
+        .filter(|sni| !matches!(ServerName::try_from(sni.as_str()), Ok(ServerName::DnsName(_))))
+    {
+        findings.bad(&sni_place, said, "is not a DNS name");
+    }
+    UpstreamTls {
+        sni,
+        ca: tls::authorities(at!(place, raw.ca), base_dir, findings),
+        verify,
+    }
+}
+
+fn health_check((place, said): Said<'_, raw::HealthCheck>, findings: &mut Findings) -> Option<HealthCheck> {
+    let raw = said?;
+    let mut interval = HealthCheck::INTERVAL;
+    findings.time(at!(place, raw.interval), 100 * MILLISECOND..=HOUR, &mut interval);
+    let (place, said) = at!(place, raw.path);
+    let path = said?.0.clone();
+    // A query is fine here, unlike in a route.
+    let (before_query, query) = path.split_once('?').unwrap_or((&path, ""));
+    if let Err(message) = paths::plain(before_query) {
+        findings.bad(&place, &path, message);
+    } else if path.parse::<http::uri::PathAndQuery>().is_err() || query.contains('#') {
+        findings.bad(&place, &path, "is not a path and query");
+    }
+    Some(HealthCheck { path, interval })
+}
+
+fn forwarded((place, said): Said<'_, raw::Forwarded>, findings: &mut Findings) -> Option<Forwarded> {
+    let raw = said?;
+    let mut proto = None;
+    findings.choice(
+        at!(place, raw.proto),
+        &[("http", Some("http")), ("https", Some("https"))],
+        &mut proto,
+    );
+    Some(Forwarded {
+        proto: proto.map(str::to_owned),
+        host: host(at!(place, raw.host), findings),
+    })
+}
