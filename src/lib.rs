@@ -4,3 +4,4 @@
 //! poll → snapshot → change → frame → subscriber.
 
 pub mod config;
+pub mod demo;
