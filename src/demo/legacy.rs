@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
+use http::{Method, Request, Response, StatusCode, request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -21,9 +21,10 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
+use super::answer;
 use super::auction::{LOT_COUNT, Lot, UnixMs};
 use super::crowd::Crowd;
-use super::ledger::{Ledger, Source, header_block_bytes, request_head_bytes};
+use super::ledger::{Ledger, Source, request_head_bytes};
 use super::page;
 use super::room::{Chat, Document, Posting};
 
@@ -32,49 +33,6 @@ const BODY_BYTES: usize = 32 * 1024;
 /// Connections served at once; more wait in the backlog.
 const CONNECTIONS: usize = 512;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// What the HTTP library adds to an answer's head by itself.
-const DATE_LINE_BYTES: usize = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
-
-/// Headers as they gather over the years around such an API. No `max-age` above zero and no rate limits:
-/// a proxy rightly obeys those, and the demo wants its default interval.
-const HABITS: [(&str, &str); 17] = [
-    (
-        "cache-control",
-        "max-age=0, must-revalidate, proxy-revalidate, stale-while-revalidate=0, stale-if-error=0",
-    ),
-    ("pragma", "no-cache"),
-    ("expires", "Thu, 01 Jan 1970 00:00:00 GMT"),
-    ("content-language", "en"),
-    (
-        "content-security-policy",
-        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; img-src 'self' data:; report-uri /csp-report",
-    ),
-    (
-        "permissions-policy",
-        "accelerometer=(), camera=(), geolocation=(), gyroscope=(), microphone=(), payment=(), usb=()",
-    ),
-    ("referrer-policy", "strict-origin-when-cross-origin"),
-    ("strict-transport-security", "max-age=63072000; includeSubDomains"),
-    ("x-content-type-options", "nosniff"),
-    ("x-frame-options", "DENY"),
-    ("x-permitted-cross-domain-policies", "none"),
-    (
-        "x-powered-by",
-        "SalesroomServlet/2.4 (build 20090317-1142; rev 88213)",
-    ),
-    (
-        "x-application-context",
-        "salesroom-api:production,eu-west,blue:8080",
-    ),
-    (
-        "x-feature-flags",
-        "new-catalogue=off; autobid=on; buyers-premium-v2=on; currency-widget=off; legacy-paddles=on",
-    ),
-    ("x-backend-server", "app07.salesroom.internal"),
-    ("x-content-source", "primary; region=eu-west; shard=4"),
-    ("x-api-deprecation", "none planned"),
-];
-
 /// How slow the API is, and the seed of everything random in it.
 #[derive(Debug, Clone)]
 pub struct Pace {
@@ -217,19 +175,17 @@ impl Legacy {
             }
             Err(_) => (
                 0,
-                problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 32 KiB"),
+                answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 32 KiB"),
             ),
         };
-        let status_line = 13 + response.status().canonical_reason().map_or(0, str::len) + "\r\n\r\n".len();
-        let answered_head = status_line + header_block_bytes(response.headers()) + DATE_LINE_BYTES;
         let answered = if head.method == Method::HEAD {
             0
         } else {
-            body_bytes(&response)
+            answer::body_bytes(&response)
         };
         self.ledger.record(
             Source::of(&head, api),
-            request_head_bytes(&head) + answered_head,
+            request_head_bytes(&head) + answer::head_bytes(&response),
             sent + answered,
         );
         response
@@ -237,8 +193,8 @@ impl Legacy {
 
     fn answer(&self, head: &request::Parts, body: &[u8]) -> Response<Full<Bytes>> {
         let reading = head.method == Method::GET || head.method == Method::HEAD;
-        if !reading && is_foreign(&head.headers) {
-            return problem(StatusCode::FORBIDDEN, "writes are for pages of this origin");
+        if !reading && answer::is_foreign(&head.headers) {
+            return answer::problem(StatusCode::FORBIDDEN, "writes are for pages of this origin");
         }
         let path: Vec<&str> = head.uri.path().trim_start_matches('/').split('/').collect();
         match (head.method.as_str(), path.as_slice()) {
@@ -247,15 +203,15 @@ impl Legacy {
             ("POST", ["chat", "messages"]) => self.post_message(body),
             ("GET" | "HEAD", ["document"]) => self.resource(head, &self.document.lock().json()),
             ("PUT", ["document"]) => self.put_document(body),
-            ("GET" | "HEAD", ["stats"]) => plain_json(StatusCode::OK, &self.stats()),
-            ("GET" | "HEAD", ["echo"]) => plain_json(
+            ("GET" | "HEAD", ["stats"]) => answer::uncached_json(StatusCode::OK, &self.stats()),
+            ("GET" | "HEAD", ["echo"]) => answer::uncached_json(
                 StatusCode::OK,
                 &json!({ "request_head_bytes": request_head_bytes(head) }),
             ),
             ("POST", ["crowd"]) => self.resize_crowd(head),
             ("GET" | "HEAD", _) => page::file(head.uri.path())
-                .unwrap_or_else(|| problem(StatusCode::NOT_FOUND, "there is nothing at this path")),
-            _ => problem(
+                .unwrap_or_else(|| answer::problem(StatusCode::NOT_FOUND, "there is nothing at this path")),
+            _ => answer::problem(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "this path does not know that method",
             ),
@@ -273,7 +229,7 @@ impl Legacy {
                 let state = json!(lot.at(unix_ms()));
                 self.resource(head, &state)
             }
-            None => problem(StatusCode::NOT_FOUND, "lots are numbered from 1 to 8"),
+            None => answer::problem(StatusCode::NOT_FOUND, "lots are numbered from 1 to 8"),
         }
     }
 
@@ -283,7 +239,7 @@ impl Legacy {
                 let id = self.chat.lock().add(posting, unix_ms());
                 self.written(StatusCode::CREATED, &json!({ "id": id }))
             }
-            None => problem(
+            None => answer::problem(
                 StatusCode::BAD_REQUEST,
                 "wanted {\"from\", \"text\"} or a plain text",
             ),
@@ -296,7 +252,7 @@ impl Legacy {
                 let revision = self.document.lock().replace(text, unix_ms());
                 self.written(StatusCode::OK, &json!({ "revision": revision }))
             }
-            Err(_) => problem(StatusCode::BAD_REQUEST, "the document is not UTF-8"),
+            Err(_) => answer::problem(StatusCode::BAD_REQUEST, "the document is not UTF-8"),
         }
     }
 
@@ -304,11 +260,11 @@ impl Legacy {
         let wanted = head.uri.query().unwrap_or_default().split('&');
         let wanted = wanted.filter_map(|pair| pair.strip_prefix("clients=")).next();
         let Some(wanted) = wanted.and_then(|number| number.parse::<usize>().ok()) else {
-            return problem(StatusCode::BAD_REQUEST, "wanted ?clients= and a number");
+            return answer::problem(StatusCode::BAD_REQUEST, "wanted ?clients= and a number");
         };
         match self.crowd.resize(wanted) {
-            Ok(_) => plain_json(StatusCode::OK, &self.crowd.json()),
-            Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+            Ok(_) => answer::uncached_json(StatusCode::OK, &self.crowd.json()),
+            Err(error) => answer::problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
         }
     }
 
@@ -321,102 +277,16 @@ impl Legacy {
 
     /// A resource as this API answers it: a strong validator and all its habits.
     fn resource(&self, head: &request::Parts, state: &Value) -> Response<Full<Bytes>> {
-        let body = Bytes::from(state.to_string());
-        let tag = format!("\"{}\"", &blake3::hash(&body).to_hex()[..32]);
-        let mut response = if tag_matches(&head.headers, &tag) {
-            let mut response = Response::new(Full::default());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            response
-        } else {
-            json_response(StatusCode::OK, body)
-        };
-        self.add_habits(response.headers_mut());
-        if let Ok(tag) = HeaderValue::from_str(&tag) {
-            response.headers_mut().insert(header::ETAG, tag);
-        }
-        response
+        answer::with_habits(answer::validated(&head.headers, state), &mut self.chance.lock())
     }
 
-    fn written(&self, status: StatusCode, answer: &Value) -> Response<Full<Bytes>> {
-        let mut response = json_response(status, Bytes::from(answer.to_string()));
-        self.add_habits(response.headers_mut());
-        response
-    }
-
-    fn add_habits(&self, headers: &mut HeaderMap) {
-        for (name, value) in HABITS {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        let (trace, span) = {
-            let mut chance = self.chance.lock();
-            (chance.u128(..), chance.u64(..))
-        };
-        for (name, value) in [
-            ("x-request-id", format!("{trace:032x}")),
-            (
-                "x-trace",
-                format!("root={trace:032x}; span={span:016x}; sampled=1"),
-            ),
-        ] {
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                headers.insert(name, value);
-            }
-        }
+    fn written(&self, status: StatusCode, state: &Value) -> Response<Full<Bytes>> {
+        answer::with_habits(answer::json(status, state), &mut self.chance.lock())
     }
 
     fn latency(&self) -> Duration {
         Duration::from_millis(self.chance.lock().u64(self.pace.latency_ms.clone()))
     }
-}
-
-/// Whether a browser says that another site's page sends this.
-fn is_foreign(headers: &HeaderMap) -> bool {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-    };
-    let Some(origin) = text(header::ORIGIN) else {
-        return false;
-    };
-    let origin_host = origin.split_once("://").map(|(_, host)| host);
-    origin_host != text(header::HOST)
-}
-
-/// RFC 9110 §13.1.2: a list, compared weakly.
-fn tag_matches(headers: &HeaderMap, current: &str) -> bool {
-    headers
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|list| list.split(','))
-        .map(str::trim)
-        .any(|tag| tag == "*" || tag.trim_start_matches("W/") == current)
-}
-
-fn json_response(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.clone()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    response
-}
-
-fn plain_json(status: StatusCode, answer: &Value) -> Response<Full<Bytes>> {
-    let mut response = json_response(status, Bytes::from(answer.to_string()));
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
-    plain_json(status, &json!({ "status": status.as_u16(), "detail": detail }))
-}
-
-fn body_bytes(response: &Response<Full<Bytes>>) -> usize {
-    hyper::body::Body::size_hint(response.body()).exact().unwrap_or(0) as usize
 }
 
 fn unix_ms() -> UnixMs {

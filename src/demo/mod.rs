@@ -4,6 +4,7 @@
 //! The path of a bid: `auction` → `legacy` → (the proxy) → `page`, `crowd`. This file owns the demo's
 //! configuration and what it prints; it must not know how the proxy is built from it.
 
+mod answer;
 mod auction;
 mod crowd;
 mod ledger;

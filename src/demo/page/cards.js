@@ -7,6 +7,10 @@ const whole = (value) => value.toLocaleString('en');
 export const bytes = (value) => value < 1000 ? `${value} B` : value < 1e6 ? `${(value / 1e3).toFixed(1)} kB` : `${(value / 1e6).toFixed(2)} MB`;
 export const money = (lot) => new Intl.NumberFormat('en', { style: 'currency', currency: lot.currency, maximumFractionDigits: 0 }).format(lot.bid);
 
+/** Small preferences; a browser that keeps nothing throws on the mere mention of its storage. */
+export function recall(name) { try { return localStorage.getItem(name); } catch { return null; } }
+export function remember(name, value) { try { localStorage.setItem(name, value); } catch { /* for this visit only */ } }
+
 export function make(tag, className, words) {
   const element = document.createElement(tag);
   if (className) element.className = className;

@@ -1,8 +1,9 @@
 // Canvas drawing: the timeline of the lanes, the bars of a card, the load chart. Knows numbers and colours only.
 
-const WINDOW_MS = 30000;
-const LABEL = 138;
+const WINDOW_S = 30, NARROW_WINDOW_S = 14;
+const LABEL = 154;
 const VALUE = 84;
+const SHORT_NAMES = { short: 'Short poll', long: 'Long-poll', sse: 'SSE', ws: 'WebSocket' };
 const SANS = 'ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
 
 let tones = {};
@@ -46,13 +47,17 @@ function stroke(pen, tone, width, points, dash = []) {
 export const milliseconds = (value) => value === undefined ? '–' : value < 0 ? '0 ms'
   : value < 9950 ? `${Math.round(value).toLocaleString('en')} ms` : `${(value / 1000).toFixed(1)} s`;
 
-/** Lanes: the server's bids on top, one lane a technique; a bar from the bid to its dot is the delay. */
+/**
+ * Lanes: the server's bids on top, one lane a technique; a bar from the bid to its dot is the delay.
+ * Returns how many seconds are shown.
+ */
 export function drawTimeline(canvas, followers, now) {
   const { pen, width, height } = surface(canvas);
   const narrow = width < 560;
-  const left = narrow ? 92 : LABEL, right = width - (narrow ? 62 : VALUE);
+  const windowMs = 1000 * (narrow ? NARROW_WINDOW_S : WINDOW_S);
+  const left = narrow ? 92 : LABEL, right = width - (narrow ? 74 : VALUE + 12);
   const rows = followers.length + 1, step = height / rows;
-  const at = (moment) => right - ((now - moment) / WINDOW_MS) * (right - left);
+  const at = (moment) => right - ((now - moment) / windowMs) * (right - left);
   const middle = (row) => Math.round(step * (row + .5)) + .5;
 
   const bids = new Set(followers.flatMap((one) => one.marks.map((mark) => mark.changed)));
@@ -83,9 +88,10 @@ export function drawTimeline(canvas, followers, now) {
   text(pen, narrow ? 'median' : 'median delay', width, middle(0), { tone: 'soft', size: 12.5, align: 'right' });
   followers.forEach((one, index) => {
     const y = middle(index + 1);
-    text(pen, narrow ? one.name.replace('Server-Sent Events', 'SSE').replace('Held ', '') : one.name, 0, y, { weight: 560 });
+    text(pen, narrow ? SHORT_NAMES[one.id] : one.name, 0, y, { weight: 560 });
     text(pen, milliseconds(one.median), width, y, { tone: one.old ? 'old' : 'own', weight: 600, align: 'right' });
   });
+  return windowMs / 1000;
 }
 
 /** The delays of the last messages as bars; all cards share one scale. */
@@ -105,13 +111,13 @@ export function drawDelays(canvas, follower, longest) {
   pen.globalAlpha = 1;
 }
 
-const NICE = [5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
+const NICE = [4, 8, 12, 20, 40, 60, 80, 120, 200, 400, 600, 800, 1200, 2000];
 export const rate = (value) => value.toLocaleString('en', value < 10 ? { minimumFractionDigits: 1, maximumFractionDigits: 1 } : { maximumFractionDigits: 0 });
 
 /** `samples`: {at, own, would}. Both lines on one linear scale, named at their ends. */
 export function drawLoad(canvas, samples, now, windowMs) {
   const { pen, width, height } = surface(canvas);
-  const left = 42, right = width - (width < 560 ? 64 : 92), top = 14, bottom = height - 26;
+  const left = 42, right = width - (width < 560 ? 64 : 92), top = 30, bottom = height - 26;
   const most = samples.reduce((top, one) => Math.max(top, one.would, one.own), 4);
   const scale = NICE.find((nice) => nice >= most * 1.08) ?? most * 1.1;
   const x = (moment) => right - ((now - moment) / windowMs) * (right - left);
@@ -120,10 +126,10 @@ export function drawLoad(canvas, samples, now, windowMs) {
   for (let line = 0; line <= 4; line += 1) {
     const value = (scale / 4) * line, level = Math.round(y(value)) + .5;
     stroke(pen, line ? 'line' : 'line-strong', 1, [[left, level], [right, level]]);
-    text(pen, Number.isInteger(value) ? value.toLocaleString('en') : value.toFixed(value % .5 ? 2 : 1), left - 10, level, { tone: 'soft', size: 12, align: 'right' });
+    text(pen, Number.isInteger(value) ? value.toLocaleString('en') : value.toFixed(1), left - 10, level, { tone: 'soft', size: 12, align: 'right' });
   }
-  text(pen, 'requests/s', left - 34, 4, { tone: 'soft', size: 12 });
-  for (const back of [120, 90, 60, 30]) {
+  text(pen, 'Requests a second', 0, 8, { tone: 'soft', size: 12 });
+  for (const back of width < 560 ? [120, 60] : [120, 90, 60, 30]) {
     if (back * 1000 <= windowMs) text(pen, `−${back} s`, x(now - back * 1000), bottom + 15, { tone: 'soft', size: 12, align: back === 120 ? 'left' : 'center' });
   }
   text(pen, 'now', right, bottom + 15, { tone: 'soft', size: 12, align: 'center' });

@@ -84,9 +84,9 @@ class Polling extends Follower {
   async ask(headers) {
     if (this.tag) headers['If-None-Match'] = this.tag;
     this.asked(Object.entries(headers).reduce((sum, [name, value]) => sum + lineBytes(name, value), 0));
-    this.abort = new AbortController();
+    const abort = this.abort = new AbortController();
     try {
-      const response = await fetch(this.path, { headers, cache: 'no-store', signal: this.abort.signal });
+      const response = await fetch(this.path, { headers, cache: 'no-store', signal: abort.signal });
       this.pendingHead = headBytes(response);
       this.headers += this.pendingHead;
       this.tag = response.headers.get('etag') ?? this.tag;
@@ -95,7 +95,7 @@ class Polling extends Follower {
       else throw new Error(`status ${response.status}`);
       return true;
     } catch {
-      if (this.running) this.set('retrying');
+      if (!abort.signal.aborted) this.set('retrying');
       return false;
     }
   }
@@ -105,11 +105,13 @@ class Polling extends Follower {
 class ShortPoll extends Polling {
   path = '/direct' + PATH;
   async run() {
-    const started = performance.now();
-    await this.ask({});
-    if (this.running) this.timer = setTimeout(() => this.running && this.run(), Math.max(0, SHORT_POLL_MS - (performance.now() - started)));
+    const turn = this.turn = {};
+    while (this.running && this.turn === turn) {
+      const started = performance.now();
+      await this.ask({});
+      await new Promise((done) => setTimeout(done, Math.max(0, SHORT_POLL_MS - (performance.now() - started))));
+    }
   }
-  close() { clearTimeout(this.timer); super.close(); }
 }
 
 class LongPoll extends Polling {

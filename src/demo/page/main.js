@@ -1,6 +1,6 @@
 // Puts the page together and decides when it runs: visible, and the newest window of this demo.
 
-import { Card, make } from './cards.js';
+import { Card, make, recall, remember } from './cards.js';
 import { drawTimeline, readTones } from './charts.js';
 import { PATH, followers, learnCosts, measureHeads, serverNow } from './follow.js';
 import { Load } from './load.js';
@@ -51,10 +51,14 @@ function renderLot() {
 
 const timeline = find('timeline');
 let drawnAt = 0;
+function drawLanes() {
+  const words = `last ${drawTimeline(timeline, all, serverNow())} s`;
+  if (find('window').textContent !== words) find('window').textContent = words;
+}
 function frame(now) {
   // Without motion the timeline moves on with each message and once a second, not with each frame.
   if (running && (!still.matches || dirty || now - drawnAt > 1000)) {
-    drawTimeline(timeline, all, serverNow());
+    drawLanes();
     drawnAt = now;
   }
   if (dirty) renderCards();
@@ -95,7 +99,7 @@ function terminalLines() {
     ['WebSocket', `curl -N --http1.1 -o - -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: cG9sbGNhc3QtZGVtby0wMQ==' ${url}`],
   ];
   for (const [name, command] of lines) {
-    const row = make('div', 'line');
+    const row = make('div', 'command');
     const copy = make('button', 'quiet', 'Copy');
     copy.type = 'button';
     copy.setAttribute('aria-label', `Copy the line for ${name}`);
@@ -114,10 +118,10 @@ function setTheme(theme) {
   document.documentElement.dataset.theme = known;
   find('theme').textContent = THEMES[known];
   find('theme').setAttribute('aria-label', `Colour theme: ${known === 'auto' ? 'automatic' : known}`);
-  localStorage.setItem('theme', known);
+  remember('theme', known);
   redraw();
 }
-function redraw() { readTones(); renderCards(); drawTimeline(timeline, all, serverNow()); load.draw(); }
+function redraw() { readTones(); renderCards(); drawLanes(); load.draw(); }
 find('theme').addEventListener('click', () => {
   const names = Object.keys(THEMES);
   setTheme(names[(names.indexOf(document.documentElement.dataset.theme) + 1) % names.length]);
@@ -126,7 +130,7 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
 addEventListener('resize', redraw);
 
 terminalLines();
-setTheme(localStorage.getItem('theme'));
+setTheme(recall('theme'));
 setInterval(() => { if (running) renderLot(); }, 500);
 requestAnimationFrame(frame);
 measureHeads(all);

@@ -1,6 +1,6 @@
 // Chat and document: written with plain requests, shown only when the stream brings them back.
 
-import { make, setPill } from './cards.js';
+import { make, recall, remember, setPill } from './cards.js';
 
 const find = (id) => document.getElementById(id);
 const SAVE_AFTER_MS = 300;
@@ -28,13 +28,13 @@ function openChat() {
   const list = find('chat-list'), note = find('chat-note'), name = find('chat-name'), words = find('chat-text');
   const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
   let newest = 0, posted = null;
-  name.value = localStorage.getItem('chat-name') ?? '';
+  name.value = recall('chat-name') ?? '';
 
   find('chat-form').addEventListener('submit', async (event) => {
     event.preventDefault();
     const text = words.value.trim();
     if (!text) return;
-    localStorage.setItem('chat-name', name.value);
+    remember('chat-name', name.value);
     const sentAt = performance.now();
     posted = null;
     try {
