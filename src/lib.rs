@@ -16,3 +16,4 @@ pub mod relay;
 pub mod resource;
 pub mod transport;
 pub mod upstream;
+pub mod demo;
