@@ -9,6 +9,8 @@
 //! A file imports only from layers below its own; `tests/layers.rs` holds the table.
 
 pub mod config;
+pub mod demo;
+pub mod fanout;
 pub mod frame;
 pub mod hub;
 pub mod metrics;
@@ -16,4 +18,3 @@ pub mod relay;
 pub mod resource;
 pub mod transport;
 pub mod upstream;
-pub mod demo;

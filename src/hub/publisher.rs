@@ -68,6 +68,7 @@ impl Publisher {
             // encoded already costs nothing.
             self.encode(&frame);
             view.frame = Some(frame.clone());
+            view.changed_at = Some(std::time::Instant::now());
             Self::data(view, poll, upstream_age);
         });
         self.topic.ring();

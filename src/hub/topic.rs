@@ -98,6 +98,8 @@ pub struct View {
     pub confirmed: u64,
     /// When that was.
     pub confirmed_at: Option<Instant>,
+    /// When the content last changed.
+    pub changed_at: Option<std::time::Instant>,
     /// When the last poll ended.
     pub ended_at: Option<Instant>,
     /// The upstream's own Age at that time.
@@ -169,6 +171,7 @@ impl Topic {
             ended: 0,
             confirmed: 0,
             confirmed_at: None,
+            changed_at: None,
             ended_at: None,
             upstream_age: Duration::ZERO,
             outcome: Outcome::Cold,

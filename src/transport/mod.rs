@@ -137,6 +137,11 @@ impl Transport {
         }
     }
 
+    /// The client has nothing to say while it is served.
+    pub fn is_silent(&self) -> bool {
+        !matches!(self, Transport::WebSocket(_))
+    }
+
     /// When `expired` is to be called.
     pub fn deadline(&self) -> Option<Instant> {
         match self {

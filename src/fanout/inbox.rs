@@ -1,0 +1,133 @@
+//! How other threads reach a shard: commands, doorbells, wakers.
+//!
+//! Must not know: what the shard does with them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::log::Record;
+use super::wire::Taken;
+use crate::hub::{Bell, Subscription, Topic};
+use crate::transport::Transport;
+
+/// A member of a shard, safe against the reuse of its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemberId {
+    pub(super) slot: u32,
+    pub(super) serial: u32,
+}
+
+/// A connection that becomes a member.
+pub struct Arrival {
+    pub taken: Taken,
+    /// What was read past the request.
+    pub read: BytesMut,
+    /// Head and opening, to be written first.
+    pub greeting: Bytes,
+    pub transport: Transport,
+    /// None: the greeting is all; it ends after that (a WebSocket that is refused by close code).
+    pub subscription: Option<Subscription>,
+    pub record: Record,
+    pub seat: Seat,
+    /// Where the client's messages go (`websocket.send`).
+    pub messages: Option<Messages>,
+}
+
+/// Where a client's messages go, with who sent them.
+pub type Messages = mpsc::Sender<(MemberId, Bytes)>;
+
+/// One client of `limits.clients`.
+#[derive(Debug)]
+pub struct Seat(Arc<AtomicUsize>);
+
+impl Seat {
+    pub(super) fn take(clients: &Arc<AtomicUsize>, limit: usize) -> Option<Seat> {
+        if clients.fetch_add(1, Ordering::SeqCst) >= limit {
+            clients.fetch_sub(1, Ordering::SeqCst);
+            return None;
+        }
+        Some(Seat(clients.clone()))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// What a shard is told.
+pub(super) enum Command {
+    Add(Box<Arrival>),
+    /// The topic has something new for members here.
+    Look(Arc<Topic>),
+    /// A stream may be read or written again.
+    Woken(MemberId),
+    Tell(MemberId, Bytes),
+    Drain {
+        window: Duration,
+        retry: (Duration, Duration),
+    },
+    Stop,
+}
+
+/// A shard's queue and the means to wake it.
+pub(super) struct Inbox {
+    commands: Mutex<Vec<Command>>,
+    waker: mio::Waker,
+}
+
+impl Inbox {
+    pub(super) fn new(waker: mio::Waker) -> Inbox {
+        Inbox {
+            commands: Mutex::new(Vec::new()),
+            waker,
+        }
+    }
+
+    /// Queues a command. Bounded by what sends them: at most one `Look` a topic, one `Woken` a
+    /// stream and readiness, one `Add` a seat.
+    pub(super) fn send(&self, command: Command) {
+        let mut commands = self.commands.lock();
+        commands.push(command);
+        if commands.len() == 1 {
+            drop(commands);
+            if let Err(error) = self.waker.wake() {
+                tracing::error!("a shard cannot be woken: {error}");
+            }
+        }
+    }
+
+    /// Takes all commands.
+    pub(super) fn take(&self, into: &mut Vec<Command>) {
+        std::mem::swap(&mut *self.commands.lock(), into);
+    }
+}
+
+impl Bell for Inbox {
+    fn ring(&self, topic: &Arc<Topic>) {
+        self.send(Command::Look(topic.clone()));
+    }
+}
+
+/// Wakes one slot of a shard.
+pub(super) struct SlotWaker {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) member: MemberId,
+}
+
+impl Wake for SlotWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.inbox.send(Command::Woken(self.member));
+    }
+}

@@ -1,0 +1,47 @@
+//! The access-log line of a push client: one when it ends.
+//!
+//! Must not know: where log lines go.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::hub::Topic;
+
+/// What is known of a client for its one line.
+#[derive(Debug)]
+pub struct Record {
+    pub peer: Option<SocketAddr>,
+    pub since: Instant,
+    pub bytes: u64,
+    pub events: u32,
+}
+
+impl Record {
+    pub fn new(peer: Option<SocketAddr>) -> Record {
+        Record {
+            peer,
+            since: Instant::now(),
+            bytes: 0,
+            events: 0,
+        }
+    }
+
+    /// Writes the line. The path is the resource's own; credentials are never in it.
+    pub fn write(&self, transport: &'static str, topic: Option<&Topic>, reason: &str) {
+        let peer = self.peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
+        let route = topic.map(|topic| topic.route().path.as_str()).unwrap_or_default();
+        let target = topic.map(|topic| topic.key().target()).unwrap_or_default();
+        tracing::info!(
+            target: "access",
+            transport,
+            peer,
+            route,
+            path = target,
+            duration_ms = self.since.elapsed().as_millis() as u64,
+            bytes = self.bytes,
+            events = self.events,
+            reason,
+            "stream ended"
+        );
+    }
+}

@@ -1,0 +1,217 @@
+//! One connection of a shard: what is written to it, what is left to write, how it ends.
+//!
+//! Must not know: other members, topics' lists, timers.
+
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+
+use super::inbox::{Messages, Seat};
+use super::log::Record;
+use super::timers::Tick;
+use super::wire::Wire;
+use crate::hub::Subscription;
+use crate::transport::{Output, Transport};
+
+/// How long a client has to close after we said that nothing more comes.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Most bytes read and dropped from a client that has nothing to say.
+const NOISE: u32 = 64 * 1024;
+
+/// What happens once everything is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    Stay,
+    Finish(&'static str),
+    GiveBack(&'static str),
+}
+
+/// The unwritten rest of at most one output, and what is to follow it.
+#[derive(Debug)]
+pub(super) struct Pending {
+    first: Bytes,
+    second: Bytes,
+    then: Then,
+    /// An end that came while this was stuck.
+    last: Option<(Output, Then)>,
+    /// When something was last taken.
+    moved: Instant,
+}
+
+pub(super) struct Member {
+    pub(super) wire: Wire,
+    pub(super) transport: Transport,
+    pub(super) subscription: Option<Subscription>,
+    /// Place in the shard's lists: group, and index among its members.
+    pub(super) group: u32,
+    pub(super) place: u32,
+    pub(super) serial: u32,
+    /// The bucket that counts.
+    pub(super) timer: Tick,
+    /// Index of the shard's tallies.
+    pub(super) tally: u32,
+    noise: u32,
+    pending: Option<Box<Pending>>,
+    /// Nothing more is written; the client may close until then.
+    closing: Option<Instant>,
+    pub(super) record: Record,
+    pub(super) messages: Option<Messages>,
+    _seat: Seat,
+}
+
+/// How a write went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// All of it, and this comes now.
+    All(Then),
+    /// The socket is full: the rest is pending.
+    Blocked,
+}
+
+impl Member {
+    #[allow(clippy::too_many_arguments)] // Fields of one arrival, named at the one call.
+    pub(super) fn new(
+        wire: Wire,
+        transport: Transport,
+        subscription: Option<Subscription>,
+        serial: u32,
+        tally: u32,
+        record: Record,
+        messages: Option<Messages>,
+        seat: Seat,
+    ) -> Member {
+        Member {
+            wire,
+            transport,
+            subscription,
+            group: u32::MAX,
+            place: 0,
+            serial,
+            timer: 0,
+            tally,
+            noise: 0,
+            pending: None,
+            closing: None,
+            record,
+            messages,
+            _seat: seat,
+        }
+    }
+
+    /// Ready for the next delivery.
+    pub(super) fn is_free(&self) -> bool {
+        self.pending.is_none() && self.closing.is_none()
+    }
+
+    /// Nothing more is written to it.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Writes an output. While an earlier one is stuck, an end is kept for later and anything
+    /// else is dropped: heartbeats and pongs of a blocked client mean nothing.
+    pub(super) fn write(&mut self, output: Output, then: Then, now: Instant) -> io::Result<Written> {
+        if self.closing.is_some() {
+            return Ok(Written::All(Then::Stay));
+        }
+        if let Some(pending) = &mut self.pending {
+            if then != Then::Stay && pending.last.is_none() && pending.then == Then::Stay {
+                pending.last = Some((output, then));
+            }
+            return Ok(Written::Blocked);
+        }
+        self.push(output.first, output.second, then, now)
+    }
+
+    /// Goes on with what is pending. None: nothing is.
+    pub(super) fn resume(&mut self, now: Instant) -> io::Result<Option<Written>> {
+        let Some(mut pending) = self.pending.take() else {
+            return Ok(None);
+        };
+        let before = pending.first.len() + pending.second.len();
+        let last = pending.last.take();
+        let written = self.push(pending.first, pending.second, pending.then, now)?;
+        match (written, &mut self.pending) {
+            (Written::Blocked, Some(still)) => {
+                if still.first.len() + still.second.len() == before {
+                    still.moved = pending.moved;
+                }
+                still.last = last;
+                Ok(Some(Written::Blocked))
+            }
+            _ => match last {
+                Some((output, then)) => self.push(output.first, output.second, then, now).map(Some),
+                None => Ok(Some(written)),
+            },
+        }
+    }
+
+    fn push(&mut self, mut first: Bytes, mut second: Bytes, then: Then, now: Instant) -> io::Result<Written> {
+        loop {
+            if first.is_empty() && second.is_empty() {
+                match self.wire.flush() {
+                    Ok(()) => return Ok(Written::All(then)),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            match self.wire.write(&first, &second) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.record.bytes += written as u64;
+                    let of_first = written.min(first.len());
+                    first.advance(of_first);
+                    second.advance(written - of_first);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.pending = Some(Box::new(Pending {
+            first,
+            second,
+            then,
+            last: None,
+            moved: now,
+        }));
+        Ok(Written::Blocked)
+    }
+
+    /// Says to the client that nothing more comes, and gives it a moment to close.
+    pub(super) fn finish(&mut self, now: Instant) {
+        self.closing.get_or_insert(now + LINGER);
+        // An error means that the client is gone already, which the next read says.
+        let _ = self.wire.finish();
+    }
+
+    /// Takes what a client without anything to say has sent. False: it says too much.
+    pub(super) fn ignore(&mut self, bytes: &[u8], pipelined_bytes: usize) -> bool {
+        if self.wire.keep(bytes, pipelined_bytes) {
+            return true;
+        }
+        self.noise = self.noise.saturating_add(bytes.len() as u32);
+        self.noise <= NOISE
+    }
+
+    /// When somebody has to look at it.
+    pub(super) fn deadline(&self, stall_timeout: Duration) -> Option<Instant> {
+        match (&self.closing, &self.pending) {
+            (Some(until), _) => Some(*until),
+            (None, Some(pending)) => Some(pending.moved + stall_timeout),
+            (None, None) => self.transport.deadline(),
+        }
+    }
+
+    /// Whether a blocked client took nothing for `stall_timeout`.
+    pub(super) fn is_stalled(&self, now: Instant, stall_timeout: Duration) -> bool {
+        self.pending
+            .as_ref()
+            .is_some_and(|pending| now >= pending.moved + stall_timeout)
+    }
+}

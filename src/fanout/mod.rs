@@ -1,0 +1,120 @@
+//! The client loop: connections taken over from Pingora, many to a thread.
+//!
+//! `shard` is the loop, `member` one connection in it, `wire` its socket, `timers` its deadlines,
+//! `inbox` how others reach it; `task` is the same for one HTTP/2 stream inside Pingora.
+//! Must not know: how a request became a client, how a resource is polled.
+
+mod inbox;
+mod log;
+mod member;
+mod shard;
+mod task;
+mod timers;
+mod wire;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub use inbox::{Arrival, MemberId, Messages, Seat};
+pub use log::Record;
+pub use task::{Ending, Stream, StreamEnd, drive};
+pub use wire::{Home, Taken, bound_kernel_buffers};
+
+use crate::hub::Bell;
+use crate::metrics::Metrics;
+use inbox::{Command, Inbox};
+use shard::Shard;
+
+/// What all shards need to know.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// A client whose socket takes nothing for this long is closed.
+    pub stall_timeout: Duration,
+    /// Most bytes kept of a request sent while another one is held.
+    pub pipelined_bytes: usize,
+    /// One line per ended client.
+    pub access_log: bool,
+}
+
+/// The client loops: one thread each.
+pub struct Fanout {
+    inboxes: Vec<Arc<Inbox>>,
+    threads: parking_lot::Mutex<Vec<JoinHandle<()>>>,
+    next: AtomicUsize,
+    clients: Arc<AtomicUsize>,
+}
+
+impl Fanout {
+    /// Starts `shards` threads.
+    pub fn start(shards: usize, rules: Rules, metrics: Metrics) -> io::Result<Fanout> {
+        let mut inboxes = Vec::new();
+        let mut threads = Vec::new();
+        for index in 0..shards.clamp(1, 1024) {
+            let shard = Shard::new(index as u16, rules.clone(), metrics.clone())?;
+            inboxes.push(shard.inbox().clone());
+            let thread = std::thread::Builder::new().name(format!("fanout-{index}"));
+            threads.push(thread.spawn(move || shard.run())?);
+        }
+        Ok(Fanout {
+            inboxes,
+            threads: parking_lot::Mutex::new(threads),
+            next: AtomicUsize::new(0),
+            clients: Arc::new(AtomicUsize::new(0)),
+        })
+    }
+
+    /// The doorbells of the shards, for the hub.
+    pub fn bells(&self) -> Vec<Arc<dyn Bell>> {
+        self.inboxes
+            .iter()
+            .map(|inbox| inbox.clone() as Arc<dyn Bell>)
+            .collect()
+    }
+
+    /// The shard for the next client: they take turns.
+    pub fn choose(&self) -> u16 {
+        (self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len()) as u16
+    }
+
+    /// A seat for one more client, if there are fewer than `limit`. Held until it ends.
+    pub fn seat(&self, limit: usize) -> Option<Seat> {
+        Seat::take(&self.clients, limit)
+    }
+
+    /// Clients now, wherever they live.
+    pub fn clients(&self) -> usize {
+        self.clients.load(Ordering::SeqCst)
+    }
+
+    /// Hands a connection to the shard that its subscription was made for.
+    pub fn add(&self, shard: u16, arrival: Arrival) {
+        self.inboxes[usize::from(shard)].send(Command::Add(Box::new(arrival)));
+    }
+
+    /// Writes to one member, if it is still there.
+    pub fn tell(&self, shard: u16, member: MemberId, bytes: bytes::Bytes) {
+        self.inboxes[usize::from(shard)].send(Command::Tell(member, bytes));
+    }
+
+    /// Ends all clients, spread over `window`; who comes later ends at once. The reconnect delay
+    /// of each is random in `retry`.
+    pub fn drain(&self, window: Duration, retry: (Duration, Duration)) {
+        for inbox in &self.inboxes {
+            inbox.send(Command::Drain { window, retry });
+        }
+    }
+
+    /// Stops the threads and waits for them; what is still open is closed.
+    pub fn stop(&self) {
+        for inbox in &self.inboxes {
+            inbox.send(Command::Stop);
+        }
+        for thread in self.threads.lock().drain(..) {
+            // A shard that panicked has nothing left to wait for.
+            let _ = thread.join();
+        }
+    }
+}

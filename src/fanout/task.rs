@@ -1,0 +1,136 @@
+//! The client loop of one HTTP/2 stream: it cannot leave Pingora's connection, so it lives in a
+//! task there and drives the same transport.
+//!
+//! Must not know: how the request became a stream.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pingora::protocols::http::ServerSession;
+use tokio::sync::watch;
+use tokio::time::{sleep_until, timeout};
+
+use super::log::Record;
+use crate::hub::{Delivery, Subscription};
+use crate::metrics::StreamMetrics;
+use crate::transport::{End, Output, Step, Transport};
+
+/// The drain as tasks see it: none until it begins, then the end that each one says.
+pub type Ending = watch::Receiver<Option<(Duration, (Duration, Duration))>>;
+
+/// How a stream ended, for its log line.
+pub type StreamEnd = &'static str;
+
+/// One stream and what it needs.
+pub struct Stream<'a> {
+    pub session: &'a mut ServerSession,
+    pub transport: Transport,
+    pub subscription: Subscription,
+    pub record: Record,
+    pub metrics: StreamMetrics,
+    pub stall_timeout: Duration,
+    pub ending: Ending,
+}
+
+/// Serves the stream until it ends. The head was written already; `opening` follows it.
+pub async fn drive(mut stream: Stream<'_>, opening: Bytes, access_log: bool) -> StreamEnd {
+    stream.metrics.subscribers.inc();
+    let reason = match stream.write(Output::one(opening), false).await {
+        Ok(()) => stream.serve().await,
+        Err(reason) => reason,
+    };
+    stream.metrics.subscribers.dec();
+    stream.metrics.ended(reason);
+    if access_log {
+        stream
+            .record
+            .write(stream.transport.name(), Some(stream.subscription.topic()), reason);
+    }
+    reason
+}
+
+impl Stream<'_> {
+    async fn serve(&mut self) -> StreamEnd {
+        let mut views = self.subscription.topic().views();
+        let mut ending = self.ending.clone();
+        let mut end_at: Option<(tokio::time::Instant, Duration)> = None;
+        loop {
+            let view = views.borrow_and_update().clone();
+            while let Some(delivery) = self.subscription.next(&view) {
+                let step = self.transport.deliver(&delivery, &view, Instant::now());
+                if let Delivery::Frame(_) = delivery {
+                    self.record.events += 1;
+                    self.metrics.events.inc();
+                }
+                if let Some(reason) = self.apply(step).await {
+                    return reason;
+                }
+            }
+            let deadline = self
+                .transport
+                .deadline()
+                .unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            let leave = end_at.map_or_else(tokio::time::Instant::now, |(at, _)| at);
+            tokio::select! {
+                changed = views.changed() => {
+                    // The topic lives as long as the subscription does.
+                    if changed.is_err() { return "internal" }
+                }
+                // A closed or reset stream; a client has nothing to say here otherwise.
+                _ = self.session.read_body_or_idle(true) => return "client-gone",
+                () = sleep_until(deadline.into()) => {
+                    let step = self.transport.expired(Instant::now());
+                    if let Some(reason) = self.apply(step).await { return reason }
+                }
+                Ok(drain) = ending.wait_for(Option::is_some), if end_at.is_none() => {
+                    end_at = drain.map(|(window, retry)| plan(window, retry));
+                }
+                () = sleep_until(leave), if end_at.is_some() => {
+                    let retry = end_at.map_or(Duration::ZERO, |(_, retry)| retry);
+                    let step = self.transport.end(End::Drain { retry });
+                    return self.apply(step).await.unwrap_or("drain");
+                }
+            }
+        }
+    }
+
+    async fn apply(&mut self, step: Step) -> Option<StreamEnd> {
+        match step {
+            Step::Wait | Step::Forward(_) => None,
+            Step::Write(output) => self.write(output, false).await.err(),
+            Step::Finish(output, reason) | Step::GiveBack(output, reason) => {
+                Some(self.write(output, true).await.err().unwrap_or(reason))
+            }
+        }
+    }
+
+    async fn write(&mut self, output: Output, last: bool) -> Result<(), StreamEnd> {
+        let length = output.len() as u64;
+        let write = async {
+            if !output.second.is_empty() {
+                self.session.write_response_body(output.first, false).await?;
+                self.session.write_response_body(output.second, last).await
+            } else {
+                self.session.write_response_body(output.first, last).await
+            }
+        };
+        match timeout(self.stall_timeout, write).await {
+            Ok(Ok(())) => {
+                self.record.bytes += length;
+                self.metrics.bytes_out.inc_by(length);
+                Ok(())
+            }
+            Ok(Err(_)) => Err("client-gone"),
+            Err(_) => {
+                self.metrics.slow_closes.inc();
+                Err("stalled")
+            }
+        }
+    }
+}
+
+/// A random place in the drain's window, and a random reconnect delay.
+fn plan(window: Duration, (least, most): (Duration, Duration)) -> (tokio::time::Instant, Duration) {
+    let at = tokio::time::Instant::now() + window.mul_f64(fastrand::f64());
+    (at, least + most.saturating_sub(least).mul_f64(fastrand::f64()))
+}

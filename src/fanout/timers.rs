@@ -1,0 +1,135 @@
+//! One coarse timer wheel for all connections of a shard: heartbeats, holds, stalls.
+//!
+//! A slot stands in at most one bucket that counts; when it comes up, the owner looks at the real
+//! deadline and puts it back if that is later. Must not know: what a deadline means.
+
+use std::time::{Duration, Instant};
+
+/// Width of a bucket: no deadline here is finer than that.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// Buckets of the wheel: deadlines further away come up once on the way.
+const BUCKETS: usize = 512;
+
+/// Number of a tick since the wheel began.
+pub(super) type Tick = u32;
+
+#[derive(Debug)]
+pub(super) struct Wheel {
+    began: Instant,
+    /// All ticks up to here have been taken.
+    taken: Tick,
+    buckets: Vec<Vec<u32>>,
+    /// Slots standing anywhere.
+    standing: usize,
+}
+
+impl Wheel {
+    pub(super) fn new(now: Instant) -> Wheel {
+        Wheel {
+            began: now,
+            taken: 0,
+            buckets: vec![Vec::new(); BUCKETS],
+            standing: 0,
+        }
+    }
+
+    /// Puts a slot into the bucket of `at` and gives the tick under which it stands. The owner
+    /// keeps that number: an entry with another one is out of date.
+    pub(super) fn insert(&mut self, slot: u32, at: Instant) -> Tick {
+        let wanted = self.tick_of(at);
+        let tick = wanted.clamp(self.taken + 1, self.taken + BUCKETS as Tick - 1);
+        self.buckets[tick as usize % BUCKETS].push(slot);
+        self.standing += 1;
+        tick
+    }
+
+    /// Whether a deadline lies before the bucket of `tick`.
+    pub(super) fn is_before(&self, at: Instant, tick: Tick) -> bool {
+        self.tick_of(at) < tick
+    }
+
+    /// The first tick that is not before `at`.
+    fn tick_of(&self, at: Instant) -> Tick {
+        let ticks = at
+            .saturating_duration_since(self.began)
+            .as_nanos()
+            .div_ceil(TICK.as_nanos());
+        ticks.min(Tick::MAX as u128 / 2) as Tick
+    }
+
+    /// Takes the next bucket whose time has come, with its tick.
+    pub(super) fn take(&mut self, now: Instant, into: &mut Vec<u32>) -> Option<Tick> {
+        let elapsed = now.saturating_duration_since(self.began).as_nanos() / TICK.as_nanos();
+        if u128::from(self.taken) >= elapsed {
+            return None;
+        }
+        if self.standing == 0 {
+            self.taken = elapsed.min(Tick::MAX as u128 / 2) as Tick;
+            return None;
+        }
+        self.taken += 1;
+        into.clear();
+        std::mem::swap(into, &mut self.buckets[self.taken as usize % BUCKETS]);
+        self.standing -= into.len();
+        Some(self.taken)
+    }
+
+    /// When the next bucket with anything in it comes up.
+    pub(super) fn next(&self) -> Option<Instant> {
+        if self.standing == 0 {
+            return None;
+        }
+        let ahead = (1..=BUCKETS as Tick)
+            .find(|ahead| !self.buckets[(self.taken + ahead) as usize % BUCKETS].is_empty())?;
+        Some(self.began + TICK * (self.taken + ahead))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Every slot comes up not before its time and at most a tick late, however far away.
+        #[test]
+        fn every_deadline_comes_up(delays in proptest::collection::vec(0..120_000u64, 1..50)) {
+            let began = Instant::now();
+            let mut wheel = Wheel::new(began);
+            let at = |ms: u64| began + Duration::from_millis(ms);
+            let mut standing: Vec<Tick> =
+                delays.iter().enumerate().map(|(slot, ms)| wheel.insert(slot as u32, at(*ms))).collect();
+            let mut fired = vec![None; delays.len()];
+            let mut bucket = Vec::new();
+            while let Some(now) = wheel.next() {
+                while let Some(tick) = wheel.take(now, &mut bucket) {
+                    for slot in bucket.clone() {
+                        let i = slot as usize;
+                        if standing[i] != tick { continue; }
+                        if now < at(delays[i]) {
+                            standing[i] = wheel.insert(slot, at(delays[i]));
+                        } else {
+                            fired[i] = Some(now);
+                        }
+                    }
+                }
+            }
+            for (ms, fired) in delays.iter().zip(fired) {
+                let fired = fired.expect("came up");
+                prop_assert!(fired >= at(*ms));
+                prop_assert!(fired <= at(*ms) + 2 * TICK);
+            }
+        }
+    }
+
+    #[test]
+    fn an_idle_wheel_never_wakes_anybody() {
+        let mut wheel = Wheel::new(Instant::now());
+        assert_eq!(wheel.next(), None);
+        assert_eq!(
+            wheel.take(Instant::now() + Duration::from_secs(3600), &mut Vec::new()),
+            None
+        );
+    }
+}

@@ -1,0 +1,190 @@
+//! A connection taken over from Pingora: the bare socket, or Pingora's own stream.
+//!
+//! Must not know: protocols, topics.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::BytesMut;
+use pingora::protocols::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Where a connection goes for its next request.
+pub trait Home: Send + Sync {
+    /// Serves the stream's next request; `read` was received already.
+    fn give_back(&self, stream: Stream, read: BytesMut);
+}
+
+/// How a connection arrives.
+pub enum Taken {
+    /// Plain TCP that ends with its stream: no more than the socket is kept.
+    Socket(std::net::TcpStream),
+    /// TLS, and plain connections that go back to Pingora.
+    Stream(Stream, Option<Arc<dyn Home>>),
+}
+
+impl Taken {
+    /// Takes plain TCP down to its socket: a descriptor of our own for the same connection. The
+    /// stream must be unbuffered, or bytes that it has read ahead would be lost.
+    pub fn socket(stream: Stream) -> io::Result<Taken> {
+        let fd = stream.id();
+        // SAFETY: `id()` of a plain stream is its open descriptor, and `stream` lives, and so
+        // keeps it open, until the clone below is made.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let own = fd.try_clone_to_owned()?;
+        drop(stream);
+        Ok(Taken::Socket(own.into()))
+    }
+}
+
+/// A connection inside a shard.
+pub(super) enum Wire {
+    Socket(mio::net::TcpStream),
+    Stream(Box<StreamWire>),
+}
+
+/// Pingora's stream, driven without its runtime: polled with a waker that names the slot.
+pub(super) struct StreamWire {
+    stream: Stream,
+    waker: Waker,
+    home: Option<Arc<dyn Home>>,
+    /// What the client sent while it waited: the beginning of its next request.
+    read: BytesMut,
+    /// Written into the stream, but perhaps not yet out of it (TLS).
+    unflushed: bool,
+}
+
+impl Wire {
+    pub(super) fn stream(stream: Stream, home: Option<Arc<dyn Home>>, waker: Waker) -> Wire {
+        let read = BytesMut::new();
+        Wire::Stream(Box::new(StreamWire {
+            stream,
+            waker,
+            home,
+            read,
+            unflushed: false,
+        }))
+    }
+
+    /// Reads; 0 is the end.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Wire::Socket(socket) => retry(|| socket.read(buffer)),
+            Wire::Stream(wire) => {
+                let mut context = Context::from_waker(&wire.waker);
+                let mut buffer = ReadBuf::new(buffer);
+                match Pin::new(&mut wire.stream).poll_read(&mut context, &mut buffer) {
+                    Poll::Ready(result) => result.map(|()| buffer.filled().len()),
+                    Poll::Pending => Err(ErrorKind::WouldBlock.into()),
+                }
+            }
+        }
+    }
+
+    /// Writes as much of both pieces as goes.
+    pub(super) fn write(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+        let pieces = [IoSlice::new(first), IoSlice::new(second)];
+        match self {
+            Wire::Socket(socket) if second.is_empty() => retry(|| socket.write(first)),
+            Wire::Socket(socket) => retry(|| socket.write_vectored(&pieces)),
+            Wire::Stream(wire) => {
+                let mut context = Context::from_waker(&wire.waker);
+                let stream = Pin::new(&mut wire.stream);
+                let written = if first.is_empty() {
+                    stream.poll_write(&mut context, second)
+                } else if second.is_empty() || !wire.stream.is_write_vectored() {
+                    Pin::new(&mut wire.stream).poll_write(&mut context, first)
+                } else {
+                    Pin::new(&mut wire.stream).poll_write_vectored(&mut context, &pieces)
+                };
+                wire.unflushed = true;
+                ready(written)
+            }
+        }
+    }
+
+    /// Pushes out what TLS holds back. `WouldBlock`: not all is out yet.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let Wire::Stream(wire) = self else { return Ok(()) };
+        if !wire.unflushed {
+            return Ok(());
+        }
+        let mut context = Context::from_waker(&wire.waker);
+        ready(Pin::new(&mut wire.stream).poll_flush(&mut context))?;
+        wire.unflushed = false;
+        Ok(())
+    }
+
+    /// Says that nothing more will be written (FIN, close_notify).
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        match self {
+            Wire::Socket(socket) => socket.shutdown(Shutdown::Write),
+            Wire::Stream(wire) => {
+                let mut context = Context::from_waker(&wire.waker);
+                ready(Pin::new(&mut wire.stream).poll_shutdown(&mut context))
+            }
+        }
+    }
+
+    /// Keeps what a waiting client sent for its next request. False: there is no next request, or
+    /// it is too long.
+    pub(super) fn keep(&mut self, bytes: &[u8], limit: usize) -> bool {
+        match self {
+            Wire::Stream(wire) if wire.home.is_some() && wire.read.len() + bytes.len() <= limit => {
+                wire.read.extend_from_slice(bytes);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends the connection home. Without one it is closed.
+    pub(super) fn give_back(self) {
+        if let Wire::Stream(wire) = self
+            && let Some(home) = wire.home
+        {
+            home.give_back(wire.stream, wire.read);
+        }
+    }
+
+    /// The socket to register, for plain connections.
+    pub(super) fn socket(&mut self) -> Option<&mut mio::net::TcpStream> {
+        match self {
+            Wire::Socket(socket) => Some(socket),
+            Wire::Stream(_) => None,
+        }
+    }
+}
+
+fn ready<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
+    match poll {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(ErrorKind::WouldBlock.into()),
+    }
+}
+
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Bounds what a stream may hold in the kernel, and how long it may hang there (contract §7).
+/// Set here and not on the listener, where it would throttle downloads.
+pub fn bound_kernel_buffers(
+    socket: impl AsFd,
+    send_buffer: usize,
+    stall_timeout: std::time::Duration,
+) -> io::Result<()> {
+    let socket = socket2::SockRef::from(&socket);
+    socket.set_send_buffer_size(send_buffer)?;
+    socket.set_tcp_user_timeout(Some(stall_timeout))?;
+    socket.set_tcp_nodelay(true)
+}
