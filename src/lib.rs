@@ -8,10 +8,13 @@
 //!
 //! A file imports only from layers below its own; `tests/layers.rs` holds the table.
 
+pub mod admin;
+pub mod app;
 pub mod config;
 pub mod demo;
 pub mod fanout;
 pub mod frame;
+pub mod front;
 pub mod hub;
 pub mod metrics;
 pub mod relay;

@@ -1,5 +1,223 @@
-//! The command line.
+//! The command line: `run`, `check`, `demo`, `schema`; exit codes 0, 1 and 64.
+//!
+//! Must not know: what the commands do inside.
 
-fn main() {
-    println!("Hello, world!");
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use pollcast::app::{self, App};
+use pollcast::config::{self, Config};
+use pollcast::demo;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Bad usage or configuration (sysexits.h EX_USAGE).
+const USAGE: u8 = 64;
+
+/// Polls an API once, whatever the number of clients, and pushes its changes to all of them.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the proxy.
+    Run {
+        /// The configuration file.
+        #[arg(short, long, value_name = "FILE", default_value = "conf/pollcast.yaml")]
+        config: PathBuf,
+    },
+    /// Read the configuration, say everything that is wrong with it, and exit.
+    Check {
+        /// The configuration file.
+        #[arg(short, long, value_name = "FILE", default_value = "conf/pollcast.yaml")]
+        config: PathBuf,
+    },
+    /// Start a legacy API that can only be polled, and pollcast in front of it.
+    Demo {
+        /// Where pollcast listens.
+        #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+        listen: std::net::SocketAddr,
+        /// Where its admin listener is.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+        admin: std::net::SocketAddr,
+    },
+    /// Print the JSON Schema of the configuration file, for editors.
+    Schema,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // What cannot be printed cannot be reported either.
+            let _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if asked {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(USAGE)
+            };
+        }
+    };
+    match arguments.command {
+        Command::Run { config } => run(&config),
+        Command::Check { config } => check(&config),
+        Command::Demo { listen, admin } => demonstrate(listen, admin),
+        Command::Schema => print(&format!("{:#}\n", config::schema())),
+    }
+}
+
+fn run(file: &Path) -> ExitCode {
+    let config = match load(file) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    start_log(&config);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    raise_descriptor_limit();
+    let app = match app::start(config) {
+        Ok(app) => app,
+        Err(error) => return failed(&error),
+    };
+    for address in app.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    until_signalled(app)
+}
+
+fn check(file: &Path) -> ExitCode {
+    match load(file) {
+        Ok(config) => {
+            let warnings: Vec<String> = config
+                .warnings
+                .iter()
+                .map(|w| format!("warning: {w}\n"))
+                .collect();
+            let (routes, upstreams) = (config.routes.len(), config.upstreams.len());
+            let file = file.display();
+            print(&format!(
+                "{}{file}: good: {routes} routes, {upstreams} upstreams\n",
+                warnings.concat()
+            ))
+        }
+        Err(code) => code,
+    }
+}
+
+fn load(file: &Path) -> Result<Config, ExitCode> {
+    config::load(file).map_err(|problems| {
+        let _ = write!(std::io::stderr(), "{problems}");
+        ExitCode::from(USAGE)
+    })
+}
+
+fn demonstrate(listen: std::net::SocketAddr, admin: std::net::SocketAddr) -> ExitCode {
+    raise_descriptor_limit();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let legacy = runtime.block_on(demo::serve_legacy(
+        ([127, 0, 0, 1], 0).into(),
+        demo::Pace::default(),
+    ));
+    let legacy = match legacy {
+        Ok(legacy) => legacy,
+        Err(error) => return failed(&error),
+    };
+    let text = demo::config_text(legacy.address(), listen, admin);
+    let started = config::load_str(&text, "demo.yaml", Path::new("."))
+        .map_err(|problems| std::io::Error::other(problems.to_string()))
+        .and_then(|config| {
+            start_log(&config);
+            app::start(config)
+        });
+    let app = match started {
+        Ok(app) => app,
+        Err(error) => return failed(&error),
+    };
+    let listen = app.addresses().first().copied().unwrap_or(listen);
+    legacy.point_crowd_at(listen);
+    print(&demo::banner(
+        legacy.address(),
+        listen,
+        app.admin_address().unwrap_or(admin),
+    ));
+    let code = until_signalled(app);
+    drop(legacy);
+    code
+}
+
+/// Serves until SIGTERM or SIGINT, drains, and ends at once at a second signal.
+fn until_signalled(app: App) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let result = runtime.block_on(async {
+        let mut term = signal(SignalKind::terminate())?;
+        let mut int = signal(SignalKind::interrupt())?;
+        either(&mut term, &mut int).await;
+        tokio::select! {
+            () = app.drain() => {}
+            () = either(&mut term, &mut int) => tracing::warn!("a second signal: ending at once"),
+        }
+        Ok::<(), std::io::Error>(())
+    });
+    app.stop();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+/// Logs go to standard error; `RUST_LOG` overrides what is logged.
+fn start_log(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new("info,pingora=warn,pingora_core=warn,pingora_proxy=warn")
+    });
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // A second subscriber is refused; then the first one serves.
+    let _ = if config.log.json {
+        log.json().try_init()
+    } else {
+        log.try_init()
+    };
+}
+
+/// Every client costs a descriptor: take what the system allows, and say how much that is.
+fn raise_descriptor_limit() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => tracing::info!(limit, "open files"),
+        Err(error) => tracing::warn!("the limit of open files could not be raised: {error}"),
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "pollcast: {error}");
+    ExitCode::FAILURE
 }

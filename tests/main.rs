@@ -6,6 +6,7 @@
 //! | `support_works` | the tools above show every misbehaviour as it is, so a green test means something |
 //! | `layers` | the source keeps the architecture: who may import whom, who may name the proxy, file sizes |
 
+mod contract;
 mod layers;
 #[allow(
     dead_code,

@@ -3,7 +3,6 @@
 //! Must not know: what the shard does with them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::log::Record;
+use super::seats::Seat;
 use super::wire::Taken;
 use crate::hub::{Bell, Subscription, Topic};
 use crate::transport::Transport;
@@ -41,26 +41,6 @@ pub struct Arrival {
 
 /// Where a client's messages go, with who sent them.
 pub type Messages = mpsc::Sender<(MemberId, Bytes)>;
-
-/// One client of `limits.clients`.
-#[derive(Debug)]
-pub struct Seat(Arc<AtomicUsize>);
-
-impl Seat {
-    pub(super) fn take(clients: &Arc<AtomicUsize>, limit: usize) -> Option<Seat> {
-        if clients.fetch_add(1, Ordering::SeqCst) >= limit {
-            clients.fetch_sub(1, Ordering::SeqCst);
-            return None;
-        }
-        Some(Seat(clients.clone()))
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
 
 /// What a shard is told.
 pub(super) enum Command {

@@ -2,7 +2,7 @@
 //!
 //! Must not know: where log lines go.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::hub::Topic;
@@ -10,14 +10,14 @@ use crate::hub::Topic;
 /// What is known of a client for its one line.
 #[derive(Debug)]
 pub struct Record {
-    pub peer: Option<SocketAddr>,
+    pub peer: Option<IpAddr>,
     pub since: Instant,
     pub bytes: u64,
     pub events: u32,
 }
 
 impl Record {
-    pub fn new(peer: Option<SocketAddr>) -> Record {
+    pub fn new(peer: Option<IpAddr>) -> Record {
         Record {
             peer,
             since: Instant::now(),
@@ -28,7 +28,7 @@ impl Record {
 
     /// Writes the line. The path is the resource's own; credentials are never in it.
     pub fn write(&self, transport: &'static str, topic: Option<&Topic>, reason: &str) {
-        let peer = self.peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
+        let peer = self.peer.map(|peer| peer.to_string()).unwrap_or_default();
         let route = topic.map(|topic| topic.route().path.as_str()).unwrap_or_default();
         let target = topic.map(|topic| topic.key().target()).unwrap_or_default();
         tracing::info!(

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 
-use super::inbox::{Messages, Seat};
+use super::inbox::Messages;
 use super::log::Record;
+use super::seats::Seat;
 use super::timers::Tick;
 use super::wire::Wire;
 use crate::hub::Subscription;

@@ -7,6 +7,7 @@
 mod inbox;
 mod log;
 mod member;
+mod seats;
 mod shard;
 mod task;
 mod timers;
@@ -18,14 +19,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use inbox::{Arrival, MemberId, Messages, Seat};
+pub use inbox::{Arrival, MemberId, Messages};
 pub use log::Record;
-pub use task::{Ending, Stream, StreamEnd, drive};
+pub use seats::Seat;
+pub use task::{Drain, Ending, Stream, StreamEnd, draining, drive};
 pub use wire::{Home, Taken, bound_kernel_buffers};
 
 use crate::hub::Bell;
 use crate::metrics::Metrics;
 use inbox::{Command, Inbox};
+use seats::Seats;
 use shard::Shard;
 
 /// What all shards need to know.
@@ -44,7 +47,7 @@ pub struct Fanout {
     inboxes: Vec<Arc<Inbox>>,
     threads: parking_lot::Mutex<Vec<JoinHandle<()>>>,
     next: AtomicUsize,
-    clients: Arc<AtomicUsize>,
+    seats: Arc<Seats>,
 }
 
 impl Fanout {
@@ -62,7 +65,7 @@ impl Fanout {
             inboxes,
             threads: parking_lot::Mutex::new(threads),
             next: AtomicUsize::new(0),
-            clients: Arc::new(AtomicUsize::new(0)),
+            seats: Arc::default(),
         })
     }
 
@@ -79,14 +82,22 @@ impl Fanout {
         (self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len()) as u16
     }
 
-    /// A seat for one more client, if there are fewer than `limit`. Held until it ends.
-    pub fn seat(&self, limit: usize) -> Option<Seat> {
-        Seat::take(&self.clients, limit)
+    /// A seat for one more client if every limit has room: `clients` of all, `of_route` of the
+    /// route's own, and of one address's own. Held until the client ends.
+    pub fn seat(
+        &self,
+        clients: usize,
+        route: usize,
+        of_route: Option<usize>,
+        of_address: Option<(usize, std::net::IpAddr)>,
+    ) -> Option<Seat> {
+        self.seats
+            .take(clients, of_route.map(|limit| (limit, route)), of_address)
     }
 
     /// Clients now, wherever they live.
     pub fn clients(&self) -> usize {
-        self.clients.load(Ordering::SeqCst)
+        self.seats.taken()
     }
 
     /// Hands a connection to the shard that its subscription was made for.

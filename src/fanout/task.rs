@@ -15,8 +15,26 @@ use crate::hub::{Delivery, Subscription};
 use crate::metrics::StreamMetrics;
 use crate::transport::{End, Output, Step, Transport};
 
-/// The drain as tasks see it: none until it begins, then the end that each one says.
-pub type Ending = watch::Receiver<Option<(Duration, (Duration, Duration))>>;
+/// The drain as tasks see it: none until it begins; then its window, and the range of reconnect
+/// delays.
+pub type Drain = Option<(Duration, (Duration, Duration))>;
+
+/// Tells tasks of the drain.
+pub type Ending = watch::Receiver<Drain>;
+
+/// Waits until the drain begins.
+pub async fn draining(ending: &mut Ending) -> (Duration, (Duration, Duration)) {
+    match ending
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|drain| *drain)
+    {
+        Some(drain) => drain,
+        // Whoever would begin it is gone: it never will.
+        None => std::future::pending().await,
+    }
+}
 
 /// How a stream ended, for its log line.
 pub type StreamEnd = &'static str;
@@ -82,8 +100,8 @@ impl Stream<'_> {
                     let step = self.transport.expired(Instant::now());
                     if let Some(reason) = self.apply(step).await { return reason }
                 }
-                Ok(drain) = ending.wait_for(Option::is_some), if end_at.is_none() => {
-                    end_at = drain.map(|(window, retry)| plan(window, retry));
+                (window, retry) = draining(&mut ending), if end_at.is_none() => {
+                    end_at = Some(plan(window, retry));
                 }
                 () = sleep_until(leave), if end_at.is_some() => {
                     let retry = end_at.map_or(Duration::ZERO, |(_, retry)| retry);

@@ -176,15 +176,24 @@ fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Bounds what a stream may hold in the kernel, and how long it may hang there (contract §7).
-/// Set here and not on the listener, where it would throttle downloads.
+/// Bounds what a client may hold in the kernel, and how long it may hang there (contract §7).
+/// Set here and not on the listener, where it would throttle downloads; for the same reason a
+/// connection that goes back to Pingora keeps its send buffer.
 pub fn bound_kernel_buffers(
-    socket: impl AsFd,
+    taken: &Taken,
     send_buffer: usize,
     stall_timeout: std::time::Duration,
 ) -> io::Result<()> {
-    let socket = socket2::SockRef::from(&socket);
-    socket.set_send_buffer_size(send_buffer)?;
+    let fd = match taken {
+        Taken::Socket(socket) => socket.as_fd(),
+        // SAFETY: `id()` of a stream over TCP or TLS is its open descriptor, and `taken` keeps it
+        // open for as long as the borrow lasts.
+        Taken::Stream(stream, _) => unsafe { BorrowedFd::borrow_raw(stream.id()) },
+    };
+    let socket = socket2::SockRef::from(&fd);
+    if !matches!(taken, Taken::Stream(_, Some(_))) {
+        socket.set_send_buffer_size(send_buffer)?;
+    }
     socket.set_tcp_user_timeout(Some(stall_timeout))?;
     socket.set_tcp_nodelay(true)
 }

@@ -28,6 +28,12 @@ pub enum State {
     },
 }
 
+impl State {
+    pub fn is_gone(&self) -> bool {
+        matches!(self, State::Gone { .. })
+    }
+}
+
 /// A state with its place in the topic's order and its one encoding.
 #[derive(Debug)]
 pub struct Condition {

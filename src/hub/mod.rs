@@ -101,6 +101,11 @@ impl Hub {
         }
     }
 
+    /// The topic of a key, if there is one; nobody attends to it by asking.
+    pub fn get(&self, key: &ResourceKey) -> Option<Arc<Topic>> {
+        self.topics.get(key).map(|topic| topic.clone())
+    }
+
     /// What is known against a key, if anything still is.
     pub fn exception(&self, key: &ResourceKey) -> Option<Exception> {
         let now = Instant::now();

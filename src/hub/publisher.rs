@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::topic::{Closing, Failure, Outcome, Relayed, Topic, View};
+use super::topic::{Closing, Failure, Outcome, Past, Relayed, Topic, View};
 use super::{ExceptionKind, Hub};
 use crate::frame::{Condition, Format, Frame, State};
 use crate::resource::Snapshot;
@@ -191,7 +191,11 @@ impl Publisher {
 
     fn remember(&self, frame: &Frame) {
         let mut history = self.topic.history.lock();
-        history.push_back((frame.seq, frame.version()));
+        let tag = frame.snapshot.validators.etag.clone();
+        history.push_back(Past {
+            version: frame.version(),
+            tag,
+        });
         while history.len() > self.topic.route().history_versions.max(1) {
             history.pop_front();
         }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -128,8 +128,8 @@ pub struct Topic {
     route: Arc<Route>,
     rules: Arc<Rules>,
     pub(super) view: watch::Sender<Arc<View>>,
-    /// (sequence, version), oldest first; bounded by `history.versions`.
-    pub(super) history: Mutex<VecDeque<(u64, Version)>>,
+    /// Oldest first; bounded by `history.versions`.
+    pub(super) history: Mutex<VecDeque<Past>>,
     followers: AtomicUsize,
     visitors: AtomicUsize,
     /// Milliseconds of the hub's epoch when the last follower left; 0: there never was one.
@@ -147,6 +147,13 @@ pub struct Topic {
     pub(super) started: AtomicU64,
     demand: Notify,
     epoch: Instant,
+}
+
+/// A version that was held, and the upstream's name for it.
+#[derive(Debug, Clone)]
+pub(super) struct Past {
+    pub(super) version: Version,
+    pub(super) tag: Option<HeaderValue>,
 }
 
 /// A shard's part in a topic.
@@ -391,7 +398,17 @@ impl Topic {
 
     /// Whether this process has held the version, as far as the history goes.
     pub fn has_held(&self, version: Version) -> bool {
-        self.history.lock().iter().any(|(_, held)| *held == version)
+        self.history.lock().iter().any(|past| past.version == version)
+    }
+
+    /// The upstream's own tag of a version this process has held; inner none: it gave no tag.
+    pub fn upstream_tag(&self, version: Version) -> Option<Option<HeaderValue>> {
+        let history = self.history.lock();
+        history
+            .iter()
+            .rev()
+            .find(|past| past.version == version)
+            .map(|past| past.tag.clone())
     }
 
     fn now_ms(&self) -> u64 {

@@ -8,6 +8,7 @@ mod plan;
 mod poller;
 mod supervise;
 
+pub use ask::host;
 pub use supervise::{Relay, Source, Stakes};
 
 #[cfg(test)]

@@ -27,6 +27,13 @@ pub trait Source: Send + Sync {
     async fn fetch(&self, ask: &Ask) -> Result<Answer, FetchError>;
 }
 
+#[async_trait]
+impl Source for crate::upstream::Client {
+    async fn fetch(&self, ask: &Ask) -> Result<Answer, FetchError> {
+        crate::upstream::Client::fetch(self, ask).await
+    }
+}
+
 /// What all poll loops share.
 pub struct Stakes {
     pub hub: Arc<Hub>,

@@ -139,6 +139,7 @@ pub fn not_modified(
 }
 
 /// A problem+json body (RFC 9457) and its head.
+#[must_use]
 pub fn problem(status: StatusCode, title: &str, detail: &str) -> (HeaderMap, Bytes) {
     let body = serde_json::json!({
         "type": "about:blank",
@@ -168,15 +169,26 @@ pub fn head_bytes(status: StatusCode, headers: &HeaderMap, extra: &[u8], http10:
     head.put_u8(b' ');
     head.put_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes());
     head.put_slice(b"\r\n");
+    put_lines(&mut head, headers);
+    head.put_slice(extra);
+    head.put_slice(b"\r\n");
+    head
+}
+
+/// Fields as lines of an HTTP/1 head.
+pub fn lines(headers: &HeaderMap) -> Bytes {
+    let mut lines = BytesMut::new();
+    put_lines(&mut lines, headers);
+    lines.freeze()
+}
+
+fn put_lines(head: &mut BytesMut, headers: &HeaderMap) {
     for (name, value) in headers {
-        put_title(&mut head, name.as_str());
+        put_title(head, name.as_str());
         head.put_slice(b": ");
         head.put_slice(value.as_bytes());
         head.put_slice(b"\r\n");
     }
-    head.put_slice(extra);
-    head.put_slice(b"\r\n");
-    head
 }
 
 /// `etag` as `Etag`: HTTP/1 names do not care about case, but people who read them do.

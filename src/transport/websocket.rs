@@ -20,8 +20,8 @@ pub mod code {
     pub const TOO_BIG: u16 = 1009;
     pub const INTERNAL: u16 = 1011;
     pub const RESTART: u16 = 1012;
-    pub const OVERLOAD: u16 = 1013;
     pub const UNAUTHORIZED: u16 = 4401;
+    pub const FORBIDDEN: u16 = 4403;
     pub const NOT_FOUND: u16 = 4404;
     pub const TOO_MANY: u16 = 4429;
 }

@@ -3,8 +3,7 @@
 //! Must not know: how pollcast works inside. Everything here speaks through sockets.
 //! Everything waits for events; a guard of ten seconds turns a wait without end into a message.
 
-// The in-process start of pollcast; enabled with `pollcast::app`.
-// pub mod app;
+pub mod app;
 pub mod client;
 pub mod frames;
 pub mod legacy;

@@ -19,7 +19,7 @@ use super::wire::GUARD;
 /// The command line that runs a configuration file.
 fn command(config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pollcast"));
-    command.arg("--config").arg(config);
+    command.arg("run").arg("--config").arg(config);
     command
 }
 

@@ -1,0 +1,147 @@
+//! The operators' view: `/metrics`, `/live`, `/ready`, `/resources` (contract §12), on a listener
+//! of its own.
+//!
+//! Must not know: clients' requests.
+
+mod resources;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::{Semaphore, watch};
+
+use crate::front::Shared;
+
+/// Connections served at a time; more wait.
+const CONNECTIONS: usize = 64;
+
+/// Serves the admin listener until `stop` turns true. To be called inside a runtime.
+///
+/// # Errors
+/// The socket cannot be made non-blocking.
+pub fn serve(shared: Arc<Shared>, socket: TcpListener, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(socket)?;
+    tokio::spawn(async move {
+        let seats = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            let Ok(seat) = seats.clone().acquire_owned().await else {
+                return;
+            };
+            let Ok((stream, _)) = accepted else {
+                // Descriptors are short: they may not be in a moment.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let shared = shared.clone();
+            tokio::spawn(async move {
+                let answer = service_fn(move |request| {
+                    let response = answer(&shared, &request);
+                    async move { Ok::<_, Infallible>(response) }
+                });
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(Duration::from_secs(30))
+                    .serve_connection(TokioIo::new(stream), answer);
+                if let Err(error) = connection.await {
+                    tracing::debug!("admin connection: {error}");
+                }
+                drop(seat);
+            });
+        }
+    });
+    Ok(())
+}
+
+fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET and HEAD are answered here\n",
+        );
+    }
+    match path {
+        "/live" => return text(StatusCode::OK, "live\n"),
+        "/ready" if shared.is_draining() => return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        "/ready" => return text(StatusCode::OK, "ready\n"),
+        _ => {}
+    }
+    if !is_authorized(shared, request) {
+        let mut response = text(
+            StatusCode::UNAUTHORIZED,
+            "admin.token is set: send it as a bearer token\n",
+        );
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return response;
+    }
+    match path {
+        "/metrics" => match shared.metrics.encode() {
+            Ok(metrics) => typed(StatusCode::OK, "text/plain; version=0.0.4", metrics.into()),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+        },
+        "/resources" => {
+            let body = resources::list(&shared.hub).to_string();
+            typed(StatusCode::OK, "application/json", format!("{body}\n").into())
+        }
+        "/" => text(StatusCode::OK, "/live /ready /metrics /resources\n"),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "known here: /live /ready /metrics /resources\n",
+        ),
+    }
+}
+
+/// Compares digests, so that the time it takes says nothing about the token.
+fn is_authorized(shared: &Shared, request: &Request<Incoming>) -> bool {
+    let Some(token) = shared
+        .config
+        .admin
+        .as_ref()
+        .and_then(|admin| admin.token.as_ref())
+    else {
+        return true;
+    };
+    let sent = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
+    sent.is_some_and(|sent| blake3::hash(sent) == blake3::hash(token.0.as_bytes()))
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
+    typed(
+        status,
+        "text/plain; charset=utf-8",
+        Bytes::copy_from_slice(body.as_bytes()),
+    )
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}

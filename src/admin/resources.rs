@@ -1,0 +1,54 @@
+//! What is polled, how often, for how many, with what outcome, and when next.
+//!
+//! Must not know: HTTP.
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::frame::State;
+use crate::hub::{Hub, Outcome, Topic};
+
+/// All resources now, by path. Credentials are named, never shown.
+pub fn list(hub: &Hub) -> Value {
+    let mut topics = hub.topics();
+    topics.sort_by_key(|topic| topic.key().target());
+    let resources: Vec<Value> = topics.iter().map(|topic| describe(topic)).collect();
+    json!({ "count": resources.len(), "limit": hub.max_topics(), "resources": resources })
+}
+
+fn describe(topic: &Topic) -> Value {
+    let view = topic.view();
+    let now = Instant::now();
+    let key = topic.key().parts();
+    let ms_since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at).as_millis() as u64);
+    let (outcome, reason) = match &view.outcome {
+        Outcome::Cold => ("none yet", None),
+        Outcome::Data => ("data", None),
+        Outcome::Relay(relayed) => ("refused", Some(relayed.status.to_string())),
+        Outcome::Failed(failure) => (failure.class, Some(failure.reason.clone())),
+    };
+    let state = match &view.condition.state {
+        State::Fresh => "fresh",
+        State::Stale { .. } => "stale",
+        State::Gone { .. } => "gone",
+    };
+    json!({
+        "path": topic.key().target(),
+        "route": topic.route().path,
+        "upstream": topic.route().upstream.name,
+        "host": key.host,
+        "class": key.class.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        "followers": topic.followers(),
+        "version": view.frame.as_ref().map(|frame| frame.version().to_string()),
+        "bytes": view.frame.as_ref().map(|frame| frame.snapshot.body.len()),
+        "state": state,
+        "interval_ms": topic.route().poll.interval.as_millis() as u64,
+        "effective_interval_ms": view.effective_interval.as_millis() as u64,
+        "polls": topic.started(),
+        "last_outcome": outcome,
+        "last_reason": reason,
+        "last_poll_ms_ago": ms_since(view.ended_at),
+        "confirmed_ms_ago": ms_since(view.confirmed_at),
+        "next_poll_in_ms": view.next_poll.map(|at| at.saturating_duration_since(now).as_millis() as u64),
+    })
+}

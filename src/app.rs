@@ -1,0 +1,243 @@
+//! One running pollcast: binds the listeners, starts the loops, and ends them in order.
+//!
+//! Everything a test needs is here; `main` adds signals and exit codes. Must not know: requests.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+
+use crate::admin;
+use crate::config::Config;
+use crate::fanout::{Drain, Fanout, Rules};
+use crate::front::{self, Routes, Shared};
+use crate::hub::{Attend, Hub};
+use crate::metrics::Metrics;
+use crate::relay::{Relay, Source, Stakes};
+use crate::resource::{KeyParts, ResourceKey};
+use crate::upstream::Client;
+
+/// How often the drain looks whether anything is left.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A running application.
+pub struct App {
+    shared: Arc<Shared>,
+    addresses: Vec<SocketAddr>,
+    admin_address: Option<SocketAddr>,
+    /// Proxy, relay and admin each have their own threads: none starves another.
+    front: Option<Runtime>,
+    relay: Option<Runtime>,
+    /// Turns true when the listeners are to close.
+    close: watch::Sender<bool>,
+    /// Turns true when background work is to end.
+    stop: watch::Sender<bool>,
+    end: watch::Sender<Drain>,
+    /// Resources that are polled without subscribers.
+    _always: Vec<crate::hub::Attendance>,
+}
+
+/// Starts everything; what it returns is accepting connections.
+///
+/// # Errors
+/// An address that cannot be bound, a certificate or upstream that cannot be used, threads that
+/// cannot be started. Says which.
+pub fn start(config: Config) -> io::Result<App> {
+    let config = Arc::new(config);
+    let metrics = Metrics::new().map_err(io::Error::other)?;
+    let sockets = bind(&config)?;
+    let admin_socket = config
+        .admin
+        .as_ref()
+        .map(|admin| listen(admin.address))
+        .transpose()?;
+
+    let relay_runtime = runtime("relay", 2)?;
+    let front_runtime = runtime("front", config.threads.front)?;
+    let rules = Rules {
+        stall_timeout: config.limits.stall_timeout,
+        pipelined_bytes: config.limits.header_bytes,
+        access_log: config.log.access,
+    };
+    let fanout = Arc::new(Fanout::start(config.threads.shards, rules, metrics.clone())?);
+    let hub = Hub::new(fanout.bells(), config.limits.resources);
+    let clients = clients(&config)?;
+    let sources = clients
+        .iter()
+        .map(|(name, client)| (name.clone(), client.clone() as Arc<dyn Source>));
+    let stakes = Stakes::new(
+        hub.clone(),
+        &config,
+        metrics.clone(),
+        sources.collect(),
+        fastrand::u64(..),
+    );
+    let relay = Relay::new(Arc::new(stakes), relay_runtime.handle().clone());
+
+    let (close, closing) = watch::channel(false);
+    let (stop, stopping) = watch::channel(false);
+    let (end, ending) = watch::channel(None);
+    for client in clients.values() {
+        relay_runtime.spawn(client.clone().watch_servers(stopping.clone()));
+    }
+    let shared = Arc::new(Shared {
+        routes: Routes::new(&config).map_err(io::Error::other)?,
+        config: config.clone(),
+        hub,
+        relay,
+        fanout,
+        metrics,
+        clients,
+        draining: AtomicBool::new(false),
+        ending,
+        active: AtomicUsize::new(0),
+        vary: DashMap::new(),
+    });
+    let mut addresses = Vec::new();
+    for (listener, socket) in config.listeners.iter().zip(sockets) {
+        addresses.push(socket.local_addr()?);
+        let runtime = front_runtime.handle().clone();
+        let service = front::service(shared.clone(), listener, socket, runtime, closing.clone());
+        let service = service.map_err(io::Error::other)?;
+        front_runtime.spawn(service.run(closing.clone()));
+    }
+    let admin_address = admin_socket.as_ref().map(TcpListener::local_addr).transpose()?;
+    if let Some(socket) = admin_socket {
+        let _entered = relay_runtime.enter();
+        admin::serve(shared.clone(), socket, stopping)?;
+    }
+    let always = always(&shared);
+    Ok(App {
+        shared,
+        addresses,
+        admin_address,
+        front: Some(front_runtime),
+        relay: Some(relay_runtime),
+        close,
+        stop,
+        end,
+        _always: always,
+    })
+}
+
+impl App {
+    /// The addresses of the listeners, in the order of the configuration.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.clone()
+    }
+
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// Drains (contract §12): not ready at once, listeners for `drain.delay` more, then the ends
+    /// of all streams spread over `drain.window`. Returns as soon as nothing is left.
+    pub async fn drain(&self) {
+        let drain = &self.shared.config.drain;
+        self.shared.draining.store(true, Ordering::SeqCst);
+        tracing::info!(clients = self.shared.fanout.clients(), "draining");
+        let until = Instant::now() + drain.delay;
+        while Instant::now() < until && !self.is_empty() {
+            tokio::time::sleep(LOOK).await;
+        }
+        self.close.send_replace(true);
+        self.end.send_replace(Some((drain.window, drain.retry)));
+        self.shared.fanout.drain(drain.window, drain.retry);
+        // Closed connections have a second to close their side.
+        let until = Instant::now() + drain.window + Duration::from_secs(2);
+        while Instant::now() < until && !self.is_empty() {
+            tokio::time::sleep(LOOK).await;
+        }
+        let left = self.shared.fanout.clients() + self.shared.active.load(Ordering::SeqCst);
+        tracing::info!(left, "drained");
+    }
+
+    /// Nothing is served any more.
+    fn is_empty(&self) -> bool {
+        self.shared.fanout.clients() == 0 && self.shared.active.load(Ordering::SeqCst) == 0
+    }
+
+    /// Ends at once; streams get their proper end if their socket takes it.
+    pub fn stop(mut self) {
+        self.halt();
+    }
+
+    fn halt(&mut self) {
+        self.close.send_replace(true);
+        self.shared.fanout.stop();
+        self.stop.send_replace(true);
+        for runtime in [self.front.take(), self.relay.take()].into_iter().flatten() {
+            // On a thread of its own: a runtime cannot be ended from inside another one, where
+            // tests live. The wait is bounded, so is the join.
+            let ending = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_millis(200)));
+            let _ = ending.join();
+        }
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        if self.front.is_some() {
+            self.halt();
+        }
+    }
+}
+
+fn runtime(name: &'static str, threads: usize) -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(threads.max(1))
+        .thread_name(name)
+        .enable_all()
+        .build()
+}
+
+fn bind(config: &Config) -> io::Result<Vec<TcpListener>> {
+    config
+        .listeners
+        .iter()
+        .map(|listener| listen(listener.address))
+        .collect()
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
+fn clients(config: &Config) -> io::Result<HashMap<String, Arc<Client>>> {
+    let client = |upstream: &Arc<crate::config::Upstream>| {
+        let client = Client::new(upstream.clone())
+            .map_err(|error| io::Error::other(format!("upstreams.{}: {error}", upstream.name)))?;
+        Ok((upstream.name.clone(), client))
+    };
+    config.upstreams.iter().map(client).collect()
+}
+
+/// Attends to the resources of `always` routes for as long as the application runs.
+fn always(shared: &Arc<Shared>) -> Vec<crate::hub::Attendance> {
+    let routes = shared.config.routes.iter().filter(|route| route.poll.always);
+    let attend = |route: &Arc<crate::config::Route>| {
+        let key = ResourceKey::new(KeyParts {
+            route: route.index,
+            proto: if shared.config.listeners.iter().any(|l| l.tls.is_none()) {
+                "http"
+            } else {
+                "https"
+            },
+            host: None,
+            path: route.path.clone(),
+            query: None,
+            class: Vec::new(),
+            vary: Vec::new(),
+        });
+        let start = |publisher| drop(shared.relay.start(publisher));
+        shared.hub.attend(&key, route, Attend::Visit, start).ok()
+    };
+    routes.filter_map(attend).collect()
+}

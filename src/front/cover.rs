@@ -1,0 +1,382 @@
+//! The flow of a covered GET or HEAD (contract §1, §3, §11): its key, its form, and the answer to
+//! an ordinary poll. `push` has the other forms.
+//!
+//! A covered URL never works worse than an uncovered one: in every doubt a plain request passes
+//! through. Must not know: how bytes are written to push clients.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version as HttpVersion, header};
+use pingora::Result;
+use pingora::proxy::Session;
+use tokio::time::timeout;
+
+use super::access::{self, Class};
+use super::form::{Accept, Form, form};
+use super::{Context, Fate, Front, cors, refuse, respond};
+use crate::config::Route;
+use crate::frame::State;
+use crate::hub::{Attend, Attendance, ExceptionKind, Failure, Full, Outcome, Relayed, Topic, View};
+use crate::resource::{IfNoneMatch, KeyParts, ResourceKey, Snapshot, canonical_query};
+use crate::transport::answer::{self, CacheStatus};
+
+/// How often a key is made again because the upstream's `Vary` says more than was known.
+pub(super) const VARY_TURNS: usize = 3;
+
+/// Longest time a cold 3xx or 4xx is remembered (contract §3).
+const REMEMBER: Duration = Duration::from_secs(5);
+
+/// One covered request.
+pub(super) struct Cover<'a> {
+    pub(super) front: &'a Front,
+    pub(super) session: &'a mut Session,
+    pub(super) ctx: &'a mut Context,
+    pub(super) route: Arc<Route>,
+    path: String,
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    pub(super) query: Option<String>,
+    pub(super) version: HttpVersion,
+}
+
+impl<'a> Cover<'a> {
+    pub(super) fn new(
+        front: &'a Front,
+        session: &'a mut Session,
+        ctx: &'a mut Context,
+        route: Arc<Route>,
+        path: String,
+    ) -> Cover<'a> {
+        let request = session.req_header();
+        let (method, headers) = (request.method.clone(), request.headers.clone());
+        let query = request.uri.query().map(str::to_owned);
+        let version = request.version;
+        Cover {
+            front,
+            session,
+            ctx,
+            route,
+            path,
+            method,
+            headers,
+            query,
+            version,
+        }
+    }
+
+    /// Serves the request in the form it asks for.
+    pub(super) async fn serve(mut self) -> Result<Fate> {
+        let raw = self.query.as_deref();
+        let target = match canonical_query(raw, &self.route.query, &self.route.switches) {
+            Ok(target) => target,
+            Err(problem) => {
+                let detail = format!(
+                    "the query parameter {:?} is not known on this route",
+                    problem.parameter
+                );
+                return refuse::with(self.session, self.ctx, StatusCode::BAD_REQUEST, &detail).await;
+            }
+        };
+        if target.without_switches.as_deref() != raw {
+            let path = self.session.req_header().uri.path();
+            self.ctx.target = Some(match &target.without_switches {
+                Some(query) => format!("{path}?{query}"),
+                None => path.to_owned(),
+            });
+        }
+        let class = access::class(&self.route, &self.headers);
+        let key = |class| self.base_key(target.query.clone(), class);
+        if let Class::Shared(values) = &class {
+            self.ctx.key = Some(key(values.clone()));
+        }
+        let readable = matches!(self.method, Method::GET | Method::HEAD);
+        if !readable || !self.session.is_body_empty() {
+            return Ok(Fate::PassThrough);
+        }
+        let expected = self
+            .route
+            .poll
+            .expect
+            .first()
+            .map_or("application/json", String::as_str);
+        let form = form(&self.route, &self.method, &self.headers, raw, expected);
+        match (form, class) {
+            (Form::PassThrough, _) => Ok(Fate::PassThrough),
+            (Form::NotAcceptable, _) => {
+                let detail = "this route has no event stream, and nothing else is accepted";
+                refuse::with(self.session, self.ctx, StatusCode::NOT_ACCEPTABLE, detail).await
+            }
+            (Form::Poll, Class::Unshared | Class::Ambiguous) => Ok(Fate::PassThrough),
+            (_, Class::Unshared) => self.unshared().await,
+            (_, Class::Ambiguous) => {
+                let detail = "a value that says who may share is there twice";
+                refuse::with(self.session, self.ctx, StatusCode::BAD_REQUEST, detail).await
+            }
+            (Form::Poll, Class::Shared(class)) => {
+                let key = self.base_key(target.query, class);
+                self.poll(&key).await
+            }
+            (form, Class::Shared(class)) => {
+                let key = self.base_key(target.query, class);
+                self.push(&key, form).await
+            }
+        }
+    }
+
+    /// 403 that names the choices (contract §11).
+    async fn unshared(&mut self) -> Result<Fate> {
+        let detail = format!(
+            "this request carries credentials, and route {} does not say who may share its answers: set \
+             `share: public`, or `share: {{by: [...]}}` with what tells users apart, or send no credentials",
+            self.route.path
+        );
+        self.front
+            .shared
+            .metrics
+            .refusals
+            .with_label_values(&["unshared"])
+            .inc();
+        refuse::with(self.session, self.ctx, StatusCode::FORBIDDEN, &detail).await
+    }
+
+    fn base_key(&self, query: Option<String>, class: Vec<(HeaderName, HeaderValue)>) -> ResourceKey {
+        let fixed = self.route.upstream.host.is_some();
+        ResourceKey::new(KeyParts {
+            route: self.route.index,
+            proto: if self.front.listener.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            },
+            host: self.authority().filter(|_| !fixed),
+            path: self.path.clone(),
+            query,
+            class,
+            vary: Vec::new(),
+        })
+    }
+
+    /// The request's authority, lower case.
+    pub(super) fn authority(&self) -> Option<String> {
+        let host = self.headers.get(header::HOST).and_then(|v| v.to_str().ok());
+        let uri = self.session.req_header().uri.authority().map(|a| a.as_str());
+        host.or(uri).map(str::to_ascii_lowercase)
+    }
+
+    /// The key with the values of the fields that the upstream is known to vary by.
+    pub(super) fn full_key(&self, base: &ResourceKey) -> ResourceKey {
+        match self.front.shared.vary.get(base) {
+            Some(names) => ResourceKey::new(KeyParts {
+                vary: self.varying(&names),
+                ..base.parts().clone()
+            }),
+            None => base.clone(),
+        }
+    }
+
+    fn varying(&self, names: &[HeaderName]) -> Vec<(HeaderName, Option<HeaderValue>)> {
+        let present = |name: &HeaderName| {
+            let lines: Vec<&[u8]> = self.headers.get_all(name).iter().map(|v| v.as_bytes()).collect();
+            let value = HeaderValue::from_bytes(&lines.join(&b", "[..])).ok()?;
+            (!lines.is_empty()).then(|| (name.clone(), Some(value)))
+        };
+        names.iter().filter_map(present).collect()
+    }
+
+    /// Whether the snapshot is the one that a request with these fields selects; if not, the next
+    /// key will know (RFC 9111 §4.1).
+    pub(super) fn selects(&self, base: &ResourceKey, key: &ResourceKey, snapshot: &Snapshot) -> bool {
+        if self.varying(&snapshot.vary) == key.parts().vary {
+            return true;
+        }
+        let memory = &self.front.shared.vary;
+        if memory.len() >= self.front.shared.config.limits.resources {
+            memory.clear();
+        }
+        memory.insert(base.clone(), snapshot.vary.clone());
+        false
+    }
+
+    pub(super) fn attend(&self, key: &ResourceKey, kind: Attend) -> std::result::Result<Attendance, Full> {
+        let shared = &self.front.shared;
+        let start = |publisher| drop(shared.relay.start(publisher));
+        let attendance = shared.hub.attend(key, &self.route, kind, start);
+        if attendance.is_err() {
+            // Makes room for the next one; this one goes without.
+            shared.hub.evict_oldest();
+            shared.metrics.refusals.with_label_values(&["resources"]).inc();
+        }
+        attendance
+    }
+
+    // --- The ordinary poll ---
+
+    async fn poll(&mut self, base: &ResourceKey) -> Result<Fate> {
+        for _ in 0..VARY_TURNS {
+            let key = self.full_key(base);
+            if self.front.shared.hub.exception(&key).is_some() {
+                return Ok(Fate::PassThrough);
+            }
+            let Ok(attendance) = self.attend(&key, Attend::Visit) else {
+                return Ok(Fate::PassThrough);
+            };
+            let topic = attendance.topic().clone();
+            topic.visited();
+            let (view, polled) = self.young_view(&topic).await;
+            if self.front.shared.hub.exception(&key).is_some() {
+                return Ok(Fate::PassThrough);
+            }
+            if let Some(frame) = &view.frame
+                && !self.selects(base, &key, &frame.snapshot)
+            {
+                continue;
+            }
+            if view.closing.is_some() && !matches!(view.outcome, Outcome::Relay(_)) {
+                // The topic ended under this request; its own fetch says what is right for it.
+                return Ok(Fate::PassThrough);
+            }
+            return self.answer(&key, &view, polled).await;
+        }
+        Ok(Fate::PassThrough)
+    }
+
+    /// A view that is young enough to answer from, after one poll if need be. True: it polled.
+    async fn young_view(&self, topic: &Topic) -> (Arc<View>, bool) {
+        let view = topic.view();
+        if is_young(&view) || is_remembered(&view, self.route.poll.interval) {
+            return (view, false);
+        }
+        let number = topic.want_poll();
+        let known = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
+        // An upstream that is known to fail is not waited for longer than a first answer may take.
+        let patience = if known {
+            self.route.first_answer
+        } else {
+            self.route.poll.timeout + Duration::from_secs(1)
+        };
+        let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
+        match timeout(patience, ended).await {
+            Ok(view) => (view, true),
+            Err(_) => (topic.view(), true),
+        }
+    }
+
+    /// Answers from what is known (contract §3).
+    pub(super) async fn answer(&mut self, key: &ResourceKey, view: &View, polled: bool) -> Result<Fate> {
+        let gone = matches!(view.condition.state, State::Gone { .. });
+        let age = view.confirmed_at.map(|at| at.elapsed());
+        let usable = view.frame.as_ref().filter(|_| !gone);
+        match (&view.outcome, usable, age) {
+            (Outcome::Data, Some(frame), Some(age)) => {
+                let ttl = view.effective_interval.saturating_sub(age).as_secs();
+                let status = if polled {
+                    CacheStatus::Miss
+                } else {
+                    CacheStatus::Hit { ttl }
+                };
+                self.snapshot(key, &frame.snapshot, view.upstream_age + age, status)
+                    .await
+            }
+            (_, Some(frame), Some(age)) if age <= self.route.stale_if_error => {
+                self.snapshot(key, &frame.snapshot, view.upstream_age + age, CacheStatus::Stale)
+                    .await
+            }
+            (Outcome::Relay(relayed), _, _) => self.relay(relayed).await,
+            (Outcome::Failed(failure), _, _) => self.failed(failure).await,
+            (Outcome::Cold | Outcome::Data, _, _) => {
+                let detail = format!("upstream {:?} has not answered in time", self.route.upstream.name);
+                refuse::with(self.session, self.ctx, StatusCode::GATEWAY_TIMEOUT, &detail).await
+            }
+        }
+    }
+
+    async fn snapshot(
+        &mut self,
+        key: &ResourceKey,
+        snapshot: &Snapshot,
+        age: Duration,
+        status: CacheStatus,
+    ) -> Result<Fate> {
+        let essence = snapshot.media_type.as_ref().map(|t| t.essence.as_str());
+        if essence.is_some_and(|essence| !Accept::of(&self.headers).admits(essence)) {
+            return Ok(Fate::PassThrough);
+        }
+        self.ctx.answer = status.label();
+        let unchanged = is_not_modified(&self.headers, snapshot);
+        let (code, mut headers, body) = if unchanged {
+            self.ctx.answer = "not_modified";
+            let headers = answer::not_modified(snapshot, key, &self.route, Some(status));
+            (StatusCode::NOT_MODIFIED, headers, Default::default())
+        } else {
+            let headers = answer::full(snapshot, key, &self.route, age, Some(status));
+            (snapshot.status, headers, snapshot.body.clone())
+        };
+        cors::add(&mut headers, &self.route, &self.headers);
+        respond::respond(self.session, code, &headers, body).await?;
+        Ok(Fate::Answered)
+    }
+
+    /// Passes a cold answer on as it came.
+    pub(super) async fn relay(&mut self, relayed: &Relayed) -> Result<Fate> {
+        let mut headers = relayed.headers.clone();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(relayed.body.len()));
+        cors::add(&mut headers, &self.route, &self.headers);
+        self.ctx.answer = "relayed";
+        respond::respond(self.session, relayed.status, &headers, relayed.body.clone()).await?;
+        Ok(Fate::Answered)
+    }
+
+    async fn failed(&mut self, failure: &Failure) -> Result<Fate> {
+        let status = if failure.is_timeout() {
+            StatusCode::GATEWAY_TIMEOUT
+        } else {
+            StatusCode::BAD_GATEWAY
+        };
+        let fate = refuse::with(self.session, self.ctx, status, &failure.reason).await;
+        self.ctx.answer = "failed";
+        fate
+    }
+
+    /// What is known against covering a key.
+    pub(super) fn exception(&self, key: &ResourceKey) -> Option<ExceptionKind> {
+        self.front
+            .shared
+            .hub
+            .exception(key)
+            .map(|exception| exception.kind)
+    }
+}
+
+/// Young enough for an ordinary poll, or a push client's first state.
+pub(super) fn is_young(view: &View) -> bool {
+    matches!(view.outcome, Outcome::Data)
+        && view.closing.is_none()
+        && view
+            .confirmed_at
+            .is_some_and(|at| at.elapsed() < view.effective_interval)
+}
+
+/// A refusal or failure that is not asked about again so soon.
+fn is_remembered(view: &View, interval: Duration) -> bool {
+    matches!(view.outcome, Outcome::Relay(_) | Outcome::Failed(_))
+        && view
+            .ended_at
+            .is_some_and(|at| at.elapsed() < interval.min(REMEMBER))
+}
+
+/// RFC 9110 §13.2.2: If-None-Match, else If-Modified-Since on equality with the upstream's own
+/// date.
+fn is_not_modified(headers: &HeaderMap, snapshot: &Snapshot) -> bool {
+    let lines = headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .map(|v| v.as_bytes());
+    match IfNoneMatch::parse(lines) {
+        Some(condition) => condition.matches(snapshot.version),
+        None => {
+            let since = headers.get(header::IF_MODIFIED_SINCE);
+            since.is_some() && since == snapshot.validators.last_modified.as_ref()
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The WebSocket opening handshake (RFC 6455 §4.2).
+//!
+//! Must not know: what is sent afterwards.
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use tungstenite::handshake::derive_accept_key;
+
+/// Why a handshake is refused, with the fields that say what would be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BadHandshake {
+    pub(super) status: StatusCode,
+    pub(super) detail: &'static str,
+}
+
+/// The fields of the 101.
+pub(super) fn accept(request: &HeaderMap, http11: bool) -> Result<HeaderMap, BadHandshake> {
+    let bad = |detail| BadHandshake {
+        status: StatusCode::BAD_REQUEST,
+        detail,
+    };
+    if !http11 {
+        return Err(bad("WebSocket needs HTTP/1.1"));
+    }
+    if request
+        .get(header::SEC_WEBSOCKET_VERSION)
+        .map(HeaderValue::as_bytes)
+        != Some(b"13")
+    {
+        let detail = "Sec-WebSocket-Version must be 13";
+        return Err(BadHandshake {
+            status: StatusCode::UPGRADE_REQUIRED,
+            detail,
+        });
+    }
+    let key = request
+        .get(header::SEC_WEBSOCKET_KEY)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    if !is_key(key) {
+        return Err(bad("Sec-WebSocket-Key must be 16 bytes in base64"));
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    let accept = HeaderValue::try_from(derive_accept_key(key)).map_err(|_| bad("bad Sec-WebSocket-Key"))?;
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    Ok(headers)
+}
+
+fn is_key(key: &[u8]) -> bool {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD
+        .decode(key)
+        .is_ok_and(|bytes| bytes.len() == 16)
+}
+
+/// What a refused client is told besides the status.
+pub(super) fn version_header() -> HeaderMap {
+    let name: HeaderName = header::SEC_WEBSOCKET_VERSION;
+    HeaderMap::from_iter([(name, HeaderValue::from_static("13"))])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(version: &'static str, key: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([
+            (header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static(version)),
+            (header::SEC_WEBSOCKET_KEY, HeaderValue::from_static(key)),
+        ])
+    }
+
+    #[test]
+    fn the_example_of_the_rfc_is_accepted() {
+        let headers = accept(&request("13", "dGhlIHNhbXBsZSBub25jZQ=="), true).unwrap();
+        assert_eq!(
+            headers[header::SEC_WEBSOCKET_ACCEPT],
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
+    }
+
+    #[test]
+    fn other_versions_and_bad_keys_are_refused() {
+        let status = |version, key, http11| accept(&request(version, key), http11).unwrap_err().status;
+        assert_eq!(
+            status("8", "dGhlIHNhbXBsZSBub25jZQ==", true),
+            StatusCode::UPGRADE_REQUIRED
+        );
+        assert_eq!(status("13", "short", true), StatusCode::BAD_REQUEST);
+        assert_eq!(
+            status("13", "dGhlIHNhbXBsZSBub25jZQ==", false),
+            StatusCode::BAD_REQUEST
+        );
+    }
+}

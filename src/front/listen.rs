@@ -1,0 +1,196 @@
+//! A listener's service: a bound socket, TLS, and the proxy behind it.
+//!
+//! Must not know: what requests mean.
+
+use std::fmt;
+use std::net::TcpListener;
+use std::os::fd::IntoRawFd;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
+use pingora::listeners::tls::TlsSettings;
+use pingora::listeners::{ALPN, L4BufferSettings, ListenerConfig, TcpSocketOptions};
+use pingora::protocols::{Stream, TcpKeepalive};
+use pingora::proxy::HttpProxy;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{Fds, ListenFds, ShutdownWatch};
+use pingora::services::Service as _;
+use pingora::services::listening;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::runtime::Handle;
+
+use super::home::FrontDoor;
+use super::{Front, Shared};
+use crate::config::{Listener, ListenerTls, TlsVersion};
+
+/// Why a listener cannot be served.
+#[derive(Debug)]
+pub enum ListenError {
+    Socket(std::io::Error),
+    Certificate {
+        file: std::path::PathBuf,
+        reason: String,
+    },
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenError::Socket(error) => write!(f, "the listening socket: {error}"),
+            ListenError::Certificate { file, reason } => write!(f, "{}: {reason}", file.display()),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ListenError::Socket(error) => Some(error),
+            ListenError::Certificate { .. } => None,
+        }
+    }
+}
+
+/// A listener ready to run.
+pub struct Service {
+    service: listening::Service<Door>,
+    fds: ListenFds,
+}
+
+/// Pingora's entrance: hands every connection to the proxy.
+struct Door(Arc<HttpProxy<Front>>);
+
+#[async_trait]
+impl ServerApp for Door {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        self.0.process_new(stream, shutdown).await
+    }
+
+    async fn cleanup(&self) {
+        self.0.http_cleanup().await;
+    }
+}
+
+/// Makes the service of a bound listener. `shutdown`: turns true when it is to close.
+///
+/// # Errors
+/// The socket cannot be made non-blocking, or a certificate cannot be used.
+pub fn service(
+    shared: Arc<Shared>,
+    listener: &Listener,
+    socket: TcpListener,
+    runtime: Handle,
+    shutdown: ShutdownWatch,
+) -> Result<Service, ListenError> {
+    let home = Arc::new(OnceLock::new());
+    let front = Front {
+        shared: shared.clone(),
+        listener: listener.clone(),
+        home: home.clone(),
+    };
+    let conf = ServerConf {
+        threads: shared.config.threads.front,
+        max_retries: 4,
+        ..ServerConf::default()
+    };
+    let mut proxy = HttpProxy::new(front, Arc::new(conf));
+    proxy.handle_init_modules();
+    let mut options = HttpServerOptions::default();
+    options.h2c = listener.http2 && listener.tls.is_none();
+    options.h2_idle_timeout = Some(Duration::from_secs(120));
+    proxy.server_options = Some(options);
+    let proxy = Arc::new(proxy);
+    let door = FrontDoor {
+        proxy: Arc::downgrade(&proxy),
+        runtime,
+        shutdown,
+    };
+    // Set once: the lock was made above.
+    let _ = home.set(Arc::new(door));
+
+    // A blocking socket would hold a worker in accept() for ever.
+    socket.set_nonblocking(true).map_err(ListenError::Socket)?;
+    let address = socket.local_addr().map_err(ListenError::Socket)?.to_string();
+    let mut config = ListenerConfig::tcp(address.clone())
+        // Unbuffered: a buffer would cost 64 KiB a connection and lose bytes at takeover.
+        .l4_buffer(L4BufferSettings::new(0, 0))
+        .tcp_socket_options(socket_options());
+    if let Some(tls) = &listener.tls {
+        config = config.tls(tls_settings(tls)?);
+    }
+    let mut service = listening::Service::new(format!("front {address}"), Door(proxy));
+    service.add_listener(config);
+    let fds: ListenFds = Arc::new(parking_lot::Mutex::new(Fds::new()));
+    fds.lock().add(address, socket.into_raw_fd());
+    Ok(Service { service, fds })
+}
+
+impl Service {
+    /// Accepts until `shutdown` turns true.
+    pub async fn run(mut self, shutdown: ShutdownWatch) {
+        self.service.start_service(Some(self.fds), shutdown, 1).await;
+    }
+}
+
+/// Dead peers are found within a minute or two even on connections that wait for nothing.
+fn socket_options() -> TcpSocketOptions {
+    let keepalive = TcpKeepalive {
+        idle: Duration::from_secs(60),
+        interval: Duration::from_secs(15),
+        count: 4,
+        #[cfg(target_os = "linux")]
+        user_timeout: Duration::ZERO,
+    };
+    let mut options = TcpSocketOptions::default();
+    options.tcp_keepalive = Some(keepalive);
+    options
+}
+
+fn tls_settings(tls: &ListenerTls) -> Result<TlsSettings, ListenError> {
+    let bad = |file: &std::path::Path, reason: &dyn fmt::Display| ListenError::Certificate {
+        file: file.to_owned(),
+        reason: reason.to_string(),
+    };
+    let chain = CertificateDer::pem_file_iter(&tls.cert)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| bad(&tls.cert, &error))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| bad(&tls.key, &error))?;
+    let provider = rustls::crypto::ring::default_provider();
+    let key = CertifiedKey::from_der(chain, key, &provider).map_err(|error| bad(&tls.cert, &error))?;
+    let mut settings = TlsSettings::intermediate("", "").map_err(|error| bad(&tls.cert, &error))?;
+    settings.set_cert_resolver(Arc::new(Certificate {
+        key: Arc::new(key),
+        min_version: tls.min_version,
+    }));
+    settings.set_alpn(ALPN::H2H1);
+    Ok(settings)
+}
+
+/// The listener's certificate.
+#[derive(Debug)]
+struct Certificate {
+    key: Arc<CertifiedKey>,
+    min_version: TlsVersion,
+}
+
+impl ResolvesServerCert for Certificate {
+    /// Pingora always enables TLS 1.2 beside 1.3, so `min_version` is kept here: a client that
+    /// offers no suite of TLS 1.3 gets no certificate, and so no handshake.
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let offers_13 = || {
+            hello
+                .cipher_suites()
+                .iter()
+                .any(|suite| (u16::from(*suite) >> 8) == 0x13)
+        };
+        match self.min_version {
+            TlsVersion::Tls12 => Some(self.key.clone()),
+            TlsVersion::Tls13 => offers_13().then(|| self.key.clone()),
+        }
+    }
+}

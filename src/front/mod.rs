@@ -1,0 +1,306 @@
+//! Requests in, through Pingora: route, decide, answer or take over, or pass through.
+//!
+//! `cover` is the flow of a covered request, `access` who may share, `form` which way to read it
+//! asks for, `takeover` how a connection leaves Pingora, `home` how it comes back. Must not know:
+//! how changes are detected or encoded.
+
+mod access;
+mod cors;
+mod cover;
+mod form;
+mod framing;
+mod handshake;
+mod hold;
+mod home;
+mod listen;
+mod outbox;
+mod passthrough;
+mod push;
+mod refuse;
+mod respond;
+mod route;
+mod takeover;
+mod validators;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use dashmap::DashMap;
+use http::{HeaderName, Method, StatusCode};
+use pingora::Result;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+
+use crate::config::{Config, Listener, Route};
+use crate::fanout::{Ending, Fanout, Home};
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::relay::Relay;
+use crate::resource::ResourceKey;
+use crate::upstream::Client;
+
+pub use listen::{ListenError, Service, service};
+pub use route::{Match, Routes};
+
+/// What all listeners share.
+pub struct Shared {
+    pub config: Arc<Config>,
+    pub routes: Routes,
+    pub hub: Arc<Hub>,
+    pub relay: Relay,
+    pub fanout: Arc<Fanout>,
+    pub metrics: Metrics,
+    /// By upstream name.
+    pub clients: HashMap<String, Arc<Client>>,
+    /// The process ends: answers close their connections, nothing is given back.
+    pub draining: AtomicBool,
+    pub ending: Ending,
+    /// Requests that Pingora serves now.
+    pub active: AtomicUsize,
+    /// Fields that the upstream's `Vary` named, by the key without them.
+    pub vary: DashMap<ResourceKey, Vec<HeaderName>>,
+}
+
+impl Shared {
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+}
+
+/// The proxy application of one listener.
+pub struct Front {
+    shared: Arc<Shared>,
+    listener: Listener,
+    /// Where given-back connections go; set once the proxy around this exists.
+    home: Arc<OnceLock<Arc<dyn Home>>>,
+}
+
+/// What is known of one request.
+pub struct Context {
+    started: Instant,
+    client: Option<IpAddr>,
+    route: Option<Arc<Route>>,
+    /// Where it passes through to.
+    upstream: Option<Arc<Client>>,
+    /// The path and query that go to the upstream, when they are not the client's.
+    target: Option<String>,
+    /// The key of a covered URL that passes through, for its validators.
+    key: Option<ResourceKey>,
+    /// How it was answered: a label.
+    answer: &'static str,
+    /// Its connection left Pingora; the log line is written by whoever has it.
+    taken: bool,
+    connects: usize,
+    passing: bool,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        self.shared.active.fetch_sub(1, Ordering::SeqCst);
+        if self.passing {
+            self.shared.metrics.passthrough_active.dec();
+        }
+    }
+}
+
+/// What becomes of a request.
+enum Fate {
+    Answered,
+    PassThrough,
+}
+
+impl Front {
+    /// Decides about a request.
+    async fn receive(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+        let request = session.req_header();
+        let peer = session
+            .client_addr()
+            .and_then(|address| address.as_inet())
+            .copied();
+        ctx.client = access::client_address(peer, &request.headers, &self.listener.trusted_proxies);
+        if !session.is_http2() {
+            let raw = session.to_h1_raw();
+            if raw.len() > self.shared.config.limits.header_bytes {
+                self.shared
+                    .metrics
+                    .refusals
+                    .with_label_values(&["header-bytes"])
+                    .inc();
+                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                return refuse::closing(
+                    session,
+                    ctx,
+                    status,
+                    "the head is larger than limits.header_bytes",
+                )
+                .await;
+            }
+            if let Err(bad) = framing::check(&raw) {
+                self.shared.metrics.refusals.with_label_values(&["framing"]).inc();
+                return refuse::closing(session, ctx, StatusCode::BAD_REQUEST, bad.0).await;
+            }
+        }
+        if self.shared.is_draining() {
+            session.set_keepalive(None);
+        }
+        let request = session.req_header();
+        let path = request.uri.path().to_owned();
+        if path.starts_with(&self.shared.config.public_prefix) {
+            let detail = "nothing of this name lives under the public prefix";
+            return refuse::with(session, ctx, StatusCode::NOT_FOUND, detail).await;
+        }
+        match self.shared.routes.find(&path) {
+            Match::Ambiguous => {
+                self.shared
+                    .metrics
+                    .refusals
+                    .with_label_values(&["ambiguous-path"])
+                    .inc();
+                let detail = "servers read this path differently, and some reading of it is protected";
+                refuse::with(session, ctx, StatusCode::BAD_REQUEST, detail).await
+            }
+            Match::Uncovered => self.uncovered(session, ctx).await,
+            Match::Covered { route, path } => {
+                ctx.route = Some(route.clone());
+                let method = request.method.clone();
+                if method == Method::OPTIONS && cors::is_preflight(request, &route) {
+                    return cors::preflight(session, ctx, &route).await;
+                }
+                ctx.upstream = self.shared.clients.get(&route.upstream.name).cloned();
+                cover::Cover::new(self, session, ctx, route, path).serve().await
+            }
+        }
+    }
+
+    async fn uncovered(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+        let upstream = self.shared.config.passthrough.as_ref();
+        ctx.upstream = upstream.and_then(|u| self.shared.clients.get(&u.name)).cloned();
+        if ctx.upstream.is_none() {
+            let detail = "no route covers this path, and nothing is passed through";
+            return refuse::with(session, ctx, StatusCode::NOT_FOUND, detail).await;
+        }
+        Ok(Fate::PassThrough)
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Front {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        self.shared.active.fetch_add(1, Ordering::SeqCst);
+        Context {
+            started: Instant::now(),
+            client: None,
+            route: None,
+            upstream: None,
+            target: None,
+            key: None,
+            answer: "refused",
+            taken: false,
+            connects: 0,
+            passing: false,
+            shared: self.shared.clone(),
+        }
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        // A request answered here has its body drained within a limit (contract §12).
+        session.set_total_drain_timeout(Some(Duration::from_secs(1)));
+        match self.receive(session, ctx).await? {
+            Fate::Answered => Ok(true),
+            Fate::PassThrough => {
+                ctx.answer = "passthrough";
+                ctx.passing = true;
+                self.shared.metrics.passthrough_active.inc();
+                session.set_total_drain_timeout(None);
+                if form::is_websocket(&session.req_header().headers) {
+                    // An upgraded connection may be silent for as long as it likes.
+                    session.set_read_timeout(None);
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        passthrough::peer(session, ctx).await
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        passthrough::rewrite_request(self, session, request, ctx)
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        _ctx: &mut Context,
+    ) -> Result<()> {
+        passthrough::rewrite_response(response);
+        Ok(())
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<pingora::Error>,
+    ) -> Box<pingora::Error> {
+        ctx.connects += 1;
+        // Nothing was sent: another server may be better.
+        error.set_retry(ctx.connects < passthrough::MAX_CONNECTS);
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &pingora::Error,
+        ctx: &mut Context,
+    ) -> FailToProxy {
+        passthrough::failed(session, error, ctx).await
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, ctx: &mut Context) {
+        let route = ctx.route.as_ref().map_or("", |route| route.path.as_str());
+        self.shared
+            .metrics
+            .requests
+            .with_label_values(&[route, ctx.answer])
+            .inc();
+        if ctx.taken || !self.shared.config.log.access {
+            return;
+        }
+        let request = session.req_header();
+        let status = session
+            .response_written()
+            .map_or(0, |response| response.status.as_u16());
+        tracing::info!(
+            target: "access",
+            transport = ctx.answer,
+            method = %request.method,
+            path = request.uri.path(),
+            peer = ctx.client.map(|c| c.to_string()).unwrap_or_default(),
+            route,
+            status,
+            duration_ms = ctx.started.elapsed().as_millis() as u64,
+            bytes = session.body_bytes_sent(),
+            events = 0,
+            reason = error.map_or_else(|| "done".to_owned(), |e| e.etype().as_str().to_owned()),
+            "request ended"
+        );
+    }
+}

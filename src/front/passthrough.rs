@@ -1,0 +1,170 @@
+//! What goes through: to which server, with which fields changed (contract §6, §12). Everything
+//! else is Pingora's, byte for byte.
+//!
+//! Must not know: resources beyond the names of their versions.
+
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::ALPN;
+use pingora::proxy::{FailToProxy, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
+
+use super::{Context, Front, access, form, refuse};
+
+/// Servers that are tried for one request before any of it is sent.
+pub(super) const MAX_CONNECTS: usize = 3;
+
+/// The server for this request.
+pub(super) async fn peer(session: &Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+    let Some(upstream) = &ctx.upstream else {
+        return Error::e_explain(ErrorType::HTTPStatus(502), "nothing to pass through to");
+    };
+    let mut peer = upstream
+        .peer()
+        .await
+        .or_err_with(ErrorType::HTTPStatus(502), || {
+            "no server to pass through to".to_owned()
+        })?;
+    if form::is_websocket(&session.req_header().headers) {
+        // An upgrade needs HTTP/1.1.
+        peer.options.alpn = ALPN::H1;
+    }
+    Ok(peer)
+}
+
+/// Changes what the upstream is to see differently from what the client said.
+pub(super) fn rewrite_request(
+    front: &Front,
+    session: &Session,
+    request: &mut RequestHeader,
+    ctx: &mut Context,
+) -> Result<()> {
+    if let Some(target) = &ctx.target {
+        request.set_raw_path(target.as_bytes())?;
+    }
+    let host = request.headers.get(header::HOST).cloned();
+    if let Some(fixed) = ctx.upstream.as_ref().and_then(|u| u.config().host.as_deref()) {
+        request.insert_header(header::HOST, fixed)?;
+    }
+    forwarded(front, session, request, host)?;
+    super::validators::rewrite(front, request, ctx)
+}
+
+/// X-Forwarded-For, -Proto, -Host and Forwarded: continued behind trusted proxies, replaced
+/// otherwise.
+fn forwarded(
+    front: &Front,
+    session: &Session,
+    request: &mut RequestHeader,
+    host: Option<HeaderValue>,
+) -> Result<()> {
+    const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+    let Some(peer) = session.client_addr().and_then(|address| address.as_inet()) else {
+        return Ok(());
+    };
+    let peer = peer.ip().to_canonical();
+    let trusted = access::is_trusted(peer, &front.listener.trusted_proxies);
+    let proto = if front.listener.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    if trusted {
+        let mut chain: Vec<String> = request
+            .headers
+            .get_all(&FOR)
+            .iter()
+            .filter_map(|value| value.to_str().ok().map(str::to_owned))
+            .collect();
+        chain.push(peer.to_string());
+        request.insert_header(FOR, chain.join(", "))?;
+    } else {
+        request.remove_header(&header::FORWARDED);
+        request.remove_header(&PROTO);
+        request.remove_header(&HOST);
+        request.insert_header(FOR, peer.to_string())?;
+    }
+    if !request.headers.contains_key(&PROTO) {
+        request.insert_header(PROTO, proto)?;
+    }
+    if let Some(host) = host
+        && !request.headers.contains_key(&HOST)
+    {
+        request.insert_header(HOST, host)?;
+    }
+    Ok(())
+}
+
+/// Drops what speaks of the upstream's connection only (RFC 9110 §7.6.1).
+pub(super) fn rewrite_response(response: &mut ResponseHeader) {
+    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+        return;
+    }
+    let named: Vec<HeaderName> = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        .filter(|name| !FRAMING.contains(name))
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        response.remove_header(name);
+    }
+}
+
+/// Pingora's own business.
+const FRAMING: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+
+const HOP_BY_HOP: [HeaderName; 3] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::CONNECTION,
+];
+
+/// Says why a request did not get through, if anything can still be said.
+pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+    let status = match (error.etype(), error.esource()) {
+        (ErrorType::HTTPStatus(status), _) => *status,
+        (ErrorType::ConnectTimedout | ErrorType::ReadTimedout, ErrorSource::Upstream) => 504,
+        (_, ErrorSource::Upstream) => 502,
+        (
+            ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
+            ErrorSource::Downstream,
+        ) => 0,
+        (_, ErrorSource::Downstream) => 400,
+        (_, ErrorSource::Internal | ErrorSource::Unset) => 500,
+    };
+    ctx.answer = "failed";
+    let answered = session.response_written().is_some();
+    if let Some(status) = StatusCode::from_u16(status)
+        .ok()
+        .filter(|_| status > 0 && !answered)
+    {
+        let upstream = ctx.upstream.as_ref().map_or("", |u| u.config().name.as_str());
+        let detail = format!("upstream {upstream:?}: {}", reason(error));
+        session.set_keepalive(None);
+        if let Err(error) = refuse::with(session, ctx, status, &detail).await {
+            tracing::debug!("a failure could not be reported: {error}");
+        }
+        ctx.answer = "failed";
+    }
+    FailToProxy {
+        error_code: status,
+        can_reuse_downstream: false,
+    }
+}
+
+/// The failure in words for a client: its kind and first cause, no addresses of ours.
+fn reason(error: &Error) -> String {
+    let mut text = error.etype().as_str().to_owned();
+    if let Some(cause) = std::error::Error::source(error) {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+    }
+    text
+}

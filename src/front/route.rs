@@ -1,0 +1,75 @@
+//! Which route covers a path: the most specific pattern wins, and a path that servers read
+//! differently never slips past a route (contract §11).
+//!
+//! Must not know: methods, clients.
+
+use std::sync::Arc;
+
+use crate::config::{Config, Route, Share};
+use crate::resource::{CanonicalPath, canonical_path, decodings};
+
+/// All routes, by pattern.
+pub struct Routes {
+    router: matchit::Router<Arc<Route>>,
+}
+
+/// What a raw path is.
+#[derive(Debug, Clone)]
+pub enum Match {
+    /// Covered, under this canonical path.
+    Covered {
+        route: Arc<Route>,
+        path: String,
+    },
+    Uncovered,
+    /// Some reading of it is a route that is not public: it goes nowhere.
+    Ambiguous,
+}
+
+impl Routes {
+    /// The patterns were tried against each other when the configuration was validated.
+    pub fn new(config: &Config) -> Result<Routes, matchit::InsertError> {
+        let mut router = matchit::Router::new();
+        for route in &config.routes {
+            router.insert(route.path.clone(), route.clone())?;
+        }
+        Ok(Routes { router })
+    }
+
+    pub fn find(&self, raw_path: &str) -> Match {
+        match canonical_path(raw_path) {
+            CanonicalPath::Plain(path) => match self.router.at(&path) {
+                Ok(found) => Match::Covered {
+                    route: found.value.clone(),
+                    path,
+                },
+                Err(_) => Match::Uncovered,
+            },
+            CanonicalPath::Doubtful => {
+                let readings = decodings(raw_path);
+                let guarded = readings.iter().any(|reading| {
+                    self.router
+                        .at(reading)
+                        .is_ok_and(|m| m.value.share != Share::Public)
+                });
+                if guarded {
+                    Match::Ambiguous
+                } else {
+                    Match::Uncovered
+                }
+            }
+        }
+    }
+
+    /// The values of a route's `{parameters}` in a canonical path.
+    pub fn parameters(&self, path: &str) -> Vec<(String, String)> {
+        let Ok(found) = self.router.at(path) else {
+            return Vec::new();
+        };
+        found
+            .params
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+}

@@ -1,0 +1,53 @@
+//! Takes an HTTP/1 connection out of Pingora: the one place that knows how.
+//!
+//! Relies on public fields of Pingora 0.9.1 (`Session::downstream_session`), which is why it is
+//! pinned. Must not know: what is done with the connection.
+
+use std::io::Cursor;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
+/// How long a request's body may take to arrive before its answer.
+const BODY: Duration = Duration::from_secs(1);
+
+/// The connection with the bytes that were read past the request; none: it ended, or was answered
+/// with an error, on the way out.
+///
+/// What stays in the session is a dummy that has read the same head, since Pingora logs and
+/// finishes whatever is there.
+pub(super) async fn take(session: &mut Session) -> Result<Option<(Stream, BytesMut)>> {
+    let raw = session.to_h1_raw().to_vec();
+    let mut dummy = Box::new(ServerSession::new_http1(Box::new(Cursor::new(raw))));
+    dummy.read_request().await?;
+    dummy.set_keepalive(None);
+    let session = std::mem::replace(&mut session.downstream_session, dummy);
+    let ServerSession::H1(mut h1) = *session else {
+        return Error::e_explain(
+            ErrorType::InternalError,
+            "only HTTP/1 connections can be taken over",
+        );
+    };
+    // A `Connection: close` of the client would make `reuse()` shut the socket.
+    h1.req_header_mut().remove_header("connection");
+    h1.set_keepalive_reuses_remaining(None);
+    h1.set_server_keepalive(Some(0));
+    // Bytes read past the request come along.
+    h1.set_pipelining_enabled(true);
+    h1.set_total_drain_timeout(Some(BODY));
+    if h1.drain_request_body().await.is_err() {
+        let mut session = ServerSession::H1(h1);
+        session.respond_error(408).await?;
+        session.shutdown().await;
+        return Ok(None);
+    }
+    let Some(reusable) = h1.reuse().await? else {
+        return Ok(None);
+    };
+    let (stream, read) = reusable.into_parts();
+    Ok(Some((stream, read.unwrap_or_default())))
+}

@@ -1,0 +1,70 @@
+//! Entity tags on pass-through (contract §2): clients send back the tags we gave them, and the
+//! upstream knows only its own.
+//!
+//! Must not know: what else is rewritten.
+
+use http::{HeaderName, HeaderValue, header};
+use pingora::Result;
+use pingora::http::RequestHeader;
+use pingora::{Error, ErrorType};
+
+use super::{Context, Front};
+use crate::hub::Topic;
+use crate::resource::version_of_tag;
+
+/// Replaces known versions in If-Match, If-None-Match and If-Range by the upstream's tags.
+///
+/// # Errors
+/// Status 412 for an If-Match with an older version of an upstream without entity tags.
+pub(super) fn rewrite(front: &Front, request: &mut RequestHeader, ctx: &Context) -> Result<()> {
+    let Some(key) = &ctx.key else { return Ok(()) };
+    let Some(topic) = front.shared.hub.get(key) else {
+        return Ok(());
+    };
+    for name in [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_RANGE] {
+        field(&topic, request, name)?;
+    }
+    Ok(())
+}
+
+fn field(topic: &Topic, request: &mut RequestHeader, name: HeaderName) -> Result<()> {
+    let lines: Vec<String> = request
+        .headers
+        .get_all(&name)
+        .iter()
+        .filter_map(|value| value.to_str().ok().map(str::to_owned))
+        .collect();
+    let mut tags: Vec<String> = Vec::new();
+    let (mut known, mut current) = (false, false);
+    for tag in lines.iter().flat_map(|line| line.split(',')).map(str::trim) {
+        match version_of_tag(tag).and_then(|version| topic.upstream_tag(version)) {
+            Some(Some(upstream)) => {
+                known = true;
+                tags.extend(upstream.to_str().ok().map(str::to_owned));
+            }
+            // A version we know, of an upstream that gives no tags.
+            Some(None) => {
+                known = true;
+                current |= version_of_tag(tag) == topic.view().frame.as_ref().map(|f| f.version());
+            }
+            None => tags.push(tag.to_owned()),
+        }
+    }
+    if !known {
+        return Ok(());
+    }
+    if !tags.is_empty() {
+        if let Ok(value) = HeaderValue::try_from(tags.join(", ")) {
+            request.insert_header(name, value)?;
+        }
+        return Ok(());
+    }
+    if name == header::IF_MATCH && !current {
+        return Error::e_explain(
+            ErrorType::HTTPStatus(412),
+            "the version in If-Match is not the current one",
+        );
+    }
+    request.remove_header(&name);
+    Ok(())
+}
