@@ -26,13 +26,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use dashmap::DashMap;
 use http::{HeaderName, Method, StatusCode};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 
@@ -149,6 +150,7 @@ impl Front {
         if self.shared.is_draining() {
             session.set_keepalive(None);
         }
+        passthrough::to_origin_form(session)?;
         let request = session.req_header();
         let path = request.uri.path().to_owned();
         if path.starts_with(&self.shared.config.public_prefix) {
@@ -211,15 +213,39 @@ impl ProxyHttp for Front {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        // What is sent behind a request is the next one (RFC 9112 §9.3.2).
+        session.set_pipelining_enabled(true);
         // A request answered here has its body drained within a limit (contract §12).
-        session.set_total_drain_timeout(Some(Duration::from_secs(1)));
+        session.set_total_drain_timeout(Some(framing::DRAIN));
+        let drainable = framing::is_drainable(
+            &session.req_header().headers,
+            self.shared.config.limits.drain_body,
+        );
+        if drainable {
+            // Pingora would end the connection with any answer that comes before the body.
+            session.set_close_on_response_before_downstream_finish(false);
+        } else {
+            session.set_keepalive(None);
+        }
         match self.receive(session, ctx).await? {
-            Fate::Answered => Ok(true),
+            Fate::Answered => {
+                if !drainable {
+                    framing::linger(session, self.shared.config.limits.drain_body).await;
+                }
+                Ok(true)
+            }
             Fate::PassThrough => {
+                if let ServerSession::H1(h1) = session.downstream_session.as_mut()
+                    && !drainable
+                    && !self.shared.is_draining()
+                {
+                    h1.respect_keepalive();
+                }
                 ctx.answer = "passthrough";
                 ctx.passing = true;
                 self.shared.metrics.passthrough_active.inc();
                 session.set_total_drain_timeout(None);
+                session.set_close_on_response_before_downstream_finish(true);
                 if form::is_websocket(&session.req_header().headers) {
                     // An upgraded connection may be silent for as long as it likes.
                     session.set_read_timeout(None);
@@ -244,12 +270,11 @@ impl ProxyHttp for Front {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         _ctx: &mut Context,
     ) -> Result<()> {
-        passthrough::rewrite_response(response);
-        Ok(())
+        passthrough::rewrite_response(session, response)
     }
 
     fn fail_to_connect(

@@ -1,3 +1,6 @@
 //! The wire, as clients and upstreams see it: one file a section of the contract.
 
+pub mod edge_support;
+pub mod framing;
+pub mod passthrough;
 pub mod sse;
