@@ -3,4 +3,5 @@
 pub mod edge_support;
 pub mod framing;
 pub mod passthrough;
+pub mod sharing;
 pub mod sse;
