@@ -180,6 +180,17 @@ impl Front {
         }
     }
 
+    /// A request that passes through speaks of the upstream's tags, not of ours.
+    async fn check_conditions(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+        match validators::rewrite(self, session.req_header_mut(), ctx)? {
+            validators::Condition::Open => Ok(Fate::PassThrough),
+            validators::Condition::Failed => {
+                let detail = "the version in If-Match is not the current one";
+                refuse::with(session, ctx, StatusCode::PRECONDITION_FAILED, detail).await
+            }
+        }
+    }
+
     async fn uncovered(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
         let upstream = self.shared.config.passthrough.as_ref();
         ctx.upstream = upstream.and_then(|u| self.shared.clients.get(&u.name)).cloned();
@@ -227,7 +238,11 @@ impl ProxyHttp for Front {
         } else {
             session.set_keepalive(None);
         }
-        match self.receive(session, ctx).await? {
+        let fate = match self.receive(session, ctx).await? {
+            Fate::PassThrough => self.check_conditions(session, ctx).await?,
+            Fate::Answered => Fate::Answered,
+        };
+        match fate {
             Fate::Answered => {
                 if !drainable {
                     framing::linger(session, self.shared.config.limits.drain_body).await;

@@ -47,8 +47,7 @@ pub(super) fn rewrite_request(
     if let Some(fixed) = ctx.upstream.as_ref().and_then(|u| u.config().host.as_deref()) {
         request.insert_header(header::HOST, fixed)?;
     }
-    forwarded(front, session, request, host)?;
-    super::validators::rewrite(front, request, ctx)
+    forwarded(front, session, request, host)
 }
 
 /// X-Forwarded-For, -Proto, -Host and Forwarded: continued behind trusted proxies, replaced

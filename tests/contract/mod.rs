@@ -1,6 +1,8 @@
 //! The wire, as clients and upstreams see it: one file a section of the contract.
 
+pub mod conditions;
 pub mod edge_support;
+pub mod failure;
 pub mod framing;
 pub mod passthrough;
 pub mod sharing;
