@@ -114,8 +114,13 @@ impl Poller {
         if view.condition.state != State::Fresh || !(failing || overdue) {
             return None;
         }
-        let confirmed = view.confirmed_at?;
-        Some(confirmed + view.effective_interval + self.route.stale_after)
+        let old = view.confirmed_at? + view.effective_interval + self.route.stale_after;
+        // A poll that runs is overdue only when it has taken as long as a whole interval.
+        let overdue_from = self
+            .last_start
+            .filter(|_| !failing)
+            .map(|at| at + view.effective_interval);
+        Some(overdue_from.map_or(old, |at| at.max(old)))
     }
 
     fn tell_stale(&mut self) {
