@@ -142,10 +142,8 @@ impl App {
         let drain = &self.shared.config.drain;
         self.shared.draining.store(true, Ordering::SeqCst);
         tracing::info!(clients = self.shared.fanout.clients(), "draining");
-        let until = Instant::now() + drain.delay;
-        while Instant::now() < until && !self.is_empty() {
-            tokio::time::sleep(LOOK).await;
-        }
+        // In full, even if nobody is connected: until load balancers notice, clients still come.
+        tokio::time::sleep(drain.delay).await;
         self.close.send_replace(true);
         self.end.send_replace(Some((drain.window, drain.retry)));
         self.shared.fanout.drain(drain.window, drain.retry);
