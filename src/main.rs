@@ -115,7 +115,7 @@ fn check(file: &Path) -> ExitCode {
 
 fn load(file: &Path) -> Result<Config, ExitCode> {
     config::load(file).map_err(|problems| {
-        let _ = write!(std::io::stderr(), "{problems}");
+        let _ = writeln!(std::io::stderr(), "{problems}");
         ExitCode::from(USAGE)
     })
 }

@@ -8,5 +8,6 @@ pub mod edge_support;
 pub mod failure;
 pub mod framing;
 pub mod passthrough;
+pub mod replicas;
 pub mod sharing;
 pub mod sse;
