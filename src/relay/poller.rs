@@ -222,7 +222,7 @@ impl Poller {
         let outcome = match verdict {
             Verdict::Data(snapshot) => {
                 self.note_signals(answer);
-                let changed = publisher.publish(number, Arc::new(snapshot), age(&answer.headers));
+                let changed = publisher.publish(number, Arc::from(snapshot), age(&answer.headers));
                 self.succeeded(&mut publisher, answer);
                 if changed { "changed" } else { "unchanged" }
             }

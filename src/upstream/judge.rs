@@ -12,7 +12,7 @@ use crate::resource::{MediaType, Snapshot, Validators, VersionNamer, matches_pat
 /// The judgement.
 #[derive(Debug)]
 pub enum Verdict {
-    Data(Snapshot),
+    Data(Box<Snapshot>),
     /// 304 to a conditional poll.
     NotModified,
     /// 404 or 410.
@@ -123,7 +123,7 @@ fn data(answer: &Answer, terms: &Terms) -> Verdict {
         etag: answer.headers.get(header::ETAG).cloned(),
         last_modified: answer.headers.get(header::LAST_MODIFIED).cloned(),
     };
-    Verdict::Data(Snapshot::new(
+    Verdict::Data(Box::new(Snapshot::new(
         version,
         answer.status,
         content_type,
@@ -131,7 +131,7 @@ fn data(answer: &Answer, terms: &Terms) -> Verdict {
         validators,
         secondary_names(&answer.headers, route),
         answer.body.clone(),
-    ))
+    )))
 }
 
 /// Login pages and error pages come with 200: type, completeness and syntax are looked at.
