@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::topic::{Closing, Topic, View};
+use super::topic::Topic;
+use super::view::{Closing, View};
 use super::{Attend, Attendance};
 use crate::frame::{Condition, Format, Frame, State};
 use crate::resource::Version;
@@ -47,7 +48,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Takes a position. An unknown version asks for one confirming poll.
+    /// Takes a position. An unknown version asks for one confirming poll, which starts after
+    /// `attendance` began.
     pub fn new(attendance: Attendance, shard: Option<u16>, format: Format, resume: Resume) -> Subscription {
         debug_assert!(attendance.kind == Attend::Follow);
         let topic = attendance.topic();
@@ -63,7 +65,10 @@ impl Subscription {
         let (seen, confirm) = match resume {
             Resume::Start => (None, 0),
             Resume::From(version) if topic.has_held(version) => (Some(version), 0),
-            Resume::From(version) => (Some(version), topic.want_confirmation()),
+            Resume::From(version) => {
+                topic.want_confirmed(attendance.next_poll);
+                (Some(version), attendance.next_poll)
+            }
         };
         Subscription {
             shard,

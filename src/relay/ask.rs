@@ -26,6 +26,7 @@ pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, f
         (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
     ];
     headers.extend(forwarded(upstream, parts.proto, parts.host.as_deref()));
+    headers.retain(|(name, _)| !parts.class.iter().any(|(own, _)| own == name));
     headers.extend(parts.class.iter().cloned());
     let varying = parts
         .vary

@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 pub use long_poll::LongPoll;
 pub use sse::{Framing, Sse};
-pub use websocket::WebSocket;
+pub use websocket::{WebSocket, close, code};
 
 use crate::frame::Format;
 use crate::hub::{Closing, Delivery, View};
