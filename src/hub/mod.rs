@@ -24,7 +24,7 @@ use crate::config::Route;
 use crate::resource::ResourceKey;
 
 /// How a topic tells a shard that it has something new. Rung at most once until the shard has
-/// looked (`Topic::look`).
+/// looked (`Topic::look`), and once more if meanwhile all its members left and another one came.
 pub trait Bell: Send + Sync {
     fn ring(&self, topic: &Arc<Topic>);
 }

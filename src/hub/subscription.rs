@@ -43,8 +43,16 @@ pub struct Subscription {
     seen_seq: u64,
     seen: Option<Version>,
     condition_seq: u64,
-    /// The follower was told that something is wrong, and so is to be told that it is over.
-    told: bool,
+    told: Told,
+}
+
+/// What the follower last heard of how the resource is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Nothing, or that all is well again.
+    Well,
+    Stale,
+    Gone,
 }
 
 impl Subscription {
@@ -77,7 +85,7 @@ impl Subscription {
             seen_seq: 0,
             seen,
             condition_seq: 0,
-            told: false,
+            told: Told::Well,
             attendance,
         }
     }
@@ -130,13 +138,18 @@ impl Subscription {
             return None;
         }
         self.condition_seq = condition.seq;
-        let wrong = condition.state != State::Fresh;
-        let news = wrong || self.told;
-        if matches!(condition.state, State::Gone { .. }) {
+        let now = match condition.state {
+            State::Fresh => Told::Well,
+            State::Stale { .. } => Told::Stale,
+            State::Gone { .. } => Told::Gone,
+        };
+        if now == Told::Gone {
             // When it comes back, its state is sent even if it is the old one (contract §5).
             self.seen = None;
         }
-        self.told = wrong;
+        // A spell that began and ended between two looks is no news.
+        let news = now != self.told;
+        self.told = now;
         news.then(|| condition.clone())
     }
 }
