@@ -49,6 +49,7 @@ impl Situation {
             Some(at) if at <= self.now => Action::Poll,
             Some(at) => Action::Sleep(at),
             None if self.deserted && self.keep_until <= self.now => Action::Retire,
+            None if self.deserted => Action::Sleep(self.keep_until),
             // Somebody attends but wants nothing more: they will leave or demand.
             None => Action::Sleep(self.keep_until.max(self.now + Duration::from_secs(1))),
         }
