@@ -33,7 +33,7 @@ impl Poller {
                 if let Some(media_type) = &snapshot.media_type {
                     self.known_type = Some(media_type.clone());
                 }
-                let changed = publisher.publish(number, Arc::new(snapshot), age(&answer.headers));
+                let changed = publisher.publish(number, snapshot, age(&answer.headers));
                 self.succeeded(&mut publisher, answer);
                 if changed { "changed" } else { "unchanged" }
             }
@@ -191,10 +191,10 @@ impl Poller {
         self.due = Instant::now() + wait;
         let view = self.topic.view();
         publisher.schedule(Some(self.due), view.effective_interval);
-        if view.frame.is_none() {
-            if let Some((status, reason)) = self.trouble(&view.outcome) {
-                publisher.stale(status, &reason, wait);
-            }
+        if view.frame.is_none()
+            && let Some((status, reason)) = self.trouble(&view.outcome)
+        {
+            publisher.stale(status, &reason, wait);
         }
     }
 

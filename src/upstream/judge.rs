@@ -2,6 +2,8 @@
 //!
 //! Pure. Must not know: how the answer was fetched, who follows the resource.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::Answer;
@@ -12,7 +14,7 @@ use crate::resource::{MediaType, Snapshot, Validators, VersionNamer, matches_pat
 /// The judgement.
 #[derive(Debug)]
 pub enum Verdict {
-    Data(Snapshot),
+    Data(Arc<Snapshot>),
     /// 304 to a conditional poll.
     NotModified,
     /// 404 or 410.
@@ -131,7 +133,7 @@ fn data(answer: &Answer, terms: &Terms) -> Verdict {
         etag: answer.headers.get(header::ETAG).cloned(),
         last_modified: answer.headers.get(header::LAST_MODIFIED).cloned(),
     };
-    Verdict::Data(Snapshot::new(
+    let snapshot = Snapshot::new(
         version,
         answer.status,
         content_type,
@@ -139,7 +141,8 @@ fn data(answer: &Answer, terms: &Terms) -> Verdict {
         validators,
         secondary_names(&answer.headers, route),
         answer.body.clone(),
-    ))
+    );
+    Verdict::Data(Arc::new(snapshot))
 }
 
 /// Login pages and error pages come with 200: type, completeness and syntax are looked at. A type
