@@ -3,6 +3,7 @@
 //! Must not know: subscribers beyond their number, transports.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
@@ -17,6 +18,9 @@ use crate::resource::{MediaType, Validators};
 use crate::upstream::judge::{Terms, judge};
 use crate::upstream::schedule::Pace;
 use crate::upstream::{Answer, FetchError};
+
+/// No poll is overdue before it took this long.
+const OVERDUE: Duration = Duration::from_secs(1);
 
 /// One resource's loop.
 pub(super) struct Poller {
@@ -154,8 +158,9 @@ impl Poller {
         }
         let old = view.confirmed_at? + view.effective_interval + self.route.stale_after;
         Some(match in_flight {
-            // The first poll after a rest is not overdue because the content is old.
-            Some(start) if !failing => old.max(start + self.route.stale_after),
+            // Old content alone does not make the poll overdue: it may be the first one after a
+            // rest, or on a route whose `stale_after` is next to nothing.
+            Some(start) if !failing => old.max(start + self.route.stale_after.max(OVERDUE)),
             _ => old,
         })
     }
