@@ -174,6 +174,86 @@ fn joining_and_retiring_race_without_a_lost_follower() {
     }
 }
 
+/// Hands what rang to the one thread that looks.
+struct Wire(std::sync::mpsc::SyncSender<Arc<Topic>>);
+
+impl Bell for Wire {
+    fn ring(&self, topic: &Arc<Topic>) {
+        // Nobody looks any more only when the test is over.
+        drop(self.0.try_send(topic.clone()));
+    }
+}
+
+#[test]
+fn publishing_and_joining_on_two_threads_leaves_nobody_behind() {
+    const ROUNDS: usize = 3000;
+    let (bell, rung) = std::sync::mpsc::sync_channel(64);
+    let hub = Hub::new(vec![Arc::new(Wire(bell))], 1);
+    let route = Arc::new(route::route());
+    let mut publisher = None;
+    let attend = |publisher: &mut Option<Publisher>| {
+        let start = |given| *publisher = Some(given);
+        hub.attend(&key("/a"), &route, Attend::Follow, start).unwrap()
+    };
+    let mut followers = vec![Subscription::new(
+        attend(&mut publisher),
+        Some(0),
+        Format::Sse,
+        Resume::Start,
+    )];
+    let mut publisher = publisher.unwrap();
+    let topic = publisher.topic().clone();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..ROUNDS {
+                let number = publisher.start_poll();
+                // Every other poll confirms what is there; then comes something new.
+                let snapshot = numbered(round / 2);
+                publisher.publish(number, Arc::new(snapshot), Duration::ZERO);
+            }
+        });
+        let last = (ROUNDS - 1) / 2;
+        let mut had = vec![None; 1];
+        while had.iter().any(|had| *had != Some(last)) {
+            let rang = rung.recv_timeout(Duration::from_secs(20)).expect("a bell");
+            rang.look(0);
+            for (follower, had) in followers.iter_mut().zip(&mut had) {
+                catch_up(follower, had);
+            }
+            if followers.len() < 50 {
+                let resume = [Resume::Start, Resume::From(version("?"))][followers.len() % 2];
+                let attendance = attend(&mut None);
+                followers.push(Subscription::new(attendance, Some(0), Format::Sse, resume));
+                had.push(None);
+                let newest = followers.len() - 1;
+                catch_up(&mut followers[newest], &mut had[newest]);
+            }
+        }
+    });
+    assert_eq!(topic.followers(), followers.len());
+}
+
+fn numbered(number: usize) -> Snapshot {
+    let body = Bytes::from(number.to_string());
+    Snapshot::new(
+        VersionNamer::new(None).name(2, None, &body),
+        StatusCode::OK,
+        None,
+        HeaderMap::new(),
+        Validators::default(),
+        Vec::new(),
+        body,
+    )
+}
+
+fn catch_up(follower: &mut Subscription, had: &mut Option<usize>) {
+    for body in take(follower) {
+        let number: usize = body.parse().unwrap();
+        assert!(had.is_none_or(|had| had < number), "{number} after {had:?}");
+        *had = Some(number);
+    }
+}
+
 #[tokio::test]
 async fn a_dropped_publisher_closes_the_topic_and_the_next_attend_starts_a_new_one() {
     let stage = Stage::new(10);

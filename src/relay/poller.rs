@@ -17,7 +17,7 @@ use crate::hub::{Outcome, PollNumber, Publisher, Retained, Topic, View};
 use crate::resource::{MediaType, Validators};
 use crate::upstream::judge::{Terms, judge};
 use crate::upstream::schedule::Pace;
-use crate::upstream::{Answer, FetchError};
+use crate::upstream::{self, Answer, FetchError};
 
 /// No poll is overdue before it took this long.
 const OVERDUE: Duration = Duration::from_secs(1);
@@ -215,8 +215,7 @@ impl Poller {
         );
         let stakes = self.stakes.clone();
         let Some(source) = stakes.sources.get(&self.route.upstream.name) else {
-            // Validation ties every route to an upstream, and every upstream gets a source.
-            unreachable!("route {} has no source", self.route.path)
+            return Err(self.no_source());
         };
         let fetch = source.fetch(&ask);
         tokio::pin!(fetch);
@@ -226,6 +225,19 @@ impl Poller {
                 result = &mut fetch => return result,
                 () = sleep_until(stale_at.unwrap_or_else(Instant::now)), if stale_at.is_some() => self.tell_stale(),
             }
+        }
+    }
+
+    /// Validation ties every route to an upstream, and the application gives each a source.
+    fn no_source(&self) -> FetchError {
+        let reason = format!(
+            "nothing was started for it, and route {} needs it",
+            self.route.path
+        );
+        FetchError {
+            upstream: self.route.upstream.name.clone(),
+            server: None,
+            failure: upstream::Failure::NoServer { reason },
         }
     }
 

@@ -153,7 +153,7 @@ impl Client {
                     let snapshot = &frame.snapshot;
                     let poll = snapshot.headers[POLL].to_str().ok().and_then(|n| n.parse().ok());
                     let text = String::from_utf8_lossy(&snapshot.body).into_owned();
-                    self.content(frame.version(), text, poll, &legacy.records());
+                    self.content(frame.version(), text, poll, legacy);
                 }
             }
         }
@@ -174,7 +174,7 @@ impl Client {
         self.trouble = next;
     }
 
-    fn content(&mut self, version: Version, text: String, poll: Option<u64>, records: &[Record]) {
+    fn content(&mut self, version: Version, text: String, poll: Option<u64>, legacy: &Legacy) {
         assert_ne!(self.trouble, Some("gone"), "content of what is gone");
         assert!(poll.is_some());
         // Who came back with something else gets once more what it had.
@@ -192,7 +192,7 @@ impl Client {
                     && record.is_data()
             };
             assert!(
-                records.iter().any(confirms),
+                legacy.records().iter().any(confirms),
                 "an unknown version was answered unconfirmed"
             );
             self.unknown = false;

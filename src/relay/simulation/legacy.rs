@@ -107,7 +107,8 @@ impl Legacy {
         let (latency, reply) = (self.script.lock())(ask);
         let mut records = self.records.lock();
         let path = ask.path_and_query.clone();
-        if records.iter().any(|r| r.path == path && r.ended.is_none()) {
+        let last = records.iter().rev().find(|r| r.path == path);
+        if last.is_some_and(|r| r.ended.is_none()) {
             self.overlaps
                 .lock()
                 .push(format!("{path} at poll {}", records.len()));
