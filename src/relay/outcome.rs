@@ -13,6 +13,7 @@ use tracing::warn;
 use super::poller::Poller;
 use crate::config::Share;
 use crate::hub::{Closing, EXCEPTION, ExceptionKind, Failure, Outcome, PollNumber, Publisher, Relayed};
+use crate::resource::Snapshot;
 use crate::upstream::judge::{Verdict, end_to_end, not_shareable};
 use crate::upstream::schedule::{age, retry_after};
 use crate::upstream::{Answer, FetchError};
@@ -27,29 +28,15 @@ impl Poller {
         verdict: Verdict,
     ) -> &'static str {
         let outcome = match verdict {
-            Verdict::Data(snapshot) => {
-                self.note_signals(answer);
-                // A 204 in between has no type: what comes after it is held against the last one.
-                if let Some(media_type) = &snapshot.media_type {
-                    self.known_type = Some(media_type.clone());
-                }
-                let changed = publisher.publish(number, snapshot, age(&answer.headers));
-                self.succeeded(&mut publisher, answer);
-                if changed { "changed" } else { "unchanged" }
-            }
+            Verdict::Data(snapshot) => self.content(&mut publisher, number, answer, snapshot),
             Verdict::NotModified if self.conditional => {
                 publisher.confirm(number, age(&answer.headers));
                 self.succeeded(&mut publisher, answer);
                 "not_modified"
             }
             Verdict::NotModified => {
-                self.failed(
-                    &mut publisher,
-                    number,
-                    "status",
-                    Some(answer),
-                    "the upstream answered 304 to an unconditional request",
-                );
+                let reason = "the upstream answered 304 to an unconditional request";
+                self.failed(&mut publisher, number, "status", Some(answer), reason);
                 "failed"
             }
             Verdict::Gone => match self.gone(publisher, number, answer) {
@@ -82,10 +69,8 @@ impl Poller {
             }
             Verdict::NotShareable(sign) => {
                 let reason = format!("the upstream's answer says {sign}, and the route has no `share`");
-                publisher.close(
-                    Closing::NotShareable,
-                    Some((ExceptionKind::NotShareable, &reason)),
-                );
+                let exception = Some((ExceptionKind::NotShareable, reason.as_str()));
+                publisher.close(Closing::NotShareable, exception);
                 return "relayed";
             }
             Verdict::SessionRotated => {
@@ -112,6 +97,23 @@ impl Poller {
         }
         self.publisher = Some(publisher);
         "failed"
+    }
+
+    fn content(
+        &mut self,
+        publisher: &mut Publisher,
+        number: PollNumber,
+        answer: &Answer,
+        snapshot: Arc<Snapshot>,
+    ) -> &'static str {
+        self.note_signals(answer);
+        // A 204 in between has no type: what comes after it is held against the last one.
+        if let Some(media_type) = &snapshot.media_type {
+            self.known_type = Some(media_type.clone());
+        }
+        let changed = publisher.publish(number, snapshot, age(&answer.headers));
+        self.succeeded(publisher, answer);
+        if changed { "changed" } else { "unchanged" }
     }
 
     fn succeeded(&mut self, publisher: &mut Publisher, answer: &Answer) {
