@@ -194,7 +194,10 @@ mod tests {
             let wait = pace.after_failure(&poll(), None);
             let ceiling = Duration::from_secs(1 << n.min(6)).clamp(poll().interval, Duration::from_secs(60));
             assert!(wait <= ceiling, "{n}: {wait:?}");
-            assert!(wait >= poll().interval, "never faster than without failures: {wait:?}");
+            assert!(
+                wait >= poll().interval,
+                "never faster than without failures: {wait:?}"
+            );
             longest = longest.max(wait);
         }
         assert!(longest > Duration::from_secs(30), "{longest:?}");
