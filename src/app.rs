@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::fanout::{Drain, Fanout, Rules};
 use crate::front::{self, Routes, Shared};
 use crate::hub::{Attend, Hub};
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::relay::{Relay, Source, Stakes};
 use crate::resource::{KeyParts, ResourceKey};
@@ -99,6 +100,8 @@ pub fn start(config: Config) -> io::Result<App> {
         active: AtomicUsize::new(0),
         vary: DashMap::new(),
     });
+    let fanout = shared.fanout.clone();
+    relay_runtime.spawn(memory::give_back_after_storms(move || fanout.arrivals()));
     let mut addresses = Vec::new();
     for (listener, socket) in config.listeners.iter().zip(sockets) {
         addresses.push(socket.local_addr()?);

@@ -23,7 +23,7 @@ pub use inbox::{Arrival, MemberId, Messages};
 pub use log::Record;
 pub use seats::Seat;
 pub use task::{Drain, Ending, Stream, StreamEnd, draining, drive};
-pub use wire::{Home, Taken, bound_kernel_buffers};
+pub use wire::{Home, Returned, Taken, bound_kernel_buffers};
 
 use crate::hub::Bell;
 use crate::metrics::Metrics;
@@ -80,6 +80,11 @@ impl Fanout {
     /// The shard for the next client: they take turns.
     pub fn choose(&self) -> u16 {
         (self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len()) as u16
+    }
+
+    /// Clients that have come so far.
+    pub fn arrivals(&self) -> usize {
+        self.next.load(Ordering::Relaxed)
     }
 
     /// A seat for one more client if every limit has room: `clients` of all, `of_route` of the
