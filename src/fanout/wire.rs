@@ -130,16 +130,16 @@ impl Wire {
         }
     }
 
-    /// Keeps what a waiting client sent for its next request. False: there is no next request, or
-    /// it is too long.
-    pub(super) fn keep(&mut self, bytes: &[u8], limit: usize) -> bool {
-        match self {
-            Wire::Stream(wire) if wire.home.is_some() && wire.read.len() + bytes.len() <= limit => {
-                wire.read.extend_from_slice(bytes);
-                true
-            }
-            _ => false,
+    /// Keeps what a waiting client sent for its next request. False: it is too long, and a request
+    /// with a hole in it must not be served. None: there is no next request.
+    pub(super) fn keep(&mut self, bytes: &[u8], limit: usize) -> Option<bool> {
+        let Wire::Stream(wire) = self else { return None };
+        wire.home.as_ref()?;
+        let fits = wire.read.len() + bytes.len() <= limit;
+        if fits {
+            wire.read.extend_from_slice(bytes);
         }
+        Some(fits)
     }
 
     /// Sends the connection home. Without one it is closed.

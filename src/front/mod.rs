@@ -213,6 +213,8 @@ impl ProxyHttp for Front {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         // A request answered here has its body drained within a limit (contract §12).
         session.set_total_drain_timeout(Some(Duration::from_secs(1)));
+        // What came with this request is the next one (RFC 9112 §9.3.2).
+        session.set_pipelining_enabled(true);
         match self.receive(session, ctx).await? {
             Fate::Answered => Ok(true),
             Fate::PassThrough => {
