@@ -12,6 +12,11 @@
 //!
 //! All share one machine: compare numbers of one run with each other, not with other machines'.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a bench drives processes: it sleeps between readings, and its children exit"
+)]
+
 mod clients;
 mod edge;
 mod floor;

@@ -23,7 +23,7 @@ pub use inbox::{Arrival, MemberId, Messages};
 pub use log::Record;
 pub use seats::Seat;
 pub use task::{Drain, Ending, Stream, StreamEnd, draining, drive};
-pub use wire::{Home, Taken, bound_kernel_buffers};
+pub use wire::{Home, Returned, Taken, bound_kernel_buffers};
 
 use crate::hub::Bell;
 use crate::metrics::Metrics;

@@ -26,7 +26,7 @@ enum Owner {
 #[derive(Debug)]
 pub struct Seat {
     seats: Arc<Seats>,
-    owners: Option<Box<Vec<Owner>>>,
+    owners: Vec<Owner>,
 }
 
 impl Seats {
@@ -46,7 +46,7 @@ impl Seats {
         }
         let mut seat = Seat {
             seats: self.clone(),
-            owners: None,
+            owners: Vec::new(),
         };
         let route = of_route.map(|(limit, route)| (limit, Owner::Route(route)));
         let address = of_address.map(|(limit, address)| (limit, Owner::Address(address)));
@@ -54,7 +54,7 @@ impl Seats {
             if !self.take_of(owner, limit) {
                 return None;
             }
-            seat.owners.get_or_insert_default().push(owner);
+            seat.owners.push(owner);
         }
         Some(seat)
     }
@@ -70,7 +70,7 @@ impl Seats {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.all.fetch_sub(1, Ordering::SeqCst);
-        for owner in self.owners.iter().flat_map(|owners| owners.iter()) {
+        for owner in &self.owners {
             if let Some(mut taken) = self.seats.owners.get_mut(owner) {
                 *taken -= 1;
             }

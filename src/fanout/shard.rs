@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
@@ -15,7 +16,7 @@ use super::Rules;
 use super::inbox::{Arrival, Command, Inbox, MemberId, SlotWaker};
 use super::member::{Member, Then, Written};
 use super::timers::{TICK, Wheel};
-use super::wire::{Taken, Wire};
+use super::wire::Wire;
 use crate::hub::{Delivery, Topic, View};
 use crate::metrics::{Metrics, StreamMetrics};
 use crate::transport::{End, Output, Step};
@@ -215,16 +216,13 @@ impl Shard {
         };
         let topic = subscription.as_ref().map(|s| s.topic().clone());
         let tally = self.tally(topic.as_deref(), transport.name());
-        let wire = match taken {
-            Taken::Socket(socket) => Wire::Socket(mio::net::TcpStream::from_std(socket)),
-            Taken::Stream(stream, home) => {
-                let waker = Arc::new(SlotWaker {
-                    inbox: self.inbox.clone(),
-                    member: id,
-                });
-                Wire::stream(stream, home, waker.into())
-            }
-        };
+        let inbox = &self.inbox;
+        let wire = Wire::new(taken, || {
+            Waker::from(Arc::new(SlotWaker {
+                inbox: inbox.clone(),
+                member: id,
+            }))
+        });
         let member = Member::new(
             wire,
             transport,
@@ -469,7 +467,12 @@ impl Shard {
             Ok(Written::All(Then::GiveBack(reason))) => {
                 self.account_end(slot, reason);
                 self.part(slot);
-                self.members.remove(slot).wire.give_back();
+                let mut wire = self.members.remove(slot).wire;
+                if let Some(socket) = wire.socket() {
+                    // It lives on elsewhere; an error would mean that it was never registered.
+                    let _ = self.poll.registry().deregister(socket);
+                }
+                wire.give_back();
             }
             Err(_) => self.remove(slot, "client-gone"),
         }

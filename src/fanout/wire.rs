@@ -15,36 +15,53 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Where a connection goes for its next request.
 pub trait Home: Send + Sync {
-    /// Serves the stream's next request; `read` was received already.
-    fn give_back(&self, stream: Stream, read: BytesMut);
+    /// Serves the connection's next request; `read` was received already.
+    fn give_back(&self, connection: Returned, read: BytesMut);
 }
 
-/// How a connection arrives.
-pub enum Taken {
-    /// Plain TCP that ends with its stream: no more than the socket is kept.
+/// A connection on its way home.
+pub enum Returned {
     Socket(std::net::TcpStream),
-    /// TLS, and plain connections that go back to Pingora.
+    Stream(Stream),
+}
+
+/// How a connection arrives, and where it goes afterwards; none: nowhere.
+pub enum Taken {
+    /// Plain TCP: no more than the socket is kept.
+    Socket(std::net::TcpStream, Option<Arc<dyn Home>>),
+    /// TLS.
     Stream(Stream, Option<Arc<dyn Home>>),
 }
 
 impl Taken {
     /// Takes plain TCP down to its socket: a descriptor of our own for the same connection. The
     /// stream must be unbuffered, or bytes that it has read ahead would be lost.
-    pub fn socket(stream: Stream) -> io::Result<Taken> {
+    pub fn socket(stream: Stream, home: Option<Arc<dyn Home>>) -> io::Result<Taken> {
         let fd = stream.id();
         // SAFETY: `id()` of a plain stream is its open descriptor, and `stream` lives, and so
         // keeps it open, until the clone below is made.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         let own = fd.try_clone_to_owned()?;
         drop(stream);
-        Ok(Taken::Socket(own.into()))
+        Ok(Taken::Socket(own.into(), home))
     }
 }
 
 /// A connection inside a shard.
 pub(super) enum Wire {
     Socket(mio::net::TcpStream),
+    /// A socket that goes home.
+    Held(Box<HeldSocket>),
     Stream(Box<StreamWire>),
+}
+
+/// A plain connection whose next request is Pingora's. Pingora's own stream around it is made
+/// anew then: kept, it would cost several times as much memory as everything else.
+pub(super) struct HeldSocket {
+    socket: mio::net::TcpStream,
+    home: Arc<dyn Home>,
+    /// What the client sent while it waited: the beginning of its next request.
+    read: BytesMut,
 }
 
 /// Pingora's stream, driven without its runtime: polled with a waker that names the slot.
@@ -59,21 +76,32 @@ pub(super) struct StreamWire {
 }
 
 impl Wire {
-    pub(super) fn stream(stream: Stream, home: Option<Arc<dyn Home>>, waker: Waker) -> Wire {
+    pub(super) fn new(taken: Taken, waker: impl FnOnce() -> Waker) -> Wire {
         let read = BytesMut::new();
-        Wire::Stream(Box::new(StreamWire {
-            stream,
-            waker,
-            home,
-            read,
-            unflushed: false,
-        }))
+        match taken {
+            Taken::Socket(socket, None) => Wire::Socket(mio::net::TcpStream::from_std(socket)),
+            Taken::Socket(socket, Some(home)) => {
+                let socket = mio::net::TcpStream::from_std(socket);
+                Wire::Held(Box::new(HeldSocket { socket, home, read }))
+            }
+            Taken::Stream(stream, home) => {
+                let waker = waker();
+                Wire::Stream(Box::new(StreamWire {
+                    stream,
+                    waker,
+                    home,
+                    read,
+                    unflushed: false,
+                }))
+            }
+        }
     }
 
     /// Reads; 0 is the end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Wire::Socket(socket) => retry(|| socket.read(buffer)),
+            Wire::Held(held) => retry(|| held.socket.read(buffer)),
             Wire::Stream(wire) => {
                 let mut context = Context::from_waker(&wire.waker);
                 let mut buffer = ReadBuf::new(buffer);
@@ -87,10 +115,9 @@ impl Wire {
 
     /// Writes as much of both pieces as goes.
     pub(super) fn write(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
-        let pieces = [IoSlice::new(first), IoSlice::new(second)];
         match self {
-            Wire::Socket(socket) if second.is_empty() => retry(|| socket.write(first)),
-            Wire::Socket(socket) => retry(|| socket.write_vectored(&pieces)),
+            Wire::Socket(socket) => write_both(socket, first, second),
+            Wire::Held(held) => write_both(&mut held.socket, first, second),
             Wire::Stream(wire) => {
                 let mut context = Context::from_waker(&wire.waker);
                 let stream = Pin::new(&mut wire.stream);
@@ -99,6 +126,7 @@ impl Wire {
                 } else if second.is_empty() || !wire.stream.is_write_vectored() {
                     Pin::new(&mut wire.stream).poll_write(&mut context, first)
                 } else {
+                    let pieces = [IoSlice::new(first), IoSlice::new(second)];
                     Pin::new(&mut wire.stream).poll_write_vectored(&mut context, &pieces)
                 };
                 wire.unflushed = true;
@@ -123,6 +151,7 @@ impl Wire {
     pub(super) fn finish(&mut self) -> io::Result<()> {
         match self {
             Wire::Socket(socket) => socket.shutdown(Shutdown::Write),
+            Wire::Held(held) => held.socket.shutdown(Shutdown::Write),
             Wire::Stream(wire) => {
                 let mut context = Context::from_waker(&wire.waker);
                 ready(Pin::new(&mut wire.stream).poll_shutdown(&mut context))
@@ -133,21 +162,30 @@ impl Wire {
     /// Keeps what a waiting client sent for its next request. False: it is too long, and a request
     /// with a hole in it must not be served. None: there is no next request.
     pub(super) fn keep(&mut self, bytes: &[u8], limit: usize) -> Option<bool> {
-        let Wire::Stream(wire) = self else { return None };
-        wire.home.as_ref()?;
-        let fits = wire.read.len() + bytes.len() <= limit;
+        let read = match self {
+            Wire::Held(held) => &mut held.read,
+            Wire::Stream(wire) if wire.home.is_some() => &mut wire.read,
+            Wire::Socket(_) | Wire::Stream(_) => return None,
+        };
+        let fits = read.len() + bytes.len() <= limit;
         if fits {
-            wire.read.extend_from_slice(bytes);
+            read.extend_from_slice(bytes);
         }
         Some(fits)
     }
 
     /// Sends the connection home. Without one it is closed.
     pub(super) fn give_back(self) {
-        if let Wire::Stream(wire) = self
-            && let Some(home) = wire.home
-        {
-            home.give_back(wire.stream, wire.read);
+        match self {
+            Wire::Held(held) => held
+                .home
+                .give_back(Returned::Socket(held.socket.into()), held.read),
+            Wire::Stream(wire) => {
+                if let Some(home) = wire.home {
+                    home.give_back(Returned::Stream(wire.stream), wire.read);
+                }
+            }
+            Wire::Socket(_) => {}
         }
     }
 
@@ -155,9 +193,18 @@ impl Wire {
     pub(super) fn socket(&mut self) -> Option<&mut mio::net::TcpStream> {
         match self {
             Wire::Socket(socket) => Some(socket),
+            Wire::Held(held) => Some(&mut held.socket),
             Wire::Stream(_) => None,
         }
     }
+}
+
+fn write_both(socket: &mut mio::net::TcpStream, first: &[u8], second: &[u8]) -> io::Result<usize> {
+    if second.is_empty() {
+        return retry(|| socket.write(first));
+    }
+    let pieces = [IoSlice::new(first), IoSlice::new(second)];
+    retry(|| socket.write_vectored(&pieces))
 }
 
 fn ready<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
@@ -185,13 +232,13 @@ pub fn bound_kernel_buffers(
     stall_timeout: std::time::Duration,
 ) -> io::Result<()> {
     let fd = match taken {
-        Taken::Socket(socket) => socket.as_fd(),
+        Taken::Socket(socket, _) => socket.as_fd(),
         // SAFETY: `id()` of a stream over TCP or TLS is its open descriptor, and `taken` keeps it
         // open for as long as the borrow lasts.
         Taken::Stream(stream, _) => unsafe { BorrowedFd::borrow_raw(stream.id()) },
     };
     let socket = socket2::SockRef::from(&fd);
-    if !matches!(taken, Taken::Stream(_, Some(_))) {
+    if let Taken::Socket(_, None) | Taken::Stream(_, None) = taken {
         socket.set_send_buffer_size(send_buffer)?;
     }
     socket.set_tcp_user_timeout(Some(stall_timeout))?;

@@ -141,11 +141,8 @@ mod tests {
         let (mut events, mut id, mut data) = (Vec::new(), None, Vec::new());
         for line in lines.split('\n') {
             match line.split_once(':') {
-                _ if line.is_empty() => {
-                    if !data.is_empty() {
-                        events.push((id.take(), std::mem::take(&mut data).join("\n")));
-                    }
-                }
+                _ if line.is_empty() && data.is_empty() => {}
+                _ if line.is_empty() => events.push((id.take(), std::mem::take(&mut data).join("\n"))),
                 Some(("data", value)) => data.push(value.strip_prefix(' ').unwrap_or(value).to_owned()),
                 Some(("id", value)) => id = Some(value.trim().to_owned()),
                 _ => {}

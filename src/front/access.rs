@@ -39,7 +39,9 @@ fn by(values: &[ClassValue], headers: &HeaderMap) -> Class {
         match value {
             ClassValue::Header(name) => {
                 let mut found = headers.get_all(name).iter();
-                class.extend(found.next().map(|value| (name.clone(), value.clone())));
+                // Copied: a value as parsed would keep the whole head of this request in memory.
+                let own = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
+                class.extend(found.next().and_then(own).map(|value| (name.clone(), value)));
                 if found.next().is_some() {
                     return Class::Ambiguous;
                 }

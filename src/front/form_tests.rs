@@ -14,7 +14,10 @@ fn route(more: &str) -> std::sync::Arc<Route> {
         .clone()
 }
 
-fn ask(route: &Route, fields: &[(&'static str, &'static str)], query: Option<&str>) -> Form {
+/// Name and value of a request field.
+type Field = (&'static str, &'static str);
+
+fn ask(route: &Route, fields: &[Field], query: Option<&str>) -> Form {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
         headers.append(*name, http::HeaderValue::from_static(value));
@@ -26,7 +29,7 @@ fn ask(route: &Route, fields: &[(&'static str, &'static str)], query: Option<&st
 fn the_table() {
     let route = route("");
     let seconds = |s| Form::LongPoll(Duration::from_secs(s));
-    let cases: &[(&[(&str, &str)], Option<&str>, Form)] = &[
+    let cases: &[(&[Field], Option<&str>, Form)] = &[
         (&[], None, Form::Poll),
         (&[("accept", "*/*")], None, Form::Poll),
         (&[("accept", "text/event-stream")], None, Form::Sse),

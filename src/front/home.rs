@@ -2,18 +2,20 @@
 //!
 //! Must not know: what it was away for.
 
+use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use pingora::apps::HttpServerApp;
-use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::{GetSocketDigest, SocketDigest, Stream, l4};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use tokio::runtime::Handle;
 
 use super::Front;
-use crate::fanout::Home;
+use crate::fanout::{Home, Returned};
 
 /// How long Pingora waits for the next request, seconds.
 const KEEPALIVE: u64 = 60;
@@ -26,12 +28,30 @@ pub(super) struct FrontDoor {
 }
 
 impl Home for FrontDoor {
-    fn give_back(&self, stream: Stream, read: BytesMut) {
+    fn give_back(&self, connection: Returned, read: BytesMut) {
         // Without the proxy the listener is gone: the connection is closed.
         let Some(proxy) = self.proxy.upgrade() else { return };
         let shutdown = self.shutdown.clone();
-        self.runtime.spawn(serve(proxy, stream, read, shutdown));
+        self.runtime.spawn(async move {
+            match stream(connection) {
+                Ok(stream) => serve(proxy, stream, read, shutdown).await,
+                Err(error) => tracing::debug!("a connection could not be given back: {error}"),
+            }
+        });
     }
+}
+
+/// Pingora's stream around a connection. Inside the runtime whose reactor it will use.
+fn stream(connection: Returned) -> io::Result<Stream> {
+    let socket = match connection {
+        Returned::Stream(stream) => return Ok(stream),
+        Returned::Socket(socket) => tokio::net::TcpStream::from_std(socket)?,
+    };
+    // Without a digest of its own the next request would have no client address.
+    let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
+    let mut stream = l4::stream::Stream::from(socket);
+    stream.set_socket_digest(digest);
+    Ok(Box::new(stream))
 }
 
 /// What Pingora does for a connection of its own, from the next request on.

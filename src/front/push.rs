@@ -394,7 +394,8 @@ impl Cover<'_> {
         let extra = self.held_fields(&applied, keep, http10);
         let held = LongPoll::new(
             deadline,
-            key.clone(),
+            // The topic's own: a key of each request would be held as long as the request.
+            attendance.topic().key().clone(),
             self.route.clone(),
             have,
             extra,
@@ -464,10 +465,14 @@ impl Cover<'_> {
         self.ctx.taken = true;
         let limits = &shared.config.limits;
         let plain = self.front.listener.tls.is_none();
-        let taken = match &transport {
-            Transport::LongPoll(_) => Ok(Taken::Stream(stream, self.front.home.get().cloned())),
-            _ if plain => Taken::socket(stream),
-            _ => Ok(Taken::Stream(stream, None)),
+        let home = match &transport {
+            Transport::LongPoll(_) => self.front.home.get().cloned(),
+            Transport::Sse(_) | Transport::WebSocket(_) => None,
+        };
+        let taken = if plain {
+            Taken::socket(stream, home)
+        } else {
+            Ok(Taken::Stream(stream, home))
         };
         let taken = match taken {
             Ok(taken) => taken,

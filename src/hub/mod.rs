@@ -5,6 +5,7 @@
 mod publisher;
 mod subscription;
 mod topic;
+mod view;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,13 +17,14 @@ use tokio::time::Instant;
 
 pub use publisher::{PollNumber, Publisher, Retained};
 pub use subscription::{Delivery, Resume, Subscription};
-pub use topic::{Closing, Failure, Outcome, Relayed, Topic, View};
+pub use topic::Topic;
+pub use view::{Closing, Failure, Outcome, Relayed, View};
 
 use crate::config::Route;
 use crate::resource::ResourceKey;
 
 /// How a topic tells a shard that it has something new. Rung at most once until the shard has
-/// looked (`Topic::look`).
+/// looked (`Topic::look`), and once more if meanwhile all its members left and another one came.
 pub trait Bell: Send + Sync {
     fn ring(&self, topic: &Arc<Topic>);
 }
@@ -76,8 +78,8 @@ impl Hub {
     }
 
     /// Attends to a resource. When nobody polls it yet, `start` gets the one `Publisher` inside
-    /// the call, so that a request that is dropped later never owns it. `start` must only hand the
-    /// publisher on: it runs under the key's lock.
+    /// the call, so that a request that is dropped later never owns it. The key's lock is free
+    /// again by then; others may already attend, and `start` must hand the publisher on at once.
     pub fn attend(
         self: &Arc<Self>,
         key: &ResourceKey,
@@ -93,8 +95,9 @@ impl Hub {
             Entry::Vacant(entry) => {
                 let id = self.next_id.fetch_add(1, Ordering::Relaxed);
                 let topic = Topic::new(id, key.clone(), route.clone(), self.bells.clone(), self.epoch);
-                entry.insert(topic.clone());
+                // Attended to before anybody can find it, and before there is anybody to retire it.
                 let attendance = Attendance::new(topic.clone(), kind);
+                drop(entry.insert(topic.clone()));
                 start(Publisher::new(topic, self.clone()));
                 Ok(attendance)
             }
@@ -114,8 +117,8 @@ impl Hub {
         self.exceptions.get(key).map(|exception| exception.clone())
     }
 
-    /// Remembers that a key cannot be covered. Beyond `limits.resources` the oldest are forgotten
-    /// first: an exception only saves work.
+    /// Remembers that a key cannot be covered. Beyond `limits.resources` at a time a new one is
+    /// not remembered: an exception only saves work.
     pub fn except(&self, key: &ResourceKey, kind: ExceptionKind, reason: &str) {
         let now = Instant::now();
         if self.exceptions.len() >= self.max_topics {
@@ -140,7 +143,8 @@ impl Hub {
     /// Asks the topic that nobody attends and that was touched longest ago to retire. False: all
     /// are in use.
     pub fn evict_oldest(&self) -> bool {
-        let deserted = |topic: &Arc<Topic>| topic.is_deserted() && !topic.is_evicted();
+        let deserted =
+            |topic: &Arc<Topic>| topic.is_deserted() && !topic.is_evicted() && !topic.route().poll.always;
         let oldest = self
             .topics()
             .into_iter()
@@ -193,12 +197,19 @@ pub enum Attend {
 pub struct Attendance {
     topic: Arc<Topic>,
     kind: Attend,
+    /// Number of the first poll that starts after this.
+    next_poll: PollNumber,
 }
 
 impl Attendance {
     fn new(topic: Arc<Topic>, kind: Attend) -> Attendance {
+        let next_poll = topic.started() + 1;
         topic.enter(kind);
-        Attendance { topic, kind }
+        Attendance {
+            topic,
+            kind,
+            next_poll,
+        }
     }
 
     pub fn topic(&self) -> &Arc<Topic> {
@@ -213,4 +224,4 @@ impl Drop for Attendance {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::topic::{Closing, Failure, Outcome, Past, Relayed, Topic, View};
+use super::topic::{Past, Topic};
+use super::view::{Closing, Failure, Outcome, Relayed, View};
 use super::{ExceptionKind, Hub};
 use crate::frame::{Condition, Format, Frame, State};
 use crate::resource::Snapshot;
@@ -61,7 +62,6 @@ impl Publisher {
         }
         let seq = view.frame.as_ref().map_or(1, |frame| frame.seq + 1);
         let frame = Arc::new(Frame::new(seq, snapshot, self.topic.rules().clone()));
-        self.remember(&frame);
         self.encode(&frame);
         self.update(|view| {
             // Again under the lock, for a format that somebody joined with meanwhile; what is
@@ -71,7 +71,7 @@ impl Publisher {
             view.changed_at = Some(std::time::Instant::now());
             Self::data(view, poll, upstream_age);
         });
-        self.topic.ring();
+        self.remember(&frame);
         !same
     }
 
@@ -81,19 +81,23 @@ impl Publisher {
     }
 
     fn confirm_with(&mut self, poll: PollNumber, upstream_age: Duration, newer: Option<Arc<Snapshot>>) {
+        let view = self.topic.view();
+        // Same sequence, same content: no follower has anything to be told.
+        let renewed = view.frame.as_ref().zip(newer).and_then(|(frame, snapshot)| {
+            let held = &frame.snapshot;
+            let differs = held.headers != snapshot.headers || held.validators != snapshot.validators;
+            differs.then(|| Arc::new(Frame::new(frame.seq, snapshot, self.topic.rules().clone())))
+        });
+        if let Some(frame) = &renewed {
+            self.encode(frame);
+        }
         self.update(|view| {
-            if let (Some(frame), Some(snapshot)) = (&view.frame, newer)
-                && (frame.snapshot.headers != snapshot.headers
-                    || frame.snapshot.validators != snapshot.validators)
-            {
-                // Same sequence, same content: no follower has anything to be told.
-                let frame = Frame::new(frame.seq, snapshot, self.topic.rules().clone());
-                view.frame = Some(Arc::new(frame));
+            if let Some(frame) = renewed {
+                self.encode(&frame);
+                view.frame = Some(frame);
             }
             Self::data(view, poll, upstream_age);
         });
-        // Followers that wait for a confirmation, and `fresh` after `stale`.
-        self.topic.ring();
     }
 
     fn data(view: &mut View, poll: PollNumber, upstream_age: Duration) {
@@ -111,7 +115,6 @@ impl Publisher {
     /// `stale`.
     pub fn fail(&mut self, poll: PollNumber, failure: Arc<Failure>, next_poll: Duration) {
         self.update(|view| end(view, poll, Outcome::Failed(failure), next_poll));
-        self.topic.ring();
     }
 
     /// Followers are told that the content may be old. Once a spell.
@@ -127,7 +130,6 @@ impl Publisher {
             next_poll_ms: next_poll.as_millis() as u64,
         };
         self.update(|view| set_state(view, stale));
-        self.topic.ring();
     }
 
     /// The upstream answered with something that is passed on to ordinary polls and never
@@ -145,7 +147,6 @@ impl Publisher {
                 set_state(view, State::Gone { status });
             }
         });
-        self.topic.ring();
     }
 
     /// When the next poll is due, and how long a snapshot counts as new.
@@ -178,7 +179,6 @@ impl Publisher {
         // First out of the map, so that whoever is told finds a new topic when it comes back.
         self.hub.remove(&self.topic);
         self.update(|view| view.closing = Some(closing));
-        self.topic.ring();
     }
 
     fn encode(&self, frame: &Frame) {
@@ -201,14 +201,20 @@ impl Publisher {
         }
     }
 
-    /// Replaces the view. The closure runs under the view's lock: subscriptions register their
-    /// format before they take that lock, so none can miss an encoding (`Subscription::new`).
+    /// Replaces the view, and rings where a follower may have something to be told. The closure
+    /// runs under the view's lock: subscriptions register their format, and what they wait for,
+    /// before they take that lock, so none can miss an encoding or a bell (`Subscription::new`).
     fn update(&self, change: impl FnOnce(&mut View)) {
+        let mut news = false;
         self.topic.view.send_modify(|view| {
             let mut next = View::clone(view);
             change(&mut next);
+            news = view.differs(&next, self.topic.wanted_confirmation());
             *view = Arc::new(next);
         });
+        if news {
+            self.topic.ring();
+        }
     }
 }
 

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::topic::{Closing, Topic, View};
+use super::topic::Topic;
+use super::view::{Closing, View};
 use super::{Attend, Attendance};
 use crate::frame::{Condition, Format, Frame, State};
 use crate::resource::Version;
@@ -42,12 +43,21 @@ pub struct Subscription {
     seen_seq: u64,
     seen: Option<Version>,
     condition_seq: u64,
-    /// The follower was told that something is wrong, and so is to be told that it is over.
-    told: bool,
+    told: Told,
+}
+
+/// What the follower last heard of how the resource is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Nothing, or that all is well again.
+    Well,
+    Stale,
+    Gone,
 }
 
 impl Subscription {
-    /// Takes a position. An unknown version asks for one confirming poll.
+    /// Takes a position. An unknown version asks for one confirming poll, which starts after
+    /// `attendance` began.
     pub fn new(attendance: Attendance, shard: Option<u16>, format: Format, resume: Resume) -> Subscription {
         debug_assert!(attendance.kind == Attend::Follow);
         let topic = attendance.topic();
@@ -63,7 +73,10 @@ impl Subscription {
         let (seen, confirm) = match resume {
             Resume::Start => (None, 0),
             Resume::From(version) if topic.has_held(version) => (Some(version), 0),
-            Resume::From(version) => (Some(version), topic.want_confirmation()),
+            Resume::From(version) => {
+                topic.want_confirmed(attendance.next_poll);
+                (Some(version), attendance.next_poll)
+            }
         };
         Subscription {
             shard,
@@ -72,7 +85,7 @@ impl Subscription {
             seen_seq: 0,
             seen,
             condition_seq: 0,
-            told: false,
+            told: Told::Well,
             attendance,
         }
     }
@@ -125,13 +138,18 @@ impl Subscription {
             return None;
         }
         self.condition_seq = condition.seq;
-        let wrong = condition.state != State::Fresh;
-        let news = wrong || self.told;
-        if matches!(condition.state, State::Gone { .. }) {
+        let now = match condition.state {
+            State::Fresh => Told::Well,
+            State::Stale { .. } => Told::Stale,
+            State::Gone { .. } => Told::Gone,
+        };
+        if now == Told::Gone {
             // When it comes back, its state is sent even if it is the old one (contract §5).
             self.seen = None;
         }
-        self.told = wrong;
+        // A spell that began and ended between two looks is no news.
+        let news = now != self.told;
+        self.told = now;
         news.then(|| condition.clone())
     }
 }

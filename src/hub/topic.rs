@@ -8,109 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::view::View;
 use super::{Attend, Bell};
 use crate::config::Route;
-use crate::frame::{Condition, Format, Frame, Rules, State};
+use crate::frame::{Format, Rules};
 use crate::resource::{ResourceKey, Version};
-
-/// Why a topic ends all its subscriptions. `reason()` is the word on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closing {
-    /// The answer is one user's (contract §11).
-    NotShareable,
-    /// The upstream refuses the class's credentials.
-    Credentials,
-    /// The upstream rotated the class's own cookie.
-    SessionRotated,
-    /// Gone for longer than `gone_after`.
-    Gone,
-    /// The body cannot be a snapshot any more.
-    Uncoverable,
-    /// The poll loop ended unexpectedly; a reconnect starts a new one.
-    Internal,
-    /// The process ends.
-    Drain,
-}
-
-impl Closing {
-    pub fn reason(self) -> &'static str {
-        match self {
-            Closing::NotShareable => "not-shareable",
-            Closing::Credentials => "credentials",
-            Closing::SessionRotated => "session-rotated",
-            Closing::Gone => "gone",
-            Closing::Uncoverable => "uncoverable",
-            Closing::Internal => "internal",
-            Closing::Drain => "drain",
-        }
-    }
-}
-
-/// A poll that gave no data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// Short class, also the metric's label: `connect`, `first-byte-timeout`, `status`, ….
-    pub class: &'static str,
-    pub status: Option<StatusCode>,
-    /// The whole story, naming upstream and server.
-    pub reason: String,
-}
-
-impl Failure {
-    /// Whether the upstream was too slow rather than wrong: 504 instead of 502.
-    pub fn is_timeout(&self) -> bool {
-        self.class.ends_with("timeout")
-    }
-}
-
-/// An upstream answer that is passed on as it came, never published (contract §3).
-#[derive(Debug)]
-pub struct Relayed {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
-}
-
-/// How the last poll ended.
-#[derive(Debug, Clone)]
-pub enum Outcome {
-    /// None ended yet.
-    Cold,
-    Data,
-    Relay(Arc<Relayed>),
-    Failed(Arc<Failure>),
-}
-
-/// Everything a follower may see, replaced as a whole by the publisher.
-#[derive(Debug, Clone)]
-pub struct View {
-    pub frame: Option<Arc<Frame>>,
-    pub condition: Arc<Condition>,
-    /// Number of the last poll that ended.
-    pub ended: u64,
-    /// Number of the last poll that gave or confirmed data.
-    pub confirmed: u64,
-    /// When that was.
-    pub confirmed_at: Option<Instant>,
-    /// When the content last changed.
-    pub changed_at: Option<std::time::Instant>,
-    /// When the last poll ended.
-    pub ended_at: Option<Instant>,
-    /// The upstream's own Age at that time.
-    pub upstream_age: Duration,
-    pub outcome: Outcome,
-    /// The next poll is due then, as far as is known.
-    pub next_poll: Option<Instant>,
-    /// A snapshot younger than this is a hit for ordinary polls.
-    pub effective_interval: Duration,
-    pub closing: Option<Closing>,
-}
 
 /// What the poller is asked for besides its schedule, as poll numbers.
 #[derive(Debug, Default)]
@@ -172,20 +79,6 @@ impl Topic {
         bells: Box<[Arc<dyn Bell>]>,
         epoch: Instant,
     ) -> Arc<Topic> {
-        let view = View {
-            frame: None,
-            condition: Arc::new(Condition::new(0, State::Fresh)),
-            ended: 0,
-            confirmed: 0,
-            confirmed_at: None,
-            changed_at: None,
-            ended_at: None,
-            upstream_age: Duration::ZERO,
-            outcome: Outcome::Cold,
-            next_poll: None,
-            effective_interval: route.poll.interval,
-            closing: None,
-        };
         let rules = Rules {
             event_name: route.event_name.clone(),
             base64: route.base64,
@@ -194,7 +87,7 @@ impl Topic {
             id,
             key,
             rules: Arc::new(rules),
-            view: watch::Sender::new(Arc::new(view)),
+            view: watch::Sender::new(Arc::new(View::cold(route.poll.interval))),
             history: Mutex::new(VecDeque::new()),
             followers: AtomicUsize::new(0),
             visitors: AtomicUsize::new(0),
@@ -268,9 +161,11 @@ impl Topic {
     }
 
     pub(super) fn join_shard(&self, shard: u16) {
-        self.shards[usize::from(shard)]
-            .members
-            .fetch_add(1, Ordering::SeqCst);
+        let membership = &self.shards[usize::from(shard)];
+        if membership.members.fetch_add(1, Ordering::SeqCst) == 0 {
+            // A ring that came when the last member had left was perhaps never followed by a look.
+            membership.rung.store(false, Ordering::SeqCst);
+        }
     }
 
     pub(super) fn leave_shard(&self, shard: u16) {
@@ -361,6 +256,9 @@ impl Topic {
     }
 
     /// Asks for a poll at once and gives the number it will have at least. A poll in flight counts.
+    /// While the resource fails, it comes only when the backoff is over (`View::next_poll`), and
+    /// while a relayed answer is remembered, only after that (`View::remembered_until`): who does not
+    /// want to wait so long looks at the outcome first.
     pub fn want_poll(&self) -> u64 {
         let number = self.view.borrow().ended + 1;
         self.wants.now.fetch_max(number, Ordering::SeqCst);
@@ -370,10 +268,15 @@ impl Topic {
 
     /// Asks for a poll that starts after this call, and gives its number (contract §2).
     pub fn want_confirmation(&self) -> u64 {
-        let number = self.started.load(Ordering::SeqCst) + 1;
+        let number = self.started() + 1;
+        self.want_confirmed(number);
+        number
+    }
+
+    /// Asks for this poll, unless it has started already.
+    pub(super) fn want_confirmed(&self, number: u64) {
         self.wants.confirm.fetch_max(number, Ordering::SeqCst);
         self.demand.notify_one();
-        number
     }
 
     /// Number of the newest poll an ordinary request waits for.
@@ -396,19 +299,21 @@ impl Topic {
         self.demand.notified().await;
     }
 
-    /// Whether this process has held the version, as far as the history goes.
+    /// Whether this process has held the version, as far as the history goes. What is held now is
+    /// in the view first: one that is found is never newer than the view.
     pub fn has_held(&self, version: Version) -> bool {
-        self.history.lock().iter().any(|past| past.version == version)
+        let view = self.view();
+        view.frame
+            .as_ref()
+            .is_some_and(|frame| frame.version() == version)
+            || self.history.lock().iter().any(|past| past.version == version)
     }
 
     /// The upstream's own tag of a version this process has held; inner none: it gave no tag.
     pub fn upstream_tag(&self, version: Version) -> Option<Option<HeaderValue>> {
         let history = self.history.lock();
-        history
-            .iter()
-            .rev()
-            .find(|past| past.version == version)
-            .map(|past| past.tag.clone())
+        let past = history.iter().rev().find(|past| past.version == version);
+        past.map(|past| past.tag.clone())
     }
 
     fn now_ms(&self) -> u64 {

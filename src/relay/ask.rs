@@ -26,6 +26,7 @@ pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, f
         (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
     ];
     headers.extend(forwarded(upstream, parts.proto, parts.host.as_deref()));
+    headers.retain(|(name, _)| !parts.class.iter().any(|(own, _)| own == name));
     headers.extend(parts.class.iter().cloned());
     let varying = parts
         .vary
@@ -80,4 +81,95 @@ fn forwarded(
         .and_then(|h| HeaderValue::try_from(h).ok())
         .map(|v| (X_FORWARDED_HOST, v));
     proto.into_iter().chain(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Forwarded, Upstream};
+    use crate::hub::tests::route::{key, private_key, route, upstream};
+    use crate::resource::KeyParts;
+
+    fn lines(ask: &Ask) -> Vec<String> {
+        let line =
+            |(name, value): &(HeaderName, HeaderValue)| format!("{name}: {}", value.to_str().unwrap_or("?"));
+        ask.headers.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_poll_says_exactly_this() {
+        let ask = poll(&key("/a"), &route(), None, 3);
+        assert_eq!((&ask.method, ask.path_and_query.as_str()), (&Method::GET, "/a"));
+        assert_eq!(ask.host, "api.test");
+        let agent = format!("user-agent: {USER_AGENT}");
+        let wanted = [
+            "accept: application/json, */*;q=0.5",
+            "accept-encoding: gzip",
+            &agent,
+            "x-forwarded-proto: http",
+            "x-forwarded-host: api.test",
+            "x-pollcast-subscribers: 3",
+        ];
+        assert_eq!(lines(&ask), wanted);
+        assert_eq!(ask.timeout, upstream().total_timeout);
+    }
+
+    #[test]
+    fn class_and_secondary_values_and_validators_go_along() {
+        let tag = HeaderValue::from_static("W/\"1\"");
+        let date = HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT");
+        let validators = Validators {
+            etag: Some(tag),
+            last_modified: Some(date),
+        };
+        let language = HeaderValue::from_static("de");
+        let key = ResourceKey::new(KeyParts {
+            query: Some("b=1&a".into()),
+            vary: vec![(header::ACCEPT_LANGUAGE, Some(language)), (header::ORIGIN, None)],
+            ..private_key("/a").parts().clone()
+        });
+        let ask = poll(&key, &route(), Some(&validators), 0);
+        assert_eq!(ask.path_and_query, "/a?b=1&a");
+        let wanted = [
+            "cookie: session=1",
+            "accept-language: de",
+            "if-none-match: W/\"1\"",
+            "if-modified-since: Sun, 06 Nov 1994 08:49:37 GMT",
+            "x-pollcast-subscribers: 0",
+        ];
+        assert_eq!(lines(&ask)[5..], wanted);
+    }
+
+    #[test]
+    fn the_operator_has_the_last_word() {
+        let mut route = route();
+        let agent = HeaderValue::from_static("legacy-client/1");
+        route.poll.headers = vec![(header::USER_AGENT, agent)];
+        route.upstream = std::sync::Arc::new(Upstream {
+            host: Some("inner.test".into()),
+            forwarded: Some(Forwarded {
+                proto: Some("https".into()),
+                host: Some("outer.test".into()),
+            }),
+            ..upstream()
+        });
+        let ask = poll(&key("/a"), &route, None, 0);
+        assert_eq!(ask.host, "inner.test");
+        let lines = lines(&ask);
+        let agents: Vec<&String> = lines.iter().filter(|l| l.starts_with("user-agent")).collect();
+        assert_eq!(agents, ["user-agent: legacy-client/1"]);
+        assert!(
+            lines.contains(&"x-forwarded-proto: https".to_owned()),
+            "{lines:?}"
+        );
+        assert!(
+            lines.contains(&"x-forwarded-host: outer.test".to_owned()),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn without_any_host_the_servers_own_is_asked() {
+        assert_eq!(host(&upstream(), None), "legacy.test:80");
+    }
 }

@@ -16,8 +16,8 @@ pub struct Situation {
     pub interval: Duration,
     /// The last poll failed: nothing is asked before `due`.
     pub failing: bool,
-    /// An ordinary poll waits.
-    pub wanted_now: bool,
+    /// An ordinary poll waits, and is answered by a poll from then on.
+    pub wanted_now: Option<Instant>,
     /// A client with an unknown version waits.
     pub wanted_confirmation: bool,
     /// Followers, `always`, or ordinary polls often enough.
@@ -49,6 +49,7 @@ impl Situation {
             Some(at) if at <= self.now => Action::Poll,
             Some(at) => Action::Sleep(at),
             None if self.deserted && self.keep_until <= self.now => Action::Retire,
+            None if self.deserted => Action::Sleep(self.keep_until),
             // Somebody attends but wants nothing more: they will leave or demand.
             None => Action::Sleep(self.keep_until.max(self.now + Duration::from_secs(1))),
         }
@@ -60,9 +61,6 @@ impl Situation {
             .linger_until
             .is_some_and(|until| self.due < until && self.now < until);
         let scheduled = (self.active || lingering).then_some(self.due);
-        let wanted = self
-            .wanted_now
-            .then_some(if self.failing { self.due } else { self.now });
         let confirming = self.wanted_confirmation.then(|| {
             let spaced = self
                 .last_start
@@ -73,7 +71,10 @@ impl Situation {
                 spaced.min(self.due).max(self.now)
             }
         });
-        [scheduled, wanted, confirming].into_iter().flatten().min()
+        [scheduled, self.wanted_now, confirming]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
@@ -90,7 +91,7 @@ mod tests {
             last_start: Some(now - SECOND),
             interval: 2 * SECOND,
             failing: false,
-            wanted_now: false,
+            wanted_now: None,
             wanted_confirmation: false,
             active: false,
             linger_until: None,
@@ -172,7 +173,7 @@ mod tests {
             (
                 "an ordinary poll waits",
                 Situation {
-                    wanted_now: true,
+                    wanted_now: Some(now),
                     ..base.clone()
                 },
                 Action::Poll,
@@ -180,11 +181,11 @@ mod tests {
             (
                 "but not through the backoff",
                 Situation {
-                    wanted_now: true,
+                    wanted_now: Some(now + SECOND / 4),
                     failing: true,
                     ..base.clone()
                 },
-                Action::Sleep(now + SECOND),
+                Action::Sleep(now + SECOND / 4),
             ),
             (
                 "a confirmation, half an interval after the last poll",

@@ -12,10 +12,11 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::poller::Poller;
 use crate::config::Config;
-use crate::hub::{Hub, Publisher};
+use crate::hub::{Failure, Hub, Publisher};
 use crate::metrics::Metrics;
 use crate::resource::{ResourceKey, VersionNamer};
 use crate::upstream::schedule::Failing;
@@ -25,6 +26,16 @@ use crate::upstream::{Answer, Ask, FetchError};
 #[async_trait]
 pub trait Source: Send + Sync {
     async fn fetch(&self, ask: &Ask) -> Result<Answer, FetchError>;
+}
+
+/// What is remembered of a failing resource when its topic ends, so that leaving and coming back
+/// is no way around the backoff (contract §10).
+pub(super) struct Remembered {
+    pub(super) failing: Failing,
+    /// Nothing is asked before then.
+    pub(super) due: Instant,
+    /// The last failure; none: the upstream answered, and may be asked again at once.
+    pub(super) failure: Option<Arc<Failure>>,
 }
 
 #[async_trait]
@@ -42,7 +53,7 @@ pub struct Stakes {
     /// By upstream name.
     pub sources: HashMap<String, Arc<dyn Source>>,
     /// Backoff of resources that nobody attends to any more.
-    failing: Mutex<LruCache<ResourceKey, Failing>>,
+    failing: Mutex<LruCache<ResourceKey, Remembered>>,
     snapshot_bytes: AtomicUsize,
     max_snapshot_bytes: usize,
     /// Chance comes from here.
@@ -74,14 +85,12 @@ impl Stakes {
         self.seed.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
     }
 
-    pub(super) fn take_failing(&self, key: &ResourceKey) -> Option<Failing> {
+    pub(super) fn take_failing(&self, key: &ResourceKey) -> Option<Remembered> {
         self.failing.lock().pop(key)
     }
 
-    pub(super) fn keep_failing(&self, key: &ResourceKey, failing: Option<Failing>) {
-        if let Some(failing) = failing {
-            self.failing.lock().put(key.clone(), failing);
-        }
+    pub(super) fn keep_failing(&self, key: &ResourceKey, remembered: Remembered) {
+        self.failing.lock().put(key.clone(), remembered);
     }
 
     /// Accounts for a snapshot that takes the place of another one; when all together hold more

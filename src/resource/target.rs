@@ -198,9 +198,10 @@ pub fn canonical_query(
     if rule.any_order {
         kept.sort();
     }
-    let dropped = raw.split('&').count() != kept.len();
+    // `?` alone is a query too; a query that lost all it had is none.
+    let empty = kept.iter().all(String::is_empty) && raw.split('&').count() != kept.len();
     Ok(Target {
-        query: (!kept.is_empty() && !(dropped && kept.iter().all(String::is_empty))).then(|| kept.join("&")),
+        query: (!empty).then(|| kept.join("&")),
         without_switches: (!plain.is_empty()).then(|| plain.join("&")),
     })
 }

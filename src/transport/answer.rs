@@ -54,10 +54,9 @@ pub fn unchanged(version: Version, key: &ResourceKey, route: &Route) -> HeaderMa
     headers.insert(header::CACHE_CONTROL, cache_control(key, route));
     headers.insert(header::VARY, vary(key, &[]));
     if route.link && route.transports.sse {
-        let link = format!(
-            "<{}>; rel=\"alternate\"; type=\"text/event-stream\"",
-            key.target()
-        );
+        // A target may hold `>`, which would end the reference (RFC 8288 §3).
+        let target = key.target().replace('>', "%3E");
+        let link = format!("<{target}>; rel=\"alternate\"; type=\"text/event-stream\"");
         if let Ok(link) = HeaderValue::try_from(link) {
             headers.insert(header::LINK, link);
         }

@@ -108,13 +108,14 @@ impl Partial {
             .message
             .as_ref()
             .map_or(0, |(_, message)| message.len() as u64);
-        if length.saturating_add(have) > max_message as u64 {
+        let is_data = matches!(header.opcode, OpCode::Data(_));
+        if is_data && length.saturating_add(have) > max_message as u64 {
             return Err(Fault {
                 code: code::TOO_BIG,
                 reason: "message too big",
             });
         }
-        // Fits in memory: it is at most `max_message`.
+        // Fits in memory: it is at most `max_message`, or 125 for a control frame.
         let length = length as usize;
         if self.bytes.len() < start + length {
             return Ok(None);

@@ -50,7 +50,8 @@ impl LongPoll {
             version,
             extra,
             http10,
-            keep,
+            // HTTP/1.0 ends with its answer (contract §4).
+            keep: keep && !http10,
         }))
     }
 

@@ -2,7 +2,9 @@
 //!
 //! Pure. Must not know: how the answer was fetched, who follows the resource.
 
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::Answer;
 use super::schedule::directive;
@@ -12,7 +14,7 @@ use crate::resource::{MediaType, Snapshot, Validators, VersionNamer, matches_pat
 /// The judgement.
 #[derive(Debug)]
 pub enum Verdict {
-    Data(Snapshot),
+    Data(Arc<Snapshot>),
     /// 304 to a conditional poll.
     NotModified,
     /// 404 or 410.
@@ -47,7 +49,7 @@ pub struct Terms<'a> {
     pub known_type: Option<&'a MediaType>,
 }
 
-/// Signs on an answer that it should not be shared, first one first.
+/// The first sign on an answer that it should not be shared.
 pub fn not_shareable(headers: &HeaderMap, ignore_cookies: &[String]) -> Option<&'static str> {
     if directive(headers, "private").is_some() {
         return Some("private");
@@ -70,36 +72,44 @@ pub fn not_shareable(headers: &HeaderMap, ignore_cookies: &[String]) -> Option<&
 pub fn judge(answer: &Answer, terms: &Terms) -> Verdict {
     let status = answer.status;
     match status.as_u16() {
-        200 | 203 | 204 => data(answer, terms),
-        304 => Verdict::NotModified,
-        404 | 410 => Verdict::Gone,
         401 | 403 => Verdict::Denied,
-        300..=399 if terms.private => Verdict::Denied,
+        300..=399 if terms.private && status != StatusCode::NOT_MODIFIED => Verdict::Denied,
+        // Whatever it answers: the client has to get the new cookie.
+        _ if rotates_session(&answer.headers, &terms.route.share) => Verdict::SessionRotated,
+        200 | 203 | 204 | 304 => succeeded(answer, terms),
+        404 | 410 => Verdict::Gone,
         300..=499 => Verdict::Refused,
         _ => Verdict::Failed(format!("the upstream answered {status}")),
     }
 }
 
+/// Whether an answer sets one of the class's own cookies.
+fn rotates_session(headers: &HeaderMap, share: &Share) -> bool {
+    let Share::By(values) = share else {
+        return false;
+    };
+    let own = |name: &str| {
+        values
+            .iter()
+            .any(|v| matches!(v, ClassValue::Cookie(c) if c == name))
+    };
+    cookies_set(headers).any(own)
+}
+
+fn succeeded(answer: &Answer, terms: &Terms) -> Verdict {
+    if terms.route.share == Share::Unset
+        && let Some(sign) = not_shareable(&answer.headers, &terms.route.ignore_cookies)
+    {
+        return Verdict::NotShareable(sign);
+    }
+    if answer.status == StatusCode::NOT_MODIFIED {
+        return Verdict::NotModified;
+    }
+    data(answer, terms)
+}
+
 fn data(answer: &Answer, terms: &Terms) -> Verdict {
     let route = terms.route;
-    match &route.share {
-        Share::Unset => {
-            if let Some(sign) = not_shareable(&answer.headers, &route.ignore_cookies) {
-                return Verdict::NotShareable(sign);
-            }
-        }
-        Share::By(values) => {
-            let own = |name: &str| {
-                values
-                    .iter()
-                    .any(|v| matches!(v, ClassValue::Cookie(c) if c == name))
-            };
-            if cookies_set(&answer.headers).any(own) {
-                return Verdict::SessionRotated;
-            }
-        }
-        Share::Public => {}
-    }
     let content_type = answer.headers.get(header::CONTENT_TYPE).cloned();
     let media_type = content_type
         .as_ref()
@@ -123,7 +133,7 @@ fn data(answer: &Answer, terms: &Terms) -> Verdict {
         etag: answer.headers.get(header::ETAG).cloned(),
         last_modified: answer.headers.get(header::LAST_MODIFIED).cloned(),
     };
-    Verdict::Data(Snapshot::new(
+    let snapshot = Snapshot::new(
         version,
         answer.status,
         content_type,
@@ -131,10 +141,12 @@ fn data(answer: &Answer, terms: &Terms) -> Verdict {
         validators,
         secondary_names(&answer.headers, route),
         answer.body.clone(),
-    ))
+    );
+    Verdict::Data(Arc::new(snapshot))
 }
 
-/// Login pages and error pages come with 200: type, completeness and syntax are looked at.
+/// Login pages and error pages come with 200: type, completeness and syntax are looked at. A type
+/// that polls ask for more than for the known one is no such page: the known one was.
 fn fits(
     answer: &Answer,
     terms: &Terms,
@@ -152,6 +164,7 @@ fn fits(
     if let Some(known) = terms.known_type
         && expect.is_empty()
         && known.essence != found
+        && quality(&terms.route.poll.accept, found) <= quality(&terms.route.poll.accept, &known.essence)
     {
         return Err((
             "unexpected-type",
@@ -162,7 +175,9 @@ fn fits(
         ));
     }
     let is_json = media_type.is_some_and(MediaType::is_json);
-    if is_json && let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&answer.body) {
+    // Browsers' JSON readers drop a byte order mark; old servers write one.
+    let text = answer.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&answer.body);
+    if is_json && let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(text) {
         return Err((
             "not-json",
             format!("the body says it is {found} but does not parse: {error}"),
@@ -176,8 +191,27 @@ fn fits(
     Ok(())
 }
 
+/// How much an `Accept` field wants a type, in thousandths (RFC 9110 §12.5.1): its most specific
+/// range counts.
+fn quality(accept: &HeaderValue, essence: &str) -> u32 {
+    let kind = essence.split('/').next().unwrap_or_default();
+    let ranges = accept.to_str().unwrap_or("*/*").split(',').filter_map(|member| {
+        let mut parts = member.split(';').map(str::trim);
+        let range = parts.next()?.to_ascii_lowercase();
+        let precision = match range.split_once('/')? {
+            _ if range == essence => 2,
+            (found, "*") if found == kind => 1,
+            ("*", "*") => 0,
+            _ => return None,
+        };
+        let q = parts.find_map(|p| p.strip_prefix("q=")?.parse::<f32>().ok());
+        Some((precision, (q.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u32))
+    });
+    ranges.max().map_or(0, |(_, q)| q)
+}
+
 /// Fields that never belong to a snapshot (contract §3), besides those by pattern below.
-const NEVER: [HeaderName; 28] = [
+const NEVER: [HeaderName; 29] = [
     header::SET_COOKIE,
     header::ETAG,
     header::AGE,
@@ -202,6 +236,7 @@ const NEVER: [HeaderName; 28] = [
     header::RETRY_AFTER,
     header::ACCEPT_RANGES,
     HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("clear-site-data"),
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("x-runtime"),
@@ -232,7 +267,7 @@ pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     }
     // The upstream's word against storing is kept (contract §3).
     if directive(headers, "no-store").is_some() {
-        kept.insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+        kept.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     kept
 }

@@ -1,1 +1,450 @@
 //! Tables of answers and what they are judged to be.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use super::*;
+use crate::hub::tests::route::route;
+
+type Fields = &'static [(&'static str, &'static str)];
+
+const JSON: Fields = &[("content-type", "application/json")];
+
+fn answer(status: u16, fields: Fields, body: &'static [u8]) -> Answer {
+    Answer {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers: headers(fields),
+        body: Bytes::from_static(body),
+        close_delimited: false,
+        head_bytes: 0,
+        body_bytes: body.len(),
+        elapsed: Duration::ZERO,
+    }
+}
+
+fn headers(fields: Fields) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        let name = HeaderName::try_from(*name).unwrap();
+        headers.append(name, HeaderValue::try_from(*value).unwrap());
+    }
+    headers
+}
+
+/// The verdict in a word, with the class or the sign where it has one.
+fn word(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Data(_) => "data".into(),
+        Verdict::NotModified => "not-modified".into(),
+        Verdict::Gone => "gone".into(),
+        Verdict::Denied => "denied".into(),
+        Verdict::Refused => "refused".into(),
+        Verdict::Failed(_) => "failed".into(),
+        Verdict::Unfit { class, .. } => format!("unfit {class}"),
+        Verdict::Uncoverable(what) => format!("uncoverable {what}"),
+        Verdict::NotShareable(sign) => format!("not-shareable {sign}"),
+        Verdict::SessionRotated => "session-rotated".into(),
+    }
+}
+
+struct Case {
+    route: Route,
+    private: bool,
+    known: Option<&'static str>,
+}
+
+fn shared(share: Share) -> Case {
+    Case {
+        private: matches!(share, Share::By(_)),
+        route: Route { share, ..route() },
+        known: None,
+    }
+}
+
+fn public() -> Case {
+    shared(Share::Public)
+}
+
+impl Case {
+    fn judge(&self, answer: &Answer) -> Verdict {
+        let namer = VersionNamer::new(None);
+        let known = self.known.and_then(MediaType::parse);
+        let terms = Terms {
+            route: &self.route,
+            namer: &namer,
+            private: self.private,
+            known_type: known.as_ref(),
+        };
+        judge(answer, &terms)
+    }
+
+    fn word(&self, answer: &Answer) -> String {
+        word(&self.judge(answer))
+    }
+
+    fn snapshot(&self, answer: &Answer) -> Arc<Snapshot> {
+        match self.judge(answer) {
+            Verdict::Data(snapshot) => snapshot,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn statuses_have_their_verdicts() {
+    let session = || shared(Share::By(vec![ClassValue::Cookie("session".into())]));
+    let cases = [
+        (200, "data", "data"),
+        (201, "failed", "failed"),
+        (203, "data", "data"),
+        (204, "data", "data"),
+        (206, "failed", "failed"),
+        (302, "refused", "denied"),
+        (304, "not-modified", "not-modified"),
+        (307, "refused", "denied"),
+        (400, "refused", "refused"),
+        (401, "denied", "denied"),
+        (403, "denied", "denied"),
+        (404, "gone", "gone"),
+        (410, "gone", "gone"),
+        (429, "refused", "refused"),
+        (500, "failed", "failed"),
+        (503, "failed", "failed"),
+        (599, "failed", "failed"),
+    ];
+    for (status, wanted, private) in cases {
+        let answer = answer(status, &[], b"");
+        assert_eq!(public().word(&answer), wanted, "{status}");
+        assert_eq!(
+            session().word(&answer),
+            private,
+            "{status} with a client's credentials"
+        );
+    }
+}
+
+#[test]
+fn json_has_to_parse() {
+    let cases: [(&str, &[u8], &str); 7] = [
+        ("application/json", b"{\"a\":[1]}", "data"),
+        ("application/json", b"{\"a\":[1", "unfit not-json"),
+        ("application/json", b"", "unfit not-json"),
+        ("application/problem+json", b"<html>", "unfit not-json"),
+        ("application/json", b"\xef\xbb\xbf{}", "data"),
+        ("application/json", b"{} trailing", "unfit not-json"),
+        ("text/plain", b"{\"a\":", "data"),
+    ];
+    for (content_type, body, wanted) in cases {
+        let mut answer = answer(200, &[], body);
+        answer
+            .headers
+            .insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
+        let what = String::from_utf8_lossy(body);
+        assert_eq!(public().word(&answer), wanted, "{content_type}: {what}");
+    }
+}
+
+#[test]
+fn another_type_with_200_is_no_data() {
+    const HTML: Fields = &[("content-type", "text/html; charset=utf-8")];
+    const PLAIN: Fields = &[("content-type", "text/plain")];
+    let known = |known| Case {
+        known: Some(known),
+        ..public()
+    };
+    let expecting = |wanted: &str| {
+        let mut case = public();
+        case.route.poll.expect = vec![wanted.to_owned()];
+        case
+    };
+    let cases = [
+        ("the first one is taken", public(), HTML, "data"),
+        (
+            "a login page",
+            known("application/json"),
+            HTML,
+            "unfit unexpected-type",
+        ),
+        (
+            "no type at all",
+            known("application/json"),
+            &[],
+            "unfit unexpected-type",
+        ),
+        (
+            "the same with a charset",
+            known("application/json; charset=utf-8"),
+            JSON,
+            "data",
+        ),
+        (
+            "as good as the known one",
+            known("text/html"),
+            PLAIN,
+            "unfit unexpected-type",
+        ),
+        (
+            "the first one was the error page",
+            known("text/html"),
+            JSON,
+            "data",
+        ),
+        ("what is expected", expecting("application/json"), JSON, "data"),
+        (
+            "not what is expected",
+            expecting("application/json"),
+            HTML,
+            "unfit unexpected-type",
+        ),
+    ];
+    for (claim, case, fields, wanted) in cases {
+        assert_eq!(case.word(&answer(200, fields, b"{}")), wanted, "{claim}");
+    }
+    let Verdict::Unfit { reason, .. } = known("application/json").judge(&answer(200, HTML, b"")) else {
+        panic!("unfit");
+    };
+    assert!(
+        reason.contains("text/html") && reason.contains("application/json"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn the_most_specific_range_says_how_much_a_type_is_wanted() {
+    let accept = HeaderValue::from_static("application/json, text/*;q=0.7, text/csv;q=0.1 , */*; q=0.5");
+    let wanted = [
+        ("application/json", 1000),
+        ("text/html", 700),
+        ("text/csv", 100),
+        ("image/png", 500),
+    ];
+    for (essence, q) in wanted {
+        assert_eq!(quality(&accept, essence), q, "{essence}");
+    }
+    assert_eq!(quality(&HeaderValue::from_static("text/plain"), "image/png"), 0);
+    assert_eq!(quality(&HeaderValue::from_static(";;q=,/"), "image/png"), 0);
+}
+
+#[test]
+fn a_body_that_ends_with_the_connection_has_to_prove_that_it_is_whole() {
+    let close_delimited = |fields, body| Answer {
+        close_delimited: true,
+        ..answer(200, fields, body)
+    };
+    assert_eq!(public().word(&close_delimited(JSON, b"[1]")), "data");
+    assert_eq!(public().word(&close_delimited(JSON, b"[1")), "unfit not-json");
+    assert_eq!(
+        public().word(&close_delimited(&[], b"text")),
+        "unfit close-delimited"
+    );
+    let mut allowed = public();
+    allowed.route.poll.allow_close_delimited = true;
+    assert_eq!(allowed.word(&close_delimited(&[], b"text")), "data");
+}
+
+#[test]
+fn without_share_signs_of_one_users_answer_stop_the_sharing() {
+    let cases: [(Fields, &str); 11] = [
+        (&[("cache-control", "Private")], "not-shareable private"),
+        (
+            &[("cache-control", "max-age=1"), ("cache-control", "no-store")],
+            "not-shareable no-store",
+        ),
+        (
+            &[("vary", "Accept"), ("vary", "origin, *")],
+            "not-shareable vary-star",
+        ),
+        (&[("set-cookie", "id=1; Path=/")], "not-shareable set-cookie"),
+        (&[("set-cookie", "_ga=1")], "data"),
+        (&[("set-cookie", "AWSALBCORS=1")], "data"),
+        (
+            &[("set-cookie", "_ga=1"), ("set-cookie", "_gax=1")],
+            "not-shareable set-cookie",
+        ),
+        (&[("set-cookie", "broken")], "not-shareable set-cookie"),
+        (&[("cache-control", "no-cache")], "data"),
+        (&[("cache-control", "x-private, private-ish")], "data"),
+        (&[("vary", "Accept-Language")], "data"),
+    ];
+    for (fields, wanted) in cases {
+        let found = shared(Share::Unset).word(&answer(200, fields, b""));
+        assert_eq!(found, wanted, "{fields:?}");
+        let found = public().word(&answer(200, fields, b""));
+        assert_eq!(found, "data", "{fields:?} on a public route");
+    }
+    let unchanged = answer(304, &[("set-cookie", "id=1")], b"");
+    assert_eq!(shared(Share::Unset).word(&unchanged), "not-shareable set-cookie");
+}
+
+#[test]
+fn a_class_ends_when_its_own_cookie_is_set_again() {
+    let case = shared(Share::By(vec![
+        ClassValue::Header(header::AUTHORIZATION),
+        ClassValue::Cookie("session".into()),
+    ]));
+    let cases: [(u16, Fields, &str); 7] = [
+        (200, &[("set-cookie", "session=2; HttpOnly")], "session-rotated"),
+        (200, &[("set-cookie", "Session=2")], "data"),
+        (
+            200,
+            &[("set-cookie", "theme=dark"), ("set-cookie", "session=2")],
+            "session-rotated",
+        ),
+        (200, &[("set-cookie", "theme=session")], "data"),
+        (200, &[("cache-control", "private")], "data"),
+        (304, &[("set-cookie", "session=2")], "session-rotated"),
+        (302, &[("set-cookie", "session=2")], "denied"),
+    ];
+    for (status, fields, wanted) in cases {
+        assert_eq!(
+            case.word(&answer(status, fields, b"")),
+            wanted,
+            "{status} {fields:?}"
+        );
+    }
+}
+
+#[test]
+fn streams_can_never_be_snapshots() {
+    for (content_type, wanted) in [
+        ("text/event-stream; charset=utf-8", "uncoverable event-stream"),
+        ("Multipart/Mixed; boundary=x", "uncoverable multipart"),
+    ] {
+        let mut stream = answer(200, &[], b"");
+        stream
+            .headers
+            .insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
+        assert_eq!(public().word(&stream), wanted);
+    }
+}
+
+fn kept(fields: Fields) -> Vec<String> {
+    let kept = end_to_end(&headers(fields));
+    let mut names: Vec<String> = kept.keys().map(ToString::to_string).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_speaks_of_one_exchange_is_not_kept() {
+    let never: Fields = &[
+        ("set-cookie", "a=1"),
+        ("connection", "close"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "close"),
+        ("te", "trailers"),
+        ("trailer", "x"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "h2c"),
+        ("etag", "\"1\""),
+        ("age", "1"),
+        ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        ("access-control-allow-origin", "*"),
+        ("access-control-expose-headers", "x"),
+        ("clear-site-data", "*"),
+        ("refresh", "1"),
+        ("www-authenticate", "Basic"),
+        ("alt-svc", "h3=\":443\""),
+        ("x-request-id", "1"),
+        ("x-runtime", "1"),
+        ("server-timing", "a"),
+        ("x-ratelimit-remaining", "1"),
+        ("ratelimit", "a"),
+        ("x-rate-limit-reset", "1"),
+        ("retry-after", "1"),
+        ("accept-ranges", "bytes"),
+        ("content-encoding", "gzip"),
+        ("content-length", "1"),
+        ("vary", "accept"),
+        ("cache-control", "max-age=1"),
+        ("expires", "0"),
+        ("pragma", "no-cache"),
+    ];
+    assert_eq!(kept(never), [""; 0]);
+    let own: Fields = &[
+        ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        ("content-language", "en"),
+        ("link", "</next>; rel=next"),
+        ("x-total-count", "7"),
+    ];
+    assert_eq!(
+        kept(own),
+        ["content-language", "last-modified", "link", "x-total-count"]
+    );
+}
+
+#[test]
+fn fields_that_connection_names_are_dropped() {
+    let fields: Fields = &[
+        ("connection", "close, X-Hop"),
+        ("connection", "x-other"),
+        ("x-hop", "1"),
+        ("x-other", "1"),
+        ("x-end", "1"),
+    ];
+    assert_eq!(kept(fields), ["x-end"]);
+}
+
+#[test]
+fn digests_are_dropped_only_with_the_coding_that_they_speak_of() {
+    let plain: Fields = &[("content-md5", "x"), ("repr-digest", "x"), ("digest", "x")];
+    assert_eq!(kept(plain), ["content-md5", "digest", "repr-digest"]);
+    let coded: Fields = &[
+        ("content-encoding", "gzip"),
+        ("content-md5", "x"),
+        ("repr-digest", "x"),
+        ("content-digest", "x"),
+        ("digest", "x"),
+    ];
+    assert_eq!(kept(coded), [""; 0]);
+}
+
+#[test]
+fn the_upstreams_no_store_is_kept() {
+    let headers = end_to_end(&headers(&[("cache-control", "no-store, max-age=0")]));
+    assert_eq!(headers[header::CACHE_CONTROL], "no-store");
+}
+
+#[test]
+fn vary_names_what_is_not_the_same_on_every_poll() {
+    let mut case = shared(Share::By(vec![ClassValue::Header(HeaderName::from_static(
+        "x-tenant",
+    ))]));
+    case.route.poll.headers = vec![(
+        HeaderName::from_static("x-region"),
+        HeaderValue::from_static("eu"),
+    )];
+    let fields: Fields = &[
+        ("vary", "Accept, Accept-Encoding, X-Tenant, Accept-Language"),
+        (
+            "vary",
+            "User-Agent,Authorization, x-region, Origin, accept-language, bad name",
+        ),
+    ];
+    let snapshot = case.snapshot(&answer(200, fields, b""));
+    assert_eq!(snapshot.vary, ["accept-language", "origin"]);
+}
+
+#[test]
+fn a_snapshot_is_named_by_class_type_and_body_alone() {
+    let one: Fields = &[
+        ("content-type", "application/json"),
+        ("etag", "\"1\""),
+        ("x-a", "1"),
+    ];
+    let two: Fields = &[
+        ("content-type", "Application/JSON; v=2"),
+        ("last-modified", "yesterday"),
+    ];
+    let first = public().snapshot(&answer(200, one, b"{}"));
+    let second = public().snapshot(&answer(203, two, b"{}"));
+    assert_eq!(first.version, second.version);
+    assert_eq!(first.validators.etag.as_ref().unwrap(), "\"1\"");
+    assert_eq!(second.validators.last_modified.as_ref().unwrap(), "yesterday");
+    let other = public().snapshot(&answer(200, JSON, b"{} "));
+    assert_ne!(first.version, other.version);
+    let empty = public().snapshot(&answer(204, &[], b""));
+    assert!(empty.body.is_empty() && empty.status == StatusCode::NO_CONTENT);
+}

@@ -90,7 +90,7 @@ enum Seen {
 
 struct Server {
     address: String,
-    seen: mpsc::UnboundedReceiver<Seen>,
+    seen: mpsc::Receiver<Seen>,
 }
 
 impl Server {
@@ -98,7 +98,7 @@ impl Server {
     async fn start(scripts: Vec<Script>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (saw, seen) = mpsc::unbounded_channel();
+        let (saw, seen) = mpsc::channel(64);
         tokio::spawn(async move {
             for (number, script) in scripts.into_iter().enumerate() {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -128,20 +128,20 @@ impl Server {
     }
 }
 
-async fn play(mut stream: TcpStream, number: usize, script: Script, saw: mpsc::UnboundedSender<Seen>) {
+async fn play(mut stream: TcpStream, number: usize, script: Script, saw: mpsc::Sender<Seen>) {
     for (answer, then) in script {
         let Some(request) = read_request(&mut stream).await else {
-            let _ = saw.send(Seen::Closed(number));
+            let _ = saw.try_send(Seen::Closed(number));
             return;
         };
-        let _ = saw.send(Seen::Request(number, request));
+        let _ = saw.try_send(Seen::Request(number, request));
         let _ = stream.write_all(&answer).await;
         if then == Then::Close {
             return;
         }
     }
     let _ = stream.read_to_end(&mut Vec::new()).await;
-    let _ = saw.send(Seen::Closed(number));
+    let _ = saw.try_send(Seen::Closed(number));
 }
 
 /// A head and as much body as its Content-Length says; none: the client closed.

@@ -3,10 +3,10 @@
 use super::*;
 
 /// Answers each request of each connection with its own path and authority, or as the path says.
-async fn start() -> (String, mpsc::UnboundedReceiver<(usize, http::Request<()>)>) {
+async fn start() -> (String, mpsc::Receiver<(usize, http::Request<()>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let (saw, seen) = mpsc::unbounded_channel();
+    let (saw, seen) = mpsc::channel(64);
     tokio::spawn(async move {
         let mut number = 0;
         while let Ok((stream, _)) = listener.accept().await {
@@ -17,11 +17,11 @@ async fn start() -> (String, mpsc::UnboundedReceiver<(usize, http::Request<()>)>
     (address, seen)
 }
 
-async fn serve(stream: TcpStream, number: usize, saw: mpsc::UnboundedSender<(usize, http::Request<()>)>) {
+async fn serve(stream: TcpStream, number: usize, saw: mpsc::Sender<(usize, http::Request<()>)>) {
     let mut connection = h2::server::handshake(stream).await.unwrap();
     while let Some(Ok((request, mut respond))) = connection.accept().await {
         let path = request.uri().path().to_owned();
-        let _ = saw.send((number, request.map(|_| ())));
+        let _ = saw.try_send((number, request.map(|_| ())));
         match path.as_str() {
             "/refused" => respond.send_reset(h2::Reason::INTERNAL_ERROR),
             "/hangs" => {

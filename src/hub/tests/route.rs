@@ -1,0 +1,162 @@
+//! The one configuration that unit tests start from; they change what they are about.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, header};
+
+use crate::config::{
+    Backoff, Config, Drain, Limits, Log, Poll, QueryRule, Route, Server, Share, SoftRefusal, Switches,
+    Threads, Transports, UnknownQuery, Upstream, Websocket,
+};
+use crate::resource::{KeyParts, ResourceKey};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+pub(crate) fn upstream() -> Upstream {
+    Upstream {
+        name: "legacy".into(),
+        servers: vec![Server {
+            address: "legacy.test:80".into(),
+            weight: 1,
+        }],
+        host: None,
+        tls: None,
+        http2: false,
+        connect_timeout: 3 * SECOND,
+        first_byte_timeout: 5 * SECOND,
+        total_timeout: 15 * SECOND,
+        keepalive: 60 * SECOND,
+        resolve_interval: 30 * SECOND,
+        health_check: None,
+        forwarded: None,
+    }
+}
+
+/// A public route: polled every second, kept polled for five, backing off from one second.
+pub(crate) fn route() -> Route {
+    Route {
+        index: 0,
+        path: "/prices/{symbol}".into(),
+        upstream: Arc::new(upstream()),
+        poll: poll(),
+        share: Share::Public,
+        transports: Transports {
+            sse: true,
+            websocket: true,
+            long_poll: true,
+            poll: true,
+        },
+        query: QueryRule {
+            names: None,
+            unknown: UnknownQuery::Drop,
+            any_order: false,
+            ignore: Vec::new(),
+        },
+        ignore_cookies: vec!["_ga".into(), "AWSALB*".into()],
+        credentials: vec![header::AUTHORIZATION, HeaderName::from_static("x-api-key")],
+        switches: Switches {
+            push: None,
+            wait: None,
+            delta: None,
+            wait_header: false,
+        },
+        event_name: None,
+        base64: false,
+        heartbeat: 20 * SECOND,
+        first_answer: 2 * SECOND,
+        max_wait: 55 * SECOND,
+        retry: (2 * SECOND, 8 * SECOND),
+        stale_after: 3 * SECOND,
+        stale_if_error: 20 * SECOND,
+        history_versions: 8,
+        soft_refusal: SoftRefusal::Browsers,
+        downstream_cache: None,
+        link: true,
+        cors: None,
+        websocket: Websocket {
+            origins: None,
+            ping: 25 * SECOND,
+            pong: 10 * SECOND,
+            max_message: 64 << 10,
+            send: None,
+        },
+        gone_after: None,
+        max_clients: None,
+    }
+}
+
+fn poll() -> Poll {
+    Poll {
+        interval: SECOND,
+        linger: 5 * SECOND,
+        always: false,
+        headers: Vec::new(),
+        accept: HeaderValue::from_static("application/json, */*;q=0.5"),
+        timeout: 30 * SECOND,
+        max_body: 1 << 20,
+        expect: Vec::new(),
+        allow_close_delimited: false,
+        ignore_cache_control: false,
+        backoff: Backoff {
+            min: SECOND,
+            max: 8 * SECOND,
+            retry_after_max: 60 * SECOND,
+        },
+    }
+}
+
+pub(crate) fn config(route: Route) -> Config {
+    Config {
+        warnings: Vec::new(),
+        listeners: Vec::new(),
+        admin: None,
+        upstreams: vec![route.upstream.clone()],
+        passthrough: None,
+        routes: vec![Arc::new(route)],
+        limits: Limits {
+            clients: 1000,
+            clients_per_address: None,
+            resources: 100,
+            snapshot_bytes: 1 << 20,
+            history_bytes: 1 << 20,
+            header_bytes: 32 << 10,
+            stall_timeout: 10 * SECOND,
+            send_buffer: 16 << 10,
+            drain_body: 64 << 10,
+        },
+        drain: Drain {
+            delay: SECOND,
+            window: 10 * SECOND,
+            retry: (2 * SECOND, 8 * SECOND),
+        },
+        threads: Threads { front: 1, shards: 1 },
+        public_prefix: "/-/pollcast/".into(),
+        version_key: None,
+        log: Log {
+            json: false,
+            access: false,
+        },
+    }
+}
+
+/// Two keys are equal if their paths are.
+pub(crate) fn key(path: &str) -> ResourceKey {
+    ResourceKey::new(KeyParts {
+        route: 0,
+        proto: "http",
+        host: Some("api.test".into()),
+        path: path.into(),
+        query: None,
+        class: Vec::new(),
+        vary: Vec::new(),
+    })
+}
+
+/// A key whose polls carry a client's credentials.
+pub(crate) fn private_key(path: &str) -> ResourceKey {
+    ResourceKey::new(KeyParts {
+        class: vec![(header::COOKIE, HeaderValue::from_static("session=1"))],
+        ..key(path).parts().clone()
+    })
+}

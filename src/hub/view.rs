@@ -1,0 +1,149 @@
+//! What a follower may see of a topic: the latest content, how the resource is doing, how the last
+//! poll ended. Replaced as a whole.
+//!
+//! Must not know: who looks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
+
+use crate::frame::{Condition, Frame, State};
+
+/// Why a topic ends all its subscriptions. `reason()` is the word on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// The answer is one user's (contract §11).
+    NotShareable,
+    /// The upstream refuses the class's credentials.
+    Credentials,
+    /// The upstream rotated the class's own cookie.
+    SessionRotated,
+    /// Gone for longer than `gone_after`.
+    Gone,
+    /// The body cannot be a snapshot any more.
+    Uncoverable,
+    /// The poll loop ended unexpectedly; a reconnect starts a new one.
+    Internal,
+    /// The process ends.
+    Drain,
+}
+
+impl Closing {
+    pub fn reason(self) -> &'static str {
+        match self {
+            Closing::NotShareable => "not-shareable",
+            Closing::Credentials => "credentials",
+            Closing::SessionRotated => "session-rotated",
+            Closing::Gone => "gone",
+            Closing::Uncoverable => "uncoverable",
+            Closing::Internal => "internal",
+            Closing::Drain => "drain",
+        }
+    }
+}
+
+/// A poll that gave no data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Short class, also the metric's label: `connect`, `first-byte-timeout`, `status`, ….
+    pub class: &'static str,
+    pub status: Option<StatusCode>,
+    /// The whole story, naming upstream and server.
+    pub reason: String,
+}
+
+impl Failure {
+    /// Whether the upstream was too slow rather than wrong: 504 instead of 502.
+    pub fn is_timeout(&self) -> bool {
+        self.class.ends_with("timeout")
+    }
+}
+
+/// An upstream answer that is passed on as it came, never published (contract §3).
+#[derive(Debug)]
+pub struct Relayed {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// How the last poll ended.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// None ended yet.
+    Cold,
+    Data,
+    Relay(Arc<Relayed>),
+    Failed(Arc<Failure>),
+}
+
+/// How long an answer that is passed on is remembered at most.
+const REMEMBERED: Duration = Duration::from_secs(5);
+
+/// Everything a follower may see, replaced as a whole by the publisher.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub frame: Option<Arc<Frame>>,
+    pub condition: Arc<Condition>,
+    /// Number of the last poll that ended.
+    pub ended: u64,
+    /// Number of the last poll that gave or confirmed data.
+    pub confirmed: u64,
+    /// When that was.
+    pub confirmed_at: Option<Instant>,
+    /// When the content last changed.
+    pub changed_at: Option<std::time::Instant>,
+    /// When the last poll ended.
+    pub ended_at: Option<Instant>,
+    /// The upstream's own Age at that time.
+    pub upstream_age: Duration,
+    pub outcome: Outcome,
+    /// The next poll is due then, as far as is known.
+    pub next_poll: Option<Instant>,
+    /// A snapshot younger than this is a hit for ordinary polls.
+    pub effective_interval: Duration,
+    pub closing: Option<Closing>,
+}
+
+impl View {
+    /// Before the first poll.
+    pub(super) fn cold(effective_interval: Duration) -> View {
+        View {
+            frame: None,
+            condition: Arc::new(Condition::new(0, State::Fresh)),
+            ended: 0,
+            confirmed: 0,
+            confirmed_at: None,
+            changed_at: None,
+            ended_at: None,
+            upstream_age: Duration::ZERO,
+            outcome: Outcome::Cold,
+            next_poll: None,
+            effective_interval,
+            closing: None,
+        }
+    }
+
+    /// Until when a failure, or an answer that is passed on, is remembered: a waiting request is
+    /// answered with it and not with a new poll (contract §3). After that a request may ask again
+    /// whatever the backoff, which is for scheduled polls: a covered URL never works worse than an
+    /// uncovered one. `interval`: the route's. None: there is nothing of the kind.
+    pub fn remembered_until(&self, interval: Duration) -> Option<Instant> {
+        matches!(self.outcome, Outcome::Relay(_) | Outcome::Failed(_))
+            .then(|| self.ended_at.map(|ended| ended + interval.min(REMEMBERED)))
+            .flatten()
+    }
+
+    /// Whether a follower of `self` may have something to be told by `next`. `awaited`: the newest
+    /// poll that a follower waits for.
+    pub(super) fn differs(&self, next: &View, awaited: u64) -> bool {
+        let seq = |view: &View| view.frame.as_ref().map(|frame| frame.seq);
+        seq(self) != seq(next)
+            || self.condition.seq != next.condition.seq
+            || self.closing != next.closing
+            || (self.confirmed < awaited && self.confirmed < next.confirmed)
+    }
+}

@@ -1,0 +1,340 @@
+//! What the poll loop does about an answer or its absence: publish, back off, relay, close.
+//!
+//! Must not know: when the next poll starts (it only says when it is due), transports.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::poller::Poller;
+use crate::config::Share;
+use crate::hub::{Closing, EXCEPTION, ExceptionKind, Failure, Outcome, PollNumber, Publisher, Relayed};
+use crate::resource::Snapshot;
+use crate::upstream::judge::{Verdict, end_to_end, not_shareable};
+use crate::upstream::schedule::{age, retry_after};
+use crate::upstream::{Answer, FetchError};
+
+impl Poller {
+    /// Acts on an answer; gives the outcome's label in metrics.
+    pub(super) fn act(
+        &mut self,
+        mut publisher: Publisher,
+        number: PollNumber,
+        answer: &Answer,
+        verdict: Verdict,
+    ) -> &'static str {
+        let outcome = match verdict {
+            Verdict::Data(snapshot) => self.content(&mut publisher, number, answer, snapshot),
+            Verdict::NotModified if self.conditional => {
+                publisher.confirm(number, age(&answer.headers));
+                self.succeeded(&mut publisher, answer);
+                "not_modified"
+            }
+            Verdict::NotModified => {
+                let reason = "the upstream answered 304 to an unconditional request";
+                self.failed(&mut publisher, number, "status", Some(answer), reason);
+                "failed"
+            }
+            Verdict::Gone => match self.gone(publisher, number, answer) {
+                ControlFlow::Continue(kept) => {
+                    publisher = kept;
+                    "relayed"
+                }
+                ControlFlow::Break(()) => return "relayed",
+            },
+            Verdict::Denied if self.topic.key().is_private() => {
+                publisher.relay(number, relayed(answer), None, Duration::ZERO);
+                publisher.close(Closing::Credentials, None);
+                return "relayed";
+            }
+            Verdict::Denied | Verdict::Refused => {
+                self.refused(&mut publisher, number, answer);
+                "relayed"
+            }
+            Verdict::Failed(reason) => {
+                self.failed(&mut publisher, number, "status", Some(answer), &reason);
+                "failed"
+            }
+            Verdict::Unfit { class, reason } => {
+                self.unfit(&mut publisher, number, answer, class, &reason);
+                "failed"
+            }
+            Verdict::Uncoverable(reason) => {
+                self.uncoverable(&mut publisher, number, reason, reason);
+                "failed"
+            }
+            Verdict::NotShareable(sign) => {
+                let reason = format!("the upstream's answer says {sign}, and the route has no `share`");
+                let exception = Some((ExceptionKind::NotShareable, reason.as_str()));
+                publisher.close(Closing::NotShareable, exception);
+                return "relayed";
+            }
+            Verdict::SessionRotated => {
+                publisher.close(Closing::SessionRotated, None);
+                return "relayed";
+            }
+        };
+        self.publisher = Some(publisher);
+        outcome
+    }
+
+    /// There was no answer.
+    pub(super) fn unreachable(
+        &mut self,
+        mut publisher: Publisher,
+        number: PollNumber,
+        error: &FetchError,
+    ) -> &'static str {
+        let class = error.class();
+        if class == "too-large" {
+            self.uncoverable(&mut publisher, number, class, &error.to_string());
+        } else {
+            self.failed(&mut publisher, number, class, None, &error.to_string());
+        }
+        self.publisher = Some(publisher);
+        "failed"
+    }
+
+    fn content(
+        &mut self,
+        publisher: &mut Publisher,
+        number: PollNumber,
+        answer: &Answer,
+        snapshot: Arc<Snapshot>,
+    ) -> &'static str {
+        self.note_signals(answer);
+        // A 204 in between has no type: what comes after it is held against the last one.
+        if let Some(media_type) = &snapshot.media_type {
+            self.known_type = Some(media_type.clone());
+        }
+        let changed = publisher.publish(number, snapshot, age(&answer.headers));
+        self.succeeded(publisher, answer);
+        if changed { "changed" } else { "unchanged" }
+    }
+
+    fn succeeded(&mut self, publisher: &mut Publisher, answer: &Answer) {
+        self.gone_since = None;
+        let (effective, next) = self.pace.after_success(&self.route.poll, &answer.headers);
+        // From start to start, but a poll that took longer than that is not followed at once.
+        let now = Instant::now();
+        let regular = self.last_start.map_or(now, |start| start + next);
+        self.due = regular.max(now + next.saturating_sub(effective));
+        publisher.schedule(Some(self.due), effective);
+        let view = self.topic.view();
+        let weight = view
+            .frame
+            .as_ref()
+            .map_or(0, |f| f.snapshot.weight() + f.encoded_bytes());
+        self.stakes.account(self.weight, weight);
+        self.weight = weight;
+    }
+
+    fn failed(
+        &mut self,
+        publisher: &mut Publisher,
+        number: PollNumber,
+        class: &'static str,
+        answer: Option<&Answer>,
+        reason: &str,
+    ) {
+        let wait = self.back_off(answer);
+        let failure = Failure {
+            class,
+            status: answer.map(|a| a.status),
+            reason: self.named(reason),
+        };
+        self.report(&failure, wait);
+        publisher.fail(number, Arc::new(failure), wait);
+        self.wait(publisher, wait);
+    }
+
+    /// How long to wait after one more failure, `Retry-After` obeyed.
+    fn back_off(&mut self, answer: Option<&Answer>) -> Duration {
+        let asked = answer
+            .and_then(|answer| retry_after(&answer.headers, SystemTime::now()))
+            .map(|asked| asked.min(self.route.poll.backoff.retry_after_max));
+        if let Some(asked) = asked {
+            self.not_before = Instant::now() + asked;
+        }
+        self.pace.after_failure(&self.route.poll, asked)
+    }
+
+    /// A reason that says which upstream it speaks of.
+    pub(super) fn named(&self, reason: &str) -> String {
+        if reason.starts_with("upstream ") {
+            return reason.to_owned();
+        }
+        format!("upstream {:?}: {reason}", self.route.upstream.name)
+    }
+
+    fn report(&self, failure: &Failure, wait: Duration) {
+        let upstream = self.route.upstream.name.as_str();
+        self.stakes
+            .metrics
+            .poll_failures
+            .with_label_values(&[upstream, failure.class])
+            .inc();
+        warn!(
+            resource = ?self.topic.key(),
+            route = %self.route.path,
+            class = failure.class,
+            next_poll_ms = wait.as_millis() as u64,
+            "poll failed: {}",
+            failure.reason
+        );
+    }
+
+    /// After a failure: the next poll, and `stale` at once where there is no content at all.
+    fn wait(&mut self, publisher: &mut Publisher, wait: Duration) {
+        self.due = Instant::now() + wait;
+        let view = self.topic.view();
+        publisher.schedule(Some(self.due), view.effective_interval);
+        if view.frame.is_none()
+            && let Some((status, reason)) = self.trouble(&view.outcome)
+        {
+            publisher.stale(status, &reason, wait);
+        }
+    }
+
+    /// What is wrong with the upstream, in words for followers; none: nothing that is known.
+    pub(super) fn trouble(&self, outcome: &Outcome) -> Option<(Option<StatusCode>, String)> {
+        match outcome {
+            Outcome::Failed(failure) => Some((failure.status, failure.reason.clone())),
+            Outcome::Relay(answer) => {
+                let reason = self.named(&format!("it answered {}", answer.status));
+                Some((Some(answer.status), reason))
+            }
+            Outcome::Cold | Outcome::Data => None,
+        }
+    }
+
+    fn refused(&mut self, publisher: &mut Publisher, number: PollNumber, answer: &Answer) {
+        let wait = self.back_off(Some(answer));
+        let failure = Failure {
+            class: "status",
+            status: Some(answer.status),
+            reason: self.named(&format!("it answered {}", answer.status)),
+        };
+        self.report(&failure, wait);
+        publisher.relay(number, relayed(answer), None, wait);
+        self.wait(publisher, wait);
+    }
+
+    /// A complete answer that is no data: passed on while nothing better is known.
+    fn unfit(
+        &mut self,
+        publisher: &mut Publisher,
+        number: PollNumber,
+        answer: &Answer,
+        class: &'static str,
+        reason: &str,
+    ) {
+        if self.topic.view().frame.is_some() {
+            self.failed(publisher, number, class, Some(answer), reason);
+            return;
+        }
+        let wait = self.back_off(Some(answer));
+        let failure = Failure {
+            class,
+            status: Some(answer.status),
+            reason: self.named(reason),
+        };
+        self.report(&failure, wait);
+        publisher.relay(number, relayed(answer), None, wait);
+        self.wait(publisher, wait);
+    }
+
+    /// The resource cannot be a snapshot: plain requests stream through for a while.
+    fn uncoverable(
+        &mut self,
+        publisher: &mut Publisher,
+        number: PollNumber,
+        class: &'static str,
+        reason: &str,
+    ) {
+        self.stakes
+            .hub
+            .except(self.topic.key(), ExceptionKind::Uncoverable, reason);
+        let failure = Failure {
+            class,
+            status: None,
+            reason: self.named(reason),
+        };
+        self.report(&failure, EXCEPTION);
+        publisher.fail(number, Arc::new(failure), EXCEPTION);
+        self.wait(publisher, EXCEPTION);
+    }
+
+    /// 404 or 410: told once, asked rarely, and ended only by `gone_after`.
+    fn gone(
+        &mut self,
+        mut publisher: Publisher,
+        number: PollNumber,
+        answer: &Answer,
+    ) -> ControlFlow<(), Publisher> {
+        let since = *self.gone_since.get_or_insert_with(Instant::now);
+        let followed = self.topic.view().frame.is_some();
+        let wait = if followed {
+            self.pace.while_gone(&self.route.poll)
+        } else {
+            self.back_off(Some(answer))
+        };
+        let gone = Some(answer.status);
+        publisher.relay(number, relayed(answer), gone, wait);
+        if self
+            .route
+            .gone_after
+            .is_some_and(|after| since.elapsed() >= after)
+        {
+            publisher.close(
+                Closing::Gone,
+                Some((ExceptionKind::Gone, "the upstream says it is gone")),
+            );
+            return ControlFlow::Break(());
+        }
+        let rest = self
+            .route
+            .gone_after
+            .map(|after| after.saturating_sub(since.elapsed()));
+        self.due = Instant::now() + rest.map_or(wait, |rest| wait.min(rest));
+        publisher.schedule(Some(self.due), self.route.poll.interval);
+        ControlFlow::Continue(publisher)
+    }
+
+    /// On `share: public` routes signs against sharing are counted, not obeyed (contract §11).
+    fn note_signals(&self, answer: &Answer) {
+        if self.route.share == Share::Public
+            && let Some(sign) = not_shareable(&answer.headers, &self.route.ignore_cookies)
+        {
+            self.stakes
+                .metrics
+                .not_obeyed
+                .with_label_values(&[&self.route.path, sign])
+                .inc();
+        }
+    }
+}
+
+fn relayed(answer: &Answer) -> Arc<Relayed> {
+    let mut headers = end_to_end(&answer.headers);
+    for name in [
+        http::header::CONTENT_TYPE,
+        http::header::WWW_AUTHENTICATE,
+        http::header::RETRY_AFTER,
+        http::header::CACHE_CONTROL,
+    ] {
+        headers.remove(&name);
+        for value in answer.headers.get_all(&name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    Arc::new(Relayed {
+        status: answer.status,
+        headers,
+        body: answer.body.clone(),
+    })
+}

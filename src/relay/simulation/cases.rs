@@ -1,0 +1,448 @@
+//! Single promises of the poll loop, each with a script of its own.
+
+use super::*;
+use crate::config::{ClassValue, Share};
+use crate::hub::tests::route::private_key;
+use crate::hub::{Closing, ExceptionKind, Outcome, View};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn stage(replies: &[Reply]) -> Stage {
+    Stage::new(Legacy::replying(replies), |_| {}, 1)
+}
+
+fn stage_with(replies: &[Reply], change: impl FnOnce(&mut Route)) -> Stage {
+    Stage::new(Legacy::replying(replies), change, 1)
+}
+
+async fn ended(topic: &Topic, number: u64) -> Arc<View> {
+    let ready = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
+    timeout(100 * SECOND, ready).await.expect("a poll ends")
+}
+
+async fn closed(topic: &Topic) -> Closing {
+    let closed = timeout(100 * SECOND, topic.wait_for(|view| view.closing.is_some())).await;
+    closed
+        .expect("the topic closes")
+        .closing
+        .expect("it was waited for")
+}
+
+/// Waits for this state; gives the time it took.
+async fn until(topic: &Topic, wanted: impl Fn(&State) -> bool) -> Duration {
+    let begin = Instant::now();
+    let reached = topic.wait_for(|view| wanted(&view.condition.state));
+    timeout(1000 * SECOND, reached).await.expect("the state comes");
+    begin.elapsed()
+}
+
+fn is_stale(state: &State) -> bool {
+    matches!(state, State::Stale { .. })
+}
+
+/// Lets go of everything and waits until nothing is left.
+async fn wind_up(stage: &Stage) {
+    sleep(stage.route.stale_if_error + stage.route.poll.linger + SECOND).await;
+    stage.assert_empty();
+}
+
+fn assert_near(found: Duration, wanted: Duration) {
+    assert!(found.abs_diff(wanted) <= 15 * MS, "{found:?}, and not {wanted:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_poll_closes_the_topic_and_the_next_attend_polls_again() {
+    let stage = stage(&[Reply::Panic, Reply::Content("A")]);
+    let (first, _) = stage.attend("/a", Attend::Follow);
+    assert_eq!(closed(first.topic()).await, Closing::Internal);
+    let (second, started) = stage.attend("/a", Attend::Follow);
+    assert!(started);
+    assert!(ended(second.topic(), 1).await.frame.is_some());
+    drop((first, second));
+    wind_up(&stage).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_and_coming_back_is_no_way_around_the_backoff() {
+    let slow = |route: &mut Route| {
+        route.poll.linger = MS;
+        route.stale_if_error = MS;
+    };
+    let stage = stage_with(&[Reply::With(503, "retry-after", "30"), Reply::Status(500)], slow);
+    let (first, _) = stage.attend("/a", Attend::Follow);
+    ended(first.topic(), 1).await;
+    let failed_at = Instant::now();
+    drop(first);
+    sleep(SECOND).await;
+    stage.assert_empty();
+    let (second, started) = stage.attend("/a", Attend::Follow);
+    assert!(started);
+    // The follower hears at once what is known.
+    until(second.topic(), is_stale).await;
+    assert!(matches!(second.topic().view().outcome, Outcome::Failed(_)));
+    assert_eq!(second.topic().view().ended, 0, "nobody's wait is over");
+    ended(second.topic(), 1).await;
+    assert_near(failed_at.elapsed(), 30 * SECOND);
+    assert_eq!(stage.legacy.count(), 2);
+    // And the failures are counted on.
+    drop(second);
+    sleep(SECOND).await;
+    let remembered = stage
+        .relay
+        .stakes()
+        .take_failing(&key("/a"))
+        .expect("it still fails");
+    assert_eq!(remembered.failing.failures, 2);
+    stage.assert_empty();
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_comes_when_the_content_is_old_and_not_with_the_first_failure() {
+    let stage = stage(&[Reply::Content("A"), Reply::Broken]);
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    ended(follower.topic(), 1).await;
+    let waited = until(follower.topic(), is_stale).await;
+    assert_near(waited, stage.route.poll.interval + stage.route.stale_after);
+    assert!(stage.legacy.count() > 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_poll_makes_the_content_stale_and_its_answer_fresh() {
+    let mut polls = 0;
+    let hanging = Legacy::new(move |_| {
+        polls += 1;
+        let latency = if polls == 2 { 20 * SECOND } else { 10 * MS };
+        (latency, Reply::Content("A"))
+    });
+    let stage = Stage::new(hanging, |_| {}, 1);
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    ended(follower.topic(), 1).await;
+    let waited = until(follower.topic(), is_stale).await;
+    let wanted = stage.route.poll.interval + stage.route.stale_after;
+    assert!((wanted..wanted + SECOND / 5).contains(&waited), "{waited:?}");
+    let State::Stale { reason, .. } = &follower.topic().view().condition.state else {
+        panic!("it was stale");
+    };
+    assert!(
+        reason.contains("\"legacy\"") && reason.contains("overdue"),
+        "{reason}"
+    );
+    assert_eq!(stage.legacy.count(), 2);
+    until(follower.topic(), |state| *state == State::Fresh).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_poll_after_a_rest_is_not_overdue_because_the_content_is_old() {
+    let stage = stage(&[Reply::Content("A")]);
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    ended(follower.topic(), 1).await;
+    drop(follower);
+    sleep(15 * SECOND).await;
+    let (follower, started) = stage.attend("/a", Attend::Follow);
+    assert!(!started);
+    let number = follower.topic().view().ended + 1;
+    let mut views = follower.topic().views();
+    while views.borrow_and_update().ended < number {
+        assert_eq!(views.borrow().condition.state, State::Fresh);
+        views.changed().await.expect("the topic is there");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_go_on_for_exactly_the_linger() {
+    let stage = stage(&[Reply::Content("A")]);
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    sleep(10 * SECOND).await;
+    drop(follower);
+    let left = Instant::now();
+    sleep(15 * SECOND).await;
+    let records = stage.legacy.records();
+    let after = records.iter().filter(|r| r.started > left).count();
+    assert!((4..=6).contains(&after), "{after} polls during the linger");
+    let last = records.last().expect("polls").started;
+    assert!(last < left + stage.route.poll.linger);
+    wind_up(&stage).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn always_needs_nobody() {
+    let stage = stage_with(&[Reply::Content("A")], |route| route.poll.always = true);
+    drop(stage.attend("/a", Attend::Visit));
+    sleep(60 * SECOND).await;
+    let polls = stage.legacy.count();
+    assert!((54..=67).contains(&polls), "{polls}");
+    assert!(!stage.hub.evict_oldest(), "nor does it give way");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_version_gets_one_poll_of_its_own_half_an_interval_after_the_last() {
+    let stage = stage_with(&[Reply::Content("A")], |route| route.poll.interval = 10 * SECOND);
+    let (first, _) = stage.attend("/a", Attend::Follow);
+    ended(first.topic(), 1).await;
+    let unknown = || Resume::From(VersionNamer::new(None).name(9, None, b"X"));
+    sleep(SECOND).await;
+    let mut followers: Vec<Subscription> = (0..5)
+        .map(|_| stage.attend("/a", Attend::Follow).0)
+        .map(|attendance| Subscription::new(attendance, Some(0), Format::Sse, unknown()))
+        .collect();
+    let view = first.topic().view();
+    assert!(followers.iter_mut().all(|f| f.next(&view).is_none()));
+    let view = ended(first.topic(), 2).await;
+    for follower in &mut followers {
+        assert!(matches!(follower.next(&view), Some(Delivery::Frame(_))));
+    }
+    let records = stage.legacy.records();
+    assert_near(records[1].started - records[0].started, 5 * SECOND);
+    assert!(records[1].conditional);
+    ended(first.topic(), 3).await;
+    let records = stage.legacy.records();
+    assert!(records[2].started - records[1].started >= 9 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_at_rest_is_polled_once_for_all_who_visit_it() {
+    let stage = stage(&[Reply::Content("A")]);
+    drop(stage.attend("/a", Attend::Follow));
+    sleep(15 * SECOND).await;
+    let before = stage.legacy.count();
+    let visits: Vec<Attendance> = (0..10).map(|_| stage.attend("/a", Attend::Visit).0).collect();
+    let numbers: Vec<u64> = visits.iter().map(|visit| visit.topic().want_poll()).collect();
+    for (visit, number) in visits.iter().zip(numbers) {
+        let view = ended(visit.topic(), number).await;
+        assert!(view.confirmed_at.is_some_and(|at| at.elapsed() < SECOND));
+    }
+    sleep(10 * SECOND).await;
+    assert_eq!(stage.legacy.count(), before + 1);
+    drop(visits);
+    wind_up(&stage).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_visit_within_two_intervals_starts_polling_in_the_background() {
+    let stage = stage(&[Reply::Content("A")]);
+    let visit = || async {
+        let (attendance, _) = stage.attend("/a", Attend::Visit);
+        attendance.topic().visited();
+        ended(attendance.topic(), attendance.topic().want_poll()).await;
+    };
+    visit().await;
+    sleep(3 * SECOND).await;
+    assert_eq!(stage.legacy.count(), 1);
+    visit().await;
+    sleep(SECOND / 2).await;
+    visit().await;
+    let before = stage.legacy.count();
+    sleep(20 * SECOND).await;
+    let polls = stage.legacy.count() - before;
+    assert!((4..=6).contains(&polls), "{polls} polls for the interest shown");
+    wind_up(&stage).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cold_failure_is_an_outcome_and_stale_at_once() {
+    for (reply, class) in [(Reply::Timeout, "total-timeout"), (Reply::Status(500), "status")] {
+        let stage = stage(&[reply]);
+        let (follower, _) = stage.attend("/a", Attend::Follow);
+        let view = ended(follower.topic(), 1).await;
+        let Outcome::Failed(failure) = &view.outcome else {
+            panic!("{:?}", view.outcome);
+        };
+        assert_eq!(failure.class, class);
+        assert!(
+            failure.reason.starts_with("upstream \"legacy\""),
+            "{}",
+            failure.reason
+        );
+        assert_eq!(until(follower.topic(), is_stale).await, Duration::ZERO);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cold_refusal_is_relayed_and_remembered_for_an_interval() {
+    for status in [302, 400, 401, 403, 404, 410] {
+        // Six failures: the backoff is long.
+        let refused = [Reply::Status(status); 7];
+        let stage = stage(&[&refused[..], &[Reply::Content("A")]].concat());
+        let mut last = Instant::now();
+        for number in 1..=7 {
+            let (visit, _) = stage.attend("/a", Attend::Visit);
+            visit.topic().visited();
+            visit.topic().want_poll();
+            let view = ended(visit.topic(), number).await;
+            let Outcome::Relay(answer) = &view.outcome else {
+                panic!("{:?}", view.outcome);
+            };
+            assert_eq!(answer.status.as_u16(), status);
+            let remembered = view.remembered_until(stage.route.poll.interval);
+            assert_eq!(remembered, view.ended_at.map(|at| at + SECOND));
+            if number > 1 {
+                let waited = last.elapsed();
+                assert!(
+                    (SECOND..SECOND + 50 * MS).contains(&waited),
+                    "{status}: {waited:?}"
+                );
+            }
+            last = Instant::now();
+        }
+        let (visit, _) = stage.attend("/a", Attend::Visit);
+        visit.topic().want_poll();
+        let view = ended(visit.topic(), 8).await;
+        assert!(view.frame.is_some(), "{status}: it came into being");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_obeyed_even_for_those_who_wait() {
+    let stage = stage(&[Reply::With(429, "retry-after", "20"), Reply::Content("A")]);
+    let (visit, _) = stage.attend("/a", Attend::Visit);
+    ended(visit.topic(), visit.topic().want_poll()).await;
+    let begin = Instant::now();
+    ended(visit.topic(), visit.topic().want_poll()).await;
+    assert_near(begin.elapsed(), 20 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_covered_is_excepted() {
+    let with = |name, value| Reply::With(200, name, value);
+    let cases = [
+        Reply::TooLarge,
+        with("content-type", "text/event-stream"),
+        with("content-type", "multipart/x-mixed-replace; boundary=a"),
+    ];
+    for reply in cases {
+        let stage = stage(&[reply]);
+        let (follower, _) = stage.attend("/a", Attend::Follow);
+        ended(follower.topic(), 1).await;
+        let exception = stage.hub.exception(&key("/a")).expect("an exception");
+        assert_eq!(exception.kind, ExceptionKind::Uncoverable);
+        until(follower.topic(), is_stale).await;
+        sleep(50 * SECOND).await;
+        assert_eq!(stage.legacy.count(), 1, "{reply:?}");
+        assert!(follower.topic().view().closing.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_one_users_own_is_shared_with_nobody() {
+    let stage = stage_with(&[Reply::With(200, "cache-control", "private")], |route| {
+        route.share = Share::Unset;
+    });
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    assert_eq!(closed(follower.topic()).await, Closing::NotShareable);
+    let exception = stage.hub.exception(&key("/a")).expect("an exception");
+    assert_eq!(exception.kind, ExceptionKind::NotShareable);
+    assert!(exception.reason.contains("private"), "{}", exception.reason);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_class_ends_with_its_credentials() {
+    let cases = [
+        (Reply::Status(401), Closing::Credentials),
+        (Reply::Status(302), Closing::Credentials),
+        (
+            Reply::With(200, "set-cookie", "session=2; Path=/"),
+            Closing::SessionRotated,
+        ),
+        (
+            Reply::With(304, "set-cookie", "session=2"),
+            Closing::SessionRotated,
+        ),
+    ];
+    for (reply, wanted) in cases {
+        let stage = stage_with(&[Reply::Content("A"), reply], |route| {
+            route.share = Share::By(vec![ClassValue::Cookie("session".into())]);
+        });
+        let start = |publisher| drop(stage.relay.start(publisher));
+        let follower = stage
+            .hub
+            .attend(&private_key("/a"), &stage.route, Attend::Follow, start)
+            .expect("room");
+        assert_eq!(closed(follower.topic()).await, wanted, "{reply:?}");
+        assert!(stage.hub.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_gone_is_asked_for_rarely_and_without_validators() {
+    let stage = stage(&[
+        Reply::Content("A"),
+        Reply::Status(404),
+        Reply::Status(304),
+        Reply::Content("A"),
+    ]);
+    let (attendance, _) = stage.attend("/a", Attend::Follow);
+    let topic = attendance.topic().clone();
+    let mut follower = Subscription::new(attendance, Some(0), Format::Sse, Resume::Start);
+    let mut heard = Vec::new();
+    for number in 1..=4 {
+        let view = ended(&topic, number).await;
+        while let Some(delivery) = follower.next(&view) {
+            heard.push(match delivery {
+                Delivery::Frame(frame) => String::from_utf8_lossy(&frame.snapshot.body).into_owned(),
+                Delivery::Condition(condition) => format!("{:?}", condition.state),
+                Delivery::Closing(_) => "closing".into(),
+            });
+        }
+    }
+    // The 304 in between answers a question that was not asked: it brings nothing back.
+    assert_eq!(heard, ["A", "Gone { status: 404 }", "Fresh", "A"]);
+    let records = stage.legacy.records();
+    assert!(records[1].conditional && !records[2].conditional && !records[3].conditional);
+    let rest = records[2].started - records[1].started;
+    assert!(rest >= stage.route.poll.backoff.max.mul_f64(0.9), "{rest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn gone_after_ends_the_topic_at_its_time() {
+    let stage = stage_with(&[Reply::Content("A"), Reply::Status(410)], |route| {
+        route.gone_after = Some(20 * SECOND);
+    });
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    until(follower.topic(), |state| matches!(state, State::Gone { .. })).await;
+    let begin = Instant::now();
+    assert_eq!(closed(follower.topic()).await, Closing::Gone);
+    assert_near(begin.elapsed(), 20 * SECOND);
+    let kind = stage.hub.exception(&key("/a")).map(|e| e.kind);
+    assert_eq!(kind, Some(ExceptionKind::Gone));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_page_with_200_replaces_nothing() {
+    let login = Reply::With(200, "content-type", "text/html");
+    let none = Reply::Status(204);
+    let stage = stage(&[Reply::Content("A"), none, login]);
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    let view = ended(follower.topic(), 3).await;
+    let Outcome::Failed(failure) = &view.outcome else {
+        panic!("{:?}", view.outcome);
+    };
+    assert_eq!(failure.class, "unexpected-type");
+    let status = view.frame.as_ref().map(|frame| frame.snapshot.status.as_u16());
+    assert_eq!(status, Some(204));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_not_asked_for_again_within_its_max_age() {
+    let stage = stage(&[Reply::With(200, "cache-control", "max-age=30")]);
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    let view = ended(follower.topic(), 1).await;
+    assert_eq!(view.effective_interval, 30 * SECOND);
+    sleep(29 * SECOND).await;
+    assert_eq!(stage.legacy.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_is_given_back_and_those_nobody_attends_to_go_first() {
+    let stage = stage(&[Reply::Content("A")]);
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    drop(stage.attend("/b", Attend::Follow));
+    sleep(2 * SECOND).await;
+    assert!(stage.metrics().snapshot_bytes.get() > 0);
+    assert_eq!(stage.metrics().resources.get(), 2);
+    assert!(stage.hub.evict_oldest());
+    sleep(MS).await;
+    assert_eq!(stage.metrics().resources.get(), 1);
+    assert!(!stage.hub.evict_oldest());
+    drop(follower);
+    wind_up(&stage).await;
+}
