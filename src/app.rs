@@ -97,6 +97,7 @@ pub fn start(config: Config) -> io::Result<App> {
         draining: AtomicBool::new(false),
         ending,
         active: AtomicUsize::new(0),
+        soothed: AtomicUsize::new(0),
         vary: DashMap::new(),
     });
     let mut addresses = Vec::new();

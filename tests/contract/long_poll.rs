@@ -483,4 +483,10 @@ async fn over_http2_held_polls_share_a_connection() {
     let (answer, ()) = tokio::join!(h2.get("/prices/A", &long), change);
     expect_change(answer, B, &before);
     tls.stand.clients("long_poll", 0).await;
+    // A stream that is reset and a connection that is cut are noticed.
+    let tag = h2.get("/prices/A", &[]).await.etag().to_owned();
+    let long = [("prefer", "wait=30"), ("if-none-match", tag.as_str())];
+    let left = tokio::time::timeout(Duration::from_millis(300), h2.get("/prices/A", &long)).await;
+    assert!(left.is_err(), "{left:?}");
+    tls.stand.clients("long_poll", 0).await;
 }

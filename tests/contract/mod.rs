@@ -128,6 +128,10 @@ pub struct TlsStand {
 impl TlsStand {
     /// pollcast with TLS for `localhost`.
     pub fn start(route: &str) -> TlsStand {
+        TlsStand::with(route, "")
+    }
+
+    pub fn with(route: &str, top: &str) -> TlsStand {
         let authority = Authority::new();
         let Identity { cert_pem, key_pem } = authority.certify(&["localhost"]);
         let folder = std::env::temp_dir().join(format!("pollcast-contract-{:016x}", fastrand::u64(..)));
@@ -141,7 +145,7 @@ impl TlsStand {
             key.display()
         );
         let legacy = Legacy::start();
-        let app = app::start(&listening(&listener, &legacy, route, ""));
+        let app = app::start(&listening(&listener, &legacy, route, top));
         TlsStand {
             stand: Stand { legacy, app },
             authority,

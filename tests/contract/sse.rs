@@ -519,20 +519,23 @@ async fn when_all_seats_are_taken_browsers_are_refused_softly_and_others_with_50
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
 
     let browser = [("accept", "text/event-stream"), ("user-agent", "Mozilla/5.0")];
-    let mut http = stand.http().await;
-    let soft = http.get("/prices/A", &browser).await.expect(200);
-    assert_eq!(soft.header("content-type"), Some("text/event-stream"));
-    let text = soft.text();
-    assert!(
-        text.contains("event: bye\n") && text.contains("\"reason\":\"clients\""),
-        "{text}"
-    );
-    let retry: u64 = text
-        .lines()
-        .find_map(|line| line.strip_prefix("retry: "))
-        .and_then(|retry| retry.parse().ok())
-        .expect("a retry");
+    let began = Instant::now();
+    let mut soft = Sse::open(stand.address(), "/prices/A", &browser).await;
+    let SseItem::Retry(retry) = soft.next_item().await else {
+        panic!("no retry first");
+    };
     assert!((5000..=60_000).contains(&retry), "{retry}");
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "the retry was held back"
+    );
+    let bye = soft.next_named("bye").await;
+    assert!(bye.data.contains("\"reason\":\"clients\""), "{}", bye.data);
+    // Held, so that a client that takes no `retry` does not come back at once.
+    let held = began.elapsed();
+    assert!(held >= Duration::from_secs(2), "{held:?}");
+    assert!(held < Duration::from_secs(6), "{held:?}");
+    soft.expect_end().await;
 
     // A seat is free again when its client is gone.
     drop(taken);
@@ -750,15 +753,11 @@ async fn a_stream_over_http2_ends_properly_in_a_drain() {
         .open("GET", "/prices/A", &[("accept", "text/event-stream")])
         .await;
     sse.next_event().await;
-    let app = &tls.stand.app;
     let ends = async {
         assert_eq!(sse.next_event().await.event, "bye");
         sse.expect_end().await;
     };
-    tokio::select! {
-        () = ends => {}
-        () = app.drain() => panic!("drained before the stream had ended"),
-    }
+    tokio::join!(ends, tls.stand.app.drain());
 }
 
 #[tokio::test]
@@ -791,4 +790,39 @@ async fn an_own_origin_is_allowed_on_every_answer() {
     );
     let other = http.get("/prices/A", &[("origin", "https://evil.example")]).await;
     assert_eq!(other.header(allow), None);
+}
+
+#[tokio::test]
+async fn a_soft_refusal_over_http2_ends_its_stream_alone() {
+    let tls = TlsStand::with(
+        "poll: {interval: 1h}, soft_refusal: always",
+        "limits: {clients: 1}",
+    );
+    tls.stand.legacy.set("/prices/A", Reply::json(A));
+    let mut h2 = H2::over(tls.connect(&["h2"]).await, "localhost").await;
+    let accept = [("accept", "text/event-stream")];
+    let (_, mut first) = h2.open("GET", "/prices/A", &accept).await;
+    first.next_event().await;
+    let (head, mut refused) = h2.open("GET", "/prices/A", &accept).await;
+    assert_eq!(head.status, 200);
+    assert_eq!(refused.next_event().await.event, "bye");
+    refused.expect_end().await;
+    tls.stand.clients("sse", 1).await;
+}
+
+#[tokio::test]
+async fn an_http2_reader_that_takes_nothing_is_closed_after_stall_timeout() {
+    let tls = TlsStand::with(FAST, "limits: {stall_timeout: 1s}");
+    let body = format!("\"{}\"", "x".repeat(900_000));
+    tls.stand.legacy.set("/prices/A", Reply::json(body));
+    let mut h2 = H2::over(tls.connect(&["h2"]).await, "localhost").await;
+    let (_, slow) = h2
+        .open("GET", "/prices/A", &[("accept", "text/event-stream")])
+        .await;
+    tls.stand.clients("sse", 1).await;
+    tls.stand.clients("sse", 0).await;
+    assert_eq!(tls.stand.metric("pollcast_slow_closes_total", "sse").await, 1.0);
+    // What it left unread takes up the connection's window; without it all is as before.
+    drop(slow);
+    assert_eq!(h2.get("/prices/404", &[]).await.status, 404);
 }
