@@ -5,8 +5,10 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 use super::edge_support::{Extra, http, start, start_with};
-use crate::support::client::{Http, Message, Sse, Ws};
+use crate::support::client::{Http, Message, Sse, Ws, long_poll};
 use crate::support::legacy::{Expectation, Legacy, Reply};
+use crate::support::process::Folder;
+use crate::support::tls::Authority;
 use crate::support::wire::{GUARD, find, within};
 
 /// More than every buffer on the way together: kernel buffers of loopback connections grow to 6 MB a side.
@@ -725,4 +727,145 @@ async fn a_silent_connection_is_left_alone() {
     http.expect_silence(SHORT).await;
     assert_eq!(http.get("/x", &[]).await.expect(200).text(), "ok");
     let _: (Http, Duration) = (http, GUARD);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_held_serves_on_like_any_other() {
+    let legacy = Legacy::start();
+    legacy.set("/r/a", Reply::json("1"));
+    legacy.set("/x", Reply::text("through"));
+    let app = start(&legacy, "");
+    let mut http = http(&app).await;
+    let etag = http.get("/r/a", &[]).await.etag().to_owned();
+    for _ in 0..2 {
+        let held = long_poll(&mut http, "/r/a", Some(&etag), Duration::from_secs(1)).await;
+        assert_eq!(held.status, 304);
+        let answer = http.request("POST", "/x", &[], b"body").await.expect(200);
+        assert_eq!(answer.text(), "through");
+        let seen = legacy.seen("/x").pop().expect("it came");
+        assert_eq!(
+            (seen.header("x-forwarded-for"), &seen.body[..]),
+            (Some("127.0.0.1"), &b"body"[..])
+        );
+    }
+    // The next request and the one behind it, sent while the first is held.
+    let held = format!(
+        "GET /r/a HTTP/1.1\r\nHost: a\r\nPrefer: wait=1\r\nIf-None-Match: {etag}\r\n\r\n\
+         POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nmore\
+         GET /r/a HTTP/1.1\r\nHost: a\r\n\r\n"
+    );
+    http.send_raw(held.as_bytes()).await;
+    http.read_response().await.expect(304);
+    assert_eq!(http.read_response().await.expect(200).text(), "through");
+    assert_eq!(http.read_response().await.expect(200).text(), "1");
+    assert_eq!(legacy.seen("/x").pop().expect("it came").body, b"more"[..]);
+}
+
+#[tokio::test]
+async fn over_tls_everything_goes_through_and_says_https() {
+    let legacy = Legacy::start();
+    legacy.set("/x", Reply::text("through"));
+    legacy.set("/ws", Reply::websocket_echo());
+    let (authority, folder) = (Authority::new(), Folder::new());
+    let identity = authority.certify(&["localhost"]);
+    let cert = folder.write("cert.pem", &identity.cert_pem);
+    let key = folder.write("key.pem", &identity.key_pem);
+    let tls = format!(
+        ", tls: {{certificates: [{{cert: '{}', key: '{}'}}]}}",
+        cert.display(),
+        key.display()
+    );
+    let app = start_with(
+        &legacy,
+        Extra {
+            listener: &tls,
+            ..Extra::default()
+        },
+    );
+    let address = app.addresses()[0];
+    let mut http = Http::over(authority.connect(address, "localhost", &[]).await, "localhost");
+    for _ in 0..2 {
+        assert_eq!(
+            http.request("POST", "/x", &[], b"body").await.expect(200).text(),
+            "through"
+        );
+    }
+    let seen = legacy.seen("/x").pop().expect("it came");
+    assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
+    let stream = authority.connect(address, "localhost", &["http/1.1"]).await;
+    let mut ws = Ws::over(stream, "localhost", "/ws", &[])
+        .await
+        .expect("a WebSocket");
+    ws.send_text("hello").await;
+    assert_eq!(ws.next_message().await, Message::Text("hello".into()));
+}
+
+#[tokio::test]
+async fn http2_goes_through_to_an_upstream_of_http1() {
+    let legacy = Legacy::start();
+    legacy.answer_with("/x", |seen| {
+        Reply::new("text/plain", seen.body.clone()).header("x-own", "1")
+    });
+    legacy.set("/r/a", Reply::json("1"));
+    let app = start_with(
+        &legacy,
+        Extra {
+            listener: ", http2: true",
+            ..Extra::default()
+        },
+    );
+    let stream = crate::support::client::connect(app.addresses()[0]).await;
+    let (mut client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    let driver = tokio::spawn(connection);
+    let ask = |method: &str, path: &str| {
+        http::Request::builder()
+            .method(method)
+            .uri(format!("http://api.example{path}"))
+            .header("cookie", "a=1")
+            .header("cookie", "b=2")
+            .body(())
+            .expect("a request")
+    };
+    let (answer, mut body) = client
+        .send_request(ask("POST", "/x?q=1"), false)
+        .expect("a stream");
+    body.send_data(bytes::Bytes::from_static(b"sent"), true)
+        .expect("room");
+    let answer = within("an answer", answer).await.expect("an answer");
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers().get("x-own").is_some()),
+        (200, true)
+    );
+    let mut body = answer.into_body();
+    let data = within("a body", body.data())
+        .await
+        .expect("a body")
+        .expect("a body");
+    assert_eq!(data, b"sent"[..]);
+    let seen = legacy.seen("/x").pop().expect("it came");
+    assert_eq!(
+        (seen.target.as_str(), seen.header("host")),
+        ("/x?q=1", Some("api.example"))
+    );
+    assert_eq!(seen.headers("cookie").join("; "), "a=1; b=2");
+    assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
+    let (answer, _) = client.send_request(ask("GET", "/r/a"), true).expect("a stream");
+    assert_eq!(
+        within("an answer", answer)
+            .await
+            .expect("an answer")
+            .status()
+            .as_u16(),
+        200
+    );
+    let (answer, _) = client.send_request(ask("GET", "/r//a"), true).expect("a stream");
+    assert_eq!(
+        within("an answer", answer)
+            .await
+            .expect("an answer")
+            .status()
+            .as_u16(),
+        400
+    );
+    driver.abort();
 }
