@@ -98,6 +98,7 @@ pub fn start(config: Config) -> io::Result<App> {
         draining: AtomicBool::new(false),
         ending,
         active: AtomicUsize::new(0),
+        soothed: AtomicUsize::new(0),
         vary: DashMap::new(),
     });
     let fanout = shared.fanout.clone();

@@ -547,13 +547,17 @@ impl Shard {
 
     fn receive(&mut self, slot: usize, bytes: &[u8]) {
         let member = &mut self.members[slot];
+        if member.is_ending() {
+            // What it says after its end was decided means nothing, and is kept nowhere.
+            return;
+        }
         if member.transport.is_silent() && !member.ignore(bytes, self.rules.pipelined_bytes) {
             self.remove(slot, "client-noise");
             return;
         }
         let mut rest = bytes;
         while let Some(member) = self.members.get_mut(slot)
-            && !member.is_closing()
+            && !member.is_ending()
         {
             let step = member.transport.receive(rest, self.now);
             rest = &[];

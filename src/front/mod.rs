@@ -63,6 +63,8 @@ pub struct Shared {
     pub ending: Ending,
     /// Requests that Pingora serves now.
     pub active: AtomicUsize,
+    /// Softly refused clients that are held for a moment.
+    pub soothed: AtomicUsize,
     /// Fields that the upstream's `Vary` named, by the key without them.
     pub vary: DashMap<ResourceKey, Vec<HeaderName>>,
 }
