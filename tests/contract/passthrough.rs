@@ -869,3 +869,60 @@ async fn http2_goes_through_to_an_upstream_of_http1() {
     );
     driver.abort();
 }
+
+#[tokio::test]
+async fn a_write_is_never_sent_twice_and_a_read_survives_a_dead_connection() {
+    let legacy = Legacy::start();
+    let app = start(&legacy, "");
+    let mut http = http(&app).await;
+    for method in ["POST", "PATCH"] {
+        legacy.set("/warm", Reply::text("warm"));
+        legacy.set("/x", Reply::close());
+        legacy.forget();
+        // The next request goes out on a connection that is used again.
+        http.get("/warm", &[]).await.expect(200);
+        let mut http = self::http(&app).await;
+        http.request(method, "/x", &[], b"once").await.expect(502);
+        assert_eq!(legacy.count("/x"), 1, "{method}");
+    }
+    // As if the upstream's keep-alive had run out at that moment.
+    for method in ["GET", "PUT", "DELETE"] {
+        http = self::http(&app).await;
+        http.get("/warm", &[]).await.expect(200);
+        legacy.once("/y", Reply::close());
+        legacy.set("/y", Reply::text("again"));
+        assert_eq!(
+            http.request(method, "/y", &[], b"").await.expect(200).text(),
+            "again",
+            "{method}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn options_of_the_whole_server_pass_through() {
+    let legacy = Legacy::start();
+    legacy.set("*", Reply::empty(204).header("allow", "GET"));
+    let app = start(&legacy, "");
+    let answer = http(&app)
+        .await
+        .request("OPTIONS", "*", &[], b"")
+        .await
+        .expect(204);
+    assert_eq!(answer.header("allow"), Some("GET"));
+    assert_eq!(legacy.all_seen()[0].target, "*");
+}
+
+#[tokio::test]
+async fn a_failure_shows_no_address_of_the_inside() {
+    let legacy = Legacy::start();
+    legacy.stop().await;
+    let app = start(&legacy, "");
+    let port = legacy.address().port().to_string();
+    let mut http = http(&app).await;
+    for path in ["/x", "/r/a"] {
+        let answer = http.get(path, &[]).await.expect(502);
+        assert!(!answer.text().contains(&port), "{path}: {}", answer.text());
+        http = self::http(&app).await;
+    }
+}
