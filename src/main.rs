@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -114,7 +115,7 @@ fn check(file: &Path) -> ExitCode {
 
 fn load(file: &Path) -> Result<Config, ExitCode> {
     config::load(file).map_err(|problems| {
-        let _ = write!(std::io::stderr(), "{problems}");
+        let _ = writeln!(std::io::stderr(), "{problems}");
         ExitCode::from(USAGE)
     })
 }
@@ -136,7 +137,9 @@ fn demonstrate(listen: std::net::SocketAddr, admin: std::net::SocketAddr) -> Exi
     let text = demo::config_text(legacy.address(), listen, admin);
     let started = config::load_str(&text, "demo.yaml", Path::new("."))
         .map_err(|problems| std::io::Error::other(problems.to_string()))
-        .and_then(|config| {
+        .and_then(|mut config| {
+            // No load balancer has to notice that a demo ends.
+            (config.drain.delay, config.drain.window) = (Duration::ZERO, Duration::from_secs(1));
             start_log(&config);
             app::start(config)
         });

@@ -426,6 +426,10 @@ impl Shard {
             Step::Wait => {}
             Step::Write(output) => self.write(slot, output, Then::Stay),
             Step::Finish(output, reason) => self.write(slot, output, Then::Finish(reason)),
+            // The listener is closing: what went back now would be reset.
+            Step::GiveBack(output, reason) if self.draining.is_some() => {
+                self.write(slot, output, Then::Finish(reason));
+            }
             Step::GiveBack(output, reason) => self.write(slot, output, Then::GiveBack(reason)),
             Step::Forward(message) => {
                 let member = &self.members[slot];

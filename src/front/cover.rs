@@ -83,9 +83,12 @@ impl<'a> Cover<'a> {
         }
         let class = access::class(&self.route, &self.headers);
         let key = |class| self.base_key(target.query.clone(), class);
-        if let Class::Shared(values) = &class {
-            self.ctx.key = Some(key(values.clone()));
-        }
+        self.ctx.key = match &class {
+            Class::Shared(values) => Some(key(values.clone())),
+            // Its answers are its own, but a tag that it sends back may be everybody's.
+            Class::Unshared => Some(key(Vec::new())),
+            Class::Ambiguous => None,
+        };
         let readable = matches!(self.method, Method::GET | Method::HEAD);
         if !readable || !self.session.is_body_empty() {
             return Ok(Fate::PassThrough);
@@ -174,28 +177,13 @@ impl<'a> Cover<'a> {
 
     /// The key with the values of the fields that the upstream is known to vary by.
     pub(super) fn full_key(&self, base: &ResourceKey) -> ResourceKey {
-        match self.front.shared.vary.get(base) {
-            Some(names) => ResourceKey::new(KeyParts {
-                vary: self.varying(&names),
-                ..base.parts().clone()
-            }),
-            None => base.clone(),
-        }
-    }
-
-    fn varying(&self, names: &[HeaderName]) -> Vec<(HeaderName, Option<HeaderValue>)> {
-        let present = |name: &HeaderName| {
-            let lines: Vec<&[u8]> = self.headers.get_all(name).iter().map(|v| v.as_bytes()).collect();
-            let value = HeaderValue::from_bytes(&lines.join(&b", "[..])).ok()?;
-            (!lines.is_empty()).then(|| (name.clone(), Some(value)))
-        };
-        names.iter().filter_map(present).collect()
+        full_key(self.front, base, &self.headers)
     }
 
     /// Whether the snapshot is the one that a request with these fields selects; if not, the next
     /// key will know (RFC 9111 §4.1).
     pub(super) fn selects(&self, base: &ResourceKey, key: &ResourceKey, snapshot: &Snapshot) -> bool {
-        if self.varying(&snapshot.vary) == key.parts().vary {
+        if varying(&snapshot.vary, &self.headers) == key.parts().vary {
             return true;
         }
         let memory = &self.front.shared.vary;
@@ -226,4 +214,24 @@ impl<'a> Cover<'a> {
             .exception(key)
             .map(|exception| exception.kind)
     }
+}
+
+/// The key with the values of the fields that the upstream is known to vary by.
+pub(super) fn full_key(front: &Front, base: &ResourceKey, headers: &HeaderMap) -> ResourceKey {
+    match front.shared.vary.get(base) {
+        Some(names) => ResourceKey::new(KeyParts {
+            vary: varying(&names, headers),
+            ..base.parts().clone()
+        }),
+        None => base.clone(),
+    }
+}
+
+fn varying(names: &[HeaderName], headers: &HeaderMap) -> Vec<(HeaderName, Option<HeaderValue>)> {
+    let present = |name: &HeaderName| {
+        let lines: Vec<&[u8]> = headers.get_all(name).iter().map(|v| v.as_bytes()).collect();
+        let value = HeaderValue::from_bytes(&lines.join(&b", "[..])).ok()?;
+        (!lines.is_empty()).then(|| (name.clone(), Some(value)))
+    };
+    names.iter().filter_map(present).collect()
 }
