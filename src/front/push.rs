@@ -1,25 +1,25 @@
-//! The push forms of a covered URL: SSE, WebSocket and the held long-poll (contract §4–§6).
+//! The push forms of a covered URL (contract §4–§6): admission, the state to begin with, and the way
+//! out of Pingora into the fan-out. `stream`, `socket` and `held` have what differs.
 //!
-//! Decides, writes the head, and hands the connection to the fan-out. Must not know: what is sent
-//! after the head.
+//! Must not know: what is written to a client, head or body.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::Result;
 use tokio::time::timeout;
 
-use super::cover::{Cover, VARY_TURNS, is_remembered, is_young};
+use super::cover::{Cover, VARY_TURNS};
 use super::form::Form;
-use super::{Fate, access, cors, handshake, hold, refuse, respond, takeover};
-use crate::fanout::{Arrival, Record, Seat, Stream, Taken, bound_kernel_buffers, drive};
+use super::ordinary::{is_remembered, is_young};
+use super::{Fate, access, cors, refuse, respond, takeover};
+use crate::fanout::{Arrival, Record, Seat, Taken, bound_kernel_buffers};
 use crate::frame::{Format, State};
 use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Outcome, Resume, Subscription, View};
-use crate::resource::{IfNoneMatch, RESUME_SWITCHES, ResourceKey, Version, switch, version_of_tag};
-use crate::transport::{Framing, LongPoll, Sse, Step, Transport, WebSocket, answer, close, code};
+use crate::resource::ResourceKey;
+use crate::transport::{Transport, code};
 
 impl Cover<'_> {
     /// Serves a push form.
@@ -153,7 +153,7 @@ impl Cover<'_> {
     }
 
     /// What the upstream said, where it is an end rather than a failure: passed on as a status.
-    fn refusal(&self, view: &View) -> Option<StatusCode> {
+    pub(super) fn refusal(&self, view: &View) -> Option<StatusCode> {
         let Outcome::Relay(relayed) = &view.outcome else {
             return None;
         };
@@ -163,81 +163,7 @@ impl Cover<'_> {
         ((view.frame.is_none() || gone || private) && (ends || private)).then_some(relayed.status)
     }
 
-    // --- SSE ---
-
-    async fn sse(
-        &mut self,
-        attendance: Attendance,
-        view: &View,
-        is_confirmed: bool,
-        seat: Seat,
-    ) -> Result<Fate> {
-        if self.refusal(view).is_some()
-            && let Outcome::Relay(relayed) = &view.outcome
-        {
-            return self.relay(relayed).await;
-        }
-        if view.frame.as_ref().is_some_and(|frame| frame.sse().is_err()) {
-            let detail = "the body is not text, and route says no `encoding: base64`";
-            return refuse::with(self.session, self.ctx, StatusCode::NOT_ACCEPTABLE, detail).await;
-        }
-        let framing = match self.version {
-            HttpVersion::HTTP_11 => Framing::Chunked,
-            _ => Framing::Bare,
-        };
-        let heartbeat = self.route.heartbeat.mul_f64(0.9 + fastrand::f64() * 0.2);
-        let sse = Sse::new(framing, heartbeat, self.retry(), Instant::now());
-        let mut headers = refuse::event_stream_head();
-        cors::add(&mut headers, &self.route, &self.headers);
-        let resume = match self.resume() {
-            // Its version is not the current one, and nothing more is to be waited for.
-            Resume::From(version) if is_confirmed && !attendance.topic().has_held(version) => Resume::Start,
-            resume => resume,
-        };
-        if self.session.is_http2() {
-            let subscription = self.subscribe(attendance, None, Format::Sse, resume, view);
-            return self.stream(headers, sse, subscription, seat).await;
-        }
-        match framing {
-            Framing::Chunked => {
-                headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))
-            }
-            Framing::Bare => headers.insert(header::CONNECTION, HeaderValue::from_static("close")),
-        };
-        let http10 = framing == Framing::Bare;
-        let mut greeting = answer::head_bytes(StatusCode::OK, &headers, b"", http10);
-        greeting.extend_from_slice(&sse.opening());
-        let shard = self.front.shared.fanout.choose();
-        let subscription = self.subscribe(attendance, Some(shard), Format::Sse, resume, view);
-        self.hand_over(
-            shard,
-            greeting.freeze(),
-            Transport::Sse(sse),
-            Some(subscription),
-            seat,
-        )
-        .await
-    }
-
-    /// Where an event stream comes from: the header first, then the names polyfills use.
-    fn resume(&self) -> Resume {
-        let header = self.text(header::HeaderName::from_static("last-event-id"));
-        let query = || {
-            RESUME_SWITCHES
-                .iter()
-                .find_map(|name| switch(self.query.as_deref(), Some(name)))
-        };
-        let id = header.filter(|id| !id.is_empty()).or_else(query);
-        id.and_then(|id| version_of_tag(&id))
-            .map_or(Resume::Start, Resume::From)
-    }
-
-    fn retry(&self) -> Duration {
-        let (least, most) = self.route.retry;
-        least + most.saturating_sub(least).mul_f64(fastrand::f64())
-    }
-
-    fn subscribe(
+    pub(super) fn subscribe(
         &self,
         attendance: Attendance,
         shard: Option<u16>,
@@ -261,195 +187,9 @@ impl Cover<'_> {
         Subscription::new(attendance, shard, format, resume)
     }
 
-    /// One HTTP/2 stream: it stays in Pingora's task.
-    async fn stream(
-        &mut self,
-        headers: HeaderMap,
-        sse: Sse,
-        subscription: Subscription,
-        seat: Seat,
-    ) -> Result<Fate> {
-        let shared = self.front.shared.clone();
-        let head = respond::head(StatusCode::OK, &headers)?;
-        self.session.write_response_header(Box::new(head), false).await?;
-        let opening = sse.opening();
-        let transport = Transport::Sse(sse);
-        let metrics = shared.metrics.stream(transport.name(), &self.route.path);
-        self.ctx.taken = true;
-        self.ctx.answer = transport.name();
-        let record = Record::new(self.ctx.client);
-        let stream = Stream {
-            session: &mut self.session.downstream_session,
-            transport,
-            subscription,
-            record,
-            metrics,
-            stall_timeout: shared.config.limits.stall_timeout,
-            ending: shared.ending.clone(),
-        };
-        drive(stream, opening, shared.config.log.access).await;
-        drop(seat);
-        Ok(Fate::Answered)
-    }
-
-    // --- WebSocket ---
-
-    async fn websocket(&mut self, attendance: Attendance, view: &View, seat: Seat) -> Result<Fate> {
-        if let Some(status) = self.refusal(view) {
-            let close = match status.as_u16() {
-                404 | 410 => code::NOT_FOUND,
-                403 => code::FORBIDDEN,
-                _ => code::UNAUTHORIZED,
-            };
-            return self.closed(close, "the upstream refuses", seat).await;
-        }
-        let greeting = match self.handshake().await? {
-            Ok(greeting) => greeting,
-            Err(fate) => return Ok(fate),
-        };
-        let rules = &self.route.websocket;
-        let rate = rules.send.as_ref().map_or(0, |send| send.rate);
-        let websocket = WebSocket::new(rules.ping, rules.pong, rules.max_message, rate, Instant::now());
-        let shard = self.front.shared.fanout.choose();
-        let subscription = self.subscribe(attendance, Some(shard), Format::WebSocket, Resume::Start, view);
-        self.hand_over(
-            shard,
-            greeting,
-            Transport::WebSocket(websocket),
-            Some(subscription),
-            seat,
-        )
-        .await
-    }
-
-    /// The 101 of this request, or what it got instead.
-    async fn handshake(&mut self) -> Result<std::result::Result<Bytes, Fate>> {
-        match handshake::accept(&self.headers, self.version == HttpVersion::HTTP_11) {
-            Ok(headers) => {
-                let head = answer::head_bytes(StatusCode::SWITCHING_PROTOCOLS, &headers, b"", false);
-                Ok(Ok(head.freeze()))
-            }
-            Err(bad) => {
-                let more = handshake::refusal(bad.status);
-                let fate = refuse::with_headers(self.session, self.ctx, bad.status, bad.detail, more).await?;
-                Ok(Err(fate))
-            }
-        }
-    }
-
-    /// Accepts a handshake only to close with a code: browsers see no status.
-    async fn closed(&mut self, code: u16, text: &'static str, seat: Seat) -> Result<Fate> {
-        let greeting = match self.handshake().await? {
-            Ok(greeting) => greeting,
-            Err(fate) => return Ok(fate),
-        };
-        let Step::Finish(frame, _) = close(code, text, "refused") else {
-            return Ok(Fate::PassThrough);
-        };
-        let greeting = [greeting, frame.first].concat();
-        let rules = &self.route.websocket;
-        let websocket = WebSocket::new(rules.ping, rules.pong, rules.max_message, 0, Instant::now());
-        let shard = self.front.shared.fanout.choose();
-        self.hand_over(
-            shard,
-            greeting.into(),
-            Transport::WebSocket(websocket),
-            None,
-            seat,
-        )
-        .await
-    }
-
-    // --- Long-poll ---
-
-    async fn long_poll(
-        &mut self,
-        key: &ResourceKey,
-        attendance: Attendance,
-        view: &View,
-        is_confirmed: bool,
-        asked: Duration,
-        seat: Seat,
-    ) -> Result<Fate> {
-        let (Some(have), Some(frame)) = (self.has(view), &view.frame) else {
-            return self.answer(key, view, is_confirmed).await;
-        };
-        let known = is_confirmed || attendance.topic().has_held(have);
-        let differs = frame.version() != have && known && is_young(view);
-        if self.refusal(view).is_some() || differs {
-            return self.answer(key, view, is_confirmed).await;
-        }
-        if !self.admits(&frame.snapshot) {
-            return Ok(Fate::PassThrough);
-        }
-        let wait = asked.min(self.route.max_wait);
-        let deadline = Instant::now() + wait.mul_f64(1.0 - fastrand::f64() / 16.0);
-        let applied = format!("wait={}", wait.as_secs());
-        if self.session.is_http2() {
-            let subscription = self.subscribe(attendance, None, Format::Body, Resume::From(have), view);
-            return hold::hold(self, key, subscription, have, deadline, &applied).await;
-        }
-        let keep = self.keeps_alive();
-        let http10 = self.version != HttpVersion::HTTP_11;
-        let extra = self.held_fields(&applied, keep, http10);
-        let held = LongPoll::new(
-            deadline,
-            // The topic's own: a key of each request would be held as long as the request.
-            attendance.topic().key().clone(),
-            self.route.clone(),
-            have,
-            extra,
-            http10,
-            keep,
-        );
-        let shard = self.front.shared.fanout.choose();
-        let subscription = self.subscribe(attendance, Some(shard), Format::Body, Resume::From(have), view);
-        self.hand_over(
-            shard,
-            Bytes::new(),
-            Transport::LongPoll(held),
-            Some(subscription),
-            seat,
-        )
-        .await
-    }
-
-    /// The version that a long-poll says it has; of several the current one.
-    fn has(&self, view: &View) -> Option<Version> {
-        let lines = self
-            .headers
-            .get_all(header::IF_NONE_MATCH)
-            .iter()
-            .map(|v| v.as_bytes());
-        let current = view.frame.as_ref().map(|frame| frame.version());
-        let condition = IfNoneMatch::parse(lines)?;
-        current
-            .filter(|version| condition.matches(*version))
-            .or(condition.first())
-    }
-
-    /// Whether the connection serves another request after this one.
-    fn keeps_alive(&self) -> bool {
-        let says = |token| super::form::has_token(&self.headers, header::CONNECTION, token);
-        self.version == HttpVersion::HTTP_11 && !says("close") && !self.front.shared.is_draining()
-    }
-
-    /// The lines of this client alone.
-    fn held_fields(&self, applied: &str, keep: bool, http10: bool) -> Bytes {
-        let mut headers = HeaderMap::new();
-        if let Ok(applied) = HeaderValue::try_from(applied) {
-            headers.insert("preference-applied", applied);
-        }
-        cors::add(&mut headers, &self.route, &self.headers);
-        if !keep || http10 {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        answer::lines(&headers)
-    }
-
     // --- The way out of Pingora ---
 
-    async fn hand_over(
+    pub(super) async fn hand_over(
         &mut self,
         shard: u16,
         greeting: Bytes,

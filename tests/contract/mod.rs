@@ -2,11 +2,20 @@
 //!
 //! | module | claim it holds |
 //! |---|---|
+//! | `admin` | §1, §12: the operators' view, on its own listener only |
+//! | `command_line` | commands, exit codes, messages, the log |
+//! | `conditions` | §2: entity tags on pass-through |
+//! | `drain` | §12: how the process ends |
+//! | `failure` | §3, §5, §10: what clients see while the upstream misbehaves |
+//! | `framing` | §12: request smuggling, unread bodies, broken answers |
+//! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
+//! | `passthrough` | §1, §12: what no route covers goes through as it is |
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
+//! | `replicas` | §2: several nodes and lagging upstream replicas behind one address |
+//! | `sharing` | §11: who may share a poll |
+//! | `sharing_of_polls` | §10: one poll an interval, whatever the number and kinds of clients |
 //! | `sse` | §5, §7: event streams: the head, resuming, control events, slow and vanished clients |
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
-//! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
-//! | `sharing_of_polls` | §10: one poll an interval, whatever the number and kinds of clients |
 
 pub mod admin;
 pub mod command_line;

@@ -1,0 +1,74 @@
+//! How members end: counted once, one by one, by the drain's clock, or all at once.
+//!
+//! Must not know: why.
+
+use std::time::Duration;
+
+use super::Shard;
+use crate::fanout::inbox::MemberId;
+use crate::fanout::timers::TICK;
+use crate::transport::End;
+
+impl Shard {
+    /// Counts and logs a member that ends now, once.
+    pub(super) fn account_end(&mut self, slot: usize, reason: &str) {
+        let member = &self.members[slot];
+        if member.is_closing() {
+            return;
+        }
+        let tally = &self.tallies[member.tally as usize];
+        tally.metrics.subscribers.dec();
+        tally.metrics.ended(reason);
+        if self.rules.access_log {
+            let topic = member.subscription.as_ref().map(|s| s.topic().clone());
+            member
+                .record
+                .write(member.transport.name(), topic.as_deref(), reason);
+        }
+    }
+
+    pub(super) fn remove(&mut self, slot: usize, reason: &str) {
+        self.account_end(slot, reason);
+        self.part(slot);
+        self.members.remove(slot);
+    }
+
+    pub(super) fn between(&mut self, (least, most): (Duration, Duration)) -> Duration {
+        let spread = most.saturating_sub(least);
+        least + spread.mul_f64(self.rng.f64())
+    }
+
+    /// Ends as many members as the drain's clock asks for.
+    pub(super) fn drain(&mut self) {
+        let Some(draining) = &self.draining else { return };
+        let elapsed = self.now.duration_since(draining.began).as_secs_f64() + TICK.as_secs_f64();
+        let share = (elapsed / draining.window.as_secs_f64().max(0.001)).min(1.0);
+        let due = (share * draining.members.len() as f64).ceil() as usize;
+        let (ended, retry) = (draining.ended, draining.retry);
+        let batch: Vec<MemberId> = draining.members[ended..due.max(ended)].to_vec();
+        if let Some(draining) = &mut self.draining {
+            draining.ended = due.max(ended);
+        }
+        for id in batch {
+            let retry = self.between(retry);
+            if let Some(slot) = self.slot_of(id) {
+                self.end(slot, End::Drain { retry });
+                self.rest(slot);
+            }
+        }
+    }
+
+    /// Ends everybody at once.
+    pub(super) fn stop(&mut self) {
+        let slots: Vec<usize> = self.members.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.end(
+                slot,
+                End::Drain {
+                    retry: Duration::from_secs(2),
+                },
+            );
+        }
+        self.settle();
+    }
+}

@@ -1,0 +1,136 @@
+//! A topic's members on one shard, and how its news reaches them: slice by slice, so that other
+//! topics have their turn in between.
+//!
+//! Must not know: sockets, what a delivery looks like.
+
+use std::sync::Arc;
+
+use super::{Group, SLICE, Shard};
+use crate::hub::{Delivery, Topic, View};
+
+impl Shard {
+    pub(super) fn join(&mut self, slot: usize, topic: &Arc<Topic>) {
+        let group = *self.group_of.entry(topic.id()).or_insert_with(|| {
+            let group = Group {
+                topic: topic.clone(),
+                members: Vec::new(),
+                walk: None,
+                again: false,
+            };
+            self.groups.insert(group)
+        });
+        let members = &mut self.groups[group].members;
+        let member = &mut self.members[slot];
+        member.group = group as u32;
+        member.place = members.len() as u32;
+        members.push(slot as u32);
+    }
+
+    /// Takes a member out of its group. Only members above the walk's index move down, and those
+    /// have been served.
+    pub(super) fn part(&mut self, slot: usize) {
+        let member = &mut self.members[slot];
+        if member.group == u32::MAX {
+            return;
+        }
+        let (group, place) = (member.group as usize, member.place as usize);
+        member.group = u32::MAX;
+        member.subscription = None;
+        let members = &mut self.groups[group].members;
+        members.swap_remove(place);
+        if let Some(moved) = members.get(place) {
+            self.members[*moved as usize].place = place as u32;
+        }
+        if members.is_empty() {
+            let group = self.groups.remove(group);
+            self.group_of.remove(&group.topic.id());
+        }
+    }
+
+    pub(super) fn look(&mut self, topic: &Arc<Topic>) {
+        topic.look(self.index);
+        let Some(&index) = self.group_of.get(&topic.id()) else {
+            return;
+        };
+        let group = &mut self.groups[index];
+        if group.walk.is_some() {
+            group.again = true;
+            return;
+        }
+        group.walk = Some(group.members.len());
+        self.walking.push_back(index);
+    }
+
+    /// Serves one slice of a topic's members, from the end of the list to its beginning.
+    pub(super) fn walk(&mut self, index: usize) {
+        let Some(group) = self.groups.get_mut(index) else {
+            return;
+        };
+        let Some(end) = group.walk else { return };
+        let view = group.topic.view();
+        let start = end.saturating_sub(SLICE);
+        let mut delivered: Option<(u32, u32)> = None;
+        for place in (start..end).rev() {
+            // Members may end while they are served; the list only shrinks above `place`.
+            let Some(slot) = self.groups.get(index).and_then(|g| g.members.get(place)).copied() else {
+                continue;
+            };
+            let slot = slot as usize;
+            if self.members[slot].is_free() && self.pump(slot, Some(&view)) {
+                let tally = self.members.get(slot).map(|m| m.tally);
+                let count = delivered.map_or(0, |(_, count)| count);
+                delivered = tally.map(|tally| (tally, count + 1)).or(delivered);
+            }
+            self.rest(slot);
+        }
+        if let Some((tally, count)) = delivered
+            && let Some(at) = view.changed_at
+        {
+            let lag = at.elapsed().as_secs_f64();
+            let histogram = self.tallies[tally as usize].metrics.lag.local();
+            (0..count).for_each(|_| histogram.observe(lag));
+            histogram.flush();
+        }
+        self.walk_on(index, start);
+    }
+
+    pub(super) fn walk_on(&mut self, index: usize, start: usize) {
+        let Some(group) = self.groups.get_mut(index) else {
+            return;
+        };
+        group.walk = match start {
+            0 if std::mem::take(&mut group.again) => Some(group.members.len()),
+            0 => None,
+            start => Some(start.min(group.members.len())),
+        };
+        if group.walk.is_some() {
+            self.walking.push_back(index);
+        }
+    }
+
+    /// Gives a member what is new for it. True: at least one change was delivered.
+    pub(super) fn pump(&mut self, slot: usize, view: Option<&View>) -> bool {
+        let mut delivered = false;
+        let mut fetched = None;
+        while let Some(member) = self.members.get_mut(slot)
+            && member.is_free()
+            && let Some(subscription) = &mut member.subscription
+        {
+            let view = match view {
+                Some(view) => view,
+                None => &**fetched.get_or_insert_with(|| subscription.topic().view()),
+            };
+            let Some(delivery) = subscription.next(view) else {
+                break;
+            };
+            let step = member.transport.deliver(&delivery, view, self.now);
+            if let Delivery::Frame(_) = delivery {
+                delivered = true;
+                member.record.events += 1;
+                self.tallies[member.tally as usize].events += 1;
+            }
+            self.apply(slot, step);
+        }
+        delivered
+    }
+}

@@ -1,0 +1,159 @@
+//! Bytes of one member: what a step writes, what its socket takes and gives.
+//!
+//! Must not know: topics, deadlines.
+
+use std::io::{self, ErrorKind};
+
+use super::{READS, Shard};
+use crate::fanout::inbox::{Command, MemberId};
+use crate::fanout::member::{Then, Written};
+use crate::transport::{End, Output, Step};
+
+impl Shard {
+    pub(super) fn apply(&mut self, slot: usize, step: Step) {
+        match step {
+            Step::Wait => {}
+            Step::Write(output) => self.write(slot, output, Then::Stay),
+            Step::Finish(output, reason) => self.write(slot, output, Then::Finish(reason)),
+            // The listener is closing: what went back now would be reset.
+            Step::GiveBack(output, reason) if self.draining.is_some() => {
+                self.write(slot, output, Then::Finish(reason));
+            }
+            Step::GiveBack(output, reason) => self.write(slot, output, Then::GiveBack(reason)),
+            Step::Forward(message) => {
+                let member = &self.members[slot];
+                let id = MemberId {
+                    slot: slot as u32,
+                    serial: member.serial,
+                };
+                let full = member
+                    .messages
+                    .as_ref()
+                    .is_some_and(|m| m.try_send((id, message)).is_err());
+                if full {
+                    self.metrics.refusals.with_label_values(&["websocket-send"]).inc();
+                }
+            }
+        }
+    }
+
+    pub(super) fn write(&mut self, slot: usize, output: Output, then: Then) {
+        let member = &mut self.members[slot];
+        let (before, was_blocked) = (member.record.bytes, member.is_blocked());
+        let written = member.write(output, then, self.now);
+        let tally = &mut self.tallies[member.tally as usize];
+        tally.bytes += member.record.bytes - before;
+        if !was_blocked && member.is_blocked() {
+            tally.metrics.stalls.inc();
+        }
+        self.written(slot, written);
+    }
+
+    pub(super) fn written(&mut self, slot: usize, written: io::Result<Written>) {
+        match written {
+            Ok(Written::All(Then::Stay) | Written::Blocked) => {}
+            Ok(Written::All(Then::Finish(reason))) => {
+                self.account_end(slot, reason);
+                self.part(slot);
+                self.members[slot].finish(self.now);
+            }
+            Ok(Written::All(Then::GiveBack(reason))) => {
+                self.account_end(slot, reason);
+                self.part(slot);
+                let mut wire = self.members.remove(slot).wire;
+                if let Some(socket) = wire.socket() {
+                    // It lives on elsewhere; an error would mean that it was never registered.
+                    let _ = self.poll.registry().deregister(socket);
+                }
+                wire.give_back();
+            }
+            Err(_) => self.remove(slot, "client-gone"),
+        }
+    }
+
+    pub(super) fn end(&mut self, slot: usize, end: End) {
+        let step = self.members[slot].transport.end(end);
+        self.apply(slot, step);
+    }
+
+    // --- Sockets ---
+
+    pub(super) fn ready(&mut self, slot: usize, readable: bool) {
+        if !self.members.contains(slot) {
+            return;
+        }
+        if self.members[slot].is_blocked() {
+            let member = &mut self.members[slot];
+            let before = member.record.bytes;
+            let resumed = member.resume(self.now);
+            self.tallies[member.tally as usize].bytes += member.record.bytes - before;
+            match resumed {
+                Ok(Some(written)) => self.written(slot, Ok(written)),
+                Ok(None) => {}
+                Err(error) => self.written(slot, Err(error)),
+            }
+            self.pump(slot, None);
+        }
+        if readable && self.members.contains(slot) {
+            self.read(slot);
+        }
+        self.rest(slot);
+    }
+
+    pub(super) fn read(&mut self, slot: usize) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for turn in 0.. {
+            let Some(member) = self.members.get_mut(slot) else {
+                break;
+            };
+            match member.wire.read(&mut buffer) {
+                Ok(0) => {
+                    self.remove(slot, "client-gone");
+                    break;
+                }
+                Ok(_) if member.is_closing() => {}
+                Ok(length) => self.receive(slot, &buffer[..length]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.remove(slot, "client-gone");
+                    break;
+                }
+            }
+            if turn >= READS {
+                // More may be there, and no event will say so: come back after the others.
+                if let Some(member) = self.members.get(slot) {
+                    let id = MemberId {
+                        slot: slot as u32,
+                        serial: member.serial,
+                    };
+                    self.inbox.send(Command::Woken(id));
+                }
+                break;
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    pub(super) fn receive(&mut self, slot: usize, bytes: &[u8]) {
+        let member = &mut self.members[slot];
+        if member.is_ending() {
+            // What it says after its end was decided means nothing, and is kept nowhere.
+            return;
+        }
+        if member.transport.is_silent() && !member.ignore(bytes, self.rules.pipelined_bytes) {
+            self.remove(slot, "client-noise");
+            return;
+        }
+        let mut rest = bytes;
+        while let Some(member) = self.members.get_mut(slot)
+            && !member.is_ending()
+        {
+            let step = member.transport.receive(rest, self.now);
+            rest = &[];
+            if step == Step::Wait {
+                break;
+            }
+            self.apply(slot, step);
+        }
+    }
+}

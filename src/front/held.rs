@@ -1,0 +1,106 @@
+//! A request that becomes a held long-poll (contract §4): whether it is held, for how long, and the
+//! lines of its answer that are this client's alone. `hold` has the one on HTTP/2.
+//!
+//! Must not know: what ends the wait.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Version as HttpVersion, header};
+use pingora::Result;
+
+use super::cover::Cover;
+use super::ordinary::is_young;
+use super::{Fate, cors, form, hold};
+use crate::fanout::Seat;
+use crate::frame::Format;
+use crate::hub::{Attendance, Resume, View};
+use crate::resource::{IfNoneMatch, ResourceKey, Version};
+use crate::transport::{LongPoll, Transport, answer};
+
+impl Cover<'_> {
+    pub(super) async fn long_poll(
+        &mut self,
+        key: &ResourceKey,
+        attendance: Attendance,
+        view: &View,
+        is_confirmed: bool,
+        asked: Duration,
+        seat: Seat,
+    ) -> Result<Fate> {
+        let (Some(have), Some(frame)) = (self.has(view), &view.frame) else {
+            return self.answer(key, view, is_confirmed).await;
+        };
+        let known = is_confirmed || attendance.topic().has_held(have);
+        let differs = frame.version() != have && known && is_young(view);
+        if self.refusal(view).is_some() || differs {
+            return self.answer(key, view, is_confirmed).await;
+        }
+        if !self.admits(&frame.snapshot) {
+            return Ok(Fate::PassThrough);
+        }
+        let wait = asked.min(self.route.max_wait);
+        let deadline = Instant::now() + wait.mul_f64(1.0 - fastrand::f64() / 16.0);
+        let applied = format!("wait={}", wait.as_secs());
+        if self.session.is_http2() {
+            let subscription = self.subscribe(attendance, None, Format::Body, Resume::From(have), view);
+            return hold::hold(self, key, subscription, have, deadline, &applied).await;
+        }
+        let keep = self.keeps_alive();
+        let http10 = self.version != HttpVersion::HTTP_11;
+        let extra = self.held_fields(&applied, keep, http10);
+        let held = LongPoll::new(
+            deadline,
+            // The topic's own: a key of each request would be held as long as the request.
+            attendance.topic().key().clone(),
+            self.route.clone(),
+            have,
+            extra,
+            http10,
+            keep,
+        );
+        let shard = self.front.shared.fanout.choose();
+        let subscription = self.subscribe(attendance, Some(shard), Format::Body, Resume::From(have), view);
+        self.hand_over(
+            shard,
+            Bytes::new(),
+            Transport::LongPoll(held),
+            Some(subscription),
+            seat,
+        )
+        .await
+    }
+
+    /// The version that a long-poll says it has; of several the current one.
+    fn has(&self, view: &View) -> Option<Version> {
+        let lines = self
+            .headers
+            .get_all(header::IF_NONE_MATCH)
+            .iter()
+            .map(|v| v.as_bytes());
+        let current = view.frame.as_ref().map(|frame| frame.version());
+        let condition = IfNoneMatch::parse(lines)?;
+        current
+            .filter(|version| condition.matches(*version))
+            .or(condition.first())
+    }
+
+    /// Whether the connection serves another request after this one.
+    fn keeps_alive(&self) -> bool {
+        let says = |token| form::has_token(&self.headers, header::CONNECTION, token);
+        self.version == HttpVersion::HTTP_11 && !says("close") && !self.front.shared.is_draining()
+    }
+
+    /// The lines of this client alone.
+    fn held_fields(&self, applied: &str, keep: bool, http10: bool) -> Bytes {
+        let mut headers = HeaderMap::new();
+        if let Ok(applied) = HeaderValue::try_from(applied) {
+            headers.insert("preference-applied", applied);
+        }
+        cors::add(&mut headers, &self.route, &self.headers);
+        if !keep || http10 {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer::lines(&headers)
+    }
+}

@@ -1,0 +1,206 @@
+//! The ordinary poll of a covered URL (contract §3): from the snapshot if it is young, else after
+//! one poll that all who wait share.
+//!
+//! A covered URL never works worse than an uncovered one: in every doubt the request passes
+//! through. Must not know: push clients.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use pingora::Result;
+use tokio::time::timeout;
+
+use super::cover::{Cover, VARY_TURNS};
+use super::form::Accept;
+use super::{Fate, cors, form, refuse, respond};
+use crate::frame::State;
+use crate::hub::{Attend, Failure, Outcome, Relayed, Topic, View};
+use crate::resource::{IfNoneMatch, ResourceKey, Snapshot};
+use crate::transport::answer::{self, CacheStatus};
+
+/// Longest time a cold 3xx or 4xx is remembered (contract §3).
+const REMEMBER: Duration = Duration::from_secs(5);
+
+impl Cover<'_> {
+    pub(super) async fn poll(&mut self, base: &ResourceKey) -> Result<Fate> {
+        for _ in 0..VARY_TURNS {
+            let key = self.full_key(base);
+            if self.front.shared.hub.exception(&key).is_some() {
+                return Ok(Fate::PassThrough);
+            }
+            if self.only_if_cached() && !self.has_young(&key) {
+                let detail = "only-if-cached, and no fresh answer is held";
+                return refuse::with(self.session, self.ctx, StatusCode::GATEWAY_TIMEOUT, detail).await;
+            }
+            let Ok(attendance) = self.attend(&key, Attend::Visit) else {
+                return Ok(Fate::PassThrough);
+            };
+            let topic = attendance.topic().clone();
+            topic.visited();
+            let (view, polled) = self.young_view(&topic).await;
+            if self.front.shared.hub.exception(&key).is_some() {
+                return Ok(Fate::PassThrough);
+            }
+            if let Some(frame) = &view.frame
+                && !self.selects(base, &key, &frame.snapshot)
+            {
+                continue;
+            }
+            if view.closing.is_some() && !matches!(view.outcome, Outcome::Relay(_)) {
+                // The topic ended under this request; its own fetch says what is right for it.
+                return Ok(Fate::PassThrough);
+            }
+            return self.answer(&key, &view, polled).await;
+        }
+        Ok(Fate::PassThrough)
+    }
+
+    /// Whether the client wants no poll on its behalf (RFC 9111 §5.2.1.7).
+    fn only_if_cached(&self) -> bool {
+        form::has_token(&self.headers, header::CACHE_CONTROL, "only-if-cached")
+    }
+
+    fn has_young(&self, key: &ResourceKey) -> bool {
+        let topic = self.front.shared.hub.get(key);
+        topic.is_some_and(|topic| is_young(&topic.view()))
+    }
+
+    /// A view that is young enough to answer from, after one poll if need be. True: it polled.
+    async fn young_view(&self, topic: &Topic) -> (Arc<View>, bool) {
+        let view = topic.view();
+        if is_young(&view) || is_remembered(&view, self.route.poll.interval) {
+            return (view, false);
+        }
+        let number = topic.want_poll();
+        let known = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
+        // An upstream that is known to fail is not waited for longer than a first answer may take.
+        let patience = if known {
+            self.route.first_answer
+        } else {
+            self.route.poll.timeout + Duration::from_secs(1)
+        };
+        let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
+        match timeout(patience, ended).await {
+            Ok(view) => (view, true),
+            Err(_) => (topic.view(), true),
+        }
+    }
+
+    /// Answers from what is known (contract §3).
+    pub(super) async fn answer(&mut self, key: &ResourceKey, view: &View, polled: bool) -> Result<Fate> {
+        let gone = matches!(view.condition.state, State::Gone { .. });
+        let age = view.confirmed_at.map(|at| at.elapsed());
+        let usable = view.frame.as_ref().filter(|_| !gone);
+        match (&view.outcome, usable, age) {
+            (Outcome::Data, Some(frame), Some(age)) => {
+                let ttl = view.effective_interval.saturating_sub(age).as_secs();
+                let status = if polled {
+                    CacheStatus::Miss
+                } else {
+                    CacheStatus::Hit { ttl }
+                };
+                self.snapshot(key, &frame.snapshot, view.upstream_age + age, status)
+                    .await
+            }
+            (_, Some(frame), Some(age)) if age <= self.route.stale_if_error => {
+                self.snapshot(key, &frame.snapshot, view.upstream_age + age, CacheStatus::Stale)
+                    .await
+            }
+            (Outcome::Relay(relayed), _, _) => self.relay(relayed).await,
+            (Outcome::Failed(failure), _, _) => self.failed(failure).await,
+            (Outcome::Cold | Outcome::Data, _, _) => {
+                let detail = format!("upstream {:?} has not answered in time", self.route.upstream.name);
+                refuse::with(self.session, self.ctx, StatusCode::GATEWAY_TIMEOUT, &detail).await
+            }
+        }
+    }
+
+    async fn snapshot(
+        &mut self,
+        key: &ResourceKey,
+        snapshot: &Snapshot,
+        age: Duration,
+        status: CacheStatus,
+    ) -> Result<Fate> {
+        if !self.admits(snapshot) {
+            return Ok(Fate::PassThrough);
+        }
+        self.ctx.answer = status.label();
+        let unchanged = is_not_modified(&self.headers, snapshot);
+        let (code, mut headers, body) = if unchanged {
+            self.ctx.answer = "not_modified";
+            let headers = answer::not_modified(snapshot, key, &self.route, Some(status));
+            (StatusCode::NOT_MODIFIED, headers, Default::default())
+        } else {
+            let headers = answer::full(snapshot, key, &self.route, age, Some(status));
+            (snapshot.status, headers, snapshot.body.clone())
+        };
+        if let Some(applied) = self.applied.take() {
+            headers.insert("preference-applied", applied);
+        }
+        cors::add(&mut headers, &self.route, &self.headers);
+        respond::respond(self.session, code, &headers, body).await?;
+        Ok(Fate::Answered)
+    }
+
+    /// Whether the client's `Accept` lets it be sent this.
+    pub(super) fn admits(&self, snapshot: &Snapshot) -> bool {
+        let essence = snapshot.media_type.as_ref().map(|t| t.essence.as_str());
+        essence.is_none_or(|essence| Accept::of(&self.headers).admits(essence))
+    }
+
+    /// Passes a cold answer on as it came.
+    pub(super) async fn relay(&mut self, relayed: &Relayed) -> Result<Fate> {
+        let mut headers = relayed.headers.clone();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(relayed.body.len()));
+        cors::add(&mut headers, &self.route, &self.headers);
+        self.ctx.answer = "relayed";
+        respond::respond(self.session, relayed.status, &headers, relayed.body.clone()).await?;
+        Ok(Fate::Answered)
+    }
+
+    async fn failed(&mut self, failure: &Failure) -> Result<Fate> {
+        let status = if failure.is_timeout() {
+            StatusCode::GATEWAY_TIMEOUT
+        } else {
+            StatusCode::BAD_GATEWAY
+        };
+        let fate = refuse::with(self.session, self.ctx, status, &failure.reason).await;
+        self.ctx.answer = "failed";
+        fate
+    }
+}
+
+/// Young enough for an ordinary poll, or a push client's first state.
+pub(super) fn is_young(view: &View) -> bool {
+    matches!(view.outcome, Outcome::Data)
+        && view.closing.is_none()
+        && view
+            .confirmed_at
+            .is_some_and(|at| at.elapsed() < view.effective_interval)
+}
+
+/// A refusal or failure that is not asked about again so soon.
+pub(super) fn is_remembered(view: &View, interval: Duration) -> bool {
+    matches!(view.outcome, Outcome::Relay(_) | Outcome::Failed(_))
+        && view
+            .ended_at
+            .is_some_and(|at| at.elapsed() < interval.min(REMEMBER))
+}
+
+/// RFC 9110 §13.2.2: If-None-Match, else If-Modified-Since on equality with the upstream's own
+/// date.
+fn is_not_modified(headers: &HeaderMap, snapshot: &Snapshot) -> bool {
+    let lines = headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .map(|v| v.as_bytes());
+    match IfNoneMatch::parse(lines) {
+        Some(condition) => condition.matches(snapshot.version),
+        None => {
+            let since = headers.get(header::IF_MODIFIED_SINCE);
+            since.is_some() && since == snapshot.validators.last_modified.as_ref()
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! A request that becomes a WebSocket (contract §6): the 101, or a close code where a status would
+//! not be seen.
+//!
+//! Must not know: frames, but for the one that closes.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{StatusCode, Version as HttpVersion};
+use pingora::Result;
+
+use super::cover::Cover;
+use super::{Fate, handshake, refuse};
+use crate::fanout::Seat;
+use crate::frame::Format;
+use crate::hub::{Attendance, Resume, View};
+use crate::transport::{Step, Transport, WebSocket, answer, close, code};
+
+impl Cover<'_> {
+    pub(super) async fn websocket(
+        &mut self,
+        attendance: Attendance,
+        view: &View,
+        seat: Seat,
+    ) -> Result<Fate> {
+        if let Some(status) = self.refusal(view) {
+            let close = match status.as_u16() {
+                404 | 410 => code::NOT_FOUND,
+                403 => code::FORBIDDEN,
+                _ => code::UNAUTHORIZED,
+            };
+            return self.closed(close, "the upstream refuses", seat).await;
+        }
+        let greeting = match self.handshake().await? {
+            Ok(greeting) => greeting,
+            Err(fate) => return Ok(fate),
+        };
+        let rules = &self.route.websocket;
+        let rate = rules.send.as_ref().map_or(0, |send| send.rate);
+        let websocket = WebSocket::new(rules.ping, rules.pong, rules.max_message, rate, Instant::now());
+        let shard = self.front.shared.fanout.choose();
+        let subscription = self.subscribe(attendance, Some(shard), Format::WebSocket, Resume::Start, view);
+        self.hand_over(
+            shard,
+            greeting,
+            Transport::WebSocket(websocket),
+            Some(subscription),
+            seat,
+        )
+        .await
+    }
+
+    /// The 101 of this request, or what it got instead.
+    async fn handshake(&mut self) -> Result<std::result::Result<Bytes, Fate>> {
+        match handshake::accept(&self.headers, self.version == HttpVersion::HTTP_11) {
+            Ok(headers) => {
+                let head = answer::head_bytes(StatusCode::SWITCHING_PROTOCOLS, &headers, b"", false);
+                Ok(Ok(head.freeze()))
+            }
+            Err(bad) => {
+                let more = handshake::refusal(bad.status);
+                let fate = refuse::with_headers(self.session, self.ctx, bad.status, bad.detail, more).await?;
+                Ok(Err(fate))
+            }
+        }
+    }
+
+    /// Accepts a handshake only to close with a code: browsers see no status.
+    pub(super) async fn closed(&mut self, code: u16, text: &'static str, seat: Seat) -> Result<Fate> {
+        let greeting = match self.handshake().await? {
+            Ok(greeting) => greeting,
+            Err(fate) => return Ok(fate),
+        };
+        let Step::Finish(frame, _) = close(code, text, "refused") else {
+            return Ok(Fate::PassThrough);
+        };
+        let greeting = [greeting, frame.first].concat();
+        let rules = &self.route.websocket;
+        let websocket = WebSocket::new(rules.ping, rules.pong, rules.max_message, 0, Instant::now());
+        let shard = self.front.shared.fanout.choose();
+        self.hand_over(
+            shard,
+            greeting.into(),
+            Transport::WebSocket(websocket),
+            None,
+            seat,
+        )
+        .await
+    }
+}

@@ -1,0 +1,122 @@
+//! A request that becomes an event stream (contract §5): its head, where it resumes, and its place:
+//! a shard, or on HTTP/2 its task inside Pingora.
+//!
+//! Must not know: what is sent after the head.
+
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
+use pingora::Result;
+
+use super::cover::Cover;
+use super::{Fate, cors, refuse, respond};
+use crate::fanout::{Record, Seat, Stream, drive};
+use crate::frame::Format;
+use crate::hub::{Attendance, Outcome, Resume, Subscription, View};
+use crate::resource::{RESUME_SWITCHES, switch, version_of_tag};
+use crate::transport::{Framing, Sse, Transport, answer};
+
+impl Cover<'_> {
+    pub(super) async fn sse(
+        &mut self,
+        attendance: Attendance,
+        view: &View,
+        is_confirmed: bool,
+        seat: Seat,
+    ) -> Result<Fate> {
+        if self.refusal(view).is_some()
+            && let Outcome::Relay(relayed) = &view.outcome
+        {
+            return self.relay(relayed).await;
+        }
+        if view.frame.as_ref().is_some_and(|frame| frame.sse().is_err()) {
+            let detail = "the body is not text, and route says no `encoding: base64`";
+            return refuse::with(self.session, self.ctx, StatusCode::NOT_ACCEPTABLE, detail).await;
+        }
+        let framing = match self.version {
+            HttpVersion::HTTP_11 => Framing::Chunked,
+            _ => Framing::Bare,
+        };
+        let heartbeat = self.route.heartbeat.mul_f64(0.9 + fastrand::f64() * 0.2);
+        let sse = Sse::new(framing, heartbeat, self.retry(), Instant::now());
+        let mut headers = refuse::event_stream_head();
+        cors::add(&mut headers, &self.route, &self.headers);
+        let resume = match self.resume() {
+            // Its version is not the current one, and nothing more is to be waited for.
+            Resume::From(version) if is_confirmed && !attendance.topic().has_held(version) => Resume::Start,
+            resume => resume,
+        };
+        if self.session.is_http2() {
+            let subscription = self.subscribe(attendance, None, Format::Sse, resume, view);
+            return self.stream(headers, sse, subscription, seat).await;
+        }
+        match framing {
+            Framing::Chunked => {
+                headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))
+            }
+            Framing::Bare => headers.insert(header::CONNECTION, HeaderValue::from_static("close")),
+        };
+        let http10 = framing == Framing::Bare;
+        let mut greeting = answer::head_bytes(StatusCode::OK, &headers, b"", http10);
+        greeting.extend_from_slice(&sse.opening());
+        let shard = self.front.shared.fanout.choose();
+        let subscription = self.subscribe(attendance, Some(shard), Format::Sse, resume, view);
+        self.hand_over(
+            shard,
+            greeting.freeze(),
+            Transport::Sse(sse),
+            Some(subscription),
+            seat,
+        )
+        .await
+    }
+
+    /// Where an event stream comes from: the header first, then the names polyfills use.
+    fn resume(&self) -> Resume {
+        let header = self.text(header::HeaderName::from_static("last-event-id"));
+        let query = || {
+            RESUME_SWITCHES
+                .iter()
+                .find_map(|name| switch(self.query.as_deref(), Some(name)))
+        };
+        let id = header.filter(|id| !id.is_empty()).or_else(query);
+        id.and_then(|id| version_of_tag(&id))
+            .map_or(Resume::Start, Resume::From)
+    }
+
+    fn retry(&self) -> Duration {
+        let (least, most) = self.route.retry;
+        least + most.saturating_sub(least).mul_f64(fastrand::f64())
+    }
+
+    /// One HTTP/2 stream: it stays in Pingora's task.
+    async fn stream(
+        &mut self,
+        headers: HeaderMap,
+        sse: Sse,
+        subscription: Subscription,
+        seat: Seat,
+    ) -> Result<Fate> {
+        let shared = self.front.shared.clone();
+        let head = respond::head(StatusCode::OK, &headers)?;
+        self.session.write_response_header(Box::new(head), false).await?;
+        let opening = sse.opening();
+        let transport = Transport::Sse(sse);
+        let metrics = shared.metrics.stream(transport.name(), &self.route.path);
+        self.ctx.taken = true;
+        self.ctx.answer = transport.name();
+        let record = Record::new(self.ctx.client);
+        let stream = Stream {
+            session: &mut self.session.downstream_session,
+            transport,
+            subscription,
+            record,
+            metrics,
+            stall_timeout: shared.config.limits.stall_timeout,
+            ending: shared.ending.clone(),
+        };
+        drive(stream, opening, shared.config.log.access).await;
+        drop(seat);
+        Ok(Fate::Answered)
+    }
+}
