@@ -3,8 +3,9 @@
 #   docker build -t pollcast .
 #   docker run -p 8080:8080 -v "$PWD/conf/pollcast.yaml:/etc/pollcast/pollcast.yaml:ro" pollcast
 #
-# Needs BuildKit (the default since Docker 23) for the cache mounts: crates and what was compiled of them stay on the
-# building machine, so that a change in src/ compiles pollcast alone.
+# In the container 127.0.0.1 is the container: name the upstream's servers as it can reach them, and let user 65532 read
+# the file. Needs BuildKit (the default since Docker 23) for the cache mounts: crates and what was compiled of them
+# stay on the building machine, so that a change in src/ compiles pollcast alone.
 
 # Both stages are Debian 12: the binary uses the C library of its image.
 FROM rust:1-slim-bookworm AS build
