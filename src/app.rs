@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::fanout::{Drain, Fanout, Rules};
 use crate::front::{self, Routes, Shared};
 use crate::hub::{Attend, Hub};
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::relay::{Relay, Source, Stakes};
 use crate::resource::{KeyParts, ResourceKey};
@@ -97,8 +98,11 @@ pub fn start(config: Config) -> io::Result<App> {
         draining: AtomicBool::new(false),
         ending,
         active: AtomicUsize::new(0),
+        soothed: AtomicUsize::new(0),
         vary: DashMap::new(),
     });
+    let fanout = shared.fanout.clone();
+    relay_runtime.spawn(memory::give_back_after_storms(move || fanout.arrivals()));
     let mut addresses = Vec::new();
     for (listener, socket) in config.listeners.iter().zip(sockets) {
         addresses.push(socket.local_addr()?);
@@ -142,10 +146,8 @@ impl App {
         let drain = &self.shared.config.drain;
         self.shared.draining.store(true, Ordering::SeqCst);
         tracing::info!(clients = self.shared.fanout.clients(), "draining");
-        let until = Instant::now() + drain.delay;
-        while Instant::now() < until && !self.is_empty() {
-            tokio::time::sleep(LOOK).await;
-        }
+        // In full, even if nobody is connected: until load balancers notice, clients still come.
+        tokio::time::sleep(drain.delay).await;
         self.close.send_replace(true);
         self.end.send_replace(Some((drain.window, drain.retry)));
         self.shared.fanout.drain(drain.window, drain.retry);

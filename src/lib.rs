@@ -16,6 +16,7 @@ pub mod fanout;
 pub mod frame;
 pub mod front;
 pub mod hub;
+mod memory;
 pub mod metrics;
 pub mod relay;
 pub mod resource;

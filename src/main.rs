@@ -129,7 +129,7 @@ fn check(file: &Path) -> ExitCode {
 
 fn load(file: &Path) -> Result<Config, ExitCode> {
     config::load(file).map_err(|problems| {
-        let _ = write!(std::io::stderr(), "{problems}");
+        let _ = writeln!(io::stderr(), "{problems}");
         ExitCode::from(USAGE)
     })
 }
@@ -151,7 +151,9 @@ fn demonstrate(listen: SocketAddr, admin: SocketAddr) -> ExitCode {
     let text = demo::config_text(legacy.address(), listen, admin);
     let started = config::load_str(&text, "demo.yaml", Path::new("."))
         .map_err(|problems| io::Error::other(problems.to_string()))
-        .and_then(|config| {
+        .and_then(|mut config| {
+            // No load balancer has to notice that a demo ends.
+            (config.drain.delay, config.drain.window) = (Duration::ZERO, Duration::from_secs(1));
             start_log(&config);
             app::start(config)
         });
@@ -263,6 +265,6 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "pollcast: {error}");
+    let _ = writeln!(io::stderr(), "pollcast: {error}");
     ExitCode::FAILURE
 }

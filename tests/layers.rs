@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["relay", "transport"],
     &["fanout"],
     &["front", "admin", "cluster"],
-    &["app", "main", "demo", "cli"],
+    &["app", "main", "demo", "cli", "memory"],
 ];
 
 /// Imports within one layer that are meant: (from, to), and why.
@@ -23,6 +23,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     // A resource's name is made by the rules of its route.
     ("resource", "config"),
     // The entry point chooses what runs; nothing imports it.
+    ("app", "memory"),
     ("main", "app"),
     ("main", "cli"),
     ("main", "demo"),

@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use crate::support::app;
 use crate::support::client::Http;
-use crate::support::legacy::{Legacy, Reply};
 use crate::support::process::Process;
 
 const README: &str = include_str!("../README.md");
@@ -358,35 +357,31 @@ async fn ready(admin: std::net::SocketAddr) -> Output {
     run.await.expect("not cancelled").expect("the binary runs")
 }
 
+/// The probe's complaint; fails the test if it has none.
+fn complaint(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 #[tokio::test]
-async fn the_probe_tells_a_ready_process_from_none() {
+async fn the_probe_tells_a_ready_process_from_a_draining_one_and_from_none() {
     let process = Process::start(
         "listeners: [{address: PUBLIC_ADDRESS}]\nadmin: {address: ADMIN_ADDRESS, token: secret}\n\
-         upstreams: {api: {servers: ['127.0.0.1:1']}}\npassthrough: api\n",
+         upstreams: {api: {servers: ['127.0.0.1:1']}}\npassthrough: api\ndrain: {delay: 1m}\n",
     )
     .await;
     let up = ready(process.admin).await;
-    assert_eq!(
-        (up.status.code(), up.stdout.as_slice()),
-        (Some(0), &b"ready\n"[..])
-    );
+    let said = (up.status.code(), up.stdout.as_slice());
+    assert_eq!(said, (Some(0), &b"ready\n"[..]));
+    process.signal("TERM");
+    process.wait_stderr("draining").await;
+    let said = complaint(&ready(process.admin).await);
+    assert!(said.contains("HTTP/1.1 503"), "{said}");
     process.signal("TERM");
     process.wait_exit().await;
-    let down = ready(process.admin).await;
-    assert_eq!(down.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&down.stderr).into_owned();
+    let said = complaint(&ready(process.admin).await);
     assert!(
         said.contains(&format!("{} is not ready", process.admin)),
         "{said}"
     );
-}
-
-#[tokio::test]
-async fn the_probe_passes_a_refusal_on() {
-    let legacy = Legacy::start();
-    legacy.set("/ready", Reply::text("draining\n").status(503));
-    let refused = ready(legacy.address()).await;
-    assert_eq!(refused.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains("HTTP/1.1 503"), "{said}");
 }

@@ -134,7 +134,7 @@ impl Drop for Role {
 }
 
 /// How often pollcast polls the origin.
-pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
+pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The server under test: the real binary with a written configuration.
 pub struct Pollcast {

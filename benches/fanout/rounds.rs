@@ -226,12 +226,13 @@ pub fn measure(subject: Subject, wire: Wire, load: &Load, program: &Path) -> Res
     let before = Cpu::of(pid)?;
     let mut crowd = Crowd::connect(wire, server.port, load.clients)?;
     let (connect_us, _) = Cpu::of(pid)?.since(before);
-    let memory = settled_memory_bytes(pid)?.saturating_sub(memory_before);
 
     let (polls, before, start) = (server.polls()?, Cpu::of(pid)?, Instant::now());
     std::thread::sleep(load.idle);
     let (idle_us, _) = Cpu::of(pid)?.since(before);
     let idle_seconds = start.elapsed().as_secs_f64();
+    // After the idle time: what the storm of connecting took and gave back is not an idle client's.
+    let memory = settled_memory_bytes(pid)?.saturating_sub(memory_before);
     let intervals = idle_seconds / POLL_INTERVAL.as_secs_f64();
     let polls = server
         .polls()?

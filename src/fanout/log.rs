@@ -26,17 +26,19 @@ impl Record {
         }
     }
 
-    /// Writes the line. The path is the resource's own; credentials are never in it.
+    /// Writes the line. The path is the resource's own, without the query: keys of APIs live there.
     pub fn write(&self, transport: &'static str, topic: Option<&Topic>, reason: &str) {
         let peer = self.peer.map(|peer| peer.to_string()).unwrap_or_default();
         let route = topic.map(|topic| topic.route().path.as_str()).unwrap_or_default();
-        let target = topic.map(|topic| topic.key().target()).unwrap_or_default();
+        let path = topic
+            .map(|topic| topic.key().parts().path.as_str())
+            .unwrap_or_default();
         tracing::info!(
             target: "access",
             transport,
             peer,
             route,
-            path = target,
+            path,
             duration_ms = self.since.elapsed().as_millis() as u64,
             bytes = self.bytes,
             events = self.events,

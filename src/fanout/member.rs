@@ -111,6 +111,16 @@ impl Member {
         self.closing.is_some()
     }
 
+    /// Its end is decided: what is pending is written, and then it ends. Long-polls that go home
+    /// do not end: what they send is their next request.
+    pub(super) fn is_ending(&self) -> bool {
+        let finishes = |then: Then| matches!(then, Then::Finish(_));
+        self.is_closing()
+            || self.pending.as_ref().is_some_and(|pending| {
+                finishes(pending.then) || pending.last.as_ref().is_some_and(|(_, then)| finishes(*then))
+            })
+    }
+
     pub(super) fn is_blocked(&self) -> bool {
         self.pending.is_some()
     }
@@ -193,8 +203,8 @@ impl Member {
 
     /// Takes what a client without anything to say has sent. False: it says too much.
     pub(super) fn ignore(&mut self, bytes: &[u8], pipelined_bytes: usize) -> bool {
-        if self.wire.keep(bytes, pipelined_bytes) {
-            return true;
+        if let Some(kept) = self.wire.keep(bytes, pipelined_bytes) {
+            return kept;
         }
         self.noise = self.noise.saturating_add(bytes.len() as u32);
         self.noise <= NOISE

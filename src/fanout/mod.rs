@@ -82,6 +82,11 @@ impl Fanout {
         (self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len()) as u16
     }
 
+    /// Clients that have come so far.
+    pub fn arrivals(&self) -> usize {
+        self.next.load(Ordering::Relaxed)
+    }
+
     /// A seat for one more client if every limit has room: `clients` of all, `of_route` of the
     /// route's own, and of one address's own. Held until the client ends.
     pub fn seat(

@@ -426,6 +426,10 @@ impl Shard {
             Step::Wait => {}
             Step::Write(output) => self.write(slot, output, Then::Stay),
             Step::Finish(output, reason) => self.write(slot, output, Then::Finish(reason)),
+            // The listener is closing: what went back now would be reset.
+            Step::GiveBack(output, reason) if self.draining.is_some() => {
+                self.write(slot, output, Then::Finish(reason));
+            }
             Step::GiveBack(output, reason) => self.write(slot, output, Then::GiveBack(reason)),
             Step::Forward(message) => {
                 let member = &self.members[slot];
@@ -543,13 +547,17 @@ impl Shard {
 
     fn receive(&mut self, slot: usize, bytes: &[u8]) {
         let member = &mut self.members[slot];
+        if member.is_ending() {
+            // What it says after its end was decided means nothing, and is kept nowhere.
+            return;
+        }
         if member.transport.is_silent() && !member.ignore(bytes, self.rules.pipelined_bytes) {
             self.remove(slot, "client-noise");
             return;
         }
         let mut rest = bytes;
         while let Some(member) = self.members.get_mut(slot)
-            && !member.is_closing()
+            && !member.is_ending()
         {
             let step = member.transport.receive(rest, self.now);
             rest = &[];

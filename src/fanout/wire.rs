@@ -159,19 +159,19 @@ impl Wire {
         }
     }
 
-    /// Keeps what a waiting client sent for its next request. False: there is no next request, or
-    /// it is too long.
-    pub(super) fn keep(&mut self, bytes: &[u8], limit: usize) -> bool {
+    /// Keeps what a waiting client sent for its next request. False: it is too long, and a request
+    /// with a hole in it must not be served. None: there is no next request.
+    pub(super) fn keep(&mut self, bytes: &[u8], limit: usize) -> Option<bool> {
         let read = match self {
             Wire::Held(held) => &mut held.read,
             Wire::Stream(wire) if wire.home.is_some() => &mut wire.read,
-            Wire::Socket(_) | Wire::Stream(_) => return false,
+            Wire::Socket(_) | Wire::Stream(_) => return None,
         };
         let fits = read.len() + bytes.len() <= limit;
         if fits {
             read.extend_from_slice(bytes);
         }
-        fits
+        Some(fits)
     }
 
     /// Sends the connection home. Without one it is closed.

@@ -38,6 +38,8 @@ pub(super) struct Cover<'a> {
     pub(super) headers: HeaderMap,
     pub(super) query: Option<String>,
     pub(super) version: HttpVersion,
+    /// `Preference-Applied` of the answer, when one was.
+    pub(super) applied: Option<HeaderValue>,
 }
 
 impl<'a> Cover<'a> {
@@ -62,6 +64,7 @@ impl<'a> Cover<'a> {
             headers,
             query,
             version,
+            applied: None,
         }
     }
 
@@ -87,20 +90,18 @@ impl<'a> Cover<'a> {
         }
         let class = access::class(&self.route, &self.headers);
         let key = |class| self.base_key(target.query.clone(), class);
-        if let Class::Shared(values) = &class {
-            self.ctx.key = Some(key(values.clone()));
-        }
+        self.ctx.key = match &class {
+            Class::Shared(values) => Some(key(values.clone())),
+            // Its answers are its own, but a tag that it sends back may be everybody's.
+            Class::Unshared => Some(key(Vec::new())),
+            Class::Ambiguous => None,
+        };
         let readable = matches!(self.method, Method::GET | Method::HEAD);
         if !readable || !self.session.is_body_empty() {
             return Ok(Fate::PassThrough);
         }
-        let expected = self
-            .route
-            .poll
-            .expect
-            .first()
-            .map_or("application/json", String::as_str);
-        let form = form(&self.route, &self.method, &self.headers, raw, expected);
+        let expected = self.expected_type();
+        let form = form(&self.route, &self.method, &self.headers, raw, &expected);
         match (form, class) {
             (Form::PassThrough, _) => Ok(Fate::PassThrough),
             (Form::NotAcceptable, _) => {
@@ -121,6 +122,23 @@ impl<'a> Cover<'a> {
                 let key = self.base_key(target.query, class);
                 self.push(&key, form).await
             }
+        }
+    }
+
+    /// The media type of the resource: of its snapshot, else as far as the route says.
+    fn expected_type(&self) -> String {
+        let topic = self.ctx.key.as_ref().map(|key| self.full_key(key));
+        let topic = topic.and_then(|key| self.front.shared.hub.get(&key));
+        let known = topic.and_then(|topic| topic.view().frame.clone());
+        match known.and_then(|frame| frame.snapshot.media_type.clone()) {
+            Some(media_type) => media_type.essence,
+            None => self
+                .route
+                .poll
+                .expect
+                .first()
+                .cloned()
+                .unwrap_or_else(|| "application/json".to_owned()),
         }
     }
 
@@ -166,28 +184,13 @@ impl<'a> Cover<'a> {
 
     /// The key with the values of the fields that the upstream is known to vary by.
     pub(super) fn full_key(&self, base: &ResourceKey) -> ResourceKey {
-        match self.front.shared.vary.get(base) {
-            Some(names) => ResourceKey::new(KeyParts {
-                vary: self.varying(&names),
-                ..base.parts().clone()
-            }),
-            None => base.clone(),
-        }
-    }
-
-    fn varying(&self, names: &[HeaderName]) -> Vec<(HeaderName, Option<HeaderValue>)> {
-        let present = |name: &HeaderName| {
-            let lines: Vec<&[u8]> = self.headers.get_all(name).iter().map(|v| v.as_bytes()).collect();
-            let value = HeaderValue::from_bytes(&lines.join(&b", "[..])).ok()?;
-            (!lines.is_empty()).then(|| (name.clone(), Some(value)))
-        };
-        names.iter().filter_map(present).collect()
+        full_key(self.front, base, &self.headers)
     }
 
     /// Whether the snapshot is the one that a request with these fields selects; if not, the next
     /// key will know (RFC 9111 §4.1).
     pub(super) fn selects(&self, base: &ResourceKey, key: &ResourceKey, snapshot: &Snapshot) -> bool {
-        if self.varying(&snapshot.vary) == key.parts().vary {
+        if varying(&snapshot.vary, &self.headers) == key.parts().vary {
             return true;
         }
         let memory = &self.front.shared.vary;
@@ -218,6 +221,10 @@ impl<'a> Cover<'a> {
             if self.front.shared.hub.exception(&key).is_some() {
                 return Ok(Fate::PassThrough);
             }
+            if self.only_if_cached() && !self.has_young(&key) {
+                let detail = "only-if-cached, and no fresh answer is held";
+                return refuse::with(self.session, self.ctx, StatusCode::GATEWAY_TIMEOUT, detail).await;
+            }
             let Ok(attendance) = self.attend(&key, Attend::Visit) else {
                 return Ok(Fate::PassThrough);
             };
@@ -239,6 +246,16 @@ impl<'a> Cover<'a> {
             return self.answer(&key, &view, polled).await;
         }
         Ok(Fate::PassThrough)
+    }
+
+    /// Whether the client wants no poll on its behalf (RFC 9111 §5.2.1.7).
+    fn only_if_cached(&self) -> bool {
+        super::form::has_token(&self.headers, header::CACHE_CONTROL, "only-if-cached")
+    }
+
+    fn has_young(&self, key: &ResourceKey) -> bool {
+        let topic = self.front.shared.hub.get(key);
+        topic.is_some_and(|topic| is_young(&topic.view()))
     }
 
     /// A view that is young enough to answer from, after one poll if need be. True: it polled.
@@ -298,8 +315,7 @@ impl<'a> Cover<'a> {
         age: Duration,
         status: CacheStatus,
     ) -> Result<Fate> {
-        let essence = snapshot.media_type.as_ref().map(|t| t.essence.as_str());
-        if essence.is_some_and(|essence| !Accept::of(&self.headers).admits(essence)) {
+        if !self.admits(snapshot) {
             return Ok(Fate::PassThrough);
         }
         self.ctx.answer = status.label();
@@ -312,9 +328,18 @@ impl<'a> Cover<'a> {
             let headers = answer::full(snapshot, key, &self.route, age, Some(status));
             (snapshot.status, headers, snapshot.body.clone())
         };
+        if let Some(applied) = self.applied.take() {
+            headers.insert("preference-applied", applied);
+        }
         cors::add(&mut headers, &self.route, &self.headers);
         respond::respond(self.session, code, &headers, body).await?;
         Ok(Fate::Answered)
+    }
+
+    /// Whether the client's `Accept` lets it be sent this.
+    pub(super) fn admits(&self, snapshot: &Snapshot) -> bool {
+        let essence = snapshot.media_type.as_ref().map(|t| t.essence.as_str());
+        essence.is_none_or(|essence| Accept::of(&self.headers).admits(essence))
     }
 
     /// Passes a cold answer on as it came.
@@ -348,6 +373,26 @@ impl<'a> Cover<'a> {
     }
 }
 
+/// The key with the values of the fields that the upstream is known to vary by.
+pub(super) fn full_key(front: &Front, base: &ResourceKey, headers: &HeaderMap) -> ResourceKey {
+    match front.shared.vary.get(base) {
+        Some(names) => ResourceKey::new(KeyParts {
+            vary: varying(&names, headers),
+            ..base.parts().clone()
+        }),
+        None => base.clone(),
+    }
+}
+
+fn varying(names: &[HeaderName], headers: &HeaderMap) -> Vec<(HeaderName, Option<HeaderValue>)> {
+    let present = |name: &HeaderName| {
+        let lines: Vec<&[u8]> = headers.get_all(name).iter().map(|v| v.as_bytes()).collect();
+        let value = HeaderValue::from_bytes(&lines.join(&b", "[..])).ok()?;
+        (!lines.is_empty()).then(|| (name.clone(), Some(value)))
+    };
+    names.iter().filter_map(present).collect()
+}
+
 /// Young enough for an ordinary poll, or a push client's first state.
 pub(super) fn is_young(view: &View) -> bool {
     matches!(view.outcome, Outcome::Data)
@@ -358,7 +403,7 @@ pub(super) fn is_young(view: &View) -> bool {
 }
 
 /// A refusal or failure that is not asked about again so soon.
-fn is_remembered(view: &View, interval: Duration) -> bool {
+pub(super) fn is_remembered(view: &View, interval: Duration) -> bool {
     matches!(view.outcome, Outcome::Relay(_) | Outcome::Failed(_))
         && view
             .ended_at

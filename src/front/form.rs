@@ -51,7 +51,7 @@ pub(super) fn form(
         if allowed.sse {
             return Form::Sse;
         }
-        if asked.is_none() && !accept.admits(media_type) {
+        if !accept.admits(media_type) {
             return Form::NotAcceptable;
         }
     }

@@ -1,7 +1,48 @@
 //! Framing and size checks on the raw head of a request (contract §12), before anything trusts the
 //! parsed one: Pingora's parser forgets what it resolved.
 //!
-//! Must not know: routes, connections.
+//! Also what becomes of a request's body that nobody reads. Must not know: routes.
+
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+use pingora::proxy::Session;
+use tokio::time::timeout;
+
+/// How long the rest of a body that nobody reads may take.
+pub(super) const DRAIN: Duration = Duration::from_secs(1);
+
+/// Whether a request's body is known to be short enough to be read and dropped behind an own
+/// answer. If not, the answer is the connection's last.
+pub(super) fn is_drainable(headers: &HeaderMap, limit: usize) -> bool {
+    if headers.contains_key(header::TRANSFER_ENCODING) || headers.contains_key(header::EXPECT) {
+        return false;
+    }
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else {
+        return true;
+    };
+    length
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse::<usize>().ok())
+        .is_some_and(|length| length <= limit)
+}
+
+/// Reads on for a moment after the last answer of a connection: a close with bytes unread would
+/// reset it, and the client might never see the answer.
+pub(super) async fn linger(session: &mut Session, limit: usize) {
+    let mut dropped = 0;
+    let reading = async {
+        while dropped < limit {
+            match session.downstream_session.read_request_body().await {
+                Ok(Some(bytes)) => dropped += bytes.len(),
+                Ok(None) | Err(_) => return,
+            }
+        }
+    };
+    // Whether it ended in time or not, the connection does now.
+    let _ = timeout(DRAIN, reading).await;
+}
 
 /// Why a head is refused; the words go to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +54,9 @@ pub(super) fn check(raw: &[u8]) -> Result<(), BadHead> {
     let request_line = lines.next().unwrap_or_default();
     if !request_line.ends_with(b"\r\n") {
         return Err(BadHead("a line ends with a bare LF"));
+    }
+    if !names_a_target(request_line) {
+        return Err(BadHead("the request line names no target"));
     }
     if raw.contains(&0) {
         return Err(BadHead("the head contains a NUL"));
@@ -31,6 +75,15 @@ pub(super) fn check(raw: &[u8]) -> Result<(), BadHead> {
         field(line, &mut framing)?;
     }
     framing.judge()
+}
+
+/// Pingora escapes a second space in the request line instead of refusing it.
+fn names_a_target(request_line: &[u8]) -> bool {
+    let target = request_line
+        .split(|byte| *byte == b' ')
+        .nth(1)
+        .unwrap_or_default();
+    target.starts_with(b"/") || target == b"*" || target.windows(3).any(|w| w == b"://")
 }
 
 #[derive(Default)]
@@ -127,6 +180,7 @@ mod tests {
             assert!(refused.0.contains(words), "{lines:?}: {refused:?}");
         }
         assert!(check(b"GET / HTTP/1.1\nHost: a\r\n\r\n").is_err());
+        assert!(check(b"GET %20/ HTTP/1.1\r\nHost: a\r\n\r\n").is_err());
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 //!
 //! Must not know: what is sent afterwards.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tungstenite::handshake::derive_accept_key;
 
 /// Why a handshake is refused, with the fields that say what would be right.
@@ -55,9 +55,14 @@ fn is_key(key: &[u8]) -> bool {
 }
 
 /// What a refused client is told besides the status.
-pub(super) fn version_header() -> HeaderMap {
-    let name: HeaderName = header::SEC_WEBSOCKET_VERSION;
-    HeaderMap::from_iter([(name, HeaderValue::from_static("13"))])
+pub(super) fn refusal(status: StatusCode) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    if status == StatusCode::UPGRADE_REQUIRED {
+        // RFC 9110 §15.5.22 wants it there.
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    headers
 }
 
 #[cfg(test)]

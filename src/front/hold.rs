@@ -40,8 +40,9 @@ pub(super) async fn hold(
     match changed {
         None => Ok(Fate::Answered),
         Some(true) => {
+            cover.applied = HeaderValue::try_from(applied).ok();
             let view = subscription.topic().view();
-            cover.answer(key, &view, true).await
+            cover.answer(key, &view, false).await
         }
         Some(false) => {
             let mut headers = answer::unchanged(have, key, &cover.route);

@@ -26,13 +26,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use dashmap::DashMap;
 use http::{HeaderName, Method, StatusCode};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 
@@ -62,6 +63,8 @@ pub struct Shared {
     pub ending: Ending,
     /// Requests that Pingora serves now.
     pub active: AtomicUsize,
+    /// Softly refused clients that are held for a moment.
+    pub soothed: AtomicUsize,
     /// Fields that the upstream's `Vary` named, by the key without them.
     pub vary: DashMap<ResourceKey, Vec<HeaderName>>,
 }
@@ -149,6 +152,7 @@ impl Front {
         if self.shared.is_draining() {
             session.set_keepalive(None);
         }
+        passthrough::to_origin_form(session)?;
         let request = session.req_header();
         let path = request.uri.path().to_owned();
         if path.starts_with(&self.shared.config.public_prefix) {
@@ -174,6 +178,17 @@ impl Front {
                 }
                 ctx.upstream = self.shared.clients.get(&route.upstream.name).cloned();
                 cover::Cover::new(self, session, ctx, route, path).serve().await
+            }
+        }
+    }
+
+    /// A request that passes through speaks of the upstream's tags, not of ours.
+    async fn check_conditions(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+        match validators::rewrite(self, session.req_header_mut(), ctx)? {
+            validators::Condition::Open => Ok(Fate::PassThrough),
+            validators::Condition::Failed => {
+                let detail = "the version in If-Match is not the current one";
+                refuse::with(session, ctx, StatusCode::PRECONDITION_FAILED, detail).await
             }
         }
     }
@@ -211,15 +226,43 @@ impl ProxyHttp for Front {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        // What is sent behind a request is the next one (RFC 9112 §9.3.2).
+        session.set_pipelining_enabled(true);
         // A request answered here has its body drained within a limit (contract §12).
-        session.set_total_drain_timeout(Some(Duration::from_secs(1)));
-        match self.receive(session, ctx).await? {
-            Fate::Answered => Ok(true),
+        session.set_total_drain_timeout(Some(framing::DRAIN));
+        let drainable = framing::is_drainable(
+            &session.req_header().headers,
+            self.shared.config.limits.drain_body,
+        );
+        if drainable {
+            // Pingora would end the connection with any answer that comes before the body.
+            session.set_close_on_response_before_downstream_finish(false);
+        } else {
+            session.set_keepalive(None);
+        }
+        let fate = match self.receive(session, ctx).await? {
+            Fate::PassThrough => self.check_conditions(session, ctx).await?,
+            Fate::Answered => Fate::Answered,
+        };
+        match fate {
+            Fate::Answered => {
+                if !drainable {
+                    framing::linger(session, self.shared.config.limits.drain_body).await;
+                }
+                Ok(true)
+            }
             Fate::PassThrough => {
+                if let ServerSession::H1(h1) = session.downstream_session.as_mut()
+                    && !drainable
+                    && !self.shared.is_draining()
+                {
+                    h1.respect_keepalive();
+                }
                 ctx.answer = "passthrough";
                 ctx.passing = true;
                 self.shared.metrics.passthrough_active.inc();
                 session.set_total_drain_timeout(None);
+                session.set_close_on_response_before_downstream_finish(true);
                 if form::is_websocket(&session.req_header().headers) {
                     // An upgraded connection may be silent for as long as it likes.
                     session.set_read_timeout(None);
@@ -244,12 +287,11 @@ impl ProxyHttp for Front {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         _ctx: &mut Context,
     ) -> Result<()> {
-        passthrough::rewrite_response(response);
-        Ok(())
+        passthrough::rewrite_response(session, response)
     }
 
     fn fail_to_connect(

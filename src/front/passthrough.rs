@@ -3,7 +3,7 @@
 //!
 //! Must not know: resources beyond the names of their versions.
 
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::ALPN;
 use pingora::proxy::{FailToProxy, Session};
@@ -47,8 +47,7 @@ pub(super) fn rewrite_request(
     if let Some(fixed) = ctx.upstream.as_ref().and_then(|u| u.config().host.as_deref()) {
         request.insert_header(header::HOST, fixed)?;
     }
-    forwarded(front, session, request, host)?;
-    super::validators::rewrite(front, request, ctx)
+    forwarded(front, session, request, host)
 }
 
 /// X-Forwarded-For, -Proto, -Host and Forwarded: continued behind trusted proxies, replaced
@@ -98,10 +97,64 @@ fn forwarded(
     Ok(())
 }
 
+/// A target with an authority is its path, and the authority its Host (RFC 9112 §3.2.2): upstreams
+/// seldom know the absolute form. Pingora has refused a Host that says otherwise.
+pub(super) fn to_origin_form(session: &mut Session) -> Result<()> {
+    if session.is_http2() {
+        return Ok(());
+    }
+    let target = session.req_header().raw_path();
+    // Pingora takes the whole of it for a path.
+    let Some(at) = target.windows(3).position(|w| w == b"://") else {
+        return Ok(());
+    };
+    if target.starts_with(b"/") {
+        return Ok(());
+    }
+    let rest = &target[at + 3..];
+    let end = rest
+        .iter()
+        .position(|b| matches!(b, b'/' | b'?'))
+        .unwrap_or(rest.len());
+    let (authority, path) = (rest[..end].to_vec(), rest[end..].to_vec());
+    let path = if path.starts_with(b"/") {
+        path
+    } else {
+        [b"/", &path[..]].concat()
+    };
+    if authority.is_empty() || authority.contains(&b'@') {
+        return Error::e_explain(ErrorType::HTTPStatus(400), "the target names no host");
+    }
+    let host =
+        HeaderValue::try_from(authority).or_err(ErrorType::InvalidHTTPHeader, "the target's authority")?;
+    let request = session.req_header_mut();
+    request.insert_header(header::HOST, host)?;
+    request.set_raw_path(&path)
+}
+
 /// Drops what speaks of the upstream's connection only (RFC 9110 §7.6.1).
-pub(super) fn rewrite_response(response: &mut ResponseHeader) {
+///
+/// # Errors
+/// Status 502 for a head whose framing is said twice (contract §12). A Content-Length beside a
+/// Transfer-Encoding was removed by Pingora, which does not use that connection again.
+pub(super) fn rewrite_response(session: &mut Session, response: &mut ResponseHeader) -> Result<()> {
+    let lines = |name: &HeaderName| response.headers.get_all(name).iter();
+    let is_listed = lines(&header::CONTENT_LENGTH).any(|line| line.as_bytes().contains(&b','));
+    if is_listed || FRAMING.iter().any(|name| lines(name).count() > 1) {
+        return Error::e_explain(
+            ErrorType::HTTPStatus(502),
+            "the framing of the answer is said twice",
+        );
+    }
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
-        return;
+        return Ok(());
+    }
+    if session.req_header().version == Version::HTTP_10
+        && response.headers.contains_key(header::TRANSFER_ENCODING)
+    {
+        // The client cannot read chunks: its body ends with the connection.
+        response.remove_header(&header::TRANSFER_ENCODING);
+        session.set_keepalive(None);
     }
     let named: Vec<HeaderName> = response
         .headers
@@ -115,6 +168,7 @@ pub(super) fn rewrite_response(response: &mut ResponseHeader) {
     for name in named.iter().chain(&HOP_BY_HOP) {
         response.remove_header(name);
     }
+    Ok(())
 }
 
 /// Pingora's own business.

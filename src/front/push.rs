@@ -3,6 +3,7 @@
 //! Decides, writes the head, and hands the connection to the fan-out. Must not know: what is sent
 //! after the head.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,9 @@ use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
 use pingora::Result;
 use tokio::time::timeout;
 
-use super::cover::{Cover, VARY_TURNS, is_young};
+use super::cover::{Cover, VARY_TURNS, is_remembered, is_young};
 use super::form::Form;
-use super::{Fate, access, cors, handshake, hold, refuse, takeover};
+use super::{Fate, access, cors, handshake, hold, refuse, respond, takeover};
 use crate::fanout::{Arrival, Record, Seat, Stream, Taken, bound_kernel_buffers, drive};
 use crate::frame::{Format, State};
 use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Outcome, Resume, Subscription, View};
@@ -36,32 +37,39 @@ impl Cover<'_> {
                 return refuse::with(self.session, self.ctx, StatusCode::FORBIDDEN, detail).await;
             }
         }
-        let Some(seat) = self.seat() else {
+        let Some(mut seat) = self.seat() else {
             let event_stream = form == Form::Sse;
             return refuse::for_now(self.session, self.ctx, &self.route, event_stream, "clients").await;
         };
         for _ in 0..VARY_TURNS {
             let key = self.full_key(base);
-            if let Some(fate) = self.excepted(&key, form).await? {
-                return Ok(fate);
-            }
+            seat = match self.excepted(&key, form, seat).await? {
+                ControlFlow::Continue(seat) => seat,
+                ControlFlow::Break(fate) => return Ok(fate),
+            };
+            // Polls up to this one started before the request came.
+            let before = self.front.shared.hub.get(&key).map_or(0, |topic| topic.started());
             let Ok(attendance) = self.attend(&key, Attend::Follow) else {
                 let event_stream = form == Form::Sse;
                 return refuse::for_now(self.session, self.ctx, &self.route, event_stream, "resources").await;
             };
-            let view = self.first_view(&attendance).await;
+            let (view, is_confirmed) = self.first_view(&attendance, before).await;
             if let Some(frame) = &view.frame
                 && !self.selects(base, &key, &frame.snapshot)
             {
                 continue;
             }
-            if let Some(fate) = self.excepted(&key, form).await? {
-                return Ok(fate);
-            }
+            seat = match self.excepted(&key, form, seat).await? {
+                ControlFlow::Continue(seat) => seat,
+                ControlFlow::Break(fate) => return Ok(fate),
+            };
             return match form {
-                Form::Sse => self.sse(attendance, &view, seat).await,
+                Form::Sse => self.sse(attendance, &view, is_confirmed, seat).await,
                 Form::WebSocket => self.websocket(attendance, &view, seat).await,
-                Form::LongPoll(wait) => self.long_poll(&key, attendance, &view, wait, seat).await,
+                Form::LongPoll(wait) => {
+                    self.long_poll(&key, attendance, &view, is_confirmed, wait, seat)
+                        .await
+                }
                 Form::Poll | Form::PassThrough | Form::NotAcceptable => Ok(Fate::PassThrough),
             };
         }
@@ -85,9 +93,16 @@ impl Cover<'_> {
     }
 
     /// Acts on what is known against covering the key.
-    async fn excepted(&mut self, key: &ResourceKey, form: Form) -> Result<Option<Fate>> {
+    async fn excepted(
+        &mut self,
+        key: &ResourceKey,
+        form: Form,
+        seat: Seat,
+    ) -> Result<ControlFlow<Fate, Seat>> {
         let fate = match (self.exception(key), form) {
-            (None, _) | (Some(ExceptionKind::Uncoverable), Form::Sse) => return Ok(None),
+            (None, _) | (Some(ExceptionKind::Uncoverable), Form::Sse) => {
+                return Ok(ControlFlow::Continue(seat));
+            }
             (Some(ExceptionKind::NotShareable), _) => {
                 let exception = self.front.shared.hub.exception(key);
                 let reason = exception.map(|e| e.reason).unwrap_or_default();
@@ -99,30 +114,42 @@ impl Cover<'_> {
             }
             // The one status that tells an EventSource not to come back.
             (Some(ExceptionKind::Gone), Form::Sse) => {
-                refuse::with(self.session, self.ctx, StatusCode::NO_CONTENT, "gone").await?
+                let mut headers = HeaderMap::new();
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                cors::add(&mut headers, &self.route, &self.headers);
+                self.ctx.answer = "gone";
+                respond::respond(self.session, StatusCode::NO_CONTENT, &headers, Bytes::new()).await?;
+                Fate::Answered
             }
-            (Some(ExceptionKind::Gone), Form::WebSocket) => self.closed(code::NOT_FOUND, "gone").await?,
+            (Some(ExceptionKind::Gone), Form::WebSocket) => {
+                self.closed(code::NOT_FOUND, "gone", seat).await?
+            }
             (Some(ExceptionKind::Uncoverable), Form::WebSocket) => {
-                self.closed(code::INTERNAL, "uncoverable").await?
+                self.closed(code::INTERNAL, "uncoverable", seat).await?
             }
             (Some(ExceptionKind::Uncoverable | ExceptionKind::Gone), _) => Fate::PassThrough,
         };
-        Ok(Some(fate))
+        Ok(ControlFlow::Break(fate))
     }
 
     /// The state a push client begins with: young, or after `first_answer` whatever there is.
-    async fn first_view(&self, attendance: &Attendance) -> Arc<View> {
+    /// True: a poll later than number `before` confirmed it, one that started after this request
+    /// came, so that no version of the client's can be newer (contract §2).
+    async fn first_view(&self, attendance: &Attendance, before: u64) -> (Arc<View>, bool) {
         let topic = attendance.topic();
         let view = topic.view();
-        if is_young(&view) || (topic.followers() > 1 && view.ended > 0) {
-            return view;
+        let settled = is_young(&view) || is_remembered(&view, self.route.poll.interval);
+        if settled || (topic.followers() > 1 && view.ended > 0) {
+            return (view, false);
         }
         let number = topic.want_poll();
         let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
-        match timeout(self.route.first_answer, ended).await {
+        let view = match timeout(self.route.first_answer, ended).await {
             Ok(view) => view,
             Err(_) => topic.view(),
-        }
+        };
+        let is_confirmed = view.confirmed > before;
+        (view, is_confirmed)
     }
 
     /// What the upstream said, where it is an end rather than a failure: passed on as a status.
@@ -138,7 +165,13 @@ impl Cover<'_> {
 
     // --- SSE ---
 
-    async fn sse(&mut self, attendance: Attendance, view: &View, seat: Seat) -> Result<Fate> {
+    async fn sse(
+        &mut self,
+        attendance: Attendance,
+        view: &View,
+        is_confirmed: bool,
+        seat: Seat,
+    ) -> Result<Fate> {
         if self.refusal(view).is_some()
             && let Outcome::Relay(relayed) = &view.outcome
         {
@@ -156,7 +189,11 @@ impl Cover<'_> {
         let sse = Sse::new(framing, heartbeat, self.retry(), Instant::now());
         let mut headers = refuse::event_stream_head();
         cors::add(&mut headers, &self.route, &self.headers);
-        let resume = self.resume();
+        let resume = match self.resume() {
+            // Its version is not the current one, and nothing more is to be waited for.
+            Resume::From(version) if is_confirmed && !attendance.topic().has_held(version) => Resume::Start,
+            resume => resume,
+        };
         if self.session.is_http2() {
             let subscription = self.subscribe(attendance, None, Format::Sse, resume, view);
             return self.stream(headers, sse, subscription, seat).await;
@@ -233,7 +270,7 @@ impl Cover<'_> {
         seat: Seat,
     ) -> Result<Fate> {
         let shared = self.front.shared.clone();
-        let head = super::respond::head(StatusCode::OK, &headers)?;
+        let head = respond::head(StatusCode::OK, &headers)?;
         self.session.write_response_header(Box::new(head), false).await?;
         let opening = sse.opening();
         let transport = Transport::Sse(sse);
@@ -264,7 +301,7 @@ impl Cover<'_> {
                 403 => code::FORBIDDEN,
                 _ => code::UNAUTHORIZED,
             };
-            return self.closed(close, "the upstream refuses").await;
+            return self.closed(close, "the upstream refuses", seat).await;
         }
         let greeting = match self.handshake().await? {
             Ok(greeting) => greeting,
@@ -293,7 +330,7 @@ impl Cover<'_> {
                 Ok(Ok(head.freeze()))
             }
             Err(bad) => {
-                let more = handshake::version_header();
+                let more = handshake::refusal(bad.status);
                 let fate = refuse::with_headers(self.session, self.ctx, bad.status, bad.detail, more).await?;
                 Ok(Err(fate))
             }
@@ -301,7 +338,7 @@ impl Cover<'_> {
     }
 
     /// Accepts a handshake only to close with a code: browsers see no status.
-    async fn closed(&mut self, code: u16, text: &'static str) -> Result<Fate> {
+    async fn closed(&mut self, code: u16, text: &'static str, seat: Seat) -> Result<Fate> {
         let greeting = match self.handshake().await? {
             Ok(greeting) => greeting,
             Err(fate) => return Ok(fate),
@@ -310,9 +347,6 @@ impl Cover<'_> {
             return Ok(Fate::PassThrough);
         };
         let greeting = [greeting, frame.first].concat();
-        let Some(seat) = self.seat() else {
-            return Ok(Fate::PassThrough);
-        };
         let rules = &self.route.websocket;
         let websocket = WebSocket::new(rules.ping, rules.pong, rules.max_message, 0, Instant::now());
         let shard = self.front.shared.fanout.choose();
@@ -333,17 +367,20 @@ impl Cover<'_> {
         key: &ResourceKey,
         attendance: Attendance,
         view: &View,
+        is_confirmed: bool,
         asked: Duration,
         seat: Seat,
     ) -> Result<Fate> {
-        let Some(have) = self.has(view) else {
-            return self.answer(key, view, true).await;
+        let (Some(have), Some(frame)) = (self.has(view), &view.frame) else {
+            return self.answer(key, view, is_confirmed).await;
         };
-        let current = view.frame.as_ref().is_some_and(|frame| frame.version() == have);
-        let usable = is_young(view) || current;
-        let known = attendance.topic().has_held(have);
-        if self.refusal(view).is_some() || (!current && known && usable) || view.frame.is_none() {
-            return self.answer(key, view, true).await;
+        let known = is_confirmed || attendance.topic().has_held(have);
+        let differs = frame.version() != have && known && is_young(view);
+        if self.refusal(view).is_some() || differs {
+            return self.answer(key, view, is_confirmed).await;
+        }
+        if !self.admits(&frame.snapshot) {
+            return Ok(Fate::PassThrough);
         }
         let wait = asked.min(self.route.max_wait);
         let deadline = Instant::now() + wait.mul_f64(1.0 - fastrand::f64() / 16.0);

@@ -3,18 +3,22 @@
 //!
 //! Must not know: the reasons' reasons.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use pingora::Result;
 use pingora::proxy::Session;
 use serde_json::json;
 
-use super::{Context, Fate, cors, respond};
+use super::{Context, Fate, Shared, cors, respond};
 use crate::config::{Route, SoftRefusal};
+use crate::fanout::draining;
 use crate::frame::sse;
 use crate::transport::answer;
+
+/// Most softly refused clients that are held at once: they must not become what was refused.
+const MAX_SOOTHED: usize = 1000;
 
 /// Refuses with a problem document.
 pub(super) async fn with(
@@ -94,6 +98,8 @@ fn softly(session: &Session, route: &Route) -> bool {
     }
 }
 
+/// A stream that says when to come back, holds the client a moment so that it does not come back
+/// at once whatever its `retry`, and ends (contract §5).
 async fn soft(
     session: &mut Session,
     ctx: &mut Context,
@@ -102,14 +108,53 @@ async fn soft(
     retry: Duration,
 ) -> Result<Fate> {
     let retry_ms = retry.as_millis() as u64;
-    let data = json!({ "reason": reason, "retry_ms": retry_ms, "reconnect": true });
-    let body: Bytes = sse::control_with_retry("bye", &data, retry_ms).payload();
     let mut headers = event_stream_head();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     cors::add(&mut headers, route, &session.req_header().headers);
+    if session.req_header().version == Version::HTTP_11 {
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     ctx.answer = "soft-refused";
-    respond::respond(session, StatusCode::OK, &headers, body).await?;
+    let head = respond::head(StatusCode::OK, &headers)?;
+    session.write_response_header(Box::new(head), false).await?;
+    let opening = sse::opening(retry_ms).payload();
+    session.write_response_body(Some(opening), false).await?;
+    if hold_back(session, &ctx.shared).await {
+        let data = json!({ "reason": reason, "retry_ms": retry_ms, "reconnect": true });
+        let bye = sse::control_with_retry("bye", &data, retry_ms).payload();
+        session.write_response_body(Some(bye), true).await?;
+    }
     Ok(Fate::Answered)
+}
+
+/// Holds a refused client for 2 to 5 seconds if not too many are held already. False: it left.
+async fn hold_back(session: &mut Session, shared: &Shared) -> bool {
+    let slot = Slot::take(&shared.soothed);
+    if slot.is_none() || shared.is_draining() {
+        return true;
+    }
+    let hold = Duration::from_secs(2) + Duration::from_secs(3).mul_f64(fastrand::f64());
+    let mut ending = shared.ending.clone();
+    tokio::select! {
+        () = tokio::time::sleep(hold) => true,
+        _ = draining(&mut ending) => true,
+        _ = session.downstream_session.read_body_or_idle(true) => false,
+    }
+}
+
+/// A place among the refused clients that are held.
+struct Slot<'a>(&'a AtomicUsize);
+
+impl<'a> Slot<'a> {
+    fn take(taken: &'a AtomicUsize) -> Option<Slot<'a>> {
+        let slot = Slot(taken);
+        (taken.fetch_add(1, Ordering::SeqCst) < MAX_SOOTHED).then_some(slot)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// The fields of every event stream (contract §5).

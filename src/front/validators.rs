@@ -6,28 +6,38 @@
 use http::{HeaderName, HeaderValue, header};
 use pingora::Result;
 use pingora::http::RequestHeader;
-use pingora::{Error, ErrorType};
 
+use super::cover::full_key;
 use super::{Context, Front};
 use crate::hub::Topic;
 use crate::resource::version_of_tag;
 
-/// Replaces known versions in If-Match, If-None-Match and If-Range by the upstream's tags.
-///
-/// # Errors
-/// Status 412 for an If-Match with an older version of an upstream without entity tags.
-pub(super) fn rewrite(front: &Front, request: &mut RequestHeader, ctx: &Context) -> Result<()> {
-    let Some(key) = &ctx.key else { return Ok(()) };
-    let Some(topic) = front.shared.hub.get(key) else {
-        return Ok(());
-    };
-    for name in [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_RANGE] {
-        field(&topic, request, name)?;
-    }
-    Ok(())
+/// Whether a request may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Condition {
+    Open,
+    /// An If-Match names an older version only, and the upstream has no entity tags to judge by.
+    Failed,
 }
 
-fn field(topic: &Topic, request: &mut RequestHeader, name: HeaderName) -> Result<()> {
+/// Replaces known versions in If-Match, If-None-Match and If-Range by the upstream's tags.
+pub(super) fn rewrite(front: &Front, request: &mut RequestHeader, ctx: &Context) -> Result<Condition> {
+    let Some(base) = &ctx.key else {
+        return Ok(Condition::Open);
+    };
+    let key = full_key(front, base, &request.headers);
+    let Some(topic) = front.shared.hub.get(&key) else {
+        return Ok(Condition::Open);
+    };
+    for name in [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_RANGE] {
+        if field(&topic, request, name)? == Condition::Failed {
+            return Ok(Condition::Failed);
+        }
+    }
+    Ok(Condition::Open)
+}
+
+fn field(topic: &Topic, request: &mut RequestHeader, name: HeaderName) -> Result<Condition> {
     let lines: Vec<String> = request
         .headers
         .get_all(&name)
@@ -51,20 +61,18 @@ fn field(topic: &Topic, request: &mut RequestHeader, name: HeaderName) -> Result
         }
     }
     if !known {
-        return Ok(());
+        return Ok(Condition::Open);
     }
-    if !tags.is_empty() {
+    let satisfied = name == header::IF_MATCH && current;
+    if !tags.is_empty() && !satisfied {
         if let Ok(value) = HeaderValue::try_from(tags.join(", ")) {
             request.insert_header(name, value)?;
         }
-        return Ok(());
+        return Ok(Condition::Open);
     }
     if name == header::IF_MATCH && !current {
-        return Error::e_explain(
-            ErrorType::HTTPStatus(412),
-            "the version in If-Match is not the current one",
-        );
+        return Ok(Condition::Failed);
     }
     request.remove_header(&name);
-    Ok(())
+    Ok(Condition::Open)
 }

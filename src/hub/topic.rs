@@ -257,7 +257,7 @@ impl Topic {
 
     /// Asks for a poll at once and gives the number it will have at least. A poll in flight counts.
     /// While the resource fails, it comes only when the backoff is over (`View::next_poll`), and
-    /// while a relayed answer is remembered, only after that (`View::relayed_until`): who does not
+    /// while a relayed answer is remembered, only after that (`View::remembered_until`): who does not
     /// want to wait so long looks at the outcome first.
     pub fn want_poll(&self) -> u64 {
         let number = self.view.borrow().ended + 1;

@@ -81,7 +81,7 @@ pub enum Outcome {
 }
 
 /// How long an answer that is passed on is remembered at most.
-const RELAYED: Duration = Duration::from_secs(5);
+const REMEMBERED: Duration = Duration::from_secs(5);
 
 /// Everything a follower may see, replaced as a whole by the publisher.
 #[derive(Debug, Clone)]
@@ -127,11 +127,13 @@ impl View {
         }
     }
 
-    /// Until when an answer that is passed on is remembered: a waiting request is answered with it
-    /// and not with a new poll (contract §3). `interval`: the route's. None: there is none.
-    pub fn relayed_until(&self, interval: Duration) -> Option<Instant> {
-        matches!(self.outcome, Outcome::Relay(_))
-            .then(|| self.ended_at.map(|ended| ended + interval.min(RELAYED)))
+    /// Until when a failure, or an answer that is passed on, is remembered: a waiting request is
+    /// answered with it and not with a new poll (contract §3). After that a request may ask again
+    /// whatever the backoff, which is for scheduled polls: a covered URL never works worse than an
+    /// uncovered one. `interval`: the route's. None: there is nothing of the kind.
+    pub fn remembered_until(&self, interval: Duration) -> Option<Instant> {
+        matches!(self.outcome, Outcome::Relay(_) | Outcome::Failed(_))
+            .then(|| self.ended_at.map(|ended| ended + interval.min(REMEMBERED)))
             .flatten()
     }
 

@@ -124,16 +124,12 @@ impl Poller {
         }
     }
 
-    /// From when on an ordinary poll may have a poll of its own: not through a backoff, and not
-    /// while a relayed answer is remembered.
+    /// From when on an ordinary poll may have a poll of its own: not while the last failure or
+    /// refusal is remembered, and never before `Retry-After`.
     fn wanted_from(&self, view: &View, now: Instant) -> Instant {
-        match view.outcome {
-            Outcome::Cold | Outcome::Data => now,
-            Outcome::Failed(_) => self.due,
-            Outcome::Relay(_) => {
-                let remembered = view.relayed_until(self.route.poll.interval).unwrap_or(now);
-                remembered.min(self.due).max(self.not_before)
-            }
+        match view.remembered_until(self.route.poll.interval) {
+            Some(remembered) => remembered.min(self.due).max(self.not_before),
+            None => now,
         }
     }
 

@@ -85,7 +85,7 @@ impl fmt::Debug for ResourceKey {
     }
 }
 
-/// Class values are secrets: only their names are printed.
+/// Class values are secrets, and queries carry the keys of many an API: neither is printed.
 impl fmt::Debug for KeyParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -95,8 +95,8 @@ impl fmt::Debug for KeyParts {
             self.host.as_deref().unwrap_or("*"),
             self.path
         )?;
-        if let Some(query) = &self.query {
-            write!(f, "?{query}")?;
+        if self.query.is_some() {
+            f.write_str("?…")?;
         }
         if !self.class.is_empty() {
             let names: Vec<&str> = self.class.iter().map(|(name, _)| name.as_str()).collect();
@@ -164,6 +164,6 @@ mod tests {
             vary: Vec::new(),
         });
         let text = format!("{key:?}");
-        assert_eq!(text, "http://*/a?x=1 by authorization");
+        assert_eq!(text, "http://*/a?… by authorization");
     }
 }

@@ -52,8 +52,8 @@ pub fn unchanged(version: Version, key: &ResourceKey, route: &Route) -> HeaderMa
         headers.insert(header::ETAG, etag);
     }
     headers.insert(header::CACHE_CONTROL, cache_control(key, route));
-    headers.insert(header::VARY, vary(key));
-    if route.link {
+    headers.insert(header::VARY, vary(key, &[]));
+    if route.link && route.transports.sse {
         // A target may hold `>`, which would end the reference (RFC 8288 §3).
         let target = key.target().replace('>', "%3E");
         let link = format!("<{target}>; rel=\"alternate\"; type=\"text/event-stream\"");
@@ -73,6 +73,7 @@ fn common(snapshot: &Snapshot, key: &ResourceKey, route: &Route) -> HeaderMap {
     if let Some(no_store) = snapshot.headers.get(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, no_store.clone());
     }
+    headers.insert(header::VARY, vary(key, &snapshot.vary));
     headers
 }
 
@@ -87,10 +88,16 @@ fn cache_control(key: &ResourceKey, route: &Route) -> HeaderValue {
     })
 }
 
-fn vary(key: &ResourceKey) -> HeaderValue {
-    let mut names = vec!["Accept".to_owned(), "Prefer".to_owned()];
-    names.extend(key.parts().class.iter().map(|(name, _)| name.to_string()));
-    names.extend(key.parts().vary.iter().map(|(name, _)| name.to_string()));
+/// `upstream`: what the upstream's own `Vary` names, whether or not this client sent it.
+fn vary(key: &ResourceKey, upstream: &[HeaderName]) -> HeaderValue {
+    let parts = key.parts();
+    let mut names = vec!["Accept", "Prefer"];
+    names.extend(parts.class.iter().map(|(name, _)| name.as_str()));
+    names.extend(parts.vary.iter().map(|(name, _)| name.as_str()));
+    let untold = upstream
+        .iter()
+        .filter(|name| parts.vary.iter().all(|(told, _)| told != *name));
+    names.extend(untold.map(HeaderName::as_str));
     HeaderValue::try_from(names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static("*"))
 }
 

@@ -6,6 +6,7 @@
 pub mod app;
 pub mod client;
 pub mod frames;
+pub mod h2;
 pub mod legacy;
 mod memory;
 pub mod process;

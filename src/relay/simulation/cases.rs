@@ -273,7 +273,7 @@ async fn a_cold_refusal_is_relayed_and_remembered_for_an_interval() {
                 panic!("{:?}", view.outcome);
             };
             assert_eq!(answer.status.as_u16(), status);
-            let remembered = view.relayed_until(stage.route.poll.interval);
+            let remembered = view.remembered_until(stage.route.poll.interval);
             assert_eq!(remembered, view.ended_at.map(|at| at + SECOND));
             if number > 1 {
                 let waited = last.elapsed();
