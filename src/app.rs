@@ -114,7 +114,7 @@ pub fn start(config: Config) -> io::Result<App> {
     let admin_address = admin_socket.as_ref().map(TcpListener::local_addr).transpose()?;
     if let Some(socket) = admin_socket {
         let _entered = relay_runtime.enter();
-        admin::serve(shared.clone(), socket, stopping)?;
+        admin::serve(desk(&shared), socket, stopping)?;
     }
     let always = always(&shared);
     Ok(App {
@@ -188,6 +188,17 @@ impl Drop for App {
         if self.front.is_some() {
             self.halt();
         }
+    }
+}
+
+/// What the admin listener shows of this application.
+fn desk(shared: &Arc<Shared>) -> admin::Desk {
+    let state = shared.clone();
+    admin::Desk {
+        hub: shared.hub.clone(),
+        metrics: shared.metrics.clone(),
+        token: shared.config.admin.as_ref().and_then(|admin| admin.token.clone()),
+        is_draining: Box::new(move || state.is_draining()),
     }
 }
 

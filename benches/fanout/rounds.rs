@@ -231,13 +231,13 @@ pub fn measure(subject: Subject, wire: Wire, load: &Load, program: &Path) -> Res
     std::thread::sleep(load.idle);
     let (idle_us, _) = Cpu::of(pid)?.since(before);
     let idle_seconds = start.elapsed().as_secs_f64();
-    // After the idle time: what the storm of connecting took and gave back is not an idle client's.
-    let memory = settled_memory_bytes(pid)?.saturating_sub(memory_before);
     let intervals = idle_seconds / POLL_INTERVAL.as_secs_f64();
     let polls = server
         .polls()?
         .zip(polls)
         .map(|(after, before)| (after - before) as f64 / intervals);
+    // After the idle time: what the storm of connecting took and gave back is not an idle client's.
+    let memory = settled_memory_bytes(pid)?.saturating_sub(memory_before);
 
     let tick = load.tick(wire);
     crowd.expect(load.events)?;

@@ -20,18 +20,31 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, watch};
 
-use crate::front::Shared;
+use crate::config::Secret;
+use crate::hub::Hub;
+use crate::metrics::Metrics;
 
 /// Connections served at a time; more wait.
 const CONNECTIONS: usize = 64;
+
+/// What operators are shown, and who is let in.
+pub struct Desk {
+    pub hub: Arc<Hub>,
+    pub metrics: Metrics,
+    /// None: everybody who reaches the listener.
+    pub token: Option<Secret>,
+    /// Whether the process is about to end.
+    pub is_draining: Box<dyn Fn() -> bool + Send + Sync>,
+}
 
 /// Serves the admin listener until `stop` turns true. To be called inside a runtime.
 ///
 /// # Errors
 /// The socket cannot be made non-blocking.
-pub fn serve(shared: Arc<Shared>, socket: TcpListener, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+pub fn serve(desk: Desk, socket: TcpListener, mut stop: watch::Receiver<bool>) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(socket)?;
+    let desk = Arc::new(desk);
     tokio::spawn(async move {
         let seats = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
@@ -47,10 +60,10 @@ pub fn serve(shared: Arc<Shared>, socket: TcpListener, mut stop: watch::Receiver
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let shared = shared.clone();
+            let desk = desk.clone();
             tokio::spawn(async move {
                 let answer = service_fn(move |request| {
-                    let response = answer(&shared, &request);
+                    let response = answer(&desk, &request);
                     async move { Ok::<_, Infallible>(response) }
                 });
                 let connection = http1::Builder::new()
@@ -67,7 +80,7 @@ pub fn serve(shared: Arc<Shared>, socket: TcpListener, mut stop: watch::Receiver
     Ok(())
 }
 
-fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return text(
@@ -77,11 +90,11 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>>
     }
     match path {
         "/live" => return text(StatusCode::OK, "live\n"),
-        "/ready" if shared.is_draining() => return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        "/ready" if (desk.is_draining)() => return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         "/ready" => return text(StatusCode::OK, "ready\n"),
         _ => {}
     }
-    if !is_authorized(shared, request) {
+    if !is_authorized(desk, request) {
         let mut response = text(
             StatusCode::UNAUTHORIZED,
             "admin.token is set: send it as a bearer token\n",
@@ -92,12 +105,12 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>>
         return response;
     }
     match path {
-        "/metrics" => match shared.metrics.encode() {
+        "/metrics" => match desk.metrics.encode() {
             Ok(metrics) => typed(StatusCode::OK, "text/plain; version=0.0.4", metrics.into()),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         },
         "/resources" => {
-            let body = resources::list(&shared.hub).to_string();
+            let body = resources::list(&desk.hub).to_string();
             typed(StatusCode::OK, "application/json", format!("{body}\n").into())
         }
         "/" => text(StatusCode::OK, "/live /ready /metrics /resources\n"),
@@ -109,13 +122,8 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>>
 }
 
 /// Compares digests, so that the time it takes says nothing about the token.
-fn is_authorized(shared: &Shared, request: &Request<Incoming>) -> bool {
-    let Some(token) = shared
-        .config
-        .admin
-        .as_ref()
-        .and_then(|admin| admin.token.as_ref())
-    else {
+fn is_authorized(desk: &Desk, request: &Request<Incoming>) -> bool {
+    let Some(token) = &desk.token else {
         return true;
     };
     let sent = request

@@ -309,8 +309,14 @@ impl Topic {
             || self.history.lock().iter().any(|past| past.version == version)
     }
 
-    /// The upstream's own tag of a version this process has held; inner none: it gave no tag.
+    /// The upstream's own tag of a version this process has held; inner none: it gave no tag. Of
+    /// what is held now it is the newest one: the upstream may name the same content anew, and
+    /// clients see a version before the history does.
     pub fn upstream_tag(&self, version: Version) -> Option<Option<HeaderValue>> {
+        let view = self.view();
+        if let Some(frame) = view.frame.as_ref().filter(|frame| frame.version() == version) {
+            return Some(frame.snapshot.validators.etag.clone());
+        }
         let history = self.history.lock();
         let past = history.iter().rev().find(|past| past.version == version);
         past.map(|past| past.tag.clone())

@@ -90,10 +90,16 @@ impl Poller {
         error: &FetchError,
     ) -> &'static str {
         let class = error.class();
+        // Clients are told the reason; a server's address is for operators only.
+        let reason = error.failure.to_string();
+        tracing::debug!(
+            server = error.server.as_deref().unwrap_or(""),
+            "a poll failed: {reason}"
+        );
         if class == "too-large" {
-            self.uncoverable(&mut publisher, number, class, &error.to_string());
+            self.uncoverable(&mut publisher, number, class, &reason);
         } else {
-            self.failed(&mut publisher, number, class, None, &error.to_string());
+            self.failed(&mut publisher, number, class, None, &reason);
         }
         self.publisher = Some(publisher);
         "failed"

@@ -66,6 +66,29 @@ async fn a_known_version_becomes_the_upstreams_tag() {
 }
 
 #[tokio::test]
+async fn a_state_that_the_upstream_names_anew_has_its_newest_name() {
+    let legacy = Legacy::start();
+    legacy.set("/r/a", Reply::json("1").etag("\"u1\""));
+    let app = start(&legacy, "");
+    let mut http = http(&app).await;
+    let version = http.get("/r/a", &[]).await.etag().to_owned();
+    legacy.set("/r/a", Reply::json("1").etag("\"u2\""));
+    let mut sse = crate::support::client::Sse::open(app.addresses()[0], "/r/a", &[]).await;
+    sse.next_event().await;
+    // The second poll from here on is asked when the first has been judged.
+    legacy.wait_count("/r/a", legacy.count("/r/a") + 2).await;
+    http.request("PUT", "/r/a", &[("if-match", &version)], b"2")
+        .await
+        .expect(200);
+    let seen = legacy
+        .seen("/r/a")
+        .into_iter()
+        .find(|s| s.method == "PUT")
+        .expect("it came");
+    assert_eq!(seen.header("if-match"), Some("\"u2\""));
+}
+
+#[tokio::test]
 async fn an_older_version_becomes_the_older_tag() {
     let legacy = Legacy::start();
     legacy.set("/r/a", Reply::json("1").etag("\"u1\""));

@@ -14,6 +14,7 @@ pub mod conditions;
 pub mod drain;
 pub mod edge_support;
 pub mod failure;
+pub mod forwarding;
 pub mod framing;
 pub mod long_poll;
 pub mod passthrough;

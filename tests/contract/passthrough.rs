@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 
-use super::edge_support::{Extra, http, start, start_with};
-use crate::support::client::{Http, Message, Sse, Ws};
+use super::edge_support::{Extra, http, start};
+use crate::support::client::{Http, Message, Sse, Ws, long_poll};
 use crate::support::legacy::{Expectation, Legacy, Reply};
 use crate::support::wire::{GUARD, find, within};
 
@@ -391,218 +391,6 @@ async fn slow_uploads_never_delay_a_poll() {
 }
 
 #[tokio::test]
-async fn an_absolute_target_is_its_path_and_its_authority_is_the_host() {
-    let legacy = Legacy::start();
-    legacy.set("/x", Reply::text("through"));
-    legacy.set("/r/a", Reply::json("1"));
-    let app = start(&legacy, "");
-    let mut http = http(&app).await;
-    http.send_raw(b"GET http://right.example/x?a=1 HTTP/1.1\r\nHost: right.example\r\n\r\n")
-        .await;
-    assert_eq!(http.read_response().await.expect(200).text(), "through");
-    let seen = legacy.seen("/x").pop().expect("it was asked");
-    assert_eq!(seen.target, "/x?a=1");
-    assert_eq!(seen.headers("host"), ["right.example"]);
-    http.send_raw(b"GET http://right.example/r/a HTTP/1.1\r\nHost: right.example\r\n\r\n")
-        .await;
-    assert_eq!(http.read_response().await.expect(200).text(), "1");
-    assert_eq!(legacy.seen("/r/a")[0].header("host"), Some("right.example"));
-    // Who says two things gets nothing.
-    http.send_raw(b"GET http://right.example/x HTTP/1.1\r\nHost: wrong.example\r\n\r\n")
-        .await;
-    http.read_response().await.expect(400);
-    http.expect_closed().await;
-    assert_eq!(legacy.count("/x"), 1);
-}
-
-#[tokio::test]
-async fn targets_are_never_rewritten() {
-    let legacy = Legacy::start();
-    let app = start(&legacy, ", share: public");
-    let mut http = http(&app).await;
-    for target in [
-        "/%41%7e%c3%a9?x=%41&&y=1;z=[2]&=",
-        "/a//b",
-        "/a/../b",
-        "/a/./b",
-        "/a%2fb",
-        "/a%5cb",
-        "/a%00b",
-        "/a;p=1/b",
-        "/?",
-        "/a?",
-        "//",
-        "/r/a%2f..%2fb",
-        "/r/a;p=1",
-        "/r/a/../b?_wait=5",
-    ] {
-        legacy.forget();
-        http.get(target, &[]).await.expect(404);
-        let seen: Vec<String> = legacy.all_seen().into_iter().map(|s| s.target).collect();
-        assert_eq!(seen, [target]);
-    }
-}
-
-#[tokio::test]
-async fn a_path_that_some_server_reads_as_a_guarded_route_goes_nowhere() {
-    let legacy = Legacy::start();
-    let app = start(&legacy, "");
-    let mut http = http(&app).await;
-    for target in [
-        "//r/a",
-        "/r//a",
-        "/x/../r/a",
-        "/x/%2e%2e/r/a",
-        "/./r/a",
-        "/r%2fa",
-        "/r%5ca",
-        "/r\\a",
-        "/r/a%00",
-        "/r;x=1/a",
-        "/r/a;x=1",
-        "/%2572/a%zz",
-    ] {
-        assert_eq!(http.get(target, &[]).await.status, 400, "{target}");
-        assert_eq!(
-            http.request("POST", target, &[], b"x").await.status,
-            400,
-            "{target}"
-        );
-    }
-    assert_eq!(legacy.all_seen().len(), 0);
-    // It is the covered path that may be spelled with escapes.
-    legacy.set("/r/a", Reply::json("1"));
-    assert_eq!(http.get("/%72/%61", &[]).await.expect(200).text(), "1");
-}
-
-#[tokio::test]
-async fn switches_never_reach_the_upstream() {
-    let legacy = Legacy::start();
-    legacy.set("/r/a", Reply::json("1"));
-    let app = start(&legacy, "");
-    let mut http = http(&app).await;
-    http.request(
-        "POST",
-        "/r/a?b=1&_push=sse&_wait=5&_delta=json-patch&c=%41",
-        &[],
-        b"x",
-    )
-    .await
-    .expect(200);
-    http.get("/r/a?_wait=1&last_event_id=x&_push=poll", &[("cookie", "user=1")])
-        .await
-        .expect(200);
-    let seen: Vec<String> = legacy.all_seen().into_iter().map(|s| s.target).collect();
-    assert_eq!(seen, ["/r/a?b=1&c=%41", "/r/a"]);
-}
-
-#[tokio::test]
-async fn forwarded_headers_of_an_untrusted_peer_are_replaced() {
-    let legacy = Legacy::start();
-    legacy.set("/x", Reply::text("ok"));
-    let app = start(&legacy, "");
-    let lies = [
-        ("host", "public.example"),
-        ("x-forwarded-for", "1.1.1.1"),
-        ("x-forwarded-for", "2.2.2.2"),
-        ("x-forwarded-proto", "https"),
-        ("x-forwarded-host", "evil.example"),
-        ("forwarded", "for=1.1.1.1;proto=https"),
-    ];
-    http(&app).await.get("/x", &lies).await.expect(200);
-    let seen = legacy.seen("/x").pop().expect("it was asked");
-    assert_eq!(seen.headers("x-forwarded-for"), ["127.0.0.1"]);
-    assert_eq!(seen.headers("x-forwarded-proto"), ["http"]);
-    assert_eq!(seen.headers("x-forwarded-host"), ["public.example"]);
-    assert_eq!(seen.headers("forwarded"), [""; 0]);
-    assert_eq!(seen.headers("host"), ["public.example"]);
-}
-
-#[tokio::test]
-async fn forwarded_headers_of_a_trusted_proxy_are_continued() {
-    let legacy = Legacy::start();
-    legacy.set("/x", Reply::text("ok"));
-    let extra = Extra {
-        listener: ", trusted_proxies: [127.0.0.0/8]",
-        upstream: ", host: api.internal",
-        ..Extra::default()
-    };
-    let app = start_with(&legacy, extra);
-    let words = [
-        ("host", "proxy.example"),
-        ("x-forwarded-for", "1.1.1.1"),
-        ("x-forwarded-for", "2.2.2.2"),
-        ("x-forwarded-proto", "https"),
-        ("x-forwarded-host", "public.example"),
-        ("forwarded", "for=1.1.1.1;proto=https"),
-    ];
-    http(&app).await.get("/x", &words).await.expect(200);
-    let seen = legacy.seen("/x").pop().expect("it was asked");
-    assert_eq!(seen.headers("x-forwarded-for"), ["1.1.1.1, 2.2.2.2, 127.0.0.1"]);
-    assert_eq!(seen.headers("x-forwarded-proto"), ["https"]);
-    assert_eq!(seen.headers("x-forwarded-host"), ["public.example"]);
-    assert_eq!(seen.headers("forwarded"), ["for=1.1.1.1;proto=https"]);
-    assert_eq!(seen.headers("host"), ["api.internal"]);
-}
-
-#[tokio::test]
-async fn hop_by_hop_fields_end_at_each_hop() {
-    let legacy = Legacy::start();
-    legacy.set(
-        "/x",
-        Reply::text("ok")
-            .header("Connection", "keep-alive, X-Secret-Hop")
-            .header("X-Secret-Hop", "1")
-            .header("Keep-Alive", "timeout=5")
-            .header("Proxy-Connection", "keep-alive")
-            .header("X-Kept", "1"),
-    );
-    let app = start(&legacy, "");
-    let mut http = http(&app).await;
-    let fields = [
-        ("connection", "keep-alive, x-nominated"),
-        ("x-nominated", "1"),
-        ("keep-alive", "timeout=5"),
-        ("proxy-connection", "keep-alive"),
-        ("te", "trailers"),
-        ("x-kept", "1"),
-    ];
-    let answer = http.get("/x", &fields).await.expect(200);
-    for gone in ["x-secret-hop", "keep-alive", "proxy-connection"] {
-        assert_eq!(answer.header(gone), None, "{answer:?}");
-    }
-    assert!(!answer.names("connection", "x-secret-hop"), "{answer:?}");
-    assert_eq!(answer.header("x-kept"), Some("1"));
-    let seen = legacy.seen("/x").pop().expect("it was asked");
-    for gone in ["x-nominated", "keep-alive", "proxy-connection", "te"] {
-        assert_eq!(seen.header(gone), None, "{seen:?}");
-    }
-    assert_eq!(seen.header("x-kept"), Some("1"));
-    // The connection lives on.
-    http.get("/x", &[]).await.expect(200);
-}
-
-#[tokio::test]
-async fn a_client_cannot_strip_what_the_proxy_says() {
-    let legacy = Legacy::start();
-    legacy.set("/x", Reply::text("ok"));
-    let app = start(&legacy, "");
-    let fields = [
-        ("connection", "close, x-forwarded-for, host, authorization"),
-        ("authorization", "Bearer 1"),
-    ];
-    let answer = http(&app).await.get("/x", &fields).await;
-    let seen = legacy.seen("/x");
-    match seen.last() {
-        Some(seen) => assert_eq!(
-            (seen.headers("x-forwarded-for"), seen.headers("host").len()),
-            (vec!["127.0.0.1"], 1)
-        ),
-        None => assert_eq!(answer.status, 400, "{answer:?}"),
-    }
-}
-
-#[tokio::test]
 async fn trailers_do_not_break_a_body() {
     let legacy = Legacy::start();
     legacy.set(
@@ -725,4 +513,79 @@ async fn a_silent_connection_is_left_alone() {
     http.expect_silence(SHORT).await;
     assert_eq!(http.get("/x", &[]).await.expect(200).text(), "ok");
     let _: (Http, Duration) = (http, GUARD);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_held_serves_on_like_any_other() {
+    let legacy = Legacy::start();
+    legacy.set("/r/a", Reply::json("1"));
+    legacy.set("/x", Reply::text("through"));
+    let app = start(&legacy, "");
+    let mut http = http(&app).await;
+    let etag = http.get("/r/a", &[]).await.etag().to_owned();
+    for _ in 0..2 {
+        let held = long_poll(&mut http, "/r/a", Some(&etag), Duration::from_secs(1)).await;
+        assert_eq!(held.status, 304);
+        let answer = http.request("POST", "/x", &[], b"body").await.expect(200);
+        assert_eq!(answer.text(), "through");
+        let seen = legacy.seen("/x").pop().expect("it came");
+        assert_eq!(
+            (seen.header("x-forwarded-for"), &seen.body[..]),
+            (Some("127.0.0.1"), &b"body"[..])
+        );
+    }
+    // The next request and the one behind it, sent while the first is held.
+    let held = format!(
+        "GET /r/a HTTP/1.1\r\nHost: a\r\nPrefer: wait=1\r\nIf-None-Match: {etag}\r\n\r\n\
+         POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nmore\
+         GET /r/a HTTP/1.1\r\nHost: a\r\n\r\n"
+    );
+    http.send_raw(held.as_bytes()).await;
+    http.read_response().await.expect(304);
+    assert_eq!(http.read_response().await.expect(200).text(), "through");
+    assert_eq!(http.read_response().await.expect(200).text(), "1");
+    assert_eq!(legacy.seen("/x").pop().expect("it came").body, b"more"[..]);
+}
+
+#[tokio::test]
+async fn a_write_is_never_sent_twice_and_a_read_survives_a_dead_connection() {
+    let legacy = Legacy::start();
+    let app = start(&legacy, "");
+    let mut http = http(&app).await;
+    for method in ["POST", "PATCH"] {
+        legacy.set("/warm", Reply::text("warm"));
+        legacy.set("/x", Reply::close());
+        legacy.forget();
+        // The next request goes out on a connection that is used again.
+        http.get("/warm", &[]).await.expect(200);
+        let mut http = self::http(&app).await;
+        http.request(method, "/x", &[], b"once").await.expect(502);
+        assert_eq!(legacy.count("/x"), 1, "{method}");
+    }
+    // As if the upstream's keep-alive had run out at that moment.
+    for method in ["GET", "PUT", "DELETE"] {
+        http = self::http(&app).await;
+        http.get("/warm", &[]).await.expect(200);
+        legacy.once("/y", Reply::close());
+        legacy.set("/y", Reply::text("again"));
+        assert_eq!(
+            http.request(method, "/y", &[], b"").await.expect(200).text(),
+            "again",
+            "{method}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_failure_shows_no_address_of_the_inside() {
+    let legacy = Legacy::start();
+    legacy.stop().await;
+    let app = start(&legacy, "");
+    let port = legacy.address().port().to_string();
+    let mut http = http(&app).await;
+    for path in ["/x", "/r/a"] {
+        let answer = http.get(path, &[]).await.expect(502);
+        assert!(!answer.text().contains(&port), "{path}: {}", answer.text());
+        http = self::http(&app).await;
+    }
 }
