@@ -1,8 +1,9 @@
-//! The command line: `run`, `check`, `demo`, `schema`; exit codes 0, 1 and 64.
+//! The command line: `run`, `check`, `demo`, `ready`, `schema`; exit codes 0, 1 and 64.
 //!
 //! Must not know: what the commands do inside.
 
-use std::io::Write;
+use std::io::{self, IsTerminal, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,6 +17,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Bad usage or configuration (sysexits.h EX_USAGE).
 const USAGE: u8 = 64;
+
+/// Longest wait of `ready` for each step of its question.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Most bytes that `ready` reads of an answer; the status line is at its beginning.
+const LONGEST_ANSWER: u64 = 1024;
 
 /// Polls an API once, whatever the number of clients, and pushes its changes to all of them.
 #[derive(Parser)]
@@ -43,10 +50,16 @@ enum Command {
     Demo {
         /// Where pollcast listens.
         #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-        listen: std::net::SocketAddr,
+        listen: SocketAddr,
         /// Where its admin listener is.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
-        admin: std::net::SocketAddr,
+        admin: SocketAddr,
+    },
+    /// Ask a running pollcast whether it is ready: exit code 0, or 1 and the reason. For health checks.
+    Ready {
+        /// Its admin listener.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+        admin: SocketAddr,
     },
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
@@ -70,6 +83,7 @@ fn main() -> ExitCode {
         Command::Run { config } => run(&config),
         Command::Check { config } => check(&config),
         Command::Demo { listen, admin } => demonstrate(listen, admin),
+        Command::Ready { admin } => ready(admin),
         Command::Schema => print(&format!("{:#}\n", config::schema())),
     }
 }
@@ -115,12 +129,12 @@ fn check(file: &Path) -> ExitCode {
 
 fn load(file: &Path) -> Result<Config, ExitCode> {
     config::load(file).map_err(|problems| {
-        let _ = writeln!(std::io::stderr(), "{problems}");
+        let _ = writeln!(io::stderr(), "{problems}");
         ExitCode::from(USAGE)
     })
 }
 
-fn demonstrate(listen: std::net::SocketAddr, admin: std::net::SocketAddr) -> ExitCode {
+fn demonstrate(listen: SocketAddr, admin: SocketAddr) -> ExitCode {
     raise_descriptor_limit();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -136,7 +150,7 @@ fn demonstrate(listen: std::net::SocketAddr, admin: std::net::SocketAddr) -> Exi
     };
     let text = demo::config_text(legacy.address(), listen, admin);
     let started = config::load_str(&text, "demo.yaml", Path::new("."))
-        .map_err(|problems| std::io::Error::other(problems.to_string()))
+        .map_err(|problems| io::Error::other(problems.to_string()))
         .and_then(|mut config| {
             // No load balancer has to notice that a demo ends.
             (config.drain.delay, config.drain.window) = (Duration::ZERO, Duration::from_secs(1));
@@ -159,6 +173,34 @@ fn demonstrate(listen: std::net::SocketAddr, admin: std::net::SocketAddr) -> Exi
     code
 }
 
+fn ready(admin: SocketAddr) -> ExitCode {
+    match ask_ready(admin) {
+        Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => print("ready\n"),
+        Ok(answer) => {
+            let said = answer.lines().next().unwrap_or_default();
+            failed(&io::Error::other(format!(
+                "{admin} is not ready: it answered {said:?}"
+            )))
+        }
+        Err(error) => failed(&io::Error::new(
+            error.kind(),
+            format!("{admin} is not ready: {error}"),
+        )),
+    }
+}
+
+/// The beginning of the answer to `GET /ready`.
+fn ask_ready(admin: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let request = format!("GET /ready HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(LONGEST_ANSWER).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
 /// Serves until SIGTERM or SIGINT, drains, and ends at once at a second signal.
 fn until_signalled(app: App) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -173,7 +215,7 @@ fn until_signalled(app: App) -> ExitCode {
             () = app.drain() => {}
             () = either(&mut term, &mut int) => tracing::warn!("a second signal: ending at once"),
         }
-        Ok::<(), std::io::Error>(())
+        Ok::<(), io::Error>(())
     });
     app.stop();
     match result {
@@ -196,7 +238,9 @@ fn start_log(config: &Config) {
     });
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        // Colours are for terminals; a journal would keep their codes.
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
     // A second subscriber is refused; then the first one serves.
     let _ = if config.log.json {
         log.json().try_init()
@@ -221,6 +265,6 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "pollcast: {error}");
+    let _ = writeln!(io::stderr(), "pollcast: {error}");
     ExitCode::FAILURE
 }

@@ -5,10 +5,12 @@
 //! | `support` | no claims: a scriptable legacy API, real clients, the process under test |
 //! | `support_works` | the tools above show every misbehaviour as it is, so a green test means something |
 //! | `contract` | what clients and upstreams see: polls, streams, sockets, held polls, shared polls |
+//! | `packaging` | README, conf/ and the readiness probe name only what exists |
 //! | `layers` | the source keeps the architecture: who may import whom, who may name the proxy, file sizes |
 
 mod contract;
 mod layers;
+mod packaging;
 #[allow(
     dead_code,
     unused_imports,

@@ -1,0 +1,387 @@
+//! What people and their tools read besides the code: README.md, conf/, the readiness probe.
+//!
+//! Reads the files as text and holds their names against the schema, the metrics and the
+//! configuration loader. Must not know: anything below `config` and `app`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use pollcast::config::{self, Config};
+use saphyr_parser::{Event, Parser};
+use serde_json::Value;
+
+use crate::support::app;
+use crate::support::client::Http;
+use crate::support::process::Process;
+
+const README: &str = include_str!("../README.md");
+const METRICS: &str = include_str!("../src/metrics.rs");
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn conf(name: &str) -> String {
+    read(&root().join("conf").join(name))
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+// --- Metrics ---
+
+/// The metrics that src/metrics.rs registers: the first literal after each `r.<kind>(`.
+fn registered() -> BTreeSet<String> {
+    let kinds = [
+        "counter",
+        "counters",
+        "gauge",
+        "gauges",
+        "float_gauges",
+        "histograms",
+    ];
+    let after = |kind: &str| {
+        let call = format!("r.{kind}(");
+        let calls = METRICS.split(&call).skip(1);
+        calls
+            .map(|rest| rest.split('"').nth(1).expect("a name").to_owned())
+            .collect::<Vec<_>>()
+    };
+    let names = kinds.iter().flat_map(|kind| after(kind));
+    names.map(|name| format!("pollcast_{name}")).collect()
+}
+
+/// The metrics that a running application describes; a labelled one only after its first count.
+async fn scraped() -> BTreeSet<String> {
+    let app = app::start(
+        "listeners: [{address: '127.0.0.1:0'}]\nadmin: {address: '127.0.0.1:0'}\n\
+         upstreams: {api: {servers: ['127.0.0.1:1']}}\npassthrough: api\n",
+    );
+    let admin = app.admin_address().expect("configured above");
+    let mut http = Http::connect(admin).await;
+    let text = http.get("/metrics", &[]).await.expect(200).text();
+    let help = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
+    help.filter_map(|line| line.split(' ').next().map(str::to_owned))
+        .collect()
+}
+
+/// Every word of a text that looks like a metric of ours or of the process.
+fn named_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words
+        .filter(|word| word.starts_with("pollcast_") || word.starts_with("process_"))
+        .map(|word| {
+            let parts = ["_bucket", "_sum", "_count"];
+            let base = parts.iter().find_map(|part| word.strip_suffix(part));
+            base.unwrap_or(word).to_owned()
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn dashboard_alerts_and_readme_name_only_metrics_that_exist() {
+    let scraped = scraped().await;
+    let registered = registered();
+    let process = scraped.iter().filter(|name| name.starts_with("process_"));
+    let known: BTreeSet<String> = registered.iter().chain(process).cloned().collect();
+    let unread: Vec<_> = scraped.difference(&known).collect();
+    assert!(
+        unread.is_empty(),
+        "this test does not read src/metrics.rs right: {unread:?}"
+    );
+    for (file, text) in [
+        ("grafana.json", conf("grafana.json")),
+        ("prometheus-alerts.yaml", conf("prometheus-alerts.yaml")),
+        ("README.md", README.to_owned()),
+    ] {
+        let named = named_in(&text);
+        assert!(!named.is_empty(), "{file} names no metric");
+        let unknown: Vec<_> = named.difference(&known).collect();
+        assert!(
+            unknown.is_empty(),
+            "{file} names metrics that do not exist: {unknown:?}"
+        );
+    }
+    let told = cells("Metric").into_iter().collect::<BTreeSet<_>>();
+    let untold: Vec<_> = registered.iter().filter(|name| !told.contains(*name)).collect();
+    assert!(untold.is_empty(), "README's table leaves out {untold:?}");
+}
+
+#[test]
+fn the_dashboard_is_json_and_every_panel_asks_for_something() {
+    let dashboard: Value = serde_json::from_str(&conf("grafana.json")).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("a list of panels");
+    let asking = panels.iter().filter(|panel| panel["type"] != "row");
+    let mut count = 0;
+    for panel in asking {
+        count += 1;
+        let targets = panel["targets"].as_array().map_or(&[][..], Vec::as_slice);
+        let named = |target: &Value| {
+            target["expr"]
+                .as_str()
+                .is_some_and(|expr| !named_in(expr).is_empty())
+        };
+        assert!(
+            !targets.is_empty() && targets.iter().all(named),
+            "panel {} asks for nothing",
+            panel["title"]
+        );
+    }
+    assert!(count > 0, "no panels");
+}
+
+// --- YAML ---
+
+/// The scalars of a file, documents and nesting ignored; fails on what is not YAML.
+fn scalars(file: &Path) -> Vec<String> {
+    let text = read(file);
+    let events = Parser::new_from_str(&text).map(|event| match event {
+        Ok((event, _)) => event,
+        Err(error) => panic!("{}: {error}", file.display()),
+    });
+    let scalar = |event| match event {
+        Event::Scalar(value, ..) => Some(value.into_owned()),
+        _ => None,
+    };
+    events.filter_map(scalar).collect()
+}
+
+/// The value of the first key of this name.
+fn value_of(scalars: &[String], key: &str) -> String {
+    let at = scalars.iter().position(|scalar| scalar == key);
+    let value = at.and_then(|at| scalars.get(at + 1));
+    value.unwrap_or_else(|| panic!("no {key}")).clone()
+}
+
+/// The configurations of pollcast inside a file for another tool.
+fn embedded(file: &str) -> Vec<Config> {
+    let scalars = scalars(&root().join("conf").join(file));
+    let texts = scalars
+        .into_iter()
+        .filter(|scalar| scalar.contains("listeners:\n"));
+    // Compose writes one dollar sign as two.
+    texts.map(|text| load(&text.replace("$$", "$"), file)).collect()
+}
+
+fn load(text: &str, name: &str) -> Config {
+    config::load_str(text, name, root()).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+}
+
+#[test]
+fn every_yaml_file_in_conf_parses() {
+    let folder = std::fs::read_dir(root().join("conf")).expect("conf/ is there");
+    let files = folder.map(|entry| entry.expect("readable").path());
+    let yaml: Vec<PathBuf> = files
+        .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
+        .collect();
+    assert!(yaml.len() >= 5, "conf/ has {yaml:?}");
+    for file in &yaml {
+        assert!(!scalars(file).is_empty(), "{} is empty", file.display());
+    }
+    for name in ["pollcast.yaml", "reference.yaml"] {
+        config::load(&root().join("conf").join(name)).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+}
+
+#[test]
+fn configurations_inside_other_files_load_and_can_be_probed() {
+    for file in ["compose.yaml", "kubernetes.yaml"] {
+        let configs = embedded(file);
+        assert_eq!(configs.len(), 1, "{file}");
+        for config in configs {
+            // The token comes from an environment that a test does not have.
+            let warned = config.warnings.iter().map(|warning| warning.place.as_str());
+            assert_eq!(warned.collect::<Vec<_>>(), ["admin.address"], "{file}");
+            let admin = config.admin.expect("a probe needs the admin listener").address;
+            assert!(
+                admin.ip().is_unspecified() && admin.port() == 9090,
+                "{file}: {admin}"
+            );
+            assert_eq!(config.listeners[0].address.port(), 8080, "{file}");
+        }
+    }
+}
+
+#[test]
+fn every_supervisor_waits_longer_than_the_drain() {
+    let drain = |config: &Config| config.drain.delay + config.drain.window + Duration::from_secs(2);
+    let seconds = |text: &str| {
+        let number = text.trim_end_matches('s').parse();
+        Duration::from_secs(number.unwrap_or_else(|_| panic!("{text} is no number of seconds")))
+    };
+    for (file, key) in [
+        ("compose.yaml", "stop_grace_period"),
+        ("kubernetes.yaml", "terminationGracePeriodSeconds"),
+    ] {
+        let wait = value_of(&scalars(&root().join("conf").join(file)), key);
+        assert!(
+            seconds(&wait) > drain(&embedded(file)[0]),
+            "{file}: {key}: {wait}"
+        );
+    }
+    let unit = conf("pollcast.service");
+    let wait = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec="));
+    let defaults = load(&conf("pollcast.yaml"), "pollcast.yaml");
+    assert!(seconds(wait.expect("a time to stop")) > drain(&defaults));
+}
+
+// --- README ---
+
+/// The content of the fenced blocks of a language, their own indentation removed.
+fn blocks(language: &str) -> Vec<String> {
+    let fence = format!("```{language}");
+    let mut blocks = Vec::new();
+    let mut lines = README.lines();
+    while let Some(open) = lines.find(|line| line.trim_start() == fence) {
+        let indent = open.len() - open.trim_start().len();
+        let inside = lines.by_ref().take_while(|line| line.trim_start() != "```");
+        blocks.push(
+            inside
+                .map(|line| format!("{}\n", line.get(indent..).unwrap_or_default()))
+                .collect(),
+        );
+    }
+    blocks
+}
+
+/// The code spans in a column of README's tables, label selectors cut off.
+fn cells(column: &str) -> Vec<String> {
+    let mut place = None;
+    let mut found = Vec::new();
+    for line in README.lines() {
+        let Some(row) = line.strip_prefix('|') else {
+            place = None;
+            continue;
+        };
+        let row: Vec<&str> = row.split('|').map(str::trim).collect();
+        match place {
+            // The first row of a table; without the column, no row of it is looked at.
+            None => place = Some(row.iter().position(|cell| *cell == column)),
+            Some(Some(at)) => {
+                let spans = row.get(at).copied().unwrap_or_default().split('`');
+                let spans = spans.skip(1).step_by(2);
+                found.extend(spans.map(|span| span.split('{').next().unwrap_or(span).to_owned()));
+            }
+            Some(None) => {}
+        }
+    }
+    found
+}
+
+/// Whether the schema has this key: `a.b`, `a[].b` for lists, `a.<name>.b` for any name.
+fn has_key(schema: &Value, key: &str) -> bool {
+    if schema["x-pollcast-later"] == true {
+        return false;
+    }
+    for branches in ["anyOf", "oneOf"] {
+        if let Some(branches) = schema[branches].as_array() {
+            return branches.iter().any(|branch| has_key(branch, key));
+        }
+    }
+    if key.is_empty() {
+        return true;
+    }
+    if let Some(rest) = key.strip_prefix("[]") {
+        return schema["items"].is_object() && has_key(&schema["items"], rest);
+    }
+    let key = key.strip_prefix('.').unwrap_or(key);
+    let end = key.find(['.', '[']).unwrap_or(key.len());
+    let (name, rest) = key.split_at(end);
+    let below = if name.starts_with('<') {
+        &schema["additionalProperties"]
+    } else {
+        &schema["properties"][name]
+    };
+    below.is_object() && has_key(below, rest)
+}
+
+#[test]
+fn every_key_in_readmes_tables_is_in_the_schema() {
+    let schema = config::schema();
+    let keys = cells("Key");
+    assert!(keys.len() > 30, "README's tables name {} keys", keys.len());
+    for key in keys {
+        assert!(has_key(&schema, &key), "README names {key}, the schema does not");
+    }
+    for wrong in ["limits.clints", "routes[].feed.items", "listeners.address"] {
+        assert!(!has_key(&schema, wrong), "this test would let {wrong} pass");
+    }
+}
+
+#[test]
+fn readmes_configurations_load() {
+    let whole = blocks("yaml");
+    let whole: Vec<_> = whole
+        .iter()
+        .filter(|block| block.starts_with("listeners:"))
+        .collect();
+    assert!(whole.len() >= 2, "README shows {} configurations", whole.len());
+    for block in &whole {
+        load(block, "README.md");
+    }
+    let shown = format!("{:?}", load(whole[0], "README.md"));
+    let file = format!("{:?}", load(&conf("pollcast.yaml"), "README.md"));
+    assert_eq!(shown, file, "README shows another conf/pollcast.yaml");
+}
+
+#[test]
+fn readmes_links_lead_somewhere() {
+    let targets = README.split("](").skip(1);
+    let mut files = 0;
+    for target in targets.filter_map(|rest| rest.split(')').next()) {
+        if let Some(anchor) = target.strip_prefix('#') {
+            let headings = README.lines().filter(|line| line.starts_with('#'));
+            let mut anchors = headings.map(|line| {
+                line.trim_start_matches(['#', ' '])
+                    .to_lowercase()
+                    .replace(' ', "-")
+            });
+            assert!(anchors.any(|a| a == anchor), "no heading for #{anchor}");
+        } else if !target.starts_with("https://") {
+            files += 1;
+            assert!(root().join(target).exists(), "README links to {target}");
+        }
+    }
+    assert!(files > 5, "README links to {files} files");
+}
+
+// --- The probe ---
+
+async fn ready(admin: std::net::SocketAddr) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pollcast"));
+    command.args(["ready", "--admin", &admin.to_string()]);
+    let run = tokio::task::spawn_blocking(move || command.output());
+    run.await.expect("not cancelled").expect("the binary runs")
+}
+
+/// The probe's complaint; fails the test if it has none.
+fn complaint(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test]
+async fn the_probe_tells_a_ready_process_from_a_draining_one_and_from_none() {
+    let process = Process::start(
+        "listeners: [{address: PUBLIC_ADDRESS}]\nadmin: {address: ADMIN_ADDRESS, token: secret}\n\
+         upstreams: {api: {servers: ['127.0.0.1:1']}}\npassthrough: api\ndrain: {delay: 1m}\n",
+    )
+    .await;
+    let up = ready(process.admin).await;
+    let said = (up.status.code(), up.stdout.as_slice());
+    assert_eq!(said, (Some(0), &b"ready\n"[..]));
+    process.signal("TERM");
+    process.wait_stderr("draining").await;
+    let said = complaint(&ready(process.admin).await);
+    assert!(said.contains("HTTP/1.1 503"), "{said}");
+    process.signal("TERM");
+    process.wait_exit().await;
+    let said = complaint(&ready(process.admin).await);
+    assert!(
+        said.contains(&format!("{} is not ready", process.admin)),
+        "{said}"
+    );
+}
