@@ -53,11 +53,7 @@ pub fn start(config: Config) -> io::Result<App> {
     let config = Arc::new(config);
     let metrics = Metrics::new().map_err(io::Error::other)?;
     let sockets = bind(&config)?;
-    let admin_socket = config
-        .admin
-        .as_ref()
-        .map(|admin| listen(admin.address))
-        .transpose()?;
+    let admin_socket = config.admin.as_ref().map(|admin| listen(admin.address)).transpose()?;
 
     let relay_runtime = runtime("relay", 2)?;
     let front_runtime = runtime("front", config.threads.front)?;
@@ -69,16 +65,8 @@ pub fn start(config: Config) -> io::Result<App> {
     let fanout = Arc::new(Fanout::start(config.threads.shards, rules, metrics.clone())?);
     let hub = Hub::new(fanout.bells(), config.limits.resources);
     let clients = clients(&config)?;
-    let sources = clients
-        .iter()
-        .map(|(name, client)| (name.clone(), client.clone() as Arc<dyn Source>));
-    let stakes = Stakes::new(
-        hub.clone(),
-        &config,
-        metrics.clone(),
-        sources.collect(),
-        fastrand::u64(..),
-    );
+    let sources = clients.iter().map(|(name, client)| (name.clone(), client.clone() as Arc<dyn Source>));
+    let stakes = Stakes::new(hub.clone(), &config, metrics.clone(), sources.collect(), fastrand::u64(..));
     let relay = Relay::new(Arc::new(stakes), relay_runtime.handle().clone());
 
     let (close, closing) = watch::channel(false);
@@ -203,19 +191,11 @@ fn desk(shared: &Arc<Shared>) -> admin::Desk {
 }
 
 fn runtime(name: &'static str, threads: usize) -> io::Result<Runtime> {
-    Builder::new_multi_thread()
-        .worker_threads(threads.max(1))
-        .thread_name(name)
-        .enable_all()
-        .build()
+    Builder::new_multi_thread().worker_threads(threads.max(1)).thread_name(name).enable_all().build()
 }
 
 fn bind(config: &Config) -> io::Result<Vec<TcpListener>> {
-    config
-        .listeners
-        .iter()
-        .map(|listener| listen(listener.address))
-        .collect()
+    config.listeners.iter().map(|listener| listen(listener.address)).collect()
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -238,11 +218,7 @@ fn always(shared: &Arc<Shared>) -> Vec<crate::hub::Attendance> {
     let attend = |route: &Arc<crate::config::Route>| {
         let key = ResourceKey::new(KeyParts {
             route: route.index,
-            proto: if shared.config.listeners.iter().any(|l| l.tls.is_none()) {
-                "http"
-            } else {
-                "https"
-            },
+            proto: if shared.config.listeners.iter().any(|l| l.tls.is_none()) { "http" } else { "https" },
             host: None,
             path: route.path.clone(),
             query: None,

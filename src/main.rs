@@ -72,11 +72,7 @@ fn main() -> ExitCode {
             // What cannot be printed cannot be reported either.
             let _ = error.print();
             let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            return if asked {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(USAGE)
-            };
+            return if asked { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
         }
     };
     match arguments.command {
@@ -111,17 +107,10 @@ fn run(file: &Path) -> ExitCode {
 fn check(file: &Path) -> ExitCode {
     match load(file) {
         Ok(config) => {
-            let warnings: Vec<String> = config
-                .warnings
-                .iter()
-                .map(|w| format!("warning: {w}\n"))
-                .collect();
+            let warnings: Vec<String> = config.warnings.iter().map(|w| format!("warning: {w}\n")).collect();
             let (routes, upstreams) = (config.routes.len(), config.upstreams.len());
             let file = file.display();
-            print(&format!(
-                "{}{file}: good: {routes} routes, {upstreams} upstreams\n",
-                warnings.concat()
-            ))
+            print(&format!("{}{file}: good: {routes} routes, {upstreams} upstreams\n", warnings.concat()))
         }
         Err(code) => code,
     }
@@ -140,10 +129,7 @@ fn demonstrate(listen: SocketAddr, admin: SocketAddr) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    let legacy = runtime.block_on(demo::serve_legacy(
-        ([127, 0, 0, 1], 0).into(),
-        demo::Pace::default(),
-    ));
+    let legacy = runtime.block_on(demo::serve_legacy(([127, 0, 0, 1], 0).into(), demo::Pace::default()));
     let legacy = match legacy {
         Ok(legacy) => legacy,
         Err(error) => return failed(&error),
@@ -163,11 +149,7 @@ fn demonstrate(listen: SocketAddr, admin: SocketAddr) -> ExitCode {
     };
     let listen = app.addresses().first().copied().unwrap_or(listen);
     legacy.point_crowd_at(listen);
-    print(&demo::banner(
-        legacy.address(),
-        listen,
-        app.admin_address().unwrap_or(admin),
-    ));
+    print(&demo::banner(legacy.address(), listen, app.admin_address().unwrap_or(admin)));
     let code = until_signalled(app);
     drop(legacy);
     code
@@ -178,14 +160,9 @@ fn ready(admin: SocketAddr) -> ExitCode {
         Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => print("ready\n"),
         Ok(answer) => {
             let said = answer.lines().next().unwrap_or_default();
-            failed(&io::Error::other(format!(
-                "{admin} is not ready: it answered {said:?}"
-            )))
+            failed(&io::Error::other(format!("{admin} is not ready: it answered {said:?}")))
         }
-        Err(error) => failed(&io::Error::new(
-            error.kind(),
-            format!("{admin} is not ready: {error}"),
-        )),
+        Err(error) => failed(&io::Error::new(error.kind(), format!("{admin} is not ready: {error}"))),
     }
 }
 
@@ -242,11 +219,7 @@ fn start_log(config: &Config) {
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     // A second subscriber is refused; then the first one serves.
-    let _ = if config.log.json {
-        log.json().try_init()
-    } else {
-        log.try_init()
-    };
+    let _ = if config.log.json { log.json().try_init() } else { log.try_init() };
 }
 
 /// Every client costs a descriptor: take what the system allows, and say how much that is.

@@ -71,9 +71,7 @@ impl Metrics {
                 "poll_duration_seconds",
                 "From the ask to the whole answer.",
                 &["upstream"],
-                vec![
-                    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-                ],
+                vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
             )?,
             upstream_bytes: r.counters(
                 "upstream_bytes_total",
@@ -94,9 +92,7 @@ impl Metrics {
                 "lag_seconds",
                 "From the published change to the client's socket.",
                 &["transport"],
-                vec![
-                    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
-                ],
+                vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0],
             )?,
             events: r.counters("events_total", "Changes written.", &["transport", "route"])?,
             bytes_out: r.counters(
@@ -132,14 +128,9 @@ impl Metrics {
             build: r.float_gauges("build_info", "The running version.", &["version"])?,
             registry,
         };
-        metrics
-            .build
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1.0);
+        metrics.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         #[cfg(target_os = "linux")]
-        metrics.registry.register(Box::new(
-            prometheus::process_collector::ProcessCollector::for_self(),
-        ))?;
+        metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(metrics)
     }
 
@@ -153,9 +144,7 @@ impl Metrics {
     /// Counts one poll of a resource with this many followers.
     pub fn polled(&self, upstream: &str, route: &str, outcome: &str, took: Duration) {
         self.polls.with_label_values(&[upstream, route, outcome]).inc();
-        self.poll_seconds
-            .with_label_values(&[upstream])
-            .observe(took.as_secs_f64());
+        self.poll_seconds.with_label_values(&[upstream]).observe(took.as_secs_f64());
     }
 
     /// The metrics of the streams of one route and transport, looked up once.
@@ -253,10 +242,7 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         metrics.stream(SSE, "/a").subscribers.inc();
         let text = String::from_utf8(metrics.encode().unwrap()).unwrap();
-        assert!(
-            text.contains("pollcast_subscribers{route=\"/a\",transport=\"sse\"} 1"),
-            "{text}"
-        );
+        assert!(text.contains("pollcast_subscribers{route=\"/a\",transport=\"sse\"} 1"), "{text}");
         assert!(text.contains("process_"), "{text}");
     }
 }

@@ -33,15 +33,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
 ];
 
 /// Modules (with what is below them) that may name the proxy; the rest would survive another one.
-const MAY_NAME_PINGORA: &[&str] = &[
-    "upstream/client",
-    "upstream/targets",
-    "fanout",
-    "front",
-    "admin",
-    "app",
-    "main",
-];
+const MAY_NAME_PINGORA: &[&str] =
+    &["upstream/client", "upstream/targets", "fanout", "front", "admin", "app", "main"];
 
 const NAMES_WITHOUT_MEANING: &[&str] = &["util", "utils", "common", "helper", "helpers", "types", "manager"];
 
@@ -55,29 +48,16 @@ fn the_source_keeps_the_architecture() {
     collect(&root, &mut files);
     assert!(!files.is_empty(), "no source found in {}", root.display());
     let named = files.iter().map(|file| {
-        let name = file
-            .strip_prefix(&root)
-            .expect("found below the root")
-            .to_string_lossy()
-            .into_owned();
-        (
-            name,
-            fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display())),
-        )
+        let name = file.strip_prefix(&root).expect("found below the root").to_string_lossy().into_owned();
+        (name, fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display())))
     });
     let violations = check_all(&named.collect::<Vec<_>>());
-    assert!(
-        violations.is_empty(),
-        "the architecture is broken:\n{}",
-        violations.join("\n")
-    );
+    assert!(violations.is_empty(), "the architecture is broken:\n{}", violations.join("\n"));
 }
 
 fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
     let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let mut paths: Vec<_> = entries
-        .map(|entry| entry.expect("a readable folder").path())
-        .collect();
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
     paths.sort();
     for path in paths {
         if path.is_dir() {
@@ -103,15 +83,10 @@ fn module_path(file: &str) -> Vec<&str> {
 
 /// What these files (path below `src/`, text) break.
 fn check_all(files: &[(String, String)]) -> Vec<String> {
-    let tests: Vec<String> = files
-        .iter()
-        .flat_map(|(file, text)| test_modules(file, text))
-        .collect();
+    let tests: Vec<String> = files.iter().flat_map(|(file, text)| test_modules(file, text)).collect();
     let check = |(file, text): &(String, String)| {
         let joined = module_path(file).join("/");
-        let is_test = tests
-            .iter()
-            .any(|t| joined == *t || joined.starts_with(&format!("{t}/")));
+        let is_test = tests.iter().any(|t| joined == *t || joined.starts_with(&format!("{t}/")));
         check(file, text, is_test)
     };
     files.iter().flat_map(check).collect()
@@ -122,10 +97,7 @@ fn test_modules(file: &str, text: &str) -> Vec<String> {
     let mut tokens = tokens(text);
     let mut found = Vec::new();
     while let Some((start, end)) = first_test_item(&tokens) {
-        let item: Vec<&str> = tokens[start..=end]
-            .iter()
-            .map(|(_, token)| token.as_str())
-            .collect();
+        let item: Vec<&str> = tokens[start..=end].iter().map(|(_, token)| token.as_str()).collect();
         if let [.., "mod", name, ";"] = item[..] {
             let mut path = module_path(file);
             path.retain(|part| !matches!(*part, "lib" | "main"));
@@ -142,30 +114,17 @@ fn check(file: &str, text: &str, is_test: bool) -> Vec<String> {
     let path = module_path(file);
     let own = path[0];
     // The second half is for modules whose file has another name (`#[path]`).
-    let is_test = is_test
-        || path
-            .iter()
-            .skip(1)
-            .any(|p| *p == "tests" || p.ends_with("_tests"));
+    let is_test = is_test || path.iter().skip(1).any(|p| *p == "tests" || p.ends_with("_tests"));
     let mut violations = Vec::new();
     let mut report = |line: usize, rule: String| violations.push(format!("src/{file}:{line}: {rule}"));
     if !text.starts_with("//!") {
-        report(
-            1,
-            "starts without `//!`: say what the file owns and what it must not know".into(),
-        );
+        report(1, "starts without `//!`: say what the file owns and what it must not know".into());
     }
     for part in path.iter().filter(|part| NAMES_WITHOUT_MEANING.contains(part)) {
-        report(
-            1,
-            format!("`{part}` says nothing: name the noun of the domain that lives here"),
-        );
+        report(1, format!("`{part}` says nothing: name the noun of the domain that lives here"));
     }
     if own != "lib" && layer_of(own).is_none() {
-        report(
-            1,
-            format!("`{own}` has no layer: add it to LAYERS in tests/layers.rs"),
-        );
+        report(1, format!("`{own}` has no layer: add it to LAYERS in tests/layers.rs"));
     }
     if is_test {
         return violations;
@@ -182,10 +141,7 @@ fn check(file: &str, text: &str, is_test: bool) -> Vec<String> {
     let lies_in = |module: &&str| joined == **module || joined.starts_with(&format!("{module}/"));
     if !MAY_NAME_PINGORA.iter().any(lies_in) {
         for line in code.names_of_crate("pingora") {
-            report(
-                line,
-                format!("names pingora; only {} may", MAY_NAME_PINGORA.join(", ")),
-            );
+            report(line, format!("names pingora; only {} may", MAY_NAME_PINGORA.join(", ")));
         }
     }
     if own != "lib" {
@@ -204,9 +160,7 @@ fn import_rule(own: &str, target: &str) -> Option<String> {
         return None;
     }
     let Some(to) = layer_of(target) else {
-        return Some(format!(
-            "imports `{target}`, which has no layer: add it to LAYERS in tests/layers.rs"
-        ));
+        return Some(format!("imports `{target}`, which has no layer: add it to LAYERS in tests/layers.rs"));
     };
     let from = layer_of(own)?;
     let what = match to.cmp(&from) {
@@ -249,10 +203,7 @@ impl Code {
             let before = at.checked_sub(1).map_or("", |at| self.token(at));
             is_crate && (self.token(at + 1) == "::" || matches!(before, "use" | "crate"))
         };
-        (0..self.tokens.len())
-            .filter(|&at| named(at))
-            .map(|at| self.tokens[at].0)
-            .collect()
+        (0..self.tokens.len()).filter(|&at| named(at)).map(|at| self.tokens[at].0).collect()
     }
 
     /// The modules at the crate's root that a file at this depth names, with their lines.
@@ -341,11 +292,7 @@ fn tokens(text: &str) -> Vec<(usize, String)> {
             tokens.push((line, rest[..len].to_owned()));
             len
         } else {
-            let len = if rest.starts_with("::") {
-                2
-            } else {
-                first.len_utf8()
-            };
+            let len = if rest.starts_with("::") { 2 } else { first.len_utf8() };
             tokens.push((line, rest[..len].to_owned()));
             len
         };
@@ -430,44 +377,24 @@ fn an_import_from_above_or_beside_is_caught_in_every_spelling() {
         "//! x\nuse crate::front::A;",
         &["src/hub/mod.rs:2: `hub` (layer 3) imports `front`"],
     );
-    breaks(
-        "hub/a.rs",
-        "//! x\nfn f() { crate::relay::g() }",
-        &["which is above it"],
-    );
+    breaks("hub/a.rs", "//! x\nfn f() { crate::relay::g() }", &["which is above it"]);
     breaks(
         "hub/a.rs",
         "//! x\n\nuse super::super::relay::B;",
         &["src/hub/a.rs:3: `hub` (layer 3) imports `relay`"],
     );
-    breaks(
-        "relay/a.rs",
-        "//! x\nuse pollcast::transport::T;",
-        &["which is beside it"],
-    );
+    breaks("relay/a.rs", "//! x\nuse pollcast::transport::T;", &["which is beside it"]);
     breaks("frame.rs", "//! x\nuse super::hub::T;", &["imports `hub`"]);
     let group = "//! x\nuse crate::{config::Config,\n hub::{a, front}, frame,\n app};";
     breaks("hub/a.rs", group, &["hub/a.rs:4: `hub` (layer 3) imports `app`"]);
-    breaks(
-        "metrics.rs",
-        "//! x\nmacro_rules! m { () => { $crate::hub::x() } }",
-        &["imports `hub`"],
-    );
+    breaks("metrics.rs", "//! x\nmacro_rules! m { () => { $crate::hub::x() } }", &["imports `hub`"]);
     breaks("hub/a.rs", "//! x\nuse crate::*;", &["imports `*`"]);
 }
 
 #[test]
 fn lower_layers_the_own_folder_and_meant_neighbours_are_fine() {
-    breaks(
-        "hub/a.rs",
-        "//! x\nuse crate::frame::F;\nuse super::topic;\nuse crate::{hub::b, config};",
-        &[],
-    );
-    breaks(
-        "hub/a/b.rs",
-        "//! x\nuse super::super::topic::T;\npub(crate) fn f() {}",
-        &[],
-    );
+    breaks("hub/a.rs", "//! x\nuse crate::frame::F;\nuse super::topic;\nuse crate::{hub::b, config};", &[]);
+    breaks("hub/a/b.rs", "//! x\nuse super::super::topic::T;\npub(crate) fn f() {}", &[]);
     breaks("resource/target.rs", "//! x\nuse crate::config::QueryRule;", &[]);
     breaks("main.rs", "//! x\nuse pollcast::{app, cli};", &[]);
     breaks("lib.rs", "//! x\npub mod hub;\npub use crate::hub::H;", &[]);
@@ -479,11 +406,7 @@ fn comments_literals_and_tests_are_not_code() {
                 const B: &[u8] = br#\"crate::front \" \"#; const C: char = '\"'; fn f<'a>(a: &'a str) {}\n\
                 #[cfg(test)]\n#[path = \"x.rs\"]\nmod tests;\n\
                 #[cfg(test)]\nmod more { use crate::front::X; fn f() { pingora::x() } }\nuse crate::app::A;";
-    breaks(
-        "hub/a.rs",
-        text,
-        &["src/hub/a.rs:9: `hub` (layer 3) imports `app`"],
-    );
+    breaks("hub/a.rs", text, &["src/hub/a.rs:9: `hub` (layer 3) imports `app`"]);
     breaks("hub/tests.rs", "//! x\nuse crate::front::X;", &[]);
     breaks("hub/topic_tests.rs", "//! x\nuse pingora::X;", &[]);
 }
@@ -499,32 +422,17 @@ fn a_module_declared_for_tests_is_test_code_with_all_below_it() {
         file("hub/topic.rs", upwards),
     ];
     let found = check_all(&files);
-    assert!(
-        found.len() == 1 && found[0].starts_with("src/hub/topic.rs:2"),
-        "{found:#?}"
-    );
+    assert!(found.len() == 1 && found[0].starts_with("src/hub/topic.rs:2"), "{found:#?}");
 }
 
 #[test]
 fn the_proxy_is_named_only_where_it_may_be() {
     let text = "//! x\nuse pingora::Error;\nfn f() -> pingora_core::Result<()> { pingora_free() }";
-    breaks(
-        "hub/a.rs",
-        text,
-        &["hub/a.rs:2: names pingora", "hub/a.rs:3: names pingora"],
-    );
-    breaks(
-        "upstream/schedule.rs",
-        "//! x\nuse pingora as p;",
-        &["names pingora"],
-    );
-    for file in [
-        "upstream/client.rs",
-        "upstream/client/exchange.rs",
-        "fanout/mod.rs",
-        "front/route.rs",
-        "app.rs",
-    ] {
+    breaks("hub/a.rs", text, &["hub/a.rs:2: names pingora", "hub/a.rs:3: names pingora"]);
+    breaks("upstream/schedule.rs", "//! x\nuse pingora as p;", &["names pingora"]);
+    for file in
+        ["upstream/client.rs", "upstream/client/exchange.rs", "fanout/mod.rs", "front/route.rs", "app.rs"]
+    {
         breaks(file, text, &[]);
     }
 }
@@ -532,23 +440,12 @@ fn the_proxy_is_named_only_where_it_may_be() {
 #[test]
 fn names_headers_and_sizes_are_checked() {
     breaks("hub/util.rs", "//! x\n", &["`util` says nothing"]);
-    breaks(
-        "queue/mod.rs",
-        "//! x\n",
-        &["`queue` has no layer: add it to LAYERS in tests/layers.rs"],
-    );
+    breaks("queue/mod.rs", "//! x\n", &["`queue` has no layer: add it to LAYERS in tests/layers.rs"]);
     breaks("hub/a.rs", "// x\n", &["starts without `//!`"]);
-    breaks(
-        "hub/a.rs",
-        "//! x\nuse crate::queue::Q;",
-        &["imports `queue`, which has no layer"],
-    );
+    breaks("hub/a.rs", "//! x\nuse crate::queue::Q;", &["imports `queue`, which has no layer"]);
     let long = format!("//! x\n{}", "const A: u8 = 0;\n".repeat(400));
     breaks("hub/a.rs", &long, &["401 lines without tests, at most 400"]);
-    let tested = format!(
-        "//! x\n{}#[cfg(test)]\nmod tests {{\n{}}}\n",
-        "\n".repeat(390),
-        "fn f() {}\n".repeat(50)
-    );
+    let tested =
+        format!("//! x\n{}#[cfg(test)]\nmod tests {{\n{}}}\n", "\n".repeat(390), "fn f() {}\n".repeat(50));
     breaks("hub/a.rs", &tested, &[]);
 }

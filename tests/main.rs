@@ -11,10 +11,6 @@
 mod contract;
 mod layers;
 mod packaging;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "a toolbox: not every tool has a user at every commit"
-)]
+#[allow(dead_code, unused_imports, reason = "a toolbox: not every tool has a user at every commit")]
 mod support;
 mod support_works;

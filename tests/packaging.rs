@@ -35,20 +35,11 @@ fn read(path: &Path) -> String {
 
 /// The metrics that src/metrics.rs registers: the first literal after each `r.<kind>(`.
 fn registered() -> BTreeSet<String> {
-    let kinds = [
-        "counter",
-        "counters",
-        "gauge",
-        "gauges",
-        "float_gauges",
-        "histograms",
-    ];
+    let kinds = ["counter", "counters", "gauge", "gauges", "float_gauges", "histograms"];
     let after = |kind: &str| {
         let call = format!("r.{kind}(");
         let calls = METRICS.split(&call).skip(1);
-        calls
-            .map(|rest| rest.split('"').nth(1).expect("a name").to_owned())
-            .collect::<Vec<_>>()
+        calls.map(|rest| rest.split('"').nth(1).expect("a name").to_owned()).collect::<Vec<_>>()
     };
     let names = kinds.iter().flat_map(|kind| after(kind));
     names.map(|name| format!("pollcast_{name}")).collect()
@@ -64,8 +55,7 @@ async fn scraped() -> BTreeSet<String> {
     let mut http = Http::connect(admin).await;
     let text = http.get("/metrics", &[]).await.expect(200).text();
     let help = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
-    help.filter_map(|line| line.split(' ').next().map(str::to_owned))
-        .collect()
+    help.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
 }
 
 /// Every word of a text that looks like a metric of ours or of the process.
@@ -88,10 +78,7 @@ async fn dashboard_alerts_and_readme_name_only_metrics_that_exist() {
     let process = scraped.iter().filter(|name| name.starts_with("process_"));
     let known: BTreeSet<String> = registered.iter().chain(process).cloned().collect();
     let unread: Vec<_> = scraped.difference(&known).collect();
-    assert!(
-        unread.is_empty(),
-        "this test does not read src/metrics.rs right: {unread:?}"
-    );
+    assert!(unread.is_empty(), "this test does not read src/metrics.rs right: {unread:?}");
     for (file, text) in [
         ("grafana.json", conf("grafana.json")),
         ("prometheus-alerts.yaml", conf("prometheus-alerts.yaml")),
@@ -100,10 +87,7 @@ async fn dashboard_alerts_and_readme_name_only_metrics_that_exist() {
         let named = named_in(&text);
         assert!(!named.is_empty(), "{file} names no metric");
         let unknown: Vec<_> = named.difference(&known).collect();
-        assert!(
-            unknown.is_empty(),
-            "{file} names metrics that do not exist: {unknown:?}"
-        );
+        assert!(unknown.is_empty(), "{file} names metrics that do not exist: {unknown:?}");
     }
     let told = cells("Metric").into_iter().collect::<BTreeSet<_>>();
     let untold: Vec<_> = registered.iter().filter(|name| !told.contains(*name)).collect();
@@ -119,11 +103,7 @@ fn the_dashboard_is_json_and_every_panel_asks_for_something() {
     for panel in asking {
         count += 1;
         let targets = panel["targets"].as_array().map_or(&[][..], Vec::as_slice);
-        let named = |target: &Value| {
-            target["expr"]
-                .as_str()
-                .is_some_and(|expr| !named_in(expr).is_empty())
-        };
+        let named = |target: &Value| target["expr"].as_str().is_some_and(|expr| !named_in(expr).is_empty());
         assert!(
             !targets.is_empty() && targets.iter().all(named),
             "panel {} asks for nothing",
@@ -159,9 +139,7 @@ fn value_of(scalars: &[String], key: &str) -> String {
 /// The configurations of pollcast inside a file for another tool.
 fn embedded(file: &str) -> Vec<Config> {
     let scalars = scalars(&root().join("conf").join(file));
-    let texts = scalars
-        .into_iter()
-        .filter(|scalar| scalar.contains("listeners:\n"));
+    let texts = scalars.into_iter().filter(|scalar| scalar.contains("listeners:\n"));
     // Compose writes one dollar sign as two.
     texts.map(|text| load(&text.replace("$$", "$"), file)).collect()
 }
@@ -174,9 +152,7 @@ fn load(text: &str, name: &str) -> Config {
 fn every_yaml_file_in_conf_parses() {
     let folder = std::fs::read_dir(root().join("conf")).expect("conf/ is there");
     let files = folder.map(|entry| entry.expect("readable").path());
-    let yaml: Vec<PathBuf> = files
-        .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
-        .collect();
+    let yaml: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
     assert!(yaml.len() >= 5, "conf/ has {yaml:?}");
     for file in &yaml {
         assert!(!scalars(file).is_empty(), "{} is empty", file.display());
@@ -196,10 +172,7 @@ fn configurations_inside_other_files_load_and_can_be_probed() {
             let warned = config.warnings.iter().map(|warning| warning.place.as_str());
             assert_eq!(warned.collect::<Vec<_>>(), ["admin.address"], "{file}");
             let admin = config.admin.expect("a probe needs the admin listener").address;
-            assert!(
-                admin.ip().is_unspecified() && admin.port() == 9090,
-                "{file}: {admin}"
-            );
+            assert!(admin.ip().is_unspecified() && admin.port() == 9090, "{file}: {admin}");
             assert_eq!(config.listeners[0].address.port(), 8080, "{file}");
         }
     }
@@ -212,15 +185,11 @@ fn every_supervisor_waits_longer_than_the_drain() {
         let number = text.trim_end_matches('s').parse();
         Duration::from_secs(number.unwrap_or_else(|_| panic!("{text} is no number of seconds")))
     };
-    for (file, key) in [
-        ("compose.yaml", "stop_grace_period"),
-        ("kubernetes.yaml", "terminationGracePeriodSeconds"),
-    ] {
+    for (file, key) in
+        [("compose.yaml", "stop_grace_period"), ("kubernetes.yaml", "terminationGracePeriodSeconds")]
+    {
         let wait = value_of(&scalars(&root().join("conf").join(file)), key);
-        assert!(
-            seconds(&wait) > drain(&embedded(file)[0]),
-            "{file}: {key}: {wait}"
-        );
+        assert!(seconds(&wait) > drain(&embedded(file)[0]), "{file}: {key}: {wait}");
     }
     let unit = conf("pollcast.service");
     let wait = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec="));
@@ -238,11 +207,7 @@ fn blocks(language: &str) -> Vec<String> {
     while let Some(open) = lines.find(|line| line.trim_start() == fence) {
         let indent = open.len() - open.trim_start().len();
         let inside = lines.by_ref().take_while(|line| line.trim_start() != "```");
-        blocks.push(
-            inside
-                .map(|line| format!("{}\n", line.get(indent..).unwrap_or_default()))
-                .collect(),
-        );
+        blocks.push(inside.map(|line| format!("{}\n", line.get(indent..).unwrap_or_default())).collect());
     }
     blocks
 }
@@ -290,11 +255,8 @@ fn has_key(schema: &Value, key: &str) -> bool {
     let key = key.strip_prefix('.').unwrap_or(key);
     let end = key.find(['.', '[']).unwrap_or(key.len());
     let (name, rest) = key.split_at(end);
-    let below = if name.starts_with('<') {
-        &schema["additionalProperties"]
-    } else {
-        &schema["properties"][name]
-    };
+    let below =
+        if name.starts_with('<') { &schema["additionalProperties"] } else { &schema["properties"][name] };
     below.is_object() && has_key(below, rest)
 }
 
@@ -314,10 +276,7 @@ fn every_key_in_readmes_tables_is_in_the_schema() {
 #[test]
 fn readmes_configurations_load() {
     let whole = blocks("yaml");
-    let whole: Vec<_> = whole
-        .iter()
-        .filter(|block| block.starts_with("listeners:"))
-        .collect();
+    let whole: Vec<_> = whole.iter().filter(|block| block.starts_with("listeners:")).collect();
     assert!(whole.len() >= 2, "README shows {} configurations", whole.len());
     for block in &whole {
         load(block, "README.md");
@@ -334,11 +293,8 @@ fn readmes_links_lead_somewhere() {
     for target in targets.filter_map(|rest| rest.split(')').next()) {
         if let Some(anchor) = target.strip_prefix('#') {
             let headings = README.lines().filter(|line| line.starts_with('#'));
-            let mut anchors = headings.map(|line| {
-                line.trim_start_matches(['#', ' '])
-                    .to_lowercase()
-                    .replace(' ', "-")
-            });
+            let mut anchors =
+                headings.map(|line| line.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-"));
             assert!(anchors.any(|a| a == anchor), "no heading for #{anchor}");
         } else if !target.starts_with("https://") {
             files += 1;
@@ -380,8 +336,5 @@ async fn the_probe_tells_a_ready_process_from_a_draining_one_and_from_none() {
     process.signal("TERM");
     process.wait_exit().await;
     let said = complaint(&ready(process.admin).await);
-    assert!(
-        said.contains(&format!("{} is not ready", process.admin)),
-        "{said}"
-    );
+    assert!(said.contains(&format!("{} is not ready", process.admin)), "{said}");
 }

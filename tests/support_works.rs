@@ -36,21 +36,11 @@ async fn a_reply_is_what_was_set_and_changes_when_set_again() {
     legacy.set("/a", Reply::json(r#"{"n":1}"#).header("X-Case", "Kept"));
     let mut http = Http::connect(legacy.address()).await;
     let first = http.get("/a?x=1", &[]).await.expect(200);
-    assert_eq!(
-        (first.json()["n"].as_i64(), first.header("x-case")),
-        (Some(1), Some("Kept"))
-    );
-    assert!(
-        first.headers.iter().any(|(name, _)| name == "X-Case"),
-        "names keep their case"
-    );
+    assert_eq!((first.json()["n"].as_i64(), first.header("x-case")), (Some(1), Some("Kept")));
+    assert!(first.headers.iter().any(|(name, _)| name == "X-Case"), "names keep their case");
     legacy.set("/a", Reply::json(r#"{"n":2}"#));
     assert_eq!(http.get("/a", &[]).await.json()["n"], 2);
-    assert_eq!(
-        legacy.connections(),
-        2,
-        "the second request reused the connection"
-    );
+    assert_eq!(legacy.connections(), 2, "the second request reused the connection");
 }
 
 #[tokio::test]
@@ -78,10 +68,7 @@ async fn requests_are_recorded_as_they_came() {
     .await;
     assert_eq!(http.read_response().await.text(), "abcde");
     let seen = legacy.seen("/echo").remove(0);
-    assert_eq!(
-        (seen.method.as_str(), seen.target.as_str(), seen.version),
-        ("POST", "/echo?q", 1)
-    );
+    assert_eq!((seen.method.as_str(), seen.target.as_str(), seen.version), ("POST", "/echo?q", 1));
     assert_eq!(&seen.body[..], b"abcde");
     assert_eq!(seen.headers("x-b"), ["2", "1"]);
     assert_eq!(seen.header("x-a"), Some("\u{c3}\u{a9}"), "one char a byte");
@@ -92,9 +79,7 @@ async fn requests_are_recorded_as_they_came() {
 #[tokio::test]
 async fn a_matching_validator_is_answered_304_unless_told_not_to() {
     let legacy = Legacy::start();
-    let reply = Reply::json("{}")
-        .with_etag()
-        .last_modified("Tue, 01 Jul 2025 00:00:00 GMT");
+    let reply = Reply::json("{}").with_etag().last_modified("Tue, 01 Jul 2025 00:00:00 GMT");
     legacy.set("/a", reply.clone());
     let mut http = Http::connect(legacy.address()).await;
     let etag = http.get("/a", &[]).await.etag().to_owned();
@@ -104,16 +89,8 @@ async fn a_matching_validator_is_answered_304_unless_told_not_to() {
     let since = ("if-modified-since", "Tue, 01 Jul 2025 00:00:00 GMT");
     assert_eq!(http.get("/a", &[since]).await.status, 304);
     legacy.set("/a", reply.ignores_validators());
-    assert_eq!(
-        long_poll(&mut http, "/a", Some(&etag), Duration::from_secs(3))
-            .await
-            .status,
-        200
-    );
-    assert_eq!(
-        legacy.seen("/a").last().and_then(|s| s.header("prefer")),
-        Some("wait=3")
-    );
+    assert_eq!(long_poll(&mut http, "/a", Some(&etag), Duration::from_secs(3)).await.status, 200);
+    assert_eq!(legacy.seen("/a").last().and_then(|s| s.header("prefer")), Some("wait=3"));
 }
 
 #[tokio::test]
@@ -133,10 +110,7 @@ async fn head_and_bodiless_statuses_leave_the_connection_in_step() {
 async fn every_framing_arrives_whole() {
     let legacy = Legacy::start();
     legacy.set("/length", Reply::text("hello"));
-    legacy.set(
-        "/chunked",
-        Reply::text("hello").chunked().drip(2, Duration::from_millis(1)),
-    );
+    legacy.set("/chunked", Reply::text("hello").chunked().drip(2, Duration::from_millis(1)));
     legacy.set("/close", Reply::text("hello").until_close());
     for path in ["/length", "/chunked", "/close"] {
         assert_eq!(get(&legacy, path).await.text(), "hello", "{path}");
@@ -144,10 +118,7 @@ async fn every_framing_arrives_whole() {
     let mut old = Http::connect(legacy.address()).await;
     old.send_raw(b"GET /chunked HTTP/1.0\r\n\r\n").await;
     let answer = old.read_response().await;
-    assert_eq!(
-        (answer.text(), answer.header("transfer-encoding")),
-        ("hello".to_owned(), None)
-    );
+    assert_eq!((answer.text(), answer.header("transfer-encoding")), ("hello".to_owned(), None));
     old.expect_eof().await;
 }
 
@@ -158,11 +129,7 @@ async fn truncated_bodies_are_noticed() {
     legacy.set("/chunked", Reply::text("hello").chunked().cut_after(2));
     for path in ["/length", "/chunked"] {
         let (head, error) = broken_body(&legacy, path).await;
-        assert_eq!(
-            (head.status, error.kind()),
-            (200, std::io::ErrorKind::UnexpectedEof),
-            "{path}"
-        );
+        assert_eq!((head.status, error.kind()), (200, std::io::ErrorKind::UnexpectedEof), "{path}");
     }
     legacy.set("/reset", Reply::text("hello").reset_after(2));
     let (_, error) = broken_body(&legacy, "/reset").await;
@@ -198,15 +165,9 @@ async fn no_answer_shows_as_silence_end_or_reset() {
 #[tokio::test]
 async fn raw_bytes_and_garbage_go_out_as_they_are() {
     let legacy = Legacy::start();
-    legacy.set(
-        "/two",
-        Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
-    );
+    legacy.set("/two", Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"));
     let two = get(&legacy, "/two").await;
-    assert_eq!(
-        (two.headers("content-length"), two.text()),
-        (vec!["1", "2"], "a".to_owned())
-    );
+    assert_eq!((two.headers("content-length"), two.text()), (vec!["1", "2"], "a".to_owned()));
     legacy.set("/garbage", Reply::garbage());
     let mut http = Http::connect(legacy.address()).await;
     http.send("GET", "/garbage", &[], b"").await;
@@ -247,19 +208,11 @@ async fn interim_responses_and_expectations_are_seen() {
     legacy.set("/hints", Reply::text("x").interim(103, &[("link", "</a>")]));
     let mut http = Http::connect(legacy.address()).await;
     http.get("/hints", &[]).await.expect(200);
-    assert_eq!(
-        (http.interim[0].status, http.interim[0].header("link")),
-        (103, Some("</a>"))
-    );
+    assert_eq!((http.interim[0].status, http.interim[0].header("link")), (103, Some("</a>")));
     legacy.set("/put", Reply::empty(204));
     let expect: &[(&str, &str)] = &[("expect", "100-continue"), ("content-length", "2")];
     http.send("PUT", "/put", expect, b"").await;
-    let interim = http
-        .wire
-        .head()
-        .await
-        .expect("an interim response")
-        .expect("not the end");
+    let interim = http.wire.head().await.expect("an interim response").expect("not the end");
     assert!(interim.starts_with(b"HTTP/1.1 100 "));
     http.send_raw(b"ok").await;
     assert_eq!(http.read_response().await.status, 204);
@@ -279,11 +232,7 @@ async fn a_taken_connection_is_the_tests_own_with_its_body_unread() {
     let mut taken = takings.next().await;
     assert_eq!(taken.seen.method, "POST");
     assert_eq!(&taken.wire.exactly(4).await.expect("the body")[..], b"body");
-    taken
-        .wire
-        .write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
-        .await
-        .expect("written");
+    taken.wire.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n").await.expect("written");
     assert_eq!(http.read_response().await.status, 202);
     assert_eq!(legacy.in_flight("/raw"), 1);
     drop(taken);
@@ -299,9 +248,7 @@ async fn a_stopped_legacy_api_refuses_and_comes_back_on_its_port() {
     http.get("/a", &[]).await.expect(200);
     legacy.stop().await;
     http.expect_closed().await;
-    let refused = tokio::net::TcpStream::connect(legacy.address())
-        .await
-        .expect_err("nobody listens");
+    let refused = tokio::net::TcpStream::connect(legacy.address()).await.expect_err("nobody listens");
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     legacy.start_again();
     get(&legacy, "/a").await.expect(200);
@@ -320,17 +267,10 @@ async fn a_fed_stream_arrives_piece_by_piece_and_ends_properly() {
     assert_eq!(sse.next_item().await, SseItem::Comment("hi".into()));
     sse.expect_no_event(SHORT).await;
     feed.send("ta:b\r\n\r\n:later\nevent: stale\ndata: {}\n\n").await;
-    let event = Event {
-        id: Some("v1".into()),
-        event: "message".into(),
-        data: "a\nb".into(),
-    };
+    let event = Event { id: Some("v1".into()), event: "message".into(), data: "a\nb".into() };
     assert_eq!(sse.next_event().await, event);
     assert_eq!(sse.next_named("stale").await.id, None);
-    assert_eq!(
-        (sse.last_event_id(), &sse.passed[..]),
-        ("v1", &[SseItem::Comment("later".into())][..])
-    );
+    assert_eq!((sse.last_event_id(), &sse.passed[..]), ("v1", &[SseItem::Comment("later".into())][..]));
     feed.end();
     sse.expect_end().await;
 }
@@ -368,18 +308,9 @@ async fn an_http10_stream_has_no_chunks_and_ends_with_the_connection() {
 async fn what_is_no_stream_is_refused_as_one() {
     let legacy = Legacy::start();
     legacy.set("/json", Reply::json("{}"));
-    let refused = Sse::try_open(legacy.address(), "/json", &[])
-        .await
-        .err()
-        .expect("not a stream");
-    assert_eq!(
-        (refused.status, refused.header("content-type")),
-        (200, Some("application/json"))
-    );
-    let refused = Ws::try_open(legacy.address(), "/json", &[])
-        .await
-        .err()
-        .expect("not a WebSocket");
+    let refused = Sse::try_open(legacy.address(), "/json", &[]).await.err().expect("not a stream");
+    assert_eq!((refused.status, refused.header("content-type")), (200, Some("application/json")));
+    let refused = Ws::try_open(legacy.address(), "/json", &[]).await.err().expect("not a WebSocket");
     assert_eq!(refused.status, 200);
 }
 
@@ -394,11 +325,7 @@ fn parses_to(stream: &str, expected: &[SseItem]) {
 }
 
 fn event(id: Option<&str>, name: &str, data: &str) -> SseItem {
-    SseItem::Event {
-        id: id.map(str::to_owned),
-        event: name.into(),
-        data: data.into(),
-    }
+    SseItem::Event { id: id.map(str::to_owned), event: name.into(), data: data.into() }
 }
 
 #[test]
@@ -411,15 +338,9 @@ fn the_event_parser_keeps_to_the_standard() {
         "data\n\ndata:  two\ndata\n\n",
         &[event(None, "message", ""), event(None, "message", " two\n")],
     );
-    parses_to(
-        "event: lost\n\nid: 7\n\ndata: a\n\n",
-        &[event(None, "message", "a")],
-    );
+    parses_to("event: lost\n\nid: 7\n\ndata: a\n\n", &[event(None, "message", "a")]);
     parses_to("retry: 1x\nretry:\nretry: 20\nother: z\n", &[SseItem::Retry(20)]);
-    parses_to(
-        "id: a\0b\ndata: d\n\ndata: cut off",
-        &[event(None, "message", "d")],
-    );
+    parses_to("id: a\0b\ndata: d\n\ndata: cut off", &[event(None, "message", "d")]);
     let mut parser = Parser::default();
     parser.feed(b"id: 1\n\nid: 2\ndata: open\n");
     assert_eq!(parser.last_event_id, "1", "an id counts from its blank line on");
@@ -449,26 +370,13 @@ async fn a_websocket_echoes_and_closes() {
 async fn fragments_are_joined_pings_answered_and_compressed_messages_inflated() {
     let legacy = Legacy::start();
     let (reply, mut takings) = Reply::websocket();
-    legacy.set(
-        "/ws",
-        reply.header("Sec-WebSocket-Extensions", "permessage-deflate"),
-    );
+    legacy.set("/ws", reply.header("Sec-WebSocket-Extensions", "permessage-deflate"));
     let mut ws = Ws::open(legacy.address(), "/ws", &[]).await;
     let mut server = takings.next().await.wire;
-    let part = |opcode, fin, text: &str| {
-        Frame {
-            fin,
-            ..Frame::new(opcode, text)
-        }
-        .encode(None)
-    };
+    let part = |opcode, fin, text: &str| Frame { fin, ..Frame::new(opcode, text) }.encode(None);
     // "Hello", compressed: the example of RFC 7692 §7.2.3.1.
     let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
-    let compressed = Frame {
-        rsv1: true,
-        ..Frame::new(TEXT, hello)
-    }
-    .encode(None);
+    let compressed = Frame { rsv1: true, ..Frame::new(TEXT, hello) }.encode(None);
     let pieces = [
         part(TEXT, false, "a"),
         part(PING, true, "are you there"),
@@ -479,10 +387,7 @@ async fn fragments_are_joined_pings_answered_and_compressed_messages_inflated() 
     server.write(&pieces.concat()).await.expect("written");
     assert_eq!(ws.next_text().await, "ab");
     assert_eq!(ws.next_text().await, "Hello");
-    assert_eq!(
-        (ws.compressed, &ws.pings[..]),
-        (1, &[b"are you there".to_vec()][..])
-    );
+    assert_eq!((ws.compressed, &ws.pings[..]), (1, &[b"are you there".to_vec()][..]));
     ws.answers_pings = false;
     assert_eq!(ws.next_ping().await, b"quiet");
     let mut pong = [0; 2 + 4 + 13];
@@ -511,9 +416,7 @@ async fn clients_and_the_legacy_api_speak_tls() {
     let (reply, feed) = Reply::stream("text/event-stream");
     legacy.set("/events", reply);
     let tls = authority.connect(legacy.address(), "127.0.0.1", &[]).await;
-    let mut sse = Sse::over(tls, "legacy.test", "HTTP/1.1", "/events", &[])
-        .await
-        .expect("a stream");
+    let mut sse = Sse::over(tls, "legacy.test", "HTTP/1.1", "/events", &[]).await.expect("a stream");
     feed.send("data: x\n\n").await;
     assert_eq!(sse.next_event().await.data, "x");
 }
@@ -524,13 +427,8 @@ async fn a_timeout_inside_a_chunk_loses_nothing() {
     let mut wire = Wire::over(near);
     far.write_all(b"5\r\nhel").await.expect("written");
     assert!(tokio::time::timeout(SHORT, wire.chunk()).await.is_err());
-    far.write_all(b"lo\r\n0\r\nTrailer: x\r\n")
-        .await
-        .expect("written");
-    assert_eq!(
-        wire.chunk().await.expect("a chunk").as_deref(),
-        Some(&b"hello"[..])
-    );
+    far.write_all(b"lo\r\n0\r\nTrailer: x\r\n").await.expect("written");
+    assert_eq!(wire.chunk().await.expect("a chunk").as_deref(), Some(&b"hello"[..]));
     assert!(tokio::time::timeout(SHORT, wire.chunk()).await.is_err());
     far.write_all(b"\r\n").await.expect("written");
     assert_eq!(wire.chunk().await.expect("the end"), None);
@@ -549,10 +447,7 @@ async fn a_missing_answer_fails_with_a_message() {
 #[tokio::test]
 async fn a_process_is_signalled_and_its_end_seen() {
     let mut command = Command::new("sh");
-    command.args([
-        "-c",
-        "trap 'echo ending >&2; exit 7' TERM; echo up >&2; while :; do sleep 0.05; done",
-    ]);
+    command.args(["-c", "trap 'echo ending >&2; exit 7' TERM; echo up >&2; while :; do sleep 0.05; done"]);
     let process = Process::run(command, Folder::new());
     process.wait_stderr("up").await;
     assert!(process.exited().is_none() && process.id() > 0);

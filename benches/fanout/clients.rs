@@ -123,8 +123,7 @@ impl Fleet {
         let mut buffer = vec![0; 256 * 1024];
         loop {
             while self.clients.len() < self.count && self.clients.len() - self.primed < WINDOW {
-                self.open()
-                    .map_err(|e| format!("connection {}: {e}", self.clients.len()))?;
+                self.open().map_err(|e| format!("connection {}: {e}", self.clients.len()))?;
             }
             if let Err(e) = self.poll.poll(&mut events, None)
                 && e.kind() != ErrorKind::Interrupted
@@ -146,14 +145,8 @@ impl Fleet {
         stream.write_all(self.wire.request(PATH, None).as_bytes())?;
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
-        self.poll
-            .registry()
-            .register(&mut stream, Token(self.clients.len()), Interest::READABLE)?;
-        self.clients.push(Some(Client {
-            stream,
-            reader: Reader::new(self.wire),
-            last: None,
-        }));
+        self.poll.registry().register(&mut stream, Token(self.clients.len()), Interest::READABLE)?;
+        self.clients.push(Some(Client { stream, reader: Reader::new(self.wire), last: None }));
         Ok(())
     }
 
@@ -161,16 +154,8 @@ impl Fleet {
         match command {
             Command::Expect(changes) => {
                 let closed = self.clients.iter().filter(|client| client.is_none()).count();
-                self.tally = Tally {
-                    closed: closed as u64,
-                    ..Tally::default()
-                };
-                let newest = self
-                    .clients
-                    .iter()
-                    .flatten()
-                    .filter_map(|client| client.last)
-                    .max();
+                self.tally = Tally { closed: closed as u64, ..Tally::default() };
+                let newest = self.clients.iter().flatten().filter_map(|client| client.last).max();
                 self.expected = newest.unwrap_or(0) + changes;
                 self.behind = self.clients.len() - closed;
             }

@@ -31,10 +31,7 @@ pub fn gone(program: &Path, clients: usize) -> Result<Gone, String> {
     await_gauge(admin_port, clients)?;
     let closed_at = crowd.close()?;
     let noticed_at = await_gauge(admin_port, 0)?;
-    Ok(Gone {
-        clients,
-        noticed_ms: noticed_at.saturating_sub(closed_at) as f64 / 1e6,
-    })
+    Ok(Gone { clients, noticed_ms: noticed_at.saturating_sub(closed_at) as f64 / 1e6 })
 }
 
 /// Waits for this many subscribers; returns when they were seen (ns of the monotonic clock).
@@ -46,9 +43,7 @@ fn await_gauge(admin_port: u16, wanted: usize) -> Result<u64, String> {
             return Ok(now_ns());
         }
         if Instant::now() > deadline {
-            return Err(format!(
-                "{SUBSCRIBERS} was not {wanted} within 15 s, last {seen:?}"
-            ));
+            return Err(format!("{SUBSCRIBERS} was not {wanted} within 15 s, last {seen:?}"));
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -112,36 +107,20 @@ impl StalledClient {
     fn connect(port: u16) -> Result<Self, String> {
         let failed = |e: std::io::Error| format!("stalled client: {e}");
         let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(failed)?;
-        stream
-            .set_read_timeout(Some(Duration::from_secs(3)))
-            .map_err(failed)?;
-        stream
-            .write_all(Wire::Sse.request(PATH, None).as_bytes())
-            .map_err(failed)?;
-        Ok(Self {
-            stream,
-            reader: Reader::new(Wire::Sse),
-            read_bytes: 0,
-            numbers: Vec::new(),
-        })
+        stream.set_read_timeout(Some(Duration::from_secs(3))).map_err(failed)?;
+        stream.write_all(Wire::Sse.request(PATH, None).as_bytes()).map_err(failed)?;
+        Ok(Self { stream, reader: Reader::new(Wire::Sse), read_bytes: 0, numbers: Vec::new() })
     }
 
     fn port(&self) -> Result<u16, String> {
-        Ok(self
-            .stream
-            .local_addr()
-            .map_err(|e| format!("stalled client: {e}"))?
-            .port())
+        Ok(self.stream.local_addr().map_err(|e| format!("stalled client: {e}"))?.port())
     }
 
     /// Reads until a state of at least this number is complete, and returns its number.
     fn read_to(&mut self, wanted: u64) -> Result<u64, String> {
         let (mut buffer, mut found) = (vec![0; 16 * 1024], Vec::new());
         loop {
-            let length = self
-                .stream
-                .read(&mut buffer)
-                .map_err(|e| format!("stalled client: {e}"))?;
+            let length = self.stream.read(&mut buffer).map_err(|e| format!("stalled client: {e}"))?;
             if length == 0 {
                 return Err("the server closed the stalled client".to_owned());
             }

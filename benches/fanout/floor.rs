@@ -24,10 +24,7 @@ struct Delivery {
 
 impl Delivery {
     fn new(wire: Wire, n: u64, size: usize) -> Arc<Self> {
-        Arc::new(Self {
-            tag: tag(n),
-            bytes: wire.delivery(Stamp::new(n), size),
-        })
+        Arc::new(Self { tag: tag(n), bytes: wire.delivery(Stamp::new(n), size) })
     }
 }
 
@@ -77,9 +74,7 @@ pub fn run(wire: Wire, threads: usize, size: usize) -> Result<(), String> {
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 n += 1;
                 let delivery = Delivery::new(wire, n, size);
-                doors
-                    .iter()
-                    .for_each(|door| door.give(Job::Publish(Arc::clone(&delivery))));
+                doors.iter().for_each(|door| door.give(Job::Publish(Arc::clone(&delivery))));
             }
         }
         _ => say(&Reply::Failed(format!("unknown command {words:?}"))),
@@ -90,13 +85,7 @@ fn start_loop(wire: Wire, first: &Arc<Delivery>) -> std::io::Result<Door> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
     let (send, jobs) = channel();
-    let mut clients = ClientLoop {
-        wire,
-        poll,
-        jobs,
-        peers: Slab::new(),
-        current: Arc::clone(first),
-    };
+    let mut clients = ClientLoop { wire, poll, jobs, peers: Slab::new(), current: Arc::clone(first) };
     std::thread::spawn(move || {
         if let Err(e) = clients.run() {
             say(&Reply::Failed(format!("floor loop: {e}")));
@@ -183,14 +172,8 @@ impl ClientLoop {
                 let entry = self.peers.vacant_entry();
                 let mut stream = TcpStream::from_std(stream);
                 let interest = Interest::READABLE | Interest::WRITABLE;
-                self.poll
-                    .registry()
-                    .register(&mut stream, Token(entry.key()), interest)?;
-                entry.insert(Peer {
-                    stream,
-                    waiting: false,
-                    rest: Vec::new(),
-                });
+                self.poll.registry().register(&mut stream, Token(entry.key()), interest)?;
+                entry.insert(Peer { stream, waiting: false, rest: Vec::new() });
             }
             Job::Publish(delivery) => {
                 self.current = delivery;
@@ -230,9 +213,7 @@ impl ClientLoop {
     fn hear(wire: Wire, current: &Delivery, peer: &mut Peer, head: &[u8]) -> std::io::Result<()> {
         match wire {
             Wire::LongPoll => {
-                let known = head
-                    .windows(current.tag.len())
-                    .any(|part| part == current.tag.as_bytes());
+                let known = head.windows(current.tag.len()).any(|part| part == current.tag.as_bytes());
                 peer.waiting = known;
                 if known { Ok(()) } else { peer.write(&current.bytes) }
             }

@@ -134,15 +134,10 @@ impl Plan {
             Wire::named(name).is_some() || ["floor", "gone", "stalled"].contains(&name.as_str())
         };
         if let Some(name) = only.iter().find(|name| !known(name)) {
-            return Err(format!(
-                "--only {name}: not one of sse, websocket, long_poll, floor, gone, stalled"
-            ));
+            return Err(format!("--only {name}: not one of sse, websocket, long_poll, floor, gone, stalled"));
         }
         let wanted = |name: &str| only.is_empty() || only.iter().any(|one| one == name);
-        let pollcast_wires = Wire::ALL
-            .into_iter()
-            .filter(|wire| wanted(wire.name()))
-            .collect::<Vec<_>>();
+        let pollcast_wires = Wire::ALL.into_iter().filter(|wire| wanted(wire.name())).collect::<Vec<_>>();
         let floor_alone = only.iter().all(|name| name == "floor");
         let mut pairs = Vec::new();
         for wire in Wire::ALL {
@@ -160,11 +155,7 @@ impl Plan {
         if floor_alone {
             pairs.retain(|(subject, _)| only.is_empty() || *subject != Subject::Pollcast);
         }
-        Ok(Self {
-            pairs,
-            gone: wanted("gone"),
-            stalled: wanted("stalled"),
-        })
+        Ok(Self { pairs, gone: wanted("gone"), stalled: wanted("stalled") })
     }
 }
 

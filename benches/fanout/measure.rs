@@ -15,9 +15,8 @@ pub fn memory_bytes(pid: u32) -> Result<u64, String> {
     let text = read(&path)?;
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
-        let kib = line
-            .and_then(|rest| rest.split_whitespace().next())
-            .and_then(|kib| kib.parse::<u64>().ok());
+        let kib =
+            line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
         kib.ok_or_else(|| format!("{path}: no {name}"))
     };
     Ok((field("Pss_Anon:")? + field("Pss_Shmem:")?) * 1024)
@@ -38,9 +37,7 @@ pub fn settled_memory_bytes(pid: u32) -> Result<u64, String> {
             }
         }
         if Instant::now() > deadline {
-            return Err(format!(
-                "memory of process {pid} did not settle within 20 s: {reads:?}"
-            ));
+            return Err(format!("memory of process {pid} did not settle within 20 s: {reads:?}"));
         }
     }
 }
@@ -59,17 +56,10 @@ impl Cpu {
     pub fn of(pid: u32) -> Result<Self, String> {
         let tasks = format!("/proc/{pid}/task");
         let mut total_ns = 0;
-        for task in fs::read_dir(&tasks)
-            .map_err(|e| format!("{tasks}: {e}"))?
-            .flatten()
-        {
+        for task in fs::read_dir(&tasks).map_err(|e| format!("{tasks}: {e}"))?.flatten() {
             // A thread may end between the listing and the reading.
             let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-            total_ns += text
-                .split(' ')
-                .next()
-                .and_then(|ns| ns.parse::<u64>().ok())
-                .unwrap_or(0);
+            total_ns += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
         }
         let path = format!("/proc/{pid}/stat");
         let text = read(&path)?;
@@ -79,11 +69,7 @@ impl Cpu {
             let field = fields.get(index).and_then(|field| field.parse::<u64>().ok());
             field.ok_or_else(|| format!("{path}: no field {}", index + 3))
         };
-        Ok(Self {
-            total_ns,
-            user_ticks: ticks(11)?,
-            system_ticks: ticks(12)?,
-        })
+        Ok(Self { total_ns, user_ticks: ticks(11)?, system_ticks: ticks(12)? })
     }
 
     /// Microseconds spent since `earlier`, and the share of them (0 to 1) in user mode; none when
@@ -93,10 +79,7 @@ impl Cpu {
         let user = self.user_ticks.saturating_sub(earlier.user_ticks) as f64;
         let system = self.system_ticks.saturating_sub(earlier.system_ticks) as f64;
         let total = self.total_ns.saturating_sub(earlier.total_ns) as f64 / 1000.0;
-        (
-            total,
-            (user + system >= ENOUGH_TICKS).then(|| user / (user + system)),
-        )
+        (total, (user + system >= ENOUGH_TICKS).then(|| user / (user + system)))
     }
 }
 
@@ -104,12 +87,10 @@ impl Cpu {
 pub fn send_queue_bytes(server_port: u16, client_port: u16) -> Result<u64, String> {
     let (local, remote) = (format!(":{server_port:04X}"), format!(":{client_port:04X}"));
     let table = read("/proc/net/tcp")?;
-    let socket = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|fields| {
-        matches!(fields[..], [_, from, to, ..] if from.ends_with(&local) && to.ends_with(&remote))
-    });
-    let queue = socket
-        .as_ref()
-        .and_then(|fields| fields.get(4)?.split(':').next());
+    let socket = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(
+        |fields| matches!(fields[..], [_, from, to, ..] if from.ends_with(&local) && to.ends_with(&remote)),
+    );
+    let queue = socket.as_ref().and_then(|fields| fields.get(4)?.split(':').next());
     let bytes = queue.and_then(|hex| u64::from_str_radix(hex, 16).ok());
     bytes.ok_or_else(|| format!("/proc/net/tcp: no socket from port {server_port} to {client_port}"))
 }
@@ -119,8 +100,7 @@ pub fn open_files_limit() -> Result<usize, String> {
     let text = read("/proc/self/limits")?;
     let line = text.lines().find_map(|line| line.strip_prefix("Max open files"));
     let soft = line.and_then(|rest| rest.split_whitespace().next());
-    soft.and_then(|limit| limit.parse().ok())
-        .ok_or_else(|| "/proc/self/limits: no open files".to_owned())
+    soft.and_then(|limit| limit.parse().ok()).ok_or_else(|| "/proc/self/limits: no open files".to_owned())
 }
 
 fn read(path: &str) -> Result<String, String> {
@@ -132,9 +112,7 @@ pub fn get(port: u16, path: &str) -> Result<(u16, String), String> {
     let failed = |e: std::io::Error| format!("127.0.0.1:{port}{path}: {e}");
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut stream = TcpStream::connect(address).map_err(failed)?;
-    stream
-        .set_read_timeout(Some(Duration::from_secs(2)))
-        .map_err(failed)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).map_err(failed)?;
     // HTTP/1.0: the answer has no chunks and ends with the connection.
     write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n").map_err(failed)?;
     let mut answer = Vec::new();
@@ -142,10 +120,7 @@ pub fn get(port: u16, path: &str) -> Result<(u16, String), String> {
     let answer = String::from_utf8_lossy(&answer);
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
     let (_, text) = answer.split_once("\r\n\r\n").unwrap_or_default();
-    Ok((
-        status.ok_or_else(|| format!("127.0.0.1:{port}{path}: not HTTP"))?,
-        text.to_owned(),
-    ))
+    Ok((status.ok_or_else(|| format!("127.0.0.1:{port}{path}: not HTTP"))?, text.to_owned()))
 }
 
 /// The sum over all labels of a gauge on pollcast's `/metrics`; 0 without any.
@@ -156,7 +131,5 @@ pub fn gauge(admin_port: u16, name: &str) -> Result<f64, String> {
     }
     let lines = text.lines().filter_map(|line| line.strip_prefix(name));
     let samples = lines.filter(|rest| rest.starts_with(['{', ' ']));
-    Ok(samples
-        .filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum())
+    Ok(samples.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum())
 }

@@ -84,12 +84,7 @@ impl Role {
                 }
             }
         });
-        Ok(Self {
-            name,
-            child,
-            commands,
-            replies,
-        })
+        Ok(Self { name, child, commands, replies })
     }
 
     pub fn pid(&self) -> u32 {
@@ -112,8 +107,7 @@ impl Role {
 
     /// The next reply, which must come within `timeout`.
     pub fn expect(&self, timeout: Duration) -> Result<Reply, String> {
-        self.reply(timeout)?
-            .ok_or_else(|| format!("{}: silent for {timeout:?}", self.name))
+        self.reply(timeout)?.ok_or_else(|| format!("{}: silent for {timeout:?}", self.name))
     }
 
     /// The port a listening role says first.
@@ -153,9 +147,7 @@ impl Pollcast {
         std::fs::write(&file, configuration(port, admin_port, origin_port))
             .map_err(|e| format!("{}: {e}", file.display()))?;
         let output = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
-        let errors = output
-            .try_clone()
-            .map_err(|e| format!("{}: {e}", log.display()))?;
+        let errors = output.try_clone().map_err(|e| format!("{}: {e}", log.display()))?;
         let child = Command::new(program)
             .args(["run".as_ref(), "-c".as_ref(), file.as_os_str()])
             .stdin(Stdio::null())
@@ -163,12 +155,7 @@ impl Pollcast {
             .stderr(errors)
             .spawn()
             .map_err(|e| format!("{}: {e}", program.display()))?;
-        let mut pollcast = Self {
-            child,
-            log,
-            port,
-            admin_port,
-        };
+        let mut pollcast = Self { child, log, port, admin_port };
         pollcast.wait_until_ready()?;
         Ok(pollcast)
     }
@@ -181,31 +168,21 @@ impl Pollcast {
         let deadline = Instant::now() + Duration::from_secs(20);
         while Instant::now() < deadline {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(format!(
-                    "pollcast ended before it was ready ({status}); {}",
-                    self.log_end()
-                ));
+                return Err(format!("pollcast ended before it was ready ({status}); {}", self.log_end()));
             }
             if measure::get(self.admin_port, "/ready").is_ok_and(|(status, _)| status == 200) {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Err(format!(
-            "pollcast's /ready was not 200 within 20 s; {}",
-            self.log_end()
-        ))
+        Err(format!("pollcast's /ready was not 200 within 20 s; {}", self.log_end()))
     }
 
     /// The last lines of its log, for messages.
     fn log_end(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = text.lines().rev().take(5).collect();
-        format!(
-            "{}: {}",
-            self.log.display(),
-            lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
-        )
+        format!("{}: {}", self.log.display(), lines.into_iter().rev().collect::<Vec<_>>().join(" | "))
     }
 }
 
@@ -235,8 +212,5 @@ fn configuration(port: u16, admin_port: u16, origin_port: u16) -> String {
 /// A port that was free a moment ago.
 fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| format!("a free port: {e}"))?;
-    Ok(listener
-        .local_addr()
-        .map_err(|e| format!("a free port: {e}"))?
-        .port())
+    Ok(listener.local_addr().map_err(|e| format!("a free port: {e}"))?.port())
 }

@@ -29,12 +29,7 @@ pub struct Reader {
 
 impl Reader {
     pub fn new(wire: Wire) -> Self {
-        Self {
-            wire,
-            head_seen: false,
-            pending: Vec::new(),
-            text: Vec::new(),
-        }
+        Self { wire, head_seen: false, pending: Vec::new(), text: Vec::new() }
     }
 
     /// Takes what arrived; appends what became complete to `found`.
@@ -69,11 +64,7 @@ impl Reader {
 
     fn chunk(&mut self, bytes: &[u8], found: &mut Vec<Found>) -> Result<Option<usize>, String> {
         let Some(line) = bytes.iter().take(20).position(|byte| *byte == b'\n') else {
-            return if bytes.len() < 20 {
-                Ok(None)
-            } else {
-                Err("a chunk without a size line".to_owned())
-            };
+            return if bytes.len() < 20 { Ok(None) } else { Err("a chunk without a size line".to_owned()) };
         };
         let size = std::str::from_utf8(&bytes[..line]).ok().map(str::trim_end);
         let size = size.and_then(|digits| usize::from_str_radix(digits, 16).ok());
@@ -177,10 +168,7 @@ fn answer(bytes: &[u8], found: &mut Vec<Found>) -> Result<Option<usize>, String>
 }
 
 fn header<'h>(head: &httparse::Response<'_, 'h>, name: &str) -> Option<&'h str> {
-    let header = head
-        .headers
-        .iter()
-        .find(|header| header.name.eq_ignore_ascii_case(name))?;
+    let header = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
     std::str::from_utf8(header.value).ok().map(str::trim)
 }
 
@@ -206,10 +194,7 @@ fn frame(bytes: &[u8], found: &mut Vec<Found>) -> Result<Option<usize>, String> 
         0x89 => found.push(Found::Ping(payload.to_vec())),
         0x8a => {}
         0x88 => {
-            return Err(format!(
-                "the server closed: {:?}",
-                String::from_utf8_lossy(payload)
-            ));
+            return Err(format!("the server closed: {:?}", String::from_utf8_lossy(payload)));
         }
         _ => return Err(format!("an unexpected frame ({first:#x})")),
     }

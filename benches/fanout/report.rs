@@ -66,18 +66,11 @@ impl Report {
                 seen.push((sample.wire, sample.subject));
             }
         }
-        self.summary = seen
-            .into_iter()
-            .map(|(wire, subject)| self.summary_of(wire, subject))
-            .collect();
+        self.summary = seen.into_iter().map(|(wire, subject)| self.summary_of(wire, subject)).collect();
     }
 
     fn summary_of(&self, wire: Wire, subject: Subject) -> Summary {
-        let of = |subject| {
-            self.samples
-                .iter()
-                .filter(move |s| s.wire == wire && s.subject == subject)
-        };
+        let of = |subject| self.samples.iter().filter(move |s| s.wire == wire && s.subject == subject);
         let sum = |field: fn(&Sample) -> u64| of(subject).map(field).sum();
         let values = |subject, field: fn(&Sample) -> f64| of(subject).map(field).collect::<Vec<_>>();
         let median = |field| median_of(values(subject, field)).unwrap_or(0.0);
@@ -100,9 +93,7 @@ impl Report {
             lag_p50_ms: median(|sample| sample.lag_p50_ms),
             lag_p99_ms: median(|sample| sample.lag_p99_ms),
             polls_per_interval: median_of(
-                of(subject)
-                    .filter_map(|sample| sample.polls_per_interval)
-                    .collect(),
+                of(subject).filter_map(|sample| sample.polls_per_interval).collect(),
             ),
             missed: sum(|sample| sample.tally.missed),
             duplicated: sum(|sample| sample.tally.duplicated),
@@ -112,16 +103,8 @@ impl Report {
     }
 
     pub fn print(&self) {
-        let Load {
-            clients,
-            events,
-            size,
-            ..
-        } = self.load;
-        println!(
-            "\n{clients} clients, {events} changes of {size} bytes, medians of {} rounds",
-            self.rounds
-        );
+        let Load { clients, events, size, .. } = self.load;
+        println!("\n{clients} clients, {events} changes of {size} bytes, medians of {} rounds", self.rounds);
         println!(
             "{:<10} {:<9} {:>8} {:>8} {:>6} {:>8} {:>13} {:>6} {:>6} {:>8} {:>8} {:>6}  \
              missed/dup/order/closed",
@@ -170,10 +153,7 @@ impl Report {
             );
         }
         if let Some(gone) = &self.gone {
-            println!(
-                "gone clients: {} noticed in {:.0} ms",
-                gone.clients, gone.noticed_ms
-            );
+            println!("gone clients: {} noticed in {:.0} ms", gone.clients, gone.noticed_ms);
         }
         if let Some(stalled) = &self.stalled {
             println!(
@@ -184,21 +164,14 @@ impl Report {
                 stalled.received_changes,
                 stalled.changes,
                 stalled.body_bytes,
-                if stalled.caught_up {
-                    "then the newest"
-                } else {
-                    "but NOT the newest"
-                },
+                if stalled.caught_up { "then the newest" } else { "but NOT the newest" },
             );
         }
         let control: u64 = self.samples.iter().map(|sample| sample.tally.control).sum();
         if control > 0 {
             println!("{control} events without a state (stale, fresh, …) came between the changes");
         }
-        let failures = self
-            .samples
-            .iter()
-            .filter_map(|sample| sample.tally.first_failure.as_ref());
+        let failures = self.samples.iter().filter_map(|sample| sample.tally.first_failure.as_ref());
         failures.for_each(|why| println!("a client failed: {why}"));
     }
 
@@ -225,9 +198,6 @@ fn or_dash(value: Option<f64>) -> String {
 /// None of no values.
 fn median_of(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    let (low, high) = (
-        values.get(values.len().checked_sub(1)? / 2)?,
-        values.get(values.len() / 2)?,
-    );
+    let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
     Some((low + high) / 2.0)
 }

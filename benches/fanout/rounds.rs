@@ -39,8 +39,7 @@ impl Load {
     pub fn tick(&self, wire: Wire) -> Duration {
         let per_client = Duration::from_micros(if wire == Wire::LongPoll { 200 } else { 60 });
         let fitting = per_client * u32::try_from(self.clients).unwrap_or(u32::MAX);
-        self.tick
-            .unwrap_or_else(|| fitting.max(Duration::from_millis(400)))
+        self.tick.unwrap_or_else(|| fitting.max(Duration::from_millis(400)))
     }
 }
 
@@ -78,21 +77,13 @@ impl Server {
                 let feed = Role::start(&["origin".to_owned(), size.to_string()])?;
                 let pollcast = Pollcast::start(program, feed.port()?)?;
                 let port = pollcast.port;
-                Ok(Self {
-                    feed,
-                    pollcast: Some(pollcast),
-                    port,
-                })
+                Ok(Self { feed, pollcast: Some(pollcast), port })
             }
             Subject::Floor(threads) => {
                 let wire = wire.name().to_owned();
                 let feed = Role::start(&["floor".to_owned(), wire, threads.to_string(), size.to_string()])?;
                 let port = feed.port()?;
-                Ok(Self {
-                    feed,
-                    pollcast: None,
-                    port,
-                })
+                Ok(Self { feed, pollcast: None, port })
             }
         }
     }
@@ -131,12 +122,8 @@ impl Crowd {
         let processes = count.div_ceil(Self::CONNECTIONS_PER_PROCESS);
         for process in 0..processes {
             let share = count / processes + usize::from(process < count % processes);
-            let arguments = [
-                "clients".to_owned(),
-                wire.name().to_owned(),
-                port.to_string(),
-                share.to_string(),
-            ];
+            let arguments =
+                ["clients".to_owned(), wire.name().to_owned(), port.to_string(), share.to_string()];
             roles.push(Role::start(&arguments)?);
         }
         for role in &roles {
@@ -149,9 +136,7 @@ impl Crowd {
     }
 
     pub fn expect(&mut self, events: u64) -> Result<(), String> {
-        self.0
-            .iter_mut()
-            .try_for_each(|role| role.tell(&format!("expect {events}")))
+        self.0.iter_mut().try_for_each(|role| role.tell(&format!("expect {events}")))
     }
 
     /// Waits until everything expected came, or `timeout` passed: the tally shows which.
@@ -232,10 +217,7 @@ pub fn measure(subject: Subject, wire: Wire, load: &Load, program: &Path) -> Res
     let (idle_us, _) = Cpu::of(pid)?.since(before);
     let idle_seconds = start.elapsed().as_secs_f64();
     let intervals = idle_seconds / POLL_INTERVAL.as_secs_f64();
-    let polls = server
-        .polls()?
-        .zip(polls)
-        .map(|(after, before)| (after - before) as f64 / intervals);
+    let polls = server.polls()?.zip(polls).map(|(after, before)| (after - before) as f64 / intervals);
     // After the idle time: what the storm of connecting took and gave back is not an idle client's.
     let memory = settled_memory_bytes(pid)?.saturating_sub(memory_before);
 

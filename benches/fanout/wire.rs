@@ -159,10 +159,7 @@ fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
 
 /// CLOCK_MONOTONIC, the same in every process of the machine (`Instant` cannot leave its process).
 pub fn now_ns() -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is a valid, exclusively borrowed timespec for the whole call, and the call
     // writes nothing else.
     let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };

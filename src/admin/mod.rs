@@ -83,10 +83,7 @@ pub fn serve(desk: Desk, socket: TcpListener, mut stop: watch::Receiver<bool>) -
 fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "only GET and HEAD are answered here\n",
-        );
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n");
     }
     match path {
         "/live" => return text(StatusCode::OK, "live\n"),
@@ -95,13 +92,8 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         _ => {}
     }
     if !is_authorized(desk, request) {
-        let mut response = text(
-            StatusCode::UNAUTHORIZED,
-            "admin.token is set: send it as a bearer token\n",
-        );
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        let mut response = text(StatusCode::UNAUTHORIZED, "admin.token is set: send it as a bearer token\n");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return response;
     }
     match path {
@@ -114,10 +106,7 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
             typed(StatusCode::OK, "application/json", format!("{body}\n").into())
         }
         "/" => text(StatusCode::OK, "/live /ready /metrics /resources\n"),
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "known here: /live /ready /metrics /resources\n",
-        ),
+        _ => text(StatusCode::NOT_FOUND, "known here: /live /ready /metrics /resources\n"),
     }
 }
 
@@ -126,19 +115,13 @@ fn is_authorized(desk: &Desk, request: &Request<Incoming>) -> bool {
     let Some(token) = &desk.token else {
         return true;
     };
-    let sent = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
+    let sent =
+        request.headers().get(header::AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
     sent.is_some_and(|sent| blake3::hash(sent) == blake3::hash(token.0.as_bytes()))
 }
 
 fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
-    typed(
-        status,
-        "text/plain; charset=utf-8",
-        Bytes::copy_from_slice(body.as_bytes()),
-    )
+    typed(status, "text/plain; charset=utf-8", Bytes::copy_from_slice(body.as_bytes()))
 }
 
 fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
@@ -147,9 +130,6 @@ fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Respons
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

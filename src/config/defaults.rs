@@ -92,11 +92,7 @@ impl Default for Limits {
 
 impl Default for Drain {
     fn default() -> Self {
-        Drain {
-            delay: seconds(5),
-            window: seconds(30),
-            retry: (seconds(2), seconds(8)),
-        }
+        Drain { delay: seconds(5), window: seconds(30), retry: (seconds(2), seconds(8)) }
     }
 }
 
@@ -104,19 +100,13 @@ impl Default for Threads {
     /// One a core, both.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Threads {
-            front: cores,
-            shards: cores,
-        }
+        Threads { front: cores, shards: cores }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Log {
-            json: false,
-            access: true,
-        }
+        Log { json: false, access: true }
     }
 }
 
@@ -150,18 +140,10 @@ impl Route {
         Route {
             index: 0,
             path: String::new(),
-            poll: Poll {
-                timeout: upstream.total_timeout,
-                ..Poll::default()
-            },
+            poll: Poll { timeout: upstream.total_timeout, ..Poll::default() },
             upstream,
             share: Share::Unset,
-            transports: Transports {
-                sse: true,
-                websocket: true,
-                long_poll: true,
-                poll: true,
-            },
+            transports: Transports { sse: true, websocket: true, long_poll: true, poll: true },
             query: QueryRule::default(),
             ignore_cookies: owned(IGNORE_COOKIES),
             credentials: credentials(),
@@ -199,11 +181,7 @@ impl Default for Poll {
             expect: Vec::new(),
             allow_close_delimited: false,
             ignore_cache_control: false,
-            backoff: Backoff {
-                min: seconds(1),
-                max: seconds(60),
-                retry_after_max: seconds(600),
-            },
+            backoff: Backoff { min: seconds(1), max: seconds(60), retry_after_max: seconds(600) },
         }
     }
 }
@@ -222,35 +200,20 @@ impl Default for QueryRule {
 impl Default for Switches {
     fn default() -> Self {
         let named = |name: &str| Some(name.to_owned());
-        Switches {
-            push: named("_push"),
-            wait: named("_wait"),
-            delta: named("_delta"),
-            wait_header: true,
-        }
+        Switches { push: named("_push"), wait: named("_wait"), delta: named("_delta"), wait_header: true }
     }
 }
 
 impl Default for Cors {
     /// Nobody yet: `validate` wants at least one origin.
     fn default() -> Self {
-        Cors {
-            origins: Vec::new(),
-            credentials: false,
-            max_age: seconds(600),
-        }
+        Cors { origins: Vec::new(), credentials: false, max_age: seconds(600) }
     }
 }
 
 impl Default for Websocket {
     fn default() -> Self {
-        Websocket {
-            origins: None,
-            ping: seconds(25),
-            pong: seconds(10),
-            max_message: 64 * KIB,
-            send: None,
-        }
+        Websocket { origins: None, ping: seconds(25), pong: seconds(10), max_message: 64 * KIB, send: None }
     }
 }
 

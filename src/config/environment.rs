@@ -47,12 +47,10 @@ fn variable(inside: &str, lookup: Lookup<'_>) -> Result<String, String> {
         None => (inside, None),
     };
     let mut letters = name.bytes();
-    let starts_well = letters
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
+    let starts_well = letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
     if !starts_well || !letters.all(|letter| letter.is_ascii_alphanumeric() || letter == b'_') {
         return Err(
-            "a variable is written ${NAME} or ${NAME:-default}, the name of letters, digits and _".to_owned(),
+            "a variable is written ${NAME} or ${NAME:-default}, the name of letters, digits and _".to_owned()
         );
     }
     if default.is_some_and(|default| default.contains("${")) {
@@ -63,8 +61,8 @@ fn variable(inside: &str, lookup: Lookup<'_>) -> Result<String, String> {
         (Some(value), Some(default)) if value.is_empty() => Ok(default.to_owned()),
         (Some(value), _) => Ok(value),
         (None, Some(default)) => Ok(default.to_owned()),
-        (None, None) => Err(format!(
-            "the environment variable {name} is not set; set it or write ${{{name}:-default}}"
-        )),
+        (None, None) => {
+            Err(format!("the environment variable {name} is not set; set it or write ${{{name}:-default}}"))
+        }
     }
 }

@@ -21,12 +21,7 @@ const LONGEST: usize = 1 << 20;
 pub fn load(path: &Path) -> Result<Config, Problems> {
     let name = path.display().to_string();
     let refuse = |message: String| {
-        Problems(vec![Problem {
-            file: name.clone(),
-            line: 0,
-            place: String::new(),
-            message,
-        }])
+        Problems(vec![Problem { file: name.clone(), line: 0, place: String::new(), message }])
     };
     let mut bytes = Vec::new();
     File::open(path)
@@ -77,8 +72,6 @@ fn read(text: &str, base_dir: &Path, lookup: Lookup<'_>, findings: &mut Findings
         }
     };
     let file = shape::typed(&tree, lookup, findings)?;
-    let base_dir = absolute(base_dir)
-        .or_else(|_| absolute("."))
-        .unwrap_or_else(|_| base_dir.to_owned());
+    let base_dir = absolute(base_dir).or_else(|_| absolute(".")).unwrap_or_else(|_| base_dir.to_owned());
     Some(validate::config(&file, &base_dir, findings))
 }

@@ -143,15 +143,8 @@ impl Findings {
     /// A value in quotes for a message. One from the environment is shown as it was typed (`${NAME}`), wherever
     /// it ended up: it may be a secret.
     pub fn quote(&self, place: &Place, value: &str) -> String {
-        let typed_here = self
-            .origins
-            .get(&place.0)
-            .and_then(|origin| origin.typed.as_ref());
-        quoted(
-            typed_here
-                .or(self.expanded.get(value))
-                .map_or(value, String::as_str),
-        )
+        let typed_here = self.origins.get(&place.0).and_then(|origin| origin.typed.as_ref());
+        quoted(typed_here.or(self.expanded.get(value)).map_or(value, String::as_str))
     }
 
     /// The problems and the warnings, in the order of the file, nothing twice.
@@ -164,12 +157,7 @@ impl Findings {
     }
 
     fn finding(&self, line: usize, place: &Place, message: String) -> Problem {
-        Problem {
-            file: self.file.clone(),
-            line,
-            place: place.0.clone(),
-            message,
-        }
+        Problem { file: self.file.clone(), line, place: place.0.clone(), message }
     }
 
     /// The line of the place, or of what it would be in if it were there.
@@ -207,12 +195,7 @@ pub(super) fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a st
     }
     let near = known
         .into_iter()
-        .map(|name| {
-            (
-                strsim::damerau_levenshtein(&found.to_lowercase(), &name.to_lowercase()),
-                name,
-            )
-        })
+        .map(|name| (strsim::damerau_levenshtein(&found.to_lowercase(), &name.to_lowercase()), name))
         .filter(|(distance, name)| *distance <= 1 + name.len() / 5 && *distance < name.chars().count())
         .min();
     near.map_or_else(String::new, |(_, name)| format!("; did you mean {name:?}?"))

@@ -15,15 +15,8 @@ use super::{raw, schema};
 /// The file as typed; none only if it could not be read at all, which has been told.
 pub(super) fn typed(tree: &Node, lookup: Lookup<'_>, findings: &mut Findings) -> Option<raw::File> {
     let mut walk = Walk { lookup, findings };
-    let empty = Node {
-        line: 1,
-        kind: Kind::Mapping(Vec::new()),
-    };
-    let tree = if matches!(tree.kind, Kind::Nothing) {
-        &empty
-    } else {
-        tree
-    };
+    let empty = Node { line: 1, kind: Kind::Mapping(Vec::new()) };
+    let tree = if matches!(tree.kind, Kind::Nothing) { &empty } else { tree };
     walk.findings.locate(&Place::root(), 1);
     let value = walk.value(tree, schema::root(), &Place::root())?;
     match serde_json::from_value(value) {
@@ -56,12 +49,8 @@ impl<'a> Shapes<'a> {
 
     fn add(&mut self, schema: &'a Value) {
         let one = schema.get("type").and_then(Value::as_str);
-        let many = schema
-            .get("type")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str);
+        let many =
+            schema.get("type").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         for kind in one.into_iter().chain(many) {
             match kind {
                 "object" => self.mapping = Some(schema),
@@ -69,12 +58,7 @@ impl<'a> Shapes<'a> {
                 _ => self.scalar = true,
             }
         }
-        for branch in schema
-            .get("anyOf")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        for branch in schema.get("anyOf").and_then(Value::as_array).into_iter().flatten() {
             self.add(branch);
         }
     }
@@ -85,11 +69,7 @@ impl<'a> Shapes<'a> {
             (self.items.is_some(), "a list"),
             (self.mapping.is_some(), "a mapping"),
         ];
-        let names: Vec<_> = names
-            .iter()
-            .filter(|(allowed, _)| *allowed)
-            .map(|(_, name)| *name)
-            .collect();
+        let names: Vec<_> = names.iter().filter(|(allowed, _)| *allowed).map(|(_, name)| *name).collect();
         names.join(" or ")
     }
 }
@@ -116,8 +96,7 @@ impl Walk<'_> {
                     Kind::List(_) => "a list",
                     Kind::Mapping(_) => "a mapping",
                 };
-                self.findings
-                    .problem(place, format!("expected {}, found {found}", shapes.wanted()));
+                self.findings.problem(place, format!("expected {}, found {found}", shapes.wanted()));
                 None
             }
         }
@@ -164,12 +143,8 @@ impl Walk<'_> {
                 values.insert(entry.key.clone(), value);
             }
         }
-        for key in schema
-            .get("required")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
+        for key in
+            schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
         {
             let found = entries.iter().find(|entry| entry.key == key);
             if found.is_none_or(|entry| matches!(entry.value.kind, Kind::Nothing)) {
@@ -186,11 +161,7 @@ impl Walk<'_> {
         match named.or(open) {
             None => {
                 let names = known.into_iter().flat_map(Map::keys).map(String::as_str);
-                let message = format!(
-                    "unknown key {}{}",
-                    quoted(&entry.key),
-                    suggestion(&entry.key, names)
-                );
+                let message = format!("unknown key {}{}", quoted(&entry.key), suggestion(&entry.key, names));
                 self.findings.problem_on(entry.line, place, message);
                 None
             }

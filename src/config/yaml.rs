@@ -53,17 +53,11 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
             event.map_err(|error| syntax(error.marker().line(), format!("not YAML: {}", error.info())))?;
         tree.take(event, span)?;
     }
-    Ok(tree.root.unwrap_or(Node {
-        line: 1,
-        kind: Kind::Nothing,
-    }))
+    Ok(tree.root.unwrap_or(Node { line: 1, kind: Kind::Nothing }))
 }
 
 fn syntax(line: usize, message: impl Into<String>) -> SyntaxError {
-    SyntaxError {
-        line,
-        message: message.into(),
-    }
+    SyntaxError { line, message: message.into() }
 }
 
 /// A list or mapping whose end has not been seen.
@@ -88,13 +82,7 @@ impl Tree {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 plain_tag(tag.as_ref(), line)?;
-                self.put(
-                    Node {
-                        line,
-                        kind: scalar(&text, style),
-                    },
-                    anchor,
-                )
+                self.put(Node { line, kind: scalar(&text, style) }, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.open(line, Kind::List(Vec::new()), anchor, tag.as_ref())
@@ -115,10 +103,9 @@ impl Tree {
                 self.count(size, line)?;
                 self.put(node, 0)
             }
-            Event::DocumentStart(_) if self.root.is_some() => Err(syntax(
-                line,
-                "a second document starts here; the configuration is one document",
-            )),
+            Event::DocumentStart(_) if self.root.is_some() => {
+                Err(syntax(line, "a second document starts here; the configuration is one document"))
+            }
             _ => Ok(()),
         }
     }
@@ -134,11 +121,7 @@ impl Tree {
         if self.open.len() >= DEEPEST {
             return Err(syntax(line, format!("nested deeper than {DEEPEST} levels")));
         }
-        self.open.push(Open {
-            node: Node { line, kind },
-            anchor,
-            key: None,
-        });
+        self.open.push(Open { node: Node { line, kind }, anchor, key: None });
         Ok(())
     }
 
@@ -156,19 +139,9 @@ impl Tree {
             return Ok(());
         };
         match (&mut parent.node.kind, parent.key.take(), node.kind) {
-            (Kind::List(items), _, kind) => items.push(Node {
-                line: node.line,
-                kind,
-            }),
+            (Kind::List(items), _, kind) => items.push(Node { line: node.line, kind }),
             (Kind::Mapping(entries), Some((key, line)), kind) => {
-                entries.push(Entry {
-                    key,
-                    line,
-                    value: Node {
-                        line: node.line,
-                        kind,
-                    },
-                });
+                entries.push(Entry { key, line, value: Node { line: node.line, kind } });
             }
             (_, None, Kind::Scalar(key)) => parent.key = Some((key, node.line)),
             _ => return Err(syntax(node.line, "a key must be plain text")),
@@ -179,10 +152,7 @@ impl Tree {
     fn count(&mut self, nodes: usize, line: usize) -> Result<(), SyntaxError> {
         self.nodes += nodes;
         match self.nodes > MOST_NODES {
-            true => Err(syntax(
-                line,
-                format!("more than {MOST_NODES} values, aliases included"),
-            )),
+            true => Err(syntax(line, format!("more than {MOST_NODES} values, aliases included"))),
             false => Ok(()),
         }
     }

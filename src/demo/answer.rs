@@ -35,14 +35,8 @@ const HABITS: [(&str, &str); 17] = [
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
     ("x-permitted-cross-domain-policies", "none"),
-    (
-        "x-powered-by",
-        "SalesroomServlet/2.4 (build 20090317-1142; rev 88213)",
-    ),
-    (
-        "x-application-context",
-        "salesroom-api:production,eu-west,blue:8080",
-    ),
+    ("x-powered-by", "SalesroomServlet/2.4 (build 20090317-1142; rev 88213)"),
+    ("x-application-context", "salesroom-api:production,eu-west,blue:8080"),
     (
         "x-feature-flags",
         "new-catalogue=off; autobid=on; buyers-premium-v2=on; currency-widget=off; legacy-paddles=on",
@@ -78,10 +72,7 @@ pub fn with_habits(mut response: Response<Full<Bytes>>, chance: &mut fastrand::R
     }
     for (name, value) in [
         ("x-request-id", format!("{trace:032x}")),
-        (
-            "x-trace",
-            format!("root={trace:032x}; span={span:016x}; sampled=1"),
-        ),
+        ("x-trace", format!("root={trace:032x}; span={span:016x}; sampled=1")),
     ] {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);
@@ -99,11 +90,7 @@ pub fn head_bytes(response: &Response<Full<Bytes>>) -> usize {
 
 /// Whether a browser says that another site's page sends this.
 pub fn is_foreign(headers: &HeaderMap) -> bool {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-    };
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let Some(origin) = text(header::ORIGIN) else {
         return false;
     };
@@ -139,18 +126,13 @@ fn of_bytes(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
 /// An answer that is about the demo itself and never kept.
 pub fn uncached_json(status: StatusCode, answer: &Value) -> Response<Full<Bytes>> {
     let mut response = json(status, answer);
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
 /// A refusal and its reason.
 pub fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
-    uncached_json(
-        status,
-        &serde_json::json!({ "status": status.as_u16(), "detail": detail }),
-    )
+    uncached_json(status, &serde_json::json!({ "status": status.as_u16(), "detail": detail }))
 }
 
 /// Length of the body, bytes.

@@ -19,23 +19,11 @@ const CATCH_UP_MS: u64 = 2 * ROUND_MS;
 const CURRENCY: &str = "EUR";
 
 const LOTS: [(&str, &str, u64); 8] = [
-    (
-        "Brass orrery with clockwork drive, 1884",
-        "Estate of H. Lindqvist",
-        4_200,
-    ),
+    ("Brass orrery with clockwork drive, 1884", "Estate of H. Lindqvist", 4_200),
     ("Marine chronometer, two-day, 1861", "Harbour Museum Trust", 2_900),
-    (
-        "Enigma-pattern rotor set, four pieces",
-        "Private collection, Ghent",
-        6_500,
-    ),
+    ("Enigma-pattern rotor set, four pieces", "Private collection, Ghent", 6_500),
     ("Field telephone exchange, ten lines", "Signals Club, Porto", 480),
-    (
-        "Difference engine fragment, framed",
-        "Private collection, Leeds",
-        9_800,
-    ),
+    ("Difference engine fragment, framed", "Private collection, Leeds", 9_800),
     ("Star atlas, hand coloured, 1729", "Estate of H. Lindqvist", 3_300),
     ("Nixie tube clock, twelve digits", "Workshop sale, Tartu", 220),
     ("Teleprinter model 15, restored", "Signals Club, Porto", 650),
@@ -145,10 +133,8 @@ impl Lot {
         self.state.next_bid_at_least = self.state.bid + STEPS[0];
         self.state.bids += 1;
         // A bidder does not outbid themselves.
-        let others: Vec<&'static str> = BIDDERS
-            .into_iter()
-            .filter(|name| Some(*name) != self.state.bidder)
-            .collect();
+        let others: Vec<&'static str> =
+            BIDDERS.into_iter().filter(|name| Some(*name) != self.state.bidder).collect();
         self.state.bidder = others.get(self.chance.usize(..others.len())).copied();
         self.state.changed_at_ms = moment_ms;
         self.next_bid_ms = moment_ms + self.pause_ms();
@@ -157,11 +143,7 @@ impl Lot {
     /// Mostly a few seconds; now and then two bidders answer each other quickly. Never zero, so that
     /// `at` ends.
     fn pause_ms(&mut self) -> u64 {
-        if self.chance.u8(..5) == 0 {
-            self.chance.u64(700..1_400)
-        } else {
-            self.chance.u64(1_800..5_500)
-        }
+        if self.chance.u8(..5) == 0 { self.chance.u64(700..1_400) } else { self.chance.u64(1_800..5_500) }
     }
 }
 
@@ -186,11 +168,7 @@ mod tests {
     fn a_bid_carries_the_moment_it_fell_not_the_moment_it_was_asked_for() {
         let mut lot = first_lot();
         let state = lot.at(START + 60_000).clone();
-        assert!(
-            state.bids > 5 && state.bids < 90,
-            "{} bids in a minute",
-            state.bids
-        );
+        assert!(state.bids > 5 && state.bids < 90, "{} bids in a minute", state.bids);
         assert!(state.changed_at_ms > START && state.changed_at_ms <= START + 60_000);
         assert_eq!(lot.at(state.changed_at_ms + 1), &state);
     }

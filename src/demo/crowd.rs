@@ -131,11 +131,7 @@ impl Drop for Crowd {
 /// (`/proc/self/limits`, where there is one) may allow fewer clients than [`CROWD_LIMIT`].
 fn crowd_limit(process_limits: Option<&str>) -> usize {
     let open_files = process_limits
-        .and_then(|limits| {
-            limits
-                .lines()
-                .find_map(|line| line.strip_prefix("Max open files"))
-        })
+        .and_then(|limits| limits.lines().find_map(|line| line.strip_prefix("Max open files")))
         .and_then(|columns| columns.split_whitespace().next()?.parse::<usize>().ok());
     match open_files {
         Some(files) => (files.saturating_sub(RESERVED_FILES) / 2).min(CROWD_LIMIT),
@@ -177,10 +173,7 @@ async fn attend(entrance: SocketAddr, path: &str, tally: &Tally) -> std::io::Res
         timeout(OPENING_TIMEOUT, open(entrance, path, &mut buffer)).await
     };
     let mut stream = opening.await.map_err(|_| {
-        std::io::Error::new(
-            std::io::ErrorKind::TimedOut,
-            format!("{entrance} gave no answer in 10 s"),
-        )
+        std::io::Error::new(std::io::ErrorKind::TimedOut, format!("{entrance} gave no answer in 10 s"))
     })??;
     let _seat = Seat::take(tally);
     let mut marks = MarkCounter::default();
@@ -212,9 +205,7 @@ async fn open(entrance: SocketAddr, path: &str, buffer: &mut Vec<u8>) -> std::io
             break end + 4;
         }
         if buffer.len() > HEAD_BYTES {
-            return Err(std::io::Error::other(format!(
-                "{entrance} sent a head over {HEAD_BYTES} bytes"
-            )));
+            return Err(std::io::Error::other(format!("{entrance} sent a head over {HEAD_BYTES} bytes")));
         }
     };
     if !buffer.starts_with(b"HTTP/1.1 200") {
@@ -263,9 +254,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(Duration::from_secs(10), reached)
-            .await
-            .expect("the crowd reaches its strength");
+        timeout(Duration::from_secs(10), reached).await.expect("the crowd reaches its strength");
     }
 
     /// A stand-in for the proxy: one event to everybody, then silence.
@@ -342,11 +331,7 @@ mod tests {
         let stream = b"retry: 3000\n\nid: a\ndata: {\"id:\":1}\n\n: still here\n\n\nid: b\ndata: 1\n\n";
         for cut in 0..stream.len() {
             let mut marks = MarkCounter::default();
-            assert_eq!(
-                marks.count(&stream[..cut]) + marks.count(&stream[cut..]),
-                2,
-                "cut at {cut}"
-            );
+            assert_eq!(marks.count(&stream[..cut]) + marks.count(&stream[cut..]), 2, "cut at {cut}");
         }
     }
 }

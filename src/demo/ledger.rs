@@ -28,11 +28,7 @@ const SOURCES: usize = 7;
 impl Source {
     /// Reads the source off a request's head; `api` tells resources from the page's own paths.
     pub fn of(head: &request::Parts, api: bool) -> Source {
-        let value = |name| {
-            head.headers
-                .get(name)
-                .and_then(|value: &http::HeaderValue| value.to_str().ok())
-        };
+        let value = |name| head.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
         if value(header::USER_AGENT).is_some_and(|agent| agent.starts_with("pollcast/")) {
             Source::Pollcast
         } else if !api {
@@ -79,9 +75,7 @@ impl Ledger {
     pub fn record(&self, source: Source, header_bytes: usize, body_bytes: usize) {
         let tally = self.tally(source);
         tally.requests.fetch_add(1, Ordering::Relaxed);
-        tally
-            .header_bytes
-            .fetch_add(header_bytes as u64, Ordering::Relaxed);
+        tally.header_bytes.fetch_add(header_bytes as u64, Ordering::Relaxed);
         tally.body_bytes.fetch_add(body_bytes as u64, Ordering::Relaxed);
     }
 
@@ -108,18 +102,12 @@ impl Ledger {
 
 /// Bytes of a header block on the wire: `name: value` and a line end each.
 pub fn header_block_bytes(headers: &HeaderMap) -> usize {
-    headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum()
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
 /// Bytes of a request's head on the wire, the blank line included.
 pub fn request_head_bytes(head: &request::Parts) -> usize {
-    let target = head
-        .uri
-        .path_and_query()
-        .map_or(1, |target| target.as_str().len());
+    let target = head.uri.path_and_query().map_or(1, |target| target.as_str().len());
     head.method.as_str().len() + 1 + target + " HTTP/1.1\r\n".len() + header_block_bytes(&head.headers) + 2
 }
 
@@ -137,23 +125,11 @@ mod tests {
 
     #[test]
     fn a_source_is_read_off_the_request() {
-        assert_eq!(
-            source(true, "GET", &[("user-agent", "pollcast/0.1.0")]),
-            Source::Pollcast
-        );
-        assert_eq!(
-            source(true, "GET", &[("user-agent", "curl/8 pollcast/1")]),
-            Source::ShortPoll
-        );
+        assert_eq!(source(true, "GET", &[("user-agent", "pollcast/0.1.0")]), Source::Pollcast);
+        assert_eq!(source(true, "GET", &[("user-agent", "curl/8 pollcast/1")]), Source::ShortPoll);
         assert_eq!(source(true, "GET", &[("prefer", "wait=30")]), Source::LongPoll);
-        assert_eq!(
-            source(true, "GET", &[("accept", "text/event-stream")]),
-            Source::Sse
-        );
-        assert_eq!(
-            source(true, "GET", &[("upgrade", "WebSocket")]),
-            Source::WebSocket
-        );
+        assert_eq!(source(true, "GET", &[("accept", "text/event-stream")]), Source::Sse);
+        assert_eq!(source(true, "GET", &[("upgrade", "WebSocket")]), Source::WebSocket);
         assert_eq!(source(true, "POST", &[]), Source::Write);
         assert_eq!(source(false, "GET", &[]), Source::Page);
     }
@@ -161,9 +137,7 @@ mod tests {
     #[test]
     fn a_request_head_is_counted_to_the_byte() {
         let head = "GET /a?b=c HTTP/1.1\r\nhost: x\r\naccept: */*\r\n\r\n";
-        let request = http::Request::get("/a?b=c")
-            .header("host", "x")
-            .header("accept", "*/*");
+        let request = http::Request::get("/a?b=c").header("host", "x").header("accept", "*/*");
         let parts = request.body(()).expect("a request").into_parts().0;
         assert_eq!(request_head_bytes(&parts), head.len());
     }

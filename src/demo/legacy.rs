@@ -43,10 +43,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace {
-            latency_ms: 40..=120,
-            seed: 1884,
-        }
+        Pace { latency_ms: 40..=120, seed: 1884 }
     }
 }
 
@@ -86,19 +83,12 @@ impl Drop for LegacyHandle {
 /// Fails when the address cannot be bound.
 pub async fn serve_legacy(listen: SocketAddr, pace: Pace) -> std::io::Result<LegacyHandle> {
     let listener = TcpListener::bind(listen).await.map_err(|error| {
-        std::io::Error::new(
-            error.kind(),
-            format!("the demo's legacy API cannot listen on {listen}: {error}"),
-        )
+        std::io::Error::new(error.kind(), format!("the demo's legacy API cannot listen on {listen}: {error}"))
     })?;
     let address = listener.local_addr()?;
     let legacy = Arc::new(Legacy::open(pace, unix_ms()));
     let server = tokio::spawn(accept(listener, Arc::clone(&legacy)));
-    Ok(LegacyHandle {
-        address,
-        legacy,
-        server,
-    })
+    Ok(LegacyHandle { address, legacy, server })
 }
 
 async fn accept(listener: TcpListener, legacy: Arc<Legacy>) {
@@ -146,9 +136,7 @@ impl Legacy {
         Legacy {
             chance: Mutex::new(fastrand::Rng::with_seed(pace.seed)),
             lots: Mutex::new(
-                (1..=LOT_COUNT)
-                    .filter_map(|number| Lot::open(number, pace.seed, now_ms))
-                    .collect(),
+                (1..=LOT_COUNT).filter_map(|number| Lot::open(number, pace.seed, now_ms)).collect(),
             ),
             chat: Mutex::new(Chat::open(now_ms)),
             document: Mutex::new(Document::open(now_ms)),
@@ -162,9 +150,7 @@ impl Legacy {
     async fn exchange(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
-        let api = ["/auction/", "/direct/", "/chat/", "/document"]
-            .iter()
-            .any(|own| path.starts_with(own));
+        let api = ["/auction/", "/direct/", "/chat/", "/document"].iter().any(|own| path.starts_with(own));
         let (sent, response) = match Limited::new(body, BODY_BYTES).collect().await {
             Ok(body) => {
                 let body = body.to_bytes();
@@ -173,16 +159,9 @@ impl Legacy {
                 }
                 (body.len(), self.answer(&head, &body))
             }
-            Err(_) => (
-                0,
-                answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 32 KiB"),
-            ),
+            Err(_) => (0, answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 32 KiB")),
         };
-        let answered = if head.method == Method::HEAD {
-            0
-        } else {
-            answer::body_bytes(&response)
-        };
+        let answered = if head.method == Method::HEAD { 0 } else { answer::body_bytes(&response) };
         self.ledger.record(
             Source::of(&head, api),
             request_head_bytes(&head) + answer::head_bytes(&response),
@@ -211,18 +190,12 @@ impl Legacy {
             ("POST", ["crowd"]) => self.resize_crowd(head),
             ("GET" | "HEAD", _) => page::file(head.uri.path())
                 .unwrap_or_else(|| answer::problem(StatusCode::NOT_FOUND, "there is nothing at this path")),
-            _ => answer::problem(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "this path does not know that method",
-            ),
+            _ => answer::problem(StatusCode::METHOD_NOT_ALLOWED, "this path does not know that method"),
         }
     }
 
     fn lot(&self, head: &request::Parts, number: &str) -> Response<Full<Bytes>> {
-        let index = number
-            .parse::<usize>()
-            .ok()
-            .and_then(|number| number.checked_sub(1));
+        let index = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
         let mut lots = self.lots.lock();
         match index.and_then(|index| lots.get_mut(index)) {
             Some(lot) => {
@@ -239,10 +212,7 @@ impl Legacy {
                 let id = self.chat.lock().add(posting, unix_ms());
                 self.written(StatusCode::CREATED, &json!({ "id": id }))
             }
-            None => answer::problem(
-                StatusCode::BAD_REQUEST,
-                "wanted {\"from\", \"text\"} or a plain text",
-            ),
+            None => answer::problem(StatusCode::BAD_REQUEST, "wanted {\"from\", \"text\"} or a plain text"),
         }
     }
 
@@ -290,9 +260,7 @@ impl Legacy {
 }
 
 fn unix_ms() -> UnixMs {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as UnixMs)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as UnixMs)
 }
 
 #[cfg(test)]

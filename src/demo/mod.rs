@@ -127,18 +127,10 @@ mod tests {
     fn the_banner_has_a_line_for_each_technique() {
         let (legacy, listen, admin) = addresses();
         let text = banner(legacy, listen, admin);
-        for address in [
-            "http://127.0.0.1:8080/",
-            "http://127.0.0.1:9090/",
-            "http://127.0.0.1:40123/",
-        ] {
+        for address in ["http://127.0.0.1:8080/", "http://127.0.0.1:9090/", "http://127.0.0.1:40123/"] {
             assert!(text.contains(address), "{address} is missing");
         }
-        for technique in [
-            "Prefer: wait=30",
-            "Accept: text/event-stream",
-            "Upgrade: websocket",
-        ] {
+        for technique in ["Prefer: wait=30", "Accept: text/event-stream", "Upgrade: websocket"] {
             assert!(text.contains(technique), "{technique} is missing");
         }
         assert_eq!(text.matches("    curl ").count(), 5);

@@ -18,10 +18,7 @@ pub const NAME_CHARS: usize = 40;
 const WELCOME: [(&str, &str); 3] = [
     ("Ines", "The catalogue for tonight is up. Lot 1 is the orrery."),
     ("Tomasz", "Is anyone in the room, or only on the phone?"),
-    (
-        "Ines",
-        "Write something: it reaches every open page, and the API behind it is still only polled.",
-    ),
+    ("Ines", "Write something: it reaches every open page, and the API behind it is still only polled."),
 ];
 
 const OPENING_TEXT: &str = "Condition report, lot 1
@@ -53,10 +50,7 @@ impl Posting {
     /// Reads a request body; `None` when it says nothing.
     pub fn read(body: &[u8]) -> Option<Posting> {
         let posting = serde_json::from_slice(body).ok().or_else(|| {
-            Some(Posting {
-                from: String::new(),
-                text: std::str::from_utf8(body).ok()?.to_owned(),
-            })
+            Some(Posting { from: String::new(), text: std::str::from_utf8(body).ok()?.to_owned() })
         })?;
         let text: String = posting.text.trim().chars().take(MESSAGE_CHARS).collect();
         let name: String = posting.from.trim().chars().take(NAME_CHARS).collect();
@@ -75,18 +69,9 @@ pub struct Chat {
 impl Chat {
     /// A chat with a few messages in it, so that the first poll shows something.
     pub fn open(now_ms: UnixMs) -> Chat {
-        let mut chat = Chat {
-            messages: VecDeque::with_capacity(CHAT_MESSAGES),
-            next_id: 1,
-        };
+        let mut chat = Chat { messages: VecDeque::with_capacity(CHAT_MESSAGES), next_id: 1 };
         for (from, text) in WELCOME {
-            chat.add(
-                Posting {
-                    from: from.to_owned(),
-                    text: text.to_owned(),
-                },
-                now_ms,
-            );
+            chat.add(Posting { from: from.to_owned(), text: text.to_owned() }, now_ms);
         }
         chat
     }
@@ -98,12 +83,7 @@ impl Chat {
         if self.messages.len() == CHAT_MESSAGES {
             self.messages.pop_front();
         }
-        self.messages.push_back(Message {
-            id,
-            from: posting.from,
-            text: posting.text,
-            at_ms: now_ms,
-        });
+        self.messages.push_back(Message { id, from: posting.from, text: posting.text, at_ms: now_ms });
         id
     }
 
@@ -160,13 +140,7 @@ mod tests {
     fn the_chat_keeps_the_last_twenty_messages() {
         let mut chat = Chat::open(1);
         for number in 0..30 {
-            chat.add(
-                Posting {
-                    from: "a".into(),
-                    text: format!("message {number}"),
-                },
-                2,
-            );
+            chat.add(Posting { from: "a".into(), text: format!("message {number}") }, 2);
         }
         let body = chat.json();
         let messages = body["messages"].as_array().expect("a list");

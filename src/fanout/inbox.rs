@@ -65,10 +65,7 @@ pub(super) struct Inbox {
 
 impl Inbox {
     pub(super) fn new(waker: mio::Waker) -> Inbox {
-        Inbox {
-            commands: Mutex::new(Vec::new()),
-            waker,
-        }
+        Inbox { commands: Mutex::new(Vec::new()), waker }
     }
 
     /// Queues a command. Bounded by what sends them: at most one `Look` a topic, one `Woken` a

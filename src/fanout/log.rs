@@ -18,21 +18,14 @@ pub struct Record {
 
 impl Record {
     pub fn new(peer: Option<IpAddr>) -> Record {
-        Record {
-            peer,
-            since: Instant::now(),
-            bytes: 0,
-            events: 0,
-        }
+        Record { peer, since: Instant::now(), bytes: 0, events: 0 }
     }
 
     /// Writes the line. The path is the resource's own, without the query: keys of APIs live there.
     pub fn write(&self, transport: &'static str, topic: Option<&Topic>, reason: &str) {
         let peer = self.peer.map(|peer| peer.to_string()).unwrap_or_default();
         let route = topic.map(|topic| topic.route().path.as_str()).unwrap_or_default();
-        let path = topic
-            .map(|topic| topic.key().parts().path.as_str())
-            .unwrap_or_default();
+        let path = topic.map(|topic| topic.key().parts().path.as_str()).unwrap_or_default();
         tracing::info!(
             target: "access",
             transport,

@@ -184,13 +184,7 @@ impl Member {
                 Err(error) => return Err(error),
             }
         }
-        self.pending = Some(Box::new(Pending {
-            first,
-            second,
-            then,
-            last: None,
-            moved: now,
-        }));
+        self.pending = Some(Box::new(Pending { first, second, then, last: None, moved: now }));
         Ok(Written::Blocked)
     }
 
@@ -221,8 +215,6 @@ impl Member {
 
     /// Whether a blocked client took nothing for `stall_timeout`.
     pub(super) fn is_stalled(&self, now: Instant, stall_timeout: Duration) -> bool {
-        self.pending
-            .as_ref()
-            .is_some_and(|pending| now >= pending.moved + stall_timeout)
+        self.pending.as_ref().is_some_and(|pending| now >= pending.moved + stall_timeout)
     }
 }

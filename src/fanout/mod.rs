@@ -71,10 +71,7 @@ impl Fanout {
 
     /// The doorbells of the shards, for the hub.
     pub fn bells(&self) -> Vec<Arc<dyn Bell>> {
-        self.inboxes
-            .iter()
-            .map(|inbox| inbox.clone() as Arc<dyn Bell>)
-            .collect()
+        self.inboxes.iter().map(|inbox| inbox.clone() as Arc<dyn Bell>).collect()
     }
 
     /// The shard for the next client: they take turns.
@@ -96,8 +93,7 @@ impl Fanout {
         of_route: Option<usize>,
         of_address: Option<(usize, std::net::IpAddr)>,
     ) -> Option<Seat> {
-        self.seats
-            .take(clients, of_route.map(|limit| (limit, route)), of_address)
+        self.seats.take(clients, of_route.map(|limit| (limit, route)), of_address)
     }
 
     /// Clients now, wherever they live.

@@ -44,10 +44,7 @@ impl Seats {
             self.all.fetch_sub(1, Ordering::SeqCst);
             return None;
         }
-        let mut seat = Seat {
-            seats: self.clone(),
-            owners: Vec::new(),
-        };
+        let mut seat = Seat { seats: self.clone(), owners: Vec::new() };
         let route = of_route.map(|(limit, route)| (limit, Owner::Route(route)));
         let address = of_address.map(|(limit, address)| (limit, Owner::Address(address)));
         for (limit, owner) in route.into_iter().chain(address) {
@@ -91,10 +88,7 @@ mod tests {
         let first = take().unwrap();
         assert!(take().is_none(), "the address has its one");
         let second = seats.take(3, Some((2, 7)), None).unwrap();
-        assert!(
-            seats.take(3, Some((2, 7)), None).is_none(),
-            "the route has its two"
-        );
+        assert!(seats.take(3, Some((2, 7)), None).is_none(), "the route has its two");
         let _third = seats.take(3, None, None).unwrap();
         assert!(seats.take(3, None, None).is_none(), "all three are taken");
         drop((first, second));

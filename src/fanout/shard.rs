@@ -153,9 +153,7 @@ impl Shard {
         if self.draining.is_some() && !self.members.is_empty() {
             return Some(TICK);
         }
-        self.wheel
-            .next()
-            .map(|at| at.saturating_duration_since(Instant::now()))
+        self.wheel.next().map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     fn obey(&mut self, command: Command) {
@@ -174,18 +172,10 @@ impl Shard {
                 }
             }
             Command::Drain { window, retry } => {
-                let members = self.members.iter().map(|(slot, m)| MemberId {
-                    slot: slot as u32,
-                    serial: m.serial,
-                });
+                let members =
+                    self.members.iter().map(|(slot, m)| MemberId { slot: slot as u32, serial: m.serial });
                 let members = members.collect();
-                self.draining = Some(Draining {
-                    began: self.now,
-                    window,
-                    retry,
-                    members,
-                    ended: 0,
-                });
+                self.draining = Some(Draining { began: self.now, window, retry, members, ended: 0 });
             }
             Command::Stop => {}
         }
@@ -193,50 +183,21 @@ impl Shard {
 
     fn slot_of(&self, id: MemberId) -> Option<usize> {
         let slot = id.slot as usize;
-        self.members
-            .get(slot)
-            .is_some_and(|member| member.serial == id.serial)
-            .then_some(slot)
+        self.members.get(slot).is_some_and(|member| member.serial == id.serial).then_some(slot)
     }
 
     // --- Members come ---
 
     fn add(&mut self, arrival: Arrival) {
-        let Arrival {
-            taken,
-            read,
-            greeting,
-            transport,
-            subscription,
-            record,
-            seat,
-            messages,
-        } = arrival;
+        let Arrival { taken, read, greeting, transport, subscription, record, seat, messages } = arrival;
         self.next_serial = self.next_serial.wrapping_add(1);
         let slot = self.members.vacant_key();
-        let id = MemberId {
-            slot: slot as u32,
-            serial: self.next_serial,
-        };
+        let id = MemberId { slot: slot as u32, serial: self.next_serial };
         let topic = subscription.as_ref().map(|s| s.topic().clone());
         let tally = self.tally(topic.as_deref(), transport.name());
         let inbox = &self.inbox;
-        let wire = Wire::new(taken, || {
-            Waker::from(Arc::new(SlotWaker {
-                inbox: inbox.clone(),
-                member: id,
-            }))
-        });
-        let member = Member::new(
-            wire,
-            transport,
-            subscription,
-            id.serial,
-            tally,
-            record,
-            messages,
-            seat,
-        );
+        let wire = Wire::new(taken, || Waker::from(Arc::new(SlotWaker { inbox: inbox.clone(), member: id })));
+        let member = Member::new(wire, transport, subscription, id.serial, tally, record, messages, seat);
         let slot = self.members.insert(member);
         self.tallies[tally as usize].metrics.subscribers.inc();
         if let Some(topic) = topic {
@@ -244,9 +205,7 @@ impl Shard {
         }
         if let Some(socket) = self.members[slot].wire.socket()
             && let Err(error) =
-                self.poll
-                    .registry()
-                    .register(socket, Token(slot), Interest::READABLE | Interest::WRITABLE)
+                self.poll.registry().register(socket, Token(slot), Interest::READABLE | Interest::WRITABLE)
         {
             tracing::warn!("a connection cannot be watched: {error}");
             self.remove(slot, "internal");
@@ -256,11 +215,8 @@ impl Shard {
     }
 
     fn greet(&mut self, slot: usize, greeting: bytes::Bytes, early: &[u8]) {
-        let then = if self.members[slot].subscription.is_none() {
-            Then::Finish("refused")
-        } else {
-            Then::Stay
-        };
+        let then =
+            if self.members[slot].subscription.is_none() { Then::Finish("refused") } else { Then::Stay };
         self.write(slot, Output::one(greeting), then);
         if let Some(retry) = self.draining.as_ref().map(|draining| draining.retry)
             && self.members.contains(slot)
@@ -273,11 +229,7 @@ impl Shard {
         }
         self.pump(slot, None);
         // Arms the stream's waker, and sees what came in the meantime.
-        if self
-            .members
-            .get(slot)
-            .is_some_and(|member| matches!(member.wire, Wire::Stream(_)))
-        {
+        if self.members.get(slot).is_some_and(|member| matches!(member.wire, Wire::Stream(_))) {
             self.read(slot);
         }
         self.rest(slot);
@@ -287,11 +239,7 @@ impl Shard {
         let (index, path) = topic.map_or((usize::MAX, ""), |t| (t.route().index, t.route().path.as_str()));
         *self.tally_of.entry((index, transport)).or_insert_with(|| {
             let metrics = self.metrics.stream(transport, path);
-            self.tallies.push(Tally {
-                metrics,
-                events: 0,
-                bytes: 0,
-            });
+            self.tallies.push(Tally { metrics, events: 0, bytes: 0 });
             self.tallies.len() as u32 - 1
         })
     }
@@ -327,10 +275,7 @@ impl Shard {
 
     fn expired(&mut self, slot: usize) {
         let member = &mut self.members[slot];
-        if member
-            .deadline(self.rules.stall_timeout)
-            .is_none_or(|at| self.now < at)
-        {
+        if member.deadline(self.rules.stall_timeout).is_none_or(|at| self.now < at) {
             return;
         }
         if member.is_closing() {

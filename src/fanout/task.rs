@@ -24,12 +24,7 @@ pub type Ending = watch::Receiver<Drain>;
 
 /// Waits until the drain begins.
 pub async fn draining(ending: &mut Ending) -> (Duration, (Duration, Duration)) {
-    match ending
-        .wait_for(Option::is_some)
-        .await
-        .ok()
-        .and_then(|drain| *drain)
-    {
+    match ending.wait_for(Option::is_some).await.ok().and_then(|drain| *drain) {
         Some(drain) => drain,
         // Whoever would begin it is gone: it never will.
         None => std::future::pending().await,
@@ -60,9 +55,7 @@ pub async fn drive(mut stream: Stream<'_>, opening: Bytes, access_log: bool) -> 
     stream.metrics.subscribers.dec();
     stream.metrics.ended(reason);
     if access_log {
-        stream
-            .record
-            .write(stream.transport.name(), Some(stream.subscription.topic()), reason);
+        stream.record.write(stream.transport.name(), Some(stream.subscription.topic()), reason);
     }
     reason
 }
@@ -84,10 +77,8 @@ impl Stream<'_> {
                     return reason;
                 }
             }
-            let deadline = self
-                .transport
-                .deadline()
-                .unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            let deadline =
+                self.transport.deadline().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             let leave = end_at.map_or_else(tokio::time::Instant::now, |(at, _)| at);
             tokio::select! {
                 changed = views.changed() => {

@@ -26,12 +26,7 @@ pub(super) struct Wheel {
 
 impl Wheel {
     pub(super) fn new(now: Instant) -> Wheel {
-        Wheel {
-            began: now,
-            taken: 0,
-            buckets: vec![Vec::new(); BUCKETS],
-            standing: 0,
-        }
+        Wheel { began: now, taken: 0, buckets: vec![Vec::new(); BUCKETS], standing: 0 }
     }
 
     /// Puts a slot into the bucket of `at` and gives the tick under which it stands. The owner
@@ -51,10 +46,7 @@ impl Wheel {
 
     /// The first tick that is not before `at`.
     fn tick_of(&self, at: Instant) -> Tick {
-        let ticks = at
-            .saturating_duration_since(self.began)
-            .as_nanos()
-            .div_ceil(TICK.as_nanos());
+        let ticks = at.saturating_duration_since(self.began).as_nanos().div_ceil(TICK.as_nanos());
         ticks.min(Tick::MAX as u128 / 2) as Tick
     }
 
@@ -127,9 +119,6 @@ mod tests {
     fn an_idle_wheel_never_wakes_anybody() {
         let mut wheel = Wheel::new(Instant::now());
         assert_eq!(wheel.next(), None);
-        assert_eq!(
-            wheel.take(Instant::now() + Duration::from_secs(3600), &mut Vec::new()),
-            None
-        );
+        assert_eq!(wheel.take(Instant::now() + Duration::from_secs(3600), &mut Vec::new()), None);
     }
 }

@@ -86,13 +86,7 @@ impl Wire {
             }
             Taken::Stream(stream, home) => {
                 let waker = waker();
-                Wire::Stream(Box::new(StreamWire {
-                    stream,
-                    waker,
-                    home,
-                    read,
-                    unflushed: false,
-                }))
+                Wire::Stream(Box::new(StreamWire { stream, waker, home, read, unflushed: false }))
             }
         }
     }
@@ -177,9 +171,7 @@ impl Wire {
     /// Sends the connection home. Without one it is closed.
     pub(super) fn give_back(self) {
         match self {
-            Wire::Held(held) => held
-                .home
-                .give_back(Returned::Socket(held.socket.into()), held.read),
+            Wire::Held(held) => held.home.give_back(Returned::Socket(held.socket.into()), held.read),
             Wire::Stream(wire) => {
                 if let Some(home) = wire.home {
                     home.give_back(Returned::Stream(wire.stream), wire.read);

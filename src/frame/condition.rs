@@ -46,12 +46,7 @@ impl Condition {
     pub fn new(seq: u64, state: State) -> Condition {
         let sse = match &state {
             State::Fresh => sse::control("fresh", &json!({})),
-            State::Stale {
-                since,
-                status,
-                reason,
-                next_poll_ms,
-            } => sse::control(
+            State::Stale { since, status, reason, next_poll_ms } => sse::control(
                 "stale",
                 &json!({
                     "since": humantime::format_rfc3339_millis(*since).to_string(),

@@ -56,13 +56,7 @@ pub struct Frame {
 
 impl Frame {
     pub fn new(seq: u64, snapshot: Arc<Snapshot>, rules: Arc<Rules>) -> Frame {
-        Frame {
-            seq,
-            snapshot,
-            rules,
-            sse: OnceLock::new(),
-            websocket: OnceLock::new(),
-        }
+        Frame { seq, snapshot, rules, sse: OnceLock::new(), websocket: OnceLock::new() }
     }
 
     pub fn version(&self) -> Version {
@@ -80,26 +74,17 @@ impl Frame {
 
     /// The SSE event of this frame (contract §5, full mode).
     pub fn sse(&self) -> Result<&SseBytes, NotText> {
-        self.sse
-            .get_or_init(|| sse::snapshot(&self.snapshot, &self.rules))
-            .as_ref()
-            .map_err(|e| *e)
+        self.sse.get_or_init(|| sse::snapshot(&self.snapshot, &self.rules)).as_ref().map_err(|e| *e)
     }
 
     /// The WebSocket message of this frame (contract §6, bare form).
     pub fn websocket(&self) -> Bytes {
-        self.websocket
-            .get_or_init(|| websocket::snapshot(&self.snapshot))
-            .clone()
+        self.websocket.get_or_init(|| websocket::snapshot(&self.snapshot)).clone()
     }
 
     /// Bytes held by the encodings.
     pub fn encoded_bytes(&self) -> usize {
-        let sse = self
-            .sse
-            .get()
-            .and_then(|e| e.as_ref().ok())
-            .map_or(0, |e| e.chunk().len());
+        let sse = self.sse.get().and_then(|e| e.as_ref().ok()).map_or(0, |e| e.chunk().len());
         sse + self.websocket.get().map_or(0, Bytes::len)
     }
 }

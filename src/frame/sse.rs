@@ -29,10 +29,7 @@ impl SseBytes {
         chunk.put_slice(b"\r\n");
         // Bodies are bounded far below 4 GiB (`max_body`).
         let start = head.len() as u32;
-        SseBytes {
-            chunk: chunk.freeze(),
-            payload: start..start + payload.len() as u32,
-        }
+        SseBytes { chunk: chunk.freeze(), payload: start..start + payload.len() as u32 }
     }
 
     /// For HTTP/1.1: the event as one chunk.
@@ -42,8 +39,7 @@ impl SseBytes {
 
     /// For HTTP/1.0 and HTTP/2: the event alone.
     pub fn payload(&self) -> Bytes {
-        self.chunk
-            .slice(self.payload.start as usize..self.payload.end as usize)
+        self.chunk.slice(self.payload.start as usize..self.payload.end as usize)
     }
 }
 
@@ -163,14 +159,8 @@ mod tests {
 
     #[test]
     fn bytes_need_base64() {
-        assert_eq!(
-            super::snapshot(&of(b"\xff"), &Rules::default()).unwrap_err(),
-            NotText
-        );
-        let rules = Rules {
-            base64: true,
-            event_name: Some("state\nx".into()),
-        };
+        assert_eq!(super::snapshot(&of(b"\xff"), &Rules::default()).unwrap_err(), NotText);
+        let rules = Rules { base64: true, event_name: Some("state\nx".into()) };
         let event = super::snapshot(&of(b"\xff"), &rules).unwrap();
         let text = String::from_utf8(event.payload().to_vec()).unwrap();
         assert!(text.starts_with("event: statex\nid: "), "{text}");

@@ -45,11 +45,7 @@ pub fn close(code: u16, reason: &str) -> Bytes {
 }
 
 fn message(opcode: OpCode, payload: &[u8]) -> Bytes {
-    let header = FrameHeader {
-        is_final: true,
-        opcode,
-        ..FrameHeader::default()
-    };
+    let header = FrameHeader { is_final: true, opcode, ..FrameHeader::default() };
     let mut frame = BytesMut::with_capacity(payload.len() + 10).writer();
     // Writing into memory cannot fail.
     let _ = header.format(payload.len() as u64, &mut frame);

@@ -72,16 +72,9 @@ fn has_credentials(route: &Route, headers: &HeaderMap) -> bool {
     if route.credentials.iter().any(|name| headers.contains_key(name)) {
         return true;
     }
-    let unreadable = headers
-        .get_all(header::COOKIE)
-        .iter()
-        .any(|value| value.to_str().is_err());
-    let means_nothing = |name: &str| {
-        route
-            .ignore_cookies
-            .iter()
-            .any(|pattern| matches_pattern(pattern, name))
-    };
+    let unreadable = headers.get_all(header::COOKIE).iter().any(|value| value.to_str().is_err());
+    let means_nothing =
+        |name: &str| route.ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name));
     unreadable || cookie_pairs(headers).any(|(name, _)| !means_nothing(name))
 }
 

@@ -5,10 +5,7 @@ use super::*;
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in pairs {
-        map.append(
-            HeaderName::try_from(*name).unwrap(),
-            HeaderValue::try_from(*value).unwrap(),
-        );
+        map.append(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
     }
     map
 }
@@ -38,25 +35,15 @@ fn credentials_without_a_share_are_never_shared() {
         ("cookie", "_ga=1; session=1"),
         ("cookie", "no-name"),
     ] {
-        assert_eq!(
-            class(&route, &headers(&[(name, value)])),
-            Class::Unshared,
-            "{name}: {value}"
-        );
+        assert_eq!(class(&route, &headers(&[(name, value)])), Class::Unshared, "{name}: {value}");
     }
     assert_eq!(class(&route, &headers(&[("accept", "*/*")])), shared(&[]));
-    assert_eq!(
-        class(&route, &headers(&[("cookie", "_ga=1; __cf_bm=2")])),
-        shared(&[])
-    );
+    assert_eq!(class(&route, &headers(&[("cookie", "_ga=1; __cf_bm=2")])), shared(&[]));
 }
 
 #[test]
 fn a_public_route_does_not_look_at_credentials() {
-    assert_eq!(
-        class(&route("share: public"), &headers(&[("authorization", "x")])),
-        shared(&[])
-    );
+    assert_eq!(class(&route("share: public"), &headers(&[("authorization", "x")])), shared(&[]));
 }
 
 #[test]
@@ -68,11 +55,7 @@ fn a_class_is_made_of_the_values_the_route_names() {
         ("x-tenant", "t"),
         ("x-api-key", "not named, not forwarded"),
     ]);
-    let wanted = shared(&[
-        ("authorization", "Bearer a"),
-        ("x-tenant", "t"),
-        ("cookie", "session=s1"),
-    ]);
+    let wanted = shared(&[("authorization", "Bearer a"), ("x-tenant", "t"), ("cookie", "session=s1")]);
     assert_eq!(class(&route, &request), wanted);
     assert_eq!(class(&route, &headers(&[])), shared(&[]));
 }
@@ -82,60 +65,30 @@ fn a_class_value_given_twice_is_no_class() {
     let route = route("share: {by: [authorization, 'cookie:s']}");
     let twice = headers(&[("authorization", "a"), ("authorization", "b")]);
     assert_eq!(class(&route, &twice), Class::Ambiguous);
-    assert_eq!(
-        class(&route, &headers(&[("cookie", "s=1; s=2")])),
-        Class::Ambiguous
-    );
-    assert_eq!(
-        class(&route, &headers(&[("cookie", "s=1"), ("cookie", "s=2")])),
-        Class::Ambiguous
-    );
+    assert_eq!(class(&route, &headers(&[("cookie", "s=1; s=2")])), Class::Ambiguous);
+    assert_eq!(class(&route, &headers(&[("cookie", "s=1"), ("cookie", "s=2")])), Class::Ambiguous);
 }
 
 #[test]
 fn an_origin_is_the_same_host_or_listed() {
     let same = route("");
     assert!(origin_allowed(&same, None, Some("a.example")));
-    assert!(origin_allowed(
-        &same,
-        Some("https://a.example"),
-        Some("A.example")
-    ));
-    assert!(!origin_allowed(
-        &same,
-        Some("https://evil.example"),
-        Some("a.example")
-    ));
+    assert!(origin_allowed(&same, Some("https://a.example"), Some("A.example")));
+    assert!(!origin_allowed(&same, Some("https://evil.example"), Some("a.example")));
     assert!(!origin_allowed(&same, Some("null"), Some("a.example")));
     let listed = route("websocket: {origins: ['https://shop.example']}");
-    assert!(origin_allowed(
-        &listed,
-        Some("https://shop.example"),
-        Some("a.example")
-    ));
-    assert!(!origin_allowed(
-        &listed,
-        Some("https://a.example"),
-        Some("a.example")
-    ));
+    assert!(origin_allowed(&listed, Some("https://shop.example"), Some("a.example")));
+    assert!(!origin_allowed(&listed, Some("https://a.example"), Some("a.example")));
 }
 
 #[test]
 fn only_trusted_proxies_are_believed() {
     let trusted = ["10.0.0.0/8".parse().unwrap()];
     let peer = |ip: &str| Some(format!("{ip}:1234").parse().unwrap());
-    let forwarded = headers(&[
-        ("x-forwarded-for", "6.6.6.6, 1.2.3.4"),
-        ("x-forwarded-for", "10.0.0.9"),
-    ]);
+    let forwarded = headers(&[("x-forwarded-for", "6.6.6.6, 1.2.3.4"), ("x-forwarded-for", "10.0.0.9")]);
     let seen = |peer| client_address(peer, &forwarded, &trusted).unwrap().to_string();
     assert_eq!(seen(peer("10.1.1.1")), "1.2.3.4");
     assert_eq!(seen(peer("9.9.9.9")), "9.9.9.9");
     let garbage = headers(&[("x-forwarded-for", "1.2.3.4, unknown")]);
-    assert_eq!(
-        client_address(peer("10.1.1.1"), &garbage, &trusted)
-            .unwrap()
-            .to_string(),
-        "10.1.1.1"
-    );
+    assert_eq!(client_address(peer("10.1.1.1"), &garbage, &trusted).unwrap().to_string(), "10.1.1.1");
 }

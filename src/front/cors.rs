@@ -18,26 +18,17 @@ pub(super) fn is_preflight(request: &RequestHeader, route: &Route) -> bool {
     route.cors.is_some()
         && request.method == Method::OPTIONS
         && request.headers.contains_key(header::ORIGIN)
-        && request
-            .headers
-            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 /// The origin to allow: this request's, if the route lists it.
 fn allowed(cors: &Cors, request: &HeaderMap) -> Option<HeaderValue> {
     let origin = request.get(header::ORIGIN)?;
-    if cors
-        .origins
-        .iter()
-        .any(|allowed| allowed.as_bytes() == origin.as_bytes())
-    {
+    if cors.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
         return Some(origin.clone());
     }
     // Validation refuses `*` together with credentials.
-    cors.origins
-        .iter()
-        .any(|allowed| allowed == "*")
-        .then(|| HeaderValue::from_static("*"))
+    cors.origins.iter().any(|allowed| allowed == "*").then(|| HeaderValue::from_static("*"))
 }
 
 /// Adds the fields of an own answer.
@@ -48,15 +39,9 @@ pub(super) fn add(headers: &mut HeaderMap, route: &Route, request: &HeaderMap) {
         return;
     };
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(
-        header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static(EXPOSED),
-    );
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
     if cors.credentials {
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-            HeaderValue::from_static("true"),
-        );
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     }
 }
 
@@ -69,20 +54,14 @@ pub(super) async fn preflight(session: &mut Session, ctx: &mut Context, route: &
         && headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)
     {
         let copy = |from: HeaderName, fallback: &'static str| {
-            request
-                .get(from)
-                .cloned()
-                .unwrap_or(HeaderValue::from_static(fallback))
+            request.get(from).cloned().unwrap_or(HeaderValue::from_static(fallback))
         };
         let methods = copy(header::ACCESS_CONTROL_REQUEST_METHOD, "GET");
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
         if let Some(asked) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
         }
-        headers.insert(
-            header::ACCESS_CONTROL_MAX_AGE,
-            HeaderValue::from(cors.max_age.as_secs()),
-        );
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors.max_age.as_secs()));
     }
     let asked = "Access-Control-Request-Method, Access-Control-Request-Headers";
     headers.append(header::VARY, HeaderValue::from_static(asked));

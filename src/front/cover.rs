@@ -47,18 +47,7 @@ impl<'a> Cover<'a> {
         let (method, headers) = (request.method.clone(), request.headers.clone());
         let query = request.uri.query().map(str::to_owned);
         let version = request.version;
-        Cover {
-            front,
-            session,
-            ctx,
-            route,
-            path,
-            method,
-            headers,
-            query,
-            version,
-            applied: None,
-        }
+        Cover { front, session, ctx, route, path, method, headers, query, version, applied: None }
     }
 
     /// Serves the request in the form it asks for.
@@ -67,10 +56,8 @@ impl<'a> Cover<'a> {
         let target = match canonical_query(raw, &self.route.query, &self.route.switches) {
             Ok(target) => target,
             Err(problem) => {
-                let detail = format!(
-                    "the query parameter {:?} is not known on this route",
-                    problem.parameter
-                );
+                let detail =
+                    format!("the query parameter {:?} is not known on this route", problem.parameter);
                 return refuse::with(self.session, self.ctx, StatusCode::BAD_REQUEST, &detail).await;
             }
         };
@@ -125,13 +112,7 @@ impl<'a> Cover<'a> {
         let known = topic.and_then(|topic| topic.view().frame.clone());
         match known.and_then(|frame| frame.snapshot.media_type.clone()) {
             Some(media_type) => media_type.essence,
-            None => self
-                .route
-                .poll
-                .expect
-                .first()
-                .cloned()
-                .unwrap_or_else(|| "application/json".to_owned()),
+            None => self.route.poll.expect.first().cloned().unwrap_or_else(|| "application/json".to_owned()),
         }
     }
 
@@ -142,12 +123,7 @@ impl<'a> Cover<'a> {
              `share: public`, or `share: {{by: [...]}}` with what tells users apart, or send no credentials",
             self.route.path
         );
-        self.front
-            .shared
-            .metrics
-            .refusals
-            .with_label_values(&["unshared"])
-            .inc();
+        self.front.shared.metrics.refusals.with_label_values(&["unshared"]).inc();
         refuse::with(self.session, self.ctx, StatusCode::FORBIDDEN, &detail).await
     }
 
@@ -155,11 +131,7 @@ impl<'a> Cover<'a> {
         let fixed = self.route.upstream.host.is_some();
         ResourceKey::new(KeyParts {
             route: self.route.index,
-            proto: if self.front.listener.tls.is_some() {
-                "https"
-            } else {
-                "http"
-            },
+            proto: if self.front.listener.tls.is_some() { "https" } else { "http" },
             host: self.authority().filter(|_| !fixed),
             path: self.path.clone(),
             query,
@@ -208,21 +180,14 @@ impl<'a> Cover<'a> {
 
     /// What is known against covering a key.
     pub(super) fn exception(&self, key: &ResourceKey) -> Option<ExceptionKind> {
-        self.front
-            .shared
-            .hub
-            .exception(key)
-            .map(|exception| exception.kind)
+        self.front.shared.hub.exception(key).map(|exception| exception.kind)
     }
 }
 
 /// The key with the values of the fields that the upstream is known to vary by.
 pub(super) fn full_key(front: &Front, base: &ResourceKey, headers: &HeaderMap) -> ResourceKey {
     match front.shared.vary.get(base) {
-        Some(names) => ResourceKey::new(KeyParts {
-            vary: varying(&names, headers),
-            ..base.parts().clone()
-        }),
+        Some(names) => ResourceKey::new(KeyParts { vary: varying(&names, headers), ..base.parts().clone() }),
         None => base.clone(),
     }
 }

@@ -34,11 +34,7 @@ pub(super) fn form(
 ) -> Form {
     let allowed = route.transports;
     if method == Method::GET && is_websocket(headers) {
-        return if allowed.websocket {
-            Form::WebSocket
-        } else {
-            Form::PassThrough
-        };
+        return if allowed.websocket { Form::WebSocket } else { Form::PassThrough };
     }
     let asked = switch(query, route.switches.push.as_deref());
     let accept = Accept::of(headers);
@@ -70,10 +66,7 @@ fn wait(route: &Route, headers: &HeaderMap, query: Option<&str>) -> Option<Durat
         prefer::seconds(value.to_str().ok()?)
     };
     let switched = || prefer::switch(&switch(query, route.switches.wait.as_deref())?);
-    preferred
-        .or_else(header)
-        .or_else(switched)
-        .filter(|wait| !wait.is_zero())
+    preferred.or_else(header).or_else(switched).filter(|wait| !wait.is_zero())
 }
 
 /// `Upgrade: websocket` with `Connection: upgrade`. Any other upgrade is ignored.
@@ -83,10 +76,7 @@ pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
 
 pub(super) fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
     let lines = headers.get_all(name);
-    let mut tokens = lines
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','));
+    let mut tokens = lines.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
     tokens.any(|t| t.trim().eq_ignore_ascii_case(token))
 }
 
@@ -124,16 +114,8 @@ impl Accept {
             return 1000;
         }
         let kind = essence.split('/').next().unwrap_or_default();
-        let of = |wanted: &str| {
-            self.ranges
-                .iter()
-                .find(|(range, _)| range == wanted)
-                .map(|(_, q)| *q)
-        };
-        of(essence)
-            .or_else(|| of(&format!("{kind}/*")))
-            .or_else(|| of("*/*"))
-            .unwrap_or(0)
+        let of = |wanted: &str| self.ranges.iter().find(|(range, _)| range == wanted).map(|(_, q)| *q);
+        of(essence).or_else(|| of(&format!("{kind}/*"))).or_else(|| of("*/*")).unwrap_or(0)
     }
 
     /// Whether the type may be sent.

@@ -21,11 +21,7 @@ pub(super) fn is_drainable(headers: &HeaderMap, limit: usize) -> bool {
     let Some(length) = headers.get(header::CONTENT_LENGTH) else {
         return true;
     };
-    length
-        .to_str()
-        .ok()
-        .and_then(|text| text.parse::<usize>().ok())
-        .is_some_and(|length| length <= limit)
+    length.to_str().ok().and_then(|text| text.parse::<usize>().ok()).is_some_and(|length| length <= limit)
 }
 
 /// Reads on for a moment after the last answer of a connection: a close with bytes unread would
@@ -79,10 +75,7 @@ pub(super) fn check(raw: &[u8]) -> Result<(), BadHead> {
 
 /// Pingora escapes a second space in the request line instead of refusing it.
 fn names_a_target(request_line: &[u8]) -> bool {
-    let target = request_line
-        .split(|byte| *byte == b' ')
-        .nth(1)
-        .unwrap_or_default();
+    let target = request_line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
     target.starts_with(b"/") || target == b"*" || target.windows(3).any(|w| w == b"://")
 }
 
@@ -160,10 +153,7 @@ mod tests {
             ("Content-Length: 1, 1\r\n", "plain number"),
             ("Content-Length: +1\r\n", "plain number"),
             ("Content-Length:\r\n", "plain number"),
-            (
-                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-                "twice",
-            ),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "twice"),
             ("Transfer-Encoding: gzip, chunked\r\n", "other than"),
             ("Transfer-Encoding : chunked\r\n", "white space"),
             ("X: a\r\n b\r\n", "folded"),

@@ -14,28 +14,15 @@ pub(super) struct BadHandshake {
 
 /// The fields of the 101.
 pub(super) fn accept(request: &HeaderMap, http11: bool) -> Result<HeaderMap, BadHandshake> {
-    let bad = |detail| BadHandshake {
-        status: StatusCode::BAD_REQUEST,
-        detail,
-    };
+    let bad = |detail| BadHandshake { status: StatusCode::BAD_REQUEST, detail };
     if !http11 {
         return Err(bad("WebSocket needs HTTP/1.1"));
     }
-    if request
-        .get(header::SEC_WEBSOCKET_VERSION)
-        .map(HeaderValue::as_bytes)
-        != Some(b"13")
-    {
+    if request.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {
         let detail = "Sec-WebSocket-Version must be 13";
-        return Err(BadHandshake {
-            status: StatusCode::UPGRADE_REQUIRED,
-            detail,
-        });
+        return Err(BadHandshake { status: StatusCode::UPGRADE_REQUIRED, detail });
     }
-    let key = request
-        .get(header::SEC_WEBSOCKET_KEY)
-        .map(HeaderValue::as_bytes)
-        .unwrap_or_default();
+    let key = request.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
     if !is_key(key) {
         return Err(bad("Sec-WebSocket-Key must be 16 bytes in base64"));
     }
@@ -49,9 +36,7 @@ pub(super) fn accept(request: &HeaderMap, http11: bool) -> Result<HeaderMap, Bad
 
 fn is_key(key: &[u8]) -> bool {
     use base64::Engine;
-    base64::engine::general_purpose::STANDARD
-        .decode(key)
-        .is_ok_and(|bytes| bytes.len() == 16)
+    base64::engine::general_purpose::STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16)
 }
 
 /// What a refused client is told besides the status.
@@ -79,23 +64,14 @@ mod tests {
     #[test]
     fn the_example_of_the_rfc_is_accepted() {
         let headers = accept(&request("13", "dGhlIHNhbXBsZSBub25jZQ=="), true).unwrap();
-        assert_eq!(
-            headers[header::SEC_WEBSOCKET_ACCEPT],
-            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
+        assert_eq!(headers[header::SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]
     fn other_versions_and_bad_keys_are_refused() {
         let status = |version, key, http11| accept(&request(version, key), http11).unwrap_err().status;
-        assert_eq!(
-            status("8", "dGhlIHNhbXBsZSBub25jZQ==", true),
-            StatusCode::UPGRADE_REQUIRED
-        );
+        assert_eq!(status("8", "dGhlIHNhbXBsZSBub25jZQ==", true), StatusCode::UPGRADE_REQUIRED);
         assert_eq!(status("13", "short", true), StatusCode::BAD_REQUEST);
-        assert_eq!(
-            status("13", "dGhlIHNhbXBsZSBub25jZQ==", false),
-            StatusCode::BAD_REQUEST
-        );
+        assert_eq!(status("13", "dGhlIHNhbXBsZSBub25jZQ==", false), StatusCode::BAD_REQUEST);
     }
 }

@@ -61,28 +61,15 @@ impl Cover<'_> {
         );
         let shard = self.front.shared.fanout.choose();
         let subscription = self.subscribe(attendance, Some(shard), Format::Body, Resume::From(have), view);
-        self.hand_over(
-            shard,
-            Bytes::new(),
-            Transport::LongPoll(held),
-            Some(subscription),
-            seat,
-        )
-        .await
+        self.hand_over(shard, Bytes::new(), Transport::LongPoll(held), Some(subscription), seat).await
     }
 
     /// The version that a long-poll says it has; of several the current one.
     fn has(&self, view: &View) -> Option<Version> {
-        let lines = self
-            .headers
-            .get_all(header::IF_NONE_MATCH)
-            .iter()
-            .map(|v| v.as_bytes());
+        let lines = self.headers.get_all(header::IF_NONE_MATCH).iter().map(|v| v.as_bytes());
         let current = view.frame.as_ref().map(|frame| frame.version());
         let condition = IfNoneMatch::parse(lines)?;
-        current
-            .filter(|version| condition.matches(*version))
-            .or(condition.first())
+        current.filter(|version| condition.matches(*version)).or(condition.first())
     }
 
     /// Whether the connection serves another request after this one.

@@ -26,9 +26,7 @@ pub(super) async fn hold(
     applied: &str,
 ) -> Result<Fate> {
     let shared = cover.front.shared.clone();
-    let metrics = shared
-        .metrics
-        .stream(crate::metrics::LONG_POLL, &cover.route.path);
+    let metrics = shared.metrics.stream(crate::metrics::LONG_POLL, &cover.route.path);
     metrics.subscribers.inc();
     let changed = wait(cover, &mut subscription, deadline).await;
     metrics.subscribers.dec();
@@ -51,13 +49,7 @@ pub(super) async fn hold(
             }
             cors::add(&mut headers, &cover.route, &cover.headers);
             cover.ctx.answer = crate::metrics::LONG_POLL;
-            respond::respond(
-                cover.session,
-                StatusCode::NOT_MODIFIED,
-                &headers,
-                Default::default(),
-            )
-            .await?;
+            respond::respond(cover.session, StatusCode::NOT_MODIFIED, &headers, Default::default()).await?;
             Ok(Fate::Answered)
         }
     }

@@ -32,10 +32,7 @@ use crate::config::{Listener, ListenerTls, TlsVersion};
 #[derive(Debug)]
 pub enum ListenError {
     Socket(std::io::Error),
-    Certificate {
-        file: std::path::PathBuf,
-        reason: String,
-    },
+    Certificate { file: std::path::PathBuf, reason: String },
 }
 
 impl fmt::Display for ListenError {
@@ -88,16 +85,8 @@ pub fn service(
     shutdown: ShutdownWatch,
 ) -> Result<Service, ListenError> {
     let home = Arc::new(OnceLock::new());
-    let front = Front {
-        shared: shared.clone(),
-        listener: listener.clone(),
-        home: home.clone(),
-    };
-    let conf = ServerConf {
-        threads: shared.config.threads.front,
-        max_retries: 4,
-        ..ServerConf::default()
-    };
+    let front = Front { shared: shared.clone(), listener: listener.clone(), home: home.clone() };
+    let conf = ServerConf { threads: shared.config.threads.front, max_retries: 4, ..ServerConf::default() };
     let mut proxy = HttpProxy::new(front, Arc::new(conf));
     proxy.handle_init_modules();
     let mut options = HttpServerOptions::default();
@@ -105,11 +94,7 @@ pub fn service(
     options.h2_idle_timeout = Some(Duration::from_secs(120));
     proxy.server_options = Some(options);
     let proxy = Arc::new(proxy);
-    let door = FrontDoor {
-        proxy: Arc::downgrade(&proxy),
-        runtime,
-        shutdown,
-    };
+    let door = FrontDoor { proxy: Arc::downgrade(&proxy), runtime, shutdown };
     // Set once: the lock was made above.
     let _ = home.set(Arc::new(door));
 
@@ -163,10 +148,7 @@ fn tls_settings(tls: &ListenerTls) -> Result<TlsSettings, ListenError> {
     let provider = rustls::crypto::ring::default_provider();
     let key = CertifiedKey::from_der(chain, key, &provider).map_err(|error| bad(&tls.cert, &error))?;
     let mut settings = TlsSettings::intermediate("", "").map_err(|error| bad(&tls.cert, &error))?;
-    settings.set_cert_resolver(Arc::new(Certificate {
-        key: Arc::new(key),
-        min_version: tls.min_version,
-    }));
+    settings.set_cert_resolver(Arc::new(Certificate { key: Arc::new(key), min_version: tls.min_version }));
     settings.set_alpn(ALPN::H2H1);
     Ok(settings)
 }
@@ -182,12 +164,7 @@ impl ResolvesServerCert for Certificate {
     /// Pingora always enables TLS 1.2 beside 1.3, so `min_version` is kept here: a client that
     /// offers no suite of TLS 1.3 gets no certificate, and so no handshake.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let offers_13 = || {
-            hello
-                .cipher_suites()
-                .iter()
-                .any(|suite| (u16::from(*suite) >> 8) == 0x13)
-        };
+        let offers_13 = || hello.cipher_suites().iter().any(|suite| (u16::from(*suite) >> 8) == 0x13);
         match self.min_version {
             TlsVersion::Tls12 => Some(self.key.clone()),
             TlsVersion::Tls13 => offers_13().then(|| self.key.clone()),

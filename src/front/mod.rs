@@ -126,27 +126,15 @@ impl Front {
     /// Decides about a request.
     async fn receive(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
         let request = session.req_header();
-        let peer = session
-            .client_addr()
-            .and_then(|address| address.as_inet())
-            .copied();
+        let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
         ctx.client = access::client_address(peer, &request.headers, &self.listener.trusted_proxies);
         if !session.is_http2() {
             let raw = session.to_h1_raw();
             if raw.len() > self.shared.config.limits.header_bytes {
-                self.shared
-                    .metrics
-                    .refusals
-                    .with_label_values(&["header-bytes"])
-                    .inc();
+                self.shared.metrics.refusals.with_label_values(&["header-bytes"]).inc();
                 let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-                return refuse::closing(
-                    session,
-                    ctx,
-                    status,
-                    "the head is larger than limits.header_bytes",
-                )
-                .await;
+                return refuse::closing(session, ctx, status, "the head is larger than limits.header_bytes")
+                    .await;
             }
             if let Err(bad) = framing::check(&raw) {
                 self.shared.metrics.refusals.with_label_values(&["framing"]).inc();
@@ -165,11 +153,7 @@ impl Front {
         }
         match self.shared.routes.find(&path) {
             Match::Ambiguous => {
-                self.shared
-                    .metrics
-                    .refusals
-                    .with_label_values(&["ambiguous-path"])
-                    .inc();
+                self.shared.metrics.refusals.with_label_values(&["ambiguous-path"]).inc();
                 let detail = "servers read this path differently, and some reading of it is protected";
                 refuse::with(session, ctx, StatusCode::BAD_REQUEST, detail).await
             }
@@ -234,10 +218,8 @@ impl ProxyHttp for Front {
         session.set_pipelining_enabled(true);
         // A request answered here has its body drained within a limit (contract §12).
         session.set_total_drain_timeout(Some(framing::DRAIN));
-        let drainable = framing::is_drainable(
-            &session.req_header().headers,
-            self.shared.config.limits.drain_body,
-        );
+        let drainable =
+            framing::is_drainable(&session.req_header().headers, self.shared.config.limits.drain_body);
         if drainable {
             // Pingora would end the connection with any answer that comes before the body.
             session.set_close_on_response_before_downstream_finish(false);
@@ -322,18 +304,12 @@ impl ProxyHttp for Front {
 
     async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, ctx: &mut Context) {
         let route = ctx.route.as_ref().map_or("", |route| route.path.as_str());
-        self.shared
-            .metrics
-            .requests
-            .with_label_values(&[route, ctx.answer])
-            .inc();
+        self.shared.metrics.requests.with_label_values(&[route, ctx.answer]).inc();
         if ctx.taken || !self.shared.config.log.access {
             return;
         }
         let request = session.req_header();
-        let status = session
-            .response_written()
-            .map_or(0, |response| response.status.as_u16());
+        let status = session.response_written().map_or(0, |response| response.status.as_u16());
         tracing::info!(
             target: "access",
             transport = ctx.answer,

@@ -75,11 +75,8 @@ impl Cover<'_> {
         let number = topic.want_poll();
         let known = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
         // An upstream that is known to fail is not waited for longer than a first answer may take.
-        let patience = if known {
-            self.route.first_answer
-        } else {
-            self.route.poll.timeout + Duration::from_secs(1)
-        };
+        let patience =
+            if known { self.route.first_answer } else { self.route.poll.timeout + Duration::from_secs(1) };
         let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
         match timeout(patience, ended).await {
             Ok(view) => (view, true),
@@ -95,17 +92,11 @@ impl Cover<'_> {
         match (&view.outcome, usable, age) {
             (Outcome::Data, Some(frame), Some(age)) => {
                 let ttl = view.effective_interval.saturating_sub(age).as_secs();
-                let status = if polled {
-                    CacheStatus::Miss
-                } else {
-                    CacheStatus::Hit { ttl }
-                };
-                self.snapshot(key, &frame.snapshot, view.upstream_age + age, status)
-                    .await
+                let status = if polled { CacheStatus::Miss } else { CacheStatus::Hit { ttl } };
+                self.snapshot(key, &frame.snapshot, view.upstream_age + age, status).await
             }
             (_, Some(frame), Some(age)) if age <= self.route.stale_if_error => {
-                self.snapshot(key, &frame.snapshot, view.upstream_age + age, CacheStatus::Stale)
-                    .await
+                self.snapshot(key, &frame.snapshot, view.upstream_age + age, CacheStatus::Stale).await
             }
             (Outcome::Relay(relayed), _, _) => self.relay(relayed).await,
             (Outcome::Failed(failure), _, _) => self.failed(failure).await,
@@ -161,11 +152,7 @@ impl Cover<'_> {
     }
 
     async fn failed(&mut self, failure: &Failure) -> Result<Fate> {
-        let status = if failure.is_timeout() {
-            StatusCode::GATEWAY_TIMEOUT
-        } else {
-            StatusCode::BAD_GATEWAY
-        };
+        let status = if failure.is_timeout() { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
         let fate = refuse::with(self.session, self.ctx, status, &failure.reason).await;
         self.ctx.answer = "failed";
         fate
@@ -176,26 +163,19 @@ impl Cover<'_> {
 pub(super) fn is_young(view: &View) -> bool {
     matches!(view.outcome, Outcome::Data)
         && view.closing.is_none()
-        && view
-            .confirmed_at
-            .is_some_and(|at| at.elapsed() < view.effective_interval)
+        && view.confirmed_at.is_some_and(|at| at.elapsed() < view.effective_interval)
 }
 
 /// A refusal or failure that is not asked about again so soon.
 pub(super) fn is_remembered(view: &View, interval: Duration) -> bool {
     matches!(view.outcome, Outcome::Relay(_) | Outcome::Failed(_))
-        && view
-            .ended_at
-            .is_some_and(|at| at.elapsed() < interval.min(REMEMBER))
+        && view.ended_at.is_some_and(|at| at.elapsed() < interval.min(REMEMBER))
 }
 
 /// RFC 9110 §13.2.2: If-None-Match, else If-Modified-Since on equality with the upstream's own
 /// date.
 fn is_not_modified(headers: &HeaderMap, snapshot: &Snapshot) -> bool {
-    let lines = headers
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .map(|v| v.as_bytes());
+    let lines = headers.get_all(header::IF_NONE_MATCH).iter().map(|v| v.as_bytes());
     match IfNoneMatch::parse(lines) {
         Some(condition) => condition.matches(snapshot.version),
         None => {

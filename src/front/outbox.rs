@@ -71,11 +71,7 @@ impl Outbox {
     async fn run(self, mut queue: mpsc::Receiver<(MemberId, Bytes)>) {
         while let Some((member, message)) = queue.recv().await {
             if let Err(reason) = self.send(message).await {
-                self.shared
-                    .metrics
-                    .refusals
-                    .with_label_values(&["websocket-send-failed"])
-                    .inc();
+                self.shared.metrics.refusals.with_label_values(&["websocket-send-failed"]).inc();
                 tracing::debug!(route = %self.route.path, "a client's message was not taken: {reason}");
                 if self.route.websocket.send.as_ref().is_some_and(|send| send.errors) {
                     let text = websocket::text(&json!({ "error": reason }).to_string());

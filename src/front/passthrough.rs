@@ -23,9 +23,7 @@ pub(super) async fn peer(session: &Session, ctx: &mut Context) -> Result<Box<Htt
     let mut peer = upstream
         .peer()
         .await
-        .or_err_with(ErrorType::HTTPStatus(502), || {
-            "no server to pass through to".to_owned()
-        })?;
+        .or_err_with(ErrorType::HTTPStatus(502), || "no server to pass through to".to_owned())?;
     if form::is_websocket(&session.req_header().headers) {
         // An upgrade needs HTTP/1.1.
         peer.options.alpn = ALPN::H1;
@@ -66,11 +64,7 @@ fn forwarded(
     };
     let peer = peer.ip().to_canonical();
     let trusted = access::is_trusted(peer, &front.listener.trusted_proxies);
-    let proto = if front.listener.tls.is_some() {
-        "https"
-    } else {
-        "http"
-    };
+    let proto = if front.listener.tls.is_some() { "https" } else { "http" };
     if trusted {
         let mut chain: Vec<String> = request
             .headers
@@ -112,16 +106,9 @@ pub(super) fn to_origin_form(session: &mut Session) -> Result<()> {
         return Ok(());
     }
     let rest = &target[at + 3..];
-    let end = rest
-        .iter()
-        .position(|b| matches!(b, b'/' | b'?'))
-        .unwrap_or(rest.len());
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, path) = (rest[..end].to_vec(), rest[end..].to_vec());
-    let path = if path.starts_with(b"/") {
-        path
-    } else {
-        [b"/", &path[..]].concat()
-    };
+    let path = if path.starts_with(b"/") { path } else { [b"/", &path[..]].concat() };
     if authority.is_empty() || authority.contains(&b'@') {
         return Error::e_explain(ErrorType::HTTPStatus(400), "the target names no host");
     }
@@ -141,10 +128,7 @@ pub(super) fn rewrite_response(session: &mut Session, response: &mut ResponseHea
     let lines = |name: &HeaderName| response.headers.get_all(name).iter();
     let is_listed = lines(&header::CONTENT_LENGTH).any(|line| line.as_bytes().contains(&b','));
     if is_listed || FRAMING.iter().any(|name| lines(name).count() > 1) {
-        return Error::e_explain(
-            ErrorType::HTTPStatus(502),
-            "the framing of the answer is said twice",
-        );
+        return Error::e_explain(ErrorType::HTTPStatus(502), "the framing of the answer is said twice");
     }
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(());
@@ -174,11 +158,8 @@ pub(super) fn rewrite_response(session: &mut Session, response: &mut ResponseHea
 /// Pingora's own business.
 const FRAMING: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
-const HOP_BY_HOP: [HeaderName; 3] = [
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::CONNECTION,
-];
+const HOP_BY_HOP: [HeaderName; 3] =
+    [HeaderName::from_static("keep-alive"), HeaderName::from_static("proxy-connection"), header::CONNECTION];
 
 /// Says why a request did not get through, if anything can still be said.
 pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
@@ -195,10 +176,7 @@ pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Conte
     };
     ctx.answer = "failed";
     let answered = session.response_written().is_some();
-    if let Some(status) = StatusCode::from_u16(status)
-        .ok()
-        .filter(|_| status > 0 && !answered)
-    {
+    if let Some(status) = StatusCode::from_u16(status).ok().filter(|_| status > 0 && !answered) {
         let upstream = ctx.upstream.as_ref().map_or("", |u| u.config().name.as_str());
         let detail = format!("upstream {upstream:?}: {}", reason(error));
         session.set_keepalive(None);
@@ -207,10 +185,7 @@ pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Conte
         }
         ctx.answer = "failed";
     }
-    FailToProxy {
-        error_code: status,
-        can_reuse_downstream: false,
-    }
+    FailToProxy { error_code: status, can_reuse_downstream: false }
 }
 
 /// The failure in words for a client: its kind and first cause, no addresses of ours.

@@ -27,12 +27,7 @@ impl Cover<'_> {
         if let Form::WebSocket = form {
             let origin = self.text(header::ORIGIN);
             if !access::origin_allowed(&self.route, origin.as_deref(), self.authority().as_deref()) {
-                self.front
-                    .shared
-                    .metrics
-                    .refusals
-                    .with_label_values(&["origin"])
-                    .inc();
+                self.front.shared.metrics.refusals.with_label_values(&["origin"]).inc();
                 let detail = "the Origin of this WebSocket is not let in (websocket.origins)";
                 return refuse::with(self.session, self.ctx, StatusCode::FORBIDDEN, detail).await;
             }
@@ -67,8 +62,7 @@ impl Cover<'_> {
                 Form::Sse => self.sse(attendance, &view, is_confirmed, seat).await,
                 Form::WebSocket => self.websocket(attendance, &view, seat).await,
                 Form::LongPoll(wait) => {
-                    self.long_poll(&key, attendance, &view, is_confirmed, wait, seat)
-                        .await
+                    self.long_poll(&key, attendance, &view, is_confirmed, wait, seat).await
                 }
                 Form::Poll | Form::PassThrough | Form::NotAcceptable => Ok(Fate::PassThrough),
             };
@@ -80,16 +74,11 @@ impl Cover<'_> {
         let shared = &self.front.shared;
         let limits = &shared.config.limits;
         let address = limits.clients_per_address.zip(self.ctx.client);
-        shared
-            .fanout
-            .seat(limits.clients, self.route.index, self.route.max_clients, address)
+        shared.fanout.seat(limits.clients, self.route.index, self.route.max_clients, address)
     }
 
     pub(super) fn text(&self, name: header::HeaderName) -> Option<String> {
-        self.headers
-            .get(name)
-            .and_then(|v| v.to_str().ok())
-            .map(str::to_owned)
+        self.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
     }
 
     /// Acts on what is known against covering the key.
@@ -178,12 +167,7 @@ impl Cover<'_> {
             Resume::From(version) if attendance.topic().has_held(version) => "known",
             Resume::From(_) => "unknown",
         };
-        self.front
-            .shared
-            .metrics
-            .resumes
-            .with_label_values(&[outcome])
-            .inc();
+        self.front.shared.metrics.resumes.with_label_values(&[outcome]).inc();
         Subscription::new(attendance, shard, format, resume)
     }
 
@@ -209,11 +193,7 @@ impl Cover<'_> {
             Transport::LongPoll(_) => self.front.home.get().cloned(),
             Transport::Sse(_) | Transport::WebSocket(_) => None,
         };
-        let taken = if plain {
-            Taken::socket(stream, home)
-        } else {
-            Ok(Taken::Stream(stream, home))
-        };
+        let taken = if plain { Taken::socket(stream, home) } else { Ok(Taken::Stream(stream, home)) };
         let taken = match taken {
             Ok(taken) => taken,
             Err(error) => {
@@ -229,16 +209,7 @@ impl Cover<'_> {
             _ => None,
         };
         let record = Record::new(self.ctx.client);
-        let arrival = Arrival {
-            taken,
-            read,
-            greeting,
-            transport,
-            subscription,
-            record,
-            seat,
-            messages,
-        };
+        let arrival = Arrival { taken, read, greeting, transport, subscription, record, seat, messages };
         shared.fanout.add(shard, arrival);
         Ok(Fate::Answered)
     }

@@ -83,12 +83,7 @@ pub(super) async fn for_now(
 /// status.
 fn softly(session: &Session, route: &Route) -> bool {
     let headers = &session.req_header().headers;
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|v: &HeaderValue| v.to_str().ok())
-            .unwrap_or_default()
-    };
+    let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or_default();
     match route.soft_refusal {
         SoftRefusal::Always => true,
         SoftRefusal::Never => false,
@@ -160,14 +155,8 @@ impl Drop for Slot<'_> {
 /// The fields of every event stream (contract §5).
 pub(super) fn event_stream_head() -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/event-stream"),
-    );
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("no-store, no-transform"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     headers.insert(header::VARY, HeaderValue::from_static("Accept, Prefer"));
     headers

@@ -39,24 +39,15 @@ impl Routes {
     pub fn find(&self, raw_path: &str) -> Match {
         match canonical_path(raw_path) {
             CanonicalPath::Plain(path) => match self.router.at(&path) {
-                Ok(found) => Match::Covered {
-                    route: found.value.clone(),
-                    path,
-                },
+                Ok(found) => Match::Covered { route: found.value.clone(), path },
                 Err(_) => Match::Uncovered,
             },
             CanonicalPath::Doubtful => {
                 let readings = decodings(raw_path);
-                let guarded = readings.iter().any(|reading| {
-                    self.router
-                        .at(reading)
-                        .is_ok_and(|m| m.value.share != Share::Public)
-                });
-                if guarded {
-                    Match::Ambiguous
-                } else {
-                    Match::Uncovered
-                }
+                let guarded = readings
+                    .iter()
+                    .any(|reading| self.router.at(reading).is_ok_and(|m| m.value.share != Share::Public));
+                if guarded { Match::Ambiguous } else { Match::Uncovered }
             }
         }
     }
@@ -66,10 +57,6 @@ impl Routes {
         let Ok(found) = self.router.at(path) else {
             return Vec::new();
         };
-        found
-            .params
-            .iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect()
+        found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 }

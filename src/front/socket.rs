@@ -40,14 +40,7 @@ impl Cover<'_> {
         let websocket = WebSocket::new(rules.ping, rules.pong, rules.max_message, rate, Instant::now());
         let shard = self.front.shared.fanout.choose();
         let subscription = self.subscribe(attendance, Some(shard), Format::WebSocket, Resume::Start, view);
-        self.hand_over(
-            shard,
-            greeting,
-            Transport::WebSocket(websocket),
-            Some(subscription),
-            seat,
-        )
-        .await
+        self.hand_over(shard, greeting, Transport::WebSocket(websocket), Some(subscription), seat).await
     }
 
     /// The 101 of this request, or what it got instead.
@@ -78,13 +71,6 @@ impl Cover<'_> {
         let rules = &self.route.websocket;
         let websocket = WebSocket::new(rules.ping, rules.pong, rules.max_message, 0, Instant::now());
         let shard = self.front.shared.fanout.choose();
-        self.hand_over(
-            shard,
-            greeting.into(),
-            Transport::WebSocket(websocket),
-            None,
-            seat,
-        )
-        .await
+        self.hand_over(shard, greeting.into(), Transport::WebSocket(websocket), None, seat).await
     }
 }

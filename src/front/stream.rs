@@ -61,27 +61,15 @@ impl Cover<'_> {
         greeting.extend_from_slice(&sse.opening());
         let shard = self.front.shared.fanout.choose();
         let subscription = self.subscribe(attendance, Some(shard), Format::Sse, resume, view);
-        self.hand_over(
-            shard,
-            greeting.freeze(),
-            Transport::Sse(sse),
-            Some(subscription),
-            seat,
-        )
-        .await
+        self.hand_over(shard, greeting.freeze(), Transport::Sse(sse), Some(subscription), seat).await
     }
 
     /// Where an event stream comes from: the header first, then the names polyfills use.
     fn resume(&self) -> Resume {
         let header = self.text(header::HeaderName::from_static("last-event-id"));
-        let query = || {
-            RESUME_SWITCHES
-                .iter()
-                .find_map(|name| switch(self.query.as_deref(), Some(name)))
-        };
+        let query = || RESUME_SWITCHES.iter().find_map(|name| switch(self.query.as_deref(), Some(name)));
         let id = header.filter(|id| !id.is_empty()).or_else(query);
-        id.and_then(|id| version_of_tag(&id))
-            .map_or(Resume::Start, Resume::From)
+        id.and_then(|id| version_of_tag(&id)).map_or(Resume::Start, Resume::From)
     }
 
     fn retry(&self) -> Duration {

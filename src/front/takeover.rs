@@ -27,10 +27,7 @@ pub(super) async fn take(session: &mut Session) -> Result<Option<(Stream, BytesM
     dummy.set_keepalive(None);
     let session = std::mem::replace(&mut session.downstream_session, dummy);
     let ServerSession::H1(mut h1) = *session else {
-        return Error::e_explain(
-            ErrorType::InternalError,
-            "only HTTP/1 connections can be taken over",
-        );
+        return Error::e_explain(ErrorType::InternalError, "only HTTP/1 connections can be taken over");
     };
     // A `Connection: close` of the client would make `reuse()` shut the socket.
     h1.req_header_mut().remove_header("connection");

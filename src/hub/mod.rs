@@ -112,8 +112,7 @@ impl Hub {
     /// What is known against a key, if anything still is.
     pub fn exception(&self, key: &ResourceKey) -> Option<Exception> {
         let now = Instant::now();
-        self.exceptions
-            .remove_if(key, |_, exception| exception.until <= now);
+        self.exceptions.remove_if(key, |_, exception| exception.until <= now);
         self.exceptions.get(key).map(|exception| exception.clone())
     }
 
@@ -127,11 +126,7 @@ impl Hub {
                 return;
             }
         }
-        let exception = Exception {
-            kind,
-            reason: reason.to_owned(),
-            until: now + EXCEPTION,
-        };
+        let exception = Exception { kind, reason: reason.to_owned(), until: now + EXCEPTION };
         self.exceptions.insert(key.clone(), exception);
     }
 
@@ -145,11 +140,7 @@ impl Hub {
     pub fn evict_oldest(&self) -> bool {
         let deserted =
             |topic: &Arc<Topic>| topic.is_deserted() && !topic.is_evicted() && !topic.route().poll.always;
-        let oldest = self
-            .topics()
-            .into_iter()
-            .filter(deserted)
-            .min_by_key(|topic| topic.touched_at());
+        let oldest = self.topics().into_iter().filter(deserted).min_by_key(|topic| topic.touched_at());
         if let Some(topic) = &oldest {
             topic.evict();
         }
@@ -171,16 +162,13 @@ impl Hub {
     /// Removes a topic if nobody attends to it, decided under the key's lock.
     fn retire(&self, topic: &Arc<Topic>) -> bool {
         self.topics
-            .remove_if(topic.key(), |_, current| {
-                Arc::ptr_eq(current, topic) && topic.is_deserted()
-            })
+            .remove_if(topic.key(), |_, current| Arc::ptr_eq(current, topic) && topic.is_deserted())
             .is_some()
     }
 
     /// Removes a topic whatever its members: it is closing.
     fn remove(&self, topic: &Arc<Topic>) {
-        self.topics
-            .remove_if(topic.key(), |_, current| Arc::ptr_eq(current, topic));
+        self.topics.remove_if(topic.key(), |_, current| Arc::ptr_eq(current, topic));
     }
 }
 
@@ -205,11 +193,7 @@ impl Attendance {
     fn new(topic: Arc<Topic>, kind: Attend) -> Attendance {
         let next_poll = topic.started() + 1;
         topic.enter(kind);
-        Attendance {
-            topic,
-            kind,
-            next_poll,
-        }
+        Attendance { topic, kind, next_poll }
     }
 
     pub fn topic(&self) -> &Arc<Topic> {

@@ -31,11 +31,7 @@ pub struct Retained(pub Publisher);
 
 impl Publisher {
     pub(super) fn new(topic: Arc<Topic>, hub: Arc<Hub>) -> Publisher {
-        Publisher {
-            topic,
-            hub,
-            done: false,
-        }
+        Publisher { topic, hub, done: false }
     }
 
     pub fn topic(&self) -> &Arc<Topic> {
@@ -50,10 +46,7 @@ impl Publisher {
     /// The poll gave this content. True: it differs from the last one, and followers are told.
     pub fn publish(&mut self, poll: PollNumber, snapshot: Arc<Snapshot>, upstream_age: Duration) -> bool {
         let view = self.topic.view();
-        let same = view
-            .frame
-            .as_ref()
-            .is_some_and(|frame| frame.version() == snapshot.version);
+        let same = view.frame.as_ref().is_some_and(|frame| frame.version() == snapshot.version);
         let resumed = matches!(view.condition.state, State::Gone { .. });
         if same && !resumed {
             // The content is the same, but headers and validators may be newer.
@@ -192,10 +185,7 @@ impl Publisher {
     fn remember(&self, frame: &Frame) {
         let mut history = self.topic.history.lock();
         let tag = frame.snapshot.validators.etag.clone();
-        history.push_back(Past {
-            version: frame.version(),
-            tag,
-        });
+        history.push_back(Past { version: frame.version(), tag });
         while history.len() > self.topic.route().history_versions.max(1) {
             history.pop_front();
         }

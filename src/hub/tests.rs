@@ -31,18 +31,12 @@ struct Stage {
 impl Stage {
     fn new(max_topics: usize) -> Stage {
         let bell = Arc::new(Counter::default());
-        Stage {
-            hub: Hub::new(vec![bell.clone()], max_topics),
-            bell,
-            route: Arc::new(route::route()),
-        }
+        Stage { hub: Hub::new(vec![bell.clone()], max_topics), bell, route: Arc::new(route::route()) }
     }
 
     fn attend(&self, path: &str, kind: Attend) -> (Attendance, Option<Publisher>) {
         let mut publisher = None;
-        let attendance = self
-            .hub
-            .attend(&key(path), &self.route, kind, |given| publisher = Some(given));
+        let attendance = self.hub.attend(&key(path), &self.route, kind, |given| publisher = Some(given));
         (attendance.expect("room in the hub"), publisher)
     }
 
@@ -80,21 +74,13 @@ fn publish(publisher: &mut Publisher, body: &'static str) -> bool {
 
 fn gone(publisher: &mut Publisher) {
     let number = publisher.start_poll();
-    let answer = Relayed {
-        status: StatusCode::NOT_FOUND,
-        headers: HeaderMap::new(),
-        body: Bytes::new(),
-    };
+    let answer = Relayed { status: StatusCode::NOT_FOUND, headers: HeaderMap::new(), body: Bytes::new() };
     publisher.relay(number, Arc::new(answer), Some(StatusCode::NOT_FOUND), SECOND);
 }
 
 fn fail(publisher: &mut Publisher) {
     let number = publisher.start_poll();
-    let failure = Failure {
-        class: "connect",
-        status: None,
-        reason: "refused".into(),
-    };
+    let failure = Failure { class: "connect", status: None, reason: "refused".into() };
     publisher.fail(number, Arc::new(failure), SECOND);
 }
 
@@ -164,10 +150,7 @@ fn joining_and_retiring_race_without_a_lost_follower() {
             let publisher = match (started, retained) {
                 (Some(new), None) => new,
                 (None, Some(Retained(old))) => old,
-                (a, b) => panic!(
-                    "{} publishers",
-                    usize::from(a.is_some()) + usize::from(b.is_some())
-                ),
+                (a, b) => panic!("{} publishers", usize::from(a.is_some()) + usize::from(b.is_some())),
             };
             assert!(Arc::ptr_eq(publisher.topic(), attendance.topic()));
         });
@@ -195,12 +178,7 @@ fn publishing_and_joining_on_two_threads_leaves_nobody_behind() {
         let start = |given| *publisher = Some(given);
         hub.attend(&key("/a"), &route, Attend::Follow, start).unwrap()
     };
-    let mut followers = vec![Subscription::new(
-        attend(&mut publisher),
-        Some(0),
-        Format::Sse,
-        Resume::Start,
-    )];
+    let mut followers = vec![Subscription::new(attend(&mut publisher), Some(0), Format::Sse, Resume::Start)];
     let mut publisher = publisher.unwrap();
     let topic = publisher.topic().clone();
     std::thread::scope(|scope| {
@@ -450,31 +428,16 @@ async fn formats_with_members_are_encoded_before_anybody_is_told() {
     publish(&mut publisher, "A");
     assert_eq!(encoded(&publisher), 0);
     let follower = stage.follow("/a", Resume::Start);
-    assert!(
-        encoded(&publisher) > 0,
-        "who joins encodes the frame that is there"
-    );
+    assert!(encoded(&publisher) > 0, "who joins encodes the frame that is there");
     publish(&mut publisher, "B");
     let sse = encoded(&publisher);
     assert!(sse > 0);
     // New headers, same content: a slow follower still finds its encoding.
     let mut renewed = Arc::into_inner(snapshot("B")).unwrap();
-    renewed
-        .headers
-        .insert("x-generation", HeaderValue::from_static("2"));
+    renewed.headers.insert("x-generation", HeaderValue::from_static("2"));
     let number = publisher.start_poll();
     assert!(!publisher.publish(number, Arc::new(renewed), Duration::ZERO));
-    assert!(
-        publisher
-            .topic()
-            .view()
-            .frame
-            .as_ref()
-            .unwrap()
-            .snapshot
-            .headers
-            .contains_key("x-generation")
-    );
+    assert!(publisher.topic().view().frame.as_ref().unwrap().snapshot.headers.contains_key("x-generation"));
     assert_eq!(encoded(&publisher), sse);
     drop(follower);
     publish(&mut publisher, "C");
@@ -485,9 +448,7 @@ async fn formats_with_members_are_encoded_before_anybody_is_told() {
 async fn the_hub_is_full_at_its_limit_for_new_resources_only() {
     let stage = Stage::new(1);
     let (_attendance, _publisher) = stage.attend("/a", Attend::Visit);
-    let refused = stage
-        .hub
-        .attend(&key("/b"), &stage.route, Attend::Visit, |_| panic!("refused"));
+    let refused = stage.hub.attend(&key("/b"), &stage.route, Attend::Visit, |_| panic!("refused"));
     assert_eq!(refused.err(), Some(Full));
     assert!(stage.attend("/a", Attend::Follow).1.is_none());
 }
@@ -506,14 +467,9 @@ async fn memory_takes_the_unattended_topic_that_was_touched_longest_ago() {
 #[tokio::test(start_paused = true)]
 async fn an_exception_expires_and_their_number_is_bounded() {
     let stage = Stage::new(2);
-    stage
-        .hub
-        .except(&key("/a"), ExceptionKind::Uncoverable, "multipart");
+    stage.hub.except(&key("/a"), ExceptionKind::Uncoverable, "multipart");
     let found = stage.hub.exception(&key("/a")).unwrap();
-    assert_eq!(
-        (found.kind, found.reason.as_str()),
-        (ExceptionKind::Uncoverable, "multipart")
-    );
+    assert_eq!((found.kind, found.reason.as_str()), (ExceptionKind::Uncoverable, "multipart"));
     tokio::time::advance(EXCEPTION / 2).await;
     stage.hub.except(&key("/b"), ExceptionKind::Gone, "");
     stage.hub.except(&key("/c"), ExceptionKind::Gone, "");

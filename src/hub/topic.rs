@@ -79,10 +79,7 @@ impl Topic {
         bells: Box<[Arc<dyn Bell>]>,
         epoch: Instant,
     ) -> Arc<Topic> {
-        let rules = Rules {
-            event_name: route.event_name.clone(),
-            base64: route.base64,
-        };
+        let rules = Rules { event_name: route.event_name.clone(), base64: route.base64 };
         Arc::new(Topic {
             id,
             key,
@@ -145,9 +142,7 @@ impl Topic {
 
     /// The shard looks now: the next change rings its bell again. To be called before `view()`.
     pub fn look(&self, shard: u16) {
-        self.shards[usize::from(shard)]
-            .rung
-            .store(false, Ordering::SeqCst);
+        self.shards[usize::from(shard)].rung.store(false, Ordering::SeqCst);
     }
 
     /// Rings every shard that has members and was not rung yet.
@@ -169,9 +164,7 @@ impl Topic {
     }
 
     pub(super) fn leave_shard(&self, shard: u16) {
-        self.shards[usize::from(shard)]
-            .members
-            .fetch_sub(1, Ordering::SeqCst);
+        self.shards[usize::from(shard)].members.fetch_sub(1, Ordering::SeqCst);
     }
 
     pub(super) fn enter(&self, kind: Attend) {
@@ -219,10 +212,7 @@ impl Topic {
 
     /// When somebody last had to do with the resource.
     pub fn touched_at(&self) -> Instant {
-        let ms = self
-            .left_at
-            .load(Ordering::SeqCst)
-            .max(self.last_visit.load(Ordering::SeqCst));
+        let ms = self.left_at.load(Ordering::SeqCst).max(self.last_visit.load(Ordering::SeqCst));
         self.epoch + Duration::from_millis(ms)
     }
 
@@ -303,9 +293,7 @@ impl Topic {
     /// in the view first: one that is found is never newer than the view.
     pub fn has_held(&self, version: Version) -> bool {
         let view = self.view();
-        view.frame
-            .as_ref()
-            .is_some_and(|frame| frame.version() == version)
+        view.frame.as_ref().is_some_and(|frame| frame.version() == version)
             || self.history.lock().iter().any(|past| past.version == version)
     }
 

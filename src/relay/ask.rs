@@ -28,22 +28,14 @@ pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, f
     headers.extend(forwarded(upstream, parts.proto, parts.host.as_deref()));
     headers.retain(|(name, _)| !parts.class.iter().any(|(own, _)| own == name));
     headers.extend(parts.class.iter().cloned());
-    let varying = parts
-        .vary
-        .iter()
-        .filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    let varying = parts.vary.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
     headers.extend(varying);
     // What the operator says replaces what we would.
     headers.retain(|(name, _)| !route.poll.headers.iter().any(|(set, _)| set == name));
     headers.extend(route.poll.headers.iter().cloned());
     if let Some(validators) = validators {
         headers.extend(validators.etag.clone().map(|v| (header::IF_NONE_MATCH, v)));
-        headers.extend(
-            validators
-                .last_modified
-                .clone()
-                .map(|v| (header::IF_MODIFIED_SINCE, v)),
-        );
+        headers.extend(validators.last_modified.clone().map(|v| (header::IF_MODIFIED_SINCE, v)));
     }
     headers.push((X_POLLCAST_SUBSCRIBERS, HeaderValue::from(followers)));
     Ask {
@@ -52,11 +44,7 @@ pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, f
         host: host(upstream, parts.host.as_deref()),
         headers,
         body: Bytes::new(),
-        timeout: route
-            .poll
-            .timeout
-            .min(upstream.total_timeout)
-            .max(Duration::from_millis(1)),
+        timeout: route.poll.timeout.min(upstream.total_timeout).max(Duration::from_millis(1)),
         max_body: route.poll.max_body,
     }
 }
@@ -77,9 +65,7 @@ fn forwarded(
     let proto = said.and_then(|f| f.proto.as_deref()).unwrap_or(proto);
     let host = said.and_then(|f| f.host.as_deref()).or(host);
     let proto = HeaderValue::try_from(proto).ok().map(|v| (X_FORWARDED_PROTO, v));
-    let host = host
-        .and_then(|h| HeaderValue::try_from(h).ok())
-        .map(|v| (X_FORWARDED_HOST, v));
+    let host = host.and_then(|h| HeaderValue::try_from(h).ok()).map(|v| (X_FORWARDED_HOST, v));
     proto.into_iter().chain(host)
 }
 
@@ -118,10 +104,7 @@ mod tests {
     fn class_and_secondary_values_and_validators_go_along() {
         let tag = HeaderValue::from_static("W/\"1\"");
         let date = HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT");
-        let validators = Validators {
-            etag: Some(tag),
-            last_modified: Some(date),
-        };
+        let validators = Validators { etag: Some(tag), last_modified: Some(date) };
         let language = HeaderValue::from_static("de");
         let key = ResourceKey::new(KeyParts {
             query: Some("b=1&a".into()),
@@ -147,10 +130,7 @@ mod tests {
         route.poll.headers = vec![(header::USER_AGENT, agent)];
         route.upstream = std::sync::Arc::new(Upstream {
             host: Some("inner.test".into()),
-            forwarded: Some(Forwarded {
-                proto: Some("https".into()),
-                host: Some("outer.test".into()),
-            }),
+            forwarded: Some(Forwarded { proto: Some("https".into()), host: Some("outer.test".into()) }),
             ..upstream()
         });
         let ask = poll(&key("/a"), &route, None, 0);
@@ -158,14 +138,8 @@ mod tests {
         let lines = lines(&ask);
         let agents: Vec<&String> = lines.iter().filter(|l| l.starts_with("user-agent")).collect();
         assert_eq!(agents, ["user-agent: legacy-client/1"]);
-        assert!(
-            lines.contains(&"x-forwarded-proto: https".to_owned()),
-            "{lines:?}"
-        );
-        assert!(
-            lines.contains(&"x-forwarded-host: outer.test".to_owned()),
-            "{lines:?}"
-        );
+        assert!(lines.contains(&"x-forwarded-proto: https".to_owned()), "{lines:?}");
+        assert!(lines.contains(&"x-forwarded-host: outer.test".to_owned()), "{lines:?}");
     }
 
     #[test]

@@ -92,10 +92,7 @@ impl Poller {
         let class = error.class();
         // Clients are told the reason; a server's address is for operators only.
         let reason = error.failure.to_string();
-        tracing::debug!(
-            server = error.server.as_deref().unwrap_or(""),
-            "a poll failed: {reason}"
-        );
+        tracing::debug!(server = error.server.as_deref().unwrap_or(""), "a poll failed: {reason}");
         if class == "too-large" {
             self.uncoverable(&mut publisher, number, class, &reason);
         } else {
@@ -131,10 +128,7 @@ impl Poller {
         self.due = regular.max(now + next.saturating_sub(effective));
         publisher.schedule(Some(self.due), effective);
         let view = self.topic.view();
-        let weight = view
-            .frame
-            .as_ref()
-            .map_or(0, |f| f.snapshot.weight() + f.encoded_bytes());
+        let weight = view.frame.as_ref().map_or(0, |f| f.snapshot.weight() + f.encoded_bytes());
         self.stakes.account(self.weight, weight);
         self.weight = weight;
     }
@@ -148,11 +142,7 @@ impl Poller {
         reason: &str,
     ) {
         let wait = self.back_off(answer);
-        let failure = Failure {
-            class,
-            status: answer.map(|a| a.status),
-            reason: self.named(reason),
-        };
+        let failure = Failure { class, status: answer.map(|a| a.status), reason: self.named(reason) };
         self.report(&failure, wait);
         publisher.fail(number, Arc::new(failure), wait);
         self.wait(publisher, wait);
@@ -179,11 +169,7 @@ impl Poller {
 
     fn report(&self, failure: &Failure, wait: Duration) {
         let upstream = self.route.upstream.name.as_str();
-        self.stakes
-            .metrics
-            .poll_failures
-            .with_label_values(&[upstream, failure.class])
-            .inc();
+        self.stakes.metrics.poll_failures.with_label_values(&[upstream, failure.class]).inc();
         warn!(
             resource = ?self.topic.key(),
             route = %self.route.path,
@@ -244,11 +230,7 @@ impl Poller {
             return;
         }
         let wait = self.back_off(Some(answer));
-        let failure = Failure {
-            class,
-            status: Some(answer.status),
-            reason: self.named(reason),
-        };
+        let failure = Failure { class, status: Some(answer.status), reason: self.named(reason) };
         self.report(&failure, wait);
         publisher.relay(number, relayed(answer), None, wait);
         self.wait(publisher, wait);
@@ -262,14 +244,8 @@ impl Poller {
         class: &'static str,
         reason: &str,
     ) {
-        self.stakes
-            .hub
-            .except(self.topic.key(), ExceptionKind::Uncoverable, reason);
-        let failure = Failure {
-            class,
-            status: None,
-            reason: self.named(reason),
-        };
+        self.stakes.hub.except(self.topic.key(), ExceptionKind::Uncoverable, reason);
+        let failure = Failure { class, status: None, reason: self.named(reason) };
         self.report(&failure, EXCEPTION);
         publisher.fail(number, Arc::new(failure), EXCEPTION);
         self.wait(publisher, EXCEPTION);
@@ -284,28 +260,15 @@ impl Poller {
     ) -> ControlFlow<(), Publisher> {
         let since = *self.gone_since.get_or_insert_with(Instant::now);
         let followed = self.topic.view().frame.is_some();
-        let wait = if followed {
-            self.pace.while_gone(&self.route.poll)
-        } else {
-            self.back_off(Some(answer))
-        };
+        let wait =
+            if followed { self.pace.while_gone(&self.route.poll) } else { self.back_off(Some(answer)) };
         let gone = Some(answer.status);
         publisher.relay(number, relayed(answer), gone, wait);
-        if self
-            .route
-            .gone_after
-            .is_some_and(|after| since.elapsed() >= after)
-        {
-            publisher.close(
-                Closing::Gone,
-                Some((ExceptionKind::Gone, "the upstream says it is gone")),
-            );
+        if self.route.gone_after.is_some_and(|after| since.elapsed() >= after) {
+            publisher.close(Closing::Gone, Some((ExceptionKind::Gone, "the upstream says it is gone")));
             return ControlFlow::Break(());
         }
-        let rest = self
-            .route
-            .gone_after
-            .map(|after| after.saturating_sub(since.elapsed()));
+        let rest = self.route.gone_after.map(|after| after.saturating_sub(since.elapsed()));
         self.due = Instant::now() + rest.map_or(wait, |rest| wait.min(rest));
         publisher.schedule(Some(self.due), self.route.poll.interval);
         ControlFlow::Continue(publisher)
@@ -316,11 +279,7 @@ impl Poller {
         if self.route.share == Share::Public
             && let Some(sign) = not_shareable(&answer.headers, &self.route.ignore_cookies)
         {
-            self.stakes
-                .metrics
-                .not_obeyed
-                .with_label_values(&[&self.route.path, sign])
-                .inc();
+            self.stakes.metrics.not_obeyed.with_label_values(&[&self.route.path, sign]).inc();
         }
     }
 }
@@ -338,9 +297,5 @@ fn relayed(answer: &Answer) -> Arc<Relayed> {
             headers.append(name.clone(), value.clone());
         }
     }
-    Arc::new(Relayed {
-        status: answer.status,
-        headers,
-        body: answer.body.clone(),
-    })
+    Arc::new(Relayed { status: answer.status, headers, body: answer.body.clone() })
 }

@@ -57,24 +57,13 @@ impl Situation {
 
     /// When the next poll is to start; none: the resource is dormant.
     pub fn next_poll(&self) -> Option<Instant> {
-        let lingering = self
-            .linger_until
-            .is_some_and(|until| self.due < until && self.now < until);
+        let lingering = self.linger_until.is_some_and(|until| self.due < until && self.now < until);
         let scheduled = (self.active || lingering).then_some(self.due);
         let confirming = self.wanted_confirmation.then(|| {
-            let spaced = self
-                .last_start
-                .map_or(self.now, |start| start + self.interval / 2);
-            if self.failing {
-                spaced.max(self.due)
-            } else {
-                spaced.min(self.due).max(self.now)
-            }
+            let spaced = self.last_start.map_or(self.now, |start| start + self.interval / 2);
+            if self.failing { spaced.max(self.due) } else { spaced.min(self.due).max(self.now) }
         });
-        [scheduled, self.wanted_now, confirming]
-            .into_iter()
-            .flatten()
-            .min()
+        [scheduled, self.wanted_now, confirming].into_iter().flatten().min()
     }
 }
 
@@ -111,89 +100,38 @@ mod tests {
                 base.clone(),
                 Action::Sleep(now + 60 * SECOND),
             ),
-            (
-                "then gone",
-                Situation {
-                    keep_until: now,
-                    ..base.clone()
-                },
-                Action::Retire,
-            ),
-            (
-                "memory is short: gone at once",
-                Situation {
-                    evicted: true,
-                    ..base.clone()
-                },
-                Action::Retire,
-            ),
+            ("then gone", Situation { keep_until: now, ..base.clone() }, Action::Retire),
+            ("memory is short: gone at once", Situation { evicted: true, ..base.clone() }, Action::Retire),
             (
                 "but never under somebody",
-                Situation {
-                    evicted: true,
-                    deserted: false,
-                    ..base.clone()
-                },
+                Situation { evicted: true, deserted: false, ..base.clone() },
                 Action::Sleep(now + 60 * SECOND),
             ),
             (
                 "followers: by schedule",
-                Situation {
-                    active: true,
-                    deserted: false,
-                    ..base.clone()
-                },
+                Situation { active: true, deserted: false, ..base.clone() },
                 Action::Sleep(now + SECOND),
             ),
-            (
-                "due",
-                Situation {
-                    active: true,
-                    due: now,
-                    ..base.clone()
-                },
-                Action::Poll,
-            ),
+            ("due", Situation { active: true, due: now, ..base.clone() }, Action::Poll),
             (
                 "lingering: by schedule",
-                Situation {
-                    linger_until: Some(now + 5 * SECOND),
-                    ..base.clone()
-                },
+                Situation { linger_until: Some(now + 5 * SECOND), ..base.clone() },
                 Action::Sleep(now + SECOND),
             ),
             (
                 "no poll after the linger",
-                Situation {
-                    linger_until: Some(now + SECOND / 2),
-                    ..base.clone()
-                },
+                Situation { linger_until: Some(now + SECOND / 2), ..base.clone() },
                 Action::Sleep(now + 60 * SECOND),
             ),
-            (
-                "an ordinary poll waits",
-                Situation {
-                    wanted_now: Some(now),
-                    ..base.clone()
-                },
-                Action::Poll,
-            ),
+            ("an ordinary poll waits", Situation { wanted_now: Some(now), ..base.clone() }, Action::Poll),
             (
                 "but not through the backoff",
-                Situation {
-                    wanted_now: Some(now + SECOND / 4),
-                    failing: true,
-                    ..base.clone()
-                },
+                Situation { wanted_now: Some(now + SECOND / 4), failing: true, ..base.clone() },
                 Action::Sleep(now + SECOND / 4),
             ),
             (
                 "a confirmation, half an interval after the last poll",
-                Situation {
-                    wanted_confirmation: true,
-                    active: true,
-                    ..base.clone()
-                },
+                Situation { wanted_confirmation: true, active: true, ..base.clone() },
                 Action::Poll,
             ),
             (

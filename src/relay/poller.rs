@@ -185,9 +185,7 @@ impl Poller {
             Err(error) => self.unreachable(publisher, number, &error),
         };
         let upstream = self.route.upstream.name.as_str();
-        self.stakes
-            .metrics
-            .polled(upstream, &self.route.path, outcome, started.elapsed());
+        self.stakes.metrics.polled(upstream, &self.route.path, outcome, started.elapsed());
         self.count_saved();
     }
 
@@ -195,20 +193,10 @@ impl Poller {
     async fn fetch(&mut self) -> Result<Answer, FetchError> {
         let view = self.topic.view();
         let gone = matches!(view.condition.state, State::Gone { .. });
-        let validators: Option<Validators> = view
-            .frame
-            .as_ref()
-            .filter(|_| !gone)
-            .map(|frame| frame.snapshot.validators.clone());
-        self.conditional = validators
-            .as_ref()
-            .is_some_and(|v| v.etag.is_some() || v.last_modified.is_some());
-        let ask = ask::poll(
-            self.topic.key(),
-            &self.route,
-            validators.as_ref(),
-            self.topic.followers(),
-        );
+        let validators: Option<Validators> =
+            view.frame.as_ref().filter(|_| !gone).map(|frame| frame.snapshot.validators.clone());
+        self.conditional = validators.as_ref().is_some_and(|v| v.etag.is_some() || v.last_modified.is_some());
+        let ask = ask::poll(self.topic.key(), &self.route, validators.as_ref(), self.topic.followers());
         let stakes = self.stakes.clone();
         let Some(source) = stakes.sources.get(&self.route.upstream.name) else {
             return Err(self.no_source());
@@ -226,10 +214,7 @@ impl Poller {
 
     /// Validation ties every route to an upstream, and the application gives each a source.
     fn no_source(&self) -> FetchError {
-        let reason = format!(
-            "nothing was started for it, and route {} needs it",
-            self.route.path
-        );
+        let reason = format!("nothing was started for it, and route {} needs it", self.route.path);
         FetchError {
             upstream: self.route.upstream.name.clone(),
             server: None,
@@ -242,12 +227,8 @@ impl Poller {
         self.last_cost = answer.head_bytes + answer.body_bytes;
         let bytes = &self.stakes.metrics.upstream_bytes;
         let upstream = self.route.upstream.name.as_str();
-        bytes
-            .with_label_values(&[upstream, "head"])
-            .inc_by(answer.head_bytes as u64);
-        bytes
-            .with_label_values(&[upstream, "body"])
-            .inc_by(answer.body_bytes as u64);
+        bytes.with_label_values(&[upstream, "head"]).inc_by(answer.head_bytes as u64);
+        bytes.with_label_values(&[upstream, "body"]).inc_by(answer.body_bytes as u64);
         let terms = Terms {
             route: &self.route,
             namer: &self.stakes.namer,
@@ -262,16 +243,8 @@ impl Poller {
     fn count_saved(&self) {
         let others = self.topic.followers().saturating_sub(1) as u64;
         let route = [self.route.path.as_str()];
-        self.stakes
-            .metrics
-            .saved_requests
-            .with_label_values(&route)
-            .inc_by(others);
-        self.stakes
-            .metrics
-            .saved_bytes
-            .with_label_values(&route)
-            .inc_by(others * self.last_cost as u64);
+        self.stakes.metrics.saved_requests.with_label_values(&route).inc_by(others);
+        self.stakes.metrics.saved_bytes.with_label_values(&route).inc_by(others * self.last_cost as u64);
     }
 }
 
@@ -285,11 +258,7 @@ impl Drop for Poller {
                 _ => None,
             };
             let due = self.due;
-            let remembered = Remembered {
-                failing,
-                due,
-                failure,
-            };
+            let remembered = Remembered { failing, due, failure };
             self.stakes.keep_failing(self.topic.key(), remembered);
         }
     }

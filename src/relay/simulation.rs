@@ -191,10 +191,7 @@ impl Client {
                     && record.ended.is_some()
                     && record.is_data()
             };
-            assert!(
-                legacy.records().iter().any(confirms),
-                "an unknown version was answered unconfirmed"
-            );
+            assert!(legacy.records().iter().any(confirms), "an unknown version was answered unconfirmed");
             self.unknown = false;
         }
         self.earlier.extend(self.held.replace((version, text)));
@@ -297,11 +294,7 @@ impl World {
         };
         if let Resume::From(version) = resume {
             client.unknown = !attendance.topic().has_held(version);
-            self.asked.lock().push(Asked {
-                path,
-                at: Instant::now(),
-                reason: Reason::Resume,
-            });
+            self.asked.lock().push(Asked { path, at: Instant::now(), reason: Reason::Resume });
         } else {
             client.unknown = false;
         }
@@ -326,11 +319,7 @@ impl World {
             if age.is_some_and(|age| age < view.effective_interval) {
                 return;
             }
-            asked.lock().push(Asked {
-                path,
-                at: Instant::now(),
-                reason: Reason::Visit,
-            });
+            asked.lock().push(Asked { path, at: Instant::now(), reason: Reason::Visit });
             let number = topic.want_poll();
             let answered = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
             drop(timeout(20 * SECOND, answered).await);
@@ -342,11 +331,7 @@ impl World {
         for topic in rung.values() {
             topic.look(0);
             for client in &mut self.clients {
-                if client
-                    .subscription
-                    .as_ref()
-                    .is_some_and(|s| s.topic().id() == topic.id())
-                {
+                if client.subscription.as_ref().is_some_and(|s| s.topic().id() == topic.id()) {
                     client.look(&self.stage.legacy);
                 }
             }

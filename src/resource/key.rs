@@ -41,10 +41,7 @@ impl ResourceKey {
     pub fn new(parts: KeyParts) -> ResourceKey {
         let mut hasher = std::hash::DefaultHasher::new();
         parts.hash(&mut hasher);
-        ResourceKey(Arc::new(Keyed {
-            hash: hasher.finish(),
-            parts,
-        }))
+        ResourceKey(Arc::new(Keyed { hash: hasher.finish(), parts }))
     }
 
     pub fn parts(&self) -> &KeyParts {
@@ -88,13 +85,7 @@ impl fmt::Debug for ResourceKey {
 /// Class values are secrets, and queries carry the keys of many an API: neither is printed.
 impl fmt::Debug for KeyParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}://{}{}",
-            self.proto,
-            self.host.as_deref().unwrap_or("*"),
-            self.path
-        )?;
+        write!(f, "{}://{}{}", self.proto, self.host.as_deref().unwrap_or("*"), self.path)?;
         if self.query.is_some() {
             f.write_str("?…")?;
         }
@@ -113,10 +104,7 @@ mod tests {
 
     fn field() -> impl Strategy<Value = (HeaderName, HeaderValue)> {
         (prop_oneof!["authorization", "x-tenant"], "[ab]{0,2}").prop_map(|(name, value)| {
-            (
-                HeaderName::try_from(name).unwrap(),
-                HeaderValue::try_from(value).unwrap(),
-            )
+            (HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap())
         })
     }
 
@@ -157,10 +145,7 @@ mod tests {
             host: None,
             path: "/a".into(),
             query: Some("x=1".into()),
-            class: vec![(
-                http::header::AUTHORIZATION,
-                HeaderValue::from_static("Bearer hunter2"),
-            )],
+            class: vec![(http::header::AUTHORIZATION, HeaderValue::from_static("Bearer hunter2"))],
             vary: Vec::new(),
         });
         let text = format!("{key:?}");

@@ -72,9 +72,7 @@ impl Snapshot {
         vary: Vec<HeaderName>,
         body: Bytes,
     ) -> Snapshot {
-        let media_type = content_type
-            .as_ref()
-            .and_then(|v| MediaType::parse(v.to_str().ok()?));
+        let media_type = content_type.as_ref().and_then(|v| MediaType::parse(v.to_str().ok()?));
         Snapshot {
             version,
             status,
@@ -90,9 +88,7 @@ impl Snapshot {
 
     /// The body as UTF-8: as it is, or converted from the declared charset. None: not text.
     pub fn text(&self) -> Option<&Bytes> {
-        self.text
-            .get_or_init(|| decode(self.media_type.as_ref(), &self.body))
-            .as_ref()
+        self.text.get_or_init(|| decode(self.media_type.as_ref(), &self.body)).as_ref()
     }
 
     /// Bytes this snapshot holds in memory, roughly.
@@ -135,9 +131,7 @@ mod tests {
 
     #[test]
     fn a_declared_charset_is_converted() {
-        let text = snapshot("text/plain; charset=ISO-8859-1", b"caf\xe9")
-            .text()
-            .cloned();
+        let text = snapshot("text/plain; charset=ISO-8859-1", b"caf\xe9").text().cloned();
         assert_eq!(text.as_deref(), Some("café".as_bytes()));
     }
 

@@ -23,10 +23,7 @@ pub fn canonical_path(raw: &str) -> CanonicalPath {
     let Some(path) = normalise(raw) else {
         return CanonicalPath::Doubtful;
     };
-    if ["%2F", "%5C", "%00", "%3B"]
-        .iter()
-        .any(|escape| path.contains(escape))
-    {
+    if ["%2F", "%5C", "%00", "%3B"].iter().any(|escape| path.contains(escape)) {
         return CanonicalPath::Doubtful;
     }
     if path.split('/').any(|segment| segment == "." || segment == "..") {
@@ -59,11 +56,7 @@ fn normalise(raw: &str) -> Option<String> {
             byte => byte,
         };
         at += 1;
-        if byte.is_ascii_graphic() {
-            out.push(byte as char)
-        } else {
-            push_escape(&mut out, byte)
-        }
+        if byte.is_ascii_graphic() { out.push(byte as char) } else { push_escape(&mut out, byte) }
     }
     Some(out)
 }
@@ -103,16 +96,11 @@ pub fn decodings(raw: &str) -> Vec<String> {
 }
 
 fn decode_lossy(text: &str) -> String {
-    percent_encoding::percent_decode_str(text)
-        .decode_utf8_lossy()
-        .into_owned()
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 fn without_parameters(path: &str) -> String {
-    let segments: Vec<&str> = path
-        .split('/')
-        .map(|s| s.split(';').next().unwrap_or_default())
-        .collect();
+    let segments: Vec<&str> = path.split('/').map(|s| s.split(';').next().unwrap_or_default()).collect();
     segments.join("/")
 }
 
@@ -167,10 +155,7 @@ pub fn canonical_query(
     switches: &Switches,
 ) -> Result<Target, QueryProblem> {
     let Some(raw) = raw else {
-        return Ok(Target {
-            query: None,
-            without_switches: None,
-        });
+        return Ok(Target { query: None, without_switches: None });
     };
     let mut kept: Vec<String> = Vec::new();
     let mut plain: Vec<&str> = Vec::new();
@@ -209,12 +194,10 @@ pub fn canonical_query(
 /// The value of a switch in a raw query, decoded; the first one counts.
 pub fn switch(raw: Option<&str>, name: Option<&str>) -> Option<String> {
     let name = name?;
-    raw?.split('&')
-        .find(|pair| decoded_name(pair) == name)
-        .map(|pair| {
-            let value = pair.split_once('=').map(|(_, value)| value).unwrap_or_default();
-            decode_lossy(&value.replace('+', " "))
-        })
+    raw?.split('&').find(|pair| decoded_name(pair) == name).map(|pair| {
+        let value = pair.split_once('=').map(|(_, value)| value).unwrap_or_default();
+        decode_lossy(&value.replace('+', " "))
+    })
 }
 
 /// Names under which EventSource polyfills resume (contract §5); never sent to the upstream.
@@ -266,26 +249,14 @@ mod tests {
 
     #[test]
     fn escapes_are_written_one_way() {
-        assert_eq!(
-            canonical_path("/%41/%7e/%c3%a9"),
-            CanonicalPath::Plain("/A/~/%C3%A9".into())
-        );
+        assert_eq!(canonical_path("/%41/%7e/%c3%a9"), CanonicalPath::Plain("/A/~/%C3%A9".into()));
     }
 
     #[test]
     fn paths_that_servers_read_differently_are_doubtful() {
-        for raw in [
-            "//a",
-            "/a/../b",
-            "/a/%2e%2e/b",
-            "/a%2fb",
-            "/a%5Cb",
-            "/a%00",
-            "/a;x=1",
-            "/a%zz",
-            "/a\\b",
-            "*",
-        ] {
+        for raw in
+            ["//a", "/a/../b", "/a/%2e%2e/b", "/a%2fb", "/a%5Cb", "/a%00", "/a;x=1", "/a%zz", "/a\\b", "*"]
+        {
             assert_eq!(canonical_path(raw), CanonicalPath::Doubtful, "{raw}");
         }
     }
@@ -302,11 +273,7 @@ mod tests {
             "/secret%00.txt",
             "/x/%252e%252e/secret",
         ] {
-            assert!(
-                decodings(raw).contains(&"/secret".to_owned()),
-                "{raw}: {:?}",
-                decodings(raw)
-            );
+            assert!(decodings(raw).contains(&"/secret".to_owned()), "{raw}: {:?}", decodings(raw));
         }
     }
 
@@ -322,10 +289,7 @@ mod tests {
 
     #[test]
     fn a_named_query_drops_or_rejects_the_rest() {
-        let mut named = QueryRule {
-            names: Some(vec!["a".into()]),
-            ..rule()
-        };
+        let mut named = QueryRule { names: Some(vec!["a".into()]), ..rule() };
         assert_eq!(query("a=1&z=2", &named), Some("a=1".into()));
         named.unknown = UnknownQuery::Reject;
         let problem = canonical_query(Some("a=1&z=2"), &named, &switches()).unwrap_err();
@@ -334,10 +298,7 @@ mod tests {
 
     #[test]
     fn order_matters_unless_the_route_says_otherwise() {
-        let sorted = QueryRule {
-            any_order: true,
-            ..rule()
-        };
+        let sorted = QueryRule { any_order: true, ..rule() };
         assert_eq!(query("b=2&a=1", &sorted), query("a=1&b=2", &sorted));
         assert_ne!(query("b=2&a=1", &rule()), query("a=1&b=2", &rule()));
     }

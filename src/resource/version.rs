@@ -76,12 +76,7 @@ impl VersionNamer {
         };
         part(&[status_class]);
         part(media_type.map(|t| t.essence.as_bytes()).unwrap_or_default());
-        part(
-            media_type
-                .and_then(|t| t.charset.as_deref())
-                .unwrap_or_default()
-                .as_bytes(),
-        );
+        part(media_type.and_then(|t| t.charset.as_deref()).unwrap_or_default().as_bytes());
         part(body);
         let mut name = [0; 16];
         hasher.finalize_xof().fill(&mut name);
@@ -99,9 +94,7 @@ pub enum IfNoneMatch {
 }
 
 /// Endings that servers and proxies in between add to a tag when they compress (contract §2).
-const CODING_SUFFIXES: [&str; 8] = [
-    "-gzip", "-br", "-zstd", "-deflate", ";gzip", ";br", "--gzip", "--br",
-];
+const CODING_SUFFIXES: [&str; 8] = ["-gzip", "-br", "-zstd", "-deflate", ";gzip", ";br", "--gzip", "--br"];
 
 /// Most tags read from one field: a longer list only costs a full answer.
 const MAX_TAGS: usize = 64;
@@ -146,14 +139,8 @@ impl IfNoneMatch {
 pub fn version_of_tag(tag: &str) -> Option<Version> {
     let tag = tag.trim();
     let tag = tag.strip_prefix("W/").unwrap_or(tag);
-    let tag = tag
-        .strip_prefix('"')
-        .and_then(|t| t.strip_suffix('"'))
-        .unwrap_or(tag);
-    let plain = CODING_SUFFIXES
-        .iter()
-        .find_map(|suffix| tag.strip_suffix(suffix))
-        .unwrap_or(tag);
+    let tag = tag.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(tag);
+    let plain = CODING_SUFFIXES.iter().find_map(|suffix| tag.strip_suffix(suffix)).unwrap_or(tag);
     Version::parse(plain)
 }
 

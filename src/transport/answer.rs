@@ -81,11 +81,7 @@ fn cache_control(key: &ResourceKey, route: &Route) -> HeaderValue {
     if let Some(said) = &route.downstream_cache {
         return said.clone();
     }
-    HeaderValue::from_static(if key.is_private() {
-        "private, no-cache"
-    } else {
-        "no-cache"
-    })
+    HeaderValue::from_static(if key.is_private() { "private, no-cache" } else { "no-cache" })
 }
 
 /// `upstream`: what the upstream's own `Vary` names, whether or not this client sent it.
@@ -94,9 +90,7 @@ fn vary(key: &ResourceKey, upstream: &[HeaderName]) -> HeaderValue {
     let mut names = vec!["Accept", "Prefer"];
     names.extend(parts.class.iter().map(|(name, _)| name.as_str()));
     names.extend(parts.vary.iter().map(|(name, _)| name.as_str()));
-    let untold = upstream
-        .iter()
-        .filter(|name| parts.vary.iter().all(|(told, _)| told != *name));
+    let untold = upstream.iter().filter(|name| parts.vary.iter().all(|(told, _)| told != *name));
     names.extend(untold.map(HeaderName::as_str));
     HeaderValue::try_from(names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static("*"))
 }
@@ -155,10 +149,7 @@ pub fn problem(status: StatusCode, title: &str, detail: &str) -> (HeaderMap, Byt
     });
     let body = Bytes::from(format!("{body}\n"));
     let mut headers = HeaderMap::new();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {

@@ -29,10 +29,7 @@ pub(super) struct Fault {
 }
 
 fn fault(reason: &'static str) -> Fault {
-    Fault {
-        code: code::PROTOCOL,
-        reason,
-    }
+    Fault { code: code::PROTOCOL, reason }
 }
 
 /// The reader. Small while nothing is half read.
@@ -53,10 +50,7 @@ struct Partial {
 
 impl Inbound {
     pub(super) fn new(max_message: usize) -> Inbound {
-        Inbound {
-            max_message: max_message.min(u32::MAX as usize) as u32,
-            partial: None,
-        }
+        Inbound { max_message: max_message.min(u32::MAX as usize) as u32, partial: None }
     }
 
     /// The next event of what was received. Call again with nothing until it gives none.
@@ -104,16 +98,10 @@ impl Partial {
         {
             return Err(fault("control frames are whole and at most 125 bytes long"));
         }
-        let have = self
-            .message
-            .as_ref()
-            .map_or(0, |(_, message)| message.len() as u64);
+        let have = self.message.as_ref().map_or(0, |(_, message)| message.len() as u64);
         let is_data = matches!(header.opcode, OpCode::Data(_));
         if is_data && length.saturating_add(have) > max_message as u64 {
-            return Err(Fault {
-                code: code::TOO_BIG,
-                reason: "message too big",
-            });
+            return Err(Fault { code: code::TOO_BIG, reason: "message too big" });
         }
         // Fits in memory: it is at most `max_message`, or 125 for a control frame.
         let length = length as usize;
@@ -160,10 +148,7 @@ impl Partial {
             return Ok(None);
         }
         if kind == Data::Text && std::str::from_utf8(&message).is_err() {
-            return Err(Fault {
-                code: code::INVALID_DATA,
-                reason: "text is not UTF-8",
-            });
+            return Err(Fault { code: code::INVALID_DATA, reason: "text is not UTF-8" });
         }
         Ok(Some(Event::Message(message.freeze())))
     }
@@ -179,10 +164,7 @@ fn close(payload: &[u8]) -> Result<Option<u16>, Fault> {
                 return Err(fault("bad close code"));
             }
             if std::str::from_utf8(reason).is_err() {
-                return Err(Fault {
-                    code: code::INVALID_DATA,
-                    reason: "close reason is not UTF-8",
-                });
+                return Err(Fault { code: code::INVALID_DATA, reason: "close reason is not UTF-8" });
             }
             Ok(Some(code))
         }
@@ -205,12 +187,7 @@ mod tests {
         };
         let mut bytes = Vec::new();
         header.format(payload.len() as u64, &mut bytes).unwrap();
-        bytes.extend(
-            payload
-                .iter()
-                .zip([1, 2, 3, 4].iter().cycle())
-                .map(|(b, k)| b ^ k),
-        );
+        bytes.extend(payload.iter().zip([1, 2, 3, 4].iter().cycle()).map(|(b, k)| b ^ k));
         bytes
     }
 
@@ -230,10 +207,7 @@ mod tests {
     #[test]
     fn fragments_become_one_message_and_control_frames_come_between() {
         let bytes = [frame(0x01, b"he"), frame(0x89, b"p"), frame(0x80, b"y")].concat();
-        let wanted = vec![
-            Event::Ping(Bytes::from_static(b"p")),
-            Event::Message(Bytes::from_static(b"hey")),
-        ];
+        let wanted = vec![Event::Ping(Bytes::from_static(b"p")), Event::Message(Bytes::from_static(b"hey"))];
         for piece in 1..bytes.len() {
             assert_eq!(read(&bytes, piece), Ok(wanted.clone()), "in pieces of {piece}");
         }
@@ -242,10 +216,7 @@ mod tests {
     #[test]
     fn an_idle_client_costs_no_buffer() {
         let mut inbound = Inbound::new(1000);
-        assert_eq!(
-            inbound.next(&frame(0x81, b"x")),
-            Ok(Some(Event::Message(Bytes::from_static(b"x"))))
-        );
+        assert_eq!(inbound.next(&frame(0x81, b"x")), Ok(Some(Event::Message(Bytes::from_static(b"x")))));
         assert_eq!(inbound.next(&[]), Ok(None));
         assert!(inbound.partial.is_none());
     }
@@ -261,22 +232,14 @@ mod tests {
             ("fragmented ping", frame(0x09, b"x"), 1002),
             ("long ping", frame(0x89, &[0; 126]), 1002),
             ("continuation of nothing", frame(0x80, b"x"), 1002),
-            (
-                "message in a message",
-                [frame(0x01, b"a"), frame(0x81, b"b")].concat(),
-                1002,
-            ),
+            ("message in a message", [frame(0x01, b"a"), frame(0x81, b"b")].concat(), 1002),
             ("not UTF-8", frame(0x81, b"\xff"), 1007),
             ("half a code", frame(0x88, b"\x03"), 1002),
             ("code 1005", frame(0x88, &1005u16.to_be_bytes()), 1002),
             ("code 0", frame(0x88, &0u16.to_be_bytes()), 1002),
             ("close reason not UTF-8", frame(0x88, b"\x03\xe8\xff"), 1007),
             ("too big", frame(0x82, &[0; 1001]), 1009),
-            (
-                "too big in pieces",
-                [frame(0x02, &[0; 600]), frame(0x80, &[0; 600])].concat(),
-                1009,
-            ),
+            ("too big in pieces", [frame(0x02, &[0; 600]), frame(0x80, &[0; 600])].concat(), 1009),
             (
                 "announced absurdly big",
                 vec![0x82, 0xff, 0xff, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0],
@@ -290,14 +253,8 @@ mod tests {
 
     #[test]
     fn a_close_gives_its_code() {
-        assert_eq!(
-            read(&frame(0x88, &1000u16.to_be_bytes()), 99),
-            Ok(vec![Event::Close(Some(1000))])
-        );
-        assert_eq!(
-            read(&frame(0x88, &4999u16.to_be_bytes()), 99),
-            Ok(vec![Event::Close(Some(4999))])
-        );
+        assert_eq!(read(&frame(0x88, &1000u16.to_be_bytes()), 99), Ok(vec![Event::Close(Some(1000))]));
+        assert_eq!(read(&frame(0x88, &4999u16.to_be_bytes()), 99), Ok(vec![Event::Close(Some(4999))]));
         assert_eq!(read(&frame(0x88, b""), 99), Ok(vec![Event::Close(None)]));
     }
 

@@ -75,11 +75,7 @@ impl LongPoll {
     }
 
     fn answer(&self, output: Output, reason: &'static str) -> Step {
-        if self.0.keep {
-            Step::GiveBack(output, reason)
-        } else {
-            Step::Finish(output, reason)
-        }
+        if self.0.keep { Step::GiveBack(output, reason) } else { Step::Finish(output, reason) }
     }
 
     fn problem(&self, status: StatusCode, reason: &'static str, detail: &str) -> Step {
@@ -115,11 +111,9 @@ impl LongPoll {
                 let detail = "the upstream refuses these credentials";
                 self.problem(StatusCode::UNAUTHORIZED, end.reason(), detail)
             }
-            End::Topic(Closing::Gone) => self.problem(
-                StatusCode::GONE,
-                end.reason(),
-                "the upstream says that it is gone",
-            ),
+            End::Topic(Closing::Gone) => {
+                self.problem(StatusCode::GONE, end.reason(), "the upstream says that it is gone")
+            }
             // The next request finds out more; on a drain it finds another process.
             End::Topic(_) | End::Drain { .. } => {
                 let mut extra = without_connection(&self.0.extra);
@@ -133,9 +127,5 @@ impl LongPoll {
 /// The extra lines without a `Connection` field.
 fn without_connection(extra: &[u8]) -> Vec<u8> {
     let lines = extra.split_inclusive(|byte| *byte == b'\n');
-    lines
-        .filter(|line| !line.to_ascii_lowercase().starts_with(b"connection:"))
-        .flatten()
-        .copied()
-        .collect()
+    lines.filter(|line| !line.to_ascii_lowercase().starts_with(b"connection:")).flatten().copied().collect()
 }

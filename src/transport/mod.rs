@@ -32,10 +32,7 @@ pub struct Output {
 
 impl Output {
     pub fn one(bytes: impl Into<Bytes>) -> Output {
-        Output {
-            first: bytes.into(),
-            second: Bytes::new(),
-        }
+        Output { first: bytes.into(), second: Bytes::new() }
     }
 
     pub fn two(first: Bytes, second: Bytes) -> Output {

@@ -24,10 +24,7 @@ pub fn wait<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Duration> {
 
 /// The value of the `Wait: N` alias, seconds.
 pub fn seconds(text: &str) -> Option<Duration> {
-    text.trim()
-        .parse::<u32>()
-        .ok()
-        .map(|seconds| Duration::from_secs(seconds.into()))
+    text.trim().parse::<u32>().ok().map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 /// The value of the `_wait` switch: `30`, `30s`, `1m`.

@@ -33,12 +33,7 @@ impl Sse {
     /// `retry`: this client's own reconnect delay.
     pub fn new(framing: Framing, heartbeat: Duration, retry: Duration, now: Instant) -> Sse {
         let retry_ms = retry.as_millis().min(u32::MAX.into()) as u32;
-        Sse {
-            framing,
-            heartbeat,
-            last_write: now,
-            retry_ms,
-        }
+        Sse { framing, heartbeat, last_write: now, retry_ms }
     }
 
     /// What follows the head at once.

@@ -103,19 +103,14 @@ mod sse {
         let now = Instant::now();
         let chunked = Sse::new(Framing::Chunked, SECOND, 3 * SECOND, now).opening();
         assert_eq!(chunked, chunk(opening));
-        assert_eq!(
-            Sse::new(Framing::Bare, SECOND, 3 * SECOND, now).opening(),
-            opening
-        );
+        assert_eq!(Sse::new(Framing::Bare, SECOND, 3 * SECOND, now).opening(), opening);
     }
 
     #[test]
     fn every_delivery_is_one_event_in_the_connections_framing() {
         let now = Instant::now();
         let event = format!("id: {}\ndata: {{}}\n\n", version(b"{}"));
-        let gone = condition(State::Gone {
-            status: StatusCode::GONE,
-        });
+        let gone = condition(State::Gone { status: StatusCode::GONE });
         let cases = [
             (frame(b"{}"), event),
             (
@@ -145,10 +140,7 @@ mod sse {
             let later = begin + 10 * SECOND;
             sse.deliver(&frame(b"{}"), &view(), later);
             assert_eq!(sse.expired(begin + 20 * SECOND), Step::Wait);
-            assert_eq!(
-                told(sse.expired(later + 20 * SECOND)),
-                ("write", "", comment.into())
-            );
+            assert_eq!(told(sse.expired(later + 20 * SECOND)), ("write", "", comment.into()));
             assert_eq!(sse.deadline(), Some(later + 40 * SECOND));
         }
     }
@@ -177,10 +169,7 @@ mod sse {
         let ended = sse(Framing::Bare, Instant::now()).end(End::Drain { retry });
         let (what, reason, text) = told(ended);
         assert_eq!((what, reason), ("finish", "drain"));
-        assert!(
-            text.starts_with("retry: 4321\n") && text.contains("\"retry_ms\":4321"),
-            "{text}"
-        );
+        assert!(text.starts_with("retry: 4321\n") && text.contains("\"retry_ms\":4321"), "{text}");
         assert!(text.contains("\"reconnect\":true"), "{text}");
     }
 
@@ -189,19 +178,13 @@ mod sse {
         let now = Instant::now();
         let (what, reason, text) = told(sse(Framing::Chunked, now).deliver(&frame(b"\xff"), &view(), now));
         assert_eq!((what, reason), ("finish", "not-text"));
-        assert!(
-            text.contains("\"reconnect\":false") && text.ends_with("0\r\n\r\n"),
-            "{text}"
-        );
+        assert!(text.contains("\"reconnect\":false") && text.ends_with("0\r\n\r\n"), "{text}");
     }
 
     #[test]
     fn what_a_reader_sends_means_nothing() {
         let now = Instant::now();
-        assert_eq!(
-            sse(Framing::Bare, now).receive(b"GET / HTTP/1.1\r\n", now),
-            Step::Wait
-        );
+        assert_eq!(sse(Framing::Bare, now).receive(b"GET / HTTP/1.1\r\n", now), Step::Wait);
     }
 }
 
@@ -285,11 +268,7 @@ mod websocket {
     #[test]
     fn a_close_is_echoed() {
         let now = Instant::now();
-        for (payload, wanted) in [
-            (&[][..], 1000),
-            (&[0x03, 0xe9][..], 1001),
-            (&[0x0f, 0xa1][..], 4001),
-        ] {
+        for (payload, wanted) in [(&[][..], 1000), (&[0x03, 0xe9][..], 1001), (&[0x0f, 0xa1][..], 4001)] {
             let (code, _, reason) = code_of(websocket(0, now).receive(&from_client(0x88, payload), now));
             assert_eq!((code, reason), (wanted, "client-closed"));
         }
@@ -305,10 +284,7 @@ mod websocket {
             assert_eq!(code_of(step), (wanted, reason.to_owned(), reason));
         }
         let drain = End::Drain { retry: SECOND };
-        assert_eq!(
-            code_of(websocket(0, Instant::now()).end(drain)),
-            (1001, "drain".into(), "drain")
-        );
+        assert_eq!(code_of(websocket(0, Instant::now()).end(drain)), (1001, "drain".into(), "drain"));
     }
 
     #[test]
@@ -397,14 +373,8 @@ mod long_poll {
         assert_eq!((what, reason), ("give-back", "timeout"));
         assert!(text.starts_with("HTTP/1.1 304 Not Modified\r\n"), "{text}");
         let etag = format!("\r\nEtag: \"{}\"\r\n", version(b"old"));
-        assert!(
-            text.contains(&etag) && text.contains("Preference-Applied: wait=30"),
-            "{text}"
-        );
-        assert!(
-            text.ends_with("\r\n\r\n") && !text.contains("Content-Length"),
-            "{text}"
-        );
+        assert!(text.contains(&etag) && text.contains("Preference-Applied: wait=30"), "{text}");
+        assert!(text.ends_with("\r\n\r\n") && !text.contains("Content-Length"), "{text}");
     }
 
     #[test]
@@ -424,41 +394,24 @@ mod long_poll {
 
     #[test]
     fn a_drain_closes_the_connection_and_gives_nothing_back() {
-        let ends = [
-            End::Drain { retry: SECOND },
-            End::Topic(Closing::Internal),
-            End::Topic(Closing::Drain),
-        ];
+        let ends = [End::Drain { retry: SECOND }, End::Topic(Closing::Internal), End::Topic(Closing::Drain)];
         for end in ends {
             let (what, reason, text) = told(held(false, true, Instant::now()).end(end));
             assert_eq!((what, reason), ("finish", end.reason()));
             assert!(text.starts_with("HTTP/1.1 304 "), "{text}");
             assert!(text.contains("\r\nConnection: close\r\n"), "{text}");
-            assert!(
-                !text.contains("keep-alive") && text.contains("Preference-Applied"),
-                "{text}"
-            );
+            assert!(!text.contains("keep-alive") && text.contains("Preference-Applied"), "{text}");
         }
     }
 
     #[test]
     fn ends_that_the_client_has_to_know_are_statuses() {
         let now = Instant::now();
-        let gone = condition(State::Gone {
-            status: StatusCode::NOT_FOUND,
-        });
+        let gone = condition(State::Gone { status: StatusCode::NOT_FOUND });
         let cases = [
             (gone, "404 Not Found", "gone"),
-            (
-                Delivery::Closing(Closing::NotShareable),
-                "403 Forbidden",
-                "not-shareable",
-            ),
-            (
-                Delivery::Closing(Closing::Credentials),
-                "401 Unauthorized",
-                "credentials",
-            ),
+            (Delivery::Closing(Closing::NotShareable), "403 Forbidden", "not-shareable"),
+            (Delivery::Closing(Closing::Credentials), "401 Unauthorized", "credentials"),
             (Delivery::Closing(Closing::Gone), "410 Gone", "gone"),
         ];
         for (delivery, status, wanted) in cases {
@@ -467,10 +420,7 @@ mod long_poll {
             assert!(text.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{text}");
             let (head, body) = text.split_once("\r\n\r\n").expect("a head");
             assert!(head.contains("Content-Type: application/problem+json"), "{head}");
-            assert!(
-                head.contains(&format!("Content-Length: {}", body.len())),
-                "{head}"
-            );
+            assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
             let problem: serde_json::Value = serde_json::from_str(body).expect("JSON");
             assert_eq!(problem["status"].to_string(), status[..3]);
         }
@@ -518,13 +468,8 @@ mod head {
     #[test]
     fn cache_control_says_who_may_keep_the_answer() {
         let mut no_store = snapshot(b"{}");
-        no_store
-            .headers
-            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let overridden = Route {
-            downstream_cache: Some(HeaderValue::from_static("max-age=5")),
-            ..route()
-        };
+        no_store.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let overridden = Route { downstream_cache: Some(HeaderValue::from_static("max-age=5")), ..route() };
         let cases = [
             (snapshot(b"{}"), key("/a"), route(), "no-cache"),
             (snapshot(b"{}"), private_key("/a"), route(), "private, no-cache"),
@@ -552,10 +497,7 @@ mod head {
         let headers = answer::unchanged(version(b"{}"), &key("/a>,<b"), &route());
         let wanted = "</a%3E,<b>; rel=\"alternate\"; type=\"text/event-stream\"";
         assert_eq!(field(&headers, "link"), wanted);
-        let off = Route {
-            link: false,
-            ..route()
-        };
+        let off = Route { link: false, ..route() };
         assert!(!answer::unchanged(version(b"{}"), &key("/a"), &off).contains_key("link"));
     }
 

@@ -72,10 +72,7 @@ impl Client {
     ) -> Result<Arc<Self>, NewError> {
         let link = Arc::new(Link::new(upstream)?);
         let check = link.upstream.health_check.clone().map(|check| {
-            let probe: Box<dyn HealthCheck + Send + Sync> = Box::new(Probe {
-                link: link.clone(),
-                check,
-            });
+            let probe: Box<dyn HealthCheck + Send + Sync> = Box::new(Probe { link: link.clone(), check });
             probe
         });
         let targets = Targets::new(&link.upstream, resolver, check)?;
@@ -130,9 +127,7 @@ impl Client {
     pub async fn peer(&self) -> Result<Box<HttpPeer>, FetchError> {
         let picked = timeout(self.config().connect_timeout, self.targets.pick(&[])).await;
         let picked = picked.unwrap_or_else(|_| {
-            Err(Failure::NoServer {
-                reason: "the server names are still being resolved".to_owned(),
-            })
+            Err(Failure::NoServer { reason: "the server names are still being resolved".to_owned() })
         });
         match picked {
             Ok(target) => Ok(Box::new(self.link.peer(&target))),
@@ -154,10 +149,7 @@ impl Client {
         let mut server = None;
         let outcome = timeout(limit, self.fetch_from_any(ask, &mut server)).await;
         match outcome.unwrap_or(Err(Failure::TotalTimeout { limit })) {
-            Ok(answer) => Ok(Answer {
-                elapsed: began.elapsed(),
-                ..answer
-            }),
+            Ok(answer) => Ok(Answer { elapsed: began.elapsed(), ..answer }),
             Err(failure) => Err(self.failed(server, failure)),
         }
     }
@@ -185,11 +177,7 @@ impl Client {
 
     fn failed(&self, server: Option<SocketAddr>, failure: Failure) -> FetchError {
         let server = server.map(|address| address.to_string());
-        FetchError {
-            upstream: self.config().name.clone(),
-            server,
-            failure,
-        }
+        FetchError { upstream: self.config().name.clone(), server, failure }
     }
 }
 
@@ -218,12 +206,7 @@ impl Link {
         }
         let mut hasher = DefaultHasher::new();
         upstream.name.hash(&mut hasher);
-        Ok(Self {
-            connector: Connector::new(Some(options)),
-            authorities,
-            group: hasher.finish(),
-            upstream,
-        })
+        Ok(Self { connector: Connector::new(Some(options)), authorities, group: hasher.finish(), upstream })
     }
 
     fn peer(&self, target: &Target) -> HttpPeer {
@@ -272,14 +255,8 @@ impl Link {
         fresh.group_key = !peer.group_key;
         let (session, _) = self.connect(&fresh).await?;
         // An HTTP/2 connection is registered under the key it was made with.
-        let key = if session.as_http2().is_some() {
-            &fresh
-        } else {
-            &peer
-        };
-        self.exchange(session, key, ask)
-            .await
-            .map_err(|broken| broken.failure)
+        let key = if session.as_http2().is_some() { &fresh } else { &peer };
+        self.exchange(session, key, ask).await.map_err(|broken| broken.failure)
     }
 
     async fn connect(&self, peer: &HttpPeer) -> Result<(HttpSession, bool), Failure> {
@@ -292,13 +269,9 @@ impl Link {
                     Failure::ConnectTimeout { limit }
                 }
                 ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
-                    Failure::Tls {
-                        source: Cause::of(error),
-                    }
+                    Failure::Tls { source: Cause::of(error) }
                 }
-                _ => Failure::Connect {
-                    source: Cause::of(error),
-                },
+                _ => Failure::Connect { source: Cause::of(error) },
             }),
             Err(_) => Err(Failure::ConnectTimeout { limit }),
         }
@@ -310,9 +283,7 @@ impl Link {
         let limit = self.upstream.first_byte_timeout;
         let response = exchange::exchange(&mut session, ask, cleartext_http2, limit).await?;
         let idle = response.idle_limit(self.upstream.keepalive);
-        self.connector
-            .release_http_session(session, key, Some(idle))
-            .await;
+        self.connector.release_http_session(session, key, Some(idle)).await;
         Ok(response.decoded(ask.max_body).await?)
     }
 }
@@ -321,11 +292,7 @@ impl Link {
 fn wrapped(upstream: &config::Upstream, certificates: Vec<Vec<u8>>) -> Result<Arc<CaType>, NewError> {
     let wrong = |found: String| NewError::CaContent {
         upstream: upstream.name.clone(),
-        path: upstream
-            .tls
-            .as_ref()
-            .and_then(|tls| tls.ca.clone())
-            .unwrap_or_default(),
+        path: upstream.tls.as_ref().and_then(|tls| tls.ca.clone()).unwrap_or_default(),
         found,
     };
     let mut store = RootCertStore::empty();
@@ -334,19 +301,14 @@ fn wrapped(upstream: &config::Upstream, certificates: Vec<Vec<u8>>) -> Result<Ar
         let certificate = WrappedX509::try_new(der, |der| X509Certificate::from_der(der).map(|(_, it)| it))
             .map_err(|error| wrong(error.to_string()))?;
         // Connections would refuse it one by one.
-        store
-            .add((&certificate).into())
-            .map_err(|error| wrong(error.to_string()))?;
+        store.add((&certificate).into()).map_err(|error| wrong(error.to_string()))?;
         wrapped.push(certificate);
     }
     Ok(wrapped.into())
 }
 
 fn check_system_roots(upstream: &config::Upstream) -> Result<(), NewError> {
-    let unusable = |found: String| NewError::SystemRoots {
-        upstream: upstream.name.clone(),
-        found,
-    };
+    let unusable = |found: String| NewError::SystemRoots { upstream: upstream.name.clone(), found };
     let mut store = RootCertStore::empty();
     pingora::tls::load_platform_certs_incl_env_into_store(&mut store)
         .map_err(|error| unusable(Cause::of(error).to_string()))?;

@@ -60,10 +60,7 @@ pub(super) fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, Failure> {
 }
 
 fn refused(coding: &str, reason: &str) -> Failure {
-    Failure::Encoding {
-        coding: coding.to_owned(),
-        source: reason.into(),
-    }
+    Failure::Encoding { coding: coding.to_owned(), source: reason.into() }
 }
 
 /// The content under `codings`, at most `max` bytes at every step.
@@ -72,10 +69,7 @@ fn refused(coding: &str, reason: &str) -> Failure {
 /// [`Failure::Encoding`] for a body that is not what its coding says, broken off or followed by
 /// something else; [`Failure::TooLarge`] for content over `max`.
 pub(super) fn decode(codings: &[Coding], body: Vec<u8>, max: usize) -> Result<Vec<u8>, Failure> {
-    codings
-        .iter()
-        .rev()
-        .try_fold(body, |body, coding| decode_one(*coding, &body, max))
+    codings.iter().rev().try_fold(body, |body, coding| decode_one(*coding, &body, max))
 }
 
 fn decode_one(coding: Coding, body: &[u8], max: usize) -> Result<Vec<u8>, Failure> {
@@ -91,14 +85,8 @@ fn decode_one(coding: Coding, body: &[u8], max: usize) -> Result<Vec<u8>, Failur
     };
     match content {
         Ok(Some(content)) => Ok(content),
-        Ok(None) => Err(Failure::TooLarge {
-            part: "decoded body",
-            limit: max,
-        }),
-        Err(source) => Err(Failure::Encoding {
-            coding: coding.name().to_owned(),
-            source: source.into(),
-        }),
+        Ok(None) => Err(Failure::TooLarge { part: "decoded body", limit: max }),
+        Err(source) => Err(Failure::Encoding { coding: coding.name().to_owned(), source: source.into() }),
     }
 }
 
@@ -110,9 +98,7 @@ fn is_zlib(body: &[u8]) -> bool {
 /// All of `content`, or none if there are more than `max` bytes.
 fn read_bounded(content: impl Read, max: usize) -> io::Result<Option<Vec<u8>>> {
     let mut read = Vec::new();
-    content
-        .take((max as u64).saturating_add(1))
-        .read_to_end(&mut read)?;
+    content.take((max as u64).saturating_add(1)).read_to_end(&mut read)?;
     Ok((read.len() <= max).then_some(read))
 }
 
@@ -151,11 +137,7 @@ mod tests {
     #[test]
     fn each_coding_gives_the_content_back() {
         for coding in ALL {
-            assert_eq!(
-                decode(&[coding], coded(coding, TEXT), 1000).unwrap(),
-                TEXT,
-                "{coding:?}"
-            );
+            assert_eq!(decode(&[coding], coded(coding, TEXT), 1000).unwrap(), TEXT, "{coding:?}");
         }
     }
 
@@ -163,10 +145,7 @@ mod tests {
     fn bare_deflate_is_understood() {
         let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(TEXT).unwrap();
-        assert_eq!(
-            decode(&[Coding::Deflate], encoder.finish().unwrap(), 1000).unwrap(),
-            TEXT
-        );
+        assert_eq!(decode(&[Coding::Deflate], encoder.finish().unwrap(), 1000).unwrap(), TEXT);
     }
 
     #[test]
@@ -191,11 +170,7 @@ mod tests {
         for coding in ALL {
             let mut body = coded(coding, TEXT);
             body.truncate(body.len() - 3);
-            assert_eq!(
-                decode(&[coding], body, 1000).unwrap_err().class(),
-                "encoding",
-                "{coding:?}"
-            );
+            assert_eq!(decode(&[coding], body, 1000).unwrap_err().class(), "encoding", "{coding:?}");
         }
     }
 
@@ -217,11 +192,6 @@ mod tests {
         headers.append(CONTENT_ENCODING, "br".parse().unwrap());
         assert_eq!(codings(&headers).unwrap_err().class(), "encoding");
         headers.insert(CONTENT_ENCODING, "compress".parse().unwrap());
-        assert!(
-            codings(&headers)
-                .unwrap_err()
-                .to_string()
-                .contains("\"compress\"")
-        );
+        assert!(codings(&headers).unwrap_err().to_string().contains("\"compress\""));
     }
 }

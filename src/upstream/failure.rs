@@ -76,10 +76,7 @@ impl Failure {
 
     /// Nothing was sent: another server may be asked whatever the method.
     pub(super) fn is_before_request(&self) -> bool {
-        matches!(
-            self,
-            Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Tls { .. }
-        )
+        matches!(self, Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Tls { .. })
     }
 }
 
@@ -142,17 +139,9 @@ pub enum NewError {
     /// A server's address is not `host:port`.
     Server { upstream: String, address: String },
     /// The CA bundle cannot be read.
-    CaFile {
-        upstream: String,
-        path: PathBuf,
-        source: io::Error,
-    },
+    CaFile { upstream: String, path: PathBuf, source: io::Error },
     /// The CA bundle holds no certificate, or one that is none.
-    CaContent {
-        upstream: String,
-        path: PathBuf,
-        found: String,
-    },
+    CaContent { upstream: String, path: PathBuf, found: String },
     /// The system's roots are needed and missing.
     SystemRoots { upstream: String, found: String },
     /// The health check's path or host cannot be sent.
@@ -165,22 +154,10 @@ impl fmt::Display for NewError {
             Self::Server { upstream, address } => {
                 write!(f, "upstream {upstream:?}: server {address:?} is not host:port")
             }
-            Self::CaFile {
-                upstream,
-                path,
-                source,
-            } => {
-                write!(
-                    f,
-                    "upstream {upstream:?}: cannot read the CA file {}: {source}",
-                    path.display()
-                )
+            Self::CaFile { upstream, path, source } => {
+                write!(f, "upstream {upstream:?}: cannot read the CA file {}: {source}", path.display())
             }
-            Self::CaContent {
-                upstream,
-                path,
-                found,
-            } => {
+            Self::CaContent { upstream, path, found } => {
                 write!(
                     f,
                     "upstream {upstream:?}: the CA file {} is not a PEM bundle of certificates: {found}",
@@ -192,10 +169,7 @@ impl fmt::Display for NewError {
                 "upstream {upstream:?}: the system's root certificates cannot be used: {found}; install them or set tls.ca"
             ),
             Self::HealthCheck { upstream, found } => {
-                write!(
-                    f,
-                    "upstream {upstream:?}: the health check cannot be sent: {found}"
-                )
+                write!(f, "upstream {upstream:?}: the health check cannot be sent: {found}")
             }
         }
     }

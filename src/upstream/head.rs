@@ -52,10 +52,9 @@ fn lengths_fault(lengths: usize, encodings: &[&[u8]], status: &[u8]) -> Option<S
     match (lengths, encodings) {
         (0 | 1, []) => None,
         (_, []) => Some(format!("{lengths} Content-Length headers")),
-        (0, [value]) if !value.eq_ignore_ascii_case(b"chunked") => Some(format!(
-            "Transfer-Encoding {:?} where only chunked is understood",
-            shown(value)
-        )),
+        (0, [value]) if !value.eq_ignore_ascii_case(b"chunked") => {
+            Some(format!("Transfer-Encoding {:?} where only chunked is understood", shown(value)))
+        }
         (0, [_]) if status.starts_with(b"HTTP/1.0") => Some("Transfer-Encoding in HTTP/1.0".to_owned()),
         (0, [_]) => None,
         (0, many) => Some(format!("{} Transfer-Encoding headers", many.len())),
@@ -107,14 +106,8 @@ mod tests {
     #[test]
     fn every_ambiguity_is_named() {
         for (head, named) in [
-            (
-                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-                "both",
-            ),
-            (
-                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
-                "2 Content-Length",
-            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "both"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", "2 Content-Length"),
             ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n", "not a number"),
             ("HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n", "not a number"),
             ("HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n", "not a number"),
@@ -122,28 +115,13 @@ mod tests {
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
                 "2 Transfer",
             ),
-            (
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-                "only chunked",
-            ),
-            (
-                "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-                "HTTP/1.0",
-            ),
-            (
-                "HTTP/1.1 200 OK\nContent-Length: 5\r\n\r\n",
-                "bare CR or LF in the status line",
-            ),
-            (
-                "HTTP/1.1 200 OK\r\nA: b\nContent-Length: 5\r\n\r\n",
-                "bare CR or LF",
-            ),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "only chunked"),
+            ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.0"),
+            ("HTTP/1.1 200 OK\nContent-Length: 5\r\n\r\n", "bare CR or LF in the status line"),
+            ("HTTP/1.1 200 OK\r\nA: b\nContent-Length: 5\r\n\r\n", "bare CR or LF"),
             ("HTTP/1.1 200 OK\r\nA: b\n\n", "CRLF CRLF"),
             ("HTTP/1.1 200 OK\r\nA: b\r\n\tContent-Length: 5\r\n\r\n", "folded"),
-            (
-                "HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\n",
-                "space before the colon",
-            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\n", "space before the colon"),
             ("\r\nHTTP/1.1 200 OK\r\n\r\n", "status line"),
         ] {
             let found = fault(head.as_bytes()).unwrap_or_default();

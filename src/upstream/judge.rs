@@ -60,11 +60,8 @@ pub fn not_shareable(headers: &HeaderMap, ignore_cookies: &[String]) -> Option<&
     if vary_names(headers).any(|name| name == "*") {
         return Some("vary-star");
     }
-    let sets_cookie = cookies_set(headers).any(|name| {
-        !ignore_cookies
-            .iter()
-            .any(|pattern| matches_pattern(pattern, name))
-    });
+    let sets_cookie =
+        cookies_set(headers).any(|name| !ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name)));
     sets_cookie.then_some("set-cookie")
 }
 
@@ -88,11 +85,7 @@ fn rotates_session(headers: &HeaderMap, share: &Share) -> bool {
     let Share::By(values) = share else {
         return false;
     };
-    let own = |name: &str| {
-        values
-            .iter()
-            .any(|v| matches!(v, ClassValue::Cookie(c) if c == name))
-    };
+    let own = |name: &str| values.iter().any(|v| matches!(v, ClassValue::Cookie(c) if c == name));
     cookies_set(headers).any(own)
 }
 
@@ -111,9 +104,7 @@ fn succeeded(answer: &Answer, terms: &Terms) -> Verdict {
 fn data(answer: &Answer, terms: &Terms) -> Verdict {
     let route = terms.route;
     let content_type = answer.headers.get(header::CONTENT_TYPE).cloned();
-    let media_type = content_type
-        .as_ref()
-        .and_then(|v| MediaType::parse(v.to_str().ok()?));
+    let media_type = content_type.as_ref().and_then(|v| MediaType::parse(v.to_str().ok()?));
     if let Some(media_type) = &media_type {
         if media_type.essence == "text/event-stream" {
             return Verdict::Uncoverable("event-stream");
@@ -156,10 +147,7 @@ fn fits(
     let expect = &terms.route.poll.expect;
     if !expect.is_empty() && !expect.iter().any(|wanted| wanted == found) {
         let wanted = expect.join(" or ");
-        return Err((
-            "unexpected-type",
-            format!("the body is {found}; {wanted} was expected"),
-        ));
+        return Err(("unexpected-type", format!("the body is {found}; {wanted} was expected")));
     }
     if let Some(known) = terms.known_type
         && expect.is_empty()
@@ -168,20 +156,14 @@ fn fits(
     {
         return Err((
             "unexpected-type",
-            format!(
-                "the body is {found}; this resource was {} until now",
-                known.essence
-            ),
+            format!("the body is {found}; this resource was {} until now", known.essence),
         ));
     }
     let is_json = media_type.is_some_and(MediaType::is_json);
     // Browsers' JSON readers drop a byte order mark; old servers write one.
     let text = answer.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&answer.body);
     if is_json && let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(text) {
-        return Err((
-            "not-json",
-            format!("the body says it is {found} but does not parse: {error}"),
-        ));
+        return Err(("not-json", format!("the body says it is {found} but does not parse: {error}")));
     }
     if answer.close_delimited && !is_json && !terms.route.poll.allow_close_delimited {
         let reason = "the body ends with the connection, so nobody can tell whether it is whole \
@@ -250,9 +232,7 @@ const DIGESTS: [&str; 4] = ["content-md5", "digest", "content-digest", "repr-dig
 pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(headers.len());
     let coded = headers.contains_key(header::CONTENT_ENCODING);
-    let named: Vec<String> = tokens(headers, header::CONNECTION)
-        .map(|t| t.to_ascii_lowercase())
-        .collect();
+    let named: Vec<String> = tokens(headers, header::CONNECTION).map(|t| t.to_ascii_lowercase()).collect();
     for (name, value) in headers {
         let text = name.as_str();
         let dropped = NEVER.contains(name)
@@ -306,15 +286,10 @@ fn vary_names(headers: &HeaderMap) -> impl Iterator<Item = String> + '_ {
 }
 
 fn cookies_set(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers.get_all(header::SET_COOKIE).iter().map(|value| {
-        value
-            .to_str()
-            .unwrap_or("")
-            .split(['=', ';'])
-            .next()
-            .unwrap_or_default()
-            .trim()
-    })
+    headers
+        .get_all(header::SET_COOKIE)
+        .iter()
+        .map(|value| value.to_str().unwrap_or("").split(['=', ';']).next().unwrap_or_default().trim())
 }
 
 /// The comma-separated members of a field.

@@ -56,11 +56,7 @@ struct Case {
 }
 
 fn shared(share: Share) -> Case {
-    Case {
-        private: matches!(share, Share::By(_)),
-        route: Route { share, ..route() },
-        known: None,
-    }
+    Case { private: matches!(share, Share::By(_)), route: Route { share, ..route() }, known: None }
 }
 
 fn public() -> Case {
@@ -71,12 +67,8 @@ impl Case {
     fn judge(&self, answer: &Answer) -> Verdict {
         let namer = VersionNamer::new(None);
         let known = self.known.and_then(MediaType::parse);
-        let terms = Terms {
-            route: &self.route,
-            namer: &namer,
-            private: self.private,
-            known_type: known.as_ref(),
-        };
+        let terms =
+            Terms { route: &self.route, namer: &namer, private: self.private, known_type: known.as_ref() };
         judge(answer, &terms)
     }
 
@@ -117,11 +109,7 @@ fn statuses_have_their_verdicts() {
     for (status, wanted, private) in cases {
         let answer = answer(status, &[], b"");
         assert_eq!(public().word(&answer), wanted, "{status}");
-        assert_eq!(
-            session().word(&answer),
-            private,
-            "{status} with a client's credentials"
-        );
+        assert_eq!(session().word(&answer), private, "{status} with a client's credentials");
     }
 }
 
@@ -138,9 +126,7 @@ fn json_has_to_parse() {
     ];
     for (content_type, body, wanted) in cases {
         let mut answer = answer(200, &[], body);
-        answer
-            .headers
-            .insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
+        answer.headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
         let what = String::from_utf8_lossy(body);
         assert_eq!(public().word(&answer), wanted, "{content_type}: {what}");
     }
@@ -150,10 +136,7 @@ fn json_has_to_parse() {
 fn another_type_with_200_is_no_data() {
     const HTML: Fields = &[("content-type", "text/html; charset=utf-8")];
     const PLAIN: Fields = &[("content-type", "text/plain")];
-    let known = |known| Case {
-        known: Some(known),
-        ..public()
-    };
+    let known = |known| Case { known: Some(known), ..public() };
     let expecting = |wanted: &str| {
         let mut case = public();
         case.route.poll.expect = vec![wanted.to_owned()];
@@ -161,43 +144,13 @@ fn another_type_with_200_is_no_data() {
     };
     let cases = [
         ("the first one is taken", public(), HTML, "data"),
-        (
-            "a login page",
-            known("application/json"),
-            HTML,
-            "unfit unexpected-type",
-        ),
-        (
-            "no type at all",
-            known("application/json"),
-            &[],
-            "unfit unexpected-type",
-        ),
-        (
-            "the same with a charset",
-            known("application/json; charset=utf-8"),
-            JSON,
-            "data",
-        ),
-        (
-            "as good as the known one",
-            known("text/html"),
-            PLAIN,
-            "unfit unexpected-type",
-        ),
-        (
-            "the first one was the error page",
-            known("text/html"),
-            JSON,
-            "data",
-        ),
+        ("a login page", known("application/json"), HTML, "unfit unexpected-type"),
+        ("no type at all", known("application/json"), &[], "unfit unexpected-type"),
+        ("the same with a charset", known("application/json; charset=utf-8"), JSON, "data"),
+        ("as good as the known one", known("text/html"), PLAIN, "unfit unexpected-type"),
+        ("the first one was the error page", known("text/html"), JSON, "data"),
         ("what is expected", expecting("application/json"), JSON, "data"),
-        (
-            "not what is expected",
-            expecting("application/json"),
-            HTML,
-            "unfit unexpected-type",
-        ),
+        ("not what is expected", expecting("application/json"), HTML, "unfit unexpected-type"),
     ];
     for (claim, case, fields, wanted) in cases {
         assert_eq!(case.word(&answer(200, fields, b"{}")), wanted, "{claim}");
@@ -205,21 +158,13 @@ fn another_type_with_200_is_no_data() {
     let Verdict::Unfit { reason, .. } = known("application/json").judge(&answer(200, HTML, b"")) else {
         panic!("unfit");
     };
-    assert!(
-        reason.contains("text/html") && reason.contains("application/json"),
-        "{reason}"
-    );
+    assert!(reason.contains("text/html") && reason.contains("application/json"), "{reason}");
 }
 
 #[test]
 fn the_most_specific_range_says_how_much_a_type_is_wanted() {
     let accept = HeaderValue::from_static("application/json, text/*;q=0.7, text/csv;q=0.1 , */*; q=0.5");
-    let wanted = [
-        ("application/json", 1000),
-        ("text/html", 700),
-        ("text/csv", 100),
-        ("image/png", 500),
-    ];
+    let wanted = [("application/json", 1000), ("text/html", 700), ("text/csv", 100), ("image/png", 500)];
     for (essence, q) in wanted {
         assert_eq!(quality(&accept, essence), q, "{essence}");
     }
@@ -229,16 +174,10 @@ fn the_most_specific_range_says_how_much_a_type_is_wanted() {
 
 #[test]
 fn a_body_that_ends_with_the_connection_has_to_prove_that_it_is_whole() {
-    let close_delimited = |fields, body| Answer {
-        close_delimited: true,
-        ..answer(200, fields, body)
-    };
+    let close_delimited = |fields, body| Answer { close_delimited: true, ..answer(200, fields, body) };
     assert_eq!(public().word(&close_delimited(JSON, b"[1]")), "data");
     assert_eq!(public().word(&close_delimited(JSON, b"[1")), "unfit not-json");
-    assert_eq!(
-        public().word(&close_delimited(&[], b"text")),
-        "unfit close-delimited"
-    );
+    assert_eq!(public().word(&close_delimited(&[], b"text")), "unfit close-delimited");
     let mut allowed = public();
     allowed.route.poll.allow_close_delimited = true;
     assert_eq!(allowed.word(&close_delimited(&[], b"text")), "data");
@@ -248,21 +187,12 @@ fn a_body_that_ends_with_the_connection_has_to_prove_that_it_is_whole() {
 fn without_share_signs_of_one_users_answer_stop_the_sharing() {
     let cases: [(Fields, &str); 11] = [
         (&[("cache-control", "Private")], "not-shareable private"),
-        (
-            &[("cache-control", "max-age=1"), ("cache-control", "no-store")],
-            "not-shareable no-store",
-        ),
-        (
-            &[("vary", "Accept"), ("vary", "origin, *")],
-            "not-shareable vary-star",
-        ),
+        (&[("cache-control", "max-age=1"), ("cache-control", "no-store")], "not-shareable no-store"),
+        (&[("vary", "Accept"), ("vary", "origin, *")], "not-shareable vary-star"),
         (&[("set-cookie", "id=1; Path=/")], "not-shareable set-cookie"),
         (&[("set-cookie", "_ga=1")], "data"),
         (&[("set-cookie", "AWSALBCORS=1")], "data"),
-        (
-            &[("set-cookie", "_ga=1"), ("set-cookie", "_gax=1")],
-            "not-shareable set-cookie",
-        ),
+        (&[("set-cookie", "_ga=1"), ("set-cookie", "_gax=1")], "not-shareable set-cookie"),
         (&[("set-cookie", "broken")], "not-shareable set-cookie"),
         (&[("cache-control", "no-cache")], "data"),
         (&[("cache-control", "x-private, private-ish")], "data"),
@@ -287,22 +217,14 @@ fn a_class_ends_when_its_own_cookie_is_set_again() {
     let cases: [(u16, Fields, &str); 7] = [
         (200, &[("set-cookie", "session=2; HttpOnly")], "session-rotated"),
         (200, &[("set-cookie", "Session=2")], "data"),
-        (
-            200,
-            &[("set-cookie", "theme=dark"), ("set-cookie", "session=2")],
-            "session-rotated",
-        ),
+        (200, &[("set-cookie", "theme=dark"), ("set-cookie", "session=2")], "session-rotated"),
         (200, &[("set-cookie", "theme=session")], "data"),
         (200, &[("cache-control", "private")], "data"),
         (304, &[("set-cookie", "session=2")], "session-rotated"),
         (302, &[("set-cookie", "session=2")], "denied"),
     ];
     for (status, fields, wanted) in cases {
-        assert_eq!(
-            case.word(&answer(status, fields, b"")),
-            wanted,
-            "{status} {fields:?}"
-        );
+        assert_eq!(case.word(&answer(status, fields, b"")), wanted, "{status} {fields:?}");
     }
 }
 
@@ -313,9 +235,7 @@ fn streams_can_never_be_snapshots() {
         ("Multipart/Mixed; boundary=x", "uncoverable multipart"),
     ] {
         let mut stream = answer(200, &[], b"");
-        stream
-            .headers
-            .insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
+        stream.headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
         assert_eq!(public().word(&stream), wanted);
     }
 }
@@ -369,10 +289,7 @@ fn what_speaks_of_one_exchange_is_not_kept() {
         ("link", "</next>; rel=next"),
         ("x-total-count", "7"),
     ];
-    assert_eq!(
-        kept(own),
-        ["content-language", "last-modified", "link", "x-total-count"]
-    );
+    assert_eq!(kept(own), ["content-language", "last-modified", "link", "x-total-count"]);
 }
 
 #[test]
@@ -409,19 +326,11 @@ fn the_upstreams_no_store_is_kept() {
 
 #[test]
 fn vary_names_what_is_not_the_same_on_every_poll() {
-    let mut case = shared(Share::By(vec![ClassValue::Header(HeaderName::from_static(
-        "x-tenant",
-    ))]));
-    case.route.poll.headers = vec![(
-        HeaderName::from_static("x-region"),
-        HeaderValue::from_static("eu"),
-    )];
+    let mut case = shared(Share::By(vec![ClassValue::Header(HeaderName::from_static("x-tenant"))]));
+    case.route.poll.headers = vec![(HeaderName::from_static("x-region"), HeaderValue::from_static("eu"))];
     let fields: Fields = &[
         ("vary", "Accept, Accept-Encoding, X-Tenant, Accept-Language"),
-        (
-            "vary",
-            "User-Agent,Authorization, x-region, Origin, accept-language, bad name",
-        ),
+        ("vary", "User-Agent,Authorization, x-region, Origin, accept-language, bad name"),
     ];
     let snapshot = case.snapshot(&answer(200, fields, b""));
     assert_eq!(snapshot.vary, ["accept-language", "origin"]);
@@ -429,15 +338,8 @@ fn vary_names_what_is_not_the_same_on_every_poll() {
 
 #[test]
 fn a_snapshot_is_named_by_class_type_and_body_alone() {
-    let one: Fields = &[
-        ("content-type", "application/json"),
-        ("etag", "\"1\""),
-        ("x-a", "1"),
-    ];
-    let two: Fields = &[
-        ("content-type", "Application/JSON; v=2"),
-        ("last-modified", "yesterday"),
-    ];
+    let one: Fields = &[("content-type", "application/json"), ("etag", "\"1\""), ("x-a", "1")];
+    let two: Fields = &[("content-type", "Application/JSON; v=2"), ("last-modified", "yesterday")];
     let first = public().snapshot(&answer(200, one, b"{}"));
     let second = public().snapshot(&answer(203, two, b"{}"));
     assert_eq!(first.version, second.version);

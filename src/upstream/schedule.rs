@@ -25,27 +25,18 @@ pub struct Failing {
 impl Pace {
     /// `seed`: where chance comes from, so that a run can be repeated.
     pub fn new(seed: u64, failing: Option<Failing>) -> Pace {
-        Pace {
-            rng: fastrand::Rng::with_seed(seed),
-            failures: failing.map_or(0, |f| f.failures),
-        }
+        Pace { rng: fastrand::Rng::with_seed(seed), failures: failing.map_or(0, |f| f.failures) }
     }
 
     /// How many polls failed in a row.
     pub fn failing(&self) -> Option<Failing> {
-        (self.failures > 0).then_some(Failing {
-            failures: self.failures,
-        })
+        (self.failures > 0).then_some(Failing { failures: self.failures })
     }
 
     /// Data came: (how long it counts as new, time until the next poll with ±10 % jitter).
     pub fn after_success(&mut self, poll: &Poll, headers: &HeaderMap) -> (Duration, Duration) {
         self.failures = 0;
-        let lifetime = if poll.ignore_cache_control {
-            None
-        } else {
-            remaining_lifetime(headers)
-        };
+        let lifetime = if poll.ignore_cache_control { None } else { remaining_lifetime(headers) };
         let effective = poll.interval.max(lifetime.unwrap_or_default());
         // Never before the answer's lifetime is over: jitter only adds to it.
         let next = match lifetime {
@@ -59,11 +50,7 @@ impl Pace {
     /// asks (up to its cap) nor than the interval.
     pub fn after_failure(&mut self, poll: &Poll, retry_after: Option<Duration>) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        let ceiling = poll
-            .backoff
-            .min
-            .saturating_mul(1 << (self.failures - 1).min(20))
-            .min(poll.backoff.max);
+        let ceiling = poll.backoff.min.saturating_mul(1 << (self.failures - 1).min(20)).min(poll.backoff.max);
         let wait = ceiling.mul_f64(self.rng.f64());
         let asked = retry_after.unwrap_or_default().min(poll.backoff.retry_after_max);
         wait.max(poll.interval).max(asked)
@@ -71,10 +58,7 @@ impl Pace {
 
     /// The resource is gone: asked as rarely as a failing one (contract §5).
     pub fn while_gone(&mut self, poll: &Poll) -> Duration {
-        poll.backoff
-            .max
-            .max(poll.interval)
-            .mul_f64(0.9 + self.rng.f64() * 0.2)
+        poll.backoff.max.max(poll.interval).mul_f64(0.9 + self.rng.f64() * 0.2)
     }
 
     /// A seed for a dependent source of chance.
@@ -92,9 +76,7 @@ pub fn remaining_lifetime(headers: &HeaderMap) -> Option<Duration> {
 
 /// The upstream's own `Age`.
 pub fn age(headers: &HeaderMap) -> Duration {
-    let seconds = headers
-        .get(http::header::AGE)
-        .and_then(|v| v.to_str().ok()?.trim().parse::<u64>().ok());
+    let seconds = headers.get(http::header::AGE).and_then(|v| v.to_str().ok()?.trim().parse::<u64>().ok());
     Duration::from_secs(seconds.unwrap_or(0).min(86_400))
 }
 
@@ -105,27 +87,17 @@ pub fn retry_after(headers: &HeaderMap, now: std::time::SystemTime) -> Option<Du
         return Some(Duration::from_secs(seconds.min(86_400)));
     }
     let date = httpdate::parse_http_date(text).ok()?;
-    Some(
-        date.duration_since(now)
-            .unwrap_or_default()
-            .min(Duration::from_secs(86_400)),
-    )
+    Some(date.duration_since(now).unwrap_or_default().min(Duration::from_secs(86_400)))
 }
 
 /// The value of a `Cache-Control` directive; empty for one without a value.
 pub fn directive<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers
-        .get_all(http::header::CACHE_CONTROL)
-        .iter()
-        .find_map(|line| {
-            line.to_str().ok()?.split(',').find_map(|directive| {
-                let (found, value) = directive.split_once('=').unwrap_or((directive, ""));
-                found
-                    .trim()
-                    .eq_ignore_ascii_case(name)
-                    .then(|| value.trim().trim_matches('"'))
-            })
+    headers.get_all(http::header::CACHE_CONTROL).iter().find_map(|line| {
+        line.to_str().ok()?.split(',').find_map(|directive| {
+            let (found, value) = directive.split_once('=').unwrap_or((directive, ""));
+            found.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
         })
+    })
 }
 
 #[cfg(test)]
@@ -155,10 +127,7 @@ mod tests {
     }
 
     fn headers(name: &'static str, value: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(
-            http::HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        )])
+        HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))])
     }
 
     #[test]
@@ -179,10 +148,7 @@ mod tests {
         let (effective, next) = pace.after_success(&poll(), &fresh);
         assert_eq!(effective, Duration::from_secs(7));
         assert!(next >= effective);
-        let ignoring = Poll {
-            ignore_cache_control: true,
-            ..poll()
-        };
+        let ignoring = Poll { ignore_cache_control: true, ..poll() };
         assert_eq!(pace.after_success(&ignoring, &fresh).0, Duration::from_secs(2));
     }
 
@@ -194,10 +160,7 @@ mod tests {
             let wait = pace.after_failure(&poll(), None);
             let ceiling = Duration::from_secs(1 << n.min(6)).clamp(poll().interval, Duration::from_secs(60));
             assert!(wait <= ceiling, "{n}: {wait:?}");
-            assert!(
-                wait >= poll().interval,
-                "never faster than without failures: {wait:?}"
-            );
+            assert!(wait >= poll().interval, "never faster than without failures: {wait:?}");
             longest = longest.max(wait);
         }
         assert!(longest > Duration::from_secs(30), "{longest:?}");
@@ -222,10 +185,7 @@ mod tests {
         assert_eq!(retry_after(&date, now), Some(Duration::from_secs(30)));
         assert_eq!(retry_after(&headers("retry-after", "soon"), now), None);
         let mut pace = Pace::new(1, None);
-        assert_eq!(
-            pace.after_failure(&poll(), Some(Duration::from_secs(9999))),
-            Duration::from_secs(600)
-        );
+        assert_eq!(pace.after_failure(&poll(), Some(Duration::from_secs(9999))), Duration::from_secs(600));
     }
 
     #[test]

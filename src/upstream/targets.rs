@@ -112,11 +112,7 @@ impl Targets {
         if let Some(check) = health_check {
             balancer.set_health_check(check);
         }
-        Ok(Self {
-            balancer,
-            resolution: tokio::sync::Mutex::new(None),
-            has_names,
-        })
+        Ok(Self { balancer, resolution: tokio::sync::Mutex::new(None), has_names })
     }
 
     /// Whether resolving again can give anything new.
@@ -154,23 +150,18 @@ impl Targets {
         // give it room before falling back to the plain list.
         let chosen = self
             .balancer
-            .select_with(b"", known.len().saturating_mul(2), |backend, healthy| {
-                healthy && !is_tried(backend)
-            })
+            .select_with(b"", known.len().saturating_mul(2), |backend, healthy| healthy && !is_tried(backend))
             .or_else(|| {
                 let mut ready = known.iter().filter(|it| self.balancer.backends().ready(it));
                 ready.find(|backend| !is_tried(backend)).cloned()
             });
-        chosen
-            .as_ref()
-            .and_then(Target::of)
-            .ok_or_else(|| Failure::NoServer {
-                reason: match known.len() {
-                    0 => "no server name resolves to an address".to_owned(),
-                    count if tried.is_empty() => format!("unhealthy: all {count} addresses"),
-                    count => format!("tried or unhealthy: all {count} addresses"),
-                },
-            })
+        chosen.as_ref().and_then(Target::of).ok_or_else(|| Failure::NoServer {
+            reason: match known.len() {
+                0 => "no server name resolves to an address".to_owned(),
+                count if tried.is_empty() => format!("unhealthy: all {count} addresses"),
+                count => format!("tried or unhealthy: all {count} addresses"),
+            },
+        })
     }
 
     /// The known addresses; the first call resolves them.
@@ -204,10 +195,7 @@ impl Place {
             None if host.is_empty() || host.contains([':', '/', '@', ' ']) => return None,
             None => host,
         };
-        Some(Self {
-            host: host.into(),
-            port,
-        })
+        Some(Self { host: host.into(), port })
     }
 
     fn literal(&self) -> Option<SocketAddr> {
@@ -229,12 +217,7 @@ impl Names {
         let literals = servers.iter().enumerate();
         let literals = literals.filter_map(|(index, (place, _))| Some((index, vec![place.literal()?])));
         let last_good = Mutex::new(literals.collect());
-        Self {
-            upstream,
-            servers,
-            resolver,
-            last_good,
-        }
+        Self { upstream, servers, resolver, last_good }
     }
 
     /// All names at once, so that a slow one delays the others by no more than `LOOKUP_LIMIT`.
@@ -272,9 +255,7 @@ impl Names {
                 }
             }
             failed => {
-                let error = failed
-                    .err()
-                    .unwrap_or_else(|| io::Error::other("the name has no address"));
+                let error = failed.err().unwrap_or_else(|| io::Error::other("the name has no address"));
                 let kept = last_good.get(&index).map_or(0, Vec::len);
                 warn!(%upstream, %host, %error, kept, "the name cannot be resolved; its last addresses stay");
             }
@@ -297,11 +278,7 @@ impl ServiceDiscovery for Names {
         let backends = found.into_iter().map(|(address, (weight, host))| {
             let mut ext = Extensions::new();
             ext.insert(host);
-            Backend {
-                addr: PingoraAddr::Inet(address),
-                weight,
-                ext,
-            }
+            Backend { addr: PingoraAddr::Inet(address), weight, ext }
         });
         Ok((backends.collect(), HashMap::new()))
     }
@@ -315,20 +292,9 @@ mod tests {
     #[test]
     fn servers_are_host_and_port() {
         let parsed = |text| Place::parse(text).map(|place| (place.host.to_string(), place.port));
-        assert_eq!(
-            parsed("legacy.internal:3001"),
-            Some(("legacy.internal".to_owned(), 3001))
-        );
+        assert_eq!(parsed("legacy.internal:3001"), Some(("legacy.internal".to_owned(), 3001)));
         assert_eq!(parsed("[::1]:80"), Some(("::1".to_owned(), 80)));
-        for wrong in [
-            "legacy",
-            ":80",
-            "::1:80",
-            "[legacy]:80",
-            "a:b",
-            "a:99999",
-            "http://a:80",
-        ] {
+        for wrong in ["legacy", ":80", "::1:80", "[legacy]:80", "a:b", "a:99999", "http://a:80"] {
             assert_eq!(parsed(wrong), None, "{wrong}");
         }
     }
@@ -354,11 +320,7 @@ mod tests {
             if host == "hangs.test" {
                 std::future::pending::<()>().await;
             }
-            self.0
-                .lock()
-                .get(host)
-                .cloned()
-                .ok_or_else(|| io::Error::other("no such host"))
+            self.0.lock().get(host).cloned().ok_or_else(|| io::Error::other("no such host"))
         }
     }
 
@@ -372,9 +334,7 @@ mod tests {
     }
 
     fn counts<const N: usize>(of: [(&str, usize); N]) -> HashMap<String, usize> {
-        of.into_iter()
-            .map(|(address, count)| (address.to_owned(), count))
-            .collect()
+        of.into_iter().map(|(address, count)| (address.to_owned(), count)).collect()
     }
 
     #[tokio::test]
@@ -382,10 +342,7 @@ mod tests {
         let mut upstream = upstream_of(&["10.0.0.1:80", "10.0.0.2:80"]);
         upstream.servers[1].weight = 3;
         let targets = Targets::new(&upstream, Arc::new(SystemResolver), None).unwrap();
-        assert_eq!(
-            picks(&targets, 40).await,
-            counts([("10.0.0.1:80", 10), ("10.0.0.2:80", 30)])
-        );
+        assert_eq!(picks(&targets, 40).await, counts([("10.0.0.1:80", 10), ("10.0.0.2:80", 30)]));
     }
 
     #[tokio::test]
@@ -404,18 +361,12 @@ mod tests {
         script.say("a.test", &["10.0.0.1:80"]);
         script.say("b.test", &["10.0.1.1:80"]);
         let targets = Targets::new(&upstream_of(&["a.test:80", "b.test:80"]), script.clone(), None).unwrap();
-        assert_eq!(
-            picks(&targets, 2).await,
-            counts([("10.0.0.1:80", 1), ("10.0.1.1:80", 1)])
-        );
+        assert_eq!(picks(&targets, 2).await, counts([("10.0.0.1:80", 1), ("10.0.1.1:80", 1)]));
 
         script.fail("a.test");
         script.say("b.test", &["10.0.1.2:80"]);
         targets.resolve().await;
-        assert_eq!(
-            picks(&targets, 2).await,
-            counts([("10.0.0.1:80", 1), ("10.0.1.2:80", 1)])
-        );
+        assert_eq!(picks(&targets, 2).await, counts([("10.0.0.1:80", 1), ("10.0.1.2:80", 1)]));
 
         script.say("a.test", &["10.0.0.2:80", "10.0.0.3:80"]);
         script.say("b.test", &[]);
@@ -433,10 +384,7 @@ mod tests {
         script.say("a.test", &["10.0.0.1:80"]);
         assert_eq!(targets.pick(&[]).await.unwrap_err().class(), "no-server");
         tokio::time::advance(RETRY_RESOLUTION).await;
-        assert_eq!(
-            targets.pick(&[]).await.unwrap().address.to_string(),
-            "10.0.0.1:80"
-        );
+        assert_eq!(targets.pick(&[]).await.unwrap().address.to_string(), "10.0.0.1:80");
     }
 
     #[tokio::test(start_paused = true)]
@@ -446,10 +394,7 @@ mod tests {
         let servers = upstream_of(&["hangs.test:80", "10.0.0.2:80", "a.test:80"]);
         let targets = Targets::new(&servers, script, None).unwrap();
         let began = Instant::now();
-        assert_eq!(
-            picks(&targets, 2).await,
-            counts([("10.0.0.1:80", 1), ("10.0.0.2:80", 1)])
-        );
+        assert_eq!(picks(&targets, 2).await, counts([("10.0.0.1:80", 1), ("10.0.0.2:80", 1)]));
         assert_eq!(began.elapsed().as_secs(), LOOKUP_LIMIT.as_secs());
     }
 
@@ -458,10 +403,7 @@ mod tests {
         let script = Arc::new(Script::default());
         let targets = Targets::new(&upstream_of(&["10.0.0.1:80", "[::1]:80"]), script, None).unwrap();
         assert!(!targets.has_names());
-        assert_eq!(
-            picks(&targets, 2).await,
-            counts([("10.0.0.1:80", 1), ("[::1]:80", 1)])
-        );
+        assert_eq!(picks(&targets, 2).await, counts([("10.0.0.1:80", 1), ("[::1]:80", 1)]));
     }
 
     #[tokio::test]
@@ -471,9 +413,6 @@ mod tests {
         let first = targets.pick(&[]).await.unwrap().address;
         let second = targets.pick(&[first]).await.unwrap().address;
         assert_ne!(first, second);
-        assert_eq!(
-            targets.pick(&[first, second]).await.unwrap_err().class(),
-            "no-server"
-        );
+        assert_eq!(targets.pick(&[first, second]).await.unwrap_err().class(), "no-server");
     }
 }

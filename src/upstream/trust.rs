@@ -19,16 +19,9 @@ pub(super) fn own_authorities(upstream: &config::Upstream) -> Result<Option<Vec<
         return Ok(None);
     };
     let name = || upstream.name.clone();
-    let bundle = fs::read(path).map_err(|source| NewError::CaFile {
-        upstream: name(),
-        path: path.clone(),
-        source,
-    })?;
-    let wrong = |found: String| NewError::CaContent {
-        upstream: name(),
-        path: path.clone(),
-        found,
-    };
+    let bundle =
+        fs::read(path).map_err(|source| NewError::CaFile { upstream: name(), path: path.clone(), source })?;
+    let wrong = |found: String| NewError::CaContent { upstream: name(), path: path.clone(), found };
     let mut authorities = Vec::new();
     for (index, block) in Pem::iter_from_buffer(&bundle).enumerate() {
         let block = block.map_err(|error| wrong(format!("block {}: {error}", index + 1)))?;

@@ -46,8 +46,7 @@ async fn metrics(app: &App) -> String {
 /// The sum of a metric's samples whose labels contain all of these.
 fn value(metrics: &str, name: &str, labels: &[&str]) -> f64 {
     let of_name = metrics.lines().filter(|line| {
-        line.strip_prefix(name)
-            .is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))
+        line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))
     });
     of_name
         .filter(|line| labels.iter().all(|label| line.contains(label)))
@@ -77,21 +76,11 @@ async fn every_metric_is_there_and_sane_after_traffic() {
     let etag = http.get("/r/a", &[]).await.expect(200).etag().to_owned();
     http.get("/r/a", &[("if-none-match", &etag)]).await.expect(304);
     let twice = [("content-length", "0"), ("content-length", "0")];
-    super::edge_support::http(&app)
-        .await
-        .request("POST", "/x", &twice, b"")
-        .await
-        .expect(400);
+    super::edge_support::http(&app).await.request("POST", "/x", &twice, b"").await.expect(400);
     let mut one = Sse::open(address, "/r/a", &[]).await;
     let mut two = Sse::open(address, "/r/a", &[("last-event-id", etag.trim_matches('"'))]).await;
     let mut ws = Ws::open(address, "/r/a", &[]).await;
-    assert_eq!(
-        (
-            one.next_event().await.data.as_str(),
-            ws.next_text().await.as_str()
-        ),
-        ("1", "1")
-    );
+    assert_eq!((one.next_event().await.data.as_str(), ws.next_text().await.as_str()), ("1", "1"));
     legacy.set("/r/a", Reply::json("22").header("cache-control", "private"));
     for event in [one.next_event().await, two.next_event().await] {
         assert_eq!(event.data, "22");
@@ -111,10 +100,7 @@ async fn every_metric_is_there_and_sane_after_traffic() {
 
     let text = metrics(&app).await;
     for name in METRICS {
-        assert!(
-            text.contains(&format!("# HELP {name} ")),
-            "{name} is missing:\n{text}"
-        );
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} is missing:\n{text}");
         assert!(text.contains(&format!("# TYPE {name} ")), "{name} has no type");
     }
     let at_least = |name: &str, labels: &[&str], least: f64| {
@@ -124,11 +110,7 @@ async fn every_metric_is_there_and_sane_after_traffic() {
     at_least("pollcast_requests_total", &["answer=\"passthrough\""], 1.0);
     at_least("pollcast_requests_total", &["answer=\"not_modified\""], 1.0);
     at_least("pollcast_requests_total", &["answer=\"sse\""], 2.0);
-    at_least(
-        "pollcast_polls_total",
-        &["outcome=\"changed\"", "upstream=\"legacy\""],
-        2.0,
-    );
+    at_least("pollcast_polls_total", &["outcome=\"changed\"", "upstream=\"legacy\""], 2.0);
     at_least("pollcast_polls_total", &["outcome=\"unchanged\""], 1.0);
     at_least("pollcast_poll_failures_total", &["upstream=\"legacy\""], 1.0);
     at_least("pollcast_poll_duration_seconds_count", &[], 3.0);
@@ -193,14 +175,7 @@ async fn a_token_guards_all_but_the_probes() {
         admin.get(path, &[]).await.expect(200);
     }
     for path in ["/metrics", "/resources", "/", "/nothing"] {
-        for wrong in [
-            "",
-            "Bearer",
-            "Bearer ",
-            "Bearer wrong",
-            "Basic s3cret-token-of-admin",
-            "bearer",
-        ] {
+        for wrong in ["", "Bearer", "Bearer ", "Bearer wrong", "Basic s3cret-token-of-admin", "bearer"] {
             let answer = admin.get(path, &[("authorization", wrong)]).await.expect(401);
             assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
         }
@@ -233,27 +208,16 @@ async fn resources_are_listed_without_secrets() {
     let resources = list["resources"].as_array().expect("a list");
     assert_eq!((list["count"].as_u64(), resources.len()), (Some(2), 2), "{list}");
     let of = |path: &str| {
-        resources
-            .iter()
-            .find(|r| r["path"] == path)
-            .unwrap_or_else(|| panic!("no {path} in {list}"))
+        resources.iter().find(|r| r["path"] == path).unwrap_or_else(|| panic!("no {path} in {list}"))
     };
     let good = of("/r/a?x=1");
     assert_eq!(
         (&good["followers"], &good["state"], &good["last_outcome"]),
         (&1.into(), &"fresh".into(), &"data".into())
     );
-    assert_eq!(
-        (&good["class"][0], &good["upstream"]),
-        (&"authorization".into(), &"legacy".into())
-    );
+    assert_eq!((&good["class"][0], &good["upstream"]), (&"authorization".into(), &"legacy".into()));
     let bad = of("/r/bad");
-    assert!(
-        bad["last_reason"]
-            .as_str()
-            .is_some_and(|reason| reason.contains("500")),
-        "{bad}"
-    );
+    assert!(bad["last_reason"].as_str().is_some_and(|reason| reason.contains("500")), "{bad}");
 }
 
 #[tokio::test]
@@ -261,15 +225,7 @@ async fn only_reading_is_answered() {
     let legacy = Legacy::start();
     let app = start(&legacy, "");
     let mut admin = admin(&app).await;
-    assert_eq!(
-        admin
-            .request("HEAD", "/metrics", &[], b"")
-            .await
-            .expect(200)
-            .body
-            .len(),
-        0
-    );
+    assert_eq!(admin.request("HEAD", "/metrics", &[], b"").await.expect(200).body.len(), 0);
     admin.request("DELETE", "/resources", &[], b"").await.expect(405);
     admin.get("/live", &[]).await.expect(200);
 }

@@ -30,10 +30,7 @@ fn help_and_version_go_to_stdout_with_success() {
     let folder = Folder::new();
     let version = pollcast(&folder.path, &["--version"]);
     assert_eq!(version.status.code(), Some(0));
-    assert_eq!(
-        text(&version.stdout),
-        format!("pollcast {}\n", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(text(&version.stdout), format!("pollcast {}\n", env!("CARGO_PKG_VERSION")));
     let help = pollcast(&folder.path, &["--help"]);
     assert_eq!(help.status.code(), Some(0));
     for command in ["run", "check", "demo", "schema"] {
@@ -46,18 +43,10 @@ fn help_and_version_go_to_stdout_with_success() {
 #[test]
 fn wrong_usage_is_64_and_speaks_on_stderr() {
     let folder = Folder::new();
-    for arguments in [
-        &["nonsense"][..],
-        &["run", "--nonsense"],
-        &[],
-        &["demo", "--listen", "x"],
-    ] {
+    for arguments in [&["nonsense"][..], &["run", "--nonsense"], &[], &["demo", "--listen", "x"]] {
         let output = pollcast(&folder.path, arguments);
         assert_eq!(output.status.code(), Some(64), "{arguments:?}");
-        assert!(
-            !output.stderr.is_empty() && output.stdout.is_empty(),
-            "{arguments:?}"
-        );
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{arguments:?}");
     }
 }
 
@@ -68,19 +57,13 @@ fn check_says_good_or_every_problem_with_its_line() {
     let good = pollcast(&folder.path, &["check", "--config", "good.yaml"]);
     assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
     assert!(text(&good.stdout).contains("good.yaml"), "{}", text(&good.stdout));
-    folder.write(
-        "bad.yaml",
-        &format!("{GOOD}limits:\n  header_bytes: 1B\n  nonsense: 1\n"),
-    );
+    folder.write("bad.yaml", &format!("{GOOD}limits:\n  header_bytes: 1B\n  nonsense: 1\n"));
     for command in ["check", "run"] {
         let bad = pollcast(&folder.path, &[command, "--config", "bad.yaml"]);
         assert_eq!(bad.status.code(), Some(64), "{command}");
         let problems = text(&bad.stderr);
         assert!(problems.contains("bad.yaml:5: limits.header_bytes"), "{problems}");
-        assert!(
-            problems.contains("bad.yaml:6") && problems.contains("nonsense"),
-            "{problems}"
-        );
+        assert!(problems.contains("bad.yaml:6") && problems.contains("nonsense"), "{problems}");
         assert!(problems.ends_with('\n'), "{problems:?}");
         assert!(bad.stdout.is_empty());
     }
@@ -92,19 +75,11 @@ fn a_missing_file_is_named() {
     for command in ["check", "run"] {
         let output = pollcast(&folder.path, &[command, "--config", "nowhere.yaml"]);
         assert_eq!(output.status.code(), Some(64), "{command}");
-        assert!(
-            text(&output.stderr).contains("nowhere.yaml"),
-            "{}",
-            text(&output.stderr)
-        );
+        assert!(text(&output.stderr).contains("nowhere.yaml"), "{}", text(&output.stderr));
     }
     // Without --config: conf/pollcast.yaml.
     let output = pollcast(&folder.path, &["check"]);
-    assert!(
-        text(&output.stderr).contains("conf/pollcast.yaml"),
-        "{}",
-        text(&output.stderr)
-    );
+    assert!(text(&output.stderr).contains("conf/pollcast.yaml"), "{}", text(&output.stderr));
 }
 
 #[test]
@@ -127,16 +102,10 @@ fn a_port_in_use_is_1_and_named() {
         let output = pollcast(&folder.path, &["run", "--config", file]);
         assert_eq!(output.status.code(), Some(1), "{file}");
         let said = text(&output.stderr);
-        assert!(
-            said.contains(&address) && said.to_lowercase().contains("in use"),
-            "{said}"
-        );
+        assert!(said.contains(&address) && said.to_lowercase().contains("in use"), "{said}");
         assert!(!said.contains("panicked"), "{said}");
     }
-    let demo = pollcast(
-        &folder.path,
-        &["demo", "--listen", &address, "--admin", "127.0.0.1:0"],
-    );
+    let demo = pollcast(&folder.path, &["demo", "--listen", &address, "--admin", "127.0.0.1:0"]);
     assert_eq!(demo.status.code(), Some(1));
     assert!(text(&demo.stderr).contains(&address), "{}", text(&demo.stderr));
 }
@@ -147,13 +116,7 @@ async fn the_demo_serves_its_page_and_its_streams() {
     let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
     let [listen, admin] = ports.map(|port| port.local_addr().expect("an address"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_pollcast"));
-    command.args([
-        "demo",
-        "--listen",
-        &listen.to_string(),
-        "--admin",
-        &admin.to_string(),
-    ]);
+    command.args(["demo", "--listen", &listen.to_string(), "--admin", &admin.to_string()]);
     let process = Process::run(command, folder);
     let until = std::time::Instant::now() + crate::support::wire::GUARD;
     while tokio::net::TcpStream::connect(listen).await.is_err() {
@@ -161,11 +124,7 @@ async fn the_demo_serves_its_page_and_its_streams() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     let page = Http::connect(listen).await.get("/", &[]).await.expect(200);
-    assert!(
-        page.header("content-type")
-            .is_some_and(|t| t.starts_with("text/html")),
-        "{page:?}"
-    );
+    assert!(page.header("content-type").is_some_and(|t| t.starts_with("text/html")), "{page:?}");
     let mut sse = Sse::open(listen, "/auction/1", &[]).await;
     sse.next_event().await;
     Http::connect(admin).await.get("/ready", &[]).await.expect(200);
@@ -197,25 +156,15 @@ async fn each_request_and_stream_is_one_line_of_json_without_secrets() {
         "admin: {address: 'ADMIN_ADDRESS', token: hidden-admin-token}",
     );
     let process = Process::start(&yaml).await;
-    let secrets = [
-        ("authorization", "Bearer hidden-bearer"),
-        ("cookie", "session=hidden-cookie; other=hidden-other"),
-    ];
+    let secrets =
+        [("authorization", "Bearer hidden-bearer"), ("cookie", "session=hidden-cookie; other=hidden-other")];
     let mut http = Http::connect(process.address).await;
     http.get("/x?token=hidden-query", &secrets).await.expect(200);
-    let etag = http
-        .get("/r/a?token=hidden-query", &secrets)
-        .await
-        .expect(200)
-        .etag()
-        .to_owned();
+    let etag = http.get("/r/a?token=hidden-query", &secrets).await.expect(200).etag().to_owned();
     http.get("/r/bad?token=hidden-query", &secrets).await.expect(502);
     http.get("/r//a?token=hidden-query", &secrets).await.expect(400);
-    let held: Vec<_> = secrets
-        .iter()
-        .copied()
-        .chain([("prefer", "wait=1"), ("if-none-match", &etag)])
-        .collect();
+    let held: Vec<_> =
+        secrets.iter().copied().chain([("prefer", "wait=1"), ("if-none-match", &etag)]).collect();
     http.get("/r/a?token=hidden-query", &held).await.expect(304);
     long_poll(&mut http, "/r/a", None, std::time::Duration::from_secs(1)).await;
     let mut sse = Sse::open(process.address, "/r/a?token=hidden-query", &secrets).await;
@@ -229,52 +178,26 @@ async fn each_request_and_stream_is_one_line_of_json_without_secrets() {
         .await
         .expect(200);
     for transport in ["sse", "websocket"] {
-        process
-            .wait_stderr(&format!("\"transport\":\"{transport}\""))
-            .await;
+        process.wait_stderr(&format!("\"transport\":\"{transport}\"")).await;
     }
     process.signal("TERM");
     process.wait_exit().await;
     let log = process.stderr();
     assert!(!log.contains("hidden"), "a secret was logged:\n{log}");
     let lines = access_lines(&log);
-    let transports: Vec<&str> = lines
-        .iter()
-        .filter_map(|l| l["fields"]["transport"].as_str())
-        .collect();
-    let streams = transports
-        .iter()
-        .filter(|t| ["sse", "websocket"].contains(t))
-        .count();
+    let transports: Vec<&str> = lines.iter().filter_map(|l| l["fields"]["transport"].as_str()).collect();
+    let streams = transports.iter().filter(|t| ["sse", "websocket"].contains(t)).count();
     assert_eq!((lines.len(), streams), (8, 2), "{transports:?}\n{log}");
     for line in &lines {
         let fields = &line["fields"];
-        for name in [
-            "transport",
-            "duration_ms",
-            "bytes",
-            "events",
-            "reason",
-            "peer",
-            "route",
-            "path",
-        ] {
+        for name in ["transport", "duration_ms", "bytes", "events", "reason", "peer", "route", "path"] {
             assert!(fields.get(name).is_some(), "{name} is missing in {line}");
         }
     }
-    let sse = lines
-        .iter()
-        .find(|l| l["fields"]["transport"] == "sse")
-        .expect("the stream's line");
+    let sse = lines.iter().find(|l| l["fields"]["transport"] == "sse").expect("the stream's line");
     assert_eq!(sse["fields"]["events"], 1, "{sse}");
-    assert!(
-        sse["fields"]["bytes"].as_u64().is_some_and(|bytes| bytes > 20),
-        "{sse}"
-    );
-    let passed = lines
-        .iter()
-        .find(|l| l["fields"]["path"] == "/x")
-        .expect("the request's line");
+    assert!(sse["fields"]["bytes"].as_u64().is_some_and(|bytes| bytes > 20), "{sse}");
+    let passed = lines.iter().find(|l| l["fields"]["path"] == "/x").expect("the request's line");
     assert_eq!(
         (&passed["fields"]["status"], &passed["fields"]["bytes"]),
         (&200.into(), &5.into()),
@@ -286,21 +209,10 @@ async fn each_request_and_stream_is_one_line_of_json_without_secrets() {
 async fn the_access_log_can_be_switched_off() {
     let legacy = Legacy::start();
     legacy.set("/x", Reply::text("x"));
-    let extra = Extra {
-        top: "log: {access: false}\ndrain: {delay: 0s, window: 0s}",
-        ..Extra::default()
-    };
+    let extra = Extra { top: "log: {access: false}\ndrain: {delay: 0s, window: 0s}", ..Extra::default() };
     let process = Process::start(&process_yaml(&legacy, extra)).await;
-    Http::connect(process.address)
-        .await
-        .get("/x", &[("connection", "close")])
-        .await
-        .expect(200);
+    Http::connect(process.address).await.get("/x", &[("connection", "close")]).await.expect(200);
     process.signal("TERM");
     process.wait_exit().await;
-    assert!(
-        !process.stderr().contains("request ended"),
-        "{}",
-        process.stderr()
-    );
+    assert!(!process.stderr().contains("request ended"), "{}", process.stderr());
 }

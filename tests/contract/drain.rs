@@ -10,10 +10,7 @@ use crate::support::wire::within;
 
 async fn start(legacy: &Legacy, drain: &str) -> Process {
     let top = format!("drain: {drain}");
-    let extra = Extra {
-        top: &top,
-        ..Extra::default()
-    };
+    let extra = Extra { top: &top, ..Extra::default() };
     Process::start(&process_yaml(legacy, extra)).await
 }
 
@@ -42,20 +39,12 @@ async fn it_is_not_ready_at_once_but_serves_until_the_delay_is_over() {
         let mut http = Http::connect(process.address).await;
         let answer = http.get("/x", &[]).await.expect(200);
         assert!(answer.names("connection", "close"), "{answer:?}");
-        let answer = Http::connect(process.address)
-            .await
-            .get("/r/a", &[])
-            .await
-            .expect(200);
+        let answer = Http::connect(process.address).await.get("/r/a", &[]).await.expect(200);
         assert!(answer.names("connection", "close"), "{answer:?}");
         let mut late = Sse::open(process.address, "/r/a", &[]).await;
         assert_eq!(late.next_event().await.data, "1");
         let bye = late.next_named("bye").await;
-        assert!(
-            began.elapsed() >= Duration::from_millis(900),
-            "the end came after {:?}",
-            began.elapsed()
-        );
+        assert!(began.elapsed() >= Duration::from_millis(900), "the end came after {:?}", began.elapsed());
         assert!(bye.data.contains("drain"), "{bye:?}");
         late.expect_end().await;
         assert_eq!(process.wait_exit().await.code(), Some(0), "{}", process.stderr());
@@ -72,14 +61,7 @@ async fn every_transport_gets_its_own_end() {
     let mut ws = Ws::open(process.address, "/r/a", &[]).await;
     let mut poller = Http::connect(process.address).await;
     let etag = poller.get("/r/a", &[]).await.etag().to_owned();
-    poller
-        .send(
-            "GET",
-            "/r/a",
-            &[("prefer", "wait=50"), ("if-none-match", &etag)],
-            b"",
-        )
-        .await;
+    poller.send("GET", "/r/a", &[("prefer", "wait=50"), ("if-none-match", &etag)], b"").await;
     for sse in [&mut chunked, &mut old] {
         assert_eq!(sse.next_event().await.data, "1");
     }
@@ -91,21 +73,14 @@ async fn every_transport_gets_its_own_end() {
         let bye = sse.next_named("bye").await;
         let data: serde_json::Value = serde_json::from_str(&bye.data).expect("JSON");
         let retry = data["retry_ms"].as_u64().unwrap_or_default();
-        assert!(
-            (2_000..=8_000).contains(&retry) && data["reconnect"] == true,
-            "{data}"
-        );
+        assert!((2_000..=8_000).contains(&retry) && data["reconnect"] == true, "{data}");
         sse.expect_end().await;
         sse.expect_eof().await;
     }
     assert_eq!(ws.next_close().await.0, 1001);
     ws.expect_closed().await;
     let answer = poller.read_response().await.expect(304);
-    assert_eq!(
-        (answer.etag(), answer.names("connection", "close")),
-        (etag.as_str(), true),
-        "{answer:?}"
-    );
+    assert_eq!((answer.etag(), answer.names("connection", "close")), (etag.as_str(), true), "{answer:?}");
     poller.expect_closed().await;
     assert_eq!(process.wait_exit().await.code(), Some(0), "{}", process.stderr());
 }
@@ -129,10 +104,7 @@ async fn the_ends_are_spread_over_the_window() {
     let ends = within("the ends of all streams", streams.join_all()).await;
     let (first, last) = (ends.iter().min().expect("40"), ends.iter().max().expect("40"));
     let spread = *last - *first;
-    assert!(
-        spread >= Duration::from_secs(1) && spread < Duration::from_secs(3),
-        "spread over {spread:?}"
-    );
+    assert!(spread >= Duration::from_secs(1) && spread < Duration::from_secs(3), "spread over {spread:?}");
     assert_eq!(process.wait_exit().await.code(), Some(0));
 }
 
@@ -141,10 +113,7 @@ async fn with_nothing_left_it_does_not_wait_for_the_window() {
     let legacy = Legacy::start();
     let process = start(&legacy, "{delay: 100ms, window: 10m}").await;
     process.signal("TERM");
-    assert_eq!(
-        process.wait_exit_within(Duration::from_secs(4)).await.code(),
-        Some(0)
-    );
+    assert_eq!(process.wait_exit_within(Duration::from_secs(4)).await.code(), Some(0));
 }
 
 #[tokio::test]

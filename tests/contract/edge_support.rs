@@ -40,13 +40,7 @@ pub fn yaml(legacy: &Legacy, extra: Extra<'_>) -> String {
 
 /// pollcast in front of this legacy API, `/r/{name}` with these keys.
 pub fn start(legacy: &Legacy, route: &str) -> App {
-    start_with(
-        legacy,
-        Extra {
-            route,
-            ..Extra::default()
-        },
-    )
+    start_with(legacy, Extra { route, ..Extra::default() })
 }
 
 pub fn start_with(legacy: &Legacy, extra: Extra<'_>) -> App {

@@ -37,10 +37,7 @@ fn failures() -> Vec<(&'static str, Reply)> {
         ("a login page", Reply::new("text/html", "<p>never seen</p>")),
         ("broken JSON", Reply::new("application/json", "{\"a\":")),
         ("empty JSON", Reply::new("application/json", "")),
-        (
-            "no length",
-            Reply::new("application/json", "{\"a\":").until_close(),
-        ),
+        ("no length", Reply::new("application/json", "{\"a\":").until_close()),
     ]
 }
 
@@ -59,12 +56,7 @@ async fn subscribers_keep_their_stream_and_hear_stale_and_fresh() {
     }
     for (what, path, mut sse) in cases {
         let stale = sse.next_event().await;
-        assert_eq!(
-            (stale.event.as_str(), stale.id),
-            ("stale", None),
-            "{what}: {}",
-            stale.data
-        );
+        assert_eq!((stale.event.as_str(), stale.id), ("stale", None), "{what}: {}", stale.data);
         let data: serde_json::Value = serde_json::from_str(&stale.data).expect("JSON");
         for member in ["since", "reason", "next_poll_ms", "status"] {
             assert!(data.get(member).is_some(), "{what}: {data}");
@@ -88,11 +80,7 @@ async fn subscribers_keep_their_stream_and_hear_stale_and_fresh() {
             let event = sse.next_event().await;
             // A failure with another reason may still be told.
             if event.event != "stale" {
-                seen.push(if event.event == "message" {
-                    event.data
-                } else {
-                    event.event
-                });
+                seen.push(if event.event == "message" { event.data } else { event.event });
             }
         }
         seen.sort();
@@ -131,18 +119,11 @@ async fn a_cold_failure_names_the_upstream_and_why() {
         let app = start_with(&legacy, HASTY);
         let answer = http(&app).await.get("/r/a", &[]).await;
         assert_eq!(answer.status, status, "{what}: {answer:?}");
-        assert_eq!(
-            answer.header("content-type"),
-            Some("application/problem+json"),
-            "{what}"
-        );
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{what}");
         let problem = answer.json();
         assert_eq!(problem["status"], status, "{what}");
         let detail = problem["detail"].as_str().unwrap_or_default();
-        assert!(
-            detail.contains("\"legacy\"") && detail.len() > 20,
-            "{what}: {detail}"
-        );
+        assert!(detail.contains("\"legacy\"") && detail.len() > 20, "{what}: {detail}");
         assert!(!detail.contains("secrets"), "{what}: {detail}");
     }
     let legacy = Legacy::start();
@@ -150,10 +131,7 @@ async fn a_cold_failure_names_the_upstream_and_why() {
     let app = start_with(&legacy, HASTY);
     let problem = http(&app).await.get("/r/a", &[]).await.expect(502).json();
     let detail = problem["detail"].as_str().unwrap_or_default();
-    assert!(
-        detail.contains("\"legacy\"") && detail.contains("refused"),
-        "{detail}"
-    );
+    assert!(detail.contains("\"legacy\"") && detail.contains("refused"), "{detail}");
 }
 
 #[tokio::test]
@@ -178,13 +156,7 @@ async fn a_cold_refusal_is_relayed_as_it_is() {
 async fn after_stale_if_error_the_failure_shows() {
     let legacy = Legacy::start();
     legacy.set("/r/a", Reply::json("1"));
-    let app = start_with(
-        &legacy,
-        Extra {
-            route: ", stale_if_error: 500ms, stale_after: 0s",
-            ..HASTY
-        },
-    );
+    let app = start_with(&legacy, Extra { route: ", stale_if_error: 500ms, stale_after: 0s", ..HASTY });
     let mut sse = Sse::open(app.addresses()[0], "/r/a", &[]).await;
     sse.next_event().await;
     legacy.set("/r/a", Reply::empty(503));
@@ -196,18 +168,12 @@ async fn after_stale_if_error_the_failure_shows() {
         statuses.push(answer.status);
         if answer.status != 200 {
             assert_eq!(answer.status, 502);
-            assert!(
-                answer.text().contains("legacy") && answer.text().contains("503"),
-                "{answer:?}"
-            );
+            assert!(answer.text().contains("legacy") && answer.text().contains("503"), "{answer:?}");
             break;
         }
         legacy.wait_count("/r/a", legacy.count("/r/a") + 1).await;
     }
-    assert!(
-        statuses.len() > 1,
-        "the last good answer was never served: {statuses:?}"
-    );
+    assert!(statuses.len() > 1, "the last good answer was never served: {statuses:?}");
     legacy.set("/r/a", Reply::json("2"));
     sse.next_named("fresh").await;
     assert_eq!(http.get("/r/a", &[]).await.expect(200).text(), "2");
@@ -261,10 +227,7 @@ async fn a_cold_stream_of_what_is_not_there_gets_the_status() {
         }
     }
     legacy.set("/r/500", Reply::empty(500));
-    Sse::open(app.addresses()[0], "/r/500", &[])
-        .await
-        .next_named("stale")
-        .await;
+    Sse::open(app.addresses()[0], "/r/500", &[]).await.next_named("stale").await;
 }
 
 #[tokio::test]
@@ -299,10 +262,7 @@ async fn retry_after_is_obeyed() {
     legacy.wait_count("/r/a", refused + 1).await;
     let seen = legacy.seen("/r/a");
     let waited = seen[refused].at - seen[refused - 1].at;
-    assert!(
-        waited >= Duration::from_millis(1_900),
-        "asked again after {waited:?}"
-    );
+    assert!(waited >= Duration::from_millis(1_900), "asked again after {waited:?}");
 }
 
 #[tokio::test]
@@ -311,10 +271,7 @@ async fn polls_of_a_failing_upstream_become_rare() {
     legacy.set("/r/a", Reply::json("1"));
     let app = start_with(
         &legacy,
-        Extra {
-            route: ", stale_after: 0s, poll: {backoff: {min: 1s, max: 1m}}",
-            ..HASTY
-        },
+        Extra { route: ", stale_after: 0s, poll: {backoff: {min: 1s, max: 1m}}", ..HASTY },
     );
     let mut sse = Sse::open(app.addresses()[0], "/r/a", &[]).await;
     sse.next_event().await;
@@ -368,9 +325,6 @@ async fn too_large_is_told_and_passes_through() {
     let large = format!("\"{}\"", "x".repeat(2 << 10));
     legacy.set("/r/a", Reply::json(large.clone()));
     let stale = sse.next_named("stale").await;
-    assert!(
-        stale.data.contains("large") || stale.data.contains("max_body"),
-        "{stale:?}"
-    );
+    assert!(stale.data.contains("large") || stale.data.contains("max_body"), "{stale:?}");
     assert_eq!(http(&app).await.get("/r/a", &[]).await.expect(200).text(), large);
 }

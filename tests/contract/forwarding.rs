@@ -14,19 +14,16 @@ async fn an_absolute_target_is_its_path_and_its_authority_is_the_host() {
     legacy.set("/r/a", Reply::json("1"));
     let app = start(&legacy, "");
     let mut http = http(&app).await;
-    http.send_raw(b"GET http://right.example/x?a=1 HTTP/1.1\r\nHost: right.example\r\n\r\n")
-        .await;
+    http.send_raw(b"GET http://right.example/x?a=1 HTTP/1.1\r\nHost: right.example\r\n\r\n").await;
     assert_eq!(http.read_response().await.expect(200).text(), "through");
     let seen = legacy.seen("/x").pop().expect("it was asked");
     assert_eq!(seen.target, "/x?a=1");
     assert_eq!(seen.headers("host"), ["right.example"]);
-    http.send_raw(b"GET http://right.example/r/a HTTP/1.1\r\nHost: right.example\r\n\r\n")
-        .await;
+    http.send_raw(b"GET http://right.example/r/a HTTP/1.1\r\nHost: right.example\r\n\r\n").await;
     assert_eq!(http.read_response().await.expect(200).text(), "1");
     assert_eq!(legacy.seen("/r/a")[0].header("host"), Some("right.example"));
     // Who says two things gets nothing.
-    http.send_raw(b"GET http://right.example/x HTTP/1.1\r\nHost: wrong.example\r\n\r\n")
-        .await;
+    http.send_raw(b"GET http://right.example/x HTTP/1.1\r\nHost: wrong.example\r\n\r\n").await;
     http.read_response().await.expect(400);
     http.expect_closed().await;
     assert_eq!(legacy.count("/x"), 1);
@@ -80,11 +77,7 @@ async fn a_path_that_some_server_reads_as_a_guarded_route_goes_nowhere() {
         "/%2572/a%zz",
     ] {
         assert_eq!(http.get(target, &[]).await.status, 400, "{target}");
-        assert_eq!(
-            http.request("POST", target, &[], b"x").await.status,
-            400,
-            "{target}"
-        );
+        assert_eq!(http.request("POST", target, &[], b"x").await.status, 400, "{target}");
     }
     assert_eq!(legacy.all_seen().len(), 0);
     // It is the covered path that may be spelled with escapes.
@@ -98,17 +91,8 @@ async fn switches_never_reach_the_upstream() {
     legacy.set("/r/a", Reply::json("1"));
     let app = start(&legacy, "");
     let mut http = http(&app).await;
-    http.request(
-        "POST",
-        "/r/a?b=1&_push=sse&_wait=5&_delta=json-patch&c=%41",
-        &[],
-        b"x",
-    )
-    .await
-    .expect(200);
-    http.get("/r/a?_wait=1&last_event_id=x&_push=poll", &[("cookie", "user=1")])
-        .await
-        .expect(200);
+    http.request("POST", "/r/a?b=1&_push=sse&_wait=5&_delta=json-patch&c=%41", &[], b"x").await.expect(200);
+    http.get("/r/a?_wait=1&last_event_id=x&_push=poll", &[("cookie", "user=1")]).await.expect(200);
     let seen: Vec<String> = legacy.all_seen().into_iter().map(|s| s.target).collect();
     assert_eq!(seen, ["/r/a?b=1&c=%41", "/r/a"]);
 }
@@ -204,17 +188,14 @@ async fn a_client_cannot_strip_what_the_proxy_says() {
     let legacy = Legacy::start();
     legacy.set("/x", Reply::text("ok"));
     let app = start(&legacy, "");
-    let fields = [
-        ("connection", "close, x-forwarded-for, host, authorization"),
-        ("authorization", "Bearer 1"),
-    ];
+    let fields =
+        [("connection", "close, x-forwarded-for, host, authorization"), ("authorization", "Bearer 1")];
     let answer = http(&app).await.get("/x", &fields).await;
     let seen = legacy.seen("/x");
     match seen.last() {
-        Some(seen) => assert_eq!(
-            (seen.headers("x-forwarded-for"), seen.headers("host").len()),
-            (vec!["127.0.0.1"], 1)
-        ),
+        Some(seen) => {
+            assert_eq!((seen.headers("x-forwarded-for"), seen.headers("host").len()), (vec!["127.0.0.1"], 1))
+        }
         None => assert_eq!(answer.status, 400, "{answer:?}"),
     }
 }
@@ -228,32 +209,17 @@ async fn over_tls_everything_goes_through_and_says_https() {
     let identity = authority.certify(&["localhost"]);
     let cert = folder.write("cert.pem", &identity.cert_pem);
     let key = folder.write("key.pem", &identity.key_pem);
-    let tls = format!(
-        ", tls: {{certificates: [{{cert: '{}', key: '{}'}}]}}",
-        cert.display(),
-        key.display()
-    );
-    let app = start_with(
-        &legacy,
-        Extra {
-            listener: &tls,
-            ..Extra::default()
-        },
-    );
+    let tls = format!(", tls: {{certificates: [{{cert: '{}', key: '{}'}}]}}", cert.display(), key.display());
+    let app = start_with(&legacy, Extra { listener: &tls, ..Extra::default() });
     let address = app.addresses()[0];
     let mut http = Http::over(authority.connect(address, "localhost", &[]).await, "localhost");
     for _ in 0..2 {
-        assert_eq!(
-            http.request("POST", "/x", &[], b"body").await.expect(200).text(),
-            "through"
-        );
+        assert_eq!(http.request("POST", "/x", &[], b"body").await.expect(200).text(), "through");
     }
     let seen = legacy.seen("/x").pop().expect("it came");
     assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
     let stream = authority.connect(address, "localhost", &["http/1.1"]).await;
-    let mut ws = Ws::over(stream, "localhost", "/ws", &[])
-        .await
-        .expect("a WebSocket");
+    let mut ws = Ws::over(stream, "localhost", "/ws", &[]).await.expect("a WebSocket");
     ws.send_text("hello").await;
     assert_eq!(ws.next_message().await, Message::Text("hello".into()));
 }
@@ -261,17 +227,9 @@ async fn over_tls_everything_goes_through_and_says_https() {
 #[tokio::test]
 async fn http2_goes_through_to_an_upstream_of_http1() {
     let legacy = Legacy::start();
-    legacy.answer_with("/x", |seen| {
-        Reply::new("text/plain", seen.body.clone()).header("x-own", "1")
-    });
+    legacy.answer_with("/x", |seen| Reply::new("text/plain", seen.body.clone()).header("x-own", "1"));
     legacy.set("/r/a", Reply::json("1"));
-    let app = start_with(
-        &legacy,
-        Extra {
-            listener: ", http2: true",
-            ..Extra::default()
-        },
-    );
+    let app = start_with(&legacy, Extra { listener: ", http2: true", ..Extra::default() });
     let stream = crate::support::client::connect(app.addresses()[0]).await;
     let (mut client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
     let driver = tokio::spawn(connection);
@@ -284,47 +242,21 @@ async fn http2_goes_through_to_an_upstream_of_http1() {
             .body(())
             .expect("a request")
     };
-    let (answer, mut body) = client
-        .send_request(ask("POST", "/x?q=1"), false)
-        .expect("a stream");
-    body.send_data(bytes::Bytes::from_static(b"sent"), true)
-        .expect("room");
+    let (answer, mut body) = client.send_request(ask("POST", "/x?q=1"), false).expect("a stream");
+    body.send_data(bytes::Bytes::from_static(b"sent"), true).expect("room");
     let answer = within("an answer", answer).await.expect("an answer");
-    assert_eq!(
-        (answer.status().as_u16(), answer.headers().get("x-own").is_some()),
-        (200, true)
-    );
+    assert_eq!((answer.status().as_u16(), answer.headers().get("x-own").is_some()), (200, true));
     let mut body = answer.into_body();
-    let data = within("a body", body.data())
-        .await
-        .expect("a body")
-        .expect("a body");
+    let data = within("a body", body.data()).await.expect("a body").expect("a body");
     assert_eq!(data, b"sent"[..]);
     let seen = legacy.seen("/x").pop().expect("it came");
-    assert_eq!(
-        (seen.target.as_str(), seen.header("host")),
-        ("/x?q=1", Some("api.example"))
-    );
+    assert_eq!((seen.target.as_str(), seen.header("host")), ("/x?q=1", Some("api.example")));
     assert_eq!(seen.headers("cookie").join("; "), "a=1; b=2");
     assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
     let (answer, _) = client.send_request(ask("GET", "/r/a"), true).expect("a stream");
-    assert_eq!(
-        within("an answer", answer)
-            .await
-            .expect("an answer")
-            .status()
-            .as_u16(),
-        200
-    );
+    assert_eq!(within("an answer", answer).await.expect("an answer").status().as_u16(), 200);
     let (answer, _) = client.send_request(ask("GET", "/r//a"), true).expect("a stream");
-    assert_eq!(
-        within("an answer", answer)
-            .await
-            .expect("an answer")
-            .status()
-            .as_u16(),
-        400
-    );
+    assert_eq!(within("an answer", answer).await.expect("an answer").status().as_u16(), 400);
     driver.abort();
 }
 
@@ -333,11 +265,7 @@ async fn options_of_the_whole_server_pass_through() {
     let legacy = Legacy::start();
     legacy.set("*", Reply::empty(204).header("allow", "GET"));
     let app = start(&legacy, "");
-    let answer = http(&app)
-        .await
-        .request("OPTIONS", "*", &[], b"")
-        .await
-        .expect(204);
+    let answer = http(&app).await.request("OPTIONS", "*", &[], b"").await.expect(204);
     assert_eq!(answer.header("allow"), Some("GET"));
     assert_eq!(legacy.all_seen()[0].target, "*");
 }

@@ -95,10 +95,7 @@ async fn what_is_no_request_gets_400_and_a_close() {
 async fn a_head_over_the_limit_is_431() {
     let legacy = Legacy::start();
     legacy.set("/x", Reply::text("ok"));
-    let extra = Extra {
-        top: "limits: {header_bytes: 4KiB}",
-        ..Extra::default()
-    };
+    let extra = Extra { top: "limits: {header_bytes: 4KiB}", ..Extra::default() };
     let app = start_with(&legacy, extra);
     let (fits, too_long) = ("y".repeat(3 << 10), "y".repeat(5 << 10));
     http(&app).await.get("/x", &[("x-long", &fits)]).await.expect(200);
@@ -143,12 +140,7 @@ async fn unread_bodies_never_become_the_next_request() {
     let chunked = format!("{:x}\r\n{POISON}\r\n0\r\n\r\n", POISON.len());
     for (what, method, target, fields) in [
         ("a covered GET with a body", "GET", "/r/a", ""),
-        (
-            "a stream with a body",
-            "GET",
-            "/r/a",
-            "Cookie: u=1\r\nAccept: text/event-stream\r\n",
-        ),
+        ("a stream with a body", "GET", "/r/a", "Cookie: u=1\r\nAccept: text/event-stream\r\n"),
         ("400", "POST", "/r//a", ""),
         ("403", "GET", "/r/a?_push=sse", "Cookie: user=1\r\n"),
         ("404", "POST", "/-/pollcast/nothing", ""),
@@ -183,19 +175,10 @@ async fn unread_bodies_never_become_the_next_request() {
 async fn a_body_over_the_drain_limit_ends_the_connection() {
     let legacy = Legacy::start();
     legacy.set("/after", Reply::text("after"));
-    let app = start_with(
-        &legacy,
-        Extra {
-            top: "limits: {drain_body: 1KiB}",
-            ..Extra::default()
-        },
-    );
+    let app = start_with(&legacy, Extra { top: "limits: {drain_body: 1KiB}", ..Extra::default() });
     // Small enough to be drained: the connection lives on.
     let mut client = http(&app).await;
-    client
-        .request("POST", "/-/pollcast/no", &[], &[b'x'; 512])
-        .await
-        .expect(404);
+    client.request("POST", "/-/pollcast/no", &[], &[b'x'; 512]).await.expect(404);
     client.get("/after", &[]).await.expect(200);
     // Announced, but never sent: the answer comes at once and says that this was the last.
     for fields in ["Content-Length: 100000\r\n", "Transfer-Encoding: chunked\r\n"] {

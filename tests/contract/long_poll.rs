@@ -104,9 +104,7 @@ async fn an_older_version_gets_the_latest_at_once() {
     hold(&stand, &mut http, &before).await;
     stand.legacy.set("/prices/A", Reply::json(B));
     http.read_response().await.expect(200);
-    let answer = long_poll(&mut http, "/prices/A", Some(&before), LONG)
-        .await
-        .expect(200);
+    let answer = long_poll(&mut http, "/prices/A", Some(&before), LONG).await.expect(200);
     assert_eq!(answer.text(), B);
 }
 
@@ -155,19 +153,12 @@ async fn the_connection_lives_on_for_every_kind_of_request() {
         assert_eq!(http.get("/elsewhere", &[]).await.expect(200).text(), "through");
         let posted = http.request("POST", "/elsewhere", &[], b"body").await.expect(200);
         assert_eq!(posted.text(), "through");
-        http.get("/prices/A", &[("if-none-match", &version)])
-            .await
-            .expect(304);
+        http.get("/prices/A", &[("if-none-match", &version)]).await.expect(304);
     }
     // It did not grow or shrink on the way.
     stand.clients("long_poll", 0).await;
     let bodies = stand.legacy.seen("/elsewhere");
-    assert!(
-        bodies
-            .iter()
-            .filter(|s| s.method == "POST")
-            .all(|s| &s.body[..] == b"body")
-    );
+    assert!(bodies.iter().filter(|s| s.method == "POST").all(|s| &s.body[..] == b"body"));
 }
 
 #[tokio::test]
@@ -251,11 +242,7 @@ async fn connection_close_is_honoured_after_the_answer() {
     let stand = stand(FAST);
     let mut http = stand.http().await;
     let before = tag(&mut http).await;
-    let headers = [
-        ("prefer", "wait=30"),
-        ("if-none-match", before.as_str()),
-        ("connection", "close"),
-    ];
+    let headers = [("prefer", "wait=30"), ("if-none-match", before.as_str()), ("connection", "close")];
     http.send("GET", "/prices/A", &headers, b"").await;
     stand.clients("long_poll", 1).await;
     stand.legacy.set("/prices/A", Reply::json(B));
@@ -281,26 +268,14 @@ async fn the_aliases_hold_too_and_can_be_switched_off() {
         assert!(began.elapsed() >= Duration::from_millis(900), "{path}");
         assert_eq!(answer.header("preference-applied"), Some("wait=1"));
     }
-    assert!(
-        stand
-            .legacy
-            .all_seen()
-            .iter()
-            .all(|seen| seen.target == "/prices/A")
-    );
+    assert!(stand.legacy.all_seen().iter().all(|seen| seen.target == "/prices/A"));
 
     let off = Stand::start("poll: {interval: 100ms}, switches: {wait_header: off}");
     off.legacy.set("/prices/A", Reply::json(A));
     let mut http = off.http().await;
     let before = tag(&mut http).await;
     let headers = [("wait", "30"), ("if-none-match", before.as_str())];
-    assert_eq!(
-        http.get("/prices/A", &headers)
-            .await
-            .expect(304)
-            .header("preference-applied"),
-        None
-    );
+    assert_eq!(http.get("/prices/A", &headers).await.expect(304).header("preference-applied"), None);
 }
 
 #[tokio::test]
@@ -321,25 +296,15 @@ async fn no_wait_and_other_forms_are_never_held() {
     let before = tag(&mut http).await;
     let condition = ("if-none-match", before.as_str());
     let wait = ("prefer", "wait=30");
-    http.get("/prices/A", &[condition, ("prefer", "wait=0")])
-        .await
-        .expect(304);
-    http.get("/prices/A", &[condition, ("prefer", "respond-async")])
-        .await
-        .expect(304);
-    http.get("/prices/A?_push=poll", &[condition, wait])
-        .await
-        .expect(304);
-    http.request("HEAD", "/prices/A", &[condition, wait], b"")
-        .await
-        .expect(304);
+    http.get("/prices/A", &[condition, ("prefer", "wait=0")]).await.expect(304);
+    http.get("/prices/A", &[condition, ("prefer", "respond-async")]).await.expect(304);
+    http.get("/prices/A?_push=poll", &[condition, wait]).await.expect(304);
+    http.request("HEAD", "/prices/A", &[condition, wait], b"").await.expect(304);
     let without = Stand::start("poll: {interval: 100ms}, transports: [poll]");
     without.legacy.set("/prices/A", Reply::json(A));
     let mut http = without.http().await;
     let before = tag(&mut http).await;
-    http.get("/prices/A", &[wait, ("if-none-match", &before)])
-        .await
-        .expect(304);
+    http.get("/prices/A", &[wait, ("if-none-match", &before)]).await.expect(304);
 }
 
 #[tokio::test]
@@ -412,19 +377,13 @@ async fn a_drain_ends_with_304_and_closes() {
 #[tokio::test]
 async fn an_accept_that_does_not_admit_the_type_passes_through() {
     let stand = stand(FAST);
-    stand
-        .legacy
-        .answer_with("/prices/A", |seen| match seen.header("accept") {
-            Some("text/csv") => Reply::new("text/csv", "price\n1\n"),
-            _ => Reply::json(A),
-        });
+    stand.legacy.answer_with("/prices/A", |seen| match seen.header("accept") {
+        Some("text/csv") => Reply::new("text/csv", "price\n1\n"),
+        _ => Reply::json(A),
+    });
     let mut http = stand.http().await;
     let before = tag(&mut http).await;
-    let headers = [
-        ("accept", "text/csv"),
-        ("prefer", "wait=30"),
-        ("if-none-match", before.as_str()),
-    ];
+    let headers = [("accept", "text/csv"), ("prefer", "wait=30"), ("if-none-match", before.as_str())];
     let answer = http.get("/prices/A", &headers).await.expect(200);
     assert_eq!(answer.text(), "price\n1\n");
 }
@@ -465,12 +424,7 @@ async fn over_http2_held_polls_share_a_connection() {
     let tls = TlsStand::start(FAST);
     tls.stand.legacy.set("/prices/A", Reply::json(A));
     let mut h2 = H2::over(tls.connect(&["h2"]).await, "localhost").await;
-    let before = h2
-        .get("/prices/A", &[("prefer", "wait=30")])
-        .await
-        .expect(200)
-        .etag()
-        .to_owned();
+    let before = h2.get("/prices/A", &[("prefer", "wait=30")]).await.expect(200).etag().to_owned();
     let short = [("prefer", "wait=1"), ("if-none-match", before.as_str())];
     let answer = h2.get("/prices/A", &short).await.expect(304);
     assert_eq!(answer.etag(), before);

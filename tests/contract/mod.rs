@@ -107,10 +107,7 @@ impl Stand {
             let rest = line.strip_prefix(name).unwrap_or("-");
             rest.starts_with(['{', ' ']) && rest.contains(label)
         };
-        let values = text
-            .lines()
-            .filter(of_name)
-            .filter_map(|line| line.rsplit(' ').next());
+        let values = text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next());
         values.filter_map(|value| value.parse::<f64>().ok()).sum()
     }
 
@@ -133,8 +130,7 @@ impl Stand {
 
     /// Waits until the push clients of a transport are this many.
     pub async fn clients(&self, transport: &str, wanted: usize) {
-        self.metric_becomes("pollcast_subscribers", transport, wanted as f64)
-            .await;
+        self.metric_becomes("pollcast_subscribers", transport, wanted as f64).await;
     }
 }
 
@@ -159,25 +155,16 @@ impl TlsStand {
         let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
         std::fs::write(&cert, cert_pem).expect("a certificate file");
         std::fs::write(&key, key_pem).expect("a key file");
-        let listener = format!(
-            ", tls: {{certificates: [{{cert: '{}', key: '{}'}}]}}",
-            cert.display(),
-            key.display()
-        );
+        let listener =
+            format!(", tls: {{certificates: [{{cert: '{}', key: '{}'}}]}}", cert.display(), key.display());
         let legacy = Legacy::start();
         let app = app::start(&listening(&listener, &legacy, route, top));
-        TlsStand {
-            stand: Stand { legacy, app },
-            authority,
-            folder,
-        }
+        TlsStand { stand: Stand { legacy, app }, authority, folder }
     }
 
     /// A TLS connection; `alpn` may be empty.
     pub async fn connect(&self, alpn: &[&str]) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
-        self.authority
-            .connect(self.stand.address(), "localhost", alpn)
-            .await
+        self.authority.connect(self.stand.address(), "localhost", alpn).await
     }
 }
 
@@ -189,16 +176,9 @@ impl Drop for TlsStand {
 
 /// The version of a JSON body, as any process names it: learnt from another resource.
 pub async fn version_of(stand: &Stand, body: &str) -> String {
-    stand
-        .legacy
-        .set("/prices/ELSEWHERE", crate::support::legacy::Reply::json(body));
+    stand.legacy.set("/prices/ELSEWHERE", crate::support::legacy::Reply::json(body));
     let mut http = stand.http().await;
-    let tag = http
-        .get("/prices/ELSEWHERE", &[])
-        .await
-        .expect(200)
-        .etag()
-        .to_owned();
+    let tag = http.get("/prices/ELSEWHERE", &[]).await.expect(200).etag().to_owned();
     tag.trim_matches('"').to_owned()
 }
 
@@ -206,7 +186,5 @@ pub async fn version_of(stand: &Stand, body: &str) -> String {
 pub async fn narrow(address: SocketAddr) -> tokio::net::TcpStream {
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(8 * 1024).expect("SO_RCVBUF");
-    within("a connection", socket.connect(address))
-        .await
-        .expect("a connection")
+    within("a connection", socket.connect(address)).await.expect("a connection")
 }

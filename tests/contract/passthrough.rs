@@ -33,12 +33,7 @@ async fn methods_bodies_and_answers_go_through_unchanged() {
     for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "GET"] {
         let body = if method == "GET" { "" } else { "some body" };
         let answer = http
-            .request(
-                method,
-                "/x?q=1&q=2",
-                &[("x-mine", "1"), ("cookie", "s=1")],
-                body.as_bytes(),
-            )
+            .request(method, "/x?q=1&q=2", &[("x-mine", "1"), ("cookie", "s=1")], body.as_bytes())
             .await
             .expect(207);
         assert_eq!(answer.text(), "done", "{method}");
@@ -46,15 +41,9 @@ async fn methods_bodies_and_answers_go_through_unchanged() {
         assert_eq!(answer.headers("set-cookie"), ["a=1; Path=/", "b=2"]);
         assert_eq!(answer.etag(), "\"theirs\"");
         let seen = legacy.seen("/x").pop().expect("it was asked");
-        assert_eq!(
-            (seen.method.as_str(), seen.target.as_str()),
-            (method, "/x?q=1&q=2")
-        );
+        assert_eq!((seen.method.as_str(), seen.target.as_str()), (method, "/x?q=1&q=2"));
         assert_eq!(seen.body, body.as_bytes(), "{method}");
-        assert_eq!(
-            (seen.header("x-mine"), seen.header("cookie")),
-            (Some("1"), Some("s=1"))
-        );
+        assert_eq!((seen.header("x-mine"), seen.header("cookie")), (Some("1"), Some("s=1")));
     }
 }
 
@@ -76,21 +65,13 @@ async fn a_head_request_keeps_the_connection_in_step() {
 async fn every_framing_of_bodies_arrives_whole_both_ways() {
     let legacy = Legacy::start();
     legacy.set("/length", Reply::text("hello"));
-    legacy.set(
-        "/chunked",
-        Reply::text("hello").chunked().drip(2, Duration::from_millis(1)),
-    );
+    legacy.set("/chunked", Reply::text("hello").chunked().drip(2, Duration::from_millis(1)));
     legacy.set("/close", Reply::text("hello").until_close());
     let app = start(&legacy, "");
     let mut http = http(&app).await;
     for path in ["/length", "/chunked", "/close"] {
-        http.send(
-            "POST",
-            path,
-            &[("transfer-encoding", "chunked")],
-            b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
-        )
-        .await;
+        http.send("POST", path, &[("transfer-encoding", "chunked")], b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+            .await;
         assert_eq!(http.read_response().await.expect(200).text(), "hello", "{path}");
         assert_eq!(legacy.seen(path)[0].body, b"abcde"[..], "{path}");
     }
@@ -117,9 +98,8 @@ async fn errors_go_through_as_they_are() {
     let mut http = http(&app).await;
     for status in [400, 401, 404, 409, 429, 500, 502, 503] {
         let body = format!("<p>{status}</p>");
-        let reply = Reply::new("text/html", body.clone())
-            .status(status)
-            .header("WWW-Authenticate", "Basic x");
+        let reply =
+            Reply::new("text/html", body.clone()).status(status).header("WWW-Authenticate", "Basic x");
         legacy.set("/x", reply);
         let answer = http.get("/x", &[]).await;
         assert_eq!((answer.status, answer.text()), (status, body));
@@ -139,22 +119,13 @@ async fn an_upload_streams_its_first_bytes_arrive_before_the_last_are_sent() {
     http.send_raw(head.as_bytes()).await;
     http.send_raw(b"first").await;
     let mut taken = takings.next().await;
-    let first = within("the first bytes", taken.wire.exactly(5))
-        .await
-        .expect("bytes");
+    let first = within("the first bytes", taken.wire.exactly(5)).await.expect("bytes");
     assert_eq!(&first[..], b"first");
     let rest: Vec<u8> = (0..size - 5).map(|i| i as u8).collect();
     let (sent, arrived) = tokio::join!(http.send_raw(&rest), taken.wire.exactly(rest.len()));
     let () = sent;
-    assert!(
-        arrived.expect("the rest") == rest,
-        "the upload was changed on the way"
-    );
-    taken
-        .wire
-        .write(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok")
-        .await
-        .expect("an answer");
+    assert!(arrived.expect("the rest") == rest, "the upload was changed on the way");
+    taken.wire.write(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok").await.expect("an answer");
     assert_eq!(http.read_response().await.expect(201).text(), "ok");
 }
 
@@ -170,13 +141,8 @@ async fn a_download_streams_and_waits_for_its_reader() {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {MORE_THAN_ALL_BUFFERS}\r\n\r\nfirst");
     taken.wire.write(head.as_bytes()).await.expect("a head");
     let answer = http.read_head().await;
-    assert_eq!(
-        answer.header("content-length"),
-        Some(MORE_THAN_ALL_BUFFERS.to_string().as_str())
-    );
-    let first = within("the first bytes", http.wire.exactly(5))
-        .await
-        .expect("bytes");
+    assert_eq!(answer.header("content-length"), Some(MORE_THAN_ALL_BUFFERS.to_string().as_str()));
+    let first = within("the first bytes", http.wire.exactly(5)).await.expect("bytes");
     assert_eq!(&first[..], b"first");
     // Nobody reads: the writer comes to a halt long before the end, so nothing holds the body.
     let piece = vec![7; 64 << 10];
@@ -188,10 +154,7 @@ async fn a_download_streams_and_waits_for_its_reader() {
         }
         written += piece.len();
     }
-    assert!(
-        written < MORE_THAN_ALL_BUFFERS / 2,
-        "{written} bytes are held somewhere"
-    );
+    assert!(written < MORE_THAN_ALL_BUFFERS / 2, "{written} bytes are held somewhere");
 }
 
 #[tokio::test]
@@ -280,10 +243,7 @@ async fn another_upgrade_is_ignored() {
     assert_eq!(http.get("/x", &h2c).await.expect(200).text(), "plain");
     assert_eq!(http.get("/r/a", &h2c).await.expect(200).text(), "1");
     let seen = legacy.seen("/x").pop().expect("it was asked");
-    assert_eq!(
-        (seen.header("upgrade"), seen.header("http2-settings")),
-        (None, None)
-    );
+    assert_eq!((seen.header("upgrade"), seen.header("http2-settings")), (None, None));
 }
 
 #[tokio::test]
@@ -295,10 +255,7 @@ async fn expect_100_continue_is_the_upstreams_to_answer() {
     client
         .send_raw(b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
         .await;
-    let interim = within("100 Continue", client.wire.head())
-        .await
-        .expect("a head")
-        .expect("a head");
+    let interim = within("100 Continue", client.wire.head()).await.expect("a head").expect("a head");
     assert!(interim.starts_with(b"HTTP/1.1 100"), "{interim:?}");
     client.send_raw(b"body").await;
     assert_eq!(client.read_response().await.expect(200).text(), "ok");
@@ -316,10 +273,7 @@ async fn expect_100_continue_is_the_upstreams_to_answer() {
 #[tokio::test]
 async fn interim_answers_go_through() {
     let legacy = Legacy::start();
-    legacy.set(
-        "/x",
-        Reply::text("ok").interim(103, &[("link", "</a.css>; rel=preload")]),
-    );
+    legacy.set("/x", Reply::text("ok").interim(103, &[("link", "</a.css>; rel=preload")]));
     let app = start(&legacy, "");
     let mut http = http(&app).await;
     http.get("/x", &[]).await.expect(200);
@@ -377,9 +331,7 @@ async fn slow_uploads_never_delay_a_poll() {
     let mut held = Vec::new();
     for _ in 0..200 {
         let mut upload = http(&app).await;
-        upload
-            .send_raw(b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nslow")
-            .await;
+        upload.send_raw(b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nslow").await;
         held.push(takings.next().await);
         uploads.push(upload);
     }
@@ -400,13 +352,7 @@ async fn trailers_do_not_break_a_body() {
     let app = start(&legacy, "");
     let mut http = http(&app).await;
     assert_eq!(http.get("/x", &[]).await.expect(200).text(), "ok");
-    http.send(
-        "POST",
-        "/x",
-        &[("transfer-encoding", "chunked")],
-        b"2\r\nhi\r\n0\r\nX-T: 1\r\n\r\n",
-    )
-    .await;
+    http.send("POST", "/x", &[("transfer-encoding", "chunked")], b"2\r\nhi\r\n0\r\nX-T: 1\r\n\r\n").await;
     assert_eq!(http.read_response().await.expect(200).text(), "ok");
     assert_eq!(legacy.seen("/x")[1].body, b"hi"[..]);
 }
@@ -419,8 +365,7 @@ async fn an_http_1_0_client_gets_an_answer_that_it_can_read() {
     let app = start(&legacy, "");
     for (path, body) in [("/x", "hello"), ("/r/a", "1")] {
         let mut http = http(&app).await;
-        http.send_raw(format!("GET {path} HTTP/1.0\r\nHost: a\r\n\r\n").as_bytes())
-            .await;
+        http.send_raw(format!("GET {path} HTTP/1.0\r\nHost: a\r\n\r\n").as_bytes()).await;
         let answer = http.read_response().await.expect(200);
         assert_eq!(answer.header("transfer-encoding"), None, "{answer:?}");
         assert_eq!(answer.text(), body);
@@ -437,10 +382,7 @@ async fn a_dead_upstream_is_a_502_that_names_it() {
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     let problem = answer.json();
     assert_eq!(problem["status"], 502);
-    assert!(
-        problem["detail"].as_str().is_some_and(|d| d.contains("legacy")),
-        "{problem}"
-    );
+    assert!(problem["detail"].as_str().is_some_and(|d| d.contains("legacy")), "{problem}");
 }
 
 #[tokio::test]
@@ -449,11 +391,7 @@ async fn garbage_of_an_upstream_is_a_502() {
     let app = start(&legacy, "");
     for reply in [Reply::garbage(), Reply::reset(), Reply::close()] {
         legacy.set("/x", reply);
-        let answer = http(&app)
-            .await
-            .request("POST", "/x", &[], b"once")
-            .await
-            .expect(502);
+        let answer = http(&app).await.request("POST", "/x", &[], b"once").await.expect(502);
         assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     }
     assert_eq!(legacy.count("/x"), 3, "a POST must not be sent twice");
@@ -529,10 +467,7 @@ async fn a_connection_that_was_held_serves_on_like_any_other() {
         let answer = http.request("POST", "/x", &[], b"body").await.expect(200);
         assert_eq!(answer.text(), "through");
         let seen = legacy.seen("/x").pop().expect("it came");
-        assert_eq!(
-            (seen.header("x-forwarded-for"), &seen.body[..]),
-            (Some("127.0.0.1"), &b"body"[..])
-        );
+        assert_eq!((seen.header("x-forwarded-for"), &seen.body[..]), (Some("127.0.0.1"), &b"body"[..]));
     }
     // The next request and the one behind it, sent while the first is held.
     let held = format!(
@@ -568,11 +503,7 @@ async fn a_write_is_never_sent_twice_and_a_read_survives_a_dead_connection() {
         http.get("/warm", &[]).await.expect(200);
         legacy.once("/y", Reply::close());
         legacy.set("/y", Reply::text("again"));
-        assert_eq!(
-            http.request(method, "/y", &[], b"").await.expect(200).text(),
-            "again",
-            "{method}"
-        );
+        assert_eq!(http.request(method, "/y", &[], b"").await.expect(200).text(), "again", "{method}");
     }
 }
 

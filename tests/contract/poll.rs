@@ -26,10 +26,7 @@ async fn the_first_poll_is_a_miss_and_the_next_a_hit() {
     let stand = stand("poll: {interval: 10s}");
     let mut http = stand.http().await;
     let miss = http.get("/prices/A", &[]).await.expect(200);
-    assert_eq!(
-        (miss.text().as_str(), cache_status(&miss)),
-        (A, "pollcast; fwd=miss")
-    );
+    assert_eq!((miss.text().as_str(), cache_status(&miss)), (A, "pollcast; fwd=miss"));
     let hit = http.get("/prices/A", &[]).await.expect(200);
     assert_eq!(hit.text(), A);
     let ttl: u64 = cache_status(&hit)
@@ -44,10 +41,8 @@ async fn the_first_poll_is_a_miss_and_the_next_a_hit() {
 #[tokio::test]
 async fn an_answer_carries_the_fields_of_the_contract() {
     let stand = stand(ONCE);
-    let reply = Reply::json(A)
-        .header("link", "</next>; rel=\"next\"")
-        .header("x-own", "kept")
-        .header("age", "7");
+    let reply =
+        Reply::json(A).header("link", "</next>; rel=\"next\"").header("x-own", "kept").header("age", "7");
     stand.legacy.set("/prices/A", reply);
     let answer = stand.http().await.get("/prices/A?x=1", &[]).await.expect(200);
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -60,10 +55,7 @@ async fn an_answer_carries_the_fields_of_the_contract() {
     assert!(!answer.etag().starts_with("W/"));
     let links = answer.headers("link");
     assert_eq!(links.len(), 2, "{links:?}");
-    assert_eq!(
-        links[0],
-        "</prices/A?x=1>; rel=\"alternate\"; type=\"text/event-stream\""
-    );
+    assert_eq!(links[0], "</prices/A?x=1>; rel=\"alternate\"; type=\"text/event-stream\"");
 }
 
 #[tokio::test]
@@ -90,9 +82,7 @@ async fn what_never_belongs_to_a_snapshot_is_not_in_it() {
     for name in names {
         reply = reply.header(name, "1");
     }
-    stand
-        .legacy
-        .set("/prices/A", reply.etag("\"theirs\"").header("date", DATE));
+    stand.legacy.set("/prices/A", reply.etag("\"theirs\"").header("date", DATE));
     let answer = stand.http().await.get("/prices/A", &[]).await.expect(200);
     for name in names.iter().chain(&["x-hop"]) {
         assert_eq!(answer.header(name), None, "{name}");
@@ -141,11 +131,7 @@ async fn a_known_version_is_304_however_the_condition_is_written() {
         let answer = http.get("/prices/A", &[("if-none-match", &condition)]).await;
         assert_eq!(answer.status, 304, "{condition}");
         for name in ["etag", "vary", "cache-control", "link"] {
-            assert_eq!(
-                answer.headers(name),
-                full.headers(name),
-                "{name} with {condition}"
-            );
+            assert_eq!(answer.headers(name), full.headers(name), "{name} with {condition}");
         }
         assert_eq!(answer.header("content-length"), None);
         assert_eq!(answer.header("content-type"), None);
@@ -163,13 +149,9 @@ async fn if_modified_since_counts_on_equality_and_only_alone() {
     let mut http = stand.http().await;
     let full = http.get("/prices/A", &[]).await.expect(200);
     assert_eq!(full.header("last-modified"), Some(DATE));
-    http.get("/prices/A", &[("if-modified-since", DATE)])
-        .await
-        .expect(304);
+    http.get("/prices/A", &[("if-modified-since", DATE)]).await.expect(304);
     let later = "Wed, 02 Jul 2025 10:00:00 GMT";
-    http.get("/prices/A", &[("if-modified-since", later)])
-        .await
-        .expect(200);
+    http.get("/prices/A", &[("if-modified-since", later)]).await.expect(200);
     let both = [("if-modified-since", DATE), ("if-none-match", "\"other\"")];
     http.get("/prices/A", &both).await.expect(200);
 }
@@ -179,18 +161,8 @@ async fn head_is_get_without_the_body() {
     let stand = stand(ONCE);
     let mut http = stand.http().await;
     let get = http.get("/prices/A", &[]).await.expect(200);
-    let head = http
-        .request("HEAD", "/prices/A", &[("prefer", "wait=5")], b"")
-        .await
-        .expect(200);
-    for name in [
-        "etag",
-        "content-length",
-        "content-type",
-        "vary",
-        "cache-control",
-        "link",
-    ] {
+    let head = http.request("HEAD", "/prices/A", &[("prefer", "wait=5")], b"").await.expect(200);
+    for name in ["etag", "content-length", "content-type", "vary", "cache-control", "link"] {
         assert_eq!(head.headers(name), get.headers(name), "{name}");
     }
     // The connection is in order.
@@ -202,12 +174,7 @@ async fn head_is_get_without_the_body() {
 #[tokio::test]
 async fn range_is_ignored() {
     let stand = stand(ONCE);
-    let answer = stand
-        .http()
-        .await
-        .get("/prices/A", &[("range", "bytes=0-3")])
-        .await
-        .expect(200);
+    let answer = stand.http().await.get("/prices/A", &[("range", "bytes=0-3")]).await.expect(200);
     assert_eq!(answer.text(), A);
     assert_eq!(stand.legacy.seen("/prices/A")[0].header("range"), None);
 }
@@ -250,10 +217,7 @@ async fn an_old_snapshot_is_polled_again_before_it_is_served() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     stand.legacy.set("/prices/A", Reply::json(B));
     let answer = http.get("/prices/A", &[]).await.expect(200);
-    assert_eq!(
-        (answer.text().as_str(), cache_status(&answer)),
-        (B, "pollcast; fwd=miss")
-    );
+    assert_eq!((answer.text().as_str(), cache_status(&answer)), (B, "pollcast; fwd=miss"));
 }
 
 #[tokio::test]
@@ -262,10 +226,7 @@ async fn cold_refusals_are_relayed_once_and_remembered() {
     let mut http = stand.http().await;
     for status in [301, 400, 401, 403, 404, 410, 418, 429] {
         let path = format!("/prices/{status}");
-        let reply = Reply::text("no")
-            .status(status)
-            .header("location", "/x")
-            .header("retry-after", "3");
+        let reply = Reply::text("no").status(status).header("location", "/x").header("retry-after", "3");
         stand.legacy.set(&path, reply);
         for _ in 0..3 {
             let answer = http.get(&path, &[]).await;
@@ -294,11 +255,7 @@ async fn a_cold_failure_is_a_problem_that_names_the_upstream() {
         stand.legacy.set(&path, reply);
         let answer = http.get(&path, &[]).await;
         assert_eq!(answer.status, status, "{name}: {answer:?}");
-        assert_eq!(
-            answer.header("content-type"),
-            Some("application/problem+json"),
-            "{name}"
-        );
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{name}");
         let problem = answer.json();
         assert_eq!(problem["status"], status);
         assert!(problem["detail"].to_string().contains("legacy"), "{problem}");
@@ -349,25 +306,17 @@ async fn a_failing_upstream_leaves_the_last_good_answer_until_stale_if_error() {
 #[tokio::test]
 async fn an_accept_that_does_not_admit_the_type_passes_through() {
     let stand = stand(ONCE);
-    stand
-        .legacy
-        .answer_with("/prices/A", |seen| match seen.header("accept") {
-            Some("text/csv") => Reply::new("text/csv", "price\n1\n"),
-            _ => Reply::json(A),
-        });
+    stand.legacy.answer_with("/prices/A", |seen| match seen.header("accept") {
+        Some("text/csv") => Reply::new("text/csv", "price\n1\n"),
+        _ => Reply::json(A),
+    });
     let mut http = stand.http().await;
     let answer = http.get("/prices/A", &[("accept", "text/csv")]).await.expect(200);
     assert_eq!(answer.text(), "price\n1\n");
     assert_eq!(answer.header("cache-status"), None);
-    let wide = http
-        .get("/prices/A", &[("accept", "text/csv;q=0.5, application/*")])
-        .await
-        .expect(200);
+    let wide = http.get("/prices/A", &[("accept", "text/csv;q=0.5, application/*")]).await.expect(200);
     assert_eq!(wide.text(), A);
-    let never = http
-        .get("/prices/A", &[("accept", "*/*, application/json;q=0")])
-        .await
-        .expect(200);
+    let never = http.get("/prices/A", &[("accept", "*/*, application/json;q=0")]).await.expect(200);
     assert_eq!(never.header("cache-status"), None);
 }
 
@@ -389,9 +338,7 @@ async fn what_is_too_large_for_a_snapshot_streams_through() {
 #[tokio::test]
 async fn an_upstreams_own_event_stream_streams_through() {
     let stand = stand(FAST);
-    stand
-        .legacy
-        .once("/prices/A", Reply::new("text/event-stream", "data: 0\n\n"));
+    stand.legacy.once("/prices/A", Reply::new("text/event-stream", "data: 0\n\n"));
     let (reply, feed) = Reply::stream("text/event-stream");
     stand.legacy.set("/prices/A", reply);
     let mut http = stand.http().await;
@@ -399,10 +346,7 @@ async fn an_upstreams_own_event_stream_streams_through() {
     let head = http.read_head().await.expect(200);
     assert_eq!(head.header("content-type"), Some("text/event-stream"));
     feed.send("data: 1\n\n").await;
-    assert_eq!(
-        http.wire.chunk().await.expect("a chunk").as_deref(),
-        Some(&b"data: 1\n\n"[..])
-    );
+    assert_eq!(http.wire.chunk().await.expect("a chunk").as_deref(), Some(&b"data: 1\n\n"[..]));
     feed.end();
     assert_eq!(http.wire.chunk().await.expect("the end"), None);
 }
@@ -418,10 +362,7 @@ async fn switches_and_noise_never_reach_the_upstream() {
     let same = http.get("/prices/%41?%62=2&a=~&_ts=1", &[]).await.expect(200);
     assert!(cache_status(&same).starts_with("pollcast; hit"), "{same:?}");
     // What passes through loses only the switches.
-    let post = http
-        .request("POST", "/prices/A?a=%7e&_push=sse&_=9", &[], b"x")
-        .await
-        .expect(200);
+    let post = http.request("POST", "/prices/A?a=%7e&_push=sse&_=9", &[], b"x").await.expect(200);
     assert_eq!(post.text(), A);
     assert_eq!(stand.legacy.seen("/prices/A")[1].target, "/prices/A?a=%7e&_=9");
 }
@@ -430,13 +371,8 @@ async fn switches_and_noise_never_reach_the_upstream() {
 async fn a_renamed_switch_is_the_only_switch() {
     let stand = stand("poll: {interval: 1h}, switches: {push: stream, wait: off}");
     let mut http = stand.http().await;
-    http.get("/prices/A?stream=poll&_push=1&_wait=2", &[])
-        .await
-        .expect(200);
-    assert_eq!(
-        stand.legacy.seen("/prices/A")[0].target,
-        "/prices/A?_push=1&_wait=2"
-    );
+    http.get("/prices/A?stream=poll&_push=1&_wait=2", &[]).await.expect(200);
+    assert_eq!(stand.legacy.seen("/prices/A")[0].target, "/prices/A?_push=1&_wait=2");
 }
 
 #[tokio::test]
@@ -446,10 +382,7 @@ async fn named_parameters_make_the_resource_and_the_rest_is_dropped_or_rejected(
     http.get("/prices/A?x=1&currency=EUR", &[]).await.expect(200);
     let hit = http.get("/prices/A?currency=EUR&x=2", &[]).await.expect(200);
     assert!(cache_status(&hit).contains("hit"), "{hit:?}");
-    assert_eq!(
-        dropping.legacy.seen("/prices/A")[0].target,
-        "/prices/A?currency=EUR"
-    );
+    assert_eq!(dropping.legacy.seen("/prices/A")[0].target, "/prices/A?currency=EUR");
 
     let strict = stand("poll: {interval: 1h}, query: [currency], unknown_query: reject");
     let mut http = strict.http().await;
@@ -489,10 +422,7 @@ async fn only_if_cached_never_polls() {
     http.get("/prices/A", &[]).await.expect(200);
     assert_eq!(http.get("/prices/A", &only).await.expect(200).text(), A);
     let condition = http.get("/prices/A", &[]).await.etag().to_owned();
-    let both = [
-        ("cache-control", "max-stale=5, Only-If-Cached"),
-        ("if-none-match", condition.as_str()),
-    ];
+    let both = [("cache-control", "max-stale=5, Only-If-Cached"), ("if-none-match", condition.as_str())];
     http.get("/prices/A", &both).await.expect(304);
     assert_eq!(stand.legacy.count("/prices/A"), 1);
 }
@@ -501,20 +431,13 @@ async fn only_if_cached_never_polls() {
 async fn requests_with_credentials_and_no_share_pass_through() {
     let stand = stand(ONCE);
     let mut http = stand.http().await;
-    for headers in [
-        [("authorization", "Bearer x")],
-        [("cookie", "session=1")],
-        [("x-api-key", "k")],
-    ] {
+    for headers in [[("authorization", "Bearer x")], [("cookie", "session=1")], [("x-api-key", "k")]] {
         let answer = http.get("/prices/A", &headers).await.expect(200);
         assert_eq!(answer.header("cache-status"), None, "{headers:?}");
     }
     assert_eq!(stand.legacy.count("/prices/A"), 3);
     // A cookie that says nothing about identity shares.
-    let answer = http
-        .get("/prices/A", &[("cookie", "_ga=1; AWSALB=2")])
-        .await
-        .expect(200);
+    let answer = http.get("/prices/A", &[("cookie", "_ga=1; AWSALB=2")]).await.expect(200);
     assert_eq!(cache_status(&answer), "pollcast; fwd=miss");
 }
 
@@ -522,17 +445,11 @@ async fn requests_with_credentials_and_no_share_pass_through() {
 async fn a_class_is_private_and_never_meets_another() {
     let stand = stand("poll: {interval: 1h}, share: {by: [authorization]}");
     stand.legacy.answer_with("/prices/A", |seen| {
-        Reply::json(format!(
-            "{{\"for\":\"{}\"}}",
-            seen.header("authorization").unwrap_or("nobody")
-        ))
+        Reply::json(format!("{{\"for\":\"{}\"}}", seen.header("authorization").unwrap_or("nobody")))
     });
     let mut http = stand.http().await;
     for user in ["a", "b", "a", "b"] {
-        let answer = http
-            .get("/prices/A", &[("authorization", user)])
-            .await
-            .expect(200);
+        let answer = http.get("/prices/A", &[("authorization", user)]).await.expect(200);
         assert_eq!(answer.text(), format!("{{\"for\":\"{user}\"}}"));
         assert_eq!(answer.header("cache-control"), Some("private, no-cache"));
         assert!(answer.names("vary", "authorization"), "{answer:?}");
@@ -549,10 +466,7 @@ async fn what_the_upstream_varies_by_is_told_and_kept_apart() {
     });
     let mut http = stand.http().await;
     for language in ["de", "en", "de"] {
-        let answer = http
-            .get("/prices/A", &[("accept-language", language)])
-            .await
-            .expect(200);
+        let answer = http.get("/prices/A", &[("accept-language", language)]).await.expect(200);
         assert_eq!(answer.text(), format!("{{\"in\":\"{language}\"}}"));
         assert!(answer.names("vary", "accept-language"), "{answer:?}");
     }
@@ -567,9 +481,7 @@ async fn cache_control_can_be_overridden_and_no_store_is_kept() {
     let answer = own.http().await.get("/prices/A", &[]).await.expect(200);
     assert_eq!(answer.header("cache-control"), Some("max-age=1"));
     let public = stand("poll: {interval: 1h}, share: public");
-    public
-        .legacy
-        .set("/prices/A", Reply::json(A).header("cache-control", "no-store"));
+    public.legacy.set("/prices/A", Reply::json(A).header("cache-control", "no-store"));
     let answer = public.http().await.get("/prices/A", &[]).await.expect(200);
     assert_eq!(answer.header("cache-control"), Some("no-store"));
 }
@@ -582,19 +494,13 @@ async fn an_empty_resource_is_204_and_has_a_version() {
     let answer = http.get("/prices/A", &[]).await.expect(204);
     assert_eq!(answer.header("content-length"), None);
     let tag = answer.etag().to_owned();
-    http.get("/prices/A", &[("if-none-match", &tag)])
-        .await
-        .expect(304);
+    http.get("/prices/A", &[("if-none-match", &tag)]).await.expect(304);
 }
 
 #[tokio::test]
 async fn an_unknown_upgrade_is_ignored() {
     let stand = stand(ONCE);
-    let upgrade = [
-        ("connection", "Upgrade, HTTP2-Settings"),
-        ("upgrade", "h2c"),
-        ("http2-settings", "x"),
-    ];
+    let upgrade = [("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "x")];
     let answer = stand.http().await.get("/prices/A", &upgrade).await.expect(200);
     assert_eq!(cache_status(&answer), "pollcast; fwd=miss");
 }
@@ -629,10 +535,7 @@ async fn polls_over_http2_are_answered_alike() {
     tls.stand.legacy.set("/prices/A", Reply::json(A));
     let mut h2 = H2::over(tls.connect(&["h2"]).await, "localhost").await;
     let miss = h2.get("/prices/A", &[]).await.expect(200);
-    assert_eq!(
-        (miss.text().as_str(), cache_status(&miss)),
-        (A, "pollcast; fwd=miss")
-    );
+    assert_eq!((miss.text().as_str(), cache_status(&miss)), (A, "pollcast; fwd=miss"));
     let tag = miss.etag().to_owned();
     let answer = h2.get("/prices/A", &[("if-none-match", &tag)]).await.expect(304);
     assert_eq!(answer.etag(), tag);

@@ -39,11 +39,7 @@ impl RoundRobin {
                 });
             }
         });
-        RoundRobin {
-            address,
-            connections,
-            task: accepting.abort_handle(),
-        }
+        RoundRobin { address, connections, task: accepting.abort_handle() }
     }
 }
 
@@ -70,8 +66,7 @@ fn nodes(upstreams: [&Legacy; 2], interval: &str) -> [App; 2] {
 }
 
 fn number(text: &str) -> u64 {
-    text.parse()
-        .unwrap_or_else(|e| panic!("not a number: {e}: {text:?}"))
+    text.parse().unwrap_or_else(|e| panic!("not a number: {e}: {text:?}"))
 }
 
 async fn balancer(nodes: &[App; 2]) -> RoundRobin {
@@ -86,13 +81,7 @@ async fn both_nodes_name_a_state_alike() {
     let mut tags = Vec::new();
     for node in &nodes {
         let mut http = Http::connect(node.addresses()[0]).await;
-        tags.push(
-            http.get("/r/a", &[("host", "api.example")])
-                .await
-                .expect(200)
-                .etag()
-                .to_owned(),
-        );
+        tags.push(http.get("/r/a", &[("host", "api.example")]).await.expect(200).etag().to_owned());
     }
     assert_eq!(tags[0], tags[1]);
 }
@@ -124,11 +113,7 @@ async fn a_stream_that_moves_to_a_node_that_is_behind_does_not_go_back() {
             let answer = long_poll(&mut http, "/r/a", Some(&tag), Duration::from_secs(1)).await;
             (answer.status, began.elapsed() > Duration::from_millis(800))
         };
-        assert_eq!(
-            held,
-            (304, true),
-            "a long-poll with the newest state was not held"
-        );
+        assert_eq!(held, (304, true), "a long-poll with the newest state was not held");
     }
 }
 
@@ -163,18 +148,11 @@ async fn a_client_that_hops_by_long_poll_never_goes_back_and_never_spins() {
         etag = Some(answer.etag().to_owned());
     }
     let requests = balancer.connections.load(Ordering::SeqCst);
-    assert!(
-        requests <= 4 * (changes + 2),
-        "{requests} requests for {changes} changes"
-    );
+    assert!(requests <= 4 * (changes + 2), "{requests} requests for {changes} changes");
     let seconds = began.elapsed().as_secs_f64();
     // Two nodes, each one poll an interval and at most one extra per half interval.
     let most = (seconds / 0.27 * 2.0 * 3.0) as usize + 6;
-    assert!(
-        legacy.count("/r/a") <= most,
-        "{} polls in {seconds} s",
-        legacy.count("/r/a")
-    );
+    assert!(legacy.count("/r/a") <= most, "{} polls in {seconds} s", legacy.count("/r/a"));
 }
 
 #[tokio::test]

@@ -31,9 +31,7 @@ fn user(seen: &Seen) -> &'static str {
 /// A legacy API that answers each user with their own data and says nothing about caching.
 fn personal() -> Legacy {
     let legacy = Legacy::start();
-    legacy.answer_with("/r/a", |seen| {
-        Reply::json(format!(r#"{{"for":"{}"}}"#, user(seen)))
-    });
+    legacy.answer_with("/r/a", |seen| Reply::json(format!(r#"{{"for":"{}"}}"#, user(seen))));
     legacy
 }
 
@@ -50,9 +48,7 @@ async fn requests_without_credentials_share_one_poll() {
     let app = start(&legacy, ", poll: {interval: 1m}");
     let address = app.addresses()[0];
     let mut http = http(&app).await;
-    http.get("/r/a", &[("cookie", "_ga=1; AWSALB=2")])
-        .await
-        .expect(200);
+    http.get("/r/a", &[("cookie", "_ga=1; AWSALB=2")]).await.expect(200);
     let mut sse = Sse::open(address, "/r/a", &[("accept-language", "de"), ("user-agent", "x")]).await;
     assert_eq!(sse.next_event().await.data, r#"{"for":"nobody"}"#);
     let mut ws = Ws::open(address, "/r/a", &[]).await;
@@ -62,10 +58,7 @@ async fn requests_without_credentials_share_one_poll() {
     for absent in ["cookie", "accept-language", "authorization"] {
         assert_eq!(seen.header(absent), None, "{seen:?}");
     }
-    assert!(
-        seen.header("user-agent")
-            .is_some_and(|agent| agent.starts_with("pollcast/"))
-    );
+    assert!(seen.header("user-agent").is_some_and(|agent| agent.starts_with("pollcast/")));
 }
 
 #[tokio::test]
@@ -80,11 +73,7 @@ async fn unset_lets_credentials_through_and_refuses_to_push_to_them() {
         http.get("/r/a", &[]).await.expect(200);
         if *name != "proxy-authorization" {
             // That one is for this proxy (RFC 9110 §11.7.2) and ends here.
-            assert_eq!(
-                http.get("/r/a", &alice).await.expect(200).json()["for"],
-                "alice",
-                "{name}"
-            );
+            assert_eq!(http.get("/r/a", &alice).await.expect(200).json()["for"], "alice", "{name}");
         }
         for push in ["/r/a?_push=sse", "/r/a"] {
             let answer = refused(app.addresses()[0], push, &alice).await;
@@ -93,10 +82,7 @@ async fn unset_lets_credentials_through_and_refuses_to_push_to_them() {
         let refused = http.get("/r/a?_push=sse", &alice).await.expect(403);
         assert_eq!(refused.header("content-type"), Some("application/problem+json"));
         let detail = refused.json()["detail"].as_str().unwrap_or_default().to_owned();
-        assert!(
-            detail.contains("share: public") && detail.contains("by:"),
-            "{detail}"
-        );
+        assert!(detail.contains("share: public") && detail.contains("by:"), "{detail}");
         let held = [alice[0], ("prefer", "wait=5"), ("if-none-match", "\"x\"")];
         http.get("/r/a", &held).await.expect(403);
         let ws = Ws::try_open(app.addresses()[0], "/r/a", &alice).await;
@@ -159,10 +145,7 @@ async fn a_cold_answer_that_is_not_shareable_reaches_only_who_asked() {
 #[tokio::test]
 async fn a_public_route_is_polled_without_credentials() {
     let legacy = personal();
-    let app = start(
-        &legacy,
-        ", share: public, poll: {interval: 1m, headers: {x-service: key}}",
-    );
+    let app = start(&legacy, ", share: public, poll: {interval: 1m, headers: {x-service: key}}");
     for (name, prefix) in PLACES {
         let value = format!("{prefix}alice");
         let alice = [(name, value.as_str())];
@@ -178,12 +161,7 @@ async fn a_public_route_is_polled_without_credentials() {
 #[tokio::test]
 async fn a_public_route_shares_what_says_private() {
     let legacy = Legacy::start();
-    legacy.set(
-        "/r/a",
-        Reply::json("1")
-            .header("cache-control", "private")
-            .header("set-cookie", "a=1"),
-    );
+    legacy.set("/r/a", Reply::json("1").header("cache-control", "private").header("set-cookie", "a=1"));
     let app = start(&legacy, ", share: public");
     let mut sse = Sse::open(app.addresses()[0], "/r/a", &[("cookie", "session=alice")]).await;
     assert_eq!(sse.next_event().await.data, "1");
@@ -195,10 +173,7 @@ async fn a_public_route_shares_what_says_private() {
 #[tokio::test]
 async fn class_values_go_out_with_polls_and_nothing_else_does() {
     let legacy = personal();
-    let app = start(
-        &legacy,
-        ", share: {by: [authorization, 'cookie:session', x-tenant]}",
-    );
+    let app = start(&legacy, ", share: {by: [authorization, 'cookie:session', x-tenant]}");
     let fields = [
         ("authorization", "Bearer alice"),
         ("cookie", "theme=dark; session=s1; other=1"),
@@ -212,10 +187,7 @@ async fn class_values_go_out_with_polls_and_nothing_else_does() {
     assert_eq!(seen.headers("authorization"), ["Bearer alice"]);
     assert_eq!(seen.headers("cookie"), ["session=s1"]);
     assert_eq!(seen.headers("x-tenant"), ["t1"]);
-    assert_eq!(
-        (seen.header("x-api-key"), seen.header("accept-language")),
-        (None, None)
-    );
+    assert_eq!((seen.header("x-api-key"), seen.header("accept-language")), (None, None));
     // A private cache says so.
     let answer = http(&app).await.get("/r/a", &fields).await.expect(200);
     assert!(answer.names("cache-control", "private"), "{answer:?}");
@@ -229,10 +201,7 @@ async fn a_class_value_that_is_there_twice_shares_nothing() {
     let legacy = personal();
     let app = start(&legacy, ", share: {by: [authorization, 'cookie:session']}");
     for twice in [
-        [
-            ("authorization", "Bearer alice"),
-            ("authorization", "Bearer robert"),
-        ],
+        [("authorization", "Bearer alice"), ("authorization", "Bearer robert")],
         [("cookie", "session=alice"), ("cookie", "session=robert")],
         [("cookie", "session=alice; session=robert"), ("x", "y")],
     ] {
@@ -247,28 +216,20 @@ async fn a_401_ends_the_class_and_the_reconnect() {
     let legacy = personal();
     let app = start(&legacy, ", share: {by: [authorization]}");
     let address = app.addresses()[0];
-    let (alice, robert) = (
-        [("authorization", "Bearer alice")],
-        [("authorization", "Bearer robert")],
-    );
+    let (alice, robert) = ([("authorization", "Bearer alice")], [("authorization", "Bearer robert")]);
     let mut of_alice = Sse::open(address, "/r/a", &alice).await;
     let mut of_robert = Sse::open(address, "/r/a", &robert).await;
     of_alice.next_event().await;
     of_robert.next_event().await;
     legacy.answer_with("/r/a", |seen| match user(seen) {
-        "alice" => Reply::text("who?")
-            .status(401)
-            .header("www-authenticate", "Bearer realm=x"),
+        "alice" => Reply::text("who?").status(401).header("www-authenticate", "Bearer realm=x"),
         user => Reply::json(format!(r#"{{"for":"{user}","n":2}}"#)),
     });
     let bye = of_alice.next_named("bye").await;
     assert!(bye.data.contains("credentials"), "{bye:?}");
     of_alice.expect_end().await;
     let again = refused(address, "/r/a", &alice).await;
-    assert_eq!(
-        (again.status, again.header("www-authenticate")),
-        (401, Some("Bearer realm=x"))
-    );
+    assert_eq!((again.status, again.header("www-authenticate")), (401, Some("Bearer realm=x")));
     assert_eq!(of_robert.next_event().await.data, r#"{"for":"robert","n":2}"#);
 }
 
@@ -280,10 +241,7 @@ async fn a_rotated_session_is_fetched_by_its_owner() {
     let cookie = [("cookie", "session=s1")];
     let mut sse = Sse::open(app.addresses()[0], "/r/a", &cookie).await;
     sse.next_event().await;
-    legacy.set(
-        "/r/a",
-        Reply::json("2").header("set-cookie", "session=s2; Path=/"),
-    );
+    legacy.set("/r/a", Reply::json("2").header("set-cookie", "session=s2; Path=/"));
     let bye = sse.next_named("bye").await;
     assert!(bye.data.contains("session-rotated"), "{bye:?}");
     sse.expect_end().await;
@@ -316,9 +274,7 @@ async fn vary_makes_a_key_of_its_own_for_each_value() {
 #[tokio::test]
 async fn hosts_do_not_share_unless_the_upstream_fixes_its_own() {
     let legacy = Legacy::start();
-    legacy.answer_with("/r/a", |seen| {
-        Reply::json(format!("{:?}", seen.header("host").unwrap_or_default()))
-    });
+    legacy.answer_with("/r/a", |seen| Reply::json(format!("{:?}", seen.header("host").unwrap_or_default())));
     let app = start(&legacy, ", poll: {interval: 1m}");
     let mut client = http(&app).await;
     for host in ["a.example", "b.example"] {
@@ -326,11 +282,7 @@ async fn hosts_do_not_share_unless_the_upstream_fixes_its_own() {
     }
     let fixed = start_with(
         &legacy,
-        Extra {
-            upstream: ", host: api.internal",
-            route: ", poll: {interval: 1m}",
-            ..Extra::default()
-        },
+        Extra { upstream: ", host: api.internal", route: ", poll: {interval: 1m}", ..Extra::default() },
     );
     legacy.forget();
     let mut client = http(&fixed).await;
@@ -355,16 +307,9 @@ async fn everything(address: std::net::SocketAddr, fields: &[(&str, &str)]) -> S
     let held: Vec<_> = fields.iter().copied().chain([("prefer", "wait=1")]).collect();
     seen += &format!("{:?}\n", http.get("/r/a", &held).await);
     let fresh = long_poll(&mut http, "/r/a", None, Duration::from_secs(1)).await;
-    assert!(
-        !fresh.text().contains("alice") && !fresh.text().contains("robert"),
-        "nobody's poll: {fresh:?}"
-    );
+    assert!(!fresh.text().contains("alice") && !fresh.text().contains("robert"), "nobody's poll: {fresh:?}");
     if let Some(etag) = etag {
-        let held: Vec<_> = held
-            .iter()
-            .copied()
-            .chain([("if-none-match", etag.as_str())])
-            .collect();
+        let held: Vec<_> = held.iter().copied().chain([("if-none-match", etag.as_str())]).collect();
         seen += &format!("{:?}\n", http.get("/r/a", &held).await);
     }
     match Sse::try_open(address, "/r/a", fields).await {
@@ -389,20 +334,14 @@ async fn no_leak(address: std::net::SocketAddr, what: String, (name, prefix): (&
     let (of_alice, of_robert) = (format!("{prefix}alice"), format!("{prefix}robert"));
     let alice = [(name, of_alice.as_str())];
     let robert = [(name, of_robert.as_str())];
-    let (one, two, nobody) = tokio::join!(
-        everything(address, &alice),
-        everything(address, &robert),
-        everything(address, &[])
-    );
+    let (one, two, nobody) =
+        tokio::join!(everything(address, &alice), everything(address, &robert), everything(address, &[]));
     let three = everything(address, &alice).await;
     for alices in [one, three] {
         assert!(!alices.contains("robert"), "{what} {name}: {alices}");
     }
     assert!(!two.contains("alice"), "{what} {name}: {two}");
-    assert!(
-        !nobody.contains("alice") && !nobody.contains("robert"),
-        "{what} {name}: {nobody}"
-    );
+    assert!(!nobody.contains("alice") && !nobody.contains("robert"), "{what} {name}: {nobody}");
 }
 
 #[tokio::test]

@@ -15,10 +15,7 @@ fn expect_spaced(stand: &Stand, interval: Duration) {
     let apart = polls.windows(2).map(|two| two[1].at - two[0].at);
     let least = apart.min().expect("two polls");
     // The last hundredths are the way to the upstream, which differs from poll to poll.
-    assert!(
-        least >= interval.mul_f64(0.9) - Duration::from_millis(25),
-        "{least:?}"
-    );
+    assert!(least >= interval.mul_f64(0.9) - Duration::from_millis(25), "{least:?}");
 }
 
 #[tokio::test]
@@ -103,16 +100,8 @@ async fn expect_silence_after(stand: &Stand, linger: Duration) {
     tokio::time::sleep(linger + Duration::from_millis(100)).await;
     let polls = stand.legacy.count("/prices/A");
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    let late = stand
-        .legacy
-        .seen("/prices/A")
-        .last()
-        .map(|poll| poll.at.duration_since(left));
-    assert_eq!(
-        stand.legacy.count("/prices/A"),
-        polls,
-        "the last poll came {late:?} after"
-    );
+    let late = stand.legacy.seen("/prices/A").last().map(|poll| poll.at.duration_since(left));
+    assert_eq!(stand.legacy.count("/prices/A"), polls, "the last poll came {late:?} after");
 }
 
 #[tokio::test]
@@ -150,11 +139,7 @@ async fn the_first_poll_is_at_once() {
     let began = Instant::now();
     let mut sse = Sse::open(stand.address(), "/prices/A", &[]).await;
     sse.next_event().await;
-    assert!(
-        began.elapsed() < Duration::from_millis(500),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -185,9 +170,7 @@ async fn clients_of_all_kinds_that_come_together_share_the_first_poll() {
 #[tokio::test]
 async fn a_poll_says_exactly_what_the_contract_says_and_nothing_of_a_client() {
     let stand = Stand::start("poll: {interval: 100ms, headers: {x-key: k}}, share: public");
-    let reply = Reply::json(A)
-        .etag("\"t\"")
-        .last_modified("Tue, 01 Jul 2025 10:00:00 GMT");
+    let reply = Reply::json(A).etag("\"t\"").last_modified("Tue, 01 Jul 2025 10:00:00 GMT");
     stand.legacy.set("/prices/A", reply);
     let of_client = [
         ("host", "shop.example"),
@@ -221,20 +204,11 @@ async fn a_poll_says_exactly_what_the_contract_says_and_nothing_of_a_client() {
     second.sort();
     let seen = stand.legacy.seen("/prices/A");
     for (poll, wanted) in [(&seen[0], first.to_vec()), (&seen[1], second)] {
-        assert_eq!(
-            (poll.method.as_str(), poll.target.as_str()),
-            ("GET", "/prices/A?a=1")
-        );
-        let mut fields: Vec<(String, &str)> = poll
-            .headers
-            .iter()
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
-            .collect();
+        assert_eq!((poll.method.as_str(), poll.target.as_str()), ("GET", "/prices/A?a=1"));
+        let mut fields: Vec<(String, &str)> =
+            poll.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.as_str())).collect();
         fields.sort();
-        let fields: Vec<(&str, &str)> = fields
-            .iter()
-            .map(|(name, value)| (name.as_str(), *value))
-            .collect();
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         assert_eq!(fields, wanted);
     }
 }
@@ -243,11 +217,8 @@ async fn a_poll_says_exactly_what_the_contract_says_and_nothing_of_a_client() {
 async fn the_class_values_go_on_the_polls_of_their_class_only() {
     let stand = Stand::start("poll: {interval: 1h}, share: {by: [authorization, 'cookie:session']}");
     stand.legacy.set("/prices/A", Reply::json(A));
-    let headers = [
-        ("authorization", "Bearer a"),
-        ("cookie", "theme=dark; session=1; x=2"),
-        ("x-api-key", "k"),
-    ];
+    let headers =
+        [("authorization", "Bearer a"), ("cookie", "theme=dark; session=1; x=2"), ("x-api-key", "k")];
     let mut sse = Sse::open(stand.address(), "/prices/A", &headers).await;
     sse.next_event().await;
     let poll = &stand.legacy.seen("/prices/A")[0];
@@ -275,9 +246,7 @@ async fn equal_content_is_no_change_whatever_the_upstream_says() {
 #[tokio::test]
 async fn the_upstreams_max_age_is_the_shortest_interval() {
     let stand = Stand::start(FAST);
-    stand
-        .legacy
-        .set("/prices/A", Reply::json(A).header("cache-control", "max-age=1"));
+    stand.legacy.set("/prices/A", Reply::json(A).header("cache-control", "max-age=1"));
     let mut sse = Sse::open(stand.address(), "/prices/A", &[]).await;
     sse.next_event().await;
     stand.legacy.wait_count("/prices/A", 3).await;

@@ -50,10 +50,7 @@ async fn the_head_keeps_intermediaries_from_buffering() {
     assert_eq!(head.header("content-type"), Some("text/event-stream"));
     assert_eq!(head.header("cache-control"), Some("no-store, no-transform"));
     assert_eq!(head.header("x-accel-buffering"), Some("no"));
-    assert!(
-        head.names("vary", "accept") && head.names("vary", "prefer"),
-        "{head:?}"
-    );
+    assert!(head.names("vary", "accept") && head.names("vary", "prefer"), "{head:?}");
     assert!(head.names("transfer-encoding", "chunked"), "{head:?}");
     assert_eq!(head.header("etag"), None);
 }
@@ -171,11 +168,7 @@ async fn unknown_versions_cost_one_extra_poll_together() {
     }
     assert_eq!(stand.legacy.count("/prices/A"), 2);
     // Half an interval after the first poll, not a whole one.
-    assert!(
-        began.elapsed() < Duration::from_millis(1600),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_millis(1600), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -252,9 +245,7 @@ async fn cold_refusals_are_relayed_as_statuses() {
     let stand = stand(FAST).await;
     for status in [401, 403, 404, 410] {
         let path = format!("/prices/{status}");
-        let reply = Reply::text("no")
-            .status(status)
-            .header("www-authenticate", "Basic");
+        let reply = Reply::text("no").status(status).header("www-authenticate", "Basic");
         stand.legacy.set(&path, reply);
         let mut http = stand.http().await;
         let answer = http.get(&path, &[("accept", "text/event-stream")]).await;
@@ -360,11 +351,7 @@ async fn every_body_reaches_the_reader_whole() {
         ("crlf", "a\r\nb", "a\nb"),
         ("cr", "a\rb", "a\nb"),
         ("ends", "a\r\n\n\r", "a\n\n\n"),
-        (
-            "field",
-            "data: x\nid: 7\nevent: y\nretry: 1\n: z",
-            "data: x\nid: 7\nevent: y\nretry: 1\n: z",
-        ),
+        ("field", "data: x\nid: 7\nevent: y\nretry: 1\n: z", "data: x\nid: 7\nevent: y\nretry: 1\n: z"),
         ("bom", "\u{feff}a", "\u{feff}a"),
         ("nul", "a\0b", "a\0b"),
         ("space", " a ", " a "),
@@ -393,16 +380,12 @@ async fn a_declared_charset_is_converted() {
 #[tokio::test]
 async fn what_is_no_text_is_406_or_base64() {
     let stand = stand(FAST).await;
-    stand
-        .legacy
-        .set("/prices/A", Reply::new("image/png", &b"\x89PNG\xff"[..]));
+    stand.legacy.set("/prices/A", Reply::new("image/png", &b"\x89PNG\xff"[..]));
     let refused = Sse::try_open(stand.address(), "/prices/A", &[]).await;
     assert_eq!(refused.err().map(|head| head.status), Some(406));
 
     let coded = Stand::start("poll: {interval: 100ms}, encoding: base64");
-    coded
-        .legacy
-        .set("/prices/A", Reply::new("image/png", &b"\x89PNG\xff"[..]));
+    coded.legacy.set("/prices/A", Reply::new("image/png", &b"\x89PNG\xff"[..]));
     let mut sse = Sse::open(coded.address(), "/prices/A", &[]).await;
     assert_eq!(sse.next_event().await.data, "iVBOR/8=");
 }
@@ -426,18 +409,9 @@ async fn push_sse_chooses_a_stream_without_the_header() {
 #[tokio::test]
 async fn a_wildcard_never_means_a_stream() {
     let stand = stand(FAST).await;
-    for accept in [
-        "*/*",
-        "text/*",
-        "application/json",
-        "application/json, text/event-stream;q=0.9",
-    ] {
+    for accept in ["*/*", "text/*", "application/json", "application/json, text/event-stream;q=0.9"] {
         let answer = stand.http().await.get("/prices/A", &[("accept", accept)]).await;
-        assert_ne!(
-            answer.header("content-type"),
-            Some("text/event-stream"),
-            "{accept}"
-        );
+        assert_ne!(answer.header("content-type"), Some("text/event-stream"), "{accept}");
     }
 }
 
@@ -457,19 +431,11 @@ async fn a_route_without_streams_answers_406_or_in_another_form() {
     let mut http = stand.http().await;
     let only = http.get("/prices/A", &[("accept", "text/event-stream")]).await;
     assert_eq!(only.status, 406);
-    let only = http
-        .get("/prices/A?_push=sse", &[("accept", "text/event-stream")])
-        .await;
+    let only = http.get("/prices/A?_push=sse", &[("accept", "text/event-stream")]).await;
     assert_eq!(only.status, 406);
-    let other = http
-        .get("/prices/A", &[("accept", "text/event-stream, */*;q=0.1")])
-        .await;
+    let other = http.get("/prices/A", &[("accept", "text/event-stream, */*;q=0.1")]).await;
     assert_eq!((other.status, other.text().as_str()), (200, A));
-    assert_eq!(
-        other.header("link"),
-        None,
-        "a stream that is not there is offered"
-    );
+    assert_eq!(other.header("link"), None, "a stream that is not there is offered");
 }
 
 #[tokio::test]
@@ -480,10 +446,7 @@ async fn credentials_without_a_share_get_403_that_names_the_choices() {
     let answer = http.get("/prices/A", &headers).await.expect(403);
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     let detail = answer.json()["detail"].to_string();
-    assert!(
-        detail.contains("share: public") && detail.contains("by:"),
-        "{detail}"
-    );
+    assert!(detail.contains("share: public") && detail.contains("by:"), "{detail}");
 }
 
 #[tokio::test]
@@ -491,9 +454,7 @@ async fn an_answer_of_one_user_ends_running_streams_and_refuses_new_ones() {
     let stand = stand(FAST).await;
     let mut sse = Sse::open(stand.address(), "/prices/A", &[]).await;
     sse.next_event().await;
-    stand
-        .legacy
-        .set("/prices/A", Reply::json(B).header("cache-control", "private"));
+    stand.legacy.set("/prices/A", Reply::json(B).header("cache-control", "private"));
     let bye = sse.next_named("bye").await;
     assert!(bye.data.contains("not-shareable"), "{}", bye.data);
     assert!(bye.data.contains("\"reconnect\":false"), "{}", bye.data);
@@ -512,10 +473,7 @@ async fn when_all_seats_are_taken_browsers_are_refused_softly_and_others_with_50
     taken.next_event().await;
 
     let mut other = stand.http().await;
-    let refused = other
-        .get("/prices/A", &[("accept", "text/event-stream")])
-        .await
-        .expect(503);
+    let refused = other.get("/prices/A", &[("accept", "text/event-stream")]).await.expect(503);
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
 
     let browser = [("accept", "text/event-stream"), ("user-agent", "Mozilla/5.0")];
@@ -525,10 +483,7 @@ async fn when_all_seats_are_taken_browsers_are_refused_softly_and_others_with_50
         panic!("no retry first");
     };
     assert!((5000..=60_000).contains(&retry), "{retry}");
-    assert!(
-        began.elapsed() < Duration::from_secs(1),
-        "the retry was held back"
-    );
+    assert!(began.elapsed() < Duration::from_secs(1), "the retry was held back");
     let bye = soft.next_named("bye").await;
     assert!(bye.data.contains("\"reason\":\"clients\""), "{}", bye.data);
     // Held, so that a client that takes no `retry` does not come back at once.
@@ -540,10 +495,7 @@ async fn when_all_seats_are_taken_browsers_are_refused_softly_and_others_with_50
     // A seat is free again when its client is gone.
     drop(taken);
     stand.clients("sse", 0).await;
-    Sse::open(stand.address(), "/prices/A", &[])
-        .await
-        .next_event()
-        .await;
+    Sse::open(stand.address(), "/prices/A", &[]).await.next_event().await;
 }
 
 #[tokio::test]
@@ -583,11 +535,7 @@ async fn conditional_polls_without_news_make_no_events() {
     stand.legacy.wait_count("/prices/A", 4).await;
     let seen = stand.legacy.seen("/prices/A");
     assert_eq!(seen[0].header("if-none-match"), None);
-    assert!(
-        seen[1..]
-            .iter()
-            .all(|poll| poll.header("if-none-match").is_some())
-    );
+    assert!(seen[1..].iter().all(|poll| poll.header("if-none-match").is_some()));
     sse.expect_no_event(Duration::from_millis(100)).await;
     stand.legacy.set("/prices/A", Reply::json(B).with_etag());
     assert_eq!(sse.next_event().await.data, B);
@@ -600,20 +548,12 @@ async fn a_slow_reader_gets_the_latest_next() {
     stand.legacy.set("/prices/A", big(0));
     let slow = narrow(stand.address()).await;
     let host = stand.address().to_string();
-    let mut slow = Sse::over(slow, &host, "HTTP/1.1", "/prices/A", &[])
-        .await
-        .expect("a stream");
+    let mut slow = Sse::over(slow, &host, "HTTP/1.1", "/prices/A", &[]).await.expect("a stream");
     let mut quick = Sse::open(stand.address(), "/prices/A", &[]).await;
     quick.next_event().await;
     for n in 1..=15 {
         stand.legacy.set("/prices/A", big(n));
-        assert!(
-            quick
-                .next_event()
-                .await
-                .data
-                .starts_with(&format!("{{\"n\":{n},"))
-        );
+        assert!(quick.next_event().await.data.starts_with(&format!("{{\"n\":{n},")));
     }
     let mut events = 0;
     loop {
@@ -629,14 +569,10 @@ async fn a_slow_reader_gets_the_latest_next() {
 #[tokio::test]
 async fn a_reader_that_takes_nothing_is_closed_after_stall_timeout() {
     let stand = Stand::with(FAST, "limits: {stall_timeout: 1s}");
-    stand
-        .legacy
-        .set("/prices/A", Reply::json(format!("\"{}\"", "x".repeat(900_000))));
+    stand.legacy.set("/prices/A", Reply::json(format!("\"{}\"", "x".repeat(900_000))));
     let slow = narrow(stand.address()).await;
     let host = stand.address().to_string();
-    let _slow = Sse::over(slow, &host, "HTTP/1.1", "/prices/A", &[])
-        .await
-        .expect("a stream");
+    let _slow = Sse::over(slow, &host, "HTTP/1.1", "/prices/A", &[]).await.expect("a stream");
     stand.clients("sse", 1).await;
     stand.clients("sse", 0).await;
     assert_eq!(stand.metric("pollcast_slow_closes_total", "sse").await, 1.0);
@@ -661,9 +597,7 @@ async fn bytes_after_the_request_are_ignored() {
 #[tokio::test]
 async fn a_body_that_grows_too_large_is_said_and_not_sent() {
     let stand = stand("poll: {interval: 100ms, max_body: 1KiB}, stale_after: 0s").await;
-    stand
-        .legacy
-        .set("/prices/A", Reply::json(format!("\"{}\"", "x".repeat(5000))));
+    stand.legacy.set("/prices/A", Reply::json(format!("\"{}\"", "x".repeat(5000))));
     let mut sse = Sse::open(stand.address(), "/prices/A", &[]).await;
     let stale = sse.next_named("stale").await;
     assert!(stale.data.contains("1024"), "{}", stale.data);
@@ -674,9 +608,7 @@ async fn a_stream_over_tls_ends_with_close_notify() {
     let tls = TlsStand::start(FAST);
     tls.stand.legacy.set("/prices/A", Reply::json(A));
     let stream = tls.connect(&[]).await;
-    let mut sse = Sse::over(stream, "localhost", "HTTP/1.1", "/prices/A", &[])
-        .await
-        .expect("a stream");
+    let mut sse = Sse::over(stream, "localhost", "HTTP/1.1", "/prices/A", &[]).await.expect("a stream");
     assert_eq!(sse.next_event().await.data, A);
     tls.stand.legacy.set("/prices/A", Reply::json(B));
     assert_eq!(sse.next_event().await.data, B);
@@ -693,9 +625,7 @@ async fn large_states_over_tls_arrive_whole() {
     let body = |n: u32| format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(900_000));
     tls.stand.legacy.set("/prices/A", Reply::json(body(0)));
     let stream = tls.connect(&[]).await;
-    let mut sse = Sse::over(stream, "localhost", "HTTP/1.1", "/prices/A", &[])
-        .await
-        .expect("a stream");
+    let mut sse = Sse::over(stream, "localhost", "HTTP/1.1", "/prices/A", &[]).await.expect("a stream");
     for n in 0..3 {
         assert_eq!(sse.next_event().await.data, body(n));
         tls.stand.legacy.set("/prices/A", Reply::json(body(n + 1)));
@@ -707,9 +637,7 @@ async fn a_vanished_tls_client_is_noticed() {
     let tls = TlsStand::start(ONCE);
     tls.stand.legacy.set("/prices/A", Reply::json(A));
     let stream = tls.connect(&[]).await;
-    let mut sse = Sse::over(stream, "localhost", "HTTP/1.1", "/prices/A", &[])
-        .await
-        .expect("a stream");
+    let mut sse = Sse::over(stream, "localhost", "HTTP/1.1", "/prices/A", &[]).await.expect("a stream");
     sse.next_event().await;
     let began = Instant::now();
     drop(sse);
@@ -749,9 +677,7 @@ async fn a_stream_over_http2_ends_properly_in_a_drain() {
     let tls = TlsStand::start(FAST);
     tls.stand.legacy.set("/prices/A", Reply::json(A));
     let mut h2 = H2::over(tls.connect(&["h2"]).await, "localhost").await;
-    let (_, mut sse) = h2
-        .open("GET", "/prices/A", &[("accept", "text/event-stream")])
-        .await;
+    let (_, mut sse) = h2.open("GET", "/prices/A", &[("accept", "text/event-stream")]).await;
     sse.next_event().await;
     let ends = async {
         assert_eq!(sse.next_event().await.event, "bye");
@@ -780,24 +706,15 @@ async fn an_own_origin_is_allowed_on_every_answer() {
     let plain = http.get("/prices/A", &origin).await.expect(200);
     assert_eq!(plain.header(allow), Some("https://shop.example"));
     let tag = plain.etag().to_owned();
-    let headers = [
-        ("origin", "https://shop.example"),
-        ("if-none-match", tag.as_str()),
-    ];
-    assert_eq!(
-        http.get("/prices/A", &headers).await.expect(304).header(allow),
-        Some("https://shop.example")
-    );
+    let headers = [("origin", "https://shop.example"), ("if-none-match", tag.as_str())];
+    assert_eq!(http.get("/prices/A", &headers).await.expect(304).header(allow), Some("https://shop.example"));
     let other = http.get("/prices/A", &[("origin", "https://evil.example")]).await;
     assert_eq!(other.header(allow), None);
 }
 
 #[tokio::test]
 async fn a_soft_refusal_over_http2_ends_its_stream_alone() {
-    let tls = TlsStand::with(
-        "poll: {interval: 1h}, soft_refusal: always",
-        "limits: {clients: 1}",
-    );
+    let tls = TlsStand::with("poll: {interval: 1h}, soft_refusal: always", "limits: {clients: 1}");
     tls.stand.legacy.set("/prices/A", Reply::json(A));
     let mut h2 = H2::over(tls.connect(&["h2"]).await, "localhost").await;
     let accept = [("accept", "text/event-stream")];
@@ -816,9 +733,7 @@ async fn an_http2_reader_that_takes_nothing_is_closed_after_stall_timeout() {
     let body = format!("\"{}\"", "x".repeat(900_000));
     tls.stand.legacy.set("/prices/A", Reply::json(body));
     let mut h2 = H2::over(tls.connect(&["h2"]).await, "localhost").await;
-    let (_, slow) = h2
-        .open("GET", "/prices/A", &[("accept", "text/event-stream")])
-        .await;
+    let (_, slow) = h2.open("GET", "/prices/A", &[("accept", "text/event-stream")]).await;
     tls.stand.clients("sse", 1).await;
     tls.stand.clients("sse", 0).await;
     assert_eq!(tls.stand.metric("pollcast_slow_closes_total", "sse").await, 1.0);

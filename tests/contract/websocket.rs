@@ -29,9 +29,7 @@ async fn the_current_body_comes_first_and_then_each_change() {
 #[tokio::test]
 async fn what_is_no_text_comes_as_binary_and_charsets_are_converted() {
     let stand = stand(FAST);
-    stand
-        .legacy
-        .set("/prices/A", Reply::new("image/png", &b"\x89PNG\xff"[..]));
+    stand.legacy.set("/prices/A", Reply::new("image/png", &b"\x89PNG\xff"[..]));
     let mut ws = Ws::open(stand.address(), "/prices/A", &[]).await;
     assert_eq!(ws.next_message().await, Message::Binary(b"\x89PNG\xff".to_vec()));
     let reply = Reply::new("text/plain; charset=iso-8859-1", &b"caf\xe9"[..]);
@@ -69,11 +67,7 @@ async fn a_silent_client_is_pinged_and_lives_by_its_pongs() {
     ws.next_text().await;
     let began = Instant::now();
     ws.next_ping().await;
-    assert!(
-        began.elapsed() >= Duration::from_millis(850),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() >= Duration::from_millis(850), "{:?}", began.elapsed());
     ws.next_ping().await;
     ws.next_ping().await;
     stand.clients("websocket", 1).await;
@@ -94,79 +88,38 @@ async fn a_client_without_pongs_is_closed() {
 /// What a client must not send, and the close code for it.
 fn hostile() -> Vec<(&'static str, Vec<u8>, u16)> {
     let masked = |frame: Frame| frame.encode(Some([1, 2, 3, 4]));
-    let partial = |opcode, payload: &[u8]| Frame {
-        fin: false,
-        ..Frame::new(opcode, payload)
-    };
+    let partial = |opcode, payload: &[u8]| Frame { fin: false, ..Frame::new(opcode, payload) };
     let raw = |first: u8, second: u8| vec![first, second, 1, 2, 3, 4];
     vec![
         ("unmasked", Frame::new(TEXT, "x").encode(None), 1002),
-        (
-            "rsv1",
-            masked(Frame {
-                rsv1: true,
-                ..Frame::new(TEXT, "x")
-            }),
-            1002,
-        ),
+        ("rsv1", masked(Frame { rsv1: true, ..Frame::new(TEXT, "x") }), 1002),
         ("rsv2", raw(0xa1, 0x80), 1002),
         ("reserved data opcode", raw(0x83, 0x80), 1002),
         ("reserved control opcode", raw(0x8b, 0x80), 1002),
         ("fragmented ping", masked(partial(PING, b"")), 1002),
         ("long ping", masked(Frame::new(PING, vec![0; 126])), 1002),
-        (
-            "continuation of nothing",
-            masked(Frame::new(CONTINUATION, "x")),
-            1002,
-        ),
+        ("continuation of nothing", masked(Frame::new(CONTINUATION, "x")), 1002),
         (
             "message inside a message",
             [masked(partial(TEXT, b"a")), masked(Frame::new(TEXT, "b"))].concat(),
             1002,
         ),
         ("half a close code", masked(Frame::new(CLOSE, vec![3])), 1002),
-        (
-            "close code 1005",
-            masked(Frame::new(CLOSE, 1005u16.to_be_bytes())),
-            1002,
-        ),
-        (
-            "close code 999",
-            masked(Frame::new(CLOSE, 999u16.to_be_bytes())),
-            1002,
-        ),
-        (
-            "text that is not UTF-8",
-            masked(Frame::new(TEXT, vec![0xff])),
-            1007,
-        ),
+        ("close code 1005", masked(Frame::new(CLOSE, 1005u16.to_be_bytes())), 1002),
+        ("close code 999", masked(Frame::new(CLOSE, 999u16.to_be_bytes())), 1002),
+        ("text that is not UTF-8", masked(Frame::new(TEXT, vec![0xff])), 1007),
         (
             "UTF-8 broken over fragments",
-            [
-                masked(partial(TEXT, &[0xc3])),
-                masked(Frame::new(CONTINUATION, "x")),
-            ]
-            .concat(),
+            [masked(partial(TEXT, &[0xc3])), masked(Frame::new(CONTINUATION, "x"))].concat(),
             1007,
         ),
-        (
-            "reason that is not UTF-8",
-            masked(Frame::new(CLOSE, vec![3, 232, 0xff])),
-            1007,
-        ),
+        ("reason that is not UTF-8", masked(Frame::new(CLOSE, vec![3, 232, 0xff])), 1007),
         ("big message", masked(Frame::new(BINARY, vec![0; 70_000])), 1009),
-        (
-            "huge length",
-            vec![0x82, 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4],
-            1009,
-        ),
+        ("huge length", vec![0x82, 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4], 1009),
         (
             "big by fragments",
-            [
-                masked(partial(BINARY, &[0; 40_000])),
-                masked(Frame::new(CONTINUATION, vec![0; 40_000])),
-            ]
-            .concat(),
+            [masked(partial(BINARY, &[0; 40_000])), masked(Frame::new(CONTINUATION, vec![0; 40_000]))]
+                .concat(),
             1009,
         ),
     ]
@@ -188,10 +141,7 @@ async fn every_hostile_frame_gets_its_close_code() {
 
 #[tokio::test]
 async fn a_hostile_client_that_reads_nothing_stops_nobody() {
-    let stand = Stand::with(
-        FAST,
-        "limits: {stall_timeout: 2s}\nthreads: {front: 1, shards: 1}",
-    );
+    let stand = Stand::with(FAST, "limits: {stall_timeout: 2s}\nthreads: {front: 1, shards: 1}");
     stand.legacy.set("/prices/BIG", Reply::text("x".repeat(900_000)));
     stand.legacy.set("/prices/A", Reply::json(A));
     let mut good = Ws::open(stand.address(), "/prices/A", &[]).await;
@@ -199,9 +149,7 @@ async fn a_hostile_client_that_reads_nothing_stops_nobody() {
     let mut streams = Vec::new();
     for (_, bytes, _) in hostile() {
         let stream = narrow(stand.address()).await;
-        let mut ws = Ws::over(stream, "localhost", "/prices/BIG", &[])
-            .await
-            .expect("a WebSocket");
+        let mut ws = Ws::over(stream, "localhost", "/prices/BIG", &[]).await.expect("a WebSocket");
         ws.send_raw_frame(&bytes).await;
         streams.push(ws);
     }
@@ -267,12 +215,7 @@ async fn an_origin_is_let_in_if_it_is_absent_or_the_same_host() {
 #[tokio::test]
 async fn configured_origins_are_the_only_ones() {
     let stand = stand("poll: {interval: 1h}, websocket: {origins: ['https://shop.example']}");
-    Ws::open(
-        stand.address(),
-        "/prices/A",
-        &[("origin", "https://shop.example")],
-    )
-    .await;
+    Ws::open(stand.address(), "/prices/A", &[("origin", "https://shop.example")]).await;
     let same = format!("http://{}", stand.address());
     let refused = Ws::try_open(stand.address(), "/prices/A", &[("origin", &same)]).await;
     assert_eq!(refused.err().map(|head| head.status), Some(403));
@@ -349,10 +292,7 @@ async fn a_route_without_websockets_passes_them_through() {
     ws.send_text("hello").await;
     assert_eq!(ws.next_text().await, "hello");
     let seen = &stand.legacy.seen("/prices/A")[0];
-    assert_eq!(
-        (seen.header("x-mine"), seen.target.as_str()),
-        (Some("1"), "/prices/A")
-    );
+    assert_eq!((seen.header("x-mine"), seen.target.as_str()), (Some("1"), "/prices/A"));
 }
 
 #[tokio::test]
@@ -376,21 +316,14 @@ const SEND: &str = "poll: {interval: 1h}, share: {by: [authorization]}, \
 async fn a_message_is_forwarded_as_a_request_with_the_clients_credentials() {
     let stand = stand(SEND);
     stand.legacy.set("/prices/A/notes", Reply::empty(204));
-    let headers = [
-        ("authorization", "Bearer me"),
-        ("cookie", "secret=1"),
-        ("user-agent", "browser"),
-    ];
+    let headers = [("authorization", "Bearer me"), ("cookie", "secret=1"), ("user-agent", "browser")];
     let mut ws = Ws::open(stand.address(), "/prices/A", &headers).await;
     ws.next_text().await;
     ws.send_text("first").await;
     ws.send_frame(Frame::new(BINARY, "second")).await;
     stand.legacy.wait_count("/prices/A/notes", 2).await;
     let seen = stand.legacy.seen("/prices/A/notes");
-    assert_eq!(
-        (&seen[0].body[..], &seen[1].body[..]),
-        (&b"first"[..], &b"second"[..])
-    );
+    assert_eq!((&seen[0].body[..], &seen[1].body[..]), (&b"first"[..], &b"second"[..]));
     assert_eq!(seen[0].method, "POST");
     assert_eq!(seen[0].header("authorization"), Some("Bearer me"));
     assert_eq!(seen[0].header("content-type"), Some("text/plain"));
@@ -436,9 +369,7 @@ async fn an_answer_of_one_user_is_1008() {
     let stand = stand(FAST);
     let mut ws = Ws::open(stand.address(), "/prices/A", &[]).await;
     ws.next_text().await;
-    stand
-        .legacy
-        .set("/prices/A", Reply::json(A).header("set-cookie", "user=1"));
+    stand.legacy.set("/prices/A", Reply::json(A).header("set-cookie", "user=1"));
     assert_eq!(ws.next_close().await.0, 1008);
 }
 
@@ -480,14 +411,9 @@ async fn a_websocket_over_tls_works_alike() {
     let tls = TlsStand::start(FAST);
     tls.stand.legacy.set("/prices/A", Reply::json(A));
     let stream = tls.connect(&["http/1.1"]).await;
-    let mut ws = Ws::over(
-        stream,
-        "localhost",
-        "/prices/A",
-        &[("origin", "https://localhost")],
-    )
-    .await
-    .expect("a WebSocket");
+    let mut ws = Ws::over(stream, "localhost", "/prices/A", &[("origin", "https://localhost")])
+        .await
+        .expect("a WebSocket");
     assert_eq!(ws.next_text().await, A);
     ws.send_ping(b"x").await;
     tls.stand.legacy.set("/prices/A", Reply::json(B));
@@ -503,9 +429,6 @@ async fn a_plain_request_on_the_same_route_is_a_poll() {
     let stand = stand(ONCE);
     // `Upgrade` without `Connection: upgrade` means nothing.
     let mut http = Http::connect(stand.address()).await;
-    let answer = http
-        .get("/prices/A", &[("upgrade", "websocket")])
-        .await
-        .expect(200);
+    let answer = http.get("/prices/A", &[("upgrade", "websocket")]).await.expect(200);
     assert_eq!(answer.text(), A);
 }

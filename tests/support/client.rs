@@ -51,8 +51,7 @@ impl Response {
     }
 
     pub fn etag(&self) -> &str {
-        self.header("etag")
-            .unwrap_or_else(|| panic!("no ETag in {self:?}"))
+        self.header("etag").unwrap_or_else(|| panic!("no ETag in {self:?}"))
     }
 
     /// Fails the test unless the status is this.
@@ -63,13 +62,7 @@ impl Response {
 
     pub(super) fn parse(head: &[u8]) -> Response {
         let (status, reason, version, headers) = parse_response(head).unwrap_or_else(|e| panic!("{e}"));
-        Response {
-            status,
-            reason,
-            version,
-            headers,
-            body: Bytes::new(),
-        }
+        Response { status, reason, version, headers, body: Bytes::new() }
     }
 }
 
@@ -99,12 +92,7 @@ impl Http {
     /// Over any stream; `host` is the Host header of requests that bring none.
     pub fn over(stream: impl Io + 'static, host: &str) -> Http {
         let wire = Wire::over(stream);
-        Http {
-            wire,
-            host: host.to_owned(),
-            pending: VecDeque::new(),
-            interim: Vec::new(),
-        }
+        Http { wire, host: host.to_owned(), pending: VecDeque::new(), interim: Vec::new() }
     }
 
     /// The connection with what was read ahead, for another protocol.
@@ -158,20 +146,14 @@ impl Http {
     pub async fn read_response_within(&mut self, limit: Duration) -> Response {
         match tokio::time::timeout(limit, self.response()).await {
             Ok(response) => response,
-            Err(_) => panic!(
-                "no complete response within {limit:?}; so far {}",
-                self.wire.unread()
-            ),
+            Err(_) => panic!("no complete response within {limit:?}; so far {}", self.wire.unread()),
         }
     }
 
     async fn response(&mut self) -> Response {
         let mut response = self.final_head().await;
         response.body = self.body_of(&response).await.unwrap_or_else(|e| {
-            panic!(
-                "the body of {response:?} is broken: {e}; so far {}",
-                self.wire.unread()
-            )
+            panic!("the body of {response:?} is broken: {e}; so far {}", self.wire.unread())
         });
         response
     }
@@ -228,39 +210,25 @@ impl Http {
     /// The peer resets the connection, without another byte.
     pub async fn expect_reset(&mut self) {
         let is_reset = |read: &std::io::Result<usize>| {
-            read.as_ref()
-                .is_err_and(|e| e.kind() == ErrorKind::ConnectionReset)
+            read.as_ref().is_err_and(|e| e.kind() == ErrorKind::ConnectionReset)
         };
         self.expect_nothing_but("RST", is_reset).await;
     }
 
     /// The peer ends the connection in whatever way, without another byte.
     pub async fn expect_closed(&mut self) {
-        self.expect_nothing_but("the end of the connection", |read| matches!(read, Ok(0) | Err(_)))
-            .await;
+        self.expect_nothing_but("the end of the connection", |read| matches!(read, Ok(0) | Err(_))).await;
     }
 
     async fn expect_nothing_but(&mut self, what: &str, wanted: impl Fn(&std::io::Result<usize>) -> bool) {
-        assert!(
-            self.wire.buffer.is_empty(),
-            "instead of {what} there is {}",
-            self.wire.unread()
-        );
+        assert!(self.wire.buffer.is_empty(), "instead of {what} there is {}", self.wire.unread());
         let read = within(what, self.wire.fill()).await;
-        assert!(
-            wanted(&read),
-            "instead of {what} came {read:?}: {}",
-            self.wire.unread()
-        );
+        assert!(wanted(&read), "instead of {what} came {read:?}: {}", self.wire.unread());
     }
 
     /// No byte and no end for `duration`.
     pub async fn expect_silence(&mut self, duration: Duration) {
-        assert!(
-            self.wire.buffer.is_empty(),
-            "instead of silence there is {}",
-            self.wire.unread()
-        );
+        assert!(self.wire.buffer.is_empty(), "instead of silence there is {}", self.wire.unread());
         if let Ok(read) = tokio::time::timeout(duration, self.wire.fill()).await {
             panic!("instead of silence came {read:?}: {}", self.wire.unread());
         }

@@ -21,13 +21,7 @@ pub struct Frame {
 
 impl Frame {
     pub fn new(opcode: u8, payload: impl Into<Vec<u8>>) -> Frame {
-        Frame {
-            fin: true,
-            rsv1: false,
-            opcode,
-            masked: false,
-            payload: payload.into(),
-        }
+        Frame { fin: true, rsv1: false, opcode, masked: false, payload: payload.into() }
     }
 
     /// The bytes of the frame, masked with `mask` as a client must.
@@ -70,9 +64,7 @@ impl Frame {
         if bytes.len() < start {
             return Ok(None);
         }
-        let long = bytes[2..2 + length_bytes]
-            .iter()
-            .fold(0usize, |n, &b| n << 8 | b as usize);
+        let long = bytes[2..2 + length_bytes].iter().fold(0usize, |n, &b| n << 8 | b as usize);
         let len = short + long;
         if len > 64 << 20 {
             return Err(format!("a frame of {len} bytes"));
@@ -80,21 +72,13 @@ impl Frame {
         let Some(payload) = bytes.get(start..start + len) else {
             return Ok(None);
         };
-        let key = if masked {
-            &bytes[start - 4..start]
-        } else {
-            &[0; 4][..]
-        };
+        let key = if masked { &bytes[start - 4..start] } else { &[0; 4][..] };
         let frame = Frame {
             fin: first & 0x80 != 0,
             rsv1: first & 0x40 != 0,
             opcode: first & 0x0f,
             masked,
-            payload: payload
-                .iter()
-                .zip(key.iter().cycle())
-                .map(|(b, k)| b ^ k)
-                .collect(),
+            payload: payload.iter().zip(key.iter().cycle()).map(|(b, k)| b ^ k).collect(),
         };
         Ok(Some((frame, start + len)))
     }

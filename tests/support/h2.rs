@@ -32,37 +32,28 @@ pub struct H2Body {
 impl H2 {
     /// Over a stream on which both sides agreed to speak HTTP/2.
     pub async fn over(stream: impl Io + 'static, authority: &str) -> H2 {
-        let (send, connection) = within("the HTTP/2 preface", h2::client::handshake(stream))
-            .await
-            .expect("an HTTP/2 connection");
+        let (send, connection) =
+            within("the HTTP/2 preface", h2::client::handshake(stream)).await.expect("an HTTP/2 connection");
         let driver = tokio::spawn(async move {
             // How it ends is seen by the streams.
             let _ = connection.await;
         });
-        H2 {
-            send,
-            authority: authority.to_owned(),
-            driver,
-        }
+        H2 { send, authority: authority.to_owned(), driver }
     }
 
     /// Sends a request without a body; the head of its answer, and the body to read.
     pub async fn open(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> (Response, H2Body) {
-        let mut request = http::Request::builder()
-            .method(method)
-            .uri(format!("https://{}{path}", self.authority));
+        let mut request =
+            http::Request::builder().method(method).uri(format!("https://{}{path}", self.authority));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(()).expect("a request");
-        let mut send = within("room for a stream", self.send.clone().ready())
-            .await
-            .expect("room for a stream");
+        let mut send =
+            within("room for a stream", self.send.clone().ready()).await.expect("room for a stream");
         let (response, _) = send.send_request(request, true).expect("a request is sent");
-        let (head, body) = within("the head of an HTTP/2 answer", response)
-            .await
-            .expect("an answer")
-            .into_parts();
+        let (head, body) =
+            within("the head of an HTTP/2 answer", response).await.expect("an answer").into_parts();
         let fields = head.headers.iter();
         let headers =
             fields.map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned()));
@@ -73,12 +64,7 @@ impl H2 {
             headers: headers.collect(),
             body: Bytes::new(),
         };
-        let body = H2Body {
-            body,
-            parser: Parser::default(),
-            items: VecDeque::new(),
-            passed: Vec::new(),
-        };
+        let body = H2Body { body, parser: Parser::default(), items: VecDeque::new(), passed: Vec::new() };
         (head, body)
     }
 

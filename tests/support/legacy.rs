@@ -87,12 +87,7 @@ fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder
-            .worker_threads(2)
-            .thread_name("legacy")
-            .enable_all()
-            .build()
-            .expect("a runtime")
+        builder.worker_threads(2).thread_name("legacy").enable_all().build().expect("a runtime")
     })
 }
 
@@ -108,16 +103,9 @@ impl Legacy {
     }
 
     fn start_with(tls: Option<TlsAcceptor>) -> Legacy {
-        let shared = Shared {
-            state: Mutex::default(),
-            changed: watch::Sender::new(()),
-        };
+        let shared = Shared { state: Mutex::default(), changed: watch::Sender::new(()) };
         let socket = bound((Ipv4Addr::LOCALHOST, 0).into());
-        let address = socket
-            .local_addr()
-            .ok()
-            .and_then(|a| a.as_socket())
-            .expect("a bound socket's address");
+        let address = socket.local_addr().ok().and_then(|a| a.as_socket()).expect("a bound socket's address");
         let legacy = Legacy {
             shared: Arc::new(shared),
             address,
@@ -145,28 +133,15 @@ impl Legacy {
 
     /// From now on `answer` decides what `path` gets.
     pub fn answer_with(&self, path: &str, answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) {
-        self.script(path, |script| {
-            script.current = Some(Answer::Computed(Arc::new(answer)))
-        });
+        self.script(path, |script| script.current = Some(Answer::Computed(Arc::new(answer))));
     }
 
     pub fn on_expect(&self, path: &str, expectation: Expectation) {
-        self.shared
-            .state
-            .lock()
-            .expectations
-            .insert(path.to_owned(), expectation);
+        self.shared.state.lock().expectations.insert(path.to_owned(), expectation);
     }
 
     fn script(&self, path: &str, edit: impl FnOnce(&mut Script)) {
-        edit(
-            self.shared
-                .state
-                .lock()
-                .scripts
-                .entry(path.to_owned())
-                .or_default(),
-        );
+        edit(self.shared.state.lock().scripts.entry(path.to_owned()).or_default());
     }
 
     /// Complete requests of `path` so far.
@@ -176,12 +151,7 @@ impl Legacy {
 
     pub fn seen(&self, path: &str) -> Vec<Seen> {
         let state = self.shared.state.lock();
-        state
-            .seen
-            .iter()
-            .filter(|s| is_named(path, &s.target))
-            .cloned()
-            .collect()
+        state.seen.iter().filter(|s| is_named(path, &s.target)).cloned().collect()
     }
 
     pub fn all_seen(&self) -> Vec<Seen> {
@@ -195,28 +165,19 @@ impl Legacy {
 
     /// Waits until `path` was asked at least `n` times.
     pub async fn wait_count(&self, path: &str, n: usize) {
-        self.wait(&format!("{n} requests of {path}"), |state| state.count(path) >= n)
-            .await;
+        self.wait(&format!("{n} requests of {path}"), |state| state.count(path) >= n).await;
     }
 
     /// Waits until `n` requests of `path` (without query) are being answered at once.
     pub async fn wait_in_flight(&self, path: &str, n: usize) {
-        self.wait(&format!("{n} requests of {path} in flight"), |state| {
-            state.in_flight(path).0 == n
-        })
-        .await;
+        self.wait(&format!("{n} requests of {path} in flight"), |state| state.in_flight(path).0 == n).await;
     }
 
     /// Waits until a request fulfils `wanted`, and returns the first that does.
     pub async fn wait_seen(&self, what: &str, wanted: impl Fn(&Seen) -> bool) -> Seen {
         self.wait(what, |state| state.seen.iter().any(&wanted)).await;
         let state = self.shared.state.lock();
-        state
-            .seen
-            .iter()
-            .find(|s| wanted(s))
-            .cloned()
-            .expect("it was just there")
+        state.seen.iter().find(|s| wanted(s)).cloned().expect("it was just there")
     }
 
     async fn wait(&self, what: &str, done: impl Fn(&State) -> bool) {
@@ -227,11 +188,8 @@ impl Legacy {
             }
         };
         if tokio::time::timeout(GUARD, waiting).await.is_err() {
-            let seen: Vec<String> = self
-                .all_seen()
-                .iter()
-                .map(|s| format!("{} {}", s.method, s.target))
-                .collect();
+            let seen: Vec<String> =
+                self.all_seen().iter().map(|s| format!("{} {}", s.method, s.target)).collect();
             panic!("waited {GUARD:?} in vain for {what}; the legacy API has seen {seen:?}");
         }
     }
@@ -285,9 +243,7 @@ fn bound(address: SocketAddr) -> Socket {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
     socket.set_reuse_address(true).expect("SO_REUSEADDR");
     socket.set_nonblocking(true).expect("a non-blocking socket");
-    socket
-        .bind(&address.into())
-        .unwrap_or_else(|e| panic!("cannot bind {address}: {e}"));
+    socket.bind(&address.into()).unwrap_or_else(|e| panic!("cannot bind {address}: {e}"));
     socket
 }
 

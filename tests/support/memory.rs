@@ -59,11 +59,8 @@ impl State {
 
     /// The very target first, then its path, then `*`.
     fn script(&mut self, target: &str) -> Option<&mut Script> {
-        let has_answer = |name: &&str| {
-            self.scripts
-                .get(*name)
-                .is_some_and(|s| s.current.is_some() || !s.once.is_empty())
-        };
+        let has_answer =
+            |name: &&str| self.scripts.get(*name).is_some_and(|s| s.current.is_some() || !s.once.is_empty());
         let name = [target, path_of(target), "*"].into_iter().find(has_answer)?;
         self.scripts.get_mut(name)
     }
@@ -92,10 +89,7 @@ impl State {
     }
 
     pub(super) fn expectation(&self, target: &str) -> Expectation {
-        let named = self
-            .expectations
-            .get(target)
-            .or_else(|| self.expectations.get(path_of(target)));
+        let named = self.expectations.get(target).or_else(|| self.expectations.get(path_of(target)));
         named.cloned().unwrap_or(Expectation::Continue)
     }
 }
@@ -122,10 +116,7 @@ impl Flight {
             *now += 1;
             *most = (*most).max(*now);
         });
-        Flight {
-            shared: shared.clone(),
-            path,
-        }
+        Flight { shared: shared.clone(), path }
     }
 }
 

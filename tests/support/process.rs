@@ -50,9 +50,8 @@ impl Process {
         let [address, admin] = free_addresses();
         let folder = Folder::new();
         let config = folder.path.join("pollcast.yaml");
-        let text = yaml
-            .replace("PUBLIC_ADDRESS", &address.to_string())
-            .replace("ADMIN_ADDRESS", &admin.to_string());
+        let text =
+            yaml.replace("PUBLIC_ADDRESS", &address.to_string()).replace("ADMIN_ADDRESS", &admin.to_string());
         fs::write(&config, text).unwrap_or_else(|e| panic!("cannot write {}: {e}", config.display()));
         let mut process = Process::run(command(&config), folder);
         (process.address, process.admin) = (address, admin);
@@ -61,14 +60,8 @@ impl Process {
 
     /// Runs any command in `folder`, its stderr captured.
     pub fn run(mut command: Command, folder: Folder) -> Process {
-        command
-            .current_dir(&folder.path)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
+        command.current_dir(&folder.path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
         let (log, stderr) = watch::channel(String::new());
         let (ended, exit) = watch::channel(None);
         let (id, nowhere) = (child.id(), SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -76,14 +69,7 @@ impl Process {
             capture(&mut child, &log);
             ended.send_replace(child.wait().ok());
         });
-        Process {
-            id,
-            exit,
-            stderr,
-            folder,
-            address: nowhere,
-            admin: nowhere,
-        }
+        Process { id, exit, stderr, folder, address: nowhere, admin: nowhere }
     }
 
     async fn wait_ready(&self, has_admin: bool) {
@@ -97,16 +83,9 @@ impl Process {
                 return;
             }
             if let Some(status) = self.exited() {
-                panic!(
-                    "the process ended with {status} before it was ready:\n{}",
-                    self.stderr()
-                );
+                panic!("the process ended with {status} before it was ready:\n{}", self.stderr());
             }
-            assert!(
-                Instant::now() < until,
-                "not ready within {GUARD:?}:\n{}",
-                self.stderr()
-            );
+            assert!(Instant::now() < until, "not ready within {GUARD:?}:\n{}", self.stderr());
             // Nothing tells when another process listens: this is the one place that asks again.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -123,21 +102,10 @@ impl Process {
 
     /// Sends a signal by its short name: `TERM`, `INT`, `HUP`, `QUIT`, `STOP`, `CONT`, `KILL`.
     pub fn signal(&self, name: &str) {
-        assert!(
-            self.exited().is_none(),
-            "no process to signal any more:\n{}",
-            self.stderr()
-        );
+        assert!(self.exited().is_none(), "no process to signal any more:\n{}", self.stderr());
         // The shell's own `kill`: a small system may have no other.
-        let sent = Command::new("sh")
-            .arg("-c")
-            .arg(format!("kill -{name} {}", self.id))
-            .status();
-        assert!(
-            sent.is_ok_and(|s| s.success()),
-            "cannot send {name} to process {}",
-            self.id
-        );
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.id)).status();
+        assert!(sent.is_ok_and(|s| s.success()), "cannot send {name} to process {}", self.id);
     }
 
     /// Waits for the end of the process.
@@ -171,10 +139,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.exited().is_none() {
-            let _ = Command::new("sh")
-                .arg("-c")
-                .arg(format!("kill -KILL {}", self.id))
-                .status();
+            let _ = Command::new("sh").arg("-c").arg(format!("kill -KILL {}", self.id)).status();
         }
     }
 }
@@ -192,11 +157,7 @@ fn capture(child: &mut Child, log: &watch::Sender<String>) {
 async fn is_ready(admin: SocketAddr) -> bool {
     match TcpStream::connect(admin).await {
         Ok(stream) => {
-            Http::over(stream, "localhost")
-                .get("/ready", &[("connection", "close")])
-                .await
-                .status
-                == 200
+            Http::over(stream, "localhost").get("/ready", &[("connection", "close")]).await.status == 200
         }
         Err(_) => false,
     }
@@ -218,11 +179,7 @@ impl Folder {
     pub fn new() -> Folder {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!(
-            "pollcast-test-{}-{number}-{:08x}",
-            std::process::id(),
-            fastrand::u32(..)
-        );
+        let name = format!("pollcast-test-{}-{number}-{:08x}", std::process::id(), fastrand::u32(..));
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).unwrap_or_else(|e| panic!("cannot create {}: {e}", path.display()));
         Folder { path }

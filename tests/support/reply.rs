@@ -43,10 +43,7 @@ pub(super) enum Kind {
     /// No byte, and FIN.
     Close,
     /// The connection goes to the test, right after the request's head.
-    Take {
-        handshake: bool,
-        to: mpsc::Sender<Taken>,
-    },
+    Take { handshake: bool, to: mpsc::Sender<Taken> },
     /// A WebSocket that returns every message.
     WebSocketEcho,
 }
@@ -90,10 +87,7 @@ impl Reply {
     }
 
     pub fn new(content_type: &str, body: impl Into<Bytes>) -> Reply {
-        Reply {
-            body: body.into(),
-            ..Reply::of(Kind::Message).header("content-type", content_type)
-        }
+        Reply { body: body.into(), ..Reply::of(Kind::Message).header("content-type", content_type) }
     }
 
     pub fn json(body: impl Into<String>) -> Reply {
@@ -106,10 +100,7 @@ impl Reply {
 
     /// A status without a body.
     pub fn empty(status: u16) -> Reply {
-        Reply {
-            status,
-            ..Reply::of(Kind::Message)
-        }
+        Reply { status, ..Reply::of(Kind::Message) }
     }
 
     /// These bytes instead of a response, then FIN.
@@ -141,19 +132,13 @@ impl Reply {
     pub fn stream(content_type: &str) -> (Reply, Feed) {
         let (sender, receiver) = mpsc::channel(64);
         let kind = Kind::Stream(Arc::new(Mutex::new(Some(receiver))));
-        (
-            Reply::of(kind).chunked().header("content-type", content_type),
-            Feed { sender: Some(sender) },
-        )
+        (Reply::of(kind).chunked().header("content-type", content_type), Feed { sender: Some(sender) })
     }
 
     /// Hands each connection to the test right after the request's head (a body is still unread).
     pub fn take() -> (Reply, Takings) {
         let (to, takings) = mpsc::channel(64);
-        (
-            Reply::of(Kind::Take { handshake: false, to }),
-            Takings { takings },
-        )
+        (Reply::of(Kind::Take { handshake: false, to }), Takings { takings })
     }
 
     /// Accepts a WebSocket (101), then hands the connection to the test.
@@ -214,10 +199,7 @@ impl Reply {
 
     /// Sends an interim response first: 100, 103.
     pub fn interim(mut self, status: u16, fields: &[(&str, &str)]) -> Reply {
-        let fields = fields
-            .iter()
-            .map(|&(n, v)| (n.to_owned(), v.to_owned()))
-            .collect();
+        let fields = fields.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect();
         self.interim.push((status, fields));
         self
     }

@@ -72,22 +72,12 @@ impl Serving {
             let at = Instant::now();
             let Ok((method, target, version, headers)) = parse_request(&head) else {
                 self.shared.change(|state| state.malformed += 1);
-                self.wire
-                    .write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-                    .await?;
+                self.wire.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await?;
                 return Ok(Ending::Close);
             };
             let connection = self.number;
-            let mut seen = Seen {
-                method,
-                target,
-                version,
-                headers,
-                head,
-                body: Bytes::new(),
-                at,
-                connection,
-            };
+            let mut seen =
+                Seen { method, target, version, headers, head, body: Bytes::new(), at, connection };
             let flight = Flight::begin(&self.shared, &seen.target);
             let taken = self.shared.state.lock().takes_connection(&seen.target);
             if !taken {
@@ -109,13 +99,7 @@ impl Serving {
                     self.accept_websocket(&reply, &seen).await?;
                 }
                 // A test that no longer waits for connections lets this one close.
-                let _ = to
-                    .send(Taken {
-                        seen,
-                        wire: self.wire,
-                        _flight: flight,
-                    })
-                    .await;
+                let _ = to.send(Taken { seen, wire: self.wire, _flight: flight }).await;
                 return Ok(Ending::Close);
             }
             match self.perform(&reply, &seen).await? {
@@ -197,9 +181,7 @@ impl Serving {
             self.wire.write(&not_modified(reply)).await?;
             return Ok(Next::Request);
         }
-        self.wire
-            .write(&head_of(reply, seen, Some(reply.body.len())))
-            .await?;
+        self.wire.write(&head_of(reply, seen, Some(reply.body.len()))).await?;
         let bodiless = seen.method == "HEAD" || matches!(reply.status, 204 | 304);
         if !bodiless {
             let limit = match reply.end {
@@ -267,16 +249,7 @@ impl Serving {
             while let Some((frame, len)) = Frame::parse(&self.wire.buffer).map_err(std::io::Error::other)? {
                 let _ = self.wire.buffer.split_to(len);
                 let opcode = if frame.opcode == PING { PONG } else { frame.opcode };
-                self.wire
-                    .write(
-                        &Frame {
-                            opcode,
-                            masked: false,
-                            ..frame
-                        }
-                        .encode(None),
-                    )
-                    .await?;
+                self.wire.write(&Frame { opcode, masked: false, ..frame }.encode(None)).await?;
                 if opcode == CLOSE {
                     return Ok(Next::Finish);
                 }
@@ -344,10 +317,7 @@ fn is_not_modified(reply: &Reply, seen: &Seen) -> bool {
 }
 
 fn not_modified(reply: &Reply) -> Vec<u8> {
-    let kept = reply
-        .fields
-        .iter()
-        .filter(|(n, _)| !n.to_ascii_lowercase().starts_with("content-"));
+    let kept = reply.fields.iter().filter(|(n, _)| !n.to_ascii_lowercase().starts_with("content-"));
     let lines: String = kept.map(|(n, v)| format!("{n}: {v}\r\n")).collect();
     format!("HTTP/1.1 304 Not Modified\r\n{lines}\r\n").into_bytes()
 }
@@ -360,10 +330,7 @@ fn head_of(reply: &Reply, seen: &Seen, length: Option<usize>) -> Vec<u8> {
         head += "\r\n";
     }
     head += &status_line(reply.status);
-    reply
-        .fields
-        .iter()
-        .for_each(|(n, v)| head += &format!("{n}: {v}\r\n"));
+    reply.fields.iter().for_each(|(n, v)| head += &format!("{n}: {v}\r\n"));
     match (framing_for(reply, seen), length) {
         (Framing::Length, Some(_)) if reply.status == 204 => {}
         (Framing::Length, Some(length)) => head += &format!("Content-Length: {length}\r\n"),
@@ -371,15 +338,10 @@ fn head_of(reply: &Reply, seen: &Seen, length: Option<usize>) -> Vec<u8> {
         _ => head += "Connection: close\r\n",
     }
     // Values are one char a byte (see `Fields`).
-    (head + "\r\n")
-        .chars()
-        .map(|c| u8::try_from(c).unwrap_or(b'?'))
-        .collect()
+    (head + "\r\n").chars().map(|c| u8::try_from(c).unwrap_or(b'?')).collect()
 }
 
 fn status_line(status: u16) -> String {
-    let known = http::StatusCode::from_u16(status)
-        .ok()
-        .and_then(|s| s.canonical_reason());
+    let known = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
     format!("HTTP/1.1 {status} {}\r\n", known.unwrap_or("Unknown"))
 }

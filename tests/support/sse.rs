@@ -67,27 +67,14 @@ impl Sse {
         path: &str,
         headers: &[(&str, &str)],
     ) -> std::result::Result<Sse, Response> {
-        Sse::over(
-            connect(address).await,
-            &address.to_string(),
-            "HTTP/1.1",
-            path,
-            headers,
-        )
-        .await
+        Sse::over(connect(address).await, &address.to_string(), "HTTP/1.1", path, headers).await
     }
 
     /// As nginx asks by default: HTTP/1.0, the stream ends with the connection.
     pub async fn open_http10(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Sse {
-        Sse::over(
-            connect(address).await,
-            &address.to_string(),
-            "HTTP/1.0",
-            path,
-            headers,
-        )
-        .await
-        .unwrap_or_else(|refused| panic!("GET {path}: not a stream: {refused:?}"))
+        Sse::over(connect(address).await, &address.to_string(), "HTTP/1.0", path, headers)
+            .await
+            .unwrap_or_else(|refused| panic!("GET {path}: not a stream: {refused:?}"))
     }
 
     /// Over any stream of bytes.
@@ -101,18 +88,13 @@ impl Sse {
         let mut wire = Wire::over(stream);
         let has = |name: &str| headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
         let mut request = format!("GET {path} {version}\r\n");
-        for (name, value) in [
-            ("Host", host),
-            ("Accept", "text/event-stream"),
-            ("Cache-Control", "no-cache"),
-        ] {
+        for (name, value) in [("Host", host), ("Accept", "text/event-stream"), ("Cache-Control", "no-cache")]
+        {
             if !has(name) {
                 request += &format!("{name}: {value}\r\n");
             }
         }
-        headers
-            .iter()
-            .for_each(|(n, v)| request += &format!("{n}: {v}\r\n"));
+        headers.iter().for_each(|(n, v)| request += &format!("{n}: {v}\r\n"));
         let written = within("room for a request", wire.write((request + "\r\n").as_bytes())).await;
         written.unwrap_or_else(|e| panic!("cannot ask for a stream: {e}"));
         Sse::answered(wire).await
@@ -133,20 +115,9 @@ impl Sse {
             true => Framing::Chunked,
             false => Framing::Close,
         };
-        assert!(
-            head.header("content-length").is_none(),
-            "a stream with a length: {head:?}"
-        );
+        assert!(head.header("content-length").is_none(), "a stream with a length: {head:?}");
         let (parser, items, passed) = (Parser::default(), VecDeque::new(), Vec::new());
-        Ok(Sse {
-            wire,
-            framing,
-            parser,
-            items,
-            ended: false,
-            head,
-            passed,
-        })
+        Ok(Sse { wire, framing, parser, items, ended: false, head, passed })
     }
 
     /// What a reconnect would send as Last-Event-ID.
@@ -220,11 +191,7 @@ impl Sse {
     /// After [`Sse::expect_end`]: the connection ends too.
     pub async fn expect_eof(&mut self) {
         let read = within("FIN after the stream", self.wire.fill()).await;
-        assert!(
-            matches!(read, Ok(0)),
-            "instead of FIN came {read:?}: {}",
-            self.wire.unread()
-        );
+        assert!(matches!(read, Ok(0)), "instead of FIN came {read:?}: {}", self.wire.unread());
     }
 
     async fn item(&mut self) -> Result<Option<SseItem>> {
@@ -322,11 +289,7 @@ impl Parser {
         let data = std::mem::take(&mut self.data);
         // Without a data line there is no event, whatever its name.
         let data = data.strip_suffix('\n')?.to_owned();
-        let event = if event.is_empty() {
-            "message".to_owned()
-        } else {
-            event
-        };
+        let event = if event.is_empty() { "message".to_owned() } else { event };
         Some(SseItem::Event { id, event, data })
     }
 }

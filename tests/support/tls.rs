@@ -36,10 +36,7 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("no names are valid names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key).expect("a self-signed certificate").pem();
-        Authority {
-            issuer: Issuer::new(params, key),
-            pem,
-        }
+        Authority { issuer: Issuer::new(params, key), pem }
     }
 
     /// A certificate for these DNS names and IP addresses.
@@ -47,21 +44,14 @@ impl Authority {
         let key = KeyPair::generate().expect("a key pair");
         let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
         let params = CertificateParams::new(names).expect("names of a certificate");
-        let cert = params
-            .signed_by(&key, &self.issuer)
-            .expect("a signed certificate");
-        Identity {
-            cert_pem: cert.pem(),
-            key_pem: key.serialize_pem(),
-        }
+        let cert = params.signed_by(&key, &self.issuer).expect("a signed certificate");
+        Identity { cert_pem: cert.pem(), key_pem: key.serialize_pem() }
     }
 
     /// Connects with TLS as `name`, trusting this authority alone; `alpn` may be empty.
     pub async fn connect(&self, address: SocketAddr, name: &str, alpn: &[&str]) -> TlsStream<TcpStream> {
         let tcp = within(format!("a connection to {address}"), TcpStream::connect(address));
-        let tcp = tcp
-            .await
-            .unwrap_or_else(|e| panic!("cannot connect to {address}: {e}"));
+        let tcp = tcp.await.unwrap_or_else(|e| panic!("cannot connect to {address}: {e}"));
         self.secure(tcp, name, alpn).await
     }
 

@@ -36,18 +36,13 @@ pub async fn within<T>(what: impl Display, event: impl Future<Output = T>) -> T 
 
 /// The first value of a field, whatever the case of its name.
 pub fn field<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    fields
-        .iter()
-        .find(|(n, _)| n.eq_ignore_ascii_case(name))
-        .map(|(_, v)| v.as_str())
+    fields.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
 }
 
 /// Whether a comma-separated field names `token`, over all its lines.
 pub fn names_token(fields: &[(String, String)], name: &str, token: &str) -> bool {
     let lines = fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
-    lines
-        .flat_map(|(_, v)| v.split(','))
-        .any(|t| t.trim().eq_ignore_ascii_case(token))
+    lines.flat_map(|(_, v)| v.split(',')).any(|t| t.trim().eq_ignore_ascii_case(token))
 }
 
 /// A stream with the bytes that were read from it and not yet used.
@@ -58,10 +53,7 @@ pub struct Wire {
 
 impl Wire {
     pub fn over(stream: impl Io + 'static) -> Wire {
-        Wire {
-            stream: Box::new(stream),
-            buffer: BytesMut::new(),
-        }
+        Wire { stream: Box::new(stream), buffer: BytesMut::new() }
     }
 
     /// Reads whatever comes next into the buffer; 0 is the end of the stream.
@@ -75,10 +67,7 @@ impl Wire {
 
     async fn more(&mut self, reading: &str) -> Result<()> {
         match self.fill().await? {
-            0 => Err(Error::new(
-                ErrorKind::UnexpectedEof,
-                format!("end of stream inside {reading}"),
-            )),
+            0 => Err(Error::new(ErrorKind::UnexpectedEof, format!("end of stream inside {reading}"))),
             _ => Ok(()),
         }
     }
@@ -148,11 +137,7 @@ impl Wire {
     /// What is in the buffer, for messages.
     pub fn unread(&self) -> String {
         let shown = &self.buffer[..self.buffer.len().min(400)];
-        format!(
-            "{:?} ({} bytes unread)",
-            String::from_utf8_lossy(shown),
-            self.buffer.len()
-        )
+        format!("{:?} ({} bytes unread)", String::from_utf8_lossy(shown), self.buffer.len())
     }
 }
 
@@ -203,11 +188,7 @@ enum Chunk {
 fn complete_chunk(bytes: &[u8]) -> Result<Option<Chunk>> {
     let bad = |what: &str| Error::new(ErrorKind::InvalidData, format!("bad chunk: {what}"));
     let Some(line_end) = find(bytes, b"\r\n") else {
-        return if bytes.len() > 1024 {
-            Err(bad("size line without end"))
-        } else {
-            Ok(None)
-        };
+        return if bytes.len() > 1024 { Err(bad("size line without end")) } else { Ok(None) };
     };
     let line = String::from_utf8_lossy(&bytes[..line_end]);
     let digits = line.split(';').next().unwrap_or_default().trim_end();
@@ -243,16 +224,8 @@ pub fn parse_request(head: &[u8]) -> Result<(String, String, u8, Fields)> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     request.parse(head).map_err(|e| not_http("request", head, e))?;
-    let (method, target) = (
-        request.method.unwrap_or_default(),
-        request.path.unwrap_or_default(),
-    );
-    Ok((
-        method.into(),
-        target.into(),
-        request.version.unwrap_or(1),
-        fields_of(request.headers),
-    ))
+    let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
+    Ok((method.into(), target.into(), request.version.unwrap_or(1), fields_of(request.headers)))
 }
 
 /// A parsed response head: status, reason, minor version, fields.
@@ -261,26 +234,15 @@ pub fn parse_response(head: &[u8]) -> Result<(u16, String, u8, Fields)> {
     let mut response = httparse::Response::new(&mut headers);
     response.parse(head).map_err(|e| not_http("response", head, e))?;
     let reason = response.reason.unwrap_or_default().to_owned();
-    Ok((
-        response.code.unwrap_or(0),
-        reason,
-        response.version.unwrap_or(1),
-        fields_of(response.headers),
-    ))
+    Ok((response.code.unwrap_or(0), reason, response.version.unwrap_or(1), fields_of(response.headers)))
 }
 
 fn not_http(what: &str, head: &[u8], error: httparse::Error) -> Error {
     let head = String::from_utf8_lossy(head);
-    Error::new(
-        ErrorKind::InvalidData,
-        format!("not an HTTP/1 {what} head: {error}: {head:?}"),
-    )
+    Error::new(ErrorKind::InvalidData, format!("not an HTTP/1 {what} head: {error}: {head:?}"))
 }
 
 fn fields_of(headers: &[httparse::Header<'_>]) -> Fields {
     let text = |bytes: &[u8]| bytes.iter().map(|&b| b as char).collect();
-    headers
-        .iter()
-        .map(|h| (h.name.to_owned(), text(h.value)))
-        .collect()
+    headers.iter().map(|h| (h.name.to_owned(), text(h.value))).collect()
 }

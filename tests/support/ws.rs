@@ -63,9 +63,7 @@ impl Ws {
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: {key}\r\n"
         );
-        headers
-            .iter()
-            .for_each(|(n, v)| request += &format!("{n}: {v}\r\n"));
+        headers.iter().for_each(|(n, v)| request += &format!("{n}: {v}\r\n"));
         let written = within("room for a handshake", wire.write((request + "\r\n").as_bytes())).await;
         written.unwrap_or_else(|e| panic!("cannot send a handshake: {e}"));
         let head = match within("the answer to a handshake", wire.head()).await {
@@ -75,28 +73,11 @@ impl Ws {
         if head.status != 101 {
             return Err(head);
         }
-        assert!(
-            head.names("upgrade", "websocket"),
-            "101 without Upgrade: websocket: {head:?}"
-        );
-        assert!(
-            head.names("connection", "upgrade"),
-            "101 without Connection: upgrade: {head:?}"
-        );
+        assert!(head.names("upgrade", "websocket"), "101 without Upgrade: websocket: {head:?}");
+        assert!(head.names("connection", "upgrade"), "101 without Connection: upgrade: {head:?}");
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
-        assert_eq!(
-            head.header("sec-websocket-accept"),
-            Some(accept.as_str()),
-            "{head:?}"
-        );
-        Ok(Ws {
-            wire,
-            head,
-            answers_pings: true,
-            pings: vec![],
-            pongs: vec![],
-            compressed: 0,
-        })
+        assert_eq!(head.header("sec-websocket-accept"), Some(accept.as_str()), "{head:?}");
+        Ok(Ws { wire, head, answers_pings: true, pings: vec![], pongs: vec![], compressed: 0 })
     }
 
     pub async fn send_text(&mut self, text: &str) {
@@ -179,10 +160,7 @@ impl Ws {
     /// The next message, put together and inflated.
     pub async fn next_message(&mut self) -> Message {
         let first = self.next_essential().await;
-        assert!(
-            matches!(first.opcode, TEXT | BINARY),
-            "not the start of a message: {first:?}"
-        );
+        assert!(matches!(first.opcode, TEXT | BINARY), "not the start of a message: {first:?}");
         let (mut payload, mut fin) = (first.payload, first.fin);
         while !fin {
             let next = self.next_essential().await;
@@ -192,10 +170,7 @@ impl Ws {
         }
         if first.rsv1 {
             let agreed = self.head.header("sec-websocket-extensions").unwrap_or_default();
-            assert!(
-                agreed.contains("permessage-deflate"),
-                "compressed, but that was not agreed"
-            );
+            assert!(agreed.contains("permessage-deflate"), "compressed, but that was not agreed");
             self.compressed += 1;
             payload = inflate(&payload);
         }
@@ -218,10 +193,7 @@ impl Ws {
         let frame = self.next_essential().await;
         assert_eq!(frame.opcode, CLOSE, "not a close: {frame:?}");
         // The peer may be gone already: that its answer gets lost is no failure.
-        let _ = self
-            .wire
-            .write(&Frame::new(CLOSE, frame.payload.clone()).encode(Some([1, 2, 3, 4])))
-            .await;
+        let _ = self.wire.write(&Frame::new(CLOSE, frame.payload.clone()).encode(Some([1, 2, 3, 4]))).await;
         match frame.payload.as_slice() {
             [] => (1005, String::new()),
             [high, low, reason @ ..] => {
@@ -234,17 +206,9 @@ impl Ws {
 
     /// The connection ends, in whatever way, without another byte.
     pub async fn expect_closed(&mut self) {
-        assert!(
-            self.wire.buffer.is_empty(),
-            "instead of the end there is {}",
-            self.wire.unread()
-        );
+        assert!(self.wire.buffer.is_empty(), "instead of the end there is {}", self.wire.unread());
         let read = within("the end of the connection", self.wire.fill()).await;
-        assert!(
-            matches!(read, Ok(0) | Err(_)),
-            "instead of the end came {}",
-            self.wire.unread()
-        );
+        assert!(matches!(read, Ok(0) | Err(_)), "instead of the end came {}", self.wire.unread());
     }
 
     /// No frame and no end for `duration`.
@@ -264,9 +228,7 @@ fn inflate(message: &[u8]) -> Vec<u8> {
         output.reserve(64 << 10);
         let before = (inflater.total_in(), inflater.total_out());
         let rest = &input[inflater.total_in() as usize..];
-        inflater
-            .decompress_vec(rest, &mut output, FlushDecompress::Sync)
-            .expect("a deflated message");
+        inflater.decompress_vec(rest, &mut output, FlushDecompress::Sync).expect("a deflated message");
         if before == (inflater.total_in(), inflater.total_out()) {
             return output;
         }

@@ -60,10 +60,7 @@ fn what_is_missing_is_told() {
 pollcast.yaml:1: key \"upstreams\" is missing
 pollcast.yaml:1: neither \"routes\" nor \"passthrough\" is there; at least one of them is needed";
     assert_eq!(refused(""), empty);
-    assert_eq!(
-        refused("# nothing\nlisteners:\nupstreams: ~\nroutes: []\n"),
-        empty
-    );
+    assert_eq!(refused("# nothing\nlisteners:\nupstreams: ~\nroutes: []\n"), empty);
     assert_eq!(
         refused("listeners: []\nupstreams: {}\npassthrough: a\n"),
         "pollcast.yaml:1: listeners: is empty; at least one listener is needed
@@ -77,15 +74,9 @@ fn what_is_not_yaml_is_told_with_its_line() {
     for (text, wanted) in [
         ("listeners:\n  - [a\nb: c\n", "pollcast.yaml:3: not YAML: "),
         ("a: *b\n", "pollcast.yaml:1: not YAML: "),
-        (
-            "a: b\n---\nc: d\n",
-            "pollcast.yaml:2: a second document starts here",
-        ),
+        ("a: b\n---\nc: d\n", "pollcast.yaml:2: a second document starts here"),
         ("a: b\n{ c: d }: e\n", "pollcast.yaml:2: "),
-        (
-            "a: !include b\n",
-            "pollcast.yaml:1: tags (a word behind \"!\") have no meaning here",
-        ),
+        ("a: !include b\n", "pollcast.yaml:1: tags (a word behind \"!\") have no meaning here"),
         ("- a\n", "pollcast.yaml:1: expected a mapping, found a list"),
     ] {
         let told = refused(text);
@@ -122,30 +113,15 @@ const ROUTES: &[(&str, &str)] = &[
         "poll: { interval: 5 }",
         r#"poll.interval: "5" is not a length of time; write it like 500ms, 2s or 1m 30s"#,
     ),
-    (
-        "poll: { interval: 25h }",
-        r#"poll.interval: "25h" is too long; at most 1day"#,
-    ),
+    ("poll: { interval: 25h }", r#"poll.interval: "25h" is too long; at most 1day"#),
     (
         "poll: { interval: { min: 500ms, max: 1m } }",
         "poll.interval: an adaptive interval (min, max) is not available in this version; write one time",
     ),
-    (
-        "poll: { max_body: 65MiB }",
-        r#"poll.max_body: "65MiB" is too large; at most 64MiB"#,
-    ),
-    (
-        "poll: { max_body: 1 }",
-        r#"poll.max_body: "1" is too small; at least 1KiB"#,
-    ),
-    (
-        "poll: { max_body: big }",
-        r#"poll.max_body: "big" is not a size; write it like 512B, 64KiB or 1MiB"#,
-    ),
-    (
-        "poll: { backoff: { min: 2m } }",
-        "poll.backoff: min (2m) is longer than max (1m)",
-    ),
+    ("poll: { max_body: 65MiB }", r#"poll.max_body: "65MiB" is too large; at most 64MiB"#),
+    ("poll: { max_body: 1 }", r#"poll.max_body: "1" is too small; at least 1KiB"#),
+    ("poll: { max_body: big }", r#"poll.max_body: "big" is not a size; write it like 512B, 64KiB or 1MiB"#),
+    ("poll: { backoff: { min: 2m } }", "poll.backoff: min (2m) is longer than max (1m)"),
     (
         "poll: { headers: { Host: a } }",
         "poll.headers.Host: not allowed here: this header is said with the upstream's host",
@@ -158,42 +134,24 @@ const ROUTES: &[(&str, &str)] = &[
         "poll: { headers: { if-none-match: a } }",
         "poll.headers.if-none-match: not allowed here: this header is made by pollcast from the last answer",
     ),
-    (
-        "poll: { headers: { \"a b\": c } }",
-        r#"poll.headers.a b: "a b" is not the name of a header"#,
-    ),
+    ("poll: { headers: { \"a b\": c } }", r#"poll.headers.a b: "a b" is not the name of a header"#),
     (
         "poll: { headers: { a: \"b\\nc\" } }",
         "poll.headers.a: is not the value of a header: it must be visible ASCII text on one line",
     ),
-    (
-        "poll: { headers: { a: ~ } }",
-        "poll.headers.a: expected a plain value, found nothing",
-    ),
-    (
-        "share: authorize",
-        "share: \"authorize\" is not available in this version",
-    ),
+    ("poll: { headers: { a: ~ } }", "poll.headers.a: expected a plain value, found nothing"),
+    ("share: authorize", "share: \"authorize\" is not available in this version"),
     (
         "share: private",
         r#"share: "private" is not public, unset or { by: [authorization, "cookie:session"] }"#,
     ),
-    (
-        "share: { by: [] }",
-        "share.by: is empty; name a header or cookie, or write share: public",
-    ),
+    ("share: { by: [] }", "share.by: is empty; name a header or cookie, or write share: public"),
     (
         "share: { by: [cookie] }",
         r#"share.by[0]: "cookie" is all cookies at once; name the one that matters, as "cookie:session""#,
     ),
-    (
-        "share: { by: [\"cookie:\"] }",
-        r#"share.by[0]: "cookie:" is not cookie:<name>"#,
-    ),
-    (
-        "share: { by: [x-a, X-A] }",
-        r#"share.by[1]: "X-A" is there twice"#,
-    ),
+    ("share: { by: [\"cookie:\"] }", r#"share.by[0]: "cookie:" is not cookie:<name>"#),
+    ("share: { by: [x-a, X-A] }", r#"share.by[1]: "X-A" is there twice"#),
     (
         "share: { by: [host] }",
         r#"share.by[0]: "host" cannot tell clients apart: pollcast writes this header itself"#,
@@ -202,22 +160,10 @@ const ROUTES: &[(&str, &str)] = &[
         "transports: [sse, websockets]",
         r#"transports[1]: "websockets" is not one of sse, websocket, long_poll, poll; did you mean "websocket"?"#,
     ),
-    (
-        "transports: []",
-        "transports: is empty; leave the route out if nobody may read it",
-    ),
-    (
-        "query: some",
-        r#"query: "some" is neither all nor a list of parameters, as [currency]"#,
-    ),
-    (
-        "query: [\"a=b\"]",
-        r#"query[0]: "a=b" is not the name of a query parameter, as it stands in a URL"#,
-    ),
-    (
-        "unknown_query: rejct",
-        r#"unknown_query: "rejct" is not one of drop, reject; did you mean "reject"?"#,
-    ),
+    ("transports: []", "transports: is empty; leave the route out if nobody may read it"),
+    ("query: some", r#"query: "some" is neither all nor a list of parameters, as [currency]"#),
+    ("query: [\"a=b\"]", r#"query[0]: "a=b" is not the name of a query parameter, as it stands in a URL"#),
+    ("unknown_query: rejct", r#"unknown_query: "rejct" is not one of drop, reject; did you mean "reject"?"#),
     (
         "ignore_query: [\"*\"]",
         r#"ignore_query[0]: "*" is not a name, or the beginning of one and a last "*"; "query: []" ignores all"#,
@@ -226,31 +172,16 @@ const ROUTES: &[(&str, &str)] = &[
         "ignore_cookies: [\"*\"]",
         r#"ignore_cookies[0]: "*" is not the name of a cookie, or the beginning of one (two letters or more) and a last "*""#,
     ),
-    (
-        "switches: { push: _wait }",
-        "switches: two switches have the same name",
-    ),
+    ("switches: { push: _wait }", "switches: two switches have the same name"),
     (
         "event_name: stale",
         r#"event_name: "stale" is an event of pollcast's own; clients could not tell them apart"#,
     ),
-    (
-        "retry: [8s, 2s]",
-        "retry: the first time is longer than the second; write [shortest, longest]",
-    ),
-    (
-        "retry: [8s]",
-        "retry: expected two times, the shortest and the longest, as [2s, 8s]",
-    ),
-    (
-        "history: { versions: 0 }",
-        r#"history.versions: "0" is too small; at least 1"#,
-    ),
+    ("retry: [8s, 2s]", "retry: the first time is longer than the second; write [shortest, longest]"),
+    ("retry: [8s]", "retry: expected two times, the shortest and the longest, as [2s, 8s]"),
+    ("history: { versions: 0 }", r#"history.versions: "0" is too small; at least 1"#),
     ("gone_after: 0s", r#"gone_after: "0s" is too short; at least 1s"#),
-    (
-        "cors: {}",
-        "cors: names no origins; write origins: [\"https://shop.example.com\"], or cors: off",
-    ),
+    ("cors: {}", "cors: names no origins; write origins: [\"https://shop.example.com\"], or cors: off"),
     (
         "cors: { origins: [\"*\"], credentials: true }",
         "cors.credentials: any site could read what a client's cookies open; name the origins instead of \"*\"",
@@ -259,14 +190,8 @@ const ROUTES: &[(&str, &str)] = &[
         "cors: { origins: [\"https://a.example/\"] }",
         r#"cors.origins[0]: "https://a.example/" is not an origin; write it like https://shop.example.com, in lower case, without a path"#,
     ),
-    (
-        "websocket: { origins: some }",
-        r#"websocket.origins: "some" is neither same nor a list of origins"#,
-    ),
-    (
-        "websocket: { send: { rate: 10 } }",
-        r#"websocket.send.rate: "10" is not a rate; write it like 10/s"#,
-    ),
+    ("websocket: { origins: some }", r#"websocket.origins: "some" is neither same nor a list of origins"#),
+    ("websocket: { send: { rate: 10 } }", r#"websocket.send.rate: "10" is not a rate; write it like 10/s"#),
     (
         "websocket: { send: { path: \"/rooms/{room}\" } }",
         r#"websocket.send.path: "/rooms/{room}" has {room}, which the route's path has not"#,
@@ -313,43 +238,19 @@ fn paths_that_are_none_are_told() {
         ("/a?b", "has a query or fragment; only the path belongs here"),
         ("/a//b", "has an empty, \".\" or \"..\" segment"),
         ("/a/../b", "has an empty, \".\" or \"..\" segment"),
-        (
-            "/a%2Fb",
-            "has a percent escape that is invalid, or stands for \"/\", \"\\\" or NUL",
-        ),
-        (
-            "/a%zz",
-            "has a percent escape that is invalid, or stands for \"/\", \"\\\" or NUL",
-        ),
-        (
-            "/ä",
-            "has a character that a canonical path has not; write it percent-encoded",
-        ),
-        (
-            "/{a",
-            "has a \"{\" without \"}\"; a parameter is a part of one segment, as /prices/{symbol}",
-        ),
+        ("/a%2Fb", "has a percent escape that is invalid, or stands for \"/\", \"\\\" or NUL"),
+        ("/a%zz", "has a percent escape that is invalid, or stands for \"/\", \"\\\" or NUL"),
+        ("/ä", "has a character that a canonical path has not; write it percent-encoded"),
+        ("/{a", "has a \"{\" without \"}\"; a parameter is a part of one segment, as /prices/{symbol}"),
         ("/a}", "has a \"}\" without \"{\""),
-        (
-            "/{}",
-            "has a parameter without a plain name; a name is letters, digits and \"_\"",
-        ),
-        (
-            "/{a}{b}",
-            "has two parameters in one segment; write at most one between two \"/\"",
-        ),
+        ("/{}", "has a parameter without a plain name; a name is letters, digits and \"_\""),
+        ("/{a}{b}", "has two parameters in one segment; write at most one between two \"/\""),
         ("/{*a}/b", "has a {*rest} that is not the whole end of the path"),
         ("/{a}/{a}", "has the same parameter twice"),
-        (
-            "/-/pollcast/x",
-            "is under public_prefix (/-/pollcast/), which is pollcast's own",
-        ),
+        ("/-/pollcast/x", "is under public_prefix (/-/pollcast/), which is pollcast's own"),
     ] {
         let text = ROUTE.replace("/prices", &format!("{path:?}"));
-        assert_eq!(
-            refused(&text),
-            format!("pollcast.yaml:4: routes[0].path: {path:?} {wanted}")
-        );
+        assert_eq!(refused(&text), format!("pollcast.yaml:4: routes[0].path: {path:?} {wanted}"));
     }
 }
 
@@ -383,38 +284,17 @@ fn bad_upstreams_are_told() {
             "servers: [\"a:99999\"]",
             ".servers[0]: \"a:99999\" is not host:port; write it like api.internal:3000 or [::1]:3000",
         ),
-        (
-            "servers: [a:1, a:1]",
-            ".servers[1]: \"a:1\" is there twice; give one of them a weight",
-        ),
+        ("servers: [a:1, a:1]", ".servers[1]: \"a:1\" is there twice; give one of them a weight"),
         (
             "servers: [{ address: a:1, weight: 1001 }]",
             ".servers[0].weight: \"1001\" is too large; at most 1000",
         ),
-        (
-            "servers: [{ weight: 1 }]",
-            ".servers[0]: key \"address\" is missing",
-        ),
-        (
-            "servers: [a:1], budget: { rate: 50/s }",
-            ".budget: not available in this version",
-        ),
-        (
-            "servers: [a:1], host: \"a/b\"",
-            ".host: \"a/b\" is not a host, with or without a port",
-        ),
-        (
-            "servers: [a:1], tls: { sni: 127.0.0.1 }",
-            ".tls.sni: \"127.0.0.1\" is not a DNS name",
-        ),
-        (
-            "servers: [a:1], health_check: { interval: 1s }",
-            ".health_check: key \"path\" is missing",
-        ),
-        (
-            "servers: [a:1], forwarded: { proto: ws }",
-            ".forwarded.proto: \"ws\" is not one of http, https",
-        ),
+        ("servers: [{ weight: 1 }]", ".servers[0]: key \"address\" is missing"),
+        ("servers: [a:1], budget: { rate: 50/s }", ".budget: not available in this version"),
+        ("servers: [a:1], host: \"a/b\"", ".host: \"a/b\" is not a host, with or without a port"),
+        ("servers: [a:1], tls: { sni: 127.0.0.1 }", ".tls.sni: \"127.0.0.1\" is not a DNS name"),
+        ("servers: [a:1], health_check: { interval: 1s }", ".health_check: key \"path\" is missing"),
+        ("servers: [a:1], forwarded: { proto: ws }", ".forwarded.proto: \"ws\" is not one of http, https"),
     ] {
         let text = SMALLEST.replace("servers: [127.0.0.1:3000]", upstream);
         assert_eq!(refused(&text), format!("pollcast.yaml:2: upstreams.api{wanted}"));
@@ -428,14 +308,8 @@ fn bad_listeners_are_told() {
             "address: localhost:80",
             ".address: \"localhost:80\" is not ip:port; did you mean \"127.0.0.1:80\"?",
         ),
-        (
-            "address: \"8080\"",
-            ".address: \"8080\" is not ip:port; did you mean \"0.0.0.0:8080\"?",
-        ),
-        (
-            "address: nowhere",
-            ".address: \"nowhere\" is not ip:port; write it like 0.0.0.0:8080 or [::]:8080",
-        ),
+        ("address: \"8080\"", ".address: \"8080\" is not ip:port; did you mean \"0.0.0.0:8080\"?"),
+        ("address: nowhere", ".address: \"nowhere\" is not ip:port; write it like 0.0.0.0:8080 or [::]:8080"),
         (
             "address: 0.0.0.0:8080, proxy_protocol: true",
             ".proxy_protocol: true is not available in this version",
@@ -464,10 +338,8 @@ fn bad_listeners_are_told() {
 
 #[test]
 fn addresses_cannot_be_taken_twice() {
-    let text = SMALLEST.replace(
-        "0.0.0.0:8080 }",
-        "0.0.0.0:8080 }, { address: 127.0.0.1:8080 }, { address: \"[::]:8080\" }",
-    );
+    let text = SMALLEST
+        .replace("0.0.0.0:8080 }", "0.0.0.0:8080 }, { address: 127.0.0.1:8080 }, { address: \"[::]:8080\" }");
     assert_eq!(
         refused(&format!("{text}admin: {{ address: 127.0.0.1:8080 }}\n")),
         "pollcast.yaml:1: listeners[1].address: another listener has this address
@@ -483,12 +355,7 @@ fn a_limit_by_address_needs_to_know_what_an_address_is() {
         "pollcast.yaml:4: limits.clients_per_address: needs client_address on every listener; listeners[0] does not say it"
     );
     let said = SMALLEST.replace("8080 }", "8080, client_address: peer }");
-    assert_eq!(
-        super::loaded(&format!("{said}{limit}"))
-            .limits
-            .clients_per_address,
-        Some(10)
-    );
+    assert_eq!(super::loaded(&format!("{said}{limit}")).limits.clients_per_address, Some(10));
 }
 
 #[test]
@@ -516,10 +383,7 @@ pollcast.yaml:10: admin.token: must be visible ASCII without spaces"#
 
 #[test]
 fn suggestions_are_only_made_when_near() {
-    assert_eq!(
-        told("    bananas: 1\n"),
-        "pollcast.yaml:6: routes[0].bananas: unknown key \"bananas\""
-    );
+    assert_eq!(told("    bananas: 1\n"), "pollcast.yaml:6: routes[0].bananas: unknown key \"bananas\"");
     assert_eq!(
         told("    stale-after: 1s\n"),
         "pollcast.yaml:6: routes[0].stale-after: unknown key \"stale-after\"; did you mean \"stale_after\"?"

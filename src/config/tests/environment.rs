@@ -38,26 +38,11 @@ fn variables_are_put_in() {
 #[test]
 fn what_is_no_variable_is_told() {
     for (value, wanted) in [
-        (
-            "${UNSET}",
-            "the environment variable UNSET is not set; set it or write ${UNSET:-default}",
-        ),
-        (
-            "a ${SET",
-            "\"${\" without its \"}\"; write \"$${\" for a literal \"${\"",
-        ),
-        (
-            "${}",
-            "a variable is written ${NAME} or ${NAME:-default}, the name of letters, digits and _",
-        ),
-        (
-            "${1A}",
-            "a variable is written ${NAME} or ${NAME:-default}, the name of letters, digits and _",
-        ),
-        (
-            "${UNSET:-${SET}}",
-            "the default of ${UNSET} cannot hold another variable",
-        ),
+        ("${UNSET}", "the environment variable UNSET is not set; set it or write ${UNSET:-default}"),
+        ("a ${SET", "\"${\" without its \"}\"; write \"$${\" for a literal \"${\""),
+        ("${}", "a variable is written ${NAME} or ${NAME:-default}, the name of letters, digits and _"),
+        ("${1A}", "a variable is written ${NAME} or ${NAME:-default}, the name of letters, digits and _"),
+        ("${UNSET:-${SET}}", "the default of ${UNSET} cannot hold another variable"),
         ("${LONG}", "is longer than 64KiB with the environment put in"),
     ] {
         assert_eq!(expanded(value), Err(wanted.to_owned()), "{value}");
@@ -76,10 +61,7 @@ fn a_variable_cannot_change_the_structure() {
 #[test]
 fn an_empty_token_is_none() {
     let text = format!("{SMALLEST}admin: {{ address: 127.0.0.1:9090, token: \"${{TOKEN:-}}\" }}\n");
-    assert_eq!(
-        loaded(&text).admin.expect("there is an admin listener").token,
-        None
-    );
+    assert_eq!(loaded(&text).admin.expect("there is an admin listener").token, None);
 }
 
 #[test]
@@ -104,10 +86,7 @@ version_key: hunter2-${{S}}
     let config = load_text(&text, &[("S", "and-more-of-it")]).expect("loads");
     assert_eq!(config.routes[0].poll.headers[0].1, "hunter2-and-more-of-it");
     let shown = format!("{config:?} {config:#?}");
-    assert!(
-        !shown.contains("hunter2") && !shown.contains("and-more-of-it"),
-        "{shown}"
-    );
+    assert!(!shown.contains("hunter2") && !shown.contains("and-more-of-it"), "{shown}");
 }
 
 #[test]
@@ -122,9 +101,7 @@ version_key: {{ a: \"${{S}}\" }}
 passthrough: ${{S}}
 "
     );
-    let problems = load_text(&text, &[("S", "hunter2 \n ü")])
-        .expect_err("refused")
-        .to_string();
+    let problems = load_text(&text, &[("S", "hunter2 \n ü")]).expect_err("refused").to_string();
     assert!(problems.lines().count() >= 9, "{problems}");
     assert!(!problems.contains("hunter2"), "{problems}");
     assert!(

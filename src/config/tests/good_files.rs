@@ -20,10 +20,7 @@ fn the_shipped_beginning_loads_from_its_file() {
 fn the_smallest_file_gets_every_default() {
     let config = loaded(SMALLEST);
     assert_eq!(config.limits.clients, 100_000);
-    assert_eq!(
-        config.passthrough.as_ref().map(|upstream| upstream.name.as_str()),
-        Some("api")
-    );
+    assert_eq!(config.passthrough.as_ref().map(|upstream| upstream.name.as_str()), Some("api"));
     assert_eq!(config.listeners[0].client_address, ClientAddress::Peer);
     assert!(config.admin.is_none() && config.routes.is_empty() && config.warnings.is_empty());
 }
@@ -40,13 +37,8 @@ defaults:
   max_clients: 7
 "
     ));
-    let [prices, other] = config.routes.as_slice() else {
-        panic!("two routes")
-    };
-    assert_eq!(
-        (prices.poll.interval, prices.poll.linger),
-        (Duration::from_secs(1), Duration::from_secs(60))
-    );
+    let [prices, other] = config.routes.as_slice() else { panic!("two routes") };
+    assert_eq!((prices.poll.interval, prices.poll.linger), (Duration::from_secs(1), Duration::from_secs(60)));
     assert_eq!(prices.poll.headers[0].0, "x-api-key");
     assert!(prices.cors.is_none());
     assert_eq!((prices.max_clients, other.max_clients), (Some(7), None));
@@ -70,16 +62,7 @@ fn a_poll_may_take_as_long_as_the_upstream_unless_said() {
 fn the_usual_credentials_stay_whatever_is_said() {
     let credentials = route("    credentials: [X-Session, cookie, authorization]\n").credentials;
     let names: Vec<_> = credentials.iter().map(HeaderName::as_str).collect();
-    assert_eq!(
-        names,
-        [
-            "authorization",
-            "proxy-authorization",
-            "x-api-key",
-            "x-auth-token",
-            "x-session"
-        ]
-    );
+    assert_eq!(names, ["authorization", "proxy-authorization", "x-api-key", "x-auth-token", "x-session"]);
 }
 
 #[test]
@@ -109,40 +92,22 @@ fn switches_can_be_renamed_and_switched_off() {
 
 #[test]
 fn sending_goes_to_the_routes_own_path_unless_said() {
-    let send = route("    websocket: { send: { method: PUT, rate: 3/s } }\n")
-        .websocket
-        .send
-        .expect("sends");
-    assert_eq!(
-        (send.method, send.path.as_str(), send.rate),
-        (Method::PUT, "/prices", 3)
-    );
+    let send = route("    websocket: { send: { method: PUT, rate: 3/s } }\n").websocket.send.expect("sends");
+    assert_eq!((send.method, send.path.as_str(), send.rate), (Method::PUT, "/prices", 3));
     let text = ROUTE.replace("/prices", "/rooms/{room}/messages");
-    let config = loaded(&format!(
-        "{text}    websocket: {{ send: {{ path: \"/rooms/{{room}}/inbox\" }} }}\n"
-    ));
+    let config = loaded(&format!("{text}    websocket: {{ send: {{ path: \"/rooms/{{room}}/inbox\" }} }}\n"));
     assert_eq!(
-        config.routes[0]
-            .websocket
-            .send
-            .as_ref()
-            .map(|send| send.path.as_str()),
+        config.routes[0].websocket.send.as_ref().map(|send| send.path.as_str()),
         Some("/rooms/{room}/inbox")
     );
 }
 
 #[test]
 fn servers_are_read_in_both_forms() {
-    let text = SMALLEST.replace(
-        "[127.0.0.1:3000]",
-        "[\"[::1]:3000\", { address: a.example:80, weight: 3 }]",
-    );
+    let text = SMALLEST.replace("[127.0.0.1:3000]", "[\"[::1]:3000\", { address: a.example:80, weight: 3 }]");
     let config = loaded(&text);
-    let servers: Vec<_> = config.upstreams[0]
-        .servers
-        .iter()
-        .map(|s| (s.address.as_str(), s.weight))
-        .collect();
+    let servers: Vec<_> =
+        config.upstreams[0].servers.iter().map(|s| (s.address.as_str(), s.weight)).collect();
     assert_eq!(servers, [("[::1]:3000", 1), ("a.example:80", 3)]);
 }
 

@@ -50,10 +50,7 @@ fn judged(text: &str) {
     if let Err(problems) = load_text(text, &[("X", "s3cr3t")]) {
         assert!(!problems.0.is_empty());
         let shown = problems.to_string();
-        assert!(
-            !shown.contains("its schema allows"),
-            "schema and types disagree:\n{text}\n{shown}"
-        );
+        assert!(!shown.contains("its schema allows"), "schema and types disagree:\n{text}\n{shown}");
         assert!(!shown.contains("s3cr3t"), "{shown}");
     }
 }
@@ -61,17 +58,12 @@ fn judged(text: &str) {
 #[test]
 fn any_value_at_any_key_is_judged() {
     let plain = |line: &&str| !line.trim_start().starts_with('#') && line.contains(':');
-    let lines: Vec<&str> = REFERENCE
-        .lines()
-        .filter(plain)
-        .map(|line| line.split(" # ").next().unwrap_or(line))
-        .collect();
+    let lines: Vec<&str> =
+        REFERENCE.lines().filter(plain).map(|line| line.split(" # ").next().unwrap_or(line)).collect();
     load_text(&lines.join("\n"), &[]).expect("it loads before a value is put in");
     for at in 0..lines.len() {
         let (before, after) = (lines[..at].join("\n"), lines[at + 1..].join("\n"));
-        let (key, _) = lines[at]
-            .split_once(':')
-            .expect("lines without a key were left out");
+        let (key, _) = lines[at].split_once(':').expect("lines without a key were left out");
         for value in VALUES {
             judged(&format!("{before}\n{key}: {value}\n{after}\n"));
         }
@@ -103,9 +95,7 @@ proptest! {
 
 #[test]
 fn depth_and_aliases_are_bounded() {
-    let deep: String = (0..40)
-        .map(|level| format!("{}a:\n", " ".repeat(level)))
-        .collect();
+    let deep: String = (0..40).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
     assert_eq!(refused(&deep), "pollcast.yaml:33: nested deeper than 32 levels");
     assert!(refused(&"[".repeat(500_000)).contains("recursion limit"));
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
@@ -114,14 +104,8 @@ fn depth_and_aliases_are_bounded() {
         bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
     }
     assert!(refused(&bomb).contains("more than 100000 values, aliases included"));
-    assert_eq!(
-        refused("a: &a [*a]"),
-        "pollcast.yaml:1: an alias stands inside its own anchor"
-    );
-    assert_eq!(
-        refused(&format!("#{}", " ".repeat(1 << 20))),
-        "pollcast.yaml: longer than 1MiB"
-    );
+    assert_eq!(refused("a: &a [*a]"), "pollcast.yaml:1: an alias stands inside its own anchor");
+    assert_eq!(refused(&format!("#{}", " ".repeat(1 << 20))), "pollcast.yaml: longer than 1MiB");
 }
 
 #[test]

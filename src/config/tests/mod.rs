@@ -29,10 +29,7 @@ routes:
 
 fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Config, Problems> {
     let lookup = |name: &str| {
-        environment
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| (*value).to_owned())
+        environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
     };
     load::load_with(text, "pollcast.yaml", Path::new("/nonexistent"), &lookup)
 }

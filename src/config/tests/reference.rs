@@ -31,10 +31,7 @@ routes:
 
 /// The reference with the lines that name files.
 fn uncommented() -> String {
-    REFERENCE
-        .lines()
-        .map(|line| format!("{}\n", line.strip_prefix("#~").unwrap_or(line)))
-        .collect()
+    REFERENCE.lines().map(|line| format!("{}\n", line.strip_prefix("#~").unwrap_or(line))).collect()
 }
 
 #[test]
@@ -56,12 +53,7 @@ fn the_reference_loads_with_the_files_it_names() {
     let config =
         super::super::load::load_with(&uncommented(), "reference.yaml", files.directory(), &|_| None);
     let config = config.unwrap_or_else(|problems| panic!("{problems}"));
-    assert!(
-        config.listeners[1]
-            .tls
-            .as_ref()
-            .is_some_and(|tls| tls.cert.is_absolute())
-    );
+    assert!(config.listeners[1].tls.as_ref().is_some_and(|tls| tls.cert.is_absolute()));
 }
 
 #[test]
@@ -80,32 +72,16 @@ fn collect_missing(schema: &Value, nodes: &[&Node], place: &str, missing: &mut V
     if schema.get(LATER).is_some() {
         return;
     }
-    for branch in schema
-        .get("anyOf")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
+    for branch in schema.get("anyOf").and_then(Value::as_array).into_iter().flatten() {
         collect_missing(branch, nodes, place, missing);
     }
-    for (key, schema) in schema
-        .get("properties")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
-        let key_place = if place.is_empty() {
-            key.clone()
-        } else {
-            format!("{place}.{key}")
-        };
+    for (key, schema) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let key_place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
         let mut below: Vec<&Node> = nodes.iter().flat_map(|node| values(node, Some(key))).collect();
         // What a route may say, the defaults may say for it.
         if place.is_empty() && (key == "routes" || key == "defaults") {
             let tree = nodes[0];
-            let routes = values(tree, Some("routes"))
-                .into_iter()
-                .flat_map(|routes| values(routes, None));
+            let routes = values(tree, Some("routes")).into_iter().flat_map(|routes| values(routes, None));
             below = values(tree, Some("defaults")).into_iter().chain(routes).collect();
             let schema = schema.get("items").unwrap_or(schema);
             collect_missing(schema, &below, "", missing);
@@ -129,9 +105,7 @@ fn collect_missing(schema: &Value, nodes: &[&Node], place: &str, missing: &mut V
 fn values<'a>(node: &'a Node, wanted: Option<&str>) -> Vec<&'a Node> {
     match &node.kind {
         Kind::Mapping(entries) => {
-            let entries = entries
-                .iter()
-                .filter(|entry| wanted.is_none_or(|key| key == entry.key));
+            let entries = entries.iter().filter(|entry| wanted.is_none_or(|key| key == entry.key));
             entries.map(|entry| &entry.value).collect()
         }
         Kind::List(items) if wanted.is_none() => items.iter().collect(),
@@ -142,12 +116,7 @@ fn values<'a>(node: &'a Node, wanted: Option<&str>) -> Vec<&'a Node> {
 #[test]
 fn the_schema_describes_every_key() {
     fn undescribed(schema: &Value, place: &str, found: &mut Vec<String>) {
-        for (key, value) in schema
-            .get("properties")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-        {
+        for (key, value) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             let place = format!("{place}.{key}");
             if value.get("description").is_none() {
                 found.push(place.clone());
@@ -155,16 +124,10 @@ fn the_schema_describes_every_key() {
             undescribed(value, &place, found);
         }
         for key in ["items", "additionalProperties"] {
-            schema
-                .get(key)
-                .into_iter()
-                .for_each(|schema| undescribed(schema, place, found));
+            schema.get(key).into_iter().for_each(|schema| undescribed(schema, place, found));
         }
         let branches = schema.get("anyOf").and_then(Value::as_array);
-        branches
-            .into_iter()
-            .flatten()
-            .for_each(|schema| undescribed(schema, place, found));
+        branches.into_iter().flatten().for_each(|schema| undescribed(schema, place, found));
     }
     let mut found = Vec::new();
     undescribed(&schema(), "", &mut found);

@@ -77,10 +77,7 @@ fn files_that_would_stop_the_start_are_told() {
     files.pair("b.crt", "b.key");
     files.write("empty", "");
     files.write("torn", "-----BEGIN CERTIFICATE-----\nAAAA\n");
-    files.write(
-        "lies.crt",
-        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-    );
+    files.write("lies.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     let both =
         ["a.crt", "a.key"].map(|name| fs::read_to_string(files.directory().join(name)).expect("a file"));
     files.write("both.pem", &both.concat());
@@ -116,12 +113,7 @@ fn files_that_would_stop_the_start_are_told() {
             "a.crt",
             "5: listeners[0].tls.certificates[0].cert: certificate and key cannot be used together: ",
         ),
-        (
-            "a.crt",
-            "tls",
-            "a.crt",
-            "6: listeners[0].tls.certificates[0].key: \"tls\" is not a file",
-        ),
+        ("a.crt", "tls", "a.crt", "6: listeners[0].tls.certificates[0].key: \"tls\" is not a file"),
         (
             "a.crt",
             "a.key",
@@ -134,12 +126,7 @@ fn files_that_would_stop_the_start_are_told() {
             "both.pem",
             "7: upstreams.api.tls.ca: the file has other things than certificates",
         ),
-        (
-            "a.crt",
-            "a.key",
-            "lies.crt",
-            "7: upstreams.api.tls.ca: certificate 1 of the file cannot be used: ",
-        ),
+        ("a.crt", "a.key", "lies.crt", "7: upstreams.api.tls.ca: certificate 1 of the file cannot be used: "),
         (
             "a.crt",
             "a.key",
@@ -148,10 +135,7 @@ fn files_that_would_stop_the_start_are_told() {
         ),
     ] {
         let told = outcome(&files, cert, key, ca);
-        assert!(
-            told.starts_with(&format!("pollcast.yaml:{wanted}")),
-            "wanted {wanted}\ntold {told}"
-        );
+        assert!(told.starts_with(&format!("pollcast.yaml:{wanted}")), "wanted {wanted}\ntold {told}");
         assert_eq!(told.lines().count(), 1, "{told}");
     }
 }

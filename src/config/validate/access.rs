@@ -48,10 +48,7 @@ pub fn share((place, said): Said<'_, raw::Share>, to: &mut Share, findings: &mut
         Some(raw::Share::By(raw)) => {
             let (place, said) = at!(place, raw.by);
             if said.is_some_and(Vec::is_empty) {
-                findings.problem(
-                    &place,
-                    "is empty; name a header or cookie, or write share: public",
-                );
+                findings.problem(&place, "is empty; name a header or cookie, or write share: public");
             }
             let mut values = Vec::new();
             findings.list((place, said), class_value, &mut values);
@@ -67,17 +64,9 @@ fn class_value(findings: &mut Findings, place: &Place, said: &str) -> Option<Cla
     }
     let name = findings.header_name(place, said)?;
     if name == header::COOKIE {
-        findings.bad(
-            place,
-            said,
-            "is all cookies at once; name the one that matters, as \"cookie:session\"",
-        );
+        findings.bad(place, said, "is all cookies at once; name the one that matters, as \"cookie:session\"");
     } else if NO_CLASS_HEADERS.contains(&name.as_str()) {
-        findings.bad(
-            place,
-            said,
-            "cannot tell clients apart: pollcast writes this header itself",
-        );
+        findings.bad(place, said, "cannot tell clients apart: pollcast writes this header itself");
     }
     Some(ClassValue::Header(name))
 }
@@ -87,11 +76,7 @@ pub fn query(place: &Place, raw: &raw::RouteSettings, route: &mut Route, finding
     match at!(place, raw.query) {
         (_, Some(raw::Query::Word(word))) if word.0 == "all" => rule.names = None,
         (place, Some(raw::Query::Word(word))) => {
-            findings.bad(
-                &place,
-                &word.0,
-                "is neither all nor a list of parameters, as [currency]",
-            );
+            findings.bad(&place, &word.0, "is neither all nor a list of parameters, as [currency]");
         }
         (place, Some(raw::Query::Names(said))) => {
             let mut names = Vec::new();
@@ -102,11 +87,7 @@ pub fn query(place: &Place, raw: &raw::RouteSettings, route: &mut Route, finding
     }
     let unknown = [("drop", UnknownQuery::Drop), ("reject", UnknownQuery::Reject)];
     findings.choice(at!(place, raw.unknown_query), &unknown, &mut rule.unknown);
-    findings.choice(
-        at!(place, raw.query_order),
-        &[("as_sent", false), ("any", true)],
-        &mut rule.any_order,
-    );
+    findings.choice(at!(place, raw.query_order), &[("as_sent", false), ("any", true)], &mut rule.any_order);
     findings.list(at!(place, raw.ignore_query), ignored_parameter, &mut rule.ignore);
     if let (place, Some(raw)) = at!(place, raw.switches) {
         switches(&place, raw, &mut route.switches, findings);
@@ -131,20 +112,12 @@ fn switches(place: &Place, raw: &raw::Switches, to: &mut Switches, findings: &mu
 }
 
 pub fn credentials(place: &Place, raw: &raw::RouteSettings, route: &mut Route, findings: &mut Findings) {
-    findings.list(
-        at!(place, raw.ignore_cookies),
-        ignored_cookie,
-        &mut route.ignore_cookies,
-    );
+    findings.list(at!(place, raw.ignore_cookies), ignored_cookie, &mut route.ignore_cookies);
     let (place, Some(said)) = at!(place, raw.credentials) else {
         return;
     };
     let mut named: Vec<HeaderName> = Vec::new();
-    findings.list(
-        (place, Some(said)),
-        |findings, place, said| findings.header_name(place, said),
-        &mut named,
-    );
+    findings.list((place, Some(said)), |findings, place, said| findings.header_name(place, said), &mut named);
     // The usual ones stay: a list that forgets Authorization must not let strangers share.
     route.credentials = defaults::credentials();
     named.retain(|name| *name != header::COOKIE && !route.credentials.contains(name));
@@ -155,11 +128,7 @@ pub fn credentials(place: &Place, raw: &raw::RouteSettings, route: &mut Route, f
 fn parameter(findings: &mut Findings, place: &Place, said: &str) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"&=#+;\"<>".contains(&byte);
     if said.is_empty() || said.len() > 128 || !said.bytes().all(plain) {
-        findings.bad(
-            place,
-            said,
-            "is not the name of a query parameter, as it stands in a URL",
-        );
+        findings.bad(place, said, "is not the name of a query parameter, as it stands in a URL");
         return None;
     }
     Some(said.to_owned())
@@ -245,16 +214,11 @@ pub fn together(place: &Place, route: &Route, findings: &mut Findings) {
     let Some(cors) = &route.cors else { return };
     let (place, star) = (place.key("cors"), cors.origins.iter().any(|origin| origin == "*"));
     if cors.origins.is_empty() {
-        findings.problem(
-            &place,
-            "names no origins; write origins: [\"https://shop.example.com\"], or cors: off",
-        );
+        findings
+            .problem(&place, "names no origins; write origins: [\"https://shop.example.com\"], or cors: off");
     }
     if star && cors.origins.len() > 1 {
-        findings.problem(
-            &place.key("origins"),
-            "has \"*\" beside others; \"*\" stands alone",
-        );
+        findings.problem(&place.key("origins"), "has \"*\" beside others; \"*\" stands alone");
     }
     if star && cors.credentials {
         let message = "any site could read what a client's cookies open; name the origins instead of \"*\"";

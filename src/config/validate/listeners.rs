@@ -26,10 +26,7 @@ pub fn listeners(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> 
         let Some(listener) = listener(&place, raw, base_dir, findings) else {
             continue;
         };
-        if listeners
-            .iter()
-            .any(|other| clash(other.address, listener.address))
-        {
+        if listeners.iter().any(|other| clash(other.address, listener.address)) {
             findings.problem(&place.key("address"), "another listener has this address");
         }
         listeners.push(listener);
@@ -40,10 +37,7 @@ pub fn listeners(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> 
 /// Index of the first listener that leaves `client_address` to its default.
 pub fn without_client_address(file: &raw::File) -> Option<usize> {
     let said = |listener: &raw::Listener| listener.client_address.is_some();
-    file.listeners
-        .iter()
-        .flatten()
-        .position(|listener| !listener.as_ref().is_some_and(said))
+    file.listeners.iter().flatten().position(|listener| !listener.as_ref().is_some_and(said))
 }
 
 /// None only if its address was told.
@@ -64,18 +58,9 @@ fn listener(
     let mut trusted_proxies = Vec::new();
     findings.list(at!(place, raw.trusted_proxies), network, &mut trusted_proxies);
     let client_address = client_address(at!(place, raw.client_address), &trusted_proxies, findings);
-    let tls = raw
-        .tls
-        .as_ref()
-        .and_then(|raw| listener_tls(&place.key("tls"), raw, base_dir, findings));
+    let tls = raw.tls.as_ref().and_then(|raw| listener_tls(&place.key("tls"), raw, base_dir, findings));
     let address = address(at!(place, raw.address), findings)?;
-    Some(Listener {
-        address,
-        http2,
-        tls,
-        trusted_proxies,
-        client_address,
-    })
+    Some(Listener { address, http2, tls, trusted_proxies, client_address })
 }
 
 fn client_address(
@@ -88,25 +73,16 @@ fn client_address(
         findings.problem(&place, "\"proxy_protocol\" is not available in this version");
         return client_address;
     }
-    let choices = [
-        ("peer", ClientAddress::Peer),
-        ("forwarded", ClientAddress::Forwarded),
-    ];
+    let choices = [("peer", ClientAddress::Peer), ("forwarded", ClientAddress::Forwarded)];
     findings.choice((place.clone(), said), &choices, &mut client_address);
     if client_address == ClientAddress::Forwarded && trusted.is_empty() {
-        findings.warning(
-            &place,
-            "without trusted_proxies, the connection's address is used",
-        );
+        findings.warning(&place, "without trusted_proxies, the connection's address is used");
     }
     client_address
 }
 
 fn network(findings: &mut Findings, place: &Place, said: &str) -> Option<IpNet> {
-    let network = said
-        .parse()
-        .or_else(|_| said.parse().map(|ip: std::net::IpAddr| ip.into()))
-        .ok();
+    let network = said.parse().or_else(|_| said.parse().map(|ip: std::net::IpAddr| ip.into())).ok();
     if network.is_none() {
         findings.bad(
             place,
@@ -136,21 +112,14 @@ fn listener_tls(
         }
         [pair] => pair.as_ref(),
         [_, ..] => {
-            findings.problem(
-                &place,
-                "more than one certificate is not available in this version",
-            );
+            findings.problem(&place, "more than one certificate is not available in this version");
             None
         }
     }?;
     let place = place.index(0);
     let (cert, key) = (at!(place, pair.cert), at!(place, pair.key));
     let (cert, key) = tls::certificate_and_key(cert, key, base_dir, findings)?;
-    Some(ListenerTls {
-        cert,
-        key,
-        min_version,
-    })
+    Some(ListenerTls { cert, key, min_version })
 }
 
 pub fn admin(file: &raw::File, listeners: &[Listener], findings: &mut Findings) -> Option<Admin> {
@@ -158,50 +127,27 @@ pub fn admin(file: &raw::File, listeners: &[Listener], findings: &mut Findings) 
         return None;
     };
     // An empty token is what `${NAME:-}` gives when nothing is set.
-    let token = raw
-        .token
-        .as_ref()
-        .map(|token| token.0.clone())
-        .filter(|token| !token.is_empty());
-    if token
-        .as_ref()
-        .is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic()))
-    {
+    let token = raw.token.as_ref().map(|token| token.0.clone()).filter(|token| !token.is_empty());
+    if token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
         findings.problem(&place.key("token"), "must be visible ASCII without spaces");
     }
     let (place, said) = at!(place, raw.address);
     let address = address((place.clone(), said), findings)?;
     if listeners.iter().any(|listener| clash(listener.address, address)) {
-        findings.problem(
-            &place,
-            "is also a listener's; the admin surface needs an address of its own",
-        );
+        findings.problem(&place, "is also a listener's; the admin surface needs an address of its own");
     }
     if token.is_none() && !address.ip().is_loopback() {
-        findings.warning(
-            &place,
-            "others than this machine may reach it, and no token protects it",
-        );
+        findings.warning(&place, "others than this machine may reach it, and no token protects it");
     }
-    Some(Admin {
-        address,
-        token: token.map(Secret),
-    })
+    Some(Admin { address, token: token.map(Secret) })
 }
 
 fn address((place, said): Said<'_, raw::Text>, findings: &mut Findings) -> Option<SocketAddr> {
     let said = said?.0.as_str();
     let address = said.parse().ok();
     if address.is_none() {
-        let port = said
-            .strip_prefix(':')
-            .or(said.strip_prefix("localhost:"))
-            .unwrap_or(said);
-        let host = if said.starts_with("localhost") {
-            "127.0.0.1"
-        } else {
-            "0.0.0.0"
-        };
+        let port = said.strip_prefix(':').or(said.strip_prefix("localhost:")).unwrap_or(said);
+        let host = if said.starts_with("localhost") { "127.0.0.1" } else { "0.0.0.0" };
         let message = match port.parse::<u16>() {
             Ok(port) => format!("is not ip:port; did you mean {:?}?", format!("{host}:{port}")),
             Err(_) => "is not ip:port; write it like 0.0.0.0:8080 or [::]:8080".to_owned(),

@@ -116,11 +116,7 @@ fn public_prefix((place, said): Said<'_, raw::Text>, findings: &mut Findings) ->
     };
     let prefix = said.0.as_str();
     if !prefix.starts_with('/') || !prefix.ends_with('/') || prefix.len() < 2 || prefix.contains(['{', '}']) {
-        findings.bad(
-            &place,
-            prefix,
-            "is no prefix; it starts and ends with \"/\", as /-/pollcast/",
-        );
+        findings.bad(&place, prefix, "is no prefix; it starts and ends with \"/\", as /-/pollcast/");
     } else if let Err(message) = paths::plain(prefix) {
         findings.bad(&place, prefix, message);
     }
@@ -150,27 +146,11 @@ fn limits(file: &raw::File, findings: &mut Findings) -> Limits {
     }
     findings.count_or_off(per_address, 1..=10_000_000, &mut limits.clients_per_address);
     findings.count(at!(place, raw.resources), 1..=10_000_000, &mut limits.resources);
-    findings.size(
-        at!(place, raw.snapshot_bytes),
-        MIB..=TIB,
-        &mut limits.snapshot_bytes,
-    );
-    findings.size(
-        at!(place, raw.history_bytes),
-        MIB..=TIB,
-        &mut limits.history_bytes,
-    );
+    findings.size(at!(place, raw.snapshot_bytes), MIB..=TIB, &mut limits.snapshot_bytes);
+    findings.size(at!(place, raw.history_bytes), MIB..=TIB, &mut limits.history_bytes);
     findings.size(at!(place, raw.header_bytes), KIB..=MIB, &mut limits.header_bytes);
-    findings.time(
-        at!(place, raw.stall_timeout),
-        SECOND..=10 * MINUTE,
-        &mut limits.stall_timeout,
-    );
-    findings.size(
-        at!(place, raw.send_buffer),
-        4 * KIB..=4 * MIB,
-        &mut limits.send_buffer,
-    );
+    findings.time(at!(place, raw.stall_timeout), SECOND..=10 * MINUTE, &mut limits.stall_timeout);
+    findings.size(at!(place, raw.send_buffer), 4 * KIB..=4 * MIB, &mut limits.send_buffer);
     findings.size(at!(place, raw.drain_body), 0..=16 * MIB, &mut limits.drain_body);
     limits
 }
@@ -180,11 +160,7 @@ fn drain(file: &raw::File, findings: &mut Findings) -> Drain {
     let (place, Some(raw)) = at!(Place::root(), file.drain) else {
         return drain;
     };
-    findings.time(
-        at!(place, raw.delay),
-        Duration::ZERO..=10 * MINUTE,
-        &mut drain.delay,
-    );
+    findings.time(at!(place, raw.delay), Duration::ZERO..=10 * MINUTE, &mut drain.delay);
     findings.time(at!(place, raw.window), Duration::ZERO..=HOUR, &mut drain.window);
     findings.times(at!(place, raw.retry), 100 * MILLISECOND..=HOUR, &mut drain.retry);
     drain
@@ -195,10 +171,9 @@ fn threads(file: &raw::File, findings: &mut Findings) -> Threads {
     let (place, Some(raw)) = at!(Place::root(), file.threads) else {
         return threads;
     };
-    for (said, to) in [
-        (at!(place, raw.front), &mut threads.front),
-        (at!(place, raw.shards), &mut threads.shards),
-    ] {
+    for (said, to) in
+        [(at!(place, raw.front), &mut threads.front), (at!(place, raw.shards), &mut threads.shards)]
+    {
         if said.1.is_some_and(|said| said.0 != "auto") {
             findings.count(said, 1..=1024, to);
         }
@@ -211,11 +186,7 @@ fn log(file: &raw::File, findings: &mut Findings) -> Log {
     let (place, Some(raw)) = at!(Place::root(), file.log) else {
         return log;
     };
-    findings.choice(
-        at!(place, raw.format),
-        &[("text", false), ("json", true)],
-        &mut log.json,
-    );
+    findings.choice(at!(place, raw.format), &[("text", false), ("json", true)], &mut log.json);
     findings.flag(at!(place, raw.access), &mut log.access);
     log
 }

@@ -13,10 +13,7 @@ pub fn plain(path: &str) -> Result<(), &'static str> {
     if path.contains(['?', '#']) {
         return Err("has a query or fragment; only the path belongs here");
     }
-    if !path
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`|;".contains(&byte))
-    {
+    if !path.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`|;".contains(&byte)) {
         return Err("has a character that a canonical path has not; write it percent-encoded");
     }
     if path.contains("//") || path.split('/').any(|segment| segment == "." || segment == "..") {
@@ -83,10 +80,8 @@ impl Patterns {
             Ok(()) => self.known.push((pattern.to_owned(), index)),
             Err(matchit::InsertError::Conflict { with }) => {
                 let other = self.known.iter().find(|(known, _)| *known == with);
-                let other = other.map_or_else(
-                    || format!("{with:?}"),
-                    |(path, index)| format!("routes[{index}] ({path})"),
-                );
+                let other = other
+                    .map_or_else(|| format!("{with:?}"), |(path, index)| format!("routes[{index}] ({path})"));
                 let message = match with == pattern {
                     true => format!("is also the path of {other}"),
                     false => format!(

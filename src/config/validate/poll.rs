@@ -14,10 +14,7 @@ use super::{DAY, KIB, MIB, MILLISECOND, MINUTE, SECOND, Said, at};
 /// Headers of a poll that are pollcast's own (contract §10), and what to do instead.
 const OWN_HEADERS: &[(&str, &str)] = &[
     ("accept", "is said with poll.accept"),
-    (
-        "accept-encoding",
-        "is chosen by pollcast, which has to read the answer",
-    ),
+    ("accept-encoding", "is chosen by pollcast, which has to read the answer"),
     ("host", "is said with the upstream's host"),
     ("if-match", "is made by pollcast from the last answer"),
     ("if-modified-since", "is made by pollcast from the last answer"),
@@ -68,39 +65,17 @@ pub fn apply((place, said): Said<'_, raw::Poll>, poll: &mut Poll, findings: &mut
         }
         poll.accept = value;
     }
-    findings.time(
-        at!(place, raw.timeout),
-        10 * MILLISECOND..=10 * MINUTE,
-        &mut poll.timeout,
-    );
+    findings.time(at!(place, raw.timeout), 10 * MILLISECOND..=10 * MINUTE, &mut poll.timeout);
     findings.size(at!(place, raw.max_body), KIB..=64 * MIB, &mut poll.max_body);
     if let (place, Some(raw)) = at!(place, raw.expect) {
         findings.list(at!(place, raw.content_type), media_type, &mut poll.expect);
     }
-    findings.flag(
-        at!(place, raw.allow_close_delimited),
-        &mut poll.allow_close_delimited,
-    );
-    findings.flag(
-        at!(place, raw.ignore_cache_control),
-        &mut poll.ignore_cache_control,
-    );
+    findings.flag(at!(place, raw.allow_close_delimited), &mut poll.allow_close_delimited);
+    findings.flag(at!(place, raw.ignore_cache_control), &mut poll.ignore_cache_control);
     if let (place, Some(raw)) = at!(place, raw.backoff) {
-        findings.time(
-            at!(place, raw.min),
-            100 * MILLISECOND..=DAY,
-            &mut poll.backoff.min,
-        );
-        findings.time(
-            at!(place, raw.max),
-            100 * MILLISECOND..=DAY,
-            &mut poll.backoff.max,
-        );
-        findings.time(
-            at!(place, raw.retry_after_max),
-            SECOND..=DAY,
-            &mut poll.backoff.retry_after_max,
-        );
+        findings.time(at!(place, raw.min), 100 * MILLISECOND..=DAY, &mut poll.backoff.min);
+        findings.time(at!(place, raw.max), 100 * MILLISECOND..=DAY, &mut poll.backoff.max);
+        findings.time(at!(place, raw.retry_after_max), SECOND..=DAY, &mut poll.backoff.retry_after_max);
     }
 }
 

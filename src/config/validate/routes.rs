@@ -31,10 +31,7 @@ pub fn routes(
         let (place, Some(raw)) = (place.index(index), raw) else {
             continue;
         };
-        let mut route = Route {
-            index,
-            ..base.clone()
-        };
+        let mut route = Route { index, ..base.clone() };
         path(&place, raw, public_prefix, &mut patterns, &mut route, findings);
         let (upstream_place, name) = at!(place, raw.upstream);
         let upstream = name.and_then(|name| upstream_named(&upstream_place, &name.0, upstreams, findings));

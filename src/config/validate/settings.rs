@@ -24,62 +24,23 @@ pub fn apply(place: &Place, raw: &raw::RouteSettings, route: &mut Route, finding
     access::cors(at!(place, raw.cors), &mut route.cors, findings);
     websocket::apply(at!(place, raw.websocket), &mut route.websocket, findings);
     event_name(at!(place, raw.event_name), &mut route.event_name, findings);
-    findings.choice(
-        at!(place, raw.encoding),
-        &[("text", false), ("base64", true)],
-        &mut route.base64,
-    );
-    findings.time(
-        at!(place, raw.heartbeat),
-        SECOND..=10 * MINUTE,
-        &mut route.heartbeat,
-    );
-    findings.time(
-        at!(place, raw.first_answer),
-        Duration::ZERO..=30 * SECOND,
-        &mut route.first_answer,
-    );
-    findings.time(
-        at!(place, raw.max_wait),
-        SECOND..=10 * MINUTE,
-        &mut route.max_wait,
-    );
+    findings.choice(at!(place, raw.encoding), &[("text", false), ("base64", true)], &mut route.base64);
+    findings.time(at!(place, raw.heartbeat), SECOND..=10 * MINUTE, &mut route.heartbeat);
+    findings.time(at!(place, raw.first_answer), Duration::ZERO..=30 * SECOND, &mut route.first_answer);
+    findings.time(at!(place, raw.max_wait), SECOND..=10 * MINUTE, &mut route.max_wait);
     findings.times(at!(place, raw.retry), 100 * MILLISECOND..=HOUR, &mut route.retry);
-    findings.time(
-        at!(place, raw.stale_after),
-        Duration::ZERO..=DAY,
-        &mut route.stale_after,
-    );
-    findings.time(
-        at!(place, raw.stale_if_error),
-        Duration::ZERO..=7 * DAY,
-        &mut route.stale_if_error,
-    );
+    findings.time(at!(place, raw.stale_after), Duration::ZERO..=DAY, &mut route.stale_after);
+    findings.time(at!(place, raw.stale_if_error), Duration::ZERO..=7 * DAY, &mut route.stale_if_error);
     if let (place, Some(raw)) = at!(place, raw.history) {
         findings.count(at!(place, raw.versions), 1..=4096, &mut route.history_versions);
     }
-    let refusals = [
-        ("browsers", SoftRefusal::Browsers),
-        ("always", SoftRefusal::Always),
-        ("never", SoftRefusal::Never),
-    ];
+    let refusals =
+        [("browsers", SoftRefusal::Browsers), ("always", SoftRefusal::Always), ("never", SoftRefusal::Never)];
     findings.choice(at!(place, raw.soft_refusal), &refusals, &mut route.soft_refusal);
-    downstream_cache(
-        at!(place, raw.downstream_cache),
-        &mut route.downstream_cache,
-        findings,
-    );
+    downstream_cache(at!(place, raw.downstream_cache), &mut route.downstream_cache, findings);
     findings.flag(at!(place, raw.link), &mut route.link);
-    findings.time_or_off(
-        at!(place, raw.gone_after),
-        SECOND..=30 * DAY,
-        &mut route.gone_after,
-    );
-    findings.count_or_off(
-        at!(place, raw.max_clients),
-        1..=10_000_000,
-        &mut route.max_clients,
-    );
+    findings.time_or_off(at!(place, raw.gone_after), SECOND..=30 * DAY, &mut route.gone_after);
+    findings.count_or_off(at!(place, raw.max_clients), 1..=10_000_000, &mut route.max_clients);
 }
 
 /// What must fit together once everything is said.
@@ -102,12 +63,7 @@ fn transports((place, said): Said<'_, raw::List<raw::Text>>, to: &mut Transports
     if said.is_empty() {
         findings.problem(&place, "is empty; leave the route out if nobody may read it");
     }
-    let choices = [
-        ("sse", "sse"),
-        ("websocket", "websocket"),
-        ("long_poll", "long_poll"),
-        ("poll", "poll"),
-    ];
+    let choices = [("sse", "sse"), ("websocket", "websocket"), ("long_poll", "long_poll"), ("poll", "poll")];
     let mut named = Vec::new();
     findings.list(
         (place, Some(said)),
@@ -128,18 +84,10 @@ fn event_name((place, said): Said<'_, raw::Text>, to: &mut Option<String>, findi
         return;
     };
     if OWN_EVENTS.contains(&said) {
-        findings.bad(
-            &place,
-            said,
-            "is an event of pollcast's own; clients could not tell them apart",
-        );
+        findings.bad(&place, said, "is an event of pollcast's own; clients could not tell them apart");
     } else if said.is_empty() || said.len() > 64 || said.chars().any(char::is_control) || said.trim() != said
     {
-        findings.bad(
-            &place,
-            said,
-            "is not the name of an event: 1 to 64 bytes on one line",
-        );
+        findings.bad(&place, said, "is not the name of an event: 1 to 64 bytes on one line");
     }
     *to = (said != "off").then(|| said.to_owned());
 }

@@ -37,9 +37,7 @@ pub fn certificate_and_key(
         (!chain.is_empty()).then_some((path, chain))
     });
     let key = key.and_then(|(path, sections)| {
-        let key = sections
-            .into_iter()
-            .find_map(|(kind, der)| PrivateKeyDer::from_pem(kind, der));
+        let key = sections.into_iter().find_map(|(kind, der)| PrivateKeyDer::from_pem(kind, der));
         if key.is_none() {
             findings.problem(&key_place, "the file has no private key (\"BEGIN PRIVATE KEY\")");
         }
@@ -53,10 +51,7 @@ pub fn certificate_and_key(
     match tried {
         Ok(_) => Some((cert, key)),
         Err(error) => {
-            findings.problem(
-                &cert_place,
-                format!("certificate and key cannot be used together: {error}"),
-            );
+            findings.problem(&cert_place, format!("certificate and key cannot be used together: {error}"));
             None
         }
     }
@@ -85,10 +80,8 @@ pub fn authorities(
     let mut roots = rustls::RootCertStore::empty();
     for (index, certificate) in certificates.into_iter().enumerate() {
         if let Err(error) = roots.add(certificate) {
-            findings.problem(
-                &place,
-                format!("certificate {} of the file cannot be used: {error}", index + 1),
-            );
+            findings
+                .problem(&place, format!("certificate {} of the file cannot be used: {error}", index + 1));
             return None;
         }
     }
@@ -96,10 +89,7 @@ pub fn authorities(
 }
 
 fn certificates(sections: Vec<Section>) -> Vec<CertificateDer<'static>> {
-    sections
-        .into_iter()
-        .filter_map(|(kind, der)| CertificateDer::from_pem(kind, der))
-        .collect()
+    sections.into_iter().filter_map(|(kind, der)| CertificateDer::from_pem(kind, der)).collect()
 }
 
 /// Everything between BEGIN and END lines of a file, and its absolute path.

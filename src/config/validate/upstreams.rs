@@ -25,10 +25,7 @@ pub fn upstreams(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> 
         let place = place.key(name);
         let plain = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'-' || letter == b'_';
         if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
-            findings.problem(
-                &place,
-                "the name of an upstream is 1 to 64 letters, digits, \"-\" and \"_\"",
-            );
+            findings.problem(&place, "the name of an upstream is 1 to 64 letters, digits, \"-\" and \"_\"");
         }
         upstreams.push(Arc::new(upstream(name, &place, raw, base_dir, findings)));
     }
@@ -45,36 +42,17 @@ fn upstream(
     let mut upstream = Upstream::unsaid(name);
     upstream.servers = servers(at!(place, raw.servers), findings);
     upstream.host = host(at!(place, raw.host), findings);
-    upstream.tls = raw
-        .tls
-        .as_ref()
-        .map(|raw| upstream_tls(&place.key("tls"), raw, base_dir, findings));
+    upstream.tls = raw.tls.as_ref().map(|raw| upstream_tls(&place.key("tls"), raw, base_dir, findings));
     findings.flag(at!(place, raw.http2), &mut upstream.http2);
-    findings.time(
-        at!(place, raw.connect_timeout),
-        10 * MILLISECOND..=MINUTE,
-        &mut upstream.connect_timeout,
-    );
+    findings.time(at!(place, raw.connect_timeout), 10 * MILLISECOND..=MINUTE, &mut upstream.connect_timeout);
     findings.time(
         at!(place, raw.first_byte_timeout),
         10 * MILLISECOND..=HOUR,
         &mut upstream.first_byte_timeout,
     );
-    findings.time(
-        at!(place, raw.total_timeout),
-        10 * MILLISECOND..=HOUR,
-        &mut upstream.total_timeout,
-    );
-    findings.time(
-        at!(place, raw.keepalive),
-        Duration::ZERO..=HOUR,
-        &mut upstream.keepalive,
-    );
-    findings.time(
-        at!(place, raw.resolve_interval),
-        SECOND..=DAY,
-        &mut upstream.resolve_interval,
-    );
+    findings.time(at!(place, raw.total_timeout), 10 * MILLISECOND..=HOUR, &mut upstream.total_timeout);
+    findings.time(at!(place, raw.keepalive), Duration::ZERO..=HOUR, &mut upstream.keepalive);
+    findings.time(at!(place, raw.resolve_interval), SECOND..=DAY, &mut upstream.resolve_interval);
     upstream.health_check = health_check(at!(place, raw.health_check), findings);
     upstream.forwarded = forwarded(at!(place, raw.forwarded), findings);
     upstream
@@ -103,10 +81,7 @@ fn servers((place, said): Said<'_, raw::List<raw::Server>>, findings: &mut Findi
         } else if servers.iter().any(|other| other.address == address.0) {
             findings.bad(&place, &address.0, "is there twice; give one of them a weight");
         }
-        servers.push(Server {
-            address: address.0.clone(),
-            weight,
-        });
+        servers.push(Server { address: address.0.clone(), weight });
     }
     servers
 }
@@ -155,17 +130,12 @@ fn upstream_tls(
     }
     let (sni_place, sni) = at!(place, raw.sni);
     let sni = sni.map(|said| said.0.clone());
-    if let Some(said) = sni
-        .as_ref()
-        .filter(|sni| !matches!(ServerName::try_from(sni.as_str()), Ok(ServerName::DnsName(_))))
+    if let Some(said) =
+        sni.as_ref().filter(|sni| !matches!(ServerName::try_from(sni.as_str()), Ok(ServerName::DnsName(_))))
     {
         findings.bad(&sni_place, said, "is not a DNS name");
     }
-    UpstreamTls {
-        sni,
-        ca: tls::authorities(at!(place, raw.ca), base_dir, findings),
-        verify,
-    }
+    UpstreamTls { sni, ca: tls::authorities(at!(place, raw.ca), base_dir, findings), verify }
 }
 
 fn health_check((place, said): Said<'_, raw::HealthCheck>, findings: &mut Findings) -> Option<HealthCheck> {
@@ -187,13 +157,6 @@ fn health_check((place, said): Said<'_, raw::HealthCheck>, findings: &mut Findin
 fn forwarded((place, said): Said<'_, raw::Forwarded>, findings: &mut Findings) -> Option<Forwarded> {
     let raw = said?;
     let mut proto = None;
-    findings.choice(
-        at!(place, raw.proto),
-        &[("http", Some("http")), ("https", Some("https"))],
-        &mut proto,
-    );
-    Some(Forwarded {
-        proto: proto.map(str::to_owned),
-        host: host(at!(place, raw.host), findings),
-    })
+    findings.choice(at!(place, raw.proto), &[("http", Some("http")), ("https", Some("https"))], &mut proto);
+    Some(Forwarded { proto: proto.map(str::to_owned), host: host(at!(place, raw.host), findings) })
 }

@@ -23,10 +23,7 @@ pub fn time(duration: Duration) -> String {
 /// Bytes as people write them: `64KiB`.
 fn size(bytes: usize) -> String {
     let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
-    match units
-        .iter()
-        .find(|(_, shift)| bytes > 0 && bytes.is_multiple_of(1 << shift))
-    {
+    match units.iter().find(|(_, shift)| bytes > 0 && bytes.is_multiple_of(1 << shift)) {
         Some((unit, shift)) => format!("{}{unit}", bytes >> shift),
         None => format!("{bytes}B"),
     }
@@ -50,17 +47,9 @@ impl Findings {
         show: fn(&T) -> String,
     ) -> Option<T> {
         if value < *bounds.start() {
-            self.bad(
-                place,
-                said,
-                &format!("is too {}; at least {}", words.0, show(bounds.start())),
-            );
+            self.bad(place, said, &format!("is too {}; at least {}", words.0, show(bounds.start())));
         } else if value > *bounds.end() {
-            self.bad(
-                place,
-                said,
-                &format!("is too {}; at most {}", words.1, show(bounds.end())),
-            );
+            self.bad(place, said, &format!("is too {}; at most {}", words.1, show(bounds.end())));
         } else {
             return Some(value);
         }
@@ -74,15 +63,9 @@ impl Findings {
         bounds: &RangeInclusive<Duration>,
     ) -> Option<Duration> {
         match humantime::parse_duration(&said.0) {
-            Ok(value) => self.bounded(place, &said.0, value, bounds, ("short", "long"), |bound| {
-                time(*bound)
-            }),
+            Ok(value) => self.bounded(place, &said.0, value, bounds, ("short", "long"), |bound| time(*bound)),
             Err(_) => {
-                self.bad(
-                    place,
-                    &said.0,
-                    "is not a length of time; write it like 500ms, 2s or 1m 30s",
-                );
+                self.bad(place, &said.0, "is not a length of time; write it like 500ms, 2s or 1m 30s");
                 None
             }
         }
@@ -122,23 +105,17 @@ impl Findings {
     ) {
         let Some(said) = said else { return };
         let [shortest, longest] = said.as_slice() else {
-            self.problem(
-                &place,
-                "expected two times, the shortest and the longest, as [2s, 8s]",
-            );
+            self.problem(&place, "expected two times, the shortest and the longest, as [2s, 8s]");
             return;
         };
         let mut read = |index: usize, item: &Option<Time>| {
-            item.as_ref()
-                .and_then(|item| self.read_time(&place.index(index), item, &bounds))
+            item.as_ref().and_then(|item| self.read_time(&place.index(index), item, &bounds))
         };
         if let (Some(shortest), Some(longest)) = (read(0, shortest), read(1, longest)) {
             match shortest <= longest {
                 true => *to = (shortest, longest),
-                false => self.problem(
-                    &place,
-                    "the first time is longer than the second; write [shortest, longest]",
-                ),
+                false => self
+                    .problem(&place, "the first time is longer than the second; write [shortest, longest]"),
             }
         }
     }
@@ -150,23 +127,12 @@ impl Findings {
         bounds: &RangeInclusive<usize>,
     ) -> Option<usize> {
         match said.0.parse() {
-            Ok(value) => self.bounded(
-                place,
-                &said.0,
-                value,
-                bounds,
-                ("small", "large"),
-                usize::to_string,
-            ),
+            Ok(value) => self.bounded(place, &said.0, value, bounds, ("small", "large"), usize::to_string),
             Err(_) => {
                 self.bad(
                     place,
                     &said.0,
-                    &format!(
-                        "is not a whole number from {} to {}",
-                        bounds.start(),
-                        bounds.end()
-                    ),
+                    &format!("is not a whole number from {} to {}", bounds.start(), bounds.end()),
                 );
                 None
             }
@@ -195,11 +161,8 @@ impl Findings {
 
     pub fn size(&mut self, (place, said): Said<'_, Size>, bounds: RangeInclusive<usize>, to: &mut usize) {
         let Some(said) = said else { return };
-        let bytes = said
-            .0
-            .parse::<bytesize::ByteSize>()
-            .ok()
-            .and_then(|size| usize::try_from(size.as_u64()).ok());
+        let bytes =
+            said.0.parse::<bytesize::ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok());
         match bytes {
             Some(bytes) => {
                 let show = |bound: &usize| size(*bound);
@@ -207,21 +170,13 @@ impl Findings {
                     *to = bytes;
                 }
             }
-            None => self.bad(
-                &place,
-                &said.0,
-                "is not a size; write it like 512B, 64KiB or 1MiB",
-            ),
+            None => self.bad(&place, &said.0, "is not a size; write it like 512B, 64KiB or 1MiB"),
         }
     }
 
     pub fn rate(&mut self, (place, said): Said<'_, Rate>, bounds: RangeInclusive<u32>, to: &mut u32) {
         let Some(said) = said else { return };
-        match said
-            .0
-            .strip_suffix("/s")
-            .and_then(|count| count.trim().parse().ok())
-        {
+        match said.0.strip_suffix("/s").and_then(|count| count.trim().parse().ok()) {
             Some(rate) => {
                 let show = |bound: &u32| format!("{bound}/s");
                 if let Some(rate) = self.bounded(&place, &said.0, rate, &bounds, ("small", "large"), show) {
@@ -269,14 +224,9 @@ impl Findings {
 
     /// The value of a header. Never quoted: it may be a secret.
     pub fn header_value(&mut self, place: &Place, said: &str) -> Option<HeaderValue> {
-        let value = HeaderValue::from_str(said.trim())
-            .ok()
-            .filter(|value| value.to_str().is_ok());
+        let value = HeaderValue::from_str(said.trim()).ok().filter(|value| value.to_str().is_ok());
         if value.is_none() {
-            self.problem(
-                place,
-                "is not the value of a header: it must be visible ASCII text on one line",
-            );
+            self.problem(place, "is not the value of a header: it must be visible ASCII text on one line");
         }
         value
     }

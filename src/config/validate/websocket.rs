@@ -9,10 +9,8 @@ use super::super::{Send, Websocket, raw};
 use super::{MIB, MINUTE, SECOND, Said, access, at, paths, poll};
 
 /// Headers of a sent message that are said elsewhere.
-const OWN_HEADERS: &[(&str, &str)] = &[
-    ("content-type", "is said with send.content_type"),
-    ("host", "is said with the upstream's host"),
-];
+const OWN_HEADERS: &[(&str, &str)] =
+    &[("content-type", "is said with send.content_type"), ("host", "is said with the upstream's host")];
 
 pub fn apply((place, said): Said<'_, raw::Websocket>, to: &mut Websocket, findings: &mut Findings) {
     let Some(raw) = said else { return };

@@ -25,15 +25,7 @@ impl Answer {
 
 async fn quick_legacy() -> LegacyHandle {
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    serve_legacy(
-        anywhere,
-        Pace {
-            latency_ms: 0..=0,
-            seed: 7,
-        },
-    )
-    .await
-    .expect("a free port")
+    serve_legacy(anywhere, Pace { latency_ms: 0..=0, seed: 7 }).await.expect("a free port")
 }
 
 async fn ask(legacy: &LegacyHandle, line: &str, headers: &str, body: &str) -> Answer {
@@ -46,15 +38,8 @@ async fn ask(legacy: &LegacyHandle, line: &str, headers: &str, body: &str) -> An
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("it answers");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let status = head
-        .get(9..12)
-        .and_then(|code| code.parse().ok())
-        .expect("a status");
-    Answer {
-        status,
-        head: head.to_owned(),
-        body: body.to_owned(),
-    }
+    let status = head.get(9..12).and_then(|code| code.parse().ok()).expect("a status");
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
 #[tokio::test]
@@ -64,13 +49,7 @@ async fn a_current_validator_gets_304_and_another_the_state() {
     let tag = first.header("etag").expect("an ETag");
     assert!(tag.starts_with('"'), "{tag} is not strong");
     for current in [tag.to_owned(), format!("\"other\", W/{tag}"), "*".to_owned()] {
-        let again = ask(
-            &legacy,
-            "GET /document",
-            &format!("If-None-Match: {current}\r\n"),
-            "",
-        )
-        .await;
+        let again = ask(&legacy, "GET /document", &format!("If-None-Match: {current}\r\n"), "").await;
         assert_eq!((again.status, again.body.as_str()), (304, ""), "for {current}");
         assert_eq!(again.header("etag"), Some(tag));
     }
@@ -82,16 +61,8 @@ async fn a_current_validator_gets_304_and_another_the_state() {
 async fn headers_outweigh_the_data() {
     let legacy = quick_legacy().await;
     let answer = ask(&legacy, "GET /auction/1", "", "").await;
-    assert!(
-        (1_000..2_500).contains(&answer.head.len()),
-        "{} bytes of headers",
-        answer.head.len()
-    );
-    assert!(
-        (250..400).contains(&answer.body.len()),
-        "{} bytes of data",
-        answer.body.len()
-    );
+    assert!((1_000..2_500).contains(&answer.head.len()), "{} bytes of headers", answer.head.len());
+    assert!((250..400).contains(&answer.body.len()), "{} bytes of data", answer.body.len());
     assert!(answer.header("set-cookie").is_none());
 }
 
@@ -112,10 +83,7 @@ async fn polls_are_counted_by_who_sent_them_to_the_byte() {
         "GET /direct/auction/1 HTTP/1.1\r\nHost: legacy\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     // The library's own `connection: close` is the test's doing and not counted.
     let answered = direct.head.len() + 4 - "connection: close\r\n".len();
-    assert_eq!(
-        stats["direct"]["short_poll"]["header_bytes"],
-        request.len() + answered
-    );
+    assert_eq!(stats["direct"]["short_poll"]["header_bytes"], request.len() + answered);
     assert_eq!(stats["direct"]["short_poll"]["body_bytes"], direct.body.len());
 }
 
@@ -133,30 +101,14 @@ async fn push_forms_get_an_ordinary_answer_because_it_only_polls() {
 #[tokio::test]
 async fn a_posted_message_and_a_put_text_are_in_the_next_poll() {
     let legacy = quick_legacy().await;
-    let posted = ask(
-        &legacy,
-        "POST /chat/messages",
-        "",
-        r#"{"from":"Ada","text":"going once"}"#,
-    )
-    .await;
+    let posted = ask(&legacy, "POST /chat/messages", "", r#"{"from":"Ada","text":"going once"}"#).await;
     assert_eq!(posted.status, 201);
     let chat = ask(&legacy, "GET /chat/messages", "", "").await.json();
-    let last = chat["messages"]
-        .as_array()
-        .and_then(|all| all.last())
-        .cloned()
-        .expect("messages");
-    assert_eq!(
-        (&last["from"], &last["text"]),
-        (&json!("Ada"), &json!("going once"))
-    );
+    let last = chat["messages"].as_array().and_then(|all| all.last()).cloned().expect("messages");
+    assert_eq!((&last["from"], &last["text"]), (&json!("Ada"), &json!("going once")));
 
     assert_eq!(ask(&legacy, "PUT /document", "", "one line").await.status, 200);
-    assert_eq!(
-        ask(&legacy, "GET /document", "", "").await.json()["text"],
-        "one line"
-    );
+    assert_eq!(ask(&legacy, "GET /document", "", "").await.json()["text"], "one line");
 }
 
 #[tokio::test]
@@ -164,16 +116,8 @@ async fn another_sites_page_cannot_write() {
     let legacy = quick_legacy().await;
     let foreign = "Origin: https://elsewhere.example\r\n";
     assert_eq!(ask(&legacy, "PUT /document", foreign, "x").await.status, 403);
-    assert_eq!(
-        ask(&legacy, "POST /crowd?clients=9", foreign, "").await.status,
-        403
-    );
-    assert_eq!(
-        ask(&legacy, "PUT /document", "Origin: http://legacy\r\n", "x")
-            .await
-            .status,
-        200
-    );
+    assert_eq!(ask(&legacy, "POST /crowd?clients=9", foreign, "").await.status, 403);
+    assert_eq!(ask(&legacy, "PUT /document", "Origin: http://legacy\r\n", "x").await.status, 200);
 }
 
 #[tokio::test]
@@ -191,10 +135,7 @@ async fn the_crowd_waits_for_a_proxy_and_wants_a_number() {
     legacy.point_crowd_at(legacy.address());
     let crowd = ask(&legacy, "POST /crowd?clients=1000000", "", "").await.json();
     assert!(crowd["asked"].as_u64().expect("a number") <= super::super::CROWD_LIMIT as u64);
-    assert_eq!(
-        ask(&legacy, "POST /crowd?clients=0", "", "").await.json()["asked"],
-        0
-    );
+    assert_eq!(ask(&legacy, "POST /crowd?clients=0", "", "").await.json()["asked"], 0);
 }
 
 #[tokio::test]

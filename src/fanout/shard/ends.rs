@@ -21,9 +21,7 @@ impl Shard {
         tally.metrics.ended(reason);
         if self.rules.access_log {
             let topic = member.subscription.as_ref().map(|s| s.topic().clone());
-            member
-                .record
-                .write(member.transport.name(), topic.as_deref(), reason);
+            member.record.write(member.transport.name(), topic.as_deref(), reason);
         }
     }
 
@@ -62,12 +60,7 @@ impl Shard {
     pub(super) fn stop(&mut self) {
         let slots: Vec<usize> = self.members.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
-            self.end(
-                slot,
-                End::Drain {
-                    retry: Duration::from_secs(2),
-                },
-            );
+            self.end(slot, End::Drain { retry: Duration::from_secs(2) });
         }
         self.settle();
     }

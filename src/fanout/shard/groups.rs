@@ -11,12 +11,7 @@ use crate::hub::{Delivery, Topic, View};
 impl Shard {
     pub(super) fn join(&mut self, slot: usize, topic: &Arc<Topic>) {
         let group = *self.group_of.entry(topic.id()).or_insert_with(|| {
-            let group = Group {
-                topic: topic.clone(),
-                members: Vec::new(),
-                walk: None,
-                again: false,
-            };
+            let group = Group { topic: topic.clone(), members: Vec::new(), walk: None, again: false };
             self.groups.insert(group)
         });
         let members = &mut self.groups[group].members;

@@ -22,14 +22,8 @@ impl Shard {
             Step::GiveBack(output, reason) => self.write(slot, output, Then::GiveBack(reason)),
             Step::Forward(message) => {
                 let member = &self.members[slot];
-                let id = MemberId {
-                    slot: slot as u32,
-                    serial: member.serial,
-                };
-                let full = member
-                    .messages
-                    .as_ref()
-                    .is_some_and(|m| m.try_send((id, message)).is_err());
+                let id = MemberId { slot: slot as u32, serial: member.serial };
+                let full = member.messages.as_ref().is_some_and(|m| m.try_send((id, message)).is_err());
                 if full {
                     self.metrics.refusals.with_label_values(&["websocket-send"]).inc();
                 }
@@ -122,10 +116,7 @@ impl Shard {
             if turn >= READS {
                 // More may be there, and no event will say so: come back after the others.
                 if let Some(member) = self.members.get(slot) {
-                    let id = MemberId {
-                        slot: slot as u32,
-                        serial: member.serial,
-                    };
+                    let id = MemberId { slot: slot as u32, serial: member.serial };
                     self.inbox.send(Command::Woken(id));
                 }
                 break;

@@ -16,10 +16,7 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) fn upstream() -> Upstream {
     Upstream {
         name: "legacy".into(),
-        servers: vec![Server {
-            address: "legacy.test:80".into(),
-            weight: 1,
-        }],
+        servers: vec![Server { address: "legacy.test:80".into(), weight: 1 }],
         host: None,
         tls: None,
         http2: false,
@@ -41,26 +38,11 @@ pub(crate) fn route() -> Route {
         upstream: Arc::new(upstream()),
         poll: poll(),
         share: Share::Public,
-        transports: Transports {
-            sse: true,
-            websocket: true,
-            long_poll: true,
-            poll: true,
-        },
-        query: QueryRule {
-            names: None,
-            unknown: UnknownQuery::Drop,
-            any_order: false,
-            ignore: Vec::new(),
-        },
+        transports: Transports { sse: true, websocket: true, long_poll: true, poll: true },
+        query: QueryRule { names: None, unknown: UnknownQuery::Drop, any_order: false, ignore: Vec::new() },
         ignore_cookies: vec!["_ga".into(), "AWSALB*".into()],
         credentials: vec![header::AUTHORIZATION, HeaderName::from_static("x-api-key")],
-        switches: Switches {
-            push: None,
-            wait: None,
-            delta: None,
-            wait_header: false,
-        },
+        switches: Switches { push: None, wait: None, delta: None, wait_header: false },
         event_name: None,
         base64: false,
         heartbeat: 20 * SECOND,
@@ -98,11 +80,7 @@ fn poll() -> Poll {
         expect: Vec::new(),
         allow_close_delimited: false,
         ignore_cache_control: false,
-        backoff: Backoff {
-            min: SECOND,
-            max: 8 * SECOND,
-            retry_after_max: 60 * SECOND,
-        },
+        backoff: Backoff { min: SECOND, max: 8 * SECOND, retry_after_max: 60 * SECOND },
     }
 }
 
@@ -125,18 +103,11 @@ pub(crate) fn config(route: Route) -> Config {
             send_buffer: 16 << 10,
             drain_body: 64 << 10,
         },
-        drain: Drain {
-            delay: SECOND,
-            window: 10 * SECOND,
-            retry: (2 * SECOND, 8 * SECOND),
-        },
+        drain: Drain { delay: SECOND, window: 10 * SECOND, retry: (2 * SECOND, 8 * SECOND) },
         threads: Threads { front: 1, shards: 1 },
         public_prefix: "/-/pollcast/".into(),
         version_key: None,
-        log: Log {
-            json: false,
-            access: false,
-        },
+        log: Log { json: false, access: false },
     }
 }
 

@@ -22,10 +22,7 @@ async fn ended(topic: &Topic, number: u64) -> Arc<View> {
 
 async fn closed(topic: &Topic) -> Closing {
     let closed = timeout(100 * SECOND, topic.wait_for(|view| view.closing.is_some())).await;
-    closed
-        .expect("the topic closes")
-        .closing
-        .expect("it was waited for")
+    closed.expect("the topic closes").closing.expect("it was waited for")
 }
 
 /// Waits for this state; gives the time it took.
@@ -87,11 +84,7 @@ async fn leaving_and_coming_back_is_no_way_around_the_backoff() {
     // And the failures are counted on.
     drop(second);
     sleep(SECOND).await;
-    let remembered = stage
-        .relay
-        .stakes()
-        .take_failing(&key("/a"))
-        .expect("it still fails");
+    let remembered = stage.relay.stakes().take_failing(&key("/a")).expect("it still fails");
     assert_eq!(remembered.failing.failures, 2);
     stage.assert_empty();
 }
@@ -123,10 +116,7 @@ async fn a_hanging_poll_makes_the_content_stale_and_its_answer_fresh() {
     let State::Stale { reason, .. } = &follower.topic().view().condition.state else {
         panic!("it was stale");
     };
-    assert!(
-        reason.contains("\"legacy\"") && reason.contains("overdue"),
-        "{reason}"
-    );
+    assert!(reason.contains("\"legacy\"") && reason.contains("overdue"), "{reason}");
     assert_eq!(stage.legacy.count(), 2);
     until(follower.topic(), |state| *state == State::Fresh).await;
 }
@@ -248,11 +238,7 @@ async fn a_cold_failure_is_an_outcome_and_stale_at_once() {
             panic!("{:?}", view.outcome);
         };
         assert_eq!(failure.class, class);
-        assert!(
-            failure.reason.starts_with("upstream \"legacy\""),
-            "{}",
-            failure.reason
-        );
+        assert!(failure.reason.starts_with("upstream \"legacy\""), "{}", failure.reason);
         assert_eq!(until(follower.topic(), is_stale).await, Duration::ZERO);
     }
 }
@@ -277,10 +263,7 @@ async fn a_cold_refusal_is_relayed_and_remembered_for_an_interval() {
             assert_eq!(remembered, view.ended_at.map(|at| at + SECOND));
             if number > 1 {
                 let waited = last.elapsed();
-                assert!(
-                    (SECOND..SECOND + 50 * MS).contains(&waited),
-                    "{status}: {waited:?}"
-                );
+                assert!((SECOND..SECOND + 50 * MS).contains(&waited), "{status}: {waited:?}");
             }
             last = Instant::now();
         }
@@ -339,24 +322,16 @@ async fn a_class_ends_with_its_credentials() {
     let cases = [
         (Reply::Status(401), Closing::Credentials),
         (Reply::Status(302), Closing::Credentials),
-        (
-            Reply::With(200, "set-cookie", "session=2; Path=/"),
-            Closing::SessionRotated,
-        ),
-        (
-            Reply::With(304, "set-cookie", "session=2"),
-            Closing::SessionRotated,
-        ),
+        (Reply::With(200, "set-cookie", "session=2; Path=/"), Closing::SessionRotated),
+        (Reply::With(304, "set-cookie", "session=2"), Closing::SessionRotated),
     ];
     for (reply, wanted) in cases {
         let stage = stage_with(&[Reply::Content("A"), reply], |route| {
             route.share = Share::By(vec![ClassValue::Cookie("session".into())]);
         });
         let start = |publisher| drop(stage.relay.start(publisher));
-        let follower = stage
-            .hub
-            .attend(&private_key("/a"), &stage.route, Attend::Follow, start)
-            .expect("room");
+        let follower =
+            stage.hub.attend(&private_key("/a"), &stage.route, Attend::Follow, start).expect("room");
         assert_eq!(closed(follower.topic()).await, wanted, "{reply:?}");
         assert!(stage.hub.is_empty());
     }
@@ -364,12 +339,7 @@ async fn a_class_ends_with_its_credentials() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_gone_is_asked_for_rarely_and_without_validators() {
-    let stage = stage(&[
-        Reply::Content("A"),
-        Reply::Status(404),
-        Reply::Status(304),
-        Reply::Content("A"),
-    ]);
+    let stage = stage(&[Reply::Content("A"), Reply::Status(404), Reply::Status(304), Reply::Content("A")]);
     let (attendance, _) = stage.attend("/a", Attend::Follow);
     let topic = attendance.topic().clone();
     let mut follower = Subscription::new(attendance, Some(0), Format::Sse, Resume::Start);

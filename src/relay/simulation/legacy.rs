@@ -81,11 +81,7 @@ impl Legacy {
     pub(super) fn replying(replies: &[Reply]) -> Arc<Legacy> {
         let mut replies: Vec<Reply> = replies.iter().rev().copied().collect();
         Legacy::new(move |_| {
-            let reply = if replies.len() > 1 {
-                replies.pop()
-            } else {
-                replies.last().copied()
-            };
+            let reply = if replies.len() > 1 { replies.pop() } else { replies.last().copied() };
             (Duration::from_millis(10), reply.expect("a script has replies"))
         })
     }
@@ -109,9 +105,7 @@ impl Legacy {
         let path = ask.path_and_query.clone();
         let last = records.iter().rev().find(|r| r.path == path);
         if last.is_some_and(|r| r.ended.is_none()) {
-            self.overlaps
-                .lock()
-                .push(format!("{path} at poll {}", records.len()));
+            self.overlaps.lock().push(format!("{path} at poll {}", records.len()));
         }
         records.push(Record {
             path,
@@ -130,13 +124,7 @@ impl Source for Legacy {
         let (number, latency, reply) = self.begin(ask);
         sleep(latency).await;
         self.records.lock()[number].ended = Some(Instant::now());
-        let failed = |failure| {
-            Err(FetchError {
-                upstream: "legacy".into(),
-                server: None,
-                failure,
-            })
-        };
+        let failed = |failure| Err(FetchError { upstream: "legacy".into(), server: None, failure });
         match reply {
             Reply::Content(text) => Ok(content(ask, number, text)),
             Reply::Status(status) => Ok(answer(status, HeaderMap::new(), "no")),
@@ -145,13 +133,8 @@ impl Source for Legacy {
                 Ok(answer(status, HeaderMap::from_iter([field]), "no"))
             }
             Reply::Timeout => failed(Failure::TotalTimeout { limit: latency }),
-            Reply::Broken => failed(Failure::Reset {
-                source: "broken".into(),
-            }),
-            Reply::TooLarge => failed(Failure::TooLarge {
-                part: "body",
-                limit: 1,
-            }),
+            Reply::Broken => failed(Failure::Reset { source: "broken".into() }),
+            Reply::TooLarge => failed(Failure::TooLarge { part: "body", limit: 1 }),
             Reply::Panic => panic!("scripted"),
         }
     }

@@ -17,10 +17,7 @@ impl Cause {
 
     /// The innermost error if it is an I/O error.
     pub(super) fn io_kind(&self) -> Option<std::io::ErrorKind> {
-        self.0
-            .root_cause()
-            .downcast_ref::<std::io::Error>()
-            .map(std::io::Error::kind)
+        self.0.root_cause().downcast_ref::<std::io::Error>().map(std::io::Error::kind)
     }
 }
 

@@ -34,22 +34,14 @@ pub(super) struct Broken {
 
 impl Broken {
     fn before_answer(error: Box<Error>) -> Self {
-        let failure = Failure::Reset {
-            source: Cause::of(error),
-        };
-        Self {
-            failure,
-            unanswered: true,
-        }
+        let failure = Failure::Reset { source: Cause::of(error) };
+        Self { failure, unanswered: true }
     }
 }
 
 impl From<Failure> for Broken {
     fn from(failure: Failure) -> Self {
-        Self {
-            failure,
-            unanswered: false,
-        }
+        Self { failure, unanswered: false }
     }
 }
 
@@ -69,30 +61,18 @@ pub(super) async fn exchange(
     first_byte_timeout: Duration,
 ) -> Result<Response, Broken> {
     let request = request(ask, cleartext_http2)?;
-    write(session, request, &ask.body)
-        .await
-        .map_err(Broken::before_answer)?;
+    write(session, request, &ask.body).await.map_err(Broken::before_answer)?;
     let head = match timeout(first_byte_timeout, read_head(session)).await {
         Ok(head) => head?,
         Err(_) => {
-            return Err(Failure::FirstByteTimeout {
-                limit: first_byte_timeout,
-            }
-            .into());
+            return Err(Failure::FirstByteTimeout { limit: first_byte_timeout }.into());
         }
     };
     if !has_body(&ask.method, head.status) {
-        let head = Head {
-            close_delimited: false,
-            ..head
-        };
+        let head = Head { close_delimited: false, ..head };
         // Reads nothing, but lets an HTTP/2 stream end.
         read_body(session, None, 0).await?;
-        return Ok(Response {
-            head,
-            codings: Vec::new(),
-            body: Vec::new(),
-        });
+        return Ok(Response { head, codings: Vec::new(), body: Vec::new() });
     }
     let codings = decode::codings(&head.headers)?;
     let announced = head.headers.get(CONTENT_LENGTH);
@@ -104,11 +84,7 @@ pub(super) async fn exchange(
 impl Response {
     /// How long the connection may be kept: `keepalive`, or a second less than the server said it would.
     pub(super) fn idle_limit(&self, keepalive: Duration) -> Duration {
-        let said = self
-            .head
-            .headers
-            .get("keep-alive")
-            .and_then(|value| value.to_str().ok());
+        let said = self.head.headers.get("keep-alive").and_then(|value| value.to_str().ok());
         let said = said.and_then(|value| {
             let mut parameters = value.split(',').filter_map(|it| it.split_once('='));
             let (_, seconds) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?;
@@ -144,10 +120,7 @@ async fn decoded(codings: Vec<Coding>, body: Vec<u8>, max: usize) -> Result<Byte
     let work = tokio::task::spawn_blocking(move || decode::decode(&codings, body, max));
     match work.await {
         Ok(content) => content.map(Bytes::from),
-        Err(error) => Err(Failure::Encoding {
-            coding: "any".to_owned(),
-            source: error.into(),
-        }),
+        Err(error) => Err(Failure::Encoding { coding: "any".to_owned(), source: error.into() }),
     }
 }
 
@@ -175,19 +148,14 @@ fn request(ask: &Ask, cleartext_http2: bool) -> Result<Box<RequestHeader>, Failu
     };
     let mut request = build().map_err(|error| unsendable(Cause::of(error).to_string()))?;
     if cleartext_http2 {
-        let uri = Uri::builder()
-            .scheme("http")
-            .authority(ask.host.as_str())
-            .path_and_query(target);
+        let uri = Uri::builder().scheme("http").authority(ask.host.as_str()).path_and_query(target);
         request.set_uri(uri.build().map_err(|error| unsendable(error.to_string()))?);
     }
     Ok(request)
 }
 
 fn unsendable(reason: String) -> Failure {
-    Failure::Framing {
-        found: format!("the request cannot be sent: {reason}"),
-    }
+    Failure::Framing { found: format!("the request cannot be sent: {reason}") }
 }
 
 async fn write(
@@ -214,27 +182,13 @@ async fn read_head(session: &mut HttpSession) -> Result<Head, Broken> {
     match session {
         HttpSession::H1(http1) => read_head_http1(http1).await,
         _ => {
-            session
-                .read_response_header()
-                .await
-                .map_err(Broken::before_answer)?;
+            session.read_response_header().await.map_err(Broken::before_answer)?;
             let Some(response) = session.response_header() else {
-                return Err(Failure::Framing {
-                    found: "no response head".to_owned(),
-                }
-                .into());
+                return Err(Failure::Framing { found: "no response head".to_owned() }.into());
             };
             let headers = response.headers.clone();
-            let bytes = headers
-                .iter()
-                .map(|(name, value)| name.as_str().len() + value.len())
-                .sum();
-            Ok(Head {
-                status: response.status,
-                headers,
-                bytes,
-                close_delimited: false,
-            })
+            let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+            Ok(Head { status: response.status, headers, bytes, close_delimited: false })
         }
     }
 }
@@ -242,17 +196,10 @@ async fn read_head(session: &mut HttpSession) -> Result<Head, Broken> {
 /// Skips informational heads; every head is judged as received.
 async fn read_head_http1(session: &mut Http1Session) -> Result<Head, Broken> {
     for skipped in 0..=MAX_INFORMATIONAL {
-        session
-            .read_response()
-            .await
-            .map_err(|error| head_failure(error, skipped))?;
+        session.read_response().await.map_err(|error| head_failure(error, skipped))?;
         let raw = session.get_headers_raw_bytes();
         if raw.len() > head::MAX_HEAD {
-            return Err(Failure::TooLarge {
-                part: "response head",
-                limit: head::MAX_HEAD,
-            }
-            .into());
+            return Err(Failure::TooLarge { part: "response head", limit: head::MAX_HEAD }.into());
         }
         if let Some(found) = head::fault(&raw) {
             return Err(Failure::Framing { found }.into());
@@ -261,10 +208,7 @@ async fn read_head_http1(session: &mut Http1Session) -> Result<Head, Broken> {
             break;
         };
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Failure::Framing {
-                found: "101 without having asked for it".to_owned(),
-            }
-            .into());
+            return Err(Failure::Framing { found: "101 without having asked for it".to_owned() }.into());
         }
         if response.status.is_informational() {
             continue;
@@ -272,17 +216,9 @@ async fn read_head_http1(session: &mut Http1Session) -> Result<Head, Broken> {
         let headers = response.headers.clone();
         let close_delimited =
             !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING);
-        return Ok(Head {
-            status: response.status,
-            headers,
-            bytes: raw.len(),
-            close_delimited,
-        });
+        return Ok(Head { status: response.status, headers, bytes: raw.len(), close_delimited });
     }
-    Err(Failure::Framing {
-        found: format!("more than {MAX_INFORMATIONAL} informational heads"),
-    }
-    .into())
+    Err(Failure::Framing { found: format!("more than {MAX_INFORMATIONAL} informational heads") }.into())
 }
 
 fn head_failure(error: Box<Error>, skipped: usize) -> Broken {
@@ -290,16 +226,11 @@ fn head_failure(error: Box<Error>, skipped: usize) -> Broken {
     let context = error.context.as_ref().map_or("", |context| context.as_str());
     let unanswered = skipped == 0 && context.ends_with("bytes already read: 0");
     let failure = match error.etype() {
-        ErrorType::ConnectionClosed if !unanswered => Failure::Truncated {
-            received: 0,
-            source: Cause::of(error),
-        },
-        ErrorType::ConnectionClosed | ErrorType::ReadError => Failure::Reset {
-            source: Cause::of(error),
-        },
-        _ => Failure::Framing {
-            found: Cause::of(error).to_string(),
-        },
+        ErrorType::ConnectionClosed if !unanswered => {
+            Failure::Truncated { received: 0, source: Cause::of(error) }
+        }
+        ErrorType::ConnectionClosed | ErrorType::ReadError => Failure::Reset { source: Cause::of(error) },
+        _ => Failure::Framing { found: Cause::of(error).to_string() },
     };
     Broken { failure, unanswered }
 }
@@ -314,10 +245,7 @@ async fn read_body(
     announced: Option<u64>,
     max: usize,
 ) -> Result<Vec<u8>, Failure> {
-    let too_large = || Failure::TooLarge {
-        part: "body",
-        limit: max,
-    };
+    let too_large = || Failure::TooLarge { part: "body", limit: max };
     if announced.is_some_and(|length| length > max as u64) {
         return Err(too_large());
     }
@@ -342,8 +270,6 @@ fn body_failure(error: Box<Error>, received: usize) -> Failure {
     } else if is_read_error {
         Failure::Reset { source }
     } else {
-        Failure::Framing {
-            found: source.to_string(),
-        }
+        Failure::Framing { found: source.to_string() }
     }
 }

@@ -34,18 +34,9 @@ impl HealthCheck for Probe {
             return Error::e_explain(ErrorType::InternalError, "an unknown server");
         };
         let upstream = &self.link.upstream;
-        let limit = self
-            .check
-            .interval
-            .min(upstream.total_timeout)
-            .max(SHORTEST_ROUND);
+        let limit = self.check.interval.min(upstream.total_timeout).max(SHORTEST_ROUND);
         if self.check.path.is_empty() {
-            return self
-                .link
-                .connect(&self.link.peer(&target))
-                .await
-                .map(drop)
-                .map_err(failed);
+            return self.link.connect(&self.link.peer(&target)).await.map(drop).map_err(failed);
         }
         let ask = Ask {
             method: Method::GET,
@@ -57,9 +48,7 @@ impl HealthCheck for Probe {
             max_body: MAX_BODY,
         };
         let answer = timeout(limit, self.link.ask(&target, &ask)).await;
-        let answer = answer
-            .unwrap_or(Err(Failure::TotalTimeout { limit }))
-            .map_err(failed)?;
+        let answer = answer.unwrap_or(Err(Failure::TotalTimeout { limit })).map_err(failed)?;
         if !answer.status.is_success() {
             return Error::e_explain(
                 ErrorType::HTTPStatus(answer.status.as_u16()),

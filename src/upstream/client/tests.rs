@@ -24,10 +24,7 @@ mod tls;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(in crate::upstream) fn upstream_of(servers: &[&str]) -> config::Upstream {
-    let server = |address: &&str| config::Server {
-        address: (*address).to_owned(),
-        weight: 1,
-    };
+    let server = |address: &&str| config::Server { address: (*address).to_owned(), weight: 1 };
     config::Upstream {
         name: "legacy".to_owned(),
         servers: servers.iter().map(server).collect(),
@@ -113,10 +110,7 @@ impl Server {
     }
 
     async fn seen(&mut self) -> Seen {
-        timeout(PATIENCE, self.seen.recv())
-            .await
-            .expect("the server saw nothing")
-            .expect("the server ended")
+        timeout(PATIENCE, self.seen.recv()).await.expect("the server saw nothing").expect("the server ended")
     }
 
     /// Number of the connection on which the next request came.
@@ -155,9 +149,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
             continue;
         };
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("Content-Length: "));
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
         if body.len() >= length.map_or(0, |it| it.parse().unwrap()) {
             return Some(text.into_owned());
         }
@@ -183,9 +175,7 @@ fn nowhere() -> (TcpSocket, String) {
 
 #[tokio::test]
 async fn a_plain_fetch_gives_status_headers_body_and_sizes() {
-    let answer = answer_to(keep(
-        "HTTP/1.1 404 Gone Fishing\r\nX-A: 1\r\nContent-Length: 5\r\n\r\nhello",
-    ));
+    let answer = answer_to(keep("HTTP/1.1 404 Gone Fishing\r\nX-A: 1\r\nContent-Length: 5\r\n\r\nhello"));
     let answer = answer.await.unwrap();
     assert_eq!(answer.status, 404);
     assert_eq!(answer.headers["x-a"], "1");
@@ -209,9 +199,7 @@ async fn exactly_host_and_the_given_headers_go_out_in_order() {
     server.client().fetch(&ask).await.unwrap();
     let sent = "GET /a%2Fb//c?x=%7e&y=;'| HTTP/1.1\r\nHost: api.example.com\r\nuser-agent: pollcast/1\r\n\
                 accept: */*\r\nx-key: k\r\n\r\n";
-    let Seen::Request(0, seen) = server.seen().await else {
-        panic!("no request")
-    };
+    let Seen::Request(0, seen) = server.seen().await else { panic!("no request") };
     // Names of headers have no case; Pingora writes some as titles.
     assert_eq!(seen.to_lowercase(), sent.to_lowercase());
     assert!(seen.starts_with("GET /a%2Fb//c?x=%7e&y=;'| HTTP/1.1\r\n"));
@@ -221,11 +209,7 @@ async fn exactly_host_and_the_given_headers_go_out_in_order() {
 async fn a_body_goes_out_with_its_length() {
     let mut server = Server::start(vec![vec![keep(OK), keep(OK)]]).await;
     let client = server.client();
-    let mut ask = Ask {
-        method: Method::POST,
-        body: Bytes::from_static(b"{}"),
-        ..get("/send")
-    };
+    let mut ask = Ask { method: Method::POST, body: Bytes::from_static(b"{}"), ..get("/send") };
     client.fetch(&ask).await.unwrap();
     let sent = "POST /send HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 2\r\n\r\n{}";
     assert_eq!(server.seen().await, Seen::Request(0, sent.to_owned()));
@@ -237,22 +221,10 @@ async fn a_body_goes_out_with_its_length() {
 
 #[tokio::test]
 async fn a_target_that_would_break_the_request_line_is_not_sent() {
-    for path in [
-        "/a b",
-        "/a\r\nX: y",
-        "/a\nX: y",
-        "/a\tb",
-        "/a#b",
-        "a",
-        "http://a/",
-        "",
-    ] {
+    for path in ["/a b", "/a\r\nX: y", "/a\nX: y", "/a\tb", "/a#b", "a", "http://a/", ""] {
         let mut server = Server::start(vec![vec![keep(OK)]]).await;
         let error = server.client().fetch(&get(path)).await.unwrap_err();
-        assert!(
-            error.to_string().contains("the request cannot be sent"),
-            "{path:?}: {error}"
-        );
+        assert!(error.to_string().contains("the request cannot be sent"), "{path:?}: {error}");
         assert_eq!(server.seen().await, Seen::Closed(0), "{path:?}");
     }
 }
@@ -266,10 +238,7 @@ async fn a_whole_read_connection_is_used_again() {
     let client = server.client();
     for body in ["ok", "ok", "", "ok"] {
         let answer = client.fetch(&get("/")).await.unwrap();
-        assert_eq!(
-            (&answer.body[..], answer.close_delimited),
-            (body.as_bytes(), false)
-        );
+        assert_eq!((&answer.body[..], answer.close_delimited), (body.as_bytes(), false));
         assert_eq!(server.next_request().await, 0);
     }
 }
@@ -280,13 +249,7 @@ async fn a_head_request_and_a_204_have_no_body() {
     let no_content = "HTTP/1.1 204 No Content\r\n\r\n";
     let mut server = Server::start(vec![vec![keep(head_only), keep(no_content)]]).await;
     let client = server.client();
-    let answer = client
-        .fetch(&Ask {
-            method: Method::HEAD,
-            ..get("/")
-        })
-        .await
-        .unwrap();
+    let answer = client.fetch(&Ask { method: Method::HEAD, ..get("/") }).await.unwrap();
     assert_eq!((answer.body.len(), answer.close_delimited), (0, false));
     assert_eq!(server.next_request().await, 0);
     let answer = client.fetch(&get("/")).await.unwrap();
@@ -348,11 +311,7 @@ async fn the_second_attempt_does_not_meet_the_next_dead_connection_of_the_pool()
     let ask = get("/");
     let (one, other) = tokio::join!(client.fetch(&ask), client.fetch(&ask));
     assert!(one.is_ok() && other.is_ok());
-    assert_eq!(
-        server.next_request().await + server.next_request().await,
-        1,
-        "two connections"
-    );
+    assert_eq!(server.next_request().await + server.next_request().await, 1, "two connections");
     assert_eq!(client.fetch(&ask).await.unwrap().body, "ok");
     server.next_request().await;
     assert_eq!(server.next_request().await, 2);
@@ -364,11 +323,7 @@ async fn the_second_attempt_is_the_last() {
     let client = server.client();
     client.fetch(&get("/")).await.unwrap();
     assert_eq!(client.fetch(&get("/")).await.unwrap_err().class(), "reset");
-    let order = [
-        server.next_request().await,
-        server.next_request().await,
-        server.next_request().await,
-    ];
+    let order = [server.next_request().await, server.next_request().await, server.next_request().await];
     assert_eq!(order, [0, 0, 1]);
     assert!(server.seen.try_recv().is_err());
 }
@@ -376,10 +331,7 @@ async fn the_second_attempt_is_the_last() {
 #[tokio::test]
 async fn a_new_connection_that_dies_is_not_retried() {
     let mut server = Server::start(vec![vec![close("")], vec![keep(OK)]]).await;
-    assert_eq!(
-        server.client().fetch(&get("/")).await.unwrap_err().class(),
-        "reset"
-    );
+    assert_eq!(server.client().fetch(&get("/")).await.unwrap_err().class(), "reset");
     assert_eq!(server.next_request().await, 0);
     assert!(server.seen.try_recv().is_err());
 }
@@ -389,10 +341,7 @@ async fn a_post_is_not_retried() {
     let mut server = Server::start(vec![vec![keep(OK), close("")], vec![keep(OK)]]).await;
     let client = server.client();
     client.fetch(&get("/")).await.unwrap();
-    let ask = Ask {
-        method: Method::POST,
-        ..get("/")
-    };
+    let ask = Ask { method: Method::POST, ..get("/") };
     assert_eq!(client.fetch(&ask).await.unwrap_err().class(), "reset");
     assert_eq!([server.next_request().await, server.next_request().await], [0, 0]);
     assert!(server.seen.try_recv().is_err());
@@ -404,11 +353,7 @@ async fn an_answer_that_has_begun_is_not_asked_for_again() {
         let mut server = Server::start(vec![vec![keep(OK), close(begun)], vec![keep(OK)]]).await;
         let client = server.client();
         client.fetch(&get("/")).await.unwrap();
-        assert_eq!(
-            client.fetch(&get("/")).await.unwrap_err().class(),
-            "truncated",
-            "{begun}"
-        );
+        assert_eq!(client.fetch(&get("/")).await.unwrap_err().class(), "truncated", "{begun}");
         assert_eq!([server.next_request().await, server.next_request().await], [0, 0]);
         assert!(server.seen.try_recv().is_err());
     }
@@ -420,10 +365,7 @@ async fn a_refused_connection_names_upstream_and_server() {
     let error = client_of(&[&address]).fetch(&get("/")).await.unwrap_err();
     assert_eq!(error.class(), "connect");
     let text = error.to_string();
-    assert!(
-        text.starts_with(&format!("upstream \"legacy\" ({address}): cannot connect: ")),
-        "{text}"
-    );
+    assert!(text.starts_with(&format!("upstream \"legacy\" ({address}): cannot connect: ")), "{text}");
 }
 
 #[tokio::test]
@@ -441,16 +383,9 @@ async fn silence_before_the_head_is_a_first_byte_timeout() {
     let mut server = Server::start(vec![vec![keep("HTTP/1.1 200")]]).await;
     let mut upstream = upstream_of(&[&server.address]);
     upstream.first_byte_timeout = Duration::from_millis(50);
-    let error = Client::new(Arc::new(upstream))
-        .unwrap()
-        .fetch(&get("/"))
-        .await
-        .unwrap_err();
+    let error = Client::new(Arc::new(upstream)).unwrap().fetch(&get("/")).await.unwrap_err();
     assert_eq!(error.class(), "first-byte-timeout");
-    let wanted = format!(
-        "upstream \"legacy\" ({}): no first byte within 50ms",
-        server.address
-    );
+    let wanted = format!("upstream \"legacy\" ({}): no first byte within 50ms", server.address);
     assert_eq!(error.to_string(), wanted);
     assert_eq!(server.next_request().await, 0);
     assert_eq!(server.seen().await, Seen::Closed(0));
@@ -463,20 +398,10 @@ async fn silence_in_the_body_ends_with_the_shorter_total() {
         let mut server = Server::start(vec![vec![keep(half)]]).await;
         let mut upstream = upstream_of(&[&server.address]);
         upstream.total_timeout = Duration::from_millis(configured);
-        let ask = Ask {
-            timeout: Duration::from_millis(asked),
-            ..get("/")
-        };
-        let error = Client::new(Arc::new(upstream))
-            .unwrap()
-            .fetch(&ask)
-            .await
-            .unwrap_err();
+        let ask = Ask { timeout: Duration::from_millis(asked), ..get("/") };
+        let error = Client::new(Arc::new(upstream)).unwrap().fetch(&ask).await.unwrap_err();
         assert_eq!(error.class(), "total-timeout");
-        assert!(
-            error.to_string().ends_with("no complete answer within 50ms"),
-            "{error}"
-        );
+        assert!(error.to_string().ends_with("no complete answer within 50ms"), "{error}");
         assert_eq!(server.next_request().await, 0);
         assert_eq!(server.seen().await, Seen::Closed(0));
     }
@@ -516,10 +441,7 @@ async fn a_body_that_ends_with_the_connection_is_flagged() {
 async fn a_body_over_the_bound_ends_the_connection() {
     let announced = "HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n".to_owned();
     let chunk = format!("1f4\r\n{}\r\n", "x".repeat(500));
-    let chunks = format!(
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}",
-        chunk.repeat(3)
-    );
+    let chunks = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}", chunk.repeat(3));
     let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(1001));
     for answer in [announced, chunks, endless] {
         let mut server = Server::start(vec![vec![keep(&answer)]]).await;
@@ -532,10 +454,7 @@ async fn a_body_over_the_bound_ends_the_connection() {
 
 #[tokio::test]
 async fn a_body_of_exactly_the_bound_passes() {
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{}",
-        "x".repeat(1000)
-    );
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{}", "x".repeat(1000));
     assert_eq!(answer_to(keep(answer)).await.unwrap().body.len(), 1000);
 }
 
@@ -543,30 +462,22 @@ fn gzipped(content: &[u8], headers: &str) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(content).unwrap();
     let body = encoder.finish().unwrap();
-    let mut answer = format!(
-        "HTTP/1.1 200 OK\r\n{headers}Content-Length: {}\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
+    let mut answer =
+        format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {}\r\n\r\n", body.len()).into_bytes();
     answer.extend_from_slice(&body);
     answer
 }
 
 #[tokio::test]
 async fn a_coded_body_arrives_decoded() {
-    let answer = answer_to(keep(gzipped(&[b'x'; 900], "Content-Encoding: gzip\r\n")))
-        .await
-        .unwrap();
+    let answer = answer_to(keep(gzipped(&[b'x'; 900], "Content-Encoding: gzip\r\n"))).await.unwrap();
     assert_eq!(&answer.body[..], [b'x'; 900]);
     assert!(answer.body_bytes < 100, "{}", answer.body_bytes);
 }
 
 #[tokio::test]
 async fn a_small_body_with_huge_content_is_too_large() {
-    assert_eq!(
-        class_of(keep(gzipped(&[0; 100_000], "Content-Encoding: gzip\r\n"))).await,
-        "too-large"
-    );
+    assert_eq!(class_of(keep(gzipped(&[0; 100_000], "Content-Encoding: gzip\r\n"))).await, "too-large");
 }
 
 #[tokio::test]
@@ -574,14 +485,7 @@ async fn a_long_coded_body_is_decoded_too() {
     let mut random = fastrand::Rng::with_seed(7);
     let content: Vec<u8> = (0..100_000).map(|_| random.u8(..)).collect();
     let server = Server::start(vec![vec![keep(gzipped(&content, "Content-Encoding: gzip\r\n"))]]).await;
-    let answer = server
-        .client()
-        .fetch(&Ask {
-            max_body: 200_000,
-            ..get("/")
-        })
-        .await
-        .unwrap();
+    let answer = server.client().fetch(&Ask { max_body: 200_000, ..get("/") }).await.unwrap();
     assert!(answer.body_bytes > super::exchange::DECODE_INLINE);
     assert_eq!(answer.body, content);
 }
@@ -620,19 +524,14 @@ async fn ambiguous_framing_is_refused_and_the_connection_dropped() {
 
 #[tokio::test]
 async fn a_head_over_the_bound_is_refused() {
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 0\r\n\r\n",
-        "x".repeat(70_000)
-    );
+    let head = format!("HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 0\r\n\r\n", "x".repeat(70_000));
     assert_eq!(class_of(keep(head)).await, "too-large");
 }
 
 #[tokio::test]
 async fn informational_heads_are_skipped_but_not_for_ever() {
     let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
-    let answer = answer_to(keep(format!("HTTP/1.1 100 Continue\r\n\r\n{early}{OK}")))
-        .await
-        .unwrap();
+    let answer = answer_to(keep(format!("HTTP/1.1 100 Continue\r\n\r\n{early}{OK}"))).await.unwrap();
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"ok"[..]));
     assert!(answer.headers.get("link").is_none());
     assert_eq!(class_of(keep(early.repeat(100))).await, "framing");
@@ -647,11 +546,7 @@ async fn server_with_health(health: watch::Receiver<u16>) -> String {
             let health = health.clone();
             tokio::spawn(async move {
                 while let Some(request) = read_request(&mut stream).await {
-                    let status = if request.starts_with("GET /health ") {
-                        *health.borrow()
-                    } else {
-                        200
-                    };
+                    let status = if request.starts_with("GET /health ") { *health.borrow() } else { 200 };
                     let answer = format!("HTTP/1.1 {status} Said\r\nContent-Length: 2\r\n\r\nok");
                     let _ = stream.write_all(answer.as_bytes()).await;
                 }
@@ -662,15 +557,8 @@ async fn server_with_health(health: watch::Receiver<u16>) -> String {
 }
 
 fn with_health_check(servers: &[&str]) -> Arc<Client> {
-    let check = config::HealthCheck {
-        path: "/health".to_owned(),
-        interval: PATIENCE,
-    };
-    Client::new(Arc::new(config::Upstream {
-        health_check: Some(check),
-        ..upstream_of(servers)
-    }))
-    .unwrap()
+    let check = config::HealthCheck { path: "/health".to_owned(), interval: PATIENCE };
+    Client::new(Arc::new(config::Upstream { health_check: Some(check), ..upstream_of(servers) })).unwrap()
 }
 
 #[tokio::test]
@@ -697,10 +585,7 @@ async fn an_unhealthy_server_is_avoided_and_taken_back() {
     client.check_health().await;
     let error = client.fetch(&get("/")).await.unwrap_err();
     assert_eq!(error.class(), "no-server");
-    assert_eq!(
-        error.to_string(),
-        "upstream \"legacy\": no server to ask: unhealthy: all 2 addresses"
-    );
+    assert_eq!(error.to_string(), "upstream \"legacy\": no server to ask: unhealthy: all 2 addresses");
     say_first.send_replace(204);
     client.check_health().await;
     assert_eq!(chosen().await, (true, false));
@@ -711,14 +596,8 @@ async fn watching_checks_health_and_ends_when_told() {
     let (_say, health) = watch::channel(200);
     let server = server_with_health(health).await;
     let (_held, dead) = nowhere();
-    let check = config::HealthCheck {
-        path: "/health".to_owned(),
-        interval: Duration::from_millis(1),
-    };
-    let upstream = config::Upstream {
-        health_check: Some(check),
-        ..upstream_of(&[&server, &dead])
-    };
+    let check = config::HealthCheck { path: "/health".to_owned(), interval: Duration::from_millis(1) };
+    let upstream = config::Upstream { health_check: Some(check), ..upstream_of(&[&server, &dead]) };
     let client = Client::new(Arc::new(upstream)).unwrap();
     let (stop, stopped) = watch::channel(false);
     let watching = tokio::spawn(client.clone().watch_servers(stopped));
@@ -732,14 +611,9 @@ async fn watching_checks_health_and_ends_when_told() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, alone)
-        .await
-        .expect("the dead server was never taken out");
+    timeout(PATIENCE, alone).await.expect("the dead server was never taken out");
     stop.send_replace(true);
-    timeout(PATIENCE, watching)
-        .await
-        .expect("the watch went on")
-        .unwrap();
+    timeout(PATIENCE, watching).await.expect("the watch went on").unwrap();
 }
 
 struct NoName;
@@ -764,10 +638,7 @@ async fn a_name_that_does_not_resolve_is_no_server() {
 async fn a_pass_through_peer_limits_connecting_only() {
     let peer = client_of(&["127.0.0.1:3000"]).peer().await.unwrap();
     assert_eq!(peer.options.total_connection_timeout, Some(PATIENCE));
-    assert_eq!(
-        (peer.options.read_timeout, peer.options.write_timeout),
-        (None, None)
-    );
+    assert_eq!((peer.options.read_timeout, peer.options.write_timeout), (None, None));
     assert_eq!(peer._address.to_string(), "127.0.0.1:3000");
 }
 

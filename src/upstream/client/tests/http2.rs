@@ -41,11 +41,7 @@ async fn serve(stream: TcpStream, number: usize, saw: mpsc::Sender<(usize, http:
 }
 
 fn client_of(address: &str) -> Arc<Client> {
-    Client::new(Arc::new(config::Upstream {
-        http2: true,
-        ..upstream_of(&[address])
-    }))
-    .unwrap()
+    Client::new(Arc::new(config::Upstream { http2: true, ..upstream_of(&[address]) })).unwrap()
 }
 
 #[tokio::test]
@@ -54,8 +50,7 @@ async fn prior_knowledge_is_used_and_the_connection_shared() {
     let client = client_of(&address);
     for path in ["/one", "/two"] {
         let mut ask = get(path);
-        ask.headers
-            .push((HeaderName::from_static("x-key"), HeaderValue::from_static("k")));
+        ask.headers.push((HeaderName::from_static("x-key"), HeaderValue::from_static("k")));
         assert_eq!(client.fetch(&ask).await.unwrap().body, path);
         let (number, request) = seen.recv().await.unwrap();
         assert_eq!(number, 0);
@@ -68,15 +63,9 @@ async fn prior_knowledge_is_used_and_the_connection_shared() {
 async fn bounds_and_resets_hold_for_streams() {
     let (address, _seen) = start().await;
     let client = client_of(&address);
-    let short = Ask {
-        timeout: Duration::from_millis(100),
-        ..get("/hangs")
-    };
+    let short = Ask { timeout: Duration::from_millis(100), ..get("/hangs") };
     assert_eq!(client.fetch(&short).await.unwrap_err().class(), "total-timeout");
-    let small = Ask {
-        max_body: 3,
-        ..get("/path")
-    };
+    let small = Ask { max_body: 3, ..get("/path") };
     assert_eq!(client.fetch(&small).await.unwrap_err().class(), "too-large");
     assert_eq!(client.fetch(&get("/refused")).await.unwrap_err().class(), "reset");
     assert_eq!(client.fetch(&get("/after")).await.unwrap().body, "/after");

@@ -16,10 +16,7 @@ fn authority() -> Authority {
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let pem = params.self_signed(&key).unwrap().pem();
-    Authority {
-        pem,
-        issuer: rcgen::Issuer::new(params, key),
-    }
+    Authority { pem, issuer: rcgen::Issuer::new(params, key) }
 }
 
 /// A server with a certificate for `name` that says "ok" to the first request of each connection.
@@ -29,9 +26,7 @@ async fn start(authority: &Authority, name: &str) -> String {
     let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
     let certificate = CertificateDer::from(params.signed_by(&key, &authority.issuer).unwrap());
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key);
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key);
     let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -66,15 +61,8 @@ impl Drop for Bundle {
 }
 
 fn upstream(address: &str, sni: Option<&str>, ca: Option<&Bundle>, verify: bool) -> Arc<config::Upstream> {
-    let tls = config::UpstreamTls {
-        sni: sni.map(str::to_owned),
-        ca: ca.map(|it| it.0.clone()),
-        verify,
-    };
-    Arc::new(config::Upstream {
-        tls: Some(tls),
-        ..upstream_of(&[address])
-    })
+    let tls = config::UpstreamTls { sni: sni.map(str::to_owned), ca: ca.map(|it| it.0.clone()), verify };
+    Arc::new(config::Upstream { tls: Some(tls), ..upstream_of(&[address]) })
 }
 
 #[tokio::test]
@@ -112,9 +100,7 @@ fn a_bundle_that_is_none_is_refused_with_its_path() {
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for text in ["", "not a bundle", garbage, &key] {
         let bundle = Bundle::holding(text);
-        let error = Client::new(upstream("127.0.0.1:1", None, Some(&bundle), true))
-            .err()
-            .unwrap();
+        let error = Client::new(upstream("127.0.0.1:1", None, Some(&bundle), true)).err().unwrap();
         assert!(matches!(error, NewError::CaContent { .. }), "{text:?}: {error}");
         assert!(error.to_string().contains(bundle.0.to_str().unwrap()), "{error}");
     }
@@ -122,8 +108,6 @@ fn a_bundle_that_is_none_is_refused_with_its_path() {
         let bundle = Bundle::holding("");
         Bundle(bundle.0.with_extension("missing"))
     };
-    let error = Client::new(upstream("127.0.0.1:1", None, Some(&path), true))
-        .err()
-        .unwrap();
+    let error = Client::new(upstream("127.0.0.1:1", None, Some(&path), true)).err().unwrap();
     assert!(matches!(error, NewError::CaFile { .. }), "{error}");
 }
