@@ -63,7 +63,7 @@ pub fn start(config: Config) -> io::Result<App> {
         access_log: config.log.access,
     };
     let fanout = Arc::new(Fanout::start(config.threads.shards, rules, metrics.clone())?);
-    let hub = Hub::new(fanout.bells(), config.limits.resources);
+    let hub = Hub::new(fanout.bells(), config.limits.resources, config.limits.history_bytes);
     let clients = clients(&config)?;
     let sources = clients.iter().map(|(name, client)| (name.clone(), client.clone() as Arc<dyn Source>));
     let stakes = Stakes::new(hub.clone(), &config, metrics.clone(), sources.collect(), fastrand::u64(..));

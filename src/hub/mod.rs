@@ -8,7 +8,7 @@ mod topic;
 mod view;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -60,18 +60,23 @@ pub struct Hub {
     exceptions: DashMap<ResourceKey, Exception>,
     bells: Box<[Arc<dyn Bell>]>,
     max_topics: usize,
+    /// Bytes of all histories, and the most there may be (`limits.history_bytes`).
+    history_bytes: AtomicUsize,
+    max_history_bytes: usize,
     next_id: AtomicU64,
     epoch: Instant,
 }
 
 impl Hub {
     /// One bell per shard; a subscription names its shard by index.
-    pub fn new(bells: Vec<Arc<dyn Bell>>, max_topics: usize) -> Arc<Hub> {
+    pub fn new(bells: Vec<Arc<dyn Bell>>, max_topics: usize, max_history_bytes: usize) -> Arc<Hub> {
         Arc::new(Hub {
             topics: DashMap::new(),
             exceptions: DashMap::new(),
             bells: bells.into(),
             max_topics,
+            history_bytes: AtomicUsize::new(0),
+            max_history_bytes,
             next_id: AtomicU64::new(1),
             epoch: Instant::now(),
         })
@@ -153,6 +158,11 @@ impl Hub {
 
     pub fn is_empty(&self) -> bool {
         self.topics.is_empty()
+    }
+
+    /// Bytes that the histories of all topics hold.
+    pub fn history_bytes(&self) -> usize {
+        self.history_bytes.load(Ordering::Relaxed)
     }
 
     pub fn max_topics(&self) -> usize {

@@ -185,10 +185,24 @@ impl Publisher {
     fn remember(&self, frame: &Frame) {
         let mut history = self.topic.history.lock();
         let tag = frame.snapshot.validators.etag.clone();
-        history.push_back(Past { version: frame.version(), tag });
-        while history.len() > self.topic.route().history_versions.max(1) {
-            history.pop_front();
+        let past = Past { version: frame.version(), tag };
+        let bytes = &self.hub.history_bytes;
+        bytes.fetch_add(past.weight(), Ordering::Relaxed);
+        history.push_back(past);
+        let most = self.topic.route().history_versions.max(1);
+        while history.len() > most
+            || (history.len() > 1 && bytes.load(Ordering::Relaxed) > self.hub.max_history_bytes)
+        {
+            let oldest = history.pop_front();
+            bytes.fetch_sub(oldest.map_or(0, |past| past.weight()), Ordering::Relaxed);
         }
+    }
+
+    /// Nothing more is remembered: what was is not accounted for any longer.
+    fn forget(&self) {
+        let history = std::mem::take(&mut *self.topic.history.lock());
+        let weight: usize = history.iter().map(Past::weight).sum();
+        self.hub.history_bytes.fetch_sub(weight, Ordering::Relaxed);
     }
 
     /// Replaces the view, and rings where a follower may have something to be told. The closure
@@ -234,5 +248,6 @@ impl Drop for Publisher {
         if !self.done {
             self.finish(Closing::Internal);
         }
+        self.forget();
     }
 }

@@ -31,7 +31,11 @@ struct Stage {
 impl Stage {
     fn new(max_topics: usize) -> Stage {
         let bell = Arc::new(Counter::default());
-        Stage { hub: Hub::new(vec![bell.clone()], max_topics), bell, route: Arc::new(route::route()) }
+        Stage {
+            hub: Hub::new(vec![bell.clone()], max_topics, 1 << 20),
+            bell,
+            route: Arc::new(route::route()),
+        }
     }
 
     fn attend(&self, path: &str, kind: Attend) -> (Attendance, Option<Publisher>) {
@@ -171,7 +175,7 @@ impl Bell for Wire {
 fn publishing_and_joining_on_two_threads_leaves_nobody_behind() {
     const ROUNDS: usize = 3000;
     let (bell, rung) = std::sync::mpsc::sync_channel(64);
-    let hub = Hub::new(vec![Arc::new(Wire(bell))], 1);
+    let hub = Hub::new(vec![Arc::new(Wire(bell))], 1, 1 << 20);
     let route = Arc::new(route::route());
     let mut publisher = None;
     let attend = |publisher: &mut Option<Publisher>| {
@@ -507,4 +511,26 @@ async fn the_second_visit_within_two_intervals_keeps_the_resource_polled() {
     tokio::time::advance(2 * SECOND).await;
     topic.visited();
     assert!(topic.interest_until() >= Instant::now() + stage.route.poll.linger);
+}
+
+#[test]
+fn histories_share_one_bound_and_leave_nothing_behind() {
+    let hub = Hub::new(Vec::new(), 10, 100);
+    let route = Arc::new(route::route());
+    let mut publishers = Vec::new();
+    for path in ["/a", "/b"] {
+        let start = |given| publishers.push(given);
+        drop(hub.attend(&key(path), &route, Attend::Visit, start));
+    }
+    for publisher in &mut publishers {
+        for body in ["1", "2", "3", "4", "5"] {
+            publish(publisher, body);
+        }
+        let topic = publisher.topic();
+        assert!(topic.has_held(version("5")), "what is current is always known");
+        assert!(!topic.has_held(version("1")), "the oldest had to go");
+    }
+    assert!(hub.history_bytes() > 0);
+    drop(publishers);
+    assert_eq!(hub.history_bytes(), 0);
 }

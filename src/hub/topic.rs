@@ -63,6 +63,13 @@ pub(super) struct Past {
     pub(super) tag: Option<HeaderValue>,
 }
 
+impl Past {
+    /// Bytes it holds, roughly.
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Past>() + self.tag.as_ref().map_or(0, HeaderValue::len)
+    }
+}
+
 /// A shard's part in a topic.
 #[derive(Debug, Default)]
 struct Membership {

@@ -92,7 +92,7 @@ impl Poller {
         let class = error.class();
         // Clients are told the reason; a server's address is for operators only.
         let reason = error.failure.to_string();
-        tracing::debug!(server = error.server.as_deref().unwrap_or(""), "a poll failed: {reason}");
+        self.failing_server = error.server.clone();
         if class == "too-large" {
             self.uncoverable(&mut publisher, number, class, &reason);
         } else {
@@ -167,13 +167,14 @@ impl Poller {
         format!("upstream {:?}: {reason}", self.route.upstream.name)
     }
 
-    fn report(&self, failure: &Failure, wait: Duration) {
+    fn report(&mut self, failure: &Failure, wait: Duration) {
         let upstream = self.route.upstream.name.as_str();
         self.stakes.metrics.poll_failures.with_label_values(&[upstream, failure.class]).inc();
         warn!(
             resource = ?self.topic.key(),
             route = %self.route.path,
             class = failure.class,
+            server = self.failing_server.take().unwrap_or_default(),
             next_poll_ms = wait.as_millis() as u64,
             "poll failed: {}",
             failure.reason

@@ -43,6 +43,8 @@ pub(super) struct Poller {
     pub(super) weight: usize,
     /// Head and body of the last whole answer: what a client polling for itself would have cost.
     last_cost: usize,
+    /// The server of the exchange that just failed, for the operator's log alone.
+    pub(super) failing_server: Option<String>,
 }
 
 impl Poller {
@@ -63,6 +65,7 @@ impl Poller {
             gone_since: None,
             weight: 0,
             last_cost: 0,
+            failing_server: None,
             topic,
             stakes,
         };

@@ -50,7 +50,7 @@ impl Stage {
         change(&mut route);
         let config = route::config(route);
         let shard = Arc::new(Shard::default());
-        let hub = Hub::new(vec![shard.clone()], config.limits.resources);
+        let hub = Hub::new(vec![shard.clone()], config.limits.resources, config.limits.history_bytes);
         let source: Arc<dyn Source> = legacy.clone();
         let sources = HashMap::from([("legacy".to_owned(), source)]);
         let metrics = Metrics::new().expect("metrics register");

@@ -53,7 +53,7 @@ fn stale() -> Delivery {
 
 /// A view in which nothing happened yet.
 fn view() -> Arc<View> {
-    let hub = Hub::new(Vec::new(), 1);
+    let hub = Hub::new(Vec::new(), 1, 1 << 20);
     let mut publisher = None;
     let attendance = hub.attend(&key("/a"), &Arc::new(route()), Attend::Visit, |given| {
         publisher = Some(given);

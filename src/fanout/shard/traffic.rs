@@ -88,6 +88,10 @@ impl Shard {
             }
             self.pump(slot, None);
         }
+        if self.members.get(slot).is_some_and(|member| member.is_closing()) {
+            // TLS may not have taken its close_notify at once.
+            self.members[slot].finish(self.now);
+        }
         if readable && self.members.contains(slot) {
             self.read(slot);
         }
