@@ -84,7 +84,7 @@ impl Default for Limits {
             history_bytes: 256 * MIB,
             header_bytes: 32 * KIB,
             stall_timeout: seconds(10),
-            send_buffer: 32 * KIB,
+            send_buffer: 24 * KIB,
             drain_body: 64 * KIB,
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::Result;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Accept;
@@ -18,9 +18,6 @@ use crate::frame::State;
 use crate::hub::{Attend, Failure, Outcome, Relayed, Topic, View};
 use crate::resource::{IfNoneMatch, ResourceKey, Snapshot};
 use crate::transport::answer::{self, CacheStatus};
-
-/// Longest time a cold 3xx or 4xx is remembered (contract §3).
-const REMEMBER: Duration = Duration::from_secs(5);
 
 impl Cover<'_> {
     pub(super) async fn poll(&mut self, base: &ResourceKey) -> Result<Fate> {
@@ -88,7 +85,9 @@ impl Cover<'_> {
     pub(super) async fn answer(&mut self, key: &ResourceKey, view: &View, polled: bool) -> Result<Fate> {
         let gone = matches!(view.condition.state, State::Gone { .. });
         let age = view.confirmed_at.map(|at| at.elapsed());
-        let usable = view.frame.as_ref().filter(|_| !gone);
+        // A topic that ends by a refusal (401 to a class's credentials) has nothing more to give.
+        let refused = view.closing.is_some() && matches!(view.outcome, Outcome::Relay(_));
+        let usable = view.frame.as_ref().filter(|_| !gone && !refused);
         match (&view.outcome, usable, age) {
             (Outcome::Data, Some(frame), Some(age)) => {
                 let ttl = view.effective_interval.saturating_sub(age).as_secs();
@@ -168,8 +167,7 @@ pub(super) fn is_young(view: &View) -> bool {
 
 /// A refusal or failure that is not asked about again so soon.
 pub(super) fn is_remembered(view: &View, interval: Duration) -> bool {
-    matches!(view.outcome, Outcome::Relay(_) | Outcome::Failed(_))
-        && view.ended_at.is_some_and(|at| at.elapsed() < interval.min(REMEMBER))
+    view.remembered_until(interval).is_some_and(|until| Instant::now() < until)
 }
 
 /// RFC 9110 §13.2.2: If-None-Match, else If-Modified-Since on equality with the upstream's own

@@ -6,6 +6,7 @@ use super::edge_support::{Extra, http, start, start_with};
 use crate::support::app;
 use crate::support::client::{Message, Response, Sse, Ws, long_poll};
 use crate::support::legacy::{Legacy, Reply, Seen};
+use crate::support::wire::within;
 
 /// Where a request can say who it is.
 const PLACES: [(&str, &str); 6] = [
@@ -231,6 +232,26 @@ async fn a_401_ends_the_class_and_the_reconnect() {
     let again = refused(address, "/r/a", &alice).await;
     assert_eq!((again.status, again.header("www-authenticate")), (401, Some("Bearer realm=x")));
     assert_eq!(of_robert.next_event().await.data, r#"{"for":"robert","n":2}"#);
+}
+
+#[tokio::test]
+async fn a_revoked_credential_gets_no_stale_answer() {
+    let legacy = personal();
+    let app = start(&legacy, ", share: {by: [authorization]}, stale_if_error: 5m");
+    let mut http = http(&app).await;
+    let alice = [("authorization", "Bearer alice")];
+    http.get("/r/a", &alice).await.expect(200);
+    legacy.set("/r/a", Reply::empty(401));
+    // As soon as a poll says so, however young the last good answer is.
+    let answer = within("the 401", async {
+        loop {
+            let answer = http.get("/r/a", &alice).await;
+            if answer.header("cache-status").is_none_or(|status| !status.contains("hit")) {
+                return answer;
+            }
+        }
+    });
+    assert_eq!(answer.await.status, 401);
 }
 
 #[tokio::test]
