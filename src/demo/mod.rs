@@ -37,17 +37,17 @@ passthrough: legacy
 routes:
   - path: /auction/{{lot}}
     upstream: legacy
-    poll: {{ interval: 1s }}
+    poll: {{ interval: 500ms }}
     share: public
 
   - path: /chat/messages
     upstream: legacy
-    poll: {{ interval: 1s }}
+    poll: {{ interval: 500ms }}
     share: public
 
   - path: /document
     upstream: legacy
-    poll: {{ interval: 1s }}
+    poll: {{ interval: 500ms }}
     share: public
 "
     )
@@ -113,7 +113,7 @@ mod tests {
         ] {
             assert!(text.contains(wanted), "{wanted} is missing in\n{text}");
         }
-        assert_eq!(text.matches("interval: 1s").count(), 3);
+        assert_eq!(text.matches("interval: 500ms").count(), 3);
         assert_eq!(text.matches("share: public").count(), 3);
     }
 

@@ -71,18 +71,19 @@ pub(super) enum Written {
     Blocked,
 }
 
+/// Who the member is, as it arrives.
+pub(super) struct Party {
+    pub(super) transport: Transport,
+    pub(super) subscription: Option<Subscription>,
+    pub(super) record: Record,
+    pub(super) seat: Seat,
+    pub(super) messages: Option<Messages>,
+}
+
 impl Member {
-    #[allow(clippy::too_many_arguments)] // Fields of one arrival, named at the one call.
-    pub(super) fn new(
-        wire: Wire,
-        transport: Transport,
-        subscription: Option<Subscription>,
-        serial: u32,
-        tally: u32,
-        record: Record,
-        messages: Option<Messages>,
-        seat: Seat,
-    ) -> Member {
+    /// `serial`, `tally`: see the fields.
+    pub(super) fn new(wire: Wire, party: Party, serial: u32, tally: u32) -> Member {
+        let Party { transport, subscription, record, seat, messages } = party;
         Member {
             wire,
             transport,

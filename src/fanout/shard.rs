@@ -18,7 +18,7 @@ use slab::Slab;
 
 use super::Rules;
 use super::inbox::{Arrival, Command, Inbox, MemberId, SlotWaker};
-use super::member::{Member, Then};
+use super::member::{Member, Party, Then};
 use super::timers::{TICK, Wheel};
 use super::wire::Wire;
 use crate::hub::Topic;
@@ -197,7 +197,8 @@ impl Shard {
         let tally = self.tally(topic.as_deref(), transport.name());
         let inbox = &self.inbox;
         let wire = Wire::new(taken, || Waker::from(Arc::new(SlotWaker { inbox: inbox.clone(), member: id })));
-        let member = Member::new(wire, transport, subscription, id.serial, tally, record, messages, seat);
+        let party = Party { transport, subscription, record, seat, messages };
+        let member = Member::new(wire, party, id.serial, tally);
         let slot = self.members.insert(member);
         self.tallies[tally as usize].metrics.subscribers.inc();
         if let Some(topic) = topic {

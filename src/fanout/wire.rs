@@ -75,6 +75,10 @@ pub(super) struct StreamWire {
     unflushed: bool,
 }
 
+/// Most bytes handed to the kernel at once: it takes a whole call's bytes as long as the send buffer
+/// has any room, so a larger one would not keep a stalled client within `limits.send_buffer`.
+const SLICE: usize = 16 * 1024;
+
 impl Wire {
     pub(super) fn new(taken: Taken, waker: impl FnOnce() -> Waker) -> Wire {
         let read = BytesMut::new();
@@ -107,8 +111,12 @@ impl Wire {
         }
     }
 
-    /// Writes as much of both pieces as goes.
+    /// Writes as much of both pieces as goes, a slice at a time.
     pub(super) fn write(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+        let (first, second) = match SLICE.checked_sub(first.len()) {
+            Some(rest) => (first, &second[..second.len().min(rest)]),
+            None => (&first[..SLICE], &[][..]),
+        };
         match self {
             Wire::Socket(socket) => write_both(socket, first, second),
             Wire::Held(held) => write_both(&mut held.socket, first, second),

@@ -16,7 +16,7 @@ use crate::fanout::Seat;
 use crate::frame::Format;
 use crate::hub::{Attendance, Resume, View};
 use crate::resource::{IfNoneMatch, ResourceKey, Version};
-use crate::transport::{LongPoll, Transport, answer};
+use crate::transport::{Held, LongPoll, Transport, answer};
 
 impl Cover<'_> {
     pub(super) async fn long_poll(
@@ -49,16 +49,16 @@ impl Cover<'_> {
         let keep = self.keeps_alive();
         let http10 = self.version != HttpVersion::HTTP_11;
         let extra = self.held_fields(&applied, keep, http10);
-        let held = LongPoll::new(
+        let held = LongPoll::new(Held {
             deadline,
             // The topic's own: a key of each request would be held as long as the request.
-            attendance.topic().key().clone(),
-            self.route.clone(),
-            have,
+            key: attendance.topic().key().clone(),
+            route: self.route.clone(),
+            version: have,
             extra,
             http10,
             keep,
-        );
+        });
         let shard = self.front.shared.fanout.choose();
         let subscription = self.subscribe(attendance, Some(shard), Format::Body, Resume::From(have), view);
         self.hand_over(shard, Bytes::new(), Transport::LongPoll(held), Some(subscription), seat).await

@@ -14,45 +14,29 @@ use crate::frame::State;
 use crate::hub::{Closing, Delivery, View};
 use crate::resource::{ResourceKey, Version};
 
-/// What a held request needs for its answer. Boxed: it is larger than what the others need.
+/// A held request. Boxed: it is larger than what the other protocols need.
 #[derive(Debug)]
 pub struct LongPoll(Box<Held>);
 
+/// What a held request needs for its answer.
 #[derive(Debug)]
-struct Held {
-    deadline: Instant,
-    key: ResourceKey,
-    route: std::sync::Arc<Route>,
+pub struct Held {
+    /// When it is answered at the latest.
+    pub deadline: Instant,
+    pub key: ResourceKey,
+    pub route: std::sync::Arc<Route>,
     /// The version the client has, as its own 304 will say.
-    version: Version,
+    pub version: Version,
     /// Ready-made lines of this client alone: Preference-Applied, CORS, Connection.
-    extra: Bytes,
-    http10: bool,
-    /// The connection serves another request.
-    keep: bool,
+    pub extra: Bytes,
+    pub http10: bool,
+    /// The connection serves another request; on HTTP/1.0 it ends all the same (contract §4).
+    pub keep: bool,
 }
 
 impl LongPoll {
-    #[allow(clippy::too_many_arguments)] // Plain data of one request, named at the one call.
-    pub fn new(
-        deadline: Instant,
-        key: ResourceKey,
-        route: std::sync::Arc<Route>,
-        version: Version,
-        extra: Bytes,
-        http10: bool,
-        keep: bool,
-    ) -> LongPoll {
-        LongPoll(Box::new(Held {
-            deadline,
-            key,
-            route,
-            version,
-            extra,
-            http10,
-            // HTTP/1.0 ends with its answer (contract §4).
-            keep: keep && !http10,
-        }))
+    pub fn new(held: Held) -> LongPoll {
+        LongPoll(Box::new(Held { keep: held.keep && !held.http10, ..held }))
     }
 
     pub(super) fn deliver(&mut self, delivery: &Delivery, view: &View) -> Step {

@@ -324,15 +324,15 @@ mod long_poll {
     const EXTRA: &[u8] = b"Preference-Applied: wait=30\r\nConnection: keep-alive\r\n";
 
     fn held(http10: bool, keep: bool, deadline: Instant) -> Transport {
-        Transport::LongPoll(LongPoll::new(
+        Transport::LongPoll(LongPoll::new(Held {
             deadline,
-            key("/a"),
-            Arc::new(route()),
-            version(b"old"),
-            Bytes::from_static(EXTRA),
+            key: key("/a"),
+            route: Arc::new(route()),
+            version: version(b"old"),
+            extra: Bytes::from_static(EXTRA),
             http10,
             keep,
-        ))
+        }))
     }
 
     #[test]
