@@ -6,6 +6,11 @@
 //! `transport` is each protocol as a state machine, `fanout` the client loop, `front` takes
 //! requests in through Pingora, `admin` is the operator's view, `app` wires them.
 //!
+//! Where this departs from the first design: what counts as a change is one comparison of versions
+//! (`hub::Publisher::publish`), so there is no `change` layer until there are rules to put into it;
+//! held long-polls over plain TCP keep the bare socket and not the proxy's stream, which cost
+//! several times as much memory; signals are `main`'s own.
+//!
 //! A file imports only from layers below its own; `tests/layers.rs` holds the table.
 
 pub mod admin;
