@@ -94,6 +94,10 @@ fn run(file: &Path) -> ExitCode {
         tracing::warn!("{warning}");
     }
     raise_descriptor_limit();
+    let signals = match Signals::heard() {
+        Ok(signals) => signals,
+        Err(error) => return failed(&error),
+    };
     let app = match app::start(config) {
         Ok(app) => app,
         Err(error) => return failed(&error),
@@ -101,7 +105,7 @@ fn run(file: &Path) -> ExitCode {
     for address in app.addresses() {
         tracing::info!(%address, "listening");
     }
-    until_signalled(app)
+    signals.serve(app)
 }
 
 fn check(file: &Path) -> ExitCode {
@@ -124,6 +128,10 @@ fn load(file: &Path) -> Result<Config, ExitCode> {
 }
 
 fn demonstrate(listen: SocketAddr, admin: SocketAddr) -> ExitCode {
+    let signals = match Signals::heard() {
+        Ok(signals) => signals,
+        Err(error) => return failed(&error),
+    };
     raise_descriptor_limit();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -150,7 +158,7 @@ fn demonstrate(listen: SocketAddr, admin: SocketAddr) -> ExitCode {
     let listen = app.addresses().first().copied().unwrap_or(listen);
     legacy.point_crowd_at(listen);
     print(&demo::banner(legacy.address(), listen, app.admin_address().unwrap_or(admin)));
-    let code = until_signalled(app);
+    let code = signals.serve(app);
     drop(legacy);
     code
 }
@@ -178,26 +186,34 @@ fn ask_ready(admin: SocketAddr) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Serves until SIGTERM or SIGINT, drains, and ends at once at a second signal.
-fn until_signalled(app: App) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&error),
-    };
-    let result = runtime.block_on(async {
-        let mut term = signal(SignalKind::terminate())?;
-        let mut int = signal(SignalKind::interrupt())?;
-        either(&mut term, &mut int).await;
-        tokio::select! {
-            () = app.drain() => {}
-            () = either(&mut term, &mut int) => tracing::warn!("a second signal: ending at once"),
-        }
-        Ok::<(), io::Error>(())
-    });
-    app.stop();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+/// The signals that end the process, heard from the moment this is made: before anything says that
+/// it is ready, so that no signal can find the default action.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn heard() -> std::io::Result<Signals> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let (term, int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        drop(entered);
+        Ok(Signals { runtime, term, int })
+    }
+
+    /// Serves until SIGTERM or SIGINT, drains, and ends at once at a second signal.
+    fn serve(mut self, app: App) -> ExitCode {
+        self.runtime.block_on(async {
+            either(&mut self.term, &mut self.int).await;
+            tokio::select! {
+                () = app.drain() => {}
+                () = either(&mut self.term, &mut self.int) => tracing::warn!("a second signal: ending at once"),
+            }
+        });
+        app.stop();
+        ExitCode::SUCCESS
     }
 }
 

@@ -21,7 +21,8 @@ use pingora::services::listening;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, Signer, SigningKey};
+use rustls::{SignatureAlgorithm, SignatureScheme};
 use tokio::runtime::Handle;
 
 use super::home::FrontDoor;
@@ -146,28 +147,37 @@ fn tls_settings(tls: &ListenerTls) -> Result<TlsSettings, ListenError> {
         .map_err(|error| bad(&tls.cert, &error))?;
     let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| bad(&tls.key, &error))?;
     let provider = rustls::crypto::ring::default_provider();
-    let key = CertifiedKey::from_der(chain, key, &provider).map_err(|error| bad(&tls.cert, &error))?;
+    let mut key = CertifiedKey::from_der(chain, key, &provider).map_err(|error| bad(&tls.cert, &error))?;
+    if tls.min_version == TlsVersion::Tls13 {
+        key.key = Arc::new(Tls13Only(key.key.clone()));
+    }
     let mut settings = TlsSettings::intermediate("", "").map_err(|error| bad(&tls.cert, &error))?;
-    settings.set_cert_resolver(Arc::new(Certificate { key: Arc::new(key), min_version: tls.min_version }));
+    settings.set_cert_resolver(Arc::new(Certificate(Arc::new(key))));
     settings.set_alpn(ALPN::H2H1);
     Ok(settings)
 }
 
 /// The listener's certificate.
 #[derive(Debug)]
-struct Certificate {
-    key: Arc<CertifiedKey>,
-    min_version: TlsVersion,
-}
+struct Certificate(Arc<CertifiedKey>);
 
 impl ResolvesServerCert for Certificate {
-    /// Pingora always enables TLS 1.2 beside 1.3, so `min_version` is kept here: a client that
-    /// offers no suite of TLS 1.3 gets no certificate, and so no handshake.
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let offers_13 = || hello.cipher_suites().iter().any(|suite| (u16::from(*suite) >> 8) == 0x13);
-        match self.min_version {
-            TlsVersion::Tls12 => Some(self.key.clone()),
-            TlsVersion::Tls13 => offers_13().then(|| self.key.clone()),
-        }
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.clone())
+    }
+}
+
+/// A key that no suite of TLS 1.2 can use. Pingora always enables 1.2 beside 1.3, so `min_version` is
+/// kept here: 1.2 chooses its suite by the key's algorithm, 1.3 by the signature scheme alone.
+#[derive(Debug)]
+struct Tls13Only(Arc<dyn SigningKey>);
+
+impl SigningKey for Tls13Only {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        self.0.choose_scheme(offered)
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::Anonymous
     }
 }

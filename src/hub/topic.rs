@@ -263,13 +263,6 @@ impl Topic {
         number
     }
 
-    /// Asks for a poll that starts after this call, and gives its number (contract §2).
-    pub fn want_confirmation(&self) -> u64 {
-        let number = self.started() + 1;
-        self.want_confirmed(number);
-        number
-    }
-
     /// Asks for this poll, unless it has started already.
     pub(super) fn want_confirmed(&self, number: u64) {
         self.wants.confirm.fetch_max(number, Ordering::SeqCst);

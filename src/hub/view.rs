@@ -23,12 +23,8 @@ pub enum Closing {
     SessionRotated,
     /// Gone for longer than `gone_after`.
     Gone,
-    /// The body cannot be a snapshot any more.
-    Uncoverable,
     /// The poll loop ended unexpectedly; a reconnect starts a new one.
     Internal,
-    /// The process ends.
-    Drain,
 }
 
 impl Closing {
@@ -38,9 +34,7 @@ impl Closing {
             Closing::Credentials => "credentials",
             Closing::SessionRotated => "session-rotated",
             Closing::Gone => "gone",
-            Closing::Uncoverable => "uncoverable",
             Closing::Internal => "internal",
-            Closing::Drain => "drain",
         }
     }
 }

@@ -76,15 +76,8 @@ fn told(step: Step) -> (&'static str, &'static str, String) {
     }
 }
 
-const CLOSINGS: [Closing; 7] = [
-    Closing::NotShareable,
-    Closing::Credentials,
-    Closing::SessionRotated,
-    Closing::Gone,
-    Closing::Uncoverable,
-    Closing::Internal,
-    Closing::Drain,
-];
+const CLOSINGS: [Closing; 5] =
+    [Closing::NotShareable, Closing::Credentials, Closing::SessionRotated, Closing::Gone, Closing::Internal];
 
 mod sse {
     use super::*;
@@ -276,7 +269,8 @@ mod websocket {
 
     #[test]
     fn each_closing_has_its_code() {
-        let codes = [1008, 4401, 1012, 4404, 1011, 1012, 1001];
+        let codes = [1008, 4401, 1012, 4404, 1012];
+        assert_eq!(codes.len(), CLOSINGS.len());
         for (closing, wanted) in CLOSINGS.into_iter().zip(codes) {
             let now = Instant::now();
             let step = websocket(0, now).deliver(&Delivery::Closing(closing), &view(), now);
@@ -394,7 +388,7 @@ mod long_poll {
 
     #[test]
     fn a_drain_closes_the_connection_and_gives_nothing_back() {
-        let ends = [End::Drain { retry: SECOND }, End::Topic(Closing::Internal), End::Topic(Closing::Drain)];
+        let ends = [End::Drain { retry: SECOND }, End::Topic(Closing::Internal)];
         for end in ends {
             let (what, reason, text) = told(held(false, true, Instant::now()).end(end));
             assert_eq!((what, reason), ("finish", end.reason()));

@@ -128,12 +128,11 @@ impl WebSocket {
 
     pub(super) fn end(&mut self, end: End) -> Step {
         let code = match end {
-            End::Drain { .. } | End::Topic(Closing::Drain) => code::GOING_AWAY,
+            End::Drain { .. } => code::GOING_AWAY,
             End::Topic(Closing::NotShareable) => code::POLICY,
             End::Topic(Closing::Credentials) => code::UNAUTHORIZED,
             End::Topic(Closing::SessionRotated | Closing::Internal) => code::RESTART,
             End::Topic(Closing::Gone) => code::NOT_FOUND,
-            End::Topic(Closing::Uncoverable) => code::INTERNAL,
         };
         close(code, end.reason(), end.reason())
     }

@@ -13,6 +13,7 @@
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
 //! | `replicas` | §2: several nodes and lagging upstream replicas behind one address |
 //! | `sharing` | §11: who may share a poll |
+//! | `tls` | §12: which versions of TLS a listener speaks |
 //! | `sharing_of_polls` | §10: one poll an interval, whatever the number and kinds of clients |
 //! | `sse` | §5, §7: event streams: the head, resuming, control events, slow and vanished clients |
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
@@ -32,6 +33,7 @@ pub mod replicas;
 pub mod sharing;
 pub mod sharing_of_polls;
 pub mod sse;
+pub mod tls;
 pub mod websocket;
 
 use std::net::SocketAddr;
@@ -148,6 +150,11 @@ impl TlsStand {
     }
 
     pub fn with(route: &str, top: &str) -> TlsStand {
+        TlsStand::saying("", route, top)
+    }
+
+    /// `tls`: more keys of the listener's `tls`, each behind a comma.
+    pub fn saying(tls: &str, route: &str, top: &str) -> TlsStand {
         let authority = Authority::new();
         let Identity { cert_pem, key_pem } = authority.certify(&["localhost"]);
         let folder = std::env::temp_dir().join(format!("pollcast-contract-{:016x}", fastrand::u64(..)));
@@ -155,8 +162,11 @@ impl TlsStand {
         let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
         std::fs::write(&cert, cert_pem).expect("a certificate file");
         std::fs::write(&key, key_pem).expect("a key file");
-        let listener =
-            format!(", tls: {{certificates: [{{cert: '{}', key: '{}'}}]}}", cert.display(), key.display());
+        let listener = format!(
+            ", tls: {{certificates: [{{cert: '{}', key: '{}'}}]{tls}}}",
+            cert.display(),
+            key.display()
+        );
         let legacy = Legacy::start();
         let app = app::start(&listening(&listener, &legacy, route, top));
         TlsStand { stand: Stand { legacy, app }, authority, folder }

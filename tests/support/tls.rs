@@ -11,7 +11,9 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{
+    ClientConfig, DEFAULT_VERSIONS, RootCertStore, ServerConfig, SupportedProtocolVersion,
+};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::wire::within;
@@ -57,20 +59,31 @@ impl Authority {
 
     /// The client's side of TLS over an open connection.
     pub async fn secure(&self, tcp: TcpStream, name: &str, alpn: &[&str]) -> TlsStream<TcpStream> {
+        self.try_secure(tcp, name, alpn, DEFAULT_VERSIONS)
+            .await
+            .unwrap_or_else(|e| panic!("TLS handshake with {name}: {e}"))
+    }
+
+    /// The same with these versions of TLS only, and the reason if it fails.
+    pub async fn try_secure(
+        &self,
+        tcp: TcpStream,
+        name: &str,
+        alpn: &[&str],
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         let ca = CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("our own PEM");
         roots.add(ca).expect("our own certificate");
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("ring knows the default versions")
+            .with_protocol_versions(versions)
+            .expect("ring knows these versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         let server = ServerName::try_from(name.to_owned()).expect("a server name");
         let handshake = TlsConnector::from(Arc::new(config)).connect(server, tcp);
-        within(format!("the TLS handshake with {name}"), handshake)
-            .await
-            .unwrap_or_else(|e| panic!("TLS handshake with {name}: {e}"))
+        within(format!("the TLS handshake with {name}"), handshake).await
     }
 }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::{Group, SLICE, Shard};
+use crate::frame::Format;
 use crate::hub::{Delivery, Topic, View};
 
 impl Shard {
@@ -64,27 +65,28 @@ impl Shard {
         let Some(end) = group.walk else { return };
         let view = group.topic.view();
         let start = end.saturating_sub(SLICE);
-        let mut delivered: Option<(u32, u32)> = None;
+        // By transport: whose tally, and how many.
+        let mut delivered = [(0_u32, 0_u32); Format::COUNT];
         for place in (start..end).rev() {
             // Members may end while they are served; the list only shrinks above `place`.
             let Some(slot) = self.groups.get(index).and_then(|g| g.members.get(place)).copied() else {
                 continue;
             };
             let slot = slot as usize;
+            let (kind, tally) = (self.members[slot].transport.format() as usize, self.members[slot].tally);
             if self.members[slot].is_free() && self.pump(slot, Some(&view)) {
-                let tally = self.members.get(slot).map(|m| m.tally);
-                let count = delivered.map_or(0, |(_, count)| count);
-                delivered = tally.map(|tally| (tally, count + 1)).or(delivered);
+                delivered[kind] = (tally, delivered[kind].1 + 1);
             }
             self.rest(slot);
         }
-        if let Some((tally, count)) = delivered
-            && let Some(at) = view.changed_at
-        {
+        if let Some(at) = view.changed_at {
+            // The clock is read once a slice.
             let lag = at.elapsed().as_secs_f64();
-            let histogram = self.tallies[tally as usize].metrics.lag.local();
-            (0..count).for_each(|_| histogram.observe(lag));
-            histogram.flush();
+            for (tally, count) in delivered.into_iter().filter(|(_, count)| *count > 0) {
+                let histogram = self.tallies[tally as usize].metrics.lag.local();
+                (0..count).for_each(|_| histogram.observe(lag));
+                histogram.flush();
+            }
         }
         self.walk_on(index, start);
     }
