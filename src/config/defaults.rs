@@ -86,6 +86,7 @@ impl Default for Limits {
             stall_timeout: seconds(10),
             send_buffer: 24 * KIB,
             drain_body: 64 * KIB,
+            resources_per_client: 200,
         }
     }
 }
@@ -126,6 +127,8 @@ impl Upstream {
             resolve_interval: seconds(30),
             health_check: None,
             forwarded: None,
+            budget: None,
+            breaker: Breaker { failures: Some(20), wait: seconds(1) },
         }
     }
 }
@@ -164,6 +167,12 @@ impl Route {
             websocket: Websocket::default(),
             gone_after: None,
             max_clients: None,
+            change: Change::default(),
+            delta: Delta { enabled: true, patch_max_ratio: 0.7 },
+            feed: None,
+            refreshes: Vec::new(),
+            write_wait: seconds(1),
+            hold_not_modified: None,
         }
     }
 }
@@ -172,6 +181,7 @@ impl Default for Poll {
     fn default() -> Self {
         Poll {
             interval: seconds(5),
+            adaptive_max: None,
             linger: seconds(30),
             always: false,
             headers: Vec::new(),
@@ -182,6 +192,11 @@ impl Default for Poll {
             allow_close_delimited: false,
             ignore_cache_control: false,
             backoff: Backoff { min: seconds(1), max: seconds(60), retry_after_max: seconds(600) },
+            cookie_jar: true,
+            max_session_polls: Some(seconds(1800)),
+            follow_redirects: 0,
+            auth: None,
+            batch: None,
         }
     }
 }

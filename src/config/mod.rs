@@ -5,6 +5,8 @@
 //! Everything above this layer sees only validated values: an illegal route cannot be built.
 //! Must not know: sockets, requests, time.
 
+mod asking;
+mod change;
 mod defaults;
 mod environment;
 mod load;
@@ -17,6 +19,8 @@ mod tests;
 mod validate;
 mod yaml;
 
+pub use asking::{Auth, Batch, Breaker, Budget, ClientCredentials};
+pub use change::{ArrayKey, Change, Cursor, Delta, Feed, Members, Order, Pages};
 pub use load::{load, load_str};
 pub use problem::{Problem, Problems};
 pub use schema::schema;
@@ -117,6 +121,9 @@ pub struct Upstream {
     pub health_check: Option<HealthCheck>,
     /// What polls say in X-Forwarded-Proto and X-Forwarded-Host, instead of the key's listener.
     pub forwarded: Option<Forwarded>,
+    /// None: polls are limited by their intervals alone.
+    pub budget: Option<Budget>,
+    pub breaker: Breaker,
 }
 
 #[derive(Debug, Clone)]
@@ -187,11 +194,24 @@ pub struct Route {
     pub gone_after: Option<Duration>,
     /// Most subscribers of this route; none: only `limits.clients`.
     pub max_clients: Option<usize>,
+    pub change: Change,
+    pub delta: Delta,
+    pub feed: Option<Feed>,
+    /// Paths that a write on this route touches too, with this route's `{parameters}` or others that
+    /// match anything (contract §9).
+    pub refreshes: Vec<String>,
+    /// Longest wait for the poll that confirms a resource after a write.
+    pub write_wait: Duration,
+    /// Ordinary conditional polls that would be answered 304 are held this long (contract §3).
+    pub hold_not_modified: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
 pub struct Poll {
+    /// The interval, or the shortest one of an adaptive schedule.
     pub interval: Duration,
+    /// The longest interval of an adaptive schedule; none: it is fixed.
+    pub adaptive_max: Option<Duration>,
     pub linger: Duration,
     /// Keep polling without subscribers (a route without parameters only).
     pub always: bool,
@@ -207,6 +227,14 @@ pub struct Poll {
     pub ignore_cache_control: bool,
     /// Failures: first wait and longest wait, full jitter in between.
     pub backoff: Backoff,
+    /// The poller keeps the cookies that the upstream sets, where polls carry no client's.
+    pub cookie_jar: bool,
+    /// Polls in a user's session end without an ordinary request of that user for this long.
+    pub max_session_polls: Option<Duration>,
+    /// Redirects to the same upstream that one poll may follow.
+    pub follow_redirects: usize,
+    pub auth: Option<Auth>,
+    pub batch: Option<Batch>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -322,6 +350,8 @@ pub struct Limits {
     pub send_buffer: usize,
     /// Longest request body read and dropped before an own answer, bytes.
     pub drain_body: usize,
+    /// Most resources that one connection may follow.
+    pub resources_per_client: usize,
 }
 
 #[derive(Debug, Clone)]

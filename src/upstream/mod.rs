@@ -39,6 +39,29 @@ pub struct Ask {
     pub timeout: Duration,
     /// Most bytes of the body, on the wire and again when decoded.
     pub max_body: usize,
+    /// Its place among the upstream's polls; none: it is no poll, and waits for no turn.
+    pub priority: Option<Priority>,
+}
+
+/// A poll's place in the upstream's budget (contract §10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Priority {
+    pub class: Class,
+    /// Its share among the polls of its class, at least 1.
+    pub weight: u32,
+    /// It never waits longer than this for its turn; none: as long as it takes.
+    pub patience: Option<Duration>,
+}
+
+/// The classes of the budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Somebody waits for it: cold, after a write, to confirm.
+    Interactive,
+    /// The schedule wants it, and somebody follows.
+    Scheduled,
+    /// Nobody follows: lingering, `always`, pages and catch-ups.
+    Refresh,
 }
 
 /// A complete response.

@@ -109,20 +109,12 @@ mod tests {
     fn poll() -> Poll {
         Poll {
             interval: Duration::from_secs(2),
-            linger: Duration::from_secs(30),
-            always: false,
-            headers: Vec::new(),
-            accept: HeaderValue::from_static("*/*"),
-            timeout: Duration::from_secs(5),
-            max_body: 1 << 20,
-            expect: Vec::new(),
-            allow_close_delimited: false,
-            ignore_cache_control: false,
             backoff: Backoff {
                 min: Duration::from_secs(1),
                 max: Duration::from_secs(60),
                 retry_after_max: Duration::from_secs(600),
             },
+            ..crate::hub::tests::route::poll()
         }
     }
 

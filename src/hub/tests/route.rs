@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, header};
 
 use crate::config::{
-    Backoff, Config, Drain, Limits, Log, Poll, QueryRule, Route, Server, Share, SoftRefusal, Switches,
-    Threads, Transports, UnknownQuery, Upstream, Websocket,
+    Backoff, Breaker, Change, Config, Delta, Drain, Limits, Log, Poll, QueryRule, Route, Server, Share,
+    SoftRefusal, Switches, Threads, Transports, UnknownQuery, Upstream, Websocket,
 };
 use crate::resource::{KeyParts, ResourceKey};
 
@@ -27,6 +27,8 @@ pub(crate) fn upstream() -> Upstream {
         resolve_interval: 30 * SECOND,
         health_check: None,
         forwarded: None,
+        budget: None,
+        breaker: Breaker { failures: None, wait: SECOND },
     }
 }
 
@@ -65,12 +67,19 @@ pub(crate) fn route() -> Route {
         },
         gone_after: None,
         max_clients: None,
+        change: Change::default(),
+        delta: Delta { enabled: true, patch_max_ratio: 0.7 },
+        feed: None,
+        refreshes: Vec::new(),
+        write_wait: SECOND,
+        hold_not_modified: None,
     }
 }
 
-fn poll() -> Poll {
+pub(crate) fn poll() -> Poll {
     Poll {
         interval: SECOND,
+        adaptive_max: None,
         linger: 5 * SECOND,
         always: false,
         headers: Vec::new(),
@@ -81,6 +90,11 @@ fn poll() -> Poll {
         allow_close_delimited: false,
         ignore_cache_control: false,
         backoff: Backoff { min: SECOND, max: 8 * SECOND, retry_after_max: 60 * SECOND },
+        cookie_jar: false,
+        max_session_polls: None,
+        follow_redirects: 0,
+        auth: None,
+        batch: None,
     }
 }
 
@@ -102,6 +116,7 @@ pub(crate) fn config(route: Route) -> Config {
             stall_timeout: 10 * SECOND,
             send_buffer: 16 << 10,
             drain_body: 64 << 10,
+            resources_per_client: 200,
         },
         drain: Drain { delay: SECOND, window: 10 * SECOND, retry: (2 * SECOND, 8 * SECOND) },
         threads: Threads { front: 1, shards: 1 },

@@ -38,6 +38,8 @@ pub(in crate::upstream) fn upstream_of(servers: &[&str]) -> config::Upstream {
         resolve_interval: PATIENCE,
         health_check: None,
         forwarded: None,
+        budget: None,
+        breaker: config::Breaker { failures: None, wait: Duration::from_secs(1) },
     }
 }
 
@@ -54,6 +56,7 @@ fn get(path: &str) -> Ask {
         body: Bytes::new(),
         timeout: PATIENCE,
         max_body: 1000,
+        priority: None,
     }
 }
 

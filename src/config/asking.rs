@@ -1,0 +1,76 @@
+//! How much and on whose behalf an upstream is asked: budgets, credentials, batches.
+//!
+//! Must not know: requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use super::{Secret, Upstream};
+
+/// How many requests the polls of an upstream may make (contract §10).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Budget {
+    /// Requests a second.
+    pub rate: f64,
+    /// Requests that may be made at once after a rest.
+    pub burst: u32,
+    /// Requests in flight.
+    pub max_concurrent: usize,
+}
+
+/// When an upstream as a whole counts as down: then one poll at a time tries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    /// Failed polls in a row, over all its resources; none: it has no breaker.
+    pub failures: Option<u32>,
+    /// How long nothing is asked before one poll tries again; doubled up to `backoff.max`.
+    pub wait: Duration,
+}
+
+/// What polls say about themselves besides `poll.headers`.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// An Authorization header that stays the same: basic or bearer. Sensitive.
+    Static(HeaderValue),
+    ClientCredentials(Arc<ClientCredentials>),
+}
+
+/// OAuth 2.0 client credentials (RFC 6749 §4.4).
+#[derive(Debug)]
+pub struct ClientCredentials {
+    /// The server of the token endpoint, reached like any upstream.
+    pub server: Arc<Upstream>,
+    /// Path and query of the token endpoint.
+    pub path: String,
+    pub client_id: String,
+    pub client_secret: Secret,
+    pub scope: Option<String>,
+    /// The `audience` parameter that some servers want.
+    pub audience: Option<String>,
+    /// The client names itself in the body instead of with HTTP basic authentication.
+    pub in_body: bool,
+    /// A token is replaced this long before it expires.
+    pub refresh_before: Duration,
+}
+
+/// Many resources of a route in one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Path of the request: the route's without its last segment, unless said.
+    pub path: String,
+    /// The parameter of the route's path whose value names an item.
+    pub parameter: String,
+    /// Query parameter with the list of items.
+    pub query: String,
+    pub separator: String,
+    /// Most items of one request.
+    pub max: usize,
+    /// JSON Pointer to the array of items in the answer.
+    pub items: String,
+    /// JSON Pointer from an item to its name.
+    pub key: String,
+    /// How long a poll waits for others to go with.
+    pub window: Duration,
+}

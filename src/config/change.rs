@@ -1,0 +1,108 @@
+//! What counts as a change of a resource, and how a change is told: the route's `change`, `delta`
+//! and `feed`.
+//!
+//! Must not know: bodies; what a rule does to one is `change/`.
+
+use serde_json_path::JsonPath;
+
+/// Members of a JSON body: one by its place, or all that an expression finds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Members {
+    /// RFC 6901; the empty text is the whole body.
+    Pointer(String),
+    /// RFC 9535. Boxed: few routes have one.
+    Path(Box<JsonPath>),
+}
+
+/// What counts as a change (contract §2). Without a rule bytes are compared.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Change {
+    /// Members whose values do not count; published as they were when the version was made.
+    pub ignore: Vec<Members>,
+    /// Only this part is published: a JSON Pointer.
+    pub select: Option<String>,
+    /// Bodies are compared, and published, as canonical JSON (RFC 8785), whatever else is said.
+    /// Every rule but `select` implies it.
+    pub canonical: bool,
+    /// Numbers that differ from the published one by no more than this are the same. First match
+    /// counts.
+    pub tolerance: Vec<(Members, f64)>,
+    /// Arrays whose order means nothing, and the member of their items that tells those apart.
+    pub array_keys: Vec<ArrayKey>,
+}
+
+/// An array that is a set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArrayKey {
+    /// Which arrays; none: every one whose items all have the key.
+    pub of: Option<Members>,
+    /// JSON Pointer from an item to its key.
+    pub key: String,
+}
+
+impl Change {
+    /// Whether bodies are rewritten into canonical JSON.
+    pub fn is_canonical(&self) -> bool {
+        self.canonical || !self.ignore.is_empty() || !self.tolerance.is_empty() || !self.array_keys.is_empty()
+    }
+
+    /// Whether there is any rule: bodies have to be JSON then.
+    pub fn has_rules(&self) -> bool {
+        self.is_canonical() || self.select.is_some()
+    }
+}
+
+/// Patches instead of whole bodies (contract §5).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Delta {
+    pub enabled: bool,
+    /// A patch larger than this part of the body is not worth sending.
+    pub patch_max_ratio: f64,
+}
+
+/// The resource is a list of items, and new ones are events (contract §8).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Feed {
+    /// JSON Pointer to the array.
+    pub items: String,
+    /// JSON Pointer from an item to what names it.
+    pub id: String,
+    /// None: found from the first polls.
+    pub order: Option<Order>,
+    pub cursor: Option<Cursor>,
+    pub pages: Option<Pages>,
+    /// Items that a subscriber without an id gets first.
+    pub replay: usize,
+    /// An item whose content changed is an event again.
+    pub tells_updates: bool,
+    /// Most items that the history of a resource remembers, beside those on the current page.
+    pub history: usize,
+}
+
+/// The order of the items in the upstream's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    NewestFirst,
+    OldestFirst,
+}
+
+/// The upstream is asked only for what is new since its own cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// Name of the query parameter.
+    pub query: String,
+    /// JSON Pointer to its next value in the answer.
+    pub from: String,
+}
+
+/// How more of a list is had when two successive pages do not overlap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pages {
+    /// JSON Pointer to the next page, a URL or (with `query`) a value; none and no `query`: the
+    /// `Link` header with rel="next"; none with `query`: numbers from 2 on.
+    pub next: Option<String>,
+    /// Query parameter that takes the value.
+    pub query: Option<String>,
+    /// Most pages of one poll.
+    pub max: usize,
+}
