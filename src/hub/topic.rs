@@ -168,9 +168,15 @@ impl Topic {
     pub(super) fn reads_no_more(&self, format: Format) {
         self.formats[format.index()].fetch_sub(1, Ordering::SeqCst);
         if let Some(kind) = format.patches() {
-            let until = self.now_ms() + self.route.poll.linger.as_millis() as u64;
-            self.patches_until[kind as usize].fetch_max(until, Ordering::SeqCst);
+            self.keep_patches(kind);
         }
+    }
+
+    /// Patches are made for as long as polls go on without followers (`linger`): somebody who reads
+    /// them is likely to come again.
+    pub fn keep_patches(&self, kind: PatchKind) {
+        let until = self.now_ms() + self.route.poll.linger.as_millis() as u64;
+        self.patches_until[kind as usize].fetch_max(until, Ordering::SeqCst);
     }
 
     pub(super) fn is_read(&self, format: Format) -> bool {
