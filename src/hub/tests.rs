@@ -1,5 +1,6 @@
 //! What the hub promises: one publisher, positions, bells, limits.
 
+mod following;
 pub(crate) mod route;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
