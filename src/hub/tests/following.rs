@@ -135,7 +135,9 @@ async fn a_reader_that_fell_behind_gets_a_chain_or_the_whole_whichever_is_smalle
     state(&mut publisher, 2);
     reader.read(&mut subscription);
     assert_eq!((reader.wholes, reader.patches), (1, 2), "two patches are smaller");
-    (3..=7).for_each(|n| drop(state(&mut publisher, n)));
+    (3..=7).for_each(|n| {
+        state(&mut publisher, n);
+    });
     reader.read(&mut subscription);
     assert_eq!((reader.wholes, reader.held.clone()), (2, document(7)), "further back than the history");
 }
@@ -236,7 +238,9 @@ async fn a_cursor_nobody_knows_waits_for_a_confirming_poll_and_is_told() {
 async fn histories_give_their_bytes_back() {
     let (stage, first, mut publisher) = Stage::of_patches();
     let reader = stage.reads(JSON, Resume::Start);
-    (0..20).for_each(|n| drop(state(&mut publisher, n)));
+    (0..20).for_each(|n| {
+        state(&mut publisher, n);
+    });
     assert!(stage.hub.history_bytes() > 0);
     drop((first, reader));
     assert!(publisher.retire().is_ok());
