@@ -6,7 +6,7 @@
 mod align;
 mod canonical;
 mod number;
-pub mod patch;
+mod patch;
 mod places;
 
 use bytes::Bytes;
@@ -16,6 +16,8 @@ use crate::config::Change;
 use crate::resource::{Content, Element, Ignored, Json, MediaType, Snapshot, VersionNamer};
 use canonical::Canonical;
 use places::Marks;
+
+pub use patch::{json_patch, merge_patch};
 
 /// Digests of a body: wrong once it is rewritten.
 const DIGESTS: [HeaderName; 4] = [
@@ -160,7 +162,6 @@ fn plain(content: Content, previous: Option<&Snapshot>, namer: &VersionNamer) ->
         && previous.body == content.body
         && previous.media_type == media_type
         && class(previous.status) == class(content.status)
-        && !previous.is_weak
     {
         return Ok(previous.renewed(content));
     }

@@ -24,20 +24,6 @@ pub fn json_patch(base: &Snapshot, target: &Snapshot, max: usize) -> Option<Byte
     operations::write(base.json()?.root(), target.json()?.root(), by_name, max)
 }
 
-/// One JSON Patch that does what these do one after the other.
-pub fn joined<'a>(patches: impl IntoIterator<Item = &'a Bytes>) -> Bytes {
-    let mut joined = vec![b'['];
-    for patch in patches {
-        let operations = patch.strip_prefix(b"[").and_then(|p| p.strip_suffix(b"]")).unwrap_or_default();
-        if joined.len() > 1 && !operations.is_empty() {
-            joined.push(b',');
-        }
-        joined.extend_from_slice(operations);
-    }
-    joined.push(b']');
-    joined.into()
-}
-
 /// What counts of a value: equal values have equal contents, whatever the ignored ones in them.
 fn content(value: Element<'_>) -> Cow<'_, [u8]> {
     if value.is_ignored() {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
 use super::log::Record;
-use crate::hub::{Delivery, Subscription};
+use crate::hub::Subscription;
 use crate::metrics::StreamMetrics;
 use crate::transport::{End, Output, Step, Transport};
 
@@ -69,7 +69,7 @@ impl Stream<'_> {
             let view = views.borrow_and_update().clone();
             while let Some(delivery) = self.subscription.next(&view) {
                 let step = self.transport.deliver(&delivery, &view, Instant::now());
-                if let Delivery::Frame(_) = delivery {
+                if delivery.is_content() {
                     self.record.events += 1;
                     self.metrics.events.inc();
                 }

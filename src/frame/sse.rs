@@ -4,13 +4,15 @@
 //! early. Must not know: connections.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::item::Item;
 use super::{NotText, Rules};
-use crate::resource::Snapshot;
+use crate::resource::{Snapshot, Version};
 
 /// An event with its HTTP/1.1 chunk framing around it, in one piece of shared memory.
 #[derive(Debug, Clone)]
@@ -45,18 +47,77 @@ impl SseBytes {
 
 /// A snapshot as an event: `id:` its version, the body as `data:` lines.
 pub fn snapshot(snapshot: &Snapshot, rules: &Rules) -> Result<SseBytes, NotText> {
+    state(snapshot, rules, rules.event_name.as_deref())
+}
+
+/// The same on a stream of patches, where it is named.
+pub fn whole(snapshot: &Snapshot, rules: &Rules) -> Result<SseBytes, NotText> {
+    state(snapshot, rules, Some("snapshot"))
+}
+
+fn state(snapshot: &Snapshot, rules: &Rules, name: Option<&str>) -> Result<SseBytes, NotText> {
     let mut event = BytesMut::with_capacity(snapshot.body.len() + 64);
-    if let Some(name) = &rules.event_name {
+    if let Some(name) = name {
         put_field(&mut event, "event", name.as_bytes());
     }
     put_field(&mut event, "id", snapshot.version.to_string().as_bytes());
-    match (snapshot.text(), rules.base64) {
-        (Some(text), false) => put_data(&mut event, text),
-        (_, true) => put_data(&mut event, STANDARD.encode(&snapshot.body).as_bytes()),
-        (None, false) => return Err(NotText),
-    }
+    put_body(&mut event, snapshot, rules)?;
     event.put_u8(b'\n');
     Ok(SseBytes::framed(&event))
+}
+
+fn put_body(event: &mut BytesMut, snapshot: &Snapshot, rules: &Rules) -> Result<(), NotText> {
+    match (snapshot.text(), rules.base64) {
+        (Some(text), false) => put_data(event, text),
+        (_, true) => put_data(event, STANDARD.encode(&snapshot.body).as_bytes()),
+        (None, false) => return Err(NotText),
+    }
+    Ok(())
+}
+
+/// A patch as an event: `id:` the version it makes.
+pub fn patch(target: Version, text: &[u8]) -> SseBytes {
+    let mut event = BytesMut::with_capacity(text.len() + 64);
+    put_field(&mut event, "event", b"patch");
+    put_field(&mut event, "id", target.to_string().as_bytes());
+    put_data(&mut event, text);
+    event.put_u8(b'\n');
+    SseBytes::framed(&event)
+}
+
+/// Items of a feed, one event each, in one piece.
+pub fn items(items: &[Arc<Item>]) -> SseBytes {
+    let mut events = BytesMut::with_capacity(items.iter().map(|item| item.text.len() + 64).sum());
+    for item in items {
+        put_field(&mut events, "event", b"item");
+        put_field(&mut events, "id", item.id.as_bytes());
+        put_data(&mut events, &item.text);
+        events.put_u8(b'\n');
+    }
+    SseBytes::framed(&events)
+}
+
+/// On a stream of many resources: what follows the line that names the resource.
+pub fn named(snapshot: &Snapshot, rules: &Rules) -> Result<Bytes, NotText> {
+    let mut event = BytesMut::with_capacity(snapshot.body.len() + 16);
+    put_body(&mut event, snapshot, rules)?;
+    event.put_u8(b'\n');
+    Ok(event.freeze())
+}
+
+/// `data:` lines and the end of the event.
+pub fn data(text: &[u8]) -> Bytes {
+    let mut event = BytesMut::with_capacity(text.len() + 16);
+    put_data(&mut event, text);
+    event.put_u8(b'\n');
+    event.freeze()
+}
+
+/// The line that names an event.
+pub fn name_line(name: &str) -> Bytes {
+    let mut line = BytesMut::with_capacity(name.len() + 8);
+    put_field(&mut line, "event", name.as_bytes());
+    line.freeze()
 }
 
 /// A control event: named, one line of JSON, never an id.
@@ -160,7 +221,7 @@ mod tests {
     #[test]
     fn bytes_need_base64() {
         assert_eq!(super::snapshot(&of(b"\xff"), &Rules::default()).unwrap_err(), NotText);
-        let rules = Rules { base64: true, event_name: Some("state\nx".into()) };
+        let rules = Rules { base64: true, event_name: Some("state\nx".into()), ..Rules::default() };
         let event = super::snapshot(&of(b"\xff"), &rules).unwrap();
         let text = String::from_utf8(event.payload().to_vec()).unwrap();
         assert!(text.starts_with("event: statex\nid: "), "{text}");

@@ -11,7 +11,7 @@ use pingora::Result;
 
 use super::cover::Cover;
 use super::ordinary::is_young;
-use super::{Fate, cors, form, hold};
+use super::{Fate, cors, delta, form, hold};
 use crate::fanout::Seat;
 use crate::frame::Format;
 use crate::hub::{Attendance, Resume, View};
@@ -36,14 +36,16 @@ impl Cover<'_> {
         if self.refusal(view).is_some() || differs {
             return self.answer(key, view, is_confirmed).await;
         }
-        if !self.admits(&frame.snapshot) {
+        let patches = delta::of_answer(&self.route, &self.headers, self.query.as_deref());
+        if patches.is_none() && !self.admits(&frame.snapshot) {
             return Ok(Fate::PassThrough);
         }
         let wait = asked.min(self.route.max_wait);
         let deadline = Instant::now() + wait.mul_f64(1.0 - fastrand::f64() / 16.0);
         let applied = format!("wait={}", wait.as_secs());
+        let format = if patches.is_some() { Format::BodyDelta } else { Format::Body };
         if self.session.is_http2() {
-            let subscription = self.subscribe(attendance, None, Format::Body, Resume::From(have), view);
+            let subscription = self.subscribe(attendance, None, format, Resume::From(have), view);
             return hold::hold(self, key, subscription, have, deadline, &applied).await;
         }
         let keep = self.keeps_alive();
@@ -60,7 +62,7 @@ impl Cover<'_> {
             keep,
         });
         let shard = self.front.shared.fanout.choose();
-        let subscription = self.subscribe(attendance, Some(shard), Format::Body, Resume::From(have), view);
+        let subscription = self.subscribe(attendance, Some(shard), format, Resume::From(have), view);
         self.hand_over(shard, Bytes::new(), Transport::LongPoll(held), Some(subscription), seat).await
     }
 

@@ -63,9 +63,11 @@ async fn wait(cover: &mut Cover<'_>, subscription: &mut Subscription, deadline: 
         let view = views.borrow_and_update().clone();
         while let Some(delivery) = subscription.next(&view) {
             match delivery {
-                Delivery::Frame(_) | Delivery::Closing(_) => return Some(true),
+                Delivery::Frame(_) | Delivery::Patches(_) | Delivery::Items(_) | Delivery::Closing(_) => {
+                    return Some(true);
+                }
                 Delivery::Condition(condition) if condition.state.is_gone() => return Some(true),
-                Delivery::Condition(_) => {}
+                Delivery::Condition(_) | Delivery::Reset(_) => {}
             }
         }
         tokio::select! {

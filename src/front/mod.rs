@@ -7,6 +7,7 @@
 mod access;
 mod cors;
 mod cover;
+mod delta;
 mod form;
 mod framing;
 mod handshake;

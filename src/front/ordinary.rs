@@ -7,16 +7,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::Result;
 use tokio::time::{Instant, timeout};
 
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Accept;
-use super::{Fate, cors, form, refuse, respond};
-use crate::frame::State;
+use super::{Fate, cors, delta, form, refuse, respond};
+use crate::frame::{PatchKind, State};
 use crate::hub::{Attend, Failure, Outcome, Relayed, Topic, View};
-use crate::resource::{IfNoneMatch, ResourceKey, Snapshot};
+use crate::resource::{IfNoneMatch, ResourceKey, Snapshot, Version};
 use crate::transport::answer::{self, CacheStatus};
 
 impl Cover<'_> {
@@ -92,10 +93,10 @@ impl Cover<'_> {
             (Outcome::Data, Some(frame), Some(age)) => {
                 let ttl = view.effective_interval.saturating_sub(age).as_secs();
                 let status = if polled { CacheStatus::Miss } else { CacheStatus::Hit { ttl } };
-                self.snapshot(key, &frame.snapshot, view.upstream_age + age, status).await
+                self.snapshot(key, view, &frame.snapshot, view.upstream_age + age, status).await
             }
             (_, Some(frame), Some(age)) if age <= self.route.stale_if_error => {
-                self.snapshot(key, &frame.snapshot, view.upstream_age + age, CacheStatus::Stale).await
+                self.snapshot(key, view, &frame.snapshot, view.upstream_age + age, CacheStatus::Stale).await
             }
             (Outcome::Relay(relayed), _, _) => self.relay(relayed).await,
             (Outcome::Failed(failure), _, _) => self.failed(failure).await,
@@ -109,15 +110,27 @@ impl Cover<'_> {
     async fn snapshot(
         &mut self,
         key: &ResourceKey,
+        view: &View,
         snapshot: &Snapshot,
         age: Duration,
         status: CacheStatus,
     ) -> Result<Fate> {
-        if !self.admits(snapshot) {
+        let patches = delta::of_answer(&self.route, &self.headers, self.query.as_deref());
+        if patches.is_none() && !self.admits(snapshot) {
             return Ok(Fate::PassThrough);
         }
         self.ctx.answer = status.label();
         let unchanged = is_not_modified(&self.headers, snapshot);
+        if let Some(kind) = patches
+            && !unchanged
+            && let Some((base, patch)) = self.patch(key, view, kind)
+        {
+            self.ctx.answer = "patch";
+            let mut headers = answer::patched(snapshot, key, &self.route, base, patch.len());
+            self.finish(&mut headers);
+            respond::respond(self.session, StatusCode::IM_USED, &headers, patch).await?;
+            return Ok(Fate::Answered);
+        }
         let (code, mut headers, body) = if unchanged {
             self.ctx.answer = "not_modified";
             let headers = answer::not_modified(snapshot, key, &self.route, Some(status));
@@ -126,12 +139,28 @@ impl Cover<'_> {
             let headers = answer::full(snapshot, key, &self.route, age, Some(status));
             (snapshot.status, headers, snapshot.body.clone())
         };
+        self.finish(&mut headers);
+        respond::respond(self.session, code, &headers, body).await?;
+        Ok(Fate::Answered)
+    }
+
+    /// The fields of this client alone.
+    fn finish(&mut self, headers: &mut HeaderMap) {
         if let Some(applied) = self.applied.take() {
             headers.insert("preference-applied", applied);
         }
-        cors::add(&mut headers, &self.route, &self.headers);
-        respond::respond(self.session, code, &headers, body).await?;
-        Ok(Fate::Answered)
+        cors::add(headers, &self.route, &self.headers);
+    }
+
+    /// The difference between what the client has and the view, if it is remembered and small.
+    fn patch(&self, key: &ResourceKey, view: &View, kind: PatchKind) -> Option<(Version, Bytes)> {
+        let topic = self.front.shared.hub.get(key)?;
+        // It will ask again: from now on there is something to answer with.
+        topic.keep_patches(kind);
+        let lines = self.headers.get_all(header::IF_NONE_MATCH).iter().map(|v| v.as_bytes());
+        let have = IfNoneMatch::parse(lines)?.first()?;
+        let chain = topic.chain(view, have, kind)?;
+        Some((have, chain.joined()?))
     }
 
     /// Whether the client's `Accept` lets it be sent this.

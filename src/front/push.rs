@@ -161,11 +161,13 @@ impl Cover<'_> {
         view: &View,
     ) -> Subscription {
         let current = view.frame.as_ref().map(|frame| frame.version());
-        let outcome = match resume {
+        let topic = attendance.topic();
+        let outcome = match &resume {
             Resume::Start => "none",
-            Resume::From(version) if Some(version) == current => "current",
-            Resume::From(version) if attendance.topic().has_held(version) => "known",
-            Resume::From(_) => "unknown",
+            Resume::From(version) if Some(*version) == current => "current",
+            Resume::From(version) if topic.has_held(*version) => "known",
+            Resume::Item(id) if topic.knows_position(id) => "known",
+            Resume::From(_) | Resume::Item(_) => "unknown",
         };
         self.front.shared.metrics.resumes.with_label_values(&[outcome]).inc();
         Subscription::new(attendance, shard, format, resume)

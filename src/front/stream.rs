@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
 use pingora::Result;
 
 use super::cover::Cover;
-use super::{Fate, cors, refuse, respond};
+use super::{Fate, cors, delta, refuse, respond};
 use crate::fanout::{Record, Seat, Stream, drive};
 use crate::frame::Format;
 use crate::hub::{Attendance, Outcome, Resume, Subscription, View};
@@ -39,15 +39,25 @@ impl Cover<'_> {
         };
         let heartbeat = self.route.heartbeat.mul_f64(0.9 + fastrand::f64() * 0.2);
         let sse = Sse::new(framing, heartbeat, self.retry(), Instant::now());
+        let patches = delta::of_stream(&self.route, &self.headers, self.query.as_deref());
+        let (sse, format) = match patches {
+            Some(kind) => (sse.of_patches(), Format::SseDelta(kind)),
+            None => (sse, Format::Sse),
+        };
         let mut headers = refuse::event_stream_head();
         cors::add(&mut headers, &self.route, &self.headers);
         let resume = match self.resume() {
             // Its version is not the current one, and nothing more is to be waited for.
-            Resume::From(version) if is_confirmed && !attendance.topic().has_held(version) => Resume::Start,
+            // A reader of patches is told so before it gets the state.
+            Resume::From(version)
+                if is_confirmed && patches.is_none() && !attendance.topic().has_held(version) =>
+            {
+                Resume::Start
+            }
             resume => resume,
         };
         if self.session.is_http2() {
-            let subscription = self.subscribe(attendance, None, Format::Sse, resume, view);
+            let subscription = self.subscribe(attendance, None, format, resume, view);
             return self.stream(headers, sse, subscription, seat).await;
         }
         match framing {
@@ -60,7 +70,7 @@ impl Cover<'_> {
         let mut greeting = answer::head_bytes(StatusCode::OK, &headers, b"", http10);
         greeting.extend_from_slice(&sse.opening());
         let shard = self.front.shared.fanout.choose();
-        let subscription = self.subscribe(attendance, Some(shard), Format::Sse, resume, view);
+        let subscription = self.subscribe(attendance, Some(shard), format, resume, view);
         self.hand_over(shard, greeting.freeze(), Transport::Sse(sse), Some(subscription), seat).await
     }
 

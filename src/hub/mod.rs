@@ -2,6 +2,9 @@
 //!
 //! Must not know: how a resource is polled (relay) or how bytes reach a client (fanout).
 
+mod draft;
+mod history;
+mod items;
 mod publisher;
 mod subscription;
 mod topic;
@@ -15,6 +18,8 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use tokio::time::Instant;
 
+pub use draft::Draft;
+pub use items::News;
 pub use publisher::{PollNumber, Publisher, Retained};
 pub use subscription::{Delivery, Resume, Subscription};
 pub use topic::Topic;
@@ -163,6 +168,10 @@ impl Hub {
     /// Bytes that the histories of all topics hold.
     pub fn history_bytes(&self) -> usize {
         self.history_bytes.load(Ordering::Relaxed)
+    }
+
+    fn history_is_full(&self) -> bool {
+        self.history_bytes.load(Ordering::Relaxed) > self.max_history_bytes
     }
 
     pub fn max_topics(&self) -> usize {

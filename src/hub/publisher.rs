@@ -9,10 +9,13 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::topic::{Past, Topic};
+use super::draft::Draft;
+use super::history::Past;
+use super::items::News;
+use super::topic::Topic;
 use super::view::{Closing, Failure, Outcome, Relayed, View};
 use super::{ExceptionKind, Hub};
-use crate::frame::{Condition, Format, Frame, State};
+use crate::frame::{Batch, Condition, Format, Frame, PatchKind, State};
 use crate::resource::Snapshot;
 
 /// Number of a poll of one topic, from 1.
@@ -43,19 +46,45 @@ impl Publisher {
         self.topic.started.fetch_add(1, Ordering::SeqCst) + 1
     }
 
+    /// Prepares a snapshot for publishing. `news`: on a feed, the items that are new in it.
+    pub fn draft(&self, snapshot: Arc<Snapshot>, news: Option<News>) -> Draft {
+        let view = self.topic.view();
+        let seq = view.frame.as_ref().map_or(1, |frame| frame.seq + 1);
+        let batch = news.map(|news| {
+            let before = view.frame.as_ref().and_then(|f| f.batch.as_ref()).map_or(0, |b| b.until());
+            let items = self.topic.items.lock().number(news);
+            let until = items.last().map_or(before, |item| item.seq);
+            Arc::new(Batch::new(items, until))
+        });
+        let patches: Vec<PatchKind> =
+            PatchKind::ALL.into_iter().filter(|kind| self.topic.wants_patches(*kind)).collect();
+        let base = view.frame.as_ref().filter(|_| !patches.is_empty()).map(|frame| frame.snapshot.clone());
+        let frame = Frame::new(seq, snapshot, self.topic.rules().clone()).with_batch(batch);
+        let formats = Format::ALL.into_iter().filter(|format| self.topic.is_read(*format)).collect();
+        Draft { frame: Arc::new(frame), base, formats, patches }
+    }
+
     /// The poll gave this content. True: it differs from the last one, and followers are told.
     pub fn publish(&mut self, poll: PollNumber, snapshot: Arc<Snapshot>, upstream_age: Duration) -> bool {
+        let draft = self.draft(snapshot, None);
+        self.publish_draft(poll, draft, upstream_age)
+    }
+
+    /// As [`Publisher::publish`], for what was prepared and perhaps encoded elsewhere.
+    pub fn publish_draft(&mut self, poll: PollNumber, draft: Draft, upstream_age: Duration) -> bool {
+        let frame = draft.frame.clone();
         let view = self.topic.view();
-        let same = view.frame.as_ref().is_some_and(|frame| frame.version() == snapshot.version);
+        let same = view.frame.as_ref().is_some_and(|held| held.version() == frame.version());
         let resumed = matches!(view.condition.state, State::Gone { .. });
         if same && !resumed {
             // The content is the same, but headers and validators may be newer.
-            self.confirm_with(poll, upstream_age, Some(snapshot));
+            self.confirm_with(poll, upstream_age, Some(frame.snapshot.clone()));
             return false;
         }
-        let seq = view.frame.as_ref().map_or(1, |frame| frame.seq + 1);
-        let frame = Arc::new(Frame::new(seq, snapshot, self.topic.rules().clone()));
-        self.encode(&frame);
+        draft.encode();
+        if let Some(batch) = &frame.batch {
+            self.remember_items(batch);
+        }
         self.update(|view| {
             // Again under the lock, for a format that somebody joined with meanwhile; what is
             // encoded already costs nothing.
@@ -79,7 +108,10 @@ impl Publisher {
         let renewed = view.frame.as_ref().zip(newer).and_then(|(frame, snapshot)| {
             let held = &frame.snapshot;
             let differs = held.headers != snapshot.headers || held.validators != snapshot.validators;
-            differs.then(|| Arc::new(Frame::new(frame.seq, snapshot, self.topic.rules().clone())))
+            differs.then(|| {
+                let renewed = Frame::new(frame.seq, snapshot, self.topic.rules().clone());
+                Arc::new(renewed.with_batch(frame.batch.clone()))
+            })
         });
         if let Some(frame) = &renewed {
             self.encode(frame);
@@ -175,34 +207,38 @@ impl Publisher {
     }
 
     fn encode(&self, frame: &Frame) {
-        for format in Format::ALL {
-            if self.topic.formats[format as usize].load(Ordering::SeqCst) > 0 {
-                frame.encode(format);
-            }
-        }
+        Format::ALL.into_iter().filter(|format| self.topic.is_read(*format)).for_each(|f| frame.encode(f));
     }
 
     fn remember(&self, frame: &Frame) {
         let mut history = self.topic.history.lock();
-        let tag = frame.snapshot.validators.etag.clone();
-        let past = Past { version: frame.version(), tag };
-        let bytes = &self.hub.history_bytes;
-        bytes.fetch_add(past.weight(), Ordering::Relaxed);
-        history.push_back(past);
+        let past = Past::of(frame);
+        self.hub.history_bytes.fetch_add(past.weight(), Ordering::Relaxed);
+        history.push(past);
         let most = self.topic.route().history_versions.max(1);
-        while history.len() > most
-            || (history.len() > 1 && bytes.load(Ordering::Relaxed) > self.hub.max_history_bytes)
-        {
-            let oldest = history.pop_front();
-            bytes.fetch_sub(oldest.map_or(0, |past| past.weight()), Ordering::Relaxed);
+        while history.len() > most || (history.len() > 1 && self.hub.history_is_full()) {
+            let oldest = history.pop();
+            self.hub.history_bytes.fetch_sub(oldest.map_or(0, |past| past.weight()), Ordering::Relaxed);
+        }
+    }
+
+    /// Before the view has them: whoever sees the batch finds what came before it.
+    fn remember_items(&self, batch: &Batch) {
+        let mut items = self.topic.items.lock();
+        self.hub.history_bytes.fetch_add(items.push(batch.items()), Ordering::Relaxed);
+        let most = self.topic.route().feed.as_ref().map_or(0, |feed| feed.history);
+        let fresh = batch.items().len();
+        while items.len() > most.max(fresh) || (items.len() > fresh && self.hub.history_is_full()) {
+            let oldest = items.pop();
+            self.hub.history_bytes.fetch_sub(oldest.unwrap_or(0), Ordering::Relaxed);
         }
     }
 
     /// Nothing more is remembered: what was is not accounted for any longer.
     fn forget(&self) {
         let history = std::mem::take(&mut *self.topic.history.lock());
-        let weight: usize = history.iter().map(Past::weight).sum();
-        self.hub.history_bytes.fetch_sub(weight, Ordering::Relaxed);
+        let items = std::mem::take(&mut *self.topic.items.lock());
+        self.hub.history_bytes.fetch_sub(history.weight() + items.weight(), Ordering::Relaxed);
     }
 
     /// Replaces the view, and rings where a follower may have something to be told. The closure

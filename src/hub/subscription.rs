@@ -3,21 +3,22 @@
 //! No private queue, never blocks the publisher. Must not know: how a delivery is written.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::topic::Topic;
 use super::view::{Closing, View};
 use super::{Attend, Attendance};
-use crate::frame::{Condition, Format, Frame, State};
+use crate::frame::{Batch, Chain, Condition, Format, Frame, State};
 use crate::resource::Version;
 
 /// Where a follower comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resume {
-    /// From nowhere: it gets the state.
+    /// From nowhere: it gets the state, or on a feed the latest items that `replay` says.
     Start,
     /// It says that it has this version.
     From(Version),
+    /// On a feed: it says that it has this item, or the page of this version.
+    Item(Box<str>),
 }
 
 /// What a follower gets next.
@@ -25,10 +26,23 @@ pub enum Resume {
 pub enum Delivery {
     /// The latest content.
     Frame(Arc<Frame>),
+    /// What changed since the version it has.
+    Patches(Chain),
+    /// Items of a feed.
+    Items(Arc<Batch>),
     /// How the resource is doing.
     Condition(Arc<Condition>),
+    /// What it has can be continued no longer; what follows stands for itself.
+    Reset(&'static str),
     /// The topic ends.
     Closing(Closing),
+}
+
+impl Delivery {
+    /// Content, rather than words about it.
+    pub fn is_content(&self) -> bool {
+        matches!(self, Delivery::Frame(_) | Delivery::Patches(_) | Delivery::Items(_))
+    }
 }
 
 /// A position. Small: ten thousand of them wait in a shard.
@@ -37,13 +51,26 @@ pub struct Subscription {
     /// None: it lives in a task and watches the view itself.
     shard: Option<u16>,
     format: Format,
+    told: Told,
+    /// A follower of patches whose version nobody knows is told so before it gets the state.
+    unknown: bool,
+    seen: Option<Version>,
     /// Number of the poll that must have confirmed the state before anything is said about it; 0:
     /// none (contract §2).
     confirm: u64,
     seen_seq: u64,
-    seen: Option<Version>,
     condition_seq: u64,
-    told: Told,
+    /// It follows items, not states. Boxed: few do.
+    items: Option<Box<Items>>,
+}
+
+/// A position among the items of a feed.
+#[derive(Debug)]
+enum Items {
+    /// Known once there is a page: from nowhere, or from what the follower says it has.
+    From(Option<Box<str>>),
+    /// After the item of this number.
+    After(u64),
 }
 
 /// What the follower last heard of how the resource is doing.
@@ -62,30 +89,38 @@ impl Subscription {
         debug_assert!(attendance.kind == Attend::Follow);
         let topic = attendance.topic();
         // Before the view is read: whatever is published from now on is encoded in this format.
-        topic.formats[format as usize].fetch_add(1, Ordering::SeqCst);
+        topic.reads(format);
         if let Some(shard) = shard {
             topic.join_shard(shard);
         }
-        let view = topic.view();
-        if let Some(frame) = &view.frame {
+        if let Some(frame) = &topic.view().frame {
             frame.encode(format);
         }
-        let (seen, confirm) = match resume {
-            Resume::Start => (None, 0),
-            Resume::From(version) if topic.has_held(version) => (Some(version), 0),
-            Resume::From(version) => {
-                topic.want_confirmed(attendance.next_poll);
-                (Some(version), attendance.next_poll)
-            }
+        let known = match &resume {
+            Resume::Start => true,
+            Resume::From(version) => topic.has_held(*version),
+            Resume::Item(id) => topic.knows_position(id),
+        };
+        let confirm = if known { 0 } else { attendance.next_poll };
+        if !known {
+            topic.want_confirmed(confirm);
+        }
+        let is_feed = topic.route().feed.is_some();
+        let (seen, items) = match resume {
+            Resume::Start => (None, is_feed.then_some(None)),
+            Resume::From(version) => (Some(version), None),
+            Resume::Item(id) => (None, Some(Some(id))),
         };
         Subscription {
             shard,
             format,
+            told: Told::Well,
+            unknown: !known && format.patches().is_some(),
+            seen,
             confirm,
             seen_seq: 0,
-            seen,
             condition_seq: 0,
-            told: Told::Well,
+            items: items.map(|id| Box::new(Items::From(id))),
             attendance,
         }
     }
@@ -103,7 +138,7 @@ impl Subscription {
         view.confirmed < self.confirm
     }
 
-    /// Whether the next content would be the first one, with nothing known before.
+    /// The version that the follower has; none: none that is known.
     pub fn seen(&self) -> Option<Version> {
         self.seen
     }
@@ -124,12 +159,59 @@ impl Subscription {
         if frame.seq <= self.seen_seq {
             return None;
         }
-        self.seen_seq = frame.seq;
+        if self.items.is_some() {
+            return self.next_items(frame);
+        }
         if self.seen == Some(frame.version()) {
+            self.seen_seq = frame.seq;
+            self.unknown = false;
             return None;
         }
+        if std::mem::take(&mut self.unknown) {
+            // The state itself comes with the next look.
+            return Some(Delivery::Reset("unknown-version"));
+        }
+        self.seen_seq = frame.seq;
+        let had = self.seen.replace(frame.version());
+        let chain = self.format.patches().zip(had);
+        match chain.and_then(|(kind, had)| self.topic().chain(view, had, kind)) {
+            Some(chain) => Some(Delivery::Patches(chain)),
+            None => Some(Delivery::Frame(frame.clone())),
+        }
+    }
+
+    fn next_items(&mut self, frame: &Arc<Frame>) -> Option<Delivery> {
+        let batch = frame.batch.as_ref()?;
+        let until = batch.until();
+        let topic = self.attendance.topic();
+        let items = self.items.as_deref_mut()?;
+        let after = match items {
+            Items::After(after) => *after,
+            Items::From(id) => {
+                let replay = topic.route().feed.as_ref().map_or(0, |feed| feed.replay);
+                let id = id.take();
+                let known = id.as_deref().map(|id| topic.item_position(id));
+                let after = known.flatten().unwrap_or_else(|| topic.earliest_item(until, replay));
+                *items = Items::After(after);
+                if known == Some(None) {
+                    return Some(Delivery::Reset("unknown-cursor"));
+                }
+                after
+            }
+        };
+        let batch = match batch.items().first() {
+            Some(first) if first.seq == after + 1 => Some(batch.clone()),
+            _ => topic.items_after(after, until).map(|missed| Arc::new(Batch::new(missed, until))),
+        };
+        let Some(batch) = batch else {
+            // It fell out of what is remembered, or the upstream lost some: it gets what there is.
+            *items = Items::After(topic.earliest_item(until, usize::MAX));
+            return Some(Delivery::Reset("overflow"));
+        };
+        *items = Items::After(until.max(after));
+        self.seen_seq = frame.seq;
         self.seen = Some(frame.version());
-        Some(Delivery::Frame(frame.clone()))
+        (!batch.is_empty()).then_some(Delivery::Items(batch))
     }
 
     fn next_condition(&mut self, view: &View) -> Option<Arc<Condition>> {
@@ -157,7 +239,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let topic = self.attendance.topic();
-        topic.formats[self.format as usize].fetch_sub(1, Ordering::SeqCst);
+        topic.reads_no_more(self.format);
         if let Some(shard) = self.shard {
             topic.leave_shard(shard);
         }

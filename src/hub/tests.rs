@@ -1,5 +1,6 @@
 //! What the hub promises: one publisher, positions, bells, limits.
 
+mod following;
 pub(crate) mod route;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -100,6 +101,11 @@ fn take(subscription: &mut Subscription) -> Vec<String> {
                 State::Stale { .. } => "stale".into(),
                 State::Gone { .. } => "gone".into(),
             },
+            Delivery::Patches(chain) => format!("{} patches", chain.patches().len()),
+            Delivery::Items(batch) => {
+                batch.items().iter().map(|item| item.id.clone()).collect::<Vec<_>>().join(" ")
+            }
+            Delivery::Reset(reason) => format!("reset: {reason}"),
             Delivery::Closing(closing) => {
                 taken.push(format!("closing: {}", closing.reason()));
                 return taken;
@@ -203,7 +209,7 @@ fn publishing_and_joining_on_two_threads_leaves_nobody_behind() {
                 catch_up(follower, had);
             }
             if followers.len() < 50 {
-                let resume = [Resume::Start, Resume::From(version("?"))][followers.len() % 2];
+                let resume = [Resume::Start, Resume::From(version("?"))][followers.len() % 2].clone();
                 let attendance = attend(&mut None);
                 followers.push(Subscription::new(attendance, Some(0), Format::Sse, resume));
                 had.push(None);

@@ -3,7 +3,6 @@
 //!
 //! Must not know: how the state came (the publisher says) or how it is written.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,10 +12,12 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::history::History;
+use super::items::Items;
 use super::view::View;
 use super::{Attend, Bell};
 use crate::config::Route;
-use crate::frame::{Format, Rules};
+use crate::frame::{Chain, Format, Item, PatchKind, Rules};
 use crate::resource::{ResourceKey, Version};
 
 /// What the poller is asked for besides its schedule, as poll numbers.
@@ -36,7 +37,9 @@ pub struct Topic {
     rules: Arc<Rules>,
     pub(super) view: watch::Sender<Arc<View>>,
     /// Oldest first; bounded by `history.versions`.
-    pub(super) history: Mutex<VecDeque<Past>>,
+    pub(super) history: Mutex<History>,
+    /// On a feed: bounded by `feed.history`.
+    pub(super) items: Mutex<Items>,
     followers: AtomicUsize,
     visitors: AtomicUsize,
     /// Milliseconds of the hub's epoch when the last follower left; 0: there never was one.
@@ -46,7 +49,9 @@ pub struct Topic {
     last_visit: AtomicU64,
     /// Memory is short: retire as soon as nobody attends.
     evicted: AtomicBool,
-    pub(super) formats: [AtomicUsize; Format::COUNT],
+    formats: [AtomicUsize; Format::COUNT],
+    /// Patches of each kind are made until then for followers who come again (same clock).
+    patches_until: [AtomicU64; PatchKind::COUNT],
     shards: Box<[Membership]>,
     bells: Box<[Arc<dyn Bell>]>,
     pub(super) wants: Wants,
@@ -54,20 +59,6 @@ pub struct Topic {
     pub(super) started: AtomicU64,
     demand: Notify,
     epoch: Instant,
-}
-
-/// A version that was held, and the upstream's name for it.
-#[derive(Debug, Clone)]
-pub(super) struct Past {
-    pub(super) version: Version,
-    pub(super) tag: Option<HeaderValue>,
-}
-
-impl Past {
-    /// Bytes it holds, roughly.
-    pub(super) fn weight(&self) -> usize {
-        size_of::<Past>() + self.tag.as_ref().map_or(0, HeaderValue::len)
-    }
 }
 
 /// A shard's part in a topic.
@@ -86,13 +77,18 @@ impl Topic {
         bells: Box<[Arc<dyn Bell>]>,
         epoch: Instant,
     ) -> Arc<Topic> {
-        let rules = Rules { event_name: route.event_name.clone(), base64: route.base64 };
+        let rules = Rules {
+            event_name: route.event_name.clone(),
+            base64: route.base64,
+            patch_max_ratio: route.delta.patch_max_ratio,
+        };
         Arc::new(Topic {
             id,
             key,
             rules: Arc::new(rules),
             view: watch::Sender::new(Arc::new(View::cold(route.poll.interval))),
-            history: Mutex::new(VecDeque::new()),
+            history: Mutex::default(),
+            items: Mutex::default(),
             followers: AtomicUsize::new(0),
             visitors: AtomicUsize::new(0),
             left_at: AtomicU64::new(0),
@@ -100,6 +96,7 @@ impl Topic {
             last_visit: AtomicU64::new(0),
             evicted: AtomicBool::new(false),
             formats: Default::default(),
+            patches_until: Default::default(),
             shards: bells.iter().map(|_| Membership::default()).collect(),
             bells,
             wants: Wants::default(),
@@ -160,6 +157,75 @@ impl Topic {
                 bell.ring(self);
             }
         }
+    }
+
+    /// From now on `format` is encoded at publish time.
+    pub(super) fn reads(&self, format: Format) {
+        self.formats[format.index()].fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// One reader less. Patches are made a while longer: a long-poll comes again.
+    pub(super) fn reads_no_more(&self, format: Format) {
+        self.formats[format.index()].fetch_sub(1, Ordering::SeqCst);
+        if let Some(kind) = format.patches() {
+            self.keep_patches(kind);
+        }
+    }
+
+    /// Patches are made for as long as polls go on without followers (`linger`): somebody who reads
+    /// them is likely to come again.
+    pub fn keep_patches(&self, kind: PatchKind) {
+        let until = self.now_ms() + self.route.poll.linger.as_millis() as u64;
+        self.patches_until[kind as usize].fetch_max(until, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_read(&self, format: Format) -> bool {
+        self.formats[format.index()].load(Ordering::SeqCst) > 0
+    }
+
+    pub(super) fn wants_patches(&self, kind: PatchKind) -> bool {
+        let reads = |format: &Format| format.patches() == Some(kind) && self.is_read(*format);
+        Format::ALL.iter().any(reads)
+            || self.patches_until[kind as usize].load(Ordering::SeqCst) > self.now_ms()
+    }
+
+    /// The patches from a version a follower has to the view's, if all are there and are smaller
+    /// than the whole.
+    pub fn chain(&self, view: &View, from: Version, kind: PatchKind) -> Option<Chain> {
+        let frame = view.frame.as_ref()?;
+        if let Some(patch) = frame.patch(kind).filter(|patch| patch.base == from) {
+            return Some(Chain::One(patch.clone()));
+        }
+        let most = frame.snapshot.body.len();
+        self.history.lock().chain(from, frame.version(), kind, most).map(Chain::Many)
+    }
+
+    /// Where a follower of a feed stands: after the item of this name, or after the newest item of
+    /// the page of this version. None: neither is remembered.
+    pub(super) fn item_position(&self, id: &str) -> Option<u64> {
+        if let Some(at) = self.items.lock().position(id) {
+            return Some(at);
+        }
+        let version = Version::parse(id)?;
+        let view = self.view();
+        let current = view.frame.as_ref().filter(|frame| frame.version() == version);
+        match current.and_then(|frame| frame.batch.as_ref()) {
+            Some(batch) => Some(batch.until()),
+            None => self.history.lock().find(version).map(|past| past.items_until),
+        }
+    }
+
+    /// Whether this process remembers the item or version that a follower of a feed comes from.
+    pub fn knows_position(&self, id: &str) -> bool {
+        self.item_position(id).is_some()
+    }
+
+    pub(super) fn earliest_item(&self, until: u64, most: usize) -> u64 {
+        self.items.lock().earliest(until, most)
+    }
+
+    pub(super) fn items_after(&self, seq: u64, until: u64) -> Option<Vec<Arc<Item>>> {
+        self.items.lock().after(seq, until)
     }
 
     pub(super) fn join_shard(&self, shard: u16) {
@@ -294,7 +360,7 @@ impl Topic {
     pub fn has_held(&self, version: Version) -> bool {
         let view = self.view();
         view.frame.as_ref().is_some_and(|frame| frame.version() == version)
-            || self.history.lock().iter().any(|past| past.version == version)
+            || self.history.lock().find(version).is_some()
     }
 
     /// The upstream's own tag of a version this process has held; inner none: it gave no tag. Of
@@ -306,8 +372,7 @@ impl Topic {
             return Some(frame.snapshot.validators.etag.clone());
         }
         let history = self.history.lock();
-        let past = history.iter().rev().find(|past| past.version == version);
-        past.map(|past| past.tag.clone())
+        history.find(version).map(|past| past.tag.clone())
     }
 
     fn now_ms(&self) -> u64 {

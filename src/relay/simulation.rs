@@ -149,6 +149,9 @@ impl Client {
             match delivery {
                 Delivery::Closing(_) => return,
                 Delivery::Condition(condition) => self.condition(&condition.state),
+                Delivery::Patches(_) | Delivery::Items(_) | Delivery::Reset(_) => {
+                    panic!("nobody here reads patches or items")
+                }
                 Delivery::Frame(frame) => {
                     let snapshot = &frame.snapshot;
                     let poll = snapshot.headers[POLL].to_str().ok().and_then(|n| n.parse().ok());

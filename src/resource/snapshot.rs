@@ -58,10 +58,7 @@ pub struct Snapshot {
     /// Lower-case names of `Vary` that are not the same on every poll.
     pub vary: Vec<HeaderName>,
     pub body: Bytes,
-    /// Some values do not count, and the same version may stand for other ones elsewhere: its entity
-    /// tag is weak.
-    pub is_weak: bool,
-    /// Where those are.
+    /// Values that do not count, so that the same version may stand for other ones elsewhere.
     ignored: Ignored,
     /// The body as UTF-8, converted at most once; none: it is not text.
     text: OnceLock<Option<Bytes>>,
@@ -99,7 +96,6 @@ impl Snapshot {
             validators,
             vary,
             body,
-            is_weak: false,
             ignored: Ignored::default(),
             text: OnceLock::new(),
             json: OnceLock::new(),
@@ -109,7 +105,7 @@ impl Snapshot {
     /// The same content in which some values do not count.
     #[must_use]
     pub fn ignoring(self, ignored: Ignored) -> Snapshot {
-        Snapshot { is_weak: true, ignored, json: OnceLock::new(), ..self }
+        Snapshot { ignored, json: OnceLock::new(), ..self }
     }
 
     /// This body with what else a newer poll of the same content brought.
@@ -117,13 +113,7 @@ impl Snapshot {
     pub fn renewed(&self, newer: Content) -> Snapshot {
         let body = self.body.clone();
         let fresh = Content { body, ..newer }.into_snapshot(self.version);
-        Snapshot {
-            is_weak: self.is_weak,
-            ignored: self.ignored.clone(),
-            text: self.text.clone(),
-            json: self.json.clone(),
-            ..fresh
-        }
+        Snapshot { ignored: self.ignored.clone(), text: self.text.clone(), json: self.json.clone(), ..fresh }
     }
 
     /// The values of the body. None: it is not JSON, or not text.

@@ -9,6 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::config::Route;
+use crate::frame::PatchKind;
 use crate::resource::{ResourceKey, Snapshot, Version};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -48,7 +49,7 @@ impl CacheStatus {
 /// shares with a 200 are ETag, Vary, Cache-Control, Link and Date.
 pub fn unchanged(version: Version, key: &ResourceKey, route: &Route) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
-    if let Ok(etag) = HeaderValue::try_from(version.etag()) {
+    if let Ok(etag) = HeaderValue::try_from(etag(version, route)) {
         headers.insert(header::ETAG, etag);
     }
     headers.insert(header::CACHE_CONTROL, cache_control(key, route));
@@ -65,6 +66,11 @@ pub fn unchanged(version: Version, key: &ResourceKey, route: &Route) -> HeaderMa
         headers.insert(header::DATE, date);
     }
     headers
+}
+
+/// Weak where members are ignored: their values may differ under one version.
+fn etag(version: Version, route: &Route) -> String {
+    if route.change.ignore.is_empty() { version.etag() } else { format!("W/{}", version.etag()) }
 }
 
 /// The shared fields for a snapshot; the upstream's `no-store` is kept.
@@ -120,6 +126,40 @@ pub fn full(
     headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
     if let Some(status) = status {
         headers.insert(CACHE_STATUS, status.value());
+    }
+    headers
+}
+
+/// The head of a 226 whose body is a JSON patch from `base` to this snapshot (RFC 3229 §10.4.1).
+pub fn patched(
+    snapshot: &Snapshot,
+    key: &ResourceKey,
+    route: &Route,
+    base: Version,
+    length: usize,
+) -> HeaderMap {
+    let mut headers = common(snapshot, key, route);
+    headers.insert("im", HeaderValue::from_static(PatchKind::Json.word()));
+    if let Ok(base) = HeaderValue::try_from(etag(base, route)) {
+        headers.insert("delta-base", base);
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PatchKind::Json.media_type()));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    // Caches between here and the client seldom know 226.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.append(header::VARY, HeaderValue::from_static("A-IM, If-None-Match"));
+    headers
+}
+
+/// The head of a 200 whose body are the items of a feed since a client's cursor (contract §4).
+pub fn items(key: &ResourceKey, route: &Route, length: usize) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(header::CACHE_CONTROL, cache_control(key, route));
+    headers.insert(header::VARY, vary(key, &[]));
+    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {
+        headers.insert(header::DATE, date);
     }
     headers
 }

@@ -50,6 +50,23 @@ impl LongPoll {
                 let head = answer::head_bytes(snapshot.status, &headers, &held.extra, held.http10);
                 self.answer(Output::two(head.freeze(), snapshot.body.clone()), "answered")
             }
+            Delivery::Patches(chain) => match (&view.frame, chain.joined().zip(chain.ends())) {
+                (Some(frame), Some((patch, (base, _)))) => {
+                    let headers = answer::patched(&frame.snapshot, &held.key, &held.route, base, patch.len());
+                    let head = answer::head_bytes(StatusCode::IM_USED, &headers, &held.extra, held.http10);
+                    self.answer(Output::two(head.freeze(), patch), "answered")
+                }
+                // Chains of JSON patches are never empty, and can be joined.
+                _ => Step::Wait,
+            },
+            Delivery::Items(batch) => {
+                let array = batch.array();
+                let headers = answer::items(&held.key, &held.route, array.len());
+                let head = answer::head_bytes(StatusCode::OK, &headers, &held.extra, held.http10);
+                self.answer(Output::two(head.freeze(), array), "answered")
+            }
+            // What follows is the answer.
+            Delivery::Reset(_) => Step::Wait,
             Delivery::Condition(condition) => match condition.state {
                 State::Gone { status } => self.problem(status, "gone", "the upstream says that it is gone"),
                 State::Fresh | State::Stale { .. } => Step::Wait,

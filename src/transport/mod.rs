@@ -19,7 +19,6 @@ pub use long_poll::{Held, LongPoll};
 pub use sse::{Framing, Sse};
 pub use websocket::{WebSocket, close, code};
 
-use crate::frame::Format;
 use crate::hub::{Closing, Delivery, View};
 use crate::metrics;
 
@@ -104,11 +103,15 @@ impl Transport {
         }
     }
 
-    pub fn format(&self) -> Format {
+    /// How many there are.
+    pub const KINDS: usize = 3;
+
+    /// A number for each.
+    pub fn kind(&self) -> usize {
         match self {
-            Transport::Sse(_) => Format::Sse,
-            Transport::WebSocket(_) => Format::WebSocket,
-            Transport::LongPoll(_) => Format::Body,
+            Transport::Sse(_) => 0,
+            Transport::WebSocket(_) => 1,
+            Transport::LongPoll(_) => 2,
         }
     }
 

@@ -8,8 +8,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::json;
 
 use super::{End, Output, Step};
-use crate::frame::SseBytes;
 use crate::frame::sse::{self, HEARTBEAT, HEARTBEAT_CHUNK, LAST_CHUNK};
+use crate::frame::{Chain, SseBytes};
 use crate::hub::Delivery;
 
 /// How the payload is framed on the connection.
@@ -27,13 +27,20 @@ pub struct Sse {
     heartbeat: Duration,
     last_write: Instant,
     retry_ms: u32,
+    /// The client reads patches: whole bodies are named.
+    patches: bool,
 }
 
 impl Sse {
     /// `retry`: this client's own reconnect delay.
     pub fn new(framing: Framing, heartbeat: Duration, retry: Duration, now: Instant) -> Sse {
         let retry_ms = retry.as_millis().min(u32::MAX.into()) as u32;
-        Sse { framing, heartbeat, last_write: now, retry_ms }
+        Sse { framing, heartbeat, last_write: now, retry_ms, patches: false }
+    }
+
+    /// The same for a client that reads patches (contract §5, delta).
+    pub fn of_patches(self) -> Sse {
+        Sse { patches: true, ..self }
     }
 
     /// What follows the head at once.
@@ -48,13 +55,28 @@ impl Sse {
         }
     }
 
+    /// Several patches in one write.
+    fn chained(&self, chain: &Chain) -> Bytes {
+        match chain {
+            Chain::One(patch) => self.framed(patch.sse()),
+            Chain::Many(patches) => {
+                let mut events = BytesMut::new();
+                patches.iter().for_each(|patch| events.put_slice(&self.framed(patch.sse())));
+                events.freeze()
+            }
+        }
+    }
+
     pub(super) fn deliver(&mut self, delivery: &Delivery, now: Instant) -> Step {
         let bytes = match delivery {
-            Delivery::Frame(frame) => match frame.sse() {
+            Delivery::Frame(frame) => match if self.patches { frame.whole() } else { frame.sse() } {
                 Ok(bytes) => self.framed(bytes),
                 // The content stopped being text, and the route does not say base64.
                 Err(crate::frame::NotText) => return self.bye("not-text", false, None),
             },
+            Delivery::Patches(chain) => self.chained(chain),
+            Delivery::Items(batch) => self.framed(batch.sse()),
+            Delivery::Reset(reason) => self.framed(&sse::control("reset", &json!({ "reason": reason }))),
             Delivery::Condition(condition) => self.framed(condition.sse()),
             Delivery::Closing(closing) => return self.end(End::Topic(*closing)),
         };

@@ -62,8 +62,12 @@ impl WebSocket {
                 self.quiet_since = now;
                 Step::Write(Output::one(frame.websocket()))
             }
-            // The bare form has no words for how a resource is doing.
-            Delivery::Condition(_) => Step::Wait,
+            Delivery::Items(batch) => {
+                self.quiet_since = now;
+                Step::Write(Output::one(batch.websocket()))
+            }
+            // The bare form has no words for how a resource is doing, and no patches.
+            Delivery::Condition(_) | Delivery::Reset(_) | Delivery::Patches(_) => Step::Wait,
             Delivery::Closing(closing) => self.end(End::Topic(*closing)),
         }
     }

@@ -5,6 +5,7 @@
 //! | `admin` | §1, §12: the operators' view, on its own listener only |
 //! | `command_line` | commands, exit codes, messages, the log |
 //! | `conditions` | §2: entity tags on pass-through |
+//! | `delta` | §4, §5: patches over event streams and long-polls |
 //! | `drain` | §12: how the process ends |
 //! | `failure` | §3, §5, §10: what clients see while the upstream misbehaves |
 //! | `framing` | §12: request smuggling, unread bodies, broken answers |
@@ -21,6 +22,7 @@
 pub mod admin;
 pub mod command_line;
 pub mod conditions;
+pub mod delta;
 pub mod drain;
 pub mod edge_support;
 pub mod failure;

@@ -40,6 +40,12 @@ fn merge_between(base: &Value, target: &Value) -> Option<Bytes> {
     merge_patch(&snapshot(&base.to_string()), &snapshot(&target.to_string()), usize::MAX)
 }
 
+/// Their operations one after the other.
+fn joined(patches: &[Bytes]) -> Vec<u8> {
+    let operations = patches.iter().map(|patch| serde_json::from_slice::<Vec<Value>>(patch).unwrap());
+    serde_json::to_vec(&operations.flatten().collect::<Vec<_>>()).unwrap()
+}
+
 #[test]
 fn only_what_differs_is_said() {
     let list = |ids: &[u32]| json!({"items": ids.iter().map(|id| json!({"id": id, "text": format!("item number {id}")})).collect::<Vec<_>>()});

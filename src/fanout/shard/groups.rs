@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use super::{Group, SLICE, Shard};
-use crate::frame::Format;
-use crate::hub::{Delivery, Topic, View};
+use crate::hub::{Topic, View};
+use crate::transport::Transport;
 
 impl Shard {
     pub(super) fn join(&mut self, slot: usize, topic: &Arc<Topic>) {
@@ -66,14 +66,14 @@ impl Shard {
         let view = group.topic.view();
         let start = end.saturating_sub(SLICE);
         // By transport: whose tally, and how many.
-        let mut delivered = [(0_u32, 0_u32); Format::COUNT];
+        let mut delivered = [(0_u32, 0_u32); Transport::KINDS];
         for place in (start..end).rev() {
             // Members may end while they are served; the list only shrinks above `place`.
             let Some(slot) = self.groups.get(index).and_then(|g| g.members.get(place)).copied() else {
                 continue;
             };
             let slot = slot as usize;
-            let (kind, tally) = (self.members[slot].transport.format() as usize, self.members[slot].tally);
+            let (kind, tally) = (self.members[slot].transport.kind(), self.members[slot].tally);
             if self.members[slot].is_free() && self.pump(slot, Some(&view)) {
                 delivered[kind] = (tally, delivered[kind].1 + 1);
             }
@@ -121,7 +121,7 @@ impl Shard {
                 break;
             };
             let step = member.transport.deliver(&delivery, view, self.now);
-            if let Delivery::Frame(_) = delivery {
+            if delivery.is_content() {
                 delivered = true;
                 member.record.events += 1;
                 self.tallies[member.tally as usize].events += 1;

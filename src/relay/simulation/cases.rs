@@ -351,6 +351,7 @@ async fn what_is_gone_is_asked_for_rarely_and_without_validators() {
                 Delivery::Frame(frame) => String::from_utf8_lossy(&frame.snapshot.body).into_owned(),
                 Delivery::Condition(condition) => format!("{:?}", condition.state),
                 Delivery::Closing(_) => "closing".into(),
+                other => format!("{other:?}"),
             });
         }
     }

@@ -1,0 +1,162 @@
+//! Items of a feed as events (contract §8): each encoded once, new ones of a change together.
+//!
+//! Must not know: how items are found in a body, who has seen which.
+
+use std::sync::{Arc, OnceLock};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::envelope;
+use super::sse::{self, SseBytes};
+use super::websocket;
+
+/// One item of a list.
+#[derive(Debug)]
+pub struct Item {
+    /// Place in the topic's own order; never leaves the process.
+    pub seq: u64,
+    /// Its name on the wire.
+    pub id: String,
+    /// The JSON as the upstream wrote it.
+    pub text: Bytes,
+}
+
+/// Longest item id that goes out as it is.
+const MAX_ID: usize = 128;
+
+impl Item {
+    /// `name`: what the upstream calls it.
+    pub fn new(seq: u64, name: &str, text: Bytes) -> Item {
+        Item { seq, id: wire_id(name), text }
+    }
+
+    /// Bytes it holds, roughly.
+    pub fn weight(&self) -> usize {
+        size_of::<Item>() + self.id.len() + self.text.len()
+    }
+}
+
+/// The name of an item on the wire: as it is when it is `[!-~]{1,128}`, else in base64url. What
+/// would be longer still is named by its digest.
+pub fn wire_id(name: &str) -> String {
+    let plain = !name.is_empty() && name.len() <= MAX_ID && name.bytes().all(|b| (b'!'..=b'~').contains(&b));
+    if plain {
+        return name.to_owned();
+    }
+    if name.len() <= MAX_ID * 8 {
+        return URL_SAFE_NO_PAD.encode(name);
+    }
+    URL_SAFE_NO_PAD.encode(&blake3::hash(name.as_bytes()).as_bytes()[..16])
+}
+
+/// Items that are new together, oldest first; or what a follower missed.
+#[derive(Debug)]
+pub struct Batch {
+    items: Box<[Arc<Item>]>,
+    until: u64,
+    sse: OnceLock<SseBytes>,
+    websocket: OnceLock<Bytes>,
+    named: OnceLock<Box<[Bytes]>>,
+    envelope: OnceLock<Box<[Bytes]>>,
+}
+
+impl Batch {
+    /// `until`: number of the newest item known then, whether or not it is new.
+    pub fn new(items: Vec<Arc<Item>>, until: u64) -> Batch {
+        Batch {
+            items: items.into(),
+            until,
+            sse: OnceLock::new(),
+            websocket: OnceLock::new(),
+            named: OnceLock::new(),
+            envelope: OnceLock::new(),
+        }
+    }
+
+    pub fn until(&self) -> u64 {
+        self.until
+    }
+
+    pub fn items(&self) -> &[Arc<Item>] {
+        &self.items
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// All of them as events, in one piece.
+    pub fn sse(&self) -> &SseBytes {
+        self.sse.get_or_init(|| sse::items(&self.items))
+    }
+
+    /// One message an item, in one piece.
+    pub fn websocket(&self) -> Bytes {
+        let messages = || {
+            let mut all = BytesMut::new();
+            for item in &self.items {
+                all.put_slice(&websocket::text(&String::from_utf8_lossy(&item.text)));
+            }
+            all.freeze()
+        };
+        self.websocket.get_or_init(messages).clone()
+    }
+
+    /// For streams of many resources: what follows the line with the resource's name, one piece an
+    /// item.
+    pub fn named(&self) -> &[Bytes] {
+        self.named.get_or_init(|| self.items.iter().map(|item| sse::data(&item.text)).collect())
+    }
+
+    /// For envelopes: the shared part of a message, one an item.
+    pub fn envelope(&self) -> &[Bytes] {
+        self.envelope
+            .get_or_init(|| self.items.iter().map(|item| envelope::item(&item.id, &item.text)).collect())
+    }
+
+    /// All items as one JSON array (contract §4).
+    pub fn array(&self) -> Bytes {
+        let mut array = BytesMut::with_capacity(self.items.iter().map(|item| item.text.len() + 1).sum());
+        array.put_u8(b'[');
+        for (index, item) in self.items.iter().enumerate() {
+            if index > 0 {
+                array.put_u8(b',');
+            }
+            array.put_slice(&item.text);
+        }
+        array.put_u8(b']');
+        array.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_would_break_a_line_are_encoded() {
+        assert_eq!(wire_id("m-1"), "m-1");
+        assert_eq!(wire_id("a b"), "YSBi");
+        assert_eq!(wire_id("a\nid: x"), "YQppZDogeA");
+        assert_eq!(wire_id(""), "");
+        assert!(wire_id(&"x".repeat(129)).len() > 129);
+        assert_eq!(wire_id(&"x".repeat(5000)).len(), 22);
+    }
+
+    #[test]
+    fn a_batch_is_one_event_an_item_and_one_array() {
+        let item =
+            |seq, name: &str| Arc::new(Item::new(seq, name, Bytes::from(format!("{{\"id\":\"{name}\"}}"))));
+        let batch = Batch::new(vec![item(1, "a"), item(2, "b")], 2);
+        let text = String::from_utf8(batch.sse().payload().to_vec()).unwrap();
+        assert_eq!(
+            text,
+            "event: item\nid: a\ndata: {\"id\":\"a\"}\n\nevent: item\nid: b\ndata: {\"id\":\"b\"}\n\n"
+        );
+        assert_eq!(batch.array(), r#"[{"id":"a"},{"id":"b"}]"#);
+        assert_eq!(batch.envelope().len(), 2);
+        assert_eq!(Batch::new(Vec::new(), 0).array(), "[]");
+    }
+}

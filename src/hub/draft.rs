@@ -1,0 +1,36 @@
+//! What is about to be published. Its encodings and patches are made by whoever holds it, on a thread
+//! of its choice: large bodies must not stop a poll loop.
+//!
+//! Must not know: followers beyond what formats they read.
+
+use std::sync::Arc;
+
+use crate::frame::{Format, Frame, PatchKind};
+use crate::resource::Snapshot;
+
+/// Bodies from this size on are worth another thread.
+const HEAVY: usize = 64 * 1024;
+
+/// A frame that nobody has seen yet.
+pub struct Draft {
+    pub(super) frame: Arc<Frame>,
+    /// The snapshot before it, where patches are wanted.
+    pub(super) base: Option<Arc<Snapshot>>,
+    pub(super) formats: Vec<Format>,
+    pub(super) patches: Vec<PatchKind>,
+}
+
+impl Draft {
+    /// Makes everything that somebody reads. Doing it again costs nothing.
+    pub fn encode(&self) {
+        if let Some(base) = &self.base {
+            self.patches.iter().for_each(|kind| self.frame.diff(base, *kind));
+        }
+        self.formats.iter().for_each(|format| self.frame.encode(*format));
+    }
+
+    /// Whether that takes long.
+    pub fn is_heavy(&self) -> bool {
+        self.frame.snapshot.body.len() > HEAVY && !(self.formats.is_empty() && self.patches.is_empty())
+    }
+}

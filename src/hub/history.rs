@@ -1,0 +1,99 @@
+//! What a topic remembers of its past: versions, the upstream's names for them, and the patches
+//! between them.
+//!
+//! Must not know: who comes from where.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::frame::{Frame, Patch, PatchKind};
+use crate::resource::Version;
+
+/// A version that was held.
+#[derive(Debug, Clone)]
+pub(super) struct Past {
+    pub(super) version: Version,
+    /// The upstream's name for it.
+    pub(super) tag: Option<HeaderValue>,
+    /// On a feed: the newest item of it.
+    pub(super) items_until: u64,
+    /// From the version before.
+    patches: [Option<Arc<Patch>>; PatchKind::COUNT],
+}
+
+impl Past {
+    pub(super) fn of(frame: &Frame) -> Past {
+        Past {
+            version: frame.version(),
+            tag: frame.snapshot.validators.etag.clone(),
+            items_until: frame.batch.as_ref().map_or(0, |batch| batch.until()),
+            patches: PatchKind::ALL.map(|kind| frame.patch(kind).cloned()),
+        }
+    }
+
+    /// Bytes it holds, roughly.
+    pub(super) fn weight(&self) -> usize {
+        let patches: usize = self.patches.iter().flatten().map(|patch| patch.weight()).sum();
+        size_of::<Past>() + self.tag.as_ref().map_or(0, HeaderValue::len) + patches
+    }
+}
+
+/// Oldest first; bounded by whoever adds.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    versions: VecDeque<Past>,
+}
+
+impl History {
+    pub(super) fn push(&mut self, past: Past) {
+        self.versions.push_back(past);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Past> {
+        self.versions.pop_front()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.versions.len()
+    }
+
+    pub(super) fn weight(&self) -> usize {
+        self.versions.iter().map(Past::weight).sum()
+    }
+
+    /// The latest occurrence: states may recur (contract §2).
+    pub(super) fn find(&self, version: Version) -> Option<&Past> {
+        self.versions.iter().rev().find(|past| past.version == version)
+    }
+
+    /// The patches from one version to another, if every one between them is there and all together
+    /// are smaller than `most` bytes. Starting at the latest occurrence of `from`, no chain runs
+    /// through that version twice.
+    pub(super) fn chain(
+        &self,
+        from: Version,
+        to: Version,
+        kind: PatchKind,
+        most: usize,
+    ) -> Option<Vec<Arc<Patch>>> {
+        if self.versions.back()?.version != to {
+            return None;
+        }
+        let start = self.versions.iter().rposition(|past| past.version == from)?;
+        let mut chain = Vec::new();
+        let (mut at, mut bytes) = (from, 0);
+        for past in self.versions.range(start + 1..) {
+            let patch = past.patches[kind as usize].as_ref()?;
+            bytes += patch.text.len();
+            // A version that was published while nobody wanted patches leaves a hole.
+            if patch.base != at || bytes >= most {
+                return None;
+            }
+            at = patch.target;
+            chain.push(patch.clone());
+        }
+        (!chain.is_empty()).then_some(chain)
+    }
+}

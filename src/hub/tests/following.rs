@@ -1,0 +1,253 @@
+//! What followers of patches and of items get: chains, resets, no item twice.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::{Delta, Feed};
+use crate::frame::PatchKind;
+
+const JSON: Format = Format::SseDelta(PatchKind::Json);
+
+impl Stage {
+    /// A resource whose patches are worth sending whatever their size.
+    fn of_patches() -> (Stage, Attendance, Publisher) {
+        let mut stage = Stage::new(10);
+        let delta = Delta { enabled: true, patch_max_ratio: 2.0 };
+        stage.route = Arc::new(Route { delta, history_versions: 4, ..route::route() });
+        let (attendance, publisher) = stage.attend("/a", Attend::Follow);
+        (stage, attendance, publisher.expect("the first one polls"))
+    }
+
+    fn of_items(replay: usize, history: usize) -> (Stage, Attendance, Publisher) {
+        let mut stage = Stage::new(10);
+        let feed = Feed {
+            items: String::new(),
+            id: "/id".into(),
+            order: None,
+            cursor: None,
+            pages: None,
+            replay,
+            tells_updates: false,
+            history,
+        };
+        stage.route = Arc::new(Route { feed: Some(feed), ..route::route() });
+        let (attendance, publisher) = stage.attend("/a", Attend::Follow);
+        (stage, attendance, publisher.expect("the first one polls"))
+    }
+
+    fn reads(&self, format: Format, resume: Resume) -> Subscription {
+        let (attendance, _) = self.attend("/a", Attend::Follow);
+        Subscription::new(attendance, Some(0), format, resume)
+    }
+}
+
+fn document(n: u64) -> Value {
+    json!({ "n": n, "padding": "a body that is much larger than what changes in it, so that patches pay" })
+}
+
+fn of_json(body: &str) -> Arc<Snapshot> {
+    Arc::new(Snapshot::new(
+        version(body),
+        StatusCode::OK,
+        Some(HeaderValue::from_static("application/json")),
+        HeaderMap::new(),
+        Validators::default(),
+        Vec::new(),
+        Bytes::copy_from_slice(body.as_bytes()),
+    ))
+}
+
+fn state(publisher: &mut Publisher, n: u64) -> Version {
+    let snapshot = of_json(&document(n).to_string());
+    let version = snapshot.version;
+    let number = publisher.start_poll();
+    publisher.publish(number, snapshot, Duration::ZERO);
+    version
+}
+
+fn news(publisher: &mut Publisher, page: &str, ids: &[&str], gap: bool) {
+    let number = publisher.start_poll();
+    let items = ids.iter().map(|id| ((*id).to_owned(), Bytes::from_static(b"{}"))).collect();
+    let draft = publisher.draft(of_json(&json!(page).to_string()), Some(News { items, gap }));
+    publisher.publish_draft(number, draft, Duration::ZERO);
+}
+
+/// A reader of patches that holds what it was told to hold.
+#[derive(Default)]
+struct Reader {
+    held: Value,
+    at: Option<Version>,
+    patches: usize,
+    wholes: usize,
+    resets: usize,
+}
+
+impl Reader {
+    fn read(&mut self, subscription: &mut Subscription) {
+        let view = subscription.topic().view();
+        while let Some(delivery) = subscription.next(&view) {
+            match delivery {
+                Delivery::Frame(frame) => {
+                    self.held = serde_json::from_slice(&frame.snapshot.body).expect("JSON");
+                    self.at = Some(frame.version());
+                    self.wholes += 1;
+                }
+                Delivery::Patches(chain) => {
+                    for patch in chain.patches() {
+                        assert_eq!(self.at, Some(patch.base), "a patch applies to what the reader has");
+                        let text: json_patch::Patch = serde_json::from_slice(&patch.text).expect("a patch");
+                        json_patch::patch(&mut self.held, &text).expect("it applies");
+                        self.at = Some(patch.target);
+                        self.patches += 1;
+                    }
+                }
+                Delivery::Reset(_) => {
+                    self.resets += 1;
+                    self.at = None;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_of_patches_gets_the_state_once_and_then_what_changed() {
+    let (stage, _first, mut publisher) = Stage::of_patches();
+    let mut subscription = stage.reads(JSON, Resume::Start);
+    let mut reader = Reader::default();
+    for n in 0..5 {
+        state(&mut publisher, n);
+        reader.read(&mut subscription);
+        assert_eq!(reader.held, document(n));
+    }
+    assert_eq!((reader.wholes, reader.patches, reader.resets), (1, 4, 0));
+}
+
+#[tokio::test]
+async fn a_reader_that_fell_behind_gets_a_chain_or_the_whole_whichever_is_smaller() {
+    let (stage, _first, mut publisher) = Stage::of_patches();
+    let mut subscription = stage.reads(JSON, Resume::Start);
+    let mut reader = Reader::default();
+    state(&mut publisher, 0);
+    reader.read(&mut subscription);
+    state(&mut publisher, 1);
+    state(&mut publisher, 2);
+    reader.read(&mut subscription);
+    assert_eq!((reader.wholes, reader.patches), (1, 2), "two patches are smaller");
+    (3..=7).for_each(|n| {
+        state(&mut publisher, n);
+    });
+    reader.read(&mut subscription);
+    assert_eq!((reader.wholes, reader.held.clone()), (2, document(7)), "further back than the history");
+}
+
+#[tokio::test]
+async fn a_reader_comes_back_for_what_it_missed() {
+    let (stage, _first, mut publisher) = Stage::of_patches();
+    let mut reader = Reader::default();
+    let mut subscription = stage.reads(JSON, Resume::Start);
+    let had = state(&mut publisher, 0);
+    reader.read(&mut subscription);
+    drop(subscription);
+    // Nobody reads patches now, but somebody just did.
+    state(&mut publisher, 1);
+    let mut subscription = stage.reads(JSON, Resume::From(had));
+    reader.read(&mut subscription);
+    assert_eq!((reader.wholes, reader.patches, reader.held.clone()), (1, 1, document(1)));
+}
+
+#[tokio::test]
+async fn patches_that_nobody_wanted_are_not_made() {
+    let (stage, _first, mut publisher) = Stage::of_patches();
+    let had = state(&mut publisher, 0);
+    state(&mut publisher, 1);
+    let mut reader = Reader { held: document(0), at: Some(had), ..Reader::default() };
+    let mut subscription = stage.reads(JSON, Resume::From(had));
+    reader.read(&mut subscription);
+    assert_eq!((reader.wholes, reader.patches, reader.resets), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn a_reader_with_a_version_nobody_knows_is_told_before_it_gets_the_state() {
+    let (stage, _first, mut publisher) = Stage::of_patches();
+    state(&mut publisher, 0);
+    let mut subscription = stage.reads(JSON, Resume::From(version("elsewhere")));
+    assert_eq!(take(&mut subscription), [""; 0], "first it is confirmed");
+    state(&mut publisher, 0);
+    let told = take(&mut subscription);
+    assert_eq!(told, ["reset: unknown-version".to_owned(), document(0).to_string()]);
+}
+
+#[tokio::test]
+async fn a_state_that_recurs_is_continued_from_its_latest_occurrence() {
+    let (stage, _first, mut publisher) = Stage::of_patches();
+    let _reader = stage.reads(JSON, Resume::Start);
+    let versions = [0, 1, 0, 2].map(|n| state(&mut publisher, n));
+    let mut reader = Reader { held: document(0), at: Some(versions[0]), ..Reader::default() };
+    let mut subscription = stage.reads(JSON, Resume::From(versions[0]));
+    reader.read(&mut subscription);
+    assert_eq!((reader.patches, reader.held.clone()), (1, document(2)));
+}
+
+#[tokio::test]
+async fn items_are_delivered_once_and_in_order() {
+    let (stage, _first, mut publisher) = Stage::of_items(2, 100);
+    let mut early = stage.reads(Format::Sse, Resume::Start);
+    news(&mut publisher, "1", &["a", "b", "c"], false);
+    assert_eq!(take(&mut early), ["b c"], "what `replay` says");
+    news(&mut publisher, "2", &["d"], false);
+    news(&mut publisher, "3", &["e", "f"], false);
+    assert_eq!(take(&mut early), ["d e f"]);
+    news(&mut publisher, "4", &[], false);
+    assert_eq!(take(&mut early), [""; 0]);
+    let mut back = stage.reads(Format::Sse, Resume::Item("b".into()));
+    assert_eq!(take(&mut back), ["c d e f"]);
+    let page = version(&json!("2").to_string()).to_string();
+    let mut from_page = stage.reads(Format::Sse, Resume::Item(page.into()));
+    assert_eq!(take(&mut from_page), ["e f"], "a page's version is a place among the items");
+}
+
+#[tokio::test]
+async fn who_falls_out_of_the_history_of_items_is_told() {
+    let (stage, _first, mut publisher) = Stage::of_items(0, 3);
+    let mut slow = stage.reads(Format::Sse, Resume::Start);
+    news(&mut publisher, "1", &["a"], false);
+    assert_eq!(take(&mut slow), [""; 0]);
+    for (page, id) in [("2", "b"), ("3", "c"), ("4", "d"), ("5", "e")] {
+        news(&mut publisher, page, &[id], false);
+    }
+    assert_eq!(take(&mut slow), ["reset: overflow", "c d e"]);
+    news(&mut publisher, "6", &["x"], true);
+    assert_eq!(take(&mut slow), ["reset: overflow", "x"], "items may be missing before these");
+}
+
+#[tokio::test]
+async fn a_cursor_nobody_knows_waits_for_a_confirming_poll_and_is_told() {
+    let (stage, _first, mut publisher) = Stage::of_items(1, 100);
+    news(&mut publisher, "1", &["a", "b"], false);
+    let mut lost = stage.reads(Format::Sse, Resume::Item("z".into()));
+    assert_eq!(take(&mut lost), [""; 0]);
+    let mut found = stage.reads(Format::Sse, Resume::Item("c".into()));
+    news(&mut publisher, "2", &["c", "d"], false);
+    assert_eq!(take(&mut lost), ["reset: unknown-cursor", "d"]);
+    assert_eq!(take(&mut found), ["d"], "the poll brought its item");
+}
+
+#[tokio::test]
+async fn histories_give_their_bytes_back() {
+    let (stage, first, mut publisher) = Stage::of_patches();
+    let reader = stage.reads(JSON, Resume::Start);
+    (0..20).for_each(|n| {
+        state(&mut publisher, n);
+    });
+    assert!(stage.hub.history_bytes() > 0);
+    drop((first, reader));
+    assert!(publisher.retire().is_ok());
+    assert_eq!(stage.hub.history_bytes(), 0);
+    let (stage, first, mut publisher) = Stage::of_items(0, 5);
+    (0..9).for_each(|n| news(&mut publisher, &n.to_string(), &[&n.to_string()], false));
+    drop(first);
+    assert!(publisher.retire().is_ok());
+    assert_eq!(stage.hub.history_bytes(), 0);
+}
