@@ -2,14 +2,13 @@
 //!
 //! The path of the data is a sentence, and the modules stand in its order:
 //! poll → snapshot → change → frame → subscriber. `resource` and `config` are the nouns,
-//! `upstream` asks, `relay` is the poll loop, `frame` encodes once, `hub` knows who follows what,
-//! `transport` is each protocol as a state machine, `fanout` the client loop, `front` takes
-//! requests in through Pingora, `admin` is the operator's view, `app` wires them.
+//! `upstream` asks, `change` says what counts as a change, `relay` is the poll loop, `frame` encodes
+//! once, `hub` knows who follows what, `transport` is each protocol as a state machine, `fanout` the
+//! client loop, `front` takes requests in through Pingora, `admin` is the operator's view, `app`
+//! wires them.
 //!
-//! Where this departs from the first design: what counts as a change is one comparison of versions
-//! (`hub::Publisher::publish`), so there is no `change` layer until there are rules to put into it;
-//! held long-polls over plain TCP keep the bare socket and not the proxy's stream, which cost
-//! several times as much memory; signals are `main`'s own.
+//! Where this departs from the first design: held long-polls over plain TCP keep the bare socket and
+//! not the proxy's stream, which cost several times as much memory; signals are `main`'s own.
 //!
 //! A file imports only from layers below its own; `tests/layers.rs` holds the table.
 

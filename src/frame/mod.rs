@@ -101,13 +101,12 @@ impl Frame {
     /// worth sending.
     pub fn diff(&self, base: &Snapshot, kind: PatchKind) {
         self.patches[kind as usize].get_or_init(|| {
+            let most = (self.snapshot.body.len() as f64 * self.rules.patch_max_ratio) as usize;
             let text = match kind {
-                PatchKind::Json => change::json_patch(base, &self.snapshot),
-                PatchKind::Merge => change::merge_patch(base, &self.snapshot),
+                PatchKind::Json => change::json_patch(base, &self.snapshot, most),
+                PatchKind::Merge => change::merge_patch(base, &self.snapshot, most),
             }?;
-            let most = self.snapshot.body.len() as f64 * self.rules.patch_max_ratio;
-            let worth = text.len() as f64 <= most;
-            worth.then(|| Arc::new(Patch::new(kind, base.version, self.version(), text)))
+            Some(Arc::new(Patch::new(kind, base.version, self.version(), text)))
         });
     }
 

@@ -11,16 +11,17 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::poller::Poller;
+use crate::change::{Detector, Unfit};
 use crate::config::Share;
 use crate::hub::{Closing, EXCEPTION, ExceptionKind, Failure, Outcome, PollNumber, Publisher, Relayed};
-use crate::resource::Snapshot;
+use crate::resource::{Content, Snapshot};
 use crate::upstream::judge::{Verdict, end_to_end, not_shareable};
 use crate::upstream::schedule::{age, retry_after};
 use crate::upstream::{Answer, FetchError};
 
 impl Poller {
     /// Acts on an answer; gives the outcome's label in metrics.
-    pub(super) fn act(
+    pub(super) async fn act(
         &mut self,
         mut publisher: Publisher,
         number: PollNumber,
@@ -28,7 +29,7 @@ impl Poller {
         verdict: Verdict,
     ) -> &'static str {
         let outcome = match verdict {
-            Verdict::Data(snapshot) => self.content(&mut publisher, number, answer, snapshot),
+            Verdict::Data(content) => self.content(&mut publisher, number, answer, *content).await,
             Verdict::NotModified if self.conditional => {
                 publisher.confirm(number, age(&answer.headers));
                 self.succeeded(&mut publisher, answer);
@@ -102,21 +103,42 @@ impl Poller {
         "failed"
     }
 
-    fn content(
+    async fn content(
         &mut self,
         publisher: &mut Publisher,
         number: PollNumber,
         answer: &Answer,
-        snapshot: Arc<Snapshot>,
+        content: Content,
     ) -> &'static str {
         self.note_signals(answer);
+        let snapshot = match self.snapshot(content).await {
+            Ok(snapshot) => snapshot,
+            Err(Unfit { class, reason }) => {
+                self.unfit(publisher, number, answer, class, &reason);
+                return "failed";
+            }
+        };
         // A 204 in between has no type: what comes after it is held against the last one.
         if let Some(media_type) = &snapshot.media_type {
             self.known_type = Some(media_type.clone());
         }
-        let changed = publisher.publish(number, snapshot, age(&answer.headers));
+        let changed = publisher.publish(number, Arc::new(snapshot), age(&answer.headers));
         self.succeeded(publisher, answer);
         if changed { "changed" } else { "unchanged" }
+    }
+
+    /// What the content is under the route's rules, held against what is published.
+    async fn snapshot(&mut self, content: Content) -> Result<Snapshot, Unfit> {
+        let mut detector = self.detector.take().unwrap_or_else(|| Detector::new(&self.route.change));
+        let published = self.topic.view().frame.as_ref().map(|frame| frame.snapshot.clone());
+        let (namer, bytes) = (self.stakes.namer.clone(), content.body.len());
+        let detect = move || {
+            let snapshot = detector.snapshot(content, published.as_deref(), &namer);
+            (detector, snapshot)
+        };
+        let (detector, snapshot) = self.stakes.compute.run(bytes, detect).await;
+        self.detector = Some(detector);
+        snapshot
     }
 
     fn succeeded(&mut self, publisher: &mut Publisher, answer: &Answer) {

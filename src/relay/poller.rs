@@ -11,6 +11,7 @@ use tracing::debug;
 use super::ask;
 use super::plan::{Action, Situation};
 use super::supervise::{Remembered, Stakes};
+use crate::change::Detector;
 use crate::config::Route;
 use crate::frame::State;
 use crate::hub::{Outcome, PollNumber, Publisher, Retained, Topic, View};
@@ -29,6 +30,8 @@ pub(super) struct Poller {
     pub(super) route: Arc<Route>,
     pub(super) publisher: Option<Publisher>,
     pub(super) pace: Pace,
+    /// None while it is at work.
+    pub(super) detector: Option<Detector>,
     /// When the schedule (interval or backoff) asks for the next poll.
     pub(super) due: Instant,
     /// The upstream's `Retry-After` lasts until then.
@@ -55,6 +58,7 @@ impl Poller {
         stakes.metrics.resources.inc();
         let mut poller = Poller {
             pace: Pace::new(stakes.next_seed(), remembered.as_ref().map(|r| r.failing)),
+            detector: None,
             route: topic.route().clone(),
             publisher: Some(publisher),
             due: now,
@@ -184,7 +188,7 @@ impl Poller {
             return;
         };
         let outcome = match result {
-            Ok(answer) => self.answered(publisher, number, &answer),
+            Ok(answer) => self.answered(publisher, number, &answer).await,
             Err(error) => self.unreachable(publisher, number, &error),
         };
         let upstream = self.route.upstream.name.as_str();
@@ -226,7 +230,7 @@ impl Poller {
     }
 
     /// Acts on an answer; gives the outcome's label.
-    fn answered(&mut self, publisher: Publisher, number: PollNumber, answer: &Answer) -> &'static str {
+    async fn answered(&mut self, publisher: Publisher, number: PollNumber, answer: &Answer) -> &'static str {
         self.last_cost = answer.head_bytes + answer.body_bytes;
         let bytes = &self.stakes.metrics.upstream_bytes;
         let upstream = self.route.upstream.name.as_str();
@@ -234,12 +238,11 @@ impl Poller {
         bytes.with_label_values(&[upstream, "body"]).inc_by(answer.body_bytes as u64);
         let terms = Terms {
             route: &self.route,
-            namer: &self.stakes.namer,
             private: self.topic.key().is_private(),
             known_type: self.known_type.as_ref(),
         };
         let verdict = judge(answer, &terms);
-        self.act(publisher, number, answer, verdict)
+        self.act(publisher, number, answer, verdict).await
     }
 
     /// What every client polling for itself would have added.

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::compute::Compute;
 use super::poller::Poller;
 use crate::config::Config;
 use crate::hub::{Failure, Hub, Publisher};
@@ -52,6 +53,7 @@ pub struct Stakes {
     pub metrics: Metrics,
     /// By upstream name.
     pub sources: HashMap<String, Arc<dyn Source>>,
+    pub(super) compute: Compute,
     /// Backoff of resources that nobody attends to any more.
     failing: Mutex<LruCache<ResourceKey, Remembered>>,
     snapshot_bytes: AtomicUsize,
@@ -74,6 +76,7 @@ impl Stakes {
             namer: VersionNamer::new(config.version_key.as_ref().map(|key| key.0.as_str())),
             metrics,
             sources,
+            compute: Compute::new(),
             failing: Mutex::new(LruCache::new(remembered)),
             snapshot_bytes: AtomicUsize::new(0),
             max_snapshot_bytes: config.limits.snapshot_bytes,

@@ -3,13 +3,17 @@
 //!
 //! Pure values. Must not know: sockets, time, who asked.
 
+mod content;
+mod json;
 mod key;
 mod snapshot;
 mod target;
 mod version;
 
+pub use content::Content;
+pub use json::{Element, Json, Kind, MAX_DEPTH, Malformed};
 pub use key::{KeyParts, ResourceKey};
-pub use snapshot::{MediaType, Snapshot, Validators};
+pub use snapshot::{Ignored, MediaType, Snapshot, Validators, decoded};
 pub use target::{
     CanonicalPath, QueryProblem, RESUME_SWITCHES, Target, canonical_path, canonical_query, decodings,
     matches_pattern, switch,

@@ -2,12 +2,12 @@
 //!
 //! Must not know: when it was fetched (equal content is equal whatever the time), or by whom.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::Version;
+use super::{Content, Json, Version};
 
 /// A media type reduced to what names content: essence and charset, lower case (RFC 9110 §8.3.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +58,22 @@ pub struct Snapshot {
     /// Lower-case names of `Vary` that are not the same on every poll.
     pub vary: Vec<HeaderName>,
     pub body: Bytes,
+    /// Values that do not count, so that the same version may stand for other ones elsewhere.
+    ignored: Ignored,
     /// The body as UTF-8, converted at most once; none: it is not text.
     text: OnceLock<Option<Bytes>>,
+    /// The body's values, found at most once; none: it is not JSON.
+    json: OnceLock<Option<Arc<Json>>>,
+}
+
+/// The values of a body that a rule ignores.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ignored {
+    /// The bytes they start at, in order.
+    pub starts: Arc<[u32]>,
+    /// Whether the names on the way to a value alone say that it is ignored, so that a value that is
+    /// missing would be ignored too. False: indices or other values say it as well.
+    pub by_name: bool,
 }
 
 impl Snapshot {
@@ -82,13 +96,42 @@ impl Snapshot {
             validators,
             vary,
             body,
+            ignored: Ignored::default(),
             text: OnceLock::new(),
+            json: OnceLock::new(),
         }
+    }
+
+    /// The same content in which some values do not count.
+    #[must_use]
+    pub fn ignoring(self, ignored: Ignored) -> Snapshot {
+        Snapshot { ignored, json: OnceLock::new(), ..self }
+    }
+
+    /// This body with what else a newer poll of the same content brought.
+    #[must_use]
+    pub fn renewed(&self, newer: Content) -> Snapshot {
+        let body = self.body.clone();
+        let fresh = Content { body, ..newer }.into_snapshot(self.version);
+        Snapshot { ignored: self.ignored.clone(), text: self.text.clone(), json: self.json.clone(), ..fresh }
+    }
+
+    /// The values of the body. None: it is not JSON, or not text.
+    pub fn json(&self) -> Option<&Json> {
+        let read = || {
+            let json = Json::parse(self.text()?.clone()).ok()?;
+            Some(Arc::new(json.ignoring(&self.ignored.starts)))
+        };
+        self.json.get_or_init(read).as_deref()
+    }
+
+    pub fn ignored(&self) -> &Ignored {
+        &self.ignored
     }
 
     /// The body as UTF-8: as it is, or converted from the declared charset. None: not text.
     pub fn text(&self) -> Option<&Bytes> {
-        self.text.get_or_init(|| decode(self.media_type.as_ref(), &self.body)).as_ref()
+        self.text.get_or_init(|| decoded(self.media_type.as_ref(), &self.body)).as_ref()
     }
 
     /// Bytes this snapshot holds in memory, roughly.
@@ -98,11 +141,13 @@ impl Snapshot {
             Some(Some(text)) if text.as_ptr() != self.body.as_ptr() => text.len(),
             _ => 0,
         };
-        size_of::<Snapshot>() + headers + self.body.len() + converted
+        let json = self.json.get().and_then(Option::as_ref).map_or(0, |json| json.weight());
+        size_of::<Snapshot>() + headers + self.body.len() + converted + json
     }
 }
 
-fn decode(media_type: Option<&MediaType>, body: &Bytes) -> Option<Bytes> {
+/// A body as UTF-8: as it is, or converted from the declared charset. None: not text.
+pub fn decoded(media_type: Option<&MediaType>, body: &Bytes) -> Option<Bytes> {
     let charset = media_type.and_then(|t| t.charset.as_deref()).unwrap_or("utf-8");
     let encoding = encoding_rs::Encoding::for_label(charset.as_bytes())?;
     if encoding == encoding_rs::UTF_8 {

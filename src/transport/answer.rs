@@ -49,7 +49,7 @@ impl CacheStatus {
 /// shares with a 200 are ETag, Vary, Cache-Control, Link and Date.
 pub fn unchanged(version: Version, key: &ResourceKey, route: &Route) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
-    if let Ok(etag) = HeaderValue::try_from(version.etag()) {
+    if let Ok(etag) = HeaderValue::try_from(etag(version, route)) {
         headers.insert(header::ETAG, etag);
     }
     headers.insert(header::CACHE_CONTROL, cache_control(key, route));
@@ -66,6 +66,11 @@ pub fn unchanged(version: Version, key: &ResourceKey, route: &Route) -> HeaderMa
         headers.insert(header::DATE, date);
     }
     headers
+}
+
+/// Weak where members are ignored: their values may differ under one version.
+fn etag(version: Version, route: &Route) -> String {
+    if route.change.ignore.is_empty() { version.etag() } else { format!("W/{}", version.etag()) }
 }
 
 /// The shared fields for a snapshot; the upstream's `no-store` is kept.
@@ -135,7 +140,7 @@ pub fn patched(
 ) -> HeaderMap {
     let mut headers = common(snapshot, key, route);
     headers.insert("im", HeaderValue::from_static(PatchKind::Json.word()));
-    if let Ok(base) = HeaderValue::try_from(base.etag()) {
+    if let Ok(base) = HeaderValue::try_from(etag(base, route)) {
         headers.insert("delta-base", base);
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PatchKind::Json.media_type()));

@@ -487,6 +487,16 @@ mod head {
     }
 
     #[test]
+    fn a_tag_is_weak_where_members_are_ignored() {
+        let mut route = route();
+        let tag =
+            |route: &Route| field(&answer::unchanged(version(b"{}"), &key("/a"), route), "etag").to_owned();
+        let strong = tag(&route);
+        route.change.ignore = vec![crate::config::Members::Pointer("/at".into())];
+        assert_eq!(tag(&route), format!("W/{strong}"));
+    }
+
+    #[test]
     fn the_link_names_the_same_resource_and_can_be_switched_off() {
         let headers = answer::unchanged(version(b"{}"), &key("/a>,<b"), &route());
         let wanted = "</a%3E,<b>; rel=\"alternate\"; type=\"text/event-stream\"";

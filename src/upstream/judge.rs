@@ -2,19 +2,18 @@
 //!
 //! Pure. Must not know: how the answer was fetched, who follows the resource.
 
-use std::sync::Arc;
-
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::Answer;
 use super::schedule::directive;
 use crate::config::{ClassValue, Route, Share};
-use crate::resource::{MediaType, Snapshot, Validators, VersionNamer, matches_pattern};
+use crate::resource::{Content, MediaType, Validators, matches_pattern};
 
 /// The judgement.
 #[derive(Debug)]
 pub enum Verdict {
-    Data(Arc<Snapshot>),
+    /// Whether it parses is for the route's rules to say (`change`).
+    Data(Box<Content>),
     /// 304 to a conditional poll.
     NotModified,
     /// 404 or 410.
@@ -27,10 +26,7 @@ pub enum Verdict {
     Failed(String),
     /// A complete answer that is not the data wanted; worth passing on while nothing better is
     /// known.
-    Unfit {
-        class: &'static str,
-        reason: String,
-    },
+    Unfit { class: &'static str, reason: String },
     /// Never a snapshot: an event stream, multipart.
     Uncoverable(&'static str),
     /// With `share` unset: the answer is one user's.
@@ -42,7 +38,6 @@ pub enum Verdict {
 /// What the judgement depends on besides the answer.
 pub struct Terms<'a> {
     pub route: &'a Route,
-    pub namer: &'a VersionNamer,
     /// The polls of this key carry a client's credentials.
     pub private: bool,
     /// The media type of the resource so far.
@@ -118,25 +113,21 @@ fn data(answer: &Answer, terms: &Terms) -> Verdict {
     {
         return Verdict::Unfit { class, reason };
     }
-    let class = (answer.status.as_u16() / 100) as u8;
-    let version = terms.namer.name(class, media_type.as_ref(), &answer.body);
     let validators = Validators {
         etag: answer.headers.get(header::ETAG).cloned(),
         last_modified: answer.headers.get(header::LAST_MODIFIED).cloned(),
     };
-    let snapshot = Snapshot::new(
-        version,
-        answer.status,
+    Verdict::Data(Box::new(Content {
+        status: answer.status,
         content_type,
-        end_to_end(&answer.headers),
+        headers: end_to_end(&answer.headers),
         validators,
-        secondary_names(&answer.headers, route),
-        answer.body.clone(),
-    );
-    Verdict::Data(Arc::new(snapshot))
+        vary: secondary_names(&answer.headers, route),
+        body: answer.body.clone(),
+    }))
 }
 
-/// Login pages and error pages come with 200: type, completeness and syntax are looked at. A type
+/// Login pages and error pages come with 200: type and completeness are looked at. A type
 /// that polls ask for more than for the known one is no such page: the known one was.
 fn fits(
     answer: &Answer,
@@ -160,11 +151,6 @@ fn fits(
         ));
     }
     let is_json = media_type.is_some_and(MediaType::is_json);
-    // Browsers' JSON readers drop a byte order mark; old servers write one.
-    let text = answer.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&answer.body);
-    if is_json && let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(text) {
-        return Err(("not-json", format!("the body says it is {found} but does not parse: {error}")));
-    }
     if answer.close_delimited && !is_json && !terms.route.poll.allow_close_delimited {
         let reason = "the body ends with the connection, so nobody can tell whether it is whole \
                       (poll.allow_close_delimited)";

@@ -1,0 +1,290 @@
+//! Canonical JSON (RFC 8785) of a body under its rules: members in order, one form for each number
+//! and string, arrays that are sets in the order of their keys, numbers within their tolerance as
+//! they were published.
+//!
+//! Departs from RFC 8785 where it would lose digits (`number`). Must not know: versions, headers.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use super::number;
+use super::places::Marks;
+use crate::config::Change;
+use crate::resource::{Element, Kind};
+
+/// A body in its canonical form.
+pub(super) struct Canonical {
+    pub(super) body: Vec<u8>,
+    /// The same without the ignored values: what counts. None: nothing is ignored.
+    pub(super) counted: Option<Vec<u8>>,
+    /// Where the ignored values start in the body.
+    pub(super) ignored: Vec<u32>,
+}
+
+/// What stands for an ignored item of an array among what counts: no JSON text has this byte.
+const IGNORED: u8 = 0;
+
+/// Writes a value. `published`: the state before this one, which was written here too.
+pub(super) fn write(
+    change: &Change,
+    marks: &Marks,
+    root: Element<'_>,
+    published: Option<Element<'_>>,
+) -> Canonical {
+    let room = root.raw().len();
+    let out = Canonical {
+        body: Vec::with_capacity(room),
+        counted: marks.any_ignored.then(|| Vec::with_capacity(room)),
+        ignored: Vec::new(),
+    };
+    let mut writer = Writer { change, marks, out, hidden: false };
+    writer.hideable(root, |writer| writer.value(root, published, None));
+    writer.out
+}
+
+struct Writer<'r> {
+    change: &'r Change,
+    marks: &'r Marks,
+    out: Canonical,
+    /// Within an ignored value.
+    hidden: bool,
+}
+
+impl<'r> Writer<'r> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.out.body.extend_from_slice(bytes);
+        if !self.hidden
+            && let Some(counted) = &mut self.out.counted
+        {
+            counted.extend_from_slice(bytes);
+        }
+    }
+
+    /// Writes a value, out of sight of what counts if it is ignored.
+    fn hideable(&mut self, value: Element<'_>, write: impl FnOnce(&mut Self)) {
+        if self.hidden || !self.marks.is_ignored(value) {
+            write(self);
+            return;
+        }
+        self.out.ignored.push(self.out.body.len() as u32);
+        self.hidden = true;
+        write(self);
+        self.hidden = false;
+    }
+
+    fn value(&mut self, value: Element<'_>, published: Option<Element<'_>>, tolerance: Option<usize>) {
+        let tolerance = self.marks.tolerance(value, tolerance);
+        match value.kind() {
+            Kind::Object => self.object(value, published, tolerance),
+            Kind::Array => self.array(value, published, tolerance),
+            Kind::Number => self.number(value, published, tolerance),
+            Kind::String => self.put(&string(value)),
+            Kind::Null | Kind::Bool => self.put(value.raw()),
+        }
+    }
+
+    fn number(&mut self, value: Element<'_>, published: Option<Element<'_>>, tolerance: Option<usize>) {
+        let allowed = tolerance.map(|rule| self.change.tolerance[rule].1);
+        let held = published.filter(|p| p.kind() == Kind::Number).map(|p| p.raw());
+        match (allowed, held) {
+            (Some(allowed), Some(held)) if number::within(value.raw(), held, allowed) => self.put(held),
+            _ => self.put(&number::canonical(value.raw())),
+        }
+    }
+
+    fn object(&mut self, object: Element<'_>, published: Option<Element<'_>>, tolerance: Option<usize>) {
+        // What was published stands in the same order.
+        let mut before = published.into_iter().flat_map(|p| p.members()).peekable();
+        let mut counts = false;
+        self.put(b"{");
+        for (at, Member { name, raw, value }) in members(object).into_iter().enumerate() {
+            let earlier = |(key, _): &(Element, Element)| {
+                key.string().is_some_and(|key| order(&key, &name) == Ordering::Less)
+            };
+            while before.next_if(earlier).is_some() {}
+            let same = |(key, _): &(Element, Element)| key.string().is_some_and(|key| key == name);
+            let published = before.next_if(same).map(|(_, value)| value);
+            if at > 0 {
+                self.out.body.push(b',');
+            }
+            let shown = !self.hidden && !self.marks.is_ignored(value);
+            if let Some(counted) = self.out.counted.as_mut().filter(|_| shown) {
+                counted.extend(counts.then_some(b','));
+                counted.extend_from_slice(&raw);
+                counted.push(b':');
+                counts = true;
+            }
+            self.out.body.extend_from_slice(&raw);
+            self.out.body.push(b':');
+            self.hideable(value, |writer| writer.value(value, published, tolerance));
+        }
+        self.put(b"}");
+    }
+
+    fn array(&mut self, array: Element<'_>, published: Option<Element<'_>>, tolerance: Option<usize>) {
+        let mut items: Vec<Element> = array.items().collect();
+        let key = self.key_of(array, &items);
+        let mut before = Before::of(published.filter(|p| p.kind() == Kind::Array), key);
+        if let Some(key) = key {
+            // Items with the same key, which no set has, keep the upstream's order.
+            items.sort_by_cached_key(|item| item.pointer(key).map(Key::of));
+        }
+        self.put(b"[");
+        for (at, item) in items.into_iter().enumerate() {
+            if at > 0 {
+                self.put(b",");
+            }
+            if !self.hidden && self.marks.is_ignored(item) {
+                self.out.counted.as_mut().into_iter().for_each(|counted| counted.push(IGNORED));
+            }
+            let published = before.next(item);
+            self.hideable(item, |writer| writer.value(item, published, tolerance));
+        }
+        self.put(b"]");
+    }
+
+    /// The key by which an array is a set: that of the first rule for it, if every item has it.
+    fn key_of(&self, array: Element<'_>, items: &[Element<'_>]) -> Option<&'r str> {
+        let named = self.marks.array_key(array);
+        let rules = self.change.array_keys.iter().enumerate();
+        let mut fitting = rules.filter(|(rule, key)| key.of.is_none() || Some(*rule) == named);
+        let key = &fitting.next()?.1.key;
+        items.iter().all(|item| item.pointer(key).is_some()).then_some(key.as_str())
+    }
+}
+
+/// The published items of an array, had by key where it has one, else by index.
+enum Before<'a> {
+    ByKey { key: &'a str, items: HashMap<Cow<'a, [u8]>, Element<'a>> },
+    InOrder(Vec<Element<'a>>, usize),
+}
+
+impl<'a> Before<'a> {
+    fn of(published: Option<Element<'a>>, key: Option<&'a str>) -> Before<'a> {
+        let items = published.into_iter().flat_map(|array| array.items());
+        match key {
+            Some(key) => {
+                let keyed = |item: Element<'a>| Some((plain(item.pointer(key)?), item));
+                Before::ByKey { key, items: items.filter_map(keyed).collect() }
+            }
+            None => Before::InOrder(items.collect(), 0),
+        }
+    }
+
+    fn next(&mut self, item: Element<'_>) -> Option<Element<'a>> {
+        match self {
+            Before::ByKey { key, items } => items.get(&plain(item.pointer(key)?)).copied(),
+            Before::InOrder(items, at) => {
+                *at += 1;
+                items.get(*at - 1).copied()
+            }
+        }
+    }
+}
+
+/// One form for each value that may be a key.
+fn plain(key: Element<'_>) -> Cow<'_, [u8]> {
+    match key.kind() {
+        Kind::String => string(key),
+        Kind::Number => number::canonical(key.raw()),
+        _ => Cow::Borrowed(key.raw()),
+    }
+}
+
+/// How the items of a set are ordered: numbers by their value, then texts, then anything else.
+#[derive(Debug, Clone, PartialEq)]
+enum Key {
+    Number(f64, Vec<u8>),
+    Text(Vec<u8>),
+    Other(Vec<u8>),
+}
+
+impl Key {
+    fn of(element: Element<'_>) -> Key {
+        let form = plain(element).into_owned();
+        match element.kind() {
+            Kind::Number => {
+                let value = std::str::from_utf8(&form).ok().and_then(|text| text.parse().ok());
+                Key::Number(value.unwrap_or(f64::INFINITY), form)
+            }
+            Kind::String => Key::Text(form),
+            _ => Key::Other(form),
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Key::Number(..) => 0,
+            Key::Text(_) => 1,
+            Key::Other(_) => 2,
+        }
+    }
+}
+
+impl Eq for Key {}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Key::Number(a, x), Key::Number(b, y)) => a.total_cmp(b).then_with(|| x.cmp(y)),
+            (Key::Text(a), Key::Text(b)) | (Key::Other(a), Key::Other(b)) => a.cmp(b),
+            _ => self.rank().cmp(&other.rank()),
+        }
+    }
+}
+
+struct Member<'a> {
+    name: Cow<'a, str>,
+    /// The name's canonical form.
+    raw: Cow<'a, [u8]>,
+    value: Element<'a>,
+}
+
+/// The members of an object in canonical order, each name once.
+fn members(object: Element<'_>) -> Vec<Member<'_>> {
+    let mut members: Vec<Member> = object
+        .members()
+        .map(|(key, value)| {
+            let raw = string(key);
+            // Half of a surrogate pair is no text: such a name goes by its spelling.
+            let name = key.string().unwrap_or_else(|| String::from_utf8_lossy(key.raw()));
+            Member { name, raw, value }
+        })
+        .collect();
+    if !members.is_sorted_by(|a, b| order(&a.name, &b.name) == Ordering::Less) {
+        // Stable, so that the last of one name is the last of its run.
+        members.sort_by(|a, b| order(&a.name, &b.name));
+        members.reverse();
+        members.dedup_by(|a, b| a.name == b.name);
+        members.reverse();
+    }
+    members
+}
+
+/// By UTF-16 code units (RFC 8785 §3.2.3).
+fn order(a: &str, b: &str) -> Ordering {
+    if a.is_ascii() && b.is_ascii() {
+        return a.cmp(b);
+    }
+    a.encode_utf16().cmp(b.encode_utf16())
+}
+
+/// The canonical form of a string.
+fn string(string: Element<'_>) -> Cow<'_, [u8]> {
+    match string.string() {
+        Some(Cow::Owned(text)) => serde_json::to_vec(&text).map_or(Cow::Borrowed(string.raw()), Cow::Owned),
+        // Nothing is escaped in it, or it is no text.
+        _ => Cow::Borrowed(string.raw()),
+    }
+}
+
+#[cfg(test)]
+#[path = "canonical_tests.rs"]
+mod tests;

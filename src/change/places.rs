@@ -1,0 +1,180 @@
+//! Which values of a body the rules speak of.
+//!
+//! Must not know: what a rule does to them.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::config::{Change, Members};
+use crate::resource::{Element, Kind};
+
+/// What rules say of one value.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mark {
+    ignored: bool,
+    /// The first tolerance that names it, from 1.
+    tolerance: u16,
+    /// The first array key that names it, from 1.
+    array_key: u16,
+}
+
+/// What the rules say of all values of a body. Without any that speaks of places it is empty.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    marks: Vec<Mark>,
+    first: usize,
+    pub(super) any_ignored: bool,
+}
+
+impl Marks {
+    /// What the rules say of this value and all within it.
+    pub(super) fn of(change: &Change, root: Element<'_>) -> Marks {
+        let mut found = Marks { first: root.index(), ..Marks::default() };
+        let mut finder = Finder { root, tree: None };
+        for members in &change.ignore {
+            for at in finder.find(members) {
+                found.mark(at, root).ignored = true;
+                found.any_ignored = true;
+            }
+        }
+        for (rule, (members, _)) in (1..=u16::MAX).zip(&change.tolerance) {
+            for at in finder.find(members) {
+                first(&mut found.mark(at, root).tolerance, rule);
+            }
+        }
+        for (rule, key) in (1..=u16::MAX).zip(&change.array_keys) {
+            for at in key.of.iter().flat_map(|of| finder.find(of)) {
+                first(&mut found.mark(at, root).array_key, rule);
+            }
+        }
+        found
+    }
+
+    fn mark(&mut self, at: usize, root: Element<'_>) -> &mut Mark {
+        if self.marks.is_empty() {
+            self.marks.resize(root.nodes_within(), Mark::default());
+        }
+        &mut self.marks[at - self.first]
+    }
+
+    fn get(&self, element: Element<'_>) -> Mark {
+        self.marks.get(element.index() - self.first).copied().unwrap_or_default()
+    }
+
+    pub(super) fn is_ignored(&self, element: Element<'_>) -> bool {
+        self.get(element).ignored
+    }
+
+    /// The rule (from 0) for the numbers in a value, if it is within one with the rule `outer`.
+    pub(super) fn tolerance(&self, element: Element<'_>, outer: Option<usize>) -> Option<usize> {
+        let own = usize::from(self.get(element).tolerance).checked_sub(1);
+        own.into_iter().chain(outer).min()
+    }
+
+    /// The rule (from 0) that names this array.
+    pub(super) fn array_key(&self, element: Element<'_>) -> Option<usize> {
+        usize::from(self.get(element).array_key).checked_sub(1)
+    }
+}
+
+/// The first rule that speaks of a value counts.
+fn first(held: &mut u16, rule: u16) {
+    if *held == 0 {
+        *held = rule;
+    }
+}
+
+/// Finds members in one body.
+struct Finder<'a> {
+    root: Element<'a>,
+    /// The body as expressions want it, and the place of each of its values; made for the first one.
+    tree: Option<Box<(Value, HashMap<usize, usize>)>>,
+}
+
+impl Finder<'_> {
+    /// Places of the values.
+    fn find(&mut self, members: &Members) -> Vec<usize> {
+        match members {
+            Members::Pointer(pointer) => {
+                self.root.pointer(pointer).map(|element| element.index()).into_iter().collect()
+            }
+            Members::Path(path) => {
+                let root = self.root;
+                let tree = self.tree.get_or_insert_with(|| {
+                    let mut tree = Box::new((root.value(), HashMap::with_capacity(root.nodes_within())));
+                    let (value, places) = &mut *tree;
+                    locate(root, value, places);
+                    tree
+                });
+                let (value, places) = &**tree;
+                path.query(value).iter().filter_map(|found| places.get(&address(found)).copied()).collect()
+            }
+        }
+    }
+}
+
+/// The values of a tree that stays where it is are told apart by their addresses.
+fn address(value: &Value) -> usize {
+    std::ptr::from_ref(value).addr()
+}
+
+fn locate(element: Element<'_>, value: &Value, places: &mut HashMap<usize, usize>) {
+    places.insert(address(value), element.index());
+    match element.kind() {
+        Kind::Array => {
+            let items = value.as_array().into_iter().flatten();
+            element.items().zip(items).for_each(|(element, value)| locate(element, value, places));
+        }
+        Kind::Object => {
+            for (name, element) in element.members() {
+                if let Some(value) = name.string().and_then(|name| value.get(&*name)) {
+                    locate(element, value, places);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether names alone say which values these are: not indices, and not other values.
+pub(super) fn is_by_name(members: &Members) -> bool {
+    match members {
+        Members::Pointer(pointer) => {
+            !pointer.split('/').any(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_digit()))
+        }
+        Members::Path(path) => names_only(&path.to_string()),
+    }
+}
+
+/// Whether an expression has no index, slice or filter. Its text does not escape quotes in names, so
+/// what looks like one within a name counts too.
+fn names_only(path: &str) -> bool {
+    let mut before = ' ';
+    for c in path.chars().filter(|c| *c != ' ') {
+        let index = matches!(before, '[' | ',') && (c.is_ascii_digit() || c == '-');
+        if index || matches!(c, '?' | ':') {
+            return false;
+        }
+        before = c;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_of_names_are_told_from_those_of_places_and_values() {
+        let path = |text: &str| Members::Path(Box::new(serde_json_path::JsonPath::parse(text).unwrap()));
+        for by_name in ["$.a.b", "$..updated", "$.items[*].t", "$['a','0'].b", "$.*"] {
+            assert!(is_by_name(&path(by_name)), "{by_name}");
+        }
+        for other in ["$[0]", "$.a[-1].t", "$.a[1:2]", "$.a[:2]", "$[?@.t == 1].u", "$['a', 0]", "$['[0']"] {
+            assert!(!is_by_name(&path(other)), "{other}");
+        }
+        assert!(is_by_name(&Members::Pointer("/a/b2".into())));
+        assert!(!is_by_name(&Members::Pointer("/a/0".into())));
+    }
+}

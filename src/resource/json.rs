@@ -1,0 +1,243 @@
+//! JSON text with the places of its values: what rules, patches and feeds read a body by.
+//!
+//! Sixteen bytes a value and no copies, so that numbers and strings stay as the upstream wrote
+//! them: no digit is ever lost. Of members with one name the last counts, as in every common
+//! reader. Must not know: rules, patches.
+
+mod parser;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+
+/// Deeper values are not read: everything that walks a body does so on the stack.
+pub const MAX_DEPTH: usize = 128;
+
+/// Most bytes of a text: places are 32 bits wide.
+const MAX_TEXT: usize = u32::MAX as usize;
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Null,
+    Bool,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+/// Why a text is no JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed {
+    /// Byte of the text, from 0.
+    pub at: usize,
+    pub wanted: &'static str,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} was expected at byte {}", self.wanted, self.at)
+    }
+}
+
+/// One value, or the name of a member. They stand in the order of the text; what is within one
+/// comes right after it.
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    start: u32,
+    end: u32,
+    /// The first node that is not within this one.
+    next: u32,
+    kind: Kind,
+    ignored: bool,
+}
+
+/// A JSON text and its values.
+#[derive(Debug)]
+pub struct Json {
+    text: Bytes,
+    nodes: Vec<Node>,
+    /// Nodes that a rule ignores, in order; none lies within another.
+    ignored: Vec<u32>,
+}
+
+impl Json {
+    /// Reads a text; a byte order mark is forgiven. The text is kept, not copied.
+    pub fn parse(text: Bytes) -> Result<Json, Malformed> {
+        let marked = text.starts_with(b"\xef\xbb\xbf");
+        let text = if marked { text.slice(3..) } else { text };
+        if text.len() > MAX_TEXT {
+            return Err(Malformed { at: MAX_TEXT, wanted: "the end" });
+        }
+        if let Err(error) = std::str::from_utf8(&text) {
+            return Err(Malformed { at: error.valid_up_to(), wanted: "UTF-8" });
+        }
+        let nodes = parser::nodes(&text)?;
+        Ok(Json { text, nodes, ignored: Vec::new() })
+    }
+
+    /// Marks the values that start at these bytes (in order) as ignored.
+    #[must_use]
+    pub fn ignoring(mut self, starts: &[u32]) -> Json {
+        let mut starts = starts.iter().peekable();
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            while starts.next_if(|start| **start < node.start).is_some() {}
+            if starts.next_if(|start| **start == node.start).is_some() {
+                node.ignored = true;
+                self.ignored.push(at as u32);
+            }
+        }
+        self
+    }
+
+    pub fn root(&self) -> Element<'_> {
+        Element { json: self, at: 0 }
+    }
+
+    /// The text, without a byte order mark.
+    pub fn text(&self) -> &Bytes {
+        &self.text
+    }
+
+    /// Number of values and names.
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Bytes held beside the text.
+    pub fn weight(&self) -> usize {
+        size_of::<Json>()
+            + self.nodes.capacity() * size_of::<Node>()
+            + self.ignored.capacity() * size_of::<u32>()
+    }
+}
+
+/// A value in its text.
+#[derive(Debug, Clone, Copy)]
+pub struct Element<'a> {
+    json: &'a Json,
+    at: u32,
+}
+
+impl<'a> Element<'a> {
+    fn node(&self) -> &'a Node {
+        &self.json.nodes[self.at as usize]
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.node().kind
+    }
+
+    /// Its place among all values and names of the text.
+    pub fn index(&self) -> usize {
+        self.at as usize
+    }
+
+    /// Values and names in it, itself included.
+    pub fn nodes_within(&self) -> usize {
+        (self.node().next - self.at) as usize
+    }
+
+    /// As it stands in the text.
+    pub fn raw(&self) -> &'a [u8] {
+        let node = self.node();
+        &self.json.text[node.start as usize..node.end as usize]
+    }
+
+    /// The same, sharing the text's memory.
+    pub fn bytes(&self) -> Bytes {
+        self.json.text.slice_ref(self.raw())
+    }
+
+    pub fn is_ignored(&self) -> bool {
+        self.node().ignored
+    }
+
+    /// Whether a rule ignores it or something within it.
+    pub fn has_ignored(&self) -> bool {
+        let ignored = &self.json.ignored;
+        let first = ignored.partition_point(|&at| at < self.at);
+        ignored.get(first).is_some_and(|&at| at < self.node().next)
+    }
+
+    /// The items of an array; none for anything else.
+    pub fn items(&self) -> impl Iterator<Item = Element<'a>> + use<'a> {
+        self.children(Kind::Array)
+    }
+
+    /// Names and values of an object as they stand, also of names that come again; none for
+    /// anything else.
+    pub fn members(&self) -> impl Iterator<Item = (Element<'a>, Element<'a>)> + use<'a> {
+        let mut parts = self.children(Kind::Object);
+        std::iter::from_fn(move || Some((parts.next()?, parts.next()?)))
+    }
+
+    fn children(&self, of: Kind) -> impl Iterator<Item = Element<'a>> + use<'a> {
+        let json = self.json;
+        let node = self.node();
+        let end = if node.kind == of { node.next } else { self.at + 1 };
+        let mut at = self.at + 1;
+        std::iter::from_fn(move || {
+            let here = (at < end).then_some(Element { json, at })?;
+            at = here.node().next;
+            Some(here)
+        })
+    }
+
+    /// The value of a member: the last one of this name.
+    pub fn get(&self, name: &str) -> Option<Element<'a>> {
+        let named = |key: &Element| key.string().is_some_and(|found| found == name);
+        self.members().filter(|(key, _)| named(key)).last().map(|(_, value)| value)
+    }
+
+    /// What a JSON Pointer (RFC 6901) leads to from here; it starts with `/` or is empty.
+    pub fn pointer(&self, pointer: &str) -> Option<Element<'a>> {
+        let mut tokens = pointer.split('/');
+        if tokens.next() != Some("") {
+            return None;
+        }
+        tokens.try_fold(*self, |found, token| match found.kind() {
+            Kind::Array => found.items().nth(index_of(token)?),
+            _ if token.contains('~') => found.get(&token.replace("~1", "/").replace("~0", "~")),
+            _ => found.get(token),
+        })
+    }
+
+    /// The content of a string. None: it is none, or half of a surrogate pair stands in it.
+    pub fn string(&self) -> Option<Cow<'a, str>> {
+        let raw = self.raw();
+        let inner = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        if memchr::memchr(b'\\', inner).is_none() {
+            return std::str::from_utf8(inner).ok().map(Cow::Borrowed);
+        }
+        serde_json::from_slice::<String>(raw).ok().map(Cow::Owned)
+    }
+
+    /// As a tree of the common kind, for readers that want one. Numbers are rounded to what it can
+    /// hold; strings that are no text are null.
+    pub fn value(&self) -> serde_json::Value {
+        use serde_json::Value;
+        match self.kind() {
+            Kind::Object => {
+                let member =
+                    |(name, value): (Element, Element)| Some((name.string()?.into_owned(), value.value()));
+                Value::Object(self.members().filter_map(member).collect())
+            }
+            Kind::Array => Value::Array(self.items().map(|item| item.value()).collect()),
+            Kind::String => self.string().map_or(Value::Null, |text| Value::String(text.into_owned())),
+            _ => serde_json::from_slice(self.raw()).unwrap_or(Value::Null),
+        }
+    }
+}
+
+/// An array index as RFC 6901 writes it: digits without leading zeros.
+fn index_of(token: &str) -> Option<usize> {
+    let plain = token.bytes().all(|b| b.is_ascii_digit()) && (token == "0" || !token.starts_with('0'));
+    plain.then(|| token.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+#[path = "json_tests.rs"]
+mod tests;
