@@ -133,6 +133,43 @@ impl Upstream {
     }
 }
 
+impl Budget {
+    pub(super) const MAX_CONCURRENT: usize = 16;
+}
+
+impl Feed {
+    /// A feed as it is before the file says where its items are.
+    pub(super) fn unsaid() -> Feed {
+        Feed {
+            items: String::new(),
+            id: String::new(),
+            order: None,
+            cursor: None,
+            pages: None,
+            replay: 0,
+            tells_updates: false,
+            history: 1000,
+        }
+    }
+}
+
+impl Batch {
+    /// A batch as it is before the file says how it is asked for; path and parameter follow from the
+    /// route where they are left out.
+    pub(super) fn unsaid() -> Batch {
+        Batch {
+            path: String::new(),
+            parameter: String::new(),
+            query: String::new(),
+            separator: ",".to_owned(),
+            max: 100,
+            items: String::new(),
+            key: String::new(),
+            window: Duration::from_millis(20),
+        }
+    }
+}
+
 impl HealthCheck {
     pub(super) const INTERVAL: Duration = seconds(10);
 }

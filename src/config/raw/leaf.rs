@@ -40,6 +40,10 @@ leaf!(
     Count, { "type": ["integer", "string"] }
 );
 leaf!(
+    /// A number.
+    Number, { "type": ["number", "string"] }
+);
+leaf!(
     /// A length of time with its unit: `500ms`, `2s`, `1m 30s`; or `off` where the key allows it.
     Time, { "type": "string" }
 );

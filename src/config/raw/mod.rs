@@ -4,7 +4,9 @@
 //! Nothing derives `Debug`: the values may be secrets.
 //! Must not know: defaults, bounds, what goes together.
 
+mod change;
 mod leaf;
+mod poll;
 mod route;
 
 use std::collections::BTreeMap;
@@ -12,10 +14,11 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use leaf::{Count, Flag, Later, Rate, Size, Text, Time};
+pub use change::{ArrayKeySetting, ChangeSetting, DeltaSetting, FeedSetting, Pages, ToleranceSetting};
+pub use leaf::{Count, Flag, Later, Number, Rate, Size, Text, Time};
+pub use poll::{AuthSetting, BatchSetting, Interval, OAuth, Poll};
 pub use route::{
-    CorsSetting, Interval, Poll, Query, Route, RouteSettings, Send, SendSetting, Share, Switches, Websocket,
-    WebsocketOrigins,
+    CorsSetting, Query, Route, RouteSettings, Send, SendSetting, Share, Switches, Websocket, WebsocketOrigins,
 };
 
 /// A list whose unreadable items (already told) are left out but keep their number.
@@ -131,8 +134,30 @@ pub struct Upstream {
     /// What polls say in X-Forwarded-Proto and X-Forwarded-Host, instead of the client's listener.
     pub forwarded: Option<Forwarded>,
     /// How many requests the polls may make.
-    #[allow(dead_code, reason = "refused by its mark in the schema")]
-    pub budget: Option<Later>,
+    pub budget: Option<Budget>,
+    /// When the upstream as a whole counts as down.
+    pub breaker: Option<Breaker>,
+}
+
+/// How many requests the polls of an upstream may make.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["rate"]))]
+pub struct Budget {
+    /// So many a second or minute: `50/s`, `30/m`.
+    pub rate: Option<Rate>,
+    /// How many at once after a rest.
+    pub burst: Option<Count>,
+    /// How many in flight.
+    pub max_concurrent: Option<Count>,
+}
+
+/// When an upstream counts as down: then one poll at a time tries it.
+#[derive(Deserialize, JsonSchema)]
+pub struct Breaker {
+    /// Failed polls in a row, or `off`.
+    pub failures: Option<Count>,
+    /// How long nothing is asked before one poll tries again.
+    pub wait: Option<Time>,
 }
 
 /// `host:port`, or with a weight.
@@ -206,6 +231,8 @@ pub struct Limits {
     pub send_buffer: Option<Size>,
     /// Longest request body that is read and dropped before an own answer; longer ones end the connection.
     pub drain_body: Option<Size>,
+    /// Most resources that one connection follows.
+    pub resources_per_client: Option<Count>,
 }
 
 /// How a shutdown goes.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Count, Flag, Later, List, Rate, Size, Text, Time};
+use super::{ChangeSetting, Count, DeltaSetting, FeedSetting, Flag, List, Poll, Rate, Size, Text, Time};
 
 /// A path that is polled and pushed.
 #[derive(Deserialize, JsonSchema)]
@@ -81,86 +81,18 @@ pub struct RouteSettings {
     pub gone_after: Option<Time>,
     /// Most clients that follow this route, or `off`.
     pub max_clients: Option<Count>,
-    /// What counts as a change.
-    #[allow(dead_code, reason = "refused by its mark in the schema")]
-    pub change: Option<Later>,
-    /// The resource is a list of items.
-    #[allow(dead_code, reason = "refused by its mark in the schema")]
-    pub feed: Option<Later>,
-    /// What a write on this route makes poll again.
-    #[allow(dead_code, reason = "refused by its mark in the schema")]
-    pub refreshes: Option<Later>,
-    /// Hold conditional polls that would be answered 304.
-    #[allow(dead_code, reason = "refused by its mark in the schema")]
-    pub hold_not_modified: Option<Later>,
-}
-
-/// How the upstream is asked.
-#[derive(Deserialize, JsonSchema)]
-pub struct Poll {
-    /// How often.
-    pub interval: Option<Interval>,
-    /// Keep polling this long after the last client left.
-    pub linger: Option<Time>,
-    /// Keep polling without clients; for a path without parameters.
-    pub always: Option<Flag>,
-    /// Headers of every poll.
-    pub headers: Option<BTreeMap<String, Text>>,
-    /// Accept header of every poll.
-    pub accept: Option<Text>,
-    /// Longest a whole poll may take; left out: the upstream's `total_timeout`.
-    pub timeout: Option<Time>,
-    /// Longest body that is pushed; longer ones stream through.
-    pub max_body: Option<Size>,
-    /// What counts as data.
-    pub expect: Option<Expect>,
-    /// Believe a body that ends with the connection, whatever its type.
-    pub allow_close_delimited: Option<Flag>,
-    /// Poll more often than the upstream's `Cache-Control: max-age` allows.
-    pub ignore_cache_control: Option<Flag>,
-    /// The waits after failures.
-    pub backoff: Option<Backoff>,
-    /// Keep the cookies that the upstream sets.
-    #[allow(dead_code, reason = "refused by its mark in the schema")]
-    pub cookie_jar: Option<Later>,
-}
-
-/// A fixed time, or bounds for an adaptive one.
-#[derive(Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Interval {
-    Fixed(Time),
-    /// Not available in this version.
-    Adaptive(#[allow(dead_code, reason = "known so that it can be refused")] AdaptiveInterval),
-}
-
-/// Bounds of an adaptive interval; not available in this version.
-#[derive(Deserialize, JsonSchema)]
-#[schemars(extend("x-pollcast-later" = true))]
-#[allow(dead_code, reason = "known so that it can be refused")]
-pub struct AdaptiveInterval {
-    /// Shortest.
-    pub min: Option<Time>,
-    /// Longest.
-    pub max: Option<Time>,
-}
-
-/// What counts as data.
-#[derive(Deserialize, JsonSchema)]
-pub struct Expect {
-    /// Media types; an empty list: the first one seen.
-    pub content_type: Option<List<Text>>,
-}
-
-/// The waits after failures.
-#[derive(Deserialize, JsonSchema)]
-pub struct Backoff {
-    /// First wait.
-    pub min: Option<Time>,
-    /// Longest wait.
-    pub max: Option<Time>,
-    /// Longest `Retry-After` that is obeyed.
-    pub retry_after_max: Option<Time>,
+    /// What counts as a change, or `off`: any other byte.
+    pub change: Option<ChangeSetting>,
+    /// Patches for those who ask for them.
+    pub delta: Option<DeltaSetting>,
+    /// The resource is a list of items, or `off`.
+    pub feed: Option<FeedSetting>,
+    /// Paths that a write on this route makes poll again, too.
+    pub refreshes: Option<List<Text>>,
+    /// Longest wait for the poll after a write.
+    pub write_wait: Option<Time>,
+    /// Hold conditional polls that would be answered 304, or `off`.
+    pub hold_not_modified: Option<Time>,
 }
 
 /// `unset`, `public`, or `{ by: [...] }`.

@@ -114,9 +114,68 @@ const ROUTES: &[(&str, &str)] = &[
         r#"poll.interval: "5" is not a length of time; write it like 500ms, 2s or 1m 30s"#,
     ),
     ("poll: { interval: 25h }", r#"poll.interval: "25h" is too long; at most 1day"#),
+    ("poll: { interval: { min: 2m, max: 1m } }", "poll.interval: min (2m) is longer than max (1m)"),
+    ("poll: { follow_redirects: 11 }", r#"poll.follow_redirects: "11" is too large; at most 10"#),
+    ("poll: { auth: secret }", "poll.auth: is neither off nor one of basic, bearer and oauth2"),
+    ("poll: { auth: {} }", "poll.auth: wants exactly one of basic, bearer and oauth2"),
     (
-        "poll: { interval: { min: 500ms, max: 1m } }",
-        "poll.interval: an adaptive interval (min, max) is not available in this version; write one time",
+        "poll: { auth: { basic: { user: 'a:b', password: p } } }",
+        r#"poll.auth.basic.user: has a ":", which no name can have (RFC 7617)"#,
+    ),
+    (
+        "poll: { auth: { bearer: t }, headers: { authorization: x } }",
+        "poll.auth: says Authorization, and so does poll.headers",
+    ),
+    (
+        "poll: { auth: { bearer: t } }\n    share: { by: [authorization] }",
+        "poll.auth: says Authorization, which share.by takes from the clients",
+    ),
+    (
+        "poll: { auth: { oauth2: { token_url: /token, client_id: c, client_secret: s } } }",
+        r#"poll.auth.oauth2.token_url: "/token" is not a URL; write it like https://auth.example.com/token"#,
+    ),
+    (
+        "poll: { batch: { param: ids, items: /items, key: /id } }",
+        "poll.batch: the route's last segment is no {parameter}; say path and parameter",
+    ),
+    (
+        "poll: { batch: { param: ids, items: /items, key: /id, path: /a, parameter: x } }",
+        r#"poll.batch.parameter: "x" is not a parameter of the route's path"#,
+    ),
+    ("change: fast", r#"change: "fast" is neither off nor rules, as { ignore: ["/time"] }"#),
+    (
+        "change: { ignore: [time] }",
+        r#"change.ignore[0]: "time" is not a JSON Pointer; write it like /data/items"#,
+    ),
+    (
+        "change: { ignore: [/a~2] }",
+        r#"change.ignore[0]: "/a~2" is not a JSON Pointer; write it like /data/items"#,
+    ),
+    ("change: { tolerance: { /a: -1 } }", r#"change.tolerance./a: "-1" is too small; at least 0"#),
+    ("change: { select: '$.a' }", r#"change.select: "$.a" is not a JSON Pointer; write it like /data/items"#),
+    ("delta: maybe", r#"delta: "maybe" is neither true nor false nor { patch_max_ratio }"#),
+    ("delta: { patch_max_ratio: 2 }", r#"delta.patch_max_ratio: "2" is too large; at most 1"#),
+    (
+        "change: { ignore: [/a] }\n    feed: { items: /m, id: /id }",
+        "change: cannot stand beside feed: there every item counts by its id",
+    ),
+    (
+        "feed: { items: /m, id: /id, pages: { next: number } }",
+        "feed.pages.next: numbered pages need the name of their parameter in query",
+    ),
+    (
+        "feed: { items: /m, id: /id, pages: { query: page } }",
+        "feed.pages.next: the Link header needs no parameter; for query say number, or a pointer to its value",
+    ),
+    (
+        "feed: { items: /m, id: /id, cursor: { query: 'a&b', from: /x } }",
+        r#"feed.cursor.query: "a&b" is not the name of a query parameter"#,
+    ),
+    ("refreshes: [prices]", r#"refreshes[0]: "prices" is not a path; it starts with "/""#),
+    ("hold_not_modified: 9s", r#"hold_not_modified: "9s" is too long; at most 8s"#),
+    (
+        "event_name: snapshot",
+        r#"event_name: "snapshot" is an event of pollcast's own; clients could not tell them apart"#,
     ),
     ("poll: { max_body: 65MiB }", r#"poll.max_body: "65MiB" is too large; at most 64MiB"#),
     ("poll: { max_body: 1 }", r#"poll.max_body: "1" is too small; at least 1KiB"#),
@@ -290,7 +349,10 @@ fn bad_upstreams_are_told() {
             ".servers[0].weight: \"1001\" is too large; at most 1000",
         ),
         ("servers: [{ weight: 1 }]", ".servers[0]: key \"address\" is missing"),
-        ("servers: [a:1], budget: { rate: 50/s }", ".budget: not available in this version"),
+        (
+            "servers: [a:1], budget: { rate: fast }",
+            ".budget.rate: \"fast\" is not a rate from 0.001/s to 100000/s; write it like 50/s or 30/m",
+        ),
         ("servers: [a:1], host: \"a/b\"", ".host: \"a/b\" is not a host, with or without a port"),
         ("servers: [a:1], tls: { sni: 127.0.0.1 }", ".tls.sni: \"127.0.0.1\" is not a DNS name"),
         ("servers: [a:1], health_check: { interval: 1s }", ".health_check: key \"path\" is missing"),

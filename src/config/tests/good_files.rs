@@ -139,3 +139,92 @@ pollcast.yaml:4: upstreams.api.tls.verify: anybody on the way can pose as this u
 pollcast.yaml:5: upstreams.spare: neither a route nor passthrough uses this upstream"
     );
 }
+
+#[test]
+fn intervals_budgets_and_credentials_are_read_in_all_their_forms() {
+    let poll = route("    poll: { interval: { min: 500ms, max: 1m } }\n").poll;
+    assert_eq!(
+        (poll.interval, poll.adaptive_max),
+        (Duration::from_millis(500), Some(Duration::from_secs(60)))
+    );
+    let config = loaded(
+        "listeners: [{ address: 0.0.0.0:8080 }]\n\
+         upstreams: { api: { servers: [127.0.0.1:3000], budget: { rate: 30/m }, breaker: { failures: off } } }\n\
+         passthrough: api\n",
+    );
+    let budget = config.upstreams[0].budget.expect("a budget");
+    assert_eq!((budget.rate, budget.burst, budget.max_concurrent), (0.5, 1, 16));
+    assert_eq!(config.upstreams[0].breaker.failures, None);
+    let auth = route("    poll: { auth: { basic: { user: ann, password: 'p:w' } } }\n").poll.auth;
+    match auth {
+        Some(Auth::Static(value)) => assert_eq!(value, "Basic YW5uOnA6dw=="),
+        other => panic!("{other:?}"),
+    }
+    let url = "https://auth.example.com/oauth/token?x=1";
+    let oauth = format!("{{ token_url: '{url}', client_id: c, client_secret: hunter2, scope: 'a b' }}");
+    let auth = route(&format!("    poll: {{ auth: {{ oauth2: {oauth} }} }}\n")).poll.auth;
+    let shown = format!("{auth:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+    match auth {
+        Some(Auth::ClientCredentials(of)) => {
+            assert_eq!(of.server.servers[0].address, "auth.example.com:443");
+            assert_eq!(
+                (of.path.as_str(), of.server.host.as_deref()),
+                ("/oauth/token?x=1", Some("auth.example.com"))
+            );
+            assert!(of.server.tls.is_some());
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn change_rules_are_read_in_all_their_forms() {
+    let change = route(
+        "    change: { ignore: [/time, '$..id'], select: /data, tolerance: { /a: 0.5 }, array_key: { /rows: /id } }\n",
+    )
+    .change;
+    assert_eq!(change.ignore.len(), 2);
+    assert!(matches!(&change.ignore[1], Members::Path(_)));
+    assert_eq!(change.select.as_deref(), Some("/data"));
+    assert_eq!(change.tolerance, [(Members::Pointer("/a".into()), 0.5)]);
+    assert_eq!(change.array_keys[0].key, "/id");
+    assert!(change.is_canonical());
+    let change = route("    change: { tolerance: 1, array_key: /id }\n").change;
+    assert!(matches!(change.tolerance[..], [(Members::Path(_), 1.0)]));
+    assert_eq!(change.array_keys[0].of, None);
+    let change = route("    change: { select: /data }\n").change;
+    assert!(change.has_rules() && !change.is_canonical());
+    assert!(!route("    delta: false\n").delta.enabled);
+    assert_eq!(route("    delta: { patch_max_ratio: 0.5 }\n").delta.patch_max_ratio, 0.5);
+}
+
+#[test]
+fn feeds_and_batches_are_read_in_all_their_forms() {
+    let feed = route(
+        "    feed: { items: '', id: /id, order: oldest_first, cursor: { query: since, from: /last },\n      \
+         pages: { next: number, query: page, max: 3 }, replay: 5, on_update: event, history: 50 }\n",
+    )
+    .feed
+    .expect("a feed");
+    assert_eq!((feed.items.as_str(), feed.order), ("", Some(Order::OldestFirst)));
+    assert_eq!(feed.cursor, Some(Cursor { query: "since".into(), from: "/last".into() }));
+    assert_eq!(feed.pages, Some(Pages { next: None, query: Some("page".into()), max: 3 }));
+    assert_eq!((feed.replay, feed.tells_updates, feed.history), (5, true, 50));
+    let file = |path: &str, batch: &str| {
+        format!(
+            "listeners: [{{ address: 0.0.0.0:8080 }}]\nupstreams: {{ api: {{ servers: [127.0.0.1:3000] }} }}\n\
+             routes: [{{ path: '{path}', upstream: api, poll: {{ batch: {batch} }} }}]\n"
+        )
+    };
+    let batch =
+        |path: &str, batch: &str| loaded(&file(path, batch)).routes[0].poll.batch.clone().expect("a batch");
+    let plain = batch("/items/{id}", "{ param: ids, items: /items, key: /id }");
+    assert_eq!((plain.path.as_str(), plain.parameter.as_str(), plain.max), ("/items", "id", 100));
+    assert_eq!(batch("/{id}", "{ param: ids, items: '', key: /id }").path, "/");
+    let said = "{ param: ids, items: /items, key: /id, path: '/shops/{shop}/all', parameter: id, max: 10 }";
+    let said = batch("/shops/{shop}/items/{id}/price", said);
+    assert_eq!((said.path.as_str(), said.parameter.as_str(), said.max), ("/shops/{shop}/all", "id", 10));
+    assert_eq!(route("    refreshes: ['/rooms/{room}']\n").refreshes, ["/rooms/{room}"]);
+    assert_eq!(route("    hold_not_modified: 5s\n").hold_not_modified, Some(Duration::from_secs(5)));
+}

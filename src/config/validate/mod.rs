@@ -5,6 +5,8 @@
 //! Must not know: how the text was parsed; what the values are used for.
 
 mod access;
+mod asking;
+mod change;
 mod listeners;
 mod paths;
 mod poll;
@@ -47,7 +49,7 @@ pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings)
     let upstreams = upstreams::upstreams(file, base_dir, findings);
     let public_prefix = public_prefix(at!(root, file.public_prefix), findings);
     let passthrough = passthrough(at!(root, file.passthrough), &upstreams, findings);
-    let routes = routes::routes(file, &upstreams, &public_prefix, findings);
+    let routes = routes::routes(file, &upstreams, &public_prefix, base_dir, findings);
     let nothing_to_do = |list: &Option<raw::List<raw::Route>>| list.as_ref().is_none_or(Vec::is_empty);
     if nothing_to_do(&file.routes) && file.passthrough.is_none() {
         findings.problem(
@@ -152,6 +154,7 @@ fn limits(file: &raw::File, findings: &mut Findings) -> Limits {
     findings.time(at!(place, raw.stall_timeout), SECOND..=10 * MINUTE, &mut limits.stall_timeout);
     findings.size(at!(place, raw.send_buffer), 4 * KIB..=4 * MIB, &mut limits.send_buffer);
     findings.size(at!(place, raw.drain_body), 0..=16 * MIB, &mut limits.drain_body);
+    findings.count(at!(place, raw.resources_per_client), 1..=10_000, &mut limits.resources_per_client);
     limits
 }
 

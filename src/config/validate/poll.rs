@@ -3,13 +3,14 @@
 //! Must not know: who may see the answer.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
 use super::super::problem::{Findings, Place};
 use super::super::{ClassValue, Poll, Route, Share, raw};
-use super::{DAY, KIB, MIB, MILLISECOND, MINUTE, SECOND, Said, at};
+use super::{DAY, KIB, MIB, MILLISECOND, MINUTE, SECOND, Said, asking, at};
 
 /// Headers of a poll that are pollcast's own (contract §10), and what to do instead.
 const OWN_HEADERS: &[(&str, &str)] = &[
@@ -40,17 +41,18 @@ const CONNECTION_HEADERS: &[&str] = &[
     "upgrade",
 ];
 
-pub fn apply((place, said): Said<'_, raw::Poll>, poll: &mut Poll, findings: &mut Findings) {
+pub fn apply((place, said): Said<'_, raw::Poll>, base_dir: &Path, poll: &mut Poll, findings: &mut Findings) {
     let Some(raw) = said else { return };
     match at!(place, raw.interval) {
         (place, Some(raw::Interval::Fixed(said))) => {
             findings.time((place, Some(said)), 100 * MILLISECOND..=DAY, &mut poll.interval);
+            poll.adaptive_max = None;
         }
-        (place, Some(raw::Interval::Adaptive(_))) => {
-            findings.problem(
-                &place,
-                "an adaptive interval (min, max) is not available in this version; write one time",
-            );
+        (place, Some(raw::Interval::Adaptive(raw))) => {
+            let mut max = poll.adaptive_max.unwrap_or(poll.interval);
+            findings.time(at!(place, raw.min), 100 * MILLISECOND..=DAY, &mut poll.interval);
+            findings.time(at!(place, raw.max), 100 * MILLISECOND..=DAY, &mut max);
+            poll.adaptive_max = Some(max);
         }
         (_, None) => {}
     }
@@ -77,6 +79,11 @@ pub fn apply((place, said): Said<'_, raw::Poll>, poll: &mut Poll, findings: &mut
         findings.time(at!(place, raw.max), 100 * MILLISECOND..=DAY, &mut poll.backoff.max);
         findings.time(at!(place, raw.retry_after_max), SECOND..=DAY, &mut poll.backoff.retry_after_max);
     }
+    findings.flag(at!(place, raw.cookie_jar), &mut poll.cookie_jar);
+    findings.time_or_off(at!(place, raw.max_session_polls), SECOND..=30 * DAY, &mut poll.max_session_polls);
+    findings.count(at!(place, raw.follow_redirects), 0..=10, &mut poll.follow_redirects);
+    asking::auth(at!(place, raw.auth), base_dir, &mut poll.auth, findings);
+    asking::batch(at!(place, raw.batch), &mut poll.batch, findings);
 }
 
 /// What of `poll` must fit together, and with the rest of the route.
@@ -89,6 +96,10 @@ pub fn together(place: &Place, route: &Route, findings: &mut Findings) {
             super::value::time(backoff.max)
         );
         findings.problem(&place.key("backoff"), message);
+    }
+    if let Some(max) = route.poll.adaptive_max.filter(|max| *max < route.poll.interval) {
+        let (min, max) = (super::value::time(route.poll.interval), super::value::time(max));
+        findings.problem(&place.key("interval"), format!("min ({min}) is longer than max ({max})"));
     }
     let Share::By(values) = &route.share else { return };
     for (name, _) in &route.poll.headers {

@@ -2,6 +2,7 @@
 //!
 //! Must not know: what the settings of a route mean one by one.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::super::problem::{Findings, Place};
@@ -12,6 +13,7 @@ pub fn routes(
     file: &raw::File,
     upstreams: &[Arc<Upstream>],
     public_prefix: &str,
+    base_dir: &Path,
     findings: &mut Findings,
 ) -> Vec<Arc<Route>> {
     // Never leaves this function: it stands in where the upstream is unknown, which has been told.
@@ -19,7 +21,7 @@ pub fn routes(
     let mut base = Route::unsaid(nowhere.clone());
     let (place, defaults) = at!(Place::root(), file.defaults);
     if let Some(defaults) = defaults {
-        settings::apply(&place, defaults, &mut base, findings);
+        settings::apply(&place, defaults, base_dir, &mut base, findings);
     }
     let default_timeout = defaults.is_some_and(says_timeout);
     let (place, Some(said)) = at!(Place::root(), file.routes) else {
@@ -39,7 +41,7 @@ pub fn routes(
         if !default_timeout {
             route.poll.timeout = route.upstream.total_timeout;
         }
-        settings::apply(&place, &raw.settings, &mut route, findings);
+        settings::apply(&place, &raw.settings, base_dir, &mut route, findings);
         settings::together(&place, &mut route, findings);
         routes.push(Arc::new(route));
     }

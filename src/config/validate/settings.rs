@@ -3,20 +3,31 @@
 //! Mappings go over mappings key by key; lists and plain values replace what was there.
 //! Must not know: which of both it reads.
 
+use std::path::Path;
 use std::time::Duration;
 
 use http::HeaderValue;
 
 use super::super::problem::{Findings, Place};
 use super::super::{Route, SoftRefusal, Transports, raw};
-use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, access, at, paths, poll, websocket};
+use super::{
+    DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, access, asking, at, change, paths, poll, websocket,
+};
 
 /// Events that pollcast sends itself (contract §5).
-const OWN_EVENTS: &[&str] = &["bye", "fresh", "gone", "item", "patch", "reset", "stale"];
+const OWN_EVENTS: &[&str] =
+    &["bye", "error", "fresh", "gone", "item", "patch", "reset", "snapshot", "stale", "sync"];
 
 /// Puts what is said over the route.
-pub fn apply(place: &Place, raw: &raw::RouteSettings, route: &mut Route, findings: &mut Findings) {
-    poll::apply(at!(place, raw.poll), &mut route.poll, findings);
+pub fn apply(
+    place: &Place,
+    raw: &raw::RouteSettings,
+    base_dir: &Path,
+    route: &mut Route,
+    findings: &mut Findings,
+) {
+    poll::apply(at!(place, raw.poll), base_dir, &mut route.poll, findings);
+    change::apply(place, raw, route, findings);
     access::share(at!(place, raw.share), &mut route.share, findings);
     transports(at!(place, raw.transports), &mut route.transports, findings);
     access::query(place, raw, route, findings);
@@ -41,6 +52,10 @@ pub fn apply(place: &Place, raw: &raw::RouteSettings, route: &mut Route, finding
     findings.flag(at!(place, raw.link), &mut route.link);
     findings.time_or_off(at!(place, raw.gone_after), SECOND..=30 * DAY, &mut route.gone_after);
     findings.count_or_off(at!(place, raw.max_clients), 1..=10_000_000, &mut route.max_clients);
+    findings.list(at!(place, raw.refreshes), refreshed, &mut route.refreshes);
+    findings.time(at!(place, raw.write_wait), Duration::ZERO..=30 * SECOND, &mut route.write_wait);
+    let holds = 100 * MILLISECOND..=8 * SECOND;
+    findings.time_or_off(at!(place, raw.hold_not_modified), holds, &mut route.hold_not_modified);
 }
 
 /// What must fit together once everything is said.
@@ -51,10 +66,25 @@ pub fn together(place: &Place, route: &mut Route, findings: &mut Findings) {
         findings.problem(&place.key("poll").key("always"), message);
     }
     poll::together(&place.key("poll"), route, findings);
+    let owned: Vec<String> = parameters.iter().map(|name| (*name).to_owned()).collect();
+    let parameters: Vec<&str> = owned.iter().map(String::as_str).collect();
+    asking::together(&place.key("poll"), route, &parameters, findings);
+    change::together(place, route, findings);
     access::together(place, route, findings);
     if let Some(send) = &mut route.websocket.send {
         let place = place.key("websocket").key("send");
         websocket::send_path(&place, send, &route.path, &parameters, findings);
+    }
+}
+
+/// The path of a resource, or a pattern.
+fn refreshed(findings: &mut Findings, place: &Place, said: &str) -> Option<String> {
+    match paths::parameters(said) {
+        Ok(_) => Some(said.to_owned()),
+        Err(message) => {
+            findings.bad(place, said, message);
+            None
+        }
     }
 }
 

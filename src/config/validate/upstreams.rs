@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 
 use super::super::problem::{Findings, Place};
 use super::super::{Forwarded, HealthCheck, Server, Upstream, UpstreamTls, raw};
-use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, at, paths, tls};
+use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, asking, at, paths, tls};
 
 pub fn upstreams(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Vec<Arc<Upstream>> {
     let (place, Some(said)) = at!(Place::root(), file.upstreams) else {
@@ -55,6 +55,8 @@ fn upstream(
     findings.time(at!(place, raw.resolve_interval), SECOND..=DAY, &mut upstream.resolve_interval);
     upstream.health_check = health_check(at!(place, raw.health_check), findings);
     upstream.forwarded = forwarded(at!(place, raw.forwarded), findings);
+    upstream.budget = asking::budget(at!(place, raw.budget), findings);
+    asking::breaker(at!(place, raw.breaker), &mut upstream.breaker, findings);
     upstream
 }
 

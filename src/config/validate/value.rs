@@ -187,6 +187,29 @@ impl Findings {
         }
     }
 
+    /// So many a second or minute, as requests a second.
+    pub fn read_rate(&mut self, place: &Place, said: &str) -> Option<f64> {
+        let read = |unit: &str| said.strip_suffix(unit).and_then(|count| count.trim().parse::<f64>().ok());
+        let rate = read("/s").or_else(|| read("/m").map(|count| count / 60.0));
+        match rate.filter(|rate| (0.001..=100_000.0).contains(rate)) {
+            Some(rate) => Some(rate),
+            None => {
+                self.bad(place, said, "is not a rate from 0.001/s to 100000/s; write it like 50/s or 30/m");
+                None
+            }
+        }
+    }
+
+    pub fn read_number(&mut self, place: &Place, said: &str, bounds: RangeInclusive<f64>) -> Option<f64> {
+        match said.parse::<f64>().ok().filter(|number| number.is_finite()) {
+            Some(number) => self.bounded(place, said, number, &bounds, ("small", "large"), f64::to_string),
+            None => {
+                self.bad(place, said, "is not a number");
+                None
+            }
+        }
+    }
+
     pub fn flag(&mut self, (place, said): Said<'_, Flag>, to: &mut bool) {
         match said.map(|said| said.0.as_str()) {
             Some("true") => *to = true,

@@ -1,0 +1,124 @@
+//! `change`, `delta` and `feed`: what counts as a change and how it is told.
+//!
+//! Must not know: defaults, bounds, what goes together.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Count, List, Number, Text};
+
+/// `off`, or rules.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ChangeSetting {
+    /// `off`.
+    Word(Text),
+    On(Change),
+}
+
+/// What counts as a change. Places are JSON Pointers, or JSONPath when they begin with `$`.
+#[derive(Deserialize, JsonSchema)]
+pub struct Change {
+    /// Members that may differ without being a change.
+    pub ignore: Option<List<Text>>,
+    /// JSON Pointer to the part that is published, or `off`: all of it.
+    pub select: Option<Text>,
+    /// `bytes`, or `json`: the order of members and the forms of numbers do not count.
+    #[schemars(extend("enum" = ["bytes", "json"]))]
+    pub compare: Option<Text>,
+    /// Numbers closer than this are the same: one number for all, or one by place.
+    pub tolerance: Option<ToleranceSetting>,
+    /// Arrays whose order means nothing: JSON Pointer from their items to what tells those apart; for all
+    /// arrays, or by place.
+    pub array_key: Option<ArrayKeySetting>,
+}
+
+/// One number for all, or one by place.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ToleranceSetting {
+    /// For all numbers.
+    All(Number),
+    ByPlace(BTreeMap<String, Number>),
+}
+
+/// One key for all arrays, or one by place.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ArrayKeySetting {
+    /// For all arrays.
+    All(Text),
+    ByPlace(BTreeMap<String, Text>),
+}
+
+/// `true`, `false`, or how.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum DeltaSetting {
+    /// `true` or `false`.
+    Word(Text),
+    On(Delta),
+}
+
+/// Patches for those who ask for them.
+#[derive(Deserialize, JsonSchema)]
+pub struct Delta {
+    /// A patch larger than this part of the body is not sent.
+    pub patch_max_ratio: Option<Number>,
+}
+
+/// `off`, or a list of items.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum FeedSetting {
+    /// `off`.
+    Word(Text),
+    On(Box<Feed>),
+}
+
+/// The resource is a list of items, and new ones are events.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["items", "id"]))]
+pub struct Feed {
+    /// JSON Pointer to the array; empty: the body is one.
+    pub items: Option<Text>,
+    /// JSON Pointer from an item to its name.
+    pub id: Option<Text>,
+    /// The order of the items, or `auto`: found from the first polls.
+    #[schemars(extend("enum" = ["auto", "newest_first", "oldest_first"]))]
+    pub order: Option<Text>,
+    /// The upstream's own cursor.
+    pub cursor: Option<Cursor>,
+    /// How more is had when one page does not reach back to the last one.
+    pub pages: Option<Pages>,
+    /// Items that a new subscriber gets first.
+    pub replay: Option<Count>,
+    /// What happens when an item changes.
+    #[schemars(extend("enum" = ["ignore", "event"]))]
+    pub on_update: Option<Text>,
+    /// How many items are remembered for those who come back.
+    pub history: Option<Count>,
+}
+
+/// The upstream's own cursor: it is asked only for what is new.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["query", "from"]))]
+pub struct Cursor {
+    /// Query parameter.
+    pub query: Option<Text>,
+    /// JSON Pointer to its next value in the answer.
+    pub from: Option<Text>,
+}
+
+/// How more of a list is had.
+#[derive(Deserialize, JsonSchema)]
+pub struct Pages {
+    /// `link`: the Link header; `number`: pages are numbered from 2; or a JSON Pointer to a URL or a value.
+    pub next: Option<Text>,
+    /// Query parameter that takes the number or value.
+    pub query: Option<Text>,
+    /// Most pages of one poll.
+    pub max: Option<Count>,
+}

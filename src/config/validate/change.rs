@@ -1,0 +1,187 @@
+//! `change`, `delta` and `feed`: what counts as a change and how it is told.
+//!
+//! Must not know: how the upstream is asked.
+
+use serde_json_path::JsonPath;
+
+use super::super::problem::{Findings, Place};
+use super::super::{ArrayKey, Change, Cursor, Delta, Feed, Members, Order, Pages, Route, raw};
+use super::{Said, at};
+
+/// Puts what is said about changes over the route.
+pub fn apply(place: &Place, raw: &raw::RouteSettings, route: &mut Route, findings: &mut Findings) {
+    change(at!(place, raw.change), &mut route.change, findings);
+    delta(at!(place, raw.delta), &mut route.delta, findings);
+    feed(at!(place, raw.feed), &mut route.feed, findings);
+}
+
+/// What must fit together once everything is said.
+pub fn together(place: &Place, route: &Route, findings: &mut Findings) {
+    if route.feed.is_some() && route.change.has_rules() {
+        let message = "cannot stand beside feed: there every item counts by its id";
+        findings.problem(&place.key("change"), message);
+    }
+}
+
+fn change((place, said): Said<'_, raw::ChangeSetting>, to: &mut Change, findings: &mut Findings) {
+    let raw = match said {
+        Some(raw::ChangeSetting::On(raw)) => raw,
+        Some(raw::ChangeSetting::Word(word)) if word.0 == "off" => return *to = Change::default(),
+        Some(raw::ChangeSetting::Word(word)) => {
+            return findings.bad(&place, &word.0, "is neither off nor rules, as { ignore: [\"/time\"] }");
+        }
+        None => return,
+    };
+    findings.list(at!(place, raw.ignore), Findings::members, &mut to.ignore);
+    if let (place, Some(said)) = at!(place, raw.select) {
+        to.select = if said.0 == "off" { None } else { findings.pointer(&place, &said.0, false) };
+    }
+    findings.choice(at!(place, raw.compare), &[("bytes", false), ("json", true)], &mut to.canonical);
+    match at!(place, raw.tolerance) {
+        (place, Some(raw::ToleranceSetting::All(said))) => {
+            let everything = findings.members(&place, "$..*");
+            to.tolerance =
+                everything.zip(findings.read_number(&place, &said.0, 0.0..=f64::MAX)).into_iter().collect();
+        }
+        (place, Some(raw::ToleranceSetting::ByPlace(said))) => {
+            let read = said.iter().filter_map(|(of, said)| {
+                let place = place.key(of);
+                let members = findings.members(&place, of);
+                members.zip(findings.read_number(&place, &said.0, 0.0..=f64::MAX))
+            });
+            to.tolerance = read.collect();
+        }
+        (_, None) => {}
+    }
+    match at!(place, raw.array_key) {
+        (place, Some(raw::ArrayKeySetting::All(said))) => {
+            let key = findings.pointer(&place, &said.0, true);
+            to.array_keys = key.map(|key| ArrayKey { of: None, key }).into_iter().collect();
+        }
+        (place, Some(raw::ArrayKeySetting::ByPlace(said))) => {
+            let read = said.iter().filter_map(|(of, said)| {
+                let place = place.key(of);
+                let members = findings.members(&place, of)?;
+                let key = findings.pointer(&place, &said.0, true)?;
+                Some(ArrayKey { of: Some(members), key })
+            });
+            to.array_keys = read.collect();
+        }
+        (_, None) => {}
+    }
+}
+
+fn delta((place, said): Said<'_, raw::DeltaSetting>, to: &mut Delta, findings: &mut Findings) {
+    match said {
+        Some(raw::DeltaSetting::Word(word)) if word.0 == "true" => to.enabled = true,
+        Some(raw::DeltaSetting::Word(word)) if word.0 == "false" || word.0 == "off" => to.enabled = false,
+        Some(raw::DeltaSetting::Word(word)) => {
+            findings.bad(&place, &word.0, "is neither true nor false nor { patch_max_ratio }");
+        }
+        Some(raw::DeltaSetting::On(raw)) => {
+            to.enabled = true;
+            if let (place, Some(said)) = at!(place, raw.patch_max_ratio)
+                && let Some(ratio) = findings.read_number(&place, &said.0, 0.01..=1.0)
+            {
+                to.patch_max_ratio = ratio;
+            }
+        }
+        None => {}
+    }
+}
+
+fn feed((place, said): Said<'_, raw::FeedSetting>, to: &mut Option<Feed>, findings: &mut Findings) {
+    let raw = match said {
+        Some(raw::FeedSetting::On(raw)) => raw,
+        Some(raw::FeedSetting::Word(word)) if word.0 == "off" => return *to = None,
+        Some(raw::FeedSetting::Word(word)) => {
+            return findings.bad(&place, &word.0, "is neither off nor { items, id }");
+        }
+        None => return,
+    };
+    let to = to.get_or_insert_with(Feed::unsaid);
+    if let (place, Some(said)) = at!(place, raw.items)
+        && let Some(pointer) = findings.pointer(&place, &said.0, true)
+    {
+        to.items = pointer;
+    }
+    if let (place, Some(said)) = at!(place, raw.id)
+        && let Some(pointer) = findings.pointer(&place, &said.0, true)
+    {
+        to.id = pointer;
+    }
+    let orders = [
+        ("auto", None),
+        ("newest_first", Some(Order::NewestFirst)),
+        ("oldest_first", Some(Order::OldestFirst)),
+    ];
+    findings.choice(at!(place, raw.order), &orders, &mut to.order);
+    if let (place, Some(raw)) = at!(place, raw.cursor) {
+        let query = raw.query.as_ref().and_then(|said| findings.parameter(&place.key("query"), &said.0));
+        let from = raw.from.as_ref().and_then(|said| findings.pointer(&place.key("from"), &said.0, false));
+        to.cursor = query.zip(from).map(|(query, from)| Cursor { query, from });
+    }
+    pages(at!(place, raw.pages), &mut to.pages, findings);
+    findings.count(at!(place, raw.replay), 0..=10_000, &mut to.replay);
+    findings.choice(at!(place, raw.on_update), &[("ignore", false), ("event", true)], &mut to.tells_updates);
+    findings.count(at!(place, raw.history), 1..=100_000, &mut to.history);
+}
+
+fn pages((place, said): Said<'_, raw::Pages>, to: &mut Option<Pages>, findings: &mut Findings) {
+    let Some(raw) = said else { return };
+    let to = to.get_or_insert(Pages { next: None, query: None, max: 5 });
+    if let (place, Some(said)) = at!(place, raw.query) {
+        to.query = findings.parameter(&place, &said.0);
+    }
+    let next_place = place.key("next");
+    match raw.next.as_ref().map(|said| said.0.as_str()) {
+        None | Some("link") if to.query.is_some() => {
+            let message =
+                "the Link header needs no parameter; for query say number, or a pointer to its value";
+            findings.problem(&next_place, message);
+        }
+        None | Some("link") => to.next = None,
+        Some("number") if to.query.is_none() => {
+            findings.problem(&next_place, "numbered pages need the name of their parameter in query");
+        }
+        Some("number") => to.next = None,
+        Some(said) => to.next = findings.pointer(&next_place, said, false),
+    }
+    findings.count(at!(place, raw.max), 1..=100, &mut to.max);
+}
+
+impl Findings {
+    /// A JSON Pointer (RFC 6901). `whole`: the empty one, which is everything, will do.
+    pub fn pointer(&mut self, place: &Place, said: &str, whole: bool) -> Option<String> {
+        let escapes = said.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
+        if (said.is_empty() && whole) || (said.starts_with('/') && escapes) {
+            return Some(said.to_owned());
+        }
+        self.bad(place, said, "is not a JSON Pointer; write it like /data/items");
+        None
+    }
+
+    /// Members of a body: a JSON Pointer, or JSONPath behind `$`.
+    pub fn members(&mut self, place: &Place, said: &str) -> Option<Members> {
+        if !said.starts_with('$') {
+            return self.pointer(place, said, false).map(Members::Pointer);
+        }
+        match JsonPath::parse(said) {
+            Ok(path) => Some(Members::Path(Box::new(path))),
+            Err(error) => {
+                self.bad(place, said, &format!("is not JSONPath (RFC 9535): {error}"));
+                None
+            }
+        }
+    }
+
+    /// The name of a query parameter.
+    pub fn parameter(&mut self, place: &Place, said: &str) -> Option<String> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~[]:@!$'()*/".contains(&byte);
+        if said.is_empty() || said.len() > 64 || !said.bytes().all(plain) {
+            self.bad(place, said, "is not the name of a query parameter");
+            return None;
+        }
+        Some(said.to_owned())
+    }
+}
