@@ -3,6 +3,7 @@
 //! | module | claim it holds |
 //! |---|---|
 //! | `admin` | §1, §12: the operators' view, on its own listener only |
+//! | `change` | §2: what counts as a change: rules, selections, what should be JSON and is not |
 //! | `command_line` | commands, exit codes, messages, the log |
 //! | `conditions` | §2: entity tags on pass-through |
 //! | `delta` | §4, §5: patches over event streams and long-polls |
@@ -20,6 +21,7 @@
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
 
 pub mod admin;
+pub mod change;
 pub mod command_line;
 pub mod conditions;
 pub mod delta;

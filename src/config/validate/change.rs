@@ -39,9 +39,9 @@ fn change((place, said): Said<'_, raw::ChangeSetting>, to: &mut Change, findings
     findings.choice(at!(place, raw.compare), &[("bytes", false), ("json", true)], &mut to.canonical);
     match at!(place, raw.tolerance) {
         (place, Some(raw::ToleranceSetting::All(said))) => {
-            let everything = findings.members(&place, "$..*");
-            to.tolerance =
-                everything.zip(findings.read_number(&place, &said.0, 0.0..=f64::MAX)).into_iter().collect();
+            let everything = Members::Pointer(String::new());
+            let most = findings.read_number(&place, &said.0, 0.0..=f64::MAX);
+            to.tolerance = most.map(|most| (everything, most)).into_iter().collect();
         }
         (place, Some(raw::ToleranceSetting::ByPlace(said))) => {
             let read = said.iter().filter_map(|(of, said)| {
