@@ -16,7 +16,13 @@ pub fn apply(place: &Place, raw: &raw::RouteSettings, route: &mut Route, finding
 }
 
 /// What must fit together once everything is said.
-pub fn together(place: &Place, route: &Route, findings: &mut Findings) {
+pub fn together(place: &Place, route: &mut Route, findings: &mut Findings) {
+    // The cursor names a place in the resource, not another resource.
+    if let Some(cursor) = route.feed.as_ref().and_then(|feed| feed.cursor.as_ref())
+        && !route.query.ignore.contains(&cursor.query)
+    {
+        route.query.ignore.push(cursor.query.clone());
+    }
     if route.feed.is_some() && route.change.has_rules() {
         let message = "cannot stand beside feed: there every item counts by its id";
         findings.problem(&place.key("change"), message);
