@@ -14,6 +14,7 @@
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
 //! | `replicas` | §2: several nodes and lagging upstream replicas behind one address |
+//! | `schedule` | §10: when the upstream is asked: adaptive, its own words, budgets, the breaker |
 //! | `sharing` | §11: who may share a poll |
 //! | `tls` | §12: which versions of TLS a listener speaks |
 //! | `sharing_of_polls` | §10: one poll an interval, whatever the number and kinds of clients |
@@ -34,6 +35,7 @@ pub mod long_poll;
 pub mod passthrough;
 pub mod poll;
 pub mod replicas;
+pub mod schedule;
 pub mod sharing;
 pub mod sharing_of_polls;
 pub mod sse;
