@@ -21,6 +21,8 @@ pub struct Metrics {
     pub poll_failures: IntCounterVec,
     pub poll_seconds: HistogramVec,
     pub interval_seconds: HistogramVec,
+    pub items: IntCounterVec,
+    pub gaps: IntCounterVec,
     pub upstream_bytes: IntCounterVec,
     pub saved_requests: IntCounterVec,
     pub saved_bytes: IntCounterVec,
@@ -73,6 +75,12 @@ impl Metrics {
                 "From the ask to the whole answer.",
                 &["upstream"],
                 vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
+            )?,
+            items: r.counters("feed_items_total", "New items of feeds.", &["route"])?,
+            gaps: r.counters(
+                "feed_gaps_total",
+                "Polls of feeds that did not reach back to the last known item.",
+                &["route"],
             )?,
             interval_seconds: r.histograms(
                 "poll_interval_seconds",

@@ -14,7 +14,7 @@ use super::access::{self, Class};
 use super::form::{Form, form};
 use super::{Context, Fate, Front, refuse};
 use crate::config::Route;
-use crate::hub::{Attend, Attendance, ExceptionKind, Full};
+use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
 use crate::resource::{KeyParts, ResourceKey, Snapshot, canonical_query};
 
 /// How often a key is made again because the upstream's `Vary` says more than was known.
@@ -82,6 +82,9 @@ impl<'a> Cover<'a> {
         }
         let expected = self.expected_type();
         let form = form(&self.route, &self.method, &self.headers, raw, &expected);
+        if self.is_beside_the_cursor(form) {
+            return Ok(Fate::PassThrough);
+        }
         match (form, class) {
             (Form::PassThrough, _) => Ok(Fate::PassThrough),
             (Form::NotAcceptable, _) => {
@@ -103,6 +106,18 @@ impl<'a> Cover<'a> {
                 self.push(&key, form).await
             }
         }
+    }
+
+    /// On a feed that is polled with the upstream's cursor no answer is the whole list: who asks for
+    /// that asks the upstream.
+    fn is_beside_the_cursor(&self, form: Form) -> bool {
+        let has_cursor = self.route.feed.as_ref().is_some_and(|feed| feed.cursor.is_some());
+        has_cursor
+            && match form {
+                Form::Poll => true,
+                Form::LongPoll(_) => self.resume() == Resume::Start,
+                _ => false,
+            }
     }
 
     /// The media type of the resource: of its snapshot, else as far as the route says.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
+use crate::config::Order;
 use crate::frame::{Condition, Frame, State};
 use crate::upstream::schedule::Why;
 
@@ -102,6 +103,8 @@ pub struct View {
     pub effective_interval: Duration,
     /// Why the next poll comes when it comes.
     pub why: Why,
+    /// On a feed: the order of the upstream's list, as far as it is known.
+    pub order: Option<Order>,
     pub closing: Option<Closing>,
 }
 
@@ -121,6 +124,7 @@ impl View {
             next_poll: None,
             effective_interval,
             why: Why::Interval,
+            order: None,
             closing: None,
         }
     }

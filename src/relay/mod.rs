@@ -6,6 +6,7 @@
 
 mod ask;
 mod compute;
+mod feed;
 mod outcome;
 mod plan;
 mod poller;

@@ -11,10 +11,11 @@ use http::StatusCode;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::feed::Follower;
 use super::poller::Poller;
 use crate::change::{Detector, Unfit};
 use crate::config::Share;
-use crate::hub::{Closing, EXCEPTION, ExceptionKind, Failure, Outcome, PollNumber, Publisher, Relayed};
+use crate::hub::{Closing, EXCEPTION, ExceptionKind, Failure, News, Outcome, PollNumber, Publisher, Relayed};
 use crate::resource::{Content, Snapshot};
 use crate::upstream::judge::{Verdict, end_to_end, not_shareable};
 use crate::upstream::schedule::{Found, Next, Why, age, retry_after};
@@ -125,9 +126,54 @@ impl Poller {
         if let Some(media_type) = &snapshot.media_type {
             self.known_type = Some(media_type.clone());
         }
-        let changed = publisher.publish(number, Arc::new(snapshot), age(&answer.headers));
+        let news = match self.news(&snapshot, answer).await {
+            Ok(news) => news,
+            Err(Unfit { class, reason }) => {
+                self.unfit(publisher, number, answer, class, &reason);
+                return "failed";
+            }
+        };
+        publisher.order(self.feed.as_ref().and_then(Follower::order));
+        let draft = publisher.draft(Arc::new(snapshot), news);
+        let bytes = if draft.is_heavy() { answer.body.len() } else { 0 };
+        let encode = move || {
+            draft.encode();
+            draft
+        };
+        let draft = self.stakes.compute.run(bytes, encode).await;
+        let changed = publisher.publish_draft(number, draft, age(&answer.headers));
         self.succeeded(publisher, answer, changed);
         if changed { "changed" } else { "unchanged" }
+    }
+
+    /// On a feed: what is new in a page, and in the pages behind it where it does not reach back. Nothing
+    /// counts as had before all of it was.
+    async fn news(&mut self, snapshot: &Snapshot, answer: &Answer) -> Result<Option<News>, Unfit> {
+        let Some(mut feed) = self.feed.take() else { return Ok(None) };
+        let news = self.follow(&mut feed, snapshot, answer).await;
+        self.feed = Some(feed);
+        news.map(Some)
+    }
+
+    async fn follow(&self, feed: &mut Follower, snapshot: &Snapshot, answer: &Answer) -> Result<News, Unfit> {
+        let key = self.topic.key();
+        let mut reading = feed.read(key, snapshot, &answer.headers)?;
+        while let Some(target) = reading.next.take() {
+            let failed = |reason: String| Unfit { class: "page", reason: format!("{target}: {reason}") };
+            let page =
+                self.fetch_page(target.clone()).await.map_err(|error| failed(error.failure.to_string()))?;
+            if page.status != StatusCode::OK {
+                return Err(failed(format!("the upstream answered {}", page.status)));
+            }
+            feed.read_on(key, &mut reading, &page.body, &page.headers)?;
+        }
+        let news = feed.take(key, &reading);
+        let metrics = &self.stakes.metrics;
+        metrics.items.with_label_values(&[&self.route.path]).inc_by(news.items.len() as u64);
+        if news.gap {
+            metrics.gaps.with_label_values(&[&self.route.path]).inc();
+        }
+        Ok(news)
     }
 
     /// What the content is under the route's rules, held against what is published.
@@ -255,6 +301,10 @@ impl Poller {
     }
 
     fn refused(&mut self, publisher: &mut Publisher, number: PollNumber, answer: &Answer) {
+        if let Some(feed) = &mut self.feed {
+            // It may be the cursor that the upstream does not want.
+            feed.forget_cursor();
+        }
         let wait = self.back_off(Some(answer));
         let failure = Failure {
             class: "status",

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::ask;
+use super::feed::Follower;
 use super::plan::{Action, Situation};
 use super::supervise::{Remembered, Stakes};
 use crate::change::Detector;
@@ -51,6 +52,8 @@ pub(super) struct Poller {
     pub(super) conditional: bool,
     /// The media type of the resource so far.
     pub(super) known_type: Option<MediaType>,
+    /// On a feed: what is known of its list.
+    pub(super) feed: Option<Follower>,
     pub(super) gone_since: Option<Instant>,
     /// Bytes accounted for this topic's snapshot.
     pub(super) weight: usize,
@@ -83,6 +86,7 @@ impl Poller {
             changes: 0,
             conditional: false,
             known_type: None,
+            feed: topic.route().feed.as_ref().map(Follower::new),
             gone_since: None,
             weight: 0,
             last_cost: 0,
@@ -267,10 +271,16 @@ impl Poller {
     async fn fetch(&mut self) -> Result<Answer, FetchError> {
         let view = self.topic.view();
         let gone = matches!(view.condition.state, State::Gone { .. });
+        let key = self.topic.key();
+        let (target, same) = match &self.feed {
+            Some(feed) => feed.target(key),
+            None => (key.target(), true),
+        };
         let validators: Option<Validators> =
-            view.frame.as_ref().filter(|_| !gone).map(|frame| frame.snapshot.validators.clone());
+            view.frame.as_ref().filter(|_| !gone && same).map(|frame| frame.snapshot.validators.clone());
         self.conditional = validators.as_ref().is_some_and(|v| v.etag.is_some() || v.last_modified.is_some());
-        let ask = ask::poll(self.topic.key(), &self.route, validators.as_ref(), self.topic.followers());
+        let mut ask = ask::poll(key, &self.route, validators.as_ref(), self.topic.followers());
+        ask.path_and_query = target;
         let stakes = self.stakes.clone();
         let Some(source) = stakes.sources.get(&self.route.upstream.name) else {
             return Err(self.no_source());
@@ -284,6 +294,18 @@ impl Poller {
                 () = sleep_until(stale_at.unwrap_or_else(Instant::now)), if stale_at.is_some() => self.tell_stale(),
             }
         }
+    }
+
+    /// A further page of the list, as a poll of its own in the upstream's budget.
+    pub(super) async fn fetch_page(&self, target: String) -> Result<Answer, FetchError> {
+        let Some(source) = self.stakes.sources.get(&self.route.upstream.name) else {
+            return Err(self.no_source());
+        };
+        let key = self.topic.key();
+        let mut ask = ask::poll(key, &self.route, None, self.topic.followers());
+        ask.path_and_query = target;
+        let _turn = source.turn(self.priority()).await?;
+        source.fetch(&ask, !key.is_private()).await
     }
 
     /// Validation ties every route to an upstream, and the application gives each a source.
