@@ -26,6 +26,7 @@ mod socket;
 mod stream;
 mod takeover;
 mod validators;
+mod writes;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -52,6 +53,7 @@ use crate::upstream::Client;
 
 pub use listen::{ListenError, Service, service};
 pub use route::{Match, Routes};
+pub use writes::poll_now;
 
 /// What all listeners share.
 pub struct Shared {
@@ -276,8 +278,10 @@ impl ProxyHttp for Front {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        _ctx: &mut Context,
+        ctx: &mut Context,
     ) -> Result<()> {
+        // Before the client can know that its write is done.
+        writes::passed(&self.shared, session.req_header(), response, ctx);
         passthrough::rewrite_response(session, response)
     }
 

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method, header};
 
 use crate::config::{Route, Upstream};
 use crate::resource::{ResourceKey, Validators};
-use crate::upstream::Ask;
+use crate::upstream::{Ask, Class, Priority};
 
 const USER_AGENT: &str = concat!("pollcast/", env!("CARGO_PKG_VERSION"));
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -48,6 +48,16 @@ pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, f
         max_body: route.poll.max_body,
         priority: None,
     }
+}
+
+/// Makes it a poll for the effect of a write: past the caches on the way, and before others in the
+/// budget (contract §9, §10).
+pub fn after_write(ask: &mut Ask, route: &Route) {
+    if !ask.headers.iter().any(|(name, _)| name == header::CACHE_CONTROL) {
+        ask.headers.push((header::CACHE_CONTROL, HeaderValue::from_static("no-cache")));
+    }
+    let patience = Some(route.first_answer);
+    ask.priority = Some(Priority { class: Class::Interactive, weight: 1, patience });
 }
 
 /// The Host of a request to this upstream.
@@ -141,6 +151,14 @@ mod tests {
         assert_eq!(agents, ["user-agent: legacy-client/1"]);
         assert!(lines.contains(&"x-forwarded-proto: https".to_owned()), "{lines:?}");
         assert!(lines.contains(&"x-forwarded-host: outer.test".to_owned()), "{lines:?}");
+    }
+
+    #[test]
+    fn a_poll_after_a_write_goes_past_caches() {
+        let mut ask = poll(&key("/a"), &route(), None, 0);
+        after_write(&mut ask, &route());
+        assert_eq!(lines(&ask).last().map(String::as_str), Some("cache-control: no-cache"));
+        assert_eq!(ask.priority.map(|p| p.class), Some(Class::Interactive));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::ask;
+use super::echo::Echo;
 use super::plan::{Action, Situation};
 use super::supervise::{Remembered, Stakes};
 use crate::change::Detector;
@@ -42,6 +43,7 @@ pub(super) struct Poller {
     /// The media type of the resource so far.
     pub(super) known_type: Option<MediaType>,
     pub(super) gone_since: Option<Instant>,
+    echo: Echo,
     /// Bytes accounted for this topic's snapshot.
     pub(super) weight: usize,
     /// Head and body of the last whole answer: what a client polling for itself would have cost.
@@ -67,6 +69,7 @@ impl Poller {
             conditional: false,
             known_type: None,
             gone_since: None,
+            echo: Echo::default(),
             weight: 0,
             last_cost: 0,
             failing_server: None,
@@ -122,12 +125,46 @@ impl Poller {
             interval: self.route.poll.interval,
             failing: matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_)),
             wanted_now: (self.topic.wanted_now() > view.ended).then(|| self.wanted_from(&view, now)),
+            echo: self.echo_due(&view, now),
             wanted_confirmation: self.topic.wanted_confirmation() > self.topic.started(),
             active: self.route.poll.always || self.topic.followers() > 0 || self.topic.interest_until() > now,
             linger_until: self.topic.left_at().map(|left| left + linger),
             deserted: self.topic.is_deserted(),
             keep_until: self.topic.touched_at() + linger.max(self.route.stale_if_error),
             evicted: self.topic.is_evicted(),
+        }
+    }
+
+    /// When a write asks for a poll. The first one goes through a backoff, its repeats do not.
+    fn echo_due(&self, view: &View, now: Instant) -> Option<Instant> {
+        let written = self.topic.written();
+        if written <= view.settled {
+            return None;
+        }
+        if written > self.topic.started() {
+            return Some(now);
+        }
+        let failing = matches!(view.outcome, Outcome::Failed(_));
+        self.echo.due(written).map(|due| if failing { due.max(self.due) } else { due })
+    }
+
+    /// Looks whether the effect of a write is there.
+    fn listen(&mut self, number: PollNumber, outcome: &str) {
+        let written = self.topic.written();
+        let Some(publisher) = self.publisher.as_mut() else {
+            return;
+        };
+        let settled = match outcome {
+            "changed" | "relayed" => true,
+            _ if number < written => false,
+            "failed" => {
+                self.echo.unchanged(written, self.topic.written_at());
+                false
+            }
+            _ => self.echo.unchanged(written, self.topic.written_at()),
+        };
+        if settled {
+            publisher.settle(number);
         }
     }
 
@@ -193,6 +230,7 @@ impl Poller {
         };
         let upstream = self.route.upstream.name.as_str();
         self.stakes.metrics.polled(upstream, &self.route.path, outcome, started.elapsed());
+        self.listen(number, outcome);
         self.count_saved();
     }
 
@@ -203,7 +241,11 @@ impl Poller {
         let validators: Option<Validators> =
             view.frame.as_ref().filter(|_| !gone).map(|frame| frame.snapshot.validators.clone());
         self.conditional = validators.as_ref().is_some_and(|v| v.etag.is_some() || v.last_modified.is_some());
-        let ask = ask::poll(self.topic.key(), &self.route, validators.as_ref(), self.topic.followers());
+        let mut ask = ask::poll(self.topic.key(), &self.route, validators.as_ref(), self.topic.followers());
+        if self.topic.is_unconfirmed(&view) {
+            ask::after_write(&mut ask, &self.route);
+            self.stakes.metrics.repolls.with_label_values(&[&self.route.path]).inc();
+        }
         let stakes = self.stakes.clone();
         let Some(source) = stakes.sources.get(&self.route.upstream.name) else {
             return Err(self.no_source());

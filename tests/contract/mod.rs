@@ -17,6 +17,7 @@
 //! | `tls` | §12: which versions of TLS a listener speaks |
 //! | `sharing_of_polls` | §10: one poll an interval, whatever the number and kinds of clients |
 //! | `sse` | §5, §7: event streams: the head, resuming, control events, slow and vanished clients |
+//! | `writes` | §9: a write is followed by a poll, whoever follows, and nothing older is said to be current |
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
 
 pub mod admin;
@@ -37,6 +38,7 @@ pub mod sharing_of_polls;
 pub mod sse;
 pub mod tls;
 pub mod websocket;
+pub mod writes;
 
 use std::net::SocketAddr;
 use std::time::Duration;
