@@ -88,6 +88,7 @@ pub fn start(config: Config) -> io::Result<App> {
         active: AtomicUsize::new(0),
         soothed: AtomicUsize::new(0),
         vary: DashMap::new(),
+        slow_304: front::Holds::new(),
     });
     let fanout = shared.fanout.clone();
     relay_runtime.spawn(memory::give_back_after_storms(move || fanout.arrivals()));

@@ -22,6 +22,7 @@ mod push;
 mod refuse;
 mod respond;
 mod route;
+mod slow_304;
 mod socket;
 mod stream;
 mod takeover;
@@ -53,6 +54,7 @@ use crate::upstream::Client;
 
 pub use listen::{ListenError, Service, service};
 pub use route::{Match, Routes};
+pub use slow_304::Holds;
 pub use writes::poll_now;
 
 /// What all listeners share.
@@ -74,6 +76,8 @@ pub struct Shared {
     pub soothed: AtomicUsize,
     /// Fields that the upstream's `Vary` named, by the key without them.
     pub vary: DashMap<ResourceKey, Vec<HeaderName>>,
+    /// Ordinary polls that wait for a change.
+    pub slow_304: Holds,
 }
 
 impl Shared {

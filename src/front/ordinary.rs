@@ -37,8 +37,15 @@ impl Cover<'_> {
             let topic = attendance.topic().clone();
             topic.visited();
             let written = self.await_writes(&topic).await;
-            let (view, polled) = self.young_view(&topic).await;
+            let (mut view, polled) = self.young_view(&topic).await;
             let polled = polled || written;
+            if let Some(version) = self.would_be_unchanged(base, &key, &view) {
+                if !self.slow_304(&key, version).await {
+                    return Ok(Fate::Answered);
+                }
+                self.await_writes(&topic).await;
+                view = topic.view();
+            }
             if self.front.shared.hub.exception(&key).is_some() {
                 return Ok(Fate::PassThrough);
             }
@@ -64,6 +71,18 @@ impl Cover<'_> {
     fn has_young(&self, key: &ResourceKey) -> bool {
         let topic = self.front.shared.hub.get(key);
         topic.is_some_and(|topic| is_young(&topic.view()) && !topic.is_unconfirmed(&topic.view()))
+    }
+
+    /// The version of a snapshot that would be answered with 304.
+    fn would_be_unchanged(&self, base: &ResourceKey, key: &ResourceKey, view: &View) -> Option<Version> {
+        let snapshot = &view.frame.as_ref()?.snapshot;
+        let held = self.route.hold_not_modified.is_some()
+            && matches!(view.outcome, Outcome::Data)
+            && view.closing.is_none()
+            && is_not_modified(&self.headers, snapshot)
+            && self.admits(snapshot)
+            && self.selects(base, key, snapshot);
+        held.then_some(snapshot.version)
     }
 
     /// Waits until the writes so far are in the view, for `write_wait` at most. True: it had to.

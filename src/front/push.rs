@@ -71,7 +71,7 @@ impl Cover<'_> {
         Ok(Fate::PassThrough)
     }
 
-    fn seat(&self) -> Option<Seat> {
+    pub(super) fn seat(&self) -> Option<Seat> {
         let shared = &self.front.shared;
         let limits = &shared.config.limits;
         let address = limits.clients_per_address.zip(self.ctx.client);
