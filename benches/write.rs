@@ -6,6 +6,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -24,8 +25,8 @@ fn main() -> io::Result<()> {
          log: {{access: false}}\n\
          routes: [{{path: /state, upstream: api, share: public, poll: {{interval: 1h}}}}]\n"
     );
-    let config =
-        config::load_str("write.yaml", &yaml).map_err(|error| io::Error::other(error.to_string()))?;
+    let config = config::load_str(&yaml, "write.yaml", Path::new("."))
+        .map_err(|error| io::Error::other(error.to_string()))?;
     let app = app::start(config)?;
     let address = app.addresses()[0];
     let mut events = BufReader::new(open(address)?);
@@ -119,6 +120,10 @@ fn upstream() -> io::Result<SocketAddr> {
     Ok(address)
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the latency is the point, and the thread is this connection's own"
+)]
 fn serve(stream: TcpStream, counter: &AtomicU64) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);

@@ -30,6 +30,9 @@ const CONNECTIONS: usize = 64;
 /// The one call that has an effect.
 const POLL: &str = "/-/poll";
 
+/// Gives how many resources a URL touched, or what is wrong with the URL.
+pub type PollNow = dyn Fn(&str) -> Result<usize, &'static str> + Send + Sync;
+
 /// What operators are shown, and who is let in.
 pub struct Desk {
     pub hub: Arc<Hub>,
@@ -38,9 +41,8 @@ pub struct Desk {
     pub token: Option<Secret>,
     /// Whether the process is about to end.
     pub is_draining: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Polls what follows this path or absolute URL at once, as after a write; gives its number, or
-    /// what is wrong with the URL.
-    pub poll_now: Box<dyn Fn(&str) -> Result<usize, &'static str> + Send + Sync>,
+    /// Polls what follows this path or absolute URL at once, as after a write.
+    pub poll_now: Box<PollNow>,
 }
 
 /// Serves the admin listener until `stop` turns true. To be called inside a runtime.

@@ -1,3 +1,5 @@
+//! Claims about which resources a write touches. Owns no state; must not know: polls.
+
 use super::*;
 
 fn known(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
