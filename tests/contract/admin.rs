@@ -11,7 +11,7 @@ use crate::support::legacy::{Legacy, Reply};
 use crate::support::wire::within;
 
 /// Every metric that the product documents.
-const METRICS: [&str; 29] = [
+const METRICS: [&str; 25] = [
     "pollcast_subscribers",
     "pollcast_requests_total",
     "pollcast_passthrough_active",
@@ -30,10 +30,6 @@ const METRICS: [&str; 29] = [
     "pollcast_resumes_total",
     "pollcast_refusals_total",
     "pollcast_sharing_signals_not_obeyed_total",
-    "pollcast_touches_total",
-    "pollcast_repolls_total",
-    "pollcast_unconfirmed_answers_total",
-    "pollcast_slow_304_total",
     "pollcast_resources",
     "pollcast_snapshot_bytes",
     "pollcast_history_bytes",
