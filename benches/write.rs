@@ -30,9 +30,9 @@ fn main() -> io::Result<()> {
     let app = app::start(config)?;
     let address = app.addresses()[0];
     let mut events = BufReader::new(open(address)?);
-    events.get_mut().write_all(
-        format!("GET /state HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n").as_bytes(),
-    )?;
+    events
+        .get_mut()
+        .write_all(b"GET /state HTTP/1.1\r\nhost: api.test\r\naccept: text/event-stream\r\n\r\n")?;
     next_event(&mut events)?;
     let mut direct = BufReader::new(open(upstream)?);
     let mut writer = BufReader::new(open(address)?);
@@ -68,7 +68,7 @@ fn open(address: SocketAddr) -> io::Result<TcpStream> {
 
 /// One request and its whole answer.
 fn exchange(stream: &mut BufReader<TcpStream>, method: &str) -> io::Result<()> {
-    let request = format!("{method} /state HTTP/1.1\r\nhost: bench\r\ncontent-length: 0\r\n\r\n");
+    let request = format!("{method} /state HTTP/1.1\r\nhost: api.test\r\ncontent-length: 0\r\n\r\n");
     stream.get_mut().write_all(request.as_bytes())?;
     let length = read_head(stream)?.ok_or(io::ErrorKind::UnexpectedEof)?.1;
     io::copy(&mut stream.by_ref().take(length), &mut io::sink())?;
