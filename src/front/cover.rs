@@ -33,6 +33,8 @@ pub(super) struct Cover<'a> {
     pub(super) version: HttpVersion,
     /// `Preference-Applied` of the answer, when one was.
     pub(super) applied: Option<HeaderValue>,
+    /// The answer may be older than a write.
+    pub(super) unconfirmed: bool,
 }
 
 impl<'a> Cover<'a> {
@@ -47,7 +49,19 @@ impl<'a> Cover<'a> {
         let (method, headers) = (request.method.clone(), request.headers.clone());
         let query = request.uri.query().map(str::to_owned);
         let version = request.version;
-        Cover { front, session, ctx, route, path, method, headers, query, version, applied: None }
+        Cover {
+            front,
+            session,
+            ctx,
+            route,
+            path,
+            method,
+            headers,
+            query,
+            version,
+            applied: None,
+            unconfirmed: false,
+        }
     }
 
     /// Serves the request in the form it asks for.

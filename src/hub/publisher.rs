@@ -159,6 +159,13 @@ impl Publisher {
         self.update(|view| set_state(view, stale));
     }
 
+    /// Writes before this poll are no longer waited for.
+    pub fn settle(&mut self, poll: PollNumber) {
+        if self.topic.view().settled < poll {
+            self.update(|view| view.settled = poll);
+        }
+    }
+
     /// The upstream answered with something that is passed on to ordinary polls and never
     /// published. `gone`: it says that the resource is no more.
     pub fn relay(

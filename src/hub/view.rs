@@ -88,7 +88,10 @@ pub struct View {
     pub ended: u64,
     /// Number of the last poll that gave or confirmed data.
     pub confirmed: u64,
-    /// When that was.
+    /// Number of the newest poll that knows of all writes before it: their effect is in the view, or
+    /// none was to be seen for long enough (contract §9).
+    pub settled: u64,
+    /// When the last poll gave or confirmed data.
     pub confirmed_at: Option<Instant>,
     /// When the content last changed.
     pub changed_at: Option<std::time::Instant>,
@@ -116,6 +119,7 @@ impl View {
             condition: Arc::new(Condition::new(0, State::Fresh)),
             ended: 0,
             confirmed: 0,
+            settled: 0,
             confirmed_at: None,
             changed_at: None,
             ended_at: None,

@@ -133,10 +133,10 @@ impl Follower {
     pub(super) fn take(&mut self, key: &ResourceKey, reading: &Reading) -> News {
         let (target, _) = self.target(key);
         self.answered = Some(target);
-        let cursors = reading.pages.iter().filter_map(|page| page.cursor.as_ref());
+        let mut cursors = reading.pages.iter().filter_map(|page| page.cursor.as_ref());
         // Of several pages the one with the newest items says how far they reach.
         let newest_first = self.tracker.order() != Some(Order::OldestFirst);
-        let cursor = if newest_first { cursors.clone().next() } else { cursors.clone().last() };
+        let cursor = if newest_first { cursors.next() } else { cursors.next_back() };
         if let Some(cursor) = cursor.filter(|cursor| self.rules.cursor.is_some() && cursor.len() <= MAX_VALUE)
         {
             self.cursor = Some(cursor.clone());

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::ask;
+use super::echo::Echo;
 use super::feed::Follower;
 use super::plan::{Action, Situation};
 use super::supervise::{Remembered, Stakes};
@@ -55,6 +56,7 @@ pub(super) struct Poller {
     /// On a feed: what is known of its list.
     pub(super) feed: Option<Follower>,
     pub(super) gone_since: Option<Instant>,
+    echo: Echo,
     /// Bytes accounted for this topic's snapshot.
     pub(super) weight: usize,
     /// Head and body of the last whole answer: what a client polling for itself would have cost.
@@ -88,6 +90,7 @@ impl Poller {
             known_type: None,
             feed: topic.route().feed.as_ref().map(Follower::new),
             gone_since: None,
+            echo: Echo::default(),
             weight: 0,
             last_cost: 0,
             failing_server: None,
@@ -146,12 +149,46 @@ impl Poller {
             interval: self.route.poll.interval,
             failing: matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_)),
             wanted_now: (self.topic.wanted_now() > view.ended).then(|| self.wanted_from(&view, now)),
+            echo: self.echo_due(&view, now),
             wanted_confirmation: self.topic.wanted_confirmation() > self.topic.started(),
             active: self.route.poll.always || self.topic.followers() > 0 || self.topic.interest_until() > now,
             linger_until: self.topic.left_at().map(|left| left + linger),
             deserted: self.topic.is_deserted(),
             keep_until: self.topic.touched_at() + linger.max(self.route.stale_if_error),
             evicted: self.topic.is_evicted(),
+        }
+    }
+
+    /// When a write asks for a poll. The first one goes through a backoff, its repeats do not.
+    fn echo_due(&self, view: &View, now: Instant) -> Option<Instant> {
+        let written = self.topic.written();
+        if written <= view.settled {
+            return None;
+        }
+        if written > self.topic.started() {
+            return Some(now);
+        }
+        let failing = matches!(view.outcome, Outcome::Failed(_));
+        self.echo.due(written).map(|due| if failing { due.max(self.due) } else { due })
+    }
+
+    /// Looks whether the effect of a write is there.
+    fn listen(&mut self, number: PollNumber, outcome: &str) {
+        let written = self.topic.written();
+        let Some(publisher) = self.publisher.as_mut() else {
+            return;
+        };
+        let settled = match outcome {
+            "changed" | "relayed" => true,
+            _ if number < written => false,
+            "failed" => {
+                self.echo.unchanged(written, self.topic.written_at());
+                false
+            }
+            _ => self.echo.unchanged(written, self.topic.written_at()),
+        };
+        if settled {
+            publisher.settle(number);
         }
     }
 
@@ -224,6 +261,7 @@ impl Poller {
         };
         let upstream = self.route.upstream.name.as_str();
         self.stakes.metrics.polled(upstream, &self.route.path, outcome, started.elapsed());
+        self.listen(number, outcome);
         self.count_saved();
     }
 
@@ -281,6 +319,10 @@ impl Poller {
         self.conditional = validators.as_ref().is_some_and(|v| v.etag.is_some() || v.last_modified.is_some());
         let mut ask = ask::poll(key, &self.route, validators.as_ref(), self.topic.followers());
         ask.path_and_query = target;
+        if self.topic.is_unconfirmed(&view) {
+            ask::after_write(&mut ask);
+            self.stakes.metrics.repolls.with_label_values(&[&self.route.path]).inc();
+        }
         let stakes = self.stakes.clone();
         let Some(source) = stakes.sources.get(&self.route.upstream.name) else {
             return Err(self.no_source());

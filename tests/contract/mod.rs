@@ -18,7 +18,9 @@
 //! | `sharing` | §11: who may share a poll |
 //! | `tls` | §12: which versions of TLS a listener speaks |
 //! | `sharing_of_polls` | §10: one poll an interval, whatever the number and kinds of clients |
+//! | `slow_304` | §3: `hold_not_modified`: what is held, what is not, what ends it |
 //! | `sse` | §5, §7: event streams: the head, resuming, control events, slow and vanished clients |
+//! | `writes` | §9: a write is followed by a poll, whoever follows, and nothing older is said to be current |
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
 
 pub mod admin;
@@ -38,9 +40,11 @@ pub mod replicas;
 pub mod schedule;
 pub mod sharing;
 pub mod sharing_of_polls;
+pub mod slow_304;
 pub mod sse;
 pub mod tls;
 pub mod websocket;
+pub mod writes;
 
 use std::net::SocketAddr;
 use std::time::Duration;
