@@ -10,6 +10,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::conditional;
 use super::poller::Poller;
 use crate::config::Share;
 use crate::hub::{Closing, EXCEPTION, ExceptionKind, Failure, Outcome, PollNumber, Publisher, Relayed};
@@ -29,16 +30,7 @@ impl Poller {
     ) -> &'static str {
         let outcome = match verdict {
             Verdict::Data(snapshot) => self.content(&mut publisher, number, answer, snapshot),
-            Verdict::NotModified if self.conditional => {
-                publisher.confirm(number, age(&answer.headers));
-                self.succeeded(&mut publisher, answer);
-                "not_modified"
-            }
-            Verdict::NotModified => {
-                let reason = "the upstream answered 304 to an unconditional request";
-                self.failed(&mut publisher, number, "status", Some(answer), reason);
-                "failed"
-            }
+            Verdict::NotModified => self.not_modified(&mut publisher, number, answer),
             Verdict::Gone => match self.gone(publisher, number, answer) {
                 ControlFlow::Continue(kept) => {
                     publisher = kept;
@@ -82,6 +74,29 @@ impl Poller {
         outcome
     }
 
+    fn not_modified(
+        &mut self,
+        publisher: &mut Publisher,
+        number: PollNumber,
+        answer: &Answer,
+    ) -> &'static str {
+        let Some(asked) = &self.asked else {
+            let reason = "the upstream answered 304 to an unconditional request";
+            self.failed(publisher, number, "status", Some(answer), reason);
+            return "failed";
+        };
+        let Some(renewed) = conditional::renewed(asked, &answer.headers) else {
+            self.distrusted = true;
+            let reason = "the upstream answered 304 with the ETag of another version than asked for";
+            self.failed(publisher, number, "status", Some(answer), reason);
+            return "failed";
+        };
+        self.renewed = Some(renewed);
+        publisher.confirm(number, age(&answer.headers));
+        self.succeeded(publisher, answer);
+        "not_modified"
+    }
+
     /// There was no answer.
     pub(super) fn unreachable(
         &mut self,
@@ -114,6 +129,7 @@ impl Poller {
         if let Some(media_type) = &snapshot.media_type {
             self.known_type = Some(media_type.clone());
         }
+        self.renewed = None;
         let changed = publisher.publish(number, snapshot, age(&answer.headers));
         self.succeeded(publisher, answer);
         if changed { "changed" } else { "unchanged" }

@@ -34,8 +34,12 @@ pub(super) struct Poller {
     /// The upstream's `Retry-After` lasts until then.
     pub(super) not_before: Instant,
     pub(super) last_start: Option<Instant>,
-    /// The poll in flight carries a validator: a 304 is an answer to it.
-    pub(super) conditional: bool,
+    /// The validators that the poll in flight carries: a 304 is an answer to them.
+    pub(super) asked: Option<Validators>,
+    /// Newer validators for the content held, which a 304 brought.
+    pub(super) renewed: Option<Validators>,
+    /// The last 304 was about another version: the next poll asks for the whole content.
+    pub(super) distrusted: bool,
     /// The media type of the resource so far.
     pub(super) known_type: Option<MediaType>,
     pub(super) gone_since: Option<Instant>,
@@ -60,7 +64,9 @@ impl Poller {
             due: now,
             not_before: now,
             last_start: None,
-            conditional: false,
+            asked: None,
+            renewed: None,
+            distrusted: false,
             known_type: None,
             gone_since: None,
             weight: 0,
@@ -196,10 +202,12 @@ impl Poller {
     async fn fetch(&mut self) -> Result<Answer, FetchError> {
         let view = self.topic.view();
         let gone = matches!(view.condition.state, State::Gone { .. });
-        let validators: Option<Validators> =
-            view.frame.as_ref().filter(|_| !gone).map(|frame| frame.snapshot.validators.clone());
-        self.conditional = validators.as_ref().is_some_and(|v| v.etag.is_some() || v.last_modified.is_some());
-        let ask = ask::poll(self.topic.key(), &self.route, validators.as_ref(), self.topic.followers());
+        let whole = std::mem::take(&mut self.distrusted) || gone;
+        let held = view.frame.as_ref().map(|frame| &frame.snapshot.validators);
+        self.asked = held
+            .map(|held| self.renewed.as_ref().unwrap_or(held).clone())
+            .filter(|v| !whole && (v.etag.is_some() || v.last_modified.is_some()));
+        let ask = ask::poll(self.topic.key(), &self.route, self.asked.as_ref(), self.topic.followers());
         let stakes = self.stakes.clone();
         let Some(source) = stakes.sources.get(&self.route.upstream.name) else {
             return Err(self.no_source());
