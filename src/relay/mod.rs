@@ -1,17 +1,21 @@
 //! The poll loops: one for each resource somebody attends to.
 //!
 //! `supervise` starts them and keeps what outlives them; `poller` is the loop; `plan` decides what
-//! it does next; `echo` what a write asks for; `ask` writes the request; `outcome` acts on what came back, `compute` is where
-//! large bodies are worked on. Must not know: transports, connections of clients.
+//! it does next, `turn` when it may, `echo` what a write asks for, `feed` which pages a list has; `ask` writes the request,
+//! `conditional` reads a 304; `outcome` acts on what came back, `content` on data, and `compute` is where large bodies are worked on.
+//! Must not know: transports, connections of clients.
 
 mod ask;
 mod compute;
+mod conditional;
+mod content;
 mod echo;
 mod feed;
 mod outcome;
 mod plan;
 mod poller;
 mod supervise;
+mod turn;
 
 pub use ask::host;
 pub use supervise::{Relay, Source, Stakes};

@@ -11,12 +11,10 @@ use http::StatusCode;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::feed::Follower;
+use super::conditional;
 use super::poller::Poller;
-use crate::change::{Detector, Unfit};
 use crate::config::Share;
-use crate::hub::{Closing, EXCEPTION, ExceptionKind, Failure, News, Outcome, PollNumber, Publisher, Relayed};
-use crate::resource::{Content, Snapshot};
+use crate::hub::{Closing, EXCEPTION, ExceptionKind, Failure, Outcome, PollNumber, Publisher, Relayed};
 use crate::upstream::judge::{Verdict, end_to_end, not_shareable};
 use crate::upstream::schedule::{Found, Next, Why, age, retry_after};
 use crate::upstream::{self, Answer, FetchError};
@@ -32,16 +30,7 @@ impl Poller {
     ) -> &'static str {
         let outcome = match verdict {
             Verdict::Data(content) => self.content(&mut publisher, number, answer, *content).await,
-            Verdict::NotModified if self.conditional => {
-                publisher.confirm(number, age(&answer.headers));
-                self.succeeded(&mut publisher, answer, false);
-                "not_modified"
-            }
-            Verdict::NotModified => {
-                let reason = "the upstream answered 304 to an unconditional request";
-                self.failed(&mut publisher, number, "status", Some(answer), reason);
-                "failed"
-            }
+            Verdict::NotModified => self.not_modified(&mut publisher, number, answer),
             Verdict::Gone => match self.gone(publisher, number, answer) {
                 ControlFlow::Continue(kept) => {
                     publisher = kept;
@@ -85,6 +74,29 @@ impl Poller {
         outcome
     }
 
+    fn not_modified(
+        &mut self,
+        publisher: &mut Publisher,
+        number: PollNumber,
+        answer: &Answer,
+    ) -> &'static str {
+        let Some(asked) = &self.asked else {
+            let reason = "the upstream answered 304 to an unconditional request";
+            self.failed(publisher, number, "status", Some(answer), reason);
+            return "failed";
+        };
+        let Some(renewed) = conditional::renewed(asked, &answer.headers) else {
+            self.distrusted = true;
+            let reason = "the upstream answered 304 with the ETag of another version than asked for";
+            self.failed(publisher, number, "status", Some(answer), reason);
+            return "failed";
+        };
+        self.renewed = Some(renewed);
+        publisher.confirm(number, age(&answer.headers));
+        self.succeeded(publisher, answer, false);
+        "not_modified"
+    }
+
     /// There was no answer.
     pub(super) fn unreachable(
         &mut self,
@@ -107,89 +119,6 @@ impl Poller {
         "failed"
     }
 
-    async fn content(
-        &mut self,
-        publisher: &mut Publisher,
-        number: PollNumber,
-        answer: &Answer,
-        content: Content,
-    ) -> &'static str {
-        self.note_signals(answer);
-        let snapshot = match self.snapshot(content).await {
-            Ok(snapshot) => snapshot,
-            Err(Unfit { class, reason }) => {
-                self.unfit(publisher, number, answer, class, &reason);
-                return "failed";
-            }
-        };
-        // A 204 in between has no type: what comes after it is held against the last one.
-        if let Some(media_type) = &snapshot.media_type {
-            self.known_type = Some(media_type.clone());
-        }
-        let news = match self.news(&snapshot, answer).await {
-            Ok(news) => news,
-            Err(Unfit { class, reason }) => {
-                self.unfit(publisher, number, answer, class, &reason);
-                return "failed";
-            }
-        };
-        publisher.order(self.feed.as_ref().and_then(Follower::order));
-        let draft = publisher.draft(Arc::new(snapshot), news);
-        let bytes = if draft.is_heavy() { answer.body.len() } else { 0 };
-        let encode = move || {
-            draft.encode();
-            draft
-        };
-        let draft = self.stakes.compute.run(bytes, encode).await;
-        let changed = publisher.publish_draft(number, draft, age(&answer.headers));
-        self.succeeded(publisher, answer, changed);
-        if changed { "changed" } else { "unchanged" }
-    }
-
-    /// On a feed: what is new in a page, and in the pages behind it where it does not reach back. Nothing
-    /// counts as had before all of it was.
-    async fn news(&mut self, snapshot: &Snapshot, answer: &Answer) -> Result<Option<News>, Unfit> {
-        let Some(mut feed) = self.feed.take() else { return Ok(None) };
-        let news = self.follow(&mut feed, snapshot, answer).await;
-        self.feed = Some(feed);
-        news.map(Some)
-    }
-
-    async fn follow(&self, feed: &mut Follower, snapshot: &Snapshot, answer: &Answer) -> Result<News, Unfit> {
-        let key = self.topic.key();
-        let mut reading = feed.read(key, snapshot, &answer.headers)?;
-        while let Some(target) = reading.next.take() {
-            let failed = |reason: String| Unfit { class: "page", reason: format!("{target}: {reason}") };
-            let page =
-                self.fetch_page(target.clone()).await.map_err(|error| failed(error.failure.to_string()))?;
-            if page.status != StatusCode::OK {
-                return Err(failed(format!("the upstream answered {}", page.status)));
-            }
-            feed.read_on(key, &mut reading, &page.body, &page.headers)?;
-        }
-        let news = feed.take(key, &reading);
-        let metrics = &self.stakes.metrics;
-        metrics.items.with_label_values(&[&self.route.path]).inc_by(news.items.len() as u64);
-        if news.gap {
-            metrics.gaps.with_label_values(&[&self.route.path]).inc();
-        }
-        Ok(news)
-    }
-
-    /// What the content is under the route's rules, held against what is published.
-    async fn snapshot(&mut self, content: Content) -> Result<Snapshot, Unfit> {
-        let mut detector = self.detector.take().unwrap_or_else(|| Detector::new(&self.route.change));
-        let published = self.topic.view().frame.as_ref().map(|frame| frame.snapshot.clone());
-        let (namer, bytes) = (self.stakes.namer.clone(), content.body.len());
-        let detect = move || {
-            let snapshot = detector.snapshot(content, published.as_deref(), &namer);
-            (detector, snapshot)
-        };
-        let (detector, snapshot) = self.stakes.compute.run(bytes, detect).await;
-        self.detector = Some(detector);
-        snapshot
-    }
-
     /// Nothing was asked: the upstream is as well as before, and asked again after an interval.
     fn no_turn(&mut self, publisher: &mut Publisher, number: PollNumber, class: &'static str, reason: &str) {
         let wait = self.route.poll.interval;
@@ -199,7 +128,7 @@ impl Poller {
         self.wait(publisher, wait, Why::Budget);
     }
 
-    fn succeeded(&mut self, publisher: &mut Publisher, answer: &Answer, changed: bool) {
+    pub(super) fn succeeded(&mut self, publisher: &mut Publisher, answer: &Answer, changed: bool) {
         self.gone_since = None;
         self.changes = self.changes << 1 | u16::from(changed);
         let upstream = self.route.upstream.name.as_str();
@@ -317,7 +246,7 @@ impl Poller {
     }
 
     /// A complete answer that is no data: passed on while nothing better is known.
-    fn unfit(
+    pub(super) fn unfit(
         &mut self,
         publisher: &mut Publisher,
         number: PollNumber,
@@ -375,7 +304,7 @@ impl Poller {
     }
 
     /// On `share: public` routes signs against sharing are counted, not obeyed (contract §11).
-    fn note_signals(&self, answer: &Answer) {
+    pub(super) fn note_signals(&self, answer: &Answer) {
         if self.route.share == Share::Public
             && let Some(sign) = not_shareable(&answer.headers, &self.route.ignore_cookies)
         {

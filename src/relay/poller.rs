@@ -21,13 +21,10 @@ use crate::hub::{Outcome, PollNumber, Publisher, Retained, Topic, View};
 use crate::resource::{MediaType, Validators};
 use crate::upstream::judge::{Terms, judge};
 use crate::upstream::schedule::Pace;
-use crate::upstream::{self, Answer, Class, FetchError, Priority, Turn};
+use crate::upstream::{self, Answer, FetchError};
 
 /// No poll is overdue before it took this long.
 const OVERDUE: Duration = Duration::from_secs(1);
-
-/// The polls that say whether a resource changes often.
-const LAST_TEN: u16 = (1 << 10) - 1;
 
 /// One resource's loop.
 pub(super) struct Poller {
@@ -44,13 +41,17 @@ pub(super) struct Poller {
     pub(super) not_before: Instant,
     pub(super) last_start: Option<Instant>,
     /// The poll waits for its turn since then.
-    waiting: Option<Instant>,
+    pub(super) waiting: Option<Instant>,
     /// How long the last one waited.
     pub(super) waited: Duration,
     /// A bit for each of the last polls, set where it found a change.
     pub(super) changes: u16,
-    /// The poll in flight carries a validator: a 304 is an answer to it.
-    pub(super) conditional: bool,
+    /// The validators that the poll in flight carries: a 304 is an answer to them.
+    pub(super) asked: Option<Validators>,
+    /// Newer validators for the content held, which a 304 brought.
+    pub(super) renewed: Option<Validators>,
+    /// The last 304 was about another version: the next poll asks for the whole content.
+    pub(super) distrusted: bool,
     /// The media type of the resource so far.
     pub(super) known_type: Option<MediaType>,
     /// On a feed: what is known of its list.
@@ -86,7 +87,9 @@ impl Poller {
             waiting: None,
             waited: Duration::ZERO,
             changes: 0,
-            conditional: false,
+            asked: None,
+            renewed: None,
+            distrusted: false,
             known_type: None,
             feed: topic.route().feed.as_ref().map(Follower::new),
             gone_since: None,
@@ -213,7 +216,7 @@ impl Poller {
 
     /// When followers are to hear `stale`: the last poll failed or is overdue, and the content is
     /// older than `stale_after` and the effective interval. None: nothing to tell.
-    fn stale_at(&self) -> Option<Instant> {
+    pub(super) fn stale_at(&self) -> Option<Instant> {
         let view = self.topic.view();
         let failing = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
         let in_flight = self.waiting.or(self.last_start.filter(|_| self.topic.started() > view.ended));
@@ -229,7 +232,7 @@ impl Poller {
         })
     }
 
-    fn tell_stale(&mut self) {
+    pub(super) fn tell_stale(&mut self) {
         let view = self.topic.view();
         let next = self.due.saturating_duration_since(Instant::now());
         let overdue = || (None, self.named("the poll is overdue"));
@@ -265,46 +268,6 @@ impl Poller {
         self.count_saved();
     }
 
-    /// Waits for this poll's turn. Its priority rises when meanwhile somebody wants an answer.
-    async fn turn(&mut self) -> Result<Option<Turn>, FetchError> {
-        let stakes = self.stakes.clone();
-        let Some(source) = stakes.sources.get(&self.route.upstream.name) else {
-            return Err(self.no_source());
-        };
-        let since = Instant::now();
-        self.waiting = Some(since);
-        let turn = loop {
-            let (topic, priority) = (self.topic.clone(), self.priority());
-            let stale_at = self.stale_at();
-            tokio::select! {
-                biased;
-                turn = source.turn(priority) => break turn,
-                () = topic.demanded(), if priority.class != Class::Interactive => {}
-                () = sleep_until(stale_at.unwrap_or(since)), if stale_at.is_some() => self.tell_stale(),
-            }
-        };
-        self.waiting = None;
-        self.waited = since.elapsed();
-        turn
-    }
-
-    /// This poll's place among the others of its upstream (contract §10).
-    fn priority(&self) -> Priority {
-        let view = self.topic.view();
-        let followers = self.topic.followers();
-        let cold = view.frame.is_none() && followers > 0 && view.ended == 0;
-        let waited_for =
-            self.topic.wanted_now() > view.ended || self.topic.wanted_confirmation() > self.topic.started();
-        let class = match followers {
-            _ if cold || waited_for => Class::Interactive,
-            0 => Class::Refresh,
-            _ => Class::Scheduled,
-        };
-        let patience = (class == Class::Interactive).then_some(self.route.first_answer);
-        let changes = self.changes & LAST_TEN != 0;
-        Priority { class, weight: Priority::weigh(followers, changes), patience }
-    }
-
     /// The exchange, with an eye on the clock: a hanging poll makes the content old.
     async fn fetch(&mut self) -> Result<Answer, FetchError> {
         let view = self.topic.view();
@@ -314,10 +277,12 @@ impl Poller {
             Some(feed) => feed.target(key),
             None => (key.target(), true),
         };
-        let validators: Option<Validators> =
-            view.frame.as_ref().filter(|_| !gone && same).map(|frame| frame.snapshot.validators.clone());
-        self.conditional = validators.as_ref().is_some_and(|v| v.etag.is_some() || v.last_modified.is_some());
-        let mut ask = ask::poll(key, &self.route, validators.as_ref(), self.topic.followers());
+        let whole = std::mem::take(&mut self.distrusted) || gone || !same;
+        let held = view.frame.as_ref().map(|frame| &frame.snapshot.validators);
+        self.asked = held
+            .map(|held| self.renewed.as_ref().unwrap_or(held).clone())
+            .filter(|v| !whole && (v.etag.is_some() || v.last_modified.is_some()));
+        let mut ask = ask::poll(key, &self.route, self.asked.as_ref(), self.topic.followers());
         ask.path_and_query = target;
         if self.topic.is_unconfirmed(&view) {
             ask::after_write(&mut ask);
@@ -351,7 +316,7 @@ impl Poller {
     }
 
     /// Validation ties every route to an upstream, and the application gives each a source.
-    fn no_source(&self) -> FetchError {
+    pub(super) fn no_source(&self) -> FetchError {
         let reason = format!("nothing was started for it, and route {} needs it", self.route.path);
         FetchError {
             upstream: self.route.upstream.name.clone(),
