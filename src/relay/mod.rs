@@ -11,7 +11,7 @@ mod plan;
 mod poller;
 mod supervise;
 
-pub use ask::host;
+pub use ask::{host, poll};
 pub use supervise::{Relay, Source, Stakes};
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
+//! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
 //! | `replicas` | §2: several nodes and lagging upstream replicas behind one address |
 //! | `sharing` | §11: who may share a poll |
 //! | `tls` | §12: which versions of TLS a listener speaks |
@@ -31,6 +32,7 @@ pub mod framing;
 pub mod long_poll;
 pub mod passthrough;
 pub mod poll;
+pub mod probe;
 pub mod replicas;
 pub mod sharing;
 pub mod sharing_of_polls;
