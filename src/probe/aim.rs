@@ -8,7 +8,7 @@ use http::Uri;
 
 use crate::config::{Config, Route, Upstream};
 use crate::front::{Match, Routes};
-use crate::resource::canonical_query;
+use crate::resource::{CanonicalPath, canonical_path, canonical_query};
 
 /// What is polled, and as what.
 #[derive(Debug)]
@@ -46,8 +46,14 @@ pub(super) fn aim(config: &Config, url: &str) -> Result<Aim, String> {
             (Some(route), path)
         }
         Match::Covered { path, .. } => (None, path),
-        Match::Uncovered => (None, uri.path().to_owned()),
-        Match::Ambiguous => return Err("--probe: servers read this path differently".to_owned()),
+        Match::Uncovered | Match::Ambiguous => match canonical_path(uri.path()) {
+            CanonicalPath::Plain(path) => (None, path),
+            CanonicalPath::Doubtful => {
+                return Err(
+                    "--probe: servers disagree on what this path means; no route covers such".to_owned()
+                );
+            }
+        },
     };
     let is_route = route.is_some();
     let route = match route {

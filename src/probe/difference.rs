@@ -7,7 +7,7 @@ use serde_json_path::JsonPath;
 use super::aim::Aim;
 use super::flapping::Flapping;
 use crate::change::{Rules, json_patch};
-use crate::config::{Change, Members};
+use crate::config::{Change, Members, Route, Share};
 use crate::resource::{Snapshot, VersionNamer};
 use crate::upstream::Answer;
 use crate::upstream::judge::{Terms, Verdict, judge};
@@ -27,12 +27,8 @@ pub(super) struct Differences {
 /// The rules of the route with what looks like noise left out too.
 pub(super) fn rules(aim: &Aim, flapping: &[Flapping]) -> Change {
     let mut change = aim.route.change.clone();
-    // Places are those of the whole body; those of a selection are the route's own matter.
-    if change.select.is_none() {
-        change
-            .ignore
-            .extend(flapping.iter().filter(|member| member.is_noise).filter_map(|m| members(&m.place)));
-    }
+    let noise = flapping.iter().filter(|member| member.is_noise);
+    change.ignore.extend(noise.filter_map(|member| members(&member.place)));
     change
 }
 
@@ -43,14 +39,16 @@ fn members(place: &str) -> Option<Members> {
     Some(Members::Pointer(place.to_owned()))
 }
 
-pub(super) fn differences(aim: &Aim, change: &Change, private: bool, polls: &[Answer]) -> Differences {
+pub(super) fn differences(aim: &Aim, change: &Change, polls: &[Answer]) -> Differences {
     let rules = Rules::new(change);
+    // Whether an answer may be shared is another question.
+    let route = Route { share: Share::Public, ..(*aim.route).clone() };
+    let terms = Terms { route: &route, private: false, known_type: None };
     let namer = VersionNamer::new(None);
     let mut found = Differences { patches: Some((0, 0)), ..Differences::default() };
     let mut previous: Option<Snapshot> = None;
     for answer in polls {
-        let Verdict::Data(content) = judge(answer, &Terms { route: &aim.route, private, known_type: None })
-        else {
+        let Verdict::Data(content) = judge(answer, &terms) else {
             continue;
         };
         let snapshot = match rules.snapshot(*content, previous.as_ref(), &namer) {

@@ -3,6 +3,7 @@
 //! Pure over what was observed. Must not know: how it was asked.
 
 use http::{StatusCode, header};
+use serde_json::Value;
 
 use super::aim::Aim;
 use super::asking::Observed;
@@ -12,8 +13,7 @@ use super::identity::{self, Effect};
 use super::listing::listing;
 use super::suggestion::{Suggestion, yaml};
 use super::{Question, Report, fields};
-use crate::config::ClassValue;
-use crate::config::Share;
+use crate::config::{Auth, ClassValue, Share};
 use crate::resource::MediaType;
 use crate::upstream::Answer;
 use crate::upstream::judge::{Terms, Verdict, judge, not_shareable};
@@ -24,10 +24,10 @@ pub(super) fn report(aim: &Aim, question: &Question, observed: &Observed) -> Rep
         return Report { text: String::new(), has_data: false };
     };
     let bodies = identity::bodies(&observed.polls).unwrap_or_default();
-    let flaps = flaps(&bodies);
+    let flaps = flaps(&published(aim, &bodies));
     let rules = difference::rules(aim, &flaps.members);
     let private = !question.headers.is_empty();
-    let differences = difference::differences(aim, &rules, private, &observed.polls);
+    let differences = difference::differences(aim, &rules, &observed.polls);
     let effects = identity::effects(observed, &rules);
     let listing = bodies.last().and_then(listing);
     let signs = fields::sharing(&last.headers);
@@ -68,9 +68,19 @@ pub(super) fn report(aim: &Aim, question: &Question, observed: &Observed) -> Rep
         ));
     }
     if has_data {
-        lines.extend([String::new(), "A route:".to_owned(), String::new(), yaml(aim, &suggestion)]);
+        let title = match aim.is_route {
+            true => "The route with what this suggests; what else it says in the file can stay:",
+            false => "A route:",
+        };
+        lines.extend([String::new(), title.to_owned(), String::new(), yaml(aim, &suggestion)]);
     }
     Report { text: lines.join("\n").trim_end().to_owned() + "\n", has_data }
+}
+
+/// What the route's `change` speaks of.
+fn published(aim: &Aim, bodies: &[Value]) -> Vec<Value> {
+    let pointer = aim.route.change.select.as_deref().unwrap_or_default();
+    bodies.iter().filter_map(|body| body.pointer(pointer)).cloned().collect()
 }
 
 fn line(label: &str, text: &str) -> String {
@@ -87,7 +97,11 @@ fn heading(aim: &Aim, question: &Question) -> String {
     let names: Vec<&str> = question.headers.iter().map(|(name, _)| name.as_str()).collect();
     let with = if names.is_empty() { String::new() } else { format!(", with {}", names.join(", ")) };
     let (path, upstream) = (&aim.path, &aim.route.upstream.name);
-    format!("GET {path}{query}: upstream {upstream}, {route}{with}; {} polls", question.polls)
+    let token = match &aim.route.poll.auth {
+        Some(Auth::ClientCredentials(_)) => "; without the token that `poll.auth` would get",
+        _ => "",
+    };
+    format!("GET {path}{query}: upstream {upstream}, {route}{with}; {} polls{token}", question.polls)
 }
 
 fn answers(polls: &[Answer]) -> String {

@@ -47,17 +47,28 @@ pub(super) fn yaml(aim: &Aim, suggestion: &Suggestion) -> String {
                 .to_owned(),
         );
     }
+    // Items of a feed count by their ids: there are no rules beside it.
+    if aim.route.feed.is_none() {
+        rules(aim, suggestion, &mut lines);
+    }
+    lines.join("\n") + "\n"
+}
+
+fn rules(aim: &Aim, suggestion: &Suggestion, lines: &mut Vec<String>) {
     let places = |is_noise: bool| {
         let members = suggestion.flaps.members.iter().filter(|member| member.is_noise == is_noise);
         members.map(|member| quoted(&member.place)).collect::<Vec<_>>()
     };
     let (noise, others) = (places(true), places(false));
+    let select = aim.route.change.select.as_deref();
+    let select = select.map_or(String::new(), |pointer| format!("select: {}, ", quoted(pointer)));
     if !noise.is_empty() {
-        lines.push(format!("    change: {{ ignore: [{}] }}", noise.join(", ")));
+        lines.push(format!("    change: {{ {select}ignore: [{}] }}", noise.join(", ")));
     }
     if !others.is_empty() {
         let all = [noise, others].concat().join(", ");
-        lines.push(format!("    # change: {{ ignore: [{all}] }}   # if they mean nothing to clients"));
+        lines
+            .push(format!("    # change: {{ {select}ignore: [{all}] }}   # if they mean nothing to clients"));
     }
     if let Some(Listing { items, id, order, .. }) = &suggestion.listing {
         let order = order.map_or(String::new(), |order| format!(", order: {order}"));
@@ -68,7 +79,6 @@ pub(super) fn yaml(aim: &Aim, suggestion: &Suggestion) -> String {
         );
         lines.push(format!("    # feed: {{ items: {items}, id: {id}{order} }}"));
     }
-    lines.join("\n") + "\n"
 }
 
 /// Double-quoted: YAML's escapes are a superset of JSON's.

@@ -201,7 +201,7 @@ fn patches_are_measured_with_the_noise_left_out() {
     let body = |n: u32, at: u32| format!("{{\"pad\":\"{}\",\"n\":{n},\"at\":{at}}}", "x".repeat(200));
     let polls = [body(1, 1), body(1, 2), body(2, 3)].map(|body| answer(200, &json, &body));
     let ignored = [Flapping { place: "/at".to_owned(), is_noise: true }];
-    let found = difference::differences(&aim, &difference::rules(&aim, &ignored), false, &polls);
+    let found = difference::differences(&aim, &difference::rules(&aim, &ignored), &polls);
     assert_eq!((found.steps, found.changed), (2, 1));
     let (patches, bodies) = found.patches.unwrap();
     assert!(patches > 0 && patches < 80 && bodies > 200, "{patches} {bodies}");
@@ -299,12 +299,14 @@ fn the_report_says_what_was_seen_and_no_secret() {
         every: Duration::from_secs(1),
         headers: vec![header("Authorization: Bearer hidden").unwrap()],
     };
-    let report = report(&here(&question.url), &question, &seen(polls.into()));
+    let observed = Observed { conditional: Some(answer(304, &headers, "")), ..seen(polls.into()) };
+    let report = report(&here(&question.url), &question, &observed);
     let text = report.text;
     assert!(report.has_data && !text.contains("hidden"), "{text}");
     for wanted in [
         "GET /a?…",
-        "ETag (strong)",
+        "ETag (strong); a conditional request got 304",
+        "0 of 2 polls brought something new",
         "private, max-age=3",
         "Set-Cookie (sid)",
         "vary: Authorization",
@@ -313,6 +315,24 @@ fn the_report_says_what_was_seen_and_no_secret() {
         "share: { by: [\"authorization\"] }",
     ] {
         assert!(text.contains(wanted), "{wanted} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn places_are_those_of_what_the_route_publishes() {
+    let routes = "routes: [{path: /a, upstream: api, change: {select: /data}}, \
+                  {path: /b, upstream: api, feed: {items: /data/rows, id: /id}}]\n";
+    let config = loaded(&format!("{FILE}{routes}"));
+    let headers = [("content-type", "application/json")];
+    let polls =
+        || [1, 2, 3].map(|n| answer(200, &headers, &format!("{{\"n\":{n},\"data\":{{\"now\":{n}}}}}")));
+    for (path, wanted) in
+        [("/a", "change: { select: \"/data\", ignore: [\"/now\"] }"), ("/b", "interval: 5s }\n")]
+    {
+        let question = Question { url: path.into(), polls: 3, every: Duration::ZERO, headers: Vec::new() };
+        let report = report(&aim(&config, path).unwrap(), &question, &seen(polls().into()));
+        assert!(report.text.contains(wanted), "{}", report.text);
+        assert!(path == "/a" || !report.text.contains(" change: {"), "{}", report.text);
     }
 }
 
