@@ -20,6 +20,7 @@ pub struct Metrics {
     pub polls: IntCounterVec,
     pub poll_failures: IntCounterVec,
     pub poll_seconds: HistogramVec,
+    pub interval_seconds: HistogramVec,
     pub upstream_bytes: IntCounterVec,
     pub saved_requests: IntCounterVec,
     pub saved_bytes: IntCounterVec,
@@ -72,6 +73,12 @@ impl Metrics {
                 "From the ask to the whole answer.",
                 &["upstream"],
                 vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
+            )?,
+            interval_seconds: r.histograms(
+                "poll_interval_seconds",
+                "Effective intervals after polls that gave data, and what made them so long.",
+                &["route", "why"],
+                vec![0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0],
             )?,
             upstream_bytes: r.counters(
                 "upstream_bytes_total",
@@ -145,6 +152,11 @@ impl Metrics {
     pub fn polled(&self, upstream: &str, route: &str, outcome: &str, took: Duration) {
         self.polls.with_label_values(&[upstream, route, outcome]).inc();
         self.poll_seconds.with_label_values(&[upstream]).observe(took.as_secs_f64());
+    }
+
+    /// Notes the interval that a poll led to.
+    pub fn paced(&self, route: &str, why: &str, interval: Duration) {
+        self.interval_seconds.with_label_values(&[route, why]).observe(interval.as_secs_f64());
     }
 
     /// The metrics of the streams of one route and transport, looked up once.

@@ -5,9 +5,11 @@
 //! | `support` | no claims: a scriptable legacy API, real clients, the process under test |
 //! | `support_works` | the tools above show every misbehaviour as it is, so a green test means something |
 //! | `contract` | what clients and upstreams see: polls, streams, sockets, held polls, shared polls |
+//! | `bodies` | recorded bodies of the usual kinds of APIs change in small patches |
 //! | `packaging` | README, conf/ and the readiness probe name only what exists |
 //! | `layers` | the source keeps the architecture: who may import whom, who may name the proxy, file sizes |
 
+mod bodies;
 mod contract;
 mod layers;
 mod packaging;

@@ -44,6 +44,7 @@ fn describe(topic: &Topic) -> Value {
         "state": state,
         "interval_ms": topic.route().poll.interval.as_millis() as u64,
         "effective_interval_ms": view.effective_interval.as_millis() as u64,
+        "why": view.why.word(),
         "polls": topic.started(),
         "last_outcome": outcome,
         "last_reason": reason,

@@ -25,12 +25,12 @@ pub(super) enum Step {
 pub(super) struct Items<'a, C> {
     /// Equal items have equal contents, and no others.
     pub(super) contents: &'a [C],
-    /// What an item is called; none: nothing to go by.
-    pub(super) names: &'a [Option<&'a [u8]>],
+    /// What an item is called; none: nothing to go by. Asked only where contents do not tell.
+    pub(super) name: &'a dyn Fn(usize) -> Option<&'a [u8]>,
 }
 
 /// The steps that lead from one array to the other.
-pub(super) fn steps<C: Eq + Hash>(base: &Items<'_, C>, target: &Items<'_, C>) -> Vec<Step> {
+pub(super) fn steps<'a, C: Eq + Hash>(base: &Items<'a, C>, target: &Items<'a, C>) -> Vec<Step> {
     let mut steps = Vec::with_capacity(base.contents.len().max(target.contents.len()));
     let whole = (0..base.contents.len(), 0..target.contents.len());
     trimmed(base, target, whole, &mut steps, |b, t, steps| {
@@ -45,9 +45,9 @@ pub(super) fn steps<C: Eq + Hash>(base: &Items<'_, C>, target: &Items<'_, C>) ->
 }
 
 /// Steps over what is equal at both ends, and in the middle what `middle` says.
-fn trimmed<C: Eq>(
-    base: &Items<'_, C>,
-    target: &Items<'_, C>,
+fn trimmed<'a, C: Eq>(
+    base: &Items<'a, C>,
+    target: &Items<'a, C>,
     (b, t): (Range<usize>, Range<usize>),
     steps: &mut Vec<Step>,
     middle: impl FnOnce(Range<usize>, Range<usize>, &mut Vec<Step>),
@@ -62,14 +62,14 @@ fn trimmed<C: Eq>(
 }
 
 /// Where no item is equal: items of one name are compared, the rest in order.
-fn changed<C>(
-    base: &Items<'_, C>,
-    target: &Items<'_, C>,
+fn changed<'a, C>(
+    base: &Items<'a, C>,
+    target: &Items<'a, C>,
     b: Range<usize>,
     t: Range<usize>,
     steps: &mut Vec<Step>,
 ) {
-    let anchors = anchors(b.clone(), t.clone(), |at| base.names[at], |at| target.names[at]);
+    let anchors = anchors(b.clone(), t.clone(), base.name, target.name);
     between(&anchors, b, t, |b, t, anchored| {
         let pairs = b.len().min(t.len());
         steps.extend(b.clone().zip(t.clone()).map(|(b, t)| Step::Pair(b, t)));
@@ -164,8 +164,8 @@ mod tests {
     use Step::{Add, Pair, Remove, Same};
 
     fn walk(base: &[u32], target: &[u32]) -> Vec<Step> {
-        let none = [None; 16];
-        steps(&Items { contents: base, names: &none }, &Items { contents: target, names: &none })
+        let none = |_| None;
+        steps(&Items { contents: base, name: &none }, &Items { contents: target, name: &none })
     }
 
     #[test]
@@ -178,9 +178,9 @@ mod tests {
     #[test]
     fn an_item_that_changed_is_compared_with_itself() {
         assert_eq!(walk(&[1, 2, 3], &[1, 8, 3]), [Same, Pair(1, 1), Same]);
-        let names: Vec<Option<&[u8]>> = vec![Some(b"a"), Some(b"b"), Some(b"c")];
-        let base = Items { contents: &[1, 2, 3], names: &names };
-        let target = Items { contents: &[9, 8], names: &names[1..] };
+        let names: [&[u8]; 3] = [b"a", b"b", b"c"];
+        let base = Items { contents: &[1, 2, 3], name: &|at| Some(names[at]) };
+        let target = Items { contents: &[9, 8], name: &|at| Some(names[at + 1]) };
         assert_eq!(steps(&base, &target), [Remove, Pair(1, 0), Pair(2, 1)]);
     }
 

@@ -123,58 +123,77 @@ impl<'r> Writer<'r> {
     }
 
     fn array(&mut self, array: Element<'_>, published: Option<Element<'_>>, tolerance: Option<usize>) {
-        let mut items: Vec<Element> = array.items().collect();
-        let key = self.key_of(array, &items);
-        let mut before = Before::of(published.filter(|p| p.kind() == Kind::Array), key);
-        if let Some(key) = key {
-            // Items with the same key, which no set has, keep the upstream's order.
-            items.sort_by_cached_key(|item| item.pointer(key).map(Key::of));
+        let published = published.filter(|p| p.kind() == Kind::Array);
+        match self.key_of(array).and_then(|key| Some((key, keyed(array, key)?))) {
+            Some((key, items)) => {
+                let items = items.into_iter().map(|(key, item)| (Some(key), item));
+                self.items(items, Before::by_key(published, key), tolerance);
+            }
+            None => {
+                self.items(array.items().map(|item| (None, item)), Before::in_order(published), tolerance)
+            }
         }
+    }
+
+    fn items<'a>(
+        &mut self,
+        items: impl Iterator<Item = (Option<Key>, Element<'a>)>,
+        mut before: Before<'_>,
+        tolerance: Option<usize>,
+    ) {
         self.put(b"[");
-        for (at, item) in items.into_iter().enumerate() {
+        for (at, (key, item)) in items.enumerate() {
             if at > 0 {
                 self.put(b",");
             }
             if !self.hidden && self.marks.is_ignored(item) {
                 self.out.counted.as_mut().into_iter().for_each(|counted| counted.push(IGNORED));
             }
-            let published = before.next(item);
+            let published = before.next(key.as_ref());
             self.hideable(item, |writer| writer.value(item, published, tolerance));
         }
         self.put(b"]");
     }
 
-    /// The key by which an array is a set: that of the first rule for it, if every item has it.
-    fn key_of(&self, array: Element<'_>, items: &[Element<'_>]) -> Option<&'r str> {
+    /// The key by which an array is a set, if its items have it: that of the first rule for it.
+    fn key_of(&self, array: Element<'_>) -> Option<&'r str> {
         let named = self.marks.array_key(array);
         let rules = self.change.array_keys.iter().enumerate();
         let mut fitting = rules.filter(|(rule, key)| key.of.is_none() || Some(*rule) == named);
-        let key = &fitting.next()?.1.key;
-        items.iter().all(|item| item.pointer(key).is_some()).then_some(key.as_str())
+        fitting.next().map(|(_, key)| key.key.as_str())
     }
+}
+
+/// The items in the order of their keys. None: one has none. Items with the same key, which no set
+/// has, keep the upstream's order.
+fn keyed<'a>(array: Element<'a>, key: &str) -> Option<Vec<(Key, Element<'a>)>> {
+    let keyed = |item: Element<'a>| Some((Key::of(item.pointer(key)?), item));
+    let mut items: Vec<_> = array.items().map(keyed).collect::<Option<_>>()?;
+    items.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Some(items)
 }
 
 /// The published items of an array, had by key where it has one, else by index.
 enum Before<'a> {
-    ByKey { key: &'a str, items: HashMap<Cow<'a, [u8]>, Element<'a>> },
+    ByKey(HashMap<Cow<'a, [u8]>, Element<'a>>),
     InOrder(Vec<Element<'a>>, usize),
 }
 
 impl<'a> Before<'a> {
-    fn of(published: Option<Element<'a>>, key: Option<&'a str>) -> Before<'a> {
+    fn by_key(published: Option<Element<'a>>, key: &str) -> Before<'a> {
         let items = published.into_iter().flat_map(|array| array.items());
-        match key {
-            Some(key) => {
-                let keyed = |item: Element<'a>| Some((plain(item.pointer(key)?), item));
-                Before::ByKey { key, items: items.filter_map(keyed).collect() }
-            }
-            None => Before::InOrder(items.collect(), 0),
-        }
+        let keyed = |item: Element<'a>| Some((plain(item.pointer(key)?), item));
+        Before::ByKey(items.filter_map(keyed).collect())
     }
 
-    fn next(&mut self, item: Element<'_>) -> Option<Element<'a>> {
+    fn in_order(published: Option<Element<'a>>) -> Before<'a> {
+        Before::InOrder(published.into_iter().flat_map(|array| array.items()).collect(), 0)
+    }
+
+    /// `key`: that of the item which is next in the new array.
+    fn next(&mut self, key: Option<&Key>) -> Option<Element<'a>> {
         match self {
-            Before::ByKey { key, items } => items.get(&plain(item.pointer(key)?)).copied(),
+            Before::ByKey(items) => items.get(key?.form()).copied(),
             Before::InOrder(items, at) => {
                 *at += 1;
                 items.get(*at - 1).copied()
@@ -210,6 +229,12 @@ impl Key {
             }
             Kind::String => Key::Text(form),
             _ => Key::Other(form),
+        }
+    }
+
+    fn form(&self) -> &[u8] {
+        match self {
+            Key::Number(_, form) | Key::Text(form) | Key::Other(form) => form,
         }
     }
 
@@ -252,9 +277,10 @@ fn members(object: Element<'_>) -> Vec<Member<'_>> {
     let mut members: Vec<Member> = object
         .members()
         .map(|(key, value)| {
-            let raw = string(key);
+            let name = key.string();
+            let raw = escaped(key, name.as_ref());
             // Half of a surrogate pair is no text: such a name goes by its spelling.
-            let name = key.string().unwrap_or_else(|| String::from_utf8_lossy(key.raw()));
+            let name = name.unwrap_or_else(|| String::from_utf8_lossy(key.raw()));
             Member { name, raw, value }
         })
         .collect();
@@ -278,8 +304,16 @@ fn order(a: &str, b: &str) -> Ordering {
 
 /// The canonical form of a string.
 fn string(string: Element<'_>) -> Cow<'_, [u8]> {
-    match string.string() {
-        Some(Cow::Owned(text)) => serde_json::to_vec(&text).map_or(Cow::Borrowed(string.raw()), Cow::Owned),
+    match memchr::memchr(b'\\', string.raw()) {
+        Some(_) => escaped(string, string.string().as_ref()),
+        None => Cow::Borrowed(string.raw()),
+    }
+}
+
+/// The canonical form of a string with this content.
+fn escaped<'a>(string: Element<'a>, content: Option<&Cow<'_, str>>) -> Cow<'a, [u8]> {
+    match content {
+        Some(Cow::Owned(text)) => serde_json::to_vec(text).map_or(Cow::Borrowed(string.raw()), Cow::Owned),
         // Nothing is escaped in it, or it is no text.
         _ => Cow::Borrowed(string.raw()),
     }

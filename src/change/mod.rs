@@ -5,6 +5,7 @@
 
 mod align;
 mod canonical;
+pub mod feed;
 mod number;
 mod patch;
 mod places;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::config::{Change, Members};
-use crate::resource::{Element, Kind};
+use crate::resource::Element;
 
 /// What rules say of one value.
 #[derive(Debug, Clone, Copy, Default)]
@@ -88,8 +88,31 @@ fn first(held: &mut u16, rule: u16) {
 /// Finds members in one body.
 struct Finder<'a> {
     root: Element<'a>,
-    /// The body as expressions want it, and the place of each of its values; made for the first one.
-    tree: Option<Box<(Value, HashMap<usize, usize>)>>,
+    /// Made for the first expression.
+    tree: Option<Box<Tree>>,
+}
+
+/// A body as expressions want it.
+struct Tree {
+    value: Value,
+    /// The address of each value in it and its place in the body, in the order of addresses.
+    places: Vec<(usize, usize)>,
+}
+
+impl Tree {
+    /// Boxed, so that the values stay where they are.
+    fn of(root: Element<'_>) -> Box<Tree> {
+        let places = Vec::with_capacity(root.nodes_within());
+        let mut tree = Box::new(Tree { value: root.value(), places });
+        locate(root, &tree.value, &mut tree.places);
+        tree.places.sort_unstable();
+        tree
+    }
+
+    fn place(&self, value: &Value) -> Option<usize> {
+        let at = self.places.binary_search_by_key(&address(value), |(address, _)| *address).ok()?;
+        Some(self.places[at].1)
+    }
 }
 
 impl Finder<'_> {
@@ -100,15 +123,8 @@ impl Finder<'_> {
                 self.root.pointer(pointer).map(|element| element.index()).into_iter().collect()
             }
             Members::Path(path) => {
-                let root = self.root;
-                let tree = self.tree.get_or_insert_with(|| {
-                    let mut tree = Box::new((root.value(), HashMap::with_capacity(root.nodes_within())));
-                    let (value, places) = &mut *tree;
-                    locate(root, value, places);
-                    tree
-                });
-                let (value, places) = &**tree;
-                path.query(value).iter().filter_map(|found| places.get(&address(found)).copied()).collect()
+                let tree = self.tree.get_or_insert_with(|| Tree::of(self.root));
+                path.query(&tree.value).iter().filter_map(|found| tree.place(found)).collect()
             }
         }
     }
@@ -119,18 +135,23 @@ fn address(value: &Value) -> usize {
     std::ptr::from_ref(value).addr()
 }
 
-fn locate(element: Element<'_>, value: &Value, places: &mut HashMap<usize, usize>) {
-    places.insert(address(value), element.index());
-    match element.kind() {
-        Kind::Array => {
-            let items = value.as_array().into_iter().flatten();
+fn locate(element: Element<'_>, value: &Value, places: &mut Vec<(usize, usize)>) {
+    places.push((address(value), element.index()));
+    match value {
+        Value::Array(items) => {
             element.items().zip(items).for_each(|(element, value)| locate(element, value, places));
         }
-        Kind::Object => {
-            for (name, element) in element.members() {
-                if let Some(value) = name.string().and_then(|name| value.get(&*name)) {
-                    locate(element, value, places);
-                }
+        Value::Object(members) => {
+            if element.members().count() == members.len() {
+                // No name comes twice: both are in the order of the text.
+                let members = element.members().zip(members.values());
+                members.for_each(|((_, element), value)| locate(element, value, places));
+                return;
+            }
+            let named = |(name, value): (Element<'_>, _)| Some((name.string()?.into_owned(), value));
+            let last: HashMap<String, Element> = element.members().filter_map(named).collect();
+            for (name, value) in members {
+                last.get(name).into_iter().for_each(|element| locate(*element, value, places));
             }
         }
         _ => {}

@@ -161,6 +161,17 @@ fn ignored_members_are_as_they_were_when_the_version_was_made() {
 }
 
 #[test]
+fn expressions_find_members_beside_names_that_come_twice() {
+    let change = Change { ignore: vec![path("$..t")], ..Change::default() };
+    let bodies = [
+        r#"{"a":{"x":1,"t":1,"x":2},"t":0,"b":[{"t":3}]}"#,
+        r#"{"a":{"x":2,"t":7},"t":8,"b":[{"t":9,"t":1}]}"#,
+    ];
+    let one = r#"{"a":{"t":1,"x":2},"b":[{"t":3}],"t":0}"#;
+    assert_eq!(published(change, &bodies), [one, one]);
+}
+
+#[test]
 fn versions_with_ignored_members_are_the_same_everywhere() {
     let rules = rules(Change { ignore: vec![pointer("/at"), pointer("/z/1")], ..Change::default() });
     let version = |body: &str| rules.snapshot(json_content(body), None, &namer()).unwrap().version;

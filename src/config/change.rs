@@ -14,7 +14,8 @@ pub enum Members {
     Path(Box<JsonPath>),
 }
 
-/// What counts as a change (contract §2). Without a rule bytes are compared.
+/// What counts as a change (contract §2). Without a rule bytes are compared. Members are those of
+/// what is published: with `select` their places start there, and a container stands for all in it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Change {
     /// Members whose values do not count; published as they were when the version was made.

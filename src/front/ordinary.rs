@@ -180,8 +180,18 @@ impl Cover<'_> {
     }
 
     async fn failed(&mut self, failure: &Failure) -> Result<Fate> {
-        let status = if failure.is_timeout() { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
-        let fate = refuse::with(self.session, self.ctx, status, &failure.reason).await;
+        let status = match failure.class {
+            // Nothing was asked: it may be had later.
+            "budget" | "breaker" => StatusCode::SERVICE_UNAVAILABLE,
+            _ if failure.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        let mut more = HeaderMap::new();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let seconds = self.route.poll.interval.as_secs().max(1);
+            more.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        let fate = refuse::with_headers(self.session, self.ctx, status, &failure.reason, more).await;
         self.ctx.answer = "failed";
         fate
     }

@@ -93,7 +93,6 @@ impl Outbox {
             body: message,
             timeout: self.route.upstream.total_timeout,
             max_body: MAX_ANSWER,
-            priority: None,
         };
         match self.client.fetch(&ask).await {
             Ok(answer) if answer.status.is_success() || answer.status.is_redirection() => Ok(()),

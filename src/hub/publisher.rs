@@ -17,6 +17,7 @@ use super::view::{Closing, Failure, Outcome, Relayed, View};
 use super::{ExceptionKind, Hub};
 use crate::frame::{Batch, Condition, Format, Frame, PatchKind, State};
 use crate::resource::Snapshot;
+use crate::upstream::schedule::Why;
 
 /// Number of a poll of one topic, from 1.
 pub type PollNumber = u64;
@@ -175,10 +176,11 @@ impl Publisher {
     }
 
     /// When the next poll is due, and how long a snapshot counts as new.
-    pub fn schedule(&mut self, next: Option<Instant>, effective_interval: Duration) {
+    pub fn schedule(&mut self, next: Option<Instant>, effective_interval: Duration, why: Why) {
         self.update(|view| {
             view.next_poll = next;
             view.effective_interval = effective_interval;
+            view.why = why;
         });
     }
 

@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
 use crate::frame::{Condition, Frame, State};
+use crate::upstream::schedule::Why;
 
 /// Why a topic ends all its subscriptions. `reason()` is the word on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +100,8 @@ pub struct View {
     pub next_poll: Option<Instant>,
     /// A snapshot younger than this is a hit for ordinary polls.
     pub effective_interval: Duration,
+    /// Why the next poll comes when it comes.
+    pub why: Why,
     pub closing: Option<Closing>,
 }
 
@@ -117,6 +120,7 @@ impl View {
             outcome: Outcome::Cold,
             next_poll: None,
             effective_interval,
+            why: Why::Interval,
             closing: None,
         }
     }

@@ -46,7 +46,6 @@ pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, f
         body: Bytes::new(),
         timeout: route.poll.timeout.min(upstream.total_timeout).max(Duration::from_millis(1)),
         max_body: route.poll.max_body,
-        priority: None,
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
@@ -16,8 +17,8 @@ use crate::config::Share;
 use crate::hub::{Closing, EXCEPTION, ExceptionKind, Failure, Outcome, PollNumber, Publisher, Relayed};
 use crate::resource::{Content, Snapshot};
 use crate::upstream::judge::{Verdict, end_to_end, not_shareable};
-use crate::upstream::schedule::{age, retry_after};
-use crate::upstream::{Answer, FetchError};
+use crate::upstream::schedule::{Found, Next, Why, age, retry_after};
+use crate::upstream::{self, Answer, FetchError};
 
 impl Poller {
     /// Acts on an answer; gives the outcome's label in metrics.
@@ -32,7 +33,7 @@ impl Poller {
             Verdict::Data(content) => self.content(&mut publisher, number, answer, *content).await,
             Verdict::NotModified if self.conditional => {
                 publisher.confirm(number, age(&answer.headers));
-                self.succeeded(&mut publisher, answer);
+                self.succeeded(&mut publisher, answer, false);
                 "not_modified"
             }
             Verdict::NotModified => {
@@ -94,7 +95,9 @@ impl Poller {
         // Clients are told the reason; a server's address is for operators only.
         let reason = error.failure.to_string();
         self.failing_server = error.server.clone();
-        if class == "too-large" {
+        if let upstream::Failure::NoTurn { .. } = error.failure {
+            self.no_turn(&mut publisher, number, class, &reason);
+        } else if class == "too-large" {
             self.uncoverable(&mut publisher, number, class, &reason);
         } else {
             self.failed(&mut publisher, number, class, None, &reason);
@@ -123,7 +126,7 @@ impl Poller {
             self.known_type = Some(media_type.clone());
         }
         let changed = publisher.publish(number, Arc::new(snapshot), age(&answer.headers));
-        self.succeeded(publisher, answer);
+        self.succeeded(publisher, answer, changed);
         if changed { "changed" } else { "unchanged" }
     }
 
@@ -141,14 +144,33 @@ impl Poller {
         snapshot
     }
 
-    fn succeeded(&mut self, publisher: &mut Publisher, answer: &Answer) {
+    /// Nothing was asked: the upstream is as well as before, and asked again after an interval.
+    fn no_turn(&mut self, publisher: &mut Publisher, number: PollNumber, class: &'static str, reason: &str) {
+        let wait = self.route.poll.interval;
+        let failure = Failure { class, status: None, reason: self.named(reason) };
+        self.report(&failure, wait);
+        publisher.fail(number, Arc::new(failure), wait);
+        self.wait(publisher, wait, Why::Budget);
+    }
+
+    fn succeeded(&mut self, publisher: &mut Publisher, answer: &Answer, changed: bool) {
         self.gone_since = None;
-        let (effective, next) = self.pace.after_success(&self.route.poll, &answer.headers);
+        self.changes = self.changes << 1 | u16::from(changed);
+        let upstream = self.route.upstream.name.as_str();
+        let found = Found {
+            headers: &answer.headers,
+            changed,
+            sharers: self.stakes.sharers(upstream).map_or(1, |sharers| sharers.load(Ordering::Relaxed)),
+            waited: self.waited,
+            now: SystemTime::now(),
+        };
+        let Next { effective, wait: next, why } = self.pace.after_success(&self.route.poll, &found);
+        self.stakes.metrics.paced(&self.route.path, why.word(), effective);
         // From start to start, but a poll that took longer than that is not followed at once.
         let now = Instant::now();
         let regular = self.last_start.map_or(now, |start| start + next);
         self.due = regular.max(now + next.saturating_sub(effective));
-        publisher.schedule(Some(self.due), effective);
+        publisher.schedule(Some(self.due), effective, why);
         let view = self.topic.view();
         let weight = view.frame.as_ref().map_or(0, |f| f.snapshot.weight() + f.encoded_bytes());
         self.stakes.account(self.weight, weight);
@@ -167,7 +189,7 @@ impl Poller {
         let failure = Failure { class, status: answer.map(|a| a.status), reason: self.named(reason) };
         self.report(&failure, wait);
         publisher.fail(number, Arc::new(failure), wait);
-        self.wait(publisher, wait);
+        self.wait(publisher, wait, self.why_failed());
     }
 
     /// How long to wait after one more failure, `Retry-After` obeyed.
@@ -179,6 +201,11 @@ impl Poller {
             self.not_before = Instant::now() + asked;
         }
         self.pace.after_failure(&self.route.poll, asked)
+    }
+
+    /// Why a failing resource waits.
+    fn why_failed(&self) -> Why {
+        if self.not_before > Instant::now() { Why::RetryAfter } else { Why::Backoff }
     }
 
     /// A reason that says which upstream it speaks of.
@@ -204,10 +231,10 @@ impl Poller {
     }
 
     /// After a failure: the next poll, and `stale` at once where there is no content at all.
-    fn wait(&mut self, publisher: &mut Publisher, wait: Duration) {
+    fn wait(&mut self, publisher: &mut Publisher, wait: Duration, why: Why) {
         self.due = Instant::now() + wait;
         let view = self.topic.view();
-        publisher.schedule(Some(self.due), view.effective_interval);
+        publisher.schedule(Some(self.due), view.effective_interval, why);
         if view.frame.is_none()
             && let Some((status, reason)) = self.trouble(&view.outcome)
         {
@@ -236,7 +263,7 @@ impl Poller {
         };
         self.report(&failure, wait);
         publisher.relay(number, relayed(answer), None, wait);
-        self.wait(publisher, wait);
+        self.wait(publisher, wait, self.why_failed());
     }
 
     /// A complete answer that is no data: passed on while nothing better is known.
@@ -256,7 +283,7 @@ impl Poller {
         let failure = Failure { class, status: Some(answer.status), reason: self.named(reason) };
         self.report(&failure, wait);
         publisher.relay(number, relayed(answer), None, wait);
-        self.wait(publisher, wait);
+        self.wait(publisher, wait, self.why_failed());
     }
 
     /// The resource cannot be a snapshot: plain requests stream through for a while.
@@ -271,7 +298,7 @@ impl Poller {
         let failure = Failure { class, status: None, reason: self.named(reason) };
         self.report(&failure, EXCEPTION);
         publisher.fail(number, Arc::new(failure), EXCEPTION);
-        self.wait(publisher, EXCEPTION);
+        self.wait(publisher, EXCEPTION, Why::Backoff);
     }
 
     /// 404 or 410: told once, asked rarely, and ended only by `gone_after`.
@@ -293,7 +320,7 @@ impl Poller {
         }
         let rest = self.route.gone_after.map(|after| after.saturating_sub(since.elapsed()));
         self.due = Instant::now() + rest.map_or(wait, |rest| wait.min(rest));
-        publisher.schedule(Some(self.due), self.route.poll.interval);
+        publisher.schedule(Some(self.due), self.route.poll.interval, Why::Gone);
         ControlFlow::Continue(publisher)
     }
 

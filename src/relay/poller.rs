@@ -3,6 +3,7 @@
 //! Must not know: subscribers beyond their number, transports.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -18,10 +19,13 @@ use crate::hub::{Outcome, PollNumber, Publisher, Retained, Topic, View};
 use crate::resource::{MediaType, Validators};
 use crate::upstream::judge::{Terms, judge};
 use crate::upstream::schedule::Pace;
-use crate::upstream::{self, Answer, FetchError};
+use crate::upstream::{self, Answer, Class, FetchError, Priority, Turn};
 
 /// No poll is overdue before it took this long.
 const OVERDUE: Duration = Duration::from_secs(1);
+
+/// The polls that say whether a resource changes often.
+const LAST_TEN: u16 = (1 << 10) - 1;
 
 /// One resource's loop.
 pub(super) struct Poller {
@@ -37,6 +41,12 @@ pub(super) struct Poller {
     /// The upstream's `Retry-After` lasts until then.
     pub(super) not_before: Instant,
     pub(super) last_start: Option<Instant>,
+    /// The poll waits for its turn since then.
+    waiting: Option<Instant>,
+    /// How long the last one waited.
+    pub(super) waited: Duration,
+    /// A bit for each of the last polls, set where it found a change.
+    pub(super) changes: u16,
     /// The poll in flight carries a validator: a 304 is an answer to it.
     pub(super) conditional: bool,
     /// The media type of the resource so far.
@@ -56,6 +66,10 @@ impl Poller {
         let now = Instant::now();
         let remembered = stakes.take_failing(topic.key());
         stakes.metrics.resources.inc();
+        let upstream = topic.route().upstream.name.as_str();
+        if let Some(sharers) = stakes.sharers(upstream) {
+            sharers.fetch_add(1, Ordering::Relaxed);
+        }
         let mut poller = Poller {
             pace: Pace::new(stakes.next_seed(), remembered.as_ref().map(|r| r.failing)),
             detector: None,
@@ -64,6 +78,9 @@ impl Poller {
             due: now,
             not_before: now,
             last_start: None,
+            waiting: None,
+            waited: Duration::ZERO,
+            changes: 0,
             conditional: false,
             known_type: None,
             gone_since: None,
@@ -106,7 +123,10 @@ impl Poller {
                     self.publisher = Some(publisher);
                     self.sleep(until).await;
                 }
-                Action::Poll => self.poll(publisher).await,
+                Action::Poll => {
+                    self.publisher = Some(publisher);
+                    self.poll().await;
+                }
             }
         }
     }
@@ -155,7 +175,7 @@ impl Poller {
     fn stale_at(&self) -> Option<Instant> {
         let view = self.topic.view();
         let failing = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
-        let in_flight = self.last_start.filter(|_| self.topic.started() > view.ended);
+        let in_flight = self.waiting.or(self.last_start.filter(|_| self.topic.started() > view.ended));
         if view.condition.state != State::Fresh || !(failing || in_flight.is_some()) {
             return None;
         }
@@ -178,12 +198,19 @@ impl Poller {
         }
     }
 
-    async fn poll(&mut self, publisher: Publisher) {
+    async fn poll(&mut self) {
+        let turn = self.turn().await;
+        let Some(publisher) = self.publisher.take() else {
+            return;
+        };
         let number = publisher.start_poll();
         self.publisher = Some(publisher);
         let started = Instant::now();
         self.last_start = Some(started);
-        let result = self.fetch().await;
+        let result = match turn {
+            Ok(_turn) => self.fetch().await,
+            Err(error) => Err(error),
+        };
         let Some(publisher) = self.publisher.take() else {
             return;
         };
@@ -194,6 +221,46 @@ impl Poller {
         let upstream = self.route.upstream.name.as_str();
         self.stakes.metrics.polled(upstream, &self.route.path, outcome, started.elapsed());
         self.count_saved();
+    }
+
+    /// Waits for this poll's turn. Its priority rises when meanwhile somebody wants an answer.
+    async fn turn(&mut self) -> Result<Option<Turn>, FetchError> {
+        let stakes = self.stakes.clone();
+        let Some(source) = stakes.sources.get(&self.route.upstream.name) else {
+            return Err(self.no_source());
+        };
+        let since = Instant::now();
+        self.waiting = Some(since);
+        let turn = loop {
+            let (topic, priority) = (self.topic.clone(), self.priority());
+            let stale_at = self.stale_at();
+            tokio::select! {
+                biased;
+                turn = source.turn(priority) => break turn,
+                () = topic.demanded(), if priority.class != Class::Interactive => {}
+                () = sleep_until(stale_at.unwrap_or(since)), if stale_at.is_some() => self.tell_stale(),
+            }
+        };
+        self.waiting = None;
+        self.waited = since.elapsed();
+        turn
+    }
+
+    /// This poll's place among the others of its upstream (contract §10).
+    fn priority(&self) -> Priority {
+        let view = self.topic.view();
+        let followers = self.topic.followers();
+        let cold = view.frame.is_none() && followers > 0 && view.ended == 0;
+        let waited_for =
+            self.topic.wanted_now() > view.ended || self.topic.wanted_confirmation() > self.topic.started();
+        let class = match followers {
+            _ if cold || waited_for => Class::Interactive,
+            0 => Class::Refresh,
+            _ => Class::Scheduled,
+        };
+        let patience = (class == Class::Interactive).then_some(self.route.first_answer);
+        let changes = self.changes & LAST_TEN != 0;
+        Priority { class, weight: Priority::weigh(followers, changes), patience }
     }
 
     /// The exchange, with an eye on the clock: a hanging poll makes the content old.
@@ -208,7 +275,7 @@ impl Poller {
         let Some(source) = stakes.sources.get(&self.route.upstream.name) else {
             return Err(self.no_source());
         };
-        let fetch = source.fetch(&ask);
+        let fetch = source.fetch(&ask, !self.topic.key().is_private());
         tokio::pin!(fetch);
         loop {
             let stale_at = self.stale_at();
@@ -257,6 +324,10 @@ impl Poller {
 impl Drop for Poller {
     fn drop(&mut self) {
         self.stakes.metrics.resources.dec();
+        let upstream = self.route.upstream.name.as_str();
+        if let Some(sharers) = self.stakes.sharers(upstream) {
+            sharers.fetch_sub(1, Ordering::Relaxed);
+        }
         self.stakes.account(self.weight, 0);
         if let Some(failing) = self.pace.failing() {
             let failure = match &self.topic.view().outcome {

@@ -21,12 +21,18 @@ use crate::hub::{Failure, Hub, Publisher};
 use crate::metrics::Metrics;
 use crate::resource::{ResourceKey, VersionNamer};
 use crate::upstream::schedule::Failing;
-use crate::upstream::{Answer, Ask, FetchError};
+use crate::upstream::{Answer, Ask, FetchError, Priority, Turn};
 
 /// Where polls go: one configured upstream.
 #[async_trait]
 pub trait Source: Send + Sync {
-    async fn fetch(&self, ask: &Ask) -> Result<Answer, FetchError>;
+    /// Waits for a poll's turn; it is over when what this gives is dropped.
+    async fn turn(&self, _priority: Priority) -> Result<Option<Turn>, FetchError> {
+        Ok(None)
+    }
+
+    /// `own`: it carries no client's credentials.
+    async fn fetch(&self, ask: &Ask, own: bool) -> Result<Answer, FetchError>;
 }
 
 /// What is remembered of a failing resource when its topic ends, so that leaving and coming back
@@ -41,8 +47,12 @@ pub(super) struct Remembered {
 
 #[async_trait]
 impl Source for crate::upstream::Client {
-    async fn fetch(&self, ask: &Ask) -> Result<Answer, FetchError> {
-        crate::upstream::Client::fetch(self, ask).await
+    async fn turn(&self, priority: Priority) -> Result<Option<Turn>, FetchError> {
+        crate::upstream::Client::turn(self, priority).await
+    }
+
+    async fn fetch(&self, ask: &Ask, own: bool) -> Result<Answer, FetchError> {
+        crate::upstream::Client::poll(self, ask, own).await
     }
 }
 
@@ -60,6 +70,8 @@ pub struct Stakes {
     max_snapshot_bytes: usize,
     /// Chance comes from here.
     seed: AtomicU64,
+    /// Poll loops by upstream: they share its quota.
+    sharers: HashMap<String, AtomicUsize>,
 }
 
 impl Stakes {
@@ -81,7 +93,13 @@ impl Stakes {
             snapshot_bytes: AtomicUsize::new(0),
             max_snapshot_bytes: config.limits.snapshot_bytes,
             seed: AtomicU64::new(seed),
+            sharers: config.upstreams.iter().map(|u| (u.name.clone(), AtomicUsize::new(0))).collect(),
         }
+    }
+
+    /// Poll loops of an upstream.
+    pub(super) fn sharers(&self, upstream: &str) -> Option<&AtomicUsize> {
+        self.sharers.get(upstream)
     }
 
     pub(super) fn next_seed(&self) -> u64 {

@@ -11,8 +11,9 @@ pub(super) mod tests;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use pingora::ErrorType;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
@@ -27,10 +28,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::breaker::Breaker;
+use super::budget::{Gate, NoTurn, Turn};
 use super::failure::{Failure, FetchError, NewError};
+use super::schedule::Quota;
 use super::targets::{Resolver, SystemResolver, Target, Targets};
 use super::trust;
-use super::{Answer, Ask};
+use super::{Answer, Ask, Priority};
 use crate::config;
 use cause::Cause;
 use exchange::Broken;
@@ -48,6 +52,9 @@ const HTTP2_PING: Duration = Duration::from_secs(15);
 /// Servers asked for one request as long as none of them could be connected to.
 const CONNECT_ATTEMPTS: usize = 3;
 
+/// The upstream's own quota is believed for this long at most.
+const LONGEST_QUOTA: Duration = Duration::from_secs(600);
+
 /// The least time between two rounds of resolution or of health checks.
 const SHORTEST_ROUND: Duration = Duration::from_millis(100);
 
@@ -55,6 +62,8 @@ const SHORTEST_ROUND: Duration = Duration::from_millis(100);
 pub struct Client {
     link: Arc<Link>,
     targets: Targets,
+    gate: Gate,
+    breaker: Mutex<Breaker>,
 }
 
 impl Client {
@@ -76,7 +85,9 @@ impl Client {
             probe
         });
         let targets = Targets::new(&link.upstream, resolver, check)?;
-        Ok(Arc::new(Self { link, targets }))
+        let gate = Gate::new(link.upstream.budget);
+        let breaker = Mutex::new(Breaker::new(link.upstream.breaker));
+        Ok(Arc::new(Self { link, targets, gate, breaker }))
     }
 
     /// What the operator said about this upstream.
@@ -90,7 +101,7 @@ impl Client {
         let watch = async {
             self.targets.resolve().await;
             // Side by side: a resolver that hangs must not stop the health checks.
-            tokio::join!(self.keep_resolving(), self.keep_checking());
+            tokio::join!(self.keep_resolving(), self.keep_checking(), self.gate.drive());
         };
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => {}
@@ -133,6 +144,52 @@ impl Client {
             Ok(target) => Ok(Box::new(self.link.peer(&target))),
             Err(failure) => Err(self.failed(None, failure)),
         }
+    }
+
+    /// Waits for a poll's turn (contract §10). To be held until the poll is over.
+    ///
+    /// # Errors
+    /// [`Failure::NoTurn`] when the patience of `priority` ends first, [`Failure::Open`] while the
+    /// upstream as a whole counts as down.
+    pub async fn turn(&self, priority: Priority) -> Result<Option<Turn>, FetchError> {
+        if let Err(wait) = self.breaker.lock().admit(Instant::now()) {
+            return Err(self.failed(None, Failure::Open { wait }));
+        }
+        let refused =
+            |no: NoTurn| self.failed(None, Failure::NoTurn { limit: no.patience, waiting: no.waiting });
+        self.gate.turn(priority).await.map_err(refused)
+    }
+
+    /// As [`Client::fetch`], for a poll that has had its turn: how it ends counts for the upstream as a
+    /// whole. `own`: it carries no client's credentials, so that its quota is everybody's.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn poll(&self, ask: &Ask, own: bool) -> Result<Answer, FetchError> {
+        let result = self.fetch(ask).await;
+        let mut breaker = self.breaker.lock();
+        match &result {
+            Ok(answer) if !answer.status.is_server_error() => breaker.succeeded(),
+            _ => breaker.failed(Instant::now()),
+        }
+        drop(breaker);
+        if let Ok(answer) = &result
+            && own
+            && let Some(quota) = Quota::of(&answer.headers, SystemTime::now())
+        {
+            self.gate.learn(Quota { reset: quota.reset.min(LONGEST_QUOTA), ..quota });
+        }
+        result
+    }
+
+    /// Polls that wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.gate.waiting()
+    }
+
+    /// Whether the upstream as a whole counts as down.
+    pub fn is_down(&self) -> bool {
+        self.breaker.lock().is_open()
     }
 
     /// One exchange: exactly Host and `ask.headers` go out, and a whole, decoded response comes back. A

@@ -47,11 +47,15 @@ pub enum Failure {
     Encoding { coding: String, source: Source },
     /// The connection or stream broke before the answer was complete.
     Reset { source: Source },
+    /// No turn came in time: the upstream's budget, or its own quota, is used up. Nothing was sent.
+    NoTurn { limit: Duration, waiting: usize },
+    /// Too many polls of this upstream failed in a row. Nothing was sent.
+    Open { wait: Duration },
 }
 
 impl FetchError {
     /// The kind of failure as a metrics label, one of: `no-server`, `connect`, `tls`, `first-byte-timeout`,
-    /// `total-timeout`, `truncated`, `too-large`, `framing`, `encoding`, `reset`.
+    /// `total-timeout`, `truncated`, `too-large`, `framing`, `encoding`, `reset`, `budget`, `breaker`.
     pub fn class(&self) -> &'static str {
         self.failure.class()
     }
@@ -71,6 +75,8 @@ impl Failure {
             Self::Framing { .. } => "framing",
             Self::Encoding { .. } => "encoding",
             Self::Reset { .. } => "reset",
+            Self::NoTurn { .. } => "budget",
+            Self::Open { .. } => "breaker",
         }
     }
 
@@ -110,6 +116,14 @@ impl fmt::Display for Failure {
                 write!(f, "the body cannot be decoded as {coding:?}: {source}")
             }
             Self::Reset { source } => write!(f, "the connection broke before the answer: {source}"),
+            Self::NoTurn { limit, waiting } => {
+                let limit = format_duration(*limit);
+                write!(f, "no turn within {limit}: its budget is used up, and {waiting} polls wait")
+            }
+            Self::Open { wait } => {
+                let wait = format_duration(Duration::from_millis(wait.as_millis() as u64));
+                write!(f, "too many polls failed in a row; it is tried again in {wait}")
+            }
         }
     }
 }

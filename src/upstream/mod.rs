@@ -6,6 +6,8 @@
 //! an answer is. Only `client` and `targets` name
 //! Pingora. Must not know: resources, versions, what counts as data, subscribers.
 
+mod breaker;
+mod budget;
 mod client;
 mod decode;
 mod failure;
@@ -20,6 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
+pub use budget::{Gate, Turn};
 pub use client::Client;
 pub use failure::{Failure, FetchError, NewError};
 
@@ -39,8 +42,6 @@ pub struct Ask {
     pub timeout: Duration,
     /// Most bytes of the body, on the wire and again when decoded.
     pub max_body: usize,
-    /// Its place among the upstream's polls; none: it is no poll, and waits for no turn.
-    pub priority: Option<Priority>,
 }
 
 /// A poll's place in the upstream's budget (contract §10).
@@ -51,6 +52,14 @@ pub struct Priority {
     pub weight: u32,
     /// It never waits longer than this for its turn; none: as long as it takes.
     pub patience: Option<Duration>,
+}
+
+impl Priority {
+    /// Of a poll for so many followers: the more, the heavier, and twice that if it changes often.
+    pub fn weigh(followers: usize, changes: bool) -> u32 {
+        let weight = 1 + (followers as u64 + 1).ilog2();
+        if changes { 2 * weight } else { weight }
+    }
 }
 
 /// The classes of the budget.

@@ -3,6 +3,7 @@
 //! | module | claim it holds |
 //! |---|---|
 //! | `admin` | §1, §12: the operators' view, on its own listener only |
+//! | `change` | §2: what counts as a change: rules, selections, what should be JSON and is not |
 //! | `command_line` | commands, exit codes, messages, the log |
 //! | `conditions` | §2: entity tags on pass-through |
 //! | `delta` | §4, §5: patches over event streams and long-polls |
@@ -14,6 +15,7 @@
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
 //! | `replicas` | §2: several nodes and lagging upstream replicas behind one address |
+//! | `schedule` | §10: when the upstream is asked: adaptive, its own words, budgets, the breaker |
 //! | `sharing` | §11: who may share a poll |
 //! | `tls` | §12: which versions of TLS a listener speaks |
 //! | `sharing_of_polls` | §10: one poll an interval, whatever the number and kinds of clients |
@@ -21,6 +23,7 @@
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
 
 pub mod admin;
+pub mod change;
 pub mod command_line;
 pub mod conditions;
 pub mod delta;
@@ -34,6 +37,7 @@ pub mod passthrough;
 pub mod poll;
 pub mod probe;
 pub mod replicas;
+pub mod schedule;
 pub mod sharing;
 pub mod sharing_of_polls;
 pub mod sse;

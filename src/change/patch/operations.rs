@@ -120,11 +120,9 @@ impl Operations {
         let (own, other): (Vec<_>, Vec<_>) = (base.items().collect(), target.items().collect());
         let own_contents: Vec<Cow<'_, [u8]>> = own.iter().map(|item| content(*item)).collect();
         let other_contents: Vec<Cow<'_, [u8]>> = other.iter().map(|item| content(*item)).collect();
-        let own_names: Vec<_> = own.iter().map(|item| name(*item)).collect();
-        let other_names: Vec<_> = other.iter().map(|item| name(*item)).collect();
         let steps = align::steps(
-            &Items { contents: &own_contents, names: &own_names },
-            &Items { contents: &other_contents, names: &other_names },
+            &Items { contents: &own_contents, name: &|at| name(own[at]) },
+            &Items { contents: &other_contents, name: &|at| name(other[at]) },
         );
         let mut index = 0;
         for step in steps {

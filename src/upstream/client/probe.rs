@@ -46,7 +46,6 @@ impl HealthCheck for Probe {
             body: Bytes::new(),
             timeout: limit,
             max_body: MAX_BODY,
-            priority: None,
         };
         let answer = timeout(limit, self.link.ask(&target, &ask)).await;
         let answer = answer.unwrap_or(Err(Failure::TotalTimeout { limit })).map_err(failed)?;

@@ -56,7 +56,6 @@ fn get(path: &str) -> Ask {
         body: Bytes::new(),
         timeout: PATIENCE,
         max_body: 1000,
-        priority: None,
     }
 }
 

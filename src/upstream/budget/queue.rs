@@ -1,0 +1,226 @@
+//! Who goes next: turns of one upstream, handed out by class, weight and age, never more than the
+//! bucket holds. Pure: time comes in.
+//!
+//! Must not know: who waits for a turn, or how.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::Budget;
+use crate::upstream::{Class, Priority};
+
+/// Shares of the classes while all of them wait (contract §10).
+const SHARES: [f64; 3] = [0.4, 0.5, 0.1];
+
+/// A resource waits for at most this many times what it would if all went in turn.
+const FAIRNESS: f64 = 20.0;
+
+/// The place of a waiting poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Ticket {
+    number: u64,
+    class: usize,
+    /// Virtual finish within its class.
+    finish: u64,
+}
+
+/// Turns of one upstream.
+#[derive(Debug)]
+pub(super) struct Queue {
+    budget: Option<Budget>,
+    tokens: f64,
+    refilled: Instant,
+    in_flight: usize,
+    /// The upstream's own quota, until when it counts.
+    quota: Option<(f64, Instant)>,
+    waiting: [Line; 3],
+    next_number: u64,
+}
+
+/// One class.
+#[derive(Debug, Default)]
+struct Line {
+    /// Virtual time of the class: turns had, by its share.
+    turns: f64,
+    /// By virtual finish within the class, heavy ones sooner.
+    order: BTreeMap<(u64, u64), Waiter>,
+    /// By age; those that had their turn are skipped.
+    arrivals: VecDeque<(u64, u64)>,
+    /// Virtual time within the class.
+    clock: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiter {
+    since: Instant,
+    /// Half of its patience is spent then.
+    urgent: Option<Instant>,
+}
+
+/// Virtual time of one poll of weight 1.
+const UNIT: u64 = 1 << 20;
+
+impl Queue {
+    pub(super) fn new(budget: Option<Budget>, now: Instant) -> Queue {
+        Queue {
+            budget,
+            tokens: budget.map_or(0.0, |budget| f64::from(budget.burst)),
+            refilled: now,
+            in_flight: 0,
+            quota: None,
+            waiting: Default::default(),
+            next_number: 1,
+        }
+    }
+
+    /// Whether turns are limited at all now.
+    pub(super) fn is_open(&self, now: Instant) -> bool {
+        self.budget.is_none() && self.quota.is_none_or(|(_, until)| until <= now)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.iter().map(|line| line.order.len()).sum()
+    }
+
+    pub(super) fn enter(&mut self, priority: Priority, now: Instant) -> Ticket {
+        let number = self.next_number;
+        self.next_number += 1;
+        let least = self.waiting.iter().filter(|line| !line.order.is_empty());
+        let least = least.map(|line| line.turns).reduce(f64::min);
+        let line = &mut self.waiting[priority.class as usize];
+        if line.order.is_empty() {
+            // A class that rested has saved nothing up: what it left was lent.
+            line.turns = line.turns.max(least.unwrap_or(line.turns));
+        }
+        let finish = line.clock + UNIT / u64::from(priority.weight.clamp(1, 1 << 10));
+        let urgent = priority.patience.map(|patience| now + patience / 2);
+        line.order.insert((finish, number), Waiter { since: now, urgent });
+        line.arrivals.push_back((finish, number));
+        Ticket { number, class: priority.class as usize, finish }
+    }
+
+    /// Somebody waits no longer.
+    pub(super) fn leave(&mut self, ticket: Ticket) {
+        self.waiting[ticket.class].order.remove(&(ticket.finish, ticket.number));
+    }
+
+    /// A turn is over.
+    pub(super) fn finish(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// A turn was given to somebody who was gone already: as if it never was.
+    pub(super) fn give_back(&mut self) {
+        self.finish();
+        self.tokens += 1.0;
+    }
+
+    /// The upstream says how much more it will answer.
+    pub(super) fn learn(&mut self, rate: f64, reset: Duration, now: Instant) {
+        self.refill(now);
+        self.quota = Some((rate, now + reset));
+        if self.budget.is_none() {
+            self.tokens = self.tokens.min(1.0);
+        }
+    }
+
+    /// The next turn now, or when to ask again; none: when something changes.
+    pub(super) fn next(&mut self, now: Instant) -> Result<Ticket, Option<Instant>> {
+        self.refill(now);
+        if self.len() == 0 || self.budget.is_some_and(|budget| self.in_flight >= budget.max_concurrent) {
+            return Err(None);
+        }
+        let rate = self.rate();
+        if rate.is_some() && self.tokens < 1.0 {
+            return Err(self.refilled_at());
+        }
+        let (class, key) = self.choose(now);
+        let line = &mut self.waiting[class];
+        line.order.remove(&key);
+        // Self-clocked: time in the class is the virtual finish of who has the turn.
+        line.clock = line.clock.max(key.0);
+        line.turns += 1.0 / SHARES[class];
+        while line.arrivals.front().is_some_and(|first| !line.order.contains_key(first)) {
+            line.arrivals.pop_front();
+        }
+        if line.arrivals.len() > 2 * line.order.len() + 64 {
+            let order = &line.order;
+            line.arrivals.retain(|key| order.contains_key(key));
+        }
+        self.in_flight += 1;
+        if rate.is_some() {
+            self.tokens -= 1.0;
+        }
+        Ok(Ticket { number: key.1, class, finish: key.0 })
+    }
+
+    /// Whose turn it is: who is about to lose patience, who waits far too long, else the class that
+    /// had least of its share, and in it the lightest virtual finish.
+    fn choose(&self, now: Instant) -> (usize, (u64, u64)) {
+        let oldest = |class: usize| {
+            let line = &self.waiting[class];
+            line.arrivals.iter().find(|key| line.order.contains_key(key)).copied()
+        };
+        let waiter = |class: usize, key: &(u64, u64)| self.waiting[class].order[key];
+        let interactive = Class::Interactive as usize;
+        if let Some(key) = oldest(interactive)
+            && waiter(interactive, &key).urgent.is_some_and(|at| at <= now)
+        {
+            return (interactive, key);
+        }
+        let patience = self.rate().filter(|rate| *rate > 0.0).map(|rate| {
+            // Half of the promise: what is older goes first, and still has to wait for its like.
+            Duration::from_secs_f64((FAIRNESS / 2.0 * self.len() as f64 / rate).min(86_400.0))
+        });
+        for class in [Class::Scheduled as usize, Class::Refresh as usize] {
+            if let (Some(patience), Some(key)) = (patience, oldest(class))
+                && now.saturating_duration_since(waiter(class, &key).since) > patience
+            {
+                return (class, key);
+            }
+        }
+        let waiting = (0..3).filter(|class| !self.waiting[*class].order.is_empty());
+        let class = waiting.min_by(|a, b| self.waiting[*a].turns.total_cmp(&self.waiting[*b].turns));
+        let class = class.unwrap_or(interactive);
+        let first = self.waiting[class].order.first_key_value().map(|(key, _)| *key);
+        (class, first.unwrap_or_default())
+    }
+
+    /// Turns a second now; none: as many as want.
+    fn rate(&self) -> Option<f64> {
+        let own = self.budget.map(|budget| budget.rate);
+        let quota = self.quota.map(|(rate, _)| rate);
+        own.into_iter().chain(quota).reduce(f64::min)
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let rate = self.rate();
+        let elapsed = now.saturating_duration_since(self.refilled).as_secs_f64();
+        self.refilled = now;
+        if let Some(rate) = rate {
+            let most = self.budget.map_or(1.0, |budget| f64::from(budget.burst));
+            self.tokens = (self.tokens + elapsed * rate).min(most);
+        }
+        if self.quota.is_some_and(|(_, until)| until <= now) {
+            self.quota = None;
+        }
+    }
+
+    /// When there is a whole token again.
+    fn refilled_at(&self) -> Option<Instant> {
+        let rate = self.rate()?;
+        let by_rate = (rate > 0.0).then(|| {
+            let wait = ((1.0 - self.tokens).max(0.0) / rate).min(86_400.0);
+            // Rounded up: a timer that is a little early would find nothing.
+            self.refilled + Duration::from_secs_f64(wait) + Duration::from_millis(1)
+        });
+        let by_quota = self.quota.map(|(_, until)| until);
+        by_rate.into_iter().chain(by_quota).min()
+    }
+}
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;
