@@ -31,11 +31,16 @@ pub(super) fn report(aim: &Aim, question: &Question, observed: &Observed) -> Rep
     let effects = identity::effects(observed, &rules);
     let listing = bodies.last().and_then(listing);
     let signs = fields::sharing(&last.headers);
+    let doubtful = not_shareable(&last.headers, &aim.route.ignore_cookies).is_some();
+    let varying = fields::varying_credentials(&last.headers, &aim.route.credentials);
     let suggestion = Suggestion {
         max_age: fields::max_age(&last.headers),
         share_by: share_by(aim, question, observed, &effects),
-        public: private && effects.iter().all(|(_, effect)| *effect == Effect::Same) && signs.is_empty(),
-        doubtful: not_shareable(&last.headers, &aim.route.ignore_cookies).is_some(),
+        public: private
+            && !doubtful
+            && varying.is_empty()
+            && effects.iter().all(|(_, effect)| *effect == Effect::Same),
+        doubtful,
         flaps,
         listing,
     };
@@ -52,7 +57,7 @@ pub(super) fn report(aim: &Aim, question: &Question, observed: &Observed) -> Rep
             &if signs.is_empty() { "no sign that it is one user's".to_owned() } else { signs.join("; ") },
         ),
         line("identity", &identity_line(observed, &effects)),
-        line("changes", &changes(&differences)),
+        line("changes", &changes(&differences, &suggestion.flaps)),
         line("flapping", &flapping(&suggestion.flaps)),
         line("size", &size(last)),
         line("patches", &patches(&differences)),
@@ -193,12 +198,14 @@ fn share_by(
     by
 }
 
-fn changes(differences: &Differences) -> String {
+fn changes(differences: &Differences, flaps: &Flaps) -> String {
+    let apart =
+        if flaps.members.iter().any(|member| member.is_noise) { ", what looks like noise apart" } else { "" };
     match differences {
         Differences { unfit: Some(why), .. } => format!("the route's `change` does not fit: {why}"),
         Differences { steps: 0, .. } => "nothing to compare".to_owned(),
         Differences { steps, changed, .. } => {
-            format!("{changed} of {steps} polls brought something new, what looks like noise apart")
+            format!("{changed} of {steps} polls brought something new{apart}")
         }
     }
 }

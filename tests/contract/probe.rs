@@ -104,6 +104,9 @@ fn credentials_are_tried_with_and_without_and_never_printed() {
     assert!(report.contains("without x-trace: the same"), "{report}");
     assert!(report.contains("share: { by: [\"authorization\"] }"), "{report}");
     assert!(!format!("{report}{}", text(&output.stderr)).contains("hidden"), "{report}");
+    legacy.set("/open", Reply::json("{\"a\":1}").header("vary", "accept"));
+    let report = good(&probe(&folder, &[&["/open", "--polls", "2"], &secrets[..]].concat()));
+    assert!(report.contains("    share: public\n"), "{report}");
     let denied = probe(&folder, &["/me", "--polls", "2"]);
     assert_eq!(denied.status.code(), Some(1));
     assert!(text(&denied.stdout).contains("needs credentials"), "{}", text(&denied.stdout));
