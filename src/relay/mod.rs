@@ -17,7 +17,7 @@ mod poller;
 mod supervise;
 mod turn;
 
-pub use ask::host;
+pub use ask::{host, poll};
 pub use supervise::{Relay, Source, Stakes};
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
+//! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
 //! | `replicas` | §2: several nodes and lagging upstream replicas behind one address |
 //! | `schedule` | §10: when the upstream is asked: adaptive, its own words, budgets, the breaker |
 //! | `sharing` | §11: who may share a poll |
@@ -36,6 +37,7 @@ pub mod framing;
 pub mod long_poll;
 pub mod passthrough;
 pub mod poll;
+pub mod probe;
 pub mod replicas;
 pub mod schedule;
 pub mod sharing;
