@@ -200,7 +200,16 @@ impl Topic {
             return Some(Chain::One(patch.clone()));
         }
         let most = frame.snapshot.body.len();
-        self.history.lock().chain(from, frame.version(), kind, most).map(Chain::Many)
+        let history = self.history.lock();
+        let whole = history.chain(from, frame.version(), kind, most);
+        // Clients see a version before the history does.
+        let chain = whole.or_else(|| {
+            let last = frame.patch(kind)?;
+            let mut chain = history.chain(from, last.base, kind, most.saturating_sub(last.text.len()))?;
+            chain.push(last.clone());
+            Some(chain)
+        });
+        chain.map(Chain::Many)
     }
 
     /// Where a follower of a feed stands: after the item of this name, or after the newest item of

@@ -124,7 +124,7 @@ fn a_route_is_asked_as_the_relay_would() {
     let asked = legacy.seen("/prices/A");
     assert_eq!(asked[0].target, "/prices/A?c=1");
     assert_eq!(asked[0].header("x-api-key"), Some("hidden-key"));
-    assert_eq!(asked[0].header("accept-encoding"), Some("gzip"));
+    assert_eq!(asked[0].header("accept-encoding"), Some("gzip, br, zstd"));
 }
 
 #[test]
