@@ -8,9 +8,11 @@
 //! | `conditions` | §2: entity tags on pass-through |
 //! | `delta` | §4, §5: patches over event streams and long-polls |
 //! | `drain` | §12: how the process ends |
+//! | `envelope` | §6: many resources on one WebSocket |
 //! | `failure` | §3, §5, §10: what clients see while the upstream misbehaves |
 //! | `framing` | §12: request smuggling, unread bodies, broken answers |
 //! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
+//! | `many` | many resources on one event stream |
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
@@ -31,10 +33,12 @@ pub mod conditions;
 pub mod delta;
 pub mod drain;
 pub mod edge_support;
+pub mod envelope;
 pub mod failure;
 pub mod forwarding;
 pub mod framing;
 pub mod long_poll;
+pub mod many;
 pub mod passthrough;
 pub mod poll;
 pub mod probe;
