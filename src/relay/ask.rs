@@ -22,7 +22,7 @@ pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, f
     let upstream = &route.upstream;
     let mut headers: Vec<(HeaderName, HeaderValue)> = vec![
         (header::ACCEPT, route.poll.accept.clone()),
-        (header::ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
+        (header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, br, zstd")),
         (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
     ];
     headers.extend(forwarded(upstream, parts.proto, parts.host.as_deref()));
@@ -90,7 +90,7 @@ mod tests {
         let agent = format!("user-agent: {USER_AGENT}");
         let wanted = [
             "accept: application/json, */*;q=0.5",
-            "accept-encoding: gzip",
+            "accept-encoding: gzip, br, zstd",
             &agent,
             "x-forwarded-proto: http",
             "x-forwarded-host: api.test",

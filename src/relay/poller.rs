@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::ask;
+use super::exchange::{Exchange, Exchanged};
 use super::plan::{Action, Situation};
 use super::supervise::{Remembered, Stakes};
 use crate::change::Detector;
@@ -19,7 +20,7 @@ use crate::hub::{Outcome, PollNumber, Publisher, Retained, Topic, View};
 use crate::resource::{MediaType, Validators};
 use crate::upstream::judge::{Terms, judge};
 use crate::upstream::schedule::Pace;
-use crate::upstream::{self, Answer, Class, FetchError, Priority, Turn};
+use crate::upstream::{Answer, Class, FetchError, Priority, Turn};
 
 /// No poll is overdue before it took this long.
 const OVERDUE: Duration = Duration::from_secs(1);
@@ -49,6 +50,8 @@ pub(super) struct Poller {
     pub(super) changes: u16,
     /// The poll in flight carries a validator: a 304 is an answer to it.
     pub(super) conditional: bool,
+    /// Where the last answer came from, if redirects led to another target than the resource's.
+    settled: Option<String>,
     /// The media type of the resource so far.
     pub(super) known_type: Option<MediaType>,
     pub(super) gone_since: Option<Instant>,
@@ -82,6 +85,7 @@ impl Poller {
             waited: Duration::ZERO,
             changes: 0,
             conditional: false,
+            settled: None,
             known_type: None,
             gone_since: None,
             weight: 0,
@@ -208,7 +212,7 @@ impl Poller {
         let started = Instant::now();
         self.last_start = Some(started);
         let result = match turn {
-            Ok(_turn) => self.fetch().await,
+            Ok(turn) => self.fetch(turn).await,
             Err(error) => Err(error),
         };
         let Some(publisher) = self.publisher.take() else {
@@ -226,9 +230,7 @@ impl Poller {
     /// Waits for this poll's turn. Its priority rises when meanwhile somebody wants an answer.
     async fn turn(&mut self) -> Result<Option<Turn>, FetchError> {
         let stakes = self.stakes.clone();
-        let Some(source) = stakes.sources.get(&self.route.upstream.name) else {
-            return Err(self.no_source());
-        };
+        let source = stakes.source(&self.route)?;
         let since = Instant::now();
         self.waiting = Some(since);
         let turn = loop {
@@ -264,35 +266,34 @@ impl Poller {
     }
 
     /// The exchange, with an eye on the clock: a hanging poll makes the content old.
-    async fn fetch(&mut self) -> Result<Answer, FetchError> {
+    async fn fetch(&mut self, turn: Option<Turn>) -> Result<Answer, FetchError> {
         let view = self.topic.view();
         let gone = matches!(view.condition.state, State::Gone { .. });
         let validators: Option<Validators> =
             view.frame.as_ref().filter(|_| !gone).map(|frame| frame.snapshot.validators.clone());
-        self.conditional = validators.as_ref().is_some_and(|v| v.etag.is_some() || v.last_modified.is_some());
         let ask = ask::poll(self.topic.key(), &self.route, validators.as_ref(), self.topic.followers());
-        let stakes = self.stakes.clone();
-        let Some(source) = stakes.sources.get(&self.route.upstream.name) else {
-            return Err(self.no_source());
+        let exchange = Exchange {
+            stakes: self.stakes.clone(),
+            route: self.route.clone(),
+            priority: self.priority(),
+            private: self.topic.key().is_private(),
+            settled: self.settled.clone(),
         };
-        let fetch = source.fetch(&ask, !self.topic.key().is_private());
-        tokio::pin!(fetch);
+        let exchanging = exchange.run(ask, turn);
+        tokio::pin!(exchanging);
         loop {
             let stale_at = self.stale_at();
             tokio::select! {
-                result = &mut fetch => return result,
+                result = &mut exchanging => {
+                    let Exchanged { answer, conditional, settled } = result?;
+                    self.conditional = conditional;
+                    if answer.status.is_success() {
+                        self.settled = settled;
+                    }
+                    return Ok(answer);
+                }
                 () = sleep_until(stale_at.unwrap_or_else(Instant::now)), if stale_at.is_some() => self.tell_stale(),
             }
-        }
-    }
-
-    /// Validation ties every route to an upstream, and the application gives each a source.
-    fn no_source(&self) -> FetchError {
-        let reason = format!("nothing was started for it, and route {} needs it", self.route.path);
-        FetchError {
-            upstream: self.route.upstream.name.clone(),
-            server: None,
-            failure: upstream::Failure::NoServer { reason },
         }
     }
 

@@ -16,12 +16,12 @@ use tokio::time::Instant;
 
 use super::compute::Compute;
 use super::poller::Poller;
-use crate::config::Config;
+use crate::config::{Config, Route};
 use crate::hub::{Failure, Hub, Publisher};
 use crate::metrics::Metrics;
 use crate::resource::{ResourceKey, VersionNamer};
 use crate::upstream::schedule::Failing;
-use crate::upstream::{Answer, Ask, FetchError, Priority, Turn};
+use crate::upstream::{self, Answer, Ask, FetchError, Priority, Turn};
 
 /// Where polls go: one configured upstream.
 #[async_trait]
@@ -95,6 +95,18 @@ impl Stakes {
             seed: AtomicU64::new(seed),
             sharers: config.upstreams.iter().map(|u| (u.name.clone(), AtomicUsize::new(0))).collect(),
         }
+    }
+
+    /// Where the polls of a route go.
+    pub(super) fn source(&self, route: &Route) -> Result<&dyn Source, FetchError> {
+        // Validation ties every route to an upstream, and the application gives each a source.
+        self.sources.get(&route.upstream.name).map(AsRef::as_ref).ok_or_else(|| FetchError {
+            upstream: route.upstream.name.clone(),
+            server: None,
+            failure: upstream::Failure::NoServer {
+                reason: format!("nothing was started for it, and route {} needs it", route.path),
+            },
+        })
     }
 
     /// Poll loops of an upstream.

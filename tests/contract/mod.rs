@@ -18,6 +18,7 @@
 //! | `sharing` | §11: who may share a poll |
 //! | `tls` | §12: which versions of TLS a listener speaks |
 //! | `sharing_of_polls` | §10: one poll an interval, whatever the number and kinds of clients |
+//! | `sources` | §10, §11: how a poll reaches its answer: redirects, credentials, cookies, sessions |
 //! | `sse` | §5, §7: event streams: the head, resuming, control events, slow and vanished clients |
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
 
@@ -38,6 +39,7 @@ pub mod replicas;
 pub mod schedule;
 pub mod sharing;
 pub mod sharing_of_polls;
+pub mod sources;
 pub mod sse;
 pub mod tls;
 pub mod websocket;

@@ -190,7 +190,7 @@ async fn a_poll_says_exactly_what_the_contract_says_and_nothing_of_a_client() {
     let agent = format!("pollcast/{version}");
     let first = [
         ("accept", "application/json, */*;q=0.5"),
-        ("accept-encoding", "gzip"),
+        ("accept-encoding", "gzip, br, zstd"),
         ("host", "shop.example"),
         ("user-agent", agent.as_str()),
         ("x-forwarded-host", "shop.example"),

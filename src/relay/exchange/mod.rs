@@ -1,0 +1,174 @@
+//! How one poll's exchange is made: its requests, each in its turn, until there is an answer that is
+//! about the resource.
+//!
+//! `redirect` says where an answer sends the poll, `token` and `jar` what it says about itself,
+//! `batch` asks for many resources at once and `split` takes the answer apart. Must not know: what an
+//! answer means for the resource, when the next poll is due.
+
+mod redirect;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, header};
+use tokio::time::Instant;
+
+use super::supervise::{Source, Stakes};
+use crate::config::Route;
+use crate::upstream::{Answer, Ask, Failure, FetchError, Priority, Turn};
+
+/// One poll's way to its answer.
+pub(super) struct Exchange {
+    pub(super) stakes: Arc<Stakes>,
+    pub(super) route: Arc<Route>,
+    /// The poll's place in the budget, for the requests after the first one.
+    pub(super) priority: Priority,
+    /// The poll carries a client's credentials.
+    pub(super) private: bool,
+    /// The target that the validators in the request came from; none: the request's own.
+    pub(super) settled: Option<String>,
+}
+
+/// An answer and how it came.
+#[derive(Debug)]
+pub(super) struct Exchanged {
+    pub(super) answer: Answer,
+    /// The request that was answered carried a validator.
+    pub(super) conditional: bool,
+    /// The target that was answered, if it is another one than the poll's.
+    pub(super) settled: Option<String>,
+}
+
+/// The time that the requests of one poll may take together; waiting for turns does not count.
+struct Allowance {
+    limit: Duration,
+    left: Duration,
+}
+
+impl Exchange {
+    /// Makes the requests of a poll. `turn`: the first one's.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub(super) async fn run(&self, ask: Ask, turn: Option<Turn>) -> Result<Exchanged, FetchError> {
+        let source = self.source()?;
+        let own = ask.path_and_query.clone();
+        let mut validators = Vec::new();
+        let mut ask = ask;
+        ask.headers.retain(|field| {
+            let is_validator = is_validator(&field.0);
+            if is_validator {
+                validators.push(field.clone());
+            }
+            !is_validator
+        });
+        let mut allowance = Allowance { limit: ask.timeout, left: ask.timeout };
+        let mut turn = Some(turn);
+        let (mut head_bytes, mut body_bytes) = (0, 0);
+        for followed in 0..=self.route.poll.follow_redirects {
+            let turn = match turn.take() {
+                Some(first) => first,
+                None => source.turn(self.priority).await?,
+            };
+            // An entity tag says nothing about what lies under another URL.
+            let conditional =
+                !validators.is_empty() && self.settled.as_ref().unwrap_or(&own) == &ask.path_and_query;
+            let sent = with_validators(&ask, &validators, conditional);
+            let mut answer = self.request(source, sent, &mut allowance, turn).await?;
+            answer.head_bytes += head_bytes;
+            answer.body_bytes += body_bytes;
+            match self.next(&ask, &answer, followed)? {
+                Some(target) => ask.path_and_query = target,
+                None => {
+                    let settled = (ask.path_and_query != own).then_some(ask.path_and_query);
+                    return Ok(Exchanged { answer, conditional, settled });
+                }
+            }
+            (head_bytes, body_bytes) = (answer.head_bytes, answer.body_bytes);
+        }
+        let most = self.route.poll.follow_redirects;
+        Err(self.failed(Failure::Redirect { reason: format!("more than {most} redirects") }))
+    }
+
+    /// One request.
+    async fn request(
+        &self,
+        source: &dyn Source,
+        ask: Ask,
+        allowance: &mut Allowance,
+        turn: Option<Turn>,
+    ) -> Result<Answer, FetchError> {
+        let answer = self.timed(source, &ask, allowance).await;
+        drop(turn);
+        answer
+    }
+
+    async fn timed(
+        &self,
+        source: &dyn Source,
+        ask: &Ask,
+        allowance: &mut Allowance,
+    ) -> Result<Answer, FetchError> {
+        if allowance.left.is_zero() {
+            return Err(self.failed(Failure::TotalTimeout { limit: allowance.limit }));
+        }
+        let ask = Ask { timeout: allowance.left, ..ask.clone() };
+        let began = Instant::now();
+        let answer = source.fetch(&ask, !self.private).await;
+        allowance.left = allowance.left.saturating_sub(began.elapsed());
+        answer
+    }
+
+    /// Where the answer sends the poll; none: it is the answer.
+    fn next(&self, ask: &Ask, answer: &Answer, followed: usize) -> Result<Option<String>, FetchError> {
+        let most = self.route.poll.follow_redirects;
+        if most == 0 || !redirect::redirects(answer.status) {
+            return Ok(None);
+        }
+        let found = match followed < most {
+            true => redirect::target(&answer.headers, &ask.path_and_query, &self.names(ask)),
+            false => Err(format!("more than {most} redirects")),
+        };
+        match found {
+            Ok(target) => Ok(Some(target)),
+            // In a class with credentials that is most likely a login page: judged like a 401.
+            Err(_) if self.private => Ok(None),
+            Err(reason) => Err(self.failed(Failure::Redirect { reason })),
+        }
+    }
+
+    /// What the upstream may call itself.
+    fn names<'a>(&self, ask: &'a Ask) -> redirect::Names<'a> {
+        let said = |name: &str| {
+            let field = ask.headers.iter().find(|(found, _)| found == name);
+            field.and_then(|(_, value)| value.to_str().ok())
+        };
+        let scheme = if self.route.upstream.tls.is_some() { "https" } else { "http" };
+        let hosts = [Some(ask.host.as_str()), said("x-forwarded-host")];
+        let schemes = [Some(scheme), said("x-forwarded-proto")];
+        redirect::Names {
+            hosts: hosts.into_iter().flatten().collect(),
+            schemes: schemes.into_iter().flatten().collect(),
+        }
+    }
+
+    fn source(&self) -> Result<&dyn Source, FetchError> {
+        self.stakes.source(&self.route)
+    }
+
+    fn failed(&self, failure: Failure) -> FetchError {
+        FetchError { upstream: self.route.upstream.name.clone(), server: None, failure }
+    }
+}
+
+fn is_validator(name: &HeaderName) -> bool {
+    *name == header::IF_NONE_MATCH || *name == header::IF_MODIFIED_SINCE
+}
+
+fn with_validators(ask: &Ask, validators: &[(HeaderName, HeaderValue)], conditional: bool) -> Ask {
+    let mut ask = ask.clone();
+    if conditional {
+        ask.headers.extend(validators.iter().cloned());
+    }
+    ask
+}
