@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::compute::Compute;
+use super::exchange::Tokens;
 use super::poller::Poller;
 use crate::config::{Config, Route};
 use crate::hub::{Failure, Hub, Publisher};
@@ -64,6 +65,7 @@ pub struct Stakes {
     /// By upstream name.
     pub sources: HashMap<String, Arc<dyn Source>>,
     pub(super) compute: Compute,
+    pub(super) tokens: Tokens,
     /// Backoff of resources that nobody attends to any more.
     failing: Mutex<LruCache<ResourceKey, Remembered>>,
     snapshot_bytes: AtomicUsize,
@@ -85,6 +87,7 @@ impl Stakes {
         let remembered = NonZeroUsize::new(config.limits.resources).unwrap_or(NonZeroUsize::MIN);
         Stakes {
             hub,
+            tokens: Tokens::new(config, &sources),
             namer: VersionNamer::new(config.version_key.as_ref().map(|key| key.0.as_str())),
             metrics,
             sources,

@@ -45,3 +45,77 @@ async fn redirects_out_of_the_upstream_or_without_end_are_failed_polls() {
         sse.expect_no_event(Duration::from_millis(50)).await;
     }
 }
+
+#[tokio::test]
+async fn polls_say_who_they_are_and_their_clients_never_learn_it() {
+    let stand = Stand::start("poll: {interval: 100ms, auth: {basic: {user: u, password: p}}}");
+    stand.legacy.set("/prices/A", Reply::json("{}"));
+    let mut http = stand.http().await;
+    let answer = http.get("/prices/A", &[]).await;
+    answer.expect(200);
+    assert_eq!(stand.legacy.seen("/prices/A")[0].headers("authorization"), ["Basic dTpw"]);
+}
+
+/// A route whose polls need a token of `/token`.
+fn with_token(more: &str) -> Stand {
+    let legacy = crate::support::legacy::Legacy::start();
+    let route = format!(
+        "poll: {{interval: 100ms, backoff: {{min: 100ms, max: 100ms}}, auth: {{oauth2: {{token_url: \
+         'http://{}/token', client_id: c, client_secret: hunter2, scope: read{more}}}}}}}, stale_after: 0s",
+        legacy.address()
+    );
+    let app = crate::support::app::start(&super::config(&legacy, &route, ""));
+    Stand { legacy, app }
+}
+
+fn token(name: &str, seconds: u32) -> Reply {
+    Reply::json(format!("{{\"access_token\":\"{name}\",\"token_type\":\"Bearer\",\"expires_in\":{seconds}}}"))
+}
+
+#[tokio::test]
+async fn one_token_serves_all_polls_and_a_refused_one_is_replaced_at_once() {
+    let stand = with_token("");
+    stand.legacy.set("/token", token("first", 3600));
+    for path in ["/prices/A", "/prices/B"] {
+        stand.legacy.set(path, Reply::json("{\"n\":1}"));
+    }
+    let mut a = Sse::open(stand.address(), "/prices/A", &[]).await;
+    let mut b = Sse::open(stand.address(), "/prices/B", &[]).await;
+    a.next_event().await;
+    b.next_event().await;
+    assert_eq!(stand.legacy.count("/token"), 1);
+    let asked = &stand.legacy.seen("/token")[0];
+    assert_eq!((asked.method.as_str(), asked.header("authorization")), ("POST", Some("Basic YzpodW50ZXIy")));
+    assert_eq!(asked.body, "grant_type=client_credentials&scope=read");
+    assert_eq!(stand.legacy.seen("/prices/B")[0].header("authorization"), Some("Bearer first"));
+    // The server forgets the token.
+    stand.legacy.set("/token", token("second", 3600));
+    stand.legacy.set("/prices/B", Reply::json("{\"n\":2}"));
+    b.next_event().await;
+    stand.legacy.answer_with("/prices/A", |seen| match seen.header("authorization") {
+        Some("Bearer second") => Reply::json("{\"n\":3}"),
+        _ => Reply::empty(401),
+    });
+    assert_eq!(a.next_event().await.data, "{\"n\":3}");
+    assert_eq!(stand.legacy.count("/token"), 2);
+    let last = stand.legacy.seen("/prices/A").pop().expect("a poll");
+    assert_eq!(last.header("authorization"), Some("Bearer second"));
+}
+
+#[tokio::test]
+async fn without_a_token_nothing_is_asked_and_no_secret_is_told() {
+    let stand = with_token("");
+    stand.legacy.set("/token", Reply::json("{\"error\":\"invalid_client\"}").status(400));
+    stand.legacy.set("/prices/A", Reply::json("{}"));
+    let mut sse = Sse::open(stand.address(), "/prices/A", &[]).await;
+    let stale = sse.next_event().await;
+    assert_eq!(stale.event, "stale");
+    assert!(stale.data.contains("invalid_client"), "{}", stale.data);
+    assert!(!stale.data.contains("hunter2") && !stale.data.contains("127.0.0.1"), "{}", stale.data);
+    assert_eq!(stand.legacy.count("/prices/A"), 0);
+    assert!(stand.metric("pollcast_poll_failures_total", "token").await >= 1.0);
+    // As soon as there is one, it goes on.
+    stand.legacy.set("/token", token("late", 3600));
+    sse.next_named("fresh").await;
+    assert_eq!(sse.next_event().await.data, "{}");
+}

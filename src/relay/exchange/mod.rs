@@ -6,15 +6,20 @@
 //! answer means for the resource, when the next poll is due.
 
 mod redirect;
+mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
+pub(super) use token::Tokens;
+use token::{Grant, Token};
+
+use super::ask::USER_AGENT;
 use super::supervise::{Source, Stakes};
-use crate::config::Route;
+use crate::config::{Auth, Route};
 use crate::upstream::{Answer, Ask, Failure, FetchError, Priority, Turn};
 
 /// One poll's way to its answer.
@@ -90,17 +95,56 @@ impl Exchange {
         Err(self.failed(Failure::Redirect { reason: format!("more than {most} redirects") }))
     }
 
-    /// One request.
+    /// One request, and another one with another token if that is what it takes.
     async fn request(
         &self,
         source: &dyn Source,
-        ask: Ask,
+        mut ask: Ask,
         allowance: &mut Allowance,
         turn: Option<Turn>,
     ) -> Result<Answer, FetchError> {
-        let answer = self.timed(source, &ask, allowance).await;
+        let (grant, token) = match &self.route.poll.auth {
+            None => (None, None),
+            Some(Auth::Static(value)) => {
+                ask.headers.push((header::AUTHORIZATION, value.clone()));
+                (None, None)
+            }
+            Some(Auth::ClientCredentials(_)) => {
+                let grant = self.stakes.tokens.grant(self.route.index);
+                let token = self.token(grant).await?;
+                ask.headers.push(token.field());
+                (grant, Some(token))
+            }
+        };
+        let answer = self.timed(source, &ask, allowance).await?;
         drop(turn);
-        answer
+        let (Some(grant), Some(token)) = (grant, token) else {
+            return Ok(answer);
+        };
+        if answer.status != StatusCode::UNAUTHORIZED {
+            grant.accepted(&token);
+            return Ok(answer);
+        }
+        let without = |reason| self.failed(Failure::Token { reason });
+        let Some(token) = grant.token_instead_of(&token).await.map_err(without)? else {
+            return Ok(answer);
+        };
+        ask.headers.retain(|(name, _)| *name != header::AUTHORIZATION);
+        ask.headers.push(token.field());
+        let _turn = source.turn(self.priority).await?;
+        let repeated = self.timed(source, &ask, allowance).await?;
+        if repeated.status != StatusCode::UNAUTHORIZED {
+            grant.accepted(&token);
+        }
+        Ok(repeated)
+    }
+
+    async fn token(&self, grant: Option<&Arc<Grant>>) -> Result<Token, FetchError> {
+        let without = |reason| self.failed(Failure::Token { reason });
+        match grant {
+            Some(grant) => grant.token().await.map_err(without),
+            None => Err(without("its credentials are not known".to_owned())),
+        }
     }
 
     async fn timed(
