@@ -19,6 +19,7 @@ pub struct Metrics {
     pub passthrough_active: IntGauge,
     pub polls: IntCounterVec,
     pub poll_failures: IntCounterVec,
+    pub batches: IntCounterVec,
     pub poll_seconds: HistogramVec,
     pub interval_seconds: HistogramVec,
     pub upstream_bytes: IntCounterVec,
@@ -68,6 +69,7 @@ impl Metrics {
                 "Failed polls by class.",
                 &["upstream", "class"],
             )?,
+            batches: r.counters("batches_total", "Requests for many resources at once.", &["route"])?,
             poll_seconds: r.histograms(
                 "poll_duration_seconds",
                 "From the ask to the whole answer.",

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::ask;
-use super::exchange::{Exchange, Exchanged};
+use super::exchange::{Exchange, Exchanged, Item, Tag, on_grid};
 use super::plan::{Action, Situation};
 use super::supervise::{Remembered, Stakes};
 use crate::change::Detector;
@@ -52,6 +52,10 @@ pub(super) struct Poller {
     pub(super) conditional: bool,
     /// Where the last answer came from, if redirects led to another target than the resource's.
     settled: Option<String>,
+    /// What it is in a batch; none: it is polled by itself.
+    pub(super) item: Option<Item>,
+    /// The batch that the content is from.
+    tag: Option<Arc<Tag>>,
     /// The media type of the resource so far.
     pub(super) known_type: Option<MediaType>,
     pub(super) gone_since: Option<Instant>,
@@ -86,6 +90,8 @@ impl Poller {
             changes: 0,
             conditional: false,
             settled: None,
+            item: Item::of(topic.route(), topic.key()),
+            tag: None,
             known_type: None,
             gone_since: None,
             weight: 0,
@@ -222,6 +228,10 @@ impl Poller {
             Ok(answer) => self.answered(publisher, number, &answer).await,
             Err(error) => self.unreachable(publisher, number, &error),
         };
+        if outcome == "failed" {
+            // The content is from an earlier one, whatever this batch said.
+            self.tag = None;
+        }
         let upstream = self.route.upstream.name.as_str();
         self.stakes.metrics.polled(upstream, &self.route.path, outcome, started.elapsed());
         self.count_saved();
@@ -229,6 +239,11 @@ impl Poller {
 
     /// Waits for this poll's turn. Its priority rises when meanwhile somebody wants an answer.
     async fn turn(&mut self) -> Result<Option<Turn>, FetchError> {
+        if self.item.is_some() {
+            // The request that it becomes a part of takes one.
+            self.waited = Duration::ZERO;
+            return Ok(None);
+        }
         let stakes = self.stakes.clone();
         let source = stakes.source(&self.route)?;
         let since = Instant::now();
@@ -279,14 +294,21 @@ impl Poller {
             private: self.topic.key().is_private(),
             settled: self.settled.clone(),
         };
-        let exchanging = exchange.run(ask, turn);
+        let (item, tag, followers) = (self.item.clone(), self.tag.take(), self.topic.followers());
+        let exchanging = async {
+            match &item {
+                Some(item) => exchange.join(item, tag, followers).await,
+                None => exchange.run(ask, turn).await,
+            }
+        };
         tokio::pin!(exchanging);
         loop {
             let stale_at = self.stale_at();
             tokio::select! {
                 result = &mut exchanging => {
-                    let Exchanged { answer, conditional, settled } = result?;
+                    let Exchanged { answer, conditional, settled, tag } = result?;
                     self.conditional = conditional;
+                    self.tag = tag;
                     if answer.status.is_success() {
                         self.settled = settled;
                     }
@@ -311,6 +333,14 @@ impl Poller {
         };
         let verdict = judge(answer, &terms);
         self.act(publisher, number, answer, verdict).await
+    }
+
+    /// When a poll that is due then is made: on a batch's route, together with others.
+    pub(super) fn together(&self, due: Instant) -> Instant {
+        match &self.item {
+            Some(_) => on_grid(self.stakes.epoch, self.route.poll.interval, due),
+            None => due,
+        }
     }
 
     /// What every client polling for itself would have added.

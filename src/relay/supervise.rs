@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::compute::Compute;
-use super::exchange::Tokens;
+use super::exchange::{Batches, Tokens};
 use super::poller::Poller;
 use crate::config::{Config, Route};
 use crate::hub::{Failure, Hub, Publisher};
@@ -66,6 +66,9 @@ pub struct Stakes {
     pub sources: HashMap<String, Arc<dyn Source>>,
     pub(super) compute: Compute,
     pub(super) tokens: Tokens,
+    pub(super) batches: Batches,
+    /// Where the grids of batches start.
+    pub(super) epoch: Instant,
     /// Backoff of resources that nobody attends to any more.
     failing: Mutex<LruCache<ResourceKey, Remembered>>,
     snapshot_bytes: AtomicUsize,
@@ -88,6 +91,8 @@ impl Stakes {
         Stakes {
             hub,
             tokens: Tokens::new(config, &sources),
+            batches: Batches::default(),
+            epoch: Instant::now(),
             namer: VersionNamer::new(config.version_key.as_ref().map(|key| key.0.as_str())),
             metrics,
             sources,

@@ -3,6 +3,7 @@
 //! | module | claim it holds |
 //! |---|---|
 //! | `admin` | §1, §12: the operators' view, on its own listener only |
+//! | `batch` | §10: many resources of a route in one request |
 //! | `change` | §2: what counts as a change: rules, selections, what should be JSON and is not |
 //! | `command_line` | commands, exit codes, messages, the log |
 //! | `conditions` | §2: entity tags on pass-through |
@@ -23,6 +24,7 @@
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
 
 pub mod admin;
+pub mod batch;
 pub mod change;
 pub mod command_line;
 pub mod conditions;

@@ -5,7 +5,9 @@
 //! `batch` asks for many resources at once and `split` takes the answer apart. Must not know: what an
 //! answer means for the resource, when the next poll is due.
 
+mod batch;
 mod redirect;
+mod split;
 mod token;
 
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
+pub(super) use batch::{Batches, Item, Tag, on_grid};
 pub(super) use token::Tokens;
 use token::{Grant, Token};
 
@@ -42,6 +45,8 @@ pub(super) struct Exchanged {
     pub(super) conditional: bool,
     /// The target that was answered, if it is another one than the poll's.
     pub(super) settled: Option<String>,
+    /// The batch that it is from.
+    pub(super) tag: Option<Arc<Tag>>,
 }
 
 /// The time that the requests of one poll may take together; waiting for turns does not count.
@@ -86,13 +91,26 @@ impl Exchange {
                 Some(target) => ask.path_and_query = target,
                 None => {
                     let settled = (ask.path_and_query != own).then_some(ask.path_and_query);
-                    return Ok(Exchanged { answer, conditional, settled });
+                    return Ok(Exchanged { answer, conditional, settled, tag: None });
                 }
             }
             (head_bytes, body_bytes) = (answer.head_bytes, answer.body_bytes);
         }
         let most = self.route.poll.follow_redirects;
         Err(self.failed(Failure::Redirect { reason: format!("more than {most} redirects") }))
+    }
+
+    /// Asks for an item of a batch; takes a turn by itself.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub(super) async fn join(
+        &self,
+        item: &Item,
+        tag: Option<Arc<Tag>>,
+        followers: usize,
+    ) -> Result<Exchanged, FetchError> {
+        batch::join(self, item, tag, followers).await
     }
 
     /// One request, and another one with another token if that is what it takes.

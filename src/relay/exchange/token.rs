@@ -193,7 +193,7 @@ impl Grant {
     /// The upstream took a token.
     pub(super) fn accepted(&self, token: &Token) {
         let mut held = self.held.lock();
-        if held.trouble.is_some() && held.token.as_ref().is_some_and(|own| own.value == token.value) {
+        if held.in_a_row > 0 && held.token.as_ref().is_some_and(|own| own.value == token.value) {
             held.trouble = None;
             held.in_a_row = 0;
         }
