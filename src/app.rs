@@ -88,6 +88,7 @@ pub fn start(config: Config) -> io::Result<App> {
         active: AtomicUsize::new(0),
         soothed: AtomicUsize::new(0),
         vary: DashMap::new(),
+        slow_304: front::Holds::new(),
     });
     let fanout = shared.fanout.clone();
     relay_runtime.spawn(memory::give_back_after_storms(move || fanout.arrivals()));
@@ -181,12 +182,13 @@ impl Drop for App {
 
 /// What the admin listener shows of this application.
 fn desk(shared: &Arc<Shared>) -> admin::Desk {
-    let state = shared.clone();
+    let (state, writes) = (shared.clone(), shared.clone());
     admin::Desk {
         hub: shared.hub.clone(),
         metrics: shared.metrics.clone(),
         token: shared.config.admin.as_ref().and_then(|admin| admin.token.clone()),
         is_draining: Box::new(move || state.is_draining()),
+        poll_now: Box::new(move |url| front::poll_now(&writes, url)),
     }
 }
 

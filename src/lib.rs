@@ -23,6 +23,7 @@ pub mod front;
 pub mod hub;
 mod memory;
 pub mod metrics;
+pub mod probe;
 pub mod relay;
 pub mod resource;
 pub mod transport;

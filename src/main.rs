@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use pollcast::app::{self, App};
 use pollcast::config::{self, Config};
 use pollcast::demo;
+use pollcast::probe;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Bad usage or configuration (sysexits.h EX_USAGE).
@@ -45,6 +46,11 @@ enum Command {
         /// The configuration file.
         #[arg(short, long, value_name = "FILE", default_value = "conf/pollcast.yaml")]
         config: PathBuf,
+        /// Poll this path or URL a few times too, and say what it would take to push it.
+        #[arg(long, value_name = "URL")]
+        probe: Option<String>,
+        #[command(flatten)]
+        asking: Asking,
     },
     /// Start a legacy API that can only be polled, and pollcast in front of it.
     Demo {
@@ -65,6 +71,27 @@ enum Command {
     Schema,
 }
 
+/// How `check --probe` asks.
+#[derive(clap::Args)]
+struct Asking {
+    /// How many polls.
+    #[arg(long, requires = "probe", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..=100))]
+    polls: u16,
+    /// Time from one poll to the next, at least 100ms.
+    #[arg(long, requires = "probe", value_name = "TIME", default_value = "2s", value_parser = spacing)]
+    every: Duration,
+    /// A header that a client would send, as 'Authorization: Bearer …'; repeatable. The report says
+    /// what changes without it, and never its value.
+    #[arg(long = "header", requires = "probe", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+}
+
+fn spacing(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let bounds = Duration::from_millis(100)..=Duration::from_secs(3600);
+    if bounds.contains(&time) { Ok(time) } else { Err("from 100ms to 1h".to_owned()) }
+}
+
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -77,7 +104,8 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run { config } => run(&config),
-        Command::Check { config } => check(&config),
+        Command::Check { config, probe: None, .. } => check(&config),
+        Command::Check { config, probe: Some(url), asking } => examine(&config, url, &asking),
         Command::Demo { listen, admin } => demonstrate(listen, admin),
         Command::Ready { admin } => ready(admin),
         Command::Schema => print(&format!("{:#}\n", config::schema())),
@@ -117,6 +145,36 @@ fn check(file: &Path) -> ExitCode {
             print(&format!("{}{file}: good: {routes} routes, {upstreams} upstreams\n", warnings.concat()))
         }
         Err(code) => code,
+    }
+}
+
+/// `check --probe`.
+fn examine(file: &Path, url: String, asking: &Asking) -> ExitCode {
+    let config = match load(file) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let wrong = |why: &dyn std::fmt::Display| {
+        let _ = writeln!(io::stderr(), "pollcast: {why}");
+        ExitCode::from(USAGE)
+    };
+    let headers = match asking.headers.iter().map(|text| probe::header(text)).collect::<Result<Vec<_>, _>>() {
+        Ok(headers) => headers,
+        Err(why) => return wrong(&format!("--header: {why}")),
+    };
+    let question = probe::Question { url, polls: asking.polls.into(), every: asking.every, headers };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    match runtime.block_on(probe::probe(&config, &question)) {
+        Ok(report) if report.has_data => print(&report.text),
+        Ok(report) => {
+            print(&report.text);
+            ExitCode::FAILURE
+        }
+        Err(refusal @ probe::Refusal::Question(_)) => wrong(&refusal),
+        Err(refusal) => failed(&refusal),
     }
 }
 

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["relay", "transport"],
     &["fanout"],
     &["front", "admin", "cluster"],
-    &["app", "main", "demo", "cli", "memory"],
+    &["app", "main", "demo", "cli", "memory", "probe"],
 ];
 
 /// Imports within one layer that are meant: (from, to), and why.
@@ -27,6 +27,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("main", "app"),
     ("main", "cli"),
     ("main", "demo"),
+    // A question of the command line, answered without an application: it asks as the relay does.
+    ("main", "probe"),
     // A command starts what it names.
     ("cli", "app"),
     ("cli", "demo"),

@@ -27,6 +27,7 @@ mod process;
 mod reader;
 mod report;
 mod rounds;
+mod server;
 mod wire;
 
 use std::path::PathBuf;

@@ -1,20 +1,16 @@
-//! The processes of a run: the same executable in its roles, spoken to in lines, and pollcast.
+//! The processes of a run: the same executable in its roles, spoken to in lines, and what pollcast is told.
 //! A role ends when its standard input does, so nothing outlives the bench.
 //! Must not know: what is measured.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clients::Tally;
-use crate::measure;
 
 /// What a role says on its standard output, one JSON line each.
 #[derive(Debug, Serialize, Deserialize)]
@@ -130,74 +126,11 @@ impl Drop for Role {
 /// How often pollcast polls the origin.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The server under test: the real binary with a written configuration.
-pub struct Pollcast {
-    child: Child,
-    log: PathBuf,
-    pub port: u16,
-    pub admin_port: u16,
-}
-
-impl Pollcast {
-    /// Starts `program run -c FILE` before `origin_port` and waits until it is ready.
-    pub fn start(program: &Path, origin_port: u16) -> Result<Self, String> {
-        let (port, admin_port) = (free_port()?, free_port()?);
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let (file, log) = (folder.join("fanout.yaml"), folder.join("fanout-pollcast.log"));
-        std::fs::write(&file, configuration(port, admin_port, origin_port))
-            .map_err(|e| format!("{}: {e}", file.display()))?;
-        let output = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
-        let errors = output.try_clone().map_err(|e| format!("{}: {e}", log.display()))?;
-        let child = Command::new(program)
-            .args(["run".as_ref(), "-c".as_ref(), file.as_os_str()])
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .spawn()
-            .map_err(|e| format!("{}: {e}", program.display()))?;
-        let mut pollcast = Self { child, log, port, admin_port };
-        pollcast.wait_until_ready()?;
-        Ok(pollcast)
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    fn wait_until_ready(&mut self) -> Result<(), String> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < deadline {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(format!("pollcast ended before it was ready ({status}); {}", self.log_end()));
-            }
-            if measure::get(self.admin_port, "/ready").is_ok_and(|(status, _)| status == 200) {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Err(format!("pollcast's /ready was not 200 within 20 s; {}", self.log_end()))
-    }
-
-    /// The last lines of its log, for messages.
-    fn log_end(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<_> = text.lines().rev().take(5).collect();
-        format!("{}: {}", self.log.display(), lines.into_iter().rev().collect::<Vec<_>>().join(" | "))
-    }
-}
-
-impl Drop for Pollcast {
-    fn drop(&mut self) {
-        // No drain: its clients are the bench's own.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// The `{n}` of the route: every run follows this one resource.
 pub const PATH: &str = "/r/1";
 
-fn configuration(port: u16, admin_port: u16, origin_port: u16) -> String {
+/// What pollcast is told.
+pub fn configuration(port: u16, admin_port: u16, origin_port: u16) -> String {
     format!(
         "listeners:\n  - address: 127.0.0.1:{port}\n\
          admin:\n  address: 127.0.0.1:{admin_port}\n\
@@ -207,10 +140,4 @@ fn configuration(port: u16, admin_port: u16, origin_port: u16) -> String {
          log:\n  access: false\n",
         POLL_INTERVAL.as_millis()
     )
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> Result<u16, String> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| format!("a free port: {e}"))?;
-    Ok(listener.local_addr().map_err(|e| format!("a free port: {e}"))?.port())
 }

@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::clients::Tally;
 use crate::measure::{Cpu, open_files_limit, settled_memory_bytes};
-use crate::process::{PATH, POLL_INTERVAL, Pollcast, Reply, Role};
+use crate::process::{PATH, POLL_INTERVAL, Reply, Role, configuration};
+use crate::server::Pollcast;
 use crate::wire::Wire;
 
 /// Which server is measured.
@@ -75,7 +76,9 @@ impl Server {
         match subject {
             Subject::Pollcast => {
                 let feed = Role::start(&["origin".to_owned(), size.to_string()])?;
-                let pollcast = Pollcast::start(program, feed.port()?)?;
+                let origin = feed.port()?;
+                let pollcast =
+                    Pollcast::start(program, "fanout", |port, admin| configuration(port, admin, origin))?;
                 let port = pollcast.port;
                 Ok(Self { feed, pollcast: Some(pollcast), port })
             }

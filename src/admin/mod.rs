@@ -1,5 +1,5 @@
 //! The operators' view: `/metrics`, `/live`, `/ready`, `/resources` (contract §12), on a listener
-//! of its own.
+//! of its own, and the one call that has an effect: `POST /-/poll` (contract §9).
 //!
 //! Must not know: clients' requests.
 
@@ -27,6 +27,12 @@ use crate::metrics::Metrics;
 /// Connections served at a time; more wait.
 const CONNECTIONS: usize = 64;
 
+/// The one call that has an effect.
+const POLL: &str = "/-/poll";
+
+/// Gives how many resources a URL touched, or what is wrong with the URL.
+pub type PollNow = dyn Fn(&str) -> Result<usize, &'static str> + Send + Sync;
+
 /// What operators are shown, and who is let in.
 pub struct Desk {
     pub hub: Arc<Hub>,
@@ -35,6 +41,8 @@ pub struct Desk {
     pub token: Option<Secret>,
     /// Whether the process is about to end.
     pub is_draining: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Polls what follows this path or absolute URL at once, as after a write.
+    pub poll_now: Box<PollNow>,
 }
 
 /// Serves the admin listener until `stop` turns true. To be called inside a runtime.
@@ -82,7 +90,8 @@ pub fn serve(desk: Desk, socket: TcpListener, mut stop: watch::Receiver<bool>) -
 
 fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    if request.method() != Method::GET && request.method() != Method::HEAD {
+    let is_call = path == POLL && request.method() == Method::POST;
+    if !is_call && request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n");
     }
     match path {
@@ -97,6 +106,7 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         return response;
     }
     match path {
+        POLL => poll_now(desk, request),
         "/metrics" => match metrics(desk) {
             Ok(metrics) => typed(StatusCode::OK, "text/plain; version=0.0.4", metrics.into()),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
@@ -105,9 +115,37 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
             let body = resources::list(&desk.hub).to_string();
             typed(StatusCode::OK, "application/json", format!("{body}\n").into())
         }
-        "/" => text(StatusCode::OK, "/live /ready /metrics /resources\n"),
+        "/" => text(StatusCode::OK, "/live /ready /metrics /resources, POST /-/poll?url=…\n"),
         _ => text(StatusCode::NOT_FOUND, "known here: /live /ready /metrics /resources\n"),
     }
+}
+
+/// What a write that did not pass through would have done (contract §9).
+fn poll_now(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.method() != Method::POST {
+        let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "this call has an effect: use POST");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        return response;
+    }
+    let pairs = request.uri().query().unwrap_or_default().split('&');
+    let Some(url) = pairs.filter_map(|pair| pair.strip_prefix("url=")).next() else {
+        return problem(StatusCode::BAD_REQUEST, "say what to poll: /-/poll?url=/path or an absolute URL");
+    };
+    let url = percent_encoding::percent_decode_str(url).decode_utf8_lossy();
+    match (desk.poll_now)(&url) {
+        Ok(0) => problem(StatusCode::NOT_FOUND, "nothing follows this URL now"),
+        Ok(touched) => {
+            let body = format!("{}\n", serde_json::json!({ "touched": touched }));
+            typed(StatusCode::OK, "application/json", body.into())
+        }
+        Err(reason) => problem(StatusCode::BAD_REQUEST, reason),
+    }
+}
+
+fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
+    let title = status.canonical_reason().unwrap_or("Error");
+    let body = serde_json::json!({ "title": title, "status": status.as_u16(), "detail": detail });
+    typed(status, "application/problem+json", format!("{body}\n").into())
 }
 
 /// The metrics, with what is counted only when somebody looks.

@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::config::Order;
 use crate::frame::State;
 use crate::hub::{Hub, Outcome, Topic};
 
@@ -45,6 +46,10 @@ fn describe(topic: &Topic) -> Value {
         "interval_ms": topic.route().poll.interval.as_millis() as u64,
         "effective_interval_ms": view.effective_interval.as_millis() as u64,
         "why": view.why.word(),
+        "order": view.order.map(|order| match order {
+            Order::NewestFirst => "newest_first",
+            Order::OldestFirst => "oldest_first",
+        }),
         "polls": topic.started(),
         "last_outcome": outcome,
         "last_reason": reason,

@@ -106,7 +106,8 @@ impl Tracker {
             || page.entries.iter().any(|entry| self.seen.contains(&digest(entry.name.as_bytes())))
     }
 
-    /// What is new on these pages, in the order in which they were had. Afterwards it is known.
+    /// What is new on these pages, in the order in which they were had. Afterwards it is known. An item
+    /// that appears between known ones (its number was given before its place was taken) is new, too.
     pub fn take(&mut self, pages: &[Page]) -> Fresh {
         let all: Vec<&Entry> = pages.iter().flat_map(|page| &page.entries).collect();
         self.learn_order(&all);

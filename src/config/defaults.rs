@@ -176,7 +176,7 @@ impl HealthCheck {
 
 impl Route {
     /// A route as it is before the file says anything about it.
-    pub(super) fn unsaid(upstream: Arc<Upstream>) -> Route {
+    pub fn unsaid(upstream: Arc<Upstream>) -> Route {
         Route {
             index: 0,
             path: String::new(),

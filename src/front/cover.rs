@@ -14,7 +14,7 @@ use super::access::{self, Class};
 use super::form::{Form, form};
 use super::{Context, Fate, Front, refuse};
 use crate::config::Route;
-use crate::hub::{Attend, Attendance, ExceptionKind, Full};
+use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
 use crate::resource::{KeyParts, ResourceKey, Snapshot, canonical_query};
 
 /// How often a key is made again because the upstream's `Vary` says more than was known.
@@ -33,6 +33,8 @@ pub(super) struct Cover<'a> {
     pub(super) version: HttpVersion,
     /// `Preference-Applied` of the answer, when one was.
     pub(super) applied: Option<HeaderValue>,
+    /// The answer may be older than a write.
+    pub(super) unconfirmed: bool,
 }
 
 impl<'a> Cover<'a> {
@@ -47,7 +49,19 @@ impl<'a> Cover<'a> {
         let (method, headers) = (request.method.clone(), request.headers.clone());
         let query = request.uri.query().map(str::to_owned);
         let version = request.version;
-        Cover { front, session, ctx, route, path, method, headers, query, version, applied: None }
+        Cover {
+            front,
+            session,
+            ctx,
+            route,
+            path,
+            method,
+            headers,
+            query,
+            version,
+            applied: None,
+            unconfirmed: false,
+        }
     }
 
     /// Serves the request in the form it asks for.
@@ -82,6 +96,9 @@ impl<'a> Cover<'a> {
         }
         let expected = self.expected_type();
         let form = form(&self.route, &self.method, &self.headers, raw, &expected);
+        if self.is_beside_the_cursor(form) {
+            return Ok(Fate::PassThrough);
+        }
         match (form, class) {
             (Form::PassThrough, _) => Ok(Fate::PassThrough),
             (Form::NotAcceptable, _) => {
@@ -103,6 +120,18 @@ impl<'a> Cover<'a> {
                 self.push(&key, form).await
             }
         }
+    }
+
+    /// On a feed that is polled with the upstream's cursor no answer is the whole list: who asks for
+    /// that asks the upstream.
+    fn is_beside_the_cursor(&self, form: Form) -> bool {
+        let has_cursor = self.route.feed.as_ref().is_some_and(|feed| feed.cursor.is_some());
+        has_cursor
+            && match form {
+                Form::Poll => true,
+                Form::LongPoll(_) => self.resume() == Resume::Start,
+                _ => false,
+            }
     }
 
     /// The media type of the resource: of its snapshot, else as far as the route says.

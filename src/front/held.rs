@@ -16,7 +16,7 @@ use crate::fanout::Seat;
 use crate::frame::Format;
 use crate::hub::{Attendance, Resume, View};
 use crate::resource::{IfNoneMatch, ResourceKey, Version};
-use crate::transport::{Held, LongPoll, Transport, answer};
+use crate::transport::{Have, Held, LongPoll, Transport, answer};
 
 impl Cover<'_> {
     pub(super) async fn long_poll(
@@ -28,6 +28,12 @@ impl Cover<'_> {
         asked: Duration,
         seat: Seat,
     ) -> Result<Fate> {
+        if self.route.feed.is_some()
+            && let resume @ Resume::Item(_) = self.resume()
+        {
+            let wait = asked.min(self.route.max_wait);
+            return self.hold(attendance, view, wait, Have::Items, Format::Body, resume, seat).await;
+        }
         let (Some(have), Some(frame)) = (self.has(view), &view.frame) else {
             return self.answer(key, view, is_confirmed).await;
         };
@@ -41,12 +47,27 @@ impl Cover<'_> {
             return Ok(Fate::PassThrough);
         }
         let wait = asked.min(self.route.max_wait);
+        let format = if patches.is_some() { Format::BodyDelta } else { Format::Body };
+        self.hold(attendance, view, wait, Have::Version(have), format, Resume::From(have), seat).await
+    }
+
+    /// Waits: in a shard, or on HTTP/2 in this request's task.
+    #[allow(clippy::too_many_arguments, reason = "what a held request is")]
+    async fn hold(
+        &mut self,
+        attendance: Attendance,
+        view: &View,
+        wait: Duration,
+        have: Have,
+        format: Format,
+        resume: Resume,
+        seat: Seat,
+    ) -> Result<Fate> {
         let deadline = Instant::now() + wait.mul_f64(1.0 - fastrand::f64() / 16.0);
         let applied = format!("wait={}", wait.as_secs());
-        let format = if patches.is_some() { Format::BodyDelta } else { Format::Body };
         if self.session.is_http2() {
-            let subscription = self.subscribe(attendance, None, format, Resume::From(have), view);
-            return hold::hold(self, key, subscription, have, deadline, &applied).await;
+            let subscription = self.subscribe(attendance, None, format, resume, view);
+            return hold::hold(self, subscription, have, deadline, &applied).await;
         }
         let keep = self.keeps_alive();
         let http10 = self.version != HttpVersion::HTTP_11;
@@ -56,13 +77,13 @@ impl Cover<'_> {
             // The topic's own: a key of each request would be held as long as the request.
             key: attendance.topic().key().clone(),
             route: self.route.clone(),
-            version: have,
+            have,
             extra,
             http10,
             keep,
         });
         let shard = self.front.shared.fanout.choose();
-        let subscription = self.subscribe(attendance, Some(shard), format, Resume::From(have), view);
+        let subscription = self.subscribe(attendance, Some(shard), format, resume, view);
         self.hand_over(shard, Bytes::new(), Transport::LongPoll(held), Some(subscription), seat).await
     }
 

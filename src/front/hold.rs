@@ -5,7 +5,8 @@
 
 use std::time::Instant;
 
-use http::{HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora::Result;
 use tokio::time::sleep_until;
 
@@ -13,68 +14,106 @@ use super::cover::Cover;
 use super::{Fate, cors, respond};
 use crate::fanout::draining;
 use crate::hub::{Delivery, Subscription};
-use crate::resource::{ResourceKey, Version};
-use crate::transport::answer;
+use crate::transport::{Have, answer};
 
-/// Waits for a change until `deadline`, and answers. `have`: the version the client has.
+/// How the wait ended.
+enum Ended {
+    /// There is something to say.
+    Changed,
+    /// Items of a feed, or why there are none: the array, the item to come back with, the reset.
+    Items(Bytes, Option<String>, Option<&'static str>),
+    /// There was nothing in time.
+    Timeout,
+    ClientGone,
+}
+
+/// Waits for a change until `deadline`, and answers. `have`: what the client has.
 pub(super) async fn hold(
     cover: &mut Cover<'_>,
-    key: &ResourceKey,
     mut subscription: Subscription,
-    have: Version,
+    have: Have,
     deadline: Instant,
     applied: &str,
 ) -> Result<Fate> {
     let shared = cover.front.shared.clone();
     let metrics = shared.metrics.stream(crate::metrics::LONG_POLL, &cover.route.path);
     metrics.subscribers.inc();
-    let changed = wait(cover, &mut subscription, deadline).await;
+    let ended = wait(cover, &mut subscription, have, deadline).await;
     metrics.subscribers.dec();
-    metrics.ended(match changed {
-        Some(true) => "answered",
-        Some(false) => "timeout",
-        None => "client-gone",
+    metrics.ended(match ended {
+        Ended::Changed | Ended::Items(_, _, None) => "answered",
+        Ended::Items(..) => "reset",
+        Ended::Timeout => "timeout",
+        Ended::ClientGone => "client-gone",
     });
-    match changed {
-        None => Ok(Fate::Answered),
-        Some(true) => {
+    let key = subscription.topic().key().clone();
+    let empty = Bytes::from_static(b"[]");
+    let (status, headers, body) = match (ended, have) {
+        (Ended::ClientGone, _) => return Ok(Fate::Answered),
+        (Ended::Changed, _) => {
             cover.applied = HeaderValue::try_from(applied).ok();
             let view = subscription.topic().view();
-            cover.answer(key, &view, false).await
+            return cover.answer(&key, &view, false).await;
         }
-        Some(false) => {
-            let mut headers = answer::unchanged(have, key, &cover.route);
-            if let Ok(applied) = HeaderValue::try_from(applied) {
-                headers.insert("preference-applied", applied);
-            }
-            cors::add(&mut headers, &cover.route, &cover.headers);
-            cover.ctx.answer = crate::metrics::LONG_POLL;
-            respond::respond(cover.session, StatusCode::NOT_MODIFIED, &headers, Default::default()).await?;
-            Ok(Fate::Answered)
+        (Ended::Timeout, Have::Version(version)) => {
+            (StatusCode::NOT_MODIFIED, answer::unchanged(version, &key, &cover.route), Bytes::new())
         }
-    }
+        (Ended::Timeout, Have::Items) => {
+            (StatusCode::OK, answer::items(&key, &cover.route, empty.len(), None, None), empty)
+        }
+        (Ended::Items(array, last, reset), _) => {
+            let headers = answer::items(&key, &cover.route, array.len(), last.as_deref(), reset);
+            (StatusCode::OK, headers, array)
+        }
+    };
+    respond(cover, status, headers, body, applied).await
 }
 
-/// True: there is something to say; false: there was nothing in time; none: the client left.
-async fn wait(cover: &mut Cover<'_>, subscription: &mut Subscription, deadline: Instant) -> Option<bool> {
+async fn respond(
+    cover: &mut Cover<'_>,
+    status: StatusCode,
+    mut headers: HeaderMap,
+    body: Bytes,
+    applied: &str,
+) -> Result<Fate> {
+    if let Ok(applied) = HeaderValue::try_from(applied) {
+        headers.insert("preference-applied", applied);
+    }
+    cors::add(&mut headers, &cover.route, &cover.headers);
+    cover.ctx.answer = crate::metrics::LONG_POLL;
+    respond::respond(cover.session, status, &headers, body).await?;
+    Ok(Fate::Answered)
+}
+
+async fn wait(
+    cover: &mut Cover<'_>,
+    subscription: &mut Subscription,
+    have: Have,
+    deadline: Instant,
+) -> Ended {
     let mut views = subscription.topic().views();
     let mut ending = cover.front.shared.ending.clone();
     loop {
         let view = views.borrow_and_update().clone();
         while let Some(delivery) = subscription.next(&view) {
             match delivery {
-                Delivery::Frame(_) | Delivery::Patches(_) | Delivery::Items(_) | Delivery::Closing(_) => {
-                    return Some(true);
+                Delivery::Items(batch) => {
+                    let last = batch.items().last().map(|item| item.id.clone());
+                    return Ended::Items(batch.array(), last, None);
                 }
-                Delivery::Condition(condition) if condition.state.is_gone() => return Some(true),
+                Delivery::Reset(reason) if have == Have::Items => {
+                    return Ended::Items(Bytes::from_static(b"[]"), None, Some(reason));
+                }
+                Delivery::Frame(_) | Delivery::Patches(_) | Delivery::Closing(_) => return Ended::Changed,
+                Delivery::Condition(condition) if condition.state.is_gone() => return Ended::Changed,
                 Delivery::Condition(_) | Delivery::Reset(_) => {}
             }
         }
         tokio::select! {
-            changed = views.changed() => if changed.is_err() { return Some(true) },
-            _ = cover.session.downstream_session.read_body_or_idle(true) => return None,
-            () = sleep_until(deadline.into()) => return Some(false),
-            _ = draining(&mut ending) => return Some(false),
+            changed = views.changed() => if changed.is_err() { return Ended::Changed },
+            _ = cover.session.downstream_session.read_body_or_idle(true) => return Ended::ClientGone,
+            () = sleep_until(deadline.into()) => return Ended::Timeout,
+            _ = draining(&mut ending) => return Ended::Timeout,
         }
     }
 }

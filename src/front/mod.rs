@@ -22,10 +22,12 @@ mod push;
 mod refuse;
 mod respond;
 mod route;
+mod slow_304;
 mod socket;
 mod stream;
 mod takeover;
 mod validators;
+mod writes;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -52,6 +54,8 @@ use crate::upstream::Client;
 
 pub use listen::{ListenError, Service, service};
 pub use route::{Match, Routes};
+pub use slow_304::Holds;
+pub use writes::poll_now;
 
 /// What all listeners share.
 pub struct Shared {
@@ -72,6 +76,8 @@ pub struct Shared {
     pub soothed: AtomicUsize,
     /// Fields that the upstream's `Vary` named, by the key without them.
     pub vary: DashMap<ResourceKey, Vec<HeaderName>>,
+    /// Ordinary polls that wait for a change.
+    pub slow_304: Holds,
 }
 
 impl Shared {
@@ -276,8 +282,10 @@ impl ProxyHttp for Front {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        _ctx: &mut Context,
+        ctx: &mut Context,
     ) -> Result<()> {
+        // Before the client can know that its write is done.
+        writes::passed(&self.shared, session.req_header(), response, ctx);
         passthrough::rewrite_response(session, response)
     }
 

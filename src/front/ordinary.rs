@@ -36,7 +36,16 @@ impl Cover<'_> {
             };
             let topic = attendance.topic().clone();
             topic.visited();
-            let (view, polled) = self.young_view(&topic).await;
+            let written = self.await_writes(&topic).await;
+            let (mut view, polled) = self.young_view(&topic).await;
+            let polled = polled || written;
+            if let Some(version) = self.would_be_unchanged(base, &key, &view) {
+                if !self.slow_304(&key, version).await {
+                    return Ok(Fate::Answered);
+                }
+                self.await_writes(&topic).await;
+                view = topic.view();
+            }
             if self.front.shared.hub.exception(&key).is_some() {
                 return Ok(Fate::PassThrough);
             }
@@ -61,7 +70,32 @@ impl Cover<'_> {
 
     fn has_young(&self, key: &ResourceKey) -> bool {
         let topic = self.front.shared.hub.get(key);
-        topic.is_some_and(|topic| is_young(&topic.view()))
+        topic.is_some_and(|topic| is_young(&topic.view()) && !topic.is_unconfirmed(&topic.view()))
+    }
+
+    /// The version of a snapshot that would be answered with 304.
+    fn would_be_unchanged(&self, base: &ResourceKey, key: &ResourceKey, view: &View) -> Option<Version> {
+        let snapshot = &view.frame.as_ref()?.snapshot;
+        let held = self.route.hold_not_modified.is_some()
+            && matches!(view.outcome, Outcome::Data)
+            && view.closing.is_none()
+            && is_not_modified(&self.headers, snapshot)
+            && self.admits(snapshot)
+            && self.selects(base, key, snapshot);
+        held.then_some(snapshot.version)
+    }
+
+    /// Waits until the writes so far are in the view, for `write_wait` at most. True: it had to.
+    pub(super) async fn await_writes(&mut self, topic: &Topic) -> bool {
+        self.unconfirmed = topic.is_unconfirmed(&topic.view());
+        if !self.unconfirmed {
+            return false;
+        }
+        let written = topic.written();
+        let view = timeout(self.route.write_wait, topic.settled()).await.unwrap_or_else(|_| topic.view());
+        // Writes that came meanwhile are others' business.
+        self.unconfirmed = view.settled < written;
+        true
     }
 
     /// A view that is young enough to answer from, after one poll if need be. True: it polled.
@@ -92,7 +126,11 @@ impl Cover<'_> {
         match (&view.outcome, usable, age) {
             (Outcome::Data, Some(frame), Some(age)) => {
                 let ttl = view.effective_interval.saturating_sub(age).as_secs();
-                let status = if polled { CacheStatus::Miss } else { CacheStatus::Hit { ttl } };
+                let status = match polled {
+                    _ if self.unconfirmed => CacheStatus::Stale,
+                    true => CacheStatus::Miss,
+                    false => CacheStatus::Hit { ttl },
+                };
                 self.snapshot(key, view, &frame.snapshot, view.upstream_age + age, status).await
             }
             (_, Some(frame), Some(age)) if age <= self.route.stale_if_error => {
@@ -146,6 +184,12 @@ impl Cover<'_> {
 
     /// The fields of this client alone.
     fn finish(&mut self, headers: &mut HeaderMap) {
+        if self.unconfirmed {
+            // Of no more than one write ago, and the client is to know.
+            let status = HeaderValue::from_static("pollcast; fwd=stale; detail=unconfirmed");
+            headers.insert("cache-status", status);
+            self.front.shared.metrics.unconfirmed.with_label_values(&[&self.route.path]).inc();
+        }
         if let Some(applied) = self.applied.take() {
             headers.insert("preference-applied", applied);
         }

@@ -10,11 +10,12 @@ use http::{HeaderName, HeaderValue, header};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::Shared;
 use super::cover::Cover;
+use super::{Shared, writes};
 use crate::config::{Route, Send};
 use crate::fanout::{MemberId, Messages};
 use crate::frame::websocket;
+use crate::resource::ResourceKey;
 use crate::upstream::{Ask, Client};
 
 /// Messages of one client that may wait; more are dropped and counted.
@@ -30,6 +31,8 @@ struct Outbox {
     client: Arc<Client>,
     shard: u16,
     target: String,
+    /// The resource that the client follows.
+    resource: ResourceKey,
     host: String,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -46,6 +49,7 @@ impl Cover<'_> {
             shared: self.front.shared.clone(),
             route: self.route.clone(),
             host: crate::relay::host(&self.route.upstream, key.parts().host.as_deref()),
+            resource: key.clone(),
             target: self.send_target(send, &key.parts().path),
             client,
             shard,
@@ -95,7 +99,10 @@ impl Outbox {
             max_body: MAX_ANSWER,
         };
         match self.client.fetch(&ask).await {
-            Ok(answer) if answer.status.is_success() || answer.status.is_redirection() => Ok(()),
+            Ok(answer) if answer.status.is_success() || answer.status.is_redirection() => {
+                writes::sent(&self.shared, &self.route, &self.resource, &self.target, &answer.headers);
+                Ok(())
+            }
             Ok(answer) => Err(format!("the upstream answered {}", answer.status)),
             Err(error) => Err(error.to_string()),
         }

@@ -48,6 +48,7 @@ impl Cover<'_> {
                 let event_stream = form == Form::Sse;
                 return refuse::for_now(self.session, self.ctx, &self.route, event_stream, "resources").await;
             };
+            self.await_writes(&attendance.topic().clone()).await;
             let (view, is_confirmed) = self.first_view(&attendance, before).await;
             if let Some(frame) = &view.frame
                 && !self.selects(base, &key, &frame.snapshot)
@@ -70,7 +71,7 @@ impl Cover<'_> {
         Ok(Fate::PassThrough)
     }
 
-    fn seat(&self) -> Option<Seat> {
+    pub(super) fn seat(&self) -> Option<Seat> {
         let shared = &self.front.shared;
         let limits = &shared.config.limits;
         let address = limits.clients_per_address.zip(self.ctx.client);

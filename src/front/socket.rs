@@ -38,8 +38,10 @@ impl Cover<'_> {
         let rules = &self.route.websocket;
         let rate = rules.send.as_ref().map_or(0, |send| send.rate);
         let websocket = WebSocket::new(rules.ping, rules.pong, rules.max_message, rate, Instant::now());
+        // A state is always sent whole; of a feed the client may have some.
+        let resume = if self.route.feed.is_some() { self.resume() } else { Resume::Start };
         let shard = self.front.shared.fanout.choose();
-        let subscription = self.subscribe(attendance, Some(shard), Format::WebSocket, Resume::Start, view);
+        let subscription = self.subscribe(attendance, Some(shard), Format::WebSocket, resume, view);
         self.hand_over(shard, greeting, Transport::WebSocket(websocket), Some(subscription), seat).await
     }
 

@@ -16,6 +16,9 @@ use crate::hub::{Attendance, Outcome, Resume, Subscription, View};
 use crate::resource::{RESUME_SWITCHES, switch, version_of_tag};
 use crate::transport::{Framing, Sse, Transport, answer};
 
+/// Longest name of an item that a client may come back with; longer ones are none of ours.
+const MAX_ITEM_ID: usize = 1024;
+
 impl Cover<'_> {
     pub(super) async fn sse(
         &mut self,
@@ -74,12 +77,18 @@ impl Cover<'_> {
         self.hand_over(shard, greeting.freeze(), Transport::Sse(sse), Some(subscription), seat).await
     }
 
-    /// Where an event stream comes from: the header first, then the names polyfills use.
-    fn resume(&self) -> Resume {
+    /// Where a client comes from: the header first, then the names polyfills use, and on a feed the
+    /// parameter of the upstream's own cursor.
+    pub(super) fn resume(&self) -> Resume {
         let header = self.text(header::HeaderName::from_static("last-event-id"));
         let query = || RESUME_SWITCHES.iter().find_map(|name| switch(self.query.as_deref(), Some(name)));
         let id = header.filter(|id| !id.is_empty()).or_else(query);
-        id.and_then(|id| version_of_tag(&id)).map_or(Resume::Start, Resume::From)
+        let Some(feed) = &self.route.feed else {
+            return id.and_then(|id| version_of_tag(&id)).map_or(Resume::Start, Resume::From);
+        };
+        let cursor = || switch(self.query.as_deref(), Some(&feed.cursor.as_ref()?.query));
+        let id = id.or_else(cursor).filter(|id| !id.is_empty() && id.len() <= MAX_ITEM_ID);
+        id.map_or(Resume::Start, |id| Resume::Item(id.into()))
     }
 
     fn retry(&self) -> Duration {

@@ -3,7 +3,9 @@
 //! Must not know: how a resource is polled (relay) or how bytes reach a client (fanout).
 
 mod draft;
+mod echo;
 mod history;
+mod index;
 mod items;
 mod publisher;
 mod subscription;
@@ -63,6 +65,7 @@ pub struct Full;
 pub struct Hub {
     topics: DashMap<ResourceKey, Arc<Topic>>,
     exceptions: DashMap<ResourceKey, Exception>,
+    index: index::Index,
     bells: Box<[Arc<dyn Bell>]>,
     max_topics: usize,
     /// Bytes of all histories, and the most there may be (`limits.history_bytes`).
@@ -78,6 +81,7 @@ impl Hub {
         Arc::new(Hub {
             topics: DashMap::new(),
             exceptions: DashMap::new(),
+            index: index::Index::default(),
             bells: bells.into(),
             max_topics,
             history_bytes: AtomicUsize::new(0),
@@ -108,6 +112,8 @@ impl Hub {
                 // Attended to before anybody can find it, and before there is anybody to retire it.
                 let attendance = Attendance::new(topic.clone(), kind);
                 drop(entry.insert(topic.clone()));
+                // Before the first poll: a write finds every topic that may hold something older.
+                self.index.insert(&topic);
                 start(Publisher::new(topic, self.clone()));
                 Ok(attendance)
             }
@@ -117,6 +123,16 @@ impl Hub {
     /// The topic of a key, if there is one; nobody attends to it by asking.
     pub fn get(&self, key: &ResourceKey) -> Option<Arc<Topic>> {
         self.topics.get(key).map(|topic| topic.clone())
+    }
+
+    /// All topics of a canonical path: any query, class, scheme and host.
+    pub fn at_path(&self, path: &str) -> Vec<Arc<Topic>> {
+        self.index.at_path(path)
+    }
+
+    /// All topics of the route with this index.
+    pub fn of_route(&self, route: usize) -> Vec<Arc<Topic>> {
+        self.index.of_route(route)
     }
 
     /// What is known against a key, if anything still is.
@@ -180,14 +196,20 @@ impl Hub {
 
     /// Removes a topic if nobody attends to it, decided under the key's lock.
     fn retire(&self, topic: &Arc<Topic>) -> bool {
-        self.topics
+        let left = self
+            .topics
             .remove_if(topic.key(), |_, current| Arc::ptr_eq(current, topic) && topic.is_deserted())
-            .is_some()
+            .is_some();
+        if left {
+            self.index.remove(topic);
+        }
+        left
     }
 
     /// Removes a topic whatever its members: it is closing.
     fn remove(&self, topic: &Arc<Topic>) {
         self.topics.remove_if(topic.key(), |_, current| Arc::ptr_eq(current, topic));
+        self.index.remove(topic);
     }
 }
 

@@ -15,6 +15,7 @@ use super::items::News;
 use super::topic::Topic;
 use super::view::{Closing, Failure, Outcome, Relayed, View};
 use super::{ExceptionKind, Hub};
+use crate::config::Order;
 use crate::frame::{Batch, Condition, Format, Frame, PatchKind, State};
 use crate::resource::Snapshot;
 use crate::upstream::schedule::Why;
@@ -158,6 +159,13 @@ impl Publisher {
         self.update(|view| set_state(view, stale));
     }
 
+    /// Writes before this poll are no longer waited for.
+    pub fn settle(&mut self, poll: PollNumber) {
+        if self.topic.view().settled < poll {
+            self.update(|view| view.settled = poll);
+        }
+    }
+
     /// The upstream answered with something that is passed on to ordinary polls and never
     /// published. `gone`: it says that the resource is no more.
     pub fn relay(
@@ -182,6 +190,13 @@ impl Publisher {
             view.effective_interval = effective_interval;
             view.why = why;
         });
+    }
+
+    /// On a feed: the order of the upstream's list is known.
+    pub fn order(&mut self, order: Option<Order>) {
+        if self.topic.view().order != order {
+            self.update(|view| view.order = order);
+        }
     }
 
     /// Ends the topic for everybody and remembers why, if that bears on the next request.

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::echo::Written;
 use super::history::History;
 use super::items::Items;
 use super::view::View;
@@ -57,8 +58,9 @@ pub struct Topic {
     pub(super) wants: Wants,
     /// Number of the last poll that started.
     pub(super) started: AtomicU64,
+    pub(super) written: Written,
     demand: Notify,
-    epoch: Instant,
+    pub(super) epoch: Instant,
 }
 
 /// A shard's part in a topic.
@@ -101,6 +103,7 @@ impl Topic {
             bells,
             wants: Wants::default(),
             started: AtomicU64::new(0),
+            written: Written::default(),
             demand: Notify::new(),
             epoch,
             route,
@@ -197,7 +200,16 @@ impl Topic {
             return Some(Chain::One(patch.clone()));
         }
         let most = frame.snapshot.body.len();
-        self.history.lock().chain(from, frame.version(), kind, most).map(Chain::Many)
+        let history = self.history.lock();
+        let whole = history.chain(from, frame.version(), kind, most);
+        // Clients see a version before the history does.
+        let chain = whole.or_else(|| {
+            let last = frame.patch(kind)?;
+            let mut chain = history.chain(from, last.base, kind, most.saturating_sub(last.text.len()))?;
+            chain.push(last.clone());
+            Some(chain)
+        });
+        chain.map(Chain::Many)
     }
 
     /// Where a follower of a feed stands: after the item of this name, or after the newest item of
@@ -348,6 +360,11 @@ impl Topic {
     /// Number of the last poll that started.
     pub fn started(&self) -> u64 {
         self.started.load(Ordering::SeqCst)
+    }
+
+    /// Lets the poller think again.
+    pub(super) fn wake(&self) {
+        self.demand.notify_one();
     }
 
     /// Something the schedule depends on may have changed.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
+use crate::config::Order;
 use crate::frame::{Condition, Frame, State};
 use crate::upstream::schedule::Why;
 
@@ -87,7 +88,10 @@ pub struct View {
     pub ended: u64,
     /// Number of the last poll that gave or confirmed data.
     pub confirmed: u64,
-    /// When that was.
+    /// Number of the newest poll that knows of all writes before it: their effect is in the view, or
+    /// none was to be seen for long enough (contract §9).
+    pub settled: u64,
+    /// When the last poll gave or confirmed data.
     pub confirmed_at: Option<Instant>,
     /// When the content last changed.
     pub changed_at: Option<std::time::Instant>,
@@ -102,6 +106,8 @@ pub struct View {
     pub effective_interval: Duration,
     /// Why the next poll comes when it comes.
     pub why: Why,
+    /// On a feed: the order of the upstream's list, as far as it is known.
+    pub order: Option<Order>,
     pub closing: Option<Closing>,
 }
 
@@ -113,6 +119,7 @@ impl View {
             condition: Arc::new(Condition::new(0, State::Fresh)),
             ended: 0,
             confirmed: 0,
+            settled: 0,
             confirmed_at: None,
             changed_at: None,
             ended_at: None,
@@ -121,6 +128,7 @@ impl View {
             next_poll: None,
             effective_interval,
             why: Why::Interval,
+            order: None,
             closing: None,
         }
     }

@@ -49,6 +49,13 @@ pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, f
     }
 }
 
+/// Makes it a poll for the effect of a write: past the caches on the way (contract §9).
+pub fn after_write(ask: &mut Ask) {
+    if !ask.headers.iter().any(|(name, _)| name == header::CACHE_CONTROL) {
+        ask.headers.push((header::CACHE_CONTROL, HeaderValue::from_static("no-cache")));
+    }
+}
+
 /// The Host of a request to this upstream.
 pub fn host(upstream: &Upstream, key_host: Option<&str>) -> String {
     let fixed = upstream.host.as_deref().or(key_host);
@@ -140,6 +147,13 @@ mod tests {
         assert_eq!(agents, ["user-agent: legacy-client/1"]);
         assert!(lines.contains(&"x-forwarded-proto: https".to_owned()), "{lines:?}");
         assert!(lines.contains(&"x-forwarded-host: outer.test".to_owned()), "{lines:?}");
+    }
+
+    #[test]
+    fn a_poll_after_a_write_goes_past_caches() {
+        let mut ask = poll(&key("/a"), &route(), None, 0);
+        after_write(&mut ask);
+        assert_eq!(lines(&ask).last().map(String::as_str), Some("cache-control: no-cache"));
     }
 
     #[test]

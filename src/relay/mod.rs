@@ -1,18 +1,25 @@
 //! The poll loops: one for each resource somebody attends to.
 //!
 //! `supervise` starts them and keeps what outlives them; `poller` is the loop; `plan` decides what
-//! it does next; `ask` writes the request and `exchange` makes it; `outcome` acts on what came back, `compute` is where
-//! large bodies are worked on. Must not know: transports, connections of clients.
+//! it does next, `turn` when it may, `echo` what a write asks for, `feed` which pages a list has; `request` is what a poll asks for, `ask` writes it,
+//! `exchange` brings the answer, `conditional` reads a 304; `outcome` acts on what came back, `content` on data, and `compute` is where large bodies are worked on.
+//! Must not know: transports, connections of clients.
 
 mod ask;
 mod compute;
+mod conditional;
+mod content;
+mod echo;
 mod exchange;
+mod feed;
 mod outcome;
 mod plan;
 mod poller;
+mod request;
 mod supervise;
+mod turn;
 
-pub use ask::host;
+pub use ask::{host, poll};
 pub use supervise::{Relay, Source, Stakes};
 
 #[cfg(test)]

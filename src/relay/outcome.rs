@@ -11,11 +11,10 @@ use http::StatusCode;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::conditional;
 use super::poller::Poller;
-use crate::change::{Detector, Unfit};
 use crate::config::Share;
 use crate::hub::{Closing, EXCEPTION, ExceptionKind, Failure, Outcome, PollNumber, Publisher, Relayed};
-use crate::resource::{Content, Snapshot};
 use crate::upstream::judge::{Verdict, end_to_end, not_shareable};
 use crate::upstream::schedule::{Found, Next, Why, age, retry_after};
 use crate::upstream::{self, Answer, FetchError};
@@ -31,16 +30,7 @@ impl Poller {
     ) -> &'static str {
         let outcome = match verdict {
             Verdict::Data(content) => self.content(&mut publisher, number, answer, *content).await,
-            Verdict::NotModified if self.conditional => {
-                publisher.confirm(number, age(&answer.headers));
-                self.succeeded(&mut publisher, answer, false);
-                "not_modified"
-            }
-            Verdict::NotModified => {
-                let reason = "the upstream answered 304 to an unconditional request";
-                self.failed(&mut publisher, number, "status", Some(answer), reason);
-                "failed"
-            }
+            Verdict::NotModified => self.not_modified(&mut publisher, number, answer),
             Verdict::Gone => match self.gone(publisher, number, answer) {
                 ControlFlow::Continue(kept) => {
                     publisher = kept;
@@ -84,6 +74,29 @@ impl Poller {
         outcome
     }
 
+    fn not_modified(
+        &mut self,
+        publisher: &mut Publisher,
+        number: PollNumber,
+        answer: &Answer,
+    ) -> &'static str {
+        let Some(asked) = &self.asked else {
+            let reason = "the upstream answered 304 to an unconditional request";
+            self.failed(publisher, number, "status", Some(answer), reason);
+            return "failed";
+        };
+        let Some(renewed) = conditional::renewed(asked, &answer.headers) else {
+            self.distrusted = true;
+            let reason = "the upstream answered 304 with the ETag of another version than asked for";
+            self.failed(publisher, number, "status", Some(answer), reason);
+            return "failed";
+        };
+        self.renewed = Some(renewed);
+        publisher.confirm(number, age(&answer.headers));
+        self.succeeded(publisher, answer, false);
+        "not_modified"
+    }
+
     /// There was no answer.
     pub(super) fn unreachable(
         &mut self,
@@ -106,44 +119,6 @@ impl Poller {
         "failed"
     }
 
-    async fn content(
-        &mut self,
-        publisher: &mut Publisher,
-        number: PollNumber,
-        answer: &Answer,
-        content: Content,
-    ) -> &'static str {
-        self.note_signals(answer);
-        let snapshot = match self.snapshot(content).await {
-            Ok(snapshot) => snapshot,
-            Err(Unfit { class, reason }) => {
-                self.unfit(publisher, number, answer, class, &reason);
-                return "failed";
-            }
-        };
-        // A 204 in between has no type: what comes after it is held against the last one.
-        if let Some(media_type) = &snapshot.media_type {
-            self.known_type = Some(media_type.clone());
-        }
-        let changed = publisher.publish(number, Arc::new(snapshot), age(&answer.headers));
-        self.succeeded(publisher, answer, changed);
-        if changed { "changed" } else { "unchanged" }
-    }
-
-    /// What the content is under the route's rules, held against what is published.
-    async fn snapshot(&mut self, content: Content) -> Result<Snapshot, Unfit> {
-        let mut detector = self.detector.take().unwrap_or_else(|| Detector::new(&self.route.change));
-        let published = self.topic.view().frame.as_ref().map(|frame| frame.snapshot.clone());
-        let (namer, bytes) = (self.stakes.namer.clone(), content.body.len());
-        let detect = move || {
-            let snapshot = detector.snapshot(content, published.as_deref(), &namer);
-            (detector, snapshot)
-        };
-        let (detector, snapshot) = self.stakes.compute.run(bytes, detect).await;
-        self.detector = Some(detector);
-        snapshot
-    }
-
     /// Nothing was asked: the upstream is as well as before, and asked again after an interval.
     fn no_turn(&mut self, publisher: &mut Publisher, number: PollNumber, class: &'static str, reason: &str) {
         let wait = self.route.poll.interval;
@@ -153,7 +128,7 @@ impl Poller {
         self.wait(publisher, wait, Why::Budget);
     }
 
-    fn succeeded(&mut self, publisher: &mut Publisher, answer: &Answer, changed: bool) {
+    pub(super) fn succeeded(&mut self, publisher: &mut Publisher, answer: &Answer, changed: bool) {
         self.gone_since = None;
         self.changes = self.changes << 1 | u16::from(changed);
         let upstream = self.route.upstream.name.as_str();
@@ -267,6 +242,10 @@ impl Poller {
     }
 
     fn refused(&mut self, publisher: &mut Publisher, number: PollNumber, answer: &Answer) {
+        if let Some(feed) = &mut self.feed {
+            // It may be the cursor that the upstream does not want.
+            feed.forget_cursor();
+        }
         let wait = self.back_off(Some(answer));
         let failure = Failure {
             class: "status",
@@ -279,7 +258,7 @@ impl Poller {
     }
 
     /// A complete answer that is no data: passed on while nothing better is known.
-    fn unfit(
+    pub(super) fn unfit(
         &mut self,
         publisher: &mut Publisher,
         number: PollNumber,
@@ -337,7 +316,7 @@ impl Poller {
     }
 
     /// On `share: public` routes signs against sharing are counted, not obeyed (contract §11).
-    fn note_signals(&self, answer: &Answer) {
+    pub(super) fn note_signals(&self, answer: &Answer) {
         if self.route.share == Share::Public
             && let Some(sign) = not_shareable(&answer.headers, &self.route.ignore_cookies)
         {

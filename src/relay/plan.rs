@@ -20,6 +20,8 @@ pub struct Situation {
     pub wanted_now: Option<Instant>,
     /// A client with an unknown version waits.
     pub wanted_confirmation: bool,
+    /// A write asks for a poll from then on (contract §9).
+    pub echo: Option<Instant>,
     /// Followers, `always`, or ordinary polls often enough.
     pub active: bool,
     /// Polls go on until then without any of those; none: there never were any.
@@ -63,7 +65,9 @@ impl Situation {
             let spaced = self.last_start.map_or(self.now, |start| start + self.interval / 2);
             if self.failing { spaced.max(self.due) } else { spaced.min(self.due).max(self.now) }
         });
-        [scheduled, self.wanted_now, confirming].into_iter().flatten().min()
+        // What nobody looks at is not polled for a write: who comes next will ask.
+        let echo = self.echo.filter(|_| !self.deserted || scheduled.is_some());
+        [scheduled, self.wanted_now, confirming, echo].into_iter().flatten().min()
     }
 }
 
@@ -82,6 +86,7 @@ mod tests {
             failing: false,
             wanted_now: None,
             wanted_confirmation: false,
+            echo: None,
             active: false,
             linger_until: None,
             deserted: true,
@@ -144,6 +149,26 @@ mod tests {
                     ..base.clone()
                 },
                 Action::Sleep(now + SECOND / 2),
+            ),
+            (
+                "a write: at once, before the schedule and through a backoff",
+                Situation { echo: Some(now), active: true, deserted: false, failing: true, ..base.clone() },
+                Action::Poll,
+            ),
+            (
+                "its repeat: in a moment",
+                Situation { echo: Some(now + SECOND / 10), active: true, deserted: false, ..base.clone() },
+                Action::Sleep(now + SECOND / 10),
+            ),
+            (
+                "a write to what nobody looks at",
+                Situation { echo: Some(now), ..base.clone() },
+                Action::Sleep(now + 60 * SECOND),
+            ),
+            (
+                "but while it lingers",
+                Situation { echo: Some(now), linger_until: Some(now + 5 * SECOND), ..base.clone() },
+                Action::Poll,
             ),
         ];
         for (claim, situation, wanted) in cases {

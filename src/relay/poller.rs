@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
-use super::ask;
-use super::exchange::{Exchange, Exchanged, Item, Tag, on_grid};
+use super::echo::Echo;
+use super::exchange::{Item, Tag, on_grid};
+use super::feed::Follower;
 use super::plan::{Action, Situation};
 use super::supervise::{Remembered, Stakes};
 use crate::change::Detector;
@@ -18,15 +19,12 @@ use crate::config::Route;
 use crate::frame::State;
 use crate::hub::{Outcome, PollNumber, Publisher, Retained, Topic, View};
 use crate::resource::{MediaType, Validators};
+use crate::upstream::Answer;
 use crate::upstream::judge::{Terms, judge};
 use crate::upstream::schedule::Pace;
-use crate::upstream::{Answer, Class, FetchError, Priority, Turn};
 
 /// No poll is overdue before it took this long.
 const OVERDUE: Duration = Duration::from_secs(1);
-
-/// The polls that say whether a resource changes often.
-const LAST_TEN: u16 = (1 << 10) - 1;
 
 /// One resource's loop.
 pub(super) struct Poller {
@@ -43,22 +41,29 @@ pub(super) struct Poller {
     pub(super) not_before: Instant,
     pub(super) last_start: Option<Instant>,
     /// The poll waits for its turn since then.
-    waiting: Option<Instant>,
+    pub(super) waiting: Option<Instant>,
     /// How long the last one waited.
     pub(super) waited: Duration,
     /// A bit for each of the last polls, set where it found a change.
     pub(super) changes: u16,
-    /// The poll in flight carries a validator: a 304 is an answer to it.
-    pub(super) conditional: bool,
+    /// The validators that the poll in flight carries: a 304 is an answer to them.
+    pub(super) asked: Option<Validators>,
+    /// Newer validators for the content held, which a 304 brought.
+    pub(super) renewed: Option<Validators>,
+    /// The last 304 was about another version: the next poll asks for the whole content.
+    pub(super) distrusted: bool,
     /// Where the last answer came from, if redirects led to another target than the resource's.
-    settled: Option<String>,
+    pub(super) settled: Option<String>,
     /// What it is in a batch; none: it is polled by itself.
     pub(super) item: Option<Item>,
     /// The batch that the content is from.
-    tag: Option<Arc<Tag>>,
+    pub(super) tag: Option<Arc<Tag>>,
     /// The media type of the resource so far.
     pub(super) known_type: Option<MediaType>,
+    /// On a feed: what is known of its list.
+    pub(super) feed: Option<Follower>,
     pub(super) gone_since: Option<Instant>,
+    echo: Echo,
     /// Bytes accounted for this topic's snapshot.
     pub(super) weight: usize,
     /// Head and body of the last whole answer: what a client polling for itself would have cost.
@@ -88,12 +93,16 @@ impl Poller {
             waiting: None,
             waited: Duration::ZERO,
             changes: 0,
-            conditional: false,
+            asked: None,
+            renewed: None,
+            distrusted: false,
             settled: None,
             item: Item::of(topic.route(), topic.key()),
             tag: None,
             known_type: None,
+            feed: topic.route().feed.as_ref().map(Follower::new),
             gone_since: None,
+            echo: Echo::default(),
             weight: 0,
             last_cost: 0,
             failing_server: None,
@@ -152,12 +161,46 @@ impl Poller {
             interval: self.route.poll.interval,
             failing: matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_)),
             wanted_now: (self.topic.wanted_now() > view.ended).then(|| self.wanted_from(&view, now)),
+            echo: self.echo_due(&view, now),
             wanted_confirmation: self.topic.wanted_confirmation() > self.topic.started(),
             active: self.route.poll.always || self.topic.followers() > 0 || self.topic.interest_until() > now,
             linger_until: self.topic.left_at().map(|left| left + linger),
             deserted: self.topic.is_deserted(),
             keep_until: self.topic.touched_at() + linger.max(self.route.stale_if_error),
             evicted: self.topic.is_evicted(),
+        }
+    }
+
+    /// When a write asks for a poll. The first one goes through a backoff, its repeats do not.
+    fn echo_due(&self, view: &View, now: Instant) -> Option<Instant> {
+        let written = self.topic.written();
+        if written <= view.settled {
+            return None;
+        }
+        if written > self.topic.started() {
+            return Some(now);
+        }
+        let failing = matches!(view.outcome, Outcome::Failed(_));
+        self.echo.due(written).map(|due| if failing { due.max(self.due) } else { due })
+    }
+
+    /// Looks whether the effect of a write is there.
+    fn listen(&mut self, number: PollNumber, outcome: &str) {
+        let written = self.topic.written();
+        let Some(publisher) = self.publisher.as_mut() else {
+            return;
+        };
+        let settled = match outcome {
+            "changed" | "relayed" => true,
+            _ if number < written => false,
+            "failed" => {
+                self.echo.unchanged(written, self.topic.written_at());
+                false
+            }
+            _ => self.echo.unchanged(written, self.topic.written_at()),
+        };
+        if settled {
+            publisher.settle(number);
         }
     }
 
@@ -182,7 +225,7 @@ impl Poller {
 
     /// When followers are to hear `stale`: the last poll failed or is overdue, and the content is
     /// older than `stale_after` and the effective interval. None: nothing to tell.
-    fn stale_at(&self) -> Option<Instant> {
+    pub(super) fn stale_at(&self) -> Option<Instant> {
         let view = self.topic.view();
         let failing = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
         let in_flight = self.waiting.or(self.last_start.filter(|_| self.topic.started() > view.ended));
@@ -198,7 +241,7 @@ impl Poller {
         })
     }
 
-    fn tell_stale(&mut self) {
+    pub(super) fn tell_stale(&mut self) {
         let view = self.topic.view();
         let next = self.due.saturating_duration_since(Instant::now());
         let overdue = || (None, self.named("the poll is overdue"));
@@ -234,89 +277,8 @@ impl Poller {
         }
         let upstream = self.route.upstream.name.as_str();
         self.stakes.metrics.polled(upstream, &self.route.path, outcome, started.elapsed());
+        self.listen(number, outcome);
         self.count_saved();
-    }
-
-    /// Waits for this poll's turn. Its priority rises when meanwhile somebody wants an answer.
-    async fn turn(&mut self) -> Result<Option<Turn>, FetchError> {
-        if self.item.is_some() {
-            // The request that it becomes a part of takes one.
-            self.waited = Duration::ZERO;
-            return Ok(None);
-        }
-        let stakes = self.stakes.clone();
-        let source = stakes.source(&self.route)?;
-        let since = Instant::now();
-        self.waiting = Some(since);
-        let turn = loop {
-            let (topic, priority) = (self.topic.clone(), self.priority());
-            let stale_at = self.stale_at();
-            tokio::select! {
-                biased;
-                turn = source.turn(priority) => break turn,
-                () = topic.demanded(), if priority.class != Class::Interactive => {}
-                () = sleep_until(stale_at.unwrap_or(since)), if stale_at.is_some() => self.tell_stale(),
-            }
-        };
-        self.waiting = None;
-        self.waited = since.elapsed();
-        turn
-    }
-
-    /// This poll's place among the others of its upstream (contract §10).
-    fn priority(&self) -> Priority {
-        let view = self.topic.view();
-        let followers = self.topic.followers();
-        let cold = view.frame.is_none() && followers > 0 && view.ended == 0;
-        let waited_for =
-            self.topic.wanted_now() > view.ended || self.topic.wanted_confirmation() > self.topic.started();
-        let class = match followers {
-            _ if cold || waited_for => Class::Interactive,
-            0 => Class::Refresh,
-            _ => Class::Scheduled,
-        };
-        let patience = (class == Class::Interactive).then_some(self.route.first_answer);
-        let changes = self.changes & LAST_TEN != 0;
-        Priority { class, weight: Priority::weigh(followers, changes), patience }
-    }
-
-    /// The exchange, with an eye on the clock: a hanging poll makes the content old.
-    async fn fetch(&mut self, turn: Option<Turn>) -> Result<Answer, FetchError> {
-        let view = self.topic.view();
-        let gone = matches!(view.condition.state, State::Gone { .. });
-        let validators: Option<Validators> =
-            view.frame.as_ref().filter(|_| !gone).map(|frame| frame.snapshot.validators.clone());
-        let ask = ask::poll(self.topic.key(), &self.route, validators.as_ref(), self.topic.followers());
-        let exchange = Exchange {
-            stakes: self.stakes.clone(),
-            route: self.route.clone(),
-            priority: self.priority(),
-            private: self.topic.key().is_private(),
-            settled: self.settled.clone(),
-        };
-        let (item, tag, followers) = (self.item.clone(), self.tag.take(), self.topic.followers());
-        let exchanging = async {
-            match &item {
-                Some(item) => exchange.join(item, tag, followers).await,
-                None => exchange.run(ask, turn).await,
-            }
-        };
-        tokio::pin!(exchanging);
-        loop {
-            let stale_at = self.stale_at();
-            tokio::select! {
-                result = &mut exchanging => {
-                    let Exchanged { answer, conditional, settled, tag } = result?;
-                    self.conditional = conditional;
-                    self.tag = tag;
-                    if answer.status.is_success() {
-                        self.settled = settled;
-                    }
-                    return Ok(answer);
-                }
-                () = sleep_until(stale_at.unwrap_or_else(Instant::now)), if stale_at.is_some() => self.tell_stale(),
-            }
-        }
     }
 
     /// Acts on an answer; gives the outcome's label.

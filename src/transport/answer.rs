@@ -152,12 +152,25 @@ pub fn patched(
 }
 
 /// The head of a 200 whose body are the items of a feed since a client's cursor (contract §4).
-pub fn items(key: &ResourceKey, route: &Route, length: usize) -> HeaderMap {
+///
+/// `last`: the item to come back with. `reset`: why the client has to read the page again.
+pub fn items(
+    key: &ResourceKey,
+    route: &Route,
+    length: usize,
+    last: Option<&str>,
+    reset: Option<&str>,
+) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(header::CACHE_CONTROL, cache_control(key, route));
     headers.insert(header::VARY, vary(key, &[]));
+    for (name, value) in [("last-event-id", last), ("pollcast-reset", reset)] {
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+            headers.insert(name, value);
+        }
+    }
     if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {
         headers.insert(header::DATE, date);
     }

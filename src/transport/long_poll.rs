@@ -25,13 +25,21 @@ pub struct Held {
     pub deadline: Instant,
     pub key: ResourceKey,
     pub route: std::sync::Arc<Route>,
-    /// The version the client has, as its own 304 will say.
-    pub version: Version,
+    pub have: Have,
     /// Ready-made lines of this client alone: Preference-Applied, CORS, Connection.
     pub extra: Bytes,
     pub http10: bool,
     /// The connection serves another request; on HTTP/1.0 it ends all the same (contract §4).
     pub keep: bool,
+}
+
+/// What a held client has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Have {
+    /// This version, as its own 304 will say.
+    Version(Version),
+    /// Items of a feed up to one it named.
+    Items,
 }
 
 impl LongPoll {
@@ -60,10 +68,11 @@ impl LongPoll {
                 _ => Step::Wait,
             },
             Delivery::Items(batch) => {
-                let array = batch.array();
-                let headers = answer::items(&held.key, &held.route, array.len());
-                let head = answer::head_bytes(StatusCode::OK, &headers, &held.extra, held.http10);
-                self.answer(Output::two(head.freeze(), array), "answered")
+                self.items(batch.array(), batch.items().last().map(|item| item.id.as_str()), None, "answered")
+            }
+            // It has to read the page again: what it named is nowhere, or too far back.
+            Delivery::Reset(reason) if held.have == Have::Items => {
+                self.items(Bytes::from_static(b"[]"), None, Some(reason), "reset")
             }
             // What follows is the answer.
             Delivery::Reset(_) => Step::Wait,
@@ -73,6 +82,13 @@ impl LongPoll {
             },
             Delivery::Closing(closing) => self.end(End::Topic(*closing)),
         }
+    }
+
+    fn items(&self, array: Bytes, last: Option<&str>, reset: Option<&str>, reason: &'static str) -> Step {
+        let held = &self.0;
+        let headers = answer::items(&held.key, &held.route, array.len(), last, reset);
+        let head = answer::head_bytes(StatusCode::OK, &headers, &held.extra, held.http10);
+        self.answer(Output::two(head.freeze(), array), reason)
     }
 
     fn answer(&self, output: Output, reason: &'static str) -> Step {
@@ -91,13 +107,16 @@ impl LongPoll {
     }
 
     pub(super) fn expired(&mut self) -> Step {
-        self.answer(self.not_modified(&self.0.extra), "timeout")
+        match self.0.have {
+            Have::Version(version) => self.answer(self.not_modified(version, &self.0.extra), "timeout"),
+            Have::Items => self.items(Bytes::from_static(b"[]"), None, None, "timeout"),
+        }
     }
 
     /// A 304 with the client's own version: nothing newer is known.
-    fn not_modified(&self, extra: &[u8]) -> Output {
+    fn not_modified(&self, version: Version, extra: &[u8]) -> Output {
         let held = &self.0;
-        let headers = answer::unchanged(held.version, &held.key, &held.route);
+        let headers = answer::unchanged(version, &held.key, &held.route);
         let head = answer::head_bytes(StatusCode::NOT_MODIFIED, &headers, extra, held.http10);
         Output::one(head.freeze())
     }
@@ -119,7 +138,15 @@ impl LongPoll {
             End::Topic(_) | End::Drain { .. } => {
                 let mut extra = without_connection(&self.0.extra);
                 extra.extend_from_slice(b"Connection: close\r\n");
-                Step::Finish(self.not_modified(&extra), end.reason())
+                let output = match self.0.have {
+                    Have::Version(version) => self.not_modified(version, &extra),
+                    Have::Items => {
+                        let headers = answer::items(&self.0.key, &self.0.route, 2, None, None);
+                        let head = answer::head_bytes(StatusCode::OK, &headers, &extra, self.0.http10);
+                        Output::two(head.freeze(), Bytes::from_static(b"[]"))
+                    }
+                };
+                Step::Finish(output, end.reason())
             }
         }
     }

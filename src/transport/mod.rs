@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-pub use long_poll::{Held, LongPoll};
+pub use long_poll::{Have, Held, LongPoll};
 pub use sse::{Framing, Sse};
 pub use websocket::{WebSocket, close, code};
 

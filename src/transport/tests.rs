@@ -322,7 +322,7 @@ mod long_poll {
             deadline,
             key: key("/a"),
             route: Arc::new(route()),
-            version: version(b"old"),
+            have: Have::Version(version(b"old")),
             extra: Bytes::from_static(EXTRA),
             http10,
             keep,

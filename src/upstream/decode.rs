@@ -73,21 +73,34 @@ pub(super) fn decode(codings: &[Coding], body: Vec<u8>, max: usize) -> Result<Ve
 }
 
 fn decode_one(coding: Coding, body: &[u8], max: usize) -> Result<Vec<u8>, Failure> {
+    // These stop where their stream ends; the others take what follows for one more, broken member.
+    let mut rest = if matches!(coding, Coding::Deflate | Coding::Brotli) { body } else { &[] };
     let content = match coding {
         Coding::Gzip => read_bounded(flate2::bufread::MultiGzDecoder::new(body), max),
         // The name means zlib, but some servers send bare deflate; the zlib header tells them apart.
-        Coding::Deflate if is_zlib(body) => read_bounded(flate2::bufread::ZlibDecoder::new(body), max),
-        Coding::Deflate => read_bounded(flate2::bufread::DeflateDecoder::new(body), max),
-        Coding::Brotli => read_bounded(brotli::Decompressor::new(body, 8192), max),
+        Coding::Deflate if is_zlib(body) => read_bounded(flate2::bufread::ZlibDecoder::new(&mut rest), max),
+        Coding::Deflate => read_bounded(flate2::bufread::DeflateDecoder::new(&mut rest), max),
+        Coding::Brotli => unbrotli(&mut rest, max),
         Coding::Zstd => zstd::stream::read::Decoder::with_buffer(body)
             .and_then(|mut decoder| decoder.window_log_max(ZSTD_WINDOW_LOG).map(|()| decoder))
             .and_then(|decoder| read_bounded(decoder, max)),
     };
     match content {
+        Ok(Some(_)) if !rest.is_empty() => Err(refused(coding.name(), "something follows the end")),
         Ok(Some(content)) => Ok(content),
         Ok(None) => Err(Failure::TooLarge { part: "decoded body", limit: max }),
         Err(source) => Err(Failure::Encoding { coding: coding.name().to_owned(), source: source.into() }),
     }
+}
+
+/// The decoder complains of what follows in its buffer only when it is read once more after the end.
+fn unbrotli(rest: &mut &[u8], max: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut decoder = brotli::Decompressor::new(rest, 8192);
+    let content = read_bounded(&mut decoder, max)?;
+    if content.is_some() {
+        let _end = decoder.read(&mut [0])?;
+    }
+    Ok(content)
 }
 
 /// Compression method 8 and a header checksum that is a multiple of 31 (RFC 1950 §2.2).
@@ -193,5 +206,24 @@ mod tests {
         assert_eq!(codings(&headers).unwrap_err().class(), "encoding");
         headers.insert(CONTENT_ENCODING, "compress".parse().unwrap());
         assert!(codings(&headers).unwrap_err().to_string().contains("\"compress\""));
+    }
+
+    #[test]
+    fn members_in_a_row_are_one_content() {
+        for coding in [Coding::Gzip, Coding::Zstd] {
+            let body = [coded(coding, TEXT), coded(coding, TEXT)].concat();
+            assert_eq!(decode(&[coding], body.clone(), 1000).unwrap(), TEXT.repeat(2), "{coding:?}");
+            let failure = decode(&[coding], body, TEXT.len() * 2 - 1).unwrap_err();
+            assert_eq!(failure.class(), "too-large", "{coding:?}");
+        }
+    }
+
+    #[test]
+    fn something_after_the_end_is_no_content() {
+        for coding in ALL {
+            let mut body = coded(coding, TEXT);
+            body.extend_from_slice(b"garbage");
+            assert_eq!(decode(&[coding], body, 1000).unwrap_err().class(), "encoding", "{coding:?}");
+        }
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use super::Stand;
 use crate::support::legacy::{Reply, Seen};
 use crate::support::sse::Sse;
@@ -30,13 +32,16 @@ fn list(seen: &Seen, n: u32, missing: &str) -> String {
 async fn a_thousand_items_cost_ten_requests_an_interval() {
     let stand = Stand::start(&format!("poll: {{interval: 2s, {BATCH}}}, delta: false"));
     stand.legacy.answer_with("/prices", |seen| Reply::json(list(seen, 1, "")));
-    let mut streams = Vec::new();
+    let address = stand.address();
+    let mut opening = JoinSet::new();
     for n in 0..1000 {
-        streams.push(Sse::open(stand.address(), &format!("/prices/{n}"), &[]).await);
+        opening.spawn(async move {
+            let mut sse = Sse::open(address, &format!("/prices/{n}"), &[]).await;
+            assert_eq!(sse.next_event().await.data, format!("{{\"id\":\"{n}\",  \"n\":1}}"));
+            sse
+        });
     }
-    for (n, sse) in streams.iter_mut().enumerate() {
-        assert_eq!(sse.next_event().await.data, format!("{{\"id\":\"{n}\",  \"n\":1}}"));
-    }
+    let _streams = opening.join_all().await;
     stand.legacy.forget();
     // Whatever came before, all of them are due at the same time from now on.
     stand.legacy.wait_count("/prices", 30).await;

@@ -14,13 +14,16 @@
 //! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
+//! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
 //! | `replicas` | §2: several nodes and lagging upstream replicas behind one address |
 //! | `schedule` | §10: when the upstream is asked: adaptive, its own words, budgets, the breaker |
 //! | `sharing` | §11: who may share a poll |
 //! | `tls` | §12: which versions of TLS a listener speaks |
 //! | `sharing_of_polls` | §10: one poll an interval, whatever the number and kinds of clients |
+//! | `slow_304` | §3: `hold_not_modified`: what is held, what is not, what ends it |
 //! | `sources` | §10, §11: how a poll reaches its answer: redirects, credentials, cookies, sessions |
 //! | `sse` | §5, §7: event streams: the head, resuming, control events, slow and vanished clients |
+//! | `writes` | §9: a write is followed by a poll, whoever follows, and nothing older is said to be current |
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
 
 pub mod admin;
@@ -37,14 +40,17 @@ pub mod framing;
 pub mod long_poll;
 pub mod passthrough;
 pub mod poll;
+pub mod probe;
 pub mod replicas;
 pub mod schedule;
 pub mod sharing;
 pub mod sharing_of_polls;
+pub mod slow_304;
 pub mod sources;
 pub mod sse;
 pub mod tls;
 pub mod websocket;
+pub mod writes;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::change::tests::{json_content, rules};
 use crate::change::{Rules, Unfit};
-use crate::config::{Change, Members as Places};
+use crate::config::{ArrayKey, Change, Members as Places};
 use crate::resource::{Content, Validators, VersionNamer};
 
 fn snapshot(text: &str) -> Snapshot {
@@ -273,10 +273,18 @@ proptest! {
         seeds in proptest::collection::vec(any::<u64>(), 1..6),
         merge in any::<bool>(),
         by_name in any::<bool>(),
+        more in any::<bool>(),
     ) {
         let path = if by_name { "$..t" } else { "$..[1]" };
         let ignore = vec![Places::Path(Box::new(serde_json_path::JsonPath::parse(path).unwrap()))];
-        let rules = rules(Change { ignore, ..Change::default() });
+        let mut change = Change { ignore, ..Change::default() };
+        if more {
+            change.tolerance = vec![(Places::Pointer(String::new()), 1.0)];
+            // Sets have no second item that could be ignored.
+            let key = ArrayKey { of: None, key: "/id".into() };
+            change.array_keys = by_name.then_some(key).into_iter().collect();
+        }
+        let rules = rules(change);
         let mut bodies = vec![first];
         for seed in seeds {
             let last = bodies.last().cloned().unwrap_or_default();

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -41,7 +42,8 @@ pub struct Change {
 pub enum ToleranceSetting {
     /// For all numbers.
     All(Number),
-    ByPlace(BTreeMap<String, Number>),
+    /// In the order of the file: the first place that fits counts.
+    ByPlace(#[schemars(with = "BTreeMap<String, Number>")] IndexMap<String, Number>),
 }
 
 /// One key for all arrays, or one by place.
@@ -50,7 +52,8 @@ pub enum ToleranceSetting {
 pub enum ArrayKeySetting {
     /// For all arrays.
     All(Text),
-    ByPlace(BTreeMap<String, Text>),
+    /// In the order of the file: the first place that fits counts.
+    ByPlace(#[schemars(with = "BTreeMap<String, Text>")] IndexMap<String, Text>),
 }
 
 /// `true`, `false`, or how.

@@ -115,6 +115,8 @@ const ROUTES: &[(&str, &str)] = &[
     ),
     ("poll: { interval: 25h }", r#"poll.interval: "25h" is too long; at most 1day"#),
     ("poll: { interval: { min: 2m, max: 1m } }", "poll.interval: min (2m) is longer than max (1m)"),
+    ("poll: { interval: { min: 0s, max: 1s } }", r#"poll.interval.min: "0s" is too short; at least 100ms"#),
+    ("poll: { interval: { min: 1s } }", r#"poll.interval: key "max" is missing"#),
     ("poll: { follow_redirects: 11 }", r#"poll.follow_redirects: "11" is too large; at most 10"#),
     ("poll: { auth: secret }", "poll.auth: is neither off nor one of basic, bearer and oauth2"),
     ("poll: { auth: {} }", "poll.auth: wants exactly one of basic, bearer and oauth2"),
@@ -135,6 +137,30 @@ const ROUTES: &[(&str, &str)] = &[
         r#"poll.auth.oauth2.token_url: "/token" is not a URL; write it like https://auth.example.com/token"#,
     ),
     (
+        "poll: { auth: { oauth2: { token_url: \"https://a:99999/t\", client_id: c, client_secret: s } } }",
+        r#"poll.auth.oauth2.token_url: "https://a:99999/t" is not a URL; write it like https://auth.example.com/token"#,
+    ),
+    (
+        "poll: { auth: { oauth2: { token_url: \"https://:443/t\", client_id: c, client_secret: s } } }",
+        r#"poll.auth.oauth2.token_url: "https://:443/t" is not a URL; write it like https://auth.example.com/token"#,
+    ),
+    (
+        "poll: { auth: { oauth2: { token_url: \"https://a/t#b\", client_id: c, client_secret: s } } }",
+        r#"poll.auth.oauth2.token_url: "https://a/t#b" is not a URL; write it like https://auth.example.com/token"#,
+    ),
+    (
+        "poll: { auth: { oauth2: { token_url: \"https://u:p@a/t\", client_id: c, client_secret: s } } }",
+        "poll.auth.oauth2.token_url: is not a URL without a user; client_id and client_secret say who asks",
+    ),
+    (
+        "poll: { auth: { oauth2: { token_url: \"https://a/t\", client_id: c, client_secret: \"\" } } }",
+        "poll.auth.oauth2.client_secret: is empty",
+    ),
+    (
+        "poll: { auth: { bearer: \"Bearer abc\" } }",
+        "poll.auth.bearer: has a space, which no token has; write only the token, without \"Bearer\"",
+    ),
+    (
         "poll: { batch: { param: ids, items: /items, key: /id } }",
         "poll.batch: the route's last segment is no {parameter}; say path and parameter",
     ),
@@ -153,11 +179,33 @@ const ROUTES: &[(&str, &str)] = &[
     ),
     ("change: { tolerance: { /a: -1 } }", r#"change.tolerance./a: "-1" is too small; at least 0"#),
     ("change: { select: '$.a' }", r#"change.select: "$.a" is not a JSON Pointer; write it like /data/items"#),
+    ("change: { ignore: [$] }", r#"change.ignore[0]: "$" is the whole body: nothing would ever be a change"#),
+    (
+        "change: { ignore: [\"$.a[\"] }",
+        r#"change.ignore[0]: "$.a[" is not JSONPath (RFC 9535): at position 3, parser error"#,
+    ),
+    (
+        "change: { array_key: id }",
+        r#"change.array_key: "id" is not a JSON Pointer; write it like /data/items"#,
+    ),
     ("delta: maybe", r#"delta: "maybe" is neither true nor false nor { patch_max_ratio }"#),
     ("delta: { patch_max_ratio: 2 }", r#"delta.patch_max_ratio: "2" is too large; at most 1"#),
     (
         "change: { ignore: [/a] }\n    feed: { items: /m, id: /id }",
         "change: cannot stand beside feed: there every item counts by its id",
+    ),
+    (
+        "delta: true\n    feed: { items: /m, id: /id }",
+        "delta: cannot stand beside feed: items are sent one by one, never as patches",
+    ),
+    ("feed: { items: /m }", r#"feed: key "id" is missing"#),
+    (
+        "feed: { items: /m, id: /id, order: newest }",
+        r#"feed.order: "newest" is not one of auto, newest_first, oldest_first"#,
+    ),
+    (
+        "feed: { items: /m, id: /id, pages: { next: link, query: page } }",
+        "feed.pages.next: the Link header needs no parameter; for query say number, or a pointer to its value",
     ),
     (
         "feed: { items: /m, id: /id, pages: { next: number } }",
@@ -173,6 +221,10 @@ const ROUTES: &[(&str, &str)] = &[
     ),
     ("refreshes: [prices]", r#"refreshes[0]: "prices" is not a path; it starts with "/""#),
     ("hold_not_modified: 9s", r#"hold_not_modified: "9s" is too long; at most 8s"#),
+    (
+        "event_name: sync",
+        r#"event_name: "sync" is an event of pollcast's own; clients could not tell them apart"#,
+    ),
     (
         "event_name: snapshot",
         r#"event_name: "snapshot" is an event of pollcast's own; clients could not tell them apart"#,
@@ -289,6 +341,57 @@ fn problems_of_the_defaults_are_told_once_and_there() {
         r#"pollcast.yaml:7: defaults.heartbeat: "0s" is too short; at least 1s
 pollcast.yaml:7: defaults.retry[0]: "a" is not a length of time; write it like 500ms, 2s or 1m 30s"#
     );
+}
+
+#[test]
+fn rules_of_the_defaults_are_no_rules_of_a_feed() {
+    let text = format!(
+        "{ROUTE}    feed: {{ items: /m, id: /id }}\ndefaults: {{ change: {{ ignore: [/a] }}, delta: true }}\n"
+    );
+    assert_eq!(
+        refused(&text),
+        "pollcast.yaml:4: routes[0].change: cannot stand beside feed: there every item counts by its id; \
+         write change: off here, as defaults has rules"
+    );
+    super::loaded(&text.replace("    feed:", "    change: off\n    feed:"));
+}
+
+#[test]
+fn a_batch_needs_a_name_for_each_item() {
+    for (path, settings, wanted) in [
+        (
+            "/items/{id}",
+            "poll: { batch: { param: ids, items: /i, key: /id } }\n    share: { by: [x-a] }",
+            "poll.batch: cannot stand beside share.by: one request would carry the values of several users",
+        ),
+        (
+            "/items/{id}",
+            "poll: { batch: { param: ids, items: /i, key: /id } }\n    feed: { items: /m, id: /id }",
+            "poll.batch: cannot stand beside feed: an item of a batch is a resource of its own",
+        ),
+        (
+            "/files/{*rest}",
+            "poll: { batch: { param: ids, items: /i, key: /id } }",
+            "poll.batch: the route's last segment is no {parameter}; say path and parameter",
+        ),
+        (
+            "/items/{id}",
+            "poll: { batch: { param: ids, items: /i, key: /id, path: \"/all/{id}\" } }",
+            "poll.batch.path: \"/all/{id}\" has {id}, which is not among the other parameters of the route's path",
+        ),
+        (
+            "/items/{id}",
+            "poll: { batch: { param: ids, items: /i, key: /id, separator: \"\" } }",
+            "poll.batch.separator: \"\" cannot stand between two names: 1 to 8 visible ASCII characters",
+        ),
+        ("/items/{id}", "poll: { batch: { param: ids, items: /i } }", "poll.batch: key \"key\" is missing"),
+    ] {
+        let text = ROUTE.replace("/prices", &format!("{path:?}"));
+        assert_eq!(
+            refused(&format!("{text}    {settings}\n")),
+            format!("pollcast.yaml:6: routes[0].{wanted}")
+        );
+    }
 }
 
 #[test]

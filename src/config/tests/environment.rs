@@ -79,6 +79,11 @@ fn secrets_are_not_printed() {
     let text = format!(
         "{ROUTE}    poll: {{ headers: {{ x-api-key: \"hunter2-${{S}}\" }} }}
     websocket: {{ send: {{ headers: {{ x-send: \"hunter2-${{S}}\" }} }} }}
+  - {{ path: /a, upstream: api, poll: {{ auth: {{ bearer: \"hunter2-${{S}}\" }} }} }}
+  - {{ path: /b, upstream: api, poll: {{ auth: {{ basic: {{ user: u, password: \"hunter2-${{S}}\" }} }} }} }}
+  - path: /c
+    upstream: api
+    poll: {{ auth: {{ oauth2: {{ token_url: \"https://a/t\", client_id: c, client_secret: \"hunter2-${{S}}\" }} }} }}
 admin: {{ address: 127.0.0.1:9090, token: \"hunter2-${{S}}\" }}
 version_key: hunter2-${{S}}
 "
@@ -86,6 +91,8 @@ version_key: hunter2-${{S}}
     let config = load_text(&text, &[("S", "and-more-of-it")]).expect("loads");
     assert_eq!(config.routes[0].poll.headers[0].1, "hunter2-and-more-of-it");
     let shown = format!("{config:?} {config:#?}");
+    // What HTTP basic authentication makes of it, too.
+    assert!(!shown.contains("dTpodW50ZXIy"), "{shown}");
     assert!(!shown.contains("hunter2") && !shown.contains("and-more-of-it"), "{shown}");
 }
 
@@ -96,6 +103,12 @@ fn secrets_are_not_in_problems() {
     share: ${{S}}
     encoding: ${{S}}
     heartbeat: [\"${{S}}\"]
+  - {{ path: /a, upstream: api, poll: {{ auth: \"${{S}}\" }} }}
+  - {{ path: /b, upstream: api, poll: {{ auth: {{ bearer: \"${{S}}\" }} }} }}
+  - {{ path: /c, upstream: api, poll: {{ auth: {{ basic: {{ user: \"a:${{S}}\", password: \"${{S}}\" }} }} }} }}
+  - path: /d
+    upstream: api
+    poll: {{ auth: {{ oauth2: {{ token_url: \"${{S}}\", client_id: c, client_secret: \"${{S}}\" }} }} }}
 admin: {{ address: \"${{S}}\", token: \"${{S}}\" }}
 version_key: {{ a: \"${{S}}\" }}
 passthrough: ${{S}}

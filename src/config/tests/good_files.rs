@@ -228,3 +228,57 @@ fn feeds_and_batches_are_read_in_all_their_forms() {
     assert_eq!(route("    refreshes: ['/rooms/{room}']\n").refreshes, ["/rooms/{room}"]);
     assert_eq!(route("    hold_not_modified: 5s\n").hold_not_modified, Some(Duration::from_secs(5)));
 }
+
+#[test]
+fn places_keep_the_order_of_the_file() {
+    let change = route(
+        "    change: { tolerance: { /rates/JPY: 1, /rates: 0.01, $.a: 2 }, array_key: { /b: /id, /a: /id } }\n",
+    )
+    .change;
+    let amounts: Vec<f64> = change.tolerance.iter().map(|(_, amount)| *amount).collect();
+    assert_eq!(amounts, [1.0, 0.01, 2.0]);
+    let of: Vec<_> = change.array_keys.into_iter().filter_map(|key| key.of).collect();
+    assert_eq!(of, [Members::Pointer("/b".into()), Members::Pointer("/a".into())]);
+}
+
+#[test]
+fn pages_of_the_defaults_are_kept_unless_another_way_is_said() {
+    let pages = |defaults: &str, own: &str| {
+        let text = format!(
+            "{ROUTE}    feed: {{ items: /m, id: /id, pages: {own} }}\n\
+             defaults: {{ feed: {{ items: /m, id: /id, pages: {defaults} }} }}\n"
+        );
+        let pages = loaded(&text).routes[0].feed.clone().and_then(|feed| feed.pages).expect("pages");
+        (pages.next, pages.query, pages.max)
+    };
+    let numbered = "{ next: number, query: page, max: 9 }";
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(pages(numbered, "{ max: 3 }"), (None, text("page"), 3));
+    assert_eq!(pages(numbered, "{ query: p }"), (None, text("p"), 9));
+    assert_eq!(pages(numbered, "{ next: link }"), (None, None, 9));
+    assert_eq!(pages(numbered, "{ next: /next }"), (text("/next"), None, 9));
+    assert_eq!(pages("{ next: /next, query: after }", "{ max: 3 }"), (text("/next"), text("after"), 3));
+    assert_eq!(pages("{ next: /next }", "{ query: after }"), (text("/next"), text("after"), 5));
+}
+
+#[test]
+fn a_secret_that_leaves_the_machine_in_clear_is_warned_of() {
+    let warnings = |url: &str| {
+        let oauth = format!("{{ token_url: '{url}', client_id: c, client_secret: s, scope: '' }}");
+        let config = loaded(&format!("{ROUTE}    poll: {{ auth: {{ oauth2: {oauth} }} }}\n"));
+        match &config.routes[0].poll.auth {
+            Some(Auth::ClientCredentials(of)) => assert_eq!(of.scope, None),
+            other => panic!("{other:?}"),
+        }
+        Problems(config.warnings).to_string()
+    };
+    for url in
+        ["https://auth.example.com", "http://localhost:81/t", "http://127.0.0.2/t", "http://[::1]/t?to=a@b"]
+    {
+        assert_eq!(warnings(url), "", "{url}");
+    }
+    assert_eq!(
+        warnings("http://auth.example.com/token"),
+        "pollcast.yaml:6: routes[0].poll.auth.oauth2.token_url: the client's secret goes over the network in clear"
+    );
+}

@@ -3,6 +3,7 @@
 //!
 //! Must not know: when.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use super::super::{
     Auth, Batch, Breaker, Budget, ClassValue, ClientCredentials, Route, Secret, Server, Share, Upstream,
     UpstreamTls, raw,
 };
-use super::{HOUR, MILLISECOND, MINUTE, SECOND, Said, at, paths, tls};
+use super::{HOUR, MILLISECOND, MINUTE, SECOND, Said, at, paths, tls, upstreams};
 
 pub fn auth(
     (place, said): Said<'_, raw::AuthSetting>,
@@ -46,10 +47,14 @@ pub fn auth(
         *to = authorization(&place, &format!("Basic {pair}"), findings);
     }
     if let (place, Some(said)) = at!(place, raw.bearer) {
-        if said.0.trim().is_empty() {
+        let token = said.0.trim();
+        if token.is_empty() {
             findings.problem(&place, "is empty");
+        } else if token.contains(char::is_whitespace) {
+            findings
+                .problem(&place, "has a space, which no token has; write only the token, without \"Bearer\"");
         }
-        *to = authorization(&place, &format!("Bearer {}", said.0), findings);
+        *to = authorization(&place, &format!("Bearer {token}"), findings);
     }
     if let (place, Some(raw)) = at!(place, raw.oauth2) {
         *to = client_credentials(&place, raw, base_dir, findings)
@@ -76,7 +81,12 @@ fn client_credentials(
     findings.time(at!(place, raw.refresh_before), SECOND..=HOUR, &mut refresh_before);
     let (url_place, url) = at!(place, raw.token_url);
     let (server, path) = token_server(&url_place, &url?.0, ca, findings)?;
+    if raw.ca.is_some() && server.tls.is_none() {
+        findings.problem(&place.key("ca"), "has no effect: token_url is not https");
+    }
     let text = |said: &Option<raw::Text>| said.as_ref().map(|said| said.0.clone());
+    // An empty one is what `${NAME:-}` gives when nothing is set.
+    let some = |said: &Option<raw::Text>| text(said).filter(|said| !said.is_empty());
     for (key, said) in [("client_id", &raw.client_id), ("client_secret", &raw.client_secret)] {
         if said.as_ref().is_some_and(|said| said.0.is_empty()) {
             findings.problem(&place.key(key), "is empty");
@@ -87,8 +97,8 @@ fn client_credentials(
         path,
         client_id: text(&raw.client_id)?,
         client_secret: Secret(text(&raw.client_secret)?),
-        scope: text(&raw.scope),
-        audience: text(&raw.audience),
+        scope: some(&raw.scope),
+        audience: some(&raw.audience),
         in_body,
         refresh_before,
     })
@@ -101,20 +111,25 @@ fn token_server(
     ca: Option<std::path::PathBuf>,
     findings: &mut Findings,
 ) -> Option<(Upstream, String)> {
-    let uri = said.parse::<Uri>().ok();
-    let parts =
-        uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?, uri.path_and_query()?)));
+    let uri = said.parse::<Uri>().ok().filter(|_| !said.contains('#'));
+    let parts = uri.as_ref().and_then(|uri| {
+        // The port of `host:99999` would be left out without a word.
+        let authority = upstreams::authority(uri.authority()?.as_str())?;
+        let authority = Some(authority).filter(|authority| authority.port_u16() != Some(0))?;
+        Some((uri.scheme_str()?, authority, uri.path_and_query()?))
+    });
     let Some((scheme @ ("http" | "https"), authority, path)) = parts else {
-        findings.bad(place, said, "is not a URL; write it like https://auth.example.com/token");
+        match said.contains('@') {
+            // Not quoted: what stands before it may be a password.
+            true => findings
+                .problem(place, "is not a URL without a user; client_id and client_secret say who asks"),
+            false => findings.bad(place, said, "is not a URL; write it like https://auth.example.com/token"),
+        }
         return None;
     };
-    if authority.as_str().contains('@') {
-        findings.problem(place, "has a user before the host; say it with client_id and client_secret");
-        return None;
-    }
     let secure = scheme == "https";
-    let local = matches!(authority.host(), "localhost" | "127.0.0.1" | "[::1]");
-    if !secure && !local {
+    let ip = authority.host().trim_matches(['[', ']']).parse::<IpAddr>();
+    if !secure && !ip.map_or(authority.host() == "localhost", |ip| ip.is_loopback()) {
         findings.warning(place, "the client's secret goes over the network in clear");
     }
     let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });

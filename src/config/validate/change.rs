@@ -16,16 +16,26 @@ pub fn apply(place: &Place, raw: &raw::RouteSettings, route: &mut Route, finding
 }
 
 /// What must fit together once everything is said.
-pub fn together(place: &Place, route: &mut Route, findings: &mut Findings) {
+pub fn together(place: &Place, raw: &raw::RouteSettings, route: &mut Route, findings: &mut Findings) {
+    if route.feed.is_none() {
+        return;
+    }
     // The cursor names a place in the resource, not another resource.
     if let Some(cursor) = route.feed.as_ref().and_then(|feed| feed.cursor.as_ref())
         && !route.query.ignore.contains(&cursor.query)
     {
         route.query.ignore.push(cursor.query.clone());
     }
-    if route.feed.is_some() && route.change.has_rules() {
-        let message = "cannot stand beside feed: there every item counts by its id";
+    if route.change.has_rules() {
+        let inherited =
+            if raw.change.is_some() { "" } else { "; write change: off here, as defaults has rules" };
+        let message = format!("cannot stand beside feed: there every item counts by its id{inherited}");
         findings.problem(&place.key("change"), message);
+    }
+    // That of `defaults` is for the other routes.
+    if raw.delta.is_some() && route.delta.enabled {
+        let message = "cannot stand beside feed: items are sent one by one, never as patches";
+        findings.problem(&place.key("delta"), message);
     }
 }
 
@@ -38,16 +48,16 @@ fn change((place, said): Said<'_, raw::ChangeSetting>, to: &mut Change, findings
         }
         None => return,
     };
-    findings.list(at!(place, raw.ignore), Findings::members, &mut to.ignore);
+    findings.list(at!(place, raw.ignore), ignored, &mut to.ignore);
     if let (place, Some(said)) = at!(place, raw.select) {
         to.select = if said.0 == "off" { None } else { findings.pointer(&place, &said.0, false) };
     }
     findings.choice(at!(place, raw.compare), &[("bytes", false), ("json", true)], &mut to.canonical);
     match at!(place, raw.tolerance) {
         (place, Some(raw::ToleranceSetting::All(said))) => {
-            let everything = Members::Pointer(String::new());
-            let most = findings.read_number(&place, &said.0, 0.0..=f64::MAX);
-            to.tolerance = most.map(|most| (everything, most)).into_iter().collect();
+            let allowed = findings.read_number(&place, &said.0, 0.0..=f64::MAX);
+            to.tolerance =
+                allowed.map(|allowed| (Members::Pointer(String::new()), allowed)).into_iter().collect();
         }
         (place, Some(raw::ToleranceSetting::ByPlace(said))) => {
             let read = said.iter().filter_map(|(of, said)| {
@@ -75,6 +85,15 @@ fn change((place, said): Said<'_, raw::ChangeSetting>, to: &mut Change, findings
         }
         (_, None) => {}
     }
+}
+
+/// Members that do not count; never everything.
+fn ignored(findings: &mut Findings, place: &Place, said: &str) -> Option<Members> {
+    if said.trim() == "$" {
+        findings.bad(place, said, "is the whole body: nothing would ever be a change");
+        return None;
+    }
+    findings.members(place, said)
 }
 
 fn delta((place, said): Said<'_, raw::DeltaSetting>, to: &mut Delta, findings: &mut Findings) {
@@ -136,22 +155,29 @@ fn feed((place, said): Said<'_, raw::FeedSetting>, to: &mut Option<Feed>, findin
 fn pages((place, said): Said<'_, raw::Pages>, to: &mut Option<Pages>, findings: &mut Findings) {
     let Some(raw) = said else { return };
     let to = to.get_or_insert(Pages { next: None, query: None, max: 5 });
-    if let (place, Some(said)) = at!(place, raw.query) {
-        to.query = findings.parameter(&place, &said.0);
-    }
-    let next_place = place.key("next");
-    match raw.next.as_ref().map(|said| said.0.as_str()) {
-        None | Some("link") if to.query.is_some() => {
-            let message =
-                "the Link header needs no parameter; for query say number, or a pointer to its value";
-            findings.problem(&next_place, message);
+    let (query_place, query) = at!(place, raw.query);
+    let query = query.and_then(|said| findings.parameter(&query_place, &said.0));
+    let (next_place, next) = at!(place, raw.next);
+    let needless = "the Link header needs no parameter; for query say number, or a pointer to its value";
+    match next.map(|said| said.0.as_str()) {
+        None if query.is_some() && to.next.is_none() && to.query.is_none() => {
+            findings.problem(&next_place, needless);
         }
-        None | Some("link") => to.next = None,
-        Some("number") if to.query.is_none() => {
-            findings.problem(&next_place, "numbered pages need the name of their parameter in query");
+        None => to.query = query.or(to.query.take()),
+        Some("link") => {
+            if raw.query.is_some() {
+                findings.problem(&next_place, needless);
+            }
+            (to.next, to.query) = (None, None);
         }
-        Some("number") => to.next = None,
-        Some(said) => to.next = findings.pointer(&next_place, said, false),
+        Some("number") => {
+            (to.next, to.query) = (None, query.or(to.query.take()));
+            if to.query.is_none() && raw.query.is_none() {
+                findings.problem(&next_place, "numbered pages need the name of their parameter in query");
+            }
+        }
+        // The parameter of another way in `defaults` is not this one's.
+        Some(said) => (to.next, to.query) = (findings.pointer(&next_place, said, false), query),
     }
     findings.count(at!(place, raw.max), 1..=100, &mut to.max);
 }

@@ -49,10 +49,14 @@ pub fn apply((place, said): Said<'_, raw::Poll>, base_dir: &Path, poll: &mut Pol
             poll.adaptive_max = None;
         }
         (place, Some(raw::Interval::Adaptive(raw))) => {
-            let mut max = poll.adaptive_max.unwrap_or(poll.interval);
-            findings.time(at!(place, raw.min), 100 * MILLISECOND..=DAY, &mut poll.interval);
-            findings.time(at!(place, raw.max), 100 * MILLISECOND..=DAY, &mut max);
-            poll.adaptive_max = Some(max);
+            let mut read = |(place, said): Said<'_, raw::Time>| {
+                said.and_then(|said| findings.read_time(&place, said, &(100 * MILLISECOND..=DAY)))
+            };
+            let bounds = (read(at!(place, raw.min)), read(at!(place, raw.max)));
+            // One of them alone would be held against what was there before.
+            if let (Some(min), Some(max)) = bounds {
+                (poll.interval, poll.adaptive_max) = (min, Some(max));
+            }
         }
         (_, None) => {}
     }

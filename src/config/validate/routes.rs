@@ -42,7 +42,7 @@ pub fn routes(
             route.poll.timeout = route.upstream.total_timeout;
         }
         settings::apply(&place, &raw.settings, base_dir, &mut route, findings);
-        settings::together(&place, &mut route, findings);
+        settings::together(&place, &raw.settings, &mut route, findings);
         routes.push(Arc::new(route));
     }
     routes

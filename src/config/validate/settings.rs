@@ -59,7 +59,7 @@ pub fn apply(
 }
 
 /// What must fit together once everything is said.
-pub fn together(place: &Place, route: &mut Route, findings: &mut Findings) {
+pub fn together(place: &Place, raw: &raw::RouteSettings, route: &mut Route, findings: &mut Findings) {
     let parameters = paths::parameters(&route.path).unwrap_or_default();
     if route.poll.always && !parameters.is_empty() {
         let message = "needs a path without parameters: nobody says which resources to poll";
@@ -69,7 +69,7 @@ pub fn together(place: &Place, route: &mut Route, findings: &mut Findings) {
     let owned: Vec<String> = parameters.iter().map(|name| (*name).to_owned()).collect();
     let parameters: Vec<&str> = owned.iter().map(String::as_str).collect();
     asking::together(&place.key("poll"), route, &parameters, findings);
-    change::together(place, route, findings);
+    change::together(place, raw, route, findings);
     access::together(place, route, findings);
     if let Some(send) = &mut route.websocket.send {
         let place = place.key("websocket").key("send");

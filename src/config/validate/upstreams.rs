@@ -102,7 +102,7 @@ fn unreachable_address(address: &str) -> Option<&'static str> {
 }
 
 /// A host with or without a port, and nothing else.
-fn authority(text: &str) -> Option<Authority> {
+pub fn authority(text: &str) -> Option<Authority> {
     let authority: Authority = text.parse().ok()?;
     let whole = !authority.as_str().contains('@') && !authority.host().is_empty();
     // `host:99999` and `host:` parse, their ports do not.

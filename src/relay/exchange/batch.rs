@@ -16,10 +16,10 @@ use tokio::time::{Instant, sleep};
 use super::split;
 use super::{Exchange, Exchanged};
 use crate::config::{Batch, Route};
-use crate::relay::ask;
 use crate::relay::supervise::Stakes;
+use crate::relay::{ask, conditional};
 use crate::resource::{KeyParts, ResourceKey, Validators};
-use crate::upstream::{Answer, Class, Failure, FetchError, Priority};
+use crate::upstream::{Answer, Ask, Class, Failure, FetchError, Priority};
 
 /// A resource as one item of a batch.
 #[derive(Debug, Clone)]
@@ -69,6 +69,8 @@ struct Poll {
     name: String,
     priority: Priority,
     followers: usize,
+    /// It has to get past caches.
+    after_write: bool,
     /// The batch that the resource's content is from.
     tag: Option<Arc<Tag>>,
     reply: oneshot::Sender<Result<Exchanged, FetchError>>,
@@ -81,11 +83,19 @@ struct Poll {
 pub(super) async fn join(
     exchange: &Exchange,
     item: &Item,
+    ask: &Ask,
     tag: Option<Arc<Tag>>,
     followers: usize,
 ) -> Result<Exchanged, FetchError> {
     let (reply, answered) = oneshot::channel();
-    let poll = Poll { name: item.name.clone(), priority: exchange.priority, followers, tag, reply };
+    let poll = Poll {
+        name: item.name.clone(),
+        priority: exchange.priority,
+        followers,
+        after_write: ask.headers.iter().any(|(name, _)| *name == header::CACHE_CONTROL),
+        tag,
+        reply,
+    };
     let stakes = &exchange.stakes;
     let is_first = {
         let mut waiting = stakes.batches.waiting.lock();
@@ -168,6 +178,9 @@ impl Group {
         let followers = polls.iter().map(|poll| poll.followers).sum();
         let mut ask = ask::poll(&self.key, &self.route, tag.as_ref().map(|tag| &tag.validators), followers);
         target.clone_into(&mut ask.path_and_query);
+        if polls.iter().any(|poll| poll.after_write) {
+            ask::after_write(&mut ask);
+        }
         let exchange = Exchange {
             stakes: self.stakes.clone(),
             route: self.route.clone(),
@@ -177,9 +190,13 @@ impl Group {
         };
         let turn = self.stakes.source(&self.route)?.turn(exchange.priority).await?;
         self.stakes.metrics.batches.with_label_values(&[&self.route.path]).inc();
-        let Exchanged { answer, conditional, .. } = exchange.run(ask, turn).await?;
+        let Exchanged { answer, conditional: asked, .. } = exchange.run(ask, turn).await?;
         match (answer.status, tag) {
-            (StatusCode::NOT_MODIFIED, Some(tag)) if conditional => Ok(unchanged(&answer, polls, &tag)),
+            (StatusCode::NOT_MODIFIED, Some(tag)) if asked => {
+                let known = conditional::renewed(&tag.validators, &answer.headers).is_some();
+                let other = "the upstream answered 304 with the ETag of another version than asked for";
+                known.then(|| unchanged(&answer, polls, &tag)).ok_or_else(|| self.failed(other.to_owned()))
+            }
             (StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION, _) => {
                 self.taken_apart(batch, polls, target, answer).await
             }
@@ -306,6 +323,7 @@ mod tests {
             name: String::new(),
             priority: Priority { class, weight, patience: patience.map(Duration::from_secs) },
             followers: 1,
+            after_write: false,
             tag: None,
             reply: oneshot::channel().0,
         };

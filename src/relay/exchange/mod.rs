@@ -107,10 +107,11 @@ impl Exchange {
     pub(super) async fn join(
         &self,
         item: &Item,
+        ask: &Ask,
         tag: Option<Arc<Tag>>,
         followers: usize,
     ) -> Result<Exchanged, FetchError> {
-        batch::join(self, item, tag, followers).await
+        batch::join(self, item, ask, tag, followers).await
     }
 
     /// One request, and another one with another token if that is what it takes.

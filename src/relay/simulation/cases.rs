@@ -417,3 +417,100 @@ async fn memory_is_given_back_and_those_nobody_attends_to_go_first() {
     drop(follower);
     wind_up(&stage).await;
 }
+
+/// The texts that were published one after the other, as a follower sees the last of them.
+fn text(topic: &Topic) -> String {
+    let view = topic.view();
+    let body = view.frame.as_ref().map(|frame| frame.snapshot.body.to_vec());
+    String::from_utf8(body.unwrap_or_default()).expect("a text")
+}
+
+fn hourly(route: &mut Route) {
+    route.poll.interval = 3600 * SECOND;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_in_flight_does_not_know_of_a_write() {
+    let mut polls = 0;
+    let legacy = Legacy::new(move |_| {
+        polls += 1;
+        (SECOND, Reply::Content(if polls == 1 { "A" } else { "B" }))
+    });
+    let stage = Stage::new(legacy, hourly, 1);
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    let topic = follower.topic();
+    sleep(SECOND / 2).await;
+    topic.write();
+    let view = ended(topic, 1).await;
+    assert!(topic.is_unconfirmed(&view), "the first poll started before the write");
+    let begin = Instant::now();
+    let view = topic.settled().await;
+    assert!(!topic.is_unconfirmed(&view));
+    assert_eq!(text(topic), "B");
+    assert_near(begin.elapsed(), SECOND);
+    assert_eq!(stage.legacy.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lagging_replica_is_asked_until_it_has_the_write() {
+    let begin = Instant::now();
+    let late = move || begin.elapsed() > SECOND + 300 * MS;
+    let legacy = Legacy::new(move |_| (10 * MS, Reply::Content(if late() { "B" } else { "A" })));
+    let stage = Stage::new(legacy, hourly, 1);
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    sleep(SECOND).await;
+    follower.topic().write();
+    follower.topic().settled().await;
+    assert_eq!(text(follower.topic()), "B");
+    // At once, after 100 ms, after 400 ms more; each takes ten.
+    assert_near(begin.elapsed(), SECOND + 530 * MS);
+    sleep(60 * SECOND).await;
+    assert_eq!(stage.legacy.count(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_without_effect_is_asked_about_four_times() {
+    let stage = stage_with(&[Reply::Content("A")], hourly);
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    ended(follower.topic(), 1).await;
+    follower.topic().write();
+    let begin = Instant::now();
+    follower.topic().settled().await;
+    assert_near(begin.elapsed(), 2140 * MS);
+    sleep(60 * SECOND).await;
+    assert_eq!(stage.legacy.count(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_writes_are_one_poll_in_flight_and_one_after_it() {
+    let mut polls = 0;
+    let legacy = Legacy::new(move |_| {
+        polls += 1;
+        (SECOND, Reply::Content(if polls % 2 == 0 { "A" } else { "B" }))
+    });
+    let stage = Stage::new(legacy, hourly, 1);
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    sleep(10 * SECOND).await;
+    for _ in 0..90 {
+        follower.topic().write();
+        sleep(10 * MS).await;
+    }
+    follower.topic().settled().await;
+    sleep(60 * SECOND).await;
+    assert_eq!(stage.legacy.count(), 3, "the first, one in flight, one after it");
+    assert!(stage.legacy.overlaps().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_upstream_is_asked_once_for_a_write_and_then_left_alone() {
+    let stage = stage_with(&[Reply::Content("A"), Reply::With(503, "retry-after", "30")], hourly);
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    ended(follower.topic(), 1).await;
+    for polls in [2, 3] {
+        follower.topic().write();
+        let view = follower.topic().settled().await;
+        assert!(follower.topic().is_unconfirmed(&view));
+        sleep(5 * SECOND).await;
+        assert_eq!(stage.legacy.count(), polls);
+    }
+}

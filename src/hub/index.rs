@@ -1,0 +1,92 @@
+//! Topics by path and by route, so that a write finds what it touches without looking at all.
+//!
+//! Holds as many entries as the hub has topics. Must not know: what a write is.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+
+use super::topic::Topic;
+
+/// Where the topics are, by what a write knows of them.
+#[derive(Default)]
+pub(super) struct Index {
+    by_path: DashMap<String, Vec<Arc<Topic>>>,
+    /// By the index of the route, then by id.
+    by_route: DashMap<usize, HashMap<u64, Arc<Topic>>>,
+}
+
+impl Index {
+    pub(super) fn insert(&self, topic: &Arc<Topic>) {
+        let parts = topic.key().parts();
+        self.by_path.entry(parts.path.clone()).or_default().push(topic.clone());
+        self.by_route.entry(parts.route).or_default().insert(topic.id(), topic.clone());
+    }
+
+    pub(super) fn remove(&self, topic: &Arc<Topic>) {
+        let parts = topic.key().parts();
+        if let Some(mut topics) = self.by_path.get_mut(&parts.path) {
+            topics.retain(|other| other.id() != topic.id());
+        }
+        self.by_path.remove_if(&parts.path, |_, topics| topics.is_empty());
+        if let Some(mut topics) = self.by_route.get_mut(&parts.route) {
+            topics.remove(&topic.id());
+        }
+        self.by_route.remove_if(&parts.route, |_, topics| topics.is_empty());
+    }
+
+    /// All topics of a canonical path: any query, class, scheme and host.
+    pub(super) fn at_path(&self, path: &str) -> Vec<Arc<Topic>> {
+        self.by_path.get(path).map(|topics| topics.clone()).unwrap_or_default()
+    }
+
+    /// All topics of a route.
+    pub(super) fn of_route(&self, route: usize) -> Vec<Arc<Topic>> {
+        self.by_route.get(&route).map(|topics| topics.values().cloned().collect()).unwrap_or_default()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_path.is_empty() && self.by_route.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::route::{key, private_key, route};
+    use super::super::{Attend, Hub};
+    use super::*;
+
+    #[test]
+    fn a_path_finds_all_its_classes_and_nothing_is_left_when_they_are_gone() {
+        let hub = Hub::new(Vec::new(), 10, 1 << 20);
+        let route = Arc::new(route());
+        let mut publishers = Vec::new();
+        let keys = [key("/a"), private_key("/a"), key("/b")];
+        let attendances: Vec<_> = keys
+            .iter()
+            .map(|key| hub.attend(key, &route, Attend::Follow, |p| publishers.push(p)).ok().unwrap())
+            .collect();
+        assert_eq!(hub.at_path("/a").len(), 2);
+        assert_eq!(hub.of_route(0).len(), 3);
+        assert!(hub.at_path("/c").is_empty());
+        drop(attendances);
+        for publisher in publishers {
+            assert!(publisher.retire().is_ok());
+        }
+        assert!(hub.at_path("/a").is_empty());
+        assert!(hub.index.is_empty());
+    }
+
+    #[test]
+    fn a_topic_that_closes_leaves_too() {
+        let hub = Hub::new(Vec::new(), 10, 1 << 20);
+        let mut publisher = None;
+        let attendance = hub.attend(&key("/a"), &Arc::new(route()), Attend::Follow, |p| publisher = Some(p));
+        assert_eq!(hub.at_path("/a").len(), 1);
+        drop(publisher);
+        assert!(hub.index.is_empty());
+        drop(attendance);
+    }
+}

@@ -1,0 +1,85 @@
+//! Whether an answer depends on who asks.
+//!
+//! Must not know: values of credentials; only their names are here.
+
+use http::{HeaderName, StatusCode, header};
+use serde_json::Value;
+
+use super::asking::Observed;
+use crate::change::Rules;
+use crate::config::Change;
+use crate::resource::{Version, VersionNamer};
+use crate::upstream::Answer;
+use crate::upstream::judge::end_to_end;
+
+/// What an answer without some headers says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    Same,
+    /// Another status.
+    Status(StatusCode),
+    /// Other content, while that with the headers stayed the same.
+    Content,
+    /// The content changed anyway.
+    Unclear,
+}
+
+/// The effects of leaving these headers out, in the order of the trials.
+pub(super) fn effects(observed: &Observed, change: &Change) -> Vec<(Vec<HeaderName>, Effect)> {
+    let (Some(before), Some(after)) = (observed.polls.last(), &observed.after) else {
+        return Vec::new();
+    };
+    let (with_before, with_after) = (version(before, change), version(after, change));
+    let effect = |answer: &Answer| {
+        if answer.status != before.status && answer.status != after.status {
+            return Effect::Status(answer.status);
+        }
+        match version(answer, change) {
+            without if without == with_before || without == with_after => Effect::Same,
+            _ if with_before == with_after => Effect::Content,
+            _ => Effect::Unclear,
+        }
+    };
+    observed.trials.iter().map(|trial| (trial.without.clone(), effect(&trial.answer))).collect()
+}
+
+/// Its content under the rules; as it is if they do not fit.
+fn version(answer: &Answer, change: &Change) -> Version {
+    let namer = VersionNamer::new(None);
+    let content = crate::resource::Content {
+        status: answer.status,
+        content_type: answer.headers.get(header::CONTENT_TYPE).cloned(),
+        headers: end_to_end(&answer.headers),
+        validators: crate::resource::Validators::default(),
+        vary: Vec::new(),
+        body: answer.body.clone(),
+    };
+    let plain = content.version(&namer, &content.body);
+    Rules::new(change).snapshot(content, None, &namer).map_or(plain, |snapshot| snapshot.version)
+}
+
+/// The headers that matter: those whose absence changed the answer; if only all together did, all.
+pub(super) fn that_matter(effects: &[(Vec<HeaderName>, Effect)]) -> Vec<HeaderName> {
+    let matters = |effect: &Effect| matches!(effect, Effect::Status(_) | Effect::Content);
+    let single = effects.iter().filter(|(names, effect)| names.len() == 1 && matters(effect));
+    let mut found: Vec<HeaderName> = single.flat_map(|(names, _)| names.clone()).collect();
+    if found.is_empty() {
+        found = effects
+            .iter()
+            .find(|(_, effect)| matters(effect))
+            .map(|(names, _)| names.clone())
+            .unwrap_or_default();
+    }
+    found
+}
+
+/// The bodies that are JSON and could be compared; none if one of them is not.
+pub(super) fn bodies(polls: &[Answer]) -> Option<Vec<Value>> {
+    let good = polls.iter().filter(|answer| answer.status.is_success());
+    let read = |answer: &Answer| {
+        let text = answer.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&answer.body);
+        serde_json::from_slice(text).ok()
+    };
+    let bodies: Option<Vec<Value>> = good.map(read).collect();
+    bodies.filter(|bodies| !bodies.is_empty())
+}

@@ -1,0 +1,102 @@
+//! What the poll loop does with data: the snapshot under the route's rules, the news of a feed, and the
+//! publishing of both.
+//!
+//! Must not know: when the next poll starts, transports.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::feed::Follower;
+use super::poller::Poller;
+use crate::change::{Detector, Unfit};
+use crate::hub::{News, PollNumber, Publisher};
+use crate::resource::{Content, Snapshot};
+use crate::upstream::Answer;
+use crate::upstream::schedule::age;
+
+impl Poller {
+    pub(super) async fn content(
+        &mut self,
+        publisher: &mut Publisher,
+        number: PollNumber,
+        answer: &Answer,
+        content: Content,
+    ) -> &'static str {
+        self.note_signals(answer);
+        let snapshot = match self.snapshot(content).await {
+            Ok(snapshot) => snapshot,
+            Err(Unfit { class, reason }) => {
+                self.unfit(publisher, number, answer, class, &reason);
+                return "failed";
+            }
+        };
+        // A 204 in between has no type: what comes after it is held against the last one.
+        if let Some(media_type) = &snapshot.media_type {
+            self.known_type = Some(media_type.clone());
+        }
+        let news = match self.news(&snapshot, answer).await {
+            Ok(news) => news,
+            Err(Unfit { class, reason }) => {
+                self.unfit(publisher, number, answer, class, &reason);
+                return "failed";
+            }
+        };
+        publisher.order(self.feed.as_ref().and_then(Follower::order));
+        self.renewed = None;
+        let draft = publisher.draft(Arc::new(snapshot), news);
+        let bytes = if draft.is_heavy() { answer.body.len() } else { 0 };
+        let encode = move || {
+            draft.encode();
+            draft
+        };
+        let draft = self.stakes.compute.run(bytes, encode).await;
+        let changed = publisher.publish_draft(number, draft, age(&answer.headers));
+        self.succeeded(publisher, answer, changed);
+        if changed { "changed" } else { "unchanged" }
+    }
+
+    /// On a feed: what is new in a page, and in the pages behind it where it does not reach back. Nothing
+    /// counts as had before all of it was.
+    async fn news(&mut self, snapshot: &Snapshot, answer: &Answer) -> Result<Option<News>, Unfit> {
+        let Some(mut feed) = self.feed.take() else { return Ok(None) };
+        let news = self.follow(&mut feed, snapshot, answer).await;
+        self.feed = Some(feed);
+        news.map(Some)
+    }
+
+    async fn follow(&self, feed: &mut Follower, snapshot: &Snapshot, answer: &Answer) -> Result<News, Unfit> {
+        let key = self.topic.key();
+        let mut reading = feed.read(key, snapshot, &answer.headers)?;
+        while let Some(target) = reading.next.take() {
+            let failed = |reason: String| Unfit { class: "page", reason: format!("{target}: {reason}") };
+            let page =
+                self.fetch_page(target.clone()).await.map_err(|error| failed(error.failure.to_string()))?;
+            if page.status != StatusCode::OK {
+                return Err(failed(format!("the upstream answered {}", page.status)));
+            }
+            feed.read_on(key, &mut reading, &page.body, &page.headers)?;
+        }
+        let news = feed.take(key, &reading);
+        let metrics = &self.stakes.metrics;
+        metrics.items.with_label_values(&[&self.route.path]).inc_by(news.items.len() as u64);
+        if news.gap {
+            metrics.gaps.with_label_values(&[&self.route.path]).inc();
+        }
+        Ok(news)
+    }
+
+    /// What the content is under the route's rules, held against what is published.
+    async fn snapshot(&mut self, content: Content) -> Result<Snapshot, Unfit> {
+        let mut detector = self.detector.take().unwrap_or_else(|| Detector::new(&self.route.change));
+        let published = self.topic.view().frame.as_ref().map(|frame| frame.snapshot.clone());
+        let (namer, bytes) = (self.stakes.namer.clone(), content.body.len());
+        let detect = move || {
+            let snapshot = detector.snapshot(content, published.as_deref(), &namer);
+            (detector, snapshot)
+        };
+        let (detector, snapshot) = self.stakes.compute.run(bytes, detect).await;
+        self.detector = Some(detector);
+        snapshot
+    }
+}

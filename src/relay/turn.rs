@@ -1,0 +1,58 @@
+//! A poll's turn in its upstream's budget (contract §10): how much it matters, and the wait for it.
+//!
+//! Must not know: how turns are handed out.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::poller::Poller;
+use crate::upstream::{Class, FetchError, Priority, Turn};
+
+/// The polls that say whether a resource changes often.
+const LAST_TEN: u16 = (1 << 10) - 1;
+
+impl Poller {
+    /// Waits for this poll's turn. Its priority rises when meanwhile somebody wants an answer.
+    pub(super) async fn turn(&mut self) -> Result<Option<Turn>, FetchError> {
+        if self.item.is_some() {
+            // The request that it becomes a part of takes one.
+            self.waited = Duration::ZERO;
+            return Ok(None);
+        }
+        let stakes = self.stakes.clone();
+        let source = stakes.source(&self.route)?;
+        let since = Instant::now();
+        self.waiting = Some(since);
+        let turn = loop {
+            let (topic, priority) = (self.topic.clone(), self.priority());
+            let stale_at = self.stale_at();
+            tokio::select! {
+                biased;
+                turn = source.turn(priority) => break turn,
+                () = topic.demanded(), if priority.class != Class::Interactive => {}
+                () = sleep_until(stale_at.unwrap_or(since)), if stale_at.is_some() => self.tell_stale(),
+            }
+        };
+        self.waiting = None;
+        self.waited = since.elapsed();
+        turn
+    }
+
+    /// This poll's place among the others of its upstream (contract §10).
+    pub(super) fn priority(&self) -> Priority {
+        let view = self.topic.view();
+        let followers = self.topic.followers();
+        let cold = view.frame.is_none() && followers > 0 && view.ended == 0;
+        let waited_for =
+            self.topic.wanted_now() > view.ended || self.topic.wanted_confirmation() > self.topic.started();
+        let class = match followers {
+            _ if cold || waited_for => Class::Interactive,
+            0 => Class::Refresh,
+            _ => Class::Scheduled,
+        };
+        let patience = (class == Class::Interactive).then_some(self.route.first_answer);
+        let changes = self.changes & LAST_TEN != 0;
+        Priority { class, weight: Priority::weigh(followers, changes), patience }
+    }
+}
