@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::echo::Written;
 use super::history::History;
 use super::items::Items;
+use super::users::User;
 use super::view::View;
 use super::{Attend, Bell};
 use crate::config::Route;
@@ -61,6 +62,7 @@ pub struct Topic {
     pub(super) written: Written,
     demand: Notify,
     pub(super) epoch: Instant,
+    pub(super) user: Option<Arc<User>>,
 }
 
 /// A shard's part in a topic.
@@ -78,6 +80,7 @@ impl Topic {
         route: Arc<Route>,
         bells: Box<[Arc<dyn Bell>]>,
         epoch: Instant,
+        user: Option<Arc<User>>,
     ) -> Arc<Topic> {
         let rules = Rules {
             event_name: route.event_name.clone(),
@@ -106,6 +109,7 @@ impl Topic {
             written: Written::default(),
             demand: Notify::new(),
             epoch,
+            user,
             route,
         })
     }
@@ -319,6 +323,7 @@ impl Topic {
     /// Notes an ordinary poll. The second one within two intervals starts background polling
     /// (contract §3).
     pub fn visited(&self) {
+        self.user.iter().for_each(|user| user.seen());
         let now = self.now_ms();
         let last = self.last_visit.swap(now, Ordering::SeqCst);
         let interval = self.route.poll.interval.as_millis() as u64;

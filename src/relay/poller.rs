@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::header::COOKIE;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
@@ -17,7 +18,7 @@ use super::supervise::{Remembered, Stakes};
 use crate::change::Detector;
 use crate::config::Route;
 use crate::frame::State;
-use crate::hub::{Outcome, PollNumber, Publisher, Retained, Topic, View};
+use crate::hub::{Closing, ExceptionKind, Outcome, PollNumber, Publisher, Retained, Topic, View};
 use crate::resource::{MediaType, Validators};
 use crate::upstream::Answer;
 use crate::upstream::judge::{Terms, judge};
@@ -142,6 +143,10 @@ impl Poller {
                     self.publisher = Some(publisher);
                     self.sleep(until).await;
                 }
+                Action::Poll if self.is_session_idle() => {
+                    let reason = "no ordinary request of its user came for longer than max_session_polls";
+                    publisher.close(Closing::SessionIdle, Some((ExceptionKind::SessionIdle, reason)));
+                }
                 Action::Poll => {
                     self.publisher = Some(publisher);
                     self.poll().await;
@@ -202,6 +207,13 @@ impl Poller {
         if settled {
             publisher.settle(number);
         }
+    }
+
+    /// Whether its polls would keep the session of a user alive who is not there any more.
+    fn is_session_idle(&self) -> bool {
+        let carries_cookie = self.topic.key().parts().class.iter().any(|(name, _)| name == COOKIE);
+        let most = self.route.poll.max_session_polls.filter(|_| carries_cookie);
+        most.zip(self.topic.user_seen_at()).is_some_and(|(most, seen)| seen.elapsed() >= most)
     }
 
     /// From when on an ordinary poll may have a poll of its own: not while the last failure or

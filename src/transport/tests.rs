@@ -76,8 +76,14 @@ fn told(step: Step) -> (&'static str, &'static str, String) {
     }
 }
 
-const CLOSINGS: [Closing; 5] =
-    [Closing::NotShareable, Closing::Credentials, Closing::SessionRotated, Closing::Gone, Closing::Internal];
+const CLOSINGS: [Closing; 6] = [
+    Closing::NotShareable,
+    Closing::Credentials,
+    Closing::SessionRotated,
+    Closing::SessionIdle,
+    Closing::Gone,
+    Closing::Internal,
+];
 
 mod sse {
     use super::*;
@@ -141,7 +147,7 @@ mod sse {
     #[test]
     fn a_stream_ends_with_bye_and_the_last_chunk() {
         for closing in CLOSINGS {
-            let reconnect = !matches!(closing, Closing::NotShareable | Closing::Gone);
+            let reconnect = !matches!(closing, Closing::NotShareable | Closing::Gone | Closing::SessionIdle);
             let reason = closing.reason();
             let bye = format!(
                 "retry: 3000\nevent: bye\ndata: {{\"reason\":\"{reason}\",\"retry_ms\":3000,\

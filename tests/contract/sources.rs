@@ -119,3 +119,30 @@ async fn without_a_token_nothing_is_asked_and_no_secret_is_told() {
     sse.next_named("fresh").await;
     assert_eq!(sse.next_event().await.data, "{}");
 }
+
+#[tokio::test]
+async fn polls_do_not_keep_the_session_of_a_user_alive_who_is_not_there() {
+    let stand =
+        Stand::start("poll: {interval: 100ms, max_session_polls: 1s}, share: {by: ['cookie:session']}");
+    stand.legacy.set("/prices/A", Reply::json("{}"));
+    let cookie = [("cookie", "session=1")];
+    let mut sse = Sse::open(stand.address(), "/prices/A", &cookie).await;
+    sse.next_event().await;
+    let mut http = stand.http().await;
+    // Ordinary requests for anything else of theirs count, those of others do not.
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        http.get("/prices/A", &cookie).await.expect(200);
+    }
+    let bye = sse.next_event().await;
+    assert_eq!(bye.event, "bye");
+    assert!(bye.data.contains("\"reason\":\"session-idle\""), "{}", bye.data);
+    assert!(bye.data.contains("\"reconnect\":false"), "{}", bye.data);
+    let polled = stand.legacy.count("/prices/A");
+    // What reconnects by itself is told to stop, and nothing is polled for it.
+    let stream = [("cookie", "session=1"), ("accept", "text/event-stream")];
+    http.get("/prices/A", &stream).await.expect(204);
+    assert_eq!(stand.legacy.count("/prices/A"), polled);
+    http.get("/prices/A", &cookie).await.expect(200);
+    Sse::open(stand.address(), "/prices/A", &cookie).await.next_event().await;
+}
