@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::compute::Compute;
-use super::exchange::{Batches, Tokens};
+use super::exchange::{Batches, Jars, Tokens};
 use super::poller::Poller;
 use crate::config::{Config, Route};
 use crate::hub::{Failure, Hub, Publisher};
@@ -67,6 +67,7 @@ pub struct Stakes {
     pub(super) compute: Compute,
     pub(super) tokens: Tokens,
     pub(super) batches: Batches,
+    pub(super) jars: Jars,
     /// Where the grids of batches start.
     pub(super) epoch: Instant,
     /// Backoff of resources that nobody attends to any more.
@@ -92,6 +93,7 @@ impl Stakes {
             hub,
             tokens: Tokens::new(config, &sources),
             batches: Batches::default(),
+            jars: Jars::default(),
             epoch: Instant::now(),
             namer: VersionNamer::new(config.version_key.as_ref().map(|key| key.0.as_str())),
             metrics,

@@ -146,3 +146,37 @@ async fn polls_do_not_keep_the_session_of_a_user_alive_who_is_not_there() {
     http.get("/prices/A", &cookie).await.expect(200);
     Sse::open(stand.address(), "/prices/A", &cookie).await.next_event().await;
 }
+
+#[tokio::test]
+async fn the_poller_keeps_its_own_cookies_and_no_client_sees_or_sends_them() {
+    let stand = Stand::start("poll: {interval: 100ms}, share: public");
+    stand.legacy.answer_with("/prices/A", |seen| {
+        let kept = seen.header("cookie").unwrap_or("none");
+        Reply::json(format!("{{\"cookie\":\"{kept}\"}}")).header("set-cookie", "route=7; Path=/")
+    });
+    let mut sse = Sse::open(stand.address(), "/prices/A", &[("cookie", "session=secret")]).await;
+    assert_eq!(sse.next_event().await.data, "{\"cookie\":\"none\"}");
+    assert_eq!(sse.next_event().await.data, "{\"cookie\":\"route=7\"}");
+    let mut http = stand.http().await;
+    let answer = http.get("/prices/A", &[]).await.expect(200);
+    assert_eq!(answer.header("set-cookie"), None);
+    assert!(
+        stand.legacy.seen("/prices/A").iter().all(|seen| seen.header("cookie") != Some("session=secret"))
+    );
+}
+
+#[tokio::test]
+async fn where_there_is_no_jar_or_a_client_has_a_cookie_none_is_added() {
+    for route in ["poll: {interval: 100ms, cookie_jar: false}, share: public", BY_COOKIE] {
+        let stand = Stand::start(route);
+        stand.legacy.set("/prices/A", Reply::json("{}").header("set-cookie", "route=7; Path=/"));
+        let mut sse = Sse::open(stand.address(), "/prices/A", &[("cookie", "session=1")]).await;
+        sse.next_event().await;
+        stand.legacy.wait_count("/prices/A", 3).await;
+        let cookies = |seen: &crate::support::legacy::Seen| seen.header("cookie").map(str::to_owned);
+        let sent: Vec<_> = stand.legacy.seen("/prices/A").iter().map(cookies).collect();
+        assert!(sent.iter().flatten().all(|cookie| cookie == "session=1"), "{sent:?}");
+    }
+}
+
+const BY_COOKIE: &str = "poll: {interval: 100ms}, share: {by: ['cookie:session']}";

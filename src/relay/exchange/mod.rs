@@ -6,23 +6,26 @@
 //! answer means for the resource, when the next poll is due.
 
 mod batch;
+mod jar;
 mod redirect;
 mod split;
 mod token;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
 pub(super) use batch::{Batches, Item, Tag, on_grid};
+pub(super) use jar::Jars;
 pub(super) use token::Tokens;
 use token::{Grant, Token};
 
 use super::ask::USER_AGENT;
 use super::supervise::{Source, Stakes};
-use crate::config::{Auth, Route};
+use crate::config::{Auth, Route, Share};
+use crate::resource::matches_pattern;
 use crate::upstream::{Answer, Ask, Failure, FetchError, Priority, Turn};
 
 /// One poll's way to its answer.
@@ -175,11 +178,44 @@ impl Exchange {
         if allowance.left.is_zero() {
             return Err(self.failed(Failure::TotalTimeout { limit: allowance.limit }));
         }
-        let ask = Ask { timeout: allowance.left, ..ask.clone() };
+        let mut ask = Ask { timeout: allowance.left, ..ask.clone() };
+        self.add_cookies(&mut ask);
         let began = Instant::now();
         let answer = source.fetch(&ask, !self.private).await;
         allowance.left = allowance.left.saturating_sub(began.elapsed());
+        if let Ok(answer) = &answer {
+            self.keep_cookies(&ask, answer);
+        }
         answer
+    }
+
+    /// Whether the poller has cookies of its own here.
+    fn has_jar(&self) -> bool {
+        self.route.poll.cookie_jar && !self.private
+    }
+
+    fn place<'a>(&self, ask: &'a Ask) -> jar::Place<'a> {
+        jar::Place { route: self.route.index, host: &ask.host, target: &ask.path_and_query }
+    }
+
+    fn add_cookies(&self, ask: &mut Ask) {
+        if self.has_jar()
+            && !ask.headers.iter().any(|(name, _)| *name == header::COOKIE)
+            && let Some(cookies) = self.stakes.jars.cookies(self.place(ask), SystemTime::now())
+        {
+            ask.headers.push((header::COOKIE, cookies));
+        }
+    }
+
+    /// Where `share` is not `public`, a cookie that may say who somebody is means that the answer is
+    /// not shared at all: only those that mean nothing are kept.
+    fn keep_cookies(&self, ask: &Ask, answer: &Answer) {
+        let harmless =
+            |name: &str| self.route.ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name));
+        let accepts = |name: &str| self.route.share == Share::Public || harmless(name);
+        if self.has_jar() {
+            self.stakes.jars.keep(self.place(ask), &answer.headers, SystemTime::now(), accepts);
+        }
     }
 
     /// Where the answer sends the poll; none: it is the answer.
