@@ -180,3 +180,20 @@ async fn where_there_is_no_jar_or_a_client_has_a_cookie_none_is_added() {
 }
 
 const BY_COOKIE: &str = "poll: {interval: 100ms}, share: {by: ['cookie:session']}";
+
+#[tokio::test]
+async fn each_request_of_a_poll_takes_a_turn_and_none_waits_for_its_own() {
+    let legacy = crate::support::legacy::Legacy::start();
+    let route = "poll: {interval: 100ms, follow_redirects: 1}";
+    let yaml = super::config(&legacy, route, "");
+    let budget = "'], budget: {rate: 10/s, burst: 1, max_concurrent: 1}}}";
+    let app = crate::support::app::start(&yaml.replacen("']}}", budget, 1));
+    let stand = Stand { legacy, app };
+    stand.legacy.set("/prices/A", Reply::empty(302).header("location", "/elsewhere"));
+    stand.legacy.set("/elsewhere", Reply::json("{}"));
+    let began = std::time::Instant::now();
+    Sse::open(stand.address(), "/prices/A", &[]).await.next_event().await;
+    stand.legacy.wait_count("/elsewhere", 3).await;
+    let sent = stand.legacy.all_seen().len() as f64;
+    assert!(sent <= 2.0 + began.elapsed().as_secs_f64() * 10.0, "{sent} in {:?}", began.elapsed());
+}
