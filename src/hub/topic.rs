@@ -19,7 +19,7 @@ use super::users::User;
 use super::view::View;
 use super::{Attend, Bell};
 use crate::config::Route;
-use crate::frame::{Chain, Format, Item, PatchKind, Rules};
+use crate::frame::{Chain, Format, PatchKind, Rules};
 use crate::resource::{ResourceKey, Version};
 
 /// What the poller is asked for besides its schedule, as poll numbers.
@@ -214,34 +214,6 @@ impl Topic {
             Some(chain)
         });
         chain.map(Chain::Many)
-    }
-
-    /// Where a follower of a feed stands: after the item of this name, or after the newest item of
-    /// the page of this version. None: neither is remembered.
-    pub(super) fn item_position(&self, id: &str) -> Option<u64> {
-        if let Some(at) = self.items.lock().position(id) {
-            return Some(at);
-        }
-        let version = Version::parse(id)?;
-        let view = self.view();
-        let current = view.frame.as_ref().filter(|frame| frame.version() == version);
-        match current.and_then(|frame| frame.batch.as_ref()) {
-            Some(batch) => Some(batch.until()),
-            None => self.history.lock().find(version).map(|past| past.items_until),
-        }
-    }
-
-    /// Whether this process remembers the item or version that a follower of a feed comes from.
-    pub fn knows_position(&self, id: &str) -> bool {
-        self.item_position(id).is_some()
-    }
-
-    pub(super) fn earliest_item(&self, until: u64, most: usize) -> u64 {
-        self.items.lock().earliest(until, most)
-    }
-
-    pub(super) fn items_after(&self, seq: u64, until: u64) -> Option<Vec<Arc<Item>>> {
-        self.items.lock().after(seq, until)
     }
 
     pub(super) fn join_shard(&self, shard: u16) {
