@@ -15,6 +15,7 @@ use prometheus::{
 pub struct Metrics {
     registry: Registry,
     pub subscribers: IntGaugeVec,
+    pub bundled: IntGauge,
     pub requests: IntCounterVec,
     pub passthrough_active: IntGauge,
     pub polls: IntCounterVec,
@@ -51,6 +52,9 @@ pub struct Metrics {
 pub const SSE: &str = "sse";
 pub const WEBSOCKET: &str = "websocket";
 pub const LONG_POLL: &str = "long_poll";
+/// Many resources on one connection.
+pub const ENVELOPE: &str = "envelope";
+pub const SSE_MANY: &str = "sse_many";
 
 impl Metrics {
     /// Registers everything. The names are constants, so this fails only on a mistake in here.
@@ -59,6 +63,7 @@ impl Metrics {
         let r = Make { registry: &registry };
         let metrics = Metrics {
             subscribers: r.gauges("subscribers", "Push clients now.", &["transport", "route"])?,
+            bundled: r.gauge("connection_resources", "Resources followed on connections of many.")?,
             requests: r.counters(
                 "requests_total",
                 "Requests by how they were answered.",

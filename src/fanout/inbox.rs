@@ -31,12 +31,20 @@ pub struct Arrival {
     /// Head and opening, to be written first.
     pub greeting: Bytes,
     pub transport: Transport,
-    /// None: the greeting is all; it ends after that (a WebSocket that is refused by close code).
-    pub subscription: Option<Subscription>,
+    pub following: Following,
     pub record: Record,
     pub seat: Seat,
     /// Where the client's messages go (`websocket.send`).
     pub messages: Option<Messages>,
+}
+
+/// What a member follows from the beginning.
+pub enum Following {
+    /// The greeting is all; it ends after that (a WebSocket that is refused by close code).
+    Nothing,
+    One(Subscription),
+    /// Many, by the client's names for them, each with its place in the request; more may come.
+    Many(Vec<(Arc<str>, usize, Subscription)>),
 }
 
 /// Where a client's messages go, with who sent them.
@@ -50,6 +58,8 @@ pub(super) enum Command {
     /// A stream may be read or written again.
     Woken(MemberId),
     Tell(MemberId, Bytes),
+    Follow(MemberId, Arc<str>, Box<Subscription>),
+    Unfollow(MemberId, Arc<str>),
     Drain {
         window: Duration,
         retry: (Duration, Duration),

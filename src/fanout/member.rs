@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 
+use super::bundle::Bundle;
 use super::inbox::Messages;
 use super::log::Record;
 use super::seats::Seat;
@@ -45,6 +46,8 @@ pub(super) struct Member {
     pub(super) wire: Wire,
     pub(super) transport: Transport,
     pub(super) subscription: Option<Subscription>,
+    /// Many instead of one.
+    pub(super) bundle: Option<Box<Bundle>>,
     /// Place in the shard's lists: group, and index among its members.
     pub(super) group: u32,
     pub(super) place: u32,
@@ -75,6 +78,7 @@ pub(super) enum Written {
 pub(super) struct Party {
     pub(super) transport: Transport,
     pub(super) subscription: Option<Subscription>,
+    pub(super) bundle: Option<Box<Bundle>>,
     pub(super) record: Record,
     pub(super) seat: Seat,
     pub(super) messages: Option<Messages>,
@@ -83,11 +87,12 @@ pub(super) struct Party {
 impl Member {
     /// `serial`, `tally`: see the fields.
     pub(super) fn new(wire: Wire, party: Party, serial: u32, tally: u32) -> Member {
-        let Party { transport, subscription, record, seat, messages } = party;
+        let Party { transport, subscription, bundle, record, seat, messages } = party;
         Member {
             wire,
             transport,
             subscription,
+            bundle,
             group: u32::MAX,
             place: 0,
             serial,

@@ -4,6 +4,7 @@
 //! `inbox` how others reach it; `task` is the same for one HTTP/2 stream inside Pingora.
 //! Must not know: how a request became a client, how a resource is polled.
 
+mod bundle;
 mod inbox;
 mod log;
 mod member;
@@ -19,13 +20,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use inbox::{Arrival, MemberId, Messages};
+pub use inbox::{Arrival, Following, MemberId, Messages};
 pub use log::Record;
 pub use seats::Seat;
 pub use task::{Drain, Ending, Stream, StreamEnd, draining, drive};
 pub use wire::{Home, Returned, Taken, bound_kernel_buffers};
 
-use crate::hub::Bell;
+use crate::hub::{Bell, Subscription};
 use crate::metrics::Metrics;
 use inbox::{Command, Inbox};
 use seats::Seats;
@@ -109,6 +110,17 @@ impl Fanout {
     /// Writes to one member, if it is still there.
     pub fn tell(&self, shard: u16, member: MemberId, bytes: bytes::Bytes) {
         self.inboxes[usize::from(shard)].send(Command::Tell(member, bytes));
+    }
+
+    /// One more resource for a member, if it is still there.
+    pub fn follow(&self, shard: u16, member: MemberId, name: Arc<str>, subscription: Subscription) {
+        let command = Command::Follow(member, name, Box::new(subscription));
+        self.inboxes[usize::from(shard)].send(command);
+    }
+
+    /// A member follows a resource no longer.
+    pub fn unfollow(&self, shard: u16, member: MemberId, name: Arc<str>) {
+        self.inboxes[usize::from(shard)].send(Command::Unfollow(member, name));
     }
 
     /// Ends all clients, spread over `window`; who comes later ends at once. The reconnect delay

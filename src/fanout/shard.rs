@@ -3,6 +3,7 @@
 //! Never encodes, compares or compresses: what it writes was made on the relay's side and is
 //! shared. Must not know: how connections are taken over, what topics are about.
 
+mod bundles;
 mod ends;
 mod groups;
 mod traffic;
@@ -17,7 +18,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use super::Rules;
-use super::inbox::{Arrival, Command, Inbox, MemberId, SlotWaker};
+use super::inbox::{Arrival, Command, Following, Inbox, MemberId, SlotWaker};
 use super::member::{Member, Party, Then};
 use super::timers::{TICK, Wheel};
 use super::wire::Wire;
@@ -36,11 +37,19 @@ const READS: usize = 8;
 /// A topic's members on this shard.
 struct Group {
     topic: Arc<Topic>,
-    members: Vec<u32>,
+    members: Vec<Follower>,
     /// Members below this index are still to be served; none: no walk is on.
     walk: Option<usize>,
     /// Something newer came during the walk.
     again: bool,
+}
+
+/// Who follows a topic: a member, and which of its many resources this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Follower {
+    slot: u32,
+    /// Number in the member's bundle; `u32::MAX`: it follows this one only.
+    entry: u32,
 }
 
 /// What is counted here and added to the shared metrics once a turn of the loop.
@@ -171,6 +180,17 @@ impl Shard {
                     self.rest(slot);
                 }
             }
+            Command::Follow(member, name, subscription) => {
+                if let Some(slot) = self.slot_of(member) {
+                    self.follow(slot, name, usize::MAX, *subscription);
+                    self.rest(slot);
+                }
+            }
+            Command::Unfollow(member, name) => {
+                if let Some(slot) = self.slot_of(member) {
+                    self.unfollow(slot, &name);
+                }
+            }
             Command::Drain { window, retry } => {
                 let members =
                     self.members.iter().map(|(slot, m)| MemberId { slot: slot as u32, serial: m.serial });
@@ -189,15 +209,22 @@ impl Shard {
     // --- Members come ---
 
     fn add(&mut self, arrival: Arrival) {
-        let Arrival { taken, read, greeting, transport, subscription, record, seat, messages } = arrival;
+        let Arrival { taken, read, greeting, transport, following, record, seat, messages } = arrival;
         self.next_serial = self.next_serial.wrapping_add(1);
         let slot = self.members.vacant_key();
         let id = MemberId { slot: slot as u32, serial: self.next_serial };
+        let (subscription, many) = match following {
+            Following::Nothing => (None, None),
+            Following::One(subscription) => (Some(subscription), None),
+            Following::Many(many) => (None, Some(many)),
+        };
+        let is_refused = subscription.is_none() && many.is_none();
+        let bundle = many.is_some().then(Box::default);
         let topic = subscription.as_ref().map(|s| s.topic().clone());
         let tally = self.tally(topic.as_deref(), transport.name());
         let inbox = &self.inbox;
         let wire = Wire::new(taken, || Waker::from(Arc::new(SlotWaker { inbox: inbox.clone(), member: id })));
-        let party = Party { transport, subscription, record, seat, messages };
+        let party = Party { transport, subscription, bundle, record, seat, messages };
         let member = Member::new(wire, party, id.serial, tally);
         let slot = self.members.insert(member);
         self.tallies[tally as usize].metrics.subscribers.inc();
@@ -212,13 +239,15 @@ impl Shard {
             self.remove(slot, "internal");
             return;
         }
-        self.greet(slot, greeting, &read);
+        let then = if is_refused { Then::Finish("refused") } else { Then::Stay };
+        self.write(slot, Output::one(greeting), then);
+        for (name, index, subscription) in many.into_iter().flatten() {
+            self.follow(slot, name, index, subscription);
+        }
+        self.greet(slot, &read);
     }
 
-    fn greet(&mut self, slot: usize, greeting: bytes::Bytes, early: &[u8]) {
-        let then =
-            if self.members[slot].subscription.is_none() { Then::Finish("refused") } else { Then::Stay };
-        self.write(slot, Output::one(greeting), then);
+    fn greet(&mut self, slot: usize, early: &[u8]) {
         if let Some(retry) = self.draining.as_ref().map(|draining| draining.retry)
             && self.members.contains(slot)
         {

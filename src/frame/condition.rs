@@ -32,6 +32,29 @@ impl State {
     pub fn is_gone(&self) -> bool {
         matches!(self, State::Gone { .. })
     }
+
+    /// The name of its control event.
+    pub fn word(&self) -> &'static str {
+        match self {
+            State::Fresh => "fresh",
+            State::Stale { .. } => "stale",
+            State::Gone { .. } => "gone",
+        }
+    }
+
+    /// What the event says.
+    pub fn data(&self) -> serde_json::Value {
+        match self {
+            State::Fresh => json!({}),
+            State::Stale { since, status, reason, next_poll_ms } => json!({
+                "since": humantime::format_rfc3339_millis(*since).to_string(),
+                "status": status.map(|s| s.as_u16()),
+                "reason": reason,
+                "next_poll_ms": next_poll_ms,
+            }),
+            State::Gone { status } => json!({ "status": status.as_u16() }),
+        }
+    }
 }
 
 /// A state with its place in the topic's order and its one encoding.
@@ -44,19 +67,7 @@ pub struct Condition {
 
 impl Condition {
     pub fn new(seq: u64, state: State) -> Condition {
-        let sse = match &state {
-            State::Fresh => sse::control("fresh", &json!({})),
-            State::Stale { since, status, reason, next_poll_ms } => sse::control(
-                "stale",
-                &json!({
-                    "since": humantime::format_rfc3339_millis(*since).to_string(),
-                    "status": status.map(|s| s.as_u16()),
-                    "reason": reason,
-                    "next_poll_ms": next_poll_ms,
-                }),
-            ),
-            State::Gone { status } => sse::control("gone", &json!({ "status": status.as_u16() })),
-        };
+        let sse = sse::control(state.word(), &state.data());
         Condition { seq, state, sse }
     }
 

@@ -137,6 +137,21 @@ pub fn control_with_retry(name: &str, data: &serde_json::Value, retry_ms: u64) -
     SseBytes::framed(&payload)
 }
 
+/// Frames what is one client's own.
+pub fn own(payload: &[u8]) -> SseBytes {
+    SseBytes::framed(payload)
+}
+
+/// The event that names all states of a stream of many resources.
+pub fn sync(id: &str) -> SseBytes {
+    let mut event = BytesMut::new();
+    put_field(&mut event, "id", id.as_bytes());
+    put_field(&mut event, "event", b"sync");
+    put_data(&mut event, b"{}");
+    event.put_u8(b'\n');
+    SseBytes::framed(&event)
+}
+
 /// How a stream begins: `retry:` in milliseconds, and a comment so that intermediaries flush.
 pub fn opening(retry_ms: u64) -> SseBytes {
     SseBytes::framed(format!("retry: {retry_ms}\n: pollcast\n\n").as_bytes())

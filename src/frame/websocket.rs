@@ -22,6 +22,18 @@ pub fn text(text: &str) -> Bytes {
     message(OpCode::Data(Data::Text), text.as_bytes())
 }
 
+/// A text message whose end is shared: its frame header with its own beginning. The tail follows as it
+/// is.
+pub fn beginning(head: &str, tail: usize) -> Bytes {
+    let header = FrameHeader { is_final: true, opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
+    let mut frame = BytesMut::with_capacity(head.len() + 10).writer();
+    // Writing into memory cannot fail.
+    let _ = header.format((head.len() + tail) as u64, &mut frame);
+    let mut frame = frame.into_inner();
+    frame.put_slice(head.as_bytes());
+    frame.freeze()
+}
+
 /// A ping without payload.
 pub fn ping() -> Bytes {
     message(OpCode::Control(Control::Ping), b"")

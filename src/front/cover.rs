@@ -12,10 +12,10 @@ use pingora::proxy::Session;
 
 use super::access::{self, Class};
 use super::form::{Form, form};
-use super::{Context, Fate, Front, refuse};
+use super::{Context, Fate, Front, refuse, visit};
 use crate::config::Route;
 use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
-use crate::resource::{KeyParts, ResourceKey, Snapshot, canonical_query};
+use crate::resource::{ResourceKey, Snapshot, canonical_query};
 
 /// How often a key is made again because the upstream's `Vary` says more than was known.
 pub(super) const VARY_TURNS: usize = 3;
@@ -157,16 +157,12 @@ impl<'a> Cover<'a> {
     }
 
     fn base_key(&self, query: Option<String>, class: Vec<(HeaderName, HeaderValue)>) -> ResourceKey {
-        let fixed = self.route.upstream.host.is_some();
-        ResourceKey::new(KeyParts {
-            route: self.route.index,
-            proto: if self.front.listener.tls.is_some() { "https" } else { "http" },
-            host: self.authority().filter(|_| !fixed),
-            path: self.path.clone(),
-            query,
-            class,
-            vary: Vec::new(),
-        })
+        visit::base_key(&self.route, self.proto(), self.authority(), self.path.clone(), query, class)
+    }
+
+    /// The scheme of the listener.
+    pub(super) fn proto(&self) -> &'static str {
+        if self.front.listener.tls.is_some() { "https" } else { "http" }
     }
 
     /// The request's authority, lower case.
@@ -176,56 +172,23 @@ impl<'a> Cover<'a> {
         host.or(uri).map(str::to_ascii_lowercase)
     }
 
-    /// The key with the values of the fields that the upstream is known to vary by.
+    /// See [`visit::full_key`].
     pub(super) fn full_key(&self, base: &ResourceKey) -> ResourceKey {
-        full_key(self.front, base, &self.headers)
+        visit::full_key(&self.front.shared, base, &self.headers)
     }
 
-    /// Whether the snapshot is the one that a request with these fields selects; if not, the next
-    /// key will know (RFC 9111 §4.1).
+    /// See [`visit::selects`].
     pub(super) fn selects(&self, base: &ResourceKey, key: &ResourceKey, snapshot: &Snapshot) -> bool {
-        if varying(&snapshot.vary, &self.headers) == key.parts().vary {
-            return true;
-        }
-        let memory = &self.front.shared.vary;
-        if memory.len() >= self.front.shared.config.limits.resources {
-            memory.clear();
-        }
-        memory.insert(base.clone(), snapshot.vary.clone());
-        false
+        visit::selects(&self.front.shared, base, key, snapshot, &self.headers)
     }
 
+    /// See [`visit::attend`].
     pub(super) fn attend(&self, key: &ResourceKey, kind: Attend) -> std::result::Result<Attendance, Full> {
-        let shared = &self.front.shared;
-        let start = |publisher| drop(shared.relay.start(publisher));
-        let attendance = shared.hub.attend(key, &self.route, kind, start);
-        if attendance.is_err() {
-            // Makes room for the next one; this one goes without.
-            shared.hub.evict_oldest();
-            shared.metrics.refusals.with_label_values(&["resources"]).inc();
-        }
-        attendance
+        visit::attend(&self.front.shared, &self.route, key, kind)
     }
 
     /// What is known against covering a key.
     pub(super) fn exception(&self, key: &ResourceKey) -> Option<ExceptionKind> {
         self.front.shared.hub.exception(key).map(|exception| exception.kind)
     }
-}
-
-/// The key with the values of the fields that the upstream is known to vary by.
-pub(super) fn full_key(front: &Front, base: &ResourceKey, headers: &HeaderMap) -> ResourceKey {
-    match front.shared.vary.get(base) {
-        Some(names) => ResourceKey::new(KeyParts { vary: varying(&names, headers), ..base.parts().clone() }),
-        None => base.clone(),
-    }
-}
-
-fn varying(names: &[HeaderName], headers: &HeaderMap) -> Vec<(HeaderName, Option<HeaderValue>)> {
-    let present = |name: &HeaderName| {
-        let lines: Vec<&[u8]> = headers.get_all(name).iter().map(|v| v.as_bytes()).collect();
-        let value = HeaderValue::from_bytes(&lines.join(&b", "[..])).ok()?;
-        (!lines.is_empty()).then(|| (name.clone(), Some(value)))
-    };
-    names.iter().filter_map(present).collect()
 }

@@ -11,7 +11,7 @@ use pingora::Result;
 
 use super::cover::Cover;
 use super::ordinary::is_young;
-use super::{Fate, cors, delta, form, hold};
+use super::{Fate, cors, delta, form, hold, visit};
 use crate::fanout::Seat;
 use crate::frame::Format;
 use crate::hub::{Attendance, Resume, View};
@@ -39,7 +39,7 @@ impl Cover<'_> {
         };
         let known = is_confirmed || attendance.topic().has_held(have);
         let differs = frame.version() != have && known && is_young(view);
-        if self.refusal(view).is_some() || differs {
+        if visit::refusal(view).is_some() || differs {
             return self.answer(key, view, is_confirmed).await;
         }
         let patches = delta::of_answer(&self.route, &self.headers, self.query.as_deref());

@@ -8,6 +8,7 @@ mod access;
 mod cors;
 mod cover;
 mod delta;
+mod envelope;
 mod form;
 mod framing;
 mod handshake;
@@ -15,6 +16,7 @@ mod held;
 mod hold;
 mod home;
 mod listen;
+mod many;
 mod ordinary;
 mod outbox;
 mod passthrough;
@@ -27,6 +29,7 @@ mod socket;
 mod stream;
 mod takeover;
 mod validators;
+mod visit;
 mod writes;
 
 use std::collections::HashMap;
@@ -155,6 +158,11 @@ impl Front {
         let request = session.req_header();
         let path = request.uri.path().to_owned();
         if path.starts_with(&self.shared.config.public_prefix) {
+            match path.strip_prefix(&self.shared.config.public_prefix) {
+                Some("events") => return many::serve(self, session, ctx).await,
+                Some("ws") => return envelope::serve(self, session, ctx).await,
+                _ => {}
+            }
             let detail = "nothing of this name lives under the public prefix";
             return refuse::with(session, ctx, StatusCode::NOT_FOUND, detail).await;
         }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Accept;
-use super::{Fate, cors, delta, form, refuse, respond};
+use super::{Fate, cors, delta, form, refuse, respond, visit};
 use crate::frame::{PatchKind, State};
 use crate::hub::{Attend, Failure, Outcome, Relayed, Topic, View};
 use crate::resource::{IfNoneMatch, ResourceKey, Snapshot, Version};
@@ -88,15 +88,9 @@ impl Cover<'_> {
 
     /// Waits until the writes so far are in the view, for `write_wait` at most. True: it had to.
     pub(super) async fn await_writes(&mut self, topic: &Topic) -> bool {
-        self.unconfirmed = topic.is_unconfirmed(&topic.view());
-        if !self.unconfirmed {
-            return false;
-        }
-        let written = topic.written();
-        let view = timeout(self.route.write_wait, topic.settled()).await.unwrap_or_else(|_| topic.view());
-        // Writes that came meanwhile are others' business.
-        self.unconfirmed = view.settled < written;
-        true
+        let (waited, unconfirmed) = visit::await_writes(&self.route, topic).await;
+        self.unconfirmed = unconfirmed;
+        waited
     }
 
     /// A view that is young enough to answer from, after one poll if need be. True: it polled.

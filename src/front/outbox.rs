@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -24,12 +24,11 @@ const WAITING: usize = 16;
 /// Most bytes read of the upstream's answer to a message.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// One client's way to the upstream.
-struct Outbox {
+/// The way of one resource's messages to the upstream.
+pub(super) struct Courier {
     shared: Arc<Shared>,
     route: Arc<Route>,
     client: Arc<Client>,
-    shard: u16,
     target: String,
     /// The resource that the client follows.
     resource: ResourceKey,
@@ -37,57 +36,66 @@ struct Outbox {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// One client's messages, in order.
+struct Outbox {
+    courier: Courier,
+    shard: u16,
+}
+
 impl Cover<'_> {
     /// A queue for this client's messages, and the task that empties it. It ends with the client.
-    pub(super) fn outbox(&self, shard: u16, send: &Send) -> Option<Messages> {
+    pub(super) fn outbox(&self, shard: u16) -> Option<Messages> {
         let key = self.ctx.key.as_ref()?;
-        let client = self.ctx.upstream.clone()?;
-        let mut headers = vec![(header::CONTENT_TYPE, send.content_type.clone())];
-        headers.extend(key.parts().class.iter().cloned());
-        headers.extend(send.headers.iter().cloned());
-        let outbox = Outbox {
-            shared: self.front.shared.clone(),
-            route: self.route.clone(),
-            host: crate::relay::host(&self.route.upstream, key.parts().host.as_deref()),
-            resource: key.clone(),
-            target: self.send_target(send, &key.parts().path),
-            client,
-            shard,
-            headers,
-        };
+        let courier = Courier::new(&self.front.shared, &self.route, key, &key.parts().path)?;
         let (messages, queue) = mpsc::channel(WAITING);
-        tokio::spawn(outbox.run(queue));
+        tokio::spawn(Outbox { courier, shard }.run(queue));
         Some(messages)
-    }
-
-    /// The path of `send` with this resource's parameters.
-    fn send_target(&self, send: &Send, path: &str) -> String {
-        let mut target = send.path.clone();
-        for (name, value) in self.front.shared.routes.parameters(path) {
-            target = target.replace(&format!("{{{name}}}"), &value);
-            target = target.replace(&format!("{{*{name}}}"), &value);
-        }
-        target
     }
 }
 
 impl Outbox {
     async fn run(self, mut queue: mpsc::Receiver<(MemberId, Bytes)>) {
+        let Courier { shared, route, .. } = &self.courier;
         while let Some((member, message)) = queue.recv().await {
-            if let Err(reason) = self.send(message).await {
-                self.shared.metrics.refusals.with_label_values(&["websocket-send-failed"]).inc();
-                tracing::debug!(route = %self.route.path, "a client's message was not taken: {reason}");
-                if self.route.websocket.send.as_ref().is_some_and(|send| send.errors) {
+            if let Err(reason) = self.courier.send(message).await {
+                shared.metrics.refusals.with_label_values(&["websocket-send-failed"]).inc();
+                tracing::debug!(route = %route.path, "a client's message was not taken: {reason}");
+                if route.websocket.send.as_ref().is_some_and(|send| send.errors) {
                     let text = websocket::text(&json!({ "error": reason }).to_string());
-                    self.shared.fanout.tell(self.shard, member, text);
+                    shared.fanout.tell(self.shard, member, text);
                 }
             }
         }
     }
+}
 
-    async fn send(&self, message: Bytes) -> Result<(), String> {
+impl Courier {
+    /// None: the route takes no messages. `path`: the resource's, in canonical form.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        route: &Arc<Route>,
+        key: &ResourceKey,
+        path: &str,
+    ) -> Option<Courier> {
+        let send = route.websocket.send.as_ref()?;
+        let mut headers = vec![(header::CONTENT_TYPE, send.content_type.clone())];
+        headers.extend(key.parts().class.iter().cloned());
+        headers.extend(send.headers.iter().cloned());
+        Some(Courier {
+            shared: shared.clone(),
+            host: crate::relay::host(&route.upstream, key.parts().host.as_deref()),
+            resource: key.clone(),
+            target: target(shared, send, path),
+            client: shared.clients.get(&route.upstream.name)?.clone(),
+            route: route.clone(),
+            headers,
+        })
+    }
+
+    /// One message as one request; gives the upstream's status.
+    pub(super) async fn send(&self, message: Bytes) -> Result<StatusCode, String> {
         let Some(send) = &self.route.websocket.send else {
-            return Ok(());
+            return Err("the route takes no messages".to_owned());
         };
         let ask = Ask {
             method: send.method.clone(),
@@ -101,10 +109,20 @@ impl Outbox {
         match self.client.fetch(&ask).await {
             Ok(answer) if answer.status.is_success() || answer.status.is_redirection() => {
                 writes::sent(&self.shared, &self.route, &self.resource, &self.target, &answer.headers);
-                Ok(())
+                Ok(answer.status)
             }
             Ok(answer) => Err(format!("the upstream answered {}", answer.status)),
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// The path of `send` with this resource's parameters.
+fn target(shared: &Shared, send: &Send, path: &str) -> String {
+    let mut target = send.path.clone();
+    for (name, value) in shared.routes.parameters(path) {
+        target = target.replace(&format!("{{{name}}}"), &value);
+        target = target.replace(&format!("{{*{name}}}"), &value);
+    }
+    target
 }

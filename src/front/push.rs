@@ -4,20 +4,18 @@
 //! Must not know: what is written to a client, head or body.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::Result;
-use tokio::time::timeout;
+use pingora::proxy::Session;
 
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Form;
-use super::ordinary::{is_remembered, is_young};
-use super::{Fate, access, cors, refuse, respond, takeover};
-use crate::fanout::{Arrival, Record, Seat, Taken, bound_kernel_buffers};
-use crate::frame::{Format, State};
-use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Outcome, Resume, Subscription, View};
+use super::{Context, Fate, Front, access, cors, refuse, respond, takeover, visit};
+use crate::fanout::{Arrival, Following, Messages, Record, Seat, Taken, bound_kernel_buffers};
+use crate::frame::Format;
+use crate::hub::{Attend, Attendance, ExceptionKind, Resume, Subscription, View};
 use crate::resource::ResourceKey;
 use crate::transport::{Transport, code};
 
@@ -49,7 +47,7 @@ impl Cover<'_> {
                 return refuse::for_now(self.session, self.ctx, &self.route, event_stream, "resources").await;
             };
             self.await_writes(&attendance.topic().clone()).await;
-            let (view, is_confirmed) = self.first_view(&attendance, before).await;
+            let (view, is_confirmed) = visit::first_view(&self.route, &attendance, before).await;
             if let Some(frame) = &view.frame
                 && !self.selects(base, &key, &frame.snapshot)
             {
@@ -125,37 +123,6 @@ impl Cover<'_> {
         Ok(ControlFlow::Break(fate))
     }
 
-    /// The state a push client begins with: young, or after `first_answer` whatever there is.
-    /// True: a poll later than number `before` confirmed it, one that started after this request
-    /// came, so that no version of the client's can be newer (contract §2).
-    async fn first_view(&self, attendance: &Attendance, before: u64) -> (Arc<View>, bool) {
-        let topic = attendance.topic();
-        let view = topic.view();
-        let settled = is_young(&view) || is_remembered(&view, self.route.poll.interval);
-        if settled || (topic.followers() > 1 && view.ended > 0) {
-            return (view, false);
-        }
-        let number = topic.want_poll();
-        let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
-        let view = match timeout(self.route.first_answer, ended).await {
-            Ok(view) => view,
-            Err(_) => topic.view(),
-        };
-        let is_confirmed = view.confirmed > before;
-        (view, is_confirmed)
-    }
-
-    /// What the upstream said, where it is an end rather than a failure: passed on as a status.
-    pub(super) fn refusal(&self, view: &View) -> Option<StatusCode> {
-        let Outcome::Relay(relayed) = &view.outcome else {
-            return None;
-        };
-        let gone = matches!(view.condition.state, State::Gone { .. });
-        let ends = matches!(relayed.status.as_u16(), 401 | 403 | 404 | 410);
-        let private = view.closing == Some(Closing::Credentials);
-        ((view.frame.is_none() || gone || private) && (ends || private)).then_some(relayed.status)
-    }
-
     pub(super) fn subscribe(
         &self,
         attendance: Attendance,
@@ -187,36 +154,59 @@ impl Cover<'_> {
         subscription: Option<Subscription>,
         seat: Seat,
     ) -> Result<Fate> {
-        let shared = self.front.shared.clone();
-        self.ctx.answer = transport.name();
-        let Some((stream, read)) = takeover::take(self.session).await? else {
-            return Ok(Fate::Answered);
-        };
-        self.ctx.taken = true;
-        let limits = &shared.config.limits;
-        let plain = self.front.listener.tls.is_none();
-        let home = match &transport {
-            Transport::LongPoll(_) => self.front.home.get().cloned(),
-            Transport::Sse(_) | Transport::WebSocket(_) => None,
-        };
-        let taken = if plain { Taken::socket(stream, home) } else { Ok(Taken::Stream(stream, home)) };
-        let taken = match taken {
-            Ok(taken) => taken,
-            Err(error) => {
-                tracing::warn!("a connection could not be taken over: {error}");
-                return Ok(Fate::Answered);
-            }
-        };
-        if let Err(error) = bound_kernel_buffers(&taken, limits.send_buffer, limits.stall_timeout) {
-            tracing::debug!("the kernel's buffers of a stream could not be bounded: {error}");
-        }
         let messages = match (&transport, &self.route.websocket.send, &subscription) {
-            (Transport::WebSocket(_), Some(send), Some(_)) => self.outbox(shard, send),
+            (Transport::WebSocket(_), Some(_), Some(_)) => self.outbox(shard),
             _ => None,
         };
-        let record = Record::new(self.ctx.client);
-        let arrival = Arrival { taken, read, greeting, transport, subscription, record, seat, messages };
-        shared.fanout.add(shard, arrival);
-        Ok(Fate::Answered)
+        let following = subscription.map_or(Following::Nothing, Following::One);
+        let departure = Departure { shard, greeting, transport, following, seat, messages };
+        depart(self.front, self.session, self.ctx, departure).await
     }
+}
+
+/// A connection that is about to leave Pingora, and what it becomes.
+pub(super) struct Departure {
+    pub(super) shard: u16,
+    pub(super) greeting: Bytes,
+    pub(super) transport: Transport,
+    pub(super) following: Following,
+    pub(super) seat: Seat,
+    pub(super) messages: Option<Messages>,
+}
+
+/// Takes a connection out of Pingora and hands it to its shard.
+pub(super) async fn depart(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut Context,
+    departure: Departure,
+) -> Result<Fate> {
+    let Departure { shard, greeting, transport, following, seat, messages } = departure;
+    let shared = front.shared.clone();
+    ctx.answer = transport.name();
+    let Some((stream, read)) = takeover::take(session).await? else {
+        return Ok(Fate::Answered);
+    };
+    ctx.taken = true;
+    let limits = &shared.config.limits;
+    let plain = front.listener.tls.is_none();
+    let home = match &transport {
+        Transport::LongPoll(_) => front.home.get().cloned(),
+        _ => None,
+    };
+    let taken = if plain { Taken::socket(stream, home) } else { Ok(Taken::Stream(stream, home)) };
+    let taken = match taken {
+        Ok(taken) => taken,
+        Err(error) => {
+            tracing::warn!("a connection could not be taken over: {error}");
+            return Ok(Fate::Answered);
+        }
+    };
+    if let Err(error) = bound_kernel_buffers(&taken, limits.send_buffer, limits.stall_timeout) {
+        tracing::debug!("the kernel's buffers of a stream could not be bounded: {error}");
+    }
+    let record = Record::new(ctx.client);
+    let arrival = Arrival { taken, read, greeting, transport, following, record, seat, messages };
+    shared.fanout.add(shard, arrival);
+    Ok(Fate::Answered)
 }

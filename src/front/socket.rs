@@ -10,7 +10,7 @@ use http::{StatusCode, Version as HttpVersion};
 use pingora::Result;
 
 use super::cover::Cover;
-use super::{Fate, handshake, refuse};
+use super::{Fate, envelope, handshake, refuse, visit};
 use crate::fanout::Seat;
 use crate::frame::Format;
 use crate::hub::{Attendance, Resume, View};
@@ -23,13 +23,16 @@ impl Cover<'_> {
         view: &View,
         seat: Seat,
     ) -> Result<Fate> {
-        if let Some(status) = self.refusal(view) {
+        if let Some(status) = visit::refusal(view) {
             let close = match status.as_u16() {
                 404 | 410 => code::NOT_FOUND,
                 403 => code::FORBIDDEN,
                 _ => code::UNAUTHORIZED,
             };
             return self.closed(close, "the upstream refuses", seat).await;
+        }
+        if envelope::is_offered(&self.headers) {
+            return self.envelope(attendance, view, seat).await;
         }
         let greeting = match self.handshake().await? {
             Ok(greeting) => greeting,

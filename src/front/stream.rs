@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
 use pingora::Result;
 
 use super::cover::Cover;
-use super::{Fate, cors, delta, refuse, respond};
+use super::{Fate, cors, delta, refuse, respond, visit};
 use crate::fanout::{Record, Seat, Stream, drive};
 use crate::frame::Format;
 use crate::hub::{Attendance, Outcome, Resume, Subscription, View};
@@ -27,7 +27,7 @@ impl Cover<'_> {
         is_confirmed: bool,
         seat: Seat,
     ) -> Result<Fate> {
-        if self.refusal(view).is_some()
+        if visit::refusal(view).is_some()
             && let Outcome::Relay(relayed) = &view.outcome
         {
             return self.relay(relayed).await;

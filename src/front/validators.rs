@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, header};
 use pingora::Result;
 use pingora::http::RequestHeader;
 
-use super::cover::full_key;
+use super::visit::full_key;
 use super::{Context, Front};
 use crate::hub::Topic;
 use crate::resource::version_of_tag;
@@ -25,7 +25,7 @@ pub(super) fn rewrite(front: &Front, request: &mut RequestHeader, ctx: &Context)
     let Some(base) = &ctx.key else {
         return Ok(Condition::Open);
     };
-    let key = full_key(front, base, &request.headers);
+    let key = full_key(&front.shared, base, &request.headers);
     let Some(topic) = front.shared.hub.get(&key) else {
         return Ok(Condition::Open);
     };

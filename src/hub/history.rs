@@ -68,6 +68,10 @@ impl History {
         self.versions.iter().rev().find(|past| past.version == version)
     }
 
+    pub(super) fn version_of(&self, tag: [u8; 6]) -> Option<Version> {
+        self.versions.iter().rev().map(|past| past.version).find(|version| version.tag() == tag)
+    }
+
     /// The patches from one version to another, if every one between them is there and all together
     /// are smaller than `most` bytes. Starting at the latest occurrence of `from`, no chain runs
     /// through that version twice.

@@ -357,6 +357,12 @@ impl Topic {
             || self.history.lock().find(version).is_some()
     }
 
+    /// The version of this tag, as far as the history goes.
+    pub fn version_of(&self, tag: [u8; 6]) -> Option<Version> {
+        let current = self.view().frame.as_ref().map(|frame| frame.version());
+        current.filter(|version| version.tag() == tag).or_else(|| self.history.lock().version_of(tag))
+    }
+
     /// The upstream's own tag of a version this process has held; inner none: it gave no tag. Of
     /// what is held now it is the newest one: the upstream may name the same content anew, and
     /// clients see a version before the history does.

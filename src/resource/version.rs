@@ -28,6 +28,12 @@ impl Version {
         bytes.try_into().ok().map(Version)
     }
 
+    /// Its first six bytes: enough to tell the states of one resource apart.
+    pub fn tag(&self) -> [u8; 6] {
+        let [a, b, c, d, e, f, ..] = self.0;
+        [a, b, c, d, e, f]
+    }
+
     /// The strong entity tag, quotes included (RFC 9110 §8.8.3).
     pub fn etag(&self) -> String {
         format!("\"{self}\"")

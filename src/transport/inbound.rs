@@ -36,6 +36,8 @@ fn fault(reason: &'static str) -> Fault {
 #[derive(Debug)]
 pub(super) struct Inbound {
     max_message: u32,
+    /// Binary messages are a fault.
+    text_only: bool,
     partial: Option<Box<Partial>>,
 }
 
@@ -50,12 +52,16 @@ struct Partial {
 
 impl Inbound {
     pub(super) fn new(max_message: usize) -> Inbound {
-        Inbound { max_message: max_message.min(u32::MAX as usize) as u32, partial: None }
+        Inbound { max_message: max_message.min(u32::MAX as usize) as u32, text_only: false, partial: None }
+    }
+
+    pub(super) fn of_text(self) -> Inbound {
+        Inbound { text_only: true, ..self }
     }
 
     /// The next event of what was received. Call again with nothing until it gives none.
     pub(super) fn next(&mut self, received: &[u8]) -> Result<Option<Event>, Fault> {
-        let max_message = self.max_message as usize;
+        let (max_message, text_only) = (self.max_message as usize, self.text_only);
         if received.is_empty() && self.partial.is_none() {
             return Ok(None);
         }
@@ -64,6 +70,9 @@ impl Inbound {
         let event = loop {
             match partial.frame(max_message)? {
                 None => break None,
+                Some((header, _)) if text_only && header.opcode == OpCode::Data(Data::Binary) => {
+                    return Err(Fault { code: code::UNSUPPORTED, reason: "only text is understood" });
+                }
                 Some((header, payload)) => {
                     if let Some(event) = partial.event(&header, payload, max_message)? {
                         break Some(event);

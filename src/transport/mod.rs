@@ -5,22 +5,27 @@
 //! Must not know: shards, Pingora.
 
 pub mod answer;
+mod envelope;
 mod inbound;
 mod long_poll;
 pub mod prefer;
 mod sse;
+mod sse_many;
 mod websocket;
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+pub use envelope::{Envelope, message};
 pub use long_poll::{Have, Held, LongPoll};
 pub use sse::{Framing, Sse};
+pub use sse_many::{SseMany, tags};
 pub use websocket::{WebSocket, close, code};
 
 use crate::hub::{Closing, Delivery, View};
 use crate::metrics;
+use crate::resource::Version;
 
 /// Bytes to write, in one or two pieces that are shared between clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -91,6 +96,9 @@ pub enum Transport {
     Sse(Sse),
     WebSocket(WebSocket),
     LongPoll(LongPoll),
+    /// Many resources. Boxed: few clients have it.
+    Envelope(Box<Envelope>),
+    SseMany(Box<SseMany>),
 }
 
 impl Transport {
@@ -100,11 +108,13 @@ impl Transport {
             Transport::Sse(_) => metrics::SSE,
             Transport::WebSocket(_) => metrics::WEBSOCKET,
             Transport::LongPoll(_) => metrics::LONG_POLL,
+            Transport::Envelope(_) => metrics::ENVELOPE,
+            Transport::SseMany(_) => metrics::SSE_MANY,
         }
     }
 
     /// How many there are.
-    pub const KINDS: usize = 3;
+    pub const KINDS: usize = 5;
 
     /// A number for each.
     pub fn kind(&self) -> usize {
@@ -112,6 +122,8 @@ impl Transport {
             Transport::Sse(_) => 0,
             Transport::WebSocket(_) => 1,
             Transport::LongPoll(_) => 2,
+            Transport::Envelope(_) => 3,
+            Transport::SseMany(_) => 4,
         }
     }
 
@@ -124,6 +136,24 @@ impl Transport {
             Transport::Sse(sse) => sse.deliver(delivery, now),
             Transport::WebSocket(websocket) => websocket.deliver(delivery, now),
             Transport::LongPoll(long_poll) => long_poll.deliver(delivery, view),
+            // What comes to them comes of one of their resources.
+            Transport::Envelope(_) | Transport::SseMany(_) => Step::Wait,
+        }
+    }
+
+    /// Something came of one of many resources: the client's name for it, its place in the request, and
+    /// the state that the client then has.
+    pub fn deliver_of(
+        &mut self,
+        (name, index): (&str, usize),
+        seen: Option<Version>,
+        delivery: &Delivery,
+        now: Instant,
+    ) -> Step {
+        match self {
+            Transport::Envelope(envelope) => envelope.deliver_of(name, delivery, now),
+            Transport::SseMany(many) => many.deliver_of((name, index), seen, delivery, now),
+            Transport::Sse(_) | Transport::WebSocket(_) | Transport::LongPoll(_) => Step::Wait,
         }
     }
 
@@ -132,14 +162,15 @@ impl Transport {
         match self {
             // A client has nothing to say on these; what it sends is read and dropped (SSE) or
             // kept for its next request by the wire (long-poll).
-            Transport::Sse(_) | Transport::LongPoll(_) => Step::Wait,
+            Transport::Sse(_) | Transport::LongPoll(_) | Transport::SseMany(_) => Step::Wait,
             Transport::WebSocket(websocket) => websocket.receive(bytes, now),
+            Transport::Envelope(envelope) => envelope.receive(bytes, now),
         }
     }
 
     /// The client has nothing to say while it is served.
     pub fn is_silent(&self) -> bool {
-        !matches!(self, Transport::WebSocket(_))
+        !matches!(self, Transport::WebSocket(_) | Transport::Envelope(_))
     }
 
     /// When `expired` is to be called.
@@ -148,6 +179,8 @@ impl Transport {
             Transport::Sse(sse) => sse.deadline(),
             Transport::WebSocket(websocket) => websocket.deadline(),
             Transport::LongPoll(long_poll) => long_poll.deadline(),
+            Transport::Envelope(envelope) => envelope.deadline(),
+            Transport::SseMany(many) => many.deadline(),
         }
     }
 
@@ -160,6 +193,8 @@ impl Transport {
             Transport::Sse(sse) => sse.expired(now),
             Transport::WebSocket(websocket) => websocket.expired(now),
             Transport::LongPoll(long_poll) => long_poll.expired(),
+            Transport::Envelope(envelope) => envelope.expired(now),
+            Transport::SseMany(many) => many.expired(now),
         }
     }
 
@@ -169,6 +204,8 @@ impl Transport {
             Transport::Sse(sse) => sse.end(end),
             Transport::WebSocket(websocket) => websocket.end(end),
             Transport::LongPoll(long_poll) => long_poll.end(end),
+            Transport::Envelope(envelope) => envelope.end(end),
+            Transport::SseMany(many) => many.end(end),
         }
     }
 }

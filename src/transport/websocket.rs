@@ -15,6 +15,7 @@ use crate::hub::{Closing, Delivery};
 pub mod code {
     pub const GOING_AWAY: u16 = 1001;
     pub const PROTOCOL: u16 = 1002;
+    pub const UNSUPPORTED: u16 = 1003;
     pub const INVALID_DATA: u16 = 1007;
     pub const POLICY: u16 = 1008;
     pub const TOO_BIG: u16 = 1009;
@@ -54,6 +55,16 @@ impl WebSocket {
             rate,
             second: (None, 0),
         }
+    }
+
+    /// The same for a client of the envelope protocol, which speaks text only.
+    pub fn of_text(self) -> WebSocket {
+        WebSocket { inbound: self.inbound.of_text(), ..self }
+    }
+
+    /// Something is written.
+    pub(super) fn touch(&mut self, now: Instant) {
+        self.quiet_since = now;
     }
 
     pub(super) fn deliver(&mut self, delivery: &Delivery, now: Instant) -> Step {

@@ -5,26 +5,34 @@
 
 use std::sync::Arc;
 
-use super::{Group, SLICE, Shard};
+use super::{Follower, Group, SLICE, Shard};
 use crate::hub::{Topic, View};
 use crate::transport::Transport;
 
 impl Shard {
     pub(super) fn join(&mut self, slot: usize, topic: &Arc<Topic>) {
+        let follower = Follower { slot: slot as u32, entry: u32::MAX };
+        let (group, place) = self.enter(follower, topic);
+        let member = &mut self.members[slot];
+        member.group = group;
+        member.place = place;
+    }
+
+    /// Adds a follower to a topic's group; gives where it stands.
+    pub(super) fn enter(&mut self, follower: Follower, topic: &Arc<Topic>) -> (u32, u32) {
         let group = *self.group_of.entry(topic.id()).or_insert_with(|| {
             let group = Group { topic: topic.clone(), members: Vec::new(), walk: None, again: false };
             self.groups.insert(group)
         });
         let members = &mut self.groups[group].members;
-        let member = &mut self.members[slot];
-        member.group = group as u32;
-        member.place = members.len() as u32;
-        members.push(slot as u32);
+        members.push(follower);
+        (group as u32, members.len() as u32 - 1)
     }
 
     /// Takes a member out of its group. Only members above the walk's index move down, and those
     /// have been served.
     pub(super) fn part(&mut self, slot: usize) {
+        self.part_bundle(slot);
         let member = &mut self.members[slot];
         if member.group == u32::MAX {
             return;
@@ -32,11 +40,25 @@ impl Shard {
         let (group, place) = (member.group as usize, member.place as usize);
         member.group = u32::MAX;
         member.subscription = None;
+        self.leave(group, place);
+    }
+
+    /// Takes a follower out of a group.
+    pub(super) fn leave(&mut self, group: usize, place: usize) {
         let members = &mut self.groups[group].members;
         members.swap_remove(place);
-        if let Some(moved) = members.get(place) {
-            self.members[*moved as usize].place = place as u32;
+        if let Some(moved) = members.get(place).copied() {
+            let member = &mut self.members[moved.slot as usize];
+            match &mut member.bundle {
+                Some(bundle) => {
+                    if let Some(entry) = bundle.get_mut(moved.entry as usize) {
+                        entry.place = place as u32;
+                    }
+                }
+                None => member.place = place as u32,
+            }
         }
+        let members = &self.groups[group].members;
         if members.is_empty() {
             let group = self.groups.remove(group);
             self.group_of.remove(&group.topic.id());
@@ -69,12 +91,16 @@ impl Shard {
         let mut delivered = [(0_u32, 0_u32); Transport::KINDS];
         for place in (start..end).rev() {
             // Members may end while they are served; the list only shrinks above `place`.
-            let Some(slot) = self.groups.get(index).and_then(|g| g.members.get(place)).copied() else {
+            let Some(follower) = self.groups.get(index).and_then(|g| g.members.get(place)).copied() else {
                 continue;
             };
-            let slot = slot as usize;
+            let slot = follower.slot as usize;
             let (kind, tally) = (self.members[slot].transport.kind(), self.members[slot].tally);
-            if self.members[slot].is_free() && self.pump(slot, Some(&view)) {
+            let served = match follower.entry {
+                u32::MAX => self.members[slot].is_free() && self.pump(slot, Some(&view)),
+                entry => self.pump_entry(slot, entry as usize, Some(&view)),
+            };
+            if served {
                 delivered[kind] = (tally, delivered[kind].1 + 1);
             }
             self.rest(slot);
@@ -107,6 +133,9 @@ impl Shard {
 
     /// Gives a member what is new for it. True: at least one change was delivered.
     pub(super) fn pump(&mut self, slot: usize, view: Option<&View>) -> bool {
+        if self.members.get(slot).is_some_and(|member| member.bundle.is_some()) {
+            return self.pump_bundle(slot);
+        }
         let mut delivered = false;
         let mut fetched = None;
         while let Some(member) = self.members.get_mut(slot)

@@ -1,0 +1,396 @@
+//! A WebSocket of many resources (contract §6, `pollcast.v1`): its handshake, and a task that acts on what
+//! the client says.
+//!
+//! The shard writes; this only says what is to be followed. Must not know: frames of resources.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
+use parking_lot::Mutex;
+use pingora::Result;
+use pingora::proxy::Session;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::cover::Cover;
+use super::outbox::Courier;
+use super::push::{Departure, depart};
+use super::visit::{Admitted, Refused, Visitor, Way};
+use super::{Context, Fate, Front, form, handshake, refuse};
+use crate::config::Route;
+use crate::fanout::{Following, MemberId, Seat};
+use crate::frame::{Format, PatchKind};
+use crate::hub::{Attendance, Resume, Subscription, Topic, View};
+use crate::resource::version_of_tag;
+use crate::transport::{self, Envelope, Transport, answer};
+
+/// The name of the protocol.
+const PROTOCOL: &str = "pollcast.v1";
+
+/// What a client has said and nobody has looked at yet; more is dropped and counted.
+const WAITING: usize = 256;
+
+/// Whether a handshake offers the envelope protocol.
+pub(super) fn is_offered(headers: &HeaderMap) -> bool {
+    form::has_token(headers, header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL)
+}
+
+/// The 101, or what came instead.
+async fn accepted(session: &mut Session, ctx: &mut Context) -> Result<std::result::Result<Bytes, Fate>> {
+    let request = session.req_header();
+    match handshake::accept(&request.headers, request.version == HttpVersion::HTTP_11) {
+        Ok(mut headers) => {
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+            let head = answer::head_bytes(StatusCode::SWITCHING_PROTOCOLS, &headers, b"", false);
+            Ok(Ok(head.freeze()))
+        }
+        Err(bad) => {
+            let more = handshake::refusal(bad.status);
+            Ok(Err(refuse::with_headers(session, ctx, bad.status, bad.detail, more).await?))
+        }
+    }
+}
+
+impl Cover<'_> {
+    /// The envelope protocol on a covered URL: that resource is followed at once.
+    pub(super) async fn envelope(&mut self, attendance: Attendance, view: &View, seat: Seat) -> Result<Fate> {
+        let greeting = match accepted(self.session, self.ctx).await? {
+            Ok(greeting) => greeting,
+            Err(fate) => return Ok(fate),
+        };
+        let target = self.session.req_header().uri.path_and_query().map(|target| target.as_str());
+        let name: Arc<str> = target.unwrap_or_default().into();
+        let shard = self.front.shared.fanout.choose();
+        let visitor = Visitor {
+            shared: self.front.shared.clone(),
+            headers: self.headers.clone(),
+            proto: self.proto(),
+            authority: self.authority(),
+        };
+        let desk = Desk::new(visitor, shard);
+        let topic = attendance.topic().clone();
+        desk.note(&name, self.route.clone(), topic.clone(), topic.key().parts().path.clone());
+        let resume = if self.route.feed.is_some() { self.resume() } else { Resume::Start };
+        let subscription = self.subscribe(attendance, Some(shard), Format::Envelope(None), resume, view);
+        let following = vec![(name, 0, subscription)];
+        desk.open(self.front, self.session, self.ctx, greeting, following, seat).await
+    }
+}
+
+/// The envelope protocol at its own address, without a resource to begin with.
+pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+    let request = session.req_header();
+    if !(form::is_websocket(&request.headers) && is_offered(&request.headers)) {
+        let detail = "here is a WebSocket with the subprotocol pollcast.v1";
+        let mut more = handshake::refusal(StatusCode::UPGRADE_REQUIRED);
+        more.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+        return refuse::with_headers(session, ctx, StatusCode::UPGRADE_REQUIRED, detail, more).await;
+    }
+    let visitor = visitor(front, session);
+    let Some(seat) = seat(front, ctx) else {
+        ctx.shared.metrics.refusals.with_label_values(&["clients"]).inc();
+        return refuse::with(session, ctx, StatusCode::SERVICE_UNAVAILABLE, "clients").await;
+    };
+    let greeting = match accepted(session, ctx).await? {
+        Ok(greeting) => greeting,
+        Err(fate) => return Ok(fate),
+    };
+    let shard = front.shared.fanout.choose();
+    Desk::new(visitor, shard).open(front, session, ctx, greeting, Vec::new(), seat).await
+}
+
+/// The client of a request, as its many resources see it.
+pub(super) fn visitor(front: &Front, session: &Session) -> Visitor {
+    let request = session.req_header();
+    let host = request.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let authority = host.or(request.uri.authority().map(|authority| authority.as_str()));
+    Visitor {
+        shared: front.shared.clone(),
+        headers: request.headers.clone(),
+        proto: if front.listener.tls.is_some() { "https" } else { "http" },
+        authority: authority.map(str::to_ascii_lowercase),
+    }
+}
+
+/// A seat for a connection that belongs to no route.
+pub(super) fn seat(front: &Front, ctx: &Context) -> Option<Seat> {
+    let limits = &front.shared.config.limits;
+    let address = limits.clients_per_address.zip(ctx.client);
+    front.shared.fanout.seat(limits.clients, usize::MAX, None, address)
+}
+
+/// One client's side of the protocol.
+struct Desk {
+    visitor: Arc<Visitor>,
+    shard: u16,
+    followed: Arc<Mutex<HashMap<Arc<str>, Followed>>>,
+    /// Messages that went to the upstream in the second that began then.
+    sent: (Instant, u32),
+}
+
+/// A resource that the client follows, or is about to.
+#[derive(Clone)]
+enum Followed {
+    Asked,
+    Admitted { route: Arc<Route>, topic: Arc<Topic>, path: String },
+}
+
+impl Desk {
+    fn new(visitor: Visitor, shard: u16) -> Desk {
+        Desk { visitor: Arc::new(visitor), shard, followed: Arc::default(), sent: (Instant::now(), 0) }
+    }
+
+    fn note(&self, name: &Arc<str>, route: Arc<Route>, topic: Arc<Topic>, path: String) {
+        self.followed.lock().insert(name.clone(), Followed::Admitted { route, topic, path });
+    }
+
+    /// Hands the connection to its shard, and listens to it until it ends.
+    async fn open(
+        self,
+        front: &Front,
+        session: &mut Session,
+        ctx: &mut Context,
+        greeting: Bytes,
+        following: Vec<(Arc<str>, usize, Subscription)>,
+        seat: Seat,
+    ) -> Result<Fate> {
+        let rules = crate::config::Websocket::default();
+        let envelope = Envelope::new(rules.ping, rules.pong, rules.max_message, Instant::now());
+        let (messages, queue) = mpsc::channel(WAITING);
+        let departure = Departure {
+            shard: self.shard,
+            greeting,
+            transport: Transport::Envelope(Box::new(envelope)),
+            following: Following::Many(following),
+            seat,
+            messages: Some(messages),
+        };
+        tokio::spawn(self.listen(queue));
+        depart(front, session, ctx, departure).await
+    }
+
+    async fn listen(mut self, mut queue: mpsc::Receiver<(MemberId, Bytes)>) {
+        while let Some((member, message)) = queue.recv().await {
+            let said: Value = match serde_json::from_slice(&message) {
+                Ok(said @ Value::Object(_)) => said,
+                Ok(_) => {
+                    self.complain(member, &Value::Null, 400, "a message is a JSON object with an op");
+                    continue;
+                }
+                Err(error) => {
+                    self.complain(member, &Value::Null, 400, &format!("this is no JSON: {error}"));
+                    continue;
+                }
+            };
+            match said["op"].as_str() {
+                Some("subscribe") => self.subscribe(member, &said),
+                Some("unsubscribe") => self.unsubscribe(member, &said),
+                Some("refresh") => self.refresh(member, &said),
+                Some("send") => self.send(member, &said),
+                Some("auth") => {
+                    self.complain(
+                        member,
+                        &said,
+                        501,
+                        "tokens are not read here: connect again with the new one",
+                    );
+                }
+                _ => {
+                    let detail = "op is one of subscribe, unsubscribe, refresh, send";
+                    self.complain(member, &said, 400, detail);
+                }
+            }
+        }
+    }
+
+    fn tell(&self, member: MemberId, message: Bytes) {
+        self.visitor.shared.fanout.tell(self.shard, member, message);
+    }
+
+    /// An error never ends the connection (contract §6).
+    fn complain(&self, member: MemberId, said: &Value, status: u16, detail: &str) {
+        self.tell(member, complaint(said, status, detail));
+    }
+
+    fn subscribe(&self, member: MemberId, said: &Value) {
+        let Some(name) = said["resource"].as_str() else {
+            return self.complain(member, said, 400, "resource is missing: a path with an optional query");
+        };
+        let delta = match said["delta"].as_str().map(PatchKind::of_word) {
+            None => None,
+            Some(Some(kind)) => Some(kind),
+            Some(None) => {
+                return self.complain(member, said, 400, "delta is json-patch or merge-patch");
+            }
+        };
+        let name: Arc<str> = name.into();
+        let most = self.visitor.shared.config.limits.resources_per_client;
+        let mut followed = self.followed.lock();
+        let again = followed.contains_key(&name);
+        if !again && followed.len() >= most {
+            drop(followed);
+            self.visitor.shared.metrics.refusals.with_label_values(&["resources-per-client"]).inc();
+            let detail = format!("this connection follows {most} resources (limits.resources_per_client)");
+            return self.complain(member, said, 429, &detail);
+        }
+        followed.insert(name.clone(), Followed::Asked);
+        drop(followed);
+        if again {
+            self.visitor.shared.fanout.unfollow(self.shard, member, name.clone());
+        }
+        let since = said["since"].as_str().filter(|since| since.len() <= 1024).map(str::to_owned);
+        let asked = Asked { name, since, delta, said: without_data(said) };
+        let (visitor, followed, shard) = (self.visitor.clone(), self.followed.clone(), self.shard);
+        // Beside the others: a cold resource must not hold up those after it.
+        tokio::spawn(async move { asked.admit(&visitor, &followed, shard, member).await });
+    }
+
+    fn unsubscribe(&self, member: MemberId, said: &Value) {
+        let name: Arc<str> = said["resource"].as_str().unwrap_or_default().into();
+        if self.followed.lock().remove(&name).is_none() {
+            return self.complain(member, said, 404, "this resource is not followed here");
+        }
+        self.visitor.shared.fanout.unfollow(self.shard, member, name);
+    }
+
+    fn admitted(&self, said: &Value) -> Option<(Arc<Route>, Arc<Topic>, String)> {
+        match self.followed.lock().get(said["resource"].as_str()?)? {
+            Followed::Admitted { route, topic, path } => Some((route.clone(), topic.clone(), path.clone())),
+            Followed::Asked => None,
+        }
+    }
+
+    /// One poll beside the schedule, at most two an interval; what it brings comes to all followers.
+    fn refresh(&self, member: MemberId, said: &Value) {
+        let Some((route, topic, _)) = self.admitted(said) else {
+            return self.complain(member, said, 404, "this resource is not followed here");
+        };
+        let young = topic.view().ended_at.is_some_and(|at| at.elapsed() < route.poll.interval / 2);
+        let (shared, shard, said) = (self.visitor.shared.clone(), self.shard, without_data(said));
+        tokio::spawn(async move {
+            if !young {
+                let number = topic.want_poll();
+                let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
+                // Whatever it waited for, the reply says what is known then.
+                let _ = timeout(route.first_answer, ended).await;
+            }
+            let version = topic.view().frame.as_ref().map(|frame| frame.version().to_string());
+            shared.fanout.tell(shard, member, reply(&said, json!({ "status": 200, "version": version })));
+        });
+    }
+
+    fn send(&mut self, member: MemberId, said: &Value) {
+        let Some((route, topic, path)) = self.admitted(said) else {
+            return self.complain(member, said, 404, "this resource is not followed here");
+        };
+        let Some(send) = &route.websocket.send else {
+            return self.complain(member, said, 405, "this route takes no messages (websocket.send)");
+        };
+        if self.sent.0.elapsed().as_secs() >= 1 {
+            self.sent = (Instant::now(), 0);
+        }
+        self.sent.1 += 1;
+        if self.sent.1 > send.rate {
+            return self.complain(member, said, 429, "too many messages a second (websocket.send.rate)");
+        }
+        let body = match &said["data"] {
+            Value::String(text) if !is_json(&send.content_type) => text.clone(),
+            data => data.to_string(),
+        };
+        let Some(courier) = Courier::new(&self.visitor.shared, &route, topic.key(), &path) else {
+            return self.complain(member, said, 502, "the upstream is not there");
+        };
+        let (shared, shard, said) = (self.visitor.shared.clone(), self.shard, without_data(said));
+        tokio::spawn(async move {
+            let message = match courier.send(Bytes::from(body)).await {
+                Ok(status) => reply(&said, json!({ "status": status.as_u16() })),
+                Err(reason) => {
+                    shared.metrics.refusals.with_label_values(&["websocket-send-failed"]).inc();
+                    complaint(&said, 502, &reason)
+                }
+            };
+            shared.fanout.tell(shard, member, message);
+        });
+    }
+}
+
+fn is_json(content_type: &HeaderValue) -> bool {
+    content_type.to_str().is_ok_and(|text| text.contains("json"))
+}
+
+/// What the client said, without what it sent along: enough to answer.
+fn without_data(said: &Value) -> Value {
+    json!({ "op": said["op"], "id": said["id"], "resource": said["resource"] })
+}
+
+fn about(said: &Value, mut more: Value) -> (String, Value) {
+    if let Some(more) = more.as_object_mut() {
+        for key in ["op", "id"] {
+            if !said[key].is_null()
+                && (said[key].is_number() || said[key].as_str().is_some_and(|s| s.len() <= 128))
+            {
+                more.insert(key.to_owned(), said[key].clone());
+            }
+        }
+    }
+    (said["resource"].as_str().unwrap_or_default().to_owned(), more)
+}
+
+fn complaint(said: &Value, status: u16, detail: &str) -> Bytes {
+    let (name, said) = about(said, json!({ "status": status, "detail": detail }));
+    transport::message("error", &name, said)
+}
+
+fn reply(said: &Value, more: Value) -> Bytes {
+    let (name, said) = about(said, more);
+    transport::message("reply", &name, said)
+}
+
+/// A resource that a client wants to follow.
+struct Asked {
+    name: Arc<str>,
+    since: Option<String>,
+    delta: Option<PatchKind>,
+    said: Value,
+}
+
+impl Asked {
+    async fn admit(
+        self,
+        visitor: &Visitor,
+        followed: &Mutex<HashMap<Arc<str>, Followed>>,
+        shard: u16,
+        member: MemberId,
+    ) {
+        let admitted = visitor.admit(&self.name, Way::WebSocket).await;
+        let mut followed = followed.lock();
+        if !followed.contains_key(&self.name) {
+            // It was unsubscribed meanwhile.
+            return;
+        }
+        match admitted {
+            Ok(Admitted { route, attendance, path, .. }) => {
+                let topic = attendance.topic().clone();
+                let delta = self.delta.filter(|_| route.delta.enabled && route.feed.is_none());
+                let resume = match self.since {
+                    None => Resume::Start,
+                    Some(since) if route.feed.is_some() => Resume::Item(since.into()),
+                    Some(since) => version_of_tag(&since).map_or(Resume::Start, Resume::From),
+                };
+                let format = Format::Envelope(delta);
+                let subscription = Subscription::new(attendance, Some(shard), format, resume);
+                followed.insert(self.name.clone(), Followed::Admitted { route, topic, path });
+                visitor.shared.fanout.follow(shard, member, self.name, subscription);
+            }
+            Err(Refused { status, detail }) => {
+                followed.remove(&self.name);
+                let message = complaint(&self.said, status.as_u16(), &detail);
+                visitor.shared.fanout.tell(shard, member, message);
+            }
+        }
+    }
+}

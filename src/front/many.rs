@@ -1,0 +1,195 @@
+//! An event stream of many resources (`/-/pollcast/events`): which ones, which of them may be had, and
+//! where each resumes.
+//!
+//! Must not know: what is sent after the head.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
+use pingora::Result;
+use pingora::proxy::Session;
+use tokio::task::JoinSet;
+
+use super::envelope::{seat, visitor};
+use super::push::{Departure, depart};
+use super::visit::{Admitted, Refused, Way};
+use super::{Context, Fate, Front, refuse};
+use crate::config::Route;
+use crate::fanout::Following;
+use crate::frame::Format;
+use crate::hub::{Resume, Subscription};
+use crate::resource::RESUME_SWITCHES;
+use crate::transport::{Framing, SseMany, Transport, answer, tags};
+
+/// Longest list of resources in a body, bytes.
+const MAX_LIST: usize = 64 * 1024;
+
+/// Most resources of one stream, whatever the limits say.
+const MOST: usize = 200;
+
+/// Serves the stream.
+pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+    let resources = match asked(session).await? {
+        Ok(resources) => resources,
+        Err((status, detail)) => return refuse::with(session, ctx, status, &detail).await,
+    };
+    let most = front.shared.config.limits.resources_per_client.min(MOST);
+    if resources.is_empty() || resources.len() > most {
+        let detail = format!("{} resources are asked for; 1 to {most} are possible", resources.len());
+        return refuse::with(session, ctx, StatusCode::BAD_REQUEST, &detail).await;
+    }
+    if session.is_http2() {
+        let detail = "streams of many resources are there on HTTP/1.1; on HTTP/2 open a stream for each";
+        return refuse::with(session, ctx, StatusCode::NOT_IMPLEMENTED, detail).await;
+    }
+    let Some(seat) = seat(front, ctx) else {
+        ctx.shared.metrics.refusals.with_label_values(&["clients"]).inc();
+        return refuse::with(session, ctx, StatusCode::SERVICE_UNAVAILABLE, "clients").await;
+    };
+    let admitted = admit_all(front, session, &resources).await;
+    let route = admitted.iter().find_map(|one| one.as_ref().ok().map(|one| one.route.clone()));
+    let Some(route) = route else {
+        let refused = admitted.into_iter().find_map(std::result::Result::err);
+        let refused = refused.map(|refused| (refused.status, refused.detail));
+        let (status, detail) = refused.unwrap_or((StatusCode::NOT_FOUND, "nothing of it can be had".into()));
+        return refuse::with(session, ctx, status, &detail).await;
+    };
+    let is_http11 = session.req_header().version == HttpVersion::HTTP_11;
+    let framing = if is_http11 { Framing::Chunked } else { Framing::Bare };
+    let known = known(session, resources.len());
+    let many = SseMany::new(framing, route.heartbeat, retry(&route), known.clone(), Instant::now());
+    let mut headers = refuse::event_stream_head();
+    match framing {
+        Framing::Chunked => headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
+        Framing::Bare => headers.insert(header::CONNECTION, HeaderValue::from_static("close")),
+    };
+    admit_origin(&mut headers, session, &admitted);
+    let mut greeting = answer::head_bytes(StatusCode::OK, &headers, b"", !is_http11);
+    greeting.extend_from_slice(&many.opening());
+    let shard = front.shared.fanout.choose();
+    let mut following = Vec::new();
+    for (index, (name, one)) in resources.into_iter().zip(admitted).enumerate() {
+        match one {
+            Ok(Admitted { route, attendance, .. }) => {
+                let held = attendance.topic().version_of(known[index]);
+                let resume = match held {
+                    None => Resume::Start,
+                    Some(version) if route.feed.is_some() => Resume::Item(version.to_string().into()),
+                    Some(version) => Resume::From(version),
+                };
+                let subscription = Subscription::new(attendance, Some(shard), Format::Named, resume);
+                following.push((Arc::from(name), index, subscription));
+            }
+            Err(Refused { status, detail }) => {
+                greeting.extend_from_slice(&many.error(&name, status.as_u16(), &detail));
+            }
+        }
+    }
+    let departure = Departure {
+        shard,
+        greeting: greeting.freeze(),
+        transport: Transport::SseMany(Box::new(many)),
+        following: Following::Many(following),
+        seat,
+        messages: None,
+    };
+    depart(front, session, ctx, departure).await
+}
+
+/// The resources that the request names: in its query, or as a JSON list in its body.
+async fn asked(session: &mut Session) -> Result<std::result::Result<Vec<String>, (StatusCode, String)>> {
+    let request = session.req_header();
+    match request.method.as_str() {
+        "GET" => {
+            let query = request.uri.query().unwrap_or_default();
+            let values = query.split('&').filter_map(|pair| pair.strip_prefix("resource="));
+            let decoded = values
+                .map(|value| percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned());
+            Ok(Ok(unique(decoded)))
+        }
+        "POST" | "QUERY" => {
+            let mut body = BytesMut::new();
+            while let Some(piece) = session.downstream_session.read_request_body().await? {
+                body.extend_from_slice(&piece);
+                if body.len() > MAX_LIST {
+                    let detail = format!("the list is longer than {MAX_LIST} bytes");
+                    return Ok(Err((StatusCode::PAYLOAD_TOO_LARGE, detail)));
+                }
+            }
+            match serde_json::from_slice::<Vec<String>>(&body) {
+                Ok(resources) => Ok(Ok(unique(resources.into_iter()))),
+                Err(error) => {
+                    let detail = format!("the body is not a JSON list of paths: {error}");
+                    Ok(Err((StatusCode::BAD_REQUEST, detail)))
+                }
+            }
+        }
+        _ => Ok(Err((StatusCode::METHOD_NOT_ALLOWED, "GET, POST or QUERY".to_owned()))),
+    }
+}
+
+/// Each once: the order names the states.
+fn unique(resources: impl Iterator<Item = String>) -> Vec<String> {
+    let mut seen = std::collections::HashSet::new();
+    // One more than there may be is enough to refuse it.
+    resources.filter(|resource| seen.insert(resource.clone())).take(MOST + 1).collect()
+}
+
+/// All at once: a cold one must not hold up the others.
+async fn admit_all(
+    front: &Front,
+    session: &Session,
+    resources: &[String],
+) -> Vec<std::result::Result<Admitted, Refused>> {
+    let visitor = Arc::new(visitor(front, session));
+    let mut tasks = JoinSet::new();
+    for (index, resource) in resources.iter().cloned().enumerate() {
+        let visitor = visitor.clone();
+        tasks.spawn(async move { (index, visitor.admit(&resource, Way::Sse).await) });
+    }
+    let mut admitted: Vec<Option<std::result::Result<Admitted, Refused>>> =
+        resources.iter().map(|_| None).collect();
+    while let Some(done) = tasks.join_next().await {
+        if let Ok((index, result)) = done {
+            admitted[index] = Some(result);
+        }
+    }
+    let lost = || Refused {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        detail: "its admission ended unexpectedly".to_owned(),
+    };
+    admitted.into_iter().map(|one| one.unwrap_or_else(|| Err(lost()))).collect()
+}
+
+/// The states that the client comes back with, by the place of their resources in its request.
+fn known(session: &Session, resources: usize) -> Vec<[u8; 6]> {
+    let request = session.req_header();
+    let header = request.headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    let query =
+        || RESUME_SWITCHES.iter().find_map(|name| crate::resource::switch(request.uri.query(), Some(name)));
+    let id = header.map(str::to_owned).filter(|id| !id.is_empty()).or_else(query);
+    id.and_then(|id| tags(&id, resources)).unwrap_or_else(|| vec![[0; 6]; resources])
+}
+
+fn retry(route: &Route) -> std::time::Duration {
+    let (least, most) = route.retry;
+    least + most.saturating_sub(least).mul_f64(fastrand::f64())
+}
+
+/// Another origin may read the stream if every route on it lets that origin in; the others were
+/// refused one by one.
+fn admit_origin(
+    headers: &mut HeaderMap,
+    session: &Session,
+    admitted: &[std::result::Result<Admitted, Refused>],
+) {
+    let routes: Vec<&Arc<Route>> =
+        admitted.iter().filter_map(|one| one.as_ref().ok()).map(|one| &one.route).collect();
+    if let Some(first) = routes.first()
+        && routes.iter().all(|route| route.cors.is_some())
+    {
+        super::cors::add(headers, first, &session.req_header().headers);
+    }
+}

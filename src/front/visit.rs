@@ -1,0 +1,284 @@
+//! Who may follow which resource, whatever carries the answer: keys, attendance, the state to begin with.
+//!
+//! `cover` and `push` use it for a request of its own, `Visitor` for the many resources of one
+//! connection: both are admitted by the same rules (contract §6, §11). Must not know: connections.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use tokio::time::timeout;
+
+use super::access::{self, Class};
+use super::cover::VARY_TURNS;
+use super::ordinary::{is_remembered, is_young};
+use super::{Match, Shared};
+use crate::config::Route;
+use crate::frame::State;
+use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, Outcome, Topic, View};
+use crate::resource::{KeyParts, ResourceKey, Snapshot, canonical_query};
+
+/// The part of a key that does not depend on the upstream's `Vary`. `authority`: the client's.
+pub(super) fn base_key(
+    route: &Route,
+    proto: &'static str,
+    authority: Option<String>,
+    path: String,
+    query: Option<String>,
+    class: Vec<(HeaderName, HeaderValue)>,
+) -> ResourceKey {
+    let fixed = route.upstream.host.is_some();
+    ResourceKey::new(KeyParts {
+        route: route.index,
+        proto,
+        host: authority.filter(|_| !fixed),
+        path,
+        query,
+        class,
+        vary: Vec::new(),
+    })
+}
+
+/// The key with the values of the fields that the upstream is known to vary by.
+pub(super) fn full_key(shared: &Shared, base: &ResourceKey, headers: &HeaderMap) -> ResourceKey {
+    match shared.vary.get(base) {
+        Some(names) => ResourceKey::new(KeyParts { vary: varying(&names, headers), ..base.parts().clone() }),
+        None => base.clone(),
+    }
+}
+
+fn varying(names: &[HeaderName], headers: &HeaderMap) -> Vec<(HeaderName, Option<HeaderValue>)> {
+    let present = |name: &HeaderName| {
+        let lines: Vec<&[u8]> = headers.get_all(name).iter().map(|v| v.as_bytes()).collect();
+        let value = HeaderValue::from_bytes(&lines.join(&b", "[..])).ok()?;
+        (!lines.is_empty()).then(|| (name.clone(), Some(value)))
+    };
+    names.iter().filter_map(present).collect()
+}
+
+/// Whether the snapshot is the one that a request with these fields selects; if not, the next
+/// key will know (RFC 9111 §4.1).
+pub(super) fn selects(
+    shared: &Shared,
+    base: &ResourceKey,
+    key: &ResourceKey,
+    snapshot: &Snapshot,
+    headers: &HeaderMap,
+) -> bool {
+    if varying(&snapshot.vary, headers) == key.parts().vary {
+        return true;
+    }
+    let memory = &shared.vary;
+    if memory.len() >= shared.config.limits.resources {
+        memory.clear();
+    }
+    memory.insert(base.clone(), snapshot.vary.clone());
+    false
+}
+
+/// Attends to a resource, and has it polled if nobody did.
+pub(super) fn attend(
+    shared: &Shared,
+    route: &Arc<Route>,
+    key: &ResourceKey,
+    kind: Attend,
+) -> Result<Attendance, Full> {
+    let start = |publisher| drop(shared.relay.start(publisher));
+    let attendance = shared.hub.attend(key, route, kind, start);
+    if attendance.is_err() {
+        // Makes room for the next one; this one goes without.
+        shared.hub.evict_oldest();
+        shared.metrics.refusals.with_label_values(&["resources"]).inc();
+    }
+    attendance
+}
+
+/// Waits until the writes so far are in the view, for `write_wait` at most (contract §9). The first:
+/// it had to; the second: they are not all in yet.
+pub(super) async fn await_writes(route: &Route, topic: &Topic) -> (bool, bool) {
+    if !topic.is_unconfirmed(&topic.view()) {
+        return (false, false);
+    }
+    let written = topic.written();
+    let view = timeout(route.write_wait, topic.settled()).await.unwrap_or_else(|_| topic.view());
+    // Writes that came meanwhile are others' business.
+    (true, view.settled < written)
+}
+
+/// The state a push client begins with: young, or after `first_answer` whatever there is.
+/// True: a poll later than number `before` confirmed it, one that started after this request
+/// came, so that no version of the client's can be newer (contract §2).
+pub(super) async fn first_view(route: &Route, attendance: &Attendance, before: u64) -> (Arc<View>, bool) {
+    let topic = attendance.topic();
+    let view = topic.view();
+    let settled = is_young(&view) || is_remembered(&view, route.poll.interval);
+    if settled || (topic.followers() > 1 && view.ended > 0) {
+        return (view, false);
+    }
+    let number = topic.want_poll();
+    let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
+    let view = match timeout(route.first_answer, ended).await {
+        Ok(view) => view,
+        Err(_) => topic.view(),
+    };
+    let is_confirmed = view.confirmed > before;
+    (view, is_confirmed)
+}
+
+/// What the upstream said, where it is an end rather than a failure: passed on as a status.
+pub(super) fn refusal(view: &View) -> Option<StatusCode> {
+    let Outcome::Relay(relayed) = &view.outcome else {
+        return None;
+    };
+    let gone = matches!(view.condition.state, State::Gone { .. });
+    let ends = matches!(relayed.status.as_u16(), 401 | 403 | 404 | 410);
+    let private = view.closing == Some(Closing::Credentials);
+    ((view.frame.is_none() || gone || private) && (ends || private)).then_some(relayed.status)
+}
+
+/// How a resource is read on a connection of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    WebSocket,
+    Sse,
+}
+
+/// Why a resource cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) detail: String,
+}
+
+/// A resource that may be followed.
+pub(super) struct Admitted {
+    pub(super) route: Arc<Route>,
+    pub(super) attendance: Attendance,
+    /// Its path in canonical form.
+    pub(super) path: String,
+}
+
+/// One client, by the head it connected with.
+pub(super) struct Visitor {
+    pub(super) shared: Arc<Shared>,
+    pub(super) headers: HeaderMap,
+    /// `http` or `https`: of the listener.
+    pub(super) proto: &'static str,
+    pub(super) authority: Option<String>,
+}
+
+/// Longest path and query of a resource on a connection of many.
+const MAX_RESOURCE: usize = 4096;
+
+impl Visitor {
+    /// Admits to a resource exactly as a request for it by this client would be.
+    pub(super) async fn admit(&self, resource: &str, way: Way) -> Result<Admitted, Refused> {
+        let refused = |status, detail: &str| Refused { status, detail: detail.to_owned() };
+        let plain = resource.bytes().all(|byte| byte.is_ascii_graphic());
+        if !resource.starts_with('/') || resource.len() > MAX_RESOURCE || !plain || resource.contains('#') {
+            let detail = "a resource is a path with an optional query, at most 4096 visible ASCII characters";
+            return Err(refused(StatusCode::BAD_REQUEST, detail));
+        }
+        let (path, query) = match resource.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (resource, None),
+        };
+        let (route, path) = match self.shared.routes.find(path) {
+            Match::Covered { route, path } => (route, path),
+            Match::Uncovered => return Err(refused(StatusCode::NOT_FOUND, "no route covers this path")),
+            Match::Ambiguous => {
+                let detail = "servers read this path differently, and some reading of it is protected";
+                return Err(refused(StatusCode::BAD_REQUEST, detail));
+            }
+        };
+        self.is_allowed(&route, way)?;
+        let target = canonical_query(query, &route.query, &route.switches).map_err(|problem| Refused {
+            status: StatusCode::BAD_REQUEST,
+            detail: format!("the query parameter {:?} is not known on this route", problem.parameter),
+        })?;
+        let class = match access::class(&route, &self.headers) {
+            Class::Shared(class) => class,
+            Class::Unshared => {
+                let detail = "this connection carries credentials, and the route does not say who may share";
+                return Err(refused(StatusCode::FORBIDDEN, detail));
+            }
+            Class::Ambiguous => {
+                let detail = "a value that says who may share is there twice";
+                return Err(refused(StatusCode::BAD_REQUEST, detail));
+            }
+        };
+        let base = base_key(&route, self.proto, self.authority.clone(), path.clone(), target.query, class);
+        self.attend(route, &base, path).await
+    }
+
+    fn is_allowed(&self, route: &Route, way: Way) -> Result<(), Refused> {
+        let (allowed, word) = match way {
+            Way::WebSocket => (route.transports.websocket, "WebSocket"),
+            Way::Sse => (route.transports.sse, "event stream"),
+        };
+        if !allowed {
+            let detail = format!("this route has no {word}");
+            return Err(Refused { status: StatusCode::NOT_ACCEPTABLE, detail });
+        }
+        let origin = self.headers.get(header::ORIGIN).and_then(|value| value.to_str().ok());
+        let let_in = match way {
+            Way::WebSocket => access::origin_allowed(route, origin, self.authority.as_deref()),
+            // Of another origin nobody could read a stream of this route alone without its CORS.
+            Way::Sse => match (origin, &route.cors) {
+                (None, _) => true,
+                (Some(origin), Some(cors)) => cors.origins.iter().any(|o| o == "*" || o == origin),
+                (Some(origin), None) => {
+                    let host = origin.split_once("://").map(|(_, host)| host);
+                    host.is_some_and(|host| {
+                        self.authority.as_ref().is_some_and(|a| a.eq_ignore_ascii_case(host))
+                    })
+                }
+            },
+        };
+        if !let_in {
+            self.shared.metrics.refusals.with_label_values(&["origin"]).inc();
+            let detail = "the Origin of this connection is not let in on this route".to_owned();
+            return Err(Refused { status: StatusCode::FORBIDDEN, detail });
+        }
+        Ok(())
+    }
+
+    async fn attend(&self, route: Arc<Route>, base: &ResourceKey, path: String) -> Result<Admitted, Refused> {
+        let shared = &self.shared;
+        for _ in 0..VARY_TURNS {
+            let key = full_key(shared, base, &self.headers);
+            self.excepted(&key)?;
+            let before = shared.hub.get(&key).map_or(0, |topic| topic.started());
+            let attendance = attend(shared, &route, &key, Attend::Follow).map_err(|Full| Refused {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                detail: "no more resources are polled (limits.resources)".to_owned(),
+            })?;
+            await_writes(&route, attendance.topic()).await;
+            let (view, _) = first_view(&route, &attendance, before).await;
+            if let Some(frame) = &view.frame
+                && !selects(shared, base, &key, &frame.snapshot, &self.headers)
+            {
+                continue;
+            }
+            self.excepted(&key)?;
+            if let Some(status) = refusal(&view) {
+                let detail = "the upstream refuses it".to_owned();
+                return Err(Refused { status, detail });
+            }
+            return Ok(Admitted { route, attendance, path });
+        }
+        let detail = "the upstream's Vary changes with every answer".to_owned();
+        Err(Refused { status: StatusCode::BAD_GATEWAY, detail })
+    }
+
+    fn excepted(&self, key: &ResourceKey) -> Result<(), Refused> {
+        let Some(exception) = self.shared.hub.exception(key) else {
+            return Ok(());
+        };
+        let status = match exception.kind {
+            ExceptionKind::NotShareable => StatusCode::FORBIDDEN,
+            ExceptionKind::Gone => StatusCode::GONE,
+            ExceptionKind::Uncoverable => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Err(Refused { status, detail: exception.reason })
+    }
+}

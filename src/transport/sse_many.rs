@@ -1,0 +1,175 @@
+//! Many resources on one event stream: events named by resource, and now and then one id for all states.
+//!
+//! Must not know: the head of the response, who may see which resource.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::{Value, json};
+
+use super::{End, Framing, Output, Step};
+use crate::frame::SseBytes;
+use crate::frame::sse::{self, HEARTBEAT, HEARTBEAT_CHUNK, LAST_CHUNK};
+use crate::hub::{Closing, Delivery};
+use crate::resource::Version;
+
+/// Least time between two `sync` events.
+const SYNC: Duration = Duration::from_secs(2);
+
+/// What changed together is named together.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// Bytes of a state's name in the id.
+const TAG: usize = 6;
+
+/// The states that an id names, in the order of the request; none: it is no such id.
+pub fn tags(id: &str, resources: usize) -> Option<Vec<[u8; TAG]>> {
+    // Not read before its length fits: ids come from clients.
+    if id.len() != (resources * TAG * 4).div_ceil(3) {
+        return None;
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(id).ok()?;
+    bytes.chunks_exact(TAG).map(|tag| tag.try_into().ok()).collect()
+}
+
+#[derive(Debug)]
+pub struct SseMany {
+    framing: Framing,
+    heartbeat: Duration,
+    last_write: Instant,
+    retry_ms: u32,
+    tags: Vec<[u8; TAG]>,
+    /// Something changed since the last `sync`, first then.
+    changed: Option<Instant>,
+    synced: Option<Instant>,
+}
+
+impl SseMany {
+    /// `known`: the states that the client has, in the order of its request.
+    pub fn new(
+        framing: Framing,
+        heartbeat: Duration,
+        retry: Duration,
+        known: Vec<[u8; TAG]>,
+        now: Instant,
+    ) -> SseMany {
+        let retry_ms = retry.as_millis().min(u32::MAX.into()) as u32;
+        SseMany { framing, heartbeat, last_write: now, retry_ms, tags: known, changed: None, synced: None }
+    }
+
+    /// What follows the head at once.
+    pub fn opening(&self) -> Bytes {
+        self.framed(&sse::opening(u64::from(self.retry_ms)))
+    }
+
+    /// Words about a resource that cannot be had.
+    pub fn error(&self, name: &str, status: u16, detail: &str) -> Bytes {
+        let data = json!({ "resource": name, "status": status, "detail": detail });
+        self.framed(&sse::control("error", &data))
+    }
+
+    fn framed(&self, bytes: &SseBytes) -> Bytes {
+        match self.framing {
+            Framing::Chunked => bytes.chunk().clone(),
+            Framing::Bare => bytes.payload(),
+        }
+    }
+
+    /// Something came of the resource that the client calls `name`, its `index`th one. `seen`: the state
+    /// it then has.
+    pub(super) fn deliver_of(
+        &mut self,
+        (name, index): (&str, usize),
+        seen: Option<Version>,
+        delivery: &Delivery,
+        now: Instant,
+    ) -> Step {
+        let bytes = match delivery {
+            Delivery::Frame(frame) => match frame.named() {
+                Ok(tail) => self.events(name, std::slice::from_ref(tail)),
+                Err(crate::frame::NotText) => self.error(name, 406, "the body is not text"),
+            },
+            Delivery::Items(batch) => self.events(name, batch.named()),
+            Delivery::Condition(condition) => {
+                self.control(condition.state.word(), name, condition.state.data())
+            }
+            Delivery::Reset(reason) => self.control("reset", name, json!({ "reason": reason })),
+            Delivery::Closing(closing) => self.closed(name, *closing),
+            // Nobody asks for patches here.
+            Delivery::Patches(_) => return Step::Wait,
+        };
+        if delivery.is_content()
+            && let (Some(tag), Some(version)) = (self.tags.get_mut(index), seen)
+        {
+            *tag = version.tag();
+            self.changed.get_or_insert(now);
+        }
+        self.last_write = now;
+        Step::Write(Output::one(bytes))
+    }
+
+    fn events(&self, name: &str, tails: &[Bytes]) -> Bytes {
+        let line = sse::name_line(name);
+        let mut events = BytesMut::with_capacity(tails.iter().map(|tail| line.len() + tail.len()).sum());
+        for tail in tails {
+            events.put_slice(&line);
+            events.put_slice(tail);
+        }
+        self.framed(&sse::own(&events))
+    }
+
+    fn control(&self, kind: &str, name: &str, mut data: Value) -> Bytes {
+        if let Some(data) = data.as_object_mut() {
+            data.insert("resource".to_owned(), Value::from(name));
+        }
+        self.framed(&sse::control(kind, &data))
+    }
+
+    fn closed(&self, name: &str, closing: Closing) -> Bytes {
+        let reconnect = End::Topic(closing).reconnect();
+        self.control("bye", name, json!({ "reason": closing.reason(), "reconnect": reconnect }))
+    }
+
+    fn sync_at(&self) -> Option<Instant> {
+        let changed = self.changed? + GATHER;
+        Some(self.synced.map_or(changed, |synced| changed.max(synced + SYNC)))
+    }
+
+    fn sync(&self) -> Bytes {
+        self.framed(&sse::sync(&URL_SAFE_NO_PAD.encode(self.tags.as_flattened())))
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let heartbeat = self.last_write + self.heartbeat;
+        Some(self.sync_at().map_or(heartbeat, |sync| sync.min(heartbeat)))
+    }
+
+    pub(super) fn expired(&mut self, now: Instant) -> Step {
+        self.last_write = now;
+        if self.sync_at().is_some_and(|at| at <= now) {
+            self.changed = None;
+            self.synced = Some(now);
+            return Step::Write(Output::one(self.sync()));
+        }
+        Step::Write(Output::one(match self.framing {
+            Framing::Chunked => HEARTBEAT_CHUNK,
+            Framing::Bare => HEARTBEAT,
+        }))
+    }
+
+    pub(super) fn end(&mut self, end: End) -> Step {
+        let retry_ms = match end {
+            End::Drain { retry } => retry.as_millis() as u64,
+            End::Topic(_) => u64::from(self.retry_ms),
+        };
+        let data = json!({ "reason": end.reason(), "retry_ms": retry_ms, "reconnect": end.reconnect() });
+        let mut bytes = BytesMut::from(&self.sync()[..]);
+        bytes.put_slice(&self.framed(&sse::control_with_retry("bye", &data, retry_ms)));
+        if self.framing == Framing::Chunked {
+            bytes.put_slice(LAST_CHUNK);
+        }
+        Step::Finish(Output::one(bytes.freeze()), end.reason())
+    }
+}
