@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use crate::admin;
-use crate::config::Config;
+use crate::config::{Auth, Config};
 use crate::fanout::{Drain, Fanout, Rules};
 use crate::front::{self, Routes, Shared};
 use crate::hub::{Attend, Hub};
@@ -211,7 +211,15 @@ fn clients(config: &Config) -> io::Result<HashMap<String, Arc<Client>>> {
             .map_err(|error| io::Error::other(format!("upstreams.{}: {error}", upstream.name)))?;
         Ok((upstream.name.clone(), client))
     };
-    config.upstreams.iter().map(client).collect()
+    config.upstreams.iter().chain(token_servers(config)).map(client).collect()
+}
+
+/// The servers that give tokens for polls. They have names of their own.
+fn token_servers(config: &Config) -> impl Iterator<Item = &Arc<crate::config::Upstream>> {
+    config.routes.iter().filter_map(|route| match &route.poll.auth {
+        Some(Auth::ClientCredentials(credentials)) => Some(&credentials.server),
+        _ => None,
+    })
 }
 
 /// Attends to the resources of `always` routes for as long as the application runs.

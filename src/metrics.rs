@@ -20,6 +20,7 @@ pub struct Metrics {
     pub passthrough_active: IntGauge,
     pub polls: IntCounterVec,
     pub poll_failures: IntCounterVec,
+    pub batches: IntCounterVec,
     pub poll_seconds: HistogramVec,
     pub interval_seconds: HistogramVec,
     pub items: IntCounterVec,
@@ -79,6 +80,7 @@ impl Metrics {
                 "Failed polls by class.",
                 &["upstream", "class"],
             )?,
+            batches: r.counters("batches_total", "Requests for many resources at once.", &["route"])?,
             poll_seconds: r.histograms(
                 "poll_duration_seconds",
                 "From the ask to the whole answer.",

@@ -24,6 +24,7 @@ impl Cover<'_> {
     pub(super) async fn poll(&mut self, base: &ResourceKey) -> Result<Fate> {
         for _ in 0..VARY_TURNS {
             let key = self.full_key(base);
+            self.front.shared.hub.welcome(&key);
             if self.front.shared.hub.exception(&key).is_some() {
                 return Ok(Fate::PassThrough);
             }

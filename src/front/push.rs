@@ -101,21 +101,24 @@ impl Cover<'_> {
                 refuse::with(self.session, self.ctx, StatusCode::FORBIDDEN, &detail).await?
             }
             // The one status that tells an EventSource not to come back.
-            (Some(ExceptionKind::Gone), Form::Sse) => {
+            (Some(kind @ (ExceptionKind::Gone | ExceptionKind::SessionIdle)), Form::Sse) => {
                 let mut headers = HeaderMap::new();
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
                 cors::add(&mut headers, &self.route, &self.headers);
-                self.ctx.answer = "gone";
+                self.ctx.answer = if kind == ExceptionKind::Gone { "gone" } else { "session-idle" };
                 respond::respond(self.session, StatusCode::NO_CONTENT, &headers, Bytes::new()).await?;
                 Fate::Answered
             }
             (Some(ExceptionKind::Gone), Form::WebSocket) => {
                 self.closed(code::NOT_FOUND, "gone", seat).await?
             }
+            (Some(ExceptionKind::SessionIdle), Form::WebSocket) => {
+                self.closed(code::POLICY, "session-idle", seat).await?
+            }
             (Some(ExceptionKind::Uncoverable), Form::WebSocket) => {
                 self.closed(code::INTERNAL, "uncoverable", seat).await?
             }
-            (Some(ExceptionKind::Uncoverable | ExceptionKind::Gone), _) => Fate::PassThrough,
+            (Some(_), _) => Fate::PassThrough,
         };
         Ok(ControlFlow::Break(fate))
     }

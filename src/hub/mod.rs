@@ -10,6 +10,7 @@ mod items;
 mod publisher;
 mod subscription;
 mod topic;
+mod users;
 mod view;
 
 use std::sync::Arc;
@@ -52,6 +53,9 @@ pub enum ExceptionKind {
     NotShareable,
     /// The upstream's 404 or 410 lasted longer than `gone_after` (contract §5).
     Gone,
+    /// Its user has not been there for longer than `max_session_polls` (contract §11): what reconnects
+    /// by itself is no user.
+    SessionIdle,
 }
 
 /// How long an exception is remembered (contract §1).
@@ -73,6 +77,7 @@ pub struct Hub {
     max_history_bytes: usize,
     next_id: AtomicU64,
     epoch: Instant,
+    users: users::Users,
 }
 
 impl Hub {
@@ -88,6 +93,7 @@ impl Hub {
             max_history_bytes,
             next_id: AtomicU64::new(1),
             epoch: Instant::now(),
+            users: users::Users::new(max_topics),
         })
     }
 
@@ -108,7 +114,14 @@ impl Hub {
             Entry::Vacant(_) if full => Err(Full),
             Entry::Vacant(entry) => {
                 let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-                let topic = Topic::new(id, key.clone(), route.clone(), self.bells.clone(), self.epoch);
+                let topic = Topic::new(
+                    id,
+                    key.clone(),
+                    route.clone(),
+                    self.bells.clone(),
+                    self.epoch,
+                    self.users.begin(key),
+                );
                 // Attended to before anybody can find it, and before there is anybody to retire it.
                 let attendance = Attendance::new(topic.clone(), kind);
                 drop(entry.insert(topic.clone()));
@@ -140,6 +153,11 @@ impl Hub {
         let now = Instant::now();
         self.exceptions.remove_if(key, |_, exception| exception.until <= now);
         self.exceptions.get(key).map(|exception| exception.clone())
+    }
+
+    /// An ordinary request came: whose session was idle is there again.
+    pub fn welcome(&self, key: &ResourceKey) {
+        self.exceptions.remove_if(key, |_, exception| exception.kind == ExceptionKind::SessionIdle);
     }
 
     /// Remembers that a key cannot be covered. Beyond `limits.resources` at a time a new one is

@@ -15,10 +15,11 @@ use tokio::time::Instant;
 use super::echo::Written;
 use super::history::History;
 use super::items::Items;
+use super::users::User;
 use super::view::View;
 use super::{Attend, Bell};
 use crate::config::Route;
-use crate::frame::{Chain, Format, Item, PatchKind, Rules};
+use crate::frame::{Chain, Format, PatchKind, Rules};
 use crate::resource::{ResourceKey, Version};
 
 /// What the poller is asked for besides its schedule, as poll numbers.
@@ -61,6 +62,7 @@ pub struct Topic {
     pub(super) written: Written,
     demand: Notify,
     pub(super) epoch: Instant,
+    pub(super) user: Option<Arc<User>>,
 }
 
 /// A shard's part in a topic.
@@ -78,6 +80,7 @@ impl Topic {
         route: Arc<Route>,
         bells: Box<[Arc<dyn Bell>]>,
         epoch: Instant,
+        user: Option<Arc<User>>,
     ) -> Arc<Topic> {
         let rules = Rules {
             event_name: route.event_name.clone(),
@@ -106,6 +109,7 @@ impl Topic {
             written: Written::default(),
             demand: Notify::new(),
             epoch,
+            user,
             route,
         })
     }
@@ -212,34 +216,6 @@ impl Topic {
         chain.map(Chain::Many)
     }
 
-    /// Where a follower of a feed stands: after the item of this name, or after the newest item of
-    /// the page of this version. None: neither is remembered.
-    pub(super) fn item_position(&self, id: &str) -> Option<u64> {
-        if let Some(at) = self.items.lock().position(id) {
-            return Some(at);
-        }
-        let version = Version::parse(id)?;
-        let view = self.view();
-        let current = view.frame.as_ref().filter(|frame| frame.version() == version);
-        match current.and_then(|frame| frame.batch.as_ref()) {
-            Some(batch) => Some(batch.until()),
-            None => self.history.lock().find(version).map(|past| past.items_until),
-        }
-    }
-
-    /// Whether this process remembers the item or version that a follower of a feed comes from.
-    pub fn knows_position(&self, id: &str) -> bool {
-        self.item_position(id).is_some()
-    }
-
-    pub(super) fn earliest_item(&self, until: u64, most: usize) -> u64 {
-        self.items.lock().earliest(until, most)
-    }
-
-    pub(super) fn items_after(&self, seq: u64, until: u64) -> Option<Vec<Arc<Item>>> {
-        self.items.lock().after(seq, until)
-    }
-
     pub(super) fn join_shard(&self, shard: u16) {
         let membership = &self.shards[usize::from(shard)];
         if membership.members.fetch_add(1, Ordering::SeqCst) == 0 {
@@ -319,6 +295,7 @@ impl Topic {
     /// Notes an ordinary poll. The second one within two intervals starts background polling
     /// (contract §3).
     pub fn visited(&self) {
+        self.user.iter().for_each(|user| user.seen());
         let now = self.now_ms();
         let last = self.last_visit.swap(now, Ordering::SeqCst);
         let interval = self.route.poll.interval.as_millis() as u64;

@@ -23,6 +23,8 @@ pub enum Closing {
     Credentials,
     /// The upstream rotated the class's own cookie.
     SessionRotated,
+    /// Nobody was there for longer than `max_session_polls`: polls must not keep a session alive.
+    SessionIdle,
     /// Gone for longer than `gone_after`.
     Gone,
     /// The poll loop ended unexpectedly; a reconnect starts a new one.
@@ -35,6 +37,7 @@ impl Closing {
             Closing::NotShareable => "not-shareable",
             Closing::Credentials => "credentials",
             Closing::SessionRotated => "session-rotated",
+            Closing::SessionIdle => "session-idle",
             Closing::Gone => "gone",
             Closing::Internal => "internal",
         }

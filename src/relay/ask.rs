@@ -11,7 +11,7 @@ use crate::config::{Route, Upstream};
 use crate::resource::{ResourceKey, Validators};
 use crate::upstream::Ask;
 
-const USER_AGENT: &str = concat!("pollcast/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT: &str = concat!("pollcast/", env!("CARGO_PKG_VERSION"));
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_POLLCAST_SUBSCRIBERS: HeaderName = HeaderName::from_static("x-pollcast-subscribers");

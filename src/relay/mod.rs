@@ -1,8 +1,8 @@
 //! The poll loops: one for each resource somebody attends to.
 //!
 //! `supervise` starts them and keeps what outlives them; `poller` is the loop; `plan` decides what
-//! it does next, `turn` when it may, `echo` what a write asks for, `feed` which pages a list has; `ask` writes the request,
-//! `conditional` reads a 304; `outcome` acts on what came back, `content` on data, and `compute` is where large bodies are worked on.
+//! it does next, `turn` when it may, `echo` what a write asks for, `feed` which pages a list has; `request` is what a poll asks for, `ask` writes it,
+//! `exchange` brings the answer, `conditional` reads a 304; `outcome` acts on what came back, `content` on data, and `compute` is where large bodies are worked on.
 //! Must not know: transports, connections of clients.
 
 mod ask;
@@ -10,10 +10,12 @@ mod compute;
 mod conditional;
 mod content;
 mod echo;
+mod exchange;
 mod feed;
 mod outcome;
 mod plan;
 mod poller;
+mod request;
 mod supervise;
 mod turn;
 

@@ -140,16 +140,28 @@ impl Poller {
             now: SystemTime::now(),
         };
         let Next { effective, wait: next, why } = self.pace.after_success(&self.route.poll, &found);
+        let next = self.in_step(effective, next, why);
         self.stakes.metrics.paced(&self.route.path, why.word(), effective);
         // From start to start, but a poll that took longer than that is not followed at once.
         let now = Instant::now();
         let regular = self.last_start.map_or(now, |start| start + next);
-        self.due = regular.max(now + next.saturating_sub(effective));
+        self.due = self.together(regular.max(now + next.saturating_sub(effective)));
         publisher.schedule(Some(self.due), effective, why);
         let view = self.topic.view();
         let weight = view.frame.as_ref().map_or(0, |f| f.snapshot.weight() + f.encoded_bytes());
         self.stakes.account(self.weight, weight);
         self.weight = weight;
+    }
+
+    /// How long an item of a batch waits: polls that go together are not spread by chance, and the
+    /// next grid point may come a little early for one that joined late.
+    fn in_step(&self, effective: Duration, jittered: Duration, why: Why) -> Duration {
+        let Some(batch) = self.route.poll.batch.as_ref().filter(|_| self.item.is_some()) else {
+            return jittered;
+        };
+        let own = matches!(why, Why::Interval | Why::Adaptive | Why::Budget);
+        let early = if own { self.route.poll.interval / 10 } else { batch.window };
+        effective.saturating_sub(early.min(effective / 10))
     }
 
     fn failed(
@@ -207,7 +219,7 @@ impl Poller {
 
     /// After a failure: the next poll, and `stale` at once where there is no content at all.
     fn wait(&mut self, publisher: &mut Publisher, wait: Duration, why: Why) {
-        self.due = Instant::now() + wait;
+        self.due = self.together(Instant::now() + wait);
         let view = self.topic.view();
         publisher.schedule(Some(self.due), view.effective_interval, why);
         if view.frame.is_none()
@@ -298,7 +310,7 @@ impl Poller {
             return ControlFlow::Break(());
         }
         let rest = self.route.gone_after.map(|after| after.saturating_sub(since.elapsed()));
-        self.due = Instant::now() + rest.map_or(wait, |rest| wait.min(rest));
+        self.due = self.together(Instant::now() + rest.map_or(wait, |rest| wait.min(rest)));
         publisher.schedule(Some(self.due), self.route.poll.interval, Why::Gone);
         ControlFlow::Continue(publisher)
     }

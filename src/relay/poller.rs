@@ -6,22 +6,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::header::COOKIE;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
-use super::ask;
 use super::echo::Echo;
+use super::exchange::{Item, Tag, on_grid};
 use super::feed::Follower;
 use super::plan::{Action, Situation};
 use super::supervise::{Remembered, Stakes};
 use crate::change::Detector;
 use crate::config::Route;
 use crate::frame::State;
-use crate::hub::{Outcome, PollNumber, Publisher, Retained, Topic, View};
+use crate::hub::{Closing, ExceptionKind, Outcome, PollNumber, Publisher, Retained, Topic, View};
 use crate::resource::{MediaType, Validators};
+use crate::upstream::Answer;
 use crate::upstream::judge::{Terms, judge};
 use crate::upstream::schedule::Pace;
-use crate::upstream::{self, Answer, FetchError};
 
 /// No poll is overdue before it took this long.
 const OVERDUE: Duration = Duration::from_secs(1);
@@ -52,6 +53,12 @@ pub(super) struct Poller {
     pub(super) renewed: Option<Validators>,
     /// The last 304 was about another version: the next poll asks for the whole content.
     pub(super) distrusted: bool,
+    /// Where the last answer came from, if redirects led to another target than the resource's.
+    pub(super) settled: Option<String>,
+    /// What it is in a batch; none: it is polled by itself.
+    pub(super) item: Option<Item>,
+    /// The batch that the content is from.
+    pub(super) tag: Option<Arc<Tag>>,
     /// The media type of the resource so far.
     pub(super) known_type: Option<MediaType>,
     /// On a feed: what is known of its list.
@@ -90,6 +97,9 @@ impl Poller {
             asked: None,
             renewed: None,
             distrusted: false,
+            settled: None,
+            item: Item::of(topic.route(), topic.key()),
+            tag: None,
             known_type: None,
             feed: topic.route().feed.as_ref().map(Follower::new),
             gone_since: None,
@@ -132,6 +142,10 @@ impl Poller {
                 Action::Sleep(until) => {
                     self.publisher = Some(publisher);
                     self.sleep(until).await;
+                }
+                Action::Poll if self.is_session_idle() => {
+                    let reason = "no ordinary request of its user came for longer than max_session_polls";
+                    publisher.close(Closing::SessionIdle, Some((ExceptionKind::SessionIdle, reason)));
                 }
                 Action::Poll => {
                     self.publisher = Some(publisher);
@@ -195,6 +209,13 @@ impl Poller {
         }
     }
 
+    /// Whether its polls would keep the session of a user alive who is not there any more.
+    fn is_session_idle(&self) -> bool {
+        let carries_cookie = self.topic.key().parts().class.iter().any(|(name, _)| name == COOKIE);
+        let most = self.route.poll.max_session_polls.filter(|_| carries_cookie);
+        most.zip(self.topic.user_seen_at()).is_some_and(|(most, seen)| seen.elapsed() >= most)
+    }
+
     /// From when on an ordinary poll may have a poll of its own: not while the last failure or
     /// refusal is remembered, and never before `Retry-After`.
     fn wanted_from(&self, view: &View, now: Instant) -> Instant {
@@ -252,7 +273,7 @@ impl Poller {
         let started = Instant::now();
         self.last_start = Some(started);
         let result = match turn {
-            Ok(_turn) => self.fetch().await,
+            Ok(turn) => self.fetch(turn).await,
             Err(error) => Err(error),
         };
         let Some(publisher) = self.publisher.take() else {
@@ -262,67 +283,14 @@ impl Poller {
             Ok(answer) => self.answered(publisher, number, &answer).await,
             Err(error) => self.unreachable(publisher, number, &error),
         };
+        if outcome == "failed" {
+            // The content is from an earlier one, whatever this batch said.
+            self.tag = None;
+        }
         let upstream = self.route.upstream.name.as_str();
         self.stakes.metrics.polled(upstream, &self.route.path, outcome, started.elapsed());
         self.listen(number, outcome);
         self.count_saved();
-    }
-
-    /// The exchange, with an eye on the clock: a hanging poll makes the content old.
-    async fn fetch(&mut self) -> Result<Answer, FetchError> {
-        let view = self.topic.view();
-        let gone = matches!(view.condition.state, State::Gone { .. });
-        let key = self.topic.key();
-        let (target, same) = match &self.feed {
-            Some(feed) => feed.target(key),
-            None => (key.target(), true),
-        };
-        let whole = std::mem::take(&mut self.distrusted) || gone || !same;
-        let held = view.frame.as_ref().map(|frame| &frame.snapshot.validators);
-        self.asked = held
-            .map(|held| self.renewed.as_ref().unwrap_or(held).clone())
-            .filter(|v| !whole && (v.etag.is_some() || v.last_modified.is_some()));
-        let mut ask = ask::poll(key, &self.route, self.asked.as_ref(), self.topic.followers());
-        ask.path_and_query = target;
-        if self.topic.is_unconfirmed(&view) {
-            ask::after_write(&mut ask);
-            self.stakes.metrics.repolls.with_label_values(&[&self.route.path]).inc();
-        }
-        let stakes = self.stakes.clone();
-        let Some(source) = stakes.sources.get(&self.route.upstream.name) else {
-            return Err(self.no_source());
-        };
-        let fetch = source.fetch(&ask, !self.topic.key().is_private());
-        tokio::pin!(fetch);
-        loop {
-            let stale_at = self.stale_at();
-            tokio::select! {
-                result = &mut fetch => return result,
-                () = sleep_until(stale_at.unwrap_or_else(Instant::now)), if stale_at.is_some() => self.tell_stale(),
-            }
-        }
-    }
-
-    /// A further page of the list, as a poll of its own in the upstream's budget.
-    pub(super) async fn fetch_page(&self, target: String) -> Result<Answer, FetchError> {
-        let Some(source) = self.stakes.sources.get(&self.route.upstream.name) else {
-            return Err(self.no_source());
-        };
-        let key = self.topic.key();
-        let mut ask = ask::poll(key, &self.route, None, self.topic.followers());
-        ask.path_and_query = target;
-        let _turn = source.turn(self.priority()).await?;
-        source.fetch(&ask, !key.is_private()).await
-    }
-
-    /// Validation ties every route to an upstream, and the application gives each a source.
-    pub(super) fn no_source(&self) -> FetchError {
-        let reason = format!("nothing was started for it, and route {} needs it", self.route.path);
-        FetchError {
-            upstream: self.route.upstream.name.clone(),
-            server: None,
-            failure: upstream::Failure::NoServer { reason },
-        }
     }
 
     /// Acts on an answer; gives the outcome's label.
@@ -339,6 +307,14 @@ impl Poller {
         };
         let verdict = judge(answer, &terms);
         self.act(publisher, number, answer, verdict).await
+    }
+
+    /// When a poll that is due then is made: on a batch's route, together with others.
+    pub(super) fn together(&self, due: Instant) -> Instant {
+        match &self.item {
+            Some(_) => on_grid(self.stakes.epoch, self.route.poll.interval, due),
+            None => due,
+        }
     }
 
     /// What every client polling for itself would have added.

@@ -15,13 +15,14 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::compute::Compute;
+use super::exchange::{Batches, Jars, Tokens};
 use super::poller::Poller;
-use crate::config::Config;
+use crate::config::{Config, Route};
 use crate::hub::{Failure, Hub, Publisher};
 use crate::metrics::Metrics;
 use crate::resource::{ResourceKey, VersionNamer};
 use crate::upstream::schedule::Failing;
-use crate::upstream::{Answer, Ask, FetchError, Priority, Turn};
+use crate::upstream::{self, Answer, Ask, FetchError, Priority, Turn};
 
 /// Where polls go: one configured upstream.
 #[async_trait]
@@ -64,6 +65,11 @@ pub struct Stakes {
     /// By upstream name.
     pub sources: HashMap<String, Arc<dyn Source>>,
     pub(super) compute: Compute,
+    pub(super) tokens: Tokens,
+    pub(super) batches: Batches,
+    pub(super) jars: Jars,
+    /// Where the grids of batches start.
+    pub(super) epoch: Instant,
     /// Backoff of resources that nobody attends to any more.
     failing: Mutex<LruCache<ResourceKey, Remembered>>,
     snapshot_bytes: AtomicUsize,
@@ -85,6 +91,10 @@ impl Stakes {
         let remembered = NonZeroUsize::new(config.limits.resources).unwrap_or(NonZeroUsize::MIN);
         Stakes {
             hub,
+            tokens: Tokens::new(config, &sources),
+            batches: Batches::default(),
+            jars: Jars::default(),
+            epoch: Instant::now(),
             namer: VersionNamer::new(config.version_key.as_ref().map(|key| key.0.as_str())),
             metrics,
             sources,
@@ -95,6 +105,18 @@ impl Stakes {
             seed: AtomicU64::new(seed),
             sharers: config.upstreams.iter().map(|u| (u.name.clone(), AtomicUsize::new(0))).collect(),
         }
+    }
+
+    /// Where the polls of a route go.
+    pub(super) fn source(&self, route: &Route) -> Result<&dyn Source, FetchError> {
+        // Validation ties every route to an upstream, and the application gives each a source.
+        self.sources.get(&route.upstream.name).map(AsRef::as_ref).ok_or_else(|| FetchError {
+            upstream: route.upstream.name.clone(),
+            server: None,
+            failure: upstream::Failure::NoServer {
+                reason: format!("nothing was started for it, and route {} needs it", route.path),
+            },
+        })
     }
 
     /// Poll loops of an upstream.

@@ -2,6 +2,8 @@
 //!
 //! Must not know: how turns are handed out.
 
+use std::time::Duration;
+
 use tokio::time::{Instant, sleep_until};
 
 use super::poller::Poller;
@@ -13,10 +15,13 @@ const LAST_TEN: u16 = (1 << 10) - 1;
 impl Poller {
     /// Waits for this poll's turn. Its priority rises when meanwhile somebody wants an answer.
     pub(super) async fn turn(&mut self) -> Result<Option<Turn>, FetchError> {
+        if self.item.is_some() {
+            // The request that it becomes a part of takes one.
+            self.waited = Duration::ZERO;
+            return Ok(None);
+        }
         let stakes = self.stakes.clone();
-        let Some(source) = stakes.sources.get(&self.route.upstream.name) else {
-            return Err(self.no_source());
-        };
+        let source = stakes.source(&self.route)?;
         let since = Instant::now();
         self.waiting = Some(since);
         let turn = loop {

@@ -86,7 +86,7 @@ impl End {
 
     /// Whether the client would be served if it came back.
     pub fn reconnect(self) -> bool {
-        !matches!(self, End::Topic(Closing::NotShareable | Closing::Gone))
+        !matches!(self, End::Topic(Closing::NotShareable | Closing::Gone | Closing::SessionIdle))
     }
 }
 

@@ -76,8 +76,14 @@ fn told(step: Step) -> (&'static str, &'static str, String) {
     }
 }
 
-const CLOSINGS: [Closing; 5] =
-    [Closing::NotShareable, Closing::Credentials, Closing::SessionRotated, Closing::Gone, Closing::Internal];
+const CLOSINGS: [Closing; 6] = [
+    Closing::NotShareable,
+    Closing::Credentials,
+    Closing::SessionRotated,
+    Closing::SessionIdle,
+    Closing::Gone,
+    Closing::Internal,
+];
 
 mod sse {
     use super::*;
@@ -141,7 +147,7 @@ mod sse {
     #[test]
     fn a_stream_ends_with_bye_and_the_last_chunk() {
         for closing in CLOSINGS {
-            let reconnect = !matches!(closing, Closing::NotShareable | Closing::Gone);
+            let reconnect = !matches!(closing, Closing::NotShareable | Closing::Gone | Closing::SessionIdle);
             let reason = closing.reason();
             let bye = format!(
                 "retry: 3000\nevent: bye\ndata: {{\"reason\":\"{reason}\",\"retry_ms\":3000,\
@@ -269,7 +275,7 @@ mod websocket {
 
     #[test]
     fn each_closing_has_its_code() {
-        let codes = [1008, 4401, 1012, 4404, 1012];
+        let codes = [1008, 4401, 1012, 1008, 4404, 1012];
         assert_eq!(codes.len(), CLOSINGS.len());
         for (closing, wanted) in CLOSINGS.into_iter().zip(codes) {
             let now = Instant::now();

@@ -51,11 +51,18 @@ pub enum Failure {
     NoTurn { limit: Duration, waiting: usize },
     /// Too many polls of this upstream failed in a row. Nothing was sent.
     Open { wait: Duration },
+    /// The answer sends elsewhere, and it is not followed there.
+    Redirect { reason: String },
+    /// There is no token for the polls of this upstream, and nothing was sent without one.
+    Token { reason: String },
+    /// The one request for many resources gave nothing for any of them.
+    Batch { class: &'static str, reason: String },
 }
 
 impl FetchError {
     /// The kind of failure as a metrics label, one of: `no-server`, `connect`, `tls`, `first-byte-timeout`,
-    /// `total-timeout`, `truncated`, `too-large`, `framing`, `encoding`, `reset`, `budget`, `breaker`.
+    /// `total-timeout`, `truncated`, `too-large`, `framing`, `encoding`, `reset`, `budget`, `breaker`,
+    /// `redirect`, `token`, `batch`.
     pub fn class(&self) -> &'static str {
         self.failure.class()
     }
@@ -77,6 +84,9 @@ impl Failure {
             Self::Reset { .. } => "reset",
             Self::NoTurn { .. } => "budget",
             Self::Open { .. } => "breaker",
+            Self::Redirect { .. } => "redirect",
+            Self::Token { .. } => "token",
+            Self::Batch { class, .. } => class,
         }
     }
 
@@ -124,6 +134,8 @@ impl fmt::Display for Failure {
                 let wait = format_duration(Duration::from_millis(wait.as_millis() as u64));
                 write!(f, "too many polls failed in a row; it is tried again in {wait}")
             }
+            Self::Redirect { reason } | Self::Batch { reason, .. } => f.write_str(reason),
+            Self::Token { reason } => write!(f, "no access token: {reason}"),
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod schedule;
 mod targets;
 mod trust;
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ pub use client::Client;
 pub use failure::{Failure, FetchError, NewError};
 
 /// One request to an upstream.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Ask {
     pub method: Method,
     /// The request target as the client spelled it; must start with `/`.
@@ -42,6 +43,16 @@ pub struct Ask {
     pub timeout: Duration,
     /// Most bytes of the body, on the wire and again when decoded.
     pub max_body: usize,
+}
+
+/// Queries, bodies and values may be secret: none is printed.
+impl fmt::Debug for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path_and_query.split('?').next().unwrap_or_default();
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let bytes = self.body.len();
+        write!(f, "{} {path} of {} with {}, {bytes} bytes", self.method, self.host, names.join(", "))
+    }
 }
 
 /// A poll's place in the upstream's budget (contract §10).

@@ -133,7 +133,9 @@ fn token_server(
         findings.warning(place, "the client's secret goes over the network in clear");
     }
     let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let mut server = Upstream::unsaid(&format!("oauth2:{}", authority.host()));
+    // Who reaches the same server the same way shares its connections.
+    let by = ca.as_ref().map_or(String::new(), |ca| format!(" by {}", ca.display()));
+    let mut server = Upstream::unsaid(&format!("{scheme}://{}:{port}{by}", authority.host()));
     server.servers = vec![Server { address: format!("{}:{port}", authority.host()), weight: 1 }];
     server.host = Some(authority.as_str().to_owned());
     server.tls = secure.then_some(UpstreamTls { sni: None, ca, verify: true });

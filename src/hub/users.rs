@@ -1,0 +1,78 @@
+//! When a user was last there: polls in somebody's session must not keep it alive for ever
+//! (contract §11, `max_session_polls`).
+//!
+//! Must not know: what a session is to the upstream.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use lru::LruCache;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::topic::Topic;
+use crate::resource::ResourceKey;
+
+type Class = Vec<(HeaderName, HeaderValue)>;
+
+/// Everybody whose credentials are on the polls of some topic; the longest unseen are forgotten.
+pub(super) struct Users(Mutex<LruCache<Class, Arc<User>>>);
+
+/// One user, by these credentials.
+#[derive(Debug)]
+pub(super) struct User(Mutex<Instant>);
+
+impl Users {
+    /// `most`: as many as there may be topics.
+    pub(super) fn new(most: usize) -> Users {
+        Users(Mutex::new(LruCache::new(NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN))))
+    }
+
+    /// The user of a new topic: that somebody wants it is a sign of life. None: it is nobody's own.
+    pub(super) fn begin(&self, key: &ResourceKey) -> Option<Arc<User>> {
+        if !key.is_private() {
+            return None;
+        }
+        let mut users = self.0.lock();
+        let user =
+            users.get_or_insert(key.parts().class.clone(), || Arc::new(User(Mutex::new(Instant::now()))));
+        user.seen();
+        Some(user.clone())
+    }
+}
+
+impl User {
+    /// A request of the user's own.
+    pub(super) fn seen(&self) {
+        *self.0.lock() = Instant::now();
+    }
+}
+
+impl Topic {
+    /// When the user whose credentials are on the polls last asked for something. None: the polls
+    /// carry nobody's.
+    pub fn user_seen_at(&self) -> Option<Instant> {
+        self.user.as_ref().map(|user| *user.0.lock())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::hub::tests::route::{key, private_key};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_user_is_one_whatever_is_asked_for() {
+        let users = Users::new(2);
+        assert!(users.begin(&key("/a")).is_none(), "nobody's own");
+        let first = users.begin(&private_key("/a")).unwrap();
+        let began = *first.0.lock();
+        tokio::time::advance(Duration::from_secs(9)).await;
+        let second = users.begin(&private_key("/b")).unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!(*first.0.lock() - began, Duration::from_secs(9));
+    }
+}

@@ -1,0 +1,339 @@
+//! Polls that go together: resources of one route that are due at the same time are asked for in one
+//! request (`poll.batch`), each as if it had been asked for alone.
+//!
+//! Must not know: what an answer means for a resource.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+use super::split;
+use super::{Exchange, Exchanged};
+use crate::config::{Batch, Route};
+use crate::relay::supervise::Stakes;
+use crate::relay::{ask, conditional};
+use crate::resource::{KeyParts, ResourceKey, Validators};
+use crate::upstream::{Answer, Ask, Class, Failure, FetchError, Priority};
+
+/// A resource as one item of a batch.
+#[derive(Debug, Clone)]
+pub(in crate::relay) struct Item {
+    name: String,
+    /// What the items of a request have in common: everything but the name.
+    group: ResourceKey,
+}
+
+impl Item {
+    /// None: the resource is polled by itself.
+    pub(in crate::relay) fn of(route: &Route, key: &ResourceKey) -> Option<Item> {
+        let batch = route.poll.batch.as_ref()?;
+        if key.is_private() {
+            return None;
+        }
+        let (name, path) = split::item(&route.path, batch, &key.parts().path)?;
+        Some(Item { name, group: ResourceKey::new(KeyParts { path, ..key.parts().clone() }) })
+    }
+}
+
+/// The first instant of the grid of a route that is not before `due`: resources that are due together
+/// go together. `epoch`: where the grid starts.
+pub(in crate::relay) fn on_grid(epoch: Instant, interval: Duration, due: Instant) -> Instant {
+    let step = interval.as_nanos().max(1);
+    let steps = due.saturating_duration_since(epoch).as_nanos().div_ceil(step);
+    epoch + Duration::from_nanos(u64::try_from(steps * step).unwrap_or(u64::MAX))
+}
+
+/// The answer to a batch, as what the next one is asked with.
+#[derive(Debug)]
+pub(in crate::relay) struct Tag {
+    target: String,
+    validators: Validators,
+    missing: HashSet<String>,
+}
+
+/// The polls that wait for others to go with, by what they have in common. As many as there are
+/// resources at most.
+#[derive(Default)]
+pub(in crate::relay) struct Batches {
+    waiting: Mutex<HashMap<ResourceKey, Vec<Poll>>>,
+}
+
+/// One resource's poll.
+struct Poll {
+    name: String,
+    priority: Priority,
+    followers: usize,
+    /// It has to get past caches.
+    after_write: bool,
+    /// The batch that the resource's content is from.
+    tag: Option<Arc<Tag>>,
+    reply: oneshot::Sender<Result<Exchanged, FetchError>>,
+}
+
+/// Asks for one item together with others. `exchange`: the poll's own, for what it says about it.
+///
+/// # Errors
+/// See [`Failure`].
+pub(super) async fn join(
+    exchange: &Exchange,
+    item: &Item,
+    ask: &Ask,
+    tag: Option<Arc<Tag>>,
+    followers: usize,
+) -> Result<Exchanged, FetchError> {
+    let (reply, answered) = oneshot::channel();
+    let poll = Poll {
+        name: item.name.clone(),
+        priority: exchange.priority,
+        followers,
+        after_write: ask.headers.iter().any(|(name, _)| *name == header::CACHE_CONTROL),
+        tag,
+        reply,
+    };
+    let stakes = &exchange.stakes;
+    let is_first = {
+        let mut waiting = stakes.batches.waiting.lock();
+        let polls = waiting.entry(item.group.clone()).or_default();
+        polls.push(poll);
+        polls.len() == 1
+    };
+    if is_first {
+        let group = Group { stakes: stakes.clone(), route: exchange.route.clone(), key: item.group.clone() };
+        // A task of its own: whoever came first may be gone before the others are answered.
+        tokio::spawn(group.collect());
+    }
+    answered.await.unwrap_or_else(|_| {
+        let reason = "the batch ended without an answer".to_owned();
+        Err(exchange.failed(Failure::Batch { class: "batch", reason }))
+    })
+}
+
+/// Those that go together.
+struct Group {
+    stakes: Arc<Stakes>,
+    route: Arc<Route>,
+    key: ResourceKey,
+}
+
+impl Group {
+    async fn collect(self) {
+        let Some(batch) = self.route.poll.batch.clone() else {
+            return;
+        };
+        sleep(batch.window).await;
+        let mut polls = self.stakes.batches.waiting.lock().remove(&self.key).unwrap_or_default();
+        polls.retain(|poll| !poll.reply.is_closed());
+        // The same items make the same requests every time.
+        polls.sort_by(|a, b| a.name.cmp(&b.name));
+        let names: Vec<&str> = polls.iter().map(|poll| poll.name.as_str()).collect();
+        let portions = split::portions(&batch, &self.key.target(), &names);
+        let (group, batch) = (Arc::new(self), Arc::new(batch));
+        for portion in portions.into_iter().rev() {
+            let polls = polls.split_off(portion.start);
+            tokio::spawn(group.clone().ask(batch.clone(), polls));
+        }
+    }
+
+    /// One request, for all of these.
+    async fn ask(self: Arc<Self>, batch: Arc<Batch>, polls: Vec<Poll>) {
+        let names: Vec<&str> = polls.iter().map(|poll| poll.name.as_str()).collect();
+        let target = split::target(&batch, &self.key.target(), &names);
+        let result = match target.len() {
+            ..=split::LONGEST_TARGET => self.answer(&batch, &polls, &target).await,
+            length => Err(self.failed(format!(
+                "the name of an item makes a target of {length} bytes, at most {} are sent",
+                split::LONGEST_TARGET
+            ))),
+        };
+        let mut replies = match result {
+            Ok(replies) => replies.into_iter(),
+            Err(error) => {
+                for poll in polls {
+                    let _ = poll.reply.send(Err(shared(&error)));
+                }
+                return;
+            }
+        };
+        for poll in polls {
+            if let Some(reply) = replies.next() {
+                let _ = poll.reply.send(Ok(reply));
+            }
+        }
+    }
+
+    /// What each of these polls is told, in their order.
+    async fn answer(
+        &self,
+        batch: &Batch,
+        polls: &[Poll],
+        target: &str,
+    ) -> Result<Vec<Exchanged>, FetchError> {
+        let tag = common_tag(polls, target);
+        let followers = polls.iter().map(|poll| poll.followers).sum();
+        let mut ask = ask::poll(&self.key, &self.route, tag.as_ref().map(|tag| &tag.validators), followers);
+        target.clone_into(&mut ask.path_and_query);
+        if polls.iter().any(|poll| poll.after_write) {
+            ask::after_write(&mut ask);
+        }
+        let exchange = Exchange {
+            stakes: self.stakes.clone(),
+            route: self.route.clone(),
+            priority: priority(polls),
+            private: false,
+            settled: None,
+        };
+        let turn = self.stakes.source(&self.route)?.turn(exchange.priority).await?;
+        self.stakes.metrics.batches.with_label_values(&[&self.route.path]).inc();
+        let Exchanged { answer, conditional: asked, .. } = exchange.run(ask, turn).await?;
+        match (answer.status, tag) {
+            (StatusCode::NOT_MODIFIED, Some(tag)) if asked => {
+                let known = conditional::renewed(&tag.validators, &answer.headers).is_some();
+                let other = "the upstream answered 304 with the ETag of another version than asked for";
+                known.then(|| unchanged(&answer, polls, &tag)).ok_or_else(|| self.failed(other.to_owned()))
+            }
+            (StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION, _) => {
+                self.taken_apart(batch, polls, target, answer).await
+            }
+            (StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::NO_CONTENT, _) if polls.len() > 1 => {
+                // Of which of them should that be true?
+                Err(self.failed(format!("the upstream answered {} to a batch", answer.status)))
+            }
+            _ => Ok(portioned(&answer, polls.len(), |_| answer.clone()).collect()),
+        }
+    }
+
+    async fn taken_apart(
+        &self,
+        batch: &Batch,
+        polls: &[Poll],
+        target: &str,
+        answer: Answer,
+    ) -> Result<Vec<Exchanged>, FetchError> {
+        let (bytes, body, rules) = (answer.body.len(), answer.body.clone(), batch.clone());
+        let names: HashSet<String> = polls.iter().map(|poll| poll.name.clone()).collect();
+        let wanted = names.clone();
+        let split = move || split::items(body, &rules, &wanted);
+        let items = self.stakes.compute.run(bytes, split).await.map_err(|reason| self.failed(reason))?;
+        let validators = Validators {
+            etag: answer.headers.get(header::ETAG).cloned(),
+            last_modified: answer.headers.get(header::LAST_MODIFIED).cloned(),
+        };
+        let tag = (validators != Validators::default()).then(|| {
+            let missing = names.into_iter().filter(|name| !items.contains_key(name)).collect();
+            Arc::new(Tag { target: target.to_owned(), validators, missing })
+        });
+        let headers = split::fields(&answer.headers);
+        let item = |at: usize| match items.get(&polls[at].name) {
+            Some(body) => Answer { headers: headers.clone(), body: body.clone(), ..answer.clone() },
+            None => missing(&answer),
+        };
+        let exchanged = |found: Exchanged| Exchanged { tag: tag.clone(), ..found };
+        Ok(portioned(&answer, polls.len(), item).map(exchanged).collect())
+    }
+
+    fn failed(&self, reason: String) -> FetchError {
+        let failure = Failure::Batch { class: "batch", reason };
+        FetchError { upstream: self.route.upstream.name.clone(), server: None, failure }
+    }
+}
+
+/// The batch that all of these are from, if it was the same request: then the upstream may say that
+/// nothing changed.
+fn common_tag(polls: &[Poll], target: &str) -> Option<Arc<Tag>> {
+    let first = polls.first()?.tag.clone()?;
+    let same = |poll: &Poll| poll.tag.as_ref().is_some_and(|tag| Arc::ptr_eq(tag, &first));
+    (first.target == target && polls.iter().all(same)).then_some(first)
+}
+
+/// The place of a request in the budget: the best of its polls', and all their weight.
+fn priority(polls: &[Poll]) -> Priority {
+    let is = |class: Class| polls.iter().any(|poll| poll.priority.class == class);
+    let class = [Class::Interactive, Class::Scheduled].into_iter().find(|class| is(*class));
+    Priority {
+        class: class.unwrap_or(Class::Refresh),
+        weight: polls.iter().fold(0, |sum: u32, poll| sum.saturating_add(poll.priority.weight)).max(1),
+        patience: polls.iter().filter_map(|poll| poll.priority.patience).min(),
+    }
+}
+
+/// 304 to all of them: what was there is there, what was missing is missing.
+fn unchanged(answer: &Answer, polls: &[Poll], tag: &Arc<Tag>) -> Vec<Exchanged> {
+    let item = |at: usize| match tag.missing.contains(&polls[at].name) {
+        true => missing(answer),
+        false => Answer { headers: split::fields(&answer.headers), ..answer.clone() },
+    };
+    let found = portioned(answer, polls.len(), item);
+    found.map(|found| Exchanged { tag: Some(tag.clone()), conditional: true, ..found }).collect()
+}
+
+/// The answer about an item that another answer leaves out.
+fn missing(answer: &Answer) -> Answer {
+    Answer { status: StatusCode::NOT_FOUND, headers: HeaderMap::new(), body: Bytes::new(), ..answer.clone() }
+}
+
+/// So many answers that share what the whole one cost.
+fn portioned(
+    whole: &Answer,
+    count: usize,
+    item: impl Fn(usize) -> Answer,
+) -> impl Iterator<Item = Exchanged> {
+    let share = move |bytes: usize, at: usize| bytes / count + usize::from(at < bytes % count);
+    let (head, body) = (whole.head_bytes, whole.body_bytes);
+    (0..count).map(move |at| {
+        let answer = Answer { head_bytes: share(head, at), body_bytes: share(body, at), ..item(at) };
+        Exchanged { answer, conditional: false, settled: None, tag: None }
+    })
+}
+
+/// A failure as that of each poll. What is too large is the batch, not the resource.
+fn shared(error: &FetchError) -> FetchError {
+    let failure = match &error.failure {
+        Failure::NoTurn { limit, waiting } => Failure::NoTurn { limit: *limit, waiting: *waiting },
+        Failure::Open { wait } => Failure::Open { wait: *wait },
+        Failure::TooLarge { .. } => Failure::Batch { class: "batch", reason: error.failure.to_string() },
+        other => Failure::Batch { class: other.class(), reason: other.to_string() },
+    };
+    FetchError { upstream: error.upstream.clone(), server: error.server.clone(), failure }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_that_are_due_together_go_together() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _entered = runtime.enter();
+        let (epoch, second) = (Instant::now(), Duration::from_secs(1));
+        let grid = |ms| on_grid(epoch, second, epoch + Duration::from_millis(ms)) - epoch;
+        assert_eq!([0, 1, 999, 1000].map(grid), [Duration::ZERO, second, second, second]);
+        assert_eq!(grid(1001), 2 * second);
+        assert_eq!(on_grid(epoch + second, second, epoch), epoch + second, "never before it starts");
+    }
+
+    #[test]
+    fn a_request_has_the_best_place_of_its_polls() {
+        let poll = |class, weight, patience: Option<u64>| Poll {
+            name: String::new(),
+            priority: Priority { class, weight, patience: patience.map(Duration::from_secs) },
+            followers: 1,
+            after_write: false,
+            tag: None,
+            reply: oneshot::channel().0,
+        };
+        let polls = [
+            poll(Class::Refresh, 1, None),
+            poll(Class::Interactive, 2, Some(3)),
+            poll(Class::Scheduled, u32::MAX, None),
+        ];
+        let patience = Some(Duration::from_secs(3));
+        assert_eq!(priority(&polls), Priority { class: Class::Interactive, weight: u32::MAX, patience });
+        assert_eq!(priority(&polls[..1]), Priority { class: Class::Refresh, weight: 1, patience: None });
+    }
+}

@@ -1,0 +1,273 @@
+//! How one poll's exchange is made: its requests, each in its turn, until there is an answer that is
+//! about the resource.
+//!
+//! `redirect` says where an answer sends the poll, `token` and `jar` what it says about itself,
+//! `batch` asks for many resources at once and `split` takes the answer apart. Must not know: what an
+//! answer means for the resource, when the next poll is due.
+
+mod batch;
+mod jar;
+mod redirect;
+mod split;
+mod token;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use tokio::time::Instant;
+
+pub(super) use batch::{Batches, Item, Tag, on_grid};
+pub(super) use jar::Jars;
+pub(super) use token::Tokens;
+use token::{Grant, Token};
+
+use super::ask::USER_AGENT;
+use super::supervise::{Source, Stakes};
+use crate::config::{Auth, Route, Share};
+use crate::resource::matches_pattern;
+use crate::upstream::{Answer, Ask, Failure, FetchError, Priority, Turn};
+
+/// One poll's way to its answer.
+pub(super) struct Exchange {
+    pub(super) stakes: Arc<Stakes>,
+    pub(super) route: Arc<Route>,
+    /// The poll's place in the budget, for the requests after the first one.
+    pub(super) priority: Priority,
+    /// The poll carries a client's credentials.
+    pub(super) private: bool,
+    /// The target that the validators in the request came from; none: the request's own.
+    pub(super) settled: Option<String>,
+}
+
+/// An answer and how it came.
+#[derive(Debug)]
+pub(super) struct Exchanged {
+    pub(super) answer: Answer,
+    /// The request that was answered carried a validator.
+    pub(super) conditional: bool,
+    /// The target that was answered, if it is another one than the poll's.
+    pub(super) settled: Option<String>,
+    /// The batch that it is from.
+    pub(super) tag: Option<Arc<Tag>>,
+}
+
+/// The time that the requests of one poll may take together; waiting for turns does not count.
+struct Allowance {
+    limit: Duration,
+    left: Duration,
+}
+
+impl Exchange {
+    /// Makes the requests of a poll. `turn`: the first one's.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub(super) async fn run(&self, ask: Ask, turn: Option<Turn>) -> Result<Exchanged, FetchError> {
+        let source = self.source()?;
+        let own = ask.path_and_query.clone();
+        let mut validators = Vec::new();
+        let mut ask = ask;
+        ask.headers.retain(|field| {
+            let is_validator = is_validator(&field.0);
+            if is_validator {
+                validators.push(field.clone());
+            }
+            !is_validator
+        });
+        let mut allowance = Allowance { limit: ask.timeout, left: ask.timeout };
+        let mut turn = Some(turn);
+        let (mut head_bytes, mut body_bytes) = (0, 0);
+        for followed in 0..=self.route.poll.follow_redirects {
+            let turn = match turn.take() {
+                Some(first) => first,
+                None => source.turn(self.priority).await?,
+            };
+            // An entity tag says nothing about what lies under another URL.
+            let conditional =
+                !validators.is_empty() && self.settled.as_ref().unwrap_or(&own) == &ask.path_and_query;
+            let sent = with_validators(&ask, &validators, conditional);
+            let mut answer = self.request(source, sent, &mut allowance, turn).await?;
+            answer.head_bytes += head_bytes;
+            answer.body_bytes += body_bytes;
+            match self.next(&ask, &answer, followed)? {
+                Some(target) => ask.path_and_query = target,
+                None => {
+                    let settled = (ask.path_and_query != own).then_some(ask.path_and_query);
+                    return Ok(Exchanged { answer, conditional, settled, tag: None });
+                }
+            }
+            (head_bytes, body_bytes) = (answer.head_bytes, answer.body_bytes);
+        }
+        let most = self.route.poll.follow_redirects;
+        Err(self.failed(Failure::Redirect { reason: format!("more than {most} redirects") }))
+    }
+
+    /// Asks for an item of a batch; takes a turn by itself.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub(super) async fn join(
+        &self,
+        item: &Item,
+        ask: &Ask,
+        tag: Option<Arc<Tag>>,
+        followers: usize,
+    ) -> Result<Exchanged, FetchError> {
+        batch::join(self, item, ask, tag, followers).await
+    }
+
+    /// One request, and another one with another token if that is what it takes.
+    async fn request(
+        &self,
+        source: &dyn Source,
+        mut ask: Ask,
+        allowance: &mut Allowance,
+        turn: Option<Turn>,
+    ) -> Result<Answer, FetchError> {
+        let (grant, token) = match &self.route.poll.auth {
+            None => (None, None),
+            Some(Auth::Static(value)) => {
+                ask.headers.push((header::AUTHORIZATION, value.clone()));
+                (None, None)
+            }
+            Some(Auth::ClientCredentials(_)) => {
+                let grant = self.stakes.tokens.grant(self.route.index);
+                let token = self.token(grant).await?;
+                ask.headers.push(token.field());
+                (grant, Some(token))
+            }
+        };
+        let answer = self.timed(source, &ask, allowance).await?;
+        drop(turn);
+        let (Some(grant), Some(token)) = (grant, token) else {
+            return Ok(answer);
+        };
+        if answer.status != StatusCode::UNAUTHORIZED {
+            grant.accepted(&token);
+            return Ok(answer);
+        }
+        let without = |reason| self.failed(Failure::Token { reason });
+        let Some(token) = grant.token_instead_of(&token).await.map_err(without)? else {
+            return Ok(answer);
+        };
+        ask.headers.retain(|(name, _)| *name != header::AUTHORIZATION);
+        ask.headers.push(token.field());
+        let _turn = source.turn(self.priority).await?;
+        let repeated = self.timed(source, &ask, allowance).await?;
+        if repeated.status != StatusCode::UNAUTHORIZED {
+            grant.accepted(&token);
+        }
+        Ok(repeated)
+    }
+
+    async fn token(&self, grant: Option<&Arc<Grant>>) -> Result<Token, FetchError> {
+        let without = |reason| self.failed(Failure::Token { reason });
+        match grant {
+            Some(grant) => grant.token().await.map_err(without),
+            None => Err(without("its credentials are not known".to_owned())),
+        }
+    }
+
+    async fn timed(
+        &self,
+        source: &dyn Source,
+        ask: &Ask,
+        allowance: &mut Allowance,
+    ) -> Result<Answer, FetchError> {
+        if allowance.left.is_zero() {
+            return Err(self.failed(Failure::TotalTimeout { limit: allowance.limit }));
+        }
+        let mut ask = Ask { timeout: allowance.left, ..ask.clone() };
+        self.add_cookies(&mut ask);
+        let began = Instant::now();
+        let answer = source.fetch(&ask, !self.private).await;
+        allowance.left = allowance.left.saturating_sub(began.elapsed());
+        if let Ok(answer) = &answer {
+            self.keep_cookies(&ask, answer);
+        }
+        answer
+    }
+
+    /// Whether the poller has cookies of its own here.
+    fn has_jar(&self) -> bool {
+        self.route.poll.cookie_jar && !self.private
+    }
+
+    fn place<'a>(&self, ask: &'a Ask) -> jar::Place<'a> {
+        jar::Place { route: self.route.index, host: &ask.host, target: &ask.path_and_query }
+    }
+
+    fn add_cookies(&self, ask: &mut Ask) {
+        if self.has_jar()
+            && !ask.headers.iter().any(|(name, _)| *name == header::COOKIE)
+            && let Some(cookies) = self.stakes.jars.cookies(self.place(ask), SystemTime::now())
+        {
+            ask.headers.push((header::COOKIE, cookies));
+        }
+    }
+
+    /// Where `share` is not `public`, a cookie that may say who somebody is means that the answer is
+    /// not shared at all: only those that mean nothing are kept.
+    fn keep_cookies(&self, ask: &Ask, answer: &Answer) {
+        let harmless =
+            |name: &str| self.route.ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name));
+        let accepts = |name: &str| self.route.share == Share::Public || harmless(name);
+        if self.has_jar() {
+            self.stakes.jars.keep(self.place(ask), &answer.headers, SystemTime::now(), accepts);
+        }
+    }
+
+    /// Where the answer sends the poll; none: it is the answer.
+    fn next(&self, ask: &Ask, answer: &Answer, followed: usize) -> Result<Option<String>, FetchError> {
+        let most = self.route.poll.follow_redirects;
+        if most == 0 || !redirect::redirects(answer.status) {
+            return Ok(None);
+        }
+        let found = match followed < most {
+            true => redirect::target(&answer.headers, &ask.path_and_query, &self.names(ask)),
+            false => Err(format!("more than {most} redirects")),
+        };
+        match found {
+            Ok(target) => Ok(Some(target)),
+            // In a class with credentials that is most likely a login page: judged like a 401.
+            Err(_) if self.private => Ok(None),
+            Err(reason) => Err(self.failed(Failure::Redirect { reason })),
+        }
+    }
+
+    /// What the upstream may call itself.
+    fn names<'a>(&self, ask: &'a Ask) -> redirect::Names<'a> {
+        let said = |name: &str| {
+            let field = ask.headers.iter().find(|(found, _)| found == name);
+            field.and_then(|(_, value)| value.to_str().ok())
+        };
+        let scheme = if self.route.upstream.tls.is_some() { "https" } else { "http" };
+        let hosts = [Some(ask.host.as_str()), said("x-forwarded-host")];
+        let schemes = [Some(scheme), said("x-forwarded-proto")];
+        redirect::Names {
+            hosts: hosts.into_iter().flatten().collect(),
+            schemes: schemes.into_iter().flatten().collect(),
+        }
+    }
+
+    fn source(&self) -> Result<&dyn Source, FetchError> {
+        self.stakes.source(&self.route)
+    }
+
+    fn failed(&self, failure: Failure) -> FetchError {
+        FetchError { upstream: self.route.upstream.name.clone(), server: None, failure }
+    }
+}
+
+fn is_validator(name: &HeaderName) -> bool {
+    *name == header::IF_NONE_MATCH || *name == header::IF_MODIFIED_SINCE
+}
+
+fn with_validators(ask: &Ask, validators: &[(HeaderName, HeaderValue)], conditional: bool) -> Ask {
+    let mut ask = ask.clone();
+    if conditional {
+        ask.headers.extend(validators.iter().cloned());
+    }
+    ask
+}

@@ -1,0 +1,236 @@
+//! One request for many items and its answer taken apart: names, targets, raw slices.
+//!
+//! Pure. Must not know: when requests are made, who waits for an item.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, header};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use crate::config::Batch;
+use crate::resource::{Json, Kind};
+
+/// Longest target of one request, bytes: what servers take everywhere.
+pub(super) const LONGEST_TARGET: usize = 8 * 1024;
+
+/// What a name leaves as it is in a query.
+const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What cannot stand in a query at all.
+const SEPARATOR: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// The item that a path of a batch's route is about, and the path of the request for it and others.
+/// None: its name cannot stand in a list of names.
+pub(super) fn item(route: &str, batch: &Batch, path: &str) -> Option<(String, String)> {
+    let mut router = matchit::Router::new();
+    router.insert(route, ()).ok()?;
+    let found = router.at(path).ok()?;
+    let mut shared = batch.path.clone();
+    for (name, value) in found.params.iter().filter(|(name, _)| *name != batch.parameter) {
+        for spelled in [format!("{{{name}}}"), format!("{{*{name}}}")] {
+            shared = shared.replace(&spelled, value);
+        }
+    }
+    let name = percent_decode_str(found.params.get(&batch.parameter)?).decode_utf8().ok()?;
+    // Upstreams decode first and take the list apart then.
+    let fits = !name.is_empty() && !name.contains(&batch.separator);
+    fits.then(|| (name.into_owned(), shared))
+}
+
+/// The target of a request for these items.
+pub(super) fn target(batch: &Batch, path_and_query: &str, names: &[&str]) -> String {
+    let mark = if path_and_query.contains('?') { '&' } else { '?' };
+    let query = utf8_percent_encode(&batch.query, NAME);
+    let separator = utf8_percent_encode(&batch.separator, SEPARATOR).to_string();
+    let names: Vec<String> = names.iter().map(|name| utf8_percent_encode(name, NAME).to_string()).collect();
+    format!("{path_and_query}{mark}{query}={}", names.join(&separator))
+}
+
+/// Which names go with which request: at most `max` and [`LONGEST_TARGET`] each.
+pub(super) fn portions(batch: &Batch, path_and_query: &str, names: &[&str]) -> Vec<Range<usize>> {
+    let empty = target(batch, path_and_query, &[]).len();
+    let separator = utf8_percent_encode(&batch.separator, SEPARATOR).map(str::len).sum::<usize>();
+    let mut portions: Vec<Range<usize>> = Vec::new();
+    let mut length = 0;
+    for (at, name) in names.iter().enumerate() {
+        let more = utf8_percent_encode(name, NAME).map(str::len).sum::<usize>() + separator;
+        match portions.last_mut() {
+            Some(portion) if portion.len() < batch.max && length + more <= LONGEST_TARGET => {
+                portion.end = at + 1;
+                length += more;
+            }
+            _ => {
+                portions.push(at..at + 1);
+                length = empty + more;
+            }
+        }
+    }
+    portions
+}
+
+/// The items of an answer that are wanted, by name, as they stand in it. Of two with one name the
+/// first counts.
+///
+/// # Errors
+/// Why the answer cannot be taken apart.
+pub(super) fn items(
+    body: Bytes,
+    batch: &Batch,
+    wanted: &HashSet<String>,
+) -> Result<HashMap<String, Bytes>, String> {
+    let json = Json::parse(body).map_err(|error| format!("the answer to a batch is no JSON: {error}"))?;
+    let list = json.root().pointer(&batch.items);
+    let Some(list) = list.filter(|list| list.kind() == Kind::Array) else {
+        let place = if batch.items.is_empty() { "its root" } else { &batch.items };
+        return Err(format!("the answer to a batch has no array at {place}"));
+    };
+    let (mut found, mut nameless) = (HashMap::new(), 0_usize);
+    for item in list.items() {
+        let name = item.pointer(&batch.key).and_then(|name| match name.kind() {
+            Kind::String => name.string().map(|name| name.into_owned()),
+            Kind::Number => std::str::from_utf8(name.raw()).ok().map(str::to_owned),
+            _ => None,
+        });
+        match name {
+            Some(name) if wanted.contains(&name) => {
+                // A copy: a slice would keep the other items alive as long as this one.
+                found.entry(name).or_insert_with(|| Bytes::copy_from_slice(item.raw()));
+            }
+            Some(_) => {}
+            None => nameless += 1,
+        }
+    }
+    if found.is_empty() && nameless > 0 {
+        // Nothing is gone because of a wrong pointer.
+        return Err(format!("the items of a batch have no name at {}", batch.key));
+    }
+    Ok(found)
+}
+
+/// Fields that speak of the whole answer and of no item in it.
+const OF_THE_WHOLE: [HeaderName; 8] = [
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LOCATION,
+    header::CONTENT_DISPOSITION,
+    header::TRANSFER_ENCODING,
+    header::LINK,
+];
+
+/// Digests of the whole body.
+const DIGESTS: [&str; 4] = ["content-md5", "digest", "content-digest", "repr-digest"];
+
+/// The fields of an answer as fields of one of its items.
+pub(super) fn fields(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = headers.clone();
+    for name in OF_THE_WHOLE {
+        kept.remove(name);
+    }
+    for name in DIGESTS {
+        kept.remove(name);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn batch() -> Batch {
+        Batch {
+            path: "/shops/{shop}/items".into(),
+            parameter: "id".into(),
+            query: "ids".into(),
+            separator: ",".into(),
+            max: 3,
+            items: "/items".into(),
+            key: "/id".into(),
+            window: Duration::from_millis(20),
+        }
+    }
+
+    const ROUTE: &str = "/shops/{shop}/items/{id}";
+
+    #[test]
+    fn an_item_is_named_by_its_parameter_and_goes_with_those_of_the_same_place() {
+        let found = |path| item(ROUTE, &batch(), path);
+        let wanted = |name: &str, path: &str| Some((name.to_owned(), path.to_owned()));
+        assert_eq!(found("/shops/7/items/a"), wanted("a", "/shops/7/items"));
+        assert_eq!(found("/shops/8%2F9/items/%C3%A9%20b"), wanted("é b", "/shops/8%2F9/items"));
+        assert_eq!(found("/shops/7/items/a%2Cb"), None, "two names, once it is decoded");
+        assert_eq!(found("/shops/7/items/%FF"), None);
+        assert_eq!(found("/elsewhere"), None);
+    }
+
+    #[test]
+    fn names_are_written_so_that_each_stays_one() {
+        assert_eq!(target(&batch(), "/items", &["a", "é&b=c", "+"]), "/items?ids=a,%C3%A9%26b%3Dc,%2B");
+        assert_eq!(target(&batch(), "/items?x=1", &["a"]), "/items?x=1&ids=a");
+        let repeated = Batch { query: "id[]".into(), separator: "&id[]=".into(), ..batch() };
+        assert_eq!(target(&repeated, "/i", &["a", "b"]), "/i?id%5B%5D=a&id%5B%5D=b");
+    }
+
+    #[test]
+    fn requests_are_bounded_in_names_and_bytes() {
+        assert_eq!(portions(&batch(), "/i", &["a"; 7]), [0..3, 3..6, 6..7]);
+        assert!(portions(&batch(), "/i", &[]).is_empty());
+        let many = Batch { max: 1000, separator: "|".into(), ..batch() };
+        let names: Vec<String> = (0..1000).map(|n| format!("name-é-{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let portions = portions(&many, "/i?x=1", &names);
+        let longest = portions.iter().map(|p| target(&many, "/i?x=1", &names[p.clone()]).len()).max();
+        assert!(longest <= Some(LONGEST_TARGET) && longest > Some(LONGEST_TARGET - 40), "{longest:?}");
+        assert_eq!(portions.iter().map(ExactSizeIterator::len).sum::<usize>(), 1000);
+    }
+
+    fn split(body: &'static str) -> Result<Vec<(String, Bytes)>, String> {
+        let wanted = ["a", "b", "7"].map(str::to_owned).into();
+        let found = items(Bytes::from_static(body.as_bytes()), &batch(), &wanted)?;
+        let mut found: Vec<_> = found.into_iter().collect();
+        found.sort();
+        Ok(found)
+    }
+
+    #[test]
+    fn items_come_out_as_they_stand() {
+        let body =
+            "{\"items\": [ {\"id\":\"b\", \"n\": 1.50} ,{\"id\":7},{\"id\":\"other\"},{\"id\":\"b\"}, 3]}";
+        let found = split(body).unwrap();
+        let wanted = [("7", "{\"id\":7}"), ("b", "{\"id\":\"b\", \"n\": 1.50}")];
+        assert_eq!(found, wanted.map(|(name, raw)| (name.to_owned(), Bytes::from_static(raw.as_bytes()))));
+        assert_eq!(split("{\"items\":[]}").unwrap(), [], "all of them are missing");
+        assert_eq!(split("{\"items\":[{\"id\":\"other\"}]}").unwrap(), []);
+    }
+
+    #[test]
+    fn answers_that_are_no_list_are_told_apart() {
+        for (body, told) in [
+            ("<html>", "no JSON"),
+            ("{\"items\":{}}", "no array at /items"),
+            ("[]", "no array at /items"),
+            ("{\"items\":[{\"key\":\"a\"}]}", "no name at /id"),
+        ] {
+            let reason = split(body).unwrap_err();
+            assert!(reason.contains(told), "{reason}");
+        }
+    }
+}

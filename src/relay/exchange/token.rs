@@ -1,0 +1,317 @@
+//! Access tokens for polls: OAuth 2.0 client credentials (RFC 6749 §4.4), one token for all polls
+//! that have the same credentials.
+//!
+//! No secret and no token is ever part of a message. Must not know: what is polled.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use parking_lot::Mutex;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::config::{Auth, ClientCredentials, Config};
+use crate::relay::supervise::Source;
+use crate::upstream::{Answer, Ask, Class, Priority};
+
+/// Most bytes of a token endpoint's answer.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// A poll waits for a token at most as long as for its own turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// After a failure, or a new token that was refused at once: first and longest wait.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What forms leave as it is (RFC 6749 appendix B).
+const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*');
+
+/// The grants of all routes.
+#[derive(Default)]
+pub(in crate::relay) struct Tokens {
+    grants: Vec<Arc<Grant>>,
+    /// By the route's place in the file: several may share a grant.
+    by_route: HashMap<usize, usize>,
+}
+
+/// One set of credentials and the token it has.
+pub(super) struct Grant {
+    credentials: Arc<ClientCredentials>,
+    source: Option<Arc<dyn Source>>,
+    held: Mutex<Held>,
+    /// Held by the one who asks for a token; the others wait for it.
+    asking: tokio::sync::Mutex<()>,
+}
+
+/// What is known of a grant's token.
+#[derive(Default)]
+struct Held {
+    token: Option<Token>,
+    /// Why there is no new one, and until when nobody asks again.
+    trouble: Option<(String, Instant)>,
+    /// Failures, or refusals of new tokens, in a row.
+    in_a_row: u32,
+}
+
+/// A token as it is sent. `Debug` says nothing of it.
+#[derive(Clone)]
+pub(super) struct Token {
+    /// Sensitive.
+    value: HeaderValue,
+    /// When the next one is asked for; none: when this one is refused.
+    renew_at: Option<Instant>,
+    expires_at: Option<Instant>,
+}
+
+impl Token {
+    pub(super) fn field(&self) -> (HeaderName, HeaderValue) {
+        (header::AUTHORIZATION, self.value.clone())
+    }
+
+    fn is_good(&self, now: Instant) -> bool {
+        self.renew_at.is_none_or(|at| now < at)
+    }
+
+    fn is_valid(&self, now: Instant) -> bool {
+        self.expires_at.is_none_or(|at| now < at)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(***)")
+    }
+}
+
+impl Tokens {
+    /// `sources`: by name; one for each token server.
+    pub(in crate::relay) fn new(config: &Config, sources: &HashMap<String, Arc<dyn Source>>) -> Tokens {
+        let mut tokens = Tokens::default();
+        for route in &config.routes {
+            if let Some(Auth::ClientCredentials(credentials)) = &route.poll.auth {
+                tokens.add(route.index, credentials, sources.get(&credentials.server.name));
+            }
+        }
+        tokens
+    }
+
+    fn add(&mut self, route: usize, credentials: &Arc<ClientCredentials>, source: Option<&Arc<dyn Source>>) {
+        let known = self.grants.iter().position(|grant| same(&grant.credentials, credentials));
+        let at = known.unwrap_or_else(|| {
+            self.grants.push(Arc::new(Grant::new(credentials.clone(), source.cloned())));
+            self.grants.len() - 1
+        });
+        self.by_route.insert(route, at);
+    }
+
+    /// The grant of a route, by its place in the file.
+    pub(super) fn grant(&self, route: usize) -> Option<&Arc<Grant>> {
+        self.grants.get(*self.by_route.get(&route)?)
+    }
+}
+
+/// Whether two routes say the same.
+fn same(a: &ClientCredentials, b: &ClientCredentials) -> bool {
+    let of = |c: &ClientCredentials| {
+        (c.server.name.clone(), c.path.clone(), c.client_id.clone(), c.scope.clone(), c.audience.clone())
+    };
+    of(a) == of(b)
+        && a.client_secret == b.client_secret
+        && (a.in_body, a.refresh_before) == (b.in_body, b.refresh_before)
+}
+
+impl Grant {
+    fn new(credentials: Arc<ClientCredentials>, source: Option<Arc<dyn Source>>) -> Grant {
+        Grant { credentials, source, held: Mutex::default(), asking: tokio::sync::Mutex::default() }
+    }
+
+    /// A token for a poll.
+    ///
+    /// # Errors
+    /// Why there is none; nothing secret stands in it.
+    pub(super) async fn token(&self) -> Result<Token, String> {
+        let now = Instant::now();
+        let held = self.held.lock().token.clone();
+        match held {
+            Some(token) if token.is_good(now) => return Ok(token),
+            // Another poll is at it, and this token still serves.
+            Some(token) if token.is_valid(now) && self.asking.try_lock().is_err() => return Ok(token),
+            _ => {}
+        }
+        let _asking = self.asking.lock().await;
+        let now = Instant::now();
+        let (held, trouble) = {
+            let held = self.held.lock();
+            (held.token.clone(), held.trouble.clone())
+        };
+        if let Some(token) = held.as_ref().filter(|token| token.is_good(now)) {
+            return Ok(token.clone());
+        }
+        let renewed = match trouble {
+            Some((reason, until)) if now < until => Err(reason),
+            _ => self.renew().await,
+        };
+        let old = held.filter(|token| token.is_valid(Instant::now()));
+        renewed.or_else(|reason| old.ok_or(reason))
+    }
+
+    /// A token in the place of one that the upstream refused. None: it would not help to ask again,
+    /// the last new one was refused as well.
+    ///
+    /// # Errors
+    /// See [`Grant::token`].
+    pub(super) async fn token_instead_of(&self, refused: &Token) -> Result<Option<Token>, String> {
+        let _asking = self.asking.lock().await;
+        {
+            let mut held = self.held.lock();
+            if let Some(token) = held.token.as_ref().filter(|token| token.value != refused.value) {
+                return Ok(Some(token.clone()));
+            }
+            if let Some((reason, until)) = held.trouble.clone()
+                && Instant::now() < until
+            {
+                return if held.token.is_some() { Ok(None) } else { Err(reason) };
+            }
+            // Nobody else is to be refused with it.
+            held.token = None;
+        }
+        self.renew().await.map(|token| {
+            // Until it is accepted it counts as one that helps nobody.
+            self.held.lock().note("the upstream refuses new tokens".to_owned());
+            Some(token)
+        })
+    }
+
+    /// The upstream took a token.
+    pub(super) fn accepted(&self, token: &Token) {
+        let mut held = self.held.lock();
+        if held.in_a_row > 0 && held.token.as_ref().is_some_and(|own| own.value == token.value) {
+            held.trouble = None;
+            held.in_a_row = 0;
+        }
+    }
+
+    /// Asks for a token. Only who holds `asking` calls it.
+    async fn renew(&self) -> Result<Token, String> {
+        let result = self.ask().await;
+        let mut held = self.held.lock();
+        match &result {
+            Ok(token) => {
+                held.token = Some(token.clone());
+                held.trouble = None;
+            }
+            Err(reason) => held.note(reason.clone()),
+        }
+        result
+    }
+
+    async fn ask(&self) -> Result<Token, String> {
+        let Some(source) = &self.source else {
+            return Err("nothing was started for the token server".to_owned());
+        };
+        let priority = Priority { class: Class::Interactive, weight: 1, patience: Some(PATIENCE) };
+        // The server's address stays out of what clients may see.
+        let unreachable = |error: crate::upstream::FetchError| format!("the token server: {}", error.failure);
+        let _turn = source.turn(priority).await.map_err(unreachable)?;
+        let began = Instant::now();
+        let answer = source.fetch(&request(&self.credentials), false).await.map_err(unreachable)?;
+        read(&answer, began, self.credentials.refresh_before)
+            .map_err(|reason| format!("the token server {reason}"))
+    }
+}
+
+impl Held {
+    fn note(&mut self, reason: String) {
+        let wait = FIRST_WAIT.saturating_mul(1 << self.in_a_row.min(10)).min(LONGEST_WAIT);
+        self.in_a_row += 1;
+        self.trouble = Some((reason, Instant::now() + wait));
+    }
+}
+
+fn request(credentials: &ClientCredentials) -> Ask {
+    let encoded = |text: &str| utf8_percent_encode(text, FORM).to_string();
+    let mut form = "grant_type=client_credentials".to_owned();
+    let more = [("scope", &credentials.scope), ("audience", &credentials.audience)];
+    for (name, value) in more {
+        if let Some(value) = value {
+            form += &format!("&{name}={}", encoded(value));
+        }
+    }
+    let (id, secret) = (encoded(&credentials.client_id), encoded(&credentials.client_secret.0));
+    let mut headers = vec![
+        (header::ACCEPT, HeaderValue::from_static("application/json")),
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded")),
+        (header::USER_AGENT, HeaderValue::from_static(super::USER_AGENT)),
+    ];
+    if credentials.in_body {
+        form += &format!("&client_id={id}&client_secret={secret}");
+    } else if let Ok(mut basic) =
+        HeaderValue::try_from(format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
+    {
+        basic.set_sensitive(true);
+        headers.push((header::AUTHORIZATION, basic));
+    }
+    let server = &credentials.server;
+    Ask {
+        method: Method::POST,
+        path_and_query: credentials.path.clone(),
+        host: crate::relay::host(server, None),
+        headers,
+        body: Bytes::from(form),
+        timeout: server.total_timeout,
+        max_body: MAX_ANSWER,
+    }
+}
+
+/// The token of an answer that was asked for at `began`.
+fn read(answer: &Answer, began: Instant, refresh_before: Duration) -> Result<Token, String> {
+    let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    if answer.status != StatusCode::OK {
+        // Only the code: a description may repeat what was sent.
+        let code = said["error"].as_str().filter(|code| is_code(code));
+        let code = code.map_or(String::new(), |code| format!(": {code}"));
+        return Err(format!("answered {}{code}", answer.status));
+    }
+    let kind = said["token_type"].as_str().unwrap_or("Bearer");
+    if !kind.eq_ignore_ascii_case("bearer") {
+        return Err("gave a token that is no bearer token".to_owned());
+    }
+    let value = said["access_token"].as_str().filter(|token| !token.is_empty());
+    let value = value.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
+    let Some(mut value) = value else {
+        return Err("gave no access_token".to_owned());
+    };
+    value.set_sensitive(true);
+    let lifetime = match &said["expires_in"] {
+        Value::Number(seconds) => seconds.as_f64(),
+        // Some write it as text.
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    let lifetime = lifetime.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    // A century is as good as for ever, and no sum of it overflows.
+    let lifetime = lifetime.map(|lifetime| lifetime.min(Duration::from_secs(100 * 365 * 86_400)));
+    let renew_after = lifetime.map(|lifetime| lifetime - refresh_before.min(lifetime / 2));
+    Ok(Token {
+        value,
+        renew_at: renew_after.map(|after| began + after),
+        expires_at: lifetime.map(|lifetime| began + lifetime),
+    })
+}
+
+/// A code of RFC 6749 §5.2.
+fn is_code(text: &str) -> bool {
+    text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
+#[cfg(test)]
+#[path = "token_tests.rs"]
+mod tests;
