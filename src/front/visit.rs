@@ -275,7 +275,7 @@ impl Visitor {
             return Ok(());
         };
         let status = match exception.kind {
-            ExceptionKind::NotShareable => StatusCode::FORBIDDEN,
+            ExceptionKind::NotShareable | ExceptionKind::SessionIdle => StatusCode::FORBIDDEN,
             ExceptionKind::Gone => StatusCode::GONE,
             ExceptionKind::Uncoverable => StatusCode::UNPROCESSABLE_ENTITY,
         };
