@@ -11,6 +11,7 @@
 //! | `drain` | §12: how the process ends |
 //! | `envelope` | §6: many resources on one WebSocket |
 //! | `failure` | §3, §5, §10: what clients see while the upstream misbehaves |
+//! | `feeds` | §8: lists told item by item |
 //! | `framing` | §12: request smuggling, unread bodies, broken answers |
 //! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
 //! | `many` | many resources on one event stream |
@@ -38,6 +39,7 @@ pub mod drain;
 pub mod edge_support;
 pub mod envelope;
 pub mod failure;
+pub mod feeds;
 pub mod forwarding;
 pub mod framing;
 pub mod long_poll;
