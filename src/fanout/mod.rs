@@ -11,6 +11,7 @@ mod member;
 mod seats;
 mod shard;
 mod task;
+mod task_many;
 mod timers;
 mod wire;
 
@@ -24,6 +25,7 @@ pub use inbox::{Arrival, Following, MemberId, Messages};
 pub use log::Record;
 pub use seats::Seat;
 pub use task::{Drain, Ending, Stream, StreamEnd, draining, drive};
+pub use task_many::{ManyStream, drive_many};
 pub use wire::{Home, Returned, Taken, bound_kernel_buffers};
 
 use crate::hub::{Bell, Subscription};

@@ -139,7 +139,10 @@ impl Stream<'_> {
 }
 
 /// A random place in the drain's window, and a random reconnect delay.
-fn plan(window: Duration, (least, most): (Duration, Duration)) -> (tokio::time::Instant, Duration) {
+pub(super) fn plan(
+    window: Duration,
+    (least, most): (Duration, Duration),
+) -> (tokio::time::Instant, Duration) {
     let at = tokio::time::Instant::now() + window.mul_f64(fastrand::f64());
     (at, least + most.saturating_sub(least).mul_f64(fastrand::f64()))
 }

@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 use super::envelope::{seat, visitor};
 use super::push::{Departure, depart};
 use super::visit::{Admitted, Refused, Way};
-use super::{Context, Fate, Front, refuse};
+use super::{Context, Fate, Front, refuse, respond};
 use crate::config::Route;
-use crate::fanout::Following;
+use crate::fanout::{Following, ManyStream, Record, drive_many};
 use crate::frame::Format;
 use crate::hub::{Resume, Subscription};
 use crate::resource::RESUME_SWITCHES;
@@ -40,10 +40,6 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
         let detail = format!("{} resources are asked for; 1 to {most} are possible", resources.len());
         return refuse::with(session, ctx, StatusCode::BAD_REQUEST, &detail).await;
     }
-    if session.is_http2() {
-        let detail = "streams of many resources are there on HTTP/1.1; on HTTP/2 open a stream for each";
-        return refuse::with(session, ctx, StatusCode::NOT_IMPLEMENTED, detail).await;
-    }
     let Some(seat) = seat(front, ctx) else {
         ctx.shared.metrics.refusals.with_label_values(&["clients"]).inc();
         return refuse::with(session, ctx, StatusCode::SERVICE_UNAVAILABLE, "clients").await;
@@ -61,14 +57,15 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
     let known = known(session, resources.len());
     let many = SseMany::new(framing, route.heartbeat, retry(&route), known.clone(), Instant::now());
     let mut headers = refuse::event_stream_head();
+    let is_http2 = session.is_http2();
     match framing {
+        _ if is_http2 => None,
         Framing::Chunked => headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
         Framing::Bare => headers.insert(header::CONNECTION, HeaderValue::from_static("close")),
     };
     admit_origin(&mut headers, session, &admitted);
-    let mut greeting = answer::head_bytes(StatusCode::OK, &headers, b"", !is_http11);
-    greeting.extend_from_slice(&many.opening());
-    let shard = front.shared.fanout.choose();
+    let mut opening = BytesMut::from(&many.opening()[..]);
+    let shard = (!is_http2).then(|| front.shared.fanout.choose());
     let mut following = Vec::new();
     for (index, (name, one)) in resources.into_iter().zip(admitted).enumerate() {
         match one {
@@ -79,18 +76,40 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
                     Some(version) if route.feed.is_some() => Resume::Item(version.to_string().into()),
                     Some(version) => Resume::From(version),
                 };
-                let subscription = Subscription::new(attendance, Some(shard), Format::Named, resume);
+                let subscription = Subscription::new(attendance, shard, Format::Named, resume);
                 following.push((Arc::from(name), index, subscription));
             }
             Err(Refused { status, detail }) => {
-                greeting.extend_from_slice(&many.error(&name, status.as_u16(), &detail));
+                opening.extend_from_slice(&many.error(&name, status.as_u16(), &detail));
             }
         }
     }
+    let transport = Transport::SseMany(Box::new(many));
+    let Some(shard) = shard else {
+        let head = respond::head(StatusCode::OK, &headers)?;
+        session.write_response_header(Box::new(head), false).await?;
+        ctx.taken = true;
+        ctx.answer = transport.name();
+        let shared = front.shared.clone();
+        let stream = ManyStream {
+            session: &mut session.downstream_session,
+            transport,
+            following,
+            record: Record::new(ctx.client),
+            metrics: shared.metrics.clone(),
+            stall_timeout: shared.config.limits.stall_timeout,
+            ending: shared.ending.clone(),
+        };
+        drive_many(stream, opening.freeze(), shared.config.log.access).await;
+        drop(seat);
+        return Ok(Fate::Answered);
+    };
+    let mut greeting = answer::head_bytes(StatusCode::OK, &headers, b"", !is_http11);
+    greeting.extend_from_slice(&opening);
     let departure = Departure {
         shard,
         greeting: greeting.freeze(),
-        transport: Transport::SseMany(Box::new(many)),
+        transport,
         following: Following::Many(following),
         seat,
         messages: None,

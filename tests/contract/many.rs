@@ -171,9 +171,32 @@ async fn a_silent_stream_has_heartbeats() {
 }
 
 #[tokio::test]
-async fn http2_is_told_what_to_do_instead() {
+async fn http2_streams_have_the_same() {
     let tls = TlsStand::start(FAST);
-    tls.stand.legacy.set("/prices/A", Reply::json("{}"));
+    for name in ["A", "B"] {
+        tls.stand.legacy.set(&format!("/prices/{name}"), Reply::json(format!("{{\"is\":\"{name}\"}}")));
+    }
     let mut h2 = H2::over(tls.connect(&["h2"]).await, "localhost").await;
-    assert_eq!(h2.get(&of(&["A"]), &[]).await.status, 501);
+    let path = format!("{}&resource=/elsewhere", of(&["A", "B"]));
+    let (head, mut stream) = h2.open("GET", &path, &[]).await;
+    assert_eq!(head.status, 200);
+    let mut names = Vec::new();
+    let id = loop {
+        let event = stream.next_event().await;
+        if event.event == "sync" {
+            break event.id.expect("an id");
+        }
+        names.push(event.event);
+    };
+    names.sort();
+    assert_eq!(names, ["/prices/A", "/prices/B", "error"]);
+    tls.stand.legacy.set("/prices/B", Reply::json("{\"is\":2}"));
+    assert_eq!(stream.next_event().await.event, "/prices/B");
+    let (_, mut back) = h2.open("GET", &path, &[("last-event-id", &id)]).await;
+    let mut names = vec![back.next_event().await.event, back.next_event().await.event];
+    names.sort();
+    assert_eq!(names, ["/prices/B", "error"], "only what differs");
+    tls.stand.metric_becomes("pollcast_connection_resources", "", 4.0).await;
+    h2.cut();
+    tls.stand.metric_becomes("pollcast_connection_resources", "", 0.0).await;
 }

@@ -1,0 +1,163 @@
+//! The client loop of one HTTP/2 stream of many resources: as `task`, with a position in each of them.
+//!
+//! Must not know: how the request became a stream.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::select_all;
+use pingora::protocols::http::ServerSession;
+use tokio::sync::watch;
+use tokio::time::{sleep_until, timeout};
+
+use super::log::Record;
+use super::task::{Ending, StreamEnd, draining, plan};
+use crate::hub::{Delivery, Subscription, View};
+use crate::metrics::{Metrics, StreamMetrics};
+use crate::transport::{End, Step, Transport};
+
+/// One stream and what it needs.
+pub struct ManyStream<'a> {
+    pub session: &'a mut ServerSession,
+    pub transport: Transport,
+    /// The client's names for its resources, their places in its request, and its positions.
+    pub following: Vec<(Arc<str>, usize, Subscription)>,
+    pub record: Record,
+    pub metrics: Metrics,
+    pub stall_timeout: Duration,
+    pub ending: Ending,
+}
+
+/// Serves the stream until it ends. The head was written already; `opening` follows it.
+pub async fn drive_many(stream: ManyStream<'_>, opening: Bytes, access_log: bool) {
+    let ManyStream { session, transport, following, record, metrics, stall_timeout, ending } = stream;
+    let tally = metrics.stream(transport.name(), "");
+    tally.subscribers.inc();
+    metrics.bundled.add(following.len() as i64);
+    let mut serving = Serving { session, transport, record, tally, stall_timeout };
+    let count = following.len() as i64;
+    let reason = match serving.write(opening, false).await {
+        Ok(()) => serving.run(following, ending).await,
+        Err(reason) => reason,
+    };
+    metrics.bundled.sub(count);
+    serving.tally.subscribers.dec();
+    serving.tally.ended(reason);
+    if access_log {
+        serving.record.write(serving.transport.name(), None, reason);
+    }
+}
+
+struct Serving<'a> {
+    session: &'a mut ServerSession,
+    transport: Transport,
+    record: Record,
+    tally: StreamMetrics,
+    stall_timeout: Duration,
+}
+
+/// A position, and how its news are heard.
+struct Followed {
+    name: Arc<str>,
+    index: usize,
+    subscription: Subscription,
+    views: watch::Receiver<Arc<View>>,
+    /// The topic is over; the others go on.
+    closed: bool,
+}
+
+impl Serving<'_> {
+    async fn run(
+        &mut self,
+        following: Vec<(Arc<str>, usize, Subscription)>,
+        mut ending: Ending,
+    ) -> StreamEnd {
+        let follow = |(name, index, subscription): (Arc<str>, usize, Subscription)| {
+            let views = subscription.topic().views();
+            Followed { name, index, subscription, views, closed: false }
+        };
+        let mut all: Vec<Followed> = following.into_iter().map(follow).collect();
+        let mut leave: Option<(tokio::time::Instant, Duration)> = None;
+        loop {
+            for followed in all.iter_mut().filter(|followed| !followed.closed) {
+                if let Err(reason) = self.pump(followed).await {
+                    return reason;
+                }
+            }
+            let deadline =
+                self.transport.deadline().unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
+            let leave_at = leave.map_or_else(tokio::time::Instant::now, |(at, _)| at);
+            let open = all.iter_mut().filter(|followed| !followed.closed);
+            let changes: Vec<_> = open.map(|followed| Box::pin(followed.views.changed())).collect();
+            let is_silent = changes.is_empty();
+            let changed = async {
+                // Of no futures there is no first one.
+                if is_silent { std::future::pending().await } else { select_all(changes).await.0 }
+            };
+            tokio::select! {
+                // A topic lives as long as its subscription does.
+                result = changed => if result.is_err() { return "internal" },
+                _ = self.session.read_body_or_idle(true) => return "client-gone",
+                () = sleep_until(deadline.into()) => {
+                    let step = self.transport.expired(Instant::now());
+                    if let Err(reason) = self.apply(step).await { return reason }
+                }
+                (window, retry) = draining(&mut ending), if leave.is_none() => {
+                    leave = Some(plan(window, retry));
+                }
+                () = sleep_until(leave_at), if leave.is_some() => {
+                    let retry = leave.map_or(Duration::ZERO, |(_, retry)| retry);
+                    let step = self.transport.end(End::Drain { retry });
+                    return self.apply(step).await.err().unwrap_or("drain");
+                }
+            }
+        }
+    }
+
+    /// Gives the client what is new of one resource.
+    async fn pump(&mut self, followed: &mut Followed) -> Result<(), StreamEnd> {
+        let view = followed.views.borrow_and_update().clone();
+        while let Some(delivery) = followed.subscription.next(&view) {
+            let of = (&*followed.name, followed.index);
+            let step = self.transport.deliver_of(of, followed.subscription.seen(), &delivery, Instant::now());
+            if delivery.is_content() {
+                self.record.events += 1;
+                self.tally.events.inc();
+            }
+            self.apply(step).await?;
+            if let Delivery::Closing(_) = delivery {
+                followed.closed = true;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, step: Step) -> Result<(), StreamEnd> {
+        match step {
+            Step::Wait | Step::Forward(_) => Ok(()),
+            Step::Write(output) => self.write(output.first, false).await,
+            Step::Finish(output, reason) | Step::GiveBack(output, reason) => {
+                self.write(output.first, true).await?;
+                Err(reason)
+            }
+        }
+    }
+
+    async fn write(&mut self, bytes: Bytes, last: bool) -> Result<(), StreamEnd> {
+        let length = bytes.len() as u64;
+        match timeout(self.stall_timeout, self.session.write_response_body(bytes, last)).await {
+            Ok(Ok(())) => {
+                self.record.bytes += length;
+                self.tally.bytes_out.inc_by(length);
+                Ok(())
+            }
+            Ok(Err(_)) => Err("client-gone"),
+            Err(_) => {
+                self.tally.slow_closes.inc();
+                Err("stalled")
+            }
+        }
+    }
+}
