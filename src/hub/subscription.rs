@@ -168,7 +168,9 @@ impl Subscription {
             return None;
         }
         if std::mem::take(&mut self.unknown) {
-            // The state itself comes with the next look.
+            // The state itself comes with the next look, and as a whole: what the follower had is
+            // forgotten, even if that state has recurred meanwhile.
+            self.seen = None;
             return Some(Delivery::Reset("unknown-version"));
         }
         self.seen_seq = frame.seq;

@@ -173,3 +173,65 @@ impl SseMany {
         Step::Finish(Output::one(bytes.freeze()), end.reason())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Frame, Rules};
+    use crate::resource::{Snapshot, Validators, VersionNamer};
+    use http::{HeaderMap, HeaderValue, StatusCode};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn frame(body: &'static [u8]) -> (Delivery, Version) {
+        let version = VersionNamer::new(None).name(2, None, body);
+        let snapshot = Snapshot::new(
+            version,
+            StatusCode::OK,
+            Some(HeaderValue::from_static("application/json")),
+            HeaderMap::new(),
+            Validators::default(),
+            Vec::new(),
+            Bytes::from_static(body),
+        );
+        let frame = Frame::new(1, Arc::new(snapshot), Arc::new(Rules::default()));
+        (Delivery::Frame(Arc::new(frame)), version)
+    }
+
+    fn text(step: Step) -> String {
+        match step {
+            Step::Write(output) | Step::Finish(output, _) => {
+                String::from_utf8(output.first.to_vec()).expect("text")
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn states_are_named_together_and_not_too_often() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut many = SseMany::new(Framing::Bare, 20 * second, second, vec![[0; TAG]; 2], start);
+        assert_eq!(many.deadline(), Some(start + 20 * second), "nothing changed yet");
+        let (delivery, version) = frame(b"1");
+        let event = text(many.deliver_of(("/b", 1), Some(version), &delivery, start));
+        assert_eq!(event, "event: /b\ndata: 1\n\n", "no id");
+        assert_eq!(many.deadline(), Some(start + GATHER));
+        let sync = text(many.expired(start + GATHER));
+        let id = sync.strip_prefix("id: ").and_then(|rest| rest.split('\n').next()).expect("an id");
+        assert_eq!(tags(id, 2), Some(vec![[0; TAG], version.tag()]));
+        many.deliver_of(("/a", 0), Some(version), &delivery, start + 2 * GATHER);
+        assert_eq!(many.deadline(), Some(start + GATHER + SYNC));
+        let end = text(many.end(End::Drain { retry: second }));
+        assert!(end.contains("event: sync") && end.contains("event: bye"), "{end}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_id_of_a_client_is_more_than_its_list(id in "[A-Za-z0-9_=. -]{0,80}", resources in 1usize..9) {
+            if let Some(tags) = tags(&id, resources) {
+                prop_assert_eq!(tags.len(), resources);
+            }
+        }
+    }
+}

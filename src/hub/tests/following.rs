@@ -251,3 +251,46 @@ async fn histories_give_their_bytes_back() {
     assert!(publisher.retire().is_ok());
     assert_eq!(stage.hub.history_bytes(), 0);
 }
+
+/// Readers of both kinds come, look, fall behind, leave and come back with what they have, while the
+/// state goes forth and back between a few; whoever looks last holds the last state.
+#[tokio::test]
+async fn whatever_the_order_of_changes_and_looks_every_reader_ends_with_the_state() {
+    for seed in 0..200 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (stage, _first, mut publisher) = Stage::of_patches();
+        state(&mut publisher, 0);
+        let mut readers: Vec<(Reader, Option<Subscription>)> =
+            (0..4).map(|_| (Reader::default(), None)).collect();
+        for _ in 0..60 {
+            let (reader, subscription) = &mut readers[rng.usize(..4)];
+            match rng.u8(..6) {
+                0 | 1 => {
+                    state(&mut publisher, rng.u64(..5));
+                }
+                2 => *subscription = None,
+                _ if subscription.is_none() => {
+                    let resume = reader.at.map_or(Resume::Start, Resume::From);
+                    *subscription = Some(stage.reads(JSON, resume));
+                }
+                _ => {
+                    if let Some(subscription) = subscription {
+                        reader.read(subscription);
+                    }
+                }
+            }
+        }
+        let last = state(&mut publisher, 9);
+        for (index, (reader, subscription)) in readers.iter_mut().enumerate() {
+            let resume = reader.at.map_or(Resume::Start, Resume::From);
+            let mut subscription = subscription.take().unwrap_or_else(|| stage.reads(JSON, resume));
+            reader.read(&mut subscription);
+            if subscription.is_unconfirmed(&subscription.topic().view()) {
+                // It came with a version that was forgotten: one more poll confirms the state.
+                state(&mut publisher, 9);
+                reader.read(&mut subscription);
+            }
+            assert_eq!((reader.at, &reader.held), (Some(last), &document(9)), "seed {seed}, reader {index}");
+        }
+    }
+}
