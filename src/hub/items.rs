@@ -24,11 +24,19 @@ pub(super) struct Items {
     row: VecDeque<Arc<Item>>,
     /// Number of the next item.
     next: u64,
+    /// Names that clients came with and the upstream knew, and where they stand.
+    aliases: VecDeque<(String, u64)>,
 }
+
+/// Number of the first item: there is room for what came before it.
+const FIRST: u64 = 1 << 32;
+
+/// Most names of clients that are remembered.
+const MAX_ALIASES: usize = 256;
 
 impl Default for Items {
     fn default() -> Self {
-        Items { row: VecDeque::new(), next: 1 }
+        Items { row: VecDeque::new(), next: FIRST, aliases: VecDeque::new() }
     }
 }
 
@@ -50,6 +58,39 @@ impl Items {
         items.iter().map(|item| item.weight()).sum()
     }
 
+    /// Number of the newest item.
+    pub(super) fn newest(&self) -> u64 {
+        self.next - 1
+    }
+
+    pub(super) fn oldest(&self) -> Option<&Arc<Item>> {
+        self.row.front()
+    }
+
+    /// Puts what came before the oldest in front of it, oldest first, and remembers that a client stands
+    /// before all of that. Gives the bytes by which it grew.
+    pub(super) fn put_before(&mut self, id: &str, entries: Vec<(String, bytes::Bytes)>) -> usize {
+        let first = self.row.front().map_or(self.next, |item| item.seq);
+        let start = first.saturating_sub(entries.len() as u64);
+        let mut grown = 0;
+        for ((name, text), back) in entries.into_iter().rev().zip(1..) {
+            let seq = first.saturating_sub(back);
+            let item = Arc::new(Item::new(seq, &name, text));
+            grown += item.weight();
+            self.row.push_front(item);
+        }
+        self.know(id, start.saturating_sub(1));
+        grown
+    }
+
+    /// A client of this name stands at a place.
+    pub(super) fn know(&mut self, id: &str, at: u64) {
+        if self.aliases.len() >= MAX_ALIASES {
+            self.aliases.pop_front();
+        }
+        self.aliases.push_back((id.to_owned(), at));
+    }
+
     /// Forgets the oldest; gives its bytes.
     pub(super) fn pop(&mut self) -> Option<usize> {
         self.row.pop_front().map(|item| item.weight())
@@ -66,7 +107,8 @@ impl Items {
     /// Where a follower stands that has seen the item of this name. Of several (an item that was
     /// updated) the earliest: rather something twice than something never.
     pub(super) fn position(&self, id: &str) -> Option<u64> {
-        self.row.iter().find(|item| item.id == id).map(|item| item.seq)
+        let item = self.row.iter().find(|item| item.id == id).map(|item| item.seq);
+        item.or_else(|| self.aliases.iter().rev().find(|(alias, _)| alias == id).map(|(_, at)| *at))
     }
 
     /// Everything after a position; none: something in between is not remembered.
@@ -101,6 +143,9 @@ impl Items {
     }
 }
 
+/// Most clients' own cursors that one poll asks the upstream about.
+const MAX_MISSED: usize = 4;
+
 impl Topic {
     /// Where a follower of a feed stands: after the item of this name, or after the newest item of
     /// the page of this version. None: neither is remembered.
@@ -122,6 +167,20 @@ impl Topic {
         self.item_position(id).is_some()
     }
 
+    /// A follower comes from an item that nobody here remembers; the upstream may. Asked with the next
+    /// poll, few at a time.
+    pub(super) fn miss(&self, id: &str) {
+        let mut missed = self.missed.lock();
+        if missed.len() < MAX_MISSED && !missed.iter().any(|known| **known == *id) {
+            missed.push(id.into());
+        }
+    }
+
+    /// The items that followers came from and nobody remembers.
+    pub fn take_missed(&self) -> Vec<Box<str>> {
+        std::mem::take(&mut *self.missed.lock())
+    }
+
     pub(super) fn earliest_item(&self, until: u64, most: usize) -> u64 {
         self.items.lock().earliest(until, most)
     }
@@ -141,6 +200,11 @@ mod tests {
         items.push(&numbered);
     }
 
+    /// The number of the `n`th item.
+    fn nth(n: u64) -> u64 {
+        FIRST - 1 + n
+    }
+
     fn names(items: Option<Vec<Arc<Item>>>) -> Option<Vec<String>> {
         items.map(|items| items.iter().map(|item| item.id.clone()).collect())
     }
@@ -151,9 +215,9 @@ mod tests {
         add(&mut items, &["a", "b"], false);
         add(&mut items, &["c"], false);
         let at = items.position("a").unwrap();
-        assert_eq!(names(items.after(at, 3)).unwrap(), ["b", "c"]);
-        assert_eq!(names(items.after(at, 2)).unwrap(), ["b"]);
-        assert_eq!(names(items.after(3, 3)).unwrap(), [""; 0]);
+        assert_eq!(names(items.after(at, nth(3))).unwrap(), ["b", "c"]);
+        assert_eq!(names(items.after(at, nth(2))).unwrap(), ["b"]);
+        assert_eq!(names(items.after(nth(3), nth(3))).unwrap(), [""; 0]);
         assert_eq!(items.position("z"), None);
     }
 
@@ -162,13 +226,26 @@ mod tests {
         let mut items = Items::default();
         add(&mut items, &["a", "b", "c"], false);
         items.pop();
-        assert_eq!(names(items.after(0, 3)), None);
-        assert_eq!(names(items.after(1, 3)).unwrap(), ["b", "c"]);
+        assert_eq!(names(items.after(nth(0), nth(3))), None);
+        assert_eq!(names(items.after(nth(1), nth(3))).unwrap(), ["b", "c"]);
         add(&mut items, &["x", "y"], true);
-        assert_eq!(names(items.after(3, 6)), None);
-        assert_eq!(items.earliest(6, 10), 4);
-        assert_eq!(names(items.after(4, 6)).unwrap(), ["x", "y"]);
-        assert_eq!(items.earliest(6, 1), 5);
-        assert_eq!(items.earliest(6, 0), 6);
+        assert_eq!(names(items.after(nth(3), nth(6))), None);
+        assert_eq!(items.earliest(nth(6), 10), nth(4));
+        assert_eq!(names(items.after(nth(4), nth(6))).unwrap(), ["x", "y"]);
+        assert_eq!(items.earliest(nth(6), 1), nth(5));
+        assert_eq!(items.earliest(nth(6), 0), nth(6));
+    }
+
+    #[test]
+    fn what_a_client_missed_is_put_in_front() {
+        let mut items = Items::default();
+        add(&mut items, &["d", "e"], false);
+        items.put_before("a", vec![("b".into(), "{}".into()), ("c".into(), "{}".into())]);
+        let at = items.position("a").unwrap();
+        assert_eq!(names(items.after(at, nth(2))).unwrap(), ["b", "c", "d", "e"]);
+        items.know("z", items.newest());
+        assert_eq!(names(items.after(items.position("z").unwrap(), nth(2))).unwrap(), [""; 0]);
+        (0..2 * MAX_ALIASES).for_each(|n| items.know(&n.to_string(), 1));
+        assert_eq!(items.aliases.len(), MAX_ALIASES);
     }
 }

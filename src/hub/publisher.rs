@@ -16,7 +16,7 @@ use super::topic::Topic;
 use super::view::{Closing, Failure, Outcome, Relayed, View};
 use super::{ExceptionKind, Hub};
 use crate::config::Order;
-use crate::frame::{Batch, Condition, Format, Frame, PatchKind, State};
+use crate::frame::{Batch, Condition, Format, Frame, PatchKind, State, wire_id};
 use crate::resource::Snapshot;
 use crate::upstream::schedule::Why;
 
@@ -53,8 +53,11 @@ impl Publisher {
         let view = self.topic.view();
         let seq = view.frame.as_ref().map_or(1, |frame| frame.seq + 1);
         let batch = news.map(|news| {
-            let before = view.frame.as_ref().and_then(|f| f.batch.as_ref()).map_or(0, |b| b.until());
-            let items = self.topic.items.lock().number(news);
+            let known = self.topic.items.lock();
+            let before = view.frame.as_ref().and_then(|f| f.batch.as_ref()).map(|b| b.until());
+            let before = before.unwrap_or(known.newest());
+            let items = known.number(news);
+            drop(known);
             let until = items.last().map_or(before, |item| item.seq);
             Arc::new(Batch::new(items, until))
         });
@@ -64,6 +67,34 @@ impl Publisher {
         let frame = Frame::new(seq, snapshot, self.topic.rules().clone()).with_batch(batch);
         let formats = Format::ALL.into_iter().filter(|format| self.topic.is_read(*format)).collect();
         Draft { frame: Arc::new(frame), base, formats, patches }
+    }
+
+    /// What the upstream has after an item that a follower came from, oldest first. True: it reaches what
+    /// is known, and the follower can go on from there. `draft`: of the poll that is about to be published.
+    pub fn catch_up(&self, id: &str, mut missed: Vec<(String, bytes::Bytes)>, draft: Option<&Draft>) -> bool {
+        let batch = draft.and_then(|draft| draft.frame.batch.as_ref());
+        let mut items = self.topic.items.lock();
+        let oldest =
+            items.oldest().or(batch.and_then(|batch| batch.items().first())).map(|item| item.id.clone());
+        if missed.is_empty() {
+            // It has the newest there is.
+            let newest = batch.map_or(items.newest(), |batch| batch.until());
+            items.know(id, newest);
+            return true;
+        }
+        if let Some(oldest) = oldest {
+            let Some(end) = missed.iter().position(|(name, _)| wire_id(name) == oldest) else {
+                return false;
+            };
+            missed.truncate(end);
+        }
+        let most = self.topic.route().feed.as_ref().map_or(0, |feed| feed.history);
+        if missed.len() > most {
+            return false;
+        }
+        let grown = items.put_before(id, missed);
+        self.hub.history_bytes.fetch_add(grown, Ordering::Relaxed);
+        true
     }
 
     /// The poll gave this content. True: it differs from the last one, and followers are told.

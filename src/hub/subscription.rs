@@ -101,8 +101,14 @@ impl Subscription {
             Resume::From(version) => topic.has_held(*version),
             Resume::Item(id) => topic.knows_position(id),
         };
-        let confirm = if known { 0 } else { attendance.next_poll };
+        let mut confirm = if known { 0 } else { attendance.next_poll };
         if !known {
+            let has_cursor = topic.route().feed.as_ref().is_some_and(|feed| feed.cursor.is_some());
+            if let (Resume::Item(id), true) = (&resume, has_cursor) {
+                topic.miss(id);
+                // The poll that asks the upstream about it starts after this.
+                confirm = confirm.max(topic.started() + 1);
+            }
             topic.want_confirmed(confirm);
         }
         let is_feed = topic.route().feed.is_some();

@@ -42,6 +42,8 @@ pub struct Topic {
     pub(super) history: Mutex<History>,
     /// On a feed: bounded by `feed.history`.
     pub(super) items: Mutex<Items>,
+    /// Items that followers came from and nobody remembers.
+    pub(super) missed: Mutex<Vec<Box<str>>>,
     followers: AtomicUsize,
     visitors: AtomicUsize,
     /// Milliseconds of the hub's epoch when the last follower left; 0: there never was one.
@@ -94,6 +96,7 @@ impl Topic {
             view: watch::Sender::new(Arc::new(View::cold(route.poll.interval))),
             history: Mutex::default(),
             items: Mutex::default(),
+            missed: Mutex::default(),
             followers: AtomicUsize::new(0),
             visitors: AtomicUsize::new(0),
             left_at: AtomicU64::new(0),

@@ -10,7 +10,7 @@ use http::StatusCode;
 use super::feed::Follower;
 use super::poller::Poller;
 use crate::change::{Detector, Unfit};
-use crate::hub::{News, PollNumber, Publisher};
+use crate::hub::{Draft, News, PollNumber, Publisher};
 use crate::resource::{Content, Snapshot};
 use crate::upstream::Answer;
 use crate::upstream::schedule::age;
@@ -51,9 +51,25 @@ impl Poller {
             draft
         };
         let draft = self.stakes.compute.run(bytes, encode).await;
+        self.catch_up(publisher, Some(&draft)).await;
         let changed = publisher.publish_draft(number, draft, age(&answer.headers));
         self.succeeded(publisher, answer, changed);
         if changed { "changed" } else { "unchanged" }
+    }
+
+    /// Followers that come from items nobody here remembers: the upstream is asked with each one's own
+    /// cursor, which never becomes the feed's. What it says counts if it reaches what is known.
+    pub(super) async fn catch_up(&self, publisher: &Publisher, draft: Option<&Draft>) {
+        let Some(feed) = &self.feed else { return };
+        for id in self.topic.take_missed() {
+            let Some(target) = feed.target_after(self.topic.key(), &id) else { continue };
+            let Ok(answer) = self.fetch_page(target).await else { continue };
+            let items = (answer.status == StatusCode::OK).then(|| feed.items(&answer.body)).flatten();
+            // Of one that is not joined its follower is told (`reset`).
+            if let Some(items) = items {
+                publisher.catch_up(&id, items, draft);
+            }
+        }
     }
 
     /// On a feed: what is new in a page, and in the pages behind it where it does not reach back. Nothing

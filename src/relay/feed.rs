@@ -26,6 +26,9 @@ pub(super) struct Follower {
     cursor: Option<String>,
     /// The target of the answer that the validators belong to.
     answered: Option<String>,
+    /// Whether the upstream's cursor has always been the name of its newest item: then clients' items are
+    /// cursors, too. None: not seen yet.
+    is_item: Option<bool>,
 }
 
 /// The pages of one poll, and what to ask for next.
@@ -38,7 +41,13 @@ pub(super) struct Reading {
 
 impl Follower {
     pub(super) fn new(rules: &Feed) -> Follower {
-        Follower { tracker: Tracker::new(rules), rules: rules.clone(), cursor: None, answered: None }
+        Follower {
+            tracker: Tracker::new(rules),
+            rules: rules.clone(),
+            cursor: None,
+            answered: None,
+            is_item: None,
+        }
     }
 
     /// The order of the upstream's list, as far as it is known.
@@ -129,6 +138,23 @@ impl Follower {
         }
     }
 
+    /// Where the upstream is asked for what came after an item; none: it has no cursor, or an item's name
+    /// is none of its values. An upstream that does not know a value may answer with anything.
+    pub(super) fn target_after(&self, key: &ResourceKey, id: &str) -> Option<String> {
+        let cursor = self.rules.cursor.as_ref().filter(|_| self.is_item == Some(true))?;
+        (id.len() <= MAX_VALUE).then(|| with_parameter(&key.target(), &cursor.query, id))
+    }
+
+    /// The items of an answer that stands for itself, oldest first; none: it is no list.
+    pub(super) fn items(&self, body: &bytes::Bytes) -> Option<Vec<(String, bytes::Bytes)>> {
+        let page = Page::read(&self.rules, &Json::parse(body.clone()).ok()?).ok()?;
+        let mut items: Vec<_> = page.entries.into_iter().map(|entry| (entry.name, entry.text)).collect();
+        if self.tracker.order() != Some(Order::OldestFirst) {
+            items.reverse();
+        }
+        Some(items)
+    }
+
     /// Everything was had: what is new in it, and from where the next poll goes on.
     pub(super) fn take(&mut self, key: &ResourceKey, reading: &Reading) -> News {
         let (target, _) = self.target(key);
@@ -140,6 +166,13 @@ impl Follower {
         if let Some(cursor) = cursor.filter(|cursor| self.rules.cursor.is_some() && cursor.len() <= MAX_VALUE)
         {
             self.cursor = Some(cursor.clone());
+        }
+        for page in &reading.pages {
+            let ends = [page.entries.first(), page.entries.last()];
+            let newest = ends.into_iter().flatten().any(|entry| Some(&entry.name) == page.cursor.as_ref());
+            if !page.entries.is_empty() {
+                self.is_item = Some(newest && self.is_item != Some(false));
+            }
         }
         let fresh = self.tracker.take(&reading.pages);
         News {

@@ -30,7 +30,7 @@ impl Poller {
     ) -> &'static str {
         let outcome = match verdict {
             Verdict::Data(content) => self.content(&mut publisher, number, answer, *content).await,
-            Verdict::NotModified => self.not_modified(&mut publisher, number, answer),
+            Verdict::NotModified => self.not_modified(&mut publisher, number, answer).await,
             Verdict::Gone => match self.gone(publisher, number, answer) {
                 ControlFlow::Continue(kept) => {
                     publisher = kept;
@@ -74,7 +74,7 @@ impl Poller {
         outcome
     }
 
-    fn not_modified(
+    async fn not_modified(
         &mut self,
         publisher: &mut Publisher,
         number: PollNumber,
@@ -92,6 +92,7 @@ impl Poller {
             return "failed";
         };
         self.renewed = Some(renewed);
+        self.catch_up(publisher, None).await;
         publisher.confirm(number, age(&answer.headers));
         self.succeeded(publisher, answer, false);
         "not_modified"

@@ -219,6 +219,38 @@ async fn a_restart_repeats_nothing_that_the_page_still_shows() {
 }
 
 #[tokio::test]
+async fn a_client_that_was_long_away_catches_up_with_its_own_cursor() {
+    let feed = "poll: {interval: 100ms}, \
+                feed: {items: /messages, id: /id, order: oldest_first, cursor: {query: since, from: /last}}";
+    let (stand, room) = stand(feed, |messages, query| {
+        let since = query.and_then(|q| q.strip_prefix("since=")?.parse::<u64>().ok());
+        let new: Vec<&Value> = match since {
+            Some(since) => messages.iter().filter(|m| m["id"].as_u64() > Some(since)).collect(),
+            // Without a cursor there are the last two.
+            None => messages.iter().rev().take(2).rev().collect(),
+        };
+        json!({ "messages": new, "last": messages.last().map(|m| m["id"].clone()) })
+    });
+    room.say(1..=9);
+    let mut cold = Sse::open(stand.address(), ROOM, &[("last-event-id", "3")]).await;
+    assert_eq!(items(&mut cold, 6).await, ["4", "5", "6", "7", "8", "9"]);
+    let mut older = Sse::open(stand.address(), ROOM, &[("last-event-id", "1")]).await;
+    assert_eq!(items(&mut older, 8).await, ["2", "3", "4", "5", "6", "7", "8", "9"]);
+    // Whatever a client claims is its own affair.
+    let mut liar = Sse::open(stand.address(), ROOM, &[("last-event-id", "999999")]).await;
+    stand.legacy.wait_seen("its cursor", |seen| seen.target.ends_with("since=999999")).await;
+    // Had it asked before the news, or after: it has what the upstream says it has. The next poll is after.
+    stand.legacy.wait_count(ROOM, stand.legacy.count(ROOM) + 1).await;
+    room.say([10]);
+    for sse in [&mut cold, &mut older, &mut liar] {
+        assert_eq!(items(sse, 1).await, ["10"]);
+    }
+    let mut nonsense = Sse::open(stand.address(), ROOM, &[("last-event-id", "x&since=0")]).await;
+    assert_eq!(nonsense.next_event().await.event, "reset");
+    assert!(stand.legacy.all_seen().iter().all(|seen| !seen.target.contains('&')), "one parameter");
+}
+
+#[tokio::test]
 async fn a_body_without_the_list_is_a_failed_poll() {
     let (stand, room) = stand(&format!("{PLAIN}, stale_after: 0s"), newest_first);
     room.say(1..=2);
