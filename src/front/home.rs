@@ -14,7 +14,8 @@ use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use tokio::runtime::Handle;
 
-use super::Front;
+use super::listen::Counted;
+use super::{Front, Shared};
 use crate::fanout::{Home, Returned};
 
 /// How long Pingora waits for the next request, seconds.
@@ -23,6 +24,7 @@ const KEEPALIVE: u64 = 60;
 /// A listener's proxy, as a home for its connections.
 pub(super) struct FrontDoor {
     pub(super) proxy: std::sync::Weak<HttpProxy<Front>>,
+    pub(super) shared: std::sync::Weak<Shared>,
     pub(super) runtime: Handle,
     pub(super) shutdown: ShutdownWatch,
 }
@@ -30,9 +32,11 @@ pub(super) struct FrontDoor {
 impl Home for FrontDoor {
     fn give_back(&self, connection: Returned, read: BytesMut) {
         // Without the proxy the listener is gone: the connection is closed.
-        let Some(proxy) = self.proxy.upgrade() else { return };
+        let (Some(proxy), Some(shared)) = (self.proxy.upgrade(), self.shared.upgrade()) else { return };
         let shutdown = self.shutdown.clone();
+        let counted = Counted::new(&shared);
         self.runtime.spawn(async move {
+            let _counted = counted;
             match stream(connection) {
                 Ok(stream) => serve(proxy, stream, read, shutdown).await,
                 Err(error) => tracing::debug!("a connection could not be given back: {error}"),

@@ -55,7 +55,7 @@ use crate::relay::Relay;
 use crate::resource::ResourceKey;
 use crate::upstream::Client;
 
-pub use listen::{ListenError, Service, service};
+pub use listen::{ListenError, Service, Watches, service};
 pub use route::{Match, Routes};
 pub use slow_304::Holds;
 pub use writes::poll_now;
@@ -75,6 +75,8 @@ pub struct Shared {
     pub ending: Ending,
     /// Requests that Pingora serves now.
     pub active: AtomicUsize,
+    /// Connections that Pingora has, those without a request included.
+    pub connections: AtomicUsize,
     /// Softly refused clients that are held for a moment.
     pub soothed: AtomicUsize,
     /// Fields that the upstream's `Vary` named, by the key without them.

