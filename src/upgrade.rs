@@ -339,3 +339,159 @@ impl Predecessor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::DirBuilderExt;
+    use std::thread::JoinHandle;
+
+    use super::*;
+
+    /// A directory that is closed to others, and the place in it.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new() -> Place {
+            let path = std::env::temp_dir().join(format!("pollcast-upgrade-{:016x}", fastrand::u64(..)));
+            fs::DirBuilder::new().mode(0o700).create(&path).expect("a directory for the test");
+            Place(path)
+        }
+
+        fn upgrade(&self, seconds: u64) -> Upgrade {
+            Upgrade { socket: self.0.join("sock"), timeout: Duration::from_secs(seconds) }
+        }
+
+        fn inherit(&self, seconds: u64) -> JoinHandle<Result<(Sockets, Predecessor), Failure>> {
+            let upgrade = self.upgrade(seconds);
+            std::thread::spawn(move || inherit(&upgrade))
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn sockets(addresses: &[&str]) -> (Sockets, Vec<SocketAddr>) {
+        let mut sockets = Sockets::default();
+        let bound = addresses.iter().map(|address| {
+            let socket = TcpListener::bind(address).expect("a free port");
+            sockets.keep(address.parse().expect("an address"), &socket).expect("a descriptor");
+            socket.local_addr().expect("bound")
+        });
+        let bound = bound.collect();
+        (sockets, bound)
+    }
+
+    fn got<T>(thread: JoinHandle<T>) -> T {
+        thread.join().expect("no panic")
+    }
+
+    #[test]
+    fn sockets_arrive_under_their_names_in_order() {
+        let place = Place::new();
+        let heir = place.inherit(20);
+        let (sockets, bound) = sockets(&["127.0.0.1:0", "127.0.0.2:0", "127.0.0.1:0"]);
+        let upgrade = place.upgrade(20);
+        let old = std::thread::spawn(move || hand_over(&upgrade, &sockets));
+        let (mut inherited, predecessor) = got(heir).expect("inherited");
+        assert_eq!(predecessor.relieve().expect("in time"), Relief::Leaves);
+        got(old).expect("handed over");
+        let mut take = |address: &str| {
+            inherited.take(address.parse().expect("an address")).map(|s| s.local_addr().expect("bound"))
+        };
+        assert_eq!(
+            [take("127.0.0.1:0"), take("127.0.0.1:0"), take("127.0.0.1:0")],
+            [Some(bound[0]), Some(bound[2]), None]
+        );
+        assert_eq!(inherited.addresses().collect::<Vec<_>>(), ["127.0.0.2:0".parse().expect("an address")]);
+        assert!(!place.upgrade(1).socket.exists(), "the socket between them is gone");
+    }
+
+    #[test]
+    fn who_is_not_ready_in_time_is_one_too_many() {
+        let place = Place::new();
+        let heir = place.inherit(20);
+        let (sockets, _) = sockets(&["127.0.0.1:0"]);
+        let refused = hand_over(&place.upgrade(1), &sockets).expect_err("nobody said that it accepts");
+        assert!(refused.to_string().contains("within 1s"), "{refused}");
+        let (_, predecessor) = got(heir).expect("inherited");
+        assert!(matches!(predecessor.relieve(), Err(Failure::TooLate)));
+    }
+
+    #[test]
+    fn who_ends_before_it_is_ready_is_noticed_at_once() {
+        let place = Place::new();
+        let heir = place.inherit(20);
+        let (sockets, _) = sockets(&["127.0.0.1:0"]);
+        let upgrade = place.upgrade(600);
+        let old = std::thread::spawn(move || hand_over(&upgrade, &sockets));
+        drop(got(heir).expect("inherited"));
+        let refused = got(old).expect_err("it is gone");
+        assert!(refused.to_string().contains("ended before"), "{refused}");
+    }
+
+    #[test]
+    fn an_old_process_that_is_gone_is_not_waited_for() {
+        let (line, far_end) = UnixStream::pair().expect("a pair");
+        drop(far_end);
+        let predecessor = Predecessor { line, timeout: Duration::from_secs(600) };
+        assert_eq!(predecessor.relieve().expect("no failure"), Relief::Gone);
+    }
+
+    #[test]
+    fn who_only_looks_hands_nothing_over() {
+        let place = Place::new();
+        let socket = place.upgrade(1).socket;
+        let heir = place.inherit(20);
+        let mut looker = loop {
+            match UnixStream::connect(&socket) {
+                Ok(looker) => break looker,
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        assert_eq!(looker.read(&mut [0]).expect("its end"), 0);
+        let (sockets, bound) = sockets(&["127.0.0.1:0"]);
+        let upgrade = place.upgrade(20);
+        let old = std::thread::spawn(move || hand_over(&upgrade, &sockets));
+        let (mut inherited, predecessor) = got(heir).expect("inherited");
+        let socket = inherited.take("127.0.0.1:0".parse().expect("an address")).expect("there");
+        assert_eq!(socket.local_addr().expect("bound"), bound[0]);
+        predecessor.relieve().expect("in time");
+        got(old).expect("handed over");
+    }
+
+    #[test]
+    fn a_socket_is_held_against_its_name() {
+        let held = |name: &str, address: &str| {
+            let socket = TcpListener::bind(address).expect("a free port");
+            listening(name.to_owned(), socket).map(drop).map_err(|failure| failure.to_string())
+        };
+        assert_eq!(held("00=127.0.0.1:0", "127.0.0.1:0"), Ok(()));
+        for name in ["00=127.0.0.2:0", "00=127.0.0.1:1", "nonsense"] {
+            assert!(
+                held(name, "127.0.0.1:0")
+                    .is_err_and(|told| told.contains(name) && told.contains("is bound to"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_place_must_be_closed_to_others_and_hold_nothing_else() {
+        let place = Place::new();
+        let socket = place.upgrade(1).socket;
+        let told = || inspect(&socket).map_err(|failure| failure.to_string());
+        assert_eq!(told(), Ok(()));
+        fs::write(&socket, "precious").expect("a file");
+        assert!(told().is_err_and(|told| told.contains("no socket") && told.contains("sock")));
+        assert!(matches!(inherit(&place.upgrade(1)), Err(Failure::Place { .. })));
+        assert_eq!(fs::read_to_string(&socket).expect("still there"), "precious");
+        fs::remove_file(&socket).expect("removed");
+        drop(UnixListener::bind(&socket).expect("a socket that was left"));
+        assert_eq!(told(), Ok(()));
+        fs::set_permissions(&place.0, fs::Permissions::from_mode(0o711)).expect("a mode");
+        assert!(told().is_err_and(|told| told.contains("mode 711")));
+        assert!(inspect(&place.0.join("missing/sock")).is_err());
+    }
+}

@@ -26,6 +26,7 @@
 //! | `slow_304` | §3: `hold_not_modified`: what is held, what is not, what ends it |
 //! | `sources` | §10, §11: how a poll reaches its answer: redirects, credentials, cookies, sessions |
 //! | `sse` | §5, §7: event streams: the head, resuming, control events, slow and vanished clients |
+//! | `upgrade` | a new process takes the listening sockets of the old one, and nobody notices |
 //! | `writes` | §9: a write is followed by a poll, whoever follows, and nothing older is said to be current |
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
 
@@ -55,6 +56,7 @@ pub mod slow_304;
 pub mod sources;
 pub mod sse;
 pub mod tls;
+pub mod upgrade;
 pub mod websocket;
 pub mod writes;
 

@@ -47,13 +47,24 @@ impl Process {
 
     /// The same without waiting.
     pub fn start_unready(yaml: &str) -> Process {
-        let [address, admin] = free_addresses();
+        Process::start_at(yaml, free_addresses(), &[])
+    }
+
+    /// Another process that takes the sockets of this one (`--upgrade`), with this configuration, in which the
+    /// addresses stand for the same as in this one's. Does not wait.
+    pub fn successor(&self, yaml: &str) -> Process {
+        Process::start_at(yaml, [self.address, self.admin], &["--upgrade"])
+    }
+
+    fn start_at(yaml: &str, [address, admin]: [SocketAddr; 2], arguments: &[&str]) -> Process {
         let folder = Folder::new();
         let config = folder.path.join("pollcast.yaml");
         let text =
             yaml.replace("PUBLIC_ADDRESS", &address.to_string()).replace("ADMIN_ADDRESS", &admin.to_string());
         fs::write(&config, text).unwrap_or_else(|e| panic!("cannot write {}: {e}", config.display()));
-        let mut process = Process::run(command(&config), folder);
+        let mut command = command(&config);
+        command.args(arguments);
+        let mut process = Process::run(command, folder);
         (process.address, process.admin) = (address, admin);
         process
     }
