@@ -19,6 +19,7 @@ use pollcast::upgrade::{self, Failure, Predecessor, Relief, Sockets};
 use signals::Signals;
 
 mod signals;
+mod supervisor;
 
 /// Bad usage or configuration (sysexits.h EX_USAGE).
 const USAGE: u8 = 64;
@@ -163,6 +164,7 @@ fn run(file: &Path, take_over: bool) -> ExitCode {
             return failed(&failure);
         }
     }
+    supervisor::tell_ready();
     signals.serve(app)
 }
 

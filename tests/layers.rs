@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["relay", "transport"],
     &["fanout"],
     &["front", "admin", "cluster"],
-    &["app", "main", "demo", "cli", "memory", "probe", "signals", "upgrade"],
+    &["app", "main", "demo", "cli", "memory", "probe", "signals", "supervisor", "upgrade"],
 ];
 
 /// Imports within one layer that are meant: (from, to), and why.
@@ -27,8 +27,9 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     // What holds the listening sockets gives them away; the entry point asks for another's.
     ("app", "upgrade"),
     ("main", "upgrade"),
-    // They say when it ends.
+    // They say when it ends, and that it is there.
     ("main", "signals"),
+    ("main", "supervisor"),
     ("signals", "app"),
     ("main", "app"),
     ("main", "cli"),

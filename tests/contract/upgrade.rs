@@ -472,3 +472,23 @@ async fn a_place_that_others_can_enter_or_that_holds_something_else_is_refused()
     refused("open to others (mode 755)", 2).await;
     assert!(is_ready(&old).await);
 }
+
+#[tokio::test]
+async fn a_supervisor_is_told_who_serves() {
+    let (legacy, place) = (restless(), Place::new());
+    let config = upgradable(&legacy, &place, "20s");
+    let notify = place.folder.path.join("notify.sock");
+    let supervisor = tokio::net::UnixDatagram::bind(&notify).expect("a socket");
+    let told = async || {
+        let mut message = [0; 200];
+        let length = within("word from the process", supervisor.recv(&mut message)).await.expect("a message");
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    };
+    let environment = [("NOTIFY_SOCKET", notify.as_path())];
+    let old = Process::start_told(&config, &environment).await;
+    assert_eq!(told().await, format!("READY=1\nMAINPID={}\n", old.id()));
+    let new = old.successor_told(&config, &environment);
+    change(&old, &new).await;
+    assert_eq!(told().await, format!("READY=1\nMAINPID={}\n", new.id()));
+    assert_eq!(old.wait_exit().await.code(), Some(0), "{}", old.stderr());
+}

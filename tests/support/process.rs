@@ -47,23 +47,40 @@ impl Process {
 
     /// The same without waiting.
     pub fn start_unready(yaml: &str) -> Process {
-        Process::start_at(yaml, free_addresses(), &[])
+        Process::start_at(yaml, free_addresses(), &[], &[])
+    }
+
+    /// As [`Process::start`], with these in its environment.
+    pub async fn start_told(yaml: &str, environment: &[(&str, &Path)]) -> Process {
+        let process = Process::start_at(yaml, free_addresses(), &[], environment);
+        process.wait_ready(yaml.contains("ADMIN_ADDRESS")).await;
+        process
     }
 
     /// Another process that takes the sockets of this one (`--upgrade`), with this configuration, in which the
     /// addresses stand for the same as in this one's. Does not wait.
     pub fn successor(&self, yaml: &str) -> Process {
-        Process::start_at(yaml, [self.address, self.admin], &["--upgrade"])
+        self.successor_told(yaml, &[])
     }
 
-    fn start_at(yaml: &str, [address, admin]: [SocketAddr; 2], arguments: &[&str]) -> Process {
+    /// The same with these in its environment.
+    pub fn successor_told(&self, yaml: &str, environment: &[(&str, &Path)]) -> Process {
+        Process::start_at(yaml, [self.address, self.admin], &["--upgrade"], environment)
+    }
+
+    fn start_at(
+        yaml: &str,
+        [address, admin]: [SocketAddr; 2],
+        arguments: &[&str],
+        environment: &[(&str, &Path)],
+    ) -> Process {
         let folder = Folder::new();
         let config = folder.path.join("pollcast.yaml");
         let text =
             yaml.replace("PUBLIC_ADDRESS", &address.to_string()).replace("ADMIN_ADDRESS", &admin.to_string());
         fs::write(&config, text).unwrap_or_else(|e| panic!("cannot write {}: {e}", config.display()));
         let mut command = command(&config);
-        command.args(arguments);
+        command.args(arguments).envs(environment.iter().copied());
         let mut process = Process::run(command, folder);
         (process.address, process.admin) = (address, admin);
         process
