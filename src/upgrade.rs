@@ -451,6 +451,7 @@ mod tests {
                 Err(_) => std::thread::yield_now(),
             }
         };
+        looker.shutdown(std::net::Shutdown::Write).expect("it says nothing");
         assert_eq!(looker.read(&mut [0]).expect("its end"), 0);
         let (sockets, bound) = sockets(&["127.0.0.1:0"]);
         let upgrade = place.upgrade(20);
@@ -460,6 +461,20 @@ mod tests {
         assert_eq!(socket.local_addr().expect("bound"), bound[0]);
         predecessor.relieve().expect("in time");
         got(old).expect("handed over");
+    }
+
+    #[test]
+    fn who_says_nothing_is_not_waited_for_longer_than_was_said() {
+        let place = Place::new();
+        let socket = place.upgrade(1).socket;
+        let heir = place.inherit(1);
+        let _silent = loop {
+            match UnixStream::connect(&socket) {
+                Ok(silent) => break silent,
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        assert!(matches!(got(heir), Err(Failure::Nobody { .. })));
     }
 
     #[test]
