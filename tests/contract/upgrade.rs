@@ -13,8 +13,10 @@ use tokio::task::JoinSet;
 
 use crate::support::client::{Http, Response, Sse, SseItem, Ws};
 use crate::support::frames::{CLOSE, TEXT};
+use crate::support::h2::{H2, H2Body};
 use crate::support::legacy::{Legacy, Reply};
 use crate::support::process::{Folder, Process};
+use crate::support::tls::{Authority, Identity};
 use crate::support::wire::{GUARD, within};
 
 const ROOM: &str = "/rooms/1";
@@ -28,6 +30,7 @@ fn yaml(legacy: &Legacy, top: &str) -> String {
          upstreams: {{legacy: {{servers: ['{}']}}}}\n\
          passthrough: legacy\n\
          drain: {{delay: 5m, window: 2s, retry: [100ms, 300ms]}}\n\
+         log: {{access: false}}\n\
          defaults: {{poll: {{interval: 100ms}}}}\n\
          routes:\n\
          - {{path: '/rooms/{{room}}', upstream: legacy, feed: {{items: /messages, id: /id, replay: 1}}}}\n\
@@ -315,10 +318,54 @@ async fn nobody_notices_the_change() {
     crowd.leave().await;
     assert!(is_ready(&new).await);
     new.signal("TERM");
+    new.wait_stderr("draining").await;
     new.signal("TERM");
     assert_eq!(new.wait_exit().await.code(), Some(0), "{}", new.stderr());
     let panicked = [&old, &new].map(|process| process.stderr().contains("panicked"));
     assert_eq!(panicked, [false, false]);
+}
+
+#[tokio::test]
+async fn clients_of_tls_and_http2_go_on_too() {
+    let (legacy, place) = (restless(), Place::new());
+    let authority = Arc::new(Authority::new());
+    let Identity { cert_pem, key_pem } = authority.certify(&["localhost"]);
+    let cert = place.folder.write("cert.pem", &cert_pem);
+    let key = place.folder.write("key.pem", &key_pem);
+    let tls = format!("tls: {{certificates: [{{cert: '{}', key: '{}'}}]}}", cert.display(), key.display());
+    let config = upgradable(&legacy, &place, "20s")
+        .replace("{address: PUBLIC_ADDRESS}", &format!("{{address: PUBLIC_ADDRESS, {tls}}}"));
+    let old = Process::start(&config).await;
+    let (address, over) = (old.address, Arc::new(AtomicBool::new(false)));
+    let (trusted, ends) = (authority.clone(), over.clone());
+    let connecting = tokio::spawn(async move {
+        let mut served = 0;
+        while !ends.load(Ordering::SeqCst) {
+            let stream = trusted.connect(address, "localhost", &["http/1.1"]).await;
+            let mut http = Http::over(stream, "localhost");
+            http.get("/x", &[("connection", "close")]).await.expect(200);
+            served += 1;
+        }
+        served
+    });
+    let mut h2 = H2::over(authority.connect(address, "localhost", &["h2"]).await, "localhost").await;
+    let (_, mut stream) = h2.open("GET", ROOM, &[("accept", "text/event-stream")]).await;
+    let mut last = stream.next_event().await.id.expect("an id");
+    let new = old.successor(&config);
+    change(&old, &new).await;
+    while let Some(item) = item_after(&last, &mut stream).await {
+        last = item;
+    }
+    stream.expect_end().await;
+    let mut h2 = H2::over(authority.connect(address, "localhost", &["h2"]).await, "localhost").await;
+    let headers = [("accept", "text/event-stream"), ("last-event-id", last.as_str())];
+    let (_, mut stream) = h2.open("GET", ROOM, &headers).await;
+    for _ in 0..20 {
+        last = item_after(&last, &mut stream).await.expect("an item");
+    }
+    assert_eq!(old.wait_exit().await.code(), Some(0), "{}", old.stderr());
+    over.store(true, Ordering::SeqCst);
+    assert!(within("the last connection", connecting).await.expect("every connection is served") > 10);
 }
 
 #[tokio::test]
@@ -352,8 +399,14 @@ async fn addresses_come_and_go_and_free_ports_stay() {
         )
     };
     let old = Process::start(&with(&format!("{{address: '{dropped}'}}"))).await;
+    let mut stays = Sse::open(dropped, STATE, &[]).await;
     let new = old.successor(&with(&format!("{{address: '{added}', http2: true}}")));
     change(&old, &new).await;
+    old.wait_stderr("draining").await;
+    let refused = async { while tokio::net::TcpStream::connect(dropped).await.is_ok() {} };
+    within("an address to close that is no longer configured", refused).await;
+    assert_eq!(old.exited(), None, "it serves whom it has");
+    while stays.next_event().await.event != "bye" {}
     assert_eq!(old.wait_exit().await.code(), Some(0), "{}", old.stderr());
     let (before, after) = (listening(&old), listening(&new));
     assert_eq!((before.len(), before[1], after[1]), (4, dropped, added));
@@ -361,8 +414,18 @@ async fn addresses_come_and_go_and_free_ports_stay() {
     for address in after {
         Http::connect(address).await.get("/x", &[]).await.expect(200);
     }
-    assert!(tokio::net::TcpStream::connect(dropped).await.is_err(), "nobody listens where nobody should");
     assert!(new.stderr().contains(&format!("address={dropped}")), "{}", new.stderr());
+}
+
+/// The next item, which must be the one after `last`; none: the client is told to come back.
+async fn item_after(last: &str, stream: &mut H2Body) -> Option<String> {
+    let event = stream.next_event().await;
+    if event.event == "bye" {
+        return None;
+    }
+    let (id, last) = (event.id.expect("an id"), last.parse::<u64>().expect("a number"));
+    assert_eq!((event.event.as_str(), id.parse()), ("item", Ok(last + 1)));
+    Some(id)
 }
 
 /// The addresses of a process's listeners, from its log.
