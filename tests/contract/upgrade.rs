@@ -280,6 +280,7 @@ async fn change(old: &Process, new: &Process) {
     new.wait_stderr("waiting for the sockets").await;
     old.signal("QUIT");
     new.wait_stderr("the old process drains").await;
+    old.wait_stderr("draining").await;
 }
 
 #[tokio::test]
@@ -402,7 +403,6 @@ async fn addresses_come_and_go_and_free_ports_stay() {
     let mut stays = Sse::open(dropped, STATE, &[]).await;
     let new = old.successor(&with(&format!("{{address: '{added}', http2: true}}")));
     change(&old, &new).await;
-    old.wait_stderr("draining").await;
     let refused = async { while tokio::net::TcpStream::connect(dropped).await.is_ok() {} };
     within("an address to close that is no longer configured", refused).await;
     assert_eq!(old.exited(), None, "it serves whom it has");
