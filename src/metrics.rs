@@ -45,6 +45,8 @@ pub struct Metrics {
     pub snapshot_bytes: IntGauge,
     pub history_bytes: IntGauge,
     pub snapshot_evictions: IntCounter,
+    pub compressions: IntCounter,
+    pub compressed_bytes: IntCounter,
     pub build: GaugeVec,
 }
 
@@ -167,6 +169,11 @@ impl Metrics {
                 "snapshot_evictions_total",
                 "Unfollowed snapshots dropped for limits.snapshot_bytes.",
             )?,
+            compressions: r.counter(
+                "compressions_total",
+                "Bodies and events compressed, each once for all clients that take that coding.",
+            )?,
+            compressed_bytes: r.counter("compressed_bytes_total", "Bytes that compression made.")?,
             build: r.float_gauges("build_info", "The running version.", &["version"])?,
             registry,
         };

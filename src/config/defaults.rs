@@ -204,6 +204,8 @@ impl Route {
             websocket: Websocket::default(),
             gone_after: None,
             max_clients: None,
+            compress: Compress::Shared,
+            compress_min: 256,
             change: Change::default(),
             delta: Delta { enabled: true, patch_max_ratio: 0.7 },
             feed: None,

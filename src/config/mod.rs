@@ -194,6 +194,9 @@ pub struct Route {
     pub gone_after: Option<Duration>,
     /// Most subscribers of this route; none: only `limits.clients`.
     pub max_clients: Option<usize>,
+    pub compress: Compress,
+    /// Bodies and messages smaller than this are not compressed, bytes.
+    pub compress_min: usize,
     pub change: Change,
     pub delta: Delta,
     pub feed: Option<Feed>,
@@ -294,6 +297,16 @@ pub struct Switches {
     pub delta: Option<String>,
     /// The `Wait: N` request header as an alias of `Prefer: wait=N`.
     pub wait_header: bool,
+}
+
+/// What is compressed for clients that accept it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compress {
+    /// What everybody may read. The length of what is one user's would tell of its content to somebody
+    /// who can write into it and watch the wire (BREACH).
+    Shared,
+    Always,
+    Never,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

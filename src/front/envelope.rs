@@ -42,7 +42,7 @@ pub(super) fn is_offered(headers: &HeaderMap) -> bool {
 /// The 101, or what came instead.
 async fn accepted(session: &mut Session, ctx: &mut Context) -> Result<std::result::Result<Bytes, Fate>> {
     let request = session.req_header();
-    match handshake::accept(&request.headers, request.version == HttpVersion::HTTP_11) {
+    match handshake::accept(&request.headers, request.version == HttpVersion::HTTP_11, None) {
         Ok(mut headers) => {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
             let head = answer::head_bytes(StatusCode::SWITCHING_PROTOCOLS, &headers, b"", false);

@@ -11,9 +11,9 @@ use pingora::Result;
 
 use super::cover::Cover;
 use super::ordinary::is_young;
-use super::{Fate, cors, delta, form, hold, visit};
+use super::{Fate, coding, cors, delta, form, hold, visit};
 use crate::fanout::Seat;
-use crate::frame::Format;
+use crate::frame::{Coding, Format};
 use crate::hub::{Attendance, Resume, View};
 use crate::resource::{IfNoneMatch, ResourceKey, Version};
 use crate::transport::{Have, Held, LongPoll, Transport, answer};
@@ -32,7 +32,9 @@ impl Cover<'_> {
             && let resume @ Resume::Item(_) = self.resume()
         {
             let wait = asked.min(self.route.max_wait);
-            return self.hold(attendance, view, wait, Have::Items, Format::Body, resume, seat).await;
+            return self
+                .hold(attendance, view, wait, Have::Items, Format::Body(Coding::Plain), resume, seat)
+                .await;
         }
         let (Some(have), Some(frame)) = (self.has(view), &view.frame) else {
             return self.answer(key, view, is_confirmed).await;
@@ -47,7 +49,10 @@ impl Cover<'_> {
             return Ok(Fate::PassThrough);
         }
         let wait = asked.min(self.route.max_wait);
-        let format = if patches.is_some() { Format::BodyDelta } else { Format::Body };
+        let format = match patches {
+            Some(_) => Format::BodyDelta,
+            None => Format::Body(coding::coding(&self.route, key, &self.headers)),
+        };
         self.hold(attendance, view, wait, Have::Version(have), format, Resume::From(have), seat).await
     }
 
@@ -80,6 +85,9 @@ impl Cover<'_> {
             have,
             extra,
             http10,
+            gzip: format == Format::Body(Coding::Deflated),
+            coded: format == Format::Body(Coding::Deflated)
+                && view.frame.as_ref().is_some_and(|frame| frame.gzip_made().is_some()),
             keep,
         });
         let shard = self.front.shared.fanout.choose();

@@ -17,7 +17,7 @@ use tokio::time::sleep_until;
 use super::cover::Cover;
 use super::form::has_token;
 use crate::fanout::draining;
-use crate::frame::Format;
+use crate::frame::{Coding, Format};
 use crate::hub::{Attend, Delivery, Resume, Subscription};
 use crate::resource::{ResourceKey, Version};
 
@@ -171,7 +171,8 @@ impl Cover<'_> {
         let Some(place) = shared.slow_304.enter(client, attendance.topic().id(), http1, length) else {
             return true;
         };
-        let subscription = Subscription::new(attendance, None, Format::Body, Resume::From(version));
+        let subscription =
+            Subscription::new(attendance, None, Format::Body(Coding::Plain), Resume::From(version));
         let end = self.wait(subscription, &place).await;
         shared.metrics.slow_304.with_label_values(&[&self.route.path, end.label()]).inc();
         match end {

@@ -94,7 +94,7 @@ impl Subscription {
             topic.join_shard(shard);
         }
         if let Some(frame) = &topic.view().frame {
-            frame.encode(format);
+            frame.encode(format, None);
         }
         let known = match &resume {
             Resume::Start => true,

@@ -29,6 +29,10 @@ pub struct Held {
     /// Ready-made lines of this client alone: Preference-Applied, CORS, Connection.
     pub extra: Bytes,
     pub http10: bool,
+    /// The client takes gzip, and this resource is compressed.
+    pub gzip: bool,
+    /// So was the body of the version it has.
+    pub coded: bool,
     /// The connection serves another request; on HTTP/1.0 it ends all the same (contract §4).
     pub keep: bool,
 }
@@ -54,9 +58,11 @@ impl LongPoll {
                 let since = view.confirmed_at.map_or(Duration::ZERO, |at| at.elapsed());
                 let age = view.upstream_age + since;
                 let snapshot = &frame.snapshot;
-                let headers = answer::full(snapshot, &held.key, &held.route, age, None);
+                let gzip = frame.gzip_made().filter(|_| held.gzip);
+                let headers = answer::full(snapshot, &held.key, &held.route, age, None, gzip);
                 let head = answer::head_bytes(snapshot.status, &headers, &held.extra, held.http10);
-                self.answer(Output::two(head.freeze(), snapshot.body.clone()), "answered")
+                let body = gzip.unwrap_or(&snapshot.body).clone();
+                self.answer(Output::two(head.freeze(), body), "answered")
             }
             Delivery::Patches(chain) => match (&view.frame, chain.joined().zip(chain.ends())) {
                 (Some(frame), Some((patch, (base, _)))) => {
@@ -116,7 +122,7 @@ impl LongPoll {
     /// A 304 with the client's own version: nothing newer is known.
     fn not_modified(&self, version: Version, extra: &[u8]) -> Output {
         let held = &self.0;
-        let headers = answer::unchanged(version, &held.key, &held.route);
+        let headers = answer::unchanged(version, &held.key, &held.route, held.coded);
         let head = answer::head_bytes(StatusCode::NOT_MODIFIED, &headers, extra, held.http10);
         Output::one(head.freeze())
     }

@@ -6,6 +6,7 @@
 //! | `batch` | §10: many resources of a route in one request |
 //! | `change` | §2: what counts as a change: rules, selections, what should be JSON and is not |
 //! | `command_line` | commands, exit codes, messages, the log |
+//! | `compression` | §3, §5, §6: compressed once for everybody, read by strict decoders |
 //! | `conditions` | §2: entity tags on pass-through |
 //! | `delta` | §4, §5: patches over event streams and long-polls |
 //! | `drain` | §12: how the process ends |
@@ -33,6 +34,7 @@ pub mod admin;
 pub mod batch;
 pub mod change;
 pub mod command_line;
+pub mod compression;
 pub mod conditions;
 pub mod delta;
 pub mod drain;

@@ -251,6 +251,8 @@ const ROUTES: &[(&str, &str)] = &[
         "poll.headers.a: is not the value of a header: it must be visible ASCII text on one line",
     ),
     ("poll: { headers: { a: ~ } }", "poll.headers.a: expected a plain value, found nothing"),
+    ("compress: gzip", r#"compress: "gzip" is not one of auto, on, off"#),
+    ("compress_min: 0B", r#"compress_min: "0B" is too small; at least 1B"#),
     ("share: authorize", "share: \"authorize\" is not available in this version"),
     (
         "share: private",

@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, header};
 
 use crate::config::{
-    Backoff, Breaker, Change, Config, Delta, Drain, Limits, Log, Poll, QueryRule, Route, Server, Share,
-    SoftRefusal, Switches, Threads, Transports, UnknownQuery, Upstream, Websocket,
+    Backoff, Breaker, Change, Compress, Config, Delta, Drain, Limits, Log, Poll, QueryRule, Route, Server,
+    Share, SoftRefusal, Switches, Threads, Transports, UnknownQuery, Upstream, Websocket,
 };
 use crate::resource::{KeyParts, ResourceKey};
 
@@ -67,6 +67,8 @@ pub(crate) fn route() -> Route {
         },
         gone_after: None,
         max_clients: None,
+        compress: Compress::Shared,
+        compress_min: 256,
         change: Change::default(),
         delta: Delta { enabled: true, patch_max_ratio: 0.7 },
         feed: None,
