@@ -89,6 +89,7 @@ pub fn start(config: Config) -> io::Result<App> {
         soothed: AtomicUsize::new(0),
         vary: DashMap::new(),
         slow_304: front::Holds::new(),
+        repeats: front::Repeats::default(),
     });
     let fanout = shared.fanout.clone();
     relay_runtime.spawn(memory::give_back_after_storms(move || fanout.arrivals()));

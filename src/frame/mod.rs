@@ -237,6 +237,11 @@ impl Frame {
         self.encodings.gzip.get()?.as_ref()
     }
 
+    /// Whether somebody asked for it, whatever came of that.
+    pub fn gzip_tried(&self) -> bool {
+        self.encodings.gzip.get().is_some()
+    }
+
     /// On a stream of many resources: what follows the line that names this one.
     pub fn named(&self) -> Result<&Bytes, NotText> {
         let event = self.encodings.named.get_or_init(|| sse::named(&self.snapshot, &self.rules));

@@ -166,7 +166,7 @@ impl Desk {
             greeting,
             transport: Transport::Envelope(Box::new(envelope)),
             following: Following::Many(following),
-            seat,
+            seat: Some(seat),
             messages: Some(messages),
         };
         tokio::spawn(self.listen(queue));

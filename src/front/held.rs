@@ -10,13 +10,12 @@ use http::{HeaderMap, HeaderValue, Version as HttpVersion, header};
 use pingora::Result;
 
 use super::cover::Cover;
-use super::ordinary::is_young;
-use super::{Fate, coding, cors, delta, form, hold, visit};
+use super::{Fate, coding, cors, delta, form, hold, repeat, visit};
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format};
 use crate::hub::{Attendance, Resume, View};
 use crate::resource::{IfNoneMatch, ResourceKey, Version};
-use crate::transport::{Have, Held, LongPoll, Transport, answer};
+use crate::transport::{self, Have, Held, LongPoll, Transport, answer};
 
 impl Cover<'_> {
     pub(super) async fn long_poll(
@@ -40,7 +39,7 @@ impl Cover<'_> {
             return self.answer(key, view, is_confirmed).await;
         };
         let known = is_confirmed || attendance.topic().has_held(have);
-        let differs = frame.version() != have && known && is_young(view);
+        let differs = frame.version() != have && known && view.is_young();
         if visit::refusal(view).is_some() || differs {
             return self.answer(key, view, is_confirmed).await;
         }
@@ -68,7 +67,7 @@ impl Cover<'_> {
         resume: Resume,
         seat: Seat,
     ) -> Result<Fate> {
-        let deadline = Instant::now() + wait.mul_f64(1.0 - fastrand::f64() / 16.0);
+        let deadline = Instant::now() + transport::hold(wait, fastrand::f64());
         let applied = format!("wait={}", wait.as_secs());
         if self.session.is_http2() {
             let subscription = self.subscribe(attendance, None, format, resume, view);
@@ -77,8 +76,16 @@ impl Cover<'_> {
         let keep = self.keeps_alive();
         let http10 = self.version != HttpVersion::HTTP_11;
         let extra = self.held_fields(&applied, keep, http10);
+        let repeat = match (have, format) {
+            (Have::Version(_), Format::Body(_)) if keep => {
+                repeat::repeat(self, attendance.topic().key(), view)
+            }
+            _ => None,
+        };
         let held = LongPoll::new(Held {
             deadline,
+            wait,
+            repeat,
             // The topic's own: a key of each request would be held as long as the request.
             key: attendance.topic().key().clone(),
             route: self.route.clone(),
@@ -104,7 +111,7 @@ impl Cover<'_> {
     }
 
     /// Whether the connection serves another request after this one.
-    fn keeps_alive(&self) -> bool {
+    pub(super) fn keeps_alive(&self) -> bool {
         let says = |token| form::has_token(&self.headers, header::CONNECTION, token);
         self.version == HttpVersion::HTTP_11 && !says("close") && !self.front.shared.is_draining()
     }

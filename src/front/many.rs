@@ -111,7 +111,7 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
         greeting: greeting.freeze(),
         transport,
         following: Following::Many(following),
-        seat,
+        seat: Some(seat),
         messages: None,
     };
     depart(front, session, ctx, departure).await

@@ -23,6 +23,7 @@ mod outbox;
 mod passthrough;
 mod push;
 mod refuse;
+mod repeat;
 mod respond;
 mod route;
 mod slow_304;
@@ -57,6 +58,7 @@ use crate::resource::ResourceKey;
 use crate::upstream::Client;
 
 pub use listen::{ListenError, Service, service};
+pub use repeat::Repeats;
 pub use route::{Match, Routes};
 pub use slow_304::Holds;
 pub use writes::poll_now;
@@ -82,6 +84,8 @@ pub struct Shared {
     pub vary: DashMap<ResourceKey, Vec<HeaderName>>,
     /// Ordinary polls that wait for a change.
     pub slow_304: Holds,
+    /// Connections that may ask the same again.
+    pub repeats: Repeats,
 }
 
 impl Shared {
@@ -113,6 +117,8 @@ pub struct Context {
     answer: &'static str,
     /// Its connection left Pingora; the log line is written by whoever has it.
     taken: bool,
+    /// The status of an answer that Pingora has not seen.
+    status: Option<StatusCode>,
     connects: usize,
     passing: bool,
     shared: Arc<Shared>,
@@ -223,6 +229,7 @@ impl ProxyHttp for Front {
             key: None,
             answer: "refused",
             taken: false,
+            status: None,
             connects: 0,
             passing: false,
             shared: self.shared.clone(),
@@ -327,7 +334,8 @@ impl ProxyHttp for Front {
             return;
         }
         let request = session.req_header();
-        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        let status = ctx.status.or(session.response_written().map(|response| response.status));
+        let status = status.map_or(0, |status| status.as_u16());
         tracing::info!(
             target: "access",
             transport = ctx.answer,

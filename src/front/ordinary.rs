@@ -71,7 +71,7 @@ impl Cover<'_> {
 
     fn has_young(&self, key: &ResourceKey) -> bool {
         let topic = self.front.shared.hub.get(key);
-        topic.is_some_and(|topic| is_young(&topic.view()) && !topic.is_unconfirmed(&topic.view()))
+        topic.is_some_and(|topic| topic.view().is_young() && !topic.is_unconfirmed(&topic.view()))
     }
 
     /// The version of a snapshot that would be answered with 304.
@@ -96,7 +96,7 @@ impl Cover<'_> {
     /// A view that is young enough to answer from, after one poll if need be. True: it polled.
     async fn young_view(&self, topic: &Topic) -> (Arc<View>, bool) {
         let view = topic.view();
-        if is_young(&view) || is_remembered(&view, self.route.poll.interval) {
+        if view.is_young() || is_remembered(&view, self.route.poll.interval) {
             return (view, false);
         }
         let number = topic.want_poll();
@@ -115,8 +115,10 @@ impl Cover<'_> {
     pub(super) async fn answer(&mut self, key: &ResourceKey, view: &View, polled: bool) -> Result<Fate> {
         let gone = matches!(view.condition.state, State::Gone { .. });
         let age = view.confirmed_at.map(|at| at.elapsed());
-        // A topic that ends by a refusal (401 to a class's credentials) has nothing more to give.
-        let refused = view.closing.is_some() && matches!(view.outcome, Outcome::Relay(_));
+        // A topic that ends by a refusal (401 to a class's credentials) has nothing more to give, even in
+        // the moment between the refusal and its end.
+        let ends = view.closing.is_some() || key.is_private();
+        let refused = ends && matches!(view.outcome, Outcome::Relay(_));
         let usable = view.frame.as_ref().filter(|_| !gone && !refused);
         match (&view.outcome, usable, age) {
             (Outcome::Data, Some(frame), Some(age)) => {
@@ -180,6 +182,11 @@ impl Cover<'_> {
             (snapshot.status, headers, gzip.unwrap_or_else(|| snapshot.body.clone()))
         };
         self.finish(&mut headers);
+        if let CacheStatus::Hit { .. } = status
+            && let Some(fate) = self.stay(key, view, code, &headers, &body).await?
+        {
+            return Ok(fate);
+        }
         respond::respond(self.session, code, &headers, body).await?;
         Ok(Fate::Answered)
     }
@@ -254,13 +261,6 @@ async fn compressed(frame: &Arc<Frame>) -> Option<Bytes> {
     let frame = frame.clone();
     // It fails only when the process ends; then the plain body will do.
     tokio::task::spawn_blocking(move || frame.gzip().cloned()).await.ok().flatten()
-}
-
-/// Young enough for an ordinary poll, or a push client's first state.
-pub(super) fn is_young(view: &View) -> bool {
-    matches!(view.outcome, Outcome::Data)
-        && view.closing.is_none()
-        && view.confirmed_at.is_some_and(|at| at.elapsed() < view.effective_interval)
 }
 
 /// A refusal or failure that is not asked about again so soon.

@@ -159,6 +159,7 @@ impl Cover<'_> {
             _ => None,
         };
         let following = subscription.map_or(Following::Nothing, Following::One);
+        let seat = Some(seat);
         let departure = Departure { shard, greeting, transport, following, seat, messages };
         depart(self.front, self.session, self.ctx, departure).await
     }
@@ -170,7 +171,7 @@ pub(super) struct Departure {
     pub(super) greeting: Bytes,
     pub(super) transport: Transport,
     pub(super) following: Following,
-    pub(super) seat: Seat,
+    pub(super) seat: Option<Seat>,
     pub(super) messages: Option<Messages>,
 }
 
@@ -191,7 +192,7 @@ pub(super) async fn depart(
     let limits = &shared.config.limits;
     let plain = front.listener.tls.is_none();
     let home = match &transport {
-        Transport::LongPoll(_) => front.home.get().cloned(),
+        Transport::LongPoll(_) | Transport::Plain(_) => front.home.get().cloned(),
         _ => None,
     };
     let taken = if plain { Taken::socket(stream, home) } else { Ok(Taken::Stream(stream, home)) };

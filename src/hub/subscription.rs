@@ -144,6 +144,16 @@ impl Subscription {
         view.confirmed < self.confirm
     }
 
+    /// The follower says anew what it has. False: that version is not known, or would have to be confirmed.
+    pub fn resume_from(&mut self, version: Version) -> bool {
+        if !self.topic().has_held(version) {
+            return false;
+        }
+        self.seen = Some(version);
+        (self.seen_seq, self.confirm, self.unknown) = (0, 0, false);
+        true
+    }
+
     /// The version that the follower has; none: none that is known.
     pub fn seen(&self) -> Option<Version> {
         self.seen

@@ -8,11 +8,13 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::answer;
+use super::plain::servable;
+use super::repeat::Repeat;
 use super::{End, Output, Step};
 use crate::config::Route;
 use crate::frame::State;
 use crate::hub::{Closing, Delivery, View};
-use crate::resource::{ResourceKey, Version};
+use crate::resource::{IfNoneMatch, ResourceKey, Version};
 
 /// A held request. Boxed: it is larger than what the other protocols need.
 #[derive(Debug)]
@@ -35,6 +37,10 @@ pub struct Held {
     pub coded: bool,
     /// The connection serves another request; on HTTP/1.0 it ends all the same (contract §4).
     pub keep: bool,
+    /// How long it waits.
+    pub wait: Duration,
+    /// What its next request may be without a new decision.
+    pub repeat: Option<Repeat>,
 }
 
 /// What a held client has.
@@ -44,6 +50,12 @@ pub enum Have {
     Version(Version),
     /// Items of a feed up to one it named.
     Items,
+}
+
+/// How long somebody is held who asked for `wait`: up to a sixteenth less, so that they do not all end at
+/// once. `chance`: from 0 to 1.
+pub fn hold(wait: Duration, chance: f64) -> Duration {
+    wait.mul_f64(1.0 - chance / 16.0)
 }
 
 impl LongPoll {
@@ -88,6 +100,36 @@ impl LongPoll {
             },
             Delivery::Closing(closing) => self.end(End::Topic(*closing)),
         }
+    }
+
+    pub(super) fn repeat(&self) -> Option<&Repeat> {
+        self.0.repeat.as_ref()
+    }
+
+    /// The same request again: what `If-None-Match` says that the client has. None: the front has to look
+    /// at it.
+    pub fn has_again(&self, condition: Option<&[u8]>, view: &View) -> Option<Version> {
+        let frame = servable(view)?;
+        let condition = IfNoneMatch::parse([condition?])?;
+        let current = frame.version();
+        if condition.matches(current) {
+            return Some(current);
+        }
+        condition.first().filter(|_| view.is_young())
+    }
+
+    /// It is held again, until `deadline`. `coded`: the body of what it has was sent compressed.
+    pub fn hold_again(&mut self, have: Version, deadline: Instant, coded: bool) {
+        (self.0.have, self.0.deadline, self.0.coded) = (Have::Version(have), deadline, coded);
+    }
+
+    /// When it is answered at the latest if it is held from now on.
+    pub fn deadline_from(&self, now: Instant, chance: f64) -> Instant {
+        now + hold(self.0.wait, chance)
+    }
+
+    pub fn takes_gzip(&self) -> bool {
+        self.0.gzip
     }
 
     fn items(&self, array: Bytes, last: Option<&str>, reset: Option<&str>, reason: &'static str) -> Step {

@@ -334,6 +334,8 @@ mod long_poll {
             gzip: false,
             coded: false,
             keep,
+            wait: 30 * SECOND,
+            repeat: None,
         }))
     }
 

@@ -19,6 +19,7 @@
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
+//! | `repeats` | §3, §4: requests that repeat the last one of their connection |
 //! | `replicas` | §2: several nodes and lagging upstream replicas behind one address |
 //! | `schedule` | §10: when the upstream is asked: adaptive, its own words, budgets, the breaker |
 //! | `sharing` | §11: who may share a poll |
@@ -49,6 +50,7 @@ pub mod many;
 pub mod passthrough;
 pub mod poll;
 pub mod probe;
+pub mod repeats;
 pub mod replicas;
 pub mod schedule;
 pub mod sharing;

@@ -7,21 +7,35 @@ use std::time::Duration;
 use super::Shard;
 use crate::fanout::inbox::MemberId;
 use crate::fanout::timers::TICK;
-use crate::transport::End;
+use crate::transport::{End, Transport};
 
 impl Shard {
     /// Counts and logs a member that ends now, once.
     pub(super) fn account_end(&mut self, slot: usize, reason: &str) {
         let member = &self.members[slot];
-        if member.is_closing() {
+        let is_plain = matches!(member.transport, Transport::Plain(_));
+        // Who waits between two requests ended with the answer; a connection of ordinary polls is one all
+        // the time.
+        if member.is_closing() || (member.idle && !is_plain) {
             return;
         }
         let tally = &self.tallies[member.tally as usize];
         tally.metrics.subscribers.dec();
+        if is_plain {
+            return;
+        }
         tally.metrics.ended(reason);
         if self.rules.access_log {
             let topic = member.subscription.as_ref().map(|s| s.topic().clone());
             member.record.write(member.transport.name(), topic.as_deref(), reason);
+        }
+    }
+
+    /// Counts and logs an answer after which the connection lives on.
+    pub(super) fn account_answer(&mut self, slot: usize, reason: &str) {
+        // Ordinary polls were counted when they were answered.
+        if !matches!(self.members[slot].transport, Transport::Plain(_)) {
+            self.account_end(slot, reason);
         }
     }
 
