@@ -15,6 +15,7 @@ use pingora::server::ShutdownWatch;
 use tokio::runtime::Handle;
 
 use super::Front;
+use super::turnstile::LetIn;
 use crate::fanout::{Home, Returned};
 
 /// How long Pingora waits for the next request, seconds.
@@ -59,6 +60,8 @@ async fn serve(proxy: Arc<HttpProxy<Front>>, stream: Stream, read: BytesMut, shu
     let mut session = ServerSession::new_http1(stream);
     session.set_keepalive(Some(KEEPALIVE));
     session.set_pipelining_enabled(true);
+    // A client that was held here is no newcomer.
+    session.set_connection_user_context(Some(Box::new(LetIn)));
     if !read.is_empty() {
         session.set_pipelined_prefix(read);
     }

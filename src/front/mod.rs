@@ -28,10 +28,12 @@ mod slow_304;
 mod socket;
 mod stream;
 mod takeover;
+mod turnstile;
 mod validators;
 mod visit;
 mod writes;
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -58,6 +60,7 @@ use crate::upstream::Client;
 pub use listen::{ListenError, Service, service};
 pub use route::{Match, Routes};
 pub use slow_304::Holds;
+pub use turnstile::Turnstile;
 pub use writes::poll_now;
 
 /// What all listeners share.
@@ -77,6 +80,8 @@ pub struct Shared {
     pub active: AtomicUsize,
     /// Softly refused clients that are held for a moment.
     pub soothed: AtomicUsize,
+    /// Paces new push clients; none: they come as they like.
+    pub turnstile: Option<Turnstile>,
     /// Fields that the upstream's `Vary` named, by the key without them.
     pub vary: DashMap<ResourceKey, Vec<HeaderName>>,
     /// Ordinary polls that wait for a change.
@@ -112,6 +117,8 @@ pub struct Context {
     answer: &'static str,
     /// Its connection left Pingora; the log line is written by whoever has it.
     taken: bool,
+    /// An earlier request of this connection, or this one, passed the turnstile.
+    let_in: bool,
     connects: usize,
     passing: bool,
     shared: Arc<Shared>,
@@ -222,10 +229,28 @@ impl ProxyHttp for Front {
             key: None,
             answer: "refused",
             taken: false,
+            let_in: false,
             connects: 0,
             passing: false,
             shared: self.shared.clone(),
         }
+    }
+
+    fn persist_connection_context(
+        &self,
+        _session: &Session,
+        ctx: &Context,
+    ) -> Option<Box<dyn Any + Send + Sync>> {
+        ctx.let_in.then(|| Box::new(turnstile::LetIn) as Box<dyn Any + Send + Sync>)
+    }
+
+    fn on_connection_reuse(
+        &self,
+        _session: &mut Session,
+        ctx: &mut Context,
+        before: Box<dyn Any + Send + Sync>,
+    ) {
+        ctx.let_in = before.is::<turnstile::LetIn>();
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {

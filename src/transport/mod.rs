@@ -74,6 +74,8 @@ pub enum End {
     Drain {
         retry: Duration,
     },
+    /// It has lasted for the route's `max_age`; the client is to come back at once, perhaps elsewhere.
+    MaxAge,
 }
 
 impl End {
@@ -81,6 +83,7 @@ impl End {
         match self {
             End::Topic(closing) => closing.reason(),
             End::Drain { .. } => "drain",
+            End::MaxAge => "max-age",
         }
     }
 

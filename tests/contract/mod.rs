@@ -19,6 +19,7 @@
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
 //! | `replicas` | §2: several nodes and lagging upstream replicas behind one address |
+//! | `rotation` | §5: streams that end after `max_age` |
 //! | `schedule` | §10: when the upstream is asked: adaptive, its own words, budgets, the breaker |
 //! | `sharing` | §11: who may share a poll |
 //! | `tls` | §12: which versions of TLS a listener speaks |
@@ -26,6 +27,7 @@
 //! | `slow_304` | §3: `hold_not_modified`: what is held, what is not, what ends it |
 //! | `sources` | §10, §11: how a poll reaches its answer: redirects, credentials, cookies, sessions |
 //! | `sse` | §5, §7: event streams: the head, resuming, control events, slow and vanished clients |
+//! | `storms` | §5, §7: more clients than there may be, at once or for long, on a connection or without descriptors |
 //! | `writes` | §9: a write is followed by a poll, whoever follows, and nothing older is said to be current |
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
 
@@ -48,12 +50,14 @@ pub mod passthrough;
 pub mod poll;
 pub mod probe;
 pub mod replicas;
+pub mod rotation;
 pub mod schedule;
 pub mod sharing;
 pub mod sharing_of_polls;
 pub mod slow_304;
 pub mod sources;
 pub mod sse;
+pub mod storms;
 pub mod tls;
 pub mod websocket;
 pub mod writes;

@@ -79,6 +79,8 @@ pub struct RouteSettings {
     pub websocket: Option<Websocket>,
     /// Streams of a vanished resource (404, 410) end after this, or `off`: never.
     pub gone_after: Option<Time>,
+    /// Streams end after this long, a fifth less or more, so that clients spread anew; or `off`.
+    pub max_age: Option<Time>,
     /// Most clients that follow this route, or `off`.
     pub max_clients: Option<Count>,
     /// What counts as a change, or `off`: any other byte.

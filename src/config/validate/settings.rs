@@ -51,6 +51,7 @@ pub fn apply(
     downstream_cache(at!(place, raw.downstream_cache), &mut route.downstream_cache, findings);
     findings.flag(at!(place, raw.link), &mut route.link);
     findings.time_or_off(at!(place, raw.gone_after), SECOND..=30 * DAY, &mut route.gone_after);
+    findings.time_or_off(at!(place, raw.max_age), SECOND..=30 * DAY, &mut route.max_age);
     findings.count_or_off(at!(place, raw.max_clients), 1..=10_000_000, &mut route.max_clients);
     findings.list(at!(place, raw.refreshes), refreshed, &mut route.refreshes);
     findings.time(at!(place, raw.write_wait), Duration::ZERO..=30 * SECOND, &mut route.write_wait);
