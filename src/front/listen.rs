@@ -26,7 +26,7 @@ use rustls::{SignatureAlgorithm, SignatureScheme};
 use tokio::runtime::Handle;
 
 use super::home::FrontDoor;
-use super::{Front, Shared};
+use super::{Front, Shared, refuse};
 use crate::config::{Listener, ListenerTls, TlsVersion};
 
 /// Why a listener cannot be served.
@@ -61,16 +61,26 @@ pub struct Service {
 }
 
 /// Pingora's entrance: hands every connection to the proxy.
-struct Door(Arc<HttpProxy<Front>>);
+///
+/// Pingora's accept loop survives EMFILE: it logs, and sleeps for a second. What it does not do is
+/// leave any descriptor to the upstreams' connections; this does.
+struct Door {
+    proxy: Arc<HttpProxy<Front>>,
+    shared: Arc<Shared>,
+}
 
 #[async_trait]
 impl ServerApp for Door {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        self.0.process_new(stream, shutdown).await
+        if !self.shared.descriptors.admit(stream.id()) {
+            refuse::unheard(&self.shared);
+            return None;
+        }
+        self.proxy.process_new(stream, shutdown).await
     }
 
     async fn cleanup(&self) {
-        self.0.http_cleanup().await;
+        self.proxy.http_cleanup().await;
     }
 }
 
@@ -109,7 +119,7 @@ pub fn service(
     if let Some(tls) = &listener.tls {
         config = config.tls(tls_settings(tls)?);
     }
-    let mut service = listening::Service::new(format!("front {address}"), Door(proxy));
+    let mut service = listening::Service::new(format!("front {address}"), Door { proxy, shared });
     service.add_listener(config);
     let fds: ListenFds = Arc::new(parking_lot::Mutex::new(Fds::new()));
     fds.lock().add(address, socket.into_raw_fd());

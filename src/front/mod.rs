@@ -8,6 +8,7 @@ mod access;
 mod cors;
 mod cover;
 mod delta;
+mod descriptors;
 mod envelope;
 mod form;
 mod framing;
@@ -57,6 +58,7 @@ use crate::relay::Relay;
 use crate::resource::ResourceKey;
 use crate::upstream::Client;
 
+pub use descriptors::{Descriptors, shortage};
 pub use listen::{ListenError, Service, service};
 pub use route::{Match, Routes};
 pub use slow_304::Holds;
@@ -80,6 +82,7 @@ pub struct Shared {
     pub active: AtomicUsize,
     /// Softly refused clients that are held for a moment.
     pub soothed: AtomicUsize,
+    pub descriptors: Descriptors,
     /// Paces new push clients; none: they come as they like.
     pub turnstile: Option<Turnstile>,
     /// Fields that the upstream's `Vary` named, by the key without them.

@@ -4,6 +4,7 @@
 //! Must not know: what is written to a client, head or body.
 
 use std::ops::ControlFlow;
+use std::os::fd::AsRawFd;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -235,6 +236,13 @@ pub(super) async fn depart(
             return Ok(Fate::Answered);
         }
     };
+    // The number is one of its own by now, and a higher one.
+    if let Taken::Socket(socket, _) = &taken
+        && !shared.descriptors.admit(socket.as_raw_fd())
+    {
+        refuse::unheard(&shared);
+        return Ok(Fate::Answered);
+    }
     if let Err(error) = bound_kernel_buffers(&taken, limits.send_buffer, limits.stall_timeout) {
         tracing::debug!("the kernel's buffers of a stream could not be bounded: {error}");
     }

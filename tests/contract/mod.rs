@@ -8,6 +8,7 @@
 //! | `command_line` | commands, exit codes, messages, the log |
 //! | `conditions` | §2: entity tags on pass-through |
 //! | `delta` | §4, §5: patches over event streams and long-polls |
+//! | `descriptors` | a process with few open files: what it tells, what it keeps for polls, how it goes on |
 //! | `drain` | §12: how the process ends |
 //! | `envelope` | §6: many resources on one WebSocket |
 //! | `failure` | §3, §5, §10: what clients see while the upstream misbehaves |
@@ -37,6 +38,7 @@ pub mod change;
 pub mod command_line;
 pub mod conditions;
 pub mod delta;
+pub mod descriptors;
 pub mod drain;
 pub mod edge_support;
 pub mod envelope;
