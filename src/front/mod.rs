@@ -12,6 +12,7 @@ mod descriptors;
 mod envelope;
 mod form;
 mod framing;
+mod greeting;
 mod handshake;
 mod held;
 mod hold;
