@@ -69,8 +69,9 @@ mod tests {
     #[test]
     fn a_second_s_worth_comes_in_at_once_and_then_one_by_one() {
         let began = Instant::now();
-        // Rate; then steps of milliseconds since the beginning, tries, and how many come in.
-        let cases: [(u32, &[(u64, usize, usize)]); 4] = [
+        /// Milliseconds since the beginning, tries, and how many come in.
+        type Step = (u64, usize, usize);
+        let cases: [(u32, &[Step]); 4] = [
             (1, &[(0, 5, 1), (999, 5, 0), (1000, 5, 1), (60_000, 5, 1)]),
             (10, &[(0, 100, 10), (50, 100, 0), (100, 100, 1), (300, 100, 2), (10_000, 100, 10)]),
             (2000, &[(0, 9999, 2000), (1, 9999, 2), (500, 9999, 998)]),

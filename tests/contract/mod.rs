@@ -27,6 +27,7 @@
 //! | `tls` | §12: which versions of TLS a listener speaks |
 //! | `sharing_of_polls` | §10: one poll an interval, whatever the number and kinds of clients |
 //! | `slow_304` | §3: `hold_not_modified`: what is held, what is not, what ends it |
+//! | `slow_clients` | §7: clients that stop reading, among many that do not |
 //! | `sources` | §10, §11: how a poll reaches its answer: redirects, credentials, cookies, sessions |
 //! | `sse` | §5, §7: event streams: the head, resuming, control events, slow and vanished clients |
 //! | `storms` | §5, §7: more clients than there may be, at once or for long, on a connection or without descriptors |
@@ -59,6 +60,7 @@ pub mod schedule;
 pub mod sharing;
 pub mod sharing_of_polls;
 pub mod slow_304;
+pub mod slow_clients;
 pub mod sources;
 pub mod sse;
 pub mod storms;
