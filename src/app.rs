@@ -87,6 +87,8 @@ pub fn start(config: Config) -> io::Result<App> {
         ending,
         active: AtomicUsize::new(0),
         soothed: AtomicUsize::new(0),
+        descriptors: front::Descriptors::of_process(),
+        turnstile: config.limits.accept_rate.map(|rate| front::Turnstile::new(rate, Instant::now())),
         vary: DashMap::new(),
         slow_304: front::Holds::new(),
         repeats: front::Repeats::default(),

@@ -79,6 +79,9 @@ impl Default for Limits {
         Limits {
             clients: 100_000,
             clients_per_address: None,
+            accept_rate: None,
+            http2_streams: 100,
+            first_byte_timeout: seconds(10),
             resources: 10_000,
             snapshot_bytes: GIB,
             history_bytes: 256 * MIB,
@@ -203,6 +206,7 @@ impl Route {
             cors: None,
             websocket: Websocket::default(),
             gone_after: None,
+            max_age: None,
             max_clients: None,
             compress: Compress::Shared,
             compress_min: 256,

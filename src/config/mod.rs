@@ -192,6 +192,8 @@ pub struct Route {
     pub websocket: Websocket,
     /// End a `gone` resource's streams after this long; none: never.
     pub gone_after: Option<Duration>,
+    /// Streams end after this long, a fifth less or more, and their clients come back; none: never.
+    pub max_age: Option<Duration>,
     /// Most subscribers of this route; none: only `limits.clients`.
     pub max_clients: Option<usize>,
     pub compress: Compress,
@@ -354,6 +356,12 @@ pub struct Send {
 pub struct Limits {
     pub clients: usize,
     pub clients_per_address: Option<usize>,
+    /// New push clients a second; none: as they come.
+    pub accept_rate: Option<u32>,
+    /// Streams of one HTTP/2 connection.
+    pub http2_streams: u32,
+    /// For a peer that may speak HTTP/2.
+    pub first_byte_timeout: Duration,
     pub resources: usize,
     pub snapshot_bytes: usize,
     pub history_bytes: usize,

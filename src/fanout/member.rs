@@ -54,6 +54,8 @@ pub(super) struct Member {
     pub(super) serial: u32,
     /// The bucket that counts.
     pub(super) timer: Tick,
+    /// When it has lasted long enough (`max_age`); 0: never. A tick takes a third of an `Option<Instant>`.
+    pub(super) retires: Tick,
     /// Index of the shard's tallies.
     pub(super) tally: u32,
     noise: u32,
@@ -99,6 +101,7 @@ impl Member {
             place: 0,
             serial,
             timer: 0,
+            retires: 0,
             tally,
             noise: 0,
             pending: None,

@@ -242,6 +242,7 @@ impl Shard {
         let slot = self.members.insert(member);
         self.tallies[tally as usize].metrics.subscribers.inc();
         if let Some(topic) = topic {
+            self.retire_after(slot, topic.route().max_age);
             self.join(slot, &topic);
         }
         if let Some(socket) = self.members[slot].wire.socket()
@@ -293,9 +294,12 @@ impl Shard {
         let Some(member) = self.members.get_mut(slot) else {
             return;
         };
-        let Some(at) = member.deadline(self.rules.stall_timeout) else {
+        let Some(mut at) = member.deadline(self.rules.stall_timeout) else {
             return;
         };
+        if member.retires != 0 && member.is_free() {
+            at = at.min(self.wheel.time_of(member.retires));
+        }
         if member.timer == 0 || self.wheel.is_before(at, member.timer) {
             member.timer = self.wheel.insert(slot as u32, at);
         }
@@ -316,6 +320,9 @@ impl Shard {
     }
 
     fn expired(&mut self, slot: usize) {
+        if self.retire(slot) {
+            return;
+        }
         let member = &mut self.members[slot];
         if member.deadline(self.rules.stall_timeout).is_none_or(|at| self.now < at) {
             return;

@@ -9,9 +9,11 @@ mod coding;
 mod cors;
 mod cover;
 mod delta;
+mod descriptors;
 mod envelope;
 mod form;
 mod framing;
+mod greeting;
 mod handshake;
 mod held;
 mod hold;
@@ -30,10 +32,12 @@ mod slow_304;
 mod socket;
 mod stream;
 mod takeover;
+mod turnstile;
 mod validators;
 mod visit;
 mod writes;
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -57,10 +61,12 @@ use crate::relay::Relay;
 use crate::resource::ResourceKey;
 use crate::upstream::Client;
 
+pub use descriptors::{Descriptors, shortage};
 pub use listen::{ListenError, Service, service};
 pub use repeat::Repeats;
 pub use route::{Match, Routes};
 pub use slow_304::Holds;
+pub use turnstile::Turnstile;
 pub use writes::poll_now;
 
 /// What all listeners share.
@@ -80,6 +86,9 @@ pub struct Shared {
     pub active: AtomicUsize,
     /// Softly refused clients that are held for a moment.
     pub soothed: AtomicUsize,
+    pub descriptors: Descriptors,
+    /// Paces new push clients; none: they come as they like.
+    pub turnstile: Option<Turnstile>,
     /// Fields that the upstream's `Vary` named, by the key without them.
     pub vary: DashMap<ResourceKey, Vec<HeaderName>>,
     /// Ordinary polls that wait for a change.
@@ -119,6 +128,8 @@ pub struct Context {
     taken: bool,
     /// The status of an answer that Pingora has not seen.
     status: Option<StatusCode>,
+    /// An earlier request of this connection, or this one, passed the turnstile.
+    let_in: bool,
     connects: usize,
     passing: bool,
     shared: Arc<Shared>,
@@ -230,10 +241,28 @@ impl ProxyHttp for Front {
             answer: "refused",
             taken: false,
             status: None,
+            let_in: false,
             connects: 0,
             passing: false,
             shared: self.shared.clone(),
         }
+    }
+
+    fn persist_connection_context(
+        &self,
+        _session: &Session,
+        ctx: &Context,
+    ) -> Option<Box<dyn Any + Send + Sync>> {
+        ctx.let_in.then(|| Box::new(turnstile::LetIn) as Box<dyn Any + Send + Sync>)
+    }
+
+    fn on_connection_reuse(
+        &self,
+        _session: &mut Session,
+        ctx: &mut Context,
+        before: Box<dyn Any + Send + Sync>,
+    ) {
+        ctx.let_in = before.is::<turnstile::LetIn>();
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {

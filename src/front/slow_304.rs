@@ -16,6 +16,7 @@ use tokio::time::sleep_until;
 
 use super::cover::Cover;
 use super::form::has_token;
+use super::push::seat;
 use crate::fanout::draining;
 use crate::frame::{Coding, Format};
 use crate::hub::{Attend, Delivery, Resume, Subscription};
@@ -160,7 +161,7 @@ impl Cover<'_> {
             return true;
         };
         let shared = self.front.shared.clone();
-        let Some(_seat) = self.seat() else {
+        let Ok(_seat) = seat(self.front, self.ctx, Some(&self.route), false) else {
             return true;
         };
         let Ok(attendance) = self.attend(key, Attend::Follow) else {

@@ -183,7 +183,7 @@ impl LongPoll {
                 self.problem(StatusCode::GONE, end.reason(), "the upstream says that it is gone")
             }
             // The next request finds out more; on a drain it finds another process.
-            End::Topic(_) | End::Drain { .. } => {
+            End::Topic(_) | End::Drain { .. } | End::MaxAge => {
                 let mut extra = without_connection(&self.0.extra);
                 extra.extend_from_slice(b"Connection: close\r\n");
                 let output = match self.0.have {

@@ -78,6 +78,8 @@ pub enum End {
     Drain {
         retry: Duration,
     },
+    /// It has lasted for the route's `max_age`; the client is to come back at once, perhaps elsewhere.
+    MaxAge,
 }
 
 impl End {
@@ -85,6 +87,7 @@ impl End {
         match self {
             End::Topic(closing) => closing.reason(),
             End::Drain { .. } => "drain",
+            End::MaxAge => "max-age",
         }
     }
 

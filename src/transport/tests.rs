@@ -163,6 +163,13 @@ mod sse {
     }
 
     #[test]
+    fn a_stream_of_max_age_says_to_come_back() {
+        let (what, reason, text) = told(sse(Framing::Bare, Instant::now()).end(End::MaxAge));
+        assert_eq!((what, reason), ("finish", "max-age"));
+        assert!(text.starts_with("retry: 3000\n") && text.contains("\"reconnect\":true"), "{text}");
+    }
+
+    #[test]
     fn a_drain_spreads_the_reconnects() {
         let retry = Duration::from_millis(4321);
         let ended = sse(Framing::Bare, Instant::now()).end(End::Drain { retry });
@@ -283,6 +290,8 @@ mod websocket {
             let reason = closing.reason();
             assert_eq!(code_of(step), (wanted, reason.to_owned(), reason));
         }
+        let aged = websocket(0, Instant::now()).end(End::MaxAge);
+        assert_eq!(code_of(aged), (1001, "max-age".into(), "max-age"));
         let drain = End::Drain { retry: SECOND };
         assert_eq!(code_of(websocket(0, Instant::now()).end(drain)), (1001, "drain".into(), "drain"));
     }

@@ -175,7 +175,7 @@ impl WebSocket {
 
     pub(super) fn end(&mut self, end: End) -> Step {
         let code = match end {
-            End::Drain { .. } => code::GOING_AWAY,
+            End::Drain { .. } | End::MaxAge => code::GOING_AWAY,
             End::Topic(Closing::NotShareable | Closing::SessionIdle) => code::POLICY,
             End::Topic(Closing::Credentials) => code::UNAUTHORIZED,
             End::Topic(Closing::SessionRotated | Closing::Internal) => code::RESTART,

@@ -84,6 +84,8 @@ pub struct RouteSettings {
     pub compress: Option<Text>,
     /// Bodies and messages smaller than this are not compressed.
     pub compress_min: Option<Size>,
+    /// Streams end after this long, a fifth less or more, so that clients spread anew; or `off`.
+    pub max_age: Option<Time>,
     /// Most clients that follow this route, or `off`.
     pub max_clients: Option<Count>,
     /// What counts as a change, or `off`: any other byte.

@@ -54,6 +54,7 @@ pub fn apply(
     let compress = [("auto", Compress::Shared), ("on", Compress::Always), ("off", Compress::Never)];
     findings.choice(at!(place, raw.compress), &compress, &mut route.compress);
     findings.size(at!(place, raw.compress_min), 1..=1 << 30, &mut route.compress_min);
+    findings.time_or_off(at!(place, raw.max_age), SECOND..=30 * DAY, &mut route.max_age);
     findings.count_or_off(at!(place, raw.max_clients), 1..=10_000_000, &mut route.max_clients);
     findings.list(at!(place, raw.refreshes), refreshed, &mut route.refreshes);
     findings.time(at!(place, raw.write_wait), Duration::ZERO..=30 * SECOND, &mut route.write_wait);

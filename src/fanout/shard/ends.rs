@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Shard;
 use crate::fanout::inbox::MemberId;
-use crate::fanout::timers::TICK;
+use crate::fanout::timers::{TICK, lifetime};
 use crate::transport::{End, Transport};
 
 impl Shard {
@@ -48,6 +48,31 @@ impl Shard {
     pub(super) fn between(&mut self, (least, most): (Duration, Duration)) -> Duration {
         let spread = most.saturating_sub(least);
         least + spread.mul_f64(self.rng.f64())
+    }
+
+    /// Has a stream end after `max_age`, a fifth less or more. Of many resources the first one to say so
+    /// counts for all of them.
+    pub(super) fn retire_after(&mut self, slot: usize, max_age: Option<Duration>) {
+        let Some(max_age) = max_age else { return };
+        let member = &mut self.members[slot];
+        if let Transport::LongPoll(_) = member.transport {
+            return;
+        }
+        let tick = self.wheel.tick_at(self.now + lifetime(max_age, self.rng.f64()));
+        if member.retires == 0 || tick < member.retires {
+            member.retires = tick;
+        }
+    }
+
+    /// Ends a stream that has lasted long enough. A blocked one does so when it has caught up.
+    pub(super) fn retire(&mut self, slot: usize) -> bool {
+        let member = &self.members[slot];
+        let is_due = member.retires != 0 && self.now >= self.wheel.time_of(member.retires);
+        let retires = is_due && member.is_free();
+        if retires {
+            self.end(slot, End::MaxAge);
+        }
+        retires
     }
 
     /// Ends as many members as the drain's clock asks for.

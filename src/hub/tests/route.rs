@@ -66,6 +66,7 @@ pub(crate) fn route() -> Route {
             send: None,
         },
         gone_after: None,
+        max_age: None,
         max_clients: None,
         compress: Compress::Shared,
         compress_min: 256,
@@ -111,6 +112,9 @@ pub(crate) fn config(route: Route) -> Config {
         limits: Limits {
             clients: 1000,
             clients_per_address: None,
+            accept_rate: None,
+            http2_streams: 100,
+            first_byte_timeout: 10 * SECOND,
             resources: 100,
             snapshot_bytes: 1 << 20,
             history_bytes: 1 << 20,
