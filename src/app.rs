@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::admin;
 use crate::config::{Auth, Config};
@@ -22,10 +23,14 @@ use crate::memory;
 use crate::metrics::Metrics;
 use crate::relay::{Relay, Source, Stakes};
 use crate::resource::{KeyParts, ResourceKey};
+use crate::upgrade::{self, Sockets};
 use crate::upstream::Client;
 
 /// How often the drain looks whether anything is left.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How long a process that handed its sockets over stays at least: what it accepted last is on its way through TLS.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// A running application.
 pub struct App {
@@ -37,9 +42,15 @@ pub struct App {
     relay: Option<Runtime>,
     /// Turns true when the listeners are to close.
     close: watch::Sender<bool>,
+    /// Turns true when connections without a request are to close.
+    close_idle: watch::Sender<bool>,
+    /// Turns true when the admin listener is to close.
+    close_admin: watch::Sender<bool>,
     /// Turns true when background work is to end.
     stop: watch::Sender<bool>,
     end: watch::Sender<Drain>,
+    /// The listening sockets once more, for a new process; empty if there is no `upgrade`, and from a drain on.
+    sockets: Mutex<Arc<Sockets>>,
     /// Resources that are polled without subscribers.
     _always: Vec<crate::hub::Attendance>,
 }
@@ -50,10 +61,26 @@ pub struct App {
 /// An address that cannot be bound, a certificate or upstream that cannot be used, threads that
 /// cannot be started. Says which.
 pub fn start(config: Config) -> io::Result<App> {
+    start_on(config, Sockets::default())
+}
+
+/// The same on the sockets of another process. Addresses that are not among them are bound, sockets whose address is
+/// not configured any more are closed.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
     let config = Arc::new(config);
     let metrics = Metrics::new().map_err(io::Error::other)?;
-    let sockets = bind(&config)?;
+    let mut kept = Sockets::default();
+    let mut listen = |address| listen(address, &mut inherited, config.upgrade.is_some().then_some(&mut kept));
+    let sockets = config.listeners.iter().map(|listener| listen(listener.address));
+    let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
     let admin_socket = config.admin.as_ref().map(|admin| listen(admin.address)).transpose()?;
+    for address in inherited.addresses() {
+        tracing::info!(%address, "no longer configured: closed");
+    }
+    drop(inherited);
 
     let relay_runtime = runtime("relay", 2)?;
     let front_runtime = runtime("front", config.threads.front)?;
@@ -70,6 +97,8 @@ pub fn start(config: Config) -> io::Result<App> {
     let relay = Relay::new(Arc::new(stakes), relay_runtime.handle().clone());
 
     let (close, closing) = watch::channel(false);
+    let (close_idle, closing_idle) = watch::channel(false);
+    let (close_admin, closing_admin) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);
     let (end, ending) = watch::channel(None);
     for client in clients.values() {
@@ -86,6 +115,7 @@ pub fn start(config: Config) -> io::Result<App> {
         draining: AtomicBool::new(false),
         ending,
         active: AtomicUsize::new(0),
+        connections: AtomicUsize::new(0),
         soothed: AtomicUsize::new(0),
         descriptors: front::Descriptors::of_process(),
         turnstile: config.limits.accept_rate.map(|rate| front::Turnstile::new(rate, Instant::now())),
@@ -99,14 +129,15 @@ pub fn start(config: Config) -> io::Result<App> {
     for (listener, socket) in config.listeners.iter().zip(sockets) {
         addresses.push(socket.local_addr()?);
         let runtime = front_runtime.handle().clone();
-        let service = front::service(shared.clone(), listener, socket, runtime, closing.clone());
+        let watches = front::Watches { close: closing.clone(), close_idle: closing_idle.clone() };
+        let service = front::service(shared.clone(), listener, socket, runtime, watches);
         let service = service.map_err(io::Error::other)?;
-        front_runtime.spawn(service.run(closing.clone()));
+        front_runtime.spawn(service.run());
     }
     let admin_address = admin_socket.as_ref().map(TcpListener::local_addr).transpose()?;
     if let Some(socket) = admin_socket {
         let _entered = relay_runtime.enter();
-        admin::serve(desk(&shared), socket, stopping)?;
+        admin::serve(desk(&shared), socket, closing_admin)?;
     }
     let always = always(&shared);
     Ok(App {
@@ -116,8 +147,11 @@ pub fn start(config: Config) -> io::Result<App> {
         front: Some(front_runtime),
         relay: Some(relay_runtime),
         close,
+        close_idle,
+        close_admin,
         stop,
         end,
+        sockets: Mutex::new(Arc::new(kept)),
         _always: always,
     })
 }
@@ -135,17 +169,57 @@ impl App {
     /// Drains (contract §12): not ready at once, listeners for `drain.delay` more, then the ends
     /// of all streams spread over `drain.window`. Returns as soon as nothing is left.
     pub async fn drain(&self) {
-        let drain = &self.shared.config.drain;
+        self.announce();
+        // In full, even if nobody is connected: until load balancers notice, clients still come.
+        tokio::time::sleep(self.shared.config.drain.delay).await;
+        self.close_idle.send_replace(true);
+        self.end_all(Duration::ZERO, || self.is_empty()).await;
+    }
+
+    /// Hands the listening sockets to a new process; returns when that accepts connections. Then this one is to
+    /// [`retire`](App::retire).
+    ///
+    /// # Errors
+    /// No process took them and accepted in time: this one serves on as before.
+    pub async fn hand_over(&self) -> Result<(), upgrade::Failure> {
+        let upgrade = self.shared.config.upgrade.clone().ok_or(upgrade::Failure::Unset)?;
+        let sockets = self.sockets.lock().clone();
+        let (tell, told) = oneshot::channel();
+        // A thread of its own: Pingora's helper sleeps, and the end of a runtime would wait for it.
+        let hand_over = move || drop(tell.send(upgrade::hand_over(&upgrade, &sockets)));
+        std::thread::Builder::new().name("upgrade".into()).spawn(hand_over)?;
+        let broken = |_| Err(upgrade::Failure::Heir("was not reached: the hand-over broke off".to_owned()));
+        told.await.unwrap_or_else(broken)
+    }
+
+    /// Drains after a hand-over: no new connections, as the new process has them, and no delay. Connections without a
+    /// request have the whole window to bring their next one, whose answer closes them: nobody meets a closed door.
+    pub async fn retire(&self) {
+        self.announce();
+        self.close_admin.send_replace(true);
+        let left = || self.shared.connections.load(Ordering::SeqCst);
+        self.end_all(SETTLING, || self.is_empty() && left() == 0).await;
+    }
+
+    /// From now on it is not ready, and answers close their connections.
+    fn announce(&self) {
+        *self.sockets.lock() = Arc::default();
         self.shared.draining.store(true, Ordering::SeqCst);
         tracing::info!(clients = self.shared.fanout.clients(), "draining");
-        // In full, even if nobody is connected: until load balancers notice, clients still come.
-        tokio::time::sleep(drain.delay).await;
+    }
+
+    /// Closes the listeners and spreads the ends of the streams; waits for `is_over`, but no less than `settling`.
+    async fn end_all(&self, settling: Duration, is_over: impl Fn() -> bool) {
+        let drain = &self.shared.config.drain;
         self.close.send_replace(true);
         self.end.send_replace(Some((drain.window, drain.retry)));
         self.shared.fanout.drain(drain.window, drain.retry);
         // Closed connections have a second to close their side.
-        let until = Instant::now() + drain.window + Duration::from_secs(2);
-        while Instant::now() < until && !self.is_empty() {
+        let (began, longest) = (Instant::now(), drain.window + Duration::from_secs(2));
+        while began.elapsed() < longest && (began.elapsed() < settling || !is_over()) {
+            if began.elapsed() >= drain.window.max(settling) {
+                self.close_idle.send_replace(true);
+            }
             tokio::time::sleep(LOOK).await;
         }
         let left = self.shared.fanout.clients() + self.shared.active.load(Ordering::SeqCst);
@@ -163,7 +237,9 @@ impl App {
     }
 
     fn halt(&mut self) {
-        self.close.send_replace(true);
+        for end in [&self.close, &self.close_idle, &self.close_admin] {
+            end.send_replace(true);
+        }
         self.shared.fanout.stop();
         self.stop.send_replace(true);
         for runtime in [self.front.take(), self.relay.take()].into_iter().flatten() {
@@ -199,13 +275,21 @@ fn runtime(name: &'static str, threads: usize) -> io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(threads.max(1)).thread_name(name).enable_all().build()
 }
 
-fn bind(config: &Config) -> io::Result<Vec<TcpListener>> {
-    config.listeners.iter().map(|listener| listen(listener.address)).collect()
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+/// The socket of an address: another process's, or a new one. Kept once more if there is to be a next process.
+fn listen(
+    address: SocketAddr,
+    inherited: &mut Sockets,
+    kept: Option<&mut Sockets>,
+) -> io::Result<TcpListener> {
+    let bad = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
+    let socket = match inherited.take(address) {
+        Some(socket) => socket,
+        None => TcpListener::bind(address).map_err(bad)?,
+    };
+    if let Some(kept) = kept {
+        kept.keep(address, &socket).map_err(bad)?;
+    }
+    Ok(socket)
 }
 
 fn clients(config: &Config) -> io::Result<HashMap<String, Arc<Client>>> {

@@ -5,7 +5,7 @@
 //! `upstream` asks, `change` says what counts as a change, `relay` is the poll loop, `frame` encodes
 //! once, `hub` knows who follows what, `transport` is each protocol as a state machine, `fanout` the
 //! client loop, `front` takes requests in through Pingora, `admin` is the operator's view, `app`
-//! wires them.
+//! wires them, `upgrade` hands the listening sockets to the next process.
 //!
 //! Where this departs from the first design: held long-polls over plain TCP keep the bare socket and
 //! not the proxy's stream, which cost several times as much memory; signals are `main`'s own.
@@ -27,4 +27,5 @@ pub mod probe;
 pub mod relay;
 pub mod resource;
 pub mod transport;
+pub mod upgrade;
 pub mod upstream;

@@ -10,15 +10,24 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use pollcast::app::{self, App};
+use pollcast::app;
 use pollcast::config::{self, Config};
 use pollcast::demo;
 use pollcast::front;
 use pollcast::probe;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use pollcast::upgrade::{self, Failure, Predecessor, Relief, Sockets};
+
+use signals::Signals;
+
+mod signals;
+mod supervisor;
 
 /// Bad usage or configuration (sysexits.h EX_USAGE).
 const USAGE: u8 = 64;
+
+/// What is logged. Pingora's hand-over counts its waits as errors; what fails there is told anyway.
+const LOGGED: &str =
+    "info,pingora=warn,pingora_core=warn,pingora_core::server::transfer_fd=off,pingora_proxy=warn";
 
 /// Longest wait of `ready` for each step of its question.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -41,6 +50,9 @@ enum Command {
         /// The configuration file.
         #[arg(short, long, value_name = "FILE", default_value = "conf/pollcast.yaml")]
         config: PathBuf,
+        /// Take the listening sockets of the running process, which hands them over when it gets SIGQUIT.
+        #[arg(long)]
+        upgrade: bool,
     },
     /// Read the configuration, say everything that is wrong with it, and exit.
     Check {
@@ -104,7 +116,7 @@ fn main() -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Run { config } => run(&config),
+        Command::Run { config, upgrade } => run(&config, upgrade),
         Command::Check { config, probe: None, .. } => check(&config),
         Command::Check { config, probe: Some(url), asking } => examine(&config, url, &asking),
         Command::Demo { listen, admin } => demonstrate(listen, admin),
@@ -113,7 +125,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(file: &Path) -> ExitCode {
+fn run(file: &Path, take_over: bool) -> ExitCode {
     let config = match load(file) {
         Ok(config) => config,
         Err(code) => return code,
@@ -128,17 +140,46 @@ fn run(file: &Path) -> ExitCode {
         tracing::warn!("{shortage}");
     }
     let signals = match Signals::heard() {
+    if let Some(upgrade) = &config.upgrade
+        && let Err(failure) = upgrade::inspect(&upgrade.socket)
+    {
+        tracing::warn!("an upgrade would fail: {failure}");
+    }
+    raise_descriptor_limit();
+    let signals = match Signals::heard().and_then(Signals::with_quit) {
         Ok(signals) => signals,
         Err(error) => return failed(&error),
     };
-    let app = match app::start(config) {
+    let (sockets, predecessor) = match take_over.then(|| inherit(&config)) {
+        None => (Sockets::default(), None),
+        Some(Ok((sockets, predecessor))) => (sockets, Some(predecessor)),
+        Some(Err(failure)) => return failed(&failure),
+    };
+    let app = match app::start_on(config, sockets) {
         Ok(app) => app,
         Err(error) => return failed(&error),
     };
     for address in app.addresses() {
         tracing::info!(%address, "listening");
     }
+    match predecessor.map(Predecessor::relieve) {
+        None => {}
+        Some(Ok(Relief::Leaves)) => tracing::info!("took over; the old process drains"),
+        Some(Ok(Relief::Gone)) => tracing::warn!("took over; the old process is gone, and did not drain"),
+        Some(Err(failure)) => {
+            signals.leave(app);
+            return failed(&failure);
+        }
+    }
+    supervisor::tell_ready();
     signals.serve(app)
+}
+
+/// Waits for the sockets of the running process.
+fn inherit(config: &Config) -> Result<(Sockets, Predecessor), Failure> {
+    let upgrade = config.upgrade.as_ref().ok_or(Failure::Unset)?;
+    tracing::info!(socket = %upgrade.socket.display(), "waiting for the sockets of the running process");
+    upgrade::inherit(upgrade)
 }
 
 fn check(file: &Path) -> ExitCode {
@@ -249,49 +290,10 @@ fn ask_ready(admin: SocketAddr) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// The signals that end the process, heard from the moment this is made: before anything says that
-/// it is ready, so that no signal can find the default action.
-struct Signals {
-    runtime: tokio::runtime::Runtime,
-    term: Signal,
-    int: Signal,
-}
-
-impl Signals {
-    fn heard() -> std::io::Result<Signals> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let entered = runtime.enter();
-        let (term, int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        drop(entered);
-        Ok(Signals { runtime, term, int })
-    }
-
-    /// Serves until SIGTERM or SIGINT, drains, and ends at once at a second signal.
-    fn serve(mut self, app: App) -> ExitCode {
-        self.runtime.block_on(async {
-            either(&mut self.term, &mut self.int).await;
-            tokio::select! {
-                () = app.drain() => {}
-                () = either(&mut self.term, &mut self.int) => tracing::warn!("a second signal: ending at once"),
-            }
-        });
-        app.stop();
-        ExitCode::SUCCESS
-    }
-}
-
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
-    }
-}
-
 /// Logs go to standard error; `RUST_LOG` overrides what is logged.
 fn start_log(config: &Config) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new("info,pingora=warn,pingora_core=warn,pingora_proxy=warn")
-    });
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // Colours are for terminals; a journal would keep their codes.

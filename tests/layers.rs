@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["relay", "transport"],
     &["fanout"],
     &["front", "admin", "cluster"],
-    &["app", "main", "demo", "cli", "memory", "probe"],
+    &["app", "main", "demo", "cli", "memory", "probe", "signals", "supervisor", "upgrade"],
 ];
 
 /// Imports within one layer that are meant: (from, to), and why.
@@ -24,6 +24,13 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("resource", "config"),
     // The entry point chooses what runs; nothing imports it.
     ("app", "memory"),
+    // What holds the listening sockets gives them away; the entry point asks for another's.
+    ("app", "upgrade"),
+    ("main", "upgrade"),
+    // They say when it ends, and that it is there.
+    ("main", "signals"),
+    ("main", "supervisor"),
+    ("signals", "app"),
     ("main", "app"),
     ("main", "cli"),
     ("main", "demo"),
@@ -36,7 +43,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
 
 /// Modules (with what is below them) that may name the proxy; the rest would survive another one.
 const MAY_NAME_PINGORA: &[&str] =
-    &["upstream/client", "upstream/targets", "fanout", "front", "admin", "app", "main"];
+    &["upstream/client", "upstream/targets", "fanout", "front", "admin", "app", "upgrade", "main"];
 
 const NAMES_WITHOUT_MEANING: &[&str] = &["util", "utils", "common", "helper", "helpers", "types", "manager"];
 

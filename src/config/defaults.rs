@@ -100,6 +100,9 @@ impl Default for Drain {
     }
 }
 
+/// `upgrade.timeout`.
+pub const UPGRADE_TIMEOUT: Duration = seconds(30);
+
 impl Default for Threads {
     /// One a core, both.
     fn default() -> Self {

@@ -44,6 +44,8 @@ pub struct Config {
     pub routes: Vec<Arc<Route>>,
     pub limits: Limits,
     pub drain: Drain,
+    /// None: SIGQUIT and `--upgrade` are refused.
+    pub upgrade: Option<Upgrade>,
     pub threads: Threads,
     /// Own public helpers live under this path prefix (`/-/pollcast/`).
     pub public_prefix: String,
@@ -382,6 +384,16 @@ pub struct Drain {
     /// The ends of the streams are spread over this.
     pub window: Duration,
     pub retry: (Duration, Duration),
+}
+
+/// How the listening sockets go from one process to the next.
+#[derive(Debug, Clone)]
+pub struct Upgrade {
+    /// Where the two meet: UTF-8, short enough for the address of a unix socket, absolute or relative to where the
+    /// process started.
+    pub socket: PathBuf,
+    /// Longest wait for the other process.
+    pub timeout: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]

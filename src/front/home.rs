@@ -16,6 +16,8 @@ use tokio::runtime::Handle;
 
 use super::Front;
 use super::turnstile::LetIn;
+use super::listen::Counted;
+use super::{Front, Shared};
 use crate::fanout::{Home, Returned};
 
 /// How long Pingora waits for the next request, seconds.
@@ -24,6 +26,7 @@ const KEEPALIVE: u64 = 60;
 /// A listener's proxy, as a home for its connections.
 pub(super) struct FrontDoor {
     pub(super) proxy: std::sync::Weak<HttpProxy<Front>>,
+    pub(super) shared: std::sync::Weak<Shared>,
     pub(super) runtime: Handle,
     pub(super) shutdown: ShutdownWatch,
 }
@@ -31,9 +34,11 @@ pub(super) struct FrontDoor {
 impl Home for FrontDoor {
     fn give_back(&self, connection: Returned, read: BytesMut) {
         // Without the proxy the listener is gone: the connection is closed.
-        let Some(proxy) = self.proxy.upgrade() else { return };
+        let (Some(proxy), Some(shared)) = (self.proxy.upgrade(), self.shared.upgrade()) else { return };
         let shutdown = self.shutdown.clone();
+        let counted = Counted::new(&shared);
         self.runtime.spawn(async move {
+            let _counted = counted;
             match stream(connection) {
                 // A client that was held here is no newcomer.
                 Ok(stream) => serve(proxy, stream, read, Some(LetIn), &shutdown).await,

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::TcpListener;
 use std::os::fd::IntoRawFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -64,10 +65,20 @@ impl std::error::Error for ListenError {
     }
 }
 
+/// What a listener watches; each turns true.
+#[derive(Clone)]
+pub struct Watches {
+    /// It is to close; requests on its connections are answered, and answers end them.
+    pub close: ShutdownWatch,
+    /// Then its connections that have no request are to close, too.
+    pub close_idle: ShutdownWatch,
+}
+
 /// A listener ready to run.
 pub struct Service {
     service: listening::Service<Door>,
     fds: ListenFds,
+    close: ShutdownWatch,
 }
 
 /// Pingora's entrance: hands every connection to the proxy.
@@ -79,6 +90,10 @@ struct Door {
     shared: Arc<Shared>,
     /// HTTP/1 and HTTP/2, without TLS to tell which.
     speaks_both: bool,
+struct Door {
+    proxy: Arc<HttpProxy<Front>>,
+    shared: Arc<Shared>,
+    close_idle: ShutdownWatch,
 }
 
 #[async_trait]
@@ -107,14 +122,35 @@ impl ServerApp for Door {
                 None
             }
         }
+        let _counted = Counted::new(&self.shared);
+        self.proxy.process_new(stream, shutdown).await
     }
 
+    /// Pingora calls it when the listener is closed, and takes what is idle then for done.
     async fn cleanup(&self) {
+        // Its end says the same.
+        let _ = self.close_idle.clone().wait_for(|close| *close).await;
         self.proxy.http_cleanup().await;
     }
 }
 
-/// Makes the service of a bound listener. `shutdown`: turns true when it is to close.
+/// A connection that Pingora has, counted until it is dropped.
+pub(super) struct Counted(Arc<Shared>);
+
+impl Counted {
+    pub(super) fn new(shared: &Arc<Shared>) -> Counted {
+        shared.connections.fetch_add(1, Ordering::SeqCst);
+        Counted(shared.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Makes the service of a bound listener.
 ///
 /// # Errors
 /// The socket cannot be made non-blocking, or a certificate cannot be used.
@@ -123,7 +159,7 @@ pub fn service(
     listener: &Listener,
     socket: TcpListener,
     runtime: Handle,
-    shutdown: ShutdownWatch,
+    watches: Watches,
 ) -> Result<Service, ListenError> {
     let home = Arc::new(OnceLock::new());
     let front = Front { shared: shared.clone(), listener: listener.clone(), home: home.clone() };
@@ -137,7 +173,9 @@ pub fn service(
     proxy.server_options = Some(options);
     proxy.h2_options = Some(http2_options(&shared.config.limits));
     let proxy = Arc::new(proxy);
-    let door = FrontDoor { proxy: Arc::downgrade(&proxy), runtime, shutdown };
+    let Watches { close, close_idle } = watches;
+    let (way_in, shutdown) = (Arc::downgrade(&proxy), close.clone());
+    let door = FrontDoor { proxy: way_in, shared: Arc::downgrade(&shared), runtime, shutdown };
     // Set once: the lock was made above.
     let _ = home.set(Arc::new(door));
 
@@ -153,16 +191,17 @@ pub fn service(
     }
     let mut service =
         listening::Service::new(format!("front {address}"), Door { proxy, shared, speaks_both });
+    let mut service = listening::Service::new(format!("front {address}"), Door { proxy, shared, close_idle });
     service.add_listener(config);
     let fds: ListenFds = Arc::new(parking_lot::Mutex::new(Fds::new()));
     fds.lock().add(address, socket.into_raw_fd());
-    Ok(Service { service, fds })
+    Ok(Service { service, fds, close })
 }
 
 impl Service {
-    /// Accepts until `shutdown` turns true.
-    pub async fn run(mut self, shutdown: ShutdownWatch) {
-        self.service.start_service(Some(self.fds), shutdown, 1).await;
+    /// Accepts until it is to close.
+    pub async fn run(mut self) {
+        self.service.start_service(Some(self.fds), self.close, 1).await;
     }
 }
 

@@ -64,6 +64,7 @@ use crate::upstream::Client;
 pub use descriptors::{Descriptors, shortage};
 pub use listen::{ListenError, Service, service};
 pub use repeat::Repeats;
+pub use listen::{ListenError, Service, Watches, service};
 pub use route::{Match, Routes};
 pub use slow_304::Holds;
 pub use turnstile::Turnstile;
@@ -84,6 +85,8 @@ pub struct Shared {
     pub ending: Ending,
     /// Requests that Pingora serves now.
     pub active: AtomicUsize,
+    /// Connections that Pingora has, those without a request included.
+    pub connections: AtomicUsize,
     /// Softly refused clients that are held for a moment.
     pub soothed: AtomicUsize,
     pub descriptors: Descriptors,

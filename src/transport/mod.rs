@@ -54,6 +54,18 @@ impl Output {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// An answer whose connection would go on, as the last one of its connection: the client must not send another
+    /// request that nobody reads.
+    pub fn closing(self) -> Output {
+        const LINE: &[u8] = b"Connection: close\r\n";
+        // Its first piece begins with a whole head (`answer::head_bytes`), and fields stand in any order.
+        let Some(end) = memchr::memchr(b'\n', &self.first) else {
+            return self;
+        };
+        let (status_line, rest) = self.first.split_at(end + 1);
+        Output { first: [status_line, LINE, rest].concat().into(), second: self.second }
+    }
 }
 
 /// What to do with the connection.

@@ -349,6 +349,17 @@ mod long_poll {
     }
 
     #[test]
+    fn an_answer_can_be_made_the_last_of_its_connection() {
+        let now = Instant::now();
+        let lives_on = held(false, true, now + SECOND).deliver(&frame(b"{}"), &view(), now);
+        let Step::GiveBack(output, _) = lives_on else { panic!("{lives_on:?}") };
+        let (before, after) = (text(&output), text(&output.closing()));
+        let status_line = "HTTP/1.1 200 OK\r\n";
+        let rest = before.strip_prefix(status_line).expect("a status line");
+        assert_eq!(after, format!("{status_line}Connection: close\r\n{rest}"));
+    }
+
+    #[test]
     fn a_change_is_a_200_and_the_connection_lives_on() {
         let now = Instant::now();
         let step = held(false, true, now + SECOND).deliver(&frame(b"{}"), &view(), now);

@@ -59,18 +59,43 @@ impl Process {
             shell
         };
         let process = Process::start_with(yaml, limited);
+        Process::start_at(yaml, free_addresses(), &[], &[])
+    }
+
+    /// As [`Process::start`], with these in its environment.
+    pub async fn start_told(yaml: &str, environment: &[(&str, &Path)]) -> Process {
+        let process = Process::start_at(yaml, free_addresses(), &[], environment);
         process.wait_ready(yaml.contains("ADMIN_ADDRESS")).await;
         process
     }
 
     fn start_with(yaml: &str, command: impl Fn(&Path) -> Command) -> Process {
         let [address, admin] = free_addresses();
+    /// Another process that takes the sockets of this one (`--upgrade`), with this configuration, in which the
+    /// addresses stand for the same as in this one's. Does not wait.
+    pub fn successor(&self, yaml: &str) -> Process {
+        self.successor_told(yaml, &[])
+    }
+
+    /// The same with these in its environment.
+    pub fn successor_told(&self, yaml: &str, environment: &[(&str, &Path)]) -> Process {
+        Process::start_at(yaml, [self.address, self.admin], &["--upgrade"], environment)
+    }
+
+    fn start_at(
+        yaml: &str,
+        [address, admin]: [SocketAddr; 2],
+        arguments: &[&str],
+        environment: &[(&str, &Path)],
+    ) -> Process {
         let folder = Folder::new();
         let config = folder.path.join("pollcast.yaml");
         let text =
             yaml.replace("PUBLIC_ADDRESS", &address.to_string()).replace("ADMIN_ADDRESS", &admin.to_string());
         fs::write(&config, text).unwrap_or_else(|e| panic!("cannot write {}: {e}", config.display()));
-        let mut process = Process::run(command(&config), folder);
+        let mut command = command(&config);
+        command.args(arguments).envs(environment.iter().copied());
+        let mut process = Process::run(command, folder);
         (process.address, process.admin) = (address, admin);
         process
     }

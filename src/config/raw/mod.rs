@@ -44,6 +44,8 @@ pub struct File {
     pub limits: Option<Limits>,
     /// How a shutdown goes.
     pub drain: Option<Drain>,
+    /// Hand the listening sockets to a new process, so that no connection is refused while one replaces the other.
+    pub upgrade: Option<Upgrade>,
     /// How many threads do the work.
     pub threads: Option<Threads>,
     /// pollcast's own public helpers live under this path; starts and ends with `/`.
@@ -250,6 +252,16 @@ pub struct Drain {
     pub window: Option<Time>,
     /// Clients come back after a random time between these two.
     pub retry: Option<List<Time>>,
+}
+
+/// How one process hands its listening sockets to the next.
+#[derive(Deserialize, JsonSchema, Default)]
+#[schemars(extend("required" = ["socket"]))]
+pub struct Upgrade {
+    /// Path of the unix socket between the two, in a directory that is closed to others; relative to this file.
+    pub socket: Option<Text>,
+    /// How long the processes wait for each other.
+    pub timeout: Option<Time>,
 }
 
 /// How many threads do the work.

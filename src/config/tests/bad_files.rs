@@ -553,6 +553,38 @@ pollcast.yaml:10: admin.token: must be visible ASCII without spaces"#
 }
 
 #[test]
+fn the_place_of_an_upgrade_is_a_path_that_a_socket_can_have() {
+    let long = "x".repeat(90);
+    let told = |upgrade: &str| refused(&format!("{SMALLEST}upgrade: {upgrade}\n"));
+    assert_eq!(told("{ timeout: 1s }"), "pollcast.yaml:4: upgrade: key \"socket\" is missing");
+    assert_eq!(
+        told("{ socket: run/, timeout: 1ms }"),
+        r#"pollcast.yaml:4: upgrade.timeout: "1ms" is too short; at least 1s
+pollcast.yaml:4: upgrade.socket: "run/" is not the path of a socket; write it like /run/pollcast/upgrade.sock"#
+    );
+    let told_long = told(&format!("{{ socket: {long} }}"));
+    let words = "is 103 bytes long with /nonexistent before it; a socket's path has at most 100";
+    assert!(told_long.ends_with(words), "{told_long}");
+    assert!(told(&format!("{{ socket: /{long}{long} }}")).contains("is 181 bytes long; a socket's path"));
+    let upgrade = |socket| super::loaded(&format!("{SMALLEST}upgrade: {{ socket: {socket} }}\n")).upgrade;
+    assert_eq!(upgrade("a.sock").expect("said").socket, std::path::Path::new("/nonexistent/a.sock"));
+    assert_eq!(upgrade("/run/a").expect("said").socket, std::path::Path::new("/run/a"));
+}
+
+#[test]
+fn no_more_sockets_than_can_be_handed_over() {
+    let listeners: String = (1..32).map(|port| format!("  - address: 127.0.0.1:{port}\n")).collect();
+    let rest =
+        "upstreams: { api: { servers: [127.0.0.1:3000] } }\npassthrough: api\nupgrade: { socket: /run/a }\n";
+    let fits = format!("listeners:\n{listeners}{rest}");
+    assert_eq!(super::loaded(&fits).listeners.len(), 31);
+    assert_eq!(
+        refused(&format!("{fits}admin: {{ address: 127.0.0.1:9090 }}\n")),
+        "pollcast.yaml:35: upgrade: hands over at most 31 sockets; 32 are here, the admin listener included"
+    );
+}
+
+#[test]
 fn suggestions_are_only_made_when_near() {
     assert_eq!(told("    bananas: 1\n"), "pollcast.yaml:6: routes[0].bananas: unknown key \"bananas\"");
     assert_eq!(

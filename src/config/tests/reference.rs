@@ -23,6 +23,7 @@ upstreams:
     forwarded: { proto: https, host: www.example.com }
     budget: { rate: 50/s }
 passthrough: api
+upgrade: { socket: /run/pollcast/upgrade.sock }
 routes:
   - path: /prices/{symbol}
     upstream: api

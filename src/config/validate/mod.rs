@@ -13,6 +13,7 @@ mod poll;
 mod routes;
 mod settings;
 mod tls;
+mod upgrade;
 mod upstreams;
 mod value;
 mod websocket;
@@ -61,6 +62,7 @@ pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings)
     Config {
         limits: limits(file, findings),
         drain: drain(file, findings),
+        upgrade: upgrade::upgrade(file, base_dir, findings),
         threads: threads(file, findings),
         version_key: version_key(at!(root, file.version_key), findings),
         log: log(file, findings),

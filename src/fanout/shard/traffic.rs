@@ -17,7 +17,7 @@ impl Shard {
             Step::Finish(output, reason) => self.write(slot, output, Then::Finish(reason)),
             // The listener is closing: what went back now would be reset.
             Step::GiveBack(output, reason) if self.draining.is_some() => {
-                self.write(slot, output, Then::Finish(reason));
+                self.write(slot, output.closing(), Then::Finish(reason));
             }
             Step::GiveBack(output, reason) => self.write(slot, output, Then::GiveBack(reason)),
             Step::Forward(message) => {

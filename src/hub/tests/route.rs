@@ -124,6 +124,7 @@ pub(crate) fn config(route: Route) -> Config {
             drain_body: 64 << 10,
             resources_per_client: 200,
         },
+        upgrade: None,
         drain: Drain { delay: SECOND, window: 10 * SECOND, retry: (2 * SECOND, 8 * SECOND) },
         threads: Threads { front: 1, shards: 1 },
         public_prefix: "/-/pollcast/".into(),
