@@ -139,7 +139,6 @@ fn route() -> Arc<Route> {
     config.routes.first().expect("the one route above").clone()
 }
 
-
 /// Ten thousand members of a shard.
 const STANDING: u32 = 10_000;
 

@@ -2,7 +2,7 @@
 //! bytes pollcast would write to every client, and know nothing else: no routes, no polls, no limits.
 
 use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
 use slab::Slab;
+use socket2::{Domain, Socket, Type};
 
 use crate::link::{Link, server_config};
 use crate::peer::{Delivery, Peer};
@@ -54,8 +55,7 @@ impl Door {
 /// Runs the role: `floor <what it is>`. Command: `events <count> <tick ms>`, that many of each
 /// resource; the resources' changes are spread over the tick.
 pub fn run(floor: Floor) -> Result<(), String> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| format!("floor: {e}"))?;
-    let port = listener.local_addr().map_err(|e| format!("floor: {e}"))?.port();
+    let (listener, port) = listen().map_err(|e| format!("floor: {e}"))?;
     let tls = server_config(floor.wire)?;
     let first = Delivery::new(floor.wire, 1, floor.size);
     let mut doors = Vec::new();
@@ -86,6 +86,16 @@ pub fn run(floor: Floor) -> Result<(), String> {
         }
         _ => say(&Reply::Failed(format!("unknown command {words:?}"))),
     })
+}
+
+/// With room for a storm: the standard library's listener refuses more than 128 at a time.
+fn listen() -> std::io::Result<(TcpListener, u16)> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    socket.listen(65_535)?;
+    let listener = TcpListener::from(socket);
+    let port = listener.local_addr()?.port();
+    Ok((listener, port))
 }
 
 fn start_loop(floor: Floor, first: &Arc<Delivery>, tls: Option<Arc<ServerConfig>>) -> std::io::Result<Door> {

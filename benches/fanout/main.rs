@@ -175,7 +175,7 @@ fn bench(mut options: Options) -> Result<bool, String> {
     }
     others(&options, &mut report)?;
     report.summarize();
-    report.print();
+    report.print(options.quick);
     if let Some(file) = &options.plot {
         std::fs::write(file, plot::draw(&report)).map_err(|e| format!("{}: {e}", file.display()))?;
         println!("{}", file.display());

@@ -134,7 +134,8 @@ impl Report {
         })
     }
 
-    pub fn print(&self) {
+    /// `is_quick`: too small to be held against the targets.
+    pub fn print(&self, is_quick: bool) {
         println!(
             "\n{} round(s), each with a fresh server; CPU of a delivery: median of five blocks of changes in \
              each, of the server's processes; floor: {} threads; last: when the last client had a change, \
@@ -166,7 +167,9 @@ impl Report {
         table.extend(self.summary.iter().map(Summary::cells));
         print_table(&table);
         self.print_others();
-        self.print_targets();
+        if !is_quick {
+            self.print_targets();
+        }
         let control: u64 = self.samples.iter().map(|sample| sample.tally.control).sum();
         if control > 0 {
             println!("{control} events without a state (stale, fresh, …) came between the changes");
@@ -275,6 +278,8 @@ impl Summary {
         let (low, high) = self.delivery_us_range;
         let or_dash =
             |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.2}"));
+        // Changes of many resources come when each was asked: there is no last client of all.
+        let of_one = |shown: String| if self.row.resources == 1 { shown } else { "–".to_owned() };
         [
             self.row.name.to_owned(),
             self.clients.to_string(),
@@ -290,9 +295,9 @@ impl Summary {
             or_dash(self.ratio),
             format!("{:.1}", self.lag_p50_ms),
             format!("{:.1}", self.lag_p99_ms),
-            format!("{:.1}", self.last_p50_ms),
-            format!("{:.1}", self.last_p99_ms),
-            or_dash(self.last_ratio),
+            of_one(format!("{:.1}", self.last_p50_ms)),
+            of_one(format!("{:.1}", self.last_p99_ms)),
+            of_one(or_dash(self.last_ratio)),
             or_dash(self.polls_per_interval),
             format!("{}/{}/{}/{}", self.missed, self.duplicated, self.out_of_order, self.closed),
         ]
