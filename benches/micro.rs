@@ -21,9 +21,10 @@ use pollcast::change::Detector;
 use pollcast::config::{Change, Route, load_str};
 use pollcast::frame::{Format, sse, websocket};
 use pollcast::hub::{Attend, Bell, Hub, Publisher, Resume, Subscription, Topic};
-use pollcast::resource::{Content, KeyParts, ResourceKey, Snapshot, Validators, VersionNamer};
+use pollcast::resource::{Content, KeyParts, ResourceKey, Validators, VersionNamer};
 
 // The wheel is private to the client loop; its file stands alone.
+#[allow(unused_imports, reason = "its tests are compiled here, and not run")]
 #[path = "../src/fanout/timers.rs"]
 mod timers;
 
