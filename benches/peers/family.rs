@@ -30,15 +30,14 @@ pub fn processes_below(root: u32) -> Vec<u32> {
     found
 }
 
-/// Ends a process with its descendants: asks, and after `patience` does not ask any more.
-pub fn end(root: u32, patience: Duration) {
-    let members = processes_below(root);
-    signal("-TERM", &members);
+/// Ends processes: asks, and after `patience` does not ask any more.
+pub fn end(pids: &[u32], patience: Duration) {
+    signal("-TERM", pids);
     let deadline = Instant::now() + patience;
-    while Instant::now() < deadline && members.iter().any(|pid| is_alive(*pid)) {
+    while Instant::now() < deadline && pids.iter().any(|pid| is_alive(*pid)) {
         std::thread::sleep(Duration::from_millis(20));
     }
-    let left: Vec<u32> = members.into_iter().filter(|pid| is_alive(*pid)).collect();
+    let left: Vec<u32> = pids.iter().copied().filter(|pid| is_alive(*pid)).collect();
     if !left.is_empty() {
         signal("-KILL", &left);
     }
@@ -77,7 +76,7 @@ impl Family {
 
 impl Drop for Family {
     fn drop(&mut self) {
-        end(self.0.id(), Duration::from_secs(3));
+        end(&processes_below(self.0.id()), Duration::from_secs(3));
         let _ = self.0.wait();
     }
 }

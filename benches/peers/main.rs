@@ -154,12 +154,12 @@ fn bench(mut options: Options) -> Result<(), String> {
 fn end_children_on_signals() -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| format!("signals: {e}"))?;
-    let _guard = runtime.enter();
+    let context = runtime.enter();
     let listen = |kind| signal(kind).map_err(|e| format!("signals: {e}"));
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let mut hangup = listen(SignalKind::hangup())?;
-    drop(_guard);
+    drop(context);
     std::thread::spawn(move || {
         runtime.block_on(async {
             tokio::select! {
@@ -168,9 +168,8 @@ fn end_children_on_signals() -> Result<(), String> {
                 _ = hangup.recv() => {}
             }
         });
-        let own = std::process::id();
-        let children = family::processes_below(own).into_iter().skip(1);
-        children.for_each(|child| family::end(child, Duration::from_secs(1)));
+        let [_, children @ ..] = &family::processes_below(std::process::id())[..] else { return };
+        family::end(children, Duration::from_secs(1));
         std::process::exit(130)
     });
     Ok(())

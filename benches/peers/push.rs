@@ -67,7 +67,7 @@ pub fn measure(
     if returns {
         let (spent, polls) = storm(server, upstream, &mut crowd, load.size)?;
         figures.push(figure("CPU of a reconnect with Last-Event-ID", "µs", spent / clients));
-        figures.push(figure("the same: requests at the upstream", "", polls));
+        figures.push(figure("requests at the upstream meanwhile (every 200 ms one is due)", "", polls));
     }
     let tally = crowd.tally()?;
     if !tally.is_clean() {
