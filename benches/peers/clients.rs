@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::speech::{Heard, Hearing, Known, Speech};
 use crate::wire::Stamp;
 
+/// How often one client connects before the server counts as unusable.
+const MAX_CONNECTS: u32 = 5;
+
 /// The most connections that wait for a first word at a time: no flood of the accept queue.
 const WINDOW: usize = 64;
 const WAKE: Token = Token(usize::MAX);
@@ -43,6 +46,8 @@ pub struct Tally {
     /// Connections that ended, and why the first of them did.
     pub closed: u64,
     pub first_failure: Option<String>,
+    /// Connections that ended before the first word, and were made again.
+    pub repeated_connects: u64,
 }
 
 impl Tally {
@@ -52,6 +57,7 @@ impl Tally {
         self.repeated += other.repeated;
         self.closed += other.closed;
         self.first_failure = self.first_failure.take().or(other.first_failure);
+        self.repeated_connects += other.repeated_connects;
     }
 
     pub fn is_clean(&self) -> bool {
@@ -67,6 +73,8 @@ struct Client {
     known: Option<Known>,
     /// None: not connected yet, or not any more.
     link: Option<Link>,
+    /// Since the last `connect`.
+    connects: u32,
 }
 
 struct Link {
@@ -153,6 +161,7 @@ impl Crowd {
     /// Opens the connection of one client.
     fn ask(&mut self, slot: usize) -> std::io::Result<()> {
         let client = &mut self.clients[slot];
+        client.connects += 1;
         let mut stream = std::net::TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
         stream.write_all(self.speech.request(&self.path, client.known.as_ref()).as_bytes())?;
@@ -176,7 +185,10 @@ impl Crowd {
                 self.clients.iter_mut().for_each(|client| client.link = None);
                 say(&Reply::Closed);
             }
-            ["connect"] => (self.asked, self.open) = (0, 0),
+            ["connect"] => {
+                self.clients.iter_mut().for_each(|client| client.connects = 0);
+                (self.asked, self.open) = (0, 0);
+            }
             ["report"] => {
                 let mut tally = self.tally.clone();
                 let lasts = self.clients.iter().map(|client| client.last.unwrap_or(0));
@@ -197,10 +209,15 @@ impl Crowd {
         };
         let outcome = link.read(read_closed, buffer, &mut heard);
         let Err(why) = outcome.and_then(|()| self.note(slot, heard)) else { return Ok(()) };
+        let client = &mut self.clients[slot];
+        let was_open = client.link.take().is_some_and(|link| link.is_open);
+        if !was_open && client.connects < MAX_CONNECTS {
+            self.tally.repeated_connects += 1;
+            return self.ask(slot).map_err(|e| format!("connection {slot}: {e}"));
+        }
         if self.open < self.clients.len() {
             return Err(format!("connection {slot}: {why}"));
         }
-        self.clients[slot].link = None;
         self.tally.closed += 1;
         self.tally.first_failure.get_or_insert(why);
         Ok(())

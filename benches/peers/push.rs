@@ -70,6 +70,7 @@ pub fn measure(
         figures.push(figure("requests at the upstream meanwhile (every 200 ms one is due)", "", polls));
     }
     let tally = crowd.tally()?;
+    figures.push(figure("connections closed unanswered, and repeated", "", tally.repeated_connects as f64));
     if !tally.is_clean() {
         return Err(format!("changes were lost or repeated, or connections ended: {tally:?}"));
     }
