@@ -54,7 +54,7 @@ pub(super) struct Member {
     pub(super) serial: u32,
     /// The bucket that counts.
     pub(super) timer: Tick,
-    /// When it has lasted long enough (`max_age`); 0: never. A tick takes a third of an `Option<Instant>`.
+    /// When it has lasted long enough (`max_age`); 0: never. An `Option<Instant>` would take four times as much.
     pub(super) retires: Tick,
     /// Index of the shard's tallies.
     pub(super) tally: u32,

@@ -52,7 +52,7 @@ async fn an_event_stream_ends_after_max_age_and_its_client_loses_nothing() {
     let id = sse.next_event().await.id.expect("a version");
     let old = Sse::open_http10(stand.address(), "/prices/A", &[]).await;
     tokio::join!(expect_rotation(sse, began), expect_rotation(old, began));
-    assert_eq!(stand.metric("pollcast_ends_total", "max-age").await, 2.0);
+    stand.metric_becomes("pollcast_ends_total", "max-age", 2.0).await;
     stand.clients("sse", 0).await;
     let mut again = Sse::open(stand.address(), "/prices/A", &[("last-event-id", &id)]).await;
     stand.legacy.set("/prices/A", Reply::json(r#"{"price":2}"#));
@@ -108,7 +108,7 @@ async fn streams_over_http2_end_after_max_age_and_the_connection_goes_on() {
         body.expect_end().await;
     };
     tokio::join!(ends(one), ends(many));
-    assert_eq!(tls.stand.metric("pollcast_ends_total", "max-age").await, 2.0);
+    tls.stand.metric_becomes("pollcast_ends_total", "max-age", 2.0).await;
     assert_eq!(h2.get("/prices/A", &[]).await.text(), A);
 }
 

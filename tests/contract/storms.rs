@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use super::{FAST, Stand};
+use super::{FAST, Stand, TlsStand};
 use crate::support::client::{Http, long_poll};
+use crate::support::h2::H2;
 use crate::support::legacy::Reply;
 use crate::support::sse::{Sse, SseItem};
 use crate::support::ws::Ws;
@@ -93,6 +94,26 @@ async fn a_long_poll_that_comes_back_is_no_newcomer() {
         tag = answer.expect(200).etag().to_owned();
     }
     assert_eq!(stand.metric("pollcast_refusals_total", "").await, 0.0);
+}
+
+#[tokio::test]
+async fn on_http2_a_long_poll_is_a_newcomer_while_its_connection_is_new() {
+    let tls = TlsStand::with(FAST, "limits: {accept_rate: 1/s}");
+    tls.stand.legacy.set("/prices/A", Reply::json(A));
+    let wait = [("prefer", "wait=1")];
+    let mut old = H2::over(tls.connect(&["h2"]).await, "localhost").await;
+    // That it has aged is told by nothing but the clock.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    for _ in 0..10 {
+        old.get("/prices/A", &wait).await.expect(200);
+    }
+    assert_eq!(tls.stand.metric("pollcast_refusals_total", "").await, 0.0);
+    let new = join_all((0..6).map(|_| async {
+        let mut new = H2::over(tls.connect(&["h2"]).await, "localhost").await;
+        new.get("/prices/A", &wait).await.status
+    }));
+    let statuses = new.await;
+    assert!(statuses.contains(&503) && statuses.contains(&200), "{statuses:?}");
 }
 
 #[tokio::test]
