@@ -19,12 +19,13 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use pollcast::change::Detector;
 use pollcast::config::{Change, Route, load_str};
-use pollcast::frame::{Format, sse, websocket};
+use pollcast::frame::{Coding, Format, sse, websocket};
 use pollcast::hub::{Attend, Bell, Hub, Publisher, Resume, Subscription, Topic};
 use pollcast::resource::{Content, KeyParts, ResourceKey, Validators, VersionNamer};
 
 // The wheel is private to the client loop; its file stands alone.
 #[allow(unused_imports, reason = "its tests are compiled here, and not run")]
+#[allow(dead_code, reason = "a part of it is measured")]
 #[path = "../src/fanout/timers.rs"]
 mod timers;
 
@@ -125,7 +126,7 @@ fn topic(shards: u16) -> (Publisher, Vec<Subscription>) {
     let first = attend(&mut publisher);
     let follow = |shard| {
         let attendance = attend(&mut None);
-        Subscription::new(attendance, Some(shard), Format::Sse, Resume::Start)
+        Subscription::new(attendance, Some(shard), Format::Sse(Coding::Plain), Resume::Start)
     };
     let followers = (0..shards).map(follow).collect();
     drop(first);

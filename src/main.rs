@@ -139,13 +139,11 @@ fn run(file: &Path, take_over: bool) -> ExitCode {
     {
         tracing::warn!("{shortage}");
     }
-    let signals = match Signals::heard() {
     if let Some(upgrade) = &config.upgrade
         && let Err(failure) = upgrade::inspect(&upgrade.socket)
     {
         tracing::warn!("an upgrade would fail: {failure}");
     }
-    raise_descriptor_limit();
     let signals = match Signals::heard().and_then(Signals::with_quit) {
         Ok(signals) => signals,
         Err(error) => return failed(&error),

@@ -14,9 +14,8 @@ use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use tokio::runtime::Handle;
 
-use super::Front;
-use super::turnstile::LetIn;
 use super::listen::Counted;
+use super::turnstile::LetIn;
 use super::{Front, Shared};
 use crate::fanout::{Home, Returned};
 

@@ -90,9 +90,6 @@ struct Door {
     shared: Arc<Shared>,
     /// HTTP/1 and HTTP/2, without TLS to tell which.
     speaks_both: bool,
-struct Door {
-    proxy: Arc<HttpProxy<Front>>,
-    shared: Arc<Shared>,
     close_idle: ShutdownWatch,
 }
 
@@ -103,6 +100,7 @@ impl ServerApp for Door {
             refuse::unheard(&self.shared);
             return None;
         }
+        let _counted = Counted::new(&self.shared);
         let patience = self.shared.config.limits.first_byte_timeout;
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
             return self.proxy.process_new(Box::new(Punctual::new(stream, patience)), shutdown).await;
@@ -122,8 +120,6 @@ impl ServerApp for Door {
                 None
             }
         }
-        let _counted = Counted::new(&self.shared);
-        self.proxy.process_new(stream, shutdown).await
     }
 
     /// Pingora calls it when the listener is closed, and takes what is idle then for done.
@@ -189,9 +185,8 @@ pub fn service(
     if let Some(tls) = &listener.tls {
         config = config.tls(tls_settings(tls)?);
     }
-    let mut service =
-        listening::Service::new(format!("front {address}"), Door { proxy, shared, speaks_both });
-    let mut service = listening::Service::new(format!("front {address}"), Door { proxy, shared, close_idle });
+    let entrance = Door { proxy, shared, speaks_both, close_idle };
+    let mut service = listening::Service::new(format!("front {address}"), entrance);
     service.add_listener(config);
     let fds: ListenFds = Arc::new(parking_lot::Mutex::new(Fds::new()));
     fds.lock().add(address, socket.into_raw_fd());

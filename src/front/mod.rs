@@ -62,9 +62,8 @@ use crate::resource::ResourceKey;
 use crate::upstream::Client;
 
 pub use descriptors::{Descriptors, shortage};
-pub use listen::{ListenError, Service, service};
-pub use repeat::Repeats;
 pub use listen::{ListenError, Service, Watches, service};
+pub use repeat::Repeats;
 pub use route::{Match, Routes};
 pub use slow_304::Holds;
 pub use turnstile::Turnstile;

@@ -47,7 +47,7 @@ impl Process {
 
     /// The same without waiting.
     pub fn start_unready(yaml: &str) -> Process {
-        Process::start_with(yaml, command)
+        Process::start_at(yaml, free_addresses(), &[], &[])
     }
 
     /// The same with so many open files at most.
@@ -58,8 +58,9 @@ impl Process {
             shell.arg(env!("CARGO_BIN_EXE_pollcast")).arg(config);
             shell
         };
-        let process = Process::start_with(yaml, limited);
-        Process::start_at(yaml, free_addresses(), &[], &[])
+        let process = Process::start_with(yaml, free_addresses(), &[], &[], limited);
+        process.wait_ready(yaml.contains("ADMIN_ADDRESS")).await;
+        process
     }
 
     /// As [`Process::start`], with these in its environment.
@@ -69,8 +70,6 @@ impl Process {
         process
     }
 
-    fn start_with(yaml: &str, command: impl Fn(&Path) -> Command) -> Process {
-        let [address, admin] = free_addresses();
     /// Another process that takes the sockets of this one (`--upgrade`), with this configuration, in which the
     /// addresses stand for the same as in this one's. Does not wait.
     pub fn successor(&self, yaml: &str) -> Process {
@@ -87,6 +86,16 @@ impl Process {
         [address, admin]: [SocketAddr; 2],
         arguments: &[&str],
         environment: &[(&str, &Path)],
+    ) -> Process {
+        Process::start_with(yaml, [address, admin], arguments, environment, command)
+    }
+
+    fn start_with(
+        yaml: &str,
+        [address, admin]: [SocketAddr; 2],
+        arguments: &[&str],
+        environment: &[(&str, &Path)],
+        command: impl Fn(&Path) -> Command,
     ) -> Process {
         let folder = Folder::new();
         let config = folder.path.join("pollcast.yaml");
