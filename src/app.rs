@@ -117,8 +117,11 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         active: AtomicUsize::new(0),
         connections: AtomicUsize::new(0),
         soothed: AtomicUsize::new(0),
+        descriptors: front::Descriptors::of_process(),
+        turnstile: config.limits.accept_rate.map(|rate| front::Turnstile::new(rate, Instant::now())),
         vary: DashMap::new(),
         slow_304: front::Holds::new(),
+        repeats: front::Repeats::default(),
     });
     let fanout = shared.fanout.clone();
     relay_runtime.spawn(memory::give_back_after_storms(move || fanout.arrivals()));

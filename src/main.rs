@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use pollcast::app;
 use pollcast::config::{self, Config};
 use pollcast::demo;
+use pollcast::front;
 use pollcast::probe;
 use pollcast::upgrade::{self, Failure, Predecessor, Relief, Sockets};
 
@@ -133,12 +134,16 @@ fn run(file: &Path, take_over: bool) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    if let Some(limit) = raise_descriptor_limit()
+        && let Some(shortage) = front::shortage(&config, limit)
+    {
+        tracing::warn!("{shortage}");
+    }
     if let Some(upgrade) = &config.upgrade
         && let Err(failure) = upgrade::inspect(&upgrade.socket)
     {
         tracing::warn!("an upgrade would fail: {failure}");
     }
-    raise_descriptor_limit();
     let signals = match Signals::heard().and_then(Signals::with_quit) {
         Ok(signals) => signals,
         Err(error) => return failed(&error),
@@ -297,10 +302,16 @@ fn start_log(config: &Config) {
 }
 
 /// Every client costs a descriptor: take what the system allows, and say how much that is.
-fn raise_descriptor_limit() {
+fn raise_descriptor_limit() -> Option<u64> {
     match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => tracing::info!(limit, "open files"),
-        Err(error) => tracing::warn!("the limit of open files could not be raised: {error}"),
+        Ok(limit) => {
+            tracing::info!(limit, "open files");
+            Some(limit)
+        }
+        Err(error) => {
+            tracing::warn!("the limit of open files could not be raised: {error}");
+            None
+        }
     }
 }
 

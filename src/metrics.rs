@@ -45,12 +45,16 @@ pub struct Metrics {
     pub snapshot_bytes: IntGauge,
     pub history_bytes: IntGauge,
     pub snapshot_evictions: IntCounter,
+    pub compressions: IntCounter,
+    pub compressed_bytes: IntCounter,
     pub build: GaugeVec,
 }
 
 /// The transports as labels.
 pub const SSE: &str = "sse";
 pub const WEBSOCKET: &str = "websocket";
+/// Ordinary polls of a connection that is not Pingora's.
+pub const POLL: &str = "poll";
 pub const LONG_POLL: &str = "long_poll";
 /// Many resources on one connection.
 pub const ENVELOPE: &str = "envelope";
@@ -167,6 +171,11 @@ impl Metrics {
                 "snapshot_evictions_total",
                 "Unfollowed snapshots dropped for limits.snapshot_bytes.",
             )?,
+            compressions: r.counter(
+                "compressions_total",
+                "Bodies and events compressed, each once for all clients that take that coding.",
+            )?,
+            compressed_bytes: r.counter("compressed_bytes_total", "Bytes that compression made.")?,
             build: r.float_gauges("build_info", "The running version.", &["version"])?,
             registry,
         };
@@ -205,6 +214,8 @@ impl Metrics {
             stalls: self.stalls.with_label_values(&[transport]),
             slow_closes: self.slow_closes.with_label_values(&[transport]),
             lag: self.lag_seconds.with_label_values(&[transport]),
+            hits: self.requests.with_label_values(&[route, "hit"]),
+            not_modified: self.requests.with_label_values(&[route, "not_modified"]),
             ends: self.ends.clone(),
         }
     }
@@ -220,6 +231,9 @@ pub struct StreamMetrics {
     pub stalls: IntCounter,
     pub slow_closes: IntCounter,
     pub lag: Histogram,
+    /// Ordinary polls answered from the snapshot, whole and with 304.
+    pub hits: IntCounter,
+    pub not_modified: IntCounter,
     ends: IntCounterVec,
 }
 

@@ -4,17 +4,19 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::measure::{gauge, send_queue_bytes};
-use crate::process::PATH;
+use crate::measure::send_queue_bytes;
 use crate::reader::{Found, Reader};
-use crate::rounds::{Crowd, Server, Subject};
-use crate::wire::{Wire, now_ns};
+use crate::stage::{Crowd, Scene, Server, Subject};
+use crate::wire::{Wire, path};
 
-const SUBSCRIBERS: &str = "pollcast_subscribers";
+fn start(program: &Path, size: usize) -> Result<Server, String> {
+    let interval = Duration::from_millis(100);
+    Server::start(Subject::Pollcast, program, Scene { wire: Wire::Sse, size, resources: 1, interval })
+}
 
 /// How soon pollcast notices clients that closed while nothing was written to them.
 #[derive(Debug, Serialize)]
@@ -25,28 +27,12 @@ pub struct Gone {
 }
 
 pub fn gone(program: &Path, clients: usize) -> Result<Gone, String> {
-    let server = Server::start(Subject::Pollcast, program, Wire::Sse, 200)?;
-    let admin_port = server.pollcast.as_ref().map_or(0, |pollcast| pollcast.admin_port);
+    let server = start(program, 200)?;
     let crowd = Crowd::connect(Wire::Sse, server.port, clients)?;
-    await_gauge(admin_port, clients)?;
+    server.await_subscribers(clients)?;
     let closed_at = crowd.close()?;
-    let noticed_at = await_gauge(admin_port, 0)?;
+    let noticed_at = server.await_subscribers(0)?;
     Ok(Gone { clients, noticed_ms: noticed_at.saturating_sub(closed_at) as f64 / 1e6 })
-}
-
-/// Waits for this many subscribers; returns when they were seen (ns of the monotonic clock).
-fn await_gauge(admin_port: u16, wanted: usize) -> Result<u64, String> {
-    let deadline = Instant::now() + Duration::from_secs(15);
-    loop {
-        let seen = gauge(admin_port, SUBSCRIBERS);
-        if seen.as_ref().is_ok_and(|seen| *seen == wanted as f64) {
-            return Ok(now_ns());
-        }
-        if Instant::now() > deadline {
-            return Err(format!("{SUBSCRIBERS} was not {wanted} within 15 s, last {seen:?}"));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// What a client that stops reading costs, and what it gets when it reads again.
@@ -68,7 +54,7 @@ pub fn stalled(program: &Path) -> Result<Stalled, String> {
     // Far more than all kernel buffers hold, in less time than a stalled client is given.
     const BODY_BYTES: usize = 64 * 1024;
     const CHANGES: u64 = 40;
-    let mut server = Server::start(Subject::Pollcast, program, Wire::Sse, BODY_BYTES)?;
+    let mut server = start(program, BODY_BYTES)?;
     let mut stalled = StalledClient::connect(server.port)?;
     let first = stalled.read_to(0)?;
     stalled.read_bytes = 0;
@@ -76,7 +62,7 @@ pub fn stalled(program: &Path) -> Result<Stalled, String> {
     // A client that does read shows when the last change was published.
     let mut witness = Crowd::connect(Wire::Sse, server.port, 1)?;
     witness.expect(CHANGES)?;
-    server.publish(CHANGES, Duration::from_millis(100))?;
+    server.publish(CHANGES, Duration::from_millis(150))?;
     witness.wait(Duration::from_secs(10))?;
     let tally = witness.tally()?;
     if !tally.is_clean() {
@@ -108,8 +94,8 @@ impl StalledClient {
         let failed = |e: std::io::Error| format!("stalled client: {e}");
         let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(failed)?;
         stream.set_read_timeout(Some(Duration::from_secs(3))).map_err(failed)?;
-        stream.write_all(Wire::Sse.request(PATH, None).as_bytes()).map_err(failed)?;
-        Ok(Self { stream, reader: Reader::new(Wire::Sse), read_bytes: 0, numbers: Vec::new() })
+        stream.write_all(Wire::Sse.request(&path(0), None).as_bytes()).map_err(failed)?;
+        Ok(Self { stream, reader: Reader::new(Wire::Sse, 1), read_bytes: 0, numbers: Vec::new() })
     }
 
     fn port(&self) -> Result<u16, String> {
@@ -127,7 +113,7 @@ impl StalledClient {
             self.read_bytes += length as u64;
             self.reader.read(&buffer[..length], &mut found)?;
             for found in found.drain(..) {
-                if let Found::State(stamp) = found {
+                if let Found::State(_, stamp) = found {
                     self.numbers.push(stamp.n);
                 }
             }

@@ -1,36 +1,40 @@
 //! The role `floor`: the least a server can do. Bare epoll loops that write, on each tick, the
 //! bytes pollcast would write to every client, and know nothing else: no routes, no polls, no limits.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpListener;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
+use rustls::ServerConfig;
+use serde::{Deserialize, Serialize};
 use slab::Slab;
+use socket2::{Domain, Socket, Type};
 
+use crate::link::{Link, server_config};
+use crate::peer::{Delivery, Peer};
 use crate::process::{Reply, obey, say};
-use crate::wire::{Stamp, Wire, tag};
+use crate::wire::Wire;
 
 const WAKE: Token = Token(usize::MAX);
 
-/// One state as its bytes, encoded once for all clients.
-struct Delivery {
-    tag: String,
-    bytes: Vec<u8>,
-}
-
-impl Delivery {
-    fn new(wire: Wire, n: u64, size: usize) -> Arc<Self> {
-        Arc::new(Self { tag: tag(n), bytes: wire.delivery(Stamp::new(n), size) })
-    }
+/// What the floor is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Floor {
+    pub wire: Wire,
+    pub threads: usize,
+    /// Bytes of a body.
+    pub size: usize,
+    pub resources: usize,
 }
 
 enum Job {
     Client(std::net::TcpStream),
-    Publish(Arc<Delivery>),
+    /// A resource's new state.
+    Publish(usize, Arc<Delivery>),
 }
 
 /// The way to one loop.
@@ -48,14 +52,15 @@ impl Door {
     }
 }
 
-/// Runs the role: `floor <wire> <threads> <body size>`. Command: `events <count> <tick ms>`.
-pub fn run(wire: Wire, threads: usize, size: usize) -> Result<(), String> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| format!("floor: {e}"))?;
-    let port = listener.local_addr().map_err(|e| format!("floor: {e}"))?.port();
-    let first = Delivery::new(wire, 1, size);
+/// Runs the role: `floor <what it is>`. Command: `events <count> <tick ms>`, that many of each
+/// resource; the resources' changes are spread over the tick.
+pub fn run(floor: Floor) -> Result<(), String> {
+    let (listener, port) = listen().map_err(|e| format!("floor: {e}"))?;
+    let tls = server_config(floor.wire)?;
+    let first = Delivery::new(floor.wire, 1, floor.size);
     let mut doors = Vec::new();
-    for _ in 0..threads.max(1) {
-        doors.push(start_loop(wire, &first).map_err(|e| format!("floor: {e}"))?);
+    for _ in 0..floor.threads.max(1) {
+        doors.push(start_loop(floor, &first, tls.clone()).map_err(|e| format!("floor: {e}"))?);
     }
     let accepted = doors.clone();
     std::thread::spawn(move || {
@@ -70,22 +75,36 @@ pub fn run(wire: Wire, threads: usize, size: usize) -> Result<(), String> {
             let tick = Duration::from_millis(tick.parse().unwrap_or(400));
             let mut due = Instant::now();
             for _ in 0..count.parse().unwrap_or(0_u64) {
-                due += tick;
-                std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 n += 1;
-                let delivery = Delivery::new(wire, n, size);
-                doors.iter().for_each(|door| door.give(Job::Publish(Arc::clone(&delivery))));
+                for resource in 0..floor.resources {
+                    due += tick / floor.resources as u32;
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                    let delivery = Delivery::new(floor.wire, n, floor.size);
+                    doors.iter().for_each(|door| door.give(Job::Publish(resource, Arc::clone(&delivery))));
+                }
             }
         }
         _ => say(&Reply::Failed(format!("unknown command {words:?}"))),
     })
 }
 
-fn start_loop(wire: Wire, first: &Arc<Delivery>) -> std::io::Result<Door> {
+/// With room for a storm: the standard library's listener refuses more than 128 at a time.
+fn listen() -> std::io::Result<(TcpListener, u16)> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    socket.listen(65_535)?;
+    let listener = TcpListener::from(socket);
+    let port = listener.local_addr()?.port();
+    Ok((listener, port))
+}
+
+fn start_loop(floor: Floor, first: &Arc<Delivery>, tls: Option<Arc<ServerConfig>>) -> std::io::Result<Door> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
     let (send, jobs) = channel();
-    let mut clients = ClientLoop { wire, poll, jobs, peers: Slab::new(), current: Arc::clone(first) };
+    let group = || Group { current: Arc::clone(first), members: Vec::new() };
+    let groups = (0..floor.resources).map(|_| group()).collect();
+    let mut clients = ClientLoop { wire: floor.wire, tls, poll, jobs, peers: Slab::new(), groups };
     std::thread::spawn(move || {
         if let Err(e) = clients.run() {
             say(&Reply::Failed(format!("floor loop: {e}")));
@@ -94,51 +113,19 @@ fn start_loop(wire: Wire, first: &Arc<Delivery>) -> std::io::Result<Door> {
     Ok(Door { jobs: send, waker })
 }
 
-struct Peer {
-    stream: TcpStream,
-    /// Its request came: it is sent what is published. A long-poll is so until it is answered.
-    waiting: bool,
-    /// What the socket did not take.
-    rest: Vec<u8>,
-}
-
-impl Peer {
-    /// Writes as much as the socket takes and keeps the rest.
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        let taken = match self.rest.is_empty() {
-            true => write_some(&mut self.stream, bytes)?,
-            false => 0,
-        };
-        self.rest.extend_from_slice(&bytes[taken..]);
-        Ok(())
-    }
-
-    fn write_rest(&mut self) -> std::io::Result<()> {
-        let taken = write_some(&mut self.stream, &self.rest)?;
-        self.rest.drain(..taken);
-        Ok(())
-    }
-}
-
-fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<usize> {
-    let mut taken = 0;
-    while taken < bytes.len() {
-        match stream.write(&bytes[taken..]) {
-            Ok(length) => taken += length,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(taken)
+/// A resource and who follows it.
+struct Group {
+    current: Arc<Delivery>,
+    members: Vec<u32>,
 }
 
 struct ClientLoop {
     wire: Wire,
+    tls: Option<Arc<ServerConfig>>,
     poll: Poll,
     jobs: Receiver<Job>,
     peers: Slab<Peer>,
-    current: Arc<Delivery>,
+    groups: Vec<Group>,
 }
 
 impl ClientLoop {
@@ -158,7 +145,7 @@ impl ClientLoop {
                         self.take(job)?;
                     }
                 } else if self.serve(slot, event, &mut buffer).is_err() {
-                    self.peers.try_remove(slot);
+                    self.remove(slot);
                 }
             }
         }
@@ -170,21 +157,30 @@ impl ClientLoop {
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
                 let entry = self.peers.vacant_entry();
-                let mut stream = TcpStream::from_std(stream);
+                let mut link = Link::server(TcpStream::from_std(stream), self.tls.as_ref())?;
                 let interest = Interest::READABLE | Interest::WRITABLE;
-                self.poll.registry().register(&mut stream, Token(entry.key()), interest)?;
-                entry.insert(Peer { stream, waiting: false, rest: Vec::new() });
+                self.poll.registry().register(link.socket(), Token(entry.key()), interest)?;
+                entry.insert(Peer::new(link, self.wire));
             }
-            Job::Publish(delivery) => {
-                self.current = delivery;
-                // A failed write shows as an event of that socket too, and is handled there.
-                for (_, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.waiting) {
-                    peer.waiting = self.wire != Wire::LongPoll;
-                    let _ = peer.write(&self.current.bytes);
+            Job::Publish(resource, delivery) => {
+                let group = &mut self.groups[resource];
+                group.current = delivery;
+                for slot in &group.members {
+                    if let Some(peer) = self.peers.get_mut(*slot as usize) {
+                        // A failed write shows as an event of that socket too, and is handled there.
+                        let _ = peer.deliver(self.wire, &group.current);
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    fn remove(&mut self, slot: usize) {
+        let peer = self.peers.try_remove(slot);
+        if let Some(group) = peer.and_then(|peer| self.groups.get_mut(peer.resource? as usize)) {
+            group.members.retain(|member| *member as usize != slot);
+        }
     }
 
     /// Handles one peer's readiness; an error ends the peer.
@@ -192,37 +188,28 @@ impl ClientLoop {
         let Some(peer) = self.peers.get_mut(slot) else {
             return Ok(());
         };
-        if event.is_writable() && !peer.rest.is_empty() {
+        if event.is_writable() {
             peer.write_rest()?;
         }
         if !event.is_readable() {
             return Ok(());
         }
         loop {
-            match peer.stream.read(buffer) {
+            match peer.link.read(buffer) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(length) => Self::hear(self.wire, &self.current, peer, &buffer[..length])?,
+                Ok(length) => {
+                    let groups = &mut self.groups;
+                    let joined = peer.resource;
+                    peer.hear(self.wire, &buffer[..length], |resource| {
+                        groups.get(resource).map(|group| Arc::clone(&group.current))
+                    })?;
+                    if let (None, Some(resource)) = (joined, peer.resource) {
+                        groups[resource as usize].members.push(slot as u32);
+                    }
+                }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
-            }
-        }
-    }
-
-    /// A request head. The bench's own clients write it in one piece, so it is read in one.
-    fn hear(wire: Wire, current: &Delivery, peer: &mut Peer, head: &[u8]) -> std::io::Result<()> {
-        match wire {
-            Wire::LongPoll => {
-                let known = head.windows(current.tag.len()).any(|part| part == current.tag.as_bytes());
-                peer.waiting = known;
-                if known { Ok(()) } else { peer.write(&current.bytes) }
-            }
-            // A pong, or anything else after the request.
-            _ if peer.waiting => Ok(()),
-            _ => {
-                peer.waiting = true;
-                peer.write(wire.greeting().as_bytes())?;
-                peer.write(&current.bytes)
             }
         }
     }

@@ -18,16 +18,24 @@
 )]
 
 mod clients;
+mod crowds;
 mod edge;
 mod floor;
+mod http2;
 mod lag;
+mod link;
 mod measure;
 mod origin;
+mod peer;
+mod plot;
 mod process;
 mod reader;
 mod report;
 mod rounds;
+mod rows;
 mod server;
+mod stage;
+mod tally;
 mod wire;
 
 use std::path::PathBuf;
@@ -38,34 +46,38 @@ use clap::Parser;
 
 use crate::process::{Reply, say};
 use crate::report::Report;
-use crate::rounds::{Load, Subject};
-use crate::wire::{SMALLEST_BODY, Wire};
+use crate::rounds::Load;
+use crate::rows::{OTHERS, ROWS, Row};
+use crate::stage::Subject;
 
 /// What pollcast's push clients cost, beside a bare epoll loop.
 #[derive(Debug, Parser)]
 #[command(name = "fanout")]
 struct Options {
-    /// Connections of each measurement.
-    #[arg(long, default_value_t = 10_000)]
-    clients: usize,
+    /// Numbers of clients; most rows are measured with the first alone [default: 10000,19000; for a
+    /// plot 1000,5000,10000,19000].
+    #[arg(long, value_delimiter = ',')]
+    clients: Vec<usize>,
     /// Changes published in each measurement.
-    #[arg(long, default_value_t = 25)]
+    #[arg(long, default_value_t = 20)]
     events: u64,
-    #[arg(long, default_value_t = 3)]
+    /// How often each measurement is repeated, with other servers.
+    #[arg(long, default_value_t = 1)]
     rounds: usize,
-    /// Bytes of one body.
-    #[arg(long, default_value_t = 200)]
-    size: usize,
-    /// Milliseconds between two changes [default: by wire and number of clients, at least 400].
-    #[arg(long)]
-    tick_ms: Option<u64>,
-    /// Of: sse, websocket, long_poll, floor, gone, stalled. `floor` alone: without pollcast.
+    /// Rows to measure, of the fan-out (sse, websocket, sse-4k, websocket-4k, long-poll, tls, h2, h2-10,
+    /// resources, last) and others (storm, churn, churn-tls, idle, gone, stalled) [default: all].
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Threads of the floor that pollcast is compared with.
+    /// How often all clients leave and come in the churn rows.
+    #[arg(long, default_value_t = 10)]
+    churn: usize,
+    /// Threads of the floor.
     #[arg(long, default_value_t = 2)]
     floor_threads: usize,
-    /// A smoke test: 500 clients, 5 changes, 1 round.
+    /// Draw memory and CPU of the rows by the number of clients, as SVG.
+    #[arg(long)]
+    plot: Option<PathBuf>,
+    /// A smoke test: 500 clients, 5 changes.
     #[arg(long)]
     quick: bool,
     /// Another build of pollcast.
@@ -79,8 +91,8 @@ struct Options {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    if let ["role", role @ ..] = words.as_slice() {
-        return play(role);
+    if let ["role", role, rule] = words[..] {
+        return play(role, rule);
     }
     if !words.contains(&"--bench") {
         // `cargo test` starts benches too.
@@ -101,99 +113,126 @@ fn main() -> ExitCode {
 }
 
 /// Runs this process in one of its roles.
-fn play(role: &[&str]) -> ExitCode {
-    let number = |word: &str| word.parse::<usize>().map_err(|e| format!("{word}: {e}"));
-    let wire = |word: &str| Wire::named(word).ok_or_else(|| format!("no wire {word}"));
+fn play(role: &str, rule: &str) -> ExitCode {
     let outcome = match role {
-        ["origin", size] => number(size).and_then(origin::run),
-        ["floor", name, threads, size] => {
-            wire(name).and_then(|wire| floor::run(wire, number(threads)?, number(size)?))
-        }
-        ["clients", name, port, count] => wire(name).and_then(|wire| {
-            let port = port.parse().map_err(|e| format!("{port}: {e}"))?;
-            clients::run(wire, port, number(count)?)
-        }),
-        _ => Err(format!("no role {role:?}")),
+        "origin" => rule_of(rule).and_then(origin::run),
+        "floor" => rule_of(rule).and_then(floor::run),
+        "clients" => rule_of(rule).and_then(clients::run),
+        _ => Err("no such role".to_owned()),
     };
     if let Err(why) = outcome {
-        say(&Reply::Failed(why));
+        say(&Reply::Failed(format!("{role}: {why}")));
     }
     ExitCode::FAILURE
 }
 
-/// What is to be measured, in order.
-struct Plan {
-    /// One round.
-    pairs: Vec<(Subject, Wire)>,
-    gone: bool,
-    stalled: bool,
+fn rule_of<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|e| format!("{text}: {e}"))
 }
 
-impl Plan {
-    fn new(only: &[String], floor_threads: usize) -> Result<Self, String> {
-        let known = |name: &&String| {
-            Wire::named(name).is_some() || ["floor", "gone", "stalled"].contains(&name.as_str())
-        };
-        if let Some(name) = only.iter().find(|name| !known(name)) {
-            return Err(format!("--only {name}: not one of sse, websocket, long_poll, floor, gone, stalled"));
+impl Options {
+    fn is_wanted(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|one| one == name)
+    }
+
+    /// What there is to say before anything is measured.
+    fn check(&mut self) -> Result<(), String> {
+        let names: Vec<_> = ROWS.iter().map(|row| row.name).chain(OTHERS).collect();
+        if let Some(name) = self.only.iter().find(|name| !names.contains(&name.as_str())) {
+            return Err(format!("--only {name}: not one of {}", names.join(", ")));
         }
-        let wanted = |name: &str| only.is_empty() || only.iter().any(|one| one == name);
-        let pollcast_wires = Wire::ALL.into_iter().filter(|wire| wanted(wire.name())).collect::<Vec<_>>();
-        let floor_alone = only.iter().all(|name| name == "floor");
-        let mut pairs = Vec::new();
-        for wire in Wire::ALL {
-            if pollcast_wires.contains(&wire) {
-                pairs.push((Subject::Pollcast, wire));
-            }
-            if wanted("floor") && (floor_alone || pollcast_wires.contains(&wire)) {
-                pairs.push((Subject::Floor(floor_threads), wire));
-                if wire == Wire::Sse && floor_threads != 1 {
-                    // For the eye only: what a second thread costs.
-                    pairs.push((Subject::Floor(1), wire));
-                }
-            }
+        if self.quick {
+            (self.clients, self.events, self.churn) = (vec![500], 5, 2);
         }
-        if floor_alone {
-            pairs.retain(|(subject, _)| only.is_empty() || *subject != Subject::Pollcast);
+        if self.clients.is_empty() {
+            let numbers: &[usize] =
+                if self.plot.is_some() { &[1_000, 5_000, 10_000, 19_000] } else { &[10_000, 19_000] };
+            self.clients = numbers.to_vec();
         }
-        Ok(Self { pairs, gone: wanted("gone"), stalled: wanted("stalled") })
+        stage::check_limits(self.clients.iter().copied().max().unwrap_or(0))
+    }
+
+    /// The numbers of clients that a row is measured with.
+    fn clients_of(&self, row: &Row) -> &[usize] {
+        if row.is_scaled { &self.clients } else { &self.clients[..1] }
     }
 }
 
 /// Runs the whole bench; false: some client did not get what it should have.
-fn bench(options: Options) -> Result<bool, String> {
-    const GONE_CLIENTS: usize = 1_000;
-    let full = !options.quick;
-    let load = Load {
-        clients: if full { options.clients } else { 500 },
-        events: if full { options.events } else { 5 },
-        size: options.size.max(SMALLEST_BODY),
-        tick: options.tick_ms.map(Duration::from_millis),
-        idle: Duration::from_secs(if full { 5 } else { 1 }),
-    };
-    let rounds = if full { options.rounds } else { 1 };
-    let plan = Plan::new(&options.only, options.floor_threads)?;
-    rounds::check_limits(load.clients.max(if plan.gone { GONE_CLIENTS } else { 0 }))?;
-
-    let mut report = Report::new(load, rounds, options.floor_threads);
-    for round in 1..=rounds {
-        for (subject, wire) in &plan.pairs {
-            eprintln!("round {round} of {rounds}: {} {subject:?}", wire.name());
-            let sample = rounds::measure(*subject, *wire, &report.load, &options.pollcast)
-                .map_err(|why| format!("{} {subject:?}: {why}", wire.name()))?;
-            report.samples.push(sample);
+fn bench(mut options: Options) -> Result<bool, String> {
+    options.check()?;
+    link::make_certificate()?;
+    let mut report = Report::new(options.rounds, options.floor_threads);
+    for round in 1..=options.rounds {
+        for row in ROWS.iter().filter(|row| options.is_wanted(row.name)) {
+            if row.is_of_last && round > 1 {
+                continue;
+            }
+            for clients in options.clients_of(row) {
+                measure(&options, round, row, *clients, &mut report)?;
+            }
         }
     }
-    if plan.gone {
-        eprintln!("gone clients");
-        report.gone = Some(edge::gone(&options.pollcast, GONE_CLIENTS)?);
-    }
-    if plan.stalled {
-        eprintln!("stalled client");
-        report.stalled = Some(edge::stalled(&options.pollcast)?);
-    }
+    others(&options, &mut report)?;
     report.summarize();
-    report.print();
+    report.print(options.quick);
+    if let Some(file) = &options.plot {
+        std::fs::write(file, plot::draw(&report)).map_err(|e| format!("{}: {e}", file.display()))?;
+        println!("{}", file.display());
+    }
     println!("{}", report.write()?.display());
     Ok(report.is_clean())
+}
+
+fn measure(
+    options: &Options,
+    round: usize,
+    row: &Row,
+    clients: usize,
+    report: &mut Report,
+) -> Result<(), String> {
+    let events = if row.is_of_last && !options.quick { options.events.max(120) } else { options.events };
+    let idle = Duration::from_secs(if options.quick || row.resources == 1 { 1 } else { 5 });
+    let load = Load { clients, events, tick: row.tick(clients), idle };
+    for subject in [Subject::Pollcast, Subject::Floor(options.floor_threads)] {
+        eprintln!("round {round} of {}: {} × {clients} {subject:?}", options.rounds, row.name);
+        let sample = rounds::measure(row, subject, load, &options.pollcast)
+            .map_err(|why| format!("{} × {clients} {subject:?}: {why}", row.name))?;
+        report.samples.push(sample);
+    }
+    Ok(())
+}
+
+/// What is no row of the fan-out.
+fn others(options: &Options, report: &mut Report) -> Result<(), String> {
+    let (program, clients) = (&options.pollcast, options.clients[0]);
+    let wanted = |name: &str| {
+        let wanted = options.is_wanted(name);
+        if wanted {
+            eprintln!("{name}");
+        }
+        wanted
+    };
+    if wanted("storm") {
+        for subject in [Subject::Pollcast, Subject::Floor(options.floor_threads)] {
+            report.storms.push(crowds::storm(program, subject, clients)?);
+        }
+    }
+    for (name, is_tls) in [("churn", false), ("churn-tls", true)] {
+        if wanted(name) {
+            report.churns.push(crowds::churn(program, is_tls, clients, options.churn)?);
+        }
+    }
+    if wanted("idle") {
+        // Longer than a heartbeat's interval.
+        let time = Duration::from_secs(if options.quick { 2 } else { 40 });
+        report.idle = Some(crowds::idle(program, clients, time)?);
+    }
+    if wanted("gone") {
+        report.gone = Some(edge::gone(program, 1_000.min(clients))?);
+    }
+    if wanted("stalled") {
+        report.stalled = Some(edge::stalled(program)?);
+    }
+    Ok(())
 }

@@ -2,7 +2,6 @@
 //! A role ends when its standard input does, so nothing outlives the bench.
 //! Must not know: what is measured.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -10,7 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clients::Tally;
+use crate::link::certificate_files;
+use crate::tally::Tally;
 
 /// What a role says on its standard output, one JSON line each.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,8 +26,8 @@ pub enum Reply {
     Tally(Tally),
     /// Clients: all sockets were closed, at this time of the monotonic clock (ns).
     Closed(u64),
-    /// Origin: requests per path.
-    Counts(BTreeMap<String, u64>),
+    /// Origin: requests so far.
+    Requests(u64),
     /// The role cannot go on.
     Failed(String),
 }
@@ -57,13 +57,13 @@ pub struct Role {
 }
 
 impl Role {
-    /// Starts this executable as `fanout role <arguments>`.
-    pub fn start(arguments: &[String]) -> Result<Self, String> {
-        let name = arguments.join(" ");
+    /// Starts this executable as `fanout role <role> <rule in JSON>`.
+    pub fn start(role: &str, rule: &impl Serialize) -> Result<Self, String> {
+        let rule = serde_json::to_string(rule).map_err(|e| format!("{role}: {e}"))?;
+        let name = format!("{role} {rule}");
         let program = std::env::current_exe().map_err(|e| format!("own path: {e}"))?;
         let mut child = Command::new(program)
-            .arg("role")
-            .args(arguments)
+            .args(["role", role, &rule])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -123,21 +123,22 @@ impl Drop for Role {
     }
 }
 
-/// How often pollcast polls the origin.
-pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
-
-/// The `{n}` of the route: every run follows this one resource.
-pub const PATH: &str = "/r/1";
-
-/// What pollcast is told.
-pub fn configuration(port: u16, admin_port: u16, origin_port: u16) -> String {
+/// What pollcast is told. One route for all resources; `interval`: how often it polls each.
+pub fn configuration(
+    (port, admin_port, origin_port): (u16, u16, u16),
+    interval: Duration,
+    is_tls: bool,
+) -> String {
+    let (cert, key) = certificate_files();
+    let tls = format!("    tls: {{ certificates: [{{ cert: {cert:?}, key: {key:?} }}] }}\n");
+    let tls = if is_tls { tls } else { String::new() };
     format!(
-        "listeners:\n  - address: 127.0.0.1:{port}\n\
+        "listeners:\n  - address: 127.0.0.1:{port}\n{tls}\
          admin:\n  address: 127.0.0.1:{admin_port}\n\
          upstreams:\n  legacy:\n    servers: [\"127.0.0.1:{origin_port}\"]\n\
          routes:\n  - path: \"/r/{{n}}\"\n    upstream: legacy\n    poll: {{ interval: {}ms }}\n\
          limits:\n  clients: 100000\n\
          log:\n  access: false\n",
-        POLL_INTERVAL.as_millis()
+        interval.as_millis()
     )
 }

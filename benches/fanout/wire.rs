@@ -11,28 +11,31 @@ pub enum Wire {
     Sse,
     Websocket,
     LongPoll,
+    /// The same as `Sse` over TLS, HTTP/1.1.
+    SseTls,
+    /// Event streams over TLS and HTTP/2, perhaps several on a connection.
+    Http2,
 }
 
 impl Wire {
-    pub const ALL: [Self; 3] = [Self::Sse, Self::Websocket, Self::LongPoll];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sse => "sse",
-            Self::Websocket => "websocket",
-            Self::LongPoll => "long_poll",
-        }
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::SseTls | Self::Http2)
     }
 
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|wire| wire.name() == name)
+    /// Over HTTP/1.1, in chunks.
+    fn is_chunked(self) -> bool {
+        matches!(self, Self::Sse | Self::SseTls)
     }
 
-    /// The request head. `known` is the ETag (with its quotes) a long-poll starts from; without it
-    /// a long-poll is the ordinary GET that learns one.
+    /// The request head of HTTP/1.1. `known` is the version a client has: the ETag (with its quotes) a
+    /// long-poll starts from, without which it is the ordinary GET that learns one; the id of the last
+    /// event of a stream that comes again.
     pub fn request(self, path: &str, known: Option<&str>) -> String {
         let rest = match (self, known) {
-            (Self::Sse, _) => "Accept: text/event-stream\r\nCache-Control: no-cache\r\n".to_owned(),
+            (Self::Sse | Self::SseTls | Self::Http2, known) => {
+                let known = known.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
+                format!("Accept: text/event-stream\r\nCache-Control: no-cache\r\n{known}")
+            }
             (Self::Websocket, _) => format!(
                 "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                  Sec-WebSocket-Key: {WEBSOCKET_KEY}\r\n"
@@ -48,7 +51,7 @@ impl Wire {
     /// What a server writes when the client comes, before the first state.
     pub fn greeting(self) -> String {
         match self {
-            Self::Sse => "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+            Self::Sse | Self::SseTls => "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
                           Cache-Control: no-store, no-transform\r\nX-Accel-Buffering: no\r\n\
                           Vary: Accept, Prefer\r\nTransfer-Encoding: chunked\r\n\r\n\
                           11\r\nretry: 4000\n\n: \n\n\r\n"
@@ -57,6 +60,7 @@ impl Wire {
                 "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                  Sec-WebSocket-Accept: {WEBSOCKET_ACCEPT}\r\n\r\n"
             ),
+            Self::Http2 => "retry: 4000\n: \n\n".to_owned(),
             Self::LongPoll => String::new(),
         }
     }
@@ -65,9 +69,10 @@ impl Wire {
     pub fn delivery(self, stamp: Stamp, size: usize) -> Vec<u8> {
         let body = stamp.body(size);
         let mut bytes = match self {
-            Self::Sse => {
+            Self::Sse | Self::SseTls | Self::Http2 => {
                 let head = format!("id: {}\ndata: ", version(stamp.n));
-                format!("{:x}\r\n{head}", head.len() + body.len() + 2).into_bytes()
+                let size = format!("{:x}\r\n", head.len() + body.len() + 2);
+                if self.is_chunked() { (size + &head).into_bytes() } else { head.into_bytes() }
             }
             Self::Websocket => websocket_head(body.len()),
             Self::LongPoll => format!(
@@ -80,11 +85,23 @@ impl Wire {
             .into_bytes(),
         };
         bytes.extend_from_slice(&body);
-        if self == Self::Sse {
-            bytes.extend_from_slice(b"\n\n\r\n");
+        match self {
+            Self::Sse | Self::SseTls => bytes.extend_from_slice(b"\n\n\r\n"),
+            Self::Http2 => bytes.extend_from_slice(b"\n\n"),
+            Self::Websocket | Self::LongPoll => {}
         }
         bytes
     }
+}
+
+/// The path of a resource, from 0.
+pub fn path(resource: usize) -> String {
+    format!("/r/{resource}")
+}
+
+/// The resource that a path names.
+pub fn resource_of(path: &str) -> Option<usize> {
+    path.strip_prefix("/r/")?.parse().ok()
 }
 
 // The sample handshake of RFC 6455 §1.3: every client may use the same key.

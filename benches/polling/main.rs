@@ -10,10 +10,16 @@
 #![allow(clippy::disallowed_methods, reason = "a bench drives processes: it sleeps while it measures")]
 
 mod clients;
+#[path = "../fanout/http2.rs"]
+#[allow(dead_code, reason = "these clients speak HTTP/1")]
+mod http2;
 #[path = "../fanout/lag.rs"]
 #[allow(dead_code, reason = "the other bench adds histograms up")]
 mod lag;
 mod legacy;
+#[path = "../fanout/link.rs"]
+#[allow(dead_code, reason = "a name for what HTTP/2 needs")]
+mod link;
 #[path = "../fanout/measure.rs"]
 #[allow(dead_code, reason = "the other bench measures memory too")]
 mod measure;

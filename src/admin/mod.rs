@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -151,6 +152,11 @@ fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
 /// The metrics, with what is counted only when somebody looks.
 fn metrics(desk: &Desk) -> Result<Vec<u8>, prometheus::Error> {
     desk.metrics.history_bytes.set(desk.hub.history_bytes() as i64);
+    let compressions = desk.hub.compressions();
+    let count = compressions.count.load(Ordering::Relaxed);
+    desk.metrics.compressions.inc_by(count.saturating_sub(desk.metrics.compressions.get()));
+    let bytes = compressions.bytes.load(Ordering::Relaxed);
+    desk.metrics.compressed_bytes.inc_by(bytes.saturating_sub(desk.metrics.compressed_bytes.get()));
     desk.metrics.encode()
 }
 

@@ -194,8 +194,13 @@ pub struct Route {
     pub websocket: Websocket,
     /// End a `gone` resource's streams after this long; none: never.
     pub gone_after: Option<Duration>,
+    /// Streams end after this long, a fifth less or more, and their clients come back; none: never.
+    pub max_age: Option<Duration>,
     /// Most subscribers of this route; none: only `limits.clients`.
     pub max_clients: Option<usize>,
+    pub compress: Compress,
+    /// Bodies and messages smaller than this are not compressed, bytes.
+    pub compress_min: usize,
     pub change: Change,
     pub delta: Delta,
     pub feed: Option<Feed>,
@@ -298,6 +303,16 @@ pub struct Switches {
     pub wait_header: bool,
 }
 
+/// What is compressed for clients that accept it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compress {
+    /// What everybody may read. The length of what is one user's would tell of its content to somebody
+    /// who can write into it and watch the wire (BREACH).
+    Shared,
+    Always,
+    Never,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SoftRefusal {
     /// To what looks like a browser's EventSource.
@@ -343,6 +358,12 @@ pub struct Send {
 pub struct Limits {
     pub clients: usize,
     pub clients_per_address: Option<usize>,
+    /// New push clients a second; none: as they come.
+    pub accept_rate: Option<u32>,
+    /// Streams of one HTTP/2 connection.
+    pub http2_streams: u32,
+    /// For a peer that may speak HTTP/2.
+    pub first_byte_timeout: Duration,
     pub resources: usize,
     pub snapshot_bytes: usize,
     pub history_bytes: usize,

@@ -33,7 +33,8 @@ pub struct Arrival {
     pub transport: Transport,
     pub following: Following,
     pub record: Record,
-    pub seat: Seat,
+    /// A place among the clients; ordinary polls need none.
+    pub seat: Option<Seat>,
     /// Where the client's messages go (`websocket.send`).
     pub messages: Option<Messages>,
 }
@@ -42,6 +43,8 @@ pub struct Arrival {
 pub enum Following {
     /// The greeting is all; it ends after that (a WebSocket that is refused by close code).
     Nothing,
+    /// It is answered when it asks (ordinary polls).
+    OnDemand,
     One(Subscription),
     /// Many, by the client's names for them, each with its place in the request; more may come.
     Many(Vec<(Arc<str>, usize, Subscription)>),

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::hub::Topic;
+use crate::transport::Answered;
 
 /// What is known of a client for its one line.
 #[derive(Debug)]
@@ -19,6 +20,29 @@ pub struct Record {
 impl Record {
     pub fn new(peer: Option<IpAddr>) -> Record {
         Record { peer, since: Instant::now(), bytes: 0, events: 0 }
+    }
+
+    /// The next request of the same connection.
+    pub(super) fn begin(&mut self, now: Instant) {
+        (self.since, self.bytes, self.events) = (now, 0, 0);
+    }
+
+    /// Writes the line of an ordinary poll, as the front does.
+    pub(super) fn write_answer(&self, answered: &Answered, topic: &Topic) {
+        tracing::info!(
+            target: "access",
+            transport = answered.label,
+            method = "GET",
+            path = topic.key().parts().path,
+            peer = self.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+            route = topic.route().path,
+            status = answered.status.as_u16(),
+            duration_ms = 0,
+            bytes = answered.output.second.len() as u64,
+            events = 0,
+            reason = "done",
+            "request ended"
+        );
     }
 
     /// Writes the line. The path is the resource's own, without the query: keys of APIs live there.

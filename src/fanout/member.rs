@@ -14,7 +14,7 @@ use super::seats::Seat;
 use super::timers::Tick;
 use super::wire::Wire;
 use crate::hub::Subscription;
-use crate::transport::{Output, Transport};
+use crate::transport::{Output, Repeat, Transport};
 
 /// How long a client has to close after we said that nothing more comes.
 const LINGER: Duration = Duration::from_secs(1);
@@ -54,6 +54,8 @@ pub(super) struct Member {
     pub(super) serial: u32,
     /// The bucket that counts.
     pub(super) timer: Tick,
+    /// When it has lasted long enough (`max_age`); 0: never. An `Option<Instant>` would take four times as much.
+    pub(super) retires: Tick,
     /// Index of the shard's tallies.
     pub(super) tally: u32,
     noise: u32,
@@ -62,7 +64,9 @@ pub(super) struct Member {
     closing: Option<Instant>,
     pub(super) record: Record,
     pub(super) messages: Option<Messages>,
-    _seat: Seat,
+    /// It got its answer, and may ask again.
+    pub(super) idle: bool,
+    _seat: Option<Seat>,
 }
 
 /// How a write went.
@@ -80,7 +84,7 @@ pub(super) struct Party {
     pub(super) subscription: Option<Subscription>,
     pub(super) bundle: Option<Box<Bundle>>,
     pub(super) record: Record,
-    pub(super) seat: Seat,
+    pub(super) seat: Option<Seat>,
     pub(super) messages: Option<Messages>,
 }
 
@@ -97,19 +101,21 @@ impl Member {
             place: 0,
             serial,
             timer: 0,
+            retires: 0,
             tally,
             noise: 0,
             pending: None,
             closing: None,
             record,
             messages,
+            idle: false,
             _seat: seat,
         }
     }
 
     /// Ready for the next delivery.
     pub(super) fn is_free(&self) -> bool {
-        self.pending.is_none() && self.closing.is_none()
+        self.pending.is_none() && self.closing.is_none() && !self.idle
     }
 
     /// Nothing more is written to it.
@@ -215,6 +221,7 @@ impl Member {
         match (&self.closing, &self.pending) {
             (Some(until), _) => Some(*until),
             (None, Some(pending)) => Some(pending.moved + stall_timeout),
+            (None, None) if self.idle => self.transport.repeat().map(Repeat::until),
             (None, None) => self.transport.deadline(),
         }
     }

@@ -6,6 +6,7 @@
 mod bundles;
 mod ends;
 mod groups;
+mod repeats;
 mod traffic;
 
 use std::collections::{HashMap, VecDeque};
@@ -24,7 +25,7 @@ use super::timers::{TICK, Wheel};
 use super::wire::Wire;
 use crate::hub::Topic;
 use crate::metrics::{Metrics, StreamMetrics};
-use crate::transport::{End, Output, Step};
+use crate::transport::{End, Output, Step, Transport};
 
 const WAKER: Token = Token(usize::MAX);
 
@@ -85,6 +86,8 @@ pub(super) struct Shard {
     tally_of: HashMap<(usize, &'static str), u32>,
     rng: fastrand::Rng,
     draining: Option<Draining>,
+    /// Members whose next request is there already.
+    repeats: Vec<MemberId>,
     /// For reads; shared by all members.
     buffer: Box<[u8]>,
     now: Instant,
@@ -111,6 +114,7 @@ impl Shard {
             tally_of: HashMap::new(),
             rng: fastrand::Rng::new(),
             draining: None,
+            repeats: Vec::new(),
             buffer: vec![0; 16 * 1024].into_boxed_slice(),
             now,
         })
@@ -149,6 +153,7 @@ impl Shard {
                 self.walk(group);
             }
             self.tick();
+            self.serve_repeats();
             self.drain();
             self.settle();
         }
@@ -156,7 +161,7 @@ impl Shard {
 
     /// How long the loop may sleep.
     fn patience(&self) -> Option<Duration> {
-        if !self.walking.is_empty() {
+        if !self.walking.is_empty() || !self.repeats.is_empty() {
             return Some(Duration::ZERO);
         }
         if self.draining.is_some() && !self.members.is_empty() {
@@ -214,14 +219,22 @@ impl Shard {
         let slot = self.members.vacant_key();
         let id = MemberId { slot: slot as u32, serial: self.next_serial };
         let (subscription, many) = match following {
-            Following::Nothing => (None, None),
+            Following::Nothing | Following::OnDemand => (None, None),
             Following::One(subscription) => (Some(subscription), None),
             Following::Many(many) => (None, Some(many)),
         };
-        let is_refused = subscription.is_none() && many.is_none();
+        let then = match (&subscription, &many, &transport) {
+            (_, _, Transport::Plain(_)) => Then::GiveBack("answered"),
+            (None, None, _) => Then::Finish("refused"),
+            _ => Then::Stay,
+        };
         let bundle = many.is_some().then(Box::default);
         let topic = subscription.as_ref().map(|s| s.topic().clone());
-        let tally = self.tally(topic.as_deref(), transport.name());
+        let asked = match &transport {
+            Transport::Plain(plain) => Some(&**plain.topic()),
+            _ => topic.as_deref(),
+        };
+        let tally = self.tally(asked, transport.name());
         let inbox = &self.inbox;
         let wire = Wire::new(taken, || Waker::from(Arc::new(SlotWaker { inbox: inbox.clone(), member: id })));
         let party = Party { transport, subscription, bundle, record, seat, messages };
@@ -229,6 +242,7 @@ impl Shard {
         let slot = self.members.insert(member);
         self.tallies[tally as usize].metrics.subscribers.inc();
         if let Some(topic) = topic {
+            self.retire_after(slot, topic.route().max_age);
             self.join(slot, &topic);
         }
         if let Some(socket) = self.members[slot].wire.socket()
@@ -239,7 +253,6 @@ impl Shard {
             self.remove(slot, "internal");
             return;
         }
-        let then = if is_refused { Then::Finish("refused") } else { Then::Stay };
         self.write(slot, Output::one(greeting), then);
         for (name, index, subscription) in many.into_iter().flatten() {
             self.follow(slot, name, index, subscription);
@@ -281,9 +294,12 @@ impl Shard {
         let Some(member) = self.members.get_mut(slot) else {
             return;
         };
-        let Some(at) = member.deadline(self.rules.stall_timeout) else {
+        let Some(mut at) = member.deadline(self.rules.stall_timeout) else {
             return;
         };
+        if member.retires != 0 && member.is_free() {
+            at = at.min(self.wheel.time_of(member.retires));
+        }
         if member.timer == 0 || self.wheel.is_before(at, member.timer) {
             member.timer = self.wheel.insert(slot as u32, at);
         }
@@ -304,6 +320,9 @@ impl Shard {
     }
 
     fn expired(&mut self, slot: usize) {
+        if self.retire(slot) {
+            return;
+        }
         let member = &mut self.members[slot];
         if member.deadline(self.rules.stall_timeout).is_none_or(|at| self.now < at) {
             return;
@@ -316,6 +335,12 @@ impl Shard {
         if member.is_stalled(self.now, self.rules.stall_timeout) {
             self.tallies[member.tally as usize].metrics.slow_closes.inc();
             self.remove(slot, "stalled");
+            return;
+        }
+        if member.idle {
+            // The front's decision is too old by now.
+            let kept = member.wire.take_kept();
+            self.go_home(slot, &kept);
             return;
         }
         let step = member.transport.expired(self.now);

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
 use super::log::Record;
+use super::timers::lifetime;
 use crate::hub::Subscription;
 use crate::metrics::StreamMetrics;
 use crate::transport::{End, Output, Step, Transport};
@@ -65,6 +66,7 @@ impl Stream<'_> {
         let mut views = self.subscription.topic().views();
         let mut ending = self.ending.clone();
         let mut end_at: Option<(tokio::time::Instant, Duration)> = None;
+        let retires = retirement(self.subscription.topic().route().max_age);
         loop {
             let view = views.borrow_and_update().clone();
             while let Some(delivery) = self.subscription.next(&view) {
@@ -77,8 +79,7 @@ impl Stream<'_> {
                     return reason;
                 }
             }
-            let deadline =
-                self.transport.deadline().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            let deadline = next(self.transport.deadline(), retires);
             let leave = end_at.map_or_else(tokio::time::Instant::now, |(at, _)| at);
             tokio::select! {
                 changed = views.changed() => {
@@ -88,7 +89,12 @@ impl Stream<'_> {
                 // A closed or reset stream; a client has nothing to say here otherwise.
                 _ = self.session.read_body_or_idle(true) => return "client-gone",
                 () = sleep_until(deadline.into()) => {
-                    let step = self.transport.expired(Instant::now());
+                    let now = Instant::now();
+                    if retires.is_some_and(|at| now >= at) {
+                        let step = self.transport.end(End::MaxAge);
+                        return self.apply(step).await.unwrap_or("max-age");
+                    }
+                    let step = self.transport.expired(now);
                     if let Some(reason) = self.apply(step).await { return reason }
                 }
                 (window, retry) = draining(&mut ending), if end_at.is_none() => {
@@ -136,6 +142,17 @@ impl Stream<'_> {
             }
         }
     }
+}
+
+/// When a stream that begins now has lasted for the route's `max_age`.
+pub(super) fn retirement(max_age: Option<Duration>) -> Option<Instant> {
+    max_age.map(|max_age| Instant::now() + lifetime(max_age, fastrand::f64()))
+}
+
+/// The first of what there is to wait for; of nothing: some time.
+pub(super) fn next(deadline: Option<Instant>, retires: Option<Instant>) -> Instant {
+    let first = deadline.into_iter().chain(retires).min();
+    first.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
 }
 
 /// A random place in the drain's window, and a random reconnect delay.

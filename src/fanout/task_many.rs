@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
 use super::log::Record;
-use super::task::{Ending, StreamEnd, draining, plan};
+use super::task::{Ending, StreamEnd, draining, next, plan, retirement};
 use crate::hub::{Delivery, Subscription, View};
 use crate::metrics::{Metrics, StreamMetrics};
 use crate::transport::{End, Step, Transport};
@@ -79,14 +79,15 @@ impl Serving<'_> {
         };
         let mut all: Vec<Followed> = following.into_iter().map(follow).collect();
         let mut leave: Option<(tokio::time::Instant, Duration)> = None;
+        let ages = all.iter().filter_map(|followed| followed.subscription.topic().route().max_age);
+        let retires = retirement(ages.min());
         loop {
             for followed in all.iter_mut().filter(|followed| !followed.closed) {
                 if let Err(reason) = self.pump(followed).await {
                     return reason;
                 }
             }
-            let deadline =
-                self.transport.deadline().unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
+            let deadline = next(self.transport.deadline(), retires);
             let leave_at = leave.map_or_else(tokio::time::Instant::now, |(at, _)| at);
             let open = all.iter_mut().filter(|followed| !followed.closed);
             let changes: Vec<_> = open.map(|followed| Box::pin(followed.views.changed())).collect();
@@ -100,7 +101,12 @@ impl Serving<'_> {
                 result = changed => if result.is_err() { return "internal" },
                 _ = self.session.read_body_or_idle(true) => return "client-gone",
                 () = sleep_until(deadline.into()) => {
-                    let step = self.transport.expired(Instant::now());
+                    let now = Instant::now();
+                    if retires.is_some_and(|at| now >= at) {
+                        let step = self.transport.end(End::MaxAge);
+                        return self.apply(step).await.err().unwrap_or("max-age");
+                    }
+                    let step = self.transport.expired(now);
                     if let Err(reason) = self.apply(step).await { return reason }
                 }
                 (window, retry) = draining(&mut ending), if leave.is_none() => {

@@ -1,4 +1,4 @@
-//! One coarse timer wheel for all connections of a shard: heartbeats, holds, stalls.
+//! One coarse timer wheel for all connections of a shard: heartbeats, holds, stalls, rotation.
 //!
 //! A slot stands in at most one bucket that counts; when it comes up, the owner looks at the real
 //! deadline and puts it back if that is later. Must not know: what a deadline means.
@@ -39,6 +39,16 @@ impl Wheel {
         tick
     }
 
+    /// The number of the tick at or after `at`; never 0.
+    pub(super) fn tick_at(&self, at: Instant) -> Tick {
+        self.tick_of(at).max(1)
+    }
+
+    /// When a tick is.
+    pub(super) fn time_of(&self, tick: Tick) -> Instant {
+        self.began + TICK * tick
+    }
+
     /// Whether a deadline lies before the bucket of `tick`.
     pub(super) fn is_before(&self, at: Instant, tick: Tick) -> bool {
         self.tick_of(at) < tick
@@ -74,8 +84,14 @@ impl Wheel {
         }
         let ahead = (1..=BUCKETS as Tick)
             .find(|ahead| !self.buckets[(self.taken + ahead) as usize % BUCKETS].is_empty())?;
-        Some(self.began + TICK * (self.taken + ahead))
+        Some(self.time_of(self.taken + ahead))
     }
+}
+
+/// How long a stream with this `max_age` lasts: a fifth less or more, so that those who came together do
+/// not come back together. `chance`: from 0 to 1.
+pub(super) fn lifetime(max_age: Duration, chance: f64) -> Duration {
+    max_age.mul_f64(0.8 + 0.4 * chance)
 }
 
 #[cfg(test)]
@@ -112,6 +128,24 @@ mod tests {
                 prop_assert!(fired >= at(*ms));
                 prop_assert!(fired <= at(*ms) + 2 * TICK);
             }
+        }
+    }
+
+    #[test]
+    fn a_lifetime_is_a_fifth_less_or_more() {
+        let lives = [0.0, 0.5, 1.0].map(|chance| lifetime(Duration::from_secs(10), chance));
+        assert_eq!(lives, [8, 10, 12].map(Duration::from_secs));
+    }
+
+    #[test]
+    fn a_tick_names_a_time_no_earlier() {
+        let began = Instant::now();
+        let wheel = Wheel::new(began);
+        for ms in [0, 1, 100, 101, 3_600_000, 30 * 86_400_000] {
+            let at = began + Duration::from_millis(ms);
+            let tick = wheel.tick_at(at);
+            assert!(tick > 0);
+            assert!(wheel.time_of(tick) >= at && wheel.time_of(tick) <= at + TICK, "{ms} ms");
         }
     }
 

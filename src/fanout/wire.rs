@@ -176,13 +176,31 @@ impl Wire {
         Some(fits)
     }
 
-    /// Sends the connection home. Without one it is closed.
-    pub(super) fn give_back(self) {
+    /// Whether something is kept.
+    pub(super) fn has_kept(&self) -> bool {
         match self {
-            Wire::Held(held) => held.home.give_back(Returned::Socket(held.socket.into()), held.read),
+            Wire::Held(held) => !held.read.is_empty(),
+            Wire::Stream(wire) => !wire.read.is_empty(),
+            Wire::Socket(_) => false,
+        }
+    }
+
+    /// Takes what is kept.
+    pub(super) fn take_kept(&mut self) -> BytesMut {
+        match self {
+            Wire::Held(held) => std::mem::take(&mut held.read),
+            Wire::Stream(wire) => std::mem::take(&mut wire.read),
+            Wire::Socket(_) => BytesMut::new(),
+        }
+    }
+
+    /// Sends the connection home, with what it has sent of its next request. Without a home it is closed.
+    pub(super) fn give_back(self, read: BytesMut) {
+        match self {
+            Wire::Held(held) => held.home.give_back(Returned::Socket(held.socket.into()), read),
             Wire::Stream(wire) => {
                 if let Some(home) = wire.home {
-                    home.give_back(Returned::Stream(wire.stream), wire.read);
+                    home.give_back(Returned::Stream(wire.stream), read);
                 }
             }
             Wire::Socket(_) => {}

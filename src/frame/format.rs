@@ -4,17 +4,24 @@
 
 use super::PatchKind;
 
+/// Whether what a follower is sent is compressed: gzip, or on a WebSocket permessage-deflate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coding {
+    Plain,
+    Deflated,
+}
+
 /// What a follower is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Whole bodies as events.
-    Sse,
+    Sse(Coding),
     /// Patches as events, a whole body where there is none.
-    SseDelta(PatchKind),
+    SseDelta(PatchKind, Coding),
     /// Whole bodies as messages.
-    WebSocket,
-    /// The body as it is, behind a head of the client's own: long-poll.
-    Body,
+    WebSocket(Coding),
+    /// The body as it is or as a gzip file, behind a head of the client's own: long-poll.
+    Body(Coding),
     /// A JSON patch behind a head of the client's own (RFC 3229), else the body.
     BodyDelta,
     /// Whole bodies as events of a stream of many resources.
@@ -24,13 +31,18 @@ pub enum Format {
 }
 
 impl Format {
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 15;
     pub const ALL: [Format; Format::COUNT] = [
-        Format::Sse,
-        Format::SseDelta(PatchKind::Json),
-        Format::SseDelta(PatchKind::Merge),
-        Format::WebSocket,
-        Format::Body,
+        Format::Sse(Coding::Plain),
+        Format::Sse(Coding::Deflated),
+        Format::SseDelta(PatchKind::Json, Coding::Plain),
+        Format::SseDelta(PatchKind::Json, Coding::Deflated),
+        Format::SseDelta(PatchKind::Merge, Coding::Plain),
+        Format::SseDelta(PatchKind::Merge, Coding::Deflated),
+        Format::WebSocket(Coding::Plain),
+        Format::WebSocket(Coding::Deflated),
+        Format::Body(Coding::Plain),
+        Format::Body(Coding::Deflated),
         Format::BodyDelta,
         Format::Named,
         Format::Envelope(None),
@@ -41,23 +53,24 @@ impl Format {
     /// Its place in `ALL`.
     pub fn index(self) -> usize {
         match self {
-            Format::Sse => 0,
-            Format::SseDelta(kind) => 1 + kind as usize,
-            Format::WebSocket => 3,
-            Format::Body => 4,
-            Format::BodyDelta => 5,
-            Format::Named => 6,
-            Format::Envelope(None) => 7,
-            Format::Envelope(Some(kind)) => 8 + kind as usize,
+            Format::Sse(coding) => coding as usize,
+            Format::SseDelta(kind, coding) => 2 + 2 * kind as usize + coding as usize,
+            Format::WebSocket(coding) => 6 + coding as usize,
+            Format::Body(coding) => 8 + coding as usize,
+            Format::BodyDelta => 10,
+            Format::Named => 11,
+            Format::Envelope(None) => 12,
+            Format::Envelope(Some(kind)) => 13 + kind as usize,
         }
     }
 
     /// The kind of patches it wants.
     pub fn patches(self) -> Option<PatchKind> {
         match self {
-            Format::SseDelta(kind) | Format::Envelope(Some(kind)) => Some(kind),
+            Format::SseDelta(kind, _) | Format::Envelope(Some(kind)) => Some(kind),
             Format::BodyDelta => Some(PatchKind::Json),
-            Format::Sse | Format::WebSocket | Format::Body | Format::Named | Format::Envelope(None) => None,
+            Format::Sse(_) | Format::WebSocket(_) | Format::Body(_) => None,
+            Format::Named | Format::Envelope(None) => None,
         }
     }
 }

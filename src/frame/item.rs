@@ -8,9 +8,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::Rules;
 use super::envelope;
+use super::gzip::GzipEvent;
 use super::sse::{self, SseBytes};
-use super::websocket;
+use super::websocket::{self, Deflated};
 
 /// One item of a list.
 #[derive(Debug)]
@@ -57,7 +59,9 @@ pub struct Batch {
     items: Box<[Arc<Item>]>,
     until: u64,
     sse: OnceLock<SseBytes>,
+    gzip: OnceLock<Option<GzipEvent>>,
     websocket: OnceLock<Bytes>,
+    deflated: OnceLock<Option<Deflated>>,
     named: OnceLock<Box<[Bytes]>>,
     envelope: OnceLock<Box<[Bytes]>>,
 }
@@ -69,7 +73,9 @@ impl Batch {
             items: items.into(),
             until,
             sse: OnceLock::new(),
+            gzip: OnceLock::new(),
             websocket: OnceLock::new(),
+            deflated: OnceLock::new(),
             named: OnceLock::new(),
             envelope: OnceLock::new(),
         }
@@ -90,6 +96,30 @@ impl Batch {
     /// All of them as events, in one piece.
     pub fn sse(&self) -> &SseBytes {
         self.sse.get_or_init(|| sse::items(&self.items))
+    }
+
+    /// Makes the compressed form. `before`: the items before these.
+    pub(super) fn encode_gzip(&self, before: Option<&Batch>, rules: &Rules) {
+        let before = before.and_then(|batch| batch.gzip().zip(Some(batch.sse())));
+        self.gzip.get_or_init(|| rules.compressed(GzipEvent::new(self.sse(), before), GzipEvent::weight));
+    }
+
+    /// All of them as events, compressed, if somebody has made that.
+    pub fn gzip(&self) -> Option<&GzipEvent> {
+        self.gzip.get()?.as_ref()
+    }
+
+    /// Makes the compressed messages.
+    pub(super) fn encode_deflated(&self, rules: &Rules) {
+        self.websocket();
+        let items = self.items.iter().map(|item| &item.text[..]);
+        let made = || Deflated::of_items(items, rules.compress_min);
+        self.deflated.get_or_init(|| rules.compressed(made(), Deflated::weight));
+    }
+
+    /// One message an item, compressed, if somebody has made that.
+    pub fn deflated(&self) -> Option<&Deflated> {
+        self.deflated.get()?.as_ref()
     }
 
     /// One message an item, in one piece.

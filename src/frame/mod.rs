@@ -4,28 +4,34 @@
 //! `Bytes`. Must not know: who receives a frame, sockets, time.
 
 mod condition;
+mod deflate;
 pub mod envelope;
 mod format;
+pub mod gzip;
 mod item;
 mod patch;
 pub mod sse;
 pub mod websocket;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 pub use condition::{Condition, State};
-pub use format::Format;
+pub use deflate::Tail;
+pub use format::{Coding, Format};
+pub use gzip::{GzipEvent, GzipStream};
 pub use item::{Batch, Item, wire_id};
 pub use patch::{Chain, Patch, PatchKind};
 pub use sse::SseBytes;
+pub use websocket::Deflated;
 
 use crate::change;
 use crate::resource::{Snapshot, Version};
 
 /// What a route says about encoding.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Rules {
     /// SSE `event:` of snapshots.
     pub event_name: Option<String>,
@@ -33,6 +39,29 @@ pub struct Rules {
     pub base64: bool,
     /// A patch larger than this part of the body is not worth sending.
     pub patch_max_ratio: f64,
+    /// Bodies smaller than this are not compressed, bytes.
+    pub compress_min: usize,
+    /// Counts what was compressed.
+    pub compressions: Arc<Compressions>,
+}
+
+/// How often something was compressed, whatever the number of clients, and what came of it.
+#[derive(Debug, Default)]
+pub struct Compressions {
+    pub count: AtomicU64,
+    /// Bytes of all forms that were made.
+    pub bytes: AtomicU64,
+}
+
+impl Rules {
+    /// Counts what was just made.
+    fn compressed<T>(&self, made: Option<T>, weight: impl Fn(&T) -> usize) -> Option<T> {
+        if let Some(made) = &made {
+            self.compressions.count.fetch_add(1, Ordering::Relaxed);
+            self.compressions.bytes.fetch_add(weight(made) as u64, Ordering::Relaxed);
+        }
+        made
+    }
 }
 
 /// A body that cannot be written in a text format, on a route that does not say `base64`.
@@ -48,9 +77,19 @@ pub struct Frame {
     /// On a feed: the items that are new in it, oldest first.
     pub batch: Option<Arc<Batch>>,
     rules: Arc<Rules>,
+    encodings: Arc<Encodings>,
+}
+
+/// What a frame looks like on each wire; each made at most once.
+#[derive(Debug, Default)]
+struct Encodings {
     sse: OnceLock<Result<SseBytes, NotText>>,
+    sse_gzip: OnceLock<Option<GzipEvent>>,
     whole: OnceLock<Result<SseBytes, NotText>>,
+    whole_gzip: OnceLock<Option<GzipEvent>>,
     websocket: OnceLock<Bytes>,
+    websocket_deflated: OnceLock<Option<Deflated>>,
+    gzip: OnceLock<Option<Bytes>>,
     named: OnceLock<Result<Bytes, NotText>>,
     envelope: OnceLock<Bytes>,
     patches: [OnceLock<Option<Arc<Patch>>>; PatchKind::COUNT],
@@ -58,18 +97,7 @@ pub struct Frame {
 
 impl Frame {
     pub fn new(seq: u64, snapshot: Arc<Snapshot>, rules: Arc<Rules>) -> Frame {
-        Frame {
-            seq,
-            snapshot,
-            batch: None,
-            rules,
-            sse: OnceLock::new(),
-            whole: OnceLock::new(),
-            websocket: OnceLock::new(),
-            named: OnceLock::new(),
-            envelope: OnceLock::new(),
-            patches: Default::default(),
-        }
+        Frame { seq, snapshot, batch: None, rules, encodings: Arc::default() }
     }
 
     /// The same with the items that are new in it.
@@ -77,30 +105,47 @@ impl Frame {
         Frame { batch, ..self }
     }
 
+    /// The same content under newer headers: what is encoded stays so.
+    pub fn renewed(&self, snapshot: Arc<Snapshot>) -> Frame {
+        debug_assert!(self.version() == snapshot.version);
+        let (batch, rules) = (self.batch.clone(), self.rules.clone());
+        Frame { seq: self.seq, snapshot, batch, rules, encodings: self.encodings.clone() }
+    }
+
     pub fn version(&self) -> Version {
         self.snapshot.version
     }
 
     /// Makes sure that `format` is encoded. Called on the relay's side, or by a follower's request.
-    pub fn encode(&self, format: Format) {
-        match (format, &self.batch) {
-            (Format::Sse, Some(batch)) => drop(batch.sse()),
-            (Format::WebSocket, Some(batch)) => drop(batch.websocket()),
-            (Format::Named, Some(batch)) => drop(batch.named()),
-            (Format::Envelope(_), Some(batch)) => drop(batch.envelope()),
-            (Format::Sse, None) => drop(self.sse()),
-            (Format::SseDelta(_), _) => drop(self.whole()),
-            (Format::WebSocket, None) => drop(self.websocket()),
-            (Format::Named, None) => drop(self.named()),
-            (Format::Envelope(_), None) => drop(self.envelope()),
-            (Format::Body | Format::BodyDelta, _) => {}
+    /// `before`: the frame that most followers have, which makes the compressed forms small.
+    pub fn encode(&self, format: Format, before: Option<&Frame>) {
+        let batches = || (self.batch.as_deref(), before.and_then(|frame| frame.batch.as_deref()));
+        match (format, batches()) {
+            (Format::Sse(Coding::Plain), (Some(batch), _)) => drop(batch.sse()),
+            (Format::Sse(Coding::Deflated), (Some(batch), before)) => batch.encode_gzip(before, &self.rules),
+            (Format::WebSocket(Coding::Plain), (Some(batch), _)) => drop(batch.websocket()),
+            (Format::WebSocket(Coding::Deflated), (Some(batch), _)) => {
+                batch.encode_deflated(&self.rules);
+            }
+            (Format::Named, (Some(batch), _)) => drop(batch.named()),
+            (Format::Envelope(_), (Some(batch), _)) => drop(batch.envelope()),
+            (Format::Sse(Coding::Plain), _) => drop(self.sse()),
+            (Format::Sse(Coding::Deflated), _) => self.encode_gzip(before),
+            (Format::SseDelta(_, Coding::Plain), _) => drop(self.whole()),
+            (Format::SseDelta(kind, Coding::Deflated), _) => self.encode_delta_gzip(kind, before),
+            (Format::WebSocket(Coding::Plain), _) => drop(self.websocket()),
+            (Format::WebSocket(Coding::Deflated), _) => self.encode_deflated(before),
+            (Format::Named, _) => drop(self.named()),
+            (Format::Envelope(_), _) => drop(self.envelope()),
+            (Format::Body(Coding::Deflated), _) => drop(self.gzip()),
+            (Format::Body(Coding::Plain) | Format::BodyDelta, _) => {}
         }
     }
 
     /// Finds what changed since `base`, the snapshot before this one. Nothing when the patch is not
     /// worth sending.
     pub fn diff(&self, base: &Snapshot, kind: PatchKind) {
-        self.patches[kind as usize].get_or_init(|| {
+        self.encodings.patches[kind as usize].get_or_init(|| {
             let most = (self.snapshot.body.len() as f64 * self.rules.patch_max_ratio) as usize;
             let text = match kind {
                 PatchKind::Json => change::json_patch(base, &self.snapshot, most),
@@ -112,41 +157,115 @@ impl Frame {
 
     /// The patch from the version before, where one was asked for and is worth sending.
     pub fn patch(&self, kind: PatchKind) -> Option<&Arc<Patch>> {
-        self.patches[kind as usize].get()?.as_ref()
+        self.encodings.patches[kind as usize].get()?.as_ref()
     }
 
     /// The SSE event of this frame (contract §5, full mode).
     pub fn sse(&self) -> Result<&SseBytes, NotText> {
-        self.sse.get_or_init(|| sse::snapshot(&self.snapshot, &self.rules)).as_ref().map_err(|e| *e)
+        let event = self.encodings.sse.get_or_init(|| sse::snapshot(&self.snapshot, &self.rules));
+        event.as_ref().map_err(|e| *e)
+    }
+
+    /// The same compressed, if somebody has made it.
+    pub fn sse_gzip(&self) -> Option<&GzipEvent> {
+        self.encodings.sse_gzip.get()?.as_ref()
+    }
+
+    fn encode_gzip(&self, before: Option<&Frame>) {
+        self.encodings.sse_gzip.get_or_init(|| {
+            let before = before.and_then(|frame| frame.sse_gzip().zip(frame.sse().ok()));
+            self.rules.compressed(GzipEvent::new(self.sse().ok()?, before), GzipEvent::weight)
+        });
     }
 
     /// The event of this frame on a stream of patches: `event: snapshot`.
     pub fn whole(&self) -> Result<&SseBytes, NotText> {
-        self.whole.get_or_init(|| sse::whole(&self.snapshot, &self.rules)).as_ref().map_err(|e| *e)
+        let event = self.encodings.whole.get_or_init(|| sse::whole(&self.snapshot, &self.rules));
+        event.as_ref().map_err(|e| *e)
+    }
+
+    /// The same compressed, if somebody has made it.
+    pub fn whole_gzip(&self) -> Option<&GzipEvent> {
+        self.encodings.whole_gzip.get()?.as_ref()
+    }
+
+    fn encode_delta_gzip(&self, kind: PatchKind, before: Option<&Frame>) {
+        if let Some(patch) = self.patch(kind) {
+            let before = before.and_then(|frame| frame.patch(kind));
+            patch.encode_gzip(before.map(|patch| &**patch), &self.rules);
+        }
+        self.encodings.whole_gzip.get_or_init(|| {
+            self.rules.compressed(GzipEvent::new(self.whole().ok()?, None), GzipEvent::weight)
+        });
     }
 
     /// The WebSocket message of this frame (contract §6, bare form).
     pub fn websocket(&self) -> Bytes {
-        self.websocket.get_or_init(|| websocket::snapshot(&self.snapshot)).clone()
+        self.encodings.websocket.get_or_init(|| websocket::snapshot(&self.snapshot)).clone()
+    }
+
+    /// The same compressed, if somebody has made it and it is worth it.
+    pub fn websocket_deflated(&self) -> Option<&Deflated> {
+        self.encodings.websocket_deflated.get()?.as_ref()
+    }
+
+    fn encode_deflated(&self, before: Option<&Frame>) {
+        self.websocket();
+        self.encodings.websocket_deflated.get_or_init(|| {
+            if websocket::content(&self.snapshot).1.len() < self.rules.compress_min {
+                return None;
+            }
+            let before = before.and_then(|frame| frame.websocket_deflated().zip(Some(&*frame.snapshot)));
+            self.rules.compressed(Deflated::new(&self.snapshot, before), Deflated::weight)
+        });
+    }
+
+    /// The body as a gzip file. None: it is small, or would not become smaller.
+    pub fn gzip(&self) -> Option<&Bytes> {
+        let coded = self.encodings.gzip.get_or_init(|| {
+            let body = &self.snapshot.body;
+            if body.len() < self.rules.compress_min {
+                return None;
+            }
+            self.rules.compressed(deflate::gzip(body), Bytes::len)
+        });
+        coded.as_ref()
+    }
+
+    /// The same if somebody has made it.
+    pub fn gzip_made(&self) -> Option<&Bytes> {
+        self.encodings.gzip.get()?.as_ref()
+    }
+
+    /// Whether somebody asked for it, whatever came of that.
+    pub fn gzip_tried(&self) -> bool {
+        self.encodings.gzip.get().is_some()
     }
 
     /// On a stream of many resources: what follows the line that names this one.
     pub fn named(&self) -> Result<&Bytes, NotText> {
-        self.named.get_or_init(|| sse::named(&self.snapshot, &self.rules)).as_ref().map_err(|e| *e)
+        let event = self.encodings.named.get_or_init(|| sse::named(&self.snapshot, &self.rules));
+        event.as_ref().map_err(|e| *e)
     }
 
     /// What follows the resource's name in an envelope message.
     pub fn envelope(&self) -> &Bytes {
-        self.envelope.get_or_init(|| envelope::snapshot(&self.snapshot))
+        self.encodings.envelope.get_or_init(|| envelope::snapshot(&self.snapshot))
     }
 
     /// Bytes held by the encodings.
     pub fn encoded_bytes(&self) -> usize {
+        let made = &self.encodings;
         let of = |event: &OnceLock<Result<SseBytes, NotText>>| {
             event.get().and_then(|e| e.as_ref().ok()).map_or(0, |e| e.chunk().len())
         };
-        let named = self.named.get().and_then(|e| e.as_ref().ok()).map_or(0, Bytes::len);
-        let envelope = self.envelope.get().map_or(0, Bytes::len);
-        of(&self.sse) + of(&self.whole) + named + envelope + self.websocket.get().map_or(0, Bytes::len)
+        let named = made.named.get().and_then(|e| e.as_ref().ok()).map_or(0, Bytes::len);
+        let envelope = made.envelope.get().map_or(0, Bytes::len);
+        let coded = self.sse_gzip().map_or(0, GzipEvent::weight)
+            + self.whole_gzip().map_or(0, GzipEvent::weight)
+            + self.websocket_deflated().map_or(0, Deflated::weight)
+            + self.gzip_made().map_or(0, Bytes::len);
+        let websocket = made.websocket.get().map_or(0, Bytes::len);
+        of(&made.sse) + of(&made.whole) + named + envelope + websocket + coded
     }
 }

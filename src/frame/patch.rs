@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
+use super::Rules;
 use super::envelope;
+use super::gzip::GzipEvent;
 use super::sse::{self, SseBytes};
 use crate::resource::Version;
 
@@ -54,18 +56,30 @@ pub struct Patch {
     /// The patch document.
     pub text: Bytes,
     sse: SseBytes,
+    gzip: OnceLock<Option<GzipEvent>>,
     envelope: OnceLock<Bytes>,
 }
 
 impl Patch {
     pub fn new(kind: PatchKind, base: Version, target: Version, text: Bytes) -> Patch {
         let sse = sse::patch(target, &text);
-        Patch { kind, base, target, text, sse, envelope: OnceLock::new() }
+        Patch { kind, base, target, text, sse, gzip: OnceLock::new(), envelope: OnceLock::new() }
     }
 
     /// `event: patch`, its id the target version.
     pub fn sse(&self) -> &SseBytes {
         &self.sse
+    }
+
+    /// Makes the compressed event. `before`: the patch before this one.
+    pub(super) fn encode_gzip(&self, before: Option<&Patch>, rules: &Rules) {
+        let before = before.and_then(|patch| patch.gzip().zip(Some(patch.sse())));
+        self.gzip.get_or_init(|| rules.compressed(GzipEvent::new(&self.sse, before), GzipEvent::weight));
+    }
+
+    /// The event compressed, if somebody has made it.
+    pub fn gzip(&self) -> Option<&GzipEvent> {
+        self.gzip.get()?.as_ref()
     }
 
     /// What follows the resource's name in an envelope message.
@@ -75,7 +89,8 @@ impl Patch {
 
     /// Bytes it holds, roughly, the envelope included whether or not somebody has read it.
     pub fn weight(&self) -> usize {
-        size_of::<Patch>() + 2 * self.text.len() + self.sse.chunk().len()
+        let gzip = self.gzip().map_or(0, GzipEvent::weight);
+        size_of::<Patch>() + 2 * self.text.len() + self.sse.chunk().len() + gzip
     }
 }
 

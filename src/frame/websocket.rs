@@ -7,14 +7,82 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use super::deflate::{Coded, Tail};
 use crate::resource::Snapshot;
 
-/// A snapshot as one message: text, or binary when it is not UTF-8 after conversion.
-pub fn snapshot(snapshot: &Snapshot) -> Bytes {
+/// What a snapshot's message says, and how: text, or binary when it is not UTF-8 after conversion.
+pub(super) fn content(snapshot: &Snapshot) -> (Data, &[u8]) {
     match snapshot.text() {
-        Some(text) => message(OpCode::Data(Data::Text), text),
-        None => message(OpCode::Data(Data::Binary), &snapshot.body),
+        Some(text) => (Data::Text, text),
+        None => (Data::Binary, &snapshot.body),
     }
+}
+
+/// A snapshot as one message.
+pub fn snapshot(snapshot: &Snapshot) -> Bytes {
+    let (kind, content) = content(snapshot);
+    message(OpCode::Data(kind), content)
+}
+
+/// A compressed message, the same for every client (RFC 7692).
+#[derive(Debug)]
+pub struct Deflated {
+    coded: Coded<Bytes>,
+    /// Bytes of the message itself; of several the longest.
+    length: usize,
+}
+
+/// What every sync flush ends with, and RFC 7692 §7.2.1 leaves out.
+const FLUSH: &[u8] = &[0, 0, 0xff, 0xff];
+
+impl Deflated {
+    /// `before`: the message that most clients got last, and what it says.
+    pub(super) fn new(snapshot: &Snapshot, before: Option<(&Deflated, &Snapshot)>) -> Option<Deflated> {
+        let (kind, text) = content(snapshot);
+        let before = before.map(|(message, snapshot)| (&message.coded, content(snapshot).1));
+        let coded = Coded::new(text, before, |bytes| deflated(kind, &bytes))?;
+        Some(Deflated { coded, length: text.len() })
+    }
+
+    /// One message an item, in one piece; those smaller than `least` as they are.
+    pub(super) fn of_items<'a>(
+        items: impl Iterator<Item = &'a [u8]> + Clone,
+        least: usize,
+    ) -> Option<Deflated> {
+        let length = items.clone().map(<[u8]>::len).max().filter(|length| *length >= least)?;
+        let mut all = BytesMut::new();
+        for text in items {
+            match Coded::new(text, None, |bytes| deflated(Data::Text, &bytes)).filter(|_| text.len() >= least)
+            {
+                Some(coded) => all.put_slice(coded.independent()),
+                None => all.put_slice(&message(OpCode::Data(Data::Text), text)),
+            }
+        }
+        Some(Deflated { coded: Coded::independently(all.freeze()), length })
+    }
+
+    /// The frame for a client. `window`: the base-two logarithm of the largest window that its decoder has,
+    /// as it said. None: the message is longer than that, and goes out as it is.
+    ///
+    /// To be called only for what is then written whole. `tail`: the compressed message it got last.
+    pub fn after(&self, tail: &mut Tail, window: u8) -> Option<&Bytes> {
+        // A distance is never longer than the message.
+        if self.length > 1 << window {
+            return None;
+        }
+        Some(self.coded.after(tail))
+    }
+
+    /// Bytes it holds.
+    pub(super) fn weight(&self) -> usize {
+        self.coded.forms().map(Bytes::len).sum()
+    }
+}
+
+/// A message of one compressed frame.
+fn deflated(kind: Data, fragment: &[u8]) -> Bytes {
+    let payload = fragment.strip_suffix(FLUSH).unwrap_or(fragment);
+    framed(FrameHeader { rsv1: true, ..header(OpCode::Data(kind)) }, payload)
 }
 
 /// A text message.
@@ -57,7 +125,14 @@ pub fn close(code: u16, reason: &str) -> Bytes {
 }
 
 fn message(opcode: OpCode, payload: &[u8]) -> Bytes {
-    let header = FrameHeader { is_final: true, opcode, ..FrameHeader::default() };
+    framed(header(opcode), payload)
+}
+
+fn header(opcode: OpCode) -> FrameHeader {
+    FrameHeader { is_final: true, opcode, ..FrameHeader::default() }
+}
+
+fn framed(header: FrameHeader, payload: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(payload.len() + 10).writer();
     // Writing into memory cannot fail.
     let _ = header.format(payload.len() as u64, &mut frame);

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::cover::Cover;
 use super::outbox::Courier;
-use super::push::{Departure, depart};
+use super::push::{Departure, depart, seat};
 use super::visit::{Admitted, Refused, Visitor, Way};
 use super::{Context, Fate, Front, form, handshake, refuse};
 use crate::config::Route;
@@ -42,7 +42,7 @@ pub(super) fn is_offered(headers: &HeaderMap) -> bool {
 /// The 101, or what came instead.
 async fn accepted(session: &mut Session, ctx: &mut Context) -> Result<std::result::Result<Bytes, Fate>> {
     let request = session.req_header();
-    match handshake::accept(&request.headers, request.version == HttpVersion::HTTP_11) {
+    match handshake::accept(&request.headers, request.version == HttpVersion::HTTP_11, None) {
         Ok(mut headers) => {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
             let head = answer::head_bytes(StatusCode::SWITCHING_PROTOCOLS, &headers, b"", false);
@@ -91,9 +91,9 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
         return refuse::with_headers(session, ctx, StatusCode::UPGRADE_REQUIRED, detail, more).await;
     }
     let visitor = visitor(front, session);
-    let Some(seat) = seat(front, ctx) else {
-        ctx.shared.metrics.refusals.with_label_values(&["clients"]).inc();
-        return refuse::with(session, ctx, StatusCode::SERVICE_UNAVAILABLE, "clients").await;
+    let seat = match seat(front, ctx, None, true) {
+        Ok(seat) => seat,
+        Err(reason) => return refuse::for_now(session, ctx, None, false, reason).await,
     };
     let greeting = match accepted(session, ctx).await? {
         Ok(greeting) => greeting,
@@ -114,13 +114,6 @@ pub(super) fn visitor(front: &Front, session: &Session) -> Visitor {
         proto: if front.listener.tls.is_some() { "https" } else { "http" },
         authority: authority.map(str::to_ascii_lowercase),
     }
-}
-
-/// A seat for a connection that belongs to no route.
-pub(super) fn seat(front: &Front, ctx: &Context) -> Option<Seat> {
-    let limits = &front.shared.config.limits;
-    let address = limits.clients_per_address.zip(ctx.client);
-    front.shared.fanout.seat(limits.clients, usize::MAX, None, address)
 }
 
 /// One client's side of the protocol.
@@ -166,7 +159,7 @@ impl Desk {
             greeting,
             transport: Transport::Envelope(Box::new(envelope)),
             following: Following::Many(following),
-            seat,
+            seat: Some(seat),
             messages: Some(messages),
         };
         tokio::spawn(self.listen(queue));

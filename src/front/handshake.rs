@@ -5,6 +5,8 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tungstenite::handshake::derive_accept_key;
 
+use super::coding::Deflate;
+
 /// Why a handshake is refused, with the fields that say what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BadHandshake {
@@ -12,8 +14,12 @@ pub(super) struct BadHandshake {
     pub(super) detail: &'static str,
 }
 
-/// The fields of the 101.
-pub(super) fn accept(request: &HeaderMap, http11: bool) -> Result<HeaderMap, BadHandshake> {
+/// The fields of the 101. `deflate`: what was agreed on about compression.
+pub(super) fn accept(
+    request: &HeaderMap,
+    http11: bool,
+    deflate: Option<Deflate>,
+) -> Result<HeaderMap, BadHandshake> {
     let bad = |detail| BadHandshake { status: StatusCode::BAD_REQUEST, detail };
     if !http11 {
         return Err(bad("WebSocket needs HTTP/1.1"));
@@ -31,6 +37,9 @@ pub(super) fn accept(request: &HeaderMap, http11: bool) -> Result<HeaderMap, Bad
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     let accept = HeaderValue::try_from(derive_accept_key(key)).map_err(|_| bad("bad Sec-WebSocket-Key"))?;
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(deflate) = deflate {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, deflate.answer());
+    }
     Ok(headers)
 }
 
@@ -63,13 +72,13 @@ mod tests {
 
     #[test]
     fn the_example_of_the_rfc_is_accepted() {
-        let headers = accept(&request("13", "dGhlIHNhbXBsZSBub25jZQ=="), true).unwrap();
+        let headers = accept(&request("13", "dGhlIHNhbXBsZSBub25jZQ=="), true, None).unwrap();
         assert_eq!(headers[header::SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]
     fn other_versions_and_bad_keys_are_refused() {
-        let status = |version, key, http11| accept(&request(version, key), http11).unwrap_err().status;
+        let status = |version, key, http11| accept(&request(version, key), http11, None).unwrap_err().status;
         assert_eq!(status("8", "dGhlIHNhbXBsZSBub25jZQ==", true), StatusCode::UPGRADE_REQUIRED);
         assert_eq!(status("13", "short", true), StatusCode::BAD_REQUEST);
         assert_eq!(status("13", "dGhlIHNhbXBsZSBub25jZQ==", false), StatusCode::BAD_REQUEST);

@@ -10,13 +10,12 @@ use http::{HeaderMap, HeaderValue, Version as HttpVersion, header};
 use pingora::Result;
 
 use super::cover::Cover;
-use super::ordinary::is_young;
-use super::{Fate, cors, delta, form, hold, visit};
+use super::{Fate, coding, cors, delta, form, hold, repeat, visit};
 use crate::fanout::Seat;
-use crate::frame::Format;
+use crate::frame::{Coding, Format};
 use crate::hub::{Attendance, Resume, View};
 use crate::resource::{IfNoneMatch, ResourceKey, Version};
-use crate::transport::{Have, Held, LongPoll, Transport, answer};
+use crate::transport::{self, Have, Held, LongPoll, Transport, answer};
 
 impl Cover<'_> {
     pub(super) async fn long_poll(
@@ -32,13 +31,15 @@ impl Cover<'_> {
             && let resume @ Resume::Item(_) = self.resume()
         {
             let wait = asked.min(self.route.max_wait);
-            return self.hold(attendance, view, wait, Have::Items, Format::Body, resume, seat).await;
+            return self
+                .hold(attendance, view, wait, Have::Items, Format::Body(Coding::Plain), resume, seat)
+                .await;
         }
         let (Some(have), Some(frame)) = (self.has(view), &view.frame) else {
             return self.answer(key, view, is_confirmed).await;
         };
         let known = is_confirmed || attendance.topic().has_held(have);
-        let differs = frame.version() != have && known && is_young(view);
+        let differs = frame.version() != have && known && view.is_young();
         if visit::refusal(view).is_some() || differs {
             return self.answer(key, view, is_confirmed).await;
         }
@@ -47,7 +48,10 @@ impl Cover<'_> {
             return Ok(Fate::PassThrough);
         }
         let wait = asked.min(self.route.max_wait);
-        let format = if patches.is_some() { Format::BodyDelta } else { Format::Body };
+        let format = match patches {
+            Some(_) => Format::BodyDelta,
+            None => Format::Body(coding::coding(&self.route, key, &self.headers)),
+        };
         self.hold(attendance, view, wait, Have::Version(have), format, Resume::From(have), seat).await
     }
 
@@ -63,7 +67,7 @@ impl Cover<'_> {
         resume: Resume,
         seat: Seat,
     ) -> Result<Fate> {
-        let deadline = Instant::now() + wait.mul_f64(1.0 - fastrand::f64() / 16.0);
+        let deadline = Instant::now() + transport::hold(wait, fastrand::f64());
         let applied = format!("wait={}", wait.as_secs());
         if self.session.is_http2() {
             let subscription = self.subscribe(attendance, None, format, resume, view);
@@ -72,14 +76,25 @@ impl Cover<'_> {
         let keep = self.keeps_alive();
         let http10 = self.version != HttpVersion::HTTP_11;
         let extra = self.held_fields(&applied, keep, http10);
+        let repeat = match (have, format) {
+            (Have::Version(_), Format::Body(_)) if keep => {
+                repeat::repeat(self, attendance.topic().key(), view)
+            }
+            _ => None,
+        };
         let held = LongPoll::new(Held {
             deadline,
+            wait,
+            repeat,
             // The topic's own: a key of each request would be held as long as the request.
             key: attendance.topic().key().clone(),
             route: self.route.clone(),
             have,
             extra,
             http10,
+            gzip: format == Format::Body(Coding::Deflated),
+            coded: format == Format::Body(Coding::Deflated)
+                && view.frame.as_ref().is_some_and(|frame| frame.gzip_made().is_some()),
             keep,
         });
         let shard = self.front.shared.fanout.choose();
@@ -96,7 +111,7 @@ impl Cover<'_> {
     }
 
     /// Whether the connection serves another request after this one.
-    fn keeps_alive(&self) -> bool {
+    pub(super) fn keeps_alive(&self) -> bool {
         let says = |token| form::has_token(&self.headers, header::CONNECTION, token);
         self.version == HttpVersion::HTTP_11 && !says("close") && !self.front.shared.is_draining()
     }

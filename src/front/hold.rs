@@ -11,8 +11,9 @@ use pingora::Result;
 use tokio::time::sleep_until;
 
 use super::cover::Cover;
-use super::{Fate, cors, respond};
+use super::{Fate, coding, cors, respond};
 use crate::fanout::draining;
+use crate::frame::Coding;
 use crate::hub::{Delivery, Subscription};
 use crate::transport::{Have, answer};
 
@@ -47,6 +48,9 @@ pub(super) async fn hold(
         Ended::ClientGone => "client-gone",
     });
     let key = subscription.topic().key().clone();
+    let coded = subscription.topic().view().frame.as_ref().is_some_and(|frame| {
+        coding::coding(&cover.route, &key, &cover.headers) == Coding::Deflated && frame.gzip_made().is_some()
+    });
     let empty = Bytes::from_static(b"[]");
     let (status, headers, body) = match (ended, have) {
         (Ended::ClientGone, _) => return Ok(Fate::Answered),
@@ -56,7 +60,7 @@ pub(super) async fn hold(
             return cover.answer(&key, &view, false).await;
         }
         (Ended::Timeout, Have::Version(version)) => {
-            (StatusCode::NOT_MODIFIED, answer::unchanged(version, &key, &cover.route), Bytes::new())
+            (StatusCode::NOT_MODIFIED, answer::unchanged(version, &key, &cover.route, coded), Bytes::new())
         }
         (Ended::Timeout, Have::Items) => {
             (StatusCode::OK, answer::items(&key, &cover.route, empty.len(), None, None), empty)

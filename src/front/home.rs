@@ -15,6 +15,7 @@ use pingora::server::ShutdownWatch;
 use tokio::runtime::Handle;
 
 use super::listen::Counted;
+use super::turnstile::LetIn;
 use super::{Front, Shared};
 use crate::fanout::{Home, Returned};
 
@@ -38,7 +39,8 @@ impl Home for FrontDoor {
         self.runtime.spawn(async move {
             let _counted = counted;
             match stream(connection) {
-                Ok(stream) => serve(proxy, stream, read, shutdown).await,
+                // A client that was held here is no newcomer.
+                Ok(stream) => serve(proxy, stream, read, Some(LetIn), &shutdown).await,
                 Err(error) => tracing::debug!("a connection could not be given back: {error}"),
             }
         });
@@ -58,20 +60,30 @@ fn stream(connection: Returned) -> io::Result<Stream> {
     Ok(Box::new(stream))
 }
 
-/// What Pingora does for a connection of its own, from the next request on.
-async fn serve(proxy: Arc<HttpProxy<Front>>, stream: Stream, read: BytesMut, shutdown: ShutdownWatch) {
+/// What Pingora does for an HTTP/1 connection of its own, from the next request on; `read` is the
+/// beginning of that.
+pub(super) async fn serve(
+    proxy: Arc<HttpProxy<Front>>,
+    stream: Stream,
+    read: BytesMut,
+    let_in: Option<LetIn>,
+    shutdown: &ShutdownWatch,
+) {
     let mut session = ServerSession::new_http1(stream);
-    session.set_keepalive(Some(KEEPALIVE));
+    session.set_keepalive((!*shutdown.borrow()).then_some(KEEPALIVE));
     session.set_pipelining_enabled(true);
+    if let Some(let_in) = let_in {
+        session.set_connection_user_context(Some(Box::new(let_in)));
+    }
     if !read.is_empty() {
         session.set_pipelined_prefix(read);
     }
-    let mut reused = proxy.process_new_http(session, &shutdown).await;
+    let mut reused = proxy.process_new_http(session, shutdown).await;
     while let Some((stream, settings)) = reused.map(|reused| reused.consume()) {
         let mut session = ServerSession::new_http1(stream);
         if let Some(settings) = settings {
             settings.apply_to_session(&mut session);
         }
-        reused = proxy.process_new_http(session, &shutdown).await;
+        reused = proxy.process_new_http(session, shutdown).await;
     }
 }

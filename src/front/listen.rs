@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
 use pingora::listeners::tls::TlsSettings;
 use pingora::listeners::{ALPN, L4BufferSettings, ListenerConfig, TcpSocketOptions};
+use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::protocols::{Stream, TcpKeepalive};
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
@@ -25,10 +26,19 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
-use super::home::FrontDoor;
-use super::{Front, Shared};
-use crate::config::{Listener, ListenerTls, TlsVersion};
+use super::greeting::{self, Protocol, Punctual};
+use super::home::{self, FrontDoor};
+use super::{Front, Shared, refuse};
+use crate::config::{Limits, Listener, ListenerTls, TlsVersion};
+
+/// Streams of an HTTP/2 connection that its client may open and reset before anybody looked at them:
+/// more are an attack (CVE-2023-44487), and end the connection.
+const RESETS: usize = 20;
+
+/// Bytes of one HTTP/2 stream that wait for its connection to take them.
+const HTTP2_BUFFER: usize = 64 * 1024;
 
 /// Why a listener cannot be served.
 #[derive(Debug)]
@@ -72,17 +82,44 @@ pub struct Service {
 }
 
 /// Pingora's entrance: hands every connection to the proxy.
+///
+/// Pingora's accept loop survives EMFILE: it logs, and sleeps for a second. What it does not do is
+/// leave any descriptor to the upstreams' connections; this does.
 struct Door {
     proxy: Arc<HttpProxy<Front>>,
     shared: Arc<Shared>,
+    /// HTTP/1 and HTTP/2, without TLS to tell which.
+    speaks_both: bool,
     close_idle: ShutdownWatch,
 }
 
 #[async_trait]
 impl ServerApp for Door {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        if !self.shared.descriptors.admit(stream.id()) {
+            refuse::unheard(&self.shared);
+            return None;
+        }
         let _counted = Counted::new(&self.shared);
-        self.proxy.process_new(stream, shutdown).await
+        let patience = self.shared.config.limits.first_byte_timeout;
+        if stream.selected_alpn_proto() == Some(ALPN::H2) {
+            return self.proxy.process_new(Box::new(Punctual::new(stream, patience)), shutdown).await;
+        }
+        if !self.speaks_both {
+            return self.proxy.process_new(stream, shutdown).await;
+        }
+        match timeout(patience, greeting::protocol(stream)).await {
+            Ok(Ok(Some(Protocol::Http2(stream)))) => self.proxy.process_new(stream, shutdown).await,
+            Ok(Ok(Some(Protocol::Http1(stream, read)))) => {
+                home::serve(self.proxy.clone(), stream, read, None, shutdown).await;
+                None
+            }
+            Ok(Ok(None) | Err(_)) => None,
+            Err(_) => {
+                self.shared.metrics.refusals.with_label_values(&["first-byte"]).inc();
+                None
+            }
+        }
     }
 
     /// Pingora calls it when the listener is closed, and takes what is idle then for done.
@@ -126,9 +163,11 @@ pub fn service(
     let mut proxy = HttpProxy::new(front, Arc::new(conf));
     proxy.handle_init_modules();
     let mut options = HttpServerOptions::default();
-    options.h2c = listener.http2 && listener.tls.is_none();
+    let speaks_both = listener.http2 && listener.tls.is_none();
+    options.h2c = speaks_both;
     options.h2_idle_timeout = Some(Duration::from_secs(120));
     proxy.server_options = Some(options);
+    proxy.h2_options = Some(http2_options(&shared.config.limits));
     let proxy = Arc::new(proxy);
     let Watches { close, close_idle } = watches;
     let (way_in, shutdown) = (Arc::downgrade(&proxy), close.clone());
@@ -146,7 +185,8 @@ pub fn service(
     if let Some(tls) = &listener.tls {
         config = config.tls(tls_settings(tls)?);
     }
-    let mut service = listening::Service::new(format!("front {address}"), Door { proxy, shared, close_idle });
+    let entrance = Door { proxy, shared, speaks_both, close_idle };
+    let mut service = listening::Service::new(format!("front {address}"), entrance);
     service.add_listener(config);
     let fds: ListenFds = Arc::new(parking_lot::Mutex::new(Fds::new()));
     fds.lock().add(address, socket.into_raw_fd());
@@ -158,6 +198,16 @@ impl Service {
     pub async fn run(mut self) {
         self.service.start_service(Some(self.fds), self.close, 1).await;
     }
+}
+
+/// Bounds of one HTTP/2 connection; what one client can make the process do and hold follows from them.
+fn http2_options(limits: &Limits) -> H2Options {
+    let mut options = default_h2_options();
+    options
+        .max_concurrent_streams(limits.http2_streams)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_send_buffer_size(HTTP2_BUFFER);
+    options
 }
 
 /// Dead peers are found within a minute or two even on connections that wait for nothing.

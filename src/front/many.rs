@@ -12,10 +12,10 @@ use pingora::Result;
 use pingora::proxy::Session;
 use tokio::task::JoinSet;
 
-use super::envelope::{seat, visitor};
-use super::push::{Departure, depart};
+use super::envelope::visitor;
+use super::push::{Departure, depart, seat};
 use super::visit::{Admitted, Refused, Way};
-use super::{Context, Fate, Front, refuse, respond};
+use super::{Context, Fate, Front, Match, refuse, respond};
 use crate::config::Route;
 use crate::fanout::{Following, ManyStream, Record, drive_many};
 use crate::frame::Format;
@@ -40,9 +40,17 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
         let detail = format!("{} resources are asked for; 1 to {most} are possible", resources.len());
         return refuse::with(session, ctx, StatusCode::BAD_REQUEST, &detail).await;
     }
-    let Some(seat) = seat(front, ctx) else {
-        ctx.shared.metrics.refusals.with_label_values(&["clients"]).inc();
-        return refuse::with(session, ctx, StatusCode::SERVICE_UNAVAILABLE, "clients").await;
+    let seat = match seat(front, ctx, None, true) {
+        Ok(seat) => seat,
+        Err(reason) => {
+            // As the first of them would refuse it.
+            let path = resources[0].split('?').next().unwrap_or_default();
+            let route = match front.shared.routes.find(path) {
+                Match::Covered { route, .. } => Some(route),
+                _ => None,
+            };
+            return refuse::for_now(session, ctx, route.as_deref(), true, reason).await;
+        }
     };
     let admitted = admit_all(front, session, &resources).await;
     let route = admitted.iter().find_map(|one| one.as_ref().ok().map(|one| one.route.clone()));
@@ -111,7 +119,7 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
         greeting: greeting.freeze(),
         transport,
         following: Following::Many(following),
-        seat,
+        seat: Some(seat),
         messages: None,
     };
     depart(front, session, ctx, departure).await

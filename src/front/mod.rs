@@ -5,12 +5,15 @@
 //! how changes are detected or encoded.
 
 mod access;
+mod coding;
 mod cors;
 mod cover;
 mod delta;
+mod descriptors;
 mod envelope;
 mod form;
 mod framing;
+mod greeting;
 mod handshake;
 mod held;
 mod hold;
@@ -22,16 +25,19 @@ mod outbox;
 mod passthrough;
 mod push;
 mod refuse;
+mod repeat;
 mod respond;
 mod route;
 mod slow_304;
 mod socket;
 mod stream;
 mod takeover;
+mod turnstile;
 mod validators;
 mod visit;
 mod writes;
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -55,9 +61,12 @@ use crate::relay::Relay;
 use crate::resource::ResourceKey;
 use crate::upstream::Client;
 
+pub use descriptors::{Descriptors, shortage};
 pub use listen::{ListenError, Service, Watches, service};
+pub use repeat::Repeats;
 pub use route::{Match, Routes};
 pub use slow_304::Holds;
+pub use turnstile::Turnstile;
 pub use writes::poll_now;
 
 /// What all listeners share.
@@ -79,10 +88,15 @@ pub struct Shared {
     pub connections: AtomicUsize,
     /// Softly refused clients that are held for a moment.
     pub soothed: AtomicUsize,
+    pub descriptors: Descriptors,
+    /// Paces new push clients; none: they come as they like.
+    pub turnstile: Option<Turnstile>,
     /// Fields that the upstream's `Vary` named, by the key without them.
     pub vary: DashMap<ResourceKey, Vec<HeaderName>>,
     /// Ordinary polls that wait for a change.
     pub slow_304: Holds,
+    /// Connections that may ask the same again.
+    pub repeats: Repeats,
 }
 
 impl Shared {
@@ -114,6 +128,10 @@ pub struct Context {
     answer: &'static str,
     /// Its connection left Pingora; the log line is written by whoever has it.
     taken: bool,
+    /// The status of an answer that Pingora has not seen.
+    status: Option<StatusCode>,
+    /// An earlier request of this connection, or this one, passed the turnstile.
+    let_in: bool,
     connects: usize,
     passing: bool,
     shared: Arc<Shared>,
@@ -224,10 +242,29 @@ impl ProxyHttp for Front {
             key: None,
             answer: "refused",
             taken: false,
+            status: None,
+            let_in: false,
             connects: 0,
             passing: false,
             shared: self.shared.clone(),
         }
+    }
+
+    fn persist_connection_context(
+        &self,
+        _session: &Session,
+        ctx: &Context,
+    ) -> Option<Box<dyn Any + Send + Sync>> {
+        ctx.let_in.then(|| Box::new(turnstile::LetIn) as Box<dyn Any + Send + Sync>)
+    }
+
+    fn on_connection_reuse(
+        &self,
+        _session: &mut Session,
+        ctx: &mut Context,
+        before: Box<dyn Any + Send + Sync>,
+    ) {
+        ctx.let_in = before.is::<turnstile::LetIn>();
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
@@ -328,7 +365,8 @@ impl ProxyHttp for Front {
             return;
         }
         let request = session.req_header();
-        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        let status = ctx.status.or(session.response_written().map(|response| response.status));
+        let status = status.map_or(0, |status| status.as_u16());
         tracing::info!(
             target: "access",
             transport = ctx.answer,

@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout};
 
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Accept;
-use super::{Fate, cors, delta, form, refuse, respond, visit};
-use crate::frame::{PatchKind, State};
+use super::{Fate, coding, cors, delta, form, refuse, respond, visit};
+use crate::frame::{Coding, Frame, PatchKind, State};
 use crate::hub::{Attend, Failure, Outcome, Relayed, Topic, View};
 use crate::resource::{IfNoneMatch, ResourceKey, Snapshot, Version};
 use crate::transport::answer::{self, CacheStatus};
@@ -71,7 +71,7 @@ impl Cover<'_> {
 
     fn has_young(&self, key: &ResourceKey) -> bool {
         let topic = self.front.shared.hub.get(key);
-        topic.is_some_and(|topic| is_young(&topic.view()) && !topic.is_unconfirmed(&topic.view()))
+        topic.is_some_and(|topic| topic.view().is_young() && !topic.is_unconfirmed(&topic.view()))
     }
 
     /// The version of a snapshot that would be answered with 304.
@@ -96,7 +96,7 @@ impl Cover<'_> {
     /// A view that is young enough to answer from, after one poll if need be. True: it polled.
     async fn young_view(&self, topic: &Topic) -> (Arc<View>, bool) {
         let view = topic.view();
-        if is_young(&view) || is_remembered(&view, self.route.poll.interval) {
+        if view.is_young() || is_remembered(&view, self.route.poll.interval) {
             return (view, false);
         }
         let number = topic.want_poll();
@@ -115,8 +115,10 @@ impl Cover<'_> {
     pub(super) async fn answer(&mut self, key: &ResourceKey, view: &View, polled: bool) -> Result<Fate> {
         let gone = matches!(view.condition.state, State::Gone { .. });
         let age = view.confirmed_at.map(|at| at.elapsed());
-        // A topic that ends by a refusal (401 to a class's credentials) has nothing more to give.
-        let refused = view.closing.is_some() && matches!(view.outcome, Outcome::Relay(_));
+        // A topic that ends by a refusal (401 to a class's credentials) has nothing more to give, even in
+        // the moment between the refusal and its end.
+        let ends = view.closing.is_some() || key.is_private();
+        let refused = ends && matches!(view.outcome, Outcome::Relay(_));
         let usable = view.frame.as_ref().filter(|_| !gone && !refused);
         match (&view.outcome, usable, age) {
             (Outcome::Data, Some(frame), Some(age)) => {
@@ -126,10 +128,10 @@ impl Cover<'_> {
                     true => CacheStatus::Miss,
                     false => CacheStatus::Hit { ttl },
                 };
-                self.snapshot(key, view, &frame.snapshot, view.upstream_age + age, status).await
+                self.snapshot(key, view, frame, view.upstream_age + age, status).await
             }
             (_, Some(frame), Some(age)) if age <= self.route.stale_if_error => {
-                self.snapshot(key, view, &frame.snapshot, view.upstream_age + age, CacheStatus::Stale).await
+                self.snapshot(key, view, frame, view.upstream_age + age, CacheStatus::Stale).await
             }
             (Outcome::Relay(relayed), _, _) => self.relay(relayed).await,
             (Outcome::Failed(failure), _, _) => self.failed(failure).await,
@@ -144,10 +146,11 @@ impl Cover<'_> {
         &mut self,
         key: &ResourceKey,
         view: &View,
-        snapshot: &Snapshot,
+        frame: &Arc<Frame>,
         age: Duration,
         status: CacheStatus,
     ) -> Result<Fate> {
+        let snapshot = &frame.snapshot;
         let patches = delta::of_answer(&self.route, &self.headers, self.query.as_deref());
         if patches.is_none() && !self.admits(snapshot) {
             return Ok(Fate::PassThrough);
@@ -164,15 +167,26 @@ impl Cover<'_> {
             respond::respond(self.session, StatusCode::IM_USED, &headers, patch).await?;
             return Ok(Fate::Answered);
         }
+        let gzip = match coding::coding(&self.route, key, &self.headers) {
+            Coding::Plain => None,
+            // What nobody needs is not made.
+            Coding::Deflated if unchanged => frame.gzip_made().cloned(),
+            Coding::Deflated => compressed(frame).await,
+        };
         let (code, mut headers, body) = if unchanged {
             self.ctx.answer = "not_modified";
-            let headers = answer::not_modified(snapshot, key, &self.route, Some(status));
+            let headers = answer::not_modified(snapshot, key, &self.route, Some(status), gzip.is_some());
             (StatusCode::NOT_MODIFIED, headers, Default::default())
         } else {
-            let headers = answer::full(snapshot, key, &self.route, age, Some(status));
-            (snapshot.status, headers, snapshot.body.clone())
+            let headers = answer::full(snapshot, key, &self.route, age, Some(status), gzip.as_ref());
+            (snapshot.status, headers, gzip.unwrap_or_else(|| snapshot.body.clone()))
         };
         self.finish(&mut headers);
+        if let CacheStatus::Hit { .. } = status
+            && let Some(fate) = self.stay(key, view, code, &headers, &body).await?
+        {
+            return Ok(fate);
+        }
         respond::respond(self.session, code, &headers, body).await?;
         Ok(Fate::Answered)
     }
@@ -236,11 +250,17 @@ impl Cover<'_> {
     }
 }
 
-/// Young enough for an ordinary poll, or a push client's first state.
-pub(super) fn is_young(view: &View) -> bool {
-    matches!(view.outcome, Outcome::Data)
-        && view.closing.is_none()
-        && view.confirmed_at.is_some_and(|at| at.elapsed() < view.effective_interval)
+/// Bodies from this size on are compressed on another thread: it takes a millisecond and more.
+const HEAVY: usize = 64 * 1024;
+
+/// The body as a gzip file, made by whoever asks first. None: it is not worth it.
+async fn compressed(frame: &Arc<Frame>) -> Option<Bytes> {
+    if frame.gzip_made().is_some() || frame.snapshot.body.len() <= HEAVY {
+        return frame.gzip().cloned();
+    }
+    let frame = frame.clone();
+    // It fails only when the process ends; then the plain body will do.
+    tokio::task::spawn_blocking(move || frame.gzip().cloned()).await.ok().flatten()
 }
 
 /// A refusal or failure that is not asked about again so soon.

@@ -4,6 +4,8 @@
 //! Must not know: what is written to a client, head or body.
 
 use std::ops::ControlFlow;
+use std::os::fd::AsRawFd;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -12,7 +14,8 @@ use pingora::proxy::Session;
 
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Form;
-use super::{Context, Fate, Front, access, cors, refuse, respond, takeover, visit};
+use super::{Context, Fate, Front, access, cors, refuse, respond, takeover, turnstile, visit};
+use crate::config::Route;
 use crate::fanout::{Arrival, Following, Messages, Record, Seat, Taken, bound_kernel_buffers};
 use crate::frame::Format;
 use crate::hub::{Attend, Attendance, ExceptionKind, Resume, Subscription, View};
@@ -30,9 +33,13 @@ impl Cover<'_> {
                 return refuse::with(self.session, self.ctx, StatusCode::FORBIDDEN, detail).await;
             }
         }
-        let Some(mut seat) = self.seat() else {
-            let event_stream = form == Form::Sse;
-            return refuse::for_now(self.session, self.ctx, &self.route, event_stream, "clients").await;
+        let mut seat = match self.seat(form) {
+            Ok(seat) => seat,
+            Err(reason) => {
+                let event_stream = form == Form::Sse;
+                return refuse::for_now(self.session, self.ctx, Some(&self.route), event_stream, reason)
+                    .await;
+            }
         };
         for _ in 0..VARY_TURNS {
             let key = self.full_key(base);
@@ -44,7 +51,8 @@ impl Cover<'_> {
             let before = self.front.shared.hub.get(&key).map_or(0, |topic| topic.started());
             let Ok(attendance) = self.attend(&key, Attend::Follow) else {
                 let event_stream = form == Form::Sse;
-                return refuse::for_now(self.session, self.ctx, &self.route, event_stream, "resources").await;
+                return refuse::for_now(self.session, self.ctx, Some(&self.route), event_stream, "resources")
+                    .await;
             };
             self.await_writes(&attendance.topic().clone()).await;
             let (view, is_confirmed) = visit::first_view(&self.route, &attendance, before).await;
@@ -69,11 +77,14 @@ impl Cover<'_> {
         Ok(Fate::PassThrough)
     }
 
-    pub(super) fn seat(&self) -> Option<Seat> {
-        let shared = &self.front.shared;
-        let limits = &shared.config.limits;
-        let address = limits.clients_per_address.zip(self.ctx.client);
-        shared.fanout.seat(limits.clients, self.route.index, self.route.max_clients, address)
+    fn seat(&mut self, form: Form) -> std::result::Result<Seat, &'static str> {
+        // A long-poll comes back with every change: only the first one of a connection is a newcomer.
+        let is_new = match form {
+            Form::LongPoll(_) if self.session.is_http2() => turnstile::is_new_http2(self.session),
+            Form::LongPoll(_) => !self.ctx.let_in,
+            _ => true,
+        };
+        seat(self.front, self.ctx, Some(&self.route), is_new)
     }
 
     pub(super) fn text(&self, name: header::HeaderName) -> Option<String> {
@@ -159,9 +170,33 @@ impl Cover<'_> {
             _ => None,
         };
         let following = subscription.map_or(Following::Nothing, Following::One);
+        let seat = Some(seat);
         let departure = Departure { shard, greeting, transport, following, seat, messages };
         depart(self.front, self.session, self.ctx, departure).await
     }
+}
+
+/// A place for one more client, of a route or of many. `is_new`: it has to pass the turnstile.
+///
+/// # Errors
+/// There is none for now: the limit that bites.
+pub(super) fn seat(
+    front: &Front,
+    ctx: &mut Context,
+    route: Option<&Route>,
+    is_new: bool,
+) -> std::result::Result<Seat, &'static str> {
+    let shared = &front.shared;
+    let limits = &shared.config.limits;
+    let address = limits.clients_per_address.zip(ctx.client);
+    let (index, of_route) = route.map_or((usize::MAX, None), |route| (route.index, route.max_clients));
+    let seat = shared.fanout.seat(limits.clients, index, of_route, address).ok_or("clients")?;
+    // Last, so that who finds no seat uses up nobody's turn.
+    if is_new && shared.turnstile.as_ref().is_some_and(|turnstile| !turnstile.lets_in(Instant::now())) {
+        return Err("accept-rate");
+    }
+    ctx.let_in |= is_new;
+    Ok(seat)
 }
 
 /// A connection that is about to leave Pingora, and what it becomes.
@@ -170,7 +205,7 @@ pub(super) struct Departure {
     pub(super) greeting: Bytes,
     pub(super) transport: Transport,
     pub(super) following: Following,
-    pub(super) seat: Seat,
+    pub(super) seat: Option<Seat>,
     pub(super) messages: Option<Messages>,
 }
 
@@ -191,7 +226,7 @@ pub(super) async fn depart(
     let limits = &shared.config.limits;
     let plain = front.listener.tls.is_none();
     let home = match &transport {
-        Transport::LongPoll(_) => front.home.get().cloned(),
+        Transport::LongPoll(_) | Transport::Plain(_) => front.home.get().cloned(),
         _ => None,
     };
     let taken = if plain { Taken::socket(stream, home) } else { Ok(Taken::Stream(stream, home)) };
@@ -202,6 +237,13 @@ pub(super) async fn depart(
             return Ok(Fate::Answered);
         }
     };
+    // The number is one of its own by now, and a higher one.
+    if let Taken::Socket(socket, _) = &taken
+        && !shared.descriptors.admit(socket.as_raw_fd())
+    {
+        refuse::unheard(&shared);
+        return Ok(Fate::Answered);
+    }
     if let Err(error) = bound_kernel_buffers(&taken, limits.send_buffer, limits.stall_timeout) {
         tracing::debug!("the kernel's buffers of a stream could not be bounded: {error}");
     }

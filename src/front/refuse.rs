@@ -61,11 +61,18 @@ pub(super) async fn closing(
     fate
 }
 
-/// Refuses a push client for now: overload or a limit.
+/// Counts a connection that is closed without a word, since there are no open files left for it: to an
+/// EventSource a broken connection is a reason to come back, as no status is.
+pub(super) fn unheard(shared: &Shared) {
+    shared.metrics.refusals.with_label_values(&["descriptors"]).inc();
+}
+
+/// Refuses a push client for now: overload or a limit. `route`: none for a client of many that names
+/// no covered one.
 pub(super) async fn for_now(
     session: &mut Session,
     ctx: &mut Context,
-    route: &Route,
+    route: Option<&Route>,
     event_stream: bool,
     reason: &'static str,
 ) -> Result<Fate> {
@@ -81,10 +88,10 @@ pub(super) async fn for_now(
 
 /// Whether the client looks like a browser's EventSource, which never comes back after an error
 /// status.
-fn softly(session: &Session, route: &Route) -> bool {
+fn softly(session: &Session, route: Option<&Route>) -> bool {
     let headers = &session.req_header().headers;
     let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or_default();
-    match route.soft_refusal {
+    match route.map_or(SoftRefusal::Browsers, |route| route.soft_refusal) {
         SoftRefusal::Always => true,
         SoftRefusal::Never => false,
         SoftRefusal::Browsers => {
@@ -98,13 +105,15 @@ fn softly(session: &Session, route: &Route) -> bool {
 async fn soft(
     session: &mut Session,
     ctx: &mut Context,
-    route: &Route,
+    route: Option<&Route>,
     reason: &'static str,
     retry: Duration,
 ) -> Result<Fate> {
     let retry_ms = retry.as_millis() as u64;
     let mut headers = event_stream_head();
-    cors::add(&mut headers, route, &session.req_header().headers);
+    if let Some(route) = route {
+        cors::add(&mut headers, route, &session.req_header().headers);
+    }
     if session.req_header().version == Version::HTTP_11 {
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }

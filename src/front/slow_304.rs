@@ -16,8 +16,9 @@ use tokio::time::sleep_until;
 
 use super::cover::Cover;
 use super::form::has_token;
+use super::push::seat;
 use crate::fanout::draining;
-use crate::frame::Format;
+use crate::frame::{Coding, Format};
 use crate::hub::{Attend, Delivery, Resume, Subscription};
 use crate::resource::{ResourceKey, Version};
 
@@ -160,7 +161,7 @@ impl Cover<'_> {
             return true;
         };
         let shared = self.front.shared.clone();
-        let Some(_seat) = self.seat() else {
+        let Ok(_seat) = seat(self.front, self.ctx, Some(&self.route), false) else {
             return true;
         };
         let Ok(attendance) = self.attend(key, Attend::Follow) else {
@@ -171,7 +172,8 @@ impl Cover<'_> {
         let Some(place) = shared.slow_304.enter(client, attendance.topic().id(), http1, length) else {
             return true;
         };
-        let subscription = Subscription::new(attendance, None, Format::Body, Resume::From(version));
+        let subscription =
+            Subscription::new(attendance, None, Format::Body(Coding::Plain), Resume::From(version));
         let end = self.wait(subscription, &place).await;
         shared.metrics.slow_304.with_label_values(&[&self.route.path, end.label()]).inc();
         match end {

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use http::{StatusCode, Version as HttpVersion};
 use pingora::Result;
 
+use super::coding::{self, Deflate};
 use super::cover::Cover;
 use super::{Fate, envelope, handshake, refuse, visit};
 use crate::fanout::Seat;
-use crate::frame::Format;
+use crate::frame::{Coding, Format};
 use crate::hub::{Attendance, Resume, View};
 use crate::transport::{Step, Transport, WebSocket, answer, close, code};
 
@@ -34,23 +35,32 @@ impl Cover<'_> {
         if envelope::is_offered(&self.headers) {
             return self.envelope(attendance, view, seat).await;
         }
-        let greeting = match self.handshake().await? {
+        let key = attendance.topic().key();
+        let deflate = match answer::is_compressed(key, &self.route) {
+            true => coding::deflate(&self.headers),
+            false => None,
+        };
+        let greeting = match self.handshake(deflate).await? {
             Ok(greeting) => greeting,
             Err(fate) => return Ok(fate),
         };
         let rules = &self.route.websocket;
         let rate = rules.send.as_ref().map_or(0, |send| send.rate);
         let websocket = WebSocket::new(rules.ping, rules.pong, rules.max_message, rate, Instant::now());
+        let (websocket, coding) = match deflate {
+            Some(deflate) => (websocket.of_deflate(deflate.window, deflate.keeps_window), Coding::Deflated),
+            None => (websocket, Coding::Plain),
+        };
         // A state is always sent whole; of a feed the client may have some.
         let resume = if self.route.feed.is_some() { self.resume() } else { Resume::Start };
         let shard = self.front.shared.fanout.choose();
-        let subscription = self.subscribe(attendance, Some(shard), Format::WebSocket, resume, view);
+        let subscription = self.subscribe(attendance, Some(shard), Format::WebSocket(coding), resume, view);
         self.hand_over(shard, greeting, Transport::WebSocket(websocket), Some(subscription), seat).await
     }
 
     /// The 101 of this request, or what it got instead.
-    async fn handshake(&mut self) -> Result<std::result::Result<Bytes, Fate>> {
-        match handshake::accept(&self.headers, self.version == HttpVersion::HTTP_11) {
+    async fn handshake(&mut self, deflate: Option<Deflate>) -> Result<std::result::Result<Bytes, Fate>> {
+        match handshake::accept(&self.headers, self.version == HttpVersion::HTTP_11, deflate) {
             Ok(headers) => {
                 let head = answer::head_bytes(StatusCode::SWITCHING_PROTOCOLS, &headers, b"", false);
                 Ok(Ok(head.freeze()))
@@ -65,7 +75,7 @@ impl Cover<'_> {
 
     /// Accepts a handshake only to close with a code: browsers see no status.
     pub(super) async fn closed(&mut self, code: u16, text: &'static str, seat: Seat) -> Result<Fate> {
-        let greeting = match self.handshake().await? {
+        let greeting = match self.handshake(None).await? {
             Ok(greeting) => greeting,
             Err(fate) => return Ok(fate),
         };

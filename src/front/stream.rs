@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
 use pingora::Result;
 
 use super::cover::Cover;
-use super::{Fate, cors, delta, refuse, respond, visit};
+use super::{Fate, coding, cors, delta, refuse, respond, visit};
 use crate::fanout::{Record, Seat, Stream, drive};
-use crate::frame::Format;
+use crate::frame::{Coding, Format};
 use crate::hub::{Attendance, Outcome, Resume, Subscription, View};
 use crate::resource::{RESUME_SWITCHES, switch, version_of_tag};
 use crate::transport::{Framing, Sse, Transport, answer};
@@ -43,11 +43,22 @@ impl Cover<'_> {
         let heartbeat = self.route.heartbeat.mul_f64(0.9 + fastrand::f64() * 0.2);
         let sse = Sse::new(framing, heartbeat, self.retry(), Instant::now());
         let patches = delta::of_stream(&self.route, &self.headers, self.query.as_deref());
+        let coding = coding::coding(&self.route, attendance.topic().key(), &self.headers);
         let (sse, format) = match patches {
-            Some(kind) => (sse.of_patches(), Format::SseDelta(kind)),
-            None => (sse, Format::Sse),
+            Some(kind) => (sse.of_patches(), Format::SseDelta(kind, coding)),
+            None => (sse, Format::Sse(coding)),
         };
         let mut headers = refuse::event_stream_head();
+        let mut sse = match coding {
+            Coding::Plain => sse,
+            Coding::Deflated => {
+                headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                sse.compressed()
+            }
+        };
+        if answer::is_compressed(attendance.topic().key(), &self.route) {
+            headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        }
         cors::add(&mut headers, &self.route, &self.headers);
         let resume = match self.resume() {
             // Its version is not the current one, and nothing more is to be waited for.
@@ -100,7 +111,7 @@ impl Cover<'_> {
     async fn stream(
         &mut self,
         headers: HeaderMap,
-        sse: Sse,
+        mut sse: Sse,
         subscription: Subscription,
         seat: Seat,
     ) -> Result<Fate> {

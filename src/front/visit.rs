@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::access::{self, Class};
 use super::cover::VARY_TURNS;
-use super::ordinary::{is_remembered, is_young};
+use super::ordinary::is_remembered;
 use super::{Match, Shared};
 use crate::config::Route;
 use crate::frame::State;
@@ -110,7 +110,7 @@ pub(super) async fn await_writes(route: &Route, topic: &Topic) -> (bool, bool) {
 pub(super) async fn first_view(route: &Route, attendance: &Attendance, before: u64) -> (Arc<View>, bool) {
     let topic = attendance.topic();
     let view = topic.view();
-    let settled = is_young(&view) || is_remembered(&view, route.poll.interval);
+    let settled = view.is_young() || is_remembered(&view, route.poll.interval);
     if settled || (topic.followers() > 1 && view.ended > 0) {
         return (view, false);
     }

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use crate::frame::{Format, Frame, PatchKind};
-use crate::resource::Snapshot;
 
 /// Bodies from this size on are worth another thread.
 const HEAVY: usize = 64 * 1024;
@@ -14,8 +13,8 @@ const HEAVY: usize = 64 * 1024;
 /// A frame that nobody has seen yet.
 pub struct Draft {
     pub(super) frame: Arc<Frame>,
-    /// The snapshot before it, where patches are wanted.
-    pub(super) base: Option<Arc<Snapshot>>,
+    /// The one before it: patches are made from it, and compressed forms are small because of it.
+    pub(super) before: Option<Arc<Frame>>,
     pub(super) formats: Vec<Format>,
     pub(super) patches: Vec<PatchKind>,
 }
@@ -23,10 +22,11 @@ pub struct Draft {
 impl Draft {
     /// Makes everything that somebody reads. Doing it again costs nothing.
     pub fn encode(&self) {
-        if let Some(base) = &self.base {
-            self.patches.iter().for_each(|kind| self.frame.diff(base, *kind));
+        let before = self.before.as_deref();
+        if let Some(before) = before {
+            self.patches.iter().for_each(|kind| self.frame.diff(&before.snapshot, *kind));
         }
-        self.formats.iter().for_each(|format| self.frame.encode(*format));
+        self.formats.iter().for_each(|format| self.frame.encode(*format, before));
     }
 
     /// Whether that takes long.

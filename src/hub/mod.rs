@@ -29,6 +29,7 @@ pub use topic::Topic;
 pub use view::{Closing, Failure, Outcome, Relayed, View};
 
 use crate::config::Route;
+use crate::frame::Compressions;
 use crate::resource::ResourceKey;
 
 /// How a topic tells a shard that it has something new. Rung at most once until the shard has
@@ -78,6 +79,7 @@ pub struct Hub {
     next_id: AtomicU64,
     epoch: Instant,
     users: users::Users,
+    compressions: Arc<Compressions>,
 }
 
 impl Hub {
@@ -94,6 +96,7 @@ impl Hub {
             next_id: AtomicU64::new(1),
             epoch: Instant::now(),
             users: users::Users::new(max_topics),
+            compressions: Arc::default(),
         })
     }
 
@@ -121,6 +124,7 @@ impl Hub {
                     self.bells.clone(),
                     self.epoch,
                     self.users.begin(key),
+                    self.compressions.clone(),
                 );
                 // Attended to before anybody can find it, and before there is anybody to retire it.
                 let attendance = Attendance::new(topic.clone(), kind);
@@ -197,6 +201,11 @@ impl Hub {
 
     pub fn is_empty(&self) -> bool {
         self.topics.is_empty()
+    }
+
+    /// What was compressed so far.
+    pub fn compressions(&self) -> &Compressions {
+        &self.compressions
     }
 
     /// Bytes that the histories of all topics hold.

@@ -63,10 +63,9 @@ impl Publisher {
         });
         let patches: Vec<PatchKind> =
             PatchKind::ALL.into_iter().filter(|kind| self.topic.wants_patches(*kind)).collect();
-        let base = view.frame.as_ref().filter(|_| !patches.is_empty()).map(|frame| frame.snapshot.clone());
         let frame = Frame::new(seq, snapshot, self.topic.rules().clone()).with_batch(batch);
         let formats = Format::ALL.into_iter().filter(|format| self.topic.is_read(*format)).collect();
-        Draft { frame: Arc::new(frame), base, formats, patches }
+        Draft { frame: Arc::new(frame), before: view.frame.clone(), formats, patches }
     }
 
     /// What the upstream has after an item that a follower came from, oldest first. True: it reaches what
@@ -121,7 +120,7 @@ impl Publisher {
         self.update(|view| {
             // Again under the lock, for a format that somebody joined with meanwhile; what is
             // encoded already costs nothing.
-            self.encode(&frame);
+            self.encode(&frame, view.frame.as_deref());
             view.frame = Some(frame.clone());
             view.changed_at = Some(std::time::Instant::now());
             Self::data(view, poll, upstream_age);
@@ -141,17 +140,10 @@ impl Publisher {
         let renewed = view.frame.as_ref().zip(newer).and_then(|(frame, snapshot)| {
             let held = &frame.snapshot;
             let differs = held.headers != snapshot.headers || held.validators != snapshot.validators;
-            differs.then(|| {
-                let renewed = Frame::new(frame.seq, snapshot, self.topic.rules().clone());
-                Arc::new(renewed.with_batch(frame.batch.clone()))
-            })
+            differs.then(|| Arc::new(frame.renewed(snapshot)))
         });
-        if let Some(frame) = &renewed {
-            self.encode(frame);
-        }
         self.update(|view| {
             if let Some(frame) = renewed {
-                self.encode(&frame);
                 view.frame = Some(frame);
             }
             Self::data(view, poll, upstream_age);
@@ -254,8 +246,9 @@ impl Publisher {
         self.update(|view| view.closing = Some(closing));
     }
 
-    fn encode(&self, frame: &Frame) {
-        Format::ALL.into_iter().filter(|format| self.topic.is_read(*format)).for_each(|f| frame.encode(f));
+    fn encode(&self, frame: &Frame, before: Option<&Frame>) {
+        let read = Format::ALL.into_iter().filter(|format| self.topic.is_read(*format));
+        read.for_each(|format| frame.encode(format, before));
     }
 
     fn remember(&self, frame: &Frame) {

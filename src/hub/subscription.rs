@@ -94,7 +94,7 @@ impl Subscription {
             topic.join_shard(shard);
         }
         if let Some(frame) = &topic.view().frame {
-            frame.encode(format);
+            frame.encode(format, None);
         }
         let known = match &resume {
             Resume::Start => true,
@@ -142,6 +142,16 @@ impl Subscription {
     /// Whether the position still waits for its confirming poll.
     pub fn is_unconfirmed(&self, view: &View) -> bool {
         view.confirmed < self.confirm
+    }
+
+    /// The follower says anew what it has. False: that version is not known, or would have to be confirmed.
+    pub fn resume_from(&mut self, version: Version) -> bool {
+        if !self.topic().has_held(version) {
+            return false;
+        }
+        self.seen = Some(version);
+        (self.seen_seq, self.confirm, self.unknown) = (0, 0, false);
+        true
     }
 
     /// The version that the follower has; none: none that is known.

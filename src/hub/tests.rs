@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::*;
-use crate::frame::{Format, State};
+use crate::frame::{Coding, Format, State};
 use crate::resource::{Snapshot, Validators, Version, VersionNamer};
 use route::{SECOND, key};
 
@@ -48,7 +48,7 @@ impl Stage {
     fn follow(&self, path: &str, resume: Resume) -> Subscription {
         let (attendance, publisher) = self.attend(path, Attend::Follow);
         assert!(publisher.is_none(), "somebody polls already");
-        Subscription::new(attendance, Some(0), Format::Sse, resume)
+        Subscription::new(attendance, Some(0), Format::Sse(Coding::Plain), resume)
     }
 
     fn rings(&self) -> usize {
@@ -188,7 +188,8 @@ fn publishing_and_joining_on_two_threads_leaves_nobody_behind() {
         let start = |given| *publisher = Some(given);
         hub.attend(&key("/a"), &route, Attend::Follow, start).unwrap()
     };
-    let mut followers = vec![Subscription::new(attend(&mut publisher), Some(0), Format::Sse, Resume::Start)];
+    let mut followers =
+        vec![Subscription::new(attend(&mut publisher), Some(0), Format::Sse(Coding::Plain), Resume::Start)];
     let mut publisher = publisher.unwrap();
     let topic = publisher.topic().clone();
     std::thread::scope(|scope| {
@@ -211,7 +212,7 @@ fn publishing_and_joining_on_two_threads_leaves_nobody_behind() {
             if followers.len() < 50 {
                 let resume = [Resume::Start, Resume::From(version("?"))][followers.len() % 2].clone();
                 let attendance = attend(&mut None);
-                followers.push(Subscription::new(attendance, Some(0), Format::Sse, resume));
+                followers.push(Subscription::new(attendance, Some(0), Format::Sse(Coding::Plain), resume));
                 had.push(None);
                 let newest = followers.len() - 1;
                 catch_up(&mut followers[newest], &mut had[newest]);
@@ -337,7 +338,7 @@ async fn the_first_poll_confirms_for_who_started_it() {
     // The poll loop is faster than the request that started it.
     publish(&mut publisher, "A");
     let unknown = Resume::From(version("X"));
-    let mut follower = Subscription::new(attendance, None, Format::Sse, unknown);
+    let mut follower = Subscription::new(attendance, None, Format::Sse(Coding::Plain), unknown);
     assert_eq!(take(&mut follower), ["A"]);
 }
 

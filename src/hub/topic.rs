@@ -19,7 +19,7 @@ use super::users::User;
 use super::view::View;
 use super::{Attend, Bell};
 use crate::config::Route;
-use crate::frame::{Chain, Format, PatchKind, Rules};
+use crate::frame::{Chain, Compressions, Format, PatchKind, Rules};
 use crate::resource::{ResourceKey, Version};
 
 /// What the poller is asked for besides its schedule, as poll numbers.
@@ -83,11 +83,14 @@ impl Topic {
         bells: Box<[Arc<dyn Bell>]>,
         epoch: Instant,
         user: Option<Arc<User>>,
+        compressions: Arc<Compressions>,
     ) -> Arc<Topic> {
         let rules = Rules {
             event_name: route.event_name.clone(),
             base64: route.base64,
             patch_max_ratio: route.delta.patch_max_ratio,
+            compress_min: route.compress_min,
+            compressions,
         };
         Arc::new(Topic {
             id,

@@ -136,6 +136,13 @@ impl View {
         }
     }
 
+    /// Young enough for an ordinary poll, or a push client's first state.
+    pub fn is_young(&self) -> bool {
+        matches!(self.outcome, Outcome::Data)
+            && self.closing.is_none()
+            && self.confirmed_at.is_some_and(|at| at.elapsed() < self.effective_interval)
+    }
+
     /// Until when a failure, or an answer that is passed on, is remembered: a waiting request is
     /// answered with it and not with a new poll (contract §3). After that a request may ask again
     /// whatever the backoff, which is for scheduled polls: a covered URL never works worse than an

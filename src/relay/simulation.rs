@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Relay, Source, Stakes};
 use crate::config::Route;
-use crate::frame::{Format, State};
+use crate::frame::{Coding, Format, State};
 use crate::hub::tests::route::{self, SECOND, key};
 use crate::hub::{Attend, Attendance, Bell, Delivery, Hub, Resume, Subscription, Topic};
 use crate::metrics::Metrics;
@@ -304,7 +304,7 @@ impl World {
         client.first = true;
         client.held = held;
         client.trouble = None;
-        let subscription = Subscription::new(attendance, Some(0), Format::Sse, resume);
+        let subscription = Subscription::new(attendance, Some(0), Format::Sse(Coding::Plain), resume);
         client.subscription = Some(subscription);
         client.look(&self.stage.legacy);
     }

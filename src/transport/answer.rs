@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::config::Route;
+use crate::config::{Compress, Route};
 use crate::frame::PatchKind;
 use crate::resource::{ResourceKey, Snapshot, Version};
 
@@ -47,13 +47,15 @@ impl CacheStatus {
 
 /// The head of a 304 for a client's version when nothing newer is known: the fields that it
 /// shares with a 200 are ETag, Vary, Cache-Control, Link and Date.
-pub fn unchanged(version: Version, key: &ResourceKey, route: &Route) -> HeaderMap {
+///
+/// `coded`: the 200 would be compressed.
+pub fn unchanged(version: Version, key: &ResourceKey, route: &Route, coded: bool) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
-    if let Ok(etag) = HeaderValue::try_from(etag(version, route)) {
+    if let Ok(etag) = HeaderValue::try_from(etag(version, route, coded)) {
         headers.insert(header::ETAG, etag);
     }
     headers.insert(header::CACHE_CONTROL, cache_control(key, route));
-    headers.insert(header::VARY, vary(key, &[]));
+    headers.insert(header::VARY, vary(key, route, &[]));
     if route.link && route.transports.sse {
         // A target may hold `>`, which would end the reference (RFC 8288 §3).
         let target = key.target().replace('>', "%3E");
@@ -68,18 +70,30 @@ pub fn unchanged(version: Version, key: &ResourceKey, route: &Route) -> HeaderMa
     headers
 }
 
-/// Weak where members are ignored: their values may differ under one version.
-fn etag(version: Version, route: &Route) -> String {
-    if route.change.ignore.is_empty() { version.etag() } else { format!("W/{}", version.etag()) }
+/// Weak where members are ignored, as their values may differ under one version, and for compressed
+/// bodies, whose bytes are not the version's.
+fn etag(version: Version, route: &Route, coded: bool) -> String {
+    let strong = route.change.ignore.is_empty() && !coded;
+    if strong { version.etag() } else { format!("W/{}", version.etag()) }
+}
+
+/// Whether answers of a resource are compressed for clients that take that. By default not what is one
+/// user's: see [`Compress`].
+pub fn is_compressed(key: &ResourceKey, route: &Route) -> bool {
+    match route.compress {
+        Compress::Shared => !key.is_private(),
+        Compress::Always => true,
+        Compress::Never => false,
+    }
 }
 
 /// The shared fields for a snapshot; the upstream's `no-store` is kept.
-fn common(snapshot: &Snapshot, key: &ResourceKey, route: &Route) -> HeaderMap {
-    let mut headers = unchanged(snapshot.version, key, route);
+fn common(snapshot: &Snapshot, key: &ResourceKey, route: &Route, coded: bool) -> HeaderMap {
+    let mut headers = unchanged(snapshot.version, key, route, coded);
     if let Some(no_store) = snapshot.headers.get(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, no_store.clone());
     }
-    headers.insert(header::VARY, vary(key, &snapshot.vary));
+    headers.insert(header::VARY, vary(key, route, &snapshot.vary));
     headers
 }
 
@@ -91,9 +105,12 @@ fn cache_control(key: &ResourceKey, route: &Route) -> HeaderValue {
 }
 
 /// `upstream`: what the upstream's own `Vary` names, whether or not this client sent it.
-fn vary(key: &ResourceKey, upstream: &[HeaderName]) -> HeaderValue {
+fn vary(key: &ResourceKey, route: &Route, upstream: &[HeaderName]) -> HeaderValue {
     let parts = key.parts();
     let mut names = vec!["Accept", "Prefer"];
+    if is_compressed(key, route) {
+        names.push("Accept-Encoding");
+    }
     names.extend(parts.class.iter().map(|(name, _)| name.as_str()));
     names.extend(parts.vary.iter().map(|(name, _)| name.as_str()));
     let untold = upstream.iter().filter(|name| parts.vary.iter().all(|(told, _)| told != *name));
@@ -101,15 +118,17 @@ fn vary(key: &ResourceKey, upstream: &[HeaderName]) -> HeaderValue {
     HeaderValue::try_from(names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static("*"))
 }
 
-/// The head of a 200 with this snapshot. `age`: the upstream's plus the time since confirmed.
+/// The head of a 200 with this snapshot. `age`: the upstream's plus the time since confirmed. `gzip`: the
+/// body, when that is what is sent.
 pub fn full(
     snapshot: &Snapshot,
     key: &ResourceKey,
     route: &Route,
     age: Duration,
     status: Option<CacheStatus>,
+    gzip: Option<&Bytes>,
 ) -> HeaderMap {
-    let mut headers = common(snapshot, key, route);
+    let mut headers = common(snapshot, key, route, gzip.is_some());
     for (name, value) in &snapshot.headers {
         match *name {
             header::CACHE_CONTROL => {}
@@ -120,8 +139,12 @@ pub fn full(
     if let Some(content_type) = &snapshot.content_type {
         headers.insert(header::CONTENT_TYPE, content_type.clone());
     }
+    if gzip.is_some() {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     if snapshot.status != StatusCode::NO_CONTENT {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(snapshot.body.len()));
+        let length = gzip.unwrap_or(&snapshot.body).len();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
     if let Some(status) = status {
@@ -138,9 +161,9 @@ pub fn patched(
     base: Version,
     length: usize,
 ) -> HeaderMap {
-    let mut headers = common(snapshot, key, route);
+    let mut headers = common(snapshot, key, route, false);
     headers.insert("im", HeaderValue::from_static(PatchKind::Json.word()));
-    if let Ok(base) = HeaderValue::try_from(etag(base, route)) {
+    if let Ok(base) = HeaderValue::try_from(etag(base, route, false)) {
         headers.insert("delta-base", base);
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PatchKind::Json.media_type()));
@@ -165,7 +188,7 @@ pub fn items(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(header::CACHE_CONTROL, cache_control(key, route));
-    headers.insert(header::VARY, vary(key, &[]));
+    headers.insert(header::VARY, vary(key, route, &[]));
     for (name, value) in [("last-event-id", last), ("pollcast-reset", reset)] {
         if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
             headers.insert(name, value);
@@ -183,8 +206,9 @@ pub fn not_modified(
     key: &ResourceKey,
     route: &Route,
     status: Option<CacheStatus>,
+    coded: bool,
 ) -> HeaderMap {
-    let mut headers = common(snapshot, key, route);
+    let mut headers = common(snapshot, key, route, coded);
     if let Some(status) = status {
         headers.insert(CACHE_STATUS, status.value());
     }

@@ -6,6 +6,7 @@
 use std::io::Cursor;
 
 use bytes::{Buf, Bytes, BytesMut};
+use flate2::{Decompress, FlushDecompress, Status};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
@@ -38,6 +39,8 @@ pub(super) struct Inbound {
     max_message: u32,
     /// Binary messages are a fault.
     text_only: bool,
+    /// Messages may be compressed (RFC 7692), each by itself.
+    deflate: bool,
     partial: Option<Box<Partial>>,
 }
 
@@ -47,28 +50,45 @@ struct Partial {
     /// Bytes not yet parsed.
     bytes: BytesMut,
     /// Data frames of a message whose last frame is to come.
-    message: Option<(Data, BytesMut)>,
+    message: Option<(Kind, BytesMut)>,
+}
+
+/// What a message's first frame says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kind {
+    data: Data,
+    compressed: bool,
 }
 
 impl Inbound {
     pub(super) fn new(max_message: usize) -> Inbound {
-        Inbound { max_message: max_message.min(u32::MAX as usize) as u32, text_only: false, partial: None }
+        Inbound {
+            max_message: max_message.min(u32::MAX as usize) as u32,
+            text_only: false,
+            deflate: false,
+            partial: None,
+        }
     }
 
     pub(super) fn of_text(self) -> Inbound {
         Inbound { text_only: true, ..self }
     }
 
+    pub(super) fn of_deflate(self) -> Inbound {
+        Inbound { deflate: true, ..self }
+    }
+
     /// The next event of what was received. Call again with nothing until it gives none.
     pub(super) fn next(&mut self, received: &[u8]) -> Result<Option<Event>, Fault> {
         let (max_message, text_only) = (self.max_message as usize, self.text_only);
+        let deflate = self.deflate;
         if received.is_empty() && self.partial.is_none() {
             return Ok(None);
         }
         let partial = self.partial.get_or_insert_default();
         partial.bytes.extend_from_slice(received);
         let event = loop {
-            match partial.frame(max_message)? {
+            match partial.frame(max_message, deflate)? {
                 None => break None,
                 Some((header, _)) if text_only && header.opcode == OpCode::Data(Data::Binary) => {
                     return Err(Fault { code: code::UNSUPPORTED, reason: "only text is understood" });
@@ -89,14 +109,15 @@ impl Inbound {
 
 impl Partial {
     /// Takes one whole frame, unmasked.
-    fn frame(&mut self, max_message: usize) -> Result<Option<(FrameHeader, BytesMut)>, Fault> {
+    fn frame(&mut self, max_message: usize, deflate: bool) -> Result<Option<(FrameHeader, BytesMut)>, Fault> {
         let mut cursor = Cursor::new(&self.bytes);
         let parsed = FrameHeader::parse(&mut cursor).map_err(|_| fault("bad frame header"))?;
         let Some((header, length)) = parsed else {
             return Ok(None);
         };
         let start = cursor.position() as usize;
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+        let compressible = deflate && matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+        if (header.rsv1 && !compressible) || header.rsv2 || header.rsv3 {
             return Err(fault("reserved bits are set, and no extension was agreed on"));
         }
         let Some(mask) = header.mask else {
@@ -144,22 +165,53 @@ impl Partial {
                 };
                 debug_assert!(message.len() + payload.len() <= max_message);
                 message.extend_from_slice(&payload);
-                self.data(header.is_final, kind, message)
+                self.data(header.is_final, kind, message, max_message)
             }
             OpCode::Data(_) if self.message.is_some() => Err(fault("a message inside a message")),
-            OpCode::Data(kind) => self.data(header.is_final, kind, payload),
+            OpCode::Data(data) => {
+                let kind = Kind { data, compressed: header.rsv1 };
+                self.data(header.is_final, kind, payload, max_message)
+            }
         }
     }
 
-    fn data(&mut self, is_final: bool, kind: Data, message: BytesMut) -> Result<Option<Event>, Fault> {
+    fn data(
+        &mut self,
+        is_final: bool,
+        kind: Kind,
+        message: BytesMut,
+        max_message: usize,
+    ) -> Result<Option<Event>, Fault> {
         if !is_final {
             self.message = Some((kind, message));
             return Ok(None);
         }
-        if kind == Data::Text && std::str::from_utf8(&message).is_err() {
+        let message = if kind.compressed { inflate(message, max_message)? } else { message.freeze() };
+        if kind.data == Data::Text && std::str::from_utf8(&message).is_err() {
             return Err(Fault { code: code::INVALID_DATA, reason: "text is not UTF-8" });
         }
-        Ok(Some(Event::Message(message.freeze())))
+        Ok(Some(Event::Message(message)))
+    }
+}
+
+/// Decompresses a message that refers to none before it (RFC 7692 §7.2.2).
+fn inflate(mut message: BytesMut, most: usize) -> Result<Bytes, Fault> {
+    message.extend_from_slice(&[0, 0, 0xff, 0xff]);
+    let mut decoder = Decompress::new(false);
+    let mut plain = Vec::with_capacity((message.len() * 4).min(most + 1));
+    loop {
+        let taken = decoder.total_in() as usize;
+        let status = decoder
+            .decompress_vec(&message[taken..], &mut plain, FlushDecompress::Sync)
+            .map_err(|_| Fault { code: code::INVALID_DATA, reason: "the message cannot be decompressed" })?;
+        if plain.len() > most {
+            return Err(Fault { code: code::TOO_BIG, reason: "message too big" });
+        }
+        // Room left over means that nothing more comes.
+        if plain.len() < plain.capacity() || status == Status::StreamEnd {
+            return Ok(plain.into());
+        }
+        plain.reserve((plain.len() + 64).min(most + 1 - plain.len()).max(1));
     }
 }
 

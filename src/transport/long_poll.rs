@@ -8,11 +8,13 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::answer;
+use super::plain::servable;
+use super::repeat::Repeat;
 use super::{End, Output, Step};
 use crate::config::Route;
 use crate::frame::State;
 use crate::hub::{Closing, Delivery, View};
-use crate::resource::{ResourceKey, Version};
+use crate::resource::{IfNoneMatch, ResourceKey, Version};
 
 /// A held request. Boxed: it is larger than what the other protocols need.
 #[derive(Debug)]
@@ -29,8 +31,16 @@ pub struct Held {
     /// Ready-made lines of this client alone: Preference-Applied, CORS, Connection.
     pub extra: Bytes,
     pub http10: bool,
+    /// The client takes gzip, and this resource is compressed.
+    pub gzip: bool,
+    /// So was the body of the version it has.
+    pub coded: bool,
     /// The connection serves another request; on HTTP/1.0 it ends all the same (contract §4).
     pub keep: bool,
+    /// How long it waits.
+    pub wait: Duration,
+    /// What its next request may be without a new decision.
+    pub repeat: Option<Repeat>,
 }
 
 /// What a held client has.
@@ -40,6 +50,12 @@ pub enum Have {
     Version(Version),
     /// Items of a feed up to one it named.
     Items,
+}
+
+/// How long somebody is held who asked for `wait`: up to a sixteenth less, so that they do not all end at
+/// once. `chance`: from 0 to 1.
+pub fn hold(wait: Duration, chance: f64) -> Duration {
+    wait.mul_f64(1.0 - chance / 16.0)
 }
 
 impl LongPoll {
@@ -54,9 +70,11 @@ impl LongPoll {
                 let since = view.confirmed_at.map_or(Duration::ZERO, |at| at.elapsed());
                 let age = view.upstream_age + since;
                 let snapshot = &frame.snapshot;
-                let headers = answer::full(snapshot, &held.key, &held.route, age, None);
+                let gzip = frame.gzip_made().filter(|_| held.gzip);
+                let headers = answer::full(snapshot, &held.key, &held.route, age, None, gzip);
                 let head = answer::head_bytes(snapshot.status, &headers, &held.extra, held.http10);
-                self.answer(Output::two(head.freeze(), snapshot.body.clone()), "answered")
+                let body = gzip.unwrap_or(&snapshot.body).clone();
+                self.answer(Output::two(head.freeze(), body), "answered")
             }
             Delivery::Patches(chain) => match (&view.frame, chain.joined().zip(chain.ends())) {
                 (Some(frame), Some((patch, (base, _)))) => {
@@ -82,6 +100,36 @@ impl LongPoll {
             },
             Delivery::Closing(closing) => self.end(End::Topic(*closing)),
         }
+    }
+
+    pub(super) fn repeat(&self) -> Option<&Repeat> {
+        self.0.repeat.as_ref()
+    }
+
+    /// The same request again: what `If-None-Match` says that the client has. None: the front has to look
+    /// at it.
+    pub fn has_again(&self, condition: Option<&[u8]>, view: &View) -> Option<Version> {
+        let frame = servable(view)?;
+        let condition = IfNoneMatch::parse([condition?])?;
+        let current = frame.version();
+        if condition.matches(current) {
+            return Some(current);
+        }
+        condition.first().filter(|_| view.is_young())
+    }
+
+    /// It is held again, until `deadline`. `coded`: the body of what it has was sent compressed.
+    pub fn hold_again(&mut self, have: Version, deadline: Instant, coded: bool) {
+        (self.0.have, self.0.deadline, self.0.coded) = (Have::Version(have), deadline, coded);
+    }
+
+    /// When it is answered at the latest if it is held from now on.
+    pub fn deadline_from(&self, now: Instant, chance: f64) -> Instant {
+        now + hold(self.0.wait, chance)
+    }
+
+    pub fn takes_gzip(&self) -> bool {
+        self.0.gzip
     }
 
     fn items(&self, array: Bytes, last: Option<&str>, reset: Option<&str>, reason: &'static str) -> Step {
@@ -116,7 +164,7 @@ impl LongPoll {
     /// A 304 with the client's own version: nothing newer is known.
     fn not_modified(&self, version: Version, extra: &[u8]) -> Output {
         let held = &self.0;
-        let headers = answer::unchanged(version, &held.key, &held.route);
+        let headers = answer::unchanged(version, &held.key, &held.route, held.coded);
         let head = answer::head_bytes(StatusCode::NOT_MODIFIED, &headers, extra, held.http10);
         Output::one(head.freeze())
     }
@@ -135,7 +183,7 @@ impl LongPoll {
                 self.problem(StatusCode::GONE, end.reason(), "the upstream says that it is gone")
             }
             // The next request finds out more; on a drain it finds another process.
-            End::Topic(_) | End::Drain { .. } => {
+            End::Topic(_) | End::Drain { .. } | End::MaxAge => {
                 let mut extra = without_connection(&self.0.extra);
                 extra.extend_from_slice(b"Connection: close\r\n");
                 let output = match self.0.have {

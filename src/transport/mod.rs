@@ -8,7 +8,9 @@ pub mod answer;
 mod envelope;
 mod inbound;
 mod long_poll;
+mod plain;
 pub mod prefer;
+mod repeat;
 mod sse;
 mod sse_many;
 mod websocket;
@@ -18,7 +20,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 pub use envelope::{Envelope, message};
-pub use long_poll::{Have, Held, LongPoll};
+pub use long_poll::{Have, Held, LongPoll, hold};
+pub use plain::{Answered, Plain};
+pub use repeat::{Next, Repeat};
 pub use sse::{Framing, Sse};
 pub use sse_many::{SseMany, tags};
 pub use websocket::{WebSocket, close, code};
@@ -86,6 +90,8 @@ pub enum End {
     Drain {
         retry: Duration,
     },
+    /// It has lasted for the route's `max_age`; the client is to come back at once, perhaps elsewhere.
+    MaxAge,
 }
 
 impl End {
@@ -93,6 +99,7 @@ impl End {
         match self {
             End::Topic(closing) => closing.reason(),
             End::Drain { .. } => "drain",
+            End::MaxAge => "max-age",
         }
     }
 
@@ -111,6 +118,8 @@ pub enum Transport {
     /// Many resources. Boxed: few clients have it.
     Envelope(Box<Envelope>),
     SseMany(Box<SseMany>),
+    /// Ordinary polls, one after the other.
+    Plain(Box<Plain>),
 }
 
 impl Transport {
@@ -122,11 +131,12 @@ impl Transport {
             Transport::LongPoll(_) => metrics::LONG_POLL,
             Transport::Envelope(_) => metrics::ENVELOPE,
             Transport::SseMany(_) => metrics::SSE_MANY,
+            Transport::Plain(_) => metrics::POLL,
         }
     }
 
     /// How many there are.
-    pub const KINDS: usize = 5;
+    pub const KINDS: usize = 6;
 
     /// A number for each.
     pub fn kind(&self) -> usize {
@@ -136,6 +146,7 @@ impl Transport {
             Transport::LongPoll(_) => 2,
             Transport::Envelope(_) => 3,
             Transport::SseMany(_) => 4,
+            Transport::Plain(_) => 5,
         }
     }
 
@@ -148,8 +159,8 @@ impl Transport {
             Transport::Sse(sse) => sse.deliver(delivery, now),
             Transport::WebSocket(websocket) => websocket.deliver(delivery, now),
             Transport::LongPoll(long_poll) => long_poll.deliver(delivery, view),
-            // What comes to them comes of one of their resources.
-            Transport::Envelope(_) | Transport::SseMany(_) => Step::Wait,
+            // What comes to them comes of one of their resources; ordinary polls are told when they ask.
+            Transport::Envelope(_) | Transport::SseMany(_) | Transport::Plain(_) => Step::Wait,
         }
     }
 
@@ -165,7 +176,18 @@ impl Transport {
         match self {
             Transport::Envelope(envelope) => envelope.deliver_of(name, delivery, now),
             Transport::SseMany(many) => many.deliver_of((name, index), seen, delivery, now),
-            Transport::Sse(_) | Transport::WebSocket(_) | Transport::LongPoll(_) => Step::Wait,
+            Transport::Sse(_) | Transport::WebSocket(_) | Transport::LongPoll(_) | Transport::Plain(_) => {
+                Step::Wait
+            }
+        }
+    }
+
+    /// What the connection's next request may be without a new decision.
+    pub fn repeat(&self) -> Option<&Repeat> {
+        match self {
+            Transport::LongPoll(long_poll) => long_poll.repeat(),
+            Transport::Plain(plain) => Some(&plain.repeat),
+            _ => None,
         }
     }
 
@@ -174,7 +196,9 @@ impl Transport {
         match self {
             // A client has nothing to say on these; what it sends is read and dropped (SSE) or
             // kept for its next request by the wire (long-poll).
-            Transport::Sse(_) | Transport::LongPoll(_) | Transport::SseMany(_) => Step::Wait,
+            Transport::Sse(_) | Transport::LongPoll(_) | Transport::SseMany(_) | Transport::Plain(_) => {
+                Step::Wait
+            }
             Transport::WebSocket(websocket) => websocket.receive(bytes, now),
             Transport::Envelope(envelope) => envelope.receive(bytes, now),
         }
@@ -193,6 +217,7 @@ impl Transport {
             Transport::LongPoll(long_poll) => long_poll.deadline(),
             Transport::Envelope(envelope) => envelope.deadline(),
             Transport::SseMany(many) => many.deadline(),
+            Transport::Plain(plain) => Some(plain.deadline()),
         }
     }
 
@@ -207,6 +232,7 @@ impl Transport {
             Transport::LongPoll(long_poll) => long_poll.expired(),
             Transport::Envelope(envelope) => envelope.expired(now),
             Transport::SseMany(many) => many.expired(now),
+            Transport::Plain(_) => Step::Wait,
         }
     }
 
@@ -218,6 +244,7 @@ impl Transport {
             Transport::LongPoll(long_poll) => long_poll.end(end),
             Transport::Envelope(envelope) => envelope.end(end),
             Transport::SseMany(many) => many.end(end),
+            Transport::Plain(plain) => plain.end(end.reason()),
         }
     }
 }

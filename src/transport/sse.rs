@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{End, Output, Step};
 use crate::frame::sse::{self, HEARTBEAT, HEARTBEAT_CHUNK, LAST_CHUNK};
-use crate::frame::{Chain, SseBytes};
+use crate::frame::{Chain, GzipEvent, GzipStream, SseBytes, gzip};
 use crate::hub::Delivery;
 
 /// How the payload is framed on the connection.
@@ -29,13 +29,15 @@ pub struct Sse {
     retry_ms: u32,
     /// The client reads patches: whole bodies are named.
     patches: bool,
+    /// The stream is compressed.
+    gzip: Option<GzipStream>,
 }
 
 impl Sse {
     /// `retry`: this client's own reconnect delay.
     pub fn new(framing: Framing, heartbeat: Duration, retry: Duration, now: Instant) -> Sse {
         let retry_ms = retry.as_millis().min(u32::MAX.into()) as u32;
-        Sse { framing, heartbeat, last_write: now, retry_ms, patches: false }
+        Sse { framing, heartbeat, last_write: now, retry_ms, patches: false, gzip: None }
     }
 
     /// The same for a client that reads patches (contract §5, delta).
@@ -43,9 +45,19 @@ impl Sse {
         Sse { patches: true, ..self }
     }
 
+    /// The same for a client that takes gzip.
+    pub fn compressed(self) -> Sse {
+        Sse { gzip: Some(GzipStream::default()), ..self }
+    }
+
     /// What follows the head at once.
-    pub fn opening(&self) -> Bytes {
-        self.framed(&sse::opening(u64::from(self.retry_ms)))
+    pub fn opening(&mut self) -> Bytes {
+        let opening = sse::opening(u64::from(self.retry_ms));
+        if self.gzip.is_none() {
+            return self.framed(&opening);
+        }
+        let header = self.framed(&sse::own(gzip::HEADER));
+        [header, self.own(&opening)].concat().into()
     }
 
     fn framed(&self, bytes: &SseBytes) -> Bytes {
@@ -55,13 +67,38 @@ impl Sse {
         }
     }
 
+    /// An event that all clients share. `gzip`: its compressed form, if there is one.
+    fn shared(&mut self, plain: &SseBytes, gzip: Option<&GzipEvent>) -> Bytes {
+        match (&mut self.gzip, gzip) {
+            (Some(stream), Some(event)) => {
+                let bytes = stream.event(event);
+                match self.framing {
+                    Framing::Chunked => bytes.chunk().clone(),
+                    Framing::Bare => bytes.payload(),
+                }
+            }
+            _ => self.own(plain),
+        }
+    }
+
+    /// What nobody has compressed: in a compressed stream it is stored as it is.
+    fn own(&mut self, plain: &SseBytes) -> Bytes {
+        match &mut self.gzip {
+            None => self.framed(plain),
+            Some(stream) => {
+                let stored = stream.stored(&plain.payload());
+                self.framed(&sse::own(&stored))
+            }
+        }
+    }
+
     /// Several patches in one write.
-    fn chained(&self, chain: &Chain) -> Bytes {
+    fn chained(&mut self, chain: &Chain) -> Bytes {
         match chain {
-            Chain::One(patch) => self.framed(patch.sse()),
+            Chain::One(patch) => self.shared(patch.sse(), patch.gzip()),
             Chain::Many(patches) => {
                 let mut events = BytesMut::new();
-                patches.iter().for_each(|patch| events.put_slice(&self.framed(patch.sse())));
+                patches.iter().for_each(|patch| events.put_slice(&self.shared(patch.sse(), patch.gzip())));
                 events.freeze()
             }
         }
@@ -69,15 +106,21 @@ impl Sse {
 
     pub(super) fn deliver(&mut self, delivery: &Delivery, now: Instant) -> Step {
         let bytes = match delivery {
-            Delivery::Frame(frame) => match if self.patches { frame.whole() } else { frame.sse() } {
-                Ok(bytes) => self.framed(bytes),
-                // The content stopped being text, and the route does not say base64.
-                Err(crate::frame::NotText) => return self.bye("not-text", false, None),
-            },
+            Delivery::Frame(frame) => {
+                let (plain, gzip) = match self.patches {
+                    true => (frame.whole(), frame.whole_gzip()),
+                    false => (frame.sse(), frame.sse_gzip()),
+                };
+                match plain {
+                    Ok(plain) => self.shared(plain, gzip),
+                    // The content stopped being text, and the route does not say base64.
+                    Err(crate::frame::NotText) => return self.bye("not-text", false, None),
+                }
+            }
             Delivery::Patches(chain) => self.chained(chain),
-            Delivery::Items(batch) => self.framed(batch.sse()),
-            Delivery::Reset(reason) => self.framed(&sse::control("reset", &json!({ "reason": reason }))),
-            Delivery::Condition(condition) => self.framed(condition.sse()),
+            Delivery::Items(batch) => self.shared(batch.sse(), batch.gzip()),
+            Delivery::Reset(reason) => self.own(&sse::control("reset", &json!({ "reason": reason }))),
+            Delivery::Condition(condition) => self.own(condition.sse()),
             Delivery::Closing(closing) => return self.end(End::Topic(*closing)),
         };
         self.last_write = now;
@@ -90,25 +133,30 @@ impl Sse {
 
     pub(super) fn expired(&mut self, now: Instant) -> Step {
         self.last_write = now;
-        Step::Write(Output::one(match self.framing {
-            Framing::Chunked => HEARTBEAT_CHUNK,
-            Framing::Bare => HEARTBEAT,
+        Step::Write(Output::one(match (&self.gzip, self.framing) {
+            (Some(_), _) => self.own(&sse::own(HEARTBEAT)),
+            (None, Framing::Chunked) => Bytes::from_static(HEARTBEAT_CHUNK),
+            (None, Framing::Bare) => Bytes::from_static(HEARTBEAT),
         }))
     }
 
     pub(super) fn end(&mut self, end: End) -> Step {
         let retry = match end {
             End::Drain { retry } => Some(retry),
-            End::Topic(_) => None,
+            End::Topic(_) | End::MaxAge => None,
         };
         self.bye(end.reason(), end.reconnect(), retry)
     }
 
-    fn bye(&self, reason: &'static str, reconnect: bool, retry: Option<Duration>) -> Step {
+    fn bye(&mut self, reason: &'static str, reconnect: bool, retry: Option<Duration>) -> Step {
         let retry_ms = retry.map_or(u64::from(self.retry_ms), |retry| retry.as_millis() as u64);
         let data = json!({ "reason": reason, "retry_ms": retry_ms, "reconnect": reconnect });
         let bye = sse::control_with_retry("bye", &data, retry_ms);
-        let mut bytes = BytesMut::from(&self.framed(&bye)[..]);
+        let mut bytes = BytesMut::from(&self.own(&bye)[..]);
+        if let Some(stream) = &self.gzip {
+            let end = sse::own(&stream.end());
+            bytes.put_slice(&self.framed(&end));
+        }
         if self.framing == Framing::Chunked {
             bytes.put_slice(LAST_CHUNK);
         }

@@ -163,6 +163,13 @@ mod sse {
     }
 
     #[test]
+    fn a_stream_of_max_age_says_to_come_back() {
+        let (what, reason, text) = told(sse(Framing::Bare, Instant::now()).end(End::MaxAge));
+        assert_eq!((what, reason), ("finish", "max-age"));
+        assert!(text.starts_with("retry: 3000\n") && text.contains("\"reconnect\":true"), "{text}");
+    }
+
+    #[test]
     fn a_drain_spreads_the_reconnects() {
         let retry = Duration::from_millis(4321);
         let ended = sse(Framing::Bare, Instant::now()).end(End::Drain { retry });
@@ -283,6 +290,8 @@ mod websocket {
             let reason = closing.reason();
             assert_eq!(code_of(step), (wanted, reason.to_owned(), reason));
         }
+        let aged = websocket(0, Instant::now()).end(End::MaxAge);
+        assert_eq!(code_of(aged), (1001, "max-age".into(), "max-age"));
         let drain = End::Drain { retry: SECOND };
         assert_eq!(code_of(websocket(0, Instant::now()).end(drain)), (1001, "drain".into(), "drain"));
     }
@@ -331,7 +340,11 @@ mod long_poll {
             have: Have::Version(version(b"old")),
             extra: Bytes::from_static(EXTRA),
             http10,
+            gzip: false,
+            coded: false,
             keep,
+            wait: 30 * SECOND,
+            repeat: None,
         }))
     }
 
@@ -360,7 +373,7 @@ mod long_poll {
             "Content-Type: application/json".into(),
             "Content-Length: 2".into(),
             "Cache-Control: no-cache".into(),
-            "Vary: Accept, Prefer".into(),
+            "Vary: Accept, Prefer, Accept-Encoding".into(),
             "Age: 0".into(),
             "X-Total: 7".into(),
             "Preference-Applied: wait=30".into(),
@@ -449,7 +462,7 @@ mod head {
     fn a_200_has_the_upstreams_fields_and_ours() {
         let age = Duration::from_millis(3999);
         let hit = Some(CacheStatus::Hit { ttl: 4 });
-        let headers = answer::full(&snapshot(b"{}"), &key("/a"), &route(), age, hit);
+        let headers = answer::full(&snapshot(b"{}"), &key("/a"), &route(), age, hit, None);
         assert_eq!(field(&headers, "age"), "3");
         assert_eq!(field(&headers, "cache-status"), "pollcast; hit; ttl=4");
         assert_eq!(field(&headers, "x-total"), "7");
@@ -464,8 +477,8 @@ mod head {
         let (key, route) = (private_key("/a"), route());
         let snapshot = snapshot(b"{}");
         let status = Some(CacheStatus::Stale);
-        let full = answer::full(&snapshot, &key, &route, Duration::ZERO, None);
-        let headers = answer::not_modified(&snapshot, &key, &route, status);
+        let full = answer::full(&snapshot, &key, &route, Duration::ZERO, None, None);
+        let headers = answer::not_modified(&snapshot, &key, &route, status, false);
         for name in ["etag", "vary", "cache-control"] {
             assert_eq!(headers[name], full[name], "{name}");
         }
@@ -488,7 +501,7 @@ mod head {
             (no_store, key("/a"), overridden, "no-store"),
         ];
         for (snapshot, key, route, wanted) in cases {
-            let headers = answer::full(&snapshot, &key, &route, Duration::ZERO, None);
+            let headers = answer::full(&snapshot, &key, &route, Duration::ZERO, None, None);
             assert_eq!(field(&headers, "cache-control"), wanted);
             assert_eq!(headers.get_all("cache-control").iter().count(), 1);
         }
@@ -499,15 +512,16 @@ mod head {
         let mut parts = private_key("/a").parts().clone();
         parts.vary = vec![(HeaderName::from_static("accept-language"), None)];
         let key = crate::resource::ResourceKey::new(parts);
-        let headers = answer::unchanged(version(b"{}"), &key, &route());
+        let headers = answer::unchanged(version(b"{}"), &key, &route(), false);
         assert_eq!(field(&headers, "vary"), "Accept, Prefer, cookie, accept-language");
     }
 
     #[test]
     fn a_tag_is_weak_where_members_are_ignored() {
         let mut route = route();
-        let tag =
-            |route: &Route| field(&answer::unchanged(version(b"{}"), &key("/a"), route), "etag").to_owned();
+        let tag = |route: &Route| {
+            field(&answer::unchanged(version(b"{}"), &key("/a"), route, false), "etag").to_owned()
+        };
         let strong = tag(&route);
         route.change.ignore = vec![crate::config::Members::Pointer("/at".into())];
         assert_eq!(tag(&route), format!("W/{strong}"));
@@ -515,18 +529,18 @@ mod head {
 
     #[test]
     fn the_link_names_the_same_resource_and_can_be_switched_off() {
-        let headers = answer::unchanged(version(b"{}"), &key("/a>,<b"), &route());
+        let headers = answer::unchanged(version(b"{}"), &key("/a>,<b"), &route(), false);
         let wanted = "</a%3E,<b>; rel=\"alternate\"; type=\"text/event-stream\"";
         assert_eq!(field(&headers, "link"), wanted);
         let off = Route { link: false, ..route() };
-        assert!(!answer::unchanged(version(b"{}"), &key("/a"), &off).contains_key("link"));
+        assert!(!answer::unchanged(version(b"{}"), &key("/a"), &off, false).contains_key("link"));
     }
 
     #[test]
     fn nothing_has_no_length() {
         let mut empty = snapshot(b"");
         empty.status = StatusCode::NO_CONTENT;
-        let headers = answer::full(&empty, &key("/a"), &route(), Duration::ZERO, None);
+        let headers = answer::full(&empty, &key("/a"), &route(), Duration::ZERO, None, None);
         assert!(!headers.contains_key("content-length"));
     }
 

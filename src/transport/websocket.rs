@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::inbound::{Event, Inbound};
 use super::{End, Output, Step};
-use crate::frame::websocket;
+use crate::frame::{Deflated, Tail, websocket};
 use crate::hub::{Closing, Delivery};
 
 /// Close codes of RFC 6455 §7.4.1 and of contract §6.
@@ -27,6 +27,9 @@ pub mod code {
     pub const TOO_MANY: u16 = 4429;
 }
 
+/// Base-two logarithm of DEFLATE's window: messages made for it may refer to the one before.
+const FULL_WINDOW: u8 = 15;
+
 #[derive(Debug)]
 pub struct WebSocket {
     inbound: Inbound,
@@ -40,6 +43,12 @@ pub struct WebSocket {
     rate: u32,
     /// Messages in the second that began then.
     second: (Option<Instant>, u32),
+    /// Base-two logarithm of the window of the client's decoder; 0: it has none.
+    window: u8,
+    /// The decoder keeps what it read from message to message.
+    keeps_window: bool,
+    /// The compressed message that it read last.
+    tail: Tail,
 }
 
 impl WebSocket {
@@ -54,7 +63,16 @@ impl WebSocket {
             pinged: None,
             rate,
             second: (None, 0),
+            window: 0,
+            keeps_window: false,
+            tail: Tail::UNKNOWN,
         }
+    }
+
+    /// The same with permessage-deflate (RFC 7692), as it was agreed on: the base-two logarithm of the
+    /// client's window, and whether it is kept between messages.
+    pub fn of_deflate(self, window: u8, keeps_window: bool) -> WebSocket {
+        WebSocket { inbound: self.inbound.of_deflate(), window, keeps_window, ..self }
     }
 
     /// The same for a client of the envelope protocol, which speaks text only.
@@ -71,16 +89,30 @@ impl WebSocket {
         match delivery {
             Delivery::Frame(frame) => {
                 self.quiet_since = now;
-                Step::Write(Output::one(frame.websocket()))
+                let deflated = self.deflated(frame.websocket_deflated());
+                Step::Write(Output::one(deflated.unwrap_or_else(|| frame.websocket())))
             }
             Delivery::Items(batch) => {
                 self.quiet_since = now;
-                Step::Write(Output::one(batch.websocket()))
+                let deflated = self.deflated(batch.deflated());
+                Step::Write(Output::one(deflated.unwrap_or_else(|| batch.websocket())))
             }
             // The bare form has no words for how a resource is doing, and no patches.
             Delivery::Condition(_) | Delivery::Reset(_) | Delivery::Patches(_) => Step::Wait,
             Delivery::Closing(closing) => self.end(End::Topic(*closing)),
         }
+    }
+
+    /// The compressed form of a message for this client. None: it goes out as it is, which its decoder
+    /// does not notice.
+    fn deflated(&mut self, message: Option<&Deflated>) -> Option<Bytes> {
+        if self.window == 0 {
+            return None;
+        }
+        if !self.keeps_window || self.window < FULL_WINDOW {
+            self.tail = Tail::UNKNOWN;
+        }
+        message?.after(&mut self.tail, self.window).cloned()
     }
 
     pub(super) fn receive(&mut self, bytes: &[u8], now: Instant) -> Step {
@@ -143,7 +175,7 @@ impl WebSocket {
 
     pub(super) fn end(&mut self, end: End) -> Step {
         let code = match end {
-            End::Drain { .. } => code::GOING_AWAY,
+            End::Drain { .. } | End::MaxAge => code::GOING_AWAY,
             End::Topic(Closing::NotShareable | Closing::SessionIdle) => code::POLICY,
             End::Topic(Closing::Credentials) => code::UNAUTHORIZED,
             End::Topic(Closing::SessionRotated | Closing::Internal) => code::RESTART,

@@ -28,6 +28,18 @@ fn list(seen: &Seen, n: u32, missing: &str) -> String {
     format!("{{\"items\":[{}]}}", items.join(","))
 }
 
+/// Requests that came together.
+fn rounds(seen: &[Seen]) -> Vec<Vec<&Seen>> {
+    let mut rounds: Vec<Vec<&Seen>> = Vec::new();
+    for seen in seen {
+        match rounds.last_mut() {
+            Some(round) if seen.at - round[0].at < Duration::from_secs(1) => round.push(seen),
+            _ => rounds.push(vec![seen]),
+        }
+    }
+    rounds
+}
+
 #[tokio::test]
 async fn a_thousand_items_cost_ten_requests_an_interval() {
     let stand = Stand::start(&format!("poll: {{interval: 2s, {BATCH}}}, delta: false"));
@@ -43,18 +55,21 @@ async fn a_thousand_items_cost_ten_requests_an_interval() {
     }
     let _streams = opening.join_all().await;
     stand.legacy.forget();
-    // Whatever came before, all of them are due at the same time from now on.
-    stand.legacy.wait_count("/prices", 30).await;
-    let seen = stand.legacy.seen("/prices");
-    let mut rounds: Vec<Vec<&Seen>> = Vec::new();
-    for seen in &seen {
-        match rounds.last_mut() {
-            Some(round) if seen.at - round[0].at < Duration::from_secs(1) => round.push(seen),
-            _ => rounds.push(vec![seen]),
+    // Whatever came before, all of them are due at the same time from now on. On a machine with other
+    // work a round may tear; one that does not has ten requests, and none has fewer.
+    let mut wanted = 30;
+    let seen = loop {
+        stand.legacy.wait_count("/prices", wanted).await;
+        let seen = stand.legacy.seen("/prices");
+        let rounds = rounds(&seen);
+        if rounds.iter().rev().skip(1).any(|round| round.len() == 10) {
+            break seen;
         }
-    }
-    let whole = &rounds[rounds.len() - 2];
-    assert_eq!(whole.len(), 10, "{:?}", rounds.iter().map(Vec::len).collect::<Vec<_>>());
+        assert!(wanted < 150, "{:?}", rounds.iter().map(|round| round.len()).collect::<Vec<_>>());
+        wanted += 10;
+    };
+    let rounds = rounds(&seen);
+    let whole = rounds.iter().rev().skip(1).find(|round| round.len() == 10).expect("found above");
     let asked: Vec<String> = whole.iter().flat_map(|seen| names(seen)).collect();
     assert_eq!(asked.iter().collect::<BTreeSet<_>>().len(), 1000);
     assert_eq!(asked.len(), 1000);

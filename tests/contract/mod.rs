@@ -6,26 +6,33 @@
 //! | `batch` | §10: many resources of a route in one request |
 //! | `change` | §2: what counts as a change: rules, selections, what should be JSON and is not |
 //! | `command_line` | commands, exit codes, messages, the log |
+//! | `compression` | §3, §5, §6: compressed once for everybody, read by strict decoders |
 //! | `conditions` | §2: entity tags on pass-through |
 //! | `delta` | §4, §5: patches over event streams and long-polls |
+//! | `descriptors` | a process with few open files: what it tells, what it keeps for polls, how it goes on |
 //! | `drain` | §12: how the process ends |
 //! | `envelope` | §6: many resources on one WebSocket |
 //! | `failure` | §3, §5, §10: what clients see while the upstream misbehaves |
 //! | `feeds` | §8: lists told item by item |
 //! | `framing` | §12: request smuggling, unread bodies, broken answers |
+//! | `http2` | §1, §5: HTTP/2 beside HTTP/1, with and without TLS, and what one client may cost |
 //! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
 //! | `many` | many resources on one event stream |
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
+//! | `repeats` | §3, §4: requests that repeat the last one of their connection |
 //! | `replicas` | §2: several nodes and lagging upstream replicas behind one address |
+//! | `rotation` | §5: streams that end after `max_age` |
 //! | `schedule` | §10: when the upstream is asked: adaptive, its own words, budgets, the breaker |
 //! | `sharing` | §11: who may share a poll |
 //! | `tls` | §12: which versions of TLS a listener speaks |
 //! | `sharing_of_polls` | §10: one poll an interval, whatever the number and kinds of clients |
 //! | `slow_304` | §3: `hold_not_modified`: what is held, what is not, what ends it |
+//! | `slow_clients` | §7: clients that stop reading, among many that do not |
 //! | `sources` | §10, §11: how a poll reaches its answer: redirects, credentials, cookies, sessions |
 //! | `sse` | §5, §7: event streams: the head, resuming, control events, slow and vanished clients |
+//! | `storms` | §5, §7: more clients than there may be, at once or for long, on a connection or without descriptors |
 //! | `upgrade` | a new process takes the listening sockets of the old one, and nobody notices |
 //! | `writes` | §9: a write is followed by a poll, whoever follows, and nothing older is said to be current |
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
@@ -34,8 +41,10 @@ pub mod admin;
 pub mod batch;
 pub mod change;
 pub mod command_line;
+pub mod compression;
 pub mod conditions;
 pub mod delta;
+pub mod descriptors;
 pub mod drain;
 pub mod edge_support;
 pub mod envelope;
@@ -43,18 +52,23 @@ pub mod failure;
 pub mod feeds;
 pub mod forwarding;
 pub mod framing;
+pub mod http2;
 pub mod long_poll;
 pub mod many;
 pub mod passthrough;
 pub mod poll;
 pub mod probe;
+pub mod repeats;
 pub mod replicas;
+pub mod rotation;
 pub mod schedule;
 pub mod sharing;
 pub mod sharing_of_polls;
 pub mod slow_304;
+pub mod slow_clients;
 pub mod sources;
 pub mod sse;
+pub mod storms;
 pub mod tls;
 pub mod upgrade;
 pub mod websocket;

@@ -10,7 +10,7 @@ use h2::RecvStream;
 use h2::client::SendRequest;
 
 use super::client::Response;
-use super::sse::{Event, Parser, SseItem};
+use super::sse::{Event, Gunzip, Parser, SseItem};
 use super::wire::{GUARD, Io, within};
 
 /// One connection.
@@ -24,6 +24,7 @@ pub struct H2 {
 pub struct H2Body {
     body: RecvStream,
     parser: Parser,
+    gunzip: Option<Gunzip>,
     items: VecDeque<SseItem>,
     /// Comments and retries that [`H2Body::next_event`] went past.
     pub passed: Vec<SseItem>,
@@ -64,7 +65,8 @@ impl H2 {
             headers: headers.collect(),
             body: Bytes::new(),
         };
-        let body = H2Body { body, parser: Parser::default(), items: VecDeque::new(), passed: Vec::new() };
+        let (parser, gunzip) = (Parser::default(), Gunzip::of(&head));
+        let body = H2Body { body, parser, gunzip, items: VecDeque::new(), passed: Vec::new() };
         (head, body)
     }
 
@@ -100,6 +102,7 @@ impl H2Body {
             }
             let piece = within("an item of an event stream", self.piece()).await;
             let piece = piece.expect("the stream ended instead of an item");
+            let piece = self.gunzip.as_mut().map_or(piece.clone(), |gunzip| gunzip.feed(&piece));
             self.items.extend(self.parser.feed(&piece));
         }
     }

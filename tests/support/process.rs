@@ -50,6 +50,19 @@ impl Process {
         Process::start_at(yaml, free_addresses(), &[], &[])
     }
 
+    /// The same with so many open files at most.
+    pub async fn start_limited(yaml: &str, files: usize) -> Process {
+        let limited = |config: &Path| {
+            let mut shell = Command::new("sh");
+            shell.arg("-c").arg(format!("ulimit -n {files}; exec \"$0\" run --config \"$1\""));
+            shell.arg(env!("CARGO_BIN_EXE_pollcast")).arg(config);
+            shell
+        };
+        let process = Process::start_with(yaml, free_addresses(), &[], &[], limited);
+        process.wait_ready(yaml.contains("ADMIN_ADDRESS")).await;
+        process
+    }
+
     /// As [`Process::start`], with these in its environment.
     pub async fn start_told(yaml: &str, environment: &[(&str, &Path)]) -> Process {
         let process = Process::start_at(yaml, free_addresses(), &[], environment);
@@ -73,6 +86,16 @@ impl Process {
         [address, admin]: [SocketAddr; 2],
         arguments: &[&str],
         environment: &[(&str, &Path)],
+    ) -> Process {
+        Process::start_with(yaml, [address, admin], arguments, environment, command)
+    }
+
+    fn start_with(
+        yaml: &str,
+        [address, admin]: [SocketAddr; 2],
+        arguments: &[&str],
+        environment: &[(&str, &Path)],
+        command: impl Fn(&Path) -> Command,
     ) -> Process {
         let folder = Folder::new();
         let config = folder.path.join("pollcast.yaml");
@@ -121,6 +144,25 @@ impl Process {
 
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// CPU time that it has used so far, its own and the kernel's for it.
+    pub fn cpu(&self) -> Duration {
+        let path = format!("/proc/{}/stat", self.id);
+        let stat = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        // After the name, which may hold anything, in parentheses.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|n| n.parse::<u64>().expect("a number")).sum();
+        // A hundred a second, as Linux tells everybody.
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// Memory of its own in RAM, bytes.
+    pub fn memory(&self) -> usize {
+        let path = format!("/proc/{}/status", self.id);
+        let status = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("kilobytes") * 1024
     }
 
     /// The exit status, if it has ended.

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 use super::client::{Response, connect};
 use super::wire::{GUARD, Io, Wire, field, names_token, within};
@@ -51,6 +52,66 @@ pub struct Sse {
     pub head: Response,
     /// Comments and retries that [`Sse::next_event`] went past.
     pub passed: Vec<SseItem>,
+    /// Of a compressed stream.
+    gunzip: Option<Box<Gunzip>>,
+    /// Bytes of the body so far, as they came.
+    pub received: usize,
+}
+
+/// A strict reader of gzip that gives what it can at once, and checks the trailer.
+pub struct Gunzip {
+    header: Vec<u8>,
+    inflater: Decompress,
+    crc: Crc,
+    trailer: Option<Vec<u8>>,
+}
+
+impl Gunzip {
+    /// What reads a body with these fields; none: it is not compressed.
+    pub fn of(head: &Response) -> Option<Gunzip> {
+        match head.header("content-encoding") {
+            Some("gzip") => Some(Gunzip::new()),
+            None => None,
+            other => panic!("an unknown coding: {other:?}"),
+        }
+    }
+
+    fn new() -> Gunzip {
+        Gunzip { header: vec![], inflater: Decompress::new(false), crc: Crc::new(), trailer: None }
+    }
+
+    pub fn feed(&mut self, mut coded: &[u8]) -> Bytes {
+        let missing = (10 - self.header.len()).min(coded.len());
+        self.header.extend_from_slice(&coded[..missing]);
+        coded = &coded[missing..];
+        assert!(
+            [0x1f, 0x8b, 8, 0].starts_with(&self.header[..self.header.len().min(4)]),
+            "{:?}",
+            self.header
+        );
+        let mut plain = Vec::with_capacity(64 * 1024);
+        while self.trailer.is_none() && !(coded.is_empty() && plain.len() < plain.capacity()) {
+            plain.reserve(64 * 1024);
+            let before = (self.inflater.total_in(), plain.len());
+            let status = self.inflater.decompress_vec(coded, &mut plain, FlushDecompress::Sync);
+            let status = status.expect("a deflate stream");
+            coded = &coded[(self.inflater.total_in() - before.0) as usize..];
+            self.crc.update(&plain[before.1..]);
+            if status == Status::StreamEnd {
+                self.trailer = Some(vec![]);
+            }
+        }
+        if let Some(trailer) = &mut self.trailer {
+            trailer.extend_from_slice(coded);
+            assert!(trailer.len() <= 8, "bytes after the gzip trailer: {trailer:?}");
+        }
+        plain.into()
+    }
+
+    fn check(&self) {
+        let right = [self.crc.sum().to_le_bytes(), self.crc.amount().to_le_bytes()].concat();
+        assert_eq!(self.trailer.as_ref(), Some(&right), "the gzip trailer");
+    }
 }
 
 impl Sse {
@@ -117,7 +178,8 @@ impl Sse {
         };
         assert!(head.header("content-length").is_none(), "a stream with a length: {head:?}");
         let (parser, items, passed) = (Parser::default(), VecDeque::new(), Vec::new());
-        Ok(Sse { wire, framing, parser, items, ended: false, head, passed })
+        let gunzip = Gunzip::of(&head).map(Box::new);
+        Ok(Sse { wire, framing, parser, items, ended: false, head, passed, gunzip, received: 0 })
     }
 
     /// What a reconnect would send as Last-Event-ID.
@@ -203,8 +265,17 @@ impl Sse {
                 return Ok(None);
             }
             match self.piece().await? {
-                Some(piece) => self.items.extend(self.parser.feed(&piece)),
-                None => self.ended = true,
+                Some(piece) => {
+                    self.received += piece.len();
+                    let piece = self.gunzip.as_mut().map_or(piece.clone(), |gunzip| gunzip.feed(&piece));
+                    self.items.extend(self.parser.feed(&piece));
+                }
+                None => {
+                    self.ended = true;
+                    if let Some(gunzip) = &self.gunzip {
+                        gunzip.check();
+                    }
+                }
             }
         }
     }

@@ -29,8 +29,10 @@ pub struct Ws {
     pub pings: Vec<Vec<u8>>,
     /// Payloads of the pongs so far.
     pub pongs: Vec<Vec<u8>>,
-    /// Messages so far that came compressed.
+    /// Messages so far that came compressed, and their bytes.
     pub compressed: usize,
+    pub compressed_bytes: usize,
+    inflater: Decompress,
 }
 
 impl Ws {
@@ -77,7 +79,16 @@ impl Ws {
         assert!(head.names("connection", "upgrade"), "101 without Connection: upgrade: {head:?}");
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
         assert_eq!(head.header("sec-websocket-accept"), Some(accept.as_str()), "{head:?}");
-        Ok(Ws { wire, head, answers_pings: true, pings: vec![], pongs: vec![], compressed: 0 })
+        Ok(Ws {
+            wire,
+            head,
+            answers_pings: true,
+            pings: vec![],
+            pongs: vec![],
+            compressed: 0,
+            compressed_bytes: 0,
+            inflater: Decompress::new(false),
+        })
     }
 
     pub async fn send_text(&mut self, text: &str) {
@@ -172,7 +183,11 @@ impl Ws {
             let agreed = self.head.header("sec-websocket-extensions").unwrap_or_default();
             assert!(agreed.contains("permessage-deflate"), "compressed, but that was not agreed");
             self.compressed += 1;
-            payload = inflate(&payload);
+            self.compressed_bytes += payload.len();
+            if agreed.contains("server_no_context_takeover") {
+                self.inflater.reset(false);
+            }
+            payload = inflate(&mut self.inflater, &payload);
         }
         match first.opcode {
             TEXT => Message::Text(String::from_utf8(payload).expect("a text message is UTF-8")),
@@ -219,15 +234,15 @@ impl Ws {
     }
 }
 
-/// One message of permessage-deflate without context takeover (RFC 7692 §7.2.2).
-fn inflate(message: &[u8]) -> Vec<u8> {
+/// One message of permessage-deflate (RFC 7692 §7.2.2).
+fn inflate(inflater: &mut Decompress, message: &[u8]) -> Vec<u8> {
     let input = [message, &[0, 0, 0xff, 0xff]].concat();
-    let mut inflater = Decompress::new(false);
+    let start = inflater.total_in();
     let mut output = Vec::new();
     loop {
         output.reserve(64 << 10);
         let before = (inflater.total_in(), inflater.total_out());
-        let rest = &input[inflater.total_in() as usize..];
+        let rest = &input[(inflater.total_in() - start) as usize..];
         inflater.decompress_vec(rest, &mut output, FlushDecompress::Sync).expect("a deflated message");
         if before == (inflater.total_in(), inflater.total_out()) {
             return output;

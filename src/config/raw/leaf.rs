@@ -52,7 +52,7 @@ leaf!(
     Size, { "type": ["string", "integer"] }
 );
 leaf!(
-    /// So many a second: `10/s`.
+    /// So many a second: `10/s`; or `off` where the key allows it.
     Rate, { "type": "string" }
 );
 

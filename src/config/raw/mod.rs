@@ -219,6 +219,12 @@ pub struct Limits {
     pub clients: Option<Count>,
     /// Most of them from one address, or `off`; needs `client_address` on every listener.
     pub clients_per_address: Option<Count>,
+    /// New push clients a second, in bursts of at most one second's worth, or `off`.
+    pub accept_rate: Option<Rate>,
+    /// HTTP/2 streams that one connection may have open at a time.
+    pub http2_streams: Option<Count>,
+    /// A connection that may speak HTTP/2 says its first bytes within this.
+    pub first_byte_timeout: Option<Time>,
     /// Most resources.
     pub resources: Option<Count>,
     /// Most memory for current snapshots, encodings included.

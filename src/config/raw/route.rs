@@ -79,6 +79,13 @@ pub struct RouteSettings {
     pub websocket: Option<Websocket>,
     /// Streams of a vanished resource (404, 410) end after this, or `off`: never.
     pub gone_after: Option<Time>,
+    /// Whether answers and streams are compressed for clients that accept it.
+    #[schemars(extend("enum" = ["auto", "on", "off"]))]
+    pub compress: Option<Text>,
+    /// Bodies and messages smaller than this are not compressed.
+    pub compress_min: Option<Size>,
+    /// Streams end after this long, a fifth less or more, so that clients spread anew; or `off`.
+    pub max_age: Option<Time>,
     /// Most clients that follow this route, or `off`.
     pub max_clients: Option<Count>,
     /// What counts as a change, or `off`: any other byte.

@@ -251,6 +251,8 @@ const ROUTES: &[(&str, &str)] = &[
         "poll.headers.a: is not the value of a header: it must be visible ASCII text on one line",
     ),
     ("poll: { headers: { a: ~ } }", "poll.headers.a: expected a plain value, found nothing"),
+    ("compress: gzip", r#"compress: "gzip" is not one of auto, on, off"#),
+    ("compress_min: 0B", r#"compress_min: "0B" is too small; at least 1B"#),
     ("share: authorize", "share: \"authorize\" is not available in this version"),
     (
         "share: private",
@@ -292,6 +294,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("retry: [8s]", "retry: expected two times, the shortest and the longest, as [2s, 8s]"),
     ("history: { versions: 0 }", r#"history.versions: "0" is too small; at least 1"#),
     ("gone_after: 0s", r#"gone_after: "0s" is too short; at least 1s"#),
+    ("max_age: 10ms", r#"max_age: "10ms" is too short; at least 1s"#),
     ("cors: {}", "cors: names no origins; write origins: [\"https://shop.example.com\"], or cors: off"),
     (
         "cors: { origins: [\"*\"], credentials: true }",
@@ -532,7 +535,7 @@ version_key: short
 threads: {{ front: 0 }}
 log: {{ format: xml }}
 drain: {{ window: 2h }}
-limits: {{ send_buffer: 1KiB }}
+limits: {{ send_buffer: 1KiB, accept_rate: fast, http2_streams: 0, first_byte_timeout: 1ms }}
 admin: {{ address: 127.0.0.1:9, token: \"a b\" }}
 "
         )),
@@ -541,6 +544,9 @@ pollcast.yaml:5: version_key: is too short for a secret key; at least 16 charact
 pollcast.yaml:6: threads.front: "0" is too small; at least 1
 pollcast.yaml:7: log.format: "xml" is not one of text, json
 pollcast.yaml:8: drain.window: "2h" is too long; at most 1h
+pollcast.yaml:9: limits.accept_rate: "fast" is not a rate; write it like 10/s
+pollcast.yaml:9: limits.http2_streams: "0" is too small; at least 1
+pollcast.yaml:9: limits.first_byte_timeout: "1ms" is too short; at least 100ms
 pollcast.yaml:9: limits.send_buffer: "1KiB" is too small; at least 4KiB
 pollcast.yaml:10: admin.token: must be visible ASCII without spaces"#
     );

@@ -149,6 +149,15 @@ fn limits(file: &raw::File, findings: &mut Findings) -> Limits {
         findings.problem(&per_address.0, message);
     }
     findings.count_or_off(per_address, 1..=10_000_000, &mut limits.clients_per_address);
+    findings.rate_or_off(at!(place, raw.accept_rate), 1..=100_000, &mut limits.accept_rate);
+    let mut streams = limits.http2_streams as usize;
+    findings.count(at!(place, raw.http2_streams), 1..=10_000, &mut streams);
+    limits.http2_streams = streams as u32;
+    findings.time(
+        at!(place, raw.first_byte_timeout),
+        100 * MILLISECOND..=MINUTE,
+        &mut limits.first_byte_timeout,
+    );
     findings.count(at!(place, raw.resources), 1..=10_000_000, &mut limits.resources);
     findings.size(at!(place, raw.snapshot_bytes), MIB..=TIB, &mut limits.snapshot_bytes);
     findings.size(at!(place, raw.history_bytes), MIB..=TIB, &mut limits.history_bytes);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::super::problem::{Findings, Place};
-use super::super::{Route, SoftRefusal, Transports, raw};
+use super::super::{Compress, Route, SoftRefusal, Transports, raw};
 use super::{
     DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, access, asking, at, change, paths, poll, websocket,
 };
@@ -51,6 +51,10 @@ pub fn apply(
     downstream_cache(at!(place, raw.downstream_cache), &mut route.downstream_cache, findings);
     findings.flag(at!(place, raw.link), &mut route.link);
     findings.time_or_off(at!(place, raw.gone_after), SECOND..=30 * DAY, &mut route.gone_after);
+    let compress = [("auto", Compress::Shared), ("on", Compress::Always), ("off", Compress::Never)];
+    findings.choice(at!(place, raw.compress), &compress, &mut route.compress);
+    findings.size(at!(place, raw.compress_min), 1..=1 << 30, &mut route.compress_min);
+    findings.time_or_off(at!(place, raw.max_age), SECOND..=30 * DAY, &mut route.max_age);
     findings.count_or_off(at!(place, raw.max_clients), 1..=10_000_000, &mut route.max_clients);
     findings.list(at!(place, raw.refreshes), refreshed, &mut route.refreshes);
     findings.time(at!(place, raw.write_wait), Duration::ZERO..=30 * SECOND, &mut route.write_wait);

@@ -187,6 +187,22 @@ impl Findings {
         }
     }
 
+    /// As [`Findings::rate`]; `off` is none.
+    pub fn rate_or_off(
+        &mut self,
+        (place, said): Said<'_, Rate>,
+        bounds: RangeInclusive<u32>,
+        to: &mut Option<u32>,
+    ) {
+        if said.is_some_and(|said| said.0 == "off") {
+            *to = None;
+            return;
+        }
+        let mut rate = to.unwrap_or(0);
+        self.rate((place, said), bounds, &mut rate);
+        *to = Some(rate).filter(|rate| *rate > 0);
+    }
+
     /// So many a second or minute, as requests a second.
     pub fn read_rate(&mut self, place: &Place, said: &str) -> Option<f64> {
         let read = |unit: &str| said.strip_suffix(unit).and_then(|count| count.trim().parse::<f64>().ok());

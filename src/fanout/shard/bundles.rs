@@ -24,6 +24,7 @@ impl Shard {
             entry.place = place;
         }
         self.metrics.bundled.inc();
+        self.retire_after(slot, topic.route().max_age);
         self.pump_entry(slot, number, None);
     }
 

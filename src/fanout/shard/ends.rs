@@ -6,22 +6,36 @@ use std::time::Duration;
 
 use super::Shard;
 use crate::fanout::inbox::MemberId;
-use crate::fanout::timers::TICK;
-use crate::transport::End;
+use crate::fanout::timers::{TICK, lifetime};
+use crate::transport::{End, Transport};
 
 impl Shard {
     /// Counts and logs a member that ends now, once.
     pub(super) fn account_end(&mut self, slot: usize, reason: &str) {
         let member = &self.members[slot];
-        if member.is_closing() {
+        let is_plain = matches!(member.transport, Transport::Plain(_));
+        // Who waits between two requests ended with the answer; a connection of ordinary polls is one all
+        // the time.
+        if member.is_closing() || (member.idle && !is_plain) {
             return;
         }
         let tally = &self.tallies[member.tally as usize];
         tally.metrics.subscribers.dec();
+        if is_plain {
+            return;
+        }
         tally.metrics.ended(reason);
         if self.rules.access_log {
             let topic = member.subscription.as_ref().map(|s| s.topic().clone());
             member.record.write(member.transport.name(), topic.as_deref(), reason);
+        }
+    }
+
+    /// Counts and logs an answer after which the connection lives on.
+    pub(super) fn account_answer(&mut self, slot: usize, reason: &str) {
+        // Ordinary polls were counted when they were answered.
+        if !matches!(self.members[slot].transport, Transport::Plain(_)) {
+            self.account_end(slot, reason);
         }
     }
 
@@ -34,6 +48,31 @@ impl Shard {
     pub(super) fn between(&mut self, (least, most): (Duration, Duration)) -> Duration {
         let spread = most.saturating_sub(least);
         least + spread.mul_f64(self.rng.f64())
+    }
+
+    /// Has a stream end after `max_age`, a fifth less or more. Of many resources the first one to say so
+    /// counts for all of them.
+    pub(super) fn retire_after(&mut self, slot: usize, max_age: Option<Duration>) {
+        let Some(max_age) = max_age else { return };
+        let member = &mut self.members[slot];
+        if let Transport::LongPoll(_) = member.transport {
+            return;
+        }
+        let tick = self.wheel.tick_at(self.now + lifetime(max_age, self.rng.f64()));
+        if member.retires == 0 || tick < member.retires {
+            member.retires = tick;
+        }
+    }
+
+    /// Ends a stream that has lasted long enough. A blocked one does so when it has caught up.
+    pub(super) fn retire(&mut self, slot: usize) -> bool {
+        let member = &self.members[slot];
+        let is_due = member.retires != 0 && self.now >= self.wheel.time_of(member.retires);
+        let retires = is_due && member.is_free();
+        if retires {
+            self.end(slot, End::MaxAge);
+        }
+        retires
     }
 
     /// Ends as many members as the drain's clock asks for.

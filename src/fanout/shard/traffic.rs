@@ -52,20 +52,21 @@ impl Shard {
                 self.members[slot].finish(self.now);
             }
             Ok(Written::All(Then::GiveBack(reason))) => {
-                self.account_end(slot, reason);
-                self.part(slot);
-                let mut wire = self.members.remove(slot).wire;
-                if let Some(socket) = wire.socket() {
-                    // It lives on elsewhere; an error would mean that it was never registered.
-                    let _ = self.poll.registry().deregister(socket);
+                self.account_answer(slot, reason);
+                if !self.stays(slot) {
+                    let kept = self.members[slot].wire.take_kept();
+                    self.go_home(slot, &kept);
                 }
-                wire.give_back();
             }
             Err(_) => self.remove(slot, "client-gone"),
         }
     }
 
     pub(super) fn end(&mut self, slot: usize, end: End) {
+        if self.members[slot].idle {
+            // Nobody has asked for anything.
+            return self.written(slot, Ok(Written::All(Then::Finish(end.reason()))));
+        }
         let step = self.members[slot].transport.end(end);
         self.apply(slot, step);
     }
@@ -133,6 +134,10 @@ impl Shard {
         let member = &mut self.members[slot];
         if member.is_ending() {
             // What it says after its end was decided means nothing, and is kept nowhere.
+            return;
+        }
+        if member.idle {
+            self.asked(slot, bytes);
             return;
         }
         if member.transport.is_silent() && !member.ignore(bytes, self.rules.pipelined_bytes) {

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::{Delta, Feed};
 use crate::frame::PatchKind;
 
-const JSON: Format = Format::SseDelta(PatchKind::Json);
+const JSON: Format = Format::SseDelta(PatchKind::Json, Coding::Plain);
 
 impl Stage {
     /// A resource whose patches are worth sending whatever their size.
@@ -193,7 +193,7 @@ async fn a_state_that_recurs_is_continued_from_its_latest_occurrence() {
 #[tokio::test]
 async fn items_are_delivered_once_and_in_order() {
     let (stage, _first, mut publisher) = Stage::of_items(2, 100);
-    let mut early = stage.reads(Format::Sse, Resume::Start);
+    let mut early = stage.reads(Format::Sse(Coding::Plain), Resume::Start);
     news(&mut publisher, "1", &["a", "b", "c"], false);
     assert_eq!(take(&mut early), ["b c"], "what `replay` says");
     news(&mut publisher, "2", &["d"], false);
@@ -201,17 +201,17 @@ async fn items_are_delivered_once_and_in_order() {
     assert_eq!(take(&mut early), ["d e f"]);
     news(&mut publisher, "4", &[], false);
     assert_eq!(take(&mut early), [""; 0]);
-    let mut back = stage.reads(Format::Sse, Resume::Item("b".into()));
+    let mut back = stage.reads(Format::Sse(Coding::Plain), Resume::Item("b".into()));
     assert_eq!(take(&mut back), ["c d e f"]);
     let page = version(&json!("2").to_string()).to_string();
-    let mut from_page = stage.reads(Format::Sse, Resume::Item(page.into()));
+    let mut from_page = stage.reads(Format::Sse(Coding::Plain), Resume::Item(page.into()));
     assert_eq!(take(&mut from_page), ["e f"], "a page's version is a place among the items");
 }
 
 #[tokio::test]
 async fn who_falls_out_of_the_history_of_items_is_told() {
     let (stage, _first, mut publisher) = Stage::of_items(0, 3);
-    let mut slow = stage.reads(Format::Sse, Resume::Start);
+    let mut slow = stage.reads(Format::Sse(Coding::Plain), Resume::Start);
     news(&mut publisher, "1", &["a"], false);
     assert_eq!(take(&mut slow), [""; 0]);
     for (page, id) in [("2", "b"), ("3", "c"), ("4", "d"), ("5", "e")] {
@@ -226,9 +226,9 @@ async fn who_falls_out_of_the_history_of_items_is_told() {
 async fn a_cursor_nobody_knows_waits_for_a_confirming_poll_and_is_told() {
     let (stage, _first, mut publisher) = Stage::of_items(1, 100);
     news(&mut publisher, "1", &["a", "b"], false);
-    let mut lost = stage.reads(Format::Sse, Resume::Item("z".into()));
+    let mut lost = stage.reads(Format::Sse(Coding::Plain), Resume::Item("z".into()));
     assert_eq!(take(&mut lost), [""; 0]);
-    let mut found = stage.reads(Format::Sse, Resume::Item("c".into()));
+    let mut found = stage.reads(Format::Sse(Coding::Plain), Resume::Item("c".into()));
     news(&mut publisher, "2", &["c", "d"], false);
     assert_eq!(take(&mut lost), ["reset: unknown-cursor", "d"]);
     assert_eq!(take(&mut found), ["d"], "the poll brought its item");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, header};
 
 use crate::config::{
-    Backoff, Breaker, Change, Config, Delta, Drain, Limits, Log, Poll, QueryRule, Route, Server, Share,
-    SoftRefusal, Switches, Threads, Transports, UnknownQuery, Upstream, Websocket,
+    Backoff, Breaker, Change, Compress, Config, Delta, Drain, Limits, Log, Poll, QueryRule, Route, Server,
+    Share, SoftRefusal, Switches, Threads, Transports, UnknownQuery, Upstream, Websocket,
 };
 use crate::resource::{KeyParts, ResourceKey};
 
@@ -66,7 +66,10 @@ pub(crate) fn route() -> Route {
             send: None,
         },
         gone_after: None,
+        max_age: None,
         max_clients: None,
+        compress: Compress::Shared,
+        compress_min: 256,
         change: Change::default(),
         delta: Delta { enabled: true, patch_max_ratio: 0.7 },
         feed: None,
@@ -109,6 +112,9 @@ pub(crate) fn config(route: Route) -> Config {
         limits: Limits {
             clients: 1000,
             clients_per_address: None,
+            accept_rate: None,
+            http2_streams: 100,
+            first_byte_timeout: 10 * SECOND,
             resources: 100,
             snapshot_bytes: 1 << 20,
             history_bytes: 1 << 20,

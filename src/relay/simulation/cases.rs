@@ -173,7 +173,7 @@ async fn an_unknown_version_gets_one_poll_of_its_own_half_an_interval_after_the_
     sleep(SECOND).await;
     let mut followers: Vec<Subscription> = (0..5)
         .map(|_| stage.attend("/a", Attend::Follow).0)
-        .map(|attendance| Subscription::new(attendance, Some(0), Format::Sse, unknown()))
+        .map(|attendance| Subscription::new(attendance, Some(0), Format::Sse(Coding::Plain), unknown()))
         .collect();
     let view = first.topic().view();
     assert!(followers.iter_mut().all(|f| f.next(&view).is_none()));
@@ -342,7 +342,7 @@ async fn what_is_gone_is_asked_for_rarely_and_without_validators() {
     let stage = stage(&[Reply::Content("A"), Reply::Status(404), Reply::Status(304), Reply::Content("A")]);
     let (attendance, _) = stage.attend("/a", Attend::Follow);
     let topic = attendance.topic().clone();
-    let mut follower = Subscription::new(attendance, Some(0), Format::Sse, Resume::Start);
+    let mut follower = Subscription::new(attendance, Some(0), Format::Sse(Coding::Plain), Resume::Start);
     let mut heard = Vec::new();
     for number in 1..=4 {
         let view = ended(&topic, number).await;

@@ -1,0 +1,107 @@
+//! Which connections ask the same again: those leave Pingora for a shard, which answers what repeats
+//! without deciding anew. A connection that asks this and that stays here.
+//!
+//! Must not know: how repeats are recognized or answered.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use http::{HeaderMap, Method, StatusCode, Version as HttpVersion, header};
+use pingora::Result;
+
+use super::cover::Cover;
+use super::push::{Departure, depart};
+use super::{Fate, cors, delta};
+use crate::fanout::Following;
+use crate::frame::Coding;
+use crate::hub::{Attend, View};
+use crate::resource::ResourceKey;
+use crate::transport::{Plain, Repeat, Transport, answer};
+
+/// Connections that are remembered, each by its last head. Two in one place forget each other, which costs
+/// them the short path and nothing else.
+const PLACES: usize = 1 << 14;
+
+/// The last ordinary poll of each connection.
+pub struct Repeats {
+    places: Box<[AtomicU64]>,
+    hasher: RandomState,
+}
+
+impl Default for Repeats {
+    fn default() -> Self {
+        let places = (0..PLACES).map(|_| AtomicU64::new(0)).collect();
+        Repeats { places, hasher: RandomState::new() }
+    }
+}
+
+impl Repeats {
+    /// Remembers a connection's head. True: its last one was the same.
+    fn is_second(&self, client: SocketAddr, head: u64) -> bool {
+        let place = self.hasher.hash_one(client);
+        let known = head ^ place;
+        self.places[place as usize % PLACES].swap(known, Ordering::Relaxed) == known
+    }
+}
+
+/// A request by which a held poll's or a connection's next one is recognized. None: that is not to be had.
+pub(super) fn repeat(cover: &Cover<'_>, key: &ResourceKey, view: &View) -> Option<Repeat> {
+    let plain = cover.method == Method::GET
+        && cover.version == HttpVersion::HTTP_11
+        && !cover.session.is_http2()
+        && !key.is_private()
+        && cover.route.hold_not_modified.is_none()
+        && cover.route.feed.is_none()
+        && view.frame.as_ref().is_some_and(|frame| frame.snapshot.vary.is_empty())
+        && !cover.headers.contains_key(header::IF_MODIFIED_SINCE)
+        && delta::of_answer(&cover.route, &cover.headers, cover.query.as_deref()).is_none();
+    plain.then(|| Repeat::of(&cover.session.to_h1_raw(), Instant::now())).flatten()
+}
+
+impl Cover<'_> {
+    /// Answers a hit, and keeps the connection in a shard if it has asked the same before. None: it is to
+    /// be answered here.
+    pub(super) async fn stay(
+        &mut self,
+        key: &ResourceKey,
+        view: &View,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &bytes::Bytes,
+    ) -> Result<Option<Fate>> {
+        if self.applied.is_some() || self.unconfirmed || !self.keeps_alive() {
+            return Ok(None);
+        }
+        let Some(repeat) = repeat(self, key, view) else { return Ok(None) };
+        let Some(client) = self.session.client_addr().and_then(|address| address.as_inet()).copied() else {
+            return Ok(None);
+        };
+        let shared = self.front.shared.clone();
+        if !shared.repeats.is_second(client, repeat.number()) {
+            return Ok(None);
+        }
+        let Ok(attendance) = self.attend(key, Attend::Visit) else { return Ok(None) };
+        let mut own = HeaderMap::new();
+        cors::add(&mut own, &self.route, &self.headers);
+        let gzip = super::coding::coding(&self.route, key, &self.headers) == Coding::Deflated;
+        let plain = Plain::new(attendance, self.route.clone(), answer::lines(&own), gzip, repeat);
+        let mut greeting = answer::head_bytes(status, headers, b"", false);
+        greeting.extend_from_slice(body);
+        let label = self.ctx.answer;
+        let departure = Departure {
+            shard: shared.fanout.choose(),
+            greeting: greeting.freeze(),
+            transport: Transport::Plain(Box::new(plain)),
+            following: Following::OnDemand,
+            seat: None,
+            messages: None,
+        };
+        let fate = depart(self.front, self.session, self.ctx, departure).await?;
+        // This request is an answer like others; the connection has no line of its own.
+        (self.ctx.answer, self.ctx.taken) = (label, false);
+        self.ctx.status = Some(status);
+        Ok(Some(fate))
+    }
+}

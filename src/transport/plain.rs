@@ -1,0 +1,139 @@
+//! A connection of ordinary polls (contract §3) that are answered from the latest snapshot, as long as
+//! each repeats the one before and nothing has to be asked or waited for.
+//!
+//! Must not know: what happens to a request that it does not answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::answer::{self, CacheStatus};
+use super::repeat::Repeat;
+use super::{Output, Step};
+use crate::config::Route;
+use crate::frame::Frame;
+use crate::hub::{Attendance, View};
+use crate::resource::IfNoneMatch;
+
+/// One such connection.
+pub struct Plain {
+    attendance: Attendance,
+    route: Arc<Route>,
+    /// Ready-made lines of this client alone.
+    extra: Bytes,
+    /// The client takes gzip, and this resource is compressed.
+    gzip: bool,
+    pub(super) repeat: Repeat,
+    /// The head of the last answer, and what it says.
+    last: Option<(Said, Bytes)>,
+}
+
+/// What makes one answer's head differ from another's.
+#[derive(PartialEq, Eq, Clone, Copy)]
+struct Said {
+    seq: u64,
+    confirmed: u64,
+    unchanged: bool,
+    coded: bool,
+    age: u64,
+    ttl: u64,
+}
+
+impl std::fmt::Debug for Plain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plain").field("repeat", &self.repeat).finish_non_exhaustive()
+    }
+}
+
+/// An answer, and its label in metrics.
+pub struct Answered {
+    pub output: Output,
+    pub label: &'static str,
+    pub status: StatusCode,
+}
+
+impl Plain {
+    pub fn new(attendance: Attendance, route: Arc<Route>, extra: Bytes, gzip: bool, repeat: Repeat) -> Plain {
+        Plain { attendance, route, extra, gzip, repeat, last: None }
+    }
+
+    pub fn topic(&self) -> &Arc<crate::hub::Topic> {
+        self.attendance.topic()
+    }
+
+    /// Answers the same request again. `condition`: its `If-None-Match`. None: the front has to look at it,
+    /// because the state is not young, or not sure.
+    pub fn answer(&mut self, condition: Option<&[u8]>) -> Option<Answered> {
+        let topic = self.attendance.topic();
+        let view = topic.view();
+        let frame = servable(&view)?;
+        if !view.is_young() || topic.is_unconfirmed(&view) || topic.is_evicted() {
+            return None;
+        }
+        topic.visited();
+        let condition = condition.map(|line| IfNoneMatch::parse([line]));
+        let unchanged = condition.flatten().is_some_and(|have| have.matches(frame.version()));
+        // What the last client had made is there; a large body is not compressed here.
+        let gzip = frame.gzip_made().filter(|_| self.gzip);
+        if self.gzip && gzip.is_none() && !frame.gzip_tried() {
+            return None;
+        }
+        let since = view.confirmed_at.map_or(Duration::ZERO, |at| at.elapsed());
+        let age = view.upstream_age + since;
+        let said = Said {
+            seq: frame.seq,
+            confirmed: view.confirmed,
+            unchanged,
+            coded: gzip.is_some(),
+            age: age.as_secs(),
+            ttl: view.effective_interval.saturating_sub(since).as_secs(),
+        };
+        let head = match &self.last {
+            Some((last, head)) if *last == said => head.clone(),
+            _ => {
+                let head = self.head(frame, said, age, gzip);
+                self.last = Some((said, head.clone()));
+                head
+            }
+        };
+        let body = if unchanged { Bytes::new() } else { gzip.unwrap_or(&frame.snapshot.body).clone() };
+        let (label, status) = match unchanged {
+            true => ("not_modified", StatusCode::NOT_MODIFIED),
+            false => ("hit", frame.snapshot.status),
+        };
+        Some(Answered { output: Output::two(head, body), label, status })
+    }
+
+    fn head(&self, frame: &Frame, said: Said, age: Duration, gzip: Option<&Bytes>) -> Bytes {
+        let (key, snapshot) = (self.attendance.topic().key(), &frame.snapshot);
+        let status = Some(CacheStatus::Hit { ttl: said.ttl });
+        let (code, headers) = match said.unchanged {
+            true => {
+                let headers = answer::not_modified(snapshot, key, &self.route, status, gzip.is_some());
+                (StatusCode::NOT_MODIFIED, headers)
+            }
+            false => (snapshot.status, answer::full(snapshot, key, &self.route, age, status, gzip)),
+        };
+        answer::head_bytes(code, &headers, &self.extra, false).freeze()
+    }
+
+    /// Between two requests there is nothing to say.
+    pub(super) fn end(&self, reason: &'static str) -> Step {
+        Step::Finish(Output::default(), reason)
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.repeat.until()
+    }
+}
+
+/// The frame of a view that can be answered from without asking anybody: the last poll gave it, and the
+/// upstream chooses it by nothing that a client sends.
+pub(super) fn servable(view: &View) -> Option<&Arc<Frame>> {
+    let sure = matches!(view.outcome, crate::hub::Outcome::Data)
+        && view.closing.is_none()
+        && !view.condition.state.is_gone();
+    view.frame.as_ref().filter(|frame| sure && frame.snapshot.vary.is_empty())
+}

@@ -1,0 +1,201 @@
+//! A request that repeats the last one of its connection: the one thing about requests that is read
+//! outside of the front.
+//!
+//! A client that polls sends the same head again and again, but for what it has. Such a head needs no new
+//! decision: it was admitted a moment ago. Compared is everything, byte for byte, by a digest; only the one
+//! line of `If-None-Match` may differ. In every doubt it is another request, and the front's. Must not
+//! know: connections, what the answer is.
+
+use std::time::{Duration, Instant};
+
+use memchr::memchr;
+
+/// How long a decision of the front is good for.
+pub const ADMITTED: Duration = Duration::from_secs(60);
+
+/// A digest of a head without its condition.
+type Digest = [u8; 16];
+
+/// The head that was admitted, and until when that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeat {
+    digest: Digest,
+    until: Instant,
+}
+
+/// What a client has sent after its last answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next<'a> {
+    /// Not a whole head yet.
+    Partial,
+    /// The same request, of so many bytes, with this value of `If-None-Match`.
+    Again { length: usize, condition: Option<&'a [u8]> },
+    /// Something else.
+    Other,
+}
+
+impl Repeat {
+    /// Of an admitted request's whole head, as it was received. None: it is not of the plain kind that is
+    /// recognized.
+    pub fn of(head: &[u8], admitted: Instant) -> Option<Repeat> {
+        match read(head) {
+            Head::Whole { digest, length, .. } if length == head.len() => {
+                Some(Repeat { digest, until: admitted + ADMITTED })
+            }
+            _ => None,
+        }
+    }
+
+    /// Until when it counts.
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// A number that differs for different heads, most likely.
+    pub fn number(&self) -> u64 {
+        self.digest[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
+    /// Reads what came next.
+    pub fn next<'a>(&self, bytes: &'a [u8]) -> Next<'a> {
+        match read(bytes) {
+            Head::Partial => Next::Partial,
+            Head::Whole { digest, length, condition } if digest == self.digest => {
+                Next::Again { length, condition }
+            }
+            Head::Whole { .. } | Head::Odd => Next::Other,
+        }
+    }
+}
+
+/// The beginning of some bytes.
+enum Head<'a> {
+    Partial,
+    Whole {
+        digest: Digest,
+        length: usize,
+        condition: Option<&'a [u8]>,
+    },
+    /// Something that the front has to look at.
+    Odd,
+}
+
+const CONDITION: &[u8] = b"if-none-match:";
+
+fn read(bytes: &[u8]) -> Head<'_> {
+    let mut hasher = blake3::Hasher::new();
+    let mut condition = None;
+    let (mut start, mut hashed) = (0, 0);
+    while let Some(end) = memchr(b'\n', &bytes[start..]) {
+        let line = &bytes[start..start + end + 1];
+        let Some(text) = line.strip_suffix(b"\r\n") else {
+            return Head::Odd;
+        };
+        if text.is_empty() {
+            let length = start + line.len();
+            hasher.update(&bytes[hashed..length]);
+            let mut digest = [0; 16];
+            hasher.finalize_xof().fill(&mut digest);
+            return if start == 0 { Head::Odd } else { Head::Whole { digest, length, condition } };
+        }
+        let is_condition = text.len() >= CONDITION.len()
+            && start > 0
+            && text[..CONDITION.len()].eq_ignore_ascii_case(CONDITION);
+        if is_condition {
+            let value = text[CONDITION.len()..].trim_ascii();
+            // A second one, or one that goes on in the next line, is for the front.
+            let folded = matches!(bytes.get(start + line.len()), None | Some(b' ' | b'\t'));
+            let plain = value.iter().all(|byte| (b' '..=b'~').contains(byte));
+            match bytes.get(start + line.len()) {
+                None => return Head::Partial,
+                Some(_) if folded || !plain || condition.is_some() => return Head::Odd,
+                Some(_) => condition = Some(value),
+            }
+            hasher.update(&bytes[hashed..start]);
+            hashed = start + line.len();
+        }
+        start += line.len();
+    }
+    Head::Partial
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HEAD: &[u8] =
+        b"GET /a?b=1 HTTP/1.1\r\nHost: x\r\nPrefer: wait=30\r\nIf-None-Match: \"v1\"\r\nCookie: a=b\r\n\r\n";
+
+    fn repeat() -> Repeat {
+        Repeat::of(HEAD, Instant::now()).unwrap()
+    }
+
+    #[test]
+    fn only_the_condition_may_differ() {
+        let head = |text: &str| text.replace('\n', "\r\n").into_bytes();
+        let again =
+            head("GET /a?b=1 HTTP/1.1\nHost: x\nPrefer: wait=30\nIF-NONE-MATCH:W/\"v2\"\nCookie: a=b\n\n");
+        let condition = Some(&b"W/\"v2\""[..]);
+        assert_eq!(repeat().next(&again), Next::Again { length: again.len(), condition });
+        let without = head("GET /a?b=1 HTTP/1.1\nHost: x\nPrefer: wait=30\nCookie: a=b\n\nGET");
+        assert_eq!(repeat().next(&without), Next::Again { length: without.len() - 3, condition: None });
+        for other in [
+            "GET /a?b=2 HTTP/1.1\nHost: x\nPrefer: wait=30\nCookie: a=b\n\n",
+            "GET /a?b=1 HTTP/1.1\nHost: x\nPrefer: wait=31\nCookie: a=b\n\n",
+            "GET /a?b=1 HTTP/1.1\nhost: x\nPrefer: wait=30\nCookie: a=b\n\n",
+            "GET /a?b=1 HTTP/1.1\nHost: x\nPrefer: wait=30\nCookie: a=b\nCookie: c=d\n\n",
+            "GET /a?b=1 HTTP/1.1\nHost: x\nPrefer: wait=30\n\n",
+            "GET /a?b=1 HTTP/1.1\nHost: x\nPrefer: wait=30\nIf-None-Match: a\nIf-None-Match: b\nCookie: a=b\n\n",
+            "GET /a?b=1 HTTP/1.1\nHost: x\nPrefer: wait=30\nIf-None-Match: a\n b\nCookie: a=b\n\n",
+            "GET /a?b=1 HTTP/1.1\nHost: x\nPrefer: wait=30\nIf-None-Match : a\nCookie: a=b\n\n",
+            "\nGET /a?b=1 HTTP/1.1\nHost: x\nPrefer: wait=30\nCookie: a=b\n\n",
+            "POST /a?b=1 HTTP/1.1\nHost: x\nPrefer: wait=30\nCookie: a=b\n\n",
+            "GET /a?b=1 HTTP/1.1\nHost: x\nPrefer: wait=30\nCookie: a=b\nContent-Length: 3\n\n",
+        ] {
+            assert_eq!(repeat().next(&head(other)), Next::Other, "{other}");
+        }
+        assert_eq!(repeat().next(b"GET /a?b=1 HTTP/1.1\nHost: x\n\n"), Next::Other, "bare LF");
+        assert_eq!(
+            repeat().next(b"if-none-match: GET\r\n\r\n"),
+            Next::Other,
+            "a condition is no request line"
+        );
+        let control = b"GET /a?b=1 HTTP/1.1\r\nHost: x\r\nPrefer: wait=30\r\nIf-None-Match: a\x00\r\nCookie: a=b\r\n\r\n";
+        assert_eq!(repeat().next(control), Next::Other);
+    }
+
+    #[test]
+    fn a_piece_of_a_head_is_waited_for() {
+        for end in 0..HEAD.len() {
+            assert_eq!(repeat().next(&HEAD[..end]), Next::Partial, "{end}");
+        }
+        assert_eq!(Repeat::of(&HEAD[..HEAD.len() - 1], Instant::now()), None);
+    }
+
+    proptest! {
+        /// Whatever is taken for a repeat is, without its condition, the very same bytes.
+        #[test]
+        fn what_counts_as_a_repeat_is_one(
+            at in 0..HEAD.len(),
+            cut in 0usize..4,
+            put in proptest::collection::vec(any::<u8>(), 0..12),
+        ) {
+            let mut bytes = HEAD.to_vec();
+            bytes.splice(at..(at + cut).min(HEAD.len()), put);
+            if let Next::Again { length, .. } = repeat().next(&bytes) {
+                let lines = |head: &[u8]| -> Vec<Vec<u8>> {
+                    let lines = head.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec);
+                    lines.filter(|line| !line.to_ascii_lowercase().starts_with(b"if-none-match:")).collect()
+                };
+                prop_assert_eq!(lines(&bytes[..length]), lines(HEAD));
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in any::<Vec<u8>>()) {
+            let _ = repeat().next(&bytes);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Claims about HTTP/2: which protocol a cleartext connection speaks, and what one client may cost.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{FAST, Stand, TlsStand};
+use crate::support::app;
+use crate::support::client::Http;
+use crate::support::h2::H2;
+use crate::support::legacy::{Legacy, Reply};
+use crate::support::sse::Sse;
+use crate::support::wire::within;
+
+const A: &str = r#"{"price":1}"#;
+const B: &str = r#"{"price":2}"#;
+const STREAM: [(&str, &str); 1] = [("accept", "text/event-stream")];
+
+/// What a client of HTTP/2 says first, with settings that change nothing.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// pollcast with cleartext HTTP/2.
+fn stand(top: &str) -> Stand {
+    let legacy = Legacy::start();
+    let yaml = super::config(&legacy, FAST, top).replace("'127.0.0.1:0'}]", "'127.0.0.1:0', http2: true}]");
+    let stand = Stand { legacy, app: app::start(&yaml) };
+    stand.legacy.set("/prices/A", Reply::json(A));
+    stand
+}
+
+async fn connect(stand: &Stand) -> TcpStream {
+    within("a connection", TcpStream::connect(stand.address())).await.expect("a connection")
+}
+
+/// A frame of HTTP/2 (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend_from_slice(&[kind, flags]);
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// The whole of `GET /elsewhere`.
+fn get(stream: u32) -> Vec<u8> {
+    // Method and scheme by their place in the static table; path and authority with their text.
+    let fields = [&[0x82, 0x86, 0x04, 10][..], b"/elsewhere", &[0x01, 9], b"localhost"].concat();
+    frame(1, 0x5, stream, &fields)
+}
+
+/// What comes until the connection ends, however it does.
+async fn rest(stream: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
+    let mut all = Vec::new();
+    // A reset is an end, too.
+    let _ = within("the connection's end", stream.read_to_end(&mut all)).await;
+    all
+}
+
+/// The error code of the GOAWAY among these frames.
+fn goaway(mut frames: &[u8]) -> Option<u32> {
+    while frames.len() >= 9 {
+        let length = u32::from_be_bytes([0, frames[0], frames[1], frames[2]]) as usize;
+        if frames[3] == 7 {
+            let code = frames.get(13..17)?;
+            return Some(u32::from_be_bytes(code.try_into().expect("four bytes")));
+        }
+        frames = frames.get(9 + length..)?;
+    }
+    None
+}
+
+#[tokio::test]
+async fn one_listener_speaks_both() {
+    let stand = stand("");
+    let mut h2 = H2::over(connect(&stand).await, "localhost").await;
+    assert_eq!(h2.get("/prices/A", &[]).await.text(), A);
+    let mut sse = Sse::open(stand.address(), "/prices/A", &[]).await;
+    assert_eq!(sse.next_event().await.data, A);
+    let mut http = stand.http().await;
+    for _ in 0..3 {
+        assert_eq!(http.get("/prices/A", &[]).await.expect(200).text(), A);
+    }
+    // Held, given back, and again.
+    let tag = http.get("/prices/A", &[]).await.etag().to_owned();
+    let held = crate::support::client::long_poll(&mut http, "/prices/A", Some(&tag), Duration::from_secs(9));
+    let change = async { stand.legacy.set("/prices/A", Reply::json(B)) };
+    assert_eq!(tokio::join!(held, change).0.text(), B);
+    assert_eq!(http.get("/prices/A", &[]).await.text(), B);
+}
+
+#[tokio::test]
+async fn a_request_shorter_than_the_preface_is_answered() {
+    let stand = stand("");
+    stand.legacy.set("/", Reply::text("home"));
+    // The second one is a method that begins as the preface does, the third comes byte by byte.
+    for (request, pause) in [
+        (&b"GET / HTTP/1.0\r\n\r\n"[..], false),
+        (b"PRI / HTTP/1.0\r\n\r\n", false),
+        (b"GET / HTTP/1.0\r\n\r\n", true),
+    ] {
+        let mut stream = connect(&stand).await;
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        for piece in request.chunks(if pause { 1 } else { request.len() }) {
+            stream.write_all(piece).await.expect("written");
+            if pause {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        let answer = String::from_utf8(rest(&mut stream).await).expect("text");
+        assert!(answer.starts_with("HTTP/1."), "{answer:?}");
+        assert!(request[0] == b'P' || answer.ends_with("home"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_peer_is_closed_after_first_byte_timeout() {
+    let stand = stand("limits: {first_byte_timeout: 300ms}");
+    let began = Instant::now();
+    let (mut silent, mut half) = (connect(&stand).await, connect(&stand).await);
+    half.write_all(&PREFACE[..10]).await.expect("written");
+    assert!(rest(&mut silent).await.is_empty());
+    assert!(rest(&mut half).await.is_empty());
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    assert_eq!(stand.metric("pollcast_refusals_total", "first-byte").await, 2.0);
+}
+
+#[tokio::test]
+async fn a_peer_that_agreed_on_http2_and_is_silent_is_closed() {
+    let tls = TlsStand::with(FAST, "limits: {first_byte_timeout: 300ms}");
+    tls.stand.legacy.set("/prices/A", Reply::json(A));
+    let mut silent = tls.connect(&["h2"]).await;
+    let mut h2 = H2::over(tls.connect(&["h2"]).await, "localhost").await;
+    rest(&mut silent).await;
+    // Whoever said something may be silent for longer.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(h2.get("/prices/A", &[]).await.text(), A);
+}
+
+#[tokio::test]
+async fn a_client_that_resets_its_streams_at_once_loses_its_connection_alone() {
+    let stand = stand("");
+    stand.legacy.set("/elsewhere", Reply::text("x").delay(Duration::from_secs(5)));
+    let mut others = Vec::new();
+    for _ in 0..5 {
+        let mut sse = Sse::open(stand.address(), "/prices/A", &[]).await;
+        sse.next_event().await;
+        others.push(sse);
+    }
+    let (mut read, mut write) = connect(&stand).await.into_split();
+    let attack = tokio::spawn(async move {
+        let mut storm = PREFACE.to_vec();
+        for number in 0..10_000_u32 {
+            let stream = 2 * number + 1;
+            storm.extend_from_slice(&get(stream));
+            storm.extend_from_slice(&frame(3, 0, stream, &8_u32.to_be_bytes()));
+        }
+        // It may be thrown out before all is said.
+        let _ = write.write_all(&storm).await;
+        write
+    });
+    let said = rest(&mut read).await;
+    const ENHANCE_YOUR_CALM: u32 = 0xb;
+    assert_eq!(goaway(&said), Some(ENHANCE_YOUR_CALM));
+    drop(attack.await);
+    assert!(stand.legacy.count("/elsewhere") < 200, "{} passed through", stand.legacy.count("/elsewhere"));
+    stand.legacy.set("/prices/A", Reply::json(B));
+    for sse in &mut others {
+        assert_eq!(sse.next_event().await.data, B);
+    }
+    let mut h2 = H2::over(connect(&stand).await, "localhost").await;
+    assert_eq!(h2.get("/prices/A", &[]).await.text(), B);
+}
+
+#[tokio::test]
+async fn a_connection_has_at_most_http2_streams_open() {
+    let stand = stand("limits: {http2_streams: 3}");
+    let mut h2 = H2::over(connect(&stand).await, "localhost").await;
+    // Once its settings are known.
+    h2.get("/prices/A", &[]).await.expect(200);
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(h2.open("GET", "/prices/A", &STREAM).await.1);
+    }
+    stand.clients("sse", 3).await;
+    let fourth = tokio::time::timeout(Duration::from_millis(300), h2.get("/prices/A", &[])).await;
+    assert!(fourth.is_err(), "a fourth stream waits until one of the three ends");
+    drop(open.pop());
+    assert_eq!(h2.get("/prices/A", &[]).await.text(), A);
+    // Whoever opens them all the same is told so, stream by stream.
+    let mut rude = connect(&stand).await;
+    let eleven: Vec<u8> = (0..11).flat_map(|number| get(2 * number + 1)).collect();
+    stand.legacy.set("/elsewhere", Reply::silence());
+    rude.write_all(&[PREFACE, &eleven].concat()).await.expect("written");
+    stand.legacy.wait_count("/elsewhere", 3).await;
+    assert_eq!(stand.legacy.max_in_flight("/elsewhere"), 3);
+}
+
+#[tokio::test]
+async fn many_streams_of_one_connection_each_get_every_change() {
+    let stand = stand("");
+    let mut h2 = H2::over(connect(&stand).await, "localhost").await;
+    let mut streams = Vec::new();
+    for _ in 0..50 {
+        streams.push(h2.open("GET", "/prices/A", &STREAM).await.1);
+    }
+    let firsts = join_all(streams.iter_mut().map(|stream| stream.next_event())).await;
+    assert!(firsts.iter().all(|event| event.data == A));
+    stand.legacy.set("/prices/A", Reply::json(B));
+    let seconds = join_all(streams.iter_mut().map(|stream| stream.next_event())).await;
+    assert!(seconds.iter().all(|event| event.data == B));
+}
+
+#[tokio::test]
+async fn without_http2_a_preface_is_no_request() {
+    let stand = Stand::start(FAST);
+    let mut stream = connect(&stand).await;
+    stream.write_all(PREFACE).await.expect("written");
+    let answer = rest(&mut stream).await;
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{answer:?}");
+    Http::connect(stand.address()).await.get("/prices/404", &[]).await.expect(404);
+}

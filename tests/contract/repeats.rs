@@ -1,0 +1,195 @@
+//! Requests that repeat the last one of their connection are answered without Pingora: nobody can tell,
+//! but for the time it takes.
+
+use std::time::Duration;
+
+use super::{FAST, ONCE, Stand, TlsStand};
+use crate::support::client::{Http, Response, connect};
+use crate::support::legacy::Reply;
+
+fn stand(route: &str) -> Stand {
+    let stand = Stand::start(route);
+    stand.legacy.set("/prices/A", Reply::json("{\"n\":0}").header("x-total", "7"));
+    stand.legacy.set("/prices/B", Reply::json("{\"b\":1}"));
+    stand
+}
+
+/// Asks until the connection lives in a shard.
+async fn settled(stand: &Stand, path: &str, headers: &[(&str, &str)]) -> (Http, Response) {
+    let mut http = Http::connect(stand.address()).await;
+    let first = http.get(path, headers).await;
+    for _ in 0..2 {
+        http.get(path, headers).await;
+    }
+    (http, first)
+}
+
+async fn in_shards(stand: &Stand) -> f64 {
+    stand.metric("pollcast_subscribers", "transport=\"poll\"").await
+}
+
+/// An answer without what changes from second to second.
+fn lasting(response: &Response) -> (u16, Vec<(String, String)>, String) {
+    let moving = ["age", "date", "cache-status", "connection"];
+    let mut fields: Vec<_> = response
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
+        .filter(|(name, _)| !moving.contains(&name.as_str()))
+        .collect();
+    fields.sort();
+    (response.status, fields, response.text())
+}
+
+#[tokio::test]
+async fn what_repeats_is_answered_as_before_and_what_does_not_too() {
+    let stand = stand(ONCE);
+    let (mut http, first) = settled(&stand, "/prices/A", &[]).await;
+    assert_eq!(in_shards(&stand).await, 1.0);
+    let third = http.get("/prices/A", &[]).await;
+    assert_eq!(lasting(&third), lasting(&first));
+    assert!(third.header("cache-status").is_some_and(|status| status.starts_with("pollcast; hit; ttl=")));
+    let same = http.get("/prices/A", &[("if-none-match", first.etag())]).await.expect(304);
+    assert_eq!(same.header("etag"), first.header("etag"));
+    http.get("/prices/A", &[("if-none-match", "\"other\"")]).await.expect(200);
+    assert_eq!(in_shards(&stand).await, 1.0);
+    // Another request is Pingora's again, whatever it is.
+    assert_eq!(http.get("/prices/B", &[]).await.expect(200).text(), "{\"b\":1}");
+    assert_eq!(in_shards(&stand).await, 0.0);
+    assert_eq!(http.get("/prices/A", &[("accept", "text/plain")]).await.expect(200).text(), "{\"n\":0}");
+    assert_eq!(http.get("/elsewhere", &[]).await.status, 404);
+    assert_eq!(lasting(&http.get("/prices/A", &[]).await), lasting(&first));
+    assert_eq!(stand.legacy.count("/prices/A"), 2, "one poll, and one that passed through");
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_this_and_that_stays_where_it_is() {
+    let stand = stand(ONCE);
+    let mut http = Http::connect(stand.address()).await;
+    for _ in 0..5 {
+        http.get("/prices/A", &[]).await.expect(200);
+        http.get("/prices/B", &[]).await.expect(200);
+    }
+    assert_eq!(in_shards(&stand).await, 0.0);
+}
+
+#[tokio::test]
+async fn requests_behind_each_other_are_answered_in_order() {
+    let stand = stand(ONCE);
+    let (mut http, _) = settled(&stand, "/prices/A", &[]).await;
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", stand.address());
+    // Of the very form that `Http` sends, so that it repeats.
+    let mut order = vec!["/prices/A"; 40];
+    order[25] = "/prices/B";
+    let all: String = order.iter().map(|path| ask(path)).collect();
+    let (head, rest) = all.as_bytes().split_at(30);
+    http.send_raw(head).await;
+    http.send_raw(rest).await;
+    for path in order {
+        let wanted = if path == "/prices/A" { "{\"n\":0}" } else { "{\"b\":1}" };
+        assert_eq!(http.read_response().await.expect(200).text(), wanted);
+    }
+}
+
+#[tokio::test]
+async fn a_new_state_and_a_write_are_seen_at_once() {
+    let stand = stand(FAST);
+    let mut sse = crate::support::sse::Sse::open(stand.address(), "/prices/A", &[]).await;
+    sse.next_event().await;
+    let (mut http, _) = settled(&stand, "/prices/A", &[]).await;
+    stand.legacy.set("/prices/A", Reply::json("{\"n\":1}"));
+    assert_eq!(sse.next_event().await.data, "{\"n\":1}");
+    assert_eq!(http.get("/prices/A", &[]).await.expect(200).text(), "{\"n\":1}");
+
+    let written = Stand::start(ONCE);
+    written.legacy.set("/prices/A", Reply::json("{\"n\":0}"));
+    let (mut http, _) = settled(&written, "/prices/A", &[]).await;
+    assert_eq!(in_shards(&written).await, 1.0);
+    written.legacy.set("/prices/A", Reply::json("{\"n\":2}"));
+    written.http().await.request("POST", "/prices/A", &[], b"").await.expect(200);
+    assert_eq!(http.get("/prices/A", &[]).await.expect(200).text(), "{\"n\":2}");
+}
+
+#[tokio::test]
+async fn a_held_poll_is_held_again_and_again() {
+    let stand = stand(FAST);
+    let mut http = Http::connect(stand.address()).await;
+    let mut etag = http.get("/prices/A", &[]).await.etag().to_owned();
+    for n in 1..6 {
+        http.send("GET", "/prices/A", &[("prefer", "wait=30"), ("if-none-match", &etag)], b"").await;
+        stand.metric_becomes("pollcast_subscribers", "transport=\"long_poll\"", 1.0).await;
+        stand.legacy.set("/prices/A", Reply::json(format!("{{\"n\":{n}}}")));
+        let answer = http.read_response().await.expect(200);
+        assert_eq!(answer.text(), format!("{{\"n\":{n}}}"));
+        assert_eq!(answer.header("preference-applied"), Some("wait=30"));
+        etag = answer.etag().to_owned();
+        stand.metric_becomes("pollcast_subscribers", "transport=\"long_poll\"", 0.0).await;
+    }
+    // Pingora has seen the first one only.
+    assert_eq!(stand.metric("pollcast_requests_total", "answer=\"long_poll\"").await, 1.0);
+    assert_eq!(stand.metric("pollcast_ends_total", "reason=\"answered\"").await, 5.0);
+    // What it has is older: at once the newest.
+    stand.legacy.set("/prices/A", Reply::json("{\"n\":6}"));
+    let mut other = crate::support::sse::Sse::open(stand.address(), "/prices/A", &[]).await;
+    while other.next_event().await.data != "{\"n\":6}" {}
+    let newest = http.get("/prices/A", &[("prefer", "wait=30"), ("if-none-match", &etag)]).await.expect(200);
+    assert_eq!(newest.text(), "{\"n\":6}");
+    // A version that nobody knows is Pingora's: it is confirmed first.
+    let strange = [("prefer", "wait=30"), ("if-none-match", "\"AAAAAAAAAAAAAAAAAAAAAA\"")];
+    assert_eq!(http.get("/prices/A", &strange).await.expect(200).text(), "{\"n\":6}");
+    assert_eq!(http.get("/prices/B", &[]).await.expect(200).text(), "{\"b\":1}");
+}
+
+#[tokio::test]
+async fn a_drain_says_nothing_to_who_has_asked_for_nothing() {
+    let stand = stand(FAST);
+    let (mut plain, first) = settled(&stand, "/prices/A", &[]).await;
+    let mut held = Http::connect(stand.address()).await;
+    let wait = [("prefer", "wait=1"), ("if-none-match", first.etag())];
+    held.get("/prices/A", &wait).await.expect(304);
+    let drained = stand.app.drain();
+    let ends = async {
+        plain.expect_eof().await;
+        held.expect_eof().await;
+    };
+    tokio::join!(drained, ends);
+}
+
+#[tokio::test]
+async fn what_is_one_users_is_decided_anew_each_time() {
+    let stand = stand(&format!("{ONCE}, share: {{by: [authorization]}}"));
+    let (mut http, _) = settled(&stand, "/prices/A", &[("authorization", "Bearer a")]).await;
+    assert_eq!(in_shards(&stand).await, 0.0);
+    http.get("/prices/A", &[("authorization", "Bearer b")]).await.expect(200);
+    assert_eq!(stand.legacy.count("/prices/A"), 2);
+}
+
+#[tokio::test]
+async fn over_tls_it_is_the_same() {
+    let tls = TlsStand::with(ONCE, "");
+    tls.stand.legacy.set("/prices/A", Reply::json("{\"n\":0}"));
+    let mut http = Http::over(tls.connect(&[]).await, "localhost");
+    for _ in 0..5 {
+        assert_eq!(http.get("/prices/A", &[]).await.expect(200).text(), "{\"n\":0}");
+    }
+    assert_eq!(in_shards(&tls.stand).await, 1.0);
+    assert_eq!(http.get("/elsewhere", &[]).await.status, 404);
+    assert_eq!(http.get("/prices/A", &[]).await.expect(200).text(), "{\"n\":0}");
+}
+
+#[tokio::test]
+async fn half_a_request_waits_for_its_rest() {
+    let stand = stand(ONCE);
+    let (http, _) = settled(&stand, "/prices/A", &[]).await;
+    drop(http);
+    let mut http = Http::over(connect(stand.address()).await, &stand.address().to_string());
+    for _ in 0..3 {
+        http.get("/prices/A", &[]).await.expect(200);
+    }
+    let text = format!("GET /prices/A HTTP/1.1\r\nHost: {}\r\n\r\n", stand.address());
+    for piece in text.as_bytes().chunks(7) {
+        http.send_raw(piece).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(http.read_response_within(Duration::from_secs(5)).await.expect(200).text(), "{\"n\":0}");
+}
