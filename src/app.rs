@@ -173,7 +173,7 @@ impl App {
         // In full, even if nobody is connected: until load balancers notice, clients still come.
         tokio::time::sleep(self.shared.config.drain.delay).await;
         self.close_idle.send_replace(true);
-        self.end_all(Duration::ZERO, || self.is_empty()).await;
+        self.end_all(None, || self.is_empty()).await;
     }
 
     /// Hands the listening sockets to a new process; returns when that accepts connections. Then this one is to
@@ -198,7 +198,7 @@ impl App {
         self.announce();
         self.close_admin.send_replace(true);
         let left = || self.shared.connections.load(Ordering::SeqCst);
-        self.end_all(SETTLING, || self.is_empty() && left() == 0).await;
+        self.end_all(Some(SETTLING), || self.is_empty() && left() == 0).await;
     }
 
     /// From now on it is not ready, and answers close their connections.
@@ -208,12 +208,14 @@ impl App {
         tracing::info!(clients = self.shared.fanout.clients(), "draining");
     }
 
-    /// Closes the listeners and spreads the ends of the streams; waits for `is_over`, but no less than `settling`.
-    async fn end_all(&self, settling: Duration, is_over: impl Fn() -> bool) {
+    /// Closes the listeners and spreads the ends of the streams; waits for `is_over`. `settling`: no less than this,
+    /// and connections without a request come last.
+    async fn end_all(&self, settling: Option<Duration>, is_over: impl Fn() -> bool) {
         let drain = &self.shared.config.drain;
         self.close.send_replace(true);
         self.end.send_replace(Some((drain.window, drain.retry)));
-        self.shared.fanout.drain(drain.window, drain.retry);
+        self.shared.fanout.drain(drain.window, drain.retry, settling.is_some());
+        let settling = settling.unwrap_or_default();
         // Closed connections have a second to close their side.
         let (began, longest) = (Instant::now(), drain.window + Duration::from_secs(2));
         while began.elapsed() < longest && (began.elapsed() < settling || !is_over()) {

@@ -66,6 +66,8 @@ pub(super) enum Command {
     Drain {
         window: Duration,
         retry: (Duration, Duration),
+        /// Those between two requests end last.
+        idle_last: bool,
     },
     Stop,
 }

@@ -126,10 +126,11 @@ impl Fanout {
     }
 
     /// Ends all clients, spread over `window`; who comes later ends at once. The reconnect delay
-    /// of each is random in `retry`.
-    pub fn drain(&self, window: Duration, retry: (Duration, Duration)) {
+    /// of each is random in `retry`. `idle_last`: those between two requests have the whole window to
+    /// send the next one, which the front answers.
+    pub fn drain(&self, window: Duration, retry: (Duration, Duration), idle_last: bool) {
         for inbox in &self.inboxes {
-            inbox.send(Command::Drain { window, retry });
+            inbox.send(Command::Drain { window, retry, idle_last });
         }
     }
 

@@ -67,6 +67,8 @@ struct Draining {
     retry: (Duration, Duration),
     members: Vec<MemberId>,
     ended: usize,
+    /// Those who were between two requests at their turn, and end last; none: they end like the others.
+    idle: Option<Vec<MemberId>>,
 }
 
 pub(super) struct Shard {
@@ -196,11 +198,12 @@ impl Shard {
                     self.unfollow(slot, &name);
                 }
             }
-            Command::Drain { window, retry } => {
+            Command::Drain { window, retry, idle_last } => {
                 let members =
                     self.members.iter().map(|(slot, m)| MemberId { slot: slot as u32, serial: m.serial });
                 let members = members.collect();
-                self.draining = Some(Draining { began: self.now, window, retry, members, ended: 0 });
+                let (began, idle) = (self.now, idle_last.then(Vec::new));
+                self.draining = Some(Draining { began, window, retry, members, ended: 0, idle });
             }
             Command::Stop => {}
         }

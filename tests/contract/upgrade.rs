@@ -303,6 +303,14 @@ async fn nobody_notices_the_change() {
     let mut idle = Http::connect(old.address).await;
     assert!(!closes(&idle.get("/x", &[]).await.expect(200)));
     let mut silent = Http::connect(old.address).await;
+    let mut repeaters = Vec::new();
+    for _ in 0..8 {
+        let mut http = Http::connect(old.address).await;
+        for _ in 0..3 {
+            assert!(!closes(&http.get(STATE, &[]).await.expect(200)));
+        }
+        repeaters.push(http);
+    }
 
     let new = old.successor(&config);
     change(&old, &new).await;
@@ -312,6 +320,12 @@ async fn nobody_notices_the_change() {
         assert!(closes(&answer), "{answer:?}");
     }
     assert!(is_ready(&new).await, "the admin listener went over, too");
+    // Late, but within the window of 2 s: most of the streams have their end by now.
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    for http in &mut repeaters {
+        let answer = http.get(STATE, &[]).await.expect(200);
+        assert!(closes(&answer), "{answer:?}");
+    }
     assert_eq!(old.wait_exit().await.code(), Some(0), "{}", old.stderr());
     assert!(!place.socket.exists());
 

@@ -77,14 +77,23 @@ impl Shard {
 
     /// Ends as many members as the drain's clock asks for.
     pub(super) fn drain(&mut self) {
-        let Some(draining) = &self.draining else { return };
+        let Some(draining) = &mut self.draining else { return };
         let elapsed = self.now.duration_since(draining.began).as_secs_f64() + TICK.as_secs_f64();
         let share = (elapsed / draining.window.as_secs_f64().max(0.001)).min(1.0);
         let due = (share * draining.members.len() as f64).ceil() as usize;
         let (ended, retry) = (draining.ended, draining.retry);
-        let batch: Vec<MemberId> = draining.members[ended..due.max(ended)].to_vec();
-        if let Some(draining) = &mut self.draining {
-            draining.ended = due.max(ended);
+        let mut batch: Vec<MemberId> = draining.members[ended..due.max(ended)].to_vec();
+        draining.ended = due.max(ended);
+        if let Some(idle) = &mut draining.idle {
+            if share < 1.0 {
+                let is_idle = |id: &mut MemberId| {
+                    let member = self.members.get(id.slot as usize);
+                    member.is_some_and(|member| member.serial == id.serial && member.idle)
+                };
+                idle.extend(batch.extract_if(.., is_idle));
+            } else {
+                batch.append(idle);
+            }
         }
         for id in batch {
             let retry = self.between(retry);
