@@ -1,0 +1,63 @@
+//! What holds for the whole process: its bounds, its threads, its log, its end.
+//!
+//! Must not know: listeners, upstreams and routes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub clients: usize,
+    pub clients_per_address: Option<usize>,
+    /// New push clients a second; none: as they come.
+    pub accept_rate: Option<u32>,
+    /// Streams of one HTTP/2 connection.
+    pub http2_streams: u32,
+    /// For a peer that may speak HTTP/2.
+    pub first_byte_timeout: Duration,
+    pub resources: usize,
+    pub snapshot_bytes: usize,
+    pub history_bytes: usize,
+    pub header_bytes: usize,
+    pub stall_timeout: Duration,
+    /// Kernel send buffer of a stream, bytes.
+    pub send_buffer: usize,
+    /// Longest request body read and dropped before an own answer, bytes.
+    pub drain_body: usize,
+    /// Most resources that one connection may follow.
+    pub resources_per_client: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct Drain {
+    /// Listeners accept this long after `/ready` failed.
+    pub delay: Duration,
+    /// The ends of the streams are spread over this.
+    pub window: Duration,
+    pub retry: (Duration, Duration),
+}
+
+/// How the listening sockets go from one process to the next.
+#[derive(Debug, Clone)]
+pub struct Upgrade {
+    /// Where the two meet: UTF-8, short enough for the address of a unix socket, absolute or relative to where the
+    /// process started.
+    pub socket: PathBuf,
+    /// Longest wait for the other process.
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Threads {
+    /// Worker threads of the proxy.
+    pub front: usize,
+    /// Client loops.
+    pub shards: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    pub json: bool,
+    /// One line per finished request or stream.
+    pub access: bool,
+}
