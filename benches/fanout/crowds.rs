@@ -90,7 +90,7 @@ pub fn churn(program: &Path, is_tls: bool, clients: usize, rounds: usize) -> Res
     for round in 0..=rounds {
         let crowd = Crowd::connect(wire, server.port, clients)?;
         // Pollcast gives back what it does not need within seconds.
-        std::thread::sleep(Duration::from_secs(2));
+        std::thread::sleep(Duration::from_secs(4));
         let memory = settled_memory_bytes(server.pid())?.saturating_sub(empty);
         bytes.push(memory as f64 / clients as f64);
         if round < rounds {

@@ -191,8 +191,9 @@ fn measure(
     clients: usize,
     report: &mut Report,
 ) -> Result<(), String> {
-    let events = if row.is_of_last && !options.quick { options.events.max(120) } else { options.events };
-    let idle = Duration::from_secs(if options.quick || row.resources == 1 { 1 } else { 5 });
+    let events = if row.is_of_last && !options.quick { options.events.max(100) } else { options.events };
+    // Long enough for pollcast to give back what the storm of connecting took.
+    let idle = Duration::from_secs(if options.quick { 1 } else { 4 });
     let load = Load { clients, events, tick: row.tick(clients), idle };
     for subject in [Subject::Pollcast, Subject::Floor(options.floor_threads)] {
         eprintln!("round {round} of {}: {} × {clients} {subject:?}", options.rounds, row.name);

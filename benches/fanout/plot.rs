@@ -7,7 +7,7 @@ use crate::report::{Report, Summary, name_of};
 use crate::stage::Subject;
 
 const WIDTH: f64 = 820.0;
-const HEIGHT: f64 = 360.0;
+const HEIGHT: f64 = 380.0;
 /// Of the area between a panel's axes.
 const PANEL: (f64, f64) = (300.0, 230.0);
 const TOP: f64 = 56.0;

@@ -38,6 +38,8 @@ pub struct Summary {
     pub connect_us: f64,
     pub idle_cpu_percent: f64,
     pub delivery_us: f64,
+    /// Without what as long an idle time costs.
+    pub net_delivery_us: f64,
     pub delivery_us_range: (f64, f64),
     pub user_share: Option<f64>,
     /// CPU a delivery, divided by the floor's.
@@ -116,6 +118,7 @@ impl Report {
             idle_cpu_percent: median(|sample| sample.idle_cpu_percent)?,
             delivery_us,
             delivery_us_range: (quantile(deliveries(subject), 0.0)?, quantile(deliveries(subject), 1.0)?),
+            net_delivery_us: quantile(of(subject).flat_map(|s| s.net_delivery_us.clone()).collect(), 0.5)?,
             user_share: quantile(of(subject).filter_map(|sample| sample.user_share).collect(), 0.5),
             ratio: quantile(deliveries(floor), 0.5).map(|floor| delivery_us / floor),
             lag_p50_ms: median(|sample| sample.lag_p50_ms)?,
@@ -138,7 +141,8 @@ impl Report {
     pub fn print(&self, is_quick: bool) {
         println!(
             "\n{} round(s), each with a fresh server; CPU of a delivery: median of five blocks of changes in \
-             each, of the server's processes; floor: {} threads; last: when the last client had a change, \
+             each, of the server's process, and net of what idle clients and \
+             polls cost; floor: {} threads; last: when the last client had a change, \
              after it left the API",
             self.rounds, self.floor_threads
         );
@@ -153,6 +157,7 @@ impl Report {
             "idle %",
             "delivery µs",
             "(range)",
+            "net µs",
             "user %",
             "×floor",
             "p50 ms",
@@ -274,7 +279,7 @@ impl Report {
 }
 
 impl Summary {
-    fn cells(&self) -> [String; 19] {
+    fn cells(&self) -> [String; 20] {
         let (low, high) = self.delivery_us_range;
         let or_dash =
             |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.2}"));
@@ -291,6 +296,7 @@ impl Summary {
             format!("{:.2}", self.idle_cpu_percent),
             format!("{:.2}", self.delivery_us),
             format!("{low:.2}–{high:.2}"),
+            format!("{:.2}", self.net_delivery_us),
             self.user_share.map_or_else(|| "–".to_owned(), |share| format!("{:.0}", share * 100.0)),
             or_dash(self.ratio),
             format!("{:.1}", self.lag_p50_ms),

@@ -36,6 +36,8 @@ pub struct Sample {
     pub idle_cpu_percent: f64,
     /// CPU microseconds a delivery, of each fifth of the changes.
     pub delivery_us: Vec<f64>,
+    /// The same without what as long an idle time costs: polls without a change, heartbeats.
+    pub net_delivery_us: Vec<f64>,
     /// How much of a delivery is in user mode (0 to 1).
     pub user_share: Option<f64>,
     pub lag_p50_ms: f64,
@@ -78,19 +80,22 @@ pub fn measure(row: &Row, subject: Subject, load: Load, program: &Path) -> Resul
     // After the idle time: what the storm of connecting took and gave back is not an idle client's.
     let memory = settled_memory_bytes(pid)?.saturating_sub(memory_before);
 
-    let (mut tally, mut delivery_us, start) = (Tally::default(), Vec::new(), Cpu::of(pid)?);
+    let (mut tally, start) = (Tally::default(), Cpu::of(pid)?);
+    let (mut delivery_us, mut net_delivery_us) = (Vec::new(), Vec::new());
     for block in 0..BLOCKS {
         let events = load.events / BLOCKS + u64::from(block < load.events % BLOCKS);
         crowd.expect(events)?;
-        let before = Cpu::of(pid)?;
+        let (before, began) = (Cpu::of(pid)?, Instant::now());
         server.publish(events, load.tick)?;
         let longest = load.tick.max(row.interval()) * events as u32;
         crowd.wait(longest + Duration::from_secs(20))?;
         let (us, _) = Cpu::of(pid)?.since(before);
+        let polling_us = idle_us / idle_seconds * began.elapsed().as_secs_f64();
         // Time for a delivery too many.
         std::thread::sleep(Duration::from_millis(300));
         let counted = crowd.tally()?;
         delivery_us.push(us / counted.deliveries.max(1) as f64);
+        net_delivery_us.push((us - polling_us) / counted.deliveries.max(1) as f64);
         tally.merge(&counted);
     }
     let (_, user_share) = Cpu::of(pid)?.since(start);
@@ -102,6 +107,7 @@ pub fn measure(row: &Row, subject: Subject, load: Load, program: &Path) -> Resul
         connect_us: connect_us / clients,
         idle_cpu_percent: idle_us / idle_seconds / 10_000.0,
         delivery_us,
+        net_delivery_us,
         user_share,
         lag_p50_ms: tally.lag.quantile_ms(0.5),
         lag_p99_ms: tally.lag.quantile_ms(0.99),

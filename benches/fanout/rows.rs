@@ -92,13 +92,13 @@ impl Row {
             Wire::LongPoll => Duration::from_micros(200),
             Wire::Http2 => Duration::from_micros(150),
             _ if self.size == LARGE => Duration::from_micros(75),
-            _ => Duration::from_micros(if self.is_of_last { 35 } else { 60 }),
+            _ => Duration::from_micros(60),
         };
         if self.resources > 1 {
             return Duration::from_millis(800);
         }
         let fitting = of_client * u32::try_from(clients).unwrap_or(u32::MAX);
-        fitting.max(Duration::from_millis(if self.is_of_last { 250 } else { 400 }))
+        fitting.max(Duration::from_millis(400))
     }
 
     /// The resources, when there are so many clients.
