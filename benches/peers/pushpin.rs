@@ -1,7 +1,10 @@
 //! A private pushpin: its own folder, configuration and ports, never the machine's service.
 //! Must not know: what is measured with it.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::family::Family;
 use crate::folder::{Folder, await_port, free_port};
@@ -34,12 +37,36 @@ impl Pushpin {
             await_port(port, &mut family)
                 .map_err(|why| format!("pushpin: {why}; {}", folder.log_end("pushpin-handler.log")))?;
         }
+        await_stream(port)?;
         Ok(Self { family, port, control_port, _folder: folder })
     }
 
     pub fn pid(&self) -> u32 {
         self.family.pid()
     }
+}
+
+/// Its processes listen before they have found each other, and until then answer with 500 or forget
+/// a connection. Nothing says when they have: one stream that works, and a little time.
+fn await_stream(port: u16) -> Result<(), String> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        if opens_stream(port).unwrap_or(false) {
+            std::thread::sleep(Duration::from_secs(1));
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Err("pushpin: no stream was opened within 10 s".to_owned())
+}
+
+fn opens_stream(port: u16) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(b"GET /r/200 HTTP/1.1\r\nHost: bench.test\r\n\r\n")?;
+    let mut start = [0; 12];
+    stream.read_exact(&mut start)?;
+    Ok(start == *b"HTTP/1.1 200")
 }
 
 /// Debian's file with everything in one folder, its own zurl, and limits out of the way.
