@@ -122,6 +122,7 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         vary: DashMap::new(),
         slow_304: front::Holds::new(),
         repeats: front::Repeats::default(),
+        alike: front::Alike::default(),
     });
     let fanout = shared.fanout.clone();
     relay_runtime.spawn(memory::give_back_after_storms(move || fanout.arrivals()));

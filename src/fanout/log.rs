@@ -6,25 +6,25 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::hub::Topic;
-use crate::transport::Answered;
+use crate::transport::{Answered, Moment};
 
 /// What is known of a client for its one line.
 #[derive(Debug)]
 pub struct Record {
     pub peer: Option<IpAddr>,
-    pub since: Instant,
+    pub since: Moment,
     pub bytes: u64,
     pub events: u32,
 }
 
 impl Record {
     pub fn new(peer: Option<IpAddr>) -> Record {
-        Record { peer, since: Instant::now(), bytes: 0, events: 0 }
+        Record { peer, since: Instant::now().into(), bytes: 0, events: 0 }
     }
 
     /// The next request of the same connection.
     pub(super) fn begin(&mut self, now: Instant) {
-        (self.since, self.bytes, self.events) = (now, 0, 0);
+        (self.since, self.bytes, self.events) = (now.into(), 0, 0);
     }
 
     /// Writes the line of an ordinary poll, as the front does.
@@ -56,7 +56,7 @@ impl Record {
             peer,
             route,
             path,
-            duration_ms = self.since.elapsed().as_millis() as u64,
+            duration_ms = Instant::from(self.since).elapsed().as_millis() as u64,
             bytes = self.bytes,
             events = self.events,
             reason,

@@ -14,7 +14,7 @@ use super::seats::Seat;
 use super::timers::Tick;
 use super::wire::Wire;
 use crate::hub::Subscription;
-use crate::transport::{Output, Repeat, Transport};
+use crate::transport::{Moment, Output, Repeat, Transport};
 
 /// How long a client has to close after we said that nothing more comes.
 const LINGER: Duration = Duration::from_secs(1);
@@ -61,7 +61,7 @@ pub(super) struct Member {
     noise: u32,
     pending: Option<Box<Pending>>,
     /// Nothing more is written; the client may close until then.
-    closing: Option<Instant>,
+    closing: Option<Moment>,
     pub(super) record: Record,
     pub(super) messages: Option<Messages>,
     /// It got its answer, and may ask again.
@@ -202,7 +202,7 @@ impl Member {
 
     /// Says to the client that nothing more comes, and gives it a moment to close.
     pub(super) fn finish(&mut self, now: Instant) {
-        self.closing.get_or_insert(now + LINGER);
+        self.closing.get_or_insert((now + LINGER).into());
         // An error means that the client is gone already, which the next read says.
         let _ = self.wire.finish();
     }
@@ -219,7 +219,7 @@ impl Member {
     /// When somebody has to look at it.
     pub(super) fn deadline(&self, stall_timeout: Duration) -> Option<Instant> {
         match (&self.closing, &self.pending) {
-            (Some(until), _) => Some(*until),
+            (Some(until), _) => Some(Instant::from(*until)),
             (None, Some(pending)) => Some(pending.moved + stall_timeout),
             (None, None) if self.idle => self.transport.repeat().map(Repeat::until),
             (None, None) => self.transport.deadline(),

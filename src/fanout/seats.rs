@@ -26,7 +26,8 @@ enum Owner {
 #[derive(Debug)]
 pub struct Seat {
     seats: Arc<Seats>,
-    owners: Vec<Owner>,
+    /// Boxed: limits of a route's or an address's own are seldom there.
+    owners: Option<Box<[Option<Owner>; 2]>>,
 }
 
 impl Seats {
@@ -44,14 +45,16 @@ impl Seats {
             self.all.fetch_sub(1, Ordering::SeqCst);
             return None;
         }
-        let mut seat = Seat { seats: self.clone(), owners: Vec::new() };
+        let mut seat = Seat { seats: self.clone(), owners: None };
         let route = of_route.map(|(limit, route)| (limit, Owner::Route(route)));
         let address = of_address.map(|(limit, address)| (limit, Owner::Address(address)));
-        for (limit, owner) in route.into_iter().chain(address) {
+        for (place, (limit, owner)) in
+            [route, address].into_iter().enumerate().filter_map(|(n, o)| Some((n, o?)))
+        {
             if !self.take_of(owner, limit) {
                 return None;
             }
-            seat.owners.push(owner);
+            seat.owners.get_or_insert_default()[place] = Some(owner);
         }
         Some(seat)
     }
@@ -67,7 +70,7 @@ impl Seats {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.all.fetch_sub(1, Ordering::SeqCst);
-        for owner in &self.owners {
+        for owner in self.owners.iter().flat_map(|owners| owners.iter().flatten()) {
             if let Some(mut taken) = self.seats.owners.get_mut(owner) {
                 *taken -= 1;
             }

@@ -22,7 +22,7 @@ use super::Rules;
 use super::inbox::{Arrival, Command, Following, Inbox, MemberId, SlotWaker};
 use super::member::{Member, Party, Then};
 use super::timers::{TICK, Wheel};
-use super::wire::Wire;
+use super::wire::{Homes, Wire};
 use crate::hub::Topic;
 use crate::metrics::{Metrics, StreamMetrics};
 use crate::transport::{End, Output, Step, Transport};
@@ -78,6 +78,7 @@ pub(super) struct Shard {
     poll: Poll,
     inbox: Arc<Inbox>,
     members: Slab<Member>,
+    homes: Homes,
     next_serial: u32,
     groups: Slab<Group>,
     group_of: HashMap<u64, usize>,
@@ -107,6 +108,7 @@ impl Shard {
             poll,
             inbox: Arc::new(Inbox::new(waker)),
             members: Slab::new(),
+            homes: Homes::default(),
             next_serial: 0,
             groups: Slab::new(),
             group_of: HashMap::new(),
@@ -239,7 +241,9 @@ impl Shard {
         };
         let tally = self.tally(asked, transport.name());
         let inbox = &self.inbox;
-        let wire = Wire::new(taken, || Waker::from(Arc::new(SlotWaker { inbox: inbox.clone(), member: id })));
+        let wire = Wire::new(taken, &mut self.homes, || {
+            Waker::from(Arc::new(SlotWaker { inbox: inbox.clone(), member: id }))
+        });
         let party = Party { transport, subscription, bundle, record, seat, messages };
         let member = Member::new(wire, party, id.serial, tally);
         let slot = self.members.insert(member);

@@ -50,18 +50,32 @@ impl Taken {
 /// A connection inside a shard.
 pub(super) enum Wire {
     Socket(mio::net::TcpStream),
-    /// A socket that goes home.
-    Held(Box<HeldSocket>),
+    /// A plain connection whose next request may be Pingora's. Pingora's own stream around it is made
+    /// anew then: kept, it would cost several times as much memory as everything else.
+    Held {
+        socket: mio::net::TcpStream,
+        home: HomeId,
+        /// What the client sent while it waited: the beginning of its next request.
+        read: Option<Box<BytesMut>>,
+    },
     Stream(Box<StreamWire>),
 }
 
-/// A plain connection whose next request is Pingora's. Pingora's own stream around it is made
-/// anew then: kept, it would cost several times as much memory as everything else.
-pub(super) struct HeldSocket {
-    socket: mio::net::TcpStream,
-    home: Arc<dyn Home>,
-    /// What the client sent while it waited: the beginning of its next request.
-    read: BytesMut,
+/// Place of a home in a shard's [`Homes`].
+pub(super) type HomeId = u16;
+
+/// The homes that a shard's connections have: one a listener.
+#[derive(Default)]
+pub(super) struct Homes(Vec<Arc<dyn Home>>);
+
+impl Homes {
+    fn id(&mut self, home: Arc<dyn Home>) -> HomeId {
+        let known = self.0.iter().position(|known| Arc::ptr_eq(known, &home));
+        known.unwrap_or_else(|| {
+            self.0.push(home);
+            self.0.len() - 1
+        }) as HomeId
+    }
 }
 
 /// Pingora's stream, driven without its runtime: polled with a waker that names the slot.
@@ -80,16 +94,15 @@ pub(super) struct StreamWire {
 const SLICE: usize = 16 * 1024;
 
 impl Wire {
-    pub(super) fn new(taken: Taken, waker: impl FnOnce() -> Waker) -> Wire {
-        let read = BytesMut::new();
+    pub(super) fn new(taken: Taken, homes: &mut Homes, waker: impl FnOnce() -> Waker) -> Wire {
         match taken {
             Taken::Socket(socket, None) => Wire::Socket(mio::net::TcpStream::from_std(socket)),
             Taken::Socket(socket, Some(home)) => {
                 let socket = mio::net::TcpStream::from_std(socket);
-                Wire::Held(Box::new(HeldSocket { socket, home, read }))
+                Wire::Held { socket, home: homes.id(home), read: None }
             }
             Taken::Stream(stream, home) => {
-                let waker = waker();
+                let (waker, read) = (waker(), BytesMut::new());
                 Wire::Stream(Box::new(StreamWire { stream, waker, home, read, unflushed: false }))
             }
         }
@@ -99,7 +112,7 @@ impl Wire {
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Wire::Socket(socket) => retry(|| socket.read(buffer)),
-            Wire::Held(held) => retry(|| held.socket.read(buffer)),
+            Wire::Held { socket, .. } => retry(|| socket.read(buffer)),
             Wire::Stream(wire) => {
                 let mut context = Context::from_waker(&wire.waker);
                 let mut buffer = ReadBuf::new(buffer);
@@ -119,7 +132,7 @@ impl Wire {
         };
         match self {
             Wire::Socket(socket) => write_both(socket, first, second),
-            Wire::Held(held) => write_both(&mut held.socket, first, second),
+            Wire::Held { socket, .. } => write_both(socket, first, second),
             Wire::Stream(wire) => {
                 let mut context = Context::from_waker(&wire.waker);
                 let stream = Pin::new(&mut wire.stream);
@@ -153,7 +166,7 @@ impl Wire {
     pub(super) fn finish(&mut self) -> io::Result<()> {
         match self {
             Wire::Socket(socket) => socket.shutdown(Shutdown::Write),
-            Wire::Held(held) => held.socket.shutdown(Shutdown::Write),
+            Wire::Held { socket, .. } => socket.shutdown(Shutdown::Write),
             Wire::Stream(wire) => {
                 let mut context = Context::from_waker(&wire.waker);
                 ready(Pin::new(&mut wire.stream).poll_shutdown(&mut context))
@@ -165,7 +178,7 @@ impl Wire {
     /// with a hole in it must not be served. None: there is no next request.
     pub(super) fn keep(&mut self, bytes: &[u8], limit: usize) -> Option<bool> {
         let read = match self {
-            Wire::Held(held) => &mut held.read,
+            Wire::Held { read, .. } => &mut **read.get_or_insert_default(),
             Wire::Stream(wire) if wire.home.is_some() => &mut wire.read,
             Wire::Socket(_) | Wire::Stream(_) => return None,
         };
@@ -179,7 +192,7 @@ impl Wire {
     /// Whether something is kept.
     pub(super) fn has_kept(&self) -> bool {
         match self {
-            Wire::Held(held) => !held.read.is_empty(),
+            Wire::Held { read, .. } => read.is_some(),
             Wire::Stream(wire) => !wire.read.is_empty(),
             Wire::Socket(_) => false,
         }
@@ -188,16 +201,20 @@ impl Wire {
     /// Takes what is kept.
     pub(super) fn take_kept(&mut self) -> BytesMut {
         match self {
-            Wire::Held(held) => std::mem::take(&mut held.read),
+            Wire::Held { read, .. } => read.take().map(|read| *read).unwrap_or_default(),
             Wire::Stream(wire) => std::mem::take(&mut wire.read),
             Wire::Socket(_) => BytesMut::new(),
         }
     }
 
     /// Sends the connection home, with what it has sent of its next request. Without a home it is closed.
-    pub(super) fn give_back(self, read: BytesMut) {
+    pub(super) fn give_back(self, homes: &Homes, read: BytesMut) {
         match self {
-            Wire::Held(held) => held.home.give_back(Returned::Socket(held.socket.into()), read),
+            Wire::Held { socket, home, .. } => {
+                if let Some(home) = homes.0.get(usize::from(home)) {
+                    home.give_back(Returned::Socket(socket.into()), read);
+                }
+            }
             Wire::Stream(wire) => {
                 if let Some(home) = wire.home {
                     home.give_back(Returned::Stream(wire.stream), read);
@@ -211,7 +228,7 @@ impl Wire {
     pub(super) fn socket(&mut self) -> Option<&mut mio::net::TcpStream> {
         match self {
             Wire::Socket(socket) => Some(socket),
-            Wire::Held(held) => Some(&mut held.socket),
+            Wire::Held { socket, .. } => Some(socket),
             Wire::Stream(_) => None,
         }
     }

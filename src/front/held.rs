@@ -3,10 +3,14 @@
 //!
 //! Must not know: what ends the wait.
 
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version as HttpVersion, header};
+use lru::LruCache;
+use parking_lot::Mutex;
 use pingora::Result;
 
 use super::cover::Cover;
@@ -15,7 +19,7 @@ use crate::fanout::Seat;
 use crate::frame::{Coding, Format};
 use crate::hub::{Attendance, Resume, View};
 use crate::resource::{IfNoneMatch, ResourceKey, Version};
-use crate::transport::{self, Have, Held, LongPoll, Transport, answer};
+use crate::transport::{self, Common, Have, Held, LongPoll, Transport, answer};
 
 impl Cover<'_> {
     pub(super) async fn long_poll(
@@ -82,20 +86,23 @@ impl Cover<'_> {
             }
             _ => None,
         };
-        let held = LongPoll::new(Held {
-            deadline,
-            wait,
-            repeat,
+        let common = Common {
             // The topic's own: a key of each request would be held as long as the request.
             key: attendance.topic().key().clone(),
-            route: self.route.clone(),
-            have,
+            route: attendance.topic().route().clone(),
             extra,
             http10,
             gzip: format == Format::Body(Coding::Deflated),
+            keep,
+        };
+        let held = LongPoll::new(Held {
+            deadline: deadline.into(),
+            common: self.front.shared.alike.one(common),
+            have,
             coded: format == Format::Body(Coding::Deflated)
                 && view.frame.as_ref().is_some_and(|frame| frame.gzip_made().is_some()),
-            keep,
+            wait_ms: wait.as_millis() as u32,
+            repeat,
         });
         let shard = self.front.shared.fanout.choose();
         let subscription = self.subscribe(attendance, Some(shard), format, resume, view);
@@ -127,5 +134,30 @@ impl Cover<'_> {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         answer::lines(&headers)
+    }
+}
+
+/// Kinds of held requests that are remembered, the latest of a resource each.
+const KINDS: usize = 4096;
+
+/// What held requests have in common, by resource: clients of one kind share one copy.
+pub struct Alike(Mutex<LruCache<ResourceKey, Weak<Common>>>);
+
+impl Default for Alike {
+    fn default() -> Self {
+        Alike(Mutex::new(LruCache::new(NonZeroUsize::new(KINDS).unwrap_or(NonZeroUsize::MIN))))
+    }
+}
+
+impl Alike {
+    /// The copy that is there already, or this one.
+    fn one(&self, common: Common) -> Arc<Common> {
+        let mut known = self.0.lock();
+        let same = known.get(&common.key).and_then(Weak::upgrade).filter(|same| **same == common);
+        same.unwrap_or_else(|| {
+            let common = Arc::new(common);
+            known.put(common.key.clone(), Arc::downgrade(&common));
+            common
+        })
     }
 }

@@ -62,6 +62,7 @@ use crate::resource::ResourceKey;
 use crate::upstream::Client;
 
 pub use descriptors::{Descriptors, shortage};
+pub use held::Alike;
 pub use listen::{ListenError, Service, Watches, service};
 pub use repeat::Repeats;
 pub use route::{Match, Routes};
@@ -95,6 +96,8 @@ pub struct Shared {
     pub vary: DashMap<ResourceKey, Vec<HeaderName>>,
     /// Ordinary polls that wait for a change.
     pub slow_304: Holds,
+    /// What held polls have in common.
+    pub alike: Alike,
     /// Connections that may ask the same again.
     pub repeats: Repeats,
 }

@@ -2,12 +2,14 @@
 //!
 //! Must not know: what the connection does next.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
 
 use super::answer;
+use super::moment::Moment;
 use super::plain::servable;
 use super::repeat::Repeat;
 use super::{End, Output, Step};
@@ -16,31 +18,47 @@ use crate::frame::State;
 use crate::hub::{Closing, Delivery, View};
 use crate::resource::{IfNoneMatch, ResourceKey, Version};
 
-/// A held request. Boxed: it is larger than what the other protocols need.
+/// A held request.
 #[derive(Debug)]
-pub struct LongPoll(Box<Held>);
+pub struct LongPoll(Held);
 
 /// What a held request needs for its answer.
 #[derive(Debug)]
 pub struct Held {
     /// When it is answered at the latest.
-    pub deadline: Instant,
-    pub key: ResourceKey,
-    pub route: std::sync::Arc<Route>,
+    pub deadline: Moment,
+    pub common: Arc<Common>,
     pub have: Have,
-    /// Ready-made lines of this client alone: Preference-Applied, CORS, Connection.
-    pub extra: Bytes,
-    pub http10: bool,
-    /// The client takes gzip, and this resource is compressed.
-    pub gzip: bool,
-    /// So was the body of the version it has.
+    /// The body of the version it has was compressed.
     pub coded: bool,
-    /// The connection serves another request; on HTTP/1.0 it ends all the same (contract §4).
-    pub keep: bool,
-    /// How long it waits.
-    pub wait: Duration,
+    /// How long it waits, milliseconds.
+    pub wait_ms: u32,
     /// What its next request may be without a new decision.
     pub repeat: Option<Repeat>,
+}
+
+/// What many held requests of one resource have in common, so that it is there once.
+#[derive(Debug)]
+pub struct Common {
+    pub key: ResourceKey,
+    pub route: Arc<Route>,
+    /// Ready-made lines: Preference-Applied, CORS, Connection.
+    pub extra: Bytes,
+    pub http10: bool,
+    /// The clients take gzip, and this resource is compressed.
+    pub gzip: bool,
+    /// The connection serves another request; on HTTP/1.0 it ends all the same (contract §4).
+    pub keep: bool,
+}
+
+impl PartialEq for Common {
+    fn eq(&self, other: &Common) -> bool {
+        let flags = |common: &Common| (common.http10, common.gzip, common.keep);
+        self.key == other.key
+            && Arc::ptr_eq(&self.route, &other.route)
+            && self.extra == other.extra
+            && flags(self) == flags(other)
+    }
 }
 
 /// What a held client has.
@@ -60,7 +78,7 @@ pub fn hold(wait: Duration, chance: f64) -> Duration {
 
 impl LongPoll {
     pub fn new(held: Held) -> LongPoll {
-        LongPoll(Box::new(Held { keep: held.keep && !held.http10, ..held }))
+        LongPoll(held)
     }
 
     pub(super) fn deliver(&mut self, delivery: &Delivery, view: &View) -> Step {
@@ -70,16 +88,28 @@ impl LongPoll {
                 let since = view.confirmed_at.map_or(Duration::ZERO, |at| at.elapsed());
                 let age = view.upstream_age + since;
                 let snapshot = &frame.snapshot;
-                let gzip = frame.gzip_made().filter(|_| held.gzip);
-                let headers = answer::full(snapshot, &held.key, &held.route, age, None, gzip);
-                let head = answer::head_bytes(snapshot.status, &headers, &held.extra, held.http10);
+                let gzip = frame.gzip_made().filter(|_| held.common.gzip);
+                let headers = answer::full(snapshot, &held.common.key, &held.common.route, age, None, gzip);
+                let head =
+                    answer::head_bytes(snapshot.status, &headers, &held.common.extra, held.common.http10);
                 let body = gzip.unwrap_or(&snapshot.body).clone();
                 self.answer(Output::two(head.freeze(), body), "answered")
             }
             Delivery::Patches(chain) => match (&view.frame, chain.joined().zip(chain.ends())) {
                 (Some(frame), Some((patch, (base, _)))) => {
-                    let headers = answer::patched(&frame.snapshot, &held.key, &held.route, base, patch.len());
-                    let head = answer::head_bytes(StatusCode::IM_USED, &headers, &held.extra, held.http10);
+                    let headers = answer::patched(
+                        &frame.snapshot,
+                        &held.common.key,
+                        &held.common.route,
+                        base,
+                        patch.len(),
+                    );
+                    let head = answer::head_bytes(
+                        StatusCode::IM_USED,
+                        &headers,
+                        &held.common.extra,
+                        held.common.http10,
+                    );
                     self.answer(Output::two(head.freeze(), patch), "answered")
                 }
                 // Chains of JSON patches are never empty, and can be joined.
@@ -120,43 +150,50 @@ impl LongPoll {
 
     /// It is held again, until `deadline`. `coded`: the body of what it has was sent compressed.
     pub fn hold_again(&mut self, have: Version, deadline: Instant, coded: bool) {
-        (self.0.have, self.0.deadline, self.0.coded) = (Have::Version(have), deadline, coded);
+        (self.0.have, self.0.deadline, self.0.coded) = (Have::Version(have), deadline.into(), coded);
     }
 
     /// When it is answered at the latest if it is held from now on.
     pub fn deadline_from(&self, now: Instant, chance: f64) -> Instant {
-        now + hold(self.0.wait, chance)
+        now + hold(Duration::from_millis(self.0.wait_ms.into()), chance)
     }
 
     pub fn takes_gzip(&self) -> bool {
-        self.0.gzip
+        self.0.common.gzip
     }
 
     fn items(&self, array: Bytes, last: Option<&str>, reset: Option<&str>, reason: &'static str) -> Step {
         let held = &self.0;
-        let headers = answer::items(&held.key, &held.route, array.len(), last, reset);
-        let head = answer::head_bytes(StatusCode::OK, &headers, &held.extra, held.http10);
+        let headers = answer::items(&held.common.key, &held.common.route, array.len(), last, reset);
+        let head = answer::head_bytes(StatusCode::OK, &headers, &held.common.extra, held.common.http10);
         self.answer(Output::two(head.freeze(), array), reason)
     }
 
     fn answer(&self, output: Output, reason: &'static str) -> Step {
-        if self.0.keep { Step::GiveBack(output, reason) } else { Step::Finish(output, reason) }
+        let common = &self.0.common;
+        if common.keep && !common.http10 {
+            Step::GiveBack(output, reason)
+        } else {
+            Step::Finish(output, reason)
+        }
     }
 
     fn problem(&self, status: StatusCode, reason: &'static str, detail: &str) -> Step {
         let title = status.canonical_reason().unwrap_or("Error");
         let (headers, body) = answer::problem(status, title, detail);
-        let head = answer::head_bytes(status, &headers, &self.0.extra, self.0.http10);
+        let head = answer::head_bytes(status, &headers, &self.0.common.extra, self.0.common.http10);
         self.answer(Output::two(head.freeze(), body), reason)
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        Some(self.0.deadline)
+        Some(self.0.deadline.into())
     }
 
     pub(super) fn expired(&mut self) -> Step {
         match self.0.have {
-            Have::Version(version) => self.answer(self.not_modified(version, &self.0.extra), "timeout"),
+            Have::Version(version) => {
+                self.answer(self.not_modified(version, &self.0.common.extra), "timeout")
+            }
             Have::Items => self.items(Bytes::from_static(b"[]"), None, None, "timeout"),
         }
     }
@@ -164,8 +201,8 @@ impl LongPoll {
     /// A 304 with the client's own version: nothing newer is known.
     fn not_modified(&self, version: Version, extra: &[u8]) -> Output {
         let held = &self.0;
-        let headers = answer::unchanged(version, &held.key, &held.route, held.coded);
-        let head = answer::head_bytes(StatusCode::NOT_MODIFIED, &headers, extra, held.http10);
+        let headers = answer::unchanged(version, &held.common.key, &held.common.route, held.coded);
+        let head = answer::head_bytes(StatusCode::NOT_MODIFIED, &headers, extra, held.common.http10);
         Output::one(head.freeze())
     }
 
@@ -184,13 +221,13 @@ impl LongPoll {
             }
             // The next request finds out more; on a drain it finds another process.
             End::Topic(_) | End::Drain { .. } | End::MaxAge => {
-                let mut extra = without_connection(&self.0.extra);
+                let mut extra = without_connection(&self.0.common.extra);
                 extra.extend_from_slice(b"Connection: close\r\n");
                 let output = match self.0.have {
                     Have::Version(version) => self.not_modified(version, &extra),
                     Have::Items => {
-                        let headers = answer::items(&self.0.key, &self.0.route, 2, None, None);
-                        let head = answer::head_bytes(StatusCode::OK, &headers, &extra, self.0.http10);
+                        let headers = answer::items(&self.0.common.key, &self.0.common.route, 2, None, None);
+                        let head = answer::head_bytes(StatusCode::OK, &headers, &extra, self.0.common.http10);
                         Output::two(head.freeze(), Bytes::from_static(b"[]"))
                     }
                 };

@@ -8,6 +8,7 @@ pub mod answer;
 mod envelope;
 mod inbound;
 mod long_poll;
+mod moment;
 mod plain;
 pub mod prefer;
 mod repeat;
@@ -20,7 +21,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 pub use envelope::{Envelope, message};
-pub use long_poll::{Have, Held, LongPoll, hold};
+pub use long_poll::{Common, Have, Held, LongPoll, hold};
+pub use moment::Moment;
 pub use plain::{Answered, Plain};
 pub use repeat::{Next, Repeat};
 pub use sse::{Framing, Sse};

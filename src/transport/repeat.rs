@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use memchr::memchr;
 
+use super::moment::Moment;
+
 /// How long a decision of the front is good for.
 pub const ADMITTED: Duration = Duration::from_secs(60);
 
@@ -20,7 +22,7 @@ type Digest = [u8; 16];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Repeat {
     digest: Digest,
-    until: Instant,
+    until: Moment,
 }
 
 /// What a client has sent after its last answer.
@@ -40,7 +42,7 @@ impl Repeat {
     pub fn of(head: &[u8], admitted: Instant) -> Option<Repeat> {
         match read(head) {
             Head::Whole { digest, length, .. } if length == head.len() => {
-                Some(Repeat { digest, until: admitted + ADMITTED })
+                Some(Repeat { digest, until: (admitted + ADMITTED).into() })
             }
             _ => None,
         }
@@ -48,7 +50,7 @@ impl Repeat {
 
     /// Until when it counts.
     pub fn until(&self) -> Instant {
-        self.until
+        self.until.into()
     }
 
     /// A number that differs for different heads, most likely.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::json;
 
+use super::moment::{Moment, millis};
 use super::{End, Output, Step};
 use crate::frame::sse::{self, HEARTBEAT, HEARTBEAT_CHUNK, LAST_CHUNK};
 use crate::frame::{Chain, GzipEvent, GzipStream, SseBytes, gzip};
@@ -24,8 +25,8 @@ pub enum Framing {
 #[derive(Debug)]
 pub struct Sse {
     framing: Framing,
-    heartbeat: Duration,
-    last_write: Instant,
+    last_write: Moment,
+    heartbeat_ms: u32,
     retry_ms: u32,
     /// The client reads patches: whole bodies are named.
     patches: bool,
@@ -36,8 +37,8 @@ pub struct Sse {
 impl Sse {
     /// `retry`: this client's own reconnect delay.
     pub fn new(framing: Framing, heartbeat: Duration, retry: Duration, now: Instant) -> Sse {
-        let retry_ms = retry.as_millis().min(u32::MAX.into()) as u32;
-        Sse { framing, heartbeat, last_write: now, retry_ms, patches: false, gzip: None }
+        let (heartbeat_ms, retry_ms) = (millis(heartbeat), millis(retry));
+        Sse { framing, last_write: now.into(), heartbeat_ms, retry_ms, patches: false, gzip: None }
     }
 
     /// The same for a client that reads patches (contract §5, delta).
@@ -123,16 +124,16 @@ impl Sse {
             Delivery::Condition(condition) => self.own(condition.sse()),
             Delivery::Closing(closing) => return self.end(End::Topic(*closing)),
         };
-        self.last_write = now;
+        self.last_write = now.into();
         Step::Write(Output::one(bytes))
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        Some(self.last_write + self.heartbeat)
+        Some(Instant::from(self.last_write) + Duration::from_millis(self.heartbeat_ms.into()))
     }
 
     pub(super) fn expired(&mut self, now: Instant) -> Step {
-        self.last_write = now;
+        self.last_write = now.into();
         Step::Write(Output::one(match (&self.gzip, self.framing) {
             (Some(_), _) => self.own(&sse::own(HEARTBEAT)),
             (None, Framing::Chunked) => Bytes::from_static(HEARTBEAT_CHUNK),

@@ -333,17 +333,20 @@ mod long_poll {
     const EXTRA: &[u8] = b"Preference-Applied: wait=30\r\nConnection: keep-alive\r\n";
 
     fn held(http10: bool, keep: bool, deadline: Instant) -> Transport {
-        Transport::LongPoll(LongPoll::new(Held {
-            deadline,
+        let common = Common {
             key: key("/a"),
             route: Arc::new(route()),
-            have: Have::Version(version(b"old")),
             extra: Bytes::from_static(EXTRA),
             http10,
             gzip: false,
-            coded: false,
             keep,
-            wait: 30 * SECOND,
+        };
+        Transport::LongPoll(LongPoll::new(Held {
+            deadline: deadline.into(),
+            common: Arc::new(common),
+            have: Have::Version(version(b"old")),
+            coded: false,
+            wait_ms: 30_000,
             repeat: None,
         }))
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::inbound::{Event, Inbound};
+use super::moment::{Moment, millis};
 use super::{End, Output, Step};
 use crate::frame::{Deflated, Tail, websocket};
 use crate::hub::{Closing, Delivery};
@@ -33,16 +34,17 @@ const FULL_WINDOW: u8 = 15;
 #[derive(Debug)]
 pub struct WebSocket {
     inbound: Inbound,
-    ping: Duration,
-    pong: Duration,
+    ping_ms: u32,
+    pong_ms: u32,
     /// When the client was last heard or written to.
-    quiet_since: Instant,
+    quiet_since: Moment,
     /// A ping is out since then.
-    pinged: Option<Instant>,
+    pinged: Option<Moment>,
     /// Client messages are forwarded, this many a second at most; 0: they are ignored.
     rate: u32,
     /// Messages in the second that began then.
-    second: (Option<Instant>, u32),
+    sent: u32,
+    second: Option<Moment>,
     /// Base-two logarithm of the window of the client's decoder; 0: it has none.
     window: u8,
     /// The decoder keeps what it read from message to message.
@@ -57,12 +59,13 @@ impl WebSocket {
     pub fn new(ping: Duration, pong: Duration, max_message: usize, rate: u32, now: Instant) -> WebSocket {
         WebSocket {
             inbound: Inbound::new(max_message),
-            ping,
-            pong,
-            quiet_since: now,
+            ping_ms: millis(ping),
+            pong_ms: millis(pong),
+            quiet_since: now.into(),
             pinged: None,
             rate,
-            second: (None, 0),
+            sent: 0,
+            second: None,
             window: 0,
             keeps_window: false,
             tail: Tail::UNKNOWN,
@@ -82,18 +85,18 @@ impl WebSocket {
 
     /// Something is written.
     pub(super) fn touch(&mut self, now: Instant) {
-        self.quiet_since = now;
+        self.quiet_since = now.into();
     }
 
     pub(super) fn deliver(&mut self, delivery: &Delivery, now: Instant) -> Step {
         match delivery {
             Delivery::Frame(frame) => {
-                self.quiet_since = now;
+                self.quiet_since = now.into();
                 let deflated = self.deflated(frame.websocket_deflated());
                 Step::Write(Output::one(deflated.unwrap_or_else(|| frame.websocket())))
             }
             Delivery::Items(batch) => {
-                self.quiet_since = now;
+                self.quiet_since = now.into();
                 let deflated = self.deflated(batch.deflated());
                 Step::Write(Output::one(deflated.unwrap_or_else(|| batch.websocket())))
             }
@@ -118,7 +121,7 @@ impl WebSocket {
     pub(super) fn receive(&mut self, bytes: &[u8], now: Instant) -> Step {
         if !bytes.is_empty() {
             self.pinged = None;
-            self.quiet_since = now;
+            self.quiet_since = now.into();
         }
         let mut rest = bytes;
         loop {
@@ -146,30 +149,31 @@ impl WebSocket {
         if self.rate == 0 {
             return None;
         }
-        match &mut self.second {
-            (Some(began), sent) if now.duration_since(*began) < Duration::from_secs(1) => {
-                *sent += 1;
-                if *sent > self.rate {
+        match self.second.map(Instant::from) {
+            Some(began) if now.duration_since(began) < Duration::from_secs(1) => {
+                self.sent += 1;
+                if self.sent > self.rate {
                     return Some(close(code::TOO_MANY, "too many messages a second", "rate"));
                 }
             }
-            second => *second = (Some(now), 1),
+            _ => (self.second, self.sent) = (Some(now.into()), 1),
         }
         Some(Step::Forward(message))
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        Some(match self.pinged {
-            Some(at) => at + self.pong,
-            None => self.quiet_since + self.ping,
-        })
+        let (since, wait) = match self.pinged {
+            Some(at) => (at, self.pong_ms),
+            None => (self.quiet_since, self.ping_ms),
+        };
+        Some(Instant::from(since) + Duration::from_millis(wait.into()))
     }
 
     pub(super) fn expired(&mut self, now: Instant) -> Step {
         if self.pinged.is_some() {
             return Step::Finish(Output::default(), "no-pong");
         }
-        self.pinged = Some(now);
+        self.pinged = Some(now.into());
         Step::Write(Output::one(websocket::ping()))
     }
 

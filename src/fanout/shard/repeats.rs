@@ -149,6 +149,6 @@ impl Shard {
             // It lives on elsewhere; an error would mean that it was never registered.
             let _ = self.poll.registry().deregister(socket);
         }
-        wire.give_back(BytesMut::from(bytes));
+        wire.give_back(&self.homes, BytesMut::from(bytes));
     }
 }
