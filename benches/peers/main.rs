@@ -171,6 +171,7 @@ fn end_children_on_signals() -> Result<(), String> {
         });
         let [_, children @ ..] = &family::processes_below(std::process::id())[..] else { return };
         family::end(children, Duration::from_secs(1));
+        folder::Folder::remove_all();
         std::process::exit(130)
     });
     Ok(())
