@@ -19,9 +19,19 @@ impl Folder {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         // Short: the names of pushpin's sockets must fit into 107 bytes.
-        let path = std::env::temp_dir().join(format!("pollcast-{}-{number}-{name}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("{}{number}-{name}", prefix()));
         fs::create_dir_all(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         Ok(Self { path })
+    }
+
+    /// Removes all of this process, whose values will not be dropped.
+    pub fn remove_all() {
+        let prefix = prefix();
+        for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     pub fn write(&self, name: &str, text: &str) -> Result<PathBuf, String> {
@@ -36,6 +46,11 @@ impl Folder {
         let lines: Vec<_> = text.lines().rev().take(5).collect();
         format!("{name}: {}", lines.into_iter().rev().collect::<Vec<_>>().join(" | "))
     }
+}
+
+/// How the names of this process's folders begin.
+fn prefix() -> String {
+    format!("pollcast-peers-{}-", std::process::id())
 }
 
 impl Drop for Folder {

@@ -27,7 +27,7 @@ pub struct Table {
     /// In the order of measuring.
     figures: Vec<(Subject, Figure)>,
     /// What could not be measured, and why.
-    pub failures: Vec<String>,
+    pub failures: Vec<(Subject, String)>,
 }
 
 impl Table {
@@ -55,8 +55,8 @@ impl Table {
             });
             println!("| {what} | {} | {} |", cells.join(" | "), ratios.collect::<Vec<_>>().join(", "));
         }
-        for why in &self.failures {
-            println!("\nnot measured: {why}");
+        for (subject, why) in &self.failures {
+            println!("\nnot measured: {}, {why}", subject.name());
         }
     }
 
