@@ -5,11 +5,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use pollcast::change::{Rules, json_patch, merge_patch};
 use pollcast::config::{ArrayKey, Change, Members};
+use pollcast::frame::{Coding, Format, Frame, GzipStream, Rules as FrameRules};
 use pollcast::resource::{Content, Snapshot, Validators, VersionNamer};
 use serde_json::Value;
 
@@ -154,4 +156,35 @@ fn a_feed_in_xml_is_sent_whole() {
     let ruled = Rules::new(&Change { canonical: true, ..Change::default() });
     let unfit = ruled.snapshot(states("rss_feed").remove(0), None, &VersionNamer::new(None)).unwrap_err();
     assert_eq!(unfit.class, "not-json");
+}
+
+/// Bytes of each change on an event stream: plain, compressed by itself, and for a client that got the one
+/// before.
+#[test]
+fn compressed_events_are_a_fraction_and_the_next_one_a_fraction_of_that() {
+    let rules = Arc::new(FrameRules::default());
+    for name in ["chat_page", "ci_status", "price_list", "weather_report", "rss_feed"] {
+        let snapshots = published(name, &Change::default());
+        let frames: Vec<Frame> =
+            (1..).zip(snapshots).map(|(seq, s)| Frame::new(seq, Arc::new(s), rules.clone())).collect();
+        let gzip = Format::Sse(Coding::Deflated);
+        frames[0].encode(gzip, None);
+        for pair in frames.windows(2) {
+            let (before, frame) = (&pair[0], &pair[1]);
+            frame.encode(gzip, Some(before));
+            let event = frame.sse_gzip().expect("it was made");
+            let plain = frame.sse().expect("text").chunk().len();
+            let alone = GzipStream::default().event(event).chunk().len();
+            let mut steady = GzipStream::default();
+            steady.event(before.sse_gzip().expect("it was made"));
+            let after = steady.event(event).chunk().len();
+            let share = |bytes: usize| bytes as f64 * 100.0 / plain as f64;
+            println!(
+                "{name:15} event {plain:5} B, gzip {alone:5} B ({:.1} %), after the one before {after:4} B ({:.1} %)",
+                share(alone),
+                share(after)
+            );
+            assert!(alone * 10 < plain * 6 && after < alone, "{name}");
+        }
+    }
 }
