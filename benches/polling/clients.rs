@@ -96,7 +96,7 @@ async fn poll(
     // Nobody starts clients in step.
     sleep(every.mul_f64(fastrand::f64())).await;
     let mut stream = connect(port).await?;
-    let mut reader = Reader::new(Wire::LongPoll);
+    let mut reader = Reader::new(Wire::LongPoll, 1);
     let (mut last, mut known) = (None, None);
     let mut turns = interval(every);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -114,9 +114,9 @@ async fn poll(
         }
         for one in found {
             match one {
-                Found::State(stamp) => seen.note(&mut last, stamp),
+                Found::State(_, stamp) => seen.note(&mut last, stamp),
                 Found::Answer { tag } => known = Some(tag),
-                Found::Ping(_) | Found::Control => {}
+                Found::Opened | Found::Asks(_) | Found::Control => {}
             }
         }
     }
@@ -126,13 +126,13 @@ async fn follow(port: u16, index: usize, seen: &Seen) -> Result<(), String> {
     let mut stream = connect(port).await?;
     let request = request(index, "text/event-stream", "Cache-Control: no-cache\r\n");
     stream.write_all(request.as_bytes()).await.map_err(|e| format!("write: {e}"))?;
-    let mut reader = Reader::new(Wire::Sse);
+    let mut reader = Reader::new(Wire::Sse, 1);
     let mut last = None;
     loop {
         let mut found = Vec::new();
         read(&mut stream, &mut reader, &mut found).await?;
         for one in found {
-            if let Found::State(stamp) = one {
+            if let Found::State(_, stamp) = one {
                 seen.note(&mut last, stamp);
             }
         }

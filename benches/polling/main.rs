@@ -10,6 +10,9 @@
 #![allow(clippy::disallowed_methods, reason = "a bench drives processes: it sleeps while it measures")]
 
 mod clients;
+#[path = "../fanout/http2.rs"]
+#[allow(dead_code, reason = "the other bench speaks it")]
+mod http2;
 #[path = "../fanout/lag.rs"]
 #[allow(dead_code, reason = "the other bench adds histograms up")]
 mod lag;
