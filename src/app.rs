@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
+use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 
@@ -287,12 +288,24 @@ fn listen(
     let bad = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
     let socket = match inherited.take(address) {
         Some(socket) => socket,
-        None => TcpListener::bind(address).map_err(bad)?,
+        None => bound(address).map_err(bad)?,
     };
     if let Some(kept) = kept {
         kept.keep(address, &socket).map_err(bad)?;
     }
     Ok(socket)
+}
+
+/// Connections that may wait to be accepted: in a storm thousands come at once, and those that find no
+/// room try again after a whole second. The system has a limit of its own (net.core.somaxconn).
+const BACKLOG: i32 = 8192;
+
+fn bound(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 fn clients(config: &Config) -> io::Result<HashMap<String, Arc<Client>>> {

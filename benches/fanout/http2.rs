@@ -2,7 +2,7 @@
 //! pollcast: event streams on one connection, in windows that never fill.
 //! Must not know: sockets, what an event says.
 
-use crate::link::HOST;
+use crate::wire::HOST;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD_BYTES: usize = 9;

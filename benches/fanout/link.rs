@@ -10,10 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection};
 
-use crate::wire::Wire;
-
-/// The host that every request names.
-pub const HOST: &str = "bench.test";
+use crate::wire::{HOST, Wire};
 
 /// A connection.
 pub enum Link {

@@ -2,7 +2,7 @@
 //! the same bytes (the floor), in one run and by the operating system's own accounts.
 //!
 //! `cargo bench --bench fanout -- --quick` is the smoke test; without options the whole takes
-//! about a quarter of an hour. It ends with 1 if any client missed a change, got one twice or out
+//! about twenty minutes. It ends with 1 if any client missed a change, got one twice or out
 //! of order, or lost its connection. The processes are this executable in other roles:
 //!
 //! - `origin`: a tiny API that knows only polling, which pollcast polls;

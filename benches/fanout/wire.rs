@@ -4,6 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The host that every request names.
+pub const HOST: &str = "bench.test";
+
 /// How a client asks for changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -45,7 +48,7 @@ impl Wire {
                 format!("Accept: application/json\r\nIf-None-Match: {tag}\r\nPrefer: wait=50\r\n")
             }
         };
-        format!("GET {path} HTTP/1.1\r\nHost: bench.test\r\n{rest}\r\n")
+        format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{rest}\r\n")
     }
 
     /// What a server writes when the client comes, before the first state.

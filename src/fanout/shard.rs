@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
@@ -260,11 +261,43 @@ impl Shard {
             self.remove(slot, "internal");
             return;
         }
-        self.write(slot, Output::one(greeting), then);
+        let greeting = self.with_first_words(slot, greeting);
+        if !self.members.contains(slot) {
+            return;
+        }
+        self.write(slot, greeting, then);
         for (name, index, subscription) in many.into_iter().flatten() {
             self.follow(slot, name, index, subscription);
         }
         self.greet(slot, &read);
+    }
+
+    /// The greeting and what the member is to be told at once, so that both are one write.
+    fn with_first_words(&mut self, slot: usize, greeting: Bytes) -> Output {
+        let member = &mut self.members[slot];
+        let Some(subscription) = member.subscription.as_mut().filter(|_| self.draining.is_none()) else {
+            return Output::one(greeting);
+        };
+        let view = subscription.topic().view();
+        let is_stream = matches!(member.transport, Transport::Sse(_) | Transport::WebSocket(_));
+        // Content only: what ends the member is told after the greeting.
+        let has_content = is_stream && view.closing.is_none();
+        match has_content.then(|| subscription.next(&view)).flatten() {
+            Some(delivery) => match member.transport.deliver(&delivery, &view, self.now) {
+                Step::Write(Output { first, second }) if second.is_empty() => {
+                    member.record.events += u32::from(delivery.is_content());
+                    self.tallies[member.tally as usize].events += u64::from(delivery.is_content());
+                    Output::two(greeting, first)
+                }
+                // Its own end, or nothing that this protocol has words for: as if it came a moment later.
+                step => {
+                    self.write(slot, Output::one(greeting), Then::Stay);
+                    self.apply(slot, step);
+                    Output::default()
+                }
+            },
+            None => Output::one(greeting),
+        }
     }
 
     fn greet(&mut self, slot: usize, early: &[u8]) {

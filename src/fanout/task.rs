@@ -68,7 +68,7 @@ impl Stream<'_> {
         let mut end_at: Option<(tokio::time::Instant, Duration)> = None;
         let retires = retirement(self.subscription.topic().route().max_age);
         loop {
-            let view = views.borrow_and_update().clone();
+            let view = views.borrow_and_update();
             while let Some(delivery) = self.subscription.next(&view) {
                 let step = self.transport.deliver(&delivery, &view, Instant::now());
                 if delivery.is_content() {
@@ -82,10 +82,7 @@ impl Stream<'_> {
             let deadline = next(self.transport.deadline(), retires);
             let leave = end_at.map_or_else(tokio::time::Instant::now, |(at, _)| at);
             tokio::select! {
-                changed = views.changed() => {
-                    // The topic lives as long as the subscription does.
-                    if changed.is_err() { return "internal" }
-                }
+                () = views.changed() => {}
                 // A closed or reset stream; a client has nothing to say here otherwise.
                 _ = self.session.read_body_or_idle(true) => return "client-gone",
                 () = sleep_until(deadline.into()) => {

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::select_all;
 use pingora::protocols::http::ServerSession;
-use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
 use super::log::Record;
 use super::task::{Ending, StreamEnd, draining, next, plan, retirement};
-use crate::hub::{Delivery, Subscription, View};
+use crate::hub::{Delivery, Subscription, Views};
 use crate::metrics::{Metrics, StreamMetrics};
 use crate::transport::{End, Step, Transport};
 
@@ -62,7 +61,7 @@ struct Followed {
     name: Arc<str>,
     index: usize,
     subscription: Subscription,
-    views: watch::Receiver<Arc<View>>,
+    views: Views,
     /// The topic is over; the others go on.
     closed: bool,
 }
@@ -98,7 +97,7 @@ impl Serving<'_> {
             };
             tokio::select! {
                 // A topic lives as long as its subscription does.
-                result = changed => if result.is_err() { return "internal" },
+                () = changed => {}
                 _ = self.session.read_body_or_idle(true) => return "client-gone",
                 () = sleep_until(deadline.into()) => {
                     let now = Instant::now();
@@ -123,7 +122,7 @@ impl Serving<'_> {
 
     /// Gives the client what is new of one resource.
     async fn pump(&mut self, followed: &mut Followed) -> Result<(), StreamEnd> {
-        let view = followed.views.borrow_and_update().clone();
+        let view = followed.views.borrow_and_update();
         while let Some(delivery) = followed.subscription.next(&view) {
             let of = (&*followed.name, followed.index);
             let step = self.transport.deliver_of(of, followed.subscription.seen(), &delivery, Instant::now());

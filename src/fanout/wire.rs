@@ -276,6 +276,5 @@ pub fn bound_kernel_buffers(
     if let Taken::Socket(_, None) | Taken::Stream(_, None) = taken {
         socket.set_send_buffer_size(send_buffer)?;
     }
-    socket.set_tcp_user_timeout(Some(stall_timeout))?;
-    socket.set_tcp_nodelay(true)
+    socket.set_tcp_user_timeout(Some(stall_timeout))
 }

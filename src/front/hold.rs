@@ -98,7 +98,7 @@ async fn wait(
     let mut views = subscription.topic().views();
     let mut ending = cover.front.shared.ending.clone();
     loop {
-        let view = views.borrow_and_update().clone();
+        let view = views.borrow_and_update();
         while let Some(delivery) = subscription.next(&view) {
             match delivery {
                 Delivery::Items(batch) => {
@@ -114,7 +114,7 @@ async fn wait(
             }
         }
         tokio::select! {
-            changed = views.changed() => if changed.is_err() { return Ended::Changed },
+            () = views.changed() => {}
             _ = cover.session.downstream_session.read_body_or_idle(true) => return Ended::ClientGone,
             () = sleep_until(deadline.into()) => return Ended::Timeout,
             _ = draining(&mut ending) => return Ended::Timeout,

@@ -12,9 +12,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
 use pingora::listeners::tls::TlsSettings;
-use pingora::listeners::{ALPN, L4BufferSettings, ListenerConfig, TcpSocketOptions};
+use pingora::listeners::{ALPN, L4BufferSettings, ListenerConfig};
+use pingora::protocols::Stream;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
-use pingora::protocols::{Stream, TcpKeepalive};
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds, ShutdownWatch};
@@ -177,11 +177,12 @@ pub fn service(
 
     // A blocking socket would hold a worker in accept() for ever.
     socket.set_nonblocking(true).map_err(ListenError::Socket)?;
+    keep_alive(&socket).map_err(ListenError::Socket)?;
     let address = socket.local_addr().map_err(ListenError::Socket)?.to_string();
     let mut config = ListenerConfig::tcp(address.clone())
-        // Unbuffered: a buffer would cost 64 KiB a connection and lose bytes at takeover.
-        .l4_buffer(L4BufferSettings::new(0, 0))
-        .tcp_socket_options(socket_options());
+        // Unbuffered: a buffer for reading would cost 64 KiB a connection and lose bytes at takeover, and
+        // one for writing would hold the head of a slow answer back.
+        .l4_buffer(L4BufferSettings::new(0, 0));
     if let Some(tls) = &listener.tls {
         config = config.tls(tls_settings(tls)?);
     }
@@ -210,18 +211,16 @@ fn http2_options(limits: &Limits) -> H2Options {
     options
 }
 
-/// Dead peers are found within a minute or two even on connections that wait for nothing.
-fn socket_options() -> TcpSocketOptions {
-    let keepalive = TcpKeepalive {
-        idle: Duration::from_secs(60),
-        interval: Duration::from_secs(15),
-        count: 4,
-        #[cfg(target_os = "linux")]
-        user_timeout: Duration::ZERO,
-    };
-    let mut options = TcpSocketOptions::default();
-    options.tcp_keepalive = Some(keepalive);
-    options
+/// Dead peers are found within a minute or two even on connections that wait for nothing. Set on the
+/// listening socket, whose connections inherit it: four system calls less for each of them.
+fn keep_alive(socket: &TcpListener) -> std::io::Result<()> {
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4);
+    let socket = socket2::SockRef::from(socket);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_nodelay(true)
 }
 
 fn tls_settings(tls: &ListenerTls) -> Result<TlsSettings, ListenError> {

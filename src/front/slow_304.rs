@@ -219,7 +219,7 @@ impl Cover<'_> {
         let mut views = subscription.topic().views();
         let mut ending = self.front.shared.ending.clone();
         loop {
-            let view = views.borrow_and_update().clone();
+            let view = views.borrow_and_update();
             while let Some(delivery) = subscription.next(&view) {
                 let quiet = matches!(&delivery, Delivery::Condition(condition) if !condition.state.is_gone());
                 if !quiet {
@@ -227,7 +227,7 @@ impl Cover<'_> {
                 }
             }
             tokio::select! {
-                changed = views.changed() => if changed.is_err() { return End::Changed },
+                () = views.changed() => {}
                 _ = self.session.downstream_session.read_body_or_idle(true) => return End::Abandoned,
                 () = place.release.notified() => return End::Released,
                 () = sleep_until(deadline.into()) => return End::Unchanged,

@@ -26,7 +26,7 @@ pub use items::News;
 pub use publisher::{PollNumber, Publisher, Retained};
 pub use subscription::{Delivery, Resume, Subscription};
 pub use topic::Topic;
-pub use view::{Closing, Failure, Outcome, Relayed, View};
+pub use view::{Closing, Failure, Outcome, Relayed, View, Views};
 
 use crate::config::Route;
 use crate::frame::Compressions;

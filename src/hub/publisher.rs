@@ -294,6 +294,7 @@ impl Publisher {
             *view = Arc::new(next);
         });
         if news {
+            self.topic.news.send_replace(());
             self.topic.ring();
         }
     }

@@ -16,7 +16,7 @@ use super::echo::Written;
 use super::history::History;
 use super::items::Items;
 use super::users::User;
-use super::view::View;
+use super::view::{View, Views};
 use super::{Attend, Bell};
 use crate::config::Route;
 use crate::frame::{Chain, Compressions, Format, PatchKind, Rules};
@@ -38,6 +38,8 @@ pub struct Topic {
     route: Arc<Route>,
     rules: Arc<Rules>,
     pub(super) view: watch::Sender<Arc<View>>,
+    /// Sent to when there is something to tell to followers.
+    pub(super) news: watch::Sender<()>,
     /// Oldest first; bounded by `history.versions`.
     pub(super) history: Mutex<History>,
     /// On a feed: bounded by `feed.history`.
@@ -97,6 +99,7 @@ impl Topic {
             key,
             rules: Arc::new(rules),
             view: watch::Sender::new(Arc::new(View::cold(route.poll.interval))),
+            news: watch::Sender::new(()),
             history: Mutex::default(),
             items: Mutex::default(),
             missed: Mutex::default(),
@@ -152,9 +155,9 @@ impl Topic {
         }
     }
 
-    /// A receiver of every new view, for followers that live in a task.
-    pub fn views(&self) -> watch::Receiver<Arc<View>> {
-        self.view.subscribe()
+    /// The views in which there is news, for followers that live in a task.
+    pub fn views(self: &Arc<Self>) -> Views {
+        Views { topic: self.clone(), news: self.news.subscribe() }
     }
 
     /// The shard looks now: the next change rings its bell again. To be called before `view()`.

@@ -193,3 +193,65 @@ async fn half_a_request_waits_for_its_rest() {
     }
     assert_eq!(http.read_response_within(Duration::from_secs(5)).await.expect(200).text(), "{\"n\":0}");
 }
+
+/// Whatever is sent, a connection in a shard answers as one in Pingora does: the same request, changed at
+/// random, to both.
+#[tokio::test]
+async fn whatever_is_sent_both_answer_alike() {
+    let stand = stand(ONCE);
+    let etag = stand.http().await.get("/prices/A", &[]).await.etag().to_owned();
+    let mut random = fastrand::Rng::with_seed(4);
+    let base =
+        ["GET /prices/A HTTP/1.1".to_owned(), format!("Host: {}", stand.address()), "X-A: b".to_owned()];
+    let lines = [
+        format!("If-None-Match: {etag}"),
+        format!("if-none-match:W/{etag}"),
+        "If-None-Match: \"x\", *".to_owned(),
+        "If-None-Match: \"nobody\"".to_owned(),
+        format!("If-None-Match: {}\u{e9}", etag),
+        format!(" {etag}"),
+        format!("If-None-Match : {etag}"),
+        "If-Modified-Since: Sat, 21 Nov 2026 07:31:55 GMT".to_owned(),
+        "Accept: text/plain".to_owned(),
+        "Accept: application/json".to_owned(),
+        "Cookie: a=b".to_owned(),
+        "Range: bytes=0-1".to_owned(),
+        "Prefer: wait=0".to_owned(),
+        "Content-Length: 0".to_owned(),
+        "Transfer-Encoding: identity".to_owned(),
+        "Connection: close".to_owned(),
+        "Cache-Control: only-if-cached".to_owned(),
+        "X-A: b".to_owned(),
+        "X-A:c".to_owned(),
+        String::new(),
+    ];
+    let mut repeated = 0;
+    for turn in 0..300 {
+        let mut head: Vec<String> = base.to_vec();
+        for _ in 0..random.usize(0..3) {
+            let at = random.usize(1..=head.len());
+            head.insert(at, lines[random.usize(..lines.len())].clone());
+        }
+        if random.u8(..) < 20 {
+            head.remove(random.usize(1..head.len()));
+        }
+        if random.u8(..) < 20 {
+            let at = random.usize(..head.len());
+            head[at] = head[at].to_uppercase();
+        }
+        let text = head.join("\r\n") + "\r\n\r\n";
+        let mut settled = Http::connect(stand.address()).await;
+        let ask = base.join("\r\n") + "\r\n\r\n";
+        for _ in 0..2 {
+            settled.send_raw(ask.as_bytes()).await;
+            settled.read_response().await.expect(200);
+        }
+        repeated += usize::from(in_shards(&stand).await >= 1.0);
+        let mut fresh = Http::connect(stand.address()).await;
+        settled.send_raw(text.as_bytes()).await;
+        fresh.send_raw(text.as_bytes()).await;
+        let (one, other) = (settled.read_response().await, fresh.read_response().await);
+        assert_eq!(lasting(&one), lasting(&other), "{turn}: {text}");
+    }
+    assert!(repeated > 290, "only {repeated} were in a shard");
+}

@@ -29,7 +29,7 @@ fn yaml(legacy: &Legacy, top: &str) -> String {
          admin: {{address: ADMIN_ADDRESS}}\n\
          upstreams: {{legacy: {{servers: ['{}']}}}}\n\
          passthrough: legacy\n\
-         drain: {{delay: 5m, window: 2s, retry: [100ms, 300ms]}}\n\
+         drain: {{delay: 5m, window: 8s, retry: [100ms, 300ms]}}\n\
          log: {{access: false}}\n\
          defaults: {{poll: {{interval: 100ms}}}}\n\
          routes:\n\
@@ -320,7 +320,7 @@ async fn nobody_notices_the_change() {
         assert!(closes(&answer), "{answer:?}");
     }
     assert!(is_ready(&new).await, "the admin listener went over, too");
-    // Late, but within the window of 2 s: most of the streams have their end by now.
+    // Late, but within the window of 8 s: most of the streams have their end by now.
     tokio::time::sleep(Duration::from_millis(1_300)).await;
     for http in &mut repeaters {
         let answer = http.get(STATE, &[]).await.expect(200);

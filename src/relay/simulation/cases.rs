@@ -131,10 +131,13 @@ async fn the_first_poll_after_a_rest_is_not_overdue_because_the_content_is_old()
     let (follower, started) = stage.attend("/a", Attend::Follow);
     assert!(!started);
     let number = follower.topic().view().ended + 1;
-    let mut views = follower.topic().views();
-    while views.borrow_and_update().ended < number {
-        assert_eq!(views.borrow().condition.state, State::Fresh);
-        views.changed().await.expect("the topic is there");
+    let topic = follower.topic().clone();
+    for ended in 1..=number {
+        let view = topic.wait_for(|view| view.ended >= ended).await;
+        if view.ended >= number {
+            break;
+        }
+        assert_eq!(view.condition.state, State::Fresh);
     }
 }
 
