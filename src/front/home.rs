@@ -14,6 +14,7 @@ use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use tokio::runtime::Handle;
 
+use super::attended::Attended;
 use super::listen::Counted;
 use super::turnstile::LetIn;
 use super::{Front, Shared};
@@ -69,7 +70,7 @@ pub(super) async fn serve(
     let_in: Option<LetIn>,
     shutdown: &ShutdownWatch,
 ) {
-    let mut session = ServerSession::new_http1(stream);
+    let mut session = ServerSession::new_http1(Box::new(Attended::gathering(stream)));
     session.set_keepalive((!*shutdown.borrow()).then_some(KEEPALIVE));
     session.set_pipelining_enabled(true);
     if let Some(let_in) = let_in {

@@ -28,7 +28,8 @@ use rustls::{SignatureAlgorithm, SignatureScheme};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::greeting::{self, Protocol, Punctual};
+use super::attended::Attended;
+use super::greeting::{self, Protocol};
 use super::home::{self, FrontDoor};
 use super::{Front, Shared, refuse};
 use crate::config::{Limits, Listener, ListenerTls, TlsVersion};
@@ -103,10 +104,10 @@ impl ServerApp for Door {
         let _counted = Counted::new(&self.shared);
         let patience = self.shared.config.limits.first_byte_timeout;
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
-            return self.proxy.process_new(Box::new(Punctual::new(stream, patience)), shutdown).await;
+            return self.proxy.process_new(Box::new(Attended::punctual(stream, patience)), shutdown).await;
         }
         if !self.speaks_both {
-            return self.proxy.process_new(stream, shutdown).await;
+            return self.proxy.process_new(Box::new(Attended::gathering(stream)), shutdown).await;
         }
         match timeout(patience, greeting::protocol(stream)).await {
             Ok(Ok(Some(Protocol::Http2(stream)))) => self.proxy.process_new(stream, shutdown).await,

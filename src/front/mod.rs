@@ -5,6 +5,7 @@
 //! how changes are detected or encoded.
 
 mod access;
+mod attended;
 mod coding;
 mod cors;
 mod cover;

@@ -12,6 +12,8 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
+use super::attended::Attended;
+
 /// How long a request's body may take to arrive before its answer.
 const BODY: Duration = Duration::from_secs(1);
 
@@ -46,5 +48,5 @@ pub(super) async fn take(session: &mut Session) -> Result<Option<(Stream, BytesM
         return Ok(None);
     };
     let (stream, read) = reusable.into_parts();
-    Ok(Some((stream, read.unwrap_or_default())))
+    Ok(Some((Attended::bare(stream), read.unwrap_or_default())))
 }
