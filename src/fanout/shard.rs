@@ -201,6 +201,12 @@ impl Shard {
                     self.unfollow(slot, &name);
                 }
             }
+            Command::Expel => self.expel(),
+            Command::Renewed(member) => {
+                if let Some(slot) = self.slot_of(member) {
+                    self.renewed(slot);
+                }
+            }
             Command::Drain { window, retry, idle_last } => {
                 let members =
                     self.members.iter().map(|(slot, m)| MemberId { slot: slot as u32, serial: m.serial });
@@ -253,6 +259,7 @@ impl Shard {
             self.retire_after(slot, topic.route().max_age);
             self.join(slot, &topic);
         }
+        self.note_pass(slot);
         if let Some(socket) = self.members[slot].wire.socket()
             && let Err(error) =
                 self.poll.registry().register(socket, Token(slot), Interest::READABLE | Interest::WRITABLE)
@@ -266,6 +273,9 @@ impl Shard {
             return;
         }
         self.write(slot, greeting, then);
+        if self.leave_if_over(slot) {
+            return;
+        }
         for (name, index, subscription) in many.into_iter().flatten() {
             self.follow(slot, name, index, subscription);
         }
@@ -337,7 +347,8 @@ impl Shard {
         let Some(mut at) = member.deadline(self.rules.stall_timeout) else {
             return;
         };
-        if member.retires != 0 && member.is_free() {
+        let may_have_to_go = member.pass().is_some() && !member.is_ending();
+        if member.retires != 0 && (member.is_free() || may_have_to_go) {
             at = at.min(self.wheel.time_of(member.retires));
         }
         if member.timer == 0 || self.wheel.is_before(at, member.timer) {

@@ -5,7 +5,9 @@
 //! how changes are detected or encoded.
 
 mod access;
+mod admission;
 mod attended;
+mod authorize;
 mod coding;
 mod cors;
 mod cover;
@@ -25,6 +27,7 @@ mod ordinary;
 mod outbox;
 mod passthrough;
 mod push;
+mod reauth;
 mod refuse;
 mod repeat;
 mod respond;
@@ -57,11 +60,14 @@ use pingora::upstreams::peer::HttpPeer;
 use crate::config::{Config, Listener, Route};
 use crate::fanout::{Ending, Fanout, Home};
 use crate::hub::Hub;
+use crate::identity::{Gates, Identity};
 use crate::metrics::Metrics;
 use crate::relay::Relay;
 use crate::resource::ResourceKey;
 use crate::upstream::Client;
 
+pub use admission::{Subjects, end_subject};
+pub use authorize::Checks;
 pub use descriptors::{Descriptors, shortage};
 pub use held::Alike;
 pub use listen::{ListenError, Service, Watches, service};
@@ -95,6 +101,11 @@ pub struct Shared {
     pub turnstile: Option<Turnstile>,
     /// Fields that the upstream's `Vary` named, by the key without them.
     pub vary: DashMap<ResourceKey, Vec<HeaderName>>,
+    /// Who is let in, route by route.
+    pub gates: Gates,
+    pub subjects: Subjects,
+    /// Whose own answers are the shared ones.
+    pub checks: Checks,
     /// Ordinary polls that wait for a change.
     pub slow_304: Holds,
     /// What held polls have in common.
@@ -134,6 +145,10 @@ pub struct Context {
     taken: bool,
     /// The status of an answer that Pingora has not seen.
     status: Option<StatusCode>,
+    /// Who it is from, where its route asks.
+    identity: Option<Identity>,
+    /// A number for whom it is from, as far as that is known.
+    subject: Option<u64>,
     /// An earlier request of this connection, or this one, passed the turnstile.
     let_in: bool,
     connects: usize,
@@ -247,6 +262,8 @@ impl ProxyHttp for Front {
             answer: "refused",
             taken: false,
             status: None,
+            identity: None,
+            subject: None,
             let_in: false,
             connects: 0,
             passing: false,
