@@ -155,8 +155,11 @@ impl Verifier {
             let detail = format!("the token has no claim {:?}, which names its subject", rules.subject);
             return Err(Denied::unproven("claims", detail));
         };
-        // It was checked against the clock above.
         let expires = claims.get("exp").and_then(Value::as_f64).map(|exp| instant(exp, rules.leeway));
+        // It was checked above, but to the second.
+        if expires.is_some_and(|at| at <= Instant::now()) {
+            return Err(denied(&ErrorKind::ExpiredSignature));
+        }
         Ok(Identity { subject: subject.into(), expires, claims: Arc::new(claims) })
     }
 

@@ -79,7 +79,9 @@ fn jwt(place: &Place, raw: &raw::Jwt, base_dir: &Path, findings: &mut Findings) 
         // Secrets and public keys never mix by a default.
         algorithms = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa].to_vec();
     }
-    if algorithms.is_empty() {
+    // Of a list that is not read as it stands nothing more is said.
+    let is_read = raw.algorithms.as_ref().is_none_or(|said| said.len() == algorithms.len());
+    if algorithms.is_empty() && is_read {
         findings.problem(&place.key("algorithms"), "is empty: no token would be accepted");
     }
     let symmetric = algorithms.iter().any(|algorithm| algorithm.is_symmetric());
@@ -88,7 +90,7 @@ fn jwt(place: &Place, raw: &raw::Jwt, base_dir: &Path, findings: &mut Findings) 
             "has an HS algorithm beside jwks: what is published is no secret; use keys with a secret";
         findings.problem(&place.key("algorithms"), message);
     }
-    if !symmetric && keys.iter().any(|key| matches!(key.material, KeyMaterial::Secret(_))) {
+    if !symmetric && is_read && keys.iter().any(|key| matches!(key.material, KeyMaterial::Secret(_))) {
         let message = "has a secret, and algorithms names none that uses it; say algorithms: [HS256]";
         findings.problem(&keys_place, message);
     }
