@@ -18,6 +18,8 @@ mod envelope;
 mod follow;
 mod form;
 mod framing;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod greeting;
 mod handshake;
 mod held;
