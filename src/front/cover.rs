@@ -184,7 +184,7 @@ impl<'a> Cover<'a> {
 
     /// See [`visit::attend`].
     pub(super) fn attend(&self, key: &ResourceKey, kind: Attend) -> std::result::Result<Attendance, Full> {
-        visit::attend(&self.front.shared, &self.route, key, kind)
+        visit::attend(&self.front.shared, self.ctx.client, &self.route, key, kind)
     }
 
     /// What is known against covering a key.

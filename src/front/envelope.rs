@@ -70,6 +70,7 @@ impl Cover<'_> {
             headers: self.headers.clone(),
             proto: self.proto(),
             authority: self.authority(),
+            address: self.ctx.client,
         };
         let desk = Desk::new(visitor, shard);
         let topic = attendance.topic().clone();
@@ -113,6 +114,7 @@ pub(super) fn visitor(front: &Front, session: &Session) -> Visitor {
         headers: request.headers.clone(),
         proto: if front.listener.tls.is_some() { "https" } else { "http" },
         authority: authority.map(str::to_ascii_lowercase),
+        address: front.client_of(session),
     }
 }
 

@@ -24,6 +24,7 @@ mod many;
 mod ordinary;
 mod outbox;
 mod passthrough;
+mod purse;
 mod push;
 mod refuse;
 mod repeat;
@@ -157,11 +158,15 @@ enum Fate {
 }
 
 impl Front {
+    /// The address of a request's client.
+    fn client_of(&self, session: &Session) -> Option<IpAddr> {
+        let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
+        access::client_address(peer, &session.req_header().headers, &self.listener.trusted_proxies)
+    }
+
     /// Decides about a request.
     async fn receive(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
-        let request = session.req_header();
-        let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
-        ctx.client = access::client_address(peer, &request.headers, &self.listener.trusted_proxies);
+        ctx.client = self.client_of(session);
         if !session.is_http2() {
             let raw = session.to_h1_raw();
             if raw.len() > self.shared.config.limits.header_bytes {

@@ -49,10 +49,13 @@ impl Cover<'_> {
             };
             // Polls up to this one started before the request came.
             let before = self.front.shared.hub.get(&key).map_or(0, |topic| topic.started());
-            let Ok(attendance) = self.attend(&key, Attend::Follow) else {
-                let event_stream = form == Form::Sse;
-                return refuse::for_now(self.session, self.ctx, Some(&self.route), event_stream, "resources")
-                    .await;
+            let attendance = match self.attend(&key, Attend::Follow) {
+                Ok(attendance) => attendance,
+                Err(full) => {
+                    let (event_stream, reason) = (form == Form::Sse, full.reason());
+                    return refuse::counted(self.session, self.ctx, Some(&self.route), event_stream, reason)
+                        .await;
+                }
             };
             self.await_writes(&attendance.topic().clone()).await;
             let (view, is_confirmed) = visit::first_view(&self.route, &attendance, before).await;
