@@ -7,6 +7,7 @@
 mod access;
 mod attended;
 mod coding;
+mod control;
 mod cors;
 mod cover;
 mod delta;
@@ -24,6 +25,7 @@ mod many;
 mod ordinary;
 mod outbox;
 mod passthrough;
+mod patience;
 mod purse;
 mod push;
 mod refuse;
@@ -277,6 +279,7 @@ impl ProxyHttp for Front {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        attended::Attended::asked(session);
         // What is sent behind a request is the next one (RFC 9112 §9.3.2).
         session.set_pipelining_enabled(true);
         // A request answered here has its body drained within a limit (contract §12).

@@ -16,6 +16,7 @@
 //! | `feeds` | §8: lists told item by item |
 //! | `framing` | §12: request smuggling, unread bodies, broken answers |
 //! | `http2` | §1, §5: HTTP/2 beside HTTP/1, with and without TLS, and what one client may cost |
+//! | `limits` | §5, §12: resources, heads, bodies, frames and requests in flight: each limit, its answer, its metric |
 //! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
 //! | `many` | many resources on one event stream |
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
@@ -53,6 +54,7 @@ pub mod feeds;
 pub mod forwarding;
 pub mod framing;
 pub mod http2;
+pub mod limits;
 pub mod long_poll;
 pub mod many;
 pub mod passthrough;

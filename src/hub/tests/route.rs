@@ -115,6 +115,7 @@ pub(crate) fn config(route: Route) -> Config {
         passthrough: None,
         routes: vec![Arc::new(route)],
         limits: Limits {
+            clients: 1000,
             resources: 100,
             snapshot_bytes: 1 << 20,
             history_bytes: 1 << 20,
