@@ -154,7 +154,8 @@ impl Desk {
         seat: Seat,
     ) -> Result<Fate> {
         let rules = crate::config::Websocket::default();
-        let envelope = Envelope::new(rules.ping, rules.pong, rules.max_message, Instant::now());
+        let envelope = Envelope::new(rules.ping, rules.pong, rules.max_message, Instant::now())
+            .of_frames(rules.frame_rate, rules.max_fragments);
         let (messages, queue) = mpsc::channel(WAITING);
         let departure = Departure {
             shard: self.shard,

@@ -6,6 +6,7 @@
 
 mod access;
 mod attended;
+mod bounds;
 mod coding;
 mod control;
 mod cors;
@@ -28,6 +29,7 @@ mod passthrough;
 mod patience;
 mod purse;
 mod push;
+mod record;
 mod refuse;
 mod repeat;
 mod respond;
@@ -49,6 +51,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use dashmap::DashMap;
 use http::{HeaderName, Method, StatusCode};
 use pingora::Result;
@@ -63,7 +66,7 @@ use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::relay::Relay;
 use crate::resource::ResourceKey;
-use crate::upstream::Client;
+use crate::upstream::{Client, Place};
 
 pub use descriptors::{Descriptors, shortage};
 pub use held::Alike;
@@ -141,6 +144,10 @@ pub struct Context {
     let_in: bool,
     connects: usize,
     passing: bool,
+    /// Its place among those that pass through to the upstream.
+    place: Option<Place>,
+    /// Bytes of its body that have passed.
+    passed: usize,
     shared: Arc<Shared>,
 }
 
@@ -169,18 +176,12 @@ impl Front {
     /// Decides about a request.
     async fn receive(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
         ctx.client = self.client_of(session);
-        if !session.is_http2() {
-            let raw = session.to_h1_raw();
-            if raw.len() > self.shared.config.limits.header_bytes {
-                self.shared.metrics.refusals.with_label_values(&["header-bytes"]).inc();
-                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-                return refuse::closing(session, ctx, status, "the head is larger than limits.header_bytes")
-                    .await;
+        match bounds::check(&self.shared, session) {
+            Ok(()) => {}
+            Err(excess) if excess.closes => {
+                return refuse::closing(session, ctx, excess.status, excess.detail).await;
             }
-            if let Err(bad) = framing::check(&raw) {
-                self.shared.metrics.refusals.with_label_values(&["framing"]).inc();
-                return refuse::closing(session, ctx, StatusCode::BAD_REQUEST, bad.0).await;
-            }
+            Err(excess) => return refuse::with(session, ctx, excess.status, excess.detail).await,
         }
         if self.shared.is_draining() {
             session.set_keepalive(None);
@@ -257,6 +258,8 @@ impl ProxyHttp for Front {
             let_in: false,
             connects: 0,
             passing: false,
+            place: None,
+            passed: 0,
             shared: self.shared.clone(),
         }
     }
@@ -293,7 +296,10 @@ impl ProxyHttp for Front {
             session.set_keepalive(None);
         }
         let fate = match self.receive(session, ctx).await? {
-            Fate::PassThrough => self.check_conditions(session, ctx).await?,
+            Fate::PassThrough => match passthrough::admit(session, ctx).await? {
+                Fate::PassThrough => self.check_conditions(session, ctx).await?,
+                Fate::Answered => Fate::Answered,
+            },
             Fate::Answered => Fate::Answered,
         };
         match fate {
@@ -326,6 +332,16 @@ impl ProxyHttp for Front {
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         passthrough::peer(session, ctx).await
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        passthrough::passes(session, body.as_ref().map_or(0, Bytes::len), ctx)
     }
 
     async fn upstream_request_filter(
@@ -371,27 +387,6 @@ impl ProxyHttp for Front {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, ctx: &mut Context) {
-        let route = ctx.route.as_ref().map_or("", |route| route.path.as_str());
-        self.shared.metrics.requests.with_label_values(&[route, ctx.answer]).inc();
-        if ctx.taken || !self.shared.config.log.access {
-            return;
-        }
-        let request = session.req_header();
-        let status = ctx.status.or(session.response_written().map(|response| response.status));
-        let status = status.map_or(0, |status| status.as_u16());
-        tracing::info!(
-            target: "access",
-            transport = ctx.answer,
-            method = %request.method,
-            path = request.uri.path(),
-            peer = ctx.client.map(|c| c.to_string()).unwrap_or_default(),
-            route,
-            status,
-            duration_ms = ctx.started.elapsed().as_millis() as u64,
-            bytes = session.body_bytes_sent(),
-            events = 0,
-            reason = error.map_or_else(|| "done".to_owned(), |e| e.etype().as_str().to_owned()),
-            "request ended"
-        );
+        record::ended(session, error, ctx);
     }
 }

@@ -251,3 +251,153 @@ async fn an_upload_may_be_slower_than_a_head() {
     }
     assert_eq!(http.read_response().await.expect(200).text(), "done");
 }
+
+// --- Requests ---
+
+#[tokio::test]
+async fn a_request_may_be_so_large_and_no_larger() {
+    let top = "limits: {header_bytes: 4KiB, header_fields: 20, url_bytes: 1KiB, query_parameters: 5}";
+    let stand = Stand::with(FAST, top);
+    for path in ["/prices/A", "/elsewhere"] {
+        stand.legacy.answer_with(path, |_: &Seen| Reply::json(A));
+        let mut http = stand.http().await;
+        let long = format!("{path}?{}", "a".repeat(1024));
+        assert_eq!(
+            http.get(&long, &[]).await.expect(414).header("content-type"),
+            Some("application/problem+json")
+        );
+        http.get(&format!("{path}?a&b&c&d&e&f"), &[]).await.expect(400);
+        let many: Vec<(String, String)> = (0..20).map(|n| (format!("x-{n}"), "1".into())).collect();
+        let many: Vec<(&str, &str)> = many.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        http.get(path, &many).await.expect(431);
+        // The connection is none the worse for it.
+        http.get(path, &[]).await.expect(200);
+        let huge = "x".repeat(3000);
+        http.get(path, &[("x-1", &huge), ("x-2", &huge)]).await.expect(431);
+        http.expect_closed().await;
+    }
+    for (reason, wanted) in
+        [("url-bytes", 2.0), ("query-parameters", 2.0), ("header-fields", 2.0), ("header-bytes", 2.0)]
+    {
+        assert_eq!(refusals(&stand, reason).await, wanted, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_without_an_end_is_cut_at_its_limit() {
+    let stand = Stand::with(FAST, "limits: {header_bytes: 4KiB}");
+    let mut stream = connect(stand.address()).await;
+    let (mut read, mut write) = stream.split();
+    let endless = async {
+        let mut written = write.write_all(b"GET / HTTP/1.1\r\nx: ").await;
+        let mut bytes = 0;
+        while written.is_ok() && bytes < 64 << 20 {
+            written = write.write_all(&[b'x'; 16 * 1024]).await;
+            bytes += 16 * 1024;
+        }
+        std::future::pending::<()>().await;
+    };
+    let said = tokio::select! {
+        said = rest(&mut read) => said,
+        () = endless => unreachable!("it waits for ever"),
+    };
+    assert!(said.is_empty() || said.starts_with("HTTP/1.1 431 "), "{said:?}");
+    assert_eq!(refusals(&stand, "header-bytes").await, 1.0);
+    // One that stops hears why.
+    let mut stream = connect(stand.address()).await;
+    stream.write_all(format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(8000)).as_bytes()).await.expect("written");
+    let said = rest(&mut stream).await;
+    assert!(said.starts_with("HTTP/1.1 431 ") && said.contains("limits.header_bytes"), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_passes_through_has_a_limit() {
+    let stand = Stand::with(FAST, "limits: {request_body: 10KiB}");
+    stand.legacy.set("/upload", Reply::text("done"));
+    let mut http = stand.http().await;
+    http.request("POST", "/upload", &[], &[0; 10 * 1024]).await.expect(200);
+    // It says so itself: nobody hears of it.
+    let refused = http.request("POST", "/upload", &[], &vec![0; 10 * 1024 + 1]).await.expect(413);
+    assert_eq!(refused.header("content-type"), Some("application/problem+json"));
+    assert_eq!(stand.legacy.count("/upload"), 1);
+    // It does not: it is cut where it is too long.
+    let mut http = stand.http().await;
+    http.send_raw(b"POST /upload HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    for _ in 0..11 {
+        http.send_raw(format!("400\r\n{}\r\n", "x".repeat(1024)).as_bytes()).await;
+    }
+    http.read_response().await.expect(413);
+    http.expect_closed().await;
+    assert_eq!(refusals(&stand, "request-body").await, 2.0);
+    let mut http = stand.http().await;
+    http.send_raw(
+        b"POST /upload HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    )
+    .await;
+    http.read_response().await.expect(200);
+}
+
+#[tokio::test]
+async fn an_upstream_has_so_many_requests_in_flight() {
+    let legacy = Legacy::start();
+    let yaml = super::config(&legacy, FAST, "").replace("']}}\n", "'], max_requests: 2}}\n");
+    let stand = Stand { legacy, app: app::start(&yaml) };
+    stand.legacy.set("/slow", Reply::text("x").delay(Duration::from_secs(2)));
+    stand.legacy.set("/prices/A", Reply::json(A));
+    let mut busy = Vec::new();
+    for _ in 0..2 {
+        let mut http = stand.http().await;
+        http.send("GET", "/slow", &[], b"").await;
+        busy.push(http);
+    }
+    stand.legacy.wait_in_flight("/slow", 2).await;
+    let mut http = stand.http().await;
+    let refused = http.get("/slow", &[]).await;
+    expect_refused(&refused, 503);
+    assert!(refused.text().contains("max_requests"), "{}", refused.text());
+    assert_eq!(refusals(&stand, "upstream-requests").await, 1.0);
+    assert_eq!(stand.legacy.count("/slow"), 2);
+    // Polls have their own budget.
+    http.get("/prices/A", &[]).await.expect(200);
+    Sse::open(stand.address(), "/prices/A", &[]).await.next_event().await;
+    for http in &mut busy {
+        http.read_response().await.expect(200);
+    }
+    stand.legacy.set("/slow", Reply::text("x"));
+    http.get("/slow", &[]).await.expect(200);
+}
+
+// --- WebSockets ---
+
+#[tokio::test]
+async fn a_websocket_client_sends_so_many_frames_a_second() {
+    let stand = Stand::with("poll: {interval: 100ms}, websocket: {frame_rate: 20/s, max_fragments: 4}", "");
+    stand.legacy.set("/prices/A", Reply::json(A));
+    let ping = [0x89, 0x80, 0, 0, 0, 0];
+    let message = [0x81, 0x80, 0, 0, 0, 0];
+    let pong = [0x8a, 0x80, 0, 0, 0, 0];
+    for (kind, protocol) in [(ping, None), (message, None), (pong, None), (ping, Some("pollcast.v1"))] {
+        let headers: Vec<_> = protocol.map(|name| ("sec-websocket-protocol", name)).into_iter().collect();
+        let mut ws = Ws::open(stand.address(), "/prices/A", &headers).await;
+        ws.next_text().await;
+        // Of many resources nothing is configured by route: the default counts.
+        let most = if protocol.is_some() { 200 } else { 20 };
+        ws.send_raw_frame(&kind.repeat(most - 1)).await;
+        stand.legacy.set("/prices/A", Reply::json(format!(r#"{{"price":{}}}"#, fastrand::u32(..))));
+        ws.next_text().await;
+        ws.send_raw_frame(&kind.repeat(2 * most)).await;
+        assert_eq!(ws.next_close().await.0, 4429);
+    }
+    assert_eq!(stand.metric("pollcast_ends_total", "frame-rate").await, 4.0);
+    // Whoever takes its time is let.
+    let mut ws = Ws::open(stand.address(), "/prices/A", &[]).await;
+    ws.next_text().await;
+    for _ in 0..3 {
+        ws.send_raw_frame(&ping.repeat(15)).await;
+        tokio::time::sleep(Duration::from_millis(1050)).await;
+    }
+    let pieces = [&[0x01, 0x80, 0, 0, 0, 0][..], &[0x00, 0x80, 0, 0, 0, 0].repeat(4)].concat();
+    ws.send_raw_frame(&pieces).await;
+    assert_eq!(ws.next_close().await.0, 1008);
+    assert_eq!(stand.metric("pollcast_ends_total", "fragments").await, 1.0);
+}
