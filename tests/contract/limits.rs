@@ -79,11 +79,12 @@ async fn a_route_has_a_limit_of_resources() {
     let stand = stand("poll: {interval: 100ms}, max_resources: 2", "");
     let mut a = Sse::open(stand.address(), "/prices/A", &[]).await;
     let mut b = Sse::open(stand.address(), "/prices/B", &[]).await;
-    (a.next_event().await, b.next_event().await);
+    a.next_event().await;
+    b.next_event().await;
     let refused = Sse::try_open(stand.address(), "/prices/C", &[]).await.err().expect("a refusal");
     expect_refused(&refused, 503);
     let many = Ws::try_open(stand.address(), "/prices/A", &[("sec-websocket-protocol", "pollcast.v1")]);
-    let mut many = many.await.ok().expect("a WebSocket");
+    let Ok(mut many) = many.await else { panic!("no WebSocket") };
     many.next_text().await;
     many.send_text(r#"{"op":"subscribe","resource":"/prices/C"}"#).await;
     let error = many.next_text().await;
