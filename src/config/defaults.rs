@@ -85,6 +85,7 @@ impl Default for Limits {
             first_byte_timeout: seconds(10),
             header_timeout: seconds(10),
             idle_timeout: seconds(60),
+            send_timeout: seconds(60),
             resources: 10_000,
             resources_per_address: None,
             snapshot_bytes: GIB,

@@ -21,6 +21,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Between two requests of a connection.
     pub idle_timeout: Duration,
+    /// Without taking a byte of an answer; streams have `stall_timeout`.
+    pub send_timeout: Duration,
     pub resources: usize,
     /// Resources that one address keeps alive.
     pub resources_per_address: Option<usize>,

@@ -1,5 +1,5 @@
-//! What stands between Pingora and a connection of a client: an end to the wait for its requests and to
-//! their heads, and small writes gathered into one.
+//! What stands between Pingora and a connection of a client: an end to the wait for its requests, for
+//! their heads and for its taking of an answer, and small writes gathered into one.
 //!
 //! Pingora writes the head of an answer, its body and its end one by one. Left as they are, each is a
 //! packet; in a buffer of its own they would wait there for the next piece, and the head of a slow answer
@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
@@ -26,14 +26,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::control::{Control, GOAWAY};
+use super::parting::Parting;
 use super::patience::{Awaited, Patience, Refusal, Terms, Verdict};
-use crate::transport::answer;
 
 /// Most bytes that wait to be written. Larger pieces are not copied.
 const MOST: usize = 8 * 1024;
-
-/// How long a refused client may take to hear why, and to stop.
-const PARTING: Duration = Duration::from_secs(1);
 
 /// What Pingora gets to read in place of the rest of a refused head: no head has it, so that it looks no
 /// further.
@@ -52,15 +49,10 @@ pub(super) struct Attended {
     gathers: bool,
     /// Not written yet.
     waiting: BytesMut,
+    /// While the client takes nothing.
+    stall: Option<Pin<Box<Sleep>>>,
     /// What is said in place of all that Pingora says: the client is refused.
     parting: Option<Parting>,
-}
-
-/// The end of a refused client.
-#[derive(Debug)]
-struct Parting {
-    unsaid: Option<Refusal>,
-    patience: Pin<Box<Sleep>>,
 }
 
 impl Attended {
@@ -84,6 +76,7 @@ impl Attended {
             control: None,
             gathers: true,
             waiting: BytesMut::new(),
+            stall: None,
             parting: None,
         }
     }
@@ -134,7 +127,8 @@ impl Attended {
     /// Writes everything that waits.
     fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.waiting.is_empty() {
-            match ready!(Pin::new(&mut self.stream).poll_write(context, &self.waiting))? {
+            let way = Pin::new(&mut self.stream).poll_write(context, &self.waiting);
+            match ready!(self.moving(context, way))? {
                 0 => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
                 written => self.waiting.advance(written),
             }
@@ -169,44 +163,22 @@ impl Attended {
     }
 
     fn refuse(&mut self, refusal: Refusal, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.parting = Some(Parting { unsaid: Some(refusal), patience: Box::pin(sleep(PARTING)) });
+        self.parting = Some(Parting::with(refusal));
         buffer.put_slice(&NO_HEAD[..NO_HEAD.len().min(buffer.remaining())]);
         Poll::Ready(Ok(()))
     }
 
-    /// Tells the client why it is refused, and listens for a moment: a close with bytes unread would
-    /// reset the connection, and it might never hear.
-    fn poll_parting(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(parting) = &mut self.parting else { return Poll::Ready(()) };
-        if let Some(refusal) = parting.unsaid.take() {
-            self.waiting.extend_from_slice(&words(refusal));
+    /// Ends a write that makes no way for too long.
+    fn moving<T>(&mut self, context: &mut Context<'_>, way: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if way.is_ready() {
+            self.stall = None;
+            return way;
         }
-        if parting.patience.as_mut().poll(context).is_ready() {
-            return Poll::Ready(());
-        }
-        if ready!(self.poll_waiting(context)).is_err() {
-            return Poll::Ready(());
-        }
-        // What a flush has broken, the next read tells.
-        let _ = ready!(Pin::new(&mut self.stream).poll_flush(context));
-        let mut dropped = [0; 1024];
-        loop {
-            let mut buffer = ReadBuf::new(&mut dropped);
-            match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => {}
-                Ok(()) | Err(_) => return Poll::Ready(()),
-            }
-        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(self.terms.send)));
+        ready!(stall.as_mut().poll(context));
+        self.terms.refusals.with_label_values(&["send-timeout"]).inc();
+        Poll::Ready(Err(ErrorKind::TimedOut.into()))
     }
-}
-
-/// A refusal's whole answer.
-fn words(refusal: Refusal) -> BytesMut {
-    let title = refusal.status.canonical_reason().unwrap_or("Error");
-    let (headers, body) = answer::problem(refusal.status, title, refusal.detail);
-    let mut said = answer::head_bytes(refusal.status, &headers, b"connection: close\r\n", false);
-    said.extend_from_slice(&body);
-    said
 }
 
 impl AsyncRead for Attended {
@@ -256,7 +228,8 @@ impl AsyncWrite for Attended {
             return Poll::Ready(Ok(bytes.len()));
         }
         ready!(self.poll_waiting(context))?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let way = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.moving(context, way)
     }
 
     fn poll_write_vectored(
@@ -268,7 +241,8 @@ impl AsyncWrite for Attended {
             return Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()));
         }
         ready!(self.poll_waiting(context))?;
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        let way = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.moving(context, way)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -277,12 +251,16 @@ impl AsyncWrite for Attended {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_waiting(context))?;
-        Pin::new(&mut self.stream).poll_flush(context)
+        let way = Pin::new(&mut self.stream).poll_flush(context);
+        self.moving(context, way)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_waiting(context))?;
-        ready!(self.poll_parting(context));
+        let Attended { parting, stream, .. } = &mut *self;
+        if let Some(parting) = parting {
+            ready!(parting.poll_over(stream, context));
+        }
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
@@ -292,7 +270,9 @@ impl Shutdown for Attended {
     async fn shutdown(&mut self) {
         // Who is shut out hears no more; but what was said before counts.
         let _ = std::future::poll_fn(|context| self.poll_waiting(context)).await;
-        std::future::poll_fn(|context| self.poll_parting(context)).await;
+        if let Some(mut parting) = self.parting.take() {
+            std::future::poll_fn(|context| parting.poll_over(&mut self.stream, context)).await;
+        }
         self.stream.shutdown().await;
     }
 }

@@ -25,6 +25,7 @@ mod listen;
 mod many;
 mod ordinary;
 mod outbox;
+mod parting;
 mod passthrough;
 mod patience;
 mod purse;

@@ -21,6 +21,8 @@ pub(super) struct Terms {
     pub(super) first_byte: Duration,
     pub(super) head: Duration,
     pub(super) idle: Duration,
+    /// Without taking a byte of an answer.
+    pub(super) send: Duration,
     /// Longest head.
     pub(super) head_bytes: usize,
     /// Frames a second of an HTTP/2 connection that carry nothing.
@@ -35,6 +37,7 @@ impl Terms {
             first_byte: limits.first_byte_timeout,
             head: limits.header_timeout,
             idle: limits.idle_timeout,
+            send: limits.send_timeout,
             head_bytes: limits.header_bytes,
             control_rate: limits.http2_control_rate,
             refusals: shared.metrics.refusals.clone(),
@@ -154,6 +157,7 @@ impl Terms {
             first_byte: Duration::from_secs(1),
             head: Duration::from_secs(2),
             idle: Duration::from_secs(3),
+            send: Duration::from_secs(4),
             head_bytes: 100,
             control_rate: 10,
             refusals: IntCounterVec::new(opts, &["reason"]).unwrap(),

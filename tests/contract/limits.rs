@@ -402,3 +402,24 @@ async fn a_websocket_client_sends_so_many_frames_a_second() {
     assert_eq!(ws.next_close().await.0, 1008);
     assert_eq!(stand.metric("pollcast_ends_total", "fragments").await, 1.0);
 }
+
+// --- Answers ---
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_an_answer_is_closed() {
+    let stand = Stand::with(FAST, "limits: {send_timeout: 1s}");
+    stand.legacy.set("/download", Reply::text("x".repeat(32 << 20)));
+    let request = b"GET /download HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut stuck = super::narrow(stand.address()).await;
+    stuck.write_all(request).await.expect("written");
+    // A slow one takes some from time to time: more than the kernel keeps for it.
+    let mut slow = super::narrow(stand.address()).await;
+    slow.write_all(request).await.expect("written");
+    let mut taken = vec![0; 4 << 20];
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        within("more", slow.read_exact(&mut taken)).await.expect("more");
+    }
+    stand.metric_becomes("pollcast_refusals_total", "send-timeout", 1.0).await;
+    within("more", slow.read_exact(&mut taken)).await.expect("more");
+}

@@ -233,6 +233,8 @@ pub struct Limits {
     pub header_timeout: Option<Time>,
     /// A connection without a request is kept this long for the next one.
     pub idle_timeout: Option<Time>,
+    /// A client that takes no byte of an answer for this long is disconnected.
+    pub send_timeout: Option<Time>,
     /// Most resources.
     pub resources: Option<Count>,
     /// Most of them that one address keeps alive, or `off`; needs `client_address` on every listener.

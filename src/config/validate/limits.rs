@@ -68,6 +68,7 @@ fn connections(place: &Place, raw: &raw::Limits, limits: &mut Limits, findings: 
     findings.time(at!(place, raw.first_byte_timeout), waits.clone(), &mut limits.first_byte_timeout);
     findings.time(at!(place, raw.header_timeout), waits, &mut limits.header_timeout);
     findings.time(at!(place, raw.idle_timeout), 100 * MILLISECOND..=HOUR, &mut limits.idle_timeout);
+    findings.time(at!(place, raw.send_timeout), SECOND..=HOUR, &mut limits.send_timeout);
     findings.time(at!(place, raw.stall_timeout), SECOND..=10 * MINUTE, &mut limits.stall_timeout);
     let mut streams = limits.http2_streams as usize;
     findings.count(at!(place, raw.http2_streams), 1..=10_000, &mut streams);
