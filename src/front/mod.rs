@@ -284,6 +284,10 @@ impl ProxyHttp for Front {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         attended::Attended::asked(session);
+        if session.is_http2() {
+            // The connection may be in good order while one stream has no window.
+            session.set_write_timeout(Some(self.shared.config.limits.send_timeout));
+        }
         // What is sent behind a request is the next one (RFC 9112 §9.3.2).
         session.set_pipelining_enabled(true);
         // A request answered here has its body drained within a limit (contract §12).

@@ -3,12 +3,19 @@
 //! Must not know: connections that left Pingora; whoever has them writes their lines.
 
 use pingora::proxy::Session;
+use pingora::{ErrorSource, ErrorType};
 
 use super::Context;
 
 pub(super) fn ended(session: &Session, error: Option<&pingora::Error>, ctx: &Context) {
     let route = ctx.route.as_ref().map_or("", |route| route.path.as_str());
     ctx.shared.metrics.requests.with_label_values(&[route, ctx.answer]).inc();
+    let stalled = |error: &pingora::Error| {
+        *error.etype() == ErrorType::WriteTimedout && *error.esource() != ErrorSource::Upstream
+    };
+    if error.is_some_and(stalled) {
+        ctx.shared.metrics.refusals.with_label_values(&["send-timeout"]).inc();
+    }
     if ctx.taken || !ctx.shared.config.log.access {
         return;
     }

@@ -281,6 +281,25 @@ async fn streams_that_the_client_makes_us_reset_are_few() {
 }
 
 #[tokio::test]
+async fn a_stream_without_a_window_ends_after_send_timeout() {
+    let stand = stand("limits: {send_timeout: 1s}");
+    stand.legacy.set("/elsewhere", Reply::text("x".repeat(1 << 20)));
+    let mut client = connect(&stand).await;
+    let no_window = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let covered = [&[0x82, 0x86, 0x04, 9][..], b"/prices/A", &[0x01, 9], b"localhost"].concat();
+    let asked = [PREFACE, &no_window, &get(1), &frame(1, 0x5, 3, &covered)].concat();
+    client.write_all(&asked).await.expect("written");
+    stand.metric_becomes("pollcast_refusals_total", "send-timeout", 2.0).await;
+    // The connection has done nothing wrong.
+    client.write_all(&frame(6, 0, 0, b"are you?")).await.expect("written");
+    let mut said = Vec::new();
+    while !said.ends_with(b"are you?") {
+        let read = within("a pong", client.read_buf(&mut said)).await.expect("a pong");
+        assert_ne!(read, 0, "the connection ended");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_has_at_most_http2_streams_open() {
     let stand = stand("limits: {http2_streams: 3}");
     let mut h2 = H2::over(connect(&stand).await, "localhost").await;
