@@ -16,7 +16,7 @@ use super::topic::Topic;
 
 /// So many cold topics are found in one walk over an owner's: a flood of invented names does not cost a
 /// walk each.
-const FOUND: usize = 64;
+const FOUND: usize = 256;
 
 /// An owner without a cold topic is not walked over again for this long.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -341,7 +341,8 @@ async fn a_body_that_passes_through_has_a_limit() {
 #[tokio::test]
 async fn an_upstream_has_so_many_requests_in_flight() {
     let legacy = Legacy::start();
-    let yaml = super::config(&legacy, FAST, "").replace("']}}\n", "'], max_requests: 2}}\n");
+    let route = "poll: {interval: 100ms}, websocket: {send: {path: /messages, errors: true}}";
+    let yaml = super::config(&legacy, route, "").replace("']}}\n", "'], max_requests: 2}}\n");
     let stand = Stand { legacy, app: app::start(&yaml) };
     stand.legacy.set("/slow", Reply::text("x").delay(Duration::from_secs(2)));
     stand.legacy.set("/prices/A", Reply::json(A));
@@ -358,6 +359,13 @@ async fn an_upstream_has_so_many_requests_in_flight() {
     assert!(refused.text().contains("max_requests"), "{}", refused.text());
     assert_eq!(refusals(&stand, "upstream-requests").await, 1.0);
     assert_eq!(stand.legacy.count("/slow"), 2);
+    // A message of a WebSocket would be one more.
+    let mut ws = Ws::open(stand.address(), "/prices/A", &[]).await;
+    ws.next_text().await;
+    ws.send_text("hello").await;
+    let error = ws.next_text().await;
+    assert!(error.contains("max_requests"), "{error}");
+    assert_eq!(stand.legacy.count("/messages"), 0);
     // Polls have their own budget.
     http.get("/prices/A", &[]).await.expect(200);
     Sse::open(stand.address(), "/prices/A", &[]).await.next_event().await;
