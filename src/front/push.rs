@@ -14,6 +14,7 @@ use pingora::proxy::Session;
 
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Form;
+use super::purse::household;
 use super::{Context, Fate, Front, access, cors, refuse, respond, takeover, turnstile, visit};
 use crate::config::Route;
 use crate::fanout::{Arrival, Following, Messages, Record, Seat, Taken, bound_kernel_buffers};
@@ -191,7 +192,7 @@ pub(super) fn seat(
 ) -> std::result::Result<Seat, &'static str> {
     let shared = &front.shared;
     let limits = &shared.config.limits;
-    let address = limits.clients_per_address.zip(ctx.client);
+    let address = limits.clients_per_address.zip(ctx.client.map(household));
     let (index, of_route) = route.map_or((usize::MAX, None), |route| (route.index, route.max_clients));
     let seat = shared.fanout.seat(limits.clients, index, of_route, address).ok_or("clients")?;
     // Last, so that who finds no seat uses up nobody's turn.
