@@ -3,6 +3,8 @@
 //!
 //! Must not know: resources beyond the names of their versions.
 
+use std::time::Duration;
+
 use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::ALPN;
@@ -10,10 +12,41 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
 
-use super::{Context, Front, access, form, refuse};
+use super::{Context, Fate, Front, access, bounds, form, refuse};
 
 /// Servers that are tried for one request before any of it is sent.
 pub(super) const MAX_CONNECTS: usize = 3;
+
+/// When a request comes again for which an upstream has no place now.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// Whether a request may pass through as far as limits go; if so, it has its place.
+pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+    if let Err(excess) = bounds::announced(&ctx.shared, &session.req_header().headers) {
+        return refuse::with(session, ctx, excess.status, excess.detail).await;
+    }
+    let Some(upstream) = &ctx.upstream else { return Ok(Fate::PassThrough) };
+    ctx.place = upstream.passing.enter();
+    if ctx.place.is_some() {
+        return Ok(Fate::PassThrough);
+    }
+    ctx.shared.metrics.refusals.with_label_values(&["upstream-requests"]).inc();
+    let detail =
+        format!("upstream {:?} has as many requests as it may have (max_requests)", upstream.config().name);
+    refuse::later(session, ctx, StatusCode::SERVICE_UNAVAILABLE, &detail, BUSY).await
+}
+
+/// Counts a piece of a request's body. What comes behind an upgrade is none.
+///
+/// # Errors
+/// Status 413 with the first piece that is too much.
+pub(super) fn passes(session: &Session, piece: usize, ctx: &mut Context) -> Result<()> {
+    let upgraded = |response: &ResponseHeader| response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if session.response_written().is_some_and(upgraded) {
+        return Ok(());
+    }
+    bounds::passes(&ctx.shared, &mut ctx.passed, piece)
+}
 
 /// The server for this request.
 pub(super) async fn peer(session: &Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {

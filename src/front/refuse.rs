@@ -77,13 +77,48 @@ pub(super) async fn for_now(
     reason: &'static str,
 ) -> Result<Fate> {
     ctx.shared.metrics.refusals.with_label_values(&[reason]).inc();
-    let retry = Duration::from_secs(5) + Duration::from_secs(55).mul_f64(fastrand::f64());
+    counted(session, ctx, route, event_stream, reason).await
+}
+
+/// The same where the limit was counted when it bit.
+pub(super) async fn counted(
+    session: &mut Session,
+    ctx: &mut Context,
+    route: Option<&Route>,
+    event_stream: bool,
+    reason: &'static str,
+) -> Result<Fate> {
+    let retry = retry_after();
     if event_stream && softly(session, route) {
         return soft(session, ctx, route, reason, retry).await;
     }
+    later(session, ctx, status(reason), reason, retry).await
+}
+
+/// Refuses a request that may come again, and says when.
+pub(super) async fn later(
+    session: &mut Session,
+    ctx: &mut Context,
+    status: StatusCode,
+    detail: &str,
+    retry: Duration,
+) -> Result<Fate> {
     let mut more = HeaderMap::new();
-    more.insert(header::RETRY_AFTER, HeaderValue::from(retry.as_secs()));
-    with_headers(session, ctx, StatusCode::SERVICE_UNAVAILABLE, reason, more).await
+    more.insert(header::RETRY_AFTER, HeaderValue::from(retry.as_secs().max(1)));
+    with_headers(session, ctx, status, detail, more).await
+}
+
+/// The status of a refusal for now: whether this client wants too much, or all together do.
+pub(super) fn status(reason: &str) -> StatusCode {
+    match reason {
+        "address-resources" => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// When a refused push client is to come again: at a random time, so that not all come at once.
+fn retry_after() -> Duration {
+    Duration::from_secs(5) + Duration::from_secs(55).mul_f64(fastrand::f64())
 }
 
 /// Whether the client looks like a browser's EventSource, which never comes back after an error

@@ -460,7 +460,7 @@ async fn the_hub_is_full_at_its_limit_for_new_resources_only() {
     let stage = Stage::new(1);
     let (_attendance, _publisher) = stage.attend("/a", Attend::Visit);
     let refused = stage.hub.attend(&key("/b"), &stage.route, Attend::Visit, |_| panic!("refused"));
-    assert_eq!(refused.err(), Some(Full));
+    assert_eq!(refused.err(), Some(Full::Resources));
     assert!(stage.attend("/a", Attend::Follow).1.is_none());
 }
 

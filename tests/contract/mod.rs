@@ -18,6 +18,7 @@
 //! | `framing` | §12: request smuggling, unread bodies, broken answers |
 //! | `http2` | §1, §5: HTTP/2 beside HTTP/1, with and without TLS, and what one client may cost |
 //! | `identity` | §11: who is let in, by what, and until when |
+//! | `limits` | §5, §12: resources, heads, bodies, frames and requests in flight: each limit, its answer, its metric |
 //! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
 //! | `many` | many resources on one event stream |
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
@@ -57,6 +58,7 @@ pub mod forwarding;
 pub mod framing;
 pub mod http2;
 pub mod identity;
+pub mod limits;
 pub mod long_poll;
 pub mod many;
 pub mod passthrough;

@@ -40,6 +40,7 @@ pub(in crate::upstream) fn upstream_of(servers: &[&str]) -> config::Upstream {
         forwarded: None,
         budget: None,
         breaker: config::Breaker { failures: None, wait: Duration::from_secs(1) },
+        max_requests: None,
     }
 }
 
