@@ -205,6 +205,7 @@ impl Serving {
                 End::ResetAfter(_) => return Ok(Next::Reset),
             }
         }
+        self.wire.write(&reply.unasked).await?;
         Ok(Next::Request)
     }
 

@@ -256,7 +256,8 @@ impl Sse {
         assert!(matches!(read, Ok(0)), "instead of FIN came {read:?}: {}", self.wire.unread());
     }
 
-    async fn item(&mut self) -> Result<Option<SseItem>> {
+    /// The next event, comment or retry; none: the stream ended properly. Waits as long as it takes.
+    pub async fn item(&mut self) -> Result<Option<SseItem>> {
         loop {
             if let Some(item) = self.items.pop_front() {
                 return Ok(Some(item));

@@ -203,6 +203,16 @@ impl Ws {
         }
     }
 
+    /// The next message, which must be text in one frame; or the frame that came instead, a close among others.
+    pub async fn next_text_or_frame(&mut self) -> Result<String, Frame> {
+        match self.next_essential().await {
+            frame if frame.opcode == TEXT && frame.fin && !frame.rsv1 => {
+                Ok(String::from_utf8(frame.payload).expect("a text message is UTF-8"))
+            }
+            frame => Err(frame),
+        }
+    }
+
     /// The peer's close; a message before it fails the test. The close is answered.
     pub async fn next_close(&mut self) -> (u16, String) {
         let frame = self.next_essential().await;

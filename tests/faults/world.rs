@@ -1,0 +1,145 @@
+//! One run: a resource with a plot, its faults, the clients, and what the upstream was asked.
+//!
+//! Must not know: what clients check.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::all_end;
+use super::client::{Client, Ground};
+use super::door::Door;
+use super::record::Journal;
+use super::script::{Plot, Poll, Script};
+use crate::support::app;
+use crate::support::legacy::Legacy;
+
+/// How long anything may go wrong.
+const STORMY: Duration = Duration::from_secs(5);
+
+/// From the calm to the last client with the final state.
+const SETTLED: Duration = Duration::from_secs(20);
+
+const CLIENTS: usize = 24;
+const INTERVAL: Duration = Duration::from_millis(150);
+const PATH: &str = "/states/1";
+
+/// What the threads of a busy machine may take from an interval.
+const UNEVEN: Duration = Duration::from_millis(25);
+
+/// The configuration of a run: failures are short, and told at once or late.
+pub fn config(server: &str, listener: &str, admin: &str, versions: u64, stale_after: &str) -> String {
+    format!(
+        "listeners: [{{address: '{listener}', http2: true}}]\n\
+         admin: {{address: '{admin}'}}\n\
+         upstreams:\n  legacy:\n    servers: ['{server}']\n    host: api.example\n\
+         \x20   first_byte_timeout: 400ms\n    breaker: {{failures: 10, wait: 100ms}}\n\
+         log: {{access: false}}\n\
+         drain: {{delay: 0s, window: 100ms}}\n\
+         passthrough: legacy\n\
+         defaults:\n\
+         \x20 poll: {{interval: 150ms, timeout: 800ms, linger: 1s, \
+                     backoff: {{min: 100ms, max: 300ms, retry_after_max: 1s}}}}\n\
+         \x20 stale_after: {stale_after}\n  stale_if_error: 1s\n  history: {{versions: {versions}}}\n\
+         \x20 write_wait: 500ms\n\
+         routes:\n\
+         - {{path: '/states/{{state}}', upstream: legacy, change: {{ignore: [/poll]}}}}\n\
+         - {{path: '/rooms/{{room}}', upstream: legacy, feed: {{items: /messages, id: /id, replay: 1}}}}\n"
+    )
+}
+
+/// The whole life of one run; what happened in it.
+pub async fn run(seed: u64) -> Arc<Journal> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let journal = Arc::new(Journal::default());
+    let legacy = Legacy::start();
+    let plot = [Plot::Counting, Plot::Recurring, Plot::Flapping][seed as usize % 3];
+    let script = Script::play(&legacy, PATH, plot, rng.u64(..), &journal);
+    let has_door = seed % 4 == 1;
+    let door = Door::before(legacy.address(), rng.u64(..), journal.clone()).await;
+    let server = if has_door { door.address } else { legacy.address() };
+    let versions = [1, 3, 64][rng.usize(..3)];
+    let stale_after = ["0s", "10s"][rng.usize(..2)];
+    let yaml = config(&server.to_string(), "127.0.0.1:0", "127.0.0.1:0", versions, stale_after);
+    let app = app::start(&yaml);
+    let ground = Arc::new(Ground {
+        address: app.addresses()[0],
+        path: PATH.to_owned(),
+        journal: journal.clone(),
+        script: script.clone(),
+        writes: seed % 4 == 2,
+        calm: watch::Sender::new(false),
+    });
+    let mut clients = JoinSet::new();
+    for n in 0..CLIENTS {
+        journal.count("clients");
+        let client = Client::new(format!("client {n} of run {seed}"), &ground, rng.fork());
+        clients.spawn(client.live());
+    }
+    let began = Instant::now();
+    let stops = weather(&legacy, &mut clients, &mut rng, seed % 4 == 3, &journal).await;
+    door.calm();
+    script.calm();
+    ground.calm.send_replace(true);
+    all_end(&mut clients, SETTLED, &format!("run {seed} ({plot:?})")).await;
+    judge(&script, &journal, stops, began.elapsed());
+    if ground.writes || has_door {
+        return journal;
+    }
+    // What hangs is left by pollcast before it asks again; what was cut off is noticed later than that.
+    assert!(stops > 0 || legacy.max_in_flight(PATH) <= 1, "{} polls at once", legacy.max_in_flight(PATH));
+    journal
+}
+
+/// Waits until the faults are over. With `stops` the upstream goes away and comes back meanwhile; how often.
+async fn weather(
+    legacy: &Legacy,
+    clients: &mut JoinSet<()>,
+    rng: &mut fastrand::Rng,
+    stops: bool,
+    journal: &Journal,
+) -> u64 {
+    let (until, mut stopped) = (Instant::now() + STORMY, 0);
+    while Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(rng.u64(100..900))).await;
+        if stops {
+            legacy.stop().await;
+            journal.count("fault: connections refused");
+            stopped += 1;
+            tokio::time::sleep(Duration::from_millis(rng.u64(50..600))).await;
+            legacy.start_again();
+        }
+        // Nobody has the final state yet: whoever has ended, has failed.
+        if let Some(ended) = clients.try_join_next() {
+            ended.expect("a client was told what it should not be told");
+        }
+    }
+    stopped
+}
+
+/// The upstream was asked once an interval. More than that may be: confirmations of versions that are not known, no
+/// closer than half an interval; polls for writes; and what could be asked again at once since nothing was answered.
+fn judge(script: &Script, journal: &Journal, stops: u64, took: Duration) {
+    let (polls, writes) = (script.polls(), script.writes());
+    let repeated = polls.iter().filter(|poll| poll.may_be_repeated()).count() as u64;
+    let cut = journal.counted("fault: cut") + stops;
+    let confirmations = journal.counted("position: ");
+    let written = |two: &[Poll]| {
+        writes.iter().any(|at| two[1].at >= *at && two[1].at < *at + Duration::from_millis(3_000))
+    };
+    let gap = |two: &[Poll]| two[1].at - two[0].at;
+    let shorter_than = |least: Duration| {
+        let short = polls.windows(2).filter(|two| !written(two) && gap(two) < least);
+        short.map(|two| (gap(two), two[0].clone(), two[1].clone())).collect::<Vec<_>>()
+    };
+    let short = shorter_than(INTERVAL.mul_f64(0.9) - UNEVEN);
+    assert!(short.len() as u64 <= repeated + cut + confirmations, "asked too soon: {short:#?}");
+    let short = shorter_than(INTERVAL.mul_f64(0.45) - UNEVEN);
+    let short: Vec<_> = short.into_iter().filter(|(_, before, _)| !before.may_be_repeated()).collect();
+    assert!(short.len() as u64 <= cut, "asked at once: {short:#?}");
+    let most = took.as_secs_f64() / INTERVAL.mul_f64(0.45).as_secs_f64();
+    let most = most as u64 + repeated + cut + 5 * writes.len() as u64 + 2;
+    assert!(polls.len() as u64 <= most, "{} polls in {took:?}, {most} at most", polls.len());
+}
