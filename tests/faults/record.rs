@@ -113,6 +113,7 @@ impl Recorder {
 
     /// What it had is gone: it may be told the same state once more.
     pub fn gone(&mut self) {
+        self.told = false;
         self.has = None;
         self.was_told = None;
     }
