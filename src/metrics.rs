@@ -5,10 +5,13 @@
 
 use std::time::Duration;
 
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
+use tokio::runtime::Handle;
 
 /// All metrics of one running application; each application has a registry of its own.
 #[derive(Clone)]
@@ -185,6 +188,15 @@ impl Metrics {
         Ok(metrics)
     }
 
+    /// Shows how many tasks these runtimes have, by name, from now on.
+    ///
+    /// # Errors
+    /// It is the second time.
+    pub fn watch_tasks(&self, runtimes: Vec<(&'static str, Handle)>) -> Result<(), prometheus::Error> {
+        let gauge = IntGaugeVec::new(Make::opts("tasks", "Tasks that have not ended."), &["runtime"])?;
+        self.registry.register(Box::new(Tasks { gauge, runtimes }))
+    }
+
     /// The Prometheus text format.
     pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::new();
@@ -243,6 +255,26 @@ impl StreamMetrics {
     }
 }
 
+/// Tasks, counted when somebody asks.
+struct Tasks {
+    gauge: IntGaugeVec,
+    runtimes: Vec<(&'static str, Handle)>,
+}
+
+impl Collector for Tasks {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        for (name, runtime) in &self.runtimes {
+            let alive = i64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(i64::MAX);
+            self.gauge.with_label_values(&[name]).set(alive);
+        }
+        self.gauge.collect()
+    }
+}
+
 /// Makes and registers metrics named `pollcast_…`.
 struct Make<'a> {
     registry: &'a Registry,
@@ -297,6 +329,17 @@ impl Make<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn tasks_are_counted_when_they_are_asked_for() {
+        let metrics = Metrics::new().unwrap();
+        metrics.watch_tasks(vec![("front", Handle::current())]).unwrap();
+        let text = || String::from_utf8(metrics.encode().unwrap()).unwrap();
+        assert!(text().contains("pollcast_tasks{runtime=\"front\"} 0"), "{}", text());
+        let task = tokio::spawn(std::future::pending::<()>());
+        assert!(text().contains("pollcast_tasks{runtime=\"front\"} 1"), "{}", text());
+        task.abort();
+    }
 
     #[test]
     fn everything_registers_and_is_written() {

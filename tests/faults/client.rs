@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::record::{Journal, Recorder};
-use super::script::{FINAL, Script};
+use super::script::FINAL;
 use crate::support::client::{Http, Response, connect};
 
 /// Where the clients are.
@@ -20,7 +20,6 @@ pub struct Ground {
     pub address: SocketAddr,
     pub path: String,
     pub journal: Arc<Journal>,
-    pub script: Script,
     /// Whether clients also write.
     pub writes: bool,
     /// Turns true when nobody is to leave any more before it has the final state.
@@ -63,6 +62,7 @@ impl Client {
     pub async fn visit(&mut self) {
         // Those who are told nothing are not to hold up the end.
         let kind = if self.is_calm() { self.rng.u8(..9) } else { self.rng.u8(..13) };
+        self.recorder.note(format!("visit of kind {kind}"));
         match kind {
             0 | 1 => self.stream("HTTP/1.1").await,
             2 => self.stream("HTTP/1.0").await,
@@ -192,7 +192,7 @@ impl Client {
         };
         match answer.status {
             // What is no state is passed on, as long as nothing better is known.
-            200 if answer.header("content-type") == Some("text/html") => {}
+            200 if answer.header("etag").is_none() => self.ground.journal.count("answer: 200, but no state"),
             200 => {
                 let version = tag(answer);
                 // Whatever it was told on another connection, an answer is a whole state.

@@ -77,7 +77,7 @@ impl Client {
             ("message", Some(id)) => {
                 self.recorder.content(Some(&id), &data);
             }
-            ("stale" | "fresh", None) => {}
+            ("stale" | "fresh", None) => self.recorder.note(name),
             ("gone", None) => self.recorder.gone(),
             (name, id) => panic!("an unexpected event {name} with id {id:?}: {data}"),
         }
@@ -133,7 +133,7 @@ impl Client {
                     held.version = version;
                     self.recorder.changed(&held.version, &held.content);
                 }
-                ("stale" | "fresh" | "reset", None) => {}
+                ("stale" | "fresh" | "reset", None) => self.recorder.note(event.event),
                 ("gone", None) => self.recorder.gone(),
                 (name, id) => panic!("an unexpected event {name} with id {id:?}: {}", event.data),
             }
@@ -187,7 +187,7 @@ impl Client {
                     let version = message["version"].as_str().expect("a version");
                     self.recorder.content(Some(version), &message["data"].to_string());
                 }
-                Some("stale" | "fresh") => {}
+                Some(name @ ("stale" | "fresh")) => self.recorder.note(name),
                 Some("gone") => self.recorder.gone(),
                 // The resource is not there: nothing will come.
                 Some("error") if !self.is_calm() => return,

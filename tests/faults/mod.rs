@@ -9,14 +9,12 @@
 //! | `client`, `following` | the clients, by how they ask |
 //! | `world` | one run: a seed makes all of them, and then it is judged |
 //! | `feeds` | lists under the same faults: every item once |
-//! | `killed` | a process that is killed, stopped and started again under a thousand clients |
-//! | `soak` | clients that come and go for long: memory, descriptors and tasks end where they began |
-//! | `names` | servers whose names do not resolve |
 //!
 //! One run again: `FAULTS_SEED=7 cargo test --test pollcast faults`; more runs: `FAULTS_RUNS=200`.
 
 mod client;
 mod door;
+mod feeds;
 mod following;
 mod record;
 mod script;
@@ -25,6 +23,7 @@ mod world;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use record::Journal;
 use tokio::task::JoinSet;
 
@@ -46,44 +45,57 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|value| value.parse().ok())
 }
 
-/// Each run has a runtime and a thread of its own, so that it can be told which one failed.
-fn run(seed: u64, total: &Journal) {
-    let _named = Seed(seed);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async { total.add(world::run(seed).await.as_ref()) });
+/// Each run has a runtime and a thread of its own, so that it can be told which one failed. What happened in all.
+fn run_all<F>(runs: u64, run: fn(u64) -> F) -> Arc<Journal>
+where
+    F: Future<Output = Arc<Journal>> + 'static,
+{
+    let _ = rlimit::increase_nofile_limit(16 << 10);
+    let seeds: Vec<u64> = match number("FAULTS_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("FAULTS_RUNS").unwrap_or(runs)).rev().collect(),
+    };
+    let (began, total, runs) = (Instant::now(), Arc::new(Journal::default()), seeds.len());
+    let seeds = Arc::new(Mutex::new(seeds));
+    let work = |total: Arc<Journal>, seeds: Arc<Mutex<Vec<u64>>>| {
+        move || {
+            loop {
+                let Some(seed) = seeds.lock().pop() else { return };
+                let _named = Seed(seed);
+                let runtime =
+                    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+                total.add(runtime.block_on(run(seed)).as_ref());
+            }
+        }
+    };
+    let threads: Vec<_> =
+        (0..AT_ONCE).map(|_| std::thread::spawn(work(total.clone(), seeds.clone()))).collect();
+    let failed = threads.into_iter().map(|thread| thread.join()).filter(Result::is_err).count();
+    report(&total, runs, began.elapsed());
+    assert_eq!(failed, 0, "runs failed; their seeds are above");
+    total
 }
 
 #[test]
 fn no_client_loses_repeats_or_goes_back_whatever_happens() {
-    let _ = rlimit::increase_nofile_limit(16 << 10);
-    let seeds: Vec<u64> = match number("FAULTS_SEED") {
-        Some(seed) => vec![seed],
-        None => (0..number("FAULTS_RUNS").unwrap_or(12)).collect(),
-    };
-    let (began, total, runs) = (Instant::now(), Arc::new(Journal::default()), seeds.len());
-    let seeds = Arc::new(parking_lot::Mutex::new(seeds));
-    let threads: Vec<_> = (0..AT_ONCE)
-        .map(|_| {
-            let (seeds, total) = (seeds.clone(), total.clone());
-            std::thread::spawn(move || {
-                loop {
-                    let Some(seed) = seeds.lock().pop() else { return };
-                    run(seed, &total);
-                }
-            })
-        })
-        .collect();
-    let failed = threads.into_iter().map(|thread| thread.join()).filter(Result::is_err).count();
-    report(&total, runs, began.elapsed());
-    assert_eq!(failed, 0, "runs failed; their seeds are above");
+    let total = run_all(12, world::run);
+    assert!(total.counted("fault: ") > 0 && total.counted("events") > 0);
+}
+
+#[test]
+fn every_item_comes_once_and_in_order_whatever_happens() {
+    let total = run_all(4, feeds::run);
+    assert!(total.counted("fault: ") > 0 && total.counted("items") > 0);
 }
 
 fn report(total: &Journal, runs: usize, took: Duration) {
     println!(
-        "faults: {runs} runs in {took:.1?}: {} faults, {} connections of clients, {} events checked, {} polls",
+        "faults: {runs} runs in {took:.1?}: {} faults, {} connections of clients, {} events and {} items checked, \
+         {} polls",
         total.counted("fault: "),
         total.counted("connections"),
         total.counted("events"),
+        total.counted("items"),
         total.counted("polls"),
     );
     for (what, n) in total.counts() {

@@ -3,7 +3,7 @@
 //!
 //! Must not know: transports, and how faults are made.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -68,6 +68,8 @@ pub struct Recorder {
     /// What it came back with, and what it was told last on this connection.
     has: Option<String>,
     was_told: Option<String>,
+    /// The last that happened, for messages.
+    trail: VecDeque<String>,
 }
 
 impl Recorder {
@@ -83,6 +85,7 @@ impl Recorder {
             told: false,
             has: None,
             was_told: None,
+            trail: VecDeque::new(),
         }
     }
 
@@ -103,8 +106,17 @@ impl Recorder {
         self.serial
     }
 
+    /// Notes what happened, for messages.
+    pub fn note(&mut self, what: impl Into<String>) {
+        if self.trail.len() == 12 {
+            self.trail.pop_front();
+        }
+        self.trail.push_back(what.into());
+    }
+
     /// A new connection, on which it said that it has `from`.
     pub fn begin(&mut self, from: Option<&str>) {
+        self.note(format!("came with {from:?}"));
         self.told = false;
         self.has = from.map(str::to_owned);
         self.was_told = None;
@@ -113,6 +125,7 @@ impl Recorder {
 
     /// What it had is gone: it may be told the same state once more.
     pub fn gone(&mut self) {
+        self.note("gone");
         self.told = false;
         self.has = None;
         self.was_told = None;
@@ -127,12 +140,14 @@ impl Recorder {
         let is_newer = if self.told { poll > self.newest } else { poll >= self.newest };
         assert!(is_newer, "{self}: told of poll {poll} after poll {}: {body}", self.newest);
         self.newest = poll;
+        self.note(format!("poll {poll}: {version:?}"));
         self.state_of(version, &content);
         content
     }
 
     /// It was told a change of what it had, and this came of it. Numbers of polls do not travel in changes.
     pub fn changed(&mut self, version: &str, content: &Value) {
+        self.note(format!("changed to {version}"));
         self.state_of(Some(version), content);
     }
 
@@ -166,7 +181,7 @@ impl Recorder {
 
 impl std::fmt::Display for Recorder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} (has {:?} of poll {})", self.who, self.state, self.newest)
+        write!(f, "{} (has {:?} of poll {}; {:?})", self.who, self.state, self.newest, self.trail)
     }
 }
 

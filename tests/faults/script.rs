@@ -72,14 +72,58 @@ impl Poll {
     }
 }
 
+/// Which answers are wrong: some alone, some in a row.
+pub struct Luck {
+    pub rng: fastrand::Rng,
+    row: u32,
+    pub calm: bool,
+}
+
+impl Luck {
+    pub fn new(seed: u64) -> Luck {
+        Luck { rng: fastrand::Rng::with_seed(seed), row: 0, calm: false }
+    }
+
+    pub fn fault(&mut self) -> Option<&'static str> {
+        if self.calm {
+            return None;
+        }
+        if self.rng.u8(..12) == 0 {
+            self.row = self.rng.u32(1..5);
+        }
+        let is_bad = self.row > 0 || self.rng.u8(..5) == 0;
+        self.row = self.row.saturating_sub(1);
+        is_bad.then(|| FAULTS[self.rng.usize(..FAULTS.len())])
+    }
+
+    /// An answer to `seen` with this content: right in one of many forms, or with this fault. `forged`: what the
+    /// upstream says without having been asked.
+    pub fn answer(
+        &mut self,
+        seen: &Seen,
+        fault: Option<&str>,
+        body: String,
+        forged: &Value,
+        journal: &Journal,
+    ) -> Reply {
+        journal.count("polls");
+        match fault {
+            Some(fault) => {
+                journal.count(format!("fault: {fault}"));
+                let conditional = seen.header("if-none-match").is_some();
+                faulty(fault, &body, forged, conditional, &mut self.rng)
+            }
+            None => honest(body, self.calm, &mut self.rng, journal),
+        }
+    }
+}
+
 struct Told {
-    rng: fastrand::Rng,
+    luck: Luck,
     plot: Plot,
     serial: u64,
     polls: Vec<Poll>,
     writes: Vec<Instant>,
-    bad: u32,
-    calm: bool,
 }
 
 /// One resource of the upstream.
@@ -92,8 +136,7 @@ pub struct Script {
 impl Script {
     /// Answers for `path` from now on.
     pub fn play(legacy: &Legacy, path: &str, plot: Plot, seed: u64, journal: &Arc<Journal>) -> Script {
-        let rng = fastrand::Rng::with_seed(seed);
-        let told = Told { rng, plot, serial: 1, polls: vec![], writes: vec![], bad: 0, calm: false };
+        let told = Told { luck: Luck::new(seed), plot, serial: 1, polls: vec![], writes: vec![] };
         let script = Script { told: Arc::new(Mutex::new(told)), journal: journal.clone() };
         let player = script.clone();
         legacy.answer_with(path, move |seen| player.answer(seen));
@@ -102,7 +145,7 @@ impl Script {
 
     /// The final state, and nothing wrong from now on.
     pub fn calm(&self) {
-        self.told.lock().calm = true;
+        self.told.lock().luck.calm = true;
     }
 
     pub fn polls(&self) -> Vec<Poll> {
@@ -127,22 +170,15 @@ impl Script {
             told.serial += 1;
             self.journal.count("writes");
             let reply = Reply::empty(204);
-            let is_numbered = told.plot == Plot::Counting && !told.calm;
+            let is_numbered = told.plot == Plot::Counting && !told.luck.calm;
             return if is_numbered { reply.header("x-made", &told.serial.to_string()) } else { reply };
         }
         let number = told.number() + 1;
-        let fault = told.fault();
+        let fault = told.luck.fault();
         told.polls.push(Poll { at: seen.at, number, fault });
         let body = document(number, &told.state()).to_string();
-        let conditional = seen.header("if-none-match").is_some();
-        self.journal.count("polls");
-        match fault {
-            Some(fault) => {
-                self.journal.count(format!("fault: {fault}"));
-                faulty(fault, body, conditional, &mut told.rng)
-            }
-            None => honest(body, told.calm, &mut told.rng, &self.journal),
-        }
+        let forged = document(u64::from(u32::MAX), "FORGED");
+        told.luck.answer(seen, fault, body, &forged, &self.journal)
     }
 }
 
@@ -152,39 +188,26 @@ impl Told {
     }
 
     fn state(&mut self) -> String {
-        if self.calm {
+        if self.luck.calm {
             return FINAL.to_owned();
         }
         match self.plot {
             Plot::Counting => {
-                self.serial += u64::from(self.rng.u8(..3) == 0);
+                self.serial += u64::from(self.luck.rng.u8(..3) == 0);
                 format!("#{}", self.serial)
             }
             Plot::Recurring => {
-                if self.rng.u8(..2) == 0 {
-                    self.serial = self.rng.u64(..3);
+                if self.luck.rng.u8(..2) == 0 {
+                    self.serial = self.luck.rng.u64(..3);
                 }
                 ["A", "B", "C"][self.serial as usize % 3].to_owned()
             }
             Plot::Flapping => {
-                self.serial += u64::from(self.rng.u8(..6) == 0);
-                let behind = self.polls.len() as u64 % 2 * self.rng.u64(..2);
+                self.serial += u64::from(self.luck.rng.u8(..6) == 0);
+                let behind = self.polls.len() as u64 % 2 * self.luck.rng.u64(..2);
                 format!("R{}", self.serial.saturating_sub(behind))
             }
         }
-    }
-
-    /// Faults come alone and in rows.
-    fn fault(&mut self) -> Option<&'static str> {
-        if self.calm {
-            return None;
-        }
-        if self.rng.u8(..12) == 0 {
-            self.bad = self.rng.u32(1..5);
-        }
-        let is_bad = self.bad > 0 || self.rng.u8(..5) == 0;
-        self.bad = self.bad.saturating_sub(1);
-        is_bad.then(|| FAULTS[self.rng.usize(..FAULTS.len())])
     }
 }
 
@@ -235,8 +258,8 @@ fn honest(body: String, calm: bool, rng: &mut fastrand::Rng, journal: &Journal) 
 }
 
 /// An answer with this fault. None of them is a state.
-fn faulty(fault: &str, body: String, conditional: bool, rng: &mut fastrand::Rng) -> Reply {
-    let forged = document(u64::from(u32::MAX), "FORGED").to_string();
+fn faulty(fault: &str, body: &str, forged: &Value, conditional: bool, rng: &mut fastrand::Rng) -> Reply {
+    let forged = forged.to_string();
     let unasked = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{forged}",
         forged.len()
@@ -249,11 +272,11 @@ fn faulty(fault: &str, body: String, conditional: bool, rng: &mut fastrand::Rng)
         "hangs before the head" => Reply::silence(),
         "half a head" => Reply::raw("HTTP/1.1 200 OK\r\nContent-Type: applica"),
         "garbage" => Reply::garbage(),
-        "reset after the head" => json(&body).reset_after(0),
-        "reset in mid-body" => json(&body).reset_after(within),
-        "closed in mid-body" => json(&body).cut_after(within),
-        "hangs in mid-body" => json(&body).hang_after(within),
-        "chunked and cut" => json(&body).chunked().cut_after(within),
+        "reset after the head" => json(body).reset_after(0),
+        "reset in mid-body" => json(body).reset_after(within),
+        "closed in mid-body" => json(body).cut_after(within),
+        "hangs in mid-body" => json(body).hang_after(within),
+        "chunked and cut" => json(body).chunked().cut_after(within),
         "a bad chunk" => Reply::raw(
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",
         ),
@@ -265,7 +288,7 @@ fn faulty(fault: &str, body: String, conditional: bool, rng: &mut fastrand::Rng)
         "an answer that nobody asked for, after 304" if conditional => {
             Reply::empty(304).then_unasked(unasked)
         }
-        "not what it says it is coded in" => json(&body).header("content-encoding", "gzip"),
+        "not what it says it is coded in" => json(body).header("content-encoding", "gzip"),
         "no JSON" => json("<html>Service temporarily unavailable</html>"),
         "another type" => Reply::new("text/html", "<html>Please log in</html>"),
         "503 with a date to come back" => {
@@ -277,7 +300,7 @@ fn faulty(fault: &str, body: String, conditional: bool, rng: &mut fastrand::Rng)
         "429" => Reply::empty(429).header("retry-after", "1"),
         "302" => Reply::empty(302).header("location", "/login"),
         "304 unasked" => Reply::empty(304),
-        "too many interim heads" => (0..12).fold(json(&body), |reply, _| reply.interim(103, &[])),
+        "too many interim heads" => (0..12).fold(json(body), |reply, _| reply.interim(103, &[])),
         "404" => Reply::empty(404),
         status => Reply::text("out of order").status(status.parse().unwrap_or(500)),
     }

@@ -68,7 +68,6 @@ pub async fn run(seed: u64) -> Arc<Journal> {
         address: app.addresses()[0],
         path: PATH.to_owned(),
         journal: journal.clone(),
-        script: script.clone(),
         writes: seed % 4 == 2,
         calm: watch::Sender::new(false),
     });
