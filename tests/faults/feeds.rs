@@ -21,7 +21,7 @@ use crate::support::client::{Http, connect};
 use crate::support::legacy::{Legacy, Reply, Seen};
 use crate::support::sse::Sse;
 
-const ROOM: &str = "/rooms/1";
+pub const ROOM: &str = "/rooms/1";
 
 /// Items that the upstream shows.
 const PAGE: u64 = 400;
@@ -83,7 +83,7 @@ impl Reader {
 
     async fn live(mut self) {
         while !self.is_over() {
-            self.journal.count("connections");
+            self.items.begin();
             match self.rng.u8(..3) {
                 0 if self.items.last().is_some() => self.long_polls().await,
                 _ => self.stream().await,

@@ -9,6 +9,7 @@
 //! | `client`, `following` | the clients, by how they ask |
 //! | `world` | one run: a seed makes all of them, and then it is judged |
 //! | `feeds` | lists under the same faults: every item once |
+//! | `killed` | a process that is killed, stands still and is started again under a thousand clients |
 //!
 //! One run again: `FAULTS_SEED=7 cargo test --test pollcast faults`; more runs: `FAULTS_RUNS=200`.
 
@@ -16,6 +17,7 @@ mod client;
 mod door;
 mod feeds;
 mod following;
+mod killed;
 mod record;
 mod script;
 mod world;
@@ -46,7 +48,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Each run has a runtime and a thread of its own, so that it can be told which one failed. What happened in all.
-fn run_all<F>(runs: u64, run: fn(u64) -> F) -> Arc<Journal>
+fn run_all<F>(what: &str, runs: u64, run: fn(u64) -> F) -> Arc<Journal>
 where
     F: Future<Output = Arc<Journal>> + 'static,
 {
@@ -71,26 +73,26 @@ where
     let threads: Vec<_> =
         (0..AT_ONCE).map(|_| std::thread::spawn(work(total.clone(), seeds.clone()))).collect();
     let failed = threads.into_iter().map(|thread| thread.join()).filter(Result::is_err).count();
-    report(&total, runs, began.elapsed());
+    report(what, &total, runs, began.elapsed());
     assert_eq!(failed, 0, "runs failed; their seeds are above");
     total
 }
 
 #[test]
 fn no_client_loses_repeats_or_goes_back_whatever_happens() {
-    let total = run_all(12, world::run);
+    let total = run_all("states", 12, world::run);
     assert!(total.counted("fault: ") > 0 && total.counted("events") > 0);
 }
 
 #[test]
 fn every_item_comes_once_and_in_order_whatever_happens() {
-    let total = run_all(4, feeds::run);
+    let total = run_all("items", 4, feeds::run);
     assert!(total.counted("fault: ") > 0 && total.counted("items") > 0);
 }
 
-fn report(total: &Journal, runs: usize, took: Duration) {
+fn report(what: &str, total: &Journal, runs: usize, took: Duration) {
     println!(
-        "faults: {runs} runs in {took:.1?}: {} faults, {} connections of clients, {} events and {} items checked, \
+        "{what}: {runs} runs in {took:.1?}: {} faults, {} connections of clients, {} events and {} items checked, \
          {} polls",
         total.counted("fault: "),
         total.counted("connections"),

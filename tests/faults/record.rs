@@ -201,6 +201,11 @@ impl Items {
         self.last
     }
 
+    /// A new connection.
+    pub fn begin(&self) {
+        self.journal.count("connections");
+    }
+
     pub fn told(&mut self, id: &str) {
         let id: u64 = id.parse().expect("items are numbered");
         if let Some(last) = self.last.replace(id) {

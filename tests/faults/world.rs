@@ -83,7 +83,9 @@ pub async fn run(seed: u64) -> Arc<Journal> {
     script.calm();
     ground.calm.send_replace(true);
     all_end(&mut clients, SETTLED, &format!("run {seed} ({plot:?})")).await;
-    judge(&script, &journal, stops, began.elapsed());
+    let at_once = journal.counted("fault: cut") + stops;
+    let allowed = Allowed { confirmations: journal.counted("position: "), at_once };
+    judge(&script, &allowed, began.elapsed());
     if ground.writes || has_door {
         return journal;
     }
@@ -118,13 +120,18 @@ async fn weather(
     stopped
 }
 
-/// The upstream was asked once an interval. More than that may be: confirmations of versions that are not known, no
-/// closer than half an interval; polls for writes; and what could be asked again at once since nothing was answered.
-fn judge(script: &Script, journal: &Journal, stops: u64, took: Duration) {
+/// Polls that may come sooner than after an interval.
+pub struct Allowed {
+    /// After half of one: confirmations of versions that are not known.
+    pub confirmations: u64,
+    /// At once: what could be asked again since nothing was answered, the first poll of a new process.
+    pub at_once: u64,
+}
+
+/// The upstream was asked once an interval, and for writes, and besides no more than is allowed.
+pub fn judge(script: &Script, allowed: &Allowed, took: Duration) {
     let (polls, writes) = (script.polls(), script.writes());
     let repeated = polls.iter().filter(|poll| poll.may_be_repeated()).count() as u64;
-    let cut = journal.counted("fault: cut") + stops;
-    let confirmations = journal.counted("position: ");
     let written = |two: &[Poll]| {
         writes.iter().any(|at| two[1].at >= *at && two[1].at < *at + Duration::from_millis(3_000))
     };
@@ -134,11 +141,12 @@ fn judge(script: &Script, journal: &Journal, stops: u64, took: Duration) {
         short.map(|two| (gap(two), two[0].clone(), two[1].clone())).collect::<Vec<_>>()
     };
     let short = shorter_than(INTERVAL.mul_f64(0.9) - UNEVEN);
-    assert!(short.len() as u64 <= repeated + cut + confirmations, "asked too soon: {short:#?}");
+    let most = repeated + allowed.at_once + allowed.confirmations;
+    assert!(short.len() as u64 <= most, "asked too soon, {most} times at most: {short:#?}");
     let short = shorter_than(INTERVAL.mul_f64(0.45) - UNEVEN);
     let short: Vec<_> = short.into_iter().filter(|(_, before, _)| !before.may_be_repeated()).collect();
-    assert!(short.len() as u64 <= cut, "asked at once: {short:#?}");
+    assert!(short.len() as u64 <= allowed.at_once, "asked at once: {short:#?}");
     let most = took.as_secs_f64() / INTERVAL.mul_f64(0.45).as_secs_f64();
-    let most = most as u64 + repeated + cut + 5 * writes.len() as u64 + 2;
+    let most = most as u64 + repeated + allowed.at_once + 5 * writes.len() as u64 + 2;
     assert!(polls.len() as u64 <= most, "{} polls in {took:?}, {most} at most", polls.len());
 }
