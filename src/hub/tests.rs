@@ -411,8 +411,7 @@ async fn who_is_not_told_that_it_was_gone_is_not_told_the_old_state_again() {
     let stage = Stage::new(10);
     let (attendance, publisher) = stage.attend("/a", Attend::Follow);
     let mut publisher = publisher.unwrap();
-    let mut bare =
-        Subscription::new(attendance, Some(0), Format::WebSocket(Coding::Plain), Resume::Start);
+    let mut bare = Subscription::new(attendance, Some(0), Format::WebSocket(Coding::Plain), Resume::Start);
     publish(&mut publisher, "A");
     assert_eq!(take(&mut bare), ["A"]);
     gone(&mut publisher);

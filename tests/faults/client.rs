@@ -53,9 +53,8 @@ impl Client {
     pub async fn live(mut self) {
         while !self.has_final() {
             self.visit().await;
-            if !self.is_calm() {
-                sleep(Duration::from_millis(self.rng.u64(..150))).await;
-            }
+            let most = if self.is_calm() { 40 } else { 150 };
+            sleep(Duration::from_millis(self.rng.u64(..most))).await;
         }
     }
 
@@ -187,9 +186,7 @@ impl Client {
     /// Notes an answer to somebody who has `position`; whether the connection goes on.
     fn answered(&mut self, answer: &Response, position: Option<&str>) -> bool {
         self.ground.journal.count(format!("answer: {}", answer.status));
-        let tag = |answer: &Response| {
-            answer.etag().trim_start_matches("W/").trim_matches('"').to_owned()
-        };
+        let tag = |answer: &Response| answer.etag().trim_start_matches("W/").trim_matches('"').to_owned();
         match answer.status {
             // What is no state is passed on, as long as nothing better is known.
             200 if answer.header("etag").is_none() => self.ground.journal.count("answer: 200, but no state"),
@@ -211,10 +208,8 @@ impl Client {
     async fn half_open(&mut self) {
         self.ground.journal.count("client: half-open");
         let mut http = Http::over(self.connect().await, HOST);
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {HOST}\r\nAccept: text/event-stream\r\n\r\n",
-            self.ground.path
-        );
+        let request =
+            format!("GET {} HTTP/1.1\r\nHost: {HOST}\r\nAccept: text/event-stream\r\n\r\n", self.ground.path);
         http.send_raw(&request.as_bytes()[..self.rng.usize(1..request.len())]).await;
         if self.rng.bool() {
             // The client's FIN comes, its socket stays.

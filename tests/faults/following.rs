@@ -190,7 +190,7 @@ impl Client {
                 Some(name @ ("stale" | "fresh")) => self.recorder.note(name),
                 Some("gone") => self.recorder.gone(),
                 // The resource is not there: nothing will come.
-                Some("error") if !self.is_calm() => return,
+                Some("error") if message["status"] == 404 => return,
                 _ => panic!("an unexpected message: {message}"),
             }
         }

@@ -10,8 +10,10 @@
 //! | `world` | one run: a seed makes all of them, and then it is judged |
 //! | `feeds` | lists under the same faults: every item once |
 //! | `killed` | a process that is killed, stands still and is started again under a thousand clients |
+//! | `soak` | clients that come and go for long: memory, descriptors and tasks end where they began |
 //!
-//! One run again: `FAULTS_SEED=7 cargo test --test pollcast faults`; more runs: `FAULTS_RUNS=200`.
+//! One run again: `FAULTS_SEED=7 cargo test --test pollcast faults`; more runs: `FAULTS_RUNS=200`. A soak of some
+//! minutes: `POLLCAST_SOAK=10m cargo test --release --test pollcast soak -- --ignored --nocapture`.
 
 mod client;
 mod door;
@@ -20,6 +22,7 @@ mod following;
 mod killed;
 mod record;
 mod script;
+mod soak;
 mod world;
 
 use std::sync::Arc;

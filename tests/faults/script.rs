@@ -156,13 +156,6 @@ impl Script {
         self.told.lock().writes.clone()
     }
 
-    /// Forgets what is past, so that a long run needs no more memory than a short one.
-    pub fn forget(&self) {
-        let mut told = self.told.lock();
-        let keep = told.polls.len().saturating_sub(1);
-        told.polls.drain(..keep);
-    }
-
     fn answer(&self, seen: &Seen) -> Reply {
         let mut told = self.told.lock();
         if seen.method != "GET" {

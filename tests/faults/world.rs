@@ -35,7 +35,7 @@ pub fn config(server: &str, listener: &str, admin: &str, versions: u64, stale_af
         "listeners: [{{address: '{listener}', http2: true}}]\n\
          admin: {{address: '{admin}'}}\n\
          upstreams:\n  legacy:\n    servers: ['{server}']\n    host: api.example\n\
-         \x20   first_byte_timeout: 400ms\n    breaker: {{failures: 10, wait: 100ms}}\n\
+         \x20   first_byte_timeout: 400ms\n    keepalive: 1s\n    breaker: {{failures: 10, wait: 100ms}}\n\
          log: {{access: false}}\n\
          drain: {{delay: 0s, window: 100ms}}\n\
          passthrough: legacy\n\
