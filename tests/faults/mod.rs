@@ -11,6 +11,7 @@
 //! | `feeds` | lists under the same faults: every item once |
 //! | `killed` | a process that is killed, stands still and is started again under a thousand clients |
 //! | `soak` | clients that come and go for long: memory, descriptors and tasks end where they began |
+//! | `names` | servers whose names do not resolve |
 //!
 //! One run again: `FAULTS_SEED=7 cargo test --test pollcast faults`; more runs: `FAULTS_RUNS=200`. A soak of some
 //! minutes: `POLLCAST_SOAK=10m cargo test --release --test pollcast soak -- --ignored --nocapture`.
@@ -20,6 +21,7 @@ mod door;
 mod feeds;
 mod following;
 mod killed;
+mod names;
 mod record;
 mod script;
 mod soak;
