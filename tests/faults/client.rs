@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::record::{Journal, Recorder};
 use super::script::FINAL;
 use crate::support::client::{Http, Response, connect};
+use crate::support::sse::Gunzip;
 
 /// Where the clients are.
 pub struct Ground {
@@ -60,7 +61,7 @@ impl Client {
 
     pub async fn visit(&mut self) {
         // Those who are told nothing are not to hold up the end.
-        let kind = if self.is_calm() { self.rng.u8(..9) } else { self.rng.u8(..13) };
+        let kind = if self.is_calm() { self.rng.u8(..10) } else { self.rng.u8(..14) };
         self.recorder.note(format!("visit of kind {kind}"));
         match kind {
             0 | 1 => self.stream("HTTP/1.1").await,
@@ -71,9 +72,10 @@ impl Client {
             6 => self.envelope().await,
             7 => self.held().await,
             8 => self.ordinary().await,
-            9 => self.half_open().await,
-            10 => self.stops_reading().await,
-            11 => self.leaves_at_once().await,
+            9 => self.many().await,
+            10 => self.half_open().await,
+            11 => self.stops_reading().await,
+            12 => self.leaves_at_once().await,
             _ if self.ground.writes => self.writes().await,
             _ => self.ordinary().await,
         }
@@ -110,6 +112,17 @@ impl Client {
         }
     }
 
+    /// What it says of compression.
+    pub fn coding(&mut self) -> &'static [(&'static str, &'static str)] {
+        match self.rng.u8(..3) {
+            0 => {
+                self.ground.journal.count("client: takes gzip");
+                &[("accept-encoding", "gzip")]
+            }
+            _ => &[],
+        }
+    }
+
     /// Until when it stays this time.
     pub fn patience(&mut self) -> Instant {
         Instant::now() + Duration::from_millis(self.rng.u64(50..2_000))
@@ -132,13 +145,14 @@ impl Client {
     /// A held poll, on one connection again and again.
     async fn held(&mut self) {
         let mut http = Http::over(self.connect().await, HOST);
-        let end = self.patience();
+        let (end, coding) = (self.patience(), self.coding());
         while !self.has_final() {
             let wait = if self.is_calm() { 1 } else { self.rng.u64(1..4) };
             let position = self.position();
             let (tag, prefer) =
                 (position.as_ref().map(|version| format!("\"{version}\"")), format!("wait={wait}"));
             let mut headers = vec![("prefer", prefer.as_str())];
+            headers.extend(coding);
             headers.extend(tag.iter().map(|tag| ("if-none-match", tag.as_str())));
             let began = Instant::now();
             self.ground.journal.count("client: held polls");
@@ -159,10 +173,12 @@ impl Client {
     /// Ordinary polls, at times byte by byte.
     async fn ordinary(&mut self) {
         let mut http = Http::over(self.connect().await, HOST);
+        let coding = self.coding();
         for _ in 0..self.rng.u8(1..5) {
             let position = self.position();
             let tag = position.as_ref().map(|version| format!("\"{version}\""));
-            let headers: Vec<_> = tag.iter().map(|tag| ("if-none-match", tag.as_str())).collect();
+            let mut headers = coding.to_vec();
+            headers.extend(tag.iter().map(|tag| ("if-none-match", tag.as_str())));
             let answer = if self.rng.u8(..4) == 0 {
                 self.ground.journal.count("client: byte by byte");
                 let condition = tag.as_ref().map_or(String::new(), |tag| format!("If-None-Match: {tag}\r\n"));
@@ -184,7 +200,7 @@ impl Client {
     }
 
     /// Notes an answer to somebody who has `position`; whether the connection goes on.
-    fn answered(&mut self, answer: &Response, position: Option<&str>) -> bool {
+    pub fn answered(&mut self, answer: &Response, position: Option<&str>) -> bool {
         self.ground.journal.count(format!("answer: {}", answer.status));
         let tag = |answer: &Response| answer.etag().trim_start_matches("W/").trim_matches('"').to_owned();
         match answer.status {
@@ -194,7 +210,11 @@ impl Client {
                 let version = tag(answer);
                 // Whatever it was told on another connection, an answer is a whole state.
                 self.recorder.begin(position);
-                self.recorder.content(Some(&version), &answer.text());
+                let text = match Gunzip::of(answer) {
+                    Some(mut gunzip) => String::from_utf8_lossy(&gunzip.feed(&answer.body)).into_owned(),
+                    None => answer.text(),
+                };
+                self.recorder.content(Some(&version), &text);
             }
             304 => assert_eq!(Some(tag(answer).as_str()), position, "{answer:?}"),
             // What the upstream says of a resource that it does not have, and what is told while it is down.

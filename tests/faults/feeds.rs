@@ -146,7 +146,7 @@ pub async fn run(seed: u64) -> Arc<Journal> {
     let journal = Arc::new(Journal::default());
     let legacy = Legacy::start();
     let room = Room::play(&legacy, ROOM, rng.u64(..), &journal);
-    let yaml = config(&legacy.address().to_string(), "127.0.0.1:0", "127.0.0.1:0", 64, "0s");
+    let yaml = config(&legacy.address().to_string(), "127.0.0.1:0", "127.0.0.1:0", 64, "stale_after: 0s");
     let app = app::start(&yaml);
     let end = watch::Sender::new(None);
     let mut readers = JoinSet::new();

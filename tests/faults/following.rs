@@ -23,7 +23,8 @@ impl Client {
         self.ground.journal.count(format!("client: {version} event streams"));
         let stream = self.connect().await;
         let position = self.position();
-        let headers: Vec<_> = position.iter().map(|version| ("last-event-id", version.as_str())).collect();
+        let mut headers = self.coding().to_vec();
+        headers.extend(position.iter().map(|version| ("last-event-id", version.as_str())));
         match Sse::over(stream, HOST, version, &self.ground.path, &headers).await {
             Ok(mut sse) => {
                 self.recorder.begin(position.as_deref());
@@ -37,13 +38,23 @@ impl Client {
         }
     }
 
-    /// The same on HTTP/2, several streams on a connection.
+    /// The same and held polls on HTTP/2, several on a connection.
     pub async fn http2(&mut self) {
         self.ground.journal.count("client: HTTP/2 event streams");
         let mut h2 = H2::over(self.connect().await, HOST).await;
         for _ in 0..self.rng.u8(1..4) {
             let position = self.position();
+            if self.rng.u8(..3) == 0 && !self.is_calm() {
+                self.ground.journal.count("client: HTTP/2 held polls");
+                let tag = position.as_ref().map(|version| format!("\"{version}\""));
+                let mut headers = vec![("prefer", "wait=1")];
+                headers.extend(tag.iter().map(|tag| ("if-none-match", tag.as_str())));
+                let answer = h2.get(&self.ground.path, &headers).await;
+                self.answered(&answer, position.as_deref());
+                continue;
+            }
             let mut headers = vec![("accept", "text/event-stream")];
+            headers.extend(self.coding());
             headers.extend(position.iter().map(|version| ("last-event-id", version.as_str())));
             let (head, mut body) = h2.open("GET", &self.ground.path, &headers).await;
             if head.status != 200 {
@@ -90,7 +101,8 @@ impl Client {
         self.ground.journal.count(format!("client: {kind} event streams"));
         let stream = self.connect().await;
         let accept = format!("text/event-stream;delta={kind}");
-        let headers = [("accept", accept.as_str())];
+        let mut headers = vec![("accept", accept.as_str())];
+        headers.extend(self.coding());
         let mut sse = match Sse::over(stream, HOST, "HTTP/1.1", &self.ground.path, &headers).await {
             Ok(sse) => sse,
             Err(head) => return self.refused(&head),
@@ -105,7 +117,7 @@ impl Client {
                 // Comes back on a connection of its own, with what it holds.
                 let stream = self.connect().await;
                 let position = held.as_ref().map(|held: &Held| held.version.clone());
-                let mut headers = headers.to_vec();
+                let mut headers = headers.clone();
                 headers.extend(position.iter().map(|version| ("last-event-id", version.as_str())));
                 sse = match Sse::over(stream, HOST, "HTTP/1.1", &self.ground.path, &headers).await {
                     Ok(sse) => sse,
@@ -144,7 +156,9 @@ impl Client {
     pub async fn bare(&mut self) {
         self.ground.journal.count("client: WebSockets");
         let stream = self.connect().await;
-        let mut ws = match Ws::over(stream, HOST, &self.ground.path, &[]).await {
+        let deflate = [("sec-websocket-extensions", "permessage-deflate; client_max_window_bits")];
+        let extensions = if self.rng.bool() { &deflate[..] } else { &[] };
+        let mut ws = match Ws::over(stream, HOST, &self.ground.path, extensions).await {
             Ok(ws) => ws,
             Err(head) => panic!("no WebSocket: {head:?}"),
         };
@@ -157,6 +171,39 @@ impl Client {
         }
         if self.rng.bool() {
             ws.send_close(1000, "").await;
+        }
+    }
+
+    /// An event stream of many resources, of which there is one.
+    pub async fn many(&mut self) {
+        self.ground.journal.count("client: event streams of many");
+        let path = format!("/-/pollcast/events?resource={}", self.ground.path);
+        let (mut sync, mut state) = (None::<String>, None);
+        for _ in 0..self.rng.u8(1..4) {
+            let stream = self.connect().await;
+            let headers: Vec<_> = sync.iter().map(|id| ("last-event-id", id.as_str())).collect();
+            let mut sse = match Sse::over(stream, HOST, "HTTP/1.1", &path, &headers).await {
+                Ok(sse) => sse,
+                Err(head) => return self.refused(&head),
+            };
+            self.recorder.begin_with(state.clone());
+            let end = self.patience();
+            while !self.has_final() {
+                let Some(Event { id, event, data }) = self.until(end, sse.next_event()).await else { break };
+                self.ground.journal.count(format!("many: {event}"));
+                match (event.as_str(), id) {
+                    ("sync", Some(id)) => {
+                        (sync, state) = (Some(id), self.recorder.state().map(str::to_owned));
+                    }
+                    ("stale" | "fresh", None) => self.recorder.note(event),
+                    ("gone", None) => self.recorder.gone(),
+                    ("error", None) if data.contains("404") => return,
+                    (name, None) if name == self.ground.path => {
+                        self.recorder.content(None, &data);
+                    }
+                    (name, id) => panic!("an unexpected event {name} with id {id:?}: {data}"),
+                }
+            }
         }
     }
 

@@ -179,7 +179,8 @@ async fn a_thousand_subscribers_of_a_process_that_is_killed_all_come_back_and_lo
     let (legacy, journal) = (Legacy::start(), Arc::new(Journal::default()));
     let scripts = PLOTS.map(|(path, plot)| Script::play(&legacy, path, plot, fastrand::u64(..), &journal));
     let room = Room::play(&legacy, ROOM, fastrand::u64(..), &journal);
-    let yaml = config(&legacy.address().to_string(), "PUBLIC_ADDRESS", "ADMIN_ADDRESS", 16, "0s");
+    let yaml =
+        config(&legacy.address().to_string(), "PUBLIC_ADDRESS", "ADMIN_ADDRESS", 16, "stale_after: 0s");
     let began = Instant::now();
     let mut process = Process::start(&yaml).await;
     let crowd = Arc::new(Crowd {

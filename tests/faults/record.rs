@@ -123,6 +123,12 @@ impl Recorder {
         self.journal.count("connections");
     }
 
+    /// The same, where states have no names and what it has is this one.
+    pub fn begin_with(&mut self, state: Option<String>) {
+        self.begin(None);
+        self.was_told = state;
+    }
+
     /// What it had is gone: it may be told the same state once more.
     pub fn gone(&mut self) {
         self.note("gone");

@@ -147,7 +147,8 @@ async fn wave(process: &Process, legacy: &Legacy, number: usize, journal: &Arc<J
 async fn soak(warm: Duration, long: Duration) {
     let _ = rlimit::increase_nofile_limit(16 << 10);
     let (legacy, journal) = (Legacy::start(), Arc::new(Journal::default()));
-    let yaml = config(&legacy.address().to_string(), "PUBLIC_ADDRESS", "ADMIN_ADDRESS", 16, "0s");
+    let yaml =
+        config(&legacy.address().to_string(), "PUBLIC_ADDRESS", "ADMIN_ADDRESS", 16, "stale_after: 0s");
     let process = Process::start(&yaml).await;
     let fresh = Holdings::of(&process).await;
     let (began, mut waves) = (Instant::now(), 0);

@@ -29,8 +29,8 @@ const PATH: &str = "/states/1";
 /// What the threads of a busy machine may take from an interval.
 const UNEVEN: Duration = Duration::from_millis(25);
 
-/// The configuration of a run: failures are short, and told at once or late.
-pub fn config(server: &str, listener: &str, admin: &str, versions: u64, stale_after: &str) -> String {
+/// The configuration of a run, in which failures are short. `state`: more keys of the route of states.
+pub fn config(server: &str, listener: &str, admin: &str, versions: u64, state: &str) -> String {
     format!(
         "listeners: [{{address: '{listener}', http2: true}}]\n\
          admin: {{address: '{admin}'}}\n\
@@ -42,11 +42,11 @@ pub fn config(server: &str, listener: &str, admin: &str, versions: u64, stale_af
          defaults:\n\
          \x20 poll: {{interval: 150ms, timeout: 800ms, linger: 1s, \
                      backoff: {{min: 100ms, max: 300ms, retry_after_max: 1s}}}}\n\
-         \x20 stale_after: {stale_after}\n  stale_if_error: 1s\n  history: {{versions: {versions}}}\n\
+         \x20 stale_if_error: 1s\n  history: {{versions: {versions}}}\n\
          \x20 write_wait: 500ms\n\
          routes:\n\
-         - {{path: '/states/{{state}}', upstream: legacy, change: {{ignore: [/poll]}}}}\n\
-         - {{path: '/rooms/{{room}}', upstream: legacy, feed: {{items: /messages, id: /id, replay: 1}}}}\n"
+         - {{path: '/states/{{state}}', upstream: legacy, change: {{ignore: [/poll]}}, {state}}}\n\
+         - {{path: '/rooms/{{room}}', upstream: legacy, stale_after: 0s, feed: {{items: /messages, id: /id, replay: 1}}}}\n"
     )
 }
 
@@ -66,8 +66,9 @@ pub async fn run(seed: u64) -> Arc<Journal> {
         _ => legacy.address().to_string(),
     };
     let versions = [1, 3, 64][rng.usize(..3)];
-    let stale_after = ["0s", "10s"][rng.usize(..2)];
-    let yaml = config(&server, "127.0.0.1:0", "127.0.0.1:0", versions, stale_after);
+    let stale_after = ["stale_after: 0s", "stale_after: 10s"][rng.usize(..2)];
+    let hold = ["", ", hold_not_modified: 300ms"][usize::from(rng.u8(..4) == 0)];
+    let yaml = config(&server, "127.0.0.1:0", "127.0.0.1:0", versions, &format!("{stale_after}{hold}"));
     let app = app::start(&yaml);
     let ground = Arc::new(Ground {
         address: app.addresses()[0],
