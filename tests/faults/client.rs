@@ -18,7 +18,8 @@ use crate::support::sse::Gunzip;
 
 /// Where the clients are.
 pub struct Ground {
-    pub address: SocketAddr,
+    /// Of one node, or of several between which clients roam.
+    pub nodes: Vec<SocketAddr>,
     pub path: String,
     pub journal: Arc<Journal>,
     /// Whether clients also write.
@@ -62,6 +63,12 @@ impl Client {
     pub async fn visit(&mut self) {
         // Those who are told nothing are not to hold up the end.
         let kind = if self.is_calm() { self.rng.u8(..10) } else { self.rng.u8(..14) };
+        // Who roams says what it has, or a node that is behind cannot know that it is; and an ordinary poll is answered
+        // with what the node has.
+        let kind = match kind {
+            3 | 5 | 8 | 9 | 13 if self.roams() => 7,
+            kind => kind,
+        };
         self.recorder.note(format!("visit of kind {kind}"));
         match kind {
             0 | 1 => self.stream("HTTP/1.1").await,
@@ -81,9 +88,13 @@ impl Client {
         }
     }
 
+    fn roams(&self) -> bool {
+        self.ground.nodes.len() > 1
+    }
+
     /// A connection whose end is a FIN, or, as of somebody whose network went away, only a reset.
     pub async fn connect(&mut self) -> TcpStream {
-        let stream = connect(self.ground.address).await;
+        let stream = connect(self.ground.nodes[self.rng.usize(..self.ground.nodes.len())]).await;
         if self.rng.u8(..3) == 0 {
             self.ground.journal.count("vanish without FIN");
             SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
@@ -95,6 +106,7 @@ impl Client {
     pub fn position(&mut self) -> Option<String> {
         let earlier = self.recorder.earlier();
         match self.rng.u8(..12) {
+            _ if self.roams() => self.recorder.version().map(str::to_owned),
             0 => None,
             1 if !earlier.is_empty() => {
                 self.ground.journal.count("position: an older one");

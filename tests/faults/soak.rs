@@ -116,7 +116,7 @@ async fn wave(process: &Process, legacy: &Legacy, number: usize, journal: &Arc<J
         // Versions are the same in all waves, and mean the same.
         let script = Script::play(legacy, &path, plot, fastrand::u64(..), journal);
         grounds.push(Arc::new(Ground {
-            address: process.address,
+            nodes: vec![process.address],
             path,
             journal: journal.clone(),
             writes: n == 0,

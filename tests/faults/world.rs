@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pollcast::app::App;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -69,9 +70,11 @@ pub async fn run(seed: u64) -> Arc<Journal> {
     let stale_after = ["stale_after: 0s", "stale_after: 10s"][rng.usize(..2)];
     let hold = ["", ", hold_not_modified: 300ms"][usize::from(rng.u8(..4) == 0)];
     let yaml = config(&server, "127.0.0.1:0", "127.0.0.1:0", versions, &format!("{stale_after}{hold}"));
-    let app = app::start(&yaml);
+    // States that recur would tell a roaming client nothing of a node that is behind: versions have no order.
+    let roaming = plot == Plot::Counting && seed % 2 == 1;
+    let nodes: Vec<App> = (0..1 + usize::from(roaming)).map(|_| app::start(&yaml)).collect();
     let ground = Arc::new(Ground {
-        address: app.addresses()[0],
+        nodes: nodes.iter().map(|node| node.addresses()[0]).collect(),
         path: PATH.to_owned(),
         journal: journal.clone(),
         writes: seed % 4 == 2,
@@ -91,6 +94,10 @@ pub async fn run(seed: u64) -> Arc<Journal> {
     all_end(&mut clients, SETTLED, &format!("run {seed} ({plot:?})")).await;
     let at_once = journal.counted("fault: cut") + stops;
     let allowed = Allowed { confirmations: journal.counted("position: "), at_once };
+    if roaming {
+        journal.count("runs of two nodes");
+        return journal;
+    }
     judge(&script, &allowed, began.elapsed());
     if ground.writes || has_door {
         return journal;
