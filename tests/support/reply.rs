@@ -26,7 +26,7 @@ pub struct Reply {
     pub(super) gate: Option<Gate>,
     pub(super) interim: Vec<(u16, Fields)>,
     pub(super) answers_validators: bool,
-    pub(super) unasked: Bytes,
+    pub(super) unasked: Option<Box<Bytes>>,
 }
 
 #[derive(Clone)]
@@ -84,7 +84,7 @@ impl Reply {
             gate: None,
             interim: Vec::new(),
             answers_validators: true,
-            unasked: Bytes::new(),
+            unasked: None,
         }
     }
 
@@ -237,7 +237,7 @@ impl Reply {
 
     /// Sends these bytes after the whole answer: more than was asked for, on a connection that stays open.
     pub fn then_unasked(mut self, bytes: impl Into<Bytes>) -> Reply {
-        self.unasked = bytes.into();
+        self.unasked = Some(Box::new(bytes.into()));
         self
     }
 

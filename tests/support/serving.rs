@@ -205,7 +205,9 @@ impl Serving {
                 End::ResetAfter(_) => return Ok(Next::Reset),
             }
         }
-        self.wire.write(&reply.unasked).await?;
+        if let Some(unasked) = &reply.unasked {
+            self.wire.write(unasked).await?;
+        }
         Ok(Next::Request)
     }
 
