@@ -22,6 +22,8 @@ pub struct Ground {
     pub nodes: Vec<SocketAddr>,
     pub path: String,
     pub journal: Arc<Journal>,
+    /// Whether clients also name versions that they do not have.
+    pub strays: bool,
     /// Whether clients also write.
     pub writes: bool,
     /// Turns true when nobody is to leave any more before it has the final state.
@@ -106,7 +108,7 @@ impl Client {
     pub fn position(&mut self) -> Option<String> {
         let earlier = self.recorder.earlier();
         match self.rng.u8(..12) {
-            _ if self.roams() => self.recorder.version().map(str::to_owned),
+            _ if self.roams() || !self.ground.strays => self.recorder.version().map(str::to_owned),
             0 => None,
             1 if !earlier.is_empty() => {
                 self.ground.journal.count("position: an older one");

@@ -51,7 +51,8 @@ impl Room {
             let items = (newest.saturating_sub(PAGE - 1).max(1)..=newest).rev();
             json!({ "messages": items.map(|id| json!({ "id": id })).collect::<Vec<_>>() })
         };
-        luck.answer(seen, fault, page(*newest).to_string(), &page(1_000_000), journal)
+        let tag = format!("\"{newest}\"");
+        luck.answer(seen, fault, (&tag, page(*newest).to_string()), &page(1_000_000), journal)
     }
 
     /// Nothing is wrong from now on, and nothing new comes after the item that is given.

@@ -102,7 +102,7 @@ impl Luck {
         &mut self,
         seen: &Seen,
         fault: Option<&str>,
-        body: String,
+        (tag, body): (&str, String),
         forged: &Value,
         journal: &Journal,
     ) -> Reply {
@@ -110,10 +110,14 @@ impl Luck {
         match fault {
             Some(fault) => {
                 journal.count(format!("fault: {fault}"));
-                let conditional = seen.header("if-none-match").is_some();
-                faulty(fault, &body, forged, conditional, &mut self.rng)
+                // A false 304 is a lie that nobody can see through: it would make an old state the newest.
+                let may_be_304 = match seen.header("if-none-match") {
+                    Some(asked) => asked == tag,
+                    None => seen.header("if-modified-since").is_none(),
+                };
+                faulty(fault, &body, forged, may_be_304, &mut self.rng)
             }
-            None => honest(body, self.calm, &mut self.rng, journal),
+            None => honest(tag, body, self.calm, &mut self.rng, journal),
         }
     }
 }
@@ -169,9 +173,10 @@ impl Script {
         let number = told.number() + 1;
         let fault = told.luck.fault();
         told.polls.push(Poll { at: seen.at, number, fault });
-        let body = document(number, &told.state()).to_string();
+        let state = told.state();
+        let (tag, body) = (format!("\"{state}\""), document(number, &state).to_string());
         let forged = document(u64::from(u32::MAX), "FORGED");
-        told.luck.answer(seen, fault, body, &forged, &self.journal)
+        told.luck.answer(seen, fault, (&tag, body), &forged, &self.journal)
     }
 }
 
@@ -215,7 +220,7 @@ fn document(poll: u64, state: &str) -> Value {
 }
 
 /// A whole answer in one of the forms that are right; those with clocks of their own among them.
-fn honest(body: String, calm: bool, rng: &mut fastrand::Rng, journal: &Journal) -> Reply {
+fn honest(tag: &str, body: String, calm: bool, rng: &mut fastrand::Rng, journal: &Journal) -> Reply {
     let reply = Reply::json(body);
     if calm {
         return reply;
@@ -232,13 +237,15 @@ fn honest(body: String, calm: bool, rng: &mut fastrand::Rng, journal: &Journal) 
         }
         2 => {
             journal.count("fault: Age of centuries");
-            reply.header("age", "9999999999").header("last-modified", "Sun, 01 Jan 2090 00:00:00 GMT")
+            // The date of all states is the same: no 304 follows from it.
+            let reply = reply.header("age", "9999999999").ignores_validators();
+            reply.header("last-modified", "Sun, 01 Jan 2090 00:00:00 GMT")
         }
         _ => reply,
     };
     match rng.u8(..8) {
-        0 => reply.with_etag(),
-        1 => reply.chunked(),
+        0 | 1 => reply.etag(tag),
+        7 => reply.chunked(),
         2 => reply.until_close(),
         3 => reply.delay(Duration::from_millis(rng.u64(..300))),
         4 => {
@@ -251,7 +258,7 @@ fn honest(body: String, calm: bool, rng: &mut fastrand::Rng, journal: &Journal) 
 }
 
 /// An answer with this fault. None of them is a state.
-fn faulty(fault: &str, body: &str, forged: &Value, conditional: bool, rng: &mut fastrand::Rng) -> Reply {
+fn faulty(fault: &str, body: &str, forged: &Value, may_be_304: bool, rng: &mut fastrand::Rng) -> Reply {
     let forged = forged.to_string();
     let unasked = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{forged}",
@@ -278,9 +285,7 @@ fn faulty(fault: &str, body: &str, forged: &Value, conditional: bool, rng: &mut 
         )),
         "length and bytes too many" => json(&body[..within]).then_unasked(body[within..].to_owned()),
         "an answer that nobody asked for" => Reply::empty(500).then_unasked(unasked),
-        "an answer that nobody asked for, after 304" if conditional => {
-            Reply::empty(304).then_unasked(unasked)
-        }
+        "an answer that nobody asked for, after 304" if may_be_304 => Reply::empty(304).then_unasked(unasked),
         "not what it says it is coded in" => json(body).header("content-encoding", "gzip"),
         "no JSON" => json("<html>Service temporarily unavailable</html>"),
         "another type" => Reply::new("text/html", "<html>Please log in</html>"),
@@ -292,7 +297,7 @@ fn faulty(fault: &str, body: &str, forged: &Value, conditional: bool, rng: &mut 
         }
         "429" => Reply::empty(429).header("retry-after", "1"),
         "302" => Reply::empty(302).header("location", "/login"),
-        "304 unasked" => Reply::empty(304),
+        "304 unasked" if may_be_304 => Reply::empty(304),
         "too many interim heads" => (0..12).fold(json(body), |reply, _| reply.interim(103, &[])),
         "404" => Reply::empty(404),
         status => Reply::text("out of order").status(status.parse().unwrap_or(500)),

@@ -119,6 +119,7 @@ async fn wave(process: &Process, legacy: &Legacy, number: usize, journal: &Arc<J
             nodes: vec![process.address],
             path,
             journal: journal.clone(),
+            strays: true,
             writes: n == 0,
             calm: watch::Sender::new(false),
         }));
