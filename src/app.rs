@@ -91,6 +91,9 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         pipelined_bytes: config.limits.header_bytes,
         access_log: config.log.access,
     };
+    let runtimes = [("front", &front_runtime), ("relay", &relay_runtime)];
+    let runtimes = runtimes.map(|(name, runtime)| (name, runtime.handle().clone()));
+    metrics.watch_tasks(runtimes.into());
     let fanout = Arc::new(Fanout::start(config.threads.shards, rules, metrics.clone())?);
     let hub = Hub::new(fanout.bells(), config.limits.resources, config.limits.history_bytes);
     let clients = clients(&config)?;

@@ -38,6 +38,8 @@ pub(super) struct Cover<'a> {
     pub(super) applied: Option<HeaderValue>,
     /// The answer may be older than a write.
     pub(super) unconfirmed: bool,
+    /// It asks to be held: its repeats are to be, even if it is not.
+    pub(super) is_patient: bool,
 }
 
 impl<'a> Cover<'a> {
@@ -64,6 +66,7 @@ impl<'a> Cover<'a> {
             version,
             applied: None,
             unconfirmed: false,
+            is_patient: false,
         }
     }
 

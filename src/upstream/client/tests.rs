@@ -18,6 +18,7 @@ use crate::upstream::targets::Resolver;
 use crate::upstream::{Answer, Ask, FetchError};
 
 mod http2;
+mod names;
 mod tls;
 
 /// Longer than anything here takes; only a failing test waits for it.
