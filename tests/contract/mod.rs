@@ -15,6 +15,7 @@
 //! | `failure` | §3, §5, §10: what clients see while the upstream misbehaves |
 //! | `feeds` | §8: lists told item by item |
 //! | `framing` | §12: request smuggling, unread bodies, broken answers |
+//! | `hostile`, `hostile_*` | §11, §12: what hostile clients and upstreams try, in tables |
 //! | `http2` | §1, §5: HTTP/2 beside HTTP/1, with and without TLS, and what one client may cost |
 //! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
 //! | `many` | many resources on one event stream |
@@ -52,6 +53,8 @@ pub mod failure;
 pub mod feeds;
 pub mod forwarding;
 pub mod framing;
+pub mod hostile;
+pub mod hostile_framing;
 pub mod http2;
 pub mod long_poll;
 pub mod many;
