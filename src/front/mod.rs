@@ -179,6 +179,10 @@ impl Front {
             session.set_keepalive(None);
         }
         passthrough::to_origin_form(session)?;
+        if let Err(bad) = framing::check_host(session.req_header()) {
+            self.shared.metrics.refusals.with_label_values(&["framing"]).inc();
+            return refuse::closing(session, ctx, StatusCode::BAD_REQUEST, bad.0).await;
+        }
         let request = session.req_header();
         let path = request.uri.path().to_owned();
         if path.starts_with(&self.shared.config.public_prefix) {
@@ -298,6 +302,7 @@ impl ProxyHttp for Front {
             Fate::PassThrough => {
                 if let ServerSession::H1(h1) = session.downstream_session.as_mut()
                     && !drainable
+                    && !framing::is_last(&h1.req_header().headers)
                     && !self.shared.is_draining()
                 {
                     h1.respect_keepalive();

@@ -170,7 +170,8 @@ async fn answer_of(http: &mut Http) -> Result<Option<u16>, String> {
                 // What was sent after the refusal may reset the connection.
                 Ok(None) | Err(_) => return Ok(None),
             };
-            let (status, _, _, fields) = crate::support::wire::parse_response(&head).map_err(|e| e.to_string())?;
+            let (status, _, _, fields) =
+                crate::support::wire::parse_response(&head).map_err(|e| e.to_string())?;
             if (100..200).contains(&status) {
                 continue;
             }
@@ -288,7 +289,8 @@ async fn a_request_that_says_its_length_in_two_ways_is_refused() {
         "HOST : b",
     ] {
         for (method, target) in [("POST", "/x"), ("GET", "/open/a"), ("GET", "/guarded/a")] {
-            let case = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n0\r\n\r\n{SMUGGLED}");
+            let case =
+                format!("{method} {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n0\r\n\r\n{SMUGGLED}");
             cases.push((case, Fate::Refused(400)));
         }
     }

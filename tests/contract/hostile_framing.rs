@@ -18,7 +18,6 @@ async fn chunks_that_two_servers_could_read_differently_end_the_connection() {
         "+1\r\nx\r\n0\r\n\r\n",
         "0x1\r\nx\r\n0\r\n\r\n",
         "g\r\nx\r\n0\r\n\r\n",
-        "\r\nx\r\n0\r\n\r\n",
         "1\nx\r\n0\r\n\r\n",
         "1\rx\r\n0\r\n\r\n",
         "1\r\nx\n0\r\n\r\n",
@@ -27,7 +26,6 @@ async fn chunks_that_two_servers_could_read_differently_end_the_connection() {
         "2\r\nx\r\n0\r\n\r\n",
         "1 1\r\nx\r\n0\r\n\r\n",
         "1,1\r\nx\r\n0\r\n\r\n",
-        "1;a\nb\r\nx\r\n0\r\n\r\n",
         "ffffffffffffffff\r\nx\r\n0\r\n\r\n",
         "fffffffffffffffe\r\nx\r\n0\r\n\r\n",
         "7fffffffffffffff0\r\nx\r\n0\r\n\r\n",
@@ -63,11 +61,15 @@ async fn extensions_and_trailers_go_nowhere_and_change_no_length() {
         "1;a=\"\\\"\"\r\nx\r\n0;z\r\n\r\n",
         "0001\r\nx\r\n000\r\n\r\n",
         "1\r\nx\r\n0\r\nX-Trailer: y\r\n\r\n",
+        // Read by Pingora, refused by others.
+        "1;a\nb\r\nx\r\n0\r\n\r\n",
+        "1\r\nx\r\n\r\nx\r\n0\r\n\r\n",
         "1\r\nx\r\n0\r\nContent-Length: 100\r\nHost: b\r\n\r\n",
         "1\r\nx\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n",
     ] {
         let case = format!("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
-        cases.push((case, Fate::Seen("/x")));
+        // Where the chunks end is a matter of taste among servers: nothing follows them.
+        cases.push((format!("{case}{SMUGGLED}"), Fate::SeenLast("/x")));
     }
     attempt_all(&range, "chunk extensions and trailers", &cases).await;
     // The body that arrives is the one that was said, and no field came out of it.
@@ -94,7 +96,6 @@ async fn what_is_no_http_request_line_is_refused() {
         "",
         " ",
         "GET  /x HTTP/1.1",
-        "GET /x  HTTP/1.1",
         "GET\t/x HTTP/1.1",
         "GET /x\tHTTP/1.1",
         "GET /x\x0bHTTP/1.1",
@@ -123,18 +124,16 @@ async fn what_is_no_http_request_line_is_refused() {
         "G\0T /x HTTP/1.1",
         "G:T /x HTTP/1.1",
         "G\u{e9}T /x HTTP/1.1",
-        "GET /x y HTTP/1.1",
         "GET /x HTTP/1.1 HTTP/1.1",
-        "GET /x\0 HTTP/1.1",
-        "GET /x\u{7f} HTTP/1.1",
-        "GET /x\x01 HTTP/1.1",
-        "GET /open/a\x0b HTTP/1.1",
         "GET \"/x\" HTTP/1.1",
         "GET </x> HTTP/1.1",
         "\u{16}\u{3}\u{1}",
         "CONNECT a:443 HTTP/1.1",
         "CONNECT /x HTTP/1.1",
         "GET file:///etc/passwd HTTP/1.1",
+        "GET /x?y=\u{ff} HTTP/1.1",
+        "GET /open/\u{ff} HTTP/1.1",
+        "GET /guarded/\u{c0}\u{af} HTTP/1.1",
         "GET javascript://a/x HTTP/1.1",
         "GET ftp://a/x HTTP/1.1",
         "GET x?y=http://a/ HTTP/1.1",
@@ -176,13 +175,28 @@ async fn odd_but_whole_requests_are_served_as_they_are() {
         ("GET /x?? HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Fate::Seen("/x??")),
         ("GET /x?/../y HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Fate::Seen("/x?/../y")),
         ("GET /x?http://b/ HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Fate::Seen("/x?http://b/")),
-        ("GET /x?y=\u{ff} HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Fate::Seen("/x?y=\u{ff}")),
+        // What no target may hold is escaped once, for pollcast and for the upstream alike.
+        ("GET /x y HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Fate::Seen("/x%20y")),
+        ("GET /x  HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Fate::Seen("/x%20")),
+        ("GET /x\0 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Fate::Seen("/x%00")),
+        ("GET /x\u{7f} HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Fate::Seen("/x%7F")),
+        ("GET /x\x01 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Fate::Seen("/x%01")),
+        ("GET /open/a\x0b HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Fate::Seen("/open/a%0B")),
+        ("GET /open/\u{c3}\u{a9} HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Fate::Seen("/open/%C3%A9")),
+        ("GET /x?y=\u{c3}\u{a9} HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Fate::Seen("/x?y=é")),
         // A body of a GET is its body, and what follows is the next request.
         ("GET /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /".to_owned(), Fate::Seen("/x")),
-        ("GET /open/c HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /".to_owned(), Fate::Seen("/open/c")),
+        (
+            "GET /open/c HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /".to_owned(),
+            Fate::Seen("/open/c"),
+        ),
         ("GET /open/d HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n".to_owned(), Fate::Seen("/open/d")),
         ("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0006\r\n\r\nGET / ".to_owned(), Fate::Seen("/x")),
-        ("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nGET /".to_owned(), Fate::Seen("/x")),
+        (
+            "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nGET /"
+                .to_owned(),
+            Fate::Seen("/x"),
+        ),
         ("GET /x HTTP/1.0\r\nHost: a\r\n\r\n".to_owned(), Fate::SeenLast("/x")),
         ("GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_owned(), Fate::SeenLast("/x")),
     ];
@@ -224,7 +238,17 @@ async fn a_host_is_one_and_a_host() {
     }
     attempt_all(&range, "hosts", &cases).await;
     let mut good = Vec::new();
-    for host in ["a", "A.example", "a.example:8080", "127.0.0.1", "[::1]", "[::1]:80", "a_b", "xn--bcher-kva.example", "a."] {
+    for host in [
+        "a",
+        "A.example",
+        "a.example:8080",
+        "127.0.0.1",
+        "[::1]",
+        "[::1]:80",
+        "a_b",
+        "xn--bcher-kva.example",
+        "a.",
+    ] {
         good.push((format!("GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n"), Fate::Seen("/x")));
     }
     attempt_all(&range, "hosts that are hosts", &good).await;
@@ -240,7 +264,10 @@ async fn what_a_request_says_of_its_connection_stays_there() {
         ("Keep-Alive: timeout=5\r\n", "keep-alive"),
         ("Proxy-Connection: keep-alive\r\n", "proxy-connection"),
         ("TE: trailers\r\n", "te"),
-        ("Connection: upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n", "http2-settings"),
+        (
+            "Connection: upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n",
+            "http2-settings",
+        ),
     ] {
         let mut http = Http::connect(range.address()).await;
         range.legacy.forget();
@@ -250,25 +277,19 @@ async fn what_a_request_says_of_its_connection_stays_there() {
         assert_eq!(seen[0].header(gone), None, "{fields:?}");
     }
     // What frames the request, says where it goes, or whose it is, cannot be wished away.
-    for (fields, kept, value) in [
-        ("Connection: host\r\n", "host", "a"),
-        ("Connection: content-length\r\nContent-Length: 5\r\n", "content-length", "5"),
-        ("Connection: x-forwarded-for\r\nX-Forwarded-For: 6.6.6.6\r\n", "x-forwarded-for", "127.0.0.1"),
-        ("Connection: x-forwarded-proto, x-forwarded-host\r\n", "x-forwarded-proto", "http"),
-    ] {
-        let mut http = Http::connect(range.address()).await;
-        range.legacy.forget();
-        let body = if fields.contains("Length") { "GET /" } else { "" };
-        http.send_raw(format!("POST /x HTTP/1.1\r\nHost: a\r\n{fields}\r\n{body}").as_bytes()).await;
-        let answer = http.read_response().await;
-        if answer.status == 400 {
-            http.expect_closed().await;
-            continue;
-        }
-        let seen = range.legacy.seen("/x");
-        assert_eq!(seen[0].header(kept), Some(value), "{fields:?}: {answer:?}");
-        http.get("/after", &[]).await.expect(200);
-    }
+    let cases =
+        ["host", "x-forwarded-for", "close, X-Forwarded-Proto", "x-forwarded-host", "\"host\"", ":path"];
+    let case = |named| format!("GET /x HTTP/1.1\r\nHost: a\r\nConnection: {named}\r\n\r\n{SMUGGLED}");
+    let cases: Vec<_> = cases.iter().map(|named| (case(named), Fate::Refused(400))).collect();
+    attempt_all(&range, "Connection that names what is not its own", &cases).await;
+    let mut http = Http::connect(range.address()).await;
+    range.legacy.forget();
+    let body = "GET /";
+    let fields = "Connection: content-length\r\nContent-Length: 5\r\n";
+    http.send_raw(format!("POST /x HTTP/1.1\r\nHost: a\r\n{fields}\r\n{body}").as_bytes()).await;
+    http.read_response().await.expect(200);
+    http.get("/after", &[]).await.expect(200);
+    assert_eq!(range.legacy.seen("/x")[0].body, body);
 }
 
 #[tokio::test]

@@ -55,6 +55,7 @@ pub mod forwarding;
 pub mod framing;
 pub mod hostile;
 pub mod hostile_framing;
+pub mod hostile_paths;
 pub mod http2;
 pub mod long_poll;
 pub mod many;
