@@ -18,6 +18,9 @@ use pollcast::probe;
 use pollcast::upgrade::{self, Failure, Predecessor, Relief, Sockets};
 
 use signals::Signals;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 mod signals;
 mod supervisor;
@@ -288,7 +291,7 @@ fn ask_ready(admin: SocketAddr) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Logs go to standard error; `RUST_LOG` overrides what is logged.
+/// Logs go to standard error; `RUST_LOG` overrides what is logged of pollcast itself.
 fn start_log(config: &Config) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
@@ -297,8 +300,19 @@ fn start_log(config: &Config) {
         // Colours are for terminals; a journal would keep their codes.
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
+    let discreet = filter_fn(|event| is_discreet(event.target(), *event.level()));
     // A second subscriber is refused; then the first one serves.
-    let _ = if config.log.json { log.json().try_init() } else { log.try_init() };
+    let _ = match config.log.json {
+        true => log.json().finish().with(discreet).try_init(),
+        false => log.finish().with(discreet).try_init(),
+    };
+}
+
+/// Below warnings the libraries print whole requests, credentials and all: whatever `RUST_LOG` says, only what
+/// this program writes itself is logged there.
+fn is_discreet(target: &str, level: tracing::Level) -> bool {
+    let own = target == "access" || target.split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+    own || level <= tracing::Level::WARN
 }
 
 /// Every client costs a descriptor: take what the system allows, and say how much that is.

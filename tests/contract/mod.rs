@@ -56,6 +56,7 @@ pub mod framing;
 pub mod hostile;
 pub mod hostile_framing;
 pub mod hostile_paths;
+pub mod hostile_secrets;
 pub mod http2;
 pub mod long_poll;
 pub mod many;
