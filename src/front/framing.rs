@@ -100,22 +100,28 @@ fn target(request_line: &[u8]) -> Result<(), BadHead> {
     if is_served { Ok(()) } else { Err(BadHead("the request line names no target")) }
 }
 
-/// Checks who a request is for: one host that every server reads as the same one. It is in keys, in fields
-/// that upstreams make links of, and compared with Origins.
+/// Checks who a request is for, and whose page has it sent: one host that every server reads as the same one. It is in keys, in fields
+/// that upstreams make links of, and compared with the Origin.
 pub(super) fn check_host(request: &RequestHeader) -> Result<(), BadHead> {
     let said = request.headers.get(header::HOST).map(HeaderValue::as_bytes);
     let host = said.or(request.uri.authority().map(|authority| authority.as_str().as_bytes()));
     match host {
-        Some(host) if is_host(host) => Ok(()),
-        Some(_) => Err(BadHead("the host is none")),
-        None if request.version < Version::HTTP_11 => Ok(()),
-        None => Err(BadHead("no host is named")),
+        Some(host) if is_host(host) => {}
+        Some(_) => return Err(BadHead("the host is none")),
+        None if request.version < Version::HTTP_11 => {}
+        None => return Err(BadHead("no host is named")),
     }
+    // Who cannot be read must not pass for nobody.
+    let mut origins = request.headers.get_all(header::ORIGIN).iter();
+    if origins.next().is_some_and(|origin| origin.to_str().is_err()) || origins.next().is_some() {
+        return Err(BadHead("the Origin is not one"));
+    }
+    Ok(())
 }
 
 /// A name, an IPv4 address or an IPv6 address in brackets, and a port perhaps. Narrower than RFC 3986
 /// §3.2.2, whose `,`, `;` or `%` no real name has.
-fn is_host(host: &[u8]) -> bool {
+pub(super) fn is_host(host: &[u8]) -> bool {
     let Ok(host) = std::str::from_utf8(host) else { return false };
     let (is_name, port) = match host.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(Some((address, rest))) => (address.parse::<Ipv6Addr>().is_ok(), rest),

@@ -171,8 +171,7 @@ impl Front {
                     .await;
             }
             if let Err(bad) = framing::check(&raw) {
-                self.shared.metrics.refusals.with_label_values(&["framing"]).inc();
-                return refuse::closing(session, ctx, StatusCode::BAD_REQUEST, bad.0).await;
+                return refuse::unfit(session, ctx, bad).await;
             }
         }
         if self.shared.is_draining() {
@@ -180,8 +179,7 @@ impl Front {
         }
         passthrough::to_origin_form(session)?;
         if let Err(bad) = framing::check_host(session.req_header()) {
-            self.shared.metrics.refusals.with_label_values(&["framing"]).inc();
-            return refuse::closing(session, ctx, StatusCode::BAD_REQUEST, bad.0).await;
+            return refuse::unfit(session, ctx, bad).await;
         }
         let request = session.req_header();
         let path = request.uri.path().to_owned();
@@ -342,7 +340,7 @@ impl ProxyHttp for Front {
     ) -> Result<()> {
         // Before the client can know that its write is done.
         writes::passed(&self.shared, session.req_header(), response, ctx);
-        passthrough::rewrite_response(session, response)
+        passthrough::rewrite_response(session, response, ctx)
     }
 
     fn fail_to_connect(
@@ -369,8 +367,7 @@ impl ProxyHttp for Front {
 
     /// What Pingora's own messages say of a request: no query, where the keys of many an API live.
     fn request_summary(&self, session: &Session, _ctx: &Context) -> String {
-        let request = session.req_header();
-        format!("{} {:?}", request.method, request.uri.path())
+        format!("{} {:?}", session.req_header().method, session.req_header().uri.path())
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, ctx: &mut Context) {

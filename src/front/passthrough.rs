@@ -10,7 +10,7 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
 
-use super::{Context, Front, access, form, refuse};
+use super::{Context, Front, access, cors, form, framing, refuse};
 
 /// Servers that are tried for one request before any of it is sent.
 pub(super) const MAX_CONNECTS: usize = 3;
@@ -109,7 +109,7 @@ pub(super) fn to_origin_form(session: &mut Session) -> Result<()> {
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, path) = (rest[..end].to_vec(), rest[end..].to_vec());
     let path = if path.starts_with(b"/") { path } else { [b"/", &path[..]].concat() };
-    if authority.is_empty() || authority.contains(&b'@') {
+    if !framing::is_host(&authority) {
         return Error::e_explain(ErrorType::HTTPStatus(400), "the target names no host");
     }
     let host =
@@ -124,7 +124,11 @@ pub(super) fn to_origin_form(session: &mut Session) -> Result<()> {
 /// # Errors
 /// Status 502 for a head whose framing is said twice (contract §12). A Content-Length beside a
 /// Transfer-Encoding was removed by Pingora, which does not use that connection again.
-pub(super) fn rewrite_response(session: &mut Session, response: &mut ResponseHeader) -> Result<()> {
+pub(super) fn rewrite_response(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &Context,
+) -> Result<()> {
     let lines = |name: &HeaderName| response.headers.get_all(name).iter();
     let is_listed = lines(&header::CONTENT_LENGTH).any(|line| line.as_bytes().contains(&b','));
     if is_listed || FRAMING.iter().any(|name| lines(name).count() > 1) {
@@ -132,6 +136,9 @@ pub(super) fn rewrite_response(session: &mut Session, response: &mut ResponseHea
     }
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(());
+    }
+    if let Some(route) = &ctx.route {
+        cors::complete(response, route, &session.req_header().headers)?;
     }
     if session.req_header().version == Version::HTTP_10
         && response.headers.contains_key(header::TRANSFER_ENCODING)

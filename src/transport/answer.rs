@@ -215,6 +215,13 @@ pub fn not_modified(
     headers
 }
 
+/// What keeps a browser from making more of an own document than text, or showing it in another site's page.
+pub const GUARDS: [(HeaderName, &str); 3] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (header::REFERRER_POLICY, "no-referrer"),
+];
+
 /// A problem+json body (RFC 9457) and its head.
 #[must_use]
 pub fn problem(status: StatusCode, title: &str, detail: &str) -> (HeaderMap, Bytes) {
@@ -227,6 +234,7 @@ pub fn problem(status: StatusCode, title: &str, detail: &str) -> (HeaderMap, Byt
     let body = Bytes::from(format!("{body}\n"));
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.extend(GUARDS.map(|(name, value)| (name, HeaderValue::from_static(value))));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {

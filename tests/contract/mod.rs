@@ -55,6 +55,8 @@ pub mod forwarding;
 pub mod framing;
 pub mod hostile;
 pub mod hostile_framing;
+pub mod hostile_hosts;
+pub mod hostile_origins;
 pub mod hostile_paths;
 pub mod hostile_secrets;
 pub mod http2;
