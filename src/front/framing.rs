@@ -6,7 +6,7 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use tokio::time::timeout;
@@ -110,6 +110,10 @@ pub(super) fn check_host(request: &RequestHeader) -> Result<(), BadHead> {
         Some(_) => return Err(BadHead("the host is none")),
         None if request.version < Version::HTTP_11 => {}
         None => return Err(BadHead("no host is named")),
+    }
+    // HTTP/2 has a field of its own for it.
+    if request.uri.path() == "*" && request.method != Method::OPTIONS {
+        return Err(BadHead("the request names no target"));
     }
     // Who cannot be read must not pass for nobody.
     let mut origins = request.headers.get_all(header::ORIGIN).iter();

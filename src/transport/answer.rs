@@ -57,8 +57,9 @@ pub fn unchanged(version: Version, key: &ResourceKey, route: &Route, coded: bool
     headers.insert(header::CACHE_CONTROL, cache_control(key, route));
     headers.insert(header::VARY, vary(key, route, &[]));
     if route.link && route.transports.sse {
-        // A target may hold `>`, which would end the reference (RFC 8288 §3).
-        let target = key.target().replace('>', "%3E");
+        // A target may hold `>`, which would end the reference (RFC 8288 §3), and quotes, which some readers
+        // look for first.
+        let target = key.target().replace('<', "%3C").replace('>', "%3E").replace('"', "%22");
         let link = format!("<{target}>; rel=\"alternate\"; type=\"text/event-stream\"");
         if let Ok(link) = HeaderValue::try_from(link) {
             headers.insert(header::LINK, link);

@@ -1,6 +1,8 @@
 //! Contract §10, §12: hostile answers: a poll of one fails and nothing of it is shared, and through pollcast it
 //! cannot become a second answer.
 
+use std::time::Duration;
+
 use super::hostile::{Range, yaml};
 use crate::support::app;
 use crate::support::client::{Http, Sse};
@@ -95,16 +97,20 @@ async fn a_poll_of_a_hostile_answer_fails_and_nothing_of_it_is_shared() {
     let app = app::start(&yaml(&legacy, "", "").replace("interval: 1h", "interval: 100ms"));
     let mut answered = std::collections::BTreeMap::<u16, usize>::new();
     let mut tasks = tokio::task::JoinSet::new();
-    for (number, raw) in answers().into_iter().enumerate() {
+    // A head of this length is no framing: it passes through, as a body over `max_body` does.
+    let short = |raw: &String| raw.len() < 200 << 10;
+    for (number, raw) in answers().into_iter().filter(short).enumerate() {
         let path = format!("/open/{number}");
         legacy.set(&path, Reply::raw(super::hostile::latin1(&raw)));
         let address = app.addresses()[0];
         tasks.spawn(async move {
             let answer = Http::connect(address).await.get(&path, &[]).await;
-            let mut sse = Sse::open(address, &path, &[]).await;
             let shown: String = raw.chars().take(120).collect();
             assert!(!answer.text().contains("poison"), "{shown:?}: {answer:?}");
-            (path, answer.status, sse.next_event().await, sse, shown)
+            let mut sse = Sse::open(address, &path, &[]).await;
+            let stale = tokio::time::timeout(Duration::from_secs(5), sse.next_event()).await;
+            let stale = stale.unwrap_or_else(|_| panic!("{shown:?}: no event; {answer:?}"));
+            (path, answer.status, stale, sse, shown)
         });
     }
     while let Some(done) = tasks.join_next().await {
