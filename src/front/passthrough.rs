@@ -122,7 +122,8 @@ pub(super) fn to_origin_form(session: &mut Session) -> Result<()> {
 /// Drops what speaks of the upstream's connection only (RFC 9110 §7.6.1).
 ///
 /// # Errors
-/// Status 502 for a head whose framing is said twice (contract §12). A Content-Length beside a
+/// Status 502 for a head whose framing is said twice or not understood, and for a 101 that nobody asked for
+/// (contract §12). A Content-Length beside a
 /// Transfer-Encoding was removed by Pingora, which does not use that connection again.
 pub(super) fn rewrite_response(
     session: &mut Session,
@@ -134,8 +135,17 @@ pub(super) fn rewrite_response(
     if is_listed || FRAMING.iter().any(|name| lines(name).count() > 1) {
         return Error::e_explain(ErrorType::HTTPStatus(502), "the framing of the answer is said twice");
     }
+    let coding = response.headers.get(header::TRANSFER_ENCODING).map(HeaderValue::as_bytes);
+    let last = coding.and_then(|coding| coding.split(|byte| *byte == b',').next_back());
+    let is_chunked = last.is_none_or(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    if !is_chunked || (coding.is_some() && response.version == Version::HTTP_10) {
+        return Error::e_explain(ErrorType::HTTPStatus(502), "the answer does not say where it ends");
+    }
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(());
+        if session.req_header().headers.contains_key(header::UPGRADE) || session.is_http2() {
+            return Ok(());
+        }
+        return Error::e_explain(ErrorType::HTTPStatus(502), "the answer switches protocols unasked");
     }
     if let Some(route) = &ctx.route {
         cors::complete(response, route, &session.req_header().headers)?;

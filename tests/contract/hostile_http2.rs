@@ -93,7 +93,10 @@ fn and<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     GET.into_iter().chain(more.iter().copied()).collect()
 }
 
-fn cases() -> Vec<(Vec<(&'static str, &'static str)>, Option<&'static [u8]>)> {
+/// The fields of a request, and its body.
+type Case = (Vec<(&'static str, &'static str)>, Option<&'static [u8]>);
+
+fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for field in [
         ("X-Upper", "a"),

@@ -94,7 +94,9 @@ fn answers() -> Vec<String> {
 #[tokio::test]
 async fn a_poll_of_a_hostile_answer_fails_and_nothing_of_it_is_shared() {
     let legacy = Legacy::start();
-    let app = app::start(&yaml(&legacy, "", "").replace("interval: 1h", "interval: 100ms"));
+    let text = yaml(&legacy, "", "").replace("interval: 1h", "interval: 100ms");
+    // Each answer is one of its own: together they would look like an upstream that is down.
+    let app = app::start(&text.replace("']}}", "'], breaker: {failures: off}}}"));
     let mut answered = std::collections::BTreeMap::<u16, usize>::new();
     let mut tasks = tokio::task::JoinSet::new();
     // A head of this length is no framing: it passes through, as a body over `max_body` does.
@@ -155,6 +157,8 @@ async fn a_hostile_answer_that_passes_through_never_becomes_two() {
                 if is_failed { "502".to_owned() } else { "one answer with one framing".to_owned() }
             }
         };
+        let must_fail = ["identity", "xchunked", "HTTP/1.0", "HTTP/1.1 101", "Length: 8, 8", "Length: -8"];
+        assert!(words == "502" || !must_fail.iter().any(|part| shown.contains(part)), "{shown:?}: {words}");
         *answered.entry(words).or_default() += 1;
         drop(http);
         // Neither the next client nor the next request of the upstream's connections gets the poison.
