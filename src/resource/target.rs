@@ -90,19 +90,21 @@ pub fn may_hide(canonical: &str) -> bool {
 /// IIS and overlong UTF-8 too, backslashes as slashes, path parameters cut, empty and dot segments
 /// resolved, in all combinations.
 pub fn decodings(raw: &str) -> HashSet<String> {
+    let mut readings = HashSet::from([raw.to_owned()]);
     let once = decode(raw);
-    let twice = decode(&once);
-    let mut readings = HashSet::new();
-    for base in [raw.to_owned(), once, twice] {
-        for slashes in [base.clone(), base.replace('\\', "/")] {
-            for cut in [slashes.clone(), without_parameters(&slashes), until_nul(&slashes)] {
-                for merged in [cut.clone(), merge_slashes(&cut)] {
-                    for resolved in [merged.clone(), resolve_dots(&merged)] {
-                        readings.insert(resolved);
-                    }
-                }
-            }
-        }
+    readings.insert(decode(&once));
+    readings.insert(once);
+    // Only what is there is read in two ways: a long path must not cost many times its length.
+    for (sign, read) in [
+        ('\\', (|path| path.replace('\\', "/")) as fn(&str) -> String),
+        (';', without_parameters),
+        ('\0', until_nul),
+        ('/', merge_slashes),
+        ('.', resolve_dots),
+    ] {
+        let also: Vec<String> =
+            readings.iter().filter(|path| path.contains(sign)).map(|path| read(path)).collect();
+        readings.extend(also);
     }
     readings
 }

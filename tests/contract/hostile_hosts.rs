@@ -258,6 +258,7 @@ async fn the_admin_surface_can_be_a_socket_of_the_user_alone() {
     for round in 0..2 {
         // The second time it stands there still.
         let process = Process::start(&text).await;
+        process.wait_stderr("listening").await;
         let mode = std::fs::metadata(&path).expect("a socket").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let stream = tokio::net::UnixStream::connect(&path).await.expect("the admin socket");
