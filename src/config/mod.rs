@@ -105,9 +105,17 @@ pub enum ClientAddress {
 
 #[derive(Debug, Clone)]
 pub struct Admin {
-    pub address: SocketAddr,
+    pub address: AdminAddress,
     /// When set, every admin request must carry `Authorization: Bearer <token>`, `/live` and `/ready` apart.
     pub token: Option<Secret>,
+}
+
+/// Where the admin surface is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminAddress {
+    Tcp(SocketAddr),
+    /// A Unix socket that only the user of the process can connect to.
+    Unix(PathBuf),
 }
 
 #[derive(Debug, Clone)]

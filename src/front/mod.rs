@@ -166,6 +166,9 @@ impl Front {
             session.set_keepalive(None);
         }
         passthrough::to_origin_form(session)?;
+        if let Err(bad) = framing::check_host(session.req_header()) {
+            return refuse::unfit(session, ctx, bad).await;
+        }
         let request = session.req_header();
         let path = request.uri.path().to_owned();
         if path.starts_with(&self.shared.config.public_prefix) {
@@ -278,6 +281,7 @@ impl ProxyHttp for Front {
             Fate::PassThrough => {
                 if let ServerSession::H1(h1) = session.downstream_session.as_mut()
                     && !drainable
+                    && !framing::is_last(&h1.req_header().headers)
                     && !self.shared.is_draining()
                 {
                     h1.respect_keepalive();
@@ -327,7 +331,7 @@ impl ProxyHttp for Front {
     ) -> Result<()> {
         // Before the client can know that its write is done.
         writes::passed(&self.shared, session.req_header(), response, ctx);
-        passthrough::rewrite_response(session, response)
+        passthrough::rewrite_response(session, response, ctx)
     }
 
     fn fail_to_connect(
@@ -350,6 +354,11 @@ impl ProxyHttp for Front {
         ctx: &mut Context,
     ) -> FailToProxy {
         passthrough::failed(session, error, ctx).await
+    }
+
+    /// What Pingora's own messages say of a request: no query, where the keys of many an API live.
+    fn request_summary(&self, session: &Session, _ctx: &Context) -> String {
+        format!("{} {:?}", session.req_header().method, session.req_header().uri.path())
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, ctx: &mut Context) {

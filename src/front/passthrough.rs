@@ -12,7 +12,7 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
 
-use super::{Context, Fate, Front, access, bounds, form, refuse};
+use super::{Context, Fate, Front, access, bounds, cors, form, framing, refuse};
 
 /// Servers that are tried for one request before any of it is sent.
 pub(super) const MAX_CONNECTS: usize = 3;
@@ -159,7 +159,7 @@ pub(super) fn to_origin_form(session: &mut Session) -> Result<()> {
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, path) = (rest[..end].to_vec(), rest[end..].to_vec());
     let path = if path.starts_with(b"/") { path } else { [b"/", &path[..]].concat() };
-    if authority.is_empty() || authority.contains(&b'@') {
+    if !framing::is_host(&authority) {
         return Error::e_explain(ErrorType::HTTPStatus(400), "the target names no host");
     }
     let host =
@@ -172,16 +172,33 @@ pub(super) fn to_origin_form(session: &mut Session) -> Result<()> {
 /// Drops what speaks of the upstream's connection only (RFC 9110 §7.6.1).
 ///
 /// # Errors
-/// Status 502 for a head whose framing is said twice (contract §12). A Content-Length beside a
+/// Status 502 for a head whose framing is said twice or not understood, and for a 101 that nobody asked for
+/// (contract §12). A Content-Length beside a
 /// Transfer-Encoding was removed by Pingora, which does not use that connection again.
-pub(super) fn rewrite_response(session: &mut Session, response: &mut ResponseHeader) -> Result<()> {
+pub(super) fn rewrite_response(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &Context,
+) -> Result<()> {
     let lines = |name: &HeaderName| response.headers.get_all(name).iter();
     let is_listed = lines(&header::CONTENT_LENGTH).any(|line| line.as_bytes().contains(&b','));
     if is_listed || FRAMING.iter().any(|name| lines(name).count() > 1) {
         return Error::e_explain(ErrorType::HTTPStatus(502), "the framing of the answer is said twice");
     }
+    let coding = response.headers.get(header::TRANSFER_ENCODING).map(HeaderValue::as_bytes);
+    let last = coding.and_then(|coding| coding.split(|byte| *byte == b',').next_back());
+    let is_chunked = last.is_none_or(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    if !is_chunked || (coding.is_some() && response.version == Version::HTTP_10) {
+        return Error::e_explain(ErrorType::HTTPStatus(502), "the answer does not say where it ends");
+    }
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(());
+        if session.req_header().headers.contains_key(header::UPGRADE) || session.is_http2() {
+            return Ok(());
+        }
+        return Error::e_explain(ErrorType::HTTPStatus(502), "the answer switches protocols unasked");
+    }
+    if let Some(route) = &ctx.route {
+        cors::complete(response, route, &session.req_header().headers)?;
     }
     if session.req_header().version == Version::HTTP_10
         && response.headers.contains_key(header::TRANSFER_ENCODING)

@@ -11,6 +11,7 @@ use pingora::Result;
 use pingora::proxy::Session;
 use serde_json::json;
 
+use super::framing::BadHead;
 use super::{Context, Fate, Shared, cors, respond};
 use crate::config::{Route, SoftRefusal};
 use crate::fanout::draining;
@@ -40,8 +41,13 @@ pub(super) async fn with_headers(
 ) -> Result<Fate> {
     let (mut headers, body) = answer::problem(status, status.canonical_reason().unwrap_or("Error"), detail);
     headers.extend(more);
-    if let Some(route) = &ctx.route {
-        cors::add(&mut headers, route, &session.req_header().headers);
+    let request = session.req_header();
+    match &ctx.route {
+        Some(route) => cors::add(&mut headers, route, &request.headers),
+        None if request.uri.path().starts_with(&ctx.shared.config.public_prefix) => {
+            cors::add_of_any(&mut headers, &ctx.shared.config, &request.headers);
+        }
+        None => {}
     }
     ctx.answer = "refused";
     respond::respond(session, status, &headers, body).await?;
@@ -59,6 +65,12 @@ pub(super) async fn closing(
     let fate = with(session, ctx, status, detail).await;
     session.downstream_session.shutdown().await;
     fate
+}
+
+/// Refuses a head that does not say one thing to everybody.
+pub(super) async fn unfit(session: &mut Session, ctx: &mut Context, bad: BadHead) -> Result<Fate> {
+    ctx.shared.metrics.refusals.with_label_values(&["framing"]).inc();
+    closing(session, ctx, StatusCode::BAD_REQUEST, bad.0).await
 }
 
 /// Counts a connection that is closed without a word, since there are no open files left for it: to an

@@ -105,7 +105,7 @@ pub struct Certificate {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["address"]))]
 pub struct Admin {
-    /// `ip:port`; never one that clients can reach.
+    /// `ip:port`, never one that clients can reach; or `unix:` and the path of a socket.
     pub address: Option<Text>,
     /// Wanted as `Authorization: Bearer <token>` on everything but `/live` and `/ready`; empty: none.
     pub token: Option<Text>,

@@ -562,6 +562,16 @@ fn bad_listeners_are_told() {
 }
 
 #[test]
+fn an_admin_socket_has_a_path_that_fits() {
+    let admin = |address: &str| refused(&format!("{SMALLEST}admin: {{ address: \"{address}\" }}\n"));
+    let nameless = "names no socket; write it like unix:/run/pollcast/admin.sock";
+    assert!(admin("unix:").ends_with(nameless), "{}", admin("unix:"));
+    assert!(admin("unix:/run/").ends_with(nameless), "{}", admin("unix:/run/"));
+    let long = admin(&format!("unix:/{}", "a".repeat(107)));
+    assert!(long.ends_with("is too long for a Unix socket: at most 107 bytes"), "{long}");
+}
+
+#[test]
 fn addresses_cannot_be_taken_twice() {
     let text = SMALLEST
         .replace("0.0.0.0:8080 }", "0.0.0.0:8080 }, { address: 127.0.0.1:8080 }, { address: \"[::]:8080\" }");

@@ -48,7 +48,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Config {
     let root = Place::root();
     let listeners = listeners::listeners(file, base_dir, findings);
-    let admin = listeners::admin(file, &listeners, findings);
+    let admin = listeners::admin(file, base_dir, &listeners, findings);
     let upstreams = upstreams::upstreams(file, base_dir, findings);
     let public_prefix = public_prefix(at!(root, file.public_prefix), findings);
     let passthrough = passthrough(at!(root, file.passthrough), &upstreams, findings);
