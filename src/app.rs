@@ -20,6 +20,7 @@ use crate::config::{Auth, Config};
 use crate::fanout::{Drain, Fanout, Rules};
 use crate::front::{self, Routes, Shared};
 use crate::hub::{Attend, Hub};
+use crate::identity::Gates;
 use crate::memory;
 use crate::metrics::Metrics;
 use crate::relay::{Relay, Source, Stakes};
@@ -112,6 +113,9 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         relay,
         fanout,
         metrics,
+        gates: Gates::new(&config, &clients),
+        subjects: front::Subjects::default(),
+        checks: front::Checks::new(config.limits.clients),
         clients,
         draining: AtomicBool::new(false),
         ending,
@@ -125,6 +129,10 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         repeats: front::Repeats::default(),
         alike: front::Alike::default(),
     });
+    {
+        let _entered = relay_runtime.enter();
+        shared.gates.keep();
+    }
     let fanout = shared.fanout.clone();
     relay_runtime.spawn(memory::give_back_after_storms(move || fanout.arrivals()));
     let mut addresses = Vec::new();
@@ -265,13 +273,14 @@ impl Drop for App {
 
 /// What the admin listener shows of this application.
 fn desk(shared: &Arc<Shared>) -> admin::Desk {
-    let (state, writes) = (shared.clone(), shared.clone());
+    let (state, writes, ends) = (shared.clone(), shared.clone(), shared.clone());
     admin::Desk {
         hub: shared.hub.clone(),
         metrics: shared.metrics.clone(),
         token: shared.config.admin.as_ref().and_then(|admin| admin.token.clone()),
         is_draining: Box::new(move || state.is_draining()),
         poll_now: Box::new(move |url| front::poll_now(&writes, url)),
+        end_subject: Box::new(move |subject| front::end_subject(&ends, subject)),
     }
 }
 
@@ -314,7 +323,8 @@ fn clients(config: &Config) -> io::Result<HashMap<String, Arc<Client>>> {
             .map_err(|error| io::Error::other(format!("upstreams.{}: {error}", upstream.name)))?;
         Ok((upstream.name.clone(), client))
     };
-    config.upstreams.iter().chain(token_servers(config)).map(client).collect()
+    let gates = Gates::servers(config);
+    config.upstreams.iter().chain(token_servers(config)).chain(&gates).map(client).collect()
 }
 
 /// The servers that give tokens for polls. They have names of their own.

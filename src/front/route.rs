@@ -44,9 +44,9 @@ impl Routes {
             },
             CanonicalPath::Doubtful => {
                 let readings = decodings(raw_path);
-                let guarded = readings
-                    .iter()
-                    .any(|reading| self.router.at(reading).is_ok_and(|m| m.value.share != Share::Public));
+                let is_guarded = |route: &Route| route.share != Share::Public || route.authenticate.is_some();
+                let guarded =
+                    readings.iter().any(|reading| self.router.at(reading).is_ok_and(|m| is_guarded(m.value)));
                 if guarded { Match::Ambiguous } else { Match::Uncovered }
             }
         }

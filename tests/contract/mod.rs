@@ -3,6 +3,7 @@
 //! | module | claim it holds |
 //! |---|---|
 //! | `admin` | §1, §12: the operators' view, on its own listener only |
+//! | `authorize` | §11: shared answers, each client admitted by what its own credentials get |
 //! | `batch` | §10: many resources of a route in one request |
 //! | `change` | §2: what counts as a change: rules, selections, what should be JSON and is not |
 //! | `command_line` | commands, exit codes, messages, the log |
@@ -16,6 +17,7 @@
 //! | `feeds` | §8: lists told item by item |
 //! | `framing` | §12: request smuggling, unread bodies, broken answers |
 //! | `http2` | §1, §5: HTTP/2 beside HTTP/1, with and without TLS, and what one client may cost |
+//! | `identity` | §11: who is let in, by what, and until when |
 //! | `limits` | §5, §12: resources, heads, bodies, frames and requests in flight: each limit, its answer, its metric |
 //! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
 //! | `many` | many resources on one event stream |
@@ -39,6 +41,7 @@
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
 
 pub mod admin;
+pub mod authorize;
 pub mod batch;
 pub mod change;
 pub mod command_line;
@@ -54,6 +57,7 @@ pub mod feeds;
 pub mod forwarding;
 pub mod framing;
 pub mod http2;
+pub mod identity;
 pub mod limits;
 pub mod long_poll;
 pub mod many;

@@ -19,6 +19,7 @@ pub fn limits(file: &raw::File, findings: &mut Findings) -> Limits {
     findings.count(at!(place, raw.clients), MANY, &mut limits.clients);
     let of_address = at!(place, raw.clients_per_address);
     per_address(file, of_address, &mut limits.clients_per_address, findings);
+    findings.count_or_off(at!(place, raw.clients_per_subject), MANY, &mut limits.clients_per_subject);
     findings.rate_or_off(at!(place, raw.accept_rate), 1..=100_000, &mut limits.accept_rate);
     findings.count(at!(place, raw.resources), MANY, &mut limits.resources);
     let of_address = at!(place, raw.resources_per_address);

@@ -41,6 +41,8 @@ pub(crate) fn route() -> Route {
         upstream: Arc::new(upstream()),
         poll: poll(),
         share: Share::Public,
+        authenticate: None,
+        recheck: 300 * SECOND,
         transports: Transports { sse: true, websocket: true, long_poll: true, poll: true },
         query: QueryRule { names: None, unknown: UnknownQuery::Drop, any_order: false, ignore: Vec::new() },
         ignore_cookies: vec!["_ga".into(), "AWSALB*".into()],
