@@ -22,6 +22,7 @@ use crate::config::{AdminAddress, Auth, Config};
 use crate::fanout::{Drain, Fanout, Rules};
 use crate::front::{self, Routes, Shared};
 use crate::hub::{Attend, Hub};
+use crate::identity::Gates;
 use crate::memory;
 use crate::metrics::Metrics;
 use crate::relay::{Relay, Source, Stakes};
@@ -119,6 +120,9 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         relay,
         fanout,
         metrics,
+        gates: Gates::new(&config, &clients),
+        subjects: front::Subjects::default(),
+        checks: front::Checks::new(config.limits.clients),
         clients,
         draining: AtomicBool::new(false),
         ending,
@@ -132,6 +136,10 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         repeats: front::Repeats::default(),
         alike: front::Alike::default(),
     });
+    {
+        let _entered = relay_runtime.enter();
+        shared.gates.keep();
+    }
     let fanout = shared.fanout.clone();
     relay_runtime.spawn(memory::give_back_after_storms(move || fanout.arrivals()));
     let mut addresses = Vec::new();
@@ -276,7 +284,7 @@ impl Drop for App {
 
 /// What the admin listener shows of this application.
 fn desk(shared: &Arc<Shared>) -> admin::Desk {
-    let (state, writes) = (shared.clone(), shared.clone());
+    let (state, writes, ends) = (shared.clone(), shared.clone(), shared.clone());
     let admin = shared.config.admin.as_ref();
     let is_local = |address: &AdminAddress| match address {
         AdminAddress::Tcp(address) => address.ip().is_loopback(),
@@ -290,6 +298,7 @@ fn desk(shared: &Arc<Shared>) -> admin::Desk {
         is_local: admin.is_some_and(|admin| is_local(&admin.address)),
         is_draining: Box::new(move || state.is_draining()),
         poll_now: Box::new(move |url| front::poll_now(&writes, url)),
+        end_subject: Box::new(move |subject| front::end_subject(&ends, subject)),
     }
 }
 
@@ -339,7 +348,8 @@ fn clients(config: &Config) -> io::Result<HashMap<String, Arc<Client>>> {
             .map_err(|error| io::Error::other(format!("upstreams.{}: {error}", upstream.name)))?;
         Ok((upstream.name.clone(), client))
     };
-    config.upstreams.iter().chain(token_servers(config)).map(client).collect()
+    let gates = Gates::servers(config);
+    config.upstreams.iter().chain(token_servers(config)).chain(&gates).map(client).collect()
 }
 
 /// The servers that give tokens for polls. They have names of their own.

@@ -21,6 +21,7 @@ pub mod fanout;
 pub mod frame;
 pub mod front;
 pub mod hub;
+pub mod identity;
 mod memory;
 pub mod metrics;
 pub mod probe;

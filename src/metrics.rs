@@ -36,6 +36,8 @@ pub struct Metrics {
     pub slow_closes: IntCounterVec,
     pub resumes: IntCounterVec,
     pub refusals: IntCounterVec,
+    pub authentications: IntCounterVec,
+    pub authorizations: IntCounterVec,
     pub not_obeyed: IntCounterVec,
     pub touches: IntCounterVec,
     pub repolls: IntCounterVec,
@@ -143,6 +145,16 @@ impl Metrics {
                 &["outcome"],
             )?,
             refusals: r.counters("refusals_total", "Requests refused, by limit.", &["reason"])?,
+            authentications: r.counters(
+                "authentications_total",
+                "Requests by what authenticate said: let_in, or why not.",
+                &["route", "outcome"],
+            )?,
+            authorizations: r.counters(
+                "authorizations_total",
+                "Checks of share: authorize: same, different, refused, failed.",
+                &["route", "outcome"],
+            )?,
             not_obeyed: r.counters(
                 "sharing_signals_not_obeyed_total",
                 "Answers of `share: public` routes that asked not to be shared.",

@@ -10,7 +10,7 @@ use std::path::Path;
 const LAYERS: &[&[&str]] = &[
     &["config", "resource", "metrics"],
     &["change", "upstream"],
-    &["frame"],
+    &["frame", "identity"],
     &["hub"],
     &["relay", "transport"],
     &["fanout"],

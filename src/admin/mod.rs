@@ -33,8 +33,9 @@ pub use socket::{Bound, unix};
 /// Connections served at a time; more wait.
 const CONNECTIONS: usize = 64;
 
-/// The one call that has an effect.
+/// The calls that have an effect.
 const POLL: &str = "/-/poll";
+const END: &str = "/-/end";
 
 /// Gives how many resources a URL touched, or what is wrong with the URL.
 pub type PollNow = dyn Fn(&str) -> Result<usize, &'static str> + Send + Sync;
@@ -52,6 +53,8 @@ pub struct Desk {
     pub is_draining: Box<dyn Fn() -> bool + Send + Sync>,
     /// Polls what follows this path or absolute URL at once, as after a write.
     pub poll_now: Box<PollNow>,
+    /// Ends all streams of a subject; gives how many there were.
+    pub end_subject: Box<dyn Fn(&str) -> usize + Send + Sync>,
 }
 
 /// Serves the admin listener until `stop` turns true. To be called inside a runtime.
@@ -98,7 +101,7 @@ pub fn serve(desk: Desk, socket: Bound, mut stop: watch::Receiver<bool>) -> io::
 
 fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    let is_call = path == POLL && request.method() == Method::POST;
+    let is_call = matches!(path, POLL | END) && request.method() == Method::POST;
     if !is_call && request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n");
     }
@@ -121,6 +124,7 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     }
     match path {
         POLL => poll_now(desk, request),
+        END => end_subject(desk, request),
         "/metrics" => match metrics(desk) {
             Ok(metrics) => typed(StatusCode::OK, "text/plain; version=0.0.4", metrics.into()),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
@@ -129,23 +133,50 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
             let body = resources::list(&desk.hub).to_string();
             typed(StatusCode::OK, "application/json", format!("{body}\n").into())
         }
-        "/" => text(StatusCode::OK, "/live /ready /metrics /resources, POST /-/poll?url=…\n"),
+        "/" => text(
+            StatusCode::OK,
+            "/live /ready /metrics /resources, POST /-/poll?url=…, POST /-/end?subject=…\n",
+        ),
         _ => text(StatusCode::NOT_FOUND, "known here: /live /ready /metrics /resources\n"),
     }
 }
 
-/// What a write that did not pass through would have done (contract §9).
-fn poll_now(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+/// The decoded value of a parameter of a call, or what is said without one.
+fn argument(
+    request: &Request<Incoming>,
+    name: &str,
+    wanted: &str,
+) -> Result<String, Box<Response<Full<Bytes>>>> {
     if request.method() != Method::POST {
         let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "this call has an effect: use POST");
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-        return response;
+        return Err(Box::new(response));
     }
-    let pairs = request.uri().query().unwrap_or_default().split('&');
-    let Some(url) = pairs.filter_map(|pair| pair.strip_prefix("url=")).next() else {
-        return problem(StatusCode::BAD_REQUEST, "say what to poll: /-/poll?url=/path or an absolute URL");
+    let pairs = request.uri().query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let value = pairs.filter(|(found, _)| *found == name).map(|(_, value)| value).next();
+    let value = value.ok_or_else(|| Box::new(problem(StatusCode::BAD_REQUEST, wanted)))?;
+    Ok(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
+}
+
+/// Ends the streams of somebody who is to be let in no longer, or anew.
+fn end_subject(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let subject = match argument(request, "subject", "say whose streams end: /-/end?subject=name") {
+        Ok(subject) => subject,
+        Err(response) => return *response,
     };
-    let url = percent_encoding::percent_decode_str(url).decode_utf8_lossy();
+    let ended = (desk.end_subject)(&subject);
+    tracing::info!(subject, ended, "streams ended by an operator");
+    let body = format!("{}\n", serde_json::json!({ "ended": ended }));
+    typed(StatusCode::OK, "application/json", body.into())
+}
+
+/// What a write that did not pass through would have done (contract §9).
+fn poll_now(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let wanted = "say what to poll: /-/poll?url=/path or an absolute URL";
+    let url = match argument(request, "url", wanted) {
+        Ok(url) => url,
+        Err(response) => return *response,
+    };
     match (desk.poll_now)(&url) {
         Ok(0) => problem(StatusCode::NOT_FOUND, "nothing follows this URL now"),
         Ok(touched) => {

@@ -79,6 +79,7 @@ impl Default for Limits {
         Limits {
             clients: 100_000,
             clients_per_address: None,
+            clients_per_subject: None,
             accept_rate: None,
             http2_streams: 100,
             first_byte_timeout: seconds(10),
@@ -119,7 +120,7 @@ impl Default for Log {
 
 impl Upstream {
     /// An upstream as it is before the file says anything about it.
-    pub(super) fn unsaid(name: &str) -> Upstream {
+    pub fn unsaid(name: &str) -> Upstream {
         Upstream {
             name: name.to_owned(),
             servers: Vec::new(),
@@ -189,6 +190,8 @@ impl Route {
             poll: Poll { timeout: upstream.total_timeout, ..Poll::default() },
             upstream,
             share: Share::Unset,
+            authenticate: None,
+            recheck: seconds(300),
             transports: Transports { sse: true, websocket: true, long_poll: true, poll: true },
             query: QueryRule::default(),
             ignore_cookies: owned(IGNORE_COOKIES),

@@ -9,6 +9,7 @@ mod asking;
 mod change;
 mod defaults;
 mod environment;
+pub mod identity;
 mod load;
 mod problem;
 mod process;
@@ -22,6 +23,7 @@ mod yaml;
 
 pub use asking::{Auth, Batch, Breaker, Budget, ClientCredentials};
 pub use change::{ArrayKey, Change, Cursor, Delta, Feed, Members, Order, Pages};
+pub use identity::{Authenticate, TokenPlaces};
 pub use load::{load, load_str};
 pub use problem::{Problem, Problems};
 pub use process::{Drain, Limits, Log, Threads, Upgrade};
@@ -175,6 +177,10 @@ pub struct Route {
     pub upstream: Arc<Upstream>,
     pub poll: Poll,
     pub share: Share,
+    /// None: everybody is let in.
+    pub authenticate: Option<Authenticate>,
+    /// With [`Share::Authorize`]: how long a check of a subscriber counts, a fifth less or more.
+    pub recheck: Duration,
     pub transports: Transports,
     pub query: QueryRule,
     /// Cookie names that say nothing about identity; a trailing `*` matches any ending.
@@ -270,12 +276,19 @@ pub enum Share {
     Public,
     /// These values are in the key and on its polls.
     By(Vec<ClassValue>),
+    /// Polled without client credentials; who follows was given the same answer with its own.
+    Authorize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClassValue {
     Header(HeaderName),
     Cookie(String),
+    /// What `authenticate` found: `subject`, or a claim of the token; on polls it is this header.
+    Identity {
+        what: String,
+        header: HeaderName,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

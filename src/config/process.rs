@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Limits {
     pub clients: usize,
     pub clients_per_address: Option<usize>,
+    /// Of one subject, or of those with equal class values; none: no limit of its own.
+    pub clients_per_subject: Option<usize>,
     /// New push clients a second; none: as they come.
     pub accept_rate: Option<u32>,
     /// Streams of one HTTP/2 connection.

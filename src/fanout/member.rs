@@ -3,6 +3,7 @@
 //! Must not know: other members, topics' lists, timers.
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
@@ -10,6 +11,7 @@ use bytes::{Buf, Bytes};
 use super::bundle::Bundle;
 use super::inbox::Messages;
 use super::log::Record;
+use super::pass::Pass;
 use super::seats::Seat;
 use super::timers::Tick;
 use super::wire::Wire;
@@ -66,7 +68,7 @@ pub(super) struct Member {
     pub(super) messages: Option<Messages>,
     /// It got its answer, and may ask again.
     pub(super) idle: bool,
-    _seat: Option<Seat>,
+    seat: Option<Seat>,
 }
 
 /// How a write went.
@@ -109,8 +111,13 @@ impl Member {
             record,
             messages,
             idle: false,
-            _seat: seat,
+            seat,
         }
+    }
+
+    /// What the client stays by.
+    pub(super) fn pass(&self) -> Option<&Arc<Pass>> {
+        self.seat.as_ref()?.pass()
     }
 
     /// Ready for the next delivery.

@@ -8,6 +8,7 @@ mod bundle;
 mod inbox;
 mod log;
 mod member;
+mod pass;
 mod seats;
 mod shard;
 mod task;
@@ -21,10 +22,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 pub use inbox::{Arrival, Following, MemberId, Messages};
 pub use log::Record;
+pub use pass::{Hold, Pass};
 pub use seats::Seat;
-pub use task::{Drain, Ending, Stream, StreamEnd, draining, drive};
+pub use task::{Drain, Ending, Staying, Stream, StreamEnd, draining, drive};
 pub use task_many::{ManyStream, drive_many};
 pub use wire::{Home, Returned, Taken, bound_kernel_buffers};
 
@@ -51,6 +55,8 @@ pub struct Fanout {
     threads: parking_lot::Mutex<Vec<JoinHandle<()>>>,
     next: AtomicUsize,
     seats: Arc<Seats>,
+    /// Counts the calls of `expel`.
+    expulsions: watch::Sender<u64>,
 }
 
 impl Fanout {
@@ -69,6 +75,7 @@ impl Fanout {
             threads: parking_lot::Mutex::new(threads),
             next: AtomicUsize::new(0),
             seats: Arc::default(),
+            expulsions: watch::Sender::new(0),
         })
     }
 
@@ -88,15 +95,16 @@ impl Fanout {
     }
 
     /// A seat for one more client if every limit has room: `clients` of all, `of_route` of the
-    /// route's own, and of one address's own. Held until the client ends.
+    /// route's own, and of one address's and one subject's own. Held until the client ends.
     pub fn seat(
         &self,
         clients: usize,
         route: usize,
         of_route: Option<usize>,
         of_address: Option<(usize, std::net::IpAddr)>,
+        of_subject: Option<(usize, u64)>,
     ) -> Option<Seat> {
-        self.seats.take(clients, of_route.map(|limit| (limit, route)), of_address)
+        self.seats.take(clients, of_route.map(|limit| (limit, route)), of_address, of_subject)
     }
 
     /// Clients now, wherever they live.
@@ -123,6 +131,24 @@ impl Fanout {
     /// A member follows a resource no longer.
     pub fn unfollow(&self, shard: u16, member: MemberId, name: Arc<str>) {
         self.inboxes[usize::from(shard)].send(Command::Unfollow(member, name));
+    }
+
+    /// Ends all clients that may not stay any longer: some hold was let go.
+    pub fn expel(&self) {
+        for inbox in &self.inboxes {
+            inbox.send(Command::Expel);
+        }
+        self.expulsions.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever somebody may have to go, for those that live in tasks.
+    pub fn expulsions(&self) -> watch::Receiver<u64> {
+        self.expulsions.subscribe()
+    }
+
+    /// A member's pass was renewed.
+    pub fn renewed(&self, shard: u16, member: MemberId) {
+        self.inboxes[usize::from(shard)].send(Command::Renewed(member));
     }
 
     /// Ends all clients, spread over `window`; who comes later ends at once. The reconnect delay

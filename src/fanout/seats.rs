@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
+use super::pass::{Hold, Pass};
+
 /// All seats taken.
 #[derive(Debug, Default)]
 pub(super) struct Seats {
@@ -20,14 +22,23 @@ pub(super) struct Seats {
 enum Owner {
     Route(usize),
     Address(IpAddr),
+    /// A number that stands for a name.
+    Subject(u64),
 }
 
 /// One client's seat; free again when dropped.
 #[derive(Debug)]
 pub struct Seat {
     seats: Arc<Seats>,
-    /// Boxed: limits of a route's or an address's own are seldom there.
-    owners: Option<Box<[Option<Owner>; 2]>>,
+    /// Boxed: limits of a route's or an address's own, and passes, are seldom there.
+    own: Option<Box<Own>>,
+}
+
+/// What is one seat's own.
+#[derive(Debug, Default)]
+struct Own {
+    owners: [Option<Owner>; 3],
+    pass: Option<Arc<Pass>>,
 }
 
 impl Seats {
@@ -40,21 +51,23 @@ impl Seats {
         limit: usize,
         of_route: Option<(usize, usize)>,
         of_address: Option<(usize, IpAddr)>,
+        of_subject: Option<(usize, u64)>,
     ) -> Option<Seat> {
         if self.all.fetch_add(1, Ordering::SeqCst) >= limit {
             self.all.fetch_sub(1, Ordering::SeqCst);
             return None;
         }
-        let mut seat = Seat { seats: self.clone(), owners: None };
+        let mut seat = Seat { seats: self.clone(), own: None };
         let route = of_route.map(|(limit, route)| (limit, Owner::Route(route)));
         let address = of_address.map(|(limit, address)| (limit, Owner::Address(address)));
+        let subject = of_subject.map(|(limit, subject)| (limit, Owner::Subject(subject)));
         for (place, (limit, owner)) in
-            [route, address].into_iter().enumerate().filter_map(|(n, o)| Some((n, o?)))
+            [route, address, subject].into_iter().enumerate().filter_map(|(n, o)| Some((n, o?)))
         {
             if !self.take_of(owner, limit) {
                 return None;
             }
-            seat.owners.get_or_insert_default()[place] = Some(owner);
+            seat.own.get_or_insert_default().owners[place] = Some(owner);
         }
         Some(seat)
     }
@@ -67,10 +80,36 @@ impl Seats {
     }
 }
 
+impl Seat {
+    /// The same seat for a client that stays by a pass.
+    #[must_use]
+    pub fn with_pass(mut self, pass: Arc<Pass>) -> Seat {
+        self.own.get_or_insert_default().pass = Some(pass);
+        self
+    }
+
+    /// The same seat for a client that stays by one thing more.
+    #[must_use]
+    pub fn held_by(self, hold: Arc<Hold>) -> Seat {
+        match self.pass() {
+            Some(pass) => {
+                pass.add(None, Some(hold));
+                self
+            }
+            None => self.with_pass(Pass::new(None, vec![hold])),
+        }
+    }
+
+    /// What the client stays by; none: nothing that could end.
+    pub fn pass(&self) -> Option<&Arc<Pass>> {
+        self.own.as_ref()?.pass.as_ref()
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.all.fetch_sub(1, Ordering::SeqCst);
-        for owner in self.owners.iter().flat_map(|owners| owners.iter().flatten()) {
+        for owner in self.own.iter().flat_map(|own| own.owners.iter().flatten()) {
             if let Some(mut taken) = self.seats.owners.get_mut(owner) {
                 *taken -= 1;
             }
@@ -87,13 +126,14 @@ mod tests {
     fn a_seat_counts_everywhere_until_it_is_free() {
         let seats: Arc<Seats> = Arc::default();
         let address = "1.2.3.4".parse().unwrap();
-        let take = || seats.take(3, Some((2, 7)), Some((1, address)));
+        let take = || seats.take(3, Some((2, 7)), Some((1, address)), None);
         let first = take().unwrap();
         assert!(take().is_none(), "the address has its one");
-        let second = seats.take(3, Some((2, 7)), None).unwrap();
-        assert!(seats.take(3, Some((2, 7)), None).is_none(), "the route has its two");
-        let _third = seats.take(3, None, None).unwrap();
-        assert!(seats.take(3, None, None).is_none(), "all three are taken");
+        let second = seats.take(3, Some((2, 7)), None, Some((1, 9))).unwrap();
+        assert!(seats.take(3, None, None, Some((1, 9))).is_none(), "the subject has its one");
+        assert!(seats.take(3, Some((2, 7)), None, None).is_none(), "the route has its two");
+        let _third = seats.take(3, None, None, None).unwrap();
+        assert!(seats.take(3, None, None, None).is_none(), "all three are taken");
         drop((first, second));
         assert_eq!(seats.taken(), 1);
         assert!(seats.owners.is_empty(), "nothing is left behind");

@@ -3,6 +3,7 @@
 //!
 //! Must not know: how the request became a stream.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,10 +12,11 @@ use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
 use super::log::Record;
+use super::pass::Pass;
 use super::timers::lifetime;
 use crate::hub::Subscription;
 use crate::metrics::StreamMetrics;
-use crate::transport::{End, Output, Step, Transport};
+use crate::transport::{End, Expulsion, Output, Step, Transport};
 
 /// The drain as tasks see it: none until it begins; then its window, and the range of reconnect
 /// delays.
@@ -44,6 +46,36 @@ pub struct Stream<'a> {
     pub metrics: StreamMetrics,
     pub stall_timeout: Duration,
     pub ending: Ending,
+    pub stay: Staying,
+}
+
+/// What the client of a task stays by, and when to look whether it still may.
+pub struct Staying {
+    pub pass: Option<Arc<Pass>>,
+    pub expulsions: watch::Receiver<u64>,
+}
+
+impl Staying {
+    /// Waits until the client may not stay any longer.
+    pub async fn is_over(&mut self) -> Expulsion {
+        let Some(pass) = &self.pass else { return std::future::pending().await };
+        loop {
+            if let Some(why) = pass.is_over(Instant::now()) {
+                return why;
+            }
+            let expires = async {
+                match pass.until() {
+                    Some(until) => sleep_until(until.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = expires => {}
+                // Who would tell is gone: then only time does.
+                told = self.expulsions.changed() => if told.is_err() { std::future::pending::<()>().await },
+            }
+        }
+    }
 }
 
 /// Serves the stream until it ends. The head was written already; `opening` follows it.
@@ -96,6 +128,10 @@ impl Stream<'_> {
                 }
                 (window, retry) = draining(&mut ending), if end_at.is_none() => {
                     end_at = Some(plan(window, retry));
+                }
+                why = self.stay.is_over() => {
+                    let step = self.transport.end(End::Expelled(why));
+                    return self.apply(step).await.unwrap_or("expelled");
                 }
                 () = sleep_until(leave), if end_at.is_some() => {
                     let retry = end_at.map_or(Duration::ZERO, |(_, retry)| retry);

@@ -11,7 +11,7 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::{sleep_until, timeout};
 
 use super::log::Record;
-use super::task::{Ending, StreamEnd, draining, next, plan, retirement};
+use super::task::{Ending, Staying, StreamEnd, draining, next, plan, retirement};
 use crate::hub::{Delivery, Subscription, Views};
 use crate::metrics::{Metrics, StreamMetrics};
 use crate::transport::{End, Step, Transport};
@@ -26,18 +26,19 @@ pub struct ManyStream<'a> {
     pub metrics: Metrics,
     pub stall_timeout: Duration,
     pub ending: Ending,
+    pub stay: Staying,
 }
 
 /// Serves the stream until it ends. The head was written already; `opening` follows it.
 pub async fn drive_many(stream: ManyStream<'_>, opening: Bytes, access_log: bool) {
-    let ManyStream { session, transport, following, record, metrics, stall_timeout, ending } = stream;
+    let ManyStream { session, transport, following, record, metrics, stall_timeout, ending, stay } = stream;
     let tally = metrics.stream(transport.name(), "");
     tally.subscribers.inc();
     metrics.bundled.add(following.len() as i64);
     let mut serving = Serving { session, transport, record, tally, stall_timeout };
     let count = following.len() as i64;
     let reason = match serving.write(opening, false).await {
-        Ok(()) => serving.run(following, ending).await,
+        Ok(()) => serving.run(following, ending, stay).await,
         Err(reason) => reason,
     };
     metrics.bundled.sub(count);
@@ -71,6 +72,7 @@ impl Serving<'_> {
         &mut self,
         following: Vec<(Arc<str>, usize, Subscription)>,
         mut ending: Ending,
+        mut stay: Staying,
     ) -> StreamEnd {
         let follow = |(name, index, subscription): (Arc<str>, usize, Subscription)| {
             let views = subscription.topic().views();
@@ -110,6 +112,10 @@ impl Serving<'_> {
                 }
                 (window, retry) = draining(&mut ending), if leave.is_none() => {
                     leave = Some(plan(window, retry));
+                }
+                why = stay.is_over() => {
+                    let step = self.transport.end(End::Expelled(why));
+                    return self.apply(step).await.err().unwrap_or("expelled");
                 }
                 () = sleep_until(leave_at), if leave.is_some() => {
                     let retry = leave.map_or(Duration::ZERO, |(_, retry)| retry);

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
 use crate::config::{ClassValue, Route, Share};
+use crate::identity::Identity;
 use crate::resource::matches_pattern;
 
 /// What the route's `share` says about a request.
@@ -20,19 +21,21 @@ pub(super) enum Class {
     Unshared,
     /// A class value is there twice: nobody knows which one the upstream takes.
     Ambiguous,
+    /// The identity has no such claim: it belongs to no class.
+    Nameless,
 }
 
 /// The class of a request on a route.
-pub(super) fn class(route: &Route, headers: &HeaderMap) -> Class {
+pub(super) fn class(route: &Route, headers: &HeaderMap, identity: Option<&Identity>) -> Class {
     match &route.share {
-        Share::Public => Class::Shared(Vec::new()),
+        Share::Public | Share::Authorize => Class::Shared(Vec::new()),
         Share::Unset if has_credentials(route, headers) => Class::Unshared,
         Share::Unset => Class::Shared(Vec::new()),
-        Share::By(values) => by(values, headers),
+        Share::By(values) => by(values, headers, identity),
     }
 }
 
-fn by(values: &[ClassValue], headers: &HeaderMap) -> Class {
+fn by(values: &[ClassValue], headers: &HeaderMap, identity: Option<&Identity>) -> Class {
     let mut class = Vec::new();
     let mut cookies = Vec::new();
     for value in values {
@@ -44,6 +47,13 @@ fn by(values: &[ClassValue], headers: &HeaderMap) -> Class {
                 class.extend(found.next().and_then(own).map(|value| (name.clone(), value)));
                 if found.next().is_some() {
                     return Class::Ambiguous;
+                }
+            }
+            ClassValue::Identity { what, header } => {
+                let value = identity.and_then(|identity| identity.what(what));
+                match value.and_then(|value| HeaderValue::try_from(value).ok()) {
+                    Some(value) if !value.is_empty() => class.push((header.clone(), value)),
+                    _ => return Class::Nameless,
                 }
             }
             ClassValue::Cookie(name) => {

@@ -35,15 +35,15 @@ fn credentials_without_a_share_are_never_shared() {
         ("cookie", "_ga=1; session=1"),
         ("cookie", "no-name"),
     ] {
-        assert_eq!(class(&route, &headers(&[(name, value)])), Class::Unshared, "{name}: {value}");
+        assert_eq!(class(&route, &headers(&[(name, value)]), None), Class::Unshared, "{name}: {value}");
     }
-    assert_eq!(class(&route, &headers(&[("accept", "*/*")])), shared(&[]));
-    assert_eq!(class(&route, &headers(&[("cookie", "_ga=1; __cf_bm=2")])), shared(&[]));
+    assert_eq!(class(&route, &headers(&[("accept", "*/*")]), None), shared(&[]));
+    assert_eq!(class(&route, &headers(&[("cookie", "_ga=1; __cf_bm=2")]), None), shared(&[]));
 }
 
 #[test]
 fn a_public_route_does_not_look_at_credentials() {
-    assert_eq!(class(&route("share: public"), &headers(&[("authorization", "x")])), shared(&[]));
+    assert_eq!(class(&route("share: public"), &headers(&[("authorization", "x")]), None), shared(&[]));
 }
 
 #[test]
@@ -56,17 +56,17 @@ fn a_class_is_made_of_the_values_the_route_names() {
         ("x-api-key", "not named, not forwarded"),
     ]);
     let wanted = shared(&[("authorization", "Bearer a"), ("x-tenant", "t"), ("cookie", "session=s1")]);
-    assert_eq!(class(&route, &request), wanted);
-    assert_eq!(class(&route, &headers(&[])), shared(&[]));
+    assert_eq!(class(&route, &request, None), wanted);
+    assert_eq!(class(&route, &headers(&[]), None), shared(&[]));
 }
 
 #[test]
 fn a_class_value_given_twice_is_no_class() {
     let route = route("share: {by: [authorization, 'cookie:s']}");
     let twice = headers(&[("authorization", "a"), ("authorization", "b")]);
-    assert_eq!(class(&route, &twice), Class::Ambiguous);
-    assert_eq!(class(&route, &headers(&[("cookie", "s=1; s=2")])), Class::Ambiguous);
-    assert_eq!(class(&route, &headers(&[("cookie", "s=1"), ("cookie", "s=2")])), Class::Ambiguous);
+    assert_eq!(class(&route, &twice, None), Class::Ambiguous);
+    assert_eq!(class(&route, &headers(&[("cookie", "s=1; s=2")]), None), Class::Ambiguous);
+    assert_eq!(class(&route, &headers(&[("cookie", "s=1"), ("cookie", "s=2")]), None), Class::Ambiguous);
 }
 
 #[test]

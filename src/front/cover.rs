@@ -11,11 +11,13 @@ use pingora::Result;
 use pingora::proxy::Session;
 
 use super::access::{self, Class};
-use super::form::{Form, form};
-use super::{Context, Fate, Front, refuse, visit};
+use super::form::{self, Form, form};
+use super::{Context, Fate, Front, admission, push, refuse, visit};
 use crate::config::Route;
 use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
+use crate::identity::{Denied, Proof, query_token, strip};
 use crate::resource::{ResourceKey, Snapshot, canonical_query};
+use crate::transport::code;
 
 /// How often a key is made again because the upstream's `Vary` says more than was known.
 pub(super) const VARY_TURNS: usize = 3;
@@ -66,6 +68,11 @@ impl<'a> Cover<'a> {
 
     /// Serves the request in the form it asks for.
     pub(super) async fn serve(mut self) -> Result<Fate> {
+        if let Err(denied) = self.identify().await {
+            return Box::pin(self.denied(denied)).await;
+        }
+        self.take_token()?;
+        let sent = self.session.req_header().uri.query().map(str::to_owned);
         let raw = self.query.as_deref();
         let target = match canonical_query(raw, &self.route.query, &self.route.switches) {
             Ok(target) => target,
@@ -75,20 +82,21 @@ impl<'a> Cover<'a> {
                 return refuse::with(self.session, self.ctx, StatusCode::BAD_REQUEST, &detail).await;
             }
         };
-        if target.without_switches.as_deref() != raw {
+        if target.without_switches != sent {
             let path = self.session.req_header().uri.path();
             self.ctx.target = Some(match &target.without_switches {
                 Some(query) => format!("{path}?{query}"),
                 None => path.to_owned(),
             });
         }
-        let class = access::class(&self.route, &self.headers);
+        let class = access::class(&self.route, &self.headers, self.ctx.identity.as_ref());
+        self.ctx.subject = self.subject(&class);
         let key = |class| self.base_key(target.query.clone(), class);
         self.ctx.key = match &class {
             Class::Shared(values) => Some(key(values.clone())),
             // Its answers are its own, but a tag that it sends back may be everybody's.
             Class::Unshared => Some(key(Vec::new())),
-            Class::Ambiguous => None,
+            Class::Ambiguous | Class::Nameless => None,
         };
         let readable = matches!(self.method, Method::GET | Method::HEAD);
         if !readable || !self.session.is_body_empty() {
@@ -105,7 +113,11 @@ impl<'a> Cover<'a> {
                 let detail = "this route has no event stream, and nothing else is accepted";
                 refuse::with(self.session, self.ctx, StatusCode::NOT_ACCEPTABLE, detail).await
             }
-            (Form::Poll, Class::Unshared | Class::Ambiguous) => Ok(Fate::PassThrough),
+            (Form::Poll, Class::Unshared | Class::Ambiguous | Class::Nameless) => Ok(Fate::PassThrough),
+            (_, Class::Nameless) => {
+                let detail = "who asks is known, and nothing of it says to which class it belongs";
+                refuse::with(self.session, self.ctx, StatusCode::FORBIDDEN, detail).await
+            }
             (_, Class::Unshared) => self.unshared().await,
             (_, Class::Ambiguous) => {
                 let detail = "a value that says who may share is there twice";
@@ -120,6 +132,79 @@ impl<'a> Cover<'a> {
                 self.push(&key, form).await
             }
         }
+    }
+
+    /// Finds out who asks, where the route wants to know.
+    async fn identify(&mut self) -> std::result::Result<(), Denied> {
+        if self.route.authenticate.is_none() {
+            return Ok(());
+        }
+        let certificate = self.certificate();
+        let proof = Proof {
+            headers: &self.headers,
+            query: self.query.as_deref(),
+            certificate: certificate.as_deref(),
+        };
+        let shared = &self.front.shared;
+        // Boxed: most requests are asked nothing, and carry no room for it.
+        let identified = Box::pin(admission::identify(shared, &self.route, &self.path, &proof)).await?;
+        self.ctx.identity = identified;
+        Ok(())
+    }
+
+    /// The subject of the client's certificate.
+    pub(super) fn certificate(&self) -> Option<String> {
+        None
+    }
+
+    /// A token of the query goes no further as such: it moves to where tokens belong.
+    fn take_token(&mut self) -> Result<()> {
+        let places = self.route.authenticate.as_ref().map(|who| &who.token);
+        let Some((name, query)) =
+            places.and_then(|places| places.query.as_deref()).zip(self.query.as_deref())
+        else {
+            return Ok(());
+        };
+        let token = query_token(query, name).filter(|_| !self.headers.contains_key(header::AUTHORIZATION));
+        let field = token.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
+        self.query = strip(query, name).map(std::borrow::Cow::into_owned);
+        if let Some(mut field) = field {
+            field.set_sensitive(true);
+            self.session.req_header_mut().insert_header(header::AUTHORIZATION, field.clone())?;
+            self.headers.insert(header::AUTHORIZATION, field);
+        }
+        Ok(())
+    }
+
+    /// Whom the request is from, as far as its limits go.
+    fn subject(&self, class: &Class) -> Option<u64> {
+        let subjects = &self.front.shared.subjects;
+        match (&self.ctx.identity, class) {
+            (Some(identity), _) => Some(subjects.number(&identity.subject)),
+            (None, Class::Shared(values)) if !values.is_empty() => Some(subjects.number_of(values)),
+            _ => None,
+        }
+    }
+
+    /// 401 or 403; a WebSocket is told by a close code, as browsers see no status.
+    async fn denied(&mut self, denied: Denied) -> Result<Fate> {
+        self.front.shared.metrics.refusals.with_label_values(&["authentication"]).inc();
+        if form::is_websocket(&self.headers) && self.route.transports.websocket {
+            let code = match denied.status {
+                StatusCode::UNAUTHORIZED => code::UNAUTHORIZED,
+                StatusCode::FORBIDDEN => code::FORBIDDEN,
+                _ => code::TRY_AGAIN,
+            };
+            let seat = match push::seat(self.front, self.ctx, Some(&self.route), true) {
+                Ok(seat) => seat,
+                Err(reason) => {
+                    return refuse::for_now(self.session, self.ctx, Some(&self.route), false, reason).await;
+                }
+            };
+            return self.closed(code, denied.reason, seat).await;
+        }
+        let more = admission::challenge(&denied);
+        refuse::with_headers(self.session, self.ctx, denied.status, &denied.detail, more).await
     }
 
     /// On a feed that is polled with the upstream's cursor no answer is the whole list: who asks for

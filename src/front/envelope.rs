@@ -17,15 +17,15 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::cover::Cover;
+use super::follow::Asked;
 use super::outbox::Courier;
 use super::push::{Departure, depart, seat};
-use super::visit::{Admitted, Refused, Visitor, Way};
+use super::visit::Visitor;
 use super::{Context, Fate, Front, form, handshake, refuse};
 use crate::config::Route;
-use crate::fanout::{Following, MemberId, Seat};
+use crate::fanout::{Following, Hold, MemberId, Seat};
 use crate::frame::{Format, PatchKind};
 use crate::hub::{Attendance, Resume, Subscription, Topic, View};
-use crate::resource::version_of_tag;
 use crate::transport::{self, Envelope, Transport, answer};
 
 /// The name of the protocol.
@@ -68,12 +68,20 @@ impl Cover<'_> {
         let visitor = Visitor {
             shared: self.front.shared.clone(),
             headers: self.headers.clone(),
+            query: self.session.req_header().uri.query().map(str::to_owned),
+            certificate: self.certificate(),
+            pass: seat.pass().cloned().unwrap_or_default(),
             proto: self.proto(),
             authority: self.authority(),
         };
         let desk = Desk::new(visitor, shard);
         let topic = attendance.topic().clone();
-        desk.note(&name, self.route.clone(), topic.clone(), topic.key().parts().path.clone());
+        let path = topic.key().parts().path.clone();
+        // What it is followed by is the connection's.
+        desk.note(
+            &name,
+            Followed::Admitted { route: self.route.clone(), topic: topic.clone(), path, hold: None },
+        );
         let resume = if self.route.feed.is_some() { self.resume() } else { Resume::Start };
         let subscription = self.subscribe(attendance, Some(shard), Format::Envelope(None), resume, view);
         let following = vec![(name, 0, subscription)];
@@ -111,25 +119,28 @@ pub(super) fn visitor(front: &Front, session: &Session) -> Visitor {
     Visitor {
         shared: front.shared.clone(),
         headers: request.headers.clone(),
+        query: request.uri.query().map(str::to_owned),
+        certificate: None,
+        pass: Arc::default(),
         proto: if front.listener.tls.is_some() { "https" } else { "http" },
         authority: authority.map(str::to_ascii_lowercase),
     }
 }
 
 /// One client's side of the protocol.
-struct Desk {
-    visitor: Arc<Visitor>,
-    shard: u16,
-    followed: Arc<Mutex<HashMap<Arc<str>, Followed>>>,
+pub(super) struct Desk {
+    pub(super) visitor: Arc<Visitor>,
+    pub(super) shard: u16,
+    pub(super) followed: Arc<Mutex<HashMap<Arc<str>, Followed>>>,
     /// Messages that went to the upstream in the second that began then.
     sent: (Instant, u32),
 }
 
 /// A resource that the client follows, or is about to.
 #[derive(Clone)]
-enum Followed {
+pub(super) enum Followed {
     Asked,
-    Admitted { route: Arc<Route>, topic: Arc<Topic>, path: String },
+    Admitted { route: Arc<Route>, topic: Arc<Topic>, path: String, hold: Option<Arc<Hold>> },
 }
 
 impl Desk {
@@ -137,8 +148,8 @@ impl Desk {
         Desk { visitor: Arc::new(visitor), shard, followed: Arc::default(), sent: (Instant::now(), 0) }
     }
 
-    fn note(&self, name: &Arc<str>, route: Arc<Route>, topic: Arc<Topic>, path: String) {
-        self.followed.lock().insert(name.clone(), Followed::Admitted { route, topic, path });
+    fn note(&self, name: &Arc<str>, followed: Followed) {
+        self.followed.lock().insert(name.clone(), followed);
     }
 
     /// Hands the connection to its shard, and listens to it until it ends.
@@ -159,7 +170,7 @@ impl Desk {
             greeting,
             transport: Transport::Envelope(Box::new(envelope)),
             following: Following::Many(following),
-            seat: Some(seat),
+            seat: Some(seat.with_pass(self.visitor.pass.clone())),
             messages: Some(messages),
         };
         tokio::spawn(self.listen(queue));
@@ -167,7 +178,19 @@ impl Desk {
     }
 
     async fn listen(mut self, mut queue: mpsc::Receiver<(MemberId, Bytes)>) {
-        while let Some((member, message)) = queue.recv().await {
+        let mut expulsions = self.visitor.shared.fanout.expulsions();
+        // The member, once it has said something: before that all it follows is its connection's own.
+        let mut known = None;
+        loop {
+            let message = tokio::select! {
+                message = queue.recv() => message,
+                Ok(()) = expulsions.changed(), if known.is_some() => {
+                    known.into_iter().for_each(|member| self.part_from_forbidden(member));
+                    continue;
+                }
+            };
+            let Some((member, message)) = message else { return };
+            known = Some(member);
             let said: Value = match serde_json::from_slice(&message) {
                 Ok(said @ Value::Object(_)) => said,
                 Ok(_) => {
@@ -184,32 +207,25 @@ impl Desk {
                 Some("unsubscribe") => self.unsubscribe(member, &said),
                 Some("refresh") => self.refresh(member, &said),
                 Some("send") => self.send(member, &said),
-                Some("auth") => {
-                    self.complain(
-                        member,
-                        &said,
-                        501,
-                        "tokens are not read here: connect again with the new one",
-                    );
-                }
+                Some("auth") => self.auth(member, &said).await,
                 _ => {
-                    let detail = "op is one of subscribe, unsubscribe, refresh, send";
+                    let detail = "op is one of subscribe, unsubscribe, refresh, send, auth";
                     self.complain(member, &said, 400, detail);
                 }
             }
         }
     }
 
-    fn tell(&self, member: MemberId, message: Bytes) {
+    pub(super) fn tell(&self, member: MemberId, message: Bytes) {
         self.visitor.shared.fanout.tell(self.shard, member, message);
     }
 
     /// An error never ends the connection (contract §6).
-    fn complain(&self, member: MemberId, said: &Value, status: u16, detail: &str) {
+    pub(super) fn complain(&self, member: MemberId, said: &Value, status: u16, detail: &str) {
         self.tell(member, complaint(said, status, detail));
     }
 
-    fn subscribe(&self, member: MemberId, said: &Value) {
+    pub(super) fn subscribe(&self, member: MemberId, said: &Value) {
         let Some(name) = said["resource"].as_str() else {
             return self.complain(member, said, 400, "resource is missing: a path with an optional query");
         };
@@ -252,7 +268,9 @@ impl Desk {
 
     fn admitted(&self, said: &Value) -> Option<(Arc<Route>, Arc<Topic>, String)> {
         match self.followed.lock().get(said["resource"].as_str()?)? {
-            Followed::Admitted { route, topic, path } => Some((route.clone(), topic.clone(), path.clone())),
+            Followed::Admitted { route, topic, path, .. } => {
+                Some((route.clone(), topic.clone(), path.clone()))
+            }
             Followed::Asked => None,
         }
     }
@@ -316,7 +334,7 @@ fn is_json(content_type: &HeaderValue) -> bool {
 }
 
 /// What the client said, without what it sent along: enough to answer.
-fn without_data(said: &Value) -> Value {
+pub(super) fn without_data(said: &Value) -> Value {
     json!({ "op": said["op"], "id": said["id"], "resource": said["resource"] })
 }
 
@@ -333,57 +351,12 @@ fn about(said: &Value, mut more: Value) -> (String, Value) {
     (said["resource"].as_str().unwrap_or_default().to_owned(), more)
 }
 
-fn complaint(said: &Value, status: u16, detail: &str) -> Bytes {
+pub(super) fn complaint(said: &Value, status: u16, detail: &str) -> Bytes {
     let (name, said) = about(said, json!({ "status": status, "detail": detail }));
     transport::message("error", &name, said)
 }
 
-fn reply(said: &Value, more: Value) -> Bytes {
+pub(super) fn reply(said: &Value, more: Value) -> Bytes {
     let (name, said) = about(said, more);
     transport::message("reply", &name, said)
-}
-
-/// A resource that a client wants to follow.
-struct Asked {
-    name: Arc<str>,
-    since: Option<String>,
-    delta: Option<PatchKind>,
-    said: Value,
-}
-
-impl Asked {
-    async fn admit(
-        self,
-        visitor: &Visitor,
-        followed: &Mutex<HashMap<Arc<str>, Followed>>,
-        shard: u16,
-        member: MemberId,
-    ) {
-        let admitted = visitor.admit(&self.name, Way::WebSocket).await;
-        let mut followed = followed.lock();
-        if !followed.contains_key(&self.name) {
-            // It was unsubscribed meanwhile.
-            return;
-        }
-        match admitted {
-            Ok(Admitted { route, attendance, path, .. }) => {
-                let topic = attendance.topic().clone();
-                let delta = self.delta.filter(|_| route.delta.enabled && route.feed.is_none());
-                let resume = match self.since {
-                    None => Resume::Start,
-                    Some(since) if route.feed.is_some() => Resume::Item(since.into()),
-                    Some(since) => version_of_tag(&since).map_or(Resume::Start, Resume::From),
-                };
-                let format = Format::Envelope(delta);
-                let subscription = Subscription::new(attendance, Some(shard), format, resume);
-                followed.insert(self.name.clone(), Followed::Admitted { route, topic, path });
-                visitor.shared.fanout.follow(shard, member, self.name, subscription);
-            }
-            Err(Refused { status, detail }) => {
-                followed.remove(&self.name);
-                let message = complaint(&self.said, status.as_u16(), &detail);
-                visitor.shared.fanout.tell(shard, member, message);
-            }
-        }
-    }
 }

@@ -13,8 +13,8 @@ use pingora::proxy::Session;
 use tokio::task::JoinSet;
 
 use super::envelope::visitor;
-use super::push::{Departure, depart, seat};
-use super::visit::{Admitted, Refused, Way};
+use super::push::{Departure, depart, seat, staying};
+use super::visit::{Admitted, Refused, Visitor, Way};
 use super::{Context, Fate, Front, Match, cors, refuse, respond};
 use crate::config::Route;
 use crate::fanout::{Following, ManyStream, Record, drive_many};
@@ -55,7 +55,10 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
             return refuse::for_now(session, ctx, route.as_deref(), true, reason).await;
         }
     };
-    let admitted = admit_all(front, session, &resources).await;
+    let visitor = visitor(front, session);
+    let pass = visitor.pass.clone();
+    let seat = seat.with_pass(pass.clone());
+    let admitted = admit_all(visitor, &resources).await;
     let route = admitted.iter().find_map(|one| one.as_ref().ok().map(|one| one.route.clone()));
     let Some(route) = route else {
         let refused = admitted.into_iter().find_map(std::result::Result::err);
@@ -80,7 +83,8 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
     let mut following = Vec::new();
     for (index, (name, one)) in resources.into_iter().zip(admitted).enumerate() {
         match one {
-            Ok(Admitted { route, attendance, .. }) => {
+            Ok(Admitted { route, attendance, hold, .. }) => {
+                pass.add(None, hold);
                 let held = attendance.topic().version_of(known[index]);
                 let resume = match held {
                     None => Resume::Start,
@@ -110,6 +114,7 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
             metrics: shared.metrics.clone(),
             stall_timeout: shared.config.limits.stall_timeout,
             ending: shared.ending.clone(),
+            stay: staying(&shared, &seat),
         };
         drive_many(stream, opening.freeze(), shared.config.log.access).await;
         drop(seat);
@@ -168,12 +173,8 @@ fn unique(resources: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 /// All at once: a cold one must not hold up the others.
-async fn admit_all(
-    front: &Front,
-    session: &Session,
-    resources: &[String],
-) -> Vec<std::result::Result<Admitted, Refused>> {
-    let visitor = Arc::new(visitor(front, session));
+async fn admit_all(visitor: Visitor, resources: &[String]) -> Vec<std::result::Result<Admitted, Refused>> {
+    let visitor = Arc::new(visitor);
     let mut tasks = JoinSet::new();
     for (index, resource) in resources.iter().cloned().enumerate() {
         let visitor = visitor.clone();

@@ -5,15 +5,21 @@
 //! how changes are detected or encoded.
 
 mod access;
+mod admission;
 mod attended;
+mod authorize;
 mod coding;
+mod context;
 mod cors;
 mod cover;
 mod delta;
 mod descriptors;
 mod envelope;
+mod follow;
 mod form;
 mod framing;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod greeting;
 mod handshake;
 mod held;
@@ -25,6 +31,7 @@ mod ordinary;
 mod outbox;
 mod passthrough;
 mod push;
+mod reauth;
 mod refuse;
 mod repeat;
 mod respond;
@@ -40,10 +47,8 @@ mod writes;
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use async_trait::async_trait;
 use dashmap::DashMap;
@@ -54,14 +59,18 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 
-use crate::config::{Config, Listener, Route};
+use crate::config::{Config, Listener};
 use crate::fanout::{Ending, Fanout, Home};
 use crate::hub::Hub;
+use crate::identity::Gates;
 use crate::metrics::Metrics;
 use crate::relay::Relay;
 use crate::resource::ResourceKey;
 use crate::upstream::Client;
 
+pub use admission::{Subjects, end_subject};
+pub use authorize::Checks;
+use context::Context;
 pub use descriptors::{Descriptors, shortage};
 pub use held::Alike;
 pub use listen::{ListenError, Service, Watches, service};
@@ -95,6 +104,11 @@ pub struct Shared {
     pub turnstile: Option<Turnstile>,
     /// Fields that the upstream's `Vary` named, by the key without them.
     pub vary: DashMap<ResourceKey, Vec<HeaderName>>,
+    /// Who is let in, route by route.
+    pub gates: Gates,
+    pub subjects: Subjects,
+    /// Whose own answers are the shared ones.
+    pub checks: Checks,
     /// Ordinary polls that wait for a change.
     pub slow_304: Holds,
     /// What held polls have in common.
@@ -115,39 +129,6 @@ pub struct Front {
     listener: Listener,
     /// Where given-back connections go; set once the proxy around this exists.
     home: Arc<OnceLock<Arc<dyn Home>>>,
-}
-
-/// What is known of one request.
-pub struct Context {
-    started: Instant,
-    client: Option<IpAddr>,
-    route: Option<Arc<Route>>,
-    /// Where it passes through to.
-    upstream: Option<Arc<Client>>,
-    /// The path and query that go to the upstream, when they are not the client's.
-    target: Option<String>,
-    /// The key of a covered URL that passes through, for its validators.
-    key: Option<ResourceKey>,
-    /// How it was answered: a label.
-    answer: &'static str,
-    /// Its connection left Pingora; the log line is written by whoever has it.
-    taken: bool,
-    /// The status of an answer that Pingora has not seen.
-    status: Option<StatusCode>,
-    /// An earlier request of this connection, or this one, passed the turnstile.
-    let_in: bool,
-    connects: usize,
-    passing: bool,
-    shared: Arc<Shared>,
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        self.shared.active.fetch_sub(1, Ordering::SeqCst);
-        if self.passing {
-            self.shared.metrics.passthrough_active.dec();
-        }
-    }
 }
 
 /// What becomes of a request.
@@ -238,22 +219,7 @@ impl ProxyHttp for Front {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        self.shared.active.fetch_add(1, Ordering::SeqCst);
-        Context {
-            started: Instant::now(),
-            client: None,
-            route: None,
-            upstream: None,
-            target: None,
-            key: None,
-            answer: "refused",
-            taken: false,
-            status: None,
-            let_in: false,
-            connects: 0,
-            passing: false,
-            shared: self.shared.clone(),
-        }
+        Context::new(self.shared.clone())
     }
 
     fn persist_connection_context(

@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout};
 
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Accept;
-use super::{Fate, coding, cors, delta, form, refuse, respond, visit};
+use super::{Fate, authorize, coding, cors, delta, form, refuse, respond, visit};
+use crate::config::Share;
 use crate::frame::{Coding, Frame, PatchKind, State};
 use crate::hub::{Attend, Failure, Outcome, Relayed, Topic, View};
 use crate::resource::{IfNoneMatch, ResourceKey, Snapshot, Version};
@@ -58,6 +59,13 @@ impl Cover<'_> {
             if view.closing.is_some() && !matches!(view.outcome, Outcome::Relay(_)) {
                 // The topic ended under this request; its own fetch says what is right for it.
                 return Ok(Fate::PassThrough);
+            }
+            if self.route.share == Share::Authorize {
+                let admitted = authorize::admit(&self.front.shared, &self.route, &topic, &self.headers);
+                if Box::pin(admitted).await.is_err() {
+                    // What it gets by itself is right for it.
+                    return Ok(Fate::PassThrough);
+                }
             }
             return self.answer(&key, &view, polled).await;
         }

@@ -45,7 +45,24 @@ pub(super) fn rewrite_request(
     if let Some(fixed) = ctx.upstream.as_ref().and_then(|u| u.config().host.as_deref()) {
         request.insert_header(header::HOST, fixed)?;
     }
+    speak_for(request, ctx)?;
     forwarded(front, session, request, host)
+}
+
+/// What only pollcast says: an upstream may trust it, on any path. Servers that know header fields as variables
+/// (RFC 3875 §4.1.18) see no difference between `-` and `_`.
+fn speak_for(request: &mut RequestHeader, ctx: &Context) -> Result<()> {
+    let is_ours = |name: &&HeaderName| name.as_str().replace('_', "-").starts_with("x-pollcast-");
+    let said: Vec<HeaderName> = request.headers.keys().filter(is_ours).cloned().collect();
+    for name in said {
+        request.remove_header(&name);
+    }
+    if let Some(identity) = &ctx.identity
+        && let Ok(subject) = HeaderValue::try_from(&*identity.subject)
+    {
+        request.insert_header("x-pollcast-subject", subject)?;
+    }
+    Ok(())
 }
 
 /// X-Forwarded-For, -Proto, -Host and Forwarded: continued behind trusted proxies, replaced

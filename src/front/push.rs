@@ -12,11 +12,12 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::Result;
 use pingora::proxy::Session;
 
+use super::authorize::{self, NotAuthorized};
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Form;
-use super::{Context, Fate, Front, access, cors, refuse, respond, takeover, turnstile, visit};
-use crate::config::Route;
-use crate::fanout::{Arrival, Following, Messages, Record, Seat, Taken, bound_kernel_buffers};
+use super::{Context, Fate, Front, Shared, access, cors, refuse, respond, takeover, turnstile, visit};
+use crate::config::{Route, Share};
+use crate::fanout::{Arrival, Following, Messages, Record, Seat, Staying, Taken, bound_kernel_buffers};
 use crate::frame::Format;
 use crate::hub::{Attend, Attendance, ExceptionKind, Resume, Subscription, View};
 use crate::resource::ResourceKey;
@@ -34,7 +35,10 @@ impl Cover<'_> {
             }
         }
         let mut seat = match self.seat(form) {
-            Ok(seat) => seat,
+            Ok(seat) => match &self.ctx.identity {
+                Some(identity) => seat.with_pass(self.front.shared.subjects.pass(identity)),
+                None => seat,
+            },
             Err(reason) => {
                 let event_stream = form == Form::Sse;
                 return refuse::for_now(self.session, self.ctx, Some(&self.route), event_stream, reason)
@@ -65,6 +69,10 @@ impl Cover<'_> {
                 ControlFlow::Continue(seat) => seat,
                 ControlFlow::Break(fate) => return Ok(fate),
             };
+            seat = match self.authorized(&attendance, form, seat).await? {
+                ControlFlow::Continue(seat) => seat,
+                ControlFlow::Break(fate) => return Ok(fate),
+            };
             return match form {
                 Form::Sse => self.sse(attendance, &view, is_confirmed, seat).await,
                 Form::WebSocket => self.websocket(attendance, &view, seat).await,
@@ -75,6 +83,32 @@ impl Cover<'_> {
             };
         }
         Ok(Fate::PassThrough)
+    }
+
+    /// Goes on only if the client's own credentials get the same, where the route asks for it.
+    async fn authorized(
+        &mut self,
+        attendance: &Attendance,
+        form: Form,
+        seat: Seat,
+    ) -> Result<ControlFlow<Fate, Seat>> {
+        if self.route.share != Share::Authorize {
+            return Ok(ControlFlow::Continue(seat));
+        }
+        let shared = &self.front.shared;
+        let admitted = authorize::admit(shared, &self.route, attendance.topic(), &self.headers);
+        match Box::pin(admitted).await {
+            Ok(None) => Ok(ControlFlow::Continue(seat)),
+            Ok(Some(hold)) => Ok(ControlFlow::Continue(seat.held_by(hold))),
+            Err(NotAuthorized(detail)) => {
+                shared.metrics.refusals.with_label_values(&["authorization"]).inc();
+                let fate = match form {
+                    Form::WebSocket => self.closed(code::FORBIDDEN, "not authorized", seat).await?,
+                    _ => refuse::with(self.session, self.ctx, StatusCode::FORBIDDEN, detail).await?,
+                };
+                Ok(ControlFlow::Break(fate))
+            }
+        }
     }
 
     fn seat(&mut self, form: Form) -> std::result::Result<Seat, &'static str> {
@@ -189,14 +223,20 @@ pub(super) fn seat(
     let shared = &front.shared;
     let limits = &shared.config.limits;
     let address = limits.clients_per_address.zip(ctx.client);
+    let subject = limits.clients_per_subject.zip(ctx.subject);
     let (index, of_route) = route.map_or((usize::MAX, None), |route| (route.index, route.max_clients));
-    let seat = shared.fanout.seat(limits.clients, index, of_route, address).ok_or("clients")?;
+    let seat = shared.fanout.seat(limits.clients, index, of_route, address, subject).ok_or("clients")?;
     // Last, so that who finds no seat uses up nobody's turn.
     if is_new && shared.turnstile.as_ref().is_some_and(|turnstile| !turnstile.lets_in(Instant::now())) {
         return Err("accept-rate");
     }
     ctx.let_in |= is_new;
     Ok(seat)
+}
+
+/// What the client of a seat stays by, for one that lives in a task.
+pub(super) fn staying(shared: &Shared, seat: &Seat) -> Staying {
+    Staying { pass: seat.pass().cloned(), expulsions: shared.fanout.expulsions() }
 }
 
 /// A connection that is about to leave Pingora, and what it becomes.

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
 use pingora::Result;
 
 use super::cover::Cover;
+use super::push::staying;
 use super::{Fate, coding, cors, delta, refuse, respond, visit};
 use crate::fanout::{Record, Seat, Stream, drive};
 use crate::frame::{Coding, Format};
@@ -132,6 +133,7 @@ impl Cover<'_> {
             metrics,
             stall_timeout: shared.config.limits.stall_timeout,
             ending: shared.ending.clone(),
+            stay: staying(&shared, &seat),
         };
         drive(stream, opening, shared.config.log.access).await;
         drop(seat);

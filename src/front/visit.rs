@@ -9,12 +9,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::timeout;
 
 use super::access::{self, Class};
+use super::authorize::{self, NotAuthorized};
 use super::cover::VARY_TURNS;
 use super::ordinary::is_remembered;
-use super::{Match, Shared};
+use super::{Match, Shared, admission};
 use crate::config::Route;
+use crate::fanout::{Hold, Pass};
 use crate::frame::State;
 use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, Outcome, Topic, View};
+use crate::identity::{Identity, Proof, strip};
 use crate::resource::{KeyParts, ResourceKey, Snapshot, canonical_query};
 
 /// The part of a key that does not depend on the upstream's `Vary`. `authority`: the client's.
@@ -155,12 +158,21 @@ pub(super) struct Admitted {
     pub(super) attendance: Attendance,
     /// Its path in canonical form.
     pub(super) path: String,
+    /// What it may be followed by, where its route checks that.
+    pub(super) hold: Option<Arc<Hold>>,
 }
 
 /// One client, by the head it connected with.
+#[derive(Clone)]
 pub(super) struct Visitor {
     pub(super) shared: Arc<Shared>,
     pub(super) headers: HeaderMap,
+    /// Of the request that opened the connection, raw: a token may stand in it.
+    pub(super) query: Option<String>,
+    /// The subject of the client's certificate.
+    pub(super) certificate: Option<String>,
+    /// What it stays by; all its resources together.
+    pub(super) pass: Arc<Pass>,
     /// `http` or `https`: of the listener.
     pub(super) proto: &'static str,
     pub(super) authority: Option<String>,
@@ -191,14 +203,24 @@ impl Visitor {
             }
         };
         self.is_allowed(&route, way)?;
-        let target = canonical_query(query, &route.query, &route.switches).map_err(|problem| Refused {
-            status: StatusCode::BAD_REQUEST,
-            detail: format!("the query parameter {:?} is not known on this route", problem.parameter),
-        })?;
-        let class = match access::class(&route, &self.headers) {
+        let identity = self.identify(&route, &path).await?;
+        let query = match route.authenticate.as_ref().and_then(|who| who.token.query.as_deref()) {
+            Some(name) => query.and_then(|query| strip(query, name)),
+            None => query.map(std::borrow::Cow::Borrowed),
+        };
+        let target =
+            canonical_query(query.as_deref(), &route.query, &route.switches).map_err(|problem| Refused {
+                status: StatusCode::BAD_REQUEST,
+                detail: format!("the query parameter {:?} is not known on this route", problem.parameter),
+            })?;
+        let class = match access::class(&route, &self.headers, identity.as_ref()) {
             Class::Shared(class) => class,
             Class::Unshared => {
                 let detail = "this connection carries credentials, and the route does not say who may share";
+                return Err(refused(StatusCode::FORBIDDEN, detail));
+            }
+            Class::Nameless => {
+                let detail = "who asks is known, and nothing of it says to which class it belongs";
                 return Err(refused(StatusCode::FORBIDDEN, detail));
             }
             Class::Ambiguous => {
@@ -207,7 +229,24 @@ impl Visitor {
             }
         };
         let base = base_key(&route, self.proto, self.authority.clone(), path.clone(), target.query, class);
-        self.attend(route, &base, path).await
+        let admitted = self.attend(route, &base, path).await?;
+        let topic = admitted.attendance.topic();
+        let hold = Box::pin(authorize::admit(&self.shared, &admitted.route, topic, &self.headers)).await;
+        let hold = hold.map_err(|NotAuthorized(detail)| refused(StatusCode::FORBIDDEN, detail))?;
+        if let Some(identity) = identity {
+            let subject = self.shared.subjects.hold(&identity.subject);
+            self.pass.add(identity.expires, Some(subject));
+        }
+        Ok(Admitted { hold, ..admitted })
+    }
+
+    async fn identify(&self, route: &Route, path: &str) -> Result<Option<Identity>, Refused> {
+        let certificate = self.certificate.as_deref();
+        let proof = Proof { headers: &self.headers, query: self.query.as_deref(), certificate };
+        Box::pin(admission::identify(&self.shared, route, path, &proof)).await.map_err(|denied| {
+            self.shared.metrics.refusals.with_label_values(&["authentication"]).inc();
+            Refused { status: denied.status, detail: denied.detail }
+        })
     }
 
     fn is_allowed(&self, route: &Route, way: Way) -> Result<(), Refused> {
@@ -264,7 +303,7 @@ impl Visitor {
                 let detail = "the upstream refuses it".to_owned();
                 return Err(Refused { status, detail });
             }
-            return Ok(Admitted { route, attendance, path });
+            return Ok(Admitted { route, attendance, path, hold: None });
         }
         let detail = "the upstream's Vary changes with every answer".to_owned();
         Err(Refused { status: StatusCode::BAD_GATEWAY, detail })

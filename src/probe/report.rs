@@ -176,6 +176,7 @@ fn share_by(
         let name = |value: &ClassValue| match value {
             ClassValue::Header(name) => name.to_string(),
             ClassValue::Cookie(name) => format!("cookie:{name}"),
+            ClassValue::Identity { what, .. } => format!("identity:{what}"),
         };
         return values.iter().map(name).collect();
     }

@@ -1,7 +1,7 @@
 //! The poll loops: one for each resource somebody attends to.
 //!
 //! `supervise` starts them and keeps what outlives them; `poller` is the loop; `plan` decides what
-//! it does next, `turn` when it may, `echo` what a write asks for, `feed` which pages a list has; `request` is what a poll asks for, `ask` writes it,
+//! it does next, `turn` when it may, `echo` what a write asks for, `feed` which pages a list has; `own` is what a client gets by itself; `request` is what a poll asks for, `ask` writes it,
 //! `exchange` brings the answer, `conditional` reads a 304; `outcome` acts on what came back, `content` on data, and `compute` is where large bodies are worked on.
 //! Must not know: transports, connections of clients.
 
@@ -12,7 +12,10 @@ mod content;
 mod echo;
 mod exchange;
 mod feed;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod outcome;
+mod own;
 mod plan;
 mod poller;
 mod request;
@@ -20,6 +23,7 @@ mod supervise;
 mod turn;
 
 pub use ask::{host, poll};
+pub use own::Own;
 pub use supervise::{Relay, Source, Stakes};
 
 #[cfg(test)]

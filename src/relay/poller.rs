@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::header::COOKIE;
+use http::header::{AUTHORIZATION, COOKIE};
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
@@ -19,7 +19,8 @@ use crate::change::Detector;
 use crate::config::Route;
 use crate::frame::State;
 use crate::hub::{Closing, ExceptionKind, Outcome, PollNumber, Publisher, Retained, Topic, View};
-use crate::resource::{MediaType, Validators};
+use crate::identity::expiry_hint;
+use crate::resource::{MediaType, ResourceKey, Validators};
 use crate::upstream::Answer;
 use crate::upstream::judge::{Terms, judge};
 use crate::upstream::schedule::Pace;
@@ -64,6 +65,8 @@ pub(super) struct Poller {
     /// On a feed: what is known of its list.
     pub(super) feed: Option<Follower>,
     pub(super) gone_since: Option<Instant>,
+    /// When the class's own token says that it ends.
+    expires: Option<Instant>,
     echo: Echo,
     /// Bytes accounted for this topic's snapshot.
     pub(super) weight: usize,
@@ -103,6 +106,7 @@ impl Poller {
             known_type: None,
             feed: topic.route().feed.as_ref().map(Follower::new),
             gone_since: None,
+            expires: expiry(topic.key()).filter(|at| *at > now),
             echo: Echo::default(),
             weight: 0,
             last_cost: 0,
@@ -134,6 +138,10 @@ impl Poller {
     /// Runs until nobody attends, or the topic closes.
     pub(super) async fn run(mut self) {
         while let Some(publisher) = self.publisher.take() {
+            if self.expires.is_some_and(|at| Instant::now() >= at) {
+                // Nobody may ask with it any more, nor follow what it got.
+                return publisher.close(Closing::Credentials, None);
+            }
             match self.situation().decide() {
                 Action::Retire => match publisher.retire() {
                     Ok(()) => debug!(resource = ?self.topic.key(), "retired"),
@@ -141,7 +149,7 @@ impl Poller {
                 },
                 Action::Sleep(until) => {
                     self.publisher = Some(publisher);
-                    self.sleep(until).await;
+                    self.sleep(self.expires.map_or(until, |at| at.min(until))).await;
                 }
                 Action::Poll if self.is_session_idle() => {
                     let reason = "no ordinary request of its user came for longer than max_session_polls";
@@ -159,6 +167,8 @@ impl Poller {
         let view = self.topic.view();
         let now = Instant::now();
         let linger = self.route.poll.linger;
+        // Nobody's credentials are used on nobody's behalf.
+        let lingers = if self.topic.key().is_private() { Duration::ZERO } else { linger };
         Situation {
             now,
             due: self.due,
@@ -169,7 +179,7 @@ impl Poller {
             echo: self.echo_due(&view, now),
             wanted_confirmation: self.topic.wanted_confirmation() > self.topic.started(),
             active: self.route.poll.always || self.topic.followers() > 0 || self.topic.interest_until() > now,
-            linger_until: self.topic.left_at().map(|left| left + linger),
+            linger_until: self.topic.left_at().map(|left| left + lingers),
             deserted: self.topic.is_deserted(),
             keep_until: self.topic.touched_at() + linger.max(self.route.stale_if_error),
             evicted: self.topic.is_evicted(),
@@ -324,6 +334,13 @@ impl Poller {
         self.stakes.metrics.saved_requests.with_label_values(&route).inc_by(others);
         self.stakes.metrics.saved_bytes.with_label_values(&route).inc_by(others * self.last_cost as u64);
     }
+}
+
+/// When the token in a class's `Authorization` says that it ends.
+fn expiry(key: &ResourceKey) -> Option<Instant> {
+    let field = key.parts().class.iter().find(|(name, _)| *name == AUTHORIZATION);
+    let (_, token) = field?.1.to_str().ok()?.split_once(' ')?;
+    expiry_hint(token.trim()).map(Instant::from_std)
 }
 
 impl Drop for Poller {

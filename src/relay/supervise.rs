@@ -167,6 +167,14 @@ impl Relay {
         &self.stakes
     }
 
+    /// Runs something beside the poll loops.
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.runtime.spawn(task)
+    }
+
     /// Polls the publisher's topic until nobody attends to it. Returns at once.
     pub fn start(&self, publisher: Publisher) -> AbortHandle {
         let poller = Poller::new(self.stakes.clone(), publisher);

@@ -6,9 +6,11 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::{HeaderName, HeaderValue};
+
+use super::digest::Digester;
 
 /// Everything that names a resource.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -103,6 +105,12 @@ impl fmt::Debug for ResourceKey {
     }
 }
 
+/// Tells classes apart in the logs of this process, and is worth nothing anywhere else.
+fn digester() -> &'static Digester {
+    static DIGESTER: OnceLock<Digester> = OnceLock::new();
+    DIGESTER.get_or_init(Digester::default)
+}
+
 /// Class values are secrets, and queries carry the keys of many an API: neither is printed.
 impl fmt::Debug for KeyParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,7 +120,9 @@ impl fmt::Debug for KeyParts {
         }
         if !self.class.is_empty() {
             let names: Vec<&str> = self.class.iter().map(|(name, _)| name.as_str()).collect();
-            write!(f, " by {}", names.join(", "))?;
+            let parts =
+                self.class.iter().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
+            write!(f, " by {} #{}", names.join(", "), digester().of(parts))?;
         }
         Ok(())
     }
@@ -170,7 +180,9 @@ mod tests {
             vary: Vec::new(),
         });
         let text = format!("{key:?}");
-        assert_eq!(text, "http://*/a?… by authorization");
+        let (start, digest) = text.split_once('#').unwrap();
+        assert_eq!(start, "http://*/a?… by authorization ");
+        assert_eq!(digest.len(), 12);
     }
 
     #[test]

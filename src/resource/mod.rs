@@ -4,6 +4,7 @@
 //! Pure values. Must not know: sockets, time, who asked.
 
 mod content;
+mod digest;
 mod json;
 mod key;
 mod snapshot;
@@ -11,6 +12,7 @@ mod target;
 mod version;
 
 pub use content::Content;
+pub use digest::{Digest, Digester};
 pub use json::{Element, Json, Kind, MAX_DEPTH, Malformed};
 pub use key::{KeyParts, ResourceKey};
 pub use snapshot::{Ignored, MediaType, Snapshot, Validators, decoded};

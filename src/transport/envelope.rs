@@ -59,7 +59,7 @@ impl Envelope {
     pub(super) fn end(&mut self, end: End) -> Step {
         let retry_ms = match end {
             End::Drain { retry } => Some(retry.as_millis() as u64),
-            End::Topic(_) | End::MaxAge => None,
+            End::Topic(_) | End::MaxAge | End::Expelled(_) => None,
         };
         let bye = json!({
             "type": "bye", "reason": end.reason(), "reconnect": end.reconnect(), "retry_ms": retry_ms,

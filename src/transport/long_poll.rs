@@ -12,7 +12,7 @@ use super::answer;
 use super::moment::Moment;
 use super::plain::servable;
 use super::repeat::Repeat;
-use super::{End, Output, Step};
+use super::{End, Expulsion, Output, Step};
 use crate::config::Route;
 use crate::frame::State;
 use crate::hub::{Closing, Delivery, View};
@@ -215,6 +215,14 @@ impl LongPoll {
             End::Topic(Closing::Credentials) => {
                 let detail = "the upstream refuses these credentials";
                 self.problem(StatusCode::UNAUTHORIZED, end.reason(), detail)
+            }
+            End::Expelled(Expulsion::Expired | Expulsion::Revoked) => {
+                let detail = "what let this client in is no longer good";
+                self.problem(StatusCode::UNAUTHORIZED, end.reason(), detail)
+            }
+            End::Expelled(Expulsion::Forbidden) => {
+                let detail = "the upstream gives this client something else now";
+                self.problem(StatusCode::FORBIDDEN, end.reason(), detail)
             }
             End::Topic(Closing::Gone) => {
                 self.problem(StatusCode::GONE, end.reason(), "the upstream says that it is gone")

@@ -94,6 +94,29 @@ pub enum End {
     },
     /// It has lasted for the route's `max_age`; the client is to come back at once, perhaps elsewhere.
     MaxAge,
+    /// What let the client in does so no longer.
+    Expelled(Expulsion),
+}
+
+/// Why a client that was let in may not stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expulsion {
+    /// Its token or the like has run out.
+    Expired,
+    /// An operator ended all its subject's streams.
+    Revoked,
+    /// The upstream gives it something else now.
+    Forbidden,
+}
+
+impl Expulsion {
+    fn reason(self) -> &'static str {
+        match self {
+            Expulsion::Expired => "expired",
+            Expulsion::Revoked => "revoked",
+            Expulsion::Forbidden => "forbidden",
+        }
+    }
 }
 
 impl End {
@@ -102,12 +125,17 @@ impl End {
             End::Topic(closing) => closing.reason(),
             End::Drain { .. } => "drain",
             End::MaxAge => "max-age",
+            End::Expelled(why) => why.reason(),
         }
     }
 
     /// Whether the client would be served if it came back.
     pub fn reconnect(self) -> bool {
-        !matches!(self, End::Topic(Closing::NotShareable | Closing::Gone | Closing::SessionIdle))
+        !matches!(
+            self,
+            End::Topic(Closing::NotShareable | Closing::Gone | Closing::SessionIdle)
+                | End::Expelled(Expulsion::Revoked | Expulsion::Forbidden)
+        )
     }
 }
 

@@ -144,7 +144,7 @@ impl Sse {
     pub(super) fn end(&mut self, end: End) -> Step {
         let retry = match end {
             End::Drain { retry } => Some(retry),
-            End::Topic(_) | End::MaxAge => None,
+            End::Topic(_) | End::MaxAge | End::Expelled(_) => None,
         };
         self.bye(end.reason(), end.reconnect(), retry)
     }

@@ -156,7 +156,7 @@ impl SseMany {
     pub(super) fn end(&mut self, end: End) -> Step {
         let retry_ms = match end {
             End::Drain { retry } => retry.as_millis() as u64,
-            End::Topic(_) | End::MaxAge => u64::from(self.retry_ms),
+            End::Topic(_) | End::MaxAge | End::Expelled(_) => u64::from(self.retry_ms),
         };
         let data = json!({ "reason": end.reason(), "retry_ms": retry_ms, "reconnect": end.reconnect() });
         let mut bytes = BytesMut::from(&self.sync()[..]);

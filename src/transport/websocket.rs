@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::inbound::{Event, Inbound};
 use super::moment::{Moment, millis};
-use super::{End, Output, Step};
+use super::{End, Expulsion, Output, Step};
 use crate::frame::{Deflated, Tail, websocket};
 use crate::hub::{Closing, Delivery};
 
@@ -22,6 +22,7 @@ pub mod code {
     pub const TOO_BIG: u16 = 1009;
     pub const INTERNAL: u16 = 1011;
     pub const RESTART: u16 = 1012;
+    pub const TRY_AGAIN: u16 = 1013;
     pub const UNAUTHORIZED: u16 = 4401;
     pub const FORBIDDEN: u16 = 4403;
     pub const NOT_FOUND: u16 = 4404;
@@ -181,7 +182,10 @@ impl WebSocket {
         let code = match end {
             End::Drain { .. } | End::MaxAge => code::GOING_AWAY,
             End::Topic(Closing::NotShareable | Closing::SessionIdle) => code::POLICY,
-            End::Topic(Closing::Credentials) => code::UNAUTHORIZED,
+            End::Topic(Closing::Credentials) | End::Expelled(Expulsion::Expired | Expulsion::Revoked) => {
+                code::UNAUTHORIZED
+            }
+            End::Expelled(Expulsion::Forbidden) => code::FORBIDDEN,
             End::Topic(Closing::SessionRotated | Closing::Internal) => code::RESTART,
             End::Topic(Closing::Gone) => code::NOT_FOUND,
         };

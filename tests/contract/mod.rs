@@ -3,6 +3,7 @@
 //! | module | claim it holds |
 //! |---|---|
 //! | `admin` | §1, §12: the operators' view, on its own listener only |
+//! | `authorize` | §11: shared answers, each client admitted by what its own credentials get |
 //! | `batch` | §10: many resources of a route in one request |
 //! | `change` | §2: what counts as a change: rules, selections, what should be JSON and is not |
 //! | `command_line` | commands, exit codes, messages, the log |
@@ -17,6 +18,7 @@
 //! | `framing` | §12: request smuggling, unread bodies, broken answers |
 //! | `hostile`, `hostile_*` | §11, §12: what hostile clients and upstreams try, in tables |
 //! | `http2` | §1, §5: HTTP/2 beside HTTP/1, with and without TLS, and what one client may cost |
+//! | `identity` | §11: who is let in, by what, and until when |
 //! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
 //! | `many` | many resources on one event stream |
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
@@ -39,6 +41,7 @@
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
 
 pub mod admin;
+pub mod authorize;
 pub mod batch;
 pub mod change;
 pub mod command_line;
@@ -63,6 +66,7 @@ pub mod hostile_paths;
 pub mod hostile_secrets;
 pub mod hostile_upstream;
 pub mod http2;
+pub mod identity;
 pub mod long_poll;
 pub mod many;
 pub mod passthrough;

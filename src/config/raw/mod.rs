@@ -5,6 +5,7 @@
 //! Must not know: defaults, bounds, what goes together.
 
 mod change;
+mod identity;
 mod leaf;
 mod poll;
 mod route;
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use change::{ArrayKeySetting, ChangeSetting, DeltaSetting, FeedSetting, Pages, ToleranceSetting};
+pub use identity::{ApiKeys, AuthenticateSetting, Authorize, Forward, Jwt, Key, TokenPlaces};
 pub use leaf::{Count, Flag, Later, Number, Rate, Size, Text, Time};
 pub use poll::{AuthSetting, BatchSetting, Interval, OAuth, Poll};
 pub use route::{
@@ -219,6 +221,8 @@ pub struct Limits {
     pub clients: Option<Count>,
     /// Most of them from one address, or `off`; needs `client_address` on every listener.
     pub clients_per_address: Option<Count>,
+    /// Most of them of one subject (`authenticate`) or one class (`share: { by }`), or `off`.
+    pub clients_per_subject: Option<Count>,
     /// New push clients a second, in bursts of at most one second's worth, or `off`.
     pub accept_rate: Option<Rate>,
     /// HTTP/2 streams that one connection may have open at a time.

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{ChangeSetting, Count, DeltaSetting, FeedSetting, Flag, List, Poll, Rate, Size, Text, Time};
+use super::{
+    AuthenticateSetting, Authorize, ChangeSetting, Count, DeltaSetting, FeedSetting, Flag, List, Poll, Rate,
+    Size, Text, Time,
+};
 
 /// A path that is polled and pushed.
 #[derive(Deserialize, JsonSchema)]
@@ -28,6 +31,10 @@ pub struct RouteSettings {
     pub poll: Option<Poll>,
     /// Who may share one poll; matters for requests with credentials.
     pub share: Option<Share>,
+    /// Who is let in, or `off`: everybody.
+    pub authenticate: Option<AuthenticateSetting>,
+    /// How subscribers are checked where `share` is `authorize`.
+    pub authorize: Option<Authorize>,
     /// The ways in which the route may be read.
     #[schemars(extend("items" = { "enum": ["sse", "websocket", "long_poll", "poll"], "type": "string" }))]
     pub transports: Option<List<Text>>,
@@ -102,11 +109,12 @@ pub struct RouteSettings {
     pub hold_not_modified: Option<Time>,
 }
 
-/// `unset`, `public`, or `{ by: [...] }`.
+/// `unset`, `public`, `authorize`, or `{ by: [...] }`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Share {
-    /// `public`: clients' credentials mean nothing here; `unset`: only requests without credentials share.
+    /// `public`: clients' credentials mean nothing here; `authorize`: each client is checked with its own;
+    /// `unset`: only requests without credentials share.
     Word(Text),
     By(ShareBy),
 }
@@ -115,7 +123,7 @@ pub enum Share {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["by"]))]
 pub struct ShareBy {
-    /// Header names, and `cookie:<name>`.
+    /// Header names, `cookie:<name>`, `identity:subject` and `identity:<claim>`.
     pub by: Option<List<Text>>,
 }
 

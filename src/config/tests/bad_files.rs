@@ -253,10 +253,67 @@ const ROUTES: &[(&str, &str)] = &[
     ("poll: { headers: { a: ~ } }", "poll.headers.a: expected a plain value, found nothing"),
     ("compress: gzip", r#"compress: "gzip" is not one of auto, on, off"#),
     ("compress_min: 0B", r#"compress_min: "0B" is too small; at least 1B"#),
-    ("share: authorize", "share: \"authorize\" is not available in this version"),
+    (
+        "share: authorize\n    feed: { items: /m, id: /id, cursor: { query: since, from: /last } }",
+        "share: cannot be authorize beside feed.cursor: no two answers are the same",
+    ),
+    (
+        "share: { by: [\"identity:subject\"] }",
+        "share: is by identity, and nothing says who that is; add authenticate",
+    ),
+    (
+        "share: { by: [x-pollcast-subject] }",
+        "share.by[0]: \"x-pollcast-subject\" is a name of pollcast's own; identity:subject is who a client is",
+    ),
+    ("authorize: { recheck: 0s }", "authorize.recheck: \"0s\" is too short; at least 1s"),
+    ("authenticate: yes", "authenticate: is neither off nor some of jwt, keys, forward, client_certificate"),
+    (
+        "authenticate: { token: { query: t } }",
+        "authenticate: lets nobody in; name some of jwt, keys, forward, client_certificate",
+    ),
+    (
+        "authenticate: { jwt: { issuer: [a] } }",
+        "authenticate.jwt: has neither keys nor jwks to check a token with",
+    ),
+    (
+        "authenticate: { jwt: { algorithms: [HS256], jwks: \"https://a.test/keys\" } }",
+        "authenticate.jwt.algorithms: has an HS algorithm beside jwks: what is published is no secret; use keys with a secret",
+    ),
+    (
+        "authenticate: { jwt: { algorithms: [none], keys: [{ secret: \"0123456789 0123456789 0123456789\" }] } }",
+        "authenticate.jwt.algorithms[0]: \"none\" is not one of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
+    ),
+    (
+        "authenticate: { jwt: { algorithms: [HS256], keys: [{ secret: short }] } }",
+        "authenticate.jwt.keys[0].secret: is too short for a secret key; at least 32 characters",
+    ),
+    (
+        "authenticate: { jwt: { keys: [{ secret: \"0123456789 0123456789 0123456789\" }] } }",
+        "authenticate.jwt.keys: has a secret, and algorithms names none that uses it; say algorithms: [HS256]",
+    ),
+    (
+        "authenticate: { jwt: { keys: [{ pem: tls/none.pem, secret: \"0123456789 0123456789 0123456789\" }], algorithms: [HS256] } }",
+        "authenticate.jwt.keys[0]: wants exactly one of secret and pem",
+    ),
+    (
+        "authenticate: { jwt: { jwks: \"https://a.test/keys\", issuer: [a], claims: { other: org } } }",
+        "authenticate.jwt.claims: \"other\" is not a parameter of the route's path",
+    ),
+    (
+        "authenticate: { keys: { clients: { ann: short } } }",
+        "authenticate.keys.clients.ann: is too short for a key; at least 16 characters",
+    ),
+    (
+        "authenticate: { forward: { url: /check } }",
+        "authenticate.forward.url: \"/check\" is not a URL; write it like https://auth.example.com/token",
+    ),
+    (
+        "authenticate: { client_certificate: true, token: { query: \"a&b\" } }",
+        "authenticate.token.query: \"a&b\" is not a name: 1 to 64 of letters, digits, \"-\", \"_\" and \".\"",
+    ),
     (
         "share: private",
-        r#"share: "private" is not public, unset or { by: [authorization, "cookie:session"] }"#,
+        r#"share: "private" is not public, authorize, unset or { by: [authorization, "cookie:session"] }"#,
     ),
     ("share: { by: [] }", "share.by: is empty; name a header or cookie, or write share: public"),
     (

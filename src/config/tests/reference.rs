@@ -51,6 +51,23 @@ routes:
   - path: /reports
     upstream: api
     poll: { auth: { basic: { user: ann, password: none } } }
+  - path: /tenants/{tenant}/orders
+    upstream: api
+    share: { by: [\"identity:org\"] }
+    authenticate:
+      jwt:
+        algorithms: [ES256]
+        jwks: https://issuer.example.com/jwks.json
+        issuer: [https://issuer.example.com]
+        audience: [pollcast]
+        claims: { tenant: org }
+      keys: { clients: { partner: change-me-please-now } }
+      forward: { url: \"http://127.0.0.1:4180/check\" }
+      token: { query: access_token }
+  - path: /reports/{id}
+    upstream: api
+    share: authorize
+    authenticate: { jwt: { algorithms: [HS256], keys: [{ secret: \"change me, change me, change me!\" }] } }
 defaults:
   cors: { origins: [\"https://shop.example.com\"] }
   websocket: { send: { path: /messages } }
@@ -77,6 +94,7 @@ fn the_reference_loads_with_the_files_it_names() {
     let files = tls::Files::new("reference");
     files.pair("tls/site.crt", "tls/site.key");
     files.certificate("tls/internal-ca.pem");
+    files.write("tls/issuer.pem", &rcgen::KeyPair::generate().expect("a key").public_key_pem());
     let config =
         super::super::load::load_with(&uncommented(), "reference.yaml", files.directory(), &|_| None);
     let config = config.unwrap_or_else(|problems| panic!("{problems}"));

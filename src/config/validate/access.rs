@@ -33,16 +33,14 @@ const NO_CLASS_HEADERS: &[&str] = &[
 
 pub fn share((place, said): Said<'_, raw::Share>, to: &mut Share, findings: &mut Findings) {
     match said {
-        Some(raw::Share::Word(word)) if word.0 == "authorize" => {
-            findings.problem(&place, "\"authorize\" is not available in this version");
-        }
         Some(raw::Share::Word(word)) => match word.0.as_str() {
             "public" => *to = Share::Public,
             "unset" => *to = Share::Unset,
+            "authorize" => *to = Share::Authorize,
             other => findings.bad(
                 &place,
                 other,
-                "is not public, unset or { by: [authorization, \"cookie:session\"] }",
+                "is not public, authorize, unset or { by: [authorization, \"cookie:session\"] }",
             ),
         },
         Some(raw::Share::By(raw)) => {
@@ -62,7 +60,18 @@ fn class_value(findings: &mut Findings, place: &Place, said: &str) -> Option<Cla
     if let Some(name) = said.strip_prefix("cookie:") {
         return token(findings, place, said, name, "is not cookie:<name>").map(ClassValue::Cookie);
     }
+    if let Some(what) = said.strip_prefix("identity:") {
+        let header = format!("x-pollcast-{}", what.to_ascii_lowercase()).parse::<HeaderName>();
+        let Ok(header) = header else {
+            findings.bad(place, said, "is not identity:subject or identity:<claim>");
+            return None;
+        };
+        return Some(ClassValue::Identity { what: what.to_owned(), header });
+    }
     let name = findings.header_name(place, said)?;
+    if name.as_str().starts_with("x-pollcast-") {
+        findings.bad(place, said, "is a name of pollcast's own; identity:subject is who a client is");
+    }
     if name == header::COOKIE {
         findings.bad(place, said, "is all cookies at once; name the one that matters, as \"cookie:session\"");
     } else if NO_CLASS_HEADERS.contains(&name.as_str()) {

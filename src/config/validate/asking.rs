@@ -80,7 +80,8 @@ fn client_credentials(
     let mut refresh_before = MINUTE;
     findings.time(at!(place, raw.refresh_before), SECOND..=HOUR, &mut refresh_before);
     let (url_place, url) = at!(place, raw.token_url);
-    let (server, path) = token_server(&url_place, &url?.0, ca, findings)?;
+    let risk = "the client's secret goes over the network in clear";
+    let (server, path) = server(&url_place, &url?.0, ca, risk, findings)?;
     if raw.ca.is_some() && server.tls.is_none() {
         findings.problem(&place.key("ca"), "has no effect: token_url is not https");
     }
@@ -104,11 +105,12 @@ fn client_credentials(
     })
 }
 
-/// The server of a token endpoint, as an upstream of its own.
-fn token_server(
+/// The server of a URL, as an upstream of its own, and its path and query. `risk`: of asking it in clear.
+pub fn server(
     place: &Place,
     said: &str,
     ca: Option<std::path::PathBuf>,
+    risk: &str,
     findings: &mut Findings,
 ) -> Option<(Upstream, String)> {
     let uri = said.parse::<Uri>().ok().filter(|_| !said.contains('#'));
@@ -135,7 +137,7 @@ fn token_server(
     let secure = scheme == "https";
     let ip = authority.host().trim_matches(['[', ']']).parse::<IpAddr>();
     if !secure && !ip.map_or(authority.host() == "localhost", |ip| ip.is_loopback()) {
-        findings.warning(place, "the client's secret goes over the network in clear");
+        findings.warning(place, risk);
     }
     let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
     // Who reaches the same server the same way shares its connections.

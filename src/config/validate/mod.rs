@@ -7,6 +7,7 @@
 mod access;
 mod asking;
 mod change;
+mod identity;
 mod listeners;
 mod paths;
 mod poll;
@@ -149,6 +150,8 @@ fn limits(file: &raw::File, findings: &mut Findings) -> Limits {
         findings.problem(&per_address.0, message);
     }
     findings.count_or_off(per_address, 1..=10_000_000, &mut limits.clients_per_address);
+    let per_subject = at!(place, raw.clients_per_subject);
+    findings.count_or_off(per_subject, 1..=10_000_000, &mut limits.clients_per_subject);
     findings.rate_or_off(at!(place, raw.accept_rate), 1..=100_000, &mut limits.accept_rate);
     let mut streams = limits.http2_streams as usize;
     findings.count(at!(place, raw.http2_streams), 1..=10_000, &mut streams);

@@ -110,6 +110,7 @@ pub fn together(place: &Place, route: &Route, findings: &mut Findings) {
         let of_class = values.iter().any(|value| match value {
             ClassValue::Header(header) => header == name,
             ClassValue::Cookie(_) => *name == http::header::COOKIE,
+            ClassValue::Identity { header, .. } => header == name,
         });
         if of_class {
             let message = "comes from the clients by share.by; one of the two has to go";

@@ -11,7 +11,8 @@ use http::HeaderValue;
 use super::super::problem::{Findings, Place};
 use super::super::{Compress, Route, SoftRefusal, Transports, raw};
 use super::{
-    DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, access, asking, at, change, paths, poll, websocket,
+    DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, access, asking, at, change, identity, paths, poll,
+    websocket,
 };
 
 /// Events that pollcast sends itself (contract §5).
@@ -29,6 +30,8 @@ pub fn apply(
     poll::apply(at!(place, raw.poll), base_dir, &mut route.poll, findings);
     change::apply(place, raw, route, findings);
     access::share(at!(place, raw.share), &mut route.share, findings);
+    identity::authenticate(at!(place, raw.authenticate), base_dir, &mut route.authenticate, findings);
+    identity::recheck(at!(place, raw.authorize), &mut route.recheck, findings);
     transports(at!(place, raw.transports), &mut route.transports, findings);
     access::query(place, raw, route, findings);
     access::credentials(place, raw, route, findings);
@@ -74,6 +77,7 @@ pub fn together(place: &Place, raw: &raw::RouteSettings, route: &mut Route, find
     let parameters: Vec<&str> = owned.iter().map(String::as_str).collect();
     asking::together(&place.key("poll"), route, &parameters, findings);
     change::together(place, raw, route, findings);
+    identity::together(place, route, &parameters, findings);
     access::together(place, route, findings);
     if let Some(send) = &mut route.websocket.send {
         let place = place.key("websocket").key("send");

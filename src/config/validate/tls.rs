@@ -99,6 +99,18 @@ fn sections(
     base_dir: &Path,
     findings: &mut Findings,
 ) -> Option<(PathBuf, Vec<Section>)> {
+    let bytes = file(place, said, base_dir, findings)?;
+    match Section::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
+        Ok(sections) => Some((base_dir.join(said), sections)),
+        Err(_) => {
+            findings.bad(place, said, "is not a whole PEM file");
+            None
+        }
+    }
+}
+
+/// What is in a file of keys or certificates.
+pub fn file(place: &Place, said: &str, base_dir: &Path, findings: &mut Findings) -> Option<Vec<u8>> {
     let path = base_dir.join(said);
     let mut bytes = Vec::new();
     // `is_file` first: opening a pipe would wait for its other end.
@@ -119,11 +131,5 @@ fn sections(
         findings.bad(place, said, "is longer than 1MiB");
         return None;
     }
-    match Section::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
-        Ok(sections) => Some((path, sections)),
-        Err(_) => {
-            findings.bad(place, said, "is not a whole PEM file");
-            None
-        }
-    }
+    Some(bytes)
 }

@@ -64,15 +64,63 @@ impl Shard {
         }
     }
 
-    /// Ends a stream that has lasted long enough. A blocked one does so when it has caught up.
+    /// Has a client leave when its proof runs out.
+    pub(super) fn note_pass(&mut self, slot: usize) {
+        let member = &mut self.members[slot];
+        if let Some(until) = member.pass().and_then(|pass| pass.until()) {
+            let tick = self.wheel.tick_at(until);
+            if member.retires == 0 || tick < member.retires {
+                member.retires = tick;
+            }
+        }
+    }
+
+    /// Its proof runs out at another time: it stays as if it had come now.
+    pub(super) fn renewed(&mut self, slot: usize) {
+        self.members[slot].retires = 0;
+        let topic = self.members[slot].subscription.as_ref().map(|s| s.topic().clone());
+        self.retire_after(slot, topic.and_then(|topic| topic.route().max_age));
+        self.note_pass(slot);
+        self.rest(slot);
+    }
+
+    /// Ends a stream that has lasted long enough. A blocked one does so when it has caught up, unless it
+    /// may not stay.
     pub(super) fn retire(&mut self, slot: usize) -> bool {
         let member = &self.members[slot];
-        let is_due = member.retires != 0 && self.now >= self.wheel.time_of(member.retires);
-        let retires = is_due && member.is_free();
+        if member.retires == 0 || self.now < self.wheel.time_of(member.retires) {
+            return false;
+        }
+        if self.leave_if_over(slot) {
+            return true;
+        }
+        let retires = self.members[slot].is_free();
         if retires {
             self.end(slot, End::MaxAge);
         }
         retires
+    }
+
+    /// Ends a client that may not stay any longer. True: it is one.
+    pub(super) fn leave_if_over(&mut self, slot: usize) -> bool {
+        let Some(member) = self.members.get(slot).filter(|member| !member.is_ending()) else {
+            return false;
+        };
+        let Some(why) = member.pass().and_then(|pass| pass.is_over(self.now)) else {
+            return false;
+        };
+        self.end(slot, End::Expelled(why));
+        self.rest(slot);
+        true
+    }
+
+    /// Ends all those that may not stay any longer.
+    pub(super) fn expel(&mut self) {
+        let with_pass = self.members.iter().filter(|(_, member)| member.pass().is_some());
+        let slots: Vec<usize> = with_pass.map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.leave_if_over(slot);
+        }
     }
 
     /// Ends as many members as the drain's clock asks for.

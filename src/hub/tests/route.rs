@@ -40,6 +40,8 @@ pub(crate) fn route() -> Route {
         upstream: Arc::new(upstream()),
         poll: poll(),
         share: Share::Public,
+        authenticate: None,
+        recheck: 300 * SECOND,
         transports: Transports { sse: true, websocket: true, long_poll: true, poll: true },
         query: QueryRule { names: None, unknown: UnknownQuery::Drop, any_order: false, ignore: Vec::new() },
         ignore_cookies: vec!["_ga".into(), "AWSALB*".into()],
@@ -112,6 +114,7 @@ pub(crate) fn config(route: Route) -> Config {
         limits: Limits {
             clients: 1000,
             clients_per_address: None,
+            clients_per_subject: None,
             accept_rate: None,
             http2_streams: 100,
             first_byte_timeout: 10 * SECOND,

@@ -6,6 +6,8 @@
 //! answer means for the resource, when the next poll is due.
 
 mod batch;
+#[cfg(fuzzing)]
+pub(super) mod fuzzing;
 mod jar;
 mod redirect;
 mod split;
@@ -212,7 +214,8 @@ impl Exchange {
     fn keep_cookies(&self, ask: &Ask, answer: &Answer) {
         let harmless =
             |name: &str| self.route.ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name));
-        let accepts = |name: &str| self.route.share == Share::Public || harmless(name);
+        let accepts =
+            |name: &str| matches!(self.route.share, Share::Public | Share::Authorize) || harmless(name);
         if self.has_jar() {
             self.stakes.jars.keep(self.place(ask), &answer.headers, SystemTime::now(), accepts);
         }

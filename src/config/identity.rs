@@ -1,0 +1,151 @@
+//! Who is let in on a route: what proves an identity, and where the proof stands in a request.
+//!
+//! Must not know: how a proof is checked.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::{Secret, Upstream};
+
+/// Who is let in; one of the ways is enough. Nobody else gets anything of the route, writes included.
+#[derive(Debug, Clone, Default)]
+pub struct Authenticate {
+    pub jwt: Option<Arc<Jwt>>,
+    pub keys: Option<ApiKeys>,
+    pub forward: Option<Arc<Forward>>,
+    /// A client certificate that the listener verified; its subject is the identity.
+    pub client_certificate: bool,
+    pub token: TokenPlaces,
+}
+
+/// Where a token may stand besides `Authorization: Bearer`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenPlaces {
+    pub cookie: Option<String>,
+    /// A query parameter, for those that cannot set headers: EventSource. It goes no further than here.
+    pub query: Option<String>,
+}
+
+/// Signed tokens (RFC 7519).
+#[derive(Debug, Clone)]
+pub struct Jwt {
+    pub algorithms: Vec<Algorithm>,
+    pub keys: Vec<StaticKey>,
+    pub jwks: Option<Jwks>,
+    /// `iss` has to be one of these; empty: it is not looked at.
+    pub issuer: Vec<String>,
+    /// One of these has to be in `aud`; empty: a token that names an audience is not for us.
+    pub audience: Vec<String>,
+    /// How far clocks may differ.
+    pub leeway: Duration,
+    /// The claim that names the subject.
+    pub subject: String,
+    /// Path parameters that have to equal a claim: (parameter, claim).
+    pub claims: Vec<(String, String)>,
+    /// A token without `exp` would be good for ever.
+    pub require_exp: bool,
+}
+
+/// Signature algorithms (RFC 7518 §3, RFC 8037). There is no `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    Hs256,
+    Hs384,
+    Hs512,
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    EdDsa,
+}
+
+impl Algorithm {
+    /// All, by their names in a token's head.
+    pub const ALL: [(&'static str, Algorithm); 12] = [
+        ("HS256", Algorithm::Hs256),
+        ("HS384", Algorithm::Hs384),
+        ("HS512", Algorithm::Hs512),
+        ("RS256", Algorithm::Rs256),
+        ("RS384", Algorithm::Rs384),
+        ("RS512", Algorithm::Rs512),
+        ("PS256", Algorithm::Ps256),
+        ("PS384", Algorithm::Ps384),
+        ("PS512", Algorithm::Ps512),
+        ("ES256", Algorithm::Es256),
+        ("ES384", Algorithm::Es384),
+        ("EdDSA", Algorithm::EdDsa),
+    ];
+
+    /// Whether both sides have the same secret.
+    pub fn is_symmetric(self) -> bool {
+        matches!(self, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512)
+    }
+}
+
+/// A key of the configuration.
+#[derive(Debug, Clone)]
+pub struct StaticKey {
+    /// Tokens that name another one are not tried with it.
+    pub id: Option<String>,
+    pub material: KeyMaterial,
+}
+
+#[derive(Debug, Clone)]
+pub enum KeyMaterial {
+    /// For the HS algorithms.
+    Secret(Secret),
+    /// A public key, PEM, as read at load.
+    Rsa(Vec<u8>),
+    Ec(Vec<u8>),
+    Ed(Vec<u8>),
+}
+
+/// A set of keys (RFC 7517).
+#[derive(Debug, Clone)]
+pub struct Jwks {
+    pub source: JwksSource,
+    /// It is read again this often, and at once for a token that names an unknown key.
+    pub refresh: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub enum JwksSource {
+    /// Absolute.
+    File(PathBuf),
+    Url {
+        server: Arc<Upstream>,
+        path: String,
+    },
+}
+
+/// Keys that stay the same, one a client.
+#[derive(Debug, Clone)]
+pub struct ApiKeys {
+    pub header: HeaderName,
+    /// Names, which are the subjects, and keys.
+    pub clients: Vec<(String, Secret)>,
+}
+
+/// A server that is asked about each client (the protocol of nginx's `auth_request`): 2xx lets in,
+/// 401 and 403 refuse.
+#[derive(Debug, Clone)]
+pub struct Forward {
+    pub server: Arc<Upstream>,
+    /// Path and query.
+    pub path: String,
+    /// Request headers that go along; without any of them nobody is asked.
+    pub headers: Vec<HeaderName>,
+    /// The answer's header that names the subject; none of it: a digest of what was sent.
+    pub subject: HeaderName,
+    /// The whole exchange.
+    pub timeout: Duration,
+    /// How long an answer counts for the same headers, a fifth less or more.
+    pub cache: Duration,
+}

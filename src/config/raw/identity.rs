@@ -1,0 +1,116 @@
+//! `authenticate`: who is let in on a route.
+//!
+//! Must not know: defaults, bounds, what goes together.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Flag, List, Text, Time};
+
+/// `off`, or what lets clients in.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum AuthenticateSetting {
+    /// `off`.
+    Word(Text),
+    On(Box<Authenticate>),
+}
+
+/// What lets clients in: one of them is enough.
+#[derive(Deserialize, JsonSchema)]
+pub struct Authenticate {
+    /// Signed tokens.
+    pub jwt: Option<Jwt>,
+    /// Keys that stay the same, one a client.
+    pub keys: Option<ApiKeys>,
+    /// A server that is asked about each client.
+    pub forward: Option<Forward>,
+    /// A certificate that the listener's `client_ca` verified.
+    pub client_certificate: Option<Flag>,
+    /// Where a token may stand besides `Authorization: Bearer`.
+    pub token: Option<TokenPlaces>,
+}
+
+/// Where a token may stand besides `Authorization: Bearer`.
+#[derive(Deserialize, JsonSchema)]
+pub struct TokenPlaces {
+    /// Name of a cookie, or `off`.
+    pub cookie: Option<Text>,
+    /// Name of a query parameter, or `off`.
+    pub query: Option<Text>,
+}
+
+/// Signed tokens (RFC 7519).
+#[derive(Deserialize, JsonSchema)]
+pub struct Jwt {
+    /// Algorithms that are accepted.
+    pub algorithms: Option<List<Text>>,
+    /// Keys that stay the same.
+    pub keys: Option<List<Key>>,
+    /// File or URL of a key set (RFC 7517).
+    pub jwks: Option<Text>,
+    /// PEM file of the authorities of that URL; relative to this file; left out: the system's.
+    pub ca: Option<Text>,
+    /// How often the key set is read again.
+    pub refresh: Option<Time>,
+    /// Who may have issued it.
+    pub issuer: Option<List<Text>>,
+    /// For whom it may be.
+    pub audience: Option<List<Text>>,
+    /// How far clocks may differ.
+    pub leeway: Option<Time>,
+    /// The claim that names the subject.
+    pub subject: Option<Text>,
+    /// Path parameters that have to equal a claim.
+    pub claims: Option<BTreeMap<String, Text>>,
+    /// Refuse tokens without `exp`.
+    pub require_exp: Option<Flag>,
+}
+
+/// A key: one of secret and pem.
+#[derive(Deserialize, JsonSchema)]
+pub struct Key {
+    /// Its name in tokens (`kid`).
+    pub id: Option<Text>,
+    /// For the HS algorithms: at least 32 characters.
+    pub secret: Option<Text>,
+    /// PEM file of a public key; relative to this file.
+    pub pem: Option<Text>,
+}
+
+/// Keys that stay the same.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["clients"]))]
+pub struct ApiKeys {
+    /// Request header of the key.
+    pub header: Option<Text>,
+    /// Keys by the names of their clients.
+    pub clients: Option<BTreeMap<String, Text>>,
+}
+
+/// A server that is asked about each client: 2xx lets in, 401 and 403 refuse.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["url"]))]
+pub struct Forward {
+    /// What is asked: `http://auth.internal/check`.
+    pub url: Option<Text>,
+    /// PEM file of the server's authorities; relative to this file; left out: the system's.
+    pub ca: Option<Text>,
+    /// Request headers that go along.
+    pub headers: Option<List<Text>>,
+    /// The answer's header that names the subject.
+    pub subject: Option<Text>,
+    /// How long it may take.
+    pub timeout: Option<Time>,
+    /// How long an answer counts for the same headers.
+    pub cache: Option<Time>,
+}
+
+/// How the subscribers of a shared resource are checked, each with its own credentials.
+#[derive(Deserialize, JsonSchema)]
+pub struct Authorize {
+    /// How long one check counts, a fifth less or more.
+    pub recheck: Option<Time>,
+}

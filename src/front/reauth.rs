@@ -1,0 +1,84 @@
+//! What changes for a client of many resources in mid-connection: a new token (contract §6, `auth`), and a
+//! resource that it may follow no longer.
+//!
+//! Must not know: how a connection began.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, header};
+use serde_json::{Value, json};
+
+use super::access::{self, Class};
+use super::admission;
+use super::envelope::{Desk, Followed, reply, without_data};
+use super::visit::Visitor;
+use crate::config::Share;
+use crate::fanout::MemberId;
+use crate::identity::Proof;
+
+impl Desk {
+    /// Lets the client stay by a new token. What it follows under the old one it follows anew.
+    pub(super) async fn auth(&mut self, member: MemberId, said: &Value) {
+        let token = said["token"].as_str().filter(|token| !token.is_empty());
+        let field = token.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
+        let Some(mut field) = field else {
+            return self.complain(member, said, 400, "token is missing: what would stand behind Bearer");
+        };
+        field.set_sensitive(true);
+        let mut headers = self.visitor.headers.clone();
+        headers.insert(header::AUTHORIZATION, field);
+        let followed: Vec<(Arc<str>, Followed)> =
+            self.followed.lock().iter().map(|(name, followed)| (name.clone(), followed.clone())).collect();
+        let (mut until, mut holds, mut again) = (None, Vec::new(), Vec::new());
+        for (name, followed) in followed {
+            let Followed::Admitted { route, topic, path, .. } = followed else { continue };
+            let certificate = self.visitor.certificate.as_deref();
+            let proof = Proof { headers: &headers, query: self.visitor.query.as_deref(), certificate };
+            let shared = &self.visitor.shared;
+            let identity = match Box::pin(admission::identify(shared, &route, &path, &proof)).await {
+                Ok(identity) => identity,
+                // The old one stays what it was.
+                Err(denied) => {
+                    let detail = format!("{name}: {}", denied.detail);
+                    return self.complain(member, said, denied.status.as_u16(), &detail);
+                }
+            };
+            let same = match access::class(&route, &headers, identity.as_ref()) {
+                Class::Shared(class) => class == topic.key().parts().class,
+                _ => false,
+            };
+            if !same || route.share == Share::Authorize {
+                again.push(name);
+            }
+            if let Some(identity) = identity {
+                until = until.into_iter().chain(identity.expires).min();
+                holds.push(shared.subjects.hold(&identity.subject));
+            }
+        }
+        self.visitor.pass.renew(until, holds);
+        self.visitor = Arc::new(Visitor { headers, ..self.visitor.as_ref().clone() });
+        self.visitor.shared.fanout.renewed(self.shard, member);
+        self.tell(member, reply(&without_data(said), json!({ "status": 200 })));
+        for name in again {
+            self.subscribe(member, &json!({ "op": "subscribe", "resource": &*name }));
+        }
+    }
+
+    /// Has the client follow no longer what the upstream gives it otherwise now; the others go on.
+    pub(super) fn part_from_forbidden(&self, member: MemberId) {
+        let forbidden = |followed: &Followed| matches!(followed, Followed::Admitted { hold: Some(hold), .. } if hold.is_let_go().is_some());
+        let mut gone = Vec::new();
+        self.followed.lock().retain(|name, followed| {
+            let goes = forbidden(followed);
+            if goes {
+                gone.push(name.clone());
+            }
+            !goes
+        });
+        for name in gone {
+            self.visitor.shared.fanout.unfollow(self.shard, member, name.clone());
+            let said = json!({ "resource": &*name });
+            self.complain(member, &said, 403, "the upstream gives these credentials something else now");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A server that is asked about each client: what nginx calls `auth_request`.
+//!
+//! Its answers count for a while, for the very same headers. What it does not say clearly is a no. Must not
+//! know: what the client asks for.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use lru::LruCache;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use super::{Denied, Identity};
+use crate::config::identity::Forward;
+use crate::resource::{Digest, Digester};
+use crate::upstream::{Ask, Client};
+
+/// Answers that are remembered.
+const REMEMBERED: usize = 16 * 1024;
+
+/// Questions on their way; more wait for their turn within the same time.
+const ASKING: usize = 64;
+
+/// Most bytes of an answer's body, which nobody reads.
+const MAX_ANSWER: usize = 64 * 1024;
+
+type Verdict = Result<Identity, Denied>;
+
+/// One such server.
+pub(super) struct Oracle {
+    pub(super) rules: Arc<Forward>,
+    client: Option<Arc<Client>>,
+    digester: Digester,
+    answers: Mutex<LruCache<Digest, (Verdict, Instant)>>,
+    asking: Semaphore,
+}
+
+impl Oracle {
+    pub(super) fn new(rules: Arc<Forward>, client: Option<Arc<Client>>) -> Oracle {
+        let size = NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN);
+        Oracle {
+            rules,
+            client,
+            digester: Digester::default(),
+            answers: Mutex::new(LruCache::new(size)),
+            asking: Semaphore::new(ASKING),
+        }
+    }
+
+    /// Who sends these headers. None: none of those that are asked about.
+    pub(super) async fn ask(&self, headers: &HeaderMap) -> Option<Verdict> {
+        let sent: Vec<(HeaderName, HeaderValue)> = self
+            .rules
+            .headers
+            .iter()
+            .flat_map(|name| headers.get_all(name).iter().map(|value| (name.clone(), value.clone())))
+            .collect();
+        if sent.is_empty() {
+            return None;
+        }
+        let parts = sent.iter().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
+        let digest = self.digester.of(parts);
+        if let Some((verdict, until)) = self.answers.lock().get(&digest)
+            && Instant::now() < *until
+        {
+            return Some(verdict.clone());
+        }
+        let verdict = self.verdict(sent, digest).await;
+        let remembered = match &verdict {
+            Err(denied) if denied.status == StatusCode::SERVICE_UNAVAILABLE => None,
+            _ => Some(self.rules.cache.mul_f64(0.8 + 0.4 * fastrand::f64())),
+        };
+        let mut answer = verdict;
+        if let Some(remembered) = remembered {
+            let until = Instant::now() + remembered;
+            if let Ok(identity) = &mut answer {
+                // Whether it is still so has to be asked again then.
+                identity.expires = Some(until);
+            }
+            self.answers.lock().put(digest, (answer.clone(), until));
+        }
+        Some(answer)
+    }
+
+    async fn verdict(&self, headers: Vec<(HeaderName, HeaderValue)>, digest: Digest) -> Verdict {
+        let unknown = |detail: &str| Denied::unknown("forward", detail);
+        let Some(client) = &self.client else {
+            return Err(unknown("the server that lets clients in is not there"));
+        };
+        let asking = async {
+            let _turn = self.asking.acquire().await;
+            let ask = Ask {
+                method: Method::GET,
+                path_and_query: self.rules.path.clone(),
+                host: client.config().host.clone().unwrap_or_default(),
+                headers,
+                body: Bytes::new(),
+                timeout: self.rules.timeout,
+                max_body: MAX_ANSWER,
+            };
+            client.fetch(&ask).await
+        };
+        let answer = match tokio::time::timeout(self.rules.timeout, asking).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                tracing::warn!("nobody could be asked whether to let a client in: {error}");
+                return Err(unknown("the server that lets clients in does not answer"));
+            }
+            Err(_) => return Err(unknown("the server that lets clients in takes too long")),
+        };
+        match answer.status {
+            status if status.is_success() => {
+                let named = answer.headers.get(&self.rules.subject).and_then(|name| name.to_str().ok());
+                let subject = named.filter(|name| !name.is_empty()).map(str::to_owned);
+                Ok(Identity::of(&subject.unwrap_or_else(|| format!("credentials {digest}"))))
+            }
+            StatusCode::UNAUTHORIZED => Err(Denied::unproven("forward", "the credentials are not accepted")),
+            StatusCode::FORBIDDEN => Err(Denied::forbidden("forward", "this is not for these credentials")),
+            status => {
+                tracing::warn!("asked whether to let a client in, {} said {status}", client.config().name);
+                Err(unknown("the server that lets clients in has trouble"))
+            }
+        }
+    }
+}

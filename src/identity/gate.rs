@@ -1,0 +1,228 @@
+//! The way in of each route that has one: what a request shows is tried one way after the other, and the
+//! first that proves an identity is enough.
+//!
+//! What a token proved is remembered for a moment, by its digest. Must not know: connections.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+use lru::LruCache;
+use parking_lot::Mutex;
+
+use super::forward::Oracle;
+use super::jwks::KeySet;
+use super::jwt::Verifier;
+use super::{Denied, Identity, places};
+use crate::config::identity::{Authenticate, JwksSource};
+use crate::config::{Config, Route};
+use crate::resource::{Digest, Digester};
+use crate::upstream::Client;
+
+/// Tokens that are remembered.
+const REMEMBERED: usize = 16 * 1024;
+
+/// How long what a token proved is not looked at again.
+const MEMORY: Duration = Duration::from_secs(60);
+
+/// What a request shows of who it is from.
+pub struct Proof<'a> {
+    pub headers: &'a HeaderMap,
+    /// Raw.
+    pub query: Option<&'a str>,
+    /// The subject of a certificate that the listener verified.
+    pub certificate: Option<&'a str>,
+}
+
+/// The gates of all routes; those that say the same share keys and memory.
+#[derive(Default)]
+pub struct Gates {
+    by_route: HashMap<usize, Arc<Gate>>,
+    sets: Vec<Arc<KeySet>>,
+}
+
+/// One way in.
+pub struct Gate {
+    rules: Authenticate,
+    tokens: Option<Arc<Tokens>>,
+    /// Names by the digests of their keys.
+    keys: HashMap<Digest, Arc<str>>,
+    oracle: Option<Arc<Oracle>>,
+    digester: Digester,
+}
+
+/// The tokens of one set of rules.
+struct Tokens {
+    verifier: Verifier,
+    digester: Digester,
+    proven: Mutex<LruCache<Digest, Proven>>,
+}
+
+struct Proven {
+    identity: Identity,
+    until: Instant,
+    generation: u64,
+}
+
+impl Gates {
+    /// `clients`: by name; those of [`servers`](Gates::servers) are among them.
+    pub fn new(config: &Config, clients: &HashMap<String, Arc<Client>>) -> Gates {
+        let mut gates = Gates::default();
+        let (mut tokens, mut oracles) = (Vec::<(_, Arc<Tokens>)>::new(), Vec::<Arc<Oracle>>::new());
+        for route in &config.routes {
+            let Some(rules) = &route.authenticate else { continue };
+            let token = rules.jwt.as_ref().map(|jwt| {
+                // Routes take the rules of `defaults` as they are: the very same.
+                let known =
+                    tokens.iter().find(|(known, _)| Arc::ptr_eq(known, jwt)).map(|(_, same)| same.clone());
+                known.unwrap_or_else(|| {
+                    let set = jwt.jwks.as_ref().map(|jwks| {
+                        let client = match &jwks.source {
+                            JwksSource::Url { server, .. } => clients.get(&server.name).cloned(),
+                            JwksSource::File(_) => None,
+                        };
+                        Arc::new(KeySet::new(jwks.clone(), client))
+                    });
+                    gates.sets.extend(set.clone());
+                    let made = Arc::new(Tokens::new(Verifier::new(jwt.clone(), set)));
+                    tokens.push((jwt.clone(), made.clone()));
+                    made
+                })
+            });
+            let oracle = rules.forward.as_ref().map(|forward| {
+                let known = oracles.iter().find(|known| Arc::ptr_eq(&known.rules, forward)).cloned();
+                known.unwrap_or_else(|| {
+                    let client = clients.get(&forward.server.name).cloned();
+                    let made = Arc::new(Oracle::new(forward.clone(), client));
+                    oracles.push(made.clone());
+                    made
+                })
+            });
+            gates.by_route.insert(route.index, Arc::new(Gate::new(rules.clone(), token, oracle)));
+        }
+        gates
+    }
+
+    /// The servers that routes need to know who is let in. They have names of their own.
+    pub fn servers(config: &Config) -> Vec<Arc<crate::config::Upstream>> {
+        let rules = config.routes.iter().filter_map(|route| route.authenticate.as_ref());
+        let of = |rules: &Authenticate| {
+            let jwks = rules.jwt.as_ref().and_then(|jwt| match &jwt.jwks.as_ref()?.source {
+                JwksSource::Url { server, .. } => Some(server.clone()),
+                JwksSource::File(_) => None,
+            });
+            let forward = rules.forward.as_ref().map(|forward| forward.server.clone());
+            jwks.into_iter().chain(forward)
+        };
+        rules.flat_map(of).collect()
+    }
+
+    /// The gate of a route; none: everybody is let in.
+    pub fn of(&self, route: &Route) -> Option<&Arc<Gate>> {
+        self.by_route.get(&route.index)
+    }
+
+    /// Keeps the sets of keys new. To be called inside a runtime, whose tasks do it.
+    pub fn keep(&self) {
+        for set in &self.sets {
+            let set = set.clone();
+            tokio::spawn(async move { set.keep().await });
+        }
+    }
+}
+
+impl Gate {
+    fn new(rules: Authenticate, tokens: Option<Arc<Tokens>>, oracle: Option<Arc<Oracle>>) -> Gate {
+        let digester = Digester::default();
+        let clients = rules.keys.iter().flat_map(|keys| &keys.clients);
+        let keys =
+            clients.map(|(name, key)| (digester.of([key.0.as_bytes()]), name.as_str().into())).collect();
+        Gate { rules, tokens, keys, oracle, digester }
+    }
+
+    /// Who a request is from. `parameters`: of the route's path, as the request has them.
+    ///
+    /// # Errors
+    /// Nothing that it shows proves an identity, or the identity may not have this.
+    pub async fn identify(
+        &self,
+        proof: &Proof<'_>,
+        parameters: &[(String, String)],
+    ) -> Result<Identity, Denied> {
+        let mut denied = None;
+        if self.rules.client_certificate
+            && let Some(subject) = proof.certificate
+        {
+            return Ok(Identity::of(subject));
+        }
+        if let Some(identity) = self.by_key(proof.headers, &mut denied) {
+            return Ok(identity);
+        }
+        if let Some(tokens) = &self.tokens
+            && let Some(token) = places::token(&self.rules.token, proof.headers, proof.query)
+        {
+            match tokens.identify(&token).await {
+                Ok(identity) => {
+                    tokens.verifier.admits(&identity, parameters)?;
+                    return Ok(identity);
+                }
+                Err(error) => denied = Some(error),
+            }
+        }
+        if let Some(oracle) = &self.oracle {
+            match oracle.ask(proof.headers).await {
+                Some(Ok(identity)) => return Ok(identity),
+                Some(Err(error)) => denied = Some(error),
+                None => {}
+            }
+        }
+        Err(denied.unwrap_or_else(|| {
+            Denied::unproven("nothing", "this route wants to know who asks, and the request does not say it")
+        }))
+    }
+
+    fn by_key(&self, headers: &HeaderMap, denied: &mut Option<Denied>) -> Option<Identity> {
+        let rules = self.rules.keys.as_ref()?;
+        let mut sent = headers.get_all(&rules.header).iter();
+        let key = sent.next()?;
+        let known = match sent.next() {
+            None => self.keys.get(&self.digester.of([key.as_bytes()])),
+            Some(_) => None,
+        };
+        if known.is_none() {
+            *denied = Some(Denied::unproven("api-key", "the key is not known here"));
+        }
+        known.map(|name| Identity::of(name))
+    }
+
+    /// Where a token may stand.
+    pub fn places(&self) -> &crate::config::TokenPlaces {
+        &self.rules.token
+    }
+}
+
+impl Tokens {
+    fn new(verifier: Verifier) -> Tokens {
+        let size = NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN);
+        Tokens { verifier, digester: Digester::default(), proven: Mutex::new(LruCache::new(size)) }
+    }
+
+    async fn identify(&self, token: &str) -> Result<Identity, Denied> {
+        let digest = self.digester.of([token.as_bytes()]);
+        let generation = self.verifier.generation();
+        if let Some(proven) = self.proven.lock().get(&digest)
+            && proven.generation == generation
+            && Instant::now() < proven.until
+        {
+            return Ok(proven.identity.clone());
+        }
+        let identity = self.verifier.verify(token).await?;
+        let until = Instant::now() + MEMORY;
+        let until = identity.expires.map_or(until, |expires| expires.min(until));
+        let proven = Proven { identity: identity.clone(), until, generation: self.verifier.generation() };
+        self.proven.lock().put(digest, proven);
+        Ok(identity)
+    }
+}

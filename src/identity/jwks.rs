@@ -1,0 +1,176 @@
+//! Sets of keys (RFC 7517) from a file or a URL: read again from time to time, and at once when a token
+//! names a key that is not there.
+//!
+//! A set that cannot be read leaves the last one in place. Must not know: tokens.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyOperations, PublicKeyUse};
+use parking_lot::RwLock;
+use tokio::time::{Instant, timeout};
+
+use super::jwt::{Candidate, Family};
+use crate::config::identity::{Jwks, JwksSource};
+use crate::upstream::{Ask, Client};
+
+/// Most bytes of a set.
+const MAX_ANSWER: usize = 256 * 1024;
+
+/// Most keys of a set that are tried.
+const MAX_KEYS: usize = 64;
+
+/// Unknown keys have it read at most this often: anybody can invent one.
+const SPACING: Duration = Duration::from_secs(5);
+
+/// How long a client waits for it.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// One set.
+pub(super) struct KeySet {
+    pub(super) source: Jwks,
+    client: Option<Arc<Client>>,
+    keys: RwLock<Arc<Vec<Candidate>>>,
+    /// How often it changed; 0: it was never read.
+    generation: AtomicU64,
+    /// What was last read.
+    text: RwLock<Bytes>,
+    /// When it was last tried; held by the one who does.
+    tried: tokio::sync::Mutex<Option<Instant>>,
+}
+
+impl KeySet {
+    pub(super) fn new(source: Jwks, client: Option<Arc<Client>>) -> KeySet {
+        KeySet {
+            source,
+            client,
+            keys: RwLock::default(),
+            generation: AtomicU64::new(0),
+            text: RwLock::default(),
+            tried: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub(super) fn keys(&self) -> Arc<Vec<Candidate>> {
+        self.keys.read().clone()
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn is_loaded(&self) -> bool {
+        self.generation() > 0
+    }
+
+    /// Reads it now, unless that was done a moment ago. Who comes meanwhile waits for the same reading.
+    pub(super) async fn renew(&self) {
+        let reading = async {
+            let mut tried = self.tried.lock().await;
+            if tried.is_none_or(|at| at.elapsed() >= SPACING) {
+                // First: who gives up in between has tried, too.
+                *tried = Some(Instant::now());
+                self.read().await;
+            }
+        };
+        // Who waits too long goes on with what is there.
+        let _ = timeout(PATIENCE, reading).await;
+    }
+
+    /// Keeps it new for ever.
+    pub(super) async fn keep(&self) {
+        loop {
+            *self.tried.lock().await = Some(Instant::now());
+            self.read().await;
+            // Not all processes at the same time.
+            let spread = 0.9 + 0.2 * fastrand::f64();
+            let wait = if self.is_loaded() { self.source.refresh } else { SPACING };
+            tokio::time::sleep(wait.mul_f64(spread)).await;
+        }
+    }
+
+    async fn read(&self) {
+        let read = match &self.source.source {
+            JwksSource::File(path) => {
+                let file = path.clone();
+                let read = tokio::task::spawn_blocking(move || contents(&file)).await;
+                let read = read.unwrap_or_else(|_| Err(std::io::Error::other("the reading broke off")));
+                read.map_err(|error| format!("{}: {error}", path.display()))
+            }
+            JwksSource::Url { path, .. } => self.fetch(path).await,
+        };
+        let parsed = read.and_then(|text: Bytes| Ok((parse(&text)?, text)));
+        match parsed {
+            Ok((keys, text)) => {
+                if *self.text.read() != text || !self.is_loaded() {
+                    *self.keys.write() = Arc::new(keys);
+                    *self.text.write() = text;
+                    self.generation.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            Err(reason) => tracing::warn!("a key set could not be read, the last one stays: {reason}"),
+        }
+    }
+
+    async fn fetch(&self, path: &str) -> Result<Bytes, String> {
+        let client = self.client.as_ref().ok_or("nobody is there to ask for it")?;
+        let upstream = client.config();
+        let ask = Ask {
+            method: Method::GET,
+            path_and_query: path.to_owned(),
+            host: upstream.host.clone().unwrap_or_default(),
+            headers: vec![(header::ACCEPT, HeaderValue::from_static("application/json, */*;q=0.1"))],
+            body: Bytes::new(),
+            timeout: upstream.total_timeout,
+            max_body: MAX_ANSWER,
+        };
+        let answer = client.fetch(&ask).await.map_err(|error| error.to_string())?;
+        match answer.status {
+            StatusCode::OK => Ok(answer.body),
+            status => Err(format!("{} answered {status}", upstream.name)),
+        }
+    }
+}
+
+/// What is in a file, as far as it may be long.
+fn contents(path: &Path) -> std::io::Result<Bytes> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_ANSWER as u64).read_to_end(&mut bytes)?;
+    Ok(bytes.into())
+}
+
+pub(super) fn parse(text: &[u8]) -> Result<Vec<Candidate>, String> {
+    let set: JwkSet = serde_json::from_slice(text).map_err(|error| format!("it is no key set: {error}"))?;
+    let keys: Vec<Candidate> = set.keys.iter().filter_map(candidate).take(MAX_KEYS).collect();
+    if keys.is_empty() {
+        return Err("it has no public key that signs".to_owned());
+    }
+    Ok(keys)
+}
+
+/// A key of a set, if it is a public one for signatures.
+fn candidate(jwk: &Jwk) -> Option<Candidate> {
+    let signs = jwk.common.public_key_use.as_ref().is_none_or(|of| *of == PublicKeyUse::Signature)
+        && jwk.common.key_operations.as_ref().is_none_or(|of| of.contains(&KeyOperations::Verify));
+    let families: &'static [Family] = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => &[Family::Rsa],
+        AlgorithmParameters::EllipticCurve(curve) => match curve.curve {
+            EllipticCurve::P256 => &[Family::Ec256],
+            EllipticCurve::P384 => &[Family::Ec384],
+            _ => return None,
+        },
+        AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => &[Family::Ed],
+        // A secret that is published is none.
+        _ => return None,
+    };
+    let key = signs.then(|| DecodingKey::from_jwk(jwk).ok()).flatten()?;
+    let algorithm = jwk.common.key_algorithm.map(|algorithm| algorithm.to_string());
+    Some(Candidate { id: jwk.common.key_id.clone(), families, algorithm, key })
+}

@@ -1,0 +1,274 @@
+//! Tokens (RFC 7519) against the rules of a route: algorithm, key, time, issuer, audience, claims.
+//!
+//! The algorithm is one that the operator named and that the key is made for: a token cannot choose what it
+//! is checked with. Must not know: where a token came from, where keys come from.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{DecodingKey, Validation};
+use serde_json::{Map, Value};
+
+use super::jwks::KeySet;
+use super::{Denied, Identity};
+use crate::config::identity::{Algorithm, Jwt, KeyMaterial};
+
+/// Longest token that is looked at, bytes.
+const LONGEST: usize = 16 * 1024;
+
+/// What kind of key an algorithm takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    Secret,
+    Rsa,
+    Ec256,
+    Ec384,
+    Ed,
+}
+
+impl Family {
+    fn of(algorithm: Algorithm) -> Family {
+        use Algorithm::*;
+        match algorithm {
+            Hs256 | Hs384 | Hs512 => Family::Secret,
+            Rs256 | Rs384 | Rs512 | Ps256 | Ps384 | Ps512 => Family::Rsa,
+            Es256 => Family::Ec256,
+            Es384 => Family::Ec384,
+            EdDsa => Family::Ed,
+        }
+    }
+}
+
+/// A key, and what it may be tried on.
+#[derive(Clone)]
+pub(super) struct Candidate {
+    pub(super) id: Option<String>,
+    /// Of a PEM key of an elliptic curve: both.
+    pub(super) families: &'static [Family],
+    /// The only algorithm it is for, if it says so.
+    pub(super) algorithm: Option<String>,
+    pub(super) key: DecodingKey,
+}
+
+/// Checks the tokens of one set of rules.
+pub(super) struct Verifier {
+    rules: Arc<Jwt>,
+    fixed: Vec<Candidate>,
+    set: Option<Arc<KeySet>>,
+}
+
+impl Verifier {
+    pub(super) fn new(rules: Arc<Jwt>, set: Option<Arc<KeySet>>) -> Verifier {
+        let candidate = |key: &crate::config::identity::StaticKey| {
+            // They were tried when the configuration was validated: one that fails now is no key.
+            let (families, key_of): (&'static [Family], _) = match &key.material {
+                KeyMaterial::Secret(secret) => {
+                    (&[Family::Secret], DecodingKey::from_secret(secret.0.as_bytes()))
+                }
+                KeyMaterial::Rsa(pem) => (&[Family::Rsa], DecodingKey::from_rsa_pem(pem).ok()?),
+                KeyMaterial::Ec(pem) => {
+                    (&[Family::Ec256, Family::Ec384], DecodingKey::from_ec_pem(pem).ok()?)
+                }
+                KeyMaterial::Ed(pem) => (&[Family::Ed], DecodingKey::from_ed_pem(pem).ok()?),
+            };
+            Some(Candidate { id: key.id.clone(), families, algorithm: None, key: key_of })
+        };
+        let fixed = rules.keys.iter().filter_map(candidate).collect();
+        Verifier { rules, fixed, set }
+    }
+
+    /// A number that changes with the keys: what was proven with others is to be proven anew.
+    pub(super) fn generation(&self) -> u64 {
+        self.set.as_ref().map_or(0, |set| set.generation())
+    }
+
+    /// Who a token is of.
+    ///
+    /// # Errors
+    /// Why it is good for nothing here.
+    pub(super) async fn verify(&self, token: &str) -> Result<Identity, Denied> {
+        let head = Head::of(token)?;
+        let named = Algorithm::ALL.iter().find(|(name, _)| *name == head.algorithm);
+        let Some((name, algorithm)) =
+            named.filter(|(_, algorithm)| self.rules.algorithms.contains(algorithm))
+        else {
+            return Err(Denied::unproven("algorithm", "the token's algorithm is not accepted here"));
+        };
+        let family = Family::of(*algorithm);
+        let mut keys = self.candidates(name, family, head.key.as_deref());
+        if keys.is_empty()
+            && let Some(set) = &self.set
+        {
+            set.renew().await;
+            keys = self.candidates(name, family, head.key.as_deref());
+            if keys.is_empty() && !set.is_loaded() {
+                return Err(Denied::unknown("keys", "the keys of tokens cannot be had now"));
+            }
+        }
+        let mut denied = Denied::unproven("key", "no key here is the one that the token names");
+        for key in keys {
+            match self.check(token, *algorithm, &key) {
+                Ok(identity) => return Ok(identity),
+                Err(error) => denied = error,
+            }
+        }
+        Err(denied)
+    }
+
+    fn candidates(&self, algorithm: &str, family: Family, id: Option<&str>) -> Vec<Candidate> {
+        let set = self.set.as_ref().map(|set| set.keys());
+        let all = self.fixed.iter().chain(set.iter().flat_map(|set| set.iter()));
+        let fits = |candidate: &&Candidate| {
+            candidate.families.contains(&family)
+                && candidate.algorithm.as_deref().is_none_or(|only| only == algorithm)
+                && match (candidate.id.as_deref(), id) {
+                    (Some(has), Some(wants)) => has == wants,
+                    _ => true,
+                }
+        };
+        all.filter(fits).cloned().collect()
+    }
+
+    fn check(&self, token: &str, algorithm: Algorithm, candidate: &Candidate) -> Result<Identity, Denied> {
+        let rules = &self.rules;
+        let mut validation = Validation::new(of(algorithm));
+        validation.leeway = rules.leeway.as_secs();
+        validation.validate_nbf = true;
+        validation.required_spec_claims.clear();
+        if rules.require_exp {
+            validation.required_spec_claims.insert("exp".to_owned());
+        }
+        if !rules.issuer.is_empty() {
+            validation.set_issuer(&rules.issuer);
+            validation.required_spec_claims.insert("iss".to_owned());
+        }
+        if !rules.audience.is_empty() {
+            validation.set_audience(&rules.audience);
+            validation.required_spec_claims.insert("aud".to_owned());
+        }
+        let decoded = jsonwebtoken::decode::<Map<String, Value>>(token, &candidate.key, &validation);
+        let claims = decoded.map_err(|error| denied(error.kind()))?.claims;
+        let Some(subject) = text(claims.get(&rules.subject)) else {
+            let detail = format!("the token has no claim {:?}, which names its subject", rules.subject);
+            return Err(Denied::unproven("claims", detail));
+        };
+        let expires = claims.get("exp").and_then(Value::as_f64).map(|exp| instant(exp, rules.leeway));
+        // It was checked above, but to the second.
+        if expires.is_some_and(|at| at <= Instant::now()) {
+            return Err(denied(&ErrorKind::ExpiredSignature));
+        }
+        Ok(Identity { subject: subject.into(), expires, claims: Arc::new(claims) })
+    }
+
+    /// Whether the claims are those that the path asks for.
+    ///
+    /// # Errors
+    /// 403: it is known who it is, and that this is not for them.
+    pub(super) fn admits(&self, identity: &Identity, parameters: &[(String, String)]) -> Result<(), Denied> {
+        for (parameter, claim) in &self.rules.claims {
+            let wanted = parameters.iter().find(|(name, _)| name == parameter).map(|(_, value)| value);
+            let has = identity.what(claim);
+            let equal = wanted.zip(has.as_ref()).is_some_and(|(wanted, has)| {
+                // The path is in canonical form, its escapes are not resolved.
+                percent_encoding::percent_decode_str(wanted).decode_utf8().is_ok_and(|wanted| wanted == *has)
+            });
+            if !equal {
+                let detail = format!("the token's claim {claim:?} is not what {parameter:?} is in this path");
+                return Err(Denied::forbidden("claims", detail));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::String(text) if !text.is_empty() && text.len() <= 1024 => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// What a token says of itself before anything is checked.
+struct Head {
+    algorithm: String,
+    key: Option<String>,
+}
+
+impl Head {
+    fn of(token: &str) -> Result<Head, Denied> {
+        let bad = |detail: &str| Denied::unproven("malformed", detail);
+        if token.len() > LONGEST {
+            return Err(bad("the token is longer than 16 KiB"));
+        }
+        let head = token.split('.').next().unwrap_or_default();
+        let head = URL_SAFE_NO_PAD.decode(head).ok();
+        let head = head.and_then(|head| serde_json::from_slice::<Map<String, Value>>(&head).ok());
+        let head = head.ok_or_else(|| bad("this is no JSON Web Token"))?;
+        if head.contains_key("crit") {
+            // RFC 7515 §4.1.11: what has to be understood and is not.
+            return Err(bad("the token has critical extensions that are not known here"));
+        }
+        let word = |name: &str| head.get(name).and_then(Value::as_str).map(str::to_owned);
+        let algorithm = word("alg").ok_or_else(|| bad("the token names no algorithm"))?;
+        Ok(Head { algorithm, key: word("kid") })
+    }
+}
+
+fn of(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
+    use jsonwebtoken::Algorithm as To;
+    match algorithm {
+        Algorithm::Hs256 => To::HS256,
+        Algorithm::Hs384 => To::HS384,
+        Algorithm::Hs512 => To::HS512,
+        Algorithm::Rs256 => To::RS256,
+        Algorithm::Rs384 => To::RS384,
+        Algorithm::Rs512 => To::RS512,
+        Algorithm::Ps256 => To::PS256,
+        Algorithm::Ps384 => To::PS384,
+        Algorithm::Ps512 => To::PS512,
+        Algorithm::Es256 => To::ES256,
+        Algorithm::Es384 => To::ES384,
+        Algorithm::EdDsa => To::EdDSA,
+    }
+}
+
+fn denied(kind: &ErrorKind) -> Denied {
+    let (reason, detail) = match kind {
+        ErrorKind::InvalidSignature => ("signature", "the token's signature is wrong".to_owned()),
+        ErrorKind::ExpiredSignature => ("expired", "the token has expired".to_owned()),
+        ErrorKind::ImmatureSignature => ("expired", "the token is not good yet".to_owned()),
+        ErrorKind::InvalidIssuer => ("claims", "the token's issuer is not known here".to_owned()),
+        ErrorKind::InvalidAudience => ("claims", "the token is for another audience".to_owned()),
+        ErrorKind::MissingRequiredClaim(name) => ("claims", format!("the token has no claim {name:?}")),
+        _ => ("malformed", "the token cannot be read".to_owned()),
+    };
+    Denied::unproven(reason, detail)
+}
+
+/// When a token ends. Times beyond a year are as good as never to a process.
+fn instant(exp: f64, leeway: Duration) -> Instant {
+    const YEAR: f64 = 365.0 * 24.0 * 3600.0;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
+    let left = (exp + leeway.as_secs_f64() - now).clamp(0.0, YEAR);
+    Instant::now() + Duration::from_secs_f64(left)
+}
+
+/// When a bearer token says that it ends, unchecked: good enough to stop asking with it.
+pub fn expiry_hint(token: &str) -> Option<Instant> {
+    let mut parts = token.split('.');
+    let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() || token.len() > LONGEST {
+        return None;
+    }
+    let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
+    let claims: Map<String, Value> = serde_json::from_slice(&claims).ok()?;
+    claims.get("exp").and_then(Value::as_f64).map(|exp| instant(exp, Duration::ZERO))
+}
+
+#[cfg(test)]
+#[path = "jwt_tests.rs"]
+mod tests;

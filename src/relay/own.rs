@@ -1,0 +1,95 @@
+//! What a client gets with its own credentials, where it shares a resource only if that is the same
+//! (`share: authorize`, contract §11).
+//!
+//! Nothing of the operator's goes along: no `poll.headers`, no `poll.auth`, no cookies of the poller's. A
+//! client that has no right of its own must not borrow one. Must not know: who waits for it, what follows.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::ask;
+use super::exchange::Exchange;
+use super::supervise::Relay;
+use crate::change::Detector;
+use crate::hub::Topic;
+use crate::resource::{KeyParts, ResourceKey, Version};
+use crate::upstream::judge::{Terms, Verdict, judge};
+use crate::upstream::{Class, Priority};
+
+/// Fields of `poll.headers` that only say which form of the answer is wanted.
+const HARMLESS: [HeaderName; 3] =
+    [http::header::ACCEPT, http::header::ACCEPT_LANGUAGE, http::header::USER_AGENT];
+
+/// What the upstream said to a client's own credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Own {
+    /// The state of this name.
+    Version(Version),
+    /// This is not for them.
+    Refused(StatusCode),
+    /// Nothing that can be compared.
+    Unknown(String),
+}
+
+impl Relay {
+    /// Asks for a topic's resource with a client's own credentials, which nobody else gets to see. It takes
+    /// its turn in the upstream's budget behind what somebody follows.
+    pub async fn own(&self, topic: Arc<Topic>, credentials: Vec<(HeaderName, HeaderValue)>) -> Own {
+        let stakes = self.stakes().clone();
+        let asking = async move {
+            let route = topic.route().clone();
+            let parts = KeyParts { class: credentials, ..topic.key().parts().clone() };
+            let mut own = (*route).clone();
+            own.poll.headers.retain(|(name, _)| HARMLESS.contains(name));
+            own.poll.auth = None;
+            let own = Arc::new(own);
+            let ask = ask::poll(&ResourceKey::new(parts), &own, None, 0);
+            let patience = Some(route.poll.timeout);
+            let priority = Priority { class: Class::Refresh, weight: 1, patience };
+            let exchange =
+                Exchange { stakes: stakes.clone(), route: own, priority, private: true, settled: None };
+            let turn = match stakes.source(&route) {
+                Ok(source) => source.turn(priority).await,
+                Err(error) => Err(error),
+            };
+            let exchanged = match turn {
+                Ok(turn) => exchange.run(ask, turn).await,
+                Err(error) => Err(error),
+            };
+            let answer = match exchanged {
+                Ok(exchanged) => exchanged.answer,
+                Err(error) => return Own::Unknown(error.failure.to_string()),
+            };
+            let view = topic.view();
+            let published = view.frame.as_ref().map(|frame| frame.snapshot.clone());
+            let known_type = published.as_ref().and_then(|snapshot| snapshot.media_type.clone());
+            let terms = Terms { route: &route, private: true, known_type: known_type.as_ref() };
+            match judge(&answer, &terms) {
+                Verdict::Data(content) => {
+                    let mut detector = Detector::new(&route.change);
+                    let (namer, bytes) = (stakes.namer.clone(), content.body.len());
+                    let detect = move || detector.snapshot(*content, published.as_deref(), &namer);
+                    match stakes.compute.run(bytes, detect).await {
+                        Ok(snapshot) => Own::Version(snapshot.version),
+                        Err(unfit) => Own::Unknown(unfit.reason),
+                    }
+                }
+                Verdict::Denied | Verdict::Refused | Verdict::Gone => Own::Refused(answer.status),
+                Verdict::Failed(reason) => Own::Unknown(reason),
+                Verdict::Unfit { reason, .. } => Own::Unknown(reason),
+                Verdict::Uncoverable(reason) | Verdict::NotShareable(reason) => {
+                    Own::Unknown(reason.to_owned())
+                }
+                Verdict::NotModified | Verdict::SessionRotated => {
+                    Own::Unknown("the upstream's answer cannot be compared".to_owned())
+                }
+            }
+        };
+        // On the relay's own threads, where the connections of polls live.
+        match self.spawn(asking).await {
+            Ok(own) => own,
+            Err(_) => Own::Unknown("the process ends".to_owned()),
+        }
+    }
+}

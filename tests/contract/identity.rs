@@ -1,0 +1,386 @@
+//! Contract §11: `authenticate`: who is let in, by what, and until when.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk};
+use serde_json::{Value, json};
+
+use super::{FAST, Stand, config};
+use crate::support::app;
+use crate::support::client::{Http, long_poll};
+use crate::support::h2::H2;
+use crate::support::legacy::{Legacy, Reply};
+use crate::support::sse::Sse;
+use crate::support::ws::Ws;
+
+const SECRET: &str = "a secret of more than thirty-two characters";
+const STREAM: (&str, &str) = ("accept", "text/event-stream");
+const JWT: &str = "authenticate: {jwt: {algorithms: [HS256], keys: [{secret: 'a secret of more than thirty-two \
+                   characters'}], leeway: 0s, claims: {symbol: symbol}}, token: {query: token, cookie: session}}";
+
+fn in_seconds(seconds: i64) -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs() as i64 + seconds
+}
+
+/// A token for `subject`, for the resource `A`, that ends in so many seconds.
+fn token(subject: &str, seconds: i64) -> String {
+    let claims = json!({ "sub": subject, "symbol": "A", "exp": in_seconds(seconds) });
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&Header::default(), &claims, &key).expect("a token")
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+fn stand(route: &str) -> Stand {
+    let stand = Stand::with(&format!("{FAST}, {JWT}, {route}"), "");
+    stand.legacy.set("/prices/A", Reply::json(r#"{"n":1}"#));
+    stand.legacy.set("/prices/B", Reply::json(r#"{"n":2}"#));
+    stand
+}
+
+#[tokio::test]
+async fn nobody_without_a_token_gets_anything_of_the_route() {
+    let stand = stand("share: public");
+    let mut http = stand.http().await;
+    let refused = http.get("/prices/A", &[]).await.expect(401);
+    assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
+    assert_eq!(refused.header("content-type"), Some("application/problem+json"));
+    let expired = bearer(&token("ann", -1));
+    let refused = http.get("/prices/A", &[("authorization", &expired)]).await.expect(401);
+    let challenge = refused.header("www-authenticate").expect("a challenge");
+    assert!(challenge.contains("invalid_token") && challenge.contains("expired"), "{challenge}");
+    // Writes, too, and any other method, and paths that servers may read as the route's.
+    http.request("POST", "/prices/A", &[], b"{}").await.expect(401);
+    http.request("DELETE", "/prices/A", &[], b"").await.expect(401);
+    http.get("/prices//A", &[]).await.expect(400);
+    http.get("/x/../prices/A", &[]).await.expect(400);
+    http.get("/prices/A?_push=sse", &[STREAM]).await.expect(401);
+    let mut ws = Ws::open(stand.address(), "/prices/A", &[]).await;
+    assert_eq!(ws.next_close().await.0, 4401);
+    let ann = bearer(&token("ann", 60));
+    let of_ann = [("authorization", ann.as_str())];
+    let other = http.get("/prices/B", &of_ann).await.expect(403);
+    assert!(other.text().contains("symbol"), "{}", other.text());
+    let mut ws = Ws::open(stand.address(), "/prices/B", &of_ann).await;
+    assert_eq!(ws.next_close().await.0, 4403);
+    assert_eq!(stand.legacy.all_seen().len(), 0, "the upstream heard of none of them");
+    assert_eq!(http.get("/prices/A", &of_ann).await.expect(200).text(), r#"{"n":1}"#);
+    assert_eq!(stand.metric("pollcast_authentications_total", "let_in").await, 1.0);
+    assert_eq!(stand.metric("pollcast_authentications_total", "expired").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_token_may_stand_in_the_query_or_a_cookie_and_goes_no_further_than_it_must() {
+    let stand = stand("share: public");
+    let token = token("ann", 60);
+    let path = format!("/prices/A?a=1&token={token}");
+    let mut sse = Sse::open(stand.address(), &path, &[]).await;
+    assert_eq!(sse.next_event().await.data, r#"{"n":1}"#);
+    let mut http = stand.http().await;
+    http.get("/prices/A?a=1", &[("cookie", &format!("session={token}"))]).await.expect(200);
+    let polls = stand.legacy.seen("/prices/A?a=1");
+    assert!(!polls.is_empty());
+    for poll in stand.legacy.all_seen() {
+        let head = String::from_utf8_lossy(&poll.head).into_owned();
+        assert!(!head.contains(&token), "{head}");
+    }
+    // What passes through carries it where tokens belong.
+    stand.legacy.forget();
+    http.request("POST", &path, &[], b"{}").await.expect(200);
+    let write = stand.legacy.wait_seen("the write", |seen| seen.method == "POST").await;
+    assert_eq!(write.target, "/prices/A?a=1");
+    assert_eq!(write.header("authorization"), Some(bearer(&token).as_str()));
+    assert_eq!(write.header("x-pollcast-subject"), Some("ann"));
+    // Nobody says so for somebody else.
+    let forged = [("authorization", bearer(&token)), ("x-pollcast-subject", "root".to_owned())];
+    let forged = forged.each_ref().map(|(name, value)| (*name, value.as_str()));
+    stand.legacy.forget();
+    http.request("PUT", "/prices/A", &forged, b"{}").await.expect(200);
+    let write = stand.legacy.wait_seen("the write", |seen| seen.method == "PUT").await;
+    assert_eq!(write.headers("x-pollcast-subject"), ["ann"]);
+}
+
+#[tokio::test]
+async fn streams_end_when_their_token_does() {
+    let stand = stand("share: public");
+    let ann = bearer(&token("ann", 2));
+    let of_ann = [("authorization", ann.as_str())];
+    let mut sse = Sse::open(stand.address(), "/prices/A", &of_ann).await;
+    let mut ws = Ws::open(stand.address(), "/prices/A", &of_ann).await;
+    let mut http = stand.http().await;
+    let tag = http.get("/prices/A", &of_ann).await.expect(200).etag().to_owned();
+    let held = [of_ann[0], ("prefer", "wait=30"), ("if-none-match", tag.as_str())];
+    http.send("GET", "/prices/A", &held, b"").await;
+    assert_eq!(sse.next_event().await.data, r#"{"n":1}"#);
+    assert_eq!(ws.next_text().await, r#"{"n":1}"#);
+    let bye = sse.next_named("bye").await;
+    let bye: Value = serde_json::from_str(&bye.data).expect("JSON");
+    assert_eq!((&bye["reason"], &bye["reconnect"]), (&json!("expired"), &json!(true)));
+    sse.expect_end().await;
+    assert_eq!(ws.next_close().await, (4401, "expired".to_owned()));
+    http.read_response().await.expect(401);
+    // And nobody comes back with it.
+    let refused = Sse::try_open(stand.address(), "/prices/A", &of_ann).await;
+    assert_eq!(refused.err().map(|refused| refused.status), Some(401));
+}
+
+#[tokio::test]
+async fn a_stream_of_http2_ends_with_its_token_too() {
+    let legacy = Legacy::start();
+    legacy.set("/prices/A", Reply::json(r#"{"n":1}"#));
+    let yaml = config(&legacy, &format!("{FAST}, share: public, {JWT}"), "");
+    let app = app::start(&yaml.replace("'127.0.0.1:0'}]", "'127.0.0.1:0', http2: true}]"));
+    let tcp = crate::support::client::connect(app.addresses()[0]).await;
+    let mut h2 = H2::over(tcp, "localhost").await;
+    let ann = bearer(&token("ann", 2));
+    let (head, mut body) = h2.open("GET", "/prices/A", &[STREAM, ("authorization", &ann)]).await;
+    assert_eq!(head.status, 200);
+    assert_eq!(body.next_event().await.data, r#"{"n":1}"#);
+    let bye = body.next_event().await;
+    assert!(bye.data.contains("expired"), "{bye:?}");
+    body.expect_end().await;
+    let (head, _) = h2.open("GET", "/prices/A", &[STREAM, ("authorization", &ann)]).await;
+    assert_eq!(head.status, 401);
+}
+
+#[tokio::test]
+async fn an_operator_ends_all_streams_of_a_subject_and_of_nobody_else() {
+    let stand = stand("share: public");
+    let (ann, bob) = (bearer(&token("ann", 60)), bearer(&token("bob", 60)));
+    let (of_ann, of_bob) = ([("authorization", ann.as_str())], [("authorization", bob.as_str())]);
+    let mut sse = Sse::open(stand.address(), "/prices/A", &of_ann).await;
+    let mut ws = Ws::open(stand.address(), "/prices/A", &of_ann).await;
+    let mut other = Sse::open(stand.address(), "/prices/A", &of_bob).await;
+    for stream in [&mut sse, &mut other] {
+        assert_eq!(stream.next_event().await.data, r#"{"n":1}"#);
+    }
+    assert_eq!(ws.next_text().await, r#"{"n":1}"#);
+    let mut admin = Http::connect(stand.app.admin_address().expect("an admin listener")).await;
+    admin.get("/-/end?subject=ann", &[]).await.expect(405);
+    admin.request("POST", "/-/end", &[], b"").await.expect(400);
+    let answer = admin.request("POST", "/-/end?subject=%61nn", &[], b"").await.expect(200);
+    assert_eq!(answer.json()["ended"], 2);
+    let bye = sse.next_named("bye").await;
+    assert!(bye.data.contains("revoked") && bye.data.contains("\"reconnect\":false"), "{bye:?}");
+    assert_eq!(ws.next_close().await, (4401, "revoked".to_owned()));
+    stand.legacy.set("/prices/A", Reply::json(r#"{"n":3}"#));
+    assert_eq!(other.next_event().await.data, r#"{"n":3}"#);
+    let answer = admin.request("POST", "/-/end?subject=ann", &[], b"").await.expect(200);
+    assert_eq!(answer.json()["ended"], 0);
+    // Her token is still good, and she may come again.
+    let mut again = Sse::open(stand.address(), "/prices/A", &of_ann).await;
+    assert_eq!(again.next_event().await.data, r#"{"n":3}"#);
+}
+
+#[tokio::test]
+async fn a_web_socket_of_many_stays_by_a_new_token() {
+    let stand = stand("share: public");
+    let (short, long) = (token("ann", 3), token("ann", 60));
+    let headers = [("sec-websocket-protocol", "pollcast.v1"), ("authorization", &bearer(&short))]
+        .map(|(name, value)| (name, value.to_owned()));
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let mut renewed = Ws::open(stand.address(), "/-/pollcast/ws", &headers).await;
+    let mut left = Ws::open(stand.address(), "/prices/A", &headers).await;
+    let say = json!({ "op": "subscribe", "resource": "/prices/A" }).to_string();
+    renewed.send_text(&say).await;
+    for ws in [&mut renewed, &mut left] {
+        assert!(ws.next_text().await.contains("snapshot"));
+    }
+    renewed.send_text(&json!({ "op": "subscribe", "resource": "/prices/B" }).to_string()).await;
+    let refused: Value = serde_json::from_str(&renewed.next_text().await).expect("JSON");
+    assert_eq!((&refused["type"], &refused["status"]), (&json!("error"), &json!(403)));
+    for (token, status) in [(Value::Null, 400), (json!("x.y.z"), 401), (json!(long), 200)] {
+        renewed.send_text(&json!({ "op": "auth", "token": token, "id": 7 }).to_string()).await;
+        let answer: Value = serde_json::from_str(&renewed.next_text().await).expect("JSON");
+        assert_eq!((&answer["status"], &answer["id"]), (&json!(status), &json!(7)), "{answer}");
+    }
+    let bye = left.next_text().await;
+    assert!(bye.contains("expired"), "{bye}");
+    assert_eq!(left.next_close().await.0, 4401);
+    stand.legacy.set("/prices/A", Reply::json(r#"{"n":4}"#));
+    let change: Value = serde_json::from_str(&renewed.next_text().await).expect("JSON");
+    assert_eq!(change["data"], json!({ "n": 4 }));
+}
+
+#[tokio::test]
+async fn classes_by_identity_share_among_themselves_and_never_between() {
+    let route = "share: {by: ['identity:subject']}";
+    let stand = stand(route);
+    stand.legacy.answer_with("/prices/A", |seen| {
+        let subject = seen.header("x-pollcast-subject").unwrap_or("nobody").to_owned();
+        Reply::json(format!(r#"{{"for":"{subject}"}}"#)).header("cache-control", "private")
+    });
+    let mut http = stand.http().await;
+    for (subject, seconds) in [("ann", 50), ("bob", 50), ("ann", 60), ("bob", 60)] {
+        let own = bearer(&token(subject, seconds));
+        let forged = [("authorization", own.as_str()), ("x-pollcast-subject", "root")];
+        let mut sse = Sse::open(stand.address(), "/prices/A", &forged).await;
+        assert_eq!(sse.next_event().await.data, format!(r#"{{"for":"{subject}"}}"#));
+        let answer = http.get("/prices/A", &forged).await.expect(200);
+        assert_eq!(answer.json()["for"], subject);
+        let tag = answer.etag().to_owned();
+        let unchanged = [forged[0], ("prefer", "wait=1"), ("if-none-match", tag.as_str())];
+        http.get("/prices/A", &unchanged).await.expect(304);
+    }
+    for poll in stand.legacy.seen("/prices/A") {
+        assert_eq!(poll.header("authorization"), None, "no token leaves: {poll:?}");
+    }
+    // Who cannot say to which class they belong is in none.
+    let nameless = self::stand("share: {by: ['identity:org']}");
+    let own = bearer(&token("ann", 60));
+    let refused = Sse::try_open(nameless.address(), "/prices/A", &[("authorization", &own)]).await;
+    assert_eq!(refused.err().map(|refused| refused.status), Some(403));
+}
+
+#[tokio::test]
+async fn keys_of_clients_are_their_names() {
+    let route = "share: public, authenticate: {keys: {header: x-key, clients: {partner: 0123456789abcdef}}}";
+    let stand = Stand::with(&format!("{FAST}, {route}"), "limits: {clients_per_subject: 1}");
+    stand.legacy.set("/prices/A", Reply::json("1"));
+    let mut http = stand.http().await;
+    http.get("/prices/A", &[]).await.expect(401);
+    http.get("/prices/A", &[("x-key", "0123456789abcdeg")]).await.expect(401);
+    http.get("/prices/A", &[("x-key", "0123456789abcdef"), ("x-key", "x")]).await.expect(401);
+    let good = [("x-key", "0123456789abcdef")];
+    http.get("/prices/A", &good).await.expect(200);
+    let mut first = Sse::open(stand.address(), "/prices/A", &good).await;
+    assert_eq!(first.next_event().await.data, "1");
+    let second = Sse::try_open(stand.address(), "/prices/A", &good).await;
+    assert_eq!(second.err().map(|refused| refused.status), Some(503), "one subject has one seat");
+    assert_eq!(stand.metric("pollcast_refusals_total", "clients").await, 1.0);
+}
+
+/// A key pair and its public half as a key set.
+fn signer(id: &str) -> (EncodingKey, Value) {
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key pair");
+    let key = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).expect("a key");
+    let mut public = jwk::Jwk::from_encoding_key(&key, Algorithm::ES256).expect("a public key");
+    public.common.key_id = Some(id.to_owned());
+    (key, json!({ "keys": [public] }))
+}
+
+fn signed(key: &EncodingKey, id: &str) -> String {
+    let head = Header { kid: Some(id.to_owned()), ..Header::new(Algorithm::ES256) };
+    let claims = json!({ "sub": "ann", "exp": in_seconds(60), "iss": "me" });
+    bearer(&jsonwebtoken::encode(&head, &claims, key).expect("a token"))
+}
+
+#[tokio::test]
+async fn keys_of_a_url_rotate() {
+    let (issuer, (first, first_set), (second, second_set)) =
+        (Legacy::start(), signer("first"), signer("second"));
+    issuer.set("/keys", Reply::json(first_set.to_string()));
+    let jwt = format!("{{jwks: 'http://{}/keys', issuer: [me], refresh: 10s}}", issuer.address());
+    let stand = Stand::start(&format!("{FAST}, share: public, authenticate: {{jwt: {jwt}}}"));
+    stand.legacy.set("/prices/A", Reply::json("1"));
+    let mut http = stand.http().await;
+    http.get("/prices/A", &[("authorization", &signed(&first, "first"))]).await.expect(200);
+    // The issuer's new key is not known here: the first token of it has the set read again, but not at once
+    // after the last time.
+    issuer.set("/keys", Reply::json(second_set.to_string()));
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let newer = signed(&second, "second");
+    while http.get("/prices/A", &[("authorization", &newer)]).await.status != 200 {
+        assert!(std::time::Instant::now() < until, "the new key was never read");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // What the old key signed is no longer believed, even if it was a moment ago.
+    http.get("/prices/A", &[("authorization", &signed(&first, "first"))]).await.expect(401);
+    // A set that cannot be read leaves the last one.
+    issuer.set("/keys", Reply::garbage());
+    http.get("/prices/A", &[("authorization", &newer)]).await.expect(200);
+    http.get("/prices/A", &[("authorization", &signed(&second, "third"))]).await.expect(401);
+}
+
+#[tokio::test]
+async fn without_keys_nobody_is_let_in_and_that_is_no_fault_of_theirs() {
+    let issuer = Legacy::start();
+    issuer.set("/keys", Reply::empty(500));
+    let jwt = format!("{{jwks: 'http://{}/keys', issuer: [me]}}", issuer.address());
+    let stand = Stand::start(&format!("{FAST}, share: public, authenticate: {{jwt: {jwt}}}"));
+    let token = signed(&signer("first").0, "first");
+    let mut http = stand.http().await;
+    let refused = http.get("/prices/A", &[("authorization", &token)]).await.expect(503);
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(stand.legacy.all_seen().len(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_knows_decides_and_its_word_counts_for_a_while() {
+    let oracle = Legacy::start();
+    oracle.answer_with("/check", |seen| match seen.header("cookie") {
+        Some("sid=ann") => Reply::empty(204).header("x-user", "ann"),
+        Some("sid=banned") => Reply::empty(403),
+        Some("sid=broken") => Reply::empty(500),
+        _ => Reply::empty(401),
+    });
+    let forward =
+        format!("{{url: 'http://{}/check', subject: x-user, cache: 2s, timeout: 1s}}", oracle.address());
+    let stand = Stand::start(&format!("{FAST}, share: public, authenticate: {{forward: {forward}}}"));
+    stand.legacy.set("/prices/A", Reply::json("1"));
+    let mut http = stand.http().await;
+    for (cookie, status) in [("sid=ann", 200), ("sid=other", 401), ("sid=banned", 403), ("sid=broken", 503)] {
+        http.get("/prices/A", &[("cookie", cookie)]).await.expect(status);
+        http.get("/prices/A", &[("cookie", cookie)]).await.expect(status);
+    }
+    http.get("/prices/A", &[]).await.expect(401);
+    // Each was asked about once; what could not be found out, each time; who shows nothing, never.
+    assert_eq!(oracle.count("/check"), 5);
+    let asked = oracle.seen("/check").remove(0);
+    assert_eq!((asked.header("cookie"), asked.header("accept")), (Some("sid=ann"), None));
+    // A stream lasts as long as its answer counts, and then it is asked again.
+    let mut sse = Sse::open(stand.address(), "/prices/A", &[("cookie", "sid=ann")]).await;
+    assert_eq!(sse.next_event().await.data, "1");
+    let bye = sse.next_named("bye").await;
+    assert!(bye.data.contains("expired") && bye.data.contains("\"reconnect\":true"), "{bye:?}");
+    oracle.stop().await;
+    let refused = Sse::try_open(stand.address(), "/prices/A", &[("cookie", "sid=ann")]).await;
+    assert_eq!(refused.err().map(|refused| refused.status), Some(503));
+}
+
+#[tokio::test]
+async fn a_class_by_its_own_token_ends_with_it() {
+    let stand = Stand::start(&format!("{FAST}, share: {{by: [authorization]}}"));
+    stand.legacy.set("/prices/A", Reply::json("1"));
+    let (short, long) = (bearer(&token("ann", 2)), bearer(&token("bob", 60)));
+    let mut ann = Sse::open(stand.address(), "/prices/A", &[("authorization", &short)]).await;
+    let mut bob = Sse::open(stand.address(), "/prices/A", &[("authorization", &long)]).await;
+    assert_eq!(ann.next_event().await.data, "1");
+    assert_eq!(bob.next_event().await.data, "1");
+    let bye = ann.next_named("bye").await;
+    assert!(bye.data.contains("credentials"), "{bye:?}");
+    stand.legacy.forget();
+    stand.legacy.set("/prices/A", Reply::json("2"));
+    assert_eq!(bob.next_event().await.data, "2");
+    let polls = stand.legacy.seen("/prices/A");
+    assert!(polls.iter().all(|poll| poll.header("authorization") == Some(long.as_str())));
+    // Nobody's credentials are used once nobody is there.
+    drop(bob);
+    stand.clients("sse", 0).await;
+    stand.legacy.forget();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(stand.legacy.count("/prices/A") <= 1, "one may have been on its way");
+}
+
+#[tokio::test]
+async fn long_polls_are_asked_every_time() {
+    let stand = stand("share: public");
+    let mut http = stand.http().await;
+    let short = bearer(&token("ann", 2));
+    let tag = http.get("/prices/A", &[("authorization", &short)]).await.expect(200).etag().to_owned();
+    let held = [("authorization", short.as_str()), ("prefer", "wait=1"), ("if-none-match", tag.as_str())];
+    let began = std::time::Instant::now();
+    loop {
+        http.send("GET", "/prices/A", &held, b"").await;
+        let answer = http.read_response().await;
+        if answer.status == 401 {
+            break;
+        }
+        assert_eq!(answer.status, 304);
+        assert!(began.elapsed() < Duration::from_secs(10), "its token ended long ago");
+    }
+    let refused = long_poll(&mut stand.http().await, "/prices/A", Some(&tag), Duration::from_secs(1)).await;
+    assert_eq!(refused.status, 401);
+}
