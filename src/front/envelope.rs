@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use pingora::Result;
 use pingora::proxy::Session;
 use serde_json::{Value, json};
@@ -130,6 +130,8 @@ pub(super) fn visitor(front: &Front, session: &Session) -> Visitor {
 /// One client's side of the protocol.
 pub(super) struct Desk {
     pub(super) visitor: Arc<Visitor>,
+    /// The same, for those who are being admitted: who was let in by an older token is asked again.
+    latest: Arc<Mutex<Arc<Visitor>>>,
     pub(super) shard: u16,
     pub(super) followed: Arc<Mutex<HashMap<Arc<str>, Followed>>>,
     /// Messages that went to the upstream in the second that began then.
@@ -145,7 +147,18 @@ pub(super) enum Followed {
 
 impl Desk {
     fn new(visitor: Visitor, shard: u16) -> Desk {
-        Desk { visitor: Arc::new(visitor), shard, followed: Arc::default(), sent: (Instant::now(), 0) }
+        let visitor = Arc::new(visitor);
+        let latest = Arc::new(Mutex::new(visitor.clone()));
+        Desk { visitor, latest, shard, followed: Arc::default(), sent: (Instant::now(), 0) }
+    }
+
+    /// From now on the client is this one. Gives what was admitted since `looked` was made.
+    pub(super) fn becomes(&mut self, visitor: Visitor, looked: &[Arc<str>]) -> Vec<Arc<str>> {
+        self.visitor = Arc::new(visitor);
+        let followed = self.followed.lock();
+        *self.latest.lock() = self.visitor.clone();
+        let admitted = followed.iter().filter(|(_, one)| matches!(one, Followed::Admitted { .. }));
+        admitted.map(|(name, _)| name.clone()).filter(|name| !looked.contains(name)).collect()
     }
 
     fn note(&self, name: &Arc<str>, followed: Followed) {
@@ -253,9 +266,19 @@ impl Desk {
         }
         let since = said["since"].as_str().filter(|since| since.len() <= 1024).map(str::to_owned);
         let asked = Asked { name, since, delta, said: without_data(said) };
-        let (visitor, followed, shard) = (self.visitor.clone(), self.followed.clone(), self.shard);
+        let (latest, followed, shard) = (self.latest.clone(), self.followed.clone(), self.shard);
         // Beside the others: a cold resource must not hold up those after it.
-        tokio::spawn(async move { asked.admit(&visitor, &followed, shard, member).await });
+        tokio::spawn(async move {
+            loop {
+                let visitor = latest.lock().clone();
+                let admitted = visitor.admit(&asked.name, Way::WebSocket).await;
+                let followed = followed.lock();
+                // A new token may have come meanwhile.
+                if Arc::ptr_eq(&visitor, &latest.lock()) {
+                    return asked.admitted(admitted, &visitor, followed, shard, member);
+                }
+            }
+        });
     }
 
     fn unsubscribe(&self, member: MemberId, said: &Value) {
@@ -370,15 +393,14 @@ struct Asked {
 }
 
 impl Asked {
-    async fn admit(
+    fn admitted(
         self,
+        admitted: std::result::Result<Admitted, Refused>,
         visitor: &Visitor,
-        followed: &Mutex<HashMap<Arc<str>, Followed>>,
+        mut followed: MutexGuard<'_, HashMap<Arc<str>, Followed>>,
         shard: u16,
         member: MemberId,
     ) {
-        let admitted = visitor.admit(&self.name, Way::WebSocket).await;
-        let mut followed = followed.lock();
         if !followed.contains_key(&self.name) {
             // It was unsubscribed meanwhile.
             return;
