@@ -202,7 +202,9 @@ impl Scene {
             ("socket", spoken(socket(), vec!["a message".to_owned()])),
             (
                 "compressed socket",
-                heard(socket().with("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")),
+                heard(
+                    socket().with("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits"),
+                ),
             ),
             ("envelope", spoken(envelope("/-/pollcast/ws"), subscribed(&tag))),
             ("envelope on a resource", spoken(envelope("/r/x?a=1"), subscribed(&tag))),
@@ -269,8 +271,7 @@ impl Scene {
         let after_each = one_by_one.into_iter().skip(1);
         let piped = responses(&at_once.concat());
         let one_by_one = turns.into_iter().zip(after_each);
-        let one_by_one =
-            one_by_one.map(|(who, bytes)| Recording { who, act: "shared connection", bytes });
+        let one_by_one = one_by_one.map(|(who, bytes)| Recording { who, act: "shared connection", bytes });
         let piped = turns.into_iter().zip(piped);
         let piped = piped.map(|(who, bytes)| Recording { who, act: "shared and pipelined", bytes });
         one_by_one.chain(piped).collect()

@@ -118,6 +118,10 @@ impl Case {
                 ", share: authorize, authorize: {recheck: 1s}".to_owned()
             }
         };
+        let always = match self.sharing {
+            Sharing::Unset | Sharing::Public => ", always: true",
+            _ => "",
+        };
         let own = format!("{share}{}", place.route());
         let common = format!("backoff: {{min: 100ms, max: 200ms}}{poll}");
         format!(
@@ -130,7 +134,7 @@ impl Case {
              drain: {{delay: 0s, window: 100ms}}\n\
              routes:\n\
              - {{path: '/r/{{name}}', upstream: legacy, poll: {{{common}{interval}{}}}{own}{}}}\n\
-             - {{path: /fixed, upstream: legacy, poll: {{{common}, interval: 100ms}}{own}}}\n",
+             - {{path: /fixed, upstream: legacy, poll: {{{common}, interval: 100ms{always}}}{own}}}\n",
             self.http2,
             legacy.address(),
             setting.poll,
@@ -143,6 +147,13 @@ impl Case {
         let place = if self.place == Place::JwtQuery { Place::Jwt } else { self.place };
         let (name, value) = place.field(Person::Alice).unwrap_or_default();
         format!(", headers: {{{name}: '{value}'}}")
+    }
+
+    /// Whether everybody can get their own rows by one act or another.
+    pub fn could_be_had(&self) -> bool {
+        // A proxy's credentials end at the proxy, unless the class names them.
+        let ends_here = self.place == Place::ProxyAuthorization && self.sharing == Sharing::Unset;
+        !ends_here
     }
 
     /// How it is called in messages, and chosen again.

@@ -63,7 +63,9 @@ fn spellings(text: &str) -> Vec<String> {
         let bytes = [&vec![0; before][..], text.as_bytes()].concat();
         // Characters that no neighbouring byte has a bit in.
         let (first, last) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
-        forms.extend([STANDARD.encode(&bytes), URL_SAFE.encode(&bytes)].map(|all| all[first..last].to_owned()));
+        forms.extend(
+            [STANDARD.encode(&bytes), URL_SAFE.encode(&bytes)].map(|all| all[first..last].to_owned()),
+        );
     }
     forms
 }

@@ -120,9 +120,7 @@ fn rows(seen: &Seen, marks: &str, n: usize) -> String {
     let asked = seen.target.split(['?', '&']).find_map(|pair| pair.strip_prefix("ids="));
     let rows: Vec<String> = match asked {
         // A batch.
-        Some(names) => {
-            names.split("%2C").flat_map(|part| part.split(',')).map(|name| row(n, name)).collect()
-        }
+        Some(names) => names.split("%2C").flat_map(|part| part.split(',')).map(|name| row(n, name)).collect(),
         None => (n.saturating_sub(4)..=n).rev().map(|id| row(id, "x")).collect(),
     };
     format!(r#"{{"for":"{secret}","n":{n},"last":{n},"rows":[{}]}}"#, rows.join(","))
