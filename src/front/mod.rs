@@ -379,6 +379,12 @@ impl ProxyHttp for Front {
         passthrough::failed(session, error, ctx).await
     }
 
+    /// How Pingora's messages name a request: without its query, which may hold anybody's keys.
+    fn request_summary(&self, session: &Session, _: &Context) -> String {
+        let request = session.req_header();
+        format!("{} {}", request.method, request.uri.path())
+    }
+
     async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, ctx: &mut Context) {
         let route = ctx.route.as_ref().map_or("", |route| route.path.as_str());
         self.shared.metrics.requests.with_label_values(&[route, ctx.answer]).inc();

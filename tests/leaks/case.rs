@@ -31,8 +31,7 @@ pub struct Outcome {
 pub async fn run(case: &Case) -> Option<Outcome> {
     let legacy = upstream::start(case.style);
     let yaml = case.yaml(&legacy);
-    let outcome = run_with(&legacy, &yaml, case).await?;
-    Some(outcome)
+    run_with(&legacy, &yaml, case).await
 }
 
 /// The same with this configuration.
@@ -93,9 +92,9 @@ fn judged(recordings: &[Recording], case: &Case) -> Outcome {
         for (person, own) in USERS.iter().zip(&mut outcome.own) {
             *own += usize::from(recording.who == *person && find(&plain, person.mark().as_bytes()).is_some());
         }
-        if let Some(problem) = recording.leak() {
+        if let Some(what) = leak(recording.who, &plain) {
             outcome.flagged.insert((recording.who.name(), recording.act));
-            outcome.problems.push(problem);
+            outcome.problems.push(format!("{:?} by {:?} got {what}", recording.who, recording.act));
         }
     }
     // What passes through, and what is shared by who asks, has to come: silence is no secrecy.

@@ -66,7 +66,7 @@ pub const SETTINGS: [Setting; 28] = [
     poll("no jar", ", cookie_jar: false"),
     poll("redirects", ", follow_redirects: 3"),
     route("refreshes", ", refreshes: ['/r/{any}', /fixed], write_wait: 200ms"),
-    poll("close-delimited", ", expect: {allow_close_delimited: true}, ignore_cache_control: true"),
+    poll("close-delimited", ", allow_close_delimited: true, ignore_cache_control: true"),
     route("named query", ", query: [a], unknown_query: drop, query_order: any"),
     route("ignored query", ", ignore_query: [x, 'b*']"),
     poll("adaptive", ", interval: {min: 100ms, max: 1s}"),

@@ -10,6 +10,7 @@
 //! | `over_http2` | the same on one HTTP/2 connection |
 //! | `recorder` | every byte that came, and what it says |
 //! | `case` | one configuration, and what must not be seen of it |
+//! | `logs` | what the process writes about it |
 //! | `found` | the leaks that were found, each by name |
 //!
 //! `LEAKS_SECONDS` (40) says how long cases are begun; `LEAKS_SEED` repeats the choices of a run, which
@@ -18,6 +19,7 @@
 mod acts;
 mod case;
 mod found;
+mod logs;
 mod matrix;
 mod over_http2;
 mod people;
@@ -33,7 +35,7 @@ use people::{PLACES, Place};
 use upstream::{STYLES, Style};
 
 /// Cases at a time.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 14;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name)
@@ -100,6 +102,8 @@ async fn nobody_gets_a_byte_of_anothers() {
          in {:?}; refused by the configuration: {refused:?}",
         began.elapsed()
     );
+    let known = |what: &&String| what.ends_with(" × batch");
+    assert_eq!(refused.iter().find(|what| !known(what)), None, "a configuration that nobody can have");
     assert!(ran >= 10, "only {ran} cases ran");
     assert!(problems.is_empty(), "LEAKS_SEED={seed}: {} problems:\n{}", problems.len(), shown(&problems));
 }

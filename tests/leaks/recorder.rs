@@ -3,12 +3,14 @@
 //! Must not know: what was asked. It is lenient: what cannot be read is looked through as it is.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use flate2::{Decompress, FlushDecompress};
+use memchr::memmem::Finder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -34,25 +36,33 @@ impl Recording {
     pub fn plain(&self) -> Vec<u8> {
         [self.bytes.clone(), responses(&self.bytes).concat()].concat()
     }
-
-    /// The first thing in it that is another's.
-    pub fn leak(&self) -> Option<String> {
-        leak(self.who, &self.plain()).map(|what| format!("{:?} by {:?} got {what}", self.who, self.act))
-    }
 }
+
+/// What must not be seen, with its spellings.
+struct Needle {
+    of: Person,
+    text: String,
+    spellings: Vec<Finder<'static>>,
+}
+
+static NEEDLES: LazyLock<Vec<Needle>> = LazyLock::new(|| {
+    let own = |of: Person| {
+        let texts = of.credentials().into_iter().chain([of.mark().to_owned()]);
+        texts.map(move |text| {
+            let spellings = spellings(&text).iter().map(|form| Finder::new(form).into_owned()).collect();
+            Needle { of, text, spellings }
+        })
+    };
+    USERS.into_iter().flat_map(own).collect()
+});
 
 /// The first thing in plain bytes that is none of this one's.
 pub fn leak(who: Person, plain: &[u8]) -> Option<String> {
-    let others = USERS.into_iter().filter(|person| *person != who);
-    let mut needles = others.flat_map(|person| {
-        let own = person.credentials().into_iter().chain([person.mark().to_owned()]);
-        own.collect::<Vec<_>>()
-    });
-    needles.find_map(|needle| {
-        let mut forms = spellings(&needle).into_iter();
-        let at = forms.find_map(|form| find(plain, form.as_bytes()))?;
+    let others = NEEDLES.iter().filter(|needle| needle.of != who);
+    others.into_iter().find_map(|Needle { text, spellings, .. }| {
+        let at = spellings.iter().find_map(|form| form.find(plain))?;
         let around = &plain[at.saturating_sub(200)..(at + 200).min(plain.len())];
-        Some(format!("{needle}: …{}…", String::from_utf8_lossy(around)))
+        Some(format!("{text}: …{}…", String::from_utf8_lossy(around)))
     })
 }
 
