@@ -131,7 +131,7 @@ pub(super) fn visitor(front: &Front, session: &Session) -> Visitor {
 pub(super) struct Desk {
     pub(super) visitor: Arc<Visitor>,
     /// The same, for those who are being admitted: who was let in by an older token is asked again.
-    latest: Arc<Mutex<Arc<Visitor>>>,
+    pub(super) latest: Arc<Mutex<Arc<Visitor>>>,
     pub(super) shard: u16,
     pub(super) followed: Arc<Mutex<HashMap<Arc<str>, Followed>>>,
     /// Messages that went to the upstream in the second that began then.
@@ -150,15 +150,6 @@ impl Desk {
         let visitor = Arc::new(visitor);
         let latest = Arc::new(Mutex::new(visitor.clone()));
         Desk { visitor, latest, shard, followed: Arc::default(), sent: (Instant::now(), 0) }
-    }
-
-    /// From now on the client is this one. Gives what was admitted since `looked` was made.
-    pub(super) fn becomes(&mut self, visitor: Visitor, looked: &[Arc<str>]) -> Vec<Arc<str>> {
-        self.visitor = Arc::new(visitor);
-        let followed = self.followed.lock();
-        *self.latest.lock() = self.visitor.clone();
-        let admitted = followed.iter().filter(|(_, one)| matches!(one, Followed::Admitted { .. }));
-        admitted.map(|(name, _)| name.clone()).filter(|name| !looked.contains(name)).collect()
     }
 
     fn note(&self, name: &Arc<str>, followed: Followed) {

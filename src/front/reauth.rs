@@ -69,6 +69,15 @@ impl Desk {
         }
     }
 
+    /// From now on the client is this one. Gives what was admitted since `looked` was made.
+    fn becomes(&mut self, visitor: Visitor, looked: &[Arc<str>]) -> Vec<Arc<str>> {
+        self.visitor = Arc::new(visitor);
+        let followed = self.followed.lock();
+        *self.latest.lock() = self.visitor.clone();
+        let admitted = followed.iter().filter(|(_, one)| matches!(one, Followed::Admitted { .. }));
+        admitted.map(|(name, _)| name.clone()).filter(|name| !looked.contains(name)).collect()
+    }
+
     /// Has the client follow no longer what the upstream gives it otherwise now; the others go on.
     pub(super) fn part_from_forbidden(&self, member: MemberId) {
         let forbidden = |followed: &Followed| matches!(followed, Followed::Admitted { hold: Some(hold), .. } if hold.is_let_go().is_some());

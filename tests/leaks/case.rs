@@ -27,15 +27,15 @@ pub struct Outcome {
     pub recordings: usize,
 }
 
-/// Runs a case; none: its configuration is refused.
-pub async fn run(case: &Case) -> Option<Outcome> {
+/// Runs a case with acts chosen by this; none: its configuration is refused.
+pub async fn run(case: &Case, seed: u64) -> Option<Outcome> {
     let legacy = upstream::start(case.style);
     let yaml = case.yaml(&legacy);
-    run_with(&legacy, &yaml, case).await
+    run_with(&legacy, &yaml, case, Some(seed)).await
 }
 
 /// The same with this configuration.
-pub async fn run_with(legacy: &Legacy, yaml: &str, case: &Case) -> Option<Outcome> {
+pub async fn run_with(legacy: &Legacy, yaml: &str, case: &Case, chosen_by: Option<u64>) -> Option<Outcome> {
     let config = pollcast::config::load_str(yaml, "case.yaml", Path::new(".")).ok()?;
     let app = pollcast::app::start(config).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
     let mut scene = Scene {
@@ -43,6 +43,7 @@ pub async fn run_with(legacy: &Legacy, yaml: &str, case: &Case) -> Option<Outcom
         place: case.place,
         beside: case.sharing == Sharing::ByBesideOthers,
         heard: Vec::new(),
+        chosen_by,
     };
     let mut recordings: Vec<Recording> = Vec::new();
     // Alice is there first, so that there is something to take.
@@ -98,8 +99,7 @@ fn judged(recordings: &[Recording], case: &Case) -> Outcome {
         }
     }
     // What passes through, and what is shared by who asks, has to come: silence is no secrecy.
-    let comes =
-        matches!(case.sharing, Sharing::Unset | Sharing::By | Sharing::ByBesideOthers | Sharing::ByIdentity);
+    let comes = !matches!(case.sharing, Sharing::Public | Sharing::ByAnother);
     if comes && outcome.own.contains(&0) && case.could_be_had() {
         outcome.problems.push(format!("nobody got their own rows: {:?}", outcome.own));
     }

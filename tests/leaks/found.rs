@@ -52,6 +52,48 @@ async fn a_client_does_not_become_another_because_the_upstream_varies_by_subject
     }
 }
 
+/// A token of this very subject.
+fn token_of(subject: &str) -> String {
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    let claims = json!({ "sub": subject, "exp": 4_102_444_800_u64 });
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token")
+}
+
+#[tokio::test]
+async fn a_name_with_space_around_it_is_not_the_one_without() {
+    let stand = Stand::start(&format!("{FAST}, share: {{by: ['identity:subject']}}, {}", jwt()));
+    stand.legacy.answer_with("/prices/A", |seen| rows(seen, 1));
+    let mut http = stand.http().await;
+    let ann = format!("Bearer {}", token_of("alice"));
+    assert_eq!(http.get("/prices/A", &[("authorization", &ann)]).await.json()["for"], "alice");
+    for subject in [" alice", "alice ", "alice\t"] {
+        let other = format!("Bearer {}", token_of(subject));
+        let other = [("authorization", other.as_str())];
+        assert_eq!(http.get("/prices/A", &other).await.json()["for"], "nobody", "{subject:?}");
+        let stream = Sse::try_open(stand.address(), "/prices/A", &other).await;
+        assert_eq!(stream.err().map(|refused| refused.status), Some(403), "{subject:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_cannot_have_taken_away_what_is_said_of_it() {
+    let stand = Stand::start(&format!("{FAST}, share: public, {}", jwt()));
+    stand.legacy.set("/prices/A", Reply::json("1"));
+    let robert = bearer(Person::Robert);
+    for named in
+        ["X-Pollcast-Subject", "X-Forwarded-For", "Authorization", "Cookie", "close, x-pollcast-subject"]
+    {
+        let fields = [("authorization", robert.as_str()), ("connection", named), ("cookie", "a=1")];
+        let answer = stand.http().await.request("POST", "/prices/A", &fields, b"{}").await;
+        assert!(matches!(answer.status, 200 | 400), "{answer:?}");
+    }
+    let writes = stand.legacy.all_seen().into_iter().filter(|seen| seen.method == "POST");
+    for seen in writes {
+        assert_eq!(seen.headers("x-pollcast-subject"), ["robert"], "{seen:?}");
+        assert_eq!(seen.headers("x-forwarded-for"), ["127.0.0.1"], "{seen:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_client_does_not_become_another_where_nobody_is_asked_who_they_are() {
     let stand = Stand::start(FAST);

@@ -24,7 +24,7 @@ async fn logs_nothing_of_its_clients(sharing: Sharing, place: Place, style: Styl
         .replacen("127.0.0.1:0", "ADMIN_ADDRESS", 1)
         .replace("log: {access: false}", "log: {access: true}");
     let process = Process::start_told(&yaml, &[("RUST_LOG", Path::new(LOGGED))]).await;
-    let scene = Scene { address: process.address, place, beside: false, heard: Vec::new() };
+    let scene = Scene { address: process.address, place, beside: false, heard: Vec::new(), chosen_by: None };
     let mut got = Vec::new();
     for who in USERS {
         got.extend(scene.look_around(who).await);

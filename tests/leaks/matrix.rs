@@ -152,7 +152,8 @@ impl Case {
     /// Whether everybody can get their own rows by one act or another.
     pub fn could_be_had(&self) -> bool {
         // A proxy's credentials end at the proxy, unless the class names them.
-        let ends_here = self.place == Place::ProxyAuthorization && self.sharing == Sharing::Unset;
+        let ends_here = self.place == Place::ProxyAuthorization
+            && matches!(self.sharing, Sharing::Unset | Sharing::Authorize);
         !ends_here
     }
 
