@@ -1,6 +1,7 @@
 //! The signals: when the process ends, and whether it drains or retires.
 //!
-//! SIGTERM and SIGINT drain, a second one ends at once; SIGQUIT hands the listening sockets over.
+//! SIGTERM and SIGINT drain, a second one ends at once; SIGQUIT hands the listening sockets over; SIGHUP ends
+//! nothing: files of certificates are looked at.
 //! Must not know: how any of that is done.
 
 use std::io;
@@ -15,6 +16,7 @@ pub struct Signals {
     runtime: tokio::runtime::Runtime,
     term: Signal,
     int: Signal,
+    hup: Signal,
     /// Hands the sockets over; none: it has its default action.
     quit: Option<Signal>,
 }
@@ -32,8 +34,9 @@ impl Signals {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
         let (term, int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let hup = signal(SignalKind::hangup())?;
         drop(entered);
-        Ok(Signals { runtime, term, int, quit: None })
+        Ok(Signals { runtime, term, int, hup, quit: None })
     }
 
     /// SIGQUIT, too.
@@ -47,7 +50,13 @@ impl Signals {
     /// Serves until SIGTERM or SIGINT, or until SIGQUIT found a new process; drains, and ends at once at a second
     /// signal.
     pub fn serve(mut self, app: App) -> ExitCode {
-        let farewell = self.runtime.block_on(farewell(&mut self.term, &mut self.int, &mut self.quit, &app));
+        let Signals { runtime, term, int, hup, quit } = &mut self;
+        let farewell = runtime.block_on(async {
+            tokio::select! {
+                farewell = farewell(term, int, quit, &app) => farewell,
+                never = reload(hup, &app) => match never {},
+            }
+        });
         self.runtime.block_on(async {
             let drained = async {
                 match farewell {
@@ -91,6 +100,19 @@ async fn farewell(term: &mut Signal, int: &mut Signal, quit: &mut Option<Signal>
                 }
                 Err(failure) => tracing::error!("nothing was handed over, and this process goes on: {failure}"),
             },
+        }
+    }
+}
+
+/// Looks at the files of certificates whenever it is told.
+async fn reload(hup: &mut Signal, app: &App) -> std::convert::Infallible {
+    loop {
+        match hup.recv().await {
+            Some(()) => {
+                tracing::info!("SIGHUP: looking at the files of certificates");
+                app.reload();
+            }
+            None => std::future::pending().await,
         }
     }
 }

@@ -8,6 +8,8 @@ mod access;
 mod admission;
 mod attended;
 mod authorize;
+mod certificate;
+mod certificates;
 mod coding;
 mod cors;
 mod cover;
@@ -26,6 +28,8 @@ mod many;
 mod ordinary;
 mod outbox;
 mod passthrough;
+mod preamble;
+mod proxy_protocol;
 mod push;
 mod reauth;
 mod refuse;
@@ -36,6 +40,7 @@ mod slow_304;
 mod socket;
 mod stream;
 mod takeover;
+mod tls;
 mod turnstile;
 mod validators;
 mod visit;
@@ -176,7 +181,7 @@ impl Front {
     async fn receive(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
         let request = session.req_header();
         let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
-        ctx.client = access::client_address(peer, &request.headers, &self.listener.trusted_proxies);
+        ctx.client = access::client_address(peer, &request.headers, &self.listener);
         if !session.is_http2() {
             let raw = session.to_h1_raw();
             if raw.len() > self.shared.config.limits.header_bytes {
