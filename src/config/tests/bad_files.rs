@@ -549,11 +549,11 @@ fn bad_listeners_are_told() {
         ),
         (
             "address: 0.0.0.0:8080, tls: { client_certificates: required, certificates: [] }",
-            ".tls.certificates: is empty; at least one certificate is needed\npollcast.yaml:1: listeners[0].tls.client_certificates: has no effect without client_ca",
+            ".tls.client_certificates: has no effect without client_ca\npollcast.yaml:1: listeners[0].tls.certificates: is empty; at least one certificate is needed",
         ),
         (
             "address: 0.0.0.0:8080, tls: { reload: 10ms, certificates: [] }",
-            ".tls.certificates: is empty; at least one certificate is needed\npollcast.yaml:1: listeners[0].tls.reload: \"10ms\" is too short; at least 1s",
+            ".tls.reload: \"10ms\" is too short; at least 1s\npollcast.yaml:1: listeners[0].tls.certificates: is empty; at least one certificate is needed",
         ),
     ] {
         let text = SMALLEST.replace("address: 0.0.0.0:8080", listener);
