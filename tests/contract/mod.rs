@@ -5,6 +5,7 @@
 //! | `admin` | §1, §12: the operators' view, on its own listener only |
 //! | `batch` | §10: many resources of a route in one request |
 //! | `change` | §2: what counts as a change: rules, selections, what should be JSON and is not |
+//! | `client_address` | §12: by whose word a client has its address |
 //! | `command_line` | commands, exit codes, messages, the log |
 //! | `compression` | §3, §5, §6: compressed once for everybody, read by strict decoders |
 //! | `conditions` | §2: entity tags on pass-through |
@@ -22,12 +23,13 @@
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
+//! | `proxy_protocol` | §12: what load balancers say about their clients before anything else |
 //! | `repeats` | §3, §4: requests that repeat the last one of their connection |
 //! | `replicas` | §2: several nodes and lagging upstream replicas behind one address |
 //! | `rotation` | §5: streams that end after `max_age` |
 //! | `schedule` | §10: when the upstream is asked: adaptive, its own words, budgets, the breaker |
 //! | `sharing` | §11: who may share a poll |
-//! | `tls` | §12: which versions of TLS a listener speaks |
+//! | `tls` | §12: versions, certificates and clients' certificates of a listener |
 //! | `sharing_of_polls` | §10: one poll an interval, whatever the number and kinds of clients |
 //! | `slow_304` | §3: `hold_not_modified`: what is held, what is not, what ends it |
 //! | `slow_clients` | §7: clients that stop reading, among many that do not |
@@ -41,6 +43,7 @@
 pub mod admin;
 pub mod batch;
 pub mod change;
+pub mod client_address;
 pub mod command_line;
 pub mod compression;
 pub mod conditions;
@@ -60,6 +63,7 @@ pub mod many;
 pub mod passthrough;
 pub mod poll;
 pub mod probe;
+pub mod proxy_protocol;
 pub mod repeats;
 pub mod replicas;
 pub mod rotation;
