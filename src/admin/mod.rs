@@ -129,15 +129,19 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
 }
 
 /// The decoded value of a parameter of a call, or what is said without one.
-fn argument(request: &Request<Incoming>, name: &str, wanted: &str) -> Result<String, Response<Full<Bytes>>> {
+fn argument(
+    request: &Request<Incoming>,
+    name: &str,
+    wanted: &str,
+) -> Result<String, Box<Response<Full<Bytes>>>> {
     if request.method() != Method::POST {
         let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "this call has an effect: use POST");
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-        return Err(response);
+        return Err(Box::new(response));
     }
     let pairs = request.uri().query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     let value = pairs.filter(|(found, _)| *found == name).map(|(_, value)| value).next();
-    let value = value.ok_or_else(|| problem(StatusCode::BAD_REQUEST, wanted))?;
+    let value = value.ok_or_else(|| Box::new(problem(StatusCode::BAD_REQUEST, wanted)))?;
     Ok(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
 
@@ -145,7 +149,7 @@ fn argument(request: &Request<Incoming>, name: &str, wanted: &str) -> Result<Str
 fn end_subject(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let subject = match argument(request, "subject", "say whose streams end: /-/end?subject=name") {
         Ok(subject) => subject,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let ended = (desk.end_subject)(&subject);
     tracing::info!(subject, ended, "streams ended by an operator");
@@ -158,7 +162,7 @@ fn poll_now(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let wanted = "say what to poll: /-/poll?url=/path or an absolute URL";
     let url = match argument(request, "url", wanted) {
         Ok(url) => url,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     match (desk.poll_now)(&url) {
         Ok(0) => problem(StatusCode::NOT_FOUND, "nothing follows this URL now"),

@@ -124,7 +124,7 @@ impl Default for Log {
 
 impl Upstream {
     /// An upstream as it is before the file says anything about it.
-    pub(super) fn unsaid(name: &str) -> Upstream {
+    pub fn unsaid(name: &str) -> Upstream {
         Upstream {
             name: name.to_owned(),
             servers: Vec::new(),

@@ -63,7 +63,9 @@ impl Pass {
     pub fn add(&self, until: Option<Instant>, hold: Option<Arc<Hold>>) {
         let mut stay = self.stay.lock();
         stay.until = stay.until.into_iter().chain(until).min();
-        stay.holds.extend(hold);
+        // Many resources of one subject stay by one hold.
+        let new = hold.filter(|hold| !stay.holds.iter().any(|held| Arc::ptr_eq(held, hold)));
+        stay.holds.extend(new);
     }
 
     /// A newer proof in place of the last ones.

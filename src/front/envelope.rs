@@ -17,15 +17,15 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::cover::Cover;
+use super::follow::Asked;
 use super::outbox::Courier;
 use super::push::{Departure, depart, seat};
-use super::visit::{Admitted, Refused, Visitor, Way};
+use super::visit::Visitor;
 use super::{Context, Fate, Front, form, handshake, refuse};
 use crate::config::Route;
 use crate::fanout::{Following, Hold, MemberId, Seat};
 use crate::frame::{Format, PatchKind};
 use crate::hub::{Attendance, Resume, Subscription, Topic, View};
-use crate::resource::version_of_tag;
 use crate::transport::{self, Envelope, Transport, answer};
 
 /// The name of the protocol.
@@ -351,7 +351,7 @@ fn about(said: &Value, mut more: Value) -> (String, Value) {
     (said["resource"].as_str().unwrap_or_default().to_owned(), more)
 }
 
-fn complaint(said: &Value, status: u16, detail: &str) -> Bytes {
+pub(super) fn complaint(said: &Value, status: u16, detail: &str) -> Bytes {
     let (name, said) = about(said, json!({ "status": status, "detail": detail }));
     transport::message("error", &name, said)
 }
@@ -359,52 +359,4 @@ fn complaint(said: &Value, status: u16, detail: &str) -> Bytes {
 pub(super) fn reply(said: &Value, more: Value) -> Bytes {
     let (name, said) = about(said, more);
     transport::message("reply", &name, said)
-}
-
-/// A resource that a client wants to follow.
-struct Asked {
-    name: Arc<str>,
-    since: Option<String>,
-    delta: Option<PatchKind>,
-    said: Value,
-}
-
-impl Asked {
-    async fn admit(
-        self,
-        visitor: &Visitor,
-        followed: &Mutex<HashMap<Arc<str>, Followed>>,
-        shard: u16,
-        member: MemberId,
-    ) {
-        let admitted = visitor.admit(&self.name, Way::WebSocket).await;
-        let mut followed = followed.lock();
-        if !followed.contains_key(&self.name) {
-            // It was unsubscribed meanwhile.
-            return;
-        }
-        match admitted {
-            Ok(Admitted { route, attendance, path, hold }) => {
-                let topic = attendance.topic().clone();
-                let delta = self.delta.filter(|_| route.delta.enabled && route.feed.is_none());
-                let resume = match self.since {
-                    None => Resume::Start,
-                    Some(since) if route.feed.is_some() => Resume::Item(since.into()),
-                    Some(since) => version_of_tag(&since).map_or(Resume::Start, Resume::From),
-                };
-                let format = Format::Envelope(delta);
-                let subscription = Subscription::new(attendance, Some(shard), format, resume);
-                followed.insert(self.name.clone(), Followed::Admitted { route, topic, path, hold });
-                visitor.shared.fanout.follow(shard, member, self.name, subscription);
-                if visitor.pass.until().is_some() {
-                    visitor.shared.fanout.renewed(shard, member);
-                }
-            }
-            Err(Refused { status, detail }) => {
-                followed.remove(&self.name);
-                let message = complaint(&self.said, status.as_u16(), &detail);
-                visitor.shared.fanout.tell(shard, member, message);
-            }
-        }
-    }
 }

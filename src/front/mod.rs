@@ -11,13 +11,17 @@ mod authorize;
 mod certificate;
 mod certificates;
 mod coding;
+mod context;
 mod cors;
 mod cover;
 mod delta;
 mod descriptors;
 mod envelope;
+mod follow;
 mod form;
 mod framing;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod greeting;
 mod handshake;
 mod held;
@@ -48,10 +52,8 @@ mod writes;
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use async_trait::async_trait;
 use dashmap::DashMap;
@@ -62,10 +64,10 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 
-use crate::config::{Config, Listener, Route};
+use crate::config::{Config, Listener};
 use crate::fanout::{Ending, Fanout, Home};
 use crate::hub::Hub;
-use crate::identity::{Gates, Identity};
+use crate::identity::Gates;
 use crate::metrics::Metrics;
 use crate::relay::Relay;
 use crate::resource::ResourceKey;
@@ -73,6 +75,7 @@ use crate::upstream::Client;
 
 pub use admission::{Subjects, end_subject};
 pub use authorize::Checks;
+use context::Context;
 pub use descriptors::{Descriptors, shortage};
 pub use held::Alike;
 pub use listen::{ListenError, Service, Watches, service};
@@ -131,43 +134,6 @@ pub struct Front {
     listener: Listener,
     /// Where given-back connections go; set once the proxy around this exists.
     home: Arc<OnceLock<Arc<dyn Home>>>,
-}
-
-/// What is known of one request.
-pub struct Context {
-    started: Instant,
-    client: Option<IpAddr>,
-    route: Option<Arc<Route>>,
-    /// Where it passes through to.
-    upstream: Option<Arc<Client>>,
-    /// The path and query that go to the upstream, when they are not the client's.
-    target: Option<String>,
-    /// The key of a covered URL that passes through, for its validators.
-    key: Option<ResourceKey>,
-    /// How it was answered: a label.
-    answer: &'static str,
-    /// Its connection left Pingora; the log line is written by whoever has it.
-    taken: bool,
-    /// The status of an answer that Pingora has not seen.
-    status: Option<StatusCode>,
-    /// Who it is from, where its route asks.
-    identity: Option<Identity>,
-    /// A number for whom it is from, as far as that is known.
-    subject: Option<u64>,
-    /// An earlier request of this connection, or this one, passed the turnstile.
-    let_in: bool,
-    connects: usize,
-    passing: bool,
-    shared: Arc<Shared>,
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        self.shared.active.fetch_sub(1, Ordering::SeqCst);
-        if self.passing {
-            self.shared.metrics.passthrough_active.dec();
-        }
-    }
 }
 
 /// What becomes of a request.
@@ -256,24 +222,7 @@ impl ProxyHttp for Front {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        self.shared.active.fetch_add(1, Ordering::SeqCst);
-        Context {
-            started: Instant::now(),
-            client: None,
-            route: None,
-            upstream: None,
-            target: None,
-            key: None,
-            answer: "refused",
-            taken: false,
-            status: None,
-            identity: None,
-            subject: None,
-            let_in: false,
-            connects: 0,
-            passing: false,
-            shared: self.shared.clone(),
-        }
+        Context::new(self.shared.clone())
     }
 
     fn persist_connection_context(

@@ -14,7 +14,6 @@ use pingora::Result;
 use super::cover::Cover;
 use super::push::{Departure, depart};
 use super::{Fate, cors, delta};
-use crate::config::Share;
 use crate::fanout::Following;
 use crate::frame::Coding;
 use crate::hub::{Attend, View};
@@ -52,10 +51,8 @@ pub(super) fn repeat(cover: &Cover<'_>, key: &ResourceKey, view: &View) -> Optio
     let plain = cover.method == Method::GET
         && cover.version == HttpVersion::HTTP_11
         && !cover.session.is_http2()
-        && !key.is_private()
         // Who is asked who they are is asked every time.
-        && cover.route.authenticate.is_none()
-        && cover.route.share != Share::Authorize
+        && answer::is_everybodys(key, &cover.route)
         && cover.route.hold_not_modified.is_none()
         && cover.route.feed.is_none()
         && view.frame.as_ref().is_some_and(|frame| frame.snapshot.vary.is_empty())

@@ -146,7 +146,7 @@ fn contents(path: &Path) -> std::io::Result<Bytes> {
     Ok(bytes.into())
 }
 
-fn parse(text: &[u8]) -> Result<Vec<Candidate>, String> {
+pub(super) fn parse(text: &[u8]) -> Result<Vec<Candidate>, String> {
     let set: JwkSet = serde_json::from_slice(text).map_err(|error| format!("it is no key set: {error}"))?;
     let keys: Vec<Candidate> = set.keys.iter().filter_map(candidate).take(MAX_KEYS).collect();
     if keys.is_empty() {

@@ -6,6 +6,8 @@
 //! how a refusal is told.
 
 mod forward;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gate;
 mod jwks;
 mod jwt;

@@ -226,7 +226,7 @@ fn of_url(key: &ResourceKey, url: &str) -> Result<String, Unfit> {
 }
 
 /// The target of `Link: <…>; rel="next"` (RFC 8288).
-fn link(headers: &HeaderMap) -> Option<String> {
+pub(super) fn link(headers: &HeaderMap) -> Option<String> {
     let lines = headers.get_all(header::LINK).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(",<").flat_map(|part| part.split(", <"))).find_map(|link| {
         let (target, parameters) = link.trim().trim_start_matches('<').split_once('>')?;

@@ -12,6 +12,8 @@ mod content;
 mod echo;
 mod exchange;
 mod feed;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod outcome;
 mod own;
 mod plan;

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::config::{Compress, Route};
+use crate::config::{Compress, Route, Share};
 use crate::frame::PatchKind;
 use crate::resource::{ResourceKey, Snapshot, Version};
 
@@ -81,10 +81,15 @@ fn etag(version: Version, route: &Route, coded: bool) -> String {
 /// user's: see [`Compress`].
 pub fn is_compressed(key: &ResourceKey, route: &Route) -> bool {
     match route.compress {
-        Compress::Shared => !key.is_private(),
+        Compress::Shared => is_everybodys(key, route),
         Compress::Always => true,
         Compress::Never => false,
     }
+}
+
+/// Whether anybody may read a resource, whoever they are.
+pub fn is_everybodys(key: &ResourceKey, route: &Route) -> bool {
+    !key.is_private() && route.authenticate.is_none() && route.share != Share::Authorize
 }
 
 /// The shared fields for a snapshot; the upstream's `no-store` is kept.
@@ -101,7 +106,7 @@ fn cache_control(key: &ResourceKey, route: &Route) -> HeaderValue {
     if let Some(said) = &route.downstream_cache {
         return said.clone();
     }
-    HeaderValue::from_static(if key.is_private() { "private, no-cache" } else { "no-cache" })
+    HeaderValue::from_static(if is_everybodys(key, route) { "no-cache" } else { "private, no-cache" })
 }
 
 /// `upstream`: what the upstream's own `Vary` names, whether or not this client sent it.

@@ -255,7 +255,7 @@ pub fn together(place: &Place, route: &Route, parameters: &[&str], findings: &mu
             }
         }
     }
-    let place = place.key("share");
+    let (route_place, place) = (place, place.key("share"));
     if route.share == Share::Authorize {
         if route.poll.batch.is_some() {
             findings.problem(&place, "cannot be authorize beside poll.batch: no client asks for a batch");
@@ -263,6 +263,15 @@ pub fn together(place: &Place, route: &Route, parameters: &[&str], findings: &mu
         if route.feed.as_ref().is_some_and(|feed| feed.cursor.is_some()) {
             findings.problem(&place, "cannot be authorize beside feed.cursor: no two answers are the same");
         }
+    }
+    let is_everybodys = route.authenticate.is_none() && matches!(route.share, Share::Public | Share::Unset);
+    let says_private = |said: &http::HeaderValue| {
+        said.to_str().is_ok_and(|said| said.contains("private") || said.contains("no-store"))
+    };
+    if !is_everybodys && route.downstream_cache.as_ref().is_some_and(|said| !says_private(said)) {
+        let message = "does not say private, and not everybody may read this route: caches on the way may hand \
+                       it to others";
+        findings.warning(&route_place.key("downstream_cache"), message);
     }
     let by_identity = matches!(&route.share, Share::By(by) if by.iter().any(|value| matches!(value, super::super::ClassValue::Identity { .. })));
     if by_identity && route.authenticate.is_none() {

@@ -6,6 +6,8 @@
 //! answer means for the resource, when the next poll is due.
 
 mod batch;
+#[cfg(fuzzing)]
+pub(super) mod fuzzing;
 mod jar;
 mod redirect;
 mod split;

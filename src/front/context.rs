@@ -1,0 +1,77 @@
+//! What is known of one request, from its head to its log line.
+//!
+//! Must not know: how any of it is decided.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use http::StatusCode;
+
+use super::Shared;
+use crate::config::Route;
+use crate::identity::Identity;
+use crate::resource::ResourceKey;
+use crate::upstream::Client;
+
+/// What is known of one request.
+pub struct Context {
+    pub(super) started: Instant,
+    pub(super) client: Option<IpAddr>,
+    pub(super) route: Option<Arc<Route>>,
+    /// Where it passes through to.
+    pub(super) upstream: Option<Arc<Client>>,
+    /// The path and query that go to the upstream, when they are not the client's.
+    pub(super) target: Option<String>,
+    /// The key of a covered URL that passes through, for its validators.
+    pub(super) key: Option<ResourceKey>,
+    /// How it was answered: a label.
+    pub(super) answer: &'static str,
+    /// Its connection left Pingora; the log line is written by whoever has it.
+    pub(super) taken: bool,
+    /// The status of an answer that Pingora has not seen.
+    pub(super) status: Option<StatusCode>,
+    /// Who it is from, where its route asks.
+    pub(super) identity: Option<Identity>,
+    /// A number for whom it is from, as far as that is known.
+    pub(super) subject: Option<u64>,
+    /// An earlier request of this connection, or this one, passed the turnstile.
+    pub(super) let_in: bool,
+    pub(super) connects: usize,
+    pub(super) passing: bool,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Context {
+    /// Of a request that has just come.
+    pub(super) fn new(shared: Arc<Shared>) -> Context {
+        shared.active.fetch_add(1, Ordering::SeqCst);
+        Context {
+            started: Instant::now(),
+            client: None,
+            route: None,
+            upstream: None,
+            target: None,
+            key: None,
+            answer: "refused",
+            taken: false,
+            status: None,
+            identity: None,
+            subject: None,
+            let_in: false,
+            connects: 0,
+            passing: false,
+            shared,
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        self.shared.active.fetch_sub(1, Ordering::SeqCst);
+        if self.passing {
+            self.shared.metrics.passthrough_active.dec();
+        }
+    }
+}

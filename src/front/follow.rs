@@ -1,0 +1,64 @@
+//! One more resource for a client of many: admitted as if it had been asked for alone, then followed.
+//!
+//! Must not know: what else the client says.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::envelope::{Followed, complaint};
+use super::visit::{Admitted, Refused, Visitor, Way};
+use crate::fanout::MemberId;
+use crate::frame::{Format, PatchKind};
+use crate::hub::{Resume, Subscription};
+use crate::resource::version_of_tag;
+
+/// A resource that a client wants to follow.
+pub(super) struct Asked {
+    pub(super) name: Arc<str>,
+    pub(super) since: Option<String>,
+    pub(super) delta: Option<PatchKind>,
+    pub(super) said: Value,
+}
+
+impl Asked {
+    pub(super) async fn admit(
+        self,
+        visitor: &Visitor,
+        followed: &Mutex<HashMap<Arc<str>, Followed>>,
+        shard: u16,
+        member: MemberId,
+    ) {
+        let admitted = visitor.admit(&self.name, Way::WebSocket).await;
+        let mut followed = followed.lock();
+        if !followed.contains_key(&self.name) {
+            // It was unsubscribed meanwhile.
+            return;
+        }
+        match admitted {
+            Ok(Admitted { route, attendance, path, hold }) => {
+                let topic = attendance.topic().clone();
+                let delta = self.delta.filter(|_| route.delta.enabled && route.feed.is_none());
+                let resume = match self.since {
+                    None => Resume::Start,
+                    Some(since) if route.feed.is_some() => Resume::Item(since.into()),
+                    Some(since) => version_of_tag(&since).map_or(Resume::Start, Resume::From),
+                };
+                let format = Format::Envelope(delta);
+                let subscription = Subscription::new(attendance, Some(shard), format, resume);
+                followed.insert(self.name.clone(), Followed::Admitted { route, topic, path, hold });
+                visitor.shared.fanout.follow(shard, member, self.name, subscription);
+                if visitor.pass.until().is_some() {
+                    visitor.shared.fanout.renewed(shard, member);
+                }
+            }
+            Err(Refused { status, detail }) => {
+                followed.remove(&self.name);
+                let message = complaint(&self.said, status.as_u16(), &detail);
+                visitor.shared.fanout.tell(shard, member, message);
+            }
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Ways in for the fuzz targets (`tests/fuzz`). Must not know: what they check.
+
+use http::HeaderMap;
+
+use super::form::Accept;
+use super::{coding, handshake};
+use crate::config::{Route, Upstream};
+
+/// The fields of a client that are parsed here.
+pub fn fields(headers: &HeaderMap) {
+    let accept = Accept::of(headers);
+    let _ = (accept.admits("text/event-stream"), accept.admits("application/json"));
+    let _ = coding::deflate(headers);
+    let _ = handshake::accept(headers, true, None);
+}
+
+/// A route with everything as it is by default.
+pub fn route() -> Route {
+    Route::unsaid(std::sync::Arc::new(Upstream::unsaid("api")))
+}

@@ -1,0 +1,173 @@
+//! Contract §11: `share: authorize`: shared answers, each client admitted by what its own credentials get.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{FAST, Stand};
+use crate::support::legacy::Reply;
+use crate::support::sse::Sse;
+use crate::support::ws::Ws;
+
+const SERVICE: &str = "x-service-key";
+const ROUTE: &str = "share: authorize, authorize: {recheck: 1s}";
+const SELDOM: &str = "share: authorize, authorize: {recheck: 5m}";
+
+/// An API with rights: the service's key and ann's token see all, bob's some rows, nobody nothing. What ann
+/// may see can be taken from her.
+struct Rights {
+    stand: Stand,
+    rows: Arc<AtomicUsize>,
+    ann_may: Arc<AtomicBool>,
+}
+
+fn rights(route: &str) -> Rights {
+    let stand = Stand::start(&format!(
+        "poll: {{interval: 100ms, headers: {{{SERVICE}: service-secret}}}}, credentials: [{SERVICE}], \
+         {route}"
+    ));
+    let (rows, ann_may) = (Arc::new(AtomicUsize::new(1)), Arc::new(AtomicBool::new(true)));
+    let (rows_now, may) = (rows.clone(), ann_may.clone());
+    stand.legacy.answer_with("/prices/A", move |seen| {
+        let n = rows_now.load(Ordering::SeqCst);
+        let all = Reply::json(json!({ "rows": n, "secret": "everything" }).to_string());
+        match (seen.header(SERVICE), seen.header("authorization")) {
+            (Some("service-secret"), None) => all,
+            (None, Some("Bearer ann")) if may.load(Ordering::SeqCst) => all,
+            (None, Some("Bearer bob")) => Reply::json(json!({ "rows": n }).to_string()),
+            (None, Some("Bearer lost")) => Reply::empty(500),
+            (Some(_), Some(_)) => Reply::json(r#"{"mixed":true}"#),
+            _ => Reply::empty(401),
+        }
+    });
+    Rights { stand, rows, ann_may }
+}
+
+const ANN: (&str, &str) = ("authorization", "Bearer ann");
+const BOB: (&str, &str) = ("authorization", "Bearer bob");
+
+#[tokio::test]
+async fn who_gets_the_same_by_itself_is_let_in_and_nobody_else() {
+    let Rights { stand, rows, .. } = rights(ROUTE);
+    let mut ann = Sse::open(stand.address(), "/prices/A", &[ANN]).await;
+    assert!(ann.next_event().await.data.contains("everything"));
+    let mut ws = Ws::open(stand.address(), "/prices/A", &[ANN]).await;
+    assert!(ws.next_text().await.contains("everything"));
+    for (name, who) in
+        [("bob", vec![BOB]), ("nobody", vec![]), ("lost", vec![("authorization", "Bearer lost")])]
+    {
+        let refused = Sse::try_open(stand.address(), "/prices/A", &who).await.err().expect(name);
+        assert_eq!(refused.status, 403, "{name}");
+        let mut refused = Ws::open(stand.address(), "/prices/A", &who).await;
+        assert_eq!(refused.next_close().await.0, 4403, "{name}");
+        let tag = stand.http().await.get("/prices/A", &[ANN]).await.expect(200).etag().to_owned();
+        let held: Vec<_> =
+            [("prefer", "wait=5"), ("if-none-match", tag.as_str())].into_iter().chain(who).collect();
+        stand.http().await.get("/prices/A", &held).await.expect(403);
+    }
+    // Plain requests get what is theirs, from the upstream.
+    let mut http = stand.http().await;
+    assert!(http.get("/prices/A", &[ANN]).await.expect(200).text().contains("everything"));
+    let own = http.get("/prices/A", &[BOB]).await.expect(200).text();
+    assert_eq!(own, r#"{"rows":1}"#);
+    http.get("/prices/A", &[]).await.expect(401);
+    rows.store(2, Ordering::SeqCst);
+    assert!(ann.next_event().await.data.contains("\"rows\":2"));
+    assert!(ws.next_text().await.contains("\"rows\":2"));
+    let mixed = |seen: &crate::support::legacy::Seen| {
+        seen.header(SERVICE).is_some() && seen.header("authorization").is_some()
+    };
+    assert!(!stand.legacy.all_seen().iter().any(mixed), "nobody borrows the poller's key");
+    assert!(stand.metric("pollcast_authorizations_total", "same").await >= 1.0);
+    assert!(stand.metric("pollcast_authorizations_total", "different").await >= 1.0);
+    assert!(stand.metric("pollcast_authorizations_total", "refused").await >= 1.0);
+}
+
+#[tokio::test]
+async fn one_check_counts_for_the_same_credentials_for_a_while() {
+    let Rights { stand, .. } = rights(SELDOM);
+    let checks = |stand: &Stand| {
+        stand
+            .legacy
+            .seen("/prices/A")
+            .iter()
+            .filter(|seen| seen.header("authorization") == Some(ANN.1))
+            .count()
+    };
+    let mut all = Vec::new();
+    for _ in 0..5 {
+        let mut ann = Sse::open(stand.address(), "/prices/A", &[ANN]).await;
+        assert!(ann.next_event().await.data.contains("everything"));
+        stand.http().await.get("/prices/A", &[ANN]).await.expect(200);
+        all.push(ann);
+    }
+    assert_eq!(checks(&stand), 1);
+}
+
+#[tokio::test]
+async fn who_loses_the_right_loses_the_stream_and_the_others_stay() {
+    let Rights { stand, rows, ann_may } = rights(ROUTE);
+    let both = "Bearer ann";
+    let mut stream = Sse::open(stand.address(), "/prices/A", &[("authorization", both)]).await;
+    let mut ws = Ws::open(stand.address(), "/prices/A", &[("authorization", both)]).await;
+    stream.next_event().await;
+    ws.next_text().await;
+    // Twice the recheck: it is asked again and stays.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    rows.store(2, Ordering::SeqCst);
+    assert!(stream.next_event().await.data.contains("\"rows\":2"));
+    ws.next_text().await;
+    ann_may.store(false, Ordering::SeqCst);
+    let bye = stream.next_named("bye").await;
+    assert!(bye.data.contains("forbidden") && bye.data.contains("\"reconnect\":false"), "{bye:?}");
+    assert_eq!(ws.next_close().await, (4403, "forbidden".to_owned()));
+    let refused = Sse::try_open(stand.address(), "/prices/A", &[ANN]).await;
+    assert_eq!(refused.err().map(|refused| refused.status), Some(403));
+}
+
+#[tokio::test]
+async fn of_many_resources_only_the_forbidden_one_is_lost() {
+    let Rights { stand, ann_may, .. } = rights(ROUTE);
+    stand.legacy.set("/prices/B", Reply::json("1"));
+    let headers = [("sec-websocket-protocol", "pollcast.v1"), ANN];
+    let mut ws = Ws::open(stand.address(), "/-/pollcast/ws", &headers).await;
+    for resource in ["/prices/A", "/prices/B"] {
+        ws.send_text(&json!({ "op": "subscribe", "resource": resource }).to_string()).await;
+        let first: Value = serde_json::from_str(&ws.next_text().await).expect("JSON");
+        assert_eq!((&first["type"], &first["resource"]), (&json!("snapshot"), &json!(resource)));
+    }
+    ann_may.store(false, Ordering::SeqCst);
+    let lost: Value = serde_json::from_str(&ws.next_text().await).expect("JSON");
+    assert_eq!(
+        (&lost["type"], &lost["status"], &lost["resource"]),
+        (&json!("error"), &json!(403), &json!("/prices/A"))
+    );
+    stand.legacy.set("/prices/B", Reply::json("2"));
+    let next: Value = serde_json::from_str(&ws.next_text().await).expect("JSON");
+    assert_eq!((&next["resource"], &next["data"]), (&json!("/prices/B"), &json!(2)));
+}
+
+#[tokio::test]
+async fn a_resource_that_changes_all_the_time_can_be_checked() {
+    let stand = Stand::start(&format!("{FAST}, {ROUTE}, change: {{ignore: [/served]}}"));
+    let served = AtomicUsize::new(0);
+    stand.legacy.answer_with("/prices/A", move |_| {
+        // Every answer is another one to the byte, and no change by the rules.
+        Reply::json(json!({ "n": 1, "served": served.fetch_add(1, Ordering::SeqCst) }).to_string())
+    });
+    let mut sse = Sse::open(stand.address(), "/prices/A", &[ANN]).await;
+    assert!(sse.next_event().await.data.contains("\"n\":1"));
+    let changing = Stand::start(&format!("poll: {{interval: 1m}}, {ROUTE}"));
+    let state = Arc::new(AtomicUsize::new(0));
+    let now = state.clone();
+    changing.legacy.answer_with("/prices/A", move |_| Reply::json(now.load(Ordering::SeqCst).to_string()));
+    let mut first = Sse::open(changing.address(), "/prices/A", &[ANN]).await;
+    assert_eq!(first.next_event().await.data, "0");
+    state.store(1, Ordering::SeqCst);
+    // What this client gets is newer than what is held: one fresh poll, and all have it.
+    let mut second = Sse::open(changing.address(), "/prices/A", &[BOB]).await;
+    assert_eq!(second.next_event().await.data, "1");
+    assert_eq!(first.next_event().await.data, "1");
+}

@@ -1,0 +1,37 @@
+//! Paths and queries: one canonical form, and nothing slips past a route by its spelling.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pollcast::resource::{
+    CanonicalPath, canonical_path, canonical_query, decodings, matches_pattern, switch,
+};
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (path, query) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)));
+    if let CanonicalPath::Plain(plain) = canonical_path(path) {
+        assert_eq!(canonical_path(&plain), CanonicalPath::Plain(plain.clone()), "{path:?}");
+        assert!(plain.starts_with('/') && plain.bytes().all(|byte| byte.is_ascii_graphic()), "{plain:?}");
+        assert!(!plain.contains("//") && !plain.contains(['\\', ';', '?', '#']), "{plain:?}");
+        assert!(!plain.split('/').any(|segment| segment == "." || segment == ".."), "{plain:?}");
+        // Decoded once, it has the same segments: no server finds another path in it.
+        let decoded = decodings(&plain);
+        assert!(decoded.iter().all(|reading| reading.matches('/').count() == plain.matches('/').count()));
+    } else {
+        let _ = decodings(path);
+    }
+    let route = pollcast::front::fuzzing::route();
+    if let Ok(target) = canonical_query(query, &route.query, &route.switches)
+        && let Some(query) = &target.query
+    {
+        assert!(!query.contains("utm_source=") || query.contains('%'), "{query:?}");
+        let again = canonical_query(Some(query), &route.query, &route.switches).expect("as before");
+        assert_eq!(again.query.as_ref(), Some(query), "canonical is a fixed point");
+    }
+    let _ = switch(query, Some("_push"));
+    if let Some(query) = query {
+        let stripped = pollcast::identity::strip(query, "token");
+        assert!(stripped.is_none_or(|left| pollcast::identity::query_token(&left, "token").is_none()));
+    }
+    let _ = matches_pattern(path, query.unwrap_or_default());
+});
