@@ -255,7 +255,7 @@ impl Link {
             Some(certificates) => Some(wrapped(&upstream, certificates)?),
             None => None,
         };
-        let identity = trust::own_identity(&upstream)?.map(Arc::new);
+        let identity = trust::own_identity(&upstream)?.map(|(chain, key)| Arc::new(CertKey::new(chain, key)));
         let mut options = ConnectorOptions::new(POOL_SIZE);
         if upstream.tls.is_some() && authorities.is_none() {
             // The connector reads the system's roots and panics if it cannot: ask first.

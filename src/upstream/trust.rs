@@ -5,7 +5,6 @@
 use std::fs;
 use std::path::Path;
 
-use pingora::utils::tls::CertKey;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::pem::Pem;
@@ -43,12 +42,15 @@ pub(super) fn own_authorities(upstream: &config::Upstream) -> Result<Option<Vec<
     Ok(Some(authorities))
 }
 
+/// A certificate with its chain, and its key, DER.
+pub(super) type Identity = (Vec<Vec<u8>>, Vec<u8>);
+
 /// The certificate and key that servers are shown when they ask; none: there is none for them.
 /// Each of its certificates parses as X.509, and the key as one of the forms that connections take.
 ///
 /// # Errors
 /// [`NewError::Identity`] if a file cannot be read, or is not what it should be.
-pub(super) fn own_identity(upstream: &config::Upstream) -> Result<Option<CertKey>, NewError> {
+pub(super) fn own_identity(upstream: &config::Upstream) -> Result<Option<Identity>, NewError> {
     let Some(files) = upstream.tls.as_ref().and_then(|tls| tls.identity.as_ref()) else {
         return Ok(None);
     };
@@ -73,5 +75,5 @@ pub(super) fn own_identity(upstream: &config::Upstream) -> Result<Option<CertKey
     // Connections take the bare key, and tell its form from its bytes.
     let key = key.secret_der().to_vec();
     PrivateKeyDer::try_from(key.as_slice()).map_err(|error| wrong(&files.key, error.to_owned()))?;
-    Ok(Some(CertKey::new(chain, key)))
+    Ok(Some((chain, key)))
 }
