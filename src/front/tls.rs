@@ -77,6 +77,9 @@ impl Tls {
 
     /// Looks at the files every `reload`, and whenever `told`; never returns.
     pub(super) async fn keep(self: Arc<Self>, mut told: watch::Receiver<()>, metrics: Metrics) {
+        // They are there before they count, for who watches them grow.
+        let [new, bad] =
+            ["new", "bad"].map(|outcome| metrics.certificate_reloads.with_label_values(&[outcome]));
         loop {
             tokio::select! {
                 () = pause(self.rules.reload) => {}
@@ -90,12 +93,12 @@ impl Tls {
             match found {
                 Found::Nothing => {}
                 Found::New => {
-                    metrics.certificate_reloads.with_label_values(&["new"]).inc();
+                    new.inc();
                     tracing::info!(first, "new certificates: the next handshakes use them");
                 }
-                Found::Bad(bad) => {
-                    metrics.certificate_reloads.with_label_values(&["bad"]).inc();
-                    tracing::error!(first, "new certificates cannot be used, the old ones stay: {bad}");
+                Found::Bad(file) => {
+                    bad.inc();
+                    tracing::error!(first, "new certificates cannot be used, the old ones stay: {file}");
                 }
             }
         }

@@ -38,6 +38,8 @@ impl Authority {
         let key = KeyPair::generate().expect("a key pair");
         let mut params = CertificateParams::new(Vec::new()).expect("no names are valid names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Authorities are told apart by their names.
+        params.distinguished_name.push(rcgen::DnType::CommonName, format!("{:016x}", fastrand::u64(..)));
         let pem = params.self_signed(&key).expect("a self-signed certificate").pem();
         Authority { issuer: Issuer::new(params, key), pem }
     }

@@ -236,7 +236,8 @@ pub struct Limits {
     pub accept_rate: Option<Rate>,
     /// HTTP/2 streams that one connection may have open at a time.
     pub http2_streams: Option<Count>,
-    /// A connection that may speak HTTP/2 says its first bytes within this.
+    /// A connection that may speak HTTP/2 says its first bytes within this; a PROXY header and a TLS handshake take no
+    /// longer, each.
     pub first_byte_timeout: Option<Time>,
     /// Most resources.
     pub resources: Option<Count>,
