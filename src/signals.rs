@@ -16,7 +16,8 @@ pub struct Signals {
     runtime: tokio::runtime::Runtime,
     term: Signal,
     int: Signal,
-    hup: Signal,
+    /// Has the files of certificates looked at; none: it has its default action.
+    hup: Option<Signal>,
     /// Hands the sockets over; none: it has its default action.
     quit: Option<Signal>,
 }
@@ -34,15 +35,15 @@ impl Signals {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
         let (term, int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let hup = signal(SignalKind::hangup())?;
         drop(entered);
-        Ok(Signals { runtime, term, int, hup, quit: None })
+        Ok(Signals { runtime, term, int, hup: None, quit: None })
     }
 
-    /// SIGQUIT, too.
-    pub fn with_quit(mut self) -> io::Result<Signals> {
+    /// SIGQUIT and SIGHUP, too.
+    pub fn with_quit_and_hangup(mut self) -> io::Result<Signals> {
         let entered = self.runtime.enter();
         self.quit = Some(signal(SignalKind::quit())?);
+        self.hup = Some(signal(SignalKind::hangup())?);
         drop(entered);
         Ok(self)
     }
@@ -105,15 +106,11 @@ async fn farewell(term: &mut Signal, int: &mut Signal, quit: &mut Option<Signal>
 }
 
 /// Looks at the files of certificates whenever it is told.
-async fn reload(hup: &mut Signal, app: &App) -> std::convert::Infallible {
+async fn reload(hup: &mut Option<Signal>, app: &App) -> std::convert::Infallible {
     loop {
-        match hup.recv().await {
-            Some(()) => {
-                tracing::info!("SIGHUP: looking at the files of certificates");
-                app.reload();
-            }
-            None => std::future::pending().await,
-        }
+        heard(hup).await;
+        tracing::info!("SIGHUP: looking at the files of certificates");
+        app.reload();
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Limits {
     pub accept_rate: Option<u32>,
     /// Streams of one HTTP/2 connection.
     pub http2_streams: u32,
-    /// For a peer that may speak HTTP/2.
+    /// For a peer that may speak HTTP/2, for a PROXY header, for a TLS handshake.
     pub first_byte_timeout: Duration,
     pub resources: usize,
     pub snapshot_bytes: usize,
