@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 
 use crate::admin;
-use crate::config::{Auth, Config};
+use crate::config::{AdminAddress, Auth, Config};
 use crate::fanout::{Drain, Fanout, Rules};
 use crate::front::{self, Routes, Shared};
 use crate::hub::{Attend, Hub};
@@ -77,10 +79,15 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
     let config = Arc::new(config);
     let metrics = Metrics::new().map_err(io::Error::other)?;
     let mut kept = Sockets::default();
+    let takes_over = inherited.addresses().next().is_some();
     let mut listen = |address| listen(address, &mut inherited, config.upgrade.is_some().then_some(&mut kept));
     let sockets = config.listeners.iter().map(|listener| listen(listener.address));
     let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
-    let admin_socket = config.admin.as_ref().map(|admin| listen(admin.address)).transpose()?;
+    let admin_socket = match config.admin.as_ref().map(|admin| &admin.address) {
+        None => None,
+        Some(AdminAddress::Tcp(address)) => Some(admin::Bound::Tcp(listen(*address)?)),
+        Some(AdminAddress::Unix(path)) => Some(admin::Bound::Unix(listen_unix(path, takes_over)?)),
+    };
     for address in inherited.addresses() {
         tracing::info!(%address, "no longer configured: closed");
     }
@@ -93,6 +100,9 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         pipelined_bytes: config.limits.header_bytes,
         access_log: config.log.access,
     };
+    let runtimes = [("front", &front_runtime), ("relay", &relay_runtime)];
+    let runtimes = runtimes.map(|(name, runtime)| (name, runtime.handle().clone()));
+    metrics.watch_tasks(runtimes.into());
     let fanout = Arc::new(Fanout::start(config.threads.shards, rules, metrics.clone())?);
     let hub = Hub::new(fanout.bells(), config.limits.resources, config.limits.history_bytes);
     let clients = clients(&config)?;
@@ -148,7 +158,10 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         let service = service.map_err(io::Error::other)?;
         front_runtime.spawn(service.run());
     }
-    let admin_address = admin_socket.as_ref().map(TcpListener::local_addr).transpose()?;
+    let admin_address = match &admin_socket {
+        Some(admin::Bound::Tcp(socket)) => Some(socket.local_addr()?),
+        _ => None,
+    };
     if let Some(socket) = admin_socket {
         let _entered = relay_runtime.enter();
         admin::serve(desk(&shared), socket, closing_admin)?;
@@ -177,6 +190,7 @@ impl App {
         self.addresses.clone()
     }
 
+    /// None, too, if it is a Unix socket.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
     }
@@ -285,10 +299,17 @@ impl Drop for App {
 /// What the admin listener shows of this application.
 fn desk(shared: &Arc<Shared>) -> admin::Desk {
     let (state, writes, ends) = (shared.clone(), shared.clone(), shared.clone());
+    let admin = shared.config.admin.as_ref();
+    let is_local = |address: &AdminAddress| match address {
+        AdminAddress::Tcp(address) => address.ip().is_loopback(),
+        // No browser connects there.
+        AdminAddress::Unix(_) => false,
+    };
     admin::Desk {
         hub: shared.hub.clone(),
         metrics: shared.metrics.clone(),
-        token: shared.config.admin.as_ref().and_then(|admin| admin.token.clone()),
+        token: admin.and_then(|admin| admin.token.clone()),
+        is_local: admin.is_some_and(|admin| is_local(&admin.address)),
         is_draining: Box::new(move || state.is_draining()),
         poll_now: Box::new(move |url| front::poll_now(&writes, url)),
         end_subject: Box::new(move |subject| front::end_subject(&ends, subject)),
@@ -314,6 +335,13 @@ fn listen(
         kept.keep(address, &socket).map_err(bad)?;
     }
     Ok(socket)
+}
+
+fn listen_unix(path: &Path, takes_over: bool) -> io::Result<UnixListener> {
+    let bad = |error: io::Error| {
+        io::Error::new(error.kind(), format!("admin: cannot listen on {}: {error}", path.display()))
+    };
+    admin::unix(path, takes_over).map_err(bad)
 }
 
 /// Connections that may wait to be accepted: in a storm thousands come at once, and those that find no

@@ -4,6 +4,7 @@
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,6 +19,9 @@ use pollcast::probe;
 use pollcast::upgrade::{self, Failure, Predecessor, Relief, Sockets};
 
 use signals::Signals;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 mod signals;
 mod supervisor;
@@ -76,9 +80,9 @@ enum Command {
     },
     /// Ask a running pollcast whether it is ready: exit code 0, or 1 and the reason. For health checks.
     Ready {
-        /// Its admin listener.
+        /// Its admin listener, `ip:port` or `unix:/path`.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
-        admin: SocketAddr,
+        admin: String,
     },
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
@@ -120,7 +124,7 @@ fn main() -> ExitCode {
         Command::Check { config, probe: None, .. } => check(&config),
         Command::Check { config, probe: Some(url), asking } => examine(&config, url, &asking),
         Command::Demo { listen, admin } => demonstrate(listen, admin),
-        Command::Ready { admin } => ready(admin),
+        Command::Ready { admin } => ready(&admin),
         Command::Schema => print(&format!("{:#}\n", config::schema())),
     }
 }
@@ -265,7 +269,7 @@ fn demonstrate(listen: SocketAddr, admin: SocketAddr) -> ExitCode {
     code
 }
 
-fn ready(admin: SocketAddr) -> ExitCode {
+fn ready(admin: &str) -> ExitCode {
     match ask_ready(admin) {
         Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => print("ready\n"),
         Ok(answer) => {
@@ -277,18 +281,30 @@ fn ready(admin: SocketAddr) -> ExitCode {
 }
 
 /// The beginning of the answer to `GET /ready`.
-fn ask_ready(admin: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
+fn ask_ready(admin: &str) -> io::Result<String> {
+    if let Some(path) = admin.strip_prefix("unix:") {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        return ask_over(stream, "localhost");
+    }
+    let bad = |_| io::Error::new(io::ErrorKind::InvalidInput, "it is neither ip:port nor unix:/path");
+    let address: SocketAddr = admin.parse().map_err(bad)?;
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let request = format!("GET /ready HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+    ask_over(stream, admin)
+}
+
+fn ask_over(mut stream: impl Read + Write, host: &str) -> io::Result<String> {
+    let request = format!("GET /ready HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(LONGEST_ANSWER).read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Logs go to standard error; `RUST_LOG` overrides what is logged.
+/// Logs go to standard error; `RUST_LOG` overrides what is logged of pollcast itself.
 fn start_log(config: &Config) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
@@ -297,8 +313,19 @@ fn start_log(config: &Config) {
         // Colours are for terminals; a journal would keep their codes.
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
+    let discreet = filter_fn(|event| is_discreet(event.target(), *event.level()));
     // A second subscriber is refused; then the first one serves.
-    let _ = if config.log.json { log.json().try_init() } else { log.try_init() };
+    let _ = match config.log.json {
+        true => log.json().finish().with(discreet).try_init(),
+        false => log.finish().with(discreet).try_init(),
+    };
+}
+
+/// Below warnings the libraries print whole requests, credentials and all: whatever `RUST_LOG` says, only what
+/// this program writes itself is logged there.
+fn is_discreet(target: &str, level: tracing::Level) -> bool {
+    let own = target == "access" || target.split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+    own || level <= tracing::Level::WARN
 }
 
 /// Every client costs a descriptor: take what the system allows, and say how much that is.

@@ -3,12 +3,14 @@
 //!
 //! Must not know: what the figures are used for.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
+use tokio::runtime::Handle;
 
 /// All metrics of one running application; each application has a registry of its own.
 #[derive(Clone)]
@@ -50,7 +52,10 @@ pub struct Metrics {
     pub snapshot_evictions: IntCounter,
     pub compressions: IntCounter,
     pub compressed_bytes: IntCounter,
+    pub tasks: IntGaugeVec,
     pub build: GaugeVec,
+    /// Whose tasks are counted when somebody asks.
+    runtimes: Arc<OnceLock<Vec<(&'static str, Handle)>>>,
 }
 
 /// The transports as labels.
@@ -194,7 +199,9 @@ impl Metrics {
                 "Bodies and events compressed, each once for all clients that take that coding.",
             )?,
             compressed_bytes: r.counter("compressed_bytes_total", "Bytes that compression made.")?,
+            tasks: r.gauges("tasks", "Tasks that have not ended.", &["runtime"])?,
             build: r.float_gauges("build_info", "The running version.", &["version"])?,
+            runtimes: Arc::default(),
             registry,
         };
         metrics.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
@@ -203,8 +210,17 @@ impl Metrics {
         Ok(metrics)
     }
 
+    /// Shows how many tasks these runtimes have, by name, from now on. Only the first call counts.
+    pub fn watch_tasks(&self, runtimes: Vec<(&'static str, Handle)>) {
+        let _ = self.runtimes.set(runtimes);
+    }
+
     /// The Prometheus text format.
     pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+        for (name, runtime) in self.runtimes.get().into_iter().flatten() {
+            let alive = i64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(i64::MAX);
+            self.tasks.with_label_values(&[name]).set(alive);
+        }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -315,6 +331,17 @@ impl Make<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn tasks_are_counted_when_they_are_asked_for() {
+        let metrics = Metrics::new().unwrap();
+        metrics.watch_tasks(vec![("front", Handle::current())]);
+        let text = || String::from_utf8(metrics.encode().unwrap()).unwrap();
+        assert!(text().contains("pollcast_tasks{runtime=\"front\"} 0"), "{}", text());
+        let task = tokio::spawn(std::future::pending::<()>());
+        assert!(text().contains("pollcast_tasks{runtime=\"front\"} 1"), "{}", text());
+        task.abort();
+    }
 
     #[test]
     fn everything_registers_and_is_written() {

@@ -108,13 +108,16 @@ async fn farewell(term: &mut Signal, int: &mut Signal, quit: &mut Option<Signal>
 /// Looks at the files of certificates whenever it is told.
 async fn reload(hup: &mut Option<Signal>, app: &App) -> std::convert::Infallible {
     loop {
-        match hup {
-            Some(signal) if signal.recv().await.is_some() => {
-                tracing::info!("SIGHUP: looking at the files of certificates");
-                app.reload();
-            }
-            _ => std::future::pending().await,
+        let told = match hup {
+            Some(signal) => signal.recv().await,
+            None => None,
+        };
+        if told.is_none() {
+            // It never comes.
+            std::future::pending::<()>().await;
         }
+        tracing::info!("SIGHUP: looking at the files of certificates");
+        app.reload();
     }
 }
 

@@ -5,12 +5,14 @@
 //! | `support` | no claims: a scriptable legacy API, real clients, the process under test |
 //! | `support_works` | the tools above show every misbehaviour as it is, so a green test means something |
 //! | `contract` | what clients and upstreams see: polls, streams, sockets, held polls, shared polls |
+//! | `faults` | no client loses, repeats or goes back, whatever upstream, network and other clients do; nothing leaks |
 //! | `bodies` | recorded bodies of the usual kinds of APIs change in small patches |
 //! | `packaging` | README, conf/ and the readiness probe name only what exists |
 //! | `layers` | the source keeps the architecture: who may import whom, who may name the proxy, file sizes |
 
 mod bodies;
 mod contract;
+mod faults;
 mod layers;
 mod packaging;
 #[allow(dead_code, unused_imports, reason = "a toolbox: not every tool has a user at every commit")]

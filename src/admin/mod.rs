@@ -4,10 +4,11 @@
 //! Must not know: clients' requests.
 
 mod resources;
+mod socket;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::TcpListener;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,6 +25,10 @@ use tokio::sync::{Semaphore, watch};
 use crate::config::Secret;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::transport::answer::GUARDS;
+use socket::Accepting;
+
+pub use socket::{Bound, unix};
 
 /// Connections served at a time; more wait.
 const CONNECTIONS: usize = 64;
@@ -41,6 +46,9 @@ pub struct Desk {
     pub metrics: Metrics,
     /// None: everybody who reaches the listener.
     pub token: Option<Secret>,
+    /// The listener is for programs of this machine: browsers on it are not to be talked into asking for
+    /// others.
+    pub is_local: bool,
     /// Whether the process is about to end.
     pub is_draining: Box<dyn Fn() -> bool + Send + Sync>,
     /// Polls what follows this path or absolute URL at once, as after a write.
@@ -53,9 +61,8 @@ pub struct Desk {
 ///
 /// # Errors
 /// The socket cannot be made non-blocking.
-pub fn serve(desk: Desk, socket: TcpListener, mut stop: watch::Receiver<bool>) -> io::Result<()> {
-    socket.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(socket)?;
+pub fn serve(desk: Desk, socket: Bound, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    let listener = Accepting::on(socket)?;
     let desk = Arc::new(desk);
     tokio::spawn(async move {
         let seats = Arc::new(Semaphore::new(CONNECTIONS));
@@ -67,7 +74,7 @@ pub fn serve(desk: Desk, socket: TcpListener, mut stop: watch::Receiver<bool>) -
             let Ok(seat) = seats.clone().acquire_owned().await else {
                 return;
             };
-            let Ok((stream, _)) = accepted else {
+            let Ok(stream) = accepted else {
                 // Descriptors are short: they may not be in a moment.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -103,6 +110,12 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         "/ready" if (desk.is_draining)() => return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         "/ready" => return text(StatusCode::OK, "ready\n"),
         _ => {}
+    }
+    if is_another_sites(desk, request) {
+        return text(
+            StatusCode::FORBIDDEN,
+            "a browser asks this for another site: set admin.token if it may\n",
+        );
     }
     if !is_authorized(desk, request) {
         let mut response = text(StatusCode::UNAUTHORIZED, "admin.token is set: send it as a bearer token\n");
@@ -191,6 +204,29 @@ fn metrics(desk: &Desk) -> Result<Vec<u8>, prometheus::Error> {
     desk.metrics.encode()
 }
 
+/// Whether a page of another site has a browser ask. An Origin says so; and without a token a listener of this
+/// machine has no name but an address and `localhost`, so that a name which leads here does too (DNS rebinding).
+fn is_another_sites(desk: &Desk, request: &Request<Incoming>) -> bool {
+    let said = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
+    let host = said(header::HOST).or(request.uri().authority().map(|authority| authority.as_str()));
+    let is_foreign = said(header::ORIGIN).is_some_and(|origin| {
+        let place = origin.split_once("://").map(|(_, place)| place);
+        place.is_none() || place != host
+    });
+    let is_renamed = desk.is_local && desk.token.is_none() && !host.is_none_or(is_of_this_machine);
+    is_foreign || is_renamed
+}
+
+fn is_of_this_machine(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => host,
+    };
+    name.is_empty()
+        || name.eq_ignore_ascii_case("localhost")
+        || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+}
+
 /// Compares digests, so that the time it takes says nothing about the token.
 fn is_authorized(desk: &Desk, request: &Request<Incoming>) -> bool {
     let Some(token) = &desk.token else {
@@ -211,6 +247,6 @@ fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Respons
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.extend(GUARDS.map(|(name, value)| (name, HeaderValue::from_static(value))));
     response
 }

@@ -9,7 +9,7 @@ use crate::config::Order;
 use crate::frame::State;
 use crate::hub::{Hub, Outcome, Topic};
 
-/// All resources now, by path. Credentials are named, never shown.
+/// All resources now, by path. Credentials are named, never shown; nor are query parameters that look like some.
 pub fn list(hub: &Hub) -> Value {
     let mut topics = hub.topics();
     topics.sort_by_key(|topic| topic.key().target());
@@ -34,7 +34,7 @@ fn describe(topic: &Topic) -> Value {
         State::Gone { .. } => "gone",
     };
     json!({
-        "path": topic.key().target(),
+        "path": topic.key().shown(),
         "route": topic.route().path,
         "upstream": topic.route().upstream.name,
         "host": key.host,

@@ -82,11 +82,21 @@ impl Default for Limits {
             clients_per_subject: None,
             accept_rate: None,
             http2_streams: 100,
+            http2_control_rate: 500,
             first_byte_timeout: seconds(10),
+            header_timeout: seconds(10),
+            idle_timeout: seconds(60),
+            send_timeout: seconds(60),
             resources: 10_000,
+            resources_per_address: None,
+            resources_per_subject: None,
             snapshot_bytes: GIB,
             history_bytes: 256 * MIB,
             header_bytes: 32 * KIB,
+            header_fields: 100,
+            url_bytes: 8 * KIB,
+            query_parameters: 200,
+            request_body: None,
             stall_timeout: seconds(10),
             send_buffer: 24 * KIB,
             drain_body: 64 * KIB,
@@ -140,6 +150,7 @@ impl Upstream {
             forwarded: None,
             budget: None,
             breaker: Breaker { failures: Some(20), wait: seconds(1) },
+            max_requests: None,
         }
     }
 }
@@ -218,6 +229,8 @@ impl Route {
             gone_after: None,
             max_age: None,
             max_clients: None,
+            max_clients_per_resource: None,
+            max_resources: None,
             compress: Compress::Shared,
             compress_min: 256,
             change: Change::default(),
@@ -281,7 +294,15 @@ impl Default for Cors {
 
 impl Default for Websocket {
     fn default() -> Self {
-        Websocket { origins: None, ping: seconds(25), pong: seconds(10), max_message: 64 * KIB, send: None }
+        Websocket {
+            origins: None,
+            ping: seconds(25),
+            pong: seconds(10),
+            max_message: 64 * KIB,
+            frame_rate: 200,
+            max_fragments: 100,
+            send: None,
+        }
     }
 }
 

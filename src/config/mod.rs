@@ -73,9 +73,17 @@ impl std::fmt::Debug for Secret {
 
 #[derive(Debug, Clone)]
 pub struct Admin {
-    pub address: SocketAddr,
+    pub address: AdminAddress,
     /// When set, every admin request must carry `Authorization: Bearer <token>`, `/live` and `/ready` apart.
     pub token: Option<Secret>,
+}
+
+/// Where the admin surface is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminAddress {
+    Tcp(SocketAddr),
+    /// A Unix socket that only the user of the process can connect to.
+    Unix(PathBuf),
 }
 
 #[derive(Debug, Clone)]
@@ -98,6 +106,8 @@ pub struct Upstream {
     /// None: polls are limited by their intervals alone.
     pub budget: Option<Budget>,
     pub breaker: Breaker,
+    /// Requests that pass through at a time; none: as they come.
+    pub max_requests: Option<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -176,6 +186,10 @@ pub struct Route {
     pub max_age: Option<Duration>,
     /// Most subscribers of this route; none: only `limits.clients`.
     pub max_clients: Option<usize>,
+    /// Most subscribers of one of its resources.
+    pub max_clients_per_resource: Option<usize>,
+    /// Most resources of this route; none: only `limits.resources`.
+    pub max_resources: Option<usize>,
     pub compress: Compress,
     /// Bodies and messages smaller than this are not compressed, bytes.
     pub compress_min: usize,
@@ -322,6 +336,10 @@ pub struct Websocket {
     pub pong: Duration,
     /// Longest message a client may send, bytes.
     pub max_message: usize,
+    /// Frames a second that a client may send, whatever they are.
+    pub frame_rate: u32,
+    /// Pieces that a client may send one message in.
+    pub max_fragments: u16,
     pub send: Option<Send>,
 }
 

@@ -15,12 +15,30 @@ pub struct Limits {
     pub accept_rate: Option<u32>,
     /// Streams of one HTTP/2 connection.
     pub http2_streams: u32,
-    /// For a peer that may speak HTTP/2, for a PROXY header, for a TLS handshake.
+    /// Frames a second of one HTTP/2 connection that carry neither a request nor an answer.
+    pub http2_control_rate: u32,
+    /// Until the first byte of a connection; for a PROXY header, for a TLS handshake.
     pub first_byte_timeout: Duration,
+    /// From the first byte of a request's head to its last.
+    pub header_timeout: Duration,
+    /// Between two requests of a connection.
+    pub idle_timeout: Duration,
+    /// Without taking a byte of an answer; streams have `stall_timeout`.
+    pub send_timeout: Duration,
     pub resources: usize,
+    /// Resources that one address keeps alive.
+    pub resources_per_address: Option<usize>,
+    /// Of one subject, or of those with equal class values; none: no limit of its own.
+    pub resources_per_subject: Option<usize>,
     pub snapshot_bytes: usize,
     pub history_bytes: usize,
     pub header_bytes: usize,
+    pub header_fields: usize,
+    /// Path and query of a request, bytes.
+    pub url_bytes: usize,
+    pub query_parameters: usize,
+    /// Of a request that passes through, bytes.
+    pub request_body: Option<usize>,
     pub stall_timeout: Duration,
     /// Kernel send buffer of a stream, bytes.
     pub send_buffer: usize,

@@ -64,6 +64,11 @@ impl Format {
         }
     }
 
+    /// Whether followers are told how the resource is doing, and not only its states.
+    pub fn tells_conditions(self) -> bool {
+        !matches!(self, Format::WebSocket(_))
+    }
+
     /// The kind of patches it wants.
     pub fn patches(self) -> Option<PatchKind> {
         match self {

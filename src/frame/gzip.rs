@@ -73,7 +73,7 @@ impl GzipEvent {
         let text = plain.payload();
         let last = before.map(|(event, plain)| (event, plain.payload()));
         let last = last.as_ref().map(|(event, text)| (&event.coded, &text[..]));
-        let coded = Coded::new(&text, last, |bytes| sse::own(&bytes))?;
+        let coded = Coded::new(&text, last, |bytes| sse::coded(&bytes))?;
         Some(GzipEvent { coded, sum: Sum::of(&text) })
     }
 
@@ -153,7 +153,7 @@ mod tests {
             let plain: Vec<SseBytes> = sizes
                 .iter()
                 .enumerate()
-                .map(|(n, size)| sse::own(format!("id: {n}\ndata: {}\n\n", "abc".repeat(*size)).as_bytes()))
+                .map(|(n, size)| sse::coded(format!("id: {n}\ndata: {}\n\n", "abc".repeat(*size)).as_bytes()))
                 .collect();
             let mut events: Vec<GzipEvent> = Vec::new();
             for (n, text) in plain.iter().enumerate() {

@@ -62,7 +62,7 @@ pub struct Batch {
     gzip: OnceLock<Option<GzipEvent>>,
     websocket: OnceLock<Bytes>,
     deflated: OnceLock<Option<Deflated>>,
-    named: OnceLock<Box<[Bytes]>>,
+    named: OnceLock<Box<[sse::Tail]>>,
     envelope: OnceLock<Box<[Bytes]>>,
 }
 
@@ -136,7 +136,7 @@ impl Batch {
 
     /// For streams of many resources: what follows the line with the resource's name, one piece an
     /// item.
-    pub fn named(&self) -> &[Bytes] {
+    pub fn named(&self) -> &[sse::Tail] {
         self.named.get_or_init(|| self.items.iter().map(|item| sse::data(&item.text)).collect())
     }
 

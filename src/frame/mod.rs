@@ -90,7 +90,7 @@ struct Encodings {
     websocket: OnceLock<Bytes>,
     websocket_deflated: OnceLock<Option<Deflated>>,
     gzip: OnceLock<Option<Bytes>>,
-    named: OnceLock<Result<Bytes, NotText>>,
+    named: OnceLock<Result<sse::Tail, NotText>>,
     envelope: OnceLock<Bytes>,
     patches: [OnceLock<Option<Arc<Patch>>>; PatchKind::COUNT],
 }
@@ -243,7 +243,7 @@ impl Frame {
     }
 
     /// On a stream of many resources: what follows the line that names this one.
-    pub fn named(&self) -> Result<&Bytes, NotText> {
+    pub fn named(&self) -> Result<&sse::Tail, NotText> {
         let event = self.encodings.named.get_or_init(|| sse::named(&self.snapshot, &self.rules));
         event.as_ref().map_err(|e| *e)
     }
@@ -259,7 +259,7 @@ impl Frame {
         let of = |event: &OnceLock<Result<SseBytes, NotText>>| {
             event.get().and_then(|e| e.as_ref().ok()).map_or(0, |e| e.chunk().len())
         };
-        let named = made.named.get().and_then(|e| e.as_ref().ok()).map_or(0, Bytes::len);
+        let named = made.named.get().and_then(|e| e.as_ref().ok()).map_or(0, sse::Tail::weight);
         let envelope = made.envelope.get().map_or(0, Bytes::len);
         let coded = self.sse_gzip().map_or(0, GzipEvent::weight)
             + self.whole_gzip().map_or(0, GzipEvent::weight)

@@ -1,7 +1,8 @@
 //! Server-sent events as bytes (contract §5, the HTML standard's event stream format).
 //!
 //! Everything that reaches a line goes through here, so that no body, id or reason can end a line
-//! early. Must not know: connections.
+//! early: what others hold are whole events, or [`Tail`]s of some, and no one else can make either of text.
+//! Must not know: connections.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -97,27 +98,43 @@ pub fn items(items: &[Arc<Item>]) -> SseBytes {
     SseBytes::framed(&events)
 }
 
+/// The rest of an event, behind the line that names it: whole `data:` lines, and the empty one.
+#[derive(Debug, Clone)]
+pub struct Tail(Bytes);
+
+impl Tail {
+    /// Bytes it holds.
+    pub fn weight(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// On a stream of many resources: what follows the line that names the resource.
-pub fn named(snapshot: &Snapshot, rules: &Rules) -> Result<Bytes, NotText> {
+pub fn named(snapshot: &Snapshot, rules: &Rules) -> Result<Tail, NotText> {
     let mut event = BytesMut::with_capacity(snapshot.body.len() + 16);
     put_body(&mut event, snapshot, rules)?;
     event.put_u8(b'\n');
-    Ok(event.freeze())
+    Ok(Tail(event.freeze()))
 }
 
 /// `data:` lines and the end of the event.
-pub fn data(text: &[u8]) -> Bytes {
+pub fn data(text: &[u8]) -> Tail {
     let mut event = BytesMut::with_capacity(text.len() + 16);
     put_data(&mut event, text);
     event.put_u8(b'\n');
-    event.freeze()
+    Tail(event.freeze())
 }
 
-/// The line that names an event.
-pub fn name_line(name: &str) -> Bytes {
+/// Events of one name.
+pub fn of_name(name: &str, tails: &[Tail]) -> SseBytes {
     let mut line = BytesMut::with_capacity(name.len() + 8);
     put_field(&mut line, "event", name.as_bytes());
-    line.freeze()
+    let mut events = BytesMut::with_capacity(tails.iter().map(|tail| line.len() + tail.weight()).sum());
+    for Tail(tail) in tails {
+        events.put_slice(&line);
+        events.put_slice(tail);
+    }
+    SseBytes::framed(&events)
 }
 
 /// A control event: named, one line of JSON, never an id.
@@ -137,9 +154,14 @@ pub fn control_with_retry(name: &str, data: &serde_json::Value, retry_ms: u64) -
     SseBytes::framed(&payload)
 }
 
-/// Frames what is one client's own.
-pub fn own(payload: &[u8]) -> SseBytes {
-    SseBytes::framed(payload)
+/// Frames what a coding made of events: not text, but what becomes text again.
+pub fn coded(bytes: &[u8]) -> SseBytes {
+    SseBytes::framed(bytes)
+}
+
+/// The comment of a silent stream.
+pub fn heartbeat() -> SseBytes {
+    SseBytes::framed(HEARTBEAT)
 }
 
 /// The event that names all states of a stream of many resources.

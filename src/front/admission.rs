@@ -94,14 +94,17 @@ impl Subjects {
         })
     }
 
-    /// A number for those who have equal class values.
-    pub(super) fn number_of(&self, class: &[(HeaderName, HeaderValue)]) -> u64 {
-        self.hasher.hash_one(class)
-    }
-
-    /// A number for a subject, for counting.
-    pub(super) fn number(&self, subject: &str) -> u64 {
-        self.hasher.hash_one(subject)
+    /// A number for whom a request is from: its identity, or those with equal class values; none: nobody
+    /// in particular.
+    pub(super) fn asker(
+        &self,
+        identity: Option<&Identity>,
+        class: &[(HeaderName, HeaderValue)],
+    ) -> Option<u64> {
+        match identity {
+            Some(identity) => Some(self.hasher.hash_one(&*identity.subject)),
+            None => (!class.is_empty()).then(|| self.hasher.hash_one(class)),
+        }
     }
 }
 

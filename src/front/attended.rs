@@ -1,5 +1,5 @@
-//! What stands between Pingora and a connection of a client: a limit on the wait for its first byte, and
-//! small writes gathered into one.
+//! What stands between Pingora and a connection of a client: an end to the wait for its requests, for
+//! their heads and for its taking of an answer, and small writes gathered into one.
 //!
 //! Pingora writes the head of an answer, its body and its end one by one. Left as they are, each is a
 //! packet; in a buffer of its own they would wait there for the next piece, and the head of a slow answer
@@ -9,8 +9,9 @@
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
@@ -20,49 +21,114 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
     TimingDigest, UniqueID,
 };
+use pingora::proxy::Session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::control::{Control, GOAWAY};
+use super::parting::Parting;
+use super::patience::{Awaited, Patience, Refusal, Terms, Verdict};
+
 /// Most bytes that wait to be written. Larger pieces are not copied.
 const MOST: usize = 8 * 1024;
+
+/// What Pingora gets to read in place of the rest of a refused head: no head has it, so that it looks no
+/// further.
+const NO_HEAD: &[u8] = b"\0\r\n\r\n";
 
 /// A client's connection on its way to Pingora.
 #[derive(Debug)]
 pub(super) struct Attended {
     stream: Stream,
-    /// Until the first byte.
-    patience: Option<Pin<Box<Sleep>>>,
+    terms: Arc<Terms>,
+    patience: Patience,
+    /// Nothing is asked of the client now: its request is served.
+    busy: AtomicBool,
+    /// Of HTTP/2.
+    control: Option<Control>,
     gathers: bool,
     /// Not written yet.
     waiting: BytesMut,
+    /// While the client takes nothing.
+    stall: Option<Pin<Box<Sleep>>>,
+    /// What is said in place of all that Pingora says: the client is refused.
+    parting: Option<Parting>,
 }
 
 impl Attended {
-    /// A connection that has to begin in time. Afterwards this is in nobody's way.
-    pub(super) fn punctual(stream: Stream, patience: Duration) -> Attended {
-        let patience = Some(Box::pin(sleep(patience)));
-        Attended { stream, patience, gathers: false, waiting: BytesMut::new() }
+    /// A connection of HTTP/2. With its first byte the patience with it is others' business.
+    pub(super) fn http2(stream: Stream, terms: Arc<Terms>) -> Attended {
+        let control = Control::new(terms.control_rate, Instant::now());
+        Attended {
+            control: Some(control),
+            gathers: false,
+            ..Attended::http1(stream, terms, Awaited::FirstByte)
+        }
     }
 
     /// A connection of HTTP/1.
-    pub(super) fn gathering(stream: Stream) -> Attended {
-        Attended { stream, patience: None, gathers: true, waiting: BytesMut::new() }
+    pub(super) fn http1(stream: Stream, terms: Arc<Terms>, awaited: Awaited) -> Attended {
+        Attended {
+            stream,
+            terms,
+            patience: Patience::with(awaited),
+            busy: AtomicBool::new(false),
+            control: None,
+            gathers: true,
+            waiting: BytesMut::new(),
+            stall: None,
+            parting: None,
+        }
+    }
+
+    /// These bytes of its next request were read before.
+    pub(super) fn read_before(&mut self, read: &[u8]) {
+        if !read.is_empty() {
+            self.patience.heard(read.len());
+        }
+    }
+
+    /// The last request of this connection is answered.
+    pub(super) fn expect_next(stream: Stream) -> Stream {
+        match Attended::within(stream) {
+            Ok(mut attended) => {
+                attended.busy.store(false, Ordering::Relaxed);
+                attended.patience.expect_next();
+                attended
+            }
+            Err(stream) => stream,
+        }
+    }
+
+    /// The head of this request is read: how long the rest may take is its own business.
+    pub(super) fn asked(session: &Session) {
+        let stream = session.downstream_session.stream();
+        if let Some(attended) = stream.and_then(|stream| (**stream).as_any().downcast_ref::<Attended>()) {
+            attended.busy.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The connection itself, if this one is such; nothing of it waits to be written.
     pub(super) fn bare(stream: Stream) -> Stream {
-        match (*stream).as_any().downcast_ref::<Attended>() {
-            Some(attended) if attended.waiting.is_empty() => {}
-            _ => return stream,
+        match Attended::within(stream) {
+            Ok(attended) if attended.waiting.is_empty() => attended.stream,
+            Ok(attended) => attended,
+            Err(stream) => stream,
         }
-        let attended = stream.into_any().downcast::<Attended>();
-        attended.expect("it was one a line ago, and nobody else has it").stream
+    }
+
+    fn within(stream: Stream) -> Result<Box<Attended>, Stream> {
+        if !(*stream).as_any().is::<Attended>() {
+            return Err(stream);
+        }
+        Ok(stream.into_any().downcast().expect("it was one a line ago, and nobody else has it"))
     }
 
     /// Writes everything that waits.
     fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.waiting.is_empty() {
-            match ready!(Pin::new(&mut self.stream).poll_write(context, &self.waiting))? {
+            let way = Pin::new(&mut self.stream).poll_write(context, &self.waiting);
+            match ready!(self.moving(context, way))? {
                 0 => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
                 written => self.waiting.advance(written),
             }
@@ -70,30 +136,77 @@ impl Attended {
         self.waiting = BytesMut::new();
         Poll::Ready(Ok(()))
     }
+
+    /// Bytes of the client were read.
+    fn heard(&mut self, bytes: &[u8], context: &mut Context<'_>) -> io::Result<()> {
+        let Some(control) = &mut self.control else {
+            self.patience.heard(bytes.len());
+            return Ok(());
+        };
+        self.busy.store(true, Ordering::Relaxed);
+        if control.bears(bytes) {
+            return Ok(());
+        }
+        self.terms.refusals.with_label_values(&["http2-control"]).inc();
+        // As good as it gets: whoever does not read it will find out.
+        let _ = Pin::new(&mut self.stream).poll_write(context, &GOAWAY);
+        let _ = Pin::new(&mut self.stream).poll_flush(context);
+        Err(ErrorKind::ConnectionAborted.into())
+    }
+
+    /// Nothing comes for now.
+    fn poll_patience(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match ready!(self.patience.poll_end(&self.terms, context)) {
+            Verdict::Close => Poll::Ready(Err(ErrorKind::TimedOut.into())),
+            Verdict::Refuse(refusal) => self.refuse(refusal, buffer),
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.parting = Some(Parting::with(refusal));
+        buffer.put_slice(&NO_HEAD[..NO_HEAD.len().min(buffer.remaining())]);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends a write that makes no way for too long.
+    fn moving<T>(&mut self, context: &mut Context<'_>, way: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if way.is_ready() {
+            self.stall = None;
+            return way;
+        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(self.terms.send)));
+        ready!(stall.as_mut().poll(context));
+        self.terms.refusals.with_label_values(&["send-timeout"]).inc();
+        Poll::Ready(Err(ErrorKind::TimedOut.into()))
+    }
 }
+
 impl AsyncRead for Attended {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.parting.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        let attends = self.control.is_some() || !self.busy.load(Ordering::Relaxed);
+        if attends && let Some(refusal) = self.patience.too_long(&self.terms) {
+            return self.refuse(refusal, buffer);
+        }
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_pending() && !self.waiting.is_empty() && self.poll_waiting(context)?.is_ready() {
             // What a write has broken, the next one tells.
             let _ = Pin::new(&mut self.stream).poll_flush(context)?;
         }
-        let Some(patience) = &mut self.patience else {
-            return read;
-        };
         match read {
-            Poll::Pending if patience.as_mut().poll(context).is_ready() => {
-                Poll::Ready(Err(ErrorKind::TimedOut.into()))
+            Poll::Ready(Ok(())) if attends => {
+                let heard = self.heard(&buffer.filled()[before..], context);
+                Poll::Ready(heard)
             }
-            Poll::Pending => Poll::Pending,
-            read => {
-                self.patience = None;
-                read
-            }
+            Poll::Pending if !self.busy.load(Ordering::Relaxed) => self.poll_patience(context, buffer),
+            read => read,
         }
     }
 }
@@ -104,6 +217,9 @@ impl AsyncWrite for Attended {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.parting.is_some() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         if self.gathers && bytes.len() <= MOST {
             if self.waiting.len() + bytes.len() > MOST {
                 ready!(self.poll_waiting(context))?;
@@ -112,7 +228,8 @@ impl AsyncWrite for Attended {
             return Poll::Ready(Ok(bytes.len()));
         }
         ready!(self.poll_waiting(context))?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let way = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.moving(context, way)
     }
 
     fn poll_write_vectored(
@@ -120,8 +237,12 @@ impl AsyncWrite for Attended {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.parting.is_some() {
+            return Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()));
+        }
         ready!(self.poll_waiting(context))?;
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        let way = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.moving(context, way)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -130,11 +251,16 @@ impl AsyncWrite for Attended {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_waiting(context))?;
-        Pin::new(&mut self.stream).poll_flush(context)
+        let way = Pin::new(&mut self.stream).poll_flush(context);
+        self.moving(context, way)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_waiting(context))?;
+        let Attended { parting, stream, .. } = &mut *self;
+        if let Some(parting) = parting {
+            ready!(parting.poll_over(stream, context));
+        }
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
@@ -144,6 +270,9 @@ impl Shutdown for Attended {
     async fn shutdown(&mut self) {
         // Who is shut out hears no more; but what was said before counts.
         let _ = std::future::poll_fn(|context| self.poll_waiting(context)).await;
+        if let Some(mut parting) = self.parting.take() {
+            std::future::poll_fn(|context| parting.poll_over(&mut self.stream, context)).await;
+        }
         self.stream.shutdown().await;
     }
 }
@@ -196,7 +325,7 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, _) = listener.accept().await.unwrap();
         let stream: Stream = Box::new(pingora::protocols::l4::stream::Stream::from(socket));
-        (Attended::gathering(stream), client)
+        (Attended::http1(stream, Arc::new(Terms::strict()), Awaited::FirstByte), client)
     }
 
     #[tokio::test]

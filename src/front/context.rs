@@ -13,7 +13,7 @@ use super::Shared;
 use crate::config::Route;
 use crate::identity::Identity;
 use crate::resource::ResourceKey;
-use crate::upstream::Client;
+use crate::upstream::{Client, Place};
 
 /// What is known of one request.
 pub struct Context {
@@ -40,6 +40,10 @@ pub struct Context {
     pub(super) let_in: bool,
     pub(super) connects: usize,
     pub(super) passing: bool,
+    /// Its place among those that pass through to the upstream.
+    pub(super) place: Option<Place>,
+    /// Bytes of its body that have passed.
+    pub(super) passed: usize,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -62,6 +66,8 @@ impl Context {
             let_in: false,
             connects: 0,
             passing: false,
+            place: None,
+            passed: 0,
             shared,
         }
     }

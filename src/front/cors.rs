@@ -1,22 +1,29 @@
 //! Cross-origin requests (contract §12, the Fetch standard): preflights and the fields of own
-//! answers. Without `cors` on the route nothing is added and preflights pass through.
+//! answers. Without `cors` on the route nothing is added and preflights pass through; the answers
+//! that pass through a route with `cors` are completed, as their preflights were answered here.
 //!
 //! Must not know: what is answered.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use pingora::Result;
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
 use super::{Context, Fate, respond};
-use crate::config::{Cors, Route};
+use crate::config::{Config, Cors, Route};
 
 const EXPOSED: &str = "ETag, Age, Link, Cache-Status, Preference-Applied, Retry-After, Delta-Base";
 
 /// An OPTIONS request that asks for permission, on a route that gives it.
 pub(super) fn is_preflight(request: &RequestHeader, route: &Route) -> bool {
-    route.cors.is_some()
-        && request.method == Method::OPTIONS
+    route.cors.is_some() && asks(request)
+}
+
+/// An OPTIONS request that asks for permission.
+pub(super) fn asks(request: &RequestHeader) -> bool {
+    request.method == Method::OPTIONS
         && request.headers.contains_key(header::ORIGIN)
         && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
@@ -33,35 +40,100 @@ fn allowed(cors: &Cors, request: &HeaderMap) -> Option<HeaderValue> {
 
 /// Adds the fields of an own answer.
 pub(super) fn add(headers: &mut HeaderMap, route: &Route, request: &HeaderMap) {
-    let Some(cors) = &route.cors else { return };
-    headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    let Some(origin) = allowed(cors, request) else {
+    add_of_all(headers, [route], request);
+}
+
+/// Adds the fields of an answer that speaks of several routes: what each of them allows, and nothing if one
+/// has no `cors`.
+pub(super) fn add_of_all<'a>(
+    headers: &mut HeaderMap,
+    routes: impl IntoIterator<Item = &'a Route>,
+    request: &HeaderMap,
+) {
+    let Some(rules) = routes.into_iter().map(|route| route.cors.as_ref()).collect::<Option<Vec<_>>>() else {
         return;
     };
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    if !rules.is_empty() {
+        grant(headers, &rules, request);
+    }
+}
+
+/// Adds the fields of an answer that speaks of no route yet, at the public prefix: an Origin that some route
+/// allows may know what it is told. Each resource is judged by its own route.
+pub(super) fn add_of_any(headers: &mut HeaderMap, config: &Config, request: &HeaderMap) {
+    let rules = config.routes.iter().filter_map(|route| route.cors.as_ref());
+    let allowing = rules.clone().filter_map(|cors| Some((cors, allowed(cors, request)?)));
+    // What the most generous grants: which resources it may then have is said by each of them.
+    let most = allowing.max_by_key(|(cors, origin)| (cors.credentials, origin != "*"));
+    let rule = most.map(|(cors, _)| cors).or(rules.clone().next());
+    if let Some(rule) = rule {
+        grant(headers, &[rule], request);
+    }
+}
+
+fn grant(headers: &mut HeaderMap, rules: &[&Cors], request: &HeaderMap) {
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    let Some(origins) = rules.iter().map(|cors| allowed(cors, request)).collect::<Option<Vec<_>>>() else {
+        return;
+    };
+    // The narrowest: one that is named before `*`.
+    let Some(origin) = origins.iter().find(|origin| *origin != "*").or(origins.first()) else { return };
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
-    if cors.credentials {
+    if rules.iter().all(|cors| cors.credentials) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     }
 }
 
-/// Answers a preflight.
-pub(super) async fn preflight(session: &mut Session, ctx: &mut Context, route: &Route) -> Result<Fate> {
-    let request = session.req_header().headers.clone();
+/// Completes an answer that passes through a route with `cors`: its preflight was answered here, so that
+/// the upstream may know nothing of other origins. One that does is left to its own rules.
+pub(super) fn complete(response: &mut ResponseHeader, route: &Route, request: &HeaderMap) -> Result<()> {
+    if response.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        return Ok(());
+    }
     let mut headers = HeaderMap::new();
-    add(&mut headers, route, &request);
-    if let Some(cors) = &route.cors
-        && headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)
-    {
-        let copy = |from: HeaderName, fallback: &'static str| {
-            request.get(from).cloned().unwrap_or(HeaderValue::from_static(fallback))
-        };
-        let methods = copy(header::ACCESS_CONTROL_REQUEST_METHOD, "GET");
+    add(&mut headers, route, request);
+    for (name, value) in &headers {
+        response.append_header(name.clone(), value.clone())?;
+    }
+    Ok(())
+}
+
+/// Answers a preflight on a route.
+pub(super) async fn preflight(session: &mut Session, ctx: &mut Context, route: &Route) -> Result<Fate> {
+    let mut headers = HeaderMap::new();
+    add(&mut headers, route, &session.req_header().headers);
+    let max_age = route.cors.as_ref().map_or(Duration::ZERO, |cors| cors.max_age);
+    permit(session, ctx, headers, max_age).await
+}
+
+/// Answers a preflight at the public prefix.
+pub(super) async fn preflight_of_any(
+    session: &mut Session,
+    ctx: &mut Context,
+    config: &Config,
+) -> Result<Fate> {
+    let mut headers = HeaderMap::new();
+    add_of_any(&mut headers, config, &session.req_header().headers);
+    let ages = config.routes.iter().filter_map(|route| route.cors.as_ref()).map(|cors| cors.max_age);
+    permit(session, ctx, headers, ages.min().unwrap_or_default()).await
+}
+
+async fn permit(
+    session: &mut Session,
+    ctx: &mut Context,
+    mut headers: HeaderMap,
+    max_age: Duration,
+) -> Result<Fate> {
+    let request = &session.req_header().headers;
+    if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        let methods = request.get(header::ACCESS_CONTROL_REQUEST_METHOD).cloned();
+        let methods = methods.unwrap_or(HeaderValue::from_static("GET"));
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
         if let Some(asked) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
         }
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors.max_age.as_secs()));
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(max_age.as_secs()));
     }
     let asked = "Access-Control-Request-Method, Access-Control-Request-Headers";
     headers.append(header::VARY, HeaderValue::from_static(asked));

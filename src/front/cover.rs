@@ -12,6 +12,7 @@ use pingora::proxy::Session;
 
 use super::access::{self, Class};
 use super::form::{self, Form, form};
+use super::purse::Asker;
 use super::{Context, Fate, Front, admission, certificate, push, refuse, visit};
 use crate::config::Route;
 use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
@@ -37,6 +38,8 @@ pub(super) struct Cover<'a> {
     pub(super) applied: Option<HeaderValue>,
     /// The answer may be older than a write.
     pub(super) unconfirmed: bool,
+    /// It asks to be held: its repeats are to be, even if it is not.
+    pub(super) is_patient: bool,
 }
 
 impl<'a> Cover<'a> {
@@ -63,6 +66,7 @@ impl<'a> Cover<'a> {
             version,
             applied: None,
             unconfirmed: false,
+            is_patient: false,
         }
     }
 
@@ -90,7 +94,8 @@ impl<'a> Cover<'a> {
             });
         }
         let class = access::class(&self.route, &self.headers, self.ctx.identity.as_ref());
-        self.ctx.subject = self.subject(&class);
+        let values = if let Class::Shared(values) = &class { &values[..] } else { &[] };
+        self.ctx.subject = self.front.shared.subjects.asker(self.ctx.identity.as_ref(), values);
         let key = |class| self.base_key(target.query.clone(), class);
         self.ctx.key = match &class {
             Class::Shared(values) => Some(key(values.clone())),
@@ -176,16 +181,6 @@ impl<'a> Cover<'a> {
         Ok(())
     }
 
-    /// Whom the request is from, as far as its limits go.
-    fn subject(&self, class: &Class) -> Option<u64> {
-        let subjects = &self.front.shared.subjects;
-        match (&self.ctx.identity, class) {
-            (Some(identity), _) => Some(subjects.number(&identity.subject)),
-            (None, Class::Shared(values)) if !values.is_empty() => Some(subjects.number_of(values)),
-            _ => None,
-        }
-    }
-
     /// 401 or 403; a WebSocket is told by a close code, as browsers see no status.
     async fn denied(&mut self, denied: Denied) -> Result<Fate> {
         self.front.shared.metrics.refusals.with_label_values(&["authentication"]).inc();
@@ -269,7 +264,8 @@ impl<'a> Cover<'a> {
 
     /// See [`visit::attend`].
     pub(super) fn attend(&self, key: &ResourceKey, kind: Attend) -> std::result::Result<Attendance, Full> {
-        visit::attend(&self.front.shared, &self.route, key, kind)
+        let asker = Asker { address: self.ctx.client, subject: self.ctx.subject };
+        visit::attend(&self.front.shared, asker, &self.route, key, kind)
     }
 
     /// What is known against covering a key.

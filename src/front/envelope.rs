@@ -73,6 +73,7 @@ impl Cover<'_> {
             pass: seat.pass().cloned().unwrap_or_default(),
             proto: self.proto(),
             authority: self.authority(),
+            address: self.ctx.client,
         };
         let desk = Desk::new(visitor, shard);
         let topic = attendance.topic().clone();
@@ -124,6 +125,7 @@ pub(super) fn visitor(front: &Front, session: &Session) -> Visitor {
         pass: Arc::default(),
         proto: if front.listener.tls.is_some() { "https" } else { "http" },
         authority: authority.map(str::to_ascii_lowercase),
+        address: front.client_of(session),
     }
 }
 
@@ -163,7 +165,8 @@ impl Desk {
         seat: Seat,
     ) -> Result<Fate> {
         let rules = crate::config::Websocket::default();
-        let envelope = Envelope::new(rules.ping, rules.pong, rules.max_message, Instant::now());
+        let envelope = Envelope::new(rules.ping, rules.pong, rules.max_message, Instant::now())
+            .of_frames(rules.frame_rate, rules.max_fragments);
         let (messages, queue) = mpsc::channel(WAITING);
         let departure = Departure {
             shard: self.shard,

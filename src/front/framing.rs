@@ -3,9 +3,11 @@
 //!
 //! Also what becomes of a request's body that nobody reads. Must not know: routes.
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use tokio::time::timeout;
 
@@ -22,6 +24,14 @@ pub(super) fn is_drainable(headers: &HeaderMap, limit: usize) -> bool {
         return true;
     };
     length.to_str().ok().and_then(|text| text.parse::<usize>().ok()).is_some_and(|length| length <= limit)
+}
+
+/// Whether a request that passes through is to be its connection's last. Where chunks end is read by other
+/// rules in other servers (extensions, line ends, empty sizes), and Pingora's are lenient: what a proxy before
+/// this one takes for a part of the body must not be taken for the next request here. Upstreams are safe: the
+/// body goes out in chunks of our own.
+pub(super) fn is_last(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 /// Reads on for a moment after the last answer of a connection: a close with bytes unread would
@@ -46,14 +56,16 @@ pub(super) struct BadHead(pub(super) &'static str);
 
 /// Checks a raw HTTP/1 head, its last empty line included.
 pub(super) fn check(raw: &[u8]) -> Result<(), BadHead> {
-    let mut lines = raw.split_inclusive(|byte| *byte == b'\n');
-    let request_line = lines.next().unwrap_or_default();
-    if !request_line.ends_with(b"\r\n") {
+    let mut head = raw;
+    // Old clients send an empty line behind a body: it is to be borne (RFC 9112 §2.2).
+    while let Some(rest) = head.strip_prefix(b"\r\n") {
+        head = rest;
+    }
+    let mut lines = head.split_inclusive(|byte| *byte == b'\n');
+    let Some(request_line) = lines.next().unwrap_or_default().strip_suffix(b"\r\n") else {
         return Err(BadHead("a line ends with a bare LF"));
-    }
-    if !names_a_target(request_line) {
-        return Err(BadHead("the request line names no target"));
-    }
+    };
+    target(request_line)?;
     if raw.contains(&0) {
         return Err(BadHead("the head contains a NUL"));
     }
@@ -73,10 +85,59 @@ pub(super) fn check(raw: &[u8]) -> Result<(), BadHead> {
     framing.judge()
 }
 
-/// Pingora escapes a second space in the request line instead of refusing it.
-fn names_a_target(request_line: &[u8]) -> bool {
-    let target = request_line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    target.starts_with(b"/") || target == b"*" || target.windows(3).any(|w| w == b"://")
+/// Whether the target has one of the forms of RFC 9112 §3.2 that are served here. Pingora escapes a second
+/// space in the request line instead of refusing it, and cuts a fragment off.
+fn target(request_line: &[u8]) -> Result<(), BadHead> {
+    let mut words = request_line.split(|byte| *byte == b' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    if target.contains(&b'#') {
+        return Err(BadHead("a fragment in the target"));
+    }
+    let is_absolute = [&b"http://"[..], b"https://"]
+        .iter()
+        .any(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
+    let is_served = target.starts_with(b"/") || is_absolute || (target == b"*" && method == b"OPTIONS");
+    if is_served { Ok(()) } else { Err(BadHead("the request line names no target")) }
+}
+
+/// Checks who a request is for, and whose page has it sent: one host that every server reads as the same one. It is in keys, in fields
+/// that upstreams make links of, and compared with the Origin.
+pub(super) fn check_host(request: &RequestHeader) -> Result<(), BadHead> {
+    let said = request.headers.get(header::HOST).map(HeaderValue::as_bytes);
+    let host = said.or(request.uri.authority().map(|authority| authority.as_str().as_bytes()));
+    match host {
+        Some(host) if is_host(host) => {}
+        Some(_) => return Err(BadHead("the host is none")),
+        None if request.version < Version::HTTP_11 => {}
+        None => return Err(BadHead("no host is named")),
+    }
+    // HTTP/2 has a field of its own for it.
+    if request.uri.path() == "*" && request.method != Method::OPTIONS {
+        return Err(BadHead("the request names no target"));
+    }
+    // Who cannot be read must not pass for nobody.
+    let mut origins = request.headers.get_all(header::ORIGIN).iter();
+    if origins.next().is_some_and(|origin| origin.to_str().is_err()) || origins.next().is_some() {
+        return Err(BadHead("the Origin is not one"));
+    }
+    Ok(())
+}
+
+/// A name, an IPv4 address or an IPv6 address in brackets, and a port perhaps. Narrower than RFC 3986
+/// §3.2.2, whose `,`, `;` or `%` no real name has.
+pub(super) fn is_host(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else { return false };
+    let (is_name, port) = match host.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(Some((address, rest))) => (address.parse::<Ipv6Addr>().is_ok(), rest),
+        Some(None) => return false,
+        None => {
+            let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+            let in_names = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+            (!name.is_empty() && name.bytes().all(in_names), port)
+        }
+    };
+    let digits = port.strip_prefix(':').filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    is_name && (port.is_empty() || digits.is_some_and(|port| port.parse::<u16>().is_ok()))
 }
 
 #[derive(Default)]
@@ -171,6 +232,32 @@ mod tests {
         }
         assert!(check(b"GET / HTTP/1.1\nHost: a\r\n\r\n").is_err());
         assert!(check(b"GET %20/ HTTP/1.1\r\nHost: a\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn a_target_has_a_form_of_http() {
+        let of = |line: &str| check(format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        for good in ["GET /", "\r\nGET /", "OPTIONS *", "GET http://a", "GET HTTPS://a/b?c"] {
+            assert_eq!(of(good), Ok(()), "{good:?}");
+        }
+        for bad in
+            ["GET *", "GET /a#b", "GET a", "GET ftp://a/b", "GET a?b=http://c", "CONNECT a:443", "\nGET /"]
+        {
+            assert!(of(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address() {
+        for good in ["a", "A-1.b_c.", "a:0", "a:65535", "127.0.0.1:80", "[::1]", "[fe80::1]:80"] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "", ":", ":80", "a:", "a:b", "a:+1", "a:65536", "a:1:2", "a b", "a@b", "a,b", "a/b", "[::1",
+            "[a]", "[::1]a", "[]", "é",
+        ] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
     }
 
     proptest! {

@@ -31,6 +31,7 @@ impl Cover<'_> {
         asked: Duration,
         seat: Seat,
     ) -> Result<Fate> {
+        self.is_patient = true;
         if self.route.feed.is_some()
             && let resume @ Resume::Item(_) = self.resume()
         {

@@ -16,12 +16,10 @@ use tokio::runtime::Handle;
 
 use super::attended::Attended;
 use super::listen::Counted;
+use super::patience::{Awaited, Terms};
 use super::turnstile::LetIn;
 use super::{Front, Shared};
 use crate::fanout::{Home, Returned};
-
-/// How long Pingora waits for the next request, seconds.
-const KEEPALIVE: u64 = 60;
 
 /// A listener's proxy, as a home for its connections.
 pub(super) struct FrontDoor {
@@ -29,19 +27,23 @@ pub(super) struct FrontDoor {
     pub(super) shared: std::sync::Weak<Shared>,
     pub(super) runtime: Handle,
     pub(super) shutdown: ShutdownWatch,
+    pub(super) terms: Arc<Terms>,
 }
 
 impl Home for FrontDoor {
     fn give_back(&self, connection: Returned, read: BytesMut) {
         // Without the proxy the listener is gone: the connection is closed.
         let (Some(proxy), Some(shared)) = (self.proxy.upgrade(), self.shared.upgrade()) else { return };
-        let shutdown = self.shutdown.clone();
+        let (shutdown, terms) = (self.shutdown.clone(), self.terms.clone());
         let counted = Counted::new(&shared);
         self.runtime.spawn(async move {
             let _counted = counted;
             match stream(connection) {
                 // A client that was held here is no newcomer.
-                Ok(stream) => serve(proxy, stream, read, Some(LetIn), &shutdown).await,
+                Ok(stream) => {
+                    let stream = Attended::http1(stream, terms, Awaited::NextRequest);
+                    serve(proxy, stream, read, Some(LetIn), &shutdown).await;
+                }
                 Err(error) => tracing::debug!("a connection could not be given back: {error}"),
             }
         });
@@ -65,13 +67,15 @@ fn stream(connection: Returned) -> io::Result<Stream> {
 /// beginning of that.
 pub(super) async fn serve(
     proxy: Arc<HttpProxy<Front>>,
-    stream: Stream,
+    mut stream: Attended,
     read: BytesMut,
     let_in: Option<LetIn>,
     shutdown: &ShutdownWatch,
 ) {
-    let mut session = ServerSession::new_http1(Box::new(Attended::gathering(stream)));
-    session.set_keepalive((!*shutdown.borrow()).then_some(KEEPALIVE));
+    stream.read_before(&read);
+    let mut session = ServerSession::new_http1(Box::new(stream));
+    // Without an end: what is attended to ends by itself.
+    session.set_keepalive((!*shutdown.borrow()).then_some(0));
     session.set_pipelining_enabled(true);
     if let Some(let_in) = let_in {
         session.set_connection_user_context(Some(Box::new(let_in)));
@@ -81,7 +85,7 @@ pub(super) async fn serve(
     }
     let mut reused = proxy.process_new_http(session, shutdown).await;
     while let Some((stream, settings)) = reused.map(|reused| reused.consume()) {
-        let mut session = ServerSession::new_http1(stream);
+        let mut session = ServerSession::new_http1(Attended::expect_next(stream));
         if let Some(settings) = settings {
             settings.apply_to_session(&mut session);
         }

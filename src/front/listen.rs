@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
 use pingora::listeners::{ALPN, L4BufferSettings, ListenerConfig};
 use pingora::protocols::Stream;
@@ -27,6 +28,7 @@ use super::attended::Attended;
 use super::certificates::BadFile;
 use super::greeting::{self, Protocol};
 use super::home::{self, FrontDoor};
+use super::patience::{Awaited, Terms};
 use super::preamble::Preamble;
 use super::tls::Tls;
 use super::{Front, Shared, refuse};
@@ -97,6 +99,20 @@ struct Door {
     /// HTTP/1 and HTTP/2, without TLS to tell which.
     speaks_both: bool,
     close_idle: ShutdownWatch,
+    terms: Arc<Terms>,
+}
+
+impl Door {
+    async fn http1(&self, stream: Stream, read: BytesMut, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let stream = Attended::http1(stream, self.terms.clone(), Awaited::FirstByte);
+        home::serve(self.proxy.clone(), stream, read, None, shutdown).await;
+        None
+    }
+
+    async fn http2(&self, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let stream = Attended::http2(stream, self.terms.clone());
+        self.proxy.process_new(Box::new(stream), shutdown).await
+    }
 }
 
 #[async_trait]
@@ -109,19 +125,15 @@ impl ServerApp for Door {
         let _counted = Counted::new(&self.shared);
         // Boxed: what a handshake needs is not kept for as long as its connection.
         let stream = Box::pin(self.preamble.pass(stream, &self.shared.metrics)).await?;
-        let patience = self.shared.config.limits.first_byte_timeout;
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
-            return self.proxy.process_new(Box::new(Attended::punctual(stream, patience)), shutdown).await;
+            return self.http2(stream, shutdown).await;
         }
         if !self.speaks_both {
-            return self.proxy.process_new(Box::new(Attended::gathering(stream)), shutdown).await;
+            return self.http1(stream, BytesMut::new(), shutdown).await;
         }
-        match timeout(patience, greeting::protocol(stream)).await {
-            Ok(Ok(Some(Protocol::Http2(stream)))) => self.proxy.process_new(stream, shutdown).await,
-            Ok(Ok(Some(Protocol::Http1(stream, read)))) => {
-                home::serve(self.proxy.clone(), stream, read, None, shutdown).await;
-                None
-            }
+        match timeout(self.terms.first_byte, greeting::protocol(stream)).await {
+            Ok(Ok(Some(Protocol::Http2(stream)))) => self.http2(stream, shutdown).await,
+            Ok(Ok(Some(Protocol::Http1(stream, read)))) => self.http1(stream, read, shutdown).await,
             Ok(Ok(None) | Err(_)) => None,
             Err(_) => {
                 self.shared.metrics.refusals.with_label_values(&["first-byte"]).inc();
@@ -173,13 +185,15 @@ pub fn service(
     let mut options = HttpServerOptions::default();
     let speaks_both = listener.http2 && listener.tls.is_none();
     options.h2c = speaks_both;
-    options.h2_idle_timeout = Some(Duration::from_secs(120));
+    options.h2_idle_timeout = Some(shared.config.limits.idle_timeout);
     proxy.server_options = Some(options);
     proxy.h2_options = Some(http2_options(&shared.config.limits));
     let proxy = Arc::new(proxy);
     let Watches { close, close_idle, look } = watches;
     let (way_in, shutdown) = (Arc::downgrade(&proxy), close.clone());
-    let door = FrontDoor { proxy: way_in, shared: Arc::downgrade(&shared), runtime, shutdown };
+    let terms = Arc::new(Terms::of(&shared));
+    let door =
+        FrontDoor { proxy: way_in, shared: Arc::downgrade(&shared), runtime, shutdown, terms: terms.clone() };
     // Set once: the lock was made above.
     let _ = home.set(Arc::new(door));
 
@@ -196,7 +210,7 @@ pub fn service(
         listener.tls.as_ref().map(Tls::new).transpose().map_err(ListenError::Certificate)?.map(Arc::new);
     let preamble = Preamble::new(listener, tls.clone(), shared.config.limits.first_byte_timeout);
     let metrics = shared.metrics.clone();
-    let entrance = Door { proxy, shared, preamble, speaks_both, close_idle };
+    let entrance = Door { proxy, shared, preamble, speaks_both, close_idle, terms };
     let mut service = listening::Service::new(format!("front {address}"), entrance);
     service.add_listener(config);
     let fds: ListenFds = Arc::new(parking_lot::Mutex::new(Fds::new()));
@@ -222,7 +236,9 @@ fn http2_options(limits: &Limits) -> H2Options {
     options
         .max_concurrent_streams(limits.http2_streams)
         .max_pending_accept_reset_streams(RESETS)
-        .max_send_buffer_size(HTTP2_BUFFER);
+        .max_send_buffer_size(HTTP2_BUFFER)
+        // At most 1 MiB.
+        .max_header_list_size(limits.header_bytes as u32);
     options
 }
 

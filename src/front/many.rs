@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::envelope::visitor;
 use super::push::{Departure, depart, seat, staying};
 use super::visit::{Admitted, Refused, Visitor, Way};
-use super::{Context, Fate, Front, Match, refuse, respond};
+use super::{Context, Fate, Front, Match, cors, refuse, respond};
 use crate::config::Route;
 use crate::fanout::{Following, ManyStream, Record, drive_many};
 use crate::frame::Format;
@@ -31,6 +31,9 @@ const MOST: usize = 200;
 
 /// Serves the stream.
 pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+    if cors::asks(session.req_header()) {
+        return cors::preflight_of_any(session, ctx, &front.shared.config).await;
+    }
     let resources = match asked(session).await? {
         Ok(resources) => resources,
         Err((status, detail)) => return refuse::with(session, ctx, status, &detail).await,
@@ -213,11 +216,6 @@ fn admit_origin(
     session: &Session,
     admitted: &[std::result::Result<Admitted, Refused>],
 ) {
-    let routes: Vec<&Arc<Route>> =
-        admitted.iter().filter_map(|one| one.as_ref().ok()).map(|one| &one.route).collect();
-    if let Some(first) = routes.first()
-        && routes.iter().all(|route| route.cors.is_some())
-    {
-        super::cors::add(headers, first, &session.req_header().headers);
-    }
+    let routes = admitted.iter().filter_map(|one| one.as_ref().ok()).map(|one| &*one.route);
+    cors::add_of_all(headers, routes, &session.req_header().headers);
 }

@@ -8,10 +8,12 @@ mod access;
 mod admission;
 mod attended;
 mod authorize;
+mod bounds;
 mod certificate;
 mod certificates;
 mod coding;
 mod context;
+mod control;
 mod cors;
 mod cover;
 mod delta;
@@ -31,11 +33,15 @@ mod listen;
 mod many;
 mod ordinary;
 mod outbox;
+mod parting;
 mod passthrough;
+mod patience;
 mod preamble;
 mod proxy_protocol;
+mod purse;
 mod push;
 mod reauth;
+mod record;
 mod refuse;
 mod repeat;
 mod respond;
@@ -52,10 +58,12 @@ mod writes;
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use dashmap::DashMap;
 use http::{HeaderName, Method, StatusCode};
 use pingora::Result;
@@ -143,28 +151,29 @@ enum Fate {
 }
 
 impl Front {
+    /// The address of a request's client.
+    fn client_of(&self, session: &Session) -> Option<IpAddr> {
+        let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
+        access::client_address(peer, &session.req_header().headers, &self.listener)
+    }
+
     /// Decides about a request.
     async fn receive(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
-        let request = session.req_header();
-        let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
-        ctx.client = access::client_address(peer, &request.headers, &self.listener);
-        if !session.is_http2() {
-            let raw = session.to_h1_raw();
-            if raw.len() > self.shared.config.limits.header_bytes {
-                self.shared.metrics.refusals.with_label_values(&["header-bytes"]).inc();
-                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-                return refuse::closing(session, ctx, status, "the head is larger than limits.header_bytes")
-                    .await;
+        ctx.client = self.client_of(session);
+        match bounds::check(&self.shared, session) {
+            Ok(()) => {}
+            Err(excess) if excess.closes => {
+                return refuse::closing(session, ctx, excess.status, excess.detail).await;
             }
-            if let Err(bad) = framing::check(&raw) {
-                self.shared.metrics.refusals.with_label_values(&["framing"]).inc();
-                return refuse::closing(session, ctx, StatusCode::BAD_REQUEST, bad.0).await;
-            }
+            Err(excess) => return refuse::with(session, ctx, excess.status, excess.detail).await,
         }
         if self.shared.is_draining() {
             session.set_keepalive(None);
         }
         passthrough::to_origin_form(session)?;
+        if let Err(bad) = framing::check_host(session.req_header()) {
+            return refuse::unfit(session, ctx, bad).await;
+        }
         let request = session.req_header();
         let path = request.uri.path().to_owned();
         if path.starts_with(&self.shared.config.public_prefix) {
@@ -243,6 +252,11 @@ impl ProxyHttp for Front {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        attended::Attended::asked(session);
+        if session.is_http2() {
+            // The connection may be in good order while one stream has no window.
+            session.set_write_timeout(Some(self.shared.config.limits.send_timeout));
+        }
         // What is sent behind a request is the next one (RFC 9112 §9.3.2).
         session.set_pipelining_enabled(true);
         // A request answered here has its body drained within a limit (contract §12).
@@ -256,7 +270,10 @@ impl ProxyHttp for Front {
             session.set_keepalive(None);
         }
         let fate = match self.receive(session, ctx).await? {
-            Fate::PassThrough => self.check_conditions(session, ctx).await?,
+            Fate::PassThrough => match passthrough::admit(session, ctx).await? {
+                Fate::PassThrough => self.check_conditions(session, ctx).await?,
+                Fate::Answered => Fate::Answered,
+            },
             Fate::Answered => Fate::Answered,
         };
         match fate {
@@ -269,6 +286,7 @@ impl ProxyHttp for Front {
             Fate::PassThrough => {
                 if let ServerSession::H1(h1) = session.downstream_session.as_mut()
                     && !drainable
+                    && !framing::is_last(&h1.req_header().headers)
                     && !self.shared.is_draining()
                 {
                     h1.respect_keepalive();
@@ -291,6 +309,16 @@ impl ProxyHttp for Front {
         passthrough::peer(session, ctx).await
     }
 
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        passthrough::passes(session, body.as_ref().map_or(0, Bytes::len), ctx)
+    }
+
     async fn upstream_request_filter(
         &self,
         session: &mut Session,
@@ -308,7 +336,7 @@ impl ProxyHttp for Front {
     ) -> Result<()> {
         // Before the client can know that its write is done.
         writes::passed(&self.shared, session.req_header(), response, ctx);
-        passthrough::rewrite_response(session, response)
+        passthrough::rewrite_response(session, response, ctx)
     }
 
     fn fail_to_connect(
@@ -333,28 +361,12 @@ impl ProxyHttp for Front {
         passthrough::failed(session, error, ctx).await
     }
 
+    /// What Pingora's own messages say of a request: no query, where the keys of many an API live.
+    fn request_summary(&self, session: &Session, _ctx: &Context) -> String {
+        format!("{} {:?}", session.req_header().method, session.req_header().uri.path())
+    }
+
     async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, ctx: &mut Context) {
-        let route = ctx.route.as_ref().map_or("", |route| route.path.as_str());
-        self.shared.metrics.requests.with_label_values(&[route, ctx.answer]).inc();
-        if ctx.taken || !self.shared.config.log.access {
-            return;
-        }
-        let request = session.req_header();
-        let status = ctx.status.or(session.response_written().map(|response| response.status));
-        let status = status.map_or(0, |status| status.as_u16());
-        tracing::info!(
-            target: "access",
-            transport = ctx.answer,
-            method = %request.method,
-            path = request.uri.path(),
-            peer = ctx.client.map(|c| c.to_string()).unwrap_or_default(),
-            route,
-            status,
-            duration_ms = ctx.started.elapsed().as_millis() as u64,
-            bytes = session.body_bytes_sent(),
-            events = 0,
-            reason = error.map_or_else(|| "done".to_owned(), |e| e.etype().as_str().to_owned()),
-            "request ended"
-        );
+        record::ended(session, error, ctx);
     }
 }

@@ -97,6 +97,10 @@ impl Courier {
         let Some(send) = &self.route.websocket.send else {
             return Err("the route takes no messages".to_owned());
         };
+        let Some(_place) = self.client.passing.enter() else {
+            self.shared.metrics.refusals.with_label_values(&["upstream-requests"]).inc();
+            return Err("the upstream has as many requests as it may have (max_requests)".to_owned());
+        };
         let ask = Ask {
             method: send.method.clone(),
             path_and_query: self.target.clone(),

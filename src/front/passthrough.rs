@@ -3,6 +3,8 @@
 //!
 //! Must not know: resources beyond the names of their versions.
 
+use std::time::Duration;
+
 use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::ALPN;
@@ -10,10 +12,41 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
 
-use super::{Context, Front, access, form, refuse};
+use super::{Context, Fate, Front, access, bounds, cors, form, framing, refuse};
 
 /// Servers that are tried for one request before any of it is sent.
 pub(super) const MAX_CONNECTS: usize = 3;
+
+/// When a request comes again for which an upstream has no place now.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// Whether a request may pass through as far as limits go; if so, it has its place.
+pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+    if let Err(excess) = bounds::announced(&ctx.shared, &session.req_header().headers) {
+        return refuse::with(session, ctx, excess.status, excess.detail).await;
+    }
+    let Some(upstream) = &ctx.upstream else { return Ok(Fate::PassThrough) };
+    ctx.place = upstream.passing.enter();
+    if ctx.place.is_some() {
+        return Ok(Fate::PassThrough);
+    }
+    ctx.shared.metrics.refusals.with_label_values(&["upstream-requests"]).inc();
+    let detail =
+        format!("upstream {:?} has as many requests as it may have (max_requests)", upstream.config().name);
+    refuse::later(session, ctx, StatusCode::SERVICE_UNAVAILABLE, &detail, BUSY).await
+}
+
+/// Counts a piece of a request's body. What comes behind an upgrade is none.
+///
+/// # Errors
+/// Status 413 with the first piece that is too much.
+pub(super) fn passes(session: &Session, piece: usize, ctx: &mut Context) -> Result<()> {
+    let upgraded = |response: &ResponseHeader| response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if session.response_written().is_some_and(upgraded) {
+        return Ok(());
+    }
+    bounds::passes(&ctx.shared, &mut ctx.passed, piece)
+}
 
 /// The server for this request.
 pub(super) async fn peer(session: &Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
@@ -127,7 +160,7 @@ pub(super) fn to_origin_form(session: &mut Session) -> Result<()> {
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, path) = (rest[..end].to_vec(), rest[end..].to_vec());
     let path = if path.starts_with(b"/") { path } else { [b"/", &path[..]].concat() };
-    if authority.is_empty() || authority.contains(&b'@') {
+    if !framing::is_host(&authority) {
         return Error::e_explain(ErrorType::HTTPStatus(400), "the target names no host");
     }
     let host =
@@ -140,16 +173,33 @@ pub(super) fn to_origin_form(session: &mut Session) -> Result<()> {
 /// Drops what speaks of the upstream's connection only (RFC 9110 §7.6.1).
 ///
 /// # Errors
-/// Status 502 for a head whose framing is said twice (contract §12). A Content-Length beside a
+/// Status 502 for a head whose framing is said twice or not understood, and for a 101 that nobody asked for
+/// (contract §12). A Content-Length beside a
 /// Transfer-Encoding was removed by Pingora, which does not use that connection again.
-pub(super) fn rewrite_response(session: &mut Session, response: &mut ResponseHeader) -> Result<()> {
+pub(super) fn rewrite_response(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &Context,
+) -> Result<()> {
     let lines = |name: &HeaderName| response.headers.get_all(name).iter();
     let is_listed = lines(&header::CONTENT_LENGTH).any(|line| line.as_bytes().contains(&b','));
     if is_listed || FRAMING.iter().any(|name| lines(name).count() > 1) {
         return Error::e_explain(ErrorType::HTTPStatus(502), "the framing of the answer is said twice");
     }
+    let coding = response.headers.get(header::TRANSFER_ENCODING).map(HeaderValue::as_bytes);
+    let last = coding.and_then(|coding| coding.split(|byte| *byte == b',').next_back());
+    let is_chunked = last.is_none_or(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    if !is_chunked || (coding.is_some() && response.version == Version::HTTP_10) {
+        return Error::e_explain(ErrorType::HTTPStatus(502), "the answer does not say where it ends");
+    }
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(());
+        if session.req_header().headers.contains_key(header::UPGRADE) || session.is_http2() {
+            return Ok(());
+        }
+        return Error::e_explain(ErrorType::HTTPStatus(502), "the answer switches protocols unasked");
+    }
+    if let Some(route) = &ctx.route {
+        cors::complete(response, route, &session.req_header().headers)?;
     }
     if session.req_header().version == Version::HTTP_10
         && response.headers.contains_key(header::TRANSFER_ENCODING)

@@ -15,6 +15,7 @@ use pingora::proxy::Session;
 use super::authorize::{self, NotAuthorized};
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Form;
+use super::purse::household;
 use super::{Context, Fate, Front, Shared, access, cors, refuse, respond, takeover, turnstile, visit};
 use crate::config::{Route, Share};
 use crate::fanout::{Arrival, Following, Messages, Record, Seat, Staying, Taken, bound_kernel_buffers};
@@ -53,10 +54,13 @@ impl Cover<'_> {
             };
             // Polls up to this one started before the request came.
             let before = self.front.shared.hub.get(&key).map_or(0, |topic| topic.started());
-            let Ok(attendance) = self.attend(&key, Attend::Follow) else {
-                let event_stream = form == Form::Sse;
-                return refuse::for_now(self.session, self.ctx, Some(&self.route), event_stream, "resources")
-                    .await;
+            let attendance = match self.attend(&key, Attend::Follow) {
+                Ok(attendance) => attendance,
+                Err(full) => {
+                    let (event_stream, reason) = (form == Form::Sse, full.reason());
+                    return refuse::counted(self.session, self.ctx, Some(&self.route), event_stream, reason)
+                        .await;
+                }
             };
             self.await_writes(&attendance.topic().clone()).await;
             let (view, is_confirmed) = visit::first_view(&self.route, &attendance, before).await;
@@ -222,7 +226,7 @@ pub(super) fn seat(
 ) -> std::result::Result<Seat, &'static str> {
     let shared = &front.shared;
     let limits = &shared.config.limits;
-    let address = limits.clients_per_address.zip(ctx.client);
+    let address = limits.clients_per_address.zip(ctx.client.map(household));
     let subject = limits.clients_per_subject.zip(ctx.subject);
     let (index, of_route) = route.map_or((usize::MAX, None), |route| (route.index, route.max_clients));
     let seat = shared.fanout.seat(limits.clients, index, of_route, address, subject).ok_or("clients")?;

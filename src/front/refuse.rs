@@ -11,6 +11,7 @@ use pingora::Result;
 use pingora::proxy::Session;
 use serde_json::json;
 
+use super::framing::BadHead;
 use super::{Context, Fate, Shared, cors, respond};
 use crate::config::{Route, SoftRefusal};
 use crate::fanout::draining;
@@ -40,8 +41,13 @@ pub(super) async fn with_headers(
 ) -> Result<Fate> {
     let (mut headers, body) = answer::problem(status, status.canonical_reason().unwrap_or("Error"), detail);
     headers.extend(more);
-    if let Some(route) = &ctx.route {
-        cors::add(&mut headers, route, &session.req_header().headers);
+    let request = session.req_header();
+    match &ctx.route {
+        Some(route) => cors::add(&mut headers, route, &request.headers),
+        None if request.uri.path().starts_with(&ctx.shared.config.public_prefix) => {
+            cors::add_of_any(&mut headers, &ctx.shared.config, &request.headers);
+        }
+        None => {}
     }
     ctx.answer = "refused";
     respond::respond(session, status, &headers, body).await?;
@@ -61,6 +67,12 @@ pub(super) async fn closing(
     fate
 }
 
+/// Refuses a head that does not say one thing to everybody.
+pub(super) async fn unfit(session: &mut Session, ctx: &mut Context, bad: BadHead) -> Result<Fate> {
+    ctx.shared.metrics.refusals.with_label_values(&["framing"]).inc();
+    closing(session, ctx, StatusCode::BAD_REQUEST, bad.0).await
+}
+
 /// Counts a connection that is closed without a word, since there are no open files left for it: to an
 /// EventSource a broken connection is a reason to come back, as no status is.
 pub(super) fn unheard(shared: &Shared) {
@@ -77,13 +89,48 @@ pub(super) async fn for_now(
     reason: &'static str,
 ) -> Result<Fate> {
     ctx.shared.metrics.refusals.with_label_values(&[reason]).inc();
-    let retry = Duration::from_secs(5) + Duration::from_secs(55).mul_f64(fastrand::f64());
+    counted(session, ctx, route, event_stream, reason).await
+}
+
+/// The same where the limit was counted when it bit.
+pub(super) async fn counted(
+    session: &mut Session,
+    ctx: &mut Context,
+    route: Option<&Route>,
+    event_stream: bool,
+    reason: &'static str,
+) -> Result<Fate> {
+    let retry = retry_after();
     if event_stream && softly(session, route) {
         return soft(session, ctx, route, reason, retry).await;
     }
+    later(session, ctx, status(reason), reason, retry).await
+}
+
+/// Refuses a request that may come again, and says when.
+pub(super) async fn later(
+    session: &mut Session,
+    ctx: &mut Context,
+    status: StatusCode,
+    detail: &str,
+    retry: Duration,
+) -> Result<Fate> {
     let mut more = HeaderMap::new();
-    more.insert(header::RETRY_AFTER, HeaderValue::from(retry.as_secs()));
-    with_headers(session, ctx, StatusCode::SERVICE_UNAVAILABLE, reason, more).await
+    more.insert(header::RETRY_AFTER, HeaderValue::from(retry.as_secs().max(1)));
+    with_headers(session, ctx, status, detail, more).await
+}
+
+/// The status of a refusal for now: whether this client wants too much, or all together do.
+pub(super) fn status(reason: &str) -> StatusCode {
+    match reason {
+        "address-resources" => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// When a refused push client is to come again: at a random time, so that not all come at once.
+fn retry_after() -> Duration {
+    Duration::from_secs(5) + Duration::from_secs(55).mul_f64(fastrand::f64())
 }
 
 /// Whether the client looks like a browser's EventSource, which never comes back after an error

@@ -72,7 +72,7 @@ impl Cover<'_> {
         headers: &HeaderMap,
         body: &bytes::Bytes,
     ) -> Result<Option<Fate>> {
-        if self.applied.is_some() || self.unconfirmed || !self.keeps_alive() {
+        if self.is_patient || self.unconfirmed || !self.keeps_alive() {
             return Ok(None);
         }
         let Some(repeat) = repeat(self, key, view) else { return Ok(None) };

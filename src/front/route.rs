@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::config::{Config, Route, Share};
-use crate::resource::{CanonicalPath, canonical_path, decodings};
+use crate::resource::{CanonicalPath, canonical_path, decodings, may_hide};
 
 /// All routes, by pattern.
 pub struct Routes {
@@ -38,18 +38,28 @@ impl Routes {
 
     pub fn find(&self, raw_path: &str) -> Match {
         match canonical_path(raw_path) {
-            CanonicalPath::Plain(path) => match self.router.at(&path) {
-                Ok(found) => Match::Covered { route: found.value.clone(), path },
-                Err(_) => Match::Uncovered,
-            },
-            CanonicalPath::Doubtful => {
-                let readings = decodings(raw_path);
-                let is_guarded = |route: &Route| route.share != Share::Public || route.authenticate.is_some();
-                let guarded =
-                    readings.iter().any(|reading| self.router.at(reading).is_ok_and(|m| is_guarded(m.value)));
-                if guarded { Match::Ambiguous } else { Match::Uncovered }
+            CanonicalPath::Plain(path) => {
+                let found = self.router.at(&path).ok().map(|found| found.value.clone());
+                if may_hide(&path) && self.may_be_guarded(raw_path, found.as_deref()) {
+                    return Match::Ambiguous;
+                }
+                match found {
+                    Some(route) => Match::Covered { route, path },
+                    None => Match::Uncovered,
+                }
             }
+            CanonicalPath::Doubtful if self.may_be_guarded(raw_path, None) => Match::Ambiguous,
+            CanonicalPath::Doubtful => Match::Uncovered,
         }
+    }
+
+    /// Whether some reading of a path is a route that is not public or asks who comes, other than the one that it is taken for.
+    fn may_be_guarded(&self, raw_path: &str, taken_for: Option<&Route>) -> bool {
+        let is_guarded = |route: &Route| {
+            (route.share != Share::Public || route.authenticate.is_some())
+                && taken_for.is_none_or(|taken| taken.index != route.index)
+        };
+        decodings(raw_path).iter().any(|reading| self.router.at(reading).is_ok_and(|m| is_guarded(m.value)))
     }
 
     /// The values of a route's `{parameters}` in a canonical path.

@@ -46,7 +46,8 @@ impl Cover<'_> {
         };
         let rules = &self.route.websocket;
         let rate = rules.send.as_ref().map_or(0, |send| send.rate);
-        let websocket = WebSocket::new(rules.ping, rules.pong, rules.max_message, rate, Instant::now());
+        let websocket = WebSocket::new(rules.ping, rules.pong, rules.max_message, rate, Instant::now())
+            .of_frames(rules.frame_rate, rules.max_fragments);
         let (websocket, coding) = match deflate {
             Some(deflate) => (websocket.of_deflate(deflate.window, deflate.keeps_window), Coding::Deflated),
             None => (websocket, Coding::Plain),

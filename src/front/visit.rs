@@ -3,6 +3,7 @@
 //! `cover` and `push` use it for a request of its own, `Visitor` for the many resources of one
 //! connection: both are admitted by the same rules (contract §6, §11). Must not know: connections.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -12,7 +13,8 @@ use super::access::{self, Class};
 use super::authorize::{self, NotAuthorized};
 use super::cover::VARY_TURNS;
 use super::ordinary::is_remembered;
-use super::{Match, Shared, admission};
+use super::purse::{Asker, purse};
+use super::{Match, Shared, admission, refuse};
 use crate::config::Route;
 use crate::fanout::{Hold, Pass};
 use crate::frame::State;
@@ -78,21 +80,20 @@ pub(super) fn selects(
     false
 }
 
-/// Attends to a resource, and has it polled if nobody did.
+/// Attends to a resource, and has it polled if nobody did, at the client's expense.
+///
+/// # Errors
+/// The limit that bites; it is counted.
 pub(super) fn attend(
     shared: &Shared,
+    asker: Asker,
     route: &Arc<Route>,
     key: &ResourceKey,
     kind: Attend,
 ) -> Result<Attendance, Full> {
     let start = |publisher| drop(shared.relay.start(publisher));
-    let attendance = shared.hub.attend(key, route, kind, start);
-    if attendance.is_err() {
-        // Makes room for the next one; this one goes without.
-        shared.hub.evict_oldest();
-        shared.metrics.refusals.with_label_values(&["resources"]).inc();
-    }
-    attendance
+    let attendance = shared.hub.attend_for(purse(shared, asker), key, route, kind, start);
+    attendance.inspect_err(|full| shared.metrics.refusals.with_label_values(&[full.reason()]).inc())
 }
 
 /// Waits until the writes so far are in the view, for `write_wait` at most (contract §9). The first:
@@ -138,6 +139,11 @@ pub(super) fn refusal(view: &View) -> Option<StatusCode> {
     ((view.frame.is_none() || gone || private) && (ends || private)).then_some(relayed.status)
 }
 
+/// What a client of many is told.
+fn no_room(full: Full) -> String {
+    format!("there is no room for it ({})", full.key())
+}
+
 /// How a resource is read on a connection of many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -176,6 +182,7 @@ pub(super) struct Visitor {
     /// `http` or `https`: of the listener.
     pub(super) proto: &'static str,
     pub(super) authority: Option<String>,
+    pub(super) address: Option<IpAddr>,
 }
 
 /// Longest path and query of a resource on a connection of many.
@@ -228,8 +235,9 @@ impl Visitor {
                 return Err(refused(StatusCode::BAD_REQUEST, detail));
             }
         };
+        let subject = self.shared.subjects.asker(identity.as_ref(), &class);
         let base = base_key(&route, self.proto, self.authority.clone(), path.clone(), target.query, class);
-        let admitted = self.attend(route, &base, path).await?;
+        let admitted = self.attend(route, &base, path, subject).await?;
         let topic = admitted.attendance.topic();
         let hold = Box::pin(authorize::admit(&self.shared, &admitted.route, topic, &self.headers)).await;
         let hold = hold.map_err(|NotAuthorized(detail)| refused(StatusCode::FORBIDDEN, detail))?;
@@ -281,16 +289,21 @@ impl Visitor {
         Ok(())
     }
 
-    async fn attend(&self, route: Arc<Route>, base: &ResourceKey, path: String) -> Result<Admitted, Refused> {
+    async fn attend(
+        &self,
+        route: Arc<Route>,
+        base: &ResourceKey,
+        path: String,
+        subject: Option<u64>,
+    ) -> Result<Admitted, Refused> {
         let shared = &self.shared;
+        let asker = Asker { address: self.address, subject };
         for _ in 0..VARY_TURNS {
             let key = full_key(shared, base, &self.headers);
             self.excepted(&key)?;
             let before = shared.hub.get(&key).map_or(0, |topic| topic.started());
-            let attendance = attend(shared, &route, &key, Attend::Follow).map_err(|Full| Refused {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                detail: "no more resources are polled (limits.resources)".to_owned(),
-            })?;
+            let attendance = attend(shared, asker, &route, &key, Attend::Follow)
+                .map_err(|full| Refused { status: refuse::status(full.reason()), detail: no_room(full) })?;
             await_writes(&route, attendance.topic()).await;
             let (view, _) = first_view(&route, &attendance, before).await;
             if let Some(frame) = &view.frame

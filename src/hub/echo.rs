@@ -51,7 +51,9 @@ impl Topic {
     pub async fn settled(&self) -> Arc<View> {
         let written = self.written();
         self.wake();
-        let failed = |view: &View| view.ended >= written && matches!(view.outcome, Outcome::Failed(_));
+        let failed = |view: &View| {
+            view.ended >= written && matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_))
+        };
         self.wait_for(|view| view.settled >= written || failed(view) || view.closing.is_some()).await
     }
 }

@@ -2,11 +2,14 @@
 //!
 //! Must not know: how a resource is polled (relay) or how bytes reach a client (fanout).
 
+mod attend;
+mod charges;
 mod draft;
 mod echo;
 mod history;
 mod index;
 mod items;
+mod payer;
 mod publisher;
 mod subscription;
 mod topic;
@@ -21,8 +24,10 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use tokio::time::Instant;
 
+pub use attend::{Attend, Attendance};
 pub use draft::Draft;
 pub use items::News;
+pub use payer::{Payer, Purse};
 pub use publisher::{PollNumber, Publisher, Retained};
 pub use subscription::{Delivery, Resume, Subscription};
 pub use topic::Topic;
@@ -62,9 +67,44 @@ pub enum ExceptionKind {
 /// How long an exception is remembered (contract §1).
 pub const EXCEPTION: Duration = Duration::from_secs(60);
 
-/// No more resources may be polled (`limits.resources`).
+/// Why there is no room: the limit, all of what it bounds being in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full;
+pub enum Full {
+    /// `limits.resources`.
+    Resources,
+    /// `max_resources` of the route.
+    Route,
+    /// `limits.resources_per_address`.
+    Address,
+    /// `limits.resources_per_subject`.
+    Subject,
+    /// `max_clients_per_resource` of the route.
+    Followers,
+}
+
+impl Full {
+    /// The word for it, also the metric's label.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Full::Resources => "resources",
+            Full::Route => "route-resources",
+            Full::Address => "address-resources",
+            Full::Subject => "subject-resources",
+            Full::Followers => "resource-clients",
+        }
+    }
+
+    /// The key of the limit.
+    pub fn key(self) -> &'static str {
+        match self {
+            Full::Resources => "limits.resources",
+            Full::Route => "max_resources",
+            Full::Address => "limits.resources_per_address",
+            Full::Subject => "limits.resources_per_subject",
+            Full::Followers => "max_clients_per_resource",
+        }
+    }
+}
 
 /// All topics.
 pub struct Hub {
@@ -72,6 +112,7 @@ pub struct Hub {
     exceptions: DashMap<ResourceKey, Exception>,
     index: index::Index,
     bells: Box<[Arc<dyn Bell>]>,
+    charges: Arc<charges::Charges>,
     max_topics: usize,
     /// Bytes of all histories, and the most there may be (`limits.history_bytes`).
     history_bytes: AtomicUsize,
@@ -90,6 +131,7 @@ impl Hub {
             exceptions: DashMap::new(),
             index: index::Index::default(),
             bells: bells.into(),
+            charges: Arc::default(),
             max_topics,
             history_bytes: AtomicUsize::new(0),
             max_history_bytes,
@@ -100,9 +142,10 @@ impl Hub {
         })
     }
 
-    /// Attends to a resource. When nobody polls it yet, `start` gets the one `Publisher` inside
-    /// the call, so that a request that is dropped later never owns it. The key's lock is free
-    /// again by then; others may already attend, and `start` must hand the publisher on at once.
+    /// Attends to a resource at nobody's expense. See [`Hub::attend_for`].
+    ///
+    /// # Errors
+    /// The limit that leaves no room.
     pub fn attend(
         self: &Arc<Self>,
         key: &ResourceKey,
@@ -110,13 +153,33 @@ impl Hub {
         kind: Attend,
         start: impl FnOnce(Publisher),
     ) -> Result<Attendance, Full> {
-        // Checked outside of the entry: len() takes the locks of all parts of the map.
-        let full = self.topics.len() >= self.max_topics;
+        self.attend_for(None, key, route, kind, start)
+    }
+
+    /// Attends to a resource. When nobody polls it yet, it is charged to `purse`, and `start` gets the
+    /// one `Publisher` inside the call, so that a request that is dropped later never owns it. The key's
+    /// lock is free again by then; others may already attend, and `start` must hand the publisher on at
+    /// once.
+    ///
+    /// # Errors
+    /// The limit that leaves no room, although what nobody attends to has made way.
+    pub fn attend_for(
+        self: &Arc<Self>,
+        purse: Option<Purse>,
+        key: &ResourceKey,
+        route: &Arc<Route>,
+        kind: Attend,
+        start: impl FnOnce(Publisher),
+    ) -> Result<Attendance, Full> {
+        if let Some(topic) = self.topics.get(key) {
+            return Attendance::new(topic.clone(), kind);
+        }
+        // Before the key's lock is taken: what makes room has a key, too.
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let charge = self.charge(id, purse, route)?;
         match self.topics.entry(key.clone()) {
-            Entry::Occupied(entry) => Ok(Attendance::new(entry.get().clone(), kind)),
-            Entry::Vacant(_) if full => Err(Full),
+            Entry::Occupied(entry) => Attendance::new(entry.get().clone(), kind),
             Entry::Vacant(entry) => {
-                let id = self.next_id.fetch_add(1, Ordering::Relaxed);
                 let topic = Topic::new(
                     id,
                     key.clone(),
@@ -127,14 +190,30 @@ impl Hub {
                     self.compressions.clone(),
                 );
                 // Attended to before anybody can find it, and before there is anybody to retire it.
-                let attendance = Attendance::new(topic.clone(), kind);
+                let attendance = Attendance::new(topic.clone(), kind)?;
                 drop(entry.insert(topic.clone()));
+                topic.charge_with(charge);
                 // Before the first poll: a write finds every topic that may hold something older.
                 self.index.insert(&topic);
                 start(Publisher::new(topic, self.clone()));
                 Ok(attendance)
             }
         }
+    }
+
+    /// Room for one more topic of a route.
+    fn charge(&self, id: u64, purse: Option<Purse>, route: &Route) -> Result<charges::Charge, Full> {
+        let of_payer = purse.map(|purse| (charges::Owner::Payer(purse.payer), purse.most));
+        let of_route = route.max_resources.map(|most| (charges::Owner::Route(route.index), most));
+        // The narrowest first: who invents names pays with what is its own.
+        let owners = of_payer.into_iter().chain(of_route).chain([(charges::Owner::All, self.max_topics)]);
+        self.charges.take(id, owners, |topic| {
+            let left = self.retire(topic);
+            if left {
+                topic.evict();
+            }
+            left
+        })
     }
 
     /// The topic of a key, if there is one; nobody attends to it by asking.
@@ -186,9 +265,8 @@ impl Hub {
     /// Asks the topic that nobody attends and that was touched longest ago to retire. False: all
     /// are in use.
     pub fn evict_oldest(&self) -> bool {
-        let deserted =
-            |topic: &Arc<Topic>| topic.is_deserted() && !topic.is_evicted() && !topic.route().poll.always;
-        let oldest = self.topics().into_iter().filter(deserted).min_by_key(|topic| topic.touched_at());
+        let oldest =
+            self.topics().into_iter().filter(|topic| topic.is_cold()).min_by_key(|topic| topic.touched_at());
         if let Some(topic) = &oldest {
             topic.evict();
         }
@@ -221,57 +299,28 @@ impl Hub {
         self.max_topics
     }
 
-    /// Removes a topic if nobody attends to it, decided under the key's lock.
+    /// Removes a topic if nobody attends to it, decided under the key's lock. True: it is gone, perhaps
+    /// since it had to make room.
     fn retire(&self, topic: &Arc<Topic>) -> bool {
         let left = self
             .topics
             .remove_if(topic.key(), |_, current| Arc::ptr_eq(current, topic) && topic.is_deserted())
             .is_some();
         if left {
-            self.index.remove(topic);
+            self.leave(topic);
         }
-        left
+        left || topic.has_left()
     }
 
     /// Removes a topic whatever its members: it is closing.
     fn remove(&self, topic: &Arc<Topic>) {
         self.topics.remove_if(topic.key(), |_, current| Arc::ptr_eq(current, topic));
+        self.leave(topic);
+    }
+
+    fn leave(&self, topic: &Arc<Topic>) {
         self.index.remove(topic);
-    }
-}
-
-/// Why somebody attends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attend {
-    /// An ordinary poll: wants one answer.
-    Visit,
-    /// A push client or a held poll: keeps the resource polled.
-    Follow,
-}
-
-/// Keeps a topic from retiring; a follower also keeps it polled. Ends when dropped.
-pub struct Attendance {
-    topic: Arc<Topic>,
-    kind: Attend,
-    /// Number of the first poll that starts after this.
-    next_poll: PollNumber,
-}
-
-impl Attendance {
-    fn new(topic: Arc<Topic>, kind: Attend) -> Attendance {
-        let next_poll = topic.started() + 1;
-        topic.enter(kind);
-        Attendance { topic, kind, next_poll }
-    }
-
-    pub fn topic(&self) -> &Arc<Topic> {
-        &self.topic
-    }
-}
-
-impl Drop for Attendance {
-    fn drop(&mut self) {
-        self.topic.leave(self.kind);
+        topic.discharge();
     }
 }
 

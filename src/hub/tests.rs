@@ -407,6 +407,23 @@ async fn what_was_gone_comes_back_with_its_state_even_if_it_is_the_old_one() {
 }
 
 #[tokio::test]
+async fn who_is_not_told_that_it_was_gone_is_not_told_the_old_state_again() {
+    let stage = Stage::new(10);
+    let (attendance, publisher) = stage.attend("/a", Attend::Follow);
+    let mut publisher = publisher.unwrap();
+    let mut bare = Subscription::new(attendance, Some(0), Format::WebSocket(Coding::Plain), Resume::Start);
+    publish(&mut publisher, "A");
+    assert_eq!(take(&mut bare), ["A"]);
+    gone(&mut publisher);
+    // What the transport makes of this is nothing.
+    assert_eq!(take(&mut bare), ["gone"]);
+    publish(&mut publisher, "A");
+    assert_eq!(take(&mut bare), ["fresh"]);
+    publish(&mut publisher, "B");
+    assert_eq!(take(&mut bare), ["B"]);
+}
+
+#[tokio::test]
 async fn a_bell_rings_once_until_its_shard_looked() {
     let stage = Stage::new(10);
     let (_attendance, publisher) = stage.attend("/a", Attend::Visit);
@@ -460,7 +477,7 @@ async fn the_hub_is_full_at_its_limit_for_new_resources_only() {
     let stage = Stage::new(1);
     let (_attendance, _publisher) = stage.attend("/a", Attend::Visit);
     let refused = stage.hub.attend(&key("/b"), &stage.route, Attend::Visit, |_| panic!("refused"));
-    assert_eq!(refused.err(), Some(Full));
+    assert_eq!(refused.err(), Some(Full::Resources));
     assert!(stage.attend("/a", Attend::Follow).1.is_none());
 }
 

@@ -5,19 +5,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::Bell;
+use super::charges::Charge;
 use super::echo::Written;
 use super::history::History;
 use super::items::Items;
 use super::users::User;
 use super::view::{View, Views};
-use super::{Attend, Bell};
 use crate::config::Route;
 use crate::frame::{Chain, Compressions, Format, PatchKind, Rules};
 use crate::resource::{ResourceKey, Version};
@@ -46,15 +46,17 @@ pub struct Topic {
     pub(super) items: Mutex<Items>,
     /// Items that followers came from and nobody remembers.
     pub(super) missed: Mutex<Vec<Box<str>>>,
-    followers: AtomicUsize,
-    visitors: AtomicUsize,
+    pub(super) followers: AtomicUsize,
+    pub(super) visitors: AtomicUsize,
     /// Milliseconds of the hub's epoch when the last follower left; 0: there never was one.
-    left_at: AtomicU64,
+    pub(super) left_at: AtomicU64,
     /// Ordinary polls keep the resource polled until then (same clock).
-    interest_until: AtomicU64,
-    last_visit: AtomicU64,
-    /// Memory is short: retire as soon as nobody attends.
-    evicted: AtomicBool,
+    pub(super) interest_until: AtomicU64,
+    pub(super) last_visit: AtomicU64,
+    /// Whose it is; none: it has left the hub.
+    pub(super) charge: Mutex<Option<Charge>>,
+    /// Memory or room is short: retire as soon as nobody attends.
+    pub(super) evicted: AtomicBool,
     formats: [AtomicUsize; Format::COUNT],
     /// Patches of each kind are made until then for followers who come again (same clock).
     patches_until: [AtomicU64; PatchKind::COUNT],
@@ -64,7 +66,7 @@ pub struct Topic {
     /// Number of the last poll that started.
     pub(super) started: AtomicU64,
     pub(super) written: Written,
-    demand: Notify,
+    pub(super) demand: Notify,
     pub(super) epoch: Instant,
     pub(super) user: Option<Arc<User>>,
 }
@@ -108,6 +110,7 @@ impl Topic {
             left_at: AtomicU64::new(0),
             interest_until: AtomicU64::new(0),
             last_visit: AtomicU64::new(0),
+            charge: Mutex::default(),
             evicted: AtomicBool::new(false),
             formats: Default::default(),
             patches_until: Default::default(),
@@ -237,85 +240,6 @@ impl Topic {
         self.shards[usize::from(shard)].members.fetch_sub(1, Ordering::SeqCst);
     }
 
-    pub(super) fn enter(&self, kind: Attend) {
-        match kind {
-            Attend::Follow => {
-                if self.followers.fetch_add(1, Ordering::SeqCst) == 0 {
-                    self.demand.notify_one();
-                }
-            }
-            Attend::Visit => {
-                self.visitors.fetch_add(1, Ordering::SeqCst);
-            }
-        }
-    }
-
-    pub(super) fn leave(&self, kind: Attend) {
-        match kind {
-            Attend::Follow => {
-                self.left_at.store(self.now_ms(), Ordering::SeqCst);
-                if self.followers.fetch_sub(1, Ordering::SeqCst) == 1 {
-                    self.demand.notify_one();
-                }
-            }
-            Attend::Visit => {
-                self.visitors.fetch_sub(1, Ordering::SeqCst);
-            }
-        }
-    }
-
-    pub fn is_deserted(&self) -> bool {
-        self.followers.load(Ordering::SeqCst) == 0 && self.visitors.load(Ordering::SeqCst) == 0
-    }
-
-    pub fn followers(&self) -> usize {
-        self.followers.load(Ordering::SeqCst)
-    }
-
-    /// When the last follower left; none: nobody ever followed.
-    pub fn left_at(&self) -> Option<Instant> {
-        match self.left_at.load(Ordering::SeqCst) {
-            0 => None,
-            ms => Some(self.epoch + Duration::from_millis(ms)),
-        }
-    }
-
-    /// When somebody last had to do with the resource.
-    pub fn touched_at(&self) -> Instant {
-        let ms = self.left_at.load(Ordering::SeqCst).max(self.last_visit.load(Ordering::SeqCst));
-        self.epoch + Duration::from_millis(ms)
-    }
-
-    /// Asks the poller to retire as soon as nobody attends.
-    pub fn evict(&self) {
-        self.evicted.store(true, Ordering::SeqCst);
-        self.demand.notify_one();
-    }
-
-    pub fn is_evicted(&self) -> bool {
-        self.evicted.load(Ordering::SeqCst)
-    }
-
-    /// Ordinary polls keep the resource polled until then.
-    pub fn interest_until(&self) -> Instant {
-        self.epoch + Duration::from_millis(self.interest_until.load(Ordering::SeqCst))
-    }
-
-    /// Notes an ordinary poll. The second one within two intervals starts background polling
-    /// (contract §3).
-    pub fn visited(&self) {
-        self.user.iter().for_each(|user| user.seen());
-        let now = self.now_ms();
-        let last = self.last_visit.swap(now, Ordering::SeqCst);
-        let interval = self.route.poll.interval.as_millis() as u64;
-        if last != 0 && now.saturating_sub(last) <= 2 * interval {
-            let until = now + (2 * interval).max(self.route.poll.linger.as_millis() as u64);
-            if self.interest_until.swap(until, Ordering::SeqCst) <= now {
-                self.demand.notify_one();
-            }
-        }
-    }
-
     /// Asks for a poll at once and gives the number it will have at least. A poll in flight counts.
     /// While the resource fails, it comes only when the backoff is over (`View::next_poll`), and
     /// while a relayed answer is remembered, only after that (`View::remembered_until`): who does not
@@ -384,7 +308,7 @@ impl Topic {
         history.find(version).map(|past| past.tag.clone())
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         // From 1: 0 stands for never.
         self.epoch.elapsed().as_millis() as u64 + 1
     }

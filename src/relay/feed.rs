@@ -219,9 +219,11 @@ fn of_url(key: &ResourceKey, url: &str) -> Result<String, Unfit> {
     if (path.is_empty() || path == own) && plain && !query.is_empty() {
         return Ok(format!("{own}?{query}"));
     }
+    // Without its query, which may hold a key.
+    let said = url.split('?').next().unwrap_or_default();
     Err(Unfit {
         class: "bad-next",
-        reason: format!("the next page is {url:?}; it must have the path {own:?} and a query"),
+        reason: format!("the next page is {said:?}; it must have the path {own:?} and a query"),
     })
 }
 

@@ -195,7 +195,7 @@ impl Poller {
         if written > self.topic.started() {
             return Some(now);
         }
-        let failing = matches!(view.outcome, Outcome::Failed(_));
+        let failing = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
         self.echo.due(written).map(|due| if failing { due.max(self.due) } else { due })
     }
 
@@ -205,10 +205,13 @@ impl Poller {
         let Some(publisher) = self.publisher.as_mut() else {
             return;
         };
+        let view = self.topic.view();
         let settled = match outcome {
-            "changed" | "relayed" => true,
+            "changed" => true,
+            // Who reads is given the refusal itself, and not a state from before the write.
+            "relayed" if view.frame.is_none() || view.condition.state.is_gone() => true,
             _ if number < written => false,
-            "failed" => {
+            "failed" | "relayed" => {
                 self.echo.unchanged(written, self.topic.written_at());
                 false
             }

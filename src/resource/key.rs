@@ -3,6 +3,7 @@
 //! Whatever may change the upstream's answer is in the key; this is the security boundary.
 //! Must not know: how a key is made from a request (front does), or whether it is polled.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
@@ -58,10 +59,30 @@ impl ResourceKey {
         }
     }
 
+    /// Path and query for people to read: without the values of parameters that look like somebody's key.
+    pub fn shown(&self) -> String {
+        let Some(query) = &self.0.parts.query else {
+            return self.0.parts.path.clone();
+        };
+        let pairs: Vec<_> = query.split('&').map(shown_pair).collect();
+        format!("{}?{}", self.0.parts.path, pairs.join("&"))
+    }
+
     /// Whether the polls of this key carry a client's credentials.
     pub fn is_private(&self) -> bool {
         !self.0.parts.class.is_empty()
     }
+}
+
+/// Parts of the names of query parameters that are credentials in many an API.
+const CREDENTIALS: [&str; 12] =
+    ["token", "secret", "passw", "pwd", "key", "auth", "sig", "jwt", "session", "credential", "sid", "code"];
+
+fn shown_pair(pair: &str) -> Cow<'_, str> {
+    let Some((name, _)) = pair.split_once('=') else { return pair.into() };
+    let plain = percent_encoding::percent_decode_str(name).decode_utf8_lossy().to_ascii_lowercase();
+    let is_credential = CREDENTIALS.iter().any(|part| plain.contains(part));
+    if is_credential { format!("{name}=…").into() } else { pair.into() }
 }
 
 impl PartialEq for ResourceKey {
@@ -162,5 +183,27 @@ mod tests {
         let (start, digest) = text.split_once('#').unwrap();
         assert_eq!(start, "http://*/a?… by authorization ");
         assert_eq!(digest.len(), 12);
+    }
+
+    #[test]
+    fn what_looks_like_a_key_in_a_query_is_not_shown() {
+        for (query, shown) in [
+            ("page=2&q=tea", "/a?page=2&q=tea"),
+            ("access_token=hunter2&page=2", "/a?access_token=…&page=2"),
+            ("X-Amz-Signature=hunter2", "/a?X-Amz-Signature=…"),
+            ("api%5Fkey=hunter2&flag", "/a?api%5Fkey=…&flag"),
+            ("=hunter2", "/a?=hunter2"),
+        ] {
+            let key = ResourceKey::new(KeyParts {
+                route: 0,
+                proto: "http",
+                host: None,
+                path: "/a".into(),
+                query: Some(query.into()),
+                class: Vec::new(),
+                vary: Vec::new(),
+            });
+            assert_eq!(key.shown(), shown);
+        }
     }
 }

@@ -18,6 +18,6 @@ pub use key::{KeyParts, ResourceKey};
 pub use snapshot::{Ignored, MediaType, Snapshot, Validators, decoded};
 pub use target::{
     CanonicalPath, QueryProblem, RESUME_SWITCHES, Target, canonical_path, canonical_query, decodings,
-    matches_pattern, switch,
+    matches_pattern, may_hide, switch,
 };
 pub use version::{IfNoneMatch, Version, VersionNamer, version_of_tag};

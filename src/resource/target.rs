@@ -3,6 +3,8 @@
 //! Must not know: routes. It says which readings a doubtful path could have; the caller asks its
 //! routes about each.
 
+use std::collections::HashSet;
+
 use crate::config::{QueryRule, Switches, UnknownQuery};
 
 /// A path as the client spelled it, judged.
@@ -72,31 +74,95 @@ fn push_escape(out: &mut String, byte: u8) {
     out.push(HEX[usize::from(byte & 15)] as char);
 }
 
-/// Every path that some server might take a doubtful one for: escapes decoded once and twice,
-/// backslashes as slashes, path parameters cut, empty and dot segments resolved, in all
-/// combinations.
-pub fn decodings(raw: &str) -> Vec<String> {
-    let once = decode_lossy(raw);
-    let twice = decode_lossy(&once);
-    let mut readings = Vec::new();
-    for base in [raw.to_owned(), once, twice] {
-        for slashes in [base.clone(), base.replace('\\', "/")] {
-            for cut in [slashes.clone(), without_parameters(&slashes), until_nul(&slashes)] {
-                for merged in [cut.clone(), merge_slashes(&cut)] {
-                    for resolved in [merged.clone(), resolve_dots(&merged)] {
-                        if !readings.contains(&resolved) {
-                            readings.push(resolved);
-                        }
-                    }
-                }
-            }
-        }
+/// Whether some server might read more into a plain path than it says: an escape that is escaped once more,
+/// or ASCII in the overlong UTF-8 that old decoders take.
+pub fn may_hide(canonical: &str) -> bool {
+    let bytes = canonical.as_bytes();
+    let escapes = || bytes.windows(3).enumerate().filter(|(_, window)| window[0] == b'%');
+    escapes().any(|(at, window)| match &window[1..] {
+        b"25" => bytes.get(at + 3..at + 5).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)),
+        b"C0" | b"C1" | b"E0" | b"F0" => true,
+        _ => false,
+    })
+}
+
+/// Every path that some server might take a doubtful one for: escapes decoded once and twice, those of
+/// IIS and overlong UTF-8 too, backslashes as slashes, path parameters cut, empty and dot segments
+/// resolved, in all combinations.
+pub fn decodings(raw: &str) -> HashSet<String> {
+    let mut readings = HashSet::from([raw.to_owned()]);
+    let once = decode(raw);
+    readings.insert(decode(&once));
+    readings.insert(once);
+    // Only what is there is read in two ways: a long path must not cost many times its length.
+    for (sign, read) in [
+        ('\\', (|path| path.replace('\\', "/")) as fn(&str) -> String),
+        (';', without_parameters),
+        ('\0', until_nul),
+        ('/', merge_slashes),
+        ('.', resolve_dots),
+    ] {
+        let also: Vec<String> =
+            readings.iter().filter(|path| path.contains(sign)).map(|path| read(path)).collect();
+        readings.extend(also);
     }
     readings
 }
 
 fn decode_lossy(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// Decodes as the most obliging of servers.
+fn decode(text: &str) -> String {
+    let bytes: Vec<u8> = percent_encoding::percent_decode_str(&without_unicode_escapes(text)).collect();
+    String::from_utf8_lossy(&without_overlong(&bytes)).into_owned()
+}
+
+/// `%u002f`, an escape that IIS knows.
+fn without_unicode_escapes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let digits = rest.strip_prefix("%u").or(rest.strip_prefix("%U")).and_then(|digits| digits.get(..4));
+        let hex = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        match hex.and_then(|hex| char::from_u32(u32::from_str_radix(hex, 16).ok()?)) {
+            Some(character) => {
+                out.push(character);
+                rest = &rest[6..];
+            }
+            None => {
+                out.push('%');
+                rest = &rest[1..];
+            }
+        }
+    }
+    out + rest
+}
+
+/// ASCII in two, three or four bytes, which UTF-8 forbids.
+fn without_overlong(bytes: &[u8]) -> Vec<u8> {
+    let is_more = |byte: &u8| (0x80..0xc0).contains(byte);
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let (length, ascii) = match bytes[at..] {
+            [lead @ (0xc0 | 0xc1), last, ..] if is_more(&last) => (2, (lead & 1) << 6 | (last & 0x3f)),
+            [0xe0, middle @ (0x80 | 0x81), last, ..] if is_more(&last) => {
+                (3, (middle & 1) << 6 | (last & 0x3f))
+            }
+            [0xf0, 0x80, middle @ (0x80 | 0x81), last, ..] if is_more(&last) => {
+                (4, (middle & 1) << 6 | (last & 0x3f))
+            }
+            [byte, ..] => (1, byte),
+            [] => break,
+        };
+        out.push(ascii);
+        at += length;
+    }
+    out
 }
 
 fn without_parameters(path: &str) -> String {
@@ -273,7 +339,32 @@ mod tests {
             "/secret%00.txt",
             "/x/%252e%252e/secret",
         ] {
-            assert!(decodings(raw).contains(&"/secret".to_owned()), "{raw}: {:?}", decodings(raw));
+            assert!(decodings(raw).contains("/secret"), "{raw}: {:?}", decodings(raw));
+        }
+        for raw in [
+            "/%u0073ecret",
+            "/x/%c0%ae%c0%ae/secret",
+            "/x%c0%af..%c0%afsecret",
+            "/x%e0%80%af..%e0%80%afsecret",
+            "/%f0%80%81%b3ecret",
+            "/%25%37%33ecret",
+            "/x/..;/secret",
+            "/x/..%3b/secret",
+            "/x/%2e%2e%5csecret",
+        ] {
+            assert!(decodings(raw).contains("/secret"), "{raw}: {:?}", decodings(raw));
+        }
+    }
+
+    #[test]
+    fn only_what_may_be_read_twice_hides_something() {
+        for raw in ["/%2573ecret", "/%c0%ae", "/%e0%80%af", "/%25%37%33"] {
+            let CanonicalPath::Plain(path) = canonical_path(raw) else { panic!("{raw}") };
+            assert!(may_hide(&path), "{raw}: {path}");
+        }
+        for raw in ["/a", "/100%25", "/100%25/a", "/%C3%A9", "/caf%E9", "/%20"] {
+            let CanonicalPath::Plain(path) = canonical_path(raw) else { panic!("{raw}") };
+            assert!(!may_hide(&path), "{raw}: {path}");
         }
     }
 

@@ -57,8 +57,9 @@ pub fn unchanged(version: Version, key: &ResourceKey, route: &Route, coded: bool
     headers.insert(header::CACHE_CONTROL, cache_control(key, route));
     headers.insert(header::VARY, vary(key, route, &[]));
     if route.link && route.transports.sse {
-        // A target may hold `>`, which would end the reference (RFC 8288 §3).
-        let target = key.target().replace('>', "%3E");
+        // A target may hold `>`, which would end the reference (RFC 8288 §3), and quotes, which some readers
+        // look for first.
+        let target = key.target().replace('<', "%3C").replace('>', "%3E").replace('"', "%22");
         let link = format!("<{target}>; rel=\"alternate\"; type=\"text/event-stream\"");
         if let Ok(link) = HeaderValue::try_from(link) {
             headers.insert(header::LINK, link);
@@ -220,6 +221,13 @@ pub fn not_modified(
     headers
 }
 
+/// What keeps a browser from making more of an own document than text, or showing it in another site's page.
+pub const GUARDS: [(HeaderName, &str); 3] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (header::REFERRER_POLICY, "no-referrer"),
+];
+
 /// A problem+json body (RFC 9457) and its head.
 #[must_use]
 pub fn problem(status: StatusCode, title: &str, detail: &str) -> (HeaderMap, Bytes) {
@@ -232,6 +240,7 @@ pub fn problem(status: StatusCode, title: &str, detail: &str) -> (HeaderMap, Byt
     let body = Bytes::from(format!("{body}\n"));
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.extend(GUARDS.map(|(name, value)| (name, HeaderValue::from_static(value))));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {

@@ -27,6 +27,11 @@ impl Envelope {
         Envelope { socket: WebSocket::new(ping, pong, max_message, RATE, now).of_text() }
     }
 
+    /// See [`WebSocket::of_frames`].
+    pub fn of_frames(self, rate: u32, max_fragments: u16) -> Envelope {
+        Envelope { socket: self.socket.of_frames(rate, max_fragments) }
+    }
+
     /// Something came for the client, of the resource that it calls `name`.
     pub(super) fn deliver_of(&mut self, name: &str, delivery: &Delivery, now: Instant) -> Step {
         self.socket.touch(now);

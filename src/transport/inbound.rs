@@ -41,6 +41,10 @@ pub(super) struct Inbound {
     text_only: bool,
     /// Messages may be compressed (RFC 7692), each by itself.
     deflate: bool,
+    /// Most frames of one message.
+    max_fragments: u16,
+    /// Frames that came since they were asked for.
+    frames: u16,
     partial: Option<Box<Partial>>,
 }
 
@@ -51,6 +55,8 @@ struct Partial {
     bytes: BytesMut,
     /// Data frames of a message whose last frame is to come.
     message: Option<(Kind, BytesMut)>,
+    /// How many frames of it there are.
+    fragments: u16,
 }
 
 /// What a message's first frame says of it.
@@ -66,8 +72,19 @@ impl Inbound {
             max_message: max_message.min(u32::MAX as usize) as u32,
             text_only: false,
             deflate: false,
+            max_fragments: u16::MAX,
+            frames: 0,
             partial: None,
         }
+    }
+
+    pub(super) fn of_fragments(self, most: u16) -> Inbound {
+        Inbound { max_fragments: most, ..self }
+    }
+
+    /// Frames of any kind that came since the last call.
+    pub(super) fn take_frames(&mut self) -> u32 {
+        u32::from(std::mem::take(&mut self.frames))
     }
 
     pub(super) fn of_text(self) -> Inbound {
@@ -94,6 +111,10 @@ impl Inbound {
                     return Err(Fault { code: code::UNSUPPORTED, reason: "only text is understood" });
                 }
                 Some((header, payload)) => {
+                    self.frames = self.frames.saturating_add(1);
+                    if partial.is_minced(&header, self.max_fragments) {
+                        return Err(Fault { code: code::POLICY, reason: "a message in too many pieces" });
+                    }
                     if let Some(event) = partial.event(&header, payload, max_message)? {
                         break Some(event);
                     }
@@ -144,6 +165,16 @@ impl Partial {
             *byte ^= key;
         }
         Ok(Some((header, payload)))
+    }
+
+    /// Whether a frame is one more of its message than there may be.
+    fn is_minced(&mut self, header: &FrameHeader, most: u16) -> bool {
+        match header.opcode {
+            OpCode::Data(Data::Continue) => self.fragments = self.fragments.saturating_add(1),
+            OpCode::Data(_) => self.fragments = 1,
+            OpCode::Control(_) => {}
+        }
+        self.fragments > most
     }
 
     fn event(
@@ -250,6 +281,31 @@ mod tests {
         header.format(payload.len() as u64, &mut bytes).unwrap();
         bytes.extend(payload.iter().zip([1, 2, 3, 4].iter().cycle()).map(|(b, k)| b ^ k));
         bytes
+    }
+
+    #[test]
+    fn a_message_has_so_many_pieces() {
+        let pieces = |count: usize| {
+            let mut frames = vec![frame(0x01, b"x")];
+            frames.resize(count - 1, frame(0x00, b"x"));
+            frames.push(frame(0x80, b"x"));
+            // What comes in between is no piece of it.
+            frames.insert(1, frame(0x89, b""));
+            frames.concat()
+        };
+        let outcome = |bytes: &[u8]| {
+            let mut inbound = Inbound::new(1000).of_fragments(5);
+            let (mut bytes, mut messages) = (bytes, 0);
+            loop {
+                match inbound.next(std::mem::take(&mut bytes)) {
+                    Ok(Some(event)) => messages += usize::from(matches!(event, Event::Message(_))),
+                    Ok(None) => return Ok((messages, inbound.take_frames())),
+                    Err(fault) => return Err(fault.code),
+                }
+            }
+        };
+        assert_eq!(outcome(&pieces(5).repeat(3)), Ok((3, 18)));
+        assert_eq!(outcome(&pieces(6)), Err(1008));
     }
 
     fn read(bytes: &[u8], piece: usize) -> Result<Vec<Event>, Fault> {

@@ -57,7 +57,7 @@ impl Sse {
         if self.gzip.is_none() {
             return self.framed(&opening);
         }
-        let header = self.framed(&sse::own(gzip::HEADER));
+        let header = self.framed(&sse::coded(gzip::HEADER));
         [header, self.own(&opening)].concat().into()
     }
 
@@ -88,7 +88,7 @@ impl Sse {
             None => self.framed(plain),
             Some(stream) => {
                 let stored = stream.stored(&plain.payload());
-                self.framed(&sse::own(&stored))
+                self.framed(&sse::coded(&stored))
             }
         }
     }
@@ -135,7 +135,7 @@ impl Sse {
     pub(super) fn expired(&mut self, now: Instant) -> Step {
         self.last_write = now.into();
         Step::Write(Output::one(match (&self.gzip, self.framing) {
-            (Some(_), _) => self.own(&sse::own(HEARTBEAT)),
+            (Some(_), _) => self.own(&sse::heartbeat()),
             (None, Framing::Chunked) => Bytes::from_static(HEARTBEAT_CHUNK),
             (None, Framing::Bare) => Bytes::from_static(HEARTBEAT),
         }))
@@ -155,7 +155,7 @@ impl Sse {
         let bye = sse::control_with_retry("bye", &data, retry_ms);
         let mut bytes = BytesMut::from(&self.own(&bye)[..]);
         if let Some(stream) = &self.gzip {
-            let end = sse::own(&stream.end());
+            let end = sse::coded(&stream.end());
             bytes.put_slice(&self.framed(&end));
         }
         if self.framing == Framing::Chunked {

@@ -110,14 +110,8 @@ impl SseMany {
         Step::Write(Output::one(bytes))
     }
 
-    fn events(&self, name: &str, tails: &[Bytes]) -> Bytes {
-        let line = sse::name_line(name);
-        let mut events = BytesMut::with_capacity(tails.iter().map(|tail| line.len() + tail.len()).sum());
-        for tail in tails {
-            events.put_slice(&line);
-            events.put_slice(tail);
-        }
-        self.framed(&sse::own(&events))
+    fn events(&self, name: &str, tails: &[sse::Tail]) -> Bytes {
+        self.framed(&sse::of_name(name, tails))
     }
 
     fn control(&self, kind: &str, name: &str, mut data: Value) -> Bytes {

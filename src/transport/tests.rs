@@ -533,7 +533,7 @@ mod head {
     #[test]
     fn the_link_names_the_same_resource_and_can_be_switched_off() {
         let headers = answer::unchanged(version(b"{}"), &key("/a>,<b"), &route(), false);
-        let wanted = "</a%3E,<b>; rel=\"alternate\"; type=\"text/event-stream\"";
+        let wanted = "</a%3E,%3Cb>; rel=\"alternate\"; type=\"text/event-stream\"";
         assert_eq!(field(&headers, "link"), wanted);
         let off = Route { link: false, ..route() };
         assert!(!answer::unchanged(version(b"{}"), &key("/a"), &off, false).contains_key("link"));

@@ -43,8 +43,11 @@ pub struct WebSocket {
     pinged: Option<Moment>,
     /// Client messages are forwarded, this many a second at most; 0: they are ignored.
     rate: u32,
-    /// Messages in the second that began then.
+    /// Frames of any kind that may come in a second.
+    frame_rate: u32,
+    /// Messages and frames in the second that began then.
     sent: u32,
+    frames: u32,
     second: Option<Moment>,
     /// Base-two logarithm of the window of the client's decoder; 0: it has none.
     window: u8,
@@ -65,7 +68,9 @@ impl WebSocket {
             quiet_since: now.into(),
             pinged: None,
             rate,
+            frame_rate: u32::MAX,
             sent: 0,
+            frames: 0,
             second: None,
             window: 0,
             keeps_window: false,
@@ -77,6 +82,12 @@ impl WebSocket {
     /// client's window, and whether it is kept between messages.
     pub fn of_deflate(self, window: u8, keeps_window: bool) -> WebSocket {
         WebSocket { inbound: self.inbound.of_deflate(), window, keeps_window, ..self }
+    }
+
+    /// The same with bounds on what the client sends: frames of any kind in a second, and frames of one
+    /// message.
+    pub fn of_frames(self, rate: u32, max_fragments: u16) -> WebSocket {
+        WebSocket { frame_rate: rate, inbound: self.inbound.of_fragments(max_fragments), ..self }
     }
 
     /// The same for a client of the envelope protocol, which speaks text only.
@@ -128,12 +139,15 @@ impl WebSocket {
         loop {
             let event = self.inbound.next(rest);
             rest = &[];
+            if self.is_flooded(now) {
+                return close(code::TOO_MANY, "too many frames a second", "frame-rate");
+            }
             match event {
                 Ok(None) => return Step::Wait,
                 Ok(Some(Event::Ping(payload))) => return Step::Write(Output::one(websocket::pong(&payload))),
                 Ok(Some(Event::Pong)) => {}
                 Ok(Some(Event::Message(message))) => {
-                    if let Some(step) = self.message(message, now) {
+                    if let Some(step) = self.message(message) {
                         return step;
                     }
                 }
@@ -141,25 +155,37 @@ impl WebSocket {
                     let echo = websocket::close(code.unwrap_or(1000), "");
                     return Step::Finish(Output::one(echo), "client-closed");
                 }
+                Err(fault) if fault.code == code::POLICY => {
+                    return close(fault.code, fault.reason, "fragments");
+                }
                 Err(fault) => return close(fault.code, fault.reason, "protocol"),
             }
         }
     }
 
-    fn message(&mut self, message: Bytes, now: Instant) -> Option<Step> {
+    fn message(&mut self, message: Bytes) -> Option<Step> {
         if self.rate == 0 {
             return None;
         }
-        match self.second.map(Instant::from) {
-            Some(began) if now.duration_since(began) < Duration::from_secs(1) => {
-                self.sent += 1;
-                if self.sent > self.rate {
-                    return Some(close(code::TOO_MANY, "too many messages a second", "rate"));
-                }
-            }
-            _ => (self.second, self.sent) = (Some(now.into()), 1),
+        self.sent += 1;
+        if self.sent > self.rate {
+            return Some(close(code::TOO_MANY, "too many messages a second", "rate"));
         }
         Some(Step::Forward(message))
+    }
+
+    /// Counts the frames that came. True: there are more than may come in a second.
+    fn is_flooded(&mut self, now: Instant) -> bool {
+        let came = self.inbound.take_frames();
+        if came == 0 {
+            return false;
+        }
+        let began = self.second.map(Instant::from);
+        if began.is_none_or(|began| now.duration_since(began) >= Duration::from_secs(1)) {
+            (self.second, self.sent, self.frames) = (Some(now.into()), 0, 0);
+        }
+        self.frames = self.frames.saturating_add(came);
+        self.frames > self.frame_rate
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

@@ -34,7 +34,7 @@ use super::failure::{Failure, FetchError, NewError};
 use super::schedule::Quota;
 use super::targets::{Resolver, SystemResolver, Target, Targets};
 use super::trust;
-use super::{Answer, Ask, Priority};
+use super::{Answer, Ask, InFlight, Priority};
 use crate::config;
 use cause::Cause;
 use exchange::Broken;
@@ -64,6 +64,8 @@ pub struct Client {
     targets: Targets,
     gate: Gate,
     breaker: Mutex<Breaker>,
+    /// Requests that pass through.
+    pub passing: InFlight,
 }
 
 impl Client {
@@ -87,7 +89,8 @@ impl Client {
         let targets = Targets::new(&link.upstream, resolver, check)?;
         let gate = Gate::new(link.upstream.budget);
         let breaker = Mutex::new(Breaker::new(link.upstream.breaker));
-        Ok(Arc::new(Self { link, targets, gate, breaker }))
+        let passing = InFlight::new(link.upstream.max_requests);
+        Ok(Arc::new(Self { link, targets, gate, breaker, passing }))
     }
 
     /// What the operator said about this upstream.

@@ -24,17 +24,17 @@ pub(super) fn fault(raw: &[u8]) -> Option<String> {
     }
     for line in lines {
         if has_bare_line_end(line) {
-            return Some(format!("bare CR or LF in {:?}", shown(line)));
+            return Some(format!("bare CR or LF in {}", field_of(line)));
         }
         if matches!(line.first(), Some(b' ' | b'\t')) {
-            return Some(format!("folded header line {:?}", shown(line)));
+            return Some("a folded header line".to_owned());
         }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-            return Some(format!("header line without a colon {:?}", shown(line)));
+            return Some("a header line without a colon".to_owned());
         };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.ends_with(b" ") || name.ends_with(b"\t") {
-            return Some(format!("space before the colon in {:?}", shown(line)));
+            return Some(format!("space before the colon in {}", field_of(line)));
         }
         if name.eq_ignore_ascii_case(b"content-length") {
             lengths += 1;
@@ -80,6 +80,14 @@ impl<'a> Iterator for Lines<'a> {
 
 fn has_bare_line_end(line: &[u8]) -> bool {
     line.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
+}
+
+/// The name of a line's field: a value may be somebody's cookie, and what is wrong is told to clients.
+fn field_of(line: &[u8]) -> String {
+    match line.iter().position(|byte| *byte == b':') {
+        Some(colon) => format!("the field {:?}", shown(&line[..colon])),
+        None => "a header line".to_owned(),
+    }
 }
 
 /// Enough of a line to recognise it in a message.

@@ -2,7 +2,7 @@
 //! and the bounds of an exchange (time, bytes, framing, codings).
 //!
 //! `targets` chooses a server, `client` connects and holds one exchange, `head` and `decode` judge what came
-//! back, `trust` reads certificates, `failure` says what went wrong. `schedule` is when to ask, `judge` what
+//! back, `trust` reads certificates, `in_flight` counts what passes through, `failure` says what went wrong. `schedule` is when to ask, `judge` what
 //! an answer is. Only `client` and `targets` name
 //! Pingora. Must not know: resources, versions, what counts as data, subscribers.
 
@@ -12,6 +12,7 @@ mod client;
 mod decode;
 mod failure;
 mod head;
+mod in_flight;
 pub mod judge;
 pub mod schedule;
 mod targets;
@@ -26,6 +27,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 pub use budget::{Gate, Turn};
 pub use client::Client;
 pub use failure::{Failure, FetchError, NewError};
+pub use in_flight::{InFlight, Place};
 
 /// One request to an upstream.
 #[derive(Clone)]

@@ -173,6 +173,132 @@ async fn a_client_that_resets_its_streams_at_once_loses_its_connection_alone() {
     assert_eq!(h2.get("/prices/A", &[]).await.text(), B);
 }
 
+/// What a client hears that says all this, whether it is taken or not.
+async fn flood(stand: &Stand, bytes: Vec<u8>) -> Vec<u8> {
+    let (mut read, mut write) = connect(stand).await.into_split();
+    let attack = tokio::spawn(async move {
+        // It may be thrown out before all is said.
+        let _ = write.write_all(&[PREFACE, &bytes].concat()).await;
+        write
+    });
+    let said = rest(&mut read).await;
+    drop(attack.await);
+    said
+}
+
+#[tokio::test]
+async fn frames_that_carry_nothing_have_a_rate() {
+    let stand = stand("limits: {http2_control_rate: 100/s}");
+    let mut other = Sse::open(stand.address(), "/prices/A", &[]).await;
+    other.next_event().await;
+    // A stream whose body is never whole.
+    let open = [get(1)[..4].to_vec(), vec![0x4], get(1)[5..].to_vec()].concat();
+    let floods = [
+        ("pings", Vec::new(), frame(6, 0, 0, &[0; 8])),
+        ("settings", Vec::new(), frame(4, 0, 0, &[])),
+        ("settings that mean something", Vec::new(), frame(4, 0, 0, &[0, 3, 0, 0, 0, 100])),
+        ("priorities", Vec::new(), frame(2, 0, 1, &[0, 0, 0, 0, 16])),
+        ("empty pieces of a body", open.clone(), frame(0, 0, 1, &[])),
+        ("of no known kind", Vec::new(), frame(99, 0, 0, b"x")),
+    ];
+    for (index, (name, beginning, frame)) in floods.into_iter().enumerate() {
+        let said = flood(&stand, [beginning, frame.repeat(100_000)].concat()).await;
+        let code = goaway(&said);
+        assert!(matches!(code, None | Some(0xb)), "{name}: {code:?}");
+        let counted = stand.metric("pollcast_refusals_total", "http2-control").await;
+        assert_eq!(counted, (index + 1) as f64, "{name}");
+    }
+    // Nobody else noticed, and who is moderate is let.
+    stand.legacy.set("/prices/A", Reply::json(B));
+    assert_eq!(other.next_event().await.data, B);
+    let mut moderate = connect(&stand).await;
+    let pings = frame(6, 0, 0, &[0; 8]).repeat(90);
+    moderate.write_all(&[PREFACE, &pings].concat()).await.expect("written");
+    let mut answered = Vec::new();
+    while answered.len() < pings.len() {
+        within("pongs", moderate.read_buf(&mut answered)).await.expect("pongs");
+    }
+}
+
+#[tokio::test]
+async fn a_head_in_endless_pieces_is_no_head() {
+    let stand = stand("limits: {header_bytes: 16KiB}");
+    // Without END_HEADERS: one field that nobody has to remember.
+    let beginning = frame(1, 0, 1, &[0x82, 0x86, 0x04, 1, b'/']);
+    let field = [&[0x00, 1, b'x', 0x7f, 0xed, 0x01][..], &[b'y'; 364]].concat();
+    for (name, piece) in [
+        ("full", frame(9, 0, 1, &field.repeat(40))),
+        ("small", frame(9, 0, 1, &field)),
+        ("empty", frame(9, 0, 1, &[])),
+    ] {
+        let began = Instant::now();
+        let said = flood(&stand, [beginning.clone(), piece.repeat(20_000)].concat()).await;
+        assert!(!said.is_empty(), "{name}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{name}: {:?}", began.elapsed());
+    }
+    assert_eq!(stand.legacy.count("/"), 0);
+    let mut h2 = H2::over(connect(&stand).await, "localhost").await;
+    assert_eq!(h2.get("/prices/A", &[]).await.text(), A);
+    // One that is whole and too large ends its stream alone.
+    let large = "y".repeat(20 * 1024);
+    h2.get("/prices/A", &[("x-large", &large)]).await.expect(431);
+    assert_eq!(h2.get("/prices/A", &[]).await.text(), A);
+}
+
+#[tokio::test]
+async fn a_request_over_http2_has_the_limits_of_any_other() {
+    let stand =
+        stand("limits: {url_bytes: 1KiB, header_fields: 20, query_parameters: 3, request_body: 1KiB}");
+    let mut h2 = H2::over(connect(&stand).await, "localhost").await;
+    h2.get(&format!("/prices/A?{}", "a".repeat(1024)), &[]).await.expect(414);
+    h2.get("/prices/A?a&b&c&d", &[]).await.expect(400);
+    let many: Vec<(String, String)> = (0..21).map(|n| (format!("x-{n}"), "1".into())).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    h2.get("/prices/A", &many).await.expect(431);
+    h2.get("/prices/A", &[]).await.expect(200);
+    // A body of no announced length, cut where it is too long.
+    stand.legacy.set("/elsewhere", Reply::silence());
+    let fields = [&[0x83, 0x86, 0x04, 10][..], b"/elsewhere", &[0x01, 9], b"localhost"].concat();
+    let upload = [frame(1, 0x4, 1, &fields), frame(0, 0, 1, &[0; 2000])].concat();
+    let mut client = connect(&stand).await;
+    client.write_all(&[PREFACE, &upload].concat()).await.expect("written");
+    stand.metric_becomes("pollcast_refusals_total", "request-body", 1.0).await;
+}
+
+#[tokio::test]
+async fn streams_that_the_client_makes_us_reset_are_few() {
+    let stand = stand("");
+    stand.legacy.set("/elsewhere", Reply::silence());
+    // A window update of nothing is an error of its stream (RFC 9113 §6.9).
+    let storm: Vec<u8> = (0..20_000_u32)
+        .flat_map(|number| [get(2 * number + 1), frame(8, 0, 2 * number + 1, &[0; 4])].concat())
+        .collect();
+    let said = flood(&stand, storm).await;
+    assert!(!said.is_empty());
+    assert!(stand.legacy.count("/elsewhere") < 2000, "{} passed through", stand.legacy.count("/elsewhere"));
+    let mut h2 = H2::over(connect(&stand).await, "localhost").await;
+    assert_eq!(h2.get("/prices/A", &[]).await.text(), A);
+}
+
+#[tokio::test]
+async fn a_stream_without_a_window_ends_after_send_timeout() {
+    let stand = stand("limits: {send_timeout: 1s}");
+    stand.legacy.set("/elsewhere", Reply::text("x".repeat(1 << 20)));
+    let mut client = connect(&stand).await;
+    let no_window = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let covered = [&[0x82, 0x86, 0x04, 9][..], b"/prices/A", &[0x01, 9], b"localhost"].concat();
+    let asked = [PREFACE, &no_window, &get(1), &frame(1, 0x5, 3, &covered)].concat();
+    client.write_all(&asked).await.expect("written");
+    stand.metric_becomes("pollcast_refusals_total", "send-timeout", 2.0).await;
+    // The connection has done nothing wrong.
+    client.write_all(&frame(6, 0, 0, b"are you?")).await.expect("written");
+    let mut said = Vec::new();
+    while !said.ends_with(b"are you?") {
+        let read = within("a pong", client.read_buf(&mut said)).await.expect("a pong");
+        assert_ne!(read, 0, "the connection ended");
+    }
+}
+
 #[tokio::test]
 async fn a_connection_has_at_most_http2_streams_open() {
     let stand = stand("limits: {http2_streams: 3}");

@@ -17,8 +17,10 @@
 //! | `failure` | §3, §5, §10: what clients see while the upstream misbehaves |
 //! | `feeds` | §8: lists told item by item |
 //! | `framing` | §12: request smuggling, unread bodies, broken answers |
+//! | `hostile`, `hostile_*` | §11, §12: what hostile clients and upstreams try, in tables |
 //! | `http2` | §1, §5: HTTP/2 beside HTTP/1, with and without TLS, and what one client may cost |
 //! | `identity` | §11: who is let in, by what, and until when |
+//! | `limits` | §5, §12: resources, heads, bodies, frames and requests in flight: each limit, its answer, its metric |
 //! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
 //! | `many` | many resources on one event stream |
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
@@ -59,8 +61,18 @@ pub mod failure;
 pub mod feeds;
 pub mod forwarding;
 pub mod framing;
+pub mod hostile;
+pub mod hostile_framing;
+pub mod hostile_hosts;
+pub mod hostile_http2;
+pub mod hostile_injection;
+pub mod hostile_origins;
+pub mod hostile_paths;
+pub mod hostile_secrets;
+pub mod hostile_upstream;
 pub mod http2;
 pub mod identity;
+pub mod limits;
 pub mod long_poll;
 pub mod many;
 pub mod passthrough;

@@ -68,8 +68,9 @@ async fn every_framing_of_bodies_arrives_whole_both_ways() {
     legacy.set("/chunked", Reply::text("hello").chunked().drip(2, Duration::from_millis(1)));
     legacy.set("/close", Reply::text("hello").until_close());
     let app = start(&legacy, "");
-    let mut http = http(&app).await;
     for path in ["/length", "/chunked", "/close"] {
+        // A request in chunks is its connection's last.
+        let mut http = http(&app).await;
         http.send("POST", path, &[("transfer-encoding", "chunked")], b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
             .await;
         assert_eq!(http.read_response().await.expect(200).text(), "hello", "{path}");

@@ -42,6 +42,16 @@ fn lasting(response: &Response) -> (u16, Vec<(String, String)>, String) {
 }
 
 #[tokio::test]
+async fn a_held_poll_that_was_answered_at_once_again_and_again_is_held_when_there_is_nothing_new() {
+    let stand = stand(ONCE);
+    let wait = ("prefer", "wait=2");
+    let (mut http, first) = settled(&stand, "/prices/A", &[wait]).await;
+    let began = std::time::Instant::now();
+    http.get("/prices/A", &[wait, ("if-none-match", first.etag())]).await.expect(304);
+    assert!(began.elapsed() > Duration::from_millis(1_800), "held for {:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn what_repeats_is_answered_as_before_and_what_does_not_too() {
     let stand = stand(ONCE);
     let (mut http, first) = settled(&stand, "/prices/A", &[]).await;

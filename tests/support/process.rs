@@ -76,7 +76,15 @@ impl Process {
         self.successor_told(yaml, &[])
     }
 
-    /// The same with these in its environment.
+    /// Another process at the addresses of this one, which has ended; returns when it is ready.
+    pub async fn again(&self, yaml: &str) -> Process {
+        assert!(self.exited().is_some(), "the process still runs");
+        let process = Process::start_at(yaml, [self.address, self.admin], &[], &[]);
+        process.wait_ready(yaml.contains("ADMIN_ADDRESS")).await;
+        process
+    }
+
+    /// As [`Process::successor`], with these in its environment.
     pub fn successor_told(&self, yaml: &str, environment: &[(&str, &Path)]) -> Process {
         Process::start_at(yaml, [self.address, self.admin], &["--upgrade"], environment)
     }

@@ -26,6 +26,7 @@ pub struct Reply {
     pub(super) gate: Option<Gate>,
     pub(super) interim: Vec<(u16, Fields)>,
     pub(super) answers_validators: bool,
+    pub(super) unasked: Option<Box<Bytes>>,
 }
 
 #[derive(Clone)]
@@ -83,6 +84,7 @@ impl Reply {
             gate: None,
             interim: Vec::new(),
             answers_validators: true,
+            unasked: None,
         }
     }
 
@@ -230,6 +232,12 @@ impl Reply {
     /// RST after `bytes` of the body.
     pub fn reset_after(mut self, bytes: usize) -> Reply {
         self.end = End::ResetAfter(bytes);
+        self
+    }
+
+    /// Sends these bytes after the whole answer: more than was asked for, on a connection that stays open.
+    pub fn then_unasked(mut self, bytes: impl Into<Bytes>) -> Reply {
+        self.unasked = Some(Box::new(bytes.into()));
         self
     }
 

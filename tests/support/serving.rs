@@ -205,6 +205,9 @@ impl Serving {
                 End::ResetAfter(_) => return Ok(Next::Reset),
             }
         }
+        if let Some(unasked) = &reply.unasked {
+            self.wire.write(unasked).await?;
+        }
         Ok(Next::Request)
     }
 

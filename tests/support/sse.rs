@@ -146,6 +146,18 @@ impl Sse {
         path: &str,
         headers: &[(&str, &str)],
     ) -> std::result::Result<Sse, Response> {
+        let opened = within("the head of a stream", Sse::attempt(stream, host, version, path, headers)).await;
+        opened.unwrap_or_else(|error| panic!("cannot ask for a stream: {error}"))
+    }
+
+    /// The same over a connection that may break. Waits as long as it takes.
+    pub async fn attempt(
+        stream: impl Io + 'static,
+        host: &str,
+        version: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<std::result::Result<Sse, Response>> {
         let mut wire = Wire::over(stream);
         let has = |name: &str| headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
         let mut request = format!("GET {path} {version}\r\n");
@@ -156,21 +168,25 @@ impl Sse {
             }
         }
         headers.iter().for_each(|(n, v)| request += &format!("{n}: {v}\r\n"));
-        let written = within("room for a request", wire.write((request + "\r\n").as_bytes())).await;
-        written.unwrap_or_else(|e| panic!("cannot ask for a stream: {e}"));
-        Sse::answered(wire).await
+        wire.write((request + "\r\n").as_bytes()).await?;
+        Sse::read_head(wire).await
     }
 
     /// A stream whose request was sent by other means.
-    pub async fn answered(mut wire: Wire) -> std::result::Result<Sse, Response> {
-        let head = match within("the head of a stream", wire.head()).await {
-            Ok(Some(head)) => Response::parse(&head),
-            other => panic!("no head of a stream: {other:?}; so far {}", wire.unread()),
+    pub async fn answered(wire: Wire) -> std::result::Result<Sse, Response> {
+        let read = within("the head of a stream", Sse::read_head(wire)).await;
+        read.unwrap_or_else(|error| panic!("no head of a stream: {error}"))
+    }
+
+    async fn read_head(mut wire: Wire) -> Result<std::result::Result<Sse, Response>> {
+        let head = match wire.head().await? {
+            Some(head) => Response::parse(&head),
+            None => return Err(std::io::ErrorKind::UnexpectedEof.into()),
         };
         let media_type = field(&head.headers, "content-type").unwrap_or_default();
         let essence = media_type.split(';').next().unwrap_or_default().trim();
         if head.status != 200 || !essence.eq_ignore_ascii_case("text/event-stream") {
-            return Err(head);
+            return Ok(Err(head));
         }
         let framing = match names_token(&head.headers, "transfer-encoding", "chunked") {
             true => Framing::Chunked,
@@ -179,7 +195,7 @@ impl Sse {
         assert!(head.header("content-length").is_none(), "a stream with a length: {head:?}");
         let (parser, items, passed) = (Parser::default(), VecDeque::new(), Vec::new());
         let gunzip = Gunzip::of(&head).map(Box::new);
-        Ok(Sse { wire, framing, parser, items, ended: false, head, passed, gunzip, received: 0 })
+        Ok(Ok(Sse { wire, framing, parser, items, ended: false, head, passed, gunzip, received: 0 }))
     }
 
     /// What a reconnect would send as Last-Event-ID.
@@ -256,7 +272,8 @@ impl Sse {
         assert!(matches!(read, Ok(0)), "instead of FIN came {read:?}: {}", self.wire.unread());
     }
 
-    async fn item(&mut self) -> Result<Option<SseItem>> {
+    /// The next event, comment or retry; none: the stream ended properly. Waits as long as it takes.
+    pub async fn item(&mut self) -> Result<Option<SseItem>> {
         loop {
             if let Some(item) = self.items.pop_front() {
                 return Ok(Some(item));

@@ -180,14 +180,7 @@ impl Ws {
             fin = next.fin;
         }
         if first.rsv1 {
-            let agreed = self.head.header("sec-websocket-extensions").unwrap_or_default();
-            assert!(agreed.contains("permessage-deflate"), "compressed, but that was not agreed");
-            self.compressed += 1;
-            self.compressed_bytes += payload.len();
-            if agreed.contains("server_no_context_takeover") {
-                self.inflater.reset(false);
-            }
-            payload = inflate(&mut self.inflater, &payload);
+            payload = self.inflated(&payload);
         }
         match first.opcode {
             TEXT => Message::Text(String::from_utf8(payload).expect("a text message is UTF-8")),
@@ -201,6 +194,30 @@ impl Ws {
             Message::Text(text) => text,
             other => panic!("not a text message: {other:?}"),
         }
+    }
+
+    /// The next message, which must be text in one frame; or the frame that came instead, a close among others.
+    pub async fn next_text_or_frame(&mut self) -> Result<String, Frame> {
+        let mut frame = self.next_essential().await;
+        if frame.opcode != TEXT || !frame.fin {
+            return Err(frame);
+        }
+        if frame.rsv1 {
+            frame.payload = self.inflated(&frame.payload);
+        }
+        Ok(String::from_utf8(frame.payload).expect("a text message is UTF-8"))
+    }
+
+    /// A message that came compressed.
+    fn inflated(&mut self, payload: &[u8]) -> Vec<u8> {
+        let agreed = self.head.header("sec-websocket-extensions").unwrap_or_default();
+        assert!(agreed.contains("permessage-deflate"), "compressed, but that was not agreed");
+        self.compressed += 1;
+        self.compressed_bytes += payload.len();
+        if agreed.contains("server_no_context_takeover") {
+            self.inflater.reset(false);
+        }
+        inflate(&mut self.inflater, payload)
     }
 
     /// The peer's close; a message before it fails the test. The close is answered.

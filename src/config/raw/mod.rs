@@ -110,7 +110,7 @@ pub struct Certificate {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["address"]))]
 pub struct Admin {
-    /// `ip:port`; never one that clients can reach.
+    /// `ip:port`, never one that clients can reach; or `unix:` and the path of a socket.
     pub address: Option<Text>,
     /// Wanted as `Authorization: Bearer <token>` on everything but `/live` and `/ready`; empty: none.
     pub token: Option<Text>,
@@ -146,6 +146,8 @@ pub struct Upstream {
     pub budget: Option<Budget>,
     /// When the upstream as a whole counts as down.
     pub breaker: Option<Breaker>,
+    /// Most requests that pass through to it at a time, or `off`; polls are not counted.
+    pub max_requests: Option<Count>,
 }
 
 /// How many requests the polls of an upstream may make.
@@ -236,17 +238,36 @@ pub struct Limits {
     pub accept_rate: Option<Rate>,
     /// HTTP/2 streams that one connection may have open at a time.
     pub http2_streams: Option<Count>,
-    /// A connection that may speak HTTP/2 says its first bytes within this; a PROXY header and a TLS handshake take no
-    /// longer, each.
+    /// Frames a second of one HTTP/2 connection that carry nothing: pings, settings, resets, continuations.
+    pub http2_control_rate: Option<Rate>,
+    /// A connection says its first byte within this; a PROXY header and a TLS handshake take no longer, each.
     pub first_byte_timeout: Option<Time>,
+    /// The head of a request is whole this long after its first byte.
+    pub header_timeout: Option<Time>,
+    /// A connection without a request is kept this long for the next one.
+    pub idle_timeout: Option<Time>,
+    /// A client that takes no byte of an answer for this long is disconnected.
+    pub send_timeout: Option<Time>,
     /// Most resources.
     pub resources: Option<Count>,
+    /// Most of them that one address keeps alive, or `off`; needs `client_address` on every listener.
+    pub resources_per_address: Option<Count>,
+    /// Most resources that one subject (`authenticate`) or class (`share: { by }`) keeps alive, or `off`.
+    pub resources_per_subject: Option<Count>,
     /// Most memory for current snapshots, encodings included.
     pub snapshot_bytes: Option<Size>,
     /// Most memory for histories and patches.
     pub history_bytes: Option<Size>,
     /// Longest head of a request.
     pub header_bytes: Option<Size>,
+    /// Most header fields of a request.
+    pub header_fields: Option<Count>,
+    /// Longest target of a request: path and query.
+    pub url_bytes: Option<Size>,
+    /// Most parameters of a query.
+    pub query_parameters: Option<Count>,
+    /// Longest body of a request that passes through, or `off`.
+    pub request_body: Option<Size>,
     /// A client that takes no byte for this long is disconnected.
     pub stall_timeout: Option<Time>,
     /// Kernel send buffer of a stream.

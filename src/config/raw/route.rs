@@ -95,6 +95,10 @@ pub struct RouteSettings {
     pub max_age: Option<Time>,
     /// Most clients that follow this route, or `off`.
     pub max_clients: Option<Count>,
+    /// Most clients that follow one resource of this route, or `off`.
+    pub max_clients_per_resource: Option<Count>,
+    /// Most resources of this route, or `off`.
+    pub max_resources: Option<Count>,
     /// What counts as a change, or `off`: any other byte.
     pub change: Option<ChangeSetting>,
     /// Patches for those who ask for them.
@@ -187,6 +191,10 @@ pub struct Websocket {
     pub pong: Option<Time>,
     /// Longest message of a client.
     pub max_message: Option<Size>,
+    /// Most frames of one connection in a second: messages, their pieces, pings, pongs.
+    pub frame_rate: Option<Rate>,
+    /// Most pieces of one message.
+    pub max_fragments: Option<Count>,
     /// Where clients' messages go, or `off`: nowhere.
     pub send: Option<SendSetting>,
 }

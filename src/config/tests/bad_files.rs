@@ -562,6 +562,16 @@ fn bad_listeners_are_told() {
 }
 
 #[test]
+fn an_admin_socket_has_a_path_that_fits() {
+    let admin = |address: &str| refused(&format!("{SMALLEST}admin: {{ address: \"{address}\" }}\n"));
+    let nameless = "names no socket; write it like unix:/run/pollcast/admin.sock";
+    assert!(admin("unix:").ends_with(nameless), "{}", admin("unix:"));
+    assert!(admin("unix:/run/").ends_with(nameless), "{}", admin("unix:/run/"));
+    let long = admin(&format!("unix:/{}", "a".repeat(107)));
+    assert!(long.ends_with("is too long for a Unix socket: at most 107 bytes"), "{long}");
+}
+
+#[test]
 fn addresses_cannot_be_taken_twice() {
     let text = SMALLEST
         .replace("0.0.0.0:8080 }", "0.0.0.0:8080 }, { address: 127.0.0.1:8080 }, { address: \"[::]:8080\" }");
@@ -584,6 +594,32 @@ fn a_limit_by_address_needs_to_know_what_an_address_is() {
 }
 
 #[test]
+fn every_limit_is_held_to_its_bounds() {
+    let limits = "limits: { header_fields: 257, url_bytes: 1MiB, query_parameters: 0, request_body: 1B,\n\
+                  \x20 header_timeout: 1ms, idle_timeout: 2h, http2_control_rate: 1/s, resources_per_address: 5 }\n";
+    assert_eq!(
+        refused(&format!("{SMALLEST}{limits}")),
+        "pollcast.yaml:4: limits.header_fields: \"257\" is too large; at most 256
+pollcast.yaml:4: limits.url_bytes: \"1MiB\" is too large; at most 32KiB
+pollcast.yaml:4: limits.query_parameters: \"0\" is too small; at least 1
+pollcast.yaml:4: limits.request_body: \"1B\" is too small; at least 1KiB
+pollcast.yaml:5: limits.resources_per_address: needs client_address on every listener; listeners[0] does not say it
+pollcast.yaml:5: limits.header_timeout: \"1ms\" is too short; at least 100ms
+pollcast.yaml:5: limits.idle_timeout: \"2h\" is too long; at most 1h
+pollcast.yaml:5: limits.http2_control_rate: \"1/s\" is too small; at least 10/s"
+    );
+}
+
+#[test]
+fn messages_to_the_upstream_need_frames_to_come_in() {
+    let websocket = "websocket: { frame_rate: 5/s, send: { method: POST, rate: 6/s } }";
+    assert_eq!(
+        refused(&format!("{ROUTE}    {websocket}\n")),
+        "pollcast.yaml:6: routes[0].websocket.send.rate: is never reached: websocket.frame_rate is 5/s"
+    );
+}
+
+#[test]
 fn other_sections_are_held_to_their_bounds() {
     assert_eq!(
         refused(&format!(
@@ -602,9 +638,9 @@ pollcast.yaml:6: threads.front: "0" is too small; at least 1
 pollcast.yaml:7: log.format: "xml" is not one of text, json
 pollcast.yaml:8: drain.window: "2h" is too long; at most 1h
 pollcast.yaml:9: limits.accept_rate: "fast" is not a rate; write it like 10/s
-pollcast.yaml:9: limits.http2_streams: "0" is too small; at least 1
-pollcast.yaml:9: limits.first_byte_timeout: "1ms" is too short; at least 100ms
 pollcast.yaml:9: limits.send_buffer: "1KiB" is too small; at least 4KiB
+pollcast.yaml:9: limits.first_byte_timeout: "1ms" is too short; at least 100ms
+pollcast.yaml:9: limits.http2_streams: "0" is too small; at least 1
 pollcast.yaml:10: admin.token: must be visible ASCII without spaces"#
     );
 }

@@ -1,6 +1,6 @@
 //! Claims about `${NAME}`: what is put in, and that nothing of it leaks.
 
-use super::super::{Secret, environment::expand};
+use super::super::{AdminAddress, Secret, environment::expand};
 use super::{ROUTE, SMALLEST, load_text, loaded};
 
 fn expanded(value: &str) -> Result<String, String> {
@@ -55,7 +55,7 @@ fn a_variable_cannot_change_the_structure() {
     let config = load_text(&text, &[("TOKEN", "x,address:0.0.0.0:1")]).expect("loads");
     let admin = config.admin.expect("there is an admin listener");
     assert_eq!(admin.token, Some(Secret("x,address:0.0.0.0:1".to_owned())));
-    assert_eq!(admin.address, "127.0.0.1:9090".parse().expect("an address"));
+    assert_eq!(admin.address, AdminAddress::Tcp("127.0.0.1:9090".parse().expect("an address")));
 }
 
 #[test]

@@ -125,7 +125,12 @@ pub fn server(
             // Not quoted: what stands before it may be a password.
             true => findings
                 .problem(place, "is not a URL without a user; client_id and client_secret say who asks"),
-            false => findings.bad(place, said, "is not a URL; write it like https://auth.example.com/token"),
+            // Nor is a query, which may hold a key.
+            false => findings.bad(
+                place,
+                said.split('?').next().unwrap_or_default(),
+                "is not a URL; write it like https://auth.example.com/token",
+            ),
         }
         return None;
     };

@@ -3,13 +3,13 @@
 //! Must not know: upstreams and routes.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
 use super::super::problem::{Findings, Place};
 use super::super::{
-    Admin, ClientAddress, ClientCertificates, Listener, ListenerTls, Secret, TlsVersion, raw,
+    Admin, AdminAddress, ClientAddress, ClientCertificates, Listener, ListenerTls, Secret, TlsVersion, raw,
 };
 use super::{DAY, SECOND, Said, at, tls};
 
@@ -143,7 +143,12 @@ fn listener_tls(
     Some(ListenerTls { certificates, min_version, client_ca, client_certificates, reload })
 }
 
-pub fn admin(file: &raw::File, listeners: &[Listener], findings: &mut Findings) -> Option<Admin> {
+pub fn admin(
+    file: &raw::File,
+    base_dir: &Path,
+    listeners: &[Listener],
+    findings: &mut Findings,
+) -> Option<Admin> {
     let (place, Some(raw)) = at!(Place::root(), file.admin) else {
         return None;
     };
@@ -152,15 +157,43 @@ pub fn admin(file: &raw::File, listeners: &[Listener], findings: &mut Findings) 
     if token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
         findings.problem(&place.key("token"), "must be visible ASCII without spaces");
     }
+    let token = token.map(Secret);
     let (place, said) = at!(place, raw.address);
+    if let Some(path) = said.and_then(|said| said.0.strip_prefix("unix:")) {
+        let path = unix_socket(&place, path, base_dir, findings)?;
+        return Some(Admin { address: AdminAddress::Unix(path), token });
+    }
     let address = address((place.clone(), said), findings)?;
-    if listeners.iter().any(|listener| clash(listener.address, address)) {
+    if listeners.iter().any(|listener| shares_a_port(listener.address, address)) {
         findings.problem(&place, "is also a listener's; the admin surface needs an address of its own");
     }
     if token.is_none() && !address.ip().is_loopback() {
         findings.warning(&place, "others than this machine may reach it, and no token protects it");
     }
-    Some(Admin { address, token: token.map(Secret) })
+    Some(Admin { address: AdminAddress::Tcp(address), token })
+}
+
+/// Longest path of a Unix socket, bytes (`sun_path`, without its NUL).
+const LONGEST_UNIX_PATH: usize = 107;
+
+fn unix_socket(place: &Place, said: &str, base_dir: &Path, findings: &mut Findings) -> Option<PathBuf> {
+    if said.is_empty() || said.ends_with('/') {
+        findings.problem(place, "names no socket; write it like unix:/run/pollcast/admin.sock");
+        return None;
+    }
+    let path = base_dir.join(said);
+    if path.as_os_str().len() > LONGEST_UNIX_PATH {
+        findings.problem(place, "is too long for a Unix socket: at most 107 bytes");
+        return None;
+    }
+    Some(path)
+}
+
+/// Whether a connection to the one may reach the other: `[::]` takes IPv4 as well on most systems.
+fn shares_a_port(listener: SocketAddr, admin: SocketAddr) -> bool {
+    let takes_all = |address: SocketAddr| address.is_ipv6() && address.ip().is_unspecified();
+    let same_port = admin.port() != 0 && listener.port() == admin.port();
+    clash(listener, admin) || (same_port && (takes_all(listener) || takes_all(admin)))
 }
 
 fn address((place, said): Said<'_, raw::Text>, findings: &mut Findings) -> Option<SocketAddr> {

@@ -8,6 +8,7 @@ mod access;
 mod asking;
 mod change;
 mod identity;
+mod limits;
 mod listeners;
 mod paths;
 mod poll;
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use super::defaults::{GIB, KIB, MIB, PUBLIC_PREFIX};
 use super::problem::{Findings, Place, suggestion};
-use super::{Config, Drain, Limits, Log, Secret, Threads, Upstream, raw};
+use super::{Config, Drain, Log, Secret, Threads, Upstream, raw};
 use value::Said;
 
 /// The place of a field and what it holds: place and field cannot differ.
@@ -47,7 +48,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Config {
     let root = Place::root();
     let listeners = listeners::listeners(file, base_dir, findings);
-    let admin = listeners::admin(file, &listeners, findings);
+    let admin = listeners::admin(file, base_dir, &listeners, findings);
     let upstreams = upstreams::upstreams(file, base_dir, findings);
     let public_prefix = public_prefix(at!(root, file.public_prefix), findings);
     let passthrough = passthrough(at!(root, file.passthrough), &upstreams, findings);
@@ -61,7 +62,7 @@ pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings)
     }
     warn_of_unused(&upstreams, &passthrough, &routes, findings);
     Config {
-        limits: limits(file, findings),
+        limits: limits::limits(file, findings),
         drain: drain(file, findings),
         upgrade: upgrade::upgrade(file, base_dir, findings),
         threads: threads(file, findings),
@@ -134,42 +135,6 @@ fn version_key((place, said): Said<'_, raw::Text>, findings: &mut Findings) -> O
         findings.problem(&place, "is too short for a secret key; at least 16 characters");
     }
     Some(Secret(key))
-}
-
-fn limits(file: &raw::File, findings: &mut Findings) -> Limits {
-    let mut limits = Limits::default();
-    let (place, Some(raw)) = at!(Place::root(), file.limits) else {
-        return limits;
-    };
-    findings.count(at!(place, raw.clients), 1..=10_000_000, &mut limits.clients);
-    let per_address = at!(place, raw.clients_per_address);
-    let wanted = per_address.1.is_some_and(|said| said.0 != "off");
-    let unsaid = listeners::without_client_address(file);
-    if let (true, Some(index)) = (wanted, unsaid) {
-        let message = format!("needs client_address on every listener; listeners[{index}] does not say it");
-        findings.problem(&per_address.0, message);
-    }
-    findings.count_or_off(per_address, 1..=10_000_000, &mut limits.clients_per_address);
-    let per_subject = at!(place, raw.clients_per_subject);
-    findings.count_or_off(per_subject, 1..=10_000_000, &mut limits.clients_per_subject);
-    findings.rate_or_off(at!(place, raw.accept_rate), 1..=100_000, &mut limits.accept_rate);
-    let mut streams = limits.http2_streams as usize;
-    findings.count(at!(place, raw.http2_streams), 1..=10_000, &mut streams);
-    limits.http2_streams = streams as u32;
-    findings.time(
-        at!(place, raw.first_byte_timeout),
-        100 * MILLISECOND..=MINUTE,
-        &mut limits.first_byte_timeout,
-    );
-    findings.count(at!(place, raw.resources), 1..=10_000_000, &mut limits.resources);
-    findings.size(at!(place, raw.snapshot_bytes), MIB..=TIB, &mut limits.snapshot_bytes);
-    findings.size(at!(place, raw.history_bytes), MIB..=TIB, &mut limits.history_bytes);
-    findings.size(at!(place, raw.header_bytes), KIB..=MIB, &mut limits.header_bytes);
-    findings.time(at!(place, raw.stall_timeout), SECOND..=10 * MINUTE, &mut limits.stall_timeout);
-    findings.size(at!(place, raw.send_buffer), 4 * KIB..=4 * MIB, &mut limits.send_buffer);
-    findings.size(at!(place, raw.drain_body), 0..=16 * MIB, &mut limits.drain_body);
-    findings.count(at!(place, raw.resources_per_client), 1..=10_000, &mut limits.resources_per_client);
-    limits
 }
 
 fn drain(file: &raw::File, findings: &mut Findings) -> Drain {

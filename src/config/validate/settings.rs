@@ -58,7 +58,11 @@ pub fn apply(
     findings.choice(at!(place, raw.compress), &compress, &mut route.compress);
     findings.size(at!(place, raw.compress_min), 1..=1 << 30, &mut route.compress_min);
     findings.time_or_off(at!(place, raw.max_age), SECOND..=30 * DAY, &mut route.max_age);
-    findings.count_or_off(at!(place, raw.max_clients), 1..=10_000_000, &mut route.max_clients);
+    let many = 1..=10_000_000;
+    findings.count_or_off(at!(place, raw.max_clients), many.clone(), &mut route.max_clients);
+    let per_resource = at!(place, raw.max_clients_per_resource);
+    findings.count_or_off(per_resource, many.clone(), &mut route.max_clients_per_resource);
+    findings.count_or_off(at!(place, raw.max_resources), many, &mut route.max_resources);
     findings.list(at!(place, raw.refreshes), refreshed, &mut route.refreshes);
     findings.time(at!(place, raw.write_wait), Duration::ZERO..=30 * SECOND, &mut route.write_wait);
     let holds = 100 * MILLISECOND..=8 * SECOND;
@@ -81,6 +85,11 @@ pub fn together(place: &Place, raw: &raw::RouteSettings, route: &mut Route, find
     access::together(place, route, findings);
     if let Some(send) = &mut route.websocket.send {
         let place = place.key("websocket").key("send");
+        if send.rate > route.websocket.frame_rate {
+            let message =
+                format!("is never reached: websocket.frame_rate is {}/s", route.websocket.frame_rate);
+            findings.problem(&place.key("rate"), &message);
+        }
         websocket::send_path(&place, send, &route.path, &parameters, findings);
     }
 }

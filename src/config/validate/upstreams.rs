@@ -57,6 +57,7 @@ fn upstream(
     upstream.forwarded = forwarded(at!(place, raw.forwarded), findings);
     upstream.budget = asking::budget(at!(place, raw.budget), findings);
     asking::breaker(at!(place, raw.breaker), &mut upstream.breaker, findings);
+    findings.count_or_off(at!(place, raw.max_requests), 1..=1_000_000, &mut upstream.max_requests);
     upstream
 }
 

@@ -174,6 +174,21 @@ impl Findings {
         }
     }
 
+    pub fn size_or_off(
+        &mut self,
+        (place, said): Said<'_, Size>,
+        bounds: RangeInclusive<usize>,
+        to: &mut Option<usize>,
+    ) {
+        if said.is_some_and(|said| said.0 == "off") {
+            *to = None;
+            return;
+        }
+        let mut bytes = to.unwrap_or(0);
+        self.size((place, said), bounds, &mut bytes);
+        *to = Some(bytes).filter(|bytes| *bytes > 0);
+    }
+
     pub fn rate(&mut self, (place, said): Said<'_, Rate>, bounds: RangeInclusive<u32>, to: &mut u32) {
         let Some(said) = said else { return };
         match said.0.strip_suffix("/s").and_then(|count| count.trim().parse().ok()) {

@@ -29,6 +29,10 @@ pub fn apply((place, said): Said<'_, raw::Websocket>, to: &mut Websocket, findin
     findings.time(at!(place, raw.ping), SECOND..=10 * MINUTE, &mut to.ping);
     findings.time(at!(place, raw.pong), SECOND..=10 * MINUTE, &mut to.pong);
     findings.size(at!(place, raw.max_message), 1..=MIB, &mut to.max_message);
+    findings.rate(at!(place, raw.frame_rate), 1..=10_000, &mut to.frame_rate);
+    let mut fragments = usize::from(to.max_fragments);
+    findings.count(at!(place, raw.max_fragments), 1..=10_000, &mut fragments);
+    to.max_fragments = fragments as u16;
     match at!(place, raw.send) {
         (_, Some(raw::SendSetting::Word(word))) if word.0 == "off" => to.send = None,
         (place, Some(raw::SendSetting::Word(word))) => {

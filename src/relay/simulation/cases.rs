@@ -517,3 +517,33 @@ async fn a_failing_upstream_is_asked_once_for_a_write_and_then_left_alone() {
         assert_eq!(stage.legacy.count(), polls);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_poll_after_a_write_does_not_confirm_the_state_before_it() {
+    for refusal in [Reply::With(429, "retry-after", "5"), Reply::Status(302), Reply::Status(403)] {
+        let stage = stage_with(&[Reply::Content("A"), refusal, Reply::Content("B")], hourly);
+        let (follower, _) = stage.attend("/a", Attend::Follow);
+        ended(follower.topic(), 1).await;
+        follower.topic().write();
+        let begin = Instant::now();
+        let view = follower.topic().settled().await;
+        assert!(begin.elapsed() < SECOND, "nobody waits for what does not come");
+        assert!(view.frame.is_some() && follower.topic().is_unconfirmed(&view), "{refusal:?}");
+        // As any failing upstream it is asked again by the schedule.
+        assert_eq!(stage.legacy.count(), 2);
+        sleep(2 * 3600 * SECOND).await;
+        let view = follower.topic().view();
+        assert!(!follower.topic().is_unconfirmed(&view), "{refusal:?}");
+        assert_eq!(text(follower.topic()), "B");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_write_has_removed_is_known_to_be_gone() {
+    let stage = stage_with(&[Reply::Content("A"), Reply::Status(404)], hourly);
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    ended(follower.topic(), 1).await;
+    follower.topic().write();
+    let view = follower.topic().settled().await;
+    assert!(view.condition.state.is_gone() && !follower.topic().is_unconfirmed(&view));
+}

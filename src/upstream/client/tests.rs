@@ -18,6 +18,7 @@ use crate::upstream::targets::Resolver;
 use crate::upstream::{Answer, Ask, FetchError};
 
 mod http2;
+mod names;
 mod tls;
 
 /// Longer than anything here takes; only a failing test waits for it.
@@ -40,6 +41,7 @@ pub(in crate::upstream) fn upstream_of(servers: &[&str]) -> config::Upstream {
         forwarded: None,
         budget: None,
         breaker: config::Breaker { failures: None, wait: Duration::from_secs(1) },
+        max_requests: None,
     }
 }
 

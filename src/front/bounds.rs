@@ -1,0 +1,142 @@
+//! How much one request may be: its head, its target, its body.
+//!
+//! Must not know: routes, what a request asks for.
+
+use http::{HeaderMap, StatusCode, header};
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
+use super::{Shared, framing};
+use crate::config::Limits;
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Excess {
+    pub(super) status: StatusCode,
+    pub(super) detail: &'static str,
+    /// The metric's label.
+    reason: &'static str,
+    /// Nothing after it can be trusted.
+    pub(super) closes: bool,
+}
+
+impl Excess {
+    const fn of(status: StatusCode, reason: &'static str, detail: &'static str) -> Excess {
+        Excess { status, detail, reason, closes: false }
+    }
+
+    const fn closing(self) -> Excess {
+        Excess { closes: true, ..self }
+    }
+}
+
+/// Judges a request's head. What is found is counted.
+///
+/// # Errors
+/// The first limit that it exceeds.
+pub(super) fn check(shared: &Shared, session: &Session) -> Result<(), Excess> {
+    let limits = &shared.config.limits;
+    let request = session.req_header();
+    let judged = if session.is_http2() { Ok(()) } else { raw(&session.to_h1_raw(), limits) };
+    let judged = judged.and_then(|()| head(request.raw_path(), &request.headers, limits));
+    judged.inspect_err(|excess| shared.metrics.refusals.with_label_values(&[excess.reason]).inc())
+}
+
+fn raw(raw: &[u8], limits: &Limits) -> Result<(), Excess> {
+    if raw.len() > limits.header_bytes {
+        let detail = "the head is larger than limits.header_bytes";
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Excess::of(status, "header-bytes", detail).closing());
+    }
+    let bad = |bad: framing::BadHead| Excess::of(StatusCode::BAD_REQUEST, "framing", bad.0).closing();
+    framing::check(raw).map_err(bad)
+}
+
+fn head(target: &[u8], headers: &HeaderMap, limits: &Limits) -> Result<(), Excess> {
+    if headers.len() > limits.header_fields {
+        let detail = "there are more header fields than limits.header_fields";
+        return Err(Excess::of(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header-fields", detail));
+    }
+    if target.len() > limits.url_bytes {
+        let detail = "path and query are longer than limits.url_bytes";
+        return Err(Excess::of(StatusCode::URI_TOO_LONG, "url-bytes", detail));
+    }
+    let parameters = target.iter().filter(|byte| **byte == b'&').count() + 1;
+    if parameters > limits.query_parameters {
+        let detail = "the query has more parameters than limits.query_parameters";
+        return Err(Excess::of(StatusCode::BAD_REQUEST, "query-parameters", detail));
+    }
+    Ok(())
+}
+
+/// Judges the body of a request that is about to pass through, as far as its head tells.
+///
+/// # Errors
+/// It is longer than `limits.request_body`.
+pub(super) fn announced(shared: &Shared, headers: &HeaderMap) -> Result<(), Excess> {
+    let Some(most) = shared.config.limits.request_body else { return Ok(()) };
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    // A number that does not fit is larger than any limit.
+    let too_long = length.is_some_and(|length| length.parse::<usize>().map_or(true, |length| length > most));
+    if !too_long {
+        return Ok(());
+    }
+    shared.metrics.refusals.with_label_values(&["request-body"]).inc();
+    Err(Excess::of(StatusCode::PAYLOAD_TOO_LARGE, "request-body", TOO_LONG))
+}
+
+const TOO_LONG: &str = "the body is longer than limits.request_body";
+
+/// Counts a piece of a body that passes through and did not announce its length.
+///
+/// # Errors
+/// Status 413 with the first piece that is too much.
+pub(super) fn passes(shared: &Shared, passed: &mut usize, piece: usize) -> Result<()> {
+    *passed = passed.saturating_add(piece);
+    match shared.config.limits.request_body {
+        Some(most) if *passed > most => {
+            shared.metrics.refusals.with_label_values(&["request-body"]).inc();
+            Error::e_explain(ErrorType::HTTPStatus(413), TOO_LONG)
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_of_a_head_has_its_own_answer() {
+        let limits = Limits { header_fields: 3, url_bytes: 20, query_parameters: 2, ..Limits::default() };
+        let fields = |count: usize| {
+            let names = (0..count).map(|n| http::HeaderName::try_from(format!("x-{n}")).unwrap());
+            names.map(|name| (name, http::HeaderValue::from_static("1"))).collect::<HeaderMap>()
+        };
+        let judged = |target: &str, count| {
+            head(target.as_bytes(), &fields(count), &limits).err().map(|excess| excess.status.as_u16())
+        };
+        assert_eq!(judged("/a?b=1&c=2", 3), None);
+        assert_eq!(judged("/a", 4), Some(431));
+        assert_eq!(judged("/a?b=1&c=2&d", 3), Some(400));
+        assert_eq!(judged(&format!("/{}", "a".repeat(20)), 3), Some(414));
+    }
+
+    #[test]
+    fn a_repeated_field_counts_as_often_as_it_is_there() {
+        let limits = Limits { header_fields: 2, ..Limits::default() };
+        let mut headers = HeaderMap::new();
+        for _ in 0..3 {
+            headers.append("x", http::HeaderValue::from_static("1"));
+        }
+        assert!(head(b"/", &headers, &limits).is_err());
+    }
+
+    #[test]
+    fn a_long_head_ends_its_connection() {
+        let limits = Limits { header_bytes: 30, ..Limits::default() };
+        let excess = raw(b"GET / HTTP/1.1\r\nhost: a.example.com\r\n\r\n", &limits).unwrap_err();
+        assert!(excess.closes);
+        assert_eq!(excess.status.as_u16(), 431);
+    }
+}

@@ -1,0 +1,39 @@
+//! What remains of a request that Pingora served: a count, and a line of the access log.
+//!
+//! Must not know: connections that left Pingora; whoever has them writes their lines.
+
+use pingora::proxy::Session;
+use pingora::{ErrorSource, ErrorType};
+
+use super::Context;
+
+pub(super) fn ended(session: &Session, error: Option<&pingora::Error>, ctx: &Context) {
+    let route = ctx.route.as_ref().map_or("", |route| route.path.as_str());
+    ctx.shared.metrics.requests.with_label_values(&[route, ctx.answer]).inc();
+    let stalled = |error: &pingora::Error| {
+        *error.etype() == ErrorType::WriteTimedout && *error.esource() != ErrorSource::Upstream
+    };
+    if error.is_some_and(stalled) {
+        ctx.shared.metrics.refusals.with_label_values(&["send-timeout"]).inc();
+    }
+    if ctx.taken || !ctx.shared.config.log.access {
+        return;
+    }
+    let request = session.req_header();
+    let status = ctx.status.or(session.response_written().map(|response| response.status));
+    let status = status.map_or(0, |status| status.as_u16());
+    tracing::info!(
+        target: "access",
+        transport = ctx.answer,
+        method = %request.method,
+        path = request.uri.path(),
+        peer = ctx.client.map(|c| c.to_string()).unwrap_or_default(),
+        route,
+        status,
+        duration_ms = ctx.started.elapsed().as_millis() as u64,
+        bytes = session.body_bytes_sent(),
+        events = 0,
+        reason = error.map_or_else(|| "done".to_owned(), |e| e.etype().as_str().to_owned()),
+        "request ended"
+    );
+}

@@ -1,0 +1,161 @@
+//! Who is there: what keeps a topic from retiring, who was there last, who is charged for it.
+//!
+//! Must not know: what anybody is told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Full;
+use super::charges::Charge;
+use super::publisher::PollNumber;
+use super::topic::Topic;
+
+/// Why somebody attends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attend {
+    /// An ordinary poll: wants one answer.
+    Visit,
+    /// A push client or a held poll: keeps the resource polled.
+    Follow,
+}
+
+/// Keeps a topic from retiring; a follower also keeps it polled. Ends when dropped.
+pub struct Attendance {
+    topic: Arc<Topic>,
+    pub(super) kind: Attend,
+    /// Number of the first poll that starts after this.
+    pub(super) next_poll: PollNumber,
+}
+
+impl Attendance {
+    /// # Errors
+    /// `max_clients_per_resource` is reached.
+    pub(super) fn new(topic: Arc<Topic>, kind: Attend) -> Result<Attendance, Full> {
+        let next_poll = topic.started() + 1;
+        if !topic.enter(kind) {
+            return Err(Full::Followers);
+        }
+        Ok(Attendance { topic, kind, next_poll })
+    }
+
+    pub fn topic(&self) -> &Arc<Topic> {
+        &self.topic
+    }
+}
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        self.topic.leave(self.kind);
+    }
+}
+
+impl Topic {
+    /// False: it has as many followers as its route allows.
+    pub(super) fn enter(&self, kind: Attend) -> bool {
+        match kind {
+            Attend::Follow => {
+                let most = self.route().max_clients_per_resource.unwrap_or(usize::MAX);
+                let more = |followers: usize| (followers < most).then_some(followers + 1);
+                match self.followers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more) {
+                    Ok(0) => self.demand.notify_one(),
+                    Ok(_) => {}
+                    Err(_) => return false,
+                }
+            }
+            Attend::Visit => {
+                self.visitors.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        true
+    }
+
+    pub(super) fn leave(&self, kind: Attend) {
+        match kind {
+            Attend::Follow => {
+                self.left_at.store(self.now_ms(), Ordering::SeqCst);
+                if self.followers.fetch_sub(1, Ordering::SeqCst) == 1 {
+                    self.demand.notify_one();
+                }
+            }
+            Attend::Visit => {
+                self.visitors.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    pub fn is_deserted(&self) -> bool {
+        self.followers.load(Ordering::SeqCst) == 0 && self.visitors.load(Ordering::SeqCst) == 0
+    }
+
+    pub fn followers(&self) -> usize {
+        self.followers.load(Ordering::SeqCst)
+    }
+
+    /// When the last follower left; none: nobody ever followed.
+    pub fn left_at(&self) -> Option<Instant> {
+        match self.left_at.load(Ordering::SeqCst) {
+            0 => None,
+            ms => Some(self.epoch + Duration::from_millis(ms)),
+        }
+    }
+
+    /// When somebody last had to do with the resource.
+    pub fn touched_at(&self) -> Instant {
+        let ms = self.left_at.load(Ordering::SeqCst).max(self.last_visit.load(Ordering::SeqCst));
+        self.epoch + Duration::from_millis(ms)
+    }
+
+    /// Nobody attends, and nothing says that it has to stay.
+    pub(super) fn is_cold(&self) -> bool {
+        self.is_deserted() && !self.is_evicted() && !self.route().poll.always
+    }
+
+    /// Makes the topic known to those it is charged to.
+    pub(super) fn charge_with(self: &Arc<Self>, charge: Charge) {
+        charge.bear(self);
+        *self.charge.lock() = Some(charge);
+    }
+
+    /// It is out of the hub: nobody is charged for it any longer.
+    pub(super) fn discharge(&self) {
+        drop(self.charge.lock().take());
+    }
+
+    /// Nobody can come to it any more.
+    pub(super) fn has_left(&self) -> bool {
+        self.charge.lock().is_none()
+    }
+
+    /// Asks the poller to retire as soon as nobody attends.
+    pub fn evict(&self) {
+        self.evicted.store(true, Ordering::SeqCst);
+        self.demand.notify_one();
+    }
+
+    pub fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::SeqCst)
+    }
+
+    /// Ordinary polls keep the resource polled until then.
+    pub fn interest_until(&self) -> Instant {
+        self.epoch + Duration::from_millis(self.interest_until.load(Ordering::SeqCst))
+    }
+
+    /// Notes an ordinary poll. The second one within two intervals starts background polling
+    /// (contract §3).
+    pub fn visited(&self) {
+        self.user.iter().for_each(|user| user.seen());
+        let now = self.now_ms();
+        let last = self.last_visit.swap(now, Ordering::SeqCst);
+        let interval = self.route().poll.interval.as_millis() as u64;
+        if last != 0 && now.saturating_sub(last) <= 2 * interval {
+            let until = now + (2 * interval).max(self.route().poll.linger.as_millis() as u64);
+            if self.interest_until.swap(until, Ordering::SeqCst) <= now {
+                self.demand.notify_one();
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! How many resources there may be: in all, of one route, of one payer. At a limit the one of them that
+//! nobody attends to and that was touched longest ago makes room.
+//!
+//! Must not know: what a newcomer without room is told.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio::time::Instant;
+
+use super::Full;
+use super::payer::Payer;
+use super::topic::Topic;
+
+/// So many cold topics are found in one walk over an owner's: a flood of invented names does not cost a
+/// walk each.
+const FOUND: usize = 256;
+
+/// An owner without a cold topic is not walked over again for this long.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Topics that are found to be in use all the same before a newcomer is refused.
+const TRIES: usize = 8;
+
+/// Whose limit it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Owner {
+    All,
+    /// By its index.
+    Route(usize),
+    Payer(Payer),
+}
+
+impl Owner {
+    fn full(&self) -> Full {
+        match self {
+            Owner::All => Full::Resources,
+            Owner::Route(_) => Full::Route,
+            Owner::Payer(Payer::Address(_)) => Full::Address,
+            Owner::Payer(Payer::Subject(_)) => Full::Subject,
+        }
+    }
+}
+
+/// What every owner has.
+#[derive(Debug, Default)]
+pub(super) struct Charges {
+    owners: DashMap<Owner, Owned>,
+}
+
+#[derive(Debug, Default)]
+struct Owned {
+    /// With those that are about to be made.
+    count: usize,
+    /// By id.
+    topics: HashMap<u64, Arc<Topic>>,
+    /// Ids of cold topics and when each was touched, the coldest last.
+    cold: Vec<(u64, Instant)>,
+    /// There is nothing to find before then.
+    pause: Option<Instant>,
+}
+
+/// Room for one topic, with all its owners; free again when dropped.
+#[derive(Debug)]
+pub(super) struct Charge {
+    charges: Arc<Charges>,
+    /// Of the topic that it is for.
+    id: u64,
+    owners: Vec<Owner>,
+}
+
+impl Charges {
+    /// Takes room for the topic that will have this id. `retire` removes a topic unless somebody attends
+    /// to it, and settles its charge; it is called without a lock of this.
+    ///
+    /// # Errors
+    /// The limit that leaves no room.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        id: u64,
+        owners: impl IntoIterator<Item = (Owner, usize)>,
+        retire: impl Fn(&Arc<Topic>) -> bool,
+    ) -> Result<Charge, Full> {
+        let mut charge = Charge { charges: self.clone(), id, owners: Vec::new() };
+        for (owner, most) in owners {
+            let mut tries = 0;
+            while !self.enter(&owner, most) {
+                let Some(coldest) = self.coldest(&owner).filter(|_| tries < TRIES) else {
+                    return Err(owner.full());
+                };
+                // If somebody came to it meanwhile, there may be another one.
+                retire(&coldest);
+                tries += 1;
+            }
+            charge.owners.push(owner);
+        }
+        Ok(charge)
+    }
+
+    /// Whether there was room.
+    fn enter(&self, owner: &Owner, most: usize) -> bool {
+        let mut owned = self.owners.entry(owner.clone()).or_default();
+        let free = owned.count < most;
+        owned.count += usize::from(free);
+        free
+    }
+
+    /// The topic of this owner that nobody attends to and that was touched longest ago.
+    fn coldest(&self, owner: &Owner) -> Option<Arc<Topic>> {
+        let mut owned = self.owners.get_mut(owner)?;
+        let owned = &mut *owned;
+        loop {
+            if let Some((id, touched)) = owned.cold.pop() {
+                let topic = owned.topics.get(&id);
+                if let Some(topic) = topic.filter(|topic| topic.is_cold() && topic.touched_at() == touched) {
+                    return Some(topic.clone());
+                }
+                continue;
+            }
+            if !owned.find() {
+                return None;
+            }
+        }
+    }
+}
+
+impl Owned {
+    /// Looks for cold topics. False: there are none.
+    fn find(&mut self) -> bool {
+        let now = Instant::now();
+        if self.pause.is_some_and(|until| now < until) {
+            return false;
+        }
+        let cold = self.topics.values().filter(|topic| topic.is_cold());
+        self.cold = cold.map(|topic| (topic.id(), topic.touched_at())).collect();
+        if self.cold.len() > FOUND {
+            self.cold.select_nth_unstable_by_key(FOUND, |(_, touched)| *touched);
+            self.cold.truncate(FOUND);
+        }
+        self.cold.sort_unstable_by_key(|(_, touched)| std::cmp::Reverse(*touched));
+        self.pause = self.cold.is_empty().then_some(now + PAUSE);
+        !self.cold.is_empty()
+    }
+}
+
+impl Charge {
+    /// The topic is made: from now on it may have to make room.
+    pub(super) fn bear(&self, topic: &Arc<Topic>) {
+        for owner in &self.owners {
+            if let Some(mut owned) = self.charges.owners.get_mut(owner) {
+                owned.topics.insert(self.id, topic.clone());
+            }
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        for owner in &self.owners {
+            if let Some(mut owned) = self.charges.owners.get_mut(owner) {
+                owned.count -= 1;
+                owned.topics.remove(&self.id);
+            }
+            self.charges.owners.remove_if(owner, |_, owned| owned.count == 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::route::{key, route};
+    use super::super::{Attend, Attendance, Hub, Publisher, Purse};
+    use super::*;
+    use crate::config::Route;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Stage {
+        hub: Arc<Hub>,
+        route: Arc<Route>,
+    }
+
+    impl Stage {
+        fn new(most: usize, of_route: Option<usize>) -> Stage {
+            let route = Arc::new(Route { max_resources: of_route, ..route() });
+            Stage { hub: Hub::new(Vec::new(), most, 1 << 20), route }
+        }
+
+        fn attend(&self, path: &str, address: &str) -> Result<(Attendance, Option<Publisher>), Full> {
+            let purse = Purse { payer: Payer::Address(address.parse().unwrap()), most: 2 };
+            let mut publisher = None;
+            let start = |made| publisher = Some(made);
+            let attendance =
+                self.hub.attend_for(Some(purse), &key(path), &self.route, Attend::Visit, start)?;
+            attendance.topic().visited();
+            Ok((attendance, publisher))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_unused_makes_room_and_who_is_attended_to_stays() {
+        let stage = Stage::new(3, None);
+        let mut publishers = Vec::new();
+        for path in ["/a", "/b", "/c"] {
+            let (attendance, publisher) =
+                stage.attend(path, "1.1.1.1").ok().or_else(|| stage.attend(path, "2.2.2.2").ok()).unwrap();
+            publishers.push((attendance, publisher));
+            tokio::time::advance(SECOND).await;
+        }
+        assert_eq!(stage.attend("/d", "3.3.3.3").err(), Some(Full::Resources), "all are in use");
+        tokio::time::advance(PAUSE).await;
+        let (attendance, first) = publishers.remove(0);
+        drop(attendance);
+        let _d = stage.attend("/d", "3.3.3.3").unwrap();
+        assert!(stage.hub.get(&key("/a")).is_none());
+        assert_eq!(stage.hub.len(), 3);
+        // Its poller finds out, and has nothing left to do.
+        assert!(first.unwrap().retire().is_ok());
+        assert_eq!(stage.hub.len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_payer_at_its_limit_pays_with_its_own() {
+        let stage = Stage::new(10, None);
+        let (other, _other_publisher) = stage.attend("/other", "9.9.9.9").unwrap();
+        drop(other);
+        let (a, _a) = stage.attend("/a", "1.1.1.1").unwrap();
+        let (b, _b) = stage.attend("/b", "1.1.1.1").unwrap();
+        assert_eq!(stage.attend("/c", "1.1.1.1").err(), Some(Full::Address));
+        // What others have asked for first costs nothing.
+        drop(stage.attend("/other", "1.1.1.1").unwrap());
+        tokio::time::advance(PAUSE).await;
+        drop(b);
+        let _c = stage.attend("/c", "1.1.1.1").unwrap();
+        assert!(stage.hub.get(&key("/b")).is_none());
+        assert!(stage.hub.get(&key("/other")).is_some());
+        drop(a);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_route_has_a_limit_of_its_own() {
+        let stage = Stage::new(10, Some(1));
+        let (a, _a) = stage.attend("/a", "1.1.1.1").unwrap();
+        assert_eq!(stage.attend("/b", "2.2.2.2").err(), Some(Full::Route));
+        tokio::time::advance(PAUSE).await;
+        drop(a);
+        assert!(stage.attend("/b", "2.2.2.2").is_ok());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_charged_for_what_is_gone() {
+        let stage = Stage::new(10, Some(5));
+        let (a, publisher) = stage.attend("/a", "1.1.1.1").unwrap();
+        let (b, closing) = stage.attend("/b", "1.1.1.1").unwrap();
+        assert_eq!(stage.hub.charges.owners.len(), 3);
+        drop((a, b));
+        assert!(publisher.unwrap().retire().is_ok());
+        drop(closing);
+        assert!(stage.hub.charges.owners.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_resource_has_no_more_followers_than_its_route_allows() {
+        let stage = Stage::new(10, None);
+        let route = Arc::new(Route { max_clients_per_resource: Some(2), ..route() });
+        let mut publisher = None;
+        let mut attend = |kind| stage.hub.attend(&key("/a"), &route, kind, |made| publisher = Some(made));
+        let first = attend(Attend::Follow).ok().unwrap();
+        let _second = attend(Attend::Follow).ok().unwrap();
+        assert_eq!(attend(Attend::Follow).err(), Some(Full::Followers));
+        let _visit = attend(Attend::Visit).ok().unwrap();
+        drop(first);
+        assert!(attend(Attend::Follow).is_ok());
+    }
+}
