@@ -50,6 +50,8 @@ pub struct App {
     close_idle: watch::Sender<bool>,
     /// Turns true when the admin listener is to close.
     close_admin: watch::Sender<bool>,
+    /// Changes whenever the files of certificates are to be looked at.
+    look: watch::Sender<()>,
     /// Turns true when background work is to end.
     stop: watch::Sender<bool>,
     end: watch::Sender<Drain>,
@@ -111,6 +113,7 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
     let (close, closing) = watch::channel(false);
     let (close_idle, closing_idle) = watch::channel(false);
     let (close_admin, closing_admin) = watch::channel(false);
+    let (look, looking) = watch::channel(());
     let (stop, stopping) = watch::channel(false);
     let (end, ending) = watch::channel(None);
     for client in clients.values() {
@@ -149,7 +152,8 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
     for (listener, socket) in config.listeners.iter().zip(sockets) {
         addresses.push(socket.local_addr()?);
         let runtime = front_runtime.handle().clone();
-        let watches = front::Watches { close: closing.clone(), close_idle: closing_idle.clone() };
+        let (close, close_idle) = (closing.clone(), closing_idle.clone());
+        let watches = front::Watches { close, close_idle, look: looking.clone() };
         let service = front::service(shared.clone(), listener, socket, runtime, watches);
         let service = service.map_err(io::Error::other)?;
         front_runtime.spawn(service.run());
@@ -172,6 +176,7 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         close,
         close_idle,
         close_admin,
+        look,
         stop,
         end,
         sockets: Mutex::new(Arc::new(kept)),
@@ -188,6 +193,12 @@ impl App {
     /// None, too, if it is a Unix socket.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
+    }
+
+    /// Looks at the files of certificates now. What is new there is used from the next handshake on; what cannot
+    /// be used is told in the log, and the old ones stay.
+    pub fn reload(&self) {
+        self.look.send_replace(());
     }
 
     /// Drains (contract §12): not ready at once, listeners for `drain.delay` more, then the ends

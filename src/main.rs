@@ -148,7 +148,7 @@ fn run(file: &Path, take_over: bool) -> ExitCode {
     {
         tracing::warn!("an upgrade would fail: {failure}");
     }
-    let signals = match Signals::heard().and_then(Signals::with_quit) {
+    let signals = match Signals::heard().and_then(Signals::with_quit_and_hangup) {
         Ok(signals) => signals,
         Err(error) => return failed(&error),
     };

@@ -40,6 +40,7 @@ pub struct Metrics {
     pub refusals: IntCounterVec,
     pub authentications: IntCounterVec,
     pub authorizations: IntCounterVec,
+    pub certificate_reloads: IntCounterVec,
     pub not_obeyed: IntCounterVec,
     pub touches: IntCounterVec,
     pub repolls: IntCounterVec,
@@ -159,6 +160,11 @@ impl Metrics {
                 "authorizations_total",
                 "Checks of share: authorize: same, different, refused, failed.",
                 &["route", "outcome"],
+            )?,
+            certificate_reloads: r.counters(
+                "certificate_reloads_total",
+                "Changes of certificate files that were found, by what they were: new, bad.",
+                &["outcome"],
             )?,
             not_obeyed: r.counters(
                 "sharing_signals_not_obeyed_total",

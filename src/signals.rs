@@ -1,6 +1,7 @@
 //! The signals: when the process ends, and whether it drains or retires.
 //!
-//! SIGTERM and SIGINT drain, a second one ends at once; SIGQUIT hands the listening sockets over.
+//! SIGTERM and SIGINT drain, a second one ends at once; SIGQUIT hands the listening sockets over; SIGHUP ends
+//! nothing: files of certificates are looked at.
 //! Must not know: how any of that is done.
 
 use std::io;
@@ -15,6 +16,8 @@ pub struct Signals {
     runtime: tokio::runtime::Runtime,
     term: Signal,
     int: Signal,
+    /// Has the files of certificates looked at; none: it has its default action.
+    hup: Option<Signal>,
     /// Hands the sockets over; none: it has its default action.
     quit: Option<Signal>,
 }
@@ -33,13 +36,14 @@ impl Signals {
         let entered = runtime.enter();
         let (term, int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         drop(entered);
-        Ok(Signals { runtime, term, int, quit: None })
+        Ok(Signals { runtime, term, int, hup: None, quit: None })
     }
 
-    /// SIGQUIT, too.
-    pub fn with_quit(mut self) -> io::Result<Signals> {
+    /// SIGQUIT and SIGHUP, too.
+    pub fn with_quit_and_hangup(mut self) -> io::Result<Signals> {
         let entered = self.runtime.enter();
         self.quit = Some(signal(SignalKind::quit())?);
+        self.hup = Some(signal(SignalKind::hangup())?);
         drop(entered);
         Ok(self)
     }
@@ -47,7 +51,13 @@ impl Signals {
     /// Serves until SIGTERM or SIGINT, or until SIGQUIT found a new process; drains, and ends at once at a second
     /// signal.
     pub fn serve(mut self, app: App) -> ExitCode {
-        let farewell = self.runtime.block_on(farewell(&mut self.term, &mut self.int, &mut self.quit, &app));
+        let Signals { runtime, term, int, hup, quit } = &mut self;
+        let farewell = runtime.block_on(async {
+            tokio::select! {
+                farewell = farewell(term, int, quit, &app) => farewell,
+                never = reload(hup, &app) => match never {},
+            }
+        });
         self.runtime.block_on(async {
             let drained = async {
                 match farewell {
@@ -92,6 +102,22 @@ async fn farewell(term: &mut Signal, int: &mut Signal, quit: &mut Option<Signal>
                 Err(failure) => tracing::error!("nothing was handed over, and this process goes on: {failure}"),
             },
         }
+    }
+}
+
+/// Looks at the files of certificates whenever it is told.
+async fn reload(hup: &mut Option<Signal>, app: &App) -> std::convert::Infallible {
+    loop {
+        let told = match hup {
+            Some(signal) => signal.recv().await,
+            None => None,
+        };
+        if told.is_none() {
+            // It never comes.
+            std::future::pending::<()>().await;
+        }
+        tracing::info!("SIGHUP: looking at the files of certificates");
+        app.reload();
     }
 }
 

@@ -268,7 +268,7 @@ fn every_key_in_readmes_tables_is_in_the_schema() {
     for key in keys {
         assert!(has_key(&schema, &key), "README names {key}, the schema does not");
     }
-    for wrong in ["limits.clints", "listeners[].tls.client_ca", "listeners.address"] {
+    for wrong in ["limits.clints", "listeners[].tls.clients_ca", "listeners.address"] {
         assert!(!has_key(&schema, wrong), "this test would let {wrong} pass");
     }
 }

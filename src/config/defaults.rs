@@ -105,6 +105,10 @@ impl Default for Limits {
     }
 }
 
+impl ListenerTls {
+    pub(super) const RELOAD: Duration = seconds(30);
+}
+
 impl Default for Drain {
     fn default() -> Self {
         Drain { delay: seconds(5), window: seconds(30), retry: (seconds(2), seconds(8)) }

@@ -10,6 +10,7 @@ mod change;
 mod defaults;
 mod environment;
 pub mod identity;
+mod listeners;
 mod load;
 mod problem;
 mod process;
@@ -24,6 +25,7 @@ mod yaml;
 pub use asking::{Auth, Batch, Breaker, Budget, ClientCredentials};
 pub use change::{ArrayKey, Change, Cursor, Delta, Feed, Members, Order, Pages};
 pub use identity::{Authenticate, TokenPlaces};
+pub use listeners::{CertificateFiles, ClientAddress, ClientCertificates, Listener, ListenerTls, TlsVersion};
 pub use load::{load, load_str};
 pub use problem::{Problem, Problems};
 pub use process::{Drain, Limits, Log, Threads, Upgrade};
@@ -35,7 +37,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
-use ipnet::IpNet;
 
 /// A validated configuration.
 #[derive(Debug, Clone)]
@@ -68,39 +69,6 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
     }
-}
-
-#[derive(Debug, Clone)]
-pub struct Listener {
-    /// Resolved at load; port 0 asks the system for one.
-    pub address: SocketAddr,
-    /// Cleartext HTTP/2 by prior knowledge beside HTTP/1.1.
-    pub http2: bool,
-    pub tls: Option<ListenerTls>,
-    pub trusted_proxies: Vec<IpNet>,
-    pub client_address: ClientAddress,
-}
-
-#[derive(Debug, Clone)]
-pub struct ListenerTls {
-    /// Certificate chain and key, PEM, absolute paths; both were read and parsed at load.
-    pub cert: PathBuf,
-    pub key: PathBuf,
-    pub min_version: TlsVersion,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsVersion {
-    Tls12,
-    Tls13,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientAddress {
-    /// The address of the TCP connection.
-    Peer,
-    /// The right-most untrusted entry of X-Forwarded-For.
-    Forwarded,
 }
 
 #[derive(Debug, Clone)]
@@ -156,6 +124,8 @@ pub struct UpstreamTls {
     /// Absolute path of a PEM bundle; none: the system's roots.
     pub ca: Option<PathBuf>,
     pub verify: bool,
+    /// Shown to servers that ask who pollcast is; read and tried at load.
+    pub identity: Option<CertificateFiles>,
 }
 
 #[derive(Debug, Clone)]

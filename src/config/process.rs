@@ -17,7 +17,7 @@ pub struct Limits {
     pub http2_streams: u32,
     /// Frames a second of one HTTP/2 connection that carry neither a request nor an answer.
     pub http2_control_rate: u32,
-    /// Until the first byte of a connection.
+    /// Until the first byte of a connection; for a PROXY header, for a TLS handshake.
     pub first_byte_timeout: Duration,
     /// From the first byte of a request's head to its last.
     pub header_timeout: Duration,

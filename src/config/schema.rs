@@ -12,9 +12,6 @@ use serde_json::{Map, Value};
 
 use super::raw;
 
-/// Marks a key that is known but belongs to a later version.
-pub(super) const LATER: &str = "x-pollcast-later";
-
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     SchemaSettings::draft2020_12()
         // Without references the walk needs no resolver, and nothing here is recursive.

@@ -167,10 +167,6 @@ impl Walk<'_> {
             }
             Some(schema) => {
                 self.findings.locate(place, entry.line);
-                if schema.get(schema::LATER).is_some() {
-                    self.findings.problem(place, "not available in this version");
-                    return None;
-                }
                 // `admin:` with everything under it commented out is as good as no `admin:`.
                 if named.is_some() && matches!(entry.value.kind, Kind::Nothing) {
                     return None;

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
-use crate::config::{ClassValue, Route, Share};
+use crate::config::{ClassValue, ClientAddress, Listener, Route, Share};
 use crate::identity::Identity;
 use crate::resource::matches_pattern;
 
@@ -111,26 +111,22 @@ pub(super) fn origin_allowed(route: &Route, origin: Option<&str>, authority: Opt
     }
 }
 
-/// The client's address: the peer, or behind trusted proxies the right-most entry of
-/// X-Forwarded-For that is none of them (contract §12).
+/// The client's address: the peer (the one that a PROXY header named, where there is one), or behind trusted
+/// proxies the right-most entry of X-Forwarded-For that is none of them (contract §12).
 pub(super) fn client_address(
     peer: Option<SocketAddr>,
     headers: &HeaderMap,
-    trusted: &[IpNet],
+    listener: &Listener,
 ) -> Option<IpAddr> {
     let peer = peer?.ip().to_canonical();
-    if !is_trusted(peer, trusted) {
+    let trusted = &listener.trusted_proxies;
+    if listener.client_address != ClientAddress::Forwarded || !is_trusted(peer, trusted) {
         return Some(peer);
     }
-    let entries: Vec<&str> = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .collect();
-    for entry in entries.iter().rev() {
-        match address(entry) {
+    let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
+    // Bytes: a line left out because of one letter would bring what a client wrote before it to the right.
+    for entry in lines.iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
+        match std::str::from_utf8(entry).ok().and_then(|entry| address(entry.trim())) {
             Some(address) if is_trusted(address, trusted) => {}
             Some(address) => return Some(address),
             None => return Some(peer),

@@ -13,7 +13,7 @@ use pingora::proxy::Session;
 use super::access::{self, Class};
 use super::form::{self, Form, form};
 use super::purse::Asker;
-use super::{Context, Fate, Front, admission, push, refuse, visit};
+use super::{Context, Fate, Front, admission, certificate, push, refuse, visit};
 use crate::config::Route;
 use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
 use crate::identity::{Denied, Proof, query_token, strip};
@@ -159,7 +159,7 @@ impl<'a> Cover<'a> {
 
     /// The subject of the client's certificate.
     pub(super) fn certificate(&self) -> Option<String> {
-        None
+        certificate::subject(self.session)
     }
 
     /// A token of the query goes no further as such: it moves to where tokens belong.

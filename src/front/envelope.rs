@@ -21,7 +21,7 @@ use super::follow::Asked;
 use super::outbox::Courier;
 use super::push::{Departure, depart, seat};
 use super::visit::Visitor;
-use super::{Context, Fate, Front, form, handshake, refuse};
+use super::{Context, Fate, Front, certificate, form, handshake, refuse};
 use crate::config::Route;
 use crate::fanout::{Following, Hold, MemberId, Seat};
 use crate::frame::{Format, PatchKind};
@@ -121,7 +121,7 @@ pub(super) fn visitor(front: &Front, session: &Session) -> Visitor {
         shared: front.shared.clone(),
         headers: request.headers.clone(),
         query: request.uri.query().map(str::to_owned),
-        certificate: None,
+        certificate: certificate::subject(session),
         pass: Arc::default(),
         proto: if front.listener.tls.is_some() { "https" } else { "http" },
         authority: authority.map(str::to_ascii_lowercase),

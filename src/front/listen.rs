@@ -12,7 +12,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
-use pingora::listeners::tls::TlsSettings;
 use pingora::listeners::{ALPN, L4BufferSettings, ListenerConfig};
 use pingora::protocols::Stream;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
@@ -21,20 +20,20 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds, ShutdownWatch};
 use pingora::services::Service as _;
 use pingora::services::listening;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::{CertifiedKey, Signer, SigningKey};
-use rustls::{SignatureAlgorithm, SignatureScheme};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::attended::Attended;
+use super::certificates::BadFile;
 use super::greeting::{self, Protocol};
 use super::home::{self, FrontDoor};
 use super::patience::{Awaited, Terms};
+use super::preamble::Preamble;
+use super::tls::Tls;
 use super::{Front, Shared, refuse};
-use crate::config::{Limits, Listener, ListenerTls, TlsVersion};
+use crate::config::{Limits, Listener};
+use crate::metrics::Metrics;
 
 /// Streams of an HTTP/2 connection that its client may open and reset before anybody looked at them:
 /// more are an attack (CVE-2023-44487), and end the connection.
@@ -47,14 +46,14 @@ const HTTP2_BUFFER: usize = 64 * 1024;
 #[derive(Debug)]
 pub enum ListenError {
     Socket(std::io::Error),
-    Certificate { file: std::path::PathBuf, reason: String },
+    Certificate(BadFile),
 }
 
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ListenError::Socket(error) => write!(f, "the listening socket: {error}"),
-            ListenError::Certificate { file, reason } => write!(f, "{}: {reason}", file.display()),
+            ListenError::Certificate(bad) => bad.fmt(f),
         }
     }
 }
@@ -63,7 +62,7 @@ impl std::error::Error for ListenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             ListenError::Socket(error) => Some(error),
-            ListenError::Certificate { .. } => None,
+            ListenError::Certificate(bad) => Some(bad),
         }
     }
 }
@@ -75,6 +74,8 @@ pub struct Watches {
     pub close: ShutdownWatch,
     /// Then its connections that have no request are to close, too.
     pub close_idle: ShutdownWatch,
+    /// Changes whenever the files of certificates are to be looked at.
+    pub look: watch::Receiver<()>,
 }
 
 /// A listener ready to run.
@@ -82,6 +83,9 @@ pub struct Service {
     service: listening::Service<Door>,
     fds: ListenFds,
     close: ShutdownWatch,
+    tls: Option<Arc<Tls>>,
+    look: watch::Receiver<()>,
+    metrics: Metrics,
 }
 
 /// Pingora's entrance: hands every connection to the proxy.
@@ -91,6 +95,7 @@ pub struct Service {
 struct Door {
     proxy: Arc<HttpProxy<Front>>,
     shared: Arc<Shared>,
+    preamble: Preamble,
     /// HTTP/1 and HTTP/2, without TLS to tell which.
     speaks_both: bool,
     close_idle: ShutdownWatch,
@@ -118,6 +123,8 @@ impl ServerApp for Door {
             return None;
         }
         let _counted = Counted::new(&self.shared);
+        // Boxed: what a handshake needs is not kept for as long as its connection.
+        let stream = Box::pin(self.preamble.pass(stream, &self.shared.metrics)).await?;
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
             return self.http2(stream, shutdown).await;
         }
@@ -182,7 +189,7 @@ pub fn service(
     proxy.server_options = Some(options);
     proxy.h2_options = Some(http2_options(&shared.config.limits));
     let proxy = Arc::new(proxy);
-    let Watches { close, close_idle } = watches;
+    let Watches { close, close_idle, look } = watches;
     let (way_in, shutdown) = (Arc::downgrade(&proxy), close.clone());
     let terms = Arc::new(Terms::of(&shared));
     let door =
@@ -194,25 +201,32 @@ pub fn service(
     socket.set_nonblocking(true).map_err(ListenError::Socket)?;
     keep_alive(&socket).map_err(ListenError::Socket)?;
     let address = socket.local_addr().map_err(ListenError::Socket)?.to_string();
-    let mut config = ListenerConfig::tcp(address.clone())
+    // In the clear: a PROXY header comes before TLS, and certificates change while the listener goes on.
+    let config = ListenerConfig::tcp(address.clone())
         // Unbuffered: a buffer for reading would cost 64 KiB a connection and lose bytes at takeover, and
         // one for writing would hold the head of a slow answer back.
         .l4_buffer(L4BufferSettings::new(0, 0));
-    if let Some(tls) = &listener.tls {
-        config = config.tls(tls_settings(tls)?);
-    }
-    let entrance = Door { proxy, shared, speaks_both, close_idle, terms };
+    let tls =
+        listener.tls.as_ref().map(Tls::new).transpose().map_err(ListenError::Certificate)?.map(Arc::new);
+    let preamble = Preamble::new(listener, tls.clone(), shared.config.limits.first_byte_timeout);
+    let metrics = shared.metrics.clone();
+    let entrance = Door { proxy, shared, preamble, speaks_both, close_idle, terms };
     let mut service = listening::Service::new(format!("front {address}"), entrance);
     service.add_listener(config);
     let fds: ListenFds = Arc::new(parking_lot::Mutex::new(Fds::new()));
     fds.lock().add(address, socket.into_raw_fd());
-    Ok(Service { service, fds, close })
+    Ok(Service { service, fds, close, tls, look, metrics })
 }
 
 impl Service {
     /// Accepts until it is to close.
     pub async fn run(mut self) {
-        self.service.start_service(Some(self.fds), self.close, 1).await;
+        let serving = self.service.start_service(Some(self.fds), self.close, 1);
+        let Some(tls) = self.tls else { return serving.await };
+        tokio::select! {
+            () = serving => {}
+            () = tls.keep(self.look, self.metrics) => {}
+        }
     }
 }
 
@@ -238,49 +252,4 @@ fn keep_alive(socket: &TcpListener) -> std::io::Result<()> {
     let socket = socket2::SockRef::from(socket);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_nodelay(true)
-}
-
-fn tls_settings(tls: &ListenerTls) -> Result<TlsSettings, ListenError> {
-    let bad = |file: &std::path::Path, reason: &dyn fmt::Display| ListenError::Certificate {
-        file: file.to_owned(),
-        reason: reason.to_string(),
-    };
-    let chain = CertificateDer::pem_file_iter(&tls.cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| bad(&tls.cert, &error))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| bad(&tls.key, &error))?;
-    let provider = rustls::crypto::ring::default_provider();
-    let mut key = CertifiedKey::from_der(chain, key, &provider).map_err(|error| bad(&tls.cert, &error))?;
-    if tls.min_version == TlsVersion::Tls13 {
-        key.key = Arc::new(Tls13Only(key.key.clone()));
-    }
-    let mut settings = TlsSettings::intermediate("", "").map_err(|error| bad(&tls.cert, &error))?;
-    settings.set_cert_resolver(Arc::new(Certificate(Arc::new(key))));
-    settings.set_alpn(ALPN::H2H1);
-    Ok(settings)
-}
-
-/// The listener's certificate.
-#[derive(Debug)]
-struct Certificate(Arc<CertifiedKey>);
-
-impl ResolvesServerCert for Certificate {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.clone())
-    }
-}
-
-/// A key that no suite of TLS 1.2 can use. Pingora always enables 1.2 beside 1.3, so `min_version` is
-/// kept here: 1.2 chooses its suite by the key's algorithm, 1.3 by the signature scheme alone.
-#[derive(Debug)]
-struct Tls13Only(Arc<dyn SigningKey>);
-
-impl SigningKey for Tls13Only {
-    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        self.0.choose_scheme(offered)
-    }
-
-    fn algorithm(&self) -> SignatureAlgorithm {
-        SignatureAlgorithm::Anonymous
-    }
 }

@@ -9,6 +9,8 @@ mod admission;
 mod attended;
 mod authorize;
 mod bounds;
+mod certificate;
+mod certificates;
 mod coding;
 mod context;
 mod control;
@@ -34,6 +36,8 @@ mod outbox;
 mod parting;
 mod passthrough;
 mod patience;
+mod preamble;
+mod proxy_protocol;
 mod purse;
 mod push;
 mod reauth;
@@ -46,6 +50,7 @@ mod slow_304;
 mod socket;
 mod stream;
 mod takeover;
+mod tls;
 mod turnstile;
 mod validators;
 mod visit;
@@ -149,7 +154,7 @@ impl Front {
     /// The address of a request's client.
     fn client_of(&self, session: &Session) -> Option<IpAddr> {
         let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
-        access::client_address(peer, &session.req_header().headers, &self.listener.trusted_proxies)
+        access::client_address(peer, &session.req_header().headers, &self.listener)
     }
 
     /// Decides about a request.

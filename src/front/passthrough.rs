@@ -116,14 +116,15 @@ fn forwarded(
     let trusted = access::is_trusted(peer, &front.listener.trusted_proxies);
     let proto = if front.listener.tls.is_some() { "https" } else { "http" };
     if trusted {
-        let mut chain: Vec<String> = request
-            .headers
-            .get_all(&FOR)
-            .iter()
-            .filter_map(|value| value.to_str().ok().map(str::to_owned))
-            .collect();
-        chain.push(peer.to_string());
-        request.insert_header(FOR, chain.join(", "))?;
+        // Bytes: who reads from the right must not meet less than what was written there.
+        let mut chain = Vec::new();
+        for line in request.headers.get_all(&FOR) {
+            chain.extend_from_slice(line.as_bytes());
+            chain.extend_from_slice(b", ");
+        }
+        chain.extend_from_slice(peer.to_string().as_bytes());
+        let chain = HeaderValue::try_from(chain).or_err(ErrorType::InvalidHTTPHeader, "X-Forwarded-For")?;
+        request.insert_header(FOR, chain)?;
     } else {
         request.remove_header(&header::FORWARDED);
         request.remove_header(&PROTO);

@@ -268,7 +268,7 @@ pub(super) async fn depart(
     };
     ctx.taken = true;
     let limits = &shared.config.limits;
-    let plain = front.listener.tls.is_none();
+    let plain = front.listener.is_bare();
     let home = match &transport {
         Transport::LongPoll(_) | Transport::Plain(_) => front.home.get().cloned(),
         _ => None,

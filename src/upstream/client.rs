@@ -23,7 +23,7 @@ use pingora::protocols::tls::CaType;
 use pingora::protocols::{ALPN, TcpKeepalive};
 use pingora::tls::RootCertStore;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::utils::tls::WrappedX509;
+use pingora::utils::tls::{CertKey, WrappedX509};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -246,6 +246,8 @@ struct Link {
     upstream: Arc<config::Upstream>,
     connector: Connector,
     authorities: Option<Arc<CaType>>,
+    /// Shown to servers that ask.
+    identity: Option<Arc<CertKey>>,
     /// Keeps connections checked against this upstream's authorities apart from others in a shared pool.
     group: u64,
 }
@@ -256,6 +258,7 @@ impl Link {
             Some(certificates) => Some(wrapped(&upstream, certificates)?),
             None => None,
         };
+        let identity = trust::own_identity(&upstream)?.map(|(chain, key)| Arc::new(CertKey::new(chain, key)));
         let mut options = ConnectorOptions::new(POOL_SIZE);
         if upstream.tls.is_some() && authorities.is_none() {
             // The connector reads the system's roots and panics if it cannot: ask first.
@@ -266,7 +269,8 @@ impl Link {
         }
         let mut hasher = DefaultHasher::new();
         upstream.name.hash(&mut hasher);
-        Ok(Self { connector: Connector::new(Some(options)), authorities, group: hasher.finish(), upstream })
+        let (connector, group) = (Connector::new(Some(options)), hasher.finish());
+        Ok(Self { connector, authorities, identity, group, upstream })
     }
 
     fn peer(&self, target: &Target) -> HttpPeer {
@@ -276,6 +280,7 @@ impl Link {
         let sni = tls.map(|tls| tls.sni.clone().unwrap_or_else(|| target.host.to_string()));
         let mut peer = HttpPeer::new(target.address, tls.is_some(), sni.unwrap_or_default());
         peer.group_key = self.group;
+        peer.client_cert_key = self.identity.clone();
         let options = &mut peer.options;
         options.connection_timeout = Some(upstream.connect_timeout);
         options.total_connection_timeout = Some(upstream.connect_timeout);

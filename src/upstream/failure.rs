@@ -168,6 +168,8 @@ pub enum NewError {
     CaFile { upstream: String, path: PathBuf, source: io::Error },
     /// The CA bundle holds no certificate, or one that is none.
     CaContent { upstream: String, path: PathBuf, found: String },
+    /// pollcast's own certificate or key cannot be used.
+    Identity { upstream: String, path: PathBuf, found: String },
     /// The system's roots are needed and missing.
     SystemRoots { upstream: String, found: String },
     /// The health check's path or host cannot be sent.
@@ -189,6 +191,9 @@ impl fmt::Display for NewError {
                     "upstream {upstream:?}: the CA file {} is not a PEM bundle of certificates: {found}",
                     path.display()
                 )
+            }
+            Self::Identity { upstream, path, found } => {
+                write!(f, "upstream {upstream:?}: {} cannot be used: {found}", path.display())
             }
             Self::SystemRoots { upstream, found } => write!(
                 f,

@@ -6,6 +6,7 @@
 //! | `authorize` | §11: shared answers, each client admitted by what its own credentials get |
 //! | `batch` | §10: many resources of a route in one request |
 //! | `change` | §2: what counts as a change: rules, selections, what should be JSON and is not |
+//! | `client_address` | §12: by whose word a client has its address |
 //! | `command_line` | commands, exit codes, messages, the log |
 //! | `compression` | §3, §5, §6: compressed once for everybody, read by strict decoders |
 //! | `conditions` | §2: entity tags on pass-through |
@@ -25,12 +26,13 @@
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
+//! | `proxy_protocol` | §12: what load balancers say about their clients before anything else |
 //! | `repeats` | §3, §4: requests that repeat the last one of their connection |
 //! | `replicas` | §2: several nodes and lagging upstream replicas behind one address |
 //! | `rotation` | §5: streams that end after `max_age` |
 //! | `schedule` | §10: when the upstream is asked: adaptive, its own words, budgets, the breaker |
 //! | `sharing` | §11: who may share a poll |
-//! | `tls` | §12: which versions of TLS a listener speaks |
+//! | `tls` | §12: versions, certificates and clients' certificates of a listener |
 //! | `sharing_of_polls` | §10: one poll an interval, whatever the number and kinds of clients |
 //! | `slow_304` | §3: `hold_not_modified`: what is held, what is not, what ends it |
 //! | `slow_clients` | §7: clients that stop reading, among many that do not |
@@ -38,6 +40,7 @@
 //! | `sse` | §5, §7: event streams: the head, resuming, control events, slow and vanished clients |
 //! | `storms` | §5, §7: more clients than there may be, at once or for long, on a connection or without descriptors |
 //! | `upgrade` | a new process takes the listening sockets of the old one, and nobody notices |
+//! | `upstream_tls` | whom pollcast believes to be the upstream, and what it shows of itself |
 //! | `writes` | §9: a write is followed by a poll, whoever follows, and nothing older is said to be current |
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
 
@@ -45,6 +48,7 @@ pub mod admin;
 pub mod authorize;
 pub mod batch;
 pub mod change;
+pub mod client_address;
 pub mod command_line;
 pub mod compression;
 pub mod conditions;
@@ -74,6 +78,7 @@ pub mod many;
 pub mod passthrough;
 pub mod poll;
 pub mod probe;
+pub mod proxy_protocol;
 pub mod repeats;
 pub mod replicas;
 pub mod rotation;
@@ -87,6 +92,7 @@ pub mod sse;
 pub mod storms;
 pub mod tls;
 pub mod upgrade;
+pub mod upstream_tls;
 pub mod websocket;
 pub mod writes;
 

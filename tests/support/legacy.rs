@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use super::memory::{Answer, Flight, Script, Shared, State, is_named, path_of};
 pub use super::reply::{Feed, Gate, Reply, Takings};
 use super::serving::connection;
-use super::tls::Identity;
+use super::tls::{Authority, Identity};
 use super::wire::{Fields, GUARD, Wire, field};
 
 /// One request as it came.
@@ -100,6 +100,11 @@ impl Legacy {
     /// The same with TLS.
     pub fn start_tls(identity: &Identity) -> Legacy {
         Legacy::start_with(Some(identity.acceptor()))
+    }
+
+    /// The same; clients have to show a certificate of this authority.
+    pub fn start_asking(identity: &Identity, authority: &Authority) -> Legacy {
+        Legacy::start_with(Some(identity.acceptor_asking(Some(authority))))
     }
 
     fn start_with(tls: Option<TlsAcceptor>) -> Legacy {

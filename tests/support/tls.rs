@@ -11,6 +11,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{
     ClientConfig, DEFAULT_VERSIONS, RootCertStore, ServerConfig, SupportedProtocolVersion,
 };
@@ -37,17 +38,46 @@ impl Authority {
         let key = KeyPair::generate().expect("a key pair");
         let mut params = CertificateParams::new(Vec::new()).expect("no names are valid names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Authorities are told apart by their names.
+        params.distinguished_name.push(rcgen::DnType::CommonName, format!("{:016x}", fastrand::u64(..)));
         let pem = params.self_signed(&key).expect("a self-signed certificate").pem();
         Authority { issuer: Issuer::new(params, key), pem }
     }
 
     /// A certificate for these DNS names and IP addresses.
     pub fn certify(&self, names: &[&str]) -> Identity {
-        let key = KeyPair::generate().expect("a key pair");
         let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
-        let params = CertificateParams::new(names).expect("names of a certificate");
+        self.sign(CertificateParams::new(names).expect("names of a certificate"))
+    }
+
+    /// The same, but it was good years ago.
+    pub fn certify_expired(&self, names: &[&str]) -> Identity {
+        let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names of a certificate");
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        self.sign(params)
+    }
+
+    /// A certificate of a client: its subject is this common name.
+    pub fn certify_client(&self, name: &str) -> Identity {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        self.sign(params)
+    }
+
+    fn sign(&self, params: CertificateParams) -> Identity {
+        let key = KeyPair::generate().expect("a key pair");
         let cert = params.signed_by(&key, &self.issuer).expect("a signed certificate");
         Identity { cert_pem: cert.pem(), key_pem: key.serialize_pem() }
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        let ca = CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("our own PEM");
+        roots.add(ca).expect("our own certificate");
+        roots
     }
 
     /// Connects with TLS as `name`, trusting this authority alone; `alpn` may be empty.
@@ -59,27 +89,32 @@ impl Authority {
 
     /// The client's side of TLS over an open connection.
     pub async fn secure(&self, tcp: TcpStream, name: &str, alpn: &[&str]) -> TlsStream<TcpStream> {
-        self.try_secure(tcp, name, alpn, DEFAULT_VERSIONS)
+        self.try_secure(tcp, name, alpn, DEFAULT_VERSIONS, None)
             .await
             .unwrap_or_else(|e| panic!("TLS handshake with {name}: {e}"))
     }
 
-    /// The same with these versions of TLS only, and the reason if it fails.
+    /// The same with these versions of TLS only, showing this certificate if asked for one; and the reason if it
+    /// fails. A server of TLS 1.3 refuses a certificate after the client's handshake is over.
     pub async fn try_secure(
         &self,
         tcp: TcpStream,
         name: &str,
         alpn: &[&str],
         versions: &[&'static SupportedProtocolVersion],
+        shown: Option<&Identity>,
     ) -> std::io::Result<TlsStream<TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        let ca = CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("our own PEM");
-        roots.add(ca).expect("our own certificate");
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(versions)
             .expect("ring knows these versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(self.roots());
+        let mut config = match shown {
+            None => config.with_no_client_auth(),
+            Some(shown) => {
+                let (cert, key) = shown.der();
+                config.with_client_auth_cert(vec![cert], key).expect("our own key fits our own certificate")
+            }
+        };
         config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         let server = ServerName::try_from(name.to_owned()).expect("a server name");
         let handshake = TlsConnector::from(Arc::new(config)).connect(server, tcp);
@@ -88,16 +123,34 @@ impl Authority {
 }
 
 impl Identity {
-    /// The server's side of TLS with this certificate.
-    pub fn acceptor(&self) -> TlsAcceptor {
+    /// Certificate and key as they go over the wire and into libraries.
+    pub fn der(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let cert = CertificateDer::from_pem_slice(self.cert_pem.as_bytes()).expect("our own PEM");
         let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).expect("our own PEM");
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        (cert.into_owned(), key)
+    }
+
+    /// The server's side of TLS with this certificate.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor_asking(None)
+    }
+
+    /// The same; clients have to show a certificate of this authority.
+    pub fn acceptor_asking(&self, of: Option<&Authority>) -> TlsAcceptor {
+        let (cert, key) = self.der();
+        let provider = Arc::new(ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .expect("ring knows the default versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![cert.into_owned()], key)
-            .expect("our own key fits our own certificate");
+            .expect("ring knows the default versions");
+        let config = match of {
+            None => config.with_no_client_auth(),
+            Some(authority) => {
+                let roots = Arc::new(authority.roots());
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+                config.with_client_cert_verifier(verifier.expect("an authority to check against"))
+            }
+        };
+        let config = config.with_single_cert(vec![cert], key).expect("our own key fits our own certificate");
         TlsAcceptor::from(Arc::new(config))
     }
 }

@@ -55,17 +55,3 @@ leaf!(
     /// So many a second: `10/s`; or `off` where the key allows it.
     Rate, { "type": "string" }
 );
-
-/// A key that this version knows only to refuse it.
-#[derive(Deserialize, Clone)]
-pub struct Later;
-
-impl JsonSchema for Later {
-    fn schema_name() -> Cow<'static, str> {
-        "Later".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "not": {}, (super::super::schema::LATER): true })
-    }
-}

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 pub use change::{ArrayKeySetting, ChangeSetting, DeltaSetting, FeedSetting, Pages, ToleranceSetting};
 pub use identity::{ApiKeys, AuthenticateSetting, Authorize, Forward, Jwt, Key, TokenPlaces};
-pub use leaf::{Count, Flag, Later, Number, Rate, Size, Text, Time};
+pub use leaf::{Count, Flag, Number, Rate, Size, Text, Time};
 pub use poll::{AuthSetting, BatchSetting, Interval, OAuth, Poll};
 pub use route::{
     CorsSetting, Query, Route, RouteSettings, Send, SendSetting, Share, Switches, Websocket, WebsocketOrigins,
@@ -68,12 +68,13 @@ pub struct Listener {
     pub http2: Option<Flag>,
     /// Serve TLS here.
     pub tls: Option<ListenerTls>,
-    /// Addresses or networks whose X-Forwarded-For is believed.
+    /// Addresses or networks whose X-Forwarded-For, and whose PROXY header, is believed.
     pub trusted_proxies: Option<List<Text>>,
-    /// Read the PROXY protocol; `true` is not available in this version.
+    /// Connections begin with a PROXY header (v1 or v2): those of `trusted_proxies`, or all if there are none.
     pub proxy_protocol: Option<Flag>,
-    /// What a client's address is: the connection's (`peer`), or the right-most untrusted one of X-Forwarded-For.
-    #[schemars(extend("enum" = ["peer", "forwarded"]))]
+    /// What a client's address is: the connection's (`peer`), the right-most untrusted one of X-Forwarded-For
+    /// (`forwarded`), or the one in the PROXY header.
+    #[schemars(extend("enum" = ["peer", "forwarded", "proxy_protocol"]))]
     pub client_address: Option<Text>,
 }
 
@@ -81,14 +82,18 @@ pub struct Listener {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["certificates"]))]
 pub struct ListenerTls {
-    /// Certificate and key; one pair in this version.
+    /// Certificates and keys: chosen by the name that a client asks for, the first one if none fits.
     pub certificates: Option<List<Certificate>>,
     /// Oldest version of TLS that is spoken.
     #[schemars(extend("enum" = ["1.2", "1.3"]))]
     pub min_version: Option<Text>,
-    /// Ask for client certificates of these authorities.
-    #[allow(dead_code, reason = "refused by its mark in the schema")]
-    pub client_ca: Option<Later>,
+    /// Ask clients for certificates of these authorities; PEM file, relative to this file.
+    pub client_ca: Option<Text>,
+    /// Whether a client may come without a certificate.
+    #[schemars(extend("enum" = ["optional", "required"]))]
+    pub client_certificates: Option<Text>,
+    /// How often the files are looked at for new certificates, or `off`: only on SIGHUP.
+    pub reload: Option<Time>,
 }
 
 /// A certificate and its key.
@@ -194,6 +199,10 @@ pub struct UpstreamTls {
     pub ca: Option<Text>,
     /// Verify the server's certificate.
     pub verify: Option<Flag>,
+    /// PEM file of pollcast's own certificate and its chain, for servers that ask; relative to this file.
+    pub cert: Option<Text>,
+    /// PEM file of its key; relative to this file.
+    pub key: Option<Text>,
 }
 
 /// How servers are asked whether they are well.
@@ -231,7 +240,7 @@ pub struct Limits {
     pub http2_streams: Option<Count>,
     /// Frames a second of one HTTP/2 connection that carry nothing: pings, settings, resets, continuations.
     pub http2_control_rate: Option<Rate>,
-    /// A connection says its first byte within this.
+    /// A connection says its first byte within this; a PROXY header and a TLS handshake take no longer, each.
     pub first_byte_timeout: Option<Time>,
     /// The head of a request is whole this long after its first byte.
     pub header_timeout: Option<Time>,

@@ -536,24 +536,24 @@ fn bad_listeners_are_told() {
         ("address: \"8080\"", ".address: \"8080\" is not ip:port; did you mean \"0.0.0.0:8080\"?"),
         ("address: nowhere", ".address: \"nowhere\" is not ip:port; write it like 0.0.0.0:8080 or [::]:8080"),
         (
-            "address: 0.0.0.0:8080, proxy_protocol: true",
-            ".proxy_protocol: true is not available in this version",
+            "address: 0.0.0.0:8080, proxy_protocol: true, client_address: peer",
+            ".client_address: \"peer\" would be the load balancer's with proxy_protocol: true; write proxy_protocol or forwarded",
         ),
         (
             "address: 0.0.0.0:8080, client_address: proxy_protocol",
-            ".client_address: \"proxy_protocol\" is not available in this version",
+            ".client_address: \"proxy_protocol\" needs proxy_protocol: true on this listener",
         ),
         (
             "address: 0.0.0.0:8080, trusted_proxies: [10.0.0.0/33]",
             ".trusted_proxies[0]: \"10.0.0.0/33\" is neither an address nor a network; write it like 10.0.0.0/8 or fd00::/8",
         ),
         (
-            "address: 0.0.0.0:8080, tls: { certificates: [{ cert: a, key: b }, { cert: c, key: d }] }",
-            ".tls.certificates: more than one certificate is not available in this version",
+            "address: 0.0.0.0:8080, tls: { client_certificates: required, certificates: [] }",
+            ".tls.client_certificates: has no effect without client_ca\npollcast.yaml:1: listeners[0].tls.certificates: is empty; at least one certificate is needed",
         ),
         (
-            "address: 0.0.0.0:8080, tls: { client_ca: a, certificates: [] }",
-            ".tls.client_ca: not available in this version\npollcast.yaml:1: listeners[0].tls.certificates: is empty; one certificate is needed",
+            "address: 0.0.0.0:8080, tls: { reload: 10ms, certificates: [] }",
+            ".tls.reload: \"10ms\" is too short; at least 1s\npollcast.yaml:1: listeners[0].tls.certificates: is empty; at least one certificate is needed",
         ),
     ] {
         let text = SMALLEST.replace("address: 0.0.0.0:8080", listener);

@@ -56,7 +56,7 @@ passthrough: api
     match load_with(&text, "pollcast.yaml", files.directory(), &|_| None) {
         Ok(config) => {
             let tls = config.listeners[0].tls.as_ref().expect("the listener has TLS");
-            assert_eq!(tls.cert, files.directory().join(cert));
+            assert_eq!(tls.certificates[0].cert, files.directory().join(cert));
             "loads".to_owned()
         }
         Err(problems) => problems.to_string(),

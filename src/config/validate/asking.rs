@@ -145,7 +145,7 @@ pub fn server(
     let mut server = Upstream::unsaid(&format!("{scheme}://{}:{port}{by}", authority.host()));
     server.servers = vec![Server { address: format!("{}:{port}", authority.host()), weight: 1 }];
     server.host = Some(authority.as_str().to_owned());
-    server.tls = secure.then_some(UpstreamTls { sni: None, ca, verify: true });
+    server.tls = secure.then_some(UpstreamTls { sni: None, ca, verify: true, identity: None });
     Some((server, path.as_str().to_owned()))
 }
 

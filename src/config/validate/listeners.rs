@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::super::problem::{Findings, Place};
-use super::super::{Admin, AdminAddress, ClientAddress, Listener, ListenerTls, Secret, TlsVersion, raw};
-use super::{Said, at, tls};
+use super::super::{
+    Admin, AdminAddress, ClientAddress, ClientCertificates, Listener, ListenerTls, Secret, TlsVersion, raw,
+};
+use super::{DAY, SECOND, Said, at, tls};
 
 pub fn listeners(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Vec<Listener> {
     let (place, Some(said)) = at!(Place::root(), file.listeners) else {
@@ -50,33 +52,47 @@ fn listener(
     let mut http2 = false;
     findings.flag(at!(place, raw.http2), &mut http2);
     let mut proxy_protocol = false;
-    let (proxy_protocol_place, said) = at!(place, raw.proxy_protocol);
-    findings.flag((proxy_protocol_place.clone(), said), &mut proxy_protocol);
-    if proxy_protocol {
-        findings.problem(&proxy_protocol_place, "true is not available in this version");
-    }
+    findings.flag(at!(place, raw.proxy_protocol), &mut proxy_protocol);
     let mut trusted_proxies = Vec::new();
     findings.list(at!(place, raw.trusted_proxies), network, &mut trusted_proxies);
-    let client_address = client_address(at!(place, raw.client_address), &trusted_proxies, findings);
+    let said = at!(place, raw.client_address);
+    let client_address = client_address(said, proxy_protocol, &trusted_proxies, findings);
     let tls = raw.tls.as_ref().and_then(|raw| listener_tls(&place.key("tls"), raw, base_dir, findings));
     let address = address(at!(place, raw.address), findings)?;
-    Some(Listener { address, http2, tls, trusted_proxies, client_address })
+    Some(Listener { address, http2, tls, proxy_protocol, trusted_proxies, client_address })
 }
 
+/// Unsaid: the most that is known.
 fn client_address(
     (place, said): Said<'_, raw::Text>,
+    proxy_protocol: bool,
     trusted: &[IpNet],
     findings: &mut Findings,
 ) -> ClientAddress {
-    let mut client_address = ClientAddress::Peer;
-    if said.is_some_and(|said| said.0 == "proxy_protocol") {
-        findings.problem(&place, "\"proxy_protocol\" is not available in this version");
-        return client_address;
-    }
-    let choices = [("peer", ClientAddress::Peer), ("forwarded", ClientAddress::Forwarded)];
+    let mut client_address = match (proxy_protocol, trusted) {
+        (true, _) => ClientAddress::ProxyProtocol,
+        (false, []) => ClientAddress::Peer,
+        (false, _) => ClientAddress::Forwarded,
+    };
+    let choices = [
+        ("peer", ClientAddress::Peer),
+        ("forwarded", ClientAddress::Forwarded),
+        ("proxy_protocol", ClientAddress::ProxyProtocol),
+    ];
     findings.choice((place.clone(), said), &choices, &mut client_address);
-    if client_address == ClientAddress::Forwarded && trusted.is_empty() {
-        findings.warning(&place, "without trusted_proxies, the connection's address is used");
+    match (client_address, proxy_protocol) {
+        (ClientAddress::Peer, true) => {
+            let message = "\"peer\" would be the load balancer's with proxy_protocol: true; \
+                           write proxy_protocol or forwarded";
+            findings.problem(&place, message);
+        }
+        (ClientAddress::ProxyProtocol, false) => {
+            findings.problem(&place, "\"proxy_protocol\" needs proxy_protocol: true on this listener");
+        }
+        (ClientAddress::Forwarded, _) if trusted.is_empty() => {
+            findings.warning(&place, "without trusted_proxies, the connection's address is used");
+        }
+        _ => {}
     }
     client_address
 }
@@ -102,24 +118,29 @@ fn listener_tls(
     let mut min_version = TlsVersion::Tls12;
     let versions = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
     findings.choice(at!(place, raw.min_version), &versions, &mut min_version);
-    let (place, Some(certificates)) = at!(place, raw.certificates) else {
+    let client_ca = tls::authorities(at!(place, raw.client_ca), base_dir, findings);
+    let mut client_certificates = ClientCertificates::Optional;
+    let (certificates_place, said) = at!(place, raw.client_certificates);
+    if said.is_some() && raw.client_ca.is_none() {
+        findings.problem(&certificates_place, "has no effect without client_ca");
+    }
+    let choices = [("optional", ClientCertificates::Optional), ("required", ClientCertificates::Required)];
+    findings.choice((certificates_place, said), &choices, &mut client_certificates);
+    let mut reload = Some(ListenerTls::RELOAD);
+    findings.time_or_off(at!(place, raw.reload), SECOND..=DAY, &mut reload);
+    let (place, Some(said)) = at!(place, raw.certificates) else {
         return None;
     };
-    let pair = match certificates.as_slice() {
-        [] => {
-            findings.problem(&place, "is empty; one certificate is needed");
-            None
-        }
-        [pair] => pair.as_ref(),
-        [_, ..] => {
-            findings.problem(&place, "more than one certificate is not available in this version");
-            None
-        }
-    }?;
-    let place = place.index(0);
-    let (cert, key) = (at!(place, pair.cert), at!(place, pair.key));
-    let (cert, key) = tls::certificate_and_key(cert, key, base_dir, findings)?;
-    Some(ListenerTls { cert, key, min_version })
+    if said.is_empty() {
+        findings.problem(&place, "is empty; at least one certificate is needed");
+    }
+    let mut certificates = Vec::with_capacity(said.len());
+    for (index, pair) in said.iter().enumerate() {
+        let (place, Some(pair)) = (place.index(index), pair) else { continue };
+        let (cert, key) = (at!(place, pair.cert), at!(place, pair.key));
+        certificates.extend(tls::certificate_and_key(cert, key, base_dir, findings));
+    }
+    Some(ListenerTls { certificates, min_version, client_ca, client_certificates, reload })
 }
 
 pub fn admin(

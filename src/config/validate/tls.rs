@@ -1,6 +1,6 @@
 //! Certificates, keys and authorities: the files are read and tried here.
 //!
-//! Pingora reads them again when it starts, and panics on what it cannot use; so nothing unusable gets past this.
+//! They are read again when the process starts; nothing that would stop it then gets past this.
 //! Must not know: which section names the files.
 
 use std::fs::File;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::super::CertificateFiles;
 use super::super::problem::{Findings, Place};
 use super::super::raw::Text;
 use super::Said;
@@ -26,7 +27,7 @@ pub fn certificate_and_key(
     (key_place, key): Said<'_, Text>,
     base_dir: &Path,
     findings: &mut Findings,
-) -> Option<(PathBuf, PathBuf)> {
+) -> Option<CertificateFiles> {
     let cert = cert.and_then(|cert| sections(&cert_place, &cert.0, base_dir, findings));
     let key = key.and_then(|key| sections(&key_place, &key.0, base_dir, findings));
     let cert = cert.and_then(|(path, sections)| {
@@ -49,7 +50,7 @@ pub fn certificate_and_key(
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key_der));
     match tried {
-        Ok(_) => Some((cert, key)),
+        Ok(_) => Some(CertificateFiles { cert, key }),
         Err(error) => {
             findings.problem(&cert_place, format!("certificate and key cannot be used together: {error}"));
             None

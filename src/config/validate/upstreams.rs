@@ -138,7 +138,14 @@ fn upstream_tls(
     {
         findings.bad(&sni_place, said, "is not a DNS name");
     }
-    UpstreamTls { sni, ca: tls::authorities(at!(place, raw.ca), base_dir, findings), verify }
+    let ca = tls::authorities(at!(place, raw.ca), base_dir, findings);
+    let pair = [("cert", raw.cert.is_some()), ("key", raw.key.is_some())];
+    if let [(said, true), (unsaid, false)] | [(unsaid, false), (said, true)] = pair {
+        findings.problem(&place.key(said), format!("has no effect without {unsaid}"));
+    }
+    let (cert, key) = (at!(place, raw.cert), at!(place, raw.key));
+    let identity = tls::certificate_and_key(cert, key, base_dir, findings);
+    UpstreamTls { sni, ca, verify, identity }
 }
 
 fn health_check((place, said): Said<'_, raw::HealthCheck>, findings: &mut Findings) -> Option<HealthCheck> {

@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use pingora::{Error, ErrorType};
+use pingora::connectors::l4::ConnectErrorExt;
+use pingora::{BError, Error, ErrorType};
 
 /// Displays as the innermost cause.
 #[derive(Debug)]
@@ -13,6 +14,21 @@ pub(super) struct Cause(Box<Error>);
 impl Cause {
     pub(super) fn of(error: Box<Error>) -> Box<Self> {
         Box::new(Self(error))
+    }
+
+    /// Why a handshake failed. Pingora hangs our own address under it, and keeps the reason as text: nested words
+    /// of its own, the library's at the end, and the name that was asked for.
+    fn of_handshake(&self) -> Option<&str> {
+        if self.0.root_cause().source().is_some() || self.0.connect_local_addr().is_none() {
+            return None;
+        }
+        let mut innermost = &*self.0;
+        while let Some(below) = innermost.cause.as_ref().and_then(|cause| cause.downcast_ref::<BError>()) {
+            innermost = below;
+        }
+        let told = innermost.context.as_ref()?.as_str();
+        let told = told.rsplit_once("cause: ").map_or(told, |(_, cause)| cause);
+        Some(told.rsplit_once(", SNI: ").map_or(told, |(told, _)| told))
     }
 
     /// The innermost error if it is an I/O error.
@@ -24,6 +40,9 @@ impl Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let root = self.0.root_cause();
+        if let Some(told) = self.of_handshake() {
+            return f.write_str(told);
+        }
         match root.downcast_ref::<Error>() {
             None => write!(f, "{root}"),
             // The context of an unreadable head is the head.

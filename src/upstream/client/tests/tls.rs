@@ -61,7 +61,8 @@ impl Drop for Bundle {
 }
 
 fn upstream(address: &str, sni: Option<&str>, ca: Option<&Bundle>, verify: bool) -> Arc<config::Upstream> {
-    let tls = config::UpstreamTls { sni: sni.map(str::to_owned), ca: ca.map(|it| it.0.clone()), verify };
+    let ca = ca.map(|it| it.0.clone());
+    let tls = config::UpstreamTls { sni: sni.map(str::to_owned), ca, verify, identity: None };
     Arc::new(config::Upstream { tls: Some(tls), ..upstream_of(&[address]) })
 }
 

@@ -1,0 +1,72 @@
+//! Where clients connect, validated: addresses, TLS, whose word about a client's address counts.
+//!
+//! Must not know: how the file says it, what is in the files of certificates.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Resolved at load; port 0 asks the system for one.
+    pub address: SocketAddr,
+    /// Cleartext HTTP/2 by prior knowledge beside HTTP/1.1.
+    pub http2: bool,
+    pub tls: Option<ListenerTls>,
+    /// Connections begin with a PROXY header: those of `trusted_proxies`, or all if there are none.
+    pub proxy_protocol: bool,
+    pub trusted_proxies: Vec<IpNet>,
+    pub client_address: ClientAddress,
+}
+
+impl Listener {
+    /// Whether a connection is its socket and nothing else: what is said on it comes from the socket's own
+    /// peer, in the clear.
+    pub fn is_bare(&self) -> bool {
+        self.tls.is_none() && !self.proxy_protocol
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct ListenerTls {
+    /// At least one; the first is for clients that name none of them.
+    pub certificates: Vec<CertificateFiles>,
+    pub min_version: TlsVersion,
+    /// Absolute path of a PEM bundle: who may certify clients. None: clients are not asked.
+    pub client_ca: Option<PathBuf>,
+    pub client_certificates: ClientCertificates,
+    /// How often the files are looked at for new ones; none: only when told.
+    pub reload: Option<Duration>,
+}
+
+/// Certificate chain and key, PEM, absolute paths; both were read and parsed at load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+/// Whether a client may come without a certificate. One that it shows has to be good either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCertificates {
+    Optional,
+    Required,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAddress {
+    /// The address of the TCP connection.
+    Peer,
+    /// The right-most untrusted entry of X-Forwarded-For.
+    Forwarded,
+    /// The one in the PROXY header.
+    ProxyProtocol,
+}

@@ -1,0 +1,264 @@
+//! The certificates of a listener: read from their files, chosen by the name that a client asks for; and who
+//! may certify its clients.
+//!
+//! Must not know: connections, when the files are read.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::config::{CertificateFiles, ClientCertificates, ListenerTls, TlsVersion};
+
+/// Longest file, bytes: the system's whole bundle of authorities has a quarter of it.
+const LONGEST: u64 = 1 << 20;
+
+/// A file that cannot be used, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadFile {
+    pub file: PathBuf,
+    pub reason: String,
+}
+
+impl BadFile {
+    pub(super) fn new(file: &Path, reason: impl fmt::Display) -> BadFile {
+        BadFile { file: file.to_owned(), reason: reason.to_string() }
+    }
+}
+
+impl fmt::Display for BadFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.file.display(), self.reason)
+    }
+}
+
+impl std::error::Error for BadFile {}
+
+/// What the files of a listener hold, read at one time.
+pub(super) struct Material {
+    /// Chain and key of each certificate, PEM.
+    pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    authorities: Option<Vec<u8>>,
+}
+
+impl Material {
+    /// # Errors
+    /// A file cannot be read, or is longer than 1 MiB.
+    pub(super) fn read(tls: &ListenerTls) -> Result<Material, BadFile> {
+        let pair = |files: &CertificateFiles| Ok((bytes(&files.cert)?, bytes(&files.key)?));
+        let pairs = tls.certificates.iter().map(pair).collect::<Result<_, _>>()?;
+        let authorities = tls.client_ca.as_deref().map(bytes).transpose()?;
+        Ok(Material { pairs, authorities })
+    }
+
+    /// Differs whenever a file does.
+    pub(super) fn fingerprint(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        let pairs = self.pairs.iter().flat_map(|(cert, key)| [cert, key]);
+        for file in pairs.chain(&self.authorities) {
+            hasher.update(&(file.len() as u64).to_le_bytes());
+            hasher.update(file);
+        }
+        hasher.finalize()
+    }
+
+    /// How handshakes are done with these.
+    ///
+    /// # Errors
+    /// A file is not what it should be, or a key is not its certificate's.
+    pub(super) fn server_config(&self, tls: &ListenerTls) -> Result<ServerConfig, BadFile> {
+        let named = || tls.certificates.first().map_or(Path::new(""), |files| &files.cert);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let versions: &[_] = match tls.min_version {
+            TlsVersion::Tls12 => &[&TLS12, &TLS13],
+            TlsVersion::Tls13 => &[&TLS13],
+        };
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(versions)
+            .map_err(|error| BadFile::new(named(), error))?;
+        let builder = match self.authorities.as_ref().zip(tls.client_ca.as_ref()) {
+            None => builder.with_no_client_auth(),
+            Some((pem, file)) => {
+                let roots = Arc::new(roots(pem, file)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
+                let verifier = match tls.client_certificates {
+                    ClientCertificates::Required => verifier,
+                    ClientCertificates::Optional => verifier.allow_unauthenticated(),
+                };
+                let verifier = verifier.build().map_err(|error| BadFile::new(file, error))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut certificates = Vec::with_capacity(self.pairs.len());
+        for ((cert, key), files) in self.pairs.iter().zip(&tls.certificates) {
+            certificates.push(certified(cert, key, files, &provider)?);
+        }
+        let certificates =
+            Certificates::new(certificates).ok_or_else(|| BadFile::new(named(), "no certificate"))?;
+        let mut config = builder.with_cert_resolver(Arc::new(certificates));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        if self.authorities.is_some() {
+            // A resumed session would bring its certificate unverified: expired by now, or of an authority
+            // that is trusted no more.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        }
+        Ok(config)
+    }
+}
+
+fn bytes(file: &Path) -> Result<Vec<u8>, BadFile> {
+    let bad = |error: std::io::Error| BadFile::new(file, format!("cannot be read: {error}"));
+    // Opening a pipe would wait for its other end.
+    if !file.metadata().map_err(bad)?.is_file() {
+        return Err(BadFile::new(file, "is not a file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(file).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes)).map_err(bad)?;
+    match bytes.len() as u64 > LONGEST {
+        true => Err(BadFile::new(file, "is longer than 1MiB")),
+        false => Ok(bytes),
+    }
+}
+
+fn chain(pem: &[u8], file: &Path) -> Result<Vec<CertificateDer<'static>>, BadFile> {
+    let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    match chain {
+        Ok(chain) if chain.is_empty() => Err(BadFile::new(file, "the file has no certificate")),
+        Ok(chain) => Ok(chain),
+        Err(error) => Err(BadFile::new(file, error)),
+    }
+}
+
+fn roots(pem: &[u8], file: &Path) -> Result<RootCertStore, BadFile> {
+    let mut roots = RootCertStore::empty();
+    for certificate in chain(pem, file)? {
+        roots.add(certificate).map_err(|error| BadFile::new(file, error))?;
+    }
+    Ok(roots)
+}
+
+/// A certificate that can be shown, and the names it is for.
+struct Certified {
+    key: Arc<CertifiedKey>,
+    names: Vec<String>,
+}
+
+fn certified(
+    cert: &[u8],
+    key: &[u8],
+    files: &CertificateFiles,
+    provider: &rustls::crypto::CryptoProvider,
+) -> Result<Certified, BadFile> {
+    let chain = chain(cert, &files.cert)?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| BadFile::new(&files.key, error))?;
+    let names = chain.first().map(|leaf| names(leaf)).unwrap_or_default();
+    let key =
+        CertifiedKey::from_der(chain, key, provider).map_err(|error| BadFile::new(&files.cert, error))?;
+    Ok(Certified { key: Arc::new(key), names })
+}
+
+/// The DNS names that a certificate is for, in small letters.
+fn names(leaf: &[u8]) -> Vec<String> {
+    let Ok((_, leaf)) = X509Certificate::from_der(leaf) else { return Vec::new() };
+    let Ok(Some(names)) = leaf.subject_alternative_name() else { return Vec::new() };
+    let dns = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    };
+    names.value.general_names.iter().filter_map(dns).collect()
+}
+
+/// The certificates of a listener by the names they are for, as `shop.example` and `*.shop.example`.
+#[derive(Debug)]
+struct Certificates {
+    first: Arc<CertifiedKey>,
+    /// More than one of a name: keys of different kinds.
+    by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
+}
+
+impl Certificates {
+    /// None: there is no certificate.
+    fn new(certificates: Vec<Certified>) -> Option<Certificates> {
+        let first = certificates.first()?.key.clone();
+        let mut by_name: HashMap<String, Vec<Arc<CertifiedKey>>> = HashMap::new();
+        for Certified { key, names } in certificates {
+            for name in names {
+                by_name.entry(name).or_default().push(key.clone());
+            }
+        }
+        Some(Certificates { first, by_name })
+    }
+
+    /// The certificates for a name; its own before those for all names beside it.
+    fn of(&self, name: &str) -> &[Arc<CertifiedKey>] {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let beside = || self.by_name.get(&format!("*.{}", name.split_once('.')?.1));
+        self.by_name.get(&name).or_else(beside).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let candidates = hello.server_name().map_or(&[][..], |name| self.of(name));
+        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        let chosen = candidates.iter().find(fits).or(candidates.first());
+        Some(chosen.unwrap_or(&self.first).clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(of: &[&str]) -> Certified {
+        let of: Vec<String> = of.iter().map(|&name| name.to_owned()).collect();
+        let made = rcgen::generate_simple_self_signed(of).unwrap();
+        let files = CertificateFiles { cert: "cert.pem".into(), key: "key.pem".into() };
+        let provider = rustls::crypto::ring::default_provider();
+        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        certified(cert.as_bytes(), key.as_bytes(), &files, &provider).unwrap()
+    }
+
+    #[test]
+    fn the_names_of_a_certificate_are_its_dns_names() {
+        assert_eq!(
+            certificate(&["Shop.Example", "*.shop.example", "127.0.0.1"]).names,
+            ["shop.example", "*.shop.example"]
+        );
+        assert!(names(b"no certificate").is_empty());
+    }
+
+    #[test]
+    fn a_name_has_its_own_certificate_before_one_for_its_neighbours() {
+        let (first, wild, exact) = (
+            certificate(&["first.example"]),
+            certificate(&["*.shop.example"]),
+            certificate(&["a.shop.example"]),
+        );
+        let (wild_key, exact_key) = (wild.key.clone(), exact.key.clone());
+        let certificates = Certificates::new(vec![first, wild, exact]).unwrap();
+        for (name, wanted) in [
+            ("a.shop.example", Some(&exact_key)),
+            ("A.Shop.Example.", Some(&exact_key)),
+            ("b.shop.example", Some(&wild_key)),
+            // A star is for one label.
+            ("c.b.shop.example", None),
+            ("shop.example", None),
+            ("other", None),
+            ("", None),
+        ] {
+            let found = certificates.of(name).first();
+            assert_eq!(found.map(Arc::as_ptr), wanted.map(Arc::as_ptr), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The PROXY header (v1 and v2) that a load balancer writes before anything its client says.
+//!
+//! Must not know: who may write one, how long it may take.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+
+use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
+use pingora::protocols::l4::stream::Stream;
+use pingora::protocols::{GetSocketDigest, SocketDigest};
+use proxy_header::{ParseConfig, Protocol, ProxyHeader};
+use tokio::io::AsyncReadExt;
+
+/// Longest header of version 1, with its line end; the specification's.
+const MOST_V1: usize = 107;
+
+/// Longest header of version 2. Addresses take 232 bytes at most, the rest is what load balancers say beside
+/// them: names of private links, properties of a TLS session.
+const MOST_V2: usize = 4096;
+
+const V1: &[u8] = b"PROXY ";
+const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// Why something is no PROXY header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bad(&'static str);
+
+impl fmt::Display for Bad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Bad {}
+
+impl From<Bad> for io::Error {
+    fn from(bad: Bad) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, bad)
+    }
+}
+
+/// Reads the header at the beginning of a connection, and makes the client that it names the connection's peer
+/// for everything that follows. A header that names none (a health check) leaves the peer as it is. Exactly the
+/// header is gone from the connection afterwards.
+///
+/// # Errors
+/// The connection broke or ended, or what came is no PROXY header.
+pub(super) async fn read(socket: &mut Stream) -> io::Result<()> {
+    let mut read = Vec::new();
+    let length = loop {
+        if let Some(length) = length(&read)? {
+            break length;
+        }
+        let mut some = [0; 512];
+        match socket.read(&mut some).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => read.extend_from_slice(&some[..count]),
+        }
+    };
+    if let Some(client) = source(&read[..length])? {
+        let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
+        // Empty: it was made a line ago.
+        let _ = digest.peer_addr.set(Some(PingoraAddr::Inet(client)));
+        socket.set_socket_digest(digest);
+    }
+    socket.rewind(&read[length..]);
+    Ok(())
+}
+
+/// Bytes of the header that `read` begins with. None: it goes on.
+fn length(read: &[u8]) -> Result<Option<usize>, Bad> {
+    let may_be = |signature: &[u8]| read.iter().zip(signature).all(|(one, other)| one == other);
+    if may_be(V2) {
+        let Some(&[high, low]) = read.get(14..16) else { return Ok(None) };
+        let length = 16 + usize::from(u16::from_be_bytes([high, low]));
+        return match length > MOST_V2 {
+            true => Err(Bad("the PROXY header is longer than 4096 bytes")),
+            false => Ok((read.len() >= length).then_some(length)),
+        };
+    }
+    if !may_be(V1) {
+        return Err(Bad("no PROXY header"));
+    }
+    let line = &read[..read.len().min(MOST_V1)];
+    match line.windows(2).position(|two| two == b"\r\n") {
+        Some(end) => Ok(Some(end + 2)),
+        None if line.len() == MOST_V1 => Err(Bad("the line of the PROXY header is longer than 107 bytes")),
+        None => Ok(None),
+    }
+}
+
+/// The client that a whole header names; none: it says that nobody is behind it, or not who.
+fn source(header: &[u8]) -> Result<Option<SocketAddr>, Bad> {
+    // The numbers of Rust may have a sign.
+    if header.starts_with(V1) && header.contains(&b'+') {
+        return Err(Bad("the PROXY header cannot be read"));
+    }
+    let config = ParseConfig { include_tlvs: false, ..ParseConfig::default() };
+    match ProxyHeader::parse(header, config) {
+        Ok((parsed, length)) if length == header.len() => match parsed.proxied_address() {
+            Some(address) if address.protocol == Protocol::Stream => Ok(Some(address.source)),
+            Some(_) => Err(Bad("the PROXY header is for datagrams")),
+            None => Ok(None),
+        },
+        _ => Err(Bad("the PROXY header cannot be read")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn v2(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
+        let mut header = V2.to_vec();
+        header.extend_from_slice(&[command, family]);
+        header.extend_from_slice(&(rest.len() as u16).to_be_bytes());
+        header.extend_from_slice(rest);
+        header
+    }
+
+    const FOUR: [u8; 12] = [203, 0, 113, 7, 10, 0, 0, 1, 0x1f, 0x90, 0, 80];
+
+    /// What a header says, and what is left behind it.
+    fn read(bytes: &[u8]) -> Result<(Option<String>, usize), Bad> {
+        let length = length(bytes)?.ok_or(Bad("more"))?;
+        Ok((source(&bytes[..length])?.map(|client| client.to_string()), bytes.len() - length))
+    }
+
+    #[test]
+    fn headers_name_clients() {
+        let six = [[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], [0; 16]].concat();
+        let six = [&six[..], &[0x1f, 0x90, 0, 80]].concat();
+        let with_more = [&FOUR[..], &[0x04, 0, 2, 0, 0]].concat();
+        for (header, wanted) in [
+            (&b"PROXY TCP4 203.0.113.7 10.0.0.1 8080 80\r\n"[..], Some("203.0.113.7:8080")),
+            (b"PROXY TCP6 2001:db8::1 ::1 8080 80\r\n", Some("[2001:db8::1]:8080")),
+            (b"PROXY UNKNOWN\r\n", None),
+            (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", None),
+            (&v2(0x21, 0x11, &FOUR), Some("203.0.113.7:8080")),
+            (&v2(0x21, 0x21, &six), Some("[2001:db8::1]:8080")),
+            (&v2(0x21, 0x11, &with_more), Some("203.0.113.7:8080")),
+            (&v2(0x21, 0x00, &[]), None),
+            (&v2(0x21, 0x31, &[0; 216]), None),
+            (&v2(0x20, 0x00, &[]), None),
+            (&v2(0x20, 0x11, &FOUR), None),
+        ] {
+            assert_eq!(read(header), Ok((wanted.map(str::to_owned), 0)), "{header:?}");
+            let behind = [header, b"GET / HTTP/1.1\r\n\r\n"].concat();
+            assert_eq!(read(&behind).map(|(_, left)| left), Ok(18), "{header:?}");
+            for end in 0..header.len() {
+                assert_eq!(length(&header[..end]), Ok(None), "{:?}", &header[..end]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_is_refused() {
+        let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(100));
+        for bytes in [
+            &b"GET / HTTP/1.1\r\n\r\n"[..],
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"PROXYTCP4 1.2.3.4 5.6.7.8 1 2\r\n",
+            b"proxy TCP4 1.2.3.4 5.6.7.8 1 2\r\n",
+            b"PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n",
+            b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2 \r\n",
+            b"PROXY TCP4  1.2.3.4 5.6.7.8 1 2\r\n",
+            b"PROXY TCP4 1.2.3.4 5.6.7.8 +1 2\r\n",
+            b"PROXY TCP4 1.2.3.4 5.6.7.8 65536 2\r\n",
+            b"PROXY TCP4 ::1 ::2 1 2\r\n",
+            b"PROXY TCP4 1.2.3.4\0 5.6.7.8 1 2\r\n",
+            b"PROXY UDP4 1.2.3.4 5.6.7.8 1 2\r\n",
+            b"PROXY TCP4 1.2.3.4\r\n5.6.7.8 1 2\r\n",
+            b"PROXY UNKNOWN\rx\r\n",
+            b"PROXY \r\n",
+            long.as_bytes(),
+            &v2(0x11, 0x11, &FOUR),
+            &v2(0x22, 0x11, &FOUR),
+            &v2(0x21, 0x12, &FOUR),
+            &v2(0x21, 0x41, &FOUR),
+            &v2(0x21, 0x11, &FOUR[..11]),
+            &v2(0x21, 0x21, &FOUR),
+            &v2(0x21, 0x31, &[0; 215]),
+            &v2(0x21, 0x11, &[0; 4096]),
+        ] {
+            let told = read(bytes);
+            assert!(matches!(told, Err(bad) if bad != Bad("more")), "{:?}: {told:?}", bytes.escape_ascii());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_header_byte_by_byte_leaves_exactly_what_is_behind_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.set_nodelay(true).unwrap();
+        let mut server = Stream::from(listener.accept().await.unwrap().0);
+        let writing = tokio::spawn(async move {
+            for byte in v2(0x21, 0x11, &FOUR) {
+                client.write_all(&[byte]).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            client.write_all(b"what is ").await.unwrap();
+            client.write_all(b"behind it").await.unwrap();
+        });
+        super::read(&mut server).await.unwrap();
+        let digest = server.get_socket_digest().unwrap();
+        assert_eq!(digest.peer_addr().unwrap().to_string(), "203.0.113.7:8080");
+        let mut behind = Vec::new();
+        server.read_to_end(&mut behind).await.unwrap();
+        assert_eq!(behind, b"what is behind it");
+        writing.await.unwrap();
+    }
+}

@@ -1,0 +1,90 @@
+//! TLS towards upstreams: whom pollcast believes, and what it shows of itself.
+
+use super::Stand;
+use super::edge_support::{Extra, start_with};
+use crate::support::legacy::{Legacy, Reply};
+use crate::support::process::Folder;
+use crate::support::tls::{Authority, Identity};
+
+/// pollcast in front of this API, which is reached with these keys of `tls`.
+fn stand(legacy: Legacy, tls: &str) -> Stand {
+    legacy.set("/r/a", Reply::json(r#"{"n":1}"#));
+    legacy.set("/x", Reply::text("through"));
+    let upstream = format!(", tls: {{{tls}}}");
+    let app = start_with(&legacy, Extra { upstream: &upstream, ..Extra::default() });
+    Stand { legacy, app }
+}
+
+/// What a poll and a request that passes through get.
+async fn answers(stand: &Stand) -> [(u16, String); 2] {
+    let mut answers = [(0, String::new()), (0, String::new())];
+    for (answer, path) in answers.iter_mut().zip(["/r/a", "/x"]) {
+        let response = stand.http().await.get(path, &[]).await;
+        *answer = (response.status, response.text());
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_the_one_meant_gets_no_request_and_the_reason_is_told() {
+    let (ours, others, folder) = (Authority::new(), Authority::new(), Folder::new());
+    let ca = folder.write("ca.pem", &ours.pem);
+    let ours_only = format!("ca: '{}'", ca.display());
+    for (server, tls, reason) in [
+        (ours.certify(&["127.0.0.1"]), ours_only.clone(), None),
+        (ours.certify(&["api.example"]), format!("{ours_only}, sni: api.example"), None),
+        (others.certify(&["127.0.0.1"]), format!("{ours_only}, verify: false"), None),
+        (ours.certify(&["api.example"]), ours_only.clone(), Some("not valid for name")),
+        (ours.certify(&["127.0.0.1"]), format!("{ours_only}, sni: api.example"), Some("not valid for name")),
+        (others.certify(&["127.0.0.1"]), ours_only.clone(), Some("UnknownIssuer")),
+        // By default the system's authorities are asked, and ours is none of them.
+        (ours.certify(&["127.0.0.1"]), String::new(), Some("UnknownIssuer")),
+        (ours.certify_expired(&["127.0.0.1"]), ours_only.clone(), Some("expired")),
+    ] {
+        let stand = stand(Legacy::start_tls(&server), &tls);
+        let [poll, passed] = answers(&stand).await;
+        match reason {
+            None => {
+                assert_eq!(poll, (200, r#"{"n":1}"#.to_owned()), "{tls}");
+                assert_eq!(passed, (200, "through".to_owned()), "{tls}");
+            }
+            Some(reason) => {
+                assert_eq!((poll.0, passed.0), (502, 502), "{tls}: {} {}", poll.1, passed.1);
+                assert!(poll.1.contains(reason), "{tls}: {}", poll.1);
+                assert!(passed.1.contains("upstream"), "{tls}: {}", passed.1);
+                assert!(stand.metric("pollcast_poll_failures_total", "class=\"tls\"").await >= 1.0, "{tls}");
+                assert_eq!(stand.legacy.all_seen().len(), 0, "{tls}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_asks_is_shown_the_certificate_configured() {
+    let (servers, clients, others, folder) =
+        (Authority::new(), Authority::new(), Authority::new(), Folder::new());
+    let server = servers.certify(&["127.0.0.1"]);
+    let ca = folder.write("ca.pem", &servers.pem);
+    let tls = |shown: Option<&Identity>| {
+        let mut tls = format!("ca: '{}'", ca.display());
+        if let Some(shown) = shown {
+            let cert = folder.write("own.crt", &shown.cert_pem);
+            let key = folder.write("own.key", &shown.key_pem);
+            tls += &format!(", cert: '{}', key: '{}'", cert.display(), key.display());
+        }
+        tls
+    };
+    let (known, unknown) = (clients.certify_client("pollcast"), others.certify_client("pollcast"));
+    for (shown, let_in) in [(Some(&known), true), (None, false), (Some(&unknown), false)] {
+        let stand = stand(Legacy::start_asking(&server, &clients), &tls(shown));
+        let [poll, passed] = answers(&stand).await;
+        if let_in {
+            assert_eq!((poll.0, passed.0), (200, 200), "{} {}", poll.1, passed.1);
+        } else {
+            assert_eq!((poll.0, passed.0), (502, 502), "{} {}", poll.1, passed.1);
+            let said = ["CertificateRequired", "UnknownCA", "DecryptError"];
+            assert!(said.iter().any(|said| poll.1.contains(said)), "{}", poll.1);
+            assert_eq!(stand.legacy.all_seen().len(), 0);
+        }
+    }
+}
