@@ -21,11 +21,11 @@ fn jwt() -> String {
 
 /// An upstream that believes what pollcast says of who asks; of several words the last.
 fn by_subject(seen: &Seen) -> Reply {
-    let said = seen
+    let mut said = seen
         .headers
         .iter()
         .filter(|(name, _)| name.replace('_', "-").eq_ignore_ascii_case("x-pollcast-subject"));
-    let who = said.last().map_or("nobody", |(_, value)| value.as_str());
+    let who = said.next_back().map_or("nobody", |(_, value)| value.as_str());
     Reply::json(format!(r#"{{"for":"{who}"}}"#)).header("vary", "X-Pollcast-Subject, X_Pollcast_Subject")
 }
 

@@ -14,6 +14,9 @@ use super::acts::Scene;
 use super::people::{EVERYBODY, Person};
 use super::recorder::{CONNECTIONS, Recording};
 
+/// Its name, its target, and more fields of its request.
+type Act<'a> = (&'static str, &'a str, &'a [(&'a str, &'a str)]);
+
 const LISTEN: Duration = Duration::from_millis(600);
 
 /// Everybody's requests at once; each answer is its own recording, as HTTP/1 would have written it.
@@ -27,7 +30,7 @@ pub async fn everybody(scene: &Scene) -> Vec<Recording> {
     });
     let tag = format!("\"{}\"", scene.heard.first().map_or("unknown", String::as_str));
     let mut tasks = tokio::task::JoinSet::new();
-    let acts: [(&'static str, &str, &[(&str, &str)]); 6] = [
+    let acts: [Act; 6] = [
         ("get over HTTP/2", "/r/x?a=1", &[]),
         ("get over HTTP/2", "/r/x?a=1", &[("if-none-match", &tag)]),
         ("stream over HTTP/2", "/r/x?a=1", &[("accept", "text/event-stream")]),
