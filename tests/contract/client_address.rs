@@ -36,7 +36,9 @@ async fn behind_a_trusted_proxy_clients_are_told_apart_by_what_it_wrote() {
         ("6.6.6.6, 1.2.3.4, 10.0.0.1", "7.7.7.7, 1.2.3.4", false),
         // Who cannot be known is one with the others who cannot.
         ("unknown", "1.2.3.4, garbage", false),
-        ("2001:db8::1", "2001:db8::2", true),
+        // A network of 64 bits is one client's.
+        ("2001:db8::1", "2001:db8::2", false),
+        ("2001:db8::1", "2001:db8:0:1::1", true),
     ] {
         assert_eq!(second_comes_in(&stand, first, second).await, other, "{first} and {second}");
     }
