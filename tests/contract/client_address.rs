@@ -17,11 +17,11 @@ fn stand(listener: &str) -> Stand {
 
 /// Whether a second client comes in while the first one follows; each by what its X-Forwarded-For says.
 async fn second_comes_in(stand: &Stand, first: &str, second: &str) -> bool {
-    let open = || Sse::try_open(stand.address(), "/r/a", &[("x-forwarded-for", first)]);
+    let said = [("x-forwarded-for", first)];
     // A client counts until its connection is let go, which is after it is counted out.
     let free = async {
         loop {
-            if let Ok(sse) = open().await {
+            if let Ok(sse) = Sse::try_open(stand.address(), "/r/a", &said).await {
                 return sse;
             }
         }
