@@ -6,6 +6,7 @@
 //! | `support_works` | the tools above show every misbehaviour as it is, so a green test means something |
 //! | `contract` | what clients and upstreams see: polls, streams, sockets, held polls, shared polls |
 //! | `faults` | no client loses, repeats or goes back, whatever upstream, network and other clients do; nothing leaks |
+//! | `leaks` | two users and nobody: no byte that one receives is another's, whatever the options |
 //! | `bodies` | recorded bodies of the usual kinds of APIs change in small patches |
 //! | `packaging` | README, conf/ and the readiness probe name only what exists |
 //! | `layers` | the source keeps the architecture: who may import whom, who may name the proxy, file sizes |
@@ -14,6 +15,7 @@ mod bodies;
 mod contract;
 mod faults;
 mod layers;
+mod leaks;
 mod packaging;
 #[allow(dead_code, unused_imports, reason = "a toolbox: not every tool has a user at every commit")]
 mod support;

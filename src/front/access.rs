@@ -50,10 +50,9 @@ fn by(values: &[ClassValue], headers: &HeaderMap, identity: Option<&Identity>) -
                 }
             }
             ClassValue::Identity { what, header } => {
-                let value = identity.and_then(|identity| identity.what(what));
-                match value.and_then(|value| HeaderValue::try_from(value).ok()) {
-                    Some(value) if !value.is_empty() => class.push((header.clone(), value)),
-                    _ => return Class::Nameless,
+                match identity.and_then(|identity| identity.said(what)) {
+                    Some(value) => class.push((header.clone(), value)),
+                    None => return Class::Nameless,
                 }
             }
             ClassValue::Cookie(name) => {

@@ -21,7 +21,7 @@ use super::follow::Asked;
 use super::outbox::Courier;
 use super::push::{Departure, depart, seat};
 use super::visit::Visitor;
-use super::{Context, Fate, Front, form, handshake, refuse};
+use super::{Context, Fate, Front, certificate, form, handshake, refuse};
 use crate::config::Route;
 use crate::fanout::{Following, Hold, MemberId, Seat};
 use crate::frame::{Format, PatchKind};
@@ -121,7 +121,7 @@ pub(super) fn visitor(front: &Front, session: &Session) -> Visitor {
         shared: front.shared.clone(),
         headers: request.headers.clone(),
         query: request.uri.query().map(str::to_owned),
-        certificate: None,
+        certificate: certificate::subject(session),
         pass: Arc::default(),
         proto: if front.listener.tls.is_some() { "https" } else { "http" },
         authority: authority.map(str::to_ascii_lowercase),
@@ -132,6 +132,8 @@ pub(super) fn visitor(front: &Front, session: &Session) -> Visitor {
 /// One client's side of the protocol.
 pub(super) struct Desk {
     pub(super) visitor: Arc<Visitor>,
+    /// The same, for those who are being admitted: who was let in by an older token is asked again.
+    pub(super) latest: Arc<Mutex<Arc<Visitor>>>,
     pub(super) shard: u16,
     pub(super) followed: Arc<Mutex<HashMap<Arc<str>, Followed>>>,
     /// Messages that went to the upstream in the second that began then.
@@ -147,7 +149,9 @@ pub(super) enum Followed {
 
 impl Desk {
     fn new(visitor: Visitor, shard: u16) -> Desk {
-        Desk { visitor: Arc::new(visitor), shard, followed: Arc::default(), sent: (Instant::now(), 0) }
+        let visitor = Arc::new(visitor);
+        let latest = Arc::new(Mutex::new(visitor.clone()));
+        Desk { visitor, latest, shard, followed: Arc::default(), sent: (Instant::now(), 0) }
     }
 
     fn note(&self, name: &Arc<str>, followed: Followed) {
@@ -256,9 +260,9 @@ impl Desk {
         }
         let since = said["since"].as_str().filter(|since| since.len() <= 1024).map(str::to_owned);
         let asked = Asked { name, since, delta, said: without_data(said) };
-        let (visitor, followed, shard) = (self.visitor.clone(), self.followed.clone(), self.shard);
+        let (latest, followed, shard) = (self.latest.clone(), self.followed.clone(), self.shard);
         // Beside the others: a cold resource must not hold up those after it.
-        tokio::spawn(async move { asked.admit(&visitor, &followed, shard, member).await });
+        tokio::spawn(async move { asked.admit(&latest, &followed, shard, member).await });
     }
 
     fn unsubscribe(&self, member: MemberId, said: &Value) {

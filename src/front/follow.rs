@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
 use super::envelope::{Followed, complaint};
@@ -26,13 +26,30 @@ pub(super) struct Asked {
 impl Asked {
     pub(super) async fn admit(
         self,
-        visitor: &Visitor,
+        latest: &Mutex<Arc<Visitor>>,
         followed: &Mutex<HashMap<Arc<str>, Followed>>,
         shard: u16,
         member: MemberId,
     ) {
-        let admitted = visitor.admit(&self.name, Way::WebSocket).await;
-        let mut followed = followed.lock();
+        loop {
+            let visitor = latest.lock().clone();
+            let admitted = visitor.admit(&self.name, Way::WebSocket).await;
+            let followed = followed.lock();
+            // A new token may have come meanwhile.
+            if Arc::ptr_eq(&visitor, &latest.lock()) {
+                return self.admitted(admitted, &visitor, followed, shard, member);
+            }
+        }
+    }
+
+    fn admitted(
+        self,
+        admitted: Result<Admitted, Refused>,
+        visitor: &Visitor,
+        mut followed: MutexGuard<'_, HashMap<Arc<str>, Followed>>,
+        shard: u16,
+        member: MemberId,
+    ) {
         if !followed.contains_key(&self.name) {
             // It was unsubscribed meanwhile.
             return;

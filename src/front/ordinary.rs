@@ -41,7 +41,10 @@ impl Cover<'_> {
             let written = self.await_writes(&topic).await;
             let (mut view, polled) = self.young_view(&topic).await;
             let polled = polled || written;
-            if let Some(version) = self.would_be_unchanged(base, &key, &view) {
+            // How long it is held would tell what the upstream does not: whether a guess is right.
+            if let Some(version) = self.would_be_unchanged(base, &key, &view)
+                && self.is_authorized(&topic).await
+            {
                 if !self.slow_304(&key, version).await {
                     return Ok(Fate::Answered);
                 }
@@ -60,16 +63,22 @@ impl Cover<'_> {
                 // The topic ended under this request; its own fetch says what is right for it.
                 return Ok(Fate::PassThrough);
             }
-            if self.route.share == Share::Authorize {
-                let admitted = authorize::admit(&self.front.shared, &self.route, &topic, &self.headers);
-                if Box::pin(admitted).await.is_err() {
-                    // What it gets by itself is right for it.
-                    return Ok(Fate::PassThrough);
-                }
+            if !self.is_authorized(&topic).await {
+                // What it gets by itself is right for it.
+                return Ok(Fate::PassThrough);
             }
             return self.answer(&key, &view, polled).await;
         }
         Ok(Fate::PassThrough)
+    }
+
+    /// Whether the client's own credentials get what the topic holds, where the route asks for it.
+    async fn is_authorized(&self, topic: &Arc<Topic>) -> bool {
+        if self.route.share != Share::Authorize {
+            return true;
+        }
+        let admitted = authorize::admit(&self.front.shared, &self.route, topic, &self.headers);
+        Box::pin(admitted).await.is_ok()
     }
 
     /// Whether the client wants no poll on its behalf (RFC 9111 §5.2.1.7).

@@ -91,7 +91,7 @@ fn speak_for(request: &mut RequestHeader, ctx: &Context) -> Result<()> {
         request.remove_header(&name);
     }
     if let Some(identity) = &ctx.identity
-        && let Ok(subject) = HeaderValue::try_from(&*identity.subject)
+        && let Some(subject) = identity.said("subject")
     {
         request.insert_header("x-pollcast-subject", subject)?;
     }

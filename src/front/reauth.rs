@@ -29,9 +29,10 @@ impl Desk {
         headers.insert(header::AUTHORIZATION, field);
         let followed: Vec<(Arc<str>, Followed)> =
             self.followed.lock().iter().map(|(name, followed)| (name.clone(), followed.clone())).collect();
-        let (mut until, mut holds, mut again) = (None, Vec::new(), Vec::new());
+        let (mut until, mut holds, mut again, mut looked) = (None, Vec::new(), Vec::new(), Vec::new());
         for (name, followed) in followed {
             let Followed::Admitted { route, topic, path, .. } = followed else { continue };
+            looked.push(name.clone());
             let certificate = self.visitor.certificate.as_deref();
             let proof = Proof { headers: &headers, query: self.visitor.query.as_deref(), certificate };
             let shared = &self.visitor.shared;
@@ -56,12 +57,25 @@ impl Desk {
             }
         }
         self.visitor.pass.renew(until, holds);
-        self.visitor = Arc::new(Visitor { headers, ..self.visitor.as_ref().clone() });
-        self.visitor.shared.fanout.renewed(self.shard, member);
+        let visitor = Visitor { headers, ..self.visitor.as_ref().clone() };
+        again.extend(self.becomes(visitor, &looked));
+        let fanout = &self.visitor.shared.fanout;
+        fanout.renewed(self.shard, member);
+        // Before the reply: nothing of the old one comes after it.
+        again.iter().for_each(|name| fanout.unfollow(self.shard, member, name.clone()));
         self.tell(member, reply(&without_data(said), json!({ "status": 200 })));
         for name in again {
             self.subscribe(member, &json!({ "op": "subscribe", "resource": &*name }));
         }
+    }
+
+    /// From now on the client is this one. Gives what was admitted since `looked` was made.
+    fn becomes(&mut self, visitor: Visitor, looked: &[Arc<str>]) -> Vec<Arc<str>> {
+        self.visitor = Arc::new(visitor);
+        let followed = self.followed.lock();
+        *self.latest.lock() = self.visitor.clone();
+        let admitted = followed.iter().filter(|(_, one)| matches!(one, Followed::Admitted { .. }));
+        admitted.map(|(name, _)| name.clone()).filter(|name| !looked.contains(name)).collect()
     }
 
     /// Has the client follow no longer what the upstream gives it otherwise now; the others go on.

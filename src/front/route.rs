@@ -56,8 +56,8 @@ impl Routes {
     /// Whether some reading of a path is a route that is not public or asks who comes, other than the one that it is taken for.
     fn may_be_guarded(&self, raw_path: &str, taken_for: Option<&Route>) -> bool {
         let is_guarded = |route: &Route| {
-            (route.share != Share::Public || route.authenticate.is_some())
-                && taken_for.is_none_or(|taken| taken.index != route.index)
+            let asks = route.share != Share::Public || route.authenticate.is_some();
+            asks && taken_for.is_none_or(|taken| taken.index != route.index)
         };
         decodings(raw_path).iter().any(|reading| self.router.at(reading).is_ok_and(|m| is_guarded(m.value)))
     }

@@ -17,7 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 
 pub use gate::{Gate, Gates, Proof};
@@ -52,6 +52,16 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// [`Identity::what`] as what a request says to an upstream. None: there is nothing to say, or a header
+    /// cannot tell it from another's: space around a value is lost on the way (RFC 9110 §5.5).
+    pub fn said(&self, what: &str) -> Option<HeaderValue> {
+        let value = self.what(what)?;
+        let is_plain = !value.is_empty() && value.trim() == value;
+        HeaderValue::try_from(value).ok().filter(|_| is_plain)
+    }
+}
+
 /// Claims may be anybody's secrets.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,5 +90,25 @@ impl Denied {
 
     fn unknown(reason: &'static str, detail: impl Into<String>) -> Denied {
         Denied { status: StatusCode::SERVICE_UNAVAILABLE, detail: detail.into(), reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_called_what_another_is_called_on_the_wire() {
+        for (subject, said) in [
+            ("ann", Some("ann")),
+            ("ann lee", Some("ann lee")),
+            (" ann", None),
+            ("ann\t", None),
+            ("", None),
+            ("a\nb", None),
+        ] {
+            let value = Identity::of(subject).said("subject");
+            assert_eq!(value.as_ref().and_then(|value| value.to_str().ok()), said, "{subject:?}");
+        }
     }
 }

@@ -44,6 +44,10 @@ pub struct Terms<'a> {
     pub known_type: Option<&'a MediaType>,
 }
 
+/// Where an upstream reads the address of who asks. A poll has none to tell but our own, and a client's word
+/// for it would be believed.
+const ADDRESS: [&str; 2] = ["forwarded", "x-forwarded-for"];
+
 /// The first sign on an answer that it should not be shared.
 pub fn not_shareable(headers: &HeaderMap, ignore_cookies: &[String]) -> Option<&'static str> {
     if directive(headers, "private").is_some() {
@@ -54,6 +58,9 @@ pub fn not_shareable(headers: &HeaderMap, ignore_cookies: &[String]) -> Option<&
     }
     if vary_names(headers).any(|name| name == "*") {
         return Some("vary-star");
+    }
+    if vary_names(headers).any(|name| ADDRESS.contains(&name.replace('_', "-").as_str())) {
+        return Some("vary-address");
     }
     let sets_cookie =
         cookies_set(headers).any(|name| !ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name)));
@@ -253,6 +260,7 @@ fn secondary_names(headers: &HeaderMap, route: &Route) -> Vec<HeaderName> {
     ];
     let constant = |name: &str| {
         CONSTANT.contains(&name)
+            || is_ours(name)
             || route.credentials.iter().any(|c| c == name)
             || route.poll.headers.iter().any(|(n, _)| n == name)
             || matches!(&route.share, Share::By(values)
@@ -265,6 +273,13 @@ fn secondary_names(headers: &HeaderMap, route: &Route) -> Vec<HeaderName> {
     names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     names.dedup();
     names
+}
+
+/// What nobody but pollcast says to an upstream: a client's own word for it goes no further, whatever `Vary`
+/// names. Servers that know header fields as variables see no difference between `-` and `_`.
+fn is_ours(name: &str) -> bool {
+    let name = name.replace('_', "-");
+    name.starts_with("x-pollcast-") || ADDRESS.contains(&name.as_str())
 }
 
 fn vary_names(headers: &HeaderMap) -> impl Iterator<Item = String> + '_ {

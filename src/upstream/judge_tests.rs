@@ -163,7 +163,9 @@ fn a_body_that_ends_with_the_connection_has_to_prove_that_it_is_whole() {
 
 #[test]
 fn without_share_signs_of_one_users_answer_stop_the_sharing() {
-    let cases: [(Fields, &str); 11] = [
+    let cases: [(Fields, &str); 13] = [
+        (&[("vary", "X-Forwarded-For")], "not-shareable vary-address"),
+        (&[("vary", "accept, forwarded")], "not-shareable vary-address"),
         (&[("cache-control", "Private")], "not-shareable private"),
         (&[("cache-control", "max-age=1"), ("cache-control", "no-store")], "not-shareable no-store"),
         (&[("vary", "Accept"), ("vary", "origin, *")], "not-shareable vary-star"),
@@ -312,6 +314,16 @@ fn vary_names_what_is_not_the_same_on_every_poll() {
     ];
     let content = case.content(&answer(200, fields, b""));
     assert_eq!(content.vary, ["accept-language", "origin"]);
+}
+
+#[test]
+fn a_client_cannot_say_what_only_pollcast_says() {
+    let fields: Fields = &[
+        ("vary", "X-Pollcast-Subject, x_pollcast_org, X-Forwarded-For"),
+        ("vary", "X_Forwarded_For, Forwarded, X-Region"),
+    ];
+    let content = public().content(&answer(200, fields, b""));
+    assert_eq!(content.vary, ["x-region"]);
 }
 
 #[test]

@@ -1,0 +1,186 @@
+//! Alice, Robert and nobody: what they show of themselves, where, and what must never reach another.
+//!
+//! Must not know: pollcast's configuration beyond where a credential stands.
+
+use std::sync::LazyLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::json;
+
+use crate::support::legacy::Seen;
+
+/// Signs the tokens.
+pub const SECRET: &str = "a secret of more than thirty-two characters";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Person {
+    Alice,
+    Robert,
+    Nobody,
+}
+
+pub const EVERYBODY: [Person; 3] = [Person::Alice, Person::Robert, Person::Nobody];
+
+/// Who has something to lose.
+pub const USERS: [Person; 2] = [Person::Alice, Person::Robert];
+
+impl Person {
+    pub fn name(self) -> &'static str {
+        match self {
+            Person::Alice => "alice",
+            Person::Robert => "robert",
+            Person::Nobody => "nobody",
+        }
+    }
+
+    /// Whose things this one is after.
+    pub fn other(self) -> Person {
+        match self {
+            Person::Alice => Person::Robert,
+            Person::Robert | Person::Nobody => Person::Alice,
+        }
+    }
+
+    /// The credential; nothing else says who somebody is.
+    pub fn key(self) -> &'static str {
+        match self {
+            Person::Alice => "k3yOf-alice-5d0f72c9",
+            Person::Robert => "k3yOf-robert-81ab4e6f",
+            Person::Nobody => "k3yOf-nobody-00000000",
+        }
+    }
+
+    /// What every row of this one contains.
+    pub fn mark(self) -> &'static str {
+        match self {
+            Person::Alice => "ZqRowsOfAliceX71",
+            Person::Robert => "ZqRowsOfRobertX93",
+            Person::Nobody => "ZqRowsOfNobodyX00",
+        }
+    }
+
+    pub fn basic(self) -> String {
+        STANDARD.encode(format!("{}:{}", self.name(), self.key()))
+    }
+
+    pub fn token(self) -> &'static str {
+        static TOKENS: LazyLock<[String; 3]> = LazyLock::new(|| EVERYBODY.map(signed));
+        &TOKENS[self as usize]
+    }
+
+    /// By which an upstream knows this one.
+    pub fn credentials(self) -> [String; 3] {
+        [self.key().to_owned(), self.basic(), self.token().to_owned()]
+    }
+}
+
+fn signed(person: Person) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    let claims = json!({ "sub": person.name(), "exp": now + 3600 });
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&Header::default(), &claims, &key).expect("a token")
+}
+
+/// Who asks, as the legacy API sees it; more than one: somebody's credentials went along with another's.
+pub fn askers(seen: &Seen) -> Vec<Person> {
+    let head = String::from_utf8_lossy(&seen.head);
+    let subjects = seen.headers("x-pollcast-subject");
+    let is = |person: &Person| {
+        person.credentials().iter().any(|credential| head.contains(credential))
+            || subjects.iter().any(|subject| subject.contains(person.name()))
+    };
+    USERS.into_iter().filter(is).collect()
+}
+
+/// Where a request says who it is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    Bearer,
+    Basic,
+    Cookie,
+    TwoCookies,
+    ApiKey,
+    AuthToken,
+    ProxyAuthorization,
+    /// A header that the route's `credentials` names.
+    Named,
+    /// A key that the route's `authenticate` knows.
+    KnownKey,
+    Jwt,
+    JwtCookie,
+    JwtQuery,
+}
+
+pub const PLACES: [Place; 12] = [
+    Place::Bearer,
+    Place::Basic,
+    Place::Cookie,
+    Place::TwoCookies,
+    Place::ApiKey,
+    Place::AuthToken,
+    Place::ProxyAuthorization,
+    Place::Named,
+    Place::KnownKey,
+    Place::Jwt,
+    Place::JwtCookie,
+    Place::JwtQuery,
+];
+
+impl Place {
+    /// The header that says it; none: the query does.
+    pub fn field(self, person: Person) -> Option<(&'static str, String)> {
+        let key = person.key();
+        let (name, value) = match self {
+            Place::Bearer => ("authorization", format!("Bearer {key}")),
+            Place::Basic => ("authorization", format!("Basic {}", person.basic())),
+            Place::Cookie => ("cookie", format!("session={key}")),
+            Place::TwoCookies => ("cookie", format!("session={key}; csrf=of-{}", person.name())),
+            Place::ApiKey | Place::KnownKey => ("x-api-key", key.to_owned()),
+            Place::AuthToken => ("x-auth-token", key.to_owned()),
+            Place::ProxyAuthorization => ("proxy-authorization", format!("Bearer {key}")),
+            Place::Named => ("x-tenant", key.to_owned()),
+            Place::Jwt => ("authorization", format!("Bearer {}", person.token())),
+            Place::JwtCookie => ("cookie", format!("session={}", person.token())),
+            Place::JwtQuery => return None,
+        };
+        Some((name, value))
+    }
+
+    /// What `share: {by: …}` names.
+    pub fn class(self) -> &'static str {
+        match self {
+            Place::Bearer | Place::Basic | Place::Jwt | Place::JwtQuery => "authorization",
+            Place::Cookie | Place::JwtCookie => "'cookie:session'",
+            Place::TwoCookies => "'cookie:session', 'cookie:csrf'",
+            Place::ApiKey | Place::KnownKey => "x-api-key",
+            Place::AuthToken => "x-auth-token",
+            Place::ProxyAuthorization => "proxy-authorization",
+            Place::Named => "x-tenant",
+        }
+    }
+
+    /// What the route has to say so that it stands there.
+    pub fn route(self) -> String {
+        match self {
+            Place::Named => ", credentials: [x-tenant]".to_owned(),
+            Place::KnownKey => {
+                let [alice, robert] = USERS.map(Person::key);
+                let clients = format!("{{alice: {alice}, robert: {robert}}}");
+                format!(", authenticate: {{keys: {{header: x-api-key, clients: {clients}}}}}")
+            }
+            Place::Jwt | Place::JwtCookie | Place::JwtQuery => format!(
+                ", authenticate: {{jwt: {{algorithms: [HS256], keys: [{{secret: '{SECRET}'}}]}}, \
+                 token: {{query: token, cookie: session}}}}"
+            ),
+            _ => String::new(),
+        }
+    }
+
+    /// Whether pollcast itself finds out who asks.
+    pub fn proves(self) -> bool {
+        matches!(self, Place::KnownKey | Place::Jwt | Place::JwtCookie | Place::JwtQuery)
+    }
+}
