@@ -12,14 +12,14 @@ use crate::config::{QueryRule, Switches, UnknownQuery};
 pub enum CanonicalPath {
     /// One reading only: percent-encoding normalised (RFC 3986 §6.2.2).
     Plain(String),
-    /// Servers disagree on what this means: `//`, dot segments, `%2f`, `%5c`, `%00`, `;`, `\` or
-    /// an invalid escape.
+    /// Servers disagree on what this means: `//`, dot segments, `%2f`, `%5c`, `%00`, `;`, `\`, a fragment
+    /// or an invalid escape.
     Doubtful,
 }
 
 /// Judges a raw path.
 pub fn canonical_path(raw: &str) -> CanonicalPath {
-    if !raw.starts_with('/') || raw.contains("//") || raw.contains([';', '\\']) {
+    if !raw.starts_with('/') || raw.contains("//") || raw.contains([';', '\\', '?', '#']) {
         return CanonicalPath::Doubtful;
     }
     let Some(path) = normalise(raw) else {
@@ -97,8 +97,11 @@ pub fn decodings(raw: &str) -> HashSet<String> {
     // Only what is there is read in two ways: a long path must not cost many times its length.
     for (sign, read) in [
         ('\\', (|path| path.replace('\\', "/")) as fn(&str) -> String),
+        ('#', |path| until(path, '#')),
+        // Behind an escape.
+        ('?', |path| until(path, '?')),
         (';', without_parameters),
-        ('\0', until_nul),
+        ('\0', |path| until(path, '\0')),
         ('/', merge_slashes),
         ('.', resolve_dots),
     ] {
@@ -170,8 +173,8 @@ fn without_parameters(path: &str) -> String {
     segments.join("/")
 }
 
-fn until_nul(path: &str) -> String {
-    path.split('\0').next().unwrap_or_default().to_owned()
+fn until(path: &str, end: char) -> String {
+    path.split(end).next().unwrap_or_default().to_owned()
 }
 
 fn merge_slashes(path: &str) -> String {
@@ -320,9 +323,19 @@ mod tests {
 
     #[test]
     fn paths_that_servers_read_differently_are_doubtful() {
-        for raw in
-            ["//a", "/a/../b", "/a/%2e%2e/b", "/a%2fb", "/a%5Cb", "/a%00", "/a;x=1", "/a%zz", "/a\\b", "*"]
-        {
+        for raw in [
+            "//a",
+            "/a/../b",
+            "/a/%2e%2e/b",
+            "/a%2fb",
+            "/a%5Cb",
+            "/a%00",
+            "/a;x=1",
+            "/a%zz",
+            "/a\\b",
+            "*",
+            "/a#b",
+        ] {
             assert_eq!(canonical_path(raw), CanonicalPath::Doubtful, "{raw}");
         }
     }
@@ -337,6 +350,9 @@ mod tests {
             "/secret;a=b",
             "/x\\..\\secret",
             "/secret%00.txt",
+            "/secret#x",
+            "/secret%3Fx",
+            "/secret%23x",
             "/x/%252e%252e/secret",
         ] {
             assert!(decodings(raw).contains("/secret"), "{raw}: {:?}", decodings(raw));

@@ -28,6 +28,9 @@ fn yaml(legacy: &Legacy) -> String {
          - {{path: '/basic/{{name}}', upstream: legacy, share: public, poll: {{auth: {{basic: {{user: ann, password: basic-hunter2}}}}}}}}\n  \
          - {{path: '/bearer/{{name}}', upstream: legacy, share: public, poll: {{auth: {{bearer: bearer-hunter2}}}}}}\n  \
          - {{path: '/grant/{{name}}', upstream: legacy, share: public, poll: {{auth: {{oauth2: {{token_url: 'http://{server}/token?k=url-hunter2', client_id: me, client_secret: secret-hunter2}}}}}}}}\n  \
+         - {{path: '/jwt/{{name}}', upstream: legacy, share: public, authenticate: {{jwt: {{algorithms: [HS256], keys: [{{secret: 'jwt-hunter2 and some more characters'}}]}}, keys: {{clients: {{partner: partner-hunter2-long}}}}, token: {{query: access_token, cookie: session}}}}}}\n  \
+         - {{path: '/asked/{{name}}', upstream: legacy, share: {{by: ['identity:subject']}}, authenticate: {{forward: {{url: 'http://{server}/check?k=url-hunter2'}}}}}}\n  \
+         - {{path: '/authorize/{{name}}', upstream: legacy, share: authorize, poll: {{headers: {{x-service: own-hunter2}}}}}}\n  \
          - {{path: '/gone/{{name}}', upstream: gone, share: public}}\n"
     )
 }
@@ -67,7 +70,9 @@ fn script(legacy: &Legacy) {
 /// Sends every secret everywhere, and returns what own answers said.
 async fn traffic(process: &Process) -> String {
     let mut said = String::new();
-    for route in ["by", "unset", "own", "basic", "bearer", "grant", "gone", "through"] {
+    for route in
+        ["by", "unset", "own", "basic", "bearer", "grant", "jwt", "asked", "authorize", "gone", "through"]
+    {
         for name in
             ["plain", "space", "bare", "folded", "colon", "status", "nul", "reset", "error", "no", "bad"]
         {

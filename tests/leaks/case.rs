@@ -78,7 +78,7 @@ pub async fn run_with(legacy: &Legacy, yaml: &str, case: &Case, chosen_by: Optio
 async fn reports(admin: SocketAddr) -> Vec<u8> {
     let mut got = Vec::new();
     for target in ["/metrics", "/resources", "/resources?details=1"] {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let steps = [Step::Send(request.into_bytes()), Step::Listen(Duration::from_secs(2))];
         got.extend(talk(admin, &steps).await.concat());
     }
