@@ -3,7 +3,7 @@
 use http::HeaderMap;
 
 use super::form::Accept;
-use super::{coding, handshake};
+use super::{coding, handshake, proxy_protocol};
 use crate::config::{Route, Upstream};
 
 /// The fields of a client that are parsed here.
@@ -17,4 +17,9 @@ pub fn fields(headers: &HeaderMap) {
 /// A route with everything as it is by default.
 pub fn route() -> Route {
     Route::unsaid(std::sync::Arc::new(Upstream::unsaid("api")))
+}
+
+/// The first bytes of a connection from a proxy.
+pub fn preamble(bytes: &[u8]) {
+    proxy_protocol::fuzzed(bytes);
 }

@@ -11,6 +11,8 @@ mod budget;
 mod client;
 mod decode;
 mod failure;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod head;
 mod in_flight;
 pub mod judge;

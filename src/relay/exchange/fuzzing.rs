@@ -1,11 +1,15 @@
 //! Ways in for the fuzz targets (`tests/fuzz`). Must not know: what they check.
 
+use std::collections::HashSet;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use http::HeaderMap;
 
 use super::jar::{Jars, Place};
 use super::redirect::{self, Names};
+use super::split;
+use crate::config::Batch;
 
 /// A redirect leads to a path of the same upstream, or nowhere.
 pub fn redirect(headers: &HeaderMap) {
@@ -21,4 +25,11 @@ pub fn cookies(headers: &HeaderMap, now: SystemTime) {
     let place = Place { route: 0, host: "api.test", target: "/a/b" };
     jars.keep(place, headers, now, |_| true);
     let _ = jars.cookies(place, now);
+}
+
+/// The answer to a batch has no items but those that were asked for.
+pub fn batch(body: Bytes, batch: &Batch, wanted: &HashSet<String>) {
+    if let Ok(items) = split::items(body, batch, wanted) {
+        assert!(items.keys().all(|name| wanted.contains(name)));
+    }
 }
