@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::support::app;
 use crate::support::client::Http;
-use crate::support::process::Process;
+use crate::support::process::{Folder, Process};
 
 const README: &str = include_str!("../README.md");
 const METRICS: &str = include_str!("../src/metrics.rs");
@@ -176,6 +176,26 @@ fn configurations_inside_other_files_load_and_can_be_probed() {
             assert_eq!(config.listeners[0].address.port(), 8080, "{file}");
         }
     }
+}
+
+/// Docker copies what `.dockerignore` lets through, and nothing else: cargo has to find its way with that.
+#[test]
+fn the_image_s_build_context_is_a_package() {
+    let folder = Folder::new();
+    let kept = read(&root().join(".dockerignore"));
+    for name in kept.lines().filter_map(|line| line.strip_prefix('!')) {
+        let from = root().join(name);
+        // Of a folder it is enough that it is there: nothing is compiled here.
+        let from = if from.is_dir() { from.join("main.rs") } else { from };
+        let to = folder.path.join(from.strip_prefix(root()).expect("below the root"));
+        std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder in the context");
+        std::fs::copy(&from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    }
+    std::fs::copy(root().join("src/lib.rs"), folder.path.join("src/lib.rs")).expect("src/lib.rs");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--locked", "--offline", "--no-deps", "--format-version", "1"]);
+    let output = cargo.current_dir(&folder.path).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
