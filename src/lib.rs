@@ -4,8 +4,8 @@
 //! poll → snapshot → change → frame → subscriber. `resource` and `config` are the nouns,
 //! `upstream` asks, `change` says what counts as a change, `relay` is the poll loop, `frame` encodes
 //! once, `hub` knows who follows what, `transport` is each protocol as a state machine, `fanout` the
-//! client loop, `front` takes requests in through Pingora, `admin` is the operator's view, `app`
-//! wires them, `upgrade` hands the listening sockets to the next process.
+//! client loop, `identity` says who a client is, `front` takes requests in through Pingora, `admin` is
+//! the operator's view, `app` wires them, `upgrade` hands the listening sockets to the next process.
 //!
 //! Where this departs from the first design: held long-polls over plain TCP keep the bare socket and
 //! not the proxy's stream, which cost several times as much memory; signals are `main`'s own.
