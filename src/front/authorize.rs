@@ -180,11 +180,18 @@ impl Watch {
         loop {
             sleep(until.saturating_duration_since(Instant::now())).await;
             let (Some(shared), Some(topic)) = (self.shared.upgrade(), self.topic.upgrade()) else { return };
-            // The memory of it is one; whoever follows is another.
-            let Some(held) = hold.upgrade().filter(|held| Arc::strong_count(held) > 2) else {
-                shared.checks.known.lock().pop(&self.place);
-                return;
+            let Some(held) = hold.upgrade() else { return };
+            let remembered = {
+                let known = shared.checks.known.lock();
+                known.peek(&self.place).is_some_and(|known| Arc::ptr_eq(&known.hold, &held))
             };
+            // This one, and the memory of it, which may have been lost to others': whoever follows is more.
+            if Arc::strong_count(&held) <= 1 + usize::from(remembered) {
+                if remembered {
+                    shared.checks.known.lock().pop(&self.place);
+                }
+                return;
+            }
             let last = Instant::now() + recheck;
             let found = loop {
                 match check(&shared, &topic, &self.credentials).await {
@@ -193,13 +200,17 @@ impl Watch {
                 }
             };
             if !matches!(found, Found::Same) {
-                shared.checks.known.lock().pop(&self.place);
+                if remembered {
+                    shared.checks.known.lock().pop(&self.place);
+                }
                 held.let_go(Expulsion::Forbidden);
                 shared.fanout.expel();
                 return;
             }
             until = Instant::now() + jittered(recheck);
-            if let Some(known) = shared.checks.known.lock().get_mut(&self.place) {
+            if let Some(known) = shared.checks.known.lock().get_mut(&self.place)
+                && Arc::ptr_eq(&known.hold, &held)
+            {
                 known.until = until;
             }
         }
