@@ -161,7 +161,7 @@ impl Budget {
 
 impl Feed {
     /// A feed as it is before the file says where its items are.
-    pub(super) fn unsaid() -> Feed {
+    pub(crate) fn unsaid() -> Feed {
         Feed {
             items: String::new(),
             id: String::new(),
@@ -178,7 +178,7 @@ impl Feed {
 impl Batch {
     /// A batch as it is before the file says how it is asked for; path and parameter follow from the
     /// route where they are left out.
-    pub(super) fn unsaid() -> Batch {
+    pub(crate) fn unsaid() -> Batch {
         Batch {
             path: String::new(),
             parameter: String::new(),
