@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use pingora::Result;
 
 use super::cover::Cover;
+use super::push::staying;
 use super::{Fate, coding, cors, delta, form, hold, repeat, visit};
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format};
@@ -76,7 +77,8 @@ impl Cover<'_> {
         let applied = format!("wait={}", wait.as_secs());
         if self.session.is_http2() {
             let subscription = self.subscribe(attendance, None, format, resume, view);
-            return hold::hold(self, subscription, have, deadline, &applied).await;
+            let stay = staying(&self.front.shared, &seat);
+            return hold::hold(self, subscription, stay, have, deadline, &applied).await;
         }
         let keep = self.keeps_alive();
         let http10 = self.version != HttpVersion::HTTP_11;

@@ -11,11 +11,11 @@ use pingora::Result;
 use tokio::time::sleep_until;
 
 use super::cover::Cover;
-use super::{Fate, coding, cors, respond};
-use crate::fanout::draining;
+use super::{Fate, coding, cors, refuse, respond};
+use crate::fanout::{Staying, draining};
 use crate::frame::Coding;
 use crate::hub::{Delivery, Subscription};
-use crate::transport::{Have, answer};
+use crate::transport::{End, Expulsion, Have, answer};
 
 /// How the wait ended.
 enum Ended {
@@ -26,12 +26,15 @@ enum Ended {
     /// There was nothing in time.
     Timeout,
     ClientGone,
+    /// What let the client in does so no longer.
+    Expelled(Expulsion),
 }
 
 /// Waits for a change until `deadline`, and answers. `have`: what the client has.
 pub(super) async fn hold(
     cover: &mut Cover<'_>,
     mut subscription: Subscription,
+    stay: Staying,
     have: Have,
     deadline: Instant,
     applied: &str,
@@ -39,13 +42,14 @@ pub(super) async fn hold(
     let shared = cover.front.shared.clone();
     let metrics = shared.metrics.stream(crate::metrics::LONG_POLL, &cover.route.path);
     metrics.subscribers.inc();
-    let ended = wait(cover, &mut subscription, have, deadline).await;
+    let ended = wait(cover, &mut subscription, stay, have, deadline).await;
     metrics.subscribers.dec();
     metrics.ended(match ended {
         Ended::Changed | Ended::Items(_, _, None) => "answered",
         Ended::Items(..) => "reset",
         Ended::Timeout => "timeout",
         Ended::ClientGone => "client-gone",
+        Ended::Expelled(why) => End::Expelled(why).reason(),
     });
     let key = subscription.topic().key().clone();
     let coded = subscription.topic().view().frame.as_ref().is_some_and(|frame| {
@@ -54,6 +58,14 @@ pub(super) async fn hold(
     let empty = Bytes::from_static(b"[]");
     let (status, headers, body) = match (ended, have) {
         (Ended::ClientGone, _) => return Ok(Fate::Answered),
+        (Ended::Expelled(Expulsion::Forbidden), _) => {
+            let detail = "the upstream gives this client something else now";
+            return refuse::with(cover.session, cover.ctx, StatusCode::FORBIDDEN, detail).await;
+        }
+        (Ended::Expelled(Expulsion::Expired | Expulsion::Revoked), _) => {
+            let detail = "what let this client in is no longer good";
+            return refuse::with(cover.session, cover.ctx, StatusCode::UNAUTHORIZED, detail).await;
+        }
         (Ended::Changed, _) => {
             cover.applied = HeaderValue::try_from(applied).ok();
             let view = subscription.topic().view();
@@ -92,6 +104,7 @@ async fn respond(
 async fn wait(
     cover: &mut Cover<'_>,
     subscription: &mut Subscription,
+    mut stay: Staying,
     have: Have,
     deadline: Instant,
 ) -> Ended {
@@ -114,6 +127,9 @@ async fn wait(
             }
         }
         tokio::select! {
+            // First: nothing is told to who may not stay.
+            biased;
+            why = stay.is_over() => return Ended::Expelled(why),
             () = views.changed() => {}
             _ = cover.session.downstream_session.read_body_or_idle(true) => return Ended::ClientGone,
             () = sleep_until(deadline.into()) => return Ended::Timeout,

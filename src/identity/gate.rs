@@ -164,10 +164,10 @@ impl Gate {
             && let Some(token) = places::token(&self.rules.token, proof.headers, proof.query)
         {
             match tokens.identify(&token).await {
-                Ok(identity) => {
-                    tokens.verifier.admits(&identity, parameters)?;
-                    return Ok(identity);
-                }
+                Ok(identity) => match tokens.verifier.admits(&identity, parameters) {
+                    Ok(()) => return Ok(identity),
+                    Err(error) => denied = Some(error),
+                },
                 Err(error) => denied = Some(error),
             }
         }
@@ -195,11 +195,6 @@ impl Gate {
             *denied = Some(Denied::unproven("api-key", "the key is not known here"));
         }
         known.map(|name| Identity::of(name))
-    }
-
-    /// Where a token may stand.
-    pub fn places(&self) -> &crate::config::TokenPlaces {
-        &self.rules.token
     }
 }
 

@@ -50,9 +50,7 @@ impl Identity {
             _ => None,
         }
     }
-}
 
-impl Identity {
     /// [`Identity::what`] as what a request says to an upstream. None: there is nothing to say, or a header
     /// cannot tell it from another's: space around a value is lost on the way (RFC 9110 §5.5).
     pub fn said(&self, what: &str) -> Option<HeaderValue> {

@@ -143,6 +143,33 @@ async fn a_stream_of_http2_ends_with_its_token_too() {
     body.expect_end().await;
     let (head, _) = h2.open("GET", "/prices/A", &[STREAM, ("authorization", &ann)]).await;
     assert_eq!(head.status, 401);
+    // A held poll, too: not even a change is told to it afterwards.
+    let soon = bearer(&token("ann", 2));
+    let tag = h2.get("/prices/A", &[("authorization", &soon)]).await.expect(200).etag().to_owned();
+    let held = [("authorization", soon.as_str()), ("prefer", "wait=30"), ("if-none-match", &tag)];
+    let (head, _) = h2.open("GET", "/prices/A", &held).await;
+    assert_eq!(head.status, 401);
+}
+
+#[tokio::test]
+async fn an_operator_ends_what_is_held_on_http2() {
+    let legacy = Legacy::start();
+    legacy.set("/prices/A", Reply::json(r#"{"n":1}"#));
+    let yaml = config(&legacy, &format!("{FAST}, share: public, {JWT}"), "");
+    let app = app::start(&yaml.replace("'127.0.0.1:0'}]", "'127.0.0.1:0', http2: true}]"));
+    let stand = Stand { legacy, app };
+    let tcp = crate::support::client::connect(stand.address()).await;
+    let mut h2 = H2::over(tcp, "localhost").await;
+    let ann = bearer(&token("ann", 60));
+    let tag = h2.get("/prices/A", &[("authorization", &ann)]).await.expect(200).etag().to_owned();
+    let held = [("authorization", ann.as_str()), ("prefer", "wait=30"), ("if-none-match", &tag)];
+    let ended = async {
+        stand.clients("long_poll", 1).await;
+        let mut admin = Http::connect(stand.app.admin_address().expect("an admin listener")).await;
+        assert_eq!(admin.request("POST", "/-/end?subject=ann", &[], b"").await.json()["ended"], 1);
+    };
+    let ((head, _), ()) = tokio::join!(h2.open("GET", "/prices/A", &held), ended);
+    assert_eq!(head.status, 401);
 }
 
 #[tokio::test]
