@@ -56,6 +56,11 @@ pub struct Staying {
 }
 
 impl Staying {
+    /// Why the client may not stay any longer, if that is so now: nothing more is told to it.
+    pub(super) fn is_over_now(&self) -> Option<Expulsion> {
+        self.pass.as_ref()?.is_over(Instant::now())
+    }
+
     /// Waits until the client may not stay any longer.
     pub async fn is_over(&mut self) -> Expulsion {
         let Some(pass) = &self.pass else { return std::future::pending().await };
@@ -100,6 +105,10 @@ impl Stream<'_> {
         let mut end_at: Option<(tokio::time::Instant, Duration)> = None;
         let retires = retirement(self.subscription.topic().route().max_age);
         loop {
+            if let Some(why) = self.stay.is_over_now() {
+                let step = self.transport.end(End::Expelled(why));
+                return self.apply(step).await.unwrap_or("expelled");
+            }
             let view = views.borrow_and_update();
             while let Some(delivery) = self.subscription.next(&view) {
                 let step = self.transport.deliver(&delivery, &view, Instant::now());
@@ -129,10 +138,8 @@ impl Stream<'_> {
                 (window, retry) = draining(&mut ending), if end_at.is_none() => {
                     end_at = Some(plan(window, retry));
                 }
-                why = self.stay.is_over() => {
-                    let step = self.transport.end(End::Expelled(why));
-                    return self.apply(step).await.unwrap_or("expelled");
-                }
+                // Seen at the top of the next turn.
+                _ = self.stay.is_over() => {}
                 () = sleep_until(leave), if end_at.is_some() => {
                     let retry = end_at.map_or(Duration::ZERO, |(_, retry)| retry);
                     let step = self.transport.end(End::Drain { retry });

@@ -83,6 +83,10 @@ impl Serving<'_> {
         let ages = all.iter().filter_map(|followed| followed.subscription.topic().route().max_age);
         let retires = retirement(ages.min());
         loop {
+            if let Some(why) = stay.is_over_now() {
+                let step = self.transport.end(End::Expelled(why));
+                return self.apply(step).await.err().unwrap_or("expelled");
+            }
             for followed in all.iter_mut().filter(|followed| !followed.closed) {
                 if let Err(reason) = self.pump(followed).await {
                     return reason;
@@ -113,10 +117,8 @@ impl Serving<'_> {
                 (window, retry) = draining(&mut ending), if leave.is_none() => {
                     leave = Some(plan(window, retry));
                 }
-                why = stay.is_over() => {
-                    let step = self.transport.end(End::Expelled(why));
-                    return self.apply(step).await.err().unwrap_or("expelled");
-                }
+                // Seen at the top of the next turn.
+                _ = stay.is_over() => {}
                 () = sleep_until(leave_at), if leave.is_some() => {
                     let retry = leave.map_or(Duration::ZERO, |(_, retry)| retry);
                     let step = self.transport.end(End::Drain { retry });
