@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
 use tokio::time::timeout;
 
 /// How long the rest of a body that nobody reads may take.
@@ -48,6 +50,29 @@ pub(super) async fn linger(session: &mut Session, limit: usize) {
     };
     // Whether it ended in time or not, the connection does now.
     let _ = timeout(DRAIN, reading).await;
+}
+
+/// Waits for the end of an HTTP/2 request that says it has no body and does not end with its head. Its head alone
+/// would be a whole request upstream before the first byte too much has its stream reset.
+///
+/// # Errors
+/// Bytes where none were to come; status 408 after `limit` without an end.
+pub(super) async fn ends_empty(session: &mut Session, limit: Duration) -> Result<()> {
+    let length = session.req_header().headers.get(header::CONTENT_LENGTH);
+    let says_nothing = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok()) == Some(0);
+    let ServerSession::H2(stream) = session.downstream_session.as_mut() else { return Ok(()) };
+    if !says_nothing {
+        return Ok(());
+    }
+    let reading = async {
+        // Frames without a byte have their rate (`limits.http2_control_rate`).
+        while stream.read_body_bytes().await?.is_some() {}
+        Ok(())
+    };
+    // Seldom, and the future of every request that passes through holds this one.
+    Box::pin(timeout(limit, reading))
+        .await
+        .unwrap_or_else(|_| Error::e_explain(ErrorType::HTTPStatus(408), "the request has no end"))
 }
 
 /// Why a head is refused; the words go to the client.

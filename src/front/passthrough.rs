@@ -25,6 +25,7 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<Fa
     if let Err(excess) = bounds::announced(&ctx.shared, &session.req_header().headers) {
         return refuse::with(session, ctx, excess.status, excess.detail).await;
     }
+    framing::ends_empty(session, ctx.shared.config.limits.header_timeout).await?;
     let Some(upstream) = &ctx.upstream else { return Ok(Fate::PassThrough) };
     ctx.place = upstream.passing.enter();
     if ctx.place.is_some() {

@@ -162,7 +162,9 @@ fn cases() -> Vec<Case> {
     ] {
         cases.push((with(name, value), None));
     }
-    for (length, body) in [("4", &b"12345"[..]), ("6", b"12345"), ("0", b"12345"), ("5x", b"12345")] {
+    for (length, body) in
+        [("4", &b"12345"[..]), ("6", b"12345"), ("0", b"12345"), ("00", b"12345"), ("5x", b"12345")]
+    {
         let mut fields = with(":method", Some("POST"));
         fields.push(("content-length", length));
         cases.push((fields, Some(body)));
@@ -190,6 +192,28 @@ async fn what_http2_says_wrongly_never_becomes_a_request_upstream() {
     }
     println!("hostile cases, HTTP/2: {}: {ends:?}", cases().len());
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Its head alone is a whole request of HTTP/1; whether it is one of HTTP/2 says its end.
+#[tokio::test]
+async fn a_request_without_a_body_and_without_an_end_is_none() {
+    let range = Range::with(", http2: true", "limits: {header_timeout: 200ms}");
+    for length in ["0", "00"] {
+        let mut fields = with(":method", Some("POST"));
+        fields.push(("content-length", length));
+        range.legacy.forget();
+        // An end with no byte before it.
+        assert_eq!(ask(range.address(), &fields, Some(b"")).await, End::Status(Some(200)), "{length}");
+        assert_eq!(range.legacy.all_seen().len(), 1, "{length}");
+        range.legacy.forget();
+        let mut wire = Wire::over(connect(range.address()).await);
+        let block: Vec<u8> = fields.iter().flat_map(|(name, value)| literal(name, value)).collect();
+        let head = frame(HEADERS, END_HEADERS, 1, &block);
+        wire.write(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &head].concat()).await.expect("a connection");
+        // 408 is in no table.
+        assert_eq!(within("a refusal", end(&mut wire)).await, End::Status(None), "{length}");
+        assert_eq!(range.legacy.all_seen().len(), 0, "{length}");
+    }
 }
 
 #[tokio::test]
