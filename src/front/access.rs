@@ -29,7 +29,8 @@ pub(super) enum Class {
 pub(super) fn class(route: &Route, headers: &HeaderMap, identity: Option<&Identity>) -> Class {
     match &route.share {
         Share::Public | Share::Authorize => Class::Shared(Vec::new()),
-        Share::Unset if has_credentials(route, headers) => Class::Unshared,
+        // Who is known by a certificate, or by a header of another name, is told the upstream all the same.
+        Share::Unset if identity.is_some() || has_credentials(route, headers) => Class::Unshared,
         Share::Unset => Class::Shared(Vec::new()),
         Share::By(values) => by(values, headers, identity),
     }

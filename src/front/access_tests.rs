@@ -42,6 +42,13 @@ fn credentials_without_a_share_are_never_shared() {
 }
 
 #[test]
+fn who_is_known_by_a_certificate_shares_nothing_without_a_share() {
+    let (robot, none) = (Identity::of("CN=robot"), headers(&[]));
+    assert_eq!(class(&route(""), &none, Some(&robot)), Class::Unshared);
+    assert_eq!(class(&route("share: public"), &none, Some(&robot)), shared(&[]));
+}
+
+#[test]
 fn a_public_route_does_not_look_at_credentials() {
     assert_eq!(class(&route("share: public"), &headers(&[("authorization", "x")]), None), shared(&[]));
 }

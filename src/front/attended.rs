@@ -26,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::control::{Control, GOAWAY};
+use super::farewell::Farewell;
 use super::parting::Parting;
 use super::patience::{Awaited, Patience, Refusal, Terms, Verdict};
 
@@ -46,6 +47,7 @@ pub(super) struct Attended {
     busy: AtomicBool,
     /// Of HTTP/2.
     control: Option<Control>,
+    farewell: Option<Farewell>,
     gathers: bool,
     /// Not written yet.
     waiting: BytesMut,
@@ -61,6 +63,7 @@ impl Attended {
         let control = Control::new(terms.control_rate, Instant::now());
         Attended {
             control: Some(control),
+            farewell: Some(Farewell::new()),
             gathers: false,
             ..Attended::http1(stream, terms, Awaited::FirstByte)
         }
@@ -74,6 +77,7 @@ impl Attended {
             patience: Patience::with(awaited),
             busy: AtomicBool::new(false),
             control: None,
+            farewell: None,
             gathers: true,
             waiting: BytesMut::new(),
             stall: None,
@@ -154,6 +158,15 @@ impl Attended {
         Err(ErrorKind::ConnectionAborted.into())
     }
 
+    /// Something was written, or was to be.
+    fn told(&mut self, pieces: &[io::IoSlice<'_>], way: &Poll<io::Result<usize>>) {
+        if let (Some(farewell), Poll::Ready(Ok(written))) = (&mut self.farewell, way)
+            && let Some(reason) = farewell.written(pieces, *written)
+        {
+            self.terms.refusals.with_label_values(&[reason]).inc();
+        }
+    }
+
     /// Nothing comes for now.
     fn poll_patience(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match ready!(self.patience.poll_end(&self.terms, context)) {
@@ -229,6 +242,7 @@ impl AsyncWrite for Attended {
         }
         ready!(self.poll_waiting(context))?;
         let way = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.told(&[io::IoSlice::new(bytes)], &way);
         self.moving(context, way)
     }
 
@@ -242,6 +256,7 @@ impl AsyncWrite for Attended {
         }
         ready!(self.poll_waiting(context))?;
         let way = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.told(pieces, &way);
         self.moving(context, way)
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use lru::LruCache;
 use parking_lot::Mutex;
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::Shared;
@@ -37,6 +38,7 @@ pub struct Checks {
 struct Known {
     hold: Arc<Hold>,
     until: Instant,
+    watch: AbortHandle,
 }
 
 /// How a check ended.
@@ -67,6 +69,16 @@ impl Checks {
     pub fn new(most: usize) -> Checks {
         let most = NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN);
         Checks { digester: Digester::default(), known: Mutex::new(LruCache::new(most)) }
+    }
+
+    /// Whoever follows by what is forgotten for it goes on being watched; of nobody else anything is left.
+    fn remember(&self, place: (Digest, ResourceKey), one: Known) {
+        let mut known = self.known.lock();
+        if let Some((_, lost)) = known.push(place, one)
+            && Arc::strong_count(&lost.hold) == 1
+        {
+            lost.watch.abort();
+        }
     }
 }
 
@@ -102,9 +114,10 @@ pub(super) async fn admit(
         }
     }
     let (hold, until) = (Arc::new(Hold::default()), Instant::now() + jittered(route.recheck));
-    shared.checks.known.lock().put(place.clone(), Known { hold: hold.clone(), until });
-    let watch = Watch { shared: Arc::downgrade(shared), topic: Arc::downgrade(topic), place, credentials };
-    tokio::spawn(watch.run(Arc::downgrade(&hold), route.recheck, until));
+    let (shared_then, topic_then) = (Arc::downgrade(shared), Arc::downgrade(topic));
+    let watch = Watch { shared: shared_then, topic: topic_then, place: place.clone(), credentials };
+    let watch = tokio::spawn(watch.run(Arc::downgrade(&hold), route.recheck, until)).abort_handle();
+    shared.checks.remember(place, Known { hold: hold.clone(), until, watch });
     Ok(Some(hold))
 }
 

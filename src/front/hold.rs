@@ -58,14 +58,7 @@ pub(super) async fn hold(
     let empty = Bytes::from_static(b"[]");
     let (status, headers, body) = match (ended, have) {
         (Ended::ClientGone, _) => return Ok(Fate::Answered),
-        (Ended::Expelled(Expulsion::Forbidden), _) => {
-            let detail = "the upstream gives this client something else now";
-            return refuse::with(cover.session, cover.ctx, StatusCode::FORBIDDEN, detail).await;
-        }
-        (Ended::Expelled(Expulsion::Expired | Expulsion::Revoked), _) => {
-            let detail = "what let this client in is no longer good";
-            return refuse::with(cover.session, cover.ctx, StatusCode::UNAUTHORIZED, detail).await;
-        }
+        (Ended::Expelled(why), _) => return expelled(cover, why).await,
         (Ended::Changed, _) => {
             cover.applied = HeaderValue::try_from(applied).ok();
             let view = subscription.topic().view();
@@ -83,6 +76,17 @@ pub(super) async fn hold(
         }
     };
     respond(cover, status, headers, body, applied).await
+}
+
+/// The answer of a client that may not stay: nothing of the resource.
+pub(super) async fn expelled(cover: &mut Cover<'_>, why: Expulsion) -> Result<Fate> {
+    let (status, detail) = match why {
+        Expulsion::Forbidden => (StatusCode::FORBIDDEN, "the upstream gives this client something else now"),
+        Expulsion::Expired | Expulsion::Revoked => {
+            (StatusCode::UNAUTHORIZED, "what let this client in is no longer good")
+        }
+    };
+    refuse::with(cover.session, cover.ctx, status, detail).await
 }
 
 async fn respond(

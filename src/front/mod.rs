@@ -19,6 +19,7 @@ mod cover;
 mod delta;
 mod descriptors;
 mod envelope;
+mod farewell;
 mod follow;
 mod form;
 mod framing;

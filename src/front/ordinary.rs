@@ -4,6 +4,7 @@
 //! A covered URL never works worse than an uncovered one: in every doubt the request passes
 //! through. Must not know: push clients.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,12 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::Result;
 use tokio::time::{Instant, timeout};
 
+use super::authorize::NotAuthorized;
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Accept;
 use super::{Fate, authorize, coding, cors, delta, form, refuse, respond, visit};
 use crate::config::Share;
+use crate::fanout::Hold;
 use crate::frame::{Coding, Frame, PatchKind, State};
 use crate::hub::{Attend, Failure, Outcome, Relayed, Topic, View};
 use crate::resource::{IfNoneMatch, ResourceKey, Snapshot, Version};
@@ -43,10 +46,10 @@ impl Cover<'_> {
             let polled = polled || written;
             // How long it is held would tell what the upstream does not: whether a guess is right.
             if let Some(version) = self.would_be_unchanged(base, &key, &view)
-                && self.is_authorized(&topic).await
+                && let Ok(hold) = self.authorized_poll(&topic).await
             {
-                if !self.slow_304(&key, version).await {
-                    return Ok(Fate::Answered);
+                if let ControlFlow::Break(fate) = Box::pin(self.slow_304(&key, version, hold)).await? {
+                    return Ok(fate);
                 }
                 self.await_writes(&topic).await;
                 view = topic.view();
@@ -63,7 +66,7 @@ impl Cover<'_> {
                 // The topic ended under this request; its own fetch says what is right for it.
                 return Ok(Fate::PassThrough);
             }
-            if !self.is_authorized(&topic).await {
+            if self.authorized_poll(&topic).await.is_err() {
                 // What it gets by itself is right for it.
                 return Ok(Fate::PassThrough);
             }
@@ -72,13 +75,18 @@ impl Cover<'_> {
         Ok(Fate::PassThrough)
     }
 
-    /// Whether the client's own credentials get what the topic holds, where the route asks for it.
-    async fn is_authorized(&self, topic: &Arc<Topic>) -> bool {
+    /// What the client stays by, where the route asks for it.
+    ///
+    /// # Errors
+    /// Its own credentials get something else than the topic holds.
+    async fn authorized_poll(
+        &self,
+        topic: &Arc<Topic>,
+    ) -> std::result::Result<Option<Arc<Hold>>, NotAuthorized> {
         if self.route.share != Share::Authorize {
-            return true;
+            return Ok(None);
         }
-        let admitted = authorize::admit(&self.front.shared, &self.route, topic, &self.headers);
-        Box::pin(admitted).await.is_ok()
+        Box::pin(authorize::admit(&self.front.shared, &self.route, topic, &self.headers)).await
     }
 
     /// Whether the client wants no poll on its behalf (RFC 9111 §5.2.1.7).

@@ -20,6 +20,9 @@ const MOST_V1: usize = 107;
 /// them: names of private links, properties of a TLS session.
 const MOST_V2: usize = 4096;
 
+/// The field of version 2 that has a checksum of the header.
+const CRC32C: u8 = 3;
+
 const V1: &[u8] = b"PROXY ";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -107,6 +110,9 @@ fn source(header: &[u8]) -> Result<Option<SocketAddr>, Bad> {
     if header.starts_with(V1) && header.contains(&b'+') {
         return Err(Bad("the PROXY header cannot be read"));
     }
+    if header.starts_with(V2) {
+        checksum(header)?;
+    }
     let config = ParseConfig { include_tlvs: false, ..ParseConfig::default() };
     match ProxyHeader::parse(header, config) {
         Ok((parsed, length)) if length == header.len() => match parsed.proxied_address() {
@@ -116,6 +122,54 @@ fn source(header: &[u8]) -> Result<Option<SocketAddr>, Bad> {
         },
         _ => Err(Bad("the PROXY header cannot be read")),
     }
+}
+
+/// Compares the checksum of a whole header of version 2 with what it says, if it does.
+fn checksum(header: &[u8]) -> Result<(), Bad> {
+    // What is behind a family of no known length is nobody's to read.
+    let addresses = match header.get(13).map(|family| family >> 4) {
+        Some(0) => 0,
+        Some(1) => 12,
+        Some(2) => 36,
+        Some(3) => 216,
+        _ => return Ok(()),
+    };
+    let mut at = 16 + addresses;
+    let mut said = None;
+    while let Some(&[kind, high, low]) = header.get(at..at + 3) {
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        if kind == CRC32C {
+            let value = header.get(at + 3..at + 3 + length).and_then(|value| value.try_into().ok());
+            let value: [u8; 4] = value.ok_or(Bad("the checksum of the PROXY header is not four bytes"))?;
+            if said.replace((at + 3, u32::from_be_bytes(value))).is_some() {
+                return Err(Bad("the PROXY header has two checksums"));
+            }
+        }
+        at += 3 + length;
+    }
+    // What is behind it would be a field only in part.
+    if at != header.len() && (said.is_some() || at > header.len()) {
+        return Err(Bad("the PROXY header is cut off in a field"));
+    }
+    let Some((place, said)) = said else { return Ok(()) };
+    // As if it were not there yet (§2.2.4).
+    let found =
+        [&header[..place], &[0; 4], &header[place + 4..]].iter().fold(!0, |sum, part| crc32c(sum, part));
+    match !found == said {
+        true => Ok(()),
+        false => Err(Bad("the PROXY header does not have the checksum it says")),
+    }
+}
+
+/// Castagnoli's polynomial, its bits the other way round.
+const POLYNOMIAL: u32 = 0x82f6_3b78;
+
+/// A cyclic redundancy check (RFC 4960, appendix B), bit by bit: headers are short, and few have one.
+fn crc32c(sum: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(sum, |sum, byte| {
+        let step = |sum: u32| (sum >> 1) ^ (POLYNOMIAL & (sum & 1).wrapping_neg());
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| step(sum))
+    })
 }
 
 #[cfg(test)]
@@ -199,6 +253,49 @@ mod tests {
         ] {
             let told = read(bytes);
             assert!(matches!(told, Err(bad) if bad != Bad("more")), "{:?}: {told:?}", bytes.escape_ascii());
+        }
+    }
+
+    /// A header with this checksum behind other fields, and with the right one.
+    fn summed(command: u8, sum: Option<u32>) -> Vec<u8> {
+        let with = |sum: u32| {
+            let fields = [&[1, 0, 2][..], b"h2", &[3, 0, 4], &sum.to_be_bytes(), &[4, 0, 1, 0]].concat();
+            v2(command, 0x11, &[&FOUR[..], &fields].concat())
+        };
+        with(sum.unwrap_or_else(|| !crc32c(!0, &with(0))))
+    }
+
+    #[test]
+    fn the_checksum_is_the_one_that_everybody_means() {
+        for (bytes, wanted) in
+            [(&b"123456789"[..], 0xe306_9283), (&[0; 32], 0x8a91_36aa), (&[0xff; 32], 0x62a8_ab43), (b"", 0)]
+        {
+            assert_eq!(!crc32c(!0, bytes), wanted);
+        }
+    }
+
+    #[test]
+    fn a_checksum_counts_where_there_is_one() {
+        let good = summed(0x21, None);
+        assert_eq!(read(&good), Ok((Some("203.0.113.7:8080".to_owned()), 0)));
+        assert_eq!(read(&summed(0x20, None)), Ok((None, 0)));
+        // Addresses, other fields' values, the checksum itself and what is behind it.
+        for at in (16..28).chain([31, 32]).chain(36..good.len()) {
+            for bit in 0..8 {
+                let mut bad = good.clone();
+                bad[at] ^= 1 << bit;
+                assert!(read(&bad).is_err(), "byte {at}, bit {bit}");
+            }
+        }
+        assert_eq!(
+            read(&summed(0x20, Some(7))),
+            Err(Bad("the PROXY header does not have the checksum it says"))
+        );
+        let field = [3, 0, 4, 0, 0, 0, 0];
+        for fields in
+            [&[3, 0, 3, 0, 0, 0][..], &[3, 0, 5, 0, 0, 0, 0, 0], &[3, 0, 4, 0], &[field, field].concat()]
+        {
+            assert!(read(&v2(0x21, 0x11, &[&FOUR[..], fields].concat())).is_err(), "{fields:?}");
         }
     }
 

@@ -5,22 +5,26 @@
 //! holds what is known by digests only. Must not know: how the answer is made.
 
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, Version as HttpVersion, header};
 use lru::LruCache;
 use parking_lot::Mutex;
+use pingora::Result;
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
 use super::cover::Cover;
 use super::form::has_token;
-use super::push::seat;
-use crate::fanout::draining;
+use super::push::{seat, staying};
+use super::{Fate, hold};
+use crate::fanout::{self, Staying, draining};
 use crate::frame::{Coding, Format};
 use crate::hub::{Attend, Delivery, Resume, Subscription};
 use crate::resource::{ResourceKey, Version};
+use crate::transport::{self, Expulsion};
 
 /// Clients that are remembered; the one that was not seen for longest is forgotten.
 const CLIENTS: usize = 16 * 1024;
@@ -138,6 +142,8 @@ enum End {
     Released,
     /// The client left.
     Abandoned,
+    /// What let the client in does so no longer.
+    Expelled(Expulsion),
     Drain,
 }
 
@@ -148,6 +154,7 @@ impl End {
             End::Unchanged => "unchanged",
             End::Released => "released",
             End::Abandoned => "abandoned",
+            End::Expelled(why) => transport::End::Expelled(why).reason(),
             End::Drain => "drain",
         }
     }
@@ -155,38 +162,56 @@ impl End {
 
 impl Cover<'_> {
     /// Waits for a change of what the client has, where the route wants it and the client may be
-    /// held. False: the client left.
-    pub(super) async fn slow_304(&mut self, key: &ResourceKey, version: Version) -> bool {
+    /// held. `hold`: what it stays by, beside its identity. Breaks if that ended, or the client left.
+    pub(super) async fn slow_304(
+        &mut self,
+        key: &ResourceKey,
+        version: Version,
+        hold: Option<Arc<fanout::Hold>>,
+    ) -> Result<ControlFlow<Fate>> {
+        const GO_ON: Result<ControlFlow<Fate>> = Ok(ControlFlow::Continue(()));
         let Some(length) = self.route.hold_not_modified.filter(|_| self.may_wait()) else {
-            return true;
+            return GO_ON;
         };
         let shared = self.front.shared.clone();
-        let Ok(_seat) = seat(self.front, self.ctx, Some(&self.route), false) else {
-            return true;
+        let Ok(mut seat) = seat(self.front, self.ctx, Some(&self.route), false) else {
+            return GO_ON;
         };
+        if let Some(identity) = &self.ctx.identity {
+            seat = seat.with_pass(shared.subjects.pass(identity));
+        }
+        if let Some(hold) = hold {
+            seat = seat.held_by(hold);
+        }
         let Ok(attendance) = self.attend(key, Attend::Follow) else {
-            return true;
+            return GO_ON;
         };
         let client = self.client_id(key, &shared.slow_304.key);
         let http1 = !self.session.is_http2();
         let Some(place) = shared.slow_304.enter(client, attendance.topic().id(), http1, length) else {
-            return true;
+            return GO_ON;
         };
         let subscription =
             Subscription::new(attendance, None, Format::Body(Coding::Plain), Resume::From(version));
-        let end = self.wait(subscription, &place).await;
+        let end = self.wait(subscription, staying(&shared, &seat), &place).await;
         shared.metrics.slow_304.with_label_values(&[&self.route.path, end.label()]).inc();
         match end {
             End::Abandoned => {
                 self.ctx.answer = "abandoned";
                 self.session.set_keepalive(None);
-                return false;
+                return Ok(ControlFlow::Break(Fate::Answered));
+            }
+            End::Expelled(why @ (Expulsion::Expired | Expulsion::Revoked)) => {
+                place.done();
+                return Ok(ControlFlow::Break(hold::expelled(self, why).await?));
             }
             End::Drain => self.session.set_keepalive(None),
+            // What it gets by itself is right for it.
+            End::Expelled(Expulsion::Forbidden) => {}
             End::Changed | End::Unchanged | End::Released => {}
         }
         place.done();
-        true
+        GO_ON
     }
 
     fn may_wait(&self) -> bool {
@@ -214,7 +239,7 @@ impl Cover<'_> {
         id
     }
 
-    async fn wait(&mut self, mut subscription: Subscription, place: &Place<'_>) -> End {
+    async fn wait(&mut self, mut subscription: Subscription, mut stay: Staying, place: &Place<'_>) -> End {
         let deadline = Instant::now() + place.length.mul_f64(1.0 - fastrand::f64() / 16.0);
         let mut views = subscription.topic().views();
         let mut ending = self.front.shared.ending.clone();
@@ -227,6 +252,9 @@ impl Cover<'_> {
                 }
             }
             tokio::select! {
+                // First: nothing is told to who may not stay.
+                biased;
+                why = stay.is_over() => return End::Expelled(why),
                 () = views.changed() => {}
                 _ = self.session.downstream_session.read_body_or_idle(true) => return End::Abandoned,
                 () = place.release.notified() => return End::Released,

@@ -4,6 +4,7 @@
 //! Nothing of the operator's goes along: no `poll.headers`, no `poll.auth`, no cookies of the poller's. A
 //! client that has no right of its own must not borrow one. Must not know: who waits for it, what follows.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -12,6 +13,7 @@ use super::ask;
 use super::exchange::Exchange;
 use super::supervise::Relay;
 use crate::change::Detector;
+use crate::config::{Config, Route, Share};
 use crate::hub::Topic;
 use crate::resource::{KeyParts, ResourceKey, Version};
 use crate::upstream::judge::{Terms, Verdict, judge};
@@ -32,6 +34,18 @@ pub enum Own {
     Unknown(String),
 }
 
+/// The routes that ask so, by their index, as they are polled then: nothing of the operator's.
+pub(super) fn routes(config: &Config) -> HashMap<usize, Arc<Route>> {
+    let asking = config.routes.iter().filter(|route| route.share == Share::Authorize);
+    let own = asking.map(|route| {
+        let mut own = (**route).clone();
+        own.poll.headers.retain(|(name, _)| HARMLESS.contains(name));
+        own.poll.auth = None;
+        (route.index, Arc::new(own))
+    });
+    own.collect()
+}
+
 impl Relay {
     /// Asks for a topic's resource with a client's own credentials, which nobody else gets to see. It takes
     /// its turn in the upstream's budget behind what somebody follows.
@@ -40,10 +54,9 @@ impl Relay {
         let asking = async move {
             let route = topic.route().clone();
             let parts = KeyParts { class: credentials, ..topic.key().parts().clone() };
-            let mut own = (*route).clone();
-            own.poll.headers.retain(|(name, _)| HARMLESS.contains(name));
-            own.poll.auth = None;
-            let own = Arc::new(own);
+            let Some(own) = stakes.own_routes.get(&route.index).cloned() else {
+                return Own::Unknown("the route does not ask who may share".to_owned());
+            };
             let ask = ask::poll(&ResourceKey::new(parts), &own, None, 0);
             let patience = Some(route.poll.timeout);
             let priority = Priority { class: Class::Refresh, weight: 1, patience };
@@ -91,5 +104,26 @@ impl Relay {
             Ok(own) => own,
             Err(_) => Own::Unknown("the process ends".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_the_operators_is_in_what_clients_are_checked_by() {
+        let text = "listeners: [{address: '127.0.0.1:0'}]\nupstreams: {a: {servers: ['127.0.0.1:1']}}\nroutes:\n\
+                    - {path: /open, upstream: a, share: public}\n\
+                    - {path: /asked, upstream: a, share: authorize, poll: {headers: {x-key: k, accept-language: de}, \
+                    auth: {bearer: secret}}}\n";
+        let config = crate::config::load_str(text, "test.yaml", std::path::Path::new(".")).unwrap();
+        let own = routes(&config);
+        assert_eq!(own.len(), 1);
+        let (index, own) = own.iter().next().unwrap();
+        assert_eq!(*index, config.routes.iter().find(|route| route.path == "/asked").unwrap().index);
+        let names: Vec<&str> = own.poll.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["accept-language"]);
+        assert!(own.poll.auth.is_none());
     }
 }

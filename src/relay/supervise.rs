@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::compute::Compute;
 use super::exchange::{Batches, Jars, Tokens};
+use super::own;
 use super::poller::Poller;
 use crate::config::{Config, Route};
 use crate::hub::{Failure, Hub, Publisher};
@@ -68,6 +69,8 @@ pub struct Stakes {
     pub(super) tokens: Tokens,
     pub(super) batches: Batches,
     pub(super) jars: Jars,
+    /// See [`own::routes`].
+    pub(super) own_routes: HashMap<usize, Arc<Route>>,
     /// Where the grids of batches start.
     pub(super) epoch: Instant,
     /// Backoff of resources that nobody attends to any more.
@@ -94,6 +97,7 @@ impl Stakes {
             tokens: Tokens::new(config, &sources),
             batches: Batches::default(),
             jars: Jars::default(),
+            own_routes: own::routes(config),
             epoch: Instant::now(),
             namer: VersionNamer::new(config.version_key.as_ref().map(|key| key.0.as_str())),
             metrics,

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{FAST, Stand};
 use crate::support::legacy::Reply;
 use crate::support::sse::Sse;
+use crate::support::wire::within;
 use crate::support::ws::Ws;
 
 const SERVICE: &str = "x-service-key";
@@ -24,10 +25,12 @@ struct Rights {
 }
 
 fn rights(route: &str) -> Rights {
-    let stand = Stand::start(&format!(
-        "poll: {{interval: 100ms, headers: {{{SERVICE}: service-secret}}}}, credentials: [{SERVICE}], \
-         {route}"
-    ));
+    rights_with(route, "")
+}
+
+fn rights_with(route: &str, top: &str) -> Rights {
+    let poll = format!("poll: {{interval: 100ms, headers: {{{SERVICE}: service-secret}}}}");
+    let stand = Stand::with(&format!("{poll}, credentials: [{SERVICE}], {route}"), top);
     let (rows, ann_may) = (Arc::new(AtomicUsize::new(1)), Arc::new(AtomicBool::new(true)));
     let (rows_now, may) = (rows.clone(), ann_may.clone());
     stand.legacy.answer_with("/prices/A", move |seen| {
@@ -36,6 +39,7 @@ fn rights(route: &str) -> Rights {
         match (seen.header(SERVICE), seen.header("authorization")) {
             (Some("service-secret"), None) => all,
             (None, Some("Bearer ann")) if may.load(Ordering::SeqCst) => all,
+            (None, Some(token)) if token.starts_with("Bearer friend") => all,
             (None, Some("Bearer bob")) => Reply::json(json!({ "rows": n }).to_string()),
             (None, Some("Bearer lost")) => Reply::empty(500),
             (Some(_), Some(_)) => Reply::json(r#"{"mixed":true}"#),
@@ -88,14 +92,6 @@ async fn who_gets_the_same_by_itself_is_let_in_and_nobody_else() {
 #[tokio::test]
 async fn one_check_counts_for_the_same_credentials_for_a_while() {
     let Rights { stand, .. } = rights(SELDOM);
-    let checks = |stand: &Stand| {
-        stand
-            .legacy
-            .seen("/prices/A")
-            .iter()
-            .filter(|seen| seen.header("authorization") == Some(ANN.1))
-            .count()
-    };
     let mut all = Vec::new();
     for _ in 0..5 {
         let mut ann = Sse::open(stand.address(), "/prices/A", &[ANN]).await;
@@ -104,6 +100,77 @@ async fn one_check_counts_for_the_same_credentials_for_a_while() {
         all.push(ann);
     }
     assert_eq!(checks(&stand), 1);
+}
+
+/// Questions about ann.
+fn checks(stand: &Stand) -> usize {
+    let seen = stand.legacy.seen("/prices/A");
+    seen.iter().filter(|seen| seen.header("authorization") == Some(ANN.1)).count()
+}
+
+/// More checks of others' than are remembered.
+async fn forget_ann(stand: &Stand, remembered: usize) {
+    let mut http = stand.http().await;
+    for n in 0..=remembered {
+        let friend = format!("Bearer friend {n} {}", fastrand::u64(..));
+        http.get("/prices/A", &[("authorization", &friend)]).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn who_follows_is_asked_about_after_the_check_is_forgotten() {
+    // As many clients, as many checks are remembered.
+    let Rights { stand, rows, ann_may } =
+        rights_with("share: authorize, authorize: {recheck: 3s}", "limits: {clients: 4}");
+    let mut stream = Sse::open(stand.address(), "/prices/A", &[ANN]).await;
+    let mut ws = Ws::open(stand.address(), "/prices/A", &[ANN]).await;
+    let headers = [("sec-websocket-protocol", "pollcast.v1"), ANN];
+    let mut many = Ws::open(stand.address(), "/-/pollcast/ws", &headers).await;
+    many.send_text(&json!({ "op": "subscribe", "resource": "/prices/A" }).to_string()).await;
+    stream.next_event().await;
+    ws.next_text().await;
+    many.next_text().await;
+    assert_eq!(checks(&stand), 1);
+    forget_ann(&stand, 4).await;
+    // It is forgotten: a fourth client is another check, forgotten in its turn.
+    let mut other = Sse::open(stand.address(), "/prices/A", &[ANN]).await;
+    other.next_event().await;
+    assert_eq!(checks(&stand), 2);
+    forget_ann(&stand, 4).await;
+    rows.store(2, Ordering::SeqCst);
+    for stream in [&mut stream, &mut other] {
+        assert!(stream.next_event().await.data.contains("\"rows\":2"), "nobody loses anything by that");
+    }
+    ws.next_text().await;
+    many.next_text().await;
+    ann_may.store(false, Ordering::SeqCst);
+    for stream in [&mut stream, &mut other] {
+        let bye = stream.next_named("bye").await;
+        assert!(bye.data.contains("forbidden"), "{bye:?}");
+    }
+    assert_eq!(ws.next_close().await, (4403, "forbidden".to_owned()));
+    let lost: Value = serde_json::from_str(&many.next_text().await).expect("JSON");
+    assert_eq!((&lost["type"], &lost["status"]), (&json!("error"), &json!(403)), "{lost}");
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_after_the_check_is_forgotten_and_the_last_client_left() {
+    let Rights { stand, .. } = rights_with(ROUTE, "limits: {clients: 2}");
+    let mut stream = Sse::open(stand.address(), "/prices/A", &[ANN]).await;
+    stream.next_event().await;
+    forget_ann(&stand, 2).await;
+    let again = async {
+        while checks(&stand) < 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("a second check", again).await;
+    drop(stream);
+    stand.clients("sse", 0).await;
+    let asked = checks(&stand);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    // One may have been on its way.
+    assert!(checks(&stand) <= asked + 1, "{asked} and then {}", checks(&stand));
 }
 
 #[tokio::test]

@@ -164,6 +164,7 @@ async fn a_client_that_resets_its_streams_at_once_loses_its_connection_alone() {
     let said = rest(&mut read).await;
     const ENHANCE_YOUR_CALM: u32 = 0xb;
     assert_eq!(goaway(&said), Some(ENHANCE_YOUR_CALM));
+    stand.metric_becomes("pollcast_refusals_total", "http2-flood", 1.0).await;
     drop(attack.await);
     assert!(stand.legacy.count("/elsewhere") < 200, "{} passed through", stand.legacy.count("/elsewhere"));
     stand.legacy.set("/prices/A", Reply::json(B));
@@ -236,6 +237,9 @@ async fn a_head_in_endless_pieces_is_no_head() {
         let said = flood(&stand, [beginning.clone(), piece.repeat(20_000)].concat()).await;
         assert!(!said.is_empty(), "{name}");
     }
+    // Those that say nothing at all are too many before they are too long.
+    stand.metric_becomes("pollcast_refusals_total", "http2-flood", 2.0).await;
+    stand.metric_becomes("pollcast_refusals_total", "http2-control", 1.0).await;
     assert_eq!(stand.legacy.count("/"), 0);
     let mut h2 = H2::over(connect(&stand).await, "localhost").await;
     assert_eq!(h2.get("/prices/A", &[]).await.text(), A);
@@ -269,12 +273,21 @@ async fn a_request_over_http2_has_the_limits_of_any_other() {
 async fn streams_that_the_client_makes_us_reset_are_few() {
     let stand = stand("");
     stand.legacy.set("/elsewhere", Reply::silence());
-    // A window update of nothing is an error of its stream (RFC 9113 §6.9).
+    // A field that HTTP/2 does not have is an error of its stream (RFC 9113 §8.2.2).
+    let malformed =
+        [&[0x82, 0x86, 0x04, 10][..], b"/elsewhere", &[0, 10], b"connection", &[1, b'x']].concat();
+    let storm: Vec<u8> =
+        (0..20_000_u32).flat_map(|number| frame(1, 0x5, 2 * number + 1, &malformed)).collect();
+    let said = flood(&stand, storm).await;
+    assert!(!said.is_empty());
+    stand.metric_becomes("pollcast_refusals_total", "http2-flood", 1.0).await;
+    // A window update of nothing ends the connection at once.
     let storm: Vec<u8> = (0..20_000_u32)
         .flat_map(|number| [get(2 * number + 1), frame(8, 0, 2 * number + 1, &[0; 4])].concat())
         .collect();
     let said = flood(&stand, storm).await;
     assert!(!said.is_empty());
+    stand.metric_becomes("pollcast_refusals_total", "http2-protocol", 1.0).await;
     assert!(stand.legacy.count("/elsewhere") < 2000, "{} passed through", stand.legacy.count("/elsewhere"));
     let mut h2 = H2::over(connect(&stand).await, "localhost").await;
     assert_eq!(h2.get("/prices/A", &[]).await.text(), A);
@@ -346,4 +359,18 @@ async fn without_http2_a_preface_is_no_request() {
     let answer = rest(&mut stream).await;
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{answer:?}");
     Http::connect(stand.address()).await.get("/prices/404", &[]).await.expect(404);
+}
+
+#[tokio::test]
+async fn connections_that_break_the_protocol_are_counted_and_others_are_not() {
+    let stand = stand("");
+    // A body of no stream.
+    let said = flood(&stand, frame(0, 0, 0, b"x")).await;
+    assert_eq!(goaway(&said), Some(1));
+    stand.metric_becomes("pollcast_refusals_total", "http2-protocol", 1.0).await;
+    let mut h2 = H2::over(connect(&stand).await, "localhost").await;
+    assert_eq!(h2.get("/prices/A", &[]).await.text(), A);
+    drop(h2);
+    assert_eq!(stand.metric("pollcast_refusals_total", "http2-protocol").await, 1.0);
+    assert_eq!(stand.metric("pollcast_refusals_total", "http2-flood").await, 0.0);
 }

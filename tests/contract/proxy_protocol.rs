@@ -107,7 +107,7 @@ async fn a_header_may_come_before_tls() {
 #[tokio::test]
 async fn what_is_no_header_ends_the_connection_and_counts() {
     let stand = stand("", "", "limits: {first_byte_timeout: 200ms}");
-    let hostile: [&[u8]; 8] = [
+    let hostile: [&[u8]; 9] = [
         b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n",
         b"PROXY TCP4 203.0.113.7\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n",
         b"PROXY TCP4 203.0.113.7 10.0.0.1 +8080 80\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -115,6 +115,8 @@ async fn what_is_no_header_ends_the_connection_and_counts() {
         &v2(0x21, 0x12, &[0; 12]),
         &v2(0x21, 0x11, &[0; 11]),
         &v2(0x2f, 0x11, &[0; 12]),
+        // A checksum of something else.
+        &v2(0x21, 0x11, &[&[0; 12][..], &[3, 0, 4, 1, 2, 3, 4]].concat()),
         &[V2_SIGNATURE, &[0x21, 0x11, 0xff, 0xff], &[0; 600]].concat(),
     ];
     for bytes in hostile {

@@ -1,6 +1,6 @@
 //! Contract §3: `hold_not_modified` holds what would be a 304, and its safeguards.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Stand, TlsStand};
 use crate::support::client::Http;
@@ -141,4 +141,42 @@ async fn a_stream_of_http2_is_held_too() {
     let condition = [("if-none-match", tag.as_str())];
     let (answer, ()) = tokio::join!(h2.get("/prices/A", &condition), changing);
     assert_eq!(answer.expect(200).text(), B);
+}
+
+/// A route whose clients are let in by tokens, and a token of `ann`'s that ends in so many seconds.
+fn by_token(seconds: u64) -> (Stand, String) {
+    const SECRET: &str = "a secret of more than thirty-two characters";
+    let jwt = format!("jwt: {{algorithms: [HS256], keys: [{{secret: '{SECRET}'}}], leeway: 0s}}");
+    let stand = stand(&format!("{HOLDING}, authenticate: {{{jwt}}}"));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    let claims = serde_json::json!({ "sub": "ann", "exp": now + seconds });
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token");
+    (stand, format!("Bearer {token}"))
+}
+
+#[tokio::test]
+async fn it_is_held_no_longer_than_the_clients_token_lasts() {
+    let (stand, ann) = by_token(3);
+    let mut http = stand.http().await;
+    let of_ann = ("authorization", ann.as_str());
+    let tag = http.get("/prices/A", &[of_ann]).await.expect(200).etag().to_owned();
+    let began = Instant::now();
+    http.get("/prices/A", &[of_ann, ("if-none-match", &tag)]).await.expect(401);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    ends(&stand, "expired", 1.0).await;
+}
+
+#[tokio::test]
+async fn an_operator_ends_it() {
+    let (stand, ann) = by_token(60);
+    let mut http = stand.http().await;
+    let of_ann = ("authorization", ann.as_str());
+    let tag = http.get("/prices/A", &[of_ann]).await.expect(200).etag().to_owned();
+    http.send("GET", "/prices/A", &[of_ann, ("if-none-match", &tag)], b"").await;
+    http.expect_silence(Duration::from_millis(150)).await;
+    let mut admin = Http::connect(stand.app.admin_address().expect("an admin listener")).await;
+    assert_eq!(admin.request("POST", "/-/end?subject=ann", &[], b"").await.json()["ended"], 1);
+    http.read_response().await.expect(401);
+    ends(&stand, "revoked", 1.0).await;
 }

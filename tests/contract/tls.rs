@@ -207,3 +207,23 @@ async fn the_subject_of_a_certificate_is_known_on_every_request_of_its_connectio
         assert_eq!(poll.headers("x-pollcast-subject"), ["CN=robot\\, O=Shop"]);
     }
 }
+
+#[tokio::test]
+async fn a_certificate_is_a_credential_where_nothing_says_who_may_share() {
+    let (servers, clients, folder) = (Authority::new(), Authority::new(), Folder::new());
+    let pair = written(&folder, "site", &servers.certify(&["localhost"]));
+    let ca = folder.write("clients.pem", &clients.pem);
+    let tls = format!("certificates: [{pair}], client_ca: '{}'", ca.display());
+    let stand = stand(&tls, ", authenticate: {client_certificate: true}");
+    stand
+        .legacy
+        .answer_with("/r/a", |seen| Reply::text(seen.header("x-pollcast-subject").unwrap_or("nobody")));
+    for name in ["ann", "bob"] {
+        let client = clients.certify_client(name);
+        let tcp = TcpStream::connect(stand.address()).await.expect("a connection");
+        let stream = servers.try_secure(tcp, "localhost", &[], DEFAULT_VERSIONS, Some(&client)).await;
+        let mut http = Http::over(stream.expect("a handshake"), "localhost");
+        assert_eq!(http.get("/r/a", &[]).await.expect(200).text(), format!("CN={name}"));
+        http.get("/r/a?_push=sse", &[]).await.expect(403);
+    }
+}

@@ -4,10 +4,12 @@
 //! Must not know: the route's options, what the answers should be.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::people::{Person, Place};
-use super::recorder::{Recording, Step, find, responses, talk};
+use super::recorder::{Recording, Step, find, responses, talk, talk_over};
+use super::world::World;
 use crate::support::frames::{Frame, TEXT};
 
 /// How long streams are listened to.
@@ -18,6 +20,7 @@ const LISTEN: Duration = Duration::from_millis(600);
 pub struct Scene {
     pub address: SocketAddr,
     pub place: Place,
+    pub world: Arc<World>,
     /// Other cookies stand beside.
     pub beside: bool,
     /// Tags of everybody's answers and streams, bare.
@@ -106,8 +109,16 @@ impl Scene {
         fields
     }
 
+    /// Does this on one connection of this one's; what came after each step began.
+    pub async fn talk(&self, who: Person, steps: &[Step]) -> Vec<Vec<u8>> {
+        match &self.world.papers {
+            None => talk(self.address, steps).await,
+            Some(papers) => talk_over(papers.connect(self.address, who, &[]).await, steps).await,
+        }
+    }
+
     async fn does(&self, who: Person, act: &'static str, steps: Vec<Step>) -> Recording {
-        let bytes = talk(self.address, &steps).await.concat();
+        let bytes = self.talk(who, &steps).await.concat();
         Recording { who, act, bytes }
     }
 
@@ -274,12 +285,16 @@ impl Scene {
     /// One connection for everybody, as behind a proxy: one after the other, then all in one breath.
     pub async fn share_a_connection(&self) -> Vec<Recording> {
         use Person::{Alice, Nobody, Robert};
+        if self.place == Place::Certificate {
+            // The connection says who it is.
+            return Vec::new();
+        }
         let turns = [Alice, Alice, Alice, Robert, Robert, Nobody, Nobody, Nobody, Robert, Alice, Nobody];
         let ask = |who: &Person| self.get(*who, "/r/x?a=1").bytes();
         let steps: Vec<Step> = turns.iter().flat_map(|who| [Step::Send(ask(who)), Step::Answer]).collect();
         let breath: Vec<u8> = turns.iter().flat_map(ask).collect();
         let breath = [Step::Send(breath), Step::Listen(LISTEN)];
-        let (one_by_one, at_once) = tokio::join!(talk(self.address, &steps), talk(self.address, &breath));
+        let (one_by_one, at_once) = tokio::join!(self.talk(Nobody, &steps), self.talk(Nobody, &breath));
         let after_each = one_by_one.into_iter().skip(1);
         let piped = responses(&at_once.concat());
         let one_by_one = turns.into_iter().zip(after_each);

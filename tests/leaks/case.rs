@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::acts::{Scene, tags};
@@ -12,8 +13,8 @@ use super::matrix::{Case, Sharing};
 use super::over_http2;
 use super::people::{EVERYBODY, Person, USERS, askers};
 use super::recorder::{Recording, Step, find, leak, talk};
-use super::upstream;
-use crate::support::legacy::{Legacy, Seen};
+use super::world::World;
+use crate::support::legacy::Seen;
 
 /// What a case showed.
 #[derive(Default)]
@@ -29,18 +30,24 @@ pub struct Outcome {
 
 /// Runs a case with acts chosen by this; none: its configuration is refused.
 pub async fn run(case: &Case, seed: u64) -> Option<Outcome> {
-    let legacy = upstream::start(case.style);
-    let yaml = case.yaml(&legacy);
-    run_with(&legacy, &yaml, case, Some(seed)).await
+    let world = Arc::new(World::of(case));
+    let yaml = case.yaml(&world);
+    run_with(&world, &yaml, case, Some(seed)).await
 }
 
 /// The same with this configuration.
-pub async fn run_with(legacy: &Legacy, yaml: &str, case: &Case, chosen_by: Option<u64>) -> Option<Outcome> {
+pub async fn run_with(
+    world: &Arc<World>,
+    yaml: &str,
+    case: &Case,
+    chosen_by: Option<u64>,
+) -> Option<Outcome> {
     let config = pollcast::config::load_str(yaml, "case.yaml", Path::new(".")).ok()?;
     let app = pollcast::app::start(config).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
     let mut scene = Scene {
         address: app.addresses()[0],
         place: case.place,
+        world: world.clone(),
         beside: case.sharing == Sharing::ByBesideOthers,
         heard: Vec::new(),
         chosen_by,
@@ -66,7 +73,8 @@ pub async fn run_with(legacy: &Legacy, yaml: &str, case: &Case, chosen_by: Optio
     let mut outcome = judged(&recordings, case);
     let reports = reports(app.admin_address().expect("an admin listener")).await;
     outcome.problems.extend(leak(Person::Nobody, &reports).map(|what| format!("a report tells {what}")));
-    let seen = legacy.all_seen();
+    outcome.problems.extend(world.mixed_questions());
+    let seen = world.legacy.all_seen();
     outcome.problems.extend(seen.iter().filter_map(|seen| mixed(seen, case)));
     for problem in &mut outcome.problems {
         *problem = format!("{}: {problem}", case.title());

@@ -3,28 +3,40 @@
 //! Must not know: what a line of the log looks like.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::acts::Scene;
 use super::matrix::{Case, SETTINGS, Sharing};
 use super::people::{Person, Place, USERS};
-use super::recorder::{Step, find, leak, talk};
-use super::upstream::{self, Style};
+use super::recorder::{Step, find, leak};
+use super::upstream::Style;
+use super::world::World;
 use crate::support::process::Process;
+
+/// How long a single answer is listened to.
+const SHORT: Duration = Duration::from_millis(300);
 
 /// Everything pollcast itself has to say, and the usual of all others.
 const LOGGED: &str = "info,pollcast=trace";
 
 async fn logs_nothing_of_its_clients(sharing: Sharing, place: Place, style: Style) {
-    let case = Case { sharing, place, setting: SETTINGS[0], style, http2: false };
-    let legacy = upstream::start(style);
+    let case = Case { sharing, place, setting: SETTINGS[0], style, http2: false, tls: false }.sound();
+    let world = Arc::new(World::of(&case));
     let yaml = case
-        .yaml(&legacy)
+        .yaml(&world)
         .replacen("127.0.0.1:0", "PUBLIC_ADDRESS", 1)
         .replacen("127.0.0.1:0", "ADMIN_ADDRESS", 1)
         .replace("log: {access: false}", "log: {access: true}");
     let process = Process::start_told(&yaml, &[("RUST_LOG", Path::new(LOGGED))]).await;
-    let scene = Scene { address: process.address, place, beside: false, heard: Vec::new(), chosen_by: None };
+    let scene = Scene {
+        address: process.address,
+        place,
+        world: world.clone(),
+        beside: false,
+        heard: Vec::new(),
+        chosen_by: None,
+    };
     let mut got = Vec::new();
     for who in USERS {
         got.extend(scene.look_around(who).await);
@@ -37,8 +49,7 @@ async fn logs_nothing_of_its_clients(sharing: Sharing, place: Place, style: Styl
     {
         let target = target.replace("KEY", Person::Alice.key());
         let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        talk(process.address, &[Step::Send(request.into_bytes()), Step::Listen(Duration::from_millis(300))])
-            .await;
+        scene.talk(Person::Alice, &[Step::Send(request.into_bytes()), Step::Listen(SHORT)]).await;
     }
     // Heads that cannot be read are nobody's to print, either.
     for broken in
@@ -46,12 +57,11 @@ async fn logs_nothing_of_its_clients(sharing: Sharing, place: Place, style: Styl
     {
         let key = Person::Alice.key();
         let request = format!("GET /r/x?k={key} HTTP/1.1\r\nX-Api-Key: {key}\r\n{broken}\r\n");
-        let steps = [Step::Send(request.into_bytes()), Step::Listen(Duration::from_millis(300))];
-        talk(process.address, &steps).await;
+        scene.talk(Person::Alice, &[Step::Send(request.into_bytes()), Step::Listen(SHORT)]).await;
     }
-    legacy.stop().await;
+    world.legacy.stop().await;
     let request = scene.get(Person::Robert, "/elsewhere").bytes();
-    talk(process.address, &[Step::Send(request), Step::Listen(Duration::from_millis(300))]).await;
+    scene.talk(Person::Robert, &[Step::Send(request), Step::Listen(SHORT)]).await;
     for recording in &got {
         assert_eq!(leak(recording.who, &recording.plain()), None, "{}", case.title());
     }
@@ -71,5 +81,7 @@ async fn the_log_names_no_credentials_and_no_rows() {
         logs_nothing_of_its_clients(Sharing::By, Place::TwoCookies, Style::Rotates),
         logs_nothing_of_its_clients(Sharing::Authorize, Place::ApiKey, Style::Tagged),
         logs_nothing_of_its_clients(Sharing::ByIdentity, Place::JwtCookie, Style::VarySubject),
+        logs_nothing_of_its_clients(Sharing::By, Place::Forward, Style::Private),
+        logs_nothing_of_its_clients(Sharing::By, Place::Certificate, Style::Silent),
     );
 }

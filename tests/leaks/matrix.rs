@@ -5,7 +5,7 @@
 
 use super::people::{Person, Place};
 use super::upstream::Style;
-use crate::support::legacy::Legacy;
+use super::world::{Papers, World};
 
 /// Who may share a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,6 +90,7 @@ pub struct Case {
     pub setting: Setting,
     pub style: Style,
     pub http2: bool,
+    pub tls: bool,
 }
 
 impl Case {
@@ -98,10 +99,11 @@ impl Case {
         if self.sharing == Sharing::ByIdentity && !self.place.proves() {
             self.place = Place::Jwt;
         }
+        self.tls |= self.place == Place::Certificate;
         self
     }
 
-    pub fn yaml(&self, legacy: &Legacy) -> String {
+    pub fn yaml(&self, world: &World) -> String {
         let Case { place, setting, .. } = self;
         let (mut poll, mut interval) = (String::new(), ", interval: 100ms");
         if setting.poll.contains("interval") {
@@ -122,10 +124,11 @@ impl Case {
             Sharing::Unset | Sharing::Public => ", always: true",
             _ => "",
         };
-        let own = format!("{share}{}", place.route());
+        let own = format!("{share}{}", place.route(world.oracle.address()));
+        let tls = world.papers.as_ref().map(Papers::listener).unwrap_or_default();
         let common = format!("backoff: {{min: 100ms, max: 200ms}}{poll}");
         format!(
-            "listeners: [{{address: '127.0.0.1:0', http2: {}}}]\n\
+            "listeners: [{{address: '127.0.0.1:0', http2: {}{tls}}}]\n\
              admin: {{address: '127.0.0.1:0'}}\n\
              upstreams: {{legacy: {{servers: ['{}']}}}}\n\
              passthrough: legacy\n\
@@ -136,7 +139,7 @@ impl Case {
              - {{path: '/r/{{name}}', upstream: legacy, poll: {{{common}{interval}{}}}{own}{}}}\n\
              - {{path: /fixed, upstream: legacy, poll: {{{common}, interval: 100ms{always}}}{own}}}\n",
             self.http2,
-            legacy.address(),
+            world.legacy.address(),
             setting.poll,
             setting.route
         )
@@ -144,7 +147,12 @@ impl Case {
 
     /// Polls that carry Alice's credentials, whoever they are for.
     pub fn poller_is_alice(&self) -> String {
-        let place = if self.place == Place::JwtQuery { Place::Jwt } else { self.place };
+        let place = match self.place {
+            Place::JwtQuery => Place::Jwt,
+            // It has no certificate of hers.
+            Place::Certificate => Place::Bearer,
+            place => place,
+        };
         let (name, value) = place.field(Person::Alice).unwrap_or_default();
         format!(", headers: {{{name}: '{value}'}}")
     }
@@ -160,11 +168,12 @@ impl Case {
     /// How it is called in messages, and chosen again.
     pub fn title(&self) -> String {
         format!(
-            "{:?} × {:?} × {} × {:?}{}",
+            "{:?} × {:?} × {} × {:?}{}{}",
             self.sharing,
             self.place,
             self.setting.name,
             self.style,
+            if self.tls { " × TLS" } else { "" },
             if self.http2 { " × HTTP/2" } else { "" }
         )
     }

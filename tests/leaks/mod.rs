@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `people` | who they are, and where they say so |
 //! | `upstream` | the legacy API, in all its styles |
+//! | `world` | what stands around pollcast, certificates among it |
 //! | `matrix` | the configurations |
 //! | `acts` | what everybody does, all at once |
 //! | `over_http2` | the same on one HTTP/2 connection |
@@ -25,14 +26,17 @@ mod over_http2;
 mod people;
 mod recorder;
 mod upstream;
+mod world;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use matrix::{Case, SETTINGS, SHARINGS, Sharing};
 use people::{PLACES, Place};
 use upstream::{STYLES, Style};
+use world::World;
 
 /// Cases at a time.
 const AT_ONCE: usize = 8;
@@ -52,7 +56,7 @@ fn cases(rng: &mut fastrand::Rng) -> impl Iterator<Item = Case> {
         rng.shuffle(&mut styles);
         for (n, setting) in SETTINGS.into_iter().enumerate() {
             let (place, style) = (places[n % places.len()], styles[n % styles.len()]);
-            every.push(Case { sharing, place, setting, style, http2: n % 3 == 0 }.sound());
+            every.push(Case { sharing, place, setting, style, http2: n % 3 == 0, tls: n % 4 == 1 }.sound());
         }
     }
     rng.shuffle(&mut every);
@@ -64,6 +68,7 @@ fn cases(rng: &mut fastrand::Rng) -> impl Iterator<Item = Case> {
             setting: SETTINGS[rng.usize(..SETTINGS.len())],
             style: STYLES[rng.usize(..STYLES.len())],
             http2: rng.bool(),
+            tls: rng.usize(..4) == 0,
         };
         case.sound()
     });
@@ -120,17 +125,25 @@ fn shown(problems: &[String]) -> String {
 /// The suite can fail: a route that says everybody may have what Alice gets is caught by every act.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leak_is_seen_whatever_carries_it() {
-    let setting = SETTINGS[0];
-    let case =
-        Case { sharing: Sharing::Public, place: Place::Bearer, setting, style: Style::Silent, http2: true };
-    let legacy = upstream::start(case.style);
+    sees_every_leak(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leak_is_seen_under_tls() {
+    sees_every_leak(true).await;
+}
+
+async fn sees_every_leak(tls: bool) {
+    let (setting, style) = (SETTINGS[0], Style::Silent);
+    let case = Case { sharing: Sharing::Public, place: Place::Bearer, setting, style, http2: true, tls };
+    let world = Arc::new(World::of(&case));
     let yaml = case
-        .yaml(&legacy)
+        .yaml(&world)
         .replace(", interval: 100ms", &format!(", interval: 100ms{}", case.poller_is_alice()));
     let (mut flagged, mut problems) = (BTreeSet::new(), Vec::new());
     // A busy machine may need more than one look.
     for _ in 0..3 {
-        let outcome = case::run_with(&legacy, &yaml, &case, None).await.expect("a good configuration");
+        let outcome = case::run_with(&world, &yaml, &case, None).await.expect("a good configuration");
         flagged.extend(outcome.flagged);
         problems.extend(outcome.problems);
     }
@@ -180,12 +193,18 @@ async fn a_leak_is_seen_whatever_carries_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leak_in_base64_is_seen() {
     let setting = SETTINGS.into_iter().find(|setting| setting.name == "base64").expect("it is there");
-    let case =
-        Case { sharing: Sharing::Public, place: Place::ApiKey, setting, style: Style::Bytes, http2: false };
-    let legacy = upstream::start(case.style);
+    let case = Case {
+        sharing: Sharing::Public,
+        place: Place::ApiKey,
+        setting,
+        style: Style::Bytes,
+        http2: false,
+        tls: false,
+    };
+    let world = Arc::new(World::of(&case));
     let yaml = case
-        .yaml(&legacy)
+        .yaml(&world)
         .replace(", interval: 100ms", &format!(", interval: 100ms{}", case.poller_is_alice()));
-    let outcome = case::run_with(&legacy, &yaml, &case, None).await.expect("a good configuration");
+    let outcome = case::run_with(&world, &yaml, &case, None).await.expect("a good configuration");
     assert!(outcome.flagged.contains(&("robert", "stream")), "{:?}", outcome.flagged);
 }

@@ -1,4 +1,5 @@
-//! Alice, Robert and nobody on one HTTP/2 connection, as behind a proxy.
+//! Alice, Robert and nobody on one HTTP/2 connection, as behind a proxy; where certificates say who they are, on
+//! one each.
 //!
 //! Must not know: what the answers should be.
 
@@ -11,8 +12,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::acts::Scene;
-use super::people::{EVERYBODY, Person};
+use super::people::{EVERYBODY, Person, Place};
 use super::recorder::{CONNECTIONS, Recording};
+use crate::support::wire::Io;
 
 /// Its name, its target, and more fields of its request.
 type Act<'a> = (&'static str, &'a str, &'a [(&'a str, &'a str)]);
@@ -21,9 +23,23 @@ const LISTEN: Duration = Duration::from_millis(600);
 
 /// Everybody's requests at once; each answer is its own recording, as HTTP/1 would have written it.
 pub async fn everybody(scene: &Scene) -> Vec<Recording> {
+    if scene.place != Place::Certificate {
+        return on_one(scene, Person::Nobody, &EVERYBODY).await;
+    }
+    let [alice, robert, nobody] = &EVERYBODY;
+    let one = |who: &'static Person| on_one(scene, *who, std::slice::from_ref(who));
+    let (alice, robert, nobody) = tokio::join!(one(alice), one(robert), one(nobody));
+    [alice, robert, nobody].concat()
+}
+
+/// The requests of these on one connection of this one's.
+async fn on_one(scene: &Scene, whose: Person, people: &[Person]) -> Vec<Recording> {
     CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-    let tcp = TcpStream::connect(scene.address).await.expect("a connection");
-    let (send, connection) = h2::client::handshake(tcp).await.expect("an HTTP/2 connection");
+    let stream: Box<dyn Io> = match &scene.world.papers {
+        None => Box::new(TcpStream::connect(scene.address).await.expect("a connection")),
+        Some(papers) => papers.connect(scene.address, whose, &["h2"]).await,
+    };
+    let (send, connection) = h2::client::handshake(stream).await.expect("an HTTP/2 connection");
     let driver = tokio::spawn(async move {
         // How it ends is seen by the streams.
         let _ = connection.await;
@@ -39,7 +55,7 @@ pub async fn everybody(scene: &Scene) -> Vec<Recording> {
         ("many over HTTP/2", "/-/pollcast/events?resource=/r/x&resource=/r/y", &[]),
     ];
     for (act, target, more) in acts {
-        for who in EVERYBODY {
+        for &who in people {
             let mut request =
                 http::Request::builder().uri(format!("http://pollcast.test{}", scene.target(who, target)));
             for (name, value) in scene.fields(who) {

@@ -2,6 +2,7 @@
 //!
 //! Must not know: pollcast's configuration beyond where a credential stands.
 
+use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -112,9 +113,14 @@ pub enum Place {
     Jwt,
     JwtCookie,
     JwtQuery,
+    /// What a server that is asked about each client knows.
+    Forward,
+    ForwardCookie,
+    /// A certificate that the listener verified.
+    Certificate,
 }
 
-pub const PLACES: [Place; 12] = [
+pub const PLACES: [Place; 15] = [
     Place::Bearer,
     Place::Basic,
     Place::Cookie,
@@ -127,16 +133,19 @@ pub const PLACES: [Place; 12] = [
     Place::Jwt,
     Place::JwtCookie,
     Place::JwtQuery,
+    Place::Forward,
+    Place::ForwardCookie,
+    Place::Certificate,
 ];
 
 impl Place {
-    /// The header that says it; none: the query does.
+    /// The header that says it; none: the query does, or the connection.
     pub fn field(self, person: Person) -> Option<(&'static str, String)> {
         let key = person.key();
         let (name, value) = match self {
-            Place::Bearer => ("authorization", format!("Bearer {key}")),
+            Place::Bearer | Place::Forward => ("authorization", format!("Bearer {key}")),
             Place::Basic => ("authorization", format!("Basic {}", person.basic())),
-            Place::Cookie => ("cookie", format!("session={key}")),
+            Place::Cookie | Place::ForwardCookie => ("cookie", format!("session={key}")),
             Place::TwoCookies => ("cookie", format!("session={key}; csrf=of-{}", person.name())),
             Place::ApiKey | Place::KnownKey => ("x-api-key", key.to_owned()),
             Place::AuthToken => ("x-auth-token", key.to_owned()),
@@ -144,7 +153,7 @@ impl Place {
             Place::Named => ("x-tenant", key.to_owned()),
             Place::Jwt => ("authorization", format!("Bearer {}", person.token())),
             Place::JwtCookie => ("cookie", format!("session={}", person.token())),
-            Place::JwtQuery => return None,
+            Place::JwtQuery | Place::Certificate => return None,
         };
         Some((name, value))
     }
@@ -152,8 +161,9 @@ impl Place {
     /// What `share: {by: …}` names.
     pub fn class(self) -> &'static str {
         match self {
-            Place::Bearer | Place::Basic | Place::Jwt | Place::JwtQuery => "authorization",
-            Place::Cookie | Place::JwtCookie => "'cookie:session'",
+            Place::Bearer | Place::Basic | Place::Jwt | Place::JwtQuery | Place::Forward => "authorization",
+            Place::Cookie | Place::JwtCookie | Place::ForwardCookie => "'cookie:session'",
+            Place::Certificate => "'identity:subject'",
             Place::TwoCookies => "'cookie:session', 'cookie:csrf'",
             Place::ApiKey | Place::KnownKey => "x-api-key",
             Place::AuthToken => "x-auth-token",
@@ -162,8 +172,8 @@ impl Place {
         }
     }
 
-    /// What the route has to say so that it stands there.
-    pub fn route(self) -> String {
+    /// What the route has to say so that it stands there. `oracle`: of the server that is asked about clients.
+    pub fn route(self, oracle: SocketAddr) -> String {
         match self {
             Place::Named => ", credentials: [x-tenant]".to_owned(),
             Place::KnownKey => {
@@ -175,12 +185,18 @@ impl Place {
                 ", authenticate: {{jwt: {{algorithms: [HS256], keys: [{{secret: '{SECRET}'}}]}}, \
                  token: {{query: token, cookie: session}}}}"
             ),
+            Place::Forward | Place::ForwardCookie => format!(
+                ", authenticate: {{forward: {{url: 'http://{oracle}/check', headers: [authorization, cookie], \
+                 cache: 1s}}}}"
+            ),
+            Place::Certificate => ", authenticate: {client_certificate: true}".to_owned(),
             _ => String::new(),
         }
     }
 
     /// Whether pollcast itself finds out who asks.
     pub fn proves(self) -> bool {
-        matches!(self, Place::KnownKey | Place::Jwt | Place::JwtCookie | Place::JwtQuery)
+        let tokens = matches!(self, Place::KnownKey | Place::Jwt | Place::JwtCookie | Place::JwtQuery);
+        tokens || matches!(self, Place::Forward | Place::ForwardCookie | Place::Certificate)
     }
 }

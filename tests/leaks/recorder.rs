@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::people::{Person, USERS};
 use crate::support::frames::Frame;
+use crate::support::wire::Io;
 
 /// Connections of all cases.
 pub static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
@@ -25,6 +26,7 @@ pub static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What somebody got by doing something.
+#[derive(Clone)]
 pub struct Recording {
     pub who: Person,
     pub act: &'static str,
@@ -98,8 +100,12 @@ pub enum Step {
 
 /// Does this on one connection; what came after each step began.
 pub async fn talk(address: SocketAddr, steps: &[Step]) -> Vec<Vec<u8>> {
+    talk_over(TcpStream::connect(address).await.expect("a connection"), steps).await
+}
+
+/// The same on this connection.
+pub async fn talk_over(mut stream: impl Io, steps: &[Step]) -> Vec<Vec<u8>> {
     CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-    let mut stream = TcpStream::connect(address).await.expect("a connection");
     let mut got = vec![Vec::new()];
     for step in steps {
         let (limit, done): (Duration, fn(&[u8]) -> bool) = match step {
