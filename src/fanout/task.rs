@@ -1,5 +1,5 @@
-//! The client loop of one HTTP/2 stream: it cannot leave Pingora's connection, so it lives in a
-//! task there and drives the same transport.
+//! The client loop of one HTTP/2 stream: it cannot leave its connection, so it lives in the task of that
+//! and drives the same transport.
 //!
 //! Must not know: how the request became a stream.
 
@@ -38,8 +38,8 @@ pub async fn draining(ending: &mut Ending) -> (Duration, (Duration, Duration)) {
 pub type StreamEnd = &'static str;
 
 /// One stream and what it needs.
-pub struct Stream<'a> {
-    pub session: &'a mut ServerSession,
+pub struct Stream {
+    pub session: Box<ServerSession>,
     pub transport: Transport,
     pub subscription: Subscription,
     pub record: Record,
@@ -84,7 +84,7 @@ impl Staying {
 }
 
 /// Serves the stream until it ends. The head was written already; `opening` follows it.
-pub async fn drive(mut stream: Stream<'_>, opening: Bytes, access_log: bool) -> StreamEnd {
+pub async fn drive(mut stream: Stream, opening: Bytes, access_log: bool) -> StreamEnd {
     stream.metrics.subscribers.inc();
     let reason = match stream.write(Output::one(opening), false).await {
         Ok(()) => stream.serve().await,
@@ -98,7 +98,7 @@ pub async fn drive(mut stream: Stream<'_>, opening: Bytes, access_log: bool) -> 
     reason
 }
 
-impl Stream<'_> {
+impl Stream {
     async fn serve(&mut self) -> StreamEnd {
         let mut views = self.subscription.topic().views();
         let mut ending = self.ending.clone();

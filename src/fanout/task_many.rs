@@ -17,8 +17,8 @@ use crate::metrics::{Metrics, StreamMetrics};
 use crate::transport::{End, Step, Transport};
 
 /// One stream and what it needs.
-pub struct ManyStream<'a> {
-    pub session: &'a mut ServerSession,
+pub struct ManyStream {
+    pub session: Box<ServerSession>,
     pub transport: Transport,
     /// The client's names for its resources, their places in its request, and its positions.
     pub following: Vec<(Arc<str>, usize, Subscription)>,
@@ -30,7 +30,7 @@ pub struct ManyStream<'a> {
 }
 
 /// Serves the stream until it ends. The head was written already; `opening` follows it.
-pub async fn drive_many(stream: ManyStream<'_>, opening: Bytes, access_log: bool) {
+pub async fn drive_many(stream: ManyStream, opening: Bytes, access_log: bool) {
     let ManyStream { session, transport, following, record, metrics, stall_timeout, ending, stay } = stream;
     let tally = metrics.stream(transport.name(), "");
     tally.subscribers.inc();
@@ -49,8 +49,8 @@ pub async fn drive_many(stream: ManyStream<'_>, opening: Bytes, access_log: bool
     }
 }
 
-struct Serving<'a> {
-    session: &'a mut ServerSession,
+struct Serving {
+    session: Box<ServerSession>,
     transport: Transport,
     record: Record,
     tally: StreamMetrics,
@@ -67,7 +67,7 @@ struct Followed {
     closed: bool,
 }
 
-impl Serving<'_> {
+impl Serving {
     async fn run(
         &mut self,
         following: Vec<(Arc<str>, usize, Subscription)>,

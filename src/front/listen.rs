@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
+use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::listeners::{ALPN, L4BufferSettings, ListenerConfig};
 use pingora::protocols::Stream;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
@@ -28,6 +28,7 @@ use super::attended::Attended;
 use super::certificates::BadFile;
 use super::greeting::{self, Protocol};
 use super::home::{self, FrontDoor};
+use super::http2;
 use super::patience::{Awaited, Terms};
 use super::preamble::Preamble;
 use super::tls::Tls;
@@ -109,9 +110,16 @@ impl Door {
         None
     }
 
-    async fn http2(&self, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let stream = Attended::http2(stream, self.terms.clone());
-        self.proxy.process_new(Box::new(stream), shutdown).await
+    /// In a task of its own: Pingora's keeps what accepting and handshakes need.
+    fn http2(&self, stream: Stream, counted: Counted, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let stream = Box::new(Attended::http2(stream, self.terms.clone()));
+        let (proxy, idle) = (self.proxy.clone(), self.shared.config.limits.idle_timeout);
+        let serving = http2::serve(proxy, stream, idle, shutdown.clone());
+        tokio::spawn(async move {
+            let _counted = counted;
+            serving.await;
+        });
+        None
     }
 }
 
@@ -122,17 +130,17 @@ impl ServerApp for Door {
             refuse::unheard(&self.shared);
             return None;
         }
-        let _counted = Counted::new(&self.shared);
+        let counted = Counted::new(&self.shared);
         // Boxed: what a handshake needs is not kept for as long as its connection.
         let stream = Box::pin(self.preamble.pass(stream, &self.shared.metrics)).await?;
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
-            return self.http2(stream, shutdown).await;
+            return self.http2(stream, counted, shutdown);
         }
         if !self.speaks_both {
             return self.http1(stream, BytesMut::new(), shutdown).await;
         }
         match timeout(self.terms.first_byte, greeting::protocol(stream)).await {
-            Ok(Ok(Some(Protocol::Http2(stream)))) => self.http2(stream, shutdown).await,
+            Ok(Ok(Some(Protocol::Http2(stream)))) => self.http2(stream, counted, shutdown),
             Ok(Ok(Some(Protocol::Http1(stream, read)))) => self.http1(stream, read, shutdown).await,
             Ok(Ok(None) | Err(_)) => None,
             Err(_) => {
@@ -182,11 +190,7 @@ pub fn service(
     let conf = ServerConf { threads: shared.config.threads.front, max_retries: 4, ..ServerConf::default() };
     let mut proxy = HttpProxy::new(front, Arc::new(conf));
     proxy.handle_init_modules();
-    let mut options = HttpServerOptions::default();
     let speaks_both = listener.http2 && listener.tls.is_none();
-    options.h2c = speaks_both;
-    options.h2_idle_timeout = Some(shared.config.limits.idle_timeout);
-    proxy.server_options = Some(options);
     proxy.h2_options = Some(http2_options(&shared.config.limits));
     let proxy = Arc::new(proxy);
     let Watches { close, close_idle, look } = watches;

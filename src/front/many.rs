@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::envelope::visitor;
 use super::push::{Departure, depart, seat, staying};
 use super::visit::{Admitted, Refused, Visitor, Way};
-use super::{Context, Fate, Front, Match, cors, refuse, respond};
+use super::{Context, Fate, Front, Match, cors, http2, refuse, respond};
 use crate::config::Route;
 use crate::fanout::{Following, ManyStream, Record, drive_many};
 use crate::frame::Format;
@@ -106,18 +106,22 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
         ctx.taken = true;
         ctx.answer = transport.name();
         let shared = front.shared.clone();
-        let stream = ManyStream {
-            session: &mut session.downstream_session,
-            transport,
-            following,
-            record: Record::new(ctx.client),
-            metrics: shared.metrics.clone(),
-            stall_timeout: shared.config.limits.stall_timeout,
-            ending: shared.ending.clone(),
-            stay: staying(&shared, &seat),
-        };
-        drive_many(stream, opening.freeze(), shared.config.log.access).await;
-        drop(seat);
+        let record = Record::new(ctx.client);
+        http2::board(session, |session| async move {
+            let stream = ManyStream {
+                session,
+                transport,
+                following,
+                record,
+                metrics: shared.metrics.clone(),
+                stall_timeout: shared.config.limits.stall_timeout,
+                ending: shared.ending.clone(),
+                stay: staying(&shared, &seat),
+            };
+            drive_many(stream, opening.freeze(), shared.config.log.access).await;
+            drop(seat);
+        })
+        .await?;
         return Ok(Fate::Answered);
     };
     let mut greeting = answer::head_bytes(StatusCode::OK, &headers, b"", !is_http11);

@@ -30,6 +30,7 @@ mod handshake;
 mod held;
 mod hold;
 mod home;
+mod http2;
 mod listen;
 mod many;
 mod ordinary;

@@ -1,5 +1,5 @@
 //! A request that becomes an event stream (contract §5): its head, where it resumes, and its place:
-//! a shard, or on HTTP/2 its task inside Pingora.
+//! a shard, or on HTTP/2 the task of its connection.
 //!
 //! Must not know: what is sent after the head.
 
@@ -10,7 +10,7 @@ use pingora::Result;
 
 use super::cover::Cover;
 use super::push::staying;
-use super::{Fate, coding, cors, delta, refuse, respond, visit};
+use super::{Fate, coding, cors, delta, http2, refuse, respond, visit};
 use crate::fanout::{Record, Seat, Stream, drive};
 use crate::frame::{Coding, Format};
 use crate::hub::{Attendance, Outcome, Resume, Subscription, View};
@@ -108,7 +108,7 @@ impl Cover<'_> {
         least + most.saturating_sub(least).mul_f64(fastrand::f64())
     }
 
-    /// One HTTP/2 stream: it stays in Pingora's task.
+    /// One HTTP/2 stream: it stays with its connection.
     async fn stream(
         &mut self,
         headers: HeaderMap,
@@ -125,18 +125,21 @@ impl Cover<'_> {
         self.ctx.taken = true;
         self.ctx.answer = transport.name();
         let record = Record::new(self.ctx.client);
-        let stream = Stream {
-            session: &mut self.session.downstream_session,
-            transport,
-            subscription,
-            record,
-            metrics,
-            stall_timeout: shared.config.limits.stall_timeout,
-            ending: shared.ending.clone(),
-            stay: staying(&shared, &seat),
-        };
-        drive(stream, opening, shared.config.log.access).await;
-        drop(seat);
+        http2::board(self.session, |session| async move {
+            let stream = Stream {
+                session,
+                transport,
+                subscription,
+                record,
+                metrics,
+                stall_timeout: shared.config.limits.stall_timeout,
+                ending: shared.ending.clone(),
+                stay: staying(&shared, &seat),
+            };
+            drive(stream, opening, shared.config.log.access).await;
+            drop(seat);
+        })
+        .await?;
         Ok(Fate::Answered)
     }
 }

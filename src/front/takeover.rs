@@ -1,4 +1,4 @@
-//! Takes an HTTP/1 connection out of Pingora: the one place that knows how.
+//! Takes a connection of HTTP/1, or a stream of HTTP/2, out of Pingora: the one place that knows how.
 //!
 //! Relies on public fields of Pingora 0.9.1 (`Session::downstream_session`), which is why it is
 //! pinned. Must not know: what is done with the connection.
@@ -7,6 +7,8 @@ use std::io::Cursor;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use http::Method;
+use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
@@ -24,11 +26,7 @@ const BODY: Duration = Duration::from_secs(1);
 /// finishes whatever is there.
 pub(super) async fn take(session: &mut Session) -> Result<Option<(Stream, BytesMut)>> {
     let raw = session.to_h1_raw().to_vec();
-    let mut dummy = Box::new(ServerSession::new_http1(Box::new(Cursor::new(raw))));
-    dummy.read_request().await?;
-    dummy.set_keepalive(None);
-    let session = std::mem::replace(&mut session.downstream_session, dummy);
-    let ServerSession::H1(mut h1) = *session else {
+    let ServerSession::H1(mut h1) = *replace(session, raw).await? else {
         return Error::e_explain(ErrorType::InternalError, "only HTTP/1 connections can be taken over");
     };
     // A `Connection: close` of the client would make `reuse()` shut the socket.
@@ -49,4 +47,26 @@ pub(super) async fn take(session: &mut Session) -> Result<Option<(Stream, BytesM
     };
     let (stream, read) = reusable.into_parts();
     Ok(Some((Attended::bare(stream), read.unwrap_or_default())))
+}
+
+/// The HTTP/2 stream of a request.
+///
+/// # Errors
+/// The request is none of HTTP/2.
+pub(super) async fn take_http2(session: &mut Session) -> Result<Box<ServerSession>> {
+    let mut stream = replace(session, b"GET / HTTP/1.1\r\nHost: taken\r\n\r\n".to_vec()).await?;
+    if !stream.is_http2() {
+        return Error::e_explain(ErrorType::InternalError, "only HTTP/2 streams can be taken over");
+    }
+    // Nobody reads it any more, and the stream may live for days.
+    *stream.req_header_mut() = RequestHeader::build_no_case(Method::GET, b"/", Some(0))?;
+    Ok(stream)
+}
+
+/// What the session was. There is a dummy in its place that has read this head.
+async fn replace(session: &mut Session, head: Vec<u8>) -> Result<Box<ServerSession>> {
+    let mut dummy = Box::new(ServerSession::new_http1(Box::new(Cursor::new(head))));
+    dummy.read_request().await?;
+    dummy.set_keepalive(None);
+    Ok(std::mem::replace(&mut session.downstream_session, dummy))
 }
