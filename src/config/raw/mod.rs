@@ -203,6 +203,8 @@ pub struct UpstreamTls {
     pub cert: Option<Text>,
     /// PEM file of its key; relative to this file.
     pub key: Option<Text>,
+    /// How often these files are looked at for new certificates, or `off`.
+    pub reload: Option<Time>,
 }
 
 /// How servers are asked whether they are well.

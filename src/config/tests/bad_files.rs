@@ -518,6 +518,7 @@ fn bad_upstreams_are_told() {
         ),
         ("servers: [a:1], host: \"a/b\"", ".host: \"a/b\" is not a host, with or without a port"),
         ("servers: [a:1], tls: { sni: 127.0.0.1 }", ".tls.sni: \"127.0.0.1\" is not a DNS name"),
+        ("servers: [a:1], tls: { reload: 10ms }", ".tls.reload: \"10ms\" is too short; at least 1s"),
         ("servers: [a:1], health_check: { interval: 1s }", ".health_check: key \"path\" is missing"),
         ("servers: [a:1], forwarded: { proto: ws }", ".forwarded.proto: \"ws\" is not one of http, https"),
     ] {
