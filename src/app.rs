@@ -118,6 +118,8 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
     let (end, ending) = watch::channel(None);
     for client in clients.values() {
         relay_runtime.spawn(client.clone().watch_servers(stopping.clone()));
+        let (stopping, looking) = (stopping.clone(), looking.clone());
+        relay_runtime.spawn(client.clone().watch_files(stopping, looking, metrics.clone()));
     }
     let shared = Arc::new(Shared {
         routes: Routes::new(&config).map_err(io::Error::other)?,

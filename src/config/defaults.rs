@@ -85,6 +85,7 @@ impl Default for Limits {
             http2_control_rate: 500,
             first_byte_timeout: seconds(10),
             header_timeout: seconds(10),
+            body_timeout: seconds(60),
             idle_timeout: seconds(60),
             send_timeout: seconds(60),
             resources: 10_000,

@@ -126,6 +126,8 @@ pub struct UpstreamTls {
     pub verify: bool,
     /// Shown to servers that ask who pollcast is; read and tried at load.
     pub identity: Option<CertificateFiles>,
+    /// How often the files are looked at for new ones; none: only when told.
+    pub reload: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]

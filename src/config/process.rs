@@ -21,6 +21,8 @@ pub struct Limits {
     pub first_byte_timeout: Duration,
     /// From the first byte of a request's head to its last.
     pub header_timeout: Duration,
+    /// Without a byte of a body that passes through, on HTTP/1.
+    pub body_timeout: Duration,
     /// Between two requests of a connection.
     pub idle_timeout: Duration,
     /// Without taking a byte of an answer; streams have `stall_timeout`.

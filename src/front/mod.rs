@@ -298,10 +298,9 @@ impl ProxyHttp for Front {
                 self.shared.metrics.passthrough_active.inc();
                 session.set_total_drain_timeout(None);
                 session.set_close_on_response_before_downstream_finish(true);
-                if form::is_websocket(&session.req_header().headers) {
-                    // An upgraded connection may be silent for as long as it likes.
-                    session.set_read_timeout(None);
-                }
+                // An upgraded connection may be silent for as long as it likes.
+                let is_upgrade = form::is_websocket(&session.req_header().headers);
+                session.set_read_timeout((!is_upgrade).then_some(self.shared.config.limits.body_timeout));
                 Ok(false)
             }
         }

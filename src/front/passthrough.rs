@@ -235,6 +235,10 @@ pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Conte
     let status = match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(status), _) => *status,
         (ErrorType::ConnectTimedout | ErrorType::ReadTimedout, ErrorSource::Upstream) => 504,
+        (ErrorType::ReadTimedout, ErrorSource::Downstream) => {
+            ctx.shared.metrics.refusals.with_label_values(&["body-timeout"]).inc();
+            408
+        }
         (_, ErrorSource::Upstream) => 502,
         (
             ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
@@ -247,7 +251,12 @@ pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Conte
     let answered = session.response_written().is_some();
     if let Some(status) = StatusCode::from_u16(status).ok().filter(|_| status > 0 && !answered) {
         let upstream = ctx.upstream.as_ref().map_or("", |u| u.config().name.as_str());
-        let detail = format!("upstream {upstream:?}: {}", reason(error));
+        let detail = match (error.etype(), error.esource()) {
+            (ErrorType::ReadTimedout, ErrorSource::Downstream) => {
+                "the body took longer than limits.body_timeout".to_owned()
+            }
+            _ => format!("upstream {upstream:?}: {}", reason(error)),
+        };
         session.set_keepalive(None);
         if let Err(error) = refuse::with(session, ctx, status, &detail).await {
             tracing::debug!("a failure could not be reported: {error}");

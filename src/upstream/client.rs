@@ -4,11 +4,11 @@
 
 mod cause;
 mod exchange;
+mod papers;
 mod probe;
 #[cfg(test)]
 pub(super) mod tests;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,25 +19,22 @@ use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use pingora::lb::health_check::HealthCheck;
 use pingora::protocols::http::client::HttpSession;
-use pingora::protocols::tls::CaType;
 use pingora::protocols::{ALPN, TcpKeepalive};
-use pingora::tls::RootCertStore;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::utils::tls::{CertKey, WrappedX509};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::breaker::Breaker;
 use super::budget::{Gate, NoTurn, Turn};
 use super::failure::{Failure, FetchError, NewError};
 use super::schedule::Quota;
 use super::targets::{Resolver, SystemResolver, Target, Targets};
-use super::trust;
 use super::{Answer, Ask, InFlight, Priority};
 use crate::config;
+use crate::metrics::Metrics;
 use cause::Cause;
 use exchange::Broken;
+use papers::Papers;
 use probe::Probe;
 
 /// Idle connections kept for one upstream.
@@ -109,6 +106,20 @@ impl Client {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => {}
             () = watch => {}
+        }
+    }
+
+    /// Looks at the files of `tls` every `reload` and whenever `told`, until `stop` turns true or its sender is
+    /// gone.
+    pub async fn watch_files(
+        self: Arc<Self>,
+        mut stop: watch::Receiver<bool>,
+        told: watch::Receiver<()>,
+        metrics: Metrics,
+    ) {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = self.link.papers.clone().keep(told, metrics) => {}
         }
     }
 
@@ -245,32 +256,18 @@ impl Client {
 struct Link {
     upstream: Arc<config::Upstream>,
     connector: Connector,
-    authorities: Option<Arc<CaType>>,
-    /// Shown to servers that ask.
-    identity: Option<Arc<CertKey>>,
-    /// Keeps connections checked against this upstream's authorities apart from others in a shared pool.
-    group: u64,
+    papers: Arc<Papers>,
 }
 
 impl Link {
     fn new(upstream: Arc<config::Upstream>) -> Result<Self, NewError> {
-        let authorities = match trust::own_authorities(&upstream)? {
-            Some(certificates) => Some(wrapped(&upstream, certificates)?),
-            None => None,
-        };
-        let identity = trust::own_identity(&upstream)?.map(|(chain, key)| Arc::new(CertKey::new(chain, key)));
+        let papers = Arc::new(Papers::new(upstream.clone())?);
         let mut options = ConnectorOptions::new(POOL_SIZE);
-        if upstream.tls.is_some() && authorities.is_none() {
-            // The connector reads the system's roots and panics if it cannot: ask first.
-            check_system_roots(&upstream)?;
-        } else {
+        if upstream.tls.as_ref().is_none_or(|tls| tls.ca.is_some()) {
             // No roots: they would be read for nothing, and a system without any is fine here.
             options.ca_file = Some("/dev/null".to_owned());
         }
-        let mut hasher = DefaultHasher::new();
-        upstream.name.hash(&mut hasher);
-        let (connector, group) = (Connector::new(Some(options)), hasher.finish());
-        Ok(Self { connector, authorities, identity, group, upstream })
+        Ok(Self { connector: Connector::new(Some(options)), papers, upstream })
     }
 
     fn peer(&self, target: &Target) -> HttpPeer {
@@ -279,15 +276,16 @@ impl Link {
         // Never empty: Pingora does not verify a server without a name.
         let sni = tls.map(|tls| tls.sni.clone().unwrap_or_else(|| target.host.to_string()));
         let mut peer = HttpPeer::new(target.address, tls.is_some(), sni.unwrap_or_default());
-        peer.group_key = self.group;
-        peer.client_cert_key = self.identity.clone();
+        let papers = self.papers.current();
+        peer.group_key = papers.group;
+        peer.client_cert_key = papers.identity;
         let options = &mut peer.options;
         options.connection_timeout = Some(upstream.connect_timeout);
         options.total_connection_timeout = Some(upstream.connect_timeout);
         options.idle_timeout = Some(upstream.keepalive);
         options.verify_cert = tls.is_none_or(|tls| tls.verify);
         options.verify_hostname = options.verify_cert;
-        options.ca = self.authorities.clone();
+        options.ca = papers.authorities;
         options.alpn = match (upstream.http2, tls) {
             (true, Some(_)) => ALPN::H2H1,
             (true, None) => ALPN::H2,
@@ -351,34 +349,4 @@ impl Link {
         self.connector.release_http_session(session, key, Some(idle)).await;
         Ok(response.decoded(ask.max_body).await?)
     }
-}
-
-/// The authorities in the form that connections take.
-fn wrapped(upstream: &config::Upstream, certificates: Vec<Vec<u8>>) -> Result<Arc<CaType>, NewError> {
-    let wrong = |found: String| NewError::CaContent {
-        upstream: upstream.name.clone(),
-        path: upstream.tls.as_ref().and_then(|tls| tls.ca.clone()).unwrap_or_default(),
-        found,
-    };
-    let mut store = RootCertStore::empty();
-    let mut wrapped = Vec::new();
-    for der in certificates {
-        let certificate = WrappedX509::try_new(der, |der| X509Certificate::from_der(der).map(|(_, it)| it))
-            .map_err(|error| wrong(error.to_string()))?;
-        // Connections would refuse it one by one.
-        store.add((&certificate).into()).map_err(|error| wrong(error.to_string()))?;
-        wrapped.push(certificate);
-    }
-    Ok(wrapped.into())
-}
-
-fn check_system_roots(upstream: &config::Upstream) -> Result<(), NewError> {
-    let unusable = |found: String| NewError::SystemRoots { upstream: upstream.name.clone(), found };
-    let mut store = RootCertStore::empty();
-    pingora::tls::load_platform_certs_incl_env_into_store(&mut store)
-        .map_err(|error| unusable(Cause::of(error).to_string()))?;
-    if store.is_empty() {
-        return Err(unusable("there are none".to_owned()));
-    }
-    Ok(())
 }

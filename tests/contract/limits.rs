@@ -253,6 +253,40 @@ async fn an_upload_may_be_slower_than_a_head() {
     assert_eq!(http.read_response().await.expect(200).text(), "done");
 }
 
+#[tokio::test]
+async fn an_upload_that_stops_is_cut_with_408() {
+    let stand = Stand::with(FAST, "limits: {body_timeout: 300ms}");
+    stand.legacy.set("/upload", Reply::text("done"));
+    stand.legacy.set("/prices/A", Reply::text("done"));
+    for (path, framing, piece) in [
+        ("/upload", "content-length: 400", "some"),
+        ("/upload", "content-length: 4", ""),
+        ("/upload", "transfer-encoding: chunked", "4\r\nsome\r\n"),
+        ("/prices/A", "content-length: 400", "some"),
+    ] {
+        let began = Instant::now();
+        let mut http = stand.http().await;
+        http.send_raw(format!("POST {path} HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n{piece}").as_bytes())
+            .await;
+        let refused = http.read_response().await.expect(408);
+        assert!(refused.text().contains("limits.body_timeout"), "{framing}: {}", refused.text());
+        http.expect_closed().await;
+        let took = began.elapsed();
+        assert!((300..3000).contains(&took.as_millis()), "{framing}: {took:?}");
+    }
+    stand.metric_becomes("pollcast_refusals_total", "body-timeout", 4.0).await;
+    // A body that comes on, however slowly, and an upstream that takes its time.
+    stand.legacy.set("/upload", Reply::text("done").delay(Duration::from_millis(700)));
+    let mut http = stand.http().await;
+    http.send_raw(b"POST /upload HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n").await;
+    for byte in *b"slow" {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        http.send_raw(&[byte]).await;
+    }
+    assert_eq!(http.read_response().await.expect(200).text(), "done");
+    assert_eq!(refusals(&stand, "body-timeout").await, 4.0);
+}
+
 // --- Requests ---
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 
-use super::edge_support::{Extra, http, start};
+use super::edge_support::{Extra, http, start, start_with};
 use crate::support::client::{Http, Message, Sse, Ws, long_poll};
 use crate::support::legacy::{Expectation, Legacy, Reply};
 use crate::support::wire::{GUARD, find, within};
@@ -217,14 +217,14 @@ async fn a_websocket_that_is_refused_leaves_a_usable_connection() {
     assert_eq!(http.get("/x", &[]).await.expect(200).text(), "yes");
 }
 
-/// The default read timeout of the proxy library is 60 s; there is no key to lower it.
 #[tokio::test]
-async fn a_slow_test_of_65_s_an_idle_upstream_websocket_lives_on() {
+async fn an_idle_upstream_websocket_lives_on() {
     let legacy = Legacy::start();
     legacy.set("/ws", Reply::websocket_echo());
-    let app = start(&legacy, "");
+    // It is no body.
+    let app = start_with(&legacy, Extra { top: "limits: {body_timeout: 300ms}\n", ..Extra::default() });
     let mut ws = Ws::open(app.addresses()[0], "/ws", &[]).await;
-    ws.expect_silence(Duration::from_secs(65)).await;
+    ws.expect_silence(Duration::from_secs(2)).await;
     ws.send_text("still here").await;
     assert_eq!(ws.next_message().await, Message::Text("still here".into()));
 }

@@ -88,3 +88,61 @@ async fn a_server_that_asks_is_shown_the_certificate_configured() {
         }
     }
 }
+
+/// What another poll and another request that passes through get: 200 or 502 both.
+async fn status(stand: &Stand) -> u16 {
+    let path = format!("/r/{:016x}", fastrand::u64(..));
+    stand.legacy.set(&path, Reply::json("1"));
+    let mut http = stand.http().await;
+    let [poll, passed] = [http.get(&path, &[]).await.status, http.get("/x", &[]).await.status];
+    assert_eq!(poll, passed);
+    poll
+}
+
+async fn reloaded(stand: &Stand, outcome: &str, count: f64) {
+    stand.metric_becomes("pollcast_certificate_reloads_total", outcome, count).await;
+}
+
+#[tokio::test]
+async fn new_authorities_are_believed_from_the_next_connection_on_and_old_ones_no_more() {
+    let (ours, others, folder) = (Authority::new(), Authority::new(), Folder::new());
+    let ca = folder.write("ca.pem", &others.pem);
+    let server = Legacy::start_tls(&ours.certify(&["127.0.0.1"]));
+    let stand = stand(server, &format!("ca: '{}', reload: off", ca.display()));
+    assert_eq!(status(&stand).await, 502);
+    folder.write("ca.pem", &ours.pem);
+    stand.app.reload();
+    reloaded(&stand, "new", 1.0).await;
+    assert_eq!(status(&stand).await, 200);
+    folder.write("ca.pem", "nothing");
+    stand.app.reload();
+    reloaded(&stand, "bad", 1.0).await;
+    assert_eq!(status(&stand).await, 200, "bad files change nothing");
+    // Idle connections to whom nobody vouches now serve nobody.
+    folder.write("ca.pem", &others.pem);
+    stand.app.reload();
+    reloaded(&stand, "new", 2.0).await;
+    assert_eq!(status(&stand).await, 502);
+}
+
+#[tokio::test]
+async fn a_new_certificate_of_our_own_is_shown_without_being_told() {
+    let (servers, clients, others, folder) =
+        (Authority::new(), Authority::new(), Authority::new(), Folder::new());
+    let (known, unknown) = (clients.certify_client("pollcast"), others.certify_client("pollcast"));
+    let ca = folder.write("ca.pem", &servers.pem);
+    let cert = folder.write("own.crt", &unknown.cert_pem);
+    let key = folder.write("own.key", &unknown.key_pem);
+    let (ca, cert, key) = (ca.display(), cert.display(), key.display());
+    let tls = format!("ca: '{ca}', cert: '{cert}', key: '{key}', reload: 1s");
+    let server = Legacy::start_asking(&servers.certify(&["127.0.0.1"]), &clients);
+    let stand = stand(server, &tls);
+    assert_eq!(status(&stand).await, 502);
+    // Half of the new pair.
+    folder.write("own.crt", &known.cert_pem);
+    reloaded(&stand, "bad", 1.0).await;
+    assert_eq!(status(&stand).await, 502);
+    folder.write("own.key", &known.key_pem);
+    reloaded(&stand, "new", 1.0).await;
+    assert_eq!(status(&stand).await, 200);
+}

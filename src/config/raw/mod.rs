@@ -203,6 +203,8 @@ pub struct UpstreamTls {
     pub cert: Option<Text>,
     /// PEM file of its key; relative to this file.
     pub key: Option<Text>,
+    /// How often these files are looked at for new certificates, or `off`.
+    pub reload: Option<Time>,
 }
 
 /// How servers are asked whether they are well.
@@ -244,6 +246,8 @@ pub struct Limits {
     pub first_byte_timeout: Option<Time>,
     /// The head of a request is whole this long after its first byte.
     pub header_timeout: Option<Time>,
+    /// A client of HTTP/1 that sends no byte of a body that passes through for this long is answered 408.
+    pub body_timeout: Option<Time>,
     /// A connection without a request is kept this long for the next one.
     pub idle_timeout: Option<Time>,
     /// A client that takes no byte of an answer for this long is disconnected.

@@ -518,6 +518,7 @@ fn bad_upstreams_are_told() {
         ),
         ("servers: [a:1], host: \"a/b\"", ".host: \"a/b\" is not a host, with or without a port"),
         ("servers: [a:1], tls: { sni: 127.0.0.1 }", ".tls.sni: \"127.0.0.1\" is not a DNS name"),
+        ("servers: [a:1], tls: { reload: 10ms }", ".tls.reload: \"10ms\" is too short; at least 1s"),
         ("servers: [a:1], health_check: { interval: 1s }", ".health_check: key \"path\" is missing"),
         ("servers: [a:1], forwarded: { proto: ws }", ".forwarded.proto: \"ws\" is not one of http, https"),
     ] {
@@ -596,7 +597,7 @@ fn a_limit_by_address_needs_to_know_what_an_address_is() {
 #[test]
 fn every_limit_is_held_to_its_bounds() {
     let limits = "limits: { header_fields: 257, url_bytes: 1MiB, query_parameters: 0, request_body: 1B,\n\
-                  \x20 header_timeout: 1ms, idle_timeout: 2h, http2_control_rate: 1/s, resources_per_address: 5 }\n";
+                  \x20 header_timeout: 1ms, body_timeout: 2h, idle_timeout: 2h, http2_control_rate: 1/s, resources_per_address: 5 }\n";
     assert_eq!(
         refused(&format!("{SMALLEST}{limits}")),
         "pollcast.yaml:4: limits.header_fields: \"257\" is too large; at most 256
@@ -605,6 +606,7 @@ pollcast.yaml:4: limits.query_parameters: \"0\" is too small; at least 1
 pollcast.yaml:4: limits.request_body: \"1B\" is too small; at least 1KiB
 pollcast.yaml:5: limits.resources_per_address: needs client_address on every listener; listeners[0] does not say it
 pollcast.yaml:5: limits.header_timeout: \"1ms\" is too short; at least 100ms
+pollcast.yaml:5: limits.body_timeout: \"2h\" is too long; at most 1h
 pollcast.yaml:5: limits.idle_timeout: \"2h\" is too long; at most 1h
 pollcast.yaml:5: limits.http2_control_rate: \"1/s\" is too small; at least 10/s"
     );

@@ -69,6 +69,7 @@ fn connections(place: &Place, raw: &raw::Limits, limits: &mut Limits, findings: 
     let waits = 100 * MILLISECOND..=MINUTE;
     findings.time(at!(place, raw.first_byte_timeout), waits.clone(), &mut limits.first_byte_timeout);
     findings.time(at!(place, raw.header_timeout), waits, &mut limits.header_timeout);
+    findings.time(at!(place, raw.body_timeout), 100 * MILLISECOND..=HOUR, &mut limits.body_timeout);
     findings.time(at!(place, raw.idle_timeout), 100 * MILLISECOND..=HOUR, &mut limits.idle_timeout);
     findings.time(at!(place, raw.send_timeout), SECOND..=HOUR, &mut limits.send_timeout);
     findings.time(at!(place, raw.stall_timeout), SECOND..=10 * MINUTE, &mut limits.stall_timeout);

@@ -10,7 +10,7 @@ use http::uri::Authority;
 use rustls::pki_types::ServerName;
 
 use super::super::problem::{Findings, Place};
-use super::super::{Forwarded, HealthCheck, Server, Upstream, UpstreamTls, raw};
+use super::super::{Forwarded, HealthCheck, ListenerTls, Server, Upstream, UpstreamTls, raw};
 use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, asking, at, paths, tls};
 
 pub fn upstreams(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Vec<Arc<Upstream>> {
@@ -145,7 +145,9 @@ fn upstream_tls(
     }
     let (cert, key) = (at!(place, raw.cert), at!(place, raw.key));
     let identity = tls::certificate_and_key(cert, key, base_dir, findings);
-    UpstreamTls { sni, ca, verify, identity }
+    let mut reload = Some(ListenerTls::RELOAD);
+    findings.time_or_off(at!(place, raw.reload), SECOND..=DAY, &mut reload);
+    UpstreamTls { sni, ca, verify, identity, reload }
 }
 
 fn health_check((place, said): Said<'_, raw::HealthCheck>, findings: &mut Findings) -> Option<HealthCheck> {

@@ -62,7 +62,7 @@ impl Drop for Bundle {
 
 fn upstream(address: &str, sni: Option<&str>, ca: Option<&Bundle>, verify: bool) -> Arc<config::Upstream> {
     let ca = ca.map(|it| it.0.clone());
-    let tls = config::UpstreamTls { sni: sni.map(str::to_owned), ca, verify, identity: None };
+    let tls = config::UpstreamTls { sni: sni.map(str::to_owned), ca, verify, identity: None, reload: None };
     Arc::new(config::Upstream { tls: Some(tls), ..upstream_of(&[address]) })
 }
 
