@@ -293,13 +293,13 @@ fn cookies_set(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .map(|value| value.to_str().unwrap_or("").split(['=', ';']).next().unwrap_or_default().trim())
 }
 
-/// The comma-separated members of a field.
+/// The comma-separated members of a field. One that is no text does not take the others with it.
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     headers
         .get_all(name)
         .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|member| str::from_utf8(member).ok())
         .map(str::trim)
         .filter(|token| !token.is_empty())
 }
