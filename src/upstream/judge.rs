@@ -245,6 +245,31 @@ pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
+/// What a client says of its own request, its connection or what it has already. A poll has its own words for
+/// these, and a client's would turn its answer into a part, an error or nothing.
+const OF_ONE_REQUEST: [&str; 20] = [
+    "range",
+    "if-range",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+    "last-event-id",
+    "cache-control",
+    "pragma",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "content-length",
+    "upgrade",
+    "expect",
+    "max-forwards",
+    "sec-websocket-key",
+];
+
 /// The fields that `Vary` names and that are not the same on every poll: they become part of the
 /// key (RFC 9111 §4.1).
 fn secondary_names(headers: &HeaderMap, route: &Route) -> Vec<HeaderName> {
@@ -260,6 +285,7 @@ fn secondary_names(headers: &HeaderMap, route: &Route) -> Vec<HeaderName> {
     ];
     let constant = |name: &str| {
         CONSTANT.contains(&name)
+            || OF_ONE_REQUEST.contains(&name)
             || is_ours(name)
             || route.credentials.iter().any(|c| c == name)
             || route.poll.headers.iter().any(|(n, _)| n == name)

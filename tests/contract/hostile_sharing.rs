@@ -43,3 +43,31 @@ async fn a_word_against_sharing_counts_beside_bytes_that_are_no_text() {
     }
 }
 
+#[tokio::test]
+async fn what_polls_never_take_from_a_client_is_not_taken_because_vary_names_it() {
+    let stand = Stand::start(FAST);
+    stand.legacy.answer_with("/prices/A", |seen| {
+        let reply = match (seen.header("range"), seen.header("if-none-match"), seen.header("if-match")) {
+            (None, None | Some("\"own\""), None) => Reply::json("[1,2]"),
+            _ => Reply::empty(412),
+        };
+        reply.header(
+            "vary",
+            "Range, If-None-Match, If-Match, If-Range, Cache-Control, Max-Forwards, Connection",
+        )
+    });
+    let mut http = stand.http().await;
+    for fields in [
+        vec![],
+        vec![("range", "bytes=0-1")],
+        vec![("range", "bytes=0-1"), ("if-range", "\"x\"")],
+        vec![("if-none-match", "\"x\"")],
+        vec![("if-match", "\"x\"")],
+        vec![("max-forwards", "0")],
+        vec![("cache-control", "no-cache")],
+    ] {
+        let answer = http.get("/prices/A", &fields).await;
+        assert_eq!((answer.status, answer.text()), (200, "[1,2]".to_owned()), "{fields:?}");
+    }
+}
+
