@@ -239,8 +239,11 @@ impl Cover<'_> {
         essence.is_none_or(|essence| Accept::of(&self.headers).admits(essence))
     }
 
-    /// Passes a cold answer on as it came.
+    /// Passes a cold answer on as it came; of one that is for somebody alone each has its own.
     pub(super) async fn relay(&mut self, relayed: &Relayed) -> Result<Fate> {
+        if relayed.is_one_users {
+            return Ok(Fate::PassThrough);
+        }
         let mut headers = relayed.headers.clone();
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(relayed.body.len()));
         cors::add(&mut headers, &self.route, &self.headers);

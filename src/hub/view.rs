@@ -69,6 +69,8 @@ pub struct Relayed {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// It is for one client alone: whoever waits for it has to ask for itself.
+    pub is_one_users: bool,
 }
 
 /// How the last poll ended.

@@ -62,9 +62,22 @@ pub fn not_shareable(headers: &HeaderMap, ignore_cookies: &[String]) -> Option<&
     if vary_names(headers).any(|name| ADDRESS.contains(&name.replace('_', "-").as_str())) {
         return Some("vary-address");
     }
-    let sets_cookie =
-        cookies_set(headers).any(|name| !ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name)));
-    sets_cookie.then_some("set-cookie")
+    sets_cookie(headers, ignore_cookies).then_some("set-cookie")
+}
+
+/// Whether an answer sets a cookie that may say who somebody is.
+fn sets_cookie(headers: &HeaderMap, ignore_cookies: &[String]) -> bool {
+    cookies_set(headers).any(|name| !ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name)))
+}
+
+/// Whether an answer that is no data is for one client alone: without `share` by any sign of that, in a class if it
+/// sets a cookie, which is never passed on.
+pub fn is_one_users(headers: &HeaderMap, route: &Route) -> bool {
+    match route.share {
+        Share::Unset => not_shareable(headers, &route.ignore_cookies).is_some(),
+        Share::By(_) => sets_cookie(headers, &route.ignore_cookies),
+        Share::Public | Share::Authorize => false,
+    }
 }
 
 /// Judges an answer.

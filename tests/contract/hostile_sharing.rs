@@ -30,6 +30,79 @@ fn query(seen: &Seen, name: &str) -> Option<u64> {
 }
 
 #[tokio::test]
+async fn a_further_page_that_is_one_users_ends_the_sharing() {
+    for (name, value) in [("cache-control", "private"), ("set-cookie", "session=1"), ("vary", "*")] {
+        let stand = Stand::start(FEED);
+        stand.legacy.set(LIST, messages([2, 1], 2));
+        let mut sse = Sse::open(stand.address(), LIST, &[]).await;
+        stand.legacy.wait_count(LIST, 2).await;
+        stand.legacy.answer_with(LIST, move |seen| match query(seen, "page") {
+            None => messages([9, 8], 9),
+            Some(_) => messages([7, 1], 9).header(name, value),
+        });
+        let event = sse.next_event().await;
+        assert!(event.event == "bye" && event.data.contains("not-shareable"), "{name}: {event:?}");
+        let refused = stand.http().await.get(&format!("{LIST}?_push=sse"), &[]).await.expect(403);
+        assert!(refused.text().contains("share"), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_missed_is_not_shared_either_if_it_is_one_users() {
+    let stand = Stand::start(CURSOR);
+    stand.legacy.answer_with(LIST, |seen| match query(seen, "since") {
+        None => messages([8, 9], 9),
+        Some(since) if since < 8 => messages(since + 1..=9, 9).header("cache-control", "private"),
+        Some(_) => messages([], 9),
+    });
+    let mut away = Sse::open(stand.address(), LIST, &[("last-event-id", "3")]).await;
+    let event = away.next_event().await;
+    assert_eq!(event.event, "reset", "{event:?}");
+}
+
+/// A redirect to a login: each answer begins another user's session.
+fn login(legacy: &Legacy, path: &str) {
+    let sessions = AtomicU64::new(0);
+    legacy.answer_with(path, move |_| {
+        let number = sessions.fetch_add(1, Ordering::SeqCst);
+        Reply::empty(302)
+            .header("location", &format!("/login?state={number}"))
+            .header("set-cookie", &format!("state={number}"))
+    });
+}
+
+#[tokio::test]
+async fn a_cold_answer_that_begins_a_session_is_nobody_elses() {
+    let legacy = Legacy::start();
+    login(&legacy, "/r/a");
+    let app = start(&legacy, ", poll: {interval: 1m}");
+    let mut states = std::collections::HashSet::new();
+    for _ in 0..3 {
+        let answer = http(&app).await.get("/r/a", &[]).await.expect(302);
+        let location = answer.header("location").expect("a place").to_owned();
+        let state = location.rsplit_once('=').expect("a state").1.to_owned();
+        assert_eq!(answer.headers("set-cookie"), [format!("state={state}")], "its own cookie");
+        assert!(states.insert(state), "{location} was somebody else's");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_rotated_by_a_redirect_is_fetched_by_its_owner() {
+    let legacy = Legacy::start();
+    legacy.set("/r/a", Reply::json("1"));
+    let app = start(&legacy, ", share: {by: ['cookie:session']}");
+    let cookie = [("cookie", "session=s1")];
+    let mut sse = Sse::open(app.addresses()[0], "/r/a", &cookie).await;
+    sse.next_event().await;
+    let rotated = Reply::empty(302).header("location", "/r/a").header("set-cookie", "session=s2; Path=/");
+    legacy.set("/r/a", rotated);
+    sse.next_named("bye").await;
+    sse.expect_end().await;
+    let answer = http(&app).await.get("/r/a", &cookie).await.expect(302);
+    assert_eq!(answer.headers("set-cookie"), ["session=s2; Path=/"]);
+}
+
+#[tokio::test]
 async fn a_word_against_sharing_counts_beside_bytes_that_are_no_text() {
     for (name, value) in [("cache-control", "private, note=\"café\""), ("vary", "*, café")] {
         let legacy = Legacy::start();
