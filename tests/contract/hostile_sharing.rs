@@ -144,3 +144,81 @@ async fn what_polls_never_take_from_a_client_is_not_taken_because_vary_names_it(
     }
 }
 
+#[tokio::test]
+async fn a_socket_that_becomes_another_user_hears_nothing_more_of_the_first() {
+    let route = "share: {by: [authorization]}";
+    let stand = Stand::start(&format!("{FAST}, {route}"));
+    stand.legacy.answer_with("/prices/A", |seen| {
+        static POLLS: AtomicU64 = AtomicU64::new(0);
+        let number = POLLS.fetch_add(1, Ordering::SeqCst);
+        let who = seen.header("authorization").unwrap_or("nobody").to_owned();
+        Reply::json(json!({ "for": who, "n": number }).to_string())
+    });
+    let headers = [("sec-websocket-protocol", "pollcast.v1"), ("authorization", "Bearer ann")];
+    let mut ws = Ws::open(stand.address(), "/-/pollcast/ws", &headers).await;
+    for _ in 0..3 {
+        ws.send_text(&json!({ "op": "subscribe", "resource": "/prices/A" }).to_string()).await;
+    }
+    let first: Value = serde_json::from_str(&ws.next_text().await).expect("JSON");
+    assert_eq!(first["data"]["for"], "Bearer ann");
+    for user in ["bob", "ann", "eve"] {
+        // Before, between and behind what is still being admitted.
+        ws.send_text(&json!({ "op": "subscribe", "resource": "/prices/A" }).to_string()).await;
+        ws.send_text(&json!({ "op": "auth", "token": user }).to_string()).await;
+        ws.send_text(&json!({ "op": "subscribe", "resource": "/prices/A" }).to_string()).await;
+        let mut became = false;
+        let mut heard = 0;
+        while heard < 3 {
+            let said: Value = serde_json::from_str(&ws.next_text().await).expect("JSON");
+            if said["type"] == "reply" {
+                assert_eq!(said["status"], 200);
+                became = true;
+            } else if became && said["type"] == "snapshot" {
+                heard += 1;
+                assert_eq!(said["data"]["for"], format!("Bearer {user}"), "{said}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_cannot_have_what_pollcast_says_of_it_dropped() {
+    let secret = "a secret of more than thirty-two characters";
+    let jwt = format!(
+        "authenticate: {{jwt: {{algorithms: [HS256], keys: [{{secret: '{secret}'}}], \
+                       require_exp: false}}}}"
+    );
+    let stand = Stand::start(&format!("{ONCE}, {jwt}"));
+    stand.legacy.set("/prices/A", Reply::json("1"));
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+    let token = |claims: Value| {
+        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token");
+        format!("Bearer {token}")
+    };
+    let ann = token(json!({ "sub": "ann" }));
+    for connection in ["x-pollcast-subject", "close, X-Pollcast-Subject", "keep-alive, x_pollcast_subject"] {
+        let mut http = Http::connect(stand.address()).await;
+        stand.legacy.forget();
+        let fields = [
+            ("authorization", ann.as_str()),
+            ("connection", connection),
+            ("x-pollcast-subject", "root"),
+            ("x_pollcast_subject", "root"),
+        ];
+        http.request("POST", "/prices/A", &fields, b"{}").await;
+        for seen in stand.legacy.all_seen() {
+            assert_eq!(seen.headers("x-pollcast-subject"), ["ann"], "{connection}");
+            assert_eq!(seen.header("x_pollcast_subject"), None);
+            assert_eq!(seen.header("connection").filter(|it| it.contains("pollcast")), None);
+        }
+    }
+    // An end that cannot be read is no end that never comes.
+    for odd in [
+        json!({ "sub": "ann", "exp": "1" }),
+        json!({ "sub": "ann", "exp": -1 }),
+        json!({ "sub": "ann", "nbf": "x" }),
+    ] {
+        let odd = token(odd);
+        stand.http().await.get("/prices/A", &[("authorization", odd.as_str())]).await.expect(401);
+    }
+}
