@@ -54,8 +54,8 @@ impl Cover<'_> {
             if self.front.shared.hub.exception(&key).is_some() {
                 return Ok(Fate::PassThrough);
             }
-            if let Some(frame) = &view.frame
-                && !self.selects(base, &key, &frame.snapshot)
+            if let Some(names) = visit::chosen_by(&view)
+                && !self.selects(base, &key, names)
             {
                 continue;
             }
@@ -99,7 +99,7 @@ impl Cover<'_> {
             && view.closing.is_none()
             && is_not_modified(&self.headers, snapshot)
             && self.admits(snapshot)
-            && self.selects(base, key, snapshot);
+            && self.selects(base, key, &snapshot.vary);
         held.then_some(snapshot.version)
     }
 

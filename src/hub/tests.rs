@@ -79,8 +79,8 @@ fn publish(publisher: &mut Publisher, body: &'static str) -> bool {
 
 fn gone(publisher: &mut Publisher) {
     let number = publisher.start_poll();
-    let (headers, body) = (HeaderMap::new(), Bytes::new());
-    let answer = Relayed { status: StatusCode::NOT_FOUND, headers, body, is_one_users: false };
+    let (headers, body, vary) = (HeaderMap::new(), Bytes::new(), Vec::new());
+    let answer = Relayed { status: StatusCode::NOT_FOUND, headers, body, vary, is_one_users: false };
     publisher.relay(number, Arc::new(answer), Some(StatusCode::NOT_FOUND), SECOND);
 }
 

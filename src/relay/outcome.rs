@@ -15,7 +15,7 @@ use super::conditional;
 use super::poller::Poller;
 use crate::config::{Route, Share};
 use crate::hub::{Closing, EXCEPTION, ExceptionKind, Failure, Outcome, PollNumber, Publisher, Relayed};
-use crate::upstream::judge::{Verdict, end_to_end, is_one_users, not_shareable};
+use crate::upstream::judge::{Verdict, end_to_end, is_one_users, not_shareable, secondary_names};
 use crate::upstream::schedule::{Found, Next, Why, age, retry_after};
 use crate::upstream::{self, Answer, FetchError};
 
@@ -339,12 +339,15 @@ fn relayed(answer: &Answer, route: &Route) -> Arc<Relayed> {
         http::header::WWW_AUTHENTICATE,
         http::header::RETRY_AFTER,
         http::header::CACHE_CONTROL,
+        // Without it the caches on the way would give it to everybody.
+        http::header::VARY,
     ] {
         headers.remove(&name);
         for value in answer.headers.get_all(&name) {
             headers.append(name.clone(), value.clone());
         }
     }
-    let is_one_users = is_one_users(&answer.headers, route);
-    Arc::new(Relayed { status: answer.status, headers, body: answer.body.clone(), is_one_users })
+    let (vary, is_one_users) =
+        (secondary_names(&answer.headers, route), is_one_users(&answer.headers, route));
+    Arc::new(Relayed { status: answer.status, headers, body: answer.body.clone(), vary, is_one_users })
 }

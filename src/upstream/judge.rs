@@ -285,7 +285,7 @@ const OF_ONE_REQUEST: [&str; 20] = [
 
 /// The fields that `Vary` names and that are not the same on every poll: they become part of the
 /// key (RFC 9111 §4.1).
-fn secondary_names(headers: &HeaderMap, route: &Route) -> Vec<HeaderName> {
+pub fn secondary_names(headers: &HeaderMap, route: &Route) -> Vec<HeaderName> {
     const CONSTANT: [&str; 8] = [
         "*",
         "accept",

@@ -145,6 +145,32 @@ async fn what_polls_never_take_from_a_client_is_not_taken_because_vary_names_it(
 }
 
 #[tokio::test]
+async fn a_cold_refusal_is_of_the_value_that_vary_names() {
+    let legacy = Legacy::start();
+    legacy.answer_with("/r/a", |seen| match seen.header("x-plan") {
+        Some("gold") => Reply::json("\"gold\"").header("vary", "X-Plan"),
+        Some(_) => Reply::json("\"other\"").status(404).header("vary", "X-Plan"),
+        None => Reply::json("\"which?\"").status(400).header("vary", "X-Plan"),
+    });
+    let app = start(&legacy, ", poll: {interval: 1m}");
+    let address = app.addresses()[0];
+    let gold = [("x-plan", "gold")];
+    assert_eq!(http(&app).await.get("/r/a", &gold).await.expect(200).json(), "gold");
+    let refused = http(&app).await.get("/r/a", &[("x-plan", "tin")]).await.expect(404);
+    assert!(refused.names("vary", "x-plan"), "{refused:?}");
+    http(&app).await.get("/r/a", &[]).await.expect(400);
+    let app = start(&legacy, ", poll: {interval: 1m}");
+    assert_eq!(Sse::open(app.addresses()[0], "/r/a", &gold).await.next_event().await.data, "\"gold\"");
+    let refused = Sse::try_open(address, "/r/a", &[("x-plan", "tin")]).await;
+    assert_eq!(refused.err().map(|refused| refused.status), Some(404));
+    let app = start(&legacy, ", poll: {interval: 1m}");
+    let many = "/-/pollcast/events?resource=/r/a";
+    let mut many = Sse::open(app.addresses()[0], many, &gold).await;
+    let event = many.next_event().await;
+    assert!(event.data.contains("gold"), "{event:?}");
+}
+
+#[tokio::test]
 async fn a_socket_that_becomes_another_user_hears_nothing_more_of_the_first() {
     let route = "share: {by: [authorization]}";
     let stand = Stand::start(&format!("{FAST}, {route}"));
