@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::edge_support::{http, start};
 use super::{FAST, ONCE, Stand};
+use crate::support::app;
 use crate::support::client::Http;
 use crate::support::legacy::{Legacy, Reply, Seen};
 use crate::support::sse::Sse;
@@ -168,6 +169,31 @@ async fn a_cold_refusal_is_of_the_value_that_vary_names() {
     let mut many = Sse::open(app.addresses()[0], many, &gold).await;
     let event = many.next_event().await;
     assert!(event.data.contains("gold"), "{event:?}");
+}
+
+#[tokio::test]
+async fn nobodys_credentials_and_no_invented_query_are_polled_always() {
+    let legacy = Legacy::start();
+    legacy.set("/live", Reply::json("1"));
+    let app = app::start(&format!(
+        "listeners: [{{address: '127.0.0.1:0'}}]\n\
+         upstreams: {{legacy: {{servers: ['{}'], host: a}}}}\n\
+         routes: [{{path: /live, upstream: legacy, share: {{by: [authorization]}}, \
+         poll: {{interval: 100ms, linger: 0s, always: true}}}}]\n",
+        legacy.address()
+    ));
+    http(&app).await.get("/live?n=1", &[]).await.expect(200);
+    let alice = [("authorization", "Bearer alice")];
+    let mut sse = Sse::open(app.addresses()[0], "/live", &alice).await;
+    assert_eq!(sse.next_event().await.data, "1");
+    drop(sse);
+    // She is noticed to be gone, at the latest by then.
+    legacy.wait_count("/live", legacy.count("/live") + 15).await;
+    legacy.forget();
+    legacy.wait_count("/live", 10).await;
+    for seen in legacy.all_seen() {
+        assert_eq!((seen.target.as_str(), seen.header("authorization")), ("/live", None));
+    }
 }
 
 #[tokio::test]
