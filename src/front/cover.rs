@@ -17,7 +17,7 @@ use super::{Context, Fate, Front, admission, certificate, push, refuse, visit};
 use crate::config::Route;
 use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
 use crate::identity::{Denied, Proof, query_token, strip};
-use crate::resource::{ResourceKey, Snapshot, canonical_query};
+use crate::resource::{ResourceKey, canonical_query};
 use crate::transport::code;
 
 /// How often a key is made again because the upstream's `Vary` says more than was known.
@@ -258,8 +258,8 @@ impl<'a> Cover<'a> {
     }
 
     /// See [`visit::selects`].
-    pub(super) fn selects(&self, base: &ResourceKey, key: &ResourceKey, snapshot: &Snapshot) -> bool {
-        visit::selects(&self.front.shared, base, key, snapshot, &self.headers)
+    pub(super) fn selects(&self, base: &ResourceKey, key: &ResourceKey, chosen_by: &[HeaderName]) -> bool {
+        visit::selects(&self.front.shared, base, key, chosen_by, &self.headers)
     }
 
     /// See [`visit::attend`].

@@ -57,8 +57,8 @@ impl Cover<'_> {
             if self.front.shared.hub.exception(&key).is_some() {
                 return Ok(Fate::PassThrough);
             }
-            if let Some(frame) = &view.frame
-                && !self.selects(base, &key, &frame.snapshot)
+            if let Some(names) = visit::chosen_by(&view)
+                && !self.selects(base, &key, names)
             {
                 continue;
             }
@@ -107,7 +107,7 @@ impl Cover<'_> {
             && view.closing.is_none()
             && is_not_modified(&self.headers, snapshot)
             && self.admits(snapshot)
-            && self.selects(base, key, snapshot);
+            && self.selects(base, key, &snapshot.vary);
         held.then_some(snapshot.version)
     }
 
@@ -247,8 +247,11 @@ impl Cover<'_> {
         essence.is_none_or(|essence| Accept::of(&self.headers).admits(essence))
     }
 
-    /// Passes a cold answer on as it came.
+    /// Passes a cold answer on as it came; of one that is for somebody alone each has its own.
     pub(super) async fn relay(&mut self, relayed: &Relayed) -> Result<Fate> {
+        if relayed.is_one_users {
+            return Ok(Fate::PassThrough);
+        }
         let mut headers = relayed.headers.clone();
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(relayed.body.len()));
         cors::add(&mut headers, &self.route, &self.headers);

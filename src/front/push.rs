@@ -64,8 +64,8 @@ impl Cover<'_> {
             };
             self.await_writes(&attendance.topic().clone()).await;
             let (view, is_confirmed) = visit::first_view(&self.route, &attendance, before).await;
-            if let Some(frame) = &view.frame
-                && !self.selects(base, &key, &frame.snapshot)
+            if let Some(names) = visit::chosen_by(&view)
+                && !self.selects(base, &key, names)
             {
                 continue;
             }

@@ -20,7 +20,7 @@ use crate::fanout::{Hold, Pass};
 use crate::frame::State;
 use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, Outcome, Topic, View};
 use crate::identity::{Identity, Proof, strip};
-use crate::resource::{KeyParts, ResourceKey, Snapshot, canonical_query};
+use crate::resource::{KeyParts, ResourceKey, canonical_query};
 
 /// The part of a key that does not depend on the upstream's `Vary`. `authority`: the client's.
 pub(super) fn base_key(
@@ -60,23 +60,32 @@ fn varying(names: &[HeaderName], headers: &HeaderMap) -> Vec<(HeaderName, Option
     names.iter().filter_map(present).collect()
 }
 
-/// Whether the snapshot is the one that a request with these fields selects; if not, the next
-/// key will know (RFC 9111 §4.1).
+/// The fields by which the upstream chose what a view has to give. None: it has nothing.
+pub(super) fn chosen_by(view: &View) -> Option<&[HeaderName]> {
+    match (&view.frame, &view.outcome) {
+        (Some(frame), _) => Some(&frame.snapshot.vary),
+        (None, Outcome::Relay(relayed)) => Some(&relayed.vary),
+        (None, _) => None,
+    }
+}
+
+/// Whether an answer that was chosen by these is the one that a request with these fields selects; if not, the
+/// next key will know (RFC 9111 §4.1).
 pub(super) fn selects(
     shared: &Shared,
     base: &ResourceKey,
     key: &ResourceKey,
-    snapshot: &Snapshot,
+    chosen_by: &[HeaderName],
     headers: &HeaderMap,
 ) -> bool {
-    if varying(&snapshot.vary, headers) == key.parts().vary {
+    if varying(chosen_by, headers) == key.parts().vary {
         return true;
     }
     let memory = &shared.vary;
     if memory.len() >= shared.config.limits.resources {
         memory.clear();
     }
-    memory.insert(base.clone(), snapshot.vary.clone());
+    memory.insert(base.clone(), chosen_by.to_vec());
     false
 }
 
@@ -236,6 +245,12 @@ impl Visitor {
             }
         };
         let subject = self.shared.subjects.asker(identity.as_ref(), &class);
+        if !self.may_count_for(subject) {
+            self.shared.metrics.refusals.with_label_values(&["clients"]).inc();
+            let detail =
+                "there are as many clients of this subject or class as may be (limits.clients_per_subject)";
+            return Err(refused(StatusCode::SERVICE_UNAVAILABLE, detail));
+        }
         let base = base_key(&route, self.proto, self.authority.clone(), path.clone(), target.query, class);
         let admitted = self.attend(route, &base, path, subject).await?;
         let topic = admitted.attendance.topic();
@@ -246,6 +261,14 @@ impl Visitor {
             self.pass.add(identity.expires, Some(subject));
         }
         Ok(Admitted { hold, ..admitted })
+    }
+
+    /// Who it is was not known when it took its seat.
+    fn may_count_for(&self, subject: Option<u64>) -> bool {
+        let limit = self.shared.config.limits.clients_per_subject;
+        limit.zip(subject).is_none_or(|(limit, subject)| {
+            self.pass.counts_for(subject, || self.shared.fanout.claim(limit, subject))
+        })
     }
 
     async fn identify(&self, route: &Route, path: &str) -> Result<Option<Identity>, Refused> {
@@ -306,8 +329,8 @@ impl Visitor {
                 .map_err(|full| Refused { status: refuse::status(full.reason()), detail: no_room(full) })?;
             await_writes(&route, attendance.topic()).await;
             let (view, _) = first_view(&route, &attendance, before).await;
-            if let Some(frame) = &view.frame
-                && !selects(shared, base, &key, &frame.snapshot, &self.headers)
+            if let Some(names) = chosen_by(&view)
+                && !selects(shared, base, &key, names, &self.headers)
             {
                 continue;
             }

@@ -108,9 +108,17 @@ impl Topic {
         self.epoch + Duration::from_millis(ms)
     }
 
-    /// Nobody attends, and nothing says that it has to stay.
+    /// Nobody attends. What the operator wants kept is attended to by the process itself.
     pub(super) fn is_cold(&self) -> bool {
-        self.is_deserted() && !self.is_evicted() && !self.route().poll.always
+        self.is_deserted() && !self.is_evicted()
+    }
+
+    /// Polled without clients, too (`poll.always`): the route's path, and nothing that clients say besides. Whoever
+    /// invents a query, or has credentials and leaves, is no reason to poll for ever.
+    pub fn is_always_polled(&self) -> bool {
+        let parts = self.key().parts();
+        let is_bare = parts.class.is_empty() && parts.vary.is_empty() && parts.query.is_none();
+        self.route().poll.always && is_bare
     }
 
     /// Makes the topic known to those it is charged to.

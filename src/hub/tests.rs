@@ -79,7 +79,8 @@ fn publish(publisher: &mut Publisher, body: &'static str) -> bool {
 
 fn gone(publisher: &mut Publisher) {
     let number = publisher.start_poll();
-    let answer = Relayed { status: StatusCode::NOT_FOUND, headers: HeaderMap::new(), body: Bytes::new() };
+    let (headers, body, vary) = (HeaderMap::new(), Bytes::new(), Vec::new());
+    let answer = Relayed { status: StatusCode::NOT_FOUND, headers, body, vary, is_one_users: false };
     publisher.relay(number, Arc::new(answer), Some(StatusCode::NOT_FOUND), SECOND);
 }
 

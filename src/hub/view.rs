@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -69,6 +69,10 @@ pub struct Relayed {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// What it depends on of a request, besides the key's other parts.
+    pub vary: Vec<HeaderName>,
+    /// It is for one client alone: whoever waits for it has to ask for itself.
+    pub is_one_users: bool,
 }
 
 /// How the last poll ended.

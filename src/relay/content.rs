@@ -13,22 +13,40 @@ use crate::change::{Detector, Unfit};
 use crate::hub::{Draft, News, PollNumber, Publisher};
 use crate::resource::{Content, Snapshot};
 use crate::upstream::Answer;
+use crate::upstream::judge::{Terms, Verdict, judge};
 use crate::upstream::schedule::age;
 
+/// Why a list is not had.
+enum BadPage {
+    Unfit(Unfit),
+    /// A page behind the first says that it is one user's.
+    OneUsers(Verdict),
+}
+
+impl From<Unfit> for BadPage {
+    fn from(unfit: Unfit) -> BadPage {
+        BadPage::Unfit(unfit)
+    }
+}
+
 impl Poller {
+    /// Publishes the content; gives the outcome's label.
+    ///
+    /// # Errors
+    /// A page behind it says what ends the sharing.
     pub(super) async fn content(
         &mut self,
         publisher: &mut Publisher,
         number: PollNumber,
         answer: &Answer,
         content: Content,
-    ) -> &'static str {
+    ) -> Result<&'static str, Verdict> {
         self.note_signals(answer);
         let snapshot = match self.snapshot(content).await {
             Ok(snapshot) => snapshot,
             Err(Unfit { class, reason }) => {
                 self.unfit(publisher, number, answer, class, &reason);
-                return "failed";
+                return Ok("failed");
             }
         };
         // A 204 in between has no type: what comes after it is held against the last one.
@@ -37,10 +55,11 @@ impl Poller {
         }
         let news = match self.news(&snapshot, answer).await {
             Ok(news) => news,
-            Err(Unfit { class, reason }) => {
+            Err(BadPage::Unfit(Unfit { class, reason })) => {
                 self.unfit(publisher, number, answer, class, &reason);
-                return "failed";
+                return Ok("failed");
             }
+            Err(BadPage::OneUsers(verdict)) => return Err(verdict),
         };
         publisher.order(self.feed.as_ref().and_then(Follower::order));
         self.renewed = None;
@@ -54,7 +73,7 @@ impl Poller {
         self.catch_up(publisher, Some(&draft)).await;
         let changed = publisher.publish_draft(number, draft, age(&answer.headers));
         self.succeeded(publisher, answer, changed);
-        if changed { "changed" } else { "unchanged" }
+        Ok(if changed { "changed" } else { "unchanged" })
     }
 
     /// Followers that come from items nobody here remembers: the upstream is asked with each one's own
@@ -64,7 +83,8 @@ impl Poller {
         for id in self.topic.take_missed() {
             let Some(target) = feed.target_after(self.topic.key(), &id) else { continue };
             let Ok(answer) = self.fetch_page(target).await else { continue };
-            let items = (answer.status == StatusCode::OK).then(|| feed.items(&answer.body)).flatten();
+            let is_shared = answer.status == StatusCode::OK && self.ends_sharing(&answer).is_none();
+            let items = is_shared.then(|| feed.items(&answer.body)).flatten();
             // Of one that is not joined its follower is told (`reset`).
             if let Some(items) = items {
                 publisher.catch_up(&id, items, draft);
@@ -74,22 +94,30 @@ impl Poller {
 
     /// On a feed: what is new in a page, and in the pages behind it where it does not reach back. Nothing
     /// counts as had before all of it was.
-    async fn news(&mut self, snapshot: &Snapshot, answer: &Answer) -> Result<Option<News>, Unfit> {
+    async fn news(&mut self, snapshot: &Snapshot, answer: &Answer) -> Result<Option<News>, BadPage> {
         let Some(mut feed) = self.feed.take() else { return Ok(None) };
         let news = self.follow(&mut feed, snapshot, answer).await;
         self.feed = Some(feed);
         news.map(Some)
     }
 
-    async fn follow(&self, feed: &mut Follower, snapshot: &Snapshot, answer: &Answer) -> Result<News, Unfit> {
+    async fn follow(
+        &self,
+        feed: &mut Follower,
+        snapshot: &Snapshot,
+        answer: &Answer,
+    ) -> Result<News, BadPage> {
         let key = self.topic.key();
         let mut reading = feed.read(key, snapshot, &answer.headers)?;
         while let Some(target) = reading.next.take() {
             let failed = |reason: String| Unfit { class: "page", reason: format!("{target}: {reason}") };
             let page =
                 self.fetch_page(target.clone()).await.map_err(|error| failed(error.failure.to_string()))?;
+            if let Some(verdict) = self.ends_sharing(&page) {
+                return Err(BadPage::OneUsers(verdict));
+            }
             if page.status != StatusCode::OK {
-                return Err(failed(format!("the upstream answered {}", page.status)));
+                return Err(failed(format!("the upstream answered {}", page.status)).into());
             }
             feed.read_on(key, &mut reading, &page.body, &page.headers)?;
         }
@@ -100,6 +128,13 @@ impl Poller {
             metrics.gaps.with_label_values(&[&self.route.path]).inc();
         }
         Ok(news)
+    }
+
+    /// What a page says against being shared: it is judged as the first one was.
+    fn ends_sharing(&self, page: &Answer) -> Option<Verdict> {
+        let private = self.topic.key().is_private();
+        let verdict = judge(page, &Terms { route: &self.route, private, known_type: None });
+        matches!(verdict, Verdict::NotShareable(_) | Verdict::SessionRotated).then_some(verdict)
     }
 
     /// What the content is under the route's rules, held against what is published.

@@ -13,9 +13,9 @@ use tracing::warn;
 
 use super::conditional;
 use super::poller::Poller;
-use crate::config::Share;
+use crate::config::{Route, Share};
 use crate::hub::{Closing, EXCEPTION, ExceptionKind, Failure, Outcome, PollNumber, Publisher, Relayed};
-use crate::upstream::judge::{Verdict, end_to_end, not_shareable};
+use crate::upstream::judge::{Verdict, end_to_end, is_one_users, not_shareable, secondary_names};
 use crate::upstream::schedule::{Found, Next, Why, age, retry_after};
 use crate::upstream::{self, Answer, FetchError};
 
@@ -29,7 +29,10 @@ impl Poller {
         verdict: Verdict,
     ) -> &'static str {
         let outcome = match verdict {
-            Verdict::Data(content) => self.content(&mut publisher, number, answer, *content).await,
+            Verdict::Data(content) => match self.content(&mut publisher, number, answer, *content).await {
+                Ok(outcome) => outcome,
+                Err(verdict) => return end_sharing(publisher, &verdict),
+            },
             Verdict::NotModified => self.not_modified(&mut publisher, number, answer).await,
             Verdict::Gone => match self.gone(publisher, number, answer) {
                 ControlFlow::Continue(kept) => {
@@ -39,7 +42,7 @@ impl Poller {
                 ControlFlow::Break(()) => return "relayed",
             },
             Verdict::Denied if self.topic.key().is_private() => {
-                publisher.relay(number, relayed(answer), None, Duration::ZERO);
+                publisher.relay(number, relayed(answer, &self.route), None, Duration::ZERO);
                 publisher.close(Closing::Credentials, None);
                 return "relayed";
             }
@@ -59,16 +62,7 @@ impl Poller {
                 self.uncoverable(&mut publisher, number, reason, reason);
                 "failed"
             }
-            Verdict::NotShareable(sign) => {
-                let reason = format!("the upstream's answer says {sign}, and the route has no `share`");
-                let exception = Some((ExceptionKind::NotShareable, reason.as_str()));
-                publisher.close(Closing::NotShareable, exception);
-                return "relayed";
-            }
-            Verdict::SessionRotated => {
-                publisher.close(Closing::SessionRotated, None);
-                return "relayed";
-            }
+            Verdict::NotShareable(_) | Verdict::SessionRotated => return end_sharing(publisher, &verdict),
         };
         self.publisher = Some(publisher);
         outcome
@@ -254,7 +248,7 @@ impl Poller {
             reason: self.named(&format!("it answered {}", answer.status)),
         };
         self.report(&failure, wait);
-        publisher.relay(number, relayed(answer), None, wait);
+        publisher.relay(number, relayed(answer, &self.route), None, wait);
         self.wait(publisher, wait, self.why_failed());
     }
 
@@ -274,7 +268,7 @@ impl Poller {
         let wait = self.back_off(Some(answer));
         let failure = Failure { class, status: Some(answer.status), reason: self.named(reason) };
         self.report(&failure, wait);
-        publisher.relay(number, relayed(answer), None, wait);
+        publisher.relay(number, relayed(answer, &self.route), None, wait);
         self.wait(publisher, wait, self.why_failed());
     }
 
@@ -305,7 +299,7 @@ impl Poller {
         let wait =
             if followed { self.pace.while_gone(&self.route.poll) } else { self.back_off(Some(answer)) };
         let gone = Some(answer.status);
-        publisher.relay(number, relayed(answer), gone, wait);
+        publisher.relay(number, relayed(answer, &self.route), gone, wait);
         if self.route.gone_after.is_some_and(|after| since.elapsed() >= after) {
             publisher.close(Closing::Gone, Some((ExceptionKind::Gone, "the upstream says it is gone")));
             return ControlFlow::Break(());
@@ -326,18 +320,34 @@ impl Poller {
     }
 }
 
-fn relayed(answer: &Answer) -> Arc<Relayed> {
+/// Ends a topic whose answers are one user's, or whose user has to fetch a new session; gives the outcome's label.
+fn end_sharing(publisher: Publisher, verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::NotShareable(sign) => {
+            let reason = format!("the upstream's answer says {sign}, and the route has no `share`");
+            publisher.close(Closing::NotShareable, Some((ExceptionKind::NotShareable, reason.as_str())));
+        }
+        _ => publisher.close(Closing::SessionRotated, None),
+    }
+    "relayed"
+}
+
+fn relayed(answer: &Answer, route: &Route) -> Arc<Relayed> {
     let mut headers = end_to_end(&answer.headers);
     for name in [
         http::header::CONTENT_TYPE,
         http::header::WWW_AUTHENTICATE,
         http::header::RETRY_AFTER,
         http::header::CACHE_CONTROL,
+        // Without it the caches on the way would give it to everybody.
+        http::header::VARY,
     ] {
         headers.remove(&name);
         for value in answer.headers.get_all(&name) {
             headers.append(name.clone(), value.clone());
         }
     }
-    Arc::new(Relayed { status: answer.status, headers, body: answer.body.clone() })
+    let (vary, is_one_users) =
+        (secondary_names(&answer.headers, route), is_one_users(&answer.headers, route));
+    Arc::new(Relayed { status: answer.status, headers, body: answer.body.clone(), vary, is_one_users })
 }

@@ -178,7 +178,9 @@ impl Poller {
             wanted_now: (self.topic.wanted_now() > view.ended).then(|| self.wanted_from(&view, now)),
             echo: self.echo_due(&view, now),
             wanted_confirmation: self.topic.wanted_confirmation() > self.topic.started(),
-            active: self.route.poll.always || self.topic.followers() > 0 || self.topic.interest_until() > now,
+            active: self.topic.is_always_polled()
+                || self.topic.followers() > 0
+                || self.topic.interest_until() > now,
             linger_until: self.topic.left_at().map(|left| left + lingers),
             deserted: self.topic.is_deserted(),
             keep_until: self.topic.touched_at() + linger.max(self.route.stale_if_error),

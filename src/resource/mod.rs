@@ -17,7 +17,7 @@ pub use json::{Element, Json, Kind, MAX_DEPTH, Malformed};
 pub use key::{KeyParts, ResourceKey};
 pub use snapshot::{Ignored, MediaType, Snapshot, Validators, decoded};
 pub use target::{
-    CanonicalPath, QueryProblem, RESUME_SWITCHES, Target, canonical_path, canonical_query, decodings,
-    matches_pattern, may_hide, switch,
+    CanonicalPath, QueryProblem, RESUME_SWITCHES, Target, canonical_path, canonical_query, decode_lossy,
+    decodings, matches_pattern, may_hide, switch,
 };
 pub use version::{IfNoneMatch, Version, VersionNamer, version_of_tag};

@@ -112,7 +112,8 @@ pub fn decodings(raw: &str) -> HashSet<String> {
     readings
 }
 
-fn decode_lossy(text: &str) -> String {
+/// The text with its escapes resolved once.
+pub fn decode_lossy(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 

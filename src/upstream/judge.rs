@@ -62,9 +62,22 @@ pub fn not_shareable(headers: &HeaderMap, ignore_cookies: &[String]) -> Option<&
     if vary_names(headers).any(|name| ADDRESS.contains(&name.replace('_', "-").as_str())) {
         return Some("vary-address");
     }
-    let sets_cookie =
-        cookies_set(headers).any(|name| !ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name)));
-    sets_cookie.then_some("set-cookie")
+    sets_cookie(headers, ignore_cookies).then_some("set-cookie")
+}
+
+/// Whether an answer sets a cookie that may say who somebody is.
+fn sets_cookie(headers: &HeaderMap, ignore_cookies: &[String]) -> bool {
+    cookies_set(headers).any(|name| !ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name)))
+}
+
+/// Whether an answer that is no data is for one client alone: without `share` by any sign of that, in a class if it
+/// sets a cookie, which is never passed on.
+pub fn is_one_users(headers: &HeaderMap, route: &Route) -> bool {
+    match route.share {
+        Share::Unset => not_shareable(headers, &route.ignore_cookies).is_some(),
+        Share::By(_) => sets_cookie(headers, &route.ignore_cookies),
+        Share::Public | Share::Authorize => false,
+    }
 }
 
 /// Judges an answer.
@@ -245,9 +258,34 @@ pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
+/// What a client says of its own request, its connection or what it has already. A poll has its own words for
+/// these, and a client's would turn its answer into a part, an error or nothing.
+const OF_ONE_REQUEST: [&str; 20] = [
+    "range",
+    "if-range",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+    "last-event-id",
+    "cache-control",
+    "pragma",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "content-length",
+    "upgrade",
+    "expect",
+    "max-forwards",
+    "sec-websocket-key",
+];
+
 /// The fields that `Vary` names and that are not the same on every poll: they become part of the
 /// key (RFC 9111 §4.1).
-fn secondary_names(headers: &HeaderMap, route: &Route) -> Vec<HeaderName> {
+pub fn secondary_names(headers: &HeaderMap, route: &Route) -> Vec<HeaderName> {
     const CONSTANT: [&str; 8] = [
         "*",
         "accept",
@@ -260,6 +298,7 @@ fn secondary_names(headers: &HeaderMap, route: &Route) -> Vec<HeaderName> {
     ];
     let constant = |name: &str| {
         CONSTANT.contains(&name)
+            || OF_ONE_REQUEST.contains(&name)
             || is_ours(name)
             || route.credentials.iter().any(|c| c == name)
             || route.poll.headers.iter().any(|(n, _)| n == name)
@@ -293,13 +332,13 @@ fn cookies_set(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .map(|value| value.to_str().unwrap_or("").split(['=', ';']).next().unwrap_or_default().trim())
 }
 
-/// The comma-separated members of a field.
+/// The comma-separated members of a field. One that is no text does not take the others with it.
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     headers
         .get_all(name)
         .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|member| str::from_utf8(member).ok())
         .map(str::trim)
         .filter(|token| !token.is_empty())
 }

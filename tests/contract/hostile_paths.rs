@@ -2,7 +2,9 @@
 //! guarded route, and elsewhere through as it is.
 
 use super::hostile::{Fate, Range, attempt_all};
+use crate::support::app;
 use crate::support::client::Http;
+use crate::support::legacy::{Legacy, Reply};
 
 fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -98,6 +100,48 @@ async fn no_spelling_of_a_guarded_path_slips_past_it() {
         .map(|target| (get(target), Fate::Answered(400)))
         .collect();
     attempt_all(&range, "letters for some servers only", &cases).await;
+}
+
+/// Signs that need no escape are the same with one to most servers, and a path whose own spelling has escapes is read
+/// without them.
+#[tokio::test]
+async fn no_escape_of_a_sign_slips_past_a_guarded_path() {
+    let legacy = Legacy::start();
+    legacy.set("*", Reply::json("\"ok\""));
+    legacy.set("/after", Reply::text("after"));
+    let app = app::start(&format!(
+        "listeners: [{{address: '127.0.0.1:0'}}]\n\
+         upstreams: {{legacy: {{servers: ['{}']}}}}\n\
+         passthrough: legacy\n\
+         defaults: {{authenticate: {{keys: {{header: x-api-key, clients: {{ann: hunter2hunter2hunter2}}}}}}, \
+         share: public}}\n\
+         routes:\n\
+         - {{path: '/v1/books:search', upstream: legacy}}\n\
+         - {{path: '/v1/{{open}}', upstream: legacy, authenticate: off}}\n\
+         - {{path: '/my%20orders/{{id}}', upstream: legacy}}\n\
+         - {{path: '/caf%C3%A9/{{id}}', upstream: legacy}}\n\
+         - {{path: '/v2/a%3Ab', upstream: legacy}}\n",
+        legacy.address()
+    ));
+    let range = Range { legacy, app };
+    let guarded = [
+        "/v1/books%3Asearch",
+        "/v1/books%3asearch",
+        "/v2/a:b",
+        "/x/%2e%2e/my%20orders/1",
+        "/%6dy%20orders%2f1",
+        "/my%2520orders/1",
+        "/x%2f..%2fcaf%c3%a9/1",
+        "/caf%25c3%25a9/1",
+    ];
+    let cases: Vec<_> = guarded.iter().map(|target| (get(target), Fate::Answered(400))).collect();
+    attempt_all(&range, "escapes of signs, guarded", &cases).await;
+    for target in ["/v1/books:search", "/my%20orders/1", "/caf%c3%a9/1", "/v2/a%3ab"] {
+        Http::connect(range.address()).await.get(target, &[]).await.expect(401);
+    }
+    let open = ["/v1/books%3Afind", "/v1/a:b", "/your%20orders/1", "/v3/a%3Ab", "/my%20orders"];
+    let cases: Vec<_> = open.iter().map(|target| (get(target), Fate::Seen(target))).collect();
+    attempt_all(&range, "escapes of signs, elsewhere", &cases).await;
 }
 
 #[tokio::test]

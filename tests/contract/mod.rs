@@ -69,6 +69,7 @@ pub mod hostile_injection;
 pub mod hostile_origins;
 pub mod hostile_paths;
 pub mod hostile_secrets;
+pub mod hostile_sharing;
 pub mod hostile_upstream;
 pub mod http2;
 pub mod identity;

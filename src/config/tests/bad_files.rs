@@ -462,6 +462,14 @@ fn paths_that_are_none_are_told() {
         ("/a/../b", "has an empty, \".\" or \"..\" segment"),
         ("/a%2Fb", "has a percent escape that is invalid, or stands for \"/\", \"\\\" or NUL"),
         ("/a%zz", "has a percent escape that is invalid, or stands for \"/\", \"\\\" or NUL"),
+        (
+            "/caf%c3%a9",
+            "has a percent escape that no canonical path has; escapes are like %C3%A9, and none of a-z, A-Z, 0-9 and -._~ has one",
+        ),
+        (
+            "/%7euser",
+            "has a percent escape that no canonical path has; escapes are like %C3%A9, and none of a-z, A-Z, 0-9 and -._~ has one",
+        ),
         ("/ä", "has a character that a canonical path has not; write it percent-encoded"),
         ("/{a", "has a \"{\" without \"}\"; a parameter is a part of one segment, as /prices/{symbol}"),
         ("/a}", "has a \"}\" without \"{\""),

@@ -26,6 +26,16 @@ pub fn plain(path: &str) -> Result<(), &'static str> {
     }) {
         return Err("has a percent escape that is invalid, or stands for \"/\", \"\\\" or NUL");
     }
+    // What is matched is canonical: a pattern that is not would match nothing, and guard nothing.
+    let mut escapes = path.split('%').skip(1).filter_map(|after| after.get(..2));
+    if !escapes.all(|code| {
+        let byte = u8::from_str_radix(code, 16).unwrap_or_default();
+        let is_plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        !is_plain && !code.contains(|digit: char| digit.is_ascii_lowercase())
+    }) {
+        return Err("has a percent escape that no canonical path has; escapes are like %C3%A9, and none of \
+                    a-z, A-Z, 0-9 and -._~ has one");
+    }
     Ok(())
 }
 

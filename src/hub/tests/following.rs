@@ -235,6 +235,27 @@ async fn a_cursor_nobody_knows_waits_for_a_confirming_poll_and_is_told() {
 }
 
 #[tokio::test]
+async fn who_comes_from_ever_further_back_makes_no_history_grow_without_end() {
+    let (stage, _first, mut publisher) = Stage::of_items(0, 5);
+    news(&mut publisher, "1", &["v", "w", "x", "y", "z"], false);
+    let whole = stage.hub.history_bytes();
+    let mut oldest = "v".to_owned();
+    let mut joined = 0;
+    for turn in 0..100 {
+        let first = format!("{turn} first");
+        let names = [first.as_str(), "b", "c", oldest.as_str()];
+        let missed = names.map(|name| (name.to_owned(), Bytes::from_static(b"{}"))).to_vec();
+        if publisher.catch_up(&format!("before {turn}"), missed, None) {
+            joined += 1;
+            oldest = first;
+        }
+    }
+    assert!(joined > 0, "some are caught up with");
+    let grown = stage.hub.history_bytes();
+    assert!(grown < 4 * whole, "{grown} bytes, where a whole history has {whole}");
+}
+
+#[tokio::test]
 async fn histories_give_their_bytes_back() {
     let (stage, first, mut publisher) = Stage::of_patches();
     let reader = stage.reads(JSON, Resume::Start);

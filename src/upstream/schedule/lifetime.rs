@@ -47,12 +47,13 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 
 /// The value of a `Cache-Control` directive; empty for one without a value.
 pub fn directive<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get_all(header::CACHE_CONTROL).iter().find_map(|line| {
-        line.to_str().ok()?.split(',').find_map(|directive| {
-            let (found, value) = directive.split_once('=').unwrap_or((directive, ""));
-            found.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
-        })
-    })
+    // Bytes: one that is no text must not take the others of its line with it.
+    let lines = headers.get_all(header::CACHE_CONTROL).iter().map(|line| line.as_bytes());
+    let said =
+        lines.flat_map(|line| line.split(|byte| *byte == b',')).filter_map(|it| str::from_utf8(it).ok());
+    said.map(|directive| directive.split_once('=').unwrap_or((directive, "")))
+        .find(|(found, _)| found.trim().eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim().trim_matches('"'))
 }
 
 #[cfg(test)]
