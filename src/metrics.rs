@@ -226,10 +226,20 @@ impl Metrics {
         Ok(text)
     }
 
-    /// Counts one poll of a resource with this many followers.
-    pub fn polled(&self, upstream: &str, route: &str, outcome: &str, took: Duration) {
+    /// The metrics of the polls of one resource, looked up once.
+    pub fn polling(&self, upstream: &str, route: &str) -> PollMetrics {
+        PollMetrics {
+            seconds: self.poll_seconds.with_label_values(&[upstream]),
+            head_bytes: self.upstream_bytes.with_label_values(&[upstream, "head"]),
+            body_bytes: self.upstream_bytes.with_label_values(&[upstream, "body"]),
+            saved_requests: self.saved_requests.with_label_values(&[route]),
+            saved_bytes: self.saved_bytes.with_label_values(&[route]),
+        }
+    }
+
+    /// Counts one poll.
+    pub fn polled(&self, upstream: &str, route: &str, outcome: &str) {
         self.polls.with_label_values(&[upstream, route, outcome]).inc();
-        self.poll_seconds.with_label_values(&[upstream]).observe(took.as_secs_f64());
     }
 
     /// Notes the interval that a poll led to.
@@ -253,6 +263,16 @@ impl Metrics {
             ends: self.ends.clone(),
         }
     }
+}
+
+/// See [`Metrics::polling`].
+#[derive(Clone)]
+pub struct PollMetrics {
+    pub seconds: Histogram,
+    pub head_bytes: IntCounter,
+    pub body_bytes: IntCounter,
+    pub saved_requests: IntCounter,
+    pub saved_bytes: IntCounter,
 }
 
 /// See [`Metrics::stream`].

@@ -16,15 +16,19 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_POLLCAST_SUBSCRIBERS: HeaderName = HeaderName::from_static("x-pollcast-subscribers");
 
+/// Room for the fields of most polls.
+const USUAL_FIELDS: usize = 16;
+
 /// One poll of `key`. `validators`: of the snapshot we have, if any.
 pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, followers: usize) -> Ask {
     let parts = key.parts();
     let upstream = &route.upstream;
-    let mut headers: Vec<(HeaderName, HeaderValue)> = vec![
+    let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::with_capacity(USUAL_FIELDS);
+    headers.extend([
         (header::ACCEPT, route.poll.accept.clone()),
         (header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, br, zstd")),
         (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
-    ];
+    ]);
     headers.extend(forwarded(upstream, parts.proto, parts.host.as_deref()));
     headers.retain(|(name, _)| !parts.class.iter().any(|(own, _)| own == name));
     headers.extend(parts.class.iter().cloned());

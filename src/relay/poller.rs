@@ -20,6 +20,7 @@ use crate::config::Route;
 use crate::frame::State;
 use crate::hub::{Closing, ExceptionKind, Outcome, PollNumber, Publisher, Retained, Topic, View};
 use crate::identity::expiry_hint;
+use crate::metrics::PollMetrics;
 use crate::resource::{MediaType, ResourceKey, Validators};
 use crate::upstream::Answer;
 use crate::upstream::judge::{Terms, judge};
@@ -68,6 +69,7 @@ pub(super) struct Poller {
     /// When the class's own token says that it ends.
     expires: Option<Instant>,
     echo: Echo,
+    metrics: PollMetrics,
     /// Bytes accounted for this topic's snapshot.
     pub(super) weight: usize,
     /// Head and body of the last whole answer: what a client polling for itself would have cost.
@@ -108,6 +110,7 @@ impl Poller {
             gone_since: None,
             expires: expiry(topic.key()).filter(|at| *at > now),
             echo: Echo::default(),
+            metrics: stakes.metrics.polling(upstream, &topic.route().path),
             weight: 0,
             last_cost: 0,
             failing_server: None,
@@ -203,11 +206,14 @@ impl Poller {
 
     /// Looks whether the effect of a write is there.
     fn listen(&mut self, number: PollNumber, outcome: &str) {
+        let view = self.topic.view();
+        if !self.topic.is_unconfirmed(&view) {
+            return;
+        }
         let written = self.topic.written();
         let Some(publisher) = self.publisher.as_mut() else {
             return;
         };
-        let view = self.topic.view();
         let settled = match outcome {
             "changed" => true,
             // Who reads is given the refusal itself, and not a state from before the write.
@@ -303,7 +309,8 @@ impl Poller {
             self.tag = None;
         }
         let upstream = self.route.upstream.name.as_str();
-        self.stakes.metrics.polled(upstream, &self.route.path, outcome, started.elapsed());
+        self.stakes.metrics.polled(upstream, &self.route.path, outcome);
+        self.metrics.seconds.observe(started.elapsed().as_secs_f64());
         self.listen(number, outcome);
         self.count_saved();
     }
@@ -311,10 +318,8 @@ impl Poller {
     /// Acts on an answer; gives the outcome's label.
     async fn answered(&mut self, publisher: Publisher, number: PollNumber, answer: &Answer) -> &'static str {
         self.last_cost = answer.head_bytes + answer.body_bytes;
-        let bytes = &self.stakes.metrics.upstream_bytes;
-        let upstream = self.route.upstream.name.as_str();
-        bytes.with_label_values(&[upstream, "head"]).inc_by(answer.head_bytes as u64);
-        bytes.with_label_values(&[upstream, "body"]).inc_by(answer.body_bytes as u64);
+        self.metrics.head_bytes.inc_by(answer.head_bytes as u64);
+        self.metrics.body_bytes.inc_by(answer.body_bytes as u64);
         let terms = Terms {
             route: &self.route,
             private: self.topic.key().is_private(),
@@ -335,9 +340,8 @@ impl Poller {
     /// What every client polling for itself would have added.
     fn count_saved(&self) {
         let others = self.topic.followers().saturating_sub(1) as u64;
-        let route = [self.route.path.as_str()];
-        self.stakes.metrics.saved_requests.with_label_values(&route).inc_by(others);
-        self.stakes.metrics.saved_bytes.with_label_values(&route).inc_by(others * self.last_cost as u64);
+        self.metrics.saved_requests.inc_by(others);
+        self.metrics.saved_bytes.inc_by(others * self.last_cost as u64);
     }
 }
 

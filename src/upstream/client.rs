@@ -4,22 +4,20 @@
 
 mod cause;
 mod exchange;
+mod idle;
+mod link;
 mod papers;
 mod probe;
 #[cfg(test)]
 pub(super) mod tests;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use pingora::ErrorType;
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::Connector;
 use pingora::lb::health_check::HealthCheck;
-use pingora::protocols::http::client::HttpSession;
-use pingora::protocols::{ALPN, TcpKeepalive};
 use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -28,23 +26,12 @@ use super::breaker::Breaker;
 use super::budget::{Gate, NoTurn, Turn};
 use super::failure::{Failure, FetchError, NewError};
 use super::schedule::Quota;
-use super::targets::{Resolver, SystemResolver, Target, Targets};
+use super::targets::{Resolver, SystemResolver, Targets};
 use super::{Answer, Ask, InFlight, Priority};
 use crate::config;
 use crate::metrics::Metrics;
-use cause::Cause;
-use exchange::Broken;
-use papers::Papers;
+use link::Link;
 use probe::Probe;
-
-/// Idle connections kept for one upstream.
-const POOL_SIZE: usize = 256;
-
-/// Concurrent requests on one HTTP/2 connection.
-const HTTP2_STREAMS: usize = 64;
-
-/// A silent HTTP/2 connection is asked whether it lives this often.
-const HTTP2_PING: Duration = Duration::from_secs(15);
 
 /// Servers asked for one request as long as none of them could be connected to.
 const CONNECT_ATTEMPTS: usize = 3;
@@ -218,7 +205,11 @@ impl Client {
         let began = Instant::now();
         let limit = ask.timeout.min(self.config().total_timeout);
         let mut server = None;
-        let outcome = timeout(limit, self.fetch_from_any(ask, &mut server)).await;
+        let outcome = {
+            // Pinned here, as it is large and would be copied into the timeout.
+            let fetching = pin!(self.fetch_from_any(ask, &mut server));
+            timeout(limit, fetching).await
+        };
         match outcome.unwrap_or(Err(Failure::TotalTimeout { limit })) {
             Ok(answer) => Ok(Answer { elapsed: began.elapsed(), ..answer }),
             Err(failure) => Err(self.failed(server, failure)),
@@ -249,104 +240,5 @@ impl Client {
     fn failed(&self, server: Option<SocketAddr>, failure: Failure) -> FetchError {
         let server = server.map(|address| address.to_string());
         FetchError { upstream: self.config().name.clone(), server, failure }
-    }
-}
-
-/// The way to the servers: the pool and how connections are made.
-struct Link {
-    upstream: Arc<config::Upstream>,
-    connector: Connector,
-    papers: Arc<Papers>,
-}
-
-impl Link {
-    fn new(upstream: Arc<config::Upstream>) -> Result<Self, NewError> {
-        let papers = Arc::new(Papers::new(upstream.clone())?);
-        let mut options = ConnectorOptions::new(POOL_SIZE);
-        if upstream.tls.as_ref().is_none_or(|tls| tls.ca.is_some()) {
-            // No roots: they would be read for nothing, and a system without any is fine here.
-            options.ca_file = Some("/dev/null".to_owned());
-        }
-        Ok(Self { connector: Connector::new(Some(options)), papers, upstream })
-    }
-
-    fn peer(&self, target: &Target) -> HttpPeer {
-        let upstream = &self.upstream;
-        let tls = upstream.tls.as_ref();
-        // Never empty: Pingora does not verify a server without a name.
-        let sni = tls.map(|tls| tls.sni.clone().unwrap_or_else(|| target.host.to_string()));
-        let mut peer = HttpPeer::new(target.address, tls.is_some(), sni.unwrap_or_default());
-        let papers = self.papers.current();
-        peer.group_key = papers.group;
-        peer.client_cert_key = papers.identity;
-        let options = &mut peer.options;
-        options.connection_timeout = Some(upstream.connect_timeout);
-        options.total_connection_timeout = Some(upstream.connect_timeout);
-        options.idle_timeout = Some(upstream.keepalive);
-        options.verify_cert = tls.is_none_or(|tls| tls.verify);
-        options.verify_hostname = options.verify_cert;
-        options.ca = papers.authorities;
-        options.alpn = match (upstream.http2, tls) {
-            (true, Some(_)) => ALPN::H2H1,
-            (true, None) => ALPN::H2,
-            (false, _) => ALPN::H1,
-        };
-        options.max_h2_streams = HTTP2_STREAMS;
-        options.h2_ping_interval = Some(HTTP2_PING);
-        options.tcp_keepalive = Some(TcpKeepalive {
-            idle: Duration::from_secs(60),
-            interval: Duration::from_secs(10),
-            count: 5,
-            #[cfg(target_os = "linux")]
-            user_timeout: Duration::ZERO,
-        });
-        peer
-    }
-
-    async fn ask(&self, target: &Target, ask: &Ask) -> Result<Answer, Failure> {
-        let peer = self.peer(target);
-        let (session, reused) = self.connect(&peer).await?;
-        let broken = match self.exchange(session, &peer, ask).await {
-            Ok(answer) => return Ok(answer),
-            Err(broken) => broken,
-        };
-        if !(reused && broken.unanswered && ask.method.is_idempotent()) {
-            return Err(broken.failure);
-        }
-        // Another pool key, so that the second attempt cannot meet the next dead connection of the pool.
-        let mut fresh = peer.clone();
-        fresh.group_key = !peer.group_key;
-        let (session, _) = self.connect(&fresh).await?;
-        // An HTTP/2 connection is registered under the key it was made with.
-        let key = if session.as_http2().is_some() { &fresh } else { &peer };
-        self.exchange(session, key, ask).await.map_err(|broken| broken.failure)
-    }
-
-    async fn connect(&self, peer: &HttpPeer) -> Result<(HttpSession, bool), Failure> {
-        let limit = self.upstream.connect_timeout;
-        // Around everything: Pingora's own limits leave the HTTP/2 handshake out.
-        match timeout(limit, self.connector.get_http_session(peer)).await {
-            Ok(Ok(connected)) => Ok(connected),
-            Ok(Err(error)) => Err(match error.etype() {
-                ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
-                    Failure::ConnectTimeout { limit }
-                }
-                ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
-                    Failure::Tls { source: Cause::of(error) }
-                }
-                _ => Failure::Connect { source: Cause::of(error) },
-            }),
-            Err(_) => Err(Failure::ConnectTimeout { limit }),
-        }
-    }
-
-    /// On any failure the session is dropped, and with it the connection or stream.
-    async fn exchange(&self, mut session: HttpSession, key: &HttpPeer, ask: &Ask) -> Result<Answer, Broken> {
-        let cleartext_http2 = session.as_http2().is_some() && self.upstream.tls.is_none();
-        let limit = self.upstream.first_byte_timeout;
-        let response = exchange::exchange(&mut session, ask, cleartext_http2, limit).await?;
-        let idle = response.idle_limit(self.upstream.keepalive);
-        self.connector.release_http_session(session, key, Some(idle)).await;
-        Ok(response.decoded(ask.max_body).await?)
     }
 }

@@ -64,6 +64,10 @@ impl Jars {
     /// The `Cookie` of a request, sensitive; none: there is none for it.
     pub(super) fn cookies(&self, place: Place, now: SystemTime) -> Option<HeaderValue> {
         let mut jars = self.0.lock();
+        if jars.is_empty() {
+            // Most upstreams set none: no name of a jar is made for every poll.
+            return None;
+        }
         let jar = jars.get_mut(&place.jar())?;
         jar.retain(|kept| kept.until.is_none_or(|until| now < until));
         let mut fitting: Vec<&Kept> = jar.iter().filter(|kept| covers(&kept.path, place.path())).collect();

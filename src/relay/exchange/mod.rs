@@ -16,7 +16,7 @@ mod token;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, StatusCode, header};
 use tokio::time::Instant;
 
 pub(super) use batch::{Batches, Item, Tag, on_grid};
@@ -88,8 +88,13 @@ impl Exchange {
             // An entity tag says nothing about what lies under another URL.
             let conditional =
                 !validators.is_empty() && self.settled.as_ref().unwrap_or(&own) == &ask.path_and_query;
-            let sent = with_validators(&ask, &validators, conditional);
-            let mut answer = self.request(source, sent, &mut allowance, turn).await?;
+            // What is said to this target alone is taken back afterwards.
+            let said = ask.headers.len();
+            if conditional {
+                ask.headers.extend_from_slice(&validators);
+            }
+            let mut answer = self.request(source, &mut ask, &mut allowance, turn).await?;
+            ask.headers.truncate(said);
             answer.head_bytes += head_bytes;
             answer.body_bytes += body_bytes;
             match self.next(&ask, &answer, followed)? {
@@ -123,7 +128,7 @@ impl Exchange {
     async fn request(
         &self,
         source: &dyn Source,
-        mut ask: Ask,
+        ask: &mut Ask,
         allowance: &mut Allowance,
         turn: Option<Turn>,
     ) -> Result<Answer, FetchError> {
@@ -140,7 +145,7 @@ impl Exchange {
                 (grant, Some(token))
             }
         };
-        let answer = self.timed(source, &ask, allowance).await?;
+        let answer = self.timed(source, ask, allowance).await?;
         drop(turn);
         let (Some(grant), Some(token)) = (grant, token) else {
             return Ok(answer);
@@ -153,10 +158,11 @@ impl Exchange {
         let Some(token) = grant.token_instead_of(&token).await.map_err(without)? else {
             return Ok(answer);
         };
-        ask.headers.retain(|(name, _)| *name != header::AUTHORIZATION);
+        // In the place of the one that was refused.
+        ask.headers.pop();
         ask.headers.push(token.field());
         let _turn = source.turn(self.priority).await?;
-        let repeated = self.timed(source, &ask, allowance).await?;
+        let repeated = self.timed(source, ask, allowance).await?;
         if repeated.status != StatusCode::UNAUTHORIZED {
             grant.accepted(&token);
         }
@@ -174,19 +180,21 @@ impl Exchange {
     async fn timed(
         &self,
         source: &dyn Source,
-        ask: &Ask,
+        ask: &mut Ask,
         allowance: &mut Allowance,
     ) -> Result<Answer, FetchError> {
         if allowance.left.is_zero() {
             return Err(self.failed(Failure::TotalTimeout { limit: allowance.limit }));
         }
-        let mut ask = Ask { timeout: allowance.left, ..ask.clone() };
-        self.add_cookies(&mut ask);
+        ask.timeout = allowance.left;
+        let said = ask.headers.len();
+        self.add_cookies(ask);
         let began = Instant::now();
-        let answer = source.fetch(&ask, !self.private).await;
+        let answer = source.fetch(ask, !self.private).await;
         allowance.left = allowance.left.saturating_sub(began.elapsed());
+        ask.headers.truncate(said);
         if let Ok(answer) = &answer {
-            self.keep_cookies(&ask, answer);
+            self.keep_cookies(ask, answer);
         }
         answer
     }
@@ -265,12 +273,4 @@ impl Exchange {
 
 fn is_validator(name: &HeaderName) -> bool {
     *name == header::IF_NONE_MATCH || *name == header::IF_MODIFIED_SINCE
-}
-
-fn with_validators(ask: &Ask, validators: &[(HeaderName, HeaderValue)], conditional: bool) -> Ask {
-    let mut ask = ask.clone();
-    if conditional {
-        ask.headers.extend(validators.iter().cloned());
-    }
-    ask
 }

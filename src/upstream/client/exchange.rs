@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::v1::client::HttpSession as Http1Session;
@@ -29,13 +29,18 @@ pub(super) const DECODE_INLINE: usize = 16 * 1024;
 pub(super) struct Broken {
     pub(super) failure: Failure,
     /// No byte of a response came.
-    pub(super) unanswered: bool,
+    unanswered: bool,
 }
 
 impl Broken {
     fn before_answer(error: Box<Error>) -> Self {
         let failure = Failure::Reset { source: Cause::of(error) };
         Self { failure, unanswered: true }
+    }
+
+    /// Whether the same may be asked once more: a reused connection may have been dead before.
+    pub(super) fn is_repeatable(&self, ask: &Ask) -> bool {
+        self.unanswered && ask.method.is_idempotent()
     }
 }
 
@@ -134,19 +139,21 @@ fn request(ask: &Ask, cleartext_http2: bool) -> Result<Box<RequestHeader>, Failu
     }
     let expects_body =
         !ask.body.is_empty() || matches!(ask.method, Method::POST | Method::PUT | Method::PATCH);
-    let build = || {
-        let fields = ask.headers.len() + 2;
-        let mut request = RequestHeader::build(ask.method.clone(), target.as_bytes(), Some(fields))?;
-        request.append_header("Host", ask.host.as_str())?;
-        for (name, value) in ask.headers.iter().filter(|(name, _)| name != HOST) {
-            request.append_header(name.clone(), value.clone())?;
-        }
-        if expects_body && !request.headers.contains_key(CONTENT_LENGTH) {
-            request.append_header(CONTENT_LENGTH, ask.body.len().to_string())?;
-        }
-        Ok(Box::new(request))
-    };
-    let mut request = build().map_err(|error| unsendable(Cause::of(error).to_string()))?;
+    let mut headers = HeaderMap::with_capacity(ask.headers.len() + 2);
+    let host = HeaderValue::from_str(&ask.host).map_err(|error| unsendable(error.to_string()))?;
+    headers.append(HOST, host);
+    for (name, value) in ask.headers.iter().filter(|(name, _)| name != HOST) {
+        let added = headers.try_append(name, value.clone());
+        added.map_err(|error| unsendable(error.to_string()))?;
+    }
+    if expects_body && !headers.contains_key(CONTENT_LENGTH) {
+        headers.append(CONTENT_LENGTH, HeaderValue::from(ask.body.len()));
+    }
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    (parts.method, parts.headers) = (ask.method.clone(), headers);
+    let mut request = Box::new(RequestHeader::from(parts));
+    // Not by the parts: a target need not be a URI.
+    request.set_raw_path(target.as_bytes()).map_err(|error| unsendable(Cause::of(error).to_string()))?;
     if cleartext_http2 {
         let uri = Uri::builder().scheme("http").authority(ask.host.as_str()).path_and_query(target);
         request.set_uri(uri.build().map_err(|error| unsendable(error.to_string()))?);

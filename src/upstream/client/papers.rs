@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::Cause;
+use super::cause::Cause;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::upstream::failure::NewError;
@@ -72,6 +72,11 @@ impl Papers {
 
     pub(super) fn current(&self) -> Issue {
         self.current.read().clone()
+    }
+
+    /// What keeps connections apart that were made with other files.
+    pub(super) fn group(&self) -> u64 {
+        self.current.read().group
     }
 
     /// Whether there are files to look at.

@@ -17,6 +17,16 @@ pub struct Quota {
 
 const DAY: u64 = 86_400;
 
+/// What all names of such fields begin with.
+const PREFIXES: [&str; 2] = ["ratelimit", "x-rate"];
+
+/// Fields for how many more and until when.
+const PAIRS: [(&str, &str); 3] = [
+    ("ratelimit-remaining", "ratelimit-reset"),
+    ("x-ratelimit-remaining", "x-ratelimit-reset"),
+    ("x-rate-limit-remaining", "x-rate-limit-reset"),
+];
+
 /// A number this large is a moment, not a wait: seconds since 1970 in 2001, and in milliseconds.
 const MOMENT: u64 = 1_000_000_000;
 const MOMENT_MS: u64 = 1_000_000_000_000;
@@ -29,10 +39,14 @@ impl Quota {
 
     /// The tightest quota that an answer names. What cannot be read says nothing.
     pub fn of(headers: &HeaderMap, now: SystemTime) -> Option<Quota> {
+        // Every poll comes here, and most answers name none.
+        if !headers.keys().any(|name| PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))) {
+            return None;
+        }
         let structured = policies(headers, now);
-        let pairs = ["ratelimit", "x-ratelimit", "x-rate-limit"].into_iter().filter_map(|prefix| {
-            let number = |name: &str| number(headers.get(format!("{prefix}-{name}"))?.to_str().ok()?);
-            quota(number("remaining")?, number("reset")?, now)
+        let pairs = PAIRS.into_iter().filter_map(|(remaining, reset)| {
+            let number = |name| number(headers.get(name)?.to_str().ok()?);
+            quota(number(remaining)?, number(reset)?, now)
         });
         structured.into_iter().chain(pairs).min_by(|a, b| a.rate().total_cmp(&b.rate()))
     }

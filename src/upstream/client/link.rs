@@ -1,0 +1,167 @@
+//! The way to the servers of one upstream: how connections are made, kept and used for one request.
+//! Must not know: which server is chosen, what becomes of one that fails, the time of the whole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::ErrorType;
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
+use pingora::protocols::http::client::HttpSession;
+use pingora::protocols::http::v1::client::HttpSession as Http1Session;
+use pingora::protocols::{ALPN, TcpKeepalive};
+use pingora::upstreams::peer::HttpPeer;
+use tokio::time::timeout;
+
+use super::cause::Cause;
+use super::exchange::{self, Broken};
+use super::idle::Idle;
+use super::papers::Papers;
+use crate::config;
+use crate::upstream::failure::{Failure, NewError};
+use crate::upstream::targets::Target;
+use crate::upstream::{Answer, Ask};
+
+/// Idle connections kept for one upstream.
+const POOL_SIZE: usize = 256;
+
+/// Concurrent requests on one HTTP/2 connection.
+const HTTP2_STREAMS: usize = 64;
+
+/// A silent HTTP/2 connection is asked whether it lives this often.
+const HTTP2_PING: Duration = Duration::from_secs(15);
+
+/// The way to the servers: the pool and how connections are made.
+pub(super) struct Link {
+    pub(super) upstream: Arc<config::Upstream>,
+    /// Makes connections, and keeps those of HTTP/2.
+    connector: Connector,
+    /// Connections of HTTP/1.
+    idle: Arc<Idle>,
+    pub(super) papers: Arc<Papers>,
+}
+
+impl Link {
+    pub(super) fn new(upstream: Arc<config::Upstream>) -> Result<Self, NewError> {
+        let papers = Arc::new(Papers::new(upstream.clone())?);
+        let mut options = ConnectorOptions::new(POOL_SIZE);
+        if upstream.tls.as_ref().is_none_or(|tls| tls.ca.is_some()) {
+            // No roots: they would be read for nothing, and a system without any is fine here.
+            options.ca_file = Some("/dev/null".to_owned());
+        }
+        let (connector, idle) = (Connector::new(Some(options)), Idle::new(POOL_SIZE));
+        Ok(Self { connector, idle, papers, upstream })
+    }
+
+    pub(super) fn peer(&self, target: &Target) -> HttpPeer {
+        let upstream = &self.upstream;
+        let tls = upstream.tls.as_ref();
+        // Never empty: Pingora does not verify a server without a name.
+        let sni = tls.map(|tls| tls.sni.clone().unwrap_or_else(|| target.host.to_string()));
+        let mut peer = HttpPeer::new(target.address, tls.is_some(), sni.unwrap_or_default());
+        let papers = self.papers.current();
+        peer.group_key = papers.group;
+        peer.client_cert_key = papers.identity;
+        let options = &mut peer.options;
+        options.connection_timeout = Some(upstream.connect_timeout);
+        options.total_connection_timeout = Some(upstream.connect_timeout);
+        options.idle_timeout = Some(upstream.keepalive);
+        options.verify_cert = tls.is_none_or(|tls| tls.verify);
+        options.verify_hostname = options.verify_cert;
+        options.ca = papers.authorities;
+        options.alpn = match (upstream.http2, tls) {
+            (true, Some(_)) => ALPN::H2H1,
+            (true, None) => ALPN::H2,
+            (false, _) => ALPN::H1,
+        };
+        options.max_h2_streams = HTTP2_STREAMS;
+        options.h2_ping_interval = Some(HTTP2_PING);
+        options.tcp_keepalive = Some(TcpKeepalive {
+            idle: Duration::from_secs(60),
+            interval: Duration::from_secs(10),
+            count: 5,
+            #[cfg(target_os = "linux")]
+            user_timeout: Duration::ZERO,
+        });
+        peer
+    }
+
+    pub(super) async fn ask(&self, target: &Target, ask: &Ask) -> Result<Answer, Failure> {
+        let group = self.papers.group();
+        let Some(stream) = self.idle.take(target, group) else {
+            // Boxed, as most polls need nothing of it and it is large.
+            return Box::pin(self.ask_anew(target, ask)).await;
+        };
+        let session = Box::new(HttpSession::H1(Http1Session::new(stream)));
+        match self.exchange(session, (target, group), None, ask).await {
+            Err(broken) if broken.is_repeatable(ask) => Box::pin(self.ask_once_more(target, ask)).await,
+            other => other.map_err(|broken| broken.failure),
+        }
+    }
+
+    /// On a new connection, or on one of HTTP/2 that there is.
+    async fn ask_anew(&self, target: &Target, ask: &Ask) -> Result<Answer, Failure> {
+        let peer = self.peer(target);
+        let (session, reused) = self.connect(&peer).await?;
+        match self.exchange(session, (target, peer.group_key), Some(&peer), ask).await {
+            Err(broken) if reused && broken.is_repeatable(ask) => self.ask_once_more(target, ask).await,
+            other => other.map_err(|broken| broken.failure),
+        }
+    }
+
+    /// On a connection that is new for certain.
+    async fn ask_once_more(&self, target: &Target, ask: &Ask) -> Result<Answer, Failure> {
+        // Another pool key, so that it cannot meet the next dead connection of HTTP/2.
+        let mut fresh = self.peer(target);
+        let group = fresh.group_key;
+        fresh.group_key = !group;
+        let (session, _) = self.connect(&fresh).await?;
+        self.exchange(session, (target, group), Some(&fresh), ask).await.map_err(|broken| broken.failure)
+    }
+
+    pub(super) async fn connect(&self, peer: &HttpPeer) -> Result<(Box<HttpSession>, bool), Failure> {
+        let limit = self.upstream.connect_timeout;
+        // Around everything: Pingora's own limits leave the HTTP/2 handshake out.
+        match timeout(limit, self.connector.get_http_session(peer)).await {
+            Ok(Ok((session, reused))) => Ok((Box::new(session), reused)),
+            Ok(Err(error)) => Err(match error.etype() {
+                ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
+                    Failure::ConnectTimeout { limit }
+                }
+                ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
+                    Failure::Tls { source: Cause::of(error) }
+                }
+                _ => Failure::Connect { source: Cause::of(error) },
+            }),
+            Err(_) => Err(Failure::ConnectTimeout { limit }),
+        }
+    }
+
+    /// On any failure the session is dropped, and with it the connection or stream. It leads to `target`, with the
+    /// papers of `group`; `peer`: what it was made with, under which an HTTP/2 connection is registered.
+    async fn exchange(
+        &self,
+        mut session: Box<HttpSession>,
+        (target, group): (&Target, u64),
+        peer: Option<&HttpPeer>,
+        ask: &Ask,
+    ) -> Result<Answer, Broken> {
+        let cleartext_http2 = session.as_http2().is_some() && self.upstream.tls.is_none();
+        let limit = self.upstream.first_byte_timeout;
+        let response = exchange::exchange(&mut session, ask, cleartext_http2, limit).await?;
+        let rest = response.idle_limit(self.upstream.keepalive);
+        match (*session, peer) {
+            (HttpSession::H1(mut http1), _) => {
+                http1.respect_keepalive();
+                if let Some(stream) = http1.reuse().await {
+                    self.idle.keep(target, group, stream, rest);
+                }
+            }
+            (session, Some(peer)) => {
+                Box::pin(self.connector.release_http_session(session, peer, Some(rest))).await;
+            }
+            (_, None) => {}
+        }
+        Ok(response.decoded(ask.max_body).await?)
+    }
+}
