@@ -27,7 +27,7 @@ use tokio::sync::watch;
 pub use inbox::{Arrival, Following, MemberId, Messages};
 pub use log::Record;
 pub use pass::{Hold, Pass};
-pub use seats::Seat;
+pub use seats::{Claim, Seat};
 pub use task::{Drain, Ending, Staying, Stream, StreamEnd, draining, drive};
 pub use task_many::{ManyStream, drive_many};
 pub use wire::{Home, Returned, Taken, bound_kernel_buffers};
@@ -105,6 +105,11 @@ impl Fanout {
         of_subject: Option<(usize, u64)>,
     ) -> Option<Seat> {
         self.seats.take(clients, of_route.map(|limit| (limit, route)), of_address, of_subject)
+    }
+
+    /// What a client takes of a subject that was not known when it took its seat. None: there are as many as may be.
+    pub fn claim(&self, limit: usize, subject: u64) -> Option<Claim> {
+        self.seats.claim(limit, subject)
     }
 
     /// Clients now, wherever they live.

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use super::seats::Claim;
 use crate::transport::Expulsion;
 
 /// Something that many clients may stay by: their subject, or the answer that one's credentials got.
@@ -40,6 +41,8 @@ impl Hold {
 #[derive(Debug, Default)]
 pub struct Pass {
     stay: Mutex<Stay>,
+    /// The subjects it counts for, and what it takes of them; none: its seat does.
+    subjects: Mutex<Vec<(u64, Option<Claim>)>>,
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +54,7 @@ struct Stay {
 impl Pass {
     /// `until`: when its proof runs out.
     pub fn new(until: Option<Instant>, holds: Vec<Arc<Hold>>) -> Arc<Pass> {
-        Arc::new(Pass { stay: Mutex::new(Stay { until, holds }) })
+        Arc::new(Pass { stay: Mutex::new(Stay { until, holds }), subjects: Mutex::default() })
     }
 
     /// When the client's proof runs out; none: it stays good.
@@ -66,6 +69,29 @@ impl Pass {
         // Many resources of one subject stay by one hold.
         let new = hold.filter(|hold| !stay.holds.iter().any(|held| Arc::ptr_eq(held, hold)));
         stay.holds.extend(new);
+    }
+
+    /// The client counts for this subject, as long as it is there; a newer proof changes nothing about that. False: it
+    /// may not, as `take` says.
+    pub fn counts_for(&self, subject: u64, take: impl FnOnce() -> Option<Claim>) -> bool {
+        let mut subjects = self.subjects.lock();
+        if subjects.iter().any(|(known, _)| *known == subject) {
+            return true;
+        }
+        let claim = take();
+        let is_free = claim.is_some();
+        subjects.extend(claim.map(|claim| (subject, Some(claim))));
+        is_free
+    }
+
+    /// The client's seat counts for this subject already.
+    pub fn is_seated_for(&self, subject: u64) {
+        self.subjects.lock().push((subject, None));
+    }
+
+    /// The client has left, whoever else still knows of it.
+    pub(super) fn leave(&self) {
+        self.subjects.lock().clear();
     }
 
     /// A newer proof in place of the last ones.

@@ -80,6 +80,34 @@ impl Seats {
     }
 }
 
+/// What one client takes of one subject's, beside its seat; free again when dropped.
+#[derive(Debug)]
+pub struct Claim {
+    seats: Arc<Seats>,
+    owner: Owner,
+}
+
+impl Seats {
+    /// Of a subject that was not known when its client took its seat. None: it has as many clients as `limit`.
+    pub(super) fn claim(self: &Arc<Self>, limit: usize, subject: u64) -> Option<Claim> {
+        let owner = Owner::Subject(subject);
+        self.take_of(owner, limit).then(|| Claim { seats: self.clone(), owner })
+    }
+
+    fn leave(&self, owner: &Owner) {
+        if let Some(mut taken) = self.owners.get_mut(owner) {
+            *taken -= 1;
+        }
+        self.owners.remove_if(owner, |_, taken| *taken == 0);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.seats.leave(&self.owner);
+    }
+}
+
 impl Seat {
     /// The same seat for a client that stays by a pass.
     #[must_use]
@@ -109,11 +137,9 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.all.fetch_sub(1, Ordering::SeqCst);
+        self.pass().into_iter().for_each(|pass| pass.leave());
         for owner in self.own.iter().flat_map(|own| own.owners.iter().flatten()) {
-            if let Some(mut taken) = self.seats.owners.get_mut(owner) {
-                *taken -= 1;
-            }
-            self.seats.owners.remove_if(owner, |_, taken| *taken == 0);
+            self.seats.leave(owner);
         }
     }
 }

@@ -65,12 +65,14 @@ impl Cover<'_> {
         let target = self.session.req_header().uri.path_and_query().map(|target| target.as_str());
         let name: Arc<str> = target.unwrap_or_default().into();
         let shard = self.front.shared.fanout.choose();
+        let pass = seat.pass().cloned().unwrap_or_default();
+        self.ctx.subject.into_iter().for_each(|subject| pass.is_seated_for(subject));
         let visitor = Visitor {
             shared: self.front.shared.clone(),
             headers: self.headers.clone(),
             query: self.session.req_header().uri.query().map(str::to_owned),
             certificate: self.certificate(),
-            pass: seat.pass().cloned().unwrap_or_default(),
+            pass,
             proto: self.proto(),
             authority: self.authority(),
             address: self.ctx.client,

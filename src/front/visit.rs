@@ -245,6 +245,12 @@ impl Visitor {
             }
         };
         let subject = self.shared.subjects.asker(identity.as_ref(), &class);
+        if !self.may_count_for(subject) {
+            self.shared.metrics.refusals.with_label_values(&["clients"]).inc();
+            let detail =
+                "there are as many clients of this subject or class as may be (limits.clients_per_subject)";
+            return Err(refused(StatusCode::SERVICE_UNAVAILABLE, detail));
+        }
         let base = base_key(&route, self.proto, self.authority.clone(), path.clone(), target.query, class);
         let admitted = self.attend(route, &base, path, subject).await?;
         let topic = admitted.attendance.topic();
@@ -255,6 +261,14 @@ impl Visitor {
             self.pass.add(identity.expires, Some(subject));
         }
         Ok(Admitted { hold, ..admitted })
+    }
+
+    /// Who it is was not known when it took its seat.
+    fn may_count_for(&self, subject: Option<u64>) -> bool {
+        let limit = self.shared.config.limits.clients_per_subject;
+        limit.zip(subject).is_none_or(|(limit, subject)| {
+            self.pass.counts_for(subject, || self.shared.fanout.claim(limit, subject))
+        })
     }
 
     async fn identify(&self, route: &Route, path: &str) -> Result<Option<Identity>, Refused> {

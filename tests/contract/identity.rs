@@ -279,6 +279,39 @@ async fn keys_of_clients_are_their_names() {
     assert_eq!(stand.metric("pollcast_refusals_total", "clients").await, 1.0);
 }
 
+#[tokio::test]
+async fn a_subject_has_no_more_clients_of_many_than_of_one() {
+    let route = "share: public, authenticate: {keys: {header: x-key, clients: {partner: 0123456789abcdef}}}";
+    let stand = Stand::with(&format!("{FAST}, {route}"), "limits: {clients_per_subject: 1}");
+    ["A", "B"].iter().for_each(|name| stand.legacy.set(&format!("/prices/{name}"), Reply::json("1")));
+    let good = [("x-key", "0123456789abcdef"), ("sec-websocket-protocol", "pollcast.v1")];
+    let both = "/-/pollcast/events?resource=/prices/A&resource=/prices/B";
+    let subscribe =
+        |name: &str| json!({ "op": "subscribe", "resource": format!("/prices/{name}") }).to_string();
+    // A connection counts once, whatever it follows.
+    let many = Sse::open(stand.address(), both, &good).await;
+    let refused = Sse::try_open(stand.address(), "/prices/A", &good).await;
+    assert_eq!(refused.err().map(|refused| refused.status), Some(503));
+    let refused = Sse::try_open(stand.address(), both, &good).await;
+    assert_eq!(refused.err().map(|refused| refused.status), Some(503));
+    let mut ws = Ws::open(stand.address(), "/-/pollcast/ws", &good).await;
+    ws.send_text(&subscribe("A")).await;
+    let refused: Value = serde_json::from_str(&ws.next_text().await).expect("JSON");
+    assert_eq!((&refused["type"], &refused["status"]), (&json!("error"), &json!(503)));
+    drop(many);
+    stand.clients("sse", 0).await;
+    for name in ["A", "B"] {
+        ws.send_text(&subscribe(name)).await;
+        assert!(ws.next_text().await.contains("snapshot"));
+    }
+    drop(ws);
+    stand.clients("envelope", 0).await;
+    let mut own = Ws::open(stand.address(), "/prices/A", &good).await;
+    assert!(own.next_text().await.contains("snapshot"));
+    own.send_text(&subscribe("B")).await;
+    assert!(own.next_text().await.contains("snapshot"));
+}
+
 /// A key pair and its public half as a key set.
 fn signer(id: &str) -> (EncodingKey, Value) {
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key pair");
