@@ -89,6 +89,11 @@ impl Pass {
         self.subjects.lock().push((subject, None));
     }
 
+    /// The client has left, whoever else still knows of it.
+    pub(super) fn leave(&self) {
+        self.subjects.lock().clear();
+    }
+
     /// A newer proof in place of the last ones.
     pub fn renew(&self, until: Option<Instant>, holds: Vec<Arc<Hold>>) {
         *self.stay.lock() = Stay { until, holds };

@@ -137,6 +137,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.all.fetch_sub(1, Ordering::SeqCst);
+        self.pass().into_iter().for_each(|pass| pass.leave());
         for owner in self.own.iter().flat_map(|own| own.owners.iter().flatten()) {
             self.seats.leave(owner);
         }
