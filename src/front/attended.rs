@@ -33,6 +33,9 @@ use super::patience::{Awaited, Patience, Refusal, Terms, Verdict};
 /// Most bytes that wait to be written. Larger pieces are not copied.
 const MOST: usize = 8 * 1024;
 
+/// Bytes that a first piece is given room for behind it.
+const ROOM: usize = 512;
+
 /// What Pingora gets to read in place of the rest of a refused head: no head has it, so that it looks no
 /// further.
 const NO_HEAD: &[u8] = b"\0\r\n\r\n";
@@ -236,6 +239,10 @@ impl AsyncWrite for Attended {
         if self.gathers && bytes.len() <= MOST {
             if self.waiting.len() + bytes.len() > MOST {
                 ready!(self.poll_waiting(context))?;
+            }
+            if self.waiting.is_empty() {
+                // What comes behind a head often fits in beside it.
+                self.waiting.reserve(bytes.len() + ROOM);
             }
             self.waiting.extend_from_slice(bytes);
             return Poll::Ready(Ok(bytes.len()));

@@ -7,6 +7,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Version, header};
+use memchr::memchr;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
@@ -86,28 +87,35 @@ pub(super) fn check(raw: &[u8]) -> Result<(), BadHead> {
     while let Some(rest) = head.strip_prefix(b"\r\n") {
         head = rest;
     }
-    let mut lines = head.split_inclusive(|byte| *byte == b'\n');
-    let Some(request_line) = lines.next().unwrap_or_default().strip_suffix(b"\r\n") else {
+    let (request_line, mut rest) = first_line(head);
+    let Some(request_line) = request_line.strip_suffix(b"\r\n") else {
         return Err(BadHead("a line ends with a bare LF"));
     };
     target(request_line)?;
-    if raw.contains(&0) {
+    if memchr(0, raw).is_some() {
         return Err(BadHead("the head contains a NUL"));
     }
     let mut framing = Framing::default();
-    for line in lines {
+    while !rest.is_empty() {
+        let (line, behind) = first_line(rest);
+        rest = behind;
         let Some(line) = line.strip_suffix(b"\r\n") else {
             return Err(BadHead("a line ends with a bare LF"));
         };
         if line.is_empty() {
             break;
         }
-        if line.contains(&b'\r') {
+        if memchr(b'\r', line).is_some() {
             return Err(BadHead("a header field contains a bare CR"));
         }
         field(line, &mut framing)?;
     }
     framing.judge()
+}
+
+/// The first line with its end, and what is behind it.
+fn first_line(head: &[u8]) -> (&[u8], &[u8]) {
+    head.split_at(memchr(b'\n', head).map_or(head.len(), |end| end + 1))
 }
 
 /// Whether the target has one of the forms of RFC 9112 §3.2 that are served here. Pingora escapes a second

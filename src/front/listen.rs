@@ -188,8 +188,8 @@ pub fn service(
     let home = Arc::new(OnceLock::new());
     let front = Front { shared: shared.clone(), listener: listener.clone(), home: home.clone() };
     let conf = ServerConf { threads: shared.config.threads.front, max_retries: 4, ..ServerConf::default() };
+    // Without Pingora's modules: its own compression would be made, and asked, for each request.
     let mut proxy = HttpProxy::new(front, Arc::new(conf));
-    proxy.handle_init_modules();
     let speaks_both = listener.http2 && listener.tls.is_none();
     proxy.h2_options = Some(http2_options(&shared.config.limits));
     let proxy = Arc::new(proxy);

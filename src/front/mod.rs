@@ -67,14 +67,14 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use bytes::Bytes;
 use dashmap::DashMap;
-use http::{HeaderName, Method, StatusCode};
+use http::{HeaderName, StatusCode};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, Route};
 use crate::fanout::{Ending, Fanout, Home};
 use crate::hub::Hub;
 use crate::identity::Gates;
@@ -159,7 +159,8 @@ impl Front {
         access::client_address(peer, &session.req_header().headers, &self.listener)
     }
 
-    /// Decides about a request.
+    /// Decides about a request. What answers is boxed: this is a part of the future of every request that
+    /// passes through, and stays small enough to cost little there.
     async fn receive(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
         ctx.client = self.client_of(session);
         match bounds::check(&self.shared, session) {
@@ -180,8 +181,8 @@ impl Front {
         let path = request.uri.path().to_owned();
         if path.starts_with(&self.shared.config.public_prefix) {
             match path.strip_prefix(&self.shared.config.public_prefix) {
-                Some("events") => return many::serve(self, session, ctx).await,
-                Some("ws") => return envelope::serve(self, session, ctx).await,
+                Some("events") => return Box::pin(many::serve(self, session, ctx)).await,
+                Some("ws") => return Box::pin(envelope::serve(self, session, ctx)).await,
                 _ => {}
             }
             let detail = "nothing of this name lives under the public prefix";
@@ -194,16 +195,23 @@ impl Front {
                 refuse::with(session, ctx, StatusCode::BAD_REQUEST, detail).await
             }
             Match::Uncovered => self.uncovered(session, ctx).await,
-            Match::Covered { route, path } => {
-                ctx.route = Some(route.clone());
-                let method = request.method.clone();
-                if method == Method::OPTIONS && cors::is_preflight(request, &route) {
-                    return cors::preflight(session, ctx, &route).await;
-                }
-                ctx.upstream = self.shared.clients.get(&route.upstream.name).cloned();
-                cover::Cover::new(self, session, ctx, route, path).serve().await
-            }
+            Match::Covered { route, path } => Box::pin(self.covered(session, ctx, route, path)).await,
         }
+    }
+
+    async fn covered(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+        route: Arc<Route>,
+        path: String,
+    ) -> Result<Fate> {
+        ctx.route = Some(route.clone());
+        if cors::is_preflight(session.req_header(), &route) {
+            return cors::preflight(session, ctx, &route).await;
+        }
+        ctx.upstream = self.shared.clients.get(&route.upstream.name).cloned();
+        cover::Cover::new(self, session, ctx, route, path).serve().await
     }
 
     /// A request that passes through speaks of the upstream's tags, not of ours.

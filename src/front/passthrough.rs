@@ -86,8 +86,7 @@ pub(super) fn rewrite_request(
 /// What only pollcast says: an upstream may trust it, on any path. Servers that know header fields as variables
 /// (RFC 3875 §4.1.18) see no difference between `-` and `_`.
 fn speak_for(request: &mut RequestHeader, ctx: &Context) -> Result<()> {
-    let is_ours = |name: &&HeaderName| name.as_str().replace('_', "-").starts_with("x-pollcast-");
-    let said: Vec<HeaderName> = request.headers.keys().filter(is_ours).cloned().collect();
+    let said: Vec<HeaderName> = request.headers.keys().filter(|name| is_ours(name)).cloned().collect();
     for name in said {
         request.remove_header(&name);
     }
@@ -97,6 +96,15 @@ fn speak_for(request: &mut RequestHeader, ctx: &Context) -> Result<()> {
         request.insert_header("x-pollcast-subject", subject)?;
     }
     Ok(())
+}
+
+fn is_ours(name: &HeaderName) -> bool {
+    const OURS: &[u8] = b"x-pollcast-";
+    let dashed = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
+    name.as_str()
+        .as_bytes()
+        .get(..OURS.len())
+        .is_some_and(|start| start.iter().map(dashed).eq(OURS.iter().copied()))
 }
 
 /// X-Forwarded-For, -Proto, -Host and Forwarded: continued behind trusted proxies, replaced
@@ -128,17 +136,16 @@ fn forwarded(
         request.insert_header(FOR, chain)?;
     } else {
         request.remove_header(&header::FORWARDED);
-        request.remove_header(&PROTO);
-        request.remove_header(&HOST);
         request.insert_header(FOR, peer.to_string())?;
     }
-    if !request.headers.contains_key(&PROTO) {
+    if !(trusted && request.headers.contains_key(&PROTO)) {
         request.insert_header(PROTO, proto)?;
     }
-    if let Some(host) = host
-        && !request.headers.contains_key(&HOST)
-    {
-        request.insert_header(HOST, host)?;
+    if !(trusted && request.headers.contains_key(&HOST)) {
+        match host {
+            Some(host) => request.insert_header(HOST, host)?,
+            None => drop(request.remove_header(&HOST)),
+        }
     }
     Ok(())
 }
@@ -215,7 +222,9 @@ pub(super) fn rewrite_response(
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        .map(str::trim)
+        .filter(|name| !HOP_BY_HOP.iter().any(|gone| name.eq_ignore_ascii_case(gone.as_str())))
+        .filter_map(|name| HeaderName::try_from(name).ok())
         .filter(|name| !FRAMING.contains(name))
         .collect();
     for name in named.iter().chain(&HOP_BY_HOP) {

@@ -50,7 +50,8 @@ pub(super) async fn with_headers(
         None => {}
     }
     ctx.answer = "refused";
-    respond::respond(session, status, &headers, body).await?;
+    // Seldom, and the future of every request holds this one.
+    Box::pin(respond::respond(session, status, &headers, body)).await?;
     Ok(Fate::Answered)
 }
 

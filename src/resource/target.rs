@@ -25,7 +25,7 @@ pub fn canonical_path(raw: &str) -> CanonicalPath {
     let Some(path) = normalise(raw) else {
         return CanonicalPath::Doubtful;
     };
-    if ["%2F", "%5C", "%00", "%3B"].iter().any(|escape| path.contains(escape)) {
+    if path.contains('%') && ["%2F", "%5C", "%00", "%3B"].iter().any(|escape| path.contains(escape)) {
         return CanonicalPath::Doubtful;
     }
     if path.split('/').any(|segment| segment == "." || segment == "..") {

@@ -145,6 +145,14 @@ impl Targets {
     /// [`Failure::NoServer`] if no address is known, healthy and not tried.
     pub(super) async fn pick(&self, tried: &[SocketAddr]) -> Result<Target, Failure> {
         let known = self.known().await;
+        if let Some(only) = the_only(&known)
+            && tried.is_empty()
+            && self.balancer.backends().ready(only)
+            && let Some(target) = Target::of(only)
+        {
+            // Nothing to choose: the walk would copy it and note that it was seen, for each request.
+            return Ok(target);
+        }
         let is_tried = |backend: &Backend| backend.addr.as_inet().is_some_and(|at| tried.contains(at));
         // The round robin is shared, so the walk of one request may see a server twice and miss another:
         // give it room before falling back to the plain list.
@@ -177,6 +185,11 @@ impl Targets {
         }
         self.balancer.backends().get_backend()
     }
+}
+
+/// The one address, where there are no others.
+fn the_only(known: &BTreeSet<Backend>) -> Option<&Backend> {
+    known.first().filter(|_| known.len() == 1)
 }
 
 /// A configured server: `host:port`, taken apart.
