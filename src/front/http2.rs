@@ -26,12 +26,15 @@ use super::{Front, takeover};
 /// loop.
 const MALFORMED: usize = 32;
 
+/// Streams on their way into their connection's task; more wait in their own.
+const BOARDING_AT_ONCE: usize = 8;
+
 /// A stream until its end.
 type Living = BoxFuture<'static, ()>;
 
 tokio::task_local! {
     /// The way from a request's task into its connection's.
-    static BOARDING: mpsc::UnboundedSender<Living>;
+    static BOARDING: mpsc::Sender<Living>;
 }
 
 /// Takes the stream of a request out of Pingora, and lets it live on in its connection's task. The head of its
@@ -44,9 +47,11 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let stream = takeover::take_http2(session).await?;
-    let living = Box::pin(live(stream));
-    // The connection is there as long as the task of any of its requests. At most `limits.http2_streams` board.
-    let _ = BOARDING.try_with(|boarding| boarding.send(living));
+    let living: Living = Box::pin(live(stream));
+    // The connection is there as long as the task of any of its requests.
+    if let Ok(boarding) = BOARDING.try_with(mpsc::Sender::clone) {
+        let _ = boarding.send(living).await;
+    }
     Ok(())
 }
 
@@ -70,7 +75,7 @@ pub(super) async fn serve(
             return;
         }
     };
-    let (boarding, mut boarded) = mpsc::unbounded_channel::<Living>();
+    let (boarding, mut boarded) = mpsc::channel::<Living>(BOARDING_AT_ONCE);
     let (mut requests, mut streams) = (JoinSet::new(), FuturesUnordered::new());
     let (mut malformed, mut is_closing) = (0, false);
     loop {
