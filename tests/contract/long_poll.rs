@@ -60,7 +60,7 @@ async fn the_current_version_is_held_until_a_change() {
     stand.legacy.set("/prices/A", Reply::json(B));
     let after = expect_change(http.read_response().await, B, &before);
     assert_eq!(tag(&mut http).await, after);
-    assert_eq!(stand.metric("pollcast_ends_total", "answered").await, 1.0);
+    stand.metric_becomes("pollcast_ends_total", "answered", 1.0).await;
 }
 
 #[tokio::test]

@@ -575,7 +575,7 @@ async fn a_reader_that_takes_nothing_is_closed_after_stall_timeout() {
     let _slow = Sse::over(slow, &host, "HTTP/1.1", "/prices/A", &[]).await.expect("a stream");
     stand.clients("sse", 1).await;
     stand.clients("sse", 0).await;
-    assert_eq!(stand.metric("pollcast_slow_closes_total", "sse").await, 1.0);
+    stand.metric_becomes("pollcast_slow_closes_total", "sse", 1.0).await;
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ async fn a_client_without_pongs_is_closed() {
     ws.next_ping().await;
     ws.expect_closed().await;
     stand.clients("websocket", 0).await;
-    assert_eq!(stand.metric("pollcast_ends_total", "no-pong").await, 1.0);
+    stand.metric_becomes("pollcast_ends_total", "no-pong", 1.0).await;
 }
 
 /// What a client must not send, and the close code for it.
