@@ -61,10 +61,13 @@ impl Publisher {
             let until = items.last().map_or(before, |item| item.seq);
             Arc::new(Batch::new(items, until))
         });
-        let patches: Vec<PatchKind> =
-            PatchKind::ALL.into_iter().filter(|kind| self.topic.wants_patches(*kind)).collect();
+        // What is not new will be published in the forms that it has.
+        let is_new = view.frame.as_ref().is_none_or(|held| held.version() != snapshot.version);
+        let wants = |kind: &PatchKind| is_new && self.topic.wants_patches(*kind);
+        let patches = PatchKind::ALL.into_iter().filter(wants).collect();
+        let is_read = |format: &Format| is_new && self.topic.is_read(*format);
+        let formats = Format::ALL.into_iter().filter(is_read).collect();
         let frame = Frame::new(seq, snapshot, self.topic.rules().clone()).with_batch(batch);
-        let formats = Format::ALL.into_iter().filter(|format| self.topic.is_read(*format)).collect();
         Draft { frame: Arc::new(frame), before: view.frame.clone(), formats, patches }
     }
 

@@ -100,6 +100,8 @@ async fn a_change_is_compressed_once_whatever_the_number_of_clients() {
     let mut plain = Sse::open(stand.address(), "/prices/A", &[]).await;
     assert_eq!(plain.head.header("content-encoding"), None);
     assert_eq!(price(&mut plain).await, 0);
+    // Nor for a poll that brings nothing new.
+    stand.legacy.wait_count("/prices/A", stand.legacy.count("/prices/A") + 5).await;
     assert_eq!(stand.metric("pollcast_compressions_total", "").await, 1.0);
     for n in 1..4 {
         set(&stand, n);
