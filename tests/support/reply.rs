@@ -149,9 +149,10 @@ impl Reply {
         (Reply::of(Kind::Take { handshake: true, to }), Takings { takings })
     }
 
-    /// Accepts a WebSocket and returns every message.
+    /// Accepts a WebSocket and returns every message. Not at once: Pingora ends an upgrade that is answered before
+    /// its own task has seen the end of the request, as it may on a busy machine.
     pub fn websocket_echo() -> Reply {
-        Reply::of(Kind::WebSocketEcho)
+        Reply::of(Kind::WebSocketEcho).delay(Duration::from_millis(100))
     }
 
     pub fn status(mut self, status: u16) -> Reply {
