@@ -348,7 +348,11 @@ async fn trailers_do_not_break_a_body() {
     let legacy = Legacy::start();
     legacy.set(
         "/x",
-        Reply::raw(&b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n2\r\nok\r\n0\r\nX-T: 1\r\n\r\n"[..]),
+        // It closes behind it, and says so: a request that went out meanwhile would not be sent again.
+        Reply::raw(
+            &b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n\
+               2\r\nok\r\n0\r\nX-T: 1\r\n\r\n"[..],
+        ),
     );
     let app = start(&legacy, "");
     let mut http = http(&app).await;
