@@ -3,6 +3,7 @@
 //!
 //! Must not know: how the request became a stream.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,10 +75,11 @@ impl Staying {
                     None => std::future::pending().await,
                 }
             };
+            let mut expires = pin!(expires);
             tokio::select! {
-                () = expires => {}
+                () = &mut expires => {}
                 // Who would tell is gone: then only time does.
-                told = self.expulsions.changed() => if told.is_err() { std::future::pending::<()>().await },
+                told = self.expulsions.changed() => if told.is_err() { expires.await },
             }
         }
     }

@@ -114,7 +114,7 @@ impl Door {
     fn http2(&self, stream: Stream, counted: Counted, shutdown: &ShutdownWatch) -> Option<Stream> {
         let stream = Box::new(Attended::http2(stream, self.terms.clone()));
         let (proxy, idle) = (self.proxy.clone(), self.shared.config.limits.idle_timeout);
-        let serving = http2::serve(proxy, stream, idle, shutdown.clone());
+        let serving = http2::serve(proxy, stream, idle, shutdown.clone(), self.shared.metrics.clone());
         tokio::spawn(async move {
             let _counted = counted;
             serving.await;

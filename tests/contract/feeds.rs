@@ -74,7 +74,7 @@ async fn new_items_are_events_oldest_first_after_a_few_old_ones() {
     room.say(5..=7);
     assert_eq!(items(&mut sse, 3).await, ["5", "6", "7"]);
     sse.expect_no_event(QUIET).await;
-    stand.metric_becomes("pollcast_feed_items_total", "", 7.0).await;
+    assert_eq!(stand.metric("pollcast_feed_items_total", "").await, 7.0);
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn the_upstreams_cursor_asks_only_for_what_is_new() {
     assert_eq!(plain["messages"].as_array().map(Vec::len), Some(5));
     let mut by_cursor = Sse::open(stand.address(), &format!("{ROOM}?since=4"), &[]).await;
     assert_eq!(items(&mut by_cursor, 1).await, ["5"], "the cursor's parameter is a place in the feed");
-    stand.metric_becomes("pollcast_resources", "", 1.0).await;
+    assert_eq!(stand.metric("pollcast_resources", "").await, 1.0);
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn further_pages_are_had_until_they_reach_back() {
     assert_eq!(items(&mut sse, 8).await.last().map(String::as_str), Some("40"), "what the pages had");
     room.say([41]);
     assert_eq!(items(&mut sse, 1).await, ["41"], "and then it goes on");
-    stand.metric_becomes("pollcast_feed_gaps_total", "", 1.0).await;
+    assert_eq!(stand.metric("pollcast_feed_gaps_total", "").await, 1.0);
 }
 
 #[tokio::test]

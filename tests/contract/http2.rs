@@ -372,5 +372,23 @@ async fn connections_that_break_the_protocol_are_counted_and_others_are_not() {
     assert_eq!(h2.get("/prices/A", &[]).await.text(), A);
     drop(h2);
     stand.metric_becomes("pollcast_refusals_total", "http2-protocol", 1.0).await;
-    stand.metric_becomes("pollcast_refusals_total", "http2-flood", 0.0).await;
+    assert_eq!(stand.metric("pollcast_refusals_total", "http2-flood").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_connection_may_send_so_many_malformed_requests() {
+    let stand = stand("");
+    // They do not say whom they are for.
+    let fields = [&[0x82, 0x86, 0x04, 10][..], b"/elsewhere"].concat();
+    let malformed =
+        |count: u32| (0..count).flat_map(|n| frame(1, 0x5, 2 * n + 1, &fields)).collect::<Vec<_>>();
+    flood(&stand, malformed(100)).await;
+    stand.metric_becomes("pollcast_refusals_total", "http2-malformed", 1.0).await;
+    assert_eq!(stand.legacy.all_seen().len(), 0);
+    // As many as may be do not end it: a request behind them is answered.
+    let mut stream = connect(&stand).await;
+    let last = [malformed(32), frame(1, 0x5, 65, &get(65)[9..])].concat();
+    stream.write_all(&[PREFACE, &last].concat()).await.expect("written");
+    stand.legacy.wait_count("/elsewhere", 1).await;
+    assert_eq!(stand.metric("pollcast_refusals_total", "http2-malformed").await, 1.0);
 }

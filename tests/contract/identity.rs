@@ -67,8 +67,8 @@ async fn nobody_without_a_token_gets_anything_of_the_route() {
     assert_eq!(ws.next_close().await.0, 4403);
     assert_eq!(stand.legacy.all_seen().len(), 0, "the upstream heard of none of them");
     assert_eq!(http.get("/prices/A", &of_ann).await.expect(200).text(), r#"{"n":1}"#);
-    stand.metric_becomes("pollcast_authentications_total", "let_in", 1.0).await;
-    stand.metric_becomes("pollcast_authentications_total", "expired", 1.0).await;
+    assert_eq!(stand.metric("pollcast_authentications_total", "let_in").await, 1.0);
+    assert_eq!(stand.metric("pollcast_authentications_total", "expired").await, 1.0);
 }
 
 #[tokio::test]
@@ -276,7 +276,7 @@ async fn keys_of_clients_are_their_names() {
     assert_eq!(first.next_event().await.data, "1");
     let second = Sse::try_open(stand.address(), "/prices/A", &good).await;
     assert_eq!(second.err().map(|refused| refused.status), Some(503), "one subject has one seat");
-    stand.metric_becomes("pollcast_refusals_total", "clients", 1.0).await;
+    assert_eq!(stand.metric("pollcast_refusals_total", "clients").await, 1.0);
 }
 
 #[tokio::test]

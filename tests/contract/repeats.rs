@@ -136,8 +136,8 @@ async fn a_held_poll_is_held_again_and_again() {
         stand.metric_becomes("pollcast_subscribers", "transport=\"long_poll\"", 0.0).await;
     }
     // Pingora has seen the first one only.
-    stand.metric_becomes("pollcast_requests_total", "answer=\"long_poll\"", 1.0).await;
-    stand.metric_becomes("pollcast_ends_total", "reason=\"answered\"", 5.0).await;
+    assert_eq!(stand.metric("pollcast_requests_total", "answer=\"long_poll\"").await, 1.0);
+    assert_eq!(stand.metric("pollcast_ends_total", "reason=\"answered\"").await, 5.0);
     // What it has is older: at once the newest.
     stand.legacy.set("/prices/A", Reply::json("{\"n\":6}"));
     let mut other = crate::support::sse::Sse::open(stand.address(), "/prices/A", &[]).await;
