@@ -22,6 +22,7 @@ pub mod frame;
 pub mod front;
 pub mod hub;
 pub mod identity;
+pub mod manual;
 mod memory;
 pub mod metrics;
 pub mod probe;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Lower layers first. A file imports only lower layers and its own folder.
 const LAYERS: &[&[&str]] = &[
-    &["config", "resource", "metrics"],
+    &["config", "resource", "metrics", "manual"],
     &["change", "upstream"],
     &["frame", "identity"],
     &["hub"],

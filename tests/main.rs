@@ -8,6 +8,7 @@
 //! | `faults` | no client loses, repeats or goes back, whatever upstream, network and other clients do; nothing leaks |
 //! | `leaks` | two users and nobody: no byte that one receives is another's, whatever the options |
 //! | `bodies` | recorded bodies of the usual kinds of APIs change in small patches |
+//! | `manual` | what comments and the manual cite exists |
 //! | `packaging` | README, conf/ and the readiness probe name only what exists |
 //! | `layers` | the source keeps the architecture: who may import whom, who may name the proxy, file sizes |
 
@@ -16,6 +17,7 @@ mod contract;
 mod faults;
 mod layers;
 mod leaks;
+mod manual;
 mod packaging;
 #[allow(dead_code, unused_imports, reason = "a toolbox: not every tool has a user at every commit")]
 mod support;
