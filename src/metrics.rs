@@ -3,6 +3,8 @@
 //!
 //! Must not know: what the figures are used for.
 
+mod bypass;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use tokio::runtime::Handle;
+
+pub use bypass::Bypass;
 
 /// All metrics of one running application; each application has a registry of its own.
 #[derive(Clone)]
@@ -78,8 +82,8 @@ impl Metrics {
             bundled: r.gauge("connection_resources", "Resources followed on connections of many.")?,
             requests: r.counters(
                 "requests_total",
-                "Requests by how they were answered.",
-                &["route", "answer"],
+                "Requests by how they were answered, and why they passed through if they did.",
+                &["route", "answer", "reason"],
             )?,
             passthrough_active: r.gauge("passthrough_active", "Requests passing through now.")?,
             polls: r.counters(
@@ -258,8 +262,8 @@ impl Metrics {
             stalls: self.stalls.with_label_values(&[transport]),
             slow_closes: self.slow_closes.with_label_values(&[transport]),
             lag: self.lag_seconds.with_label_values(&[transport]),
-            hits: self.requests.with_label_values(&[route, "hit"]),
-            not_modified: self.requests.with_label_values(&[route, "not_modified"]),
+            hits: self.requests.with_label_values(&[route, "hit", ""]),
+            not_modified: self.requests.with_label_values(&[route, "not_modified", ""]),
             ends: self.ends.clone(),
         }
     }

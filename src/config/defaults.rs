@@ -203,6 +203,8 @@ impl Route {
         Route {
             index: 0,
             path: String::new(),
+            polled: true,
+            plain: Plain::Share,
             poll: Poll { timeout: upstream.total_timeout, ..Poll::default() },
             upstream,
             share: Share::Unset,
@@ -224,7 +226,7 @@ impl Route {
             history_versions: 64,
             soft_refusal: SoftRefusal::Browsers,
             downstream_cache: None,
-            link: true,
+            link: false,
             cors: None,
             websocket: Websocket::default(),
             gone_after: None,

@@ -149,7 +149,10 @@ pub struct Route {
     /// The pattern as typed: `/prices/{symbol}`, `/files/{*rest}`. Also the metrics label.
     pub path: String,
     pub upstream: Arc<Upstream>,
+    /// False: `poll: off`. Nothing of the route is polled or pushed, and its requests pass through.
+    pub polled: bool,
     pub poll: Poll,
+    pub plain: Plain,
     pub share: Share,
     /// None: everybody is let in.
     pub authenticate: Option<Authenticate>,
@@ -243,6 +246,24 @@ pub struct Backoff {
     pub min: Duration,
     pub max: Duration,
     pub retry_after_max: Duration,
+}
+
+/// Whose plain requests are (contract §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plain {
+    /// They are answered from the snapshot.
+    Share,
+    /// They are the API's, whether somebody follows the resource or not.
+    Pass,
+}
+
+impl Plain {
+    /// What holds where the file says nothing: a wide route promises to push whatever is asked for, and does not
+    /// know what every GET below it does.
+    pub fn of_path(pattern: &str) -> Plain {
+        // Two braces stand for one that is none of a parameter's.
+        if pattern.replace("{{", "").contains("{*") { Plain::Pass } else { Plain::Share }
+    }
 }
 
 /// Who may share one poll (contract §11).

@@ -12,6 +12,7 @@ use http::StatusCode;
 use super::Shared;
 use crate::config::Route;
 use crate::identity::Identity;
+use crate::metrics::Bypass;
 use crate::resource::ResourceKey;
 use crate::upstream::{Client, Place};
 
@@ -26,6 +27,8 @@ pub struct Context {
     pub(super) target: Option<String>,
     /// The key of a covered URL that passes through, for its validators.
     pub(super) key: Option<ResourceKey>,
+    /// Why it passes through, if it does.
+    pub(super) bypass: Option<Bypass>,
     /// How it was answered: a label.
     pub(super) answer: &'static str,
     /// Its connection left Pingora; the log line is written by whoever has it.
@@ -58,6 +61,7 @@ impl Context {
             upstream: None,
             target: None,
             key: None,
+            bypass: None,
             answer: "refused",
             taken: false,
             status: None,

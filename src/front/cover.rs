@@ -13,11 +13,12 @@ use pingora::proxy::Session;
 use super::access::{self, Class};
 use super::form::{self, Form, form};
 use super::purse::Asker;
-use super::{Context, Fate, Front, admission, certificate, push, refuse, visit};
-use crate::config::Route;
+use super::{Context, Fate, Front, admission, bypass, certificate, push, refuse, visit};
+use crate::config::{Plain, Route};
 use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
 use crate::identity::{Denied, Proof, query_token, strip};
-use crate::resource::{ResourceKey, canonical_query};
+use crate::metrics::Bypass;
+use crate::resource::{ResourceKey, Target, canonical_query};
 use crate::transport::code;
 
 /// How often a key is made again because the upstream's `Vary` says more than was known.
@@ -80,6 +81,8 @@ impl<'a> Cover<'a> {
         let raw = self.query.as_deref();
         let target = match canonical_query(raw, &self.route.query, &self.route.switches) {
             Ok(target) => target,
+            // What names a resource is no question where there are none.
+            Err(_) if !self.route.polled => Target { query: None, without_switches: self.query.clone() },
             Err(problem) => {
                 let detail =
                     format!("the query parameter {:?} is not known on this route", problem.parameter);
@@ -93,6 +96,9 @@ impl<'a> Cover<'a> {
                 None => path.to_owned(),
             });
         }
+        if !self.route.polled {
+            return Ok(Fate::PassThrough(Bypass::PollOff));
+        }
         let class = access::class(&self.route, &self.headers, self.ctx.identity.as_ref());
         let values = if let Class::Shared(values) = &class { &values[..] } else { &[] };
         self.ctx.subject = self.front.shared.subjects.asker(self.ctx.identity.as_ref(), values);
@@ -103,22 +109,28 @@ impl<'a> Cover<'a> {
             Class::Unshared => Some(key(Vec::new())),
             Class::Ambiguous | Class::Nameless => None,
         };
-        let readable = matches!(self.method, Method::GET | Method::HEAD);
-        if !readable || !self.session.is_body_empty() {
-            return Ok(Fate::PassThrough);
+        if !bypass::is_read(&self.method) {
+            return Ok(Fate::PassThrough(Bypass::Method));
+        }
+        if !self.session.is_body_empty() {
+            return Ok(Fate::PassThrough(Bypass::Body));
         }
         let expected = self.expected_type();
         let form = form(&self.route, &self.method, &self.headers, raw, &expected);
+        if form == Form::Poll && self.route.plain == Plain::Pass {
+            return Ok(Fate::PassThrough(Bypass::Plain));
+        }
         if self.is_beside_the_cursor(form) {
-            return Ok(Fate::PassThrough);
+            return Ok(Fate::PassThrough(Bypass::Cursor));
         }
         match (form, class) {
-            (Form::PassThrough, _) => Ok(Fate::PassThrough),
+            (Form::PassThrough, _) => Ok(Fate::PassThrough(Bypass::Transport)),
             (Form::NotAcceptable, _) => {
                 let detail = "this route has no event stream, and nothing else is accepted";
                 refuse::with(self.session, self.ctx, StatusCode::NOT_ACCEPTABLE, detail).await
             }
-            (Form::Poll, Class::Unshared | Class::Ambiguous | Class::Nameless) => Ok(Fate::PassThrough),
+            (Form::Poll, Class::Unshared) => Ok(Fate::PassThrough(Bypass::Credentials)),
+            (Form::Poll, Class::Ambiguous | Class::Nameless) => Ok(Fate::PassThrough(Bypass::Class)),
             (_, Class::Nameless) => {
                 let detail = "who asks is known, and nothing of it says to which class it belongs";
                 refuse::with(self.session, self.ctx, StatusCode::FORBIDDEN, detail).await

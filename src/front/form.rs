@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, header};
 
+use super::bypass;
 use crate::config::Route;
 use crate::resource::switch;
 use crate::transport::prefer;
@@ -57,6 +58,20 @@ pub(super) fn form(
         }
         _ => Form::Poll,
     }
+}
+
+/// Whether a request may ask for another form than an ordinary poll. In doubt it may: then [`form`] decides.
+pub(super) fn may_push(route: &Route, method: &Method, headers: &HeaderMap, query: Option<&str>) -> bool {
+    let names_event_stream = |line: &http::HeaderValue| {
+        let line = line.as_bytes();
+        line.windows(b"event-stream".len()).any(|part| part.eq_ignore_ascii_case(b"event-stream"))
+    };
+    method == Method::GET
+        && (headers.get_all(header::ACCEPT).iter().any(names_event_stream)
+            || headers.contains_key("prefer")
+            || headers.contains_key("wait")
+            || is_websocket(headers)
+            || bypass::may_hold_switches(query, &route.switches))
 }
 
 fn wait(route: &Route, headers: &HeaderMap, query: Option<&str>) -> Option<Duration> {

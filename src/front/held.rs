@@ -19,6 +19,7 @@ use super::{Fate, coding, cors, delta, form, hold, repeat, visit};
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format};
 use crate::hub::{Attendance, Resume, View};
+use crate::metrics::Bypass;
 use crate::resource::{IfNoneMatch, ResourceKey, Version};
 use crate::transport::{self, Common, Have, Held, LongPoll, Transport, answer};
 
@@ -51,7 +52,7 @@ impl Cover<'_> {
         }
         let patches = delta::of_answer(&self.route, &self.headers, self.query.as_deref());
         if patches.is_none() && !self.admits(&frame.snapshot) {
-            return Ok(Fate::PassThrough);
+            return Ok(Fate::PassThrough(Bypass::Accept));
         }
         let wait = asked.min(self.route.max_wait);
         let format = match patches {

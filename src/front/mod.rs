@@ -9,6 +9,7 @@ mod admission;
 mod attended;
 mod authorize;
 mod bounds;
+mod bypass;
 mod certificate;
 mod certificates;
 mod coding;
@@ -78,7 +79,7 @@ use crate::config::{Config, Listener, Route};
 use crate::fanout::{Ending, Fanout, Home};
 use crate::hub::Hub;
 use crate::identity::Gates;
-use crate::metrics::Metrics;
+use crate::metrics::{Bypass, Metrics};
 use crate::relay::Relay;
 use crate::resource::ResourceKey;
 use crate::upstream::Client;
@@ -149,7 +150,7 @@ pub struct Front {
 /// What becomes of a request.
 enum Fate {
     Answered,
-    PassThrough,
+    PassThrough(Bypass),
 }
 
 impl Front {
@@ -211,13 +212,27 @@ impl Front {
             return cors::preflight(session, ctx, &route).await;
         }
         ctx.upstream = self.shared.clients.get(&route.upstream.name).cloned();
+        let request = session.req_header();
+        if let Some(reason) = bypass::of_head(&route, request)
+            && route.authenticate.is_none()
+            && !bypass::may_hold_switches(request.uri.query(), &route.switches)
+            // The tags of what is followed are ours, and its URL has other answers.
+            && !self.shared.hub.has_topics_at(&path)
+        {
+            return Ok(Fate::PassThrough(reason));
+        }
         cover::Cover::new(self, session, ctx, route, path).serve().await
     }
 
     /// A request that passes through speaks of the upstream's tags, not of ours.
-    async fn check_conditions(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+    async fn check_conditions(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+        reason: Bypass,
+    ) -> Result<Fate> {
         match validators::rewrite(self, session.req_header_mut(), ctx)? {
-            validators::Condition::Open => Ok(Fate::PassThrough),
+            validators::Condition::Open => Ok(Fate::PassThrough(reason)),
             validators::Condition::Failed => {
                 let detail = "the version in If-Match is not the current one";
                 refuse::with(session, ctx, StatusCode::PRECONDITION_FAILED, detail).await
@@ -232,7 +247,7 @@ impl Front {
             let detail = "no route covers this path, and nothing is passed through";
             return refuse::with(session, ctx, StatusCode::NOT_FOUND, detail).await;
         }
-        Ok(Fate::PassThrough)
+        Ok(Fate::PassThrough(Bypass::Uncovered))
     }
 }
 
@@ -280,8 +295,8 @@ impl ProxyHttp for Front {
             session.set_keepalive(None);
         }
         let fate = match self.receive(session, ctx).await? {
-            Fate::PassThrough => match passthrough::admit(session, ctx).await? {
-                Fate::PassThrough => self.check_conditions(session, ctx).await?,
+            Fate::PassThrough(reason) => match passthrough::admit(session, ctx, reason).await? {
+                Fate::PassThrough(reason) => self.check_conditions(session, ctx, reason).await?,
                 Fate::Answered => Fate::Answered,
             },
             Fate::Answered => Fate::Answered,
@@ -293,7 +308,7 @@ impl ProxyHttp for Front {
                 }
                 Ok(true)
             }
-            Fate::PassThrough => {
+            Fate::PassThrough(reason) => {
                 if let ServerSession::H1(h1) = session.downstream_session.as_mut()
                     && !drainable
                     && !framing::is_last(&h1.req_header().headers)
@@ -302,6 +317,7 @@ impl ProxyHttp for Front {
                     h1.respect_keepalive();
                 }
                 ctx.answer = "passthrough";
+                ctx.bypass = Some(reason);
                 ctx.passing = true;
                 self.shared.metrics.passthrough_active.inc();
                 session.set_total_drain_timeout(None);

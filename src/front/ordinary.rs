@@ -21,6 +21,7 @@ use crate::config::Share;
 use crate::fanout::Hold;
 use crate::frame::{Coding, Frame, PatchKind, State};
 use crate::hub::{Attend, Failure, Outcome, Relayed, Topic, View};
+use crate::metrics::Bypass;
 use crate::resource::{IfNoneMatch, ResourceKey, Snapshot, Version};
 use crate::transport::answer::{self, CacheStatus};
 
@@ -29,15 +30,15 @@ impl Cover<'_> {
         for _ in 0..VARY_TURNS {
             let key = self.full_key(base);
             self.front.shared.hub.welcome(&key);
-            if self.front.shared.hub.exception(&key).is_some() {
-                return Ok(Fate::PassThrough);
+            if let Some(kind) = self.exception(&key) {
+                return Ok(Fate::PassThrough(kind.into()));
             }
             if self.only_if_cached() && !self.has_young(&key) {
                 let detail = "only-if-cached, and no fresh answer is held";
                 return refuse::with(self.session, self.ctx, StatusCode::GATEWAY_TIMEOUT, detail).await;
             }
             let Ok(attendance) = self.attend(&key, Attend::Visit) else {
-                return Ok(Fate::PassThrough);
+                return Ok(Fate::PassThrough(Bypass::Limit));
             };
             let topic = attendance.topic().clone();
             topic.visited();
@@ -54,8 +55,8 @@ impl Cover<'_> {
                 self.await_writes(&topic).await;
                 view = topic.view();
             }
-            if self.front.shared.hub.exception(&key).is_some() {
-                return Ok(Fate::PassThrough);
+            if let Some(kind) = self.exception(&key) {
+                return Ok(Fate::PassThrough(kind.into()));
             }
             if let Some(names) = visit::chosen_by(&view)
                 && !self.selects(base, &key, names)
@@ -64,15 +65,15 @@ impl Cover<'_> {
             }
             if view.closing.is_some() && !matches!(view.outcome, Outcome::Relay(_)) {
                 // The topic ended under this request; its own fetch says what is right for it.
-                return Ok(Fate::PassThrough);
+                return Ok(Fate::PassThrough(Bypass::Ended));
             }
             if self.authorized_poll(&topic).await.is_err() {
                 // What it gets by itself is right for it.
-                return Ok(Fate::PassThrough);
+                return Ok(Fate::PassThrough(Bypass::Unauthorized));
             }
             return self.answer(&key, &view, polled).await;
         }
-        Ok(Fate::PassThrough)
+        Ok(Fate::PassThrough(Bypass::Vary))
     }
 
     /// What the client stays by, where the route asks for it.
@@ -178,7 +179,7 @@ impl Cover<'_> {
         let snapshot = &frame.snapshot;
         let patches = delta::of_answer(&self.route, &self.headers, self.query.as_deref());
         if patches.is_none() && !self.admits(snapshot) {
-            return Ok(Fate::PassThrough);
+            return Ok(Fate::PassThrough(Bypass::Accept));
         }
         self.ctx.answer = status.label();
         let unchanged = is_not_modified(&self.headers, snapshot);
@@ -250,7 +251,7 @@ impl Cover<'_> {
     /// Passes a cold answer on as it came; of one that is for somebody alone each has its own.
     pub(super) async fn relay(&mut self, relayed: &Relayed) -> Result<Fate> {
         if relayed.is_one_users {
-            return Ok(Fate::PassThrough);
+            return Ok(Fate::PassThrough(Bypass::NotShareable));
         }
         let mut headers = relayed.headers.clone();
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(relayed.body.len()));

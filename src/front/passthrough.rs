@@ -12,7 +12,8 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
 
-use super::{Context, Fate, Front, access, bounds, cors, form, framing, refuse};
+use super::{Context, Fate, Front, access, bounds, bypass, cors, form, framing, refuse};
+use crate::metrics::Bypass;
 
 /// Servers that are tried for one request before any of it is sent.
 pub(super) const MAX_CONNECTS: usize = 3;
@@ -21,15 +22,15 @@ pub(super) const MAX_CONNECTS: usize = 3;
 const BUSY: Duration = Duration::from_secs(1);
 
 /// Whether a request may pass through as far as limits go; if so, it has its place.
-pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+pub(super) async fn admit(session: &mut Session, ctx: &mut Context, reason: Bypass) -> Result<Fate> {
     if let Err(excess) = bounds::announced(&ctx.shared, &session.req_header().headers) {
         return refuse::with(session, ctx, excess.status, excess.detail).await;
     }
     framing::ends_empty(session, ctx.shared.config.limits.header_timeout).await?;
-    let Some(upstream) = &ctx.upstream else { return Ok(Fate::PassThrough) };
+    let Some(upstream) = &ctx.upstream else { return Ok(Fate::PassThrough(reason)) };
     ctx.place = upstream.passing.enter();
     if ctx.place.is_some() {
-        return Ok(Fate::PassThrough);
+        return Ok(Fate::PassThrough(reason));
     }
     ctx.shared.metrics.refusals.with_label_values(&["upstream-requests"]).inc();
     let detail =
@@ -206,8 +207,9 @@ pub(super) fn rewrite_response(
         }
         return Error::e_explain(ErrorType::HTTPStatus(502), "the answer switches protocols unasked");
     }
-    if let Some(route) = &ctx.route {
+    if let Some(route) = ctx.route.as_ref().filter(|_| !response.status.is_informational()) {
         cors::complete(response, route, &session.req_header().headers)?;
+        bypass::complete(response, session.req_header(), route, ctx)?;
     }
     if session.req_header().version == Version::HTTP_10
         && response.headers.contains_key(header::TRANSFER_ENCODING)

@@ -21,6 +21,7 @@ use crate::config::{Route, Share};
 use crate::fanout::{Arrival, Following, Messages, Record, Seat, Staying, Taken, bound_kernel_buffers};
 use crate::frame::Format;
 use crate::hub::{Attend, Attendance, ExceptionKind, Resume, Subscription, View};
+use crate::metrics::Bypass;
 use crate::resource::ResourceKey;
 use crate::transport::{Transport, code};
 
@@ -83,10 +84,12 @@ impl Cover<'_> {
                 Form::LongPoll(wait) => {
                     self.long_poll(&key, attendance, &view, is_confirmed, wait, seat).await
                 }
-                Form::Poll | Form::PassThrough | Form::NotAcceptable => Ok(Fate::PassThrough),
+                Form::Poll | Form::PassThrough | Form::NotAcceptable => {
+                    Ok(Fate::PassThrough(Bypass::Transport))
+                }
             };
         }
-        Ok(Fate::PassThrough)
+        Ok(Fate::PassThrough(Bypass::Vary))
     }
 
     /// Goes on only if the client's own credentials get the same, where the route asks for it.
@@ -167,7 +170,7 @@ impl Cover<'_> {
             (Some(ExceptionKind::Uncoverable), Form::WebSocket) => {
                 self.closed(code::INTERNAL, "uncoverable", seat).await?
             }
-            (Some(_), _) => Fate::PassThrough,
+            (Some(kind), _) => Fate::PassThrough(kind.into()),
         };
         Ok(ControlFlow::Break(fate))
     }

@@ -6,10 +6,12 @@ use pingora::proxy::Session;
 use pingora::{ErrorSource, ErrorType};
 
 use super::Context;
+use crate::metrics::Bypass;
 
 pub(super) fn ended(session: &Session, error: Option<&pingora::Error>, ctx: &Context) {
     let route = ctx.route.as_ref().map_or("", |route| route.path.as_str());
-    ctx.shared.metrics.requests.with_label_values(&[route, ctx.answer]).inc();
+    let bypass = ctx.bypass.map(Bypass::word);
+    ctx.shared.metrics.requests.with_label_values(&[route, ctx.answer, bypass.unwrap_or_default()]).inc();
     let stalled = |error: &pingora::Error| {
         *error.etype() == ErrorType::WriteTimedout && *error.esource() != ErrorSource::Upstream
     };
@@ -33,7 +35,7 @@ pub(super) fn ended(session: &Session, error: Option<&pingora::Error>, ctx: &Con
         duration_ms = ctx.started.elapsed().as_millis() as u64,
         bytes = session.body_bytes_sent(),
         events = 0,
-        reason = error.map_or_else(|| "done".to_owned(), |e| e.etype().as_str().to_owned()),
+        reason = error.map_or(bypass.unwrap_or("done"), |e| e.etype().as_str()),
         "request ended"
     );
 }

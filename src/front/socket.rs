@@ -15,6 +15,7 @@ use super::{Fate, envelope, handshake, refuse, visit};
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format};
 use crate::hub::{Attendance, Resume, View};
+use crate::metrics::Bypass;
 use crate::transport::{Step, Transport, WebSocket, answer, close, code};
 
 impl Cover<'_> {
@@ -81,7 +82,7 @@ impl Cover<'_> {
             Err(fate) => return Ok(fate),
         };
         let Step::Finish(frame, _) = close(code, text, "refused") else {
-            return Ok(Fate::PassThrough);
+            return Ok(Fate::PassThrough(Bypass::Transport));
         };
         let greeting = [greeting, frame.first].concat();
         let rules = &self.route.websocket;

@@ -218,6 +218,9 @@ impl Visitor {
                 return Err(refused(StatusCode::BAD_REQUEST, detail));
             }
         };
+        if !route.polled {
+            return Err(refused(StatusCode::NOT_FOUND, "nothing of this route is polled (poll: off)"));
+        }
         self.is_allowed(&route, way)?;
         let identity = self.identify(&route, &path).await?;
         let query = match route.authenticate.as_ref().and_then(|who| who.token.query.as_deref()) {

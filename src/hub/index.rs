@@ -41,6 +41,10 @@ impl Index {
         self.by_path.get(path).map(|topics| topics.clone()).unwrap_or_default()
     }
 
+    pub(super) fn has_path(&self, path: &str) -> bool {
+        self.by_path.contains_key(path)
+    }
+
     /// All topics of a route.
     pub(super) fn of_route(&self, route: usize) -> Vec<Arc<Topic>> {
         self.by_route.get(&route).map(|topics| topics.values().cloned().collect()).unwrap_or_default()

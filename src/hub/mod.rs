@@ -226,6 +226,11 @@ impl Hub {
         self.index.at_path(path)
     }
 
+    /// Whether there is any topic of a canonical path.
+    pub fn has_topics_at(&self, path: &str) -> bool {
+        self.index.has_path(path)
+    }
+
     /// All topics of the route with this index.
     pub fn of_route(&self, route: usize) -> Vec<Arc<Topic>> {
         self.index.of_route(route)

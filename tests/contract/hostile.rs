@@ -20,7 +20,7 @@ pub fn yaml(legacy: &Legacy, listener: &str, top: &str) -> String {
          upstreams: {{legacy: {{servers: ['{}']}}}}\n\
          passthrough: legacy\n\
          log: {{access: false}}\n\
-         defaults: {{poll: {{interval: 1h, backoff: {{min: 100ms, max: 300ms}}}}}}\n\
+         defaults: {{poll: {{interval: 1h, backoff: {{min: 100ms, max: 300ms}}}}, link: true}}\n\
          drain: {{delay: 0s, window: 100ms}}\n\
          routes:\n  \
          - {{path: '/open/{{name}}', upstream: legacy, share: public}}\n  \

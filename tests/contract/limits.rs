@@ -51,7 +51,7 @@ fn expect_refused(response: &Response, status: u16) {
 
 /// Whether the answer came out of a shared poll.
 fn is_shared(response: &Response) -> bool {
-    response.header("cache-status").is_some()
+    response.header("cache-status").is_some_and(|status| !status.contains("fwd=bypass"))
 }
 
 // --- Resources ---

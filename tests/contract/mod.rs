@@ -24,6 +24,7 @@
 //! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
 //! | `many` | many resources on one event stream |
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
+//! | `plain` | §3: whose plain requests are, and what those that pass through say |
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
 //! | `proxy_protocol` | §12: what load balancers say about their clients before anything else |
@@ -77,6 +78,7 @@ pub mod limits;
 pub mod long_poll;
 pub mod many;
 pub mod passthrough;
+pub mod plain;
 pub mod poll;
 pub mod probe;
 pub mod proxy_protocol;

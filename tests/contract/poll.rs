@@ -53,9 +53,14 @@ async fn an_answer_carries_the_fields_of_the_contract() {
     assert!(answer.header("date").is_some());
     assert!(answer.names("vary", "accept") && answer.names("vary", "prefer"));
     assert!(!answer.etag().starts_with("W/"));
-    let links = answer.headers("link");
-    assert_eq!(links.len(), 2, "{links:?}");
-    assert_eq!(links[0], "</prices/A?x=1>; rel=\"alternate\"; type=\"text/event-stream\"");
+    assert_eq!(answer.headers("link"), ["</next>; rel=\"next\""]);
+}
+
+#[tokio::test]
+async fn a_link_to_the_stream_is_there_only_where_the_route_says_so() {
+    let stand = stand("poll: {interval: 1h}, link: true");
+    let answer = stand.http().await.get("/prices/A?x=1", &[]).await.expect(200);
+    assert_eq!(answer.headers("link"), ["</prices/A?x=1>; rel=\"alternate\"; type=\"text/event-stream\""]);
 }
 
 #[tokio::test]
@@ -313,11 +318,11 @@ async fn an_accept_that_does_not_admit_the_type_passes_through() {
     let mut http = stand.http().await;
     let answer = http.get("/prices/A", &[("accept", "text/csv")]).await.expect(200);
     assert_eq!(answer.text(), "price\n1\n");
-    assert_eq!(answer.header("cache-status"), None);
+    assert_eq!(answer.header("cache-status"), Some("pollcast; fwd=bypass; detail=accept"));
     let wide = http.get("/prices/A", &[("accept", "text/csv;q=0.5, application/*")]).await.expect(200);
     assert_eq!(wide.text(), A);
     let never = http.get("/prices/A", &[("accept", "*/*, application/json;q=0")]).await.expect(200);
-    assert_eq!(never.header("cache-status"), None);
+    assert_eq!(never.header("cache-status"), Some("pollcast; fwd=bypass; detail=accept"));
 }
 
 #[tokio::test]
@@ -329,7 +334,7 @@ async fn what_is_too_large_for_a_snapshot_streams_through() {
     for _ in 0..2 {
         let answer = http.get("/prices/A", &[]).await.expect(200);
         assert_eq!(answer.text(), body);
-        assert_eq!(answer.header("cache-status"), None);
+        assert_eq!(answer.header("cache-status"), Some("pollcast; fwd=bypass; detail=uncoverable"));
     }
     // One poll found out; after that every request goes through by itself.
     assert_eq!(stand.legacy.count("/prices/A"), 3);
@@ -433,7 +438,11 @@ async fn requests_with_credentials_and_no_share_pass_through() {
     let mut http = stand.http().await;
     for headers in [[("authorization", "Bearer x")], [("cookie", "session=1")], [("x-api-key", "k")]] {
         let answer = http.get("/prices/A", &headers).await.expect(200);
-        assert_eq!(answer.header("cache-status"), None, "{headers:?}");
+        assert_eq!(
+            answer.header("cache-status"),
+            Some("pollcast; fwd=bypass; detail=credentials"),
+            "{headers:?}"
+        );
     }
     assert_eq!(stand.legacy.count("/prices/A"), 3);
     // A cookie that says nothing about identity shares.

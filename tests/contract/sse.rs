@@ -462,7 +462,8 @@ async fn an_answer_of_one_user_ends_running_streams_and_refuses_new_ones() {
     let refused = Sse::try_open(stand.address(), "/prices/A", &[]).await;
     assert_eq!(refused.err().map(|head| head.status), Some(403));
     let plain = stand.http().await.get("/prices/A", &[]).await.expect(200);
-    assert_eq!((plain.text().as_str(), plain.header("cache-status")), (B, None));
+    let passed = Some("pollcast; fwd=bypass; detail=not-shareable");
+    assert_eq!((plain.text().as_str(), plain.header("cache-status")), (B, passed));
 }
 
 #[tokio::test]

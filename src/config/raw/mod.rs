@@ -18,7 +18,7 @@ use serde::Deserialize;
 pub use change::{ArrayKeySetting, ChangeSetting, DeltaSetting, FeedSetting, Pages, ToleranceSetting};
 pub use identity::{ApiKeys, AuthenticateSetting, Authorize, Forward, Jwt, Key, TokenPlaces};
 pub use leaf::{Count, Flag, Number, Rate, Size, Text, Time};
-pub use poll::{AuthSetting, BatchSetting, Interval, OAuth, Poll};
+pub use poll::{AuthSetting, BatchSetting, Interval, OAuth, PollSetting};
 pub use route::{
     CorsSetting, Query, Route, RouteSettings, Send, SendSetting, Share, Switches, Websocket, WebsocketOrigins,
 };

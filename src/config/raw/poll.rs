@@ -9,6 +9,15 @@ use serde::Deserialize;
 
 use super::{Count, Flag, List, Size, Text, Time};
 
+/// `off`, or how the upstream is asked.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum PollSetting {
+    /// `off`.
+    Word(Text),
+    On(Box<Poll>),
+}
+
 /// How the upstream is asked.
 #[derive(Deserialize, JsonSchema)]
 pub struct Poll {

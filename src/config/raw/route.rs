@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    AuthenticateSetting, Authorize, ChangeSetting, Count, DeltaSetting, FeedSetting, Flag, List, Poll, Rate,
-    Size, Text, Time,
+    AuthenticateSetting, Authorize, ChangeSetting, Count, DeltaSetting, FeedSetting, Flag, List, PollSetting,
+    Rate, Size, Text, Time,
 };
 
 /// A path that is polled and pushed.
@@ -27,8 +27,11 @@ pub struct Route {
 /// What a route says, or leaves to `defaults`.
 #[derive(Deserialize, JsonSchema, Default)]
 pub struct RouteSettings {
-    /// How the upstream is asked.
-    pub poll: Option<Poll>,
+    /// How the upstream is asked, or `off`: nothing of the route is polled or pushed, its requests pass through.
+    pub poll: Option<PollSetting>,
+    /// Whose plain requests are: answered from the snapshot (`share`), or the API's (`pass`).
+    #[schemars(extend("enum" = ["share", "pass"]))]
+    pub plain: Option<Text>,
     /// Who may share one poll; matters for requests with credentials.
     pub share: Option<Share>,
     /// Who is let in, or `off`: everybody.

@@ -220,6 +220,16 @@ const ROUTES: &[(&str, &str)] = &[
         r#"feed.cursor.query: "a&b" is not the name of a query parameter"#,
     ),
     ("refreshes: [prices]", r#"refreshes[0]: "prices" is not a path; it starts with "/""#),
+    ("poll: never", r#"poll: "never" is neither off nor a mapping, as { interval: 2s }"#),
+    ("plain: shared", r#"plain: "shared" is not one of share, pass; did you mean "share"?"#),
+    (
+        "poll: off\n    plain: share",
+        "plain: has nothing to share: nothing of this route is polled (poll: off)",
+    ),
+    (
+        "plain: pass\n    hold_not_modified: 5s",
+        "hold_not_modified: needs plain: share; this route leaves plain requests to the API, which nobody holds",
+    ),
     ("hold_not_modified: 9s", r#"hold_not_modified: "9s" is too long; at most 8s"#),
     (
         "event_name: sync",

@@ -230,6 +230,36 @@ fn feeds_and_batches_are_read_in_all_their_forms() {
 }
 
 #[test]
+fn a_wide_route_leaves_plain_requests_to_the_api_unless_somebody_says_otherwise() {
+    let plain = |path: &str, route: &str, defaults: &str| {
+        loaded(&format!(
+            "listeners: [{{ address: 0.0.0.0:8080 }}]\nupstreams: {{ api: {{ servers: [127.0.0.1:3000] }} }}\n\
+             routes: [{{ path: '{path}', upstream: api{route} }}]\ndefaults: {{ {defaults} }}\n"
+        ))
+        .routes[0]
+            .plain
+    };
+    for path in ["/{*rest}", "/api/{*rest}", "/a/{b}/{*all}"] {
+        assert_eq!(plain(path, "", ""), Plain::Pass, "{path}");
+        assert_eq!(plain(path, ", plain: share", ""), Plain::Share, "{path}");
+        assert_eq!(plain(path, "", "plain: share"), Plain::Share, "{path}");
+        assert_eq!(plain(path, ", plain: pass", "plain: share"), Plain::Pass, "{path}");
+    }
+    for path in ["/a", "/a/{b}", "/a/{{*b}}"] {
+        assert_eq!(plain(path, "", ""), Plain::Share, "{path}");
+        assert_eq!(plain(path, "", "plain: pass"), Plain::Pass, "{path}");
+    }
+}
+
+#[test]
+fn a_route_is_not_polled_where_it_or_the_defaults_say_so() {
+    assert!(route("").polled && !route("    poll: off\n").polled);
+    let with =
+        |settings: &str| loaded(&format!("{ROUTE}{settings}defaults: {{ poll: off }}\n")).routes[0].polled;
+    assert!(!with("") && with("    poll: { interval: 1s }\n"));
+}
+
+#[test]
 fn places_keep_the_order_of_the_file() {
     let change = route(
         "    change: { tolerance: { /rates/JPY: 1, /rates: 0.01, $.a: 2 }, array_key: { /b: /id, /a: /id } }\n",

@@ -34,6 +34,9 @@ routes:
       tolerance: { /price: 0.01 }
       array_key: { /items: /id }
       compare: json
+  - path: /prices/raw/{*rest}
+    upstream: api
+    poll: off
   - path: /rooms/{room}/messages
     upstream: api
     share: { by: [authorization, \"cookie:session\"] }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::super::problem::{Findings, Place};
-use super::super::{ClassValue, Poll, Route, Share, raw};
+use super::super::{ClassValue, Route, Share, raw};
 use super::{DAY, KIB, MIB, MILLISECOND, MINUTE, SECOND, Said, asking, at};
 
 /// Headers of a poll that are pollcast's own (contract §10), and what to do instead.
@@ -41,8 +41,25 @@ const CONNECTION_HEADERS: &[&str] = &[
     "upgrade",
 ];
 
-pub fn apply((place, said): Said<'_, raw::Poll>, base_dir: &Path, poll: &mut Poll, findings: &mut Findings) {
-    let Some(raw) = said else { return };
+pub fn apply(
+    (place, said): Said<'_, raw::PollSetting>,
+    base_dir: &Path,
+    route: &mut Route,
+    findings: &mut Findings,
+) {
+    let raw = match said {
+        None => return,
+        Some(raw::PollSetting::Word(word)) => {
+            if word.0 != "off" {
+                findings.bad(&place, &word.0, "is neither off nor a mapping, as { interval: 2s }");
+            }
+            route.polled = false;
+            return;
+        }
+        Some(raw::PollSetting::On(raw)) => raw,
+    };
+    route.polled = true;
+    let poll = &mut route.poll;
     match at!(place, raw.interval) {
         (place, Some(raw::Interval::Fixed(said))) => {
             findings.time((place, Some(said)), 100 * MILLISECOND..=DAY, &mut poll.interval);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::problem::{Findings, Place};
-use super::super::{Route, Upstream, raw};
+use super::super::{Plain, Route, Upstream, raw};
 use super::{at, paths, settings, upstream_named};
 
 pub fn routes(
@@ -24,6 +24,7 @@ pub fn routes(
         settings::apply(&place, defaults, base_dir, &mut base, findings);
     }
     let default_timeout = defaults.is_some_and(says_timeout);
+    let default_plain = defaults.is_some_and(|defaults| defaults.plain.is_some());
     let (place, Some(said)) = at!(Place::root(), file.routes) else {
         return Vec::new();
     };
@@ -41,6 +42,9 @@ pub fn routes(
         if !default_timeout {
             route.poll.timeout = route.upstream.total_timeout;
         }
+        if !default_plain {
+            route.plain = Plain::of_path(&route.path);
+        }
         settings::apply(&place, &raw.settings, base_dir, &mut route, findings);
         settings::together(&place, &raw.settings, &mut route, findings);
         routes.push(Arc::new(route));
@@ -49,7 +53,7 @@ pub fn routes(
 }
 
 fn says_timeout(settings: &raw::RouteSettings) -> bool {
-    settings.poll.as_ref().is_some_and(|poll| poll.timeout.is_some())
+    matches!(&settings.poll, Some(raw::PollSetting::On(poll)) if poll.timeout.is_some())
 }
 
 fn path(

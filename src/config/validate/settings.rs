@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::super::problem::{Findings, Place};
-use super::super::{Compress, Route, SoftRefusal, Transports, raw};
+use super::super::{Compress, Plain, Route, SoftRefusal, Transports, raw};
 use super::{
     DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, access, asking, at, change, identity, paths, poll,
     websocket,
@@ -27,7 +27,9 @@ pub fn apply(
     route: &mut Route,
     findings: &mut Findings,
 ) {
-    poll::apply(at!(place, raw.poll), base_dir, &mut route.poll, findings);
+    poll::apply(at!(place, raw.poll), base_dir, route, findings);
+    let owners = [("share", Plain::Share), ("pass", Plain::Pass)];
+    findings.choice(at!(place, raw.plain), &owners, &mut route.plain);
     change::apply(place, raw, route, findings);
     access::share(at!(place, raw.share), &mut route.share, findings);
     identity::authenticate(at!(place, raw.authenticate), base_dir, &mut route.authenticate, findings);
@@ -76,6 +78,7 @@ pub fn together(place: &Place, raw: &raw::RouteSettings, route: &mut Route, find
         let message = "needs a path without parameters: nobody says which resources to poll";
         findings.problem(&place.key("poll").key("always"), message);
     }
+    plain(place, raw, route, findings);
     poll::together(&place.key("poll"), route, findings);
     let owned: Vec<String> = parameters.iter().map(|name| (*name).to_owned()).collect();
     let parameters: Vec<&str> = owned.iter().map(String::as_str).collect();
@@ -91,6 +94,21 @@ pub fn together(place: &Place, raw: &raw::RouteSettings, route: &mut Route, find
             findings.problem(&place.key("rate"), &message);
         }
         websocket::send_path(&place, send, &route.path, &parameters, findings);
+    }
+}
+
+/// Whose plain requests are, and what needs them to be answered here.
+fn plain(place: &Place, raw: &raw::RouteSettings, route: &Route, findings: &mut Findings) {
+    if !route.polled {
+        if raw.plain.as_ref().is_some_and(|said| said.0 == "share") {
+            let message = "has nothing to share: nothing of this route is polled (poll: off)";
+            findings.problem(&place.key("plain"), message);
+        }
+        return;
+    }
+    if route.plain == Plain::Pass && route.hold_not_modified.is_some() {
+        let message = "needs plain: share; this route leaves plain requests to the API, which nobody holds";
+        findings.problem(&place.key("hold_not_modified"), message);
     }
 }
 

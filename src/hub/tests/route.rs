@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, header};
 
 use crate::config::{
-    Backoff, Breaker, Change, Compress, Config, Delta, Drain, Limits, Log, Poll, QueryRule, Route, Server,
-    Share, SoftRefusal, Switches, Threads, Transports, UnknownQuery, Upstream, Websocket,
+    Backoff, Breaker, Change, Compress, Config, Delta, Drain, Limits, Log, Plain, Poll, QueryRule, Route,
+    Server, Share, SoftRefusal, Switches, Threads, Transports, UnknownQuery, Upstream, Websocket,
 };
 use crate::resource::{KeyParts, ResourceKey};
 
@@ -39,7 +39,9 @@ pub(crate) fn route() -> Route {
         index: 0,
         path: "/prices/{symbol}".into(),
         upstream: Arc::new(upstream()),
+        polled: true,
         poll: poll(),
+        plain: Plain::Share,
         share: Share::Public,
         authenticate: None,
         recheck: 300 * SECOND,

@@ -1,0 +1,196 @@
+//! Contract §3: whose plain requests are: under `plain: pass` the API's, always, and what passes through says so.
+
+use std::time::Duration;
+
+use super::{FAST, ONCE, Stand};
+use crate::support::app;
+use crate::support::client::{Http, Response, long_poll};
+use crate::support::legacy::{Legacy, Reply};
+use crate::support::sse::Sse;
+use crate::support::ws::Ws;
+
+const A: &str = r#"{"price":1}"#;
+const B: &str = r#"{"price":2}"#;
+const STREAM: (&str, &str) = ("accept", "text/event-stream");
+const PRIVATE_KEYS: &str = "authenticate: {keys: {clients: {ann: 'a key of sixteen characters'}}}";
+const ANNS_KEY: (&str, &str) = ("x-api-key", "a key of sixteen characters");
+
+/// pollcast in front of a legacy API, with these routes.
+fn stand(routes: &str) -> Stand {
+    let legacy = Legacy::start();
+    let text = format!(
+        "listeners: [{{address: '127.0.0.1:0'}}]\n\
+         admin: {{address: '127.0.0.1:0'}}\n\
+         upstreams: {{legacy: {{servers: ['{}']}}}}\n\
+         passthrough: legacy\n\
+         log: {{access: false}}\n\
+         drain: {{delay: 0s, window: 100ms}}\n\
+         routes: [{routes}]\n",
+        legacy.address()
+    );
+    let app = app::start(&text);
+    legacy.set("/api/x", Reply::json(A).etag("\"theirs\"").header("vary", "Cookie"));
+    Stand { legacy, app }
+}
+
+/// One wide route.
+fn wide(route: &str) -> Stand {
+    stand(&format!("{{path: '/api/{{*rest}}', upstream: legacy, {route}}}"))
+}
+
+fn detail(answer: &Response) -> String {
+    let all = answer.headers("cache-status");
+    let last = all.last().unwrap_or_else(|| panic!("no Cache-Status: {answer:?}"));
+    let detail = last.strip_prefix("pollcast; fwd=bypass; detail=");
+    detail.unwrap_or_else(|| panic!("not passed through: {last}")).to_owned()
+}
+
+#[tokio::test]
+async fn each_plain_request_of_a_wide_route_is_the_apis() {
+    let stand = wide(FAST);
+    let mut http = stand.http().await;
+    for asked in 1..=3 {
+        let answer = http.get("/api/x", &[]).await.expect(200);
+        assert_eq!((answer.text().as_str(), answer.etag()), (A, "\"theirs\""));
+        assert_eq!(answer.header("vary"), Some("Cookie"), "nobody follows it");
+        assert_eq!(detail(&answer), "plain");
+        assert_eq!(stand.legacy.count("/api/x"), asked);
+    }
+    let head = http.request("HEAD", "/api/x", &[("prefer", "wait=5")], b"").await.expect(200);
+    assert_eq!(detail(&head), "plain");
+    assert_eq!(stand.metric("pollcast_polls_total", "").await, 0.0);
+    assert_eq!(stand.metric("pollcast_resources", "").await, 0.0);
+    let counted = stand.metric("pollcast_requests_total", "reason=\"plain\"").await;
+    assert!(counted >= 3.0, "{counted}");
+}
+
+#[tokio::test]
+async fn a_plain_request_beside_a_stream_is_the_apis_too_and_says_what_chooses() {
+    let stand = wide(ONCE);
+    let mut sse = Sse::open(stand.address(), "/api/x", &[STREAM]).await;
+    let version = sse.next_event().await.id.expect("a version");
+    let polled = stand.legacy.count("/api/x");
+    stand.legacy.set("/api/x", Reply::json(B).etag("\"newer\"").header("vary", "Cookie"));
+    let mut http = stand.http().await;
+    for asked in 1..=3 {
+        let answer = http.get("/api/x", &[]).await.expect(200);
+        assert_eq!((answer.text().as_str(), answer.etag()), (B, "\"newer\""), "the API's newest");
+        assert_eq!(answer.header("vary"), Some("Cookie, Accept, Prefer"));
+        assert_eq!(detail(&answer), "plain");
+        assert_eq!(stand.legacy.count("/api/x"), polled + asked);
+    }
+    // A tag of ours is the API's own one by the time it gets there.
+    http.get("/api/x", &[("if-none-match", &format!("\"{version}\""))]).await.expect(200);
+    let seen = stand.legacy.seen("/api/x").pop().expect("it was asked");
+    assert_eq!(seen.header("if-none-match"), Some("\"theirs\""));
+    // What holds and what follows is served here.
+    let held = long_poll(&mut http, "/api/x", None, Duration::from_secs(1)).await.expect(200);
+    assert_eq!(held.etag(), format!("\"{version}\""));
+}
+
+#[tokio::test]
+async fn plain_requests_of_a_narrow_route_are_shared_unless_it_says_otherwise() {
+    let routes = "{path: /api/x, upstream: legacy, poll: {interval: 1h}}, \
+                  {path: /api/y, upstream: legacy, poll: {interval: 1h}, plain: pass}, \
+                  {path: '/api/{*rest}', upstream: legacy, poll: {interval: 1h}, plain: share}";
+    let stand = stand(routes);
+    stand.legacy.set("/api/y", Reply::json(A));
+    stand.legacy.set("/api/z", Reply::json(A));
+    let mut http = stand.http().await;
+    for _ in 0..3 {
+        for path in ["/api/x", "/api/y", "/api/z"] {
+            assert_eq!(http.get(path, &[]).await.expect(200).text(), A);
+        }
+    }
+    let counts = ["/api/x", "/api/y", "/api/z"].map(|path| stand.legacy.count(path));
+    assert_eq!(counts, [1, 3, 1]);
+}
+
+#[tokio::test]
+async fn switches_do_not_reach_the_api_and_other_queries_do_as_they_are() {
+    let stand = wide(ONCE);
+    let mut http = stand.http().await;
+    for (asked, wanted) in [
+        ("/api/x?b=2&a=%41&utm_x=1&_=17", "/api/x?b=2&a=%41&utm_x=1&_=17"),
+        ("/api/x?_push=poll&a=1", "/api/x?a=1"),
+        ("/api/x?_delta=json-patch", "/api/x"),
+        ("/api/x?", "/api/x?"),
+    ] {
+        assert_eq!(detail(&http.get(asked, &[]).await.expect(200)), "plain");
+        assert_eq!(stand.legacy.seen("/api/x").pop().expect("it was asked").target, wanted);
+    }
+}
+
+#[tokio::test]
+async fn what_else_passes_through_says_why() {
+    let stand = wide("poll: {interval: 1h}, transports: [sse, long_poll, poll]");
+    let mut http = stand.http().await;
+    let passed = stand.legacy.seen("/api/x").len();
+    let post = http.request("POST", "/api/x", &[], b"{}").await.expect(200);
+    assert_eq!(post.header("cache-status"), None, "only of GET and HEAD");
+    assert_eq!(stand.legacy.seen("/api/x").len(), passed + 1);
+    stand.metric_becomes("pollcast_requests_total", "reason=\"method\"", 1.0).await;
+    let with_body = http.request("GET", "/api/x", &[STREAM], b"{}").await.expect(200);
+    assert_eq!(detail(&with_body), "body");
+    stand.legacy.set("/other", Reply::json(A));
+    assert_eq!(http.get("/other", &[]).await.header("cache-status"), None, "no route covers it");
+    stand.metric_becomes("pollcast_requests_total", "reason=\"uncovered\"", 1.0).await;
+    stand.legacy.set("/api/x", Reply::json(A).header("cache-status", "origin; hit"));
+    let answer = http.get("/api/x", &[]).await;
+    assert_eq!(answer.headers("cache-status"), ["origin; hit", "pollcast; fwd=bypass; detail=plain"]);
+}
+
+#[tokio::test]
+async fn a_shared_route_says_why_it_passes_a_request_through() {
+    let stand = Stand::start(ONCE);
+    stand.legacy.set("/prices/A", Reply::json(A));
+    let mut http = stand.http().await;
+    assert_eq!(detail(&http.get("/prices/A", &[("authorization", "Bearer x")]).await), "credentials");
+    assert_eq!(detail(&http.get("/prices/A", &[("accept", "text/csv")]).await), "accept");
+    stand.legacy.set("/prices/B", Reply::json(A).header("cache-control", "private"));
+    assert_eq!(detail(&http.get("/prices/B", &[]).await), "not-shareable");
+}
+
+#[tokio::test]
+async fn nothing_of_a_route_that_is_not_polled_is_polled_or_pushed() {
+    let routes = "{path: '/api/{*rest}', upstream: legacy, poll: {interval: 100ms}}, \
+                  {path: '/api/own/{*rest}', upstream: legacy, poll: off, cors: {origins: ['https://a.example']}}";
+    let stand = stand(routes);
+    stand.legacy.set("/api/own/x", Reply::new("text/event-stream", "data: theirs\n\n"));
+    let mut http = stand.http().await;
+    let plain = http.get("/api/own/x", &[("origin", "https://a.example")]).await.expect(200);
+    assert_eq!(detail(&plain), "poll-off");
+    assert_eq!(plain.header("access-control-allow-origin"), Some("https://a.example"));
+    let stream = http.get("/api/own/x", &[STREAM]).await.expect(200);
+    assert_eq!((detail(&stream).as_str(), stream.text().as_str()), ("poll-off", "data: theirs\n\n"));
+    let held = long_poll(&mut http, "/api/own/x", Some("\"v\""), Duration::from_secs(9)).await.expect(200);
+    assert_eq!(detail(&held), "poll-off");
+    let seen = stand.legacy.seen("/api/own/x").pop().expect("it was asked");
+    assert_eq!((seen.header("prefer"), seen.header("if-none-match")), (Some("wait=9"), Some("\"v\"")));
+    let refused = Ws::try_open(stand.address(), "/api/own/x", &[]).await.err().expect("the API's answer");
+    assert_eq!((refused.status, detail(&refused).as_str()), (200, "poll-off"));
+    let mut many = Http::connect(stand.address()).await;
+    let many = many.get("/-/pollcast/events?resource=/api/own/x", &[STREAM]).await;
+    assert_eq!(many.status, 404, "{many:?}");
+    assert_eq!(stand.metric("pollcast_polls_total", "").await, 0.0);
+}
+
+#[tokio::test]
+async fn authenticate_counts_where_nothing_is_polled_and_no_cache_may_keep_what_passes() {
+    for route in ["poll: off", "poll: {interval: 1h}"] {
+        let stand = wide(&format!("{route}, {PRIVATE_KEYS}"));
+        let reply = Reply::json(A)
+            .header("cache-control", "public, max-age=60, s-maxage=600")
+            .header("surrogate-control", "max-age=600")
+            .header("cdn-cache-control", "max-age=600");
+        stand.legacy.set("/api/x", reply);
+        let mut http = stand.http().await;
+        http.get("/api/x", &[]).await.expect(401);
+        assert_eq!(stand.legacy.count("/api/x"), 0);
+        let answer = http.get("/api/x", &[ANNS_KEY]).await.expect(200);
+        assert_eq!(answer.headers("cache-control"), ["private, max-age=60"]);
+        for gone in ["surrogate-control", "cdn-cache-control"] {
+            assert_eq!(answer.header(gone), None, "{gone}");
+        }
+    }
+}
