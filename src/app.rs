@@ -141,6 +141,7 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         turnstile: config.limits.accept_rate.map(|rate| front::Turnstile::new(rate, Instant::now())),
         vary: DashMap::new(),
         slow_304: front::Holds::new(),
+        novelties: front::Novelties::new(config.routes.len()),
         repeats: front::Repeats::default(),
         alike: front::Alike::default(),
     });

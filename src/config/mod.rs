@@ -19,6 +19,7 @@ mod schema;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod times;
 mod validate;
 mod yaml;
 
@@ -30,6 +31,7 @@ pub use load::{load, load_str};
 pub use problem::{Problem, Problems};
 pub use process::{Drain, Limits, Log, Threads, Upgrade};
 pub use schema::schema;
+pub use times::Times;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -57,6 +59,8 @@ pub struct Config {
     /// Key of the content version (contract §2); the same on all nodes.
     pub version_key: Option<Secret>,
     pub log: Log,
+    /// What no key changes; tests shorten it.
+    pub times: Times,
     /// What is allowed but looks like a mistake; the operator is told, nothing is refused.
     pub warnings: Vec<Problem>,
 }

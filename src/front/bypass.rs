@@ -8,13 +8,23 @@ use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::visit::full_key;
-use super::{Context, form};
+use super::{Context, Shared, form};
 use crate::config::{Plain, Route, Switches};
 use crate::hub::ExceptionKind;
 use crate::metrics::Bypass;
 
+/// Why a request is the API's, where nothing more has to be known of it. Returns `None` if it has to be looked at.
+pub(super) fn at_once(shared: &Shared, route: &Route, request: &RequestHeader, path: &str) -> Option<Bypass> {
+    of_head(route, request).filter(|_| {
+        route.authenticate.is_none()
+            && !may_hold_switches(request.uri.query(), &route.switches)
+            // The tags of what is held are ours, and what is followed has other answers under its URL.
+            && !shared.hub.has_topics_at(path)
+    })
+}
+
 /// Why a request is the API's, as far as its head says. Returns `None` if it may be answered here.
-pub(super) fn of_head(route: &Route, request: &RequestHeader) -> Option<Bypass> {
+fn of_head(route: &Route, request: &RequestHeader) -> Option<Bypass> {
     if !route.polled {
         return Some(Bypass::PollOff);
     }

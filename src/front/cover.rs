@@ -120,6 +120,9 @@ impl<'a> Cover<'a> {
         if form == Form::Poll && self.route.plain == Plain::Pass {
             return Ok(Fate::PassThrough(Bypass::Plain));
         }
+        if form == Form::Poll && self.headers.contains_key(header::RANGE) {
+            return Ok(Fate::PassThrough(Bypass::Range));
+        }
         if self.is_beside_the_cursor(form) {
             return Ok(Fate::PassThrough(Bypass::Cursor));
         }

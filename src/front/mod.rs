@@ -55,6 +55,7 @@ mod stream;
 mod takeover;
 mod tls;
 mod turnstile;
+mod unpolled;
 mod validators;
 mod visit;
 mod writes;
@@ -94,6 +95,7 @@ pub use repeat::Repeats;
 pub use route::{Match, Routes};
 pub use slow_304::Holds;
 pub use turnstile::Turnstile;
+pub use unpolled::Novelties;
 pub use writes::poll_now;
 
 /// What all listeners share.
@@ -129,6 +131,8 @@ pub struct Shared {
     pub slow_304: Holds,
     /// What held polls have in common.
     pub alike: Alike,
+    /// Whether new keys of a route could be shared.
+    pub novelties: Novelties,
     /// Connections that may ask the same again.
     pub repeats: Repeats,
 }
@@ -212,13 +216,7 @@ impl Front {
             return cors::preflight(session, ctx, &route).await;
         }
         ctx.upstream = self.shared.clients.get(&route.upstream.name).cloned();
-        let request = session.req_header();
-        if let Some(reason) = bypass::of_head(&route, request)
-            && route.authenticate.is_none()
-            && !bypass::may_hold_switches(request.uri.query(), &route.switches)
-            // The tags of what is followed are ours, and its URL has other answers.
-            && !self.shared.hub.has_topics_at(&path)
-        {
+        if let Some(reason) = bypass::at_once(&self.shared, &route, session.req_header(), &path) {
             return Ok(Fate::PassThrough(reason));
         }
         cover::Cover::new(self, session, ctx, route, path).serve().await

@@ -37,13 +37,20 @@ impl Cover<'_> {
                 let detail = "only-if-cached, and no fresh answer is held";
                 return refuse::with(self.session, self.ctx, StatusCode::GATEWAY_TIMEOUT, detail).await;
             }
+            if let Some(reason) = self.passes_unpolled(&key) {
+                return Ok(Fate::PassThrough(reason));
+            }
             let Ok(attendance) = self.attend(&key, Attend::Visit) else {
                 return Ok(Fate::PassThrough(Bypass::Limit));
             };
             let topic = attendance.topic().clone();
-            topic.visited();
+            let is_new = topic.started() == 0;
+            topic.visited(self.connection());
             let written = self.await_writes(&topic).await;
             let (mut view, polled) = self.young_view(&topic).await;
+            if is_new {
+                self.note_novelty(&key, &view);
+            }
             let polled = polled || written;
             // How long it is held would tell what the upstream does not: whether a guess is right.
             if let Some(version) = self.would_be_unchanged(base, &key, &view)
@@ -90,6 +97,12 @@ impl Cover<'_> {
         Box::pin(authorize::admit(&self.front.shared, &self.route, topic, &self.headers)).await
     }
 
+    /// A number that tells the request's connection from others, most likely.
+    fn connection(&self) -> u64 {
+        let client = self.session.client_addr().and_then(|address| address.as_inet());
+        client.map_or(0, |client| self.front.shared.repeats.number(*client))
+    }
+
     /// Whether the client wants no poll on its behalf (RFC 9111 §5.2.1.7).
     fn only_if_cached(&self) -> bool {
         form::has_token(&self.headers, header::CACHE_CONTROL, "only-if-cached")
@@ -122,7 +135,7 @@ impl Cover<'_> {
     /// A view that is young enough to answer from, after one poll if need be. True: it polled.
     async fn young_view(&self, topic: &Topic) -> (Arc<View>, bool) {
         let view = topic.view();
-        if view.is_young() || is_remembered(&view, self.route.poll.interval) {
+        if view.is_young() || is_remembered(&view, self.route.poll.interval) || view.rests() {
             return (view, false);
         }
         let number = topic.want_poll();
@@ -262,6 +275,10 @@ impl Cover<'_> {
     }
 
     async fn failed(&mut self, failure: &Failure) -> Result<Fate> {
+        if failure.class == "quota" {
+            // Without a route it would have been asked, too: how much it may ask is between it and the API.
+            return Ok(Fate::PassThrough(Bypass::Quota));
+        }
         let status = match failure.class {
             // Nothing was asked: it may be had later.
             "budget" | "breaker" => StatusCode::SERVICE_UNAVAILABLE,

@@ -38,6 +38,11 @@ impl Default for Repeats {
 }
 
 impl Repeats {
+    /// A number that tells a client's connection from others, most likely.
+    pub(super) fn number(&self, client: SocketAddr) -> u64 {
+        self.hasher.hash_one(client)
+    }
+
     /// Remembers a connection's head. True: its last one was the same.
     fn is_second(&self, client: SocketAddr, head: u64) -> bool {
         let place = self.hasher.hash_one(client);
@@ -87,7 +92,14 @@ impl Cover<'_> {
         let mut own = HeaderMap::new();
         cors::add(&mut own, &self.route, &self.headers);
         let gzip = super::coding::coding(&self.route, key, &self.headers) == Coding::Deflated;
-        let plain = Plain::new(attendance, self.route.clone(), answer::lines(&own), gzip, repeat);
+        let plain = Plain::new(
+            attendance,
+            shared.repeats.number(client),
+            self.route.clone(),
+            answer::lines(&own),
+            gzip,
+            repeat,
+        );
         let mut greeting = answer::head_bytes(status, headers, b"", false);
         greeting.extend_from_slice(body);
         let label = self.ctx.answer;

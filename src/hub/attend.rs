@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Full;
 use super::charges::Charge;
+use super::interest::Rhythm;
 use super::publisher::PollNumber;
 use super::topic::Topic;
 
@@ -59,6 +60,7 @@ impl Topic {
             Attend::Follow => {
                 let most = self.route().max_clients_per_resource.unwrap_or(usize::MAX);
                 let more = |followers: usize| (followers < most).then_some(followers + 1);
+                self.interest.sign(self.now_ms(), self.followers() > 0, self.rhythm(true));
                 match self.followers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more) {
                     Ok(0) => self.demand.notify_one(),
                     Ok(_) => {}
@@ -75,7 +77,7 @@ impl Topic {
     pub(super) fn leave(&self, kind: Attend) {
         match kind {
             Attend::Follow => {
-                self.left_at.store(self.now_ms(), Ordering::SeqCst);
+                self.interest.leave(self.now_ms());
                 if self.followers.fetch_sub(1, Ordering::SeqCst) == 1 {
                     self.demand.notify_one();
                 }
@@ -94,18 +96,27 @@ impl Topic {
         self.followers.load(Ordering::SeqCst)
     }
 
-    /// When the last follower left; none: nobody ever followed.
-    pub fn left_at(&self) -> Option<Instant> {
-        match self.left_at.load(Ordering::SeqCst) {
-            0 => None,
-            ms => Some(self.epoch + Duration::from_millis(ms)),
-        }
+    /// How the resource is polled. `lingers`: whether polls may go on when nobody asks.
+    fn rhythm(&self, lingers: bool) -> Rhythm {
+        let poll = &self.route().poll;
+        let linger = if lingers { poll.linger.as_millis() as u64 } else { 0 };
+        Rhythm { interval: poll.interval.as_millis() as u64, linger }
+    }
+
+    /// Nobody's credentials are used on nobody's behalf: what is somebody's own is not polled for nobody.
+    fn own_rhythm(&self) -> Rhythm {
+        self.rhythm(!self.key().is_private())
+    }
+
+    /// Until when polls go on for followers who left. Returns `None` if nobody ever followed.
+    pub fn linger_until(&self) -> Option<Instant> {
+        let until = self.interest.linger_until(self.own_rhythm())?;
+        Some(self.epoch + Duration::from_millis(until))
     }
 
     /// When somebody last had to do with the resource.
     pub fn touched_at(&self) -> Instant {
-        let ms = self.left_at.load(Ordering::SeqCst).max(self.last_visit.load(Ordering::SeqCst));
-        self.epoch + Duration::from_millis(ms)
+        self.epoch + Duration::from_millis(self.interest.last())
     }
 
     /// Nobody attends. What the operator wants kept is attended to by the process itself.
@@ -149,21 +160,16 @@ impl Topic {
 
     /// Ordinary polls keep the resource polled until then.
     pub fn interest_until(&self) -> Instant {
-        self.epoch + Duration::from_millis(self.interest_until.load(Ordering::SeqCst))
+        self.epoch + Duration::from_millis(self.interest.until())
     }
 
-    /// Notes an ordinary poll. The second one within two intervals starts background polling
-    /// (contract §3).
-    pub fn visited(&self) {
+    /// Notes an ordinary poll of a connection: those of four connections within two intervals start background
+    /// polling (contract §3).
+    pub fn visited(&self, connection: u64) {
         self.user.iter().for_each(|user| user.seen());
-        let now = self.now_ms();
-        let last = self.last_visit.swap(now, Ordering::SeqCst);
-        let interval = self.route().poll.interval.as_millis() as u64;
-        if last != 0 && now.saturating_sub(last) <= 2 * interval {
-            let until = now + (2 * interval).max(self.route().poll.linger.as_millis() as u64);
-            if self.interest_until.swap(until, Ordering::SeqCst) <= now {
-                self.demand.notify_one();
-            }
+        let followed = self.followers() > 0;
+        if self.interest.plain_poll(connection, self.now_ms(), followed, self.own_rhythm()) {
+            self.demand.notify_one();
         }
     }
 }

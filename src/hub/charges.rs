@@ -194,7 +194,7 @@ mod tests {
             let start = |made| publisher = Some(made);
             let attendance =
                 self.hub.attend_for(Some(purse), &key(path), &self.route, Attend::Visit, start)?;
-            attendance.topic().visited();
+            attendance.topic().visited(1);
             Ok((attendance, publisher))
         }
     }

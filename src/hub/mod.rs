@@ -8,6 +8,7 @@ mod draft;
 mod echo;
 mod history;
 mod index;
+mod interest;
 mod items;
 mod payer;
 mod publisher;

@@ -525,17 +525,17 @@ async fn a_closing_names_itself_to_everybody_and_is_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_second_visit_within_two_intervals_keeps_the_resource_polled() {
+async fn plain_polls_of_four_connections_within_two_intervals_keep_the_resource_polled() {
     let stage = Stage::new(10);
     let (attendance, _publisher) = stage.attend("/a", Attend::Visit);
     let topic = attendance.topic();
-    topic.visited();
-    tokio::time::advance(3 * SECOND).await;
-    topic.visited();
+    for connection in [1, 2, 3, 1, 2, 3] {
+        topic.visited(connection);
+        tokio::time::advance(SECOND / 4).await;
+    }
     assert!(topic.interest_until() <= Instant::now());
-    tokio::time::advance(2 * SECOND).await;
-    topic.visited();
-    assert!(topic.interest_until() >= Instant::now() + stage.route.poll.linger);
+    topic.visited(4);
+    assert!(topic.interest_until() > Instant::now() + SECOND / 2);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::Bell;
 use super::charges::Charge;
 use super::echo::Written;
 use super::history::History;
+use super::interest::Interest;
 use super::items::Items;
 use super::users::User;
 use super::view::{View, Views};
@@ -48,17 +49,14 @@ pub struct Topic {
     pub(super) missed: Mutex<Vec<Box<str>>>,
     pub(super) followers: AtomicUsize,
     pub(super) visitors: AtomicUsize,
-    /// Milliseconds of the hub's epoch when the last follower left; 0: there never was one.
-    pub(super) left_at: AtomicU64,
-    /// Ordinary polls keep the resource polled until then (same clock).
-    pub(super) interest_until: AtomicU64,
-    pub(super) last_visit: AtomicU64,
+    /// In milliseconds of the hub's epoch.
+    pub(super) interest: Interest,
     /// Whose it is; none: it has left the hub.
     pub(super) charge: Mutex<Option<Charge>>,
     /// Memory or room is short: retire as soon as nobody attends.
     pub(super) evicted: AtomicBool,
     formats: [AtomicUsize; Format::COUNT],
-    /// Patches of each kind are made until then for followers who come again (same clock).
+    /// Patches of each kind are made until then (same clock) for followers who come again.
     patches_until: [AtomicU64; PatchKind::COUNT],
     shards: Box<[Membership]>,
     bells: Box<[Arc<dyn Bell>]>,
@@ -107,9 +105,7 @@ impl Topic {
             missed: Mutex::default(),
             followers: AtomicUsize::new(0),
             visitors: AtomicUsize::new(0),
-            left_at: AtomicU64::new(0),
-            interest_until: AtomicU64::new(0),
-            last_visit: AtomicU64::new(0),
+            interest: Interest::default(),
             charge: Mutex::default(),
             evicted: AtomicBool::new(false),
             formats: Default::default(),

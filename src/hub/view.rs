@@ -170,6 +170,13 @@ impl View {
             && self.confirmed_at.is_some_and(|at| at.elapsed() < self.effective_interval)
     }
 
+    /// Whether the upstream asked for a rest that is not over: until then there is nothing to wait for.
+    pub fn rests(&self) -> bool {
+        matches!(self.outcome, Outcome::Relay(_) | Outcome::Failed(_))
+            && self.why == Why::RetryAfter
+            && self.next_poll.is_some_and(|at| Instant::now() < at)
+    }
+
     /// Until when a failure, or an answer that is passed on, is remembered: a waiting request is
     /// answered with it and not with a new poll (contract §3). After that a request may ask again
     /// whatever the backoff, which is for scheduled polls: a covered URL never works worse than an

@@ -170,8 +170,6 @@ impl Poller {
         let view = self.topic.view();
         let now = Instant::now();
         let linger = self.route.poll.linger;
-        // Nobody's credentials are used on nobody's behalf.
-        let lingers = if self.topic.key().is_private() { Duration::ZERO } else { linger };
         Situation {
             now,
             due: self.due,
@@ -184,7 +182,7 @@ impl Poller {
             active: self.topic.is_always_polled()
                 || self.topic.followers() > 0
                 || self.topic.interest_until() > now,
-            linger_until: self.topic.left_at().map(|left| left + lingers),
+            linger_until: self.topic.linger_until(),
             deserted: self.topic.is_deserted(),
             keep_until: self.topic.touched_at() + linger.max(self.route.stale_if_error),
             evicted: self.topic.is_evicted(),

@@ -316,9 +316,10 @@ impl World {
         let path = PATHS[self.rng.usize(..PATHS.len())];
         let attendance = self.attend(path, Attend::Visit);
         let asked = self.asked.clone();
+        let connection = self.rng.u64(1..8);
         self.visits.push(tokio::spawn(async move {
             let topic = attendance.topic();
-            topic.visited();
+            topic.visited(connection);
             let view = topic.view();
             let age = view.confirmed_at.map(|at| at.elapsed());
             if age.is_some_and(|age| age < view.effective_interval) {

@@ -20,6 +20,8 @@ use crate::resource::IfNoneMatch;
 /// One such connection.
 pub struct Plain {
     attendance: Attendance,
+    /// Tells this connection from others.
+    connection: u64,
     route: Arc<Route>,
     /// Ready-made lines of this client alone.
     extra: Bytes,
@@ -55,8 +57,15 @@ pub struct Answered {
 }
 
 impl Plain {
-    pub fn new(attendance: Attendance, route: Arc<Route>, extra: Bytes, gzip: bool, repeat: Repeat) -> Plain {
-        Plain { attendance, route, extra, gzip, repeat, last: None }
+    pub fn new(
+        attendance: Attendance,
+        connection: u64,
+        route: Arc<Route>,
+        extra: Bytes,
+        gzip: bool,
+        repeat: Repeat,
+    ) -> Plain {
+        Plain { attendance, connection, route, extra, gzip, repeat, last: None }
     }
 
     pub fn topic(&self) -> &Arc<crate::hub::Topic> {
@@ -72,7 +81,7 @@ impl Plain {
         if !view.is_young() || topic.is_unconfirmed(&view) || topic.is_evicted() {
             return None;
         }
-        topic.visited();
+        topic.visited(self.connection);
         let condition = condition.map(|line| IfNoneMatch::parse([line]));
         let unchanged = condition.flatten().is_some_and(|have| have.matches(frame.version()));
         // What the last client had made is there; a large body is not compressed here.

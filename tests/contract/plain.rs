@@ -194,3 +194,94 @@ async fn authenticate_counts_where_nothing_is_polled_and_no_cache_may_keep_what_
         }
     }
 }
+
+// --- With `plain: share`: what is not polled for first, and by whom polls are started ---
+
+#[tokio::test]
+async fn a_part_is_the_apis_to_give() {
+    let stand = Stand::start(ONCE);
+    stand.legacy.set("/prices/A", Reply::json(A));
+    let mut http = stand.http().await;
+    http.get("/prices/A", &[]).await.expect(200);
+    for unit in ["bytes=0-3", "items=0-9"] {
+        assert_eq!(detail(&http.get("/prices/A", &[("range", unit)]).await), "range");
+        let seen = stand.legacy.seen("/prices/A").pop().expect("it was asked");
+        assert_eq!(seen.header("range"), Some(unit));
+    }
+    assert_eq!(stand.legacy.count("/prices/A"), 3);
+    // A stream is whole whatever it says.
+    let mut sse = Sse::open(stand.address(), "/prices/A", &[STREAM, ("range", "bytes=0-3")]).await;
+    assert_eq!(sse.next_event().await.data, A);
+}
+
+#[tokio::test]
+async fn who_does_not_take_the_known_type_costs_no_poll() {
+    let stand = Stand::start("poll: {interval: 100ms}");
+    stand.legacy.set("/prices/A", Reply::json(A));
+    let mut http = stand.http().await;
+    http.get("/prices/A", &[]).await.expect(200);
+    let polls = || async { stand.metric("pollcast_polls_total", "").await };
+    assert_eq!(polls().await, 1.0);
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert_eq!(detail(&http.get("/prices/A", &[("accept", "text/csv")]).await), "accept");
+    assert_eq!(polls().await, 1.0);
+}
+
+#[tokio::test]
+async fn head_waits_for_no_body_and_is_answered_from_a_young_snapshot() {
+    let stand = Stand::start(ONCE);
+    stand.legacy.set("/prices/A", Reply::json(A));
+    let mut http = stand.http().await;
+    let cold = http.request("HEAD", "/prices/A", &[], b"").await.expect(200);
+    assert_eq!(detail(&cold), "head");
+    assert_eq!(stand.metric("pollcast_polls_total", "").await, 0.0);
+    let get = http.get("/prices/A", &[]).await.expect(200);
+    let head = http.request("HEAD", "/prices/A", &[], b"").await.expect(200);
+    assert_eq!((head.etag(), head.header("content-length")), (get.etag(), Some("11")));
+    assert_eq!(stand.legacy.count("/prices/A"), 2);
+}
+
+#[tokio::test]
+async fn nothing_is_held_while_the_upstream_asked_for_rest() {
+    let stand = Stand::start("poll: {interval: 100ms}");
+    stand.legacy.set("/prices/A", Reply::empty(429).header("retry-after", "600"));
+    let mut http = stand.http().await;
+    let first = http.get("/prices/A", &[]).await.status;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    // Longer than an answer is remembered: held, it would not come within the guard of any test.
+    let again = http.get("/prices/A", &[]).await.status;
+    assert_eq!(again, first);
+    assert_eq!(stand.legacy.count("/prices/A"), 1);
+}
+
+#[tokio::test]
+async fn fewer_than_four_connections_are_polled_for_when_they_ask_and_four_in_the_background() {
+    let stand = Stand::start("poll: {interval: 500ms, linger: 0s}");
+    stand.legacy.set("/prices/A", Reply::json(A));
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(stand.http().await);
+    }
+    for http in &mut clients[..3] {
+        http.get("/prices/A", &[]).await.expect(200);
+    }
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(stand.legacy.count("/prices/A"), 1);
+    for http in &mut clients {
+        http.get("/prices/A", &[]).await.expect(200);
+    }
+    // One for those who asked, and one more that nobody asked for.
+    stand.legacy.wait_count("/prices/A", 3).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_within_an_interval_is_polled_for_once() {
+    let stand = Stand::start("poll: {interval: 400ms, linger: 30s}");
+    stand.legacy.set("/prices/A", Reply::json(A));
+    let mut sse = Sse::open(stand.address(), "/prices/A", &[]).await;
+    sse.next_event().await;
+    drop(sse);
+    stand.clients("sse", 0).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(stand.legacy.count("/prices/A"), 1);
+}

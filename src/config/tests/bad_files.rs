@@ -223,11 +223,11 @@ const ROUTES: &[(&str, &str)] = &[
     ("poll: never", r#"poll: "never" is neither off nor a mapping, as { interval: 2s }"#),
     ("plain: shared", r#"plain: "shared" is not one of share, pass; did you mean "share"?"#),
     (
-        "poll: off\n    plain: share",
+        "plain: share\n    poll: off",
         "plain: has nothing to share: nothing of this route is polled (poll: off)",
     ),
     (
-        "plain: pass\n    hold_not_modified: 5s",
+        "hold_not_modified: 5s\n    plain: pass",
         "hold_not_modified: needs plain: share; this route leaves plain requests to the API, which nobody holds",
     ),
     ("hold_not_modified: 9s", r#"hold_not_modified: "9s" is too long; at most 8s"#),

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use super::defaults::{GIB, KIB, MIB, PUBLIC_PREFIX};
 use super::problem::{Findings, Place, suggestion};
-use super::{Config, Drain, Log, Secret, Threads, Upstream, raw};
+use super::{Config, Drain, Log, Secret, Threads, Times, Upstream, raw};
 use value::Said;
 
 /// The place of a field and what it holds: place and field cannot differ.
@@ -74,6 +74,7 @@ pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings)
         passthrough,
         routes,
         public_prefix,
+        times: Times::default(),
         warnings: Vec::new(),
     }
 }

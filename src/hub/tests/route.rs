@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, header};
 
 use crate::config::{
     Backoff, Breaker, Change, Compress, Config, Delta, Drain, Limits, Log, Plain, Poll, QueryRule, Route,
-    Server, Share, SoftRefusal, Switches, Threads, Transports, UnknownQuery, Upstream, Websocket,
+    Server, Share, SoftRefusal, Switches, Threads, Times, Transports, UnknownQuery, Upstream, Websocket,
 };
 use crate::resource::{KeyParts, ResourceKey};
 
@@ -131,6 +131,7 @@ pub(crate) fn config(route: Route) -> Config {
         public_prefix: "/-/pollcast/".into(),
         version_key: None,
         log: Log { json: false, access: false },
+        times: Times::default(),
     }
 }
 

@@ -215,23 +215,41 @@ async fn a_resource_at_rest_is_polled_once_for_all_who_visit_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_second_visit_within_two_intervals_starts_polling_in_the_background() {
+async fn plain_polls_of_four_connections_start_polling_in_the_background() {
     let stage = stage(&[Reply::Content("A")]);
-    let visit = || async {
+    let visit = async |connection: u64| {
         let (attendance, _) = stage.attend("/a", Attend::Visit);
-        attendance.topic().visited();
-        ended(attendance.topic(), attendance.topic().want_poll()).await;
+        attendance.topic().visited(connection);
+        if !attendance.topic().view().is_young() {
+            ended(attendance.topic(), attendance.topic().want_poll()).await;
+        }
     };
-    visit().await;
-    sleep(3 * SECOND).await;
-    assert_eq!(stage.legacy.count(), 1);
-    visit().await;
-    sleep(SECOND / 2).await;
-    visit().await;
+    for connection in [1, 2, 3] {
+        visit(connection).await;
+    }
+    sleep(10 * SECOND).await;
+    assert_eq!(stage.legacy.count(), 1, "three are each polled for when they ask");
+    for _ in 0..4 {
+        for connection in [1, 2, 3, 4] {
+            visit(connection).await;
+        }
+        sleep(SECOND).await;
+    }
     let before = stage.legacy.count();
     sleep(20 * SECOND).await;
     let polls = stage.legacy.count() - before;
-    assert!((4..=6).contains(&polls), "{polls} polls for the interest shown");
+    assert!((2..=4).contains(&polls), "{polls} polls for three seconds of interest");
+    wind_up(&stage).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_within_an_interval_is_polled_for_once() {
+    let stage = stage(&[Reply::Content("A")]);
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    sleep(SECOND / 2).await;
+    drop(follower);
+    sleep(20 * SECOND).await;
+    assert_eq!(stage.legacy.count(), 1);
     wind_up(&stage).await;
 }
 
@@ -259,7 +277,7 @@ async fn a_cold_refusal_is_relayed_and_remembered_for_an_interval() {
         let mut last = Instant::now();
         for number in 1..=7 {
             let (visit, _) = stage.attend("/a", Attend::Visit);
-            visit.topic().visited();
+            visit.topic().visited(1);
             visit.topic().want_poll();
             let view = ended(visit.topic(), number).await;
             let Outcome::Relay(answer) = &view.outcome else {
