@@ -174,15 +174,16 @@ pub fn sync(id: &str) -> SseBytes {
     SseBytes::framed(&event)
 }
 
-/// How a stream begins: `retry:` in milliseconds, and a comment so that intermediaries flush.
+/// How a stream begins: `retry:` in milliseconds, and a comment so that intermediaries flush. No empty line behind
+/// them: some libraries take what it ends for an event.
 pub fn opening(retry_ms: u64) -> SseBytes {
-    SseBytes::framed(format!("retry: {retry_ms}\n: pollcast\n\n").as_bytes())
+    SseBytes::framed(format!("retry: {retry_ms}\n: pollcast\n").as_bytes())
 }
 
-/// The comment of a silent stream.
-pub const HEARTBEAT_CHUNK: &[u8] = b"3\r\n:\n\n\r\n";
+/// The comment of a silent stream. No empty line behind it, as in [`opening`].
+pub const HEARTBEAT_CHUNK: &[u8] = b"2\r\n:\n\r\n";
 /// The same without chunk framing.
-pub const HEARTBEAT: &[u8] = b":\n\n";
+pub const HEARTBEAT: &[u8] = b":\n";
 /// The last chunk: the proper end of a chunked stream.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 

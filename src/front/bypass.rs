@@ -52,7 +52,7 @@ pub(super) fn may_hold_switches(query: Option<&str>, switches: &Switches) -> boo
 impl From<ExceptionKind> for Bypass {
     fn from(kind: ExceptionKind) -> Bypass {
         match kind {
-            ExceptionKind::Uncoverable => Bypass::Uncoverable,
+            ExceptionKind::Uncoverable | ExceptionKind::OwnStream => Bypass::Uncoverable,
             ExceptionKind::NotShareable => Bypass::NotShareable,
             ExceptionKind::Gone => Bypass::Gone,
             ExceptionKind::SessionIdle => Bypass::SessionIdle,

@@ -10,6 +10,7 @@ use std::time::Instant;
 use http::StatusCode;
 
 use super::Shared;
+use super::ask_first::Asking;
 use crate::config::Route;
 use crate::identity::Identity;
 use crate::metrics::Bypass;
@@ -42,6 +43,12 @@ pub struct Context {
     /// An earlier request of this connection, or this one, passed the turnstile.
     pub(super) let_in: bool,
     pub(super) connects: usize,
+    /// Whether the API is asked before pollcast answers.
+    pub(super) asking: Asking,
+    /// The canonical path of a request that asks the API first.
+    pub(super) path: Option<String>,
+    /// When it was sent on.
+    pub(super) sent: Option<Instant>,
     pub(super) passing: bool,
     /// Its place among those that pass through to the upstream.
     pub(super) place: Option<Place>,
@@ -69,6 +76,9 @@ impl Context {
             subject: None,
             let_in: false,
             connects: 0,
+            asking: Asking::No,
+            path: None,
+            sent: None,
             passing: false,
             place: None,
             passed: 0,

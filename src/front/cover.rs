@@ -11,6 +11,7 @@ use pingora::Result;
 use pingora::proxy::Session;
 
 use super::access::{self, Class};
+use super::ask_first::Otherwise;
 use super::form::{self, Form, form};
 use super::purse::Asker;
 use super::{Context, Fate, Front, admission, bypass, certificate, push, refuse, visit};
@@ -30,7 +31,7 @@ pub(super) struct Cover<'a> {
     pub(super) session: &'a mut Session,
     pub(super) ctx: &'a mut Context,
     pub(super) route: Arc<Route>,
-    path: String,
+    pub(super) path: String,
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
     pub(super) query: Option<String>,
@@ -128,6 +129,7 @@ impl<'a> Cover<'a> {
         }
         match (form, class) {
             (Form::PassThrough, _) => Ok(Fate::PassThrough(Bypass::Transport)),
+            (Form::WebSocket, _) if self.offers_others() => Ok(self.ask_first(Otherwise::OwnWebSocket)),
             (Form::NotAcceptable, _) => {
                 let detail = "this route has no event stream, and nothing else is accepted";
                 refuse::with(self.session, self.ctx, StatusCode::NOT_ACCEPTABLE, detail).await
@@ -238,17 +240,6 @@ impl<'a> Cover<'a> {
             Some(media_type) => media_type.essence,
             None => self.route.poll.expect.first().cloned().unwrap_or_else(|| "application/json".to_owned()),
         }
-    }
-
-    /// 403 that names the choices (contract §11).
-    async fn unshared(&mut self) -> Result<Fate> {
-        let detail = format!(
-            "this request carries credentials, and route {} does not say who may share its answers: set \
-             `share: public`, or `share: {{by: [...]}}` with what tells users apart, or send no credentials",
-            self.route.path
-        );
-        self.front.shared.metrics.refusals.with_label_values(&["unshared"]).inc();
-        refuse::with(self.session, self.ctx, StatusCode::FORBIDDEN, &detail).await
     }
 
     fn base_key(&self, query: Option<String>, class: Vec<(HeaderName, HeaderValue)>) -> ResourceKey {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
+use http::{HeaderValue, StatusCode, Version as HttpVersion, header};
 use parking_lot::Mutex;
 use pingora::Result;
 use pingora::proxy::Session;
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::cover::Cover;
 use super::follow::Asked;
+use super::handshake::PROTOCOL;
 use super::outbox::Courier;
 use super::push::{Departure, depart, seat};
 use super::visit::Visitor;
@@ -28,23 +29,14 @@ use crate::frame::{Format, PatchKind};
 use crate::hub::{Attendance, Resume, Subscription, Topic, View};
 use crate::transport::{self, Envelope, Transport, answer};
 
-/// The name of the protocol.
-const PROTOCOL: &str = "pollcast.v1";
-
 /// What a client has said and nobody has looked at yet; more is dropped and counted.
 const WAITING: usize = 256;
-
-/// Whether a handshake offers the envelope protocol.
-pub(super) fn is_offered(headers: &HeaderMap) -> bool {
-    form::has_token(headers, header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL)
-}
 
 /// The 101, or what came instead.
 async fn accepted(session: &mut Session, ctx: &mut Context) -> Result<std::result::Result<Bytes, Fate>> {
     let request = session.req_header();
     match handshake::accept(&request.headers, request.version == HttpVersion::HTTP_11, None) {
-        Ok(mut headers) => {
-            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+        Ok(headers) => {
             let head = answer::head_bytes(StatusCode::SWITCHING_PROTOCOLS, &headers, b"", false);
             Ok(Ok(head.freeze()))
         }
@@ -95,7 +87,7 @@ impl Cover<'_> {
 /// The envelope protocol at its own address, without a resource to begin with.
 pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
     let request = session.req_header();
-    if !(form::is_websocket(&request.headers) && is_offered(&request.headers)) {
+    if !(form::is_websocket(&request.headers) && handshake::offers_ours(&request.headers)) {
         let detail = "here is a WebSocket with the subprotocol pollcast.v1";
         let mut more = handshake::refusal(StatusCode::UPGRADE_REQUIRED);
         more.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));

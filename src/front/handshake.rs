@@ -14,6 +14,32 @@ pub(super) struct BadHandshake {
     pub(super) detail: &'static str,
 }
 
+/// The name of pollcast's own subprotocol.
+pub(super) const PROTOCOL: &str = "pollcast.v1";
+
+/// The subprotocols that a handshake offers, as they are written.
+fn offered(request: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = request.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let names = lines.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    names.map(str::trim).filter(|name| !name.is_empty())
+}
+
+/// Whether a handshake offers the envelope protocol.
+pub(super) fn offers_ours(request: &HeaderMap) -> bool {
+    offered(request).any(|name| name.eq_ignore_ascii_case(PROTOCOL))
+}
+
+/// Whether a handshake offers subprotocols and none of ours: the API's own WebSocket (contract §1).
+pub(super) fn offers_others(request: &HeaderMap) -> bool {
+    request.contains_key(header::SEC_WEBSOCKET_PROTOCOL) && !offers_ours(request)
+}
+
+/// The subprotocol of an answer to a client that offers some: clients fail a connection that names none.
+fn chosen(request: &HeaderMap) -> Option<HeaderValue> {
+    let ours = offers_ours(request).then_some(PROTOCOL);
+    ours.or_else(|| offered(request).next()).and_then(|name| HeaderValue::from_str(name).ok())
+}
+
 /// The fields of the 101. `deflate`: what was agreed on about compression.
 pub(super) fn accept(
     request: &HeaderMap,
@@ -37,6 +63,9 @@ pub(super) fn accept(
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     let accept = HeaderValue::try_from(derive_accept_key(key)).map_err(|_| bad("bad Sec-WebSocket-Key"))?;
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(protocol) = chosen(request) {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
     if let Some(deflate) = deflate {
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, deflate.answer());
     }
@@ -74,6 +103,29 @@ mod tests {
     fn the_example_of_the_rfc_is_accepted() {
         let headers = accept(&request("13", "dGhlIHNhbXBsZSBub25jZQ=="), true, None).unwrap();
         assert_eq!(headers[header::SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn a_client_that_offers_subprotocols_gets_one_of_them() {
+        for (offered, ours, others, chosen) in [
+            (&[][..], false, false, None),
+            (&["pollcast.v1"], true, false, Some("pollcast.v1")),
+            (&["chat, pollcast.v1"], true, false, Some("pollcast.v1")),
+            (&["v1.json"], false, true, Some("v1.json")),
+            (&[" soap , v1.json"], false, true, Some("soap")),
+            (&["", "v1.json"], false, true, Some("v1.json")),
+            // It offers something that nobody can read.
+            (&[""], false, true, None),
+        ] {
+            let mut request = request("13", "dGhlIHNhbXBsZSBub25jZQ==");
+            for line in offered {
+                request.append(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(line));
+            }
+            assert_eq!((offers_ours(&request), offers_others(&request)), (ours, others), "{offered:?}");
+            let headers = accept(&request, true, None).unwrap();
+            let said = headers.get(header::SEC_WEBSOCKET_PROTOCOL).map(|value| value.to_str().unwrap());
+            assert_eq!(said, chosen, "{offered:?}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use pingora::Result;
 
 use super::cover::Cover;
 use super::push::staying;
-use super::{Fate, coding, cors, delta, form, hold, repeat, visit};
+use super::{Fate, Shared, coding, cors, delta, form, hold, repeat, visit};
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format};
 use crate::hub::{Attendance, Resume, View};
@@ -118,13 +118,29 @@ impl Cover<'_> {
         let lines = self.headers.get_all(header::IF_NONE_MATCH).iter().map(|v| v.as_bytes());
         let current = view.frame.as_ref().map(|frame| frame.version());
         let condition = IfNoneMatch::parse(lines)?;
-        current.filter(|version| condition.matches(*version)).or(condition.first())
+        current
+            .filter(|version| condition.matches(*version) || self.has_upstreams_tag(view))
+            .or(condition.first())
+    }
+
+    /// Whether the client names the upstream's own tag of the current snapshot: it has it from an answer that passed
+    /// through (contract §4).
+    fn has_upstreams_tag(&self, view: &View) -> bool {
+        let tag = view.frame.as_ref().and_then(|frame| frame.snapshot.validators.etag.as_ref());
+        let Some(tag) = tag.and_then(|tag| tag.to_str().ok()).map(opaque) else { return false };
+        let lines = self.headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok());
+        lines.flat_map(|line| line.split(',')).any(|said| opaque(said) == tag)
     }
 
     /// Whether the connection serves another request after this one.
     pub(super) fn keeps_alive(&self) -> bool {
-        let says = |token| form::has_token(&self.headers, header::CONNECTION, token);
-        self.version == HttpVersion::HTTP_11 && !says("close") && !self.front.shared.is_draining()
+        Self::keeps(&self.headers, self.version, &self.front.shared)
+    }
+
+    /// Whether the connection of a request with these fields serves another one.
+    pub(super) fn keeps(headers: &HeaderMap, version: HttpVersion, shared: &Shared) -> bool {
+        let is_last = form::has_token(headers, header::CONNECTION, "close");
+        version == HttpVersion::HTTP_11 && !is_last && !shared.is_draining()
     }
 
     /// The lines of this client alone.
@@ -139,6 +155,12 @@ impl Cover<'_> {
         }
         answer::lines(&headers)
     }
+}
+
+/// An entity tag for the weak comparison (RFC 9110 §8.8.3.2).
+fn opaque(tag: &str) -> &str {
+    let tag = tag.trim();
+    tag.strip_prefix("W/").unwrap_or(tag)
 }
 
 /// Kinds of held requests that are remembered, the latest of a resource each.

@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 
 use super::envelope::visitor;
 use super::push::{Departure, depart, seat, staying};
+use super::stream::{heartbeat, retry};
 use super::visit::{Admitted, Refused, Visitor, Way};
 use super::{Context, Fate, Front, Match, cors, http2, refuse, respond};
-use crate::config::Route;
 use crate::fanout::{Following, ManyStream, Record, drive_many};
 use crate::frame::Format;
 use crate::hub::{Resume, Subscription};
@@ -25,6 +25,9 @@ use crate::transport::{Framing, SseMany, Transport, answer, tags};
 
 /// Longest list of resources in a body, bytes.
 const MAX_LIST: usize = 64 * 1024;
+
+/// The name of a state that the client does not have.
+const NOTHING: [u8; 6] = [0; 6];
 
 /// Most resources of one stream, whatever the limits say.
 const MOST: usize = 200;
@@ -69,7 +72,7 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
     let is_http11 = session.req_header().version == HttpVersion::HTTP_11;
     let framing = if is_http11 { Framing::Chunked } else { Framing::Bare };
     let known = known(session, resources.len());
-    let many = SseMany::new(framing, route.heartbeat, retry(&route), known.clone(), Instant::now());
+    let many = SseMany::new(framing, heartbeat(&route), retry(&route), known.clone(), Instant::now());
     let mut headers = refuse::event_stream_head();
     let is_http2 = session.is_http2();
     match framing {
@@ -87,7 +90,8 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
                 pass.add(None, hold);
                 let held = attendance.topic().version_of(known[index]);
                 let resume = match held {
-                    None => Resume::Start,
+                    None if known[index] == NOTHING => Resume::Start,
+                    None => Resume::Tag(known[index]),
                     Some(version) if route.feed.is_some() => Resume::Item(version.to_string().into()),
                     Some(version) => Resume::From(version),
                 };
@@ -205,12 +209,7 @@ fn known(session: &Session, resources: usize) -> Vec<[u8; 6]> {
     let query =
         || RESUME_SWITCHES.iter().find_map(|name| crate::resource::switch(request.uri.query(), Some(name)));
     let id = header.map(str::to_owned).filter(|id| !id.is_empty()).or_else(query);
-    id.and_then(|id| tags(&id, resources)).unwrap_or_else(|| vec![[0; 6]; resources])
-}
-
-fn retry(route: &Route) -> std::time::Duration {
-    let (least, most) = route.retry;
-    least + most.saturating_sub(least).mul_f64(fastrand::f64())
+    id.and_then(|id| tags(&id, resources)).unwrap_or_else(|| vec![NOTHING; resources])
 }
 
 /// Another origin may read the stream if every route on it lets that origin in; the others were

@@ -6,6 +6,7 @@
 
 mod access;
 mod admission;
+mod ask_first;
 mod attended;
 mod authorize;
 mod bounds;
@@ -72,7 +73,6 @@ use dashmap::DashMap;
 use http::{HeaderName, StatusCode};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 
@@ -307,22 +307,7 @@ impl ProxyHttp for Front {
                 Ok(true)
             }
             Fate::PassThrough(reason) => {
-                if let ServerSession::H1(h1) = session.downstream_session.as_mut()
-                    && !drainable
-                    && !framing::is_last(&h1.req_header().headers)
-                    && !self.shared.is_draining()
-                {
-                    h1.respect_keepalive();
-                }
-                ctx.answer = "passthrough";
-                ctx.bypass = Some(reason);
-                ctx.passing = true;
-                self.shared.metrics.passthrough_active.inc();
-                session.set_total_drain_timeout(None);
-                session.set_close_on_response_before_downstream_finish(true);
-                // An upgraded connection may be silent for as long as it likes.
-                let is_upgrade = form::is_websocket(&session.req_header().headers);
-                session.set_read_timeout((!is_upgrade).then_some(self.shared.config.limits.body_timeout));
+                passthrough::begin(session, ctx, reason, drainable);
                 Ok(false)
             }
         }
@@ -357,6 +342,7 @@ impl ProxyHttp for Front {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        ask_first::look(response, ctx)?;
         // Before the client can know that its write is done.
         writes::passed(&self.shared, session.req_header(), response, ctx);
         passthrough::rewrite_response(session, response, ctx)
@@ -381,7 +367,15 @@ impl ProxyHttp for Front {
         error: &pingora::Error,
         ctx: &mut Context,
     ) -> FailToProxy {
+        if let ask_first::Asking::Unwanted(otherwise) = ctx.asking {
+            return Box::pin(ask_first::answer_instead(self, session, ctx, otherwise)).await;
+        }
         passthrough::failed(session, error, ctx).await
+    }
+
+    /// An answer of the API's that was put aside is no failure.
+    fn suppress_error_log(&self, _session: &Session, ctx: &Context, _error: &pingora::Error) -> bool {
+        matches!(ctx.asking, ask_first::Asking::Unwanted(_))
     }
 
     /// What Pingora's own messages say of a request: no query, where the keys of many an API live.

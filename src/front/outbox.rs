@@ -16,7 +16,7 @@ use crate::config::{Route, Send};
 use crate::fanout::{MemberId, Messages};
 use crate::frame::websocket;
 use crate::resource::ResourceKey;
-use crate::upstream::{Ask, Client};
+use crate::upstream::{Ask, Client, Document};
 
 /// Messages of one client that may wait; more are dropped and counted.
 const WAITING: usize = 16;
@@ -109,6 +109,7 @@ impl Courier {
             body: message,
             timeout: self.route.upstream.total_timeout,
             max_body: MAX_ANSWER,
+            document: Document::Any,
         };
         match self.client.fetch(&ask).await {
             Ok(answer) if answer.status.is_success() || answer.status.is_redirection() => {

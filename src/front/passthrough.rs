@@ -3,11 +3,12 @@
 //!
 //! Must not know: resources beyond the names of their versions.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::ALPN;
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
@@ -38,6 +39,27 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context, reason: Bypa
     refuse::later(session, ctx, StatusCode::SERVICE_UNAVAILABLE, &detail, BUSY).await
 }
 
+/// Prepares a request for its way through. `drainable`: its body would have been read before an answer of ours.
+pub(super) fn begin(session: &mut Session, ctx: &mut Context, reason: Bypass, drainable: bool) {
+    if let ServerSession::H1(h1) = session.downstream_session.as_mut()
+        && !drainable
+        && !framing::is_last(&h1.req_header().headers)
+        && !ctx.shared.is_draining()
+    {
+        h1.respect_keepalive();
+    }
+    ctx.answer = "passthrough";
+    ctx.bypass = Some(reason);
+    ctx.passing = true;
+    ctx.shared.metrics.passthrough_active.inc();
+    session.set_total_drain_timeout(None);
+    session.set_close_on_response_before_downstream_finish(true);
+    // An upgraded connection may be silent for as long as it likes.
+    let is_upgrade = form::is_websocket(&session.req_header().headers);
+    let limit = ctx.shared.config.limits.body_timeout;
+    session.set_read_timeout((!is_upgrade).then_some(limit));
+}
+
 /// Counts a piece of a request's body. What comes behind an upgrade is none.
 ///
 /// # Errors
@@ -66,6 +88,15 @@ pub(super) async fn peer(session: &Session, ctx: &mut Context) -> Result<Box<Htt
     Ok(peer)
 }
 
+/// Tells the upstream's client of an answer: one that came in time shows that the upstream is well (contract §1).
+pub(super) fn answered(response: &ResponseHeader, ctx: &mut Context) {
+    if !response.status.is_server_error()
+        && let (Some(upstream), Some(sent)) = (&ctx.upstream, ctx.sent.take())
+    {
+        upstream.answered(sent.elapsed());
+    }
+}
+
 /// Changes what the upstream is to see differently from what the client said.
 pub(super) fn rewrite_request(
     front: &Front,
@@ -73,6 +104,7 @@ pub(super) fn rewrite_request(
     request: &mut RequestHeader,
     ctx: &mut Context,
 ) -> Result<()> {
+    ctx.sent = Some(Instant::now());
     if let Some(target) = &ctx.target {
         request.set_raw_path(target.as_bytes())?;
     }

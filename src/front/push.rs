@@ -64,7 +64,12 @@ impl Cover<'_> {
                 }
             };
             self.await_writes(&attendance.topic().clone()).await;
-            let (view, is_confirmed) = visit::first_view(&self.route, &attendance, before).await;
+            let known = attendance.topic().view();
+            let (view, is_confirmed) = match self.exception(&key) {
+                // It is not polled for now.
+                Some(ExceptionKind::Uncoverable) if known.ended > 0 => (known, false),
+                _ => visit::first_view(&self.route, &attendance, before).await,
+            };
             if let Some(names) = visit::chosen_by(&view)
                 && !self.selects(base, &key, names)
             {
@@ -167,7 +172,9 @@ impl Cover<'_> {
             (Some(ExceptionKind::SessionIdle), Form::WebSocket) => {
                 self.closed(code::POLICY, "session-idle", seat).await?
             }
-            (Some(ExceptionKind::Uncoverable), Form::WebSocket) => {
+            // It is the API's own stream that the client follows (contract §1).
+            (Some(ExceptionKind::OwnStream), Form::Sse) => Fate::PassThrough(Bypass::Uncoverable),
+            (Some(ExceptionKind::Uncoverable | ExceptionKind::OwnStream), Form::WebSocket) => {
                 self.closed(code::INTERNAL, "uncoverable", seat).await?
             }
             (Some(kind), _) => Fate::PassThrough(kind.into()),
@@ -190,7 +197,7 @@ impl Cover<'_> {
             Resume::From(version) if Some(*version) == current => "current",
             Resume::From(version) if topic.has_held(*version) => "known",
             Resume::Item(id) if topic.knows_position(id) => "known",
-            Resume::From(_) | Resume::Item(_) => "unknown",
+            Resume::From(_) | Resume::Tag(_) | Resume::Item(_) => "unknown",
         };
         self.front.shared.metrics.resumes.with_label_values(&[outcome]).inc();
         Subscription::new(attendance, shard, format, resume)

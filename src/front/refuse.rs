@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use pingora::Result;
 use pingora::proxy::Session;
@@ -39,6 +40,21 @@ pub(super) async fn with_headers(
     detail: &str,
     more: HeaderMap,
 ) -> Result<Fate> {
+    let (headers, body) = problem(session, ctx, status, detail, more);
+    ctx.answer = "refused";
+    // Seldom, and the future of every request holds this one.
+    Box::pin(respond::respond(session, status, &headers, body)).await?;
+    Ok(Fate::Answered)
+}
+
+/// A problem document and its fields, for whoever writes them.
+pub(super) fn problem(
+    session: &Session,
+    ctx: &Context,
+    status: StatusCode,
+    detail: &str,
+    more: HeaderMap,
+) -> (HeaderMap, Bytes) {
     let (mut headers, body) = answer::problem(status, status.canonical_reason().unwrap_or("Error"), detail);
     headers.extend(more);
     let request = session.req_header();
@@ -49,10 +65,7 @@ pub(super) async fn with_headers(
         }
         None => {}
     }
-    ctx.answer = "refused";
-    // Seldom, and the future of every request holds this one.
-    Box::pin(respond::respond(session, status, &headers, body)).await?;
-    Ok(Fate::Answered)
+    (headers, body)
 }
 
 /// Refuses and closes: what follows on this connection cannot be trusted.

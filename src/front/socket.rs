@@ -9,23 +9,47 @@ use bytes::Bytes;
 use http::{StatusCode, Version as HttpVersion};
 use pingora::Result;
 
+use super::ask_first::{Asking, Otherwise};
 use super::coding::{self, Deflate};
 use super::cover::Cover;
-use super::{Fate, envelope, handshake, refuse, visit};
+use super::{Fate, handshake, refuse, visit};
 use crate::fanout::Seat;
-use crate::frame::{Coding, Format};
-use crate::hub::{Attendance, Resume, View};
+use crate::frame::{Coding, Format, State};
+use crate::hub::{Attendance, Outcome, Resume, View};
 use crate::metrics::Bypass;
 use crate::transport::{Step, Transport, WebSocket, answer, close, code};
 
+/// Whether the upstream answered the poll in a way that says: no document here, perhaps a WebSocket (contract §1). Its
+/// 401, 403 and 410 are about who asks, and about the past.
+fn has_nothing_to_send(view: &View) -> bool {
+    let is_gone = matches!(view.condition.state, State::Gone { .. });
+    let Outcome::Relay(relayed) = &view.outcome else { return false };
+    (view.frame.is_none() || is_gone)
+        && view.closing.is_none()
+        && relayed.status.is_client_error()
+        && !matches!(relayed.status.as_u16(), 401 | 403 | 410)
+}
+
 impl Cover<'_> {
+    /// Whether the handshake looks like the API's own, and the API was not asked yet.
+    pub(super) fn offers_others(&self) -> bool {
+        handshake::offers_others(&self.headers) && !matches!(self.ctx.asking, Asking::Unwanted(_))
+    }
+
     pub(super) async fn websocket(
         &mut self,
         attendance: Attendance,
         view: &View,
         seat: Seat,
     ) -> Result<Fate> {
-        if let Some(status) = visit::refusal(view) {
+        let is_ours = handshake::offers_ours(&self.headers);
+        if !is_ours && has_nothing_to_send(view) {
+            return Ok(self.ask_first(Otherwise::CloseNotFound));
+        }
+        if let (Some(status), Outcome::Relay(relayed)) = (visit::refusal(view), &view.outcome) {
+            if status.is_redirection() && !attendance.topic().key().is_private() {
+                return self.relay(relayed).await;
+            }
             let close = match status.as_u16() {
                 404 | 410 => code::NOT_FOUND,
                 403 => code::FORBIDDEN,
@@ -33,7 +57,7 @@ impl Cover<'_> {
             };
             return self.closed(close, "the upstream refuses", seat).await;
         }
-        if envelope::is_offered(&self.headers) {
+        if is_ours {
             return self.envelope(attendance, view, seat).await;
         }
         let key = attendance.topic().key();

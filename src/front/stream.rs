@@ -11,6 +11,7 @@ use pingora::Result;
 use super::cover::Cover;
 use super::push::staying;
 use super::{Fate, coding, cors, delta, http2, refuse, respond, visit};
+use crate::config::Route;
 use crate::fanout::{Record, Seat, Stream, drive};
 use crate::frame::{Coding, Format};
 use crate::hub::{Attendance, Outcome, Resume, Subscription, View};
@@ -41,8 +42,7 @@ impl Cover<'_> {
             HttpVersion::HTTP_11 => Framing::Chunked,
             _ => Framing::Bare,
         };
-        let heartbeat = self.route.heartbeat.mul_f64(0.9 + fastrand::f64() * 0.2);
-        let sse = Sse::new(framing, heartbeat, self.retry(), Instant::now());
+        let sse = Sse::new(framing, heartbeat(&self.route), retry(&self.route), Instant::now());
         let patches = delta::of_stream(&self.route, &self.headers, self.query.as_deref());
         let coding = coding::coding(&self.route, attendance.topic().key(), &self.headers);
         let (sse, format) = match patches {
@@ -103,11 +103,6 @@ impl Cover<'_> {
         id.map_or(Resume::Start, |id| Resume::Item(id.into()))
     }
 
-    fn retry(&self) -> Duration {
-        let (least, most) = self.route.retry;
-        least + most.saturating_sub(least).mul_f64(fastrand::f64())
-    }
-
     /// One HTTP/2 stream: it stays with its connection.
     async fn stream(
         &mut self,
@@ -142,4 +137,15 @@ impl Cover<'_> {
         .await?;
         Ok(Fate::Answered)
     }
+}
+
+/// How long a client waits before it comes back: each another time, so that not all come at once.
+pub(super) fn retry(route: &Route) -> Duration {
+    let (least, most) = route.retry;
+    least + most.saturating_sub(least).mul_f64(fastrand::f64())
+}
+
+/// How long a stream is silent before a comment: each another time, so that not all are written to at once.
+pub(super) fn heartbeat(route: &Route) -> Duration {
+    route.heartbeat.mul_f64(0.9 + fastrand::f64() * 0.2)
 }

@@ -355,7 +355,7 @@ impl Visitor {
         let status = match exception.kind {
             ExceptionKind::NotShareable | ExceptionKind::SessionIdle => StatusCode::FORBIDDEN,
             ExceptionKind::Gone => StatusCode::GONE,
-            ExceptionKind::Uncoverable => StatusCode::UNPROCESSABLE_ENTITY,
+            ExceptionKind::Uncoverable | ExceptionKind::OwnStream => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Err(Refused { status, detail: exception.reason })
     }

@@ -6,6 +6,7 @@ mod attend;
 mod charges;
 mod draft;
 mod echo;
+mod exceptions;
 mod history;
 mod index;
 mod interest;
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 
 pub use attend::{Attend, Attendance};
 pub use draft::Draft;
+pub use exceptions::{EXCEPTION, EXCEPTION_MAX, Exception, ExceptionKind};
 pub use items::News;
 pub use payer::{Payer, Purse};
 pub use publisher::{PollNumber, Publisher, Retained};
@@ -43,30 +45,6 @@ use crate::resource::ResourceKey;
 pub trait Bell: Send + Sync {
     fn ring(&self, topic: &Arc<Topic>);
 }
-
-/// What a request may not have as a snapshot for a while, and why.
-#[derive(Debug, Clone)]
-pub struct Exception {
-    pub kind: ExceptionKind,
-    pub reason: String,
-    until: Instant,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExceptionKind {
-    /// Over `max_body`, an event stream, multipart (contract §1).
-    Uncoverable,
-    /// With `share` unset, the answer is one user's (contract §11).
-    NotShareable,
-    /// The upstream's 404 or 410 lasted longer than `gone_after` (contract §5).
-    Gone,
-    /// Its user has not been there for longer than `max_session_polls` (contract §11): what reconnects
-    /// by itself is no user.
-    SessionIdle,
-}
-
-/// How long an exception is remembered (contract §1).
-pub const EXCEPTION: Duration = Duration::from_secs(60);
 
 /// Why there is no room: the limit, all of what it bounds being in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +88,7 @@ impl Full {
 /// All topics.
 pub struct Hub {
     topics: DashMap<ResourceKey, Arc<Topic>>,
-    exceptions: DashMap<ResourceKey, Exception>,
+    exceptions: exceptions::Exceptions,
     index: index::Index,
     bells: Box<[Arc<dyn Bell>]>,
     charges: Arc<charges::Charges>,
@@ -129,7 +107,7 @@ impl Hub {
     pub fn new(bells: Vec<Arc<dyn Bell>>, max_topics: usize, max_history_bytes: usize) -> Arc<Hub> {
         Arc::new(Hub {
             topics: DashMap::new(),
-            exceptions: DashMap::new(),
+            exceptions: exceptions::Exceptions::new(max_topics),
             index: index::Index::default(),
             bells: bells.into(),
             charges: Arc::default(),
@@ -239,28 +217,23 @@ impl Hub {
 
     /// What is known against a key, if anything still is.
     pub fn exception(&self, key: &ResourceKey) -> Option<Exception> {
-        let now = Instant::now();
-        self.exceptions.remove_if(key, |_, exception| exception.until <= now);
-        self.exceptions.get(key).map(|exception| exception.clone())
+        self.exceptions.get(key)
     }
 
     /// An ordinary request came: whose session was idle is there again.
     pub fn welcome(&self, key: &ResourceKey) {
-        self.exceptions.remove_if(key, |_, exception| exception.kind == ExceptionKind::SessionIdle);
+        self.exceptions.forget(key, |kind| kind == ExceptionKind::SessionIdle);
     }
 
-    /// Remembers that a key cannot be covered. Beyond `limits.resources` at a time a new one is
-    /// not remembered: an exception only saves work.
-    pub fn except(&self, key: &ResourceKey, kind: ExceptionKind, reason: &str) {
-        let now = Instant::now();
-        if self.exceptions.len() >= self.max_topics {
-            self.exceptions.retain(|_, exception| exception.until > now);
-            if self.exceptions.len() >= self.max_topics {
-                return;
-            }
-        }
-        let exception = Exception { kind, reason: reason.to_owned(), until: now + EXCEPTION };
-        self.exceptions.insert(key.clone(), exception);
+    /// A snapshot of the key was made: it can be covered.
+    fn is_covered(&self, key: &ResourceKey) {
+        self.exceptions.forget(key, ExceptionKind::grows);
+    }
+
+    /// Remembers that a key cannot be covered, and says for how long. Beyond `limits.resources` at a time a new one is
+    /// not remembered.
+    pub fn except(&self, key: &ResourceKey, kind: ExceptionKind, reason: &str) -> Duration {
+        self.exceptions.put(key, kind, reason)
     }
 
     /// The topics as they are now, for operators. Part by part: nobody waits for all of them.

@@ -118,6 +118,9 @@ impl Publisher {
             self.confirm_with(poll, upstream_age, Some(frame.snapshot.clone()));
             return false;
         }
+        if view.frame.is_none() {
+            self.hub.is_covered(self.topic.key());
+        }
         draft.encode();
         if let Some(batch) = &frame.batch {
             self.remember_items(batch);

@@ -17,6 +17,8 @@ pub enum Resume {
     Start,
     /// It says that it has this version.
     From(Version),
+    /// It says that it has a state with this tag, which is none that is known.
+    Tag([u8; 6]),
     /// On a feed: it says that it has this item, or the page of this version.
     Item(Box<str>),
 }
@@ -60,16 +62,20 @@ pub struct Subscription {
     confirm: u64,
     seen_seq: u64,
     condition_seq: u64,
-    /// It follows items, not states. Boxed: few do.
-    items: Option<Box<Items>>,
+    /// It follows items, or comes from a state of which only the tag is known. Boxed: few do.
+    place: Option<Box<Place>>,
 }
 
-/// A position among the items of a feed.
+/// A position that is no version.
 #[derive(Debug)]
-enum Items {
-    /// Known once there is a page: from nowhere, or from what the follower says it has.
-    From(Option<Box<str>>),
-    /// After the item of this number.
+enum Place {
+    /// At the state with this tag, if the upstream turns out to have it.
+    State([u8; 6]),
+    /// On a feed: the same.
+    Page([u8; 6]),
+    /// On a feed, known once there is a page: from nowhere, or from what the follower says it has.
+    Item(Option<Box<str>>),
+    /// On a feed: after the item of this number.
     After(u64),
 }
 
@@ -99,6 +105,7 @@ impl Subscription {
         let known = match &resume {
             Resume::Start => true,
             Resume::From(version) => topic.has_held(*version),
+            Resume::Tag(_) => false,
             Resume::Item(id) => topic.knows_position(id),
         };
         let mut confirm = if known { 0 } else { attendance.next_poll };
@@ -112,10 +119,11 @@ impl Subscription {
             topic.want_confirmed(confirm);
         }
         let is_feed = topic.route().feed.is_some();
-        let (seen, items) = match resume {
-            Resume::Start => (None, is_feed.then_some(None)),
+        let (seen, place) = match resume {
+            Resume::Start => (None, is_feed.then_some(Place::Item(None))),
             Resume::From(version) => (Some(version), None),
-            Resume::Item(id) => (None, Some(Some(id))),
+            Resume::Tag(tag) => (None, Some(if is_feed { Place::Page(tag) } else { Place::State(tag) })),
+            Resume::Item(id) => (None, Some(Place::Item(Some(id)))),
         };
         Subscription {
             shard,
@@ -126,7 +134,7 @@ impl Subscription {
             confirm,
             seen_seq: 0,
             condition_seq: 0,
-            items: items.map(|id| Box::new(Items::From(id))),
+            place: place.map(Box::new),
             attendance,
         }
     }
@@ -175,8 +183,14 @@ impl Subscription {
         if frame.seq <= self.seen_seq {
             return None;
         }
-        if self.items.is_some() {
-            return self.next_items(frame);
+        match self.place.as_deref() {
+            None => {}
+            Some(Place::State(tag)) => {
+                let has_it = frame.version().tag() == *tag;
+                self.seen = has_it.then(|| frame.version());
+                self.place = None;
+            }
+            Some(_) => return self.next_items(frame),
         }
         if self.seen == Some(frame.version()) {
             self.seen_seq = frame.seq;
@@ -202,31 +216,34 @@ impl Subscription {
         let batch = frame.batch.as_ref()?;
         let until = batch.until();
         let topic = self.attendance.topic();
-        let items = self.items.as_deref_mut()?;
-        let after = match items {
-            Items::After(after) => *after,
-            Items::From(id) => {
-                let replay = topic.route().feed.as_ref().map_or(0, |feed| feed.replay);
-                let id = id.take();
-                let known = id.as_deref().map(|id| topic.item_position(id));
-                let after = known.flatten().unwrap_or_else(|| topic.earliest_item(until, replay));
-                *items = Items::After(after);
-                if known == Some(None) {
-                    return Some(Delivery::Reset("unknown-cursor"));
-                }
-                after
-            }
+        let place = self.place.as_deref_mut()?;
+        let replay = topic.route().feed.as_ref().map_or(0, |feed| feed.replay);
+        let (after, is_known) = match place {
+            Place::After(after) => (*after, true),
+            Place::Item(id) => match id.take().map(|id| topic.item_position(&id)) {
+                None => (topic.earliest_item(until, replay), true),
+                Some(Some(after)) => (after, true),
+                Some(None) => (topic.earliest_item(until, replay), false),
+            },
+            Place::Page(tag) | Place::State(tag) => match frame.version().tag() == *tag {
+                true => (until, true),
+                false => (topic.earliest_item(until, replay), false),
+            },
         };
+        *place = Place::After(after);
+        if !is_known {
+            return Some(Delivery::Reset("unknown-cursor"));
+        }
         let batch = match batch.items().first() {
             Some(first) if first.seq == after + 1 => Some(batch.clone()),
             _ => topic.items_after(after, until).map(|missed| Arc::new(Batch::new(missed, until))),
         };
         let Some(batch) = batch else {
             // It fell out of what is remembered, or the upstream lost some: it gets what there is.
-            *items = Items::After(topic.earliest_item(until, usize::MAX));
+            *place = Place::After(topic.earliest_item(until, usize::MAX));
             return Some(Delivery::Reset("overflow"));
         };
-        *items = Items::After(until.max(after));
+        *place = Place::After(until.max(after));
         self.seen_seq = frame.seq;
         self.seen = Some(frame.version());
         (!batch.is_empty()).then_some(Delivery::Items(batch))

@@ -504,7 +504,7 @@ async fn an_exception_expires_and_their_number_is_bounded() {
     stage.hub.except(&key("/c"), ExceptionKind::Gone, "");
     assert!(stage.hub.exception(&key("/c")).is_none(), "no room");
     tokio::time::advance(EXCEPTION / 2).await;
-    assert!(stage.hub.exception(&key("/a")).is_none());
+    assert!(stage.hub.exception(&key("/a")).is_none(), "over");
     assert!(stage.hub.exception(&key("/b")).is_some());
     stage.hub.except(&key("/c"), ExceptionKind::Gone, "");
     assert!(stage.hub.exception(&key("/c")).is_some(), "room again");

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::{Denied, Identity};
 use crate::config::identity::Forward;
 use crate::resource::{Digest, Digester};
-use crate::upstream::{Ask, Client};
+use crate::upstream::{Ask, Client, Document};
 
 /// Answers that are remembered.
 const REMEMBERED: usize = 16 * 1024;
@@ -100,6 +100,7 @@ impl Oracle {
                 body: Bytes::new(),
                 timeout: self.rules.timeout,
                 max_body: MAX_ANSWER,
+                document: Document::Any,
             };
             client.fetch(&ask).await
         };

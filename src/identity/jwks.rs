@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::jwt::{Candidate, Family};
 use crate::config::identity::{Jwks, JwksSource};
-use crate::upstream::{Ask, Client};
+use crate::upstream::{Ask, Client, Document};
 
 /// Most bytes of a set.
 const MAX_ANSWER: usize = 256 * 1024;
@@ -130,6 +130,7 @@ impl KeySet {
             body: Bytes::new(),
             timeout: upstream.total_timeout,
             max_body: MAX_ANSWER,
+            document: Document::Any,
         };
         let answer = client.fetch(&ask).await.map_err(|error| error.to_string())?;
         match answer.status {

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method, header};
 
 use crate::config::{Route, Upstream};
 use crate::resource::{ResourceKey, Validators};
-use crate::upstream::Ask;
+use crate::upstream::{Ask, Document};
 
 pub(super) const USER_AGENT: &str = concat!("pollcast/", env!("CARGO_PKG_VERSION"));
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -50,6 +50,7 @@ pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, f
         body: Bytes::new(),
         timeout: route.poll.timeout.min(upstream.total_timeout).max(Duration::from_millis(1)),
         max_body: route.poll.max_body,
+        document: Document::Any,
     }
 }
 

@@ -14,10 +14,10 @@ use tracing::warn;
 use super::conditional;
 use super::poller::Poller;
 use crate::config::{Route, Share};
-use crate::hub::{Closing, EXCEPTION, ExceptionKind, Failure, Outcome, PollNumber, Publisher, Relayed};
+use crate::hub::{Closing, ExceptionKind, Failure, Outcome, PollNumber, Publisher, Relayed};
 use crate::upstream::judge::{Verdict, end_to_end, is_one_users, not_shareable, secondary_names};
 use crate::upstream::schedule::{Found, Next, Why, age, retry_after};
-use crate::upstream::{self, Answer, FetchError};
+use crate::upstream::{self, Answer, FetchError, NoDocument};
 
 impl Poller {
     /// Acts on an answer; gives the outcome's label in metrics.
@@ -58,8 +58,10 @@ impl Poller {
                 self.unfit(&mut publisher, number, answer, class, &reason);
                 "failed"
             }
-            Verdict::Uncoverable(reason) => {
-                self.uncoverable(&mut publisher, number, reason, reason);
+            Verdict::Uncoverable(found) => {
+                let failure = upstream::Failure::NoDocument { found };
+                let kind = exception(&failure).unwrap_or(ExceptionKind::Uncoverable);
+                self.uncoverable(&mut publisher, number, kind, found.word(), &failure.to_string());
                 "failed"
             }
             Verdict::NotShareable(_) | Verdict::SessionRotated => return end_sharing(publisher, &verdict),
@@ -105,8 +107,8 @@ impl Poller {
         self.failing_server = error.server.clone();
         if let upstream::Failure::NoTurn { .. } = error.failure {
             self.no_turn(&mut publisher, number, class, &reason);
-        } else if class == "too-large" {
-            self.uncoverable(&mut publisher, number, class, &reason);
+        } else if let Some(kind) = exception(&error.failure) {
+            self.uncoverable(&mut publisher, number, kind, class, &reason);
         } else {
             self.failed(&mut publisher, number, class, None, &reason);
         }
@@ -277,14 +279,17 @@ impl Poller {
         &mut self,
         publisher: &mut Publisher,
         number: PollNumber,
+        kind: ExceptionKind,
         class: &'static str,
         reason: &str,
     ) {
-        self.stakes.hub.except(self.topic.key(), ExceptionKind::Uncoverable, reason);
+        let span = self.stakes.hub.except(self.topic.key(), kind, reason);
         let failure = Failure { class, status: None, reason: self.named(reason) };
-        self.report(&failure, EXCEPTION);
-        publisher.fail(number, Arc::new(failure), EXCEPTION);
-        self.wait(publisher, EXCEPTION, Why::Backoff);
+        self.report(&failure, span);
+        // Whoever asks meanwhile asks for itself.
+        self.not_before = Instant::now() + span;
+        publisher.fail(number, Arc::new(failure), span);
+        self.wait(publisher, span, Why::Backoff);
     }
 
     /// 404 or 410: told once, asked rarely, and ended only by `gone_after`.
@@ -317,6 +322,16 @@ impl Poller {
         {
             self.stakes.metrics.not_obeyed.with_label_values(&[&self.route.path, sign]).inc();
         }
+    }
+}
+
+/// What a failure says against making a snapshot of the resource (contract §1).
+fn exception(failure: &upstream::Failure) -> Option<ExceptionKind> {
+    use upstream::Failure as F;
+    match failure {
+        F::NoDocument { found: NoDocument::EventStream } => Some(ExceptionKind::OwnStream),
+        F::NoDocument { .. } | F::TooLarge { .. } | F::HeldBack { .. } => Some(ExceptionKind::Uncoverable),
+        _ => None,
     }
 }
 

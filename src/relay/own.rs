@@ -91,9 +91,8 @@ impl Relay {
                 Verdict::Denied | Verdict::Refused | Verdict::Gone => Own::Refused(answer.status),
                 Verdict::Failed(reason) => Own::Unknown(reason),
                 Verdict::Unfit { reason, .. } => Own::Unknown(reason),
-                Verdict::Uncoverable(reason) | Verdict::NotShareable(reason) => {
-                    Own::Unknown(reason.to_owned())
-                }
+                Verdict::Uncoverable(found) => Own::Unknown(found.to_string()),
+                Verdict::NotShareable(reason) => Own::Unknown(reason.to_owned()),
                 Verdict::NotModified | Verdict::SessionRotated => {
                     Own::Unknown("the upstream's answer cannot be compared".to_owned())
                 }

@@ -9,7 +9,7 @@ use super::exchange::{Exchange, Exchanged};
 use super::poller::Poller;
 use crate::frame::State;
 use crate::resource::Validators;
-use crate::upstream::{Answer, Ask, FetchError, Turn};
+use crate::upstream::{Answer, Ask, Document, FetchError, Turn};
 
 impl Poller {
     /// The exchange of a poll that has had its turn. A hanging one makes the content old.
@@ -69,6 +69,10 @@ impl Poller {
             .filter(|v| !whole && (v.etag.is_some() || v.last_modified.is_some()));
         let mut ask = ask::poll(key, &self.route, self.asked.as_ref(), self.topic.followers());
         ask.path_and_query = target;
+        ask.document = match view.frame {
+            Some(_) => Document::Known,
+            None => Document::Unknown { complete_within: self.route.first_answer },
+        };
         if self.topic.is_unconfirmed(&view) {
             ask::after_write(&mut ask);
             self.stakes.metrics.repolls.with_label_values(&[&self.route.path]).inc();

@@ -98,7 +98,7 @@ mod sse {
 
     #[test]
     fn a_stream_opens_with_its_retry_and_a_comment() {
-        let opening = "retry: 3000\n: pollcast\n\n";
+        let opening = "retry: 3000\n: pollcast\n";
         let now = Instant::now();
         let chunked = Sse::new(Framing::Chunked, SECOND, 3 * SECOND, now).opening();
         assert_eq!(chunked, chunk(opening));
@@ -131,7 +131,7 @@ mod sse {
 
     #[test]
     fn a_silent_stream_gets_a_comment() {
-        for (framing, comment) in [(Framing::Bare, ":\n\n"), (Framing::Chunked, "3\r\n:\n\n\r\n")] {
+        for (framing, comment) in [(Framing::Bare, ":\n"), (Framing::Chunked, "2\r\n:\n\r\n")] {
             let begin = Instant::now();
             let mut sse = sse(framing, begin);
             assert_eq!(sse.deadline(), Some(begin + 20 * SECOND));

@@ -27,7 +27,7 @@ use super::budget::{Gate, NoTurn, Turn};
 use super::failure::{Failure, FetchError, NewError};
 use super::schedule::Quota;
 use super::targets::{Resolver, SystemResolver, Targets};
-use super::{Answer, Ask, InFlight, Priority};
+use super::{Answer, Ask, Document, InFlight, Priority};
 use crate::config;
 use crate::metrics::Metrics;
 use link::Link;
@@ -50,6 +50,8 @@ pub struct Client {
     breaker: Mutex<Breaker>,
     /// Requests that pass through.
     pub passing: InFlight,
+    /// When an answer last began within `first_byte_timeout`, of a poll or of a request that passed through.
+    in_time: Mutex<Option<Instant>>,
 }
 
 impl Client {
@@ -74,7 +76,7 @@ impl Client {
         let gate = Gate::new(link.upstream.budget);
         let breaker = Mutex::new(Breaker::new(link.upstream.breaker));
         let passing = InFlight::new(link.upstream.max_requests);
-        Ok(Arc::new(Self { link, targets, gate, breaker, passing }))
+        Ok(Arc::new(Self { link, targets, gate, breaker, passing, in_time: Mutex::new(None) }))
     }
 
     /// What the operator said about this upstream.
@@ -167,13 +169,23 @@ impl Client {
     /// # Errors
     /// See [`Failure`].
     pub async fn poll(&self, ask: &Ask, own: bool) -> Result<Answer, FetchError> {
-        let result = self.fetch(ask).await;
+        let began = Instant::now();
+        let was_down = self.is_down();
+        let result = self.fetch(ask).await.map_err(|error| self.held_back(ask, error, began, was_down));
         let mut breaker = self.breaker.lock();
         match &result {
             Ok(answer) if !answer.status.is_server_error() => breaker.succeeded(),
+            Err(error) if error.failure.is_answer() => breaker.succeeded(),
+            Err(FetchError { failure: Failure::HeldBack { .. }, .. }) => {}
             _ => breaker.failed(Instant::now()),
         }
         drop(breaker);
+        let status = result.as_ref().map(|answer| answer.status).ok();
+        if status.is_some_and(|status| !status.is_server_error())
+            || result.as_ref().is_err_and(|error| error.failure.is_answer())
+        {
+            self.answered(Duration::ZERO);
+        }
         if let Ok(answer) = &result
             && own
             && let Some(quota) = Quota::of(&answer.headers, SystemTime::now())
@@ -181,6 +193,25 @@ impl Client {
             self.gate.learn(Quota { reset: quota.reset.min(LONGEST_QUOTA), ..quota });
         }
         result
+    }
+
+    /// Notes that an answer began so long after its request was sent.
+    pub fn answered(&self, after: Duration) {
+        if after <= self.config().first_byte_timeout {
+            *self.in_time.lock() = Some(Instant::now());
+        }
+    }
+
+    /// Tells an answer that the API holds back from an API that is slow (contract §1): of a resource that nobody has
+    /// seen, while the upstream counts as well and another request to it was answered in time since this one began.
+    fn held_back(&self, ask: &Ask, error: FetchError, began: Instant, was_down: bool) -> FetchError {
+        let Failure::FirstByteTimeout { limit } = error.failure else { return error };
+        let is_unknown = matches!(ask.document, Document::Unknown { .. });
+        let others_are_answered = self.in_time.lock().is_some_and(|at| at >= began);
+        if is_unknown && others_are_answered && !was_down && !self.is_down() {
+            return FetchError { failure: Failure::HeldBack { limit }, ..error };
+        }
+        error
     }
 
     /// Polls that wait for their turn.

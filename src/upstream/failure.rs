@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use humantime::format_duration;
 
+use super::NoDocument;
+
 /// The cause below, whoever reported it.
 pub type Source = Box<dyn Error + Send + Sync>;
 
@@ -41,6 +43,11 @@ pub enum Failure {
     Truncated { received: usize, source: Source },
     /// More bytes than `limit`, of what `part` names.
     TooLarge { part: &'static str, limit: usize },
+    /// The answer is no document, and was not read to its end.
+    NoDocument { found: NoDocument },
+    /// No response head came within `first_byte_timeout`, while other requests were answered in time: the API holds this
+    /// one back.
+    HeldBack { limit: Duration },
     /// The message cannot be delimited safely, or is not HTTP.
     Framing { found: String },
     /// The body is not what its Content-Encoding says.
@@ -62,7 +69,7 @@ pub enum Failure {
 impl FetchError {
     /// The kind of failure as a metrics label, one of: `no-server`, `connect`, `tls`, `first-byte-timeout`,
     /// `total-timeout`, `truncated`, `too-large`, `framing`, `encoding`, `reset`, `budget`, `breaker`,
-    /// `redirect`, `token`, `batch`.
+    /// `redirect`, `token`, `batch`, `held-back`, and the words of [`NoDocument`].
     pub fn class(&self) -> &'static str {
         self.failure.class()
     }
@@ -79,6 +86,8 @@ impl Failure {
             Self::TotalTimeout { .. } => "total-timeout",
             Self::Truncated { .. } => "truncated",
             Self::TooLarge { .. } => "too-large",
+            Self::NoDocument { found } => found.word(),
+            Self::HeldBack { .. } => "held-back",
             Self::Framing { .. } => "framing",
             Self::Encoding { .. } => "encoding",
             Self::Reset { .. } => "reset",
@@ -88,6 +97,11 @@ impl Failure {
             Self::Token { .. } => "token",
             Self::Batch { class, .. } => class,
         }
+    }
+
+    /// Whether the upstream answered, in time, with what no snapshot can be made of.
+    pub(super) fn is_answer(&self) -> bool {
+        matches!(self, Self::NoDocument { .. } | Self::TooLarge { .. })
     }
 
     /// Nothing was sent: another server may be asked whatever the method.
@@ -121,6 +135,15 @@ impl fmt::Display for Failure {
                 write!(f, "the answer broke off after {received} bytes of body: {source}")
             }
             Self::TooLarge { part, limit } => write!(f, "{part} larger than {limit} bytes"),
+            Self::NoDocument { found: NoDocument::Endless { waited } } => {
+                let waited = format_duration(*waited);
+                write!(f, "the answer says no length, and is not complete {waited} after its head")
+            }
+            Self::NoDocument { found } => write!(f, "the answer is no document ({})", found.word()),
+            Self::HeldBack { limit } => {
+                let limit = format_duration(*limit);
+                write!(f, "it holds this answer back: no first byte within {limit}, and others were answered")
+            }
             Self::Framing { found } => write!(f, "unsafe framing: {found}"),
             Self::Encoding { coding, source } => {
                 write!(f, "the body cannot be decoded as {coding:?}: {source}")

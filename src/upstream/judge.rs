@@ -4,8 +4,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::Answer;
 use super::schedule::directive;
+use super::{Answer, NoDocument};
 use crate::config::{ClassValue, Route, Share};
 use crate::resource::{Content, MediaType, Validators, matches_pattern};
 
@@ -27,8 +27,8 @@ pub enum Verdict {
     /// A complete answer that is not the data wanted; worth passing on while nothing better is
     /// known.
     Unfit { class: &'static str, reason: String },
-    /// Never a snapshot: an event stream, multipart.
-    Uncoverable(&'static str),
+    /// Never a snapshot: an event stream, media, multipart.
+    Uncoverable(NoDocument),
     /// With `share` unset: the answer is one user's.
     NotShareable(&'static str),
     /// The answer sets one of the class's own cookies.
@@ -120,13 +120,8 @@ fn data(answer: &Answer, terms: &Terms) -> Verdict {
     let route = terms.route;
     let content_type = answer.headers.get(header::CONTENT_TYPE).cloned();
     let media_type = content_type.as_ref().and_then(|v| MediaType::parse(v.to_str().ok()?));
-    if let Some(media_type) = &media_type {
-        if media_type.essence == "text/event-stream" {
-            return Verdict::Uncoverable("event-stream");
-        }
-        if media_type.essence.starts_with("multipart/") {
-            return Verdict::Uncoverable("multipart");
-        }
+    if let Some(found) = NoDocument::of(&answer.headers) {
+        return Verdict::Uncoverable(found);
     }
     if answer.status != StatusCode::NO_CONTENT
         && let Err((class, reason)) = fits(answer, terms, media_type.as_ref())

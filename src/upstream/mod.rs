@@ -1,7 +1,7 @@
 //! How a request reaches a configured upstream: its servers, their health, the connections to them,
 //! and the bounds of an exchange (time, bytes, framing, codings).
 //!
-//! `targets` chooses a server, `client` connects and holds one exchange, `head` and `decode` judge what came
+//! `targets` chooses a server, `client` connects and holds one exchange, `head`, `document` and `decode` judge what came
 //! back, `trust` reads certificates, `in_flight` counts what passes through, `failure` says what went wrong. `schedule` is when to ask, `judge` what
 //! an answer is. Only `client` and `targets` name
 //! Pingora. Must not know: resources, versions, what counts as data, subscribers.
@@ -10,6 +10,7 @@ mod breaker;
 mod budget;
 mod client;
 mod decode;
+mod document;
 mod failure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -28,6 +29,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 pub use budget::{Gate, Turn};
 pub use client::Client;
+pub use document::{Document, NoDocument};
 pub use failure::{Failure, FetchError, NewError};
 pub use in_flight::{InFlight, Place};
 
@@ -47,6 +49,8 @@ pub struct Ask {
     pub timeout: Duration,
     /// Most bytes of the body, on the wire and again when decoded.
     pub max_body: usize,
+    /// What is known about the answer: one that is no document is not read (contract §1).
+    pub document: Document,
 }
 
 /// Queries, bodies and values may be secret: none is printed.

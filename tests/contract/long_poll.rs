@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{FAST, FAST_FAILING, ONCE, Stand, TlsStand, version_of};
-use crate::support::client::{Http, Response, long_poll};
+use crate::support::client::{Http, Response, Sse, long_poll};
 use crate::support::h2::H2;
 use crate::support::legacy::Reply;
 
@@ -443,4 +443,24 @@ async fn over_http2_held_polls_share_a_connection() {
     let left = tokio::time::timeout(Duration::from_millis(300), h2.get("/prices/A", &long)).await;
     assert!(left.is_err(), "{left:?}");
     tls.stand.clients("long_poll", 0).await;
+}
+
+/// A client has that tag from an answer that passed through.
+#[tokio::test]
+async fn the_upstreams_own_tag_of_the_current_state_is_held() {
+    let stand = Stand::start(FAST);
+    stand.legacy.set("/prices/A", Reply::json("1").etag("\"rev-1\""));
+    for tag in ["\"rev-1\"", "W/\"rev-1\"", "\"rev-0\", \"rev-1\""] {
+        let mut http = stand.http().await;
+        hold(&stand, &mut http, tag).await;
+        stand.legacy.set("/prices/A", Reply::json("2").etag("\"rev-2\""));
+        let answer = http.read_response().await.expect(200);
+        assert_eq!(answer.text(), "2");
+        // An older one of the upstream's is no version of ours.
+        let old = long_poll(&mut http, "/prices/A", Some("\"rev-1\""), Duration::from_secs(5)).await;
+        assert_eq!((old.status, old.text().as_str()), (200, "2"), "{tag}");
+        stand.legacy.set("/prices/A", Reply::json("1").etag("\"rev-1\""));
+        let mut sse = Sse::open(stand.address(), "/prices/A", &[]).await;
+        while sse.next_event().await.data != "1" {}
+    }
 }

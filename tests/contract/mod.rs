@@ -23,6 +23,8 @@
 //! | `limits` | §5, §12: resources, heads, bodies, frames and requests in flight: each limit, its answer, its metric |
 //! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
 //! | `many` | many resources on one event stream |
+//! | `native` | §1, §6, §11: the API's own WebSockets and event streams, and push forms that ask it first |
+//! | `no_document` | §1: slow and endless answers, media, and an API that is only slow |
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
 //! | `plain` | §3: whose plain requests are, and what those that pass through say |
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
@@ -77,6 +79,8 @@ pub mod identity;
 pub mod limits;
 pub mod long_poll;
 pub mod many;
+pub mod native;
+pub mod no_document;
 pub mod passthrough;
 pub mod plain;
 pub mod poll;

@@ -6,6 +6,7 @@ use super::{FAST, FAST_FAILING, ONCE, Stand, TlsStand, narrow, version_of};
 use crate::support::client::{Http, Sse, SseItem};
 use crate::support::h2::H2;
 use crate::support::legacy::{Gate, Reply};
+use crate::support::wire::within;
 
 const A: &str = r#"{"price":1}"#;
 const B: &str = r#"{"price":2}"#;
@@ -65,6 +66,29 @@ async fn a_stream_begins_with_retry_and_a_comment_before_any_state() {
     assert!((2000..=8000).contains(&retry), "{retry}");
     assert!(matches!(sse.next_item().await, SseItem::Comment(_)));
     assert!(matches!(sse.next_item().await, SseItem::Event { .. }));
+}
+
+/// Libraries that dispatch on any field see an event at each empty line: there is one behind an event, and no other.
+#[tokio::test]
+async fn an_empty_line_ends_an_event_and_nothing_else() {
+    let stand = stand("poll: {interval: 100ms}, heartbeat: 1s").await;
+    for path in ["/prices/A", "/-/pollcast/events?resource=/prices/A"] {
+        let mut http = stand.http().await;
+        http.send("GET", path, &[("accept", "text/event-stream")], b"").await;
+        http.read_head().await.expect(200);
+        let mut text = String::new();
+        while !text.ends_with("\n:\n") {
+            let chunk =
+                within("a chunk", http.wire.chunk()).await.expect("a chunk").expect("the stream goes on");
+            text += std::str::from_utf8(&chunk).expect("text");
+        }
+        assert!(text.starts_with("retry: ") && text.contains("\n: pollcast\n"), "{path}: {text:?}");
+        let blocks: Vec<&str> = text.split("\n\n").collect();
+        for block in &blocks[..blocks.len() - 1] {
+            assert!(block.lines().any(|line| line.starts_with("data: ")), "{path}: {block:?} in {text:?}");
+        }
+        assert!(!text.ends_with("\n\n"), "{path}: {text:?}");
+    }
 }
 
 #[tokio::test]

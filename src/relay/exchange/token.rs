@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::config::{Auth, ClientCredentials, Config};
 use crate::relay::supervise::Source;
-use crate::upstream::{Answer, Ask, Class, Priority};
+use crate::upstream::{Answer, Ask, Class, Document, Priority};
 
 /// Most bytes of a token endpoint's answer.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -268,6 +268,7 @@ fn request(credentials: &ClientCredentials) -> Ask {
         body: Bytes::from(form),
         timeout: server.total_timeout,
         max_body: MAX_ANSWER,
+        document: Document::Any,
     }
 }
 

@@ -316,13 +316,17 @@ async fn what_cannot_be_covered_is_excepted() {
         Reply::TooLarge,
         with("content-type", "text/event-stream"),
         with("content-type", "multipart/x-mixed-replace; boundary=a"),
+        with("content-type", "audio/mpeg"),
+        with("content-type", "video/mp4"),
     ];
     for reply in cases {
         let stage = stage(&[reply]);
         let (follower, _) = stage.attend("/a", Attend::Follow);
         ended(follower.topic(), 1).await;
         let exception = stage.hub.exception(&key("/a")).expect("an exception");
-        assert_eq!(exception.kind, ExceptionKind::Uncoverable);
+        let is_stream = exception.reason.contains("event-stream");
+        let wanted = if is_stream { ExceptionKind::OwnStream } else { ExceptionKind::Uncoverable };
+        assert_eq!(exception.kind, wanted);
         until(follower.topic(), is_stale).await;
         sleep(50 * SECOND).await;
         assert_eq!(stage.legacy.count(), 1, "{reply:?}");

@@ -17,7 +17,7 @@ use super::cause::Cause;
 use crate::upstream::decode::{self, Coding};
 use crate::upstream::failure::Failure;
 use crate::upstream::head;
-use crate::upstream::{Answer, Ask};
+use crate::upstream::{Answer, Ask, Document, NoDocument};
 
 /// 1xx heads skipped before one answer.
 const MAX_INFORMATIONAL: usize = 8;
@@ -79,11 +79,39 @@ pub(super) async fn exchange(
         read_body(session, None, 0).await?;
         return Ok(Response { head, codings: Vec::new(), body: Vec::new() });
     }
-    let codings = decode::codings(&head.headers)?;
     let announced = head.headers.get(CONTENT_LENGTH);
     let announced = announced.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let body = read_body(session, announced, ask.max_body).await?;
+    let most = patience(ask, &head, announced)?;
+    let codings = decode::codings(&head.headers)?;
+    let reading = read_body(session, announced, ask.max_body);
+    let body = match most {
+        Some(waited) => timeout(waited, reading)
+            .await
+            .unwrap_or_else(|_| Err(Failure::NoDocument { found: NoDocument::Endless { waited } }))?,
+        None => reading.await?,
+    };
     Ok(Response { head, codings, body })
+}
+
+/// How long the body of an answer is waited for; `None` if as long as the whole exchange may take.
+///
+/// # Errors
+/// [`Failure::NoDocument`] where the head says so already. One that is short is read all the same: whoever asked may
+/// have it.
+fn patience(ask: &Ask, head: &Head, announced: Option<u64>) -> Result<Option<Duration>, Failure> {
+    let is_short = announced.is_some_and(|length| length <= ask.max_body as u64);
+    if ask.document == Document::Any || is_short {
+        return Ok(None);
+    }
+    if head.status.is_success()
+        && let Some(found) = NoDocument::of(&head.headers)
+    {
+        return Err(Failure::NoDocument { found });
+    }
+    Ok(match ask.document {
+        Document::Unknown { complete_within } => Some(complete_within),
+        Document::Known | Document::Any => None,
+    })
 }
 
 impl Response {

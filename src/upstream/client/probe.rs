@@ -13,9 +13,9 @@ use tokio::time::timeout;
 
 use super::{Link, SHORTEST_ROUND};
 use crate::config;
-use crate::upstream::Ask;
 use crate::upstream::failure::Failure;
 use crate::upstream::targets::Target;
+use crate::upstream::{Ask, Document};
 
 /// Longest body of an answer, bytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -46,6 +46,7 @@ impl HealthCheck for Probe {
             body: Bytes::new(),
             timeout: limit,
             max_body: MAX_BODY,
+            document: Document::Any,
         };
         let answer = timeout(limit, self.link.ask(&target, &ask)).await;
         let answer = answer.unwrap_or(Err(Failure::TotalTimeout { limit })).map_err(failed)?;

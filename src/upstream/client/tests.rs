@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::{Client, NewError};
 use crate::config;
 use crate::upstream::targets::Resolver;
-use crate::upstream::{Answer, Ask, FetchError};
+use crate::upstream::{Answer, Ask, Document, FetchError};
 
 mod http2;
 mod names;
@@ -58,6 +58,7 @@ fn get(path: &str) -> Ask {
         body: Bytes::new(),
         timeout: PATIENCE,
         max_body: 1000,
+        document: Document::Any,
     }
 }
 

@@ -1,0 +1,223 @@
+//! Requests that ask the API before pollcast says anything (contract §1, §6, §11): push forms that no `share` covers,
+//! and WebSocket handshakes that may be the API's own.
+//!
+//! The request passes through with what it carries. The API's answer is given as it came where it is one that such a
+//! request waits for; else its body is not read, and pollcast answers. Must not know: who may share.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode, header};
+use pingora::http::ResponseHeader;
+use pingora::proxy::{FailToProxy, Session};
+use pingora::{Error, ErrorType, Result};
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use super::cover::Cover;
+use super::{Context, Fate, Front, passthrough, push, refuse, takeover};
+use crate::fanout::{Home, Returned};
+use crate::metrics::Bypass;
+use crate::transport::{answer, code};
+
+/// What pollcast answers where the API's answer is not given as it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Otherwise {
+    /// 403 that names the choices: the API answered a push form with a document.
+    NameTheChoices,
+    /// A close with 4404: there is nothing to send, and the API has no WebSocket either.
+    CloseNotFound,
+    /// pollcast's own WebSocket: the API has a document, and none of the subprotocols that the client offers.
+    OwnWebSocket,
+}
+
+/// How far a request is that asks the API first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Asking {
+    /// It does not.
+    #[default]
+    No,
+    /// It is on its way.
+    First(Otherwise),
+    /// The API's answer was put aside: pollcast answers.
+    Unwanted(Otherwise),
+}
+
+/// The error that ends an exchange whose answer is not given to the client.
+const UNWANTED: ErrorType = ErrorType::Custom("asked-first");
+
+/// Looks at the head of the API's answer.
+///
+/// # Errors
+/// The answer is not given to the client: [`answer_instead`] says what is.
+pub(super) fn look(response: &ResponseHeader, ctx: &mut Context) -> Result<()> {
+    passthrough::answered(response, ctx);
+    let Asking::First(otherwise) = ctx.asking else { return Ok(()) };
+    if is_given(otherwise, response.status, &response.headers) {
+        return Ok(());
+    }
+    ctx.asking = Asking::Unwanted(otherwise);
+    Error::e_explain(UNWANTED, "the API's answer is none that this request asks for")
+}
+
+/// Whether such an answer is given to the client as it came.
+fn is_given(otherwise: Otherwise, status: StatusCode, headers: &HeaderMap) -> bool {
+    match otherwise {
+        Otherwise::CloseNotFound => !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE),
+        Otherwise::NameTheChoices | Otherwise::OwnWebSocket => {
+            !status.is_success() || is_event_stream(headers)
+        }
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("text/event-stream")
+}
+
+/// Answers in the API's place. Nothing of an answer was written yet.
+pub(super) async fn answer_instead(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut Context,
+    otherwise: Otherwise,
+) -> FailToProxy {
+    ctx.place = None;
+    let answered = match otherwise {
+        Otherwise::NameTheChoices => name_the_choices(front, session, ctx).await,
+        Otherwise::CloseNotFound => close_not_found(front, session, ctx).await,
+        Otherwise::OwnWebSocket => own_websocket(front, session, ctx).await,
+    };
+    if let Err(error) = answered {
+        tracing::debug!("a request that had asked the API first could not be answered: {error}");
+    }
+    FailToProxy { error_code: 0, can_reuse_downstream: false }
+}
+
+/// 403 that names the choices (contract §11).
+async fn name_the_choices(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+    let route = ctx.route.as_ref().map_or("", |route| route.path.as_str());
+    let detail = format!(
+        "this request says who it is from, or asks in a way that may choose the content, and route {route} does not \
+         say who may share its answers: set `share: public`, or `share: {{by: [...]}}` with what tells users apart, \
+         or name what means nothing in `ignore_headers` and `ignore_cookies`"
+    );
+    ctx.shared.metrics.refusals.with_label_values(&["unshared"]).inc();
+    let keeps = Cover::keeps(&session.req_header().headers, session.req_header().version, &ctx.shared);
+    match front.home.get().filter(|_| keeps && !session.is_http2()) {
+        Some(home) => refuse_and_go_on(home, session, ctx, StatusCode::FORBIDDEN, &detail).await,
+        None => {
+            session.set_keepalive(None);
+            refuse::with(session, ctx, StatusCode::FORBIDDEN, &detail).await
+        }
+    }
+}
+
+/// Refuses on a connection that lives on: Pingora would end it, as the API's answer was not read to its end.
+async fn refuse_and_go_on(
+    home: &Arc<dyn Home>,
+    session: &mut Session,
+    ctx: &mut Context,
+    status: StatusCode,
+    detail: &str,
+) -> Result<Fate> {
+    let (headers, body) = refuse::problem(session, ctx, status, detail, HeaderMap::new());
+    let mut answer = answer::head_bytes(status, &headers, b"", false);
+    answer.extend_from_slice(&body);
+    (ctx.answer, ctx.status) = ("refused", Some(status));
+    let Some((mut stream, read)) = takeover::take(session).await? else { return Ok(Fate::Answered) };
+    let limit = ctx.shared.config.limits.send_timeout;
+    let written = timeout(limit, async {
+        stream.write_all(&answer).await?;
+        stream.flush().await
+    });
+    if let Ok(Ok(())) = written.await {
+        home.give_back(Returned::Stream(stream), read);
+    }
+    Ok(Fate::Answered)
+}
+
+async fn close_not_found(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+    let Some(mut cover) = again(front, session, ctx) else { return Ok(Fate::Answered) };
+    let route = cover.route.clone();
+    match push::seat(front, cover.ctx, Some(&route), true) {
+        Ok(seat) => cover.closed(code::NOT_FOUND, "the upstream has nothing here", seat).await,
+        Err(reason) => refuse::for_now(cover.session, cover.ctx, Some(&route), false, reason).await,
+    }
+}
+
+async fn own_websocket(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+    let Some(cover) = again(front, session, ctx) else { return Ok(Fate::Answered) };
+    match Box::pin(cover.serve()).await? {
+        Fate::Answered => Ok(Fate::Answered),
+        // It would ask the API once more, which has just answered.
+        Fate::PassThrough(_) => {
+            let detail = "this URL has no WebSocket of the subprotocols that are offered";
+            refuse::with(session, ctx, StatusCode::BAD_REQUEST, detail).await
+        }
+    }
+}
+
+/// The covered request once more, as it came.
+fn again<'a>(front: &'a Front, session: &'a mut Session, ctx: &'a mut Context) -> Option<Cover<'a>> {
+    let (route, path) = ctx.route.clone().zip(ctx.path.clone())?;
+    Some(Cover::new(front, session, ctx, route, path))
+}
+
+impl Cover<'_> {
+    /// A push form with credentials or doubt that no share covers (contract §11).
+    pub(super) async fn unshared(&mut self) -> Result<Fate> {
+        if matches!(self.ctx.asking, Asking::Unwanted(_)) {
+            return name_the_choices(self.front, self.session, self.ctx).await;
+        }
+        Ok(self.ask_first(Otherwise::NameTheChoices))
+    }
+
+    /// Lets the API answer before pollcast does.
+    pub(super) fn ask_first(&mut self, otherwise: Otherwise) -> Fate {
+        self.ctx.asking = Asking::First(otherwise);
+        self.ctx.path = Some(self.path.clone());
+        Fate::PassThrough(match otherwise {
+            Otherwise::NameTheChoices => Bypass::AskFirst,
+            Otherwise::CloseNotFound | Otherwise::OwnWebSocket => Bypass::WebSocket,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn what_is_given_as_it_came() {
+        use Otherwise::{CloseNotFound, NameTheChoices, OwnWebSocket};
+        let (json, stream) = ("application/json", "Text/Event-Stream; charset=utf-8");
+        let cases = [
+            (NameTheChoices, 101, "", true),
+            (NameTheChoices, 200, json, false),
+            (NameTheChoices, 200, stream, true),
+            (NameTheChoices, 204, "", false),
+            (NameTheChoices, 302, "", true),
+            (NameTheChoices, 304, "", true),
+            (NameTheChoices, 401, json, true),
+            (NameTheChoices, 503, json, true),
+            // An informational head is no answer yet.
+            (NameTheChoices, 103, "", true),
+            (OwnWebSocket, 101, "", true),
+            (OwnWebSocket, 200, json, false),
+            (OwnWebSocket, 400, json, true),
+            (CloseNotFound, 101, "", true),
+            (CloseNotFound, 404, json, false),
+            (CloseNotFound, 410, json, false),
+            (CloseNotFound, 426, "", true),
+            (CloseNotFound, 200, json, true),
+        ];
+        for (otherwise, status, content_type, given) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(is_given(otherwise, status, &headers), given, "{otherwise:?} {status} {content_type}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What is known against making a snapshot of a key, and for how long (contract §1, §11).
+//!
+//! Must not know: why it is so, what a request gets instead.
+
+use std::time::Duration;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use tokio::time::Instant;
+
+use crate::resource::ResourceKey;
+
+/// What a request may not have as a snapshot for a while, and why.
+#[derive(Debug, Clone)]
+pub struct Exception {
+    pub kind: ExceptionKind,
+    pub reason: String,
+    until: Instant,
+    /// How long it was remembered this time.
+    span: Duration,
+}
+
+/// The kinds of exceptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExceptionKind {
+    /// Over `max_body`, media, multipart, an answer without an end or without a beginning (contract §1).
+    Uncoverable,
+    /// The API's own event stream (contract §1).
+    OwnStream,
+    /// With `share` unset, the answer is one user's (contract §11).
+    NotShareable,
+    /// The upstream's 404 or 410 lasted longer than `gone_after` (contract §5).
+    Gone,
+    /// Its user has not been there for longer than `max_session_polls` (contract §11): what reconnects
+    /// by itself is no user.
+    SessionIdle,
+}
+
+impl ExceptionKind {
+    /// Whether it lasts twice as long when it is found again.
+    pub(super) fn grows(self) -> bool {
+        matches!(self, ExceptionKind::Uncoverable | ExceptionKind::OwnStream)
+    }
+}
+
+/// How long an exception is remembered at first (contract §1).
+pub const EXCEPTION: Duration = Duration::from_secs(60);
+
+/// How long one is remembered that stays so (contract §1).
+pub const EXCEPTION_MAX: Duration = Duration::from_secs(600);
+
+/// The exceptions of all keys.
+pub(super) struct Exceptions {
+    by_key: DashMap<ResourceKey, Exception>,
+    count_max: usize,
+}
+
+impl Exceptions {
+    pub(super) fn new(count_max: usize) -> Exceptions {
+        Exceptions { by_key: DashMap::new(), count_max }
+    }
+
+    /// What is known against a key now.
+    pub(super) fn get(&self, key: &ResourceKey) -> Option<Exception> {
+        // One that is over stays for as long as it lasted: found again it lasts longer.
+        let now = Instant::now();
+        self.by_key.get(key).filter(|exception| now < exception.until).map(|exception| exception.clone())
+    }
+
+    /// Forgets an exception of one kind.
+    pub(super) fn forget(&self, key: &ResourceKey, is_over: impl Fn(ExceptionKind) -> bool) {
+        if !self.by_key.is_empty() {
+            self.by_key.remove_if(key, |_, exception| is_over(exception.kind));
+        }
+    }
+
+    /// Remembers one, and says for how long. Beyond the bound a new one is not remembered: an exception only saves
+    /// work.
+    pub(super) fn put(&self, key: &ResourceKey, kind: ExceptionKind, reason: &str) -> Duration {
+        let now = Instant::now();
+        if self.by_key.len() >= self.count_max {
+            self.by_key.retain(|_, exception| exception.until > now);
+            if self.by_key.len() >= self.count_max {
+                return EXCEPTION;
+            }
+        }
+        let made = |span| Exception { kind, reason: reason.to_owned(), until: now + span, span };
+        match self.by_key.entry(key.clone()) {
+            Entry::Occupied(mut entry) => {
+                let before = entry.get();
+                let stays = kind.grows() && before.kind.grows() && now < before.until + before.span;
+                let span = if stays { (before.span * 2).min(EXCEPTION_MAX) } else { EXCEPTION };
+                entry.insert(made(span));
+                span
+            }
+            Entry::Vacant(entry) => {
+                drop(entry.insert(made(EXCEPTION)));
+                EXCEPTION
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::tests::route::key;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stays_uncoverable_is_asked_about_ever_more_seldom() {
+        let (exceptions, key) = (Exceptions::new(10), key("/a"));
+        for minutes in [1, 2, 4, 8, 10, 10] {
+            let span = exceptions.put(&key, ExceptionKind::Uncoverable, "audio");
+            assert_eq!(span, Duration::from_secs(60 * minutes));
+            tokio::time::advance(span - Duration::from_secs(1)).await;
+            assert!(exceptions.get(&key).is_some());
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert!(exceptions.get(&key).is_none(), "it is over");
+        }
+        // It was one all the time, whatever it looked like.
+        assert_eq!(exceptions.put(&key, ExceptionKind::OwnStream, "event-stream"), EXCEPTION_MAX);
+        tokio::time::advance(3 * EXCEPTION_MAX).await;
+        assert_eq!(exceptions.put(&key, ExceptionKind::Uncoverable, "audio"), EXCEPTION, "long ago");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_ends_what_was_remembered() {
+        let (exceptions, key) = (Exceptions::new(10), key("/a"));
+        exceptions.put(&key, ExceptionKind::Uncoverable, "audio");
+        exceptions.forget(&key, ExceptionKind::grows);
+        assert_eq!(exceptions.put(&key, ExceptionKind::Uncoverable, "audio"), EXCEPTION);
+        exceptions.put(&key, ExceptionKind::NotShareable, "private");
+        exceptions.forget(&key, ExceptionKind::grows);
+        assert!(exceptions.get(&key).is_some(), "that it is one user's is another question");
+    }
+}
