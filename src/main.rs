@@ -138,6 +138,9 @@ fn run(file: &Path, take_over: bool) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    for route in &config.routes {
+        tracing::info!("{}", route.plain_line());
+    }
     if let Some(limit) = raise_descriptor_limit()
         && let Some(shortage) = front::shortage(&config, limit)
     {
@@ -188,12 +191,38 @@ fn check(file: &Path) -> ExitCode {
     match load(file) {
         Ok(config) => {
             let warnings: Vec<String> = config.warnings.iter().map(|w| format!("warning: {w}\n")).collect();
-            let (routes, upstreams) = (config.routes.len(), config.upstreams.len());
+            let lines: Vec<String> =
+                config.routes.iter().map(|route| format!("{}\n", route.plain_line())).collect();
+            let (routes, upstreams) =
+                (count(config.routes.len(), "route"), count(config.upstreams.len(), "upstream"));
+            let (warnings, lines, missed) = (warnings.concat(), lines.concat(), missed(&config));
             let file = file.display();
-            print(&format!("{}{file}: good: {routes} routes, {upstreams} upstreams\n", warnings.concat()))
+            print(&format!("{warnings}{lines}{missed}{file}: good: {routes}, {upstreams}\n"))
         }
         Err(code) => code,
     }
+}
+
+/// The plain paths beside wide routes that no route covers: `/items` beside `/items/{*rest}`.
+fn missed(config: &Config) -> String {
+    let Ok(routes) = front::Routes::new(config) else { return String::new() };
+    let mut lines = String::new();
+    for route in config.routes.iter().filter(|route| route.polled) {
+        let Some((base, _)) = route.path.rsplit_once("/{*").filter(|(base, _)| !base.contains('{')) else {
+            continue;
+        };
+        for path in [base.to_owned(), format!("{base}/")] {
+            if !path.is_empty() && matches!(routes.find(&path), front::Match::Uncovered) {
+                lines.push_str(&format!("{}: does not cover {path}\n", route.path));
+            }
+        }
+    }
+    lines
+}
+
+/// A number and its noun.
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// `check --probe`.

@@ -12,6 +12,7 @@ mod environment;
 pub mod identity;
 mod listeners;
 mod load;
+mod plain;
 mod problem;
 mod process;
 mod raw;
@@ -28,6 +29,7 @@ pub use change::{ArrayKey, Change, Cursor, Delta, Feed, Members, Order, Pages};
 pub use identity::{Authenticate, TokenPlaces};
 pub use listeners::{CertificateFiles, ClientAddress, ClientCertificates, Listener, ListenerTls, TlsVersion};
 pub use load::{load, load_str};
+pub use plain::Plain;
 pub use problem::{Problem, Problems};
 pub use process::{Drain, Limits, Log, Threads, Upgrade};
 pub use schema::schema;
@@ -250,24 +252,6 @@ pub struct Backoff {
     pub min: Duration,
     pub max: Duration,
     pub retry_after_max: Duration,
-}
-
-/// Whose plain requests are (contract §3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Plain {
-    /// They are answered from the snapshot.
-    Share,
-    /// They are the API's, whether somebody follows the resource or not.
-    Pass,
-}
-
-impl Plain {
-    /// What holds where the file says nothing: a wide route promises to push whatever is asked for, and does not
-    /// know what every GET below it does.
-    pub fn of_path(pattern: &str) -> Plain {
-        // Two braces stand for one that is none of a parameter's.
-        if pattern.replace("{{", "").contains("{*") { Plain::Pass } else { Plain::Share }
-    }
 }
 
 /// Who may share one poll (contract §11).

@@ -11,6 +11,7 @@ use http::StatusCode;
 
 use super::Shared;
 use super::ask_first::Asking;
+use super::pace::Trial;
 use crate::config::Route;
 use crate::identity::Identity;
 use crate::metrics::Bypass;
@@ -30,6 +31,8 @@ pub struct Context {
     pub(super) key: Option<ResourceKey>,
     /// Why it passes through, if it does.
     pub(super) bypass: Option<Bypass>,
+    /// It tries whether the API holds it.
+    pub(super) trial: Option<Trial>,
     /// How it was answered: a label.
     pub(super) answer: &'static str,
     /// Its connection left Pingora; the log line is written by whoever has it.
@@ -69,6 +72,7 @@ impl Context {
             target: None,
             key: None,
             bypass: None,
+            trial: None,
             answer: "refused",
             taken: false,
             status: None,

@@ -37,6 +37,7 @@ mod listen;
 mod many;
 mod ordinary;
 mod outbox;
+mod pace;
 mod parting;
 mod passthrough;
 mod patience;
@@ -344,6 +345,7 @@ impl ProxyHttp for Front {
     ) -> Result<()> {
         ask_first::look(response, ctx)?;
         // Before the client can know that its write is done.
+        pace::answered(ctx, response.status);
         writes::passed(&self.shared, session.req_header(), response, ctx);
         passthrough::rewrite_response(session, response, ctx)
     }

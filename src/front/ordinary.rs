@@ -20,7 +20,7 @@ use super::{Fate, authorize, coding, cors, delta, form, refuse, respond, visit};
 use crate::config::Share;
 use crate::fanout::Hold;
 use crate::frame::{Coding, Frame, PatchKind, State};
-use crate::hub::{Attend, Failure, Outcome, Relayed, Topic, View};
+use crate::hub::{Attend, Failure, Outcome, Relayed, Streak, Topic, View};
 use crate::metrics::Bypass;
 use crate::resource::{IfNoneMatch, ResourceKey, Snapshot, Version};
 use crate::transport::answer::{self, CacheStatus};
@@ -36,6 +36,9 @@ impl Cover<'_> {
             if self.only_if_cached() && !self.has_young(&key) {
                 let detail = "only-if-cached, and no fresh answer is held";
                 return refuse::with(self.session, self.ctx, StatusCode::GATEWAY_TIMEOUT, detail).await;
+            }
+            if self.takes_the_apis_pace(&key).await {
+                return Ok(Fate::PassThrough(Bypass::Pace));
             }
             if let Some(reason) = self.passes_unpolled(&key) {
                 return Ok(Fate::PassThrough(reason));
@@ -98,7 +101,7 @@ impl Cover<'_> {
     }
 
     /// A number that tells the request's connection from others, most likely.
-    fn connection(&self) -> u64 {
+    pub(super) fn connection(&self) -> u64 {
         let client = self.session.client_addr().and_then(|address| address.as_inet());
         client.map_or(0, |client| self.front.shared.repeats.number(*client))
     }
@@ -221,13 +224,20 @@ impl Cover<'_> {
             (snapshot.status, headers, gzip.unwrap_or_else(|| snapshot.body.clone()))
         };
         self.finish(&mut headers);
-        if let CacheStatus::Hit { .. } = status
-            && let Some(fate) = self.stay(key, view, code, &headers, &body).await?
-        {
+        let is_hit = matches!(status, CacheStatus::Hit { .. });
+        let streak = self.paced(key, frame.seq, is_hit);
+        if is_hit && let Some(fate) = self.stay(key, view, code, (&headers, &body), streak).await? {
             return Ok(fate);
         }
         respond::respond(self.session, code, &headers, body).await?;
         Ok(Fate::Answered)
+    }
+
+    /// Notes for the connection's pace what it is answered. Returns how it comes back, if that is looked at.
+    fn paced(&self, key: &ResourceKey, seq: u64, is_hit: bool) -> Option<Streak> {
+        let connection = self.paced_connection()?;
+        let topic = self.front.shared.hub.get(key)?;
+        Some(topic.pace().answered(connection, topic.now_ms(), seq, is_hit))
     }
 
     /// The fields of this client alone.

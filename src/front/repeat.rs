@@ -16,7 +16,7 @@ use super::push::{Departure, depart};
 use super::{Fate, cors, delta};
 use crate::fanout::Following;
 use crate::frame::Coding;
-use crate::hub::{Attend, View};
+use crate::hub::{Attend, Streak, View};
 use crate::resource::ResourceKey;
 use crate::transport::{Plain, Repeat, Transport, answer};
 
@@ -74,8 +74,8 @@ impl Cover<'_> {
         key: &ResourceKey,
         view: &View,
         status: StatusCode,
-        headers: &HeaderMap,
-        body: &bytes::Bytes,
+        (headers, body): (&HeaderMap, &bytes::Bytes),
+        streak: Option<Streak>,
     ) -> Result<Option<Fate>> {
         if self.is_patient || self.unconfirmed || !self.keeps_alive() {
             return Ok(None);
@@ -94,7 +94,7 @@ impl Cover<'_> {
         let gzip = super::coding::coding(&self.route, key, &self.headers) == Coding::Deflated;
         let plain = Plain::new(
             attendance,
-            shared.repeats.number(client),
+            (shared.repeats.number(client), streak),
             self.route.clone(),
             answer::lines(&own),
             gzip,

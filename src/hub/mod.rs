@@ -11,6 +11,7 @@ mod history;
 mod index;
 mod interest;
 mod items;
+mod pace;
 mod payer;
 mod publisher;
 mod subscription;
@@ -30,6 +31,7 @@ pub use attend::{Attend, Attendance};
 pub use draft::Draft;
 pub use exceptions::{EXCEPTION, EXCEPTION_MAX, Exception, ExceptionKind};
 pub use items::News;
+pub use pace::{Pace, Paced, Streak, Watch, Watches};
 pub use payer::{Payer, Purse};
 pub use publisher::{PollNumber, Publisher, Retained};
 pub use subscription::{Delivery, Resume, Subscription};
@@ -100,6 +102,7 @@ pub struct Hub {
     epoch: Instant,
     users: users::Users,
     compressions: Arc<Compressions>,
+    watches: Watches,
 }
 
 impl Hub {
@@ -118,6 +121,7 @@ impl Hub {
             epoch: Instant::now(),
             users: users::Users::new(max_topics),
             compressions: Arc::default(),
+            watches: Watches::default(),
         })
     }
 
@@ -258,6 +262,11 @@ impl Hub {
 
     pub fn is_empty(&self) -> bool {
         self.topics.is_empty()
+    }
+
+    /// How long upstreams take while somebody tries their own pace.
+    pub fn watches(&self) -> &Watches {
+        &self.watches
     }
 
     /// What was compressed so far.

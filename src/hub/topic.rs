@@ -17,6 +17,7 @@ use super::echo::Written;
 use super::history::History;
 use super::interest::Interest;
 use super::items::Items;
+use super::pace::Pace;
 use super::users::User;
 use super::view::{View, Views};
 use crate::config::Route;
@@ -51,6 +52,7 @@ pub struct Topic {
     pub(super) visitors: AtomicUsize,
     /// In milliseconds of the hub's epoch.
     pub(super) interest: Interest,
+    pace: Pace,
     /// Whose it is; none: it has left the hub.
     pub(super) charge: Mutex<Option<Charge>>,
     /// Memory or room is short: retire as soon as nobody attends.
@@ -106,6 +108,7 @@ impl Topic {
             followers: AtomicUsize::new(0),
             visitors: AtomicUsize::new(0),
             interest: Interest::default(),
+            pace: Pace::default(),
             charge: Mutex::default(),
             evicted: AtomicBool::new(false),
             formats: Default::default(),
@@ -304,7 +307,13 @@ impl Topic {
         history.find(version).map(|past| past.tag.clone())
     }
 
-    pub(super) fn now_ms(&self) -> u64 {
+    /// How quickly clients come back, and whether the API itself lets them wait.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// Milliseconds of the topic's clock.
+    pub fn now_ms(&self) -> u64 {
         // From 1: 0 stands for never.
         self.epoch.elapsed().as_millis() as u64 + 1
     }

@@ -309,6 +309,9 @@ impl Poller {
         let upstream = self.route.upstream.name.as_str();
         self.stakes.metrics.polled(upstream, &self.route.path, outcome);
         self.metrics.seconds.observe(started.elapsed().as_secs_f64());
+        if !self.topic.pace().is_asked() {
+            self.stakes.hub.watches().answered(upstream, started.elapsed());
+        }
         self.listen(number, outcome);
         self.count_saved();
     }

@@ -14,7 +14,7 @@ use super::repeat::Repeat;
 use super::{Output, Step};
 use crate::config::Route;
 use crate::frame::Frame;
-use crate::hub::{Attendance, View};
+use crate::hub::{Attendance, Streak, View};
 use crate::resource::IfNoneMatch;
 
 /// One such connection.
@@ -22,6 +22,8 @@ pub struct Plain {
     attendance: Attendance,
     /// Tells this connection from others.
     connection: u64,
+    /// How quickly it comes back. None: that says nothing about one client.
+    streak: Option<Streak>,
     route: Arc<Route>,
     /// Ready-made lines of this client alone.
     extra: Bytes,
@@ -59,13 +61,13 @@ pub struct Answered {
 impl Plain {
     pub fn new(
         attendance: Attendance,
-        connection: u64,
+        (connection, streak): (u64, Option<Streak>),
         route: Arc<Route>,
         extra: Bytes,
         gzip: bool,
         repeat: Repeat,
     ) -> Plain {
-        Plain { attendance, connection, route, extra, gzip, repeat, last: None }
+        Plain { attendance, connection, streak, route, extra, gzip, repeat, last: None }
     }
 
     pub fn topic(&self) -> &Arc<crate::hub::Topic> {
@@ -80,6 +82,15 @@ impl Plain {
         let frame = servable(&view)?;
         if !view.is_young() || topic.is_unconfirmed(&view) || topic.is_evicted() {
             return None;
+        }
+        if let Some(streak) = &mut self.streak {
+            let (now, pace) = (topic.now_ms(), topic.pace());
+            if streak.returns(now) && pace.may_matter(now) {
+                // The front decides whose the request is.
+                pace.takes_over(self.connection, *streak);
+                return None;
+            }
+            streak.answered(now, frame.seq, true);
         }
         topic.visited(self.connection);
         let condition = condition.map(|line| IfNoneMatch::parse([line]));

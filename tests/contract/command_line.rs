@@ -216,3 +216,34 @@ async fn the_access_log_can_be_switched_off() {
     process.wait_exit().await;
     assert!(!process.stderr().contains("request ended"), "{}", process.stderr());
 }
+
+#[test]
+fn check_says_of_each_route_what_becomes_of_plain_requests_and_what_it_misses() {
+    let folder = Folder::new();
+    let text_of = |routes: &str| {
+        format!(
+            "listeners: [{{address: '127.0.0.1:0'}}]\nupstreams: {{api: {{servers: ['127.0.0.1:1']}}}}\n\
+             passthrough: api\nroutes: [{routes}]\n"
+        )
+    };
+    folder.write(
+        "plain.yaml",
+        &text_of(
+            "{path: '/items/{*rest}', upstream: api, poll: {headers: {x-api-key: k}}}, \
+             {path: /prices, upstream: api}, {path: /own, upstream: api, poll: off}",
+        ),
+    );
+    let output = pollcast(&folder.path, &["check", "--config", "plain.yaml"]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for line in [
+        "/items/{*rest}: plain requests are the API's (plain: share answers them from the snapshot)",
+        "/prices: plain requests are answered from the snapshot (plain: pass leaves them to the API)",
+        "/own: nothing is polled or pushed, all requests are the API's (poll: off)",
+        "/items/{*rest}: does not cover /items",
+        "plain.yaml: good: 3 routes, 1 upstream",
+    ] {
+        assert!(said.lines().any(|said| said == line), "{line}\nnot in\n{said}");
+    }
+    assert!(said.contains("warning") && said.contains("routes[0].poll.headers"), "{said}");
+}

@@ -63,9 +63,12 @@ async fn every_own_answer_tells_the_origin_that_it_is_let_in() {
     let held = [origin, tag, ("prefer", "wait=1")];
     is_granted(&http.get("/c/a", &held).await.expect(304), "a held poll without a change");
     // Repeats are answered elsewhere in the code; the fields are this request's all the same.
-    for _ in 0..4 {
+    // Three, as the next one of a connection in such a hurry would try the API's own pace.
+    let mut http = Http::connect(address).await;
+    for _ in 0..3 {
         is_granted(&http.get("/c/a", &[origin, tag]).await.expect(304), "a repeat");
     }
+    let mut http = Http::connect(address).await;
     let evil = http.get("/c/a", &[("origin", "https://evil.example"), tag]).await.expect(304);
     assert_eq!(evil.header("access-control-allow-origin"), None, "{evil:?}");
     varies(&evil, "for another origin");

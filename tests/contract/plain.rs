@@ -285,3 +285,44 @@ async fn a_stream_that_ends_within_an_interval_is_polled_for_once() {
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(stand.legacy.count("/prices/A"), 1);
 }
+
+// --- The API's own pace ---
+
+/// An API that holds each query for a time, behind a route that shares plain requests.
+fn holding(hold: Duration) -> Stand {
+    let stand = Stand::start(ONCE);
+    stand.legacy.set("/prices/A", Reply::json(A).delay(hold));
+    stand
+}
+
+#[tokio::test]
+async fn a_loop_of_blocking_queries_goes_at_the_apis_pace() {
+    let stand = holding(Duration::from_millis(700));
+    let mut http = stand.http().await;
+    let mut passed = 0;
+    // A flood would have thousands of hits before the API was asked four times.
+    for _ in 0..12 {
+        let answer = http.get("/prices/A", &[]).await.expect(200);
+        if answer.header("cache-status") == Some("pollcast; fwd=bypass; detail=pace") {
+            passed += 1;
+        }
+        if passed == 3 {
+            break;
+        }
+    }
+    assert_eq!(passed, 3);
+    assert_eq!(stand.legacy.count("/prices/A"), 4, "one poll, and each that passed");
+    // Of other connections nothing is known: they are answered from the snapshot.
+    let other = stand.http().await.get("/prices/A", &[]).await.expect(200);
+    assert!(other.header("cache-status").is_some_and(|status| status.starts_with("pollcast; hit")));
+}
+
+#[tokio::test]
+async fn an_api_that_answers_at_once_is_asked_once_for_its_pace() {
+    let stand = holding(Duration::ZERO);
+    let mut http = stand.http().await;
+    for _ in 0..100 {
+        http.get("/prices/A", &[]).await.expect(200);
+    }
+    assert_eq!(stand.legacy.count("/prices/A"), 2, "the poll, and the one that tried");
+}

@@ -110,7 +110,8 @@ async fn nobody_is_polled_for_after_linger() {
     stand.legacy.set("/prices/A", Reply::json(A));
     let mut sse = Sse::open(stand.address(), "/prices/A", &[]).await;
     sse.next_event().await;
-    stand.legacy.wait_count("/prices/A", 3).await;
+    // Long enough for half a second of linger to be earned.
+    stand.legacy.wait_count("/prices/A", 8).await;
     drop(sse);
     stand.clients("sse", 0).await;
     let left = stand.legacy.count("/prices/A");

@@ -192,7 +192,8 @@ async fn each_request_of_a_poll_takes_a_turn_and_none_waits_for_its_own() {
     stand.legacy.set("/prices/A", Reply::empty(302).header("location", "/elsewhere"));
     stand.legacy.set("/elsewhere", Reply::json("{}"));
     let began = std::time::Instant::now();
-    Sse::open(stand.address(), "/prices/A", &[]).await.next_event().await;
+    let mut sse = Sse::open(stand.address(), "/prices/A", &[]).await;
+    sse.next_event().await;
     stand.legacy.wait_count("/elsewhere", 3).await;
     let sent = stand.legacy.all_seen().len() as f64;
     assert!(sent <= 2.0 + began.elapsed().as_secs_f64() * 10.0, "{sent} in {:?}", began.elapsed());

@@ -106,6 +106,12 @@ fn plain(place: &Place, raw: &raw::RouteSettings, route: &Route, findings: &mut 
         }
         return;
     }
+    if route.plain == Plain::Pass && (route.poll.auth.is_some() || !route.poll.headers.is_empty()) {
+        let carried = if route.poll.auth.is_some() { "auth" } else { "headers" };
+        let message = "is on polls alone: plain requests of this route are the API's and carry nothing of yours, so \
+                       that a stream may say something else; plain: share answers both from one snapshot";
+        findings.warning(&place.key("poll").key(carried), message);
+    }
     if route.plain == Plain::Pass && route.hold_not_modified.is_some() {
         let message = "needs plain: share; this route leaves plain requests to the API, which nobody holds";
         findings.problem(&place.key("hold_not_modified"), message);
