@@ -236,3 +236,75 @@ async fn a_restarted_node_sends_nothing_to_who_is_up_to_date() {
     legacy.set("/r/a", Reply::json("2"));
     assert_eq!(sse.next_event().await.data, "2");
 }
+
+const MANY: &str = "/-/pollcast/events?resource=/r/a&resource=/r/b";
+
+/// Events up to and with the next `sync`, and its id.
+async fn until_sync(sse: &mut Sse) -> (Vec<(String, String)>, String) {
+    let mut events = Vec::new();
+    loop {
+        let event = sse.next_event().await;
+        if event.event == "sync" {
+            return (events, event.id.expect("an id"));
+        }
+        events.push((event.event, event.data));
+    }
+}
+
+/// As `a_stream_that_moves_to_a_node_that_is_behind_does_not_go_back`, with many resources.
+#[tokio::test]
+async fn a_stream_of_many_that_moves_to_a_node_that_is_behind_does_not_go_back() {
+    let legacy = Legacy::start();
+    legacy.set("/r/a", Reply::json("1"));
+    legacy.set("/r/b", Reply::json("1"));
+    let nodes = nodes([&legacy, &legacy], "1s");
+    let [ahead, behind] = [0, 1].map(|n: usize| nodes[n].addresses()[0]);
+    let mut first = Sse::open(ahead, MANY, &[]).await;
+    let (events, _) = until_sync(&mut first).await;
+    assert_eq!(events.len(), 2);
+    legacy.wait_count("/r/a", legacy.count("/r/a") + 1).await;
+    // The second node has followed from the start, out of step.
+    let mut second = Sse::open(behind, MANY, &[]).await;
+    until_sync(&mut second).await;
+    for n in 2..6 {
+        legacy.set("/r/a", Reply::json(n.to_string()));
+        let (events, id) = until_sync(&mut first).await;
+        assert_eq!(events, [("/r/a".to_owned(), n.to_string())]);
+        let mut moved = Sse::open(behind, MANY, &[("last-event-id", &id)]).await;
+        moved.expect_no_event(Duration::from_millis(300)).await;
+        // What it says next is newer, and of this resource alone.
+        legacy.set("/r/b", Reply::json(n.to_string()));
+        loop {
+            let event = moved.next_event().await;
+            match event.event.as_str() {
+                "/r/b" if event.data == n.to_string() => break,
+                "sync" => {}
+                _ => panic!("{n}: {event:?}"),
+            }
+        }
+        let (events, _) = until_sync(&mut first).await;
+        assert_eq!(events, [("/r/b".to_owned(), n.to_string())]);
+    }
+}
+
+/// A state that nobody has any more: what there is comes once it is confirmed, and once.
+#[tokio::test]
+async fn a_stream_of_many_with_a_state_that_nobody_knows_gets_the_confirmed_one_once() {
+    let legacy = Legacy::start();
+    legacy.set("/r/a", Reply::json("\"lost\""));
+    legacy.set("/r/b", Reply::json("1"));
+    let nodes = nodes([&legacy, &legacy], "1s");
+    let [one, other] = [0, 1].map(|n: usize| nodes[n].addresses()[0]);
+    let mut sse = Sse::open(one, MANY, &[]).await;
+    let (_, id) = until_sync(&mut sse).await;
+    drop(sse);
+    legacy.set("/r/a", Reply::json("2"));
+    let mut follower = Sse::open(other, MANY, &[]).await;
+    until_sync(&mut follower).await;
+    // Changed behind the back of a node that has just polled.
+    legacy.set("/r/a", Reply::json("3"));
+    let mut back = Sse::open(other, MANY, &[("last-event-id", &id)]).await;
+    let (events, _) = until_sync(&mut back).await;
+    assert_eq!(events, [("/r/a".to_owned(), "3".to_owned())]);
+    back.expect_no_event(Duration::from_millis(300)).await;
+}

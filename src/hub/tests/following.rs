@@ -315,3 +315,38 @@ async fn whatever_the_order_of_changes_and_looks_every_reader_ends_with_the_stat
         }
     }
 }
+
+#[tokio::test]
+async fn a_tag_that_nobody_knows_waits_for_a_poll_that_confirms() {
+    let stage = Stage::new(10);
+    let (_attendance, publisher) = stage.attend("/a", Attend::Follow);
+    let mut publisher = publisher.expect("the first one polls");
+    publish(&mut publisher, "old");
+    let follow = |tag| {
+        let (attendance, _) = stage.attend("/a", Attend::Follow);
+        Subscription::new(attendance, Some(0), Format::Named, Resume::Tag(tag))
+    };
+    let (mut current, mut lost) = (follow(version("new").tag()), follow([9; 6]));
+    assert!(take(&mut current).is_empty() && take(&mut lost).is_empty(), "nothing older");
+    publish(&mut publisher, "new");
+    assert!(take(&mut current).is_empty(), "nothing twice");
+    assert_eq!(current.seen(), Some(version("new")));
+    assert_eq!(take(&mut lost).len(), 1);
+    publish(&mut publisher, "newer");
+    assert_eq!((take(&mut current).len(), take(&mut lost).len()), (1, 1));
+}
+
+#[tokio::test]
+async fn the_tag_of_a_page_is_a_place_on_a_feed() {
+    let (stage, _attendance, mut publisher) = Stage::of_items(0, 10);
+    news(&mut publisher, "one", &["1"], false);
+    let page = |name: &str| of_json(&json!(name).to_string()).version.tag();
+    let mut here = stage.reads(Format::Named, Resume::Tag(page("two")));
+    let mut lost = stage.reads(Format::Named, Resume::Tag([9; 6]));
+    assert!(take(&mut here).is_empty() && take(&mut lost).is_empty());
+    news(&mut publisher, "two", &["2"], false);
+    assert!(take(&mut here).is_empty(), "it has that page");
+    assert_eq!(take(&mut lost), ["reset: unknown-cursor"]);
+    news(&mut publisher, "three", &["3"], false);
+    assert_eq!((take(&mut here).len(), take(&mut lost).len()), (1, 1));
+}

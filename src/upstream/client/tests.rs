@@ -17,6 +17,7 @@ use crate::config;
 use crate::upstream::targets::Resolver;
 use crate::upstream::{Answer, Ask, Document, FetchError};
 
+mod document;
 mod http2;
 mod names;
 mod tls;
