@@ -49,6 +49,7 @@ fn describe(topic: &Topic) -> Value {
         "order": view.order.map(|order| match order {
             Order::NewestFirst => "newest_first",
             Order::OldestFirst => "oldest_first",
+            Order::Unordered => "none",
         }),
         "polls": topic.started(),
         "last_outcome": outcome,

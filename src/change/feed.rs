@@ -3,12 +3,16 @@
 //!
 //! Pure. Must not know: how pages are had, who is told.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
 use bytes::Bytes;
 use lru::LruCache;
 
 use super::Unfit;
+use super::extent::{Extent, Part, Said};
+use super::order::Evidence;
 use crate::config::{Feed, Order};
 use crate::resource::{Element, Json, Kind};
 
@@ -44,8 +48,8 @@ impl Page {
         })?;
         let mut entries = Vec::new();
         for (index, item) in list.items().enumerate() {
-            let name = item.pointer(&rules.id).and_then(scalar).ok_or_else(|| {
-                let (items, id) = (&rules.items, &rules.id);
+            let name = name(&rules.id, item).map_err(|id| {
+                let items = &rules.items;
                 unfit(format!(
                     "item {index} of {items:?} has no text or number at {id:?}, where feed.id points"
                 ))
@@ -62,6 +66,19 @@ impl Page {
     }
 }
 
+/// What names an item: the value at one place as it is, several as a JSON array, which no two lists of values share.
+///
+/// # Errors
+/// The place where there is neither a text nor a number.
+fn name<'a>(places: &'a [String], item: Element) -> Result<String, &'a str> {
+    let value = |place: &'a String| item.pointer(place).and_then(scalar).ok_or(place.as_str());
+    if let [place] = places {
+        return value(place);
+    }
+    let values: Result<Vec<String>, &str> = places.iter().map(value).collect();
+    Ok(serde_json::Value::from(values?).to_string())
+}
+
 /// A text or a number, as text.
 fn scalar(value: Element) -> Option<String> {
     match value.kind() {
@@ -74,30 +91,70 @@ fn scalar(value: Element) -> Option<String> {
 /// What is new in a poll.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fresh {
-    /// Oldest first.
+    /// Oldest first; where the list has no order, in the list's.
     pub entries: Vec<Entry>,
     /// Nothing of what came before was on the pages: items may be missing.
     pub gap: bool,
 }
 
-/// What is known of a list: the names seen, and its order.
+/// A name or a content, by which it is known again.
+type Digest = [u8; 16];
+
+/// What is known of an item.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    content: Digest,
+    /// The last answer that it was on.
+    last_on: u64,
+    /// It was not on a page on which it would have stood.
+    left: bool,
+}
+
+/// What is known of a list: the names seen, its order, and how much of it the last answer was.
 #[derive(Debug)]
 pub struct Tracker {
     rules: Feed,
-    order: Option<Order>,
-    /// Names by digest, with the digest of the content; least recently seen on a page first.
-    seen: LruCache<[u8; 16], [u8; 16]>,
+    evidence: Evidence,
+    extent: Extent,
+    /// Names by digest; least recently seen on an answer first.
+    seen: LruCache<Digest, Known>,
+    /// Number of the last answer, from 1.
+    answers: u64,
+    /// The names of the last answer, in the list's order.
+    last: Vec<Digest>,
+    last_was_whole: bool,
 }
 
 impl Tracker {
     pub fn new(rules: &Feed) -> Tracker {
         let capacity = NonZeroUsize::new(rules.history).unwrap_or(NonZeroUsize::MIN);
-        Tracker { rules: rules.clone(), order: rules.order, seen: LruCache::new(capacity) }
+        Tracker {
+            rules: rules.clone(),
+            evidence: Evidence::default(),
+            extent: Extent::default(),
+            seen: LruCache::new(capacity),
+            answers: 0,
+            last: Vec::new(),
+            last_was_whole: false,
+        }
     }
 
-    /// The order of the upstream's lists, as far as it is known.
-    pub fn order(&self) -> Option<Order> {
-        self.order
+    /// The order of the upstream's lists: as the file says, or as far as it shows.
+    pub fn order(&self) -> Order {
+        self.rules.order.or(self.evidence.order()).unwrap_or(Order::Unordered)
+    }
+
+    /// Whether what stands first is taken for the newest. Pages lead back in time, unless something else shows.
+    pub fn is_newest_first(&self) -> bool {
+        match self.rules.order.or(self.evidence.order()) {
+            Some(order) => order == Order::NewestFirst,
+            None => self.rules.pages.is_some(),
+        }
+    }
+
+    /// Whether something new may stand on any page, however many known items stand on the others.
+    pub fn may_be_new_anywhere(&self) -> bool {
+        matches!(self.rules.order.or(self.evidence.order()), Some(Order::OldestFirst | Order::Unordered))
     }
 
     /// Whether a page reaches back to what is known: nothing is missing between the two.
@@ -106,68 +163,127 @@ impl Tracker {
             || page.entries.iter().any(|entry| self.seen.contains(&digest(entry.name.as_bytes())))
     }
 
-    /// What is new on these pages, in the order in which they were had. Afterwards it is known. An item
-    /// that appears between known ones (its number was given before its place was taken) is new, too.
-    pub fn take(&mut self, pages: &[Page]) -> Fresh {
+    /// What is new on these pages, in the order in which they were had. Afterwards it is known. `said`: how
+    /// much of the list they are.
+    ///
+    /// What was not on the last answer is new, wherever it stands, unless that answer was only a part of a
+    /// list whose order in time is proven: there, what is older than the oldest known item was there before.
+    pub fn take(&mut self, pages: &[Page], said: &Said) -> Fresh {
+        if pages.is_empty() {
+            return Fresh::default();
+        }
         let all: Vec<&Entry> = pages.iter().flat_map(|page| &page.entries).collect();
-        self.learn_order(&all);
+        let names: Vec<Digest> = all.iter().map(|entry| digest(entry.name.as_bytes())).collect();
+        let is_first = self.answers == 0;
+        self.answers += 1;
+        let is_new: Vec<bool> = names.iter().map(|name| !self.was_on_last(name)).collect();
+        self.evidence.names(all.iter().map(|entry| entry.name.as_str()));
+        if !is_first {
+            self.evidence.places(&is_new);
+        }
+        let part = self.part(&names, &is_new, said);
         let reached =
             self.rules.cursor.is_some() || all.is_empty() || pages.iter().any(|page| self.reaches(page));
-        let first = self.seen.is_empty();
+        // A list in time of which everything is new has moved on further than it is long.
+        let is_beyond = part != Part::Whole || (self.order() != Order::Unordered && !self.last.is_empty());
+        let gap = !is_first && !reached && is_beyond;
+        let entries = self.news(&all, &names, !is_first && reached);
+        match part {
+            Part::Whole => self.extent.was_whole(self.answers),
+            Part::Limited => self.mark_removed(&names, &is_new),
+            Part::Page => {}
+        }
+        self.last_was_whole = part == Part::Whole;
+        self.last = names;
+        Fresh { gap, entries }
+    }
+
+    /// Whether an item was on the answer before the current one.
+    fn was_on_last(&self, name: &Digest) -> bool {
+        self.seen.peek(name).is_some_and(|known| known.last_on == self.answers - 1)
+    }
+
+    /// How much of the list the current answer is.
+    fn part(&mut self, names: &[Digest], is_new: &[bool], said: &Said) -> Part {
+        if self.rules.cursor.is_some() || self.rules.pages.is_some() {
+            return Part::Page;
+        }
+        let scrolled = self.evidence.is_numbered()
+            && names.len() == self.last.len()
+            && scrolled_out(&self.last, names, is_new).is_some();
+        self.extent.judge(self.answers, names.len(), said, scrolled)
+    }
+
+    /// The entries that are to be told, oldest first. All of them are known afterwards.
+    fn news(&mut self, all: &[&Entry], names: &[Digest], reached: bool) -> Vec<Entry> {
         // The page and the history: what is on the page is never forgotten while it is there.
         let room = self.rules.history + all.len();
         self.seen.resize(NonZeroUsize::new(room).unwrap_or(NonZeroUsize::MIN));
+        let mut is_past = reached && !self.last_was_whole && self.has_proven_order();
         let mut fresh = Vec::new();
-        // What is older than the oldest known item was there before we looked: a page that grew, or one
-        // that was followed too far back.
-        let mut is_past = !first && reached && self.rules.cursor.is_none();
         // From the oldest on, so that the newest are remembered longest.
-        let newest_first = self.order.unwrap_or(Order::NewestFirst) == Order::NewestFirst;
-        let oldest_first: Box<dyn Iterator<Item = &&Entry>> =
-            if newest_first { Box::new(all.iter().rev()) } else { Box::new(all.iter()) };
-        for entry in oldest_first {
-            let content = digest(&entry.text);
-            match self.seen.put(digest(entry.name.as_bytes()), content) {
-                None if !is_past => fresh.push((*entry).clone()),
-                None => {}
+        let places: Box<dyn Iterator<Item = usize>> =
+            if self.is_newest_first() { Box::new((0..all.len()).rev()) } else { Box::new(0..all.len()) };
+        for place in places {
+            let (entry, name) = (all[place], names[place]);
+            let known = Known { content: digest(&entry.text), last_on: self.answers, left: false };
+            let is_news = match self.seen.put(name, known) {
+                None => !is_past,
+                // Twice on one answer.
+                Some(before) if before.last_on == self.answers => false,
                 Some(before) => {
                     is_past = false;
-                    if self.rules.tells_updates && before != content {
-                        fresh.push((*entry).clone());
-                    }
+                    let has_left = before.left || self.extent.has_left(before.last_on);
+                    let changed = before.content != known.content;
+                    (has_left && self.rules.tells_returns) || (changed && self.rules.tells_updates)
                 }
+            };
+            if is_news {
+                fresh.push(entry.clone());
             }
         }
-        Fresh { gap: !first && !reached, entries: fresh }
+        fresh
     }
 
-    /// Finds the order when the file does not say it: names that rise or fall through the whole page,
-    /// else the end at which new items stand beside known ones.
-    fn learn_order(&mut self, all: &[&Entry]) {
-        if self.order.is_some() {
-            return;
-        }
-        let numbers: Option<Vec<u128>> = all.iter().map(|entry| entry.name.parse().ok()).collect();
-        if let Some(numbers) = numbers.filter(|numbers| numbers.len() > 1) {
-            if numbers.windows(2).all(|pair| pair[0] < pair[1]) {
-                self.order = Some(Order::OldestFirst);
-            } else if numbers.windows(2).all(|pair| pair[0] > pair[1]) {
-                self.order = Some(Order::NewestFirst);
+    /// Whether what stands behind the known items is known to be older than they are.
+    fn has_proven_order(&self) -> bool {
+        let is_ordered = self.rules.order.is_none_or(|order| order != Order::Unordered);
+        // With a cursor every answer is news.
+        self.rules.cursor.is_none()
+            && is_ordered
+            && (self.rules.order.is_some() || self.rules.pages.is_some())
+    }
+
+    /// Marks the items of the last answer that are missing on this one and were not pushed out of its end.
+    fn mark_removed(&mut self, names: &[Digest], is_new: &[bool]) {
+        let pushed_out = scrolled_out(&self.last, names, is_new).unwrap_or_default();
+        for (place, name) in self.last.iter().enumerate() {
+            if !pushed_out.contains(&place)
+                && let Some(known) = self.seen.peek_mut(name)
+                && known.last_on != self.answers
+            {
+                known.left = true;
             }
-            return;
         }
-        let known: Vec<bool> =
-            all.iter().map(|entry| self.seen.contains(&digest(entry.name.as_bytes()))).collect();
-        let edge = (known.first(), known.last());
-        self.order = match edge {
-            (Some(false), Some(true)) => Some(Order::NewestFirst),
-            (Some(true), Some(false)) => Some(Order::OldestFirst),
-            _ => None,
-        };
     }
 }
 
-fn digest(bytes: &[u8]) -> [u8; 16] {
+/// Where in the last answer the items at one end stand that are not on this one, where new ones came in at the other
+/// end: a window that moved on. Returns `None` if it does not look like one.
+fn scrolled_out(last: &[Digest], names: &[Digest], is_new: &[bool]) -> Option<Range<usize>> {
+    let kept: HashSet<&Digest> = names.iter().collect();
+    let is_kept = |name: &Digest| kept.contains(name);
+    let out = if is_new.first() == Some(&true) {
+        last.iter().rposition(is_kept).map_or(0, |at| at + 1)..last.len()
+    } else if is_new.last() == Some(&true) {
+        0..last.iter().position(is_kept).unwrap_or(last.len())
+    } else {
+        return None;
+    };
+    Some(out).filter(|out| !out.is_empty())
+}
+
+fn digest(bytes: &[u8]) -> Digest {
     let mut short = [0; 16];
     short.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
     short

@@ -5,8 +5,10 @@
 
 mod align;
 mod canonical;
+pub mod extent;
 pub mod feed;
 mod number;
+mod order;
 mod patch;
 mod places;
 

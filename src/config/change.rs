@@ -66,9 +66,9 @@ pub struct Delta {
 pub struct Feed {
     /// JSON Pointer to the array.
     pub items: String,
-    /// JSON Pointer from an item to what names it.
-    pub id: String,
-    /// None: found from the first polls.
+    /// JSON Pointers from an item to what names it: one, or several that name it together.
+    pub id: Vec<String>,
+    /// `None`: found from the first polls, if it shows.
     pub order: Option<Order>,
     pub cursor: Option<Cursor>,
     pub pages: Option<Pages>,
@@ -76,6 +76,8 @@ pub struct Feed {
     pub replay: usize,
     /// An item whose content changed is an event again.
     pub tells_updates: bool,
+    /// An item that left the whole list and came back is an event again.
+    pub tells_returns: bool,
     /// Most items that the history of a resource remembers, beside those on the current page.
     pub history: usize,
 }
@@ -85,6 +87,8 @@ pub struct Feed {
 pub enum Order {
     NewestFirst,
     OldestFirst,
+    /// By name, by priority, or by nothing: where an item stands says nothing about its age.
+    Unordered,
 }
 
 /// The upstream is asked only for what is new since its own cursor.

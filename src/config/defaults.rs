@@ -165,12 +165,13 @@ impl Feed {
     pub(crate) fn unsaid() -> Feed {
         Feed {
             items: String::new(),
-            id: String::new(),
+            id: Vec::new(),
             order: None,
             cursor: None,
             pages: None,
             replay: 0,
             tells_updates: false,
+            tells_returns: true,
             history: 1000,
         }
     }

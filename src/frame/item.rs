@@ -25,8 +25,11 @@ pub struct Item {
     pub text: Bytes,
 }
 
-/// Longest item id that goes out as it is.
+/// Longest item id that goes out as it is, bytes.
 const MAX_ID: usize = 128;
+
+/// The event that an item is, where the route gives it no other name (`event_name`).
+const ITEM: &str = "item";
 
 impl Item {
     /// `name`: what the upstream calls it.
@@ -58,6 +61,7 @@ pub fn wire_id(name: &str) -> String {
 pub struct Batch {
     items: Box<[Arc<Item>]>,
     until: u64,
+    rules: Arc<Rules>,
     sse: OnceLock<SseBytes>,
     gzip: OnceLock<Option<GzipEvent>>,
     websocket: OnceLock<Bytes>,
@@ -67,11 +71,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// `until`: number of the newest item known then, whether or not it is new.
-    pub fn new(items: Vec<Arc<Item>>, until: u64) -> Batch {
+    /// `until`: number of the newest item known then, whether or not it is new. `rules`: of the topic.
+    pub fn new(items: Vec<Arc<Item>>, until: u64, rules: Arc<Rules>) -> Batch {
         Batch {
             items: items.into(),
             until,
+            rules,
             sse: OnceLock::new(),
             gzip: OnceLock::new(),
             websocket: OnceLock::new(),
@@ -95,7 +100,8 @@ impl Batch {
 
     /// All of them as events, in one piece.
     pub fn sse(&self) -> &SseBytes {
-        self.sse.get_or_init(|| sse::items(&self.items))
+        let name = self.rules.event_name.as_deref().unwrap_or(ITEM);
+        self.sse.get_or_init(|| sse::items(&self.items, name))
     }
 
     /// Makes the compressed form. `before`: the items before these.
@@ -179,7 +185,8 @@ mod tests {
     fn a_batch_is_one_event_an_item_and_one_array() {
         let item =
             |seq, name: &str| Arc::new(Item::new(seq, name, Bytes::from(format!("{{\"id\":\"{name}\"}}"))));
-        let batch = Batch::new(vec![item(1, "a"), item(2, "b")], 2);
+        let rules = Arc::new(Rules::default());
+        let batch = Batch::new(vec![item(1, "a"), item(2, "b")], 2, rules.clone());
         let text = String::from_utf8(batch.sse().payload().to_vec()).unwrap();
         assert_eq!(
             text,
@@ -187,6 +194,9 @@ mod tests {
         );
         assert_eq!(batch.array(), r#"[{"id":"a"},{"id":"b"}]"#);
         assert_eq!(batch.envelope().len(), 2);
-        assert_eq!(Batch::new(Vec::new(), 0).array(), "[]");
+        assert_eq!(Batch::new(Vec::new(), 0, rules).array(), "[]");
+        let rules = Arc::new(Rules { event_name: Some("message".into()), ..Rules::default() });
+        let text = Batch::new(vec![item(1, "a")], 1, rules).sse().payload();
+        assert_eq!(text, "event: message\nid: a\ndata: {\"id\":\"a\"}\n\n");
     }
 }

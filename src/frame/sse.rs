@@ -86,11 +86,11 @@ pub fn patch(target: Version, text: &[u8]) -> SseBytes {
     SseBytes::framed(&event)
 }
 
-/// Items of a feed, one event each, in one piece.
-pub fn items(items: &[Arc<Item>]) -> SseBytes {
+/// Items of a feed, one event each, in one piece. `name`: of the events.
+pub fn items(items: &[Arc<Item>], name: &str) -> SseBytes {
     let mut events = BytesMut::with_capacity(items.iter().map(|item| item.text.len() + 64).sum());
     for item in items {
-        put_field(&mut events, "event", b"item");
+        put_field(&mut events, "event", name.as_bytes());
         put_field(&mut events, "id", item.id.as_bytes());
         put_data(&mut events, &item.text);
         events.put_u8(b'\n');

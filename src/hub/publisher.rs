@@ -59,7 +59,7 @@ impl Publisher {
             let items = known.number(news);
             drop(known);
             let until = items.last().map_or(before, |item| item.seq);
-            Arc::new(Batch::new(items, until))
+            Arc::new(Batch::new(items, until, self.topic.rules().clone()))
         });
         // What is not new will be published in the forms that it has.
         let is_new = view.frame.as_ref().is_none_or(|held| held.version() != snapshot.version);

@@ -236,7 +236,9 @@ impl Subscription {
         }
         let batch = match batch.items().first() {
             Some(first) if first.seq == after + 1 => Some(batch.clone()),
-            _ => topic.items_after(after, until).map(|missed| Arc::new(Batch::new(missed, until))),
+            _ => topic
+                .items_after(after, until)
+                .map(|missed| Arc::new(Batch::new(missed, until, topic.rules().clone()))),
         };
         let Some(batch) = batch else {
             // It fell out of what is remembered, or the upstream lost some: it gets what there is.

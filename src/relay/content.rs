@@ -61,7 +61,7 @@ impl Poller {
             }
             Err(BadPage::OneUsers(verdict)) => return Err(verdict),
         };
-        publisher.order(self.feed.as_ref().and_then(Follower::order));
+        publisher.order(self.feed.as_ref().map(Follower::order));
         self.renewed = None;
         let draft = publisher.draft(Arc::new(snapshot), news);
         let bytes = if draft.is_heavy() { answer.body.len() } else { 0 };

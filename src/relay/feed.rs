@@ -6,6 +6,7 @@ use http::{HeaderMap, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::change::Unfit;
+use crate::change::extent::Said;
 use crate::change::feed::{Page, Tracker};
 use crate::config::{Feed, Order, Pages};
 use crate::hub::News;
@@ -37,6 +38,14 @@ pub(super) struct Reading {
     pages: Vec<Page>,
     /// Target of the page behind these, if it is to be had.
     pub(super) next: Option<String>,
+    /// The last of them says that there is a page behind it.
+    has_more: bool,
+}
+
+impl Reading {
+    fn empty() -> Reading {
+        Reading { pages: Vec::new(), next: None, has_more: false }
+    }
 }
 
 impl Follower {
@@ -50,8 +59,8 @@ impl Follower {
         }
     }
 
-    /// The order of the upstream's list, as far as it is known.
-    pub(super) fn order(&self) -> Option<Order> {
+    /// The order of the upstream's list, as the file says or as far as it shows.
+    pub(super) fn order(&self) -> Order {
         self.tracker.order()
     }
 
@@ -83,10 +92,10 @@ impl Follower {
     ) -> Result<Reading, Unfit> {
         // Nothing is new where there is no content.
         let Some(json) = snapshot.json() else {
-            return Ok(Reading { pages: Vec::new(), next: None });
+            return Ok(Reading::empty());
         };
         let page = Page::read(&self.rules, json)?;
-        let mut reading = Reading { pages: Vec::new(), next: None };
+        let mut reading = Reading::empty();
         self.add(key, &mut reading, page, headers)?;
         Ok(reading)
     }
@@ -125,17 +134,15 @@ impl Follower {
             }
             _ => None,
         };
+        reading.has_more = link(headers).is_some();
         reading.pages.push(page);
         Ok(())
     }
 
-    /// Whether what is missing may be on a further page: the newest are first and nothing known is
-    /// there, or they are last and there is more.
+    /// Whether what is missing may be on a further page: the newest are first and nothing known is there, or they
+    /// are last or anywhere and there is more.
     fn wants_more(&self, page: &Page) -> bool {
-        match self.tracker.order() {
-            Some(Order::OldestFirst) => true,
-            _ => !self.tracker.reaches(page),
-        }
+        self.tracker.may_be_new_anywhere() || !self.tracker.reaches(page)
     }
 
     /// Where the upstream is asked for what came after an item; none: it has no cursor, or an item's name
@@ -149,7 +156,7 @@ impl Follower {
     pub(super) fn items(&self, body: &bytes::Bytes) -> Option<Vec<(String, bytes::Bytes)>> {
         let page = Page::read(&self.rules, &Json::parse(body.clone()).ok()?).ok()?;
         let mut items: Vec<_> = page.entries.into_iter().map(|entry| (entry.name, entry.text)).collect();
-        if self.tracker.order() != Some(Order::OldestFirst) {
+        if self.tracker.is_newest_first() {
             items.reverse();
         }
         Some(items)
@@ -161,8 +168,7 @@ impl Follower {
         self.answered = Some(target);
         let mut cursors = reading.pages.iter().filter_map(|page| page.cursor.as_ref());
         // Of several pages the one with the newest items says how far they reach.
-        let newest_first = self.tracker.order() != Some(Order::OldestFirst);
-        let cursor = if newest_first { cursors.next() } else { cursors.next_back() };
+        let cursor = if self.tracker.is_newest_first() { cursors.next() } else { cursors.next_back() };
         if let Some(cursor) = cursor.filter(|cursor| self.rules.cursor.is_some() && cursor.len() <= MAX_VALUE)
         {
             self.cursor = Some(cursor.clone());
@@ -174,7 +180,8 @@ impl Follower {
                 self.is_item = Some(newest && self.is_item != Some(false));
             }
         }
-        let fresh = self.tracker.take(&reading.pages);
+        let said = Said::new(key.parts().query.as_deref(), reading.has_more);
+        let fresh = self.tracker.take(&reading.pages, &said);
         News {
             items: fresh.entries.into_iter().map(|entry| (entry.name, entry.text)).collect(),
             gap: fresh.gap,
@@ -260,12 +267,13 @@ mod tests {
     fn rules(pages: Option<Pages>) -> Feed {
         Feed {
             items: "/items".into(),
-            id: "/id".into(),
+            id: vec!["/id".into()],
             order: None,
             cursor: None,
             pages,
             replay: 0,
             tells_updates: false,
+            tells_returns: true,
             history: 100,
         }
     }
@@ -279,20 +287,16 @@ mod tests {
         follower.read_on(&key("/a"), reading, &body(names, more), headers).expect("a page");
     }
 
-    fn empty() -> Reading {
-        Reading { pages: Vec::new(), next: None }
-    }
-
     #[test]
     fn pages_are_followed_until_one_reaches_back() {
         let pages = Pages { next: None, query: Some("page".into()), max: 5 };
         let mut follower = Follower::new(&rules(Some(pages)));
         let (key, none) = (key("/a"), HeaderMap::new());
-        let mut first = empty();
+        let mut first = Reading::empty();
         read(&follower, &mut first, &[3, 2, 1], "", &none);
         assert_eq!(first.next, None, "there is nothing to reach back to");
         follower.take(&key, &first);
-        let mut reading = empty();
+        let mut reading = Reading::empty();
         read(&follower, &mut reading, &[9, 8], "", &none);
         assert_eq!(reading.next.as_deref(), Some("/a?page=2"));
         read(&follower, &mut reading, &[7, 6], "", &none);
@@ -309,10 +313,10 @@ mod tests {
         let pages = Pages { next: None, query: Some("page".into()), max: 2 };
         let mut follower = Follower::new(&rules(Some(pages)));
         let (key, none) = (key("/a"), HeaderMap::new());
-        let mut first = empty();
+        let mut first = Reading::empty();
         read(&follower, &mut first, &[1], "", &none);
         follower.take(&key, &first);
-        let mut reading = empty();
+        let mut reading = Reading::empty();
         read(&follower, &mut reading, &[9], "", &none);
         read(&follower, &mut reading, &[8], "", &none);
         assert_eq!(reading.next, None);
@@ -347,7 +351,7 @@ mod tests {
         let mut follower = Follower::new(&Feed { cursor, ..rules(None) });
         let (key, none) = (key("/a"), HeaderMap::new());
         assert_eq!(follower.target(&key), ("/a".to_owned(), false));
-        let mut reading = empty();
+        let mut reading = Reading::empty();
         read(&follower, &mut reading, &[1, 2], ",\"last\":\"2 &\"", &none);
         follower.take(&key, &reading);
         assert_eq!(
@@ -355,7 +359,7 @@ mod tests {
             ("/a?since=2%20%26".to_owned(), false),
             "another answer's validators"
         );
-        let mut reading = empty();
+        let mut reading = Reading::empty();
         read(&follower, &mut reading, &[], "", &none);
         follower.take(&key, &reading);
         assert_eq!(follower.target(&key), ("/a?since=2%20%26".to_owned(), true), "no news, no new cursor");

@@ -112,22 +112,108 @@ async fn a_client_resumes_after_its_last_item_however_it_says_so() {
     current.expect_no_event(QUIET).await;
 }
 
+/// Waits until the list as it is now has been polled.
+async fn polled(stand: &Stand) {
+    stand.legacy.forget();
+    stand.legacy.wait_count(ROOM, 2).await;
+}
+
 #[tokio::test]
-async fn what_vanishes_and_comes_back_is_told_once() {
-    let (stand, room) = stand(PLAIN, newest_first);
-    room.say(1..=3);
+async fn what_left_the_list_and_comes_back_is_told_again_unless_the_route_says_no() {
+    let ignoring = PLAIN.replace("replay: 2", "replay: 2, on_return: ignore");
+    for (route, is_told) in [(PLAIN, true), (ignoring.as_str(), false)] {
+        let (stand, room) = stand(route, newest_first);
+        room.say(1..=3);
+        let mut sse = Sse::open(stand.address(), ROOM, &[]).await;
+        items(&mut sse, 2).await;
+        let all = std::mem::take(&mut *room.0.lock());
+        polled(&stand).await;
+        *room.0.lock() = all[..2].to_vec();
+        polled(&stand).await;
+        if is_told {
+            assert_eq!(items(&mut sse, 2).await, ["1", "2"]);
+        }
+        *room.0.lock() = all;
+        room.say([4]);
+        let wanted: &[&str] = if is_told { &["3", "4"] } else { &["4"] };
+        assert_eq!(items(&mut sse, wanted.len()).await, wanted);
+        sse.expect_no_event(QUIET).await;
+    }
+}
+
+/// Shows these items, which are named by `/fingerprint`.
+fn show_sorted(stand: &Stand, names: &[&str]) {
+    let mut names = names.to_vec();
+    names.sort_unstable();
+    let items: Vec<Value> = names.iter().map(|name| json!({ "fingerprint": name })).collect();
+    stand.legacy.set(ROOM, Reply::json(json!(items).to_string()));
+}
+
+#[tokio::test]
+async fn a_list_that_is_sorted_by_name_loses_no_item() {
+    let stand = Stand::start("poll: {interval: 100ms}, feed: {items: '', id: /fingerprint}");
+    let mut names = vec!["doc1", "doc2"];
+    show_sorted(&stand, &names);
     let mut sse = Sse::open(stand.address(), ROOM, &[]).await;
-    items(&mut sse, 2).await;
-    let all = std::mem::take(&mut *room.0.lock());
-    stand.legacy.forget();
     stand.legacy.wait_count(ROOM, 2).await;
-    *room.0.lock() = all[..2].to_vec();
-    stand.legacy.forget();
-    stand.legacy.wait_count(ROOM, 2).await;
-    *room.0.lock() = all;
-    room.say([4]);
-    assert_eq!(items(&mut sse, 1).await, ["4"]);
+    for name in ["zzz", "aaa", "mmm", "aab"] {
+        names.push(name);
+        show_sorted(&stand, &names);
+        assert_eq!(sse.next_event().await.id.as_deref(), Some(name));
+    }
+    let admin = stand.app.admin_address().expect("the admin listener");
+    let listed = Http::connect(admin).await.get("/resources", &[]).await.expect(200).json();
+    assert_eq!(listed["resources"][0]["order"], "none");
+    assert_eq!(stand.metric("pollcast_feed_gaps_total", "").await, 0.0);
+}
+
+#[tokio::test]
+async fn an_alert_that_fires_again_is_told_again() {
+    let stand = Stand::start("poll: {interval: 100ms}, feed: {items: '', id: /fingerprint, order: none}");
+    show_sorted(&stand, &["cpu", "disk"]);
+    let mut sse = Sse::open(stand.address(), ROOM, &[]).await;
+    stand.legacy.wait_count(ROOM, 1).await;
+    for _ in 0..3 {
+        show_sorted(&stand, &[]);
+        polled(&stand).await;
+        show_sorted(&stand, &["disk"]);
+        assert_eq!(sse.next_event().await.id.as_deref(), Some("disk"));
+    }
     sse.expect_no_event(QUIET).await;
+}
+
+#[tokio::test]
+async fn several_places_name_an_item_and_its_name_is_a_place_to_come_back_to() {
+    let stand =
+        Stand::start("poll: {interval: 100ms}, feed: {items: '', id: [/vhost, /meta/name], replay: 9}");
+    let queue = |vhost: &str, name: &str| json!({ "vhost": vhost, "meta": { "name": name } });
+    stand
+        .legacy
+        .set(ROOM, Reply::json(json!([queue("/", "q1"), queue("a", "b,c"), queue("a,b", "c")]).to_string()));
+    let mut sse = Sse::open(stand.address(), ROOM, &[]).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(sse.next_event().await.id.expect("an id"));
+    }
+    assert_eq!(ids, [r#"["/","q1"]"#, r#"["a","b,c"]"#, r#"["a,b","c"]"#]);
+    let mut back = Sse::open(stand.address(), ROOM, &[("last-event-id", &ids[1])]).await;
+    assert_eq!(back.next_event().await.id.as_ref(), Some(&ids[2]));
+}
+
+#[tokio::test]
+async fn items_are_events_of_the_name_that_the_route_says() {
+    let (stand, room) = stand(&format!("{PLAIN}, event_name: message"), newest_first);
+    room.say(1..=2);
+    let mut sse = Sse::open(stand.address(), ROOM, &[]).await;
+    for id in ["1", "2"] {
+        let event = sse.next_event().await;
+        assert_eq!((event.event.as_str(), event.id.as_deref()), ("message", Some(id)));
+    }
+    room.say([3]);
+    assert_eq!(sse.next_event().await.event, "message");
+    // Who comes back reads what is made for it alone.
+    let mut back = Sse::open(stand.address(), ROOM, &[("last-event-id", "1")]).await;
+    assert_eq!(back.next_event().await.event, "message");
 }
 
 #[tokio::test]

@@ -87,10 +87,10 @@ pub enum FeedSetting {
 pub struct Feed {
     /// JSON Pointer to the array; empty: the body is one.
     pub items: Option<Text>,
-    /// JSON Pointer from an item to its name.
-    pub id: Option<Text>,
-    /// The order of the items, or `auto`: found from the first polls.
-    #[schemars(extend("enum" = ["auto", "newest_first", "oldest_first"]))]
+    /// JSON Pointer from an item to its name, or a list of them: the values name it together.
+    pub id: Option<FeedId>,
+    /// The order of the items, or `auto`: found from the first polls if it shows, else `none`.
+    #[schemars(extend("enum" = ["auto", "newest_first", "oldest_first", "none"]))]
     pub order: Option<Text>,
     /// The upstream's own cursor.
     pub cursor: Option<Cursor>,
@@ -101,8 +101,21 @@ pub struct Feed {
     /// What happens when an item changes.
     #[schemars(extend("enum" = ["ignore", "event"]))]
     pub on_update: Option<Text>,
+    /// What happens when an item that had left the list is on it again.
+    #[schemars(extend("enum" = ["ignore", "event"]))]
+    pub on_return: Option<Text>,
     /// How many items are remembered for those who come back.
     pub history: Option<Count>,
+}
+
+/// One JSON Pointer, or several.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum FeedId {
+    /// The value there is the name.
+    One(Text),
+    /// The values there are the name together, as `[/vhost, /name]`.
+    Several(List<Text>),
 }
 
 /// The upstream's own cursor: it is asked only for what is new.

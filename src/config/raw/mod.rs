@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use change::{ArrayKeySetting, ChangeSetting, DeltaSetting, FeedSetting, Pages, ToleranceSetting};
+pub use change::{
+    ArrayKeySetting, ChangeSetting, DeltaSetting, FeedId, FeedSetting, Pages, ToleranceSetting,
+};
 pub use identity::{ApiKeys, AuthenticateSetting, Authorize, Forward, Jwt, Key, TokenPlaces};
 pub use leaf::{Count, Flag, Number, Rate, Size, Text, Time};
 pub use poll::{AuthSetting, BatchSetting, Interval, OAuth, PollSetting};

@@ -201,7 +201,17 @@ const ROUTES: &[(&str, &str)] = &[
     ("feed: { items: /m }", r#"feed: key "id" is missing"#),
     (
         "feed: { items: /m, id: /id, order: newest }",
-        r#"feed.order: "newest" is not one of auto, newest_first, oldest_first"#,
+        r#"feed.order: "newest" is not one of auto, newest_first, oldest_first, none"#,
+    ),
+    ("feed: { items: /m, id: [] }", "feed.id: is empty: nothing names an item"),
+    (
+        "feed: { items: /m, id: [/a, b] }",
+        r#"feed.id[1]: "b" is not a JSON Pointer; write it like /data/items"#,
+    ),
+    ("feed: { items: /m, id: [/a, /a] }", r#"feed.id[1]: "/a" is there twice"#),
+    (
+        "feed: { items: /m, id: /id, on_return: again }",
+        r#"feed.on_return: "again" is not one of ignore, event"#,
     ),
     (
         "feed: { items: /m, id: /id, pages: { next: link, query: page } }",

@@ -211,6 +211,12 @@ fn feeds_and_batches_are_read_in_all_their_forms() {
     assert_eq!(feed.cursor, Some(Cursor { query: "since".into(), from: "/last".into() }));
     assert_eq!(feed.pages, Some(Pages { next: None, query: Some("page".into()), max: 3 }));
     assert_eq!((feed.replay, feed.tells_updates, feed.history), (5, true, 50));
+    assert_eq!((feed.id, feed.tells_returns), (vec!["/id".to_owned()], true));
+    let feed =
+        route("    feed: { items: '', id: [/vhost, /meta/name], order: none, on_return: ignore }\n").feed;
+    let feed = feed.expect("a feed");
+    assert_eq!(feed.id, ["/vhost", "/meta/name"]);
+    assert_eq!((feed.order, feed.tells_returns), (Some(Order::Unordered), false));
     let file = |path: &str, batch: &str| {
         format!(
             "listeners: [{{ address: 0.0.0.0:8080 }}]\nupstreams: {{ api: {{ servers: [127.0.0.1:3000] }} }}\n\

@@ -130,15 +130,12 @@ fn feed((place, said): Said<'_, raw::FeedSetting>, to: &mut Option<Feed>, findin
     {
         to.items = pointer;
     }
-    if let (place, Some(said)) = at!(place, raw.id)
-        && let Some(pointer) = findings.pointer(&place, &said.0, true)
-    {
-        to.id = pointer;
-    }
+    feed_id(at!(place, raw.id), &mut to.id, findings);
     let orders = [
         ("auto", None),
         ("newest_first", Some(Order::NewestFirst)),
         ("oldest_first", Some(Order::OldestFirst)),
+        ("none", Some(Order::Unordered)),
     ];
     findings.choice(at!(place, raw.order), &orders, &mut to.order);
     if let (place, Some(raw)) = at!(place, raw.cursor) {
@@ -149,7 +146,28 @@ fn feed((place, said): Said<'_, raw::FeedSetting>, to: &mut Option<Feed>, findin
     pages(at!(place, raw.pages), &mut to.pages, findings);
     findings.count(at!(place, raw.replay), 0..=10_000, &mut to.replay);
     findings.choice(at!(place, raw.on_update), &[("ignore", false), ("event", true)], &mut to.tells_updates);
+    findings.choice(at!(place, raw.on_return), &[("ignore", false), ("event", true)], &mut to.tells_returns);
     findings.count(at!(place, raw.history), 1..=100_000, &mut to.history);
+}
+
+/// What names an item: one place in it, or several.
+fn feed_id((place, said): Said<'_, raw::FeedId>, to: &mut Vec<String>, findings: &mut Findings) {
+    match said {
+        Some(raw::FeedId::One(said)) => {
+            if let Some(pointer) = findings.pointer(&place, &said.0, true) {
+                *to = vec![pointer];
+            }
+        }
+        Some(raw::FeedId::Several(said)) => {
+            if said.is_empty() {
+                findings.problem(&place, "is empty: nothing names an item");
+            }
+            let read =
+                |findings: &mut Findings, place: &Place, said: &str| findings.pointer(place, said, false);
+            findings.list((place, Some(said)), read, to);
+        }
+        None => {}
+    }
 }
 
 fn pages((place, said): Said<'_, raw::Pages>, to: &mut Option<Pages>, findings: &mut Findings) {

@@ -22,12 +22,13 @@ impl Stage {
         let mut stage = Stage::new(10);
         let feed = Feed {
             items: String::new(),
-            id: "/id".into(),
+            id: vec!["/id".into()],
             order: None,
             cursor: None,
             pages: None,
             replay,
             tells_updates: false,
+            tells_returns: true,
             history,
         };
         stage.route = Arc::new(Route { feed: Some(feed), ..route::route() });
