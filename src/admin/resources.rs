@@ -25,7 +25,10 @@ fn describe(topic: &Topic) -> Value {
     let (outcome, reason) = match &view.outcome {
         Outcome::Cold => ("none yet", None),
         Outcome::Data => ("data", None),
-        Outcome::Relay(relayed) => ("refused", Some(relayed.status.to_string())),
+        Outcome::Relay(relayed) => match &relayed.failure {
+            Some(failure) => (failure.class, Some(failure.reason.clone())),
+            None => ("refused", Some(relayed.status.to_string())),
+        },
         Outcome::Failed(failure) => (failure.class, Some(failure.reason.clone())),
     };
     let state = match &view.condition.state {

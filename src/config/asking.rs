@@ -7,7 +7,19 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::{Secret, Upstream};
+use super::{Route, Secret, Upstream};
+
+impl Route {
+    /// Whether the polls of this route carry anything of the operator's, so that what they get may be another answer
+    /// than a client's own request would get. Cookies of the poller's own are not known here.
+    pub fn poll_carries_operators(&self) -> bool {
+        let upstream = &self.upstream;
+        self.poll.auth.is_some()
+            || !self.poll.headers.is_empty()
+            || upstream.tls.as_ref().is_some_and(|tls| tls.identity.is_some())
+            || upstream.servers.iter().any(|server| server.address.starts_with("unix:"))
+    }
+}
 
 /// How many requests the polls of an upstream may make (contract §10).
 #[derive(Debug, Clone, Copy, PartialEq)]

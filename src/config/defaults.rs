@@ -215,6 +215,7 @@ impl Route {
             query: QueryRule::default(),
             ignore_cookies: owned(IGNORE_COOKIES),
             credentials: credentials(),
+            keep_fields: Vec::new(),
             switches: Switches::default(),
             event_name: None,
             base64: false,

@@ -170,6 +170,8 @@ pub struct Route {
     pub ignore_cookies: Vec<String>,
     /// Request headers that are credentials besides Cookie.
     pub credentials: Vec<HeaderName>,
+    /// Fields of answers that are content although their names say credential.
+    pub keep_fields: Vec<HeaderName>,
     pub switches: Switches,
     /// SSE `event:` of snapshots; none: unnamed, so that `onmessage` works.
     pub event_name: Option<String>,

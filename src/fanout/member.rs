@@ -15,8 +15,8 @@ use super::pass::Pass;
 use super::seats::Seat;
 use super::timers::Tick;
 use super::wire::Wire;
-use crate::hub::Subscription;
-use crate::transport::{Moment, Output, Repeat, Transport};
+use crate::hub::{Subscription, View};
+use crate::transport::{End, Moment, Output, Repeat, Step, Transport};
 
 /// How long a client has to close after we said that nothing more comes.
 const LINGER: Duration = Duration::from_secs(1);
@@ -91,6 +91,23 @@ pub(super) struct Party {
 }
 
 impl Member {
+    /// Time has passed.
+    pub(super) fn expire(&mut self, now: Instant) -> Step {
+        let view = self.view_at_end();
+        self.transport.expired(now, view.as_deref())
+    }
+
+    /// The connection is to end.
+    pub(super) fn end(&mut self, end: End) -> Step {
+        let view = self.view_at_end();
+        self.transport.end(end, view.as_deref())
+    }
+
+    fn view_at_end(&self) -> Option<Arc<View>> {
+        let subscription = self.subscription.as_ref().filter(|_| self.transport.ends_with_view())?;
+        Some(subscription.topic().view())
+    }
+
     /// `serial`, `tally`: see the fields.
     pub(super) fn new(wire: Wire, party: Party, serial: u32, tally: u32) -> Member {
         let Party { transport, subscription, bundle, record, seat, messages } = party;

@@ -288,7 +288,7 @@ impl Shard {
             self.go_home(slot, &kept);
             return;
         }
-        let step = member.transport.expired(self.now);
+        let step = member.expire(self.now);
         self.apply(slot, step);
     }
 

@@ -108,7 +108,7 @@ impl Stream {
         let retires = retirement(self.subscription.topic().route().max_age);
         loop {
             if let Some(why) = self.stay.is_over_now() {
-                let step = self.transport.end(End::Expelled(why));
+                let step = self.transport.end(End::Expelled(why), None);
                 return self.apply(step).await.unwrap_or("expelled");
             }
             let view = views.borrow_and_update();
@@ -131,10 +131,10 @@ impl Stream {
                 () = sleep_until(deadline.into()) => {
                     let now = Instant::now();
                     if retires.is_some_and(|at| now >= at) {
-                        let step = self.transport.end(End::MaxAge);
+                        let step = self.transport.end(End::MaxAge, None);
                         return self.apply(step).await.unwrap_or("max-age");
                     }
-                    let step = self.transport.expired(now);
+                    let step = self.transport.expired(now, None);
                     if let Some(reason) = self.apply(step).await { return reason }
                 }
                 (window, retry) = draining(&mut ending), if end_at.is_none() => {
@@ -144,7 +144,7 @@ impl Stream {
                 _ = self.stay.is_over() => {}
                 () = sleep_until(leave), if end_at.is_some() => {
                     let retry = end_at.map_or(Duration::ZERO, |(_, retry)| retry);
-                    let step = self.transport.end(End::Drain { retry });
+                    let step = self.transport.end(End::Drain { retry }, None);
                     return self.apply(step).await.unwrap_or("drain");
                 }
             }

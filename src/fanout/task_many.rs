@@ -84,7 +84,7 @@ impl Serving {
         let retires = retirement(ages.min());
         loop {
             if let Some(why) = stay.is_over_now() {
-                let step = self.transport.end(End::Expelled(why));
+                let step = self.transport.end(End::Expelled(why), None);
                 return self.apply(step).await.err().unwrap_or("expelled");
             }
             for followed in all.iter_mut().filter(|followed| !followed.closed) {
@@ -108,10 +108,10 @@ impl Serving {
                 () = sleep_until(deadline.into()) => {
                     let now = Instant::now();
                     if retires.is_some_and(|at| now >= at) {
-                        let step = self.transport.end(End::MaxAge);
+                        let step = self.transport.end(End::MaxAge, None);
                         return self.apply(step).await.err().unwrap_or("max-age");
                     }
-                    let step = self.transport.expired(now);
+                    let step = self.transport.expired(now, None);
                     if let Err(reason) = self.apply(step).await { return reason }
                 }
                 (window, retry) = draining(&mut ending), if leave.is_none() => {
@@ -121,7 +121,7 @@ impl Serving {
                 _ = stay.is_over() => {}
                 () = sleep_until(leave_at), if leave.is_some() => {
                     let retry = leave.map_or(Duration::ZERO, |(_, retry)| retry);
-                    let step = self.transport.end(End::Drain { retry });
+                    let step = self.transport.end(End::Drain { retry }, None);
                     return self.apply(step).await.err().unwrap_or("drain");
                 }
             }

@@ -220,21 +220,21 @@ impl Frame {
         });
     }
 
-    /// The body as a gzip file. None: it is small, or would not become smaller.
+    /// The body as a gzip file. Returns `None` if it is small, would not become smaller, or must not be changed.
     pub fn gzip(&self) -> Option<&Bytes> {
         let coded = self.encodings.gzip.get_or_init(|| {
             let body = &self.snapshot.body;
-            if body.len() < self.rules.compress_min {
+            if body.len() < self.rules.compress_min || self.snapshot.forbids_transformation() {
                 return None;
             }
             self.rules.compressed(deflate::gzip(body), Bytes::len)
         });
-        coded.as_ref()
+        coded.as_ref().filter(|_| !self.snapshot.forbids_transformation())
     }
 
     /// The same if somebody has made it.
     pub fn gzip_made(&self) -> Option<&Bytes> {
-        self.encodings.gzip.get()?.as_ref()
+        self.encodings.gzip.get()?.as_ref().filter(|_| !self.snapshot.forbids_transformation())
     }
 
     /// Whether somebody asked for it, whatever came of that.

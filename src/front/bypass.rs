@@ -53,7 +53,7 @@ impl From<ExceptionKind> for Bypass {
     fn from(kind: ExceptionKind) -> Bypass {
         match kind {
             ExceptionKind::Uncoverable | ExceptionKind::OwnStream => Bypass::Uncoverable,
-            ExceptionKind::NotShareable => Bypass::NotShareable,
+            ExceptionKind::NotShareable | ExceptionKind::Denied => Bypass::NotShareable,
             ExceptionKind::Gone => Bypass::Gone,
             ExceptionKind::SessionIdle => Bypass::SessionIdle,
         }

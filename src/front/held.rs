@@ -47,7 +47,7 @@ impl Cover<'_> {
         };
         let known = is_confirmed || attendance.topic().has_held(have);
         let differs = frame.version() != have && known && view.is_young();
-        if visit::refusal(view).is_some() || differs {
+        if view.withdrawn || visit::refusal(view).is_some() || differs {
             return self.answer(key, view, is_confirmed).await;
         }
         let patches = delta::of_answer(&self.route, &self.headers, self.query.as_deref());

@@ -65,7 +65,9 @@ pub(super) async fn hold(
             return cover.answer(&key, &view, false).await;
         }
         (Ended::Timeout, Have::Version(version)) => {
-            (StatusCode::NOT_MODIFIED, answer::unchanged(version, &key, &cover.route, coded), Bytes::new())
+            let view = subscription.topic().view();
+            let headers = answer::unchanged_in(Some(&view), version, &key, &cover.route, coded);
+            (StatusCode::NOT_MODIFIED, headers, Bytes::new())
         }
         (Ended::Timeout, Have::Items) => {
             (StatusCode::OK, answer::items(&key, &cover.route, empty.len(), None, None), empty)

@@ -48,6 +48,7 @@ mod push;
 mod reauth;
 mod record;
 mod refuse;
+mod relaying;
 mod repeat;
 mod respond;
 mod route;

@@ -20,7 +20,7 @@ use super::{Fate, authorize, coding, cors, delta, form, refuse, respond, visit};
 use crate::config::Share;
 use crate::fanout::Hold;
 use crate::frame::{Coding, Frame, PatchKind, State};
-use crate::hub::{Attend, Failure, Outcome, Relayed, Streak, Topic, View};
+use crate::hub::{Attend, Claim, Failure, Outcome, Streak, Topic, View};
 use crate::metrics::Bypass;
 use crate::resource::{IfNoneMatch, ResourceKey, Snapshot, Version};
 use crate::transport::answer::{self, CacheStatus};
@@ -43,16 +43,20 @@ impl Cover<'_> {
             if let Some(reason) = self.passes_unpolled(&key) {
                 return Ok(Fate::PassThrough(reason));
             }
-            let Ok(attendance) = self.attend(&key, Attend::Visit) else {
+            let Ok(mut attendance) = self.attend(&key, Attend::Visit) else {
                 return Ok(Fate::PassThrough(Bypass::Limit));
             };
             let topic = attendance.topic().clone();
             let is_new = topic.started() == 0;
             topic.visited(self.connection());
             let written = self.await_writes(&topic).await;
-            let (mut view, polled) = self.young_view(&topic).await;
+            let claim = attendance.take_claim();
+            let (mut view, polled, claim) = self.young_view(&topic, claim).await;
             if is_new {
                 self.note_novelty(&key, &view);
+            }
+            if let Some(fate) = self.take_claimed(claim).await? {
+                return Ok(fate);
             }
             let polled = polled || written;
             // How long it is held would tell what the upstream does not: whether a guess is right.
@@ -135,21 +139,27 @@ impl Cover<'_> {
         waited
     }
 
-    /// A view that is young enough to answer from, after one poll if need be. True: it polled.
-    async fn young_view(&self, topic: &Topic) -> (Arc<View>, bool) {
+    /// A view that is young enough to answer from, after one poll if need be. True: it polled. `claim`: to the
+    /// topic's first poll; the claim that comes back is to the last one.
+    async fn young_view(&self, topic: &Arc<Topic>, claim: Option<Claim>) -> (Arc<View>, bool, Option<Claim>) {
         let view = topic.view();
-        if view.is_young() || is_remembered(&view, self.route.poll.interval) || view.rests() {
-            return (view, false);
+        if view.is_young()
+            || is_remembered(&view, self.route.poll.interval)
+            || view.rests()
+            || view.closing.is_some()
+        {
+            return (view, false, claim);
         }
-        let number = topic.want_poll();
+        let (number, newer) = topic.want_poll_for();
+        let claim = newer.or(claim);
         let known = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
         // An upstream that is known to fail is not waited for longer than a first answer may take.
         let patience =
             if known { self.route.first_answer } else { self.route.poll.timeout + Duration::from_secs(1) };
         let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
         match timeout(patience, ended).await {
-            Ok(view) => (view, true),
-            Err(_) => (topic.view(), true),
+            Ok(view) => (view, true, claim),
+            Err(_) => (topic.view(), true, claim),
         }
     }
 
@@ -157,11 +167,8 @@ impl Cover<'_> {
     pub(super) async fn answer(&mut self, key: &ResourceKey, view: &View, polled: bool) -> Result<Fate> {
         let gone = matches!(view.condition.state, State::Gone { .. });
         let age = view.confirmed_at.map(|at| at.elapsed());
-        // A topic that ends by a refusal (401 to a class's credentials) has nothing more to give, even in
-        // the moment between the refusal and its end.
-        let ends = view.closing.is_some() || key.is_private();
-        let refused = ends && matches!(view.outcome, Outcome::Relay(_));
-        let usable = view.frame.as_ref().filter(|_| !gone && !refused);
+        // What the upstream has withdrawn is nobody's any more, whatever fails since.
+        let usable = view.frame.as_ref().filter(|_| !gone && !view.withdrawn);
         match (&view.outcome, usable, age) {
             (Outcome::Data, Some(frame), Some(age)) => {
                 let ttl = view.effective_interval.saturating_sub(age).as_secs();
@@ -175,7 +182,9 @@ impl Cover<'_> {
             (_, Some(frame), Some(age)) if age <= self.route.stale_if_error => {
                 self.snapshot(key, view, frame, view.upstream_age + age, CacheStatus::Stale).await
             }
-            (Outcome::Relay(relayed), _, _) => self.relay(relayed).await,
+            (Outcome::Relay(relayed), _, _) => {
+                Ok(self.relay(relayed).await?.unwrap_or(Fate::PassThrough(Bypass::NotShareable)))
+            }
             (Outcome::Failed(failure), _, _) => self.failed(failure).await,
             (Outcome::Cold | Outcome::Data, _, _) => {
                 let detail = format!("upstream {:?} has not answered in time", self.route.upstream.name);
@@ -193,7 +202,8 @@ impl Cover<'_> {
         status: CacheStatus,
     ) -> Result<Fate> {
         let snapshot = &frame.snapshot;
-        let patches = delta::of_answer(&self.route, &self.headers, self.query.as_deref());
+        let patches = delta::of_answer(&self.route, &self.headers, self.query.as_deref())
+            .filter(|_| !snapshot.forbids_transformation());
         if patches.is_none() && !self.admits(snapshot) {
             return Ok(Fate::PassThrough(Bypass::Accept));
         }
@@ -217,7 +227,7 @@ impl Cover<'_> {
         };
         let (code, mut headers, body) = if unchanged {
             self.ctx.answer = "not_modified";
-            let headers = answer::not_modified(snapshot, key, &self.route, Some(status), gzip.is_some());
+            let headers = answer::not_modified(snapshot, key, &self.route, age, Some(status), gzip.is_some());
             (StatusCode::NOT_MODIFIED, headers, Default::default())
         } else {
             let headers = answer::full(snapshot, key, &self.route, age, Some(status), gzip.as_ref());
@@ -265,23 +275,14 @@ impl Cover<'_> {
         Some((have, chain.joined()?))
     }
 
-    /// Whether the client's `Accept` lets it be sent this.
+    /// Whether the client's `Accept` lets it be sent this, and nothing would be changed that the upstream forbids to
+    /// change.
     pub(super) fn admits(&self, snapshot: &Snapshot) -> bool {
+        if answer::is_transformed(snapshot, &self.route, self.headers.get(header::ACCEPT_ENCODING)) {
+            return false;
+        }
         let essence = snapshot.media_type.as_ref().map(|t| t.essence.as_str());
         essence.is_none_or(|essence| Accept::of(&self.headers).admits(essence))
-    }
-
-    /// Passes a cold answer on as it came; of one that is for somebody alone each has its own.
-    pub(super) async fn relay(&mut self, relayed: &Relayed) -> Result<Fate> {
-        if relayed.is_one_users {
-            return Ok(Fate::PassThrough(Bypass::NotShareable));
-        }
-        let mut headers = relayed.headers.clone();
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(relayed.body.len()));
-        cors::add(&mut headers, &self.route, &self.headers);
-        self.ctx.answer = "relayed";
-        respond::respond(self.session, relayed.status, &headers, relayed.body.clone()).await?;
-        Ok(Fate::Answered)
     }
 
     async fn failed(&mut self, failure: &Failure) -> Result<Fate> {

@@ -145,7 +145,8 @@ impl Cover<'_> {
         seat: Seat,
     ) -> Result<ControlFlow<Fate, Seat>> {
         let fate = match (self.exception(key), form) {
-            (None, _) | (Some(ExceptionKind::Uncoverable), Form::Sse) => {
+            // What a poll is refused says nothing yet: the next one is asked.
+            (None | Some(ExceptionKind::Denied), _) | (Some(ExceptionKind::Uncoverable), Form::Sse) => {
                 return Ok(ControlFlow::Continue(seat));
             }
             (Some(ExceptionKind::NotShareable), _) => {

@@ -60,7 +60,9 @@ pub(super) fn repeat(cover: &Cover<'_>, key: &ResourceKey, view: &View) -> Optio
         && answer::is_everybodys(key, &cover.route)
         && cover.route.hold_not_modified.is_none()
         && cover.route.feed.is_none()
-        && view.frame.as_ref().is_some_and(|frame| frame.snapshot.vary.is_empty())
+        && view.frame.as_ref().is_some_and(|frame| {
+            frame.snapshot.vary.is_empty() && !frame.snapshot.forbids_transformation()
+        })
         && !cover.headers.contains_key(header::IF_MODIFIED_SINCE)
         && delta::of_answer(&cover.route, &cover.headers, cover.query.as_deref()).is_none();
     plain.then(|| Repeat::of(&cover.session.to_h1_raw(), Instant::now())).flatten()

@@ -15,11 +15,22 @@ pub(super) async fn respond(
     headers: &HeaderMap,
     body: Bytes,
 ) -> Result<()> {
+    respond_saying(session, (status, None), headers, body).await
+}
+
+/// The same with other words behind the status than the usual ones.
+pub(super) async fn respond_saying(
+    session: &mut Session,
+    (status, phrase): (StatusCode, Option<&str>),
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<()> {
     let bodiless = session.req_header().method == Method::HEAD
         || status == StatusCode::NO_CONTENT
         || status == StatusCode::NOT_MODIFIED
         || body.is_empty();
-    let head = head(status, headers)?;
+    let mut head = head(status, headers)?;
+    head.set_reason_phrase(phrase)?;
     session.write_response_header(Box::new(head), bodiless).await?;
     if !bodiless {
         session.write_response_body(Some(body), true).await?;

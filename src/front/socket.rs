@@ -46,11 +46,14 @@ impl Cover<'_> {
         if !is_ours && has_nothing_to_send(view) {
             return Ok(self.ask_first(Otherwise::CloseNotFound));
         }
-        if let (Some(status), Outcome::Relay(relayed)) = (visit::refusal(view), &view.outcome) {
-            if status.is_redirection() && !attendance.topic().key().is_private() {
-                return self.relay(relayed).await;
+        if let Some(relayed) = visit::refusal(view) {
+            if relayed.status.is_redirection() && !attendance.topic().key().is_private() {
+                return Ok(self
+                    .relay_to_push(relayed)
+                    .await?
+                    .unwrap_or(Fate::PassThrough(Bypass::NotShareable)));
             }
-            let close = match status.as_u16() {
+            let close = match relayed.status.as_u16() {
                 404 | 410 => code::NOT_FOUND,
                 403 => code::FORBIDDEN,
                 _ => code::UNAUTHORIZED,

@@ -14,7 +14,8 @@ use super::{Fate, coding, cors, delta, http2, refuse, respond, visit};
 use crate::config::Route;
 use crate::fanout::{Record, Seat, Stream, drive};
 use crate::frame::{Coding, Format};
-use crate::hub::{Attendance, Outcome, Resume, Subscription, View};
+use crate::hub::{Attendance, Resume, Subscription, View};
+use crate::metrics::Bypass;
 use crate::resource::{RESUME_SWITCHES, switch, version_of_tag};
 use crate::transport::{Framing, Sse, Transport, answer};
 
@@ -29,10 +30,8 @@ impl Cover<'_> {
         is_confirmed: bool,
         seat: Seat,
     ) -> Result<Fate> {
-        if visit::refusal(view).is_some()
-            && let Outcome::Relay(relayed) = &view.outcome
-        {
-            return self.relay(relayed).await;
+        if let Some(relayed) = visit::refusal(view) {
+            return Ok(self.relay_to_push(relayed).await?.unwrap_or(Fate::PassThrough(Bypass::NotShareable)));
         }
         if view.frame.as_ref().is_some_and(|frame| frame.sse().is_err()) {
             let detail = "the body is not text, and route says no `encoding: base64`";

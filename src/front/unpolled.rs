@@ -15,7 +15,7 @@ use super::cover::Cover;
 use super::delta;
 use super::form::Accept;
 use super::ordinary::is_remembered;
-use crate::hub::{ExceptionKind, Outcome, View};
+use crate::hub::{Audience, ExceptionKind, Outcome, View};
 use crate::metrics::Bypass;
 use crate::resource::ResourceKey;
 
@@ -123,7 +123,7 @@ impl Cover<'_> {
         let shared = &self.front.shared;
         let is_ones = match &view.outcome {
             _ if self.exception(key) == Some(ExceptionKind::NotShareable) => true,
-            Outcome::Relay(relayed) if relayed.is_one_users => true,
+            Outcome::Relay(relayed) if relayed.audience != Audience::All => true,
             Outcome::Data => false,
             Outcome::Relay(_) | Outcome::Failed(_) | Outcome::Cold => return,
         };

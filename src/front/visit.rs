@@ -18,7 +18,7 @@ use super::{Match, Shared, admission, refuse};
 use crate::config::Route;
 use crate::fanout::{Hold, Pass};
 use crate::frame::State;
-use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, Outcome, Topic, View};
+use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, Outcome, Relayed, Topic, View};
 use crate::identity::{Identity, Proof, strip};
 use crate::resource::{KeyParts, ResourceKey, canonical_query};
 
@@ -137,15 +137,14 @@ pub(super) async fn first_view(route: &Route, attendance: &Attendance, before: u
     (view, is_confirmed)
 }
 
-/// What the upstream said, where it is an end rather than a failure: passed on as a status.
-pub(super) fn refusal(view: &View) -> Option<StatusCode> {
-    let Outcome::Relay(relayed) = &view.outcome else {
-        return None;
-    };
+/// What the upstream said, where it is an end rather than a failure: passed on as a status, a redirect among them.
+pub(super) fn refusal(view: &View) -> Option<&Arc<Relayed>> {
+    let relayed = view.answered()?;
     let gone = matches!(view.condition.state, State::Gone { .. });
-    let ends = matches!(relayed.status.as_u16(), 401 | 403 | 404 | 410);
+    let leads = relayed.status.is_redirection() && relayed.headers.contains_key(header::LOCATION);
+    let ends = leads || matches!(relayed.status.as_u16(), 401 | 403 | 404 | 410);
     let private = view.closing == Some(Closing::Credentials);
-    ((view.frame.is_none() || gone || private) && (ends || private)).then_some(relayed.status)
+    ((view.frame.is_none() || gone || private) && (ends || private)).then_some(relayed)
 }
 
 /// What a client of many is told.
@@ -338,9 +337,9 @@ impl Visitor {
                 continue;
             }
             self.excepted(&key)?;
-            if let Some(status) = refusal(&view) {
+            if let Some(relayed) = refusal(&view) {
                 let detail = "the upstream refuses it".to_owned();
-                return Err(Refused { status, detail });
+                return Err(Refused { status: relayed.status, detail });
             }
             return Ok(Admitted { route, attendance, path, hold: None });
         }
@@ -353,6 +352,7 @@ impl Visitor {
             return Ok(());
         };
         let status = match exception.kind {
+            ExceptionKind::Denied => return Ok(()),
             ExceptionKind::NotShareable | ExceptionKind::SessionIdle => StatusCode::FORBIDDEN,
             ExceptionKind::Gone => StatusCode::GONE,
             ExceptionKind::Uncoverable | ExceptionKind::OwnStream => StatusCode::UNPROCESSABLE_ENTITY,

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Full;
 use super::charges::Charge;
+use super::claim::Claim;
 use super::interest::Rhythm;
 use super::publisher::PollNumber;
 use super::topic::Topic;
@@ -29,6 +30,8 @@ pub struct Attendance {
     pub(super) kind: Attend,
     /// Number of the first poll that starts after this.
     pub(super) next_poll: PollNumber,
+    /// Of a plain request that the topic began with: what its first poll takes.
+    pub(super) claim: Option<Claim>,
 }
 
 impl Attendance {
@@ -39,7 +42,12 @@ impl Attendance {
         if !topic.enter(kind) {
             return Err(Full::Followers);
         }
-        Ok(Attendance { topic, kind, next_poll })
+        Ok(Attendance { topic, kind, next_poll, claim: None })
+    }
+
+    /// The claim to what the first poll of the topic takes, if it began with this request.
+    pub fn take_claim(&mut self) -> Option<Claim> {
+        self.claim.take()
     }
 
     pub fn topic(&self) -> &Arc<Topic> {

@@ -34,6 +34,8 @@ pub enum ExceptionKind {
     /// Its user has not been there for longer than `max_session_polls` (contract §11): what reconnects
     /// by itself is no user.
     SessionIdle,
+    /// 401 or 403 to a poll: it says nothing about a client, whose plain requests go to the API (contract §3).
+    Denied,
 }
 
 impl ExceptionKind {

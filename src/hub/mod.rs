@@ -4,6 +4,7 @@
 
 mod attend;
 mod charges;
+mod claim;
 mod draft;
 mod echo;
 mod exceptions;
@@ -28,6 +29,7 @@ use dashmap::mapref::entry::Entry;
 use tokio::time::Instant;
 
 pub use attend::{Attend, Attendance};
+pub use claim::Claim;
 pub use draft::Draft;
 pub use exceptions::{EXCEPTION, EXCEPTION_MAX, Exception, ExceptionKind};
 pub use items::News;
@@ -36,7 +38,7 @@ pub use payer::{Payer, Purse};
 pub use publisher::{PollNumber, Publisher, Retained};
 pub use subscription::{Delivery, Resume, Subscription};
 pub use topic::Topic;
-pub use view::{Closing, Failure, Outcome, Relayed, View, Views};
+pub use view::{Audience, Closing, Failure, Outcome, Relayed, View, Views};
 
 use crate::config::Route;
 use crate::frame::Compressions;
@@ -86,6 +88,9 @@ impl Full {
         }
     }
 }
+
+/// Number of a topic's first poll.
+const FIRST_POLL: PollNumber = 1;
 
 /// All topics.
 pub struct Hub {
@@ -173,7 +178,8 @@ impl Hub {
                     self.compressions.clone(),
                 );
                 // Attended to before anybody can find it, and before there is anybody to retire it.
-                let attendance = Attendance::new(topic.clone(), kind)?;
+                let mut attendance = Attendance::new(topic.clone(), kind)?;
+                attendance.claim = (kind == Attend::Visit).then(|| topic.claim(FIRST_POLL)).flatten();
                 drop(entry.insert(topic.clone()));
                 topic.charge_with(charge);
                 // Before the first poll: a write finds every topic that may hold something older.
@@ -227,6 +233,11 @@ impl Hub {
     /// An ordinary request came: whose session was idle is there again.
     pub fn welcome(&self, key: &ResourceKey) {
         self.exceptions.forget(key, |kind| kind == ExceptionKind::SessionIdle);
+    }
+
+    /// A poll brought data: what was refused to polls before is not refused any more.
+    pub fn admit_again(&self, key: &ResourceKey) {
+        self.exceptions.forget(key, |kind| kind == ExceptionKind::Denied);
     }
 
     /// A snapshot of the key was made: it can be covered.

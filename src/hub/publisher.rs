@@ -137,9 +137,9 @@ impl Publisher {
         !same
     }
 
-    /// The poll said that nothing changed (304).
-    pub fn confirm(&mut self, poll: PollNumber, upstream_age: Duration) {
-        self.confirm_with(poll, upstream_age, None);
+    /// The poll said that nothing changed (304). `renewed`: the content with the fields that it brought.
+    pub fn confirm(&mut self, poll: PollNumber, upstream_age: Duration, renewed: Option<Arc<Snapshot>>) {
+        self.confirm_with(poll, upstream_age, renewed);
     }
 
     fn confirm_with(&mut self, poll: PollNumber, upstream_age: Duration, newer: Option<Arc<Snapshot>>) {
@@ -147,7 +147,10 @@ impl Publisher {
         // Same sequence, same content: no follower has anything to be told.
         let renewed = view.frame.as_ref().zip(newer).and_then(|(frame, snapshot)| {
             let held = &frame.snapshot;
-            let differs = held.headers != snapshot.headers || held.validators != snapshot.validators;
+            let differs = held.headers != snapshot.headers
+                || held.validators != snapshot.validators
+                || held.vary != snapshot.vary
+                || held.content_type != snapshot.content_type;
             differs.then(|| Arc::new(frame.renewed(snapshot)))
         });
         self.update(|view| {
@@ -166,6 +169,7 @@ impl Publisher {
         view.ended_at = Some(now);
         view.upstream_age = upstream_age;
         view.outcome = Outcome::Data;
+        view.withdrawn = false;
         set_state(view, State::Fresh);
     }
 
@@ -206,12 +210,19 @@ impl Publisher {
         gone: Option<StatusCode>,
         next: Duration,
     ) {
+        let withdraws = answer.failure.is_none();
         self.update(|view| {
             end(view, poll, Outcome::Relay(answer), next);
+            view.withdrawn |= withdraws;
             if let Some(status) = gone {
                 set_state(view, State::Gone { status });
             }
         });
+    }
+
+    /// Leaves a whole answer to the plain request that waits for this poll and caused it, if there is one.
+    pub fn give(&self, poll: PollNumber, answer: Relayed) {
+        self.topic.claims.give(poll, answer);
     }
 
     /// When the next poll is due, and how long a snapshot counts as new.

@@ -79,8 +79,17 @@ fn publish(publisher: &mut Publisher, body: &'static str) -> bool {
 
 fn gone(publisher: &mut Publisher) {
     let number = publisher.start_poll();
-    let (headers, body, vary) = (HeaderMap::new(), Bytes::new(), Vec::new());
-    let answer = Relayed { status: StatusCode::NOT_FOUND, headers, body, vary, is_one_users: false };
+    let answer = Relayed {
+        status: StatusCode::NOT_FOUND,
+        phrase: None,
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+        vary: Vec::new(),
+        said: Vec::new(),
+        audience: Audience::All,
+        failure: None,
+        not_before: None,
+    };
     publisher.relay(number, Arc::new(answer), Some(StatusCode::NOT_FOUND), SECOND);
 }
 
@@ -314,7 +323,7 @@ async fn an_unknown_version_waits_for_a_poll_that_started_after_the_join() {
     let mut unknown = stage.follow("/a", Resume::From(version("X")));
     publisher.topic().look(0);
     stage.rings();
-    publisher.confirm(in_flight, Duration::ZERO);
+    publisher.confirm(in_flight, Duration::ZERO, None);
     assert_eq!(take(&mut unknown), [""; 0], "that poll started before the join");
     fail(&mut publisher);
     assert_eq!(take(&mut unknown), [""; 0], "a failure confirms nothing");
@@ -322,12 +331,12 @@ async fn an_unknown_version_waits_for_a_poll_that_started_after_the_join() {
     publisher.topic().look(0);
     stage.rings();
     let number = publisher.start_poll();
-    publisher.confirm(number, Duration::ZERO);
+    publisher.confirm(number, Duration::ZERO, None);
     assert_eq!(stage.rings(), 1, "who waits for a confirmation hears of it");
     assert_eq!(take(&mut unknown), ["A"]);
     let number = publisher.start_poll();
     publisher.topic().look(0);
-    publisher.confirm(number, Duration::ZERO);
+    publisher.confirm(number, Duration::ZERO, None);
     assert_eq!(stage.rings(), 0, "later confirmations are nobody's news");
 }
 

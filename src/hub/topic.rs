@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Bell;
 use super::charges::Charge;
+use super::claim::{Claim, Claims};
 use super::echo::Written;
 use super::history::History;
 use super::interest::Interest;
@@ -63,6 +64,8 @@ pub struct Topic {
     shards: Box<[Membership]>,
     bells: Box<[Arc<dyn Bell>]>,
     pub(super) wants: Wants,
+    /// Who gets what a poll took and nobody may share.
+    pub(super) claims: Claims,
     /// Number of the last poll that started.
     pub(super) started: AtomicU64,
     pub(super) written: Written,
@@ -116,6 +119,7 @@ impl Topic {
             shards: bells.iter().map(|_| Membership::default()).collect(),
             bells,
             wants: Wants::default(),
+            claims: Claims::default(),
             started: AtomicU64::new(0),
             written: Written::default(),
             demand: Notify::new(),
@@ -245,9 +249,22 @@ impl Topic {
     /// want to wait so long looks at the outcome first.
     pub fn want_poll(&self) -> u64 {
         let number = self.view.borrow().ended + 1;
+        self.want(number);
+        number
+    }
+
+    /// The same for a plain request, which claims what that poll takes and nobody may share. The claim stands before
+    /// the poll is asked for.
+    pub fn want_poll_for(self: &Arc<Self>) -> (u64, Option<Claim>) {
+        let number = self.view.borrow().ended + 1;
+        let claim = self.claim(number);
+        self.want(number);
+        (number, claim)
+    }
+
+    fn want(&self, number: u64) {
         self.wants.now.fetch_max(number, Ordering::SeqCst);
         self.demand.notify_one();
-        number
     }
 
     /// Asks for this poll, unless it has started already.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -64,15 +64,36 @@ impl Failure {
 }
 
 /// An upstream answer that is passed on as it came, never published (contract §3).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Relayed {
     pub status: StatusCode,
+    /// The words behind the status, where they are not the usual ones.
+    pub phrase: Option<Box<str>>,
     pub headers: HeaderMap,
     pub body: Bytes,
     /// What it depends on of a request, besides the key's other parts.
     pub vary: Vec<HeaderName>,
-    /// It is for one client alone: whoever waits for it has to ask for itself.
-    pub is_one_users: bool,
+    /// What the poll said in the fields that the answer's `Vary` names.
+    pub said: Vec<(HeaderName, Option<HeaderValue>)>,
+    pub audience: Audience,
+    /// What is wrong with it: the last good state goes before it while that is good enough. `None` for the answer
+    /// of an upstream that is well, which counts at once.
+    pub failure: Option<Failure>,
+    /// The upstream asked not to be asked before then.
+    pub not_before: Option<Instant>,
+}
+
+/// Who may be given an answer that is no snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// All who ask for the resource.
+    All,
+    /// Those who asked for a push form; an ordinary request asks for itself.
+    Push,
+    /// The one request that caused the poll (see [`Claim`](super::Claim)); others ask for themselves.
+    Cause,
+    /// None: each asks for itself.
+    Nobody,
 }
 
 /// How the last poll ended.
@@ -130,6 +151,9 @@ pub struct View {
     /// The upstream's own Age at that time.
     pub upstream_age: Duration,
     pub outcome: Outcome,
+    /// The upstream answered with something else than the content it gave before: ordinary polls do not get
+    /// that content any more, whatever fails since.
+    pub withdrawn: bool,
     /// The next poll is due then, as far as is known.
     pub next_poll: Option<Instant>,
     /// A snapshot younger than this is a hit for ordinary polls.
@@ -155,6 +179,7 @@ impl View {
             ended_at: None,
             upstream_age: Duration::ZERO,
             outcome: Outcome::Cold,
+            withdrawn: false,
             next_poll: None,
             effective_interval,
             why: Why::Interval,
@@ -177,14 +202,27 @@ impl View {
             && self.next_poll.is_some_and(|at| Instant::now() < at)
     }
 
-    /// Until when a failure, or an answer that is passed on, is remembered: a waiting request is
-    /// answered with it and not with a new poll (contract §3). After that a request may ask again
+    /// Until when a failure, or an answer that is passed on, is remembered, its `Retry-After` included: a waiting
+    /// request is answered with it and not with a new poll (contract §3). After that a request may ask again
     /// whatever the backoff, which is for scheduled polls: a covered URL never works worse than an
-    /// uncovered one. `interval`: the route's. None: there is nothing of the kind.
+    /// uncovered one. `interval`: the route's. Returns `None` if there is nothing of the kind.
     pub fn remembered_until(&self, interval: Duration) -> Option<Instant> {
-        matches!(self.outcome, Outcome::Relay(_) | Outcome::Failed(_))
-            .then(|| self.ended_at.map(|ended| ended + interval.min(REMEMBERED)))
-            .flatten()
+        let not_before = match &self.outcome {
+            Outcome::Relay(relayed) => relayed.not_before,
+            Outcome::Failed(_) => None,
+            Outcome::Cold | Outcome::Data => return None,
+        };
+        let usual = self.ended_at? + interval.min(REMEMBERED);
+        Some(not_before.map_or(usual, |not_before| not_before.max(usual)))
+    }
+
+    /// The answer of the last poll, if it was no data, from an upstream that is well: what an ordinary poll gets
+    /// now, whatever state there was before.
+    pub fn answered(&self) -> Option<&Arc<Relayed>> {
+        match &self.outcome {
+            Outcome::Relay(relayed) if relayed.failure.is_none() => Some(relayed),
+            _ => None,
+        }
     }
 
     /// Whether a follower of `self` may have something to be told by `next`. `awaited`: the newest

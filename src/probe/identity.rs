@@ -10,7 +10,6 @@ use crate::change::Rules;
 use crate::config::Change;
 use crate::resource::{Version, VersionNamer};
 use crate::upstream::Answer;
-use crate::upstream::judge::end_to_end;
 
 /// What an answer without some headers says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +48,7 @@ fn version(answer: &Answer, change: &Change) -> Version {
     let content = crate::resource::Content {
         status: answer.status,
         content_type: answer.headers.get(header::CONTENT_TYPE).cloned(),
-        headers: end_to_end(&answer.headers),
+        headers: http::HeaderMap::new(),
         validators: crate::resource::Validators::default(),
         vary: Vec::new(),
         body: answer.body.clone(),

@@ -31,7 +31,7 @@ pub(super) fn report(aim: &Aim, question: &Question, observed: &Observed) -> Rep
     let effects = identity::effects(observed, &rules);
     let listing = bodies.last().and_then(listing);
     let signs = fields::sharing(&last.headers);
-    let doubtful = not_shareable(&last.headers, &aim.route.ignore_cookies).is_some();
+    let doubtful = not_shareable(&last.headers, &aim.route).is_some();
     let varying = fields::varying_credentials(&last.headers, &aim.route.credentials);
     let suggestion = Suggestion {
         max_age: fields::max_age(&last.headers),

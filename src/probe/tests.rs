@@ -35,6 +35,7 @@ fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
         map.append(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
     }
     Answer {
+        phrase: None,
         status: StatusCode::from_u16(status).unwrap(),
         headers: map,
         body: Bytes::from(body.to_owned()),

@@ -71,6 +71,7 @@ impl Poller {
         };
         let draft = self.stakes.compute.run(bytes, encode).await;
         self.catch_up(publisher, Some(&draft)).await;
+        self.is_admitted_again();
         let changed = publisher.publish_draft(number, draft, age(&answer.headers));
         self.succeeded(publisher, answer, changed);
         Ok(if changed { "changed" } else { "unchanged" })

@@ -13,11 +13,12 @@ use tracing::warn;
 
 use super::conditional;
 use super::poller::Poller;
-use crate::config::{Route, Share};
-use crate::hub::{Closing, ExceptionKind, Failure, Outcome, PollNumber, Publisher, Relayed};
-use crate::upstream::judge::{Verdict, end_to_end, is_one_users, not_shareable, secondary_names};
+use crate::config::Share;
+use crate::hub::{Closing, ExceptionKind, Failure, Outcome, PollNumber, Publisher};
+use crate::resource::{Content, Snapshot, Validators};
+use crate::upstream::judge::{Verdict, not_shareable, secondary_names};
 use crate::upstream::schedule::{Found, Next, Why, age, retry_after};
-use crate::upstream::{self, Answer, FetchError, NoDocument};
+use crate::upstream::{self, Answer, FetchError, NoDocument, fields};
 
 impl Poller {
     /// Acts on an answer; gives the outcome's label in metrics.
@@ -31,7 +32,7 @@ impl Poller {
         let outcome = match verdict {
             Verdict::Data(content) => match self.content(&mut publisher, number, answer, *content).await {
                 Ok(outcome) => outcome,
-                Err(verdict) => return end_sharing(publisher, &verdict),
+                Err(verdict) => return self.end_sharing(publisher, number, answer, &verdict),
             },
             Verdict::NotModified => self.not_modified(&mut publisher, number, answer).await,
             Verdict::Gone => match self.gone(publisher, number, answer) {
@@ -42,11 +43,20 @@ impl Poller {
                 ControlFlow::Break(()) => return "relayed",
             },
             Verdict::Denied if self.topic.key().is_private() => {
-                publisher.relay(number, relayed(answer, &self.route), None, Duration::ZERO);
-                publisher.close(Closing::Credentials, None);
+                let relayed = self.relayed(answer, None);
+                self.pass_on(&mut publisher, number, relayed, None, Duration::ZERO);
+                let reason = format!("the upstream answered {} to a poll", answer.status);
+                let denied = (!answer.status.is_redirection()).then_some((ExceptionKind::Denied, &*reason));
+                publisher.close(Closing::Credentials, denied);
                 return "relayed";
             }
-            Verdict::Denied | Verdict::Refused => {
+            Verdict::Denied => {
+                let reason = format!("the upstream answered {} to a poll", answer.status);
+                self.stakes.hub.except(self.topic.key(), ExceptionKind::Denied, &reason);
+                self.refused(&mut publisher, number, answer);
+                "relayed"
+            }
+            Verdict::Refused => {
                 self.refused(&mut publisher, number, answer);
                 "relayed"
             }
@@ -59,12 +69,15 @@ impl Poller {
                 "failed"
             }
             Verdict::Uncoverable(found) => {
+                self.leave_to_cause(&publisher, number, answer);
                 let failure = upstream::Failure::NoDocument { found };
                 let kind = exception(&failure).unwrap_or(ExceptionKind::Uncoverable);
                 self.uncoverable(&mut publisher, number, kind, found.word(), &failure.to_string());
                 "failed"
             }
-            Verdict::NotShareable(_) | Verdict::SessionRotated => return end_sharing(publisher, &verdict),
+            Verdict::NotShareable(_) | Verdict::SessionRotated => {
+                return self.end_sharing(publisher, number, answer, &verdict);
+            }
         };
         self.publisher = Some(publisher);
         outcome
@@ -87,11 +100,39 @@ impl Poller {
             self.failed(publisher, number, "status", Some(answer), reason);
             return "failed";
         };
+        let content = self.renewed_content(&renewed, answer);
         self.renewed = Some(renewed);
         self.catch_up(publisher, None).await;
-        publisher.confirm(number, age(&answer.headers));
+        self.is_admitted_again();
+        publisher.confirm(number, age(&answer.headers), content);
         self.succeeded(publisher, answer, false);
         "not_modified"
+    }
+
+    /// The content held, with the fields that a 304 names renewed (RFC 9111 §4.3.4).
+    fn renewed_content(&self, renewed: &Validators, answer: &Answer) -> Option<Arc<Snapshot>> {
+        let view = self.topic.view();
+        let held = &view.frame.as_ref()?.snapshot;
+        let headers = &answer.headers;
+        let names_vary = headers.contains_key(http::header::VARY);
+        // What was asked for an item is its batch's.
+        let validators = if self.item.is_some() { &held.validators } else { renewed };
+        Some(Arc::new(held.renewed(Content {
+            status: held.status,
+            content_type: held.content_type.clone(),
+            headers: fields::renewed(&held.headers, headers, &self.route, held.status),
+            validators: validators.clone(),
+            vary: if names_vary { secondary_names(headers, &self.route) } else { held.vary.clone() },
+            body: held.body.clone(),
+        })))
+    }
+
+    /// A poll brought data: plain requests are answered from it again.
+    pub(super) fn is_admitted_again(&self) {
+        let view = self.topic.view();
+        if view.frame.is_none() || !matches!(view.outcome, Outcome::Data) {
+            self.stakes.hub.admit_again(self.topic.key());
+        }
     }
 
     /// There was no answer.
@@ -172,7 +213,11 @@ impl Poller {
         let wait = self.back_off(answer);
         let failure = Failure { class, status: answer.map(|a| a.status), reason: self.named(reason) };
         self.report(&failure, wait);
-        publisher.fail(number, Arc::new(failure), wait);
+        // A 304 to what was not asked is no answer to anybody, and what a batch got is no item's.
+        match answer.filter(|answer| answer.status != StatusCode::NOT_MODIFIED && self.item.is_none()) {
+            Some(answer) => self.pass_on(publisher, number, self.relayed(answer, Some(failure)), None, wait),
+            None => publisher.fail(number, Arc::new(failure), wait),
+        }
         self.wait(publisher, wait, self.why_failed());
     }
 
@@ -230,10 +275,13 @@ impl Poller {
     pub(super) fn trouble(&self, outcome: &Outcome) -> Option<(Option<StatusCode>, String)> {
         match outcome {
             Outcome::Failed(failure) => Some((failure.status, failure.reason.clone())),
-            Outcome::Relay(answer) => {
-                let reason = self.named(&format!("it answered {}", answer.status));
-                Some((Some(answer.status), reason))
-            }
+            Outcome::Relay(answer) => Some(match &answer.failure {
+                Some(failure) => (failure.status, failure.reason.clone()),
+                None => {
+                    let reason = self.named(&format!("it answered {}", answer.status));
+                    (Some(answer.status), reason)
+                }
+            }),
             Outcome::Cold | Outcome::Data => None,
         }
     }
@@ -244,13 +292,15 @@ impl Poller {
             feed.forget_cursor();
         }
         let wait = self.back_off(Some(answer));
+        let unfollowed = self.unfollowed.take();
         let failure = Failure {
-            class: "status",
+            class: if unfollowed.is_some() { "redirect" } else { "status" },
             status: Some(answer.status),
-            reason: self.named(&format!("it answered {}", answer.status)),
+            reason: self.named(unfollowed.as_deref().unwrap_or(&format!("it answered {}", answer.status))),
         };
         self.report(&failure, wait);
-        publisher.relay(number, relayed(answer, &self.route), None, wait);
+        let failure = unfollowed.map(|_| failure);
+        self.pass_on(publisher, number, self.relayed(answer, failure), None, wait);
         self.wait(publisher, wait, self.why_failed());
     }
 
@@ -263,15 +313,7 @@ impl Poller {
         class: &'static str,
         reason: &str,
     ) {
-        if self.topic.view().frame.is_some() {
-            self.failed(publisher, number, class, Some(answer), reason);
-            return;
-        }
-        let wait = self.back_off(Some(answer));
-        let failure = Failure { class, status: Some(answer.status), reason: self.named(reason) };
-        self.report(&failure, wait);
-        publisher.relay(number, relayed(answer, &self.route), None, wait);
-        self.wait(publisher, wait, self.why_failed());
+        self.failed(publisher, number, class, Some(answer), reason);
     }
 
     /// The resource cannot be a snapshot: plain requests stream through for a while.
@@ -304,7 +346,7 @@ impl Poller {
         let wait =
             if followed { self.pace.while_gone(&self.route.poll) } else { self.back_off(Some(answer)) };
         let gone = Some(answer.status);
-        publisher.relay(number, relayed(answer, &self.route), gone, wait);
+        self.pass_on(&mut publisher, number, self.relayed(answer, None), gone, wait);
         if self.route.gone_after.is_some_and(|after| since.elapsed() >= after) {
             publisher.close(Closing::Gone, Some((ExceptionKind::Gone, "the upstream says it is gone")));
             return ControlFlow::Break(());
@@ -318,10 +360,29 @@ impl Poller {
     /// On `share: public` routes signs against sharing are counted, not obeyed (contract §11).
     pub(super) fn note_signals(&self, answer: &Answer) {
         if self.route.share == Share::Public
-            && let Some(sign) = not_shareable(&answer.headers, &self.route.ignore_cookies)
+            && let Some(sign) = not_shareable(&answer.headers, &self.route)
         {
             self.stakes.metrics.not_obeyed.with_label_values(&[&self.route.path, sign]).inc();
         }
+    }
+
+    /// Ends a topic whose answers are one user's, or whose user has to fetch a new session; gives the outcome's label.
+    fn end_sharing(
+        &self,
+        publisher: Publisher,
+        number: PollNumber,
+        answer: &Answer,
+        verdict: &Verdict,
+    ) -> &'static str {
+        match verdict {
+            Verdict::NotShareable(sign) => {
+                self.leave_to_cause(&publisher, number, answer);
+                let reason = format!("the upstream's answer says {sign}, and the route has no `share`");
+                publisher.close(Closing::NotShareable, Some((ExceptionKind::NotShareable, reason.as_str())));
+            }
+            _ => publisher.close(Closing::SessionRotated, None),
+        }
+        "relayed"
     }
 }
 
@@ -333,36 +394,4 @@ fn exception(failure: &upstream::Failure) -> Option<ExceptionKind> {
         F::NoDocument { .. } | F::TooLarge { .. } | F::HeldBack { .. } => Some(ExceptionKind::Uncoverable),
         _ => None,
     }
-}
-
-/// Ends a topic whose answers are one user's, or whose user has to fetch a new session; gives the outcome's label.
-fn end_sharing(publisher: Publisher, verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::NotShareable(sign) => {
-            let reason = format!("the upstream's answer says {sign}, and the route has no `share`");
-            publisher.close(Closing::NotShareable, Some((ExceptionKind::NotShareable, reason.as_str())));
-        }
-        _ => publisher.close(Closing::SessionRotated, None),
-    }
-    "relayed"
-}
-
-fn relayed(answer: &Answer, route: &Route) -> Arc<Relayed> {
-    let mut headers = end_to_end(&answer.headers);
-    for name in [
-        http::header::CONTENT_TYPE,
-        http::header::WWW_AUTHENTICATE,
-        http::header::RETRY_AFTER,
-        http::header::CACHE_CONTROL,
-        // Without it the caches on the way would give it to everybody.
-        http::header::VARY,
-    ] {
-        headers.remove(&name);
-        for value in answer.headers.get_all(&name) {
-            headers.append(name.clone(), value.clone());
-        }
-    }
-    let (vary, is_one_users) =
-        (secondary_names(&answer.headers, route), is_one_users(&answer.headers, route));
-    Arc::new(Relayed { status: answer.status, headers, body: answer.body.clone(), vary, is_one_users })
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -60,8 +61,14 @@ impl Relay {
             let ask = ask::poll(&ResourceKey::new(parts), &own, None, 0);
             let patience = Some(route.poll.timeout);
             let priority = Priority { class: Class::Refresh, weight: 1, patience };
-            let exchange =
-                Exchange { stakes: stakes.clone(), route: own, priority, private: true, settled: None };
+            let exchange = Exchange {
+                stakes: stakes.clone(),
+                route: own,
+                priority,
+                private: true,
+                settled: None,
+                carried_jar: AtomicBool::new(false),
+            };
             let turn = match stakes.source(&route) {
                 Ok(source) => source.turn(priority).await,
                 Err(error) => Err(error),

@@ -14,7 +14,7 @@ use super::echo::Echo;
 use super::exchange::{Item, Tag, on_grid};
 use super::feed::Follower;
 use super::plan::{Action, Situation};
-use super::supervise::{Remembered, Stakes};
+use super::supervise::{Last, Remembered, Stakes};
 use crate::change::Detector;
 use crate::config::Route;
 use crate::frame::State;
@@ -57,6 +57,10 @@ pub(super) struct Poller {
     pub(super) distrusted: bool,
     /// Where the last answer came from, if redirects led to another target than the resource's.
     pub(super) settled: Option<String>,
+    /// Why the last answer's redirect was not followed, where the route lets some be.
+    pub(super) unfollowed: Option<String>,
+    /// The last poll carried cookies of the poller's own.
+    pub(super) carried_jar: bool,
     /// What it is in a batch; none: it is polled by itself.
     pub(super) item: Option<Item>,
     /// The batch that the content is from.
@@ -103,6 +107,8 @@ impl Poller {
             renewed: None,
             distrusted: false,
             settled: None,
+            unfollowed: None,
+            carried_jar: false,
             item: Item::of(topic.route(), topic.key()),
             tag: None,
             known_type: None,
@@ -126,15 +132,19 @@ impl Poller {
     /// Goes on where an earlier topic of this resource ended: in the middle of a backoff.
     fn remember(&mut self, remembered: Remembered) {
         let now = Instant::now();
-        let (Some(failure), Some(publisher)) = (remembered.failure, &mut self.publisher) else {
+        let (Some(last), Some(publisher)) = (remembered.last, &mut self.publisher) else {
             return;
         };
         if remembered.due > now {
             let wait = remembered.due - now;
             self.due = remembered.due;
-            publisher.stale(failure.status, &failure.reason, wait);
+            let (status, reason) = last.told();
+            publisher.stale(status, reason, wait);
             // No poll of this topic: nobody's wait for one is over.
-            publisher.fail(0, failure, wait);
+            match last {
+                Last::Failure(failure) => publisher.fail(0, failure, wait),
+                Last::Answer(relayed) => publisher.relay(0, relayed, None, wait),
+            }
         }
     }
 
@@ -215,7 +225,7 @@ impl Poller {
         let settled = match outcome {
             "changed" => true,
             // Who reads is given the refusal itself, and not a state from before the write.
-            "relayed" if view.frame.is_none() || view.condition.state.is_gone() => true,
+            "relayed" if view.frame.is_none() || view.withdrawn => true,
             _ if number < written => false,
             "failed" | "relayed" => {
                 self.echo.unchanged(written, self.topic.written_at());
@@ -362,12 +372,8 @@ impl Drop for Poller {
         }
         self.stakes.account(self.weight, 0);
         if let Some(failing) = self.pace.failing() {
-            let failure = match &self.topic.view().outcome {
-                Outcome::Failed(failure) => Some(failure.clone()),
-                _ => None,
-            };
-            let due = self.due;
-            let remembered = Remembered { failing, due, failure };
+            let remembered =
+                Remembered { failing, due: self.due, last: Last::of(&self.topic.view().outcome) };
             self.stakes.keep_failing(self.topic.key(), remembered);
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Must not know: how an exchange is made, what its answer means.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::time::{Instant, sleep_until};
 
 use super::ask;
@@ -17,6 +19,7 @@ impl Poller {
         let ask = self.ask();
         let exchange = self.exchange();
         let (item, tag, followers) = (self.item.clone(), self.tag.take(), self.topic.followers());
+        let exchange = &exchange;
         let exchanging = async {
             match &item {
                 Some(item) => exchange.join(item, &ask, tag, followers).await,
@@ -31,7 +34,9 @@ impl Poller {
                 () = sleep_until(stale_at.unwrap_or_else(Instant::now)), if stale_at.is_some() => self.tell_stale(),
             }
         };
-        let Exchanged { answer, conditional, settled, tag } = result?;
+        self.carried_jar = exchange.carried_jar.load(Ordering::Relaxed);
+        let Exchanged { answer, conditional, settled, tag, unfollowed } = result?;
+        self.unfollowed = unfollowed;
         self.asked = match (conditional, &item) {
             (false, _) => None,
             // What was asked is the batch's.
@@ -87,6 +92,7 @@ impl Poller {
             priority: self.priority(),
             private: self.topic.key().is_private(),
             settled: self.settled.clone(),
+            carried_jar: AtomicBool::new(false),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use http::StatusCode;
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -19,7 +20,7 @@ use super::exchange::{Batches, Jars, Tokens};
 use super::own;
 use super::poller::Poller;
 use crate::config::{Config, Route};
-use crate::hub::{Failure, Hub, Publisher};
+use crate::hub::{Failure, Hub, Outcome, Publisher, Relayed};
 use crate::metrics::Metrics;
 use crate::resource::{ResourceKey, VersionNamer};
 use crate::upstream::schedule::Failing;
@@ -43,8 +44,44 @@ pub(super) struct Remembered {
     pub(super) failing: Failing,
     /// Nothing is asked before then.
     pub(super) due: Instant,
-    /// The last failure; none: the upstream answered, and may be asked again at once.
-    pub(super) failure: Option<Arc<Failure>>,
+    /// How the last poll failed; `None` if the upstream answered and may be asked again at once.
+    pub(super) last: Option<Last>,
+}
+
+/// Longest body of a failure that outlives its topic, bytes: there may be `limits.resources` of them.
+const REMEMBERED_BODY_BYTES_MAX: usize = 4 * 1024;
+
+/// A poll that failed, by itself or by its answer.
+pub(super) enum Last {
+    Failure(Arc<Failure>),
+    Answer(Arc<Relayed>),
+}
+
+impl Last {
+    /// What is remembered of an outcome.
+    pub(super) fn of(outcome: &Outcome) -> Option<Last> {
+        match outcome {
+            Outcome::Failed(failure) => Some(Last::Failure(failure.clone())),
+            Outcome::Relay(relayed) => {
+                let failure = relayed.failure.as_ref()?;
+                Some(match relayed.body.len() <= REMEMBERED_BODY_BYTES_MAX {
+                    true => Last::Answer(relayed.clone()),
+                    false => Last::Failure(Arc::new(failure.clone())),
+                })
+            }
+            Outcome::Cold | Outcome::Data => None,
+        }
+    }
+
+    /// Its status and reason, for followers.
+    pub(super) fn told(&self) -> (Option<StatusCode>, &str) {
+        match self {
+            Last::Failure(failure) => (failure.status, &failure.reason),
+            Last::Answer(relayed) => {
+                (Some(relayed.status), relayed.failure.as_ref().map_or("", |failure| &failure.reason))
+            }
+        }
+    }
 }
 
 #[async_trait]

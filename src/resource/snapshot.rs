@@ -5,7 +5,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{Content, Json, Version};
 
@@ -58,6 +58,8 @@ pub struct Snapshot {
     /// Lower-case names of `Vary` that are not the same on every poll.
     pub vary: Vec<HeaderName>,
     pub body: Bytes,
+    /// The upstream forbids to change the content on its way.
+    no_transform: bool,
     /// Values that do not count, so that the same version may stand for other ones elsewhere.
     ignored: Ignored,
     /// The body as UTF-8, converted at most once; none: it is not text.
@@ -87,7 +89,10 @@ impl Snapshot {
         body: Bytes,
     ) -> Snapshot {
         let media_type = content_type.as_ref().and_then(|v| MediaType::parse(v.to_str().ok()?));
+        // Of `Cache-Control` a snapshot has what goes on to clients, this last.
+        let said = headers.get(header::CACHE_CONTROL);
         Snapshot {
+            no_transform: said.is_some_and(|said| said.as_bytes().ends_with(b"no-transform")),
             version,
             status,
             content_type,
@@ -123,6 +128,11 @@ impl Snapshot {
             Some(Arc::new(json.ignoring(&self.ignored.starts)))
         };
         self.json.get_or_init(read).as_deref()
+    }
+
+    /// Whether the upstream forbids to change the content on its way (`no-transform`, RFC 9111 §5.2.2.6).
+    pub fn forbids_transformation(&self) -> bool {
+        self.no_transform
     }
 
     pub fn ignored(&self) -> &Ignored {

@@ -10,7 +10,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::config::{Compress, Route, Share};
 use crate::frame::PatchKind;
+use crate::hub::View;
 use crate::resource::{ResourceKey, Snapshot, Version};
+use crate::upstream::fields::is_digest;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -45,17 +47,37 @@ impl CacheStatus {
     }
 }
 
-/// The head of a 304 for a client's version when nothing newer is known: the fields that it
-/// shares with a 200 are ETag, Vary, Cache-Control, Link and Date.
+/// The head of a 304 for a client's version of which nothing else is known any more: ETag, Vary, Cache-Control,
+/// Link and Date.
 ///
 /// `coded`: the 200 would be compressed.
 pub fn unchanged(version: Version, key: &ResourceKey, route: &Route, coded: bool) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(16);
+    let mut headers = own(version, key, route, coded);
+    headers.insert(header::CACHE_CONTROL, cache_control(key, route, None));
+    headers.insert(header::VARY, vary(key, route, None));
+    headers
+}
+
+/// The head of a 304 for a client's version: what the 200 of that version would say, if `view` still has it.
+pub fn unchanged_in(
+    view: Option<&View>,
+    version: Version,
+    key: &ResourceKey,
+    route: &Route,
+    coded: bool,
+) -> HeaderMap {
+    let held = view.and_then(|view| Some((view, view.frame.as_ref().filter(|f| f.version() == version)?)));
+    let Some((view, frame)) = held else { return unchanged(version, key, route, coded) };
+    let age = view.upstream_age + view.confirmed_at.map_or(Duration::ZERO, |at| at.elapsed());
+    not_modified(&frame.snapshot, key, route, age, None, coded)
+}
+
+/// The fields that are the same whatever the upstream says.
+fn own(version: Version, key: &ResourceKey, route: &Route, coded: bool) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(24);
     if let Ok(etag) = HeaderValue::try_from(etag(version, route, coded)) {
         headers.insert(header::ETAG, etag);
     }
-    headers.insert(header::CACHE_CONTROL, cache_control(key, route));
-    headers.insert(header::VARY, vary(key, route, &[]));
     if route.link && route.transports.sse {
         // A target may hold `>`, which would end the reference (RFC 8288 §3), and quotes, which some readers
         // look for first.
@@ -93,34 +115,76 @@ pub fn is_everybodys(key: &ResourceKey, route: &Route) -> bool {
     !key.is_private() && route.authenticate.is_none() && route.share != Share::Authorize
 }
 
-/// The shared fields for a snapshot; the upstream's `no-store` is kept.
-fn common(snapshot: &Snapshot, key: &ResourceKey, route: &Route, coded: bool) -> HeaderMap {
-    let mut headers = unchanged(snapshot.version, key, route, coded);
-    if let Some(no_store) = snapshot.headers.get(header::CACHE_CONTROL) {
-        headers.insert(header::CACHE_CONTROL, no_store.clone());
+/// Whether answering with this snapshot would change content that the upstream forbids to change: a rule of the
+/// route rewrote it, or a coding was undone that this client takes.
+pub fn is_transformed(snapshot: &Snapshot, route: &Route, accept_encoding: Option<&HeaderValue>) -> bool {
+    if !snapshot.forbids_transformation() {
+        return false;
     }
-    headers.insert(header::VARY, vary(key, route, &snapshot.vary));
+    let taken = |coding: &HeaderValue| {
+        let accepted = accept_encoding.map(|accepted| accepted.as_bytes().to_ascii_lowercase());
+        let coding = coding.as_bytes().to_ascii_lowercase();
+        accepted.is_some_and(|accepted| {
+            accepted.contains(&b'*') || accepted.windows(coding.len().max(1)).any(|part| part == coding)
+        })
+    };
+    route.change.has_rules() || snapshot.headers.get(header::CONTENT_ENCODING).is_some_and(taken)
+}
+
+/// All fields of a 200 with this snapshot but those that describe its content (`Content-*`).
+fn common(snapshot: &Snapshot, key: &ResourceKey, route: &Route, coded: bool) -> HeaderMap {
+    let mut headers = own(snapshot.version, key, route, coded);
+    for (name, value) in &snapshot.headers {
+        let is_digest = || coded && is_digest(name);
+        if !matches!(*name, header::CACHE_CONTROL | header::VARY)
+            && !name.as_str().starts_with("content-")
+            && !is_digest()
+        {
+            // Ours stands first, the upstream's links follow.
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    let kept = snapshot.headers.get(header::CACHE_CONTROL);
+    headers.insert(header::CACHE_CONTROL, cache_control(key, route, kept));
+    headers.insert(header::VARY, vary(key, route, Some(snapshot)));
     headers
 }
 
-fn cache_control(key: &ResourceKey, route: &Route) -> HeaderValue {
-    if let Some(said) = &route.downstream_cache {
-        return said.clone();
+/// `kept`: what of the upstream's own word goes on.
+fn cache_control(key: &ResourceKey, route: &Route, kept: Option<&HeaderValue>) -> HeaderValue {
+    let ours = match &route.downstream_cache {
+        Some(said) => said.clone(),
+        None if is_everybodys(key, route) => HeaderValue::from_static("no-cache"),
+        None => HeaderValue::from_static("private, no-cache"),
+    };
+    let Some(kept) = kept else { return ours };
+    // Nothing that the operator says makes more of `no-store`.
+    if kept.as_bytes().starts_with(b"no-store") {
+        return kept.clone();
     }
-    HeaderValue::from_static(if is_everybodys(key, route) { "no-cache" } else { "private, no-cache" })
+    HeaderValue::from_bytes(&[ours.as_bytes(), b", ", kept.as_bytes()].concat()).unwrap_or(ours)
 }
 
-/// `upstream`: what the upstream's own `Vary` names, whether or not this client sent it.
-fn vary(key: &ResourceKey, route: &Route, upstream: &[HeaderName]) -> HeaderValue {
+/// What the answer depends on: what the upstream's own `Vary` names, what chooses the form, and what is in the key.
+fn vary(key: &ResourceKey, route: &Route, snapshot: Option<&Snapshot>) -> HeaderValue {
     let parts = key.parts();
-    let mut names = vec!["Accept", "Prefer"];
-    if is_compressed(key, route) {
-        names.push("Accept-Encoding");
+    let mut names: Vec<&str> = Vec::with_capacity(8);
+    let mut add = |name| {
+        if !names.iter().any(|told: &&str| told.eq_ignore_ascii_case(name)) {
+            names.push(name);
+        }
+    };
+    for line in snapshot.iter().flat_map(|snapshot| snapshot.headers.get_all(header::VARY)) {
+        let members = line.to_str().unwrap_or_default().split(',').map(str::trim);
+        members.filter(|name| !name.is_empty()).for_each(&mut add);
     }
-    names.extend(parts.class.iter().map(|(name, _)| name.as_str()));
-    names.extend(parts.vary.iter().map(|(name, _)| name.as_str()));
-    let untold = upstream.iter().filter(|name| parts.vary.iter().all(|(told, _)| told != *name));
-    names.extend(untold.map(HeaderName::as_str));
+    ["Accept", "Prefer"].into_iter().for_each(&mut add);
+    if is_compressed(key, route) {
+        add("Accept-Encoding");
+    }
+    parts.class.iter().for_each(|(name, _)| add(name.as_str()));
+    parts.vary.iter().for_each(|(name, _)| add(name.as_str()));
+    snapshot.iter().flat_map(|snapshot| &snapshot.vary).for_each(|name| add(name.as_str()));
     HeaderValue::try_from(names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static("*"))
 }
 
@@ -136,10 +200,9 @@ pub fn full(
 ) -> HeaderMap {
     let mut headers = common(snapshot, key, route, gzip.is_some());
     for (name, value) in &snapshot.headers {
-        match *name {
-            header::CACHE_CONTROL => {}
-            // Ours stands first, the upstream's links follow.
-            _ => drop(headers.append(name.clone(), value.clone())),
+        let describes_content = name.as_str().starts_with("content-") && *name != header::CONTENT_ENCODING;
+        if describes_content && !(gzip.is_some() && is_digest(name)) {
+            headers.append(name.clone(), value.clone());
         }
     }
     if let Some(content_type) = &snapshot.content_type {
@@ -193,8 +256,8 @@ pub fn items(
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert(header::CACHE_CONTROL, cache_control(key, route));
-    headers.insert(header::VARY, vary(key, route, &[]));
+    headers.insert(header::CACHE_CONTROL, cache_control(key, route, None));
+    headers.insert(header::VARY, vary(key, route, None));
     for (name, value) in [("last-event-id", last), ("pollcast-reset", reset)] {
         if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
             headers.insert(name, value);
@@ -206,15 +269,17 @@ pub fn items(
     headers
 }
 
-/// The head of a 304 (RFC 9110 §15.4.5).
+/// The head of a 304: what the 200 would say, but `Content-*` (RFC 9110 §15.4.5).
 pub fn not_modified(
     snapshot: &Snapshot,
     key: &ResourceKey,
     route: &Route,
+    age: Duration,
     status: Option<CacheStatus>,
     coded: bool,
 ) -> HeaderMap {
     let mut headers = common(snapshot, key, route, coded);
+    headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
     if let Some(status) = status {
         headers.insert(CACHE_STATUS, status.value());
     }

@@ -128,7 +128,7 @@ impl LongPoll {
                 State::Gone { status } => self.problem(status, "gone", "the upstream says that it is gone"),
                 State::Fresh | State::Stale { .. } => Step::Wait,
             },
-            Delivery::Closing(closing) => self.end(End::Topic(*closing)),
+            Delivery::Closing(closing) => self.end(End::Topic(*closing), Some(view)),
         }
     }
 
@@ -189,24 +189,25 @@ impl LongPoll {
         Some(self.0.deadline.into())
     }
 
-    pub(super) fn expired(&mut self) -> Step {
+    pub(super) fn expired(&mut self, view: Option<&View>) -> Step {
         match self.0.have {
             Have::Version(version) => {
-                self.answer(self.not_modified(version, &self.0.common.extra), "timeout")
+                self.answer(self.not_modified(version, &self.0.common.extra, view), "timeout")
             }
             Have::Items => self.items(Bytes::from_static(b"[]"), None, None, "timeout"),
         }
     }
 
-    /// A 304 with the client's own version: nothing newer is known.
-    fn not_modified(&self, version: Version, extra: &[u8]) -> Output {
+    /// A 304 with the client's own version: nothing newer is known. It says what the 200 of that version would, if
+    /// `view` still has it.
+    fn not_modified(&self, version: Version, extra: &[u8], view: Option<&View>) -> Output {
         let held = &self.0;
-        let headers = answer::unchanged(version, &held.common.key, &held.common.route, held.coded);
+        let headers = answer::unchanged_in(view, version, &held.common.key, &held.common.route, held.coded);
         let head = answer::head_bytes(StatusCode::NOT_MODIFIED, &headers, extra, held.common.http10);
         Output::one(head.freeze())
     }
 
-    pub(super) fn end(&mut self, end: End) -> Step {
+    pub(super) fn end(&mut self, end: End, view: Option<&View>) -> Step {
         match end {
             End::Topic(Closing::NotShareable) => {
                 let detail = "the upstream's answers are one user's; the route needs `share`";
@@ -232,7 +233,7 @@ impl LongPoll {
                 let mut extra = without_connection(&self.0.common.extra);
                 extra.extend_from_slice(b"Connection: close\r\n");
                 let output = match self.0.have {
-                    Have::Version(version) => self.not_modified(version, &extra),
+                    Have::Version(version) => self.not_modified(version, &extra, view),
                     Have::Items => {
                         let headers = answer::items(&self.0.common.key, &self.0.common.route, 2, None, None);
                         let head = answer::head_bytes(StatusCode::OK, &headers, &extra, self.0.common.http10);

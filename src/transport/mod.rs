@@ -183,7 +183,7 @@ impl Transport {
     /// Something came for the client.
     pub fn deliver(&mut self, delivery: &Delivery, view: &View, now: Instant) -> Step {
         if let Delivery::Closing(closing) = delivery {
-            return self.end(End::Topic(*closing));
+            return self.end(End::Topic(*closing), Some(view));
         }
         match self {
             Transport::Sse(sse) => sse.deliver(delivery, now),
@@ -251,27 +251,32 @@ impl Transport {
         }
     }
 
-    /// Time has passed. Earlier than the deadline it does nothing.
-    pub fn expired(&mut self, now: Instant) -> Step {
+    /// Whether what it says at its end depends on the state of the resource.
+    pub fn ends_with_view(&self) -> bool {
+        matches!(self, Transport::LongPoll(_))
+    }
+
+    /// Time has passed. Earlier than the deadline it does nothing. `view`: see [`Transport::ends_with_view`].
+    pub fn expired(&mut self, now: Instant, view: Option<&View>) -> Step {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Step::Wait;
         }
         match self {
             Transport::Sse(sse) => sse.expired(now),
             Transport::WebSocket(websocket) => websocket.expired(now),
-            Transport::LongPoll(long_poll) => long_poll.expired(),
+            Transport::LongPoll(long_poll) => long_poll.expired(view),
             Transport::Envelope(envelope) => envelope.expired(now),
             Transport::SseMany(many) => many.expired(now),
             Transport::Plain(_) => Step::Wait,
         }
     }
 
-    /// The connection is to end.
-    pub fn end(&mut self, end: End) -> Step {
+    /// The connection is to end. `view`: see [`Transport::ends_with_view`].
+    pub fn end(&mut self, end: End, view: Option<&View>) -> Step {
         match self {
             Transport::Sse(sse) => sse.end(end),
             Transport::WebSocket(websocket) => websocket.end(end),
-            Transport::LongPoll(long_poll) => long_poll.end(end),
+            Transport::LongPoll(long_poll) => long_poll.end(end, view),
             Transport::Envelope(envelope) => envelope.end(end),
             Transport::SseMany(many) => many.end(end),
             Transport::Plain(plain) => plain.end(end.reason()),

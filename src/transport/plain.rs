@@ -131,7 +131,7 @@ impl Plain {
         let status = Some(CacheStatus::Hit { ttl: said.ttl });
         let (code, headers) = match said.unchanged {
             true => {
-                let headers = answer::not_modified(snapshot, key, &self.route, status, gzip.is_some());
+                let headers = answer::not_modified(snapshot, key, &self.route, age, status, gzip.is_some());
                 (StatusCode::NOT_MODIFIED, headers)
             }
             false => (snapshot.status, answer::full(snapshot, key, &self.route, age, status, gzip)),

@@ -135,11 +135,11 @@ mod sse {
             let begin = Instant::now();
             let mut sse = sse(framing, begin);
             assert_eq!(sse.deadline(), Some(begin + 20 * SECOND));
-            assert_eq!(sse.expired(begin + 19 * SECOND), Step::Wait);
+            assert_eq!(sse.expired(begin + 19 * SECOND, None), Step::Wait);
             let later = begin + 10 * SECOND;
             sse.deliver(&frame(b"{}"), &view(), later);
-            assert_eq!(sse.expired(begin + 20 * SECOND), Step::Wait);
-            assert_eq!(told(sse.expired(later + 20 * SECOND)), ("write", "", comment.into()));
+            assert_eq!(sse.expired(begin + 20 * SECOND, None), Step::Wait);
+            assert_eq!(told(sse.expired(later + 20 * SECOND, None)), ("write", "", comment.into()));
             assert_eq!(sse.deadline(), Some(later + 40 * SECOND));
         }
     }
@@ -164,7 +164,7 @@ mod sse {
 
     #[test]
     fn a_stream_of_max_age_says_to_come_back() {
-        let (what, reason, text) = told(sse(Framing::Bare, Instant::now()).end(End::MaxAge));
+        let (what, reason, text) = told(sse(Framing::Bare, Instant::now()).end(End::MaxAge, None));
         assert_eq!((what, reason), ("finish", "max-age"));
         assert!(text.starts_with("retry: 3000\n") && text.contains("\"reconnect\":true"), "{text}");
     }
@@ -172,7 +172,7 @@ mod sse {
     #[test]
     fn a_drain_spreads_the_reconnects() {
         let retry = Duration::from_millis(4321);
-        let ended = sse(Framing::Bare, Instant::now()).end(End::Drain { retry });
+        let ended = sse(Framing::Bare, Instant::now()).end(End::Drain { retry }, None);
         let (what, reason, text) = told(ended);
         assert_eq!((what, reason), ("finish", "drain"));
         assert!(text.starts_with("retry: 4321\n") && text.contains("\"retry_ms\":4321"), "{text}");
@@ -245,9 +245,9 @@ mod websocket {
         let begin = Instant::now();
         let mut websocket = websocket(0, begin);
         assert_eq!(websocket.deadline(), Some(begin + 25 * SECOND));
-        assert_eq!(websocket.expired(begin + 24 * SECOND), Step::Wait);
+        assert_eq!(websocket.expired(begin + 24 * SECOND, None), Step::Wait);
         let pinged = begin + 25 * SECOND;
-        assert_eq!(written(websocket.expired(pinged)), b"\x89\x00");
+        assert_eq!(written(websocket.expired(pinged, None)), b"\x89\x00");
         assert_eq!(websocket.deadline(), Some(pinged + 10 * SECOND));
         // What is written to it does not prove that it is there.
         websocket.deliver(&frame(b"{}"), &view(), pinged + SECOND);
@@ -256,8 +256,8 @@ mod websocket {
         assert_eq!(websocket.receive(&from_client(0x8a, b""), answered), Step::Wait);
         assert_eq!(websocket.deadline(), Some(answered + 25 * SECOND));
         let again = answered + 25 * SECOND;
-        websocket.expired(again);
-        let dead = websocket.expired(again + 10 * SECOND);
+        websocket.expired(again, None);
+        let dead = websocket.expired(again + 10 * SECOND, None);
         assert_eq!(dead, Step::Finish(Output::default(), "no-pong"));
     }
 
@@ -290,10 +290,10 @@ mod websocket {
             let reason = closing.reason();
             assert_eq!(code_of(step), (wanted, reason.to_owned(), reason));
         }
-        let aged = websocket(0, Instant::now()).end(End::MaxAge);
+        let aged = websocket(0, Instant::now()).end(End::MaxAge, None);
         assert_eq!(code_of(aged), (1001, "max-age".into(), "max-age"));
         let drain = End::Drain { retry: SECOND };
-        assert_eq!(code_of(websocket(0, Instant::now()).end(drain)), (1001, "drain".into(), "drain"));
+        assert_eq!(code_of(websocket(0, Instant::now()).end(drain, None)), (1001, "drain".into(), "drain"));
     }
 
     #[test]
@@ -393,10 +393,10 @@ mod long_poll {
         let now = Instant::now();
         let mut held = held(false, true, now + SECOND);
         assert_eq!(held.deadline(), Some(now + SECOND));
-        assert_eq!(held.expired(now), Step::Wait);
+        assert_eq!(held.expired(now, None), Step::Wait);
         assert_eq!(held.deliver(&stale(), &view(), now), Step::Wait);
         assert_eq!(held.deliver(&condition(State::Fresh), &view(), now), Step::Wait);
-        let (what, reason, text) = told(held.expired(now + SECOND));
+        let (what, reason, text) = told(held.expired(now + SECOND, None));
         assert_eq!((what, reason), ("give-back", "timeout"));
         assert!(text.starts_with("HTTP/1.1 304 Not Modified\r\n"), "{text}");
         let etag = format!("\r\nEtag: \"{}\"\r\n", version(b"old"));
@@ -408,14 +408,14 @@ mod long_poll {
     fn http_1_0_ends_with_its_answer() {
         let now = Instant::now();
         for keep in [true, false] {
-            let (what, _, text) = told(held(true, keep, now).expired(now));
+            let (what, _, text) = told(held(true, keep, now).expired(now, None));
             assert_eq!(what, "finish");
             assert!(text.starts_with("HTTP/1.0 304 "), "{text}");
         }
         let (what, _, text) = told(held(true, true, now).deliver(&frame(b"{}"), &view(), now));
         assert_eq!(what, "finish");
         assert!(text.contains("Content-Length: 2\r\n"), "{text}");
-        let (what, ..) = told(held(false, false, now).expired(now));
+        let (what, ..) = told(held(false, false, now).expired(now, None));
         assert_eq!(what, "finish");
     }
 
@@ -423,7 +423,7 @@ mod long_poll {
     fn a_drain_closes_the_connection_and_gives_nothing_back() {
         let ends = [End::Drain { retry: SECOND }, End::Topic(Closing::Internal)];
         for end in ends {
-            let (what, reason, text) = told(held(false, true, Instant::now()).end(end));
+            let (what, reason, text) = told(held(false, true, Instant::now()).end(end, None));
             assert_eq!((what, reason), ("finish", end.reason()));
             assert!(text.starts_with("HTTP/1.1 304 "), "{text}");
             assert!(text.contains("\r\nConnection: close\r\n"), "{text}");
@@ -481,13 +481,13 @@ mod head {
         let snapshot = snapshot(b"{}");
         let status = Some(CacheStatus::Stale);
         let full = answer::full(&snapshot, &key, &route, Duration::ZERO, None, None);
-        let headers = answer::not_modified(&snapshot, &key, &route, status, false);
-        for name in ["etag", "vary", "cache-control"] {
+        let headers = answer::not_modified(&snapshot, &key, &route, Duration::ZERO, status, false);
+        for name in ["etag", "vary", "cache-control", "age", "x-total"] {
             assert_eq!(headers[name], full[name], "{name}");
         }
         assert!(field(&headers, "link").contains("event-stream"));
         assert_eq!(field(&headers, "cache-status"), "pollcast; fwd=stale");
-        for name in ["content-length", "content-type", "age", "x-total"] {
+        for name in ["content-length", "content-type"] {
             assert!(!headers.contains_key(name), "{name}");
         }
     }

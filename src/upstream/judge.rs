@@ -2,9 +2,13 @@
 //!
 //! Pure. Must not know: how the answer was fetched, who follows the resource.
 
+use std::time::SystemTime;
+
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::schedule::directive;
+use super::fields::{may_be_credential, of_snapshot, tokens};
+use super::schedule::{Quota, directive, retry_after};
 use super::{Answer, NoDocument};
 use crate::config::{ClassValue, Route, Share};
 use crate::resource::{Content, MediaType, Validators, matches_pattern};
@@ -18,11 +22,11 @@ pub enum Verdict {
     NotModified,
     /// 404 or 410.
     Gone,
-    /// 401, 403, and in a credential class a redirect (to a login page).
+    /// 401, 403, and in a credential class a redirect (to a login page): says who may read, not what there is.
     Denied,
-    /// Other 3xx and 4xx.
+    /// Other 3xx and 4xx: answers of an upstream that is well.
     Refused,
-    /// 5xx and what nobody expects.
+    /// 5xx, 429 and what nobody expects.
     Failed(String),
     /// A complete answer that is not the data wanted; worth passing on while nothing better is
     /// known.
@@ -49,7 +53,7 @@ pub struct Terms<'a> {
 const ADDRESS: [&str; 2] = ["forwarded", "x-forwarded-for"];
 
 /// The first sign on an answer that it should not be shared.
-pub fn not_shareable(headers: &HeaderMap, ignore_cookies: &[String]) -> Option<&'static str> {
+pub fn not_shareable(headers: &HeaderMap, route: &Route) -> Option<&'static str> {
     if directive(headers, "private").is_some() {
         return Some("private");
     }
@@ -59,14 +63,26 @@ pub fn not_shareable(headers: &HeaderMap, ignore_cookies: &[String]) -> Option<&
     if vary_names(headers).any(|name| name == "*") {
         return Some("vary-star");
     }
-    if vary_names(headers).any(|name| ADDRESS.contains(&name.replace('_', "-").as_str())) {
+    if vary_names(headers).any(|name| is_address(&name)) {
         return Some("vary-address");
     }
-    sets_cookie(headers, ignore_cookies).then_some("set-cookie")
+    if sets_cookie(headers, &route.ignore_cookies) {
+        return Some("set-cookie");
+    }
+    headers.keys().any(|name| may_be_credential(name, route)).then_some("credential-field")
+}
+
+fn is_address(name: &str) -> bool {
+    ADDRESS.contains(&name.replace('_', "-").as_str())
+}
+
+/// Whether an answer depends on what no request says, or on who asks: a poll's can be nobody else's.
+pub fn varies_by_asker(headers: &HeaderMap) -> bool {
+    vary_names(headers).any(|name| name == "*" || is_address(&name))
 }
 
 /// Whether an answer sets a cookie that may say who somebody is.
-fn sets_cookie(headers: &HeaderMap, ignore_cookies: &[String]) -> bool {
+pub fn sets_cookie(headers: &HeaderMap, ignore_cookies: &[String]) -> bool {
     cookies_set(headers).any(|name| !ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name)))
 }
 
@@ -74,9 +90,34 @@ fn sets_cookie(headers: &HeaderMap, ignore_cookies: &[String]) -> bool {
 /// sets a cookie, which is never passed on.
 pub fn is_one_users(headers: &HeaderMap, route: &Route) -> bool {
     match route.share {
-        Share::Unset => not_shareable(headers, &route.ignore_cookies).is_some(),
+        Share::Unset => not_shareable(headers, route).is_some(),
         Share::By(_) => sets_cookie(headers, &route.ignore_cookies),
         Share::Public | Share::Authorize => false,
+    }
+}
+
+/// The same of a failure. One that only says not to store it is one for all that wait: an upstream that is down
+/// or overloaded is not asked by each of them.
+pub fn is_one_users_failure(headers: &HeaderMap, route: &Route) -> bool {
+    match route.share {
+        Share::Unset => {
+            directive(headers, "private").is_some()
+                || sets_cookie(headers, &route.ignore_cookies)
+                || headers.keys().any(|name| may_be_credential(name, route))
+        }
+        Share::By(_) => sets_cookie(headers, &route.ignore_cookies),
+        Share::Public | Share::Authorize => false,
+    }
+}
+
+/// Whether a 401 or 403 speaks of a quota and not of who asks: some APIs answer so instead of 429.
+pub fn is_quota_refusal(status: StatusCode, headers: &HeaderMap) -> bool {
+    let now = SystemTime::now();
+    let waits = || retry_after(headers, now).is_some();
+    match status.as_u16() {
+        401 => waits(),
+        403 => waits() || Quota::of(headers, now).is_some_and(|quota| quota.remaining == 0),
+        _ => false,
     }
 }
 
@@ -84,12 +125,17 @@ pub fn is_one_users(headers: &HeaderMap, route: &Route) -> bool {
 pub fn judge(answer: &Answer, terms: &Terms) -> Verdict {
     let status = answer.status;
     match status.as_u16() {
+        401 | 403 if is_quota_refusal(status, &answer.headers) => {
+            Verdict::Failed(format!("the upstream answered {status}: its quota is used up"))
+        }
         401 | 403 => Verdict::Denied,
         300..=399 if terms.private && status != StatusCode::NOT_MODIFIED => Verdict::Denied,
         // Whatever it answers: the client has to get the new cookie.
         _ if rotates_session(&answer.headers, &terms.route.share) => Verdict::SessionRotated,
-        200 | 203 | 204 | 304 => succeeded(answer, terms),
+        206 => Verdict::Failed(format!("the upstream answered {status}, and no part was asked for")),
+        200..=299 | 304 => succeeded(answer, terms),
         404 | 410 => Verdict::Gone,
+        429 => Verdict::Failed(format!("the upstream answered {status}")),
         300..=499 => Verdict::Refused,
         _ => Verdict::Failed(format!("the upstream answered {status}")),
     }
@@ -106,7 +152,7 @@ fn rotates_session(headers: &HeaderMap, share: &Share) -> bool {
 
 fn succeeded(answer: &Answer, terms: &Terms) -> Verdict {
     if terms.route.share == Share::Unset
-        && let Some(sign) = not_shareable(&answer.headers, &terms.route.ignore_cookies)
+        && let Some(sign) = not_shareable(&answer.headers, terms.route)
     {
         return Verdict::NotShareable(sign);
     }
@@ -123,9 +169,8 @@ fn data(answer: &Answer, terms: &Terms) -> Verdict {
     if let Some(found) = NoDocument::of(&answer.headers) {
         return Verdict::Uncoverable(found);
     }
-    if answer.status != StatusCode::NO_CONTENT
-        && let Err((class, reason)) = fits(answer, terms, media_type.as_ref())
-    {
+    let is_empty = matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+    if !is_empty && let Err((class, reason)) = fits(answer, terms, media_type.as_ref()) {
         return Verdict::Unfit { class, reason };
     }
     let validators = Validators {
@@ -135,10 +180,10 @@ fn data(answer: &Answer, terms: &Terms) -> Verdict {
     Verdict::Data(Box::new(Content {
         status: answer.status,
         content_type,
-        headers: end_to_end(&answer.headers),
+        headers: of_snapshot(&answer.headers, route, answer.status),
         validators,
         vary: secondary_names(&answer.headers, route),
-        body: answer.body.clone(),
+        body: if is_empty { Bytes::new() } else { answer.body.clone() },
     }))
 }
 
@@ -191,66 +236,6 @@ fn quality(accept: &HeaderValue, essence: &str) -> u32 {
         Some((precision, (q.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u32))
     });
     ranges.max().map_or(0, |(_, q)| q)
-}
-
-/// Fields that never belong to a snapshot (contract §3), besides those by pattern below.
-const NEVER: [HeaderName; 29] = [
-    header::SET_COOKIE,
-    header::ETAG,
-    header::AGE,
-    header::DATE,
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::CONTENT_LENGTH,
-    header::CONTENT_TYPE,
-    header::CONTENT_ENCODING,
-    header::CACHE_CONTROL,
-    header::EXPIRES,
-    header::PRAGMA,
-    header::VARY,
-    header::REFRESH,
-    header::WWW_AUTHENTICATE,
-    header::ALT_SVC,
-    header::RETRY_AFTER,
-    header::ACCEPT_RANGES,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("clear-site-data"),
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("x-runtime"),
-    HeaderName::from_static("server-timing"),
-];
-
-/// Digests of the coded body: wrong once it is decoded.
-const DIGESTS: [&str; 4] = ["content-md5", "digest", "content-digest", "repr-digest"];
-
-/// The fields of an answer that belong to its content.
-pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(headers.len());
-    let coded = headers.contains_key(header::CONTENT_ENCODING);
-    let named: Vec<String> = tokens(headers, header::CONNECTION).map(|t| t.to_ascii_lowercase()).collect();
-    for (name, value) in headers {
-        let text = name.as_str();
-        let dropped = NEVER.contains(name)
-            || text.starts_with("access-control-")
-            || text.contains("ratelimit")
-            || text.contains("rate-limit")
-            || named.iter().any(|n| n == text)
-            || (coded && DIGESTS.contains(&text));
-        if !dropped {
-            kept.append(name.clone(), value.clone());
-        }
-    }
-    // The upstream's word against storing is kept (contract §3).
-    if directive(headers, "no-store").is_some() {
-        kept.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    }
-    kept
 }
 
 /// What a client says of its own request, its connection or what it has already. A poll has its own words for
@@ -316,7 +301,8 @@ fn is_ours(name: &str) -> bool {
     name.starts_with("x-pollcast-") || ADDRESS.contains(&name.as_str())
 }
 
-fn vary_names(headers: &HeaderMap) -> impl Iterator<Item = String> + '_ {
+/// The names in an answer's `Vary`, lower case.
+pub fn vary_names(headers: &HeaderMap) -> impl Iterator<Item = String> + '_ {
     tokens(headers, header::VARY).map(str::to_ascii_lowercase)
 }
 
@@ -325,17 +311,6 @@ fn cookies_set(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .get_all(header::SET_COOKIE)
         .iter()
         .map(|value| value.to_str().unwrap_or("").split(['=', ';']).next().unwrap_or_default().trim())
-}
-
-/// The comma-separated members of a field. One that is no text does not take the others with it.
-fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(name)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|member| str::from_utf8(member).ok())
-        .map(str::trim)
-        .filter(|token| !token.is_empty())
 }
 
 #[cfg(test)]

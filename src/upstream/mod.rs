@@ -12,6 +12,7 @@ mod client;
 mod decode;
 mod document;
 mod failure;
+pub mod fields;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod head;
@@ -96,6 +97,8 @@ pub enum Class {
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: StatusCode,
+    /// The words behind the status, where they are not the usual ones.
+    pub phrase: Option<Box<str>>,
     /// As received: Content-Encoding and Content-Length speak of the wire, not of `body`.
     pub headers: HeaderMap,
     /// Content without its codings.

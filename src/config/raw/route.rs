@@ -55,6 +55,8 @@ pub struct RouteSettings {
     pub ignore_cookies: Option<List<Text>>,
     /// Request headers that are credentials, besides Cookie and the usual ones.
     pub credentials: Option<List<Text>>,
+    /// Fields of answers that are content although their names say credential.
+    pub keep_fields: Option<List<Text>>,
     /// Names of the query switches.
     pub switches: Option<Switches>,
     /// SSE `event:` of snapshots, or `off`: unnamed, so that `onmessage` works.

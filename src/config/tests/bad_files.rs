@@ -362,6 +362,11 @@ const ROUTES: &[(&str, &str)] = &[
         "ignore_cookies: [\"*\"]",
         r#"ignore_cookies[0]: "*" is not the name of a cookie, or the beginning of one (two letters or more) and a last "*""#,
     ),
+    ("keep_fields: [\"next token\"]", r#"keep_fields[0]: "next token" is not the name of a header"#),
+    (
+        "keep_fields: [set-cookie]",
+        r#"keep_fields[0]: "set-cookie" is never content: it says who somebody is"#,
+    ),
     ("switches: { push: _wait }", "switches: two switches have the same name"),
     (
         "event_name: stale",

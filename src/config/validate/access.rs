@@ -120,7 +120,20 @@ fn switches(place: &Place, raw: &raw::Switches, to: &mut Switches, findings: &mu
     findings.choice(at!(place, raw.wait_header), &words, &mut to.wait_header);
 }
 
+/// Fields that speak of a session or a credential whatever their content: `keep_fields` has no say in them.
+const NEVER_CONTENT: &[HeaderName] =
+    &[header::SET_COOKIE, header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::WWW_AUTHENTICATE];
+
+fn kept_field(findings: &mut Findings, place: &Place, said: &str) -> Option<HeaderName> {
+    let name = findings.header_name(place, said)?;
+    if NEVER_CONTENT.contains(&name) {
+        findings.bad(place, said, "is never content: it says who somebody is");
+    }
+    Some(name)
+}
+
 pub fn credentials(place: &Place, raw: &raw::RouteSettings, route: &mut Route, findings: &mut Findings) {
+    findings.list(at!(place, raw.keep_fields), kept_field, &mut route.keep_fields);
     findings.list(at!(place, raw.ignore_cookies), ignored_cookie, &mut route.ignore_cookies);
     let (place, Some(said)) = at!(place, raw.credentials) else {
         return;

@@ -67,7 +67,7 @@ impl Shard {
             // Nobody has asked for anything.
             return self.written(slot, Ok(Written::All(Then::Finish(end.reason()))));
         }
-        let step = self.members[slot].transport.end(end);
+        let step = self.members[slot].end(end);
         self.apply(slot, step);
     }
 

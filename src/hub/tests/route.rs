@@ -49,6 +49,7 @@ pub(crate) fn route() -> Route {
         query: QueryRule { names: None, unknown: UnknownQuery::Drop, any_order: false, ignore: Vec::new() },
         ignore_cookies: vec!["_ga".into(), "AWSALB*".into()],
         credentials: vec![header::AUTHORIZATION, HeaderName::from_static("x-api-key")],
+        keep_fields: Vec::new(),
         switches: Switches { push: None, wait: None, delta: None, wait_header: false },
         event_name: None,
         base64: false,

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -182,6 +183,7 @@ impl Group {
             ask::after_write(&mut ask);
         }
         let exchange = Exchange {
+            carried_jar: AtomicBool::new(false),
             stakes: self.stakes.clone(),
             route: self.route.clone(),
             priority: priority(polls),
@@ -287,7 +289,7 @@ fn portioned(
     let (head, body) = (whole.head_bytes, whole.body_bytes);
     (0..count).map(move |at| {
         let answer = Answer { head_bytes: share(head, at), body_bytes: share(body, at), ..item(at) };
-        Exchanged { answer, conditional: false, settled: None, tag: None }
+        Exchanged { answer, conditional: false, settled: None, tag: None, unfollowed: None }
     })
 }
 

@@ -14,6 +14,7 @@ mod split;
 mod token;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, StatusCode, header};
@@ -40,6 +41,8 @@ pub(super) struct Exchange {
     pub(super) private: bool,
     /// The target that the validators in the request came from; none: the request's own.
     pub(super) settled: Option<String>,
+    /// Set once a request carried cookies of the poller's own.
+    pub(super) carried_jar: AtomicBool,
 }
 
 /// An answer and how it came.
@@ -52,6 +55,16 @@ pub(super) struct Exchanged {
     pub(super) settled: Option<String>,
     /// The batch that it is from.
     pub(super) tag: Option<Arc<Tag>>,
+    /// Why a redirect was not followed, where the route lets some be.
+    pub(super) unfollowed: Option<String>,
+}
+
+/// Where an answer sends the poll.
+enum Next {
+    /// To another target of the same upstream.
+    Target(String),
+    /// Nowhere: it is the answer. Inside: why it was not followed, although it sends elsewhere.
+    Answer(Option<String>),
 }
 
 /// The time that the requests of one poll may take together; waiting for turns does not count.
@@ -97,11 +110,11 @@ impl Exchange {
             ask.headers.truncate(said);
             answer.head_bytes += head_bytes;
             answer.body_bytes += body_bytes;
-            match self.next(&ask, &answer, followed)? {
-                Some(target) => ask.path_and_query = target,
-                None => {
+            match self.next(&ask, &answer, followed) {
+                Next::Target(target) => ask.path_and_query = target,
+                Next::Answer(unfollowed) => {
                     let settled = (ask.path_and_query != own).then_some(ask.path_and_query);
-                    return Ok(Exchanged { answer, conditional, settled, tag: None });
+                    return Ok(Exchanged { answer, conditional, settled, tag: None, unfollowed });
                 }
             }
             (head_bytes, body_bytes) = (answer.head_bytes, answer.body_bytes);
@@ -214,6 +227,7 @@ impl Exchange {
             && let Some(cookies) = self.stakes.jars.cookies(self.place(ask), SystemTime::now())
         {
             ask.headers.push((header::COOKIE, cookies));
+            self.carried_jar.store(true, Ordering::Relaxed);
         }
     }
 
@@ -229,36 +243,36 @@ impl Exchange {
         }
     }
 
-    /// Where the answer sends the poll; none: it is the answer.
-    fn next(&self, ask: &Ask, answer: &Answer, followed: usize) -> Result<Option<String>, FetchError> {
+    /// Where the answer sends the poll.
+    fn next(&self, ask: &Ask, answer: &Answer, followed: usize) -> Next {
         let most = self.route.poll.follow_redirects;
         if most == 0 || !redirect::redirects(answer.status) {
-            return Ok(None);
+            return Next::Answer(None);
         }
         let found = match followed < most {
             true => redirect::target(&answer.headers, &ask.path_and_query, &self.names(ask)),
             false => Err(format!("more than {most} redirects")),
         };
         match found {
-            Ok(target) => Ok(Some(target)),
-            // In a class with credentials that is most likely a login page: judged like a 401.
-            Err(_) if self.private => Ok(None),
-            Err(reason) => Err(self.failed(Failure::Redirect { reason })),
+            Ok(target) => Next::Target(target),
+            Err(reason) => Next::Answer(Some(reason)),
         }
     }
 
     /// What the upstream may call itself.
-    fn names<'a>(&self, ask: &'a Ask) -> redirect::Names<'a> {
+    fn names<'a>(&'a self, ask: &'a Ask) -> redirect::Names<'a> {
         let said = |name: &str| {
             let field = ask.headers.iter().find(|(found, _)| found == name);
             field.and_then(|(_, value)| value.to_str().ok())
         };
-        let scheme = if self.route.upstream.tls.is_some() { "https" } else { "http" };
-        let hosts = [Some(ask.host.as_str()), said("x-forwarded-host")];
+        let upstream = &self.route.upstream;
+        let scheme = if upstream.tls.is_some() { "https" } else { "http" };
+        let hosts = [Some(ask.host.as_str()), said("x-forwarded-host"), upstream.host.as_deref()];
         let schemes = [Some(scheme), said("x-forwarded-proto")];
         redirect::Names {
             hosts: hosts.into_iter().flatten().collect(),
             schemes: schemes.into_iter().flatten().collect(),
+            servers: upstream.servers.iter().map(|server| server.address.as_str()).collect(),
         }
     }
 

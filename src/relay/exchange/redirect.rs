@@ -15,6 +15,8 @@ pub(super) struct Names<'a> {
     pub(super) hosts: Vec<&'a str>,
     /// How it is reached, and what the request said in X-Forwarded-Proto.
     pub(super) schemes: Vec<&'a str>,
+    /// The addresses of its servers: these go with the first scheme alone, by which they are reached.
+    pub(super) servers: Vec<&'a str>,
 }
 
 /// Whether an answer of this status sends elsewhere.
@@ -75,7 +77,8 @@ fn elsewhere(scheme: Option<&str>, authority: &str, names: &Names) -> Result<(),
     }
     let scheme = scheme.or(names.schemes.first().copied()).unwrap_or("http");
     let same = |own: &&str| place(own, scheme).is_some_and(|own| Some(own) == place(authority, scheme));
-    if names.hosts.iter().any(same) {
+    let is_reached_so = names.schemes.first().is_none_or(|own| own.eq_ignore_ascii_case(scheme));
+    if names.hosts.iter().any(same) || (is_reached_so && names.servers.iter().any(same)) {
         return Ok(());
     }
     Err("a redirect to another host; only those within the upstream are followed".to_owned())
@@ -133,7 +136,11 @@ mod tests {
     use http::HeaderValue;
 
     fn follow(location: &str) -> Result<String, String> {
-        let names = Names { hosts: vec!["api.test", "www.test:8443"], schemes: vec!["http", "https"] };
+        let names = Names {
+            hosts: vec!["api.test", "www.test:8443"],
+            schemes: vec!["http", "https"],
+            servers: vec!["10.0.0.7:3000", "[::1]:3001", "legacy.internal:80"],
+        };
         let headers = [(header::LOCATION, HeaderValue::from_str(location).unwrap())].into_iter().collect();
         target(&headers, "/v1/prices/a?x=1", &names)
     }
@@ -155,6 +162,10 @@ mod tests {
             ("http://api.test?x", "/?x"),
             ("https://www.test:8443/b", "/b"),
             ("//api.test/b", "/b"),
+            ("http://10.0.0.7:3000/b", "/b"),
+            ("//10.0.0.7:3000/b", "/b"),
+            ("http://[::1]:3001/b", "/b"),
+            ("http://LEGACY.internal/b", "/b"),
         ];
         for (location, wanted) in table {
             let found = follow(location).unwrap_or_else(|_| "scheme".to_owned());
@@ -174,6 +185,11 @@ mod tests {
             "https:/b",
             "javascript:alert(1)",
             "http://api.test.evil.test/",
+            "https://10.0.0.7:3000/b",
+            "http://10.0.0.7/b",
+            "http://10.0.0.7:3001/b",
+            "https://legacy.internal/b",
+            "http://10.0.0.7:3000@evil.test/b",
             "",
             "#a",
             "/b c",
@@ -182,7 +198,7 @@ mod tests {
         }
         let long = format!("/{}", "a".repeat(LONGEST));
         assert!(follow(&long).is_err());
-        let names = Names { hosts: vec!["api.test"], schemes: vec!["http"] };
+        let names = Names { hosts: vec!["api.test"], schemes: vec!["http"], servers: Vec::new() };
         assert!(target(&HeaderMap::new(), "/", &names).is_err());
         let secret = follow("http://evil.test/?token=hunter2").unwrap_err();
         assert!(!secret.contains("hunter2"), "{secret}");

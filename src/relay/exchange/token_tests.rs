@@ -38,6 +38,7 @@ impl Source for Server {
 
 fn answer(status: u16, body: &str) -> Answer {
     Answer {
+        phrase: None,
         status: StatusCode::from_u16(status).unwrap(),
         headers: HeaderMap::new(),
         body: Bytes::copy_from_slice(body.as_bytes()),

@@ -158,6 +158,7 @@ fn content(ask: &Ask, number: usize, text: &'static str) -> Answer {
 
 fn answer(status: u16, headers: HeaderMap, body: &'static str) -> Answer {
     Answer {
+        phrase: None,
         status: StatusCode::from_u16(status).expect("a status"),
         headers,
         body: Bytes::from_static(body.as_bytes()),

@@ -133,6 +133,7 @@ impl Response {
         let body_bytes = self.body.len();
         Ok(Answer {
             status: self.head.status,
+            phrase: self.head.phrase,
             headers: self.head.headers,
             body: decoded(self.codings, self.body, max).await?,
             close_delimited: self.head.close_delimited,
@@ -207,6 +208,8 @@ async fn write(
 
 struct Head {
     status: StatusCode,
+    /// The words behind it, if they are not the usual ones.
+    phrase: Option<Box<str>>,
     headers: HeaderMap,
     bytes: usize,
     /// Neither a length nor chunks: a body, if there is one, ends with the connection.
@@ -223,7 +226,7 @@ async fn read_head(session: &mut HttpSession) -> Result<Head, Broken> {
             };
             let headers = response.headers.clone();
             let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-            Ok(Head { status: response.status, headers, bytes, close_delimited: false })
+            Ok(Head { status: response.status, phrase: None, headers, bytes, close_delimited: false })
         }
     }
 }
@@ -251,7 +254,9 @@ async fn read_head_http1(session: &mut Http1Session) -> Result<Head, Broken> {
         let headers = response.headers.clone();
         let close_delimited =
             !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING);
-        return Ok(Head { status: response.status, headers, bytes: raw.len(), close_delimited });
+        let usual = response.status.canonical_reason();
+        let phrase = response.get_reason_phrase().filter(|phrase| Some(*phrase) != usual).map(Box::from);
+        return Ok(Head { status: response.status, phrase, headers, bytes: raw.len(), close_delimited });
     }
     Err(Failure::Framing { found: format!("more than {MAX_INFORMATIONAL} informational heads") }.into())
 }
