@@ -158,5 +158,5 @@ fn content(body: &Bytes) -> Content {
 
 /// A snapshot of which nothing has been read yet.
 fn unread(body: &Bytes, namer: &VersionNamer) -> Snapshot {
-    content(body).into_snapshot(namer.name(2, None, b""))
+    content(body).into_snapshot(namer.name(200, None, b""))
 }

@@ -40,7 +40,7 @@ criterion_main!(benches);
 fn encode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encode");
     for (name, size) in SIZES {
-        let snapshot = content(size, 1).into_snapshot(VersionNamer::new(None).name(2, None, b"1"));
+        let snapshot = content(size, 1).into_snapshot(VersionNamer::new(None).name(200, None, b"1"));
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(BenchmarkId::new("sse", name), |bencher| {
             bencher.iter(|| sse::snapshot(black_box(&snapshot), &Default::default()));
@@ -57,7 +57,7 @@ fn detect(criterion: &mut Criterion) {
     let namer = VersionNamer::new(None);
     for (name, size) in SIZES {
         let contents = [content(size, 1), content(size, 2)];
-        let first = contents[0].clone().into_snapshot(namer.name(2, None, b"1"));
+        let first = contents[0].clone().into_snapshot(namer.name(200, None, b"1"));
         let mut detector = Detector::new(&Change::default());
         group.bench_function(BenchmarkId::new("new", name), |bencher| {
             let mut turn = 0;
@@ -87,7 +87,7 @@ fn publish(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("publish");
     let namer = VersionNamer::new(None);
     let states = [b"1", b"2"].map(|name| {
-        let state = content(200, u64::from(name[0])).into_snapshot(namer.name(2, None, name));
+        let state = content(200, u64::from(name[0])).into_snapshot(namer.name(200, None, name));
         Arc::new(state)
     });
     for shards in [0, 1, 10] {

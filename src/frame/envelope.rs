@@ -69,7 +69,7 @@ mod tests {
 
     fn of(content_type: &'static str, body: &'static [u8]) -> Snapshot {
         Snapshot::new(
-            VersionNamer::new(None).name(2, None, body),
+            VersionNamer::new(None).name(200, None, body),
             StatusCode::OK,
             Some(HeaderValue::from_static(content_type)),
             HeaderMap::new(),
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_patch_names_its_base() {
-        let version = VersionNamer::new(None).name(2, None, b"1");
+        let version = VersionNamer::new(None).name(200, None, b"1");
         let message = whole("patch", "/a", &patch(version, version, b"[]"));
         assert_eq!(message["base"], version.to_string());
         assert_eq!(message["data"], json!([]));

@@ -145,7 +145,7 @@ mod tests {
     use crate::resource::VersionNamer;
 
     fn patch(text: &'static str) -> Arc<Patch> {
-        let version = VersionNamer::new(None).name(2, None, text.as_bytes());
+        let version = VersionNamer::new(None).name(200, None, text.as_bytes());
         Arc::new(Patch::new(PatchKind::Json, version, version, Bytes::from_static(text.as_bytes())))
     }
 

@@ -220,7 +220,7 @@ mod tests {
 
     fn of(body: &[u8]) -> Snapshot {
         Snapshot::new(
-            VersionNamer::new(None).name(2, None, body),
+            VersionNamer::new(None).name(200, None, body),
             StatusCode::OK,
             Some(HeaderValue::from_static("text/plain")),
             HeaderMap::new(),

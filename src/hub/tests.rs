@@ -57,7 +57,7 @@ impl Stage {
 }
 
 fn version(body: &str) -> Version {
-    VersionNamer::new(None).name(2, None, body.as_bytes())
+    VersionNamer::new(None).name(200, None, body.as_bytes())
 }
 
 fn snapshot(body: &'static str) -> Arc<Snapshot> {
@@ -235,7 +235,7 @@ fn publishing_and_joining_on_two_threads_leaves_nobody_behind() {
 fn numbered(number: usize) -> Snapshot {
     let body = Bytes::from(number.to_string());
     Snapshot::new(
-        VersionNamer::new(None).name(2, None, &body),
+        VersionNamer::new(None).name(200, None, &body),
         StatusCode::OK,
         None,
         HeaderMap::new(),

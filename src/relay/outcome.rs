@@ -69,7 +69,10 @@ impl Poller {
                 "failed"
             }
             Verdict::Uncoverable(found) => {
-                self.leave_to_cause(&publisher, number, answer);
+                // A stream that came to an end is none that its client is done with.
+                if found != NoDocument::EventStream {
+                    self.leave_to_cause(&publisher, number, answer);
+                }
                 let failure = upstream::Failure::NoDocument { found };
                 let kind = exception(&failure).unwrap_or(ExceptionKind::Uncoverable);
                 self.uncoverable(&mut publisher, number, kind, found.word(), &failure.to_string());

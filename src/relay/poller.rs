@@ -225,7 +225,7 @@ impl Poller {
         let settled = match outcome {
             "changed" => true,
             // Who reads is given the refusal itself, and not a state from before the write.
-            "relayed" if view.frame.is_none() || view.withdrawn => true,
+            "relayed" if view.frame.is_none() || view.condition.state.is_gone() => true,
             _ if number < written => false,
             "failed" | "relayed" => {
                 self.echo.unchanged(written, self.topic.written_at());

@@ -27,7 +27,7 @@ impl Content {
 
     /// The name of this content if `text` is what counts of its body.
     pub fn version(&self, namer: &VersionNamer, text: &[u8]) -> Version {
-        namer.name((self.status.as_u16() / 100) as u8, self.media_type().as_ref(), text)
+        namer.name(self.status.as_u16(), self.media_type().as_ref(), text)
     }
 
     pub fn into_snapshot(self, version: Version) -> Snapshot {

@@ -174,7 +174,7 @@ mod tests {
 
     fn snapshot(content_type: &'static str, body: &'static [u8]) -> Snapshot {
         Snapshot::new(
-            VersionNamer::new(None).name(2, None, body),
+            VersionNamer::new(None).name(200, None, body),
             StatusCode::OK,
             Some(HeaderValue::from_static(content_type)),
             HeaderMap::new(),

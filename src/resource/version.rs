@@ -73,14 +73,18 @@ impl VersionNamer {
     }
 
     /// The version of this content. Every part is length-prefixed, so that no two contents can
-    /// run together. `status_class` is the first digit of the status.
-    pub fn name(&self, status_class: u8, media_type: Option<&MediaType>, body: &[u8]) -> Version {
+    /// run together.
+    pub fn name(&self, status: u16, media_type: Option<&MediaType>, body: &[u8]) -> Version {
         let mut hasher = (*self.0).clone();
         let mut part = |bytes: &[u8]| {
             hasher.update(&(bytes.len() as u64).to_le_bytes());
             hasher.update(bytes);
         };
-        part(&[status_class]);
+        match status {
+            // Of most states: clients keep their names over upgrades.
+            200 => part(&[2]),
+            other => part(&other.to_be_bytes()),
+        }
         part(media_type.map(|t| t.essence.as_bytes()).unwrap_or_default());
         part(media_type.and_then(|t| t.charset.as_deref()).unwrap_or_default().as_bytes());
         part(body);
@@ -161,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_version_survives_text_and_tag() {
-        let version = namer().name(2, None, b"{}");
+        let version = namer().name(200, None, b"{}");
         assert_eq!(Version::parse(&version.to_string()), Some(version));
         let weak = format!("W/\"{version}-gzip\"");
         assert_eq!(version_of_tag(&weak), Some(version));
@@ -170,23 +174,29 @@ mod tests {
     #[test]
     fn a_key_changes_every_version() {
         let keyed = VersionNamer::new(Some("secret"));
-        assert_ne!(namer().name(2, None, b"x"), keyed.name(2, None, b"x"));
+        assert_ne!(namer().name(200, None, b"x"), keyed.name(200, None, b"x"));
     }
 
     #[test]
     fn versions_do_not_depend_on_the_build() {
         // Clients keep versions over restarts and upgrades: a new name for the same content is a
         // broken promise.
-        assert_eq!(namer().name(2, None, b"{}").to_string(), "1OFxHFoXy_B04sX6D8aGgQ");
+        assert_eq!(namer().name(200, None, b"{}").to_string(), "1OFxHFoXy_B04sX6D8aGgQ");
+    }
+
+    #[test]
+    fn each_status_is_a_state_of_its_own() {
+        let names = [200, 201, 202, 204, 404].map(|status| namer().name(status, None, b""));
+        assert!(names.iter().enumerate().all(|(at, name)| !names[..at].contains(name)));
     }
 
     #[test]
     fn a_list_matches_any_of_its_tags() {
-        let version = namer().name(2, None, b"1");
+        let version = namer().name(200, None, b"1");
         let field = format!("\"abc\", W/\"{version}\"");
         let parsed = IfNoneMatch::parse([field.as_bytes()]).unwrap();
         assert!(parsed.matches(version));
-        assert!(!parsed.matches(namer().name(2, None, b"2")));
+        assert!(!parsed.matches(namer().name(200, None, b"2")));
         assert_eq!(IfNoneMatch::parse([b" * ".as_slice()]), Some(IfNoneMatch::Any));
         assert_eq!(IfNoneMatch::parse([]), None);
     }
@@ -198,7 +208,7 @@ mod tests {
                                     ta in "[a-z]{1,4}/[a-z]{1,4}", tb in "[a-z]{1,4}/[a-z]{1,4}") {
             let (ta, tb) = (MediaType::parse(&ta).unwrap(), MediaType::parse(&tb).unwrap());
             let same = a == b && ta == tb;
-            prop_assert_eq!(namer().name(2, Some(&ta), &a) == namer().name(2, Some(&tb), &b), same);
+            prop_assert_eq!(namer().name(200, Some(&ta), &a) == namer().name(200, Some(&tb), &b), same);
         }
 
         #[test]

@@ -178,7 +178,7 @@ mod tests {
     use std::sync::Arc;
 
     fn frame(body: &'static [u8]) -> (Delivery, Version) {
-        let version = VersionNamer::new(None).name(2, None, body);
+        let version = VersionNamer::new(None).name(200, None, body);
         let snapshot = Snapshot::new(
             version,
             StatusCode::OK,

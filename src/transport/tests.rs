@@ -15,7 +15,7 @@ use crate::hub::{Attend, Hub};
 use crate::resource::{Snapshot, Validators, Version, VersionNamer};
 
 fn version(body: &[u8]) -> Version {
-    VersionNamer::new(None).name(2, None, body)
+    VersionNamer::new(None).name(200, None, body)
 }
 
 fn snapshot(body: &'static [u8]) -> Snapshot {

@@ -64,11 +64,17 @@ async fn subscribers_keep_their_stream_and_hear_stale_and_fresh() {
         if let Ok(status) = what.parse::<u16>() {
             assert_eq!(data["status"], status, "{what}: {data}");
         }
-        // Ordinary polls get the last good state, and are told.
+        // Ordinary polls get the last good state, and are told; what an upstream that is well says instead counts at
+        // once.
         let answer = http(&app).await.get(&path, &[]).await;
-        assert_eq!((answer.status, answer.text().as_str()), (200, "1"), "{what}");
         let status = answer.header("cache-status").unwrap_or_default();
-        assert!(status.contains("fwd=stale"), "{what}: {answer:?}");
+        if ["302", "400", "401", "403"].contains(&what) {
+            assert_eq!(answer.status.to_string(), what);
+            assert!(!status.contains("fwd=stale"), "{what}: {answer:?}");
+        } else {
+            assert_eq!((answer.status, answer.text().as_str()), (200, "1"), "{what}");
+            assert!(status.contains("fwd=stale"), "{what}: {answer:?}");
+        }
         // A newcomer gets the last good state and hears that it is old.
         let mut late = Sse::open(app.addresses()[0], &path, &[]).await;
         let events = [late.next_event().await, late.next_event().await];
@@ -87,6 +93,8 @@ async fn subscribers_keep_their_stream_and_hear_stale_and_fresh() {
         assert_eq!(seen, ["2", "fresh"], "{what}");
         let answer = http(&app).await.get(&path, &[]).await;
         assert_eq!((answer.status, answer.text().as_str()), (200, "2"), "{what}");
+        let status = answer.header("cache-status").unwrap_or_default();
+        assert!(!status.contains("bypass"), "{what}: answered here again: {answer:?}");
     }
 }
 
@@ -112,7 +120,6 @@ async fn a_cold_failure_names_the_upstream_and_why() {
         ("truncated", Reply::json("12345").cut_after(3), 502),
         ("reset", Reply::reset(), 502),
         ("garbage", Reply::garbage(), 502),
-        ("500", Reply::text("a stack trace with secrets").status(500), 502),
     ] {
         let legacy = Legacy::start();
         legacy.set("/r/a", reply);
@@ -124,7 +131,6 @@ async fn a_cold_failure_names_the_upstream_and_why() {
         assert_eq!(problem["status"], status, "{what}");
         let detail = problem["detail"].as_str().unwrap_or_default();
         assert!(detail.contains("\"legacy\"") && detail.len() > 20, "{what}: {detail}");
-        assert!(!detail.contains("secrets"), "{what}: {detail}");
     }
     let legacy = Legacy::start();
     legacy.stop().await;
@@ -159,7 +165,7 @@ async fn after_stale_if_error_the_failure_shows() {
     let app = start_with(&legacy, Extra { route: ", stale_if_error: 500ms, stale_after: 0s", ..HASTY });
     let mut sse = Sse::open(app.addresses()[0], "/r/a", &[]).await;
     sse.next_event().await;
-    legacy.set("/r/a", Reply::empty(503));
+    legacy.set("/r/a", Reply::text("their own words").status(503).header("x-request-id", "7"));
     sse.next_named("stale").await;
     let mut http = http(&app).await;
     let mut statuses = Vec::new();
@@ -167,8 +173,8 @@ async fn after_stale_if_error_the_failure_shows() {
         let answer = http.get("/r/a", &[]).await;
         statuses.push(answer.status);
         if answer.status != 200 {
-            assert_eq!(answer.status, 502);
-            assert!(answer.text().contains("legacy") && answer.text().contains("503"), "{answer:?}");
+            assert_eq!((answer.status, answer.text().as_str()), (503, "their own words"));
+            assert_eq!(answer.header("x-request-id"), Some("7"));
             break;
         }
         legacy.wait_count("/r/a", legacy.count("/r/a") + 1).await;

@@ -3,6 +3,7 @@
 //! | module | claim it holds |
 //! |---|---|
 //! | `admin` | §1, §12: the operators' view, on its own listener only |
+//! | `answers` | §3: what an answer of the API is, and what of it a client gets |
 //! | `authorize` | §11: shared answers, each client admitted by what its own credentials get |
 //! | `batch` | §10: many resources of a route in one request |
 //! | `change` | §2: what counts as a change: rules, selections, what should be JSON and is not |
@@ -48,6 +49,7 @@
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
 
 pub mod admin;
+pub mod answers;
 pub mod authorize;
 pub mod batch;
 pub mod change;

@@ -1,9 +1,11 @@
 //! Single promises of the poll loop, each with a script of its own.
 
+use http::StatusCode;
+
 use super::*;
 use crate::config::{ClassValue, Share};
 use crate::hub::tests::route::private_key;
-use crate::hub::{Closing, ExceptionKind, Outcome, View};
+use crate::hub::{Audience, Closing, ExceptionKind, Failure, Outcome, View};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -76,7 +78,13 @@ async fn leaving_and_coming_back_is_no_way_around_the_backoff() {
     assert!(started);
     // The follower hears at once what is known.
     until(second.topic(), is_stale).await;
-    assert!(matches!(second.topic().view().outcome, Outcome::Failed(_)));
+    let view = second.topic().view();
+    assert!(
+        matches!(&view.outcome, Outcome::Relay(answer) if answer.status == StatusCode::SERVICE_UNAVAILABLE)
+    );
+    // What the upstream said is given at once until it may be asked again.
+    let remembered = view.remembered_until(stage.route.poll.interval).expect("an answer that is remembered");
+    assert_near(remembered - failed_at, 30 * SECOND);
     assert_eq!(second.topic().view().ended, 0, "nobody's wait is over");
     ended(second.topic(), 1).await;
     assert_near(failed_at.elapsed(), 30 * SECOND);
@@ -253,15 +261,88 @@ async fn who_leaves_within_an_interval_is_polled_for_once() {
     wind_up(&stage).await;
 }
 
+/// What is wrong with a poll, with an answer or without.
+fn failure(outcome: &Outcome) -> &Failure {
+    match outcome {
+        Outcome::Failed(failure) => failure,
+        Outcome::Relay(answer) => answer.failure.as_ref().expect("an answer that is a failure"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_304_names_is_renewed_without_a_change() {
+    let renewing = Reply::With(304, "x-total-count", "8");
+    let stage = stage(&[Reply::Content("A"), renewing]);
+    let (follower, _) = stage.attend("/a", Attend::Follow);
+    let before = ended(follower.topic(), 1).await;
+    let after = ended(follower.topic(), 2).await;
+    let (before, after) = (before.frame.as_ref().unwrap(), after.frame.as_ref().unwrap());
+    assert_eq!((before.seq, before.version()), (after.seq, after.version()));
+    assert_eq!(after.snapshot.headers["x-total-count"], "8");
+    assert!(before.snapshot.headers.keys().all(|name| after.snapshot.headers.contains_key(name)));
+    assert_eq!(before.snapshot.validators, after.snapshot.validators);
+}
+
+#[tokio::test(start_paused = true)]
+async fn access_that_is_withdrawn_stays_so_whatever_fails_since() {
+    for status in [302, 400, 401, 403] {
+        let stage =
+            stage(&[Reply::Content("A"), Reply::Status(status), Reply::Status(503), Reply::Content("A")]);
+        let (follower, _) = stage.attend("/a", Attend::Follow);
+        assert!(!ended(follower.topic(), 1).await.withdrawn);
+        let view = ended(follower.topic(), 2).await;
+        assert_eq!(view.answered().map(|answer| answer.status.as_u16()), Some(status));
+        let view = ended(follower.topic(), 3).await;
+        assert!(view.withdrawn && view.answered().is_none() && view.frame.is_some(), "{status}");
+        assert!(!ended(follower.topic(), 4).await.withdrawn, "{status}");
+        let denied = matches!(status, 401 | 403);
+        assert!(stage.hub.exception(&key("/a")).is_none(), "{status} {denied}: data came again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_request_may_have_is_left_to_it_and_to_no_other() {
+    let private = Reply::With(200, "cache-control", "no-store");
+    let stage = stage_with(&[private], |route| route.share = Share::Unset);
+    let (mut visit, _) = stage.attend("/a", Attend::Visit);
+    let claim = visit.take_claim().expect("the request that the topic began with");
+    visit.topic().want_poll();
+    assert!(visit.topic().claim(1).is_none(), "one request a poll");
+    assert_eq!(closed(visit.topic()).await, Closing::NotShareable);
+    let left = claim.take().expect("what the poll took");
+    assert_eq!((left.status, left.audience), (StatusCode::OK, Audience::Cause));
+    assert!(visit.topic().claim(1).is_some_and(|claim| claim.take().is_none()), "it is given once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_anothers_or_sets_a_cookie_is_left_to_nobody() {
+    let no_store = Reply::With(200, "cache-control", "no-store");
+    let cookie = Reply::With(200, "set-cookie", "id=1");
+    let star = Reply::With(200, "vary", "*");
+    let operators = |route: &mut Route| {
+        route.share = Share::Unset;
+        route.poll.headers = vec![(http::header::USER_AGENT, http::HeaderValue::from_static("x"))];
+    };
+    let unset = |route: &mut Route| route.share = Share::Unset;
+    let cases: [(Reply, &dyn Fn(&mut Route)); 3] = [(no_store, &operators), (cookie, &unset), (star, &unset)];
+    for (reply, change) in cases {
+        let stage = stage_with(&[reply], change);
+        let (mut visit, _) = stage.attend("/a", Attend::Visit);
+        let claim = visit.take_claim().expect("a claim");
+        visit.topic().want_poll();
+        closed(visit.topic()).await;
+        assert!(claim.take().is_none(), "{reply:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_cold_failure_is_an_outcome_and_stale_at_once() {
     for (reply, class) in [(Reply::Timeout, "total-timeout"), (Reply::Status(500), "status")] {
         let stage = stage(&[reply]);
         let (follower, _) = stage.attend("/a", Attend::Follow);
         let view = ended(follower.topic(), 1).await;
-        let Outcome::Failed(failure) = &view.outcome else {
-            panic!("{:?}", view.outcome);
-        };
+        let failure = failure(&view.outcome);
         assert_eq!(failure.class, class);
         assert!(failure.reason.starts_with("upstream \"legacy\""), "{}", failure.reason);
         assert_eq!(until(follower.topic(), is_stale).await, Duration::ZERO);
@@ -413,10 +494,7 @@ async fn a_login_page_with_200_replaces_nothing() {
     let stage = stage(&[Reply::Content("A"), none, login]);
     let (follower, _) = stage.attend("/a", Attend::Follow);
     let view = ended(follower.topic(), 3).await;
-    let Outcome::Failed(failure) = &view.outcome else {
-        panic!("{:?}", view.outcome);
-    };
-    assert_eq!(failure.class, "unexpected-type");
+    assert_eq!(failure(&view.outcome).class, "unexpected-type");
     let status = view.frame.as_ref().map(|frame| frame.snapshot.status.as_u16());
     assert_eq!(status, Some(204));
 }
