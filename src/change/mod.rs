@@ -71,7 +71,7 @@ impl Rules {
         previous: Option<&Snapshot>,
         namer: &VersionNamer,
     ) -> Result<Snapshot, Unfit> {
-        if content.status == StatusCode::NO_CONTENT || !self.change.has_rules() {
+        if is_empty(content.status) || !self.change.has_rules() {
             return plain(content, previous, namer);
         }
         let json = read(&content)?;
@@ -157,21 +157,25 @@ impl Detector {
     }
 }
 
+/// Whether answers of this status have no content, whatever their type says.
+fn is_empty(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT)
+}
+
 /// Bytes as they are; but what says it is JSON has to be.
 fn plain(content: Content, previous: Option<&Snapshot>, namer: &VersionNamer) -> Result<Snapshot, Unfit> {
     let media_type = content.media_type();
-    let class = |status: StatusCode| status.as_u16() / 100;
     if let Some(previous) = previous
         && previous.body == content.body
         && previous.media_type == media_type
-        && class(previous.status) == class(content.status)
+        && previous.status == content.status
     {
         return Ok(previous.renewed(content));
     }
     // Browsers' JSON readers drop a byte order mark; old servers write one.
     let text = content.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&content.body);
     if let Some(media_type) = media_type.filter(MediaType::is_json)
-        && content.status != StatusCode::NO_CONTENT
+        && !is_empty(content.status)
         && let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(text)
     {
         let found = media_type.essence;
