@@ -325,7 +325,8 @@ async fn what_is_anothers_or_sets_a_cookie_is_left_to_nobody() {
         route.poll.headers = vec![(http::header::USER_AGENT, http::HeaderValue::from_static("x"))];
     };
     let unset = |route: &mut Route| route.share = Share::Unset;
-    let cases: [(Reply, &dyn Fn(&mut Route)); 3] = [(no_store, &operators), (cookie, &unset), (star, &unset)];
+    type Change<'a> = &'a dyn Fn(&mut Route);
+    let cases: [(Reply, Change<'_>); 3] = [(no_store, &operators), (cookie, &unset), (star, &unset)];
     for (reply, change) in cases {
         let stage = stage_with(&[reply], change);
         let (mut visit, _) = stage.attend("/a", Attend::Visit);
