@@ -144,6 +144,7 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         novelties: front::Novelties::new(config.routes.len()),
         repeats: front::Repeats::default(),
         alike: front::Alike::default(),
+        doubts: front::Doubts::default(),
     });
     {
         let _entered = relay_runtime.enter();

@@ -46,6 +46,7 @@ pub struct Metrics {
     pub authorizations: IntCounterVec,
     pub certificate_reloads: IntCounterVec,
     pub not_obeyed: IntCounterVec,
+    pub doubtful_headers: IntCounterVec,
     pub touches: IntCounterVec,
     pub repolls: IntCounterVec,
     pub unconfirmed: IntCounterVec,
@@ -61,6 +62,30 @@ pub struct Metrics {
     /// Whose tasks are counted when somebody asks.
     runtimes: Arc<OnceLock<Vec<(&'static str, Handle)>>>,
 }
+
+/// What became of a request with a header that may choose the content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DoubtOutcome {
+    /// A plain request passed through.
+    Passed,
+    /// A push request was the API's.
+    Asked,
+    /// It was answered all the same: `share: public`.
+    Counted,
+}
+
+impl DoubtOutcome {
+    pub fn label(self) -> &'static str {
+        match self {
+            DoubtOutcome::Passed => "passed",
+            DoubtOutcome::Asked => "asked",
+            DoubtOutcome::Counted => "counted",
+        }
+    }
+}
+
+/// The label of answers that vary by User-Agent and were pushed all the same.
+pub const VARY_USER_AGENT: &str = "vary-user-agent";
 
 /// The transports as labels.
 pub const SSE: &str = "sse";
@@ -172,8 +197,13 @@ impl Metrics {
             )?,
             not_obeyed: r.counters(
                 "sharing_signals_not_obeyed_total",
-                "Answers of `share: public` routes that asked not to be shared.",
+                "Answers that were shared although they say otherwise: on `share: public` routes, and vary-user-agent.",
                 &["route", "signal"],
+            )?,
+            doubtful_headers: r.counters(
+                "doubtful_headers_total",
+                "Requests with a header that may choose the content, by what became of them: passed, asked, counted.",
+                &["route", "outcome"],
             )?,
             touches: r.counters(
                 "touches_total",

@@ -216,6 +216,7 @@ impl Route {
             ignore_cookies: owned(IGNORE_COOKIES),
             credentials: credentials(),
             keep_fields: Vec::new(),
+            headers: HeaderRules::default(),
             switches: Switches::default(),
             event_name: None,
             base64: false,

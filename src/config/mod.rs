@@ -168,10 +168,12 @@ pub struct Route {
     pub query: QueryRule,
     /// Cookie names that say nothing about identity; a trailing `*` matches any ending.
     pub ignore_cookies: Vec<String>,
-    /// Request headers that are credentials besides Cookie.
+    /// Request headers that are credentials besides Cookie and those whose name says so.
     pub credentials: Vec<HeaderName>,
     /// Fields of answers that are content although their names say credential.
     pub keep_fields: Vec<HeaderName>,
+    /// What the other request headers mean.
+    pub headers: HeaderRules,
     pub switches: Switches,
     /// SSE `event:` of snapshots; none: unnamed, so that `onmessage` works.
     pub event_name: Option<String>,
@@ -278,6 +280,24 @@ pub enum ClassValue {
         what: String,
         header: HeaderName,
     },
+}
+
+/// What the operator says about request headers that are no credentials (contract §11).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeaderRules {
+    /// They choose the content: in the key and on its polls.
+    pub vary: Vec<HeaderName>,
+    /// Names in the upstream's Vary that mean nothing.
+    pub ignore_vary: Vec<HeaderName>,
+    /// They mean nothing, besides those that are known to.
+    pub ignore: Vec<HeaderName>,
+}
+
+impl HeaderRules {
+    /// Whether the upstream's Vary means nothing where it names this.
+    pub fn ignores_vary(&self, name: &HeaderName) -> bool {
+        self.ignore_vary.contains(name)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

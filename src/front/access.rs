@@ -10,33 +10,102 @@ use ipnet::IpNet;
 
 use crate::config::{ClassValue, ClientAddress, Listener, Route, Share};
 use crate::identity::Identity;
-use crate::resource::matches_pattern;
+use crate::resource::{cookie_pairs, credentials, first_doubt};
 
-/// What the route's `share` says about a request.
+/// The values by which a request is in a class; empty: it shows none of them.
+pub(super) type ClassValues = Vec<(HeaderName, HeaderValue)>;
+
+/// What the route's `share` says about a request (contract §11).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Class {
-    /// It may share with requests of equal class values; none: with everybody.
-    Shared(Vec<(HeaderName, HeaderValue)>),
-    /// It carries credentials and the route does not say who may share.
-    Unshared,
+pub(super) enum Sharing {
+    /// It may share with requests of equal class values; of none: with everybody who shows none.
+    Shared(ClassValues),
+    /// Only the API's answer to this very request is right for it.
+    Own(Own),
     /// A class value is there twice: nobody knows which one the upstream takes.
     Ambiguous,
     /// The identity has no such claim: it belongs to no class.
     Nameless,
 }
 
-/// The class of a request on a route.
-pub(super) fn class(route: &Route, headers: &HeaderMap, identity: Option<&Identity>) -> Class {
-    match &route.share {
-        Share::Public | Share::Authorize => Class::Shared(Vec::new()),
+/// Why a request shares with nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Own {
+    /// It carries credentials that no `share` covers.
+    Credentials,
+    /// Its credential is good for this request, or for its connection, alone.
+    OneRequest,
+    /// This header may choose the content, and nobody has said whether it does.
+    Doubt(HeaderName),
+}
+
+/// Decides who may share, for a request of its own, one resource of many, and a new token alike. `own_vary` gives the
+/// names of the resource's own Vary, as far as they are known; it is asked only where a header is in doubt.
+pub(super) fn sharing(
+    route: &Route,
+    headers: &HeaderMap,
+    identity: Option<&Identity>,
+    own_vary: impl FnOnce(&ClassValues) -> Vec<HeaderName>,
+) -> Sharing {
+    let is_known = || identity.is_some() || credentials(route, headers).next().is_some();
+    let class = match &route.share {
+        Share::Public => return Sharing::Shared(Vec::new()),
         // Who is known by a certificate, or by a header of another name, is told the upstream all the same.
-        Share::Unset if identity.is_some() || has_credentials(route, headers) => Class::Unshared,
-        Share::Unset => Class::Shared(Vec::new()),
-        Share::By(values) => by(values, headers, identity),
+        Share::Unset if is_known() => return Sharing::Own(Own::Credentials),
+        Share::Unset => Vec::new(),
+        Share::By(_) | Share::Authorize if is_good_for_one(headers) => return Sharing::Own(Own::OneRequest),
+        Share::Authorize => Vec::new(),
+        Share::By(values) => match by(values, headers, identity) {
+            Sharing::Shared(class) if class.is_empty() && is_known() => {
+                return Sharing::Own(Own::Credentials);
+            }
+            Sharing::Shared(class) => class,
+            other => return other,
+        },
+    };
+    if first_doubt(route, &[], headers).is_some()
+        && let Some(name) = first_doubt(route, &own_vary(&class), headers)
+    {
+        return Sharing::Own(Own::Doubt(name.clone()));
+    }
+    Sharing::Shared(class)
+}
+
+/// Authentication schemes whose credentials are good for one request, in lower case; those with "hmac" in their name
+/// sign one, too.
+const FOR_ONE_REQUEST: [&str; 8] =
+    ["digest", "dpop", "hawk", "sharedkey", "sharedkeylite", "signature", "aws", "acs"];
+
+/// Schemes that authenticate a connection (RFC 4559 §6): no request of another may come by it.
+const FOR_ONE_CONNECTION: [&str; 2] = ["ntlm", "negotiate"];
+
+/// Whether a request proves itself by what is good for it alone, so that nobody can ask again with it.
+fn is_good_for_one(headers: &HeaderMap) -> bool {
+    let signed = ["signature-input", "dpop"].iter().any(|name| headers.contains_key(*name));
+    signed
+        || [header::AUTHORIZATION, header::PROXY_AUTHORIZATION]
+            .iter()
+            .flat_map(|name| headers.get_all(name))
+            .any(is_scheme_for_one)
+}
+
+fn is_scheme_for_one(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes().trim_ascii_start();
+    let end = bytes.iter().position(|byte| matches!(byte, b' ' | b'\t' | b',')).unwrap_or(bytes.len());
+    let (scheme, rest) = bytes.split_at(end);
+    let Ok(scheme) = std::str::from_utf8(scheme).map(str::to_ascii_lowercase) else {
+        return false;
+    };
+    let named = |known: &[&str]| known.contains(&scheme.as_str());
+    match scheme.as_str() {
+        // Version 1 signs each request (RFC 5849 §3.5.1); others send a plain token under the same name.
+        "oauth" => rest.windows(6).any(|window| window == b"oauth_"),
+        _ => named(&FOR_ONE_REQUEST) || named(&FOR_ONE_CONNECTION) || scheme.contains("hmac"),
     }
 }
 
-fn by(values: &[ClassValue], headers: &HeaderMap, identity: Option<&Identity>) -> Class {
+/// The class of a request by these values.
+fn by(values: &[ClassValue], headers: &HeaderMap, identity: Option<&Identity>) -> Sharing {
     let mut class = Vec::new();
     let mut cookies = Vec::new();
     for value in values {
@@ -47,20 +116,20 @@ fn by(values: &[ClassValue], headers: &HeaderMap, identity: Option<&Identity>) -
                 let own = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
                 class.extend(found.next().and_then(own).map(|value| (name.clone(), value)));
                 if found.next().is_some() {
-                    return Class::Ambiguous;
+                    return Sharing::Ambiguous;
                 }
             }
             ClassValue::Identity { what, header } => {
                 match identity.and_then(|identity| identity.said(what)) {
                     Some(value) => class.push((header.clone(), value)),
-                    None => return Class::Nameless,
+                    None => return Sharing::Nameless,
                 }
             }
             ClassValue::Cookie(name) => {
                 let mut found = cookie_pairs(headers).filter(|(n, _)| n == name);
                 cookies.extend(found.next().map(|(name, value)| format!("{name}={value}")));
                 if found.next().is_some() {
-                    return Class::Ambiguous;
+                    return Sharing::Ambiguous;
                 }
             }
         }
@@ -68,36 +137,13 @@ fn by(values: &[ClassValue], headers: &HeaderMap, identity: Option<&Identity>) -
     if !cookies.is_empty() {
         match HeaderValue::try_from(cookies.join("; ")) {
             Ok(value) => class.push((header::COOKIE, value)),
-            Err(_) => return Class::Ambiguous,
+            Err(_) => return Sharing::Ambiguous,
         }
     }
     for (_, value) in &mut class {
         value.set_sensitive(true);
     }
-    Class::Shared(class)
-}
-
-/// Whether a request says who it is. A Cookie field that cannot be read says so too.
-fn has_credentials(route: &Route, headers: &HeaderMap) -> bool {
-    if route.credentials.iter().any(|name| headers.contains_key(name)) {
-        return true;
-    }
-    let unreadable = headers.get_all(header::COOKIE).iter().any(|value| value.to_str().is_err());
-    let means_nothing =
-        |name: &str| route.ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name));
-    unreadable || cookie_pairs(headers).any(|(name, _)| !means_nothing(name))
-}
-
-fn cookie_pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .map(str::trim)
-        .filter(|pair| !pair.is_empty())
-        // A pair without a name is a value that some servers read as a name.
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    Sharing::Shared(class)
 }
 
 /// Whether a WebSocket handshake with this Origin is let in (contract §6).

@@ -19,8 +19,19 @@ fn route(share: &str) -> std::sync::Arc<Route> {
     config.routes[0].clone()
 }
 
-fn shared(pairs: &[(&str, &str)]) -> Class {
-    Class::Shared(headers(pairs).into_iter().map(|(n, v)| (n.unwrap(), v)).collect())
+fn class(route: &Route, headers: &HeaderMap, identity: Option<&Identity>) -> Sharing {
+    sharing(route, headers, identity, |_| Vec::new())
+}
+
+fn shared(pairs: &[(&str, &str)]) -> Sharing {
+    Sharing::Shared(headers(pairs).into_iter().map(|(n, v)| (n.unwrap(), v)).collect())
+}
+
+const CREDENTIALS: Sharing = Sharing::Own(Own::Credentials);
+const ONE_REQUEST: Sharing = Sharing::Own(Own::OneRequest);
+
+fn doubt(name: &'static str) -> Sharing {
+    Sharing::Own(Own::Doubt(HeaderName::from_static(name)))
 }
 
 #[test]
@@ -31,11 +42,13 @@ fn credentials_without_a_share_are_never_shared() {
         ("proxy-authorization", "Basic x"),
         ("x-api-key", "k"),
         ("x-auth-token", "t"),
+        ("private-token", "t"),
+        ("x-forwarded-user", "ann"),
         ("cookie", "session=1"),
         ("cookie", "_ga=1; session=1"),
         ("cookie", "no-name"),
     ] {
-        assert_eq!(class(&route, &headers(&[(name, value)]), None), Class::Unshared, "{name}: {value}");
+        assert_eq!(class(&route, &headers(&[(name, value)]), None), CREDENTIALS, "{name}: {value}");
     }
     assert_eq!(class(&route, &headers(&[("accept", "*/*")]), None), shared(&[]));
     assert_eq!(class(&route, &headers(&[("cookie", "_ga=1; __cf_bm=2")]), None), shared(&[]));
@@ -44,13 +57,16 @@ fn credentials_without_a_share_are_never_shared() {
 #[test]
 fn who_is_known_by_a_certificate_shares_nothing_without_a_share() {
     let (robot, none) = (Identity::of("CN=robot"), headers(&[]));
-    assert_eq!(class(&route(""), &none, Some(&robot)), Class::Unshared);
+    assert_eq!(class(&route(""), &none, Some(&robot)), CREDENTIALS);
+    assert_eq!(class(&route("share: {by: [x-tenant]}"), &none, Some(&robot)), CREDENTIALS);
     assert_eq!(class(&route("share: public"), &none, Some(&robot)), shared(&[]));
 }
 
 #[test]
 fn a_public_route_does_not_look_at_credentials() {
-    assert_eq!(class(&route("share: public"), &headers(&[("authorization", "x")]), None), shared(&[]));
+    for (name, value) in [("authorization", "x"), ("authorization", "Digest x"), ("api-version", "2")] {
+        assert_eq!(class(&route("share: public"), &headers(&[(name, value)]), None), shared(&[]), "{name}");
+    }
 }
 
 #[test]
@@ -68,12 +84,72 @@ fn a_class_is_made_of_the_values_the_route_names() {
 }
 
 #[test]
+fn credentials_of_which_none_is_named_are_as_without_a_share() {
+    let route = route("share: {by: [authorization, 'cookie:session']}");
+    for (name, value) in [("x-api-key", "k"), ("cookie", "theme=dark"), ("x-emby-token", "t")] {
+        assert_eq!(class(&route, &headers(&[(name, value)]), None), CREDENTIALS, "{name}");
+    }
+    let beside = headers(&[("x-api-key", "k"), ("authorization", "Bearer a")]);
+    assert_eq!(class(&route, &beside, None), shared(&[("authorization", "Bearer a")]));
+}
+
+#[test]
+fn what_is_good_for_one_request_or_connection_is_in_no_class() {
+    let (by, authorize, unset) =
+        (route("share: {by: [authorization]}"), route("share: authorize"), route(""));
+    for (name, value) in [
+        ("authorization", "Digest username=\"ann\", nonce=\"1\""),
+        ("authorization", "DPoP token"),
+        ("authorization", "OAuth oauth_consumer_key=\"k\", oauth_nonce=\"1\""),
+        ("authorization", "AWS4-HMAC-SHA256 Credential=a, Signature=b"),
+        ("authorization", "TC3-HMAC-SHA256 Credential=a"),
+        ("authorization", "SharedKey account:signature"),
+        ("authorization", "SharedKeyLite account:signature"),
+        ("authorization", "hawk id=\"1\", mac=\"2\""),
+        ("authorization", "Signature keyId=\"1\""),
+        ("authorization", "  digest\tx"),
+        ("authorization", "NTLM YW5u"),
+        ("authorization", "Negotiate YW5u"),
+        ("proxy-authorization", "Digest x"),
+        ("signature-input", "sig1=()"),
+        ("dpop", "proof"),
+    ] {
+        let request = headers(&[(name, value)]);
+        assert_eq!(class(&by, &request, None), ONE_REQUEST, "{name}: {value}");
+        assert_eq!(class(&authorize, &request, None), ONE_REQUEST, "{name}: {value}");
+        assert!(!matches!(class(&unset, &request, None), Sharing::Shared(_)), "{name}: {value}");
+    }
+    for value in ["Bearer a", "Basic a", "OAuth a-plain-token", "Token a", "", "digestible"] {
+        let request = headers(&[("authorization", value)]);
+        assert_eq!(class(&by, &request, None), shared(&[("authorization", value)]), "{value}");
+    }
+}
+
+#[test]
+fn a_header_in_doubt_shares_nothing_but_on_public_routes() {
+    let request = headers(&[("accept", "*/*"), ("api-version", "2")]);
+    for said in ["", "share: authorize", "share: {by: [authorization]}"] {
+        let route = route(said);
+        assert_eq!(class(&route, &request, None), doubt("api-version"), "{said}");
+        let own = |_: &ClassValues| vec![HeaderName::from_static("api-version")];
+        assert_eq!(sharing(&route, &request, None, own), shared(&[]), "{said}: the resource's Vary names it");
+    }
+    for said in ["vary: [api-version]", "ignore_headers: [api-version]"] {
+        assert_eq!(class(&route(said), &request, None), shared(&[]), "{said}");
+    }
+    // Who asks comes first.
+    let who = headers(&[("api-version", "2"), ("authorization", "Bearer a")]);
+    assert_eq!(class(&route(""), &who, None), CREDENTIALS);
+    assert_eq!(class(&route("share: {by: [authorization]}"), &who, None), doubt("api-version"));
+}
+
+#[test]
 fn a_class_value_given_twice_is_no_class() {
     let route = route("share: {by: [authorization, 'cookie:s']}");
     let twice = headers(&[("authorization", "a"), ("authorization", "b")]);
-    assert_eq!(class(&route, &twice, None), Class::Ambiguous);
-    assert_eq!(class(&route, &headers(&[("cookie", "s=1; s=2")]), None), Class::Ambiguous);
-    assert_eq!(class(&route, &headers(&[("cookie", "s=1"), ("cookie", "s=2")]), None), Class::Ambiguous);
+    assert_eq!(class(&route, &twice, None), Sharing::Ambiguous);
+    assert_eq!(class(&route, &headers(&[("cookie", "s=1; s=2")]), None), Sharing::Ambiguous);
+    assert_eq!(class(&route, &headers(&[("cookie", "s=1"), ("cookie", "s=2")]), None), Sharing::Ambiguous);
 }
 
 #[test]

@@ -85,7 +85,8 @@ pub(super) fn complete(
 /// Whether a push client or a held request follows the resource now: then other answers than this one have its URL.
 fn is_followed(request: &RequestHeader, ctx: &Context) -> bool {
     let Some(base) = &ctx.key else { return false };
-    let key = full_key(&ctx.shared, base, &request.headers);
+    let Some(route) = &ctx.route else { return false };
+    let key = full_key(&ctx.shared, route, base, &request.headers);
     ctx.shared.hub.get(&key).is_some_and(|topic| topic.followers() > 0)
 }
 

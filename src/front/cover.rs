@@ -10,16 +10,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version as Ht
 use pingora::Result;
 use pingora::proxy::Session;
 
-use super::access::{self, Class};
+use super::access::{self, ClassValues, Own, Sharing};
 use super::ask_first::Otherwise;
 use super::form::{self, Form, form};
 use super::purse::Asker;
 use super::{Context, Fate, Front, admission, bypass, certificate, push, refuse, visit};
-use crate::config::{Plain, Route};
+use crate::config::{Plain, Route, Share};
 use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
 use crate::identity::{Denied, Proof, query_token, strip};
-use crate::metrics::Bypass;
-use crate::resource::{ResourceKey, Target, canonical_query};
+use crate::metrics::{Bypass, DoubtOutcome};
+use crate::resource::{ResourceKey, Target, canonical_query, first_doubt};
 use crate::transport::code;
 
 /// How often a key is made again because the upstream's `Vary` says more than was known.
@@ -100,16 +100,10 @@ impl<'a> Cover<'a> {
         if !self.route.polled {
             return Ok(Fate::PassThrough(Bypass::PollOff));
         }
-        let class = access::class(&self.route, &self.headers, self.ctx.identity.as_ref());
-        let values = if let Class::Shared(values) = &class { &values[..] } else { &[] };
+        let class = self.sharing(&target.query);
+        let values = if let Sharing::Shared(values) = &class { &values[..] } else { &[] };
         self.ctx.subject = self.front.shared.subjects.asker(self.ctx.identity.as_ref(), values);
-        let key = |class| self.base_key(target.query.clone(), class);
-        self.ctx.key = match &class {
-            Class::Shared(values) => Some(key(values.clone())),
-            // Its answers are its own, but a tag that it sends back may be everybody's.
-            Class::Unshared => Some(key(Vec::new())),
-            Class::Ambiguous | Class::Nameless => None,
-        };
+        self.ctx.key = self.key_of_tags(&class, &target.query);
         if !bypass::is_read(&self.method) {
             return Ok(Fate::PassThrough(Bypass::Method));
         }
@@ -134,26 +128,69 @@ impl<'a> Cover<'a> {
                 let detail = "this route has no event stream, and nothing else is accepted";
                 refuse::with(self.session, self.ctx, StatusCode::NOT_ACCEPTABLE, detail).await
             }
-            (Form::Poll, Class::Unshared) => Ok(Fate::PassThrough(Bypass::Credentials)),
-            (Form::Poll, Class::Ambiguous | Class::Nameless) => Ok(Fate::PassThrough(Bypass::Class)),
-            (_, Class::Nameless) => {
+            (Form::Poll, Sharing::Own(own)) => Ok(Fate::PassThrough(match &own {
+                Own::Credentials | Own::OneRequest => Bypass::Credentials,
+                Own::Doubt(name) => {
+                    self.note_doubt(name, DoubtOutcome::Passed);
+                    Bypass::Header
+                }
+            })),
+            (Form::Poll, Sharing::Ambiguous | Sharing::Nameless) => Ok(Fate::PassThrough(Bypass::Class)),
+            (_, Sharing::Nameless) => {
                 let detail = "who asks is known, and nothing of it says to which class it belongs";
                 refuse::with(self.session, self.ctx, StatusCode::FORBIDDEN, detail).await
             }
-            (_, Class::Unshared) => self.unshared().await,
-            (_, Class::Ambiguous) => {
+            (_, Sharing::Own(own)) => {
+                if let Own::Doubt(name) = &own {
+                    self.note_doubt(name, DoubtOutcome::Asked);
+                }
+                self.unshared().await
+            }
+            (_, Sharing::Ambiguous) => {
                 let detail = "a value that says who may share is there twice";
                 refuse::with(self.session, self.ctx, StatusCode::BAD_REQUEST, detail).await
             }
-            (Form::Poll, Class::Shared(class)) => {
+            (Form::Poll, Sharing::Shared(class)) => {
                 let key = self.base_key(target.query, class);
                 self.poll(&key).await
             }
-            (form, Class::Shared(class)) => {
+            (form, Sharing::Shared(class)) => {
                 let key = self.base_key(target.query, class);
                 self.push(&key, form).await
             }
         }
+    }
+
+    /// What the route's `share` says about this request.
+    fn sharing(&self, query: &Option<String>) -> Sharing {
+        let shared = &self.front.shared;
+        let own_vary =
+            |class: &ClassValues| visit::own_vary(shared, &self.base_key(query.clone(), class.clone()));
+        let sharing = access::sharing(&self.route, &self.headers, self.ctx.identity.as_ref(), own_vary);
+        if self.route.share == Share::Public
+            && let Some(name) = first_doubt(&self.route, &[], &self.headers)
+        {
+            shared.doubts.note(&shared.metrics, &self.route, name, DoubtOutcome::Counted);
+        }
+        sharing
+    }
+
+    /// The resource whose names of versions this client may be using. Before somebody is let in to a resource, nothing
+    /// that is known of it is used for them (contract §2).
+    fn key_of_tags(&self, sharing: &Sharing, query: &Option<String>) -> Option<ResourceKey> {
+        match sharing {
+            Sharing::Shared(values) => Some(self.base_key(query.clone(), values.clone())),
+            // Its answers are its own, but a tag that it sends back may be everybody's.
+            Sharing::Own(_) if self.route.share == Share::Unset && self.route.authenticate.is_none() => {
+                Some(self.base_key(query.clone(), Vec::new()))
+            }
+            Sharing::Own(_) | Sharing::Ambiguous | Sharing::Nameless => None,
+        }
+    }
+
+    fn note_doubt(&self, name: &HeaderName, outcome: DoubtOutcome) {
+        let shared = &self.front.shared;
+        shared.doubts.note(&shared.metrics, &self.route, name, outcome);
     }
 
     /// Finds out who asks, where the route wants to know.
@@ -242,8 +279,9 @@ impl<'a> Cover<'a> {
         }
     }
 
-    fn base_key(&self, query: Option<String>, class: Vec<(HeaderName, HeaderValue)>) -> ResourceKey {
-        visit::base_key(&self.route, self.proto(), self.authority(), self.path.clone(), query, class)
+    fn base_key(&self, query: Option<String>, class: ClassValues) -> ResourceKey {
+        let (proto, authority, path) = (self.proto(), self.authority(), self.path.clone());
+        visit::base_key(&self.route, proto, authority, path, query, class, &self.headers)
     }
 
     /// The scheme of the listener.
@@ -260,12 +298,12 @@ impl<'a> Cover<'a> {
 
     /// See [`visit::full_key`].
     pub(super) fn full_key(&self, base: &ResourceKey) -> ResourceKey {
-        visit::full_key(&self.front.shared, base, &self.headers)
+        visit::full_key(&self.front.shared, &self.route, base, &self.headers)
     }
 
     /// See [`visit::selects`].
     pub(super) fn selects(&self, base: &ResourceKey, key: &ResourceKey, chosen_by: &[HeaderName]) -> bool {
-        visit::selects(&self.front.shared, base, key, chosen_by, &self.headers)
+        visit::selects(&self.front.shared, &self.route, base, key, chosen_by, &self.headers)
     }
 
     /// See [`visit::attend`].

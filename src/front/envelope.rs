@@ -111,9 +111,12 @@ pub(super) fn visitor(front: &Front, session: &Session) -> Visitor {
     let request = session.req_header();
     let host = request.headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let authority = host.or(request.uri.authority().map(|authority| authority.as_str()));
+    let mut headers = request.headers.clone();
+    // It speaks of the list in this request's body, and of no resource.
+    headers.remove(header::CONTENT_TYPE);
     Visitor {
         shared: front.shared.clone(),
-        headers: request.headers.clone(),
+        headers,
         query: request.uri.query().map(str::to_owned),
         certificate: certificate::subject(session),
         pass: Arc::default(),

@@ -20,6 +20,7 @@ mod cors;
 mod cover;
 mod delta;
 mod descriptors;
+mod doubt;
 mod envelope;
 mod farewell;
 mod follow;
@@ -42,6 +43,7 @@ mod parting;
 mod passthrough;
 mod patience;
 mod preamble;
+mod preference;
 mod proxy_protocol;
 mod purse;
 mod push;
@@ -91,6 +93,7 @@ pub use admission::{Subjects, end_subject};
 pub use authorize::Checks;
 use context::Context;
 pub use descriptors::{Descriptors, shortage};
+pub use doubt::Doubts;
 pub use held::Alike;
 pub use listen::{ListenError, Service, Watches, service};
 pub use repeat::Repeats;
@@ -137,6 +140,8 @@ pub struct Shared {
     pub novelties: Novelties,
     /// Connections that may ask the same again.
     pub repeats: Repeats,
+    /// Headers in doubt that were said in the log.
+    pub doubts: Doubts,
 }
 
 impl Shared {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::authorize::NotAuthorized;
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Accept;
-use super::{Fate, authorize, coding, cors, delta, form, refuse, respond, visit};
+use super::{Fate, authorize, coding, cors, delta, form, preference, refuse, respond, visit};
 use crate::config::Share;
 use crate::fanout::Hold;
 use crate::frame::{Coding, Frame, PatchKind, State};
@@ -77,6 +77,9 @@ impl Cover<'_> {
             {
                 continue;
             }
+            if let Some(reason) = self.prefers_another_form(&view) {
+                return Ok(Fate::PassThrough(reason));
+            }
             if view.closing.is_some() && !matches!(view.outcome, Outcome::Relay(_)) {
                 // The topic ended under this request; its own fetch says what is right for it.
                 return Ok(Fate::PassThrough(Bypass::Ended));
@@ -110,6 +113,17 @@ impl Cover<'_> {
         client.map_or(0, |client| self.front.shared.repeats.number(*client))
     }
 
+    /// Why the form that is held is not the one that this client would get (contract §3): by its Accept, or as the API
+    /// looks at the User-Agent. Returns `None` if it is.
+    pub(super) fn prefers_another_form(&self, view: &View) -> Option<Bypass> {
+        let held = view.frame.as_ref().and_then(|frame| frame.snapshot.content_type.as_ref());
+        if preference::prefers_another(&self.route, &self.headers, held) {
+            return Some(Bypass::Accept);
+        }
+        let names = visit::chosen_by(view)?;
+        preference::depends_on_agent(&self.route, names).then_some(Bypass::Vary)
+    }
+
     /// Whether the client wants no poll on its behalf (RFC 9111 §5.2.1.7).
     fn only_if_cached(&self) -> bool {
         form::has_token(&self.headers, header::CACHE_CONTROL, "only-if-cached")
@@ -128,6 +142,7 @@ impl Cover<'_> {
             && view.closing.is_none()
             && is_not_modified(&self.headers, snapshot)
             && self.admits(snapshot)
+            && self.prefers_another_form(view).is_none()
             && self.selects(base, key, &snapshot.vary);
         held.then_some(snapshot.version)
     }

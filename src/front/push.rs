@@ -79,6 +79,7 @@ impl Cover<'_> {
                 ControlFlow::Continue(seat) => seat,
                 ControlFlow::Break(fate) => return Ok(fate),
             };
+            visit::note_agent(&self.front.shared, &self.route, &view);
             seat = match self.authorized(&attendance, form, seat).await? {
                 ControlFlow::Continue(seat) => seat,
                 ControlFlow::Break(fate) => return Ok(fate),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::{HeaderValue, header};
 use serde_json::{Value, json};
 
-use super::access::{self, Class};
+use super::access::{self, ClassValues, Sharing};
 use super::admission;
 use super::envelope::{Desk, Followed, reply, without_data};
 use super::visit::Visitor;
@@ -44,8 +44,11 @@ impl Desk {
                     return self.complain(member, said, denied.status.as_u16(), &detail);
                 }
             };
-            let same = match access::class(&route, &headers, identity.as_ref()) {
-                Class::Shared(class) => class == topic.key().parts().class,
+            // What its headers choose is as it was: only the token is another.
+            let own =
+                |_: &ClassValues| topic.key().parts().vary.iter().map(|(name, _)| name.clone()).collect();
+            let same = match access::sharing(&route, &headers, identity.as_ref(), own) {
+                Sharing::Shared(class) => class == topic.key().parts().class,
                 _ => false,
             };
             if !same || route.share == Share::Authorize {

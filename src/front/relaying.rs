@@ -8,7 +8,7 @@ use pingora::Result;
 
 use super::cover::Cover;
 use super::form::Accept;
-use super::{Fate, cors, respond};
+use super::{Fate, cors, preference, respond};
 use crate::hub::{Audience, Claim, Relayed};
 use crate::resource::MediaType;
 
@@ -54,7 +54,12 @@ impl Cover<'_> {
             let content_type =
                 relayed.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
             let essence = content_type.and_then(MediaType::parse).map(|found| found.essence);
-            essence.is_none_or(|essence| Accept::of(&self.headers).admits(&essence))
+            let prefers_another = preference::prefers_another(
+                &self.route,
+                &self.headers,
+                relayed.headers.get(header::CONTENT_TYPE).filter(|_| relayed.status.is_success()),
+            );
+            !prefers_another && essence.is_none_or(|essence| Accept::of(&self.headers).admits(&essence))
         };
         relayed.failure.is_some() || (relayed.said.iter().all(says_the_same) && admits())
     }

@@ -105,6 +105,9 @@ impl Cover<'_> {
         if !admits {
             return Some(Bypass::Accept);
         }
+        if let Some(reason) = self.prefers_another_form(&view).filter(|_| !takes_patches) {
+            return Some(reason);
+        }
         let at_once = view.is_young() && !topic.is_unconfirmed(&view)
             || is_remembered(&view, self.route.poll.interval)
             || view.rests();

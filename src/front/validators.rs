@@ -25,7 +25,10 @@ pub(super) fn rewrite(front: &Front, request: &mut RequestHeader, ctx: &Context)
     let Some(base) = &ctx.key else {
         return Ok(Condition::Open);
     };
-    let key = full_key(&front.shared, base, &request.headers);
+    let Some(route) = &ctx.route else {
+        return Ok(Condition::Open);
+    };
+    let key = full_key(&front.shared, route, base, &request.headers);
     let Some(topic) = front.shared.hub.get(&key) else {
         return Ok(Condition::Open);
     };

@@ -6,30 +6,33 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use tokio::time::timeout;
 
-use super::access::{self, Class};
+use super::access::{self, ClassValues, Own, Sharing};
 use super::authorize::{self, NotAuthorized};
 use super::cover::VARY_TURNS;
 use super::ordinary::is_remembered;
 use super::purse::{Asker, purse};
-use super::{Match, Shared, admission, refuse};
+use super::{Match, Shared, admission, preference, refuse};
 use crate::config::Route;
 use crate::fanout::{Hold, Pass};
 use crate::frame::State;
 use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, Outcome, Relayed, Topic, View};
 use crate::identity::{Identity, Proof, strip};
-use crate::resource::{KeyParts, ResourceKey, canonical_query};
+use crate::metrics::{DoubtOutcome, VARY_USER_AGENT};
+use crate::resource::{KeyParts, ResourceKey, canonical_query, choosing};
 
 /// The part of a key that does not depend on the upstream's `Vary`. `authority`: the client's.
+#[allow(clippy::too_many_arguments, reason = "the parts of a key")]
 pub(super) fn base_key(
     route: &Route,
     proto: &'static str,
     authority: Option<String>,
     path: String,
     query: Option<String>,
-    class: Vec<(HeaderName, HeaderValue)>,
+    class: ClassValues,
+    headers: &HeaderMap,
 ) -> ResourceKey {
     let fixed = route.upstream.host.is_some();
     ResourceKey::new(KeyParts {
@@ -39,25 +42,32 @@ pub(super) fn base_key(
         path,
         query,
         class,
-        vary: Vec::new(),
+        vary: choosing(route, &[], headers),
     })
 }
 
 /// The key with the values of the fields that the upstream is known to vary by.
-pub(super) fn full_key(shared: &Shared, base: &ResourceKey, headers: &HeaderMap) -> ResourceKey {
+pub(super) fn full_key(
+    shared: &Shared,
+    route: &Route,
+    base: &ResourceKey,
+    headers: &HeaderMap,
+) -> ResourceKey {
     match shared.vary.get(base) {
-        Some(names) => ResourceKey::new(KeyParts { vary: varying(&names, headers), ..base.parts().clone() }),
+        Some(names) => {
+            ResourceKey::new(KeyParts { vary: choosing(route, &names, headers), ..base.parts().clone() })
+        }
         None => base.clone(),
     }
 }
 
-fn varying(names: &[HeaderName], headers: &HeaderMap) -> Vec<(HeaderName, Option<HeaderValue>)> {
-    let present = |name: &HeaderName| {
-        let lines: Vec<&[u8]> = headers.get_all(name).iter().map(|v| v.as_bytes()).collect();
-        let value = HeaderValue::from_bytes(&lines.join(&b", "[..])).ok()?;
-        (!lines.is_empty()).then(|| (name.clone(), Some(value)))
-    };
-    names.iter().filter_map(present).collect()
+/// The names of a resource's own Vary, as far as they are known: remembered, or those of what is held.
+pub(super) fn own_vary(shared: &Shared, base: &ResourceKey) -> Vec<HeaderName> {
+    if let Some(names) = shared.vary.get(base) {
+        return names.clone();
+    }
+    let view = shared.hub.get(base).map(|topic| topic.view());
+    view.as_deref().and_then(chosen_by).map(<[HeaderName]>::to_vec).unwrap_or_default()
 }
 
 /// The fields by which the upstream chose what a view has to give. None: it has nothing.
@@ -73,12 +83,13 @@ pub(super) fn chosen_by(view: &View) -> Option<&[HeaderName]> {
 /// next key will know (RFC 9111 §4.1).
 pub(super) fn selects(
     shared: &Shared,
+    route: &Route,
     base: &ResourceKey,
     key: &ResourceKey,
     chosen_by: &[HeaderName],
     headers: &HeaderMap,
 ) -> bool {
-    if varying(chosen_by, headers) == key.parts().vary {
+    if choosing(route, chosen_by, headers) == key.parts().vary {
         return true;
     }
     let memory = &shared.vary;
@@ -87,6 +98,15 @@ pub(super) fn selects(
     }
     memory.insert(base.clone(), chosen_by.to_vec());
     false
+}
+
+/// Counts a push client of a resource whose API looks at the User-Agent: it gets the form for pollcast's own
+/// (contract §3).
+pub(super) fn note_agent(shared: &Shared, route: &Route, view: &View) {
+    if chosen_by(view).is_some_and(|names| preference::depends_on_agent(route, names)) {
+        shared.metrics.not_obeyed.with_label_values(&[&route.path, VARY_USER_AGENT]).inc();
+        shared.doubts.note_agent(route);
+    }
 }
 
 /// Attends to a resource, and has it polled if nobody did, at the client's expense.
@@ -231,17 +251,28 @@ impl Visitor {
                 status: StatusCode::BAD_REQUEST,
                 detail: format!("the query parameter {:?} is not known on this route", problem.parameter),
             })?;
-        let class = match access::class(&route, &self.headers, identity.as_ref()) {
-            Class::Shared(class) => class,
-            Class::Unshared => {
+        let base = |class: ClassValues| {
+            let (authority, query) = (self.authority.clone(), target.query.clone());
+            base_key(&route, self.proto, authority, path.clone(), query, class, &self.headers)
+        };
+        let own = |class: &ClassValues| own_vary(&self.shared, &base(class.clone()));
+        let class = match access::sharing(&route, &self.headers, identity.as_ref(), own) {
+            Sharing::Shared(class) => class,
+            Sharing::Own(Own::Doubt(name)) => {
+                let shared = &self.shared;
+                shared.doubts.note(&shared.metrics, &route, &name, DoubtOutcome::Asked);
+                let detail = "a header of this connection may choose the content (vary, ignore_headers)";
+                return Err(refused(StatusCode::FORBIDDEN, detail));
+            }
+            Sharing::Own(Own::Credentials | Own::OneRequest) => {
                 let detail = "this connection carries credentials, and the route does not say who may share";
                 return Err(refused(StatusCode::FORBIDDEN, detail));
             }
-            Class::Nameless => {
+            Sharing::Nameless => {
                 let detail = "who asks is known, and nothing of it says to which class it belongs";
                 return Err(refused(StatusCode::FORBIDDEN, detail));
             }
-            Class::Ambiguous => {
+            Sharing::Ambiguous => {
                 let detail = "a value that says who may share is there twice";
                 return Err(refused(StatusCode::BAD_REQUEST, detail));
             }
@@ -253,8 +284,8 @@ impl Visitor {
                 "there are as many clients of this subject or class as may be (limits.clients_per_subject)";
             return Err(refused(StatusCode::SERVICE_UNAVAILABLE, detail));
         }
-        let base = base_key(&route, self.proto, self.authority.clone(), path.clone(), target.query, class);
-        let admitted = self.attend(route, &base, path, subject).await?;
+        let base = base(class);
+        let admitted = self.attend(route.clone(), &base, path.clone(), subject).await?;
         let topic = admitted.attendance.topic();
         let hold = Box::pin(authorize::admit(&self.shared, &admitted.route, topic, &self.headers)).await;
         let hold = hold.map_err(|NotAuthorized(detail)| refused(StatusCode::FORBIDDEN, detail))?;
@@ -324,7 +355,7 @@ impl Visitor {
         let shared = &self.shared;
         let asker = Asker { address: self.address, subject };
         for _ in 0..VARY_TURNS {
-            let key = full_key(shared, base, &self.headers);
+            let key = full_key(shared, &route, base, &self.headers);
             self.excepted(&key)?;
             let before = shared.hub.get(&key).map_or(0, |topic| topic.started());
             let attendance = attend(shared, asker, &route, &key, Attend::Follow)
@@ -332,7 +363,7 @@ impl Visitor {
             await_writes(&route, attendance.topic()).await;
             let (view, _) = first_view(&route, &attendance, before).await;
             if let Some(names) = chosen_by(&view)
-                && !selects(shared, base, &key, names, &self.headers)
+                && !selects(shared, &route, base, &key, names, &self.headers)
             {
                 continue;
             }
@@ -341,6 +372,7 @@ impl Visitor {
                 let detail = "the upstream refuses it".to_owned();
                 return Err(Refused { status: relayed.status, detail });
             }
+            note_agent(shared, &route, &view);
             return Ok(Admitted { route, attendance, path, hold: None });
         }
         let detail = "the upstream's Vary changes with every answer".to_owned();

@@ -32,6 +32,8 @@ pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, f
     headers.extend(forwarded(upstream, parts.proto, parts.host.as_deref()));
     headers.retain(|(name, _)| !parts.class.iter().any(|(own, _)| own == name));
     headers.extend(parts.class.iter().cloned());
+    // Where the client's Accept or User-Agent is in the key, it is what the API chooses by.
+    headers.retain(|(name, _)| !parts.vary.iter().any(|(own, value)| own == name && value.is_some()));
     let varying = parts.vary.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
     headers.extend(varying);
     // What the operator says replaces what we would.

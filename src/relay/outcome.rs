@@ -380,7 +380,7 @@ impl Poller {
         match verdict {
             Verdict::NotShareable(sign) => {
                 self.leave_to_cause(&publisher, number, answer);
-                let reason = format!("the upstream's answer says {sign}, and the route has no `share`");
+                let reason = format!("the upstream's answer says {sign}, and no `share` covers the request");
                 publisher.close(Closing::NotShareable, Some((ExceptionKind::NotShareable, reason.as_str())));
             }
             _ => publisher.close(Closing::SessionRotated, None),

@@ -12,6 +12,7 @@ use super::ask;
 use super::poller::Poller;
 use crate::config::Share;
 use crate::hub::{Audience, Failure, PollNumber, Publisher, Relayed};
+use crate::resource::says_credential;
 use crate::upstream::Answer;
 use crate::upstream::fields::of_relay;
 use crate::upstream::judge::{
@@ -75,7 +76,11 @@ impl Poller {
         let (headers, route) = (&answer.headers, &*self.route);
         if is_failure {
             // Failures are one for all, or each that waits would ask an upstream that is down.
-            return if is_one_users_failure(headers, route) { Audience::Nobody } else { Audience::All };
+            return if is_one_users_failure(headers, route, self.topic.key().is_private()) {
+                Audience::Nobody
+            } else {
+                Audience::All
+            };
         }
         if sets_cookie(headers, &route.ignore_cookies) {
             return Audience::Nobody;
@@ -87,7 +92,7 @@ impl Poller {
             || route.share == Share::Authorize
             || self.tag.is_some();
         let is_anothers = says_who_may || was_anothers || !is_whole(answer);
-        match (is_one_users(headers, route), is_anothers) {
+        match (is_one_users(headers, route, self.topic.key().is_private()), is_anothers) {
             (false, false) => Audience::All,
             (false, true) => Audience::Push,
             (true, false) if !varies_by_asker(headers) => Audience::Cause,
@@ -99,9 +104,8 @@ impl Poller {
     /// does not take it, and where the operator says so a client's credentials mean nothing.
     fn said(&self, headers: &HeaderMap) -> Vec<(HeaderName, Option<HeaderValue>)> {
         let ask = ask::poll(self.topic.key(), &self.route, None, 0);
-        let is_credential = |name: &HeaderName| {
-            *name == header::COOKIE || self.route.credentials.iter().any(|credential| credential == name)
-        };
+        let is_credential =
+            |name: &HeaderName| says_credential(name.as_str()) || self.route.credentials.contains(name);
         let means_something = |name: &HeaderName| {
             *name != header::ACCEPT_ENCODING
                 && *name != header::HOST

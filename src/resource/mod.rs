@@ -5,14 +5,19 @@
 
 mod content;
 mod digest;
+mod header_kind;
 mod json;
 mod key;
+mod known_headers;
 mod snapshot;
 mod target;
 mod version;
 
 pub use content::Content;
 pub use digest::{Digest, Digester};
+pub use header_kind::{
+    HeaderKind, choosing, cookie_pairs, credentials, first_doubt, header_kind, says_credential, why_known,
+};
 pub use json::{Element, Json, Kind, MAX_DEPTH, Malformed};
 pub use key::{KeyParts, ResourceKey};
 pub use snapshot::{Ignored, MediaType, Snapshot, Validators, decoded};

@@ -11,7 +11,7 @@ use super::fields::{may_be_credential, of_snapshot, tokens};
 use super::schedule::{Quota, directive, retry_after};
 use super::{Answer, NoDocument};
 use crate::config::{ClassValue, Route, Share};
-use crate::resource::{Content, MediaType, Validators, matches_pattern};
+use crate::resource::{Content, MediaType, Validators, matches_pattern, says_credential};
 
 /// The judgement.
 #[derive(Debug)]
@@ -63,7 +63,8 @@ pub fn not_shareable(headers: &HeaderMap, route: &Route) -> Option<&'static str>
     if vary_names(headers).any(|name| name == "*") {
         return Some("vary-star");
     }
-    if vary_names(headers).any(|name| is_address(&name)) {
+    let ignored = |name: &str| route.headers.ignore_vary.iter().any(|ignored| ignored == name);
+    if vary_names(headers).any(|name| is_address(&name) && !ignored(&name)) {
         return Some("vary-address");
     }
     if sets_cookie(headers, &route.ignore_cookies) {
@@ -86,27 +87,37 @@ pub fn sets_cookie(headers: &HeaderMap, ignore_cookies: &[String]) -> bool {
     cookies_set(headers).any(|name| !ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name)))
 }
 
-/// Whether an answer that is no data is for one client alone: without `share` by any sign of that, in a class if it
-/// sets a cookie, which is never passed on.
-pub fn is_one_users(headers: &HeaderMap, route: &Route) -> bool {
-    match route.share {
-        Share::Unset => not_shareable(headers, route).is_some(),
-        Share::By(_) => sets_cookie(headers, &route.ignore_cookies),
+/// Whether signs of privacy on an answer stop the sharing (contract §11): with `share` unset, and in the class without
+/// credentials, which is judged the same. `private`: the polls carry a client's credentials.
+pub fn obeys_privacy(share: &Share, private: bool) -> bool {
+    match share {
+        Share::Unset => true,
+        Share::By(_) => !private,
         Share::Public | Share::Authorize => false,
+    }
+}
+
+/// Whether an answer that is no data is for one client alone: by any sign of that where signs count, in a class of
+/// credentials if it sets a cookie, which is never passed on.
+pub fn is_one_users(headers: &HeaderMap, route: &Route, private: bool) -> bool {
+    match route.share {
+        _ if obeys_privacy(&route.share, private) => not_shareable(headers, route).is_some(),
+        Share::By(_) => sets_cookie(headers, &route.ignore_cookies),
+        Share::Unset | Share::Public | Share::Authorize => false,
     }
 }
 
 /// The same of a failure. One that only says not to store it is one for all that wait: an upstream that is down
 /// or overloaded is not asked by each of them.
-pub fn is_one_users_failure(headers: &HeaderMap, route: &Route) -> bool {
+pub fn is_one_users_failure(headers: &HeaderMap, route: &Route, private: bool) -> bool {
     match route.share {
-        Share::Unset => {
+        _ if obeys_privacy(&route.share, private) => {
             directive(headers, "private").is_some()
                 || sets_cookie(headers, &route.ignore_cookies)
                 || headers.keys().any(|name| may_be_credential(name, route))
         }
         Share::By(_) => sets_cookie(headers, &route.ignore_cookies),
-        Share::Public | Share::Authorize => false,
+        Share::Unset | Share::Public | Share::Authorize => false,
     }
 }
 
@@ -131,7 +142,7 @@ pub fn judge(answer: &Answer, terms: &Terms) -> Verdict {
         401 | 403 => Verdict::Denied,
         300..=399 if terms.private && status != StatusCode::NOT_MODIFIED => Verdict::Denied,
         // Whatever it answers: the client has to get the new cookie.
-        _ if rotates_session(&answer.headers, &terms.route.share) => Verdict::SessionRotated,
+        _ if terms.private && rotates_session(&answer.headers, &terms.route.share) => Verdict::SessionRotated,
         206 => Verdict::Failed(format!("the upstream answered {status}, and no part was asked for")),
         200..=299 | 304 => succeeded(answer, terms),
         404 | 410 => Verdict::Gone,
@@ -151,7 +162,7 @@ fn rotates_session(headers: &HeaderMap, share: &Share) -> bool {
 }
 
 fn succeeded(answer: &Answer, terms: &Terms) -> Verdict {
-    if terms.route.share == Share::Unset
+    if obeys_privacy(&terms.route.share, terms.private)
         && let Some(sign) = not_shareable(&answer.headers, terms.route)
     {
         return Verdict::NotShareable(sign);
@@ -263,31 +274,28 @@ const OF_ONE_REQUEST: [&str; 20] = [
     "sec-websocket-key",
 ];
 
-/// The fields that `Vary` names and that are not the same on every poll: they become part of the
-/// key (RFC 9111 §4.1).
+/// The fields that `Vary` names and by which requests of one resource may differ: they become part of the key
+/// (RFC 9111 §4.1), but for User-Agent, for which the contract has a rule of its own (§3). What `poll.accept` and the
+/// preference of a client's Accept decide, what says who asks, and what the operator says means nothing is left out.
 pub fn secondary_names(headers: &HeaderMap, route: &Route) -> Vec<HeaderName> {
-    const CONSTANT: [&str; 8] = [
-        "*",
-        "accept",
-        "accept-encoding",
-        "user-agent",
-        "host",
-        "x-forwarded-proto",
-        "x-forwarded-host",
-        "cookie",
-    ];
-    let constant = |name: &str| {
-        CONSTANT.contains(&name)
-            || OF_ONE_REQUEST.contains(&name)
-            || is_ours(name)
-            || route.credentials.iter().any(|c| c == name)
-            || route.poll.headers.iter().any(|(n, _)| n == name)
-            || matches!(&route.share, Share::By(values)
-                if values.iter().any(|v| matches!(v, ClassValue::Header(h) if h == name)))
+    const CONSTANT: [&str; 7] =
+        ["*", "accept", "accept-encoding", "host", "x-forwarded-proto", "x-forwarded-host", "cookie"];
+    let rules = &route.headers;
+    let left_out = |name: &HeaderName| {
+        let text = name.as_str();
+        let by = |value: &ClassValue| matches!(value, ClassValue::Header(header) if header == name);
+        let says_who = says_credential(text) || route.credentials.contains(name);
+        CONSTANT.contains(&text)
+            || OF_ONE_REQUEST.contains(&text)
+            || is_ours(text)
+            || (says_who && !rules.vary.contains(name))
+            || route.poll.headers.iter().any(|(set, _)| set == name)
+            || matches!(&route.share, Share::By(values) if values.iter().any(by))
     };
     let mut names: Vec<HeaderName> = vary_names(headers)
-        .filter(|name| !constant(name))
         .filter_map(|name| HeaderName::try_from(name).ok())
+        .filter(|name| !rules.ignores_vary(name))
+        .filter(|name| *name == header::USER_AGENT || !left_out(name))
         .collect();
     names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     names.dedup();

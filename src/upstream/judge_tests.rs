@@ -268,7 +268,34 @@ fn vary_names_what_is_not_the_same_on_every_poll() {
         ("vary", "User-Agent,Authorization, x-region, Origin, accept-language, bad name"),
     ];
     let content = case.content(&answer(200, fields, b""));
-    assert_eq!(content.vary, ["accept-language", "origin"]);
+    assert_eq!(content.vary, ["accept-language", "origin", "user-agent"]);
+}
+
+#[test]
+fn what_the_operator_says_means_nothing_is_not_in_the_key() {
+    let mut case = public();
+    let names = ["user-agent", "x-region", "x-forwarded-for"];
+    case.route.headers.ignore_vary = names.iter().map(|name| HeaderName::from_static(name)).collect();
+    let fields: Fields = &[("vary", "User-Agent, X-Region, X-Color, Private-Token, X-Forwarded-User")];
+    assert_eq!(case.content(&answer(200, fields, b"")).vary, ["x-color"]);
+    let address = headers(&[("vary", "X-Forwarded-For")]);
+    assert_eq!(not_shareable(&address, &case.route), None);
+    assert_eq!(not_shareable(&address, &public().route), Some("vary-address"));
+}
+
+#[test]
+fn the_class_without_credentials_is_judged_as_without_a_share() {
+    let by = || shared(Share::By(vec![ClassValue::Header(header::AUTHORIZATION)]));
+    let fields: Fields = &[("content-type", "text/html"), ("set-cookie", "csrftoken=1; Path=/")];
+    let login = answer(200, fields, b"<form>");
+    let judged = |private: bool| {
+        let case = by();
+        let terms = Terms { route: &case.route, private, known_type: None };
+        matches!(judge(&login, &terms), Verdict::NotShareable("set-cookie"))
+    };
+    assert!(judged(false) && !judged(true));
+    let private = headers(&[("cache-control", "private")]);
+    assert!(is_one_users(&private, &by().route, false) && !is_one_users(&private, &by().route, true));
 }
 
 #[test]

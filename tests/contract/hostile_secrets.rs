@@ -22,7 +22,7 @@ fn yaml(legacy: &Legacy) -> String {
          drain: {{delay: 0s, window: 100ms}}\n\
          defaults: {{poll: {{interval: 100ms, backoff: {{min: 100ms, max: 200ms}}}}, stale_after: 0s}}\n\
          routes:\n  \
-         - {{path: '/by/{{name}}', upstream: legacy, share: {{by: [authorization, x-api-key, 'cookie:session']}}}}\n  \
+         - {{path: '/by/{{name}}', upstream: legacy, share: {{by: [authorization, x-api-key, 'cookie:session']}}, ignore_headers: [x-anything]}}\n  \
          - {{path: '/unset/{{name}}', upstream: legacy}}\n  \
          - {{path: '/own/{{name}}', upstream: legacy, share: public, poll: {{headers: {{x-service: own-hunter2}}}}}}\n  \
          - {{path: '/basic/{{name}}', upstream: legacy, share: public, poll: {{auth: {{basic: {{user: ann, password: basic-hunter2}}}}}}}}\n  \

@@ -7,6 +7,7 @@
 //! | `authorize` | §11: shared answers, each client admitted by what its own credentials get |
 //! | `batch` | §10: many resources of a route in one request |
 //! | `change` | §2: what counts as a change: rules, selections, what should be JSON and is not |
+//! | `choosing` | §3, §11: which headers choose the form, say who asks, or may do either |
 //! | `client_address` | §12: by whose word a client has its address |
 //! | `command_line` | commands, exit codes, messages, the log |
 //! | `compression` | §3, §5, §6: compressed once for everybody, read by strict decoders |
@@ -53,6 +54,7 @@ pub mod answers;
 pub mod authorize;
 pub mod batch;
 pub mod change;
+pub mod choosing;
 pub mod client_address;
 pub mod command_line;
 pub mod compression;

@@ -218,8 +218,11 @@ async fn whatever_is_sent_both_answer_alike() {
     let stand = stand(ONCE);
     let etag = stand.http().await.get("/prices/A", &[]).await.etag().to_owned();
     let mut random = fastrand::Rng::with_seed(4);
-    let base =
-        ["GET /prices/A HTTP/1.1".to_owned(), format!("Host: {}", stand.address()), "X-A: b".to_owned()];
+    let base = [
+        "GET /prices/A HTTP/1.1".to_owned(),
+        format!("Host: {}", stand.address()),
+        "Priority: u=1".to_owned(),
+    ];
     let lines = [
         format!("If-None-Match: {etag}"),
         format!("if-none-match:W/{etag}"),

@@ -53,10 +53,16 @@ pub struct RouteSettings {
     pub ignore_query: Option<List<Text>>,
     /// Cookies that say nothing about identity; a trailing `*` matches any ending.
     pub ignore_cookies: Option<List<Text>>,
-    /// Request headers that are credentials, besides Cookie and the usual ones.
+    /// Request headers that are credentials, besides Cookie, the usual ones and those whose name says so.
     pub credentials: Option<List<Text>>,
     /// Fields of answers that are content although their names say credential.
     pub keep_fields: Option<List<Text>>,
+    /// Request headers that choose the content: in the key and on its polls.
+    pub vary: Option<List<Text>>,
+    /// Names in the upstream's Vary that mean nothing.
+    pub ignore_vary: Option<List<Text>>,
+    /// Request headers that mean nothing, besides those that are known to.
+    pub ignore_headers: Option<List<Text>>,
     /// Names of the query switches.
     pub switches: Option<Switches>,
     /// SSE `event:` of snapshots, or `off`: unnamed, so that `onmessage` works.

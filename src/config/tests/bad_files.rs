@@ -367,6 +367,19 @@ const ROUTES: &[(&str, &str)] = &[
         "keep_fields: [set-cookie]",
         r#"keep_fields[0]: "set-cookie" is never content: it says who somebody is"#,
     ),
+    (
+        "vary: [accept-encoding]",
+        r#"vary[0]: "accept-encoding" cannot choose the content of a poll: pollcast writes this header itself"#,
+    ),
+    ("vary: [Cookie]", r#"vary[0]: "Cookie" says who asks; name it in share: { by: [...] }"#),
+    (
+        "ignore_vary: [\"*\"]",
+        r#"ignore_vary[0]: "*" means that nobody may share; share: public is the word for sharing all the same"#,
+    ),
+    (
+        "ignore_headers: [authorization]",
+        r#"ignore_headers[0]: "authorization" says who asks; share says what that means (share: public: nothing)"#,
+    ),
     ("switches: { push: _wait }", "switches: two switches have the same name"),
     (
         "event_name: stale",
@@ -406,6 +419,24 @@ fn bad_settings_are_told_with_what_was_wanted() {
             format!("pollcast.yaml:6: routes[0].{wanted}"),
             "{settings}"
         );
+    }
+}
+
+#[test]
+fn a_header_means_one_thing() {
+    for (said, other, wanted) in [
+        ("vary", "ignore_headers: [x-a]", "names x-a, which ignore_headers says means nothing"),
+        ("vary", "ignore_vary: [x-a]", "names x-a, which ignore_vary says means nothing"),
+        ("vary", "poll: { headers: { x-a: b } }", "names x-a, which poll.headers sets on every poll"),
+        (
+            "vary",
+            "share: { by: [x-a] }",
+            "names x-a, which says who asks; name it in share: { by: [...] } alone",
+        ),
+        ("ignore_headers", "credentials: [x-a]", "names x-a, which is one of the credentials of this route"),
+    ] {
+        let told = told(&format!("    {said}: [x-a]\n    {other}\n"));
+        assert_eq!(told, format!("pollcast.yaml:6: routes[0].{said}: {wanted}"), "{other}");
     }
 }
 

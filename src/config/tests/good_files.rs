@@ -66,6 +66,18 @@ fn the_usual_credentials_stay_whatever_is_said() {
 }
 
 #[test]
+fn what_headers_mean_is_said_by_name() {
+    let said =
+        "    vary: [Api-Version]\n    ignore_vary: [User-Agent]\n    ignore_headers: [X-App-Version]\n";
+    let rules = route(said).headers;
+    let names = |names: &[HeaderName]| names.iter().map(HeaderName::to_string).collect::<Vec<_>>();
+    assert_eq!(names(&rules.vary), ["api-version"]);
+    assert_eq!(names(&rules.ignore_vary), ["user-agent"]);
+    assert_eq!(names(&rules.ignore), ["x-app-version"]);
+    assert_eq!(route("").headers, HeaderRules::default());
+}
+
+#[test]
 fn sharing_is_read_in_all_its_forms() {
     assert_eq!(route("").share, Share::Unset);
     assert_eq!(route("    share: public\n").share, Share::Public);

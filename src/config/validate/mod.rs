@@ -7,6 +7,7 @@
 mod access;
 mod asking;
 mod change;
+mod headers;
 mod identity;
 mod limits;
 mod listeners;

@@ -11,7 +11,7 @@ use http::HeaderValue;
 use super::super::problem::{Findings, Place};
 use super::super::{Compress, Plain, Route, SoftRefusal, Transports, raw};
 use super::{
-    DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, access, asking, at, change, identity, paths, poll,
+    DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, access, asking, at, change, headers, identity, paths, poll,
     websocket,
 };
 
@@ -37,6 +37,7 @@ pub fn apply(
     transports(at!(place, raw.transports), &mut route.transports, findings);
     access::query(place, raw, route, findings);
     access::credentials(place, raw, route, findings);
+    headers::apply(place, raw, &mut route.headers, findings);
     access::cors(at!(place, raw.cors), &mut route.cors, findings);
     websocket::apply(at!(place, raw.websocket), &mut route.websocket, findings);
     event_name(at!(place, raw.event_name), &mut route.event_name, findings);
@@ -86,6 +87,7 @@ pub fn together(place: &Place, raw: &raw::RouteSettings, route: &mut Route, find
     change::together(place, raw, route, findings);
     identity::together(place, route, &parameters, findings);
     access::together(place, route, findings);
+    headers::together(place, route, findings);
     if let Some(send) = &mut route.websocket.send {
         let place = place.key("websocket").key("send");
         if send.rate > route.websocket.frame_rate {

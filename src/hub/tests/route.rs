@@ -6,8 +6,9 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, header};
 
 use crate::config::{
-    Backoff, Breaker, Change, Compress, Config, Delta, Drain, Limits, Log, Plain, Poll, QueryRule, Route,
-    Server, Share, SoftRefusal, Switches, Threads, Times, Transports, UnknownQuery, Upstream, Websocket,
+    Backoff, Breaker, Change, Compress, Config, Delta, Drain, HeaderRules, Limits, Log, Plain, Poll,
+    QueryRule, Route, Server, Share, SoftRefusal, Switches, Threads, Times, Transports, UnknownQuery,
+    Upstream, Websocket,
 };
 use crate::resource::{KeyParts, ResourceKey};
 
@@ -50,6 +51,7 @@ pub(crate) fn route() -> Route {
         ignore_cookies: vec!["_ga".into(), "AWSALB*".into()],
         credentials: vec![header::AUTHORIZATION, HeaderName::from_static("x-api-key")],
         keep_fields: Vec::new(),
+        headers: HeaderRules::default(),
         switches: Switches { push: None, wait: None, delta: None, wait_header: false },
         event_name: None,
         base64: false,
