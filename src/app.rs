@@ -140,6 +140,7 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         descriptors: front::Descriptors::of_process(),
         turnstile: config.limits.accept_rate.map(|rate| front::Turnstile::new(rate, Instant::now())),
         vary: DashMap::new(),
+        origins: Default::default(),
         slow_304: front::Holds::new(),
         novelties: front::Novelties::new(config.routes.len()),
         repeats: front::Repeats::default(),

@@ -6,13 +6,15 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
+use super::visit::full_key;
 use super::{Context, Fate, respond};
 use crate::config::{Config, Cors, Route};
+use crate::hub::View;
 
 const EXPOSED: &str = "ETag, Age, Link, Cache-Status, Preference-Applied, Retry-After, Delta-Base";
 
@@ -41,6 +43,31 @@ fn allowed(cors: &Cors, request: &HeaderMap) -> Option<HeaderValue> {
 /// Adds the fields of an own answer.
 pub(super) fn add(headers: &mut HeaderMap, route: &Route, request: &HeaderMap) {
     add_of_all(headers, [route], request);
+}
+
+/// Adds the fields of an own answer about a resource that is not its snapshot: the route's, or else those that the
+/// upstream gives with the resource.
+pub(super) fn add_beside(headers: &mut HeaderMap, route: &Route, request: &HeaderMap, view: Option<&View>) {
+    if route.cors.is_some() {
+        return add(headers, route, request);
+    }
+    let Some(frame) = view.and_then(|view| view.frame.as_ref()) else { return };
+    let of_cors = |name: &HeaderName| name.as_str().starts_with("access-control-");
+    for (name, value) in frame.snapshot.headers.iter().filter(|(name, _)| of_cors(name)) {
+        headers.append(name.clone(), value.clone());
+    }
+    if frame.snapshot.headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_some_and(|allowed| allowed != "*") {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
+}
+
+/// Adds the fields of a refusal of a covered request.
+pub(super) fn add_to_refusal(headers: &mut HeaderMap, route: &Route, request: &HeaderMap, ctx: &Context) {
+    // Only a page of another origin looks at them.
+    let key = ctx.key.as_ref().filter(|_| route.cors.is_none() && request.contains_key(header::ORIGIN));
+    let key = key.map(|base| full_key(&ctx.shared, route, base, request));
+    let view = key.and_then(|key| ctx.shared.hub.get(&key)).map(|topic| topic.view());
+    add_beside(headers, route, request, view.as_deref());
 }
 
 /// Adds the fields of an answer that speaks of several routes: what each of them allows, and nothing if one

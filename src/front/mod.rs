@@ -37,6 +37,7 @@ mod http2;
 mod listen;
 mod many;
 mod ordinary;
+mod origin_key;
 mod outbox;
 mod pace;
 mod parting;
@@ -96,6 +97,7 @@ pub use descriptors::{Descriptors, shortage};
 pub use doubt::Doubts;
 pub use held::Alike;
 pub use listen::{ListenError, Service, Watches, service};
+pub use origin_key::Origins;
 pub use repeat::Repeats;
 pub use route::{Match, Routes};
 pub use slow_304::Holds;
@@ -127,6 +129,8 @@ pub struct Shared {
     pub turnstile: Option<Turnstile>,
     /// Fields that the upstream's `Vary` named, by the key without them.
     pub vary: DashMap<ResourceKey, Vec<HeaderName>>,
+    /// Origins whose answers are for all origins.
+    pub origins: Origins,
     /// Who is let in, route by route.
     pub gates: Gates,
     pub subjects: Subjects,

@@ -239,6 +239,11 @@ pub(super) fn rewrite_response(
         }
         return Error::e_explain(ErrorType::HTTPStatus(502), "the answer switches protocols unasked");
     }
+    if response.version < Version::HTTP_2 {
+        // The version is ours, whatever the upstream speaks (RFC 9112 §2.3), and its trailers are dropped.
+        response.set_version(Version::HTTP_11);
+        response.remove_header(&header::TRAILER);
+    }
     if let Some(route) = ctx.route.as_ref().filter(|_| !response.status.is_informational()) {
         cors::complete(response, route, &session.req_header().headers)?;
         bypass::complete(response, session.req_header(), route, ctx)?;

@@ -59,7 +59,7 @@ pub(super) fn problem(
     headers.extend(more);
     let request = session.req_header();
     match &ctx.route {
-        Some(route) => cors::add(&mut headers, route, &request.headers),
+        Some(route) => cors::add_to_refusal(&mut headers, route, &request.headers, ctx),
         None if request.uri.path().starts_with(&ctx.shared.config.public_prefix) => {
             cors::add_of_any(&mut headers, &ctx.shared.config, &request.headers);
         }
@@ -173,7 +173,7 @@ async fn soft(
     let retry_ms = retry.as_millis() as u64;
     let mut headers = event_stream_head();
     if let Some(route) = route {
-        cors::add(&mut headers, route, &session.req_header().headers);
+        cors::add_to_refusal(&mut headers, route, &session.req_header().headers, ctx);
     }
     if session.req_header().version == Version::HTTP_11 {
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

@@ -59,7 +59,7 @@ impl Cover<'_> {
         if answer::is_compressed(attendance.topic().key(), &self.route) {
             headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
         }
-        cors::add(&mut headers, &self.route, &self.headers);
+        cors::add_beside(&mut headers, &self.route, &self.headers, Some(view));
         let resume = match self.resume() {
             // Its version is not the current one, and nothing more is to be waited for.
             // A reader of patches is told so before it gets the state.

@@ -13,6 +13,7 @@ use super::access::{self, ClassValues, Own, Sharing};
 use super::authorize::{self, NotAuthorized};
 use super::cover::VARY_TURNS;
 use super::ordinary::is_remembered;
+use super::origin_key::with_origin;
 use super::purse::{Asker, purse};
 use super::{Match, Shared, admission, preference, refuse};
 use crate::config::Route;
@@ -53,12 +54,14 @@ pub(super) fn full_key(
     base: &ResourceKey,
     headers: &HeaderMap,
 ) -> ResourceKey {
-    match shared.vary.get(base) {
-        Some(names) => {
-            ResourceKey::new(KeyParts { vary: choosing(route, &names, headers), ..base.parts().clone() })
-        }
-        None => base.clone(),
+    let known = shared.vary.get(base).map(|names| choosing(route, &names, headers));
+    // Most requests are of no other origin, and of what varies by nothing.
+    if known.is_none() && !headers.contains_key(header::ORIGIN) {
+        return base.clone();
     }
+    let chosen = known.unwrap_or_else(|| base.parts().vary.clone());
+    let vary = with_origin(shared, route, base, chosen, headers);
+    ResourceKey::new(KeyParts { vary, ..base.parts().clone() })
 }
 
 /// The names of a resource's own Vary, as far as they are known: remembered, or those of what is held.
@@ -89,7 +92,8 @@ pub(super) fn selects(
     chosen_by: &[HeaderName],
     headers: &HeaderMap,
 ) -> bool {
-    if choosing(route, chosen_by, headers) == key.parts().vary {
+    let chosen = choosing(route, chosen_by, headers);
+    if with_origin(shared, route, base, chosen, headers) == key.parts().vary {
         return true;
     }
     let memory = &shared.vary;
