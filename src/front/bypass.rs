@@ -126,6 +126,19 @@ fn keep_private(response: &mut ResponseHeader) -> Result<()> {
     Ok(())
 }
 
+/// The same for an answer that is given here as it came.
+pub(super) fn keep_relay_private(headers: &mut HeaderMap) {
+    let of_cdn = |name: &str| CDN_FIELDS.contains(&name) || name.ends_with("-cdn-cache-control");
+    let named: Vec<_> = headers.keys().filter(|name| of_cdn(name.as_str())).cloned().collect();
+    for name in named {
+        headers.remove(name);
+    }
+    let said: Vec<&[u8]> = headers.get_all(header::CACHE_CONTROL).iter().map(HeaderValue::as_bytes).collect();
+    if let Some(private) = private(&said.join(&b", "[..])) {
+        headers.insert(header::CACHE_CONTROL, private);
+    }
+}
+
 /// A Cache-Control that keeps shared caches from storing: without `public` and `s-maxage`, with `private`. Returns
 /// `None` if the one that is there will do. One that cannot be read as a list of `token[=value]` is replaced.
 fn private(said: &[u8]) -> Option<HeaderValue> {

@@ -233,22 +233,6 @@ impl Front {
         cover::Cover::new(self, session, ctx, route, path).serve().await
     }
 
-    /// A request that passes through speaks of the upstream's tags, not of ours.
-    async fn check_conditions(
-        &self,
-        session: &mut Session,
-        ctx: &mut Context,
-        reason: Bypass,
-    ) -> Result<Fate> {
-        match validators::rewrite(self, session.req_header_mut(), ctx)? {
-            validators::Condition::Open => Ok(Fate::PassThrough(reason)),
-            validators::Condition::Failed => {
-                let detail = "the version in If-Match is not the current one";
-                refuse::with(session, ctx, StatusCode::PRECONDITION_FAILED, detail).await
-            }
-        }
-    }
-
     async fn uncovered(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
         let upstream = self.shared.config.passthrough.as_ref();
         ctx.upstream = upstream.and_then(|u| self.shared.clients.get(&u.name)).cloned();
@@ -305,7 +289,7 @@ impl ProxyHttp for Front {
         }
         let fate = match self.receive(session, ctx).await? {
             Fate::PassThrough(reason) => match passthrough::admit(session, ctx, reason).await? {
-                Fate::PassThrough(reason) => self.check_conditions(session, ctx, reason).await?,
+                Fate::PassThrough(reason) => validators::check(self, session, ctx, reason).await?,
                 Fate::Answered => Fate::Answered,
             },
             Fate::Answered => Fate::Answered,

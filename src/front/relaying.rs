@@ -8,7 +8,7 @@ use pingora::Result;
 
 use super::cover::Cover;
 use super::form::Accept;
-use super::{Fate, cors, preference, respond};
+use super::{Fate, bypass, cors, preference, respond};
 use crate::hub::{Audience, Claim, Relayed};
 use crate::resource::MediaType;
 
@@ -69,6 +69,9 @@ impl Cover<'_> {
         let mut headers = relayed.headers.clone();
         headers.append(CACHE_STATUS, HeaderValue::from_static("pollcast; fwd=miss; detail=relayed"));
         cors::add(&mut headers, &self.route, &self.headers);
+        if self.route.authenticate.is_some() {
+            bypass::keep_relay_private(&mut headers);
+        }
         self.ctx.answer = "relayed";
         let (mut status, mut phrase, mut body) =
             (relayed.status, relayed.phrase.as_deref(), relayed.body.clone());

@@ -3,13 +3,15 @@
 //!
 //! Must not know: what else is rewritten.
 
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::Result;
 use pingora::http::RequestHeader;
+use pingora::proxy::Session;
 
 use super::visit::full_key;
-use super::{Context, Front};
+use super::{Context, Fate, Front, refuse};
 use crate::hub::Topic;
+use crate::metrics::Bypass;
 use crate::resource::version_of_tag;
 
 /// Whether a request may go on.
@@ -18,6 +20,22 @@ pub(super) enum Condition {
     Open,
     /// An If-Match names an older version only, and the upstream has no entity tags to judge by.
     Failed,
+}
+
+/// Checks the conditions of a request that passes through: it speaks of the upstream's tags, not of ours.
+pub(super) async fn check(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut Context,
+    reason: Bypass,
+) -> Result<Fate> {
+    match rewrite(front, session.req_header_mut(), ctx)? {
+        Condition::Open => Ok(Fate::PassThrough(reason)),
+        Condition::Failed => {
+            let detail = "the version in If-Match is not the current one";
+            refuse::with(session, ctx, StatusCode::PRECONDITION_FAILED, detail).await
+        }
+    }
 }
 
 /// Replaces known versions in If-Match, If-None-Match and If-Range by the upstream's tags.

@@ -218,7 +218,10 @@ impl Poller {
         self.report(&failure, wait);
         // A 304 to what was not asked is no answer to anybody, and what a batch got is no item's.
         match answer.filter(|answer| answer.status != StatusCode::NOT_MODIFIED && self.item.is_none()) {
-            Some(answer) => self.pass_on(publisher, number, self.relayed(answer, Some(failure)), None, wait),
+            Some(answer) => {
+                let relayed = self.relayed(answer, Some(failure));
+                self.pass_on(publisher, number, relayed, None, wait);
+            }
             None => publisher.fail(number, Arc::new(failure), wait),
         }
         self.wait(publisher, wait, self.why_failed());
@@ -303,7 +306,8 @@ impl Poller {
         };
         self.report(&failure, wait);
         let failure = unfollowed.map(|_| failure);
-        self.pass_on(publisher, number, self.relayed(answer, failure), None, wait);
+        let relayed = self.relayed(answer, failure);
+        self.pass_on(publisher, number, relayed, None, wait);
         self.wait(publisher, wait, self.why_failed());
     }
 
@@ -349,7 +353,8 @@ impl Poller {
         let wait =
             if followed { self.pace.while_gone(&self.route.poll) } else { self.back_off(Some(answer)) };
         let gone = Some(answer.status);
-        self.pass_on(&mut publisher, number, self.relayed(answer, None), gone, wait);
+        let relayed = self.relayed(answer, None);
+        self.pass_on(&mut publisher, number, relayed, gone, wait);
         if self.route.gone_after.is_some_and(|after| since.elapsed() >= after) {
             publisher.close(Closing::Gone, Some((ExceptionKind::Gone, "the upstream says it is gone")));
             return ControlFlow::Break(());

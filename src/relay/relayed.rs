@@ -41,7 +41,7 @@ impl Poller {
     /// Publishes it as what the last poll brought. One that is one request's is left to that request, and its body is
     /// kept nowhere else.
     pub(super) fn pass_on(
-        &self,
+        &mut self,
         publisher: &mut Publisher,
         number: PollNumber,
         relayed: Relayed,
@@ -56,6 +56,12 @@ impl Poller {
             }
             Audience::All | Audience::Push | Audience::Nobody => relayed,
         };
+        // It counts as the snapshot does, until the next poll brings something else.
+        let view = self.topic.view();
+        let held = view.frame.as_ref().map_or(0, |frame| frame.snapshot.weight() + frame.encoded_bytes());
+        let weight = held + shown.body.len();
+        self.stakes.account(self.weight, weight);
+        self.weight = weight;
         publisher.relay(number, Arc::new(shown), gone, next);
     }
 

@@ -196,7 +196,8 @@ async fn of_those_that_waited_one_gets_what_may_not_be_shared() {
 #[tokio::test]
 async fn an_own_request_is_made_where_the_poll_did_not_ask_what_the_client_asks() {
     let no_store = || Reply::json("1").header("cache-control", "no-store");
-    let cases: Vec<(&str, &str, Reply, &[(&str, &str)])> = vec![
+    type Fields = &'static [(&'static str, &'static str)];
+    let cases: Vec<(&str, &str, Reply, Fields)> = vec![
         ("its type is not admitted", "", no_store(), &[("accept", "text/csv")]),
         ("vary", "", no_store().header("vary", "user-agent"), &[("user-agent", "x")]),
         ("a cookie", "", Reply::json("1").header("set-cookie", "id=1"), &[]),
