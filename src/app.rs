@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use dashmap::DashMap;
 use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
@@ -139,7 +138,7 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         soothed: AtomicUsize::new(0),
         descriptors: front::Descriptors::of_process(),
         turnstile: config.limits.accept_rate.map(|rate| front::Turnstile::new(rate, Instant::now())),
-        vary: DashMap::new(),
+        vary: front::VaryMemory::new(config.limits.resources),
         origins: Default::default(),
         slow_304: front::Holds::new(),
         novelties: front::Novelties::new(config.routes.len()),

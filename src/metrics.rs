@@ -47,6 +47,7 @@ pub struct Metrics {
     pub certificate_reloads: IntCounterVec,
     pub not_obeyed: IntCounterVec,
     pub doubtful_headers: IntCounterVec,
+    pub vary_forgotten: IntCounter,
     pub touches: IntCounterVec,
     pub repolls: IntCounterVec,
     pub unconfirmed: IntCounterVec,
@@ -199,6 +200,10 @@ impl Metrics {
                 "sharing_signals_not_obeyed_total",
                 "Answers that were shared although they say otherwise: on `share: public` routes, and vary-user-agent.",
                 &["route", "signal"],
+            )?,
+            vary_forgotten: r.counter(
+                "vary_forgotten_total",
+                "Times that what resources vary by was forgotten for want of room.",
             )?,
             doubtful_headers: r.counters(
                 "doubtful_headers_total",

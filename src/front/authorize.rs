@@ -1,88 +1,185 @@
-//! Subscribers of `share: authorize` (contract §11): each is admitted only if its own credentials get what
-//! the topic holds, and asked again from time to time.
+//! Clients of `share: authorize` (contract §11): each is admitted only if its own credentials get what the topic
+//! holds. What a check found counts for the same credentials and resource, by their digest; a "no" for some seconds.
 //!
-//! What a check found counts for the same credentials and resource, by their digest. Must not know: how a
-//! client is told.
+//! Must not know: how a client is told; who follows is asked about again by `recheck`.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use lru::LruCache;
 use parking_lot::Mutex;
-use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::Shared;
+use super::recheck::Followers;
 use crate::config::{Route, Share};
 use crate::fanout::Hold;
 use crate::hub::Topic;
 use crate::relay::Own;
-use crate::resource::{Digest, Digester, ResourceKey};
-use crate::transport::Expulsion;
+use crate::resource::{self, Digest, Digester, ResourceKey};
 
-/// A check that cannot be made is tried again this often, for as long as the last one counts once more.
-const AGAIN: Duration = Duration::from_secs(10);
+/// How long a "no" counts: long enough that who asks on and on costs the API one request each time and no check.
+const REFUSAL_LASTS: Duration = Duration::from_secs(5);
 
-/// Rounds of a check: the resource may change between the client's poll and the topic's.
-const ROUNDS: usize = 2;
+/// Most memory of checks, and what one takes: a digest, a word and a time, with the links of the list.
+const CHECKS_BYTES_MAX: usize = 8 << 20;
+const CHECK_BYTES: usize = 96;
 
-/// Checks that count.
-pub struct Checks {
-    digester: Digester,
-    known: Mutex<LruCache<(Digest, ResourceKey), Known>>,
-}
-
-#[derive(Clone)]
-struct Known {
-    hold: Arc<Hold>,
-    until: Instant,
-    watch: AbortHandle,
-}
-
-/// How a check ended.
-enum Found {
+/// What the API said of some credentials and a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
     Same,
+    /// It is another state than the topic's, and the topic was not polled for it.
+    Behind,
     Different,
     Refused,
     Failed,
 }
 
 impl Found {
-    fn label(&self) -> &'static str {
+    fn label(self) -> &'static str {
         match self {
             Found::Same => "same",
-            Found::Different => "different",
+            Found::Behind | Found::Different => "different",
             Found::Refused => "refused",
             Found::Failed => "failed",
         }
     }
+
+    fn refusal(self) -> Option<NotAuthorized> {
+        let (status, detail) = match self {
+            Found::Same => return None,
+            Found::Behind | Found::Different => {
+                (StatusCode::FORBIDDEN, "the upstream gives these credentials something else")
+            }
+            Found::Refused => (StatusCode::FORBIDDEN, "the upstream refuses these credentials"),
+            Found::Failed => {
+                (StatusCode::FORBIDDEN, "the upstream cannot be asked about these credentials now")
+            }
+        };
+        Some(NotAuthorized { status, detail })
+    }
+}
+
+/// How closely it is looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// One request of the client's own. If in doubt the request is the API's.
+    Once,
+    /// The topic is polled, too, if the client's own state is another: it may be newer.
+    Closely,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    found: Found,
+    until: Instant,
+}
+
+/// Checks that count, and those that are being made.
+pub struct Checks {
+    digester: Digester,
+    known: Mutex<LruCache<Digest, Known>>,
+    turns: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    pub(super) followers: Followers,
 }
 
 /// Why a client is not admitted; the words go to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotAuthorized(pub(super) &'static str);
+pub(super) struct NotAuthorized {
+    pub(super) status: StatusCode,
+    pub(super) detail: &'static str,
+}
 
 impl Checks {
-    /// `most`: checks that are remembered.
+    /// `most`: checks that are remembered, within the bytes that they may take.
     pub fn new(most: usize) -> Checks {
+        let most = most.min(CHECKS_BYTES_MAX / CHECK_BYTES);
         let most = NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN);
-        Checks { digester: Digester::default(), known: Mutex::new(LruCache::new(most)) }
+        Checks {
+            digester: Digester::default(),
+            known: Mutex::new(LruCache::new(most)),
+            turns: Mutex::default(),
+            followers: Followers::default(),
+        }
     }
 
-    /// Whoever follows by what is forgotten for it goes on being watched; of nobody else anything is left.
-    fn remember(&self, place: (Digest, ResourceKey), one: Known) {
-        let mut known = self.known.lock();
-        if let Some((_, lost)) = known.push(place, one)
-            && Arc::strong_count(&lost.hold) == 1
-        {
-            lost.watch.abort();
+    pub(super) fn remember(&self, digest: Digest, found: Found, recheck: Duration) {
+        let lasts = match found {
+            Found::Same => jittered(recheck),
+            Found::Behind | Found::Different | Found::Refused => REFUSAL_LASTS.min(recheck),
+            Found::Failed => return,
+        };
+        self.known.lock().put(digest, Known { found, until: Instant::now() + lasts });
+    }
+
+    fn recall(&self, digest: Digest, look: Look) -> Option<Found> {
+        let mut memory = self.known.lock();
+        let known = memory.get(&digest)?;
+        let counts = Instant::now() < known.until && !(look == Look::Closely && known.found == Found::Behind);
+        counts.then_some(known.found)
+    }
+
+    /// The name of some credentials' check on a resource.
+    fn digest(&self, credentials: &[(HeaderName, HeaderValue)], key: &ResourceKey) -> Digest {
+        let key = key.digest(&self.digester);
+        let lines = credentials.iter().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
+        self.digester.of([&key.bytes()[..]].into_iter().chain(lines))
+    }
+
+    /// Whose turn it is to ask about these credentials: one request at a time.
+    fn turn(&self, digest: Digest) -> Turn<'_> {
+        let one = self.turns.lock().entry(digest).or_default().clone();
+        Turn { checks: self, digest, one: Some(one) }
+    }
+}
+
+/// A place in the line of those that ask the same; the line is forgotten with its last one.
+struct Turn<'a> {
+    checks: &'a Checks,
+    digest: Digest,
+    one: Option<Arc<tokio::sync::Mutex<()>>>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut turns = self.checks.turns.lock();
+        self.one = None;
+        if turns.get(&self.digest).is_some_and(|one| Arc::strong_count(one) == 1) {
+            turns.remove(&self.digest);
         }
     }
 }
 
-/// What a client of a topic stays by, where the route asks for it; none: it does not.
+/// Whether a client was refused a moment ago, so that no poll helps it.
+pub(super) fn is_refused(shared: &Shared, route: &Route, key: &ResourceKey, headers: &HeaderMap) -> bool {
+    if route.share != Share::Authorize {
+        return false;
+    }
+    let digest = shared.checks.digest(&credentials(route, headers), key);
+    shared.checks.recall(digest, Look::Once).is_some_and(|found| found.refusal().is_some())
+}
+
+/// Whether a plain request may be answered from a topic: its own credentials get the same, as far as one request of
+/// its own tells. Nothing but a digest and a time is kept.
+pub(super) async fn admits(
+    shared: &Arc<Shared>,
+    route: &Route,
+    topic: &Arc<Topic>,
+    headers: &HeaderMap,
+) -> bool {
+    if route.share != Share::Authorize {
+        return true;
+    }
+    let credentials = credentials(route, headers);
+    let digest = shared.checks.digest(&credentials, topic.key());
+    found(shared, topic, &credentials, digest, Look::Once).await.refusal().is_none()
+}
+
+/// What a follower of a topic stays by, where the route asks for it. Returns `None` where it does not.
 ///
 /// # Errors
 /// Its own credentials get something else, or nothing.
@@ -96,60 +193,97 @@ pub(super) async fn admit(
         return Ok(None);
     }
     let credentials = credentials(route, headers);
-    let parts = credentials.iter().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
-    let place = (shared.checks.digester.of(parts), topic.key().clone());
-    let now = Instant::now();
-    if let Some(known) = shared.checks.known.lock().get(&place)
-        && now < known.until
-        && known.hold.is_let_go().is_none()
-    {
-        return Ok(Some(known.hold.clone()));
+    let digest = shared.checks.digest(&credentials, topic.key());
+    if let Some(hold) = shared.checks.followers.hold(digest) {
+        // Others follow by the same credentials, and are asked about.
+        return Ok(Some(hold));
     }
-    match check(shared, topic, &credentials).await {
-        Found::Same => {}
-        Found::Different => return Err(NotAuthorized("the upstream gives these credentials something else")),
-        Found::Refused => return Err(NotAuthorized("the upstream refuses these credentials")),
-        Found::Failed => {
-            return Err(NotAuthorized("the upstream cannot be asked about these credentials now"));
-        }
+    match found(shared, topic, &credentials, digest, Look::Closely).await.refusal() {
+        Some(refused) => Err(refused),
+        None => Followers::watch(shared, topic, digest, credentials).map(Some),
     }
-    let (hold, until) = (Arc::new(Hold::default()), Instant::now() + jittered(route.recheck));
-    let (shared_then, topic_then) = (Arc::downgrade(shared), Arc::downgrade(topic));
-    let watch = Watch { shared: shared_then, topic: topic_then, place: place.clone(), credentials };
-    let watch = tokio::spawn(watch.run(Arc::downgrade(&hold), route.recheck, until)).abort_handle();
-    shared.checks.remember(place, Known { hold: hold.clone(), until, watch });
-    Ok(Some(hold))
 }
 
-fn jittered(recheck: Duration) -> Duration {
+pub(super) fn jittered(recheck: Duration) -> Duration {
     recheck.mul_f64(0.8 + 0.4 * fastrand::f64())
 }
 
-/// Everything by which the upstream may know the client.
+/// Everything by which the upstream may know the client, the lines of a field as one.
 fn credentials(route: &Route, headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let mut found: Vec<(HeaderName, HeaderValue)> = Vec::new();
-    for name in route.credentials.iter().chain([&header::COOKIE]) {
+    for (name, _) in resource::credentials(route, headers) {
+        if found.iter().any(|(known, _)| known == name) {
+            continue;
+        }
         let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
         let between: &[u8] = if *name == header::COOKIE { b"; " } else { b", " };
-        if let (false, Ok(mut value)) = (lines.is_empty(), HeaderValue::from_bytes(&lines.join(between))) {
+        if let Ok(mut value) = HeaderValue::from_bytes(&lines.join(between)) {
             value.set_sensitive(true);
             found.push((name.clone(), value));
         }
     }
+    found.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
     found
 }
 
-async fn check(shared: &Arc<Shared>, topic: &Arc<Topic>, credentials: &[(HeaderName, HeaderValue)]) -> Found {
-    let found = compare(shared, topic, credentials).await;
+/// What is remembered of these credentials, or what the API says now.
+async fn found(
+    shared: &Arc<Shared>,
+    topic: &Arc<Topic>,
+    credentials: &[(HeaderName, HeaderValue)],
+    digest: Digest,
+    look: Look,
+) -> Found {
+    if let Some(found) = shared.checks.recall(digest, look) {
+        return found;
+    }
+    let turn = shared.checks.turn(digest);
+    let one = turn.one.clone().unwrap_or_default();
+    let asking = one.lock().await;
+    // Somebody with the same credentials may have asked meanwhile.
+    let found = match shared.checks.recall(digest, look) {
+        Some(found) => found,
+        None => {
+            let found = check(shared, topic, credentials, look).await;
+            shared.checks.remember(digest, found, topic.route().recheck);
+            found
+        }
+    };
+    drop(asking);
+    drop(one);
+    drop(turn);
+    found
+}
+
+/// Asks about a follower again, as closely as at first.
+pub(super) async fn check_again(
+    shared: &Arc<Shared>,
+    topic: &Arc<Topic>,
+    credentials: &[(HeaderName, HeaderValue)],
+) -> Found {
+    check(shared, topic, credentials, Look::Closely).await
+}
+
+async fn check(
+    shared: &Arc<Shared>,
+    topic: &Arc<Topic>,
+    credentials: &[(HeaderName, HeaderValue)],
+    look: Look,
+) -> Found {
+    let found = compare(shared, topic, credentials, look).await;
     let labels = [topic.route().path.as_str(), found.label()];
     shared.metrics.authorizations.with_label_values(&labels).inc();
     found
 }
 
+/// Rounds of a close look: the resource may change between the client's poll and the topic's.
+const ROUNDS: usize = 2;
+
 async fn compare(
     shared: &Arc<Shared>,
     topic: &Arc<Topic>,
     credentials: &[(HeaderName, HeaderValue)],
+    look: Look,
 ) -> Found {
     let current = || topic.view().frame.as_ref().map(|frame| frame.version());
     for _ in 0..ROUNDS {
@@ -165,6 +299,9 @@ async fn compare(
         if before == Some(own) || current() == Some(own) {
             return Found::Same;
         }
+        if look == Look::Once {
+            return Found::Behind;
+        }
         // The client may have been told of a change before the poll was.
         let number = topic.want_poll();
         let polled = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
@@ -175,57 +312,72 @@ async fn compare(
         if current() == Some(own) {
             return Found::Same;
         }
+        if current() == before {
+            // The topic's is the upstream's state, and the client's is another.
+            return Found::Different;
+        }
     }
     Found::Different
 }
 
-/// Asks again for as long as somebody stays by it.
-struct Watch {
-    shared: std::sync::Weak<Shared>,
-    topic: std::sync::Weak<Topic>,
-    place: (Digest, ResourceKey),
-    credentials: Vec<(HeaderName, HeaderValue)>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::tests::route::key;
 
-impl Watch {
-    async fn run(self, hold: std::sync::Weak<Hold>, recheck: Duration, until: Instant) {
-        let mut until = until;
-        loop {
-            sleep(until.saturating_duration_since(Instant::now())).await;
-            let (Some(shared), Some(topic)) = (self.shared.upgrade(), self.topic.upgrade()) else { return };
-            let Some(held) = hold.upgrade() else { return };
-            let remembered = {
-                let known = shared.checks.known.lock();
-                known.peek(&self.place).is_some_and(|known| Arc::ptr_eq(&known.hold, &held))
-            };
-            // This one, and the memory of it, which may have been lost to others': whoever follows is more.
-            if Arc::strong_count(&held) <= 1 + usize::from(remembered) {
-                if remembered {
-                    shared.checks.known.lock().pop(&self.place);
-                }
-                return;
-            }
-            let last = Instant::now() + recheck;
-            let found = loop {
-                match check(&shared, &topic, &self.credentials).await {
-                    Found::Failed if Instant::now() + AGAIN < last => sleep(AGAIN).await,
-                    found => break found,
-                }
-            };
-            if !matches!(found, Found::Same) {
-                if remembered {
-                    shared.checks.known.lock().pop(&self.place);
-                }
-                held.let_go(Expulsion::Forbidden);
-                shared.fanout.expel();
-                return;
-            }
-            until = Instant::now() + jittered(recheck);
-            if let Some(known) = shared.checks.known.lock().get_mut(&self.place)
-                && Arc::ptr_eq(&known.hold, &held)
-            {
-                known.until = until;
-            }
+    #[test]
+    fn what_was_found_counts_for_its_time_and_its_look() {
+        let checks = Checks::new(10);
+        let (digest, hour) = (checks.digest(&[], &key("/a")), Duration::from_secs(3600));
+        for (found, once, closely) in [
+            (Found::Same, Some(Found::Same), Some(Found::Same)),
+            (Found::Different, Some(Found::Different), Some(Found::Different)),
+            (Found::Refused, Some(Found::Refused), Some(Found::Refused)),
+            (Found::Behind, Some(Found::Behind), None),
+        ] {
+            checks.remember(digest, found, hour);
+            assert_eq!(checks.recall(digest, Look::Once), once);
+            assert_eq!(checks.recall(digest, Look::Closely), closely);
         }
+        checks.remember(digest, Found::Same, Duration::ZERO);
+        assert_eq!(checks.recall(digest, Look::Once), None);
+        checks.remember(digest, Found::Failed, hour);
+        assert_eq!(checks.recall(digest, Look::Once), None, "it is asked again");
+    }
+
+    #[test]
+    fn credentials_and_resources_are_told_apart() {
+        let checks = Checks::new(10);
+        let of = |value: &'static str| [(header::AUTHORIZATION, HeaderValue::from_static(value))];
+        let digest = |value, path| checks.digest(&of(value), &key(path));
+        assert_eq!(digest("a", "/a"), digest("a", "/a"));
+        assert_ne!(digest("a", "/a"), digest("b", "/a"));
+        assert_ne!(digest("a", "/a"), digest("a", "/b"));
+        assert_ne!(digest("a", "/a"), checks.digest(&[], &key("/a")));
+    }
+
+    #[test]
+    fn no_more_is_remembered_than_there_may_be() {
+        assert_eq!(Checks::new(usize::MAX).known.lock().cap().get(), CHECKS_BYTES_MAX / CHECK_BYTES);
+        let checks = Checks::new(2);
+        for path in ["/a", "/b", "/c"] {
+            let digest = checks.digest(&[], &key(path));
+            checks.remember(digest, Found::Same, Duration::from_secs(60));
+        }
+        assert_eq!(checks.known.lock().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn who_asks_the_same_waits_in_one_line_that_ends_with_it() {
+        let checks = Checks::new(10);
+        let digest = checks.digest(&[], &key("/a"));
+        let (one, two) = (checks.turn(digest), checks.turn(digest));
+        let asking = one.one.as_ref().unwrap().lock().await;
+        assert!(two.one.as_ref().unwrap().try_lock().is_err());
+        drop(asking);
+        drop(one);
+        assert_eq!(checks.turns.lock().len(), 1);
+        drop(two);
+        assert!(checks.turns.lock().is_empty());
     }
 }

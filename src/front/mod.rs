@@ -49,6 +49,7 @@ mod proxy_protocol;
 mod purse;
 mod push;
 mod reauth;
+mod recheck;
 mod record;
 mod refuse;
 mod relaying;
@@ -63,6 +64,7 @@ mod tls;
 mod turnstile;
 mod unpolled;
 mod validators;
+mod vary_memory;
 mod visit;
 mod writes;
 
@@ -74,8 +76,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dashmap::DashMap;
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -87,7 +88,6 @@ use crate::hub::Hub;
 use crate::identity::Gates;
 use crate::metrics::{Bypass, Metrics};
 use crate::relay::Relay;
-use crate::resource::ResourceKey;
 use crate::upstream::Client;
 
 pub use admission::{Subjects, end_subject};
@@ -103,6 +103,7 @@ pub use route::{Match, Routes};
 pub use slow_304::Holds;
 pub use turnstile::Turnstile;
 pub use unpolled::Novelties;
+pub use vary_memory::VaryMemory;
 pub use writes::poll_now;
 
 /// What all listeners share.
@@ -128,7 +129,7 @@ pub struct Shared {
     /// Paces new push clients; none: they come as they like.
     pub turnstile: Option<Turnstile>,
     /// Fields that the upstream's `Vary` named, by the key without them.
-    pub vary: DashMap<ResourceKey, Vec<HeaderName>>,
+    pub vary: VaryMemory,
     /// Origins whose answers are for all origins.
     pub origins: Origins,
     /// Who is let in, route by route.

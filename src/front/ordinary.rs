@@ -33,6 +33,9 @@ impl Cover<'_> {
             if let Some(kind) = self.exception(&key) {
                 return Ok(Fate::PassThrough(kind.into()));
             }
+            if authorize::is_refused(&self.front.shared, &self.route, &key, &self.headers) {
+                return Ok(Fate::PassThrough(Bypass::Unauthorized));
+            }
             if self.only_if_cached() && !self.has_young(&key) {
                 let detail = "only-if-cached, and no fresh answer is held";
                 return refuse::with(self.session, self.ctx, StatusCode::GATEWAY_TIMEOUT, detail).await;
@@ -61,7 +64,7 @@ impl Cover<'_> {
             let polled = polled || written;
             // How long it is held would tell what the upstream does not: whether a guess is right.
             if let Some(version) = self.would_be_unchanged(base, &key, &view)
-                && let Ok(hold) = self.authorized_poll(&topic).await
+                && let Ok(hold) = self.authorized_hold(&topic).await
             {
                 if let ControlFlow::Break(fate) = Box::pin(self.slow_304(&key, version, hold)).await? {
                     return Ok(fate);
@@ -84,7 +87,7 @@ impl Cover<'_> {
                 // The topic ended under this request; its own fetch says what is right for it.
                 return Ok(Fate::PassThrough(Bypass::Ended));
             }
-            if self.authorized_poll(&topic).await.is_err() {
+            if !self.is_authorized(&topic).await {
                 // What it gets by itself is right for it.
                 return Ok(Fate::PassThrough(Bypass::Unauthorized));
             }
@@ -93,11 +96,18 @@ impl Cover<'_> {
         Ok(Fate::PassThrough(Bypass::Vary))
     }
 
-    /// What the client stays by, where the route asks for it.
+    /// Whether the client's own credentials get what the topic holds, where the route asks for it.
+    async fn is_authorized(&self, topic: &Arc<Topic>) -> bool {
+        // Boxed: most requests are not asked, and carry no room for it.
+        self.route.share != Share::Authorize
+            || Box::pin(authorize::admits(&self.front.shared, &self.route, topic, &self.headers)).await
+    }
+
+    /// What a held request stays by, where the route asks for it.
     ///
     /// # Errors
     /// Its own credentials get something else than the topic holds.
-    async fn authorized_poll(
+    async fn authorized_hold(
         &self,
         topic: &Arc<Topic>,
     ) -> std::result::Result<Option<Arc<Hold>>, NotAuthorized> {

@@ -113,11 +113,11 @@ impl Cover<'_> {
         match Box::pin(admitted).await {
             Ok(None) => Ok(ControlFlow::Continue(seat)),
             Ok(Some(hold)) => Ok(ControlFlow::Continue(seat.held_by(hold))),
-            Err(NotAuthorized(detail)) => {
+            Err(NotAuthorized { status, detail }) => {
                 shared.metrics.refusals.with_label_values(&["authorization"]).inc();
                 let fate = match form {
                     Form::WebSocket => self.closed(code::FORBIDDEN, "not authorized", seat).await?,
-                    _ => refuse::with(self.session, self.ctx, StatusCode::FORBIDDEN, detail).await?,
+                    _ => refuse::with(self.session, self.ctx, status, detail).await?,
                 };
                 Ok(ControlFlow::Break(fate))
             }

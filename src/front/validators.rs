@@ -9,7 +9,8 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::visit::full_key;
-use super::{Context, Fate, Front, refuse};
+use super::{Context, Fate, Front, authorize, refuse};
+use crate::config::Share;
 use crate::hub::Topic;
 use crate::metrics::Bypass;
 use crate::resource::version_of_tag;
@@ -29,7 +30,7 @@ pub(super) async fn check(
     ctx: &mut Context,
     reason: Bypass,
 ) -> Result<Fate> {
-    match rewrite(front, session.req_header_mut(), ctx)? {
+    match rewrite(front, session.req_header_mut(), ctx).await? {
         Condition::Open => Ok(Fate::PassThrough(reason)),
         Condition::Failed => {
             let detail = "the version in If-Match is not the current one";
@@ -38,8 +39,34 @@ pub(super) async fn check(
     }
 }
 
+/// The conditions that name tags.
+const CONDITIONS: [HeaderName; 3] = [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_RANGE];
+
+/// Whether what is known of the resource may be used for this client (contract §2): on `share: authorize` only once its
+/// own credentials get what is held. It is asked for every tag that looks like one of ours, so that nothing tells whether
+/// it is a version that is known.
+async fn may_name_versions(front: &Front, request: &RequestHeader, ctx: &Context) -> bool {
+    let (Some(base), Some(route)) = (&ctx.key, &ctx.route) else { return false };
+    let lines = CONDITIONS.iter().flat_map(|name| request.headers.get_all(name));
+    let mut tags = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+    if !tags.any(|tag| version_of_tag(tag.trim()).is_some()) {
+        return false;
+    }
+    if route.share != Share::Authorize {
+        return true;
+    }
+    let key = full_key(&front.shared, route, base, &request.headers);
+    match front.shared.hub.get(&key) {
+        Some(topic) => Box::pin(authorize::admits(&front.shared, route, &topic, &request.headers)).await,
+        None => false,
+    }
+}
+
 /// Replaces known versions in If-Match, If-None-Match and If-Range by the upstream's tags.
-pub(super) fn rewrite(front: &Front, request: &mut RequestHeader, ctx: &Context) -> Result<Condition> {
+pub(super) async fn rewrite(front: &Front, request: &mut RequestHeader, ctx: &Context) -> Result<Condition> {
+    if !may_name_versions(front, request, ctx).await {
+        return Ok(Condition::Open);
+    }
     let Some(base) = &ctx.key else {
         return Ok(Condition::Open);
     };
@@ -50,7 +77,7 @@ pub(super) fn rewrite(front: &Front, request: &mut RequestHeader, ctx: &Context)
     let Some(topic) = front.shared.hub.get(&key) else {
         return Ok(Condition::Open);
     };
-    for name in [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_RANGE] {
+    for name in CONDITIONS {
         if field(&topic, request, name)? == Condition::Failed {
             return Ok(Condition::Failed);
         }

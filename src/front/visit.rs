@@ -67,7 +67,7 @@ pub(super) fn full_key(
 /// The names of a resource's own Vary, as far as they are known: remembered, or those of what is held.
 pub(super) fn own_vary(shared: &Shared, base: &ResourceKey) -> Vec<HeaderName> {
     if let Some(names) = shared.vary.get(base) {
-        return names.clone();
+        return names.to_vec();
     }
     let view = shared.hub.get(base).map(|topic| topic.view());
     view.as_deref().and_then(chosen_by).map(<[HeaderName]>::to_vec).unwrap_or_default()
@@ -96,11 +96,7 @@ pub(super) fn selects(
     if with_origin(shared, route, base, chosen, headers) == key.parts().vary {
         return true;
     }
-    let memory = &shared.vary;
-    if memory.len() >= shared.config.limits.resources {
-        memory.clear();
-    }
-    memory.insert(base.clone(), chosen_by.to_vec());
+    shared.vary.insert(base, chosen_by, &shared.metrics);
     false
 }
 
@@ -292,7 +288,7 @@ impl Visitor {
         let admitted = self.attend(route.clone(), &base, path.clone(), subject).await?;
         let topic = admitted.attendance.topic();
         let hold = Box::pin(authorize::admit(&self.shared, &admitted.route, topic, &self.headers)).await;
-        let hold = hold.map_err(|NotAuthorized(detail)| refused(StatusCode::FORBIDDEN, detail))?;
+        let hold = hold.map_err(|NotAuthorized { status, detail }| refused(status, detail))?;
         if let Some(identity) = identity {
             let subject = self.shared.subjects.hold(&identity.subject);
             self.pass.add(identity.expires, Some(subject));

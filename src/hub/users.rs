@@ -6,18 +6,19 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::topic::Topic;
-use crate::resource::ResourceKey;
+use crate::resource::{Digest, Digester, ResourceKey};
 
-type Class = Vec<(HeaderName, HeaderValue)>;
-
-/// Everybody whose credentials are on the polls of some topic; the longest unseen are forgotten.
-pub(super) struct Users(Mutex<LruCache<Class, Arc<User>>>);
+/// Everybody whose credentials are on the polls of some topic, by a digest of them: how much is remembered of one does
+/// not depend on what clients send. The longest unseen are forgotten.
+pub(super) struct Users {
+    digester: Digester,
+    known: Mutex<LruCache<Digest, Arc<User>>>,
+}
 
 /// One user, by these credentials.
 #[derive(Debug)]
@@ -26,7 +27,8 @@ pub(super) struct User(Mutex<Instant>);
 impl Users {
     /// `most`: as many as there may be topics.
     pub(super) fn new(most: usize) -> Users {
-        Users(Mutex::new(LruCache::new(NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN))))
+        let most = NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN);
+        Users { digester: Digester::default(), known: Mutex::new(LruCache::new(most)) }
     }
 
     /// The user of a new topic: that somebody wants it is a sign of life. None: it is nobody's own.
@@ -34,9 +36,11 @@ impl Users {
         if !key.is_private() {
             return None;
         }
-        let mut users = self.0.lock();
-        let user =
-            users.get_or_insert(key.parts().class.clone(), || Arc::new(User(Mutex::new(Instant::now()))));
+        let lines = key.parts().class.iter();
+        let class = lines.flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
+        let digest = self.digester.of(class);
+        let mut users = self.known.lock();
+        let user = users.get_or_insert(digest, || Arc::new(User(Mutex::new(Instant::now()))));
         user.seen();
         Some(user.clone())
     }

@@ -9,6 +9,13 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest([u8; 16]);
 
+impl Digest {
+    /// All of it, to make another one of.
+    pub fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

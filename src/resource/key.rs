@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use http::{HeaderName, HeaderValue};
 
-use super::digest::Digester;
+use super::digest::{Digest, Digester};
 
 /// Everything that names a resource.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -66,6 +66,49 @@ impl ResourceKey {
         };
         let pairs: Vec<_> = query.split('&').map(shown_pair).collect();
         format!("{}?{}", self.0.parts.path, pairs.join("&"))
+    }
+
+    /// A name of fixed length for the key, which nobody else can make.
+    pub fn digest(&self, digester: &Digester) -> Digest {
+        let parts = &self.0.parts;
+        let lines = |fields: usize| (fields as u64).to_le_bytes();
+        let (route, class, vary) = (lines(parts.route), lines(parts.class.len()), lines(parts.vary.len()));
+        // An absent part is none, and no empty one.
+        let optional = |part: &'_ Option<String>| -> [u8; 1] { [u8::from(part.is_some())] };
+        let (has_host, has_query) = (optional(&parts.host), optional(&parts.query));
+        let mut bytes: Vec<&[u8]> = vec![
+            &route,
+            parts.proto.as_bytes(),
+            &has_host,
+            parts.host.as_deref().unwrap_or_default().as_bytes(),
+            parts.path.as_bytes(),
+            &has_query,
+            parts.query.as_deref().unwrap_or_default().as_bytes(),
+            &class,
+        ];
+        for (name, value) in &parts.class {
+            bytes.extend([name.as_str().as_bytes(), value.as_bytes()]);
+        }
+        bytes.push(&vary);
+        for (name, value) in &parts.vary {
+            bytes.extend([name.as_str().as_bytes(), value.as_ref().map_or(&b""[..], |v| v.as_bytes())]);
+            bytes.push(if value.is_some() { b"1" } else { b"0" });
+        }
+        digester.of(bytes)
+    }
+
+    /// Bytes that the key holds in memory, roughly.
+    pub fn weight(&self) -> usize {
+        let parts = &self.0.parts;
+        let class: usize = parts.class.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let vary: usize = parts
+            .vary
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.as_ref().map_or(0, |value| value.len()))
+            .sum();
+        let texts = [parts.host.as_deref(), Some(&parts.path), parts.query.as_deref()];
+        let texts: usize = texts.into_iter().flatten().map(str::len).sum();
+        size_of::<Keyed>() + texts + class + vary
     }
 
     /// Whether the polls of this key carry a client's credentials.
@@ -164,7 +207,9 @@ mod tests {
         #[test]
         fn keys_are_equal_only_if_every_part_is(a in parts(), b in parts()) {
             let equal = a == b;
-            prop_assert_eq!(ResourceKey::new(a) == ResourceKey::new(b), equal);
+            let (a, b) = (ResourceKey::new(a), ResourceKey::new(b));
+            prop_assert_eq!(a == b, equal);
+            prop_assert_eq!(a.digest(digester()) == b.digest(digester()), equal);
         }
     }
 

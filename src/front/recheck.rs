@@ -1,0 +1,146 @@
+//! Followers of `share: authorize` (contract §11): what they stay by, and the API's word about them from time to time.
+//!
+//! Their credentials are kept for as long as somebody follows by them. Must not know: who is admitted at first.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use parking_lot::Mutex;
+use tokio::time::sleep;
+
+use super::Shared;
+use super::authorize::{Found, NotAuthorized, check_again, jittered};
+use crate::fanout::Hold;
+use crate::hub::Topic;
+use crate::resource::Digest;
+use crate::transport::Expulsion;
+
+/// A check that cannot be made is tried again this often, for as long as the last one counts once more.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether somebody still follows by some credentials.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// Most bytes of followers' credentials.
+const CREDENTIALS_BYTES_MAX: usize = 64 << 20;
+
+/// By whose credentials somebody follows.
+#[derive(Default)]
+pub(super) struct Followers(Mutex<Watched>);
+
+#[derive(Default)]
+struct Watched {
+    holds: HashMap<Digest, Weak<Hold>>,
+    /// Of all credentials that are kept.
+    bytes: usize,
+}
+
+impl Followers {
+    /// What others follow by with the same credentials.
+    pub(super) fn hold(&self, digest: Digest) -> Option<Arc<Hold>> {
+        let watched = self.0.lock();
+        let hold = watched.holds.get(&digest)?.upgrade()?;
+        hold.is_let_go().is_none().then_some(hold)
+    }
+
+    /// Has the API asked about these credentials again for as long as somebody follows by them.
+    ///
+    /// # Errors
+    /// There is no room for more credentials.
+    pub(super) fn watch(
+        shared: &Arc<Shared>,
+        topic: &Arc<Topic>,
+        digest: Digest,
+        credentials: Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Arc<Hold>, NotAuthorized> {
+        let bytes = credentials.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let hold = Arc::new(Hold::default());
+        {
+            let mut watched = shared.checks.followers.0.lock();
+            // Somebody may have come first.
+            if let Some(hold) = watched.holds.get(&digest).and_then(Weak::upgrade)
+                && hold.is_let_go().is_none()
+            {
+                return Ok(hold);
+            }
+            if watched.bytes + bytes > CREDENTIALS_BYTES_MAX {
+                shared.metrics.refusals.with_label_values(&["credentials-bytes"]).inc();
+                let detail = "there is no room for the credentials of more followers now";
+                return Err(NotAuthorized { status: StatusCode::SERVICE_UNAVAILABLE, detail });
+            }
+            watched.bytes += bytes;
+            watched.holds.insert(digest, Arc::downgrade(&hold));
+        }
+        let watch = Watch {
+            charge: Charge { shared: Arc::downgrade(shared), digest, bytes, hold: Arc::downgrade(&hold) },
+            topic: Arc::downgrade(topic),
+            credentials,
+        };
+        tokio::spawn(watch.run(topic.route().recheck));
+        Ok(hold)
+    }
+}
+
+/// Bytes of credentials, given back when dropped, and the place by which others find the hold.
+struct Charge {
+    shared: Weak<Shared>,
+    digest: Digest,
+    bytes: usize,
+    hold: Weak<Hold>,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let mut watched = shared.checks.followers.0.lock();
+        watched.bytes = watched.bytes.saturating_sub(self.bytes);
+        // A newer one may have its place.
+        if watched.holds.get(&self.digest).is_some_and(|hold| Weak::ptr_eq(hold, &self.hold)) {
+            watched.holds.remove(&self.digest);
+        }
+    }
+}
+
+/// Asks again for as long as somebody stays by it.
+struct Watch {
+    charge: Charge,
+    topic: Weak<Topic>,
+    credentials: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Watch {
+    async fn run(self, recheck: Duration) {
+        let mut due = Instant::now() + jittered(recheck);
+        loop {
+            let left = due.saturating_duration_since(Instant::now());
+            sleep(left.min(LOOK)).await;
+            if self.charge.hold.strong_count() == 0 {
+                return;
+            }
+            if left > LOOK {
+                continue;
+            }
+            let (Some(shared), Some(topic)) = (self.charge.shared.upgrade(), self.topic.upgrade()) else {
+                return;
+            };
+            let last = Instant::now() + recheck;
+            let found = loop {
+                match check_again(&shared, &topic, &self.credentials).await {
+                    Found::Failed if Instant::now() + AGAIN < last => sleep(AGAIN).await,
+                    found => break found,
+                }
+            };
+            shared.checks.remember(self.charge.digest, found, recheck);
+            if found != Found::Same {
+                if let Some(hold) = self.charge.hold.upgrade() {
+                    hold.let_go(Expulsion::Forbidden);
+                    shared.fanout.expel();
+                }
+                return;
+            }
+            due = Instant::now() + jittered(recheck);
+        }
+    }
+}
