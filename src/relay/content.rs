@@ -5,16 +5,16 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{StatusCode, header};
 
 use super::feed::Follower;
 use super::poller::Poller;
 use crate::change::{Detector, Unfit};
-use crate::hub::{Draft, News, PollNumber, Publisher};
-use crate::resource::{Content, Snapshot};
-use crate::upstream::Answer;
-use crate::upstream::judge::{Terms, Verdict, judge};
+use crate::hub::{Draft, News, Outcome, PollNumber, Publisher};
+use crate::resource::{Content, Snapshot, Validators};
+use crate::upstream::judge::{Terms, Verdict, judge, secondary_names};
 use crate::upstream::schedule::age;
+use crate::upstream::{Answer, fields};
 
 /// Why a list is not had.
 enum BadPage {
@@ -136,6 +136,32 @@ impl Poller {
         let private = self.topic.key().is_private();
         let verdict = judge(page, &Terms { route: &self.route, private, known_type: None });
         matches!(verdict, Verdict::NotShareable(_) | Verdict::SessionRotated).then_some(verdict)
+    }
+
+    /// The content held, with the fields that a 304 names renewed (RFC 9111 §4.3.4).
+    pub(super) fn renewed_content(&self, renewed: &Validators, answer: &Answer) -> Option<Arc<Snapshot>> {
+        let view = self.topic.view();
+        let held = &view.frame.as_ref()?.snapshot;
+        let headers = &answer.headers;
+        let names_vary = headers.contains_key(header::VARY);
+        // What was asked for an item is its batch's.
+        let validators = if self.item.is_some() { &held.validators } else { renewed };
+        Some(Arc::new(held.renewed(Content {
+            status: held.status,
+            content_type: held.content_type.clone(),
+            headers: fields::renewed(&held.headers, headers, &self.route, held.status),
+            validators: validators.clone(),
+            vary: if names_vary { secondary_names(headers, &self.route) } else { held.vary.clone() },
+            body: held.body.clone(),
+        })))
+    }
+
+    /// A poll brought data: plain requests are answered from it again.
+    pub(super) fn is_admitted_again(&self) {
+        let view = self.topic.view();
+        if view.frame.is_none() || !matches!(view.outcome, Outcome::Data) {
+            self.stakes.hub.admit_again(self.topic.key());
+        }
     }
 
     /// What the content is under the route's rules, held against what is published.

@@ -15,10 +15,9 @@ use super::conditional;
 use super::poller::Poller;
 use crate::config::Share;
 use crate::hub::{Closing, ExceptionKind, Failure, Outcome, PollNumber, Publisher};
-use crate::resource::{Content, Snapshot, Validators};
-use crate::upstream::judge::{Verdict, not_shareable, secondary_names};
+use crate::upstream::judge::{Verdict, not_shareable};
 use crate::upstream::schedule::{Found, Next, Why, age, retry_after};
-use crate::upstream::{self, Answer, FetchError, NoDocument, fields};
+use crate::upstream::{self, Answer, FetchError, NoDocument};
 
 impl Poller {
     /// Acts on an answer; gives the outcome's label in metrics.
@@ -110,32 +109,6 @@ impl Poller {
         publisher.confirm(number, age(&answer.headers), content);
         self.succeeded(publisher, answer, false);
         "not_modified"
-    }
-
-    /// The content held, with the fields that a 304 names renewed (RFC 9111 §4.3.4).
-    fn renewed_content(&self, renewed: &Validators, answer: &Answer) -> Option<Arc<Snapshot>> {
-        let view = self.topic.view();
-        let held = &view.frame.as_ref()?.snapshot;
-        let headers = &answer.headers;
-        let names_vary = headers.contains_key(http::header::VARY);
-        // What was asked for an item is its batch's.
-        let validators = if self.item.is_some() { &held.validators } else { renewed };
-        Some(Arc::new(held.renewed(Content {
-            status: held.status,
-            content_type: held.content_type.clone(),
-            headers: fields::renewed(&held.headers, headers, &self.route, held.status),
-            validators: validators.clone(),
-            vary: if names_vary { secondary_names(headers, &self.route) } else { held.vary.clone() },
-            body: held.body.clone(),
-        })))
-    }
-
-    /// A poll brought data: plain requests are answered from it again.
-    pub(super) fn is_admitted_again(&self) {
-        let view = self.topic.view();
-        if view.frame.is_none() || !matches!(view.outcome, Outcome::Data) {
-            self.stakes.hub.admit_again(self.topic.key());
-        }
     }
 
     /// There was no answer.
