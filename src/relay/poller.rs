@@ -36,6 +36,8 @@ pub(super) struct Poller {
     pub(super) route: Arc<Route>,
     pub(super) publisher: Option<Publisher>,
     pub(super) pace: Pace,
+    /// An earlier topic of this resource had a snapshot.
+    was_document: bool,
     /// None while it is at work.
     pub(super) detector: Option<Detector>,
     /// When the schedule (interval or backoff) asks for the next poll.
@@ -94,6 +96,7 @@ impl Poller {
         }
         let mut poller = Poller {
             pace: Pace::new(stakes.next_seed(), remembered.as_ref().map(|r| r.failing)),
+            was_document: remembered.as_ref().is_some_and(|r| r.document),
             detector: None,
             route: topic.route().clone(),
             publisher: Some(publisher),
@@ -127,6 +130,11 @@ impl Poller {
             poller.remember(remembered);
         }
         poller
+    }
+
+    /// Whether there ever was a snapshot, as far as is known.
+    pub(super) fn is_document(&self) -> bool {
+        self.was_document || self.topic.view().frame.is_some()
     }
 
     /// Goes on where an earlier topic of this resource ended: in the middle of a backoff.
@@ -372,8 +380,12 @@ impl Drop for Poller {
         }
         self.stakes.account(self.weight, 0);
         if let Some(failing) = self.pace.failing() {
-            let remembered =
-                Remembered { failing, due: self.due, last: Last::of(&self.topic.view().outcome) };
+            let remembered = Remembered {
+                failing,
+                due: self.due,
+                document: self.is_document(),
+                last: Last::of(&self.topic.view().outcome),
+            };
             self.stakes.keep_failing(self.topic.key(), remembered);
         }
     }

@@ -74,9 +74,9 @@ impl Poller {
             .filter(|v| !whole && (v.etag.is_some() || v.last_modified.is_some()));
         let mut ask = ask::poll(key, &self.route, self.asked.as_ref(), self.topic.followers());
         ask.path_and_query = target;
-        ask.document = match view.frame {
-            Some(_) => Document::Known,
-            None => Document::Unknown { complete_within: self.route.first_answer },
+        ask.document = match self.is_document() {
+            true => Document::Known,
+            false => Document::Unknown { complete_within: self.route.first_answer },
         };
         if self.topic.is_unconfirmed(&view) {
             ask::after_write(&mut ask);

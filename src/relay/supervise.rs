@@ -44,6 +44,8 @@ pub(super) struct Remembered {
     pub(super) failing: Failing,
     /// Nothing is asked before then.
     pub(super) due: Instant,
+    /// It had a snapshot: its slowness is the API's trouble, not its kind (contract §1).
+    pub(super) document: bool,
     /// How the last poll failed; `None` if the upstream answered and may be asked again at once.
     pub(super) last: Option<Last>,
 }

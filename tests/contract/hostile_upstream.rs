@@ -100,7 +100,8 @@ async fn a_poll_of_a_hostile_answer_fails_and_nothing_of_it_is_shared() {
     let mut answered = std::collections::BTreeMap::<u16, usize>::new();
     let mut tasks = tokio::task::JoinSet::new();
     // A head of this length is no framing: it passes through, as a body over `max_body` does.
-    let short = |raw: &String| raw.len() < 200 << 10;
+    // A status that HTTP does not know is the API's own answer all the same: it is relayed whole, once.
+    let short = |raw: &String| raw.len() < 200 << 10 && !raw.starts_with("HTTP/1.1 999");
     for (number, raw) in answers().into_iter().filter(short).enumerate() {
         let path = format!("/open/{number}");
         legacy.set(&path, Reply::raw(super::hostile::latin1(&raw)));

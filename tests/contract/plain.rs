@@ -148,6 +148,13 @@ async fn a_shared_route_says_why_it_passes_a_request_through() {
     assert_eq!(detail(&http.get("/prices/A", &[("authorization", "Bearer x")]).await), "credentials");
     assert_eq!(detail(&http.get("/prices/A", &[("accept", "text/csv")]).await), "accept");
     stand.legacy.set("/prices/B", Reply::json(A).header("cache-control", "private"));
+    let taken = http.get("/prices/B", &[]).await.expect(200);
+    assert_eq!(taken.header("cache-status"), Some("pollcast; fwd=miss; detail=relayed"));
+    assert_eq!(
+        stand.legacy.count("/prices/B"),
+        1,
+        "what the poll took is given to the request that caused it"
+    );
     assert_eq!(detail(&http.get("/prices/B", &[]).await), "not-shareable");
 }
 
