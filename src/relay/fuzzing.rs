@@ -21,7 +21,7 @@ pub fn fields(headers: &HeaderMap) {
 /// A body as a page of a feed and as the answer to a batch.
 pub fn page(body: Bytes) {
     if let Ok(json) = Json::parse(body.clone()) {
-        let _ = Page::read(&Feed { items: "/items".into(), id: "/id".into(), ..Feed::unsaid() }, &json);
+        let _ = Page::read(&Feed { items: "/items".into(), id: vec!["/id".into()], ..Feed::unsaid() }, &json);
     }
     let batch = Batch { items: "/items".into(), key: "/id".into(), ..Batch::unsaid() };
     fuzzing::batch(body, &batch, &HashSet::from(["1".to_owned()]));

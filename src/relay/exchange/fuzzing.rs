@@ -13,7 +13,7 @@ use crate::config::Batch;
 
 /// A redirect leads to a path of the same upstream, or nowhere.
 pub fn redirect(headers: &HeaderMap) {
-    let names = Names { hosts: vec!["api.test"], schemes: vec!["http"] };
+    let names = Names { hosts: vec!["api.test"], schemes: vec!["http"], servers: vec!["127.0.0.1:3000"] };
     if let Ok(target) = redirect::target(headers, "/a/b?c", &names) {
         // Which server that is asked of is said by the configuration.
         assert!(target.starts_with('/') && target.parse::<http::uri::PathAndQuery>().is_ok(), "{target:?}");
