@@ -150,6 +150,7 @@ impl Upstream {
             health_check: None,
             forwarded: None,
             budget: None,
+            quota_is_shared: false,
             breaker: Breaker { failures: Some(20), wait: seconds(1) },
             max_requests: None,
         }

@@ -111,6 +111,8 @@ pub struct Upstream {
     pub forwarded: Option<Forwarded>,
     /// None: polls are limited by their intervals alone.
     pub budget: Option<Budget>,
+    /// Its own quota is one for all of its resources (`budget: { quota: shared }`).
+    pub quota_is_shared: bool,
     pub breaker: Breaker,
     /// Requests that pass through at a time; none: as they come.
     pub max_requests: Option<usize>,

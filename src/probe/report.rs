@@ -136,7 +136,9 @@ fn content(aim: &Aim, last: &Answer, private: bool) -> String {
             "; access is denied: --header 'Authorization: …' tries it with credentials".to_owned()
         }
         Verdict::Refused => "; the request is refused".to_owned(),
-        Verdict::Failed(why) | Verdict::Unfit { reason: why, .. } => format!("; not usable: {why}"),
+        Verdict::Failed { reason: why, .. } | Verdict::Unfit { reason: why, .. } => {
+            format!("; not usable: {why}")
+        }
         Verdict::Uncoverable(why) => format!("; not for a route: {why}"),
         Verdict::NotShareable(sign) => format!("; not shared as the route is now ({sign}): see `share`"),
         Verdict::SessionRotated => "; it replaces the session's cookie".to_owned(),

@@ -4,23 +4,29 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::resource::Validators;
+use crate::resource::{Validators, opaque_tag};
 
 /// The validators to send next after a 304 to a poll that sent `asked`: a 304 may bring newer ones
-/// (RFC 9111 §4.3.4). None: its ETag names another version than the one asked for, so that it says
-/// nothing about the content held.
+/// (RFC 9111 §4.3.4). Returns `None` if its ETag names another version than the one asked for, so that it says
+/// nothing about the content held. Quotes that are missing and what a server adds to the tag of a coded body
+/// are forgiven (contract §2); the tag that was understood is sent again then.
 pub(super) fn renewed(asked: &Validators, headers: &HeaderMap) -> Option<Validators> {
-    let etag = headers.get(header::ETAG);
-    if let (Some(asked), Some(answered)) = (&asked.etag, etag)
-        && opaque(asked) != opaque(answered)
-    {
-        return None;
-    }
-    let last_modified = headers.get(header::LAST_MODIFIED);
-    Some(Validators {
-        etag: etag.or(asked.etag.as_ref()).cloned(),
-        last_modified: last_modified.or(asked.last_modified.as_ref()).cloned(),
-    })
+    let answered = Validators::of(headers);
+    let etag = match (&asked.etag, &answered.etag) {
+        (Some(asked), Some(answered)) if opaque(asked) == opaque(answered) => Some(answered),
+        (Some(asked), Some(answered)) if opaque_tag(asked.as_bytes()) == opaque_tag(answered.as_bytes()) => {
+            Some(asked)
+        }
+        (Some(_), Some(_)) => return None,
+        (asked, answered) => answered.as_ref().or(asked.as_ref()),
+    };
+    let last_modified = match headers.get(header::LAST_MODIFIED) {
+        // As it was asked for, or not a word: what was good enough to ask with still is.
+        said if said.is_none() || said == asked.last_modified.as_ref() => asked.last_modified.clone(),
+        Some(said) if etag.is_some() => Some(said.clone()),
+        _ => answered.last_modified,
+    };
+    Some(Validators { etag: etag.cloned(), last_modified })
 }
 
 /// If-None-Match compares weakly (RFC 9110 §13.1.2).
@@ -75,6 +81,34 @@ mod tests {
             sent(Some("W/\"b\""), Some("Mon"))
         );
         assert_eq!(answered((Some("\"a\""), None), (Some("W/\"a\""), None)), sent(Some("W/\"a\""), None));
+    }
+
+    #[test]
+    fn quotes_and_coding_suffixes_do_not_make_another_version() {
+        for (asked, answered_tag) in [
+            ("\"x-gzip\"", "\"x\""),
+            ("\"x\"", "\"x-gzip\""),
+            ("W/\"x;gzip\"", "\"x\""),
+            ("\"x\"", "x"),
+            ("x", "W/\"x\""),
+            ("\"x-br\"", "\"x-gzip\""),
+        ] {
+            let kept = answered((Some(asked), None), (Some(answered_tag), None));
+            assert_eq!(
+                kept,
+                sent(Some(asked), None),
+                "{answered_tag} to {asked}: what was understood is sent again"
+            );
+        }
+        assert_eq!(answered((Some("\"x-gzip\""), None), (Some("\"y\""), None)), None);
+        assert_eq!(answered((Some("\"\""), None), (Some("\"-gzip\""), None)), None);
+    }
+
+    #[test]
+    fn a_date_that_a_304_brings_counts_once_its_second_is_over() {
+        // This 304 has no Date.
+        assert_eq!(answered((None, Some("Mon")), (None, Some("Tue"))), sent(None, None));
+        assert_eq!(answered((None, Some("Mon")), (None, Some("Mon"))), sent(None, Some("Mon")));
     }
 
     #[test]

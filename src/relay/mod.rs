@@ -18,6 +18,7 @@ mod outcome;
 mod own;
 mod plan;
 mod poller;
+mod quota;
 mod relayed;
 mod request;
 mod supervise;

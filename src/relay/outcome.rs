@@ -16,7 +16,7 @@ use super::poller::Poller;
 use crate::config::Share;
 use crate::hub::{Closing, ExceptionKind, Failure, Outcome, PollNumber, Publisher};
 use crate::upstream::judge::{Verdict, not_shareable};
-use crate::upstream::schedule::{Found, Next, Why, age, retry_after};
+use crate::upstream::schedule::{Found, Next, Why, age, asked_rest};
 use crate::upstream::{self, Answer, FetchError, NoDocument};
 
 impl Poller {
@@ -59,8 +59,8 @@ impl Poller {
                 self.refused(&mut publisher, number, answer);
                 "relayed"
             }
-            Verdict::Failed(reason) => {
-                self.failed(&mut publisher, number, "status", Some(answer), &reason);
+            Verdict::Failed { class, reason } => {
+                self.failed(&mut publisher, number, class, Some(answer), &reason);
                 "failed"
             }
             Verdict::Unfit { class, reason } => {
@@ -122,24 +122,34 @@ impl Poller {
         // Clients are told the reason; a server's address is for operators only.
         let reason = error.failure.to_string();
         self.failing_server = error.server.clone();
-        if let upstream::Failure::NoTurn { .. } = error.failure {
-            self.no_turn(&mut publisher, number, class, &reason);
-        } else if let Some(kind) = exception(&error.failure) {
-            self.uncoverable(&mut publisher, number, kind, class, &reason);
-        } else {
-            self.failed(&mut publisher, number, class, None, &reason);
+        let interval = self.route.poll.interval;
+        match (&error.failure, exception(&error.failure)) {
+            (upstream::Failure::NoTurn { .. }, _) => {
+                self.no_turn(&mut publisher, number, (class, &reason), interval, Why::Budget);
+            }
+            (upstream::Failure::Quota { wait }, _) => {
+                self.no_turn(&mut publisher, number, (class, &reason), interval.max(*wait), Why::RateLimit);
+            }
+            (_, Some(kind)) => self.uncoverable(&mut publisher, number, kind, class, &reason),
+            (_, None) => self.failed(&mut publisher, number, class, None, &reason),
         }
         self.publisher = Some(publisher);
         "failed"
     }
 
-    /// Nothing was asked: the upstream is as well as before, and asked again after an interval.
-    fn no_turn(&mut self, publisher: &mut Publisher, number: PollNumber, class: &'static str, reason: &str) {
-        let wait = self.route.poll.interval;
+    /// Nothing was asked: the upstream is as well as before, and asked again after `wait`.
+    fn no_turn(
+        &mut self,
+        publisher: &mut Publisher,
+        number: PollNumber,
+        (class, reason): (&'static str, &str),
+        wait: Duration,
+        why: Why,
+    ) {
         let failure = Failure { class, status: None, reason: self.named(reason) };
         self.report(&failure, wait);
         publisher.fail(number, Arc::new(failure), wait);
-        self.wait(publisher, wait, Why::Budget);
+        self.wait(publisher, wait, why);
     }
 
     pub(super) fn succeeded(&mut self, publisher: &mut Publisher, answer: &Answer, changed: bool) {
@@ -150,6 +160,7 @@ impl Poller {
             headers: &answer.headers,
             changed,
             sharers: self.stakes.sharers(upstream).map_or(1, |sharers| sharers.load(Ordering::Relaxed)),
+            quota: self.quota_interval(),
             waited: self.waited,
             now: SystemTime::now(),
         };
@@ -203,7 +214,7 @@ impl Poller {
     /// How long to wait after one more failure, `Retry-After` obeyed.
     fn back_off(&mut self, answer: Option<&Answer>) -> Duration {
         let asked = answer
-            .and_then(|answer| retry_after(&answer.headers, SystemTime::now()))
+            .and_then(|answer| asked_rest(answer.status, &answer.headers, SystemTime::now()))
             .map(|asked| asked.min(self.route.poll.backoff.retry_after_max));
         if let Some(asked) = asked {
             self.not_before = Instant::now() + asked;
@@ -372,7 +383,11 @@ fn exception(failure: &upstream::Failure) -> Option<ExceptionKind> {
     use upstream::Failure as F;
     match failure {
         F::NoDocument { found: NoDocument::EventStream } => Some(ExceptionKind::OwnStream),
-        F::NoDocument { .. } | F::TooLarge { .. } | F::HeldBack { .. } => Some(ExceptionKind::Uncoverable),
+        F::NoDocument { .. }
+        | F::TooLarge { .. }
+        | F::HeldBack { .. }
+        | F::NotCoded { .. }
+        | F::UnknownCoding { .. } => Some(ExceptionKind::Uncoverable),
         _ => None,
     }
 }

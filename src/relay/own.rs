@@ -96,8 +96,7 @@ impl Relay {
                     }
                 }
                 Verdict::Denied | Verdict::Refused | Verdict::Gone => Own::Refused(answer.status),
-                Verdict::Failed(reason) => Own::Unknown(reason),
-                Verdict::Unfit { reason, .. } => Own::Unknown(reason),
+                Verdict::Failed { reason, .. } | Verdict::Unfit { reason, .. } => Own::Unknown(reason),
                 Verdict::Uncoverable(found) => Own::Unknown(found.to_string()),
                 Verdict::NotShareable(reason) => Own::Unknown(reason.to_owned()),
                 Verdict::NotModified | Verdict::SessionRotated => {

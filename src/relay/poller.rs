@@ -22,9 +22,9 @@ use crate::hub::{Closing, ExceptionKind, Outcome, PollNumber, Publisher, Retaine
 use crate::identity::expiry_hint;
 use crate::metrics::PollMetrics;
 use crate::resource::{MediaType, ResourceKey, Validators};
-use crate::upstream::Answer;
 use crate::upstream::judge::{Terms, judge};
 use crate::upstream::schedule::Pace;
+use crate::upstream::{Answer, Held};
 
 /// No poll is overdue before it took this long.
 const OVERDUE: Duration = Duration::from_secs(1);
@@ -75,6 +75,10 @@ pub(super) struct Poller {
     /// When the class's own token says that it ends.
     expires: Option<Instant>,
     echo: Echo,
+    /// The upstream's own quotas that its polls count for.
+    pub(super) quotas: Held,
+    /// One of them counts for all polls of the upstream.
+    pub(super) counts_for_all: bool,
     metrics: PollMetrics,
     /// Bytes accounted for this topic's snapshot.
     pub(super) weight: usize,
@@ -119,6 +123,8 @@ impl Poller {
             gone_since: None,
             expires: expiry(topic.key()).filter(|at| *at > now),
             echo: Echo::default(),
+            quotas: Held::default(),
+            counts_for_all: false,
             metrics: stakes.metrics.polling(upstream, &topic.route().path),
             weight: 0,
             last_cost: 0,
@@ -301,7 +307,10 @@ impl Poller {
     }
 
     async fn poll(&mut self) {
-        let turn = self.turn().await;
+        let turn = match self.take_quota() {
+            Ok(()) => self.turn().await,
+            Err(used_up) => Err(used_up),
+        };
         let Some(publisher) = self.publisher.take() else {
             return;
         };
@@ -339,6 +348,7 @@ impl Poller {
         self.last_cost = answer.head_bytes + answer.body_bytes;
         self.metrics.head_bytes.inc_by(answer.head_bytes as u64);
         self.metrics.body_bytes.inc_by(answer.body_bytes as u64);
+        self.learn_quota(answer);
         let terms = Terms {
             route: &self.route,
             private: self.topic.key().is_private(),

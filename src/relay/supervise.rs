@@ -23,8 +23,8 @@ use crate::config::{Config, Route};
 use crate::hub::{Failure, Hub, Outcome, Publisher, Relayed};
 use crate::metrics::Metrics;
 use crate::resource::{ResourceKey, VersionNamer};
-use crate::upstream::schedule::Failing;
-use crate::upstream::{self, Answer, Ask, FetchError, Priority, Turn};
+use crate::upstream::schedule::{Failing, Quota};
+use crate::upstream::{self, Answer, Ask, FetchError, Priority, Quotas, Turn};
 
 /// Where polls go: one configured upstream.
 #[async_trait]
@@ -34,8 +34,10 @@ pub trait Source: Send + Sync {
         Ok(None)
     }
 
-    /// `own`: it carries no client's credentials.
-    async fn fetch(&self, ask: &Ask, own: bool) -> Result<Answer, FetchError>;
+    async fn fetch(&self, ask: &Ask) -> Result<Answer, FetchError>;
+
+    /// The upstream says how much more it will answer to all polls together.
+    fn learn(&self, _quota: Quota) {}
 }
 
 /// What is remembered of a failing resource when its topic ends, so that leaving and coming back
@@ -92,8 +94,12 @@ impl Source for crate::upstream::Client {
         crate::upstream::Client::turn(self, priority).await
     }
 
-    async fn fetch(&self, ask: &Ask, own: bool) -> Result<Answer, FetchError> {
-        crate::upstream::Client::poll(self, ask, own).await
+    async fn fetch(&self, ask: &Ask) -> Result<Answer, FetchError> {
+        crate::upstream::Client::poll(self, ask).await
+    }
+
+    fn learn(&self, quota: Quota) {
+        crate::upstream::Client::learn(self, quota);
     }
 }
 
@@ -118,8 +124,10 @@ pub struct Stakes {
     max_snapshot_bytes: usize,
     /// Chance comes from here.
     seed: AtomicU64,
-    /// Poll loops by upstream: they share its quota.
+    /// Poll loops by upstream.
     sharers: HashMap<String, AtomicUsize>,
+    /// What each upstream itself allows.
+    quotas: HashMap<String, Quotas>,
 }
 
 impl Stakes {
@@ -147,6 +155,11 @@ impl Stakes {
             max_snapshot_bytes: config.limits.snapshot_bytes,
             seed: AtomicU64::new(seed),
             sharers: config.upstreams.iter().map(|u| (u.name.clone(), AtomicUsize::new(0))).collect(),
+            quotas: config
+                .upstreams
+                .iter()
+                .map(|u| (u.name.clone(), Quotas::new(u.quota_is_shared)))
+                .collect(),
         }
     }
 
@@ -165,6 +178,11 @@ impl Stakes {
     /// Poll loops of an upstream.
     pub(super) fn sharers(&self, upstream: &str) -> Option<&AtomicUsize> {
         self.sharers.get(upstream)
+    }
+
+    /// What an upstream itself allows.
+    pub(super) fn quotas(&self, upstream: &str) -> Option<&Quotas> {
+        self.quotas.get(upstream)
     }
 
     pub(super) fn next_seed(&self) -> u64 {

@@ -11,6 +11,7 @@ mod key;
 mod known_headers;
 mod snapshot;
 mod target;
+mod text;
 mod version;
 
 pub use content::Content;
@@ -20,9 +21,10 @@ pub use header_kind::{
 };
 pub use json::{Element, Json, Kind, MAX_DEPTH, Malformed};
 pub use key::{KeyParts, ResourceKey};
-pub use snapshot::{Ignored, MediaType, Snapshot, Validators, decoded};
+pub use snapshot::{Ignored, MediaType, Snapshot, Validators};
 pub use target::{
     CanonicalPath, QueryProblem, RESUME_SWITCHES, Target, canonical_path, canonical_query, decode_lossy,
     decodings, matches_pattern, may_hide, switch,
 };
-pub use version::{IfNoneMatch, Version, VersionNamer, version_of_tag};
+pub use text::decoded;
+pub use version::{IfNoneMatch, Version, VersionNamer, opaque_tag, version_of_tag};

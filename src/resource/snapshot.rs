@@ -3,10 +3,12 @@
 //! Must not know: when it was fetched (equal content is equal whatever the time), or by whom.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::text::decoded;
 use super::{Content, Json, Version};
 
 /// A media type reduced to what names content: essence and charset, lower case (RFC 9110 §8.3.1).
@@ -43,6 +45,25 @@ impl MediaType {
 pub struct Validators {
     pub etag: Option<HeaderValue>,
     pub last_modified: Option<HeaderValue>,
+}
+
+impl Validators {
+    /// The validators of an answer. Without an entity tag a date counts only where the answer's own `Date` lies a
+    /// second or more behind it (RFC 9110 §8.8.2.2): the content may change once more within that second, and the
+    /// upstream would go on answering that nothing did.
+    pub fn of(headers: &HeaderMap) -> Validators {
+        let etag = headers.get(header::ETAG).cloned();
+        let last_modified = headers.get(header::LAST_MODIFIED);
+        let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?.trim()).ok();
+        let is_past = |modified: &&HeaderValue| {
+            let sent = headers.get(header::DATE).and_then(date);
+            let apart =
+                sent.zip(date(modified)).and_then(|(sent, modified)| sent.duration_since(modified).ok());
+            apart.is_some_and(|apart| apart >= Duration::from_secs(1))
+        };
+        let last_modified = last_modified.filter(|modified| etag.is_some() || is_past(modified)).cloned();
+        Validators { etag, last_modified }
+    }
 }
 
 /// One successful poll, immutable.
@@ -139,7 +160,8 @@ impl Snapshot {
         &self.ignored
     }
 
-    /// The body as UTF-8: as it is, or converted from the declared charset. None: not text.
+    /// The body as UTF-8 without a byte order mark: as it is, or converted from its charset. Returns `None` if it is
+    /// not text.
     pub fn text(&self) -> Option<&Bytes> {
         self.text.get_or_init(|| decoded(self.media_type.as_ref(), &self.body)).as_ref()
     }
@@ -154,17 +176,6 @@ impl Snapshot {
         let json = self.json.get().and_then(Option::as_ref).map_or(0, |json| json.weight());
         size_of::<Snapshot>() + headers + self.body.len() + converted + json
     }
-}
-
-/// A body as UTF-8: as it is, or converted from the declared charset. None: not text.
-pub fn decoded(media_type: Option<&MediaType>, body: &Bytes) -> Option<Bytes> {
-    let charset = media_type.and_then(|t| t.charset.as_deref()).unwrap_or("utf-8");
-    let encoding = encoding_rs::Encoding::for_label(charset.as_bytes())?;
-    if encoding == encoding_rs::UTF_8 {
-        return std::str::from_utf8(body).is_ok().then(|| body.clone());
-    }
-    let (text, _, malformed) = encoding.decode(body);
-    (!malformed).then(|| Bytes::from(text.into_owned()))
 }
 
 #[cfg(test)]
@@ -194,6 +205,29 @@ mod tests {
     fn bytes_that_are_no_text_are_none() {
         assert_eq!(snapshot("image/png", b"\x89PNG\xff").text(), None);
         assert_eq!(snapshot("text/plain; charset=nonsense", b"a").text(), None);
+    }
+
+    #[test]
+    fn a_date_alone_is_a_validator_once_its_second_is_over() {
+        const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let of = |fields: &[(HeaderName, &'static str)]| {
+            let fields = fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+            Validators::of(&fields.collect())
+        };
+        let dated =
+            |date| of(&[(header::LAST_MODIFIED, MODIFIED), (header::DATE, date)]).last_modified.is_some();
+        assert!(dated("Sun, 06 Nov 1994 08:49:38 GMT"));
+        assert!(!dated(MODIFIED), "it may change again in this second");
+        assert!(!dated("Sun, 06 Nov 1994 08:49:36 GMT"));
+        assert!(!dated("now"));
+        assert_eq!(
+            of(&[(header::LAST_MODIFIED, MODIFIED)]),
+            Validators::default(),
+            "nothing says when it was sent"
+        );
+        let tagged =
+            of(&[(header::LAST_MODIFIED, MODIFIED), (header::DATE, MODIFIED), (header::ETAG, "\"a\"")]);
+        assert!(tagged.etag.is_some() && tagged.last_modified.is_some(), "the tag is what counts");
     }
 
     #[test]

@@ -73,7 +73,8 @@ impl VersionNamer {
     }
 
     /// The version of this content. Every part is length-prefixed, so that no two contents can
-    /// run together.
+    /// run together. The charset of JSON is no part of it as long as the body is the UTF-8 that JSON has to be
+    /// (RFC 8259 §8.1): some servers write the parameter on one node and not on the other.
     pub fn name(&self, status: u16, media_type: Option<&MediaType>, body: &[u8]) -> Version {
         let mut hasher = (*self.0).clone();
         let mut part = |bytes: &[u8]| {
@@ -86,7 +87,9 @@ impl VersionNamer {
             other => part(&other.to_be_bytes()),
         }
         part(media_type.map(|t| t.essence.as_bytes()).unwrap_or_default());
-        part(media_type.and_then(|t| t.charset.as_deref()).unwrap_or_default().as_bytes());
+        let counts = |media_type: &&MediaType| !media_type.is_json() || str::from_utf8(body).is_err();
+        let charset = media_type.filter(counts).and_then(|media_type| media_type.charset.as_deref());
+        part(charset.unwrap_or_default().as_bytes());
         part(body);
         let mut name = [0; 16];
         hasher.finalize_xof().fill(&mut name);
@@ -147,11 +150,17 @@ impl IfNoneMatch {
 
 /// The version an entity tag carries: `W/` and coding suffixes do not count, quotes are forgiven.
 pub fn version_of_tag(tag: &str) -> Option<Version> {
-    let tag = tag.trim();
-    let tag = tag.strip_prefix("W/").unwrap_or(tag);
-    let tag = tag.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(tag);
-    let plain = CODING_SUFFIXES.iter().find_map(|suffix| tag.strip_suffix(suffix)).unwrap_or(tag);
-    Version::parse(plain)
+    str::from_utf8(opaque_tag(tag.as_bytes())).ok().and_then(Version::parse)
+}
+
+/// What a tag names: `W/` and coding suffixes do not count, quotes are forgiven.
+pub fn opaque_tag(tag: &[u8]) -> &[u8] {
+    let tag = tag.trim_ascii();
+    let tag = tag.strip_prefix(b"W/").unwrap_or(tag);
+    let tag = tag.strip_prefix(b"\"").and_then(|tag| tag.strip_suffix(b"\"")).unwrap_or(tag);
+    let plain = CODING_SUFFIXES.iter().find_map(|suffix| tag.strip_suffix(suffix.as_bytes()));
+    // A tag that is nothing but a suffix is a tag.
+    plain.filter(|plain| !plain.is_empty()).unwrap_or(tag)
 }
 
 #[cfg(test)]
@@ -199,6 +208,21 @@ mod tests {
         assert!(!parsed.matches(namer().name(200, None, b"2")));
         assert_eq!(IfNoneMatch::parse([b" * ".as_slice()]), Some(IfNoneMatch::Any));
         assert_eq!(IfNoneMatch::parse([]), None);
+    }
+
+    #[test]
+    fn the_charset_of_json_is_no_part_of_its_name_and_that_of_text_is() {
+        let name =
+            |media_type: &str, body: &[u8]| namer().name(200, MediaType::parse(media_type).as_ref(), body);
+        let plain = name("application/json", "{\"é\":1}".as_bytes());
+        for charset in ["utf-8", "ISO-8859-1", "binary", "UTF8"] {
+            let said = format!("application/json; charset={charset}");
+            assert_eq!(name(&said, "{\"é\":1}".as_bytes()), plain, "{charset}");
+        }
+        assert_ne!(name("text/plain", b"a"), name("text/plain; charset=utf-8", b"a"));
+        // Not UTF-8: the parameter says which letters these are.
+        let latin = name("application/json; charset=ISO-8859-1", b"{\"\xe9\":1}");
+        assert_ne!(latin, name("application/json; charset=windows-1251", b"{\"\xe9\":1}"));
     }
 
     proptest! {

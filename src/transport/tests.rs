@@ -235,8 +235,8 @@ mod websocket {
         let mut websocket = websocket(0, now);
         let text = websocket.deliver(&frame(b"{}"), &view(), now);
         assert_eq!(written(text), b"\x81\x02{}");
-        let bytes = websocket.deliver(&frame(b"\xff\xfe"), &view(), now);
-        assert_eq!(written(bytes), b"\x82\x02\xff\xfe");
+        let bytes = websocket.deliver(&frame(b"\xff\xfd"), &view(), now);
+        assert_eq!(written(bytes), b"\x82\x02\xff\xfd");
         assert_eq!(websocket.deliver(&stale(), &view(), now), Step::Wait);
     }
 

@@ -14,13 +14,16 @@ pub(super) mod tests;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::ACCEPT_ENCODING;
 use parking_lot::Mutex;
 use pingora::lb::health_check::HealthCheck;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
 
 use super::breaker::Breaker;
 use super::budget::{Gate, NoTurn, Turn};
@@ -36,8 +39,8 @@ use probe::Probe;
 /// Servers asked for one request as long as none of them could be connected to.
 const CONNECT_ATTEMPTS: usize = 3;
 
-/// The upstream's own quota is believed for this long at most.
-const LONGEST_QUOTA: Duration = Duration::from_secs(600);
+/// An upstream whose codings cannot be read is asked for none for so long.
+const UNCODED: Duration = Duration::from_secs(600);
 
 /// The least time between two rounds of resolution or of health checks.
 const SHORTEST_ROUND: Duration = Duration::from_millis(100);
@@ -48,6 +51,8 @@ pub struct Client {
     targets: Targets,
     gate: Gate,
     breaker: Mutex<Breaker>,
+    /// Polls ask for no codings until then: what it calls coded is not.
+    uncoded_until: Mutex<Option<Instant>>,
     /// Requests that pass through.
     pub passing: InFlight,
     /// When an answer last began within `first_byte_timeout`, of a poll or of a request that passed through.
@@ -76,7 +81,8 @@ impl Client {
         let gate = Gate::new(link.upstream.budget);
         let breaker = Mutex::new(Breaker::new(link.upstream.breaker));
         let passing = InFlight::new(link.upstream.max_requests);
-        Ok(Arc::new(Self { link, targets, gate, breaker, passing, in_time: Mutex::new(None) }))
+        let (uncoded_until, in_time) = (Mutex::new(None), Mutex::new(None));
+        Ok(Arc::new(Self { link, targets, gate, breaker, uncoded_until, passing, in_time }))
     }
 
     /// What the operator said about this upstream.
@@ -152,26 +158,34 @@ impl Client {
     /// Waits for a poll's turn (contract §10). To be held until the poll is over.
     ///
     /// # Errors
-    /// [`Failure::NoTurn`] when the patience of `priority` ends first, [`Failure::Open`] while the
-    /// upstream as a whole counts as down.
+    /// [`Failure::NoTurn`] or [`Failure::Quota`] when the patience of `priority` ends first, [`Failure::Open`] while
+    /// the upstream as a whole counts as down.
     pub async fn turn(&self, priority: Priority) -> Result<Option<Turn>, FetchError> {
         if let Err(wait) = self.breaker.lock().admit(Instant::now()) {
             return Err(self.failed(None, Failure::Open { wait }));
         }
-        let refused =
-            |no: NoTurn| self.failed(None, Failure::NoTurn { limit: no.patience, waiting: no.waiting });
-        self.gate.turn(priority).await.map_err(refused)
+        let refused = |no: NoTurn| match no {
+            NoTurn::Budget { patience, waiting } => Failure::NoTurn { limit: patience, waiting },
+            NoTurn::Quota { wait } => Failure::Quota { wait },
+        };
+        self.gate.turn(priority).await.map_err(|no| self.failed(None, refused(no)))
+    }
+
+    /// The upstream says how much more it will answer to all polls together.
+    pub fn learn(&self, quota: Quota) {
+        self.gate.learn(quota);
     }
 
     /// As [`Client::fetch`], for a poll that has had its turn: how it ends counts for the upstream as a
-    /// whole. `own`: it carries no client's credentials, so that its quota is everybody's.
+    /// whole.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn poll(&self, ask: &Ask, own: bool) -> Result<Answer, FetchError> {
+    pub async fn poll(&self, ask: &Ask) -> Result<Answer, FetchError> {
         let began = Instant::now();
         let was_down = self.is_down();
-        let result = self.fetch(ask).await.map_err(|error| self.held_back(ask, error, began, was_down));
+        let result = self.fetch_readable(ask).await;
+        let result = result.map_err(|error| self.held_back(ask, error, began, was_down));
         let mut breaker = self.breaker.lock();
         match &result {
             Ok(answer) if !answer.status.is_server_error() => breaker.succeeded(),
@@ -185,12 +199,6 @@ impl Client {
             || result.as_ref().is_err_and(|error| error.failure.is_answer())
         {
             self.answered(Duration::ZERO);
-        }
-        if let Ok(answer) = &result
-            && own
-            && let Some(quota) = Quota::of(&answer.headers, SystemTime::now())
-        {
-            self.gate.learn(Quota { reset: quota.reset.min(LONGEST_QUOTA), ..quota });
         }
         result
     }
@@ -212,6 +220,42 @@ impl Client {
             return FetchError { failure: Failure::HeldBack { limit }, ..error };
         }
         error
+    }
+
+    /// As [`Client::fetch`]; where the body is not what its coding says, it is asked for once more without codings
+    /// (contract §10), and if that helps, this upstream is asked for none for a while.
+    async fn fetch_readable(&self, ask: &Ask) -> Result<Answer, FetchError> {
+        let asks_for_codings =
+            ask.headers.iter().any(|(name, value)| *name == ACCEPT_ENCODING && value != "identity");
+        if !asks_for_codings {
+            return self.fetch(ask).await;
+        }
+        let began = Instant::now();
+        let is_known = self.uncoded_until.lock().is_some_and(|until| began < until);
+        if is_known {
+            return self.fetch(&without_codings(ask, ask.timeout)).await;
+        }
+        let first = self.fetch(ask).await;
+        let is_unreadable = |result: &Result<Answer, FetchError>| {
+            result.as_ref().is_err_and(|error| {
+                matches!(error.failure, Failure::Encoding { .. } | Failure::NotCoded { .. })
+            })
+        };
+        let left = ask.timeout.min(self.config().total_timeout).saturating_sub(began.elapsed());
+        if !is_unreadable(&first) || left.is_zero() {
+            return first;
+        }
+        let second = self.fetch(&without_codings(ask, left)).await;
+        if second.is_ok() {
+            let until = Instant::now() + UNCODED;
+            let is_news = self.uncoded_until.lock().replace(until).is_none();
+            if is_news {
+                let upstream = &self.config().name;
+                warn!(%upstream, "bodies are not what their Content-Encoding says; polls ask for no codings now");
+            }
+            return second;
+        }
+        first
     }
 
     /// Polls that wait for their turn.
@@ -272,4 +316,15 @@ impl Client {
         let server = server.map(|address| address.to_string());
         FetchError { upstream: self.config().name.clone(), server, failure }
     }
+}
+
+/// The same request for a body without codings.
+fn without_codings(ask: &Ask, timeout: Duration) -> Ask {
+    let mut ask = Ask { timeout, ..ask.clone() };
+    for (name, value) in &mut ask.headers {
+        if *name == ACCEPT_ENCODING {
+            *value = HeaderValue::from_static("identity");
+        }
+    }
+    ask
 }

@@ -52,10 +52,16 @@ pub enum Failure {
     Framing { found: String },
     /// The body is not what its Content-Encoding says.
     Encoding { coding: String, source: Source },
+    /// The body is plain text, whatever its Content-Encoding says.
+    NotCoded { coding: String },
+    /// The body has a coding that is not known here.
+    UnknownCoding { coding: String },
     /// The connection or stream broke before the answer was complete.
     Reset { source: Source },
-    /// No turn came in time: the upstream's budget, or its own quota, is used up. Nothing was sent.
+    /// No turn came in time: the upstream's budget is used up. Nothing was sent.
     NoTurn { limit: Duration, waiting: usize },
+    /// The upstream's own quota is used up. Nothing was sent.
+    Quota { wait: Duration },
     /// Too many polls of this upstream failed in a row. Nothing was sent.
     Open { wait: Duration },
     /// The answer sends elsewhere, and it is not followed there.
@@ -68,8 +74,8 @@ pub enum Failure {
 
 impl FetchError {
     /// The kind of failure as a metrics label, one of: `no-server`, `connect`, `tls`, `first-byte-timeout`,
-    /// `total-timeout`, `truncated`, `too-large`, `framing`, `encoding`, `reset`, `budget`, `breaker`,
-    /// `redirect`, `token`, `batch`, `held-back`, and the words of [`NoDocument`].
+    /// `total-timeout`, `truncated`, `too-large`, `framing`, `encoding`, `coding`, `reset`, `budget`,
+    /// `quota`, `breaker`, `redirect`, `token`, `batch`, `held-back`, and the words of [`NoDocument`].
     pub fn class(&self) -> &'static str {
         self.failure.class()
     }
@@ -90,8 +96,10 @@ impl Failure {
             Self::HeldBack { .. } => "held-back",
             Self::Framing { .. } => "framing",
             Self::Encoding { .. } => "encoding",
+            Self::NotCoded { .. } | Self::UnknownCoding { .. } => "coding",
             Self::Reset { .. } => "reset",
             Self::NoTurn { .. } => "budget",
+            Self::Quota { .. } => "quota",
             Self::Open { .. } => "breaker",
             Self::Redirect { .. } => "redirect",
             Self::Token { .. } => "token",
@@ -101,7 +109,13 @@ impl Failure {
 
     /// Whether the upstream answered, in time, with what no snapshot can be made of.
     pub(super) fn is_answer(&self) -> bool {
-        matches!(self, Self::NoDocument { .. } | Self::TooLarge { .. })
+        matches!(
+            self,
+            Self::NoDocument { .. }
+                | Self::TooLarge { .. }
+                | Self::NotCoded { .. }
+                | Self::UnknownCoding { .. }
+        )
     }
 
     /// Nothing was sent: another server may be asked whatever the method.
@@ -148,10 +162,18 @@ impl fmt::Display for Failure {
             Self::Encoding { coding, source } => {
                 write!(f, "the body cannot be decoded as {coding:?}: {source}")
             }
+            Self::NotCoded { coding } => write!(f, "the body says that it is {coding:?} and is not"),
+            Self::UnknownCoding { coding } => {
+                write!(f, "the body has the coding {coding:?}; wanted gzip, deflate, br, zstd or none")
+            }
             Self::Reset { source } => write!(f, "the connection broke before the answer: {source}"),
             Self::NoTurn { limit, waiting } => {
                 let limit = format_duration(*limit);
                 write!(f, "no turn within {limit}: its budget is used up, and {waiting} polls wait")
+            }
+            Self::Quota { wait } => {
+                let wait = format_duration(Duration::from_secs(wait.as_secs().max(1)));
+                write!(f, "its own quota is used up for another {wait}")
             }
             Self::Open { wait } => {
                 let wait = format_duration(Duration::from_millis(wait.as_millis() as u64));

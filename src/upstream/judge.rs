@@ -2,13 +2,11 @@
 //!
 //! Pure. Must not know: how the answer was fetched, who follows the resource.
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::fields::{may_be_credential, of_snapshot, tokens};
-use super::schedule::{Quota, directive, retry_after};
+use super::schedule::{directive, is_quota_refusal};
 use super::{Answer, NoDocument};
 use crate::config::{ClassValue, Route, Share};
 use crate::resource::{Content, MediaType, Validators, matches_pattern, says_credential};
@@ -26,8 +24,8 @@ pub enum Verdict {
     Denied,
     /// Other 3xx and 4xx: answers of an upstream that is well.
     Refused,
-    /// 5xx, 429 and what nobody expects.
-    Failed(String),
+    /// 5xx, 429, a 401 or 403 for a quota, and what nobody expects.
+    Failed { class: &'static str, reason: String },
     /// A complete answer that is not the data wanted; worth passing on while nothing better is
     /// known.
     Unfit { class: &'static str, reason: String },
@@ -121,34 +119,26 @@ pub fn is_one_users_failure(headers: &HeaderMap, route: &Route, private: bool) -
     }
 }
 
-/// Whether a 401 or 403 speaks of a quota and not of who asks: some APIs answer so instead of 429.
-pub fn is_quota_refusal(status: StatusCode, headers: &HeaderMap) -> bool {
-    let now = SystemTime::now();
-    let waits = || retry_after(headers, now).is_some();
-    match status.as_u16() {
-        401 => waits(),
-        403 => waits() || Quota::of(headers, now).is_some_and(|quota| quota.remaining == 0),
-        _ => false,
-    }
-}
-
 /// Judges an answer.
 pub fn judge(answer: &Answer, terms: &Terms) -> Verdict {
     let status = answer.status;
+    let failed = |reason| Verdict::Failed { class: "status", reason };
     match status.as_u16() {
-        401 | 403 if is_quota_refusal(status, &answer.headers) => {
-            Verdict::Failed(format!("the upstream answered {status}: its quota is used up"))
-        }
+        // A used-up quota says nothing about who asks: it is the upstream's 429.
+        401 | 403 if is_quota_refusal(status, &answer.headers) => Verdict::Failed {
+            class: "quota",
+            reason: format!("the upstream answered {status}: its quota is used up"),
+        },
         401 | 403 => Verdict::Denied,
         300..=399 if terms.private && status != StatusCode::NOT_MODIFIED => Verdict::Denied,
         // Whatever it answers: the client has to get the new cookie.
         _ if terms.private && rotates_session(&answer.headers, &terms.route.share) => Verdict::SessionRotated,
-        206 => Verdict::Failed(format!("the upstream answered {status}, and no part was asked for")),
+        206 => failed(format!("the upstream answered {status}, and no part was asked for")),
         200..=299 | 304 => succeeded(answer, terms),
         404 | 410 => Verdict::Gone,
-        429 => Verdict::Failed(format!("the upstream answered {status}")),
+        429 => failed(format!("the upstream answered {status}")),
         300..=499 => Verdict::Refused,
-        _ => Verdict::Failed(format!("the upstream answered {status}")),
+        _ => failed(format!("the upstream answered {status}")),
     }
 }
 
@@ -184,10 +174,7 @@ fn data(answer: &Answer, terms: &Terms) -> Verdict {
     if !is_empty && let Err((class, reason)) = fits(answer, terms, media_type.as_ref()) {
         return Verdict::Unfit { class, reason };
     }
-    let validators = Validators {
-        etag: answer.headers.get(header::ETAG).cloned(),
-        last_modified: answer.headers.get(header::LAST_MODIFIED).cloned(),
-    };
+    let validators = Validators::of(&answer.headers);
     Verdict::Data(Box::new(Content {
         status: answer.status,
         content_type,

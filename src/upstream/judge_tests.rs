@@ -42,7 +42,7 @@ fn word(verdict: &Verdict) -> String {
         Verdict::Gone => "gone".into(),
         Verdict::Denied => "denied".into(),
         Verdict::Refused => "refused".into(),
-        Verdict::Failed(_) => "failed".into(),
+        Verdict::Failed { .. } => "failed".into(),
         Verdict::Unfit { class, .. } => format!("unfit {class}"),
         Verdict::Uncoverable(what) => format!("uncoverable {what}"),
         Verdict::NotShareable(sign) => format!("not-shareable {sign}"),

@@ -28,7 +28,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-pub use budget::{Gate, Turn};
+pub use budget::{Gate, Held, Quotas, Scope, Turn};
 pub use client::Client;
 pub use document::{Document, NoDocument};
 pub use failure::{Failure, FetchError, NewError};

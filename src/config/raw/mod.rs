@@ -154,8 +154,10 @@ pub struct Upstream {
 
 /// How many requests the polls of an upstream may make.
 #[derive(Deserialize, JsonSchema)]
-#[schemars(extend("required" = ["rate"]))]
 pub struct Budget {
+    /// What the upstream's own quota counts for: `route` (it and the policy that its answers name) or `shared`.
+    #[schemars(extend("enum" = ["route", "shared"]))]
+    pub quota: Option<Text>,
     /// So many a second or minute: `50/s`, `30/m`.
     pub rate: Option<Rate>,
     /// How many at once after a rest.

@@ -244,8 +244,14 @@ pub fn together(place: &Place, route: &mut Route, parameters: &[&str], findings:
     }
 }
 
-pub fn budget((place, said): Said<'_, raw::Budget>, findings: &mut Findings) -> Option<Budget> {
+/// `shared`: whether the upstream's own quota is one for all of its resources.
+pub fn budget(
+    (place, said): Said<'_, raw::Budget>,
+    shared: &mut bool,
+    findings: &mut Findings,
+) -> Option<Budget> {
     let raw = said?;
+    findings.choice(at!(place, raw.quota), &[("route", false), ("shared", true)], shared);
     let rate = match at!(place, raw.rate) {
         (place, Some(said)) => findings.read_rate(&place, &said.0),
         (_, None) => None,
@@ -254,6 +260,15 @@ pub fn budget((place, said): Said<'_, raw::Budget>, findings: &mut Findings) -> 
     findings.count(at!(place, raw.burst), 1..=100_000, &mut burst);
     let mut max_concurrent = Budget::MAX_CONCURRENT;
     findings.count(at!(place, raw.max_concurrent), 1..=10_000, &mut max_concurrent);
+    if raw.rate.is_none() {
+        for (key, is_said) in
+            [("burst", raw.burst.is_some()), ("max_concurrent", raw.max_concurrent.is_some())]
+        {
+            if is_said {
+                findings.problem(&place.key(key), "needs rate beside it: without one there is no budget");
+            }
+        }
+    }
     Some(Budget { rate: rate?, burst: burst as u32, max_concurrent })
 }
 

@@ -55,7 +55,7 @@ fn upstream(
     findings.time(at!(place, raw.resolve_interval), SECOND..=DAY, &mut upstream.resolve_interval);
     upstream.health_check = health_check(at!(place, raw.health_check), findings);
     upstream.forwarded = forwarded(at!(place, raw.forwarded), findings);
-    upstream.budget = asking::budget(at!(place, raw.budget), findings);
+    upstream.budget = asking::budget(at!(place, raw.budget), &mut upstream.quota_is_shared, findings);
     asking::breaker(at!(place, raw.breaker), &mut upstream.breaker, findings);
     findings.count_or_off(at!(place, raw.max_requests), 1..=1_000_000, &mut upstream.max_requests);
     upstream

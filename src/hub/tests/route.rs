@@ -29,6 +29,7 @@ pub(crate) fn upstream() -> Upstream {
         health_check: None,
         forwarded: None,
         budget: None,
+        quota_is_shared: false,
         breaker: Breaker { failures: None, wait: SECOND },
         max_requests: None,
     }

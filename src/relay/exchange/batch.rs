@@ -222,10 +222,7 @@ impl Group {
         let wanted = names.clone();
         let split = move || split::items(body, &rules, &wanted);
         let items = self.stakes.compute.run(bytes, split).await.map_err(|reason| self.failed(reason))?;
-        let validators = Validators {
-            etag: answer.headers.get(header::ETAG).cloned(),
-            last_modified: answer.headers.get(header::LAST_MODIFIED).cloned(),
-        };
+        let validators = Validators::of(&answer.headers);
         let tag = (validators != Validators::default()).then(|| {
             let missing = names.into_iter().filter(|name| !items.contains_key(name)).collect();
             Arc::new(Tag { target: target.to_owned(), validators, missing })

@@ -203,7 +203,7 @@ impl Exchange {
         let said = ask.headers.len();
         self.add_cookies(ask);
         let began = Instant::now();
-        let answer = source.fetch(ask, !self.private).await;
+        let answer = source.fetch(ask).await;
         allowance.left = allowance.left.saturating_sub(began.elapsed());
         ask.headers.truncate(said);
         if let Ok(answer) = &answer {

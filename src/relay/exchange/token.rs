@@ -222,7 +222,7 @@ impl Grant {
         let unreachable = |error: crate::upstream::FetchError| format!("the token server: {}", error.failure);
         let _turn = source.turn(priority).await.map_err(unreachable)?;
         let began = Instant::now();
-        let answer = source.fetch(&request(&self.credentials), false).await.map_err(unreachable)?;
+        let answer = source.fetch(&request(&self.credentials)).await.map_err(unreachable)?;
         read(&answer, began, self.credentials.refresh_before)
             .map_err(|reason| format!("the token server {reason}"))
     }

@@ -25,7 +25,7 @@ impl Source for Server {
         Ok(None)
     }
 
-    async fn fetch(&self, ask: &Ask, _own: bool) -> Result<Answer, FetchError> {
+    async fn fetch(&self, ask: &Ask) -> Result<Answer, FetchError> {
         let n = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
         self.seen.lock().push(ask.clone());
         sleep(SECOND / 10).await;

@@ -120,7 +120,7 @@ impl Legacy {
 
 #[async_trait]
 impl Source for Legacy {
-    async fn fetch(&self, ask: &Ask, _own: bool) -> Result<Answer, FetchError> {
+    async fn fetch(&self, ask: &Ask) -> Result<Answer, FetchError> {
         let (number, latency, reply) = self.begin(ask);
         sleep(latency).await;
         self.records.lock()[number].ended = Some(Instant::now());

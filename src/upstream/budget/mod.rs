@@ -1,8 +1,10 @@
 //! The gate of one upstream: every poll waits here for its turn (contract §10).
 //!
-//! `queue` decides whose turn it is; this hands the turns out. Must not know: what is asked.
+//! `queue` decides whose turn it is, `quotas` keeps what the upstream itself allows; this hands the turns out. Must
+//! not know: what is asked.
 
 mod queue;
+mod quotas;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{Priority, schedule::Quota};
 use crate::config::Budget;
 use queue::{Queue, Ticket};
+pub use quotas::{Held, Quotas, Scope};
 
 /// Turns of one upstream.
 pub struct Gate {
@@ -40,12 +43,13 @@ impl Drop for Turn {
     }
 }
 
-/// No turn came within the patience of whoever waits.
+/// No turn came within the patience of the poll that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoTurn {
-    pub patience: Duration,
-    /// How many wait.
-    pub waiting: usize,
+pub enum NoTurn {
+    /// The operator's budget is used up, and so many polls wait.
+    Budget { patience: Duration, waiting: usize },
+    /// The upstream's own quota is used up for so long.
+    Quota { wait: Duration },
 }
 
 impl Gate {
@@ -66,6 +70,12 @@ impl Gate {
             if state.queue.is_open(now) {
                 return Ok(None);
             }
+            // Nothing will come in time: who waits may ask for itself at once.
+            if let (Some(patience), Some(wait)) = (priority.patience, state.queue.used_up(now))
+                && wait > patience
+            {
+                return Err(NoTurn::Quota { wait });
+            }
             let ticket = state.queue.enter(priority, now);
             let (sender, granted) = oneshot::channel();
             state.waiting.insert(ticket, sender);
@@ -74,10 +84,7 @@ impl Gate {
         let mut place = Place { gate: self, ticket: Some(ticket) };
         self.changed.notify_one();
         let granted = match priority.patience {
-            Some(patience) => {
-                let waiting = || self.state.lock().queue.len();
-                timeout(patience, granted).await.map_err(|_| NoTurn { patience, waiting: waiting() })?
-            }
+            Some(patience) => timeout(patience, granted).await.map_err(|_| self.refused(patience))?,
             None => granted.await,
         };
         place.ticket = None;
@@ -85,7 +92,16 @@ impl Gate {
         Ok(granted.ok())
     }
 
-    /// The upstream says how much more it will answer.
+    /// Why no turn came.
+    fn refused(&self, patience: Duration) -> NoTurn {
+        let state = self.state.lock();
+        match state.queue.quota_until(Instant::now()) {
+            Some(wait) => NoTurn::Quota { wait },
+            None => NoTurn::Budget { patience, waiting: state.queue.len() },
+        }
+    }
+
+    /// The upstream says how much more it will answer to all polls together.
     pub fn learn(&self, quota: Quota) {
         self.state.lock().queue.learn(quota.rate(), quota.reset, Instant::now());
         self.changed.notify_one();
@@ -182,7 +198,7 @@ mod tests {
         assert!(gate.turn(scheduled()).await.is_ok());
         let impatient = Priority { patience: Some(2 * SECOND), ..scheduled() };
         let refused = gate.turn(impatient).await.err();
-        assert_eq!(refused.map(|refused| refused.patience), Some(2 * SECOND));
+        assert_eq!(refused, Some(NoTurn::Budget { patience: 2 * SECOND, waiting: 1 }));
         assert_eq!(gate.waiting(), 0);
     }
 
@@ -206,6 +222,9 @@ mod tests {
         assert!(matches!(gate.turn(scheduled()).await, Ok(None)));
         gate.learn(Quota { remaining: 0, reset: 5 * SECOND });
         let began = Instant::now();
+        let impatient = Priority { patience: Some(2 * SECOND), ..scheduled() };
+        assert_eq!(gate.turn(impatient).await.err(), Some(NoTurn::Quota { wait: 5 * SECOND }));
+        assert_eq!(began.elapsed(), Duration::ZERO, "nothing would come of waiting");
         assert!(gate.turn(scheduled()).await.is_ok());
         assert!(began.elapsed() >= 5 * SECOND);
     }

@@ -80,6 +80,19 @@ impl Queue {
         self.budget.is_none() && self.quota.is_none_or(|(_, until)| until <= now)
     }
 
+    /// How long nothing more is to be had, where the upstream's own quota is used up.
+    pub(super) fn used_up(&self, now: Instant) -> Option<Duration> {
+        let (_, until) = self.quota.filter(|(rate, _)| *rate <= 0.0)?;
+        until.checked_duration_since(now)
+    }
+
+    /// How long the upstream's own quota lasts, where it is what limits turns and not the operator's budget.
+    pub(super) fn quota_until(&self, now: Instant) -> Option<Duration> {
+        let is_tighter = |rate: &f64| self.budget.is_none_or(|budget| *rate < budget.rate);
+        let (_, until) = self.quota.filter(|(rate, _)| is_tighter(rate))?;
+        until.checked_duration_since(now)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waiting.iter().map(|line| line.order.len()).sum()
     }

@@ -41,6 +41,7 @@ pub(in crate::upstream) fn upstream_of(servers: &[&str]) -> config::Upstream {
         health_check: None,
         forwarded: None,
         budget: None,
+        quota_is_shared: false,
         breaker: config::Breaker { failures: None, wait: Duration::from_secs(1) },
         max_requests: None,
     }

@@ -4,6 +4,7 @@
 
 mod adaptive;
 mod lifetime;
+pub(crate) mod number;
 mod quota;
 
 use std::time::{Duration, SystemTime};
@@ -14,7 +15,7 @@ use crate::config::Poll;
 use adaptive::Adaptive;
 
 pub use lifetime::{age, directive, remaining_lifetime, retry_after};
-pub use quota::Quota;
+pub use quota::{Policy, Quota, Said, asked_rest, is_quota_refusal};
 
 /// Why the next poll comes when it comes: a word for operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +68,10 @@ pub struct Next {
 pub struct Found<'a> {
     pub headers: &'a HeaderMap,
     pub changed: bool,
-    /// Resources of the same upstream that share its quota, this one included.
+    /// Resources of the same upstream, this one included.
     pub sharers: usize,
+    /// The interval that the quotas it counts for leave it.
+    pub quota: Option<Duration>,
     /// How long it waited for its turn.
     pub waited: Duration,
     pub now: SystemTime,
@@ -119,7 +122,7 @@ impl Pace {
             None => (poll.interval, Why::Interval),
         };
         let cap = poll.backoff.retry_after_max;
-        let quota = Quota::of(found.headers, found.now).map(|quota| share(quota, found.sharers).min(cap));
+        let quota = found.quota.map(|quota| quota.min(cap));
         let retry_after = retry_after(found.headers, found.now).map(|asked| asked.min(cap));
         let lifetime = remaining_lifetime(found.headers).filter(|_| !poll.ignore_cache_control);
         let said = [(lifetime, Why::Lifetime), (quota, Why::RateLimit), (retry_after, Why::RetryAfter)];
@@ -164,15 +167,6 @@ impl Pace {
     }
 }
 
-/// The interval at which so many resources use a quota up evenly; all of it is kept until the reset
-/// when nothing is left.
-fn share(quota: Quota, sharers: usize) -> Duration {
-    if quota.remaining == 0 {
-        return quota.reset;
-    }
-    quota.reset.mul_f64(sharers.max(1) as f64 / quota.remaining as f64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,7 +194,7 @@ mod tests {
 
     fn found(headers: &HeaderMap) -> Found<'_> {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        Found { headers, changed: false, sharers: 1, waited: Duration::ZERO, now }
+        Found { headers, changed: false, sharers: 1, quota: None, waited: Duration::ZERO, now }
     }
 
     #[test]
@@ -228,7 +222,9 @@ mod tests {
         ];
         for (fields, sharers, wanted, why) in table {
             let headers = headers(fields);
-            let next = Pace::new(7, None).after_success(&poll(), &Found { sharers, ..found(&headers) });
+            let found = found(&headers);
+            let quota = Quota::of(&headers, found.now).map(|quota| quota.share(sharers));
+            let next = Pace::new(7, None).after_success(&poll(), &Found { quota, ..found });
             assert_eq!((next.effective, next.why), (wanted, why), "{fields:?}");
             assert!(why == Why::Interval || next.wait >= next.effective, "never sooner: {next:?}");
         }

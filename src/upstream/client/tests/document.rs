@@ -11,7 +11,7 @@ fn unknown(path: &str) -> Ask {
 
 async fn found(ask: &Ask, answer: &str) -> Result<Answer, &'static str> {
     let server = Server::start(vec![vec![keep(answer)]]).await;
-    server.client().poll(ask, true).await.map_err(|error| error.class())
+    server.client().poll(ask).await.map_err(|error| error.class())
 }
 
 #[tokio::test]
@@ -64,10 +64,10 @@ async fn an_api_that_answers_others_holds_this_answer_back() {
     let (mut server, client) = half_silent().await;
     let slow = tokio::spawn({
         let client = client.clone();
-        async move { client.poll(&unknown("/events"), true).await }
+        async move { client.poll(&unknown("/events")).await }
     });
     server.next_request().await;
-    client.poll(&get("/"), true).await.unwrap();
+    client.poll(&get("/")).await.unwrap();
     assert_eq!(slow.await.unwrap().unwrap_err().class(), "held-back");
     assert!(!client.is_down(), "it answers");
 }
@@ -77,13 +77,13 @@ async fn an_api_that_answers_nobody_is_slow() {
     let (_server, client) = half_silent().await;
     // In time, but before.
     client.answered(Duration::ZERO);
-    assert_eq!(client.poll(&unknown("/events"), true).await.unwrap_err().class(), "first-byte-timeout");
+    assert_eq!(client.poll(&unknown("/events")).await.unwrap_err().class(), "first-byte-timeout");
     assert!(client.is_down());
     // What was answered too late shows nothing.
     let (mut server, client) = half_silent().await;
     let slow = tokio::spawn({
         let client = client.clone();
-        async move { client.poll(&unknown("/events"), true).await }
+        async move { client.poll(&unknown("/events")).await }
     });
     server.next_request().await;
     client.answered(Duration::from_secs(1));
@@ -95,7 +95,7 @@ async fn a_document_that_became_slow_is_slow_whoever_else_is_answered() {
     let (mut server, client) = half_silent().await;
     let slow = tokio::spawn({
         let client = client.clone();
-        async move { client.poll(&Ask { document: Document::Known, ..get("/a") }, true).await }
+        async move { client.poll(&Ask { document: Document::Known, ..get("/a") }).await }
     });
     server.next_request().await;
     client.answered(Duration::ZERO);
@@ -111,7 +111,7 @@ async fn what_is_no_document_is_an_answer_to_the_breaker() {
         let mut upstream = upstream_of(&[&server.address]);
         upstream.breaker = config::Breaker { failures: Some(1), wait: Duration::from_secs(1) };
         let client = Client::new(Arc::new(upstream)).unwrap();
-        let error = client.poll(&unknown("/live"), true).await.unwrap_err();
+        let error = client.poll(&unknown("/live")).await.unwrap_err();
         assert!(error.failure.is_answer(), "{error}");
         assert!(!client.is_down());
     }

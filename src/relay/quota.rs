@@ -1,0 +1,64 @@
+//! The upstream's own quotas, as far as one resource counts for them (contract §10).
+//!
+//! Must not know: how an upstream writes them, budgets of the operator.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::poller::Poller;
+use crate::upstream::schedule::Quota;
+use crate::upstream::{Answer, Failure, FetchError, Scope};
+
+impl Poller {
+    /// Notes the quotas that an answer names.
+    pub(super) fn learn_quota(&mut self, answer: &Answer) {
+        let said = Quota::all(&answer.headers, SystemTime::now());
+        let Some(quotas) = self.stakes.quotas(&self.route.upstream.name).filter(|_| !said.is_empty()) else {
+            return;
+        };
+        let scope = Scope { route: self.route.index, class: self.class_digest() };
+        let longest = self.route.poll.backoff.retry_after_max;
+        let everybodys = quotas.learn(scope, &said, &mut self.quotas, longest, Instant::now());
+        self.counts_for_all |= everybodys.is_some();
+        if let Some(quota) = everybodys
+            && let Ok(source) = self.stakes.source(&self.route)
+        {
+            source.learn(quota);
+        }
+    }
+
+    /// One request of what the upstream allows.
+    ///
+    /// # Errors
+    /// [`Failure::Quota`] where nothing is left.
+    pub(super) fn take_quota(&self) -> Result<(), FetchError> {
+        self.quotas.take(Instant::now()).map_err(|wait| FetchError {
+            upstream: self.route.upstream.name.clone(),
+            server: None,
+            failure: Failure::Quota { wait },
+        })
+    }
+
+    /// The interval that the upstream's quotas leave this resource.
+    pub(super) fn quota_interval(&self) -> Option<Duration> {
+        let all =
+            || self.stakes.sharers(&self.route.upstream.name).map_or(1, |all| all.load(Ordering::Relaxed));
+        self.quotas.interval(if self.counts_for_all { all() } else { 1 }, Instant::now())
+    }
+
+    /// Whose credentials the polls carry; 0: no client's.
+    fn class_digest(&self) -> u64 {
+        let key = self.topic.key();
+        if !key.is_private() {
+            return 0;
+        }
+        let mut hasher = DefaultHasher::new();
+        for (name, value) in &key.parts().class {
+            (name, value.as_bytes()).hash(&mut hasher);
+        }
+        hasher.finish().max(1)
+    }
+}
