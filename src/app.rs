@@ -304,16 +304,14 @@ impl Drop for App {
 fn desk(shared: &Arc<Shared>) -> admin::Desk {
     let (state, writes, ends) = (shared.clone(), shared.clone(), shared.clone());
     let admin = shared.config.admin.as_ref();
-    let is_local = |address: &AdminAddress| match address {
-        AdminAddress::Tcp(address) => address.ip().is_loopback(),
-        // No browser connects there.
-        AdminAddress::Unix(_) => false,
-    };
+    // No browser connects to the other kind.
+    let is_tcp = |address: &AdminAddress| matches!(address, AdminAddress::Tcp(_));
     admin::Desk {
         hub: shared.hub.clone(),
         metrics: shared.metrics.clone(),
         token: admin.and_then(|admin| admin.token.clone()),
-        is_local: admin.is_some_and(|admin| is_local(&admin.address)),
+        hosts: admin.map(|admin| admin.hosts.clone()).unwrap_or_default(),
+        is_tcp: admin.is_some_and(|admin| is_tcp(&admin.address)),
         is_draining: Box::new(move || state.is_draining()),
         poll_now: Box::new(move |url| front::poll_now(&writes, url)),
         end_subject: Box::new(move |subject| front::end_subject(&ends, subject)),

@@ -211,8 +211,9 @@ fn missed(config: &Config) -> String {
         let Some((base, _)) = route.path.rsplit_once("/{*").filter(|(base, _)| !base.contains('{')) else {
             continue;
         };
+        let host = route.hosts.first().map(String::as_str);
         for path in [base.to_owned(), format!("{base}/")] {
-            if !path.is_empty() && matches!(routes.find(&path), front::Match::Uncovered) {
+            if !path.is_empty() && matches!(routes.find(host, &path), front::Match::Uncovered) {
                 lines.push_str(&format!("{}: does not cover {path}\n", route.path));
             }
         }

@@ -22,7 +22,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, watch};
 
-use crate::config::Secret;
+use crate::config::{Secret, host_name};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::transport::answer::GUARDS;
@@ -46,9 +46,10 @@ pub struct Desk {
     pub metrics: Metrics,
     /// None: everybody who reaches the listener.
     pub token: Option<Secret>,
-    /// The listener is for programs of this machine: browsers on it are not to be talked into asking for
-    /// others.
-    pub is_local: bool,
+    /// Names that it answers to without a token, besides addresses and `localhost`; lower case.
+    pub hosts: Vec<String>,
+    /// Browsers can connect, and are not to be talked into asking for others' pages.
+    pub is_tcp: bool,
     /// Whether the process is about to end.
     pub is_draining: Box<dyn Fn() -> bool + Send + Sync>,
     /// Polls what follows this path or absolute URL at once, as after a write.
@@ -114,7 +115,8 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if is_another_sites(desk, request) {
         return text(
             StatusCode::FORBIDDEN,
-            "a browser asks this for another site: set admin.token if it may\n",
+            "a browser asks this for another site, or by a name that is not this listener's: set admin.token, or name it in \
+             admin.hosts\n",
         );
     }
     if !is_authorized(desk, request) {
@@ -204,8 +206,9 @@ fn metrics(desk: &Desk) -> Result<Vec<u8>, prometheus::Error> {
     desk.metrics.encode()
 }
 
-/// Whether a page of another site has a browser ask. An Origin says so; and without a token a listener of this
-/// machine has no name but an address and `localhost`, so that a name which leads here does too (DNS rebinding).
+/// Whether a page of another site has a browser ask. An Origin says so; and without a token the
+/// listener has no name but addresses, `localhost` and `admin.hosts`, so that any other name that leads here does
+/// too (DNS rebinding), wherever it listens.
 fn is_another_sites(desk: &Desk, request: &Request<Incoming>) -> bool {
     let said = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
     let host = said(header::HOST).or(request.uri().authority().map(|authority| authority.as_str()));
@@ -213,18 +216,16 @@ fn is_another_sites(desk: &Desk, request: &Request<Incoming>) -> bool {
         let place = origin.split_once("://").map(|(_, place)| place);
         place.is_none() || place != host
     });
-    let is_renamed = desk.is_local && desk.token.is_none() && !host.is_none_or(is_of_this_machine);
+    let is_renamed = desk.is_tcp && desk.token.is_none() && !host.is_none_or(|host| is_own(desk, host));
     is_foreign || is_renamed
 }
 
-fn is_of_this_machine(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
-        _ => host,
-    };
+fn is_own(desk: &Desk, host: &str) -> bool {
+    let name = host_name(host);
     name.is_empty()
-        || name.eq_ignore_ascii_case("localhost")
+        || name == "localhost"
         || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+        || desk.hosts.contains(&name)
 }
 
 /// Compares digests, so that the time it takes says nothing about the token.

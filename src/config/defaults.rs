@@ -94,9 +94,9 @@ impl Default for Limits {
             snapshot_bytes: GIB,
             history_bytes: 256 * MIB,
             header_bytes: 32 * KIB,
-            header_fields: 100,
+            header_fields: 256,
             url_bytes: 8 * KIB,
-            query_parameters: 200,
+            query_parameters: 1_000,
             request_body: None,
             stall_timeout: seconds(10),
             send_buffer: 24 * KIB,
@@ -205,6 +205,8 @@ impl Route {
         Route {
             index: 0,
             path: String::new(),
+            hosts: Vec::new(),
+            exact_spelling: false,
             polled: true,
             plain: Plain::Share,
             poll: Poll { timeout: upstream.total_timeout, ..Poll::default() },
@@ -280,7 +282,7 @@ impl Default for QueryRule {
             names: None,
             unknown: UnknownQuery::Drop,
             any_order: false,
-            ignore: owned(&["_", "_ts", "cachebuster", "utm_*"]),
+            ignore: owned(&["_=#", "_ts=#", "cachebuster=#", "utm_*"]),
         }
     }
 }
@@ -288,7 +290,13 @@ impl Default for QueryRule {
 impl Default for Switches {
     fn default() -> Self {
         let named = |name: &str| Some(name.to_owned());
-        Switches { push: named("_push"), wait: named("_wait"), delta: named("_delta"), wait_header: true }
+        Switches {
+            push: named("_push"),
+            wait: named("_wait"),
+            delta: named("_delta"),
+            resume: owned(&["last_event_id", "lastEventId"]),
+            wait_header: true,
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Listener {
     /// Connections begin with a PROXY header: those of `trusted_proxies`, or all if there are none.
     pub proxy_protocol: bool,
     pub trusted_proxies: Vec<IpNet>,
+    /// The hosts that are served, as [`host_name`] makes them; empty: any.
+    pub hosts: Vec<String>,
     pub client_address: ClientAddress,
 }
 
@@ -27,6 +29,17 @@ impl Listener {
     pub fn is_bare(&self) -> bool {
         self.tls.is_none() && !self.proxy_protocol
     }
+}
+
+/// A Host as hosts are compared: in lower case, without a port and the dot of the root.
+pub fn host_name(host: &str) -> String {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) && !name.ends_with(':') => {
+            name
+        }
+        _ => host,
+    };
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
 #[derive(Debug, Clone)]

@@ -7,6 +7,7 @@
 
 mod asking;
 mod change;
+mod credential_names;
 mod defaults;
 mod environment;
 pub mod identity;
@@ -15,6 +16,7 @@ mod load;
 mod plain;
 mod problem;
 mod process;
+mod query;
 mod raw;
 mod schema;
 mod shape;
@@ -26,12 +28,16 @@ mod yaml;
 
 pub use asking::{Auth, Batch, Breaker, Budget, ClientCredentials};
 pub use change::{ArrayKey, Change, Cursor, Delta, Feed, Members, Order, Pages};
+pub use credential_names::says_credential;
 pub use identity::{Authenticate, TokenPlaces};
-pub use listeners::{CertificateFiles, ClientAddress, ClientCertificates, Listener, ListenerTls, TlsVersion};
+pub use listeners::{
+    CertificateFiles, ClientAddress, ClientCertificates, Listener, ListenerTls, TlsVersion, host_name,
+};
 pub use load::{load, load_str};
 pub use plain::Plain;
 pub use problem::{Problem, Problems};
 pub use process::{Drain, Limits, Log, Threads, Upgrade};
+pub use query::{QueryRule, Switches, UnknownQuery};
 pub use schema::schema;
 pub use times::Times;
 
@@ -82,6 +88,8 @@ pub struct Admin {
     pub address: AdminAddress,
     /// When set, every admin request must carry `Authorization: Bearer <token>`, `/live` and `/ready` apart.
     pub token: Option<Secret>,
+    /// Names that it answers to without a token, besides addresses and `localhost`; lower case.
+    pub hosts: Vec<String>,
 }
 
 /// Where the admin surface is.
@@ -156,6 +164,10 @@ pub struct Route {
     pub index: usize,
     /// The pattern as typed: `/prices/{symbol}`, `/files/{*rest}`. Also the metrics label.
     pub path: String,
+    /// The route counts for these hosts only, as [`host_name`] makes them; empty: for all.
+    pub hosts: Vec<String>,
+    /// The API reads letter case, a last `/`, escapes, `;` and `//` as RFC 3986 does (contract §11).
+    pub exact_spelling: bool,
     pub upstream: Arc<Upstream>,
     /// False: `poll: off`. Nothing of the route is polled or pushed, and its requests pass through.
     pub polled: bool,
@@ -308,33 +320,6 @@ pub struct Transports {
     pub websocket: bool,
     pub long_poll: bool,
     pub poll: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueryRule {
-    /// The parameters that name the resource; none: all but `ignore`.
-    pub names: Option<Vec<String>>,
-    pub unknown: UnknownQuery,
-    /// Sort the pairs, so that their order does not matter.
-    pub any_order: bool,
-    /// Parameters that leave key and poll; a trailing `*` matches any ending.
-    pub ignore: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownQuery {
-    Drop,
-    Reject,
-}
-
-/// Names of the query switches (contract §1); none: switched off.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Switches {
-    pub push: Option<String>,
-    pub wait: Option<String>,
-    pub delta: Option<String>,
-    /// The `Wait: N` request header as an alias of `Prefer: wait=N`.
-    pub wait_header: bool,
 }
 
 /// What is compressed for clients that accept it.

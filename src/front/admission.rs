@@ -32,7 +32,7 @@ pub(super) async fn identify(
     let Some(gate) = shared.gates.of(route) else {
         return Ok(None);
     };
-    let result = gate.identify(proof, &shared.routes.parameters(path)).await;
+    let result = gate.identify(proof, &shared.routes.parameters(route, path)).await;
     let outcome = match &result {
         Ok(_) => "let_in",
         Err(denied) => denied.reason,

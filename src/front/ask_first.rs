@@ -24,6 +24,8 @@ use crate::transport::{answer, code};
 pub(super) enum Otherwise {
     /// 403 that names the choices: the API answered a push form with a document.
     NameTheChoices,
+    /// 406 that says why nothing is pushed: not every reading of the path leads to one route (contract §11).
+    NameTheReadings,
     /// A close with 4404: there is nothing to send, and the API has no WebSocket either.
     CloseNotFound,
     /// pollcast's own WebSocket: the API has a document, and none of the subprotocols that the client offers.
@@ -63,7 +65,7 @@ pub(super) fn look(response: &ResponseHeader, ctx: &mut Context) -> Result<()> {
 fn is_given(otherwise: Otherwise, status: StatusCode, headers: &HeaderMap) -> bool {
     match otherwise {
         Otherwise::CloseNotFound => !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE),
-        Otherwise::NameTheChoices | Otherwise::OwnWebSocket => {
+        Otherwise::NameTheChoices | Otherwise::NameTheReadings | Otherwise::OwnWebSocket => {
             !status.is_success() || is_event_stream(headers)
         }
     }
@@ -85,6 +87,7 @@ pub(super) async fn answer_instead(
     ctx.place = None;
     let answered = match otherwise {
         Otherwise::NameTheChoices => name_the_choices(front, session, ctx).await,
+        Otherwise::NameTheReadings => name_the_readings(session, ctx).await,
         Otherwise::CloseNotFound => close_not_found(front, session, ctx).await,
         Otherwise::OwnWebSocket => own_websocket(front, session, ctx).await,
     };
@@ -111,6 +114,14 @@ async fn name_the_choices(front: &Front, session: &mut Session, ctx: &mut Contex
             refuse::with(session, ctx, StatusCode::FORBIDDEN, &detail).await
         }
     }
+}
+
+/// 406 for an EventSource on a path that is followed by no route (contract §11).
+async fn name_the_readings(session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+    let detail = "servers read this path differently, and not every reading leads to one route, so that nothing of \
+                  it is pushed; `spelling: exact` on a route says that its API reads it by the letter";
+    session.set_keepalive(None);
+    refuse::with(session, ctx, StatusCode::NOT_ACCEPTABLE, detail).await
 }
 
 /// Refuses on a connection that lives on: Pingora would end it, as the API's answer was not read to its end.
@@ -179,6 +190,7 @@ impl Cover<'_> {
         self.ctx.path = Some(self.path.clone());
         Fate::PassThrough(match otherwise {
             Otherwise::NameTheChoices => Bypass::AskFirst,
+            Otherwise::NameTheReadings => Bypass::Path,
             Otherwise::CloseNotFound | Otherwise::OwnWebSocket => Bypass::WebSocket,
         })
     }

@@ -30,14 +30,25 @@ impl Excess {
     }
 }
 
+/// What a head within the limits may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Size {
+    Usual,
+    /// Its query has more parameters than a resource's name may have.
+    ManyParameters,
+}
+
 /// Judges a request's head. What is found is counted.
 ///
 /// # Errors
 /// The first limit that it exceeds.
-pub(super) fn check(shared: &Shared, session: &Session) -> Result<(), Excess> {
+pub(super) fn check(shared: &Shared, session: &Session) -> Result<Size, Excess> {
     let limits = &shared.config.limits;
     let request = session.req_header();
-    let judged = if session.is_http2() { Ok(()) } else { raw(&session.to_h1_raw(), limits) };
+    let judged = match session.is_http2() {
+        true => decoded(&request.headers, limits),
+        false => raw(&session.to_h1_raw(), limits),
+    };
     let judged = judged.and_then(|()| head(request.raw_path(), &request.headers, limits));
     judged.inspect_err(|excess| shared.metrics.refusals.with_label_values(&[excess.reason]).inc())
 }
@@ -52,7 +63,18 @@ fn raw(raw: &[u8], limits: &Limits) -> Result<(), Excess> {
     framing::check(raw).map_err(bad)
 }
 
-fn head(target: &[u8], headers: &HeaderMap, limits: &Limits) -> Result<(), Excess> {
+/// A head of HTTP/2 as large as it is without compression.
+fn decoded(headers: &HeaderMap, limits: &Limits) -> Result<(), Excess> {
+    // As HTTP/1 would write each line: `name: value` and its end.
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if bytes > limits.header_bytes {
+        let detail = "the head is larger than limits.header_bytes";
+        return Err(Excess::of(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header-bytes", detail));
+    }
+    Ok(())
+}
+
+fn head(target: &[u8], headers: &HeaderMap, limits: &Limits) -> Result<Size, Excess> {
     if headers.len() > limits.header_fields {
         let detail = "there are more header fields than limits.header_fields";
         return Err(Excess::of(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header-fields", detail));
@@ -62,11 +84,7 @@ fn head(target: &[u8], headers: &HeaderMap, limits: &Limits) -> Result<(), Exces
         return Err(Excess::of(StatusCode::URI_TOO_LONG, "url-bytes", detail));
     }
     let parameters = target.iter().filter(|byte| **byte == b'&').count() + 1;
-    if parameters > limits.query_parameters {
-        let detail = "the query has more parameters than limits.query_parameters";
-        return Err(Excess::of(StatusCode::BAD_REQUEST, "query-parameters", detail));
-    }
-    Ok(())
+    Ok(if parameters > limits.query_parameters { Size::ManyParameters } else { Size::Usual })
 }
 
 /// Judges the body of a request that is about to pass through, as far as its head tells.
@@ -118,7 +136,8 @@ mod tests {
         };
         assert_eq!(judged("/a?b=1&c=2", 3), None);
         assert_eq!(judged("/a", 4), Some(431));
-        assert_eq!(judged("/a?b=1&c=2&d", 3), Some(400));
+        assert_eq!(head(b"/a?b=1&c=2&d", &fields(3), &limits), Ok(Size::ManyParameters));
+        assert_eq!(head(b"/a?b=1&c=2", &fields(3), &limits), Ok(Size::Usual));
         assert_eq!(judged(&format!("/{}", "a".repeat(20)), 3), Some(414));
     }
 
@@ -130,6 +149,18 @@ mod tests {
             headers.append("x", http::HeaderValue::from_static("1"));
         }
         assert!(head(b"/", &headers, &limits).is_err());
+    }
+
+    #[test]
+    fn a_head_of_http2_is_as_large_as_it_would_be_on_http1() {
+        let limits = Limits { header_bytes: 60, ..Limits::default() };
+        let mut headers = HeaderMap::new();
+        headers.append("x-some-name", http::HeaderValue::from_static("some value"));
+        assert!(decoded(&headers, &limits).is_ok());
+        for _ in 0..2 {
+            headers.append("x-some-name", http::HeaderValue::from_static("some value"));
+        }
+        assert_eq!(decoded(&headers, &limits).unwrap_err().status.as_u16(), 431);
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub(super) fn is_read(method: &Method) -> bool {
 /// Whether a query may hold one of the route's switches, which never reach the upstream. In doubt it may: then the
 /// query is read.
 pub(super) fn may_hold_switches(query: Option<&str>, switches: &Switches) -> bool {
+    // Where a stream resumes is no switch on anything that is the API's at once.
     let named = [&switches.push, &switches.wait, &switches.delta];
     query.is_some_and(|query| {
         query.contains('%') || named.into_iter().flatten().any(|name| query.contains(name.as_str()))
@@ -70,7 +71,7 @@ pub(super) fn complete(
     let Some(reason) = ctx.bypass.filter(|_| is_read(&request.method)) else {
         return Ok(());
     };
-    response.append_header("cache-status", format!("pollcast; fwd=bypass; detail={}", reason.word()))?;
+    tell(response, reason)?;
     if is_followed(request, ctx)
         && let Some(vary) = with_choosing_fields(&response.headers)
     {
@@ -79,6 +80,12 @@ pub(super) fn complete(
     if route.authenticate.is_some() {
         keep_private(response)?;
     }
+    Ok(())
+}
+
+/// Says in Cache-Status why the answer is the API's own.
+pub(super) fn tell(response: &mut ResponseHeader, reason: Bypass) -> Result<()> {
+    response.append_header("cache-status", format!("pollcast; fwd=bypass; detail={}", reason.word()))?;
     Ok(())
 }
 

@@ -14,12 +14,12 @@ use super::access::{self, ClassValues, Own, Sharing};
 use super::ask_first::Otherwise;
 use super::form::{self, Form, form};
 use super::purse::Asker;
-use super::{Context, Fate, Front, admission, bypass, certificate, push, refuse, visit};
+use super::{Context, Fate, Front, admission, bypass, certificate, push, refuse, target, visit};
 use crate::config::{Plain, Route, Share};
 use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
 use crate::identity::{Denied, Proof, query_token, strip};
 use crate::metrics::{Bypass, DoubtOutcome};
-use crate::resource::{ResourceKey, Target, canonical_query, first_doubt};
+use crate::resource::{QueryProblem, ResourceKey, Target, canonical_query, first_doubt, has_resume};
 use crate::transport::code;
 
 /// How often a key is made again because the upstream's `Vary` says more than was known.
@@ -54,7 +54,7 @@ impl<'a> Cover<'a> {
     ) -> Cover<'a> {
         let request = session.req_header();
         let (method, headers) = (request.method.clone(), request.headers.clone());
-        let query = request.uri.query().map(str::to_owned);
+        let query = target::query(request).map(std::borrow::Cow::into_owned);
         let version = request.version;
         Cover {
             front,
@@ -78,9 +78,7 @@ impl<'a> Cover<'a> {
             return Box::pin(self.denied(denied)).await;
         }
         self.take_token()?;
-        let sent = self.session.req_header().uri.query().map(str::to_owned);
-        let raw = self.query.as_deref();
-        let target = match canonical_query(raw, &self.route.query, &self.route.switches) {
+        let mut target = match self.target(bypass::is_read(&self.method) && self.route.polled) {
             Ok(target) => target,
             // What names a resource is no question where there are none.
             Err(_) if !self.route.polled => Target { query: None, without_switches: self.query.clone() },
@@ -90,13 +88,6 @@ impl<'a> Cover<'a> {
                 return refuse::with(self.session, self.ctx, StatusCode::BAD_REQUEST, &detail).await;
             }
         };
-        if target.without_switches != sent {
-            let path = self.session.req_header().uri.path();
-            self.ctx.target = Some(match &target.without_switches {
-                Some(query) => format!("{path}?{query}"),
-                None => path.to_owned(),
-            });
-        }
         if !self.route.polled {
             return Ok(Fate::PassThrough(Bypass::PollOff));
         }
@@ -111,7 +102,14 @@ impl<'a> Cover<'a> {
             return Ok(Fate::PassThrough(Bypass::Body));
         }
         let expected = self.expected_type();
-        let form = form(&self.route, &self.method, &self.headers, raw, &expected);
+        let form = form(&self.route, &self.method, &self.headers, self.query.as_deref(), &expected);
+        if !self.resumes(form) && has_resume(self.query.as_deref(), &self.route.switches) {
+            // A parameter of that name is the API's own (contract §1).
+            if let Ok(own) = self.target(false) {
+                self.ctx.key = self.key_of_tags(&class, &own.query);
+                target = own;
+            }
+        }
         if form == Form::Poll && self.route.plain == Plain::Pass {
             return Ok(Fate::PassThrough(Bypass::Plain));
         }
@@ -158,6 +156,32 @@ impl<'a> Cover<'a> {
                 let key = self.base_key(target.query, class);
                 self.push(&key, form).await
             }
+        }
+    }
+
+    /// The canonical query, noted for what passes through. `resumes`: the names that say where a stream resumes are
+    /// switches.
+    fn target(&mut self, resumes: bool) -> std::result::Result<Target, QueryProblem> {
+        let (query, route) = (self.query.as_deref(), &self.route);
+        let target = canonical_query(query, &route.query, &route.switches, resumes)?;
+        let request = self.session.req_header();
+        let is_as_sent = target.without_switches.as_deref() == target::query(request).as_deref();
+        self.ctx.target = (!is_as_sent).then(|| {
+            let path = target::path(request);
+            match &target.without_switches {
+                Some(query) => format!("{path}?{query}"),
+                None => path.into_owned(),
+            }
+        });
+        Ok(target)
+    }
+
+    /// Whether a query says where this form resumes: nothing else tells browsers' WebSockets on feeds.
+    fn resumes(&self, form: Form) -> bool {
+        match form {
+            Form::Sse | Form::LongPoll(_) => true,
+            Form::WebSocket => self.route.feed.is_some(),
+            Form::Poll | Form::PassThrough | Form::NotAcceptable => false,
         }
     }
 

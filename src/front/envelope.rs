@@ -22,7 +22,7 @@ use super::handshake::PROTOCOL;
 use super::outbox::Courier;
 use super::push::{Departure, depart, seat};
 use super::visit::Visitor;
-use super::{Context, Fate, Front, certificate, form, handshake, refuse};
+use super::{Context, Fate, Front, certificate, form, handshake, hosts, refuse};
 use crate::config::Route;
 use crate::fanout::{Following, Hold, MemberId, Seat};
 use crate::frame::{Format, PatchKind};
@@ -66,6 +66,7 @@ impl Cover<'_> {
             certificate: self.certificate(),
             pass,
             proto: self.proto(),
+            host: self.authority(),
             authority: self.authority(),
             address: self.ctx.client,
         };
@@ -114,14 +115,16 @@ pub(super) fn visitor(front: &Front, session: &Session) -> Visitor {
     let mut headers = request.headers.clone();
     // It speaks of the list in this request's body, and of no resource.
     headers.remove(header::CONTENT_TYPE);
+    let authority = authority.map(str::to_ascii_lowercase);
     Visitor {
+        host: hosts::polled(&front.listener, authority.clone(), hosts::own_address(session)),
         shared: front.shared.clone(),
         headers,
         query: request.uri.query().map(str::to_owned),
         certificate: certificate::subject(session),
         pass: Arc::default(),
         proto: if front.listener.tls.is_some() { "https" } else { "http" },
-        authority: authority.map(str::to_ascii_lowercase),
+        authority,
         address: front.client_of(session),
     }
 }

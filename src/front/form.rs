@@ -74,6 +74,14 @@ pub(super) fn may_push(route: &Route, method: &Method, headers: &HeaderMap, quer
             || bypass::may_hold_switches(query, &route.switches))
 }
 
+/// Whether a client can do nothing with another answer than an event stream, as a browser's EventSource.
+pub(super) fn takes_only_events(method: &Method, headers: &HeaderMap) -> bool {
+    let accept = Accept::of(headers);
+    method == Method::GET
+        && accept.prefers_event_stream("application/json")
+        && !accept.admits("application/json")
+}
+
 fn wait(route: &Route, headers: &HeaderMap, query: Option<&str>) -> Option<Duration> {
     let preferred = prefer::wait(headers.get_all("prefer").iter().map(|v| v.as_bytes()));
     let header = || {

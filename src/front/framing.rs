@@ -133,8 +133,38 @@ fn target(request_line: &[u8]) -> Result<(), BadHead> {
     if is_served { Ok(()) } else { Err(BadHead("the request line names no target")) }
 }
 
-/// Checks who a request is for, and whose page has it sent: one host that every server reads as the same one. It is in keys, in fields
-/// that upstreams make links of, and compared with the Origin.
+/// Brings a request of HTTP/2 into the form that HTTP/1 has (contract §12), before anything reads it: what this
+/// process and an upstream see is one request.
+///
+/// # Errors
+/// A field that says where the body ends, or who the request is for, is there twice.
+pub(super) fn to_http1_form(session: &mut Session) -> Result<(), BadHead> {
+    if !session.is_http2() {
+        return Ok(());
+    }
+    let headers = &session.req_header().headers;
+    for (name, words) in
+        [(header::CONTENT_LENGTH, BadHead("Content-Length twice")), (header::HOST, BadHead("Host twice"))]
+    {
+        if headers.get_all(name).iter().nth(1).is_some() {
+            return Err(words);
+        }
+    }
+    // Clients may split it for compression (RFC 9113 §8.2.3); servers of HTTP/1 take one line.
+    let lines: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if lines.len() > 1 {
+        let Ok(mut joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) else {
+            return Err(BadHead("the Cookie cannot be read"));
+        };
+        joined.set_sensitive(true);
+        let inserted = session.req_header_mut().insert_header(header::COOKIE, joined);
+        inserted.map_err(|_| BadHead("the Cookie cannot be read"))?;
+    }
+    Ok(())
+}
+
+/// Checks who a request is for, and whose page has it sent: one host that every server reads as the same one. It is
+/// in keys, in fields that upstreams make links of, and compared with the Origin.
 pub(super) fn check_host(request: &RequestHeader) -> Result<(), BadHead> {
     let said = request.headers.get(header::HOST).map(HeaderValue::as_bytes);
     let host = said.or(request.uri.authority().map(|authority| authority.as_str().as_bytes()));

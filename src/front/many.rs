@@ -16,11 +16,12 @@ use super::envelope::visitor;
 use super::push::{Departure, depart, seat, staying};
 use super::stream::{heartbeat, retry};
 use super::visit::{Admitted, Refused, Visitor, Way};
-use super::{Context, Fate, Front, Match, cors, http2, refuse, respond};
+use super::{Context, Fate, Front, Match, cors, hosts, http2, refuse, respond};
+use crate::config::Switches;
 use crate::fanout::{Following, ManyStream, Record, drive_many};
 use crate::frame::Format;
 use crate::hub::{Resume, Subscription};
-use crate::resource::RESUME_SWITCHES;
+use crate::resource::resume_switch;
 use crate::transport::{Framing, SseMany, Transport, answer, tags};
 
 /// Longest list of resources in a body, bytes.
@@ -51,7 +52,7 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
         Err(reason) => {
             // As the first of them would refuse it.
             let path = resources[0].split('?').next().unwrap_or_default();
-            let route = match front.shared.routes.find(path) {
+            let route = match front.shared.routes.find(hosts::host(session.req_header()), path) {
                 Match::Covered { route, .. } => Some(route),
                 _ => None,
             };
@@ -206,8 +207,7 @@ async fn admit_all(visitor: Visitor, resources: &[String]) -> Vec<std::result::R
 fn known(session: &Session, resources: usize) -> Vec<[u8; 6]> {
     let request = session.req_header();
     let header = request.headers.get("last-event-id").and_then(|value| value.to_str().ok());
-    let query =
-        || RESUME_SWITCHES.iter().find_map(|name| crate::resource::switch(request.uri.query(), Some(name)));
+    let query = || resume_switch(request.uri.query(), &Switches::default());
     let id = header.map(str::to_owned).filter(|id| !id.is_empty()).or_else(query);
     id.and_then(|id| tags(&id, resources)).unwrap_or_else(|| vec![NOTHING; resources])
 }

@@ -23,6 +23,7 @@ mod descriptors;
 mod doubt;
 mod envelope;
 mod farewell;
+mod field_names;
 mod follow;
 mod form;
 mod framing;
@@ -33,6 +34,7 @@ mod handshake;
 mod held;
 mod hold;
 mod home;
+mod hosts;
 mod http2;
 mod listen;
 mod many;
@@ -49,6 +51,7 @@ mod proxy_protocol;
 mod purse;
 mod push;
 mod reauth;
+mod receive;
 mod recheck;
 mod record;
 mod refuse;
@@ -56,10 +59,12 @@ mod relaying;
 mod repeat;
 mod respond;
 mod route;
+mod route_patterns;
 mod slow_304;
 mod socket;
 mod stream;
 mod takeover;
+mod target;
 mod tls;
 mod turnstile;
 mod unpolled;
@@ -76,13 +81,12 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 
-use crate::config::{Config, Listener, Route};
+use crate::config::{Config, Listener};
 use crate::fanout::{Ending, Fanout, Home};
 use crate::hub::Hub;
 use crate::identity::Gates;
@@ -174,74 +178,6 @@ impl Front {
     fn client_of(&self, session: &Session) -> Option<IpAddr> {
         let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
         access::client_address(peer, &session.req_header().headers, &self.listener)
-    }
-
-    /// Decides about a request. What answers is boxed: this is a part of the future of every request that
-    /// passes through, and stays small enough to cost little there.
-    async fn receive(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
-        ctx.client = self.client_of(session);
-        match bounds::check(&self.shared, session) {
-            Ok(()) => {}
-            Err(excess) if excess.closes => {
-                return refuse::closing(session, ctx, excess.status, excess.detail).await;
-            }
-            Err(excess) => return refuse::with(session, ctx, excess.status, excess.detail).await,
-        }
-        if self.shared.is_draining() {
-            session.set_keepalive(None);
-        }
-        passthrough::to_origin_form(session)?;
-        if let Err(bad) = framing::check_host(session.req_header()) {
-            return refuse::unfit(session, ctx, bad).await;
-        }
-        let request = session.req_header();
-        let path = request.uri.path().to_owned();
-        if path.starts_with(&self.shared.config.public_prefix) {
-            match path.strip_prefix(&self.shared.config.public_prefix) {
-                Some("events") => return Box::pin(many::serve(self, session, ctx)).await,
-                Some("ws") => return Box::pin(envelope::serve(self, session, ctx)).await,
-                _ => {}
-            }
-            let detail = "nothing of this name lives under the public prefix";
-            return refuse::with(session, ctx, StatusCode::NOT_FOUND, detail).await;
-        }
-        match self.shared.routes.find(&path) {
-            Match::Ambiguous => {
-                self.shared.metrics.refusals.with_label_values(&["ambiguous-path"]).inc();
-                let detail = "servers read this path differently, and some reading of it is protected";
-                refuse::with(session, ctx, StatusCode::BAD_REQUEST, detail).await
-            }
-            Match::Uncovered => self.uncovered(session, ctx).await,
-            Match::Covered { route, path } => Box::pin(self.covered(session, ctx, route, path)).await,
-        }
-    }
-
-    async fn covered(
-        &self,
-        session: &mut Session,
-        ctx: &mut Context,
-        route: Arc<Route>,
-        path: String,
-    ) -> Result<Fate> {
-        ctx.route = Some(route.clone());
-        if cors::is_preflight(session.req_header(), &route) {
-            return cors::preflight(session, ctx, &route).await;
-        }
-        ctx.upstream = self.shared.clients.get(&route.upstream.name).cloned();
-        if let Some(reason) = bypass::at_once(&self.shared, &route, session.req_header(), &path) {
-            return Ok(Fate::PassThrough(reason));
-        }
-        cover::Cover::new(self, session, ctx, route, path).serve().await
-    }
-
-    async fn uncovered(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
-        let upstream = self.shared.config.passthrough.as_ref();
-        ctx.upstream = upstream.and_then(|u| self.shared.clients.get(&u.name)).cloned();
-        if ctx.upstream.is_none() {
-            let detail = "no route covers this path, and nothing is passed through";
-            return refuse::with(session, ctx, StatusCode::NOT_FOUND, detail).await;
-        }
-        Ok(Fate::PassThrough(Bypass::Uncovered))
     }
 }
 

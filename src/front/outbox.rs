@@ -85,7 +85,7 @@ impl Courier {
             shared: shared.clone(),
             host: crate::relay::host(&route.upstream, key.parts().host.as_deref()),
             resource: key.clone(),
-            target: target(shared, send, path),
+            target: target(shared, route, send, path),
             client: shared.clients.get(&route.upstream.name)?.clone(),
             route: route.clone(),
             headers,
@@ -123,9 +123,9 @@ impl Courier {
 }
 
 /// The path of `send` with this resource's parameters.
-fn target(shared: &Shared, send: &Send, path: &str) -> String {
+fn target(shared: &Shared, route: &Route, send: &Send, path: &str) -> String {
     let mut target = send.path.clone();
-    for (name, value) in shared.routes.parameters(path) {
+    for (name, value) in shared.routes.parameters(route, path) {
         target = target.replace(&format!("{{{name}}}"), &value);
         target = target.replace(&format!("{{*{name}}}"), &value);
     }

@@ -247,6 +247,8 @@ pub(super) fn rewrite_response(
     if let Some(route) = ctx.route.as_ref().filter(|_| !response.status.is_informational()) {
         cors::complete(response, route, &session.req_header().headers)?;
         bypass::complete(response, session.req_header(), route, ctx)?;
+    } else if ctx.bypass == Some(Bypass::Path) && bypass::is_read(&session.req_header().method) {
+        bypass::tell(response, Bypass::Path)?;
     }
     if session.req_header().version == Version::HTTP_10
         && response.headers.contains_key(header::TRANSFER_ENCODING)

@@ -16,7 +16,7 @@ use crate::fanout::{Record, Seat, Stream, drive};
 use crate::frame::{Coding, Format};
 use crate::hub::{Attendance, Resume, Subscription, View};
 use crate::metrics::Bypass;
-use crate::resource::{RESUME_SWITCHES, switch, version_of_tag};
+use crate::resource::{resume_switch, switch, version_of_tag};
 use crate::transport::{Framing, Sse, Transport, answer};
 
 /// Longest name of an item that a client may come back with; longer ones are none of ours.
@@ -92,7 +92,7 @@ impl Cover<'_> {
     /// parameter of the upstream's own cursor.
     pub(super) fn resume(&self) -> Resume {
         let header = self.text(header::HeaderName::from_static("last-event-id"));
-        let query = || RESUME_SWITCHES.iter().find_map(|name| switch(self.query.as_deref(), Some(name)));
+        let query = || resume_switch(self.query.as_deref(), &self.route.switches);
         let id = header.filter(|id| !id.is_empty()).or_else(query);
         let Some(feed) = &self.route.feed else {
             return id.and_then(|id| version_of_tag(&id)).map_or(Resume::Start, Resume::From);

@@ -15,7 +15,7 @@ use super::cover::VARY_TURNS;
 use super::ordinary::is_remembered;
 use super::origin_key::with_origin;
 use super::purse::{Asker, purse};
-use super::{Match, Shared, admission, preference, refuse};
+use super::{Match, Shared, admission, field_names, preference, refuse};
 use crate::config::Route;
 use crate::fanout::{Hold, Pass};
 use crate::frame::State;
@@ -210,6 +210,8 @@ pub(super) struct Visitor {
     /// `http` or `https`: of the listener.
     pub(super) proto: &'static str,
     pub(super) authority: Option<String>,
+    /// The authority that its polls say.
+    pub(super) host: Option<String>,
     pub(super) address: Option<IpAddr>,
 }
 
@@ -229,16 +231,18 @@ impl Visitor {
             Some((path, query)) => (path, Some(query)),
             None => (resource, None),
         };
-        let (route, path) = match self.shared.routes.find(path) {
+        let (route, path) = match self.shared.routes.find(self.host.as_deref(), path) {
             Match::Covered { route, path } => (route, path),
-            Match::Uncovered => return Err(refused(StatusCode::NOT_FOUND, "no route covers this path")),
-            Match::Ambiguous => {
-                let detail = "servers read this path differently, and some reading of it is protected";
-                return Err(refused(StatusCode::BAD_REQUEST, detail));
+            other => {
+                let (status, detail) = other.refusal();
+                return Err(refused(status, detail));
             }
         };
         if !route.polled {
             return Err(refused(StatusCode::NOT_FOUND, "nothing of this route is polled (poll: off)"));
+        }
+        if let Err(bad) = field_names::check(&self.headers, Some(&route)) {
+            return Err(refused(StatusCode::BAD_REQUEST, bad.0));
         }
         self.is_allowed(&route, way)?;
         let identity = self.identify(&route, &path).await?;
@@ -247,12 +251,14 @@ impl Visitor {
             None => query.map(std::borrow::Cow::Borrowed),
         };
         let target =
-            canonical_query(query.as_deref(), &route.query, &route.switches).map_err(|problem| Refused {
-                status: StatusCode::BAD_REQUEST,
-                detail: format!("the query parameter {:?} is not known on this route", problem.parameter),
+            canonical_query(query.as_deref(), &route.query, &route.switches, false).map_err(|problem| {
+                Refused {
+                    status: StatusCode::BAD_REQUEST,
+                    detail: format!("the query parameter {:?} is not known on this route", problem.parameter),
+                }
             })?;
         let base = |class: ClassValues| {
-            let (authority, query) = (self.authority.clone(), target.query.clone());
+            let (authority, query) = (self.host.clone(), target.query.clone());
             base_key(&route, self.proto, authority, path.clone(), query, class, &self.headers)
         };
         let own = |class: &ClassValues| own_vary(&self.shared, &base(class.clone()));

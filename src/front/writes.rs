@@ -13,7 +13,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use super::{Context, Match, Shared};
 use crate::config::Route;
 use crate::hub::Topic;
-use crate::resource::{CanonicalPath, ResourceKey, canonical_path, decodings};
+use crate::resource::{CanonicalPath, Readings, ResourceKey, canonical_path, tidied};
 
 /// What was written, and who said so.
 struct Write<'a> {
@@ -38,8 +38,8 @@ pub(super) fn passed(shared: &Shared, request: &RequestHeader, response: &Respon
     write.touch_raw(raw);
     let fixed = ctx.upstream.as_ref().and_then(|upstream| upstream.config().host.as_deref());
     write.touch_named(raw, &response.headers, fixed);
-    if let (Some(route), CanonicalPath::Plain(path)) = (&ctx.route, canonical_path(raw)) {
-        write.refresh(route, &path);
+    if let Some(route) = &ctx.route {
+        write.refresh(route, &tidied(raw));
     }
     write.finish();
 }
@@ -69,7 +69,7 @@ pub fn poll_now(shared: &Shared, url: &str) -> Result<usize, &'static str> {
     let raw = path_of(target);
     let mut write = Write::new(shared, "admin", host);
     write.touch_raw(raw);
-    if let Match::Covered { route, path } = shared.routes.find(raw) {
+    if let Match::Covered { route, path } = shared.routes.find(write.host.as_deref(), raw) {
         write.refresh(&route, &path);
     }
     Ok(write.finish())
@@ -85,8 +85,11 @@ impl Write<'_> {
         match canonical_path(raw) {
             CanonicalPath::Plain(path) => self.touch_path(&path, self.cause),
             CanonicalPath::Doubtful => {
-                for reading in decodings(raw) {
-                    if let CanonicalPath::Plain(path) = canonical_path(&reading) {
+                // Its own key is the path as it came, or as RFC 3986 reads it.
+                self.touch_path(raw, self.cause);
+                self.touch_path(&tidied(raw), self.cause);
+                for reading in Readings::of(raw).iter() {
+                    if let CanonicalPath::Plain(path) = canonical_path(reading) {
                         self.touch_path(&path, self.cause);
                     }
                 }
@@ -124,7 +127,7 @@ impl Write<'_> {
         if route.refreshes.is_empty() {
             return;
         }
-        let parameters = self.shared.routes.parameters(path);
+        let parameters = self.shared.routes.parameters(route, path);
         for pattern in &route.refreshes {
             match bind(pattern, &parameters) {
                 Bound::Path(path) => self.touch_path(&path, "refresh"),

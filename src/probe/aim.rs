@@ -40,13 +40,14 @@ pub(super) fn aim(config: &Config, url: &str) -> Result<Aim, String> {
     let https = uri.scheme_str() == Some("https");
     let named = authority.as_deref().and_then(|authority| upstream_of(config, authority, https));
     let routes = Routes::new(config).map_err(|error| error.to_string())?;
-    let (route, path) = match routes.find(uri.path()) {
+    let authority = authority.or_else(|| host_of_a_route(config, &routes, uri.path()));
+    let (route, path) = match routes.find(authority.as_deref(), uri.path()) {
         // Another upstream's path of the same name is not this route's.
         Match::Covered { route, path } if named.is_none_or(|named| named.name == route.upstream.name) => {
             (Some(route), path)
         }
         Match::Covered { path, .. } => (None, path),
-        Match::Uncovered | Match::Ambiguous => match canonical_path(uri.path()) {
+        Match::Uncovered | Match::Doubtful { .. } | Match::Ambiguous => match canonical_path(uri.path()) {
             CanonicalPath::Plain(path) => (None, path),
             CanonicalPath::Doubtful => {
                 return Err(
@@ -64,13 +65,20 @@ pub(super) fn aim(config: &Config, url: &str) -> Result<Aim, String> {
             format!("--probe: neither a route nor `passthrough` covers it, and it is of none of the upstreams ({names})")
         })?)),
     };
-    let target = canonical_query(uri.query(), &route.query, &route.switches).map_err(|problem| {
+    let target = canonical_query(uri.query(), &route.query, &route.switches, false).map_err(|problem| {
         format!("--probe: the query parameter {:?} is not known on this route", problem.parameter)
     })?;
     // A server's own address is what is asked without any host.
     let host = authority.filter(|_| route.upstream.host.is_none());
     let proto = if https { "https" } else { "http" };
     Ok(Aim { route, is_route, path, query: target.query, host, proto })
+}
+
+/// The host by which a path alone has a route, if it has none without: the first one that a route names.
+fn host_of_a_route(config: &Config, routes: &Routes, path: &str) -> Option<String> {
+    let covers = |host: Option<&str>| matches!(routes.find(host, path), Match::Covered { .. });
+    let mut hosts = config.routes.iter().flat_map(|route| route.hosts.iter());
+    if covers(None) { None } else { hosts.find(|host| covers(Some(host))).cloned() }
 }
 
 fn upstream_of<'a>(config: &'a Config, authority: &str, https: bool) -> Option<&'a Arc<Upstream>> {

@@ -10,9 +10,8 @@ use tokio::time::Instant;
 
 use super::ask;
 use super::poller::Poller;
-use crate::config::Share;
+use crate::config::{Share, says_credential};
 use crate::hub::{Audience, Failure, PollNumber, Publisher, Relayed};
-use crate::resource::says_credential;
 use crate::upstream::Answer;
 use crate::upstream::fields::of_relay;
 use crate::upstream::judge::{

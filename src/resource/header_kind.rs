@@ -2,13 +2,11 @@
 //!
 //! Written once: requests, polls and `check --probe` ask here. Must not know: how a request is answered.
 
-use std::borrow::Cow;
-
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::known_headers::{KNOWN, KNOWN_PREFIX};
 use super::matches_pattern;
-use crate::config::{ClassValue, Route, Share};
+use crate::config::{ClassValue, Route, Share, says_credential};
 
 /// What a request header means. The kinds are decided in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,37 +31,6 @@ impl HeaderKind {
             HeaderKind::Doubt => "doubt",
         }
     }
-}
-
-/// Parts of names that say who somebody is, or prove it.
-const CREDENTIAL_PARTS: [&str; 17] = [
-    "token",
-    "key",
-    "secret",
-    "auth",
-    "session",
-    "password",
-    "csrf",
-    "user",
-    "email",
-    "group",
-    "subject",
-    "principal",
-    "identity",
-    "jwt",
-    "oidc",
-    "saml",
-    "cert",
-];
-
-/// Whether the name of a request header says that its value is a credential, whoever adds it. Those that are known to
-/// mean nothing are none (User-Agent).
-pub fn says_credential(name: &str) -> bool {
-    let lower = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        true => Cow::Owned(name.to_ascii_lowercase()),
-        false => Cow::Borrowed(name),
-    };
-    lower == "cookie" || (!is_listed(&lower) && CREDENTIAL_PARTS.iter().any(|part| lower.contains(part)))
 }
 
 /// Whether the header is on the list of those that mean nothing, whatever a route says.

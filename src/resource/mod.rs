@@ -9,6 +9,7 @@ mod header_kind;
 mod json;
 mod key;
 mod known_headers;
+mod readings;
 mod snapshot;
 mod target;
 mod text;
@@ -16,15 +17,14 @@ mod version;
 
 pub use content::Content;
 pub use digest::{Digest, Digester};
-pub use header_kind::{
-    HeaderKind, choosing, cookie_pairs, credentials, first_doubt, header_kind, says_credential, why_known,
-};
+pub use header_kind::{HeaderKind, choosing, cookie_pairs, credentials, first_doubt, header_kind, why_known};
 pub use json::{Element, Json, Kind, MAX_DEPTH, Malformed};
 pub use key::{KeyParts, ResourceKey};
+pub use readings::{Readings, resolved};
 pub use snapshot::{Ignored, MediaType, Snapshot, Validators};
 pub use target::{
-    CanonicalPath, QueryProblem, RESUME_SWITCHES, Target, canonical_path, canonical_query, decode_lossy,
-    decodings, matches_pattern, may_hide, switch,
+    CanonicalPath, QueryProblem, Target, canonical_path, canonical_query, decode_lossy, exact_path,
+    has_resume, matches_pattern, resume_switch, switch, target_text, tidied,
 };
 pub use text::decoded;
 pub use version::{IfNoneMatch, Version, VersionNamer, opaque_tag, version_of_tag};

@@ -1,9 +1,8 @@
 //! The request target in its one canonical form (contract §11): what is matched is what is polled.
 //!
-//! Must not know: routes. It says which readings a doubtful path could have; the caller asks its
-//! routes about each.
+//! `readings` has what servers may make of a path that has no such form. Must not know: routes.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 
 use crate::config::{QueryRule, Switches, UnknownQuery};
 
@@ -25,42 +24,94 @@ pub fn canonical_path(raw: &str) -> CanonicalPath {
     let Some(path) = normalise(raw) else {
         return CanonicalPath::Doubtful;
     };
-    if path.contains('%') && ["%2F", "%5C", "%00", "%3B"].iter().any(|escape| path.contains(escape)) {
-        return CanonicalPath::Doubtful;
-    }
-    if path.split('/').any(|segment| segment == "." || segment == "..") {
+    let is_doubtful = path.contains('%')
+        && (["%2F", "%5C", "%00", "%3B"].iter().any(|escape| path.contains(escape)) || may_hide(&path));
+    if is_doubtful || has_dot_segments(&path) {
         return CanonicalPath::Doubtful;
     }
     CanonicalPath::Plain(path)
 }
 
-/// Decodes escapes of unreserved characters and writes the others in upper case; bytes outside
-/// ASCII are escaped. None: an escape is invalid.
-fn normalise(raw: &str) -> Option<String> {
-    let bytes = raw.as_bytes();
-    let mut out = String::with_capacity(raw.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let byte = match bytes[at] {
-            b'%' => {
-                let hex = bytes.get(at + 1..at + 3)?;
-                let high = (hex[0] as char).to_digit(16)?;
-                let low = (hex[1] as char).to_digit(16)?;
-                at += 3;
-                let byte = (high * 16 + low) as u8;
-                if is_unreserved(byte) {
-                    out.push(byte as char);
-                } else {
-                    push_escape(&mut out, byte);
-                }
-                continue;
-            }
-            byte => byte,
-        };
-        at += 1;
-        if byte.is_ascii_graphic() { out.push(byte as char) } else { push_escape(&mut out, byte) }
+/// The one form that RFC 3986 gives a path: escapes of unreserved characters decoded, the others in upper case.
+/// Escaped and repeated slashes, path parameters and letter case are data there. Returns `None` where the RFC
+/// knows other readings, too: dot segments, invalid escapes, characters that no path has.
+pub fn exact_path(raw: &str) -> Option<String> {
+    if !raw.starts_with('/') || raw.contains(['\\', '?', '#']) {
+        return None;
     }
-    Some(out)
+    normalise(raw).filter(|path| !has_dot_segments(path))
+}
+
+fn has_dot_segments(path: &str) -> bool {
+    path.split('/').any(|segment| segment == "." || segment == "..")
+}
+
+/// Whether some server might read more into a normalised path than it says: an escape that is escaped once more,
+/// or ASCII in the overlong UTF-8 that old decoders take.
+fn may_hide(normalised: &str) -> bool {
+    let bytes = normalised.as_bytes();
+    let escapes = || bytes.windows(3).enumerate().filter(|(_, window)| window[0] == b'%');
+    escapes().any(|(at, window)| {
+        let next = bytes.get(at + 3..).unwrap_or_default();
+        match &window[1..] {
+            b"25" => next.get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)),
+            b"C0" | b"C1" => true,
+            // Behind these only the lowest bytes are overlong: Thai and Hindi begin with E0, too.
+            b"E0" => matches!(next, [b'%', b'8' | b'9', ..]),
+            b"F0" => matches!(next, [b'%', b'8', ..]),
+            _ => false,
+        }
+    })
+}
+
+/// Decodes escapes of unreserved characters and writes the others in upper case; bytes outside
+/// ASCII are escaped. Returns `None` if an escape is invalid.
+fn normalise(raw: &str) -> Option<String> {
+    let (normalised, is_valid) = normalised(raw.as_bytes());
+    is_valid.then_some(normalised)
+}
+
+/// The same with invalid escapes left as they came.
+pub fn tidied(raw: &str) -> String {
+    normalised(raw.as_bytes()).0
+}
+
+/// The normalised text, and whether all its escapes are valid.
+fn normalised(bytes: &[u8]) -> (String, bool) {
+    let mut out = String::with_capacity(bytes.len());
+    let (mut at, mut is_valid) = (0, true);
+    while let Some(&byte) = bytes.get(at) {
+        match (byte, escaped(&bytes[at..])) {
+            (b'%', Some(byte)) => {
+                at += 3;
+                if is_unreserved(byte) { out.push(byte as char) } else { push_escape(&mut out, byte) }
+            }
+            (byte, _) => {
+                at += 1;
+                is_valid &= byte != b'%';
+                if byte.is_ascii_graphic() { out.push(byte as char) } else { push_escape(&mut out, byte) }
+            }
+        }
+    }
+    (out, is_valid)
+}
+
+/// The byte that an escape at the beginning stands for.
+fn escaped(bytes: &[u8]) -> Option<u8> {
+    let (high, low) = (*bytes.get(1)? as char, *bytes.get(2)? as char);
+    Some((high.to_digit(16)? * 16 + low.to_digit(16)?) as u8)
+}
+
+/// A raw target as text. Bytes that are no UTF-8 are escaped: two targets that differ in them stay two.
+pub fn target_text(raw: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(raw) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(raw.len() + 8);
+    for &byte in raw {
+        if byte.is_ascii() { out.push(byte as char) } else { push_escape(&mut out, byte) }
+    }
+    Cow::Owned(out)
 }
 
 fn is_unreserved(byte: u8) -> bool {
@@ -74,138 +125,15 @@ fn push_escape(out: &mut String, byte: u8) {
     out.push(HEX[usize::from(byte & 15)] as char);
 }
 
-/// Whether some server might read more into a plain path than it says: an escape that is escaped once more,
-/// or ASCII in the overlong UTF-8 that old decoders take.
-pub fn may_hide(canonical: &str) -> bool {
-    let bytes = canonical.as_bytes();
-    let escapes = || bytes.windows(3).enumerate().filter(|(_, window)| window[0] == b'%');
-    escapes().any(|(at, window)| match &window[1..] {
-        b"25" => bytes.get(at + 3..at + 5).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)),
-        b"C0" | b"C1" | b"E0" | b"F0" => true,
-        _ => false,
-    })
-}
-
-/// Every path that some server might take a doubtful one for: escapes decoded once and twice, those of
-/// IIS and overlong UTF-8 too, backslashes as slashes, path parameters cut, empty and dot segments
-/// resolved, in all combinations.
-pub fn decodings(raw: &str) -> HashSet<String> {
-    let mut readings = HashSet::from([raw.to_owned()]);
-    let once = decode(raw);
-    readings.insert(decode(&once));
-    readings.insert(once);
-    // Only what is there is read in two ways: a long path must not cost many times its length.
-    for (sign, read) in [
-        ('\\', (|path| path.replace('\\', "/")) as fn(&str) -> String),
-        ('#', |path| until(path, '#')),
-        // Behind an escape.
-        ('?', |path| until(path, '?')),
-        (';', without_parameters),
-        ('\0', |path| until(path, '\0')),
-        ('/', merge_slashes),
-        ('.', resolve_dots),
-    ] {
-        let also: Vec<String> =
-            readings.iter().filter(|path| path.contains(sign)).map(|path| read(path)).collect();
-        readings.extend(also);
-    }
-    readings
-}
-
 /// The text with its escapes resolved once.
 pub fn decode_lossy(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// Decodes as the most obliging of servers.
-fn decode(text: &str) -> String {
-    let bytes: Vec<u8> = percent_encoding::percent_decode_str(&without_unicode_escapes(text)).collect();
-    String::from_utf8_lossy(&without_overlong(&bytes)).into_owned()
-}
-
-/// `%u002f`, an escape that IIS knows.
-fn without_unicode_escapes(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('%') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let digits = rest.strip_prefix("%u").or(rest.strip_prefix("%U")).and_then(|digits| digits.get(..4));
-        let hex = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        match hex.and_then(|hex| char::from_u32(u32::from_str_radix(hex, 16).ok()?)) {
-            Some(character) => {
-                out.push(character);
-                rest = &rest[6..];
-            }
-            None => {
-                out.push('%');
-                rest = &rest[1..];
-            }
-        }
-    }
-    out + rest
-}
-
-/// ASCII in two, three or four bytes, which UTF-8 forbids.
-fn without_overlong(bytes: &[u8]) -> Vec<u8> {
-    let is_more = |byte: &u8| (0x80..0xc0).contains(byte);
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let (length, ascii) = match bytes[at..] {
-            [lead @ (0xc0 | 0xc1), last, ..] if is_more(&last) => (2, (lead & 1) << 6 | (last & 0x3f)),
-            [0xe0, middle @ (0x80 | 0x81), last, ..] if is_more(&last) => {
-                (3, (middle & 1) << 6 | (last & 0x3f))
-            }
-            [0xf0, 0x80, middle @ (0x80 | 0x81), last, ..] if is_more(&last) => {
-                (4, (middle & 1) << 6 | (last & 0x3f))
-            }
-            [byte, ..] => (1, byte),
-            [] => break,
-        };
-        out.push(ascii);
-        at += length;
-    }
-    out
-}
-
-fn without_parameters(path: &str) -> String {
-    let segments: Vec<&str> = path.split('/').map(|s| s.split(';').next().unwrap_or_default()).collect();
-    segments.join("/")
-}
-
-fn until(path: &str, end: char) -> String {
-    path.split(end).next().unwrap_or_default().to_owned()
-}
-
-fn merge_slashes(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for c in path.chars() {
-        if !(c == '/' && out.ends_with('/')) {
-            out.push(c);
-        }
-    }
-    out
-}
-
-fn resolve_dots(path: &str) -> String {
-    let mut kept: Vec<&str> = Vec::new();
-    for segment in path.split('/').skip(1) {
-        match segment {
-            "." => {}
-            ".." => {
-                kept.pop();
-            }
-            other => kept.push(other),
-        }
-    }
-    format!("/{}", kept.join("/"))
-}
-
 /// A canonical query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// What names the resource; none: no query at all.
+    /// What names the resource. `None` stands for no query at all.
     pub query: Option<String>,
     /// The raw query without the switches, for a covered request that passes through after all.
     pub without_switches: Option<String>,
@@ -218,11 +146,13 @@ pub struct QueryProblem {
     pub parameter: String,
 }
 
-/// Applies a route's query rule (contract §11) to a raw query.
+/// Applies a route's query rule (contract §11) to a raw query. `resumes`: the names that say where a stream
+/// resumes are switches, too (contract §1: only on event streams and held polls).
 pub fn canonical_query(
     raw: Option<&str>,
     rule: &QueryRule,
     switches: &Switches,
+    resumes: bool,
 ) -> Result<Target, QueryProblem> {
     let Some(raw) = raw else {
         return Ok(Target { query: None, without_switches: None });
@@ -231,11 +161,11 @@ pub fn canonical_query(
     let mut plain: Vec<&str> = Vec::new();
     for pair in raw.split('&') {
         let name = decoded_name(pair);
-        if is_switch(&name, switches) {
+        if is_switch(&name, switches) || (resumes && switches.resume.contains(&name)) {
             continue;
         }
         plain.push(pair);
-        if rule.ignore.iter().any(|pattern| matches_pattern(pattern, &name)) {
+        if rule.ignore.iter().any(|ignored| is_ignored(ignored, &name, pair)) {
             continue;
         }
         if let Some(names) = &rule.names
@@ -261,25 +191,63 @@ pub fn canonical_query(
     })
 }
 
+/// Whether a query has one of the parameters that say where a stream resumes.
+pub fn has_resume(raw: Option<&str>, switches: &Switches) -> bool {
+    !switches.resume.is_empty()
+        && raw.is_some_and(|raw| raw.split('&').any(|pair| switches.resume.contains(&decoded_name(pair))))
+}
+
+/// Where a query says that a stream resumes; the first of the names that is there counts.
+pub fn resume_switch(raw: Option<&str>, switches: &Switches) -> Option<String> {
+    switches.resume.iter().find_map(|name| switch(raw, Some(name)))
+}
+
 /// The value of a switch in a raw query, decoded; the first one counts.
 pub fn switch(raw: Option<&str>, name: Option<&str>) -> Option<String> {
     let name = name?;
-    raw?.split('&').find(|pair| decoded_name(pair) == name).map(|pair| {
-        let value = pair.split_once('=').map(|(_, value)| value).unwrap_or_default();
-        decode_lossy(&value.replace('+', " "))
-    })
+    raw?.split('&').find(|pair| decoded_name(pair) == name).map(decoded_value)
 }
-
-/// Names under which EventSource polyfills resume (contract §5); never sent to the upstream.
-pub const RESUME_SWITCHES: [&str; 2] = ["last_event_id", "lastEventId"];
 
 fn is_switch(name: &str, switches: &Switches) -> bool {
     let named = [&switches.push, &switches.wait, &switches.delta];
-    named.iter().any(|switch| switch.as_deref() == Some(name)) || RESUME_SWITCHES.contains(&name)
+    named.iter().any(|switch| switch.as_deref() == Some(name))
 }
 
 fn decoded_name(pair: &str) -> String {
     decode_lossy(&pair.split('=').next().unwrap_or_default().replace('+', " "))
+}
+
+fn decoded_value(pair: &str) -> String {
+    let value = pair.split_once('=').map(|(_, value)| value).unwrap_or_default();
+    decode_lossy(&value.replace('+', " "))
+}
+
+/// Whether a parameter leaves the query: a name, the beginning of one followed by `*`, or `name=#`.
+fn is_ignored(ignored: &str, name: &str, pair: &str) -> bool {
+    match ignored.strip_suffix(QueryRule::NUMBER_MARK) {
+        Some(ignored) => matches_pattern(ignored, name) && is_cache_buster(&decoded_value(pair)),
+        None => matches_pattern(ignored, name),
+    }
+}
+
+/// Fewest digits of a number that is a time or chance rather than content (contract §11): seconds since 1970.
+const CACHE_BUSTER_DIGITS_MIN: usize = 10;
+
+/// Whether a value is a time or chance, as clients add it to get past caches: a long number, or a fraction.
+fn is_cache_buster(value: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (number, exponent) = value.split_once(['e', 'E']).map_or((value, None), |(n, e)| (n, Some(e)));
+    let is_exponent = |text: &str| digits(text.strip_prefix(['-', '+']).unwrap_or(text));
+    if !exponent.is_none_or(is_exponent) {
+        return false;
+    }
+    match number.split_once('.') {
+        Some((whole, fraction)) => (whole.is_empty() || digits(whole)) && digits(fraction),
+        None => {
+            digits(number)
+                && (number.len() >= CACHE_BUSTER_DIGITS_MIN || exponent.is_some_and(|e| e.starts_with('-')))
+        }
+    }
 }
 
 /// A pattern is a name, or the beginning of one followed by `*`.
@@ -291,151 +259,5 @@ pub fn matches_pattern(pattern: &str, name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn rule() -> QueryRule {
-        QueryRule {
-            names: None,
-            unknown: UnknownQuery::Drop,
-            any_order: false,
-            ignore: vec!["_".into(), "utm_*".into()],
-        }
-    }
-
-    fn switches() -> Switches {
-        Switches {
-            push: Some("_push".into()),
-            wait: Some("_wait".into()),
-            delta: Some("_delta".into()),
-            wait_header: true,
-        }
-    }
-
-    fn query(raw: &str, rule: &QueryRule) -> Option<String> {
-        canonical_query(Some(raw), rule, &switches()).unwrap().query
-    }
-
-    #[test]
-    fn escapes_are_written_one_way() {
-        assert_eq!(canonical_path("/%41/%7e/%c3%a9"), CanonicalPath::Plain("/A/~/%C3%A9".into()));
-    }
-
-    #[test]
-    fn paths_that_servers_read_differently_are_doubtful() {
-        for raw in [
-            "//a",
-            "/a/../b",
-            "/a/%2e%2e/b",
-            "/a%2fb",
-            "/a%5Cb",
-            "/a%00",
-            "/a;x=1",
-            "/a%zz",
-            "/a\\b",
-            "*",
-            "/a#b",
-        ] {
-            assert_eq!(canonical_path(raw), CanonicalPath::Doubtful, "{raw}");
-        }
-    }
-
-    #[test]
-    fn every_reading_of_a_doubtful_path_is_found() {
-        for raw in [
-            "/x/../secret",
-            "//secret",
-            "/%2573ecret",
-            "/x%2f..%2fsecret",
-            "/secret;a=b",
-            "/x\\..\\secret",
-            "/secret%00.txt",
-            "/secret#x",
-            "/secret%3Fx",
-            "/secret%23x",
-            "/x/%252e%252e/secret",
-        ] {
-            assert!(decodings(raw).contains("/secret"), "{raw}: {:?}", decodings(raw));
-        }
-        for raw in [
-            "/%u0073ecret",
-            "/x/%c0%ae%c0%ae/secret",
-            "/x%c0%af..%c0%afsecret",
-            "/x%e0%80%af..%e0%80%afsecret",
-            "/%f0%80%81%b3ecret",
-            "/%25%37%33ecret",
-            "/x/..;/secret",
-            "/x/..%3b/secret",
-            "/x/%2e%2e%5csecret",
-        ] {
-            assert!(decodings(raw).contains("/secret"), "{raw}: {:?}", decodings(raw));
-        }
-    }
-
-    #[test]
-    fn only_what_may_be_read_twice_hides_something() {
-        for raw in ["/%2573ecret", "/%c0%ae", "/%e0%80%af", "/%25%37%33"] {
-            let CanonicalPath::Plain(path) = canonical_path(raw) else { panic!("{raw}") };
-            assert!(may_hide(&path), "{raw}: {path}");
-        }
-        for raw in ["/a", "/100%25", "/100%25/a", "/%C3%A9", "/caf%E9", "/%20"] {
-            let CanonicalPath::Plain(path) = canonical_path(raw) else { panic!("{raw}") };
-            assert!(!may_hide(&path), "{raw}: {path}");
-        }
-    }
-
-    #[test]
-    fn switches_and_noise_leave_the_query_and_order_stays() {
-        assert_eq!(
-            query("b=2&_push=sse&a=1&utm_source=x&_=9&lastEventId=z", &rule()),
-            Some("b=2&a=1".into())
-        );
-        assert_eq!(query("_push=sse", &rule()), None);
-        assert_eq!(query("%62=%7e", &rule()), Some("b=~".into()));
-    }
-
-    #[test]
-    fn a_named_query_drops_or_rejects_the_rest() {
-        let mut named = QueryRule { names: Some(vec!["a".into()]), ..rule() };
-        assert_eq!(query("a=1&z=2", &named), Some("a=1".into()));
-        named.unknown = UnknownQuery::Reject;
-        let problem = canonical_query(Some("a=1&z=2"), &named, &switches()).unwrap_err();
-        assert_eq!(problem.parameter, "z");
-    }
-
-    #[test]
-    fn order_matters_unless_the_route_says_otherwise() {
-        let sorted = QueryRule { any_order: true, ..rule() };
-        assert_eq!(query("b=2&a=1", &sorted), query("a=1&b=2", &sorted));
-        assert_ne!(query("b=2&a=1", &rule()), query("a=1&b=2", &rule()));
-    }
-
-    #[test]
-    fn what_passes_through_loses_only_the_switches() {
-        let target = canonical_query(Some("a=%41&_wait=5&_=1"), &rule(), &switches()).unwrap();
-        assert_eq!(target.without_switches.as_deref(), Some("a=%41&_=1"));
-    }
-
-    #[test]
-    fn a_switch_is_read_decoded() {
-        assert_eq!(switch(Some("a=1&_wait=3%30s"), Some("_wait")), Some("30s".into()));
-        assert_eq!(switch(Some("a=1"), Some("_wait")), None);
-    }
-
-    proptest! {
-        #[test]
-        fn canonical_is_a_fixed_point(raw in "/[a-z%0-9A-F/.~é]{0,12}") {
-            if let CanonicalPath::Plain(path) = canonical_path(&raw) {
-                prop_assert_eq!(canonical_path(&path), CanonicalPath::Plain(path.clone()));
-            }
-        }
-
-        #[test]
-        fn nothing_panics(raw in "\\PC{0,40}") {
-            let _ = canonical_path(&raw);
-            let _ = decodings(&raw);
-            let _ = canonical_query(Some(&raw), &rule(), &switches());
-        }
-    }
-}
+#[path = "target_tests.rs"]
+mod tests;

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use super::fields::{may_be_credential, of_snapshot, tokens};
 use super::schedule::{directive, is_quota_refusal};
 use super::{Answer, NoDocument};
-use crate::config::{ClassValue, Route, Share};
-use crate::resource::{Content, MediaType, Validators, matches_pattern, says_credential};
+use crate::config::{ClassValue, Route, Share, says_credential};
+use crate::resource::{Content, MediaType, Validators, matches_pattern};
 
 /// The judgement.
 #[derive(Debug)]

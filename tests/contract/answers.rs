@@ -208,7 +208,7 @@ async fn an_own_request_is_made_where_the_poll_did_not_ask_what_the_client_asks(
         ("the operator's token", ", auth: {bearer: hunter2}", no_store(), &[]),
     ];
     for (what, more, reply, headers) in cases {
-        let stand = Stand::start(&format!("poll: {{interval: 1h{more}}}"));
+        let stand = Stand::start(&format!("poll: {{interval: 1h{more}}}, hosts: ['127.0.0.1']"));
         stand.legacy.set("/prices/A", reply);
         let answer = stand.http().await.get("/prices/A", headers).await;
         assert!(cache_status(&answer).contains("bypass"), "{what}: {answer:?}");
@@ -283,7 +283,8 @@ async fn fields_that_may_be_credentials_are_nobodys() {
         reply = reply.header(name, "fresh");
     }
     let stand = Stand::start(
-        "poll: {interval: 1h, auth: {bearer: hunter2}}, share: public, keep_fields: [x-next-page-token]",
+        "poll: {interval: 1h, auth: {bearer: hunter2}}, share: public, keep_fields: [x-next-page-token], \
+         hosts: ['127.0.0.1']",
     );
     stand.legacy.set("/prices/A", reply.clone());
     stand.legacy.set("/prices/B", reply.clone().status(500));
@@ -295,7 +296,7 @@ async fn fields_that_may_be_credentials_are_nobodys() {
         }
         assert_eq!(answer.header("x-next-page-token"), Some("n"), "{path}");
     }
-    let unset = Stand::start("poll: {interval: 1h, auth: {bearer: hunter2}}");
+    let unset = Stand::start("poll: {interval: 1h, auth: {bearer: hunter2}}, hosts: ['127.0.0.1']");
     unset.legacy.set("/prices/A", reply);
     let answer = unset.http().await.get("/prices/A", &[]).await.expect(200);
     assert!(cache_status(&answer).contains("bypass"), "one user's: {answer:?}");

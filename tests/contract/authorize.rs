@@ -30,7 +30,7 @@ fn rights(route: &str) -> Rights {
 
 fn rights_with(route: &str, top: &str) -> Rights {
     let poll = format!("poll: {{interval: 100ms, headers: {{{SERVICE}: service-secret}}}}");
-    let stand = Stand::with(&format!("{poll}, credentials: [{SERVICE}], {route}"), top);
+    let stand = Stand::with(&format!("{poll}, credentials: [{SERVICE}], hosts: ['127.0.0.1'], {route}"), top);
     let (rows, ann_may) = (Arc::new(AtomicUsize::new(1)), Arc::new(AtomicBool::new(true)));
     let (rows_now, may) = (rows.clone(), ann_may.clone());
     stand.legacy.answer_with("/prices/A", move |seen| {

@@ -28,7 +28,7 @@ async fn asked(stand: &Stand, fields: &[(&str, &str)]) -> (String, bool) {
 
 #[tokio::test]
 async fn a_credential_in_a_field_of_the_apis_own_reaches_the_api_and_no_poll() {
-    for field in ["private-token", "x-emby-token", "apikey", "x-forwarded-user", "cf-access-jwt-assertion"] {
+    for field in ["private-token", "x-emby-token", "apikey", "x-remote-user", "cf-access-jwt-assertion"] {
         let stand = Stand::start(ONCE);
         chooses_by(&stand, field);
         assert_eq!(asked(&stand, &[(field, "ann")]).await, ("\"ann\"".into(), false), "{field}, cold");

@@ -12,7 +12,7 @@ use crate::support::app;
 use crate::support::client::Http;
 use crate::support::legacy::{Legacy, Reply};
 
-/// `/open/{name}` is anybody's, `/guarded/{name}` is not said to be anybody's, the rest passes through.
+/// `/open/{name}` is anybody's, `/guarded/{name}` asks who comes, the rest passes through.
 pub fn yaml(legacy: &Legacy, listener: &str, top: &str) -> String {
     format!(
         "listeners: [{{address: '127.0.0.1:0'{listener}}}]\n\
@@ -24,7 +24,8 @@ pub fn yaml(legacy: &Legacy, listener: &str, top: &str) -> String {
          drain: {{delay: 0s, window: 100ms}}\n\
          routes:\n  \
          - {{path: '/open/{{name}}', upstream: legacy, share: public}}\n  \
-         - {{path: '/guarded/{{name}}', upstream: legacy}}\n\
+         - {{path: '/guarded/{{name}}', upstream: legacy, \
+         authenticate: {{keys: {{header: x-key, clients: {{ann: hunter2hunter2hunter2}}}}}}}}\n\
          {top}\n",
         legacy.address()
     )

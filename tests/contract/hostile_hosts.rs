@@ -216,7 +216,7 @@ async fn own_documents_are_guarded_and_name_no_versions() {
     let mut answers = vec![
         public.get("/guarded//a", &[]).await.expect(400),
         public.get("/-/pollcast/no", &[]).await.expect(404),
-        public.get("/guarded/a?_push=sse", &[("cookie", "u=1")]).await.expect(403),
+        public.get("/guarded/a?_push=sse", &[("cookie", "u=1")]).await.expect(401),
     ];
     for path in ["/metrics", "/resources", "/", "/no", "/live", "/ready"] {
         answers.push(admin.get(path, &[]).await);

@@ -240,7 +240,7 @@ async fn what_http2_says_rightly_is_one_clean_request_upstream() {
         assert_eq!(targets, [target], "{fields:?}");
         clean(&seen[0].head).unwrap_or_else(|fault| panic!("{fields:?}: {fault}"));
     }
-    for spelling in ["/guarded//a", "/x/../guarded/a", "/%2567uarded/a", "/guarded/a;x"] {
+    for spelling in ["/guarded//a", "/x/../guarded/a", "/%2567uarded/a", "/guarded;x/a"] {
         range.legacy.forget();
         let end = ask(range.address(), &with(":path", Some(spelling)), None).await;
         assert_eq!(end, End::Status(Some(400)), "{spelling}");

@@ -16,7 +16,7 @@ fn yaml(legacy: &Legacy) -> String {
     format!(
         "listeners: [{{address: PUBLIC_ADDRESS, http2: true}}]\n\
          admin: {{address: ADMIN_ADDRESS, token: admin-hunter2}}\n\
-         upstreams: {{legacy: {{servers: ['{server}']}}, gone: {{servers: ['127.0.0.1:1'], connect_timeout: 100ms}}}}\n\
+         upstreams: {{legacy: {{servers: ['{server}'], host: api.test}}, gone: {{servers: ['127.0.0.1:1'], connect_timeout: 100ms}}}}\n\
          passthrough: legacy\n\
          version_key: version-key-hunter2-long\n\
          drain: {{delay: 0s, window: 100ms}}\n\
@@ -168,7 +168,7 @@ async fn a_bad_configuration_is_told_without_its_secrets() {
     ] {
         let folder = crate::support::process::Folder::new();
         let text = format!(
-            "listeners: [{{address: '127.0.0.1:0'}}]\nupstreams: {{legacy: {{servers: ['127.0.0.1:1']}}}}\n{yaml}\n"
+            "listeners: [{{address: '127.0.0.1:0'}}]\nupstreams: {{legacy: {{servers: ['127.0.0.1:1'], host: a}}}}\n{yaml}\n"
         );
         let file = folder.write("pollcast.yaml", &text);
         let mut command = Command::new(env!("CARGO_BIN_EXE_pollcast"));

@@ -15,6 +15,7 @@
 //! | `delta` | §4, §5: patches over event streams and long-polls |
 //! | `descriptors` | a process with few open files: what it tells, what it keeps for polls, how it goes on |
 //! | `drain` | §12: how the process ends |
+//! | `edge` | §12: which hosts are served, one reading of each field name, HTTP/2 in the form of HTTP/1 |
 //! | `envelope` | §6: many resources on one WebSocket |
 //! | `failure` | §3, §5, §10: what clients see while the upstream misbehaves |
 //! | `feeds` | §8: lists told item by item |
@@ -28,6 +29,7 @@
 //! | `native` | §1, §6, §11: the API's own WebSockets and event streams, and push forms that ask it first |
 //! | `no_document` | §1: slow and endless answers, media, and an API that is only slow |
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
+//! | `paths` | §1, §11: paths that servers read in several ways, and the API's own parameters |
 //! | `plain` | §3: whose plain requests are, and what those that pass through say |
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
@@ -62,6 +64,7 @@ pub mod conditions;
 pub mod delta;
 pub mod descriptors;
 pub mod drain;
+pub mod edge;
 pub mod edge_support;
 pub mod envelope;
 pub mod failure;
@@ -86,6 +89,7 @@ pub mod many;
 pub mod native;
 pub mod no_document;
 pub mod passthrough;
+pub mod paths;
 pub mod plain;
 pub mod poll;
 pub mod probe;

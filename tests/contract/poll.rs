@@ -354,12 +354,19 @@ async fn an_upstreams_own_event_stream_streams_through() {
 async fn switches_and_noise_never_reach_the_upstream() {
     let stand = stand(ONCE);
     let mut http = stand.http().await;
-    let target = "/prices/A?b=2&_push=poll&_wait=3&_delta=json-patch&last_event_id=x&lastEventId=y&a=%7e&utm_source=m&_=9";
+    let target = "/prices/A?b=2&_push=poll&_wait=3&_delta=json-patch&a=%7e&utm_source=m&_=1699999999999";
     http.get(target, &[]).await.expect(200);
     assert_eq!(stand.legacy.seen("/prices/A")[0].target, "/prices/A?b=2&a=~");
     // The same resource under another spelling.
-    let same = http.get("/prices/%41?%62=2&a=~&_ts=1", &[]).await.expect(200);
+    let same = http.get("/prices/%41?%62=2&a=~&_ts=0.123", &[]).await.expect(200);
     assert!(cache_status(&same).starts_with("pollcast; hit"), "{same:?}");
+    // What is no time and no chance is the API's.
+    for (target, asked) in
+        [("/prices/B?_=2", "/prices/B?_=2"), ("/prices/C?lastEventId=y", "/prices/C?lastEventId=y")]
+    {
+        http.get(target, &[]).await;
+        assert_eq!(stand.legacy.seen(&target[..9])[0].target, asked);
+    }
     // What passes through loses only the switches.
     let post = http.request("POST", "/prices/A?a=%7e&_push=sse&_=9", &[], b"x").await.expect(200);
     assert_eq!(post.text(), A);

@@ -117,7 +117,7 @@ fn a_route_is_asked_as_the_relay_would() {
     let legacy = Legacy::start();
     legacy.set("/prices/A", Reply::json("{\"a\":1}"));
     let route = "routes: [{path: '/prices/{symbol}', upstream: legacy, query: [c], \
-                 poll: {interval: 3s, headers: {x-api-key: hidden-key}}}]\n";
+                 hosts: ['127.0.0.1'], poll: {interval: 3s, headers: {x-api-key: hidden-key}}}]\n";
     let folder = folder(&legacy, route);
     let report = good(&probe(&folder, &["/prices/A?c=1&other=2", "--polls", "2"]));
     assert!(!report.contains("hidden") && report.contains("interval: 3s"), "{report}");

@@ -170,7 +170,8 @@ async fn clients_of_all_kinds_that_come_together_share_the_first_poll() {
 
 #[tokio::test]
 async fn a_poll_says_exactly_what_the_contract_says_and_nothing_of_a_client() {
-    let stand = Stand::start("poll: {interval: 100ms, headers: {x-key: k}}, share: public");
+    let stand =
+        Stand::start("poll: {interval: 100ms, headers: {x-key: k}}, share: public, hosts: [shop.example]");
     let reply = Reply::json(A).etag("\"t\"").last_modified("Tue, 01 Jul 2025 10:00:00 GMT");
     stand.legacy.set("/prices/A", reply);
     let of_client = [

@@ -48,7 +48,8 @@ async fn redirects_out_of_the_upstream_or_without_end_are_failed_polls() {
 
 #[tokio::test]
 async fn polls_say_who_they_are_and_their_clients_never_learn_it() {
-    let stand = Stand::start("poll: {interval: 100ms, auth: {basic: {user: u, password: p}}}");
+    let stand =
+        Stand::start("poll: {interval: 100ms, auth: {basic: {user: u, password: p}}}, hosts: ['127.0.0.1']");
     stand.legacy.set("/prices/A", Reply::json("{}"));
     let mut http = stand.http().await;
     let answer = http.get("/prices/A", &[]).await;
@@ -61,7 +62,7 @@ fn with_token(more: &str) -> Stand {
     let legacy = crate::support::legacy::Legacy::start();
     let route = format!(
         "poll: {{interval: 100ms, backoff: {{min: 100ms, max: 100ms}}, auth: {{oauth2: {{token_url: \
-         'http://{}/token', client_id: c, client_secret: hunter2, scope: read{more}}}}}}}, stale_after: 0s",
+         'http://{}/token', client_id: c, client_secret: hunter2, scope: read{more}}}}}}}, stale_after: 0s, hosts: ['127.0.0.1']",
         legacy.address()
     );
     let app = crate::support::app::start(&super::config(&legacy, &route, ""));

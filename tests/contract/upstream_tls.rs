@@ -10,7 +10,7 @@ use crate::support::tls::{Authority, Identity};
 fn stand(legacy: Legacy, tls: &str) -> Stand {
     legacy.set("/r/a", Reply::json(r#"{"n":1}"#));
     legacy.set("/x", Reply::text("through"));
-    let upstream = format!(", tls: {{{tls}}}");
+    let upstream = format!(", host: '127.0.0.1', tls: {{{tls}}}");
     let app = start_with(&legacy, Extra { upstream: &upstream, ..Extra::default() });
     Stand { legacy, app }
 }

@@ -242,15 +242,12 @@ impl Scene {
         let get = || self.get(who, "/r/x?a=1");
         let asked = |request: Request| vec![Step::Send(request.bytes()), Step::Answer];
         let forged = |request: Request| {
-            request
-                .with("X-Pollcast-Subject", other)
-                .with("X_Pollcast_Subject", other)
-                .with("X-Pollcast-Org", other)
-                .with("X-Color", other)
+            request.with("X-Pollcast-Subject", other).with("X-Pollcast-Org", other).with("X-Color", other)
         };
         let sse = forged(get().with("Accept", "text/event-stream")).bytes();
         let mut acts = vec![
             ("forged subject", [asked(forged(get())), asked(forged(get()))].concat()),
+            ("forged subject, spelled", asked(get().with("X_Pollcast_Subject", other))),
             ("forged subject, streamed", vec![Step::Send(sse), Step::Listen(LISTEN)]),
             ("overridden method", asked(get().with("X-HTTP-Method-Override", "POST"))),
             ("overridden post", asked(get().posting("{}").with("X-HTTP-Method-Override", "GET"))),

@@ -128,7 +128,7 @@ impl Case {
         let tls = world.papers.as_ref().map(Papers::listener).unwrap_or_default();
         let common = format!("backoff: {{min: 100ms, max: 200ms}}{poll}");
         format!(
-            "listeners: [{{address: '127.0.0.1:0', http2: {}{tls}}}]\n\
+            "listeners: [{{address: '127.0.0.1:0', http2: {}{tls}, hosts: [pollcast.test, localhost]}}]\n\
              admin: {{address: '127.0.0.1:0'}}\n\
              upstreams: {{legacy: {{servers: ['{}']}}}}\n\
              passthrough: legacy\n\

@@ -72,6 +72,8 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// Addresses or networks whose X-Forwarded-For, and whose PROXY header, is believed.
     pub trusted_proxies: Option<List<Text>>,
+    /// The hosts that are served here, others get 421; left out: any.
+    pub hosts: Option<List<Text>>,
     /// Connections begin with a PROXY header (v1 or v2): those of `trusted_proxies`, or all if there are none.
     pub proxy_protocol: Option<Flag>,
     /// What a client's address is: the connection's (`peer`), the right-most untrusted one of X-Forwarded-For
@@ -116,6 +118,8 @@ pub struct Admin {
     pub address: Option<Text>,
     /// Wanted as `Authorization: Bearer <token>` on everything but `/live` and `/ready`; empty: none.
     pub token: Option<Text>,
+    /// Names that it answers to without a token, besides addresses and `localhost`.
+    pub hosts: Option<List<Text>>,
 }
 
 /// An API behind pollcast.

@@ -20,6 +20,8 @@ pub struct Route {
     pub path: Option<Text>,
     /// Name of the upstream that is polled.
     pub upstream: Option<Text>,
+    /// The route counts for these hosts only; left out: for all.
+    pub hosts: Option<List<Text>>,
     #[serde(flatten)]
     pub settings: RouteSettings,
 }
@@ -49,7 +51,8 @@ pub struct RouteSettings {
     /// `any`: the order of the parameters does not matter.
     #[schemars(extend("enum" = ["as_sent", "any"]))]
     pub query_order: Option<Text>,
-    /// Parameters that leave key and poll; a trailing `*` matches any ending.
+    /// Parameters that leave key and poll; a trailing `*` matches any ending, a trailing `=#` only values that are a
+    /// number of ten digits or more, or a fraction.
     pub ignore_query: Option<List<Text>>,
     /// Cookies that say nothing about identity; a trailing `*` matches any ending.
     pub ignore_cookies: Option<List<Text>>,
@@ -65,6 +68,10 @@ pub struct RouteSettings {
     pub ignore_headers: Option<List<Text>>,
     /// Names of the query switches.
     pub switches: Option<Switches>,
+    /// `exact`: the API reads letter case, a last `/`, escapes, `;` and `//` in a path as RFC 3986 does; `any`:
+    /// nobody knows, and what may be read in two ways is treated so.
+    #[schemars(extend("enum" = ["any", "exact"]))]
+    pub spelling: Option<Text>,
     /// SSE `event:` of snapshots, or `off`: unnamed, so that `onmessage` works.
     pub event_name: Option<Text>,
     /// `base64`: bodies that are not text are sent so; `text`: they are refused with 406.
@@ -160,6 +167,8 @@ pub struct Switches {
     pub wait: Option<Text>,
     /// Asks for patches: `?_delta=json-patch`.
     pub delta: Option<Text>,
+    /// Where a stream resumes: `?last_event_id=…`; or `off`: the parameter is the API's everywhere.
+    pub resume: Option<Text>,
     /// Take the `Wait: N` request header for `Prefer: wait=N`; or `off`.
     pub wait_header: Option<Text>,
 }

@@ -1,6 +1,6 @@
 //! Bad files and the whole of what is told about them.
 
-use super::{ROUTE, SMALLEST, refused};
+use super::{ROUTE, SMALLEST, load_text, loaded, refused};
 
 /// What is told about [`ROUTE`] with these settings.
 fn told(settings: &str) -> String {
@@ -516,8 +516,12 @@ fn paths_that_are_none_are_told() {
         ("/a?b", "has a query or fragment; only the path belongs here"),
         ("/a//b", "has an empty, \".\" or \"..\" segment"),
         ("/a/../b", "has an empty, \".\" or \"..\" segment"),
-        ("/a%2Fb", "has a percent escape that is invalid, or stands for \"/\", \"\\\" or NUL"),
-        ("/a%zz", "has a percent escape that is invalid, or stands for \"/\", \"\\\" or NUL"),
+        (
+            "/a%2Fb",
+            "has an escaped slash, which servers read differently; say spelling: exact if this API takes it for a part of a name",
+        ),
+        ("/a%zz", "has a percent escape that is invalid, or stands for NUL"),
+        ("/a%00b", "has a percent escape that is invalid, or stands for NUL"),
         (
             "/caf%c3%a9",
             "has a percent escape that no canonical path has; escapes are like %C3%A9, and none of a-z, A-Z, 0-9 and -._~ has one",
@@ -538,6 +542,50 @@ fn paths_that_are_none_are_told() {
         let text = ROUTE.replace("/prices", &format!("{path:?}"));
         assert_eq!(refused(&text), format!("pollcast.yaml:4: routes[0].path: {path:?} {wanted}"));
     }
+}
+
+#[test]
+fn secrets_want_a_host_that_no_client_chooses() {
+    let text = ROUTE.replace(", host: api.example.com", "");
+    let cure = "say upstreams.api.host, or hosts on every listener (or on this route), so that polls go to a host of \
+                yours only";
+    for (settings, wanted) in [
+        ("poll: { auth: { bearer: t } }", "poll.auth: would be sent to whatever host a client names"),
+        (
+            "poll: { headers: { x-api-key: k } }",
+            "poll.headers: \"x-api-key\" would be sent to whatever host a client names",
+        ),
+    ] {
+        let (bare, safe) = (format!("{text}    {settings}\n"), format!("{ROUTE}    {settings}\n"));
+        assert_eq!(refused(&bare), format!("pollcast.yaml:6: routes[0].{wanted}: {cure}"), "{settings}");
+        loaded(&safe);
+        loaded(&bare.replace("address: 0.0.0.0:8080", "address: 0.0.0.0:8080, hosts: [api.example.com]"));
+        loaded(&format!("{bare}    hosts: [api.example.com]\n"));
+    }
+    let warned = loaded(&format!("{text}    poll: {{ headers: {{ x-service: s }} }}\n"));
+    assert_eq!(warned.warnings.len(), 1, "{:?}", warned.warnings);
+}
+
+#[test]
+fn hosts_are_names_without_scheme_and_port() {
+    for (host, is_good) in [
+        ("api.example.com", true),
+        ("\"[::1]\"", true),
+        ("https://a", false),
+        ("a:80", false),
+        ("\"*.a\"", false),
+        ("\"\"", false),
+    ] {
+        let text = format!("{ROUTE}    hosts: [{host}]\n");
+        assert_eq!(load_text(&text, &[]).is_ok(), is_good, "{host}");
+        let text = ROUTE.replace("address: 0.0.0.0:8080", &format!("address: 0.0.0.0:8080, hosts: [{host}]"));
+        assert_eq!(load_text(&text, &[]).is_ok(), is_good, "{host}");
+    }
+    assert!(load_text(&format!("{ROUTE}    hosts: []\n"), &[]).is_err());
+    // The same path for other hosts is another route.
+    let two = format!("{ROUTE}    hosts: [a]\n  - {{ path: /prices, upstream: api, hosts: [b] }}\n");
+    loaded(&two);
+    assert!(load_text(&two.replace("[b]", "[b, a]"), &[]).is_err());
 }
 
 #[test]

@@ -52,7 +52,7 @@ defaults:
 
 #[test]
 fn a_poll_may_take_as_long_as_the_upstream_unless_said() {
-    let text = ROUTE.replace("127.0.0.1:3000] }", "127.0.0.1:3000], total_timeout: 40s }");
+    let text = ROUTE.replace("127.0.0.1:3000],", "127.0.0.1:3000], total_timeout: 40s,");
     assert_eq!(loaded(&text).routes[0].poll.timeout, Duration::from_secs(40));
     let said = loaded(&format!("{text}defaults: {{ poll: {{ timeout: 3s }} }}\n"));
     assert_eq!(said.routes[0].poll.timeout, Duration::from_secs(3));
@@ -94,6 +94,7 @@ fn sharing_is_read_in_all_its_forms() {
 fn switches_can_be_renamed_and_switched_off() {
     let switches = route("    switches: { push: off, wait: hold, wait_header: off }\n").switches;
     let wanted = Switches {
+        resume: Switches::default().resume,
         push: None,
         wait: Some("hold".to_owned()),
         delta: Some("_delta".to_owned()),

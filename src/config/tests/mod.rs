@@ -21,7 +21,7 @@ passthrough: api
 /// As [`SMALLEST`], with one route whose settings follow.
 const ROUTE: &str = "\
 listeners: [{ address: 0.0.0.0:8080 }]
-upstreams: { api: { servers: [127.0.0.1:3000] } }
+upstreams: { api: { servers: [127.0.0.1:3000], host: api.example.com } }
 routes:
   - path: /prices
     upstream: api

@@ -12,8 +12,8 @@ const REFERENCE: &str = include_str!("../../../conf/reference.yaml");
 
 /// The keys of the reference that have no default, with the same examples.
 const EXAMPLES: &str = "\
-listeners: [{ address: 0.0.0.0:8080, client_address: peer }]
-admin: { address: 127.0.0.1:9090 }
+listeners: [{ address: 0.0.0.0:8080, client_address: peer, hosts: [www.example.com] }]
+admin: { address: 127.0.0.1:9090, hosts: [ops.internal] }
 upstreams:
   api:
     servers: [127.0.0.1:3000, { address: api.internal:3001 }]
@@ -27,6 +27,7 @@ upgrade: { socket: /run/pollcast/upgrade.sock }
 routes:
   - path: /prices/{symbol}
     upstream: api
+    hosts: [www.example.com]
     poll: { interval: { min: 500ms, max: 1m }, auth: { bearer: none } }
     change:
       ignore: [/generated_at, $..request_id]

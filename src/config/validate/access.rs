@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, header};
 
 use super::super::problem::{Findings, Place};
-use super::super::{ClassValue, Cors, Route, Share, Switches, UnknownQuery, defaults, raw};
+use super::super::{ClassValue, Cors, QueryRule, Route, Share, Switches, UnknownQuery, defaults, raw};
 use super::{DAY, Said, at};
 
 /// Headers that cannot be a value of a class: each poll has its own.
@@ -109,6 +109,13 @@ fn switches(place: &Place, raw: &raw::Switches, to: &mut Switches, findings: &mu
         (at!(place, raw.wait), &mut to.wait),
         (at!(place, raw.delta), &mut to.delta),
     ];
+    let (resume_place, said) = at!(place, raw.resume);
+    match said.map(|said| said.0.as_str()) {
+        Some("off") => to.resume = Vec::new(),
+        Some("last_event_id") => to.resume = Switches::default().resume,
+        Some(said) => to.resume = parameter(findings, &resume_place, said).into_iter().collect(),
+        None => {}
+    }
     for ((place, said), to) in named {
         match said.map(|said| said.0.as_str()) {
             Some("off") => *to = None,
@@ -157,7 +164,8 @@ fn parameter(findings: &mut Findings, place: &Place, said: &str) -> Option<Strin
 }
 
 fn ignored_parameter(findings: &mut Findings, place: &Place, said: &str) -> Option<String> {
-    let name = said.strip_suffix('*').unwrap_or(said);
+    let name = said.strip_suffix(QueryRule::NUMBER_MARK).unwrap_or(said);
+    let name = name.strip_suffix('*').unwrap_or(name);
     if name.is_empty() || name.contains('*') {
         findings.bad(
             place,
@@ -250,7 +258,7 @@ pub fn together(place: &Place, route: &Route, findings: &mut Findings) {
 
 fn names_of_switches(place: &Place, switches: &Switches, findings: &mut Findings) {
     let names = [&switches.push, &switches.wait, &switches.delta];
-    let mut names: Vec<_> = names.into_iter().flatten().collect();
+    let mut names: Vec<_> = names.into_iter().flatten().chain(&switches.resume).collect();
     let count = names.len();
     names.sort();
     names.dedup();

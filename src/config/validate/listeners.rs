@@ -9,7 +9,8 @@ use ipnet::IpNet;
 
 use super::super::problem::{Findings, Place};
 use super::super::{
-    Admin, AdminAddress, ClientAddress, ClientCertificates, Listener, ListenerTls, Secret, TlsVersion, raw,
+    Admin, AdminAddress, ClientAddress, ClientCertificates, Listener, ListenerTls, Secret, TlsVersion,
+    host_name, raw,
 };
 use super::{DAY, SECOND, Said, at, tls};
 
@@ -55,11 +56,13 @@ fn listener(
     findings.flag(at!(place, raw.proxy_protocol), &mut proxy_protocol);
     let mut trusted_proxies = Vec::new();
     findings.list(at!(place, raw.trusted_proxies), network, &mut trusted_proxies);
+    let mut hosts = Vec::new();
+    self::hosts(at!(place, raw.hosts), &mut hosts, findings);
     let said = at!(place, raw.client_address);
     let client_address = client_address(said, proxy_protocol, &trusted_proxies, findings);
     let tls = raw.tls.as_ref().and_then(|raw| listener_tls(&place.key("tls"), raw, base_dir, findings));
     let address = address(at!(place, raw.address), findings)?;
-    Some(Listener { address, http2, tls, proxy_protocol, trusted_proxies, client_address })
+    Some(Listener { address, http2, tls, proxy_protocol, trusted_proxies, hosts, client_address })
 }
 
 /// Unsaid: the most that is known.
@@ -95,6 +98,31 @@ fn client_address(
         _ => {}
     }
     client_address
+}
+
+/// `hosts`: names as Host says them. An empty list would be no host at all.
+pub fn hosts((place, said): Said<'_, raw::List<raw::Text>>, to: &mut Vec<String>, findings: &mut Findings) {
+    if said.is_some_and(Vec::is_empty) {
+        findings.problem(&place, "is empty; leave it out for any host");
+    }
+    findings.list((place, said), host, to);
+}
+
+fn host(findings: &mut Findings, place: &Place, said: &str) -> Option<String> {
+    let name = host_name(said);
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+    };
+    let address = said.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_host = match address {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => is_name(said),
+    };
+    if !is_host {
+        findings.bad(place, said, "is not a host; write a name or an address, without scheme and port");
+        return None;
+    }
+    Some(name)
 }
 
 fn network(findings: &mut Findings, place: &Place, said: &str) -> Option<IpNet> {
@@ -158,10 +186,15 @@ pub fn admin(
         findings.problem(&place.key("token"), "must be visible ASCII without spaces");
     }
     let token = token.map(Secret);
+    let mut hosts = Vec::new();
+    self::hosts(at!(place, raw.hosts), &mut hosts, findings);
+    if !hosts.is_empty() && token.is_some() {
+        findings.warning(&place.key("hosts"), "has no effect: with admin.token any Host is answered");
+    }
     let (place, said) = at!(place, raw.address);
     if let Some(path) = said.and_then(|said| said.0.strip_prefix("unix:")) {
         let path = unix_socket(&place, path, base_dir, findings)?;
-        return Some(Admin { address: AdminAddress::Unix(path), token });
+        return Some(Admin { address: AdminAddress::Unix(path), token, hosts });
     }
     let address = address((place.clone(), said), findings)?;
     if listeners.iter().any(|listener| shares_a_port(listener.address, address)) {
@@ -170,7 +203,7 @@ pub fn admin(
     if token.is_none() && !address.ip().is_loopback() {
         findings.warning(&place, "others than this machine may reach it, and no token protects it");
     }
-    Some(Admin { address: AdminAddress::Tcp(address), token })
+    Some(Admin { address: AdminAddress::Tcp(address), token, hosts })
 }
 
 /// Longest path of a Unix socket, bytes (`sun_path`, without its NUL).

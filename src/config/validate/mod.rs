@@ -62,6 +62,7 @@ pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings)
         );
     }
     warn_of_unused(&upstreams, &passthrough, &routes, findings);
+    routes::secrets_have_a_host(&routes, &listeners, findings);
     Config {
         limits: limits::limits(file, findings),
         drain: drain(file, findings),

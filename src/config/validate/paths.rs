@@ -2,11 +2,27 @@
 //!
 //! Must not know: what a route does.
 
+use std::collections::HashMap;
+
 use super::super::problem::Findings;
 use super::Place;
 
 /// Whether a path without parameters is one: absolute, in canonical form, without query.
 pub fn plain(path: &str) -> Result<(), &'static str> {
+    match has_escaped_slash(path) {
+        true => Err(
+            "has a percent escape that stands for \"/\" or \"\\\"; only a route's path with spelling: exact may",
+        ),
+        false => well_formed(path),
+    }
+}
+
+/// Whether a path has a `/` or `\\` as data: servers disagree on it unless `spelling: exact` says how it is read.
+pub fn has_escaped_slash(path: &str) -> bool {
+    path.contains("%2F") || path.contains("%5C")
+}
+
+fn well_formed(path: &str) -> Result<(), &'static str> {
     if !path.starts_with('/') {
         return Err("is not a path; it starts with \"/\"");
     }
@@ -22,9 +38,9 @@ pub fn plain(path: &str) -> Result<(), &'static str> {
     let mut escapes = path.split('%').skip(1);
     if !escapes.all(|after| {
         let code = after.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok());
-        code.is_some_and(|code| !matches!(code, 0 | b'/' | b'\\')) && !after.starts_with('+')
+        code.is_some_and(|code| code != 0) && !after.starts_with('+')
     }) {
-        return Err("has a percent escape that is invalid, or stands for \"/\", \"\\\" or NUL");
+        return Err("has a percent escape that is invalid, or stands for NUL");
     }
     // What is matched is canonical: a pattern that is not would match nothing, and guard nothing.
     let mut escapes = path.split('%').skip(1).filter_map(|after| after.get(..2));
@@ -41,7 +57,7 @@ pub fn plain(path: &str) -> Result<(), &'static str> {
 
 /// The parameters of a pattern, in order, or why it is none.
 pub fn parameters(pattern: &str) -> Result<Vec<&str>, &'static str> {
-    plain(pattern)?;
+    well_formed(pattern)?;
     let mut names = Vec::new();
     let mut segments = pattern.split('/').peekable();
     while let Some(segment) = segments.next() {
@@ -78,29 +94,57 @@ pub fn parameters(pattern: &str) -> Result<Vec<&str>, &'static str> {
 /// The patterns so far, as the front will match them.
 #[derive(Default)]
 pub struct Patterns {
+    /// By host; those of routes without `hosts` under `None`.
+    by_host: HashMap<Option<String>, Site>,
+}
+
+#[derive(Default)]
+struct Site {
     router: matchit::Router<()>,
     /// Pattern and index of the route.
     known: Vec<(String, usize)>,
 }
 
 impl Patterns {
-    /// Adds a well-formed pattern, or tells which route it conflicts with.
-    pub fn add(&mut self, place: &Place, pattern: &str, index: usize, findings: &mut Findings) {
+    /// Adds a well-formed pattern, or tells which route it conflicts with. Routes of different hosts do not.
+    pub fn add(
+        &mut self,
+        place: &Place,
+        pattern: &str,
+        hosts: &[String],
+        index: usize,
+        findings: &mut Findings,
+    ) {
+        let all = [None];
+        let named: Vec<Option<String>> = hosts.iter().cloned().map(Some).collect();
+        for host in if hosts.is_empty() { &all[..] } else { &named[..] } {
+            let site = self.by_host.entry(host.clone()).or_default();
+            if let Err(message) = site.add(pattern, index) {
+                return findings.bad(place, pattern, &message);
+            }
+        }
+    }
+}
+
+impl Site {
+    fn add(&mut self, pattern: &str, index: usize) -> Result<(), String> {
         match self.router.insert(pattern, ()) {
-            Ok(()) => self.known.push((pattern.to_owned(), index)),
+            Ok(()) => {
+                self.known.push((pattern.to_owned(), index));
+                Ok(())
+            }
             Err(matchit::InsertError::Conflict { with }) => {
                 let other = self.known.iter().find(|(known, _)| *known == with);
                 let other = other
                     .map_or_else(|| format!("{with:?}"), |(path, index)| format!("routes[{index}] ({path})"));
-                let message = match with == pattern {
+                Err(match with == pattern {
                     true => format!("is also the path of {other}"),
                     false => format!(
                         "conflicts with {other}: one request could match both, and neither is more specific"
                     ),
-                };
-                findings.bad(place, pattern, &message);
+                })
             }
-            Err(error) => findings.bad(place, pattern, &format!("is no path pattern: {error}")),
+            Err(error) => Err(format!("is no path pattern: {error}")),
         }
     }
 }

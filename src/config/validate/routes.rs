@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::problem::{Findings, Place};
-use super::super::{Plain, Route, Upstream, raw};
-use super::{at, paths, settings, upstream_named};
+use super::super::{Listener, Plain, Route, Upstream, raw, says_credential};
+use super::{at, listeners, paths, settings, upstream_named};
 
 pub fn routes(
     file: &raw::File,
@@ -35,6 +35,7 @@ pub fn routes(
             continue;
         };
         let mut route = Route { index, ..base.clone() };
+        listeners::hosts(at!(place, raw.hosts), &mut route.hosts, findings);
         path(&place, raw, public_prefix, &mut patterns, &mut route, findings);
         let (upstream_place, name) = at!(place, raw.upstream);
         let upstream = name.and_then(|name| upstream_named(&upstream_place, &name.0, upstreams, findings));
@@ -46,6 +47,11 @@ pub fn routes(
             route.plain = Plain::of_path(&route.path);
         }
         settings::apply(&place, &raw.settings, base_dir, &mut route, findings);
+        if paths::has_escaped_slash(&route.path) && !route.exact_spelling {
+            let message = "has an escaped slash, which servers read differently; say spelling: exact if this API \
+                           takes it for a part of a name";
+            findings.bad(&place.key("path"), &route.path, message);
+        }
         settings::together(&place, &raw.settings, &mut route, findings);
         routes.push(Arc::new(route));
     }
@@ -79,5 +85,42 @@ fn path(
             &format!("is under public_prefix ({public_prefix}), which is pollcast's own"),
         );
     }
-    patterns.add(&place, &said.0, route.index, findings);
+    patterns.add(&place, &said.0, &route.hosts, route.index, findings);
+}
+
+/// Polls say the Host of the client where nothing fixes it: what is the operator's must not go wherever a client
+/// says (contract §12).
+pub fn secrets_have_a_host(routes: &[Arc<Route>], listeners: &[Listener], findings: &mut Findings) {
+    if listeners.iter().all(|listener| !listener.hosts.is_empty()) {
+        return;
+    }
+    for route in routes.iter().filter(|route| route.upstream.host.is_none() && route.hosts.is_empty()) {
+        let name = &route.upstream.name;
+        let cure = format!(
+            "say upstreams.{name}.host, or hosts on every listener (or on this route), so that polls go to a host \
+             of yours only"
+        );
+        let place = Place::root().key("routes").index(route.index).key("poll");
+        if route.poll.auth.is_some() {
+            findings.problem(
+                &place.key("auth"),
+                format!("would be sent to whatever host a client names: {cure}"),
+            );
+        }
+        if route.upstream.tls.as_ref().is_some_and(|tls| tls.identity.is_some()) {
+            let message = format!(
+                "show the certificate of upstreams.{name}.tls.cert for whatever host a client names: {cure}"
+            );
+            findings.problem(&place, message);
+        }
+        let (secret, other): (Vec<_>, Vec<_>) =
+            route.poll.headers.iter().map(|(name, _)| name.as_str()).partition(|name| says_credential(name));
+        let place = place.key("headers");
+        if let Some(header) = secret.first() {
+            let message = format!("{header:?} would be sent to whatever host a client names: {cure}");
+            findings.problem(&place, message);
+        } else if let Some(header) = other.first() {
+            findings.warning(&place, format!("{header:?} is sent to whatever host a client names: {cure}"));
+        }
+    }
 }

@@ -39,6 +39,8 @@ pub fn apply(
     access::credentials(place, raw, route, findings);
     headers::apply(place, raw, &mut route.headers, findings);
     access::cors(at!(place, raw.cors), &mut route.cors, findings);
+    let spellings = [("any", false), ("exact", true)];
+    findings.choice(at!(place, raw.spelling), &spellings, &mut route.exact_spelling);
     websocket::apply(at!(place, raw.websocket), &mut route.websocket, findings);
     event_name(at!(place, raw.event_name), &mut route.event_name, findings);
     findings.choice(at!(place, raw.encoding), &[("text", false), ("base64", true)], &mut route.base64);

@@ -40,6 +40,8 @@ pub(crate) fn route() -> Route {
     Route {
         index: 0,
         path: "/prices/{symbol}".into(),
+        hosts: Vec::new(),
+        exact_spelling: false,
         upstream: Arc::new(upstream()),
         polled: true,
         poll: poll(),
@@ -53,7 +55,7 @@ pub(crate) fn route() -> Route {
         credentials: vec![header::AUTHORIZATION, HeaderName::from_static("x-api-key")],
         keep_fields: Vec::new(),
         headers: HeaderRules::default(),
-        switches: Switches { push: None, wait: None, delta: None, wait_header: false },
+        switches: Switches { push: None, wait: None, delta: None, resume: Vec::new(), wait_header: false },
         event_name: None,
         base64: false,
         heartbeat: 20 * SECOND,

@@ -1,0 +1,41 @@
+//! What the parameters of a query mean on a route (contract §1, §11).
+//!
+//! Must not know: how a query is read.
+
+/// Which parameters name a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryRule {
+    /// The parameters that name the resource; none: all but `ignore`.
+    pub names: Option<Vec<String>>,
+    pub unknown: UnknownQuery,
+    /// Sort the pairs, so that their order does not matter.
+    pub any_order: bool,
+    /// Parameters that leave key and poll; a trailing `*` matches any ending, a trailing `=#` only values that are
+    /// a long number or a fraction.
+    pub ignore: Vec<String>,
+}
+
+impl QueryRule {
+    /// Behind a name in `ignore`: only where the value is a long number or a fraction.
+    pub const NUMBER_MARK: &'static str = "=#";
+}
+
+/// What becomes of a parameter that a route's `query` does not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownQuery {
+    Drop,
+    Reject,
+}
+
+/// Names of the query switches (contract §1); none: switched off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Switches {
+    pub push: Option<String>,
+    pub wait: Option<String>,
+    pub delta: Option<String>,
+    /// Where a stream resumes, for clients that cannot set `Last-Event-ID`; empty: switched off. The API's own on
+    /// everything but event streams and held polls.
+    pub resume: Vec<String>,
+    /// The `Wait: N` request header as an alias of `Prefer: wait=N`.
+    pub wait_header: bool,
+}

@@ -1,0 +1,96 @@
+//! Which hosts a listener serves (contract §12): a client's word for the host must not lead anything of the
+//! operator's elsewhere.
+//!
+//! Must not know: routes, what is asked.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header;
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use crate::config::{Listener, host_name};
+
+/// The host of a request as its client said it.
+pub(super) fn host(request: &RequestHeader) -> Option<&str> {
+    let said = request.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    said.or(request.uri.authority().map(|authority| authority.as_str()))
+}
+
+/// The address that a client has connected to.
+pub(super) fn own_address(session: &Session) -> Option<SocketAddr> {
+    session.downstream_session.server_addr().and_then(|address| address.as_inet()).copied()
+}
+
+/// Whether requests for a host are served here. Who names none cannot name a wrong one.
+pub(super) fn is_served(listener: &Listener, host: Option<&str>, own: Option<SocketAddr>) -> bool {
+    let Some(host) = host else { return true };
+    listener.hosts.is_empty()
+        || listener.hosts.contains(&host_name(host))
+        || own.is_some_and(|own| is_address(host, own))
+}
+
+/// The authority that polls say for a client that named this one: on a helper that answers any host, the
+/// listener's first one stands in for a host that is not served.
+pub(super) fn polled(
+    listener: &Listener,
+    authority: Option<String>,
+    own: Option<SocketAddr>,
+) -> Option<String> {
+    match is_served(listener, authority.as_deref(), own) {
+        true => authority,
+        false => listener.hosts.first().cloned(),
+    }
+}
+
+/// Whether a host is this address, as health checks say it.
+fn is_address(host: &str, own: SocketAddr) -> bool {
+    let name = host_name(host);
+    let address = name.trim_matches(['[', ']']).parse::<IpAddr>();
+    let port = host.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    let has_port = host.len() > name.len();
+    address.is_ok_and(|address| address.to_canonical() == own.ip().to_canonical())
+        && (!has_port || port == Some(own.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener(hosts: &[&str]) -> Listener {
+        let config = crate::config::load_str(
+            "listeners: [{address: '127.0.0.1:0'}]\nupstreams: {a: {servers: ['127.0.0.1:1']}}\npassthrough: a\n",
+            "test.yaml",
+            std::path::Path::new("."),
+        );
+        let listener = config.expect("a good file").listeners[0].clone();
+        Listener { hosts: hosts.iter().map(|host| (*host).to_owned()).collect(), ..listener }
+    }
+
+    #[test]
+    fn a_listener_serves_its_hosts_and_its_own_address() {
+        let (own, listener) = ("10.0.0.5:8080".parse().ok(), listener(&["api.example.com", "[::1]"]));
+        for good in [
+            "api.example.com",
+            "API.example.com:443",
+            "api.example.com.",
+            "10.0.0.5",
+            "10.0.0.5:8080",
+            "[::1]:80",
+        ] {
+            assert!(is_served(&listener, Some(good), own), "{good}");
+        }
+        for bad in ["example.com", "x.api.example.com", "10.0.0.6:8080", "10.0.0.5:80", "localhost", "[::2]"]
+        {
+            assert!(!is_served(&listener, Some(bad), own), "{bad}");
+        }
+        assert!(is_served(&listener, None, own));
+    }
+
+    #[test]
+    fn polls_never_say_a_host_that_is_not_served() {
+        let evil = || Some("evil.example".to_owned());
+        assert_eq!(polled(&listener(&["api.example.com"]), evil(), None), Some("api.example.com".to_owned()));
+        assert_eq!(polled(&listener(&[]), evil(), None), evil());
+    }
+}

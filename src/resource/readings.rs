@@ -1,0 +1,208 @@
+//! What servers may read in a path that has more than one reading (contract §11).
+//!
+//! Errs towards more readings: one too many costs a poll that could have been shared, one too few lets a path slip
+//! past the route that guards it. Must not know: routes.
+
+use std::collections::BTreeSet;
+
+use super::target::tidied;
+
+/// Every path that some server might take a raw path for.
+#[derive(Debug, Default)]
+pub struct Readings {
+    /// With their escapes as they came, as patterns have them.
+    pub escaped: BTreeSet<String>,
+    /// With their escapes resolved once and twice, those of IIS and overlong UTF-8 too.
+    pub decoded: BTreeSet<String>,
+}
+
+impl Readings {
+    /// The readings of a raw path.
+    pub fn of(raw: &str) -> Readings {
+        let once = decode(raw);
+        let twice = decode(&once);
+        Readings { escaped: expand([tidied(raw)]), decoded: expand([once, twice]) }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.escaped.union(&self.decoded).map(String::as_str)
+    }
+}
+
+/// The paths that RFC 3986 itself gives a raw path, escapes as they came: with and without its dot segments,
+/// and with backslashes as the slashes that most clients make of them.
+pub fn resolved(raw: &str) -> BTreeSet<String> {
+    let mut readings = BTreeSet::from([tidied(raw)]);
+    for (sign, read) in [('\\', with_slashes as fn(&str) -> String), ('.', resolve_dots)] {
+        also(&mut readings, sign, read);
+    }
+    readings
+}
+
+/// Backslashes as slashes, path parameters cut, empty and dot segments resolved, in all combinations.
+fn expand<const N: usize>(paths: [String; N]) -> BTreeSet<String> {
+    let mut readings = BTreeSet::from(paths);
+    for (sign, read) in [
+        ('\\', with_slashes as fn(&str) -> String),
+        ('#', |path| until(path, '#')),
+        // Behind an escape.
+        ('?', |path| until(path, '?')),
+        (';', without_parameters),
+        ('\0', |path| until(path, '\0')),
+        ('/', merge_slashes),
+        ('.', resolve_dots),
+    ] {
+        also(&mut readings, sign, read);
+    }
+    readings
+}
+
+/// Only what is there is read in two ways: a long path must not cost many times its length.
+fn also(readings: &mut BTreeSet<String>, sign: char, read: fn(&str) -> String) {
+    let more: Vec<String> =
+        readings.iter().filter(|path| path.contains(sign)).map(|path| read(path)).collect();
+    readings.extend(more);
+}
+
+/// Decodes as the most obliging of servers.
+fn decode(text: &str) -> String {
+    let bytes: Vec<u8> = percent_encoding::percent_decode_str(&without_unicode_escapes(text)).collect();
+    String::from_utf8_lossy(&without_overlong(&bytes)).into_owned()
+}
+
+/// `%u002f`, an escape that IIS knows.
+fn without_unicode_escapes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let digits = rest.strip_prefix("%u").or(rest.strip_prefix("%U")).and_then(|digits| digits.get(..4));
+        let hex = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        match hex.and_then(|hex| char::from_u32(u32::from_str_radix(hex, 16).ok()?)) {
+            Some(character) => {
+                out.push(character);
+                rest = &rest[6..];
+            }
+            None => {
+                out.push('%');
+                rest = &rest[1..];
+            }
+        }
+    }
+    out + rest
+}
+
+/// ASCII in two, three or four bytes, which UTF-8 forbids.
+fn without_overlong(bytes: &[u8]) -> Vec<u8> {
+    let is_more = |byte: &u8| (0x80..0xc0).contains(byte);
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let (length, ascii) = match bytes[at..] {
+            [lead @ (0xc0 | 0xc1), last, ..] if is_more(&last) => (2, (lead & 1) << 6 | (last & 0x3f)),
+            [0xe0, middle @ (0x80 | 0x81), last, ..] if is_more(&last) => {
+                (3, (middle & 1) << 6 | (last & 0x3f))
+            }
+            [0xf0, 0x80, middle @ (0x80 | 0x81), last, ..] if is_more(&last) => {
+                (4, (middle & 1) << 6 | (last & 0x3f))
+            }
+            [byte, ..] => (1, byte),
+            [] => break,
+        };
+        out.push(ascii);
+        at += length;
+    }
+    out
+}
+
+fn with_slashes(path: &str) -> String {
+    path.replace('\\', "/")
+}
+
+fn without_parameters(path: &str) -> String {
+    let segments: Vec<&str> = path.split('/').map(|s| s.split(';').next().unwrap_or_default()).collect();
+    segments.join("/")
+}
+
+fn until(path: &str, end: char) -> String {
+    path.split(end).next().unwrap_or_default().to_owned()
+}
+
+fn merge_slashes(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for c in path.chars() {
+        if !(c == '/' && out.ends_with('/')) {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn resolve_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in path.split('/').skip(1) {
+        match segment {
+            "." => {}
+            ".." => {
+                kept.pop();
+            }
+            other => kept.push(other),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_reading_of_a_path_is_found() {
+        for raw in [
+            "/x/../secret",
+            "//secret",
+            "/%2573ecret",
+            "/x%2f..%2fsecret",
+            "/secret;a=b",
+            "/x\\..\\secret",
+            "/secret%00.txt",
+            "/secret#x",
+            "/secret%3Fx",
+            "/secret%23x",
+            "/x/%252e%252e/secret",
+        ] {
+            assert!(
+                Readings::of(raw).iter().any(|reading| reading == "/secret"),
+                "{raw}: {:?}",
+                Readings::of(raw)
+            );
+        }
+        for raw in [
+            "/%u0073ecret",
+            "/x/%c0%ae%c0%ae/secret",
+            "/x%c0%af..%c0%afsecret",
+            "/x%e0%80%af..%e0%80%afsecret",
+            "/%f0%80%81%b3ecret",
+            "/%25%37%33ecret",
+            "/x/..;/secret",
+            "/x/..%3b/secret",
+            "/x/%2e%2e%5csecret",
+        ] {
+            assert!(
+                Readings::of(raw).iter().any(|reading| reading == "/secret"),
+                "{raw}: {:?}",
+                Readings::of(raw)
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics_and_all_readings_are_paths(raw in "/\\PC{0,40}") {
+            prop_assert!(Readings::of(&raw).escaped.len() <= 128);
+        }
+    }
+}
