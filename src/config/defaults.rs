@@ -153,6 +153,8 @@ impl Upstream {
             quota_is_shared: false,
             breaker: Breaker { failures: Some(20), wait: seconds(1) },
             max_requests: None,
+            connection_auth: Vec::new(),
+            connections: Connections::Shared,
         }
     }
 }

@@ -115,7 +115,7 @@ pub struct Upstream {
     pub keepalive: Duration,
     pub resolve_interval: Duration,
     pub health_check: Option<HealthCheck>,
-    /// What polls say in X-Forwarded-Proto and X-Forwarded-Host, instead of the key's listener.
+    /// What polls say for whom they are, and how their clients came, instead of what the key says.
     pub forwarded: Option<Forwarded>,
     /// None: polls are limited by their intervals alone.
     pub budget: Option<Budget>,
@@ -124,6 +124,9 @@ pub struct Upstream {
     pub breaker: Breaker,
     /// Requests that pass through at a time; none: as they come.
     pub max_requests: Option<usize>,
+    /// Authentication schemes that bind a connection, beside NTLM, Negotiate and Kerberos; in lower case.
+    pub connection_auth: Vec<String>,
+    pub connections: Connections,
 }
 
 #[derive(Debug, Clone)]
@@ -150,12 +153,6 @@ pub struct UpstreamTls {
 pub struct HealthCheck {
     pub path: String,
     pub interval: Duration,
-}
-
-#[derive(Debug, Clone)]
-pub struct Forwarded {
-    pub proto: Option<String>,
-    pub host: Option<String>,
 }
 
 #[derive(Debug, Clone)]

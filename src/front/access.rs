@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use crate::config::{ClassValue, ClientAddress, Listener, Route, Share};
 use crate::identity::Identity;
 use crate::resource::{cookie_pairs, credentials, first_doubt};
+use crate::upstream::connection_auth;
 
 /// The values by which a request is in a class; empty: it shows none of them.
 pub(super) type ClassValues = Vec<(HeaderName, HeaderValue)>;
@@ -39,21 +40,26 @@ pub(super) enum Own {
     Doubt(HeaderName),
 }
 
-/// Decides who may share, for a request of its own, one resource of many, and a new token alike. `own_vary` gives the
+/// Decides who may share, for a request of its own, one resource of many, and a new token alike. `is_bound`: the API may
+/// know its client by the connection, whatever the request says (contract §10). `own_vary` gives the
 /// names of the resource's own Vary, as far as they are known; it is asked only where a header is in doubt.
 pub(super) fn sharing(
     route: &Route,
     headers: &HeaderMap,
     identity: Option<&Identity>,
+    is_bound: bool,
     own_vary: impl FnOnce(&ClassValues) -> Vec<HeaderName>,
 ) -> Sharing {
     let is_known = || identity.is_some() || credentials(route, headers).next().is_some();
     let class = match &route.share {
         Share::Public => return Sharing::Shared(Vec::new()),
+        _ if is_bound => return Sharing::Own(Own::OneRequest),
         // Who is known by a certificate, or by a header of another name, is told the upstream all the same.
         Share::Unset if is_known() => return Sharing::Own(Own::Credentials),
         Share::Unset => Vec::new(),
-        Share::By(_) | Share::Authorize if is_good_for_one(headers) => return Sharing::Own(Own::OneRequest),
+        Share::By(_) | Share::Authorize if is_good_for_one(route, headers) => {
+            return Sharing::Own(Own::OneRequest);
+        }
         Share::Authorize => Vec::new(),
         Share::By(values) => match by(values, headers, identity) {
             Sharing::Shared(class) if class.is_empty() && is_known() => {
@@ -76,13 +82,12 @@ pub(super) fn sharing(
 const FOR_ONE_REQUEST: [&str; 8] =
     ["digest", "dpop", "hawk", "sharedkey", "sharedkeylite", "signature", "aws", "acs"];
 
-/// Schemes that authenticate a connection (RFC 4559 §6): no request of another may come by it.
-const FOR_ONE_CONNECTION: [&str; 2] = ["ntlm", "negotiate"];
-
-/// Whether a request proves itself by what is good for it alone, so that nobody can ask again with it.
-fn is_good_for_one(headers: &HeaderMap) -> bool {
+/// Whether a request proves itself by what is good for it, or for its connection, alone, so that nobody can ask again
+/// with it.
+fn is_good_for_one(route: &Route, headers: &HeaderMap) -> bool {
     let signed = ["signature-input", "dpop"].iter().any(|name| headers.contains_key(*name));
     signed
+        || connection_auth::is_carried(&route.upstream.connection_auth, headers)
         || [header::AUTHORIZATION, header::PROXY_AUTHORIZATION]
             .iter()
             .flat_map(|name| headers.get_all(name))
@@ -96,11 +101,10 @@ fn is_scheme_for_one(value: &HeaderValue) -> bool {
     let Ok(scheme) = std::str::from_utf8(scheme).map(str::to_ascii_lowercase) else {
         return false;
     };
-    let named = |known: &[&str]| known.contains(&scheme.as_str());
     match scheme.as_str() {
         // Version 1 signs each request (RFC 5849 §3.5.1); others send a plain token under the same name.
         "oauth" => rest.windows(6).any(|window| window == b"oauth_"),
-        _ => named(&FOR_ONE_REQUEST) || named(&FOR_ONE_CONNECTION) || scheme.contains("hmac"),
+        _ => FOR_ONE_REQUEST.contains(&scheme.as_str()) || scheme.contains("hmac"),
     }
 }
 

@@ -20,7 +20,7 @@ fn route(share: &str) -> std::sync::Arc<Route> {
 }
 
 fn class(route: &Route, headers: &HeaderMap, identity: Option<&Identity>) -> Sharing {
-    sharing(route, headers, identity, |_| Vec::new())
+    sharing(route, headers, identity, false, |_| Vec::new())
 }
 
 fn shared(pairs: &[(&str, &str)]) -> Sharing {
@@ -132,7 +132,11 @@ fn a_header_in_doubt_shares_nothing_but_on_public_routes() {
         let route = route(said);
         assert_eq!(class(&route, &request, None), doubt("api-version"), "{said}");
         let own = |_: &ClassValues| vec![HeaderName::from_static("api-version")];
-        assert_eq!(sharing(&route, &request, None, own), shared(&[]), "{said}: the resource's Vary names it");
+        assert_eq!(
+            sharing(&route, &request, None, false, own),
+            shared(&[]),
+            "{said}: the resource's Vary names it"
+        );
     }
     for said in ["vary: [api-version]", "ignore_headers: [api-version]"] {
         assert_eq!(class(&route(said), &request, None), shared(&[]), "{said}");

@@ -106,7 +106,8 @@ async fn name_the_choices(front: &Front, session: &mut Session, ctx: &mut Contex
          or name what means nothing in `ignore_headers` and `ignore_cookies`"
     );
     ctx.shared.metrics.refusals.with_label_values(&["unshared"]).inc();
-    let keeps = Cover::keeps(&session.req_header().headers, session.req_header().version, &ctx.shared);
+    let keeps = ctx.bond.is_none()
+        && Cover::keeps(&session.req_header().headers, session.req_header().version, &ctx.shared);
     match front.home.get().filter(|_| keeps && !session.is_http2()) {
         Some(home) => refuse_and_go_on(home, session, ctx, StatusCode::FORBIDDEN, &detail).await,
         None => {

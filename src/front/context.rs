@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use http::StatusCode;
+use pingora::protocols::SocketDigest;
 
 use super::Shared;
 use super::ask_first::Asking;
@@ -16,7 +17,7 @@ use crate::config::Route;
 use crate::identity::Identity;
 use crate::metrics::Bypass;
 use crate::resource::ResourceKey;
-use crate::upstream::{Client, Place};
+use crate::upstream::{Bond, Client, Place};
 
 /// What is known of one request.
 pub struct Context {
@@ -46,6 +47,12 @@ pub struct Context {
     /// An earlier request of this connection, or this one, passed the turnstile.
     pub(super) let_in: bool,
     pub(super) connects: usize,
+    /// The claim of this client's connection on upstream connections of its own, once it has authenticated one.
+    pub(super) bond: Option<Bond>,
+    /// The upstream connection that it passes through on, where others may use it afterwards.
+    pub(super) connection: Option<Arc<SocketDigest>>,
+    /// Its connection from the pool was unfit, and nothing was sent on it: it needs a new one.
+    pub(super) wants_new: bool,
     /// Whether the API is asked before pollcast answers.
     pub(super) asking: Asking,
     /// The canonical path of a request that asks the API first.
@@ -80,6 +87,9 @@ impl Context {
             subject: None,
             let_in: false,
             connects: 0,
+            bond: None,
+            connection: None,
+            wants_new: false,
             asking: Asking::No,
             path: None,
             sent: None,

@@ -190,7 +190,10 @@ impl<'a> Cover<'a> {
         let shared = &self.front.shared;
         let own_vary =
             |class: &ClassValues| visit::own_vary(shared, &self.base_key(query.clone(), class.clone()));
-        let sharing = access::sharing(&self.route, &self.headers, self.ctx.identity.as_ref(), own_vary);
+        let sharing = {
+            let identity = self.ctx.identity.as_ref();
+            access::sharing(&self.route, &self.headers, identity, self.ctx.bond.is_some(), own_vary)
+        };
         if self.route.share == Share::Public
             && let Some(name) = first_doubt(&self.route, &[], &self.headers)
         {

@@ -69,6 +69,7 @@ impl Cover<'_> {
             host: self.authority(),
             authority: self.authority(),
             address: self.ctx.client,
+            is_bound: self.ctx.bond.is_some(),
         };
         let desk = Desk::new(visitor, shard);
         let topic = attendance.topic().clone();
@@ -94,7 +95,7 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
         more.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
         return refuse::with_headers(session, ctx, StatusCode::UPGRADE_REQUIRED, detail, more).await;
     }
-    let visitor = visitor(front, session);
+    let visitor = visitor(front, session, ctx);
     let seat = match seat(front, ctx, None, true) {
         Ok(seat) => seat,
         Err(reason) => return refuse::for_now(session, ctx, None, false, reason).await,
@@ -108,7 +109,7 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
 }
 
 /// The client of a request, as its many resources see it.
-pub(super) fn visitor(front: &Front, session: &Session) -> Visitor {
+pub(super) fn visitor(front: &Front, session: &Session, ctx: &Context) -> Visitor {
     let request = session.req_header();
     let host = request.headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let authority = host.or(request.uri.authority().map(|authority| authority.as_str()));
@@ -126,6 +127,7 @@ pub(super) fn visitor(front: &Front, session: &Session) -> Visitor {
         proto: if front.listener.tls.is_some() { "https" } else { "http" },
         authority,
         address: front.client_of(session),
+        is_bound: ctx.bond.is_some(),
     }
 }
 

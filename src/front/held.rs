@@ -132,9 +132,9 @@ impl Cover<'_> {
         lines.flat_map(|line| line.split(',')).any(|said| opaque(said) == tag)
     }
 
-    /// Whether the connection serves another request after this one.
+    /// Whether the connection serves another request after this one. One with a bond would come back without it.
     pub(super) fn keeps_alive(&self) -> bool {
-        Self::keeps(&self.headers, self.version, &self.front.shared)
+        self.ctx.bond.is_none() && Self::keeps(&self.headers, self.version, &self.front.shared)
     }
 
     /// Whether the connection of a request with these fields serves another one.

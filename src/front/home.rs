@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use super::attended::Attended;
 use super::listen::Counted;
 use super::patience::{Awaited, Terms};
-use super::turnstile::LetIn;
+use super::remembered::Remembered;
 use super::{Front, Shared};
 use crate::fanout::{Home, Returned};
 
@@ -42,7 +42,8 @@ impl Home for FrontDoor {
                 // A client that was held here is no newcomer.
                 Ok(stream) => {
                     let stream = Attended::http1(stream, terms, Awaited::NextRequest);
-                    serve(proxy, stream, read, Some(LetIn), &shutdown).await;
+                    let known = Remembered { let_in: true, bond: None };
+                    serve(proxy, stream, read, Some(known), &shutdown).await;
                 }
                 Err(error) => tracing::debug!("a connection could not be given back: {error}"),
             }
@@ -69,7 +70,7 @@ pub(super) async fn serve(
     proxy: Arc<HttpProxy<Front>>,
     mut stream: Attended,
     read: BytesMut,
-    let_in: Option<LetIn>,
+    known: Option<Remembered>,
     shutdown: &ShutdownWatch,
 ) {
     stream.read_before(&read);
@@ -77,8 +78,8 @@ pub(super) async fn serve(
     // Without an end: what is attended to ends by itself.
     session.set_keepalive((!*shutdown.borrow()).then_some(0));
     session.set_pipelining_enabled(true);
-    if let Some(let_in) = let_in {
-        session.set_connection_user_context(Some(Box::new(let_in)));
+    if let Some(known) = known {
+        session.set_connection_user_context(Some(Box::new(known)));
     }
     if !read.is_empty() {
         session.set_pipelined_prefix(read);

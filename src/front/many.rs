@@ -59,7 +59,7 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
             return refuse::for_now(session, ctx, route.as_deref(), true, reason).await;
         }
     };
-    let visitor = visitor(front, session);
+    let visitor = visitor(front, session, ctx);
     let pass = visitor.pass.clone();
     let seat = seat.with_pass(pass.clone());
     let admitted = admit_all(visitor, &resources).await;

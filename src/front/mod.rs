@@ -9,6 +9,7 @@ mod admission;
 mod ask_first;
 mod attended;
 mod authorize;
+mod bond;
 mod bounds;
 mod bypass;
 mod certificate;
@@ -56,6 +57,7 @@ mod recheck;
 mod record;
 mod refuse;
 mod relaying;
+mod remembered;
 mod repeat;
 mod respond;
 mod route;
@@ -83,6 +85,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 
@@ -194,7 +197,7 @@ impl ProxyHttp for Front {
         _session: &Session,
         ctx: &Context,
     ) -> Option<Box<dyn Any + Send + Sync>> {
-        ctx.let_in.then(|| Box::new(turnstile::LetIn) as Box<dyn Any + Send + Sync>)
+        remembered::remember(ctx)
     }
 
     fn on_connection_reuse(
@@ -203,7 +206,7 @@ impl ProxyHttp for Front {
         ctx: &mut Context,
         before: Box<dyn Any + Send + Sync>,
     ) {
-        ctx.let_in = before.is::<turnstile::LetIn>();
+        remembered::recall(ctx, before);
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
@@ -274,11 +277,35 @@ impl ProxyHttp for Front {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        bond::answered(response, ctx);
         ask_first::look(response, ctx)?;
         // Before the client can know that its write is done.
         pace::answered(ctx, response.status);
         writes::passed(&self.shared, session.req_header(), response, ctx);
         passthrough::rewrite_response(session, response, ctx)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::fd::RawFd,
+        digest: Option<&Digest>,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        bond::connected(reused, digest, ctx)
+    }
+
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<pingora::Error>,
+        ctx: &mut Context,
+        reused: bool,
+    ) -> Box<pingora::Error> {
+        passthrough::broken(peer, session, error, ctx, reused)
     }
 
     fn fail_to_connect(

@@ -13,7 +13,7 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
 
-use super::{Context, Fate, Front, access, bounds, bypass, cors, form, framing, refuse};
+use super::{Context, Fate, Front, access, bond, bounds, bypass, cors, form, framing, refuse};
 use crate::metrics::Bypass;
 
 /// Servers that are tried for one request before any of it is sent.
@@ -74,11 +74,11 @@ pub(super) fn passes(session: &Session, piece: usize, ctx: &mut Context) -> Resu
 
 /// The server for this request.
 pub(super) async fn peer(session: &Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-    let Some(upstream) = &ctx.upstream else {
+    let Some(upstream) = ctx.upstream.clone() else {
         return Error::e_explain(ErrorType::HTTPStatus(502), "nothing to pass through to");
     };
     let mut peer = upstream
-        .peer()
+        .peer(bond::whose(session, ctx))
         .await
         .or_err_with(ErrorType::HTTPStatus(502), || "no server to pass through to".to_owned())?;
     if form::is_websocket(&session.req_header().headers) {
@@ -279,6 +279,26 @@ const FRAMING: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCOD
 
 const HOP_BY_HOP: [HeaderName; 3] =
     [HeaderName::from_static("keep-alive"), HeaderName::from_static("proxy-connection"), header::CONNECTION];
+
+/// Whether a request whose connection failed may be sent once more.
+pub(super) fn broken(
+    peer: &HttpPeer,
+    session: &mut Session,
+    error: Box<Error>,
+    ctx: &Context,
+    reused: bool,
+) -> Box<Error> {
+    let mut error = error.more_context(format!("Peer: {peer}"));
+    let is_repeatable =
+        session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+    match (ctx.wants_new, is_repeatable) {
+        // Nothing of it was sent.
+        (true, _) => error.set_retry(true),
+        (false, true) => error.retry.decide_reuse(reused),
+        (false, false) => error.set_retry(false),
+    }
+    error
+}
 
 /// Says why a request did not get through, if anything can still be said.
 pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {

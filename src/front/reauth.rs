@@ -47,7 +47,8 @@ impl Desk {
             // What its headers choose is as it was: only the token is another.
             let own =
                 |_: &ClassValues| topic.key().parts().vary.iter().map(|(name, _)| name.clone()).collect();
-            let same = match access::sharing(&route, &headers, identity.as_ref(), own) {
+            let same = match access::sharing(&route, &headers, identity.as_ref(), self.visitor.is_bound, own)
+            {
                 Sharing::Shared(class) => class == topic.key().parts().class,
                 _ => false,
             };

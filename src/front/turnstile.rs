@@ -13,10 +13,6 @@ const SECOND: u64 = 1_000_000_000;
 /// A connection that is younger than this has come for its first request.
 const NEW: Duration = Duration::from_secs(1);
 
-/// What a connection is marked with whose client was let in: its next long-poll is no newcomer.
-#[derive(Debug)]
-pub(super) struct LetIn;
-
 /// Lets so many in a second, and as many at once as a second lets in.
 ///
 /// One number says it all: when the next one would be due if all came evenly (GCRA). So a storm costs

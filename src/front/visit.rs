@@ -213,6 +213,8 @@ pub(super) struct Visitor {
     /// The authority that its polls say.
     pub(super) host: Option<String>,
     pub(super) address: Option<IpAddr>,
+    /// The API may know it by its connection.
+    pub(super) is_bound: bool,
 }
 
 /// Longest path and query of a resource on a connection of many.
@@ -262,7 +264,7 @@ impl Visitor {
             base_key(&route, self.proto, authority, path.clone(), query, class, &self.headers)
         };
         let own = |class: &ClassValues| own_vary(&self.shared, &base(class.clone()));
-        let class = match access::sharing(&route, &self.headers, identity.as_ref(), own) {
+        let class = match access::sharing(&route, &self.headers, identity.as_ref(), self.is_bound, own) {
             Sharing::Shared(class) => class,
             Sharing::Own(Own::Doubt(name)) => {
                 let shared = &self.shared;

@@ -100,6 +100,7 @@ impl Oracle {
                 body: Bytes::new(),
                 timeout: self.rules.timeout,
                 max_body: MAX_ANSWER,
+                class: None,
                 document: Document::Any,
             };
             client.fetch(&ask).await

@@ -130,6 +130,7 @@ impl KeySet {
             body: Bytes::new(),
             timeout: upstream.total_timeout,
             max_body: MAX_ANSWER,
+            class: None,
             document: Document::Any,
         };
         let answer = client.fetch(&ask).await.map_err(|error| error.to_string())?;

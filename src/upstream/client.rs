@@ -6,6 +6,7 @@ mod cause;
 mod exchange;
 mod idle;
 mod link;
+mod own;
 mod papers;
 mod probe;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use http::HeaderValue;
 use http::header::ACCEPT_ENCODING;
 use parking_lot::Mutex;
 use pingora::lb::health_check::HealthCheck;
+use pingora::protocols::{ALPN, SocketDigest};
 use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -29,11 +31,13 @@ use super::breaker::Breaker;
 use super::budget::{Gate, NoTurn, Turn};
 use super::failure::{Failure, FetchError, NewError};
 use super::schedule::Quota;
-use super::targets::{Resolver, SystemResolver, Targets};
+use super::targets::{Resolver, SystemResolver, Target, Targets};
 use super::{Answer, Ask, Document, InFlight, Priority};
 use crate::config;
 use crate::metrics::Metrics;
 use link::Link;
+use own::Retired;
+pub use own::{Bond, Whose};
 use probe::Probe;
 
 /// Servers asked for one request as long as none of them could be connected to.
@@ -55,6 +59,8 @@ pub struct Client {
     uncoded_until: Mutex<Option<Instant>>,
     /// Requests that pass through.
     pub passing: InFlight,
+    /// Pass-through's connections that are unfit for others.
+    retired: Retired,
     /// When an answer last began within `first_byte_timeout`, of a poll or of a request that passed through.
     in_time: Mutex<Option<Instant>>,
 }
@@ -81,8 +87,8 @@ impl Client {
         let gate = Gate::new(link.upstream.budget);
         let breaker = Mutex::new(Breaker::new(link.upstream.breaker));
         let passing = InFlight::new(link.upstream.max_requests);
-        let (uncoded_until, in_time) = (Mutex::new(None), Mutex::new(None));
-        Ok(Arc::new(Self { link, targets, gate, breaker, uncoded_until, passing, in_time }))
+        let (uncoded_until, in_time, retired) = (Mutex::new(None), Mutex::new(None), Retired::default());
+        Ok(Arc::new(Self { link, targets, gate, breaker, uncoded_until, passing, retired, in_time }))
     }
 
     /// What the operator said about this upstream.
@@ -144,15 +150,51 @@ impl Client {
     ///
     /// # Errors
     /// [`Failure::NoServer`] if there is none within `connect_timeout`.
-    pub async fn peer(&self) -> Result<Box<HttpPeer>, FetchError> {
+    pub async fn peer(&self, whose: Whose<'_>) -> Result<Box<HttpPeer>, FetchError> {
+        if let Whose::Own { bond, again: false } = &whose
+            && let Some(target) = bond.server(&self.config().name)
+        {
+            return Ok(self.own_peer(bond, target));
+        }
         let picked = timeout(self.config().connect_timeout, self.targets.pick(&[])).await;
         let picked = picked.unwrap_or_else(|_| {
             Err(Failure::NoServer { reason: "the server names are still being resolved".to_owned() })
         });
-        match picked {
-            Ok(target) => Ok(Box::new(self.link.peer(&target))),
-            Err(failure) => Err(self.failed(None, failure)),
+        let target = picked.map_err(|failure| self.failed(None, failure))?;
+        match whose {
+            Whose::Anybodys => Ok(Box::new(self.link.peer(&target))),
+            Whose::New => {
+                let mut peer = self.link.peer(&target);
+                peer.group_key = Bond::new().group(peer.group_key);
+                Ok(Box::new(peer))
+            }
+            Whose::Own { bond, .. } => {
+                bond.keep_to(&self.config().name, &target);
+                Ok(self.own_peer(bond, &target))
+            }
         }
+    }
+
+    fn own_peer(&self, bond: &Bond, target: &Target) -> Box<HttpPeer> {
+        let mut peer = self.link.peer(target);
+        peer.group_key = bond.group(peer.group_key);
+        // Connections of HTTP/2 are for many.
+        peer.options.alpn = ALPN::H1;
+        Box::new(peer)
+    }
+
+    /// Lets a connection of pass-through serve nobody any more, as it may know its user.
+    pub fn retire(&self, connection: &Arc<SocketDigest>) {
+        self.retired.add(connection);
+        if self.config().http2 {
+            // It is not taken out of its pool for a request, so that every later one would meet it there.
+            self.link.retire_all();
+        }
+    }
+
+    /// Whether a connection from the pool of pass-through serves nobody any more.
+    pub fn is_retired(&self, connection: &Arc<SocketDigest>) -> bool {
+        self.retired.holds(connection)
     }
 
     /// Waits for a poll's turn (contract §10). To be held until the poll is over.

@@ -2,13 +2,14 @@
 //! and the bounds of an exchange (time, bytes, framing, codings).
 //!
 //! `targets` chooses a server, `client` connects and holds one exchange, `head`, `document` and `decode` judge what came
-//! back, `trust` reads certificates, `in_flight` counts what passes through, `failure` says what went wrong. `schedule` is when to ask, `judge` what
+//! back, `trust` reads certificates, `connection_auth` knows what binds a connection to its user, `in_flight` counts what passes through, `failure` says what went wrong. `schedule` is when to ask, `judge` what
 //! an answer is. Only `client` and `targets` name
 //! Pingora. Must not know: resources, versions, what counts as data, subscribers.
 
 mod breaker;
 mod budget;
 mod client;
+pub mod connection_auth;
 mod decode;
 mod document;
 mod failure;
@@ -29,7 +30,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 pub use budget::{Gate, Held, Quotas, Scope, Turn};
-pub use client::Client;
+pub use client::{Bond, Client, Whose};
 pub use document::{Document, NoDocument};
 pub use failure::{Failure, FetchError, NewError};
 pub use in_flight::{InFlight, Place};
@@ -46,6 +47,8 @@ pub struct Ask {
     /// Content-Length unless one is given.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
+    /// With `connections: class`: what keeps the connections of its class apart from all others.
+    pub class: Option<u64>,
     /// The whole exchange, connecting and decoding included; the upstream's `total_timeout` if that is less.
     pub timeout: Duration,
     /// Most bytes of the body, on the wire and again when decoded.

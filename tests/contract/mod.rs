@@ -12,6 +12,7 @@
 //! | `command_line` | commands, exit codes, messages, the log |
 //! | `compression` | §3, §5, §6: compressed once for everybody, read by strict decoders |
 //! | `conditions` | §2: entity tags on pass-through |
+//! | `connections` | §10: whose requests an upstream connection carries |
 //! | `delta` | §4, §5: patches over event streams and long-polls |
 //! | `descriptors` | a process with few open files: what it tells, what it keeps for polls, how it goes on |
 //! | `drain` | §12: how the process ends |
@@ -61,6 +62,7 @@ pub mod client_address;
 pub mod command_line;
 pub mod compression;
 pub mod conditions;
+pub mod connections;
 pub mod delta;
 pub mod descriptors;
 pub mod drain;

@@ -146,7 +146,7 @@ pub struct Upstream {
     pub resolve_interval: Option<Time>,
     /// Ask the servers whether they are well.
     pub health_check: Option<HealthCheck>,
-    /// What polls say in X-Forwarded-Proto and X-Forwarded-Host, instead of the client's listener.
+    /// What polls say in X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host.
     pub forwarded: Option<Forwarded>,
     /// How many requests the polls may make.
     pub budget: Option<Budget>,
@@ -154,6 +154,11 @@ pub struct Upstream {
     pub breaker: Option<Breaker>,
     /// Most requests that pass through to it at a time, or `off`; polls are not counted.
     pub max_requests: Option<Count>,
+    /// Authentication schemes that bind a connection to its user, beside NTLM, Negotiate and Kerberos.
+    pub connection_auth: Option<List<Text>>,
+    /// Whose polls a connection may carry: everybody's, or those of one class.
+    #[schemars(extend("enum" = ["shared", "class"]))]
+    pub connections: Option<Text>,
 }
 
 /// How many requests the polls of an upstream may make.
@@ -228,6 +233,9 @@ pub struct HealthCheck {
 /// What polls say about the client's side.
 #[derive(Deserialize, JsonSchema)]
 pub struct Forwarded {
+    /// X-Forwarded-For, X-Real-IP: an address, or `unknown`.
+    #[serde(rename = "for")]
+    pub address: Option<Text>,
     /// X-Forwarded-Proto.
     #[schemars(extend("enum" = ["http", "https"]))]
     pub proto: Option<Text>,

@@ -2,6 +2,7 @@
 //!
 //! Must not know: listeners and routes.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use http::uri::Authority;
 use rustls::pki_types::ServerName;
 
 use super::super::problem::{Findings, Place};
-use super::super::{Forwarded, HealthCheck, ListenerTls, Server, Upstream, UpstreamTls, raw};
+use super::super::{Connections, Forwarded, HealthCheck, ListenerTls, Server, Upstream, UpstreamTls, raw};
 use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, asking, at, paths, tls};
 
 pub fn upstreams(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Vec<Arc<Upstream>> {
@@ -58,7 +59,20 @@ fn upstream(
     upstream.budget = asking::budget(at!(place, raw.budget), &mut upstream.quota_is_shared, findings);
     asking::breaker(at!(place, raw.breaker), &mut upstream.breaker, findings);
     findings.count_or_off(at!(place, raw.max_requests), 1..=1_000_000, &mut upstream.max_requests);
+    findings.list(at!(place, raw.connection_auth), scheme, &mut upstream.connection_auth);
+    let choices = [("shared", Connections::Shared), ("class", Connections::Class)];
+    findings.choice(at!(place, raw.connections), &choices, &mut upstream.connections);
     upstream
+}
+
+/// An authentication scheme (RFC 9110 §11.1), in lower case.
+fn scheme(findings: &mut Findings, place: &Place, said: &str) -> Option<String> {
+    // Both are tokens.
+    if said.parse::<http::HeaderName>().is_err() {
+        findings.bad(place, said, "is not an authentication scheme; write its name alone, as NTLM");
+        return None;
+    }
+    Some(said.to_ascii_lowercase())
 }
 
 fn servers((place, said): Said<'_, raw::List<raw::Server>>, findings: &mut Findings) -> Vec<Server> {
@@ -170,5 +184,9 @@ fn forwarded((place, said): Said<'_, raw::Forwarded>, findings: &mut Findings) -
     let raw = said?;
     let mut proto = None;
     findings.choice(at!(place, raw.proto), &[("http", Some("http")), ("https", Some("https"))], &mut proto);
-    Some(Forwarded { proto: proto.map(str::to_owned), host: host(at!(place, raw.host), findings) })
+    let address = raw.address.as_ref().map(|said| said.0.clone());
+    if let Some(said) = address.as_ref().filter(|said| *said != "unknown" && said.parse::<IpAddr>().is_err()) {
+        findings.bad(&place.key("for"), said, "is neither an address nor \"unknown\"");
+    }
+    Some(Forwarded { address, proto: proto.map(str::to_owned), host: host(at!(place, raw.host), findings) })
 }

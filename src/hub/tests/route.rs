@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, header};
 
 use crate::config::{
-    Backoff, Breaker, Change, Compress, Config, Delta, Drain, HeaderRules, Limits, Log, Plain, Poll,
-    QueryRule, Route, Server, Share, SoftRefusal, Switches, Threads, Times, Transports, UnknownQuery,
+    Backoff, Breaker, Change, Compress, Config, Connections, Delta, Drain, HeaderRules, Limits, Log, Plain,
+    Poll, QueryRule, Route, Server, Share, SoftRefusal, Switches, Threads, Times, Transports, UnknownQuery,
     Upstream, Websocket,
 };
 use crate::resource::{KeyParts, ResourceKey};
@@ -32,6 +32,8 @@ pub(crate) fn upstream() -> Upstream {
         quota_is_shared: false,
         breaker: Breaker { failures: None, wait: SECOND },
         max_requests: None,
+        connection_auth: Vec::new(),
+        connections: Connections::Shared,
     }
 }
 

@@ -115,6 +115,10 @@ fn patience(ask: &Ask, head: &Head, announced: Option<u64>) -> Result<Option<Dur
 }
 
 impl Response {
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
     /// How long the connection may be kept: `keepalive`, or a second less than the server said it would.
     pub(super) fn idle_limit(&self, keepalive: Duration) -> Duration {
         let said = self.head.headers.get("keep-alive").and_then(|value| value.to_str().ok());

@@ -1,7 +1,9 @@
 //! The way to the servers of one upstream: how connections are made, kept and used for one request.
 //! Must not know: which server is chosen, what becomes of one that fails, the time of the whole.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pingora::ErrorType;
@@ -20,7 +22,7 @@ use super::papers::Papers;
 use crate::config;
 use crate::upstream::failure::{Failure, NewError};
 use crate::upstream::targets::Target;
-use crate::upstream::{Answer, Ask};
+use crate::upstream::{Answer, Ask, connection_auth};
 
 /// Idle connections kept for one upstream.
 const POOL_SIZE: usize = 256;
@@ -39,6 +41,8 @@ pub(super) struct Link {
     /// Connections of HTTP/1.
     idle: Arc<Idle>,
     pub(super) papers: Arc<Papers>,
+    /// Rises when a connection that many requests share must serve no more of them.
+    generation: AtomicU64,
 }
 
 impl Link {
@@ -50,7 +54,7 @@ impl Link {
             options.ca_file = Some("/dev/null".to_owned());
         }
         let (connector, idle) = (Connector::new(Some(options)), Idle::new(POOL_SIZE));
-        Ok(Self { connector, idle, papers, upstream })
+        Ok(Self { connector, idle, papers, generation: AtomicU64::new(0), upstream })
     }
 
     pub(super) fn peer(&self, target: &Target) -> HttpPeer {
@@ -60,7 +64,7 @@ impl Link {
         let sni = tls.map(|tls| tls.sni.clone().unwrap_or_else(|| target.host.to_string()));
         let mut peer = HttpPeer::new(target.address, tls.is_some(), sni.unwrap_or_default());
         let papers = self.papers.current();
-        peer.group_key = papers.group;
+        peer.group_key = self.group_of(papers.group, None);
         peer.client_cert_key = papers.identity;
         let options = &mut peer.options;
         options.connection_timeout = Some(upstream.connect_timeout);
@@ -86,8 +90,27 @@ impl Link {
         peer
     }
 
+    /// What keeps connections apart that must not serve each other's requests.
+    fn group_of(&self, papers: u64, class: Option<u64>) -> u64 {
+        let generation = self.generation.load(Ordering::Acquire);
+        if generation == 0 && class.is_none() {
+            return papers;
+        }
+        let mut hasher = DefaultHasher::new();
+        (papers, generation, class).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Lets no connection that is there now serve a further request.
+    pub(super) fn retire_all(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
     pub(super) async fn ask(&self, target: &Target, ask: &Ask) -> Result<Answer, Failure> {
-        let group = self.papers.group();
+        if self.is_bound(ask) {
+            return Box::pin(self.ask_alone(target, ask)).await;
+        }
+        let group = self.group_of(self.papers.group(), ask.class);
         let Some(stream) = self.idle.take(target, group) else {
             // Boxed, as most polls need nothing of it and it is large.
             return Box::pin(self.ask_anew(target, ask)).await;
@@ -99,9 +122,26 @@ impl Link {
         }
     }
 
+    /// Whether a request proves who sends it to the connection (contract §10).
+    fn is_bound(&self, ask: &Ask) -> bool {
+        let fields = ask.headers.iter().map(|(name, value)| (name, value));
+        connection_auth::is_carried(&self.upstream.connection_auth, fields)
+    }
+
+    /// On a connection that carries nothing else, and ends with the answer.
+    async fn ask_alone(&self, target: &Target, ask: &Ask) -> Result<Answer, Failure> {
+        let mut peer = self.peer(target);
+        // One of HTTP/2 would be there for others.
+        peer.options.alpn = ALPN::H1;
+        let (session, _) = self.connect(&peer).await?;
+        let group = peer.group_key;
+        self.exchange(session, (target, group), Some(&peer), ask).await.map_err(|broken| broken.failure)
+    }
+
     /// On a new connection, or on one of HTTP/2 that there is.
     async fn ask_anew(&self, target: &Target, ask: &Ask) -> Result<Answer, Failure> {
-        let peer = self.peer(target);
+        let mut peer = self.peer(target);
+        peer.group_key = self.group_of(self.papers.group(), ask.class);
         let (session, reused) = self.connect(&peer).await?;
         match self.exchange(session, (target, peer.group_key), Some(&peer), ask).await {
             Err(broken) if reused && broken.is_repeatable(ask) => self.ask_once_more(target, ask).await,
@@ -113,7 +153,7 @@ impl Link {
     async fn ask_once_more(&self, target: &Target, ask: &Ask) -> Result<Answer, Failure> {
         // Another pool key, so that it cannot meet the next dead connection of HTTP/2.
         let mut fresh = self.peer(target);
-        let group = fresh.group_key;
+        let group = self.group_of(self.papers.group(), ask.class);
         fresh.group_key = !group;
         let (session, _) = self.connect(&fresh).await?;
         self.exchange(session, (target, group), Some(&fresh), ask).await.map_err(|broken| broken.failure)
@@ -150,7 +190,10 @@ impl Link {
         let limit = self.upstream.first_byte_timeout;
         let response = exchange::exchange(&mut session, ask, cleartext_http2, limit).await?;
         let rest = response.idle_limit(self.upstream.keepalive);
+        let knows_its_user = connection_auth::is_answered(&self.upstream.connection_auth, response.headers());
         match (*session, peer) {
+            // It is closed: the next request on it might be taken for this one's sender.
+            (HttpSession::H1(_), _) if knows_its_user || self.is_bound(ask) => {}
             (HttpSession::H1(mut http1), _) => {
                 http1.respect_keepalive();
                 if let Some(stream) = http1.reuse().await {
@@ -158,6 +201,9 @@ impl Link {
                 }
             }
             (session, Some(peer)) => {
+                if knows_its_user {
+                    self.retire_all();
+                }
                 Box::pin(self.connector.release_http_session(session, peer, Some(rest))).await;
             }
             (_, None) => {}

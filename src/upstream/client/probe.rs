@@ -46,6 +46,7 @@ impl HealthCheck for Probe {
             body: Bytes::new(),
             timeout: limit,
             max_body: MAX_BODY,
+            class: None,
             document: Document::Any,
         };
         let answer = timeout(limit, self.link.ask(&target, &ask)).await;

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::{Client, NewError};
+use super::{Client, NewError, Whose};
 use crate::config;
 use crate::upstream::targets::Resolver;
 use crate::upstream::{Answer, Ask, Document, FetchError};
@@ -44,6 +44,8 @@ pub(in crate::upstream) fn upstream_of(servers: &[&str]) -> config::Upstream {
         quota_is_shared: false,
         breaker: config::Breaker { failures: None, wait: Duration::from_secs(1) },
         max_requests: None,
+        connection_auth: Vec::new(),
+        connections: config::Connections::Shared,
     }
 }
 
@@ -60,6 +62,7 @@ fn get(path: &str) -> Ask {
         body: Bytes::new(),
         timeout: PATIENCE,
         max_body: 1000,
+        class: None,
         document: Document::Any,
     }
 }
@@ -577,7 +580,7 @@ async fn an_unhealthy_server_is_avoided_and_taken_back() {
     let chosen = async || {
         let mut chosen = Vec::new();
         for _ in 0..6 {
-            chosen.push(client.peer().await.unwrap()._address.to_string());
+            chosen.push(client.peer(Whose::Anybodys).await.unwrap()._address.to_string());
         }
         (chosen.contains(&first), chosen.contains(&second))
     };
@@ -610,8 +613,8 @@ async fn watching_checks_health_and_ends_when_told() {
     let watching = tokio::spawn(client.clone().watch_servers(stopped));
     let alone = async {
         loop {
-            let first = client.peer().await.unwrap()._address.to_string();
-            let second = client.peer().await.unwrap()._address.to_string();
+            let first = client.peer(Whose::Anybodys).await.unwrap()._address.to_string();
+            let second = client.peer(Whose::Anybodys).await.unwrap()._address.to_string();
             if first == server && second == server {
                 break;
             }
@@ -638,12 +641,12 @@ async fn a_name_that_does_not_resolve_is_no_server() {
     let client = Client::with_resolver(upstream, Arc::new(NoName)).unwrap();
     let error = client.fetch(&get("/")).await.unwrap_err();
     assert_eq!(error.class(), "no-server");
-    assert_eq!(client.peer().await.unwrap_err().class(), "no-server");
+    assert_eq!(client.peer(Whose::Anybodys).await.unwrap_err().class(), "no-server");
 }
 
 #[tokio::test]
 async fn a_pass_through_peer_limits_connecting_only() {
-    let peer = client_of(&["127.0.0.1:3000"]).peer().await.unwrap();
+    let peer = client_of(&["127.0.0.1:3000"]).peer(Whose::Anybodys).await.unwrap();
     assert_eq!(peer.options.total_connection_timeout, Some(PATIENCE));
     assert_eq!((peer.options.read_timeout, peer.options.write_timeout), (None, None));
     assert_eq!(peer._address.to_string(), "127.0.0.1:3000");

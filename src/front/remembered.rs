@@ -1,0 +1,34 @@
+//! What an HTTP/1 connection of a client remembers from one request to the next.
+//!
+//! HTTP/2 has no such memory: its streams are requests of their own. A connection that was taken over comes back
+//! without its bond, so one that has a bond is closed instead of given back where that is up to us.
+//! Must not know: why any of it is so.
+
+use std::any::Any;
+
+use super::Context;
+use crate::upstream::Bond;
+
+/// Handed from a request to the next one.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    /// It passed the turnstile.
+    pub(super) let_in: bool,
+    /// Its claim on upstream connections of its own.
+    pub(super) bond: Option<Bond>,
+}
+
+/// What the next request is to know. Returns `None` where that is nothing.
+pub(super) fn remember(ctx: &Context) -> Option<Box<dyn Any + Send + Sync>> {
+    let is_new = !ctx.let_in && ctx.bond.is_none();
+    (!is_new).then(|| -> Box<dyn Any + Send + Sync> {
+        Box::new(Remembered { let_in: ctx.let_in, bond: ctx.bond.clone() })
+    })
+}
+
+/// Takes up what the last request left.
+pub(super) fn recall(ctx: &mut Context, before: Box<dyn Any + Send + Sync>) {
+    if let Ok(before) = before.downcast::<Remembered>() {
+        (ctx.let_in, ctx.bond) = (before.let_in, before.bond);
+    }
+}

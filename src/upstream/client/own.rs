@@ -1,0 +1,122 @@
+//! Connections of pass-through that are not everybody's (contract §10): those of one client, and those that have
+//! become unfit for others while a request was on them.
+//!
+//! Must not know: how a connection is made, what made it somebody's.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use pingora::protocols::SocketDigest;
+
+use crate::upstream::targets::Target;
+
+/// The claim of one client's connection on upstream connections of its own: no other has its number.
+#[derive(Debug, Clone)]
+pub struct Bond {
+    number: u64,
+    /// The server that each upstream's requests go to, by the upstream's name: a handshake has several.
+    servers: Vec<(Arc<str>, Target)>,
+}
+
+impl Bond {
+    #[allow(clippy::new_without_default, reason = "two are never alike")]
+    pub fn new() -> Bond {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Bond { number: NEXT.fetch_add(1, Ordering::Relaxed), servers: Vec::new() }
+    }
+
+    /// The key of its connections in the pool, where others have `group`.
+    pub(super) fn group(&self, group: u64) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        ("bond", group, self.number).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    pub(super) fn server(&self, upstream: &str) -> Option<&Target> {
+        self.servers.iter().find(|(name, _)| **name == *upstream).map(|(_, target)| target)
+    }
+
+    /// There are as many as upstreams in the file, at most.
+    pub(super) fn keep_to(&mut self, upstream: &str, target: &Target) {
+        match self.servers.iter_mut().find(|(name, _)| **name == *upstream) {
+            Some((_, known)) => known.clone_from(target),
+            None => self.servers.push((upstream.into(), target.clone())),
+        }
+    }
+}
+
+/// Whose connection a request that passes through goes on.
+#[derive(Debug)]
+pub enum Whose<'a> {
+    Anybodys,
+    /// A new one that no other request uses.
+    New,
+    /// One of this client's own. `again`: its server could not be connected to.
+    Own {
+        bond: &'a mut Bond,
+        again: bool,
+    },
+}
+
+/// Pooled connections that serve nobody any more. Each is known by its socket's record, which lives as long as it.
+#[derive(Debug, Default)]
+pub(super) struct Retired(Mutex<Vec<Weak<SocketDigest>>>);
+
+impl Retired {
+    pub(super) fn add(&self, connection: &Arc<SocketDigest>) {
+        let mut retired = self.0.lock();
+        // No more are left than there are connections.
+        retired.retain(|one| one.strong_count() > 0);
+        retired.push(Arc::downgrade(connection));
+    }
+
+    pub(super) fn holds(&self, connection: &Arc<SocketDigest>) -> bool {
+        let retired = self.0.lock();
+        // The record's memory is not used again as long as there is a weak pointer to it.
+        retired.iter().any(|one| one.as_ptr() == Arc::as_ptr(connection))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Arc<SocketDigest> {
+        // Its descriptor is never looked at.
+        Arc::new(SocketDigest::from_raw_fd(-1))
+    }
+
+    #[test]
+    fn retired_connections_are_known_as_long_as_they_live_and_forgotten_then() {
+        let retired = Retired::default();
+        let (one, other) = (record(), record());
+        retired.add(&one);
+        assert!(retired.holds(&one) && !retired.holds(&other));
+        drop(one);
+        for _ in 0..100 {
+            let gone = record();
+            assert!(!retired.holds(&gone));
+            retired.add(&gone);
+        }
+        retired.add(&other);
+        assert!(retired.holds(&other));
+        assert_eq!(retired.0.lock().len(), 1);
+    }
+
+    #[test]
+    fn no_two_bonds_are_one_and_each_keeps_to_its_server() {
+        let (mut one, other) = (Bond::new(), Bond::new());
+        assert_ne!(one.group(7), other.group(7));
+        assert_ne!(one.group(7), one.group(8), "other papers");
+        assert_ne!(one.group(7), 7);
+        let target = |port: u16| Target { address: ([127, 0, 0, 1], port).into(), host: "legacy".into() };
+        assert_eq!(one.server("api"), None);
+        one.keep_to("api", &target(1));
+        one.keep_to("api", &target(2));
+        one.keep_to("other", &target(3));
+        assert_eq!((one.server("api"), one.server("other")), (Some(&target(2)), Some(&target(3))));
+        assert_eq!(other.server("api"), None);
+    }
+}
