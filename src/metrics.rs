@@ -47,6 +47,7 @@ pub struct Metrics {
     pub certificate_reloads: IntCounterVec,
     pub not_obeyed: IntCounterVec,
     pub doubtful_headers: IntCounterVec,
+    pub jars_forgotten: IntCounter,
     pub vary_forgotten: IntCounter,
     pub touches: IntCounterVec,
     pub repolls: IntCounterVec,
@@ -200,6 +201,10 @@ impl Metrics {
                 "sharing_signals_not_obeyed_total",
                 "Answers that were shared although they say otherwise: on `share: public` routes, and vary-user-agent.",
                 &["route", "signal"],
+            )?,
+            jars_forgotten: r.counter(
+                "cookie_jars_forgotten_total",
+                "Cookie jars of polls that were forgotten for want of room.",
             )?,
             vary_forgotten: r.counter(
                 "vary_forgotten_total",

@@ -65,6 +65,7 @@ impl Relay {
                 stakes: stakes.clone(),
                 route: own,
                 priority,
+                resource: None,
                 private: true,
                 settled: None,
                 carried_jar: AtomicBool::new(false),

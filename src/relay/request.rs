@@ -90,6 +90,7 @@ impl Poller {
             stakes: self.stakes.clone(),
             route: self.route.clone(),
             priority: self.priority(),
+            resource: Some(self.topic.key().clone()),
             private: self.topic.key().is_private(),
             settled: self.settled.clone(),
             carried_jar: AtomicBool::new(false),

@@ -166,6 +166,58 @@ async fn the_poller_keeps_its_own_cookies_and_no_client_sees_or_sends_them() {
     );
 }
 
+/// Sets a cookie of the name that the query says, and tells the cookies that came.
+fn telling_api(stand: &Stand, paths: &[&str]) {
+    for path in paths {
+        stand.legacy.answer_with(path, |seen| {
+            let came = seen.header("cookie").unwrap_or("none");
+            let reply = Reply::json(format!("{{\"came\":\"{came}\"}}"));
+            match seen.target.split_once("?set=") {
+                Some((_, cookie)) => reply.header("set-cookie", &format!("{cookie}; Path=/; HttpOnly")),
+                None => reply,
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn what_one_resources_answer_sets_is_sent_for_no_other() {
+    for route in ["", "share: public", "share: authorize"] {
+        let stand = Stand::start(&format!("poll: {{interval: 100ms}}, {route}"));
+        telling_api(&stand, &["/prices/A", "/prices/B"]);
+        let get = async |path: &str| stand.http().await.get(path, &[]).await;
+        for cookie in ["session=mallory", "lang=de", "preview=1", "XSRF-TOKEN=1"] {
+            get(&format!("/prices/A?set={cookie}")).await;
+        }
+        for path in ["/prices/A", "/prices/B", "/prices/A?q", "/prices/A?set=x=1"] {
+            get(path).await.expect(200);
+        }
+        let came: Vec<_> = stand
+            .legacy
+            .all_seen()
+            .iter()
+            .filter_map(|seen| {
+                let cookie = seen.header("cookie")?.to_owned();
+                Some((seen.target.clone(), cookie))
+            })
+            .collect();
+        let own = came.iter().all(|(target, cookie)| target.ends_with(&format!("?set={cookie}")));
+        assert!(own, "{route}: {came:?}");
+    }
+}
+
+#[tokio::test]
+async fn cookies_that_mean_nothing_about_identity_are_the_whole_upstreams() {
+    let stand = Stand::start("poll: {interval: 100ms}, share: public, ignore_cookies: [node, 'lb_*']");
+    telling_api(&stand, &["/prices/A", "/prices/B"]);
+    let mut http = stand.http().await;
+    for cookie in ["node=7", "lb_route=3", "session=1"] {
+        http.get(&format!("/prices/A?set={cookie}"), &[]).await.expect(200);
+    }
+    let came = http.get("/prices/B", &[]).await.expect(200).text();
+    assert_eq!(came, r#"{"came":"node=7; lb_route=3"}"#);
+}
+
 #[tokio::test]
 async fn where_there_is_no_jar_or_a_client_has_a_cookie_none_is_added() {
     for route in ["poll: {interval: 100ms, cookie_jar: false}, share: public", BY_COOKIE] {

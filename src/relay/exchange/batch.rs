@@ -187,6 +187,7 @@ impl Group {
             stakes: self.stakes.clone(),
             route: self.route.clone(),
             priority: priority(polls),
+            resource: None,
             private: false,
             settled: None,
         };

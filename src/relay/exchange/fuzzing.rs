@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::jar::{Jars, Place};
+use super::jar::{Jars, Keep, Place};
 use super::redirect::{self, Names};
 use super::split;
 use crate::config::Batch;
@@ -23,9 +23,9 @@ pub fn redirect(headers: &HeaderMap) {
 /// What an answer sets comes back as one line.
 pub fn cookies(headers: &HeaderMap, now: SystemTime) {
     let jars = Jars::default();
-    let place = Place { route: 0, host: "api.test", target: "/a/b" };
-    jars.keep(place, headers, now, |_| true);
-    let _ = jars.cookies(place, now);
+    let place = Place { resource: None, upstream: "api", host: "api.test", target: "/a/b" };
+    jars.keep(place, headers, now, |_| Keep::ForUpstream);
+    let _ = jars.cookies(place, now, |_| Keep::ForUpstream);
 }
 
 /// The answer to a batch has no items but those that were asked for.

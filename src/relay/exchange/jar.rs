@@ -1,6 +1,8 @@
-//! The poller's own cookies: what an upstream sets is sent back on the polls of the same route and
-//! host (`poll.cookie_jar`, RFC 6265), never to a client and never beside a client's own.
+//! The poller's own cookies (`poll.cookie_jar`, RFC 6265, contract §11): what the upstream's answer to one resource sets
+//! is sent back on the polls of this resource, never to a client and never beside a client's own.
 //!
+//! What one resource's answer says is no input of another's polls. Cookies that mean nothing about identity
+//! (`ignore_cookies`: load balancers', bot managers', analytics') are the exception: one jar of the upstream has them.
 //! Must not know: what the cookies mean.
 
 use std::num::NonZeroUsize;
@@ -11,17 +13,46 @@ use http::{HeaderMap, HeaderValue, header};
 use lru::LruCache;
 use parking_lot::Mutex;
 
-/// Routes and hosts with cookies; the longest unused are forgotten.
-const MAX_JARS: usize = 1024;
+use crate::resource::ResourceKey;
 
-/// Cookies of one route and host, as browsers keep them; the oldest are forgotten.
-const MAX_COOKIES: usize = 50;
+/// Jars there may be; with one more, the one that was not used for the longest time is forgotten.
+const JARS_MAX: usize = 10_000;
 
-/// Longest `Set-Cookie` that is kept, and longest `Cookie` that is sent, bytes.
-const MAX_BYTES: usize = 4096;
+/// Bytes of all jars together; with more, those that were not used for the longest time are forgotten.
+const ALL_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// All cookies, by route and host.
-pub(in crate::relay) struct Jars(Mutex<LruCache<(usize, String), Vec<Kept>>>);
+/// Cookies of one jar, as browsers keep them; the oldest are forgotten.
+const COOKIES_MAX: usize = 50;
+
+/// Bytes of one jar's cookies; the oldest are forgotten.
+const JAR_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of the longest `Set-Cookie` that is kept, and of the longest `Cookie` that is sent.
+const LINE_BYTES_MAX: usize = 4096;
+
+/// Bytes that a jar, and each cookie in it, takes besides its texts, about.
+const OVERHEAD_BYTES: usize = 128;
+
+/// All cookies.
+pub(in crate::relay) struct Jars(Mutex<Shelf>);
+
+struct Shelf {
+    jars: LruCache<(Owner, String), Jar>,
+    bytes: usize,
+}
+
+/// Whose polls a jar's cookies are sent on; beside the host that they belong to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Owner {
+    Resource(ResourceKey),
+    Upstream(String),
+}
+
+#[derive(Default)]
+struct Jar {
+    cookies: Vec<Kept>,
+    bytes: usize,
+}
 
 struct Kept {
     name: String,
@@ -31,90 +62,127 @@ struct Kept {
     until: Option<SystemTime>,
 }
 
+impl Kept {
+    fn bytes(&self) -> usize {
+        self.name.len() + self.value.len() + self.path.len() + OVERHEAD_BYTES
+    }
+}
+
 /// Where a request goes: cookies belong to it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
-    /// The route's place in the file.
-    pub(super) route: usize,
+    /// None: it asks for several at once.
+    pub(super) resource: Option<&'a ResourceKey>,
+    pub(super) upstream: &'a str,
     /// With or without a port, which cookies do not look at.
     pub(super) host: &'a str,
     /// Path and query.
     pub(super) target: &'a str,
 }
 
+/// Where a cookie is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    ForResource,
+    ForUpstream,
+    Nowhere,
+}
+
 impl Place<'_> {
-    fn jar(&self) -> (usize, String) {
+    fn host(&self) -> String {
         let host = self.host.parse::<http::uri::Authority>();
         let host = host.as_ref().map_or(self.host, |authority| authority.host());
-        (self.route, host.to_ascii_lowercase())
+        host.to_ascii_lowercase()
     }
 
     fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or("/")
     }
+
+    fn owner(&self, keep: Keep) -> Option<Owner> {
+        match keep {
+            Keep::ForResource => self.resource.cloned().map(Owner::Resource),
+            Keep::ForUpstream => Some(Owner::Upstream(self.upstream.to_owned())),
+            Keep::Nowhere => None,
+        }
+    }
 }
 
 impl Default for Jars {
     fn default() -> Jars {
-        Jars(Mutex::new(LruCache::new(NonZeroUsize::new(MAX_JARS).unwrap_or(NonZeroUsize::MIN))))
+        let jars = LruCache::new(NonZeroUsize::new(JARS_MAX).unwrap_or(NonZeroUsize::MIN));
+        Jars(Mutex::new(Shelf { jars, bytes: 0 }))
     }
 }
 
 impl Jars {
-    /// The `Cookie` of a request, sensitive; none: there is none for it.
-    pub(super) fn cookies(&self, place: Place, now: SystemTime) -> Option<HeaderValue> {
-        let mut jars = self.0.lock();
-        if jars.is_empty() {
+    /// The `Cookie` of a request, sensitive. Returns `None` if there is none for it. `keeps`: where the route keeps a
+    /// cookie of this name; one that it would keep elsewhere is not sent.
+    pub(super) fn cookies(
+        &self,
+        place: Place,
+        now: SystemTime,
+        keeps: impl Fn(&str) -> Keep,
+    ) -> Option<HeaderValue> {
+        let mut shelf = self.0.lock();
+        if shelf.jars.is_empty() {
             // Most upstreams set none: no name of a jar is made for every poll.
             return None;
         }
-        let jar = jars.get_mut(&place.jar())?;
-        jar.retain(|kept| kept.until.is_none_or(|until| now < until));
-        let mut fitting: Vec<&Kept> = jar.iter().filter(|kept| covers(&kept.path, place.path())).collect();
+        let host = place.host();
+        let mut fitting: Vec<(usize, String)> = Vec::new();
+        for keep in [Keep::ForResource, Keep::ForUpstream] {
+            let Some(owner) = place.owner(keep) else { continue };
+            let jar = shelf.jars.get(&(owner, host.clone())).into_iter().flat_map(|jar| &jar.cookies);
+            let valid = jar.filter(|kept| kept.until.is_none_or(|until| now < until));
+            let sent = valid.filter(|kept| keeps(&kept.name) == keep && covers(&kept.path, place.path()));
+            fitting.extend(sent.map(|kept| (kept.path.len(), format!("{}={}", kept.name, kept.value))));
+        }
+        drop(shelf);
         // The more specific first (RFC 6265 §5.4).
-        fitting.sort_by_key(|kept| std::cmp::Reverse(kept.path.len()));
+        fitting.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
         let mut line = String::new();
-        for kept in fitting {
-            if line.len() + kept.name.len() + kept.value.len() + 3 > MAX_BYTES {
+        for (_, pair) in fitting {
+            if line.len() + pair.len() + 2 > LINE_BYTES_MAX {
                 break;
             }
             if !line.is_empty() {
                 line.push_str("; ");
             }
-            line.push_str(&kept.name);
-            line.push('=');
-            line.push_str(&kept.value);
+            line.push_str(&pair);
         }
         let mut value = HeaderValue::try_from(line).ok().filter(|line| !line.is_empty())?;
         value.set_sensitive(true);
         Some(value)
     }
 
-    /// Keeps what an answer sets, as far as `accepts` takes the name.
+    /// Keeps what an answer sets. Gives how many jars were forgotten for it.
     pub(super) fn keep(
         &self,
         place: Place,
         headers: &HeaderMap,
         now: SystemTime,
-        accepts: impl Fn(&str) -> bool,
-    ) {
+        keeps: impl Fn(&str) -> Keep,
+    ) -> usize {
+        let mut forgotten = 0;
         for line in headers.get_all(header::SET_COOKIE) {
-            let line = line.to_str().ok().filter(|line| line.len() <= MAX_BYTES);
+            let line = line.to_str().ok().filter(|line| line.len() <= LINE_BYTES_MAX);
             let Some(cookie) = line.and_then(|line| Cookie::parse(line).ok()) else {
                 continue;
             };
-            if accepts(cookie.name()) {
-                self.put(place, &cookie, now);
+            if let Some(owner) = place.owner(keeps(cookie.name())) {
+                forgotten += self.put(place, owner, &cookie, now);
             }
         }
+        forgotten
     }
 
-    fn put(&self, place: Place, cookie: &Cookie, now: SystemTime) {
-        let key = place.jar();
+    fn put(&self, place: Place, owner: Owner, cookie: &Cookie, now: SystemTime) -> usize {
+        let host = place.host();
         // Sent to this host alone, whatever it says; but what is for another one is nothing for us.
         let domain = cookie.domain().map(str::to_ascii_lowercase).filter(|domain| !domain.is_empty());
-        if domain.is_some_and(|domain| key.1 != domain && !key.1.ends_with(&format!(".{domain}"))) {
-            return;
+        if domain.is_some_and(|domain| host != domain && !host.ends_with(&format!(".{domain}"))) {
+            return 0;
         }
         let path = cookie.path().filter(|path| path.starts_with('/'));
         let path = path.unwrap_or_else(|| folder(place.path())).to_owned();
@@ -126,17 +194,56 @@ impl Jars {
             }
             None => cookie.expires_datetime().map(SystemTime::from),
         };
-        let mut jars = self.0.lock();
-        let jar = jars.get_or_insert_mut(key, Vec::new);
-        jar.retain(|kept| kept.name != cookie.name() || kept.path != path);
-        if until.is_none_or(|until| now < until) {
-            if jar.len() >= MAX_COOKIES {
-                jar.remove(0);
-            }
-            let (name, value) = (cookie.name().to_owned(), cookie.value().to_owned());
-            jar.push(Kept { name, value, path, until });
-        }
+        let (name, value) = (cookie.name().to_owned(), cookie.value().to_owned());
+        self.0.lock().put((owner, host), Kept { name, value, path, until }, now)
     }
+}
+
+impl Shelf {
+    /// Puts a cookie in the place of the one of its name and path. Gives how many jars were forgotten for it.
+    fn put(&mut self, name: (Owner, String), cookie: Kept, now: SystemTime) -> usize {
+        let mut jar = self.take(&name).unwrap_or_default();
+        let is_valid = |kept: &Kept| kept.until.is_none_or(|until| now < until);
+        jar.cookies.retain(|kept| is_valid(kept) && (kept.name != cookie.name || kept.path != cookie.path));
+        if is_valid(&cookie) {
+            jar.cookies.push(cookie);
+        }
+        let mut bytes: usize = jar.cookies.iter().map(Kept::bytes).sum();
+        while jar.cookies.len() > COOKIES_MAX || bytes > JAR_BYTES_MAX {
+            bytes -= jar.cookies.remove(0).bytes();
+        }
+        if jar.cookies.is_empty() {
+            return 0;
+        }
+        jar.bytes = bytes + OVERHEAD_BYTES + name_bytes(&name);
+        self.bytes += jar.bytes;
+        let pushed_out = self.jars.push(name, jar).map(|(_, jar)| self.bytes -= jar.bytes);
+        let mut forgotten = usize::from(pushed_out.is_some());
+        while self.bytes > ALL_BYTES_MAX
+            && let Some((_, jar)) = self.jars.pop_lru()
+        {
+            self.bytes -= jar.bytes;
+            forgotten += 1;
+        }
+        forgotten
+    }
+
+    fn take(&mut self, name: &(Owner, String)) -> Option<Jar> {
+        let jar = self.jars.pop(name)?;
+        self.bytes -= jar.bytes;
+        Some(jar)
+    }
+}
+
+/// Bytes of a jar's name: a resource's is the path and query that a client chose.
+fn name_bytes((owner, host): &(Owner, String)) -> usize {
+    host.len()
+        + match owner {
+            Owner::Resource(key) => {
+                key.parts().path.len() + key.parts().query.as_ref().map_or(0, String::len)
+            }
+            Owner::Upstream(name) => name.len(),
+        }
 }
 
 /// The default path of a cookie (RFC 6265 §5.1.4).
@@ -154,66 +261,5 @@ fn covers(cookie: &str, path: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn place<'a>(host: &'a str, target: &'a str) -> Place<'a> {
-        Place { route: 0, host, target }
-    }
-
-    fn set(jars: &Jars, place: Place, lines: &[&str], now: SystemTime) {
-        let field = |line: &&str| (header::SET_COOKIE, HeaderValue::from_str(line).unwrap());
-        jars.keep(place, &lines.iter().map(field).collect(), now, |name| name != "unwanted");
-    }
-
-    fn sent(jars: &Jars, place: Place, now: SystemTime) -> String {
-        jars.cookies(place, now).map_or(String::new(), |value| value.to_str().unwrap().to_owned())
-    }
-
-    #[test]
-    fn cookies_go_back_to_where_they_are_from() {
-        let (jars, now) = (Jars::default(), SystemTime::now());
-        let here = place("api.test:8080", "/prices/a?x=1");
-        let lines =
-            ["s=1; Path=/; HttpOnly; Secure", "t=a=b", "unwanted=1", "o=1; Domain=other.test", "=", ";"];
-        set(&jars, here, &lines, now);
-        set(&jars, here, &["d=1; Domain=test; Path=/prices/a"], now);
-        assert_eq!(sent(&jars, here, now), "d=1; t=a=b; s=1");
-        assert_eq!(sent(&jars, place("API.test", "/prices/b"), now), "t=a=b; s=1");
-        assert_eq!(sent(&jars, place("api.test", "/pricesque"), now), "s=1");
-        assert_eq!(sent(&jars, place("www.test", "/prices/a"), now), "", "another host");
-        assert_eq!(sent(&jars, Place { route: 1, ..here }, now), "", "another route");
-        assert!(jars.cookies(here, now).unwrap().is_sensitive());
-    }
-
-    #[test]
-    fn cookies_are_replaced_and_end() {
-        let (jars, now) = (Jars::default(), SystemTime::now());
-        let here = place("api.test", "/a");
-        set(&jars, here, &["s=1", "m=1; Max-Age=60; Expires=Thu, 01 Jan 1970 00:00:00 GMT"], now);
-        set(&jars, here, &["e=1; Expires=Fri, 31 Dec 2100 23:59:59 GMT", "s=2"], now);
-        assert_eq!(sent(&jars, here, now), "m=1; e=1; s=2");
-        assert_eq!(sent(&jars, here, now + Duration::from_secs(60)), "e=1; s=2");
-        set(&jars, here, &["s=; Max-Age=0", "e=; Expires=Thu, 01 Jan 1970 00:00:00 GMT"], now);
-        assert_eq!(sent(&jars, here, now), "");
-        set(&jars, here, &["s=1; Max-Age=-5"], now);
-        assert_eq!(sent(&jars, here, now), "");
-    }
-
-    #[test]
-    fn a_jar_is_bounded() {
-        let (jars, now) = (Jars::default(), SystemTime::now());
-        let here = place("api.test", "/a");
-        for n in 0..2 * MAX_COOKIES {
-            set(&jars, here, &[&format!("c{n}={}", "x".repeat(100))], now);
-        }
-        set(&jars, here, &[&format!("long={}", "x".repeat(MAX_BYTES))], now);
-        assert!(jars.0.lock().get(&here.jar()).is_some_and(|jar| jar.len() == MAX_COOKIES));
-        let line = sent(&jars, here, now);
-        assert!(line.len() <= MAX_BYTES && !line.contains("c49=") && line.contains("c50="), "{line}");
-        for n in 0..2 * MAX_JARS {
-            set(&jars, place(&format!("h{n}.test"), "/a"), &["s=1"], now);
-        }
-        assert_eq!(jars.0.lock().len(), MAX_JARS);
-    }
-}
+#[path = "jar_tests.rs"]
+mod tests;

@@ -22,13 +22,15 @@ use tokio::time::Instant;
 
 pub(super) use batch::{Batches, Item, Tag, on_grid};
 pub(super) use jar::Jars;
+use jar::Keep;
 pub(super) use token::Tokens;
 use token::{Grant, Token};
 
 use super::ask::USER_AGENT;
+use super::forwarded;
 use super::supervise::{Source, Stakes};
 use crate::config::{Auth, Route, Share};
-use crate::resource::matches_pattern;
+use crate::resource::{ResourceKey, matches_pattern};
 use crate::upstream::{Answer, Ask, Failure, FetchError, Priority, Turn};
 
 /// One poll's way to its answer.
@@ -37,6 +39,8 @@ pub(super) struct Exchange {
     pub(super) route: Arc<Route>,
     /// The poll's place in the budget, for the requests after the first one.
     pub(super) priority: Priority,
+    /// Whose poll it is; none: of several at once.
+    pub(super) resource: Option<ResourceKey>,
     /// The poll carries a client's credentials.
     pub(super) private: bool,
     /// The target that the validators in the request came from; none: the request's own.
@@ -83,6 +87,9 @@ impl Exchange {
         let own = ask.path_and_query.clone();
         let mut validators = Vec::new();
         let mut ask = ask;
+        if self.stakes.says_forwarded() {
+            forwarded::add_standard(&mut ask);
+        }
         ask.headers.retain(|field| {
             let is_validator = is_validator(&field.0);
             if is_validator {
@@ -217,29 +224,43 @@ impl Exchange {
         self.route.poll.cookie_jar && !self.private
     }
 
-    fn place<'a>(&self, ask: &'a Ask) -> jar::Place<'a> {
-        jar::Place { route: self.route.index, host: &ask.host, target: &ask.path_and_query }
+    fn place<'a>(&'a self, ask: &'a Ask) -> jar::Place<'a> {
+        jar::Place {
+            resource: self.resource.as_ref(),
+            upstream: &self.route.upstream.name,
+            host: &ask.host,
+            target: &ask.path_and_query,
+        }
     }
 
     fn add_cookies(&self, ask: &mut Ask) {
         if self.has_jar()
             && !ask.headers.iter().any(|(name, _)| *name == header::COOKIE)
-            && let Some(cookies) = self.stakes.jars.cookies(self.place(ask), SystemTime::now())
+            && let Some(cookies) =
+                self.stakes.jars.cookies(self.place(ask), SystemTime::now(), |name| self.keeps(name))
         {
             ask.headers.push((header::COOKIE, cookies));
             self.carried_jar.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Where `share` is not `public`, a cookie that may say who somebody is means that the answer is
-    /// not shared at all: only those that mean nothing are kept.
     fn keep_cookies(&self, ask: &Ask, answer: &Answer) {
-        let harmless =
-            |name: &str| self.route.ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name));
-        let accepts =
-            |name: &str| matches!(self.route.share, Share::Public | Share::Authorize) || harmless(name);
         if self.has_jar() {
-            self.stakes.jars.keep(self.place(ask), &answer.headers, SystemTime::now(), accepts);
+            let keeps = |name: &str| self.keeps(name);
+            let forgotten = self.stakes.jars.keep(self.place(ask), &answer.headers, SystemTime::now(), keeps);
+            self.stakes.metrics.jars_forgotten.inc_by(forgotten as u64);
+        }
+    }
+
+    /// Where a cookie is kept. Where `share` is not `public`, one that may say who somebody is means that the answer is
+    /// not shared at all: only those that mean nothing are kept.
+    fn keeps(&self, name: &str) -> Keep {
+        if self.route.ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name)) {
+            return Keep::ForUpstream;
+        }
+        match self.route.share {
+            Share::Public | Share::Authorize => Keep::ForResource,
+            Share::Unset | Share::By(_) => Keep::Nowhere,
         }
     }
 

@@ -268,6 +268,7 @@ fn request(credentials: &ClientCredentials) -> Ask {
         body: Bytes::from(form),
         timeout: server.total_timeout,
         max_body: MAX_ANSWER,
+        class: None,
         document: Document::Any,
     }
 }
