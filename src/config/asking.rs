@@ -15,10 +15,29 @@ impl Route {
     pub fn poll_carries_operators(&self) -> bool {
         let upstream = &self.upstream;
         self.poll.auth.is_some()
+            || upstream.forwarded.as_ref().is_some_and(|said| said.address.is_some())
             || !self.poll.headers.is_empty()
             || upstream.tls.as_ref().is_some_and(|tls| tls.identity.is_some())
             || upstream.servers.iter().any(|server| server.address.starts_with("unix:"))
     }
+}
+
+/// Whose requests a connection for polls may carry one after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// Those of all classes.
+    Shared,
+    /// Those of one class.
+    Class,
+}
+
+/// What polls say in the fields of proxies (contract §10).
+#[derive(Debug, Clone)]
+pub struct Forwarded {
+    /// The address that polls are for; none: one that is nobody's.
+    pub address: Option<String>,
+    pub proto: Option<String>,
+    pub host: Option<String>,
 }
 
 /// How many requests the polls of an upstream may make (contract §10).

@@ -26,7 +26,7 @@ mod times;
 mod validate;
 mod yaml;
 
-pub use asking::{Auth, Batch, Breaker, Budget, ClientCredentials};
+pub use asking::{Auth, Batch, Breaker, Budget, ClientCredentials, Connections, Forwarded};
 pub use change::{ArrayKey, Change, Cursor, Delta, Feed, Members, Order, Pages};
 pub use credential_names::says_credential;
 pub use identity::{Authenticate, TokenPlaces};

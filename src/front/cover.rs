@@ -14,7 +14,7 @@ use super::access::{self, ClassValues, Own, Sharing};
 use super::ask_first::Otherwise;
 use super::form::{self, Form, form};
 use super::purse::Asker;
-use super::{Context, Fate, Front, admission, bypass, certificate, push, refuse, target, visit};
+use super::{Context, Fate, Front, admission, bypass, certificate, passthrough, push, refuse, target, visit};
 use crate::config::{Plain, Route, Share};
 use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
 use crate::identity::{Denied, Proof, query_token, strip};
@@ -74,6 +74,7 @@ impl<'a> Cover<'a> {
 
     /// Serves the request in the form it asks for.
     pub(super) async fn serve(mut self) -> Result<Fate> {
+        passthrough::note_forwarded(self.front, self.session);
         if let Err(denied) = self.identify().await {
             return Box::pin(self.denied(denied)).await;
         }

@@ -34,6 +34,8 @@ pub(super) struct Courier {
     resource: ResourceKey,
     host: String,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// What keeps its class's connections apart.
+    class: Option<u64>,
 }
 
 /// One client's messages, in order.
@@ -83,6 +85,7 @@ impl Courier {
         headers.extend(send.headers.iter().cloned());
         Some(Courier {
             shared: shared.clone(),
+            class: crate::relay::connections(&route.upstream, &key.parts().class),
             host: crate::relay::host(&route.upstream, key.parts().host.as_deref()),
             resource: key.clone(),
             target: target(shared, route, send, path),
@@ -101,7 +104,7 @@ impl Courier {
             self.shared.metrics.refusals.with_label_values(&["upstream-requests"]).inc();
             return Err("the upstream has as many requests as it may have (max_requests)".to_owned());
         };
-        let ask = Ask {
+        let mut ask = Ask {
             method: send.method.clone(),
             path_and_query: self.target.clone(),
             host: self.host.clone(),
@@ -109,8 +112,12 @@ impl Courier {
             body: message,
             timeout: self.route.upstream.total_timeout,
             max_body: MAX_ANSWER,
+            class: self.class,
             document: Document::Any,
         };
+        let parts = self.resource.parts();
+        let relay = &self.shared.relay;
+        relay.say_forwarded(&mut ask, parts.proto, parts.host.as_deref(), &self.route.upstream);
         match self.client.fetch(&ask).await {
             Ok(answer) if answer.status.is_success() || answer.status.is_redirection() => {
                 writes::sent(&self.shared, &self.route, &self.resource, &self.target, &answer.headers);

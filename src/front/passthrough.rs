@@ -105,6 +105,7 @@ pub(super) fn rewrite_request(
     ctx: &mut Context,
 ) -> Result<()> {
     ctx.sent = Some(Instant::now());
+    note_forwarded(front, session);
     if let Some(target) = &ctx.target {
         request.set_raw_path(target.as_bytes())?;
     }
@@ -138,6 +139,16 @@ fn is_ours(name: &HeaderName) -> bool {
         .as_bytes()
         .get(..OURS.len())
         .is_some_and(|start| start.iter().map(dashed).eq(OURS.iter().copied()))
+}
+
+/// Notes that a trusted proxy says `Forwarded`: what passes through then says it, and polls have to.
+pub(super) fn note_forwarded(front: &Front, session: &Session) {
+    if session.req_header().headers.contains_key(header::FORWARDED)
+        && let Some(peer) = session.client_addr().and_then(|address| address.as_inet())
+        && access::is_trusted(peer.ip().to_canonical(), &front.listener.trusted_proxies)
+    {
+        front.shared.relay.note_forwarded();
+    }
 }
 
 /// X-Forwarded-For, -Proto, -Host and Forwarded: continued behind trusted proxies, replaced

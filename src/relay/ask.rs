@@ -7,13 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header};
 
-use crate::config::{Route, Upstream};
+use super::forwarded;
+use crate::config::{Connections, Route, Upstream};
 use crate::resource::{ResourceKey, Validators};
 use crate::upstream::{Ask, Document};
 
 pub(super) const USER_AGENT: &str = concat!("pollcast/", env!("CARGO_PKG_VERSION"));
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_POLLCAST_SUBSCRIBERS: HeaderName = HeaderName::from_static("x-pollcast-subscribers");
 
 /// Room for the fields of most polls.
@@ -29,7 +28,7 @@ pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, f
         (header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, br, zstd")),
         (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
     ]);
-    headers.extend(forwarded(upstream, parts.proto, parts.host.as_deref()));
+    headers.extend(forwarded::fields(upstream, parts.proto, parts.host.as_deref()));
     headers.retain(|(name, _)| !parts.class.iter().any(|(own, _)| own == name));
     headers.extend(parts.class.iter().cloned());
     // Where the client's Accept or User-Agent is in the key, it is what the API chooses by.
@@ -52,8 +51,24 @@ pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, f
         body: Bytes::new(),
         timeout: route.poll.timeout.min(upstream.total_timeout).max(Duration::from_millis(1)),
         max_body: route.poll.max_body,
+        class: connections(upstream, &parts.class),
         document: Document::Any,
     }
+}
+
+/// What keeps the connections of a class apart, where they are to be. The class without values has its own, too.
+pub fn connections(upstream: &Upstream, class: &[(HeaderName, HeaderValue)]) -> Option<u64> {
+    (upstream.connections == Connections::Class).then(|| {
+        // Not by a hash whose collisions can be made: the values are clients'.
+        let mut hasher = blake3::Hasher::new();
+        for part in class.iter().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]) {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        let mut first = [0; 8];
+        hasher.finalize_xof().fill(&mut first);
+        u64::from_le_bytes(first)
+    })
 }
 
 /// Makes it a poll for the effect of a write: past the caches on the way (contract §9).
@@ -68,19 +83,6 @@ pub fn host(upstream: &Upstream, key_host: Option<&str>) -> String {
     let fixed = upstream.host.as_deref().or(key_host);
     let first = upstream.servers.first().map(|server| server.address.as_str());
     fixed.or(first).unwrap_or_default().to_owned()
-}
-
-fn forwarded(
-    upstream: &Upstream,
-    proto: &'static str,
-    host: Option<&str>,
-) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    let said = upstream.forwarded.as_ref();
-    let proto = said.and_then(|f| f.proto.as_deref()).unwrap_or(proto);
-    let host = said.and_then(|f| f.host.as_deref()).or(host);
-    let proto = HeaderValue::try_from(proto).ok().map(|v| (X_FORWARDED_PROTO, v));
-    let host = host.and_then(|h| HeaderValue::try_from(h).ok()).map(|v| (X_FORWARDED_HOST, v));
-    proto.into_iter().chain(host)
 }
 
 #[cfg(test)]
@@ -106,6 +108,8 @@ mod tests {
             "accept: application/json, */*;q=0.5",
             "accept-encoding: gzip, br, zstd",
             &agent,
+            "x-forwarded-for: 192.0.2.1",
+            "x-real-ip: 192.0.2.1",
             "x-forwarded-proto: http",
             "x-forwarded-host: api.test",
             "x-pollcast-subscribers: 3",
@@ -134,7 +138,7 @@ mod tests {
             "if-modified-since: Sun, 06 Nov 1994 08:49:37 GMT",
             "x-pollcast-subscribers: 0",
         ];
-        assert_eq!(lines(&ask)[5..], wanted);
+        assert_eq!(lines(&ask)[7..], wanted);
     }
 
     #[test]
@@ -144,7 +148,11 @@ mod tests {
         route.poll.headers = vec![(header::USER_AGENT, agent)];
         route.upstream = std::sync::Arc::new(Upstream {
             host: Some("inner.test".into()),
-            forwarded: Some(Forwarded { proto: Some("https".into()), host: Some("outer.test".into()) }),
+            forwarded: Some(Forwarded {
+                address: None,
+                proto: Some("https".into()),
+                host: Some("outer.test".into()),
+            }),
             ..upstream()
         });
         let ask = poll(&key("/a"), &route, None, 0);

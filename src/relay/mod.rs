@@ -12,6 +12,7 @@ mod content;
 mod echo;
 mod exchange;
 mod feed;
+pub mod forwarded;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod outcome;
@@ -24,7 +25,7 @@ mod request;
 mod supervise;
 mod turn;
 
-pub use ask::{host, poll};
+pub use ask::{connections, host, poll};
 pub use own::Own;
 pub use supervise::{Relay, Source, Stakes};
 

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use http::StatusCode;
@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use super::compute::Compute;
 use super::exchange::{Batches, Jars, Tokens};
-use super::own;
 use super::poller::Poller;
-use crate::config::{Config, Route};
+use super::{forwarded, own};
+use crate::config::{Config, Route, Upstream};
 use crate::hub::{Failure, Hub, Outcome, Publisher, Relayed};
 use crate::metrics::Metrics;
 use crate::resource::{ResourceKey, VersionNamer};
@@ -114,6 +114,8 @@ pub struct Stakes {
     pub(super) tokens: Tokens,
     pub(super) batches: Batches,
     pub(super) jars: Jars,
+    /// Whether pass-through has said `Forwarded`: then polls say it, too.
+    says_forwarded: AtomicBool,
     /// See [`own::routes`].
     pub(super) own_routes: HashMap<usize, Arc<Route>>,
     /// Where the grids of batches start.
@@ -131,6 +133,10 @@ pub struct Stakes {
 }
 
 impl Stakes {
+    pub(super) fn says_forwarded(&self) -> bool {
+        self.says_forwarded.load(Ordering::Relaxed)
+    }
+
     pub fn new(
         hub: Arc<Hub>,
         config: &Config,
@@ -144,6 +150,7 @@ impl Stakes {
             tokens: Tokens::new(config, &sources),
             batches: Batches::default(),
             jars: Jars::default(),
+            says_forwarded: AtomicBool::new(false),
             own_routes: own::routes(config),
             epoch: Instant::now(),
             namer: VersionNamer::new(config.version_key.as_ref().map(|key| key.0.as_str())),
@@ -226,6 +233,24 @@ impl Relay {
 
     pub fn stakes(&self) -> &Arc<Stakes> {
         &self.stakes
+    }
+
+    /// Notes that a trusted proxy says `Forwarded`, so that what passes through does: from now on polls do, too.
+    pub fn note_forwarded(&self) {
+        if !self.stakes.says_forwarded() {
+            self.stakes.says_forwarded.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What a request to the API says that is made for a client, but by nobody's hand.
+    pub fn say_forwarded(&self, ask: &mut Ask, proto: &str, host: Option<&str>, upstream: &Upstream) {
+        let own: Vec<_> = forwarded::fields(upstream, proto, host)
+            .filter(|(name, _)| !ask.headers.iter().any(|(said, _)| said == name))
+            .collect();
+        ask.headers.extend(own);
+        if self.stakes.says_forwarded() {
+            forwarded::add_standard(ask);
+        }
     }
 
     /// Runs something beside the poll loops.

@@ -48,7 +48,7 @@ pub struct Terms<'a> {
 
 /// Where an upstream reads the address of who asks. A poll has none to tell but our own, and a client's word
 /// for it would be believed.
-const ADDRESS: [&str; 2] = ["forwarded", "x-forwarded-for"];
+const ADDRESS: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
 
 /// The first sign on an answer that it should not be shared.
 pub fn not_shareable(headers: &HeaderMap, route: &Route) -> Option<&'static str> {
@@ -274,6 +274,7 @@ pub fn secondary_names(headers: &HeaderMap, route: &Route) -> Vec<HeaderName> {
         let says_who = says_credential(text) || route.credentials.contains(name);
         CONSTANT.contains(&text)
             || OF_ONE_REQUEST.contains(&text)
+            || ADDRESS.contains(&text)
             || is_ours(text)
             || (says_who && !rules.vary.contains(name))
             || route.poll.headers.iter().any(|(set, _)| set == name)

@@ -20,6 +20,7 @@
 //! | `envelope` | §6: many resources on one WebSocket |
 //! | `failure` | §3, §5, §10: what clients see while the upstream misbehaves |
 //! | `feeds` | §8: lists told item by item |
+//! | `for_whom` | §10: for whom a poll says that it is |
 //! | `framing` | §12: request smuggling, unread bodies, broken answers |
 //! | `hostile`, `hostile_*` | §11, §12: what hostile clients and upstreams try, in tables |
 //! | `http2` | §1, §5: HTTP/2 beside HTTP/1, with and without TLS, and what one client may cost |
@@ -71,6 +72,7 @@ pub mod edge_support;
 pub mod envelope;
 pub mod failure;
 pub mod feeds;
+pub mod for_whom;
 pub mod forwarding;
 pub mod framing;
 pub mod hostile;

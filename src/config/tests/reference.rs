@@ -20,7 +20,7 @@ upstreams:
     host: api.example.com
     tls: { sni: api.example.com }
     health_check: { path: /health }
-    forwarded: { proto: https, host: www.example.com }
+    forwarded: { for: 192.0.2.1, proto: https, host: www.example.com }
     budget: { rate: 50/s }
 passthrough: api
 upgrade: { socket: /run/pollcast/upgrade.sock }

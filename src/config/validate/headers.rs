@@ -15,6 +15,7 @@ const OF_ONE_MESSAGE: &[&str] = &[
     "connection",
     "content-length",
     "expect",
+    "forwarded",
     "host",
     "if-match",
     "if-modified-since",
@@ -29,6 +30,10 @@ const OF_ONE_MESSAGE: &[&str] = &[
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
 ];
 
 /// Headers that always say who asks.

@@ -23,9 +23,12 @@ const OWN_HEADERS: &[(&str, &str)] = &[
     ("if-range", "is made by pollcast from the last answer"),
     ("if-unmodified-since", "is made by pollcast from the last answer"),
     ("range", "would make a part of the resource look like all of it"),
+    ("forwarded", "is said with the upstream's forwarded"),
+    ("x-forwarded-for", "is said with the upstream's forwarded: { for: ... }"),
     ("x-forwarded-host", "is said with the upstream's forwarded"),
     ("x-forwarded-proto", "is said with the upstream's forwarded"),
     ("x-pollcast-subscribers", "is made by pollcast"),
+    ("x-real-ip", "is said with the upstream's forwarded: { for: ... }"),
 ];
 
 /// Headers that are about one connection or one body.

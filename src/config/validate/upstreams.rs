@@ -185,7 +185,8 @@ fn forwarded((place, said): Said<'_, raw::Forwarded>, findings: &mut Findings) -
     let mut proto = None;
     findings.choice(at!(place, raw.proto), &[("http", Some("http")), ("https", Some("https"))], &mut proto);
     let address = raw.address.as_ref().map(|said| said.0.clone());
-    if let Some(said) = address.as_ref().filter(|said| *said != "unknown" && said.parse::<IpAddr>().is_err()) {
+    if let Some(said) = address.as_ref().filter(|said| *said != "unknown" && said.parse::<IpAddr>().is_err())
+    {
         findings.bad(&place.key("for"), said, "is neither an address nor \"unknown\"");
     }
     Some(Forwarded { address, proto: proto.map(str::to_owned), host: host(at!(place, raw.host), findings) })
