@@ -229,10 +229,8 @@ impl Visitor {
             let detail = "a resource is a path with an optional query, at most 4096 visible ASCII characters";
             return Err(refused(StatusCode::BAD_REQUEST, detail));
         }
-        let (path, query) = match resource.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (resource, None),
-        };
+        let cut = resource.split_once('?');
+        let (path, query) = cut.map_or((resource, None), |(path, query)| (path, Some(query)));
         let (route, path) = match self.shared.routes.find(self.host.as_deref(), path) {
             Match::Covered { route, path } => (route, path),
             other => {
