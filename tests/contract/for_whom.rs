@@ -47,7 +47,7 @@ async fn an_api_that_lets_its_neighbours_in_does_not_let_polls_in() {
                 "{route}: {headers:?}"
             );
         }
-        let mut sse = Sse::attempt(stand.address(), "/prices/B", &[]).await;
+        let mut sse = Sse::try_open(stand.address(), "/prices/B", &[]).await;
         if let Ok(sse) = &mut sse {
             let told = sse.next_event().await;
             assert!(!told.data.contains("SECRET"), "{route}: {told:?}");
