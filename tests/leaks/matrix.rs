@@ -125,7 +125,11 @@ impl Case {
             _ => "",
         };
         let own = format!("{share}{}", place.route(world.oracle.address()));
-        let tls = world.papers.as_ref().map(Papers::listener).unwrap_or_default();
+        let mut tls = world.papers.as_ref().map(Papers::listener).unwrap_or_default();
+        if matches!(place, Place::ForwardedUser | Place::OidcIdentity) {
+            // It is a trusted proxy that says who its users are.
+            tls += ", trusted_proxies: [127.0.0.0/8]";
+        }
         let common = format!("backoff: {{min: 100ms, max: 200ms}}{poll}");
         format!(
             "listeners: [{{address: '127.0.0.1:0', http2: {}{tls}, hosts: [pollcast.test, localhost]}}]\n\

@@ -72,16 +72,49 @@ impl Person {
         &TOKENS[self as usize]
     }
 
+    /// A token that calls everybody the same, each in the name of an issuer of its own.
+    pub fn twin_token(self) -> &'static str {
+        static TOKENS: LazyLock<[String; 3]> = LazyLock::new(|| {
+            EVERYBODY.map(|person| token(person.issuer(), &format!("{SECRET} of {}", person.name()), TWIN))
+        });
+        &TOKENS[self as usize]
+    }
+
+    /// Whose tokens call it [`TWIN`].
+    fn issuer(self) -> &'static str {
+        match self {
+            Person::Alice => "https://alice.test",
+            Person::Robert => "https://robert.test",
+            Person::Nobody => "https://nobody.test",
+        }
+    }
+
     /// By which an upstream knows this one.
-    pub fn credentials(self) -> [String; 3] {
-        [self.key().to_owned(), self.basic(), self.token().to_owned()]
+    pub fn credentials(self) -> [String; 5] {
+        let namesake = if self == Person::Alice { namesake_token() } else { self.key() };
+        [self.key(), &self.basic(), self.token(), self.twin_token(), namesake].map(str::to_owned)
     }
 }
 
+/// What both are called, each by an issuer of its own.
+const TWIN: &str = "twin";
+
+/// What both are called, each by a way in of its own: Alice by a token, Robert by a key.
+const NAMESAKE: &str = "namesake";
+
 fn signed(person: Person) -> String {
+    token("https://issuer.test", SECRET, person.name())
+}
+
+fn namesake_token() -> &'static str {
+    static TOKEN: LazyLock<String> = LazyLock::new(|| token("https://issuer.test", SECRET, NAMESAKE));
+    &TOKEN
+}
+
+fn token(issuer: &str, secret: &str, subject: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
-    let claims = json!({ "sub": person.name(), "exp": now + 3600 });
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let claims = json!({ "sub": subject, "iss": issuer, "exp": now + 3600 });
+    let key = EncodingKey::from_secret(secret.as_bytes());
     jsonwebtoken::encode(&Header::default(), &claims, &key).expect("a token")
 }
 
@@ -89,8 +122,16 @@ fn signed(person: Person) -> String {
 pub fn askers(seen: &Seen) -> Vec<Person> {
     let head = String::from_utf8_lossy(&seen.head);
     let subjects = seen.headers("x-pollcast-subject");
+    let is_namesake = |person: &Person| {
+        let way = if *person == Person::Alice { "jwt" } else { "keys" };
+        subjects == [NAMESAKE] && seen.headers("x-pollcast-way") == [way]
+    };
+    let is_twin =
+        |person: &Person| subjects == [TWIN] && seen.headers("x-pollcast-issuer") == [person.issuer()];
     let is = |person: &Person| {
-        person.credentials().iter().any(|credential| head.contains(credential))
+        is_twin(person)
+            || is_namesake(person)
+            || person.credentials().iter().any(|credential| head.contains(credential))
             || subjects.iter().any(|subject| subject.contains(person.name()))
     };
     USERS.into_iter().filter(is).collect()
@@ -118,9 +159,17 @@ pub enum Place {
     ForwardCookie,
     /// A certificate that the listener verified.
     Certificate,
+    /// Tokens of two issuers that call both the same.
+    TwoIssuers,
+    /// A token and a key that call both the same.
+    TwoWays,
+    /// What a proxy in front says of its users.
+    ForwardedUser,
+    /// The same in another proxy's words.
+    OidcIdentity,
 }
 
-pub const PLACES: [Place; 15] = [
+pub const PLACES: [Place; 19] = [
     Place::Bearer,
     Place::Basic,
     Place::Cookie,
@@ -136,6 +185,10 @@ pub const PLACES: [Place; 15] = [
     Place::Forward,
     Place::ForwardCookie,
     Place::Certificate,
+    Place::TwoIssuers,
+    Place::TwoWays,
+    Place::ForwardedUser,
+    Place::OidcIdentity,
 ];
 
 impl Place {
@@ -153,6 +206,13 @@ impl Place {
             Place::Named => ("x-tenant", key.to_owned()),
             Place::Jwt => ("authorization", format!("Bearer {}", person.token())),
             Place::JwtCookie => ("cookie", format!("session={}", person.token())),
+            Place::TwoIssuers => ("authorization", format!("Bearer {}", person.twin_token())),
+            Place::TwoWays if person == Person::Alice => {
+                ("authorization", format!("Bearer {}", namesake_token()))
+            }
+            Place::TwoWays => ("x-api-key", key.to_owned()),
+            Place::ForwardedUser => ("x-forwarded-user", key.to_owned()),
+            Place::OidcIdentity => ("x-amzn-oidc-identity", key.to_owned()),
             Place::JwtQuery | Place::Certificate => return None,
         };
         Some((name, value))
@@ -163,7 +223,9 @@ impl Place {
         match self {
             Place::Bearer | Place::Basic | Place::Jwt | Place::JwtQuery | Place::Forward => "authorization",
             Place::Cookie | Place::JwtCookie | Place::ForwardCookie => "'cookie:session'",
-            Place::Certificate => "'identity:subject'",
+            Place::Certificate | Place::TwoIssuers | Place::TwoWays => "'identity:subject'",
+            Place::ForwardedUser => "x-forwarded-user",
+            Place::OidcIdentity => "x-amzn-oidc-identity",
             Place::TwoCookies => "'cookie:session', 'cookie:csrf'",
             Place::ApiKey | Place::KnownKey => "x-api-key",
             Place::AuthToken => "x-auth-token",
@@ -190,6 +252,21 @@ impl Place {
                  cache: 1s}}}}"
             ),
             Place::Certificate => ", authenticate: {client_certificate: true}".to_owned(),
+            Place::TwoIssuers => {
+                let issuer = |person: Person| {
+                    let (issuer, name) = (person.issuer(), person.name());
+                    format!(
+                        "{{issuer: '{issuer}', algorithms: [HS256], keys: [{{secret: '{SECRET} of {name}'}}]}}"
+                    )
+                };
+                let issuers = USERS.map(issuer).join(", ");
+                format!(", authenticate: {{jwt: {{issuers: [{issuers}]}}}}")
+            }
+            Place::TwoWays => format!(
+                ", authenticate: {{jwt: {{algorithms: [HS256], keys: [{{secret: '{SECRET}'}}]}}, \
+                 keys: {{header: x-api-key, clients: {{{NAMESAKE}: {}}}}}}}",
+                Person::Robert.key()
+            ),
             _ => String::new(),
         }
     }
@@ -197,6 +274,7 @@ impl Place {
     /// Whether pollcast itself finds out who asks.
     pub fn proves(self) -> bool {
         let tokens = matches!(self, Place::KnownKey | Place::Jwt | Place::JwtCookie | Place::JwtQuery);
-        tokens || matches!(self, Place::Forward | Place::ForwardCookie | Place::Certificate)
+        let names = matches!(self, Place::TwoIssuers | Place::TwoWays);
+        tokens || names || matches!(self, Place::Forward | Place::ForwardCookie | Place::Certificate)
     }
 }
