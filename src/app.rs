@@ -314,7 +314,7 @@ fn desk(shared: &Arc<Shared>) -> admin::Desk {
         is_tcp: admin.is_some_and(|admin| is_tcp(&admin.address)),
         is_draining: Box::new(move || state.is_draining()),
         poll_now: Box::new(move |url| front::poll_now(&writes, url)),
-        end_subject: Box::new(move |subject| front::end_subject(&ends, subject)),
+        end_subject: Box::new(move |call| front::end_subject(&ends, call)),
     }
 }
 

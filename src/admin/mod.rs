@@ -1,8 +1,9 @@
 //! The operators' view: `/metrics`, `/live`, `/ready`, `/resources` (contract §12), on a listener
-//! of its own, and the one call that has an effect: `POST /-/poll` (contract §9).
+//! of its own, and the calls that have an effect: `POST /-/poll` (contract §9) and `POST /-/end` (§11).
 //!
 //! Must not know: clients' requests.
 
+mod ending;
 mod resources;
 mod socket;
 
@@ -24,6 +25,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::config::{Secret, host_name};
 use crate::hub::Hub;
+use crate::identity::{Principal, PrincipalPattern};
 use crate::metrics::Metrics;
 use crate::transport::answer::GUARDS;
 use socket::Accepting;
@@ -40,6 +42,9 @@ const END: &str = "/-/end";
 /// Gives how many resources a URL touched, or what is wrong with the URL.
 pub type PollNow = dyn Fn(&str) -> Result<usize, &'static str> + Send + Sync;
 
+/// Returns how many streams of the client ended that is meant, or the full names of several, none of whose streams did.
+pub type EndSubject = dyn Fn(&PrincipalPattern) -> Result<usize, Vec<Arc<Principal>>> + Send + Sync;
+
 /// What operators are shown, and who is let in.
 pub struct Desk {
     pub hub: Arc<Hub>,
@@ -54,8 +59,8 @@ pub struct Desk {
     pub is_draining: Box<dyn Fn() -> bool + Send + Sync>,
     /// Polls what follows this path or absolute URL at once, as after a write.
     pub poll_now: Box<PollNow>,
-    /// Ends all streams of a subject; gives how many there were.
-    pub end_subject: Box<dyn Fn(&str) -> usize + Send + Sync>,
+    /// Ends all streams of a client.
+    pub end_subject: Box<EndSubject>,
 }
 
 /// Serves the admin listener until `stop` turns true. To be called inside a runtime.
@@ -126,7 +131,7 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     }
     match path {
         POLL => poll_now(desk, request),
-        END => end_subject(desk, request),
+        END => ending::end(desk, request),
         "/metrics" => match metrics(desk) {
             Ok(metrics) => typed(StatusCode::OK, "text/plain; version=0.0.4", metrics.into()),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
@@ -143,40 +148,36 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     }
 }
 
-/// The decoded value of a parameter of a call, or what is said without one.
-fn argument(
+/// Returns the decoded values of a call's parameters with these names, or what is said to a request that is no call, or
+/// names one of them twice.
+fn arguments<const N: usize>(
     request: &Request<Incoming>,
-    name: &str,
-    wanted: &str,
-) -> Result<String, Box<Response<Full<Bytes>>>> {
+    names: [&str; N],
+) -> Result<[Option<String>; N], Box<Response<Full<Bytes>>>> {
     if request.method() != Method::POST {
         let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "this call has an effect: use POST");
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return Err(Box::new(response));
     }
-    let pairs = request.uri().query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-    let value = pairs.filter(|(found, _)| *found == name).map(|(_, value)| value).next();
-    let value = value.ok_or_else(|| Box::new(problem(StatusCode::BAD_REQUEST, wanted)))?;
-    Ok(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
-}
-
-/// Ends the streams of somebody who is to be let in no longer, or anew.
-fn end_subject(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let subject = match argument(request, "subject", "say whose streams end: /-/end?subject=name") {
-        Ok(subject) => subject,
-        Err(response) => return *response,
-    };
-    let ended = (desk.end_subject)(&subject);
-    tracing::info!(subject, ended, "streams ended by an operator");
-    let body = format!("{}\n", serde_json::json!({ "ended": ended }));
-    typed(StatusCode::OK, "application/json", body.into())
+    let mut values = [const { None }; N];
+    let query = request.uri().query().unwrap_or_default();
+    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        let Some(at) = names.iter().position(|known| *known == name) else { continue };
+        let decoded = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned();
+        if values[at].replace(decoded).is_some() {
+            let detail = format!("{name} is there twice");
+            return Err(Box::new(problem(StatusCode::BAD_REQUEST, &detail)));
+        }
+    }
+    Ok(values)
 }
 
 /// What a write that did not pass through would have done (contract §9).
 fn poll_now(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let wanted = "say what to poll: /-/poll?url=/path or an absolute URL";
-    let url = match argument(request, "url", wanted) {
-        Ok(url) => url,
+    let url = match arguments(request, ["url"]) {
+        Ok([Some(url)]) => url,
+        Ok([None]) => return problem(StatusCode::BAD_REQUEST, wanted),
         Err(response) => return *response,
     };
     match (desk.poll_now)(&url) {

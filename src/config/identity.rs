@@ -21,6 +21,17 @@ pub struct Authenticate {
     pub token: TokenPlaces,
 }
 
+impl Authenticate {
+    /// Returns whether there is one way in with one issuer, so that subjects alone tell clients apart. Behind
+    /// `client_ca` there may be any number of authorities.
+    pub fn is_bare(&self) -> bool {
+        let ways = [self.jwt.is_some(), self.keys.is_some(), self.forward.is_some(), self.client_certificate];
+        let has_one_issuer =
+            self.jwt.as_ref().is_none_or(|jwt| matches!(&jwt.issuers[..], [issuer] if issuer.name.is_some()));
+        ways.iter().filter(|way| **way).count() == 1 && has_one_issuer && !self.client_certificate
+    }
+}
+
 /// Where a token may stand besides `Authorization: Bearer`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenPlaces {
@@ -32,11 +43,8 @@ pub struct TokenPlaces {
 /// Signed tokens (RFC 7519).
 #[derive(Debug, Clone)]
 pub struct Jwt {
-    pub algorithms: Vec<Algorithm>,
-    pub keys: Vec<StaticKey>,
-    pub jwks: Option<Jwks>,
-    /// `iss` has to be one of these; empty: it is not looked at.
-    pub issuer: Vec<String>,
+    /// At least one. Names are told apart; one without a name is alone.
+    pub issuers: Vec<Issuer>,
     /// One of these has to be in `aud`; empty: a token that names an audience is not for us.
     pub audience: Vec<String>,
     /// How far clocks may differ.
@@ -47,6 +55,16 @@ pub struct Jwt {
     pub claims: Vec<(String, String)>,
     /// A token without `exp` would be good for ever.
     pub require_exp: bool,
+}
+
+/// An issuer of tokens and the keys that are its own: a key proves nothing in another issuer's name.
+#[derive(Debug, Clone)]
+pub struct Issuer {
+    /// What `iss` has to be. `None` if it is not looked at.
+    pub name: Option<String>,
+    pub algorithms: Vec<Algorithm>,
+    pub keys: Vec<StaticKey>,
+    pub jwks: Option<Jwks>,
 }
 
 /// Signature algorithms (RFC 7518 §3, RFC 8037). There is no `none`.
@@ -97,7 +115,7 @@ pub struct StaticKey {
     pub material: KeyMaterial,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyMaterial {
     /// For the HS algorithms.
     Secret(Secret),
@@ -148,4 +166,14 @@ pub struct Forward {
     pub timeout: Duration,
     /// How long an answer counts for the same headers, a fifth less or more.
     pub cache: Duration,
+}
+
+impl Forward {
+    /// Returns the URL that is asked, without its query: the issuer of the subjects that it names.
+    pub fn issuer(&self) -> String {
+        let scheme = if self.server.tls.is_some() { "https" } else { "http" };
+        let host = self.server.host.as_deref().unwrap_or_default();
+        let path = self.path.split('?').next().unwrap_or_default();
+        format!("{scheme}://{host}{path}")
+    }
 }

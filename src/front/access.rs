@@ -112,6 +112,13 @@ fn is_scheme_for_one(value: &HeaderValue) -> bool {
 fn by(values: &[ClassValue], headers: &HeaderMap, identity: Option<&Identity>) -> Sharing {
     let mut class = Vec::new();
     let mut cookies = Vec::new();
+    // A subject, and a claim, is a name within its issuer only.
+    if values.iter().any(|value| matches!(value, ClassValue::Identity { .. })) {
+        match identity.and_then(Identity::origin) {
+            Some(origin) => class.extend(origin),
+            None => return Sharing::Nameless,
+        }
+    }
     for value in values {
         match value {
             ClassValue::Header(name) => {
@@ -124,8 +131,8 @@ fn by(values: &[ClassValue], headers: &HeaderMap, identity: Option<&Identity>) -
                 }
             }
             ClassValue::Identity { what, header } => {
-                match identity.and_then(|identity| identity.said(what)) {
-                    Some(value) => class.push((header.clone(), value)),
+                match identity.and_then(|identity| identity.fields(what, header)) {
+                    Some(fields) => class.extend(fields),
                     None => return Sharing::Nameless,
                 }
             }

@@ -56,7 +56,7 @@ fn credentials_without_a_share_are_never_shared() {
 
 #[test]
 fn who_is_known_by_a_certificate_shares_nothing_without_a_share() {
-    let (robot, none) = (Identity::of("CN=robot"), headers(&[]));
+    let (robot, none) = (Identity::named("CN=robot"), headers(&[]));
     assert_eq!(class(&route(""), &none, Some(&robot)), CREDENTIALS);
     assert_eq!(class(&route("share: {by: [x-tenant]}"), &none, Some(&robot)), CREDENTIALS);
     assert_eq!(class(&route("share: public"), &none, Some(&robot)), shared(&[]));

@@ -1,5 +1,5 @@
-//! Who a client is by its certificate: the subject, read when the handshake has verified it and kept with the
-//! connection, wherever that goes.
+//! Who a client is by its certificate: its subject and the authority that vouches for it, read when the handshake has
+//! verified it and kept with the connection, wherever that goes.
 //!
 //! Must not know: which certificates are accepted, what a subject may do.
 
@@ -12,8 +12,12 @@ use async_trait::async_trait;
 use pingora::listeners::TlsAccept;
 use pingora::protocols::tls::TlsRef;
 use pingora::proxy::Session;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
+
+use crate::identity::CertificateName;
 
 /// Names of attributes that RFC 4514 knows; others are told as numbers.
 const SHORT: [(&str, &str); 9] = [
@@ -28,26 +32,58 @@ const SHORT: [(&str, &str); 9] = [
     ("0.9.2342.19200300.100.1.1", "UID"),
 ];
 
-/// The subject of the certificate that the client of this connection has shown and that was verified: the
-/// distinguished name as RFC 4514 writes it (`CN=robot,O=Shop`), or if that is empty the first alternative name,
+/// Returns whom the certificate names that the client of this connection has shown and that was verified. The subject
+/// is the distinguished name as RFC 4514 writes it (`CN=robot,O=Shop`), or if that is empty the first alternative name,
 /// as `DNS:robot.example`, `URI:spiffe://shop/robot`, `EMAIL:robot@shop.example` or `IP:10.0.0.1`.
-/// None: no certificate, or one without a name.
-pub(super) fn subject(session: &Session) -> Option<String> {
+/// Returns `None` without a certificate, and for one without a name.
+pub(super) fn name(session: &Session) -> Option<Arc<CertificateName>> {
     let digest = session.downstream_session.digest()?;
-    digest.ssl_digest.as_ref()?.extension.get::<Subject>().map(|subject| subject.0.clone())
+    digest.ssl_digest.as_ref()?.extension.get::<Arc<CertificateName>>().cloned()
 }
 
-/// What is kept with a connection.
-struct Subject(String);
+/// An authority of `client_ca`: its name, and what verifies that a certificate leads to it alone.
+pub(super) struct Anchor {
+    pub(super) name: String,
+    pub(super) verifier: Arc<dyn ClientCertVerifier>,
+}
 
-/// Keeps the subjects of verified certificates.
-pub(super) struct Keep;
+impl Anchor {
+    /// Returns whether a chain, the client's certificate first, leads to this authority.
+    fn vouches_for(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let Some((client, intermediates)) = chain.split_first() else { return false };
+        self.verifier.verify_client_cert(client, intermediates, UnixTime::now()).is_ok()
+    }
+}
+
+/// Keeps whom verified certificates name. The issuer is the authority of `client_ca` that a certificate leads to: the
+/// name of what signed it is chosen by whoever has an intermediate authority of any of them.
+pub(super) struct Keep(pub(super) Vec<Anchor>);
+
+impl Keep {
+    fn name_of(&self, chain: &[CertificateDer<'_>]) -> Option<CertificateName> {
+        let subject = subject_of(chain.first()?)?;
+        let issuer = match &self.0[..] {
+            // The handshake has verified it.
+            [only] => only,
+            several => several.iter().find(|anchor| anchor.vouches_for(chain))?,
+        };
+        Some(CertificateName { subject, issuer: issuer.name.clone() })
+    }
+}
 
 #[async_trait]
 impl TlsAccept for Keep {
     async fn handshake_complete_callback(&self, tls: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
-        Some(Arc::new(Subject(subject_of(tls.peer_certificate_der()?)?)))
+        Some(Arc::new(Arc::new(self.name_of(tls.peer_cert_chain_der()?)?)))
     }
+}
+
+/// Returns the name of an authority as RFC 4514 writes it; of one without a name the digest of its certificate.
+pub(super) fn authority_name(certificate: &[u8]) -> String {
+    let parsed = X509Certificate::from_der(certificate).ok();
+    let name = parsed.map(|(_, certificate)| distinguished(certificate.subject()));
+    name.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| format!("blake3:{}", blake3::hash(certificate).to_hex()))
 }
 
 fn subject_of(certificate: &[u8]) -> Option<String> {

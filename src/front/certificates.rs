@@ -18,6 +18,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use super::certificate::{self, Anchor};
 use crate::config::{CertificateFiles, ClientCertificates, ListenerTls, TlsVersion};
 
 /// Longest file, bytes: the system's whole bundle of authorities has a quarter of it.
@@ -113,6 +114,27 @@ impl Material {
             config.session_storage = Arc::new(NoServerSessionStorage {});
         }
         Ok(config)
+    }
+}
+
+impl Material {
+    /// Returns the authorities of clients' certificates, each alone.
+    ///
+    /// # Errors
+    /// The file is not what it should be.
+    pub(super) fn anchors(&self, tls: &ListenerTls) -> Result<Vec<Anchor>, BadFile> {
+        let Some((pem, file)) = self.authorities.as_ref().zip(tls.client_ca.as_ref()) else {
+            return Ok(Vec::new());
+        };
+        let anchor = |certificate: CertificateDer<'static>| {
+            let name = certificate::authority_name(&certificate);
+            let mut roots = RootCertStore::empty();
+            roots.add(certificate).map_err(|error| BadFile::new(file, error))?;
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            Ok(Anchor { name, verifier: verifier.map_err(|error| BadFile::new(file, error))? })
+        };
+        chain(pem, file)?.into_iter().map(anchor).collect()
     }
 }
 

@@ -17,7 +17,7 @@ use super::purse::Asker;
 use super::{Context, Fate, Front, admission, bypass, certificate, passthrough, push, refuse, target, visit};
 use crate::config::{Plain, Route, Share};
 use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
-use crate::identity::{Denied, Proof, query_token, strip};
+use crate::identity::{CertificateName, Denied, Proof, query_token, strip};
 use crate::metrics::{Bypass, DoubtOutcome};
 use crate::resource::{QueryProblem, ResourceKey, Target, canonical_query, first_doubt, has_resume};
 use crate::transport::code;
@@ -239,9 +239,9 @@ impl<'a> Cover<'a> {
         Ok(())
     }
 
-    /// The subject of the client's certificate.
-    pub(super) fn certificate(&self) -> Option<String> {
-        certificate::subject(self.session)
+    /// Whom the client's certificate names.
+    pub(super) fn certificate(&self) -> Option<Arc<CertificateName>> {
+        certificate::name(self.session)
     }
 
     /// A token of the query goes no further as such: it moves to where tokens belong.

@@ -122,7 +122,7 @@ pub(super) fn visitor(front: &Front, session: &Session, ctx: &Context) -> Visito
         shared: front.shared.clone(),
         headers,
         query: request.uri.query().map(str::to_owned),
-        certificate: certificate::subject(session),
+        certificate: certificate::name(session),
         pass: Arc::default(),
         proto: if front.listener.tls.is_some() { "https" } else { "http" },
         authority,

@@ -124,10 +124,13 @@ fn speak_for(request: &mut RequestHeader, ctx: &Context) -> Result<()> {
     for name in said {
         request.remove_header(&name);
     }
-    if let Some(identity) = &ctx.identity
-        && let Some(subject) = identity.said("subject")
+    let Some(identity) = &ctx.identity else { return Ok(()) };
+    // A name without its origin would be any client's of that name (contract §11).
+    let subject = identity.fields("subject", &HeaderName::from_static("x-pollcast-subject"));
+    for (name, value) in
+        subject.zip(identity.origin()).into_iter().flat_map(|(subject, origin)| [subject, origin]).flatten()
     {
-        request.insert_header("x-pollcast-subject", subject)?;
+        request.insert_header(name, value)?;
     }
     Ok(())
 }

@@ -57,7 +57,7 @@ impl Desk {
             }
             if let Some(identity) = identity {
                 until = until.into_iter().chain(identity.expires).min();
-                holds.push(shared.subjects.hold(&identity.subject));
+                holds.push(shared.subjects.hold(&identity.principal));
             }
         }
         self.visitor.pass.renew(until, holds);

@@ -115,8 +115,8 @@ async fn pause(reload: Option<Duration>) {
 fn acceptor(material: &Material, rules: &ListenerTls) -> std::result::Result<Acceptor, BadFile> {
     let config = material.server_config(rules)?;
     let first = rules.certificates.first().map(|files| files.cert.clone()).unwrap_or_default();
-    let mut settings =
-        TlsSettings::with_callbacks(Box::new(Keep)).map_err(|error| BadFile::new(&first, error))?;
+    let mut settings = TlsSettings::with_callbacks(Box::new(Keep(material.anchors(rules)?)))
+        .map_err(|error| BadFile::new(&first, error))?;
     settings.set_cert_resolver(config.cert_resolver.clone());
     let mut acceptor = settings.build();
     // Pingora's own configuration has no minimum version; what it keeps beside it are the callbacks.

@@ -20,7 +20,7 @@ use crate::config::Route;
 use crate::fanout::{Hold, Pass};
 use crate::frame::State;
 use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, Outcome, Relayed, Topic, View};
-use crate::identity::{Identity, Proof, strip};
+use crate::identity::{CertificateName, Identity, Proof, strip};
 use crate::metrics::{DoubtOutcome, VARY_USER_AGENT};
 use crate::resource::{KeyParts, ResourceKey, canonical_query, choosing};
 
@@ -203,8 +203,8 @@ pub(super) struct Visitor {
     pub(super) headers: HeaderMap,
     /// Of the request that opened the connection, raw: a token may stand in it.
     pub(super) query: Option<String>,
-    /// The subject of the client's certificate.
-    pub(super) certificate: Option<String>,
+    /// Whom the client's certificate names.
+    pub(super) certificate: Option<Arc<CertificateName>>,
     /// What it stays by; all its resources together.
     pub(super) pass: Arc<Pass>,
     /// `http` or `https`: of the listener.
@@ -296,7 +296,7 @@ impl Visitor {
         let hold = Box::pin(authorize::admit(&self.shared, &admitted.route, topic, &self.headers)).await;
         let hold = hold.map_err(|NotAuthorized { status, detail }| refused(status, detail))?;
         if let Some(identity) = identity {
-            let subject = self.shared.subjects.hold(&identity.subject);
+            let subject = self.shared.subjects.hold(&identity.principal);
             self.pass.add(identity.expires, Some(subject));
         }
         Ok(Admitted { hold, ..admitted })

@@ -13,7 +13,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::{Denied, Identity};
+use super::{Denied, Identity, Principal, Way};
 use crate::config::identity::Forward;
 use crate::resource::{Digest, Digester};
 use crate::upstream::{Ask, Client, Document};
@@ -26,6 +26,13 @@ const ASKING: usize = 64;
 
 /// Most bytes of an answer's body, which nobody reads.
 const MAX_ANSWER: usize = 64 * 1024;
+
+/// Whether servers may read different values of a header: one the last, where another reads the first. Cookies in
+/// several fields are one list (RFC 9113 §8.2.3), as are proxies.
+fn is_ambiguous(name: &HeaderName, headers: &HeaderMap) -> bool {
+    let is_list = matches!(name.as_str(), "cookie" | "x-forwarded-for" | "forwarded");
+    !is_list && headers.get_all(name).iter().count() > 1
+}
 
 type Verdict = Result<Identity, Denied>;
 
@@ -52,6 +59,10 @@ impl Oracle {
 
     /// Who sends these headers. None: none of those that are asked about.
     pub(super) async fn ask(&self, headers: &HeaderMap) -> Option<Verdict> {
+        if self.rules.headers.iter().any(|name| is_ambiguous(name, headers)) {
+            let detail = "a header that says who asks is there twice";
+            return Some(Err(Denied::unproven("malformed", detail)));
+        }
         let sent: Vec<(HeaderName, HeaderValue)> = self
             .rules
             .headers
@@ -85,6 +96,7 @@ impl Oracle {
         Some(answer)
     }
 
+    /// Asks the server.
     async fn verdict(&self, headers: Vec<(HeaderName, HeaderValue)>, digest: Digest) -> Verdict {
         let unknown = |detail: &str| Denied::unknown("forward", detail);
         let Some(client) = &self.client else {
@@ -115,9 +127,14 @@ impl Oracle {
         };
         match answer.status {
             status if status.is_success() => {
-                let named = answer.headers.get(&self.rules.subject).and_then(|name| name.to_str().ok());
-                let subject = named.filter(|name| !name.is_empty()).map(str::to_owned);
-                Ok(Identity::of(&subject.unwrap_or_else(|| format!("credentials {digest}"))))
+                let mut named = answer.headers.get_all(&self.rules.subject).iter();
+                let first = named.next().and_then(|name| name.to_str().ok());
+                if named.next().is_some() {
+                    return Err(unknown("the server that lets clients in names two subjects"));
+                }
+                let subject = first.filter(|name| !name.is_empty()).map(str::to_owned);
+                let subject = subject.unwrap_or_else(|| format!("credentials {digest}"));
+                Ok(Identity::of(Principal::of(Way::Forward, Some(&self.rules.issuer()), &subject)))
             }
             StatusCode::UNAUTHORIZED => Err(Denied::unproven("forward", "the credentials are not accepted")),
             StatusCode::FORBIDDEN => Err(Denied::forbidden("forward", "this is not for these credentials")),

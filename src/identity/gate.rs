@@ -15,14 +15,17 @@ use parking_lot::Mutex;
 use super::forward::Oracle;
 use super::jwks::KeySet;
 use super::jwt::Verifier;
-use super::{Denied, Identity, places};
-use crate::config::identity::{Authenticate, JwksSource};
+use super::{CertificateName, Denied, Identity, Principal, Way, places};
+use crate::config::identity::{Authenticate, Issuer, JwksSource};
 use crate::config::{Config, Route};
 use crate::resource::{Digest, Digester};
 use crate::upstream::Client;
 
 /// Tokens that are remembered.
 const REMEMBERED: usize = 16 * 1024;
+
+/// Most bytes of their tokens, all together: what is kept of one is as long as its client's issuer made it.
+const REMEMBERED_BYTES_MAX: usize = 16 << 20;
 
 /// How long what a token proved is not looked at again.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -32,8 +35,8 @@ pub struct Proof<'a> {
     pub headers: &'a HeaderMap,
     /// Raw.
     pub query: Option<&'a str>,
-    /// The subject of a certificate that the listener verified.
-    pub certificate: Option<&'a str>,
+    /// Whom a certificate names that the listener verified.
+    pub certificate: Option<&'a CertificateName>,
 }
 
 /// The gates of all routes; those that say the same share keys and memory.
@@ -51,19 +54,45 @@ pub struct Gate {
     keys: HashMap<Digest, Arc<str>>,
     oracle: Option<Arc<Oracle>>,
     digester: Digester,
+    /// There is one way in with one issuer: subjects alone tell clients apart.
+    bare: bool,
 }
 
 /// The tokens of one set of rules.
 struct Tokens {
     verifier: Verifier,
     digester: Digester,
-    proven: Mutex<LruCache<Digest, Proven>>,
+    proven: Mutex<Memory>,
+}
+
+/// What tokens proved. The longest unused are forgotten.
+struct Memory {
+    entries: LruCache<Digest, Proven>,
+    /// Of all their tokens.
+    bytes: usize,
+}
+
+impl Memory {
+    fn put(&mut self, digest: Digest, proven: Proven) {
+        self.bytes += proven.bytes;
+        // The same one, or the one that has no place any more.
+        if let Some((_, gone)) = self.entries.push(digest, proven) {
+            self.bytes -= gone.bytes;
+        }
+        while self.bytes > REMEMBERED_BYTES_MAX
+            && let Some((_, gone)) = self.entries.pop_lru()
+        {
+            self.bytes -= gone.bytes;
+        }
+    }
 }
 
 struct Proven {
     identity: Identity,
     until: Instant,
     generation: u64,
+    /// Of its token.
+    bytes: usize,
 }
 
 impl Gates {
@@ -78,15 +107,17 @@ impl Gates {
                 let known =
                     tokens.iter().find(|(known, _)| Arc::ptr_eq(known, jwt)).map(|(_, same)| same.clone());
                 known.unwrap_or_else(|| {
-                    let set = jwt.jwks.as_ref().map(|jwks| {
+                    let set = |issuer: &Issuer| {
+                        let jwks = issuer.jwks.as_ref()?;
                         let client = match &jwks.source {
                             JwksSource::Url { server, .. } => clients.get(&server.name).cloned(),
                             JwksSource::File(_) => None,
                         };
-                        Arc::new(KeySet::new(jwks.clone(), client))
-                    });
-                    gates.sets.extend(set.clone());
-                    let made = Arc::new(Tokens::new(Verifier::new(jwt.clone(), set)));
+                        Some(Arc::new(KeySet::new(jwks.clone(), client)))
+                    };
+                    let sets: Vec<_> = jwt.issuers.iter().map(set).collect();
+                    gates.sets.extend(sets.iter().flatten().cloned());
+                    let made = Arc::new(Tokens::new(Verifier::new(jwt.clone(), sets)));
                     tokens.push((jwt.clone(), made.clone()));
                     made
                 })
@@ -109,12 +140,13 @@ impl Gates {
     pub fn servers(config: &Config) -> Vec<Arc<crate::config::Upstream>> {
         let rules = config.routes.iter().filter_map(|route| route.authenticate.as_ref());
         let of = |rules: &Authenticate| {
-            let jwks = rules.jwt.as_ref().and_then(|jwt| match &jwt.jwks.as_ref()?.source {
+            let issuers = rules.jwt.iter().flat_map(|jwt| &jwt.issuers);
+            let jwks = issuers.filter_map(|issuer| match &issuer.jwks.as_ref()?.source {
                 JwksSource::Url { server, .. } => Some(server.clone()),
                 JwksSource::File(_) => None,
             });
             let forward = rules.forward.as_ref().map(|forward| forward.server.clone());
-            jwks.into_iter().chain(forward)
+            jwks.chain(forward).collect::<Vec<_>>()
         };
         rules.flat_map(of).collect()
     }
@@ -139,7 +171,8 @@ impl Gate {
         let clients = rules.keys.iter().flat_map(|keys| &keys.clients);
         let keys =
             clients.map(|(name, key)| (digester.of([key.0.as_bytes()]), name.as_str().into())).collect();
-        Gate { rules, tokens, keys, oracle, digester }
+        let bare = rules.is_bare();
+        Gate { rules, tokens, keys, oracle, digester, bare }
     }
 
     /// Who a request is from. `parameters`: of the route's path, as the request has them.
@@ -151,11 +184,16 @@ impl Gate {
         proof: &Proof<'_>,
         parameters: &[(String, String)],
     ) -> Result<Identity, Denied> {
+        let identity = self.prove(proof, parameters).await?;
+        Ok(Identity { bare: self.bare, ..identity })
+    }
+
+    async fn prove(&self, proof: &Proof<'_>, parameters: &[(String, String)]) -> Result<Identity, Denied> {
         let mut denied = None;
         if self.rules.client_certificate
-            && let Some(subject) = proof.certificate
+            && let Some(name) = proof.certificate
         {
-            return Ok(Identity::of(subject));
+            return Ok(Identity::of(Principal::of(Way::Certificate, Some(&name.issuer), &name.subject)));
         }
         if let Some(identity) = self.by_key(proof.headers, &mut denied) {
             return Ok(identity);
@@ -194,20 +232,24 @@ impl Gate {
         if known.is_none() {
             *denied = Some(Denied::unproven("api-key", "the key is not known here"));
         }
-        known.map(|name| Identity::of(name))
+        known.map(|name| Identity::of(Principal::of(Way::Keys, None, name)))
     }
 }
 
 impl Tokens {
     fn new(verifier: Verifier) -> Tokens {
         let size = NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN);
-        Tokens { verifier, digester: Digester::default(), proven: Mutex::new(LruCache::new(size)) }
+        Tokens {
+            verifier,
+            digester: Digester::default(),
+            proven: Mutex::new(Memory { entries: LruCache::new(size), bytes: 0 }),
+        }
     }
 
     async fn identify(&self, token: &str) -> Result<Identity, Denied> {
         let digest = self.digester.of([token.as_bytes()]);
         let generation = self.verifier.generation();
-        if let Some(proven) = self.proven.lock().get(&digest)
+        if let Some(proven) = self.proven.lock().entries.get(&digest)
             && proven.generation == generation
             && Instant::now() < proven.until
         {
@@ -216,8 +258,34 @@ impl Tokens {
         let identity = self.verifier.verify(token).await?;
         let until = Instant::now() + MEMORY;
         let until = identity.expires.map_or(until, |expires| expires.min(until));
-        let proven = Proven { identity: identity.clone(), until, generation: self.verifier.generation() };
+        let generation = self.verifier.generation();
+        let proven = Proven { identity: identity.clone(), until, generation, bytes: token.len() };
         self.proven.lock().put(digest, proven);
         Ok(identity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tokens_proved_takes_no_more_bytes_than_there_may_be() {
+        let mut memory = Memory { entries: LruCache::new(NonZeroUsize::new(4).unwrap()), bytes: 0 };
+        let digester = Digester::default();
+        let identity = Identity::of(Principal::of(Way::Jwt, None, "ann"));
+        let mut put = |name: &str, bytes| {
+            let proven = Proven { identity: identity.clone(), until: Instant::now(), generation: 0, bytes };
+            memory.put(digester.of([name.as_bytes()]), proven);
+            (memory.entries.len(), memory.bytes)
+        };
+        assert_eq!(put("a", 10), (1, 10));
+        assert_eq!(put("a", 20), (1, 20), "the same token again");
+        for name in ["b", "c", "d", "e"] {
+            put(name, 10);
+        }
+        assert_eq!(put("f", 10), (4, 40), "as many as there may be");
+        assert_eq!(put("g", REMEMBERED_BYTES_MAX), (1, REMEMBERED_BYTES_MAX));
+        assert_eq!(put("h", 1), (1, 1));
     }
 }

@@ -13,11 +13,11 @@ use jsonwebtoken::{DecodingKey, Validation};
 use serde_json::{Map, Value};
 
 use super::jwks::KeySet;
-use super::{Denied, Identity};
-use crate::config::identity::{Algorithm, Jwt, KeyMaterial};
+use super::{Denied, Identity, Principal, Way};
+use crate::config::identity::{Algorithm, Issuer, Jwt, KeyMaterial};
 
 /// Longest token that is looked at, bytes.
-const LONGEST: usize = 16 * 1024;
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 /// What kind of key an algorithm takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,12 +56,18 @@ pub(super) struct Candidate {
 /// Checks the tokens of one set of rules.
 pub(super) struct Verifier {
     rules: Arc<Jwt>,
+    /// In the order of the rules' issuers.
+    issuers: Vec<IssuerKeys>,
+}
+
+/// The keys of one issuer.
+struct IssuerKeys {
     fixed: Vec<Candidate>,
     set: Option<Arc<KeySet>>,
 }
 
-impl Verifier {
-    pub(super) fn new(rules: Arc<Jwt>, set: Option<Arc<KeySet>>) -> Verifier {
+impl IssuerKeys {
+    fn new(rules: &Issuer, set: Option<Arc<KeySet>>) -> IssuerKeys {
         let candidate = |key: &crate::config::identity::StaticKey| {
             // They were tried when the configuration was validated: one that fails now is no key.
             let (families, key_of): (&'static [Family], _) = match &key.material {
@@ -76,46 +82,7 @@ impl Verifier {
             };
             Some(Candidate { id: key.id.clone(), families, algorithm: None, key: key_of })
         };
-        let fixed = rules.keys.iter().filter_map(candidate).collect();
-        Verifier { rules, fixed, set }
-    }
-
-    /// A number that changes with the keys: what was proven with others is to be proven anew.
-    pub(super) fn generation(&self) -> u64 {
-        self.set.as_ref().map_or(0, |set| set.generation())
-    }
-
-    /// Who a token is of.
-    ///
-    /// # Errors
-    /// Why it is good for nothing here.
-    pub(super) async fn verify(&self, token: &str) -> Result<Identity, Denied> {
-        let head = Head::of(token)?;
-        let named = Algorithm::ALL.iter().find(|(name, _)| *name == head.algorithm);
-        let Some((name, algorithm)) =
-            named.filter(|(_, algorithm)| self.rules.algorithms.contains(algorithm))
-        else {
-            return Err(Denied::unproven("algorithm", "the token's algorithm is not accepted here"));
-        };
-        let family = Family::of(*algorithm);
-        let mut keys = self.candidates(name, family, head.key.as_deref());
-        if keys.is_empty()
-            && let Some(set) = &self.set
-        {
-            set.renew().await;
-            keys = self.candidates(name, family, head.key.as_deref());
-            if keys.is_empty() && !set.is_loaded() {
-                return Err(Denied::unknown("keys", "the keys of tokens cannot be had now"));
-            }
-        }
-        let mut denied = Denied::unproven("key", "no key here is the one that the token names");
-        for key in keys {
-            match self.check(token, *algorithm, &key) {
-                Ok(identity) => return Ok(identity),
-                Err(error) => denied = error,
-            }
-        }
-        Err(denied)
+        IssuerKeys { fixed: rules.keys.iter().filter_map(candidate).collect(), set }
     }
 
     fn candidates(&self, algorithm: &str, family: Family, id: Option<&str>) -> Vec<Candidate> {
@@ -131,8 +98,73 @@ impl Verifier {
         };
         all.filter(fits).cloned().collect()
     }
+}
 
-    fn check(&self, token: &str, algorithm: Algorithm, candidate: &Candidate) -> Result<Identity, Denied> {
+impl Verifier {
+    /// `sets`: of the rules' issuers, in their order.
+    pub(super) fn new(rules: Arc<Jwt>, sets: Vec<Option<Arc<KeySet>>>) -> Verifier {
+        let keys = |(issuer, set): (&Issuer, _)| IssuerKeys::new(issuer, set);
+        let issuers = rules.issuers.iter().zip(sets).map(keys).collect();
+        Verifier { rules, issuers }
+    }
+
+    /// A number that changes with the keys: what was proven with others is to be proven anew.
+    pub(super) fn generation(&self) -> u64 {
+        self.issuers.iter().filter_map(|issuer| issuer.set.as_ref()).map(|set| set.generation()).sum()
+    }
+
+    /// Who a token is of.
+    ///
+    /// # Errors
+    /// Why it is good for nothing here.
+    pub(super) async fn verify(&self, token: &str) -> Result<Identity, Denied> {
+        let head = Head::of(token)?;
+        let (rules, keys) = self.issuer(token)?;
+        let named = Algorithm::ALL.iter().find(|(name, _)| *name == head.algorithm);
+        let Some((name, algorithm)) = named.filter(|(_, algorithm)| rules.algorithms.contains(algorithm))
+        else {
+            return Err(Denied::unproven("algorithm", "the token's algorithm is not accepted here"));
+        };
+        let family = Family::of(*algorithm);
+        let mut candidates = keys.candidates(name, family, head.key.as_deref());
+        if candidates.is_empty()
+            && let Some(set) = &keys.set
+        {
+            set.renew().await;
+            candidates = keys.candidates(name, family, head.key.as_deref());
+            if candidates.is_empty() && !set.is_loaded() {
+                return Err(Denied::unknown("keys", "the keys of tokens cannot be had now"));
+            }
+        }
+        let mut denied = Denied::unproven("key", "no key here is the one that the token names");
+        for key in candidates {
+            match self.check(token, rules, *algorithm, &key) {
+                Ok(identity) => return Ok(identity),
+                Err(error) => denied = error,
+            }
+        }
+        Err(denied)
+    }
+
+    /// Returns the rules and keys of the issuer that a token names. Nothing is proved by that: the token is checked
+    /// with these keys alone.
+    fn issuer(&self, token: &str) -> Result<(&Issuer, &IssuerKeys), Denied> {
+        let named = named_issuer(token);
+        let fits = |issuer: &Issuer| issuer.name.is_none() || issuer.name == named;
+        let mut issuers = self.rules.issuers.iter().zip(&self.issuers);
+        issuers.find(|(rules, _)| fits(rules)).ok_or_else(|| match named {
+            Some(_) => denied(&ErrorKind::InvalidIssuer),
+            None => denied(&ErrorKind::MissingRequiredClaim("iss".to_owned())),
+        })
+    }
+
+    fn check(
+        &self,
+        token: &str,
+        issuer: &Issuer,
+        algorithm: Algorithm,
+        candidate: &Candidate,
+    ) -> Result<Identity, Denied> {
         let rules = &self.rules;
         let mut validation = Validation::new(of(algorithm));
         validation.leeway = rules.leeway.as_secs();
@@ -141,8 +173,8 @@ impl Verifier {
         if rules.require_exp {
             validation.required_spec_claims.insert("exp".to_owned());
         }
-        if !rules.issuer.is_empty() {
-            validation.set_issuer(&rules.issuer);
+        if let Some(name) = &issuer.name {
+            validation.set_issuer(&[name]);
             validation.required_spec_claims.insert("iss".to_owned());
         }
         if !rules.audience.is_empty() {
@@ -151,7 +183,8 @@ impl Verifier {
         }
         let decoded = jsonwebtoken::decode::<Map<String, Value>>(token, &candidate.key, &validation);
         let claims = decoded.map_err(|error| denied(error.kind()))?.claims;
-        let Some(subject) = text(claims.get(&rules.subject)) else {
+        let subject = claims.get(&rules.subject);
+        let Some(name) = text(subject) else {
             let detail = format!("the token has no claim {:?}, which names its subject", rules.subject);
             return Err(Denied::unproven("claims", detail));
         };
@@ -160,7 +193,14 @@ impl Verifier {
         if expires.is_some_and(|at| at <= Instant::now()) {
             return Err(denied(&ErrorKind::ExpiredSignature));
         }
-        Ok(Identity { subject: subject.into(), expires, claims: Arc::new(claims) })
+        let issuer = match claims.get("iss") {
+            None => None,
+            Some(Value::String(issuer)) => Some(issuer.as_str()),
+            Some(_) => return Err(Denied::unproven("claims", "the token's issuer (iss) is no text")),
+        };
+        let numeric = subject.is_some_and(Value::is_number);
+        let principal = Principal { numeric, ..Principal::of(Way::Jwt, issuer, &name) };
+        Ok(Identity { expires, claims: Arc::new(claims), ..Identity::of(principal) })
     }
 
     /// Whether the claims are those that the path asks for.
@@ -187,7 +227,8 @@ impl Verifier {
 fn text(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::String(text) if !text.is_empty() && text.len() <= 1024 => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
+        // Others may be equal after they were rounded though the token says two.
+        Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
         _ => None,
     }
 }
@@ -201,7 +242,7 @@ struct Head {
 impl Head {
     fn of(token: &str) -> Result<Head, Denied> {
         let bad = |detail: &str| Denied::unproven("malformed", detail);
-        if token.len() > LONGEST {
+        if token.len() > TOKEN_BYTES_MAX {
             return Err(bad("the token is longer than 16 KiB"));
         }
         let head = token.split('.').next().unwrap_or_default();
@@ -259,14 +300,25 @@ fn instant(exp: f64, leeway: Duration) -> Instant {
 
 /// When a bearer token says that it ends, unchecked: good enough to stop asking with it.
 pub fn expiry_hint(token: &str) -> Option<Instant> {
+    let claims = unchecked_claims(token)?;
+    claims.get("exp").and_then(Value::as_f64).map(|exp| instant(exp, Duration::ZERO))
+}
+
+/// Returns the issuer that a token names, unchecked: good enough to choose the keys that it is checked with. `None`
+/// if it names none, or not as text.
+fn named_issuer(token: &str) -> Option<String> {
+    unchecked_claims(token)?.get("iss")?.as_str().map(str::to_owned)
+}
+
+/// Returns what a token says before anything is checked.
+fn unchecked_claims(token: &str) -> Option<Map<String, Value>> {
     let mut parts = token.split('.');
     let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || token.len() > LONGEST {
+    if parts.next().is_some() || token.len() > TOKEN_BYTES_MAX {
         return None;
     }
     let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
-    let claims: Map<String, Value> = serde_json::from_slice(&claims).ok()?;
-    claims.get("exp").and_then(Value::as_f64).map(|exp| instant(exp, Duration::ZERO))
+    serde_json::from_slice(&claims).ok()
 }
 
 #[cfg(test)]

@@ -19,12 +19,18 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64
 }
 
+fn issuer(name: Option<&str>, secret: &str) -> Issuer {
+    Issuer {
+        name: name.map(str::to_owned),
+        algorithms: vec![Algorithm::Hs256],
+        keys: vec![StaticKey { id: None, material: KeyMaterial::Secret(Secret(secret.into())) }],
+        jwks: None,
+    }
+}
+
 fn rules() -> Jwt {
     Jwt {
-        algorithms: vec![Algorithm::Hs256],
-        keys: vec![StaticKey { id: None, material: KeyMaterial::Secret(Secret(SECRET.into())) }],
-        jwks: None,
-        issuer: vec!["https://issuer.test".into()],
+        issuers: vec![issuer(Some("https://issuer.test"), SECRET)],
         audience: vec!["pollcast".into()],
         leeway: Duration::from_secs(30),
         subject: "sub".into(),
@@ -53,14 +59,25 @@ fn signed(claims: &Value) -> String {
     jsonwebtoken::encode(&Header::default(), claims, &key).unwrap()
 }
 
+/// The rules with other algorithms and keys of their issuer.
+fn keyed(algorithms: Vec<Algorithm>, keys: Vec<StaticKey>) -> Jwt {
+    let issuers = vec![Issuer { algorithms, keys, ..issuer(Some("https://issuer.test"), SECRET) }];
+    Jwt { issuers, ..rules() }
+}
+
+fn verifier(rules: Jwt) -> Verifier {
+    let sets = rules.issuers.iter().map(|_| None).collect();
+    Verifier::new(Arc::new(rules), sets)
+}
+
 async fn verify(rules: Jwt, token: &str) -> Result<Identity, Denied> {
-    Verifier::new(Arc::new(rules), None).verify(token).await
+    verifier(rules).verify(token).await
 }
 
 #[tokio::test]
 async fn a_good_token_says_who_it_is_and_until_when() {
     let identity = verify(rules(), &signed(&claims())).await.unwrap();
-    assert_eq!(&*identity.subject, "ann");
+    assert_eq!(&*identity.principal.subject, "ann");
     assert_eq!(identity.what("org").as_deref(), Some("acme"));
     assert_eq!(identity.what("subject").as_deref(), Some("ann"));
     assert_eq!(identity.what("none"), None);
@@ -179,22 +196,22 @@ async fn every_algorithm_works_with_its_kind_of_key_and_no_other() {
         let mut accepted = 0;
         for material in &materials {
             let keys = vec![StaticKey { id: None, material: material.clone() }];
-            let rules = Jwt { algorithms: vec![*algorithm], keys, ..rules() };
+            let rules = keyed(vec![*algorithm], keys);
             accepted += usize::from(verify(rules, &token).await.is_ok());
         }
         assert_eq!(accepted, 1, "{algorithm:?}");
         let keys = materials.iter().map(|material| StaticKey { id: None, material: material.clone() });
-        let every = Jwt { algorithms: vec![*algorithm], keys: keys.clone().collect(), ..rules() };
+        let every = keyed(vec![*algorithm], keys.clone().collect());
         assert!(verify(every, &token).await.is_ok(), "{algorithm:?} among all keys");
         let others = all.iter().map(|other| other.0).filter(|other| other != algorithm).collect();
-        let without = Jwt { algorithms: others, keys: keys.collect(), ..rules() };
+        let without = keyed(others, keys.collect());
         assert_eq!(verify(without, &token).await.unwrap_err().reason, "algorithm");
     }
     // The classic: what everybody knows, the public key, as a secret.
     let confused = EncodingKey::from_secret(rsa_public.as_bytes());
     let token = jsonwebtoken::encode(&Header::new(Name::HS256), &claims(), &confused).unwrap();
     let keys = vec![StaticKey { id: None, material: KeyMaterial::Rsa(rsa_public.into()) }];
-    let both = Jwt { algorithms: vec![Algorithm::Rs256, Algorithm::Hs256], keys, ..rules() };
+    let both = keyed(vec![Algorithm::Rs256, Algorithm::Hs256], keys);
     assert_eq!(verify(both, &token).await.unwrap_err().reason, "key");
 }
 
@@ -204,7 +221,8 @@ async fn a_token_that_names_a_key_is_checked_with_that_one() {
         id: Some(id.to_owned()),
         material: KeyMaterial::Secret(Secret(secret.to_owned())),
     };
-    let rules = Jwt { keys: vec![key("old", "x".repeat(40).as_str()), key("new", SECRET)], ..rules() };
+    let keys = vec![key("old", "x".repeat(40).as_str()), key("new", SECRET)];
+    let rules = keyed(vec![Algorithm::Hs256], keys);
     let named = |id: Option<&str>| {
         let head = Header { kid: id.map(str::to_owned), ..Header::default() };
         jsonwebtoken::encode(&head, &claims(), &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
@@ -216,24 +234,63 @@ async fn a_token_that_names_a_key_is_checked_with_that_one() {
 }
 
 #[tokio::test]
+async fn a_key_proves_nothing_in_another_issuers_name() {
+    const OTHER: &str = "the secret of another issuer, long enough";
+    let two = Jwt {
+        issuers: vec![issuer(Some("https://issuer.test"), SECRET), issuer(Some("https://other.test"), OTHER)],
+        ..rules()
+    };
+    let by = |secret: &str, iss: Value| {
+        let claims = with(json!({ "iss": iss }));
+        jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes()))
+            .unwrap()
+    };
+    let (one, other) = (json!("https://issuer.test"), json!("https://other.test"));
+    let ann = verify(two.clone(), &by(SECRET, one.clone())).await.unwrap();
+    let namesake = verify(two.clone(), &by(OTHER, other.clone())).await.unwrap();
+    assert_eq!(ann.principal.issuer.as_deref(), Some("https://issuer.test"));
+    assert_ne!(ann.principal, namesake.principal, "one subject of two issuers is two clients");
+    assert_eq!(verify(two.clone(), &by(SECRET, other)).await.unwrap_err().reason, "signature");
+    assert_eq!(verify(two.clone(), &by(OTHER, one)).await.unwrap_err().reason, "signature");
+    for unnamed in [json!(null), json!(["https://issuer.test"]), json!(1), json!("https://ISSUER.test")] {
+        let denied = verify(two.clone(), &by(SECRET, unnamed.clone())).await.unwrap_err();
+        assert_eq!(denied.reason, "claims", "{unnamed}");
+    }
+}
+
+#[tokio::test]
+async fn where_no_issuer_is_asked_for_the_token_s_own_word_still_tells_clients_apart() {
+    let any = Jwt { issuers: vec![issuer(None, SECRET)], ..rules() };
+    let of = |iss: Value| {
+        let (any, token) = (any.clone(), signed(&with(json!({ "iss": iss }))));
+        async move { verify(any, &token).await.unwrap().principal }
+    };
+    let (one, other, none) = (of(json!("a")).await, of(json!("b")).await, of(Value::Null).await);
+    assert!(one != other && one != none && other != none);
+    let number = verify(any.clone(), &signed(&with(json!({ "sub": 1001 })))).await.unwrap();
+    let text = verify(any, &signed(&with(json!({ "sub": "1001" })))).await.unwrap();
+    assert_ne!(number.principal, text.principal);
+}
+
+#[tokio::test]
 async fn claims_have_to_be_what_the_path_says() {
-    let verifier = Verifier::new(Arc::new(rules()), None);
+    let of_rules = verifier(rules());
     let identity = |org: Value| {
         let token = signed(&with(json!({ "org": org })));
-        let verifier = Verifier::new(Arc::new(rules()), None);
+        let verifier = verifier(rules());
         async move { verifier.verify(&token).await.unwrap() }
     };
     let at = |tenant: &str| vec![("tenant".to_owned(), tenant.to_owned())];
     let acme = identity(json!("acme")).await;
-    assert_eq!(verifier.admits(&acme, &at("acme")), Ok(()));
+    assert_eq!(of_rules.admits(&acme, &at("acme")), Ok(()));
     for other in ["acm", "acme2", "ACME", "", "acme%00"] {
-        let denied = verifier.admits(&acme, &at(other)).unwrap_err();
+        let denied = of_rules.admits(&acme, &at(other)).unwrap_err();
         assert_eq!(denied.status, http::StatusCode::FORBIDDEN, "{other}");
     }
-    assert!(verifier.admits(&acme, &[]).is_err(), "a path without it");
-    assert_eq!(verifier.admits(&identity(json!("ä b")).await, &at("%C3%A4%20b")), Ok(()));
-    assert_eq!(verifier.admits(&identity(json!(7)).await, &at("7")), Ok(()));
-    assert!(verifier.admits(&identity(json!(["acme"])).await, &at("acme")).is_err(), "a list is no name");
+    assert!(of_rules.admits(&acme, &[]).is_err(), "a path without it");
+    assert_eq!(of_rules.admits(&identity(json!("ä b")).await, &at("%C3%A4%20b")), Ok(()));
+    assert_eq!(of_rules.admits(&identity(json!(7)).await, &at("7")), Ok(()));
+    assert!(of_rules.admits(&identity(json!(["acme"])).await, &at("acme")).is_err(), "a list is no name");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! knows.
 //!
 //! `gate` asks one way after the other, `places` finds what a request shows, `jwt` checks tokens with the
-//! keys of `jwks`, `forward` asks a server. In doubt nobody is let in. Must not know: resources, sharing,
-//! how a refusal is told.
+//! keys of `jwks`, `forward` asks a server; `principal` is the full name of the client that comes of it. In doubt
+//! no client is let in. Must not know: resources, sharing, how a refusal is told.
 
 mod forward;
 #[cfg(fuzzing)]
@@ -12,59 +12,108 @@ mod gate;
 mod jwks;
 mod jwt;
 mod places;
+mod principal;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 
 pub use gate::{Gate, Gates, Proof};
 pub use jwt::expiry_hint;
 pub use places::{bearer, query_token, strip};
+pub use principal::{CertificateName, Principal, PrincipalPattern, Way};
 
 /// A client that proved who it is.
 #[derive(Clone)]
 pub struct Identity {
-    /// Its name: unique among all that this way lets in.
-    pub subject: Arc<str>,
-    /// When the proof is no longer good; none: it stays good.
+    /// Its full name: equal for two requests only if they are from the same client (contract §11).
+    pub principal: Arc<Principal>,
+    /// When the proof is no longer good. `None` if it stays good.
     pub expires: Option<Instant>,
     claims: Arc<Map<String, Value>>,
+    /// The subject alone tells it from every other client of its route.
+    bare: bool,
 }
 
 impl Identity {
     /// One without claims, whose proof stays good.
-    pub(crate) fn of(subject: &str) -> Identity {
-        Identity { subject: subject.into(), expires: None, claims: Arc::default() }
+    pub(crate) fn of(principal: Principal) -> Identity {
+        let principal = Arc::new(principal);
+        Identity { principal, expires: None, claims: Arc::default(), bare: false }
     }
 
-    /// `subject`, or the value of a claim that has one: text, a number or a truth.
+    /// One without claims whose subject says everything, as on a route with a single way in.
+    #[cfg(test)]
+    pub(crate) fn named(subject: &str) -> Identity {
+        Identity { bare: true, ..Identity::of(Principal::of(Way::Keys, None, subject)) }
+    }
+
+    /// Returns `subject`, or the value of a claim that has one: text, a number or a truth.
     pub fn what(&self, what: &str) -> Option<String> {
         if what == "subject" {
-            return Some(self.subject.to_string());
+            return Some(self.principal.subject.to_string());
         }
         match self.claims.get(what)? {
             Value::String(text) => Some(text.clone()),
-            value @ (Value::Number(_) | Value::Bool(_)) => Some(value.to_string()),
+            Value::Bool(truth) => Some(truth.to_string()),
+            // Others may be equal after they were rounded though the tokens say two.
+            Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
             _ => None,
         }
     }
 
-    /// [`Identity::what`] as what a request says to an upstream. None: there is nothing to say, or a header
-    /// cannot tell it from another's: space around a value is lost on the way (RFC 9110 §5.5).
+    /// Returns [`Identity::what`] as a request says it to an upstream, or `None` if there is nothing to say, or a
+    /// header cannot tell it from another's: space around a value is lost on the way (RFC 9110 §5.5).
     pub fn said(&self, what: &str) -> Option<HeaderValue> {
-        let value = self.what(what)?;
-        let is_plain = !value.is_empty() && value.trim() == value;
-        HeaderValue::try_from(value).ok().filter(|_| is_plain)
+        plain(&self.what(what)?)
     }
+
+    /// Returns the fields that say `what` to an upstream under `name`: the value, and, where it is no text, its
+    /// type, since the number 1001 and the text "1001" are two. `None` as for [`Identity::said`].
+    pub fn fields(&self, what: &str, name: &HeaderName) -> Option<Vec<(HeaderName, HeaderValue)>> {
+        let mut fields = vec![(name.clone(), self.said(what)?)];
+        let kind = match (what, self.claims.get(what)) {
+            ("subject", _) if self.principal.numeric => Some("number"),
+            ("subject", _) | (_, None | Some(Value::String(_))) => None,
+            (_, Some(Value::Bool(_))) => Some("boolean"),
+            (_, Some(_)) => Some("number"),
+        };
+        if let Some(kind) = kind {
+            let name = HeaderName::try_from(format!("{name}-type")).ok()?;
+            fields.push((name, HeaderValue::from_static(kind)));
+        }
+        Some(fields)
+    }
+
+    /// Returns the fields that say to an upstream which way an identity came in by and who vouches for it; none
+    /// where a route has one way with one issuer and the subject says all (contract §11). `None` if the issuer
+    /// cannot be said in a header, so that the client may share with no other and is named to no upstream.
+    pub fn origin(&self) -> Option<Vec<(HeaderName, HeaderValue)>> {
+        if self.bare {
+            return Some(Vec::new());
+        }
+        let way = HeaderValue::from_static(self.principal.way.label());
+        let mut fields = vec![(HeaderName::from_static("x-pollcast-way"), way)];
+        if let Some(issuer) = &self.principal.issuer {
+            fields.push((HeaderName::from_static("x-pollcast-issuer"), plain(issuer)?));
+        }
+        Some(fields)
+    }
+}
+
+/// Returns a text as a header's value, or `None` if the value would not arrive as it is.
+fn plain(text: &str) -> Option<HeaderValue> {
+    let arrives = !text.is_empty() && text.trim() == text;
+    HeaderValue::try_from(text).ok().filter(|_| arrives)
 }
 
 /// Claims may be anybody's secrets.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Identity({:?})", self.subject)
+        write!(f, "Identity({:?})", self.principal)
     }
 }
 
@@ -106,8 +155,40 @@ mod tests {
             ("", None),
             ("a\nb", None),
         ] {
-            let value = Identity::of(subject).said("subject");
+            let value = Identity::named(subject).said("subject");
             assert_eq!(value.as_ref().and_then(|value| value.to_str().ok()), said, "{subject:?}");
         }
+    }
+
+    fn lines(fields: Option<Vec<(HeaderName, HeaderValue)>>) -> Vec<String> {
+        let line = |(name, value): (HeaderName, HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
+        fields.unwrap_or_default().into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn the_wire_tells_ways_issuers_and_types_apart_unless_there_is_one_of_each() {
+        let issuer = Some("https://staff.example");
+        let ann = Identity::of(Principal::of(Way::Jwt, issuer, "ann"));
+        assert_eq!(lines(ann.origin()), ["x-pollcast-way: jwt", "x-pollcast-issuer: https://staff.example"]);
+        assert_eq!(lines(Identity { bare: true, ..ann }.origin()), [""; 0]);
+        let unsayable = Identity::of(Principal::of(Way::Certificate, Some("CN=a\nb"), "ann"));
+        assert_eq!(unsayable.origin(), None);
+        let subject = HeaderName::from_static("x-pollcast-subject");
+        let number = Identity::of(Principal { numeric: true, ..Principal::of(Way::Jwt, issuer, "1001") });
+        let text = Identity::of(Principal::of(Way::Jwt, issuer, "1001"));
+        assert_ne!(number.principal, text.principal);
+        assert_eq!(
+            lines(number.fields("subject", &subject)),
+            ["x-pollcast-subject: 1001", "x-pollcast-subject-type: number"]
+        );
+        assert_eq!(lines(text.fields("subject", &subject)), ["x-pollcast-subject: 1001"]);
+        let claims = serde_json::json!({ "org": 7, "paid": true, "name": "7" });
+        let claims = Arc::new(claims.as_object().unwrap().clone());
+        let of = Identity { claims, ..text };
+        let org = HeaderName::from_static("x-pollcast-org");
+        assert_eq!(lines(of.fields("org", &org)), ["x-pollcast-org: 7", "x-pollcast-org-type: number"]);
+        assert_eq!(lines(of.fields("paid", &org)), ["x-pollcast-org: true", "x-pollcast-org-type: boolean"]);
+        assert_eq!(lines(of.fields("name", &org)), ["x-pollcast-org: 7"]);
+        assert_eq!(of.fields("none", &org), None);
     }
 }

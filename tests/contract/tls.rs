@@ -227,3 +227,34 @@ async fn a_certificate_is_a_credential_where_nothing_says_who_may_share() {
         http.get("/r/a?_push=sse", &[]).await.expect(403);
     }
 }
+
+#[tokio::test]
+async fn the_same_name_under_two_authorities_is_two_clients() {
+    let (servers, folder) = (Authority::new(), Folder::new());
+    let (staff, public) = (Authority::named("Staff"), Authority::named("Public"));
+    let pair = written(&folder, "site", &servers.certify(&["localhost"]));
+    let ca = folder.write("clients.pem", &format!("{}{}", staff.pem, public.pem));
+    let tls = format!("certificates: [{pair}], client_ca: '{}'", ca.display());
+    let stand = stand(&tls, ", authenticate: {client_certificate: true}, share: {by: ['identity:subject']}");
+    stand.legacy.answer_with("/r/a", |seen| {
+        let said = ["x-pollcast-subject", "x-pollcast-way", "x-pollcast-issuer"];
+        Reply::text(said.map(|name| seen.header(name).unwrap_or_default()).join("|"))
+    });
+    // An authority below the one, with the name of the other: that name proves nothing.
+    let posing = public.under_it("Staff");
+    let mut posed = posing.certify_client("root");
+    posed.cert_pem += &posing.pem;
+    for (client, issuer) in [
+        (staff.certify_client("root"), "Staff"),
+        (public.certify_client("root"), "Public"),
+        (posed, "Public"),
+        (staff.certify_client("root"), "Staff"),
+    ] {
+        let tcp = TcpStream::connect(stand.address()).await.expect("a connection");
+        let stream = servers.try_secure(tcp, "localhost", &[], DEFAULT_VERSIONS, Some(&client)).await;
+        let mut http = Http::over(stream.expect("a handshake"), "localhost");
+        let said = http.get("/r/a", &[]).await.expect(200).text();
+        assert_eq!(said, format!("CN=root|client_certificate|CN={issuer}"));
+    }
+    assert!(stand.legacy.count("/r/a") >= 2, "two clients were one");
+}

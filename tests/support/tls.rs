@@ -35,13 +35,30 @@ pub struct Identity {
 
 impl Authority {
     pub fn new() -> Authority {
+        // Authorities are told apart by their names.
+        Authority::named(&format!("{:016x}", fastrand::u64(..)))
+    }
+
+    /// The same with this name.
+    pub fn named(name: &str) -> Authority {
+        let (key, params) = Authority::params(name);
+        let pem = params.self_signed(&key).expect("a self-signed certificate").pem();
+        Authority { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// An authority that this one vouches for, with any name.
+    pub fn under_it(&self, name: &str) -> Authority {
+        let (key, params) = Authority::params(name);
+        let pem = params.signed_by(&key, &self.issuer).expect("a signed certificate").pem();
+        Authority { issuer: Issuer::new(params, key), pem }
+    }
+
+    fn params(name: &str) -> (KeyPair, CertificateParams) {
         let key = KeyPair::generate().expect("a key pair");
         let mut params = CertificateParams::new(Vec::new()).expect("no names are valid names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Authorities are told apart by their names.
-        params.distinguished_name.push(rcgen::DnType::CommonName, format!("{:016x}", fastrand::u64(..)));
-        let pem = params.self_signed(&key).expect("a self-signed certificate").pem();
-        Authority { issuer: Issuer::new(params, key), pem }
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        (key, params)
     }
 
     /// A certificate for these DNS names and IP addresses.
@@ -110,10 +127,9 @@ impl Authority {
             .with_root_certificates(self.roots());
         let mut config = match shown {
             None => config.with_no_client_auth(),
-            Some(shown) => {
-                let (cert, key) = shown.der();
-                config.with_client_auth_cert(vec![cert], key).expect("our own key fits our own certificate")
-            }
+            Some(shown) => config
+                .with_client_auth_cert(shown.chain(), shown.der().1)
+                .expect("our own key fits our own certificate"),
         };
         config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         let server = ServerName::try_from(name.to_owned()).expect("a server name");
@@ -128,6 +144,12 @@ impl Identity {
         let cert = CertificateDer::from_pem_slice(self.cert_pem.as_bytes()).expect("our own PEM");
         let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).expect("our own PEM");
         (cert.into_owned(), key)
+    }
+
+    /// All certificates of `cert_pem`, its own first.
+    fn chain(&self) -> Vec<CertificateDer<'static>> {
+        let chain = CertificateDer::pem_slice_iter(self.cert_pem.as_bytes());
+        chain.map(|cert| cert.expect("our own PEM").into_owned()).collect()
     }
 
     /// The server's side of TLS with this certificate.

@@ -42,9 +42,11 @@ pub struct TokenPlaces {
     pub query: Option<Text>,
 }
 
-/// Signed tokens (RFC 7519).
+/// Signed tokens (RFC 7519). What an issuer says for itself in `issuers` is said here where there is one alone.
 #[derive(Deserialize, JsonSchema)]
 pub struct Jwt {
+    /// Issuers, each with keys of its own.
+    pub issuers: Option<List<Issuer>>,
     /// Algorithms that are accepted.
     pub algorithms: Option<List<Text>>,
     /// Keys that stay the same.
@@ -55,7 +57,7 @@ pub struct Jwt {
     pub ca: Option<Text>,
     /// How often the key set is read again.
     pub refresh: Option<Time>,
-    /// Who may have issued it.
+    /// Who may have issued it: one.
     pub issuer: Option<List<Text>>,
     /// For whom it may be.
     pub audience: Option<List<Text>>,
@@ -67,6 +69,24 @@ pub struct Jwt {
     pub claims: Option<BTreeMap<String, Text>>,
     /// Refuse tokens without `exp`.
     pub require_exp: Option<Flag>,
+}
+
+/// An issuer of tokens and its own keys.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["issuer"]))]
+pub struct Issuer {
+    /// Its name in tokens (`iss`).
+    pub issuer: Option<Text>,
+    /// Algorithms that are accepted.
+    pub algorithms: Option<List<Text>>,
+    /// Keys that stay the same.
+    pub keys: Option<List<Key>>,
+    /// File or URL of a key set (RFC 7517).
+    pub jwks: Option<Text>,
+    /// PEM file of the authorities of that URL; relative to this file; left out: the system's.
+    pub ca: Option<Text>,
+    /// How often the key set is read again.
+    pub refresh: Option<Time>,
 }
 
 /// A key: one of secret and pem.

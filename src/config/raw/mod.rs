@@ -18,7 +18,7 @@ use serde::Deserialize;
 pub use change::{
     ArrayKeySetting, ChangeSetting, DeltaSetting, FeedId, FeedSetting, Pages, ToleranceSetting,
 };
-pub use identity::{ApiKeys, AuthenticateSetting, Authorize, Forward, Jwt, Key, TokenPlaces};
+pub use identity::{ApiKeys, AuthenticateSetting, Authorize, Forward, Issuer, Jwt, Key, TokenPlaces};
 pub use leaf::{Count, Flag, Number, Rate, Size, Text, Time};
 pub use poll::{AuthSetting, BatchSetting, Interval, OAuth, PollSetting};
 pub use route::{

@@ -296,6 +296,42 @@ const ROUTES: &[(&str, &str)] = &[
         "authenticate.jwt: has neither keys nor jwks to check a token with",
     ),
     (
+        "share: { by: [\"identity:way\"] }\n    authenticate: { keys: { clients: { a: 0123456789abcdef } } }",
+        "share.by[0]: \"identity:way\" is a claim whose header pollcast says itself: X-Pollcast-Subject, -Way, -Issuer and -Subscribers, and -Type behind a value that is no text",
+    ),
+    (
+        "share: { by: [\"identity:Subject\", \"identity:org_type\"] }\n    authenticate: { keys: { clients: { a: 0123456789abcdef } } }",
+        "share.by[0]: \"identity:Subject\" is a claim whose header pollcast says itself: X-Pollcast-Subject, -Way, -Issuer and -Subscribers, and -Type behind a value that is no text\npollcast.yaml:6: routes[0].share.by[1]: \"identity:org_type\" is a claim whose header pollcast says itself: X-Pollcast-Subject, -Way, -Issuer and -Subscribers, and -Type behind a value that is no text",
+    ),
+    (
+        "share: { by: [\"identity:org_id\", \"identity:Org-Id\"] }\n    authenticate: { keys: { clients: { a: 0123456789abcdef } } }",
+        "share.by: \"Org-Id\" has the header of another claim (x-pollcast-org-id)",
+    ),
+    (
+        "authenticate: { jwt: { issuer: [a, b], jwks: \"https://a.test/keys\" } }",
+        "authenticate.jwt.issuer: names 2 issuers that share one set of keys, so that each could sign tokens in the name of the others; write issuers: [{ issuer: \"a\", jwks or keys: … }, { issuer: \"b\", jwks or keys: … }], each with its own keys",
+    ),
+    (
+        "authenticate: { jwt: { issuers: [] } }",
+        "authenticate.jwt.issuers: is empty: no token would be accepted",
+    ),
+    (
+        "authenticate: { jwt: { issuers: [{ issuer: a, jwks: \"https://a.test/keys\" }], algorithms: [ES256] } }",
+        "authenticate.jwt.algorithms: is beside issuers: say it for each issuer it is of",
+    ),
+    (
+        "authenticate: { jwt: { issuers: [{ issuer: a, jwks: \"https://a.test/keys\" }, { issuer: a, jwks: \"https://b.test/keys\" }] } }",
+        "authenticate.jwt.issuers[1].issuer: \"a\" is there twice",
+    ),
+    (
+        "authenticate: { jwt: { issuers: [{ jwks: \"https://a.test/keys\" }] } }",
+        "authenticate.jwt.issuers[0]: names no issuer: say what iss is in its tokens",
+    ),
+    (
+        "authenticate: { jwt: { issuers: [{ issuer: a }] } }",
+        "authenticate.jwt.issuers[0]: has neither keys nor jwks to check a token with",
+    ),
+    (
         "authenticate: { jwt: { algorithms: [HS256], jwks: \"https://a.test/keys\" } }",
         "authenticate.jwt.algorithms: has an HS algorithm beside jwks: what is published is no secret; use keys with a secret",
     ),

@@ -60,9 +60,7 @@ routes:
     share: { by: [\"identity:org\"] }
     authenticate:
       jwt:
-        algorithms: [ES256]
-        jwks: https://issuer.example.com/jwks.json
-        issuer: [https://issuer.example.com]
+        issuers: [{ issuer: https://issuer.example.com, algorithms: [ES256], jwks: https://issuer.example.com/jwks.json }]
         audience: [pollcast]
         claims: { tenant: org }
       keys: { clients: { partner: change-me-please-now } }
@@ -122,6 +120,11 @@ fn collect_missing(schema: &Value, nodes: &[&Node], place: &str, missing: &mut V
     for branch in schema.get("anyOf").and_then(Value::as_array).into_iter().flatten() {
         collect_missing(branch, nodes, place, missing);
     }
+    // What an issuer says for itself, one that is alone says beside it.
+    let issuers =
+        nodes.iter().filter(|_| place == "authenticate.jwt").flat_map(|node| values(node, Some("issuers")));
+    let both: Vec<&Node> = nodes.iter().copied().chain(issuers.flat_map(|list| values(list, None))).collect();
+    let nodes = &both[..];
     for (key, schema) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
         let key_place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
         let mut below: Vec<&Node> = nodes.iter().flat_map(|node| values(node, Some(key))).collect();
@@ -132,6 +135,10 @@ fn collect_missing(schema: &Value, nodes: &[&Node], place: &str, missing: &mut V
             below = values(tree, Some("defaults")).into_iter().chain(routes).collect();
             let schema = schema.get("items").unwrap_or(schema);
             collect_missing(schema, &below, "", missing);
+            continue;
+        }
+        if place == "authenticate.jwt" && key == "issuers" && !below.is_empty() {
+            collect_missing(schema.get("items").unwrap_or(schema), nodes, &key_place, missing);
             continue;
         }
         if below.is_empty() {

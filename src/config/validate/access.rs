@@ -49,10 +49,36 @@ pub fn share((place, said): Said<'_, raw::Share>, to: &mut Share, findings: &mut
                 findings.problem(&place, "is empty; name a header or cookie, or write share: public");
             }
             let mut values = Vec::new();
-            findings.list((place, said), class_value, &mut values);
+            findings.list((place.clone(), said), class_value, &mut values);
+            are_distinct(&place, &values, findings);
             *to = Share::By(values);
         }
         None => {}
+    }
+}
+
+/// Returns whether pollcast says this header beside those of claims. Servers that know fields as variables see no
+/// difference between `-` and any other sign.
+fn is_reserved(what: &str, header: &HeaderName) -> bool {
+    let said: String =
+        header.as_str().chars().map(|sign| if sign.is_ascii_alphanumeric() { sign } else { '-' }).collect();
+    let name = said.strip_prefix("x-pollcast-").unwrap_or(&said);
+    matches!(name, "way" | "issuer" | "subscribers")
+        || name.ends_with("-type")
+        || (name == "subject" && what != name)
+}
+
+/// Refuses two claims that would be said in one header.
+fn are_distinct(place: &Place, values: &[ClassValue], findings: &mut Findings) {
+    let headers = values.iter().filter_map(|value| match value {
+        ClassValue::Identity { what, header } => Some((what, header.as_str().replace('_', "-"))),
+        _ => None,
+    });
+    let mut seen = std::collections::HashSet::new();
+    for (what, header) in headers {
+        if !seen.insert(header.clone()) {
+            findings.bad(place, what, &format!("has the header of another claim ({header})"));
+        }
     }
 }
 
@@ -66,6 +92,11 @@ fn class_value(findings: &mut Findings, place: &Place, said: &str) -> Option<Cla
             findings.bad(place, said, "is not identity:subject or identity:<claim>");
             return None;
         };
+        if is_reserved(what, &header) {
+            let message = "is a claim whose header pollcast says itself: X-Pollcast-Subject, -Way, -Issuer and \
+                           -Subscribers, and -Type behind a value that is no text";
+            findings.bad(place, said, message);
+        }
         return Some(ClassValue::Identity { what: what.to_owned(), header });
     }
     let name = findings.header_name(place, said)?;

@@ -1,6 +1,6 @@
-//! `authenticate`: who is let in on a route. Keys are tried here, at load.
+//! `authenticate`: who is let in on a route. Its tokens are read in `jwt`.
 //!
-//! Must not know: how a token is checked.
+//! Must not know: how a proof is checked.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,17 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header;
-use jsonwebtoken::DecodingKey;
 
-use super::super::identity::{
-    Algorithm, ApiKeys, Authenticate, Forward, Jwks, JwksSource, Jwt, KeyMaterial, StaticKey, TokenPlaces,
-};
+use super::super::identity::{ApiKeys, Authenticate, Forward, TokenPlaces};
 use super::super::problem::{Findings, Place};
 use super::super::{Route, Secret, Share, raw};
-use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, asking, at, tls};
-
-/// Shortest secret of the HS algorithms (RFC 7518 §3.2: as long as the hash).
-const SECRET: usize = 32;
+use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, asking, at, jwt, tls};
 
 pub fn authenticate(
     (place, said): Said<'_, raw::AuthenticateSetting>,
@@ -37,7 +31,7 @@ pub fn authenticate(
     };
     let mut who = Authenticate::default();
     if let (place, Some(raw)) = at!(place, raw.jwt) {
-        who.jwt = jwt(&place, raw, base_dir, findings).map(Arc::new);
+        who.jwt = jwt::jwt(&place, raw, base_dir, findings).map(Arc::new);
     }
     if let (place, Some(raw)) = at!(place, raw.keys) {
         who.keys = api_keys(&place, raw, findings);
@@ -54,133 +48,6 @@ pub fn authenticate(
         findings.problem(&place, "lets nobody in; name some of jwt, keys, forward, client_certificate");
     }
     *to = Some(who);
-}
-
-fn jwt(place: &Place, raw: &raw::Jwt, base_dir: &Path, findings: &mut Findings) -> Option<Jwt> {
-    let mut algorithms = Vec::new();
-    let choose = |findings: &mut Findings, place: &Place, said: &str| {
-        findings.read_choice(place, said, &Algorithm::ALL)
-    };
-    findings.list(at!(place, raw.algorithms), choose, &mut algorithms);
-    let mut keys = Vec::new();
-    let (keys_place, said) = at!(place, raw.keys);
-    for (index, said) in said.into_iter().flatten().enumerate() {
-        if let Some(said) = said {
-            keys.extend(key(&keys_place.index(index), said, base_dir, findings));
-        }
-    }
-    let mut refresh = 10 * MINUTE;
-    findings.time(at!(place, raw.refresh), 10 * SECOND..=DAY, &mut refresh);
-    let jwks = jwks(place, raw, base_dir, refresh, findings);
-    if raw.jwks.is_none() && raw.keys.as_ref().is_none_or(Vec::is_empty) {
-        findings.problem(place, "has neither keys nor jwks to check a token with");
-    }
-    if raw.algorithms.is_none() {
-        // Secrets and public keys never mix by a default.
-        algorithms = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa].to_vec();
-    }
-    // Of a list that is not read as it stands nothing more is said.
-    let is_read = raw.algorithms.as_ref().is_none_or(|said| said.len() == algorithms.len());
-    if algorithms.is_empty() && is_read {
-        findings.problem(&place.key("algorithms"), "is empty: no token would be accepted");
-    }
-    let symmetric = algorithms.iter().any(|algorithm| algorithm.is_symmetric());
-    if symmetric && raw.jwks.is_some() {
-        let message =
-            "has an HS algorithm beside jwks: what is published is no secret; use keys with a secret";
-        findings.problem(&place.key("algorithms"), message);
-    }
-    if !symmetric && is_read && keys.iter().any(|key| matches!(key.material, KeyMaterial::Secret(_))) {
-        let message = "has a secret, and algorithms names none that uses it; say algorithms: [HS256]";
-        findings.problem(&keys_place, message);
-    }
-    let mut jwt = Jwt {
-        algorithms,
-        keys,
-        jwks,
-        issuer: Vec::new(),
-        audience: Vec::new(),
-        leeway: 30 * SECOND,
-        subject: "sub".to_owned(),
-        claims: Vec::new(),
-        require_exp: true,
-    };
-    let some = |_: &mut Findings, _: &Place, said: &str| Some(said.to_owned());
-    findings.list(at!(place, raw.issuer), some, &mut jwt.issuer);
-    findings.list(at!(place, raw.audience), some, &mut jwt.audience);
-    findings.time(at!(place, raw.leeway), Duration::ZERO..=10 * MINUTE, &mut jwt.leeway);
-    if let Some(subject) = &raw.subject {
-        jwt.subject = subject.0.clone();
-    }
-    for (parameter, claim) in raw.claims.iter().flatten() {
-        jwt.claims.push((parameter.clone(), claim.0.clone()));
-    }
-    findings.flag(at!(place, raw.require_exp), &mut jwt.require_exp);
-    if jwt.issuer.is_empty() && raw.jwks.is_some() {
-        let message = "names no issuer: any token that these keys signed is accepted";
-        findings.warning(place, message);
-    }
-    Some(jwt)
-}
-
-fn jwks(
-    place: &Place,
-    raw: &raw::Jwt,
-    base_dir: &Path,
-    refresh: Duration,
-    findings: &mut Findings,
-) -> Option<Jwks> {
-    let ca = tls::authorities(at!(place, raw.ca), base_dir, findings);
-    let (place, said) = at!(place, raw.jwks);
-    let said = &said?.0;
-    let source = if said.contains("://") {
-        let risk = "whoever is on the way can put their keys in place of these";
-        let (server, path) = asking::server(&place, said, ca, risk, findings)?;
-        JwksSource::Url { server: Arc::new(server), path }
-    } else {
-        let bytes = tls::file(&place, said, base_dir, findings)?;
-        if let Err(error) = serde_json::from_slice::<jsonwebtoken::jwk::JwkSet>(&bytes) {
-            findings.bad(&place, said, &format!("is not a key set (RFC 7517): {error}"));
-        }
-        JwksSource::File(base_dir.join(said))
-    };
-    Some(Jwks { source, refresh })
-}
-
-fn key(place: &Place, raw: &raw::Key, base_dir: &Path, findings: &mut Findings) -> Option<StaticKey> {
-    let material = match (at!(place, raw.secret), at!(place, raw.pem)) {
-        ((place, Some(secret)), (_, None)) => {
-            if secret.0.len() < SECRET {
-                findings.problem(&place, "is too short for a secret key; at least 32 characters");
-            }
-            KeyMaterial::Secret(Secret(secret.0.clone()))
-        }
-        ((_, None), (place, Some(said))) => {
-            let bytes = tls::file(&place, &said.0, base_dir, findings)?;
-            let Some(material) = public_key(bytes) else {
-                findings.bad(&place, &said.0, "is not a public key of RSA, EC or Ed25519 in PEM");
-                return None;
-            };
-            material
-        }
-        _ => {
-            findings.problem(place, "wants exactly one of secret and pem");
-            return None;
-        }
-    };
-    Some(StaticKey { id: raw.id.as_ref().map(|id| id.0.clone()), material })
-}
-
-fn public_key(bytes: Vec<u8>) -> Option<KeyMaterial> {
-    if DecodingKey::from_rsa_pem(&bytes).is_ok() {
-        Some(KeyMaterial::Rsa(bytes))
-    } else if DecodingKey::from_ec_pem(&bytes).is_ok() {
-        Some(KeyMaterial::Ec(bytes))
-    } else if DecodingKey::from_ed_pem(&bytes).is_ok() {
-        Some(KeyMaterial::Ed(bytes))
-    } else {
-        None
-    }
 }
 
 fn api_keys(place: &Place, raw: &raw::ApiKeys, findings: &mut Findings) -> Option<ApiKeys> {

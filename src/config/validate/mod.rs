@@ -9,6 +9,7 @@ mod asking;
 mod change;
 mod headers;
 mod identity;
+mod jwt;
 mod limits;
 mod listeners;
 mod paths;
