@@ -9,7 +9,7 @@
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -29,6 +29,7 @@ use super::control::{Control, GOAWAY};
 use super::farewell::Farewell;
 use super::parting::Parting;
 use super::patience::{Awaited, Patience, Refusal, Terms, Verdict};
+use super::raw_head::RawHead;
 
 /// Most bytes that wait to be written. Larger pieces are not copied.
 const MOST: usize = 8 * 1024;
@@ -48,6 +49,12 @@ pub(super) struct Attended {
     patience: Patience,
     /// Nothing is asked of the client now: its request is served.
     busy: AtomicBool,
+    /// Of HTTP/1.
+    head: RawHead,
+    /// Length of the request that is served, as far as its head says.
+    whole: AtomicUsize,
+    /// Read, and not yet given to Pingora: its buffer was full.
+    ahead: BytesMut,
     /// Of HTTP/2.
     control: Option<Control>,
     farewell: Option<Farewell>,
@@ -79,6 +86,9 @@ impl Attended {
             terms,
             patience: Patience::with(awaited),
             busy: AtomicBool::new(false),
+            head: RawHead::new(),
+            whole: AtomicUsize::new(0),
+            ahead: BytesMut::new(),
             control: None,
             farewell: None,
             gathers: true,
@@ -88,11 +98,21 @@ impl Attended {
         }
     }
 
-    /// These bytes of its next request were read before.
-    pub(super) fn read_before(&mut self, read: &[u8]) {
-        if !read.is_empty() {
-            self.patience.heard(read.len());
+    /// These bytes of its next request were read before. Returns what Pingora is to read in their place.
+    pub(super) fn read_before(&mut self, read: BytesMut) -> BytesMut {
+        if read.is_empty() {
+            return read;
         }
+        self.patience.heard(read.len());
+        let read = match self.head.read(&read) {
+            Ok(escaped) => escaped.unwrap_or(read),
+            Err(unfit) => {
+                self.parting = Some(Parting::with(self.terms.refusal(unfit)));
+                BytesMut::from(NO_HEAD)
+            }
+        };
+        self.head.give(read.len());
+        read
     }
 
     /// The last request of this connection is answered.
@@ -101,6 +121,8 @@ impl Attended {
             Ok(mut attended) => {
                 attended.busy.store(false, Ordering::Relaxed);
                 attended.patience.expect_next();
+                let whole = attended.whole.load(Ordering::Relaxed);
+                attended.head.expect_next(whole);
                 attended
             }
             Err(stream) => stream,
@@ -112,13 +134,17 @@ impl Attended {
         let stream = session.downstream_session.stream();
         if let Some(attended) = stream.and_then(|stream| (**stream).as_any().downcast_ref::<Attended>()) {
             attended.busy.store(true, Ordering::Relaxed);
+            let length = session.req_header().headers.get(http::header::CONTENT_LENGTH);
+            let length = length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0_usize);
+            let whole = session.to_h1_raw().len().saturating_add(length);
+            attended.whole.store(whole, Ordering::Relaxed);
         }
     }
 
     /// The connection itself, if this one is such; nothing of it waits to be written.
     pub(super) fn bare(stream: Stream) -> Stream {
         match Attended::within(stream) {
-            Ok(attended) if attended.waiting.is_empty() => attended.stream,
+            Ok(attended) if attended.waiting.is_empty() && attended.ahead.is_empty() => attended.stream,
             Ok(attended) => attended,
             Err(stream) => stream,
         }
@@ -159,6 +185,30 @@ impl Attended {
         let _ = Pin::new(&mut self.stream).poll_write(context, &GOAWAY);
         let _ = Pin::new(&mut self.stream).poll_flush(context);
         Err(ErrorKind::ConnectionAborted.into())
+    }
+
+    /// Looks at what was read of a head, the bytes of the buffer from `before` on.
+    fn reads_head(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> Poll<io::Result<()>> {
+        match self.head.read(&buffer.filled()[before..]) {
+            Ok(None) => self.head.give(buffer.filled().len() - before),
+            Ok(Some(escaped)) => {
+                buffer.set_filled(before);
+                self.ahead = escaped;
+                self.give_ahead(buffer);
+            }
+            Err(unfit) => {
+                buffer.set_filled(before);
+                let refusal = self.terms.refusal(unfit);
+                return self.refuse(refusal, buffer);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn give_ahead(&mut self, buffer: &mut ReadBuf<'_>) {
+        let fits = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(&self.ahead.split_to(fits));
+        self.head.give(fits);
     }
 
     /// Something was written, or was to be.
@@ -210,6 +260,10 @@ impl AsyncRead for Attended {
         if attends && let Some(refusal) = self.patience.too_long(&self.terms) {
             return self.refuse(refusal, buffer);
         }
+        if !self.ahead.is_empty() {
+            self.give_ahead(buffer);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_pending() && !self.waiting.is_empty() && self.poll_waiting(context)?.is_ready() {
@@ -218,8 +272,12 @@ impl AsyncRead for Attended {
         }
         match read {
             Poll::Ready(Ok(())) if attends => {
-                let heard = self.heard(&buffer.filled()[before..], context);
-                Poll::Ready(heard)
+                self.heard(&buffer.filled()[before..], context)?;
+                if self.control.is_some() { Poll::Ready(Ok(())) } else { self.reads_head(buffer, before) }
+            }
+            Poll::Ready(Ok(())) => {
+                self.head.give(buffer.filled().len() - before);
+                Poll::Ready(Ok(()))
             }
             Poll::Pending if !self.busy.load(Ordering::Relaxed) => self.poll_patience(context, buffer),
             read => read,

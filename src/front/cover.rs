@@ -14,7 +14,9 @@ use super::access::{self, ClassValues, Own, Sharing};
 use super::ask_first::Otherwise;
 use super::form::{self, Form, form};
 use super::purse::Asker;
-use super::{Context, Fate, Front, admission, bypass, certificate, passthrough, push, refuse, target, visit};
+use super::{
+    Context, Fate, Front, admission, bypass, certificate, hosts, passthrough, push, refuse, target, visit,
+};
 use crate::config::{Plain, Route, Share};
 use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
 use crate::identity::{CertificateName, Denied, Proof, query_token, strip};
@@ -308,7 +310,8 @@ impl<'a> Cover<'a> {
     }
 
     fn base_key(&self, query: Option<String>, class: ClassValues) -> ResourceKey {
-        let (proto, authority, path) = (self.proto(), self.authority(), self.path.clone());
+        let authority = hosts::polled(&self.front.listener, self.authority());
+        let (proto, path) = (self.proto(), self.path.clone());
         visit::base_key(&self.route, proto, authority, path, query, class, &self.headers)
     }
 

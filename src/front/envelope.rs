@@ -118,7 +118,7 @@ pub(super) fn visitor(front: &Front, session: &Session, ctx: &Context) -> Visito
     headers.remove(header::CONTENT_TYPE);
     let authority = authority.map(str::to_ascii_lowercase);
     Visitor {
-        host: hosts::polled(&front.listener, authority.clone(), hosts::own_address(session)),
+        host: hosts::polled(&front.listener, authority.clone()),
         shared: front.shared.clone(),
         headers,
         query: request.uri.query().map(str::to_owned),

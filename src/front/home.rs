@@ -73,7 +73,7 @@ pub(super) async fn serve(
     known: Option<Remembered>,
     shutdown: &ShutdownWatch,
 ) {
-    stream.read_before(&read);
+    let read = stream.read_before(read);
     let mut session = ServerSession::new_http1(Box::new(stream));
     // Without an end: what is attended to ends by itself.
     session.set_keepalive((!*shutdown.borrow()).then_some(0));

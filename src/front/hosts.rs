@@ -30,16 +30,13 @@ pub(super) fn is_served(listener: &Listener, host: Option<&str>, own: Option<Soc
         || own.is_some_and(|own| is_address(host, own))
 }
 
-/// The authority that polls say for a client that named this one: on a helper that answers any host, the
-/// listener's first one stands in for a host that is not served.
-pub(super) fn polled(
-    listener: &Listener,
-    authority: Option<String>,
-    own: Option<SocketAddr>,
-) -> Option<String> {
-    match is_served(listener, authority.as_deref(), own) {
-        true => authority,
-        false => listener.hosts.first().cloned(),
+/// The authority that polls say for a client that named this one. The listener's first host stands in for one that
+/// is not listed: a helper answers any host, and every listener its own address and clients that name none.
+pub(super) fn polled(listener: &Listener, authority: Option<String>) -> Option<String> {
+    let is_listed = |host: &String| listener.hosts.contains(&host_name(host));
+    match listener.hosts.first() {
+        Some(first) => authority.filter(is_listed).or_else(|| Some(first.clone())),
+        None => authority,
     }
 }
 
@@ -90,7 +87,15 @@ mod tests {
     #[test]
     fn polls_never_say_a_host_that_is_not_served() {
         let evil = || Some("evil.example".to_owned());
-        assert_eq!(polled(&listener(&["api.example.com"]), evil(), None), Some("api.example.com".to_owned()));
-        assert_eq!(polled(&listener(&[]), evil(), None), evil());
+        let (api, listed) = (|| Some("api.example.com".to_owned()), listener(&["api.example.com"]));
+        for host in ["evil.example", "127.0.0.1:8080"] {
+            assert_eq!(polled(&listed, Some(host.to_owned())), api(), "{host}");
+        }
+        assert_eq!(polled(&listed, None), api());
+        assert_eq!(
+            polled(&listed, Some("api.example.com:81".to_owned())).as_deref(),
+            Some("api.example.com:81")
+        );
+        assert_eq!(polled(&listener(&[]), evil()), evil());
     }
 }

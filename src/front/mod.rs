@@ -51,6 +51,7 @@ mod preference;
 mod proxy_protocol;
 mod purse;
 mod push;
+mod raw_head;
 mod reauth;
 mod receive;
 mod recheck;

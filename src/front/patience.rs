@@ -14,6 +14,7 @@ use prometheus::IntCounterVec;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Shared;
+use super::raw_head::Unfit;
 
 /// What all connections of a listener are held to.
 #[derive(Debug)]
@@ -42,6 +43,21 @@ impl Terms {
             control_rate: limits.http2_control_rate,
             refusals: shared.metrics.refusals.clone(),
         }
+    }
+
+    /// What is said to a head that goes no further. It is counted.
+    pub(super) fn refusal(&self, unfit: Unfit) -> Refusal {
+        let (reason, status, detail) = match unfit {
+            Unfit::Line => {
+                ("framing", StatusCode::BAD_REQUEST, "a space or a control character in the request line")
+            }
+            Unfit::TooManyFields => {
+                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                ("header-fields", status, "there are more than 256 header fields")
+            }
+        };
+        self.refusals.with_label_values(&[reason]).inc();
+        Refusal { status, detail }
     }
 }
 

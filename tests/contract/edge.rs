@@ -50,6 +50,10 @@ async fn a_helper_for_any_host_polls_for_hosts_that_are_served_only() {
     let asked = &legacy.seen("/r/a")[0];
     assert_eq!(asked.header("host"), Some("api.example.com"));
     assert_eq!(asked.header("authorization"), Some("Bearer OPERATOR"));
+    // Nor does the address that health checks name lead it anywhere.
+    let own = app.addresses()[0].to_string();
+    http(&app).await.get("/r/b", &[("host", own.as_str())]).await.expect(200);
+    assert_eq!(legacy.seen("/r/b")[0].header("host"), Some("api.example.com"));
 }
 
 #[tokio::test]

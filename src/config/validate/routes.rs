@@ -94,7 +94,8 @@ pub fn secrets_have_a_host(routes: &[Arc<Route>], listeners: &[Listener], findin
     if listeners.iter().all(|listener| !listener.hosts.is_empty()) {
         return;
     }
-    for route in routes.iter().filter(|route| route.upstream.host.is_none() && route.hosts.is_empty()) {
+    let leads = |route: &&Arc<Route>| route.polled && route.upstream.host.is_none() && route.hosts.is_empty();
+    for route in routes.iter().filter(leads) {
         let name = &route.upstream.name;
         let cure = format!(
             "say upstreams.{name}.host, or hosts on every listener (or on this route), so that polls go to a host \

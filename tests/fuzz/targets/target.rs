@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pollcast::resource::{
-    CanonicalPath, canonical_path, canonical_query, decodings, matches_pattern, switch,
+    CanonicalPath, Readings, canonical_path, canonical_query, exact_path, matches_pattern, switch,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -14,17 +14,17 @@ fuzz_target!(|data: &[u8]| {
         assert!(plain.starts_with('/') && plain.bytes().all(|byte| byte.is_ascii_graphic()), "{plain:?}");
         assert!(!plain.contains("//") && !plain.contains(['\\', ';', '?', '#']), "{plain:?}");
         assert!(!plain.split('/').any(|segment| segment == "." || segment == ".."), "{plain:?}");
-        let _ = decodings(&plain);
+        let _ = Readings::of(&plain);
     } else {
-        let _ = decodings(path);
+        let _ = (Readings::of(path), exact_path(path));
     }
     let route = pollcast::front::fuzzing::route();
-    if let Ok(target) = canonical_query(query, &route.query, &route.switches)
+    if let Ok(target) = canonical_query(query, &route.query, &route.switches, true)
         && let Some(query) = &target.query
     {
         let noise = query.split('&').any(|pair| pair.starts_with("utm_source="));
         assert!(!noise, "{query:?}");
-        let again = canonical_query(Some(query), &route.query, &route.switches).expect("as before");
+        let again = canonical_query(Some(query), &route.query, &route.switches, true).expect("as before");
         assert_eq!(again.query.as_ref(), Some(query), "canonical is a fixed point");
     }
     let _ = switch(query, Some("_push"));
