@@ -4,6 +4,7 @@
 //! Must not know: methods, clients.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -112,9 +113,9 @@ impl Routes {
         let names = config.routes.iter().flat_map(|route| route.hosts.iter().cloned());
         let mut named = HashMap::new();
         for name in names {
-            if !named.contains_key(&name) {
-                let site = Site::of(config, Some(&name))?;
-                named.insert(name, site);
+            if let Entry::Vacant(place) = named.entry(name) {
+                let site = Site::of(config, Some(place.key()))?;
+                place.insert(site);
             }
         }
         Ok(Routes { named, others: Site::of(config, None)?, alone })
