@@ -9,9 +9,9 @@
 
 # Both stages are Debian 12: the binary uses the C library of its image.
 FROM rust:1-slim-bookworm AS build
-# cmake, a C compiler and make build the compression and TLS libraries.
+# cmake, a C compiler and make build the compression and TLS libraries; OpenSSL is the system's, and in both images.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends cmake gcc libc6-dev make pkg-config \
+    && apt-get install -y --no-install-recommends cmake gcc libc6-dev libssl-dev make pkg-config \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
@@ -21,7 +21,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked --bin pollcast \
     && strip -o /pollcast target/release/pollcast
 
-# The C library, libgcc and the certificates of public authorities; no shell, no package manager; runs as user 65532.
+# The C library, libgcc, OpenSSL and the certificates of public authorities; no shell, no package manager; runs as user 65532.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /pollcast /usr/local/bin/pollcast
 # 8080: clients. 9090: operators; publish it to them only.

@@ -23,6 +23,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod times;
+pub mod upstream_tls;
 mod validate;
 mod yaml;
 
@@ -40,6 +41,7 @@ pub use process::{Drain, Limits, Log, Threads, Upgrade};
 pub use query::{QueryRule, Switches, UnknownQuery};
 pub use schema::schema;
 pub use times::Times;
+pub use upstream_tls::{ClientCertificate, Pin, UpstreamTls};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -134,19 +136,6 @@ pub struct Server {
     /// `host:port`; a name is resolved again every `resolve_interval`.
     pub address: String,
     pub weight: usize,
-}
-
-#[derive(Debug, Clone)]
-pub struct UpstreamTls {
-    /// Name asked for and verified; none: the server's host name.
-    pub sni: Option<String>,
-    /// Absolute path of a PEM bundle; none: the system's roots.
-    pub ca: Option<PathBuf>,
-    pub verify: bool,
-    /// Shown to servers that ask who pollcast is; read and tried at load.
-    pub identity: Option<CertificateFiles>,
-    /// How often the files are looked at for new ones; none: only when told.
-    pub reload: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]

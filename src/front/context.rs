@@ -2,7 +2,7 @@
 //!
 //! Must not know: how any of it is decided.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -53,6 +53,8 @@ pub struct Context {
     pub(super) connection: Option<Arc<SocketDigest>>,
     /// Its connection from the pool was unfit, and nothing was sent on it: it needs a new one.
     pub(super) wants_new: bool,
+    /// The server of a request that passes through, and who it has to be.
+    pub(super) server: Option<(SocketAddr, String)>,
     /// Whether the API is asked before pollcast answers.
     pub(super) asking: Asking,
     /// The canonical path of a request that asks the API first.
@@ -90,6 +92,7 @@ impl Context {
             bond: None,
             connection: None,
             wants_new: false,
+            server: None,
             asking: Asking::No,
             path: None,
             sent: None,

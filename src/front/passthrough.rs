@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::ALPN;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -77,14 +76,11 @@ pub(super) async fn peer(session: &Session, ctx: &mut Context) -> Result<Box<Htt
     let Some(upstream) = ctx.upstream.clone() else {
         return Error::e_explain(ErrorType::HTTPStatus(502), "nothing to pass through to");
     };
-    let mut peer = upstream
-        .peer(bond::whose(session, ctx))
-        .await
-        .or_err_with(ErrorType::HTTPStatus(502), || "no server to pass through to".to_owned())?;
-    if form::is_websocket(&session.req_header().headers) {
-        // An upgrade needs HTTP/1.1.
-        peer.options.alpn = ALPN::H1;
-    }
+    // An upgrade needs HTTP/1.1.
+    let may_use_http2 = !form::is_websocket(&session.req_header().headers);
+    let peer = upstream.peer(bond::whose(session, ctx), may_use_http2).await;
+    let peer = peer.or_err_with(ErrorType::HTTPStatus(502), || "no server to pass through to".to_owned())?;
+    ctx.server = peer._address.as_inet().map(|server| (*server, peer.sni.clone()));
     Ok(peer)
 }
 
@@ -339,6 +335,12 @@ pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Conte
             (ErrorType::ReadTimedout, ErrorSource::Downstream) => {
                 "the body took longer than limits.body_timeout".to_owned()
             }
+            (kind, ErrorSource::Upstream) if is_about_tls(kind) => {
+                let reason = refused(error, ctx).await;
+                tracing::warn!(upstream, "a request did not pass through: TLS failed: {reason}");
+                // The reason is for operators; polls and checks have the same one.
+                format!("upstream {upstream:?}: TLS failed")
+            }
             _ => format!("upstream {upstream:?}: {}", reason(error)),
         };
         session.set_keepalive(None);
@@ -348,6 +350,20 @@ pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Conte
         ctx.answer = "failed";
     }
     FailToProxy { error_code: status, can_reuse_downstream: false }
+}
+
+fn is_about_tls(kind: &ErrorType) -> bool {
+    matches!(kind, ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError)
+}
+
+/// Why there is no TLS with the server, in the words that polls have.
+async fn refused(error: &Error, ctx: &Context) -> String {
+    let found = match (&ctx.upstream, &ctx.server) {
+        (Some(upstream), Some((server, name))) => upstream.find_out(*server, name).await,
+        _ => None,
+    };
+    // The innermost cause is OpenSSL's connector's word.
+    found.unwrap_or_else(|| error.root_cause().to_string())
 }
 
 /// The failure in words for a client: its kind and first cause, no addresses of ours.

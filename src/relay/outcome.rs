@@ -119,9 +119,9 @@ impl Poller {
         error: &FetchError,
     ) -> &'static str {
         let class = error.class();
-        // Clients are told the reason; a server's address is for operators only.
-        let reason = error.failure.to_string();
-        self.failing_server = error.server.clone();
+        // Clients are told the reason; a server's address, and what is wrong with its TLS, are for operators only.
+        let reason = error.failure.for_clients();
+        self.failing = (error.server.clone(), Some(error.failure.to_string()).filter(|full| *full != reason));
         let interval = self.route.poll.interval;
         match (&error.failure, exception(&error.failure)) {
             (upstream::Failure::NoTurn { .. }, _) => {
@@ -237,15 +237,16 @@ impl Poller {
 
     fn report(&mut self, failure: &Failure, wait: Duration) {
         let upstream = self.route.upstream.name.as_str();
+        let (server, reason) = std::mem::take(&mut self.failing);
         self.stakes.metrics.poll_failures.with_label_values(&[upstream, failure.class]).inc();
         warn!(
             resource = ?self.topic.key(),
             route = %self.route.path,
             class = failure.class,
-            server = self.failing_server.take().unwrap_or_default(),
+            server = server.unwrap_or_default(),
             next_poll_ms = wait.as_millis() as u64,
             "poll failed: {}",
-            failure.reason
+            reason.as_ref().unwrap_or(&failure.reason)
         );
     }
 

@@ -84,8 +84,8 @@ pub(super) struct Poller {
     pub(super) weight: usize,
     /// Head and body of the last whole answer: what a client polling for itself would have cost.
     last_cost: usize,
-    /// The server of the exchange that just failed, for the operator's log alone.
-    pub(super) failing_server: Option<String>,
+    /// The server of the exchange that just failed, and the whole reason, for the operator's log alone.
+    pub(super) failing: (Option<String>, Option<String>),
 }
 
 impl Poller {
@@ -128,7 +128,7 @@ impl Poller {
             metrics: stakes.metrics.polling(upstream, &topic.route().path),
             weight: 0,
             last_cost: 0,
-            failing_server: None,
+            failing: (None, None),
             topic,
             stakes,
         };

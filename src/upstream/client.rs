@@ -2,15 +2,23 @@
 //! connection, write one request, read one whole response within its bounds.
 //! Must not know: resources, versions, what counts as data, subscribers.
 
+mod bridge;
 mod cause;
+mod diagnosis;
+mod dialer;
 mod exchange;
 mod idle;
 mod link;
 mod own;
 mod papers;
 mod probe;
+mod refusal;
+#[cfg_attr(not(feature = "openssl"), path = "client/unsecured.rs")]
+mod secured;
 #[cfg(test)]
 pub(super) mod tests;
+#[cfg(feature = "openssl")]
+mod tls_stream;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -21,7 +29,7 @@ use http::HeaderValue;
 use http::header::ACCEPT_ENCODING;
 use parking_lot::Mutex;
 use pingora::lb::health_check::HealthCheck;
-use pingora::protocols::{ALPN, SocketDigest};
+use pingora::protocols::SocketDigest;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -146,11 +154,12 @@ impl Client {
 
     /// A server for a pass-through request, for Pingora's proxy, which keeps its own connections. There
     /// is a limit on connecting, none on reading: a stream may be silent for minutes. The first call
-    /// resolves the names if [`watch_servers`](Self::watch_servers) has not done so.
+    /// resolves the names if [`watch_servers`](Self::watch_servers) has not done so. `may_use_http2`: else it is asked in
+    /// HTTP/1.1, whatever `http2` says.
     ///
     /// # Errors
     /// [`Failure::NoServer`] if there is none within `connect_timeout`.
-    pub async fn peer(&self, whose: Whose<'_>) -> Result<Box<HttpPeer>, FetchError> {
+    pub async fn peer(&self, whose: Whose<'_>, may_use_http2: bool) -> Result<Box<HttpPeer>, FetchError> {
         if let Whose::Own { bond, again: false } = &whose
             && let Some(target) = bond.server(&self.config().name)
         {
@@ -162,9 +171,9 @@ impl Client {
         });
         let target = picked.map_err(|failure| self.failed(None, failure))?;
         match whose {
-            Whose::Anybodys => Ok(Box::new(self.link.peer(&target))),
+            Whose::Anybodys => Ok(Box::new(self.link.peer(&target, may_use_http2))),
             Whose::New => {
-                let mut peer = self.link.peer(&target);
+                let mut peer = self.link.peer(&target, may_use_http2);
                 peer.group_key = Bond::new().group(peer.group_key);
                 Ok(Box::new(peer))
             }
@@ -176,11 +185,16 @@ impl Client {
     }
 
     fn own_peer(&self, bond: &Bond, target: &Target) -> Box<HttpPeer> {
-        let mut peer = self.link.peer(target);
-        peer.group_key = bond.group(peer.group_key);
         // Connections of HTTP/2 are for many.
-        peer.options.alpn = ALPN::H1;
+        let mut peer = self.link.peer(target, false);
+        peer.group_key = bond.group(peer.group_key);
         Box::new(peer)
+    }
+
+    /// Why a server, of which `name` is wanted, was not understood, in the words that polls have; `None` if a look at it
+    /// shows nothing.
+    pub async fn find_out(&self, server: SocketAddr, name: &str) -> Option<String> {
+        self.link.diagnosis.of(server, name).await.map(|refusal| refusal.to_string())
     }
 
     /// Lets a connection of pass-through serve nobody any more, as it may know its user.

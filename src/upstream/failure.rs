@@ -107,6 +107,14 @@ impl Failure {
         }
     }
 
+    /// What clients are told: of TLS nothing but that it failed.
+    pub fn for_clients(&self) -> String {
+        match self {
+            Self::Tls { .. } => "TLS failed".to_owned(),
+            _ => self.to_string(),
+        }
+    }
+
     /// Whether the upstream answered, in time, with what no snapshot can be made of.
     pub(super) fn is_answer(&self) -> bool {
         matches!(
@@ -215,6 +223,8 @@ pub enum NewError {
     CaContent { upstream: String, path: PathBuf, found: String },
     /// pollcast's own certificate or key cannot be used.
     Identity { upstream: String, path: PathBuf, found: String },
+    /// OpenSSL does not take what `tls` says.
+    Terms { upstream: String, found: String },
     /// The system's roots are needed and missing.
     SystemRoots { upstream: String, found: String },
     /// The health check's path or host cannot be sent.
@@ -239,6 +249,9 @@ impl fmt::Display for NewError {
             }
             Self::Identity { upstream, path, found } => {
                 write!(f, "upstream {upstream:?}: {} cannot be used: {found}", path.display())
+            }
+            Self::Terms { upstream, found } => {
+                write!(f, "upstream {upstream:?}: its `tls` cannot be used: {found}")
             }
             Self::SystemRoots { upstream, found } => write!(
                 f,

@@ -50,6 +50,7 @@
 //! | `storms` | §5, §7: more clients than there may be, at once or for long, on a connection or without descriptors |
 //! | `upgrade` | a new process takes the listening sockets of the old one, and nobody notices |
 //! | `upstream_tls` | whom pollcast believes to be the upstream, and what it shows of itself |
+//! | `upstream_tls_kinds` | §10: kinds of TLS servers × ways of asking: self-signed, pinned, old |
 //! | `writes` | §9: a write is followed by a poll, whoever follows, and nothing older is said to be current |
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
 
@@ -112,6 +113,7 @@ pub mod storms;
 pub mod tls;
 pub mod upgrade;
 pub mod upstream_tls;
+pub mod upstream_tls_kinds;
 pub mod websocket;
 pub mod writes;
 

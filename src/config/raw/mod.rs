@@ -212,10 +212,17 @@ pub struct UpstreamTls {
     pub ca: Option<Text>,
     /// Verify the server's certificate.
     pub verify: Option<Flag>,
-    /// PEM file of pollcast's own certificate and its chain, for servers that ask; relative to this file.
+    /// Public keys (sha256/…) or certificates (cert:sha256/…), one of which the server's has to be; then neither
+    /// authority nor name nor date decide.
+    pub pin: Option<List<Text>>,
+    /// TLS 1.0 and 1.1, RSA key exchange, CBC and short keys, for servers that speak nothing better.
+    pub legacy: Option<Flag>,
+    /// PEM file of pollcast's own certificate and its chain, for servers that ask, or PKCS#12; relative to this file.
     pub cert: Option<Text>,
-    /// PEM file of its key; relative to this file.
+    /// PEM file of its key; relative to this file; left out: cert is PKCS#12 and has it.
     pub key: Option<Text>,
+    /// Of the key or of the PKCS#12 file.
+    pub password: Option<Text>,
     /// How often these files are looked at for new certificates, or `off`.
     pub reload: Option<Time>,
 }

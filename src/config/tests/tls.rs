@@ -139,3 +139,101 @@ fn files_that_would_stop_the_start_are_told() {
         assert_eq!(told.lines().count(), 1, "{told}");
     }
 }
+
+/// What is told of an upstream with these keys of `tls`: "loads", or the problems, with the warnings of one that loads.
+fn told(files: &Files, tls: &str) -> String {
+    let text = format!(
+        "listeners: [{{ address: 127.0.0.1:0 }}]
+upstreams: {{ api: {{ servers: [127.0.0.1:3000], tls: {{ {tls} }} }} }}
+passthrough: api
+"
+    );
+    match load_with(&text, "pollcast.yaml", files.directory(), &|_| None) {
+        Ok(config) => {
+            let warnings = config.warnings.iter().map(|warning| format!("\n{warning}"));
+            format!("loads{}", warnings.collect::<String>())
+        }
+        Err(problems) => problems.to_string(),
+    }
+}
+
+#[test]
+fn what_proves_a_server_is_said_once_and_what_it_costs_is_told() {
+    const PIN: &str = "sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+    let files = Files::new("proof");
+    files.pair("a.crt", "a.key");
+    for (tls, wanted) in [
+        (format!("pin: [{PIN}]"), "loads"),
+        (format!("pin: [{PIN}, 'cert:{PIN}']"), "loads"),
+        (format!("pin: ['{}']", PIN.replace("/47", "//47")), "loads"),
+        (format!("pin: [{PIN}], ca: a.crt"), "2: upstreams.api.tls.ca: goes with no pin: "),
+        (format!("pin: [{PIN}], verify: false"), "2: upstreams.api.tls.verify: goes with no pin, "),
+        ("pin: []".to_owned(), "2: upstreams.api.tls.pin: is empty; at least one pin is needed"),
+        (
+            "pin: [sha1/abc]".to_owned(),
+            "2: upstreams.api.tls.pin[0]: \"sha1/abc\" is not a pin; write sha256/",
+        ),
+        (format!("pin: [{PIN}, {PIN}]"), "2: upstreams.api.tls.pin[1]: "),
+        ("ca: a.crt".to_owned(), "loads"),
+        (
+            "legacy: true, ca: a.crt".to_owned(),
+            "loads\npollcast.yaml:2: upstreams.api.tls.legacy: TLS 1.0 and 1.1, ",
+        ),
+        ("cert: a.crt, key: a.key".to_owned(), "loads"),
+        (
+            "cert: a.crt".to_owned(),
+            "2: upstreams.api.tls.cert: \"a.crt\": is PEM, which needs `key` beside it",
+        ),
+        (
+            "cert: a.key, key: a.key".to_owned(),
+            "2: upstreams.api.tls.cert: \"a.key\": the file has no certificate",
+        ),
+        (
+            "cert: a.crt, key: a.crt".to_owned(),
+            "2: upstreams.api.tls.key: \"a.crt\": the file has no private key",
+        ),
+        ("key: a.key".to_owned(), "2: upstreams.api.tls.key: has no effect without cert"),
+        ("password: x".to_owned(), "2: upstreams.api.tls.password: has no effect without cert"),
+    ] {
+        let told = told(&files, &tls);
+        let told = told.strip_prefix("pollcast.yaml:").unwrap_or(&told);
+        assert!(told.starts_with(wanted), "{tls}\nwanted {wanted}\ntold {told}");
+    }
+}
+
+#[cfg(feature = "openssl")]
+#[test]
+fn keys_that_are_encrypted_need_their_password() {
+    use openssl::symm::Cipher;
+    use openssl::{pkcs12::Pkcs12, pkey::PKey, x509::X509};
+    let files = Files::new("encrypted");
+    files.pair("a.crt", "a.key");
+    let read = |name: &str| fs::read(files.directory().join(name)).expect("a file");
+    let key = PKey::private_key_from_pem(&read("a.key")).expect("a key");
+    let cert = X509::from_pem(&read("a.crt")).expect("a certificate");
+    let encrypted = key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"secret word");
+    fs::write(files.directory().join("b.key"), encrypted.expect("a key")).expect("a file");
+    let archive = Pkcs12::builder().pkey(&key).cert(&cert).build2("secret word").expect("an archive");
+    fs::write(files.directory().join("a.p12"), archive.to_der().expect("DER")).expect("a file");
+    fs::write(files.directory().join("c.p12"), b"0 nothing").expect("a file");
+    for (tls, wanted) in [
+        ("cert: a.p12, password: secret word", "loads"),
+        ("cert: a.p12, password: another", "2: upstreams.api.tls.cert: \"a.p12\": the password is wrong"),
+        ("cert: a.p12", "2: upstreams.api.tls.cert: \"a.p12\": the password is wrong"),
+        ("cert: c.p12", "2: upstreams.api.tls.cert: \"c.p12\": is neither PKCS#12 nor PEM"),
+        ("cert: a.crt, key: b.key, password: secret word", "loads"),
+        (
+            "cert: a.crt, key: b.key",
+            "2: upstreams.api.tls.key: \"b.key\": the key is encrypted: set `password` beside it",
+        ),
+        (
+            "cert: a.crt, key: b.key, password: another",
+            "2: upstreams.api.tls.key: \"b.key\": the key cannot be decrypted: the password is wrong",
+        ),
+    ] {
+        let told = told(&files, tls);
+        let told = told.strip_prefix("pollcast.yaml:").unwrap_or(&told);
+        assert!(told.starts_with(wanted), "{tls}\nwanted {wanted}\ntold {told}");
+        assert!(!told.contains("secret word"), "{told}");
+    }
+}

@@ -146,7 +146,15 @@ pub fn server(
     server.servers = vec![Server { address: format!("{}:{port}", authority.host()), weight: 1 }];
     server.host = Some(authority.as_str().to_owned());
     let reload = Some(ListenerTls::RELOAD);
-    server.tls = secure.then_some(UpstreamTls { sni: None, ca, verify: true, identity: None, reload });
+    server.tls = secure.then_some(UpstreamTls {
+        sni: None,
+        ca,
+        verify: true,
+        pin: Vec::new(),
+        legacy: false,
+        identity: None,
+        reload,
+    });
     Some((server, path.as_str().to_owned()))
 }
 

@@ -146,7 +146,7 @@ fn listener_tls(
     let mut min_version = TlsVersion::Tls12;
     let versions = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
     findings.choice(at!(place, raw.min_version), &versions, &mut min_version);
-    let client_ca = tls::authorities(at!(place, raw.client_ca), base_dir, findings);
+    let client_ca = tls::client_authorities(at!(place, raw.client_ca), base_dir, findings);
     let mut client_certificates = ClientCertificates::Optional;
     let (certificates_place, said) = at!(place, raw.client_certificates);
     if said.is_some() && raw.client_ca.is_none() {

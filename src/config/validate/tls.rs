@@ -3,8 +3,6 @@
 //! They are read again when the process starts; nothing that would stop it then gets past this.
 //! Must not know: which section names the files.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,10 +12,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::super::CertificateFiles;
 use super::super::problem::{Findings, Place};
 use super::super::raw::Text;
+use super::super::upstream_tls::read_file;
 use super::Said;
-
-/// Longest PEM file, bytes: the system's whole bundle has a quarter of it.
-const LONGEST: u64 = 1 << 20;
 
 type Section = (SectionKind, Vec<u8>);
 
@@ -58,11 +54,57 @@ pub fn certificate_and_key(
     }
 }
 
-/// The file of authorities, as an absolute path, if all of them can be used.
-pub fn authorities(
+/// The file of authorities of an upstream, as an absolute path, if all of them can be used.
+pub fn authorities(said: Said<'_, Text>, base_dir: &Path, findings: &mut Findings) -> Option<PathBuf> {
+    file_of_authorities(said, base_dir, findings, |certificate| {
+        #[cfg(feature = "openssl")]
+        return openssl::x509::X509::from_der(&certificate).map(drop).map_err(|error| error.to_string());
+        #[cfg(not(feature = "openssl"))]
+        return as_root(certificate);
+    })
+}
+
+/// The file of authorities of clients; the same.
+pub fn client_authorities(said: Said<'_, Text>, base_dir: &Path, findings: &mut Findings) -> Option<PathBuf> {
+    file_of_authorities(said, base_dir, findings, as_root)
+}
+
+fn as_root(certificate: CertificateDer<'static>) -> Result<(), String> {
+    rustls::RootCertStore::empty().add(certificate).map_err(|error| error.to_string())
+}
+
+/// Whether a certificate and a key can be shown to servers.
+///
+/// # Errors
+/// Says why not.
+pub fn fit_together(chain: Vec<Vec<u8>>, key: Vec<u8>) -> Result<(), String> {
+    #[cfg(feature = "openssl")]
+    {
+        let said = |error: openssl::error::ErrorStack| error.to_string();
+        let key = openssl::pkey::PKey::private_key_from_der(&key).map_err(said)?;
+        let leaf = openssl::x509::X509::from_der(&chain[0]).map_err(said)?;
+        // Short keys, too: OpenSSL may show them.
+        if leaf.public_key().map_err(said)?.public_eq(&key) {
+            Ok(())
+        } else {
+            Err("they do not fit".to_owned())
+        }
+    }
+    #[cfg(not(feature = "openssl"))]
+    {
+        let key = PrivateKeyDer::try_from(key).map_err(str::to_owned)?;
+        let chain = chain.into_iter().map(CertificateDer::from).collect();
+        let provider = rustls::crypto::ring::default_provider();
+        let tried = rustls::sign::CertifiedKey::from_der(chain, key, &provider);
+        tried.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+fn file_of_authorities(
     (place, said): Said<'_, Text>,
     base_dir: &Path,
     findings: &mut Findings,
+    tried: impl Fn(CertificateDer<'static>) -> Result<(), String>,
 ) -> Option<PathBuf> {
     let (path, sections) = sections(&place, &said?.0, base_dir, findings)?;
     let count = sections.len();
@@ -78,9 +120,8 @@ pub fn authorities(
         );
         return None;
     }
-    let mut roots = rustls::RootCertStore::empty();
     for (index, certificate) in certificates.into_iter().enumerate() {
-        if let Err(error) = roots.add(certificate) {
+        if let Err(error) = tried(certificate) {
             findings
                 .problem(&place, format!("certificate {} of the file cannot be used: {error}", index + 1));
             return None;
@@ -113,24 +154,17 @@ fn sections(
 /// What is in a file of keys or certificates.
 pub fn file(place: &Place, said: &str, base_dir: &Path, findings: &mut Findings) -> Option<Vec<u8>> {
     let path = base_dir.join(said);
-    let mut bytes = Vec::new();
-    // `is_file` first: opening a pipe would wait for its other end.
-    let read = match path.metadata() {
-        Ok(metadata) if !metadata.is_file() => {
-            findings.bad(place, said, "is not a file");
-            return None;
+    match read_file(&path) {
+        Ok(bytes) => Some(bytes),
+        // Ours, about the file as such.
+        Err(error) if error.raw_os_error().is_none() => {
+            findings.bad(place, said, &error.to_string());
+            None
         }
-        Ok(_) => File::open(&path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes)),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = read {
-        let shown = findings.quote(place, &path.display().to_string());
-        findings.problem(place, format!("{shown} cannot be read: {error}"));
-        return None;
+        Err(error) => {
+            let shown = findings.quote(place, &path.display().to_string());
+            findings.problem(place, format!("{shown} cannot be read: {error}"));
+            None
+        }
     }
-    if bytes.len() as u64 > LONGEST {
-        findings.bad(place, said, "is longer than 1MiB");
-        return None;
-    }
-    Some(bytes)
 }

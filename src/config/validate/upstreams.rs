@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::Authority;
-use rustls::pki_types::ServerName;
 
 use super::super::problem::{Findings, Place};
-use super::super::{Connections, Forwarded, HealthCheck, ListenerTls, Server, Upstream, UpstreamTls, raw};
-use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, asking, at, paths, tls};
+use super::super::{Connections, Forwarded, HealthCheck, Server, Upstream, raw};
+use super::upstream_tls::upstream_tls;
+use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, asking, at, paths};
 
 pub fn upstreams(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Vec<Arc<Upstream>> {
     let (place, Some(said)) = at!(Place::root(), file.upstreams) else {
@@ -131,37 +131,6 @@ fn host((place, said): Said<'_, raw::Text>, findings: &mut Findings) -> Option<S
         findings.bad(&place, said, "is not a host, with or without a port");
     }
     Some(said.to_owned())
-}
-
-fn upstream_tls(
-    place: &Place,
-    raw: &raw::UpstreamTls,
-    base_dir: &Path,
-    findings: &mut Findings,
-) -> UpstreamTls {
-    let mut verify = true;
-    let (verify_place, said) = at!(place, raw.verify);
-    findings.flag((verify_place.clone(), said), &mut verify);
-    if !verify {
-        findings.warning(&verify_place, "anybody on the way can pose as this upstream");
-    }
-    let (sni_place, sni) = at!(place, raw.sni);
-    let sni = sni.map(|said| said.0.clone());
-    if let Some(said) =
-        sni.as_ref().filter(|sni| !matches!(ServerName::try_from(sni.as_str()), Ok(ServerName::DnsName(_))))
-    {
-        findings.bad(&sni_place, said, "is not a DNS name");
-    }
-    let ca = tls::authorities(at!(place, raw.ca), base_dir, findings);
-    let pair = [("cert", raw.cert.is_some()), ("key", raw.key.is_some())];
-    if let [(said, true), (unsaid, false)] | [(unsaid, false), (said, true)] = pair {
-        findings.problem(&place.key(said), format!("has no effect without {unsaid}"));
-    }
-    let (cert, key) = (at!(place, raw.cert), at!(place, raw.key));
-    let identity = tls::certificate_and_key(cert, key, base_dir, findings);
-    let mut reload = Some(ListenerTls::RELOAD);
-    findings.time_or_off(at!(place, raw.reload), SECOND..=DAY, &mut reload);
-    UpstreamTls { sni, ca, verify, identity, reload }
 }
 
 fn health_check((place, said): Said<'_, raw::HealthCheck>, findings: &mut Findings) -> Option<HealthCheck> {

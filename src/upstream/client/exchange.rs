@@ -38,6 +38,11 @@ impl Broken {
         Self { failure, unanswered: true }
     }
 
+    /// The same, better explained.
+    pub(super) fn explained(self, failure: Failure) -> Self {
+        Self { failure, ..self }
+    }
+
     /// Whether the same may be asked once more: a reused connection may have been dead before.
     pub(super) fn is_repeatable(&self, ask: &Ask) -> bool {
         self.unanswered && ask.method.is_idempotent()

@@ -16,6 +16,8 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 
 use super::cause::Cause;
+use super::diagnosis::Diagnosis;
+use super::dialer::Dialer;
 use super::exchange::{self, Broken};
 use super::idle::Idle;
 use super::papers::Papers;
@@ -43,6 +45,7 @@ pub(super) struct Link {
     pub(super) papers: Arc<Papers>,
     /// Rises when a connection that many requests share must serve no more of them.
     generation: AtomicU64,
+    pub(super) diagnosis: Arc<Diagnosis>,
 }
 
 impl Link {
@@ -54,30 +57,47 @@ impl Link {
             options.ca_file = Some("/dev/null".to_owned());
         }
         let (connector, idle) = (Connector::new(Some(options)), Idle::new(POOL_SIZE));
-        Ok(Self { connector, idle, papers, generation: AtomicU64::new(0), upstream })
+        let diagnosis = Diagnosis::new(upstream.clone(), papers.clone());
+        Ok(Self { connector, idle, papers, generation: AtomicU64::new(0), diagnosis, upstream })
     }
 
-    pub(super) fn peer(&self, target: &Target) -> HttpPeer {
+    /// How a server is connected to: the one place, for polls and for what passes through.
+    pub(super) fn peer(&self, target: &Target, may_use_http2: bool) -> HttpPeer {
         let upstream = &self.upstream;
         let tls = upstream.tls.as_ref();
         // Never empty: Pingora does not verify a server without a name.
         let sni = tls.map(|tls| tls.sni.clone().unwrap_or_else(|| target.host.to_string()));
-        let mut peer = HttpPeer::new(target.address, tls.is_some(), sni.unwrap_or_default());
         let papers = self.papers.current();
-        peer.group_key = self.group_of(papers.group, None);
-        peer.client_cert_key = papers.identity;
+        let group = self.group_of(papers.group, None);
+        let wants_http2 = upstream.http2 && may_use_http2;
+        let (mut peer, alpn) = match papers.terms {
+            Some(terms) => {
+                // Pingora sees no TLS and nothing of its ALPN: it has to be told which one it is.
+                let http2 = wants_http2 && terms.allows_http2();
+                let (target, name) = (target.clone(), sni.unwrap_or_default());
+                let dialer = Dialer::new(target, name, http2, terms, self.diagnosis.clone());
+                (dialer.peer(group), if http2 { ALPN::H2 } else { ALPN::H1 })
+            }
+            None => {
+                let mut peer = HttpPeer::new(target.address, tls.is_some(), sni.unwrap_or_default());
+                peer.client_cert_key = papers.identity;
+                peer.options.ca = papers.authorities;
+                let alpn = match (wants_http2, tls) {
+                    (true, Some(_)) => ALPN::H2H1,
+                    (true, None) => ALPN::H2,
+                    (false, _) => ALPN::H1,
+                };
+                (peer, alpn)
+            }
+        };
+        peer.group_key = group;
         let options = &mut peer.options;
         options.connection_timeout = Some(upstream.connect_timeout);
         options.total_connection_timeout = Some(upstream.connect_timeout);
         options.idle_timeout = Some(upstream.keepalive);
         options.verify_cert = tls.is_none_or(|tls| tls.verify);
         options.verify_hostname = options.verify_cert;
-        options.ca = papers.authorities;
-        options.alpn = match (upstream.http2, tls) {
-            (true, Some(_)) => ALPN::H2H1,
-            (true, None) => ALPN::H2,
-            (false, _) => ALPN::H1,
-        };
+        options.alpn = alpn;
         options.max_h2_streams = HTTP2_STREAMS;
         options.h2_ping_interval = Some(HTTP2_PING);
         options.tcp_keepalive = Some(TcpKeepalive {
@@ -130,19 +150,16 @@ impl Link {
 
     /// On a connection that carries nothing else, and ends with the answer.
     async fn ask_alone(&self, target: &Target, ask: &Ask) -> Result<Answer, Failure> {
-        let mut peer = self.peer(target);
         // One of HTTP/2 would be there for others.
-        peer.options.alpn = ALPN::H1;
-        let (session, _) = self.connect(&peer).await?;
+        let (peer, session, _) = self.connect(target, false, |_| {}).await?;
         let group = peer.group_key;
         self.exchange(session, (target, group), Some(&peer), ask).await.map_err(|broken| broken.failure)
     }
 
     /// On a new connection, or on one of HTTP/2 that there is.
     async fn ask_anew(&self, target: &Target, ask: &Ask) -> Result<Answer, Failure> {
-        let mut peer = self.peer(target);
-        peer.group_key = self.group_of(self.papers.group(), ask.class);
-        let (session, reused) = self.connect(&peer).await?;
+        let group = self.group_of(self.papers.group(), ask.class);
+        let (peer, session, reused) = self.connect(target, true, |peer| peer.group_key = group).await?;
         match self.exchange(session, (target, peer.group_key), Some(&peer), ask).await {
             Err(broken) if reused && broken.is_repeatable(ask) => self.ask_once_more(target, ask).await,
             other => other.map_err(|broken| broken.failure),
@@ -152,14 +169,35 @@ impl Link {
     /// On a connection that is new for certain.
     async fn ask_once_more(&self, target: &Target, ask: &Ask) -> Result<Answer, Failure> {
         // Another pool key, so that it cannot meet the next dead connection of HTTP/2.
-        let mut fresh = self.peer(target);
         let group = self.group_of(self.papers.group(), ask.class);
-        fresh.group_key = !group;
-        let (session, _) = self.connect(&fresh).await?;
+        let (fresh, session, _) = self.connect(target, true, |peer| peer.group_key = !group).await?;
         self.exchange(session, (target, group), Some(&fresh), ask).await.map_err(|broken| broken.failure)
     }
 
-    pub(super) async fn connect(&self, peer: &HttpPeer) -> Result<(Box<HttpSession>, bool), Failure> {
+    /// A connection to this server, and whether it was used before. `change` has the last word on how it is made.
+    pub(super) async fn connect(
+        &self,
+        target: &Target,
+        may_use_http2: bool,
+        change: impl Fn(&mut HttpPeer),
+    ) -> Result<(HttpPeer, Box<HttpSession>, bool), Failure> {
+        let mut peer = self.peer(target, may_use_http2);
+        change(&mut peer);
+        let connected = self.connect_as(&peer).await;
+        if connected.is_err() && peer.options.alpn == ALPN::H2 {
+            // The server may have turned out to speak HTTP/1 alone, which is known from then on.
+            let mut other = self.peer(target, true);
+            if other.options.alpn != ALPN::H2 {
+                change(&mut other);
+                let (session, reused) = self.connect_as(&other).await?;
+                return Ok((other, session, reused));
+            }
+        }
+        let (session, reused) = connected?;
+        Ok((peer, session, reused))
+    }
+
+    async fn connect_as(&self, peer: &HttpPeer) -> Result<(Box<HttpSession>, bool), Failure> {
         let limit = self.upstream.connect_timeout;
         // Around everything: Pingora's own limits leave the HTTP/2 handshake out.
         match timeout(limit, self.connector.get_http_session(peer)).await {
@@ -169,11 +207,33 @@ impl Link {
                     Failure::ConnectTimeout { limit }
                 }
                 ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
-                    Failure::Tls { source: Cause::of(error) }
+                    // OpenSSL's own connections have had it looked at.
+                    let server = peer._address.as_inet().filter(|_| peer.options.custom_l4.is_none());
+                    let found = match server {
+                        Some(server) => self.diagnosis.of(*server, &peer.sni).await,
+                        None => None,
+                    };
+                    Failure::Tls { source: found.map_or_else(|| Cause::of(error).into(), Into::into) }
                 }
                 _ => Failure::Connect { source: Cause::of(error) },
             }),
             Err(_) => Err(Failure::ConnectTimeout { limit }),
+        }
+    }
+
+    /// With what the server says below HTTP about a connection that broke.
+    async fn explained(&self, target: &Target, broken: Broken) -> Broken {
+        let found = match (&broken.failure, &self.upstream.tls) {
+            (Failure::Reset { .. }, Some(_)) => self.papers.current().terms.and_then(|terms| terms.refused()),
+            // What was no head may have been TLS.
+            (Failure::Framing { found }, None) if found == ErrorType::InvalidHTTPHeader.as_str() => {
+                self.diagnosis.of(target.address, &target.host).await
+            }
+            _ => None,
+        };
+        match found {
+            Some(refusal) => broken.explained(Failure::Reset { source: refusal.into() }),
+            None => broken,
         }
     }
 
@@ -188,7 +248,10 @@ impl Link {
     ) -> Result<Answer, Broken> {
         let cleartext_http2 = session.as_http2().is_some() && self.upstream.tls.is_none();
         let limit = self.upstream.first_byte_timeout;
-        let response = exchange::exchange(&mut session, ask, cleartext_http2, limit).await?;
+        let response = match exchange::exchange(&mut session, ask, cleartext_http2, limit).await {
+            Ok(response) => response,
+            Err(broken) => return Err(self.explained(target, broken).await),
+        };
         let rest = response.idle_limit(self.upstream.keepalive);
         let knows_its_user = connection_auth::is_answered(&self.upstream.connection_auth, response.headers());
         match (*session, peer) {

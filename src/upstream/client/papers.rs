@@ -16,10 +16,12 @@ use tokio::time::sleep;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::cause::Cause;
+use super::secured::Terms;
 use crate::config;
+use crate::config::upstream_tls::Identity;
 use crate::metrics::Metrics;
 use crate::upstream::failure::NewError;
-use crate::upstream::trust::{self, Identity};
+use crate::upstream::trust;
 
 /// The papers of one upstream.
 pub(super) struct Papers {
@@ -36,6 +38,8 @@ pub(super) struct Issue {
     pub(super) authorities: Option<Arc<CaType>>,
     /// Shown to servers that ask.
     pub(super) identity: Option<Arc<CertKey>>,
+    /// For OpenSSL; `None` where rustls does it with the two above.
+    pub(super) terms: Option<Arc<Terms>>,
     /// Keeps connections that were made with these apart from all others in a pool.
     pub(super) group: u64,
 }
@@ -61,7 +65,8 @@ impl Papers {
     /// A file, or the system's roots, cannot be used.
     pub(super) fn new(upstream: Arc<config::Upstream>) -> Result<Papers, NewError> {
         let material = Material::read(&upstream)?;
-        if upstream.tls.is_some() && material.authorities.is_none() {
+        let uses_rustls = upstream.tls.as_ref().is_some_and(|tls| !tls.uses_openssl());
+        if uses_rustls && material.authorities.is_none() {
             // Connections read the system's roots and panic if they cannot: ask first.
             check_system_roots(&upstream)?;
         }
@@ -72,6 +77,13 @@ impl Papers {
 
     pub(super) fn current(&self) -> Issue {
         self.current.read().clone()
+    }
+
+    /// What finds out what is wrong with a server. Reads the files, so this blocks.
+    #[cfg(feature = "openssl")]
+    pub(super) fn for_diagnosis(&self, tls: &config::UpstreamTls) -> Option<Terms> {
+        let authorities = trust::own_authorities(&self.upstream).ok()?;
+        Terms::for_diagnosis(tls, authorities.as_deref())
     }
 
     /// What keeps connections apart that were made with other files.
@@ -164,21 +176,27 @@ impl Material {
     }
 
     fn issue(self, upstream: &config::Upstream, fingerprint: blake3::Hash) -> Result<Issue, NewError> {
-        let authorities = self.authorities.map(|certificates| wrapped(upstream, certificates)).transpose()?;
+        let terms = match upstream.tls.as_ref().filter(|tls| tls.uses_openssl()) {
+            Some(tls) => {
+                let terms = Terms::new(tls, self.authorities.as_deref(), self.identity.as_ref());
+                Some(terms.map_err(|found| NewError::Terms { upstream: upstream.name.clone(), found })?)
+            }
+            None => None,
+        };
+        let authorities = match self.authorities.filter(|_| terms.is_none()) {
+            Some(certificates) => Some(wrapped(upstream, certificates)?),
+            None => None,
+        };
         let identity = self.identity.map(|(chain, key)| Arc::new(CertKey::new(chain, key)));
         let mut hasher = DefaultHasher::new();
         (&upstream.name, fingerprint.as_bytes()).hash(&mut hasher);
-        Ok(Issue { authorities, identity, group: hasher.finish() })
+        Ok(Issue { authorities, identity, terms, group: hasher.finish() })
     }
 }
 
 /// The authorities in the form that connections take.
 fn wrapped(upstream: &config::Upstream, certificates: Vec<Vec<u8>>) -> Result<Arc<CaType>, NewError> {
-    let wrong = |found: String| NewError::CaContent {
-        upstream: upstream.name.clone(),
-        path: upstream.tls.as_ref().and_then(|tls| tls.ca.clone()).unwrap_or_default(),
-        found,
-    };
+    let wrong = |found: String| unusable(upstream, found);
     let mut store = RootCertStore::empty();
     let mut wrapped = Vec::new();
     for der in certificates {
@@ -189,6 +207,12 @@ fn wrapped(upstream: &config::Upstream, certificates: Vec<Vec<u8>>) -> Result<Ar
         wrapped.push(certificate);
     }
     Ok(wrapped.into())
+}
+
+/// The authorities cannot be used.
+fn unusable(upstream: &config::Upstream, found: String) -> NewError {
+    let path = upstream.tls.as_ref().and_then(|tls| tls.ca.clone()).unwrap_or_default();
+    NewError::CaContent { upstream: upstream.name.clone(), path, found }
 }
 
 fn check_system_roots(upstream: &config::Upstream) -> Result<(), NewError> {

@@ -36,7 +36,7 @@ impl HealthCheck for Probe {
         let upstream = &self.link.upstream;
         let limit = self.check.interval.min(upstream.total_timeout).max(SHORTEST_ROUND);
         if self.check.path.is_empty() {
-            return self.link.connect(&self.link.peer(&target)).await.map(drop).map_err(failed);
+            return self.link.connect(&target, true, |_| {}).await.map(drop).map_err(failed);
         }
         let ask = Ask {
             method: Method::GET,

@@ -580,7 +580,7 @@ async fn an_unhealthy_server_is_avoided_and_taken_back() {
     let chosen = async || {
         let mut chosen = Vec::new();
         for _ in 0..6 {
-            chosen.push(client.peer(Whose::Anybodys).await.unwrap()._address.to_string());
+            chosen.push(client.peer(Whose::Anybodys, true).await.unwrap()._address.to_string());
         }
         (chosen.contains(&first), chosen.contains(&second))
     };
@@ -613,8 +613,8 @@ async fn watching_checks_health_and_ends_when_told() {
     let watching = tokio::spawn(client.clone().watch_servers(stopped));
     let alone = async {
         loop {
-            let first = client.peer(Whose::Anybodys).await.unwrap()._address.to_string();
-            let second = client.peer(Whose::Anybodys).await.unwrap()._address.to_string();
+            let first = client.peer(Whose::Anybodys, true).await.unwrap()._address.to_string();
+            let second = client.peer(Whose::Anybodys, true).await.unwrap()._address.to_string();
             if first == server && second == server {
                 break;
             }
@@ -641,12 +641,12 @@ async fn a_name_that_does_not_resolve_is_no_server() {
     let client = Client::with_resolver(upstream, Arc::new(NoName)).unwrap();
     let error = client.fetch(&get("/")).await.unwrap_err();
     assert_eq!(error.class(), "no-server");
-    assert_eq!(client.peer(Whose::Anybodys).await.unwrap_err().class(), "no-server");
+    assert_eq!(client.peer(Whose::Anybodys, true).await.unwrap_err().class(), "no-server");
 }
 
 #[tokio::test]
 async fn a_pass_through_peer_limits_connecting_only() {
-    let peer = client_of(&["127.0.0.1:3000"]).peer(Whose::Anybodys).await.unwrap();
+    let peer = client_of(&["127.0.0.1:3000"]).peer(Whose::Anybodys, true).await.unwrap();
     assert_eq!(peer.options.total_connection_timeout, Some(PATIENCE));
     assert_eq!((peer.options.read_timeout, peer.options.write_timeout), (None, None));
     assert_eq!(peer._address.to_string(), "127.0.0.1:3000");

@@ -15,6 +15,8 @@ fn authority() -> Authority {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    // Another one than the servers have: a certificate that names itself as its issuer is a self-signed one.
+    params.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
     let pem = params.self_signed(&key).unwrap().pem();
     Authority { pem, issuer: rcgen::Issuer::new(params, key) }
 }
@@ -62,7 +64,9 @@ impl Drop for Bundle {
 
 fn upstream(address: &str, sni: Option<&str>, ca: Option<&Bundle>, verify: bool) -> Arc<config::Upstream> {
     let ca = ca.map(|it| it.0.clone());
-    let tls = config::UpstreamTls { sni: sni.map(str::to_owned), ca, verify, identity: None, reload: None };
+    let sni = sni.map(str::to_owned);
+    let (pin, legacy) = (Vec::new(), false);
+    let tls = config::UpstreamTls { sni, ca, verify, pin, legacy, identity: None, reload: None };
     Arc::new(config::Upstream { tls: Some(tls), ..upstream_of(&[address]) })
 }
 
@@ -111,4 +115,40 @@ fn a_bundle_that_is_none_is_refused_with_its_path() {
     };
     let error = Client::new(upstream("127.0.0.1:1", None, Some(&path), true)).err().unwrap();
     assert!(matches!(error, NewError::CaFile { .. }), "{error}");
+}
+
+#[cfg(feature = "openssl")]
+#[tokio::test]
+async fn the_reason_of_a_refusal_says_what_to_write() {
+    let (ours, other) = (authority(), authority());
+    let (our_ca, other_ca) = (Bundle::holding(&ours.pem), Bundle::holding(&other.pem));
+    let named = start(&ours, "api.example.com").await;
+    let cleartext = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let clear = cleartext.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = cleartext.accept().await {
+            let _ = stream.read(&mut [0; 1000]).await;
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    });
+    let name = Some("api.example.com");
+    for (address, sni, ca, reason) in [
+        (&named, name, Some(&other_ca), "is not in tls.ca: add it there or pin it: pin: [sha256/"),
+        (&named, name, None, "is not in tls.ca: add it there or pin it: pin: [sha256/"),
+        (
+            &named,
+            Some("www.test"),
+            Some(&our_ca),
+            "the certificate is for api.example.com, not www.test: set tls.sni",
+        ),
+        (&named, None, Some(&our_ca), "the certificate is for api.example.com, not 127.0.0.1: set tls.sni"),
+        (&clear, name, Some(&our_ca), "this port does not speak TLS"),
+        (&clear, name, None, "this port does not speak TLS"),
+    ] {
+        let client = Client::new(upstream(address, sni, ca, true)).unwrap();
+        let told = client.fetch(&get("/")).await.unwrap_err();
+        assert_eq!(told.class(), "tls", "{told}");
+        let told = told.to_string();
+        assert!(told.contains(reason), "{sni:?} {}: {told}", ca.is_some());
+    }
 }

@@ -1,0 +1,77 @@
+//! Why a server cannot be spoken with: a handshake in which everything is accepted and nothing is said finds out what
+//! the server has.
+//!
+//! One answer for polls, what passes through and checks of health, remembered for a moment. Must not know: requests.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+#[cfg(feature = "openssl")]
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::papers::Papers;
+use super::refusal::Refusal;
+#[cfg(feature = "openssl")]
+use super::{refusal, secured};
+use crate::config;
+
+/// What was found out is believed for so long: failures come many at a time.
+const BELIEVED: Duration = Duration::from_secs(5);
+
+/// A request that failed waits no longer for its reason.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+
+/// Servers that are remembered.
+const SERVERS_MAX: usize = 64;
+
+/// Finds out what is wrong with the servers of one upstream.
+pub(super) struct Diagnosis {
+    upstream: Arc<config::Upstream>,
+    papers: Arc<Papers>,
+    known: Mutex<HashMap<SocketAddr, (Instant, Option<Refusal>)>>,
+}
+
+impl Diagnosis {
+    pub(super) fn new(upstream: Arc<config::Upstream>, papers: Arc<Papers>) -> Arc<Diagnosis> {
+        Arc::new(Diagnosis { upstream, papers, known: Mutex::default() })
+    }
+
+    /// Why TLS with this server failed, or, if the upstream has no `tls`, whether it should have; `None` if a handshake
+    /// shows nothing. `name` is whom the server has to be.
+    pub(super) async fn of(&self, server: SocketAddr, name: &str) -> Option<Refusal> {
+        if let Some((at, found)) = self.known.lock().get(&server)
+            && at.elapsed() < BELIEVED
+        {
+            return found.clone();
+        }
+        let found = timeout(LOOK_MAX, self.look(server, name)).await.ok().flatten();
+        let mut known = self.known.lock();
+        if known.len() >= SERVERS_MAX {
+            known.clear();
+        }
+        known.insert(server, (Instant::now(), found.clone()));
+        found
+    }
+
+    #[cfg(feature = "openssl")]
+    async fn look(&self, server: SocketAddr, name: &str) -> Option<Refusal> {
+        let connection = TcpStream::connect(server).await.ok()?;
+        let Some(tls) = self.upstream.tls.clone() else {
+            return secured::shakes_hands(connection, name).await.then(refusal::speaks_tls);
+        };
+        // The system's authorities are many, and are read from files.
+        let papers = self.papers.clone();
+        let everything = tokio::task::spawn_blocking(move || papers.for_diagnosis(&tls)).await.ok()??;
+        everything.diagnose(connection, name).await
+    }
+
+    #[cfg(not(feature = "openssl"))]
+    async fn look(&self, _: SocketAddr, _: &str) -> Option<Refusal> {
+        let _ = (&self.upstream, &self.papers);
+        None
+    }
+}
