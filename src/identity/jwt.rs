@@ -13,6 +13,7 @@ use jsonwebtoken::{DecodingKey, Validation};
 use serde_json::{Map, Value};
 
 use super::jwks::KeySet;
+use super::jwt_crypto;
 use super::{Denied, Identity, Principal, Way};
 use crate::config::identity::{Algorithm, Issuer, Jwt, KeyMaterial};
 
@@ -82,6 +83,7 @@ impl IssuerKeys {
             };
             Some(Candidate { id: key.id.clone(), families, algorithm: None, key: key_of })
         };
+        jwt_crypto::install();
         IssuerKeys { fixed: rules.keys.iter().filter_map(candidate).collect(), set }
     }
 

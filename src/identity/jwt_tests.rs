@@ -319,3 +319,58 @@ proptest! {
         }
     }
 }
+
+/// Whatever the tests sign with, what pollcast ships checks it, and nothing that differs by a bit.
+#[test]
+fn the_shipped_cryptography_takes_what_was_signed_and_nothing_else() {
+    use jsonwebtoken::Algorithm as Name;
+    let ((ec_private, ec_public), (ed_private, ed_public), (rsa_private, rsa_public)) = (ec(), ed(), rsa());
+    let rsa_private = pem("PRIVATE KEY", &rsa_private);
+    let rsa_key = || EncodingKey::from_rsa_pem(rsa_private.as_bytes()).unwrap();
+    let rsa_public = || DecodingKey::from_rsa_pem(rsa_public.as_bytes()).unwrap();
+    let secret =
+        || (EncodingKey::from_secret(SECRET.as_bytes()), DecodingKey::from_secret(SECRET.as_bytes()));
+    let ec = || {
+        let private = EncodingKey::from_ec_pem(ec_private.as_bytes()).unwrap();
+        (private, DecodingKey::from_ec_pem(ec_public.as_bytes()).unwrap())
+    };
+    let ed = || {
+        let private = EncodingKey::from_ed_pem(ed_private.as_bytes()).unwrap();
+        (private, DecodingKey::from_ed_pem(ed_public.as_bytes()).unwrap())
+    };
+    let pairs = [
+        (Name::HS256, secret()),
+        (Name::HS384, secret()),
+        (Name::HS512, secret()),
+        (Name::RS256, (rsa_key(), rsa_public())),
+        (Name::RS384, (rsa_key(), rsa_public())),
+        (Name::RS512, (rsa_key(), rsa_public())),
+        (Name::PS256, (rsa_key(), rsa_public())),
+        (Name::PS384, (rsa_key(), rsa_public())),
+        (Name::PS512, (rsa_key(), rsa_public())),
+        (Name::ES256, ec()),
+        (Name::EdDSA, ed()),
+    ];
+    for (name, (private, public)) in &pairs {
+        let token = jsonwebtoken::encode(&Header::new(*name), &claims(), private).unwrap();
+        let (message, signature) = token.rsplit_once('.').unwrap();
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        let check = jwt_crypto::verifier(name, public).unwrap();
+        assert!(check.verify(message.as_bytes(), &signature).is_ok(), "{name:?}");
+        assert!(check.verify(format!("{message}a").as_bytes(), &signature).is_err(), "{name:?}");
+        for at in [0, signature.len() / 2, signature.len() - 1] {
+            let mut other = signature.clone();
+            other[at] ^= 1;
+            assert!(check.verify(message.as_bytes(), &other).is_err(), "{name:?}");
+        }
+        assert!(check.verify(message.as_bytes(), &Vec::new()).is_err(), "{name:?}");
+    }
+    // A key of one family is tried on no algorithm of another.
+    for (name, _) in &pairs {
+        for (_, (_, public)) in &pairs {
+            let fits = jwt_crypto::verifier(name, public).is_ok();
+            let is_same = jwt_crypto::family(*name) == public.family();
+            assert_eq!(fits, is_same, "{name:?}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ pub mod fuzzing;
 mod gate;
 mod jwks;
 mod jwt;
+mod jwt_crypto;
 mod places;
 mod principal;
 

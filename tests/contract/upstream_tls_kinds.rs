@@ -19,7 +19,7 @@ use crate::support::process::Folder;
 fn stand(server: SocketAddr, tls: &str, upstream: &str) -> App {
     app::start(&format!(
         "listeners: [{{address: '127.0.0.1:0'}}]\n\
-         upstreams: {{old: {{servers: ['{server}'], tls: {{{tls}}}{upstream}}}}}\n\
+         upstreams: {{old: {{servers: ['{server}'], host: legacy.test, tls: {{{tls}}}{upstream}}}}}\n\
          passthrough: old\n\
          log: {{access: false}}\n\
          routes: [{{path: '/r/{{name}}', upstream: old, poll: {{interval: 1h}}}}]\n"

@@ -144,7 +144,7 @@ fn files_that_would_stop_the_start_are_told() {
 fn told(files: &Files, tls: &str) -> String {
     let text = format!(
         "listeners: [{{ address: 127.0.0.1:0 }}]
-upstreams: {{ api: {{ servers: [127.0.0.1:3000], tls: {{ {tls} }} }} }}
+upstreams: {{ api: {{ servers: [127.0.0.1:3000], host: api.example, tls: {{ {tls} }} }} }}
 passthrough: api
 "
     );
