@@ -15,8 +15,8 @@ fn authority() -> Authority {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    // Another one than the servers have: a certificate that names itself as its issuer is a self-signed one.
-    params.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
+    // One of its own: a certificate that names itself as its issuer is a self-signed one.
+    params.distinguished_name.push(rcgen::DnType::CommonName, format!("{:016x}", fastrand::u64(..)));
     let pem = params.self_signed(&key).unwrap().pem();
     Authority { pem, issuer: rcgen::Issuer::new(params, key) }
 }
