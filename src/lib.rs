@@ -15,6 +15,7 @@
 pub mod admin;
 pub mod app;
 pub mod change;
+pub mod check;
 pub mod config;
 pub mod demo;
 pub mod fanout;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use pollcast::app;
+use pollcast::check;
 use pollcast::config::{self, Config};
 use pollcast::demo;
 use pollcast::front;
@@ -63,9 +64,9 @@ enum Command {
         /// The configuration file.
         #[arg(short, long, value_name = "FILE", default_value = "conf/pollcast.yaml")]
         config: PathBuf,
-        /// Poll this path or URL a few times too, and say what it would take to push it.
+        /// Poll this path or URL a few times too, and say what it would take to push it; repeatable.
         #[arg(long, value_name = "URL")]
-        probe: Option<String>,
+        probe: Vec<String>,
         #[command(flatten)]
         asking: Asking,
     },
@@ -94,19 +95,32 @@ struct Asking {
     /// How many polls.
     #[arg(long, requires = "probe", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..=100))]
     polls: u16,
+    /// Look for this long instead, with more polls.
+    #[arg(long = "for", requires = "probe", conflicts_with = "polls", value_name = "TIME", value_parser = look)]
+    looking_for: Option<Duration>,
     /// Time from one poll to the next, at least 100ms.
     #[arg(long, requires = "probe", value_name = "TIME", default_value = "2s", value_parser = spacing)]
     every: Duration,
     /// A header that a client would send, as 'Authorization: Bearer …'; repeatable. The report says
     /// what changes without it, and never its value.
-    #[arg(long = "header", requires = "probe", value_name = "NAME: VALUE")]
+    #[arg(short = 'H', long = "header", requires = "probe", value_name = "NAME: VALUE")]
     headers: Vec<String>,
+    /// Write the configuration with the suggested routes to this file, which must not exist.
+    #[arg(long, requires = "probe", value_name = "FILE")]
+    write: Option<PathBuf>,
 }
 
 fn spacing(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_secs(3600), "from 100ms to 1h")
+}
+
+fn look(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_secs(24 * 3600), "from 100ms to 24h")
+}
+
+fn within(text: &str, longest: Duration, bounds: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    let bounds = Duration::from_millis(100)..=Duration::from_secs(3600);
-    if bounds.contains(&time) { Ok(time) } else { Err("from 100ms to 1h".to_owned()) }
+    if (Duration::from_millis(100)..=longest).contains(&time) { Ok(time) } else { Err(bounds.to_owned()) }
 }
 
 fn main() -> ExitCode {
@@ -121,8 +135,8 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run { config, upgrade } => run(&config, upgrade),
-        Command::Check { config, probe: None, .. } => check(&config),
-        Command::Check { config, probe: Some(url), asking } => examine(&config, url, &asking),
+        Command::Check { config, probe, .. } if probe.is_empty() => check(&config),
+        Command::Check { config, probe, asking } => examine(&config, &probe, &asking),
         Command::Demo { listen, admin } => demonstrate(listen, admin),
         Command::Ready { admin } => ready(&admin),
         Command::Schema => print(&format!("{:#}\n", config::schema())),
@@ -144,7 +158,11 @@ fn run(file: &Path, take_over: bool) -> ExitCode {
     if let Some(limit) = raise_descriptor_limit()
         && let Some(shortage) = front::shortage(&config, limit)
     {
-        tracing::warn!("{shortage}");
+        // Whose clients are few can do nothing about a number that nobody chose.
+        match config.limits.clients_said {
+            true => tracing::warn!("{shortage}"),
+            false => tracing::debug!("{shortage}"),
+        }
     }
     if let Some(upgrade) = &config.upgrade
         && let Err(failure) = upgrade::inspect(&upgrade.socket)
@@ -190,44 +208,15 @@ fn inherit(config: &Config) -> Result<(Sockets, Predecessor), Failure> {
 fn check(file: &Path) -> ExitCode {
     match load(file) {
         Ok(config) => {
-            let warnings: Vec<String> = config.warnings.iter().map(|w| format!("warning: {w}\n")).collect();
-            let lines: Vec<String> =
-                config.routes.iter().map(|route| format!("{}\n", route.plain_line())).collect();
-            let (routes, upstreams) =
-                (count(config.routes.len(), "route"), count(config.upstreams.len(), "upstream"));
-            let (warnings, lines, missed) = (warnings.concat(), lines.concat(), missed(&config));
-            let file = file.display();
-            print(&format!("{warnings}{lines}{missed}{file}: good: {routes}, {upstreams}\n"))
+            let (said, counts) = (check::report(&config), check::counts(&config));
+            print(&format!("{said}{}: good: {counts}\n", file.display()))
         }
         Err(code) => code,
     }
 }
 
-/// The plain paths beside wide routes that no route covers: `/items` beside `/items/{*rest}`.
-fn missed(config: &Config) -> String {
-    let Ok(routes) = front::Routes::new(config) else { return String::new() };
-    let mut lines = String::new();
-    for route in config.routes.iter().filter(|route| route.polled) {
-        let Some((base, _)) = route.path.rsplit_once("/{*").filter(|(base, _)| !base.contains('{')) else {
-            continue;
-        };
-        let host = route.hosts.first().map(String::as_str);
-        for path in [base.to_owned(), format!("{base}/")] {
-            if !path.is_empty() && matches!(routes.find(host, &path), front::Match::Uncovered) {
-                lines.push_str(&format!("{}: does not cover {path}\n", route.path));
-            }
-        }
-    }
-    lines
-}
-
-/// A number and its noun.
-fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
 /// `check --probe`.
-fn examine(file: &Path, url: String, asking: &Asking) -> ExitCode {
+fn examine(file: &Path, urls: &[String], asking: &Asking) -> ExitCode {
     let config = match load(file) {
         Ok(config) => config,
         Err(code) => return code,
@@ -240,19 +229,35 @@ fn examine(file: &Path, url: String, asking: &Asking) -> ExitCode {
         Ok(headers) => headers,
         Err(why) => return wrong(&format!("--header: {why}")),
     };
-    let question = probe::Question { url, polls: asking.polls.into(), every: asking.every, headers };
+    let questions = urls.iter().map(|url| {
+        let (polls, every) = (asking.polls.into(), asking.every);
+        let question = probe::Question { url: url.clone(), polls, every, headers: headers.clone() };
+        asking.looking_for.map_or(question.clone(), |time| question.looking_for(time))
+    });
+    let questions: Vec<_> = questions.collect();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    match runtime.block_on(probe::probe(&config, &question)) {
-        Ok(report) if report.has_data => print(&report.text),
-        Ok(report) => {
-            print(&report.text);
-            ExitCode::FAILURE
-        }
-        Err(refusal @ probe::Refusal::Question(_)) => wrong(&refusal),
-        Err(refusal) => failed(&refusal),
+    let results = match runtime.block_on(probe::probe(&config, &questions)) {
+        Ok(results) => results,
+        Err(refusal) => return wrong(&refusal),
+    };
+    let failures = results.iter().filter_map(|result| result.as_ref().err());
+    let mut code = failures.fold(ExitCode::SUCCESS, |_, refusal| failed(refusal));
+    let reports: Vec<&probe::Report> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
+    if reports.iter().any(|report| !report.has_data) {
+        code = ExitCode::FAILURE;
+    }
+    let printed = print(&probe::printed(&reports));
+    let Some(to) = &asking.write else { return if printed == ExitCode::SUCCESS { code } else { printed } };
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => return failed(&error),
+    };
+    match probe::write(&text, &reports, to) {
+        Ok(()) => code,
+        Err(why) => wrong(&why),
     }
 }
 

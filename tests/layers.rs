@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["relay", "transport"],
     &["fanout"],
     &["front", "admin", "cluster"],
-    &["app", "main", "demo", "cli", "memory", "probe", "signals", "supervisor", "upgrade"],
+    &["app", "check", "main", "demo", "cli", "memory", "probe", "signals", "supervisor", "upgrade"],
 ];
 
 /// Imports within one layer that are meant: (from, to), and why.
@@ -34,6 +34,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("main", "app"),
     ("main", "cli"),
     ("main", "demo"),
+    // What it says of a file that loads.
+    ("main", "check"),
     // A question of the command line, answered without an application: it asks as the relay does.
     ("main", "probe"),
     // A command starts what it names.

@@ -78,6 +78,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             clients: 100_000,
+            clients_said: false,
             clients_per_address: None,
             clients_per_subject: None,
             accept_rate: None,

@@ -8,6 +8,8 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct Limits {
     pub clients: usize,
+    /// The file says `clients`: the operator means that many.
+    pub clients_said: bool,
     pub clients_per_address: Option<usize>,
     /// Of one subject, or of those with equal class values; none: no limit of its own.
     pub clients_per_subject: Option<usize>,

@@ -84,7 +84,7 @@ const FOR_ONE_REQUEST: [&str; 8] =
 
 /// Whether a request proves itself by what is good for it, or for its connection, alone, so that nobody can ask again
 /// with it.
-fn is_good_for_one(route: &Route, headers: &HeaderMap) -> bool {
+pub fn is_good_for_one(route: &Route, headers: &HeaderMap) -> bool {
     let signed = ["signature-input", "dpop"].iter().any(|name| headers.contains_key(*name));
     signed
         || connection_auth::is_carried(&route.upstream.connection_auth, headers)
@@ -94,7 +94,8 @@ fn is_good_for_one(route: &Route, headers: &HeaderMap) -> bool {
             .any(is_scheme_for_one)
 }
 
-fn is_scheme_for_one(value: &HeaderValue) -> bool {
+/// Whether credentials, or a challenge for them, are of a scheme that proves one request or one connection.
+pub fn is_scheme_for_one(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes().trim_ascii_start();
     let end = bytes.iter().position(|byte| matches!(byte, b' ' | b'\t' | b',')).unwrap_or(bytes.len());
     let (scheme, rest) = bytes.split_at(end);

@@ -130,7 +130,10 @@ impl<'a> Cover<'a> {
                 refuse::with(self.session, self.ctx, StatusCode::NOT_ACCEPTABLE, detail).await
             }
             (Form::Poll, Sharing::Own(own)) => Ok(Fate::PassThrough(match &own {
-                Own::Credentials | Own::OneRequest => Bypass::Credentials,
+                Own::Credentials | Own::OneRequest => {
+                    self.front.shared.doubts.note_credentials(&self.route, &self.headers);
+                    Bypass::Credentials
+                }
                 Own::Doubt(name) => {
                     self.note_doubt(name, DoubtOutcome::Passed);
                     Bypass::Header

@@ -1,15 +1,16 @@
-//! Headers that may choose the content while nobody has said whether they do: counted, and said once by name
-//! (contract §11).
+//! Headers that make requests pass through, as they may choose the content or say who asks: the former are counted, all
+//! are said once by name (contract §11).
 //!
 //! Must not know: which headers these are, what becomes of their requests.
 
 use std::collections::HashSet;
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 use parking_lot::Mutex;
 
 use crate::config::Route;
 use crate::metrics::{DoubtOutcome, Metrics};
+use crate::resource::credentials;
 
 /// Names that are said in the log; more are only counted.
 const NAMES_MAX: usize = 64;
@@ -40,6 +41,24 @@ impl Doubts {
              `vary: [{name}]` if it chooses, `ignore_headers: [{name}]` if it means nothing",
             route.path
         );
+    }
+
+    /// Says the names of the credentials with which plain requests went to the API, each once.
+    pub(super) fn note_credentials(&self, route: &Route, headers: &HeaderMap) {
+        for (name, _) in credentials(route, headers) {
+            let name = name.as_str();
+            let name = name.get(..NAME_BYTES_MAX).unwrap_or(name);
+            if !self.is_new(name) {
+                continue;
+            }
+            let by = if name == "cookie" { "cookie:NAME" } else { name };
+            tracing::info!(
+                "header {name} says who asks, and route {} does not say that it names a class: a plain request with it \
+                 goes to the API. Say `share: {{ by: [\"{by}\"] }}` if those with equal values get the same, \
+                 `share: public` if all do",
+                route.path
+            );
+        }
     }
 
     /// Says once of a route that its push clients get the form for pollcast's own User-Agent.

@@ -98,6 +98,7 @@ use crate::metrics::{Bypass, Metrics};
 use crate::relay::Relay;
 use crate::upstream::Client;
 
+pub use access::{is_good_for_one, is_scheme_for_one};
 pub use admission::{Subjects, end_subject};
 pub use authorize::Checks;
 use context::Context;

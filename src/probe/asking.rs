@@ -2,76 +2,232 @@
 //!
 //! Must not know: what the answers mean.
 
-use http::{HeaderName, HeaderValue, header};
-use tokio::time::sleep;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
 
 use super::aim::Aim;
-use super::{Question, Refusal};
+use super::{Question, Refusal, pollable};
 use crate::config::Auth;
 use crate::relay;
 use crate::resource::{KeyParts, ResourceKey, Validators};
-use crate::upstream::{Answer, Ask, Client, FetchError};
+use crate::upstream::{Answer, Ask, Client, Document, Failure, FetchError};
+
+/// What a body over `poll.max_body` may have so that its length is told.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// Most bytes of bodies that differ; with more than that no further poll is made. One URL of many has its part.
+const KEPT_BYTES_MAX: usize = 256 << 20;
+
+/// A page of another site, as Origin says it.
+const OTHER_ORIGIN: &str = "https://probe.example";
+
+/// A phone's browser.
+const MOBILE_AGENT: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like \
+                            Gecko) Version/17.0 Mobile/15E148 Safari/604.1";
+
+/// What a browser's navigation accepts.
+const PAGE: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
 /// What the upstream answered.
+#[derive(Debug, Default)]
 pub(super) struct Observed {
-    /// Unconditional, with all headers of the question; at least one.
+    /// Unconditional, with all headers of the question.
     pub(super) polls: Vec<Answer>,
-    /// With the validators of the last poll; none: it had none.
+    /// Why there is no further poll: the answer is no document, or did not come.
+    pub(super) ended: Option<FetchError>,
+    /// With the validators of the last poll; `None` if it had none.
     pub(super) conditional: Option<Answer>,
-    /// Without some of the headers.
+    /// One request each.
     pub(super) trials: Vec<Trial>,
     /// One more poll after the trials: whether the data changed meanwhile.
     pub(super) after: Option<Answer>,
+    /// A WebSocket handshake was answered 101.
+    pub(super) has_socket: bool,
+    /// From the first poll to the last.
+    pub(super) looked: Duration,
+    /// The body is longer than `poll.max_body`, bytes.
+    pub(super) too_large: Option<usize>,
 }
 
-/// One request with fewer credentials.
+/// What one request said otherwise than the polls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Said {
+    Without(Vec<HeaderName>),
+    With(HeaderName, &'static str),
+}
+
+/// One request that said something otherwise.
+#[derive(Debug)]
 pub(super) struct Trial {
-    pub(super) without: Vec<HeaderName>,
+    pub(super) said: Said,
     pub(super) answer: Answer,
+}
+
+struct Asker<'a> {
+    client: &'a Client,
+    aim: &'a Aim,
+    /// One request at a time, of whatever URL.
+    turn: &'a Semaphore,
+    max_body: usize,
+    /// How many URLs are asked about in this run.
+    urls: usize,
+}
+
+impl Asker<'_> {
+    async fn fetch(
+        &self,
+        headers: &[(HeaderName, HeaderValue)],
+        validators: Option<&Validators>,
+    ) -> Result<Answer, FetchError> {
+        let mut ask = request(self.aim, headers, validators);
+        ask.max_body = self.max_body;
+        ask.document = Document::Unknown { complete_within: self.aim.route.first_answer };
+        self.send(&ask).await
+    }
+
+    async fn send(&self, ask: &Ask) -> Result<Answer, FetchError> {
+        let _turn = self.turn.acquire().await;
+        self.client.fetch(ask).await
+    }
 }
 
 /// Asks everything.
 ///
 /// # Errors
 /// The upstream cannot be used, or a request of it failed.
-pub(super) async fn ask(aim: &Aim, question: &Question) -> Result<Observed, Refusal> {
+pub(super) async fn ask(
+    aim: &Aim,
+    question: &Question,
+    turn: &Semaphore,
+    urls: usize,
+) -> Result<Observed, Refusal> {
     let client = Client::new(aim.route.upstream.clone()).map_err(Refusal::Start)?;
-    let fetch = async |headers: &[(HeaderName, HeaderValue)], validators: Option<&Validators>| {
-        client.fetch(&request(aim, headers, validators)).await
+    let mut asker = Asker { client: &client, aim, turn, max_body: aim.route.poll.max_body, urls };
+    let mut observed = Observed::default();
+    polls(&mut asker, question, &mut observed).await?;
+    // What takes something away is not asked for more than it takes to see that.
+    if pollable::unpollable(&observed.polls, &aim.route).is_some() {
+        return Ok(observed);
+    }
+    observed.has_socket = has_socket(&asker, &question.headers).await;
+    let Some(last) = observed.polls.last().filter(|last| last.status.is_success()).cloned() else {
+        return Ok(observed);
     };
-    let unreachable = |error: FetchError| Refusal::Unreachable(error);
-    let mut polls = Vec::with_capacity(question.polls);
+    let validators = Validators {
+        etag: last.headers.get(header::ETAG).cloned(),
+        last_modified: last.headers.get(header::LAST_MODIFIED).cloned(),
+    };
+    if validators.etag.is_some() || validators.last_modified.is_some() {
+        let answer = asker.fetch(&question.headers, Some(&validators)).await;
+        observed.conditional = Some(answer.map_err(Refusal::Unreachable)?);
+    }
+    for (said, headers) in trials_of(&question.headers, &aim.route.poll.accept) {
+        // A form of it that is no document, or too large, says nothing of the polled one.
+        if let Ok(answer) = asker.fetch(&headers, None).await {
+            observed.trials.push(Trial { said, answer });
+        }
+    }
+    observed.after = asker.fetch(&question.headers, None).await.ok();
+    Ok(observed)
+}
+
+async fn polls(asker: &mut Asker<'_>, question: &Question, observed: &mut Observed) -> Result<(), Refusal> {
+    let mut began = Instant::now();
+    let mut kept = 0;
     for number in 0..question.polls.max(1) {
         if number > 0 {
             sleep(question.every).await;
         }
-        polls.push(fetch(&question.headers, None).await.map_err(unreachable)?);
+        let mut result = asker.fetch(&question.headers, None).await;
+        if number == 0
+            && matches!(&result, Err(FetchError { failure: Failure::TooLarge { .. }, .. }))
+            && asker.max_body < BODY_BYTES_MAX
+        {
+            asker.max_body = BODY_BYTES_MAX;
+            result = asker.fetch(&question.headers, None).await;
+            observed.too_large = result.as_ref().ok().map(|answer| answer.body.len());
+        }
+        if number == 0 {
+            began = Instant::now();
+        }
+        match result {
+            Ok(mut answer) => {
+                // Bodies that are equal are one in memory.
+                match observed.polls.last().filter(|before| before.body == answer.body) {
+                    Some(before) => answer.body = before.body.clone(),
+                    None => kept += answer.body.len(),
+                }
+                observed.polls.push(answer);
+                if number > 0 && kept > KEPT_BYTES_MAX / asker.urls.max(1) {
+                    break;
+                }
+            }
+            Err(error) if is_an_answer(&error.failure) => {
+                observed.ended = Some(error);
+                break;
+            }
+            Err(error) => return Err(Refusal::Unreachable(error)),
+        }
     }
-    let validators = polls.last().map(|last| Validators {
-        etag: last.headers.get(header::ETAG).cloned(),
-        last_modified: last.headers.get(header::LAST_MODIFIED).cloned(),
-    });
-    let validators = validators.filter(|known| known.etag.is_some() || known.last_modified.is_some());
-    let conditional = match &validators {
-        Some(known) => Some(fetch(&question.headers, Some(known)).await.map_err(unreachable)?),
-        None => None,
-    };
-    let mut trials = Vec::new();
-    for without in trials_of(&question.headers) {
-        let left: Vec<_> =
-            question.headers.iter().filter(|(name, _)| !without.contains(name)).cloned().collect();
-        let answer = fetch(&left, None).await.map_err(unreachable)?;
-        trials.push(Trial { without, answer });
-    }
-    let after = match trials.is_empty() {
-        true => None,
-        false => Some(fetch(&question.headers, None).await.map_err(unreachable)?),
-    };
-    Ok(Observed { polls, conditional, trials, after })
+    observed.looked = began.elapsed();
+    Ok(())
 }
 
-/// Without each header, and without all of them.
-fn trials_of(headers: &[(HeaderName, HeaderValue)]) -> Vec<Vec<HeaderName>> {
+/// The API is there, and what it does with this URL cannot be polled.
+fn is_an_answer(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::NoDocument { .. }
+            | Failure::HeldBack { .. }
+            | Failure::FirstByteTimeout { .. }
+            | Failure::TooLarge { .. }
+    )
+}
+
+/// Whether the API has a WebSocket of its own at this URL.
+async fn has_socket(asker: &Asker<'_>, headers: &[(HeaderName, HeaderValue)]) -> bool {
+    if asker.aim.route.upstream.http2 {
+        return false;
+    }
+    let mut ask = request(asker.aim, headers, None);
+    let handshake = [
+        (header::CONNECTION, "Upgrade"),
+        (header::UPGRADE, "websocket"),
+        (header::SEC_WEBSOCKET_VERSION, "13"),
+        (header::SEC_WEBSOCKET_KEY, "cG9sbGNhc3QtcHJvYmUtMDE="),
+    ];
+    ask.headers.extend(handshake.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    ask.document = Document::Unknown { complete_within: asker.aim.route.first_answer };
+    match asker.send(&ask).await {
+        // A poll expects no other protocol: the client of polls ends such a connection at once.
+        Err(FetchError { failure: Failure::Framing { found }, .. }) => {
+            found.starts_with(StatusCode::SWITCHING_PROTOCOLS.as_str())
+        }
+        _ => false,
+    }
+}
+
+/// What one more request says that the polls did not.
+fn variations() -> [(HeaderName, &'static str); 7] {
+    [
+        (header::ACCEPT_LANGUAGE, "fr,de;q=0.9,es;q=0.8,ja;q=0.7"),
+        (HeaderName::from_static("x-requested-with"), "XMLHttpRequest"),
+        (header::USER_AGENT, MOBILE_AGENT),
+        (header::ORIGIN, OTHER_ORIGIN),
+        (header::ACCEPT, "*/*"),
+        (header::ACCEPT, "application/json"),
+        (header::ACCEPT, PAGE),
+    ]
+}
+
+/// Without each header and without all of them; then with what the polls do not say.
+fn trials_of(
+    headers: &[(HeaderName, HeaderValue)],
+    accept: &HeaderValue,
+) -> Vec<(Said, Vec<(HeaderName, HeaderValue)>)> {
     let mut names: Vec<HeaderName> = Vec::new();
     for (name, _) in headers {
         if !names.contains(name) {
@@ -79,10 +235,23 @@ fn trials_of(headers: &[(HeaderName, HeaderValue)]) -> Vec<Vec<HeaderName>> {
         }
     }
     let each: Vec<Vec<HeaderName>> = names.iter().map(|name| vec![name.clone()]).collect();
-    match names.len() {
+    let fewer = match names.len() {
         0 | 1 => each,
-        _ => std::iter::once(names).chain(each).collect(),
-    }
+        _ => std::iter::once(names.clone()).chain(each).collect(),
+    };
+    let without = fewer.into_iter().map(|without| {
+        let left = headers.iter().filter(|(name, _)| !without.contains(name)).cloned().collect();
+        (Said::Without(without), left)
+    });
+    let others = variations().into_iter().filter(|(name, value)| {
+        // What the question or the poll says itself is no variation.
+        !names.contains(name) && !(*name == header::ACCEPT && accept.as_bytes() == value.as_bytes())
+    });
+    let with = others.map(|(name, value)| {
+        let more = (name.clone(), HeaderValue::from_static(value));
+        (Said::With(name, value), headers.iter().cloned().chain([more]).collect())
+    });
+    without.chain(with).collect()
 }
 
 fn request(aim: &Aim, headers: &[(HeaderName, HeaderValue)], validators: Option<&Validators>) -> Ask {

@@ -6,8 +6,16 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
-use super::asking::Observed;
+use super::asking::{Observed, Said};
+use crate::config::says_credential;
+use crate::front::is_scheme_for_one;
+use crate::resource::matches_pattern;
+use crate::upstream::Answer;
+use crate::upstream::judge::vary_names;
 use crate::upstream::schedule::directive;
+
+/// How much of a refusal's body is read for names of headers.
+const BODY_BYTES_READ: usize = 16 * 1024;
 
 /// What became of the conditional request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,12 +101,79 @@ pub(super) fn sharing(headers: &HeaderMap) -> Vec<String> {
     signs
 }
 
-/// The names in `Vary` that are credentials.
+/// The names in `Vary` that say who asks.
 pub(super) fn varying_credentials(headers: &HeaderMap, credentials: &[HeaderName]) -> Vec<HeaderName> {
-    let lines = headers.get_all(header::VARY).iter().filter_map(|line| line.to_str().ok());
-    let names =
-        lines.flat_map(|line| line.split(',')).filter_map(|name| HeaderName::try_from(name.trim()).ok());
-    names.filter(|name| credentials.contains(name)).collect()
+    let names = vary_names(headers).filter_map(|name| HeaderName::try_from(name).ok());
+    names.filter(|name| credentials.contains(name) || says_credential(name.as_str())).collect()
+}
+
+/// The cookies that an answer sets and that may say who somebody is.
+pub(super) fn cookies(headers: &HeaderMap, ignore_cookies: &[String]) -> Vec<String> {
+    let lines = headers.get_all(header::SET_COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let names = lines.map(|line| line.split(['=', ';']).next().unwrap_or_default().trim().to_owned());
+    names.filter(|name| !ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name))).collect()
+}
+
+/// What a refusal says it wants, without anything of it that may be secret.
+pub(super) fn wanted(answer: &Answer) -> Vec<String> {
+    let challenges = answer.headers.get_all(header::WWW_AUTHENTICATE).iter();
+    let mut wanted: Vec<String> = Vec::new();
+    for value in challenges {
+        let scheme = value.to_str().unwrap_or_default().split([' ', ',']).next().unwrap_or_default();
+        let binds = ["ntlm", "negotiate"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+        let note = if binds || is_scheme_for_one(value) {
+            ", whose credentials are good for one request"
+        } else {
+            ""
+        };
+        wanted.push(format!("WWW-Authenticate: {scheme}{note}"));
+    }
+    let listed = ["access-control-allow-headers", "vary"];
+    let fields =
+        listed.iter().flat_map(|name| answer.headers.get_all(*name)).filter_map(|value| value.to_str().ok());
+    let body =
+        String::from_utf8_lossy(answer.body.get(..BODY_BYTES_READ).unwrap_or(&answer.body)).into_owned();
+    let is_sign = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let words = fields.map(str::to_owned).chain([body]).collect::<Vec<_>>().join(" ");
+    for word in words.split(|c| !is_sign(c)).map(|word| word.trim_matches('-')) {
+        let is_field = word.contains('-')
+            && (word.contains(|c: char| c.is_ascii_uppercase())
+                || word.to_ascii_lowercase().starts_with("x-"));
+        let is_name = word.len() <= 64 && (is_field || word.eq_ignore_ascii_case("apikey"));
+        let is_known = wanted.iter().any(|known| known.eq_ignore_ascii_case(word));
+        if is_name && !is_known && says_credential(word) && !word.eq_ignore_ascii_case("www-authenticate") {
+            wanted.push(word.to_owned());
+        }
+    }
+    wanted.truncate(8);
+    wanted
+}
+
+/// What the API says to pages of other sites. Returns `None` if nothing.
+pub(super) fn cors(observed: &Observed) -> Option<Cors> {
+    let of = |headers: &HeaderMap| {
+        headers
+            .get(header::ACCESS_CONTROL_ALLOW_ORIGIN)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
+    if observed.polls.last().and_then(|last| of(&last.headers)).is_some_and(|said| said == "*") {
+        return Some(Cors::Everybody);
+    }
+    let with_origin = observed
+        .trials
+        .iter()
+        .find(|trial| matches!(&trial.said, Said::With(name, _) if *name == header::ORIGIN));
+    with_origin.and_then(|trial| of(&trial.answer.headers)).map(|_| Cors::WhenAsked)
+}
+
+/// See [`cors`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cors {
+    /// `*` on each answer.
+    Everybody,
+    /// Only to a request with an Origin: each origin has a resource of its own.
+    WhenAsked,
 }
 
 /// The fields that limit how often one may ask.
@@ -111,6 +186,9 @@ pub(super) fn rate_limits(headers: &HeaderMap) -> String {
 
 /// How long an answer is fresh.
 pub(super) fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    if directive(headers, "no-cache").is_some() {
+        return None;
+    }
     let seconds = directive(headers, "max-age")?.parse().ok()?;
     Some(Duration::from_secs(seconds)).filter(|age| !age.is_zero())
 }

@@ -5,7 +5,7 @@
 use http::{HeaderName, StatusCode, header};
 use serde_json::Value;
 
-use super::asking::Observed;
+use super::asking::{Observed, Said};
 use crate::change::Rules;
 use crate::config::Change;
 use crate::resource::{Version, VersionNamer};
@@ -23,8 +23,8 @@ pub(super) enum Effect {
     Unclear,
 }
 
-/// The effects of leaving these headers out, in the order of the trials.
-pub(super) fn effects(observed: &Observed, change: &Change) -> Vec<(Vec<HeaderName>, Effect)> {
+/// The effects of what was said otherwise, in the order of the trials.
+pub(super) fn effects(observed: &Observed, change: &Change) -> Vec<(Said, Effect)> {
     let (Some(before), Some(after)) = (observed.polls.last(), &observed.after) else {
         return Vec::new();
     };
@@ -39,7 +39,7 @@ pub(super) fn effects(observed: &Observed, change: &Change) -> Vec<(Vec<HeaderNa
             _ => Effect::Unclear,
         }
     };
-    observed.trials.iter().map(|trial| (trial.without.clone(), effect(&trial.answer))).collect()
+    observed.trials.iter().map(|trial| (trial.said.clone(), effect(&trial.answer))).collect()
 }
 
 /// Its content under the rules; as it is if they do not fit.
@@ -58,18 +58,30 @@ fn version(answer: &Answer, change: &Change) -> Version {
 }
 
 /// The headers that matter: those whose absence changed the answer; if only all together did, all.
-pub(super) fn that_matter(effects: &[(Vec<HeaderName>, Effect)]) -> Vec<HeaderName> {
+pub(super) fn that_matter(effects: &[(Said, Effect)]) -> Vec<HeaderName> {
     let matters = |effect: &Effect| matches!(effect, Effect::Status(_) | Effect::Content);
-    let single = effects.iter().filter(|(names, effect)| names.len() == 1 && matters(effect));
-    let mut found: Vec<HeaderName> = single.flat_map(|(names, _)| names.clone()).collect();
-    if found.is_empty() {
-        found = effects
-            .iter()
-            .find(|(_, effect)| matters(effect))
-            .map(|(names, _)| names.clone())
-            .unwrap_or_default();
+    let without = effects.iter().filter_map(|(said, effect)| match said {
+        Said::Without(names) if matters(effect) => Some(names),
+        _ => None,
+    });
+    let single = without.clone().filter(|names| names.len() == 1);
+    let found: Vec<HeaderName> = single.flatten().cloned().collect();
+    if !found.is_empty() {
+        return found;
     }
-    found
+    without.take(1).flatten().cloned().collect()
+}
+
+/// What leaving this one header out did.
+pub(super) fn without(effects: &[(Said, Effect)], name: &HeaderName) -> Option<Effect> {
+    let is_it = |said: &Said| matches!(said, Said::Without(names) if names.len() == 1 && names[0] == *name);
+    effects.iter().find(|(said, _)| is_it(said)).map(|(_, effect)| *effect)
+}
+
+/// What this header did, which the polls did not say.
+pub(super) fn with(effects: &[(Said, Effect)], name: &HeaderName) -> Option<Effect> {
+    let is_it = |said: &Said| matches!(said, Said::With(header, _) if header == name);
+    effects.iter().find(|(said, _)| is_it(said)).map(|(_, effect)| *effect)
 }
 
 /// The bodies that are JSON and could be compared; none if one of them is not.

@@ -1,31 +1,46 @@
 //! What an upstream's answers say about how to poll them: `pollcast check --probe`.
 //!
-//! `aim` finds whom to ask, `asking` asks as the relay would, the others are pure: `flapping`,
-//! `listing`, `difference`, `identity` and `fields` read the answers, `suggestion` is a route made
-//! of that, `report` the text for people. Nothing here prints a credential or a query.
-//! Must not know: subscribers, how a running pollcast is wired.
+//! `aim` finds whom to ask, `asking` asks as the relay would, the others are pure: `flapping`, `noise`, `listing`,
+//! `difference`, `identity`, `pollable`, `content` and `fields` read the answers, `findings` is what is suggested from them,
+//! `suggestion` a route made of that, `report` the text for people, `file` the routes of all URLs in one. Nothing here
+//! prints a credential or a query. Must not know: subscribers, how a running pollcast is wired.
 
 mod aim;
 mod asking;
+mod content;
 mod difference;
 mod fields;
+mod file;
+mod findings;
 mod flapping;
 mod identity;
 mod listing;
+mod noise;
+mod pollable;
 mod report;
 mod suggestion;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::{HeaderName, HeaderValue};
+use tokio::sync::Semaphore;
 
-use crate::config::Config;
+use crate::config::{Config, load_str};
 use crate::upstream::{FetchError, NewError};
 
+/// Most polls of one URL: what they brought is kept until the end.
+pub const POLLS_MAX: usize = 100;
+
+/// Most URLs of one run.
+pub const URLS_MAX: usize = 32;
+
 /// What the operator wants to know.
+#[derive(Debug, Clone)]
 pub struct Question {
     /// A path, or an absolute URL.
     pub url: String,
@@ -37,11 +52,34 @@ pub struct Question {
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// What came of it.
+impl Question {
+    /// The same, looking for this long: with as many polls as fit, and no more than [`POLLS_MAX`].
+    #[must_use]
+    pub fn looking_for(self, time: Duration) -> Question {
+        let fitting = usize::try_from(time.as_millis() / self.every.as_millis().max(1)).unwrap_or(usize::MAX);
+        let steps = fitting.clamp(1, POLLS_MAX - 1);
+        let every = time / u32::try_from(steps).unwrap_or(u32::MAX);
+        Question { polls: steps + 1, every: every.max(self.every), ..self }
+    }
+}
+
+/// A route that is suggested.
+#[derive(Debug)]
+pub struct Item {
+    path: String,
+    /// The file has no route of this path.
+    is_new: bool,
+    /// As an item of `routes:`.
+    yaml: String,
+}
+
+/// What came of one URL.
+#[derive(Debug)]
 pub struct Report {
     pub text: String,
-    /// The last poll brought data.
+    /// A route is suggested.
     pub has_data: bool,
+    pub item: Option<Item>,
 }
 
 /// Why there is no report.
@@ -65,14 +103,56 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// Asks and reports.
+/// Asks about all URLs side by side, one request at a time, and reports on each.
 ///
 /// # Errors
-/// There is nobody to ask, or nobody answered.
-pub async fn probe(config: &Config, question: &Question) -> Result<Report, Refusal> {
-    let aim = aim::aim(config, &question.url).map_err(Refusal::Question)?;
-    let observed = asking::ask(&aim, question).await?;
-    Ok(report::report(&aim, question, &observed))
+/// One of the questions makes no sense: nothing is asked then. What becomes of the single URLs is in the list.
+pub async fn probe(config: &Config, questions: &[Question]) -> Result<Vec<Result<Report, Refusal>>, Refusal> {
+    if questions.len() > URLS_MAX {
+        return Err(Refusal::Question(format!(
+            "--probe: {} URLs; at most {URLS_MAX} in one run",
+            questions.len()
+        )));
+    }
+    let aims = questions.iter().map(|question| aim::aim(config, &question.url).map_err(Refusal::Question));
+    let aims = aims.collect::<Result<Vec<_>, _>>()?;
+    let turn = Semaphore::new(1);
+    let asking = aims.iter().zip(questions).map(async |(aim, question)| {
+        let observed = asking::ask(aim, question, &turn, questions.len()).await?;
+        Ok(report::report(aim, question, &observed))
+    });
+    Ok(join_all(asking).await)
+}
+
+/// What is printed: the text on each URL, then the suggested routes as one `routes:` section.
+#[must_use]
+pub fn printed(reports: &[&Report]) -> String {
+    let mut text = reports.iter().map(|report| report.text.as_str()).collect::<Vec<_>>().join("\n");
+    let items: Vec<&Item> = reports.iter().filter_map(|report| report.item.as_ref()).collect();
+    if items.is_empty() {
+        return text;
+    }
+    text.push_str(match items.iter().all(|item| item.is_new) {
+        true => "\nWhat this suggests; a route that the file has beside it can stay:\n\n",
+        false => "\nWhat this suggests; what else the file says of these routes can stay:\n\n",
+    });
+    text + &file::section(&items)
+}
+
+/// Writes a configuration, with the suggested routes in it, to a new file.
+///
+/// # Errors
+/// There is such a file, there are no routes, they cannot be added, or the result would not load.
+pub fn write(text: &str, reports: &[&Report], to: &Path) -> Result<(), String> {
+    let items: Vec<&Item> = reports.iter().filter_map(|report| report.item.as_ref()).collect();
+    let name = to.display();
+    if items.is_empty() {
+        return Err(format!("--write {name}: no route is suggested, so there is nothing to write"));
+    }
+    let merged = file::merged(text, &items).map_err(|why| format!("--write {name}: {why}"))?;
+    let base = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    load_str(&merged, &name.to_string(), base).map_err(|problems| format!("--write {name}: {problems}"))?;
+    file::write_new(to, &merged).map_err(|error| format!("--write {name}: {error}"))
 }
 
 /// A `Name: value` of the command line.

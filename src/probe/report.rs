@@ -2,90 +2,139 @@
 //!
 //! Pure over what was observed. Must not know: how it was asked.
 
-use http::{StatusCode, header};
-use serde_json::Value;
+use http::{HeaderName, StatusCode, header};
 
 use super::aim::Aim;
-use super::asking::Observed;
-use super::difference::{self, Differences};
-use super::flapping::{Flaps, flaps};
+use super::asking::{Observed, Said};
+use super::content::{content, no_document, types};
+use super::difference::Differences;
+use super::fields::{self, Cors};
+use super::findings::{Findings, findings};
+use super::flapping::Flaps;
 use super::identity::{self, Effect};
-use super::listing::listing;
-use super::suggestion::{Suggestion, yaml};
-use super::{Question, Report, fields};
-use crate::config::{Auth, ClassValue, Share};
-use crate::resource::MediaType;
+use super::suggestion;
+use super::{Item, Question, Report};
+use crate::config::{Auth, Plain};
+use crate::resource::{HeaderKind, why_known};
 use crate::upstream::Answer;
-use crate::upstream::judge::{Terms, Verdict, judge, not_shareable};
+use crate::upstream::judge::vary_names;
 
-/// Everything in one text.
+/// Everything about one URL in one text, and the route that is suggested.
 pub(super) fn report(aim: &Aim, question: &Question, observed: &Observed) -> Report {
-    let Some(last) = observed.polls.last() else {
-        return Report { text: String::new(), has_data: false };
-    };
-    let bodies = identity::bodies(&observed.polls).unwrap_or_default();
-    let flaps = flaps(&published(aim, &bodies));
-    let rules = difference::rules(aim, &flaps.members);
-    let private = !question.headers.is_empty();
-    let differences = difference::differences(aim, &rules, &observed.polls);
-    let effects = identity::effects(observed, &rules);
-    let listing = bodies.last().and_then(listing);
-    let signs = fields::sharing(&last.headers);
-    let doubtful = not_shareable(&last.headers, &aim.route).is_some();
-    let varying = fields::varying_credentials(&last.headers, &aim.route.credentials);
-    let suggestion = Suggestion {
-        max_age: fields::max_age(&last.headers),
-        share_by: share_by(aim, question, observed, &effects),
-        public: private
-            && !doubtful
-            && varying.is_empty()
-            && effects.iter().all(|(_, effect)| *effect == Effect::Same),
-        doubtful,
-        flaps,
-        listing,
-    };
-    let has_data = last.status.is_success() || last.status == StatusCode::NOT_MODIFIED;
-    let mut lines = vec![
-        heading(aim, question),
-        String::new(),
-        line("answers", &answers(&observed.polls)),
-        line("content", &content(aim, last, private)),
-        line("conditions", &fields::conditions(observed)),
-        line("caching", &fields::caching(&last.headers)),
-        line(
-            "sharing",
-            &if signs.is_empty() { "no sign that it is one user's".to_owned() } else { signs.join("; ") },
-        ),
-        line("identity", &identity_line(observed, &effects)),
-        line("changes", &changes(&differences, &suggestion.flaps)),
-        line("flapping", &flapping(&suggestion.flaps)),
-        line("size", &size(last)),
-        line("patches", &patches(&differences)),
-    ];
-    let limits = fields::rate_limits(&last.headers);
-    lines.push(line("rate limits", if limits.is_empty() { "none said" } else { &limits }));
-    if let Some(found) = &suggestion.listing {
-        let place = if found.items.is_empty() { "the body" } else { &found.items };
-        let order = found.order.map_or("in no order that shows", |order| order);
+    let found = findings(aim, question, observed);
+    let mut lines = vec![heading(aim, question), String::new()];
+    lines.push(line("looked", &looked(observed)));
+    if let Some(ended) = &observed.ended {
+        lines.push(line("content", &no_document(&ended.failure)));
+    }
+    if let Some(last) = observed.polls.last() {
+        lines.push(line("answers", &answers(&observed.polls)));
+        lines.push(line("content", &content(aim, last, !question.headers.is_empty())));
+        match found.has_data {
+            true => data(aim, question, observed, &found, last, &mut lines),
+            false => refused(&found, last, &mut lines),
+        }
+    }
+    if observed.has_socket {
         lines.push(line(
-            "list",
-            &format!("{place} has {} items with unique {} ({order}): a feed", found.count, found.id),
+            "websocket",
+            "the API has one of its own here: a handshake that offers subprotocols is the API's; for one that offers none \
+             say `transports: [sse, long_poll, poll]`, or `poll: off` if nothing of this is to be polled",
         ));
     }
-    if has_data {
-        let title = match aim.is_route {
-            true => "The route with what this suggests; what else it says in the file can stay:",
-            false => "A route:",
-        };
-        lines.extend([String::new(), title.to_owned(), String::new(), yaml(aim, &suggestion)]);
+    if let Some(unpollable) = found.unpollable {
+        lines.push(line("polling", &format!("{}. No route is suggested", unpollable.sentence())));
     }
-    Report { text: lines.join("\n").trim_end().to_owned() + "\n", has_data }
+    let item = (found.is_pollable() && observed.ended.is_none()).then(|| Item {
+        path: suggestion::path(aim, &found.suggestion),
+        is_new: !aim.is_route || found.suggestion.beside.is_some(),
+        yaml: suggestion::item(aim, &found.suggestion),
+    });
+    if let Some(item) = &item {
+        lines.push(line("plain", &plain(aim, &found, item)));
+    }
+    Report { has_data: item.is_some(), text: lines.join("\n").trim_end().to_owned() + "\n", item }
 }
 
-/// What the route's `change` speaks of.
-fn published(aim: &Aim, bodies: &[Value]) -> Vec<Value> {
-    let pointer = aim.route.change.select.as_deref().unwrap_or_default();
-    bodies.iter().filter_map(|body| body.pointer(pointer)).cloned().collect()
+/// What was seen of data.
+fn data(
+    aim: &Aim,
+    question: &Question,
+    observed: &Observed,
+    found: &Findings,
+    last: &Answer,
+    lines: &mut Vec<String>,
+) {
+    let suggestion = &found.suggestion;
+    if let Some(types) = types(observed, last) {
+        lines.push(line("type", &types));
+    }
+    lines.push(line("conditions", &fields::conditions(observed)));
+    if let Some(why) = &found.revision {
+        lines.push(line(
+            "etag",
+            &format!("looks like a revision that clients send back ({why}): plain requests are better left to the API"),
+        ));
+    }
+    lines.push(line("caching", &caching(aim, last, suggestion.max_age)));
+    let signs = fields::sharing(&last.headers);
+    lines.push(line(
+        "sharing",
+        &if signs.is_empty() { "no sign that it is one user's".to_owned() } else { signs.join("; ") },
+    ));
+    lines.push(line("identity", &identity_line(observed, found)));
+    lines.extend(header_lines(question, found).into_iter().map(|text| line("header", &text)));
+    lines.extend(variations(last, found).map(|text| line("form", &text)));
+    if let Some(cors) = fields::cors(observed) {
+        lines.push(line("cors", cors_line(cors)));
+    }
+    lines.push(line("changes", &changes(&found.differences, &suggestion.flaps)));
+    lines.push(line("flapping", &flapping(&suggestion.flaps)));
+    if let Some(place) = &found.counter {
+        let text = format!(
+            "{place} rose by one with each poll: this GET may count, or do something, each time that it is asked. Then leave \
+             it to the API"
+        );
+        lines.push(line("counter", &text));
+    }
+    lines.push(line("size", &size(last, observed)));
+    lines.push(line("patches", &patches(&found.differences)));
+    let limits = fields::rate_limits(&last.headers);
+    lines.push(line("rate limits", if limits.is_empty() { "none said" } else { &limits }));
+    if let Some(list) = &suggestion.listing {
+        let place = if list.items.is_empty() { "the body" } else { &list.items };
+        let order = if list.order == "none" { "in no order that shows" } else { list.order };
+        let page = if list.is_page { "; it may be a page of a longer list: see `feed.pages`" } else { "" };
+        let id = list.id.join(" and ");
+        lines.push(line(
+            "list",
+            &format!("{place} has {} items with unique {id} ({order}): a feed{page}", list.count),
+        ));
+    }
+}
+
+/// What a refusal or an error says: nothing of its body or validators is the resource's.
+fn refused(found: &Findings, last: &Answer, lines: &mut Vec<String>) {
+    if matches!(last.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        let wanted = fields::wanted(last);
+        let wanted = match wanted.is_empty() {
+            true => "; it does not say by which header".to_owned(),
+            false => format!("; it names {}", wanted.join(", ")),
+        };
+        let one =
+            if found.is_for_one_request { "; those that were sent are good for one request" } else { "" };
+        lines.push(line("identity", &format!("needs credentials{wanted}{one}")));
+    }
+    if last.status.is_redirection()
+        && let Some(to) = last.headers.get(header::LOCATION).and_then(|value| value.to_str().ok())
+    {
+        let to = to.split(['?', '#']).next().unwrap_or_default();
+        lines.push(line("redirect", &format!("to {to}: probe that, or say `poll.follow_redirects`")));
+    }
+    let limits = fields::rate_limits(&last.headers);
+    if !limits.is_empty() {
+        lines.push(line("rate limits", &limits));
+    }
 }
 
 fn line(label: &str, text: &str) -> String {
@@ -109,96 +158,130 @@ fn heading(aim: &Aim, question: &Question) -> String {
     format!("GET {path}{query}: upstream {upstream}, {route}{with}; {} polls{token}", question.polls)
 }
 
+fn looked(observed: &Observed) -> String {
+    let seconds = observed.looked.as_secs_f64();
+    let time = if seconds < 10.0 { format!("{seconds:.1} s") } else { format!("{seconds:.0} s") };
+    format!("for {time} only: what changes more seldom does not show (--for 5m looks longer)")
+}
+
 fn answers(polls: &[Answer]) -> String {
-    let statuses: Vec<&str> = polls.iter().map(|answer| answer.status.as_str()).collect();
+    let mut statuses: Vec<(&str, usize)> = Vec::new();
+    for answer in polls {
+        match statuses.last_mut() {
+            Some((status, count)) if *status == answer.status.as_str() => *count += 1,
+            _ => statuses.push((answer.status.as_str(), 1)),
+        }
+    }
+    let told = statuses.iter().map(|(status, count)| match count {
+        1..=5 => vec![*status; *count].join(" "),
+        _ => format!("{status} ({count} times)"),
+    });
+    let told: Vec<String> = told.collect();
     let mut times: Vec<u128> = polls.iter().map(|answer| answer.elapsed.as_millis()).collect();
     times.sort_unstable();
     let median = times.get(times.len() / 2).copied().unwrap_or_default();
-    format!("{}; {median} ms (median)", statuses.join(" "))
+    format!("{}; {median} ms (median)", told.join(" "))
 }
 
-fn content(aim: &Aim, last: &Answer, private: bool) -> String {
-    let said = last.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type = said.and_then(MediaType::parse);
-    let parses = serde_json::from_slice::<serde::de::IgnoredAny>(&last.body);
-    let json = match (media_type.is_some_and(|media_type| media_type.is_json()), parses) {
-        _ if last.body.is_empty() => "no body".to_owned(),
-        (true, Ok(_)) => "parses".to_owned(),
-        (true, Err(error)) => format!("says it is JSON but does not parse: {error}"),
-        (false, Ok(_)) => "it is JSON all the same".to_owned(),
-        (false, Err(_)) => "compared as bytes".to_owned(),
-    };
-    let verdict = match judge(last, &Terms { route: &aim.route, private, known_type: None }) {
-        Verdict::Data(_) => String::new(),
-        Verdict::NotModified => "; not modified, though nothing was asked for".to_owned(),
-        Verdict::Gone => "; pollcast would take it for gone".to_owned(),
-        Verdict::Denied => {
-            "; access is denied: --header 'Authorization: …' tries it with credentials".to_owned()
-        }
-        Verdict::Refused => "; the request is refused".to_owned(),
-        Verdict::Failed { reason: why, .. } | Verdict::Unfit { reason: why, .. } => {
-            format!("; not usable: {why}")
-        }
-        Verdict::Uncoverable(why) => format!("; not for a route: {why}"),
-        Verdict::NotShareable(sign) => format!("; not shared as the route is now ({sign}): see `share`"),
-        Verdict::SessionRotated => "; it replaces the session's cookie".to_owned(),
-    };
-    format!("{}, {json}{verdict}", said.unwrap_or("no type"))
+fn caching(aim: &Aim, last: &Answer, max_age: Option<std::time::Duration>) -> String {
+    let said = fields::caching(&last.headers);
+    let poll = &aim.route.poll;
+    match max_age {
+        Some(age) if age > poll.interval && !poll.ignore_cache_control => format!(
+            "{said}: longer than the interval of {:?}, so it is asked every {} s (unless `poll.ignore_cache_control: true`)",
+            poll.interval,
+            age.as_secs()
+        ),
+        _ => said,
+    }
 }
 
-fn identity_line(observed: &Observed, effects: &[(Vec<http::HeaderName>, Effect)]) -> String {
-    if effects.is_empty() {
+fn identity_line(observed: &Observed, found: &Findings) -> String {
+    let one = match found.is_for_one_request {
+        true => {
+            "the credentials are good for one request (Digest, DPoP, OAuth 1 and the like): no poll can carry them, and \
+             requests with them are the API's; "
+        }
+        false => "",
+    };
+    let told: Vec<String> = found
+        .effects
+        .iter()
+        .filter_map(|(said, effect)| {
+            let Said::Without(names) = said else { return None };
+            let names: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
+            Some(format!("without {}: {}", names.join(" and "), outcome(*effect)))
+        })
+        .collect();
+    if told.is_empty() {
         let denied = observed.polls.iter().any(|answer| matches!(answer.status.as_u16(), 401 | 403));
         return match denied {
             true => "needs credentials".to_owned(),
-            false => "answers without credentials; --header 'Authorization: …' compares with them".to_owned(),
+            false => {
+                format!("{one}answers without credentials; --header 'Authorization: …' compares with them")
+            }
         };
     }
-    let told = effects.iter().map(|(names, effect)| {
-        let names: Vec<&str> = names.iter().map(http::HeaderName::as_str).collect();
-        let names = names.join(" and ");
-        match effect {
-            Effect::Same => format!("without {names}: the same"),
-            Effect::Status(status) => format!("without {names}: {}", status.as_str()),
-            Effect::Content => format!("without {names}: other content"),
-            Effect::Unclear => format!("without {names}: it changed meanwhile, no telling"),
-        }
-    });
-    told.collect::<Vec<_>>().join("; ")
+    format!("{one}{}", told.join("; "))
 }
 
-/// Who may share: what the route says, else the headers that matter or that `Vary` names.
-fn share_by(
-    aim: &Aim,
-    question: &Question,
-    observed: &Observed,
-    effects: &[(Vec<http::HeaderName>, Effect)],
-) -> Vec<String> {
-    if let Share::By(values) = &aim.route.share {
-        let name = |value: &ClassValue| match value {
-            ClassValue::Header(name) => name.to_string(),
-            ClassValue::Cookie(name) => format!("cookie:{name}"),
-            ClassValue::Identity { what, .. } => format!("identity:{what}"),
+fn outcome(effect: Effect) -> String {
+    match effect {
+        Effect::Same => "the same".to_owned(),
+        Effect::Status(status) => status.as_str().to_owned(),
+        Effect::Content => "other content".to_owned(),
+        Effect::Unclear => "it changed meanwhile, no telling".to_owned(),
+    }
+}
+
+/// The kind of each header that was sent (contract §11).
+fn header_lines(question: &Question, found: &Findings) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (name, kind) in found.kinds.iter().filter(|_| !question.headers.is_empty()) {
+        let means = match kind {
+            HeaderKind::Known => {
+                format!("means nothing: {}", why_known(name.as_str()).unwrap_or("the route says so"))
+            }
+            HeaderKind::Choosing => "chooses the content: in the key, and on its polls".to_owned(),
+            HeaderKind::Credential => "says who asks: see `share`".to_owned(),
+            HeaderKind::Doubt => {
+                "may choose the content: a request with it is the API's, unless `vary` or `ignore_headers` names it".to_owned()
+            }
         };
-        return values.iter().map(name).collect();
+        lines.push(format!("{name} is {}: {means}", kind.word()));
     }
-    let mut names = identity::that_matter(effects);
-    if let (true, Some(last)) = (names.is_empty(), observed.polls.last()) {
-        names = fields::varying_credentials(&last.headers, &aim.route.credentials);
-    }
-    let mut by = Vec::new();
-    for name in names {
-        if name != header::COOKIE {
-            by.push(name.to_string());
-            continue;
+    lines
+}
+
+/// What changed the answer beside what was sent.
+fn variations<'a>(last: &'a Answer, found: &'a Findings) -> impl Iterator<Item = String> + 'a {
+    let named: Vec<String> = vary_names(&last.headers).collect();
+    let x_requested_with = HeaderName::from_static("x-requested-with");
+    [header::ACCEPT_LANGUAGE, x_requested_with, header::USER_AGENT].into_iter().filter_map(move |name| {
+        let effect = identity::with(&found.effects, &name)?;
+        let is_named = named.iter().any(|vary| vary == name.as_str());
+        match effect {
+            Effect::Same if is_named => Some(format!("another {name} (named in Vary): the same")),
+            Effect::Same => None,
+            Effect::Unclear => None,
+            effect => {
+                let vary = if is_named { "named in Vary" } else { "and no Vary names it" };
+                Some(format!("another {name}: {} ({vary})", outcome(effect)))
+            }
         }
-        let values = question.headers.iter().filter(|(name, _)| name == header::COOKIE);
-        let pairs = values.filter_map(|(_, value)| value.to_str().ok()).flat_map(|value| value.split(';'));
-        let cookies = pairs.filter_map(|pair| Some(format!("cookie:{}", pair.split_once('=')?.0.trim())));
-        by.extend(cookies);
+    })
+}
+
+fn cors_line(cors: Cors) -> &'static str {
+    match cors {
+        Cors::Everybody => {
+            "the API lets pages of all origins read it (*), and that is kept: no `cors` is needed"
+        }
+        Cors::WhenAsked => {
+            "the API answers it only when asked with an Origin: that is kept, and each origin is polled for by itself; \
+             with `cors` they share a poll"
+        }
     }
-    by.dedup();
-    by
 }
 
 fn changes(differences: &Differences, flaps: &Flaps) -> String {
@@ -226,16 +309,22 @@ fn flapping(flaps: &Flaps) -> String {
     if !noise.is_empty() {
         told.push(format!("{noise} differ on every poll and look like noise: `change.ignore`"));
     }
-    if !others.is_empty() {
+    if !others.is_empty() && flaps.are_all {
+        told.push(format!("{others} differ on every poll, and are all there is: they are the data"));
+    } else if !others.is_empty() {
         told.push(format!("{others} differ on every poll; ignore them if they mean nothing"));
     }
     format!("{}; nothing else differed in {} of {} polls", told.join("; "), flaps.alone, flaps.steps)
 }
 
-fn size(last: &Answer) -> String {
+fn size(last: &Answer, observed: &Observed) -> String {
     let (head, wire, body) = (last.head_bytes, last.body_bytes, last.body.len());
     let coded = if wire == body { String::new() } else { format!(" ({wire} on the wire)") };
-    format!("head {head} bytes, body {body} bytes{coded}")
+    let large = match observed.too_large {
+        Some(_) => ": more than `poll.max_body`, which has to be raised for it to be pushed",
+        None => "",
+    };
+    format!("head {head} bytes, body {body} bytes{coded}{large}")
 }
 
 fn patches(differences: &Differences) -> String {
@@ -248,4 +337,18 @@ fn patches(differences: &Differences) -> String {
             format!("{} bytes a change, {percent} % of the body", patches / count)
         }
     }
+}
+
+/// What becomes of plain requests with the suggested route (contract §3).
+fn plain(aim: &Aim, found: &Findings, item: &Item) -> String {
+    let plain = match (aim.is_route && !item.is_new, found.suggestion.passes_plain) {
+        (_, true) => Plain::Pass,
+        (true, false) => aim.route.plain,
+        (false, false) => Plain::of_path(&item.path),
+    };
+    match plain {
+        Plain::Share => "with this route plain requests are answered from the snapshot (plain: pass leaves them to the API)",
+        Plain::Pass => "with this route plain requests are the API's (plain: share answers them from the snapshot)",
+    }
+    .to_owned()
 }

@@ -7,38 +7,123 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::aim::Aim;
-use super::flapping::{Flaps, is_uuid};
+use super::fields::Cors;
+use super::flapping::Flaps;
 use super::listing::Listing;
+use super::noise::is_uuid;
+use crate::resource::{CanonicalPath, canonical_path};
 
 /// Longest interval that is suggested because an answer stays fresh that long.
-const LONGEST: Duration = Duration::from_secs(3600);
+const INTERVAL_MAX: Duration = Duration::from_secs(3600);
+
+const MIB: usize = 1 << 20;
 
 /// What is known about the resource.
 #[derive(Debug, Default)]
 pub(super) struct Suggestion {
     pub(super) max_age: Option<Duration>,
+    /// JSON comes only to who asks for it.
+    pub(super) asks_for_json: bool,
+    /// The length of a body that is longer than `poll.max_body`, bytes.
+    pub(super) max_body: Option<usize>,
     /// As `share.by` takes them.
     pub(super) share_by: Vec<String>,
+    /// The API chooses by a cookie whose name is not known.
+    pub(super) unnamed_cookie: bool,
     /// Credentials were tried and mean nothing.
     pub(super) public: bool,
     /// There are signs that the answer is one user's, and nothing tells whose.
     pub(super) doubtful: bool,
+    /// Headers that choose the content.
+    pub(super) vary: Vec<String>,
+    /// Headers that mean nothing.
+    pub(super) ignore_headers: Vec<String>,
+    /// Names in the API's Vary that changed nothing here.
+    pub(super) ignore_vary: Vec<String>,
+    /// Those that the route says already.
+    pub(super) ignored_vary: Vec<String>,
+    pub(super) cors: Option<Cors>,
+    /// Bodies can be sent as text.
+    pub(super) is_text: bool,
+    /// Plain requests are better the API's.
+    pub(super) passes_plain: bool,
+    /// The wide route of the file beside which this one stands.
+    pub(super) beside: Option<String>,
     pub(super) flaps: Flaps,
     pub(super) listing: Option<Listing>,
 }
 
-/// The whole `routes:` section with this one route.
-pub(super) fn yaml(aim: &Aim, suggestion: &Suggestion) -> String {
-    let path = if aim.is_route { aim.route.path.clone() } else { pattern(&aim.path) };
+/// The path of the suggested route.
+pub(super) fn path(aim: &Aim, suggestion: &Suggestion) -> String {
+    match aim.is_route && suggestion.beside.is_none() {
+        true => aim.route.path.clone(),
+        false => pattern(&aim.path),
+    }
+}
+
+/// One item of the `routes:` section.
+pub(super) fn item(aim: &Aim, suggestion: &Suggestion) -> String {
     let mut lines = vec![
-        "routes:".to_owned(),
-        format!("  - path: {}", quoted(&path)),
+        format!("  - path: {}", quoted(&path(aim, suggestion))),
         format!("    upstream: {}", quoted(&aim.route.upstream.name)),
-        format!("    poll: {{ interval: {} }}", interval(aim, suggestion)),
     ];
+    if let CanonicalPath::Doubtful = canonical_path(&aim.path) {
+        lines
+            .push("    spelling: exact   # this path has signs that servers read in several ways".to_owned());
+    }
+    poll(aim, suggestion, &mut lines);
+    share(suggestion, &mut lines);
+    headers(suggestion, &mut lines);
+    // Items of a feed count by their ids: there are no rules beside it.
+    if aim.route.feed.is_none() {
+        rules(aim, suggestion, &mut lines);
+    }
+    lines.join("\n") + "\n"
+}
+
+fn poll(aim: &Aim, suggestion: &Suggestion, lines: &mut Vec<String>) {
+    let mut keys = vec![format!("interval: {}", interval(aim, suggestion))];
+    if suggestion.asks_for_json {
+        keys.push("accept: application/json".to_owned());
+    }
+    if let Some(length) = suggestion.max_body {
+        // Room for it to grow.
+        keys.push(format!("max_body: {}MiB", (length + length / 2).div_ceil(MIB).clamp(1, 64)));
+    }
+    let note = match suggestion.max_age {
+        Some(age) if age > aim.route.poll.interval && !aim.route.poll.ignore_cache_control => {
+            format!("   # the API says max-age={}, and is not asked more often", age.as_secs())
+        }
+        _ => String::new(),
+    };
+    lines.push(format!("    poll: {{ {} }}{note}", keys.join(", ")));
+    if suggestion.passes_plain {
+        lines.push(
+            "    plain: pass   # the API's ETags mean something to clients that send them back".to_owned(),
+        );
+    }
+    if suggestion.beside.is_some() && (aim.route.poll.auth.is_some() || !aim.route.poll.headers.is_empty()) {
+        lines.push("    # poll.auth and poll.headers of the wide route are to be said here, too".to_owned());
+    }
+    if !suggestion.is_text && !aim.route.base64 {
+        lines.push(
+            "    # encoding: base64   # the body is no text: without it event streams get 406".to_owned(),
+        );
+    }
+    if suggestion.cors == Some(Cors::WhenAsked) {
+        lines.push(
+            "    # cors: { origins: [\"https://page.example\"] }   # else each origin is polled for by itself".to_owned(),
+        );
+    }
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+}
+
+fn share(suggestion: &Suggestion, lines: &mut Vec<String>) {
     if !suggestion.share_by.is_empty() {
-        let by: Vec<String> = suggestion.share_by.iter().map(|name| quoted(name)).collect();
-        lines.push(format!("    share: {{ by: [{}] }}", by.join(", ")));
+        lines.push(format!("    share: {{ by: [{}] }}", list(&suggestion.share_by)));
     } else if suggestion.public {
         lines.push("    share: public".to_owned());
     } else if suggestion.doubtful {
@@ -47,11 +132,31 @@ pub(super) fn yaml(aim: &Aim, suggestion: &Suggestion) -> String {
                 .to_owned(),
         );
     }
-    // Items of a feed count by their ids: there are no rules beside it.
-    if aim.route.feed.is_none() {
-        rules(aim, suggestion, &mut lines);
+    if suggestion.unnamed_cookie {
+        lines.push(
+            "    # The API chooses by a cookie, too: add \"cookie:NAME\" to share.by; --header 'Cookie: …' finds it"
+                .to_owned(),
+        );
     }
-    lines.join("\n") + "\n"
+}
+
+fn headers(suggestion: &Suggestion, lines: &mut Vec<String>) {
+    for (key, names) in [("vary", &suggestion.vary), ("ignore_headers", &suggestion.ignore_headers)] {
+        if !names.is_empty() {
+            lines.push(format!("    {key}: [{}]", list(names)));
+        }
+    }
+    let said = &suggestion.ignored_vary;
+    if !said.is_empty() {
+        lines.push(format!("    ignore_vary: [{}]", list(said)));
+    }
+    if !suggestion.ignore_vary.is_empty() {
+        let all = [said.as_slice(), &suggestion.ignore_vary].concat();
+        lines.push(format!(
+            "    # ignore_vary: [{}]   # in the API's Vary, and changed nothing here",
+            list(&all)
+        ));
+    }
 }
 
 fn rules(aim: &Aim, suggestion: &Suggestion, lines: &mut Vec<String>) {
@@ -65,19 +170,22 @@ fn rules(aim: &Aim, suggestion: &Suggestion, lines: &mut Vec<String>) {
     if !noise.is_empty() {
         lines.push(format!("    change: {{ {select}ignore: [{}] }}", noise.join(", ")));
     }
-    if !others.is_empty() {
+    // Where every value differs each time, nothing would be left to follow.
+    if !others.is_empty() && !suggestion.flaps.are_all {
         let all = [noise, others].concat().join(", ");
         lines
             .push(format!("    # change: {{ {select}ignore: [{all}] }}   # if they mean nothing to clients"));
     }
     if let Some(Listing { items, id, order, .. }) = &suggestion.listing {
-        let order = order.map_or(String::new(), |order| format!(", order: {order}"));
-        let (items, id) = (quoted(items), quoted(id));
+        let id = match id.as_slice() {
+            [one] => quoted(one),
+            several => format!("[{}]", list(several)),
+        };
         lines.push(
             "    # Each new item as an event of its own instead of the whole list, and then no change:"
                 .to_owned(),
         );
-        lines.push(format!("    # feed: {{ items: {items}, id: {id}{order} }}"));
+        lines.push(format!("    # feed: {{ items: {}, id: {id}, order: {order} }}", quoted(items)));
     }
 }
 
@@ -89,7 +197,7 @@ fn quoted(text: &str) -> String {
 fn interval(aim: &Aim, suggestion: &Suggestion) -> String {
     let own = aim.route.poll.interval;
     let interval = match suggestion.max_age {
-        Some(age) if !aim.is_route => age.max(own).min(LONGEST.max(own)),
+        Some(age) if !aim.is_route || suggestion.beside.is_some() => age.max(own).min(INTERVAL_MAX.max(own)),
         _ => own,
     };
     match (aim.route.poll.adaptive_max, interval.subsec_nanos()) {
@@ -104,7 +212,10 @@ fn pattern(path: &str) -> String {
     let mut count = 0;
     let segment = |segment: &str| {
         let is_number = !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_digit());
-        if !is_number && !is_uuid(segment) {
+        // What stands for a slash, or for a parameter of the segment, is no part of a pattern.
+        let lower = segment.to_ascii_lowercase();
+        let is_data = ["%2f", "%5c", ";"].iter().any(|sign| lower.contains(sign));
+        if !is_number && !is_data && !is_uuid(segment) {
             return segment.replace('{', "{{").replace('}', "}}");
         }
         count += 1;

@@ -241,9 +241,54 @@ fn check_says_of_each_route_what_becomes_of_plain_requests_and_what_it_misses() 
         "/prices: plain requests are answered from the snapshot (plain: pass leaves them to the API)",
         "/own: nothing is polled or pushed, all requests are the API's (poll: off)",
         "/items/{*rest}: does not cover /items",
+        "/prices: does not cover /prices/",
         "plain.yaml: good: 3 routes, 1 upstream",
     ] {
         assert!(said.lines().any(|said| said == line), "{line}\nnot in\n{said}");
     }
     assert!(said.contains("warning") && said.contains("routes[0].poll.headers"), "{said}");
+}
+
+#[test]
+fn check_names_the_entries_of_the_upgrade_page_that_concern_the_file() {
+    let folder = Folder::new();
+    folder.write(
+        "old.yaml",
+        "listeners: [{address: '127.0.0.1:0'}]\nupstreams: {api: {servers: ['127.0.0.1:1']}}\n\
+         passthrough: api\nroutes: [{path: '/api/{*rest}', upstream: api}, {path: /rates, upstream: api, share: {by: [x-api-key]}}]\n",
+    );
+    let output = pollcast(&folder.path, &["check", "--config", "old.yaml"]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let line = |part: &str| {
+        let found = said.lines().find(|line| line.starts_with("since 0.1.0, ") && line.contains(part));
+        found.unwrap_or_else(|| panic!("{part:?} is not named in\n{said}")).to_owned()
+    };
+    assert!(
+        line("Plain requests of a route whose path ends in").starts_with("since 0.1.0, /api/{*rest}: "),
+        "{said}"
+    );
+    assert!(line("`Range` on a plain request").starts_with("since 0.1.0, /rates: "), "{said}");
+    assert!(line("a request with other credentials only").starts_with("since 0.1.0, /rates: "), "{said}");
+    assert!(line("src/manual/from-0.1.md").starts_with("since 0.1.0, every file: "), "{said}");
+    assert!(!said.contains("share: authorize"), "{said}");
+}
+
+#[tokio::test]
+async fn each_header_that_made_requests_pass_through_has_one_line_in_the_log() {
+    let legacy = Legacy::start();
+    legacy.set("/r/a", Reply::json("1"));
+    let process = Process::start(&process_yaml(&legacy, Extra::default())).await;
+    let mut http = Http::connect(process.address).await;
+    for number in ["1", "2", "3"] {
+        for name in ["private-token", "x-app-version", "authorization"] {
+            http.get("/r/a", &[(name, number)]).await.expect(200);
+        }
+    }
+    process.signal("TERM");
+    process.wait_exit().await;
+    let log = process.stderr();
+    for name in ["private-token", "x-app-version", "authorization"] {
+        assert_eq!(log.matches(&format!("header {name} ")).count(), 1, "{name}:\n{log}");
+    }
 }

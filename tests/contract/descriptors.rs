@@ -18,19 +18,22 @@ const A: &str = r#"{"price":1}"#;
 const B: &str = r#"{"price":2}"#;
 const C: &str = r#"{"price":3}"#;
 
-/// A process and some clients that are there already.
-async fn crowded(legacy: &Legacy) -> (Process, Vec<Sse>) {
-    let yaml = format!(
+fn yaml(legacy: &Legacy, more: &str) -> String {
+    format!(
         "listeners: [{{address: PUBLIC_ADDRESS}}]\n\
          admin: {{address: ADMIN_ADDRESS}}\n\
          threads: {{front: 2, shards: 1}}\n\
          upstreams: {{legacy: {{servers: ['{}']}}}}\n\
-         routes: [{{path: '/prices/{{symbol}}', upstream: legacy, poll: {{interval: 100ms}}}}]\n",
+         routes: [{{path: '/prices/{{symbol}}', upstream: legacy, poll: {{interval: 100ms}}}}]\n{more}",
         legacy.address()
-    );
+    )
+}
+
+/// A process and some clients that are there already.
+async fn crowded(legacy: &Legacy) -> (Process, Vec<Sse>) {
     legacy.set("/prices/A", Reply::json(A));
     legacy.set("/prices/B", Reply::json(A));
-    let process = Process::start_limited(&yaml, FILES).await;
+    let process = Process::start_limited(&yaml(legacy, ""), FILES).await;
     let mut streams = Vec::new();
     for _ in 0..5 {
         let mut sse = Sse::open(process.address, "/prices/A", &[]).await;
@@ -90,10 +93,18 @@ async fn poll(address: SocketAddr) -> bool {
 #[tokio::test]
 async fn a_shortage_of_open_files_is_told_at_the_start() {
     let legacy = Legacy::start();
-    let (process, _streams) = crowded(&legacy).await;
-    process.wait_stderr("limits.clients (100000)").await;
+    let process = Process::start_limited(&yaml(&legacy, "limits: {clients: 5000}\n"), FILES).await;
+    process.wait_stderr("limits.clients (5000)").await;
     process.wait_stderr("the system allows 96").await;
     process.wait_stderr("LimitNOFILE=").await;
+}
+
+#[tokio::test]
+async fn a_number_of_clients_that_nobody_said_is_no_shortage() {
+    let legacy = Legacy::start();
+    let process = Process::start_limited(&yaml(&legacy, ""), FILES).await;
+    process.wait_stderr("listening").await;
+    assert!(!process.stderr().contains("WARN"), "{}", process.stderr());
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ pub fn limits(file: &raw::File, findings: &mut Findings) -> Limits {
     let (place, Some(raw)) = at!(Place::root(), file.limits) else {
         return limits;
     };
+    limits.clients_said = raw.clients.is_some();
     findings.count(at!(place, raw.clients), MANY, &mut limits.clients);
     let of_address = at!(place, raw.clients_per_address);
     per_address(file, of_address, &mut limits.clients_per_address, findings);

@@ -1,0 +1,165 @@
+//! What of a file behaves otherwise than with 0.1.0: the entries of `src/manual/from-0.1.md` that concern it.
+//!
+//! The page is the list, and the table below says whom its entries concern; one that no row names concerns every file.
+//! Must not know: what the entries say.
+
+use std::sync::Arc;
+
+use crate::config::{Config, Plain, Route, Share};
+
+/// The page. It is in the program, so that both are of one version.
+const PAGE: &str = include_str!("../manual/from-0.1.md");
+
+/// Where a user finds it.
+const PAGE_NAME: &str = "src/manual/from-0.1.md";
+
+/// Whom entries of the page concern.
+enum Whom {
+    Routes(fn(&Route) -> bool),
+    /// No file that loads: `check` says by itself what is refused.
+    Refused,
+}
+
+/// The entries of the page that concern no file or some files only, by their titles; all others concern every file.
+const ROWS: [(Whom, &[&str]); 8] = [
+    (
+        Whom::Routes(|route| route.polled && is_wide(route)),
+        &["Plain requests of a route whose path ends in `{*rest}`"],
+    ),
+    (
+        Whom::Routes(|route| route.polled && route.plain == Plain::Share),
+        &[
+            r#"`Link: <same>; rel="alternate"`"#,
+            "`Range` on a plain request",
+            "`HEAD`",
+            "A plain request whose `Accept` does not admit the known type",
+            "During `Retry-After`",
+            "Background polling for plain requests",
+            "Routes whose new keys cannot be shared",
+            "Blocking queries of the API's own",
+            "A client whose `Accept` prefers another type",
+            "`Vary: User-Agent`",
+            "A 401, 403, redirect or other 4xx after a good state",
+            "5xx, 429, empty and broken 200s",
+            "An answer that nobody may share",
+            "`Cache-Control: no-transform`",
+            "A 304 of pollcast",
+            "Redirects that `follow_redirects` does not follow",
+        ],
+    ),
+    (
+        Whom::Routes(|route| route.polled && route.share == Share::Unset),
+        &[
+            "A push form (event stream, WebSocket, held poll) with credentials that no `share` covers",
+            "Credentials in headers of the API's own",
+            "Headers that nobody has named",
+            "Fields that may be credentials",
+        ],
+    ),
+    (
+        Whom::Routes(|route| route.polled && matches!(route.share, Share::By(_))),
+        &[
+            "`share: { by: [...] }`, a request with other credentials only",
+            "`by: [authorization]` with Digest, DPoP, OAuth 1, AWS4-HMAC-SHA256, SharedKey, Hawk, NTLM, Negotiate or `Signature-Input`",
+        ],
+    ),
+    (
+        Whom::Routes(|route| route.polled && route.share == Share::Authorize),
+        &["`share: authorize`, what a check costs", "`share: authorize`, conditions"],
+    ),
+    (Whom::Routes(|route| route.authenticate.is_some()), &["Caches in front of routes with `authenticate`"]),
+    (Whom::Routes(|route| route.polled && route.cors.is_none()), &["The API's `Access-Control-*` fields"]),
+    (Whom::Refused, &["`hold_not_modified`"]),
+];
+
+/// Whether the path of a route names no resources, and nothing else says whose its plain requests are.
+fn is_wide(route: &Route) -> bool {
+    Plain::of_path(&route.path) == Plain::Pass && route.plain == Plain::Pass
+}
+
+/// The titles of the page's entries.
+fn titles(page: &str) -> Vec<String> {
+    let mut titles = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some(begun) = line.strip_prefix("- **") else { continue };
+        // A title may be longer than its line.
+        let mut title = begun.to_owned();
+        while !title.contains("**")
+            && let Some(more) = lines.next()
+        {
+            title.push(' ');
+            title.push_str(more.trim());
+        }
+        titles.push(title.split("**").next().unwrap_or_default().to_owned());
+    }
+    titles
+}
+
+/// One line for each group of entries that concern routes of this file, and one that counts the others.
+pub(super) fn lines(config: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (whom, titles) in &ROWS {
+        let Whom::Routes(concerns) = whom else { continue };
+        let concerned = |route: &&Arc<Route>| concerns(route.as_ref());
+        let paths: Vec<&str> =
+            config.routes.iter().filter(concerned).map(|route| route.path.as_str()).collect();
+        if !paths.is_empty() {
+            lines.push(format!("since 0.1.0, {}: {}", paths.join(", "), titles.join("; ")));
+        }
+    }
+    let named: Vec<&str> = ROWS.iter().flat_map(|(_, titles)| titles.iter().copied()).collect();
+    let others = titles(PAGE).iter().filter(|title| !named.contains(&title.as_str())).count();
+    lines.push(format!(
+        "since 0.1.0, every file: {others} entries more; {PAGE_NAME} has them all, and the old ways"
+    ));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load_str;
+
+    fn said(routes: &str) -> Vec<String> {
+        let text = format!(
+            "listeners: [{{address: '127.0.0.1:0'}}]\nupstreams: {{api: {{servers: ['api.test:80'], host: api.test}}}}\n\
+             passthrough: api\nroutes: [{routes}]\n"
+        );
+        let config = load_str(&text, "since.yaml", std::path::Path::new("."));
+        lines(&config.unwrap_or_else(|problems| panic!("{problems}")))
+    }
+
+    #[test]
+    fn each_row_names_entries_of_the_page_and_none_twice() {
+        let titles = titles(PAGE);
+        let marks = PAGE.lines().filter(|line| line.starts_with("- ")).count();
+        assert_eq!(titles.len(), marks, "an entry begins with its title in bold");
+        let named: Vec<&str> = ROWS.iter().flat_map(|(_, titles)| titles.iter().copied()).collect();
+        for (at, title) in named.iter().enumerate() {
+            assert!(titles.iter().any(|known| known == title), "not on {PAGE_NAME}: {title}");
+            assert!(!named[..at].contains(title), "twice: {title}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_told_what_concerns_it_and_nothing_else() {
+        let wide = said("{path: '/{*rest}', upstream: api, share: public, cors: {origins: ['*']}}");
+        assert_eq!(wide.len(), 2, "{wide:?}");
+        assert!(
+            wide[0].starts_with("since 0.1.0, /{*rest}: ") && wide[0].contains("Plain requests"),
+            "{wide:?}"
+        );
+        let off = said("{path: '/{*rest}', upstream: api, poll: off}");
+        assert_eq!(off.len(), 1, "{off:?}");
+        let by = said(
+            "{path: /a, upstream: api, share: {by: [authorization]}}, {path: /b, upstream: api, share: public}",
+        );
+        let one = |part: &str| {
+            by.iter().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {by:?}"))
+        };
+        assert!(one("`Range` on a plain request").starts_with("since 0.1.0, /a, /b: "), "{by:?}");
+        assert!(one("a request with other credentials only").starts_with("since 0.1.0, /a: "), "{by:?}");
+        assert!(!by.iter().any(|line| line.contains("share: authorize")), "{by:?}");
+    }
+}
