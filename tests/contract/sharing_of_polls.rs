@@ -195,10 +195,12 @@ async fn a_poll_says_exactly_what_the_contract_says_and_nothing_of_a_client() {
         ("accept-encoding", "gzip, br, zstd"),
         ("host", "shop.example"),
         ("user-agent", agent.as_str()),
+        ("x-forwarded-for", "192.0.2.1"),
         ("x-forwarded-host", "shop.example"),
         ("x-forwarded-proto", "http"),
         ("x-key", "k"),
         ("x-pollcast-subscribers", "1"),
+        ("x-real-ip", "192.0.2.1"),
     ];
     let mut second = first.to_vec();
     second.push(("if-modified-since", "Tue, 01 Jul 2025 10:00:00 GMT"));
