@@ -27,6 +27,7 @@ pub struct Metrics {
     pub polls: IntCounterVec,
     pub poll_failures: IntCounterVec,
     pub batches: IntCounterVec,
+    pub batches_refused: IntCounterVec,
     pub poll_seconds: HistogramVec,
     pub interval_seconds: HistogramVec,
     pub items: IntCounterVec,
@@ -124,6 +125,11 @@ impl Metrics {
                 &["upstream", "class"],
             )?,
             batches: r.counters("batches_total", "Requests for many resources at once.", &["route"])?,
+            batches_refused: r.counters(
+                "batches_refused_total",
+                "Requests for many resources that the upstream refused, and that were taken apart.",
+                &["route"],
+            )?,
             poll_seconds: r.histograms(
                 "poll_duration_seconds",
                 "From the ask to the whole answer.",

@@ -7,6 +7,7 @@ mod align;
 mod canonical;
 pub mod extent;
 pub mod feed;
+mod lines;
 mod number;
 mod order;
 mod patch;
@@ -71,10 +72,21 @@ impl Rules {
         previous: Option<&Snapshot>,
         namer: &VersionNamer,
     ) -> Result<Snapshot, Unfit> {
-        if is_empty(content.status) || !self.change.has_rules() {
-            return plain(content, previous, namer);
+        let by_lines = !self.change.ignore_lines.is_empty();
+        match self.change.has_rules() {
+            _ if is_empty(content.status) => return plain(content, previous, namer),
+            false if by_lines && !content.media_type().is_some_and(|it| it.is_json()) => {
+                return Ok(lines::snapshot(&self.change.ignore_lines, content, previous, namer));
+            }
+            false => return plain(content, previous, namer),
+            true => {}
         }
-        let json = read(&content)?;
+        let json = match read(&content) {
+            Err(_) if by_lines && !content.media_type().is_some_and(|it| it.is_json()) => {
+                return Ok(lines::snapshot(&self.change.ignore_lines, content, previous, namer));
+            }
+            read => read?,
+        };
         let selected = self.selected(&json)?;
         if !self.change.is_canonical() {
             let body = selected.bytes();
@@ -137,7 +149,7 @@ impl Detector {
         previous: Option<&Snapshot>,
         namer: &VersionNamer,
     ) -> Result<Snapshot, Unfit> {
-        if !self.rules.change.has_rules() {
+        if !self.rules.change.has_rules() || !self.rules.change.ignore_lines.is_empty() {
             return self.rules.snapshot(content, previous, namer);
         }
         let digest = blake3::hash(&content.body);
@@ -172,13 +184,16 @@ fn plain(content: Content, previous: Option<&Snapshot>, namer: &VersionNamer) ->
     {
         return Ok(previous.renewed(content));
     }
-    // Browsers' JSON readers drop a byte order mark; old servers write one.
+    // Browsers' JSON readers drop a byte order mark, and read UTF-16 by it; old servers write one.
     let text = content.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&content.body);
-    if let Some(media_type) = media_type.filter(MediaType::is_json)
+    let parses = |text: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(text).map(|_| ());
+    let decoded = || crate::resource::decoded(media_type.as_ref(), &content.body);
+    if let Some(media_type) = media_type.as_ref().filter(|media_type| media_type.is_json())
         && !is_empty(content.status)
-        && let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(text)
+        && let Err(error) = parses(text)
+        && !decoded().is_some_and(|text| parses(&text).is_ok())
     {
-        let found = media_type.essence;
+        let found = &media_type.essence;
         return Err(Unfit::not_json(format!("the body says it is {found} but does not parse: {error}")));
     }
     Ok(named(content, None, namer))

@@ -3,6 +3,9 @@
 //!
 //! Must not know: bodies; what a rule does to one is `change/`.
 
+use std::fmt;
+
+use regex::{Regex, RegexBuilder};
 use serde_json_path::JsonPath;
 
 /// Members of a JSON body: one by its place, or all that an expression finds.
@@ -30,6 +33,41 @@ pub struct Change {
     pub tolerance: Vec<(Members, f64)>,
     /// Arrays whose order means nothing, and the member of their items that tells those apart.
     pub array_keys: Vec<ArrayKey>,
+    /// Lines of bodies that are no JSON that do not count; published as they were when the version was made.
+    pub ignore_lines: Vec<LinePattern>,
+}
+
+/// A regular expression that is looked for in each line, in time linear in the line.
+#[derive(Clone)]
+pub struct LinePattern(Regex);
+
+/// What one expression may take in memory once it is compiled.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+
+impl LinePattern {
+    /// # Errors
+    /// Why the text is no regular expression, or one that is too large.
+    pub fn parse(text: &str) -> Result<LinePattern, String> {
+        let built =
+            RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX).build();
+        built.map(LinePattern).map_err(|error| error.to_string())
+    }
+
+    pub fn matches(&self, line: &str) -> bool {
+        self.0.is_match(line)
+    }
+}
+
+impl fmt::Debug for LinePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LinePattern").field(&self.0.as_str()).finish()
+    }
+}
+
+impl PartialEq for LinePattern {
+    fn eq(&self, other: &LinePattern) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
 }
 
 /// An array that is a set.
@@ -47,7 +85,7 @@ impl Change {
         self.canonical || !self.ignore.is_empty() || !self.tolerance.is_empty() || !self.array_keys.is_empty()
     }
 
-    /// Whether there is any rule: bodies have to be JSON then.
+    /// Whether there is any rule for JSON: bodies have to be JSON then, unless there are rules for lines too.
     pub fn has_rules(&self) -> bool {
         self.is_canonical() || self.select.is_some()
     }

@@ -28,7 +28,7 @@ mod validate;
 mod yaml;
 
 pub use asking::{Auth, Batch, Breaker, Budget, ClientCredentials, Connections, Forwarded};
-pub use change::{ArrayKey, Change, Cursor, Delta, Feed, Members, Order, Pages};
+pub use change::{ArrayKey, Change, Cursor, Delta, Feed, LinePattern, Members, Order, Pages};
 pub use credential_names::says_credential;
 pub use identity::{Authenticate, TokenPlaces};
 pub use listeners::{
@@ -231,6 +231,8 @@ pub struct Poll {
     pub always: bool,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub accept: HeaderValue,
+    /// Polls ask for the codings that are known here; else for none.
+    pub accept_codings: bool,
     /// Whole time of one poll.
     pub timeout: Duration,
     /// Bytes.

@@ -22,10 +22,11 @@ const USUAL_FIELDS: usize = 16;
 pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, followers: usize) -> Ask {
     let parts = key.parts();
     let upstream = &route.upstream;
+    let codings = if route.poll.accept_codings { "gzip, br, zstd" } else { "identity" };
     let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::with_capacity(USUAL_FIELDS);
     headers.extend([
         (header::ACCEPT, route.poll.accept.clone()),
-        (header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, br, zstd")),
+        (header::ACCEPT_ENCODING, HeaderValue::from_static(codings)),
         (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
     ]);
     headers.extend(forwarded::fields(upstream, parts.proto, parts.host.as_deref()));
@@ -116,6 +117,13 @@ mod tests {
         ];
         assert_eq!(lines(&ask), wanted);
         assert_eq!(ask.timeout, upstream().total_timeout);
+    }
+
+    #[test]
+    fn no_coding_is_asked_for_where_the_operator_says_so() {
+        let mut route = route();
+        route.poll.accept_codings = false;
+        assert_eq!(lines(&poll(&key("/a"), &route, None, 0))[1], "accept-encoding: identity");
     }
 
     #[test]

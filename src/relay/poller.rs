@@ -307,10 +307,7 @@ impl Poller {
     }
 
     async fn poll(&mut self) {
-        let turn = match self.take_quota() {
-            Ok(()) => self.turn().await,
-            Err(used_up) => Err(used_up),
-        };
+        let turn = self.turn().await;
         let Some(publisher) = self.publisher.take() else {
             return;
         };

@@ -30,23 +30,29 @@ impl Poller {
         }
     }
 
-    /// One request of what the upstream allows.
+    /// One request of what the upstream allows; an item of a batch takes none for itself.
     ///
     /// # Errors
     /// [`Failure::Quota`] where nothing is left.
     pub(super) fn take_quota(&self) -> Result<(), FetchError> {
-        self.quotas.take(Instant::now()).map_err(|wait| FetchError {
-            upstream: self.route.upstream.name.clone(),
-            server: None,
-            failure: Failure::Quota { wait },
-        })
+        let now = Instant::now();
+        let taken = if self.item.is_some() { self.quotas.check(now) } else { self.quotas.take(now) };
+        taken.map_err(|wait| self.quota_used_up(wait))
+    }
+
+    /// No poll may be made for so long, as the upstream says.
+    pub(super) fn quota_used_up(&self, wait: Duration) -> FetchError {
+        let failure = Failure::Quota { wait };
+        FetchError { upstream: self.route.upstream.name.clone(), server: None, failure }
     }
 
     /// The interval that the upstream's quotas leave this resource.
     pub(super) fn quota_interval(&self) -> Option<Duration> {
         let all =
             || self.stakes.sharers(&self.route.upstream.name).map_or(1, |all| all.load(Ordering::Relaxed));
-        self.quotas.interval(if self.counts_for_all { all() } else { 1 }, Instant::now())
+        let together =
+            self.route.poll.batch.as_ref().filter(|_| self.item.is_some()).map_or(1, |batch| batch.max);
+        self.quotas.interval(if self.counts_for_all { all() } else { 1 }, together, Instant::now())
     }
 
     /// Whose credentials the polls carry; 0: no client's.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
@@ -35,6 +36,11 @@ pub trait Source: Send + Sync {
     }
 
     async fn fetch(&self, ask: &Ask) -> Result<Answer, FetchError>;
+
+    /// How long no poll has a turn because of the upstream's own quota; `None` if one has.
+    fn quota_wait(&self) -> Option<Duration> {
+        None
+    }
 
     /// The upstream says how much more it will answer to all polls together.
     fn learn(&self, _quota: Quota) {}
@@ -96,6 +102,10 @@ impl Source for crate::upstream::Client {
 
     async fn fetch(&self, ask: &Ask) -> Result<Answer, FetchError> {
         crate::upstream::Client::poll(self, ask).await
+    }
+
+    fn quota_wait(&self) -> Option<Duration> {
+        crate::upstream::Client::quota_wait(self)
     }
 
     fn learn(&self, quota: Quota) {

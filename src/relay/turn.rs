@@ -15,6 +15,7 @@ const LAST_TEN: u16 = (1 << 10) - 1;
 impl Poller {
     /// Waits for this poll's turn. Its priority rises when meanwhile somebody wants an answer.
     pub(super) async fn turn(&mut self) -> Result<Option<Turn>, FetchError> {
+        self.take_quota()?;
         if self.item.is_some() {
             // The request that it becomes a part of takes one.
             self.waited = Duration::ZERO;
@@ -22,6 +23,10 @@ impl Poller {
         }
         let stakes = self.stakes.clone();
         let source = stakes.source(&self.route)?;
+        if let Some(wait) = self.cold_for_plain_requests().then(|| source.quota_wait()).flatten() {
+            self.waited = Duration::ZERO;
+            return Err(self.quota_used_up(wait));
+        }
         let since = Instant::now();
         self.waiting = Some(since);
         let turn = loop {
@@ -37,6 +42,12 @@ impl Poller {
         self.waiting = None;
         self.waited = since.elapsed();
         turn
+    }
+
+    /// Whether nothing is known and only plain requests wait: how much they may ask is between them and the API, which
+    /// they ask themselves where no poll may (contract §3).
+    fn cold_for_plain_requests(&self) -> bool {
+        self.topic.followers() == 0 && self.topic.view().frame.is_none()
     }
 
     /// This poll's place among the others of its upstream (contract §10).

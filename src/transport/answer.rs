@@ -93,10 +93,10 @@ fn own(version: Version, key: &ResourceKey, route: &Route, coded: bool) -> Heade
     headers
 }
 
-/// Weak where members are ignored, as their values may differ under one version, and for compressed
+/// Weak where members or lines are ignored, as their values may differ under one version, and for compressed
 /// bodies, whose bytes are not the version's.
 fn etag(version: Version, route: &Route, coded: bool) -> String {
-    let strong = route.change.ignore.is_empty() && !coded;
+    let strong = route.change.ignore.is_empty() && route.change.ignore_lines.is_empty() && !coded;
     if strong { version.etag() } else { format!("W/{}", version.etag()) }
 }
 

@@ -227,6 +227,11 @@ impl Client {
         self.gate.turn(priority).await.map_err(|no| self.failed(None, refused(no)))
     }
 
+    /// How long no poll has a turn because of the upstream's own quota; `None` if one has.
+    pub fn quota_wait(&self) -> Option<Duration> {
+        self.gate.quota_wait()
+    }
+
     /// The upstream says how much more it will answer to all polls together.
     pub fn learn(&self, quota: Quota) {
         self.gate.learn(quota);

@@ -15,6 +15,12 @@ const MAX_CODINGS: usize = 2;
 /// handle (RFC 9659). A stream decides how much memory its decoder takes, up to this.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
+/// Working space of a brotli decoder beside its window.
+const BROTLI_BUFFER_BYTES: usize = 8192;
+
+/// Characters of an unknown coding that are told.
+const SHOWN_MAX: usize = 40;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Coding {
     Gzip,
@@ -32,24 +38,66 @@ impl Coding {
             Self::Zstd => "zstd",
         }
     }
+
+    /// Whether a body may be in this coding by how it begins; of some that cannot be told.
+    fn begins(self, body: &[u8]) -> bool {
+        match self {
+            Self::Gzip => is_gzip(body),
+            Self::Zstd => is_zstd(body),
+            Self::Deflate | Self::Brotli => true,
+        }
+    }
 }
 
-/// The codings of a body in the order in which they were applied; `identity` is none.
+/// Words that servers write where a coding should stand and that are none: the body is as it is. A charset or a media
+/// type in its place is none either.
+const NO_CODINGS: [&str; 18] = [
+    "identity",
+    "none",
+    "no",
+    "off",
+    "false",
+    "null",
+    "undefined",
+    "default",
+    "plain",
+    "raw",
+    "text",
+    "binary",
+    "7bit",
+    "8bit",
+    "quoted-printable",
+    "chunked",
+    "aws-chunked",
+    "*",
+];
+
+/// Whether a word in Content-Encoding says nothing about how the body is coded.
+fn is_no_coding(name: &str) -> bool {
+    let charset = name.strip_prefix("charset=").unwrap_or(name).trim_matches('"');
+    NO_CODINGS.contains(&name)
+        || name.contains('/')
+        || encoding_rs::Encoding::for_label(charset.as_bytes()).is_some()
+}
+
+/// The codings of a body in the order in which they were applied. What is no coding is read over.
 ///
 /// # Errors
-/// [`Failure::Encoding`] for a coding that is not gzip, deflate, br or zstd, or for too many.
+/// [`Failure::UnknownCoding`] for a coding that is not gzip, deflate, br or zstd, [`Failure::Encoding`] for too many.
 pub(super) fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, Failure> {
     let mut found = Vec::new();
     for value in headers.get_all(CONTENT_ENCODING) {
         let text = String::from_utf8_lossy(value.as_bytes());
-        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        for name in
+            text.split([',', ';']).map(|name| name.trim().trim_matches('"')).filter(|name| !name.is_empty())
+        {
             found.push(match name.to_ascii_lowercase().as_str() {
-                "identity" => continue,
                 "gzip" | "x-gzip" => Coding::Gzip,
                 "deflate" => Coding::Deflate,
                 "br" => Coding::Brotli,
                 "zstd" => Coding::Zstd,
-                _ => return Err(refused(name, "wanted gzip, deflate, br or zstd")),
+                other if is_no_coding(other) => continue,
+                _ => return Err(Failure::UnknownCoding { coding: name.chars().take(SHOWN_MAX).collect() }),
             });
             if found.len() > MAX_CODINGS {
                 return Err(refused(&text, "more than two codings"));
@@ -63,44 +111,74 @@ fn refused(coding: &str, reason: &str) -> Failure {
     Failure::Encoding { coding: coding.to_owned(), source: reason.into() }
 }
 
-/// The content under `codings`, at most `max` bytes at every step.
+/// The content under `codings`, at most `max` bytes at every step. What follows the end of a coded body (zeros, a line
+/// end, anything that does not begin as one more member does) is no part of it.
 ///
 /// # Errors
-/// [`Failure::Encoding`] for a body that is not what its coding says, broken off or followed by
-/// something else; [`Failure::TooLarge`] for content over `max`.
+/// [`Failure::NotCoded`] for a body that does not even begin as its coding does; [`Failure::Encoding`] for one that is
+/// not what its coding says, or broken off; [`Failure::TooLarge`] for content over `max`.
 pub(super) fn decode(codings: &[Coding], body: Vec<u8>, max: usize) -> Result<Vec<u8>, Failure> {
     codings.iter().rev().try_fold(body, |body, coding| decode_one(*coding, &body, max))
 }
 
 fn decode_one(coding: Coding, body: &[u8], max: usize) -> Result<Vec<u8>, Failure> {
-    // These stop where their stream ends; the others take what follows for one more, broken member.
-    let mut rest = if matches!(coding, Coding::Deflate | Coding::Brotli) { body } else { &[] };
+    if !coding.begins(body) {
+        return Err(Failure::NotCoded { coding: coding.name().to_owned() });
+    }
     let content = match coding {
-        Coding::Gzip => read_bounded(flate2::bufread::MultiGzDecoder::new(body), max),
+        Coding::Gzip => {
+            members(body, max, is_gzip, |rest, max| read_bounded(flate2::bufread::GzDecoder::new(rest), max))
+        }
         // The name means zlib, but some servers send bare deflate; the zlib header tells them apart.
-        Coding::Deflate if is_zlib(body) => read_bounded(flate2::bufread::ZlibDecoder::new(&mut rest), max),
-        Coding::Deflate => read_bounded(flate2::bufread::DeflateDecoder::new(&mut rest), max),
-        Coding::Brotli => unbrotli(&mut rest, max),
-        Coding::Zstd => zstd::stream::read::Decoder::with_buffer(body)
-            .and_then(|mut decoder| decoder.window_log_max(ZSTD_WINDOW_LOG).map(|()| decoder))
-            .and_then(|decoder| read_bounded(decoder, max)),
+        Coding::Deflate if is_zlib(body) => read_bounded(flate2::bufread::ZlibDecoder::new(body), max),
+        Coding::Deflate => read_bounded(flate2::bufread::DeflateDecoder::new(body), max),
+        Coding::Brotli => read_bounded(brotli::Decompressor::new(body, BROTLI_BUFFER_BYTES), max),
+        Coding::Zstd => members(body, max, is_zstd, |rest, max| {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(rest)?.single_frame();
+            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            read_bounded(decoder, max)
+        }),
     };
     match content {
-        Ok(Some(_)) if !rest.is_empty() => Err(refused(coding.name(), "something follows the end")),
         Ok(Some(content)) => Ok(content),
         Ok(None) => Err(Failure::TooLarge { part: "decoded body", limit: max }),
         Err(source) => Err(Failure::Encoding { coding: coding.name().to_owned(), source: source.into() }),
     }
 }
 
-/// The decoder complains of what follows in its buffer only when it is read once more after the end.
-fn unbrotli(rest: &mut &[u8], max: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut decoder = brotli::Decompressor::new(rest, 8192);
-    let content = read_bounded(&mut decoder, max)?;
-    if content.is_some() {
-        let _end = decoder.read(&mut [0])?;
+/// The members of a body in a row, as long as what follows begins as one. `read` takes one off.
+fn members(
+    body: &[u8],
+    max: usize,
+    begins: impl Fn(&[u8]) -> bool,
+    read: impl Fn(&mut &[u8], usize) -> io::Result<Option<Vec<u8>>>,
+) -> io::Result<Option<Vec<u8>>> {
+    let mut rest = body;
+    let mut content = Vec::new();
+    while begins(rest) {
+        let before = rest.len();
+        let Some(member) = read(&mut rest, max - content.len())? else {
+            return Ok(None);
+        };
+        if rest.len() == before {
+            break;
+        }
+        if content.is_empty() {
+            content = member;
+        } else {
+            content.extend_from_slice(&member);
+        }
     }
-    Ok(content)
+    Ok(Some(content))
+}
+
+fn is_gzip(body: &[u8]) -> bool {
+    body.starts_with(&[0x1f, 0x8b])
+}
+
+/// A frame, or one to be skipped (RFC 8878 §3.1).
+fn is_zstd(body: &[u8]) -> bool {
+    body.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || matches!(body, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
 /// Compression method 8 and a header checksum that is a multiple of 31 (RFC 1950 §2.2).
@@ -191,12 +269,42 @@ mod tests {
     fn plain_text_called_coded_is_refused() {
         for coding in ALL {
             let failure = decode(&[coding], TEXT.to_vec(), 1000).unwrap_err();
-            assert_eq!(failure.class(), "encoding", "{coding:?}");
+            let wanted = if matches!(coding, Coding::Gzip | Coding::Zstd) { "coding" } else { "encoding" };
+            assert_eq!(failure.class(), wanted, "{coding:?}");
         }
     }
 
     #[test]
-    fn unknown_and_piled_codings_are_refused_by_name() {
+    fn what_is_no_coding_is_read_over_and_unknown_or_piled_ones_are_refused_by_name() {
+        let said = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_ENCODING, value.parse().unwrap());
+            codings(&headers)
+        };
+        for value in [
+            "utf-8",
+            "UTF8",
+            "ISO-8859-1",
+            "none",
+            "None",
+            "binary",
+            "8bit",
+            "identity",
+            "aws-chunked",
+            "",
+            "charset=utf-8",
+            "application/json",
+            "null",
+            "utf-8, identity",
+        ] {
+            assert_eq!(said(value).unwrap(), [], "{value:?}");
+        }
+        assert_eq!(said("aws-chunked, gzip").unwrap(), [Coding::Gzip]);
+        assert_eq!(said("\"gzip\"").unwrap(), [Coding::Gzip]);
+        for value in ["compress", "x-unknown", "lzma", "gzip, sdch"] {
+            assert_eq!(said(value).unwrap_err().class(), "coding", "{value:?}");
+        }
+        assert!(said("compress").unwrap_err().to_string().contains("\"compress\""));
         let mut headers = HeaderMap::new();
         headers.append(CONTENT_ENCODING, "GZip, identity".parse().unwrap());
         assert_eq!(codings(&headers).unwrap(), [Coding::Gzip]);
@@ -204,8 +312,6 @@ mod tests {
         assert_eq!(codings(&headers).unwrap(), [Coding::Gzip, Coding::Brotli]);
         headers.append(CONTENT_ENCODING, "br".parse().unwrap());
         assert_eq!(codings(&headers).unwrap_err().class(), "encoding");
-        headers.insert(CONTENT_ENCODING, "compress".parse().unwrap());
-        assert!(codings(&headers).unwrap_err().to_string().contains("\"compress\""));
     }
 
     #[test]
@@ -219,10 +325,21 @@ mod tests {
     }
 
     #[test]
-    fn something_after_the_end_is_no_content() {
+    fn something_after_the_end_is_no_part_of_the_content() {
         for coding in ALL {
-            let mut body = coded(coding, TEXT);
-            body.extend_from_slice(b"garbage");
+            for more in [b"garbage".as_slice(), b"\r\n", b"\0\0\0\0\0", b"\x1f"] {
+                let mut body = coded(coding, TEXT);
+                body.extend_from_slice(more);
+                assert_eq!(decode(&[coding], body, 1000).unwrap(), TEXT, "{coding:?} {more:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_second_member_that_is_cut_short_is_no_content() {
+        for coding in [Coding::Gzip, Coding::Zstd] {
+            let mut body = [coded(coding, TEXT), coded(coding, TEXT)].concat();
+            body.truncate(body.len() - 3);
             assert_eq!(decode(&[coding], body, 1000).unwrap_err().class(), "encoding", "{coding:?}");
         }
     }

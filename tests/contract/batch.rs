@@ -95,7 +95,7 @@ async fn what_an_answer_leaves_out_is_gone_and_what_changed_is_told() {
 
 #[tokio::test]
 async fn a_broken_answer_to_a_batch_takes_nothing_away() {
-    for reply in [Reply::json("{\"items\":1}"), Reply::text("oops"), Reply::empty(404), Reply::empty(500)] {
+    for reply in [Reply::json("{\"items\":1}"), Reply::text("oops"), Reply::empty(204), Reply::empty(500)] {
         let stand = Stand::start(&format!(
             "poll: {{interval: 100ms, backoff: {{min: 100ms, max: 100ms}}, {BATCH}}}, stale_after: 0s"
         ));
@@ -104,7 +104,7 @@ async fn a_broken_answer_to_a_batch_takes_nothing_away() {
         let mut b = Sse::open(stand.address(), "/prices/B", &[]).await;
         a.next_event().await;
         b.next_event().await;
-        // Of one item alone 404 would be its own answer.
+        // Of one item alone it would be its own answer.
         stand.legacy.answer_with("/prices", move |seen| match names(seen).len() {
             1 => Reply::json(list(seen, 1, "")),
             _ => reply.clone(),
@@ -153,4 +153,66 @@ async fn queries_and_other_parameters_keep_batches_apart_and_odd_names_go_alone(
     assert_eq!(http.get("/prices/X%2CY", &[]).await.expect(200).text(), "{\"alone\":1}");
     let targets: Vec<String> = stand.legacy.all_seen().into_iter().map(|seen| seen.target).collect();
     assert_eq!(targets, ["/prices?unit=kg&ids=A", "/prices?unit=lb&ids=A", "/prices/X%2CY"]);
+}
+
+/// As an API does that takes all names or none.
+fn all_or_nothing(seen: &Seen, n: u32) -> Reply {
+    let names = names(seen);
+    if names.iter().any(|name| name.starts_with("bad")) {
+        return Reply::json(format!("{{\"error\":\"unknown ids\",\"asked\":\"{}\"}}", names.join(",")))
+            .status(400);
+    }
+    Reply::json(list(seen, n, ""))
+}
+
+#[tokio::test]
+async fn names_that_the_api_refuses_keep_no_other_from_being_polled() {
+    let stand = Stand::start(&format!("poll: {{interval: 200ms, {BATCH}}}, delta: false"));
+    stand.legacy.answer_with("/prices", |seen| all_or_nothing(seen, 1));
+    let mut good = Sse::open(stand.address(), "/prices/A", &[]).await;
+    good.next_event().await;
+    let mut bad = Vec::new();
+    for n in 0..5 {
+        bad.push(Sse::open(stand.address(), &format!("/prices/bad{n}"), &[]).await);
+    }
+    for n in 2..5 {
+        stand.legacy.answer_with("/prices", move |seen| all_or_nothing(seen, n));
+        assert_eq!(good.next_event().await.data, format!("{{\"id\":\"A\",  \"n\":{n}}}"));
+    }
+    // Once they are known they are asked for alone.
+    for n in 0..5 {
+        let name = format!("bad{n}");
+        stand.legacy.wait_seen("a bad name alone", move |seen| names(seen) == [name.as_str()]).await;
+    }
+    stand.legacy.forget();
+    stand.legacy.wait_count("/prices", 8).await;
+    let mixed = |seen: &Seen| names(seen).len() > 1 && names(seen).iter().any(|name| name.starts_with("bad"));
+    assert!(!stand.legacy.seen("/prices").iter().any(mixed));
+}
+
+#[tokio::test]
+async fn what_is_said_to_a_request_for_several_is_given_to_none_of_them() {
+    for status in [400, 401, 403, 404, 409, 422, 429, 500, 302] {
+        let window = BATCH.replace('}', ", window: 1s}");
+        let stand = Stand::start(&format!("poll: {{interval: 1h, {window}}}, delta: false"));
+        stand.legacy.answer_with("/prices", move |seen| {
+            let asked = names(seen).join(",");
+            let reply = Reply::json(format!("{{\"asked\":\"{asked}\"}}")).status(status);
+            reply.header("x-asked", &asked).header("location", &format!("/login?for={asked}"))
+        });
+        stand.legacy.answer_with("*", |_| Reply::text("its own"));
+        let mut asking = JoinSet::new();
+        for (mine, others) in [("doc-9f31", "bad-1"), ("bad-1", "doc-9f31")] {
+            let mut http = stand.http().await;
+            asking.spawn(async move {
+                let answer = http.get(&format!("/prices/{mine}"), &[]).await;
+                assert!(!format!("{answer:?}").contains(others), "{status}: {answer:?}");
+            });
+        }
+        asking.join_all().await;
+        assert!(
+            stand.legacy.seen("/prices").iter().any(|seen| names(seen).len() == 2),
+            "{status}: they went together"
+        );
+    }
 }

@@ -26,15 +26,12 @@ fn answers() -> Vec<String> {
         "Content-Length: 8 8",
         "Content-Length:",
         "Content-Length: 18446744073709551624",
-        "Content-Length : 8",
         "Content-Length: 8\r\nTransfer-Encoding: identity",
         "Transfer-Encoding: gzip, chunked",
         "Transfer-Encoding: chunked, identity",
         "Transfer-Encoding: xchunked",
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
-        "Content-Length: 8\r\nX: a\r\n folded",
         "Content-Length: 8\r\n\tfolded: first",
-        "Content-Length: 8\nX: a",
         "Content-Length: 8\rX: a",
         "Content-Length: 8\r\nX: a\rSet-Cookie: s=poison",
         "Content-Length: 8\r\nX: a\0b",
@@ -60,8 +57,6 @@ fn answers() -> Vec<String> {
         answers.push(format!("HTTP/1.1 200 OK\r\n{json}\r\nTransfer-Encoding: chunked\r\n\r\n{body}"));
     }
     answers.extend([
-        format!("HTTP/1.1 200 OK\n{json}\nContent-Length: 8\n\n\"poison\""),
-        format!("HTTP/1.1 200 OK\r\n{json}\r\nContent-Length: 8\n\n\"poison\""),
         format!("HTTP/1.1 200 OK\r\n{json}\r\nContent-Length: 100\r\n\r\n\"poison\""),
         format!(
             "HTTP/1.0 200 OK\r\n{json}\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n\"poison\"\r\n0\r\n\r\n"

@@ -36,6 +36,7 @@
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
 //! | `proxy_protocol` | §12: what load balancers say about their clients before anything else |
+//! | `reading` | §5, §10: how answers, fields and numbers of an API are read |
 //! | `repeats` | §3, §4: requests that repeat the last one of their connection |
 //! | `replicas` | §2: several nodes and lagging upstream replicas behind one address |
 //! | `rotation` | §5: streams that end after `max_age` |
@@ -99,6 +100,7 @@ pub mod plain;
 pub mod poll;
 pub mod probe;
 pub mod proxy_protocol;
+pub mod reading;
 pub mod repeats;
 pub mod replicas;
 pub mod rotation;

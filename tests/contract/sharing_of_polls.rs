@@ -191,7 +191,7 @@ async fn a_poll_says_exactly_what_the_contract_says_and_nothing_of_a_client() {
     let version = env!("CARGO_PKG_VERSION");
     let agent = format!("pollcast/{version}");
     let first = [
-        ("accept", "application/json, */*;q=0.5"),
+        ("accept", "*/*"),
         ("accept-encoding", "gzip, br, zstd"),
         ("host", "shop.example"),
         ("user-agent", agent.as_str()),

@@ -24,6 +24,8 @@ pub enum ChangeSetting {
 pub struct Change {
     /// Members that may differ without being a change.
     pub ignore: Option<List<Text>>,
+    /// Lines of bodies that are no JSON that may differ without being a change: regular expressions.
+    pub ignore_lines: Option<List<Text>>,
     /// JSON Pointer to the part that is published, or `off`: all of it.
     pub select: Option<Text>,
     /// `bytes`, or `json`: the order of members and the forms of numbers do not count.

@@ -31,6 +31,9 @@ pub struct Poll {
     pub headers: Option<BTreeMap<String, Text>>,
     /// Accept header of every poll.
     pub accept: Option<Text>,
+    /// Whether polls ask for compressed answers.
+    #[schemars(extend("enum" = ["on", "off"]))]
+    pub accept_encoding: Option<Text>,
     /// Longest a whole poll may take; left out: the upstream's `total_timeout`.
     pub timeout: Option<Time>,
     /// Longest body that is pushed; longer ones stream through.

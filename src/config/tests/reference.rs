@@ -31,6 +31,7 @@ routes:
     poll: { interval: { min: 500ms, max: 1m }, auth: { bearer: none } }
     change:
       ignore: [/generated_at, $..request_id]
+      ignore_lines: [\"^Reading \"]
       select: /data
       tolerance: { /price: 0.01 }
       array_key: { /items: /id }

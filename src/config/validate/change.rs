@@ -5,7 +5,7 @@
 use serde_json_path::JsonPath;
 
 use super::super::problem::{Findings, Place};
-use super::super::{ArrayKey, Change, Cursor, Delta, Feed, Members, Order, Pages, Route, raw};
+use super::super::{ArrayKey, Change, Cursor, Delta, Feed, LinePattern, Members, Order, Pages, Route, raw};
 use super::{Said, at};
 
 /// Puts what is said about changes over the route.
@@ -26,7 +26,7 @@ pub fn together(place: &Place, raw: &raw::RouteSettings, route: &mut Route, find
     {
         route.query.ignore.push(cursor.query.clone());
     }
-    if route.change.has_rules() {
+    if route.change.has_rules() || !route.change.ignore_lines.is_empty() {
         let inherited =
             if raw.change.is_some() { "" } else { "; write change: off here, as defaults has rules" };
         let message = format!("cannot stand beside feed: there every item counts by its id{inherited}");
@@ -49,6 +49,7 @@ fn change((place, said): Said<'_, raw::ChangeSetting>, to: &mut Change, findings
         None => return,
     };
     findings.list(at!(place, raw.ignore), ignored, &mut to.ignore);
+    findings.list(at!(place, raw.ignore_lines), line_pattern, &mut to.ignore_lines);
     if let (place, Some(said)) = at!(place, raw.select) {
         to.select = if said.0 == "off" { None } else { findings.pointer(&place, &said.0, false) };
     }
@@ -94,6 +95,24 @@ fn ignored(findings: &mut Findings, place: &Place, said: &str) -> Option<Members
         return None;
     }
     findings.members(place, said)
+}
+
+fn line_pattern(findings: &mut Findings, place: &Place, said: &str) -> Option<LinePattern> {
+    let pattern = LinePattern::parse(said);
+    match pattern {
+        Ok(pattern) if pattern.matches("") && pattern.matches("line 1") => {
+            findings.bad(place, said, "is found in every line: nothing would ever be a change");
+            None
+        }
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            // Of the message the last line says what is wrong; the others point at it.
+            let reason = error.lines().last().unwrap_or_default().trim().to_owned();
+            let reason = format!("is no regular expression: {}", reason.trim_start_matches("error: "));
+            findings.bad(place, said, &reason);
+            None
+        }
+    }
 }
 
 fn delta((place, said): Said<'_, raw::DeltaSetting>, to: &mut Delta, findings: &mut Findings) {

@@ -15,7 +15,10 @@ use super::{DAY, KIB, MIB, MILLISECOND, MINUTE, SECOND, Said, asking, at};
 /// Headers of a poll that are pollcast's own (contract §10), and what to do instead.
 const OWN_HEADERS: &[(&str, &str)] = &[
     ("accept", "is said with poll.accept"),
-    ("accept-encoding", "is chosen by pollcast, which has to read the answer"),
+    (
+        "accept-encoding",
+        "is chosen by pollcast, which has to read the answer; poll.accept_encoding: off asks for none",
+    ),
     ("host", "is said with the upstream's host"),
     ("if-match", "is made by pollcast from the last answer"),
     ("if-modified-since", "is made by pollcast from the last answer"),
@@ -91,6 +94,8 @@ pub fn apply(
         }
         poll.accept = value;
     }
+    let codings = [("on", true), ("off", false)];
+    findings.choice(at!(place, raw.accept_encoding), &codings, &mut poll.accept_codings);
     findings.time(at!(place, raw.timeout), 10 * MILLISECOND..=10 * MINUTE, &mut poll.timeout);
     findings.size(at!(place, raw.max_body), KIB..=64 * MIB, &mut poll.max_body);
     if let (place, Some(raw)) = at!(place, raw.expect) {

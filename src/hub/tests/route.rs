@@ -104,6 +104,7 @@ pub(crate) fn poll() -> Poll {
         always: false,
         headers: Vec::new(),
         accept: HeaderValue::from_static("application/json, */*;q=0.5"),
+        accept_codings: true,
         timeout: 30 * SECOND,
         max_body: 1 << 20,
         expect: Vec::new(),

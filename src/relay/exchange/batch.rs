@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
+use super::quarantine::Quarantine;
 use super::split;
 use super::{Exchange, Exchanged};
 use crate::config::{Batch, Route};
@@ -63,6 +64,7 @@ pub(in crate::relay) struct Tag {
 #[derive(Default)]
 pub(in crate::relay) struct Batches {
     waiting: Mutex<HashMap<ResourceKey, Vec<Poll>>>,
+    quarantine: Quarantine,
 }
 
 /// One resource's poll.
@@ -132,6 +134,11 @@ impl Group {
         polls.retain(|poll| !poll.reply.is_closed());
         // The same items make the same requests every time.
         polls.sort_by(|a, b| a.name.cmp(&b.name));
+        let (alone, mut polls): (Vec<Poll>, Vec<Poll>) = {
+            let now = Instant::now();
+            let quarantine = &self.stakes.batches.quarantine;
+            polls.into_iter().partition(|poll| quarantine.holds(&self.key, &poll.name, now))
+        };
         let names: Vec<&str> = polls.iter().map(|poll| poll.name.as_str()).collect();
         let portions = split::portions(&batch, &self.key.target(), &names);
         let (group, batch) = (Arc::new(self), Arc::new(batch));
@@ -139,26 +146,49 @@ impl Group {
             let polls = polls.split_off(portion.start);
             tokio::spawn(group.clone().ask(batch.clone(), polls));
         }
+        for poll in alone {
+            tokio::spawn(group.clone().ask(batch.clone(), vec![poll]));
+        }
     }
 
-    /// One request, for all of these.
+    /// One request for all of these; where the upstream refuses it, two for the halves, and so on (contract §10): one
+    /// after the other, so that a bad name costs time and not a burst. A name that is refused alone stays alone for a
+    /// while.
     async fn ask(self: Arc<Self>, batch: Arc<Batch>, polls: Vec<Poll>) {
+        let mut left = vec![polls];
+        while let Some(mut polls) = left.pop() {
+            polls.retain(|poll| !poll.reply.is_closed());
+            if polls.is_empty() {
+                continue;
+            }
+            if let Some(mut first) = self.ask_once(&batch, polls).await {
+                self.stakes.metrics.batches_refused.with_label_values(&[&self.route.path]).inc();
+                let second = first.split_off(first.len() / 2);
+                left.extend([second, first]);
+            }
+        }
+    }
+
+    /// One request for all of these. Gives them back if the upstream refuses it for one of them, or for some.
+    async fn ask_once(&self, batch: &Batch, polls: Vec<Poll>) -> Option<Vec<Poll>> {
         let names: Vec<&str> = polls.iter().map(|poll| poll.name.as_str()).collect();
-        let target = split::target(&batch, &self.key.target(), &names);
+        let target = split::target(batch, &self.key.target(), &names);
         let result = match target.len() {
-            ..=split::LONGEST_TARGET => self.answer(&batch, &polls, &target).await,
+            ..=split::LONGEST_TARGET => self.answer(batch, &polls, &target).await,
             length => Err(self.failed(format!(
                 "the name of an item makes a target of {length} bytes, at most {} are sent",
                 split::LONGEST_TARGET
             ))),
         };
         let mut replies = match result {
-            Ok(replies) => replies.into_iter(),
+            Ok(Answered::Each(replies)) => replies.into_iter(),
+            Ok(Answered::Refused) => return Some(polls),
             Err(error) => {
+                let are_several = polls.len() > 1;
                 for poll in polls {
-                    let _ = poll.reply.send(Err(shared(&error)));
+                    let _ = poll.reply.send(Err(shared(&error, are_several)));
                 }
-                return;
+                return None;
             }
         };
         for poll in polls {
@@ -166,15 +196,12 @@ impl Group {
                 let _ = poll.reply.send(Ok(reply));
             }
         }
+        None
     }
 
-    /// What each of these polls is told, in their order.
-    async fn answer(
-        &self,
-        batch: &Batch,
-        polls: &[Poll],
-        target: &str,
-    ) -> Result<Vec<Exchanged>, FetchError> {
+    /// What each of these polls is told, in their order. What an upstream says to a request for several is given to
+    /// none of them, since it may name the others.
+    async fn answer(&self, batch: &Batch, polls: &[Poll], target: &str) -> Result<Answered, FetchError> {
         let tag = common_tag(polls, target);
         let followers = polls.iter().map(|poll| poll.followers).sum();
         let mut ask = ask::poll(&self.key, &self.route, tag.as_ref().map(|tag| &tag.validators), followers);
@@ -194,20 +221,40 @@ impl Group {
         let turn = self.stakes.source(&self.route)?.turn(exchange.priority).await?;
         self.stakes.metrics.batches.with_label_values(&[&self.route.path]).inc();
         let Exchanged { answer, conditional: asked, .. } = exchange.run(ask, turn).await?;
-        match (answer.status, tag) {
-            (StatusCode::NOT_MODIFIED, Some(tag)) if asked => {
+        let status = answer.status;
+        if let [only] = polls {
+            self.note(only, status);
+        }
+        match (status.as_u16(), tag) {
+            (304, Some(tag)) if asked => {
                 let known = conditional::renewed(&tag.validators, &answer.headers).is_some();
                 let other = "the upstream answered 304 with the ETag of another version than asked for";
-                known.then(|| unchanged(&answer, polls, &tag)).ok_or_else(|| self.failed(other.to_owned()))
+                let unchanged = known.then(|| Answered::Each(unchanged(&answer, polls, &tag)));
+                unchanged.ok_or_else(|| self.failed(other.to_owned()))
             }
-            (StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION, _) => {
-                self.taken_apart(batch, polls, target, answer).await
+            (200..=203 | 207..=299, _) => {
+                self.taken_apart(batch, polls, target, answer).await.map(Answered::Each)
             }
-            (StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::NO_CONTENT, _) if polls.len() > 1 => {
-                // Of which of them should that be true?
-                Err(self.failed(format!("the upstream answered {} to a batch", answer.status)))
+            _ if polls.len() == 1 => Ok(Answered::Each(portioned(&answer, 1, |_| answer.clone()).collect())),
+            (400..=499, _) if is_about_names(&answer) => Ok(Answered::Refused),
+            (400..=599, _) => {
+                let headers = split::pace(&answer.headers);
+                let bare = Answer { headers, body: Bytes::new(), phrase: None, ..answer.clone() };
+                Ok(Answered::Each(portioned(&answer, polls.len(), |_| bare.clone()).collect()))
             }
-            _ => Ok(portioned(&answer, polls.len(), |_| answer.clone()).collect()),
+            // Of which of them should that be true?
+            _ => Err(self.failed(format!("the upstream answered {status} to a batch"))),
+        }
+    }
+
+    /// Notes how the upstream takes a name alone.
+    fn note(&self, poll: &Poll, status: StatusCode) {
+        let quarantine = &self.stakes.batches.quarantine;
+        match status.as_u16() {
+            200..=399 => quarantine.release(&self.key, &poll.name),
+            401 | 403 | 429 => {}
+            400..=499 => quarantine.put(&self.key, &poll.name, Instant::now()),
+            _ => {}
         }
     }
 
@@ -220,7 +267,7 @@ impl Group {
     ) -> Result<Vec<Exchanged>, FetchError> {
         let (bytes, body, rules) = (answer.body.len(), answer.body.clone(), batch.clone());
         let names: HashSet<String> = polls.iter().map(|poll| poll.name.clone()).collect();
-        let wanted = names.clone();
+        let (all, wanted) = (names.clone(), names.clone());
         let split = move || split::items(body, &rules, &wanted);
         let items = self.stakes.compute.run(bytes, split).await.map_err(|reason| self.failed(reason))?;
         let validators = Validators::of(&answer.headers);
@@ -228,7 +275,8 @@ impl Group {
             let missing = names.into_iter().filter(|name| !items.contains_key(name)).collect();
             Arc::new(Tag { target: target.to_owned(), validators, missing })
         });
-        let headers = split::fields(&answer.headers);
+        let headers = split::fields(&answer.headers, &all);
+        let answer = Answer { phrase: None, ..answer };
         let item = |at: usize| match items.get(&polls[at].name) {
             Some(body) => Answer { headers: headers.clone(), body: body.clone(), ..answer.clone() },
             None => missing(&answer),
@@ -264,9 +312,11 @@ fn priority(polls: &[Poll]) -> Priority {
 
 /// 304 to all of them: what was there is there, what was missing is missing.
 fn unchanged(answer: &Answer, polls: &[Poll], tag: &Arc<Tag>) -> Vec<Exchanged> {
+    let names = polls.iter().map(|poll| poll.name.clone()).collect();
+    let kept = Answer { headers: split::fields(&answer.headers, &names), phrase: None, ..answer.clone() };
     let item = |at: usize| match tag.missing.contains(&polls[at].name) {
         true => missing(answer),
-        false => Answer { headers: split::fields(&answer.headers), ..answer.clone() },
+        false => kept.clone(),
     };
     let found = portioned(answer, polls.len(), item);
     found.map(|found| Exchanged { tag: Some(tag.clone()), conditional: true, ..found }).collect()
@@ -274,7 +324,8 @@ fn unchanged(answer: &Answer, polls: &[Poll], tag: &Arc<Tag>) -> Vec<Exchanged> 
 
 /// The answer about an item that another answer leaves out.
 fn missing(answer: &Answer) -> Answer {
-    Answer { status: StatusCode::NOT_FOUND, headers: HeaderMap::new(), body: Bytes::new(), ..answer.clone() }
+    let (status, phrase) = (StatusCode::NOT_FOUND, None);
+    Answer { status, phrase, headers: HeaderMap::new(), body: Bytes::new(), ..answer.clone() }
 }
 
 /// So many answers that share what the whole one cost.
@@ -291,9 +342,31 @@ fn portioned(
     })
 }
 
-/// A failure as that of each poll. What is too large is the batch, not the resource.
-fn shared(error: &FetchError) -> FetchError {
+/// What the upstream says to one request.
+enum Answered {
+    /// What each of the polls is told.
+    Each(Vec<Exchanged>),
+    /// It refuses the request for several, and may answer for some of them.
+    Refused,
+}
+
+/// Whether a refusal may be about some of the names: not one that says who asks too often, or may not ask at all.
+fn is_about_names(answer: &Answer) -> bool {
+    let is_about_asker = matches!(
+        answer.status,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+    );
+    !is_about_asker
+}
+
+/// A failure as that of each poll. What is too large is the batch, not the resource; and what quotes the upstream may
+/// name the others.
+fn shared(error: &FetchError, are_several: bool) -> FetchError {
+    let unquoted = |reason: &str| Failure::Batch { class: error.class(), reason: reason.to_owned() };
     let failure = match &error.failure {
+        Failure::Quota { wait } => Failure::Quota { wait: *wait },
+        Failure::Redirect { .. } if are_several => unquoted("the upstream redirected a batch"),
+        Failure::Framing { .. } if are_several => unquoted("the answer to a batch has no safe framing"),
         Failure::NoTurn { limit, waiting } => Failure::NoTurn { limit: *limit, waiting: *waiting },
         Failure::Open { wait } => Failure::Open { wait: *wait },
         Failure::TooLarge { .. } => Failure::Batch { class: "batch", reason: error.failure.to_string() },

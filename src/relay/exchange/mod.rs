@@ -2,13 +2,15 @@
 //! about the resource.
 //!
 //! `redirect` says where an answer sends the poll, `token` and `jar` what it says about itself,
-//! `batch` asks for many resources at once and `split` takes the answer apart. Must not know: what an
+//! `batch` asks for many resources at once, `split` takes the answer apart, and `quarantine` keeps names alone that are
+//! refused. Must not know: what an
 //! answer means for the resource, when the next poll is due.
 
 mod batch;
 #[cfg(fuzzing)]
 pub(super) mod fuzzing;
 mod jar;
+mod quarantine;
 mod redirect;
 mod split;
 mod token;

@@ -6,11 +6,12 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::config::Batch;
 use crate::resource::{Json, Kind};
+use crate::upstream::schedule::is_quota_field;
 
 /// Longest target of one request, bytes: what servers take everywhere.
 pub(super) const LONGEST_TARGET: usize = 8 * 1024;
@@ -138,9 +139,49 @@ const OF_THE_WHOLE: [HeaderName; 8] = [
 /// Digests of the whole body.
 const DIGESTS: [&str; 4] = ["content-md5", "digest", "content-digest", "repr-digest"];
 
-/// The fields of an answer as fields of one of its items.
-pub(super) fn fields(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = headers.clone();
+/// The fields of an answer that say when to ask again.
+pub(super) fn pace(headers: &HeaderMap) -> HeaderMap {
+    let is_pace =
+        |name: &HeaderName| *name == header::DATE || *name == header::RETRY_AFTER || is_quota_field(name);
+    headers
+        .iter()
+        .filter(|(name, _)| is_pace(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// Fields whose values are words of HTTP, whatever the items are called.
+const OF_HTTP: [HeaderName; 8] = [
+    header::AGE,
+    header::CACHE_CONTROL,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::EXPIRES,
+    header::RETRY_AFTER,
+    header::SET_COOKIE,
+    header::VARY,
+];
+
+/// The fields of an answer about these items as fields of one of them: none that names an item, since most of them are
+/// others'.
+pub(super) fn fields(headers: &HeaderMap, names: &HashSet<String>) -> HeaderMap {
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte >= 0x80;
+    let names_one = |value: &HeaderValue, name: &str| {
+        let (value, name) = (value.as_bytes(), name.as_bytes());
+        let is_bounded = |at: usize| {
+            let before = at.checked_sub(1).and_then(|before| value.get(before));
+            !before.is_some_and(is_word) && !value.get(at + name.len()).is_some_and(is_word)
+        };
+        value.windows(name.len().max(1)).enumerate().any(|(at, found)| found == name && is_bounded(at))
+    };
+    let is_anothers = |name: &HeaderName, value: &HeaderValue| {
+        names.len() > 1
+            && !OF_HTTP.contains(name)
+            && !is_quota_field(name)
+            && names.iter().any(|item| names_one(value, item))
+    };
+    let of_none = headers.iter().filter(|(name, value)| !is_anothers(name, value));
+    let mut kept: HeaderMap = of_none.map(|(name, value)| (name.clone(), value.clone())).collect();
     for name in OF_THE_WHOLE {
         kept.remove(name);
     }

@@ -101,6 +101,12 @@ impl Gate {
         }
     }
 
+    /// How long no poll has a turn because of the upstream's own quota; `None` if one has, or if it is the operator's
+    /// budget that is used up.
+    pub fn quota_wait(&self) -> Option<Duration> {
+        self.state.lock().queue.quota_wait(Instant::now())
+    }
+
     /// The upstream says how much more it will answer to all polls together.
     pub fn learn(&self, quota: Quota) {
         self.state.lock().queue.learn(quota.rate(), quota.reset, Instant::now());

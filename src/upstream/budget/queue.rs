@@ -93,6 +93,16 @@ impl Queue {
         until.checked_duration_since(now)
     }
 
+    /// How long the next turn is away where the upstream's own quota is what limits them.
+    pub(super) fn quota_wait(&mut self, now: Instant) -> Option<Duration> {
+        self.refill(now);
+        self.quota_until(now)?;
+        if self.tokens >= 1.0 && self.len() == 0 {
+            return None;
+        }
+        self.refilled_at().map(|at| at.saturating_duration_since(now))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waiting.iter().map(|line| line.order.len()).sum()
     }

@@ -151,13 +151,7 @@ impl Held {
     /// # Errors
     /// How long to wait, where one of them is used up: then nothing is taken.
     pub fn take(&self, now: Instant) -> Result<(), Duration> {
-        let used_up = self.0.iter().filter_map(|left| {
-            let left = left.lock();
-            (left.remaining == 0 && left.until > now).then(|| left.until - now)
-        });
-        if let Some(wait) = used_up.max() {
-            return Err(wait);
-        }
+        self.check(now)?;
         for left in &self.0 {
             let mut left = left.lock();
             left.remaining = left.remaining.saturating_sub(1);
@@ -165,15 +159,33 @@ impl Held {
         Ok(())
     }
 
+    /// Whether each quota leaves a request.
+    ///
+    /// # Errors
+    /// How long to wait, where one of them is used up.
+    pub fn check(&self, now: Instant) -> Result<(), Duration> {
+        let used_up = self.0.iter().filter_map(|left| {
+            let left = left.lock();
+            (left.remaining == 0 && left.until > now).then(|| left.until - now)
+        });
+        used_up.max().map_or(Ok(()), Err)
+    }
+
     /// The interval at which the resources that count for the same quotas use them up evenly. `least`: so many
-    /// resources share each of them at least. Returns `None` if no quota lasts.
-    pub fn interval(&self, least: usize, now: Instant) -> Option<Duration> {
+    /// resources share each of them at least; `together`: so many of them go in one request. Returns `None` if no quota
+    /// lasts.
+    pub fn interval(&self, least: usize, together: usize, now: Instant) -> Option<Duration> {
         let intervals = self.0.iter().filter_map(|kept| {
             let left = *kept.lock();
             let reset = left.until.checked_duration_since(now).filter(|reset| !reset.is_zero())?;
+            // Whole seconds, as they were said.
+            let reset = Duration::from_secs(reset.as_secs() + u64::from(reset.subsec_nanos() > 0));
             // One of the references is the upstream's own.
             let holders = Arc::strong_count(kept).saturating_sub(1);
-            Some(Quota { remaining: left.remaining, reset }.share(holders.max(least)))
+            Some(
+                Quota { remaining: left.remaining, reset }
+                    .share(holders.max(least).div_ceil(together.max(1))),
+            )
         });
         intervals.max()
     }
@@ -216,7 +228,7 @@ mod tests {
         assert_eq!(search.take(now), Err(MINUTE), "its one is taken");
         assert_eq!((other.take(now), prices.take(now), Held::default().take(now)), (Ok(()), Ok(()), Ok(())));
         assert_eq!(search.take(now + MINUTE), Ok(()), "it is reset");
-        assert_eq!(search.interval(1, now + MINUTE), None);
+        assert_eq!(search.interval(1, 1, now + MINUTE), None);
     }
 
     #[tokio::test]
@@ -226,16 +238,16 @@ mod tests {
         for held in &mut held {
             quotas.learn(of(1), &said("core", 10, 60), held, DAY, now);
         }
-        assert_eq!(held[0].interval(1, now), Some(3 * MINUTE / 10));
+        assert_eq!(held[0].interval(1, 1, now), Some(3 * MINUTE / 10));
         assert_eq!(
-            held[0].interval(10, now),
+            held[0].interval(10, 1, now),
             Some(MINUTE),
             "as many as the upstream has, where it is shared"
         );
         held.truncate(1);
-        assert_eq!(held[0].interval(1, now), Some(MINUTE / 10), "who left needs none of it");
+        assert_eq!(held[0].interval(1, 1, now), Some(MINUTE / 10), "who left needs none of it");
         quotas.learn(of(1), &said("core", 0, 6000), &mut held[0], MINUTE, now);
-        assert_eq!(held[0].interval(1, now), Some(MINUTE), "believed for so long at most");
+        assert_eq!(held[0].interval(1, 1, now), Some(MINUTE), "believed for so long at most");
         quotas.learn(of(1), &[], &mut held[0], DAY, now);
         assert_eq!(held[0].take(now), Err(MINUTE), "an answer that names none takes nothing back");
     }

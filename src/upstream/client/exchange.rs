@@ -130,7 +130,7 @@ impl Response {
         let said = said.and_then(|value| {
             let mut parameters = value.split(',').filter_map(|it| it.split_once('='));
             let (_, seconds) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?;
-            seconds.trim().parse().ok().map(Duration::from_secs)
+            crate::upstream::schedule::number::seconds(seconds)
         });
         said.map_or(keepalive, |said| {
             keepalive.min(said.saturating_sub(Duration::from_secs(1)).max(said / 2))

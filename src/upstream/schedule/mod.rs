@@ -15,7 +15,7 @@ use crate::config::Poll;
 use adaptive::Adaptive;
 
 pub use lifetime::{age, directive, remaining_lifetime, retry_after};
-pub use quota::{Policy, Quota, Said, asked_rest, is_quota_refusal};
+pub use quota::{Policy, Quota, Said, asked_rest, is_quota_field, is_quota_refusal};
 
 /// Why the next poll comes when it comes: a word for operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::lifetime::{DAY, date, retry_after, rounded_up};
 use super::number::{self, seconds};
@@ -146,7 +146,12 @@ fn is_exhausted(headers: &HeaderMap) -> bool {
 }
 
 fn names_any(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix)))
+    headers.keys().any(is_quota_field)
+}
+
+/// Whether a field speaks of a quota.
+pub fn is_quota_field(name: &HeaderName) -> bool {
+    PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
 /// The members of the `RateLimit` field.

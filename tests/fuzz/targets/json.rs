@@ -53,6 +53,7 @@ fn change(how: u8) -> Change {
         } else {
             Vec::new()
         },
+        ignore_lines: Vec::new(),
     }
 }
 
