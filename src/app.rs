@@ -137,6 +137,8 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         connections: AtomicUsize::new(0),
         soothed: AtomicUsize::new(0),
         descriptors: front::Descriptors::of_process(),
+        progress: Default::default(),
+        newcomers: config.limits.new_resources_per_address.map(front::Newcomers::new),
         turnstile: config.limits.accept_rate.map(|rate| front::Turnstile::new(rate, Instant::now())),
         vary: front::VaryMemory::new(config.limits.resources),
         origins: Default::default(),

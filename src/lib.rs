@@ -5,7 +5,8 @@
 //! `upstream` asks, `change` says what counts as a change, `relay` is the poll loop, `frame` encodes
 //! once, `hub` knows who follows what, `transport` is each protocol as a state machine, `fanout` the
 //! client loop, `identity` says who a client is, `front` takes requests in through Pingora, `admin` is
-//! the operator's view, `app` wires them, `upgrade` hands the listening sockets to the next process.
+//! the operator's view, `app` wires them, `upgrade` hands the listening sockets to the next process,
+//! `log_writer` takes log lines without waiting for their reader.
 //!
 //! Where this departs from the first design: held long-polls over plain TCP keep the bare socket and
 //! not the proxy's stream, which cost several times as much memory; signals are `main`'s own.
@@ -23,6 +24,7 @@ pub mod frame;
 pub mod front;
 pub mod hub;
 pub mod identity;
+pub mod log_writer;
 pub mod manual;
 mod memory;
 pub mod metrics;

@@ -2,7 +2,7 @@
 //!
 //! Must not know: what the commands do inside.
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -20,19 +20,13 @@ use pollcast::probe;
 use pollcast::upgrade::{self, Failure, Predecessor, Relief, Sockets};
 
 use signals::Signals;
-use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
+mod log;
 mod signals;
 mod supervisor;
 
 /// Bad usage or configuration (sysexits.h EX_USAGE).
 const USAGE: u8 = 64;
-
-/// What is logged. Pingora's hand-over counts its waits as errors; what fails there is told anyway.
-const LOGGED: &str =
-    "info,pingora=warn,pingora_core=warn,pingora_core::server::transfer_fd=off,pingora_proxy=warn";
 
 /// Longest wait of `ready` for each step of its question.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -148,7 +142,11 @@ fn run(file: &Path, take_over: bool) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    start_log(&config);
+    // Dropped last: all that is said until then is written.
+    let _flush = match log::start(&config) {
+        Ok(flush) => flush,
+        Err(error) => return failed(&error),
+    };
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -284,15 +282,18 @@ fn demonstrate(listen: SocketAddr, admin: SocketAddr) -> ExitCode {
         Err(error) => return failed(&error),
     };
     let text = demo::config_text(legacy.address(), listen, admin);
-    let started = config::load_str(&text, "demo.yaml", Path::new("."))
+    let config = config::load_str(&text, "demo.yaml", Path::new("."))
         .map_err(|problems| io::Error::other(problems.to_string()))
         .and_then(|mut config| {
             // No load balancer has to notice that a demo ends.
             (config.drain.delay, config.drain.window) = (Duration::ZERO, Duration::from_secs(1));
-            start_log(&config);
-            app::start(config)
+            Ok((log::start(&config)?, config))
         });
-    let app = match started {
+    let (_flush, config) = match config {
+        Ok(config) => config,
+        Err(error) => return failed(&error),
+    };
+    let app = match app::start(config) {
         Ok(app) => app,
         Err(error) => return failed(&error),
     };
@@ -339,30 +340,6 @@ fn ask_over(mut stream: impl Read + Write, host: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Logs go to standard error; `RUST_LOG` overrides what is logged of pollcast itself.
-fn start_log(config: &Config) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        // Colours are for terminals; a journal would keep their codes.
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    let discreet = filter_fn(|event| is_discreet(event.target(), *event.level()));
-    // A second subscriber is refused; then the first one serves.
-    let _ = match config.log.json {
-        true => log.json().finish().with(discreet).try_init(),
-        false => log.finish().with(discreet).try_init(),
-    };
-}
-
-/// Below warnings the libraries print whole requests, credentials and all: whatever `RUST_LOG` says, only what
-/// this program writes itself is logged there.
-fn is_discreet(target: &str, level: tracing::Level) -> bool {
-    let own = target == "access" || target.split("::").next() == Some(env!("CARGO_CRATE_NAME"));
-    own || level <= tracing::Level::WARN
-}
-
 /// Every client costs a descriptor: take what the system allows, and say how much that is.
 fn raise_descriptor_limit() -> Option<u64> {
     match rlimit::increase_nofile_limit(u64::MAX) {
@@ -385,6 +362,6 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    let _ = writeln!(io::stderr(), "pollcast: {error}");
+    log::say(&format!("pollcast: {error}\n"));
     ExitCode::FAILURE
 }

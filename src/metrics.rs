@@ -4,6 +4,7 @@
 //! Must not know: what the figures are used for.
 
 mod bypass;
+mod log_loss;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use prometheus::{
 use tokio::runtime::Handle;
 
 pub use bypass::Bypass;
+pub use log_loss::{LogLoss, log_lines_lost};
 
 /// All metrics of one running application; each application has a registry of its own.
 #[derive(Clone)]
@@ -41,6 +43,7 @@ pub struct Metrics {
     pub ends: IntCounterVec,
     pub stalls: IntCounterVec,
     pub slow_closes: IntCounterVec,
+    pub message_pauses: IntCounterVec,
     pub resumes: IntCounterVec,
     pub refusals: IntCounterVec,
     pub authentications: IntCounterVec,
@@ -182,6 +185,11 @@ impl Metrics {
                 "Clients closed after stall_timeout.",
                 &["transport"],
             )?,
+            message_pauses: r.counters(
+                "message_pauses_total",
+                "Times that a WebSocket client was not read until its messages had room.",
+                &["transport"],
+            )?,
             resumes: r.counters(
                 "resumes_total",
                 "Push clients by what they came back with: none, current, known, unknown.",
@@ -254,6 +262,7 @@ impl Metrics {
             runtimes: Arc::default(),
             registry,
         };
+        metrics.registry.register(Box::new(log_loss::collector()))?;
         metrics.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         #[cfg(target_os = "linux")]
         metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;

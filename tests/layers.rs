@@ -15,7 +15,20 @@ const LAYERS: &[&[&str]] = &[
     &["relay", "transport"],
     &["fanout"],
     &["front", "admin", "cluster"],
-    &["app", "check", "main", "demo", "cli", "memory", "probe", "signals", "supervisor", "upgrade"],
+    &[
+        "app",
+        "check",
+        "main",
+        "demo",
+        "cli",
+        "log",
+        "log_writer",
+        "memory",
+        "probe",
+        "signals",
+        "supervisor",
+        "upgrade",
+    ],
 ];
 
 /// Imports within one layer that are meant: (from, to), and why.
@@ -29,6 +42,9 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("main", "upgrade"),
     // They say when it ends, and that it is there.
     ("main", "signals"),
+    // It starts the log, which writes through its own thread.
+    ("main", "log"),
+    ("log", "log_writer"),
     ("main", "supervisor"),
     ("signals", "app"),
     ("main", "app"),

@@ -198,6 +198,7 @@ fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
 
 /// The metrics, with what is counted only when somebody looks.
 fn metrics(desk: &Desk) -> Result<Vec<u8>, prometheus::Error> {
+    desk.metrics.snapshot_bytes.set(desk.hub.snapshot_bytes() as i64);
     desk.metrics.history_bytes.set(desk.hub.history_bytes() as i64);
     let compressions = desk.hub.compressions();
     let count = compressions.count.load(Ordering::Relaxed);

@@ -92,7 +92,11 @@ impl Default for Limits {
             resources: 10_000,
             resources_per_address: None,
             resources_per_subject: None,
+            new_resources_per_address: None,
             snapshot_bytes: GIB,
+            snapshot_bytes_per_address: None,
+            requests: 20_000,
+            requests_per_address: None,
             history_bytes: 256 * MIB,
             header_bytes: 32 * KIB,
             header_fields: 256,
@@ -130,7 +134,7 @@ impl Default for Threads {
 
 impl Default for Log {
     fn default() -> Self {
-        Log { json: false, access: true }
+        Log { json: false, access: true, buffer: 8192 }
     }
 }
 

@@ -34,7 +34,14 @@ pub struct Limits {
     pub resources_per_address: Option<usize>,
     /// Of one subject, or of those with equal class values; none: no limit of its own.
     pub resources_per_subject: Option<usize>,
+    /// New resources that one address may name in a second.
+    pub new_resources_per_address: Option<u32>,
     pub snapshot_bytes: usize,
+    /// Of the resources that one address has asked for first, bytes.
+    pub snapshot_bytes_per_address: Option<usize>,
+    /// Requests in progress.
+    pub requests: usize,
+    pub requests_per_address: Option<usize>,
     pub history_bytes: usize,
     pub header_bytes: usize,
     pub header_fields: usize,
@@ -84,4 +91,6 @@ pub struct Log {
     pub json: bool,
     /// One line per finished request or stream.
     pub access: bool,
+    /// Lines that may wait to be written.
+    pub buffer: usize,
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 
 use super::log::Record;
+use super::messages::Messages;
 use super::seats::Seat;
 use super::wire::Taken;
 use crate::hub::{Bell, Subscription, Topic};
@@ -49,9 +49,6 @@ pub enum Following {
     /// Many, by the client's names for them, each with its place in the request; more may come.
     Many(Vec<(Arc<str>, usize, Subscription)>),
 }
-
-/// Where a client's messages go, with who sent them.
-pub type Messages = mpsc::Sender<(MemberId, Bytes)>;
 
 /// What a shard is told.
 pub(super) enum Command {

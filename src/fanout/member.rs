@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 
 use super::bundle::Bundle;
-use super::inbox::Messages;
 use super::log::Record;
+use super::messages::Messages;
 use super::pass::Pass;
 use super::seats::Seat;
 use super::timers::Tick;
@@ -145,6 +145,11 @@ impl Member {
     /// Nothing more is written to it.
     pub(super) fn is_closing(&self) -> bool {
         self.closing.is_some()
+    }
+
+    /// Its messages have no room: it is not read, and its silence is none of its own.
+    pub(super) fn is_unread(&self) -> bool {
+        self.messages.as_ref().is_some_and(Messages::is_full)
     }
 
     /// Its end is decided: what is pending is written, and then it ends. Long-polls that go home

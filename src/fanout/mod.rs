@@ -8,6 +8,7 @@ mod bundle;
 mod inbox;
 mod log;
 mod member;
+mod messages;
 mod pass;
 mod seats;
 mod shard;
@@ -24,8 +25,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub use inbox::{Arrival, Following, MemberId, Messages};
+pub use inbox::{Arrival, Following, MemberId};
 pub use log::Record;
+pub use messages::{Message, MessagePlace, MessageQueue, Messages, messages};
 pub use pass::{Hold, Pass};
 pub use seats::{Claim, Seat};
 pub use task::{Drain, Ending, Staying, Stream, StreamEnd, draining, drive};

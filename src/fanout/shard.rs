@@ -288,6 +288,10 @@ impl Shard {
             self.go_home(slot, &kept);
             return;
         }
+        if member.is_unread() {
+            member.transport.heard(self.now);
+            return;
+        }
         let step = member.expire(self.now);
         self.apply(slot, step);
     }

@@ -10,6 +10,7 @@ mod format;
 pub mod gzip;
 mod item;
 mod patch;
+mod shared;
 pub mod sse;
 pub mod websocket;
 
@@ -24,11 +25,12 @@ pub use format::{Coding, Format};
 pub use gzip::{GzipEvent, GzipStream};
 pub use item::{Batch, Item, wire_id};
 pub use patch::{Chain, Patch, PatchKind};
+pub use shared::Shared;
 pub use sse::SseBytes;
 pub use websocket::Deflated;
 
 use crate::change;
-use crate::resource::{Snapshot, Version};
+use crate::resource::{HeldBytes, Snapshot, Version};
 
 /// What a route says about encoding.
 #[derive(Debug, Clone, Default)]
@@ -77,27 +79,28 @@ pub struct Frame {
     /// On a feed: the items that are new in it, oldest first.
     pub batch: Option<Arc<Batch>>,
     rules: Arc<Rules>,
-    encodings: Arc<Encodings>,
+    shared: Arc<Shared>,
+    own: Arc<OwnForms>,
 }
 
-/// What a frame looks like on each wire; each made at most once.
+/// The forms of a frame that depend on what came before it; each made at most once.
 #[derive(Debug, Default)]
-struct Encodings {
-    sse: OnceLock<Result<SseBytes, NotText>>,
+struct OwnForms {
     sse_gzip: OnceLock<Option<GzipEvent>>,
-    whole: OnceLock<Result<SseBytes, NotText>>,
     whole_gzip: OnceLock<Option<GzipEvent>>,
-    websocket: OnceLock<Bytes>,
     websocket_deflated: OnceLock<Option<Deflated>>,
-    gzip: OnceLock<Option<Bytes>>,
-    named: OnceLock<Result<sse::Tail, NotText>>,
-    envelope: OnceLock<Bytes>,
     patches: [OnceLock<Option<Arc<Patch>>>; PatchKind::COUNT],
 }
 
 impl Frame {
     pub fn new(seq: u64, snapshot: Arc<Snapshot>, rules: Arc<Rules>) -> Frame {
-        Frame { seq, snapshot, batch: None, rules, encodings: Arc::default() }
+        let shared = Shared::new(snapshot.clone(), HeldBytes::default());
+        Frame::of(seq, snapshot, rules, Arc::new(shared))
+    }
+
+    /// The same over a content that others may have, too. Their rules are the same.
+    pub fn of(seq: u64, snapshot: Arc<Snapshot>, rules: Arc<Rules>, shared: Arc<Shared>) -> Frame {
+        Frame { seq, snapshot, batch: None, rules, shared, own: Arc::default() }
     }
 
     /// The same with the items that are new in it.
@@ -109,7 +112,8 @@ impl Frame {
     pub fn renewed(&self, snapshot: Arc<Snapshot>) -> Frame {
         debug_assert!(self.version() == snapshot.version);
         let (batch, rules) = (self.batch.clone(), self.rules.clone());
-        Frame { seq: self.seq, snapshot, batch, rules, encodings: self.encodings.clone() }
+        let (shared, own) = (self.shared.clone(), self.own.clone());
+        Frame { seq: self.seq, snapshot, batch, rules, shared, own }
     }
 
     pub fn version(&self) -> Version {
@@ -145,7 +149,7 @@ impl Frame {
     /// Finds what changed since `base`, the snapshot before this one. Nothing when the patch is not
     /// worth sending.
     pub fn diff(&self, base: &Snapshot, kind: PatchKind) {
-        self.encodings.patches[kind as usize].get_or_init(|| {
+        self.own.patches[kind as usize].get_or_init(|| {
             let most = (self.snapshot.body.len() as f64 * self.rules.patch_max_ratio) as usize;
             let text = match kind {
                 PatchKind::Json => change::json_patch(base, &self.snapshot, most),
@@ -157,22 +161,22 @@ impl Frame {
 
     /// The patch from the version before, where one was asked for and is worth sending.
     pub fn patch(&self, kind: PatchKind) -> Option<&Arc<Patch>> {
-        self.encodings.patches[kind as usize].get()?.as_ref()
+        self.own.patches[kind as usize].get()?.as_ref()
     }
 
     /// The SSE event of this frame (contract §5, full mode).
     pub fn sse(&self) -> Result<&SseBytes, NotText> {
-        let event = self.encodings.sse.get_or_init(|| sse::snapshot(&self.snapshot, &self.rules));
+        let event = self.shared.forms.sse.get_or_init(|| sse::snapshot(&self.snapshot, &self.rules));
         event.as_ref().map_err(|e| *e)
     }
 
     /// The same compressed, if somebody has made it.
     pub fn sse_gzip(&self) -> Option<&GzipEvent> {
-        self.encodings.sse_gzip.get()?.as_ref()
+        self.own.sse_gzip.get()?.as_ref()
     }
 
     fn encode_gzip(&self, before: Option<&Frame>) {
-        self.encodings.sse_gzip.get_or_init(|| {
+        self.own.sse_gzip.get_or_init(|| {
             let before = before.and_then(|frame| frame.sse_gzip().zip(frame.sse().ok()));
             self.rules.compressed(GzipEvent::new(self.sse().ok()?, before), GzipEvent::weight)
         });
@@ -180,13 +184,13 @@ impl Frame {
 
     /// The event of this frame on a stream of patches: `event: snapshot`.
     pub fn whole(&self) -> Result<&SseBytes, NotText> {
-        let event = self.encodings.whole.get_or_init(|| sse::whole(&self.snapshot, &self.rules));
+        let event = self.shared.forms.whole.get_or_init(|| sse::whole(&self.snapshot, &self.rules));
         event.as_ref().map_err(|e| *e)
     }
 
     /// The same compressed, if somebody has made it.
     pub fn whole_gzip(&self) -> Option<&GzipEvent> {
-        self.encodings.whole_gzip.get()?.as_ref()
+        self.own.whole_gzip.get()?.as_ref()
     }
 
     fn encode_delta_gzip(&self, kind: PatchKind, before: Option<&Frame>) {
@@ -194,24 +198,24 @@ impl Frame {
             let before = before.and_then(|frame| frame.patch(kind));
             patch.encode_gzip(before.map(|patch| &**patch), &self.rules);
         }
-        self.encodings.whole_gzip.get_or_init(|| {
+        self.own.whole_gzip.get_or_init(|| {
             self.rules.compressed(GzipEvent::new(self.whole().ok()?, None), GzipEvent::weight)
         });
     }
 
     /// The WebSocket message of this frame (contract §6, bare form).
     pub fn websocket(&self) -> Bytes {
-        self.encodings.websocket.get_or_init(|| websocket::snapshot(&self.snapshot)).clone()
+        self.shared.forms.websocket.get_or_init(|| websocket::snapshot(&self.snapshot)).clone()
     }
 
     /// The same compressed, if somebody has made it and it is worth it.
     pub fn websocket_deflated(&self) -> Option<&Deflated> {
-        self.encodings.websocket_deflated.get()?.as_ref()
+        self.own.websocket_deflated.get()?.as_ref()
     }
 
     fn encode_deflated(&self, before: Option<&Frame>) {
         self.websocket();
-        self.encodings.websocket_deflated.get_or_init(|| {
+        self.own.websocket_deflated.get_or_init(|| {
             if websocket::content(&self.snapshot).1.len() < self.rules.compress_min {
                 return None;
             }
@@ -222,7 +226,7 @@ impl Frame {
 
     /// The body as a gzip file. Returns `None` if it is small, would not become smaller, or must not be changed.
     pub fn gzip(&self) -> Option<&Bytes> {
-        let coded = self.encodings.gzip.get_or_init(|| {
+        let coded = self.shared.forms.gzip.get_or_init(|| {
             let body = &self.snapshot.body;
             if body.len() < self.rules.compress_min || self.snapshot.forbids_transformation() {
                 return None;
@@ -234,38 +238,48 @@ impl Frame {
 
     /// The same if somebody has made it.
     pub fn gzip_made(&self) -> Option<&Bytes> {
-        self.encodings.gzip.get()?.as_ref().filter(|_| !self.snapshot.forbids_transformation())
+        self.shared.forms.gzip.get()?.as_ref().filter(|_| !self.snapshot.forbids_transformation())
     }
 
     /// Whether somebody asked for it, whatever came of that.
     pub fn gzip_tried(&self) -> bool {
-        self.encodings.gzip.get().is_some()
+        self.shared.forms.gzip.get().is_some()
     }
 
     /// On a stream of many resources: what follows the line that names this one.
     pub fn named(&self) -> Result<&sse::Tail, NotText> {
-        let event = self.encodings.named.get_or_init(|| sse::named(&self.snapshot, &self.rules));
+        let event = self.shared.forms.named.get_or_init(|| sse::named(&self.snapshot, &self.rules));
         event.as_ref().map_err(|e| *e)
     }
 
     /// What follows the resource's name in an envelope message.
     pub fn envelope(&self) -> &Bytes {
-        self.encodings.envelope.get_or_init(|| envelope::snapshot(&self.snapshot))
+        self.shared.forms.envelope.get_or_init(|| envelope::snapshot(&self.snapshot))
     }
 
-    /// Bytes held by the encodings.
+    /// Bytes of the forms that were made.
     pub fn encoded_bytes(&self) -> usize {
-        let made = &self.encodings;
-        let of = |event: &OnceLock<Result<SseBytes, NotText>>| {
-            event.get().and_then(|e| e.as_ref().ok()).map_or(0, |e| e.chunk().len())
-        };
-        let named = made.named.get().and_then(|e| e.as_ref().ok()).map_or(0, sse::Tail::weight);
-        let envelope = made.envelope.get().map_or(0, Bytes::len);
-        let coded = self.sse_gzip().map_or(0, GzipEvent::weight)
+        self.own_forms() + self.shared.forms.weight()
+    }
+
+    fn own_forms(&self) -> usize {
+        self.sse_gzip().map_or(0, GzipEvent::weight)
             + self.whole_gzip().map_or(0, GzipEvent::weight)
             + self.websocket_deflated().map_or(0, Deflated::weight)
-            + self.gzip_made().map_or(0, Bytes::len);
-        let websocket = made.websocket.get().map_or(0, Bytes::len);
-        of(&made.sse) + of(&made.whole) + named + envelope + websocket + coded
+    }
+
+    /// Bytes that this frame holds alone, roughly: what is shared apart.
+    pub fn own_weight(&self) -> usize {
+        self.snapshot.own_weight() + self.own_forms()
+    }
+
+    /// Bytes that it holds, roughly, with what others may have, too.
+    pub fn weight(&self) -> usize {
+        self.own_weight() + self.shared.weight()
+    }
+
+    /// Accounts for the shared forms that were made by now.
+    pub fn settle(&self) {
+        self.shared.settle();
     }
 }

@@ -30,6 +30,7 @@ use super::farewell::Farewell;
 use super::parting::Parting;
 use super::patience::{Awaited, Patience, Refusal, Terms, Verdict};
 use super::raw_head::RawHead;
+use super::windows::Windows;
 
 /// Most bytes that wait to be written. Larger pieces are not copied.
 const MOST: usize = 8 * 1024;
@@ -58,6 +59,7 @@ pub(super) struct Attended {
     /// Of HTTP/2.
     control: Option<Control>,
     farewell: Option<Farewell>,
+    windows: Option<Arc<Windows>>,
     gathers: bool,
     /// Not written yet.
     waiting: BytesMut,
@@ -69,11 +71,12 @@ pub(super) struct Attended {
 
 impl Attended {
     /// A connection of HTTP/2. With its first byte the patience with it is others' business.
-    pub(super) fn http2(stream: Stream, terms: Arc<Terms>) -> Attended {
+    pub(super) fn http2(stream: Stream, terms: Arc<Terms>, windows: Arc<Windows>) -> Attended {
         let control = Control::new(terms.control_rate, Instant::now());
         Attended {
             control: Some(control),
             farewell: Some(Farewell::new()),
+            windows: Some(windows),
             gathers: false,
             ..Attended::http1(stream, terms, Awaited::FirstByte)
         }
@@ -91,6 +94,7 @@ impl Attended {
             ahead: BytesMut::new(),
             control: None,
             farewell: None,
+            windows: None,
             gathers: true,
             waiting: BytesMut::new(),
             stall: None,
@@ -176,6 +180,7 @@ impl Attended {
             self.patience.heard(bytes.len());
             return Ok(());
         };
+        self.windows.iter().for_each(|windows| windows.came(bytes));
         self.busy.store(true, Ordering::Relaxed);
         if control.bears(bytes) {
             return Ok(());
@@ -213,7 +218,9 @@ impl Attended {
 
     /// Something was written, or was to be.
     fn told(&mut self, pieces: &[io::IoSlice<'_>], way: &Poll<io::Result<usize>>) {
-        if let (Some(farewell), Poll::Ready(Ok(written))) = (&mut self.farewell, way)
+        let Poll::Ready(Ok(written)) = way else { return };
+        self.windows.iter().for_each(|windows| windows.went(pieces, *written));
+        if let Some(farewell) = &mut self.farewell
             && let Some(reason) = farewell.written(pieces, *written)
         {
             self.terms.refusals.with_label_values(&[reason]).inc();

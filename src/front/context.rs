@@ -13,6 +13,7 @@ use pingora::protocols::SocketDigest;
 use super::Shared;
 use super::ask_first::Asking;
 use super::pace::Trial;
+use super::progress::InProgress;
 use crate::config::Route;
 use crate::identity::Identity;
 use crate::metrics::Bypass;
@@ -66,6 +67,10 @@ pub struct Context {
     pub(super) place: Option<Place>,
     /// Bytes of its body that have passed.
     pub(super) passed: usize,
+    /// Its place among the requests in progress, while it has one.
+    pub(super) in_progress: Option<InProgress>,
+    pub(super) head_sent: bool,
+    pub(super) body_read: bool,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -99,6 +104,9 @@ impl Context {
             passing: false,
             place: None,
             passed: 0,
+            in_progress: None,
+            head_sent: false,
+            body_read: false,
             shared,
         }
     }

@@ -14,9 +14,7 @@ use super::access::{self, ClassValues, Own, Sharing};
 use super::ask_first::Otherwise;
 use super::form::{self, Form, form};
 use super::purse::Asker;
-use super::{
-    Context, Fate, Front, admission, bypass, certificate, hosts, passthrough, push, refuse, target, visit,
-};
+use super::{Context, Fate, Front, admission, bypass, certificate, hosts, passthrough, purse, push, refuse, target, visit};
 use crate::config::{Plain, Route, Share};
 use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
 use crate::identity::{CertificateName, Denied, Proof, query_token, strip};
@@ -340,10 +338,14 @@ impl<'a> Cover<'a> {
         visit::selects(&self.front.shared, &self.route, base, key, chosen_by, &self.headers)
     }
 
-    /// See [`visit::attend`].
+    /// See [`purse::attend`].
     pub(super) fn attend(&self, key: &ResourceKey, kind: Attend) -> std::result::Result<Attendance, Full> {
-        let asker = Asker { address: self.ctx.client, subject: self.ctx.subject };
-        visit::attend(&self.front.shared, asker, &self.route, key, kind)
+        purse::attend(&self.front.shared, self.asker(), &self.route, key, kind)
+    }
+
+    /// Whom the request is from, as far as its limits go.
+    pub(super) fn asker(&self) -> Asker {
+        Asker { address: self.ctx.client, subject: self.ctx.subject }
     }
 
     /// What is known against covering a key.

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, Version as HttpVersion, header};
@@ -13,8 +13,7 @@ use parking_lot::Mutex;
 use pingora::Result;
 use pingora::proxy::Session;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::cover::Cover;
 use super::follow::Asked;
@@ -24,13 +23,15 @@ use super::push::{Departure, depart, seat};
 use super::visit::Visitor;
 use super::{Context, Fate, Front, certificate, form, handshake, hosts, refuse};
 use crate::config::Route;
-use crate::fanout::{Following, Hold, MemberId, Seat};
+use crate::fanout::{Following, Hold, MemberId, MessagePlace, MessageQueue, Seat, messages};
 use crate::frame::{Format, PatchKind};
 use crate::hub::{Attendance, Resume, Subscription, Topic, View};
 use crate::transport::{self, Envelope, Transport, answer};
 
-/// What a client has said and nobody has looked at yet; more is dropped and counted.
-const WAITING: usize = 256;
+/// New tokens of one client (`auth`) at once, and the time from one to the next after that: each may cost a question to
+/// an authentication server.
+const AUTH_BURST: u32 = 5;
+const AUTH_SPACING: Duration = Duration::from_secs(1);
 
 /// The 101, or what came instead.
 async fn accepted(session: &mut Session, ctx: &mut Context) -> Result<std::result::Result<Bytes, Fate>> {
@@ -140,6 +141,8 @@ pub(super) struct Desk {
     pub(super) followed: Arc<Mutex<HashMap<Arc<str>, Followed>>>,
     /// Messages that went to the upstream in the second that began then.
     sent: (Instant, u32),
+    /// When the next new token would be due if they came evenly.
+    auth_due: Instant,
 }
 
 /// A resource that the client follows, or is about to.
@@ -153,7 +156,14 @@ impl Desk {
     fn new(visitor: Visitor, shard: u16) -> Desk {
         let visitor = Arc::new(visitor);
         let latest = Arc::new(Mutex::new(visitor.clone()));
-        Desk { visitor, latest, shard, followed: Arc::default(), sent: (Instant::now(), 0) }
+        Desk {
+            visitor,
+            latest,
+            shard,
+            followed: Arc::default(),
+            sent: (Instant::now(), 0),
+            auth_due: Instant::now(),
+        }
     }
 
     fn note(&self, name: &Arc<str>, followed: Followed) {
@@ -173,7 +183,7 @@ impl Desk {
         let rules = crate::config::Websocket::default();
         let envelope = Envelope::new(rules.ping, rules.pong, rules.max_message, Instant::now())
             .of_frames(rules.frame_rate, rules.max_fragments);
-        let (messages, queue) = mpsc::channel(WAITING);
+        let (messages, queue) = messages();
         let departure = Departure {
             shard: self.shard,
             greeting,
@@ -186,7 +196,7 @@ impl Desk {
         depart(front, session, ctx, departure).await
     }
 
-    async fn listen(mut self, mut queue: mpsc::Receiver<(MemberId, Bytes)>) {
+    async fn listen(mut self, mut queue: MessageQueue) {
         let mut expulsions = self.visitor.shared.fanout.expulsions();
         // The member, once it has said something: before that all it follows is its connection's own.
         let mut known = None;
@@ -200,7 +210,7 @@ impl Desk {
             };
             let Some((member, message)) = message else { return };
             known = Some(member);
-            let said: Value = match serde_json::from_slice(&message) {
+            let said: Value = match serde_json::from_slice(&message.bytes) {
                 Ok(said @ Value::Object(_)) => said,
                 Ok(_) => {
                     self.complain(member, &Value::Null, 400, "a message is a JSON object with an op");
@@ -214,15 +224,26 @@ impl Desk {
             match said["op"].as_str() {
                 Some("subscribe") => self.subscribe(member, &said),
                 Some("unsubscribe") => self.unsubscribe(member, &said),
-                Some("refresh") => self.refresh(member, &said),
-                Some("send") => self.send(member, &said),
-                Some("auth") => self.auth(member, &said).await,
+                Some("refresh") => self.refresh(member, &said, message.place),
+                Some("send") => self.send(member, &said, message.place),
+                Some("auth") => {
+                    self.next_auth().await;
+                    self.auth(member, &said).await;
+                }
                 _ => {
                     let detail = "op is one of subscribe, unsubscribe, refresh, send, auth";
                     self.complain(member, &said, 400, detail);
                 }
             }
         }
+    }
+
+    /// Waits for the turn of one more token. What the client says meanwhile waits, too.
+    async fn next_auth(&mut self) {
+        let now = Instant::now();
+        let due = self.auth_due.max(now);
+        self.auth_due = due + AUTH_SPACING;
+        sleep(due.saturating_duration_since(now + AUTH_SPACING * (AUTH_BURST - 1))).await;
     }
 
     pub(super) fn tell(&self, member: MemberId, message: Bytes) {
@@ -285,7 +306,7 @@ impl Desk {
     }
 
     /// One poll beside the schedule, at most two an interval; what it brings comes to all followers.
-    fn refresh(&self, member: MemberId, said: &Value) {
+    fn refresh(&self, member: MemberId, said: &Value, place: MessagePlace) {
         let Some((route, topic, _)) = self.admitted(said) else {
             return self.complain(member, said, 404, "this resource is not followed here");
         };
@@ -298,12 +319,13 @@ impl Desk {
                 // Whatever it waited for, the reply says what is known then.
                 let _ = timeout(route.first_answer, ended).await;
             }
+            drop(place);
             let version = topic.view().frame.as_ref().map(|frame| frame.version().to_string());
             shared.fanout.tell(shard, member, reply(&said, json!({ "status": 200, "version": version })));
         });
     }
 
-    fn send(&mut self, member: MemberId, said: &Value) {
+    fn send(&mut self, member: MemberId, said: &Value, place: MessagePlace) {
         let Some((route, topic, path)) = self.admitted(said) else {
             return self.complain(member, said, 404, "this resource is not followed here");
         };
@@ -333,6 +355,7 @@ impl Desk {
                     complaint(&said, 502, &reason)
                 }
             };
+            drop(place);
             shared.fanout.tell(shard, member, message);
         });
     }

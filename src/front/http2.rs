@@ -5,6 +5,7 @@
 //! Must not know: what a stream is about.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -17,10 +18,12 @@ use pingora::protocols::{Digest, Stream};
 use pingora::proxy::{HttpProxy, Session};
 use pingora::server::ShutdownWatch;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep};
 
+use super::windows::Windows;
 use super::{Front, takeover};
+use crate::config::Limits;
 use crate::metrics::Metrics;
 
 /// Requests of one connection that may be malformed in ways HTTP/1 could not say: one more ends it. Pingora's own
@@ -30,12 +33,52 @@ const MALFORMED: usize = 32;
 /// Streams on their way into their connection's task; more wait in their own.
 const BOARDING_AT_ONCE: usize = 8;
 
+/// Once so many streams of a connection may send nothing, further requests are taken one by one: each takes the memory
+/// of a whole request, and a client that lets nothing be sent asks for next to nothing.
+const BLOCKED_STREAMS_MAX: usize = 8;
+
+/// A request that was taken alone and is not over by then counts as one that goes on, unless it is blocked, too.
+const PROBATION: Duration = Duration::from_secs(1);
+
+/// A stream that may send nothing from its start waits for this part of `limits.send_timeout`.
+const SEND_TIMEOUT_PART: u32 = 10;
+
 /// A stream until its end.
 type Living = BoxFuture<'static, ()>;
 
 tokio::task_local! {
     /// The way from a request's task into its connection's.
     static BOARDING: mpsc::Sender<Living>;
+    /// The windows of a request's connection.
+    static WINDOWS: Arc<Windows>;
+}
+
+/// How long a write of this request's answer may make no progress.
+pub(super) fn send_timeout(limits: &Limits) -> Duration {
+    let begins_closed = WINDOWS.try_with(|windows| windows.begin_closed()).unwrap_or(false);
+    if begins_closed { limits.send_timeout / SEND_TIMEOUT_PART } else { limits.send_timeout }
+}
+
+/// The request that was taken last while too many streams were blocked.
+struct Alone {
+    task: AbortHandle,
+    since: Instant,
+    /// Streams that were blocked then.
+    blocked: usize,
+}
+
+impl Alone {
+    /// Whether another one may be taken.
+    fn is_over(&self, windows: &Windows) -> bool {
+        self.task.is_finished() || (self.since.elapsed() >= PROBATION && windows.blocked() <= self.blocked)
+    }
+}
+
+/// What a connection brought.
+enum Came {
+    Accepted(Option<H2Accept>),
+    /// A request may be taken again.
+    Room,
 }
 
 /// Takes the stream of a request out of Pingora, and lets it live on in its connection's task. The head of its
@@ -59,7 +102,7 @@ where
 /// Serves a connection until it ends. `idle`: how long it may be without a request.
 pub(super) async fn serve(
     proxy: Arc<HttpProxy<Front>>,
-    stream: Stream,
+    (stream, windows): (Stream, Arc<Windows>),
     idle: Duration,
     mut shutdown: ShutdownWatch,
     metrics: Metrics,
@@ -80,8 +123,23 @@ pub(super) async fn serve(
     let (boarding, mut boarded) = mpsc::channel::<Living>(BOARDING_AT_ONCE);
     let (mut requests, mut streams) = (JoinSet::new(), FuturesUnordered::new());
     let (mut malformed, mut is_closing) = (0, false);
+    let mut alone: Option<Alone> = None;
     loop {
         let is_idle = requests.is_empty() && streams.is_empty();
+        let is_narrow = requests.len() >= BLOCKED_STREAMS_MAX && windows.blocked() >= BLOCKED_STREAMS_MAX;
+        let takes = !is_narrow || alone.as_ref().is_none_or(|alone| alone.is_over(&windows));
+        let next = async {
+            if takes {
+                return HttpSession::from_h2_conn(&mut connection, digest.clone()).await.map(Came::Accepted);
+            }
+            // Its streams go on, and what is asked for waits in the library.
+            std::future::poll_fn(|context| match connection.poll_closed(context) {
+                Poll::Ready(_) => Poll::Ready(Ok(Came::Accepted(None))),
+                Poll::Pending if windows.blocked() < BLOCKED_STREAMS_MAX => Poll::Ready(Ok(Came::Room)),
+                Poll::Pending => Poll::Pending,
+            })
+            .await
+        };
         tokio::select! {
             // Requests come last: accepting them is also what sends what the streams have just written.
             biased;
@@ -92,25 +150,33 @@ pub(super) async fn serve(
             Some(stream) = boarded.recv() => streams.push(stream),
             Some(()) = streams.next() => {}
             Some(_) = requests.join_next() => {}
-            accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => match accepted {
-                Ok(Some(H2Accept::Session(session))) => {
+            came = next => match came {
+                Ok(Came::Room) => {}
+                Ok(Came::Accepted(Some(H2Accept::Session(session)))) => {
                     let (proxy, shutdown) = (proxy.clone(), shutdown.clone());
                     let request = async move {
                         proxy.process_new_http(ServerSession::new_http2(session), &shutdown).await;
                     };
-                    requests.spawn(BOARDING.scope(boarding.clone(), request));
+                    let request = WINDOWS.scope(windows.clone(), request);
+                    let task = requests.spawn(BOARDING.scope(boarding.clone(), request));
+                    alone = is_narrow.then(|| Alone {
+                        task,
+                        since: Instant::now(),
+                        blocked: windows.blocked(),
+                    });
                 }
-                Ok(Some(H2Accept::Rejected)) if malformed < MALFORMED => malformed += 1,
-                Ok(Some(H2Accept::Rejected)) => {
+                Ok(Came::Accepted(Some(H2Accept::Rejected))) if malformed < MALFORMED => malformed += 1,
+                Ok(Came::Accepted(Some(H2Accept::Rejected))) => {
                     metrics.refusals.with_label_values(&["http2-malformed"]).inc();
                     break;
                 }
-                Ok(None) => break,
+                Ok(Came::Accepted(None)) => break,
                 Err(error) => {
                     tracing::debug!("an HTTP/2 connection ended: {error}");
                     break;
                 }
             },
+            () = sleep(PROBATION), if !takes => {}
             () = sleep(idle), if is_idle => break,
         }
     }

@@ -32,6 +32,7 @@ use super::http2;
 use super::patience::{Awaited, Terms};
 use super::preamble::Preamble;
 use super::tls::Tls;
+use super::windows::Windows;
 use super::{Front, Shared, refuse};
 use crate::config::{Limits, Listener};
 use crate::metrics::Metrics;
@@ -112,9 +113,11 @@ impl Door {
 
     /// In a task of its own: Pingora's keeps what accepting and handshakes need.
     fn http2(&self, stream: Stream, counted: Counted, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let stream = Box::new(Attended::http2(stream, self.terms.clone()));
+        let windows = Arc::new(Windows::new());
+        let stream = Box::new(Attended::http2(stream, self.terms.clone(), windows.clone()));
         let (proxy, idle) = (self.proxy.clone(), self.shared.config.limits.idle_timeout);
-        let serving = http2::serve(proxy, stream, idle, shutdown.clone(), self.shared.metrics.clone());
+        let serving =
+            http2::serve(proxy, (stream, windows), idle, shutdown.clone(), self.shared.metrics.clone());
         tokio::spawn(async move {
             let _counted = counted;
             serving.await;

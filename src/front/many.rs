@@ -13,6 +13,7 @@ use pingora::proxy::Session;
 use tokio::task::JoinSet;
 
 use super::envelope::visitor;
+use super::own_body::{self, Body};
 use super::push::{Departure, depart, seat, staying};
 use super::stream::{heartbeat, retry};
 use super::visit::{Admitted, Refused, Visitor, Way};
@@ -25,7 +26,7 @@ use crate::resource::resume_switch;
 use crate::transport::{Framing, SseMany, Transport, answer, tags};
 
 /// Longest list of resources in a body, bytes.
-const MAX_LIST: usize = 64 * 1024;
+const LIST_BYTES_MAX: usize = 64 * 1024;
 
 /// The name of a state that the client does not have.
 const NOTHING: [u8; 6] = [0; 6];
@@ -38,27 +39,29 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
     if cors::asks(session.req_header()) {
         return cors::preflight_of_any(session, ctx, &front.shared.config).await;
     }
-    let resources = match asked(session).await? {
+    let seat = match seat(front, ctx, None, true) {
+        Ok(seat) => seat,
+        Err(reason) => {
+            // As the first of them would refuse it, where the head says which that is.
+            let first = named(session).into_iter().next();
+            let route = first.and_then(|first| {
+                match front.shared.routes.find(hosts::host(session.req_header()), first.split('?').next()?) {
+                    Match::Covered { route, .. } => Some(route),
+                    _ => None,
+                }
+            });
+            return refuse::for_now(session, ctx, route.as_deref(), true, reason).await;
+        }
+    };
+    let resources = match asked(session, ctx).await? {
         Ok(resources) => resources,
-        Err((status, detail)) => return refuse::with(session, ctx, status, &detail).await,
+        Err(fate) => return Ok(fate),
     };
     let most = front.shared.config.limits.resources_per_client.min(MOST);
     if resources.is_empty() || resources.len() > most {
         let detail = format!("{} resources are asked for; 1 to {most} are possible", resources.len());
         return refuse::with(session, ctx, StatusCode::BAD_REQUEST, &detail).await;
     }
-    let seat = match seat(front, ctx, None, true) {
-        Ok(seat) => seat,
-        Err(reason) => {
-            // As the first of them would refuse it.
-            let path = resources[0].split('?').next().unwrap_or_default();
-            let route = match front.shared.routes.find(hosts::host(session.req_header()), path) {
-                Match::Covered { route, .. } => Some(route),
-                _ => None,
-            };
-            return refuse::for_now(session, ctx, route.as_deref(), true, reason).await;
-        }
-    };
     let visitor = visitor(front, session, ctx);
     let pass = visitor.pass.clone();
     let seat = seat.with_pass(pass.clone());
@@ -142,36 +145,29 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
     depart(front, session, ctx, departure).await
 }
 
-/// The resources that the request names: in its query, or as a JSON list in its body.
-async fn asked(session: &mut Session) -> Result<std::result::Result<Vec<String>, (StatusCode, String)>> {
-    let request = session.req_header();
-    match request.method.as_str() {
-        "GET" => {
-            let query = request.uri.query().unwrap_or_default();
-            let values = query.split('&').filter_map(|pair| pair.strip_prefix("resource="));
-            let decoded = values
-                .map(|value| percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned());
-            Ok(Ok(unique(decoded)))
-        }
-        "POST" | "QUERY" => {
-            let mut body = BytesMut::new();
-            while let Some(piece) = session.downstream_session.read_request_body().await? {
-                body.extend_from_slice(&piece);
-                if body.len() > MAX_LIST {
-                    let detail = format!("the list is longer than {MAX_LIST} bytes");
-                    return Ok(Err((StatusCode::PAYLOAD_TOO_LARGE, detail)));
-                }
-            }
-            match serde_json::from_slice::<Vec<String>>(&body) {
-                Ok(resources) => Ok(Ok(unique(resources.into_iter()))),
+/// The resources that the query names.
+fn named(session: &Session) -> Vec<String> {
+    let query = session.req_header().uri.query().unwrap_or_default();
+    let values = query.split('&').filter_map(|pair| pair.strip_prefix("resource="));
+    unique(values.map(|value| percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned()))
+}
+
+/// The resources that the request names, in its query or as a JSON list in its body; or what it was told instead.
+async fn asked(session: &mut Session, ctx: &mut Context) -> Result<std::result::Result<Vec<String>, Fate>> {
+    let (status, detail) = match session.req_header().method.as_str() {
+        "GET" => return Ok(Ok(named(session))),
+        "POST" | "QUERY" => match own_body::read(session, ctx, LIST_BYTES_MAX).await? {
+            Body::Refused(fate) => return Ok(Err(fate)),
+            Body::Whole(body) => match serde_json::from_slice::<Vec<String>>(&body) {
+                Ok(resources) => return Ok(Ok(unique(resources.into_iter()))),
                 Err(error) => {
-                    let detail = format!("the body is not a JSON list of paths: {error}");
-                    Ok(Err((StatusCode::BAD_REQUEST, detail)))
+                    (StatusCode::BAD_REQUEST, format!("the body is not a JSON list of paths: {error}"))
                 }
-            }
-        }
-        _ => Ok(Err((StatusCode::METHOD_NOT_ALLOWED, "GET, POST or QUERY".to_owned()))),
-    }
+            },
+        },
+        _ => (StatusCode::METHOD_NOT_ALLOWED, "GET, POST or QUERY".to_owned()),
+    };
+    refuse::with(session, ctx, status, &detail).await.map(Err)
 }
 
 /// Each once: the order names the states.

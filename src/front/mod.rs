@@ -39,15 +39,18 @@ mod hosts;
 mod http2;
 mod listen;
 mod many;
+mod newcomers;
 mod ordinary;
 mod origin_key;
 mod outbox;
+mod own_body;
 mod pace;
 mod parting;
 mod passthrough;
 mod patience;
 mod preamble;
 mod preference;
+mod progress;
 mod proxy_protocol;
 mod purse;
 mod push;
@@ -74,6 +77,7 @@ mod unpolled;
 mod validators;
 mod vary_memory;
 mod visit;
+mod windows;
 mod writes;
 
 use std::any::Any;
@@ -106,6 +110,7 @@ pub use descriptors::{Descriptors, shortage};
 pub use doubt::Doubts;
 pub use held::Alike;
 pub use listen::{ListenError, Service, Watches, service};
+pub use newcomers::Newcomers;
 pub use origin_key::Origins;
 pub use repeat::Repeats;
 pub use route::{Match, Routes};
@@ -135,6 +140,9 @@ pub struct Shared {
     /// Softly refused clients that are held for a moment.
     pub soothed: AtomicUsize,
     pub descriptors: Descriptors,
+    pub progress: Arc<progress::Progress>,
+    /// Paces the new resources of an address; none: they come as they like.
+    pub newcomers: Option<Newcomers>,
     /// Paces new push clients; none: they come as they like.
     pub turnstile: Option<Turnstile>,
     /// Fields that the upstream's `Vary` named, by the key without them.
@@ -214,8 +222,7 @@ impl ProxyHttp for Front {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         attended::Attended::asked(session);
         if session.is_http2() {
-            // The connection may be in good order while one stream has no window.
-            session.set_write_timeout(Some(self.shared.config.limits.send_timeout));
+            session.set_write_timeout(Some(http2::send_timeout(&self.shared.config.limits)));
         }
         // What is sent behind a request is the next one (RFC 9112 §9.3.2).
         session.set_pipelining_enabled(true);
@@ -258,9 +265,12 @@ impl ProxyHttp for Front {
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         ctx: &mut Context,
     ) -> Result<()> {
+        if end {
+            ctx.body_is_read();
+        }
         passthrough::passes(session, body.as_ref().map_or(0, Bytes::len), ctx)
     }
 
@@ -281,6 +291,7 @@ impl ProxyHttp for Front {
     ) -> Result<()> {
         bond::answered(response, ctx);
         ask_first::look(response, ctx)?;
+        ctx.head_goes_out(response.status);
         // Before the client can know that its write is done.
         pace::answered(ctx, response.status);
         writes::passed(&self.shared, session.req_header(), response, ctx);

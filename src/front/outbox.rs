@@ -8,18 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
-use tokio::sync::mpsc;
 
 use super::cover::Cover;
 use super::{Shared, writes};
 use crate::config::{Route, Send};
-use crate::fanout::{MemberId, Messages};
+use crate::fanout::{MessageQueue, Messages, messages};
 use crate::frame::websocket;
 use crate::resource::ResourceKey;
 use crate::upstream::{Ask, Client, Document};
-
-/// Messages of one client that may wait; more are dropped and counted.
-const WAITING: usize = 16;
 
 /// Most bytes read of the upstream's answer to a message.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -49,17 +45,17 @@ impl Cover<'_> {
     pub(super) fn outbox(&self, shard: u16) -> Option<Messages> {
         let key = self.ctx.key.as_ref()?;
         let courier = Courier::new(&self.front.shared, &self.route, key, &key.parts().path)?;
-        let (messages, queue) = mpsc::channel(WAITING);
+        let (messages, queue) = messages();
         tokio::spawn(Outbox { courier, shard }.run(queue));
         Some(messages)
     }
 }
 
 impl Outbox {
-    async fn run(self, mut queue: mpsc::Receiver<(MemberId, Bytes)>) {
+    async fn run(self, mut queue: MessageQueue) {
         let Courier { shared, route, .. } = &self.courier;
         while let Some((member, message)) = queue.recv().await {
-            if let Err(reason) = self.courier.send(message).await {
+            if let Err(reason) = self.courier.send(message.bytes.clone()).await {
                 shared.metrics.refusals.with_label_values(&["websocket-send-failed"]).inc();
                 tracing::debug!(route = %route.path, "a client's message was not taken: {reason}");
                 if route.websocket.send.as_ref().is_some_and(|send| send.errors) {

@@ -50,6 +50,9 @@ pub(super) fn begin(session: &mut Session, ctx: &mut Context, reason: Bypass, dr
     ctx.answer = "passthrough";
     ctx.bypass = Some(reason);
     ctx.passing = true;
+    if session.is_body_empty() {
+        ctx.body_is_read();
+    }
     ctx.shared.metrics.passthrough_active.inc();
     session.set_total_drain_timeout(None);
     session.set_close_on_response_before_downstream_finish(true);

@@ -1,11 +1,17 @@
-//! Who pays for the resources that a request asks for first, and how many that may be.
+//! The way to a resource: who pays for one that is asked for first, how many that may be, and how fast they may come.
 //!
-//! Must not know: resources.
+//! Must not know: how resources are polled.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 use super::Shared;
-use crate::hub::{Payer, Purse};
+use crate::config::Route;
+use crate::hub::{Attend, Attendance, Full, Payer, Purse};
+use crate::resource::ResourceKey;
 
 /// Bits of an IPv6 address that its holder chooses: whoever has one has a whole /64.
 const OWN_BITS: u32 = 64;
@@ -18,14 +24,16 @@ pub(super) struct Asker {
     pub(super) subject: Option<u64>,
 }
 
-/// Who is known pays for itself, wherever it comes from. None: nobody is charged.
+/// Who is known pays for resources itself, wherever it comes from; bytes are its address's. Returns `None` if nobody is
+/// charged.
 pub(super) fn purse(shared: &Shared, asker: Asker) -> Option<Purse> {
     let limits = &shared.config.limits;
-    if let Some((subject, most)) = asker.subject.zip(limits.resources_per_subject) {
-        return Some(Purse { payer: Payer::Subject(subject), most });
-    }
-    let most = limits.resources_per_address?;
-    Some(Purse { payer: Payer::Address(household(asker.address?)), most })
+    let address = asker.address.map(household);
+    let of_subject = asker.subject.map(Payer::Subject).zip(limits.resources_per_subject);
+    let of_address = address.map(Payer::Address).zip(limits.resources_per_address);
+    let purse =
+        Purse { resources: of_subject.or(of_address), bytes: address.zip(limits.snapshot_bytes_per_address) };
+    (purse != Purse::default()).then_some(purse)
 }
 
 /// What counts as one address where limits are by address: all that one client can have for the asking.
@@ -34,6 +42,57 @@ pub(super) fn household(address: IpAddr) -> IpAddr {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> OWN_BITS << OWN_BITS).into(),
         v4 => v4,
     }
+}
+
+/// Attends to a resource, and has it polled if nobody did, at the client's expense.
+///
+/// # Errors
+/// The limit that bites; it is counted.
+pub(super) fn attend(
+    shared: &Shared,
+    asker: Asker,
+    route: &Arc<Route>,
+    key: &ResourceKey,
+    kind: Attend,
+) -> Result<Attendance, Full> {
+    if kind == Attend::Visit {
+        turn(shared, asker, key, Duration::ZERO)?;
+    }
+    let start = |publisher| drop(shared.relay.start(publisher));
+    let attendance = shared.hub.attend_for(purse(shared, asker), key, route, kind, start);
+    attendance.inspect_err(|full| shared.metrics.refusals.with_label_values(&[full.reason()]).inc())
+}
+
+/// Waits for the turn of a resource that is new, for `first_answer` at most (`limits.new_resources_per_address`). Ordinary
+/// polls do not wait.
+///
+/// # Errors
+/// It takes longer; that is counted.
+pub(super) async fn await_turn(
+    shared: &Shared,
+    asker: Asker,
+    route: &Route,
+    key: &ResourceKey,
+) -> Result<(), Full> {
+    let wait = turn(shared, asker, key, route.first_answer)?;
+    if !wait.is_zero() {
+        sleep(wait).await;
+    }
+    Ok(())
+}
+
+/// How long it is to the turn of a resource.
+fn turn(shared: &Shared, asker: Asker, key: &ResourceKey, wait_max: Duration) -> Result<Duration, Full> {
+    let Some((newcomers, address)) = shared.newcomers.as_ref().zip(asker.address) else {
+        return Ok(Duration::ZERO);
+    };
+    if shared.hub.get(key).is_some() {
+        return Ok(Duration::ZERO);
+    }
+    newcomers.turn(household(address), Instant::now(), wait_max).ok_or_else(|| {
+        shared.metrics.refusals.with_label_values(&[Full::Newcomers.reason()]).inc();
+        Full::Newcomers
+    })
 }
 
 #[cfg(test)]

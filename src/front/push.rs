@@ -16,11 +16,11 @@ use super::authorize::{self, NotAuthorized};
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Form;
 use super::purse::household;
-use super::{Context, Fate, Front, Shared, access, cors, refuse, respond, takeover, turnstile, visit};
+use super::{Context, Fate, Front, Shared, access, cors, purse, refuse, respond, takeover, turnstile, visit};
 use crate::config::{Route, Share};
 use crate::fanout::{Arrival, Following, Messages, Record, Seat, Staying, Taken, bound_kernel_buffers};
 use crate::frame::Format;
-use crate::hub::{Attend, Attendance, ExceptionKind, Resume, Subscription, View};
+use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Resume, Subscription, View};
 use crate::metrics::Bypass;
 use crate::resource::ResourceKey;
 use crate::transport::{Transport, code};
@@ -55,7 +55,9 @@ impl Cover<'_> {
             };
             // Polls up to this one started before the request came.
             let before = self.front.shared.hub.get(&key).map_or(0, |topic| topic.started());
-            let attendance = match self.attend(&key, Attend::Follow) {
+            let asker = self.asker();
+            let turn = purse::await_turn(&self.front.shared, asker, &self.route, &key).await;
+            let attendance = match turn.and_then(|()| self.attend(&key, Attend::Follow)) {
                 Ok(attendance) => attendance,
                 Err(full) => {
                     let (event_stream, reason) = (form == Form::Sse, full.reason());
@@ -79,6 +81,11 @@ impl Cover<'_> {
                 ControlFlow::Continue(seat) => seat,
                 ControlFlow::Break(fate) => return Ok(fate),
             };
+            if view.closing == Some(Closing::NoRoom) {
+                let (event_stream, reason) = (form == Form::Sse, Closing::NoRoom.reason());
+                return refuse::counted(self.session, self.ctx, Some(&self.route), event_stream, reason)
+                    .await;
+            }
             visit::note_agent(&self.front.shared, &self.route, &view);
             seat = match self.authorized(&attendance, form, seat).await? {
                 ControlFlow::Continue(seat) => seat,
@@ -247,6 +254,8 @@ pub(super) fn seat(
         return Err("accept-rate");
     }
     ctx.let_in |= is_new;
+    // From now on it counts as a client.
+    ctx.in_progress = None;
     Ok(seat)
 }
 

@@ -36,6 +36,9 @@ impl Front {
         if let Err(bad) = formed {
             return refuse::unfit(session, ctx, bad).await;
         }
+        if let Err(reason) = ctx.enter() {
+            return refuse::for_now(session, ctx, None, false, reason).await;
+        }
         if !self.trusts_peer(session) {
             field_names::remove_forwarded(session.req_header_mut());
         }

@@ -14,7 +14,7 @@ use super::authorize::{self, NotAuthorized};
 use super::cover::VARY_TURNS;
 use super::ordinary::is_remembered;
 use super::origin_key::with_origin;
-use super::purse::{Asker, purse};
+use super::purse::{Asker, attend, await_turn};
 use super::{Match, Shared, admission, field_names, preference, refuse};
 use crate::config::Route;
 use crate::fanout::{Hold, Pass};
@@ -107,22 +107,6 @@ pub(super) fn note_agent(shared: &Shared, route: &Route, view: &View) {
         shared.metrics.not_obeyed.with_label_values(&[&route.path, VARY_USER_AGENT]).inc();
         shared.doubts.note_agent(route);
     }
-}
-
-/// Attends to a resource, and has it polled if nobody did, at the client's expense.
-///
-/// # Errors
-/// The limit that bites; it is counted.
-pub(super) fn attend(
-    shared: &Shared,
-    asker: Asker,
-    route: &Arc<Route>,
-    key: &ResourceKey,
-    kind: Attend,
-) -> Result<Attendance, Full> {
-    let start = |publisher| drop(shared.relay.start(publisher));
-    let attendance = shared.hub.attend_for(purse(shared, asker), key, route, kind, start);
-    attendance.inspect_err(|full| shared.metrics.refusals.with_label_values(&[full.reason()]).inc())
 }
 
 /// Waits until the writes so far are in the view, for `write_wait` at most (contract §9). The first:
@@ -364,7 +348,9 @@ impl Visitor {
             let key = full_key(shared, &route, base, &self.headers);
             self.excepted(&key)?;
             let before = shared.hub.get(&key).map_or(0, |topic| topic.started());
-            let attendance = attend(shared, asker, &route, &key, Attend::Follow)
+            let turn = await_turn(shared, asker, &route, &key).await;
+            let attendance = turn
+                .and_then(|()| attend(shared, asker, &route, &key, Attend::Follow))
                 .map_err(|full| Refused { status: refuse::status(full.reason()), detail: no_room(full) })?;
             await_writes(&route, attendance.topic()).await;
             let (view, _) = first_view(&route, &attendance, before).await;
@@ -374,6 +360,10 @@ impl Visitor {
                 continue;
             }
             self.excepted(&key)?;
+            if view.closing == Some(Closing::NoRoom) {
+                let full = Full::Bytes;
+                return Err(Refused { status: refuse::status(full.reason()), detail: no_room(full) });
+            }
             if let Some(relayed) = refusal(&view) {
                 let detail = "the upstream refuses it".to_owned();
                 return Err(Refused { status: relayed.status, detail });

@@ -1,9 +1,10 @@
-//! How many resources there may be: in all, of one route, of one payer. At a limit the one of them that
+//! How many resources there may be, in all, of one route, of one payer, and how many bytes of one address. At a limit the one of them that
 //! nobody attends to and that was touched longest ago makes room.
 //!
 //! Must not know: what a newcomer without room is told.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,12 +23,14 @@ const FOUND: usize = 256;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Topics that are found to be in use all the same before a newcomer is refused.
-const TRIES: usize = 8;
+pub(super) const TRIES: usize = 8;
 
 /// Whose limit it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Owner {
     All,
+    /// Its bytes; its resources may be another payer's.
+    Bytes(IpAddr),
     /// By its index.
     Route(usize),
     Payer(Payer),
@@ -37,6 +40,7 @@ impl Owner {
     fn full(&self) -> Full {
         match self {
             Owner::All => Full::Resources,
+            Owner::Bytes(_) => Full::AddressBytes,
             Owner::Route(_) => Full::Route,
             Owner::Payer(Payer::Address(_)) => Full::Address,
             Owner::Payer(Payer::Subject(_)) => Full::Subject,
@@ -54,6 +58,8 @@ pub(super) struct Charges {
 struct Owned {
     /// With those that are about to be made.
     count: usize,
+    /// That its snapshots hold.
+    bytes: usize,
     /// By id.
     topics: HashMap<u64, Arc<Topic>>,
     /// Ids of cold topics and when each was touched, the coldest last.
@@ -69,6 +75,8 @@ pub(super) struct Charge {
     /// Of the topic that it is for.
     id: u64,
     owners: Vec<Owner>,
+    /// What the topic holds, and the most that its address may; none: nobody counts it.
+    bytes: Option<(usize, usize)>,
 }
 
 impl Charges {
@@ -83,7 +91,7 @@ impl Charges {
         owners: impl IntoIterator<Item = (Owner, usize)>,
         retire: impl Fn(&Arc<Topic>) -> bool,
     ) -> Result<Charge, Full> {
-        let mut charge = Charge { charges: self.clone(), id, owners: Vec::new() };
+        let mut charge = Charge { charges: self.clone(), id, owners: Vec::new(), bytes: None };
         for (owner, most) in owners {
             let mut tries = 0;
             while !self.enter(&owner, most) {
@@ -94,6 +102,9 @@ impl Charges {
                 retire(&coldest);
                 tries += 1;
             }
+            if matches!(owner, Owner::Bytes(_)) {
+                charge.bytes = Some((0, most));
+            }
             charge.owners.push(owner);
         }
         Ok(charge)
@@ -102,13 +113,14 @@ impl Charges {
     /// Whether there was room.
     fn enter(&self, owner: &Owner, most: usize) -> bool {
         let mut owned = self.owners.entry(owner.clone()).or_default();
-        let free = owned.count < most;
+        let taken = if matches!(owner, Owner::Bytes(_)) { owned.bytes } else { owned.count };
+        let free = taken < most;
         owned.count += usize::from(free);
         free
     }
 
     /// The topic of this owner that nobody attends to and that was touched longest ago.
-    fn coldest(&self, owner: &Owner) -> Option<Arc<Topic>> {
+    pub(super) fn coldest(&self, owner: &Owner) -> Option<Arc<Topic>> {
         let mut owned = self.owners.get_mut(owner)?;
         let owned = &mut *owned;
         loop {
@@ -146,6 +158,16 @@ impl Owned {
 }
 
 impl Charge {
+    /// The topic holds so many bytes now. Returns the address that holds more than it may with it.
+    pub(super) fn weigh(&mut self, bytes: usize) -> Option<Owner> {
+        let (held, most) = self.bytes.as_mut()?;
+        let owner = self.owners.iter().find(|owner| matches!(owner, Owner::Bytes(_)))?;
+        let mut owned = self.charges.owners.get_mut(owner)?;
+        owned.bytes = owned.bytes - *held + bytes;
+        *held = bytes;
+        (owned.bytes > *most).then(|| owner.clone())
+    }
+
     /// The topic is made: from now on it may have to make room.
     pub(super) fn bear(&self, topic: &Arc<Topic>) {
         for owner in &self.owners {
@@ -161,6 +183,9 @@ impl Drop for Charge {
         for owner in &self.owners {
             if let Some(mut owned) = self.charges.owners.get_mut(owner) {
                 owned.count -= 1;
+                if matches!(owner, Owner::Bytes(_)) {
+                    owned.bytes -= self.bytes.map_or(0, |(held, _)| held);
+                }
                 owned.topics.remove(&self.id);
             }
             self.charges.owners.remove_if(owner, |_, owned| owned.count == 0);
@@ -180,16 +205,19 @@ mod tests {
     struct Stage {
         hub: Arc<Hub>,
         route: Arc<Route>,
+        bytes: Option<usize>,
     }
 
     impl Stage {
         fn new(most: usize, of_route: Option<usize>) -> Stage {
             let route = Arc::new(Route { max_resources: of_route, ..route() });
-            Stage { hub: Hub::new(Vec::new(), most, 1 << 20), route }
+            Stage { hub: Hub::new(Vec::new(), most, 1 << 20), route, bytes: None }
         }
 
         fn attend(&self, path: &str, address: &str) -> Result<(Attendance, Option<Publisher>), Full> {
-            let purse = Purse { payer: Payer::Address(address.parse().unwrap()), most: 2 };
+            let address = address.parse().unwrap();
+            let bytes = self.bytes.map(|most| (address, most));
+            let purse = Purse { resources: Some((Payer::Address(address), 2)), bytes };
             let mut publisher = None;
             let start = |made| publisher = Some(made);
             let attendance =
@@ -240,6 +268,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_address_holds_so_many_bytes_and_its_own_make_room() {
+        let stage = Stage { bytes: Some(1000), ..Stage::new(10, None) };
+        let (a, _a) = stage.attend("/a", "1.1.1.1").unwrap();
+        assert!(stage.hub.weigh(a.topic(), 900));
+        let (b, _b) = stage.attend("/b", "1.1.1.1").unwrap();
+        assert!(!stage.hub.weigh(b.topic(), 200), "nothing of its own makes room");
+        let (other, _other) = stage.attend("/other", "2.2.2.2").unwrap();
+        assert!(stage.hub.weigh(other.topic(), 900), "others have their own");
+        tokio::time::advance(PAUSE).await;
+        drop(a);
+        assert!(stage.hub.weigh(b.topic(), 200));
+        assert!(stage.hub.get(&key("/a")).is_none());
+        assert!(!stage.hub.weigh(b.topic(), 1001));
+        assert_eq!(stage.attend("/c", "1.1.1.1").err(), Some(Full::AddressBytes));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_route_has_a_limit_of_its_own() {
         let stage = Stage::new(10, Some(1));
         let (a, _a) = stage.attend("/a", "1.1.1.1").unwrap();
@@ -254,7 +299,7 @@ mod tests {
         let stage = Stage::new(10, Some(5));
         let (a, publisher) = stage.attend("/a", "1.1.1.1").unwrap();
         let (b, closing) = stage.attend("/b", "1.1.1.1").unwrap();
-        assert_eq!(stage.hub.charges.owners.len(), 3);
+        assert_eq!(stage.hub.charges.owners.len(), 3, "all, the route, the address");
         drop((a, b));
         assert!(publisher.unwrap().retire().is_ok());
         drop(closing);

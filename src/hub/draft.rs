@@ -29,6 +29,11 @@ impl Draft {
         self.formats.iter().for_each(|format| self.frame.encode(*format, before));
     }
 
+    /// Bytes that it holds.
+    pub fn weight(&self) -> usize {
+        self.frame.weight()
+    }
+
     /// Whether that takes long.
     pub fn is_heavy(&self) -> bool {
         self.frame.snapshot.body.len() > HEAVY && !(self.formats.is_empty() && self.patches.is_empty())

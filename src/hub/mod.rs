@@ -5,9 +5,11 @@
 mod attend;
 mod charges;
 mod claim;
+mod contents;
 mod draft;
 mod echo;
 mod exceptions;
+mod full;
 mod history;
 mod index;
 mod interest;
@@ -26,12 +28,14 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 pub use attend::{Attend, Attendance};
 pub use claim::Claim;
 pub use draft::Draft;
 pub use exceptions::{EXCEPTION, EXCEPTION_MAX, Exception, ExceptionKind};
+pub use full::Full;
 pub use items::News;
 pub use pace::{Pace, Paced, Streak, Watch, Watches};
 pub use payer::{Payer, Purse};
@@ -42,7 +46,7 @@ pub use view::{Audience, Closing, Failure, Outcome, Relayed, View, Views};
 
 use crate::config::Route;
 use crate::frame::Compressions;
-use crate::resource::ResourceKey;
+use crate::resource::{HeldBytes, ResourceKey};
 
 /// How a topic tells a shard that it has something new. Rung at most once until the shard has
 /// looked (`Topic::look`), and once more if meanwhile all its members left and another one came.
@@ -50,44 +54,17 @@ pub trait Bell: Send + Sync {
     fn ring(&self, topic: &Arc<Topic>);
 }
 
-/// Why there is no room: the limit, all of what it bounds being in use.
+/// What came of making room for snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
-    /// `limits.resources`.
-    Resources,
-    /// `max_resources` of the route.
-    Route,
-    /// `limits.resources_per_address`.
-    Address,
-    /// `limits.resources_per_subject`.
-    Subject,
-    /// `max_clients_per_resource` of the route.
-    Followers,
+pub struct Room {
+    /// All that is left is within the bound.
+    pub fits: bool,
+    /// Topics that have to retire.
+    pub evicted: usize,
 }
 
-impl Full {
-    /// The word for it, also the metric's label.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Full::Resources => "resources",
-            Full::Route => "route-resources",
-            Full::Address => "address-resources",
-            Full::Subject => "subject-resources",
-            Full::Followers => "resource-clients",
-        }
-    }
-
-    /// The key of the limit.
-    pub fn key(self) -> &'static str {
-        match self {
-            Full::Resources => "limits.resources",
-            Full::Route => "max_resources",
-            Full::Address => "limits.resources_per_address",
-            Full::Subject => "limits.resources_per_subject",
-            Full::Followers => "max_clients_per_resource",
-        }
-    }
-}
+/// Where nothing gives way, it is not looked for again for this long: a refusal must not cost a walk over all topics.
+const BYTES_PAUSE: Duration = Duration::from_millis(50);
 
 /// Number of a topic's first poll.
 const FIRST_POLL: PollNumber = 1;
@@ -99,6 +76,9 @@ pub struct Hub {
     index: index::Index,
     bells: Box<[Arc<dyn Bell>]>,
     charges: Arc<charges::Charges>,
+    contents: contents::Contents,
+    /// What is attended to holds too much: cold topics are not looked for before then.
+    bytes_pause: Mutex<Option<Instant>>,
     max_topics: usize,
     /// Bytes of all histories, and the most there may be (`limits.history_bytes`).
     history_bytes: AtomicUsize,
@@ -119,6 +99,8 @@ impl Hub {
             index: index::Index::default(),
             bells: bells.into(),
             charges: Arc::default(),
+            contents: contents::Contents::default(),
+            bytes_pause: Mutex::default(),
             max_topics,
             history_bytes: AtomicUsize::new(0),
             max_history_bytes,
@@ -162,6 +144,9 @@ impl Hub {
         if let Some(topic) = self.topics.get(key) {
             return Attendance::new(topic.clone(), kind);
         }
+        if !self.make_room().fits {
+            return Err(Full::Bytes);
+        }
         // Before the key's lock is taken: what makes room has a key, too.
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let charge = self.charge(id, purse, route)?;
@@ -192,17 +177,81 @@ impl Hub {
 
     /// Room for one more topic of a route.
     fn charge(&self, id: u64, purse: Option<Purse>, route: &Route) -> Result<charges::Charge, Full> {
-        let of_payer = purse.map(|purse| (charges::Owner::Payer(purse.payer), purse.most));
+        let purse = purse.unwrap_or_default();
+        let of_payer = purse.resources.map(|(payer, most)| (charges::Owner::Payer(payer), most));
+        let of_bytes = purse.bytes.map(|(address, most)| (charges::Owner::Bytes(address), most));
         let of_route = route.max_resources.map(|most| (charges::Owner::Route(route.index), most));
         // The narrowest first: who invents names pays with what is its own.
-        let owners = of_payer.into_iter().chain(of_route).chain([(charges::Owner::All, self.max_topics)]);
-        self.charges.take(id, owners, |topic| {
-            let left = self.retire(topic);
-            if left {
-                topic.evict();
+        let owners = of_payer
+            .into_iter()
+            .chain(of_bytes)
+            .chain(of_route)
+            .chain([(charges::Owner::All, self.max_topics)]);
+        self.charges.take(id, owners, |topic| self.give_way(topic))
+    }
+
+    /// Removes a topic for another one unless somebody attends to it.
+    fn give_way(&self, topic: &Arc<Topic>) -> bool {
+        let left = self.retire(topic);
+        if left {
+            topic.evict();
+        }
+        left
+    }
+
+    /// A topic holds so many bytes now. Returns false if its address holds more than it may, although what nobody
+    /// attends to has made way.
+    pub fn weigh(&self, topic: &Topic, bytes: usize) -> bool {
+        topic.weight.store(bytes, Ordering::Relaxed);
+        for _ in 0..charges::TRIES {
+            // The lock of a topic's charge is free again before another topic has to go.
+            let owner = topic.charge.lock().as_mut().and_then(|charge| charge.weigh(bytes));
+            let Some(owner) = owner else { return true };
+            let Some(coldest) = self.charges.coldest(&owner) else { return false };
+            self.give_way(&coldest);
+        }
+        false
+    }
+
+    /// Bounds what all snapshots hold (`limits.snapshot_bytes`). Only the first call counts.
+    pub fn bound_snapshots(&self, bytes_max: usize) {
+        self.contents.bound(bytes_max);
+    }
+
+    /// An account for what a topic holds besides its content.
+    pub fn account(&self) -> HeldBytes {
+        self.contents.account()
+    }
+
+    /// Bytes that all snapshots hold.
+    pub fn snapshot_bytes(&self) -> usize {
+        self.contents.total()
+    }
+
+    /// Has those retire that nobody attends to, the longest untouched first, until snapshots are within their bound.
+    pub fn make_room(&self) -> Room {
+        let Some(excess) = self.contents.excess() else { return Room { fits: true, evicted: 0 } };
+        let now = Instant::now();
+        if self.bytes_pause.lock().is_some_and(|until| now < until) {
+            return Room { fits: false, evicted: 0 };
+        }
+        let mut cold = self.topics();
+        cold.retain(|topic| topic.is_cold());
+        cold.sort_by_cached_key(|topic| topic.touched_at());
+        let (mut freed, mut evicted) = (0, 0);
+        for topic in cold {
+            if freed >= excess {
+                break;
             }
-            left
-        })
+            freed += topic.weight.load(Ordering::Relaxed);
+            topic.evict();
+            evicted += 1;
+        }
+        let fits = freed >= excess;
+        if !fits {
+            *self.bytes_pause.lock() = Some(now + BYTES_PAUSE);
+        }
+        Room { fits, evicted }
     }
 
     /// The topic of a key, if there is one; nobody attends to it by asking.

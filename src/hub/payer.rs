@@ -12,9 +12,11 @@ pub enum Payer {
     Subject(u64),
 }
 
-/// A payer, and the most resources it may keep alive.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Whom a new resource is charged to, and how much that may be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Purse {
-    pub payer: Payer,
-    pub most: usize,
+    /// Most resources that this payer keeps alive.
+    pub resources: Option<(Payer, usize)>,
+    /// Most bytes that the snapshots of this address hold, each in full.
+    pub bytes: Option<(IpAddr, usize)>,
 }

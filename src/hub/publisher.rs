@@ -67,7 +67,8 @@ impl Publisher {
         let patches = PatchKind::ALL.into_iter().filter(wants).collect();
         let is_read = |format: &Format| is_new && self.topic.is_read(*format);
         let formats = Format::ALL.into_iter().filter(is_read).collect();
-        let frame = Frame::new(seq, snapshot, self.topic.rules().clone()).with_batch(batch);
+        let (snapshot, shared) = self.hub.contents.share(self.topic.route().index, snapshot);
+        let frame = Frame::of(seq, snapshot, self.topic.rules().clone(), shared).with_batch(batch);
         Draft { frame: Arc::new(frame), before: view.frame.clone(), formats, patches }
     }
 

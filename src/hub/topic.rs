@@ -56,6 +56,8 @@ pub struct Topic {
     pace: Pace,
     /// Whose it is; none: it has left the hub.
     pub(super) charge: Mutex<Option<Charge>>,
+    /// Bytes that it holds, as the poller last said.
+    pub(super) weight: AtomicUsize,
     /// Memory or room is short: retire as soon as nobody attends.
     pub(super) evicted: AtomicBool,
     formats: [AtomicUsize; Format::COUNT],
@@ -113,6 +115,7 @@ impl Topic {
             interest: Interest::default(),
             pace: Pace::default(),
             charge: Mutex::default(),
+            weight: AtomicUsize::new(0),
             evicted: AtomicBool::new(false),
             formats: Default::default(),
             patches_until: Default::default(),

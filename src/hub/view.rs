@@ -29,6 +29,8 @@ pub enum Closing {
     SessionIdle,
     /// Gone for longer than `gone_after`.
     Gone,
+    /// Its first snapshot found no room (`limits.snapshot_bytes`, `limits.snapshot_bytes_per_address`).
+    NoRoom,
     /// The poll loop ended unexpectedly; a reconnect starts a new one.
     Internal,
 }
@@ -41,6 +43,7 @@ impl Closing {
             Closing::SessionRotated => "session-rotated",
             Closing::SessionIdle => "session-idle",
             Closing::Gone => "gone",
+            Closing::NoRoom => "snapshot-bytes",
             Closing::Internal => "internal",
         }
     }

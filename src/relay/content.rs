@@ -23,6 +23,14 @@ enum BadPage {
     OneUsers(Verdict),
 }
 
+/// Why data ends the topic instead of being published.
+pub(super) enum End {
+    /// A page behind it is one user's.
+    OneUsers(Verdict),
+    /// It is the first, and finds no room.
+    NoRoom,
+}
+
 impl From<Unfit> for BadPage {
     fn from(unfit: Unfit) -> BadPage {
         BadPage::Unfit(unfit)
@@ -33,14 +41,14 @@ impl Poller {
     /// Publishes the content; gives the outcome's label.
     ///
     /// # Errors
-    /// A page behind it says what ends the sharing.
+    /// A page behind it says what ends the sharing, or there is no room for it.
     pub(super) async fn content(
         &mut self,
         publisher: &mut Publisher,
         number: PollNumber,
         answer: &Answer,
         content: Content,
-    ) -> Result<&'static str, Verdict> {
+    ) -> Result<&'static str, End> {
         self.note_signals(answer);
         let snapshot = match self.snapshot(content).await {
             Ok(snapshot) => snapshot,
@@ -59,11 +67,14 @@ impl Poller {
                 self.unfit(publisher, number, answer, class, &reason);
                 return Ok("failed");
             }
-            Err(BadPage::OneUsers(verdict)) => return Err(verdict),
+            Err(BadPage::OneUsers(verdict)) => return Err(End::OneUsers(verdict)),
         };
         publisher.order(self.feed.as_ref().map(Follower::order));
         self.renewed = None;
         let draft = publisher.draft(Arc::new(snapshot), news);
+        if !self.has_room_for(&draft) {
+            return Err(End::NoRoom);
+        }
         let bytes = if draft.is_heavy() { answer.body.len() } else { 0 };
         let encode = move || {
             draft.encode();

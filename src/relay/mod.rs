@@ -15,6 +15,7 @@ mod feed;
 pub mod forwarded;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod memory;
 mod outcome;
 mod own;
 mod plan;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::conditional;
+use super::content::End;
 use super::poller::Poller;
 use crate::config::Share;
 use crate::hub::{Closing, ExceptionKind, Failure, Outcome, PollNumber, Publisher};
@@ -31,7 +32,12 @@ impl Poller {
         let outcome = match verdict {
             Verdict::Data(content) => match self.content(&mut publisher, number, answer, *content).await {
                 Ok(outcome) => outcome,
-                Err(verdict) => return self.end_sharing(publisher, number, answer, &verdict),
+                Err(End::OneUsers(verdict)) => return self.end_sharing(publisher, number, answer, &verdict),
+                Err(End::NoRoom) => {
+                    self.leave_to_cause(&publisher, number, answer);
+                    publisher.close(Closing::NoRoom, None);
+                    return "relayed";
+                }
             },
             Verdict::NotModified => self.not_modified(&mut publisher, number, answer).await,
             Verdict::Gone => match self.gone(publisher, number, answer) {
@@ -172,10 +178,7 @@ impl Poller {
         let regular = self.last_start.map_or(now, |start| start + next);
         self.due = self.together(regular.max(now + next.saturating_sub(effective)));
         publisher.schedule(Some(self.due), effective, why);
-        let view = self.topic.view();
-        let weight = view.frame.as_ref().map_or(0, |f| f.snapshot.weight() + f.encoded_bytes());
-        self.stakes.account(self.weight, weight);
-        self.weight = weight;
+        self.account(0);
     }
 
     /// How long an item of a batch waits: polls that go together are not spread by chance, and the

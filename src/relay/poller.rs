@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE};
 use tokio::time::{Instant, sleep_until};
-use tracing::debug;
 
 use super::echo::Echo;
 use super::exchange::{Item, Tag, on_grid};
@@ -21,7 +20,7 @@ use crate::frame::State;
 use crate::hub::{Closing, ExceptionKind, Outcome, PollNumber, Publisher, Retained, Topic, View};
 use crate::identity::expiry_hint;
 use crate::metrics::PollMetrics;
-use crate::resource::{MediaType, ResourceKey, Validators};
+use crate::resource::{HeldBytes, MediaType, ResourceKey, Validators};
 use crate::upstream::judge::{Terms, judge};
 use crate::upstream::schedule::Pace;
 use crate::upstream::{Answer, Held};
@@ -80,8 +79,8 @@ pub(super) struct Poller {
     /// One of them counts for all polls of the upstream.
     pub(super) counts_for_all: bool,
     metrics: PollMetrics,
-    /// Bytes accounted for this topic's snapshot.
-    pub(super) weight: usize,
+    /// What this topic holds besides content that others may have, too.
+    pub(super) held: HeldBytes,
     /// Head and body of the last whole answer: what a client polling for itself would have cost.
     last_cost: usize,
     /// The server of the exchange that just failed, and the whole reason, for the operator's log alone.
@@ -126,7 +125,7 @@ impl Poller {
             quotas: Held::default(),
             counts_for_all: false,
             metrics: stakes.metrics.polling(upstream, &topic.route().path),
-            weight: 0,
+            held: stakes.hub.account(),
             last_cost: 0,
             failing: (None, None),
             topic,
@@ -171,7 +170,7 @@ impl Poller {
             }
             match self.situation().decide() {
                 Action::Retire => match publisher.retire() {
-                    Ok(()) => debug!(resource = ?self.topic.key(), "retired"),
+                    Ok(()) => tracing::debug!(resource = ?self.topic.key(), "retired"),
                     Err(Retained(publisher)) => self.publisher = Some(publisher),
                 },
                 Action::Sleep(until) => {
@@ -385,7 +384,6 @@ impl Drop for Poller {
         if let Some(sharers) = self.stakes.sharers(upstream) {
             sharers.fetch_sub(1, Ordering::Relaxed);
         }
-        self.stakes.account(self.weight, 0);
         if let Some(failing) = self.pace.failing() {
             let remembered = Remembered {
                 failing,

@@ -56,11 +56,7 @@ impl Poller {
             Audience::All | Audience::Push | Audience::Nobody => relayed,
         };
         // It counts as the snapshot does, until the next poll brings something else.
-        let view = self.topic.view();
-        let held = view.frame.as_ref().map_or(0, |frame| frame.snapshot.weight() + frame.encoded_bytes());
-        let weight = held + shown.body.len();
-        self.stakes.account(self.weight, weight);
-        self.weight = weight;
+        self.account(shown.body.len());
         publisher.relay(number, Arc::new(shown), gone, next);
     }
 

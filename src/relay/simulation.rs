@@ -84,7 +84,7 @@ impl Stage {
     fn assert_empty(&self) {
         assert!(self.hub.is_empty(), "topics are left");
         assert_eq!(self.metrics().resources.get(), 0);
-        assert_eq!(self.metrics().snapshot_bytes.get(), 0);
+        assert_eq!(self.hub.snapshot_bytes(), 0);
         assert_eq!(Handle::current().metrics().num_alive_tasks(), 0, "tasks are left");
     }
 }

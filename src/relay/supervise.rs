@@ -132,8 +132,6 @@ pub struct Stakes {
     pub(super) epoch: Instant,
     /// Backoff of resources that nobody attends to any more.
     failing: Mutex<LruCache<ResourceKey, Remembered>>,
-    snapshot_bytes: AtomicUsize,
-    max_snapshot_bytes: usize,
     /// Chance comes from here.
     seed: AtomicU64,
     /// Poll loops by upstream.
@@ -155,6 +153,7 @@ impl Stakes {
         seed: u64,
     ) -> Stakes {
         let remembered = NonZeroUsize::new(config.limits.resources).unwrap_or(NonZeroUsize::MIN);
+        hub.bound_snapshots(config.limits.snapshot_bytes);
         Stakes {
             hub,
             tokens: Tokens::new(config, &sources),
@@ -168,8 +167,6 @@ impl Stakes {
             sources,
             compute: Compute::new(),
             failing: Mutex::new(LruCache::new(remembered)),
-            snapshot_bytes: AtomicUsize::new(0),
-            max_snapshot_bytes: config.limits.snapshot_bytes,
             seed: AtomicU64::new(seed),
             sharers: config.upstreams.iter().map(|u| (u.name.clone(), AtomicUsize::new(0))).collect(),
             quotas: config
@@ -214,18 +211,12 @@ impl Stakes {
         self.failing.lock().put(key.clone(), remembered);
     }
 
-    /// Accounts for a snapshot that takes the place of another one; when all together hold more
-    /// than `limits.snapshot_bytes`, one that nobody attends to has to go.
-    pub(super) fn account(&self, before: usize, after: usize) {
-        let total = if after >= before {
-            self.snapshot_bytes.fetch_add(after - before, Ordering::SeqCst) + (after - before)
-        } else {
-            self.snapshot_bytes.fetch_sub(before - after, Ordering::SeqCst) - (before - after)
-        };
-        self.metrics.snapshot_bytes.set(total as i64);
-        if total > self.max_snapshot_bytes && after > before && self.hub.evict_oldest() {
-            self.metrics.snapshot_evictions.inc();
-        }
+    /// Has snapshots that nobody attends to make way for others when all together hold more than
+    /// `limits.snapshot_bytes`. Returns false if that is not enough.
+    pub(super) fn make_room(&self) -> bool {
+        let room = self.hub.make_room();
+        self.metrics.snapshot_evictions.inc_by(room.evicted as u64);
+        room.fits
     }
 }
 

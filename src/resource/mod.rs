@@ -6,6 +6,7 @@
 mod content;
 mod digest;
 mod header_kind;
+mod held;
 mod json;
 mod key;
 mod known_headers;
@@ -18,6 +19,7 @@ mod version;
 pub use content::Content;
 pub use digest::{Digest, Digester};
 pub use header_kind::{HeaderKind, choosing, cookie_pairs, credentials, first_doubt, header_kind, why_known};
+pub use held::{HeldBytes, Ledger};
 pub use json::{Element, Json, Kind, MAX_DEPTH, Malformed};
 pub use key::{KeyParts, ResourceKey};
 pub use readings::{Readings, resolved};

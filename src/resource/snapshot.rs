@@ -84,9 +84,9 @@ pub struct Snapshot {
     /// Values that do not count, so that the same version may stand for other ones elsewhere.
     ignored: Ignored,
     /// The body as UTF-8, converted at most once; none: it is not text.
-    text: OnceLock<Option<Bytes>>,
+    text: Arc<OnceLock<Option<Bytes>>>,
     /// The body's values, found at most once; none: it is not JSON.
-    json: OnceLock<Option<Arc<Json>>>,
+    json: Arc<OnceLock<Option<Arc<Json>>>>,
 }
 
 /// The values of a body that a rule ignores.
@@ -123,15 +123,15 @@ impl Snapshot {
             vary,
             body,
             ignored: Ignored::default(),
-            text: OnceLock::new(),
-            json: OnceLock::new(),
+            text: Arc::default(),
+            json: Arc::default(),
         }
     }
 
     /// The same content in which some values do not count.
     #[must_use]
     pub fn ignoring(self, ignored: Ignored) -> Snapshot {
-        Snapshot { ignored, json: OnceLock::new(), ..self }
+        Snapshot { ignored, json: Arc::default(), ..self }
     }
 
     /// This body with what else a newer poll of the same content brought.
@@ -140,6 +140,29 @@ impl Snapshot {
         let body = self.body.clone();
         let fresh = Content { body, ..newer }.into_snapshot(self.version);
         Snapshot { ignored: self.ignored.clone(), text: self.text.clone(), json: self.json.clone(), ..fresh }
+    }
+
+    /// This poll over the content of an equal one, so that both hold it once. Returns `None` if they are not equal.
+    pub fn over(&self, held: &Snapshot) -> Option<Snapshot> {
+        let equal = self.version == held.version
+            && self.status == held.status
+            && self.content_type == held.content_type
+            && self.ignored == held.ignored
+            && self.body == held.body;
+        equal.then(|| Snapshot {
+            version: self.version,
+            status: self.status,
+            content_type: self.content_type.clone(),
+            media_type: self.media_type.clone(),
+            headers: self.headers.clone(),
+            validators: self.validators.clone(),
+            vary: self.vary.clone(),
+            no_transform: self.no_transform,
+            body: held.body.clone(),
+            ignored: held.ignored.clone(),
+            text: held.text.clone(),
+            json: held.json.clone(),
+        })
     }
 
     /// The values of the body. None: it is not JSON, or not text.
@@ -166,15 +189,20 @@ impl Snapshot {
         self.text.get_or_init(|| decoded(self.media_type.as_ref(), &self.body)).as_ref()
     }
 
-    /// Bytes this snapshot holds in memory, roughly.
-    pub fn weight(&self) -> usize {
+    /// Bytes that this snapshot holds in memory beside its content, roughly.
+    pub fn own_weight(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(n, v)| n.as_str().len() + v.len()).sum();
+        size_of::<Snapshot>() + headers
+    }
+
+    /// Bytes of the content, roughly: equal ones may be held once.
+    pub fn content_weight(&self) -> usize {
         let converted = match self.text.get() {
             Some(Some(text)) if text.as_ptr() != self.body.as_ptr() => text.len(),
             _ => 0,
         };
         let json = self.json.get().and_then(Option::as_ref).map_or(0, |json| json.weight());
-        size_of::<Snapshot>() + headers + self.body.len() + converted + json
+        self.body.len() + converted + json
     }
 }
 

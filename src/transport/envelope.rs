@@ -53,6 +53,10 @@ impl Envelope {
         self.socket.receive(bytes, now)
     }
 
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.socket.heard(now);
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.socket.deadline()
     }

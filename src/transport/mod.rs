@@ -234,6 +234,15 @@ impl Transport {
         }
     }
 
+    /// The client is not read for now: what it might have said counts as said.
+    pub fn heard(&mut self, now: Instant) {
+        match self {
+            Transport::WebSocket(websocket) => websocket.heard(now),
+            Transport::Envelope(envelope) => envelope.heard(now),
+            Transport::Sse(_) | Transport::LongPoll(_) | Transport::SseMany(_) | Transport::Plain(_) => {}
+        }
+    }
+
     /// The client has nothing to say while it is served.
     pub fn is_silent(&self) -> bool {
         !matches!(self, Transport::WebSocket(_) | Transport::Envelope(_))

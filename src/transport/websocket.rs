@@ -95,6 +95,11 @@ impl WebSocket {
         WebSocket { inbound: self.inbound.of_text(), ..self }
     }
 
+    /// The client was heard, or could not be.
+    pub(super) fn heard(&mut self, now: Instant) {
+        (self.pinged, self.quiet_since) = (None, now.into());
+    }
+
     /// Something is written.
     pub(super) fn touch(&mut self, now: Instant) {
         self.quiet_since = now.into();
@@ -132,8 +137,7 @@ impl WebSocket {
 
     pub(super) fn receive(&mut self, bytes: &[u8], now: Instant) -> Step {
         if !bytes.is_empty() {
-            self.pinged = None;
-            self.quiet_since = now.into();
+            self.heard(now);
         }
         let mut rest = bytes;
         loop {
@@ -214,6 +218,7 @@ impl WebSocket {
             End::Expelled(Expulsion::Forbidden) => code::FORBIDDEN,
             End::Topic(Closing::SessionRotated | Closing::Internal) => code::RESTART,
             End::Topic(Closing::Gone) => code::NOT_FOUND,
+            End::Topic(Closing::NoRoom) => code::TRY_AGAIN,
         };
         close(code, end.reason(), end.reason())
     }

@@ -26,8 +26,10 @@
 //! | `http2` | §1, §5: HTTP/2 beside HTTP/1, with and without TLS, and what one client may cost |
 //! | `identity` | §11: who is let in, by what, and until when |
 //! | `limits` | §5, §12: resources, heads, bodies, frames and requests in flight: each limit, its answer, its metric |
+//! | `log_reader` | what reads the log may hang or go away |
 //! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
 //! | `many` | many resources on one event stream |
+//! | `memory` | §10, §12: snapshots, requests in progress, bodies and messages that wait: what bounds them |
 //! | `native` | §1, §6, §11: the API's own WebSockets and event streams, and push forms that ask it first |
 //! | `no_document` | §1: slow and endless answers, media, and an API that is only slow |
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
@@ -90,8 +92,10 @@ pub mod hostile_upstream;
 pub mod http2;
 pub mod identity;
 pub mod limits;
+pub mod log_reader;
 pub mod long_poll;
 pub mod many;
+pub mod memory;
 pub mod native;
 pub mod no_document;
 pub mod passthrough;

@@ -63,6 +63,20 @@ impl Process {
         process
     }
 
+    /// As [`Process::start`]; standard error is a pipe that nobody but the caller reads.
+    pub async fn start_unread(yaml: &str) -> (Process, std::io::PipeReader) {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let unread = |config: &Path| {
+            let mut command = command(config);
+            command.stderr(writer.try_clone().expect("a descriptor"));
+            command
+        };
+        let process = Process::start_as(yaml, free_addresses(), unread);
+        drop(writer);
+        process.wait_ready(yaml.contains("ADMIN_ADDRESS")).await;
+        (process, reader)
+    }
+
     /// As [`Process::start`], with these in its environment.
     pub async fn start_told(yaml: &str, environment: &[(&str, &Path)]) -> Process {
         let process = Process::start_at(yaml, free_addresses(), &[], environment);
@@ -105,21 +119,38 @@ impl Process {
         environment: &[(&str, &Path)],
         command: impl Fn(&Path) -> Command,
     ) -> Process {
+        let with = |config: &Path| {
+            let mut command = command(config);
+            command.args(arguments).envs(environment.iter().copied()).stderr(Stdio::piped());
+            command
+        };
+        Process::start_as(yaml, [address, admin], with)
+    }
+
+    /// `command`: with its standard error.
+    fn start_as(
+        yaml: &str,
+        [address, admin]: [SocketAddr; 2],
+        command: impl FnOnce(&Path) -> Command,
+    ) -> Process {
         let folder = Folder::new();
         let config = folder.path.join("pollcast.yaml");
         let text =
             yaml.replace("PUBLIC_ADDRESS", &address.to_string()).replace("ADMIN_ADDRESS", &admin.to_string());
         fs::write(&config, text).unwrap_or_else(|e| panic!("cannot write {}: {e}", config.display()));
-        let mut command = command(&config);
-        command.args(arguments).envs(environment.iter().copied());
-        let mut process = Process::run(command, folder);
+        let mut process = Process::spawn(command(&config), folder);
         (process.address, process.admin) = (address, admin);
         process
     }
 
     /// Runs any command in `folder`, its stderr captured.
     pub fn run(mut command: Command, folder: Folder) -> Process {
-        command.current_dir(&folder.path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stderr(Stdio::piped());
+        Process::spawn(command, folder)
+    }
+
+    fn spawn(mut command: Command, folder: Folder) -> Process {
+        command.current_dir(&folder.path).stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
         let (log, stderr) = watch::channel(String::new());
         let (ended, exit) = watch::channel(None);

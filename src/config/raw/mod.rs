@@ -281,6 +281,15 @@ pub struct Limits {
     pub resources_per_address: Option<Count>,
     /// Most resources that one subject (`authenticate`) or class (`share: { by }`) keeps alive, or `off`.
     pub resources_per_subject: Option<Count>,
+    /// New resources that one address may name in a second, or `off`; needs `client_address` on every listener.
+    pub new_resources_per_address: Option<Rate>,
+    /// Most memory for the snapshots of resources that one address asked for first, or `off`; needs `client_address` on
+    /// every listener.
+    pub snapshot_bytes_per_address: Option<Size>,
+    /// Most requests in progress.
+    pub requests: Option<Count>,
+    /// Most of them from one address, or `off`; needs `client_address` on every listener.
+    pub requests_per_address: Option<Count>,
     /// Most memory for current snapshots, encodings included.
     pub snapshot_bytes: Option<Size>,
     /// Most memory for histories and patches.
@@ -343,4 +352,6 @@ pub struct Log {
     pub format: Option<Text>,
     /// One line per finished request or stream.
     pub access: Option<Flag>,
+    /// Lines that wait for a reader that hangs; what does not fit is dropped and counted.
+    pub buffer: Option<Count>,
 }

@@ -745,7 +745,8 @@ fn a_limit_by_address_needs_to_know_what_an_address_is() {
 #[test]
 fn every_limit_is_held_to_its_bounds() {
     let limits = "limits: { header_fields: 257, url_bytes: 1MiB, query_parameters: 0, request_body: 1B,\n\
-                  \x20 header_timeout: 1ms, body_timeout: 2h, idle_timeout: 2h, http2_control_rate: 1/s, resources_per_address: 5 }\n";
+                  \x20 header_timeout: 1ms, body_timeout: 2h, idle_timeout: 2h, http2_control_rate: 1/s, resources_per_address: 5,
+                  \x20 new_resources_per_address: 5/s, snapshot_bytes_per_address: 1B, requests: 0, requests_per_address: 0 }\n";
     assert_eq!(
         refused(&format!("{SMALLEST}{limits}")),
         "pollcast.yaml:4: limits.header_fields: \"257\" is too large; at most 256
@@ -756,7 +757,13 @@ pollcast.yaml:5: limits.resources_per_address: needs client_address on every lis
 pollcast.yaml:5: limits.header_timeout: \"1ms\" is too short; at least 100ms
 pollcast.yaml:5: limits.body_timeout: \"2h\" is too long; at most 1h
 pollcast.yaml:5: limits.idle_timeout: \"2h\" is too long; at most 1h
-pollcast.yaml:5: limits.http2_control_rate: \"1/s\" is too small; at least 10/s"
+pollcast.yaml:5: limits.http2_control_rate: \"1/s\" is too small; at least 10/s
+pollcast.yaml:6: limits.new_resources_per_address: needs client_address on every listener; listeners[0] does not say it
+pollcast.yaml:6: limits.snapshot_bytes_per_address: needs client_address on every listener; listeners[0] does not say it
+pollcast.yaml:6: limits.snapshot_bytes_per_address: \"1B\" is too small; at least 1KiB
+pollcast.yaml:6: limits.requests: \"0\" is too small; at least 1
+pollcast.yaml:6: limits.requests_per_address: needs client_address on every listener; listeners[0] does not say it
+pollcast.yaml:6: limits.requests_per_address: \"0\" is too small; at least 1"
     );
 }
 
@@ -776,7 +783,7 @@ fn other_sections_are_held_to_their_bounds() {
             "{SMALLEST}public_prefix: /-/pollcast
 version_key: short
 threads: {{ front: 0 }}
-log: {{ format: xml }}
+log: {{ format: xml, buffer: 1 }}
 drain: {{ window: 2h }}
 limits: {{ send_buffer: 1KiB, accept_rate: fast, http2_streams: 0, first_byte_timeout: 1ms }}
 admin: {{ address: 127.0.0.1:9, token: \"a b\" }}
@@ -786,6 +793,7 @@ admin: {{ address: 127.0.0.1:9, token: \"a b\" }}
 pollcast.yaml:5: version_key: is too short for a secret key; at least 16 characters
 pollcast.yaml:6: threads.front: "0" is too small; at least 1
 pollcast.yaml:7: log.format: "xml" is not one of text, json
+pollcast.yaml:7: log.buffer: "1" is too small; at least 16
 pollcast.yaml:8: drain.window: "2h" is too long; at most 1h
 pollcast.yaml:9: limits.accept_rate: "fast" is not a rate; write it like 10/s
 pollcast.yaml:9: limits.send_buffer: "1KiB" is too small; at least 4KiB

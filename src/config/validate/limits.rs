@@ -25,6 +25,15 @@ pub fn limits(file: &raw::File, findings: &mut Findings) -> Limits {
     findings.count(at!(place, raw.resources), MANY, &mut limits.resources);
     let of_address = at!(place, raw.resources_per_address);
     per_address(file, of_address, &mut limits.resources_per_address, findings);
+    let of_address = at!(place, raw.new_resources_per_address);
+    needs_address(file, &of_address.0, of_address.1.map(|said| said.0.as_str()), findings);
+    findings.rate_or_off(of_address, 1..=100_000, &mut limits.new_resources_per_address);
+    let of_address = at!(place, raw.snapshot_bytes_per_address);
+    needs_address(file, &of_address.0, of_address.1.map(|said| said.0.as_str()), findings);
+    findings.size_or_off(of_address, KIB..=TIB, &mut limits.snapshot_bytes_per_address);
+    findings.count(at!(place, raw.requests), MANY, &mut limits.requests);
+    let of_address = at!(place, raw.requests_per_address);
+    per_address(file, of_address, &mut limits.requests_per_address, findings);
     findings.count_or_off(at!(place, raw.resources_per_subject), MANY, &mut limits.resources_per_subject);
     findings.count(at!(place, raw.resources_per_client), 1..=10_000, &mut limits.resources_per_client);
     memory(&place, raw, &mut limits, findings);
@@ -40,12 +49,16 @@ fn per_address(
     to: &mut Option<usize>,
     findings: &mut Findings,
 ) {
-    let wanted = said.is_some_and(|said| said.0 != "off");
+    needs_address(file, &place, said.map(|said| said.0.as_str()), findings);
+    findings.count_or_off((place, said), MANY, to);
+}
+
+fn needs_address(file: &raw::File, place: &Place, said: Option<&str>, findings: &mut Findings) {
+    let wanted = said.is_some_and(|said| said != "off");
     if let (true, Some(index)) = (wanted, listeners::without_client_address(file)) {
         let message = format!("needs client_address on every listener; listeners[{index}] does not say it");
-        findings.problem(&place, message);
+        findings.problem(place, message);
     }
-    findings.count_or_off((place, said), MANY, to);
 }
 
 fn memory(place: &Place, raw: &raw::Limits, limits: &mut Limits, findings: &mut Findings) {

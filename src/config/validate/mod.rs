@@ -175,5 +175,6 @@ fn log(file: &raw::File, findings: &mut Findings) -> Log {
     };
     findings.choice(at!(place, raw.format), &[("text", false), ("json", true)], &mut log.json);
     findings.flag(at!(place, raw.access), &mut log.access);
+    findings.count(at!(place, raw.buffer), 16..=1_000_000, &mut log.buffer);
     log
 }

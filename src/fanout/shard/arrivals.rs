@@ -108,7 +108,10 @@ impl Shard {
             self.end(slot, End::Drain { retry });
         }
         if !early.is_empty() && self.members.contains(slot) {
-            self.receive(slot, early);
+            let _ = self.receive(slot, early);
+            if self.members.contains(slot) && self.members[slot].messages.is_some() {
+                self.read(slot);
+            }
         }
         self.pump(slot, None);
         // Arms the stream's waker, and sees what came in the meantime.

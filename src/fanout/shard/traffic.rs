@@ -3,10 +3,12 @@
 //! Must not know: topics, deadlines.
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::task::Waker;
 
 use super::{READS, Shard};
-use crate::fanout::inbox::{Command, MemberId};
-use crate::fanout::member::{Then, Written};
+use crate::fanout::inbox::{Command, MemberId, SlotWaker};
+use crate::fanout::member::{Member, Then, Written};
 use crate::transport::{End, Output, Step};
 
 impl Shard {
@@ -23,9 +25,8 @@ impl Shard {
             Step::Forward(message) => {
                 let member = &self.members[slot];
                 let id = MemberId { slot: slot as u32, serial: member.serial };
-                let full = member.messages.as_ref().is_some_and(|m| m.try_send((id, message)).is_err());
-                if full {
-                    self.metrics.refusals.with_label_values(&["websocket-send"]).inc();
+                if let Some(messages) = &member.messages {
+                    messages.push(id, message);
                 }
             }
         }
@@ -99,9 +100,38 @@ impl Shard {
         self.rest(slot);
     }
 
+    /// Whether the member is not to be read for now, since its messages have no room. It is woken when they have.
+    fn pauses(&self, slot: usize) -> bool {
+        let Some(member) = self.members.get(slot) else { return false };
+        let Some(messages) = &member.messages else { return false };
+        let id = MemberId { slot: slot as u32, serial: member.serial };
+        let waits =
+            messages.waits(|| Waker::from(Arc::new(SlotWaker { inbox: self.inbox.clone(), member: id })));
+        if waits {
+            self.metrics.message_pauses.with_label_values(&[member.transport.name()]).inc();
+        }
+        waits
+    }
+
+    /// Goes on with what was read before there was no more room for messages. Returns false if there is none now.
+    fn catches_up(&mut self, slot: usize) -> bool {
+        while self.members.get(slot).is_some_and(|member| member.messages.is_some()) {
+            if self.pauses(slot) {
+                return false;
+            }
+            if !self.receive(slot, &[]) {
+                break;
+            }
+        }
+        true
+    }
+
     pub(super) fn read(&mut self, slot: usize) {
         let mut buffer = std::mem::take(&mut self.buffer);
         for turn in 0.. {
+            if !self.catches_up(slot) {
+                break;
+            }
             let Some(member) = self.members.get_mut(slot) else {
                 break;
             };
@@ -111,7 +141,7 @@ impl Shard {
                     break;
                 }
                 Ok(_) if member.is_closing() => {}
-                Ok(length) => self.receive(slot, &buffer[..length]),
+                Ok(length) => drop(self.receive(slot, &buffer[..length])),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => {
                     self.remove(slot, "client-gone");
@@ -130,19 +160,20 @@ impl Shard {
         self.buffer = buffer;
     }
 
-    pub(super) fn receive(&mut self, slot: usize, bytes: &[u8]) {
+    /// Returns true if a part is left for want of room for messages.
+    pub(super) fn receive(&mut self, slot: usize, bytes: &[u8]) -> bool {
         let member = &mut self.members[slot];
         if member.is_ending() {
             // What it says after its end was decided means nothing, and is kept nowhere.
-            return;
+            return false;
         }
         if member.idle {
             self.asked(slot, bytes);
-            return;
+            return false;
         }
         if member.transport.is_silent() && !member.ignore(bytes, self.rules.pipelined_bytes) {
             self.remove(slot, "client-noise");
-            return;
+            return false;
         }
         let mut rest = bytes;
         while let Some(member) = self.members.get_mut(slot)
@@ -154,6 +185,11 @@ impl Shard {
                 break;
             }
             self.apply(slot, step);
+            if self.members.get(slot).is_some_and(Member::is_unread) {
+                // The rest stays where it is, half read.
+                return true;
+            }
         }
+        false
     }
 }

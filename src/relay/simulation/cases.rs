@@ -516,7 +516,7 @@ async fn memory_is_given_back_and_those_nobody_attends_to_go_first() {
     let (follower, _) = stage.attend("/a", Attend::Follow);
     drop(stage.attend("/b", Attend::Follow));
     sleep(2 * SECOND).await;
-    assert!(stage.metrics().snapshot_bytes.get() > 0);
+    assert!(stage.hub.snapshot_bytes() > 0);
     assert_eq!(stage.metrics().resources.get(), 2);
     assert!(stage.hub.evict_oldest());
     sleep(MS).await;

@@ -1,0 +1,130 @@
+//! Requests in progress (contract §12, `limits.requests`): until the head of their answer is sent and their body is
+//! read. Clients that follow have a seat instead, and downloads that flow hold little.
+//!
+//! Must not know: what a request asks for.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+use http::StatusCode;
+
+use super::Context;
+use super::purse::household;
+use crate::config::Limits;
+
+/// All requests in progress.
+#[derive(Debug, Default)]
+pub struct Progress {
+    all: AtomicUsize,
+    by_address: DashMap<IpAddr, usize>,
+}
+
+/// One request in progress.
+#[derive(Debug)]
+pub(super) struct InProgress {
+    progress: Arc<Progress>,
+    /// Where its address counts.
+    address: Option<IpAddr>,
+}
+
+impl Progress {
+    /// Counts one more request. `address`: what counts as its client's.
+    ///
+    /// # Errors
+    /// The limit that leaves no room, as the metric says it.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        limits: &Limits,
+        address: Option<IpAddr>,
+    ) -> Result<InProgress, &'static str> {
+        let before = self.all.fetch_add(1, Ordering::Relaxed);
+        let mut entered = InProgress { progress: self.clone(), address: None };
+        if before >= limits.requests {
+            return Err("requests");
+        }
+        if let Some((most, address)) = limits.requests_per_address.zip(address) {
+            let mut count = self.by_address.entry(address).or_default();
+            *count += 1;
+            let is_full = *count > most;
+            drop(count);
+            entered.address = Some(address);
+            if is_full {
+                return Err("address-requests");
+            }
+        }
+        Ok(entered)
+    }
+
+    /// Requests in progress now.
+    pub fn count(&self) -> usize {
+        self.all.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.progress.all.fetch_sub(1, Ordering::Relaxed);
+        if let Some(address) = self.address {
+            if let Some(mut count) = self.progress.by_address.get_mut(&address) {
+                *count -= 1;
+            }
+            self.progress.by_address.remove_if(&address, |_, count| *count == 0);
+        }
+    }
+}
+
+impl Context {
+    /// Counts the request.
+    ///
+    /// # Errors
+    /// The limit that leaves no room, as the metric says it.
+    pub(super) fn enter(&mut self) -> Result<(), &'static str> {
+        let address = self.client.map(household);
+        self.in_progress = Some(self.shared.progress.enter(&self.shared.config.limits, address)?);
+        Ok(())
+    }
+
+    /// The head of an answer with this status goes out now.
+    pub(super) fn head_goes_out(&mut self, status: StatusCode) {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            self.in_progress = None;
+        }
+        self.head_sent |= !status.is_informational();
+        self.may_leave();
+    }
+
+    /// All of its body is read.
+    pub(super) fn body_is_read(&mut self) {
+        self.body_read = true;
+        self.may_leave();
+    }
+
+    fn may_leave(&mut self) {
+        if self.head_sent && self.body_read {
+            self.in_progress = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_counts_what_has_not_ended() {
+        let progress = Arc::new(Progress::default());
+        let limits = Limits { requests: 3, requests_per_address: Some(2), ..Limits::default() };
+        let of = |text: &str| Some(text.parse().unwrap());
+        let first = progress.enter(&limits, of("192.0.2.1")).unwrap();
+        let second = progress.enter(&limits, of("192.0.2.1")).unwrap();
+        assert_eq!(progress.enter(&limits, of("192.0.2.1")).err(), Some("address-requests"));
+        let third = progress.enter(&limits, of("192.0.2.2")).unwrap();
+        assert_eq!(progress.enter(&limits, None).err(), Some("requests"));
+        drop(first);
+        assert!(progress.enter(&limits, of("192.0.2.1")).is_ok());
+        drop((second, third));
+        assert_eq!((progress.count(), progress.by_address.len()), (0, 0));
+    }
+}

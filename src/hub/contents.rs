@@ -1,0 +1,139 @@
+//! The contents of all snapshots: equal ones are held once, and all of them are accounted for
+//! (`limits.snapshot_bytes`).
+//!
+//! Must not know: who follows what, what happens when there is no more room.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+
+use crate::frame::Shared;
+use crate::resource::{HeldBytes, Ledger, Snapshot, Version};
+
+/// Names of contents that may be gone are kept up to this many before they are looked through.
+const NAMES_MIN: usize = 64;
+
+/// All contents that somebody holds.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    ledger: Arc<Ledger>,
+    bytes_max: OnceLock<usize>,
+    /// By route, whose rules the forms follow, and version.
+    known: DashMap<(usize, Version), Weak<Shared>>,
+    /// So many names are there before they are looked through for those that are gone.
+    sweep_at: AtomicUsize,
+}
+
+impl Contents {
+    /// Only the first call counts.
+    pub(super) fn bound(&self, bytes_max: usize) {
+        let _ = self.bytes_max.set(bytes_max);
+    }
+
+    /// An account of one's own.
+    pub(super) fn account(&self) -> HeldBytes {
+        HeldBytes::on(self.ledger.clone())
+    }
+
+    /// Bytes of all snapshots.
+    pub(super) fn total(&self) -> usize {
+        self.ledger.total()
+    }
+
+    /// How much more is held than there may be. Returns `None` if it is within the bound.
+    pub(super) fn excess(&self) -> Option<usize> {
+        let excess = self.total().checked_sub(*self.bytes_max.get()?)?;
+        (excess > 0).then_some(excess)
+    }
+
+    /// A snapshot of a route with the one content that all equal ones have.
+    pub(super) fn share(&self, route: usize, snapshot: Arc<Snapshot>) -> (Arc<Snapshot>, Arc<Shared>) {
+        self.sweep();
+        let mut entry = match self.known.entry((route, snapshot.version)) {
+            Entry::Vacant(entry) => {
+                let shared = Arc::new(Shared::new(snapshot.clone(), self.account()));
+                entry.insert(Arc::downgrade(&shared));
+                return (snapshot, shared);
+            }
+            Entry::Occupied(entry) => entry,
+        };
+        let held = entry.get().upgrade();
+        if let Some(shared) = &held
+            && let Some(same) = shared.with(&snapshot)
+        {
+            return (Arc::new(same), shared.clone());
+        }
+        let shared = Arc::new(Shared::new(snapshot.clone(), self.account()));
+        if held.is_none() {
+            entry.insert(Arc::downgrade(&shared));
+        }
+        // Of those that differ in what does not count, the first is shared.
+        (snapshot, shared)
+    }
+
+    /// Forgets the names of what is gone, once there may be as many of them as others.
+    fn sweep(&self) {
+        let at = self.sweep_at.load(Ordering::Relaxed).max(NAMES_MIN);
+        if self.known.len() < at {
+            return;
+        }
+        self.known.retain(|_, shared| shared.strong_count() > 0);
+        self.sweep_at.store(2 * self.known.len(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::resource::{Validators, VersionNamer};
+
+    fn snapshot(body: &str, etag: &'static str) -> Arc<Snapshot> {
+        let version = VersionNamer::new(None).name(200, None, body.as_bytes());
+        let etag = Some(http::HeaderValue::from_static(etag));
+        let validators = Validators { etag, last_modified: None };
+        let body = Bytes::from(body.to_owned());
+        Arc::new(Snapshot::new(version, StatusCode::OK, None, HeaderMap::new(), validators, Vec::new(), body))
+    }
+
+    #[test]
+    fn equal_contents_are_held_once_whatever_their_fields() {
+        let contents = Contents::default();
+        let body = "x".repeat(1000);
+        let (first, kept) = contents.share(0, snapshot(&body, "\"1\""));
+        let once = contents.total();
+        let (second, also) = contents.share(0, snapshot(&body, "\"2\""));
+        assert_eq!(contents.total(), once);
+        assert_eq!(first.body.as_ptr(), second.body.as_ptr());
+        assert_ne!(first.validators, second.validators);
+        assert!(Arc::ptr_eq(&kept, &also));
+        let (other, apart) = contents.share(1, snapshot(&body, "\"1\""));
+        assert_eq!(contents.total(), 2 * once, "another route has other forms");
+        drop((first, second, kept, also, other, apart));
+        assert_eq!(contents.total(), 0);
+    }
+
+    #[test]
+    fn names_of_what_is_gone_are_forgotten() {
+        let contents = Contents::default();
+        for number in 0..10_000 {
+            drop(contents.share(0, snapshot(&number.to_string(), "\"1\"")));
+        }
+        assert!(contents.known.len() <= NAMES_MIN);
+    }
+
+    #[test]
+    fn more_than_the_bound_is_too_much() {
+        let contents = Contents::default();
+        contents.bound(1500);
+        let body = "x".repeat(1000);
+        let (_first, _kept) = contents.share(0, snapshot(&body, "\"1\""));
+        assert_eq!(contents.excess(), None);
+        let (_second, _also) = contents.share(0, snapshot(&format!("{body}y"), "\"1\""));
+        assert!(contents.excess().is_some());
+    }
+}

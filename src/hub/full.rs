@@ -1,0 +1,54 @@
+//! The limits of resources, their followers and their memory, by name.
+//!
+//! Must not know: how any of them is counted.
+
+/// Why there is no room: the limit, all of what it bounds being in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// `limits.resources`.
+    Resources,
+    /// `max_resources` of the route.
+    Route,
+    /// `limits.resources_per_address`.
+    Address,
+    /// `limits.resources_per_subject`.
+    Subject,
+    /// `max_clients_per_resource` of the route.
+    Followers,
+    /// `limits.snapshot_bytes`.
+    Bytes,
+    /// `limits.snapshot_bytes_per_address`.
+    AddressBytes,
+    /// `limits.new_resources_per_address`.
+    Newcomers,
+}
+
+impl Full {
+    /// The word for it, also the metric's label.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Full::Resources => "resources",
+            Full::Route => "route-resources",
+            Full::Address => "address-resources",
+            Full::Subject => "subject-resources",
+            Full::Followers => "resource-clients",
+            Full::Bytes => "snapshot-bytes",
+            Full::AddressBytes => "address-snapshot-bytes",
+            Full::Newcomers => "address-new-resources",
+        }
+    }
+
+    /// The key of the limit.
+    pub fn key(self) -> &'static str {
+        match self {
+            Full::Resources => "limits.resources",
+            Full::Route => "max_resources",
+            Full::Address => "limits.resources_per_address",
+            Full::Subject => "limits.resources_per_subject",
+            Full::Followers => "max_clients_per_resource",
+            Full::Bytes => "limits.snapshot_bytes",
+            Full::AddressBytes => "limits.snapshot_bytes_per_address",
+            Full::Newcomers => "limits.new_resources_per_address",
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What one resource holds in memory, and whether there is room for it (contract §10, `limits.snapshot_bytes`).
+//!
+//! Must not know: what the content says.
+
+use super::poller::Poller;
+use crate::hub::{Draft, Full};
+
+impl Poller {
+    /// Accounts for what the topic holds now. `relayed`: bytes of an answer that is passed on.
+    pub(super) fn account(&mut self, relayed: usize) {
+        let view = self.topic.view();
+        let (own, all) = view.frame.as_ref().map_or((0, 0), |frame| {
+            frame.settle();
+            (frame.own_weight(), frame.weight())
+        });
+        self.held.set(own + relayed);
+        // What was let in stays, whatever it grows to; who comes later finds no room.
+        self.stakes.hub.weigh(&self.topic, all + relayed);
+        self.stakes.make_room();
+    }
+
+    /// Whether there is room for the first snapshot of this topic (contract §10).
+    pub(super) fn has_room_for(&self, draft: &Draft) -> bool {
+        if self.topic.view().frame.is_some() || self.topic.is_always_polled() {
+            return true;
+        }
+        if !self.stakes.make_room() {
+            self.stakes.metrics.refusals.with_label_values(&[Full::Bytes.reason()]).inc();
+            return false;
+        }
+        let has_room = self.stakes.hub.weigh(&self.topic, draft.weight());
+        if !has_room {
+            self.stakes.metrics.refusals.with_label_values(&[Full::AddressBytes.reason()]).inc();
+        }
+        has_room
+    }
+}

@@ -1,0 +1,63 @@
+//! Bytes that are held in memory: one account of all, and for each that holds some what it holds.
+//!
+//! Must not know: what the bytes are, how many there may be.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What all together hold, in bytes.
+#[derive(Debug, Default)]
+pub struct Ledger(AtomicUsize);
+
+impl Ledger {
+    pub fn total(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// What one holds; nothing any more when it is dropped.
+#[derive(Debug, Default)]
+pub struct HeldBytes {
+    ledger: Arc<Ledger>,
+    bytes: AtomicUsize,
+}
+
+impl HeldBytes {
+    /// Holds nothing yet.
+    pub fn on(ledger: Arc<Ledger>) -> HeldBytes {
+        HeldBytes { ledger, bytes: AtomicUsize::new(0) }
+    }
+
+    /// From now on it holds so many.
+    pub fn set(&self, bytes: usize) {
+        let before = self.bytes.swap(bytes, Ordering::SeqCst);
+        // Up before down: the total never falls below what is held.
+        self.ledger.0.fetch_add(bytes, Ordering::SeqCst);
+        self.ledger.0.fetch_sub(before, Ordering::SeqCst);
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.ledger.0.fetch_sub(*self.bytes.get_mut(), Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_account_is_what_all_hold_until_they_are_dropped() {
+        let ledger = Arc::new(Ledger::default());
+        let (one, other) = (HeldBytes::on(ledger.clone()), HeldBytes::on(ledger.clone()));
+        one.set(10);
+        other.set(5);
+        one.set(3);
+        assert_eq!(ledger.total(), 8);
+        drop(other);
+        assert_eq!(ledger.total(), 3);
+        drop(one);
+        assert_eq!(ledger.total(), 0);
+    }
+}
