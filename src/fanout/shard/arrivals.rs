@@ -108,7 +108,7 @@ impl Shard {
             self.end(slot, End::Drain { retry });
         }
         if !early.is_empty() && self.members.contains(slot) {
-            let _ = self.receive(slot, early);
+            self.receive(slot, early);
             if self.members.contains(slot) && self.members[slot].messages.is_some() {
                 self.read(slot);
             }

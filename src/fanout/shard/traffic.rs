@@ -141,7 +141,9 @@ impl Shard {
                     break;
                 }
                 Ok(_) if member.is_closing() => {}
-                Ok(length) => drop(self.receive(slot, &buffer[..length])),
+                Ok(length) => {
+                    self.receive(slot, &buffer[..length]);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => {
                     self.remove(slot, "client-gone");
