@@ -231,7 +231,7 @@ impl Metrics {
             )?,
             touches: r.counters(
                 "touches_total",
-                "Resources that writes touched, by cause: write, refresh, send, admin.",
+                "Resources that writes touched, by cause: write, parent, relative, refresh, send, admin; beyond: too many below.",
                 &["cause"],
             )?,
             repolls: r.counters("repolls_total", "Polls for the effect of a write.", &["route"])?,

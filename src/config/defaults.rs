@@ -253,6 +253,7 @@ impl Route {
             delta: Delta { enabled: true, patch_max_ratio: 0.7 },
             feed: None,
             refreshes: Vec::new(),
+            refreshes_parent: true,
             write_wait: seconds(1),
             hold_not_modified: None,
         }

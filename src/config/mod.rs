@@ -214,6 +214,8 @@ pub struct Route {
     /// Paths that a write on this route touches too, with this route's `{parameters}` or others that
     /// match anything (contract §9).
     pub refreshes: Vec<String>,
+    /// A write on this route touches the collections that the written path is in, too.
+    pub refreshes_parent: bool,
     /// Longest wait for the poll that confirms a resource after a write.
     pub write_wait: Duration,
     /// Ordinary conditional polls that would be answered 304 are held this long (contract §3).

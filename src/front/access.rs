@@ -77,6 +77,15 @@ pub(super) fn sharing(
     Sharing::Shared(class)
 }
 
+/// The class of a request on a route, whatever it asks for. Returns `None` if it has none of its own there.
+pub(super) fn class(route: &Route, headers: &HeaderMap, identity: Option<&Identity>) -> Option<ClassValues> {
+    let Share::By(values) = &route.share else { return None };
+    match by(values, headers, identity) {
+        Sharing::Shared(class) if !is_good_for_one(headers) => Some(class),
+        _ => None,
+    }
+}
+
 /// Authentication schemes whose credentials are good for one request, in lower case; those with "hmac" in their name
 /// sign one, too.
 const FOR_ONE_REQUEST: [&str; 8] =

@@ -40,6 +40,10 @@ pub(super) struct Cover<'a> {
     pub(super) applied: Option<HeaderValue>,
     /// The answer may be older than a write.
     pub(super) unconfirmed: bool,
+    /// It has waited for a write.
+    pub(super) awaited_writes: bool,
+    /// Number of the first poll that knows of all writes before it.
+    pub(super) behind: u64,
     /// It asks to be held: its repeats are to be, even if it is not.
     pub(super) is_patient: bool,
 }
@@ -68,6 +72,8 @@ impl<'a> Cover<'a> {
             version,
             applied: None,
             unconfirmed: false,
+            awaited_writes: false,
+            behind: 0,
             is_patient: false,
         }
     }

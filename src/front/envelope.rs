@@ -343,7 +343,9 @@ impl Desk {
             Value::String(text) if !is_json(&send.content_type) => text.clone(),
             data => data.to_string(),
         };
-        let Some(courier) = Courier::new(&self.visitor.shared, &route, topic.key(), &path) else {
+        let Some(courier) =
+            Courier::new(&self.visitor.shared, &route, topic.key(), &path, self.visitor.address)
+        else {
             return self.complain(member, said, 502, "the upstream is not there");
         };
         let (shared, shard, said) = (self.visitor.shared.clone(), self.shard, without_data(said));

@@ -55,6 +55,7 @@ mod proxy_protocol;
 mod purse;
 mod push;
 mod raw_head;
+mod reach;
 mod reauth;
 mod receive;
 mod recheck;

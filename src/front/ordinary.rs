@@ -55,6 +55,7 @@ impl Cover<'_> {
             let written = self.await_writes(&topic).await;
             let claim = attendance.take_claim();
             let (mut view, polled, claim) = self.young_view(&topic, claim).await;
+            self.unconfirmed &= view.settled < self.behind;
             if is_new {
                 self.note_novelty(&key, &view);
             }
@@ -141,7 +142,7 @@ impl Cover<'_> {
 
     fn has_young(&self, key: &ResourceKey) -> bool {
         let topic = self.front.shared.hub.get(key);
-        topic.is_some_and(|topic| topic.view().is_young() && !topic.is_unconfirmed(&topic.view()))
+        topic.is_some_and(|topic| topic.is_young(&topic.view()))
     }
 
     /// The version of a snapshot that would be answered with 304.
@@ -157,19 +158,33 @@ impl Cover<'_> {
         held.then_some(snapshot.version)
     }
 
-    /// Waits until the writes so far are in the view, for `write_wait` at most. True: it had to.
+    /// Waits until the writes so far are in the view, for `write_wait` at most and once a request. Returns whether it
+    /// had to.
     pub(super) async fn await_writes(&mut self, topic: &Topic) -> bool {
-        let (waited, unconfirmed) = visit::await_writes(&self.route, topic).await;
-        self.unconfirmed = unconfirmed;
+        self.behind = topic.aged();
+        let waited = !self.awaited_writes && visit::await_writes(&self.route, topic).await;
+        self.awaited_writes |= waited;
+        self.unconfirmed = self.may_be_older(topic, &topic.view());
         waited
+    }
+
+    /// Whether what is known may be older than a write before this request: what cannot be waited for, since it did
+    /// not come in time, or another write always comes first.
+    fn may_be_older(&self, topic: &Topic, view: &View) -> bool {
+        view.settled < self.behind
+            && view.frame.is_some()
+            && (topic.is_unconfirmed(view) || topic.is_written_often())
     }
 
     /// A view that is young enough to answer from, after one poll if need be. True: it polled. `claim`: to the
     /// topic's first poll; the claim that comes back is to the last one.
     async fn young_view(&self, topic: &Arc<Topic>, claim: Option<Claim>) -> (Arc<View>, bool, Option<Claim>) {
         let view = topic.view();
-        if view.is_young()
-            || is_remembered(&view, self.route.poll.interval)
+        // What a well upstream said before a write is no answer to a request after it.
+        let is_overtaken = view.answered().is_some() && topic.is_aged(&view);
+        if topic.is_young(&view)
+            || (view.is_young() && self.unconfirmed)
+            || (is_remembered(&view, self.route.poll.interval) && !is_overtaken)
             || view.rests()
             || view.closing.is_some()
         {

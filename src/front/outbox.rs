@@ -3,6 +3,7 @@
 //!
 //! Must not know: frames.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,6 +29,8 @@ pub(super) struct Courier {
     target: String,
     /// The resource that the client follows.
     resource: ResourceKey,
+    /// The client's.
+    address: Option<IpAddr>,
     host: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     /// What keeps its class's connections apart.
@@ -44,7 +47,7 @@ impl Cover<'_> {
     /// A queue for this client's messages, and the task that empties it. It ends with the client.
     pub(super) fn outbox(&self, shard: u16) -> Option<Messages> {
         let key = self.ctx.key.as_ref()?;
-        let courier = Courier::new(&self.front.shared, &self.route, key, &key.parts().path)?;
+        let courier = Courier::new(&self.front.shared, &self.route, key, &key.parts().path, self.ctx.client)?;
         let (messages, queue) = messages();
         tokio::spawn(Outbox { courier, shard }.run(queue));
         Some(messages)
@@ -74,6 +77,7 @@ impl Courier {
         route: &Arc<Route>,
         key: &ResourceKey,
         path: &str,
+        address: Option<IpAddr>,
     ) -> Option<Courier> {
         let send = route.websocket.send.as_ref()?;
         let mut headers = vec![(header::CONTENT_TYPE, send.content_type.clone())];
@@ -84,6 +88,7 @@ impl Courier {
             class: crate::relay::connections(&route.upstream, &key.parts().class),
             host: crate::relay::host(&route.upstream, key.parts().host.as_deref()),
             resource: key.clone(),
+            address,
             target: target(shared, route, send, path),
             client: shared.clients.get(&route.upstream.name)?.clone(),
             route: route.clone(),
@@ -116,7 +121,8 @@ impl Courier {
         relay.say_forwarded(&mut ask, parts.proto, parts.host.as_deref(), &self.route.upstream);
         match self.client.fetch(&ask).await {
             Ok(answer) if answer.status.is_success() || answer.status.is_redirection() => {
-                writes::sent(&self.shared, &self.route, &self.resource, &self.target, &answer.headers);
+                let (asked, answered) = ((&send.method, &*self.target), (answer.status, &answer.headers));
+                writes::sent(&self.shared, &self.route, &self.resource, self.address, asked, answered);
                 Ok(answer.status)
             }
             Ok(answer) => Err(format!("the upstream answered {}", answer.status)),

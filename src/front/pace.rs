@@ -62,7 +62,7 @@ impl Cover<'_> {
 
     /// Whether the request is the one that tries: within the budget, and not while the upstream asked for rest.
     async fn tries(&mut self, topic: Arc<Topic>) -> bool {
-        if !topic.view().is_young() {
+        if !topic.is_young(&topic.view()) {
             return false;
         }
         let Some(upstream) = self.ctx.upstream.clone() else { return false };

@@ -108,9 +108,7 @@ impl Cover<'_> {
         if let Some(reason) = self.prefers_another_form(&view).filter(|_| !takes_patches) {
             return Some(reason);
         }
-        let at_once = view.is_young() && !topic.is_unconfirmed(&view)
-            || is_remembered(&view, self.route.poll.interval)
-            || view.rests();
+        let at_once = topic.is_young(&view) || is_remembered(&view, self.route.poll.interval) || view.rests();
         (self.method == Method::HEAD && !at_once).then_some(Bypass::Head)
     }
 

@@ -109,16 +109,16 @@ pub(super) fn note_agent(shared: &Shared, route: &Route, view: &View) {
     }
 }
 
-/// Waits until the writes so far are in the view, for `write_wait` at most (contract §9). The first:
-/// it had to; the second: they are not all in yet.
-pub(super) async fn await_writes(route: &Route, topic: &Topic) -> (bool, bool) {
-    if !topic.is_unconfirmed(&topic.view()) {
-        return (false, false);
+/// Waits until the writes so far are in the view, for `write_wait` at most (contract §9); not where a write comes so
+/// often that there would always be one to wait for. Returns whether it had to.
+pub(super) async fn await_writes(route: &Route, topic: &Topic) -> bool {
+    let view = topic.view();
+    if !topic.is_unconfirmed(&view) || (view.frame.is_some() && topic.is_written_often()) {
+        return false;
     }
-    let written = topic.written();
-    let view = timeout(route.write_wait, topic.settled()).await.unwrap_or_else(|_| topic.view());
-    // Writes that came meanwhile are others' business.
-    (true, view.settled < written)
+    // Writes that come meanwhile are others' business.
+    let _ = timeout(route.write_wait, topic.settled()).await;
+    true
 }
 
 /// The state a push client begins with: young, or after `first_answer` whatever there is.
@@ -127,7 +127,9 @@ pub(super) async fn await_writes(route: &Route, topic: &Topic) -> (bool, bool) {
 pub(super) async fn first_view(route: &Route, attendance: &Attendance, before: u64) -> (Arc<View>, bool) {
     let topic = attendance.topic();
     let view = topic.view();
-    let settled = view.is_young() || is_remembered(&view, route.poll.interval);
+    let is_young = view.is_young() && (!topic.is_aged(&view) || topic.is_written_often());
+    let is_overtaken = view.answered().is_some() && topic.is_aged(&view);
+    let settled = is_young || (is_remembered(&view, route.poll.interval) && !is_overtaken);
     if settled || (topic.followers() > 1 && view.ended > 0) {
         return (view, false);
     }

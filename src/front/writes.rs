@@ -1,62 +1,114 @@
-//! Which resources a write touches (contract §9): those of its URL, of `Location` and
-//! `Content-Location`, and of the route's `refreshes`; of every class, query and scheme, on the same
-//! host.
+//! Which resources a write touches, and how (contract §9): those that it names, the collections that they are in, what
+//! stands below them, and the route's `refreshes`; of every query and scheme, on the same host.
 //!
-//! Must not know: how a resource is polled again.
+//! `reach` has the paths, `hub` what a touch asks for. Must not know: how a resource is polled again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use super::{Context, Match, Shared};
-use crate::config::Route;
-use crate::hub::Topic;
+use super::access::{self, ClassValues};
+use super::reach::{self, Bound, bind, collections, folder, path_of, resolve, split_url};
+use super::{Context, Match, Shared, target};
+use crate::config::{Route, Upstream};
+use crate::hub::{Topic, Touch};
+use crate::identity::Identity;
 use crate::resource::{CanonicalPath, Readings, ResourceKey, canonical_path, tidied};
+
+/// Followed relatives of a written resource that are polled together; the others follow within half an interval.
+const RELATIVES_AT_ONCE: usize = 32;
+
+/// Paths below a written one that are looked at; further ones stay young for an interval at most.
+const BELOW_MAX: usize = 10_000;
+
+/// Who wrote, as far as it bears on whose resources are touched.
+enum Writer<'a> {
+    /// The operator: everybody's.
+    Operator,
+    /// A request, with what makes its class on a route.
+    Request { headers: &'a HeaderMap, identity: Option<&'a Identity> },
+    /// A follower of this class.
+    Follower(&'a ClassValues),
+}
+
+/// How near a resource is to what was written, farthest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Nearness {
+    Relative,
+    Parent,
+    Named,
+}
 
 /// What was written, and who said so.
 struct Write<'a> {
     shared: &'a Shared,
     /// The label in metrics.
     cause: &'static str,
-    /// Lower-case authority; none: whatever the host.
+    /// Lower-case authority. `None`: whatever the host.
     host: Option<String>,
-    /// Every topic once, whatever points to it.
-    touched: HashMap<u64, (Arc<Topic>, &'static str)>,
+    writer: Writer<'a>,
+    /// The writer's.
+    address: Option<IpAddr>,
+    /// The answer was a redirect: it may have refused the write, and bears on nobody else.
+    redirects: bool,
+    /// Polls without an effect are repeated.
+    repeats: bool,
+    /// The writer's class on each route, as far as it was asked for.
+    classes: HashMap<usize, Option<ClassValues>>,
+    /// Every topic once, as near as anything that points to it says.
+    touched: HashMap<u64, (Arc<Topic>, &'static str, Nearness)>,
 }
 
 /// A request has passed through and was answered like this.
 pub(super) fn passed(shared: &Shared, request: &RequestHeader, response: &ResponseHeader, ctx: &Context) {
-    if is_safe(&request.method) || !is_success(response.status) || shared.hub.is_empty() {
+    if !reach::is_write(&request.method) || !reach::is_done(response.status) || shared.hub.is_empty() {
         return;
     }
-    let raw = request.uri.path();
+    let raw = &*target::path(request);
     let host = request.headers.get(header::HOST).and_then(|v| v.to_str().ok());
     let host = host.or(request.uri.authority().map(|a| a.as_str())).unwrap_or_default();
-    let mut write = Write::new(shared, "write", Some(host.to_ascii_lowercase()));
-    write.touch_raw(raw);
-    let fixed = ctx.upstream.as_ref().and_then(|upstream| upstream.config().host.as_deref());
-    write.touch_named(raw, &response.headers, fixed);
-    if let Some(route) = &ctx.route {
+    let writer = Writer::Request { headers: &request.headers, identity: ctx.identity.as_ref() };
+    let mut write = Write::new(shared, "write", Some(host.to_ascii_lowercase()), writer, ctx.client);
+    let upstream = ctx.upstream.as_ref().map(|upstream| upstream.config());
+    let route = ctx.route.as_deref();
+    write.touch_around(route, raw, &request.method);
+    write.touch_answered(raw, response.status, &response.headers, upstream);
+    if reach::has_destination(&request.method) {
+        write.touch_destination(route, raw, request, upstream);
+    }
+    if let Some(route) = route {
         write.refresh(route, &tidied(raw));
     }
     write.finish();
 }
 
-/// A follower of `resource` has sent a message to `target`, and it was taken.
-pub(super) fn sent(shared: &Shared, route: &Route, resource: &ResourceKey, target: &str, answer: &HeaderMap) {
-    let mut write = Write::new(shared, "send", resource.parts().host.clone());
-    let path = target.split('?').next().unwrap_or_default();
-    write.touch_path(&resource.parts().path, "send");
-    write.touch_raw(path);
-    write.touch_named(path, answer, route.upstream.host.as_deref());
-    write.refresh(route, &resource.parts().path);
+/// A follower of `resource` has sent a message to `target`, and was answered like this.
+pub(super) fn sent(
+    shared: &Shared,
+    route: &Route,
+    resource: &ResourceKey,
+    address: Option<IpAddr>,
+    (method, target): (&Method, &str),
+    (status, answer): (StatusCode, &HeaderMap),
+) {
+    if !reach::is_write(method) || !reach::is_done(status) {
+        return;
+    }
+    let parts = resource.parts();
+    let mut write = Write::new(shared, "send", parts.host.clone(), Writer::Follower(&parts.class), address);
+    let path = path_of(target);
+    write.touch_path(&parts.path, "send", Nearness::Named);
+    write.touch_around(Some(route), path, method);
+    write.touch_answered(path, status, answer, Some(&route.upstream));
+    write.refresh(route, &parts.path);
     write.finish();
 }
 
 /// Somebody wrote past us: to this path (whatever the host), or to this absolute URL. Gives the number
-/// of resources that are polled again.
+/// of resources that are touched.
 ///
 /// # Errors
 /// It is neither; says so.
@@ -67,58 +119,144 @@ pub fn poll_now(shared: &Shared, url: &str) -> Result<usize, &'static str> {
         None => return Err("the url is neither a path nor an absolute http or https URL"),
     };
     let raw = path_of(target);
-    let mut write = Write::new(shared, "admin", host);
-    write.touch_raw(raw);
-    if let Match::Covered { route, path } = shared.routes.find(write.host.as_deref(), raw) {
-        write.refresh(&route, &path);
+    let mut write = Write::new(shared, "admin", host, Writer::Operator, None);
+    let found = shared.routes.find(write.host.as_deref(), raw);
+    let covered = match &found {
+        Match::Covered { route, path } => Some((&**route, path)),
+        _ => None,
+    };
+    write.touch_around(covered.map(|(route, _)| route), raw, &Method::POST);
+    if let Some((route, path)) = covered {
+        write.refresh(route, path);
     }
     Ok(write.finish())
 }
 
-impl Write<'_> {
-    fn new<'a>(shared: &'a Shared, cause: &'static str, host: Option<String>) -> Write<'a> {
-        Write { shared, cause, host, touched: HashMap::new() }
+/// The paths that servers may read in one that somebody spelled.
+fn readings(raw: &str) -> Vec<String> {
+    match canonical_path(raw) {
+        CanonicalPath::Plain(path) => vec![path],
+        CanonicalPath::Doubtful => {
+            // Its own key is the path as it came, or as RFC 3986 reads it.
+            let mut paths = BTreeSet::from([raw.to_owned(), tidied(raw)]);
+            paths.extend(Readings::of(raw).iter().filter_map(|reading| match canonical_path(reading) {
+                CanonicalPath::Plain(path) => Some(path),
+                CanonicalPath::Doubtful => None,
+            }));
+            paths.into_iter().collect()
+        }
+    }
+}
+
+impl<'a> Write<'a> {
+    fn new(
+        shared: &'a Shared,
+        cause: &'static str,
+        host: Option<String>,
+        writer: Writer<'a>,
+        address: Option<IpAddr>,
+    ) -> Write<'a> {
+        let (redirects, repeats) = (false, true);
+        let (classes, touched) = (HashMap::new(), HashMap::new());
+        Write { shared, cause, host, writer, address, redirects, repeats, classes, touched }
     }
 
-    /// A path as somebody spelled it: where servers read it differently, every reading.
-    fn touch_raw(&mut self, raw: &str) {
-        match canonical_path(raw) {
-            CanonicalPath::Plain(path) => self.touch_path(&path, self.cause),
-            CanonicalPath::Doubtful => {
-                // Its own key is the path as it came, or as RFC 3986 reads it.
-                self.touch_path(raw, self.cause);
-                self.touch_path(&tidied(raw), self.cause);
-                for reading in Readings::of(raw).iter() {
-                    if let CanonicalPath::Plain(path) = canonical_path(reading) {
-                        self.touch_path(&path, self.cause);
-                    }
-                }
+    /// The written URL, the collections that it is in, and what stands below it where the method reaches that.
+    fn touch_around(&mut self, route: Option<&Route>, raw: &str, method: &Method) {
+        let refreshes_parent = route.is_none_or(|route| route.refreshes_parent);
+        for path in readings(raw) {
+            self.touch_path(&path, self.cause, Nearness::Named);
+            if refreshes_parent {
+                let around = collections(&path);
+                self.touch_all(&around.parents, "parent", Nearness::Parent);
+                self.touch_all(&around.ancestors, "relative", Nearness::Relative);
+            }
+            if reach::reaches_below(method) {
+                self.touch_below(&path);
             }
         }
     }
 
-    fn touch_path(&mut self, path: &str, cause: &'static str) {
-        for topic in self.shared.hub.at_path(path) {
-            self.touch(topic, cause);
+    /// Where a copy or a move went.
+    fn touch_destination(
+        &mut self,
+        route: Option<&Route>,
+        raw: &str,
+        request: &RequestHeader,
+        upstream: Option<&Upstream>,
+    ) {
+        let said = request.headers.get("destination").and_then(|value| value.to_str().ok());
+        let target = said.and_then(|said| resolve(raw, said, &self.authorities(upstream)));
+        for path in target.iter().flat_map(|target| readings(target)) {
+            self.touch_path(&path, self.cause, Nearness::Named);
+            self.touch_below(&path);
+            if route.is_none_or(|route| route.refreshes_parent) {
+                let around = collections(&path);
+                self.touch_all(&around.parents, "relative", Nearness::Relative);
+                self.touch_all(&around.ancestors, "relative", Nearness::Relative);
+            }
         }
     }
 
-    fn touch(&mut self, topic: Arc<Topic>, cause: &'static str) {
-        let host = topic.key().parts().host.as_ref();
-        if host.is_none() || self.host.is_none() || host == self.host.as_ref() {
-            self.touched.entry(topic.id()).or_insert((topic, cause));
-        }
-    }
-
-    /// What the answer names. `fixed`: the upstream's own host, which it may use in its URLs.
-    fn touch_named(&mut self, base: &str, headers: &HeaderMap, fixed: Option<&str>) {
+    /// What the answer names.
+    fn touch_answered(
+        &mut self,
+        raw: &str,
+        status: StatusCode,
+        headers: &HeaderMap,
+        upstream: Option<&Upstream>,
+    ) {
+        let known = self.authorities(upstream);
+        let mut named = Vec::new();
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
-            let values = headers.get_all(name);
-            for value in values.iter().filter_map(|value| value.to_str().ok()) {
-                if let Some(path) = resolve(base, value, &[self.host.as_deref(), fixed]) {
-                    self.touch_raw(&path);
-                }
-            }
+            let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+            named.extend(
+                values.filter_map(|value| resolve(raw, value, &known)).flat_map(|path| readings(&path)),
+            );
+        }
+        self.redirects = status.is_redirection();
+        if self.redirects && status != StatusCode::SEE_OTHER {
+            // A page to log in at shows nothing of a write: it was refused, and has no effect to wait for.
+            let written = readings(raw);
+            self.repeats = written.iter().any(|written| named.iter().any(|path| reach::shows(written, path)));
+        }
+        self.touch_all(&named, self.cause, Nearness::Named);
+    }
+
+    /// The authorities by which the resources here are named: the client's own, and what the upstream calls itself.
+    fn authorities(&self, upstream: Option<&Upstream>) -> Vec<String> {
+        let servers = upstream.iter().flat_map(|upstream| &upstream.servers).map(|server| &server.address);
+        let fixed = upstream.and_then(|upstream| upstream.host.as_ref());
+        self.host.iter().chain(fixed).chain(servers).cloned().collect()
+    }
+
+    fn touch_all(&mut self, paths: &[String], cause: &'static str, nearness: Nearness) {
+        paths.iter().for_each(|path| self.touch_path(path, cause, nearness));
+    }
+
+    fn touch_path(&mut self, path: &str, cause: &'static str, nearness: Nearness) {
+        for topic in self.shared.hub.at_path(path) {
+            self.touch(topic, cause, nearness);
+        }
+    }
+
+    fn touch_below(&mut self, path: &str) {
+        let Some(folder) = folder(path) else { return };
+        let below = self.shared.hub.paths_below(&folder, BELOW_MAX);
+        if below.len() == BELOW_MAX {
+            self.shared.metrics.touches.with_label_values(&["beyond"]).inc();
+        }
+        self.touch_all(&below, "relative", Nearness::Relative);
+    }
+
+    fn touch(&mut self, topic: Arc<Topic>, cause: &'static str, nearness: Nearness) {
+        let host = topic.key().parts().host.as_ref();
+        if host.is_some() && self.host.is_some() && host != self.host.as_ref() {
+            return;
+        }
+        let known = self.touched.entry(topic.id()).or_insert((topic, cause, nearness));
+        if known.2 < nearness {
+            (known.1, known.2) = (cause, nearness);
         }
     }
 
@@ -128,9 +266,11 @@ impl Write<'_> {
             return;
         }
         let parameters = self.shared.routes.parameters(route, path);
+        // A wide route has no names for the parts of its paths.
+        let written = route.path.contains("{*").then_some(path);
         for pattern in &route.refreshes {
-            match bind(pattern, &parameters) {
-                Bound::Path(path) => self.touch_path(&path, "refresh"),
+            match bind(pattern, &parameters, written) {
+                Bound::Path(path) => self.touch_path(&path, "refresh", Nearness::Named),
                 Bound::Pattern(pattern) => self.touch_matching(&pattern),
             }
         }
@@ -143,144 +283,66 @@ impl Write<'_> {
             return;
         }
         for route in &self.shared.config.routes {
-            if !may_overlap(pattern, &route.path) {
+            if !reach::may_overlap(pattern, &route.path) {
                 continue;
             }
             for topic in self.shared.hub.of_route(route.index) {
                 if matcher.at(&topic.key().parts().path).is_ok() {
-                    self.touch(topic, "refresh");
+                    self.touch(topic, "refresh", Nearness::Named);
                 }
             }
         }
     }
 
-    fn finish(self) -> usize {
-        for (topic, cause) in self.touched.values() {
+    /// Whether a resource is the writer's own, or everybody's.
+    fn is_own(&mut self, topic: &Topic) -> bool {
+        let class = &topic.key().parts().class;
+        if class.is_empty() {
+            return true;
+        }
+        match &self.writer {
+            Writer::Operator => true,
+            Writer::Follower(own) => class == *own,
+            Writer::Request { headers, identity } => {
+                let route = topic.route();
+                let own = self.classes.entry(route.index);
+                own.or_insert_with(|| access::class(route, headers, *identity)).as_ref() == Some(class)
+            }
+        }
+    }
+
+    /// Touches what was found. Returns how many resources that were.
+    fn finish(mut self) -> usize {
+        let mut relatives = Vec::new();
+        let mut count = 0;
+        for (topic, cause, nearness) in std::mem::take(&mut self.touched).into_values() {
+            let is_own = self.is_own(&topic);
+            if !is_own && (self.redirects || !topic.hears(self.address)) {
+                continue;
+            }
+            count += 1;
             self.shared.metrics.touches.with_label_values(&[cause]).inc();
-            topic.write();
-        }
-        self.touched.len()
-    }
-}
-
-fn is_safe(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
-}
-
-fn is_success(status: StatusCode) -> bool {
-    status.is_success() || status.is_redirection()
-}
-
-fn path_of(target: &str) -> &str {
-    target.split(['?', '#']).next().unwrap_or_default()
-}
-
-/// The lower-case authority and the rest of an absolute URL.
-fn split_url(url: &str) -> Option<(String, &str)> {
-    let (scheme, rest) = url.split_once("://")?;
-    let port = match scheme.to_ascii_lowercase().as_str() {
-        "http" => ":80",
-        "https" => ":443",
-        _ => return None,
-    };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let authority = rest[..end].to_ascii_lowercase();
-    let target = if rest[end..].starts_with('/') { &rest[end..] } else { "/" };
-    let authority = authority.strip_suffix(port).unwrap_or(&authority).to_owned();
-    (!authority.is_empty()).then_some((authority, target))
-}
-
-/// The path that a reference names, seen from `base`; none: another authority than these.
-fn resolve(base: &str, reference: &str, authorities: &[Option<&str>]) -> Option<String> {
-    let network = reference.strip_prefix("//").map(|rest| format!("http://{rest}"));
-    let reference = network.as_deref().unwrap_or(reference);
-    if let Some((authority, target)) = split_url(reference) {
-        let bare = |known: &str| {
-            let known = known.to_ascii_lowercase();
-            known.strip_suffix(":80").or(known.strip_suffix(":443")).unwrap_or(&known).to_owned()
-        };
-        let same = authorities.iter().flatten().any(|known| bare(known) == authority);
-        return same.then(|| path_of(target).to_owned());
-    }
-    let path = path_of(reference);
-    if path.split('/').next().is_some_and(|first| first.contains(':')) {
-        // Some other scheme.
-        return None;
-    }
-    if path.starts_with('/') {
-        return Some(path.to_owned());
-    }
-    if path.is_empty() {
-        return Some(base.to_owned());
-    }
-    let folder = &base[..=base.rfind('/')?];
-    let mut kept: Vec<&str> = folder.split('/').collect();
-    kept.pop();
-    for segment in path.split('/') {
-        match segment {
-            "." => {}
-            ".." if kept.len() > 1 => drop(kept.pop()),
-            ".." => {}
-            other => kept.push(other),
-        }
-    }
-    Some(kept.join("/"))
-}
-
-/// A pattern of `refreshes` with a write's parameters in it.
-#[derive(Debug, PartialEq, Eq)]
-enum Bound {
-    /// Every parameter was known.
-    Path(String),
-    /// The others match anything.
-    Pattern(String),
-}
-
-fn bind(pattern: &str, parameters: &[(String, String)]) -> Bound {
-    let (mut path, mut open, mut is_open) = (String::new(), String::new(), false);
-    let mut rest = pattern;
-    while let Some(c) = rest.chars().next() {
-        let parameter = rest.strip_prefix('{').and_then(|inner| inner.split_once('}'));
-        if let Some(brace) = ["{{", "}}"].into_iter().find(|brace| rest.starts_with(brace)) {
-            path.push(c);
-            open.push_str(brace);
-            rest = &rest[2..];
-        } else if let Some((name, after)) = parameter {
-            let wanted = name.strip_prefix('*').unwrap_or(name);
-            match parameters.iter().find(|(name, _)| name == wanted) {
-                Some((_, value)) => {
-                    path.push_str(value);
-                    open.push_str(&value.replace('{', "{{").replace('}', "}}"));
-                }
-                None => {
-                    is_open = true;
-                    open.push_str(&rest[..rest.len() - after.len()]);
-                }
+            match nearness {
+                Nearness::Relative => relatives.push(topic),
+                _ if !is_own => topic.touch(Touch::Stranger),
+                Nearness::Parent => topic.touch(Touch::Parent),
+                Nearness::Named => topic.touch(Touch::Named { repeats: self.repeats }),
             }
-            rest = after;
-        } else {
-            path.push(c);
-            open.push(c);
-            rest = &rest[c.len_utf8()..];
         }
-    }
-    if is_open { Bound::Pattern(open) } else { Bound::Path(path) }
-}
-
-/// Whether some path may match both patterns; errs towards yes.
-fn may_overlap(one: &str, other: &str) -> bool {
-    let (mut one, mut other) = (one.split('/'), other.split('/'));
-    loop {
-        match (one.next(), other.next()) {
-            (None, None) => return true,
-            (Some(a), _) | (_, Some(a)) if a.contains("{*") => return true,
-            (_, Some(b)) if b.contains("{*") => return true,
-            (Some(a), Some(b)) if a == b || a.contains('{') || b.contains('{') => {}
-            _ => return false,
-        }
+        spread(relatives);
+        count
     }
 }
 
-#[cfg(test)]
-#[path = "writes_tests.rs"]
-mod tests;
+/// Touches what stands above or below: so many of those that are followed at once, all of them within half an interval.
+fn spread(relatives: Vec<Arc<Topic>>) {
+    let (followed, others): (Vec<_>, Vec<_>) = relatives.into_iter().partition(|topic| topic.is_followed());
+    let groups = followed.len().div_ceil(RELATIVES_AT_ONCE).max(1) as u32;
+    for (group, topics) in followed.chunks(RELATIVES_AT_ONCE).enumerate() {
+        for topic in topics {
+            let after = topic.route().poll.interval / 2 * group as u32 / groups;
+            topic.touch(Touch::Relative { after });
+        }
+    }
+    others.iter().for_each(|topic| topic.touch(Touch::Relative { after: std::time::Duration::ZERO }));
+}

@@ -1,49 +1,185 @@
-//! A topic's knowledge of writes (contract §9): from a write on, its snapshot is unconfirmed until a
-//! poll that started later has settled it.
+//! A topic's knowledge of writes (contract §9): what they ask of the poller, and for which poll readers wait.
 //!
-//! Must not know: requests, or when the poll comes.
+//! A poll counts for a write only if it started after the write's answer came, so that all of this is said in numbers
+//! of polls. Must not know: requests, how a poll is done.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::topic::Topic;
 use super::view::{Outcome, View};
+use super::write_pace::WritePace;
 
-/// The newest write.
+/// How a write bears on a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touch {
+    /// The write named it: it is polled at once, and readers wait for that poll. `repeats`: while polls show no
+    /// effect, they are repeated.
+    Named { repeats: bool },
+    /// One of its members was named: the same without repeats, and once an interval.
+    Parent,
+    /// The write was another class's: what is followed is polled, nobody waits.
+    Stranger,
+    /// It stands above or below: what is followed is polled after this pause, and not again for half an interval.
+    Relative { after: Duration },
+}
+
+/// What writes have asked for. Each number is that of the first poll that started after a write.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    /// Number of the first poll that starts after it; 0: there was none.
-    poll: AtomicU64,
-    /// Milliseconds of the hub's epoch.
-    at: AtomicU64,
+    /// Readers wait for this one.
+    awaited: AtomicU64,
+    /// What is older than this one is not young any more.
+    aged: AtomicU64,
+    /// The poller is asked for this one, when `due` has come.
+    asked: AtomicU64,
+    /// Milliseconds of the topic's clock.
+    due: AtomicU64,
+    /// While polls from this one on show no effect, they are repeated.
+    wave: AtomicU64,
+    wave_at: AtomicU64,
+    /// `None` before the first write. Taken while any of these is changed.
+    pace: Mutex<Option<Box<WritePace>>>,
+}
+
+/// The newest write that is asked about again while it shows no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wave {
+    /// Number of the first poll that knows of it; 0: there was none.
+    pub first: u64,
+    pub at: Instant,
 }
 
 impl Topic {
-    /// A write may have changed the resource. Polls that have started already do not count: they
-    /// may have read the state before it. Many writes ask for one poll.
-    pub fn write(&self) {
-        let at = self.epoch.elapsed().as_millis() as u64;
-        self.written.at.fetch_max(at, Ordering::SeqCst);
-        self.written.poll.fetch_max(self.started() + 1, Ordering::SeqCst);
+    /// A write may have changed the resource. Polls that have started already do not count: they may have read the
+    /// state before it. Many writes ask for one poll.
+    pub fn touch(&self, touch: Touch) {
+        let mut pace = self.written.pace.lock();
+        let pace = pace.get_or_insert_default();
+        let (now, interval) = (self.now_ms(), self.write_interval());
+        pace.written(now);
+        let first = self.started() + 1;
+        self.written.aged.fetch_max(first, Ordering::SeqCst);
+        match touch {
+            Touch::Named { repeats } => {
+                if self.ask(pace, first, now) <= now {
+                    self.written.awaited.fetch_max(first, Ordering::SeqCst);
+                    if repeats {
+                        self.written.wave_at.store(now, Ordering::SeqCst);
+                        self.written.wave.store(first, Ordering::SeqCst);
+                    }
+                }
+            }
+            Touch::Parent => {
+                let is_pending = self.is_due(now);
+                let may = !is_pending && pace.may_poll(now, interval) && pace.take_as_parent(now, interval);
+                if is_pending || (may && self.ask(pace, first, now) <= now) {
+                    self.written.awaited.fetch_max(first, Ordering::SeqCst);
+                }
+            }
+            Touch::Stranger if self.is_followed() => {
+                self.ask(pace, first, now);
+            }
+            Touch::Relative { after } if self.is_followed() && pace.take_as_relative(now, interval) => {
+                self.ask(pace, first, now + after.as_millis() as u64);
+            }
+            Touch::Stranger | Touch::Relative { .. } => {}
+        }
         self.wake();
     }
 
-    /// Number of the first poll that knows of the newest write; 0: there was none.
-    pub fn written(&self) -> u64 {
-        self.written.poll.load(Ordering::SeqCst)
+    /// Asks for a poll at that time, or as soon as the pace allows. Returns when it is due.
+    fn ask(&self, pace: &mut WritePace, first: u64, at: u64) -> u64 {
+        let (now, interval) = (self.now_ms(), self.write_interval());
+        let written = &self.written;
+        let is_pending = written.asked.load(Ordering::SeqCst) > self.started();
+        let due = written.due.load(Ordering::SeqCst);
+        if is_pending && (due <= at || !pace.may_poll(now, interval)) {
+            return due;
+        }
+        let at = pace.take(at, interval);
+        written.due.store(at, Ordering::SeqCst);
+        written.asked.fetch_max(first, Ordering::SeqCst);
+        at
     }
 
-    /// When the newest write was.
-    pub fn written_at(&self) -> Instant {
-        self.epoch + Duration::from_millis(self.written.at.load(Ordering::SeqCst))
+    /// Whether a poll for a write is about to start.
+    fn is_due(&self, now: u64) -> bool {
+        self.written.asked.load(Ordering::SeqCst) > self.started()
+            && self.written.due.load(Ordering::SeqCst) <= now
+    }
+
+    /// Whether a write of another class counts here, as it does once an interval for one address.
+    pub fn hears(&self, writer: Option<IpAddr>) -> bool {
+        let mut pace = self.written.pace.lock();
+        pace.get_or_insert_default().hears(writer, self.now_ms(), self.write_interval())
+    }
+
+    /// Takes one more poll for the newest write, if there are not too many already.
+    pub fn take_repeat(&self) -> bool {
+        let mut pace = self.written.pace.lock();
+        pace.get_or_insert_default().take_repeat(self.now_ms(), self.write_interval())
+    }
+
+    /// Milliseconds: the interval that the pace of polls after writes counts by.
+    fn write_interval(&self) -> u64 {
+        self.route().poll.interval.as_millis() as u64
+    }
+
+    /// Whether it is polled without anybody's asking.
+    pub fn is_followed(&self) -> bool {
+        self.followers() > 0 || self.is_always_polled()
+    }
+
+    /// Number of the poll that readers wait for; 0: there was no write.
+    pub fn written(&self) -> u64 {
+        self.written.awaited.load(Ordering::SeqCst)
+    }
+
+    /// Number of the first poll that knows of all writes so far; 0: there was none.
+    pub fn aged(&self) -> u64 {
+        self.written.aged.load(Ordering::SeqCst)
+    }
+
+    /// When a poll for a write is to start. Returns `None` if none is asked for that has not started.
+    pub fn poll_for_write(&self) -> Option<Instant> {
+        let is_pending = self.written.asked.load(Ordering::SeqCst) > self.started();
+        // The topic's clock begins with 1.
+        let due = self.written.due.load(Ordering::SeqCst).saturating_sub(1);
+        is_pending.then(|| self.epoch + Duration::from_millis(due))
+    }
+
+    /// The newest write whose polls are repeated.
+    pub fn wave(&self) -> Wave {
+        let first = self.written.wave.load(Ordering::SeqCst);
+        let at = self.epoch + Duration::from_millis(self.written.wave_at.load(Ordering::SeqCst));
+        Wave { first, at }
+    }
+
+    /// Whether the view may be older than a write that readers wait for.
+    pub fn is_unconfirmed(&self, view: &View) -> bool {
+        view.settled < self.written()
     }
 
     /// Whether the view may be older than a write.
-    pub fn is_unconfirmed(&self, view: &View) -> bool {
-        view.settled < self.written()
+    pub fn is_aged(&self, view: &View) -> bool {
+        view.settled < self.aged()
+    }
+
+    /// Young enough for an ordinary poll: by time, and no write came since.
+    pub fn is_young(&self, view: &View) -> bool {
+        view.is_young() && !self.is_aged(view)
+    }
+
+    /// Whether it is written so often that waiting for a write's poll would be waiting all the time.
+    pub fn is_written_often(&self) -> bool {
+        let pace = self.written.pace.lock();
+        pace.as_ref().is_some_and(|pace| pace.is_written_often(self.now_ms()))
     }
 
     /// Waits until the writes so far are settled, or a poll that knows of them failed. Wakes the

@@ -2,10 +2,12 @@
 //!
 //! Holds as many entries as the hub has topics. Must not know: what a write is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use dashmap::DashMap;
+use parking_lot::RwLock;
 
 use super::topic::Topic;
 
@@ -13,6 +15,9 @@ use super::topic::Topic;
 #[derive(Default)]
 pub(super) struct Index {
     by_path: DashMap<String, Vec<Arc<Topic>>>,
+    /// The paths in order, each with the number of its topics: what stands below a path is found without looking at
+    /// the others.
+    in_order: RwLock<BTreeMap<String, usize>>,
     /// By the index of the route, then by id.
     by_route: DashMap<usize, HashMap<u64, Arc<Topic>>>,
 }
@@ -21,14 +26,26 @@ impl Index {
     pub(super) fn insert(&self, topic: &Arc<Topic>) {
         let parts = topic.key().parts();
         self.by_path.entry(parts.path.clone()).or_default().push(topic.clone());
+        *self.in_order.write().entry(parts.path.clone()).or_default() += 1;
         self.by_route.entry(parts.route).or_default().insert(topic.id(), topic.clone());
     }
 
     pub(super) fn remove(&self, topic: &Arc<Topic>) {
         let parts = topic.key().parts();
+        let mut removed = 0;
         if let Some(mut topics) = self.by_path.get_mut(&parts.path) {
+            let before = topics.len();
             topics.retain(|other| other.id() != topic.id());
+            removed = before - topics.len();
         }
+        let mut in_order = self.in_order.write();
+        if let Some(count) = in_order.get_mut(&parts.path) {
+            *count = count.saturating_sub(removed);
+            if *count == 0 {
+                in_order.remove(&parts.path);
+            }
+        }
+        drop(in_order);
         self.by_path.remove_if(&parts.path, |_, topics| topics.is_empty());
         if let Some(mut topics) = self.by_route.get_mut(&parts.route) {
             topics.remove(&topic.id());
@@ -39,6 +56,13 @@ impl Index {
     /// All topics of a canonical path: any query, class, scheme and host.
     pub(super) fn at_path(&self, path: &str) -> Vec<Arc<Topic>> {
         self.by_path.get(path).map(|topics| topics.clone()).unwrap_or_default()
+    }
+
+    /// The paths below one that ends in `/`, at most so many.
+    pub(super) fn below(&self, folder: &str, most: usize) -> Vec<String> {
+        let in_order = self.in_order.read();
+        let rest = in_order.range::<str, _>((Bound::Excluded(folder), Bound::Unbounded));
+        rest.map(|(path, _)| path).take_while(|path| path.starts_with(folder)).take(most).cloned().collect()
     }
 
     pub(super) fn has_path(&self, path: &str) -> bool {
@@ -52,7 +76,7 @@ impl Index {
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.by_path.is_empty() && self.by_route.is_empty()
+        self.by_path.is_empty() && self.by_route.is_empty() && self.in_order.read().is_empty()
     }
 }
 

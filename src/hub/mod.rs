@@ -21,6 +21,7 @@ mod subscription;
 mod topic;
 mod users;
 mod view;
+mod write_pace;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -34,6 +35,7 @@ use tokio::time::Instant;
 pub use attend::{Attend, Attendance};
 pub use claim::Claim;
 pub use draft::Draft;
+pub use echo::{Touch, Wave};
 pub use exceptions::{EXCEPTION, EXCEPTION_MAX, Exception, ExceptionKind};
 pub use full::Full;
 pub use items::News;
@@ -262,6 +264,11 @@ impl Hub {
     /// All topics of a canonical path: any query, class, scheme and host.
     pub fn at_path(&self, path: &str) -> Vec<Arc<Topic>> {
         self.index.at_path(path)
+    }
+
+    /// The paths below one that ends in `/` that have topics, at most so many.
+    pub fn paths_below(&self, folder: &str, most: usize) -> Vec<String> {
+        self.index.below(folder, most)
     }
 
     /// Whether there is any topic of a canonical path.

@@ -246,12 +246,13 @@ impl Topic {
         self.shards[usize::from(shard)].members.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Asks for a poll at once and gives the number it will have at least. A poll in flight counts.
+    /// Asks for a poll at once and gives the number it will have at least. A poll in flight counts, unless a write
+    /// came after it had started.
     /// While the resource fails, it comes only when the backoff is over (`View::next_poll`), and
     /// while a relayed answer is remembered, only after that (`View::remembered_until`): who does not
     /// want to wait so long looks at the outcome first.
     pub fn want_poll(&self) -> u64 {
-        let number = self.view.borrow().ended + 1;
+        let number = self.next_poll();
         self.want(number);
         number
     }
@@ -259,10 +260,15 @@ impl Topic {
     /// The same for a plain request, which claims what that poll takes and nobody may share. The claim stands before
     /// the poll is asked for.
     pub fn want_poll_for(self: &Arc<Self>) -> (u64, Option<Claim>) {
-        let number = self.view.borrow().ended + 1;
+        let number = self.next_poll();
         let claim = self.claim(number);
         self.want(number);
         (number, claim)
+    }
+
+    /// Number of the next poll to end that knows of all writes so far.
+    fn next_poll(&self) -> u64 {
+        (self.view.borrow().ended + 1).max(self.aged())
     }
 
     fn want(&self, number: u64) {

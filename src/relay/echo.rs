@@ -1,11 +1,14 @@
 //! After a write: the first poll asks for its effect, and while there is none to be seen it is asked
 //! again, since the upstream's replicas may lag (contract §9).
 //!
-//! Pure but for the clock. Must not know: who wrote.
+//! Pure but for the clock. Must not know: who wrote, who waits.
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::hub::Wave;
 
 /// The pauses before the polls that repeat the first one.
 const REPEATS: [Duration; 3] =
@@ -14,31 +17,91 @@ const REPEATS: [Duration; 3] =
 /// A lag longer than this is left to the schedule.
 const PATIENCE: Duration = Duration::from_millis(2100);
 
+/// So many writes in a row whose repeats find nothing show that the upstream lags no more.
+const VAIN_MAX: u8 = 8;
+
+/// Which routes have an upstream whose replicas lag, as far as was seen.
+#[derive(Debug)]
+pub(super) struct Lags(Box<[AtomicU8]>);
+
+impl Lags {
+    /// For so many routes.
+    pub(super) fn new(routes: usize) -> Lags {
+        Lags((0..routes).map(|_| AtomicU8::new(0)).collect())
+    }
+
+    /// Whether a repeat has found on the route what the first poll after a write had not.
+    pub(super) fn lags(&self, route: usize) -> bool {
+        self.0.get(route).is_some_and(|left| left.load(Ordering::Relaxed) > 0)
+    }
+
+    fn note(&self, route: usize, found: bool) {
+        let Some(left) = self.0.get(route) else { return };
+        let next = |left: u8| Some(if found { VAIN_MAX } else { left.saturating_sub(1) });
+        let _ = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+}
+
+/// What a poll says about the writes before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    Effect,
+    Nothing,
+    /// It gave no data.
+    Failed,
+}
+
 /// How far the polls for one write are.
 #[derive(Debug, Default)]
 pub(super) struct Echo {
     /// The write they are for: number of the first poll that knows of it.
-    written: u64,
+    wave: u64,
     repeats: usize,
     due: Option<Instant>,
+    /// Its effect was found, or is asked for no longer.
+    over: bool,
 }
 
 impl Echo {
-    /// When the next repeat is due; none: the first poll has not ended, or there is nothing more.
-    pub(super) fn due(&self, written: u64) -> Option<Instant> {
-        self.due.filter(|_| self.written == written)
+    /// When the next repeat is due. Returns `None` if the first poll has not ended, or there is nothing more.
+    pub(super) fn due(&self, wave: u64) -> Option<Instant> {
+        self.due.filter(|_| self.wave == wave && !self.over)
     }
 
-    /// A poll that knows of the write showed no effect. True: none is waited for any longer.
-    pub(super) fn unchanged(&mut self, written: u64, written_at: Instant) -> bool {
-        if self.written != written {
-            *self = Echo { written, repeats: 0, due: None };
+    /// Takes in what a poll found. `take`: whether there may be a repeat. Returns whether readers wait no longer for
+    /// the writes that the poll knows of.
+    pub(super) fn hear(
+        &mut self,
+        number: u64,
+        heard: Heard,
+        wave: Wave,
+        (lags, route): (&Lags, usize),
+        take: impl FnOnce() -> bool,
+    ) -> bool {
+        if self.wave != wave.first {
+            *self = Echo { wave: wave.first, over: wave.first == 0, ..Echo::default() };
+        }
+        if number < wave.first || self.over {
+            return heard != Heard::Failed;
+        }
+        if heard == Heard::Effect {
+            (self.over, self.due) = (true, None);
+            if self.repeats > 0 {
+                lags.note(route, true);
+            }
+            return true;
         }
         let now = Instant::now();
-        let pause = REPEATS.get(self.repeats).filter(|_| now < written_at + PATIENCE);
-        self.repeats += 1;
+        let pause = REPEATS.get(self.repeats).filter(|_| now < wave.at + PATIENCE && take());
         self.due = pause.map(|pause| now + *pause);
-        self.due.is_none()
+        if pause.is_none() {
+            self.over = true;
+            if self.repeats > 0 && heard == Heard::Nothing {
+                lags.note(route, false);
+            }
+        }
+        self.repeats += 1;
+        heard == Heard::Nothing && (self.over || !lags.lags(route))
     }
 }
 
@@ -48,33 +111,88 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn wave(first: u64) -> Wave {
+        Wave { first, at: Instant::now() }
+    }
+
+    /// One poll that shows no effect.
+    fn in_vain(echo: &mut Echo, number: u64, wave: Wave, lags: &Lags) -> bool {
+        echo.hear(number, Heard::Nothing, wave, (lags, 0), || true)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn it_repeats_three_times_and_then_lets_it_be() {
-        let mut echo = Echo::default();
-        let written_at = Instant::now();
-        for pause in [100, 400, 1600] {
-            assert!(!echo.unchanged(1, written_at));
+        let (mut echo, wave, lags) = (Echo::default(), wave(1), Lags::new(1));
+        for (number, pause) in [(1, 100), (2, 400), (3, 1600)] {
+            assert!(in_vain(&mut echo, number, wave, &lags), "readers wait for the first poll alone");
             assert_eq!(echo.due(1), Some(Instant::now() + pause * MS));
         }
-        assert!(echo.unchanged(1, written_at));
+        assert!(in_vain(&mut echo, 4, wave, &lags));
         assert_eq!(echo.due(1), None);
     }
 
     #[tokio::test(start_paused = true)]
+    async fn readers_wait_for_repeats_where_one_has_found_something() {
+        let lags = Lags::new(2);
+        let (mut echo, first) = (Echo::default(), wave(1));
+        in_vain(&mut echo, 1, first, &lags);
+        assert!(echo.hear(2, Heard::Effect, first, (&lags, 0), || true));
+        assert!(lags.lags(0) && !lags.lags(1));
+        let second = wave(3);
+        for number in 3..6 {
+            assert!(!in_vain(&mut echo, number, second, &lags), "{number}");
+        }
+        assert!(in_vain(&mut echo, 6, second, &lags), "the last one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lag_that_is_not_seen_again_is_forgotten() {
+        let (mut echo, lags) = (Echo::default(), Lags::new(1));
+        lags.note(0, true);
+        for write in 0..u64::from(VAIN_MAX) {
+            assert!(lags.lags(0), "{write}");
+            let wave = wave(10 * write + 1);
+            for poll in 0..4 {
+                in_vain(&mut echo, wave.first + poll, wave, &lags);
+            }
+        }
+        assert!(!lags.lags(0));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn another_write_begins_anew() {
-        let mut echo = Echo::default();
-        echo.unchanged(1, Instant::now());
-        echo.unchanged(1, Instant::now());
-        assert_eq!(echo.due(2), None, "its own first poll comes at once");
-        echo.unchanged(2, Instant::now());
-        assert_eq!(echo.due(2), Some(Instant::now() + 100 * MS));
+        let (mut echo, lags) = (Echo::default(), Lags::new(1));
+        let first = wave(1);
+        in_vain(&mut echo, 1, first, &lags);
+        in_vain(&mut echo, 2, first, &lags);
+        assert_eq!(echo.due(3), None, "its own first poll comes at once");
+        in_vain(&mut echo, 3, wave(3), &lags);
+        assert_eq!(echo.due(3), Some(Instant::now() + 100 * MS));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_written_long_ago_is_settled_by_one_poll() {
-        let mut echo = Echo::default();
-        let written_at = Instant::now();
+        let (mut echo, lags, wave) = (Echo::default(), Lags::new(1), wave(1));
+        lags.note(0, true);
         tokio::time::advance(PATIENCE).await;
-        assert!(echo.unchanged(1, written_at));
+        assert!(in_vain(&mut echo, 1, wave, &lags));
+        assert_eq!(echo.due(1), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_poll_settles_nothing_and_an_older_one_only_what_it_knows_of() {
+        let (mut echo, lags, wave) = (Echo::default(), Lags::new(1), wave(5));
+        assert!(in_vain(&mut echo, 4, wave, &lags), "it started before this write, and after others");
+        assert_eq!(echo.due(5), None);
+        assert!(!echo.hear(5, Heard::Failed, wave, (&lags, 0), || true));
+        assert!(echo.due(5).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_room_for_repeats_there_are_none_and_nobody_waits_for_them() {
+        let (mut echo, lags, wave) = (Echo::default(), Lags::new(1), wave(1));
+        lags.note(0, true);
+        assert!(echo.hear(1, Heard::Nothing, wave, (&lags, 0), || false));
+        assert_eq!(echo.due(1), None);
     }
 }

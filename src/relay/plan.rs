@@ -21,7 +21,9 @@ pub struct Situation {
     /// A client with an unknown version waits.
     pub wanted_confirmation: bool,
     /// A write asks for a poll from then on (contract §9).
-    pub echo: Option<Instant>,
+    pub after_write: Option<Instant>,
+    /// Such a poll found no effect, and is repeated then.
+    pub repeat: Option<Instant>,
     /// Followers, `always`, or ordinary polls often enough.
     pub active: bool,
     /// Polls go on until then without any of those; none: there never were any.
@@ -66,8 +68,9 @@ impl Situation {
             if self.failing { spaced.max(self.due) } else { spaced.min(self.due).max(self.now) }
         });
         // What nobody looks at is not polled for a write: who comes next will ask.
-        let echo = self.echo.filter(|_| !self.deserted || scheduled.is_some());
-        [scheduled, self.wanted_now, confirming, echo].into_iter().flatten().min()
+        let after_write = self.after_write.filter(|_| !self.deserted || scheduled.is_some());
+        // Somebody looked when the first poll was made, and may look again.
+        [scheduled, self.wanted_now, confirming, after_write, self.repeat].into_iter().flatten().min()
     }
 }
 
@@ -86,7 +89,8 @@ mod tests {
             failing: false,
             wanted_now: None,
             wanted_confirmation: false,
-            echo: None,
+            after_write: None,
+            repeat: None,
             active: false,
             linger_until: None,
             deserted: true,
@@ -152,22 +156,33 @@ mod tests {
             ),
             (
                 "a write: at once, before the schedule and through a backoff",
-                Situation { echo: Some(now), active: true, deserted: false, failing: true, ..base.clone() },
+                Situation {
+                    after_write: Some(now),
+                    active: true,
+                    deserted: false,
+                    failing: true,
+                    ..base.clone()
+                },
                 Action::Poll,
             ),
             (
                 "its repeat: in a moment",
-                Situation { echo: Some(now + SECOND / 10), active: true, deserted: false, ..base.clone() },
+                Situation { repeat: Some(now + SECOND / 10), active: true, deserted: false, ..base.clone() },
                 Action::Sleep(now + SECOND / 10),
             ),
             (
                 "a write to what nobody looks at",
-                Situation { echo: Some(now), ..base.clone() },
+                Situation { after_write: Some(now), ..base.clone() },
                 Action::Sleep(now + 60 * SECOND),
             ),
             (
+                "but its repeats are made for who looked and left",
+                Situation { repeat: Some(now), ..base.clone() },
+                Action::Poll,
+            ),
+            (
                 "but while it lingers",
-                Situation { echo: Some(now), linger_until: Some(now + 5 * SECOND), ..base.clone() },
+                Situation { after_write: Some(now), linger_until: Some(now + 5 * SECOND), ..base.clone() },
                 Action::Poll,
             ),
         ];

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, COOKIE};
 use tokio::time::{Instant, sleep_until};
 
-use super::echo::Echo;
+use super::echo::{Echo, Heard};
 use super::exchange::{Item, Tag, on_grid};
 use super::feed::Follower;
 use super::plan::{Action, Situation};
@@ -200,7 +200,8 @@ impl Poller {
             interval: self.route.poll.interval,
             failing: matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_)),
             wanted_now: (self.topic.wanted_now() > view.ended).then(|| self.wanted_from(&view, now)),
-            echo: self.echo_due(&view, now),
+            after_write: self.topic.poll_for_write(),
+            repeat: self.repeat_due(&view),
             wanted_confirmation: self.topic.wanted_confirmation() > self.topic.started(),
             active: self.topic.is_always_polled()
                 || self.topic.followers() > 0
@@ -212,41 +213,38 @@ impl Poller {
         }
     }
 
-    /// When a write asks for a poll. The first one goes through a backoff, its repeats do not.
-    fn echo_due(&self, view: &View, now: Instant) -> Option<Instant> {
-        let written = self.topic.written();
-        if written <= view.settled {
-            return None;
-        }
-        if written > self.topic.started() {
-            return Some(now);
-        }
+    /// When the poll after a write is repeated. The first one goes through a backoff, its repeats do not.
+    fn repeat_due(&self, view: &View) -> Option<Instant> {
+        let due = self.echo.due(self.topic.wave().first)?;
         let failing = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
-        self.echo.due(written).map(|due| if failing { due.max(self.due) } else { due })
+        Some(if failing { due.max(self.due) } else { due })
+    }
+
+    /// Whether a poll that starts now asks for the effect of a write.
+    pub(super) fn is_after_write(&self, view: &View) -> bool {
+        self.topic.is_aged(view) || self.echo.due(self.topic.wave().first).is_some()
     }
 
     /// Looks whether the effect of a write is there.
     fn listen(&mut self, number: PollNumber, outcome: &str) {
         let view = self.topic.view();
-        if !self.topic.is_unconfirmed(&view) {
+        if !self.is_after_write(&view) {
             return;
         }
-        let written = self.topic.written();
         let Some(publisher) = self.publisher.as_mut() else {
             return;
         };
-        let settled = match outcome {
-            "changed" => true,
+        let heard = match outcome {
+            "changed" => Heard::Effect,
             // Who reads is given the refusal itself, and not a state from before the write.
-            "relayed" if view.frame.is_none() || view.condition.state.is_gone() => true,
-            _ if number < written => false,
-            "failed" | "relayed" => {
-                self.echo.unchanged(written, self.topic.written_at());
-                false
-            }
-            _ => self.echo.unchanged(written, self.topic.written_at()),
+            "relayed" if view.frame.is_none() || view.condition.state.is_gone() => Heard::Effect,
+            "failed" | "relayed" => Heard::Failed,
+            _ => Heard::Nothing,
         };
-        if settled {
+        let (topic, lags, route) = (&self.topic, &self.stakes.lags, self.route.index);
+        // Where repeats find something, they are what readers wait for.
+        let take = || lags.lags(route) || topic.take_repeat();
+        if self.echo.hear(number, heard, topic.wave(), (lags, route), take) {
             publisher.settle(number);
         }
     }
@@ -262,6 +260,8 @@ impl Poller {
     /// refusal is remembered, and never before `Retry-After`.
     fn wanted_from(&self, view: &View, now: Instant) -> Instant {
         match view.remembered_until(self.route.poll.interval) {
+            // What the upstream answered before a write is not remembered after it.
+            Some(_) if self.topic.is_aged(view) && view.answered().is_some() => self.not_before.max(now),
             Some(remembered) => remembered.min(self.due).max(self.not_before),
             None => now,
         }

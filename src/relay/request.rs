@@ -78,7 +78,7 @@ impl Poller {
             true => Document::Known,
             false => Document::Unknown { complete_within: self.route.first_answer },
         };
-        if self.topic.is_unconfirmed(&view) {
+        if self.is_after_write(&view) {
             ask::after_write(&mut ask);
             self.stakes.metrics.repolls.with_label_values(&[&self.route.path]).inc();
         }

@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::compute::Compute;
+use super::echo::Lags;
 use super::exchange::{Batches, Jars, Tokens};
 use super::poller::Poller;
 use super::{forwarded, own};
@@ -126,6 +127,7 @@ pub struct Stakes {
     pub(super) jars: Jars,
     /// Whether pass-through has said `Forwarded`: then polls say it, too.
     says_forwarded: AtomicBool,
+    pub(super) lags: Lags,
     /// See [`own::routes`].
     pub(super) own_routes: HashMap<usize, Arc<Route>>,
     /// Where the grids of batches start.
@@ -160,6 +162,7 @@ impl Stakes {
             batches: Batches::default(),
             jars: Jars::default(),
             says_forwarded: AtomicBool::new(false),
+            lags: Lags::new(config.routes.len()),
             own_routes: own::routes(config),
             epoch: Instant::now(),
             namer: VersionNamer::new(config.version_key.as_ref().map(|key| key.0.as_str())),

@@ -35,7 +35,7 @@ impl Poller {
             tokio::select! {
                 biased;
                 turn = source.turn(priority) => break turn,
-                () = topic.demanded(), if priority.class != Class::Interactive => {}
+                () = topic.demanded(), if priority.patience.is_none() => {}
                 () = sleep_until(stale_at.unwrap_or(since)), if stale_at.is_some() => self.tell_stale(),
             }
         };
@@ -57,12 +57,14 @@ impl Poller {
         let cold = view.frame.is_none() && followers > 0 && view.ended == 0;
         let waited_for =
             self.topic.wanted_now() > view.ended || self.topic.wanted_confirmation() > self.topic.started();
+        // Its repeats and what it is not known to have changed are no hurry.
+        let after_write = self.topic.is_unconfirmed(&view) && self.topic.written() > self.topic.started();
         let class = match followers {
-            _ if cold || waited_for => Class::Interactive,
+            _ if cold || waited_for || after_write => Class::Interactive,
             0 => Class::Refresh,
             _ => Class::Scheduled,
         };
-        let patience = (class == Class::Interactive).then_some(self.route.first_answer);
+        let patience = (cold || waited_for).then_some(self.route.first_answer);
         let changes = self.changes & LAST_TEN != 0;
         Priority { class, weight: Priority::weigh(followers, changes), patience }
     }

@@ -80,7 +80,7 @@ impl Plain {
         let topic = self.attendance.topic();
         let view = topic.view();
         let frame = servable(&view)?;
-        if !view.is_young() || topic.is_unconfirmed(&view) || topic.is_evicted() {
+        if !topic.is_young(&view) || topic.is_evicted() {
             return None;
         }
         if let Some(streak) = &mut self.streak {

@@ -55,6 +55,7 @@
 //! | `upstream_tls` | whom pollcast believes to be the upstream, and what it shows of itself |
 //! | `upstream_tls_kinds` | §10: kinds of TLS servers × ways of asking: self-signed, pinned, old |
 //! | `writes` | §9: a write is followed by a poll, whoever follows, and nothing older is said to be current |
+//! | `writes_reach` | §9: what a write is, how far it reaches, and for whom |
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
 
 pub mod admin;
@@ -122,6 +123,7 @@ pub mod upstream_tls;
 pub mod upstream_tls_kinds;
 pub mod websocket;
 pub mod writes;
+pub mod writes_reach;
 
 use std::net::SocketAddr;
 use std::time::Duration;

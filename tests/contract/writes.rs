@@ -64,25 +64,62 @@ async fn a_write_reaches_a_follower_and_a_get_after_it() {
 }
 
 #[tokio::test]
-async fn a_lagging_replica_is_asked_again_and_a_get_waits_for_it() {
-    let stand = stand("share: public");
-    let written: Arc<Mutex<Option<Instant>>> = Arc::default();
+async fn a_lagging_replica_is_asked_again_and_a_get_waits_for_it_once_that_was_seen() {
+    let stand = stand("share: public, write_wait: 30s");
+    // Two polls after a write do not know of it yet.
+    let state = Arc::new(Mutex::new((0_u32, 0_u32)));
     stand.legacy.answer_with("/prices/A", move |seen| {
-        let mut written = written.lock();
+        let mut state = state.lock();
+        let (writes, polls) = &mut *state;
         if seen.method == "POST" {
-            *written = Some(Instant::now());
+            (*writes, *polls) = (*writes + 1, 0);
             return Reply::empty(204);
         }
-        let has_arrived = written.is_some_and(|at| at.elapsed() > Duration::from_millis(300));
-        Reply::json(if has_arrived { B } else { A }).with_etag()
+        *polls += 1;
+        let known = if *polls > 2 { *writes } else { writes.saturating_sub(1) };
+        Reply::json(format!(r#"{{"price":{known}}}"#)).with_etag()
     });
-    let mut sse = follow(&stand, "/prices/A", A).await;
+    let mut sse = follow(&stand, "/prices/A", r#"{"price":0}"#).await;
     let mut http = stand.http().await;
     post(&mut http, "/prices/A", 204).await;
+    assert_eq!(sse.next_event().await.data, r#"{"price":1}"#);
+    post(&mut http, "/prices/A", 204).await;
     let answer = http.get("/prices/A", &[]).await.expect(200);
-    assert_eq!(answer.text(), B, "{answer:?}");
-    assert_eq!(sse.next_event().await.data, B);
+    assert_eq!(answer.text(), r#"{"price":2}"#, "{answer:?}");
+    assert_eq!(sse.next_event().await.data, r#"{"price":2}"#);
     assert_eq!(stand.legacy.max_in_flight("/prices/A"), 1);
+}
+
+#[tokio::test]
+async fn a_get_after_a_write_without_effect_waits_for_one_poll_alone() {
+    let stand = stand("share: public, write_wait: 30s");
+    let mut sse = follow(&stand, "/prices/A", A).await;
+    let mut http = stand.http().await;
+    stand.legacy.once("/prices/A", Reply::empty(204));
+    stand.legacy.once("/prices/A", Reply::json(A));
+    // Whoever waits for a repeat waits for ever.
+    stand.legacy.set("/prices/A", Reply::silence());
+    post(&mut http, "/prices/A", 204).await;
+    let answer = http.get("/prices/A", &[]).await.expect(200);
+    assert_ne!(answer.header("cache-status"), Some(UNCONFIRMED), "{answer:?}");
+    stand.legacy.wait_count("/prices/A", 4).await;
+    let answer = http.get("/prices/A", &[]).await.expect(200);
+    assert_ne!(answer.header("cache-status"), Some(UNCONFIRMED), "{answer:?}");
+    sse.expect_no_event(Duration::from_millis(1)).await;
+}
+
+#[tokio::test]
+async fn what_is_written_all_the_time_is_unconfirmed_at_once() {
+    let stand = stand("share: public, write_wait: 30s");
+    let mut http = stand.http().await;
+    http.get("/prices/A", &[]).await.expect(200);
+    for _ in 0..6 {
+        stand.legacy.once("/prices/A", Reply::empty(204));
+        post(&mut http, "/prices/A", 204).await;
+    }
+    stand.legacy.set("/prices/A", Reply::silence());
+    let answer = http.get("/prices/A", &[]).await.expect(200);
+    assert_eq!((answer.text().as_str(), answer.header("cache-status")), (A, Some(UNCONFIRMED)));
 }
 
 #[tokio::test]
@@ -169,7 +206,17 @@ async fn refreshes_bind_the_parameters_they_share() {
 #[tokio::test]
 async fn every_class_and_every_query_is_touched() {
     let stand = stand("share: {by: [x-user]}");
-    stand.legacy.set("/prices/A?x=1", Reply::json(A));
+    let written = Arc::new(Mutex::new(false));
+    for path in ["/prices/A", "/prices/A?x=1"] {
+        let written = written.clone();
+        stand.legacy.answer_with(path, move |seen| {
+            *written.lock() |= seen.method == "POST";
+            match (seen.method.as_str(), *written.lock()) {
+                ("POST", _) => Reply::empty(204),
+                (_, written) => Reply::json(if written { B } else { A }),
+            }
+        });
+    }
     let mut streams = Vec::new();
     for user in ["ann", "bob"] {
         let mut sse = Sse::open(stand.address(), "/prices/A", &[("x-user", user)]).await;
@@ -177,12 +224,9 @@ async fn every_class_and_every_query_is_touched() {
         streams.push(sse);
     }
     streams.push(follow(&stand, "/prices/A?x=1", A).await);
-    stand.legacy.once("/prices/A", Reply::empty(204));
     let mut http = stand.http().await;
     post(&mut http, "/prices/A", 204).await;
     assert_eq!(stand.metric("pollcast_touches_total", "write").await, 3.0);
-    stand.legacy.set("/prices/A", Reply::json(B));
-    stand.legacy.set("/prices/A?x=1", Reply::json(B));
     for mut sse in streams {
         assert_eq!(sse.next_event().await.data, B);
     }

@@ -125,6 +125,8 @@ pub struct RouteSettings {
     pub feed: Option<FeedSetting>,
     /// Paths that a write on this route makes poll again, too.
     pub refreshes: Option<List<Text>>,
+    /// Whether a write on this route makes the collection poll again that the written path is in.
+    pub refreshes_parent: Option<Flag>,
     /// Longest wait for the poll after a write.
     pub write_wait: Option<Time>,
     /// Hold conditional polls that would be answered 304, or `off`.

@@ -245,6 +245,7 @@ fn feeds_and_batches_are_read_in_all_their_forms() {
     let said = batch("/shops/{shop}/items/{id}/price", said);
     assert_eq!((said.path.as_str(), said.parameter.as_str(), said.max), ("/shops/{shop}/all", "id", 10));
     assert_eq!(route("    refreshes: ['/rooms/{room}']\n").refreshes, ["/rooms/{room}"]);
+    assert!(route("").refreshes_parent && !route("    refreshes_parent: false\n").refreshes_parent);
     assert_eq!(route("    hold_not_modified: 5s\n").hold_not_modified, Some(Duration::from_secs(5)));
 }
 

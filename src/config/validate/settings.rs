@@ -69,6 +69,7 @@ pub fn apply(
     findings.count_or_off(per_resource, many.clone(), &mut route.max_clients_per_resource);
     findings.count_or_off(at!(place, raw.max_resources), many, &mut route.max_resources);
     findings.list(at!(place, raw.refreshes), refreshed, &mut route.refreshes);
+    findings.flag(at!(place, raw.refreshes_parent), &mut route.refreshes_parent);
     findings.time(at!(place, raw.write_wait), Duration::ZERO..=30 * SECOND, &mut route.write_wait);
     let holds = 100 * MILLISECOND..=8 * SECOND;
     findings.time_or_off(at!(place, raw.hold_not_modified), holds, &mut route.hold_not_modified);

@@ -116,7 +116,7 @@ impl Shard {
             Transport::LongPoll(long_poll) => {
                 let Some(subscription) = &mut member.subscription else { return Served::NotHere };
                 let view = subscription.topic().view();
-                if subscription.topic().is_unconfirmed(&view) {
+                if subscription.topic().is_aged(&view) {
                     return Served::NotHere;
                 }
                 let Some(have) = long_poll.has_again(condition, &view) else { return Served::NotHere };

@@ -91,6 +91,7 @@ pub(crate) fn route() -> Route {
         delta: Delta { enabled: true, patch_max_ratio: 0.7 },
         feed: None,
         refreshes: Vec::new(),
+        refreshes_parent: true,
         write_wait: SECOND,
         hold_not_modified: None,
     }
