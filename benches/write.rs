@@ -2,7 +2,8 @@
 //! trip: `cargo bench --bench write`.
 //!
 //! The real application and a real upstream with a fixed latency in one process, over loopback. The
-//! interval is an hour, so that only the write can cause the poll.
+//! interval is an hour, so that only the write can cause the poll; each write is to a resource of its own, since a
+//! resource is polled for writes four times an interval.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -23,25 +24,25 @@ fn main() -> io::Result<()> {
         "listeners: [{{address: '127.0.0.1:0'}}]\n\
          upstreams: {{api: {{servers: ['{upstream}']}}}}\n\
          log: {{access: false}}\n\
-         routes: [{{path: /state, upstream: api, share: public, poll: {{interval: 1h}}}}]\n"
+         routes: [{{path: '/state/{{n}}', upstream: api, share: public, poll: {{interval: 1h}}}}]\n"
     );
     let config = config::load_str(&yaml, "write.yaml", Path::new("."))
         .map_err(|error| io::Error::other(error.to_string()))?;
     let app = app::start(config)?;
     let address = app.addresses()[0];
-    let mut events = BufReader::new(open(address)?);
-    events
-        .get_mut()
-        .write_all(b"GET /state HTTP/1.1\r\nhost: api.test\r\naccept: text/event-stream\r\n\r\n")?;
-    next_event(&mut events)?;
     let mut direct = BufReader::new(open(upstream)?);
     let mut writer = BufReader::new(open(address)?);
     let (mut delivered, mut round_trips) = (Vec::new(), Vec::new());
-    for _ in 0..WRITES {
+    for write in 0..WRITES {
+        let path = format!("/state/{write}");
+        let mut events = BufReader::new(open(address)?);
+        let asked = format!("GET {path} HTTP/1.1\r\nhost: api.test\r\naccept: text/event-stream\r\n\r\n");
+        events.get_mut().write_all(asked.as_bytes())?;
+        next_event(&mut events)?;
         let begin = Instant::now();
-        exchange(&mut direct, "GET")?;
+        exchange(&mut direct, "GET", &path)?;
         round_trips.push(begin.elapsed());
-        exchange(&mut writer, "POST")?;
+        exchange(&mut writer, "POST", &path)?;
         let answered = Instant::now();
         next_event(&mut events)?;
         delivered.push(answered.elapsed());
@@ -67,8 +68,8 @@ fn open(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// One request and its whole answer.
-fn exchange(stream: &mut BufReader<TcpStream>, method: &str) -> io::Result<()> {
-    let request = format!("{method} /state HTTP/1.1\r\nhost: api.test\r\ncontent-length: 0\r\n\r\n");
+fn exchange(stream: &mut BufReader<TcpStream>, method: &str, path: &str) -> io::Result<()> {
+    let request = format!("{method} {path} HTTP/1.1\r\nhost: api.test\r\ncontent-length: 0\r\n\r\n");
     stream.get_mut().write_all(request.as_bytes())?;
     let length = read_head(stream)?.ok_or(io::ErrorKind::UnexpectedEof)?.1;
     io::copy(&mut stream.by_ref().take(length), &mut io::sink())?;

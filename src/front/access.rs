@@ -81,7 +81,7 @@ pub(super) fn sharing(
 pub(super) fn class(route: &Route, headers: &HeaderMap, identity: Option<&Identity>) -> Option<ClassValues> {
     let Share::By(values) = &route.share else { return None };
     match by(values, headers, identity) {
-        Sharing::Shared(class) if !is_good_for_one(headers) => Some(class),
+        Sharing::Shared(class) if !is_good_for_one(route, headers) => Some(class),
         _ => None,
     }
 }

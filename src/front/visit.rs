@@ -109,16 +109,14 @@ pub(super) fn note_agent(shared: &Shared, route: &Route, view: &View) {
     }
 }
 
-/// Waits until the writes so far are in the view, for `write_wait` at most (contract §9); not where a write comes so
-/// often that there would always be one to wait for. Returns whether it had to.
+/// Waits until the writes so far are in the view, for `write_wait` at most (contract §9); not where there would always
+/// be one to wait for. Returns whether it had to.
 pub(super) async fn await_writes(route: &Route, topic: &Topic) -> bool {
     let view = topic.view();
     if !topic.is_unconfirmed(&view) || (view.frame.is_some() && topic.is_written_often()) {
         return false;
     }
-    // Writes that come meanwhile are others' business.
-    let _ = timeout(route.write_wait, topic.settled()).await;
-    true
+    timeout(route.write_wait, topic.settled()).await.map_or(true, |_| true)
 }
 
 /// The state a push client begins with: young, or after `first_answer` whatever there is.

@@ -215,9 +215,8 @@ impl Poller {
 
     /// When the poll after a write is repeated. The first one goes through a backoff, its repeats do not.
     fn repeat_due(&self, view: &View) -> Option<Instant> {
-        let due = self.echo.due(self.topic.wave().first)?;
         let failing = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
-        Some(if failing { due.max(self.due) } else { due })
+        self.echo.due(self.topic.wave().first).map(|due| if failing { due.max(self.due) } else { due })
     }
 
     /// Whether a poll that starts now asks for the effect of a write.
@@ -231,9 +230,7 @@ impl Poller {
         if !self.is_after_write(&view) {
             return;
         }
-        let Some(publisher) = self.publisher.as_mut() else {
-            return;
-        };
+        let Some(publisher) = self.publisher.as_mut() else { return };
         let heard = match outcome {
             "changed" => Heard::Effect,
             // Who reads is given the refusal itself, and not a state from before the write.
