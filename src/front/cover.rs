@@ -14,7 +14,10 @@ use super::access::{self, ClassValues, Own, Sharing};
 use super::ask_first::Otherwise;
 use super::form::{self, Form, form};
 use super::purse::Asker;
-use super::{Context, Fate, Front, admission, bypass, certificate, hosts, passthrough, purse, push, refuse, target, visit};
+use super::{
+    Context, Fate, Front, admission, bypass, certificate, hosts, passthrough, purse, push, refuse, target,
+    visit,
+};
 use crate::config::{Plain, Route, Share};
 use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
 use crate::identity::{CertificateName, Denied, Proof, query_token, strip};
