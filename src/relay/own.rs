@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn nothing_of_the_operators_is_in_what_clients_are_checked_by() {
-        let text = "listeners: [{address: '127.0.0.1:0'}]\nupstreams: {a: {servers: ['127.0.0.1:1']}}\nroutes:\n\
+        let text = "listeners: [{address: '127.0.0.1:0'}]\nupstreams: {a: {servers: ['127.0.0.1:1'], host: a.test}}\nroutes:\n\
                     - {path: /open, upstream: a, share: public}\n\
                     - {path: /asked, upstream: a, share: authorize, poll: {headers: {x-key: k, accept-language: de}, \
                     auth: {bearer: secret}}}\n";

@@ -325,6 +325,10 @@ const ROUTES: &[(&str, &str)] = &[
     ),
     (
         "authenticate: { jwt: { issuers: [{ jwks: \"https://a.test/keys\" }] } }",
+        "authenticate.jwt.issuers[0]: key \"issuer\" is missing",
+    ),
+    (
+        "authenticate: { jwt: { issuers: [{ issuer: \"\", jwks: \"https://a.test/keys\" }] } }",
         "authenticate.jwt.issuers[0]: names no issuer: say what iss is in its tokens",
     ),
     (

@@ -23,6 +23,7 @@ upstreams:
     forwarded: { for: 192.0.2.1, proto: https, host: www.example.com }
     budget: { rate: 50/s }
 passthrough: api
+limits: { clients: 100000 }
 upgrade: { socket: /run/pollcast/upgrade.sock }
 routes:
   - path: /prices/{symbol}

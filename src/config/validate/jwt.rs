@@ -81,8 +81,11 @@ fn several(
     for (index, raw) in said.iter().enumerate() {
         let (place, Some(raw)) = (place.index(index), raw) else { continue };
         let (name_place, name) = at!(place, raw.issuer);
+        let is_said = name.is_some();
         let name = name.map(|name| name.0.clone()).filter(|name| !name.is_empty());
         match &name {
+            // A key that is missing is a problem of its own.
+            None if !is_said => {}
             None => findings.problem(&place, "names no issuer: say what iss is in its tokens"),
             Some(name) if to.iter().any(|other| other.name.as_ref() == Some(name)) => {
                 findings.bad(&name_place, name, "is there twice");
