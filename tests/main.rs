@@ -7,6 +7,7 @@
 //! | `contract` | what clients and upstreams see: polls, streams, sockets, held polls, shared polls |
 //! | `faults` | no client loses, repeats or goes back, whatever upstream, network and other clients do; nothing leaks |
 //! | `leaks` | two users and nobody: no byte that one receives is another's, whatever the options |
+//! | `differential` | a covered URL never works worse: generated exchanges, directly and through pollcast, compared |
 //! | `bodies` | recorded bodies of the usual kinds of APIs change in small patches |
 //! | `manual` | what comments and the manual cite exists |
 //! | `packaging` | README, conf/ and the readiness probe name only what exists |
@@ -14,6 +15,7 @@
 
 mod bodies;
 mod contract;
+mod differential;
 mod faults;
 mod layers;
 mod leaks;

@@ -160,6 +160,11 @@ impl Reply {
         self
     }
 
+    pub fn body(mut self, body: impl Into<Bytes>) -> Reply {
+        self.body = body.into();
+        self
+    }
+
     /// Appends a field; names keep their case on the wire.
     pub fn header(mut self, name: &str, value: &str) -> Reply {
         self.fields.push((name.to_owned(), value.to_owned()));

@@ -1,0 +1,183 @@
+//! What may differ: the one list of documented differences. Each entry names its section of the contract.
+//!
+//! An entry is as narrow as its section. `PENDING` holds what the product does not do yet; it is to be empty.
+
+use super::judge::{Difference, What};
+use super::traits::Trait;
+use crate::support::wire::field;
+
+/// A difference that is documented.
+pub struct Allowance {
+    /// Of the contract.
+    pub section: &'static str,
+    pub why: &'static str,
+    pub covers: fn(&Difference) -> bool,
+}
+
+/// Fields of an answer that tell how it was kept, or of whom, and so are in no snapshot.
+const NEVER_IN_A_SNAPSHOT: &[&str] = &[
+    "clear-site-data",
+    "www-authenticate",
+    "authentication-info",
+    "alt-svc",
+    "x-request-id",
+    "x-runtime",
+    "server-timing",
+    "x-ratelimit-remaining",
+    "ratelimit",
+    "retry-after",
+    "accept-ranges",
+    "x-csrf-token",
+    "x-next-page-token",
+    "trailer",
+];
+
+pub const ALLOWED: &[Allowance] = &[
+    Allowance {
+        section: "§3",
+        why: "a covered GET or HEAD says in Cache-Status what became of it, behind what was there",
+        covers: |d| d.is_field("cache-status") && d.through_adds("cache-status", "pollcast; "),
+    },
+    Allowance {
+        section: "§3",
+        why: "while a resource is followed, what passes through varies by Accept and Prefer, too",
+        covers: |d| {
+            !d.here && d.is_followed && d.is_field("vary") && d.only_adds_to_vary(&["accept", "prefer"])
+        },
+    },
+    Allowance {
+        section: "§12",
+        why: "the API is told whom a request came from, and by which scheme and host",
+        covers: |d| match &d.what {
+            What::SawField(name) => {
+                matches!(name.as_str(), "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host")
+            }
+            _ => false,
+        },
+    },
+    Allowance {
+        section: "§3",
+        why: "an answer from a snapshot has an ETag, an Age and a Cache-Control of its own",
+        covers: |d| {
+            let is_own = d.is_field("etag") || d.is_field("age");
+            d.here && (is_own || (d.is_field("cache-control") && d.through_says("cache-control", "no-cache")))
+        },
+    },
+    Allowance {
+        section: "§3",
+        why: "an answer from a snapshot varies by what chooses its form here, beside what the API says",
+        covers: |d| {
+            let own = [
+                "accept",
+                "prefer",
+                "accept-encoding",
+                "authorization",
+                "cookie",
+                "origin",
+                "x-requested-with",
+            ];
+            d.here && d.is_field("vary") && d.only_adds_to_vary(&own)
+        },
+    },
+    Allowance {
+        section: "§3",
+        why: "what belongs to one answer is in no snapshot",
+        covers: |d| match &d.what {
+            What::FieldLost(name) => d.here && NEVER_IN_A_SNAPSHOT.contains(&name.as_str()),
+            _ => false,
+        },
+    },
+    Allowance {
+        section: "§2",
+        why: "`If-None-Match: *` matches any snapshot, with a tag of the API's or not",
+        covers: |d| {
+            d.here && matches!(d.what, What::Status(200, 304)) && d.asked("if-none-match") == Some("*")
+        },
+    },
+    Allowance {
+        section: "§3",
+        why: "an answer that breaks off is no answer; the last good one, or 502 is given in its place",
+        covers: |d| d.direct.is_err() && d.what == What::Failed,
+    },
+    Allowance {
+        section: "§3",
+        why: "a snapshot younger than the interval is a hit, also for who has seen more in an answer that passed through",
+        covers: |d| d.here && matches!(d.what, What::WentBack { passed: true, .. }),
+    },
+    Allowance {
+        section: "§11",
+        why: "on a public route cookies that the API sets are counted, not given",
+        covers: |d| d.here && d.setting.is_public() && d.is_field("set-cookie"),
+    },
+    Allowance {
+        section: "§11",
+        why: "what browsers, HTTP and tracing add chooses nothing unless Vary or the route says so",
+        covers: |d| {
+            let known =
+                ["User-Agent", "Accept-Language", "Sec-CH-UA-Mobile", "Save-Data", "Cookie", "Origin"];
+            let is_silent = |t: &Trait| matches!(t, Trait::Chooses(name, false) if known.contains(name));
+            d.here && d.what == What::Body && d.place.traits.iter().any(is_silent)
+        },
+    },
+    Allowance {
+        section: "§11",
+        why: "utm_* and numbers of ten digits that only defeat caches leave key and poll",
+        covers: |d| {
+            let target = d.request.as_ref().map_or("", |request| request.target.as_str());
+            let is_left_out = target.contains("?utm_source=") || target.contains("?_=1795906076548");
+            d.here && is_left_out && matches!(d.what, What::Body | What::Length)
+        },
+    },
+];
+
+pub const PENDING: &[Allowance] = &[];
+
+/// The entry that covers a difference.
+pub fn entry(difference: &Difference) -> Option<&'static Allowance> {
+    // Whatever is documented, nobody gets what is another's.
+    if matches!(difference.what, What::Leak(_)) {
+        return None;
+    }
+    ALLOWED.iter().chain(PENDING).find(|allowance| (allowance.covers)(difference))
+}
+
+impl Difference {
+    /// Whether it is about this field of the answer.
+    fn is_field(&self, wanted: &str) -> bool {
+        match &self.what {
+            What::FieldLost(name) | What::FieldAdded(name) | What::FieldChanged(name) => name == wanted,
+            _ => false,
+        }
+    }
+
+    /// What the request said in this field.
+    fn asked(&self, name: &str) -> Option<&str> {
+        field(&self.request.as_ref()?.fields, name)
+    }
+
+    fn lines(&self, name: &str) -> [String; 2] {
+        [&self.direct, &self.through]
+            .map(|outcome| outcome.as_ref().ok().and_then(|answer| answer.line(name)).unwrap_or_default())
+    }
+
+    /// Whether the answer that came through has what the API said, and behind it what begins so.
+    fn through_adds(&self, name: &str, added: &str) -> bool {
+        let [direct, through] = self.lines(name);
+        let behind = through.strip_prefix(&direct).map(|rest| rest.trim_start_matches(", "));
+        behind.is_some_and(|rest| rest.starts_with(added))
+    }
+
+    fn through_says(&self, name: &str, word: &str) -> bool {
+        self.lines(name)[1].contains(word)
+    }
+
+    /// Whether Vary names all that the API names, and else only these.
+    fn only_adds_to_vary(&self, own: &[&str]) -> bool {
+        let names = |line: &str| -> Vec<String> {
+            line.split(',').map(|n| n.trim().to_ascii_lowercase()).filter(|n| !n.is_empty()).collect()
+        };
+        let [direct, through] = self.lines("vary").map(|line| names(&line));
+        direct.iter().all(|name| through.contains(name))
+            && through.iter().all(|name| direct.contains(name) || own.contains(&name.as_str()))
+    }
+}
