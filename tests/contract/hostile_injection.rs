@@ -18,7 +18,7 @@ const WORDS: [&str; 12] = [
     "\nevent: snapshot\ndata: evil",
     ": comment\n:\n",
     "data: data: data:",
-    "\u{feff}data: x",
+    "x\u{feff}data: x",
     "a\u{2028}\u{2029}\u{85}b",
     "\0\0",
     "0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",

@@ -12,6 +12,7 @@ use crate::support::app;
 use crate::support::client::Http;
 use crate::support::legacy::{Legacy, Reply, Seen};
 use crate::support::sse::Sse;
+use crate::support::token;
 use crate::support::ws::Ws;
 
 const LIST: &str = "/prices/list";
@@ -245,7 +246,7 @@ async fn a_client_cannot_have_what_pollcast_says_of_it_dropped() {
     stand.legacy.set("/prices/A", Reply::json("1"));
     let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
     let token = |claims: Value| {
-        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token");
+        let token = token::encode(&jsonwebtoken::Header::default(), &claims, &key);
         format!("Bearer {token}")
     };
     let ann = token(json!({ "sub": "ann" }));

@@ -2,10 +2,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
 use super::{FAST, Stand, config};
+use crate::support;
 use crate::support::app;
 use crate::support::client::{Http, long_poll};
 use crate::support::h2::H2;
@@ -26,7 +29,7 @@ fn in_seconds(seconds: i64) -> i64 {
 fn token(subject: &str, seconds: i64) -> String {
     let claims = json!({ "sub": subject, "symbol": "A", "exp": in_seconds(seconds) });
     let key = EncodingKey::from_secret(SECRET.as_bytes());
-    jsonwebtoken::encode(&Header::default(), &claims, &key).expect("a token")
+    support::token::encode(&Header::default(), &claims, &key)
 }
 
 fn bearer(token: &str) -> String {
@@ -316,15 +319,16 @@ async fn a_subject_has_no_more_clients_of_many_than_of_one() {
 fn signer(id: &str) -> (EncodingKey, Value) {
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key pair");
     let key = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).expect("a key");
-    let mut public = jwk::Jwk::from_encoding_key(&key, Algorithm::ES256).expect("a public key");
-    public.common.key_id = Some(id.to_owned());
+    // A point that is not compressed: 4, then both coordinates.
+    let [x, y] = [1..33, 33..65].map(|part| URL_SAFE_NO_PAD.encode(&pair.public_key_raw()[part]));
+    let public = json!({ "kty": "EC", "crv": "P-256", "alg": "ES256", "kid": id, "x": x, "y": y });
     (key, json!({ "keys": [public] }))
 }
 
 fn signed(key: &EncodingKey, id: &str) -> String {
     let head = Header { kid: Some(id.to_owned()), ..Header::new(Algorithm::ES256) };
     let claims = json!({ "sub": "ann", "exp": in_seconds(60), "iss": "me" });
-    bearer(&jsonwebtoken::encode(&head, &claims, key).expect("a token"))
+    bearer(&support::token::encode(&head, &claims, key))
 }
 
 #[tokio::test]
@@ -489,7 +493,7 @@ fn of_several(route: &str) -> Stand {
 fn token_of(issuer: &str, secret: &str, subject: Value) -> (&'static str, String) {
     let claims = json!({ "sub": subject, "iss": issuer, "exp": in_seconds(60) });
     let key = EncodingKey::from_secret(secret.as_bytes());
-    ("authorization", bearer(&jsonwebtoken::encode(&Header::default(), &claims, &key).expect("a token")))
+    ("authorization", bearer(&support::token::encode(&Header::default(), &claims, &key)))
 }
 
 #[tokio::test]

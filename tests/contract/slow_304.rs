@@ -6,6 +6,7 @@ use super::{Stand, TlsStand};
 use crate::support::client::Http;
 use crate::support::h2::H2;
 use crate::support::legacy::Reply;
+use crate::support::token;
 
 const A: &str = r#"{"price":1}"#;
 const B: &str = r#"{"price":2}"#;
@@ -151,7 +152,7 @@ fn by_token(seconds: u64) -> (Stand, String) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
     let claims = serde_json::json!({ "sub": "ann", "exp": now + seconds });
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token");
+    let token = token::encode(&jsonwebtoken::Header::default(), &claims, &key);
     (stand, format!("Bearer {token}"))
 }
 

@@ -8,6 +8,7 @@ use super::people::{Person, SECRET};
 use crate::contract::{FAST, Stand};
 use crate::support::legacy::{Gate, Reply, Seen};
 use crate::support::sse::Sse;
+use crate::support::token;
 use crate::support::wire::GUARD;
 use crate::support::ws::Ws;
 
@@ -60,7 +61,7 @@ async fn a_client_does_not_become_another_because_the_upstream_varies_by_subject
 fn token_of(subject: &str) -> String {
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
     let claims = json!({ "sub": subject, "exp": 4_102_444_800_u64 });
-    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token")
+    token::encode(&jsonwebtoken::Header::default(), &claims, &key)
 }
 
 #[tokio::test]

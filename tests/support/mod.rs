@@ -15,5 +15,6 @@ pub mod reply;
 mod serving;
 pub mod sse;
 pub mod tls;
+pub mod token;
 pub mod wire;
 pub mod ws;
