@@ -5,18 +5,20 @@
 
 mod bypass;
 mod log_loss;
+mod make;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
 };
 use tokio::runtime::Handle;
 
 pub use bypass::Bypass;
 pub use log_loss::{LogLoss, log_lines_lost};
+use make::Make;
 
 /// All metrics of one running application; each application has a registry of its own.
 #[derive(Clone)]
@@ -353,57 +355,6 @@ pub struct StreamMetrics {
 impl StreamMetrics {
     pub fn ended(&self, reason: &str) {
         self.ends.with_label_values(&[self.transport, reason]).inc();
-    }
-}
-
-/// Makes and registers metrics named `pollcast_…`.
-struct Make<'a> {
-    registry: &'a Registry,
-}
-
-impl Make<'_> {
-    fn register<C: prometheus::core::Collector + Clone + 'static>(
-        &self,
-        made: Result<C, prometheus::Error>,
-    ) -> Result<C, prometheus::Error> {
-        let made = made?;
-        self.registry.register(Box::new(made.clone()))?;
-        Ok(made)
-    }
-
-    fn opts(name: &str, help: &str) -> Opts {
-        Opts::new(format!("pollcast_{name}"), help)
-    }
-
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-        self.register(IntCounter::with_opts(Self::opts(name, help)))
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
-        self.register(IntCounterVec::new(Self::opts(name, help), labels))
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-        self.register(IntGauge::with_opts(Self::opts(name, help)))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
-        self.register(IntGaugeVec::new(Self::opts(name, help), labels))
-    }
-
-    fn float_gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
-        self.register(GaugeVec::new(Self::opts(name, help), labels))
-    }
-
-    fn histograms(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        buckets: Vec<f64>,
-    ) -> Result<HistogramVec, prometheus::Error> {
-        let opts = HistogramOpts::new(format!("pollcast_{name}"), help).buckets(buckets);
-        self.register(HistogramVec::new(opts, labels))
     }
 }
 

@@ -42,7 +42,9 @@ fn registered() -> BTreeSet<String> {
         calls.map(|rest| rest.split('"').nth(1).expect("a name").to_owned()).collect::<Vec<_>>()
     };
     let names = kinds.iter().flat_map(|kind| after(kind));
-    names.map(|name| format!("pollcast_{name}")).collect()
+    // The log is the process's, and so is what counts it.
+    let of_the_process = named_in(include_str!("../src/metrics/log_loss.rs"));
+    names.map(|name| format!("pollcast_{name}")).chain(of_the_process).collect()
 }
 
 /// The metrics that a running application describes; a labelled one only after its first count.

@@ -61,9 +61,7 @@ pub(super) struct Attended {
     farewell: Option<Farewell>,
     windows: Option<Arc<Windows>>,
     gathers: bool,
-    /// Not written yet.
     waiting: BytesMut,
-    /// While the client takes nothing.
     stall: Option<Pin<Box<Sleep>>>,
     /// What is said in place of all that Pingora says: the client is refused.
     parting: Option<Parting>,

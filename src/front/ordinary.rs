@@ -373,7 +373,7 @@ fn is_not_modified(headers: &HeaderMap, snapshot: &Snapshot) -> bool {
         Some(condition) => condition.matches(snapshot.version),
         None => {
             let since = headers.get(header::IF_MODIFIED_SINCE);
-            since.is_some() && since == snapshot.validators.last_modified.as_ref()
+            since.is_some() && since == snapshot.headers.get(header::LAST_MODIFIED)
         }
     }
 }

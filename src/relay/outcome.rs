@@ -387,11 +387,9 @@ fn exception(failure: &upstream::Failure) -> Option<ExceptionKind> {
     use upstream::Failure as F;
     match failure {
         F::NoDocument { found: NoDocument::EventStream } => Some(ExceptionKind::OwnStream),
-        F::NoDocument { .. }
-        | F::TooLarge { .. }
-        | F::HeldBack { .. }
-        | F::NotCoded { .. }
-        | F::UnknownCoding { .. } => Some(ExceptionKind::Uncoverable),
+        F::NoDocument { .. } | F::TooLarge { .. } | F::HeldBack { .. } | F::UnknownCoding { .. } => {
+            Some(ExceptionKind::Uncoverable)
+        }
         _ => None,
     }
 }

@@ -421,7 +421,7 @@ async fn a_server_is_not_asked_about_two_credentials_and_names_one_subject() {
     http.get("/prices/A", &[("authorization", "Bearer two")]).await.expect(503);
     let asked = oracle.count("/check");
     let twice = [("authorization", "Bearer bad"), ("authorization", "Bearer one")];
-    http.get("/prices/A", &twice).await.expect(401);
+    http.get("/prices/A", &twice).await.expect(400);
     assert_eq!(oracle.count("/check"), asked);
 }
 
