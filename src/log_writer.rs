@@ -122,6 +122,10 @@ impl Queue {
 }
 
 /// As `Write::write_all`, also to a descriptor that somebody else has made one that does not block.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the thread is the writer's own, and a file has no event to wait for"
+)]
 fn write_all(target: &mut File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match target.write(bytes) {

@@ -191,7 +191,7 @@ fn plain(content: Content, previous: Option<&Snapshot>, namer: &VersionNamer) ->
     if let Some(media_type) = media_type.as_ref().filter(|media_type| media_type.is_json())
         && !is_empty(content.status)
         && let Err(error) = parses(text)
-        && !decoded().is_some_and(|text| parses(&text).is_ok())
+        && decoded().is_none_or(|text| parses(&text).is_err())
     {
         let found = &media_type.essence;
         return Err(Unfit::not_json(format!("the body says it is {found} but does not parse: {error}")));

@@ -75,6 +75,7 @@ impl Alone {
 }
 
 /// What a connection brought.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 enum Came {
     Accepted(Option<H2Accept>),
     /// A request may be taken again.

@@ -245,7 +245,7 @@ fn trials_of(
     });
     let others = variations().into_iter().filter(|(name, value)| {
         // What the question or the poll says itself is no variation.
-        !names.contains(name) && !(*name == header::ACCEPT && accept.as_bytes() == value.as_bytes())
+        !(names.contains(name) || *name == header::ACCEPT && accept.as_bytes() == value.as_bytes())
     });
     let with = others.map(|(name, value)| {
         let more = (name.clone(), HeaderValue::from_static(value));

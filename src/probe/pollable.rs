@@ -55,7 +55,7 @@ pub(super) fn unpollable(polls: &[Answer], route: &Route) -> Option<Unpollable> 
     }
     let values = bodies(&good).filter(|values| values.len() == good.len());
     let is_one_time = match &values {
-        Some(values) => values.windows(2).all(|pair| has_new_secret(pair)),
+        Some(values) => values.windows(2).all(has_new_secret),
         None => steps.iter().all(|(before, after)| has_new_token(&before.body, &after.body)),
     };
     if is_one_time && is_for_one(&good, &route.ignore_cookies) {

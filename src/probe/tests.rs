@@ -353,6 +353,7 @@ fn without(name: &str, answer: Answer) -> Trial {
 }
 
 #[test]
+#[expect(clippy::type_complexity, reason = "a table whose columns are said by its rows")]
 fn a_suggestion_follows_from_what_was_seen() {
     let json = |more: &[(&str, &str)], body: &str| {
         answer(200, &[&[("content-type", "application/json")], more].concat(), body)

@@ -93,6 +93,10 @@ fn lets_others_in(about: &Metadata, user: u32) -> Option<String> {
 ///
 /// # Errors
 /// None came, or it is another user's: nothing may be handed to it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "runs on a thread for calls that block; a path has no event to wait for"
+)]
 pub(super) fn connect(socket: &Path) -> Result<UnixStream, Failure> {
     let until = Instant::now() + HEIR_WAIT_MAX;
     loop {

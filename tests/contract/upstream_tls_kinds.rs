@@ -62,6 +62,9 @@ fn plain() -> Says<'static> {
     Says::name(NAME)
 }
 
+/// What it is, the server's files and `ca`, and whether it is believed.
+type Kind = (&'static str, (Made, Option<String>), bool);
+
 #[tokio::test]
 async fn certificates_of_intranets_are_verified_with_the_file_that_curl_takes() {
     let folder = Folder::new();
@@ -71,7 +74,7 @@ async fn certificates_of_intranets_are_verified_with_the_file_that_curl_takes() 
     let signed = |says| made(says, Some(&authority));
     let own = |says| (made(says, None), None);
     let both = format!("{}{}", authority.pem(), between.pem());
-    let kinds: [(&str, (Made, Option<String>), bool); 14] = [
+    let kinds: [Kind; 14] = [
         ("as openssl makes it", own(Says { authority: Some(true), ..full }), true),
         ("no extension at all", own(plain()), true),
         ("CA:TRUE, name in CN only", own(Says { authority: Some(true), ..plain() }), true),

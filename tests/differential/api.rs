@@ -307,11 +307,9 @@ fn add_fields(one: Trait, content: &Content, seen: &Seen, body: &[u8], fields: &
                 add("Access-Control-Allow-Credentials", "true".into());
             }
         }
-        Trait::SetsCookie => {
-            if !seen.headers("cookie").iter().any(|line| line.contains("csrftoken=")) {
-                add("Set-Cookie", format!("csrftoken=t{}; Path=/", content.state));
-                add("Vary", "Cookie".into());
-            }
+        Trait::SetsCookie if !seen.headers("cookie").iter().any(|line| line.contains("csrftoken=")) => {
+            add("Set-Cookie", format!("csrftoken=t{}; Path=/", content.state));
+            add("Vary", "Cookie".into());
         }
         _ => {}
     }

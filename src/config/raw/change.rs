@@ -16,7 +16,7 @@ use super::{Count, List, Number, Text};
 pub enum ChangeSetting {
     /// `off`.
     Word(Text),
-    On(Change),
+    On(Box<Change>),
 }
 
 /// What counts as a change. Places are JSON Pointers, or JSONPath when they begin with `$`.
