@@ -75,6 +75,7 @@ pub fn start(config: Config) -> io::Result<App> {
 /// # Errors
 /// As [`start`].
 pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
+    memory::keep_large_apart();
     let config = Arc::new(config);
     let metrics = Metrics::new().map_err(io::Error::other)?;
     let mut kept = Sockets::default();

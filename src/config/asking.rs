@@ -34,7 +34,7 @@ pub enum Connections {
 /// What polls say in the fields of proxies (contract §10).
 #[derive(Debug, Clone)]
 pub struct Forwarded {
-    /// The address that polls are for; none: one that is nobody's.
+    /// The address that polls say they are for. Left out, they say 192.0.2.1, which is no machine's.
     pub address: Option<String>,
     pub proto: Option<String>,
     pub host: Option<String>,

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-/// Parts of names that say who somebody is, or prove it.
+/// Parts of the names of fields whose values identify or authenticate a user.
 const CREDENTIAL_PARTS: [&str; 17] = [
     "token",
     "key",
@@ -29,7 +29,7 @@ const CREDENTIAL_PARTS: [&str; 17] = [
 const ACCIDENTAL: &str = "user-agent";
 const ACCIDENTAL_PREFIX: &str = "sec-";
 
-/// Whether the name of a header field says that its value is a credential, whoever adds it.
+/// Whether the name of a header field says that its value is a credential, also where a proxy adds the field.
 pub fn says_credential(name: &str) -> bool {
     let name = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         true => Cow::Owned(name.to_ascii_lowercase()),

@@ -10,6 +10,7 @@ mod change;
 mod credential_names;
 mod defaults;
 mod environment;
+mod framing_names;
 pub mod identity;
 mod listeners;
 mod load;
@@ -30,6 +31,7 @@ mod yaml;
 pub use asking::{Auth, Batch, Breaker, Budget, ClientCredentials, Connections, Forwarded};
 pub use change::{ArrayKey, Change, Cursor, Delta, Feed, LinePattern, Members, Order, Pages};
 pub use credential_names::says_credential;
+pub use framing_names::FRAMING_NAMES;
 pub use identity::{Authenticate, TokenPlaces};
 pub use listeners::{
     CertificateFiles, ClientAddress, ClientCertificates, Listener, ListenerTls, TlsVersion, host_name,

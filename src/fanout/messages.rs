@@ -31,7 +31,7 @@ struct Way {
 /// Where they come from, with who sent them.
 pub type MessageQueue = mpsc::Receiver<(MemberId, Message)>;
 
-/// What one client has said and nobody is done with.
+/// The messages of one client that wait, or are being acted on.
 #[derive(Debug, Default)]
 struct Load {
     messages: usize,

@@ -10,27 +10,13 @@ use http::{HeaderMap, HeaderName, header};
 use pingora::http::RequestHeader;
 
 use super::framing::BadHead;
-use crate::config::{ClassValue, Route, Share};
+use crate::config::{ClassValue, FRAMING_NAMES, Route, Share};
 
 /// Fields that pollcast sets on what it sends to an upstream, besides the families below.
 const SET: [&str; 3] = ["forwarded", "host", "x-real-ip"];
 
 /// Fields whose whole family is pollcast's word, or a trusted proxy's.
 const FAMILIES: [&str; 2] = ["x-forwarded-", "x-pollcast-"];
-
-/// Fields that say where a message ends, or what becomes of its connection.
-const FRAMES: [&str; 10] = [
-    "connection",
-    "content-length",
-    "expect",
-    "http2-settings",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// Credentials that every route has.
 const CREDENTIALS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
@@ -51,7 +37,7 @@ pub(super) fn check(headers: &HeaderMap, route: Option<&Route>) -> Result<(), Ba
         }
         let read = dashed(name);
         let is_ours = SET.contains(&read.as_str()) || FAMILIES.iter().any(|family| read.starts_with(family));
-        let frames = FRAMES.contains(&read.as_str());
+        let frames = FRAMING_NAMES.contains(&read.as_str());
         let is_listed =
             || CREDENTIALS.contains(&read.as_str()) || route.is_some_and(|route| lists(route, name, &read));
         if is_ours || frames || is_listed() {

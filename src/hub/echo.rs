@@ -166,8 +166,14 @@ impl Topic {
         view.settled < self.written()
     }
 
-    /// Whether the view may be older than a write.
+    /// Whether the last poll that ended may be older than a write. It counts from the moment that its answer is in the
+    /// view, so that the reader who comes with it does not ask once more.
     pub fn is_aged(&self, view: &View) -> bool {
+        view.ended < self.aged()
+    }
+
+    /// Whether the effect of a write is looked for still.
+    pub fn is_unsettled(&self, view: &View) -> bool {
         view.settled < self.aged()
     }
 

@@ -221,7 +221,7 @@ impl Poller {
 
     /// Whether a poll that starts now asks for the effect of a write.
     pub(super) fn is_after_write(&self, view: &View) -> bool {
-        self.topic.is_aged(view) || self.echo.due(self.topic.wave().first).is_some()
+        self.topic.is_unsettled(view) || self.echo.due(self.topic.wave().first).is_some()
     }
 
     /// Looks whether the effect of a write is there.

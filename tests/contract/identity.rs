@@ -14,6 +14,7 @@ use crate::support::client::{Http, long_poll};
 use crate::support::h2::H2;
 use crate::support::legacy::{Legacy, Reply};
 use crate::support::sse::Sse;
+use crate::support::wire::within;
 use crate::support::ws::Ws;
 
 const SECRET: &str = "a secret of more than thirty-two characters";
@@ -305,14 +306,17 @@ async fn a_subject_has_no_more_clients_of_many_than_of_one() {
     stand.clients("sse", 0).await;
     for name in ["A", "B"] {
         // A seat is free a moment after its client is counted no more.
-        loop {
-            ws.send_text(&subscribe(name)).await;
-            let said = ws.next_text().await;
-            if said.contains("snapshot") {
-                break;
+        let admitted = async {
+            loop {
+                ws.send_text(&subscribe(name)).await;
+                let said = ws.next_text().await;
+                if said.contains("snapshot") {
+                    break;
+                }
+                assert!(said.contains("503"), "{said}");
             }
-            assert!(said.contains("503"), "{said}");
-        }
+        };
+        within("the seat of the stream that left", admitted).await;
     }
     drop(ws);
     stand.clients("envelope", 0).await;

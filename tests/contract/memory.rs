@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::edge_support::{Extra, process_yaml};
 use super::{FAST, Stand};
 use crate::support::client::Http;
 use crate::support::legacy::{Gate, Legacy, Reply};
+use crate::support::process::Process;
 use crate::support::sse::Sse;
 use crate::support::wire::within;
 use crate::support::ws::Ws;
@@ -67,8 +69,7 @@ async fn when_snapshots_are_full_new_followers_get_503_and_plain_requests_pass_t
             tokio::task::yield_now().await;
         }
     };
-    let mut again =
-        tokio::time::timeout(std::time::Duration::from_secs(30), again).await.expect("room again");
+    let mut again = within("room for one more", again).await;
     assert!(again.next_event().await.data.contains("xxx"), "there is room again");
 }
 
@@ -87,6 +88,27 @@ async fn equal_contents_are_charged_once() {
     assert_eq!(refusals(&stand, "snapshot-bytes").await, 0.0);
     let held = stand.metric("pollcast_snapshot_bytes", "").await;
     assert!((250_000.0..1_000_000.0).contains(&held), "{held}");
+}
+
+#[tokio::test]
+async fn many_spellings_of_one_large_answer_take_its_memory_once() {
+    const SPELLINGS: usize = 100;
+    const BYTES: usize = 900_000;
+    let legacy = Legacy::start();
+    legacy.set("/r/A", Reply::json(json!({ "rows": "x".repeat(BYTES) }).to_string()));
+    legacy.set("/r/first", Reply::json(json!({ "rows": "x".repeat(BYTES) }).to_string()));
+    let yaml = process_yaml(&legacy, Extra { route: ", poll: {interval: 1h}", ..Extra::default() });
+    let process = Process::start(&yaml).await;
+    Http::connect(process.address).await.get("/r/first", &[]).await.expect(200);
+    let before = process.memory();
+    let names: Vec<String> = (0..SPELLINGS).map(|n| format!("resource=/r/A%3Fx={n}")).collect();
+    let mut sse = Sse::open(process.address, &format!("{EVENTS}?{}", names.join("&")), &[]).await;
+    let mut had = 0;
+    while had < SPELLINGS {
+        had += usize::from(sse.next_event().await.data.contains("xxx"));
+    }
+    let grown = process.memory().saturating_sub(before);
+    assert!(grown < SPELLINGS * BYTES / 3, "{} MiB more", grown >> 20);
 }
 
 #[tokio::test]

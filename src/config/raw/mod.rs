@@ -156,7 +156,7 @@ pub struct Upstream {
     pub max_requests: Option<Count>,
     /// Authentication schemes that bind a connection to its user, beside NTLM, Negotiate and Kerberos.
     pub connection_auth: Option<List<Text>>,
-    /// Whose polls a connection may carry: everybody's, or those of one class.
+    /// Which polls share a connection: all (`shared`), or those of one class (`class`).
     #[schemars(extend("enum" = ["shared", "class"]))]
     pub connections: Option<Text>,
 }

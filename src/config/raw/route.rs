@@ -69,7 +69,7 @@ pub struct RouteSettings {
     /// Names of the query switches.
     pub switches: Option<Switches>,
     /// `exact`: the API reads letter case, a last `/`, escapes, `;` and `//` in a path as RFC 3986 does; `any`:
-    /// nobody knows, and what may be read in two ways is treated so.
+    /// it may read them otherwise, so that all readings of a path decide.
     #[schemars(extend("enum" = ["any", "exact"]))]
     pub spelling: Option<Text>,
     /// SSE `event:` of snapshots, or `off`: unnamed, so that `onmessage` works.

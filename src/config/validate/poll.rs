@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::super::problem::{Findings, Place};
-use super::super::{ClassValue, Route, Share, raw};
+use super::super::{ClassValue, FRAMING_NAMES, Route, Share, raw};
 use super::{DAY, KIB, MIB, MILLISECOND, MINUTE, SECOND, Said, asking, at};
 
 /// Headers of a poll that are pollcast's own (contract §10), and what to do instead.
@@ -32,19 +32,6 @@ const OWN_HEADERS: &[(&str, &str)] = &[
     ("x-forwarded-proto", "is said with the upstream's forwarded"),
     ("x-pollcast-subscribers", "is made by pollcast"),
     ("x-real-ip", "is said with the upstream's forwarded: { for: ... }"),
-];
-
-/// Headers that are about one connection or one body.
-const CONNECTION_HEADERS: &[&str] = &[
-    "connection",
-    "content-length",
-    "expect",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
 ];
 
 pub fn apply(
@@ -158,7 +145,7 @@ pub fn headers(
         };
         if let Some((_, reason)) = own.iter().find(|(own, _)| name == *own) {
             findings.problem(&place, format!("not allowed here: this header {reason}"));
-        } else if CONNECTION_HEADERS.contains(&name.as_str()) {
+        } else if FRAMING_NAMES.contains(&name.as_str()) {
             findings.problem(&place, "not allowed here: this header is about one connection");
         }
         let Some(mut value) = findings.header_value(&place, &said.0) else {
