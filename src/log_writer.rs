@@ -112,7 +112,7 @@ impl Queue {
             let lines = state.lines_in_hand;
             drop(state);
             if write_all(&mut target, &buffer).is_err() {
-                // Whoever read it is gone, or the disk is full: the next lines are tried all the same.
+                // The reader is gone, or the disk is full: the next lines are tried all the same.
                 log_lines_lost(LogLoss::Unwritten, lines);
             }
             buffer.clear();

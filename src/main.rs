@@ -156,7 +156,7 @@ fn run(file: &Path, take_over: bool) -> ExitCode {
     if let Some(limit) = raise_descriptor_limit()
         && let Some(shortage) = front::shortage(&config, limit)
     {
-        // Whose clients are few can do nothing about a number that nobody chose.
+        // An operator with few clients can do nothing about the default.
         match config.limits.clients_said {
             true => tracing::warn!("{shortage}"),
             false => tracing::debug!("{shortage}"),

@@ -47,7 +47,7 @@ fn beside(pattern: &str) -> impl Iterator<Item = String> {
     let found = match pattern.rsplit_once("/{*") {
         Some((base, _)) => vec![base.to_owned(), format!("{base}/")],
         None if last.is_empty() => vec![pattern.trim_end_matches('/').to_owned()],
-        // Who asks for one of many seldom ends its name with a slash.
+        // Clients seldom end the name of one resource of many with a slash.
         None if example(last) != last => Vec::new(),
         None => vec![format!("{pattern}/")],
     };

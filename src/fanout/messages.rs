@@ -75,7 +75,7 @@ impl Messages {
         load.bytes += bytes.len();
         drop(load);
         let place = MessagePlace { bytes: bytes.len(), room: self.0.room.clone() };
-        // Whoever acted on them may be gone, and the connection is about to.
+        // The task that acts on them may have ended, and the connection is about to end.
         let _ = self.0.sender.try_send((member, Message { bytes, place }));
     }
 

@@ -21,7 +21,7 @@ const SPARE: usize = 1024;
 /// Most clients of one name that a call which does not say which of them it means is told of.
 const CANDIDATES_MAX: usize = 16;
 
-/// Returns who asks, or `None` where the route does not want to know.
+/// Returns the client's identity, or `None` where the route has no `authenticate`.
 ///
 /// # Errors
 /// The request does not prove it, or what it asks for is not for them.

@@ -28,7 +28,7 @@ const TWICE: BadHead = BadHead("a field that says who asks is there twice");
 ///
 /// # Errors
 /// A name in another spelling than the one that pollcast sets, that frames, or that the route lists; two lines of
-/// a field that says who asks, on a route that wants to know.
+/// a credential, on a route with `authenticate`.
 pub(super) fn check(headers: &HeaderMap, route: Option<&Route>) -> Result<(), BadHead> {
     for name in headers.keys() {
         let name = name.as_str();

@@ -22,7 +22,7 @@ pub(super) fn own_address(session: &Session) -> Option<SocketAddr> {
     session.downstream_session.server_addr().and_then(|address| address.as_inet()).copied()
 }
 
-/// Whether requests for a host are served here. Who names none cannot name a wrong one.
+/// Whether requests for a host are served here. A request that names no host is.
 pub(super) fn is_served(listener: &Listener, host: Option<&str>, own: Option<SocketAddr>) -> bool {
     let Some(host) = host else { return true };
     listener.hosts.is_empty()

@@ -44,7 +44,7 @@ pub(super) fn household(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Attends to a resource, and has it polled if nobody did, at the client's expense.
+/// Attends to a resource and starts its polls if there are none, at the client's expense.
 ///
 /// # Errors
 /// The limit that bites; it is counted.

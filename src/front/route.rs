@@ -40,7 +40,7 @@ pub enum Match {
     Doubtful {
         upstream: Option<Arc<Upstream>>,
     },
-    /// Some reading of it is a route that asks who comes, and not every one: it goes nowhere.
+    /// Some reading of it is a route with `authenticate`, and not every one: the request is refused.
     Ambiguous,
 }
 
@@ -69,7 +69,7 @@ struct Site {
     /// Without their escapes: what servers read. One router takes no two that are the same. Empty where no pattern
     /// has an escape.
     decoded: Vec<Router<Arc<Route>>>,
-    /// Both in lower case and without a slash at the end. Empty where no route asks who comes.
+    /// Both in lower case and without a slash at the end. Empty where no route has `authenticate`.
     folded: Vec<Router<Folded>>,
 }
 
@@ -134,7 +134,7 @@ impl Routes {
         named.unwrap_or(&self.others)
     }
 
-    /// Whether some reading of a raw path is a route that asks who comes.
+    /// Whether some reading of a raw path is a route with `authenticate`.
     pub fn is_guarded(&self, host: Option<&str>, raw_path: &str) -> bool {
         match self.find(host, raw_path) {
             Match::Covered { route, .. } => route.authenticate.is_some(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::{Authenticate, Route};
 use crate::resource::decode_lossy;
 
-/// Whether a route asks who comes, and its API may take other spellings of its path for it.
+/// Whether a route has `authenticate`, and its API may take other spellings of its path for it.
 pub(super) fn is_guard(route: &Route) -> bool {
     route.authenticate.is_some() && !route.exact_spelling
 }

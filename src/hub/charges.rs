@@ -75,7 +75,7 @@ pub(super) struct Charge {
     /// Of the topic that it is for.
     id: u64,
     owners: Vec<Owner>,
-    /// What the topic holds, and the most that its address may; none: nobody counts it.
+    /// What the topic holds, and the most that its address may. `None` where no limit counts it.
     bytes: Option<(usize, usize)>,
 }
 

@@ -23,7 +23,7 @@ pub enum Touch {
     Named { repeats: bool },
     /// One of its members was named: the same without repeats, and once an interval.
     Parent,
-    /// The write was another class's: what is followed is polled, nobody waits.
+    /// The write was another class's: a followed resource is polled, and no reader waits.
     Stranger,
     /// It stands above or below: what is followed is polled after this pause, and not again for half an interval.
     Relative { after: Duration },

@@ -1,4 +1,4 @@
-//! Lines of the log that nobody gets: the log is the process's, so all applications of it show the same count.
+//! Lines of the log that were lost: the log is the process's, so all applications of it show the same count.
 //!
 //! Must not know: how lines are written.
 

@@ -123,7 +123,7 @@ fn is_secret_name(name: &str) -> bool {
     says_credential(&lower) || ["sid", "nonce", "ticket", "otp", "challenge"].contains(&lower.as_str())
 }
 
-/// Letters, digits, `-`, `_`, `.`, `~`, `+`, `/` and `=` in one word, long enough for nobody to guess, with digits or both cases.
+/// Letters, digits, `-`, `_`, `.`, `~`, `+`, `/` and `=` in one word, too long to be guessed, with digits or both cases.
 fn is_token(text: &str) -> bool {
     let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~+/=".contains(&byte);
     let any = |wanted: fn(&u8) -> bool| text.bytes().any(|byte| wanted(&byte));

@@ -22,7 +22,7 @@ const MIB: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Suggestion {
     pub(super) max_age: Option<Duration>,
-    /// JSON comes only to who asks for it.
+    /// The API sends JSON only where `Accept` asks for it.
     pub(super) asks_for_json: bool,
     /// The length of a body that is longer than `poll.max_body`, bytes.
     pub(super) max_body: Option<usize>,

@@ -57,7 +57,7 @@ pub struct Jwt {
     pub ca: Option<Text>,
     /// How often the key set is read again.
     pub refresh: Option<Time>,
-    /// Who may have issued it: one.
+    /// The issuer whose tokens are accepted.
     pub issuer: Option<List<Text>>,
     /// For whom it may be.
     pub audience: Option<List<Text>>,

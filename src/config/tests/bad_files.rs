@@ -262,6 +262,10 @@ const ROUTES: &[(&str, &str)] = &[
         "poll.headers.te: not allowed here: this header is about one connection",
     ),
     (
+        "poll: { headers: { proxy-connection: a } }",
+        "poll.headers.proxy-connection: not allowed here: this header is about one connection",
+    ),
+    (
         "poll: { headers: { if-none-match: a } }",
         "poll.headers.if-none-match: not allowed here: this header is made by pollcast from the last answer",
     ),
