@@ -9,8 +9,8 @@
 //! | `leaks` | two users and nobody: no byte that one receives is another's, whatever the options |
 //! | `differential` | a covered URL never works worse: generated exchanges, directly and through pollcast, compared |
 //! | `bodies` | recorded bodies of the usual kinds of APIs change in small patches |
-//! | `manual` | what comments and the manual cite exists |
-//! | `packaging` | README, conf/ and the readiness probe name only what exists |
+//! | `manual` | what comments cite exists, and what README and the manual say is so |
+//! | `packaging` | conf/ and the readiness probe name only what exists |
 //! | `layers` | the source keeps the architecture: who may import whom, who may name the proxy, file sizes |
 
 mod bodies;

@@ -1,4 +1,4 @@
-//! What people and their tools read besides the code: README.md, conf/, the readiness probe.
+//! What tools read besides the code: conf/, and what its files name; the readiness probe.
 //!
 //! Reads the files as text and holds their names against the schema, the metrics and the
 //! configuration loader. Must not know: anything below `config` and `app`.
@@ -12,11 +12,11 @@ use pollcast::config::{self, AdminAddress, Config};
 use saphyr_parser::{Event, Parser};
 use serde_json::Value;
 
+use crate::manual::pages::{self, Page};
 use crate::support::app;
 use crate::support::client::Http;
 use crate::support::process::{Folder, Process};
 
-const README: &str = include_str!("../README.md");
 const METRICS: &str = include_str!("../src/metrics.rs");
 
 fn root() -> &'static Path {
@@ -74,26 +74,25 @@ fn named_in(text: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn dashboard_alerts_and_readme_name_only_metrics_that_exist() {
+async fn dashboard_alerts_and_pages_name_only_metrics_that_exist() {
     let scraped = scraped().await;
     let registered = registered();
     let process = scraped.iter().filter(|name| name.starts_with("process_"));
     let known: BTreeSet<String> = registered.iter().chain(process).cloned().collect();
     let unread: Vec<_> = scraped.difference(&known).collect();
     assert!(unread.is_empty(), "this test does not read src/metrics.rs right: {unread:?}");
-    for (file, text) in [
-        ("grafana.json", conf("grafana.json")),
-        ("prometheus-alerts.yaml", conf("prometheus-alerts.yaml")),
-        ("README.md", README.to_owned()),
-    ] {
+    let pages = pages::all();
+    let files = ["grafana.json", "prometheus-alerts.yaml"].map(|name| (name.to_owned(), conf(name)));
+    let texts = pages.iter().map(|page| (page.name(), page.text.clone()));
+    for (file, text) in files.into_iter().chain(texts) {
         let named = named_in(&text);
-        assert!(!named.is_empty(), "{file} names no metric");
+        assert!(!named.is_empty() || file.ends_with(".md"), "{file} names no metric");
         let unknown: Vec<_> = named.difference(&known).collect();
         assert!(unknown.is_empty(), "{file} names metrics that do not exist: {unknown:?}");
     }
-    let told = cells("Metric").into_iter().collect::<BTreeSet<_>>();
+    let told = Page::read("src/manual/operations.md").cells("Metric").into_iter().collect::<BTreeSet<_>>();
     let untold: Vec<_> = registered.iter().filter(|name| !told.contains(*name)).collect();
-    assert!(untold.is_empty(), "README's table leaves out {untold:?}");
+    assert!(untold.is_empty(), "the table of the page on operations leaves out {untold:?}");
 }
 
 #[test]
@@ -217,113 +216,6 @@ fn every_supervisor_waits_longer_than_the_drain() {
     let wait = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec="));
     let defaults = load(&conf("pollcast.yaml"), "pollcast.yaml");
     assert!(seconds(wait.expect("a time to stop")) > drain(&defaults));
-}
-
-// --- README ---
-
-/// The content of the fenced blocks of a language, their own indentation removed.
-fn blocks(language: &str) -> Vec<String> {
-    let fence = format!("```{language}");
-    let mut blocks = Vec::new();
-    let mut lines = README.lines();
-    while let Some(open) = lines.find(|line| line.trim_start() == fence) {
-        let indent = open.len() - open.trim_start().len();
-        let inside = lines.by_ref().take_while(|line| line.trim_start() != "```");
-        blocks.push(inside.map(|line| format!("{}\n", line.get(indent..).unwrap_or_default())).collect());
-    }
-    blocks
-}
-
-/// The code spans in a column of README's tables, label selectors cut off.
-fn cells(column: &str) -> Vec<String> {
-    let mut place = None;
-    let mut found = Vec::new();
-    for line in README.lines() {
-        let Some(row) = line.strip_prefix('|') else {
-            place = None;
-            continue;
-        };
-        let row: Vec<&str> = row.split('|').map(str::trim).collect();
-        match place {
-            // The first row of a table; without the column, no row of it is looked at.
-            None => place = Some(row.iter().position(|cell| *cell == column)),
-            Some(Some(at)) => {
-                let spans = row.get(at).copied().unwrap_or_default().split('`');
-                let spans = spans.skip(1).step_by(2);
-                found.extend(spans.map(|span| span.split('{').next().unwrap_or(span).to_owned()));
-            }
-            Some(None) => {}
-        }
-    }
-    found
-}
-
-/// Whether the schema has this key: `a.b`, `a[].b` for lists, `a.<name>.b` for any name.
-fn has_key(schema: &Value, key: &str) -> bool {
-    if schema["x-pollcast-later"] == true {
-        return false;
-    }
-    for branches in ["anyOf", "oneOf"] {
-        if let Some(branches) = schema[branches].as_array() {
-            return branches.iter().any(|branch| has_key(branch, key));
-        }
-    }
-    if key.is_empty() {
-        return true;
-    }
-    if let Some(rest) = key.strip_prefix("[]") {
-        return schema["items"].is_object() && has_key(&schema["items"], rest);
-    }
-    let key = key.strip_prefix('.').unwrap_or(key);
-    let end = key.find(['.', '[']).unwrap_or(key.len());
-    let (name, rest) = key.split_at(end);
-    let below =
-        if name.starts_with('<') { &schema["additionalProperties"] } else { &schema["properties"][name] };
-    below.is_object() && has_key(below, rest)
-}
-
-#[test]
-fn every_key_in_readmes_tables_is_in_the_schema() {
-    let schema = config::schema();
-    let keys = cells("Key");
-    assert!(keys.len() > 30, "README's tables name {} keys", keys.len());
-    for key in keys {
-        assert!(has_key(&schema, &key), "README names {key}, the schema does not");
-    }
-    for wrong in ["limits.clints", "listeners[].tls.clients_ca", "listeners.address"] {
-        assert!(!has_key(&schema, wrong), "this test would let {wrong} pass");
-    }
-}
-
-#[test]
-fn readmes_configurations_load() {
-    let whole = blocks("yaml");
-    let whole: Vec<_> = whole.iter().filter(|block| block.starts_with("listeners:")).collect();
-    assert!(whole.len() >= 2, "README shows {} configurations", whole.len());
-    for block in &whole {
-        load(block, "README.md");
-    }
-    let shown = format!("{:?}", load(whole[0], "README.md"));
-    let file = format!("{:?}", load(&conf("pollcast.yaml"), "README.md"));
-    assert_eq!(shown, file, "README shows another conf/pollcast.yaml");
-}
-
-#[test]
-fn readmes_links_lead_somewhere() {
-    let targets = README.split("](").skip(1);
-    let mut files = 0;
-    for target in targets.filter_map(|rest| rest.split(')').next()) {
-        if let Some(anchor) = target.strip_prefix('#') {
-            let headings = README.lines().filter(|line| line.starts_with('#'));
-            let mut anchors =
-                headings.map(|line| line.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-"));
-            assert!(anchors.any(|a| a == anchor), "no heading for #{anchor}");
-        } else if !target.starts_with("https://") {
-            files += 1;
-            assert!(root().join(target).exists(), "README links to {target}");
-        }
-    }
-    assert!(files > 5, "README links to {files} files");
 }
 
 // --- The probe ---

@@ -2,7 +2,41 @@
 //!
 //! Owns no code: the pages are text that `cargo doc` shows beside the items they explain, and
 //! `tests/manual.rs` holds them to the code.
+//!
+//! Pages name each other as `[text][page]`. Each page defines these names as files, for readers of the
+//! repository; `links.txt` stands before it here and defines them as modules, as the first definition counts.
+#![doc = ""]
+#![doc = include_str!("links.txt")]
+#![doc = ""]
+#![doc = include_str!("README.md")]
 
-#[allow(clippy::doc_lazy_continuation, reason = "the page wraps its lines for readers of the file")]
-#[doc = include_str!("protocol.md")]
-pub mod protocol {}
+macro_rules! pages {
+    ($($name:ident: $file:literal,)*) => { $(
+        #[allow(clippy::doc_lazy_continuation, reason = "pages wrap their lines for readers of the file")]
+        #[doc = include_str!("links.txt")]
+        #[doc = ""]
+        #[doc = include_str!($file)]
+        pub mod $name {}
+    )* };
+}
+
+pages! {
+    concepts: "concepts.md",
+    quick_start: "quick-start.md",
+    clients: "clients.md",
+    browsers: "browsers.md",
+    libraries: "libraries.md",
+    changes_and_feeds: "changes-and-feeds.md",
+    writes: "writes.md",
+    upstream: "upstream.md",
+    sharing: "sharing.md",
+    access: "access.md",
+    configuration: "configuration.md",
+    operations: "operations.md",
+    upgrade: "upgrade.md",
+    limits: "limits.md",
+    security: "security.md",
+    from_0_1: "from-0.1.md",
+    protocol: "protocol.md",
+    architecture: "architecture.md",
+}
