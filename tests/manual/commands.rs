@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::pages::{self, Page};
 use crate::support::process::{Folder, Process};
+use crate::support::sse::Sse;
 use crate::support::wire::GUARD;
 
 /// How long one command may take: streams are cut off there.
@@ -73,6 +74,9 @@ async fn commands_for_the_demo_get_their_answers() {
         assert!(Instant::now() < until, "{}", process.stderr());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    // The call for writes that go another way wants a resource that is there.
+    let mut follower = Sse::open(listen.parse().expect("an address"), "/auction/1", &[]).await;
+    follower.next_event().await;
     let pages = pages::all().into_iter().map(|page| {
         let (listen, admin) = (listen.clone(), admin.clone());
         tokio::task::spawn_blocking(move || run(&page, &listen, &admin))
@@ -82,6 +86,7 @@ async fn commands_for_the_demo_get_their_answers() {
         commands += page.await.expect("the commands of a page");
     }
     assert!(commands >= 15, "the pages have {commands} commands for the demo");
+    drop(follower);
     process.signal("INT");
     process.wait_exit().await;
 }
