@@ -233,9 +233,16 @@ fn asking(aim: &Aim, found: &mut Findings, observed: &Observed, last: &Answer) {
     suggestion.max_body = observed.too_large;
     suggestion.cors = fields::cors(observed).filter(|_| aim.route.cors.is_none());
     suggestion.is_text = decoded(media_type.as_ref(), &last.body).is_some();
-    suggestion.passes_plain = found.revision.is_some() && aim.route.plain == Plain::Share;
     let wide = Plain::of_path(&aim.route.path) == Plain::Pass;
     suggestion.beside = (aim.is_route && wide).then(|| aim.route.path.clone());
+    // A route that names its resources shares plain requests unless it says otherwise, whatever the wide one beside it says.
+    let shares = suggestion.beside.is_some() || aim.route.plain == Plain::Share;
+    suggestion.plain_passes = match (found.revision.is_some(), suggestion.asks_for_json) {
+        _ if !shares => None,
+        (true, _) => Some("the API's ETags mean something to clients that send them back"),
+        (false, true) => Some("clients that state no preference get another type from the API than polls"),
+        (false, false) => None,
+    };
 }
 
 /// The type that an answer says.

@@ -341,7 +341,7 @@ fn patches(differences: &Differences) -> String {
 
 /// What becomes of plain requests with the suggested route (contract §3).
 fn plain(aim: &Aim, found: &Findings, item: &Item) -> String {
-    let plain = match (aim.is_route && !item.is_new, found.suggestion.passes_plain) {
+    let plain = match (aim.is_route && !item.is_new, found.suggestion.plain_passes.is_some()) {
         (_, true) => Plain::Pass,
         (true, false) => aim.route.plain,
         (false, false) => Plain::of_path(&item.path),

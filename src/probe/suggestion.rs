@@ -45,8 +45,8 @@ pub(super) struct Suggestion {
     pub(super) cors: Option<Cors>,
     /// Bodies can be sent as text.
     pub(super) is_text: bool,
-    /// Plain requests are better the API's.
-    pub(super) passes_plain: bool,
+    /// Why plain requests are better the API's.
+    pub(super) plain_passes: Option<&'static str>,
     /// The wide route of the file beside which this one stands.
     pub(super) beside: Option<String>,
     pub(super) flaps: Flaps,
@@ -97,10 +97,8 @@ fn poll(aim: &Aim, suggestion: &Suggestion, lines: &mut Vec<String>) {
         _ => String::new(),
     };
     lines.push(format!("    poll: {{ {} }}{note}", keys.join(", ")));
-    if suggestion.passes_plain {
-        lines.push(
-            "    plain: pass   # the API's ETags mean something to clients that send them back".to_owned(),
-        );
+    if let Some(reason) = suggestion.plain_passes {
+        lines.push(format!("    plain: pass   # {reason}"));
     }
     if suggestion.beside.is_some() && (aim.route.poll.auth.is_some() || !aim.route.poll.headers.is_empty()) {
         lines.push("    # poll.auth and poll.headers of the wide route are to be said here, too".to_owned());

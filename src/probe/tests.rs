@@ -456,11 +456,11 @@ fn a_suggestion_follows_from_what_was_seen() {
             &["share: {"],
         ),
         (
-            "JSON for who asks for it",
+            "JSON only where it is asked for, and another type where no preference is stated",
             &[],
             answer(200, &[("content-type", "application/xml")], "<a/>"),
             vec![with("accept", "application/json", json(&[], "1"))],
-            &["accept: application/json"],
+            &["accept: application/json", "plain: pass   # clients that state no preference"],
             &[],
         ),
         (
@@ -528,6 +528,17 @@ fn beside_a_wide_route_a_narrow_one_is_suggested() {
     let item = report.item.as_ref().expect("a route");
     assert!(item.is_new && item.path == "/api/orders/{id}", "{item:?}");
     assert!(report.text.contains("plain requests are answered from the snapshot"), "{}", report.text);
+}
+
+#[test]
+fn beside_a_wide_route_too_tags_that_are_revisions_leave_plain_requests_to_the_api() {
+    let config = loaded(&format!("{FILE}routes: [{{path: '/api/{{*rest}}', upstream: api}}]\n"));
+    let aim = aim(&config, "/api/orders/17").unwrap();
+    let one = answer(200, &[("content-type", "application/json"), ("etag", "\"7\"")], "1");
+    let report = report(&aim, &question("/api/orders/17", &[]), &seen(vec![one.clone(), one]));
+    let item = report.item.as_ref().expect("a route");
+    assert!(item.yaml.contains("plain: pass"), "{item:?}");
+    assert!(report.text.contains("plain requests are the API's"), "{}", report.text);
 }
 
 #[test]

@@ -128,14 +128,46 @@ class Front:
         events.until(is_it)
 
 
+def probe(binary, path, probed, headers=()):
+    """What the probe says of these paths, and the file that it wrote beside the configuration, if it wrote one."""
+    written = path.replace(".yaml", ".suggested.yaml")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(written)
+    probes = [part for each in probed for part in ("--probe", each)]
+    probes += [part for each in headers for part in ("--header", each)]
+    done = subprocess.run([binary, "check", "--config", path, *probes, "--polls", "3", "--every", "500ms", "--write", written],
+                          capture_output=True, text=True, timeout=120)
+    return done.stdout + done.stderr, written
+
+
+def suggested(binary, path, probed, headers):
+    """The configuration of this file with what the probe suggests for these paths of the program."""
+    said, written = probe(binary, path, probed, headers)
+    assert os.path.exists(written), f"the probe wrote nothing: {said[-2000:]}"
+    checked = subprocess.run([binary, "check", "--config", written], capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, f"what the probe wrote is refused: {checked.stdout} {checked.stderr}"
+    return written
+
+
+def suggests_nothing(binary, home, yaml, api, path):
+    """The probe says of this path that there is nothing to push, and writes no file."""
+    config = os.path.join(home, "probe.yaml")
+    with open(config, "w") as file:
+        file.write(yaml.format(port=free_port(), api=api))
+    said, written = probe(binary, config, [path])
+    assert "No route is suggested" in said and not os.path.exists(written), said[-2000:]
+
+
 @contextlib.contextmanager
-def pollcast(binary, home, yaml, api, table, name):
+def pollcast(binary, home, yaml, api, table, name, probed=(), headers=()):
+    """Starts pollcast with this configuration, and with the probe's suggestion for `probed` where paths are given."""
     port = free_port()
     path = os.path.join(home, f"{name.split()[0]}.yaml")
     with open(path, "w") as file:
         file.write(yaml.format(port=port, api=api))
+    if probed:
+        path = suggested(binary, path, probed, headers)
     log = os.path.join(home, f"{name.split()[0]}.pollcast.log")
     with process(binary, "run", "--config", path, log=log):
         await_answer(f"http://127.0.0.1:{port}/")
         yield Front(api, port, table, name)
-
