@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 """Reads pollcast with the client libraries that people use: httpx-sse and websockets (Python), eventsource and ws (npm).
 
-Run by hand, with the path of a binary: python3 tests/real/clients.py target/debug/pollcast
-The libraries are installed by name, into a folder of their own below the system's temporary one. Needs python3 with
-venv, and node with npm; what is missing is said, and is a failure. Exit status 0: each library saw each state once,
-in order, and nothing else. An API of this script's own is polled; all traffic stays on 127.0.0.1.
+`tests/real/run` installs them and starts this file: clients.py BINARY FOLDER
+Exit status 0: each library saw each state once, in order, and nothing else. An API of this script's own is polled; all
+traffic stays on 127.0.0.1.
 """
-import http.server, json, os, shutil, socket, subprocess, sys, tempfile, threading, time
+import http.server, json, os, socket, subprocess, sys, threading, time
 
-HERE = os.path.join(tempfile.gettempdir(), "pollcast-real-clients")
+BINARY, HOME = sys.argv[1], sys.argv[2]
 STATES = 5
 # Longer than two heartbeats of a silent stream.
 SILENCE_S = 3
@@ -81,21 +80,9 @@ def free_port():
         return it.getsockname()[1]
 
 
-def install():
-    """The libraries, where they are not there yet. Gives the interpreter and the folder of node's modules."""
-    os.makedirs(HERE, exist_ok=True)
-    python = os.path.join(HERE, "venv", "bin", "python")
-    if not os.path.exists(python):
-        subprocess.run([sys.executable, "-m", "venv", os.path.join(HERE, "venv")], check=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "httpx-sse", "httpx", "websockets"], check=True)
-    if shutil.which("npm"):
-        subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "eventsource", "ws"], cwd=HERE, check=True)
-    return python
-
-
 def start(binary, api):
     listen = free_port()
-    path = os.path.join(HERE, "pollcast.yaml")
+    path = os.path.join(HOME, "pollcast.yaml")
     with open(path, "w") as file:
         file.write(f"""listeners: [{{address: '127.0.0.1:{listen}'}}]
 upstreams: {{api: {{servers: ['127.0.0.1:{api}']}}}}
@@ -116,7 +103,7 @@ routes: [{{path: '/{{*rest}}', upstream: api, heartbeat: 1s, poll: {{interval: 2
 def read(command, changes):
     """What a client prints while the states change, and for a silence behind them."""
     Api.state = 0
-    client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HERE)
+    client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HOME)
     lines, first = [], threading.Event()
 
     def collect():
@@ -139,18 +126,13 @@ def read(command, changes):
 
 
 def main():
-    binary = os.path.abspath(sys.argv[1])
-    python = install()
     api = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
     threading.Thread(target=api.serve_forever, daemon=True).start()
-    process, listen = start(binary, api.server_address[1])
+    process, listen = start(BINARY, api.server_address[1])
     url, ws = f"http://127.0.0.1:{listen}", f"ws://127.0.0.1:{listen}"
-    clients = [("httpx-sse", [python, "-c", HTTPX_SSE], url), ("websockets", [python, "-c", WEBSOCKETS], ws)]
-    if shutil.which("node"):
-        clients += [("eventsource", ["node", "-e", EVENTSOURCE, "-"], url), ("ws", ["node", "-e", WS, "-"], ws)]
-    failed = not shutil.which("node")
-    if failed:
-        print("FAIL eventsource, ws: node is missing")
+    clients = [("httpx-sse", [sys.executable, "-c", HTTPX_SSE], url), ("websockets", [sys.executable, "-c", WEBSOCKETS], ws),
+               ("eventsource", ["node", "-e", EVENTSOURCE, "-"], url), ("ws", ["node", "-e", WS, "-"], ws)]
+    failed = False
     try:
         for name, command, base in clients:
             paths = [("/doc", True)] + ([("/own", False)] if base == url else [])
@@ -159,7 +141,7 @@ def main():
                 data = [json.loads(it["data"])["n"] if it.get("event") == "message" else it for it in seen if isinstance(it, dict)]
                 good = data == list(range(STATES))
                 failed |= not good
-                print(("ok   " if good else "FAIL ") + f"{name} {path}: {data if data else seen}", flush=True)
+                print(("pass  " if good else "FAIL  ") + f"{name} {path}: {data if data else seen}", flush=True)
     finally:
         process.kill()
         api.shutdown()
