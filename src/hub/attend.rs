@@ -1,6 +1,6 @@
-//! Who is there: what keeps a topic from retiring, who was there last, who is charged for it.
+//! The clients of a topic: what keeps it from retiring, when the last one was there, which one is charged for it.
 //!
-//! Must not know: what anybody is told.
+//! Must not know: what clients are told.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +15,7 @@ use super::interest::Rhythm;
 use super::publisher::PollNumber;
 use super::topic::Topic;
 
-/// Why somebody attends.
+/// Why a client attends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attend {
     /// An ordinary poll: wants one answer.
@@ -104,30 +104,30 @@ impl Topic {
         self.followers.load(Ordering::SeqCst)
     }
 
-    /// How the resource is polled. `lingers`: whether polls may go on when nobody asks.
+    /// How the resource is polled. `lingers`: whether polls may go on when no client asks.
     fn rhythm(&self, lingers: bool) -> Rhythm {
         let poll = &self.route().poll;
         let linger = if lingers { poll.linger.as_millis() as u64 } else { 0 };
         Rhythm { interval: poll.interval.as_millis() as u64, linger }
     }
 
-    /// Nobody's credentials are used on nobody's behalf: what is somebody's own is not polled for nobody.
+    /// A user's credentials are used for that user only: what is a user's own is not polled while the user is away.
     fn own_rhythm(&self) -> Rhythm {
         self.rhythm(!self.key().is_private())
     }
 
-    /// Until when polls go on for followers who left. Returns `None` if nobody ever followed.
+    /// Until when polls go on for followers who left. Returns `None` if no client ever followed.
     pub fn linger_until(&self) -> Option<Instant> {
         let until = self.interest.linger_until(self.own_rhythm())?;
         Some(self.epoch + Duration::from_millis(until))
     }
 
-    /// When somebody last had to do with the resource.
+    /// When a client last had to do with the resource.
     pub fn touched_at(&self) -> Instant {
         self.epoch + Duration::from_millis(self.interest.last())
     }
 
-    /// Nobody attends. What the operator wants kept is attended to by the process itself.
+    /// No client attends. What the operator wants kept is attended to by the process itself.
     pub(super) fn is_cold(&self) -> bool {
         self.is_deserted() && !self.is_evicted()
     }
@@ -146,17 +146,17 @@ impl Topic {
         *self.charge.lock() = Some(charge);
     }
 
-    /// It is out of the hub: nobody is charged for it any longer.
+    /// It is out of the hub: no client is charged for it any longer.
     pub(super) fn discharge(&self) {
         drop(self.charge.lock().take());
     }
 
-    /// Nobody can come to it any more.
+    /// No client can come to it any more.
     pub(super) fn has_left(&self) -> bool {
         self.charge.lock().is_none()
     }
 
-    /// Asks the poller to retire as soon as nobody attends.
+    /// Asks the poller to retire as soon as no client attends.
     pub fn evict(&self) {
         self.evicted.store(true, Ordering::SeqCst);
         self.demand.notify_one();

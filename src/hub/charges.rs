@@ -1,5 +1,5 @@
 //! How many resources there may be, in all, of one route, of one payer, and how many bytes of one address. At a limit the one of them that
-//! nobody attends to and that was touched longest ago makes room.
+//! has no client and was touched longest ago makes room.
 //!
 //! Must not know: what a newcomer without room is told.
 
@@ -80,7 +80,7 @@ pub(super) struct Charge {
 }
 
 impl Charges {
-    /// Takes room for the topic that will have this id. `retire` removes a topic unless somebody attends
+    /// Takes room for the topic that will have this id. `retire` removes a topic unless a client attends
     /// to it, and settles its charge; it is called without a lock of this.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Charges {
                 let Some(coldest) = self.coldest(&owner).filter(|_| tries < TRIES) else {
                     return Err(owner.full());
                 };
-                // If somebody came to it meanwhile, there may be another one.
+                // If a client came to it meanwhile, there may be another one.
                 retire(&coldest);
                 tries += 1;
             }
@@ -119,7 +119,7 @@ impl Charges {
         free
     }
 
-    /// The topic of this owner that nobody attends to and that was touched longest ago.
+    /// The topic of this owner that has no client and was touched longest ago.
     pub(super) fn coldest(&self, owner: &Owner) -> Option<Arc<Topic>> {
         let mut owned = self.owners.get_mut(owner)?;
         let owned = &mut *owned;

@@ -1,4 +1,4 @@
-//! What a poll took for a plain request and nobody may share: left to that one request (contract §3, "What a poll
+//! What a poll took for a plain request and no other may share: left to that one request (contract §3, "What a poll
 //! took, a client gets").
 //!
 //! An answer is held for a request that waits for it and no longer, so that there are never more of them than

@@ -1,7 +1,7 @@
 //! The contents of all snapshots: equal ones are held once, and all of them are accounted for
 //! (`limits.snapshot_bytes`).
 //!
-//! Must not know: who follows what, what happens when there is no more room.
+//! Must not know: the followers, what happens when there is no more room.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -15,7 +15,7 @@ use crate::resource::{HeldBytes, Ledger, Snapshot, Version};
 /// Names of contents that may be gone are kept up to this many before they are looked through.
 const NAMES_MIN: usize = 64;
 
-/// All contents that somebody holds.
+/// All contents that a snapshot holds.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     ledger: Arc<Ledger>,

@@ -1,4 +1,4 @@
-//! What is about to be published. Its encodings and patches are made by whoever holds it, on a thread
+//! What is about to be published. Its encodings and patches are made by the poll loop that holds it, on a thread
 //! of its choice: large bodies must not stop a poll loop.
 //!
 //! Must not know: followers beyond what formats they read.
@@ -10,7 +10,7 @@ use crate::frame::{Format, Frame, PatchKind};
 /// Bodies from this size on are worth another thread.
 const HEAVY: usize = 64 * 1024;
 
-/// A frame that nobody has seen yet.
+/// A frame that no follower has seen yet.
 pub struct Draft {
     pub(super) frame: Arc<Frame>,
     /// The one before it: patches are made from it, and compressed forms are small because of it.
@@ -20,7 +20,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Makes everything that somebody reads. Doing it again costs nothing.
+    /// Makes every encoding that a follower reads. Doing it again costs nothing.
     pub fn encode(&self) {
         let before = self.before.as_deref();
         if let Some(before) = before {

@@ -131,7 +131,7 @@ impl Topic {
         self.route().poll.interval.as_millis() as u64
     }
 
-    /// Whether it is polled without anybody's asking.
+    /// Whether it is polled without a client that asks.
     pub fn is_followed(&self) -> bool {
         self.followers() > 0 || self.is_always_polled()
     }
@@ -189,7 +189,7 @@ impl Topic {
     }
 
     /// Waits until the writes so far are settled, or a poll that knows of them failed. Wakes the
-    /// poller, which does not poll for nobody.
+    /// poller, which does not poll without a client.
     pub async fn settled(&self) -> Arc<View> {
         let written = self.written();
         self.wake();

@@ -1,7 +1,7 @@
 //! What a topic remembers of its past: versions, the upstream's names for them, and the patches
 //! between them.
 //!
-//! Must not know: who comes from where.
+//! Must not know: the followers that come back.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Past {
     }
 }
 
-/// Oldest first; bounded by whoever adds.
+/// Oldest first; the caller that adds bounds it.
 #[derive(Debug, Default)]
 pub(super) struct History {
     versions: VecDeque<Past>,
@@ -91,7 +91,7 @@ impl History {
         for past in self.versions.range(start + 1..) {
             let patch = past.patches[kind as usize].as_ref()?;
             bytes += patch.text.len();
-            // A version that was published while nobody wanted patches leaves a hole.
+            // A version that was published while no client wanted patches leaves a hole.
             if patch.base != at || bytes >= most {
                 return None;
             }

@@ -1,7 +1,7 @@
-//! The signs of interest in one resource: who asks for it, and how long polls may go on when nobody does.
+//! The signs of interest in one resource: when clients ask for it, and how long polls may go on when none does.
 //!
-//! Interest is earned: what somebody wanted for a moment is not polled for longer than that (contract §10). Pure but
-//! for its clock, which comes in as milliseconds. Must not know: what anybody is told.
+//! Interest is earned: what a client wanted for a moment is not polled for longer than that (contract §10). Pure but
+//! for its clock, which comes in as milliseconds. Must not know: what clients are told.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,8 +32,8 @@ pub(super) struct Rhythm {
 }
 
 impl Interest {
-    /// Notes that somebody wants the resource.
-    /// `followed`: somebody has wanted it all the time.
+    /// Notes that a client wants the resource.
+    /// `followed`: a client has wanted it all the time.
     pub(super) fn sign(&self, now: u64, followed: bool, rhythm: Rhythm) {
         let last = self.last.swap(now, Ordering::SeqCst);
         if followed {
@@ -46,7 +46,7 @@ impl Interest {
 
     /// Notes that the last follower left.
     pub(super) fn leave(&self, now: u64) {
-        // Who stayed for long showed interest all the time.
+        // A client that stayed for long showed interest all the time.
         self.last.fetch_max(now, Ordering::SeqCst);
         self.left.store(now, Ordering::SeqCst);
     }
@@ -55,7 +55,7 @@ impl Interest {
     pub(super) fn plain_poll(&self, connection: u64, now: u64, followed: bool, rhythm: Rhythm) -> bool {
         self.sign(now, followed, rhythm);
         let window = 2 * rhythm.interval;
-        // The most polled resources need no account of who polls them.
+        // The most polled resources need no account of their clients.
         if self.until.load(Ordering::SeqCst) > now + window {
             return false;
         }
@@ -94,7 +94,7 @@ impl Interest {
         self.until.load(Ordering::SeqCst)
     }
 
-    /// When somebody last wanted the resource.
+    /// When a client last wanted the resource.
     pub(super) fn last(&self) -> u64 {
         self.last.load(Ordering::SeqCst)
     }

@@ -1,6 +1,6 @@
 //! The items of a feed that a topic remembers (contract §8): a bounded row in the order of delivery.
 //!
-//! Must not know: how items are found, who has seen which.
+//! Must not know: how items are found, which client has seen which.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -111,7 +111,7 @@ impl Items {
         item.or_else(|| self.aliases.iter().rev().find(|(alias, _)| alias == id).map(|(_, at)| *at))
     }
 
-    /// Everything after a position; none: something in between is not remembered.
+    /// Everything after a position; `None` if something in between is not remembered.
     pub(super) fn after(&self, seq: u64, until: u64) -> Option<Vec<Arc<Item>>> {
         if seq >= until {
             return Some(Vec::new());
@@ -148,7 +148,7 @@ const MAX_MISSED: usize = 4;
 
 impl Topic {
     /// Where a follower of a feed stands: after the item of this name, or after the newest item of
-    /// the page of this version. None: neither is remembered.
+    /// the page of this version. Returns `None` if neither is remembered.
     pub(super) fn item_position(&self, id: &str) -> Option<u64> {
         if let Some(at) = self.items.lock().position(id) {
             return Some(at);
@@ -167,7 +167,7 @@ impl Topic {
         self.item_position(id).is_some()
     }
 
-    /// A follower comes from an item that nobody here remembers; the upstream may. Asked with the next
+    /// A follower comes from an item that is not remembered here; the upstream may remember it. Asked with the next
     /// poll, few at a time.
     pub(super) fn miss(&self, id: &str) {
         let mut missed = self.missed.lock();
@@ -176,7 +176,7 @@ impl Topic {
         }
     }
 
-    /// The items that followers came from and nobody remembers.
+    /// The items that followers came from and that are not remembered.
     pub fn take_missed(&self) -> Vec<Box<str>> {
         std::mem::take(&mut *self.missed.lock())
     }

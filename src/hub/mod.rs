@@ -1,4 +1,4 @@
-//! Who follows what: topics by key, joining and retiring under one lock.
+//! The followers of each resource: topics by key, joining and retiring under one lock.
 //!
 //! Must not know: how a resource is polled (relay) or how bytes reach a client (fanout).
 
@@ -114,7 +114,7 @@ impl Hub {
         })
     }
 
-    /// Attends to a resource at nobody's expense. See [`Hub::attend_for`].
+    /// Attends to a resource, charged to no client. See [`Hub::attend_for`].
     ///
     /// # Errors
     /// The limit that leaves no room.
@@ -128,13 +128,13 @@ impl Hub {
         self.attend_for(None, key, route, kind, start)
     }
 
-    /// Attends to a resource. When nobody polls it yet, it is charged to `purse`, and `start` gets the
+    /// Attends to a resource. When it is not polled yet, it is charged to `purse`, and `start` gets the
     /// one `Publisher` inside the call, so that a request that is dropped later never owns it. The key's
     /// lock is free again by then; others may already attend, and `start` must hand the publisher on at
     /// once.
     ///
     /// # Errors
-    /// The limit that leaves no room, although what nobody attends to has made way.
+    /// The limit that leaves no room, although topics without clients have made way.
     pub fn attend_for(
         self: &Arc<Self>,
         purse: Option<Purse>,
@@ -164,7 +164,7 @@ impl Hub {
                     self.users.begin(key),
                     self.compressions.clone(),
                 );
-                // Attended to before anybody can find it, and before there is anybody to retire it.
+                // Attended to before a client can find it, and before there is a poller to retire it.
                 let mut attendance = Attendance::new(topic.clone(), kind)?;
                 attendance.claim = (kind == Attend::Visit).then(|| topic.claim(FIRST_POLL)).flatten();
                 drop(entry.insert(topic.clone()));
@@ -183,7 +183,7 @@ impl Hub {
         let of_payer = purse.resources.map(|(payer, most)| (charges::Owner::Payer(payer), most));
         let of_bytes = purse.bytes.map(|(address, most)| (charges::Owner::Bytes(address), most));
         let of_route = route.max_resources.map(|most| (charges::Owner::Route(route.index), most));
-        // The narrowest first: who invents names pays with what is its own.
+        // The narrowest first: a client that invents names pays with its own.
         let owners = of_payer
             .into_iter()
             .chain(of_bytes)
@@ -192,7 +192,7 @@ impl Hub {
         self.charges.take(id, owners, |topic| self.give_way(topic))
     }
 
-    /// Removes a topic for another one unless somebody attends to it.
+    /// Removes a topic for another one unless a client attends to it.
     fn give_way(&self, topic: &Arc<Topic>) -> bool {
         let left = self.retire(topic);
         if left {
@@ -230,7 +230,7 @@ impl Hub {
         self.contents.total()
     }
 
-    /// Has those retire that nobody attends to, the longest untouched first, until snapshots are within their bound.
+    /// Has topics without clients retire, the longest untouched first, until snapshots are within their bound.
     pub fn make_room(&self) -> Room {
         let Some(excess) = self.contents.excess() else { return Room { fits: true, evicted: 0 } };
         let now = Instant::now();
@@ -256,7 +256,7 @@ impl Hub {
         Room { fits, evicted }
     }
 
-    /// The topic of a key, if there is one; nobody attends to it by asking.
+    /// The topic of a key, if there is one; asking does not attend to it.
     pub fn get(&self, key: &ResourceKey) -> Option<Arc<Topic>> {
         self.topics.get(key).map(|topic| topic.clone())
     }
@@ -307,12 +307,12 @@ impl Hub {
         self.exceptions.put(key, kind, reason)
     }
 
-    /// The topics as they are now, for operators. Part by part: nobody waits for all of them.
+    /// The topics as they are now, for operators. Part by part: no request waits for all of them.
     pub fn topics(&self) -> Vec<Arc<Topic>> {
         self.topics.iter().map(|entry| entry.value().clone()).collect()
     }
 
-    /// Asks the topic that nobody attends and that was touched longest ago to retire. False: all
+    /// Asks the topic without clients that was touched longest ago to retire. Returns false if all
     /// are in use.
     pub fn evict_oldest(&self) -> bool {
         let oldest =
@@ -331,7 +331,7 @@ impl Hub {
         self.topics.is_empty()
     }
 
-    /// How long upstreams take while somebody tries their own pace.
+    /// How long upstreams take while a connection tries their own pace.
     pub fn watches(&self) -> &Watches {
         &self.watches
     }
@@ -354,7 +354,7 @@ impl Hub {
         self.max_topics
     }
 
-    /// Removes a topic if nobody attends to it, decided under the key's lock. True: it is gone, perhaps
+    /// Removes a topic if no client attends to it, decided under the key's lock. Returns true if it is gone, perhaps
     /// since it had to make room.
     fn retire(&self, topic: &Arc<Topic>) -> bool {
         let left = self

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// Who is back sooner than this waited for nothing but the answer.
+/// A client that is back sooner than this waited for nothing but the answer.
 const QUICK_MS: u64 = 100;
 
 /// So many quick returns in a row look as if a client wanted a wait.

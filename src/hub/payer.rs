@@ -1,4 +1,4 @@
-//! Who a resource is charged to: whoever asked for it first, until it retires.
+//! The payer of a resource: the client that asked for it first, until the resource retires.
 //!
 //! Must not know: how a client is known, what the limits are.
 

@@ -1,4 +1,4 @@
-//! The sole write handle of a topic: whoever holds it is the poller, so "polled once" is ownership.
+//! The sole write handle of a topic: the task that holds it is the poller, so "polled once" is ownership.
 //!
 //! Must not know: schedules, answers, why a poll ended the way it did.
 
@@ -24,14 +24,14 @@ use crate::upstream::schedule::Why;
 pub type PollNumber = u64;
 
 /// Not cloneable. Dropped without `retire` or `close` (a panic, a cancelled task) it closes the
-/// topic, so that nobody waits for a poller that is gone.
+/// topic, so that no client waits for a poller that is gone.
 pub struct Publisher {
     topic: Arc<Topic>,
     hub: Arc<Hub>,
     done: bool,
 }
 
-/// Somebody sat down while the poller wanted to leave: it keeps its publisher.
+/// A client came while the poller wanted to leave: it keeps its publisher.
 pub struct Retained(pub Publisher);
 
 impl Publisher {
@@ -92,7 +92,7 @@ impl Publisher {
             missed.truncate(end);
         }
         let most = self.topic.route().feed.as_ref().map_or(0, |feed| feed.history);
-        // Whoever names an ever older item has it grow, and only news makes it shorter again.
+        // A client that names an ever older item has it grow, and only news makes it shorter again.
         let room = most.saturating_mul(2).saturating_sub(items.len());
         if missed.len() > most.min(room) || self.hub.history_is_full() {
             return false;
@@ -127,7 +127,7 @@ impl Publisher {
             self.remember_items(batch);
         }
         self.update(|view| {
-            // Again under the lock, for a format that somebody joined with meanwhile; what is
+            // Again under the lock, for a format that a client joined with meanwhile; what is
             // encoded already costs nothing.
             self.encode(&frame, view.frame.as_deref());
             view.frame = Some(frame.clone());
@@ -242,7 +242,7 @@ impl Publisher {
         }
     }
 
-    /// Ends the topic for everybody and remembers why, if that bears on the next request.
+    /// Ends the topic for all clients and remembers why, if that bears on the next request.
     pub fn close(mut self, closing: Closing, exception: Option<(ExceptionKind, &str)>) {
         if let Some((kind, reason)) = exception {
             self.hub.except(self.topic.key(), kind, reason);
@@ -250,7 +250,7 @@ impl Publisher {
         self.finish(closing);
     }
 
-    /// Leaves if nobody attends any more.
+    /// Leaves if no client attends any more.
     pub fn retire(mut self) -> Result<(), Retained> {
         if self.hub.retire(&self.topic) {
             self.done = true;
@@ -261,7 +261,7 @@ impl Publisher {
 
     fn finish(&mut self, closing: Closing) {
         self.done = true;
-        // First out of the map, so that whoever is told finds a new topic when it comes back.
+        // First out of the map, so that a client that is told finds a new topic when it comes back.
         self.hub.remove(&self.topic);
         self.update(|view| view.closing = Some(closing));
     }
@@ -283,7 +283,7 @@ impl Publisher {
         }
     }
 
-    /// Before the view has them: whoever sees the batch finds what came before it.
+    /// Before the view has them: a follower that sees the batch finds what came before it.
     fn remember_items(&self, batch: &Batch) {
         let mut items = self.topic.items.lock();
         self.hub.history_bytes.fetch_add(items.push(batch.items()), Ordering::Relaxed);

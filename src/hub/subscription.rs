@@ -50,11 +50,11 @@ impl Delivery {
 /// A position. Small: ten thousand of them wait in a shard.
 pub struct Subscription {
     attendance: Attendance,
-    /// None: it lives in a task and watches the view itself.
+    /// `None` if it lives in a task and watches the view itself.
     shard: Option<u16>,
     format: Format,
     told: Told,
-    /// A follower of patches whose version nobody knows is told so before it gets the state.
+    /// A follower of patches whose version is not known is told so before it gets the state.
     unknown: bool,
     seen: Option<Version>,
     /// Number of the poll that must have confirmed the state before anything is said about it; 0:
@@ -162,7 +162,7 @@ impl Subscription {
         true
     }
 
-    /// The version that the follower has; none: none that is known.
+    /// The version that the follower has; `None` if it is not known.
     pub fn seen(&self) -> Option<Version> {
         self.seen
     }

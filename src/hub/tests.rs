@@ -142,7 +142,7 @@ async fn a_publisher_is_retained_while_somebody_attends() {
         panic!("retired under a visitor");
     };
     drop(visit);
-    // Somebody sits down between the decision to leave and leaving.
+    // A client comes between the decision to leave and leaving.
     let (follow, none) = stage.attend("/a", Attend::Follow);
     assert!(none.is_none());
     let Err(Retained(publisher)) = publisher.retire() else {
@@ -182,7 +182,7 @@ struct Wire(std::sync::mpsc::SyncSender<Arc<Topic>>);
 
 impl Bell for Wire {
     fn ring(&self, topic: &Arc<Topic>) {
-        // Nobody looks any more only when the test is over.
+        // No client looks any more only when the test is over.
         drop(self.0.try_send(topic.clone()));
     }
 }
@@ -406,7 +406,7 @@ async fn what_was_gone_comes_back_with_its_state_even_if_it_is_the_old_one() {
     assert_eq!(take(&mut told), [""; 0]);
     let mut late = stage.follow("/a", Resume::From(version("A")));
     assert_eq!(take(&mut late), ["gone"]);
-    // Failures in between are no news: it is gone as far as anybody knows.
+    // Failures in between are no news: it is gone as far as a follower knows.
     fail(&mut publisher);
     publisher.stale(None, "down", SECOND);
     assert_eq!(take(&mut told), [""; 0]);

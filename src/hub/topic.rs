@@ -47,18 +47,18 @@ pub struct Topic {
     pub(super) history: Mutex<History>,
     /// On a feed: bounded by `feed.history`.
     pub(super) items: Mutex<Items>,
-    /// Items that followers came from and nobody remembers.
+    /// Items that followers came from and that are not remembered.
     pub(super) missed: Mutex<Vec<Box<str>>>,
     pub(super) followers: AtomicUsize,
     pub(super) visitors: AtomicUsize,
     /// In milliseconds of the hub's epoch.
     pub(super) interest: Interest,
     pace: Pace,
-    /// Whose it is; none: it has left the hub.
+    /// Its owner; `None` once it has left the hub.
     pub(super) charge: Mutex<Option<Charge>>,
     /// Bytes that it holds, as the poller last said.
     pub(super) weight: AtomicUsize,
-    /// Memory or room is short: retire as soon as nobody attends.
+    /// Memory or room is short: retire as soon as no client attends.
     pub(super) evicted: AtomicBool,
     formats: [AtomicUsize; Format::COUNT],
     /// Patches of each kind are made until then (same clock) for followers who come again.
@@ -66,7 +66,7 @@ pub struct Topic {
     shards: Box<[Membership]>,
     bells: Box<[Arc<dyn Bell>]>,
     pub(super) wants: Wants,
-    /// Who gets what a poll took and nobody may share.
+    /// The plain request that gets what a poll took and no other may share.
     pub(super) claims: Claims,
     /// Number of the last poll that started.
     pub(super) started: AtomicU64,
@@ -257,7 +257,7 @@ impl Topic {
         number
     }
 
-    /// The same for a plain request, which claims what that poll takes and nobody may share. The claim stands before
+    /// The same for a plain request, which claims what that poll takes if it may not be shared. The claim stands before
     /// the poll is asked for.
     pub fn want_poll_for(self: &Arc<Self>) -> (u64, Option<Claim>) {
         let number = self.next_poll();

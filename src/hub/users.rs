@@ -1,4 +1,4 @@
-//! When a user was last there: polls in somebody's session must not keep it alive for ever
+//! When a user was last there: polls in a user's session must not keep it alive for ever
 //! (contract §11, `max_session_polls`).
 //!
 //! Must not know: what a session is to the upstream.
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::topic::Topic;
 use crate::resource::{Digest, Digester, ResourceKey};
 
-/// Everybody whose credentials are on the polls of some topic, by a digest of them: how much is remembered of one does
+/// The users whose credentials are on the polls of some topic, by a digest of them: how much is remembered of one does
 /// not depend on what clients send. The longest unseen are forgotten.
 pub(super) struct Users {
     digester: Digester,
@@ -31,7 +31,7 @@ impl Users {
         Users { digester: Digester::default(), known: Mutex::new(LruCache::new(most)) }
     }
 
-    /// The user of a new topic: that somebody wants it is a sign of life. None: it is nobody's own.
+    /// The user of a new topic: a client that wants it is a sign of life. Returns `None` if it is no user's own.
     pub(super) fn begin(&self, key: &ResourceKey) -> Option<Arc<User>> {
         if !key.is_private() {
             return None;
@@ -54,8 +54,8 @@ impl User {
 }
 
 impl Topic {
-    /// When the user whose credentials are on the polls last asked for something. None: the polls
-    /// carry nobody's.
+    /// When the user whose credentials are on the polls last asked for something. Returns `None` if the polls
+    /// carry no user's.
     pub fn user_seen_at(&self) -> Option<Instant> {
         self.user.as_ref().map(|user| *user.0.lock())
     }

@@ -1,7 +1,7 @@
 //! What a follower may see of a topic: the latest content, how the resource is doing, how the last
 //! poll ended. Replaced as a whole.
 //!
-//! Must not know: who looks.
+//! Must not know: its readers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub enum Closing {
     Credentials,
     /// The upstream rotated the class's own cookie.
     SessionRotated,
-    /// Nobody was there for longer than `max_session_polls`: polls must not keep a session alive.
+    /// The user was away for longer than `max_session_polls`: polls must not keep a session alive.
     SessionIdle,
     /// Gone for longer than `gone_after`.
     Gone,
@@ -86,7 +86,7 @@ pub struct Relayed {
     pub not_before: Option<Instant>,
 }
 
-/// Who may be given an answer that is no snapshot.
+/// The requests that may be given an answer that is no snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
     /// All who ask for the resource.
@@ -95,7 +95,7 @@ pub enum Audience {
     Push,
     /// The one request that caused the poll (see [`Claim`](super::Claim)); others ask for themselves.
     Cause,
-    /// None: each asks for itself.
+    /// `None` if each asks for itself.
     Nobody,
 }
 
@@ -113,7 +113,7 @@ pub enum Outcome {
 const REMEMBERED: Duration = Duration::from_secs(5);
 
 /// Tells a follower that lives in a task of every view in which there may be news for it; polls that find
-/// nothing wake nobody.
+/// nothing wake no follower.
 pub struct Views {
     pub(super) topic: Arc<Topic>,
     pub(super) news: watch::Receiver<()>,

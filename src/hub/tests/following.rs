@@ -151,7 +151,7 @@ async fn a_reader_comes_back_for_what_it_missed() {
     let had = state(&mut publisher, 0);
     reader.read(&mut subscription);
     drop(subscription);
-    // Nobody reads patches now, but somebody just did.
+    // No client reads patches now, but one just did.
     state(&mut publisher, 1);
     let mut subscription = stage.reads(JSON, Resume::From(had));
     reader.read(&mut subscription);
@@ -275,7 +275,7 @@ async fn histories_give_their_bytes_back() {
 }
 
 /// Readers of both kinds come, look, fall behind, leave and come back with what they have, while the
-/// state goes forth and back between a few; whoever looks last holds the last state.
+/// state goes forth and back between a few; the follower that looks last holds the last state.
 #[tokio::test]
 async fn whatever_the_order_of_changes_and_looks_every_reader_ends_with_the_state() {
     for seed in 0..200 {
