@@ -25,7 +25,7 @@ pub(super) enum Step {
 pub(super) struct Items<'a, C> {
     /// Equal items have equal contents, and no others.
     pub(super) contents: &'a [C],
-    /// What an item is called; none: nothing to go by. Asked only where contents do not tell.
+    /// What an item is called; `None` if there is nothing to go by. Asked only where contents do not tell.
     pub(super) name: &'a dyn Fn(usize) -> Option<&'a [u8]>,
 }
 
@@ -104,7 +104,7 @@ fn anchors<K: Eq + Hash>(
     if b.is_empty() || t.is_empty() {
         return Vec::new();
     }
-    /// Where a kind stands; none: at more than one place, or nowhere.
+    /// Where a kind stands; `None` if at more than one place, or nowhere.
     #[derive(Default)]
     struct Places {
         b: [Option<usize>; 2],

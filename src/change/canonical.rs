@@ -16,7 +16,7 @@ use crate::resource::{Element, Kind};
 /// A body in its canonical form.
 pub(super) struct Canonical {
     pub(super) body: Vec<u8>,
-    /// The same without the ignored values: what counts. None: nothing is ignored.
+    /// The same without the ignored values: what counts. `None` if nothing is ignored.
     pub(super) counted: Option<Vec<u8>>,
     /// Where the ignored values start in the body.
     pub(super) ignored: Vec<u32>,
@@ -164,7 +164,7 @@ impl<'r> Writer<'r> {
     }
 }
 
-/// The items in the order of their keys. None: one has none. Items with the same key, which no set
+/// The items in the order of their keys. Returns `None` if one has none. Items with the same key, which no set
 /// has, keep the upstream's order.
 fn keyed<'a>(array: Element<'a>, key: &str) -> Option<Vec<(Key, Element<'a>)>> {
     let keyed = |item: Element<'a>| Some((Key::of(item.pointer(key)?), item));

@@ -32,7 +32,7 @@ impl Said {
     }
 }
 
-/// What is known of how much of a list its answers are. Answers are numbered by whoever asks.
+/// What is known of how much of a list its answers are. Answers are numbered by the caller.
 #[derive(Debug, Default)]
 pub(super) struct Extent {
     /// The longest answer so far, items.

@@ -1,7 +1,7 @@
 //! A list of items from poll to poll (contract §8): which of them are new, and in which order they
 //! are told.
 //!
-//! Pure. Must not know: how pages are had, who is told.
+//! Pure. Must not know: how pages are had, the followers.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;

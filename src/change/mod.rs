@@ -1,7 +1,7 @@
 //! What counts as a change: a route's rules, applied to what a poll brought (contract §2), and the
 //! difference between two states as a patch (contract §5).
 //!
-//! Pure. Must not know: who polls, who follows, the wire.
+//! Pure. Must not know: polls, followers, the wire.
 
 mod align;
 mod canonical;

@@ -14,7 +14,7 @@ pub(super) fn canonical(raw: &[u8]) -> Cow<'_, [u8]> {
     if is_integer(raw) {
         return Cow::Borrowed(raw);
     }
-    // An exponent out of all bounds: nobody's number, left alone.
+    // An exponent out of all bounds is left alone: no other form is known to be equal.
     Decimal::read(raw).map_or(Cow::Borrowed(raw), |decimal| Cow::Owned(decimal.write()))
 }
 

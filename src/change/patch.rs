@@ -4,7 +4,7 @@
 //! A patch applied to its base gives the target exactly, except for ignored values: a client's may
 //! be older than the base's, or missing, so nothing is said about those that stay ignored, and
 //! nothing is taken for granted about those that no longer are. Values are copied from the target
-//! as they stand there, digit by digit. Must not know: who follows, when a patch is worth sending.
+//! as they stand there, digit by digit. Must not know: the followers, when a patch is worth sending.
 
 mod merge;
 mod operations;
@@ -17,7 +17,7 @@ use crate::resource::{Element, Kind, Snapshot};
 
 pub use merge::merge_patch;
 
-/// The JSON Patch from `base` to `target`: an array of operations. None: one of them is not JSON,
+/// The JSON Patch from `base` to `target`: an array of operations. Returns `None` if one of them is not JSON,
 /// or the patch would be longer than `max` bytes.
 pub fn json_patch(base: &Snapshot, target: &Snapshot, max: usize) -> Option<Bytes> {
     let by_name = base.ignored().by_name && target.ignored().by_name;
@@ -72,7 +72,7 @@ fn same_scalar(base: Element<'_>, target: Element<'_>) -> bool {
         })
 }
 
-/// The members of an object by name; of one name the last. None: a name is no text.
+/// The members of an object by name; of one name the last. Returns `None` if a name is no text.
 struct Members<'a> {
     all: Vec<(Cow<'a, str>, Element<'a>, Element<'a>)>,
     by_name: std::collections::HashMap<Cow<'a, str>, usize>,

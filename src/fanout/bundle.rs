@@ -29,7 +29,7 @@ pub(super) struct Bundle {
 }
 
 impl Bundle {
-    /// Adds one; gives its number. None: the client follows something of this name already.
+    /// Adds one; returns its number, or `None` if the client follows something of this name already.
     pub(super) fn add(&mut self, name: Arc<str>, index: usize, subscription: Subscription) -> Option<usize> {
         if self.by_name.contains_key(&name) {
             return None;

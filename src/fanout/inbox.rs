@@ -60,7 +60,7 @@ pub(super) enum Command {
     Tell(MemberId, Bytes),
     Follow(MemberId, Arc<str>, Box<Subscription>),
     Unfollow(MemberId, Arc<str>),
-    /// Somebody may not stay any longer.
+    /// A client may not stay any longer.
     Expel,
     /// A member's pass lasts for another time than before.
     Renewed(MemberId),

@@ -80,7 +80,7 @@ pub(super) enum Written {
     Blocked,
 }
 
-/// Who the member is, as it arrives.
+/// The member as it arrives.
 pub(super) struct Party {
     pub(super) transport: Transport,
     pub(super) subscription: Option<Subscription>,
@@ -181,7 +181,7 @@ impl Member {
         self.push(output.first, output.second, then, now)
     }
 
-    /// Goes on with what is pending. None: nothing is.
+    /// Goes on with what is pending. Returns `None` if nothing is.
     pub(super) fn resume(&mut self, now: Instant) -> io::Result<Option<Written>> {
         let Some(mut pending) = self.pending.take() else {
             return Ok(None);
@@ -245,7 +245,7 @@ impl Member {
         self.noise <= NOISE
     }
 
-    /// When somebody has to look at it.
+    /// When it has to be looked at.
     pub(super) fn deadline(&self, stall_timeout: Duration) -> Option<Instant> {
         match (&self.closing, &self.pending) {
             (Some(until), _) => Some(Instant::from(*until)),

@@ -1,4 +1,4 @@
-//! A client's messages on their way to who acts on them: few, and small together. When there is no room for more, the
+//! A client's messages on their way to the task that acts on them: few, and small together. When there is no room for more, the
 //! client is not read until there is: its socket is the queue.
 //!
 //! Must not know: what a message says.
@@ -28,7 +28,7 @@ struct Way {
     room: Arc<Mutex<Load>>,
 }
 
-/// Where they come from, with who sent them.
+/// Where they come from, with the client that sent them.
 pub type MessageQueue = mpsc::Receiver<(MemberId, Message)>;
 
 /// The messages of one client that wait, or are being acted on.

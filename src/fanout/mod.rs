@@ -148,7 +148,7 @@ impl Fanout {
         self.expulsions.send_modify(|count| *count += 1);
     }
 
-    /// Changes whenever somebody may have to go, for those that live in tasks.
+    /// Changes whenever a client may have to go, for those that live in tasks.
     pub fn expulsions(&self) -> watch::Receiver<u64> {
         self.expulsions.subscribe()
     }
@@ -158,7 +158,7 @@ impl Fanout {
         self.inboxes[usize::from(shard)].send(Command::Renewed(member));
     }
 
-    /// Ends all clients, spread over `window`; who comes later ends at once. The reconnect delay
+    /// Ends all clients, spread over `window`; a client that comes later ends at once. The reconnect delay
     /// of each is random in `retry`. `idle_last`: those between two requests have the whole window to
     /// send the next one, which the front answers.
     pub fn drain(&self, window: Duration, retry: (Duration, Duration), idle_last: bool) {

@@ -1,6 +1,6 @@
 //! What lets a client stay: a proof that may run out, and holds that may be let go.
 //!
-//! Must not know: what is proven, who lets go.
+//! Must not know: what is proven, what lets go.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -26,7 +26,7 @@ impl Hold {
         self.0.store(word, Ordering::SeqCst);
     }
 
-    /// Why nobody may stay by it any longer.
+    /// Why no client may stay by it any longer.
     pub fn is_let_go(&self) -> Option<Expulsion> {
         match self.0.load(Ordering::SeqCst) {
             0 => None,
@@ -41,7 +41,7 @@ impl Hold {
 #[derive(Debug, Default)]
 pub struct Pass {
     stay: Mutex<Stay>,
-    /// The subjects it counts for, and what it takes of them; none: its seat does.
+    /// The subjects it counts for, and what it takes of them; `None` where its seat does.
     subjects: Mutex<Vec<(u64, Option<Claim>)>>,
 }
 
@@ -57,7 +57,7 @@ impl Pass {
         Arc::new(Pass { stay: Mutex::new(Stay { until, holds }), subjects: Mutex::default() })
     }
 
-    /// When the client's proof runs out; none: it stays good.
+    /// When the client's proof runs out; `None` if it stays good.
     pub fn until(&self) -> Option<Instant> {
         self.stay.lock().until
     }
@@ -89,7 +89,7 @@ impl Pass {
         self.subjects.lock().push((subject, None));
     }
 
-    /// The client has left, whoever else still knows of it.
+    /// The client has left, whatever else still knows of it.
     pub(super) fn leave(&self) {
         self.subjects.lock().clear();
     }

@@ -128,7 +128,7 @@ impl Seat {
         }
     }
 
-    /// What the client stays by; none: nothing that could end.
+    /// What the client stays by; `None` if that cannot end.
     pub fn pass(&self) -> Option<&Arc<Pass>> {
         self.own.as_ref()?.pass.as_ref()
     }

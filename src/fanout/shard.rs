@@ -39,13 +39,13 @@ const READS: usize = 8;
 struct Group {
     topic: Arc<Topic>,
     members: Vec<Follower>,
-    /// Members below this index are still to be served; none: no walk is on.
+    /// Members below this index are still to be served; `None` if no walk is on.
     walk: Option<usize>,
     /// Something newer came during the walk.
     again: bool,
 }
 
-/// Who follows a topic: a member, and which of its many resources this is.
+/// A follower of a topic: a member, and which of its many resources this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Follower {
     slot: u32,
@@ -67,7 +67,7 @@ struct Draining {
     retry: (Duration, Duration),
     members: Vec<MemberId>,
     ended: usize,
-    /// Those who were between two requests at their turn, and end last; none: they end like the others.
+    /// Those who were between two requests at their turn, and end last; `None` if they end like the others.
     idle: Option<Vec<MemberId>>,
 }
 

@@ -30,7 +30,7 @@ pub type Ending = watch::Receiver<Drain>;
 pub async fn draining(ending: &mut Ending) -> (Duration, (Duration, Duration)) {
     match ending.wait_for(Option::is_some).await.ok().and_then(|drain| *drain) {
         Some(drain) => drain,
-        // Whoever would begin it is gone: it never will.
+        // The sender is gone: no drain will begin.
         None => std::future::pending().await,
     }
 }
@@ -78,7 +78,7 @@ impl Staying {
             let mut expires = pin!(expires);
             tokio::select! {
                 () = &mut expires => {}
-                // Who would tell is gone: then only time does.
+                // The sender is gone: only the proof's own time can end it.
                 told = self.expulsions.changed() => if told.is_err() { expires.await },
             }
         }

@@ -25,7 +25,7 @@ pub enum Returned {
     Stream(Stream),
 }
 
-/// How a connection arrives, and where it goes afterwards; none: nowhere.
+/// How a connection arrives, and where it goes afterwards; `None` if nowhere.
 pub enum Taken {
     /// Plain TCP: no more than the socket is kept.
     Socket(std::net::TcpStream, Option<Arc<dyn Home>>),
@@ -175,7 +175,7 @@ impl Wire {
     }
 
     /// Keeps what a waiting client sent for its next request. False: it is too long, and a request
-    /// with a hole in it must not be served. None: there is no next request.
+    /// with a hole in it must not be served. Returns `None` if there is no next request.
     pub(super) fn keep(&mut self, bytes: &[u8], limit: usize) -> Option<bool> {
         let read = match self {
             Wire::Held { read, .. } => &mut **read.get_or_insert_default(),

@@ -31,8 +31,8 @@ thread_local! {
     static BIG: RefCell<Compress> = RefCell::new(Compress::new(level(LARGE + 1), false));
 }
 
-/// Compresses `plain` to a fragment. `dictionary`: what stands right before it in the stream. None: the
-/// compressor failed, and the plain bytes have to do.
+/// Compresses `plain` to a fragment. `dictionary`: what stands right before it in the stream. Returns `None` if
+/// the compressor failed: the plain bytes have to do.
 fn fragment(plain: &[u8], dictionary: Option<&[u8]>) -> Option<Vec<u8>> {
     let compress = |compressor: &RefCell<Compress>| {
         let compressor = &mut *compressor.borrow_mut();
@@ -57,7 +57,7 @@ fn fragment(plain: &[u8], dictionary: Option<&[u8]>) -> Option<Vec<u8>> {
     if plain.len() > LARGE { BIG.with(compress) } else { SMALL.with(compress) }
 }
 
-/// A whole body as one gzip file (RFC 1952). None: it would not be worth it.
+/// A whole body as one gzip file (RFC 1952). Returns `None` if it would not be worth it.
 pub(super) fn gzip(body: &[u8]) -> Option<Bytes> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4 + 64), level(body.len()));
     encoder.write_all(body).ok()?;
@@ -117,7 +117,7 @@ impl<T> Coded<T> {
         }
     }
 
-    /// The form that is right for everybody.
+    /// The form that is right for every client.
     pub fn independent(&self) -> &T {
         &self.independent
     }

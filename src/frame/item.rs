@@ -1,6 +1,6 @@
 //! Items of a feed as events (contract §8): each encoded once, new ones of a change together.
 //!
-//! Must not know: how items are found in a body, who has seen which.
+//! Must not know: how items are found in a body, which client has seen which.
 
 use std::sync::{Arc, OnceLock};
 
@@ -110,7 +110,7 @@ impl Batch {
         self.gzip.get_or_init(|| rules.compressed(GzipEvent::new(self.sse(), before), GzipEvent::weight));
     }
 
-    /// All of them as events, compressed, if somebody has made that.
+    /// All of them as events, compressed, if that was made.
     pub fn gzip(&self) -> Option<&GzipEvent> {
         self.gzip.get()?.as_ref()
     }
@@ -123,7 +123,7 @@ impl Batch {
         self.deflated.get_or_init(|| rules.compressed(made(), Deflated::weight));
     }
 
-    /// One message an item, compressed, if somebody has made that.
+    /// One message an item, compressed, if that was made.
     pub fn deflated(&self) -> Option<&Deflated> {
         self.deflated.get()?.as_ref()
     }

@@ -1,7 +1,7 @@
 //! One change, encoded at most once per wire format and shared by every subscriber.
 //!
 //! The relay's side encodes at publish time the formats that have members; a shard only clones
-//! `Bytes`. Must not know: who receives a frame, sockets, time.
+//! `Bytes`. Must not know: the clients of a frame, sockets, time.
 
 mod condition;
 mod deflate;
@@ -170,7 +170,7 @@ impl Frame {
         event.as_ref().map_err(|e| *e)
     }
 
-    /// The same compressed, if somebody has made it.
+    /// The same compressed, if that was made.
     pub fn sse_gzip(&self) -> Option<&GzipEvent> {
         self.own.sse_gzip.get()?.as_ref()
     }
@@ -188,7 +188,7 @@ impl Frame {
         event.as_ref().map_err(|e| *e)
     }
 
-    /// The same compressed, if somebody has made it.
+    /// The same compressed, if that was made.
     pub fn whole_gzip(&self) -> Option<&GzipEvent> {
         self.own.whole_gzip.get()?.as_ref()
     }
@@ -208,7 +208,7 @@ impl Frame {
         self.shared.forms.websocket.get_or_init(|| websocket::snapshot(&self.snapshot)).clone()
     }
 
-    /// The same compressed, if somebody has made it and it is worth it.
+    /// The same compressed, if that was made and is worth it.
     pub fn websocket_deflated(&self) -> Option<&Deflated> {
         self.own.websocket_deflated.get()?.as_ref()
     }
@@ -236,12 +236,12 @@ impl Frame {
         coded.as_ref().filter(|_| !self.snapshot.forbids_transformation())
     }
 
-    /// The same if somebody has made it.
+    /// The same, if that was made.
     pub fn gzip_made(&self) -> Option<&Bytes> {
         self.shared.forms.gzip.get()?.as_ref().filter(|_| !self.snapshot.forbids_transformation())
     }
 
-    /// Whether somebody asked for it, whatever came of that.
+    /// Whether it was asked for, whatever came of that.
     pub fn gzip_tried(&self) -> bool {
         self.shared.forms.gzip.get().is_some()
     }

@@ -1,7 +1,7 @@
-//! A change told as a patch (contract §5, delta): made at most once, for everybody who has the
+//! A change told as a patch (contract §5, delta): made at most once, for all clients that have the
 //! version before it.
 //!
-//! Must not know: who has which version, how differences are found.
+//! Must not know: which client has which version, how differences are found.
 
 use std::sync::OnceLock;
 
@@ -77,7 +77,7 @@ impl Patch {
         self.gzip.get_or_init(|| rules.compressed(GzipEvent::new(&self.sse, before), GzipEvent::weight));
     }
 
-    /// The event compressed, if somebody has made it.
+    /// The event compressed, if that was made.
     pub fn gzip(&self) -> Option<&GzipEvent> {
         self.gzip.get()?.as_ref()
     }
@@ -87,7 +87,7 @@ impl Patch {
         self.envelope.get_or_init(|| envelope::patch(self.base, self.target, &self.text))
     }
 
-    /// Bytes it holds, roughly, the envelope included whether or not somebody has read it.
+    /// Bytes it holds, roughly, the envelope included whether or not it was read.
     pub fn weight(&self) -> usize {
         let gzip = self.gzip().map_or(0, GzipEvent::weight);
         size_of::<Patch>() + 2 * self.text.len() + self.sse.chunk().len() + gzip
@@ -116,7 +116,7 @@ impl Chain {
         Some((patches.first()?.base, patches.last()?.target))
     }
 
-    /// JSON patches one after the other are one patch: their operations in order. None: merge
+    /// JSON patches one after the other are one patch: their operations in order. Returns `None` for merge
     /// patches, which cannot be joined so, or more than one of them.
     pub fn joined(&self) -> Option<Bytes> {
         let patches = self.patches();

@@ -1,7 +1,7 @@
 //! Server-sent events as bytes (contract §5, the HTML standard's event stream format).
 //!
 //! Everything that reaches a line goes through here, so that no body, id or reason can end a line
-//! early: what others hold are whole events, or [`Tail`]s of some, and no one else can make either of text.
+//! early: what others hold are whole events, or [`Tail`]s of some, and only this file can make either of text.
 //! Must not know: connections.
 
 use std::ops::Range;

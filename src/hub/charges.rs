@@ -1,5 +1,5 @@
-//! How many resources there may be, in all, of one route, of one payer, and how many bytes of one address. At a limit the one of them that
-//! has no client and was touched longest ago makes room.
+//! How many resources there may be, in all, of one route, of one payer, and how many bytes of one address. At a limit the
+//! one of them that has no client and was touched longest ago makes room.
 //!
 //! Must not know: what a newcomer without room is told.
 

@@ -33,7 +33,7 @@ impl Compute {
         }
         let turn = self.turns.clone().acquire_owned().await;
         let working = tokio::task::spawn_blocking(move || {
-            // Held by the work and not by who waits for it, who may be gone first.
+            // Held by the work and not by the task that waits for it, which may be gone first.
             let _turn = turn;
             work()
         });
@@ -74,7 +74,7 @@ mod tests {
         let second = compute.run(usize::MAX, || 2);
         tokio::pin!(second);
         assert!(futures_pending(&mut second).await);
-        // Whoever waited for the first may go: its turn ends with the work.
+        // The task that waited for the first may go: its turn ends with the work.
         first.abort();
         assert!(futures_pending(&mut second).await);
         end.send(()).unwrap();

@@ -88,7 +88,7 @@ impl Poller {
         Ok(if changed { "changed" } else { "unchanged" })
     }
 
-    /// Followers that come from items nobody here remembers: the upstream is asked with each one's own
+    /// Followers that come from items that are not remembered here: the upstream is asked with each one's own
     /// cursor, which never becomes the feed's. What it says counts if it reaches what is known.
     pub(super) async fn catch_up(&self, publisher: &Publisher, draft: Option<&Draft>) {
         let Some(feed) = &self.feed else { return };

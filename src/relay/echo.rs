@@ -1,7 +1,7 @@
 //! After a write: the first poll asks for its effect, and while there is none to be seen it is asked
 //! again, since the upstream's replicas may lag (contract §9).
 //!
-//! Pure but for the clock. Must not know: who wrote, who waits.
+//! Pure but for the clock. Must not know: the writers, the readers that wait.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;

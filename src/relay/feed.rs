@@ -1,6 +1,6 @@
 //! A feed's side of the poll loop (contract §8): what the next poll asks for, and the pages behind it.
 //!
-//! Must not know: who reads items; what is new on a page is `change/feed`.
+//! Must not know: the readers of items; what is new on a page is `change/feed`.
 
 use http::{HeaderMap, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -28,7 +28,7 @@ pub(super) struct Follower {
     /// The target of the answer that the validators belong to.
     answered: Option<String>,
     /// Whether the upstream's cursor has always been the name of its newest item: then clients' items are
-    /// cursors, too. None: not seen yet.
+    /// cursors, too. `None` until it was seen.
     is_item: Option<bool>,
 }
 
@@ -152,7 +152,7 @@ impl Follower {
         (id.len() <= MAX_VALUE).then(|| with_parameter(&key.target(), &cursor.query, id))
     }
 
-    /// The items of an answer that stands for itself, oldest first; none: it is no list.
+    /// The items of an answer that stands for itself, oldest first; `None` if it is no list.
     pub(super) fn items(&self, body: &bytes::Bytes) -> Option<Vec<(String, bytes::Bytes)>> {
         let page = Page::read(&self.rules, &Json::parse(body.clone()).ok()?).ok()?;
         let mut items: Vec<_> = page.entries.into_iter().map(|entry| (entry.name, entry.text)).collect();
@@ -189,7 +189,7 @@ impl Follower {
     }
 }
 
-/// The target of the next page; none: this was the last one.
+/// The target of the next page; `None` if this was the last one.
 fn next(
     key: &ResourceKey,
     pages: &Pages,

@@ -1,8 +1,8 @@
 //! For whom a poll says that it is, and by what way its clients came (contract §10).
 //!
 //! An API that lets its own network in reads the fields of proxies, and takes a request without any for its
-//! neighbour's. So a poll says the fields that pass-through says, with an address that is nobody's.
-//! Must not know: who the clients are.
+//! neighbour's. So a poll says the fields that pass-through says, with an address that is no machine's.
+//! Must not know: the clients.
 
 use std::fmt::Write;
 use std::net::IpAddr;

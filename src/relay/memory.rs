@@ -14,7 +14,7 @@ impl Poller {
             (frame.own_weight(), frame.weight())
         });
         self.held.set(own + relayed);
-        // What was let in stays, whatever it grows to; who comes later finds no room.
+        // What was let in stays, whatever it grows to; what comes later finds no room.
         self.stakes.hub.weigh(&self.topic, all + relayed);
         self.stakes.make_room();
     }

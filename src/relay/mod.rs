@@ -1,4 +1,4 @@
-//! The poll loops: one for each resource somebody attends to.
+//! The poll loops: one for each resource that a client attends to.
 //!
 //! `supervise` starts them and keeps what outlives them; `poller` is the loop; `plan` decides what
 //! it does next, `turn` when it may, `echo` what a write asks for, `feed` which pages a list has; `own` is what a client gets by itself; `request` is what a poll asks for, `ask` writes it,

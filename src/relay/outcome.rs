@@ -203,7 +203,7 @@ impl Poller {
         let wait = self.back_off(answer);
         let failure = Failure { class, status: answer.map(|a| a.status), reason: self.named(reason) };
         self.report(&failure, wait);
-        // A 304 to what was not asked is no answer to anybody, and what a batch got is no item's.
+        // A 304 to what was not asked is no answer to any request, and what a batch got is no item's.
         match answer.filter(|answer| answer.status != StatusCode::NOT_MODIFIED && self.item.is_none()) {
             Some(answer) => {
                 let relayed = self.relayed(answer, Some(failure));
@@ -265,7 +265,7 @@ impl Poller {
         }
     }
 
-    /// What is wrong with the upstream, in words for followers; none: nothing that is known.
+    /// What is wrong with the upstream, in words for followers; `None` if nothing is known.
     pub(super) fn trouble(&self, outcome: &Outcome) -> Option<(Option<StatusCode>, String)> {
         match outcome {
             Outcome::Failed(failure) => Some((failure.status, failure.reason.clone())),
@@ -323,7 +323,7 @@ impl Poller {
         let span = self.stakes.hub.except(self.topic.key(), kind, reason);
         let failure = Failure { class, status: None, reason: self.named(reason) };
         self.report(&failure, span);
-        // Whoever asks meanwhile asks for itself.
+        // A request that comes meanwhile asks for itself.
         self.not_before = Instant::now() + span;
         publisher.fail(number, Arc::new(failure), span);
         self.wait(publisher, span, Why::Backoff);

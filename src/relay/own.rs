@@ -2,7 +2,7 @@
 //! (`share: authorize`, contract §11).
 //!
 //! Nothing of the operator's goes along: no `poll.headers`, no `poll.auth`, no cookies of the poller's. A
-//! client that has no right of its own must not borrow one. Must not know: who waits for it, what follows.
+//! client that has no right of its own must not borrow one. Must not know: the request that waits for it, what follows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,8 +48,8 @@ pub(super) fn routes(config: &Config) -> HashMap<usize, Arc<Route>> {
 }
 
 impl Relay {
-    /// Asks for a topic's resource with a client's own credentials, which nobody else gets to see. It takes
-    /// its turn in the upstream's budget behind what somebody follows.
+    /// Asks for a topic's resource with a client's own credentials, which no other client gets to see. It takes
+    /// its turn in the upstream's budget behind what clients follow.
     pub async fn own(&self, topic: Arc<Topic>, credentials: Vec<(HeaderName, HeaderValue)>) -> Own {
         let stakes = self.stakes().clone();
         let asking = async move {

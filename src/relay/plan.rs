@@ -26,9 +26,9 @@ pub struct Situation {
     pub repeat: Option<Instant>,
     /// Followers, `always`, or ordinary polls often enough.
     pub active: bool,
-    /// Polls go on until then without any of those; none: there never were any.
+    /// Polls go on until then without any of those; `None` if there never were any.
     pub linger_until: Option<Instant>,
-    /// Nobody attends at all.
+    /// No client attends at all.
     pub deserted: bool,
     /// The snapshot is kept for ordinary polls until then.
     pub keep_until: Instant,
@@ -54,12 +54,12 @@ impl Situation {
             Some(at) => Action::Sleep(at),
             None if self.deserted && self.keep_until <= self.now => Action::Retire,
             None if self.deserted => Action::Sleep(self.keep_until),
-            // Somebody attends but wants nothing more: they will leave or demand.
+            // A client attends but wants nothing more: it will leave or demand.
             None => Action::Sleep(self.keep_until.max(self.now + Duration::from_secs(1))),
         }
     }
 
-    /// When the next poll is to start; none: the resource is dormant.
+    /// When the next poll is to start; `None` if the resource is dormant.
     pub fn next_poll(&self) -> Option<Instant> {
         let lingering = self.linger_until.is_some_and(|until| self.due < until && self.now < until);
         let scheduled = (self.active || lingering).then_some(self.due);
@@ -67,9 +67,9 @@ impl Situation {
             let spaced = self.last_start.map_or(self.now, |start| start + self.interval / 2);
             if self.failing { spaced.max(self.due) } else { spaced.min(self.due).max(self.now) }
         });
-        // What nobody looks at is not polled for a write: who comes next will ask.
+        // What no client looks at is not polled for a write: the next client will ask.
         let after_write = self.after_write.filter(|_| !self.deserted || scheduled.is_some());
-        // Somebody looked when the first poll was made, and may look again.
+        // A client looked when the first poll was made, and may look again.
         [scheduled, self.wanted_now, confirming, after_write, self.repeat].into_iter().flatten().min()
     }
 }

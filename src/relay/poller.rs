@@ -62,7 +62,7 @@ pub(super) struct Poller {
     pub(super) unfollowed: Option<String>,
     /// The last poll carried cookies of the poller's own.
     pub(super) carried_jar: bool,
-    /// What it is in a batch; none: it is polled by itself.
+    /// What it is in a batch; `None` if it is polled by itself.
     pub(super) item: Option<Item>,
     /// The batch that the content is from.
     pub(super) tag: Option<Arc<Tag>>,
@@ -153,7 +153,7 @@ impl Poller {
             self.due = remembered.due;
             let (status, reason) = last.told();
             publisher.stale(status, reason, wait);
-            // No poll of this topic: nobody's wait for one is over.
+            // No poll of this topic: no reader's wait for one is over.
             match last {
                 Last::Failure(failure) => publisher.fail(0, failure, wait),
                 Last::Answer(relayed) => publisher.relay(0, relayed, None, wait),
@@ -161,11 +161,11 @@ impl Poller {
         }
     }
 
-    /// Runs until nobody attends, or the topic closes.
+    /// Runs until no client attends, or the topic closes.
     pub(super) async fn run(mut self) {
         while let Some(publisher) = self.publisher.take() {
             if self.expires.is_some_and(|at| Instant::now() >= at) {
-                // Nobody may ask with it any more, nor follow what it got.
+                // No client may ask with it any more, nor follow what it got.
                 return publisher.close(Closing::Credentials, None);
             }
             match self.situation().decide() {
@@ -233,7 +233,7 @@ impl Poller {
         let Some(publisher) = self.publisher.as_mut() else { return };
         let heard = match outcome {
             "changed" => Heard::Effect,
-            // Who reads is given the refusal itself, and not a state from before the write.
+            // A reader is given the refusal itself, and not a state from before the write.
             "relayed" if view.frame.is_none() || view.condition.state.is_gone() => Heard::Effect,
             "failed" | "relayed" => Heard::Failed,
             _ => Heard::Nothing,
@@ -275,7 +275,7 @@ impl Poller {
     }
 
     /// When followers are to hear `stale`: the last poll failed or is overdue, and the content is
-    /// older than `stale_after` and the effective interval. None: nothing to tell.
+    /// older than `stale_after` and the effective interval. Returns `None` if there is nothing to tell.
     pub(super) fn stale_at(&self) -> Option<Instant> {
         let view = self.topic.view();
         let failing = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));

@@ -60,7 +60,7 @@ impl Poller {
         publisher.relay(number, Arc::new(shown), gone, next);
     }
 
-    /// Leaves an answer that is published to nobody to the plain request that caused the poll, where it may have it.
+    /// Leaves an answer that is not published to the plain request that caused the poll, where it may have it.
     pub(super) fn leave_to_cause(&self, publisher: &Publisher, number: PollNumber, answer: &Answer) {
         // The content behind a 304 is none of this answer's.
         if answer.status == StatusCode::NOT_MODIFIED {

@@ -64,7 +64,7 @@ impl Stage {
         }
     }
 
-    /// True: nobody polled it before.
+    /// True if it was not polled before.
     fn attend(&self, path: &str, kind: Attend) -> (Attendance, bool) {
         let mut started = false;
         let attendance = self
@@ -118,7 +118,7 @@ struct Client {
     last_poll: Option<u64>,
     /// Nothing was delivered since it joined.
     first: bool,
-    /// It came back with a version nobody here has held.
+    /// It came back with a version that was never held here.
     unknown: bool,
     /// `stale` or `gone` was the last condition.
     trouble: Option<&'static str>,
@@ -180,7 +180,7 @@ impl Client {
     fn content(&mut self, version: Version, text: String, poll: Option<u64>, legacy: &Legacy) {
         assert_ne!(self.trouble, Some("gone"), "content of what is gone");
         assert!(poll.is_some());
-        // Who came back with something else gets once more what it had.
+        // A client that came back with something else gets once more what it had.
         let newer = poll > self.last_poll || (self.first && poll == self.last_poll);
         assert!(newer, "poll {poll:?} after poll {:?}", self.last_poll);
         self.last_poll = poll;
@@ -344,7 +344,7 @@ impl World {
         }
     }
 
-    /// The upstream is well from now on: everybody who is there gets its state.
+    /// The upstream is well from now on: every client that is there gets its state.
     async fn calm_down(&mut self) {
         self.calm.store(true, Ordering::SeqCst);
         for _ in 0..100 {

@@ -1,6 +1,6 @@
 //! Starts a poll loop for each new topic and keeps what outlives it: backoff, memory accounts.
 //!
-//! Must not know: what a poll loop does, who subscribes.
+//! Must not know: what a poll loop does, the subscribers.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -132,7 +132,7 @@ pub struct Stakes {
     pub(super) own_routes: HashMap<usize, Arc<Route>>,
     /// Where the grids of batches start.
     pub(super) epoch: Instant,
-    /// Backoff of resources that nobody attends to any more.
+    /// Backoff of resources that have no client any more.
     failing: Mutex<LruCache<ResourceKey, Remembered>>,
     /// Chance comes from here.
     seed: AtomicU64,
@@ -214,7 +214,7 @@ impl Stakes {
         self.failing.lock().put(key.clone(), remembered);
     }
 
-    /// Has snapshots that nobody attends to make way for others when all together hold more than
+    /// Has snapshots without clients make way for others when all together hold more than
     /// `limits.snapshot_bytes`. Returns false if that is not enough.
     pub(super) fn make_room(&self) -> bool {
         let room = self.hub.make_room();
@@ -246,7 +246,7 @@ impl Relay {
         }
     }
 
-    /// What a request to the API says that is made for a client, but by nobody's hand.
+    /// What a request to the API says that is made for a client, but not by it.
     pub fn say_forwarded(&self, ask: &mut Ask, proto: &str, host: Option<&str>, upstream: &Upstream) {
         let own: Vec<_> = forwarded::fields(upstream, proto, host)
             .filter(|(name, _)| !ask.headers.iter().any(|(said, _)| said == name))
@@ -265,7 +265,7 @@ impl Relay {
         self.runtime.spawn(task)
     }
 
-    /// Polls the publisher's topic until nobody attends to it. Returns at once.
+    /// Polls the publisher's topic until no client attends to it. Returns at once.
     pub fn start(&self, publisher: Publisher) -> AbortHandle {
         let poller = Poller::new(self.stakes.clone(), publisher);
         self.runtime.spawn(poller.run()).abort_handle()

@@ -13,7 +13,7 @@ use crate::upstream::{Class, FetchError, Priority, Turn};
 const LAST_TEN: u16 = (1 << 10) - 1;
 
 impl Poller {
-    /// Waits for this poll's turn. Its priority rises when meanwhile somebody wants an answer.
+    /// Waits for this poll's turn. Its priority rises when meanwhile a client wants an answer.
     pub(super) async fn turn(&mut self) -> Result<Option<Turn>, FetchError> {
         self.take_quota()?;
         if self.item.is_some() {

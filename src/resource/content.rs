@@ -1,6 +1,6 @@
-//! What an answer of the upstream brings before anybody named it: a snapshot without a version.
+//! What an answer of the upstream brings before it has a name: a snapshot without a version.
 //!
-//! Must not know: rules, who asked.
+//! Must not know: rules, clients.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-/// A credential's name within this process: equal credentials have equal ones, and nobody else can tell of
+/// A credential's name within this process: equal credentials have equal ones, and no other program can tell of
 /// which they are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest([u8; 16]);

@@ -1,4 +1,4 @@
-//! The four kinds of request headers (contract §11): what one header of a client means for who may share an answer.
+//! The four kinds of request headers (contract §11): what one header of a client means for the sharing of an answer.
 //!
 //! Written once: requests, polls and `check --probe` ask here. Must not know: how a request is answered.
 
@@ -17,7 +17,7 @@ pub enum HeaderKind {
     Choosing,
     /// Says who asks.
     Credential,
-    /// May choose the content, and nobody has said whether it does.
+    /// May choose the content, and the route does not say whether it does.
     Doubt,
 }
 
@@ -182,7 +182,7 @@ fn value_in_key(
     if any { HeaderValue::from_bytes(&joined).ok() } else { None }
 }
 
-/// The first header of a request that may choose its content, while nobody has said whether it does.
+/// The first header of a request that may choose its content, while the route does not say whether it does.
 pub fn first_doubt<'a>(
     route: &Route,
     own_vary: &[HeaderName],

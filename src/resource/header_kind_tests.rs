@@ -75,7 +75,7 @@ fn names_that_say_who_asks_are_credentials_whoever_adds_them() {
         "idempotency-key",
     ] {
         assert_eq!(kind(&route, &[], name, "x"), HeaderKind::Credential, "{name}");
-        // The resource's own Vary never makes a choice of who asks.
+        // The resource's own Vary never makes a choice of a credential.
         let own = crate::upstream::judge::secondary_names(&headers(&[("vary", name)]), &route);
         assert_eq!(own, names(&[]), "{name}");
     }

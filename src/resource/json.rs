@@ -205,7 +205,7 @@ impl<'a> Element<'a> {
         })
     }
 
-    /// The content of a string. None: it is none, or half of a surrogate pair stands in it.
+    /// The content of a string. Returns `None` if it is none, or has half of a surrogate pair in it.
     pub fn string(&self) -> Option<Cow<'a, str>> {
         let raw = self.raw();
         let inner = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;

@@ -23,11 +23,11 @@ pub struct KeyParts {
     pub host: Option<String>,
     /// Canonical path.
     pub path: String,
-    /// Canonical query, without the question mark; none: no question mark either.
+    /// Canonical query, without the question mark; `None` if there is no question mark either.
     pub query: Option<String>,
     /// The class: request headers that are sent on the polls of this key, cookies joined in one.
     pub class: Vec<(HeaderName, HeaderValue)>,
-    /// Values of the fields the upstream's `Vary` names; none: the client sent no such field.
+    /// Values of the fields the upstream's `Vary` names; `None` where the client sent no such field.
     pub vary: Vec<(HeaderName, Option<HeaderValue>)>,
 }
 
@@ -59,7 +59,7 @@ impl ResourceKey {
         }
     }
 
-    /// Path and query for people to read: without the values of parameters that look like somebody's key.
+    /// Path and query for people to read: without the values of parameters that look like a user's key.
     pub fn shown(&self) -> String {
         let Some(query) = &self.0.parts.query else {
             return self.0.parts.path.clone();
@@ -68,7 +68,7 @@ impl ResourceKey {
         format!("{}?{}", self.0.parts.path, pairs.join("&"))
     }
 
-    /// A name of fixed length for the key, which nobody else can make.
+    /// A name of fixed length for the key, which no other program can make.
     pub fn digest(&self, digester: &Digester) -> Digest {
         let parts = &self.0.parts;
         let lines = |fields: usize| (fields as u64).to_le_bytes();

@@ -1,7 +1,7 @@
 //! The nouns of the upstream side: what is polled (key), one successful poll (snapshot) and the
 //! name of its content (version).
 //!
-//! Pure values. Must not know: sockets, time, who asked.
+//! Pure values. Must not know: sockets, time, clients.
 
 mod content;
 mod digest;

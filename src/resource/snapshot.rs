@@ -83,9 +83,9 @@ pub struct Snapshot {
     no_transform: bool,
     /// Values that do not count, so that the same version may stand for other ones elsewhere.
     ignored: Ignored,
-    /// The body as UTF-8, converted at most once; none: it is not text.
+    /// The body as UTF-8, converted at most once; `None` if it is not text.
     text: Arc<OnceLock<Option<Bytes>>>,
-    /// The body's values, found at most once; none: it is not JSON.
+    /// The body's values, found at most once; `None` if it is not JSON.
     json: Arc<OnceLock<Option<Arc<Json>>>>,
 }
 
@@ -165,7 +165,7 @@ impl Snapshot {
         })
     }
 
-    /// The values of the body. None: it is not JSON, or not text.
+    /// The values of the body. Returns `None` if it is not JSON, or not text.
     pub fn json(&self) -> Option<&Json> {
         let read = || {
             let json = Json::parse(self.text()?.clone()).ok()?;

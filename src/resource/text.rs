@@ -1,6 +1,6 @@
 //! A body as text: which charset it is in (contract §5), converted to UTF-8 without a byte order mark.
 //!
-//! Pure. Must not know: snapshots, who reads it.
+//! Pure. Must not know: snapshots, clients.
 
 use bytes::Bytes;
 use encoding_rs::{Encoding, UTF_8};

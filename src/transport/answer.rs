@@ -110,7 +110,7 @@ pub fn is_compressed(key: &ResourceKey, route: &Route) -> bool {
     }
 }
 
-/// Whether anybody may read a resource, whoever they are.
+/// Whether any client may read a resource.
 pub fn is_everybodys(key: &ResourceKey, route: &Route) -> bool {
     !key.is_private() && route.authenticate.is_none() && route.share != Share::Authorize
 }

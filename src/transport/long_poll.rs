@@ -70,7 +70,7 @@ pub enum Have {
     Items,
 }
 
-/// How long somebody is held who asked for `wait`: up to a sixteenth less, so that they do not all end at
+/// How long a client is held that asked for `wait`: up to a sixteenth less, so that they do not all end at
 /// once. `chance`: from 0 to 1.
 pub fn hold(wait: Duration, chance: f64) -> Duration {
     wait.mul_f64(1.0 - chance / 16.0)

@@ -58,7 +58,7 @@ impl Output {
     }
 
     /// An answer whose connection would go on, as the last one of its connection: the client must not send another
-    /// request that nobody reads.
+    /// request that is not read.
     pub fn closing(self) -> Output {
         const LINE: &[u8] = b"Connection: close\r\n";
         // Its first piece begins with a whole head (`answer::head_bytes`), and fields stand in any order.

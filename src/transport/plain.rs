@@ -22,7 +22,7 @@ pub struct Plain {
     attendance: Attendance,
     /// Tells this connection from others.
     connection: u64,
-    /// How quickly it comes back. None: that says nothing about one client.
+    /// How quickly it comes back. `None` if that says nothing about one client.
     streak: Option<Streak>,
     route: Arc<Route>,
     /// Ready-made lines of this client alone.
@@ -149,7 +149,7 @@ impl Plain {
     }
 }
 
-/// The frame of a view that can be answered from without asking anybody: the last poll gave it, and the
+/// The frame of a view that can be answered from without asking the API: the last poll gave it, and the
 /// upstream chooses it by nothing that a client sends.
 pub(super) fn servable(view: &View) -> Option<&Arc<Frame>> {
     let sure = matches!(view.outcome, crate::hub::Outcome::Data)

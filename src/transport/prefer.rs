@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// `wait=N` of a `Prefer` field, in seconds. None: absent, or not a number.
+/// `wait=N` of a `Prefer` field, in seconds. Returns `None` if it is absent, or not a number.
 pub fn wait<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Duration> {
     for line in lines {
         let Ok(text) = std::str::from_utf8(line) else {

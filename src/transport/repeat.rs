@@ -37,7 +37,7 @@ pub enum Next<'a> {
 }
 
 impl Repeat {
-    /// Of an admitted request's whole head, as it was received. None: it is not of the plain kind that is
+    /// Of an admitted request's whole head, as it was received. `None` if it is not of the plain kind that is
     /// recognized.
     pub fn of(head: &[u8], admitted: Instant) -> Option<Repeat> {
         match read(head) {

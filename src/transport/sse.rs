@@ -82,7 +82,7 @@ impl Sse {
         }
     }
 
-    /// What nobody has compressed: in a compressed stream it is stored as it is.
+    /// What was not compressed: in a compressed stream it is stored as it is.
     fn own(&mut self, plain: &SseBytes) -> Bytes {
         match &mut self.gzip {
             None => self.framed(plain),

@@ -1,6 +1,6 @@
 //! Many resources on one event stream: events named by resource, and now and then one id for all states.
 //!
-//! Must not know: the head of the response, who may see which resource.
+//! Must not know: the head of the response, which client may see which resource.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ const GATHER: Duration = Duration::from_millis(100);
 /// Bytes of a state's name in the id.
 const TAG: usize = 6;
 
-/// The states that an id names, in the order of the request; none: it is no such id.
+/// The states that an id names, in the order of the request; `None` if it is no such id.
 pub fn tags(id: &str, resources: usize) -> Option<Vec<[u8; TAG]>> {
     // Not read before its length fits: ids come from clients.
     if id.len() != (resources * TAG * 4).div_ceil(3) {
@@ -97,7 +97,7 @@ impl SseMany {
             }
             Delivery::Reset(reason) => self.control("reset", name, json!({ "reason": reason })),
             Delivery::Closing(closing) => self.closed(name, *closing),
-            // Nobody asks for patches here.
+            // No client asks for patches here.
             Delivery::Patches(_) => return Step::Wait,
         };
         if delivery.is_content()

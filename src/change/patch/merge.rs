@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{Members, content, same_scalar};
 use crate::resource::{Element, Kind, Snapshot};
 
-/// The Merge Patch from `base` to `target`. None: one of them is not JSON, the target cannot be
+/// The Merge Patch from `base` to `target`. Returns `None` if one of them is not JSON, the target cannot be
 /// said this way, or the patch would be longer than `max` bytes.
 pub fn merge_patch(base: &Snapshot, target: &Snapshot, max: usize) -> Option<Bytes> {
     let by_name = base.ignored().by_name && target.ignored().by_name;

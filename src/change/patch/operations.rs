@@ -13,7 +13,7 @@ use crate::resource::{Element, Kind};
 /// Members that name an item in many APIs, in the order of trust.
 const NAMES: [&str; 9] = ["id", "_id", "uuid", "guid", "key", "code", "symbol", "sha", "name"];
 
-/// Writes the operations. None: more than `max` bytes, or no pointer can be written.
+/// Writes the operations. Returns `None` if they take more than `max` bytes, or no pointer can be written.
 pub(super) fn write(base: Element<'_>, target: Element<'_>, by_name: bool, max: usize) -> Option<Bytes> {
     let mut patch = Operations { out: vec![b'['], path: Vec::new(), by_name, max };
     patch.compare(base, target)?;
@@ -30,7 +30,7 @@ struct Operations {
     max: usize,
 }
 
-/// None: it is not worth going on.
+/// `None` if it is not worth going on.
 type Written = Option<()>;
 
 impl Operations {

@@ -14,7 +14,7 @@ impl Shard {
     pub(super) fn account_end(&mut self, slot: usize, reason: &str) {
         let member = &self.members[slot];
         let is_plain = matches!(member.transport, Transport::Plain(_));
-        // Who waits between two requests ended with the answer; a connection of ordinary polls is one all
+        // A client that waits between two requests ended with the answer; a connection of ordinary polls is one all
         // the time.
         if member.is_closing() || (member.idle && !is_plain) {
             return;
@@ -152,7 +152,7 @@ impl Shard {
         }
     }
 
-    /// Ends everybody at once.
+    /// Ends all members at once.
     pub(super) fn stop(&mut self) {
         let slots: Vec<usize> = self.members.iter().map(|(slot, _)| slot).collect();
         for slot in slots {

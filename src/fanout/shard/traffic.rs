@@ -65,7 +65,7 @@ impl Shard {
 
     pub(super) fn end(&mut self, slot: usize, end: End) {
         if self.members[slot].idle {
-            // Nobody has asked for anything.
+            // No client has asked for anything.
             return self.written(slot, Ok(Written::All(Then::Finish(end.reason()))));
         }
         let step = self.members[slot].end(end);
