@@ -20,6 +20,7 @@ pub(super) fn whose<'a>(session: &Session, ctx: &'a mut Context) -> Whose<'a> {
     }
     match &mut ctx.bond {
         Some(bond) => Whose::Own { bond, again: ctx.connects > 0 },
+        None if ctx.tidies => Whose::Tidied,
         None if ctx.wants_new => Whose::New,
         None => Whose::Anybodys,
     }

@@ -54,6 +54,8 @@ pub struct Context {
     pub(super) connection: Option<Arc<SocketDigest>>,
     /// Its connection from the pool was unfit, and nothing was sent on it: it needs a new one.
     pub(super) wants_new: bool,
+    /// The head of its answer could not be read: it is asked once more over a connection whose heads are tidied.
+    pub(super) tidies: bool,
     /// The server of a request that passes through, and who it has to be.
     pub(super) server: Option<(SocketAddr, String)>,
     /// Whether the API is asked before pollcast answers.
@@ -97,6 +99,7 @@ impl Context {
             bond: None,
             connection: None,
             wants_new: false,
+            tidies: false,
             server: None,
             asking: Asking::No,
             path: None,

@@ -53,6 +53,7 @@ impl Cover<'_> {
             let is_new = topic.started() == 0;
             topic.visited(self.connection());
             let written = self.await_writes(&topic).await;
+            let confirmed = self.await_confirmation(&attendance).await;
             let claim = attendance.take_claim();
             let (mut view, polled, claim) = self.young_view(&topic, claim).await;
             self.unconfirmed &= view.settled < self.behind;
@@ -62,7 +63,7 @@ impl Cover<'_> {
             if let Some(fate) = self.take_claimed(claim).await? {
                 return Ok(fate);
             }
-            let polled = polled || written;
+            let polled = polled || written || confirmed;
             // How long it is held would tell what the upstream does not: whether a guess is right.
             if let Some(version) = self.would_be_unchanged(base, &key, &view)
                 && let Ok(hold) = self.authorized_hold(&topic).await
@@ -190,7 +191,7 @@ impl Cover<'_> {
         {
             return (view, false, claim);
         }
-        let (number, newer) = topic.want_poll_for();
+        let (number, newer) = topic.want_poll_for(&view);
         let claim = newer.or(claim);
         let known = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
         // An upstream that is known to fail is not waited for longer than a first answer may take.

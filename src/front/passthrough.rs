@@ -12,7 +12,7 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
 
-use super::{Context, Fate, Front, access, bond, bounds, bypass, cors, form, framing, refuse};
+use super::{Context, Fate, Front, access, bond, bounds, bypass, cors, form, framing, refuse, sloppy_head};
 use crate::metrics::Bypass;
 
 /// Servers that are tried for one request before any of it is sent.
@@ -298,9 +298,12 @@ pub(super) fn broken(
     peer: &HttpPeer,
     session: &mut Session,
     error: Box<Error>,
-    ctx: &Context,
+    ctx: &mut Context,
     reused: bool,
 ) -> Box<Error> {
+    if let Some(again) = sloppy_head::asked_again(session, &error, ctx) {
+        return again;
+    }
     let mut error = error.more_context(format!("Peer: {peer}"));
     let is_repeatable =
         session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();

@@ -57,11 +57,13 @@ impl Cover<'_> {
             let prefers_another = preference::prefers_another(
                 &self.route,
                 &self.headers,
-                relayed.headers.get(header::CONTENT_TYPE).filter(|_| relayed.status.is_success()),
+                relayed.headers.get(header::CONTENT_TYPE),
             );
             !prefers_another && essence.is_none_or(|essence| Accept::of(&self.headers).admits(&essence))
         };
-        relayed.failure.is_some() || (relayed.said.iter().all(says_the_same) && admits())
+        // What the upstream says of itself rather than of the resource. Redirects and refusals are answers.
+        let is_failing = relayed.status.is_server_error() || relayed.status == StatusCode::TOO_MANY_REQUESTS;
+        is_failing || (relayed.said.iter().all(says_the_same) && admits())
     }
 
     /// Gives the answer as it came, this request's conditions counted.

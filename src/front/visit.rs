@@ -131,7 +131,7 @@ pub(super) async fn first_view(route: &Route, attendance: &Attendance, before: u
     if settled || (topic.followers() > 1 && view.ended > 0) {
         return (view, false);
     }
-    let number = topic.want_poll();
+    let number = topic.want_poll_after(&view);
     let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
     let view = match timeout(route.first_answer, ended).await {
         Ok(view) => view,

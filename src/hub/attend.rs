@@ -50,6 +50,11 @@ impl Attendance {
         self.claim.take()
     }
 
+    /// Number of the first poll that starts after this: what it brings is no older than what was given before.
+    pub fn next_poll(&self) -> PollNumber {
+        self.next_poll
+    }
+
     pub fn topic(&self) -> &Arc<Topic> {
         &self.topic
     }

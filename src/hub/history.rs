@@ -68,6 +68,10 @@ impl History {
         self.versions.iter().rev().find(|past| past.version == version)
     }
 
+    pub(super) fn has(&self, is_it: impl Fn(&Past) -> bool) -> bool {
+        self.versions.iter().any(is_it)
+    }
+
     pub(super) fn version_of(&self, tag: [u8; 6]) -> Option<Version> {
         self.versions.iter().rev().map(|past| past.version).find(|version| version.tag() == tag)
     }

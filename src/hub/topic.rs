@@ -23,7 +23,7 @@ use super::users::User;
 use super::view::{View, Views};
 use crate::config::Route;
 use crate::frame::{Chain, Compressions, Format, PatchKind, Rules};
-use crate::resource::{ResourceKey, Version};
+use crate::resource::{ResourceKey, Version, opaque_tag};
 
 /// What the poller is asked for besides its schedule, as poll numbers.
 #[derive(Debug, Default)]
@@ -252,23 +252,29 @@ impl Topic {
     /// while a relayed answer is remembered, only after that (`View::remembered_until`): who does not
     /// want to wait so long looks at the outcome first.
     pub fn want_poll(&self) -> u64 {
-        let number = self.next_poll();
+        self.want_poll_after(&self.view())
+    }
+
+    /// The same for who finds a view too old. A poll that has ended since that view was read is the one that is
+    /// wanted: another one would come on its heels.
+    pub fn want_poll_after(&self, view: &View) -> u64 {
+        let number = self.next_poll(view);
         self.want(number);
         number
     }
 
     /// The same for a plain request, which claims what that poll takes if it may not be shared. The claim stands before
     /// the poll is asked for.
-    pub fn want_poll_for(self: &Arc<Self>) -> (u64, Option<Claim>) {
-        let number = self.next_poll();
+    pub fn want_poll_for(self: &Arc<Self>, view: &View) -> (u64, Option<Claim>) {
+        let number = self.next_poll(view);
         let claim = self.claim(number);
         self.want(number);
         (number, claim)
     }
 
-    /// Number of the next poll to end that knows of all writes so far.
-    fn next_poll(&self) -> u64 {
-        (self.view.borrow().ended + 1).max(self.aged())
+    /// Number of the next poll to end after this view that knows of all writes so far.
+    fn next_poll(&self, view: &View) -> u64 {
+        (view.ended + 1).max(self.aged())
     }
 
     fn want(&self, number: u64) {
@@ -277,7 +283,7 @@ impl Topic {
     }
 
     /// Asks for this poll, unless it has started already.
-    pub(super) fn want_confirmed(&self, number: u64) {
+    pub fn want_confirmed(&self, number: u64) {
         self.wants.confirm.fetch_max(number, Ordering::SeqCst);
         self.demand.notify_one();
     }
@@ -313,6 +319,15 @@ impl Topic {
         let view = self.view();
         view.frame.as_ref().is_some_and(|frame| frame.version() == version)
             || self.history.lock().find(version).is_some()
+    }
+
+    /// The same for a tag of the upstream's.
+    pub fn has_held_tag(&self, opaque: &[u8]) -> bool {
+        let is_it =
+            |tag: &Option<HeaderValue>| tag.as_ref().is_some_and(|tag| opaque_tag(tag.as_bytes()) == opaque);
+        let view = self.view();
+        view.frame.as_ref().is_some_and(|frame| is_it(&frame.snapshot.validators.etag))
+            || self.history.lock().has(|past| is_it(&past.tag))
     }
 
     /// The version of this tag, as far as the history goes.

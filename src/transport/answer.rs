@@ -217,7 +217,8 @@ pub fn full(
     }
     headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
     if let Some(status) = status {
-        headers.insert(CACHE_STATUS, status.value());
+        // Behind what caches before this one said (RFC 9211 §2).
+        headers.append(CACHE_STATUS, status.value());
     }
     headers
 }
@@ -281,7 +282,8 @@ pub fn not_modified(
     let mut headers = common(snapshot, key, route, coded);
     headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
     if let Some(status) = status {
-        headers.insert(CACHE_STATUS, status.value());
+        // Behind what caches before this one said (RFC 9211 §2).
+        headers.append(CACHE_STATUS, status.value());
     }
     headers
 }

@@ -17,6 +17,7 @@ mod refusal;
 mod secured;
 #[cfg(test)]
 pub(super) mod tests;
+mod tidy;
 #[cfg(feature = "openssl")]
 mod tls_stream;
 
@@ -171,9 +172,10 @@ impl Client {
         });
         let target = picked.map_err(|failure| self.failed(None, failure))?;
         match whose {
-            Whose::Anybodys => Ok(Box::new(self.link.peer(&target, may_use_http2))),
+            Whose::Anybodys => Ok(Box::new(self.link.passing_peer(&target, may_use_http2))),
+            Whose::Tidied => Ok(Box::new(self.link.tidying_peer(&target))),
             Whose::New => {
-                let mut peer = self.link.peer(&target, may_use_http2);
+                let mut peer = self.link.passing_peer(&target, may_use_http2);
                 peer.group_key = Bond::new().group(peer.group_key);
                 Ok(Box::new(peer))
             }
@@ -204,6 +206,11 @@ impl Client {
             // It is not taken out of its pool for a request, so that every later one would meet it there.
             self.link.retire_all();
         }
+    }
+
+    /// A head that passed through could not be read: the next ones are tidied.
+    pub fn found_sloppy(&self) {
+        self.link.sloppiness.note();
     }
 
     /// Whether a connection from the pool of pass-through serves nobody any more.

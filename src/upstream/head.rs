@@ -2,7 +2,8 @@
 //!
 //! The parser below tidies up what RFC 9112 lets a proxy tidy up (a bare LF, a folded line, a space before the colon:
 //! what old devices send), and accepts more than that (both lengths at once), so that two readers of the same bytes may
-//! disagree about where a message ends. What is tidied is read here as there; the rest is a fault.
+//! disagree about where a message ends. What is tidied is read here as there; the rest is a fault. A line that is no
+//! field at all would cost the whole answer there, so it is taken out before.
 //! Must not know: connections, bodies, time.
 
 /// Longest head accepted, bytes.
@@ -52,6 +53,98 @@ pub(super) fn fault(raw: &[u8]) -> Option<String> {
         }
     }
     lengths_fault(lengths, &encodings, status)
+}
+
+/// What is left of `raw` without the lines that are no fields (contract §10): those without a colon, and those whose
+/// name is none. Returns `None` if all are fields, or if one that is none could decide where the message ends.
+///
+/// A line that may have said who may have the answer counts as its strictest reading: `Cache-Control: private`.
+pub(super) fn without_unreadable(raw: &[u8]) -> Option<Vec<u8>> {
+    let mut kept = Vec::with_capacity(raw.len() + PRIVATE.len());
+    let (mut drops, mut is_doubtful, mut has_fields) = (false, false, false);
+    let mut dropped = 0;
+    for (number, line) in raw.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        if text.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+            return None;
+        }
+        let is_continued = matches!(text.first(), Some(b' ' | b'\t'));
+        match number {
+            0 if !text.starts_with(b"HTTP/1.") => return None,
+            0 => drops = false,
+            _ if text.is_empty() => drops = false,
+            // It would continue the status line.
+            _ if is_continued && !has_fields => return None,
+            _ if is_continued => {}
+            _ => {
+                drops = !has_name(text);
+                has_fields = true;
+                dropped += usize::from(drops);
+            }
+        }
+        if !drops {
+            kept.extend_from_slice(line);
+            continue;
+        }
+        let letters: Vec<u8> =
+            text.iter().filter(|byte| byte.is_ascii_alphabetic()).map(u8::to_ascii_lowercase).collect();
+        let says = |word: &&[u8]| memchr::memmem::find(&letters, word).is_some();
+        if FRAMES.iter().any(|word| says(word)) {
+            return None;
+        }
+        is_doubtful |= RESTRICTS.iter().any(|word| says(word));
+    }
+    if is_doubtful {
+        let status_end = kept.iter().position(|byte| *byte == b'\n')? + 1;
+        kept.splice(status_end..status_end, PRIVATE.iter().copied());
+    }
+    (dropped > 0).then_some(kept)
+}
+
+/// What an unreadable line that may have restricted sharing is taken for.
+const PRIVATE: &[u8] = b"Cache-Control: private\r\n";
+
+/// An unreadable line with these letters may say where the message ends.
+const FRAMES: [&[u8]; 2] = [b"contentlength", b"transferencoding"];
+
+/// An unreadable line with these letters may say whose answer it is, or by what it was chosen (contract §11).
+const RESTRICTS: [&[u8]; 12] = [
+    b"cachecontrol",
+    b"pragma",
+    b"private",
+    b"nostore",
+    b"vary",
+    b"cookie",
+    b"token",
+    b"session",
+    b"csrf",
+    b"xsrf",
+    b"secret",
+    b"password",
+];
+
+/// Whether a line begins with the name of a field and a colon; a space before the colon is tidied by the parser.
+fn has_name(line: &[u8]) -> bool {
+    let Some(colon) = line.iter().position(|byte| *byte == b':') else { return false };
+    let name = line[..colon].trim_ascii_end();
+    let is_of_a_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !name.is_empty() && name.iter().all(is_of_a_name)
+}
+
+/// Where the first head of `bytes` ends, its empty line included. Returns `None` as long as it has no end.
+pub(super) fn end(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', bytes).find_map(|at| match &bytes[at + 1..] {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    })
+}
+
+/// Whether the head that begins so is followed by another one (RFC 9110 §15.2).
+pub(super) fn is_interim(head: &[u8]) -> bool {
+    let code = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    code.starts_with(b"1") && !code.starts_with(b"101")
 }
 
 /// The head without its empty line, whose ends may be LF alone.
@@ -111,6 +204,73 @@ mod tests {
         ] {
             assert_eq!(fault(head.as_bytes()), None, "{head:?}");
         }
+    }
+
+    #[test]
+    fn lines_that_are_no_fields_are_dropped_with_what_continues_them() {
+        for (head, wanted) in [
+            ("HTTP/1.1 200 OK\r\nno colon\r\nA: b\r\n\r\n", "HTTP/1.1 200 OK\r\nA: b\r\n\r\n"),
+            ("HTTP/1.1 200 OK\nA: b\nno colon\n more of it\nC: d\n\n", "HTTP/1.1 200 OK\nA: b\nC: d\n\n"),
+            ("HTTP/1.1 200 OK\r\nX Powered By: me\r\n: empty\r\n(a): b\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n"),
+            (
+                "HTTP/1.1 200 OK\r\nA: b\r\n folded\r\nC : d\r\nE\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nA: b\r\n folded\r\nC : d\r\n\r\n",
+            ),
+            ("HTTP/1.1 100 Continue\r\noops\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n"),
+        ] {
+            let left = without_unreadable(head.as_bytes()).unwrap_or_default();
+            assert_eq!(String::from_utf8_lossy(&left), wanted, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn an_unreadable_line_that_may_restrict_sharing_counts_as_private() {
+        for line in [
+            "Cache-Control private",
+            "Cache Control: no-store",
+            "Set Cookie: a=b",
+            "Vary Cookie",
+            "x no-store",
+            "X CSRF Token: a",
+        ] {
+            let head = format!("HTTP/1.1 200 OK\r\nA: b\r\n{line}\r\n\r\n");
+            let left = without_unreadable(head.as_bytes()).unwrap_or_default();
+            let wanted = "HTTP/1.1 200 OK\r\nCache-Control: private\r\nA: b\r\n\r\n";
+            assert_eq!(String::from_utf8_lossy(&left), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_may_frame_the_message_is_never_dropped() {
+        for head in [
+            "HTTP/1.1 200 OK\r\nA: b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length 5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent Length: 5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nno colon\r\n transfer-encoding chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n(Transfer-Encoding): chunked\r\nno colon\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nno\0colon\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nno\rcolon\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: \x01\r\nno colon\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n folded\r\nno colon\r\n\r\n",
+            "SSH-2.0-x\r\nno colon\r\n\r\n",
+        ] {
+            assert_eq!(without_unreadable(head.as_bytes()), None, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_ends_at_its_first_empty_line_and_an_interim_one_is_followed_by_another() {
+        let cases = [
+            ("HTTP/1.1 200 OK\r\n\r\nbody", Some(19)),
+            ("HTTP/1.1 200 OK\n\nbody\n\n", Some(17)),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n", None),
+            ("HTTP/1.1 200 OK\r\n\r", None),
+        ];
+        for (bytes, wanted) in cases {
+            assert_eq!(end(bytes.as_bytes()), wanted, "{bytes:?}");
+        }
+        assert!(is_interim(b"HTTP/1.1 103 Early Hints\r\n\r\n") && is_interim(b"HTTP/1.1 100\r\n\r\n"));
+        assert!(!is_interim(b"HTTP/1.1 101 Switching\r\n\r\n") && !is_interim(b"HTTP/1.1 200 100\r\n\r\n"));
     }
 
     #[test]

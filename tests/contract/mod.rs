@@ -112,6 +112,7 @@ pub mod rotation;
 pub mod schedule;
 pub mod sharing;
 pub mod sharing_of_polls;
+pub mod sloppy_heads;
 pub mod slow_304;
 pub mod slow_clients;
 pub mod sources;

@@ -308,3 +308,41 @@ async fn a_stream_of_many_with_a_state_that_nobody_knows_gets_the_confirmed_one_
     assert_eq!(events, [("/r/a".to_owned(), "3".to_owned())]);
     back.expect_no_event(Duration::from_millis(300)).await;
 }
+
+#[tokio::test]
+async fn a_plain_request_that_names_a_state_from_elsewhere_never_gets_an_older_one() {
+    let (old, new) = (Reply::json("1").etag("\"one\""), Reply::json("2").etag("\"two\""));
+    let (behind, ahead) = (Legacy::start(), Legacy::start());
+    let [first, second] = nodes([&ahead, &behind], "2s");
+    for (number, tag) in ["", "\"two\"", "W/\"two\"", "\"x\", \"two-gzip\""].into_iter().enumerate() {
+        let path = format!("/r/{number}");
+        ahead.set(&path, new.clone());
+        let version = Http::connect(first.addresses()[0]).await.get(&path, &[]).await.expect(200);
+        let tag = if tag.is_empty() { version.etag() } else { tag };
+        behind.set(&path, old.clone());
+        let mut http = Http::connect(second.addresses()[0]).await;
+        assert_eq!(http.get(&path, &[]).await.expect(200).text(), "1", "what it holds now, and is young");
+        behind.set(&path, new.clone());
+        let answer = http.get(&path, &[("if-none-match", tag)]).await;
+        assert!(answer.status == 304 || answer.text() == "2", "{tag}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn any_number_of_unknown_states_is_one_more_poll_in_half_an_interval() {
+    let legacy = Legacy::start();
+    legacy.set("/r/a", Reply::json("1").etag("\"one\""));
+    let [node, _] = nodes([&legacy, &legacy], "1s");
+    let address = node.addresses()[0];
+    Http::connect(address).await.get("/r/a", &[]).await.expect(200);
+    let began = Instant::now();
+    for round in 0..3 {
+        let asks = (0..20).map(|number| async move {
+            let tag = format!("\"from elsewhere {round} {number}\"");
+            Http::connect(address).await.get("/r/a", &[("if-none-match", &tag)]).await.expect(200)
+        });
+        futures_util::future::join_all(asks).await;
+    }
+    let halves = began.elapsed().as_millis() / 500;
+    assert!(legacy.count("/r/a") as u128 <= halves + 2, "{} polls in {halves} halves", legacy.count("/r/a"));
+}

@@ -223,7 +223,9 @@ impl Stage<'_> {
         let mut a = a;
         if self.scene.setting.is_public() && exchange.is_here() {
             // The operator's word: what a client shows of itself means nothing.
-            a.fields.retain(|(name, _)| MEANS_SOMETHING_TO_ALL.contains(&name.to_ascii_lowercase().as_str()));
+            let vary =
+                exchange.direct.as_ref().ok().and_then(|answer| answer.line("vary")).unwrap_or_default();
+            for_everybody(&mut a.fields, &vary);
             exchange.direct = self.direct.ask(ask.who, &a).await;
         }
         let mut found = undocumented(exchange.differences());
@@ -336,6 +338,10 @@ impl Stage<'_> {
         }
         let mut asked_alike = direct.clone();
         asked_alike.fields.clone_from(&through.fields);
+        if self.scene.setting.is_public() {
+            // What is followed there is everybody's, and so is what the API refuses.
+            for_everybody(&mut asked_alike.fields, "");
+        }
         let fresh = [self.direct.address, self.direct.address, self.through.address];
         let [mut first, mut second, mut third] = fresh.map(Client::new);
         let (plain, alike, got) =
@@ -355,6 +361,14 @@ impl Stage<'_> {
         let found = undocumented(judge::following(&exchange, how, &plain));
         self.played.differences.extend(found);
     }
+}
+
+/// Keeps what chooses an answer of a public route: what a client shows of itself means nothing there.
+fn for_everybody(fields: &mut Vec<(String, String)>, vary: &str) {
+    fields.retain(|(name, _)| {
+        MEANS_SOMETHING_TO_ALL.contains(&name.to_ascii_lowercase().as_str())
+            || vary.split(',').any(|named| named.trim().eq_ignore_ascii_case(name))
+    });
 }
 
 /// Without what is documented.

@@ -35,6 +35,12 @@ pub const SETTINGS: &[Setting] = &[
 /// The interval of every route here, milliseconds.
 pub const INTERVAL_MS: u64 = 300;
 
+/// `first_answer` of every route here, milliseconds.
+pub const FIRST_ANSWER_MS: u64 = 500;
+
+/// `first_byte_timeout` of the upstream, milliseconds.
+pub const FIRST_BYTE_TIMEOUT_MS: u64 = 800;
+
 impl Setting {
     /// Whether plain requests are the API's.
     pub fn passes(self) -> bool {
@@ -59,14 +65,14 @@ impl Setting {
         let routes = paths.iter().map(|path| format!("  - {{path: '{path}', upstream: api{keys}}}\n"));
         format!(
             "listeners: [{{address: '127.0.0.1:0'}}]\n\
-             upstreams: {{api: {{servers: ['{api}'], first_byte_timeout: 800ms}}}}\n\
+             upstreams: {{api: {{servers: ['{api}'], first_byte_timeout: {FIRST_BYTE_TIMEOUT_MS}ms}}}}\n\
              passthrough: api\n\
              log: {{access: false}}\n\
              threads: {{front: 1, shards: 1}}\n\
              drain: {{delay: 0s, window: 0s}}\n\
              defaults:\n  \
                poll: {{interval: {INTERVAL_MS}ms, backoff: {{min: 100ms, max: 300ms}}}}\n  \
-               first_answer: 500ms\n\
+               first_answer: {FIRST_ANSWER_MS}ms\n\
              routes:\n{}",
             routes.collect::<String>()
         )

@@ -223,6 +223,24 @@ async fn a_resource_at_rest_is_polled_once_for_all_who_visit_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_found_a_view_too_old_takes_the_poll_that_has_ended_since() {
+    let stage = stage(&[Reply::Content("A")]);
+    let (visit, _) = stage.attend("/a", Attend::Visit);
+    ended(visit.topic(), visit.topic().want_poll()).await;
+    sleep(20 * SECOND).await;
+    let old = visit.topic().view();
+    assert!(!old.is_young());
+    // Another request is faster: its poll starts and ends between the look and the wish.
+    ended(visit.topic(), visit.topic().want_poll_after(&old)).await;
+    let view = ended(visit.topic(), visit.topic().want_poll_after(&old)).await;
+    assert!(view.is_young());
+    sleep(SECOND).await;
+    assert_eq!(stage.legacy.count(), 2, "no poll comes on the heels of another");
+    drop(visit);
+    wind_up(&stage).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn plain_polls_of_four_connections_start_polling_in_the_background() {
     let stage = stage(&[Reply::Content("A")]);
     let visit = async |connection: u64| {

@@ -2,16 +2,16 @@
 //! Must not know: which server is chosen, what becomes of one that fails, the time of the whole.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pingora::ErrorType;
-use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
+use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::v1::client::HttpSession as Http1Session;
-use pingora::protocols::{ALPN, TcpKeepalive};
+use pingora::protocols::{ALPN, Stream, TcpKeepalive};
 use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 
@@ -21,6 +21,7 @@ use super::dialer::Dialer;
 use super::exchange::{self, Broken};
 use super::idle::Idle;
 use super::papers::Papers;
+use super::tidy::{self, Sloppiness, Tidy};
 use crate::config;
 use crate::upstream::failure::{Failure, NewError};
 use crate::upstream::targets::Target;
@@ -35,6 +36,15 @@ const HTTP2_STREAMS: usize = 64;
 /// A silent HTTP/2 connection is asked whether it lives this often.
 const HTTP2_PING: Duration = Duration::from_secs(15);
 
+fn options(upstream: &config::Upstream) -> ConnectorOptions {
+    let mut options = ConnectorOptions::new(POOL_SIZE);
+    if upstream.tls.as_ref().is_none_or(|tls| tls.ca.is_some()) {
+        // No roots: they would be read for nothing, and a system without any is fine here.
+        options.ca_file = Some("/dev/null".to_owned());
+    }
+    options
+}
+
 /// The way to the servers: the pool and how connections are made.
 pub(super) struct Link {
     pub(super) upstream: Arc<config::Upstream>,
@@ -46,19 +56,34 @@ pub(super) struct Link {
     /// Rises when a connection that many requests share must serve no more of them.
     generation: AtomicU64,
     pub(super) diagnosis: Arc<Diagnosis>,
+    pub(super) sloppiness: Arc<Sloppiness>,
+    /// Makes the connections of pass-through whose answers are tidied.
+    tidied: OnceLock<Arc<TransportConnector>>,
 }
 
 impl Link {
     pub(super) fn new(upstream: Arc<config::Upstream>) -> Result<Self, NewError> {
         let papers = Arc::new(Papers::new(upstream.clone())?);
-        let mut options = ConnectorOptions::new(POOL_SIZE);
-        if upstream.tls.as_ref().is_none_or(|tls| tls.ca.is_some()) {
-            // No roots: they would be read for nothing, and a system without any is fine here.
-            options.ca_file = Some("/dev/null".to_owned());
-        }
-        let (connector, idle) = (Connector::new(Some(options)), Idle::new(POOL_SIZE));
+        let (connector, idle) = (Connector::new(Some(options(&upstream))), Idle::new(POOL_SIZE));
         let diagnosis = Diagnosis::new(upstream.clone(), papers.clone());
-        Ok(Self { connector, idle, papers, generation: AtomicU64::new(0), diagnosis, upstream })
+        let sloppiness = Sloppiness::of(upstream.name.clone());
+        let (generation, tidied) = (AtomicU64::new(0), OnceLock::new());
+        Ok(Self { connector, idle, papers, generation, diagnosis, sloppiness, tidied, upstream })
+    }
+
+    /// How pass-through connects to a server: as polls do, but for an upstream whose heads have to be tidied.
+    pub(super) fn passing_peer(&self, target: &Target, may_use_http2: bool) -> HttpPeer {
+        match self.sloppiness.is_known() {
+            true => self.tidying_peer(target),
+            false => self.peer(target, may_use_http2),
+        }
+    }
+
+    /// For one answer of pass-through whose head is tidied.
+    pub(super) fn tidying_peer(&self, target: &Target) -> HttpPeer {
+        let new = || Arc::new(TransportConnector::new(Some(options(&self.upstream))));
+        let connector = self.tidied.get_or_init(new).clone();
+        tidy::tidying(self.peer(target, false), connector, self.sloppiness.clone())
     }
 
     /// How a server is connected to: the one place, for polls and for what passes through.
@@ -135,7 +160,7 @@ impl Link {
             // Boxed, as most polls need nothing of it and it is large.
             return Box::pin(self.ask_anew(target, ask)).await;
         };
-        let session = Box::new(HttpSession::H1(Http1Session::new(stream)));
+        let session = self.tidied(stream);
         match self.exchange(session, (target, group), None, ask).await {
             Err(broken) if broken.is_repeatable(ask) => Box::pin(self.ask_once_more(target, ask)).await,
             other => other.map_err(|broken| broken.failure),
@@ -201,6 +226,7 @@ impl Link {
         let limit = self.upstream.connect_timeout;
         // Around everything: Pingora's own limits leave the HTTP/2 handshake out.
         match timeout(limit, self.connector.get_http_session(peer)).await {
+            Ok(Ok((HttpSession::H1(http1), reused))) => Ok((self.tidied(http1.into_inner()), reused)),
             Ok(Ok((session, reused))) => Ok((Box::new(session), reused)),
             Ok(Err(error)) => Err(match error.etype() {
                 ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
@@ -219,6 +245,12 @@ impl Link {
             }),
             Err(_) => Err(Failure::ConnectTimeout { limit }),
         }
+    }
+
+    /// A connection of HTTP/1, for one answer whose head is tidied.
+    fn tidied(&self, stream: Stream) -> Box<HttpSession> {
+        let stream = Box::new(Tidy::new(stream, self.sloppiness.clone()));
+        Box::new(HttpSession::H1(Http1Session::new(stream)))
     }
 
     /// With what the server says below HTTP about a connection that broke.
@@ -259,7 +291,7 @@ impl Link {
             (HttpSession::H1(_), _) if knows_its_user || self.is_bound(ask) => {}
             (HttpSession::H1(mut http1), _) => {
                 http1.respect_keepalive();
-                if let Some(stream) = http1.reuse().await {
+                if let Some(stream) = http1.reuse().await.and_then(Tidy::bare) {
                     self.idle.keep(target, group, stream, rest);
                 }
             }

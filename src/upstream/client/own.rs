@@ -53,6 +53,8 @@ pub enum Whose<'a> {
     Anybodys,
     /// A new one that no other request uses.
     New,
+    /// A new one, over which heads are tidied.
+    Tidied,
     /// One of this client's own. `again`: its server could not be connected to.
     Own {
         bond: &'a mut Bond,

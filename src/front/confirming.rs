@@ -1,0 +1,61 @@
+//! Plain requests that name a state which this process has never held (contract §2, §13): of another node, of an answer
+//! that passed through, of a replica that was ahead. What is held may be older than what such a client has seen.
+//!
+//! One poll confirms it first, which all who name such states share; there is at most one beside the schedule in half
+//! an interval. Must not know: push clients, which have the same rule (`hub::Subscription`).
+
+use http::header;
+use tokio::time::{Instant, timeout};
+
+use super::cover::Cover;
+use crate::hub::{Attendance, Outcome, Topic, View};
+use crate::resource::{opaque_tag, version_of_tag};
+
+/// Most tags that are looked up for one request.
+const TAGS_MAX: usize = 16;
+
+impl Cover<'_> {
+    /// Waits for a poll that starts after the request came, if it names a state that was never held and that poll can
+    /// come within `first_answer`. Returns whether it waited.
+    pub(super) async fn await_confirmation(&self, attendance: &Attendance) -> bool {
+        let topic = attendance.topic();
+        let view = topic.view();
+        if !matches!(view.outcome, Outcome::Data)
+            || view.closing.is_some()
+            || !self.names_unknown(topic, &view)
+        {
+            return false;
+        }
+        let patience = self.route.first_answer;
+        let earliest = view.ended_at.map(|at| at + self.route.poll.interval / 2);
+        if earliest.is_some_and(|at| at > Instant::now() + patience) {
+            // A slow resource: half an interval is as near as its polls come.
+            return false;
+        }
+        let number = attendance.next_poll();
+        topic.want_confirmed(number);
+        let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
+        timeout(patience, ended).await.is_ok()
+    }
+
+    /// Whether all tags of its If-None-Match are of states that were never held here, neither by the version nor by the
+    /// upstream's own tag.
+    fn names_unknown(&self, topic: &Topic, view: &View) -> bool {
+        let Some(frame) = &view.frame else { return false };
+        let lines = self.headers.get_all(header::IF_NONE_MATCH).iter();
+        let tags = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+        let mut named = false;
+        for tag in tags.map(str::trim).filter(|tag| !tag.is_empty()).take(TAGS_MAX) {
+            let version = version_of_tag(tag);
+            let is_known = tag == "*"
+                || version == Some(frame.version())
+                || version.is_some_and(|version| topic.has_held(version))
+                || topic.has_held_tag(opaque_tag(tag.as_bytes()));
+            if is_known {
+                return false;
+            }
+            named = true;
+        }
+        named
+    }
+}

@@ -1,0 +1,282 @@
+//! A connection whose answers' heads are read before Pingora reads them: lines that are no fields are taken out, which
+//! would cost the whole answer otherwise (contract §10).
+//!
+//! Polls read every answer of HTTP/1 through one. Pass-through, whose connections are Pingora's, does so for upstreams
+//! that have sent such a head lately, and then uses a connection once: a pool does not take one that it cannot look
+//! into. Must not know: what is asked, bodies.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use pingora::connectors::{L4Connect, TransportConnector};
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::protocols::l4::stream::Stream as L4Stream;
+use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use pingora::upstreams::peer::{HttpPeer, Scheme};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::upstream::head;
+
+/// An upstream that sent an unreadable field is expected to send more of them for so long.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// Bytes that are read at a time while a head is looked for.
+const PIECE_BYTES: usize = 4 * 1024;
+
+/// Whether an upstream sends heads that have to be tidied.
+#[derive(Debug)]
+pub(super) struct Sloppiness {
+    upstream: String,
+    until: Mutex<Option<Instant>>,
+}
+
+impl Sloppiness {
+    pub(super) fn of(upstream: String) -> Arc<Sloppiness> {
+        Arc::new(Sloppiness { upstream, until: Mutex::default() })
+    }
+
+    /// Notes that such a head came.
+    pub(super) fn note(&self) {
+        let now = Instant::now();
+        let before = self.until.lock().replace(now + REMEMBERED);
+        if before.is_none_or(|until| until <= now) {
+            tracing::warn!(
+                upstream = self.upstream,
+                "heads have lines that are no fields; they are dropped, and what passes through makes a connection each"
+            );
+        }
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.until.lock().is_some_and(|until| Instant::now() < until)
+    }
+}
+
+/// A connection on which one answer is expected.
+pub(super) struct Tidy {
+    stream: Stream,
+    sloppiness: Arc<Sloppiness>,
+    /// Bytes of a head that has no end yet, and what came with them.
+    held: BytesMut,
+    /// Read and tidied, to be given out first.
+    ready: Bytes,
+    is_in_head: bool,
+}
+
+impl Tidy {
+    pub(super) fn new(stream: Stream, sloppiness: Arc<Sloppiness>) -> Tidy {
+        Tidy { stream, sloppiness, held: BytesMut::new(), ready: Bytes::new(), is_in_head: true }
+    }
+
+    /// The connection itself. Returns `None` if something was read from it that nobody was given.
+    pub(super) fn bare(stream: Stream) -> Option<Stream> {
+        match stream.into_any().downcast::<Tidy>() {
+            Ok(tidy) if tidy.held.is_empty() && tidy.ready.is_empty() => Some(tidy.stream),
+            _ => None,
+        }
+    }
+
+    /// Takes the next head out of what is held, or all of it if it is none. Returns false if more has to come first.
+    fn takes_head(&mut self) -> bool {
+        let is_over =
+            |held: &[u8]| held.len() > head::MAX_HEAD || !b"HTTP/1.".starts_with(&held[..held.len().min(7)]);
+        let Some(end) = head::end(&self.held) else {
+            if is_over(&self.held) {
+                self.give_all();
+            }
+            return !self.is_in_head;
+        };
+        let raw = self.held.split_to(end).freeze();
+        self.is_in_head = head::is_interim(&raw);
+        self.ready = match head::without_unreadable(&raw) {
+            Some(tidied) => {
+                self.sloppiness.note();
+                tidied.into()
+            }
+            None => raw,
+        };
+        true
+    }
+
+    /// Reads more of a head. Returns how many bytes came.
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let before = self.held.len();
+        self.held.resize(before + PIECE_BYTES, 0);
+        let mut piece = ReadBuf::new(&mut self.held[before..]);
+        let read = Pin::new(&mut self.stream).poll_read(context, &mut piece);
+        let count = piece.filled().len();
+        self.held.truncate(before + count);
+        ready!(read)?;
+        Poll::Ready(Ok(count))
+    }
+
+    /// What is held is no head, or follows the last one.
+    fn give_all(&mut self) {
+        self.is_in_head = false;
+        self.ready = self.held.split().freeze();
+    }
+}
+
+impl AsyncRead for Tidy {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let tidy = &mut *self;
+        loop {
+            if !tidy.ready.is_empty() {
+                let fits = tidy.ready.len().min(buffer.remaining());
+                buffer.put_slice(&tidy.ready.split_to(fits));
+                return Poll::Ready(Ok(()));
+            }
+            if !tidy.is_in_head {
+                if tidy.held.is_empty() {
+                    return Pin::new(&mut tidy.stream).poll_read(context, buffer);
+                }
+                tidy.give_all();
+                continue;
+            }
+            if !tidy.held.is_empty() && tidy.takes_head() {
+                continue;
+            }
+            if ready!(tidy.poll_piece(context))? == 0 {
+                if tidy.held.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                tidy.give_all();
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Tidy {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl fmt::Debug for Tidy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tidy").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Shutdown for Tidy {
+    async fn shutdown(&mut self) {
+        self.stream.shutdown().await;
+    }
+}
+
+impl UniqueID for Tidy {
+    fn id(&self) -> UniqueIDType {
+        self.stream.id()
+    }
+}
+
+impl Ssl for Tidy {}
+
+#[async_trait]
+impl Peek for Tidy {}
+
+impl GetTimingDigest for Tidy {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.stream.get_timing_digest()
+    }
+}
+
+impl GetProxyDigest for Tidy {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.stream.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for Tidy {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.stream.get_socket_digest()
+    }
+}
+
+impl VirtualSocket for Tidy {
+    /// The connection below has them set.
+    fn set_socket_option(&self, _: VirtualSockOpt) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Makes the connections of pass-through to a sloppy upstream.
+struct TidyingDialer {
+    /// The server as it is connected to otherwise.
+    peer: HttpPeer,
+    connector: Arc<TransportConnector>,
+    sloppiness: Arc<Sloppiness>,
+}
+
+#[async_trait]
+impl L4Connect for TidyingDialer {
+    async fn connect(&self, _: &SocketAddr) -> pingora::Result<L4Stream> {
+        let stream = self.connector.new_stream(&self.peer).await?;
+        let tidy = Tidy::new(stream, self.sloppiness.clone());
+        Ok(VirtualSocketStream::new(Box::new(tidy)).into())
+    }
+}
+
+impl fmt::Debug for TidyingDialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TidyingDialer of {}", self.peer)
+    }
+}
+
+/// The same server, whose answers are tidied. Pingora takes it for one that speaks no TLS. `peer` speaks HTTP/1.
+pub(super) fn tidying(
+    peer: HttpPeer,
+    connector: Arc<TransportConnector>,
+    sloppiness: Arc<Sloppiness>,
+) -> HttpPeer {
+    let mut outer = peer.clone();
+    outer.scheme = Scheme::HTTP;
+    outer.client_cert_key = None;
+    outer.options.ca = None;
+    // It must not meet the connections that Pingora made itself.
+    outer.group_key = !peer.group_key;
+    outer.options.custom_l4 = Some(Arc::new(TidyingDialer { peer, connector, sloppiness }));
+    outer
+}
