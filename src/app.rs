@@ -212,7 +212,7 @@ impl App {
     /// of all streams spread over `drain.window`. Returns as soon as nothing is left.
     pub async fn drain(&self) {
         self.announce();
-        // In full, even if nobody is connected: until load balancers notice, clients still come.
+        // In full, even if no client is connected: until load balancers notice, clients still come.
         tokio::time::sleep(self.shared.config.drain.delay).await;
         self.close_idle.send_replace(true);
         self.end_all(None, || self.is_empty()).await;
@@ -235,7 +235,7 @@ impl App {
     }
 
     /// Drains after a hand-over: no new connections, as the new process has them, and no delay. Connections without a
-    /// request have the whole window to bring their next one, whose answer closes them: nobody meets a closed door.
+    /// request have the whole window to bring their next one, whose answer closes them: no client meets a closed door.
     pub async fn retire(&self) {
         self.announce();
         self.close_admin.send_replace(true);

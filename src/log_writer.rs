@@ -121,7 +121,7 @@ impl Queue {
     }
 }
 
-/// As `Write::write_all`, also to a descriptor that somebody else has made one that does not block.
+/// As `Write::write_all`, also to a descriptor that another program has made one that does not block.
 #[expect(
     clippy::disallowed_methods,
     reason = "the thread is the writer's own, and a file has no event to wait for"

@@ -67,7 +67,7 @@ pub struct Metrics {
     pub compressed_bytes: IntCounter,
     pub tasks: IntGaugeVec,
     pub build: GaugeVec,
-    /// Whose tasks are counted when somebody asks.
+    /// The runtimes whose tasks are counted when the metrics are asked for.
     runtimes: Arc<OnceLock<Vec<(&'static str, Handle)>>>,
 }
 

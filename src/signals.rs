@@ -16,9 +16,9 @@ pub struct Signals {
     runtime: tokio::runtime::Runtime,
     term: Signal,
     int: Signal,
-    /// Has the files of certificates looked at; none: it has its default action.
+    /// Has the files of certificates looked at; `None` if it has its default action.
     hup: Option<Signal>,
-    /// Hands the sockets over; none: it has its default action.
+    /// Hands the sockets over; `None` if it has its default action.
     quit: Option<Signal>,
 }
 

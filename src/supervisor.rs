@@ -1,6 +1,6 @@
 //! What a supervisor that started the process is told: systemd's notification protocol (sd_notify(3)).
 //!
-//! Without `NOTIFY_SOCKET` in the environment there is nobody to tell. Must not know: why the process is ready.
+//! Without `NOTIFY_SOCKET` in the environment there is no supervisor to tell. Must not know: why the process is ready.
 
 use std::ffi::OsStr;
 use std::io;

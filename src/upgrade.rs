@@ -1,6 +1,6 @@
 //! The hand-over of the listening sockets from a running process to the one that takes its place.
 //!
-//! The descriptors go to Pingora's helper over a unix socket, which knows no answer: who sends them cannot know
+//! The descriptors go to Pingora's helper over a unix socket, which knows no answer: the sender cannot know
 //! whether they are served. So one end of a line goes with them; on it the new process says that it accepts, and only
 //! then the old one says that it leaves. Whatever fails before, the old one stays. `place` says where this is safe.
 //! Must not know: what is served on the sockets; signals.
@@ -47,9 +47,9 @@ pub enum Failure {
     Unset,
     /// The place of the socket cannot be used; what is there, what is wanted.
     Place { socket: PathBuf, reason: String },
-    /// Nobody handed anything over.
+    /// No process handed anything over.
     Nobody { socket: PathBuf, waited: Duration },
-    /// Nobody took the sockets.
+    /// No process took the sockets.
     NoHeir { socket: PathBuf, error: io::Error },
     /// The new process ended, or did not say in time that it accepts.
     Heir(String),
@@ -126,7 +126,7 @@ impl Sockets {
         Some(self.0.remove(found).1)
     }
 
-    /// The addresses of those that nobody took.
+    /// The addresses of those that no process took.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.0.iter().filter_map(|(name, _)| address_of(name))
     }
@@ -145,7 +145,7 @@ fn address_of(name: &str) -> Option<SocketAddr> {
 /// connections. Blocks for at most `timeout` beside that.
 ///
 /// # Errors
-/// Nobody took them, or who did ended or did not accept in time. This process goes on, and the other does not.
+/// No process took them, or the one that did ended or did not accept in time. This process goes on, the other does not.
 pub fn hand_over(upgrade: &Upgrade, sockets: &Sockets) -> Result<(), Failure> {
     inspect(&upgrade.socket)?;
     let heir = place::connect(&upgrade.socket)?;
@@ -163,7 +163,7 @@ pub fn hand_over(upgrade: &Upgrade, sockets: &Sockets) -> Result<(), Failure> {
         }
         Ok(()) => Err(Failure::Heir("speaks another language".to_owned())),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-            // If it is gone meanwhile there is nobody to tell.
+            // If it is gone meanwhile there is no process to tell.
             let _ = line.write_all(&[STAYING]);
             let waited = humantime::format_duration(upgrade.timeout);
             Err(Failure::Heir(format!("did not accept connections within {waited} (upgrade.timeout)")))
@@ -193,7 +193,7 @@ fn send(heir: &UnixStream, sockets: &Sockets, line: &UnixStream) -> io::Result<(
 /// Waits for the sockets of a running process. Blocks for at most `upgrade.timeout`.
 ///
 /// # Errors
-/// Nobody handed anything over; the place cannot be used.
+/// No process handed anything over; the place cannot be used.
 pub fn inherit(upgrade: &Upgrade) -> Result<(Sockets, Predecessor), Failure> {
     let until = Instant::now() + upgrade.timeout;
     let nobody = || Failure::Nobody { socket: upgrade.socket.clone(), waited: upgrade.timeout };
@@ -207,7 +207,7 @@ pub fn inherit(upgrade: &Upgrade) -> Result<(Sockets, Predecessor), Failure> {
                 return Err(Failure::Place { socket: upgrade.socket.clone(), reason });
             }
         };
-        // Pingora waits a few seconds at a time; and who only looked handed nothing over.
+        // Pingora waits a few seconds at a time; and a process that only looked handed nothing over.
         if let Some((sockets, line)) = got {
             place::is_own(&line, &upgrade.socket)?;
             return Ok((sockets, Predecessor { line, timeout: upgrade.timeout }));
@@ -220,7 +220,7 @@ pub fn inherit(upgrade: &Upgrade) -> Result<(Sockets, Predecessor), Failure> {
 
 type Handed = Option<(Sockets, UnixStream)>;
 
-/// One wait of Pingora's helper, on a thread of its own: who connects and stays silent would hold it for ever.
+/// One wait of Pingora's helper, on a thread of its own: a peer that connects and stays silent would hold it for ever.
 fn wait(socket: &Path, longest: Duration) -> Result<Result<Handed, Failure>, RecvTimeoutError> {
     let (tell, told) = mpsc::sync_channel(1);
     let socket = socket.to_owned();
@@ -231,7 +231,7 @@ fn wait(socket: &Path, longest: Duration) -> Result<Result<Handed, Failure>, Rec
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(Failure::Place { socket: socket.clone(), reason: error.to_string() }),
         });
-        // Nobody listens if it took too long; then the process ends.
+        // No receiver is left if it took too long; then the process ends.
         let _ = tell.send(got);
     });
     told.recv_timeout(longest)
@@ -241,7 +241,7 @@ fn wait(socket: &Path, longest: Duration) -> Result<Result<Handed, Failure>, Rec
 fn received(fds: &Fds) -> Result<Handed, Failure> {
     let (names, fds) = fds.serialize();
     // SAFETY: the kernel made these descriptors for this process when it received them; `Fds` is a table that closes
-    // nothing, and it is dropped now: nobody else owns them. Equal ones cannot be: each was made anew.
+    // nothing, and it is dropped now: no other value owns them. Equal ones cannot be: each was made anew.
     let owned = fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
     let mut named: Vec<(String, OwnedFd)> = names.into_iter().zip(owned).collect();
     named.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -284,7 +284,7 @@ fn try_place(socket: &Path) -> Result<(), Failure> {
 /// Removes a socket that was left there, and nothing else.
 fn remove_socket(socket: &Path) {
     if fs::symlink_metadata(socket).is_ok_and(|about| about.file_type().is_socket()) {
-        // Whoever makes the next one is told what is wrong.
+        // The caller that makes the next one is told what is wrong.
         let _ = fs::remove_file(socket);
     }
 }
@@ -322,7 +322,7 @@ impl Predecessor {
         match self.line.read_exact(&mut word) {
             Ok(()) if word == [STAYING] => Err(Failure::TooLate),
             Ok(()) if word == [LEAVING] => Ok(Relief::Leaves),
-            // Whatever it is now, it cannot know of us: somebody has to serve.
+            // Whatever it is now, it cannot know of this process: one has to serve.
             Ok(()) | Err(_) => Ok(Relief::Gone),
         }
     }

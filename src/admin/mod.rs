@@ -45,11 +45,11 @@ pub type PollNow = dyn Fn(&str) -> Result<usize, &'static str> + Send + Sync;
 /// Returns how many streams of the client ended that is meant, or the full names of several, none of whose streams did.
 pub type EndSubject = dyn Fn(&PrincipalPattern) -> Result<usize, Vec<Arc<Principal>>> + Send + Sync;
 
-/// What operators are shown, and who is let in.
+/// What operators are shown, and which of them are let in.
 pub struct Desk {
     pub hub: Arc<Hub>,
     pub metrics: Metrics,
-    /// None: everybody who reaches the listener.
+    /// `None` lets in every program that reaches the listener.
     pub token: Option<Secret>,
     /// Names that it answers to without a token, besides addresses and `localhost`; lower case.
     pub hosts: Vec<String>,
@@ -196,7 +196,7 @@ fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
     typed(status, "application/problem+json", format!("{body}\n").into())
 }
 
-/// The metrics, with what is counted only when somebody looks.
+/// The metrics, with what is counted only when it is asked for.
 fn metrics(desk: &Desk) -> Result<Vec<u8>, prometheus::Error> {
     desk.metrics.snapshot_bytes.set(desk.hub.snapshot_bytes() as i64);
     desk.metrics.history_bytes.set(desk.hub.history_bytes() as i64);

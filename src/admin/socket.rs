@@ -74,7 +74,7 @@ pub fn unix(path: &Path, takes_over: bool) -> io::Result<UnixListener> {
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    // Before it listens: nobody else can have connected.
+    // Before it listens: no other user can have connected.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -41,7 +41,7 @@ const ROWS: [(Whom, &[&str]); 8] = [
             "`Vary: User-Agent`",
             "A 401, 403, redirect or other 4xx after a good state",
             "5xx, 429, empty and broken 200s",
-            "An answer that nobody may share",
+            "An answer that may not be shared",
             "`Cache-Control: no-transform`",
             "A 304 of pollcast",
             "Redirects that `follow_redirects` does not follow",
@@ -52,7 +52,7 @@ const ROWS: [(Whom, &[&str]); 8] = [
         &[
             "A push form (event stream, WebSocket, held poll) with credentials that no `share` covers",
             "Credentials in headers of the API's own",
-            "Headers that nobody has named",
+            "Headers that no list names",
             "Fields that may be credentials",
         ],
     ),

@@ -54,7 +54,7 @@ pub struct Budget {
 /// When an upstream as a whole counts as down: then one poll at a time tries it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Breaker {
-    /// Failed polls in a row, over all its resources; none: it has no breaker.
+    /// Failed polls in a row, over all its resources; `None` if it has no breaker.
     pub failures: Option<u32>,
     /// How long nothing is asked before one poll tries again; doubled up to `backoff.max`.
     pub wait: Duration,

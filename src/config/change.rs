@@ -73,7 +73,7 @@ impl PartialEq for LinePattern {
 /// An array that is a set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ArrayKey {
-    /// Which arrays; none: every one whose items all have the key.
+    /// Which arrays; `None` for every one whose items all have the key.
     pub of: Option<Members>,
     /// JSON Pointer from an item to its key.
     pub key: String,

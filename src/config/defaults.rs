@@ -310,7 +310,7 @@ impl Default for Switches {
 }
 
 impl Default for Cors {
-    /// Nobody yet: `validate` wants at least one origin.
+    /// None yet: `validate` wants at least one origin.
     fn default() -> Self {
         Cors { origins: Vec::new(), credentials: false, max_age: seconds(600) }
     }

@@ -1,14 +1,14 @@
 //! `${NAME}` and `${NAME:-default}` inside a value, replaced from the environment.
 //!
 //! Replaced after the file was parsed: what the environment says can only ever be a value, never structure.
-//! Must not know: the process environment; whoever loads hands in the lookup.
+//! Must not know: the process environment; the caller hands in the lookup.
 
 use std::borrow::Cow;
 
 /// Longest value after replacement, bytes.
 const LONGEST: usize = 64 * 1024;
 
-/// How a variable is looked up; none: not set.
+/// How a variable is looked up; `None` if it is not set.
 pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The value with every `${…}` replaced; `$${` stands for `${`, any other `$` for itself.

@@ -1,4 +1,4 @@
-//! Who is let in on a route: what proves an identity, and where the proof stands in a request.
+//! Which clients are let in on a route: what proves an identity, and where the proof stands in a request.
 //!
 //! Must not know: how a proof is checked.
 
@@ -10,7 +10,7 @@ use http::HeaderName;
 
 use super::{Secret, Upstream};
 
-/// Who is let in; one of the ways is enough. Nobody else gets anything of the route, writes included.
+/// The ways in; one of them is enough. Other clients get nothing of the route, writes included.
 #[derive(Debug, Clone, Default)]
 pub struct Authenticate {
     pub jwt: Option<Arc<Jwt>>,
@@ -158,7 +158,7 @@ pub struct Forward {
     pub server: Arc<Upstream>,
     /// Path and query.
     pub path: String,
-    /// Request headers that go along; without any of them nobody is asked.
+    /// Request headers that go along; without any of them the server is not asked.
     pub headers: Vec<HeaderName>,
     /// The answer's header that names the subject; none of it: a digest of what was sent.
     pub subject: HeaderName,

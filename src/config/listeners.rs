@@ -47,10 +47,10 @@ pub struct ListenerTls {
     /// At least one; the first is for clients that name none of them.
     pub certificates: Vec<CertificateFiles>,
     pub min_version: TlsVersion,
-    /// Absolute path of a PEM bundle: who may certify clients. None: clients are not asked.
+    /// Absolute path of a PEM bundle: the authorities that may certify clients. `None` if clients are not asked.
     pub client_ca: Option<PathBuf>,
     pub client_certificates: ClientCertificates,
-    /// How often the files are looked at for new ones; none: only when told.
+    /// How often the files are looked at for new ones; `None` if only when told.
     pub reload: Option<Duration>,
 }
 

@@ -58,12 +58,12 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     pub admin: Option<Admin>,
     pub upstreams: Vec<Arc<Upstream>>,
-    /// Where everything without a route goes; none: 404.
+    /// Where everything without a route goes; `None` for 404.
     pub passthrough: Option<Arc<Upstream>>,
     pub routes: Vec<Arc<Route>>,
     pub limits: Limits,
     pub drain: Drain,
-    /// None: SIGQUIT and `--upgrade` are refused.
+    /// `None` if SIGQUIT and `--upgrade` are refused.
     pub upgrade: Option<Upgrade>,
     pub threads: Threads,
     /// Own public helpers live under this path prefix (`/-/pollcast/`).
@@ -108,7 +108,7 @@ pub enum AdminAddress {
 pub struct Upstream {
     pub name: String,
     pub servers: Vec<Server>,
-    /// The Host header; none: the client's.
+    /// The Host header; `None` for the client's.
     pub host: Option<String>,
     pub tls: Option<UpstreamTls>,
     pub http2: bool,
@@ -121,12 +121,12 @@ pub struct Upstream {
     pub health_check: Option<HealthCheck>,
     /// What polls say for whom they are, and how their clients came, instead of what the key says.
     pub forwarded: Option<Forwarded>,
-    /// None: polls are limited by their intervals alone.
+    /// `None` if polls are limited by their intervals alone.
     pub budget: Option<Budget>,
     /// Its own quota is one for all of its resources (`budget: { quota: shared }`).
     pub quota_is_shared: bool,
     pub breaker: Breaker,
-    /// Requests that pass through at a time; none: as they come.
+    /// Requests that pass through at a time; `None` for as they come.
     pub max_requests: Option<usize>,
     /// Authentication schemes that bind a connection, beside NTLM, Negotiate and Kerberos; in lower case.
     pub connection_auth: Vec<String>,
@@ -162,7 +162,7 @@ pub struct Route {
     pub poll: Poll,
     pub plain: Plain,
     pub share: Share,
-    /// None: everybody is let in.
+    /// `None` if all clients are let in.
     pub authenticate: Option<Authenticate>,
     /// With [`Share::Authorize`]: how long a check of a subscriber counts, a fifth less or more.
     pub recheck: Duration,
@@ -177,7 +177,7 @@ pub struct Route {
     /// What the other request headers mean.
     pub headers: HeaderRules,
     pub switches: Switches,
-    /// SSE `event:` of snapshots; none: unnamed, so that `onmessage` works.
+    /// SSE `event:` of snapshots; `None` for unnamed, so that `onmessage` works.
     pub event_name: Option<String>,
     /// Bodies that are not text go out as base64 instead of 406.
     pub base64: bool,
@@ -197,15 +197,15 @@ pub struct Route {
     pub link: bool,
     pub cors: Option<Cors>,
     pub websocket: Websocket,
-    /// End a `gone` resource's streams after this long; none: never.
+    /// End a `gone` resource's streams after this long; `None` for never.
     pub gone_after: Option<Duration>,
-    /// Streams end after this long, a fifth less or more, and their clients come back; none: never.
+    /// Streams end after this long, a fifth less or more, and their clients come back; `None` for never.
     pub max_age: Option<Duration>,
-    /// Most subscribers of this route; none: only `limits.clients`.
+    /// Most subscribers of this route; `None` for only `limits.clients`.
     pub max_clients: Option<usize>,
     /// Most subscribers of one of its resources.
     pub max_clients_per_resource: Option<usize>,
-    /// Most resources of this route; none: only `limits.resources`.
+    /// Most resources of this route; `None` for only `limits.resources`.
     pub max_resources: Option<usize>,
     pub compress: Compress,
     /// Bodies and messages smaller than this are not compressed, bytes.
@@ -228,7 +228,7 @@ pub struct Route {
 pub struct Poll {
     /// The interval, or the shortest one of an adaptive schedule.
     pub interval: Duration,
-    /// The longest interval of an adaptive schedule; none: it is fixed.
+    /// The longest interval of an adaptive schedule; `None` if it is fixed.
     pub adaptive_max: Option<Duration>,
     pub linger: Duration,
     /// Keep polling without subscribers (a route without parameters only).
@@ -264,7 +264,7 @@ pub struct Backoff {
     pub retry_after_max: Duration,
 }
 
-/// Who may share one poll (contract §11).
+/// Which clients may share one poll (contract §11).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Share {
     /// Requests without credentials share; the others pass through or get 403.
@@ -273,7 +273,7 @@ pub enum Share {
     Public,
     /// These values are in the key and on its polls.
     By(Vec<ClassValue>),
-    /// Polled without client credentials; who follows was given the same answer with its own.
+    /// Polled without client credentials; a follower was given the same answer with its own.
     Authorize,
 }
 
@@ -317,8 +317,8 @@ pub struct Transports {
 /// What is compressed for clients that accept it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compress {
-    /// What everybody may read. The length of what is one user's would tell of its content to somebody
-    /// who can write into it and watch the wire (BREACH).
+    /// What all clients may read. The length of what is one user's would tell of its content to another
+    /// that can write into it and watch the wire (BREACH).
     Shared,
     Always,
     Never,
@@ -342,7 +342,7 @@ pub struct Cors {
 
 #[derive(Debug, Clone)]
 pub struct Websocket {
-    /// Origins let in; none: no Origin, or one whose host is the authority.
+    /// Origins let in; `None` for no Origin, or one whose host is the authority.
     pub origins: Option<Vec<String>>,
     pub ping: Duration,
     pub pong: Duration,

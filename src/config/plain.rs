@@ -9,7 +9,7 @@ use super::Route;
 pub enum Plain {
     /// They are answered from the snapshot.
     Share,
-    /// They are the API's, whether somebody follows the resource or not.
+    /// They are the API's, whether a client follows the resource or not.
     Pass,
 }
 

@@ -11,9 +11,9 @@ pub struct Limits {
     /// The file says `clients`: the operator means that many.
     pub clients_said: bool,
     pub clients_per_address: Option<usize>,
-    /// Of one subject, or of those with equal class values; none: no limit of its own.
+    /// Of one subject, or of those with equal class values; `None` without a limit of its own.
     pub clients_per_subject: Option<usize>,
-    /// New push clients a second; none: as they come.
+    /// New push clients a second; `None` for as they come.
     pub accept_rate: Option<u32>,
     /// Streams of one HTTP/2 connection.
     pub http2_streams: u32,
@@ -32,7 +32,7 @@ pub struct Limits {
     pub resources: usize,
     /// Resources that one address keeps alive.
     pub resources_per_address: Option<usize>,
-    /// Of one subject, or of those with equal class values; none: no limit of its own.
+    /// Of one subject, or of those with equal class values; `None` without a limit of its own.
     pub resources_per_subject: Option<usize>,
     /// New resources that one address may name in a second.
     pub new_resources_per_address: Option<u32>,

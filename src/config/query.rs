@@ -5,7 +5,7 @@
 /// Which parameters name a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryRule {
-    /// The parameters that name the resource; none: all but `ignore`.
+    /// The parameters that name the resource; `None` for all but `ignore`.
     pub names: Option<Vec<String>>,
     pub unknown: UnknownQuery,
     /// Sort the pairs, so that their order does not matter.
@@ -27,7 +27,7 @@ pub enum UnknownQuery {
     Reject,
 }
 
-/// Names of the query switches (contract §1); none: switched off.
+/// Names of the query switches (contract §1); `None` if switched off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Switches {
     pub push: Option<String>,

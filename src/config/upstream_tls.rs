@@ -25,9 +25,9 @@ pub const NEEDS_OPENSSL: &str =
 
 #[derive(Debug, Clone)]
 pub struct UpstreamTls {
-    /// Name asked for and verified; none: the server's host name.
+    /// Name asked for and verified; `None` for the server's host name.
     pub sni: Option<String>,
-    /// Absolute path of a PEM bundle; none: the system's roots.
+    /// Absolute path of a PEM bundle; `None` for the system's roots.
     pub ca: Option<PathBuf>,
     pub verify: bool,
     /// If there are any, one of them is the server's, and neither authority nor name nor date decide.
@@ -36,7 +36,7 @@ pub struct UpstreamTls {
     pub legacy: bool,
     /// Shown to servers that ask who pollcast is; read and tried at load.
     pub identity: Option<ClientCertificate>,
-    /// How often the files are looked at for new ones; none: only when told.
+    /// How often the files are looked at for new ones; `None` if only when told.
     pub reload: Option<Duration>,
 }
 
@@ -84,7 +84,7 @@ impl fmt::Display for Pin {
 pub struct ClientCertificate {
     /// PEM, or PKCS#12 with the key in it.
     pub cert: PathBuf,
-    /// PEM; none: `cert` is PKCS#12.
+    /// PEM; `None` if `cert` is PKCS#12.
     pub key: Option<PathBuf>,
     /// Of the key or of the PKCS#12 file.
     pub password: Option<Secret>,

@@ -13,7 +13,7 @@ pub type UnixMs = u64;
 /// How long a lot is open before the hammer falls and it is offered again.
 const ROUND_MS: u64 = 15 * 60 * 1000;
 
-/// A lot nobody looked at for longer than this goes on from now instead of catching up bid by bid.
+/// A lot that was not looked at for longer than this goes on from now instead of catching up bid by bid.
 const CATCH_UP_MS: u64 = 2 * ROUND_MS;
 
 const CURRENCY: &str = "EUR";

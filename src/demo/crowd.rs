@@ -31,7 +31,7 @@ const RESERVED_FILES: usize = 200;
 /// Every snapshot event has one `id:` line, and control events and heartbeats have none.
 const EVENT_MARK: &[u8] = b"\nid:";
 
-/// The crowd was asked for before anybody said where the proxy listens.
+/// The crowd was asked for before it was known where the proxy listens.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NoEntrance;
 
@@ -257,7 +257,7 @@ mod tests {
         timeout(Duration::from_secs(10), reached).await.expect("the crowd reaches its strength");
     }
 
-    /// A stand-in for the proxy: one event to everybody, then silence.
+    /// A stand-in for the proxy: one event to each client, then silence.
     async fn stage() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");

@@ -1,4 +1,4 @@
-//! Who asked the legacy API how often, and what it cost: requests and bytes by source.
+//! How often each source asked the legacy API, and what it cost: requests and bytes by source.
 //!
 //! Owns the counting. Must not know: what the answers say.
 

@@ -112,7 +112,7 @@ async fn converse(stream: TokioIo<tokio::net::TcpStream>, legacy: Arc<Legacy>) {
         let legacy = Arc::clone(&legacy);
         async move { Ok::<_, Infallible>(legacy.exchange(request).await) }
     });
-    // A connection that broke has nobody left to tell.
+    // A connection that broke has no client left to tell.
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

@@ -38,7 +38,7 @@ struct Message {
     at_ms: UnixMs,
 }
 
-/// What somebody posts: JSON with a name, or plain text without one.
+/// What a visitor posts: JSON with a name, or plain text without one.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 pub struct Posting {
     #[serde(default)]
@@ -97,7 +97,7 @@ impl Chat {
     }
 }
 
-/// One text that everybody may replace.
+/// One text that every visitor may replace.
 #[derive(Debug, Serialize)]
 pub struct Document {
     title: &'static str,

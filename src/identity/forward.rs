@@ -24,7 +24,7 @@ const REMEMBERED: usize = 16 * 1024;
 /// Questions on their way; more wait for their turn within the same time.
 const ASKING: usize = 64;
 
-/// Most bytes of an answer's body, which nobody reads.
+/// Most bytes of an answer's body, which is not used.
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// Whether servers may read different values of a header: one the last, where another reads the first. Cookies in
@@ -57,7 +57,7 @@ impl Oracle {
         }
     }
 
-    /// Who sends these headers. None: none of those that are asked about.
+    /// The client that sends these headers. Returns `None` without any of those that are asked about.
     pub(super) async fn ask(&self, headers: &HeaderMap) -> Option<Verdict> {
         if self.rules.headers.iter().any(|name| is_ambiguous(name, headers)) {
             let detail = "a header that says who asks is there twice";

@@ -30,7 +30,7 @@ const REMEMBERED_BYTES_MAX: usize = 16 << 20;
 /// How long what a token proved is not looked at again.
 const MEMORY: Duration = Duration::from_secs(60);
 
-/// What a request shows of who it is from.
+/// What a request shows of the client that it is from.
 pub struct Proof<'a> {
     pub headers: &'a HeaderMap,
     /// Raw.
@@ -151,7 +151,7 @@ impl Gates {
         rules.flat_map(of).collect()
     }
 
-    /// The gate of a route; none: everybody is let in.
+    /// The gate of a route; `None` if all clients are let in.
     pub fn of(&self, route: &Route) -> Option<&Arc<Gate>> {
         self.by_route.get(&route.index)
     }
@@ -175,7 +175,7 @@ impl Gate {
         Gate { rules, tokens, keys, oracle, digester, bare }
     }
 
-    /// Who a request is from. `parameters`: of the route's path, as the request has them.
+    /// The client that a request is from. `parameters`: of the route's path, as the request has them.
     ///
     /// # Errors
     /// Nothing that it shows proves an identity, or the identity may not have this.

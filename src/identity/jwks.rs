@@ -27,7 +27,7 @@ const MAX_ANSWER: usize = 256 * 1024;
 /// Most keys of a set that are tried.
 const MAX_KEYS: usize = 64;
 
-/// Unknown keys have it read at most this often: anybody can invent one.
+/// Unknown keys have it read at most this often: any client can invent one.
 const SPACING: Duration = Duration::from_secs(5);
 
 /// How long a client waits for it.
@@ -70,17 +70,17 @@ impl KeySet {
         self.generation() > 0
     }
 
-    /// Reads it now, unless that was done a moment ago. Who comes meanwhile waits for the same reading.
+    /// Reads it now, unless that was done a moment ago. A request that comes meanwhile waits for the same reading.
     pub(super) async fn renew(&self) {
         let reading = async {
             let mut tried = self.tried.lock().await;
             if tried.is_none_or(|at| at.elapsed() >= SPACING) {
-                // First: who gives up in between has tried, too.
+                // First: a request that gives up in between has tried, too.
                 *tried = Some(Instant::now());
                 self.read().await;
             }
         };
-        // Who waits too long goes on with what is there.
+        // A request that waits too long goes on with what is there.
         let _ = timeout(PATIENCE, reading).await;
     }
 

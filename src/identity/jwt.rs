@@ -115,7 +115,7 @@ impl Verifier {
         self.issuers.iter().filter_map(|issuer| issuer.set.as_ref()).map(|set| set.generation()).sum()
     }
 
-    /// Who a token is of.
+    /// The subject of a token.
     ///
     /// # Errors
     /// Why it is good for nothing here.

@@ -207,7 +207,7 @@ async fn every_algorithm_works_with_its_kind_of_key_and_no_other() {
         let without = keyed(others, keys.collect());
         assert_eq!(verify(without, &token).await.unwrap_err().reason, "algorithm");
     }
-    // The classic: what everybody knows, the public key, as a secret.
+    // The classic: the public key, which all know, as a secret.
     let confused = EncodingKey::from_secret(rsa_public.as_bytes());
     let token = jsonwebtoken::encode(&Header::new(Name::HS256), &claims(), &confused).unwrap();
     let keys = vec![StaticKey { id: None, material: KeyMaterial::Rsa(rsa_public.into()) }];

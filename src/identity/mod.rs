@@ -1,4 +1,4 @@
-//! Who a client is, where a route asks for it (`authenticate`): tokens, keys, certificates, a server that
+//! The identity of a client, where a route asks for it (`authenticate`): tokens, keys, certificates, a server that
 //! knows.
 //!
 //! `gate` asks one way after the other, `places` finds what a request shows, `jwt` checks tokens with the
@@ -89,7 +89,7 @@ impl Identity {
         Some(fields)
     }
 
-    /// Returns the fields that say to an upstream which way an identity came in by and who vouches for it; none
+    /// Returns the fields that say to an upstream by which way an identity came in and which issuer vouches for it; none
     /// where a route has one way with one issuer and the subject says all (contract §11). `None` if the issuer
     /// cannot be said in a header, so that the client may share with no other and is named to no upstream.
     pub fn origin(&self) -> Option<Vec<(HeaderName, HeaderValue)>> {
@@ -111,14 +111,14 @@ fn plain(text: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(text).ok().filter(|_| arrives)
 }
 
-/// Claims may be anybody's secrets.
+/// Claims may be a user's secrets.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Identity({:?})", self.principal)
     }
 }
 
-/// Why somebody is not let in; the words go to the client.
+/// Why a client is not let in; the words go to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denied {
     /// 401: prove who you are; 403: it is known who you are; 503: it cannot be found out now.

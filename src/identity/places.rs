@@ -8,7 +8,7 @@ use http::{HeaderMap, header};
 
 use crate::config::TokenPlaces;
 
-/// The token of `Authorization: Bearer`. None: there is none, or there are several fields.
+/// The token of `Authorization: Bearer`. Returns `None` if there is none, or there are several fields.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut fields = headers.get_all(header::AUTHORIZATION).iter();
     let field = fields.next()?.to_str().ok()?;
@@ -55,7 +55,7 @@ fn names(pair: &str, name: &str) -> bool {
     percent_encoding::percent_decode_str(found).decode_utf8_lossy() == name
 }
 
-/// A query without the parameter of a token. None: nothing is left.
+/// A query without the parameter of a token. Returns `None` if nothing is left.
 pub fn strip<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     if !query.split('&').any(|pair| names(pair, name)) {
         return Some(Cow::Borrowed(query));

@@ -28,9 +28,9 @@ pub enum Bypass {
     WebSocket,
     /// It carries credentials, and the route does not say who may share its answers.
     Credentials,
-    /// Nobody can tell the class that it belongs to.
+    /// The class that it belongs to cannot be told.
     Class,
-    /// It has a header of which nobody knows what it means (contract §11).
+    /// It has a header of which it is not known what it means (contract §11).
     Header,
     /// It asks for a list that is polled by a cursor, so that no snapshot is the whole of it.
     Cursor,

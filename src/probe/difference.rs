@@ -18,7 +18,7 @@ pub(super) struct Differences {
     /// Polls that could be compared with the one before.
     pub(super) steps: usize,
     pub(super) changed: usize,
-    /// Sum of the patches' bytes, and of the bodies they stand for; none: a change had no patch.
+    /// Sum of the patches' bytes, and of the bodies they stand for; `None` if a change had no patch.
     pub(super) patches: Option<(usize, usize)>,
     /// Why the rules could not be applied.
     pub(super) unfit: Option<String>,

@@ -107,7 +107,7 @@ pub(super) fn varying_credentials(headers: &HeaderMap, credentials: &[HeaderName
     names.filter(|name| credentials.contains(name) || says_credential(name.as_str())).collect()
 }
 
-/// The cookies that an answer sets and that may say who somebody is.
+/// The cookies that an answer sets and that may say who a user is.
 pub(super) fn cookies(headers: &HeaderMap, ignore_cookies: &[String]) -> Vec<String> {
     let lines = headers.get_all(header::SET_COOKIE).iter().filter_map(|line| line.to_str().ok());
     let names = lines.map(|line| line.split(['=', ';']).next().unwrap_or_default().trim().to_owned());

@@ -103,7 +103,7 @@ fn matters(effect: Option<Effect>) -> bool {
     matches!(effect, Some(Effect::Status(_) | Effect::Content))
 }
 
-/// Who may share.
+/// Which clients may share.
 fn sharing(aim: &Aim, question: &Question, found: &mut Findings, last: &Answer) {
     let doubtful = not_shareable(&last.headers, &aim.route).is_some();
     let varying = fields::varying_credentials(&last.headers, &aim.route.credentials);

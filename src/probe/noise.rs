@@ -41,7 +41,7 @@ const UNITS: [&str; 6] = ["ms", "us", "ns", "millis", "micros", "nanos"];
 /// Ends of names, also where no letter shows that a word begins.
 const ENDS: [&str; 5] = ["elapsed", "uptime", "alloc", "timestamp", "duration"];
 
-/// Whether a member of this name and value means nothing to who follows the data.
+/// Whether a member of this name and value means nothing to a client that follows the data.
 pub(super) fn looks_like_noise(name: &str, value: &Value) -> bool {
     let words = words(name);
     let named = words.iter().any(|word| WORDS.contains(&word.as_str()))

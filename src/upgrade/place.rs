@@ -1,4 +1,4 @@
-//! Where the sockets change hands: a directory that nobody but the user of this process, and root, can put anything in,
+//! Where the sockets change hands: a directory that only the user of this process, and root, can put anything in,
 //! and processes of that user at both ends.
 //!
 //! Must not know: what is handed over.
@@ -24,7 +24,7 @@ const ROOT: u32 = 0;
 
 /// Whether the sockets can change hands at this place.
 ///
-/// Pingora's helper lets everybody connect to its socket, and removes what is there: so the directory must keep others
+/// Pingora's helper lets every user connect to its socket, and removes what is there: so the directory must keep others
 /// out, no other user may put another one in its place, and only a socket may be there.
 ///
 /// # Errors
@@ -79,7 +79,7 @@ pub fn inspect(socket: &Path) -> Result<(), Failure> {
 }
 
 /// Returns how another user could replace what is in a directory, or `None` if no other can. Where its sticky bit is set,
-/// as that of `/tmp`, a name belongs to who made it.
+/// as that of `/tmp`, a name belongs to the user that made it.
 fn lets_others_in(about: &Metadata, user: u32) -> Option<String> {
     let (owner, mode) = (about.uid(), about.permissions().mode());
     if owner != user && owner != ROOT {
@@ -131,7 +131,7 @@ fn user_of(peer: &UnixStream) -> io::Result<u32> {
     Ok(getsockopt(peer, PeerCredentials)?.uid())
 }
 
-/// Returns the effective user of this process: who made both ends of a pair.
+/// Returns the effective user of this process, which made both ends of a pair.
 fn own_user() -> io::Result<u32> {
     user_of(&UnixStream::pair()?.0)
 }

@@ -1,4 +1,4 @@
-//! `authenticate`: who is let in on a route.
+//! `authenticate`: which clients are let in on a route.
 //!
 //! Must not know: defaults, bounds, what goes together.
 

@@ -94,7 +94,7 @@ pub struct Backoff {
     pub retry_after_max: Option<Time>,
 }
 
-/// `off`, or who asks.
+/// `off`, or the credentials of polls.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum AuthSetting {
@@ -103,7 +103,7 @@ pub enum AuthSetting {
     On(Box<Auth>),
 }
 
-/// Who asks: one of the three.
+/// The credentials of polls: one of the three.
 #[derive(Deserialize, JsonSchema)]
 pub struct Auth {
     /// HTTP basic authentication.

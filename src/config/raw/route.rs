@@ -34,9 +34,9 @@ pub struct RouteSettings {
     /// Whose plain requests are: answered from the snapshot (`share`), or the API's (`pass`).
     #[schemars(extend("enum" = ["share", "pass"]))]
     pub plain: Option<Text>,
-    /// Who may share one poll; matters for requests with credentials.
+    /// Which clients may share one poll; matters for requests with credentials.
     pub share: Option<Share>,
-    /// Who is let in, or `off`: everybody.
+    /// Which clients are let in, or `off`: all.
     pub authenticate: Option<AuthenticateSetting>,
     /// How subscribers are checked where `share` is `authorize`.
     pub authorize: Option<Authorize>,
@@ -91,7 +91,7 @@ pub struct RouteSettings {
     pub stale_if_error: Option<Time>,
     /// What a resource remembers.
     pub history: Option<History>,
-    /// Who is refused with a stream that says when to come back, instead of an error status.
+    /// Which clients are refused with a stream that says when to come back, instead of an error status.
     #[schemars(extend("enum" = ["browsers", "always", "never"]))]
     pub soft_refusal: Option<Text>,
     /// Cache-Control of ordinary polls, or `off`: pollcast's own.
@@ -182,7 +182,7 @@ pub struct History {
     pub versions: Option<Count>,
 }
 
-/// `off`, or who may read across origins.
+/// `off`, or the origins that may read.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum CorsSetting {
@@ -191,7 +191,7 @@ pub enum CorsSetting {
     On(Cors),
 }
 
-/// Who may read across origins.
+/// The origins that may read.
 #[derive(Deserialize, JsonSchema)]
 pub struct Cors {
     /// Origins as `https://shop.example.com`, or one `*`.

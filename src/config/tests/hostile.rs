@@ -1,4 +1,4 @@
-//! Claims about texts that nobody would write on purpose: they end in a configuration or in problems.
+//! Claims about texts that no operator would write on purpose: they end in a configuration or in problems.
 
 use proptest::prelude::*;
 

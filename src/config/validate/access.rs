@@ -1,4 +1,4 @@
-//! Who may share a poll and what names a resource: `share`, query, cookies, credentials, CORS.
+//! Which clients may share a poll and what names a resource: `share`, query, cookies, credentials, CORS.
 //!
 //! Must not know: how a poll is made.
 
@@ -208,7 +208,7 @@ fn ignored_parameter(findings: &mut Findings, place: &Place, said: &str) -> Opti
     parameter(findings, place, name).map(|_| said.to_owned())
 }
 
-/// A `*` needs a beginning: `*` alone would make every session look like nobody's.
+/// A `*` needs a beginning: `*` alone would make every session look like no user's.
 fn ignored_cookie(findings: &mut Findings, place: &Place, said: &str) -> Option<String> {
     let name = said.strip_suffix('*').unwrap_or(said);
     let message =

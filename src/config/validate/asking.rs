@@ -28,7 +28,7 @@ pub fn auth(
         Some(raw::AuthSetting::On(raw)) => raw,
         Some(raw::AuthSetting::Word(word)) if word.0 == "off" => return *to = None,
         Some(raw::AuthSetting::Word(_)) => {
-            // Not quoted: somebody may have written a password here.
+            // Not quoted: an operator may have written a password here.
             return findings.problem(&place, "is neither off nor one of basic, bearer and oauth2");
         }
         None => return,
@@ -140,7 +140,7 @@ pub fn server(
         findings.warning(place, risk);
     }
     let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    // Who reaches the same server the same way shares its connections.
+    // Upstreams that reach the same server the same way share its connections.
     let by = ca.as_ref().map_or(String::new(), |ca| format!(" by {}", ca.display()));
     let mut server = Upstream::unsaid(&format!("{scheme}://{}:{port}{by}", authority.host()));
     server.servers = vec![Server { address: format!("{}:{port}", authority.host()), weight: 1 }];

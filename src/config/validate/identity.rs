@@ -1,4 +1,4 @@
-//! `authenticate`: who is let in on a route. Its tokens are read in `jwt`.
+//! `authenticate`: which clients are let in on a route. Its tokens are read in `jwt`.
 //!
 //! Must not know: how a proof is checked.
 

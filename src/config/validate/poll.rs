@@ -1,6 +1,6 @@
 //! `poll`: when and how the upstream is asked.
 //!
-//! Must not know: who may see the answer.
+//! Must not know: which clients may see the answer.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `websocket`: who may connect, how its life is watched, where its messages go.
+//! `websocket`: which pages may connect, how its life is watched, where its messages go.
 //!
 //! Must not know: the other transports.
 
