@@ -82,6 +82,13 @@ impl Page {
         prose
     }
 
+    /// The prose without its code spans: links in these are none.
+    fn linking(&self) -> String {
+        let prose = self.prose();
+        let lines = prose.lines().map(|line| line.split('`').step_by(2).collect::<Vec<_>>().join(""));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// The code spans of the prose.
     pub fn spans(&self) -> Vec<String> {
         let prose = self.prose();
@@ -115,7 +122,7 @@ impl Page {
 
     /// Where links of the form `[text](target)` lead.
     pub fn inline_links(&self) -> Vec<String> {
-        let prose = self.prose();
+        let prose = self.linking();
         let targets = prose.split("](").skip(1);
         targets.filter_map(|rest| rest.split(')').next()).map(str::to_owned).collect()
     }
@@ -128,7 +135,7 @@ impl Page {
 
     /// The names that links of the form `[text][name]` use.
     pub fn references(&self) -> BTreeSet<String> {
-        let prose = self.prose();
+        let prose = self.linking();
         let names = prose.split("][").skip(1).filter_map(|rest| rest.split(']').next());
         names.map(str::to_owned).collect()
     }
@@ -142,7 +149,7 @@ impl Page {
 
 #[test]
 fn a_page_is_taken_apart() {
-    let text = "# A page: `x`\n\n```yaml\nlisteners: [a](b)\n```\n\nSee [it](c.md#d) and [that][name], `span`.\n\n\
+    let text = "# A page: `x`\n\n```yaml\nlisteners: [a](b)\n```\n\nSee [`it`](c.md#d) and [that][name], `span`.\n\n\
                 | Key | What |\n|---|---|\n| `a.b{c}` | no `key` |\n\n[name]: e.md\n";
     let page = Page { path: "x.md".into(), text: text.to_owned() };
     assert_eq!(page.anchors(), ["a-page-x"]);
@@ -152,5 +159,5 @@ fn a_page_is_taken_apart() {
     assert!(page.references().contains("name"));
     assert_eq!(page.definitions()["name"], "e.md");
     assert_eq!(page.cells("Key"), ["a.b"]);
-    assert_eq!(page.spans(), ["x", "span", "a.b{c}", "key"]);
+    assert_eq!(page.spans(), ["x", "it", "span", "a.b{c}", "key"]);
 }
