@@ -18,6 +18,7 @@ impl Route {
             || upstream.forwarded.as_ref().is_some_and(|said| said.address.is_some())
             || !self.poll.headers.is_empty()
             || upstream.tls.as_ref().is_some_and(|tls| tls.identity.is_some())
+            || upstream.proxy.is_some()
             || upstream.servers.iter().any(|server| server.address.starts_with("unix:"))
     }
 }

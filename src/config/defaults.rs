@@ -146,6 +146,7 @@ impl Upstream {
             servers: Vec::new(),
             host: None,
             tls: None,
+            proxy: None,
             http2: false,
             connect_timeout: seconds(3),
             first_byte_timeout: seconds(5),

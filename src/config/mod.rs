@@ -17,6 +17,7 @@ mod load;
 mod plain;
 mod problem;
 mod process;
+mod proxy;
 mod query;
 mod raw;
 mod schema;
@@ -40,6 +41,7 @@ pub use load::{load, load_str};
 pub use plain::Plain;
 pub use problem::{Problem, Problems};
 pub use process::{Drain, Limits, Log, Threads, Upgrade};
+pub use proxy::{Proxy, ProxyProtocol};
 pub use query::{QueryRule, Switches, UnknownQuery};
 pub use schema::schema;
 pub use times::Times;
@@ -108,9 +110,11 @@ pub enum AdminAddress {
 pub struct Upstream {
     pub name: String,
     pub servers: Vec<Server>,
-    /// The Host header; `None` for the client's.
+    /// The Host header; `None` for the client's. Never `None` where a server is a Unix socket.
     pub host: Option<String>,
     pub tls: Option<UpstreamTls>,
+    /// What all connections to the servers go through.
+    pub proxy: Option<Arc<Proxy>>,
     pub http2: bool,
     pub connect_timeout: Duration,
     pub first_byte_timeout: Duration,
@@ -135,7 +139,7 @@ pub struct Upstream {
 
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// `host:port`; a name is resolved again every `resolve_interval`.
+    /// `host:port`, where a name is resolved again every `resolve_interval`; or `unix:` and an absolute path.
     pub address: String,
     pub weight: usize,
 }

@@ -41,6 +41,19 @@ pub struct UpstreamTls {
 }
 
 impl UpstreamTls {
+    /// `tls: {}`.
+    pub fn unsaid() -> UpstreamTls {
+        UpstreamTls {
+            sni: None,
+            ca: None,
+            verify: true,
+            pin: Vec::new(),
+            legacy: false,
+            identity: None,
+            reload: Some(super::ListenerTls::RELOAD),
+        }
+    }
+
     /// Whether OpenSSL makes the connections: rustls can do none of these, nor believe the certificates of intranets.
     pub fn uses_openssl(&self) -> bool {
         let is_asked_for = self.legacy || !self.pin.is_empty() || (self.ca.is_some() && self.verify);

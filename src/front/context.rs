@@ -2,7 +2,7 @@
 //!
 //! Must not know: how any of it is decided.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use crate::config::Route;
 use crate::identity::Identity;
 use crate::metrics::Bypass;
 use crate::resource::ResourceKey;
-use crate::upstream::{Bond, Client, Place};
+use crate::upstream::{Bond, Client, Place, Server};
 
 /// What is known of one request.
 pub struct Context {
@@ -56,8 +56,8 @@ pub struct Context {
     pub(super) wants_new: bool,
     /// The head of its answer could not be read: it is asked once more over a connection whose heads are tidied.
     pub(super) tidies: bool,
-    /// The server of a request that passes through, and who it has to be.
-    pub(super) server: Option<(SocketAddr, String)>,
+    /// The server of a request that passes through.
+    pub(super) server: Option<Server>,
     /// Whether the API is asked before pollcast answers.
     pub(super) asking: Asking,
     /// The canonical path of a request that asks the API first.

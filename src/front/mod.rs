@@ -41,6 +41,7 @@ mod http2;
 mod listen;
 mod many;
 mod newcomers;
+mod not_passed;
 mod ordinary;
 mod origin_key;
 mod outbox;
@@ -346,7 +347,7 @@ impl ProxyHttp for Front {
         if let ask_first::Asking::Unwanted(otherwise) = ctx.asking {
             return Box::pin(ask_first::answer_instead(self, session, ctx, otherwise)).await;
         }
-        passthrough::failed(session, error, ctx).await
+        not_passed::tell(session, error, ctx).await
     }
 
     /// An answer of the API's that was put aside is no failure.

@@ -126,7 +126,7 @@ impl Courier {
                 Ok(answer.status)
             }
             Ok(answer) => Err(format!("the upstream answered {}", answer.status)),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(format!("upstream {:?}: {}", error.upstream, error.failure.for_clients())),
         }
     }
 }

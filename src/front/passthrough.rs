@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
-use pingora::proxy::{FailToProxy, Session};
+use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
+use pingora::{Error, ErrorType, OrErr, Result};
 
 use super::{Context, Fate, Front, access, bond, bounds, bypass, cors, form, framing, refuse, sloppy_head};
 use crate::metrics::Bypass;
+use crate::upstream::proxy_wants_credentials;
 
 /// Servers that are tried for one request before any of it is sent.
 pub(super) const MAX_CONNECTS: usize = 3;
@@ -80,15 +81,19 @@ pub(super) async fn peer(session: &Session, ctx: &mut Context) -> Result<Box<Htt
         return Error::e_explain(ErrorType::HTTPStatus(502), "nothing to pass through to");
     };
     // An upgrade needs HTTP/1.1.
-    let may_use_http2 = !form::is_websocket(&session.req_header().headers);
-    let peer = upstream.peer(bond::whose(session, ctx), may_use_http2).await;
-    let peer = peer.or_err_with(ErrorType::HTTPStatus(502), || "no server to pass through to".to_owned())?;
-    ctx.server = peer._address.as_inet().map(|server| (*server, peer.sni.clone()));
-    Ok(peer)
+    let is_upgrade = form::is_websocket(&session.req_header().headers);
+    let chosen = upstream.peer(bond::whose(session, ctx), is_upgrade).await;
+    let chosen =
+        chosen.or_err_with(ErrorType::HTTPStatus(502), || "no server to pass through to".to_owned())?;
+    ctx.server = Some(chosen.server);
+    Ok(chosen.peer)
 }
 
 /// Tells the upstream's client of an answer: one that came in time shows that the upstream is well (contract §1).
 pub(super) fn answered(response: &ResponseHeader, ctx: &mut Context) {
+    if let Some(upstream) = &ctx.upstream {
+        upstream.was_understood(response.status);
+    }
     if !response.status.is_server_error()
         && let (Some(upstream), Some(sent)) = (&ctx.upstream, ctx.sent.take())
     {
@@ -113,7 +118,23 @@ pub(super) fn rewrite_request(
         request.insert_header(header::HOST, fixed)?;
     }
     speak_for(request, ctx)?;
-    forwarded(front, session, request, host)
+    forwarded(front, session, request, host)?;
+    to_proxy(request, ctx)
+}
+
+/// Has a request say where it goes, if that is for a proxy to read (RFC 9112 §3.2.2).
+fn to_proxy(request: &mut RequestHeader, ctx: &Context) -> Result<()> {
+    let Some(absolute) = ctx.server.as_ref().and_then(|server| server.absolute.as_ref()) else {
+        return Ok(());
+    };
+    request.set_raw_path(&absolute.target(request.raw_path()))?;
+    request.insert_header(header::HOST, absolute.host.clone())?;
+    // What the client says to a proxy of its own is nothing for this one.
+    request.remove_header(&header::PROXY_AUTHORIZATION);
+    if let Some(value) = &absolute.authorization {
+        request.insert_header(header::PROXY_AUTHORIZATION, value.clone())?;
+    }
+    Ok(())
 }
 
 /// What only pollcast says: an upstream may trust it, on any path. Servers that know header fields as variables
@@ -235,6 +256,10 @@ pub(super) fn rewrite_response(
     response: &mut ResponseHeader,
     ctx: &Context,
 ) -> Result<()> {
+    let is_proxied = ctx.server.as_ref().is_some_and(|server| server.absolute.is_some());
+    if is_proxied && response.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        return Err(proxy_wants_credentials());
+    }
     let lines = |name: &HeaderName| response.headers.get_all(name).iter();
     let is_listed = lines(&header::CONTENT_LENGTH).any(|line| line.as_bytes().contains(&b','));
     if is_listed || FRAMING.iter().any(|name| lines(name).count() > 1) {
@@ -314,70 +339,4 @@ pub(super) fn broken(
         (false, false) => error.set_retry(false),
     }
     error
-}
-
-/// Says why a request did not get through, if anything can still be said.
-pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
-    let status = match (error.etype(), error.esource()) {
-        (ErrorType::HTTPStatus(status), _) => *status,
-        (ErrorType::ConnectTimedout | ErrorType::ReadTimedout, ErrorSource::Upstream) => 504,
-        (ErrorType::ReadTimedout, ErrorSource::Downstream) => {
-            ctx.shared.metrics.refusals.with_label_values(&["body-timeout"]).inc();
-            408
-        }
-        (_, ErrorSource::Upstream) => 502,
-        (
-            ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
-            ErrorSource::Downstream,
-        ) => 0,
-        (_, ErrorSource::Downstream) => 400,
-        (_, ErrorSource::Internal | ErrorSource::Unset) => 500,
-    };
-    ctx.answer = "failed";
-    let answered = session.response_written().is_some();
-    if let Some(status) = StatusCode::from_u16(status).ok().filter(|_| status > 0 && !answered) {
-        let upstream = ctx.upstream.as_ref().map_or("", |u| u.config().name.as_str());
-        let detail = match (error.etype(), error.esource()) {
-            (ErrorType::ReadTimedout, ErrorSource::Downstream) => {
-                "the body took longer than limits.body_timeout".to_owned()
-            }
-            (kind, ErrorSource::Upstream) if is_about_tls(kind) => {
-                let reason = refused(error, ctx).await;
-                tracing::warn!(upstream, "a request did not pass through: TLS failed: {reason}");
-                // The reason is for operators; polls and checks have the same one.
-                format!("upstream {upstream:?}: TLS failed")
-            }
-            _ => format!("upstream {upstream:?}: {}", reason(error)),
-        };
-        session.set_keepalive(None);
-        if let Err(error) = refuse::with(session, ctx, status, &detail).await {
-            tracing::debug!("a failure could not be reported: {error}");
-        }
-        ctx.answer = "failed";
-    }
-    FailToProxy { error_code: status, can_reuse_downstream: false }
-}
-
-fn is_about_tls(kind: &ErrorType) -> bool {
-    matches!(kind, ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError)
-}
-
-/// Why there is no TLS with the server, in the words that polls have.
-async fn refused(error: &Error, ctx: &Context) -> String {
-    let found = match (&ctx.upstream, &ctx.server) {
-        (Some(upstream), Some((server, name))) => upstream.find_out(*server, name).await,
-        _ => None,
-    };
-    // The innermost cause is OpenSSL's connector's word.
-    found.unwrap_or_else(|| error.root_cause().to_string())
-}
-
-/// The failure in words for a client: its kind and first cause, no addresses of ours.
-fn reason(error: &Error) -> String {
-    let mut text = error.etype().as_str().to_owned();
-    if let Some(cause) = std::error::Error::source(error) {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-    }
-    text
 }

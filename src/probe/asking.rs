@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::aim::Aim;
-use super::{Question, Refusal, pollable};
+use super::{Question, Refusal, pollable, remedy};
 use crate::config::Auth;
 use crate::relay;
 use crate::resource::{KeyParts, ResourceKey, Validators};
@@ -122,7 +122,7 @@ pub(super) async fn ask(
     };
     if validators.etag.is_some() || validators.last_modified.is_some() {
         let answer = asker.fetch(&question.headers, Some(&validators)).await;
-        observed.conditional = Some(answer.map_err(Refusal::Unreachable)?);
+        observed.conditional = Some(answer.map_err(|error| Refusal::Unreachable(error, None))?);
     }
     for (said, headers) in trials_of(&question.headers, &aim.route.poll.accept) {
         // A form of it that is no document, or too large, says nothing of the polled one.
@@ -169,7 +169,10 @@ async fn polls(asker: &mut Asker<'_>, question: &Question, observed: &mut Observ
                 observed.ended = Some(error);
                 break;
             }
-            Err(error) => return Err(Refusal::Unreachable(error)),
+            Err(error) => {
+                let lines = remedy::lines(&asker.aim.route.upstream, &error).await;
+                return Err(Refusal::Unreachable(error, lines));
+            }
         }
     }
     observed.looked = began.elapsed();

@@ -1,6 +1,6 @@
 //! What an upstream's answers say about how to poll them: `pollcast check --probe`.
 //!
-//! `aim` finds whom to ask, `asking` asks as the relay would, the others are pure: `flapping`, `noise`, `listing`,
+//! `aim` finds whom to ask, `asking` asks as the relay would, `remedy` tries how a server could be asked at all, the others are pure: `flapping`, `noise`, `listing`,
 //! `difference`, `identity`, `pollable`, `content` and `fields` read the answers, `findings` is what is suggested from them,
 //! `suggestion` a route made of that, `report` the text for people, `file` the routes of all URLs in one. Nothing here
 //! prints a credential or a query. Must not know: subscribers, how a running pollcast is wired.
@@ -17,6 +17,7 @@ mod identity;
 mod listing;
 mod noise;
 mod pollable;
+mod remedy;
 mod report;
 mod suggestion;
 #[cfg(test)]
@@ -88,7 +89,8 @@ pub enum Refusal {
     /// The question makes no sense with this configuration.
     Question(String),
     Start(NewError),
-    Unreachable(FetchError),
+    /// Beside the reason the lines of the file that would change it, if they were found.
+    Unreachable(FetchError, Option<String>),
 }
 
 impl fmt::Display for Refusal {
@@ -96,7 +98,8 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::Question(why) => f.write_str(why),
             Refusal::Start(error) => error.fmt(f),
-            Refusal::Unreachable(error) => error.fmt(f),
+            Refusal::Unreachable(error, None) => error.fmt(f),
+            Refusal::Unreachable(error, Some(lines)) => write!(f, "{error}\n\n{}", lines.trim_end()),
         }
     }
 }

@@ -83,6 +83,7 @@ pub fn after_write(ask: &mut Ask) {
 pub fn host(upstream: &Upstream, key_host: Option<&str>) -> String {
     let fixed = upstream.host.as_deref().or(key_host);
     let first = upstream.servers.first().map(|server| server.address.as_str());
+    let first = first.map(|address| if address.starts_with("unix:") { "localhost" } else { address });
     fixed.or(first).unwrap_or_default().to_owned()
 }
 

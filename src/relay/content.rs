@@ -124,7 +124,7 @@ impl Poller {
         while let Some(target) = reading.next.take() {
             let failed = |reason: String| Unfit { class: "page", reason: format!("{target}: {reason}") };
             let page =
-                self.fetch_page(target.clone()).await.map_err(|error| failed(error.failure.to_string()))?;
+                self.fetch_page(target.clone()).await.map_err(|error| failed(error.failure.for_clients()))?;
             if let Some(verdict) = self.ends_sharing(&page) {
                 return Err(BadPage::OneUsers(verdict));
             }

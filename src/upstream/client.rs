@@ -11,7 +11,10 @@ mod idle;
 mod link;
 mod own;
 mod papers;
+mod passing;
 mod probe;
+mod proxy;
+mod race;
 mod refusal;
 #[cfg_attr(not(feature = "openssl"), path = "client/unsecured.rs")]
 mod secured;
@@ -20,8 +23,8 @@ pub(super) mod tests;
 mod tidy;
 #[cfg(feature = "openssl")]
 mod tls_stream;
+mod way;
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +33,6 @@ use http::HeaderValue;
 use http::header::ACCEPT_ENCODING;
 use parking_lot::Mutex;
 use pingora::lb::health_check::HealthCheck;
-use pingora::protocols::SocketDigest;
-use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
@@ -40,14 +41,17 @@ use super::breaker::Breaker;
 use super::budget::{Gate, NoTurn, Turn};
 use super::failure::{Failure, FetchError, NewError};
 use super::schedule::Quota;
-use super::targets::{Resolver, SystemResolver, Target, Targets};
+use super::target::Target;
+use super::targets::{Resolver, SystemResolver, Targets};
 use super::{Answer, Ask, Document, InFlight, Priority};
 use crate::config;
 use crate::metrics::Metrics;
 use link::Link;
 use own::Retired;
 pub use own::{Bond, Whose};
+pub use passing::{Chosen, Server, proxy_wants_credentials, remedies, unreached};
 use probe::Probe;
+pub use refusal::Remedy;
 
 /// Servers asked for one request as long as none of them could be connected to.
 const CONNECT_ATTEMPTS: usize = 3;
@@ -151,71 +155,6 @@ impl Client {
     /// Checks the health of all servers once; without `health_check` nothing happens.
     pub async fn check_health(&self) {
         self.targets.check_health().await;
-    }
-
-    /// A server for a pass-through request, for Pingora's proxy, which keeps its own connections. There
-    /// is a limit on connecting, none on reading: a stream may be silent for minutes. The first call
-    /// resolves the names if [`watch_servers`](Self::watch_servers) has not done so. `may_use_http2`: else it is asked in
-    /// HTTP/1.1, whatever `http2` says.
-    ///
-    /// # Errors
-    /// [`Failure::NoServer`] if there is none within `connect_timeout`.
-    pub async fn peer(&self, whose: Whose<'_>, may_use_http2: bool) -> Result<Box<HttpPeer>, FetchError> {
-        if let Whose::Own { bond, again: false } = &whose
-            && let Some(target) = bond.server(&self.config().name)
-        {
-            return Ok(self.own_peer(bond, target));
-        }
-        let picked = timeout(self.config().connect_timeout, self.targets.pick(&[])).await;
-        let picked = picked.unwrap_or_else(|_| {
-            Err(Failure::NoServer { reason: "the server names are still being resolved".to_owned() })
-        });
-        let target = picked.map_err(|failure| self.failed(None, failure))?;
-        match whose {
-            Whose::Anybodys => Ok(Box::new(self.link.passing_peer(&target, may_use_http2))),
-            Whose::Tidied => Ok(Box::new(self.link.tidying_peer(&target))),
-            Whose::New => {
-                let mut peer = self.link.passing_peer(&target, may_use_http2);
-                peer.group_key = Bond::new().group(peer.group_key);
-                Ok(Box::new(peer))
-            }
-            Whose::Own { bond, .. } => {
-                bond.keep_to(&self.config().name, &target);
-                Ok(self.own_peer(bond, &target))
-            }
-        }
-    }
-
-    fn own_peer(&self, bond: &Bond, target: &Target) -> Box<HttpPeer> {
-        // Connections of HTTP/2 are for many.
-        let mut peer = self.link.peer(target, false);
-        peer.group_key = bond.group(peer.group_key);
-        Box::new(peer)
-    }
-
-    /// Why a server, of which `name` is wanted, was not understood, in the words that polls have; `None` if a look at it
-    /// shows nothing.
-    pub async fn find_out(&self, server: SocketAddr, name: &str) -> Option<String> {
-        self.link.diagnosis.of(server, name).await.map(|refusal| refusal.to_string())
-    }
-
-    /// Lets a connection of pass-through serve nobody any more, as it may know its user.
-    pub fn retire(&self, connection: &Arc<SocketDigest>) {
-        self.retired.add(connection);
-        if self.config().http2 {
-            // It is not taken out of its pool for a request, so that every later one would meet it there.
-            self.link.retire_all();
-        }
-    }
-
-    /// A head that passed through could not be read: the next ones are tidied.
-    pub fn found_sloppy(&self) {
-        self.link.sloppiness.note();
-    }
-
-    /// Whether a connection from the pool of pass-through serves nobody any more.
-    pub fn is_retired(&self, connection: &Arc<SocketDigest>) -> bool {
-        self.retired.holds(connection)
     }
 
     /// Waits for a poll's turn (contract §10). To be held until the poll is over.
@@ -347,7 +286,7 @@ impl Client {
     pub async fn fetch(&self, ask: &Ask) -> Result<Answer, FetchError> {
         let began = Instant::now();
         let limit = ask.timeout.min(self.config().total_timeout);
-        let mut server = None;
+        let mut server: Option<Target> = None;
         let outcome = {
             // Pinned here, as it is large and would be copied into the timeout.
             let fetching = pin!(self.fetch_from_any(ask, &mut server));
@@ -360,16 +299,16 @@ impl Client {
     }
 
     /// `server` is the one being asked, to be named if the time runs out.
-    async fn fetch_from_any(&self, ask: &Ask, server: &mut Option<SocketAddr>) -> Result<Answer, Failure> {
+    async fn fetch_from_any(&self, ask: &Ask, server: &mut Option<Target>) -> Result<Answer, Failure> {
         let mut tried = Vec::new();
         let mut target = self.targets.pick(&tried).await?;
         loop {
-            *server = Some(target.address);
+            *server = Some(target.clone());
             let failure = match self.link.ask(&target, ask).await {
                 Err(failure) if failure.is_before_request() => failure,
                 other => return other,
             };
-            tried.push(target.address);
+            tried.push(target);
             if tried.len() == CONNECT_ATTEMPTS {
                 return Err(failure);
             }
@@ -380,8 +319,8 @@ impl Client {
         }
     }
 
-    fn failed(&self, server: Option<SocketAddr>, failure: Failure) -> FetchError {
-        let server = server.map(|address| address.to_string());
+    fn failed(&self, server: Option<Target>, failure: Failure) -> FetchError {
+        let server = server.map(|target| target.to_string());
         FetchError { upstream: self.config().name.clone(), server, failure }
     }
 }

@@ -31,6 +31,9 @@ pub enum Failure {
     NoServer { reason: String },
     /// No connection; nothing was sent.
     Connect { source: Source },
+    /// No connection, for a reason that names what clients should not know: a proxy, a socket. Nothing was sent to the
+    /// server.
+    Unreached { reason: String },
     /// Neither TCP nor TLS was ready within `connect_timeout`.
     ConnectTimeout { limit: Duration },
     /// The handshake or the certificate failed; nothing was sent.
@@ -86,7 +89,7 @@ impl Failure {
     pub fn class(&self) -> &'static str {
         match self {
             Self::NoServer { .. } => "no-server",
-            Self::Connect { .. } | Self::ConnectTimeout { .. } => "connect",
+            Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Unreached { .. } => "connect",
             Self::Tls { .. } => "tls",
             Self::FirstByteTimeout { .. } => "first-byte-timeout",
             Self::TotalTimeout { .. } => "total-timeout",
@@ -107,10 +110,11 @@ impl Failure {
         }
     }
 
-    /// What clients are told: of TLS nothing but that it failed.
+    /// What clients are told: of TLS, proxies and sockets nothing but that they failed.
     pub fn for_clients(&self) -> String {
         match self {
             Self::Tls { .. } => "TLS failed".to_owned(),
+            Self::Unreached { .. } => "cannot connect".to_owned(),
             _ => self.to_string(),
         }
     }
@@ -128,7 +132,10 @@ impl Failure {
 
     /// Nothing was sent: another server may be asked whatever the method.
     pub(super) fn is_before_request(&self) -> bool {
-        matches!(self, Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Tls { .. })
+        matches!(
+            self,
+            Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Unreached { .. } | Self::Tls { .. }
+        )
     }
 }
 
@@ -147,6 +154,7 @@ impl fmt::Display for Failure {
         match self {
             Self::NoServer { reason } => write!(f, "no server to ask: {reason}"),
             Self::Connect { source } => write!(f, "cannot connect: {source}"),
+            Self::Unreached { reason } => write!(f, "cannot connect: {reason}"),
             Self::ConnectTimeout { limit } => write!(f, "no connection within {}", format_duration(*limit)),
             Self::Tls { source } => write!(f, "TLS failed: {source}"),
             Self::FirstByteTimeout { limit } => write!(f, "no first byte within {}", format_duration(*limit)),

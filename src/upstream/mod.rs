@@ -1,7 +1,7 @@
 //! How a request reaches a configured upstream: its servers, their health, the connections to them,
 //! and the bounds of an exchange (time, bytes, framing, codings).
 //!
-//! `targets` chooses a server, `client` connects and holds one exchange, `head`, `document` and `decode` judge what came
+//! `targets` chooses a server, `target` is one, `client` connects and holds one exchange, `head`, `document` and `decode` judge what came
 //! back, `trust` reads certificates, `connection_auth` knows what binds a connection to its user, `in_flight` counts what passes through, `failure` says what went wrong. `schedule` is when to ask, `judge` what
 //! an answer is. Only `client` and `targets` name
 //! Pingora. Must not know: resources, versions, what counts as data, subscribers.
@@ -20,6 +20,7 @@ mod head;
 mod in_flight;
 pub mod judge;
 pub mod schedule;
+mod target;
 mod targets;
 mod trust;
 
@@ -30,7 +31,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 pub use budget::{Gate, Held, Quotas, Scope, Turn};
-pub use client::{Bond, Client, Whose};
+pub use client::{Bond, Chosen, Client, Remedy, Server, Whose, proxy_wants_credentials, remedies, unreached};
 pub use document::{Document, NoDocument};
 pub use failure::{Failure, FetchError, NewError};
 pub use in_flight::{InFlight, Place};

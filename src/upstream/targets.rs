@@ -4,7 +4,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use super::failure::{Failure, NewError};
+use super::target::{Addresses, Site, Target};
 use crate::config;
 
 /// Most addresses taken from one name.
@@ -34,31 +36,6 @@ const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
 
 /// As long as nothing was ever resolved, requests ask for a resolution, but no more often than this.
 const RETRY_RESOLUTION: Duration = Duration::from_secs(1);
-
-/// A server at one of its addresses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
-    pub address: SocketAddr,
-    /// Host name or IP literal as configured, without port and brackets.
-    pub host: Arc<str>,
-}
-
-impl Target {
-    /// The target that a load balancer's backend stands for; none: it is not one of ours.
-    pub(super) fn of(backend: &Backend) -> Option<Self> {
-        let address = *backend.addr.as_inet()?;
-        let host = backend.ext.get::<Arc<str>>()?.clone();
-        Some(Self { address, host })
-    }
-
-    /// `host:port` as a Host header says it.
-    pub(super) fn authority(&self) -> String {
-        match self.host.contains(':') {
-            true => self.address.to_string(),
-            false => format!("{}:{}", self.host, self.address.port()),
-        }
-    }
-}
 
 /// How a host name becomes addresses.
 #[async_trait]
@@ -100,13 +77,14 @@ impl Targets {
     ) -> Result<Self, NewError> {
         let mut servers = Vec::new();
         for server in &upstream.servers {
-            let place = Place::parse(&server.address).ok_or_else(|| NewError::Server {
+            let place = Place::parse(&server.address, upstream.proxy.is_some());
+            let place = place.ok_or_else(|| NewError::Server {
                 upstream: upstream.name.clone(),
                 address: server.address.clone(),
             })?;
             servers.push((place, server.weight.clamp(1, MAX_WEIGHT)));
         }
-        let has_names = servers.iter().any(|(place, _)| place.literal().is_none());
+        let has_names = servers.iter().any(|(place, _)| place.is_name());
         let names = Names::new(upstream.name.clone(), servers, resolver);
         let mut balancer = LoadBalancer::from_backends(Backends::new(Box::new(names)));
         if let Some(check) = health_check {
@@ -143,27 +121,31 @@ impl Targets {
     ///
     /// # Errors
     /// [`Failure::NoServer`] if no address is known, healthy and not tried.
-    pub(super) async fn pick(&self, tried: &[SocketAddr]) -> Result<Target, Failure> {
+    pub(super) async fn pick(&self, tried: &[Target]) -> Result<Target, Failure> {
         let known = self.known().await;
         if let Some(only) = the_only(&known)
             && tried.is_empty()
             && self.balancer.backends().ready(only)
-            && let Some(target) = Target::of(only)
+            && let Some(target) = target_of(only)
         {
             // Nothing to choose: the walk would copy it and note that it was seen, for each request.
             return Ok(target);
         }
-        let is_tried = |backend: &Backend| backend.addr.as_inet().is_some_and(|at| tried.contains(at));
+        let is_new = |backend: &Backend| backend.ext.get().is_some_and(|target| !tried.contains(target));
+        let is_good =
+            |backend: &Backend| backend.ext.get().is_some_and(|target: &Target| !target.is_doubtful());
         // The round robin is shared, so the walk of one request may see a server twice and miss another:
         // give it room before falling back to the plain list.
         let chosen = self
             .balancer
-            .select_with(b"", known.len().saturating_mul(2), |backend, healthy| healthy && !is_tried(backend))
+            .select_with(b"", known.len().saturating_mul(2), |backend, healthy| {
+                healthy && is_new(backend) && is_good(backend)
+            })
             .or_else(|| {
-                let mut ready = known.iter().filter(|it| self.balancer.backends().ready(it));
-                ready.find(|backend| !is_tried(backend)).cloned()
+                let ready = known.iter().filter(|it| self.balancer.backends().ready(it) && is_new(it));
+                ready.max_by_key(|backend| is_good(backend)).cloned()
             });
-        chosen.as_ref().and_then(Target::of).ok_or_else(|| Failure::NoServer {
+        chosen.as_ref().and_then(target_of).ok_or_else(|| Failure::NoServer {
             reason: match known.len() {
                 0 => "no server name resolves to an address".to_owned(),
                 count if tried.is_empty() => format!("unhealthy: all {count} addresses"),
@@ -192,14 +174,26 @@ fn the_only(known: &BTreeSet<Backend>) -> Option<&Backend> {
     known.first().filter(|_| known.len() == 1)
 }
 
-/// A configured server: `host:port`, taken apart.
-struct Place {
-    host: Arc<str>,
-    port: u16,
+/// The server that a load balancer's backend stands for; `None` if it is none of this upstream's.
+pub(super) fn target_of(backend: &Backend) -> Option<Target> {
+    backend.ext.get::<Target>().cloned()
+}
+
+/// A configured server.
+enum Place {
+    /// `host:port`, taken apart.
+    Inet { host: Arc<str>, port: u16 },
+    /// What is known from the start: a socket, or a name that a proxy resolves.
+    Fixed(Target),
 }
 
 impl Place {
-    fn parse(address: &str) -> Option<Self> {
+    /// `is_proxied`: names are not resolved here.
+    fn parse(address: &str, is_proxied: bool) -> Option<Self> {
+        if let Some(path) = address.strip_prefix("unix:") {
+            let site = Site::Unix(Path::new(path).into());
+            return Some(Self::Fixed(Target { site, host: "localhost".into(), addresses: None }));
+        }
         let (host, port) = address.rsplit_once(':')?;
         let port = port.parse().ok()?;
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -208,11 +202,29 @@ impl Place {
             None if host.is_empty() || host.contains([':', '/', '@', ' ']) => return None,
             None => host,
         };
-        Some(Self { host: host.into(), port })
+        let host = host.into();
+        Some(match is_proxied {
+            true => Self::Fixed(Target { site: Site::Named(port), host, addresses: None }),
+            false => Self::Inet { host, port },
+        })
     }
 
     fn literal(&self) -> Option<SocketAddr> {
-        Some(SocketAddr::new(self.host.parse().ok()?, self.port))
+        match self {
+            Self::Inet { host, port } => Some(SocketAddr::new(host.parse().ok()?, *port)),
+            Self::Fixed(_) => None,
+        }
+    }
+
+    /// Whether it has to be resolved.
+    fn is_name(&self) -> bool {
+        matches!(self, Self::Inet { .. }) && self.literal().is_none()
+    }
+
+    fn host(&self) -> &Arc<str> {
+        match self {
+            Self::Inet { host, .. } | Self::Fixed(Target { host, .. }) => host,
+        }
     }
 }
 
@@ -223,6 +235,8 @@ struct Names {
     resolver: Arc<dyn Resolver>,
     /// By index of the server. Literals are in here from the start.
     last_good: Mutex<HashMap<usize, Vec<SocketAddr>>>,
+    /// By index of the server.
+    addresses: Vec<Arc<Addresses>>,
 }
 
 impl Names {
@@ -230,15 +244,18 @@ impl Names {
         let literals = servers.iter().enumerate();
         let literals = literals.filter_map(|(index, (place, _))| Some((index, vec![place.literal()?])));
         let last_good = Mutex::new(literals.collect());
-        Self { upstream, servers, resolver, last_good }
+        let addresses = servers.iter().map(|_| Arc::default()).collect();
+        Self { upstream, servers, resolver, last_good, addresses }
     }
 
     /// All names at once, so that a slow one delays the others by no more than `LOOKUP_LIMIT`.
     async fn look_up(&self) {
         let mut lookups = JoinSet::new();
         for (index, (place, _)) in self.servers.iter().enumerate() {
-            if place.literal().is_none() {
-                let (resolver, host, port) = (self.resolver.clone(), place.host.clone(), place.port);
+            if let Place::Inet { host, port } = place
+                && place.is_name()
+            {
+                let (resolver, host, port) = (self.resolver.clone(), host.clone(), *port);
                 lookups.spawn(async move {
                     let found = timeout(LOOKUP_LIMIT, resolver.resolve(&host, port)).await;
                     let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
@@ -255,7 +272,7 @@ impl Names {
     }
 
     fn keep(&self, index: usize, found: io::Result<Vec<SocketAddr>>) {
-        let (upstream, host) = (&self.upstream, &self.servers[index].0.host);
+        let (upstream, host) = (&self.upstream, self.servers[index].0.host());
         let mut last_good = self.last_good.lock();
         match found {
             Ok(mut found) if !found.is_empty() => {
@@ -281,20 +298,34 @@ impl ServiceDiscovery for Names {
     async fn discover(&self) -> pingora::Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
         self.look_up().await;
         // By address, because two servers may resolve to the same one: it then gets both weights.
-        let mut found: HashMap<SocketAddr, (usize, Arc<str>)> = HashMap::new();
+        let mut found: HashMap<SocketAddr, (usize, Target)> = HashMap::new();
         let last_good = self.last_good.lock();
         for (index, (place, weight)) in self.servers.iter().enumerate() {
-            for address in last_good.get(&index).into_iter().flatten() {
-                found.entry(*address).or_insert_with(|| (0, place.host.clone())).0 += weight;
+            if let Place::Fixed(target) = place {
+                found.insert(stand_in(index), (*weight, target.clone()));
+            }
+            let known = last_good.get(&index).map_or(&[][..], Vec::as_slice);
+            self.addresses[index].set(known);
+            let addresses = (known.len() > 1).then(|| self.addresses[index].clone());
+            for address in known {
+                let (site, host) = (Site::Inet(*address), place.host().clone());
+                let target = Target { site, host, addresses: addresses.clone() };
+                found.entry(*address).or_insert((0, target)).0 += weight;
             }
         }
-        let backends = found.into_iter().map(|(address, (weight, host))| {
+        let backends = found.into_iter().map(|(address, (weight, target))| {
             let mut ext = Extensions::new();
-            ext.insert(host);
+            ext.insert(target);
             Backend { addr: PingoraAddr::Inet(address), weight, ext }
         });
         Ok((backends.collect(), HashMap::new()))
     }
+}
+
+/// What the balancer knows a server by that has no address here: one of 0.0.0.0/8, which no server has.
+fn stand_in(index: usize) -> SocketAddr {
+    let number = u32::try_from(index).unwrap_or(u32::MAX) & 0x00ff_ffff;
+    SocketAddr::new(Ipv4Addr::from(number).into(), 0)
 }
 
 #[cfg(test)]
@@ -304,7 +335,10 @@ mod tests {
 
     #[test]
     fn servers_are_host_and_port() {
-        let parsed = |text| Place::parse(text).map(|place| (place.host.to_string(), place.port));
+        let parsed = |text| match Place::parse(text, false)? {
+            Place::Inet { host, port } => Some((host.to_string(), port)),
+            Place::Fixed(target) => panic!("{target}"),
+        };
         assert_eq!(parsed("legacy.internal:3001"), Some(("legacy.internal".to_owned(), 3001)));
         assert_eq!(parsed("[::1]:80"), Some(("::1".to_owned(), 80)));
         for wrong in ["legacy", ":80", "::1:80", "[legacy]:80", "a:b", "a:99999", "http://a:80"] {
@@ -341,7 +375,7 @@ mod tests {
         let mut picked = HashMap::new();
         for _ in 0..count {
             let target = targets.pick(&[]).await.unwrap();
-            *picked.entry(target.address.to_string()).or_default() += 1;
+            *picked.entry(target.to_string()).or_default() += 1;
         }
         picked
     }
@@ -397,7 +431,7 @@ mod tests {
         script.say("a.test", &["10.0.0.1:80"]);
         assert_eq!(targets.pick(&[]).await.unwrap_err().class(), "no-server");
         tokio::time::advance(RETRY_RESOLUTION).await;
-        assert_eq!(targets.pick(&[]).await.unwrap().address.to_string(), "10.0.0.1:80");
+        assert_eq!(targets.pick(&[]).await.unwrap().to_string(), "10.0.0.1:80");
     }
 
     #[tokio::test(start_paused = true)]
@@ -423,9 +457,44 @@ mod tests {
     async fn a_tried_address_is_not_picked_again() {
         let upstream = upstream_of(&["10.0.0.1:80", "10.0.0.2:80"]);
         let targets = Targets::new(&upstream, Arc::new(SystemResolver), None).unwrap();
-        let first = targets.pick(&[]).await.unwrap().address;
-        let second = targets.pick(&[first]).await.unwrap().address;
+        let first = targets.pick(&[]).await.unwrap();
+        let second = targets.pick(std::slice::from_ref(&first)).await.unwrap();
         assert_ne!(first, second);
         assert_eq!(targets.pick(&[first, second]).await.unwrap_err().class(), "no-server");
+    }
+
+    #[tokio::test]
+    async fn a_doubtful_address_is_picked_only_when_no_other_one_is_left() {
+        let script = Arc::new(Script::default());
+        script.say("a.test", &["10.0.0.1:80", "10.0.0.2:80"]);
+        let targets = Targets::new(&upstream_of(&["a.test:80"]), script, None).unwrap();
+        let loser = targets.pick(&[]).await.unwrap();
+        let Site::Inet(address) = loser.site else { panic!("{loser}") };
+        let other = targets.pick(std::slice::from_ref(&loser)).await.unwrap();
+        loser.addresses.as_ref().unwrap().note_winner("10.0.0.9:80".parse().unwrap(), &[address]);
+        for _ in 0..4 {
+            assert_eq!(targets.pick(&[]).await.unwrap(), other);
+        }
+        assert_eq!(targets.pick(&[other]).await.unwrap(), loser);
+    }
+
+    #[tokio::test]
+    async fn sockets_and_what_a_proxy_resolves_are_servers_without_a_lookup() {
+        let script = Arc::new(Script::default());
+        let mut upstream = upstream_of(&["unix:/run/b.sock", "10.0.0.1:80", "unix:/run/a.sock"]);
+        upstream.servers[0].weight = 2;
+        let targets = Targets::new(&upstream, script.clone(), None).unwrap();
+        assert!(!targets.has_names());
+        let wanted = [("unix:/run/a.sock", 1), ("10.0.0.1:80", 1), ("unix:/run/b.sock", 2)];
+        assert_eq!(picks(&targets, 4).await, counts(wanted));
+
+        let mut upstream = upstream_of(&["a.test:80", "b.test:80", "10.0.0.1:80"]);
+        upstream.proxy = Some(Arc::new(config::Proxy::parse("socks5://proxy:1080").unwrap()));
+        let targets = Targets::new(&upstream, script, None).unwrap();
+        assert!(!targets.has_names());
+        assert_eq!(
+            picks(&targets, 3).await,
+            counts([("a.test:80", 1), ("b.test:80", 1), ("10.0.0.1:80", 1)])
+        );
     }
 }

@@ -54,6 +54,7 @@
 //! | `upgrade` | a new process takes the listening sockets of the old one, and nobody notices |
 //! | `upstream_tls` | whom pollcast believes to be the upstream, and what it shows of itself |
 //! | `upstream_tls_kinds` | §10: kinds of TLS servers × ways of asking: self-signed, pinned, old |
+//! | `upstream_ways` | §10: ways to a server × ways of asking: sockets, proxies, and what is told where there is none |
 //! | `writes` | §9: a write is followed by a poll, whoever follows, and nothing older is said to be current |
 //! | `writes_reach` | §9: what a write is, how far it reaches, and for whom |
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
@@ -122,6 +123,7 @@ pub mod tls;
 pub mod upgrade;
 pub mod upstream_tls;
 pub mod upstream_tls_kinds;
+pub mod upstream_ways;
 pub mod websocket;
 pub mod writes;
 pub mod writes_reach;

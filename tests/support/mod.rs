@@ -11,6 +11,7 @@ pub mod legacy;
 mod memory;
 pub mod openssl;
 pub mod process;
+pub mod proxy;
 pub mod reply;
 mod serving;
 pub mod sse;

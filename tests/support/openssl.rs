@@ -4,6 +4,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -15,7 +17,7 @@ use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
-use openssl::ssl::{AlpnError, Ssl, SslContextBuilder, SslMethod, SslStream, SslVerifyMode, SslVersion};
+use openssl::ssl::{AlpnError, Ssl, SslContext, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion};
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::{X509, X509NameBuilder};
@@ -124,54 +126,75 @@ pub struct Speaks {
 
 /// A server that answers each request with a small JSON document, and a WebSocket handshake with 101.
 pub struct OldServer {
+    /// Of one on a Unix socket: nothing that could be connected to.
     pub address: SocketAddr,
-    requests: Arc<Mutex<Vec<String>>>,
+    heads: Arc<Mutex<Vec<String>>>,
     handshakes: Arc<AtomicUsize>,
 }
 
+/// A connection of whatever kind.
+trait Connection: Read + Write + Send {}
+impl<C: Read + Write + Send> Connection for C {}
+
 impl OldServer {
     pub fn start(made: &Made, speaks: Speaks) -> OldServer {
-        let mut context = SslContextBuilder::new(SslMethod::tls_server()).unwrap();
-        context.set_min_proto_version(Some(SslVersion::TLS1)).unwrap();
-        context.set_max_proto_version(speaks.newest).unwrap();
-        context.set_cipher_list(speaks.ciphers.unwrap_or("ALL:@SECLEVEL=0")).unwrap();
-        context.set_certificate(&made.cert).unwrap();
-        context.set_private_key(&made.key).unwrap();
-        for above in &speaks.chain {
-            context.add_extra_chain_cert(above.clone()).unwrap();
-        }
-        if let Some(asked) = &speaks.asks {
-            let mut store = X509StoreBuilder::new().unwrap();
-            store.add_cert(asked.clone()).unwrap();
-            context.set_cert_store(store.build());
-            context.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
-        }
-        context.set_alpn_select_callback(|_, offered| {
-            openssl::ssl::select_next_proto(b"\x08http/1.1", offered).ok_or(AlpnError::NOACK)
-        });
-        let context = context.build();
+        OldServer::on_port(Some((context(made, &speaks), speaks.cuts_off)))
+    }
+
+    /// Without TLS.
+    pub fn start_plain() -> OldServer {
+        OldServer::on_port(None)
+    }
+
+    /// On a Unix socket; with TLS if there is a certificate.
+    pub fn start_unix(path: &Path, made: Option<&Made>) -> OldServer {
+        let listener = UnixListener::bind(path).unwrap();
+        let tls = made.map(|made| (context(made, &Speaks::default()), None));
+        let accept = move || Some(Box::new(listener.accept().ok()?.0) as Box<dyn Connection>);
+        OldServer::serve(SocketAddr::from(([0, 0, 0, 0], 0)), tls, accept)
+    }
+
+    fn on_port(tls: Option<(SslContext, Option<&'static str>)>) -> OldServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (requests, handshakes) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicUsize>::default());
-        let (seen, shaken) = (requests.clone(), handshakes.clone());
+        let accept = move || Some(Box::new(listener.accept().ok()?.0) as Box<dyn Connection>);
+        OldServer::serve(address, tls, accept)
+    }
+
+    fn serve(
+        address: SocketAddr,
+        tls: Option<(SslContext, Option<&'static str>)>,
+        mut accept: impl FnMut() -> Option<Box<dyn Connection>> + Send + 'static,
+    ) -> OldServer {
+        let (heads, handshakes) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicUsize>::default());
+        let (seen, shaken) = (heads.clone(), handshakes.clone());
         thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let ssl = Ssl::new(&context).unwrap();
-                let (seen, shaken, cuts_off) = (seen.clone(), shaken.clone(), speaks.cuts_off);
+            while let Some(mut stream) = accept() {
+                let (seen, shaken, tls) = (seen.clone(), shaken.clone(), tls.clone());
                 thread::spawn(move || {
-                    if let Ok(stream) = ssl.accept(stream) {
-                        shaken.fetch_add(1, Ordering::SeqCst);
-                        serve(stream, &seen, cuts_off);
+                    let Some((context, cuts_off)) = tls else {
+                        serve(&mut stream, &seen, None);
+                        return;
+                    };
+                    let Ok(mut stream) = Ssl::new(&context).unwrap().accept(stream) else { return };
+                    shaken.fetch_add(1, Ordering::SeqCst);
+                    if serve(&mut stream, &seen, cuts_off) {
+                        let _ = stream.shutdown();
                     }
                 });
             }
         });
-        OldServer { address, requests, handshakes }
+        OldServer { address, heads, handshakes }
+    }
+
+    /// The heads of the requests.
+    pub fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
     }
 
     /// The lines that requests began with.
     pub fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
+        self.heads().iter().map(|head| head.lines().next().unwrap_or_default().to_owned()).collect()
     }
 
     pub fn handshakes(&self) -> usize {
@@ -179,28 +202,71 @@ impl OldServer {
     }
 }
 
-fn serve(mut stream: SslStream<std::net::TcpStream>, seen: &Mutex<Vec<String>>, cuts_off: Option<&str>) {
+fn context(made: &Made, speaks: &Speaks) -> SslContext {
+    let mut context = SslContextBuilder::new(SslMethod::tls_server()).unwrap();
+    context.set_min_proto_version(Some(SslVersion::TLS1)).unwrap();
+    context.set_max_proto_version(speaks.newest).unwrap();
+    context.set_cipher_list(speaks.ciphers.unwrap_or("ALL:@SECLEVEL=0")).unwrap();
+    context.set_certificate(&made.cert).unwrap();
+    context.set_private_key(&made.key).unwrap();
+    for above in &speaks.chain {
+        context.add_extra_chain_cert(above.clone()).unwrap();
+    }
+    if let Some(asked) = &speaks.asks {
+        let mut store = X509StoreBuilder::new().unwrap();
+        store.add_cert(asked.clone()).unwrap();
+        context.set_cert_store(store.build());
+        context.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+    }
+    context.set_alpn_select_callback(|_, offered| {
+        openssl::ssl::select_next_proto(b"\x08http/1.1", offered).ok_or(AlpnError::NOACK)
+    });
+    context.build()
+}
+
+/// Answers until the connection ends; `false` if it is cut off.
+fn serve(stream: &mut impl Connection, seen: &Mutex<Vec<String>>, cuts_off: Option<&str>) -> bool {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while let Ok(1) = stream.read(&mut byte) {
         head.push(byte[0]);
+        if !head[0].is_ascii_alphabetic() {
+            // What speaks TLS to it, as nginx has it.
+            let _ = stream
+                .write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            return false;
+        }
         if !head.ends_with(b"\r\n\r\n") {
             continue;
         }
         let text = String::from_utf8_lossy(&head).into_owned();
         head.clear();
         let line = text.lines().next().unwrap_or_default().to_owned();
+        let lower = text.to_lowercase();
+        seen.lock().unwrap().push(text);
+        let length =
+            lower.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        if stream.read_exact(&mut body).is_err() {
+            return false;
+        }
         let is_cut_off = cuts_off.is_some_and(|path| line.contains(path));
-        seen.lock().unwrap().push(line);
-        let answer = if text.to_lowercase().contains("upgrade: websocket") {
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        let answer = if lower.contains("upgrade: websocket") {
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n".to_owned()
         } else if is_cut_off {
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nhalf of it"
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nhalf of it".to_owned()
         } else {
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{\"a\":1}"
+            let body = if line.contains("/batch") { BATCH } else { "{\"a\":1}" };
+            let length = body.len();
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+            )
         };
         if stream.write_all(answer.as_bytes()).is_err() || is_cut_off {
-            return;
+            return false;
         }
     }
-    let _ = stream.shutdown();
+    true
 }
+
+/// What a request for several resources gets, whichever they are.
+const BATCH: &str = "{\"items\":[{\"id\":\"x\"},{\"id\":\"y\"}]}";

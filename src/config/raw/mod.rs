@@ -126,12 +126,14 @@ pub struct Admin {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["servers"]))]
 pub struct Upstream {
-    /// The servers, as `host:port`; names are resolved again and again.
+    /// The servers, as `host:port`, where names are resolved again and again, or as `unix:` and the path of a socket.
     pub servers: Option<List<Server>>,
-    /// The Host header; left out: the client's.
+    /// The Host header; left out: the client's, or `localhost` over a Unix socket.
     pub host: Option<Text>,
     /// Speak TLS to the servers.
     pub tls: Option<UpstreamTls>,
+    /// A proxy that all connections to the servers go through: http://user:password@proxy:3128, or socks5://.
+    pub proxy: Option<Text>,
     /// Speak HTTP/2 to the servers.
     pub http2: Option<Flag>,
     /// Longest wait for a connection.
@@ -184,7 +186,7 @@ pub struct Breaker {
     pub wait: Option<Time>,
 }
 
-/// `host:port`, or with a weight.
+/// `host:port` or `unix:/path`, or with a weight.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Server {

@@ -662,6 +662,24 @@ fn bad_upstreams_are_told() {
             "servers: [\"a:99999\"]",
             ".servers[0]: \"a:99999\" is not host:port; write it like api.internal:3000 or [::1]:3000",
         ),
+        ("servers: [\"unix:\"]", ".servers[0]: names no socket; write it like unix:/run/app.sock"),
+        ("servers: [\"unix:/a/\"]", ".servers[0]: names no socket; write it like unix:/run/app.sock"),
+        (
+            "servers: [\"unix:/a.sock\", \"unix:/a.sock\"]",
+            ".servers[1]: \"unix:/a.sock\" is there twice; give one of them a weight",
+        ),
+        (
+            "servers: [\"unix:/a.sock\"], proxy: \"http://proxy:3128\"",
+            ".proxy: goes with no server that is a Unix socket: those are on this machine",
+        ),
+        (
+            "servers: [a:1], proxy: \"https://ann:hidden@proxy:3128\"",
+            ".proxy: is a proxy that is spoken to in TLS, which pollcast does not; http:// it is, if any",
+        ),
+        (
+            "servers: [a:1], proxy: \"http://ann:hidden@proxy\"",
+            ".proxy: has no port; write it like http://proxy:3128",
+        ),
         ("servers: [a:1, a:1]", ".servers[1]: \"a:1\" is there twice; give one of them a weight"),
         (
             "servers: [{ address: a:1, weight: 1001 }]",

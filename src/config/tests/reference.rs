@@ -19,6 +19,7 @@ upstreams:
     servers: [127.0.0.1:3000, { address: api.internal:3001 }]
     host: api.example.com
     tls: { sni: api.example.com }
+    proxy: http://pollcast:none@proxy.internal:3128
     health_check: { path: /health }
     forwarded: { for: 192.0.2.1, proto: https, host: www.example.com }
     budget: { rate: 50/s }

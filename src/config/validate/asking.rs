@@ -13,8 +13,8 @@ use http::{HeaderValue, Uri, header};
 
 use super::super::problem::{Findings, Place};
 use super::super::{
-    Auth, Batch, Breaker, Budget, ClassValue, ClientCredentials, ListenerTls, Route, Secret, Server, Share,
-    Upstream, UpstreamTls, raw,
+    Auth, Batch, Breaker, Budget, ClassValue, ClientCredentials, Route, Secret, Server, Share, Upstream,
+    UpstreamTls, raw,
 };
 use super::{HOUR, MILLISECOND, MINUTE, SECOND, Said, at, paths, tls, upstreams};
 
@@ -145,16 +145,7 @@ pub fn server(
     let mut server = Upstream::unsaid(&format!("{scheme}://{}:{port}{by}", authority.host()));
     server.servers = vec![Server { address: format!("{}:{port}", authority.host()), weight: 1 }];
     server.host = Some(authority.as_str().to_owned());
-    let reload = Some(ListenerTls::RELOAD);
-    server.tls = secure.then_some(UpstreamTls {
-        sni: None,
-        ca,
-        verify: true,
-        pin: Vec::new(),
-        legacy: false,
-        identity: None,
-        reload,
-    });
+    server.tls = secure.then(|| UpstreamTls { ca, ..UpstreamTls::unsaid() });
     Some((server, path.as_str().to_owned()))
 }
 

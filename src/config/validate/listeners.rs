@@ -193,7 +193,7 @@ pub fn admin(
     }
     let (place, said) = at!(place, raw.address);
     if let Some(path) = said.and_then(|said| said.0.strip_prefix("unix:")) {
-        let path = unix_socket(&place, path, base_dir, findings)?;
+        let path = unix_socket(&place, path, "/run/pollcast/admin.sock", base_dir, findings)?;
         return Some(Admin { address: AdminAddress::Unix(path), token, hosts });
     }
     let address = address((place.clone(), said), findings)?;
@@ -209,9 +209,16 @@ pub fn admin(
 /// Longest path of a Unix socket, bytes (`sun_path`, without its NUL).
 const LONGEST_UNIX_PATH: usize = 107;
 
-fn unix_socket(place: &Place, said: &str, base_dir: &Path, findings: &mut Findings) -> Option<PathBuf> {
+/// The path of a socket behind `unix:`; a relative one begins at the file.
+pub fn unix_socket(
+    place: &Place,
+    said: &str,
+    example: &str,
+    base_dir: &Path,
+    findings: &mut Findings,
+) -> Option<PathBuf> {
     if said.is_empty() || said.ends_with('/') {
-        findings.problem(place, "names no socket; write it like unix:/run/pollcast/admin.sock");
+        findings.problem(place, format!("names no socket; write it like unix:{example}"));
         return None;
     }
     let path = base_dir.join(said);

@@ -10,7 +10,8 @@ use std::time::Duration;
 use http::uri::Authority;
 
 use super::super::problem::{Findings, Place};
-use super::super::{Connections, Forwarded, HealthCheck, Server, Upstream, raw};
+use super::super::{Connections, Forwarded, HealthCheck, Proxy, Server, Upstream, raw};
+use super::listeners::unix_socket;
 use super::upstream_tls::upstream_tls;
 use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, asking, at, paths};
 
@@ -41,9 +42,14 @@ fn upstream(
     findings: &mut Findings,
 ) -> Upstream {
     let mut upstream = Upstream::unsaid(name);
-    upstream.servers = servers(at!(place, raw.servers), findings);
+    upstream.servers = servers(at!(place, raw.servers), base_dir, findings);
     upstream.host = host(at!(place, raw.host), findings);
+    if upstream.host.is_none() && upstream.servers.iter().any(|server| server.address.starts_with(UNIX)) {
+        // What a client calls pollcast means nothing to a server that has no name.
+        upstream.host = Some("localhost".to_owned());
+    }
     upstream.tls = raw.tls.as_ref().map(|raw| upstream_tls(&place.key("tls"), raw, base_dir, findings));
+    upstream.proxy = proxy(at!(place, raw.proxy), &upstream.servers, findings);
     findings.flag(at!(place, raw.http2), &mut upstream.http2);
     findings.time(at!(place, raw.connect_timeout), 10 * MILLISECOND..=MINUTE, &mut upstream.connect_timeout);
     findings.time(
@@ -75,7 +81,37 @@ fn scheme(findings: &mut Findings, place: &Place, said: &str) -> Option<String> 
     Some(said.to_ascii_lowercase())
 }
 
-fn servers((place, said): Said<'_, raw::List<raw::Server>>, findings: &mut Findings) -> Vec<Server> {
+/// How the address of a server begins that is a Unix socket.
+const UNIX: &str = "unix:";
+
+fn proxy(
+    (place, said): Said<'_, raw::Text>,
+    servers: &[Server],
+    findings: &mut Findings,
+) -> Option<Arc<Proxy>> {
+    let said = said?;
+    // An empty one is what `${NAME:-}` gives when nothing is set.
+    if said.0.is_empty() {
+        return None;
+    }
+    if servers.iter().any(|server| server.address.starts_with(UNIX)) {
+        findings.problem(&place, "goes with no server that is a Unix socket: those are on this machine");
+    }
+    match Proxy::parse(&said.0) {
+        Ok(proxy) => Some(Arc::new(proxy)),
+        Err(message) => {
+            // Not quoted: there may be a password in it.
+            findings.problem(&place, message);
+            None
+        }
+    }
+}
+
+fn servers(
+    (place, said): Said<'_, raw::List<raw::Server>>,
+    base_dir: &Path,
+    findings: &mut Findings,
+) -> Vec<Server> {
     let Some(said) = said else { return Vec::new() };
     if said.is_empty() {
         findings.problem(&place, "is empty; at least one server is needed");
@@ -92,13 +128,18 @@ fn servers((place, said): Said<'_, raw::List<raw::Server>>, findings: &mut Findi
                 at!(place, raw.address)
             }
         };
-        let Some(address) = address else { continue };
-        if let Some(message) = unreachable_address(&address.0) {
-            findings.bad(&place, &address.0, message);
-        } else if servers.iter().any(|other| other.address == address.0) {
-            findings.bad(&place, &address.0, "is there twice; give one of them a weight");
+        let Some(said) = address else { continue };
+        let mut address = said.0.clone();
+        if let Some(path) = said.0.strip_prefix(UNIX) {
+            let Some(path) = unix_socket(&place, path, "/run/app.sock", base_dir, findings) else { continue };
+            address = format!("{UNIX}{}", path.display());
+        } else if let Some(message) = unreachable_address(&said.0) {
+            findings.bad(&place, &said.0, message);
         }
-        servers.push(Server { address: address.0.clone(), weight });
+        if servers.iter().any(|other| other.address == address) {
+            findings.bad(&place, &said.0, "is there twice; give one of them a weight");
+        }
+        servers.push(Server { address, weight });
     }
     servers
 }

@@ -20,6 +20,7 @@ pub(crate) fn upstream() -> Upstream {
         servers: vec![Server { address: "legacy.test:80".into(), weight: 1 }],
         host: None,
         tls: None,
+        proxy: None,
         http2: false,
         connect_timeout: 3 * SECOND,
         first_byte_timeout: 5 * SECOND,

@@ -370,6 +370,9 @@ fn shared(error: &FetchError, are_several: bool) -> FetchError {
         Failure::NoTurn { limit, waiting } => Failure::NoTurn { limit: *limit, waiting: *waiting },
         Failure::Open { wait } => Failure::Open { wait: *wait },
         Failure::TooLarge { .. } => Failure::Batch { class: "batch", reason: error.failure.to_string() },
+        // Of these clients are told their kind alone.
+        Failure::Tls { source } => Failure::Tls { source: source.to_string().into() },
+        Failure::Unreached { reason } => Failure::Unreached { reason: reason.clone() },
         other => Failure::Batch { class: other.class(), reason: other.to_string() },
     };
     FetchError { upstream: error.upstream.clone(), server: error.server.clone(), failure }

@@ -1,20 +1,13 @@
 //! A private pair of sockets: Pingora speaks plain HTTP on one end, a task carries its bytes over a TLS connection that
 //! Pingora cannot make itself.
 //!
-//! The pair never has a name that anybody could connect to. Must not know: TLS, servers, requests.
+//! The pair has no name that anybody could connect to. Must not know: TLS, servers, requests.
 
-use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, recv};
-use parking_lot::Mutex;
-use socket2::{SockAddr, SockRef};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -25,66 +18,13 @@ const CHUNK_BYTES: usize = 16 * 1024;
 /// A server is told for so long at most that its connection ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Longest path that is tried; the system's limit is 107 bytes.
-const PATH_BYTES_MAX: usize = 100;
-
-/// The name of a pair: Pingora takes it for the address of the server, and keeps connections of equal addresses in one
-/// pool. `key` tells apart what must not meet there.
-pub(super) fn address(key: u64) -> PathBuf {
-    folder().join(format!("{key:016x}"))
-}
-
-/// A folder that is there only while a pair gets its name.
-fn folder() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let name = format!("pollcast-{}-{:016x}", std::process::id(), fastrand::u64(..));
-        // In memory, if there is that: making a name never waits for a disk then.
-        let places = [PathBuf::from("/dev/shm"), std::env::temp_dir()].map(|place| place.join(&name));
-        let fits = |place: &PathBuf| place.as_os_str().len() + 17 <= PATH_BYTES_MAX;
-        let works = |place: &PathBuf| make(place).and_then(|()| fs::remove_dir(place)).is_ok();
-        let chosen = places.iter().find(|place| fits(place) && works(place)).cloned();
-        chosen.unwrap_or_else(|| {
-            tracing::warn!(
-                "neither /dev/shm nor the folder of temporary files can be written: requests that pass through to \
-                 upstreams with tls.ca, tls.pin or tls.legacy make a connection each"
-            );
-            PathBuf::from("/dev/shm").join(name)
-        })
-    })
-}
-
-/// Fails if it is there already, so that it is ours.
-fn make(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).create(folder)
-}
-
-/// Gives a socket its name and takes the file away again: the other end goes on to see the name.
-fn name(socket: &StdUnixStream, address: &Path) -> io::Result<()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _one = ONE_AT_A_TIME.lock();
-    let folder = folder();
-    make(folder)?;
-    let bound = SockAddr::unix(address).and_then(|name| SockRef::from(socket).bind(&name));
-    // What is not there cannot be removed.
-    let _ = fs::remove_file(address);
-    let _ = fs::remove_dir(folder);
-    bound
-}
-
-/// Two ends: Pingora's, and the one to be carried on. Pingora's says that it leads to `address`; where no name can be
-/// made it says nothing, and is not used for a second request that passes through.
+/// Two ends: Pingora's, and the one to be carried on.
 ///
 /// # Errors
 /// The process has no descriptors left.
-pub(super) fn pair(address: Option<&Path>) -> io::Result<(UnixStream, Near)> {
-    let (theirs, ours) = StdUnixStream::pair()?;
-    if let Some(Err(error)) = address.map(|address| name(&ours, address)) {
-        tracing::debug!("a connection has no name and will not be used again: {error}");
-    }
-    theirs.set_nonblocking(true)?;
-    ours.set_nonblocking(true)?;
-    Ok((UnixStream::from_std(theirs)?, Near(UnixStream::from_std(ours)?)))
+pub(super) fn pair() -> io::Result<(UnixStream, Near)> {
+    let (theirs, ours) = UnixStream::pair()?;
+    Ok((theirs, Near(ours)))
 }
 
 /// Our end.
@@ -179,7 +119,7 @@ mod tests {
 
     /// Pingora's end, and the server's; `None` from the server is a connection that broke.
     fn carried() -> (UnixStream, DuplexStream) {
-        let (theirs, near) = pair(Some(&address(7))).unwrap();
+        let (theirs, near) = pair().unwrap();
         let (ours, server) = duplex(1000);
         tokio::spawn(carry(near, ours, |_| {}));
         (theirs, server)
@@ -241,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_is_cut_off_does_not_end_like_a_whole_one() {
-        let (mut theirs, near) = pair(None).unwrap();
+        let (mut theirs, near) = pair().unwrap();
         say(&mut theirs, "GET /").await;
         let (ours, mut server) = duplex(1000);
         let (_, to_server) = tokio::io::split(ours);
@@ -257,15 +197,5 @@ mod tests {
         let mut heard = Vec::new();
         let error = theirs.read_to_end(&mut heard).await.unwrap_err();
         assert_eq!((heard.as_slice(), error.kind()), (b"half".as_slice(), ErrorKind::ConnectionReset));
-    }
-
-    #[tokio::test]
-    async fn pingora_sees_the_name_and_no_file_stays() {
-        let name = address(1);
-        let (theirs, _near) = pair(Some(&name)).unwrap();
-        assert_eq!(theirs.peer_addr().unwrap().as_pathname(), Some(name.as_path()));
-        let (again, _near) = pair(Some(&name)).unwrap();
-        assert_eq!(again.peer_addr().unwrap().as_pathname(), Some(name.as_path()));
-        assert!(!name.exists());
     }
 }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use super::refusal::{Refusal, Remedy};
 use pingora::connectors::l4::ConnectErrorExt;
 use pingora::{BError, Error, ErrorType};
 
@@ -29,6 +30,15 @@ impl Cause {
         let told = innermost.context.as_ref()?.as_str();
         let told = told.rsplit_once("cause: ").map_or(told, |(_, cause)| cause);
         Some(told.rsplit_once(", SNI: ").map_or(told, |(told, _)| told))
+    }
+
+    /// What would make the server one that is spoken with.
+    pub(super) fn remedies(&self) -> Vec<Remedy> {
+        self.0
+            .root_cause()
+            .downcast_ref::<Refusal>()
+            .map(|refusal| refusal.remedies().to_vec())
+            .unwrap_or_default()
     }
 
     /// The innermost error if it is an I/O error.

@@ -4,20 +4,19 @@
 //! One answer for polls, what passes through and checks of health, remembered for a moment. Must not know: requests.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-#[cfg(feature = "openssl")]
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::papers::Papers;
 use super::refusal::Refusal;
+use super::way::Way;
 #[cfg(feature = "openssl")]
 use super::{refusal, secured};
 use crate::config;
+use crate::upstream::target::Target;
 
 /// What was found out is believed for so long: failures come many at a time.
 const BELIEVED: Duration = Duration::from_secs(5);
@@ -32,18 +31,19 @@ const SERVERS_MAX: usize = 64;
 pub(super) struct Diagnosis {
     upstream: Arc<config::Upstream>,
     papers: Arc<Papers>,
-    known: Mutex<HashMap<SocketAddr, (Instant, Option<Refusal>)>>,
+    way: Arc<Way>,
+    known: Mutex<HashMap<Target, (Instant, Option<Refusal>)>>,
 }
 
 impl Diagnosis {
-    pub(super) fn new(upstream: Arc<config::Upstream>, papers: Arc<Papers>) -> Arc<Diagnosis> {
-        Arc::new(Diagnosis { upstream, papers, known: Mutex::default() })
+    pub(super) fn new(upstream: Arc<config::Upstream>, papers: Arc<Papers>, way: Arc<Way>) -> Arc<Diagnosis> {
+        Arc::new(Diagnosis { upstream, papers, way, known: Mutex::default() })
     }
 
     /// Why TLS with this server failed, or, if the upstream has no `tls`, whether it should have; `None` if a handshake
     /// shows nothing. `name` is whom the server has to be.
-    pub(super) async fn of(&self, server: SocketAddr, name: &str) -> Option<Refusal> {
-        if let Some((at, found)) = self.known.lock().get(&server)
+    pub(super) async fn of(&self, server: &Target, name: &str) -> Option<Refusal> {
+        if let Some((at, found)) = self.known.lock().get(server)
             && at.elapsed() < BELIEVED
         {
             return found.clone();
@@ -53,13 +53,13 @@ impl Diagnosis {
         if known.len() >= SERVERS_MAX {
             known.clear();
         }
-        known.insert(server, (Instant::now(), found.clone()));
+        known.insert(server.clone(), (Instant::now(), found.clone()));
         found
     }
 
     #[cfg(feature = "openssl")]
-    async fn look(&self, server: SocketAddr, name: &str) -> Option<Refusal> {
-        let connection = TcpStream::connect(server).await.ok()?;
+    async fn look(&self, server: &Target, name: &str) -> Option<Refusal> {
+        let connection = self.way.reach(server, true).await.ok()?;
         let Some(tls) = self.upstream.tls.clone() else {
             return secured::shakes_hands(connection, name).await.then(refusal::speaks_tls);
         };
@@ -70,8 +70,8 @@ impl Diagnosis {
     }
 
     #[cfg(not(feature = "openssl"))]
-    async fn look(&self, _: SocketAddr, _: &str) -> Option<Refusal> {
-        let _ = (&self.upstream, &self.papers);
+    async fn look(&self, _: &Target, _: &str) -> Option<Refusal> {
+        let _ = (&self.upstream, &self.papers, &self.way);
         None
     }
 }

@@ -1,13 +1,12 @@
-//! How a connection is made where Pingora cannot make it: to a server whose TLS is OpenSSL's business. Polls and what
-//! passes through use the same one.
+//! How a connection is made where Pingora cannot make it: on ways that it does not know, and to servers whose TLS is
+//! OpenSSL's business. Polls and what passes through use the same one.
 //!
 //! Must not know: requests, pools, which server is chosen.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::connectors::L4Connect;
@@ -15,104 +14,100 @@ use pingora::protocols::l4::socket::SocketAddr;
 use pingora::protocols::l4::stream::Stream;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 
 use super::bridge;
 use super::diagnosis::Diagnosis;
 use super::refusal::Refusal;
 use super::secured::Terms;
-use crate::upstream::targets::Target;
+use super::way::{Reached, Way};
+use crate::upstream::target::Target;
 
-/// A connection that is silent for so long is asked whether it lives, so often until it counts as dead.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_RETRIES: u32 = 5;
-
-/// Makes the connections to one server, on these terms.
+/// Makes the connections to one server.
 pub(super) struct Dialer {
-    target: Target,
+    pub(super) target: Target,
+    pub(super) way: Arc<Way>,
+    /// Through an HTTP proxy as well, which is else only connected to.
+    pub(super) is_tunnel: bool,
+    pub(super) tls: Tls,
+}
+
+/// What is done about TLS.
+pub(super) enum Tls {
+    /// It is Pingora's business, or there is none. The server's name, if there is.
+    Pingora(Option<String>),
+    OpenSsl(OpenSsl),
+}
+
+pub(super) struct OpenSsl {
     /// Whom the server has to be.
-    name: String,
-    http2: bool,
-    terms: Arc<Terms>,
-    diagnosis: Arc<Diagnosis>,
+    pub(super) name: String,
+    /// Nothing but HTTP/2 is spoken.
+    pub(super) http2: bool,
+    pub(super) terms: Arc<Terms>,
+    pub(super) diagnosis: Arc<Diagnosis>,
 }
 
 impl Dialer {
-    /// For a server that has to be `name`. `http2`: nothing else is spoken.
-    pub(super) fn new(
-        target: Target,
-        name: String,
-        http2: bool,
-        terms: Arc<Terms>,
-        diagnosis: Arc<Diagnosis>,
-    ) -> Dialer {
-        Dialer { target, name, http2, terms, diagnosis }
-    }
-
-    /// The peer whose connections it makes. Pingora takes it for a server that speaks no TLS. `group` tells apart all
-    /// that trust depends on.
+    /// The peer whose connections it makes. `group` tells apart all that trust depends on.
     pub(super) fn peer(self, group: u64) -> HttpPeer {
         let mut hasher = DefaultHasher::new();
-        (group, self.target.address, &self.name, self.http2).hash(&mut hasher);
-        let address = bridge::address(hasher.finish());
-        let peer = HttpPeer::new_uds(&address.to_string_lossy(), false, String::new());
-        // Fails for a path with a zero byte or a longer one than was checked only.
-        let mut peer = peer.unwrap_or_else(|_| HttpPeer::new(self.target.address, false, String::new()));
+        (group, &self.target, self.is_tunnel).hash(&mut hasher);
+        let sni = match &self.tls {
+            Tls::Pingora(name) => name.clone(),
+            Tls::OpenSsl(openssl) => {
+                (&openssl.name, openssl.http2).hash(&mut hasher);
+                None
+            }
+        };
+        // Pingora looks whether a connection from its pool leads where the peer is, but for this address. The key of
+        // the pool says it all.
+        let nowhere = (Ipv4Addr::UNSPECIFIED, 0);
+        let mut peer = HttpPeer::new(nowhere, sni.is_some(), sni.unwrap_or_default());
+        peer.group_key = hasher.finish();
         peer.options.custom_l4 = Some(Arc::new(self));
         peer
     }
-
-    /// The refusal, or what a look at the server says of it.
-    async fn explained(&self, refusal: Refusal) -> Refusal {
-        if refusal.is_certain() {
-            return refusal;
-        }
-        self.diagnosis.of(self.target.address, &self.name).await.unwrap_or(refusal)
-    }
 }
 
-#[async_trait]
-impl L4Connect for Dialer {
-    async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
-        let connection = reach(&self.target).await?;
-        let secured = match self.terms.secure(connection, &self.name, self.http2).await {
+impl OpenSsl {
+    /// A connection on which Pingora speaks HTTP without TLS, to the server that was reached.
+    async fn secure(&self, reached: Reached, target: &Target) -> Result<Stream> {
+        let secured = match self.terms.secure(reached, &self.name, self.http2).await {
             Ok(secured) => secured,
             Err(refusal) => {
-                let (kind, with) = (ErrorType::TLSHandshakeFailure, self.target.authority());
-                return Error::e_because(kind, format!("TLS with {with}"), self.explained(refusal).await);
+                let (kind, with) = (ErrorType::TLSHandshakeFailure, target.authority());
+                return Error::e_because(
+                    kind,
+                    format!("TLS with {with}"),
+                    self.explained(refusal, target).await,
+                );
             }
         };
-        let address = address.as_unix().and_then(|address| address.as_pathname());
-        let (theirs, near) = bridge::pair(address)
+        let (theirs, near) = bridge::pair()
             .map_err(|error| Error::because(ErrorType::SocketError, "a pair of sockets", error))?;
         let terms = self.terms.clone();
         tokio::spawn(bridge::carry(near, secured, move |error| terms.broke(error)));
         Ok(theirs.into())
     }
+
+    /// The refusal, or what a look at the server says of it.
+    async fn explained(&self, refusal: Refusal, target: &Target) -> Refusal {
+        if refusal.is_certain() {
+            return refusal;
+        }
+        self.diagnosis.of(target, &self.name).await.unwrap_or(refusal)
+    }
 }
 
-/// A connection to the server, over which nothing was said yet.
-async fn reach(target: &Target) -> Result<TcpStream> {
-    let failed = |error: io::Error| {
-        let kind = match error.kind() {
-            io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-            io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ErrorType::ConnectNoRoute,
-            _ => ErrorType::ConnectError,
-        };
-        Error::because(kind, format!("connecting to {}", target.authority()), error)
-    };
-    let connection = TcpStream::connect(target.address).await.map_err(failed)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_IDLE)
-        .with_interval(KEEPALIVE_INTERVAL)
-        .with_retries(KEEPALIVE_RETRIES);
-    // A connection without them is one all the same.
-    let _ = SockRef::from(&connection).set_tcp_keepalive(&keepalive);
-    let _ = connection.set_nodelay(true);
-    Ok(connection)
+#[async_trait]
+impl L4Connect for Dialer {
+    async fn connect(&self, _: &SocketAddr) -> Result<Stream> {
+        let reached = self.way.reach(&self.target, self.is_tunnel).await?;
+        match &self.tls {
+            Tls::Pingora(_) => Ok(reached.into()),
+            Tls::OpenSsl(openssl) => openssl.secure(reached, &self.target).await,
+        }
+    }
 }
 
 impl fmt::Debug for Dialer {

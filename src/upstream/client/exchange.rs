@@ -1,12 +1,13 @@
 //! One request and its response on one connection, within the bounds of both.
 //! Must not know: which server it is, where the connection comes from or goes to, the time of the whole.
 
+use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::v1::client::HttpSession as Http1Session;
@@ -14,6 +15,7 @@ use pingora::{Error, ErrorType};
 use tokio::time::timeout;
 
 use super::cause::Cause;
+use super::way::{Absolute, Unreached};
 use crate::upstream::decode::{self, Coding};
 use crate::upstream::failure::Failure;
 use crate::upstream::head;
@@ -55,6 +57,17 @@ impl From<Failure> for Broken {
     }
 }
 
+/// How a request names what it asks for.
+#[derive(Clone, Copy)]
+pub(super) enum Form<'a> {
+    /// By its path (RFC 9112 §3.2.1); in HTTP/2 with the `:scheme` that Pingora assumes, https.
+    Origin,
+    /// HTTP/2 without TLS, whose `:scheme` is another one.
+    CleartextHttp2,
+    /// To a proxy.
+    Absolute(&'a Absolute),
+}
+
 /// A whole response, its body as on the wire.
 pub(super) struct Response {
     head: Head,
@@ -63,14 +76,14 @@ pub(super) struct Response {
 }
 
 /// Sends `ask` and reads all of what comes back, the head within `first_byte_timeout` from the moment
-/// the request is written. `cleartext_http2`: HTTP/2 without TLS.
+/// the request is written.
 pub(super) async fn exchange(
     session: &mut HttpSession,
     ask: &Ask,
-    cleartext_http2: bool,
+    form: Form<'_>,
     first_byte_timeout: Duration,
 ) -> Result<Response, Broken> {
-    let request = request(ask, cleartext_http2)?;
+    let request = request(ask, form)?;
     write(session, request, &ask.body).await.map_err(Broken::before_answer)?;
     let head = match timeout(first_byte_timeout, read_head(session)).await {
         Ok(head) => head?,
@@ -78,6 +91,9 @@ pub(super) async fn exchange(
             return Err(Failure::FirstByteTimeout { limit: first_byte_timeout }.into());
         }
     };
+    if matches!(form, Form::Absolute(_)) && head.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        return Err(Failure::Unreached { reason: Unreached::wants_credentials().to_string() }.into());
+    }
     if !has_body(&ask.method, head.status) {
         let head = Head { close_delimited: false, ..head };
         // Reads nothing, but lets an HTTP/2 stream end.
@@ -120,6 +136,10 @@ fn patience(ask: &Ask, head: &Head, announced: Option<u64>) -> Result<Option<Dur
 }
 
 impl Response {
+    pub(super) fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.head.headers
     }
@@ -167,8 +187,8 @@ async fn decoded(codings: Vec<Coding>, body: Vec<u8>, max: usize) -> Result<Byte
     }
 }
 
-/// The request as it goes out. `cleartext_http2`: its `:scheme` is not the https that Pingora assumes.
-fn request(ask: &Ask, cleartext_http2: bool) -> Result<Box<RequestHeader>, Failure> {
+/// The request as it goes out.
+fn request(ask: &Ask, form: Form<'_>) -> Result<Box<RequestHeader>, Failure> {
     let target = ask.path_and_query.as_str();
     // Pingora would cut a fragment off, and what is asked would not be what was meant.
     let is_bad = |byte: u8| byte <= b' ' || byte == 0x7f || byte == b'#';
@@ -178,9 +198,15 @@ fn request(ask: &Ask, cleartext_http2: bool) -> Result<Box<RequestHeader>, Failu
     let expects_body =
         !ask.body.is_empty() || matches!(ask.method, Method::POST | Method::PUT | Method::PATCH);
     let mut headers = HeaderMap::with_capacity(ask.headers.len() + 2);
-    let host = HeaderValue::from_str(&ask.host).map_err(|error| unsendable(error.to_string()))?;
+    let host = match form {
+        Form::Absolute(absolute) => absolute.host.clone(),
+        _ => HeaderValue::from_str(&ask.host).map_err(|error| unsendable(error.to_string()))?,
+    };
     headers.append(HOST, host);
-    for (name, value) in ask.headers.iter().filter(|(name, _)| name != HOST) {
+    if let Form::Absolute(Absolute { authorization: Some(value), .. }) = form {
+        headers.append(PROXY_AUTHORIZATION, value.clone());
+    }
+    for (name, value) in ask.headers.iter().filter(|(name, _)| !is_set_here(name, form)) {
         let added = headers.try_append(name, value.clone());
         added.map_err(|error| unsendable(error.to_string()))?;
     }
@@ -191,12 +217,21 @@ fn request(ask: &Ask, cleartext_http2: bool) -> Result<Box<RequestHeader>, Failu
     (parts.method, parts.headers) = (ask.method.clone(), headers);
     let mut request = Box::new(RequestHeader::from(parts));
     // Not by the parts: a target need not be a URI.
-    request.set_raw_path(target.as_bytes()).map_err(|error| unsendable(Cause::of(error).to_string()))?;
-    if cleartext_http2 {
+    let written = match form {
+        Form::Absolute(absolute) => absolute.target(target.as_bytes()).into(),
+        _ => Cow::Borrowed(target.as_bytes()),
+    };
+    request.set_raw_path(&written).map_err(|error| unsendable(Cause::of(error).to_string()))?;
+    if matches!(form, Form::CleartextHttp2) {
         let uri = Uri::builder().scheme("http").authority(ask.host.as_str()).path_and_query(target);
         request.set_uri(uri.build().map_err(|error| unsendable(error.to_string()))?);
     }
     Ok(request)
+}
+
+/// What a client says to its own proxy is nothing for pollcast's.
+fn is_set_here(name: &HeaderName, form: Form<'_>) -> bool {
+    name == HOST || (matches!(form, Form::Absolute(_)) && name == PROXY_AUTHORIZATION)
 }
 
 fn unsendable(reason: String) -> Failure {

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
-use crate::upstream::targets::Target;
+use crate::upstream::target::Target;
 
 /// The longest time for which a connection that its server closed is still held.
 const ROUND: Duration = Duration::from_secs(1);
@@ -129,7 +129,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     fn target(port: u16) -> Target {
-        Target { address: ([127, 0, 0, 1], port).into(), host: "legacy".into() }
+        Target::at(([127, 0, 0, 1], port).into(), "legacy")
     }
 
     /// A connection and its server's end.

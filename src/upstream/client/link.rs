@@ -2,10 +2,11 @@
 //! Must not know: which server is chosen, what becomes of one that fails, the time of the whole.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use http::{StatusCode, header};
 use pingora::ErrorType;
 use pingora::connectors::http::Connector;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
@@ -17,14 +18,16 @@ use tokio::time::timeout;
 
 use super::cause::Cause;
 use super::diagnosis::Diagnosis;
-use super::dialer::Dialer;
-use super::exchange::{self, Broken};
+use super::dialer::{Dialer, OpenSsl, Tls};
+use super::exchange::{self, Broken, Form};
 use super::idle::Idle;
 use super::papers::Papers;
+use super::refusal::Refusal;
 use super::tidy::{self, Sloppiness, Tidy};
+use super::way::{Unreached, Way};
 use crate::config;
 use crate::upstream::failure::{Failure, NewError};
-use crate::upstream::targets::Target;
+use crate::upstream::target::{Site, Target};
 use crate::upstream::{Answer, Ask, connection_auth};
 
 /// Idle connections kept for one upstream.
@@ -55,56 +58,101 @@ pub(super) struct Link {
     pub(super) papers: Arc<Papers>,
     /// Rises when a connection that many requests share must serve no more of them.
     generation: AtomicU64,
+    pub(super) way: Arc<Way>,
     pub(super) diagnosis: Arc<Diagnosis>,
     pub(super) sloppiness: Arc<Sloppiness>,
     /// Makes the connections of pass-through whose answers are tidied.
     tidied: OnceLock<Arc<TransportConnector>>,
+    /// Something was answered in HTTP without TLS, so that a look whether TLS is spoken there would show nothing.
+    speaks_http: AtomicBool,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct For {
+    may_use_http2: bool,
+    /// It becomes something else than HTTP, which a proxy has to let through.
+    pub(super) is_upgrade: bool,
+}
+
+impl For {
+    /// A poll, or what passes through and is no upgrade.
+    pub(super) const REQUESTS: For = For { may_use_http2: true, is_upgrade: false };
+    /// An upgrade, which needs HTTP/1.1.
+    pub(super) const UPGRADE: For = For { may_use_http2: false, is_upgrade: true };
+    /// The requests of one client. Connections of HTTP/2 are for many.
+    pub(super) const ONE: For = For { may_use_http2: false, is_upgrade: false };
 }
 
 impl Link {
     pub(super) fn new(upstream: Arc<config::Upstream>) -> Result<Self, NewError> {
         let papers = Arc::new(Papers::new(upstream.clone())?);
         let (connector, idle) = (Connector::new(Some(options(&upstream))), Idle::new(POOL_SIZE));
-        let diagnosis = Diagnosis::new(upstream.clone(), papers.clone());
+        let way = Way::new(upstream.clone());
+        let diagnosis = Diagnosis::new(upstream.clone(), papers.clone(), way.clone());
         let sloppiness = Sloppiness::of(upstream.name.clone());
-        let (generation, tidied) = (AtomicU64::new(0), OnceLock::new());
-        Ok(Self { connector, idle, papers, generation, diagnosis, sloppiness, tidied, upstream })
+        Ok(Self {
+            connector,
+            idle,
+            papers,
+            generation: AtomicU64::new(0),
+            way,
+            diagnosis,
+            sloppiness,
+            tidied: OnceLock::new(),
+            speaks_http: AtomicBool::new(false),
+            upstream,
+        })
     }
 
     /// How pass-through connects to a server: as polls do, but for an upstream whose heads have to be tidied.
-    pub(super) fn passing_peer(&self, target: &Target, may_use_http2: bool) -> HttpPeer {
+    pub(super) fn passing_peer(&self, target: &Target, group: u64, purpose: For) -> HttpPeer {
         match self.sloppiness.is_known() {
-            true => self.tidying_peer(target),
-            false => self.peer(target, may_use_http2),
+            true => self.tidying_peer(target, group, purpose),
+            false => self.peer(target, group, purpose),
         }
     }
 
     /// For one answer of pass-through whose head is tidied.
-    pub(super) fn tidying_peer(&self, target: &Target) -> HttpPeer {
+    pub(super) fn tidying_peer(&self, target: &Target, group: u64, purpose: For) -> HttpPeer {
         let new = || Arc::new(TransportConnector::new(Some(options(&self.upstream))));
         let connector = self.tidied.get_or_init(new).clone();
-        tidy::tidying(self.peer(target, false), connector, self.sloppiness.clone())
+        let purpose = For { may_use_http2: false, ..purpose };
+        tidy::tidying(self.peer(target, group, purpose), connector, self.sloppiness.clone())
     }
 
-    /// How a server is connected to: the one place, for polls and for what passes through.
-    pub(super) fn peer(&self, target: &Target, may_use_http2: bool) -> HttpPeer {
+    /// How a server is connected to: the one place, for polls and for what passes through. `group` tells apart whose
+    /// connections must not meet.
+    pub(super) fn peer(&self, target: &Target, group: u64, purpose: For) -> HttpPeer {
         let upstream = &self.upstream;
         let tls = upstream.tls.as_ref();
         // Never empty: Pingora does not verify a server without a name.
-        let sni = tls.map(|tls| tls.sni.clone().unwrap_or_else(|| target.host.to_string()));
+        let name = tls.map(|tls| tls.sni.clone().unwrap_or_else(|| target.host.to_string()));
         let papers = self.papers.current();
-        let group = self.group_of(papers.group, None);
-        let wants_http2 = upstream.http2 && may_use_http2;
-        let (mut peer, alpn) = match papers.terms {
-            Some(terms) => {
+        let wants_http2 = upstream.http2 && purpose.may_use_http2;
+        let dialer = |tls| Dialer {
+            target: target.clone(),
+            way: self.way.clone(),
+            is_tunnel: self.way.absolute(target, purpose.is_upgrade).is_none(),
+            tls,
+        };
+        let (mut peer, alpn) = match (papers.terms, &target.site) {
+            (Some(terms), _) => {
                 // Pingora sees no TLS and nothing of its ALPN: it has to be told which one it is.
                 let http2 = wants_http2 && terms.allows_http2();
-                let (target, name) = (target.clone(), sni.unwrap_or_default());
-                let dialer = Dialer::new(target, name, http2, terms, self.diagnosis.clone());
-                (dialer.peer(group), if http2 { ALPN::H2 } else { ALPN::H1 })
+                let (name, diagnosis) = (name.unwrap_or_default(), self.diagnosis.clone());
+                let tls = Tls::OpenSsl(OpenSsl { name, http2, terms, diagnosis });
+                (dialer(tls).peer(group), if http2 { ALPN::H2 } else { ALPN::H1 })
             }
-            None => {
-                let mut peer = HttpPeer::new(target.address, tls.is_some(), sni.unwrap_or_default());
+            (None, site) => {
+                let mut peer = match site {
+                    Site::Inet(address) if !self.way.is_own(target) => {
+                        let mut peer = HttpPeer::new(address, tls.is_some(), name.unwrap_or_default());
+                        peer.group_key = group;
+                        peer
+                    }
+                    _ => dialer(Tls::Pingora(name)).peer(group),
+                };
                 peer.client_cert_key = papers.identity;
                 peer.options.ca = papers.authorities;
                 let alpn = match (wants_http2, tls) {
@@ -115,7 +163,6 @@ impl Link {
                 (peer, alpn)
             }
         };
-        peer.group_key = group;
         let options = &mut peer.options;
         options.connection_timeout = Some(upstream.connect_timeout);
         options.total_connection_timeout = Some(upstream.connect_timeout);
@@ -136,7 +183,8 @@ impl Link {
     }
 
     /// What keeps connections apart that must not serve each other's requests.
-    fn group_of(&self, papers: u64, class: Option<u64>) -> u64 {
+    pub(super) fn group(&self, class: Option<u64>) -> u64 {
+        let papers = self.papers.group();
         let generation = self.generation.load(Ordering::Acquire);
         if generation == 0 && class.is_none() {
             return papers;
@@ -155,7 +203,7 @@ impl Link {
         if self.is_bound(ask) {
             return Box::pin(self.ask_alone(target, ask)).await;
         }
-        let group = self.group_of(self.papers.group(), ask.class);
+        let group = self.group(ask.class);
         let Some(stream) = self.idle.take(target, group) else {
             // Boxed, as most polls need nothing of it and it is large.
             return Box::pin(self.ask_anew(target, ask)).await;
@@ -167,25 +215,25 @@ impl Link {
         }
     }
 
-    /// Whether a request proves who sends it to the connection (contract §10).
+    /// Whether a request proves who sends it to the connection (contract §10), or makes another protocol of it.
     fn is_bound(&self, ask: &Ask) -> bool {
-        let fields = ask.headers.iter().map(|(name, value)| (name, value));
-        connection_auth::is_carried(&self.upstream.connection_auth, fields)
+        let mut fields = ask.headers.iter().map(|(name, value)| (name, value));
+        is_upgrade(ask) || connection_auth::is_carried(&self.upstream.connection_auth, &mut fields)
     }
 
     /// On a connection that carries nothing else, and ends with the answer.
     async fn ask_alone(&self, target: &Target, ask: &Ask) -> Result<Answer, Failure> {
-        // One of HTTP/2 would be there for others.
-        let (peer, session, _) = self.connect(target, false, |_| {}).await?;
-        let group = peer.group_key;
+        let purpose = if is_upgrade(ask) { For::UPGRADE } else { For::ONE };
+        let group = self.group(ask.class);
+        let (peer, session, _) = self.connect(target, group, purpose).await?;
         self.exchange(session, (target, group), Some(&peer), ask).await.map_err(|broken| broken.failure)
     }
 
     /// On a new connection, or on one of HTTP/2 that there is.
     async fn ask_anew(&self, target: &Target, ask: &Ask) -> Result<Answer, Failure> {
-        let group = self.group_of(self.papers.group(), ask.class);
-        let (peer, session, reused) = self.connect(target, true, |peer| peer.group_key = group).await?;
-        match self.exchange(session, (target, peer.group_key), Some(&peer), ask).await {
+        let group = self.group(ask.class);
+        let (peer, session, reused) = self.connect(target, group, For::REQUESTS).await?;
+        match self.exchange(session, (target, group), Some(&peer), ask).await {
             Err(broken) if reused && broken.is_repeatable(ask) => self.ask_once_more(target, ask).await,
             other => other.map_err(|broken| broken.failure),
         }
@@ -194,27 +242,25 @@ impl Link {
     /// On a connection that is new for certain.
     async fn ask_once_more(&self, target: &Target, ask: &Ask) -> Result<Answer, Failure> {
         // Another pool key, so that it cannot meet the next dead connection of HTTP/2.
-        let group = self.group_of(self.papers.group(), ask.class);
-        let (fresh, session, _) = self.connect(target, true, |peer| peer.group_key = !group).await?;
+        let group = self.group(ask.class);
+        let (fresh, session, _) = self.connect(target, !group, For::REQUESTS).await?;
         self.exchange(session, (target, group), Some(&fresh), ask).await.map_err(|broken| broken.failure)
     }
 
-    /// A connection to this server, and whether it was used before. `change` has the last word on how it is made.
+    /// A connection to this server, and whether it was used before.
     pub(super) async fn connect(
         &self,
         target: &Target,
-        may_use_http2: bool,
-        change: impl Fn(&mut HttpPeer),
+        group: u64,
+        purpose: For,
     ) -> Result<(HttpPeer, Box<HttpSession>, bool), Failure> {
-        let mut peer = self.peer(target, may_use_http2);
-        change(&mut peer);
-        let connected = self.connect_as(&peer).await;
+        let peer = self.peer(target, group, purpose);
+        let connected = self.connect_as(target, &peer).await;
         if connected.is_err() && peer.options.alpn == ALPN::H2 {
             // The server may have turned out to speak HTTP/1 alone, which is known from then on.
-            let mut other = self.peer(target, true);
+            let other = self.peer(target, group, purpose);
             if other.options.alpn != ALPN::H2 {
-                change(&mut other);
-                let (session, reused) = self.connect_as(&other).await?;
+                let (session, reused) = self.connect_as(target, &other).await?;
                 return Ok((other, session, reused));
             }
         }
@@ -222,22 +268,28 @@ impl Link {
         Ok((peer, session, reused))
     }
 
-    async fn connect_as(&self, peer: &HttpPeer) -> Result<(Box<HttpSession>, bool), Failure> {
+    async fn connect_as(
+        &self,
+        target: &Target,
+        peer: &HttpPeer,
+    ) -> Result<(Box<HttpSession>, bool), Failure> {
         let limit = self.upstream.connect_timeout;
         // Around everything: Pingora's own limits leave the HTTP/2 handshake out.
         match timeout(limit, self.connector.get_http_session(peer)).await {
             Ok(Ok((HttpSession::H1(http1), reused))) => Ok((self.tidied(http1.into_inner()), reused)),
             Ok(Ok((session, reused))) => Ok((Box::new(session), reused)),
+            Ok(Err(error)) if Unreached::found_in(&error).is_some() => {
+                Err(Failure::Unreached { reason: Unreached::found_in(&error).unwrap_or_default() })
+            }
             Ok(Err(error)) => Err(match error.etype() {
                 ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
                     Failure::ConnectTimeout { limit }
                 }
                 ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
                     // OpenSSL's own connections have had it looked at.
-                    let server = peer._address.as_inet().filter(|_| peer.options.custom_l4.is_none());
-                    let found = match server {
-                        Some(server) => self.diagnosis.of(*server, &peer.sni).await,
-                        None => None,
+                    let found = match peer.is_tls() {
+                        true => self.diagnosis.of(target, &peer.sni).await,
+                        false => None,
                     };
                     Failure::Tls { source: found.map_or_else(|| Cause::of(error).into(), Into::into) }
                 }
@@ -255,17 +307,37 @@ impl Link {
 
     /// With what the server says below HTTP about a connection that broke.
     async fn explained(&self, target: &Target, broken: Broken) -> Broken {
-        let found = match (&broken.failure, &self.upstream.tls) {
-            (Failure::Reset { .. }, Some(_)) => self.papers.current().terms.and_then(|terms| terms.refused()),
-            // What was no head may have been TLS.
-            (Failure::Framing { found }, None) if found == ErrorType::InvalidHTTPHeader.as_str() => {
-                self.diagnosis.of(target.address, &target.host).await
+        let refused = || self.papers.current().terms.and_then(|terms| terms.refused());
+        let failure = match (&broken.failure, &self.upstream.tls) {
+            (Failure::Reset { .. }, Some(_)) => {
+                refused().map(|refusal| Failure::Reset { source: refusal.into() })
             }
+            // What was no head, or ended without one, may have been TLS.
+            (Failure::Framing { found }, None) if found != ErrorType::InvalidHTTPHeader.as_str() => None,
+            (
+                Failure::Framing { .. } | Failure::Reset { .. } | Failure::Truncated { received: 0, .. },
+                None,
+            ) => self.speaks_tls(target).await.map(|refusal| Failure::Tls { source: refusal.into() }),
             _ => None,
         };
-        match found {
-            Some(refusal) => broken.explained(Failure::Reset { source: refusal.into() }),
+        match failure {
+            Some(failure) => broken.explained(failure),
             None => broken,
+        }
+    }
+
+    /// Whether a server that is asked without TLS speaks it, as far as nothing shows that it does not.
+    pub(super) async fn speaks_tls(&self, target: &Target) -> Option<Refusal> {
+        if self.speaks_http.load(Ordering::Relaxed) || self.upstream.tls.is_some() {
+            return None;
+        }
+        self.diagnosis.of(target, &target.host).await
+    }
+
+    /// Notes that a server was understood. A 400 is what some say to who speaks no TLS.
+    pub(super) fn was_understood(&self, status: StatusCode) {
+        if status != StatusCode::BAD_REQUEST && !self.speaks_http.load(Ordering::Relaxed) {
+            self.speaks_http.store(true, Ordering::Relaxed);
         }
     }
 
@@ -280,10 +352,22 @@ impl Link {
     ) -> Result<Answer, Broken> {
         let cleartext_http2 = session.as_http2().is_some() && self.upstream.tls.is_none();
         let limit = self.upstream.first_byte_timeout;
-        let response = match exchange::exchange(&mut session, ask, cleartext_http2, limit).await {
+        let absolute = self.way.absolute(target, is_upgrade(ask));
+        let form = match &absolute {
+            Some(absolute) => Form::Absolute(absolute),
+            None if cleartext_http2 => Form::CleartextHttp2,
+            None => Form::Origin,
+        };
+        let response = match exchange::exchange(&mut session, ask, form, limit).await {
             Ok(response) => response,
             Err(broken) => return Err(self.explained(target, broken).await),
         };
+        if response.status() == StatusCode::BAD_REQUEST
+            && let Some(refusal) = self.speaks_tls(target).await
+        {
+            return Err(Failure::Tls { source: refusal.into() }.into());
+        }
+        self.was_understood(response.status());
         let rest = response.idle_limit(self.upstream.keepalive);
         let knows_its_user = connection_auth::is_answered(&self.upstream.connection_auth, response.headers());
         match (*session, peer) {
@@ -305,4 +389,9 @@ impl Link {
         }
         Ok(response.decoded(ask.max_body).await?)
     }
+}
+
+/// Whether a request makes another protocol of its connection.
+fn is_upgrade(ask: &Ask) -> bool {
+    ask.headers.iter().any(|(name, _)| name == header::UPGRADE)
 }

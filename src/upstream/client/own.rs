@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use pingora::protocols::SocketDigest;
 
-use crate::upstream::targets::Target;
+use crate::upstream::target::Target;
 
 /// The claim of one client's connection on upstream connections of its own: no other has its number.
 #[derive(Debug, Clone)]
@@ -113,7 +113,7 @@ mod tests {
         assert_ne!(one.group(7), other.group(7));
         assert_ne!(one.group(7), one.group(8), "other papers");
         assert_ne!(one.group(7), 7);
-        let target = |port: u16| Target { address: ([127, 0, 0, 1], port).into(), host: "legacy".into() };
+        let target = |port: u16| Target::at(([127, 0, 0, 1], port).into(), "legacy");
         assert_eq!(one.server("api"), None);
         one.keep_to("api", &target(1));
         one.keep_to("api", &target(2));

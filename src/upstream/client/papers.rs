@@ -190,6 +190,10 @@ impl Material {
         let identity = self.identity.map(|(chain, key)| Arc::new(CertKey::new(chain, key)));
         let mut hasher = DefaultHasher::new();
         (&upstream.name, fingerprint.as_bytes()).hash(&mut hasher);
+        // All that trust depends on, in a form that says each part of it; a password of the proxy's is not shown.
+        format!("{:?} {:?}", upstream.tls, upstream.proxy).hash(&mut hasher);
+        let password = upstream.proxy.as_ref().and_then(|proxy| proxy.credentials.as_ref());
+        password.map(|(_, password)| &password.0).hash(&mut hasher);
         Ok(Issue { authorities, identity, terms, group: hasher.finish() })
     }
 }

@@ -11,10 +11,12 @@ use pingora::lb::health_check::HealthCheck;
 use pingora::{Error, ErrorType};
 use tokio::time::timeout;
 
+use super::link::For;
 use super::{Link, SHORTEST_ROUND};
 use crate::config;
 use crate::upstream::failure::Failure;
-use crate::upstream::targets::Target;
+use crate::upstream::target::Target;
+use crate::upstream::targets::target_of;
 use crate::upstream::{Ask, Document};
 
 /// Longest body of an answer, bytes.
@@ -30,13 +32,16 @@ pub(super) struct Probe {
 impl HealthCheck for Probe {
     async fn check(&self, backend: &Backend) -> pingora::Result<()> {
         let failed = |failure: Failure| Error::because(ErrorType::ConnectError, "health check", failure);
-        let Some(target) = Target::of(backend) else {
+        let Some(target) = target_of(backend) else {
             return Error::e_explain(ErrorType::InternalError, "an unknown server");
         };
+        // This address, and not the one that is best now.
+        let target = Target { addresses: None, ..target };
         let upstream = &self.link.upstream;
         let limit = self.check.interval.min(upstream.total_timeout).max(SHORTEST_ROUND);
         if self.check.path.is_empty() {
-            return self.link.connect(&target, true, |_| {}).await.map(drop).map_err(failed);
+            let group = self.link.group(None);
+            return self.link.connect(&target, group, For::REQUESTS).await.map(drop).map_err(failed);
         }
         let ask = Ask {
             method: Method::GET,
@@ -65,6 +70,13 @@ impl HealthCheck for Probe {
     }
 
     fn backend_summary(&self, backend: &Backend) -> String {
-        format!("upstream {:?}: server {}", self.link.upstream.name, backend.addr)
+        let server = target_of(backend).map_or_else(|| backend.addr.to_string(), |target| target.to_string());
+        format!("upstream {:?}: server {server}", self.link.upstream.name)
+    }
+
+    async fn health_status_change(&self, backend: &Backend, is_healthy: bool) {
+        if let Some(target) = target_of(backend) {
+            target.note_health(is_healthy);
+        }
     }
 }

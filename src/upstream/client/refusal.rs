@@ -8,7 +8,6 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 #[cfg(feature = "openssl")]
 use super::secured::VERDICT_OF_PINS;
-#[cfg(feature = "openssl")]
 use crate::config::Pin;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -22,15 +21,37 @@ pub(super) struct Refusal {
     words: String,
     /// A look at the server would not say more.
     is_certain: bool,
+    /// What would change it.
+    remedies: Vec<Remedy>,
+}
+
+/// A key of `tls` that makes a server that was refused one that is spoken with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// `tls` itself.
+    Tls,
+    /// None of it.
+    NoTls,
+    Legacy,
+    Pin(Pin),
+    Sni(String),
 }
 
 impl Refusal {
     fn certain(words: impl Into<String>) -> Refusal {
-        Refusal { words: words.into(), is_certain: true }
+        Refusal { words: words.into(), is_certain: true, remedies: Vec::new() }
     }
 
     fn uncertain(words: impl Into<String>) -> Refusal {
-        Refusal { words: words.into(), is_certain: false }
+        Refusal { is_certain: false, ..Refusal::certain(words) }
+    }
+
+    fn with(self, remedy: Remedy) -> Refusal {
+        Refusal { remedies: vec![remedy], ..self }
+    }
+
+    pub(super) fn remedies(&self) -> &[Remedy] {
+        &self.remedies
     }
 
     pub(super) fn is_certain(&self) -> bool {
@@ -57,10 +78,11 @@ pub(super) fn pins_of(der: &[u8]) -> Option<[Pin; 2]> {
 /// None of `tls.pin` is the server's.
 #[cfg(feature = "openssl")]
 pub(super) fn not_pinned(der: Option<&[u8]>) -> Refusal {
-    Refusal::certain(match der.and_then(pins_of) {
-        Some([key, _]) => format!("the certificate's key is none of tls.pin: it is {key}"),
-        None => "the certificate is none of tls.pin".to_owned(),
-    })
+    match der.and_then(pins_of) {
+        // No remedy: the pins are there to keep it out.
+        Some([key, _]) => Refusal::certain(format!("the certificate's key is none of tls.pin: it is {key}")),
+        None => Refusal::certain("the certificate is none of tls.pin"),
+    }
 }
 
 /// What a certificate says of itself, as far as it can be read.
@@ -166,7 +188,7 @@ pub(super) fn of_certificate(seen: &super::secured::Seen, name: &str) -> Refusal
     let whose = if seen.leaf == seen.at_fault { "the certificate" } else { "a certificate of its chain" };
     let at_fault = Described::of(&seen.at_fault);
     let told = |of: fn(&Described) -> &String| at_fault.as_ref().map_or("", |it| of(it).as_str());
-    Refusal::certain(match seen.result.as_raw() {
+    let refusal = Refusal::certain(match seen.result.as_raw() {
         SELF_SIGNED => format!("the certificate is self-signed and not in tls.ca: add it there{or_pin}"),
         NO_ISSUER | NO_ISSUER_LOCALLY | NO_ISSUER_AT_ALL if leaf.is_self_signed => {
             format!("the certificate is self-signed and not in tls.ca: add it there{or_pin}")
@@ -188,13 +210,33 @@ pub(super) fn of_certificate(seen: &super::secured::Seen, name: &str) -> Refusal
         }
         WRONG_PURPOSE => "the certificate is none of a server's".to_owned(),
         _ => format!("{whose} is not believed: {}", seen.result),
-    })
+    });
+    match (seen.result.as_raw(), pins_of(&seen.leaf), leaf.names.first()) {
+        (HOSTNAME_MISMATCH | IP_ADDRESS_MISMATCH, _, Some(name)) if is_dns_name(name) => {
+            refusal.with(Remedy::Sni(name.clone()))
+        }
+        (
+            SELF_SIGNED | SELF_SIGNED_IN_CHAIN | NO_ISSUER | NO_ISSUER_LOCALLY | NO_ISSUER_AT_ALL
+            | HOSTNAME_MISMATCH | IP_ADDRESS_MISMATCH,
+            Some([key, _]),
+            _,
+        ) => refusal.with(Remedy::Pin(key)),
+        (KEY_TOO_SMALL | AUTHORITYS_KEY_TOO_SMALL | DIGEST_TOO_WEAK, ..) => refusal.with(Remedy::Legacy),
+        _ => refusal,
+    }
+}
+
+/// Whether a certificate's name is one that `sni` can be.
+#[cfg(feature = "openssl")]
+fn is_dns_name(name: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
+    name.parse::<std::net::IpAddr>().is_err() && name.bytes().all(is_letter) && !name.is_empty()
 }
 
 /// The upstream has no `tls`, and its server speaks it.
 #[cfg(feature = "openssl")]
 pub(super) fn speaks_tls() -> Refusal {
-    Refusal::certain("this port speaks TLS: add tls: {}")
+    Refusal::certain("this port speaks TLS: add tls: {}").with(Remedy::Tls)
 }
 
 /// What a server speaks that only `tls.legacy` speaks, if it is that.
@@ -210,13 +252,13 @@ pub(super) fn of_protocol(version: &str, cipher: &str) -> Option<Refusal> {
         }
         "TLSv1.2" => {
             let words = format!("no common cipher: the server wants {cipher}, which is weak: legacy: true");
-            Some(Refusal::certain(words))
+            Some(Refusal::certain(words).with(Remedy::Legacy))
         }
         older => {
             let number = older.trim_start_matches("TLSv");
             let number = if number == "1" { "1.0" } else { number };
             let words = format!("no common protocol: the server speaks TLS {number} at most: legacy: true");
-            Some(Refusal::certain(words))
+            Some(Refusal::certain(words).with(Remedy::Legacy))
         }
     }
 }
@@ -225,7 +267,10 @@ pub(super) fn of_protocol(version: &str, cipher: &str) -> Option<Refusal> {
 #[cfg(feature = "openssl")]
 pub(super) fn together(one: Option<Refusal>, other: Option<Refusal>) -> Option<Refusal> {
     match (one, other) {
-        (Some(one), Some(other)) => Some(Refusal::certain(format!("{one}; and {other}"))),
+        (Some(one), Some(other)) => Some(Refusal {
+            remedies: [one.remedies(), other.remedies()].concat(),
+            ..Refusal::certain(format!("{one}; and {other}"))
+        }),
         (one, other) => one.or(other),
     }
 }
@@ -244,7 +289,7 @@ pub(super) fn of_handshake(error: &openssl::ssl::Error) -> Refusal {
     }
     let last = error.ssl_error().and_then(|stack| stack.errors().last());
     if let Some(HTTP_REQUEST | TOO_LONG | WRONG_VERSION) = last.map(openssl::error::Error::reason_code) {
-        return Refusal::certain("this port does not speak TLS");
+        return Refusal::certain("this port does not speak TLS").with(Remedy::NoTls);
     }
     Refusal::uncertain(match (last, error.io_error()) {
         (Some(last), _) if last.reason_code() == UNEXPECTED_END => ENDED.to_owned(),

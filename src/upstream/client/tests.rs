@@ -21,6 +21,7 @@ mod document;
 mod http2;
 mod names;
 mod tls;
+mod ways;
 
 /// Longer than anything here takes; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,6 +33,7 @@ pub(in crate::upstream) fn upstream_of(servers: &[&str]) -> config::Upstream {
         servers: servers.iter().map(server).collect(),
         host: None,
         tls: None,
+        proxy: None,
         http2: false,
         connect_timeout: PATIENCE,
         first_byte_timeout: PATIENCE,
@@ -175,8 +177,24 @@ async fn class_of(answer: (Vec<u8>, Then)) -> &'static str {
     answer_to(answer).await.unwrap_err().class()
 }
 
+/// An address that answers no connection at all, as long as these live: its queue is full.
+pub(super) async fn silent() -> (Vec<Box<dyn Send>>, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut held: Vec<Box<dyn Send>> = vec![Box::new(listener)];
+    // The system takes one or two more than it was told.
+    for _ in 0..8 {
+        let connecting = timeout(Duration::from_millis(100), TcpStream::connect(address));
+        let Ok(connected) = connecting.await else { return (held, address) };
+        held.push(Box::new(connected.unwrap()));
+    }
+    panic!("the queue of {address} is never full");
+}
+
 /// An address where nothing listens, as long as the socket that holds it lives.
-fn nowhere() -> (TcpSocket, String) {
+pub(super) fn nowhere() -> (TcpSocket, String) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap().to_string();
@@ -586,6 +604,11 @@ fn with_health_check(servers: &[&str]) -> Arc<Client> {
     Client::new(Arc::new(config::Upstream { health_check: Some(check), ..upstream_of(servers) })).unwrap()
 }
 
+/// Where the next request passes through to.
+async fn address_of(client: &Client) -> String {
+    client.peer(Whose::Anybodys, false).await.unwrap().peer._address.to_string()
+}
+
 #[tokio::test]
 async fn an_unhealthy_server_is_avoided_and_taken_back() {
     let (say_first, first) = watch::channel(200);
@@ -595,7 +618,7 @@ async fn an_unhealthy_server_is_avoided_and_taken_back() {
     let chosen = async || {
         let mut chosen = Vec::new();
         for _ in 0..6 {
-            chosen.push(client.peer(Whose::Anybodys, true).await.unwrap()._address.to_string());
+            chosen.push(address_of(&client).await);
         }
         (chosen.contains(&first), chosen.contains(&second))
     };
@@ -628,8 +651,8 @@ async fn watching_checks_health_and_ends_when_told() {
     let watching = tokio::spawn(client.clone().watch_servers(stopped));
     let alone = async {
         loop {
-            let first = client.peer(Whose::Anybodys, true).await.unwrap()._address.to_string();
-            let second = client.peer(Whose::Anybodys, true).await.unwrap()._address.to_string();
+            let first = address_of(&client).await;
+            let second = address_of(&client).await;
             if first == server && second == server {
                 break;
             }
@@ -656,12 +679,12 @@ async fn a_name_that_does_not_resolve_is_no_server() {
     let client = Client::with_resolver(upstream, Arc::new(NoName)).unwrap();
     let error = client.fetch(&get("/")).await.unwrap_err();
     assert_eq!(error.class(), "no-server");
-    assert_eq!(client.peer(Whose::Anybodys, true).await.unwrap_err().class(), "no-server");
+    assert_eq!(client.peer(Whose::Anybodys, false).await.err().unwrap().class(), "no-server");
 }
 
 #[tokio::test]
 async fn a_pass_through_peer_limits_connecting_only() {
-    let peer = client_of(&["127.0.0.1:3000"]).peer(Whose::Anybodys, true).await.unwrap();
+    let peer = client_of(&["127.0.0.1:3000"]).peer(Whose::Anybodys, false).await.unwrap().peer;
     assert_eq!(peer.options.total_connection_timeout, Some(PATIENCE));
     assert_eq!((peer.options.read_timeout, peer.options.write_timeout), (None, None));
     assert_eq!(peer._address.to_string(), "127.0.0.1:3000");

@@ -1,0 +1,148 @@
+//! What passes through is Pingora's proxy's to send, on connections of its own: to which server, how that one is
+//! reached, and why it is not.
+//!
+//! Must not know: requests.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use pingora::Error;
+use pingora::protocols::SocketDigest;
+use pingora::upstreams::peer::HttpPeer;
+use tokio::time::timeout;
+
+use super::cause::Cause;
+use super::link::For;
+use super::refusal::{Refusal, Remedy};
+use super::way::{Absolute, Unreached};
+use super::{Bond, Client, Whose};
+use crate::upstream::failure::{Failure, FetchError};
+use crate::upstream::target::Target;
+
+/// The server for one request, and how Pingora connects to it.
+pub struct Chosen {
+    pub peer: Box<HttpPeer>,
+    pub server: Server,
+}
+
+/// A server that a request passes through to.
+#[derive(Debug)]
+pub struct Server {
+    target: Target,
+    /// Whom it has to be.
+    name: String,
+    /// What the request has to say where a proxy reads it.
+    pub absolute: Option<Absolute>,
+}
+
+impl Client {
+    /// A server for a pass-through request, for Pingora's proxy, which keeps its own connections. There
+    /// is a limit on connecting, none on reading: a stream may be silent for minutes. The first call
+    /// resolves the names if [`watch_servers`](Self::watch_servers) has not done so.
+    ///
+    /// # Errors
+    /// [`Failure::NoServer`] if there is none within `connect_timeout`.
+    pub async fn peer(&self, whose: Whose<'_>, is_upgrade: bool) -> Result<Chosen, FetchError> {
+        let purpose = if is_upgrade { For::UPGRADE } else { For::REQUESTS };
+        if let Whose::Own { bond, again: false } = &whose
+            && let Some(target) = bond.server(&self.config().name)
+        {
+            return Ok(self.own_peer(bond, target.clone(), is_upgrade));
+        }
+        let picked = timeout(self.config().connect_timeout, self.targets.pick(&[])).await;
+        let picked = picked.unwrap_or_else(|_| {
+            Err(Failure::NoServer { reason: "the server names are still being resolved".to_owned() })
+        });
+        let target = picked.map_err(|failure| self.failed(None, failure))?;
+        let group = self.link.group(None);
+        Ok(match whose {
+            Whose::Anybodys => self.chosen(self.link.passing_peer(&target, group, purpose), target, purpose),
+            Whose::Tidied => self.chosen(self.link.tidying_peer(&target, group, purpose), target, purpose),
+            Whose::New => {
+                let group = Bond::new().group(group);
+                self.chosen(self.link.passing_peer(&target, group, purpose), target, purpose)
+            }
+            Whose::Own { bond, .. } => {
+                bond.keep_to(&self.config().name, &target);
+                self.own_peer(bond, target, is_upgrade)
+            }
+        })
+    }
+
+    fn own_peer(&self, bond: &Bond, target: Target, is_upgrade: bool) -> Chosen {
+        let purpose = if is_upgrade { For::UPGRADE } else { For::ONE };
+        let peer = self.link.peer(&target, bond.group(self.link.group(None)), purpose);
+        self.chosen(peer, target, purpose)
+    }
+
+    fn chosen(&self, peer: HttpPeer, target: Target, purpose: For) -> Chosen {
+        let sni = self.config().tls.as_ref().and_then(|tls| tls.sni.clone());
+        let name = sni.unwrap_or_else(|| target.host.to_string());
+        let absolute = self.link.way.absolute(&target, purpose.is_upgrade);
+        Chosen { peer: Box::new(peer), server: Server { target, name, absolute } }
+    }
+
+    /// Connects to a server as polls do, and says nothing to it.
+    ///
+    /// # Errors
+    /// Says why there is no connection.
+    pub async fn connect(&self) -> Result<(), FetchError> {
+        let target = self.targets.pick(&[]).await.map_err(|failure| self.failed(None, failure))?;
+        let connected = self.link.connect(&target, self.link.group(None), For::REQUESTS).await;
+        connected.map(drop).map_err(|failure| self.failed(Some(target), failure))
+    }
+
+    /// Why there is no TLS with a server, in the words that polls have; `None` if a look at it shows nothing.
+    pub async fn find_out(&self, server: &Server) -> Option<String> {
+        self.link.diagnosis.of(&server.target, &server.name).await.map(|refusal| refusal.to_string())
+    }
+
+    /// Whether a server that was asked without TLS and not understood speaks it, in the words that polls have.
+    pub async fn speaks_tls(&self, server: &Server) -> Option<String> {
+        self.link.speaks_tls(&server.target).await.map(|refusal| refusal.to_string())
+    }
+
+    /// Notes that a server answered a request that passed through.
+    pub fn was_understood(&self, status: StatusCode) {
+        self.link.was_understood(status);
+    }
+
+    /// Lets a connection of pass-through serve nobody any more, as it may know its user.
+    pub fn retire(&self, connection: &Arc<SocketDigest>) {
+        self.retired.add(connection);
+        if self.config().http2 {
+            // It is not taken out of its pool for a request, so that every later one would meet it there.
+            self.link.retire_all();
+        }
+    }
+
+    /// A head that passed through could not be read: the next ones are tidied.
+    pub fn found_sloppy(&self) {
+        self.link.sloppiness.note();
+    }
+
+    /// Whether a connection from the pool of pass-through serves nobody any more.
+    pub fn is_retired(&self, connection: &Arc<SocketDigest>) -> bool {
+        self.retired.holds(connection)
+    }
+}
+
+/// What would make the server one that is spoken with, as far as a look at it showed.
+pub fn remedies(failure: &Failure) -> Vec<Remedy> {
+    let (Failure::Tls { source } | Failure::Reset { source }) = failure else { return Vec::new() };
+    if let Some(refusal) = source.downcast_ref::<Refusal>() {
+        return refusal.remedies().to_vec();
+    }
+    source.downcast_ref::<Cause>().map(Cause::remedies).unwrap_or_default()
+}
+
+/// Why a server was not reached, in words that clients must not read; `None` for other errors.
+pub fn unreached(error: &Error) -> Option<String> {
+    Unreached::found_in(error)
+}
+
+/// The words for a proxy that wants to know who asks.
+pub fn proxy_wants_credentials() -> Box<Error> {
+    let error = Unreached::wants_credentials();
+    Error::because(pingora::ErrorType::HTTPStatus(502), "the proxy answers itself", error)
+}

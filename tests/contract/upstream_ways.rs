@@ -1,0 +1,320 @@
+//! Ways to a server × ways of asking: sockets, proxies, and what is told where there is no way (contract §10).
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::app;
+use crate::support::client::{Http, Response};
+use crate::support::openssl::{Made, OldServer, Says, Speaks, made};
+use crate::support::process::{Folder, Process};
+use crate::support::proxy::{PASSWORD, Proxy};
+use crate::support::wire::within;
+
+const NAME: &str = "legacy.test";
+
+const HEALTH_CHECK: &str = ", health_check: {path: /health, interval: 1s}";
+
+/// A file for one server that is asked in all ways; `keys`: of the upstream.
+fn file(listener: &str, keys: &str) -> String {
+    format!(
+        "listeners: [{{address: '{listener}'}}]\n\
+         upstreams: {{api: {{{keys}{HEALTH_CHECK}}}}}\n\
+         passthrough: api\n\
+         log: {{access: false}}\n\
+         defaults: {{poll: {{interval: 1h}}}}\n\
+         routes:\n\
+         - {{path: '/r/{{name}}', upstream: api}}\n\
+         - {{path: '/b/{{name}}', upstream: api, poll: {{batch: {{path: /batch, param: ids, items: /items, key: /id, \
+         window: 1s}}}}}}\n\
+         - {{path: '/a/{{name}}', upstream: api, share: authorize}}\n"
+    )
+}
+
+const WEBSOCKET: &[(&str, &str)] = &[
+    ("Connection", "Upgrade"),
+    ("Upgrade", "websocket"),
+    ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ("Authorization", "Bearer of-a-client"),
+];
+
+/// What each way of asking gets: a poll, a request that passes through, a write, a WebSocket, a request that is
+/// answered if the client's own gets the same, two of a batch.
+async fn ways(address: std::net::SocketAddr) -> Vec<Response> {
+    let mut answers = vec![
+        Http::connect(address).await.get("/r/a", &[]).await,
+        Http::connect(address).await.get("/x", &[("Cookie", "session=1")]).await,
+        Http::connect(address).await.request("POST", "/x", &[("X-Hub", "1")], b"secret").await,
+        Http::connect(address).await.get("/ws", WEBSOCKET).await,
+        Http::connect(address).await.get("/a/a", &[("Authorization", "Bearer of-a-client")]).await,
+    ];
+    let (mut one, mut other) = (Http::connect(address).await, Http::connect(address).await);
+    let (one, other) = tokio::join!(one.get("/b/x", &[]), other.get("/b/y", &[]));
+    answers.extend([one, other]);
+    answers
+}
+
+const REACHED: [u16; 7] = [200, 200, 200, 101, 200, 200, 200];
+
+/// `check --probe` of this file, as the shell sees it: whether it is well, and all that it prints.
+fn probe(yaml: &str, path: &str) -> (bool, String) {
+    let folder = Folder::new();
+    let file = folder.write("p.yaml", yaml);
+    let output = Command::new(env!("CARGO_BIN_EXE_pollcast"))
+        .args(["check", "--polls", "2", "--every", "100ms", "--probe", path, "-c"])
+        .arg(file)
+        .output()
+        .expect("the binary runs");
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (output.status.success(), text.concat())
+}
+
+/// All ways of asking reach the server, and it learns nothing that is the proxy's; or not one byte of a request does.
+async fn expect(server: &OldServer, keys: &str, is_reached: bool) -> Vec<String> {
+    let yaml = file("127.0.0.1:0", keys);
+    let app = app::start(&yaml);
+    let answers = ways(app.addresses()[0]).await;
+    let found: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    let (is_well, text) = probe(&yaml, "/r/p");
+    assert_eq!(is_well, is_reached, "{keys}: {text}");
+    if !is_reached {
+        assert!(found.iter().all(|status| [502, 503].contains(status)), "{keys}: {found:?}");
+        assert_eq!(server.heads(), Vec::<String>::new(), "{keys}");
+        return Vec::new();
+    }
+    assert_eq!(found, REACHED, "{keys}");
+    let was_checked = || server.requests().iter().any(|line| line.starts_with("GET /health "));
+    let health = async {
+        while !was_checked() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("a check of health", health).await;
+    let asked = server.requests();
+    for wanted in
+        ["GET /r/a ", "GET /x ", "POST /x ", "GET /ws ", "GET /a/a ", "GET /batch?ids=", "GET /r/p "]
+    {
+        assert!(asked.iter().any(|line| line.starts_with(wanted)), "{keys}: {wanted} in {asked:?}");
+    }
+    for head in server.heads() {
+        let lower = head.to_lowercase();
+        assert!(!lower.contains("proxy-authorization") && !lower.contains("hidden"), "{keys}: {head}");
+    }
+    server.heads()
+}
+
+fn plain() -> Says<'static> {
+    Says { alternative: Some(NAME), ..Says::name(NAME) }
+}
+
+/// What is said of TLS to reach a server with this certificate, by OpenSSL and by rustls.
+fn believing(folder: &Folder, made: &Made) -> [String; 3] {
+    let ca = folder.write("ca.pem", &made.pem());
+    [
+        format!("tls: {{ca: '{}', sni: {NAME}}}", ca.display()),
+        format!("tls: {{pin: [{}]}}", made.pins()[0]),
+        "tls: {verify: false}".to_owned(),
+    ]
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_asked_in_all_ways_and_sees_localhost_or_the_host_that_is_set() {
+    let folder = Folder::new();
+    let path = folder.path.join("app.sock");
+    let server = OldServer::start_unix(&path, None);
+    let servers = format!("servers: ['unix:{}']", path.display());
+    for head in expect(&server, &servers, true).await {
+        assert!(head.to_lowercase().contains("\r\nhost: localhost\r\n"), "{head}");
+    }
+    let path = folder.path.join("named.sock");
+    let server = OldServer::start_unix(&path, None);
+    for head in expect(&server, &format!("servers: ['unix:{}'], host: {NAME}", path.display()), true).await {
+        assert!(head.contains("legacy.test\r\n"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn tls_is_spoken_over_a_unix_socket_and_verified_there() {
+    let (folder, own, other) = (Folder::new(), made(plain(), None), made(plain(), None));
+    for (number, tls) in believing(&folder, &own).iter().enumerate() {
+        let path = folder.path.join(format!("{number}.sock"));
+        let server = OldServer::start_unix(&path, Some(&own));
+        expect(&server, &format!("servers: ['unix:{}'], {tls}", path.display()), true).await;
+    }
+    let path = folder.path.join("other.sock");
+    let server = OldServer::start_unix(&path, Some(&other));
+    for tls in &believing(&folder, &own)[..2] {
+        expect(&server, &format!("servers: ['unix:{}'], {tls}", path.display()), false).await;
+    }
+}
+
+#[tokio::test]
+async fn proxies_lead_to_servers_without_tls_in_all_ways() {
+    let (http, socks) = (Proxy::http(), Proxy::socks());
+    for proxy in [&http, &socks] {
+        let server = OldServer::start_plain();
+        let keys = format!("servers: ['{}'], proxy: '{}'", server.address, proxy.url());
+        expect(&server, &keys, true).await;
+    }
+    // Another name than the address is the server's in a tunnel alone.
+    let server = OldServer::start_plain();
+    let keys = format!("servers: ['{}'], host: {NAME}, proxy: '{}'", server.address, http.url());
+    for head in expect(&server, &keys, true).await {
+        assert!(head.to_lowercase().contains("\r\nhost: legacy.test\r\n"), "{head}");
+    }
+    let log = http.log();
+    assert!(log.contains("GET http://127.0.0.1:") && log.contains("CONNECT 127.0.0.1:"), "{log}");
+}
+
+#[tokio::test]
+async fn proxies_lead_to_servers_with_tls_and_nobody_else_is_believed() {
+    let (folder, own) = (Folder::new(), made(plain(), None));
+    let believed = believing(&folder, &own);
+    let authority = made(Says { authority: Some(true), ..Says::name("Internal CA") }, None);
+    let ca = folder.write("authority.pem", &authority.pem());
+    let impostor =
+        made(Says { alternative: Some("other.test"), ..Says::name("other.test") }, Some(&authority));
+    for proxy in [Proxy::http(), Proxy::socks()] {
+        for tls in &believed {
+            let server = OldServer::start(&own, Speaks::default());
+            let keys = format!("servers: ['{}'], {tls}, proxy: '{}'", server.address, proxy.url());
+            expect(&server, &keys, true).await;
+        }
+        // A man in the middle with a certificate that is good, for another name.
+        let server = OldServer::start(&impostor, Speaks::default());
+        for tls in [
+            format!("tls: {{ca: '{}', sni: {NAME}}}", ca.display()),
+            format!("tls: {{ca: '{}', sni: {NAME}, legacy: true}}", ca.display()),
+            believed[1].clone(),
+            format!("tls: {{sni: {NAME}}}"),
+        ] {
+            expect(
+                &server,
+                &format!("servers: ['{}'], {tls}, proxy: '{}'", server.address, proxy.url()),
+                false,
+            )
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_man_in_the_middle_gets_no_byte_without_a_proxy_either() {
+    let (folder, authority) =
+        (Folder::new(), made(Says { authority: Some(true), ..Says::name("Internal CA") }, None));
+    let ca = folder.write("authority.pem", &authority.pem());
+    let impostor =
+        made(Says { alternative: Some("other.test"), ..Says::name("other.test") }, Some(&authority));
+    let (server, path) = (OldServer::start(&impostor, Speaks::default()), folder.path.join("a.sock"));
+    let other = OldServer::start_unix(&path, Some(&impostor));
+    for tls in ["", ", legacy: true"] {
+        let tls = format!("tls: {{ca: '{}', sni: {NAME}{tls}}}", ca.display());
+        expect(&server, &format!("servers: ['{}'], {tls}", server.address), false).await;
+        expect(&other, &format!("servers: ['unix:{}'], {tls}", path.display()), false).await;
+    }
+}
+
+/// What the log, a client and the probe are told where there is no way.
+async fn told(keys: &str, wanted: &str) {
+    let yaml = file("PUBLIC_ADDRESS", keys).replace("log:", "admin: {address: ADMIN_ADDRESS}\nlog:");
+    let checked = Process::start(&yaml).await;
+    checked.wait_stderr("becomes unhealthy").await;
+    // A server that is unhealthy is not asked any more.
+    let process = Process::start(&yaml.replace(HEALTH_CHECK, "")).await;
+    for answer in ways(process.address).await {
+        let text = format!("{answer:?} {}", answer.text());
+        for hidden in ["the proxy", "hidden", ".sock", "407"] {
+            assert!(!text.contains(hidden), "{keys}: a client is told {hidden}: {text}");
+        }
+        assert!([502, 503, 504].contains(&answer.status), "{keys}: {text}");
+    }
+    // A poll, what passes through and checks of health have one and the same reason.
+    process.wait_stderr("did not pass through").await;
+    let log = process.stderr() + &checked.stderr();
+    let lines =
+        |about: &str| log.lines().filter(|line| line.contains(about)).any(|line| line.contains(wanted));
+    for about in ["did not pass through", "becomes unhealthy", "/r/"] {
+        assert!(lines(about), "{keys}: {about} does not say {wanted:?}:\n{log}");
+    }
+    let (is_well, text) = probe(&file("127.0.0.1:0", keys), "/r/a");
+    assert!(!is_well && text.contains(wanted), "{keys}: {text}");
+    assert!(!format!("{log}{text}").contains("hidden"), "{log}{text}");
+}
+
+#[tokio::test]
+async fn a_socket_that_cannot_be_used_is_told_to_operators_with_its_path() {
+    let folder = Folder::new();
+    let missing = folder.path.join("missing.sock");
+    told(
+        &format!("servers: ['unix:{}']", missing.display()),
+        &format!("{}: there is no such socket", missing.display()),
+    )
+    .await;
+    let file = folder.write("file.sock", "");
+    told(&format!("servers: ['unix:{}']", file.display()), "nothing listens on it").await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_lead_on_is_told_to_operators_alone() {
+    let (http, socks, server) = (Proxy::http(), Proxy::socks(), OldServer::start_plain());
+    let place = server.address;
+    let of = |proxy: &str| format!("servers: ['{place}'], proxy: '{proxy}', connect_timeout: 500ms");
+    let unknown = http.url().replace("ann:hidden-word@", "");
+    told(&of(&unknown), "the proxy answers 407").await;
+    told(&format!("{}, tls: {{}}", of(&unknown)), "the proxy answers 407").await;
+    // tinyproxy's word for a wrong password.
+    let wrong = format!("{}, tls: {{}}", of(&http.url_of("hidden-other")));
+    told(&wrong, "the proxy does not let pollcast reach").await;
+    told(&of(&socks.url_of("hidden-other")), "does not take the user and the password").await;
+    // What listens, and never says anything.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().map(|address| (silent, address)).unwrap();
+    told(&of(&format!("socks5://{}", silent.1)), "does not answer").await;
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    told(&of(&format!("http://ann:hidden@{dead}")), "cannot be connected to").await;
+    assert_eq!(server.heads(), Vec::<String>::new());
+    // A proxy that is well, and a server that is not there.
+    let keys = |proxy: &Proxy| format!("servers: ['{dead}'], tls: {{}}, proxy: '{}'", proxy.url());
+    told(&keys(&http), &format!("the proxy cannot reach {dead}")).await;
+    told(&keys(&socks), &format!("the proxy cannot reach {dead}")).await;
+}
+
+#[tokio::test]
+async fn a_port_that_speaks_tls_or_does_not_is_told_and_the_probe_prints_the_lines() {
+    let own = made(plain(), None);
+    let (secured, open) = (OldServer::start(&own, Speaks::default()), OldServer::start_plain());
+    let keys = format!("servers: ['{}']", secured.address);
+    told(&keys, "this port speaks TLS: add tls: {}").await;
+    let (_, text) = probe(&file("127.0.0.1:0", &keys), "/r/a");
+    let [pin, _] = own.pins();
+    let lines = format!("tls: {{ sni: {NAME}, pin: [{pin}] }}");
+    let other = format!("tls: {{ pin: [{pin}] }}");
+    assert!(text.contains(&lines) || text.contains(&other), "{text}");
+    let keys = format!("servers: ['{}'], tls: {{}}", open.address);
+    told(&keys, "this port does not speak TLS").await;
+    let (_, text) = probe(&file("127.0.0.1:0", &keys), "/r/a");
+    assert!(text.contains("Without `tls` it is reached"), "{text}");
+}
+
+#[test]
+fn curl_goes_the_same_ways() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        // It checks this test and nothing of pollcast.
+        return;
+    }
+    let folder = Folder::new();
+    let (path, server) = (folder.path.join("a.sock"), OldServer::start_plain());
+    let _on_socket = OldServer::start_unix(&path, None);
+    let (http, socks) = (Proxy::http(), Proxy::socks());
+    let get = |arguments: &[&str]| {
+        let output =
+            Command::new("curl").args(["-sS", "-m", "10"]).args(arguments).output().expect("curl runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let url = format!("http://{}/x", server.address);
+    let path = Path::new(&path).display().to_string();
+    assert_eq!(get(&["--unix-socket", &path, "http://localhost/x"]), "{\"a\":1}");
+    assert_eq!(get(&["--noproxy", "", "-x", &http.url(), &url]), "{\"a\":1}");
+    assert_eq!(get(&["--noproxy", "", "-x", &socks.url(), &url]), "{\"a\":1}");
+    assert!(server.heads().iter().all(|head| !head.contains(PASSWORD)));
+}
