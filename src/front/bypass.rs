@@ -118,7 +118,7 @@ fn with_choosing_fields(headers: &HeaderMap) -> Option<HeaderValue> {
 /// Fields by which caches of CDNs are told other lifetimes than Cache-Control says.
 const CDN_FIELDS: [&str; 4] = ["surrogate-control", "edge-control", "x-accel-expires", "cdn-cache-control"];
 
-/// Keeps caches in front from answering somebody whom the route would not have let in.
+/// Keeps caches in front from answering a client that the route would not have let in.
 fn keep_private(response: &mut ResponseHeader) -> Result<()> {
     let of_cdn = |name: &str| CDN_FIELDS.contains(&name) || name.ends_with("-cdn-cache-control");
     let named: Vec<_> = response.headers.keys().filter(|name| of_cdn(name.as_str())).cloned().collect();

@@ -1,4 +1,4 @@
-//! Who a client is by its certificate: its subject and the authority that vouches for it, read when the handshake has
+//! The identity of a client by its certificate: its subject and the authority that vouches for it, read when the handshake has
 //! verified it and kept with the connection, wherever that goes.
 //!
 //! Must not know: which certificates are accepted, what a subject may do.
@@ -56,7 +56,7 @@ impl Anchor {
 }
 
 /// Keeps whom verified certificates name. The issuer is the authority of `client_ca` that a certificate leads to: the
-/// name of what signed it is chosen by whoever has an intermediate authority of any of them.
+/// name of what signed it is chosen by the owner of an intermediate authority of any of them.
 pub(super) struct Keep(pub(super) Vec<Anchor>);
 
 impl Keep {
@@ -96,7 +96,7 @@ fn subject_of(certificate: &[u8]) -> Option<String> {
     names.value.general_names.iter().find_map(alternative)
 }
 
-/// Alternative names with control characters are no names: somebody may write them into a log.
+/// Alternative names with control characters are no names: a program may write them into a log.
 fn alternative(name: &GeneralName<'_>) -> Option<String> {
     let plain = |kind: &str, name: &str| {
         (!name.is_empty() && !name.chars().any(char::is_control)).then(|| format!("{kind}:{name}"))

@@ -1,5 +1,5 @@
-//! The certificates of a listener: read from their files, chosen by the name that a client asks for; and who
-//! may certify its clients.
+//! The certificates of a listener: read from their files, chosen by the name that a client asks for; and
+//! the authorities that may certify its clients.
 //!
 //! Must not know: connections, when the files are read.
 
@@ -209,7 +209,7 @@ struct Certificates {
 }
 
 impl Certificates {
-    /// None: there is no certificate.
+    /// `None` if there is no certificate.
     fn new(certificates: Vec<Certified>) -> Option<Certificates> {
         let first = certificates.first()?.key.clone();
         let mut by_name: HashMap<String, Vec<Arc<CertifiedKey>>> = HashMap::new();

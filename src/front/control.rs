@@ -53,7 +53,7 @@ impl Control {
 }
 
 /// Whether neither request nor body is in a frame with this head. Window updates are not among them:
-/// whoever reads much sends many.
+/// a client that reads much sends many.
 fn carries_nothing(head: &[u8; HEAD]) -> bool {
     const DATA: u8 = 0;
     const HEADERS: u8 = 1;

@@ -1,4 +1,4 @@
-//! Who asks for patches, and in which language (contract §5 delta, RFC 3229).
+//! Whether a request asks for patches, and in which language (contract §5 delta, RFC 3229).
 //!
 //! Pure. Must not know: resources, whether there is a patch.
 
@@ -14,7 +14,7 @@ const A_IM: HeaderName = HeaderName::from_static("a-im");
 const MAX_MEMBERS: usize = 64;
 
 /// The patches a stream is to be made of: `Accept: text/event-stream;delta=json-patch`, or the
-/// switch. None: whole bodies.
+/// switch. Returns `None` for whole bodies.
 pub(super) fn of_stream(route: &Route, headers: &HeaderMap, query: Option<&str>) -> Option<PatchKind> {
     let accepted = members(headers, header::ACCEPT).find_map(|member| {
         let mut parts = member.split(';').map(str::trim);

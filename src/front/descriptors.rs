@@ -2,7 +2,7 @@
 //!
 //! A system gives the lowest free number to a new file, so the number of a connection says how full the
 //! table is. Where it is nearly full, a new connection is closed: without that the clients would take
-//! what polls need to reach their upstreams, and everybody's streams would go stale.
+//! what polls need to reach their upstreams, and all streams would go stale.
 //! Must not know: what a connection is for.
 
 use std::os::fd::RawFd;
@@ -32,7 +32,7 @@ impl Descriptors {
         Descriptors { kept: limit.saturating_sub((limit / part).clamp(least, most)) }
     }
 
-    /// By the limit that holds now; where nobody tells it, there is none.
+    /// By the limit that holds now; where the system does not tell it, there is none.
     pub fn of_process() -> Descriptors {
         Descriptors::new(rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX))
     }

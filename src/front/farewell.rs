@@ -30,8 +30,8 @@ impl Farewell {
         Farewell { skip: 0, frame: [0; WITH_CODE], have: 0, said: false }
     }
 
-    /// So many bytes of these pieces went out. Gives, once a connection, why it ends, as the metric says it:
-    /// none: it goes on, or ends without anybody's fault.
+    /// So many bytes of these pieces went out. Gives, once a connection, why it ends, as the metric says it,
+    /// or `None` if it goes on, or ends without a fault.
     pub(super) fn written(&mut self, pieces: &[IoSlice<'_>], mut count: usize) -> Option<&'static str> {
         let mut reason = None;
         for piece in pieces {

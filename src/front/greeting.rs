@@ -22,7 +22,7 @@ pub(super) enum Protocol {
 }
 
 /// Reads of a cleartext connection until it is clear what it speaks: the preface's first byte is no
-/// method's, but for those that begin with P. None: it ended without a word.
+/// method's, but for those that begin with P. Returns `None` if it ended without a word.
 pub(super) async fn protocol(stream: Stream) -> io::Result<Option<Protocol>> {
     let Ok(mut socket) = stream.into_any().downcast::<Socket>() else {
         return Err(io::Error::other("a cleartext connection is not the proxy's own kind of socket"));

@@ -133,7 +133,7 @@ async fn wait(
             }
         }
         tokio::select! {
-            // First: nothing is told to who may not stay.
+            // First: nothing is told to a client that may not stay.
             biased;
             why = stay.is_over() => return Ended::Expelled(why),
             () = views.changed() => {}

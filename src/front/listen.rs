@@ -37,7 +37,7 @@ use super::{Front, Shared, refuse};
 use crate::config::{Limits, Listener};
 use crate::metrics::Metrics;
 
-/// Streams of an HTTP/2 connection that its client may open and reset before anybody looked at them:
+/// Streams of an HTTP/2 connection that its client may open and reset before they were looked at:
 /// more are an attack (CVE-2023-44487), and end the connection.
 const RESETS: usize = 20;
 

@@ -37,7 +37,7 @@ impl Cover<'_> {
     /// The connection of a request whose pace is looked at. Returns `None` for others: many clients share the
     /// connections of proxies and of HTTP/2.
     pub(super) fn paced_connection(&self) -> Option<u64> {
-        // Who asks for patches knows whom it asks.
+        // A client that asks for patches knows pollcast.
         let is_plain = self.method == Method::GET
             && self.version == HttpVersion::HTTP_11
             && delta::of_answer(&self.route, &self.headers, self.query.as_deref()).is_none();

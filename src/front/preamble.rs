@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 /// What connections of a listener begin with.
 pub(super) struct Preamble {
     proxy_protocol: bool,
-    /// Who may write a PROXY header; empty: everybody.
+    /// The peers that may write a PROXY header; empty for all.
     trusted: Vec<IpNet>,
     tls: Option<Arc<Tls>>,
     /// For the header, and for the handshake.
@@ -30,7 +30,7 @@ impl Preamble {
         Preamble { proxy_protocol: listener.proxy_protocol, trusted, tls, patience }
     }
 
-    /// A new connection, ready for HTTP. None: it did not come that far, and is closed.
+    /// A new connection, ready for HTTP. Returns `None` if it did not come that far, and is closed.
     pub(super) async fn pass(&self, stream: Stream, metrics: &Metrics) -> Option<Stream> {
         if !self.proxy_protocol && self.tls.is_none() {
             return Some(stream);
@@ -67,7 +67,7 @@ impl Preamble {
         }
     }
 
-    /// Who is not trusted speaks for itself: its own address counts, and a header would be no HTTP.
+    /// A peer that is not trusted speaks for itself: its own address counts, and a header would be no HTTP.
     fn expects_header(&self, socket: &l4::stream::Stream) -> bool {
         let digest = socket.get_socket_digest();
         let peer = digest.as_ref().and_then(|digest| digest.peer_addr()?.as_inet().copied());

@@ -1,6 +1,6 @@
 //! The PROXY header (v1 and v2) that a load balancer writes before anything its client says.
 //!
-//! Must not know: who may write one, how long it may take.
+//! Must not know: which peers may write one, how long it may take.
 
 use std::fmt;
 use std::io;
@@ -82,7 +82,7 @@ pub(super) fn fuzzed(read: &[u8]) {
     }
 }
 
-/// Bytes of the header that `read` begins with. None: it goes on.
+/// Bytes of the header that `read` begins with. Returns `None` if it goes on.
 fn length(read: &[u8]) -> Result<Option<usize>, Bad> {
     let may_be = |signature: &[u8]| read.iter().zip(signature).all(|(one, other)| one == other);
     if may_be(V2) {
@@ -104,7 +104,7 @@ fn length(read: &[u8]) -> Result<Option<usize>, Bad> {
     }
 }
 
-/// The client that a whole header names; none: it says that nobody is behind it, or not who.
+/// The client that a whole header names; `None` if it says that there is none, or not which.
 fn source(header: &[u8]) -> Result<Option<SocketAddr>, Bad> {
     // The numbers of Rust may have a sign.
     if header.starts_with(V1) && header.contains(&b'+') {
@@ -126,7 +126,7 @@ fn source(header: &[u8]) -> Result<Option<SocketAddr>, Bad> {
 
 /// Compares the checksum of a whole header of version 2 with what it says, if it does.
 fn checksum(header: &[u8]) -> Result<(), Bad> {
-    // What is behind a family of no known length is nobody's to read.
+    // What is behind a family of no known length cannot be read.
     let addresses = match header.get(13).map(|family| family >> 4) {
         Some(0) => 0,
         Some(1) => 12,

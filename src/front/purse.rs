@@ -1,4 +1,4 @@
-//! The way to a resource: who pays for one that is asked for first, how many that may be, and how fast they may come.
+//! The way to a resource: which client pays for one that is asked for first, how many that may be, and how fast they may come.
 //!
 //! Must not know: how resources are polled.
 
@@ -13,7 +13,7 @@ use crate::config::Route;
 use crate::hub::{Attend, Attendance, Full, Payer, Purse};
 use crate::resource::ResourceKey;
 
-/// Bits of an IPv6 address that its holder chooses: whoever has one has a whole /64.
+/// Bits of an IPv6 address that its holder chooses: a client that has one has a whole /64.
 const OWN_BITS: u32 = 64;
 
 /// Whom a request is from, as far as its limits go.
@@ -24,8 +24,8 @@ pub(super) struct Asker {
     pub(super) subject: Option<u64>,
 }
 
-/// Who is known pays for resources itself, wherever it comes from; bytes are its address's. Returns `None` if nobody is
-/// charged.
+/// A known client pays for resources itself, wherever it comes from; bytes are its address's. Returns `None` if no client
+/// is charged.
 pub(super) fn purse(shared: &Shared, asker: Asker) -> Option<Purse> {
     let limits = &shared.config.limits;
     let address = asker.address.map(household);

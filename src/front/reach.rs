@@ -1,6 +1,6 @@
 //! What a write is, and which paths it bears on (contract §9).
 //!
-//! Pure. Must not know: resources, who wrote.
+//! Pure. Must not know: resources, writers.
 
 use http::{Method, StatusCode};
 

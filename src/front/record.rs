@@ -1,6 +1,6 @@
 //! What remains of a request that Pingora served: a count, and a line of the access log.
 //!
-//! Must not know: connections that left Pingora; whoever has them writes their lines.
+//! Must not know: connections that left Pingora, whose new owners write their lines.
 
 use pingora::proxy::Session;
 use pingora::{ErrorSource, ErrorType};

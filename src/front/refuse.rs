@@ -47,7 +47,7 @@ pub(super) async fn with_headers(
     Ok(Fate::Answered)
 }
 
-/// A problem document and its fields, for whoever writes them.
+/// A problem document and its fields, for the caller that writes them.
 pub(super) fn problem(
     session: &Session,
     ctx: &Context,
@@ -81,7 +81,7 @@ pub(super) async fn closing(
     fate
 }
 
-/// Refuses a head that does not say one thing to everybody.
+/// Refuses a head that does not say one thing to all readers.
 pub(super) async fn unfit(session: &mut Session, ctx: &mut Context, bad: BadHead) -> Result<Fate> {
     ctx.shared.metrics.refusals.with_label_values(&["framing"]).inc();
     closing(session, ctx, StatusCode::BAD_REQUEST, bad.0).await

@@ -51,12 +51,12 @@ impl Repeats {
     }
 }
 
-/// A request by which a held poll's or a connection's next one is recognized. None: that is not to be had.
+/// A request by which a held poll's or a connection's next one is recognized. Returns `None` if there is none.
 pub(super) fn repeat(cover: &Cover<'_>, key: &ResourceKey, view: &View) -> Option<Repeat> {
     let plain = cover.method == Method::GET
         && cover.version == HttpVersion::HTTP_11
         && !cover.session.is_http2()
-        // Who is asked who they are is asked every time.
+        // A client that has to prove its identity proves it every time.
         && answer::is_everybodys(key, &cover.route)
         && cover.route.hold_not_modified.is_none()
         && cover.route.feed.is_none()
@@ -69,8 +69,8 @@ pub(super) fn repeat(cover: &Cover<'_>, key: &ResourceKey, view: &View) -> Optio
 }
 
 impl Cover<'_> {
-    /// Answers a hit, and keeps the connection in a shard if it has asked the same before. None: it is to
-    /// be answered here.
+    /// Answers a hit, and keeps the connection in a shard if it has asked the same before. Returns `None` if it
+    /// is to be answered here.
     pub(super) async fn stay(
         &mut self,
         key: &ResourceKey,

@@ -1,8 +1,8 @@
 //! The slow 304 (contract §3, `hold_not_modified`): an ordinary conditional poll that would be
 //! answered 304 waits a moment for a change.
 //!
-//! It waits in its task: holds are short, and clients that do not know of them may be anything. Who
-//! holds what is known by digests only. Must not know: how the answer is made.
+//! It waits in its task: holds are short, and clients that do not know of them may be anything. Which
+//! client holds what is known by digests only. Must not know: how the answer is made.
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -83,7 +83,7 @@ impl Holds {
         Holds { clients: Mutex::new(LruCache::new(most)), key }
     }
 
-    /// None: the client holds enough. An older hold of the same resource is released.
+    /// Returns `None` if the client holds enough. An older hold of the same resource is released.
     fn enter(&self, client: ClientId, topic: u64, http1: bool, length: Duration) -> Option<Place<'_>> {
         let mut clients = self.clients.lock();
         let known = clients.get_or_insert_mut(client, Client::default);
@@ -252,7 +252,7 @@ impl Cover<'_> {
                 }
             }
             tokio::select! {
-                // First: nothing is told to who may not stay.
+                // First: nothing is told to a client that may not stay.
                 biased;
                 why = stay.is_over() => return End::Expelled(why),
                 () = views.changed() => {}

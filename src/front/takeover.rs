@@ -19,8 +19,8 @@ use super::attended::Attended;
 /// How long a request's body may take to arrive before its answer.
 const BODY: Duration = Duration::from_secs(1);
 
-/// The connection with the bytes that were read past the request; none: it ended, or was answered
-/// with an error, on the way out.
+/// The connection with the bytes that were read past the request. Returns `None` if it ended, or
+/// was answered with an error, on the way out.
 ///
 /// What stays in the session is a dummy that has read the same head, since Pingora logs and
 /// finishes whatever is there.
@@ -58,7 +58,7 @@ pub(super) async fn take_http2(session: &mut Session) -> Result<Box<ServerSessio
     if !stream.is_http2() {
         return Error::e_explain(ErrorType::InternalError, "only HTTP/2 streams can be taken over");
     }
-    // Nobody reads it any more, and the stream may live for days.
+    // It is not read any more, and the stream may live for days.
     *stream.req_header_mut() = RequestHeader::build_no_case(Method::GET, b"/", Some(0))?;
     Ok(stream)
 }

@@ -77,7 +77,7 @@ impl Tls {
 
     /// Looks at the files every `reload`, and whenever `told`; never returns.
     pub(super) async fn keep(self: Arc<Self>, mut told: watch::Receiver<()>, metrics: Metrics) {
-        // They are there before they count, for who watches them grow.
+        // They are there before they count, so that their growth can be watched.
         let [new, bad] =
             ["new", "bad"].map(|outcome| metrics.certificate_reloads.with_label_values(&[outcome]));
         loop {

@@ -1,7 +1,7 @@
 //! How many push clients may come in a second: what is over it is refused for now, so that a storm of
 //! reconnects comes in at a pace that the process and its upstreams keep up with.
 //!
-//! Time comes in, so that the tests are tables. Must not know: who comes, what the others are told.
+//! Time comes in, so that the tests are tables. Must not know: the clients, what the others are told.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -83,7 +83,7 @@ mod tests {
     }
 
     proptest! {
-        /// In no window come more than a second's worth and the window's; and who comes no faster than
+        /// In no window come more than a second's worth and the window's; and a client that comes no faster than
         /// the rate is never refused.
         #[test]
         fn the_rate_is_kept(rate in 1..5000_u32, gaps in proptest::collection::vec(0..50_000_000_u64, 1..400)) {

@@ -19,7 +19,7 @@ use crate::hub::{Audience, ExceptionKind, Outcome, View};
 use crate::metrics::Bypass;
 use crate::resource::ResourceKey;
 
-/// So many new keys in a row that could not be shared say that a route's answers are not everybody's.
+/// So many new keys in a row that could not be shared say that a route's answers are not for all clients.
 const NEW_KEYS: usize = 10;
 
 /// They have to come from so many clients at least: one client proves nothing about the others.

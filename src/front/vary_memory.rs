@@ -48,7 +48,7 @@ impl VaryMemory {
         let before = self.known.insert(base.clone(), names.into());
         let before = before.map_or(0, |names| weight(base, &names));
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        // Somebody may have forgotten everything meanwhile.
+        // Another thread may have forgotten everything meanwhile.
         let _ = self
             .bytes
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| Some(held.saturating_sub(before)));
