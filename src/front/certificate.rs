@@ -1,5 +1,5 @@
-//! The identity of a client by its certificate: its subject and the authority that vouches for it, read when the handshake has
-//! verified it and kept with the connection, wherever that goes.
+//! The identity of a client by its certificate: its subject and the authority that vouches for it, read when the
+//! handshake has verified it and kept with the connection, wherever that goes.
 //!
 //! Must not know: which certificates are accepted, what a subject may do.
 

@@ -1,4 +1,5 @@
-//! The way to a resource: which client pays for one that is asked for first, how many that may be, and how fast they may come.
+//! The way to a resource: which client pays for one that is asked for first, how many that may be, and how fast they may
+//! come.
 //!
 //! Must not know: how resources are polled.
 
