@@ -217,8 +217,7 @@ pub fn full(
     }
     headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
     if let Some(status) = status {
-        // Behind what caches before this one said (RFC 9211 §2).
-        headers.append(CACHE_STATUS, status.value());
+        headers.insert(CACHE_STATUS, status.value());
     }
     headers
 }
@@ -282,8 +281,7 @@ pub fn not_modified(
     let mut headers = common(snapshot, key, route, coded);
     headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
     if let Some(status) = status {
-        // Behind what caches before this one said (RFC 9211 §2).
-        headers.append(CACHE_STATUS, status.value());
+        headers.insert(CACHE_STATUS, status.value());
     }
     headers
 }

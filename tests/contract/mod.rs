@@ -78,6 +78,7 @@ pub mod edge_support;
 pub mod envelope;
 pub mod failure;
 pub mod feeds;
+pub mod field_faults;
 pub mod for_whom;
 pub mod forwarding;
 pub mod framing;

@@ -59,10 +59,12 @@ pub const ALLOWED: &[Allowance] = &[
     },
     Allowance {
         section: "§3",
-        why: "an answer from a snapshot has an ETag, an Age and a Cache-Control of its own, and no other lifetime",
+        why: "an answer from a snapshot has ETag, Age, Cache-Status and Cache-Control of its own, and no other lifetime",
         covers: |d| {
-            let is_own =
-                d.is_field("etag") || d.is_field("age") || d.what == What::FieldLost("expires".into());
+            let is_lost = |name: &str| d.what == What::FieldLost(name.to_owned());
+            let is_own = ["etag", "age", "cache-status"].iter().any(|name| d.is_field(name))
+                || is_lost("expires")
+                || is_lost("pragma");
             d.here && (is_own || (d.is_field("cache-control") && d.through_says("cache-control", "no-cache")))
         },
     },
@@ -157,6 +159,24 @@ pub const ALLOWED: &[Allowance] = &[
                 answer.line("content-type").is_some_and(|said| said.starts_with("application/problem+json"))
             });
             !d.setting.passes() && matches!(d.what, What::Status(_, 504)) && is_told && d.has(is_late)
+        },
+    },
+    Allowance {
+        section: "§3",
+        why: "a digest of bytes that were decoded for the snapshot is dropped",
+        covers: |d| {
+            let is_digest = ["digest", "content-md5", "repr-digest", "content-digest"]
+                .iter()
+                .any(|name| d.what == What::FieldLost((*name).to_owned()));
+            d.here && is_digest && d.has(|t| matches!(t, Trait::Coding(_)))
+        },
+    },
+    Allowance {
+        section: "§11",
+        why: "the poller of a public route has a cookie jar: an API that sets a cookie once says so to it once",
+        covers: |d| {
+            let is_vary = d.here && d.setting.is_public() && d.is_field("vary");
+            is_vary && d.has(|t| *t == Trait::SetsCookie)
         },
     },
     Allowance {

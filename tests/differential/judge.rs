@@ -321,6 +321,11 @@ fn not_followed(got: &Answer, how: Following, exchange: &Exchange<'_>) -> Option
         }
         304 if how == Following::Held => None,
         400..=599 if is_problem => None,
+        // An earlier answer of the API's, which is remembered for a moment.
+        status if got.line("cache-status").is_some_and(|said| said.contains("detail=relayed")) => {
+            let is_the_apis = exchange.direct.as_ref().is_ok_and(|direct| direct.status == status);
+            (!is_the_apis).then_some("a status that the API never said")
+        }
         200..=299 => Some("neither a stream nor the API's answer"),
         _ => Some("a status that is neither the API's nor explained"),
     }

@@ -226,7 +226,8 @@ impl Stage<'_> {
             let vary =
                 exchange.direct.as_ref().ok().and_then(|answer| answer.line("vary")).unwrap_or_default();
             for_everybody(&mut a.fields, &vary);
-            exchange.direct = self.direct.ask(ask.who, &a).await;
+            // On a connection that knows nobody.
+            exchange.direct = Client::new(self.direct.address).ask(&a).await;
         }
         let mut found = undocumented(exchange.differences());
         if b.is_read() && !found.is_empty() && !self.scene.setting.passes() {

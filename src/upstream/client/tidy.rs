@@ -280,3 +280,74 @@ pub(super) fn tidying(
     outer.options.custom_l4 = Some(Arc::new(TidyingDialer { peer, connector, sloppiness }));
     outer
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A connection that is tidied, and its server's end.
+    async fn connection() -> (Tidy, TcpStream, Arc<Sloppiness>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let sloppiness = Sloppiness::of("api".to_owned());
+        (Tidy::new(Box::new(L4Stream::from(stream)), sloppiness.clone()), server, sloppiness)
+    }
+
+    /// What is read of these bytes, which come one by one, until the end.
+    async fn read(sent: &[u8]) -> (Vec<u8>, bool) {
+        let (mut tidy, mut server, sloppiness) = connection().await;
+        let sent = sent.to_vec();
+        let sending = tokio::spawn(async move {
+            for byte in sent {
+                server.write_all(&[byte]).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        });
+        let mut all = Vec::new();
+        tidy.read_to_end(&mut all).await.unwrap();
+        sending.await.unwrap();
+        (all, sloppiness.is_known())
+    }
+
+    #[tokio::test]
+    async fn only_heads_are_tidied_whatever_the_body_looks_like() {
+        let body = "HTTP/1.1 200 OK\r\noops\r\n\r\n";
+        for (interim, head, tidied, is_sloppy) in [
+            ("", "HTTP/1.1 200 OK\r\nA: b\r\n\r\n", "HTTP/1.1 200 OK\r\nA: b\r\n\r\n", false),
+            ("", "HTTP/1.1 200 OK\r\noops\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", true),
+            ("HTTP/1.1 103 X\r\n\r\n", "HTTP/1.1 200 OK\noops\n\n", "HTTP/1.1 200 OK\n\n", true),
+            ("", "HTTP/1.1 101 X\r\n\r\n", "HTTP/1.1 101 X\r\n\r\n", false),
+        ] {
+            let sent = format!("{interim}{head}{body}");
+            let wanted = format!("{interim}{tidied}{body}");
+            let (all, is_known) = read(sent.as_bytes()).await;
+            assert_eq!((String::from_utf8_lossy(&all).into_owned(), is_known), (wanted, is_sloppy));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_head_or_has_no_end_is_given_as_it_came() {
+        let endless = [&b"HTTP/1.1 200 OK\r\n"[..], &b"oops\r\n".repeat(head::MAX_HEAD / 6 + 1)].concat();
+        for sent in
+            [b"".as_slice(), b"HTTP", b"HTTP/1.1 200 OK\r\noops\r\n", b"\x15\x03\x01\0\x02\n\n", &endless]
+        {
+            assert_eq!(read(sent).await, (sent.to_vec(), false));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_with_unread_bytes_is_not_used_again() {
+        let (mut tidy, mut server, _) = connection().await;
+        server.write_all(b"HTTP/1.1 204 X\r\n\r\nHTTP").await.unwrap();
+        tidy.read_exact(&mut [0; 10]).await.unwrap();
+        assert!(Tidy::bare(Box::new(tidy)).is_none());
+        let (mut tidy, mut server, _) = connection().await;
+        server.write_all(b"HTTP/1.1 204 X\r\n\r\n").await.unwrap();
+        tidy.read_exact(&mut [0; 18]).await.unwrap();
+        assert!(Tidy::bare(Box::new(tidy)).is_some());
+    }
+}

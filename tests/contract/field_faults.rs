@@ -1,0 +1,109 @@
+//! Faults that users of other proxies reported, as far as no other file of the contract's tests has them
+//! (contract §3, §11, §12).
+
+use std::time::Duration;
+
+use super::{FAST_FAILING, ONCE, Stand, config};
+use crate::support::app;
+use crate::support::client::Http;
+use crate::support::h2::H2;
+use crate::support::legacy::{Legacy, Reply};
+
+#[tokio::test]
+async fn a_body_that_is_no_json_any_more_is_given_once_the_last_state_is_too_old() {
+    let stand = Stand::start(&format!("{FAST_FAILING}, stale_if_error: 300ms"));
+    stand.legacy.set("/prices/A", Reply::json("{\"t\":1}"));
+    let mut http = stand.http().await;
+    assert_eq!(http.get("/prices/A", &[]).await.expect(200).text(), "{\"t\":1}");
+    for lost in ["{\"t\":nan}", ""] {
+        stand.legacy.set("/prices/A", Reply::json(lost));
+        // The last good state is given for `stale_if_error`, and never a failure of pollcast's own.
+        while http.get("/prices/A", &[]).await.expect(200).text() != lost {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_with_very_many_parameters_has_no_key_and_passes_through_as_it_came() {
+    let stand = Stand::start(ONCE);
+    stand.legacy.set("/prices/A", Reply::json("1"));
+    let columns = |number: usize| vec!["a=1"; number].join("&");
+    let mut http = stand.http().await;
+    for (parameters, is_shared) in [(1_000, true), (1_001, false), (1_900, false)] {
+        let target = format!("/prices/A?{}", columns(parameters));
+        let before = stand.legacy.count("/prices/A");
+        for _ in 0..2 {
+            http.get(&target, &[]).await.expect(200);
+        }
+        let seen = stand.legacy.seen("/prices/A");
+        assert_eq!(seen.len() - before, if is_shared { 1 } else { 2 }, "{parameters}");
+        assert_eq!(seen[before].target, target);
+    }
+}
+
+#[tokio::test]
+async fn a_content_type_on_a_read_may_choose_and_reaches_the_api() {
+    let stand = Stand::start(ONCE);
+    stand.legacy.answer_with("/prices/A", |seen| match seen.header("content-type") {
+        Some(_) => Reply::json("\"let in\""),
+        None => Reply::json("\"blocked\"").status(400),
+    });
+    for _ in 0..2 {
+        let mut http = stand.http().await;
+        assert_eq!(http.get("/prices/A", &[("content-type", "application/json")]).await.text(), "\"let in\"");
+        assert_eq!(http.get("/prices/A", &[]).await.expect(400).text(), "\"blocked\"");
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_no_query_should_hold_reach_the_api_and_name_one_resource() {
+    let legacy = Legacy::start();
+    let yaml = config(&legacy, ONCE, "").replace("'127.0.0.1:0'}]", "'127.0.0.1:0', http2: true}]");
+    let stand = Stand { app: app::start(&yaml), legacy };
+    stand.legacy.set("/prices/A", Reply::json("1"));
+    let cases: [(&[u8], &str, bool); 8] = [
+        (b"q=\"2\"", "q=%222%22", false),
+        (b"q=<a>", "q=%3Ca%3E", false),
+        (b"q={x}|y", "q={x}|y", true),
+        (b"q=a^b`c", "q=a^b`c", true),
+        (b"q=[1]\\", "q=[1]\\", true),
+        (b"q='a'", "q='a'", true),
+        (b"q=%zz", "q=%zz", true),
+        (b"q=caf\xc3\xa9", "q=caf%C3%A9", false),
+    ];
+    for (raw, escaped, is_of_http2) in cases {
+        let before = stand.legacy.count("/prices/A");
+        let mut http = stand.http().await;
+        let line = [b"GET /prices/A?", raw, b" HTTP/1.1\r\nHost: localhost\r\n\r\n"].concat();
+        http.send_raw(&line).await;
+        http.read_response().await.expect(200);
+        let target = format!("/prices/A?{escaped}");
+        http.get(&target, &[("host", "localhost")]).await.expect(200);
+        if is_of_http2 {
+            let stream = tokio::net::TcpStream::connect(stand.address()).await.expect("a connection");
+            let mut h2 = H2::over(stream, "localhost").await;
+            assert_eq!(h2.get(&target, &[]).await.status, 200, "{escaped}");
+        }
+        assert_eq!(stand.legacy.count("/prices/A"), before + 1, "{escaped}: one poll for all spellings");
+        let line = [b"GET /elsewhere?", raw, b" HTTP/1.1\r\nHost: localhost\r\n\r\n"].concat();
+        http.send_raw(&line).await;
+        assert_ne!(http.read_response().await.status, 400, "{escaped}: beside the route");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_comes_in_several_forms_is_each_clients_own() {
+    let stand = Stand::start(ONCE);
+    stand.legacy.answer_with("/prices/A", |seen| {
+        let is_page = seen.header("accept").is_some_and(|accept| accept.starts_with("text/html"));
+        let reply = if is_page { Reply::new("text/html", "<p>gone</p>") } else { Reply::json("\"gone\"") };
+        reply.status(404)
+    });
+    let mut http = Http::connect(stand.address()).await;
+    for _ in 0..2 {
+        assert_eq!(http.get("/prices/A", &[]).await.expect(404).text(), "\"gone\"");
+        let page = http.get("/prices/A", &[("accept", "text/html, */*;q=0.1")]).await.expect(404);
+        assert_eq!(page.text(), "<p>gone</p>");
+    }
+}
