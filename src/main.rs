@@ -152,6 +152,9 @@ fn run(file: &Path, take_over: bool) -> ExitCode {
     }
     for route in &config.routes {
         tracing::info!("{}", route.plain_line());
+        if let Some(line) = route.upstream_line() {
+            tracing::info!("{line}");
+        }
     }
     if let Some(limit) = raise_descriptor_limit()
         && let Some(shortage) = front::shortage(&config, limit)

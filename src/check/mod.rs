@@ -13,7 +13,8 @@ use crate::front::{Match, Routes};
 pub fn report(config: &Config) -> String {
     let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}"));
     let plain = config.routes.iter().map(|route| route.plain_line());
-    let lines = warnings.chain(plain).chain(missed(config)).chain(since::lines(config));
+    let mapped = config.routes.iter().filter_map(|route| route.upstream_line());
+    let lines = warnings.chain(plain).chain(mapped).chain(missed(config)).chain(since::lines(config));
     lines.map(|line| line + "\n").collect()
 }
 

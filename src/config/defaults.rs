@@ -219,6 +219,7 @@ impl Route {
             plain: Plain::Share,
             poll: Poll { timeout: upstream.total_timeout, ..Poll::default() },
             upstream,
+            upstream_path: None,
             share: Share::Unset,
             authenticate: None,
             recheck: seconds(300),

@@ -25,6 +25,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod times;
+pub mod upstream_path;
 pub mod upstream_tls;
 mod validate;
 mod yaml;
@@ -45,6 +46,7 @@ pub use proxy::{Proxy, ProxyProtocol};
 pub use query::{QueryRule, Switches, UnknownQuery};
 pub use schema::schema;
 pub use times::Times;
+pub use upstream_path::UpstreamPath;
 pub use upstream_tls::{ClientCertificate, Pin, UpstreamTls};
 
 use std::net::SocketAddr;
@@ -161,6 +163,8 @@ pub struct Route {
     /// The API reads letter case, a last `/`, escapes, `;` and `//` as RFC 3986 does (contract §11).
     pub exact_spelling: bool,
     pub upstream: Arc<Upstream>,
+    /// Where the requests go on the upstream; none: to the clients' own paths.
+    pub upstream_path: Option<Arc<UpstreamPath>>,
     /// False: `poll: off`. Nothing of the route is polled or pushed, and its requests pass through.
     pub polled: bool,
     pub poll: Poll,

@@ -60,7 +60,7 @@ pub struct Context {
     pub(super) server: Option<Server>,
     /// Whether the API is asked before pollcast answers.
     pub(super) asking: Asking,
-    /// The canonical path of a request that asks the API first.
+    /// The path, as it is covered, of a request that asks the API first or that has another one there.
     pub(super) path: Option<String>,
     /// When it was sent on.
     pub(super) sent: Option<Instant>,

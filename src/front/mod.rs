@@ -40,6 +40,7 @@ mod hosts;
 mod http2;
 mod listen;
 mod many;
+mod mapped;
 mod newcomers;
 mod not_passed;
 mod ordinary;
@@ -296,6 +297,7 @@ impl ProxyHttp for Front {
         bond::answered(response, ctx);
         ask_first::look(response, ctx)?;
         ctx.head_goes_out(response.status);
+        mapped::answer(session.req_header(), response, ctx)?;
         // Before the client can know that its write is done.
         pace::answered(ctx, response.status);
         writes::passed(&self.shared, session.req_header(), response, ctx);

@@ -12,10 +12,11 @@ use serde_json::json;
 
 use super::cover::Cover;
 use super::{Shared, writes};
+use crate::config::upstream_path::Pattern;
 use crate::config::{Route, Send};
 use crate::fanout::{MessageQueue, Messages, messages};
 use crate::frame::websocket;
-use crate::resource::ResourceKey;
+use crate::resource::{ResourceKey, stays, upstream_target};
 use crate::upstream::{Ask, Client, Document};
 
 /// Most bytes read of the upstream's answer to a message.
@@ -71,7 +72,7 @@ impl Outbox {
 }
 
 impl Courier {
-    /// None: the route takes no messages. `path`: the resource's, in canonical form.
+    /// Returns `None` if the route takes no messages, or none for this path. `path`: the resource's, in canonical form.
     pub(super) fn new(
         shared: &Arc<Shared>,
         route: &Arc<Route>,
@@ -89,7 +90,7 @@ impl Courier {
             host: crate::relay::host(&route.upstream, key.parts().host.as_deref()),
             resource: key.clone(),
             address,
-            target: target(shared, route, send, path),
+            target: target(shared, route, send, path)?,
             client: shared.clients.get(&route.upstream.name)?.clone(),
             route: route.clone(),
             headers,
@@ -131,12 +132,14 @@ impl Courier {
     }
 }
 
-/// The path of `send` with this resource's parameters.
-fn target(shared: &Shared, route: &Route, send: &Send, path: &str) -> String {
-    let mut target = send.path.clone();
-    for (name, value) in shared.routes.parameters(route, path) {
-        target = target.replace(&format!("{{{name}}}"), &value);
-        target = target.replace(&format!("{{*{name}}}"), &value);
+/// The path of `send` with this resource's parameters. Returns `None` if one of them would be read as more than the part
+/// of the path that it is.
+fn target(shared: &Shared, route: &Route, send: &Send, path: &str) -> Option<String> {
+    if send.path.is_empty() {
+        return upstream_target(route, path, None);
     }
-    target
+    let values = shared.routes.parameters(route, path);
+    let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let pattern = Pattern::of(&send.path);
+    pattern.fill(&values).filter(|target| stays(&pattern, target, route.exact_spelling))
 }

@@ -12,7 +12,9 @@ use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, OrErr, Result};
 
-use super::{Context, Fate, Front, access, bond, bounds, bypass, cors, form, framing, refuse, sloppy_head};
+use super::{
+    Context, Fate, Front, access, bond, bounds, bypass, cors, form, framing, mapped, refuse, sloppy_head,
+};
 use crate::metrics::Bypass;
 use crate::upstream::proxy_wants_credentials;
 
@@ -113,6 +115,7 @@ pub(super) fn rewrite_request(
     if let Some(target) = &ctx.target {
         request.set_raw_path(target.as_bytes())?;
     }
+    mapped::request(session.req_header(), request, ctx)?;
     let host = request.headers.get(header::HOST).cloned();
     if let Some(fixed) = ctx.upstream.as_ref().and_then(|u| u.config().host.as_deref()) {
         request.insert_header(header::HOST, fixed)?;

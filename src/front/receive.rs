@@ -11,7 +11,7 @@ use pingora::proxy::Session;
 use super::ask_first::{Asking, Otherwise};
 use super::{
     Context, Fate, Front, Match, access, bounds, bypass, cors, cover, envelope, field_names, form, framing,
-    hosts, many, passthrough, refuse, target,
+    hosts, many, mapped, passthrough, refuse, target,
 };
 use crate::config::{Route, Upstream};
 use crate::metrics::Bypass;
@@ -67,8 +67,8 @@ impl Front {
             Match::Ambiguous => self.ambiguous(session, ctx).await,
             Match::Uncovered => self.uncovered(session, ctx, None, Bypass::Uncovered).await,
             Match::Doubtful { upstream } => self.uncovered(session, ctx, upstream, Bypass::Path).await,
-            Match::Covered { route, .. } if size == bounds::Size::ManyParameters => {
-                self.without_key(session, ctx, route).await
+            Match::Covered { route, path } if size == bounds::Size::ManyParameters => {
+                self.without_key(session, ctx, route, path).await
             }
             Match::Covered { route, path } => Box::pin(self.covered(session, ctx, route, path)).await,
         }
@@ -89,12 +89,21 @@ impl Front {
 
     /// A request whose query is too long to name a resource: nothing of it is looked at, so that nobody may be let
     /// in by it.
-    async fn without_key(&self, session: &mut Session, ctx: &mut Context, route: Arc<Route>) -> Result<Fate> {
+    async fn without_key(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+        route: Arc<Route>,
+        path: String,
+    ) -> Result<Fate> {
         if route.authenticate.is_some() {
             self.shared.metrics.refusals.with_label_values(&["query-parameters"]).inc();
             let detail =
                 "the query has more parameters than limits.query_parameters, and its path is protected";
             return refuse::with(session, ctx, StatusCode::BAD_REQUEST, detail).await;
+        }
+        if let Some(refused) = mapped::admit(session, ctx, &route, &path).await? {
+            return Ok(refused);
         }
         ctx.upstream = self.shared.clients.get(&route.upstream.name).cloned();
         ctx.route = Some(route);
@@ -113,6 +122,9 @@ impl Front {
             return cors::preflight(session, ctx, &route).await;
         }
         ctx.upstream = self.shared.clients.get(&route.upstream.name).cloned();
+        if let Some(refused) = mapped::admit(session, ctx, &route, &path).await? {
+            return Ok(refused);
+        }
         if let Some(reason) = bypass::at_once(&self.shared, &route, session.req_header(), &path) {
             return Ok(Fate::PassThrough(reason));
         }

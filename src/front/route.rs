@@ -321,7 +321,8 @@ impl Found {
         let is_first = !std::mem::replace(&mut self.any, true);
         self.is_covered |= route.is_some();
         let index = |route: &Arc<Route>| route.index;
-        let upstream = route.map(|route| &route.upstream);
+        // As it came, a path would leave what a route with `upstream_path` shows of its upstream.
+        let upstream = route.filter(|route| route.upstream_path.is_none()).map(|route| &route.upstream);
         if is_first {
             (self.route, self.upstream, self.parameters) = (route.cloned(), upstream.cloned(), checked);
             return;

@@ -22,7 +22,7 @@ use crate::frame::State;
 use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, Outcome, Relayed, Topic, View};
 use crate::identity::{CertificateName, Identity, Proof, strip};
 use crate::metrics::{DoubtOutcome, VARY_USER_AGENT};
-use crate::resource::{KeyParts, ResourceKey, canonical_query, choosing};
+use crate::resource::{KeyParts, ResourceKey, canonical_query, check_target, choosing};
 
 /// The part of a key that does not depend on the upstream's `Vary`. `authority`: the client's.
 #[allow(clippy::too_many_arguments, reason = "the parts of a key")]
@@ -234,6 +234,8 @@ impl Visitor {
             Some(name) => query.and_then(|query| strip(query, name)),
             None => query.map(std::borrow::Cow::Borrowed),
         };
+        check_target(&route, &path, query.as_deref())
+            .map_err(|no| Refused { status: StatusCode::BAD_REQUEST, detail: no.detail() })?;
         let target =
             canonical_query(query.as_deref(), &route.query, &route.switches, false).map_err(|problem| {
                 Refused {

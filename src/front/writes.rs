@@ -16,7 +16,10 @@ use super::{Context, Match, Shared, target};
 use crate::config::{Route, Upstream};
 use crate::hub::{Topic, Touch};
 use crate::identity::Identity;
-use crate::resource::{CanonicalPath, Readings, ResourceKey, canonical_path, tidied};
+use crate::resource::{
+    Answered, CanonicalPath, Readings, ResourceKey, as_clients_see, canonical_path, client_target, replace,
+    tidied,
+};
 
 /// Followed relatives of a written resource that are polled together; the others follow within half an interval.
 const RELATIVES_AT_ONCE: usize = 32;
@@ -99,10 +102,17 @@ pub(super) fn sent(
     }
     let parts = resource.parts();
     let mut write = Write::new(shared, "send", parts.host.clone(), Writer::Follower(&parts.class), address);
-    let path = path_of(target);
     write.touch_path(&parts.path, "send", Nearness::Named);
-    write.touch_around(Some(route), path, method);
-    write.touch_answered(path, status, answer, Some(&route.upstream));
+    // Resources are named by the clients' paths.
+    if let Some(target) = client_target(route, target) {
+        let path = path_of(&target);
+        let mut answer = answer.clone();
+        let sent = Answered { route, path, query: None, authority: parts.host.as_deref() };
+        let changed = as_clients_see(&answer, &sent);
+        replace(&mut answer, changed);
+        write.touch_around(Some(route), path, method);
+        write.touch_answered(path, status, &answer, Some(&route.upstream));
+    }
     write.refresh(route, &parts.path);
     write.finish();
 }

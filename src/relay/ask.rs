@@ -9,11 +9,13 @@ use http::{HeaderName, HeaderValue, Method, header};
 
 use super::forwarded;
 use crate::config::{Connections, Route, Upstream};
-use crate::resource::{ResourceKey, Validators};
+use crate::resource::{ResourceKey, Validators, forwarded_prefix, upstream_target};
 use crate::upstream::{Ask, Document};
 
 pub(super) const USER_AGENT: &str = concat!("pollcast/", env!("CARGO_PKG_VERSION"));
 const X_POLLCAST_SUBSCRIBERS: HeaderName = HeaderName::from_static("x-pollcast-subscribers");
+
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// Room for the fields of most polls.
 const USUAL_FIELDS: usize = 16;
@@ -30,6 +32,7 @@ pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, f
         (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
     ]);
     headers.extend(forwarded::fields(upstream, parts.proto, parts.host.as_deref()));
+    headers.extend(forwarded_prefix(route, &parts.path).map(|prefix| (X_FORWARDED_PREFIX, prefix)));
     headers.retain(|(name, _)| !parts.class.iter().any(|(own, _)| own == name));
     headers.extend(parts.class.iter().cloned());
     // Where the client's Accept or User-Agent is in the key, it is what the API chooses by.
@@ -46,7 +49,7 @@ pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, f
     headers.push((X_POLLCAST_SUBSCRIBERS, HeaderValue::from(followers)));
     Ask {
         method: Method::GET,
-        path_and_query: key.target(),
+        path_and_query: target(key, route),
         host: host(upstream, parts.host.as_deref()),
         headers,
         body: Bytes::new(),
@@ -55,6 +58,14 @@ pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, f
         class: connections(upstream, &parts.class),
         document: Document::Any,
     }
+}
+
+/// Path and query of a resource on its upstream.
+pub(super) fn target(key: &ResourceKey, route: &Route) -> String {
+    let parts = key.parts();
+    let target = upstream_target(route, &parts.path, parts.query.as_deref());
+    // A path that is none of its route's is a batch's, which says itself what it asks for: here nothing of it goes out.
+    target.unwrap_or_else(|| route.upstream_path.as_ref().map_or("/".to_owned(), |to| to.path.fixed_prefix()))
 }
 
 /// What keeps the connections of a class apart, where they are to be. The class without values has its own, too.

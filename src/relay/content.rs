@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
 use super::feed::Follower;
 use super::poller::Poller;
 use crate::change::{Detector, Unfit};
 use crate::hub::{Draft, News, Outcome, PollNumber, Publisher};
-use crate::resource::{Content, Snapshot, Validators};
+use crate::resource::{Answered, Content, Snapshot, Validators, as_clients_see, replace};
 use crate::upstream::judge::{Terms, Verdict, judge, secondary_names};
 use crate::upstream::schedule::age;
 use crate::upstream::{Answer, fields};
@@ -50,6 +50,7 @@ impl Poller {
         content: Content,
     ) -> Result<&'static str, End> {
         self.note_signals(answer);
+        let content = self.as_clients_see(content);
         let snapshot = match self.snapshot(content).await {
             Ok(snapshot) => snapshot,
             Err(Unfit { class, reason }) => {
@@ -93,7 +94,7 @@ impl Poller {
     pub(super) async fn catch_up(&self, publisher: &Publisher, draft: Option<&Draft>) {
         let Some(feed) = &self.feed else { return };
         for id in self.topic.take_missed() {
-            let Some(target) = feed.target_after(self.topic.key(), &id) else { continue };
+            let Some(target) = feed.target_after(&id) else { continue };
             let Ok(answer) = self.fetch_page(target).await else { continue };
             let is_shared = answer.status == StatusCode::OK && self.ends_sharing(&answer).is_none();
             let items = is_shared.then(|| feed.items(&answer.body)).flatten();
@@ -119,8 +120,7 @@ impl Poller {
         snapshot: &Snapshot,
         answer: &Answer,
     ) -> Result<News, BadPage> {
-        let key = self.topic.key();
-        let mut reading = feed.read(key, snapshot, &answer.headers)?;
+        let mut reading = feed.read(snapshot, &answer.headers)?;
         while let Some(target) = reading.next.take() {
             let failed = |reason: String| Unfit { class: "page", reason: format!("{target}: {reason}") };
             let page =
@@ -131,9 +131,9 @@ impl Poller {
             if page.status != StatusCode::OK {
                 return Err(failed(format!("the upstream answered {}", page.status)).into());
             }
-            feed.read_on(key, &mut reading, &page.body, &page.headers)?;
+            feed.read_on(&mut reading, &page.body, &page.headers)?;
         }
-        let news = feed.take(key, &reading);
+        let news = feed.take(&reading);
         let metrics = &self.stakes.metrics;
         metrics.items.with_label_values(&[&self.route.path]).inc_by(news.items.len() as u64);
         if news.gap {
@@ -155,16 +155,42 @@ impl Poller {
         let held = &view.frame.as_ref()?.snapshot;
         let headers = &answer.headers;
         let names_vary = headers.contains_key(header::VARY);
+        let seen = self.seen_headers(headers);
         // What was asked for an item is its batch's.
         let validators = if self.item.is_some() { &held.validators } else { renewed };
         Some(Arc::new(held.renewed(Content {
             status: held.status,
             content_type: held.content_type.clone(),
-            headers: fields::renewed(&held.headers, headers, &self.route, held.status),
+            headers: fields::renewed(
+                &held.headers,
+                seen.as_ref().unwrap_or(headers),
+                &self.route,
+                held.status,
+            ),
             validators: validators.clone(),
             vary: if names_vary { secondary_names(headers, &self.route) } else { held.vary.clone() },
             body: held.body.clone(),
         })))
+    }
+
+    fn as_clients_see(&self, content: Content) -> Content {
+        match self.seen_headers(&content.headers) {
+            Some(headers) => Content { headers, ..content },
+            None => content,
+        }
+    }
+
+    /// The fields of an answer with the paths that clients know (contract §10). Returns `None` if they are the same.
+    pub(super) fn seen_headers(&self, headers: &HeaderMap) -> Option<HeaderMap> {
+        let parts = self.topic.key().parts();
+        let (query, authority) = (parts.query.as_deref(), parts.host.as_deref());
+        let answered = Answered { route: &self.route, path: &parts.path, query, authority };
+        let changed = as_clients_see(headers, &answered);
+        (!changed.is_empty()).then(|| {
+            let mut seen = headers.clone();
+            replace(&mut seen, changed);
+            seen
+        })
     }
 
     /// A poll brought data: plain requests are answered from it again.

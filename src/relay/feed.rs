@@ -10,7 +10,7 @@ use crate::change::extent::Said;
 use crate::change::feed::{Page, Tracker};
 use crate::config::{Feed, Order, Pages};
 use crate::hub::News;
-use crate::resource::{Json, ResourceKey, Snapshot};
+use crate::resource::{Json, Snapshot};
 
 /// Everything but what a query value may hold as it is.
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -21,6 +21,8 @@ const MAX_VALUE: usize = 1024;
 /// What is known of one list.
 #[derive(Debug)]
 pub(super) struct Follower {
+    /// Path and query of the list on the upstream.
+    base: String,
     rules: Feed,
     tracker: Tracker,
     /// The upstream's cursor, from its last answer.
@@ -49,8 +51,10 @@ impl Reading {
 }
 
 impl Follower {
-    pub(super) fn new(rules: &Feed) -> Follower {
+    /// `base`: path and query of the list on the upstream.
+    pub(super) fn new(rules: &Feed, base: String) -> Follower {
         Follower {
+            base,
             tracker: Tracker::new(rules),
             rules: rules.clone(),
             cursor: None,
@@ -65,10 +69,10 @@ impl Follower {
     }
 
     /// Path and query of the next poll, and whether the validators of the last answer belong to it.
-    pub(super) fn target(&self, key: &ResourceKey) -> (String, bool) {
+    pub(super) fn target(&self) -> (String, bool) {
         let target = match (&self.rules.cursor, &self.cursor) {
-            (Some(of), Some(value)) => with_parameter(&key.target(), &of.query, value),
-            _ => key.target(),
+            (Some(of), Some(value)) => with_parameter(&self.base, &of.query, value),
+            _ => self.base.clone(),
         };
         let same = self.answered.as_ref() == Some(&target);
         (target, same)
@@ -84,19 +88,14 @@ impl Follower {
     ///
     /// # Errors
     /// As [`Page::read`]; a next page that is none of this resource (`bad-next`).
-    pub(super) fn read(
-        &self,
-        key: &ResourceKey,
-        snapshot: &Snapshot,
-        headers: &HeaderMap,
-    ) -> Result<Reading, Unfit> {
+    pub(super) fn read(&self, snapshot: &Snapshot, headers: &HeaderMap) -> Result<Reading, Unfit> {
         // Nothing is new where there is no content.
         let Some(json) = snapshot.json() else {
             return Ok(Reading::empty());
         };
         let page = Page::read(&self.rules, json)?;
         let mut reading = Reading::empty();
-        self.add(key, &mut reading, page, headers)?;
+        self.add(&mut reading, page, headers)?;
         Ok(reading)
     }
 
@@ -106,7 +105,6 @@ impl Follower {
     /// As [`Follower::read`], and for a body that is no JSON (`not-json`).
     pub(super) fn read_on(
         &self,
-        key: &ResourceKey,
         reading: &mut Reading,
         body: &bytes::Bytes,
         headers: &HeaderMap,
@@ -116,21 +114,15 @@ impl Follower {
             reason: format!("page {} is no JSON: {malformed}", reading.pages.len() + 1),
         })?;
         let page = Page::read(&self.rules, &json)?;
-        self.add(key, reading, page, headers)
+        self.add(reading, page, headers)
     }
 
-    fn add(
-        &self,
-        key: &ResourceKey,
-        reading: &mut Reading,
-        page: Page,
-        headers: &HeaderMap,
-    ) -> Result<(), Unfit> {
+    fn add(&self, reading: &mut Reading, page: Page, headers: &HeaderMap) -> Result<(), Unfit> {
         let done = page.entries.is_empty() || !self.wants_more(&page);
         let number = reading.pages.len() + 2;
         reading.next = match &self.rules.pages {
             Some(pages) if !done && reading.pages.len() + 1 < pages.max => {
-                next(key, pages, &page, headers, number)?
+                next(&self.base, pages, &page, headers, number)?
             }
             _ => None,
         };
@@ -147,9 +139,9 @@ impl Follower {
 
     /// Where the upstream is asked for what came after an item; none: it has no cursor, or an item's name
     /// is none of its values. An upstream that does not know a value may answer with anything.
-    pub(super) fn target_after(&self, key: &ResourceKey, id: &str) -> Option<String> {
+    pub(super) fn target_after(&self, id: &str) -> Option<String> {
         let cursor = self.rules.cursor.as_ref().filter(|_| self.is_item == Some(true))?;
-        (id.len() <= MAX_VALUE).then(|| with_parameter(&key.target(), &cursor.query, id))
+        (id.len() <= MAX_VALUE).then(|| with_parameter(&self.base, &cursor.query, id))
     }
 
     /// The items of an answer that stands for itself, oldest first; `None` if it is no list.
@@ -163,8 +155,8 @@ impl Follower {
     }
 
     /// Everything was had: what is new in it, and from where the next poll goes on.
-    pub(super) fn take(&mut self, key: &ResourceKey, reading: &Reading) -> News {
-        let (target, _) = self.target(key);
+    pub(super) fn take(&mut self, reading: &Reading) -> News {
+        let (target, _) = self.target();
         self.answered = Some(target);
         let mut cursors = reading.pages.iter().filter_map(|page| page.cursor.as_ref());
         // Of several pages the one with the newest items says how far they reach.
@@ -180,7 +172,7 @@ impl Follower {
                 self.is_item = Some(newest && self.is_item != Some(false));
             }
         }
-        let said = Said::new(key.parts().query.as_deref(), reading.has_more);
+        let said = Said::new(self.base.split_once('?').map(|(_, query)| query), reading.has_more);
         let fresh = self.tracker.take(&reading.pages, &said);
         News {
             items: fresh.entries.into_iter().map(|entry| (entry.name, entry.text)).collect(),
@@ -191,29 +183,28 @@ impl Follower {
 
 /// The target of the next page; `None` if this was the last one.
 fn next(
-    key: &ResourceKey,
+    base: &str,
     pages: &Pages,
     page: &Page,
     headers: &HeaderMap,
     number: usize,
 ) -> Result<Option<String>, Unfit> {
-    let base = key.target();
     match (&pages.query, &pages.next) {
-        (Some(query), None) => Ok(Some(with_parameter(&base, query, &number.to_string()))),
+        (Some(query), None) => Ok(Some(with_parameter(base, query, &number.to_string()))),
         (Some(query), Some(_)) => {
             let value = page.next.as_ref().filter(|value| !value.is_empty() && value.len() <= MAX_VALUE);
-            Ok(value.map(|value| with_parameter(&base, query, value)))
+            Ok(value.map(|value| with_parameter(base, query, value)))
         }
         (None, Some(_)) => {
-            page.next.as_deref().filter(|url| !url.is_empty()).map(|url| of_url(key, url)).transpose()
+            page.next.as_deref().filter(|url| !url.is_empty()).map(|url| of_url(base, url)).transpose()
         }
-        (None, None) => link(headers).map(|url| of_url(key, &url)).transpose(),
+        (None, None) => link(headers).map(|url| of_url(base, &url)).transpose(),
     }
 }
 
 /// What a link to the next page asks for. Only its query counts, and its path has to be the
 /// resource's: which host is asked is never the upstream's to say.
-fn of_url(key: &ResourceKey, url: &str) -> Result<String, Unfit> {
+fn of_url(base: &str, url: &str) -> Result<String, Unfit> {
     let after_scheme = url.split_once("://").map(|(_, rest)| rest);
     let path_and_query = match after_scheme {
         Some(rest) => rest.find(['/', '?']).map_or("", |at| &rest[at..]),
@@ -221,7 +212,7 @@ fn of_url(key: &ResourceKey, url: &str) -> Result<String, Unfit> {
     };
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
     let query = query.split('#').next().unwrap_or_default();
-    let own = &key.parts().path;
+    let own = base.split('?').next().unwrap_or_default();
     let plain = query.len() <= 4 * MAX_VALUE && query.bytes().all(|byte| byte.is_ascii_graphic());
     if (path.is_empty() || path == own) && plain && !query.is_empty() {
         return Ok(format!("{own}?{query}"));
@@ -261,7 +252,6 @@ fn with_parameter(target: &str, name: &str, value: &str) -> String {
 mod tests {
     use super::*;
     use crate::config::Cursor;
-    use crate::hub::tests::route::key;
     use http::HeaderValue;
 
     fn rules(pages: Option<Pages>) -> Feed {
@@ -284,18 +274,18 @@ mod tests {
     }
 
     fn read(follower: &Follower, reading: &mut Reading, names: &[u64], more: &str, headers: &HeaderMap) {
-        follower.read_on(&key("/a"), reading, &body(names, more), headers).expect("a page");
+        follower.read_on(reading, &body(names, more), headers).expect("a page");
     }
 
     #[test]
     fn pages_are_followed_until_one_reaches_back() {
         let pages = Pages { next: None, query: Some("page".into()), max: 5 };
-        let mut follower = Follower::new(&rules(Some(pages)));
-        let (key, none) = (key("/a"), HeaderMap::new());
+        let mut follower = Follower::new(&rules(Some(pages)), "/a".to_owned());
+        let none = HeaderMap::new();
         let mut first = Reading::empty();
         read(&follower, &mut first, &[3, 2, 1], "", &none);
         assert_eq!(first.next, None, "there is nothing to reach back to");
-        follower.take(&key, &first);
+        follower.take(&first);
         let mut reading = Reading::empty();
         read(&follower, &mut reading, &[9, 8], "", &none);
         assert_eq!(reading.next.as_deref(), Some("/a?page=2"));
@@ -303,7 +293,7 @@ mod tests {
         assert_eq!(reading.next.as_deref(), Some("/a?page=3"));
         read(&follower, &mut reading, &[3, 2], "", &none);
         assert_eq!(reading.next, None);
-        let news = follower.take(&key, &reading);
+        let news = follower.take(&reading);
         let names: Vec<&str> = news.items.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!((names, news.gap), (vec!["6", "7", "8", "9"], false));
     }
@@ -311,21 +301,20 @@ mod tests {
     #[test]
     fn pages_have_a_limit_and_then_there_is_a_gap() {
         let pages = Pages { next: None, query: Some("page".into()), max: 2 };
-        let mut follower = Follower::new(&rules(Some(pages)));
-        let (key, none) = (key("/a"), HeaderMap::new());
+        let mut follower = Follower::new(&rules(Some(pages)), "/a".to_owned());
+        let none = HeaderMap::new();
         let mut first = Reading::empty();
         read(&follower, &mut first, &[1], "", &none);
-        follower.take(&key, &first);
+        follower.take(&first);
         let mut reading = Reading::empty();
         read(&follower, &mut reading, &[9], "", &none);
         read(&follower, &mut reading, &[8], "", &none);
         assert_eq!(reading.next, None);
-        assert!(follower.take(&key, &reading).gap);
+        assert!(follower.take(&reading).gap);
     }
 
     #[test]
     fn links_lead_to_pages_of_the_same_resource_only() {
-        let key = key("/a");
         for (url, wanted) in [
             ("?page=2", Some("/a?page=2")),
             ("/a?page=2#x", Some("/a?page=2")),
@@ -335,7 +324,7 @@ mod tests {
             ("/a", None),
             ("/a?page=2 HTTP/1.1", None),
         ] {
-            assert_eq!(of_url(&key, url).ok().as_deref(), wanted, "{url}");
+            assert_eq!(of_url("/a", url).ok().as_deref(), wanted, "{url}");
         }
         let mut headers = HeaderMap::new();
         headers.append(
@@ -348,23 +337,19 @@ mod tests {
     #[test]
     fn the_upstreams_cursor_is_sent_back() {
         let cursor = Some(Cursor { query: "since".into(), from: "/last".into() });
-        let mut follower = Follower::new(&Feed { cursor, ..rules(None) });
-        let (key, none) = (key("/a"), HeaderMap::new());
-        assert_eq!(follower.target(&key), ("/a".to_owned(), false));
+        let mut follower = Follower::new(&Feed { cursor, ..rules(None) }, "/a".to_owned());
+        let none = HeaderMap::new();
+        assert_eq!(follower.target(), ("/a".to_owned(), false));
         let mut reading = Reading::empty();
         read(&follower, &mut reading, &[1, 2], ",\"last\":\"2 &\"", &none);
-        follower.take(&key, &reading);
-        assert_eq!(
-            follower.target(&key),
-            ("/a?since=2%20%26".to_owned(), false),
-            "another answer's validators"
-        );
+        follower.take(&reading);
+        assert_eq!(follower.target(), ("/a?since=2%20%26".to_owned(), false), "another answer's validators");
         let mut reading = Reading::empty();
         read(&follower, &mut reading, &[], "", &none);
-        follower.take(&key, &reading);
-        assert_eq!(follower.target(&key), ("/a?since=2%20%26".to_owned(), true), "no news, no new cursor");
+        follower.take(&reading);
+        assert_eq!(follower.target(), ("/a?since=2%20%26".to_owned(), true), "no news, no new cursor");
         follower.forget_cursor();
-        assert_eq!(follower.target(&key), ("/a".to_owned(), false));
+        assert_eq!(follower.target(), ("/a".to_owned(), false));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, COOKIE};
 use tokio::time::{Instant, sleep_until};
 
+use super::ask::target;
 use super::echo::{Echo, Heard};
 use super::exchange::{Item, Tag, on_grid};
 use super::feed::Follower;
@@ -118,7 +119,11 @@ impl Poller {
             item: Item::of(topic.route(), topic.key()),
             tag: None,
             known_type: None,
-            feed: topic.route().feed.as_ref().map(Follower::new),
+            feed: topic
+                .route()
+                .feed
+                .as_ref()
+                .map(|rules| Follower::new(rules, target(topic.key(), topic.route()))),
             gone_since: None,
             expires: expiry(topic.key()).filter(|at| *at > now),
             echo: Echo::default(),

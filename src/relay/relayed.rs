@@ -24,10 +24,15 @@ impl Poller {
     pub(super) fn relayed(&self, answer: &Answer, failure: Option<Failure>) -> Relayed {
         let audience = self.audience(answer, failure.is_some());
         let now = Instant::now();
+        let seen = self.seen_headers(&answer.headers);
         Relayed {
             status: answer.status,
             phrase: answer.phrase.clone(),
-            headers: of_relay(&answer.headers, &self.route, audience != Audience::Cause),
+            headers: of_relay(
+                seen.as_ref().unwrap_or(&answer.headers),
+                &self.route,
+                audience != Audience::Cause,
+            ),
             body: answer.body.clone(),
             vary: secondary_names(&answer.headers, &self.route),
             said: self.said(&answer.headers),

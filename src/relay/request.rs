@@ -64,8 +64,8 @@ impl Poller {
         let gone = matches!(view.condition.state, State::Gone { .. });
         let key = self.topic.key();
         let (target, same) = match &self.feed {
-            Some(feed) => feed.target(key),
-            None => (key.target(), true),
+            Some(feed) => feed.target(),
+            None => (ask::target(key, &self.route), true),
         };
         let whole = std::mem::take(&mut self.distrusted) || gone || !same;
         let held = view.frame.as_ref().map(|frame| &frame.snapshot.validators);

@@ -10,6 +10,8 @@ mod held;
 mod json;
 mod key;
 mod known_headers;
+mod mapping;
+mod mapping_back;
 mod readings;
 mod snapshot;
 mod target;
@@ -22,6 +24,8 @@ pub use header_kind::{HeaderKind, choosing, cookie_pairs, credentials, first_dou
 pub use held::{HeldBytes, Ledger};
 pub use json::{Element, Json, Kind, MAX_DEPTH, Malformed};
 pub use key::{KeyParts, ResourceKey};
+pub use mapping::{NoTarget, check_target, forwarded_prefix, stays, upstream_target};
+pub use mapping_back::{Answered, as_clients_see, client_target, destination, replace};
 pub use readings::{Readings, resolved};
 pub use snapshot::{Ignored, MediaType, Snapshot, Validators};
 pub use target::{

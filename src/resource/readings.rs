@@ -66,7 +66,7 @@ fn also(readings: &mut BTreeSet<String>, sign: char, read: fn(&str) -> String) {
 }
 
 /// Decodes as the most obliging of servers.
-fn decode(text: &str) -> String {
+pub(super) fn decode(text: &str) -> String {
     let bytes: Vec<u8> = percent_encoding::percent_decode_str(&without_unicode_escapes(text)).collect();
     String::from_utf8_lossy(&without_overlong(&bytes)).into_owned()
 }

@@ -52,6 +52,7 @@
 //! | `sse` | §5, §7: event streams: the head, resuming, control events, slow and vanished clients |
 //! | `storms` | §5, §7: more clients than there may be, at once or for long, on a connection or without descriptors |
 //! | `upgrade` | a new process takes the listening sockets of the old one, and nobody notices |
+//! | `upstream_path` | §10: an API that lives on other paths: where requests go, what answers say |
 //! | `upstream_tls` | whom pollcast believes to be the upstream, and what it shows of itself |
 //! | `upstream_tls_kinds` | §10: kinds of TLS servers × ways of asking: self-signed, pinned, old |
 //! | `upstream_ways` | §10: ways to a server × ways of asking: sockets, proxies, and what is told where there is none |
@@ -122,6 +123,7 @@ pub mod sse;
 pub mod storms;
 pub mod tls;
 pub mod upgrade;
+pub mod upstream_path;
 pub mod upstream_tls;
 pub mod upstream_tls_kinds;
 pub mod upstream_ways;

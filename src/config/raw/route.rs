@@ -20,6 +20,9 @@ pub struct Route {
     pub path: Option<Text>,
     /// Name of the upstream that is polled.
     pub upstream: Option<Text>,
+    /// Path, and query, that its requests have on the upstream, with the parameters of `path`; left out: those of the
+    /// client.
+    pub upstream_path: Option<Text>,
     /// The route counts for these hosts only; left out: for all.
     pub hosts: Option<List<Text>>,
     #[serde(flatten)]

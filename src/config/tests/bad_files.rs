@@ -589,6 +589,43 @@ fn paths_that_are_none_are_told() {
 }
 
 #[test]
+fn an_upstream_path_has_the_parameters_of_the_path_each_in_a_place_for_it() {
+    for (path, to, wanted) in [
+        ("/a/{x}", "b", "\"b\" is not a path; it starts with \"/\""),
+        ("/a/{x}", "/b/{y}", "\"/b/{y}\" has {y}, which the route's path has not"),
+        ("/a/{x}", "/b?c={y}", "\"/b?c={y}\" has {y}, which the route's path has not"),
+        ("/a/{x}", "/b", "has no {x}: what the route's path tells apart would be one on the upstream"),
+        ("/a/{x}/{*rest}", "/b/{*rest}", "has no {x}: what"),
+        ("/a/{*rest}", "/b/{rest}", "has {rest} in its path as another kind than the route's path"),
+        ("/a/{x}", "/b/{*x}", "has {x} in its path as another kind than the route's path"),
+        ("/a/{x}", "/b?x={x}&X=1", "sets the query parameter \"X\" twice"),
+        ("/a/{x}", "/b?x={x}{x}", "has a value in its query with braces that are no parameter"),
+        ("/a/{x}", "/b?{x}=1", "has a query that is none"),
+        ("/a/{x}", "/b?x={x}#c", "has a query that is none"),
+        ("/a/{x}", "/b/../{x}", "has an empty, \".\" or \"..\" segment"),
+        ("/a/{x}", "/b%2F/{x}", "has an escaped slash, which servers read differently; say spelling: exact"),
+    ] {
+        let text = format!(
+            "listeners: [{{ address: 0.0.0.0:8080 }}]\nupstreams: {{ api: {{ servers: [127.0.0.1:3000] }} }}\n\
+             routes: [{{ path: '{path}', upstream: api, upstream_path: '{to}' }}]\n"
+        );
+        let problems = super::load_text(&text, &[]).expect_err(to).to_string();
+        assert!(problems.contains("routes[0].upstream_path") && problems.contains(wanted), "{problems}");
+    }
+    let sets = "feed: { items: '', id: /id, cursor: { query: X, from: /x } }, query: [x]";
+    let text = format!(
+        "listeners: [{{ address: 0.0.0.0:8080 }}]\nupstreams: {{ api: {{ servers: [127.0.0.1:3000] }} }}\n\
+         routes: [{{ path: '/a/{{x}}', upstream: api, upstream_path: '/b?x={{x}}', {sets} }}]\n"
+    );
+    let problems = super::load_text(&text, &[]).expect_err("two problems").to_string();
+    for (place, name) in [("feed", "X"), ("query", "x")] {
+        let wanted =
+            format!("routes[0].{place}: names the query parameter {name:?}, which upstream_path sets");
+        assert!(problems.contains(&wanted), "{problems}");
+    }
+}
+
+#[test]
 fn secrets_want_a_host_that_no_client_chooses() {
     let text = ROUTE.replace(", host: api.example.com", "");
     let cure = "say upstreams.api.host, or hosts on every listener (or on this route), so that polls go to a host of \

@@ -38,6 +38,9 @@ routes:
       tolerance: { /price: 0.01 }
       array_key: { /items: /id }
       compare: json
+  - path: /inventory/{*rest}
+    upstream: api
+    upstream_path: /legacy/api.php/{*rest}
   - path: /prices/raw/{*rest}
     upstream: api
     poll: off

@@ -206,7 +206,8 @@ pub fn together(place: &Place, route: &mut Route, parameters: &[&str], findings:
         }
     }
     let (is_feed, by_user) = (route.feed.is_some(), matches!(route.share, Share::By(_)));
-    let path = route.path.clone();
+    // The request is the upstream's.
+    let path = route.upstream_path.as_ref().map_or(route.path.as_str(), |to| to.text.as_str()).to_owned();
     let Some(batch) = &mut route.poll.batch else { return };
     let place = place.key("batch");
     if is_feed {

@@ -18,6 +18,7 @@ mod routes;
 mod settings;
 mod tls;
 mod upgrade;
+mod upstream_path;
 mod upstream_tls;
 mod upstreams;
 mod value;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::super::problem::{Findings, Place};
 use super::super::{Listener, Plain, Route, Upstream, raw, says_credential};
-use super::{at, listeners, paths, settings, upstream_named};
+use super::{at, listeners, paths, settings, upstream_named, upstream_path};
 
 pub fn routes(
     file: &raw::File,
@@ -37,6 +37,7 @@ pub fn routes(
         let mut route = Route { index, ..base.clone() };
         listeners::hosts(at!(place, raw.hosts), &mut route.hosts, findings);
         path(&place, raw, public_prefix, &mut patterns, &mut route, findings);
+        upstream_path::apply(at!(place, raw.upstream_path), &mut route, findings);
         let (upstream_place, name) = at!(place, raw.upstream);
         let upstream = name.and_then(|name| upstream_named(&upstream_place, &name.0, upstreams, findings));
         route.upstream = upstream.unwrap_or_else(|| nowhere.clone());
@@ -53,6 +54,7 @@ pub fn routes(
             findings.bad(&place.key("path"), &route.path, message);
         }
         settings::together(&place, &raw.settings, &mut route, findings);
+        upstream_path::together(&place, &route, findings);
         routes.push(Arc::new(route));
     }
     routes

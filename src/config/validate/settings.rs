@@ -98,7 +98,8 @@ pub fn together(place: &Place, raw: &raw::RouteSettings, route: &mut Route, find
                 format!("is never reached: websocket.frame_rate is {}/s", route.websocket.frame_rate);
             findings.problem(&place.key("rate"), &message);
         }
-        websocket::send_path(&place, send, &route.path, &parameters, findings);
+        let own = (route.path.as_str(), route.upstream_path.is_some());
+        websocket::send_path(&place, send, own, &parameters, findings);
     }
 }
 

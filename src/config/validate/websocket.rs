@@ -72,9 +72,18 @@ fn send(place: &Place, raw: &raw::Send, to: &mut Send, findings: &mut Findings) 
 }
 
 /// Fills in the route's own path, or holds the one that was said against the route's parameters.
-pub fn send_path(place: &Place, send: &mut Send, route: &str, parameters: &[&str], findings: &mut Findings) {
+pub fn send_path(
+    place: &Place,
+    send: &mut Send,
+    (route, is_mapped): (&str, bool),
+    parameters: &[&str],
+    findings: &mut Findings,
+) {
     if send.path.is_empty() {
-        route.clone_into(&mut send.path);
+        // Where the resource itself is asked for.
+        if !is_mapped {
+            route.clone_into(&mut send.path);
+        }
         return;
     }
     // One that is no path was told where it was said.

@@ -46,6 +46,7 @@ pub(crate) fn route() -> Route {
         hosts: Vec::new(),
         exact_spelling: false,
         upstream: Arc::new(upstream()),
+        upstream_path: None,
         polled: true,
         poll: poll(),
         plain: Plain::Share,

@@ -38,7 +38,7 @@ impl Item {
         if key.is_private() {
             return None;
         }
-        let (name, path) = split::item(&route.path, batch, &key.parts().path)?;
+        let (name, path) = split::item(&route.path, route.exact_spelling, batch, &key.parts().path)?;
         Some(Item { name, group: ResourceKey::new(KeyParts { path, ..key.parts().clone() }) })
     }
 }

@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::config::Batch;
-use crate::resource::{Json, Kind};
+use crate::config::upstream_path::Pattern;
+use crate::resource::{Json, Kind, stays};
 use crate::upstream::schedule::is_quota_field;
 
 /// Longest target of one request, bytes: what servers take everywhere.
@@ -37,17 +38,16 @@ const SEPARATOR: &AsciiSet = &CONTROLS
     .add(b'}');
 
 /// The item that a path of a batch's route is about, and the path of the request for it and others.
-/// None: its name cannot stand in a list of names.
-pub(super) fn item(route: &str, batch: &Batch, path: &str) -> Option<(String, String)> {
+/// Returns `None` if its name cannot stand in a list of names, or another part of its path would be read as more than it
+/// is. `is_exact`: the API reads escapes as data.
+pub(super) fn item(route: &str, is_exact: bool, batch: &Batch, path: &str) -> Option<(String, String)> {
     let mut router = matchit::Router::new();
     router.insert(route, ()).ok()?;
     let found = router.at(path).ok()?;
-    let mut shared = batch.path.clone();
-    for (name, value) in found.params.iter().filter(|(name, _)| *name != batch.parameter) {
-        for spelled in [format!("{{{name}}}"), format!("{{*{name}}}")] {
-            shared = shared.replace(&spelled, value);
-        }
-    }
+    let pattern = Pattern::of(&batch.path);
+    let values: Vec<(&str, &str)> =
+        found.params.iter().filter(|(name, _)| *name != batch.parameter).collect();
+    let shared = pattern.fill(&values).filter(|shared| stays(&pattern, shared, is_exact))?;
     let name = percent_decode_str(found.params.get(&batch.parameter)?).decode_utf8().ok()?;
     // Upstreams decode first and take the list apart then.
     let fits = !name.is_empty() && !name.contains(&batch.separator);
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn an_item_is_named_by_its_parameter_and_goes_with_those_of_the_same_place() {
-        let found = |path| item(ROUTE, &batch(), path);
+        let found = |path| item(ROUTE, true, &batch(), path);
         let wanted = |name: &str, path: &str| Some((name.to_owned(), path.to_owned()));
         assert_eq!(found("/shops/7/items/a"), wanted("a", "/shops/7/items"));
         assert_eq!(found("/shops/8%2F9/items/%C3%A9%20b"), wanted("é b", "/shops/8%2F9/items"));
