@@ -32,6 +32,7 @@ pub struct Metrics {
     pub poll_failures: IntCounterVec,
     pub batches: IntCounterVec,
     pub batches_refused: IntCounterVec,
+    pub secret_file_failures: IntCounter,
     pub poll_seconds: HistogramVec,
     pub interval_seconds: HistogramVec,
     pub items: IntCounterVec,
@@ -134,6 +135,10 @@ impl Metrics {
                 "batches_refused_total",
                 "Requests for many resources that the upstream refused, and that were taken apart.",
                 &["route"],
+            )?,
+            secret_file_failures: r.counter(
+                "secret_file_failures_total",
+                "Looks at files with secrets of polls that gave no value.",
             )?,
             poll_seconds: r.histograms(
                 "poll_duration_seconds",

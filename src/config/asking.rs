@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::{Route, Secret, Upstream};
+use super::{Route, Secret, SecretFile, Upstream};
 
 impl Route {
     /// Whether the polls of this route carry anything of the operator's, so that what they get may be another answer
@@ -67,6 +67,16 @@ pub enum Auth {
     /// An Authorization header that stays the same: basic or bearer. Sensitive.
     Static(HeaderValue),
     ClientCredentials(Arc<ClientCredentials>),
+    Digest(Arc<DigestCredentials>),
+    /// An Authorization header that stands in a file: all of it, or the token behind `Bearer`.
+    File(Arc<SecretFile>),
+}
+
+/// Digest authentication (RFC 7616).
+#[derive(Debug)]
+pub struct DigestCredentials {
+    pub username: String,
+    pub password: Secret,
 }
 
 /// OAuth 2.0 client credentials (RFC 6749 §4.4).

@@ -282,6 +282,7 @@ impl Default for Poll {
             max_session_polls: Some(seconds(1800)),
             follow_redirects: 0,
             auth: None,
+            header_files: Vec::new(),
             batch: None,
         }
     }

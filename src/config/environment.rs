@@ -40,8 +40,16 @@ pub(super) fn expand<'a>(value: &'a str, lookup: Lookup<'_>) -> Result<Cow<'a, s
     Ok(Cow::Owned(expanded))
 }
 
+/// The path of a value that is the text of a file: `${file:/run/secrets/token}`.
+pub(super) fn file_of(value: &str) -> Option<&str> {
+    value.trim().strip_prefix("${file:")?.strip_suffix('}').filter(|path| !path.contains('}'))
+}
+
 /// The value of what stands between the braces.
 fn variable(inside: &str, lookup: Lookup<'_>) -> Result<String, String> {
+    if inside.starts_with("file:") {
+        return Err("${file:…} is a whole value, with nothing beside it".to_owned());
+    }
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (inside, None),

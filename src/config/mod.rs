@@ -21,6 +21,7 @@ mod proxy;
 mod query;
 mod raw;
 mod schema;
+mod secret_file;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,9 @@ pub mod upstream_tls;
 mod validate;
 mod yaml;
 
-pub use asking::{Auth, Batch, Breaker, Budget, ClientCredentials, Connections, Forwarded};
+pub use asking::{
+    Auth, Batch, Breaker, Budget, ClientCredentials, Connections, DigestCredentials, Forwarded,
+};
 pub use change::{ArrayKey, Change, Cursor, Delta, Feed, LinePattern, Members, Order, Pages};
 pub use credential_names::says_credential;
 pub use framing_names::FRAMING_NAMES;
@@ -45,6 +48,7 @@ pub use process::{Drain, Limits, Log, Threads, Upgrade};
 pub use proxy::{Proxy, ProxyProtocol};
 pub use query::{QueryRule, Switches, UnknownQuery};
 pub use schema::schema;
+pub use secret_file::SecretFile;
 pub use times::Times;
 pub use upstream_path::UpstreamPath;
 pub use upstream_tls::{ClientCertificate, Pin, UpstreamTls};
@@ -242,6 +246,8 @@ pub struct Poll {
     /// Keep polling without subscribers (a route without parameters only).
     pub always: bool,
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Those of them whose values stand in files that others may replace.
+    pub header_files: Vec<(HeaderName, Arc<SecretFile>)>,
     pub accept: HeaderValue,
     /// Polls ask for the codings that are known here; else for none.
     pub accept_codings: bool,

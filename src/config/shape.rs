@@ -74,6 +74,12 @@ impl<'a> Shapes<'a> {
     }
 }
 
+/// Whether a plain value may be the text of a file.
+fn takes_file(schema: &Value) -> bool {
+    let branches = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+    schema.get("format").is_some_and(|format| format == "file-text") || branches.into_iter().any(takes_file)
+}
+
 struct Walk<'a> {
     lookup: Lookup<'a>,
     findings: &'a mut Findings,
@@ -84,7 +90,9 @@ impl Walk<'_> {
     fn value(&mut self, node: &Node, schema: &Value, place: &Place) -> Option<Value> {
         let shapes = Shapes::of(schema);
         match (&node.kind, shapes.items, shapes.mapping) {
-            (Kind::Scalar(text), _, _) if shapes.scalar => self.scalar(text, place).map(Value::String),
+            (Kind::Scalar(text), _, _) if shapes.scalar => {
+                self.scalar(text, schema, place).map(Value::String)
+            }
             (Kind::List(nodes), Some(items), _) => Some(Value::Array(self.items(nodes, items, place))),
             (Kind::Mapping(entries), _, Some(mapping)) => {
                 Some(Value::Object(self.entries(entries, mapping, place)))
@@ -102,8 +110,26 @@ impl Walk<'_> {
         }
     }
 
-    fn scalar(&mut self, text: &str, place: &Place) -> Option<String> {
+    fn scalar(&mut self, text: &str, schema: &Value, place: &Place) -> Option<String> {
+        let is_file = |text: &str| environment::file_of(text).is_some();
+        if is_file(text) {
+            if takes_file(schema) {
+                // Read where it is used, and again when it changes.
+                return Some(text.to_owned());
+            }
+            let message = "takes no ${file:…}; poll.headers and poll.auth.bearer do";
+            self.findings.problem(place, message);
+            return None;
+        }
         match environment::expand(text, self.lookup) {
+            // Neither the environment nor an escape names a file.
+            Ok(expanded) if takes_file(schema) && is_file(&expanded) => {
+                self.findings.problem(
+                    place,
+                    "names a file only after it was put together; write ${file:/path} itself",
+                );
+                None
+            }
             Ok(expanded) => {
                 if matches!(expanded, std::borrow::Cow::Owned(_)) {
                     self.findings.expanded(place, text, &expanded);

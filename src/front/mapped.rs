@@ -74,10 +74,10 @@ pub(super) fn request(client: &RequestHeader, sent: &mut RequestHeader, ctx: &Co
     };
     sent.set_raw_path(to.as_bytes())?;
     if let Some(prefix) = forwarded_prefix(route, path) {
-        let before =
-            sent.headers.get(&X_FORWARDED_PREFIX).map(|value| value.as_bytes().trim_ascii().to_vec());
         // Of a trusted proxy: what it has taken away stands before.
-        let whole = [before.unwrap_or_default().as_slice().trim_ascii_end(), prefix.as_bytes()].concat();
+        let before = sent.headers.get(&X_FORWARDED_PREFIX).map(HeaderValue::as_bytes).unwrap_or_default();
+        let before = before.trim_ascii();
+        let whole = [before.strip_suffix(b"/").unwrap_or(before), prefix.as_bytes()].concat();
         let whole =
             HeaderValue::try_from(whole).or_err(ErrorType::InvalidHTTPHeader, "X-Forwarded-Prefix")?;
         sent.insert_header(X_FORWARDED_PREFIX, whole)?;

@@ -268,7 +268,12 @@ fn request(aim: &Aim, headers: &[(HeaderName, HeaderValue)], validators: Option<
         vary: Vec::new(),
     });
     let mut ask = relay::poll(&key, &aim.route, validators, 0);
-    if let Some(Auth::Static(value)) = &aim.route.poll.auth {
+    let auth = match &aim.route.poll.auth {
+        Some(Auth::Static(value)) => Some(value),
+        Some(Auth::File(file)) => Some(&file.first),
+        _ => None,
+    };
+    if let Some(value) = auth {
         ask.headers.retain(|(name, _)| name != header::AUTHORIZATION);
         ask.headers.push((header::AUTHORIZATION, value.clone()));
     }

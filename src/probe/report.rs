@@ -153,6 +153,8 @@ fn heading(aim: &Aim, question: &Question) -> String {
     let (path, upstream) = (&aim.path, &aim.route.upstream.name);
     let token = match &aim.route.poll.auth {
         Some(Auth::ClientCredentials(_)) => "; without the token that `poll.auth` would get",
+        Some(Auth::File(_)) => "; with the token of `poll.auth` as its file has it now",
+        Some(Auth::Digest(_)) => "; without the password of `poll.auth.digest`",
         _ => "",
     };
     format!("GET {path}{query}: upstream {upstream}, {route}{with}; {} polls{token}", question.polls)

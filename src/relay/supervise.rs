@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::compute::Compute;
 use super::echo::Lags;
-use super::exchange::{Batches, Jars, Tokens};
+use super::exchange::{Batches, Guests, Jars, Secrets, Tokens};
 use super::poller::Poller;
 use super::{forwarded, own};
 use crate::config::{Config, Route, Upstream};
@@ -123,6 +123,8 @@ pub struct Stakes {
     pub sources: HashMap<String, Arc<dyn Source>>,
     pub(super) compute: Compute,
     pub(super) tokens: Tokens,
+    pub(super) guests: Guests,
+    pub(super) secrets: Secrets,
     pub(super) batches: Batches,
     pub(super) jars: Jars,
     /// Whether pass-through has said `Forwarded`: then polls say it, too.
@@ -158,6 +160,8 @@ impl Stakes {
         hub.bound_snapshots(config.limits.snapshot_bytes);
         Stakes {
             hub,
+            guests: Guests::new(config),
+            secrets: Secrets::new(config, &metrics.secret_file_failures),
             tokens: Tokens::new(config, &sources),
             batches: Batches::default(),
             jars: Jars::default(),

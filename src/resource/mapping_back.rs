@@ -6,6 +6,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::mapping::{for_segment, is_under, upstream_target};
+use super::reference::{absolute, authority_of, is_one, resolved, split};
 use super::target::{decode_lossy, tidied};
 use crate::config::Route;
 use crate::config::upstream_path::{Pattern, UpstreamPath};
@@ -329,76 +330,6 @@ fn cookie_path(to: &UpstreamPath, path: &str) -> String {
     });
     // The upstream's root and what lies beside it: nothing else of this host is its.
     below.unwrap_or(prefix)
-}
-
-/// Scheme and authority of a reference, and the rest. What has another scheme is all before.
-fn split(reference: &str) -> (&str, &str) {
-    let end = reference.find(['/', '?']).unwrap_or(reference.len());
-    let scheme = reference[..end].find(':').map_or(0, |at| at + 1);
-    match reference[scheme..].strip_prefix("//") {
-        Some(rest) => {
-            let authority = rest.find(['/', '?']).unwrap_or(rest.len());
-            reference.split_at(scheme + 2 + authority)
-        }
-        None if scheme > 0 => (reference, ""),
-        None => ("", reference),
-    }
-}
-
-/// The authority of what stands before a path.
-fn authority_of(before: &str) -> Option<&str> {
-    let (scheme, authority) = before.split_once("//")?;
-    let is_web = matches!(scheme.to_ascii_lowercase().as_str(), "" | "http:" | "https:");
-    is_web.then_some(authority)
-}
-
-/// Whether two authorities are one, their usual ports left out.
-fn is_one(found: &str, known: Option<&str>) -> bool {
-    let bare = |authority: &str| {
-        let lower = authority.to_ascii_lowercase();
-        lower.strip_suffix(":80").or(lower.strip_suffix(":443")).unwrap_or(&lower).to_owned()
-    };
-    known.is_some_and(|known| bare(found) == bare(known))
-}
-
-/// A relative reference against the target that it came for (RFC 3986 §5.2), without dot segments.
-fn resolved(from: &str, reference: &str) -> String {
-    let base = from.split('?').next().unwrap_or("/");
-    let folder = base.rfind('/').map_or("/", |end| &base[..=end]);
-    let (path, query) =
-        reference.split_once('?').map_or((reference, None), |(path, query)| (path, Some(query)));
-    let path = match path {
-        "" => base.to_owned(),
-        path => without_dots(&format!("{folder}{path}")),
-    };
-    query.map_or(path.clone(), |query| format!("{path}?{query}"))
-}
-
-/// Path and query behind an authority, without dot segments.
-fn absolute(path: &str) -> String {
-    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-    let path =
-        without_dots(path.strip_prefix('/').map_or_else(|| format!("/{path}"), |_| path.to_owned()).as_str());
-    query.map_or(path.clone(), |query| format!("{path}?{query}"))
-}
-
-fn without_dots(path: &str) -> String {
-    let mut kept: Vec<&str> = Vec::new();
-    let mut segments = path.split('/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        match segment {
-            "." | ".." => {
-                if segment == ".." {
-                    kept.pop();
-                }
-                if segments.peek().is_none() {
-                    kept.push("");
-                }
-            }
-            segment => kept.push(segment),
-        }
-    }
-    format!("/{}", kept.join("/"))
 }
 
 #[cfg(test)]

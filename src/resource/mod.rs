@@ -13,6 +13,7 @@ mod known_headers;
 mod mapping;
 mod mapping_back;
 mod readings;
+mod reference;
 mod snapshot;
 mod target;
 mod text;

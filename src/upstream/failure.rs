@@ -71,6 +71,8 @@ pub enum Failure {
     Redirect { reason: String },
     /// There is no token for the polls of this upstream, and nothing was sent without one.
     Token { reason: String },
+    /// The upstream refuses what the operator proves the polls by, and nothing was sent because of that.
+    Refused { reason: String },
     /// The one request for many resources gave nothing for any of them.
     Batch { class: &'static str, reason: String },
 }
@@ -106,6 +108,7 @@ impl Failure {
             Self::Open { .. } => "breaker",
             Self::Redirect { .. } => "redirect",
             Self::Token { .. } => "token",
+            Self::Refused { .. } => "auth",
             Self::Batch { class, .. } => class,
         }
     }
@@ -195,7 +198,9 @@ impl fmt::Display for Failure {
                 let wait = format_duration(Duration::from_millis(wait.as_millis() as u64));
                 write!(f, "too many polls failed in a row; it is tried again in {wait}")
             }
-            Self::Redirect { reason } | Self::Batch { reason, .. } => f.write_str(reason),
+            Self::Redirect { reason } | Self::Refused { reason } | Self::Batch { reason, .. } => {
+                f.write_str(reason)
+            }
             Self::Token { reason } => write!(f, "no access token: {reason}"),
         }
     }

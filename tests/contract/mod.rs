@@ -15,6 +15,7 @@
 //! | `connections` | §10: whose requests an upstream connection carries |
 //! | `delta` | §4, §5: patches over event streams and long-polls |
 //! | `descriptors` | a process with few open files: what it tells, what it keeps for polls, how it goes on |
+//! | `digest` | §10: polls of upstreams that want Digest authentication |
 //! | `drain` | §12: how the process ends |
 //! | `edge` | §12: which hosts are served, one reading of each field name, HTTP/2 in the form of HTTP/1 |
 //! | `envelope` | §6: many resources on one WebSocket |
@@ -43,6 +44,7 @@
 //! | `replicas` | §2: several nodes and lagging upstream replicas behind one address |
 //! | `rotation` | §5: streams that end after `max_age` |
 //! | `schedule` | §10: when the upstream is asked: adaptive, its own words, budgets, the breaker |
+//! | `secret_file` | §10: secrets of polls in files that other programs replace |
 //! | `sharing` | §11: who may share a poll |
 //! | `tls` | §12: versions, certificates and clients' certificates of a listener |
 //! | `sharing_of_polls` | §10: one poll an interval, whatever the number and kinds of clients |
@@ -73,6 +75,7 @@ pub mod conditions;
 pub mod connections;
 pub mod delta;
 pub mod descriptors;
+pub mod digest;
 pub mod drain;
 pub mod edge;
 pub mod edge_support;
@@ -113,6 +116,7 @@ pub mod repeats;
 pub mod replicas;
 pub mod rotation;
 pub mod schedule;
+pub mod secret_file;
 pub mod sharing;
 pub mod sharing_of_polls;
 pub mod sloppy_heads;

@@ -32,6 +32,10 @@ leaf!(
     Text, { "type": ["string", "number", "boolean"] }
 );
 leaf!(
+    /// Any text, or `${file:/path}`: the text of a file, read again when it changes.
+    FileText, { "type": ["string", "number", "boolean"], "format": "file-text" }
+);
+leaf!(
     /// `true` or `false`.
     Flag, { "type": ["boolean", "string"] }
 );

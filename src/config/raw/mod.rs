@@ -19,8 +19,8 @@ pub use change::{
     ArrayKeySetting, ChangeSetting, DeltaSetting, FeedId, FeedSetting, Pages, ToleranceSetting,
 };
 pub use identity::{ApiKeys, AuthenticateSetting, Authorize, Forward, Issuer, Jwt, Key, TokenPlaces};
-pub use leaf::{Count, Flag, Number, Rate, Size, Text, Time};
-pub use poll::{AuthSetting, BatchSetting, Interval, OAuth, PollSetting};
+pub use leaf::{Count, FileText, Flag, Number, Rate, Size, Text, Time};
+pub use poll::{AuthSetting, BatchSetting, Digest, Interval, OAuth, PollSetting};
 pub use route::{
     CorsSetting, Query, Route, RouteSettings, Send, SendSetting, Share, Switches, Websocket, WebsocketOrigins,
 };

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Count, Flag, List, Size, Text, Time};
+use super::{Count, FileText, Flag, List, Size, Text, Time};
 
 /// `off`, or how the upstream is asked.
 #[derive(Deserialize, JsonSchema)]
@@ -28,7 +28,7 @@ pub struct Poll {
     /// Keep polling without clients; for a path without parameters.
     pub always: Option<Flag>,
     /// Headers of every poll.
-    pub headers: Option<BTreeMap<String, Text>>,
+    pub headers: Option<BTreeMap<String, FileText>>,
     /// Accept header of every poll.
     pub accept: Option<Text>,
     /// Whether polls ask for compressed answers.
@@ -103,15 +103,29 @@ pub enum AuthSetting {
     On(Box<Auth>),
 }
 
-/// The credentials of polls: one of the three.
+/// The credentials of polls: one of these.
 #[derive(Deserialize, JsonSchema)]
 pub struct Auth {
     /// HTTP basic authentication.
     pub basic: Option<Basic>,
-    /// A token that stays the same.
-    pub bearer: Option<Text>,
+    /// A token that stays the same, or stands in a file.
+    pub bearer: Option<FileText>,
+    /// File with the whole value of the Authorization header, read again when it changes.
+    pub header_file: Option<Text>,
     /// OAuth 2.0 client credentials: tokens are fetched, and renewed before they expire.
     pub oauth2: Option<OAuth>,
+    /// HTTP digest authentication: cameras, routers, controllers.
+    pub digest: Option<Digest>,
+}
+
+/// HTTP digest authentication (RFC 7616).
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["username", "password"]))]
+pub struct Digest {
+    /// Name.
+    pub username: Option<Text>,
+    /// Password.
+    pub password: Option<Text>,
 }
 
 /// HTTP basic authentication.

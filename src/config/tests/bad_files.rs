@@ -118,8 +118,11 @@ const ROUTES: &[(&str, &str)] = &[
     ("poll: { interval: { min: 0s, max: 1s } }", r#"poll.interval.min: "0s" is too short; at least 100ms"#),
     ("poll: { interval: { min: 1s } }", r#"poll.interval: key "max" is missing"#),
     ("poll: { follow_redirects: 11 }", r#"poll.follow_redirects: "11" is too large; at most 10"#),
-    ("poll: { auth: secret }", "poll.auth: is neither off nor one of basic, bearer and oauth2"),
-    ("poll: { auth: {} }", "poll.auth: wants exactly one of basic, bearer and oauth2"),
+    (
+        "poll: { auth: secret }",
+        "poll.auth: is neither off nor one of basic, bearer, header_file, digest and oauth2",
+    ),
+    ("poll: { auth: {} }", "poll.auth: wants exactly one of basic, bearer, header_file, digest and oauth2"),
     (
         "poll: { auth: { basic: { user: 'a:b', password: p } } }",
         r#"poll.auth.basic.user: has a ":", which no name can have (RFC 7617)"#,
@@ -228,6 +231,27 @@ const ROUTES: &[(&str, &str)] = &[
     (
         "feed: { items: /m, id: /id, cursor: { query: 'a&b', from: /x } }",
         r#"feed.cursor.query: "a&b" is not the name of a query parameter"#,
+    ),
+    (
+        "event_name: '${file:/etc/hostname}'",
+        "event_name: takes no ${file:…}; poll.headers and poll.auth.bearer do",
+    ),
+    (
+        "poll: { headers: { a: 'b ${file:/etc/hostname}' } }",
+        "poll.headers.a: ${file:…} is a whole value, with nothing beside it",
+    ),
+    (
+        "poll: { headers: { a: '$${file:/etc/hostname}' } }",
+        "poll.headers.a: names a file only after it was put together; write ${file:/path} itself",
+    ),
+    (
+        "poll: { headers: { a: '${file:/none/such}' } }",
+        r#"poll.headers.a: "/none/such" cannot be read: No such file or directory (os error 2)"#,
+    ),
+    ("poll: { auth: { header_file: / } }", r#"poll.auth.header_file: "/" is no file"#),
+    (
+        "poll: { auth: { digest: { username: 'a:b', password: c } } }",
+        "poll.auth.digest.username: is empty or has a \":\", which no name can have (RFC 7616)",
     ),
     ("refreshes: [prices]", r#"refreshes[0]: "prices" is not a path; it starts with "/""#),
     ("poll: never", r#"poll: "never" is neither off nor a mapping, as { interval: 2s }"#),

@@ -61,6 +61,9 @@ routes:
   - path: /reports
     upstream: api
     poll: { auth: { basic: { user: ann, password: none } } }
+  - path: /cameras/{camera}
+    upstream: api
+    poll: { auth: { digest: { username: viewer, password: none } } }
   - path: /tenants/{tenant}/orders
     upstream: api
     share: { by: [\"identity:org\"] }
@@ -105,6 +108,7 @@ fn the_reference_loads_with_the_files_it_names() {
     files.pair("tls/shop.crt", "tls/shop.key");
     files.pair("tls/pollcast.crt", "tls/pollcast.key");
     files.certificate("tls/clients-ca.pem");
+    files.write("tls/authorization", "Bearer one\n");
     files.write("tls/issuer.pem", &rcgen::KeyPair::generate().expect("a key").public_key_pem());
     let config =
         super::super::load::load_with(&uncommented(), "reference.yaml", files.directory(), &|_| None);

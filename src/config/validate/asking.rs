@@ -11,12 +11,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Uri, header};
 
+use super::super::environment::file_of;
 use super::super::problem::{Findings, Place};
 use super::super::{
-    Auth, Batch, Breaker, Budget, ClassValue, ClientCredentials, Route, Secret, Server, Share, Upstream,
-    UpstreamTls, raw,
+    Auth, Batch, Breaker, Budget, ClassValue, ClientCredentials, DigestCredentials, Route, Secret, Server,
+    Share, Upstream, UpstreamTls, raw,
 };
-use super::{HOUR, MILLISECOND, MINUTE, SECOND, Said, at, paths, tls, upstreams};
+use super::{HOUR, MILLISECOND, MINUTE, SECOND, Said, at, paths, poll, tls, upstreams};
 
 pub fn auth(
     (place, said): Said<'_, raw::AuthSetting>,
@@ -29,13 +30,21 @@ pub fn auth(
         Some(raw::AuthSetting::Word(word)) if word.0 == "off" => return *to = None,
         Some(raw::AuthSetting::Word(_)) => {
             // Not quoted: an operator may have written a password here.
-            return findings.problem(&place, "is neither off nor one of basic, bearer and oauth2");
+            return findings
+                .problem(&place, "is neither off nor one of basic, bearer, header_file, digest and oauth2");
         }
         None => return,
     };
-    let said = [raw.basic.is_some(), raw.bearer.is_some(), raw.oauth2.is_some()];
+    let said = [
+        raw.basic.is_some(),
+        raw.bearer.is_some(),
+        raw.oauth2.is_some(),
+        raw.digest.is_some(),
+        raw.header_file.is_some(),
+    ];
     if said.into_iter().filter(|said| *said).count() != 1 {
-        return findings.problem(&place, "wants exactly one of basic, bearer and oauth2");
+        return findings
+            .problem(&place, "wants exactly one of basic, bearer, header_file, digest and oauth2");
     }
     if let (place, Some(raw)) = at!(place, raw.basic)
         && let (Some(user), Some(password)) = (&raw.user, &raw.password)
@@ -46,7 +55,16 @@ pub fn auth(
         let pair = STANDARD.encode(format!("{}:{}", user.0, password.0));
         *to = authorization(&place, &format!("Basic {pair}"), findings);
     }
-    if let (place, Some(said)) = at!(place, raw.bearer) {
+    if let (place, Some(said)) = at!(place, raw.header_file) {
+        *to =
+            poll::secret_file(&place, &said.0, "", base_dir, findings).map(|file| Auth::File(Arc::new(file)));
+    }
+    if let (place, Some(said)) = at!(place, raw.bearer)
+        && let Some(path) = file_of(&said.0)
+    {
+        *to = poll::secret_file(&place, path, "Bearer ", base_dir, findings)
+            .map(|file| Auth::File(Arc::new(file)));
+    } else if let (place, Some(said)) = at!(place, raw.bearer) {
         let token = said.0.trim();
         if token.is_empty() {
             findings.problem(&place, "is empty");
@@ -56,10 +74,28 @@ pub fn auth(
         }
         *to = authorization(&place, &format!("Bearer {token}"), findings);
     }
+    if let (place, Some(raw)) = at!(place, raw.digest) {
+        *to = digest(&place, raw, findings);
+    }
     if let (place, Some(raw)) = at!(place, raw.oauth2) {
         *to = client_credentials(&place, raw, base_dir, findings)
             .map(|of| Auth::ClientCredentials(Arc::new(of)));
     }
+}
+
+fn digest(place: &Place, raw: &raw::Digest, findings: &mut Findings) -> Option<Auth> {
+    let (username, password) = (raw.username.as_ref()?, raw.password.as_ref()?);
+    if username.0.is_empty() || username.0.contains(':') {
+        findings
+            .problem(&place.key("username"), "is empty or has a \":\", which no name can have (RFC 7616)");
+    }
+    let is_plain = |text: &str| !text.chars().any(char::is_control);
+    if !is_plain(&username.0) || !is_plain(&password.0) {
+        findings.problem(place, "has a control character in it");
+    }
+    let credentials =
+        DigestCredentials { username: username.0.clone(), password: Secret(password.0.clone()) };
+    Some(Auth::Digest(Arc::new(credentials)))
 }
 
 fn authorization(place: &Place, value: &str, findings: &mut Findings) -> Option<Auth> {

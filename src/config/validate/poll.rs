@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::super::environment::file_of;
 use super::super::problem::{Findings, Place};
-use super::super::{ClassValue, FRAMING_NAMES, Route, Share, raw};
+use super::super::{ClassValue, FRAMING_NAMES, Poll, Route, SecretFile, Share, raw};
 use super::{DAY, KIB, MIB, MILLISECOND, MINUTE, SECOND, Said, asking, at};
 
 /// Headers of a poll that are pollcast's own (contract §10), and what to do instead.
@@ -72,7 +74,7 @@ pub fn apply(
     }
     findings.time(at!(place, raw.linger), Duration::ZERO..=DAY, &mut poll.linger);
     findings.flag(at!(place, raw.always), &mut poll.always);
-    headers(at!(place, raw.headers), OWN_HEADERS, &mut poll.headers, findings);
+    own_headers(at!(place, raw.headers), base_dir, poll, findings);
     if let (place, Some(said)) = at!(place, raw.accept)
         && let Some(value) = findings.header_value(&place, &said.0)
     {
@@ -127,6 +129,44 @@ pub fn together(place: &Place, route: &Route, findings: &mut Findings) {
         if of_class {
             let message = "comes from the clients by share.by; one of the two has to go";
             findings.problem(&place.key("headers").key(name.as_str()), message);
+        }
+    }
+}
+
+/// Headers of polls, those whose values stand in files among them.
+fn own_headers(
+    (place, said): Said<'_, BTreeMap<String, raw::FileText>>,
+    base_dir: &Path,
+    poll: &mut Poll,
+    findings: &mut Findings,
+) {
+    let mut plain = BTreeMap::new();
+    for (name, said) in said.into_iter().flatten() {
+        let mut text = said.0.clone();
+        poll.header_files.retain(|(known, _)| !known.as_str().eq_ignore_ascii_case(name));
+        if let Some(path) = file_of(&said.0) {
+            let Some(file) = secret_file(&place.key(name), path, "", base_dir, findings) else { continue };
+            text = file.first.to_str().unwrap_or_default().to_owned();
+            poll.header_files.extend(name.parse().ok().map(|name: HeaderName| (name, Arc::new(file))));
+        }
+        plain.insert(name.clone(), raw::Text(text));
+    }
+    headers((place, Some(&plain)), OWN_HEADERS, &mut poll.headers, findings);
+}
+
+/// A file whose text is the value of a header, behind `before`.
+pub fn secret_file(
+    place: &Place,
+    path: &str,
+    before: &'static str,
+    base_dir: &Path,
+    findings: &mut Findings,
+) -> Option<SecretFile> {
+    match SecretFile::load(&base_dir.join(path), before) {
+        Ok(file) => Some(file),
+        Err(reason) => {
+            findings.bad(place, path, &reason);
+            None
         }
     }
 }

@@ -118,6 +118,7 @@ pub(crate) fn poll() -> Poll {
         max_session_polls: None,
         follow_redirects: 0,
         auth: None,
+        header_files: Vec::new(),
         batch: None,
     }
 }

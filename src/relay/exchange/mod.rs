@@ -1,17 +1,19 @@
 //! How one poll's exchange is made: its requests, each in its turn, until there is an answer that is
 //! about the resource.
 //!
-//! `redirect` says where an answer sends the poll, `token` and `jar` what it says about itself,
+//! `redirect` says where an answer sends the poll, `token`, `digest`, `secret` and `jar` what it says about itself,
 //! `batch` asks for many resources at once, `split` takes the answer apart, and `quarantine` keeps names alone that are
 //! refused. Must not know: what an
 //! answer means for the resource, when the next poll is due.
 
 mod batch;
+mod digest;
 #[cfg(fuzzing)]
 pub(super) mod fuzzing;
 mod jar;
 mod quarantine;
 mod redirect;
+mod secret;
 mod split;
 mod token;
 
@@ -23,8 +25,11 @@ use http::{HeaderName, StatusCode, header};
 use tokio::time::Instant;
 
 pub(super) use batch::{Batches, Item, Tag, on_grid};
+use digest::Asked;
+pub(super) use digest::Guests;
 pub(super) use jar::Jars;
 use jar::Keep;
+pub(super) use secret::Secrets;
 pub(super) use token::Tokens;
 use token::{Grant, Token};
 
@@ -154,8 +159,15 @@ impl Exchange {
         allowance: &mut Allowance,
         turn: Option<Turn>,
     ) -> Result<Answer, FetchError> {
+        self.freshen(ask, false).await;
         let (grant, token) = match &self.route.poll.auth {
             None => (None, None),
+            Some(Auth::Digest(_)) => return Box::pin(self.as_guest(source, ask, allowance, turn)).await,
+            Some(Auth::File(file)) => {
+                ask.headers.push((header::AUTHORIZATION, file.first.clone()));
+                self.freshen(ask, false).await;
+                (None, None)
+            }
             Some(Auth::Static(value)) => {
                 ask.headers.push((header::AUTHORIZATION, value.clone()));
                 (None, None)
@@ -170,7 +182,7 @@ impl Exchange {
         let answer = self.timed(source, ask, allowance).await?;
         drop(turn);
         let (Some(grant), Some(token)) = (grant, token) else {
-            return Ok(answer);
+            return Box::pin(self.unless_rotated(source, ask, allowance, answer)).await;
         };
         if answer.status != StatusCode::UNAUTHORIZED {
             grant.accepted(&token);
@@ -189,6 +201,44 @@ impl Exchange {
             grant.accepted(&token);
         }
         Ok(repeated)
+    }
+
+    /// One request with Digest authentication, and others where the server says what it wants to see.
+    async fn as_guest(
+        &self,
+        source: &dyn Source,
+        ask: &mut Ask,
+        allowance: &mut Allowance,
+        mut turn: Option<Turn>,
+    ) -> Result<Answer, FetchError> {
+        let refused = |reason| self.failed(Failure::Refused { reason });
+        let Some(guest) = self.stakes.guests.guest(self.route.index) else {
+            return Err(refused("the password of poll.auth.digest is not known".to_owned()));
+        };
+        let mut trying = guest.admit().await.map_err(refused)?;
+        let said = ask.headers.len();
+        let mut repeats = 0;
+        loop {
+            let proof = guest.proof(ask);
+            ask.headers.extend(proof.as_ref().map(|proof| (header::AUTHORIZATION, proof.value.clone())));
+            let answer = self.timed(source, ask, allowance).await?;
+            ask.headers.truncate(said);
+            drop(turn.take());
+            if answer.status != StatusCode::UNAUTHORIZED {
+                guest.accepted(proof.as_ref(), &answer.headers);
+                return Ok(answer);
+            }
+            if trying.is_none() {
+                trying = Some(guest.turn().await.map_err(refused)?);
+            }
+            let wait = self.route.poll.backoff.max;
+            match guest.denied(proof.as_ref(), repeats > 0, &answer.headers, wait) {
+                Asked::Again if repeats < digest::REPEATS_MAX => repeats += 1,
+                Asked::Again | Asked::No => return Ok(answer),
+                Asked::Refused(wait) => return Err(refused(digest::refusal(wait))),
+            }
+            turn = source.turn(self.priority).await?;
+        }
     }
 
     async fn token(&self, grant: Option<&Arc<Grant>>) -> Result<Token, FetchError> {
