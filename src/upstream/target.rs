@@ -106,7 +106,7 @@ impl Hash for Target {
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     state: Mutex<State>,
-    /// Some are doubtful. Spares those who choose the lock.
+    /// Some are doubtful. Spares each choice of an address the lock.
     has_doubts: AtomicBool,
 }
 

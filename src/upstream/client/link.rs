@@ -306,7 +306,7 @@ impl Link {
     }
 
     /// With what the server says below HTTP about a connection that broke.
-    async fn explained(&self, target: &Target, broken: Broken) -> Broken {
+    async fn explained(&self, target: &Target, broken: Broken, look: Duration) -> Broken {
         let refused = || self.papers.current().terms.and_then(|terms| terms.refused());
         let failure = match (&broken.failure, &self.upstream.tls) {
             (Failure::Reset { .. }, Some(_)) => {
@@ -317,7 +317,7 @@ impl Link {
             (
                 Failure::Framing { .. } | Failure::Reset { .. } | Failure::Truncated { received: 0, .. },
                 None,
-            ) => self.speaks_tls(target).await.map(|refusal| Failure::Tls { source: refusal.into() }),
+            ) => self.speaks_tls(target, look).await.map(|refusal| Failure::Tls { source: refusal.into() }),
             _ => None,
         };
         match failure {
@@ -327,14 +327,15 @@ impl Link {
     }
 
     /// Whether a server that is asked without TLS speaks it, as far as nothing shows that it does not.
-    pub(super) async fn speaks_tls(&self, target: &Target) -> Option<Refusal> {
+    /// `limit`: a look that takes longer shows nothing.
+    pub(super) async fn speaks_tls(&self, target: &Target, limit: Duration) -> Option<Refusal> {
         if self.speaks_http.load(Ordering::Relaxed) || self.upstream.tls.is_some() {
             return None;
         }
-        self.diagnosis.of(target, &target.host).await
+        timeout(limit, self.diagnosis.of(target, &target.host)).await.ok().flatten()
     }
 
-    /// Notes that a server was understood. A 400 is what some say to who speaks no TLS.
+    /// Notes that a server was understood. Some say 400 to a client that speaks no TLS.
     pub(super) fn was_understood(&self, status: StatusCode) {
         if status != StatusCode::BAD_REQUEST && !self.speaks_http.load(Ordering::Relaxed) {
             self.speaks_http.store(true, Ordering::Relaxed);
@@ -353,6 +354,8 @@ impl Link {
         let cleartext_http2 = session.as_http2().is_some() && self.upstream.tls.is_none();
         let limit = self.upstream.first_byte_timeout;
         let absolute = self.way.absolute(target, is_upgrade(ask));
+        // A part of the time that the request has: it must not be over for the sake of a better reason.
+        let look = ask.timeout.min(self.upstream.total_timeout) / 8;
         let form = match &absolute {
             Some(absolute) => Form::Absolute(absolute),
             None if cleartext_http2 => Form::CleartextHttp2,
@@ -360,10 +363,10 @@ impl Link {
         };
         let response = match exchange::exchange(&mut session, ask, form, limit).await {
             Ok(response) => response,
-            Err(broken) => return Err(self.explained(target, broken).await),
+            Err(broken) => return Err(self.explained(target, broken, look).await),
         };
         if response.status() == StatusCode::BAD_REQUEST
-            && let Some(refusal) = self.speaks_tls(target).await
+            && let Some(refusal) = self.speaks_tls(target, look).await
         {
             return Err(Failure::Tls { source: refusal.into() }.into());
         }

@@ -99,7 +99,10 @@ impl Client {
 
     /// Whether a server that was asked without TLS and not understood speaks it, in the words that polls have.
     pub async fn speaks_tls(&self, server: &Server) -> Option<String> {
-        self.link.speaks_tls(&server.target).await.map(|refusal| refusal.to_string())
+        self.link
+            .speaks_tls(&server.target, self.config().total_timeout)
+            .await
+            .map(|refusal| refusal.to_string())
     }
 
     /// Notes that a server answered a request that passed through.
@@ -141,7 +144,7 @@ pub fn unreached(error: &Error) -> Option<String> {
     Unreached::found_in(error)
 }
 
-/// The words for a proxy that wants to know who asks.
+/// The error of an answer in which a proxy wants a user and a password.
 pub fn proxy_wants_credentials() -> Box<Error> {
     let error = Unreached::wants_credentials();
     Error::because(pingora::ErrorType::HTTPStatus(502), "the proxy answers itself", error)

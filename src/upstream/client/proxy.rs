@@ -16,7 +16,7 @@ use crate::upstream::target::{Site, Target};
 /// Longest head of an answer to CONNECT, bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// A proxy that wants to know who asks, or does not believe it.
+/// The reason where a proxy wants a user and a password, or does not take those it was told.
 pub(super) const WANTS_CREDENTIALS: &str =
     "the proxy answers 407: it wants a user and a password, or others than `proxy` has";
 
