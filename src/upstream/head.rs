@@ -90,10 +90,10 @@ pub(super) fn without_unreadable(raw: &[u8]) -> Option<Vec<u8>> {
         let letters: Vec<u8> =
             text.iter().filter(|byte| byte.is_ascii_alphabetic()).map(u8::to_ascii_lowercase).collect();
         let says = |word: &&[u8]| memchr::memmem::find(&letters, word).is_some();
-        if FRAMES.iter().any(|word| says(word)) {
+        if FRAMES.iter().any(&says) {
             return None;
         }
-        is_doubtful |= RESTRICTS.iter().any(|word| says(word));
+        is_doubtful |= RESTRICTS.iter().any(says);
     }
     if is_doubtful {
         let status_end = kept.iter().position(|byte| *byte == b'\n')? + 1;
