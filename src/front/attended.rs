@@ -6,6 +6,8 @@
 //! with them. Here they wait until Pingora has nothing more to write, which shows by its turning to read.
 //! Must not know: requests.
 
+mod digests;
+
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,12 +17,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
-use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::tls::SslDigest;
-use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
-    TimingDigest, UniqueID,
-};
+use pingora::protocols::{Shutdown, Stream};
 use pingora::proxy::Session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
@@ -29,7 +26,7 @@ use super::control::{Control, GOAWAY};
 use super::farewell::Farewell;
 use super::parting::Parting;
 use super::patience::{Awaited, Patience, Refusal, Terms, Verdict};
-use super::raw_head::RawHead;
+use super::raw_head::{RawHead, Read, Unfit};
 use super::windows::Windows;
 
 /// Most bytes that wait to be written. Larger pieces are not copied.
@@ -38,8 +35,8 @@ const MOST: usize = 8 * 1024;
 /// Bytes that a first piece is given room for behind it.
 const ROOM: usize = 512;
 
-/// What Pingora gets to read in place of the rest of a refused head: no head has it, so that it looks no
-/// further.
+/// What Pingora gets to read in place of a refused head, or of the rest of a refused body: neither has it, so that it
+/// looks no further.
 const NO_HEAD: &[u8] = b"\0\r\n\r\n";
 
 /// A client's connection on its way to Pingora.
@@ -65,6 +62,8 @@ pub(super) struct Attended {
     stall: Option<Pin<Box<Sleep>>>,
     /// What is said in place of all that Pingora says: the client is refused.
     parting: Option<Parting>,
+    /// What is said so once the requests before are answered.
+    last: Option<Refusal>,
 }
 
 impl Attended {
@@ -97,6 +96,7 @@ impl Attended {
             waiting: BytesMut::new(),
             stall: None,
             parting: None,
+            last: None,
         }
     }
 
@@ -106,15 +106,26 @@ impl Attended {
             return read;
         }
         self.patience.heard(read.len());
-        let read = match self.head.read(&read) {
-            Ok(escaped) => escaped.unwrap_or(read),
-            Err(unfit) => {
-                self.parting = Some(Parting::with(self.terms.refusal(unfit)));
-                BytesMut::from(NO_HEAD)
-            }
-        };
-        self.head.give(read.len());
+        let Read { instead, unfit } = self.head.read(&read);
+        let mut read = instead.unwrap_or(read);
+        if let Some(unfit) = unfit {
+            self.shut_out(unfit);
+            read.extend_from_slice(NO_HEAD);
+        }
         read
+    }
+
+    /// Something goes no further. Requests before it are answered first; the size of a chunk is refused in the place of
+    /// its request's answer, by Pingora.
+    fn shut_out(&mut self, unfit: Unfit) {
+        let refusal = self.terms.refusal(unfit);
+        if unfit == Unfit::Chunk {
+            return;
+        }
+        match self.head.has_unanswered() {
+            true => self.last = Some(refusal),
+            false => self.parting = Some(Parting::with(refusal)),
+        }
     }
 
     /// The last request of this connection is answered.
@@ -125,6 +136,11 @@ impl Attended {
                 attended.patience.expect_next();
                 let whole = attended.whole.load(Ordering::Relaxed);
                 attended.head.expect_next(whole);
+                if !attended.head.has_unanswered()
+                    && let Some(refusal) = attended.last.take()
+                {
+                    attended.parting = Some(Parting::with(refusal));
+                }
                 attended
             }
             Err(stream) => stream,
@@ -190,28 +206,33 @@ impl Attended {
         Err(ErrorKind::ConnectionAborted.into())
     }
 
-    /// Looks at what was read of a head, the bytes of the buffer from `before` on.
-    fn reads_head(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> Poll<io::Result<()>> {
-        match self.head.read(&buffer.filled()[before..]) {
-            Ok(None) => self.head.give(buffer.filled().len() - before),
-            Ok(Some(escaped)) => {
-                buffer.set_filled(before);
-                self.ahead = escaped;
-                self.give_ahead(buffer);
-            }
-            Err(unfit) => {
-                buffer.set_filled(before);
-                let refusal = self.terms.refusal(unfit);
-                return self.refuse(refusal, buffer);
-            }
+    /// Looks at what was read of requests, the bytes of the buffer from `before` on.
+    fn reads_requests(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+        before: usize,
+    ) -> Poll<io::Result<()>> {
+        let Read { instead, unfit } = self.head.read(&buffer.filled()[before..]);
+        let Some(mut instead) = instead else { return Poll::Ready(Ok(())) };
+        buffer.set_filled(before);
+        if self.last.is_some() {
+            // Of a client that is shut out nothing more is read; the requests before go on.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
+        if let Some(unfit) = unfit {
+            self.shut_out(unfit);
+            instead.extend_from_slice(NO_HEAD);
+        }
+        self.ahead = instead;
+        self.give_ahead(buffer);
         Poll::Ready(Ok(()))
     }
 
     fn give_ahead(&mut self, buffer: &mut ReadBuf<'_>) {
         let fits = self.ahead.len().min(buffer.remaining());
         buffer.put_slice(&self.ahead.split_to(fits));
-        self.head.give(fits);
     }
 
     /// Something was written, or was to be.
@@ -258,7 +279,7 @@ impl AsyncRead for Attended {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.parting.is_some() {
+        if self.parting.is_some() && self.ahead.is_empty() {
             return Poll::Ready(Ok(()));
         }
         let attends = self.control.is_some() || !self.busy.load(Ordering::Relaxed);
@@ -276,13 +297,15 @@ impl AsyncRead for Attended {
             let _ = Pin::new(&mut self.stream).poll_flush(context)?;
         }
         match read {
-            Poll::Ready(Ok(())) if attends => {
-                self.heard(&buffer.filled()[before..], context)?;
-                if self.control.is_some() { Poll::Ready(Ok(())) } else { self.reads_head(buffer, before) }
-            }
             Poll::Ready(Ok(())) => {
-                self.head.give(buffer.filled().len() - before);
-                Poll::Ready(Ok(()))
+                if attends {
+                    self.heard(&buffer.filled()[before..], context)?;
+                }
+                if self.control.is_some() {
+                    Poll::Ready(Ok(()))
+                } else {
+                    self.reads_requests(context, buffer, before)
+                }
             }
             Poll::Pending if !self.busy.load(Ordering::Relaxed) => self.poll_patience(context, buffer),
             read => read,
@@ -361,42 +384,6 @@ impl Shutdown for Attended {
         self.stream.shutdown().await;
     }
 }
-
-impl UniqueID for Attended {
-    fn id(&self) -> i32 {
-        self.stream.id()
-    }
-}
-
-impl Ssl for Attended {
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.stream.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.stream.selected_alpn_proto()
-    }
-}
-
-impl GetTimingDigest for Attended {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.stream.get_timing_digest()
-    }
-}
-
-impl GetProxyDigest for Attended {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.stream.get_proxy_digest()
-    }
-}
-
-impl GetSocketDigest for Attended {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.stream.get_socket_digest()
-    }
-}
-
-impl Peek for Attended {}
 
 #[cfg(test)]
 mod tests {

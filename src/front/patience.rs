@@ -51,6 +51,9 @@ impl Terms {
             Unfit::Line => {
                 ("framing", StatusCode::BAD_REQUEST, "a space or a control character in the request line")
             }
+            Unfit::Chunk => {
+                ("framing", StatusCode::BAD_REQUEST, "a chunk without a size, or with another one")
+            }
             Unfit::TooManyFields => {
                 let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
                 ("header-fields", status, "there are more than 256 header fields")

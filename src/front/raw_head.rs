@@ -1,17 +1,22 @@
-//! The head of HTTP/1 as it comes, before Pingora reads it (contract §12).
+//! The requests of an HTTP/1 connection as they come, before Pingora reads them (contract §12).
 //!
 //! Pingora escapes what a target must not hold and forgets that it was there, refuses quotes in a query that many
 //! clients send, and has no words for too many fields. Here control characters and spaces are found while they can
-//! still be told from their escapes, quotes are escaped, and fields are counted. Must not know: what becomes of a
-//! request.
+//! still be told from their escapes, quotes are escaped, and fields are counted: on each request, those among them that
+//! come behind another one. Bodies are followed to their ends (`raw_body`). Must not know: what becomes of a request.
 
 use bytes::{BufMut, BytesMut};
-use memchr::memchr_iter;
+use memchr::memchr;
+
+use super::raw_body::{BadAt, RawBody};
 
 /// Most fields of a head that Pingora reads.
 const FIELDS_MAX: usize = 256;
 
-/// Which part of a head the next byte belongs to.
+/// Bytes of a field that are kept while it is not whole: the longest that says where a body ends.
+const FIELD_BYTES_KEPT: usize = 64;
+
+/// Which part of a request the next byte belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     /// Empty lines may come before it (RFC 9112 §2.2).
@@ -24,77 +29,137 @@ enum Part {
     /// The last byte of the request line.
     LineEnd,
     Fields,
-    /// Behind it, or unknown: bytes are let through.
-    Over,
+    Body(RawBody),
+    /// Nothing is known of what comes: bytes are let through.
+    Unknown,
+    /// Nothing more is read.
+    Refused,
 }
 
-/// Follows the heads of one connection.
+/// What the fields of a head say about what comes behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Framing {
+    #[default]
+    Nothing,
+    Length(u64),
+    Chunks,
+    /// Said twice, in another way, or an upgrade: the head is refused, or what comes is no HTTP.
+    Unclear,
+}
+
+/// Follows the requests of one connection.
 #[derive(Debug)]
 pub(super) struct RawHead {
     part: Part,
-    /// Whole fields so far.
+    /// Whole fields of this head so far.
     fields: usize,
+    /// The beginning of the field that is not whole yet.
+    field: Vec<u8>,
     /// Bytes of the line that is not whole yet.
     line_bytes: usize,
+    framing: Framing,
     /// Bytes that Pingora was given since the beginning of the head.
     given: usize,
+    /// Heads that were read to their ends and are not answered yet.
+    unanswered: usize,
 }
 
-/// Why a head goes no further.
+/// Why a request goes no further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unfit {
     /// A control character, or a space too many, in the request line.
     Line,
     TooManyFields,
+    /// The size of a chunk is none, or a chunk does not end where it says.
+    Chunk,
+}
+
+/// What Pingora is to read in place of the bytes that came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Read {
+    /// `None`: what came.
+    pub(super) instead: Option<BytesMut>,
+    /// What is behind that goes no further.
+    pub(super) unfit: Option<Unfit>,
 }
 
 impl RawHead {
     /// A connection whose next byte begins a request.
     pub(super) fn new() -> RawHead {
-        RawHead { part: Part::Before, fields: 0, line_bytes: 0, given: 0 }
+        RawHead {
+            part: Part::Before,
+            fields: 0,
+            field: Vec::new(),
+            line_bytes: 0,
+            framing: Framing::Nothing,
+            given: 0,
+            unanswered: 0,
+        }
     }
 
-    /// The request is over, of `whole` bytes. What Pingora has read beyond it is the beginning of the next one, and
-    /// that one is let through as it comes.
+    /// Whether a request that came before is not answered yet.
+    pub(super) fn has_unanswered(&self) -> bool {
+        self.unanswered > 0
+    }
+
+    /// The first of the requests that were read is answered; it had `whole` bytes. Where it was not clear what comes
+    /// behind its head, what Pingora has read beyond it is the beginning of the next one, which is let through as it
+    /// comes.
     pub(super) fn expect_next(&mut self, whole: usize) {
-        // A head that Pingora has changed is longer than it came: then nothing is known any more.
-        self.given = self.given.checked_sub(whole).unwrap_or(usize::MAX / 2);
-        (self.fields, self.line_bytes) = (0, 0);
-        self.part = if self.given == 0 { Part::Before } else { Part::Over };
-    }
-
-    /// So many bytes go to Pingora.
-    pub(super) fn give(&mut self, bytes: usize) {
-        self.given = self.given.saturating_add(bytes);
-    }
-
-    /// Reads bytes of a request. Returns what Pingora is to read in their place, or `None` if they are good.
-    ///
-    /// # Errors
-    /// No request may have such a head.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<BytesMut>, Unfit> {
-        let mut escaped: Option<BytesMut> = None;
-        for (at, &byte) in bytes.iter().enumerate() {
-            if matches!(self.part, Part::Fields | Part::Over) {
-                if let Some(escaped) = &mut escaped {
-                    escaped.put_slice(&bytes[at..]);
-                }
-                self.count(&bytes[at..])?;
-                break;
-            }
-            self.step(byte)?;
-            if self.escapes(byte) {
-                let escaped = escaped.get_or_insert_with(|| {
-                    let mut before = BytesMut::with_capacity(bytes.len() + ROOM);
-                    before.put_slice(&bytes[..at]);
-                    before
-                });
-                escaped.put_slice(escape(byte));
-            } else if let Some(escaped) = &mut escaped {
-                escaped.put_u8(byte);
+        self.unanswered = self.unanswered.saturating_sub(1);
+        if self.part == Part::Unknown && self.unanswered == 0 {
+            // A head that Pingora has changed is longer than it came: then nothing is known any more.
+            self.given = self.given.checked_sub(whole).unwrap_or(usize::MAX / 2);
+            if self.given == 0 {
+                self.begin();
             }
         }
-        Ok(escaped)
+    }
+
+    /// The next byte begins a request.
+    fn begin(&mut self) {
+        self.part = Part::Before;
+        (self.fields, self.line_bytes, self.given) = (0, 0, 0);
+        self.field.clear();
+        self.framing = Framing::Nothing;
+    }
+
+    /// Reads what came.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Read {
+        let mut out = Out { bytes, escaped: None };
+        // Where the head begins that is read, in what goes out.
+        let (mut head, mut at) = (0, 0);
+        while at < bytes.len() {
+            let taken = match &mut self.part {
+                Part::Refused => return Read { instead: Some(BytesMut::new()), unfit: None },
+                Part::Unknown => Ok(bytes.len() - at),
+                Part::Fields => self.fields(&bytes[at..]).map_err(|unfit| (head, unfit)),
+                Part::Body(body) => {
+                    let taken = body.read(&bytes[at..]);
+                    taken.map_err(|BadAt(bad)| (out.length(at) + bad, Unfit::Chunk))
+                }
+                _ => self.line(bytes[at]).map(|()| 1).map_err(|unfit| (head, unfit)),
+            };
+            let taken = match taken {
+                Ok(taken) => taken,
+                Err((good, unfit)) => {
+                    self.part = Part::Refused;
+                    return Read { instead: Some(out.up_to(at, good)), unfit: Some(unfit) };
+                }
+            };
+            let before = out.length(at);
+            out.take(at, taken, self.escapes(bytes[at]));
+            at += taken;
+            self.given = self.given.saturating_add(out.length(at) - before);
+            if matches!(&self.part, Part::Body(RawBody::Length(0))) {
+                self.begin();
+                head = out.length(at);
+            } else if matches!(&self.part, Part::Body(body) if body.is_over()) {
+                // A request in chunks is its connection's last.
+                self.part = Part::Unknown;
+            }
+        }
+        Read { instead: out.escaped, unfit: None }
     }
 
     /// Whether Pingora would refuse a target with this byte, which clients leave as it is. It takes quotes in a path.
@@ -106,27 +171,78 @@ impl RawHead {
         }
     }
 
-    /// Counts fields up to the empty line behind them.
-    fn count(&mut self, bytes: &[u8]) -> Result<(), Unfit> {
+    /// Reads fields up to the empty line behind them, or all there is. Returns how many bytes that were.
+    fn fields(&mut self, bytes: &[u8]) -> Result<usize, Unfit> {
         let mut begin = 0;
-        for end in memchr_iter(b'\n', bytes).take_while(|_| self.part == Part::Fields) {
-            let length = self.line_bytes + end - begin;
-            (self.line_bytes, begin) = (0, end + 1);
+        while let Some(end) = memchr(b'\n', &bytes[begin..]).map(|end| begin + end) {
+            let line = &bytes[begin..end];
+            let length = self.line_bytes + line.len();
+            self.line_bytes = 0;
+            begin = end + 1;
             // `\r` alone.
             if length <= 1 {
-                self.part = Part::Over;
-                break;
+                self.end_head();
+                return Ok(begin);
+            }
+            if self.field.is_empty() {
+                self.frame(line);
+            } else {
+                self.keep(line);
+                let field = std::mem::take(&mut self.field);
+                self.frame(&field);
             }
             self.fields += 1;
             if self.fields > FIELDS_MAX {
                 return Err(Unfit::TooManyFields);
             }
         }
-        self.line_bytes += bytes.len() - begin;
-        Ok(())
+        let rest = &bytes[begin..];
+        self.line_bytes += rest.len();
+        self.keep(rest);
+        Ok(bytes.len())
     }
 
-    fn step(&mut self, byte: u8) -> Result<(), Unfit> {
+    /// Keeps the beginning of a field.
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = FIELD_BYTES_KEPT.saturating_sub(self.field.len());
+        self.field.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    /// Looks at a field for what it says about what comes behind the head.
+    fn frame(&mut self, line: &[u8]) {
+        if !matches!(line.first(), Some(b'c' | b'C' | b't' | b'T' | b'u' | b'U')) {
+            return;
+        }
+        let Some(colon) = memchr(b':', line) else { return };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let said = if name.eq_ignore_ascii_case(b"content-length") {
+            let number = std::str::from_utf8(value).ok().filter(|_| line.len() < FIELD_BYTES_KEPT);
+            number.and_then(|number| number.parse().ok()).map_or(Framing::Unclear, Framing::Length)
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            match value.eq_ignore_ascii_case(b"chunked") {
+                true => Framing::Chunks,
+                false => Framing::Unclear,
+            }
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            Framing::Unclear
+        } else {
+            return;
+        };
+        self.framing = if self.framing == Framing::Nothing { said } else { Framing::Unclear };
+    }
+
+    fn end_head(&mut self) {
+        self.unanswered += 1;
+        self.part = match self.framing {
+            Framing::Nothing => Part::Body(RawBody::Length(0)),
+            Framing::Length(length) => Part::Body(RawBody::Length(length)),
+            Framing::Chunks => Part::Body(RawBody::chunks()),
+            Framing::Unclear => Part::Unknown,
+        };
+    }
+
+    /// Reads a byte of a request line.
+    fn line(&mut self, byte: u8) -> Result<(), Unfit> {
         self.part = match (self.part, byte) {
             (Part::Before, b'\r' | b'\n') => Part::Before,
             (_, b'\n') => Part::Fields,
@@ -143,6 +259,44 @@ impl RawHead {
     }
 }
 
+/// What goes out of one read: what came, until something of it has to be escaped.
+struct Out<'a> {
+    bytes: &'a [u8],
+    escaped: Option<BytesMut>,
+}
+
+impl Out<'_> {
+    /// So much went out of the bytes before `at`.
+    fn length(&self, at: usize) -> usize {
+        self.escaped.as_ref().map_or(at, BytesMut::len)
+    }
+
+    fn take(&mut self, at: usize, count: usize, is_escaped: bool) {
+        if is_escaped {
+            let escaped = self.escaped.get_or_insert_with(|| {
+                let mut before = BytesMut::with_capacity(self.bytes.len() + ROOM);
+                before.put_slice(&self.bytes[..at]);
+                before
+            });
+            escaped.put_slice(escape(self.bytes[at]));
+        } else if let Some(escaped) = &mut self.escaped {
+            escaped.put_slice(&self.bytes[at..at + count]);
+        }
+    }
+
+    /// The first bytes of what goes out, `at` bytes having been taken.
+    fn up_to(self, at: usize, length: usize) -> BytesMut {
+        let mut out = self.escaped.unwrap_or_else(|| BytesMut::from(&self.bytes[..at]));
+        // The bytes of a chunk before the bad one were not taken yet.
+        if length > out.len() {
+            let more = length - out.len();
+            out.put_slice(&self.bytes[at..at + more]);
+        }
+        out.truncate(length);
+        out
+    }
+}
+
 /// Room for the escapes of most queries.
 const ROOM: usize = 64;
 
@@ -155,83 +309,5 @@ fn escape(byte: u8) -> &'static [u8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(pieces: &[&str]) -> Result<String, Unfit> {
-        let mut line = RawHead::new();
-        let mut all = Vec::new();
-        for piece in pieces {
-            match line.read(piece.as_bytes())? {
-                Some(escaped) => all.extend_from_slice(&escaped),
-                None => all.extend_from_slice(piece.as_bytes()),
-            }
-        }
-        Ok(String::from_utf8(all).unwrap())
-    }
-
-    #[test]
-    fn quotes_of_a_target_are_escaped_and_nothing_else() {
-        let rest = " HTTP/1.1\r\nX: \"a <b> c\"\x01\r\n\r\n";
-        for (target, wanted) in [
-            ("/x", "/x"),
-            ("/x?q=\"a\"&b=<c>", "/x?q=%22a%22&b=%3Cc%3E"),
-            ("/\"%22<a>?\"?<", "/\"%22%3Ca%3E?%22?%3C"),
-            ("/x?{a}|^`\\é", "/x?{a}|^`\\é"),
-        ] {
-            let (said, wanted) = (format!("\r\nGET {target}{rest}"), format!("\r\nGET {wanted}{rest}"));
-            assert_eq!(read(&[&said]).as_deref(), Ok(wanted.as_str()), "{target}");
-            let bytes: Vec<String> = said.chars().map(String::from).collect();
-            let bytes: Vec<&str> = bytes.iter().map(String::as_str).collect();
-            assert_eq!(read(&bytes).as_deref(), Ok(wanted.as_str()), "{target}, byte by byte");
-        }
-    }
-
-    #[test]
-    fn a_space_or_control_character_in_a_request_line_is_bad() {
-        for line in [
-            "GET /x y HTTP/1.1\r\n",
-            "GET /x  HTTP/1.1\r\n",
-            "GET  /x HTTP/1.1\r\n",
-            "GET /x HTTP/1.1 \r\n",
-            "GET /x\tHTTP/1.1\r\n",
-            "GET /x\x01 HTTP/1.1\r\n",
-            "GET /x?\x7f HTTP/1.1\r\n",
-            "GET /x\0 HTTP/1.1\r\n",
-            "GET /x\ry HTTP/1.1\r\n",
-            " GET /x HTTP/1.1\r\n",
-            "\x16\x03\x01",
-        ] {
-            assert_eq!(read(&[line]), Err(Unfit::Line), "{line:?}");
-        }
-    }
-
-    #[test]
-    fn fields_are_counted_to_the_end_of_the_head() {
-        let head = |fields: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(fields));
-        let body = "\n".repeat(300);
-        assert!(read(&[&head(256), &body]).is_ok());
-        assert!(read(&[&format!("{}{body}", head(3))]).is_ok());
-        assert_eq!(read(&[&head(257)]), Err(Unfit::TooManyFields));
-        let head = head(257);
-        let pieces: Vec<&str> =
-            head.as_bytes().chunks(7).map(|piece| std::str::from_utf8(piece).unwrap()).collect();
-        assert_eq!(read(&pieces), Err(Unfit::TooManyFields));
-    }
-
-    #[test]
-    fn a_request_whose_beginning_was_read_with_another_is_let_through() {
-        let mut line = RawHead::new();
-        line.give(20);
-        line.expect_next(18);
-        assert_eq!((line.part == Part::Before, line.read(b"a b c d\x01")), (false, Ok(None)));
-        line.give(16);
-        line.expect_next(18);
-        assert_eq!(line.part, Part::Before, "both are read to their ends");
-        line.give(17);
-        line.expect_next(18);
-        line.give(19);
-        line.expect_next(18);
-        assert_eq!(line.part, Part::Over);
-    }
-}
+#[path = "raw_head_tests.rs"]
+mod tests;

@@ -36,6 +36,16 @@ async fn chunks_that_two_servers_could_read_differently_end_the_connection() {
         "1\r\nx\r\n0\n\r\n",
         "1\r\nx\r\n0\r\n\n",
         "1\r\nx\r\n\n0\r\n\r\n",
+        // No size at all: Pingora takes that for the last chunk.
+        "\r\n\r\n",
+        ";a=b\r\n\r\n",
+        "1\r\nx\r\n\r\nx\r\n0\r\n\r\n",
+        "1\r\nx\r\n;a\r\n\r\n",
+        " 1\r\nx\r\n0\r\n\r\n",
+        "1 \r\nx\r\n0\r\n\r\n",
+        "1\r\nx\r\n 0\r\n\r\n",
+        "1;a\nb\r\nx\r\n0\r\n\r\n",
+        "1;\0\r\nx\r\n0\r\n\r\n",
     ] {
         for target in ["/x", "/open/a"] {
             let case = format!(
@@ -61,9 +71,7 @@ async fn extensions_and_trailers_go_nowhere_and_change_no_length() {
         "1;a=\"\\\"\"\r\nx\r\n0;z\r\n\r\n",
         "0001\r\nx\r\n000\r\n\r\n",
         "1\r\nx\r\n0\r\nX-Trailer: y\r\n\r\n",
-        // Read by Pingora, refused by others.
-        "1;a\nb\r\nx\r\n0\r\n\r\n",
-        "1\r\nx\r\n\r\nx\r\n0\r\n\r\n",
+        "1 ;a\r\nx\r\n0\r\n\r\n",
         "1\r\nx\r\n0\r\nContent-Length: 100\r\nHost: b\r\n\r\n",
         "1\r\nx\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n",
     ] {
@@ -188,6 +196,57 @@ async fn a_space_or_control_character_in_a_target_is_refused_on_every_request_of
     tokio::task::yield_now().await;
     http.send_raw(b" y HTTP/1.1\r\nHost: a\r\n\r\n").await;
     http.read_response().await.expect(400);
+}
+
+#[tokio::test]
+async fn a_bad_request_behind_others_is_refused_once_they_are_answered() {
+    let range = Range::open();
+    let many = format!("GET /x HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(256));
+    for (bad, status) in [
+        ("GET /x y HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /x\x01 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /open/a?q=\0 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /x\tHTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /x#y HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx", 400),
+        ("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx", 400),
+        ("GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        ("GET /x HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", 400),
+        ("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n;a\r\n\r\n", 400),
+        (many.as_str(), 431),
+    ] {
+        let get = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+        let post = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\na b\n";
+        for (before, answers) in [(get.to_owned(), 1), (format!("{post}{get}{post}"), 3)] {
+            range.legacy.forget();
+            let mut http = Http::connect(range.address()).await;
+            http.send_raw(&latin1(&format!("{before}{bad}{SMUGGLED}"))).await;
+            for _ in 0..answers {
+                http.read_response().await.expect(200);
+            }
+            http.read_response().await.expect(status);
+            http.expect_closed().await;
+            assert!(range.legacy.seen("/smuggled").is_empty(), "{bad:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_size_of_a_chunk_is_refused_with_400_wherever_it_comes() {
+    let range = Range::open();
+    let head = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for body in
+        ["\r\n\r\n", ";a\r\n\r\n", "-1\r\n", "+1\r\n", "0x1\r\nx\r\n0\r\n\r\n", "1 \r\nx\r\n0\r\n\r\n"]
+    {
+        for pieces in [vec![format!("{head}{body}")], vec![head.to_owned(), body.to_owned()]] {
+            let mut http = Http::connect(range.address()).await;
+            for piece in &pieces {
+                http.send_raw(piece.as_bytes()).await;
+            }
+            http.read_response().await.expect(400);
+            http.expect_closed().await;
+        }
+    }
 }
 
 #[tokio::test]
