@@ -2,15 +2,27 @@
 //! connection of a client, and of no other (contract §10).
 //!
 //! A request with such credentials goes on a connection of its client's own from the start. One of everybody's that is
-//! answered with a challenge, or with the word that it knows its user, is retired. Must not know: who the user is.
+//! answered with a challenge, or with the word that it knows its user, is retired.
+//!
+//! A connection of HTTP/2 has no upstream connection of its own: a proxy in front may send requests of many users on it.
+//! Credentials that one request is enough for pass on it; a handshake that takes more is sent to HTTP/1.1 (RFC 9113 §7).
+//! Must not know: who the user is.
 
+use http::StatusCode;
 use pingora::http::ResponseHeader;
 use pingora::protocols::Digest;
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use super::Context;
 use crate::upstream::{Bond, Whose, connection_auth};
+
+/// The error that ends an exchange which can only go on over HTTP/1.1.
+const NEEDS_HTTP1: ErrorType = ErrorType::Custom("http11-required");
+
+/// The reason of a reset that sends a client there (RFC 9113 §7, HTTP_1_1_REQUIRED).
+const HTTP_1_1_REQUIRED: u32 = 0xd;
 
 /// Whose connection this request goes on.
 pub(super) fn whose<'a>(session: &Session, ctx: &'a mut Context) -> Whose<'a> {
@@ -53,12 +65,21 @@ pub(super) fn connected(reused: bool, digest: Option<&Digest>, ctx: &mut Context
 }
 
 /// Looks at an answer for what it says of its connection.
-pub(super) fn answered(response: &ResponseHeader, ctx: &mut Context) {
-    let Some(upstream) = &ctx.upstream else { return };
-    if ctx.bond.is_some()
-        || !connection_auth::is_answered(&upstream.config().connection_auth, &response.headers)
-    {
-        return;
+///
+/// # Errors
+/// It asks for a further leg of a handshake, and the client's connection is one of HTTP/2.
+pub(super) fn answered(session: &Session, response: &ResponseHeader, ctx: &mut Context) -> Result<()> {
+    let Some(upstream) = &ctx.upstream else { return Ok(()) };
+    if !connection_auth::is_answered(&upstream.config().connection_auth, &response.headers) {
+        return Ok(());
+    }
+    if ctx.bond.is_some() {
+        let asks = [StatusCode::UNAUTHORIZED, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
+        if session.is_http2() && asks.contains(&response.status) {
+            ctx.shared.metrics.refusals.with_label_values(&["http11-required"]).inc();
+            return Error::e_explain(NEEDS_HTTP1, "a handshake of connections has no place on HTTP/2");
+        }
+        return Ok(());
     }
     if let Some(connection) = &ctx.connection {
         upstream.retire(connection);
@@ -66,5 +87,19 @@ pub(super) fn answered(response: &ResponseHeader, ctx: &mut Context) {
     if connection_auth::is_persistent(&response.headers) {
         // By credentials of another kind. The next ones prove themselves where nobody else is.
         ctx.bond = Some(Bond::new());
+    }
+    Ok(())
+}
+
+/// Whether an exchange ended so.
+pub(super) fn needs_http1(error: &Error) -> bool {
+    *error.etype() == NEEDS_HTTP1
+}
+
+/// Sends the client to HTTP/1.1 with its request.
+pub(super) fn send_to_http1(session: &mut Session, ctx: &mut Context) {
+    ctx.answer = "refused";
+    if let ServerSession::H2(stream) = session.downstream_session.as_mut() {
+        stream.shutdown_with_reason(HTTP_1_1_REQUIRED.into());
     }
 }

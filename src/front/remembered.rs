@@ -1,6 +1,6 @@
 //! What an HTTP/1 connection of a client remembers from one request to the next.
 //!
-//! HTTP/2 has no such memory: its streams are requests of their own. A connection that was taken over comes back
+//! HTTP/2 has no such memory: its streams are requests of their own, of several users where a proxy is in front. A connection that was taken over comes back
 //! without its bond, so one that has a bond is closed instead of given back where that is up to us.
 //! Must not know: why any of it is so.
 

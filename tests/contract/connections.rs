@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::{FAST, ONCE, Stand, config};
 use crate::support::app;
 use crate::support::client::Http;
+use crate::support::h2::H2;
 use crate::support::legacy::{Legacy, Reply, Seen};
 
 /// An API that knows users by their connections, as those with Windows authentication do: three legs of NTLM, one of
@@ -73,6 +74,36 @@ async fn three_legs_go_on_one_connection_and_nobody_else_comes_by_it() {
     for _ in 0..3 {
         assert_eq!(status_of_a_stranger(&stand, "GET", "/mail").await, 401, "after ann has gone");
     }
+}
+
+/// What a reset says that sends a client to HTTP/1.1.
+const HTTP_1_1_REQUIRED: u32 = 0xd;
+
+#[tokio::test]
+async fn a_handshake_of_connections_is_sent_from_http2_to_http1() {
+    let legacy = Legacy::start();
+    let yaml = config(&legacy, ONCE, "").replace("'127.0.0.1:0'}]", "'127.0.0.1:0', http2: true}]");
+    let stand = Stand { legacy, app: app::start(&yaml) };
+    windows(&stand.legacy, &["/mail"]);
+    stand.legacy.set("/x", Reply::text("hello"));
+    let socket = tokio::net::TcpStream::connect(stand.address()).await.expect("a connection");
+    let mut shared = H2::over(socket, "localhost").await;
+    // That it has to prove itself, a client may hear on any connection.
+    shared.get("/mail", &[]).await.expect(401);
+    for proof in ["NTLM 1", "ntlm 3", "NTLM ann"] {
+        let reset = shared.reset_of("/mail", &[("authorization", proof)]).await;
+        assert_eq!(reset, Some(HTTP_1_1_REQUIRED), "{proof}");
+    }
+    // One request is enough for it, and the next one on the same connection is somebody else's.
+    let ann = [("authorization", "Negotiate ann")];
+    assert_eq!(shared.get("/mail", &ann).await.expect(200).text(), ANN);
+    shared.get("/mail", &[]).await.expect(401);
+    assert_eq!(shared.get("/mail", &ann).await.expect(200).text(), ANN);
+    assert_eq!(shared.get("/x", &[]).await.expect(200).text(), "hello", "the connection goes on");
+    let mut own = stand.http().await;
+    own.get("/mail", &[("authorization", "NTLM 1")]).await.expect(401);
+    assert_eq!(own.get("/mail", &[("authorization", "NTLM ann")]).await.expect(200).text(), ANN);
+    assert_eq!(stand.metric("pollcast_refusals_total", "http11-required").await, 3.0);
 }
 
 #[tokio::test]

@@ -81,6 +81,20 @@ impl H2 {
         head
     }
 
+    /// The code with which a request's stream is reset in place of an answer (RFC 9113 §7); none: it is answered.
+    pub async fn reset_of(&mut self, path: &str, headers: &[(&str, &str)]) -> Option<u32> {
+        let mut request = http::Request::builder().uri(format!("https://{}{path}", self.authority));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).expect("a request");
+        let mut send =
+            within("room for a stream", self.send.clone().ready()).await.expect("room for a stream");
+        let (response, _) = send.send_request(request, true).expect("a request is sent");
+        let answer = within("an answer or a reset", response).await;
+        answer.err().and_then(|error| error.reason()).map(u32::from)
+    }
+
     /// Ends the connection without a word.
     pub fn cut(self) {
         self.driver.abort();
