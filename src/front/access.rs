@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
+use super::admit::Reason;
 use crate::config::{ClassValue, ClientAddress, Listener, Route, Share};
 use crate::identity::Identity;
 use crate::resource::{cookie_pairs, credentials, first_doubt};
@@ -16,72 +17,51 @@ use crate::upstream::connection_auth;
 /// The values by which a request is in a class; empty: it shows none of them.
 pub(super) type ClassValues = Vec<(HeaderName, HeaderValue)>;
 
-/// What the route's `share` says about a request (contract §11).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Sharing {
-    /// It may share with requests of equal class values; of none: with everybody who shows none.
-    Shared(ClassValues),
-    /// Only the API's answer to this very request is right for it.
-    Own(Own),
-    /// A class value is there twice: nobody knows which one the upstream takes.
-    Ambiguous,
-    /// The identity has no such claim: it belongs to no class.
-    Nameless,
-}
-
-/// Why a request shares with nobody.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Own {
-    /// It carries credentials that no `share` covers.
-    Credentials,
-    /// Its credential is good for this request, or for its connection, alone.
-    OneRequest,
-    /// This header may choose the content, and nobody has said whether it does.
-    Doubt(HeaderName),
-}
-
 /// Decides who may share, for a request of its own, one resource of many, and a new token alike. `is_bound`: the API may
 /// know its client by the connection, whatever the request says (contract §10). `own_vary` gives the
 /// names of the resource's own Vary, as far as they are known; it is asked only where a header is in doubt.
+///
+/// # Errors
+/// Why the request shares with no other.
 pub(super) fn sharing(
     route: &Route,
     headers: &HeaderMap,
     identity: Option<&Identity>,
     is_bound: bool,
     own_vary: impl FnOnce(&ClassValues) -> Vec<HeaderName>,
-) -> Sharing {
+) -> Result<ClassValues, Reason> {
     let is_known = || identity.is_some() || credentials(route, headers).next().is_some();
     let class = match &route.share {
-        Share::Public => return Sharing::Shared(Vec::new()),
-        _ if is_bound => return Sharing::Own(Own::OneRequest),
+        Share::Public => return Ok(Vec::new()),
+        _ if is_bound => return Err(Reason::OneRequest),
         // Who is known by a certificate, or by a header of another name, is told the upstream all the same.
-        Share::Unset if is_known() => return Sharing::Own(Own::Credentials),
+        Share::Unset if is_known() => return Err(Reason::Credentials),
         Share::Unset => Vec::new(),
         Share::By(_) | Share::Authorize if is_good_for_one(route, headers) => {
-            return Sharing::Own(Own::OneRequest);
+            return Err(Reason::OneRequest);
         }
         Share::Authorize => Vec::new(),
         Share::By(values) => match by(values, headers, identity) {
-            Sharing::Shared(class) if class.is_empty() && is_known() => {
-                return Sharing::Own(Own::Credentials);
+            Ok(class) if class.is_empty() && is_known() => {
+                return Err(Reason::Credentials);
             }
-            Sharing::Shared(class) => class,
+            Ok(class) => class,
             other => return other,
         },
     };
     if first_doubt(route, &[], headers).is_some()
         && let Some(name) = first_doubt(route, &own_vary(&class), headers)
     {
-        return Sharing::Own(Own::Doubt(name.clone()));
+        return Err(Reason::Doubt(name.clone()));
     }
-    Sharing::Shared(class)
+    Ok(class)
 }
 
 /// The class of a request on a route, whatever it asks for. Returns `None` if it has none of its own there.
 pub(super) fn class(route: &Route, headers: &HeaderMap, identity: Option<&Identity>) -> Option<ClassValues> {
     let Share::By(values) = &route.share else { return None };
     match by(values, headers, identity) {
-        Sharing::Shared(class) if !is_good_for_one(route, headers) => Some(class),
+        Ok(class) if !is_good_for_one(route, headers) => Some(class),
         _ => None,
     }
 }
@@ -119,14 +99,18 @@ pub fn is_scheme_for_one(value: &HeaderValue) -> bool {
 }
 
 /// The class of a request by these values.
-fn by(values: &[ClassValue], headers: &HeaderMap, identity: Option<&Identity>) -> Sharing {
+fn by(
+    values: &[ClassValue],
+    headers: &HeaderMap,
+    identity: Option<&Identity>,
+) -> Result<ClassValues, Reason> {
     let mut class = Vec::new();
     let mut cookies = Vec::new();
     // A subject, and a claim, is a name within its issuer only.
     if values.iter().any(|value| matches!(value, ClassValue::Identity { .. })) {
         match identity.and_then(Identity::origin) {
             Some(origin) => class.extend(origin),
-            None => return Sharing::Nameless,
+            None => return Err(Reason::Nameless),
         }
     }
     for value in values {
@@ -137,20 +121,20 @@ fn by(values: &[ClassValue], headers: &HeaderMap, identity: Option<&Identity>) -
                 let own = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
                 class.extend(found.next().and_then(own).map(|value| (name.clone(), value)));
                 if found.next().is_some() {
-                    return Sharing::Ambiguous;
+                    return Err(Reason::Ambiguous);
                 }
             }
             ClassValue::Identity { what, header } => {
                 match identity.and_then(|identity| identity.fields(what, header)) {
                     Some(fields) => class.extend(fields),
-                    None => return Sharing::Nameless,
+                    None => return Err(Reason::Nameless),
                 }
             }
             ClassValue::Cookie(name) => {
                 let mut found = cookie_pairs(headers).filter(|(n, _)| n == name);
                 cookies.extend(found.next().map(|(name, value)| format!("{name}={value}")));
                 if found.next().is_some() {
-                    return Sharing::Ambiguous;
+                    return Err(Reason::Ambiguous);
                 }
             }
         }
@@ -158,13 +142,13 @@ fn by(values: &[ClassValue], headers: &HeaderMap, identity: Option<&Identity>) -
     if !cookies.is_empty() {
         match HeaderValue::try_from(cookies.join("; ")) {
             Ok(value) => class.push((header::COOKIE, value)),
-            Err(_) => return Sharing::Ambiguous,
+            Err(_) => return Err(Reason::Ambiguous),
         }
     }
     for (_, value) in &mut class {
         value.set_sensitive(true);
     }
-    Sharing::Shared(class)
+    Ok(class)
 }
 
 /// Whether a WebSocket handshake with this Origin is let in (contract §6).

@@ -19,19 +19,19 @@ fn route(share: &str) -> std::sync::Arc<Route> {
     config.routes[0].clone()
 }
 
-fn class(route: &Route, headers: &HeaderMap, identity: Option<&Identity>) -> Sharing {
+fn class(route: &Route, headers: &HeaderMap, identity: Option<&Identity>) -> Result<ClassValues, Reason> {
     sharing(route, headers, identity, false, |_| Vec::new())
 }
 
-fn shared(pairs: &[(&str, &str)]) -> Sharing {
-    Sharing::Shared(headers(pairs).into_iter().map(|(n, v)| (n.unwrap(), v)).collect())
+fn shared(pairs: &[(&str, &str)]) -> Result<ClassValues, Reason> {
+    Ok(headers(pairs).into_iter().map(|(n, v)| (n.unwrap(), v)).collect())
 }
 
-const CREDENTIALS: Sharing = Sharing::Own(Own::Credentials);
-const ONE_REQUEST: Sharing = Sharing::Own(Own::OneRequest);
+const CREDENTIALS: Result<ClassValues, Reason> = Err(Reason::Credentials);
+const ONE_REQUEST: Result<ClassValues, Reason> = Err(Reason::OneRequest);
 
-fn doubt(name: &'static str) -> Sharing {
-    Sharing::Own(Own::Doubt(HeaderName::from_static(name)))
+fn doubt(name: &'static str) -> Result<ClassValues, Reason> {
+    Err(Reason::Doubt(HeaderName::from_static(name)))
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn what_is_good_for_one_request_or_connection_is_in_no_class() {
         let request = headers(&[(name, value)]);
         assert_eq!(class(&by, &request, None), ONE_REQUEST, "{name}: {value}");
         assert_eq!(class(&authorize, &request, None), ONE_REQUEST, "{name}: {value}");
-        assert!(!matches!(class(&unset, &request, None), Sharing::Shared(_)), "{name}: {value}");
+        assert!(class(&unset, &request, None).is_err(), "{name}: {value}");
     }
     for value in ["Bearer a", "Basic a", "OAuth a-plain-token", "Token a", "", "digestible"] {
         let request = headers(&[("authorization", value)]);
@@ -151,9 +151,12 @@ fn a_header_in_doubt_shares_nothing_but_on_public_routes() {
 fn a_class_value_given_twice_is_no_class() {
     let route = route("share: {by: [authorization, 'cookie:s']}");
     let twice = headers(&[("authorization", "a"), ("authorization", "b")]);
-    assert_eq!(class(&route, &twice, None), Sharing::Ambiguous);
-    assert_eq!(class(&route, &headers(&[("cookie", "s=1; s=2")]), None), Sharing::Ambiguous);
-    assert_eq!(class(&route, &headers(&[("cookie", "s=1"), ("cookie", "s=2")]), None), Sharing::Ambiguous);
+    assert_eq!(class(&route, &twice, None), Err(Reason::Ambiguous));
+    assert_eq!(class(&route, &headers(&[("cookie", "s=1; s=2")]), None), Err(Reason::Ambiguous));
+    assert_eq!(
+        class(&route, &headers(&[("cookie", "s=1"), ("cookie", "s=2")]), None),
+        Err(Reason::Ambiguous)
+    );
 }
 
 #[test]

@@ -13,6 +13,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
+use super::admit::{Reason, Told};
 use super::cover::Cover;
 use super::{Context, Fate, Front, passthrough, push, refuse, takeover};
 use crate::fanout::{Home, Returned};
@@ -99,20 +100,17 @@ pub(super) async fn answer_instead(
 
 /// 403 that names the choices (contract §11).
 async fn name_the_choices(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
-    let route = ctx.route.as_ref().map_or("", |route| route.path.as_str());
-    let detail = format!(
-        "this request says who it is from, or asks in a way that may choose the content, and route {route} does not \
-         say who may share its answers: set `share: public`, or `share: {{by: [...]}}` with what tells users apart, \
-         or name what means nothing in `ignore_headers` and `ignore_cookies`"
-    );
+    let Some(route) = ctx.route.clone() else { return Ok(Fate::Answered) };
+    // Whatever it was that no `share` covers, the choices are the same.
+    let Told { status, detail, .. } = Reason::Credentials.told(&route);
     ctx.shared.metrics.refusals.with_label_values(&["unshared"]).inc();
     let keeps = ctx.bond.is_none()
         && Cover::keeps(&session.req_header().headers, session.req_header().version, &ctx.shared);
     match front.home.get().filter(|_| keeps && !session.is_http2()) {
-        Some(home) => refuse_and_go_on(home, session, ctx, StatusCode::FORBIDDEN, &detail).await,
+        Some(home) => refuse_and_go_on(home, session, ctx, status, &detail).await,
         None => {
             session.set_keepalive(None);
-            refuse::with(session, ctx, StatusCode::FORBIDDEN, &detail).await
+            refuse::with(session, ctx, status, &detail).await
         }
     }
 }

@@ -8,16 +8,18 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::Shared;
+use super::admit::Reason;
 use super::recheck::Followers;
 use crate::config::{Route, Share};
 use crate::fanout::Hold;
 use crate::hub::Topic;
+use crate::identity::{Identity, told};
 use crate::relay::Own;
 use crate::resource::{self, Digest, Digester, ResourceKey};
 
@@ -27,6 +29,14 @@ const REFUSAL_LASTS: Duration = Duration::from_secs(5);
 /// Most memory of checks, and what one takes: a digest, a word and a time, with the links of the list.
 const CHECKS_BYTES_MAX: usize = 8 << 20;
 const CHECK_BYTES: usize = 96;
+
+/// The client that the API is asked about.
+#[derive(Clone, Copy)]
+pub(super) struct Client<'a> {
+    pub(super) headers: &'a HeaderMap,
+    /// Its identity, where pollcast found one out.
+    pub(super) identity: Option<&'a Identity>,
+}
 
 /// What the API said of some credentials and a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,18 +59,13 @@ impl Found {
         }
     }
 
-    fn refusal(self) -> Option<NotAuthorized> {
-        let (status, detail) = match self {
-            Found::Same => return None,
-            Found::Behind | Found::Different => {
-                (StatusCode::FORBIDDEN, "the upstream gives these credentials something else")
-            }
-            Found::Refused => (StatusCode::FORBIDDEN, "the upstream refuses these credentials"),
-            Found::Failed => {
-                (StatusCode::FORBIDDEN, "the upstream cannot be asked about these credentials now")
-            }
-        };
-        Some(NotAuthorized { status, detail })
+    fn refusal(self) -> Option<Reason> {
+        match self {
+            Found::Same => None,
+            Found::Behind | Found::Different => Some(Reason::OtherAnswer),
+            Found::Refused => Some(Reason::RefusedByUpstream),
+            Found::Failed => Some(Reason::UnansweredCheck),
+        }
     }
 }
 
@@ -85,13 +90,6 @@ pub struct Checks {
     known: Mutex<LruCache<Digest, Known>>,
     turns: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
     pub(super) followers: Followers,
-}
-
-/// Why a client is not admitted; the words go to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotAuthorized {
-    pub(super) status: StatusCode,
-    pub(super) detail: &'static str,
 }
 
 impl Checks {
@@ -155,11 +153,11 @@ impl Drop for Turn<'_> {
 }
 
 /// Whether a client was refused a moment ago, so that no poll helps it.
-pub(super) fn is_refused(shared: &Shared, route: &Route, key: &ResourceKey, headers: &HeaderMap) -> bool {
+pub(super) fn is_refused(shared: &Shared, route: &Route, key: &ResourceKey, client: Client<'_>) -> bool {
     if route.share != Share::Authorize {
         return false;
     }
-    let digest = shared.checks.digest(&credentials(route, headers), key);
+    let digest = shared.checks.digest(&credentials(route, client), key);
     shared.checks.recall(digest, Look::Once).is_some_and(|found| found.refusal().is_some())
 }
 
@@ -169,12 +167,12 @@ pub(super) async fn admits(
     shared: &Arc<Shared>,
     route: &Route,
     topic: &Arc<Topic>,
-    headers: &HeaderMap,
+    client: Client<'_>,
 ) -> bool {
     if route.share != Share::Authorize {
         return true;
     }
-    let credentials = credentials(route, headers);
+    let credentials = credentials(route, client);
     let digest = shared.checks.digest(&credentials, topic.key());
     found(shared, topic, &credentials, digest, Look::Once).await.refusal().is_none()
 }
@@ -187,12 +185,12 @@ pub(super) async fn admit(
     shared: &Arc<Shared>,
     route: &Route,
     topic: &Arc<Topic>,
-    headers: &HeaderMap,
-) -> Result<Option<Arc<Hold>>, NotAuthorized> {
+    client: Client<'_>,
+) -> Result<Option<Arc<Hold>>, Reason> {
     if route.share != Share::Authorize {
         return Ok(None);
     }
-    let credentials = credentials(route, headers);
+    let credentials = credentials(route, client);
     let digest = shared.checks.digest(&credentials, topic.key());
     if let Some(hold) = shared.checks.followers.hold(digest) {
         // Others follow by the same credentials, and are asked about.
@@ -208,14 +206,15 @@ pub(super) fn jittered(recheck: Duration) -> Duration {
     recheck.mul_f64(0.8 + 0.4 * fastrand::f64())
 }
 
-/// Everything by which the upstream may know the client, the lines of a field as one.
-fn credentials(route: &Route, headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    let mut found: Vec<(HeaderName, HeaderValue)> = Vec::new();
-    for (name, _) in resource::credentials(route, headers) {
-        if found.iter().any(|(known, _)| known == name) {
+/// Everything by which the upstream may know the client, exactly as a request that passes through says it: the lines of a field as
+/// one, and its identity where pollcast found one out. A proxy's credentials end here.
+fn credentials(route: &Route, client: Client<'_>) -> Vec<(HeaderName, HeaderValue)> {
+    let mut found = told(client.identity);
+    for (name, _) in resource::credentials(route, client.headers) {
+        if *name == header::PROXY_AUTHORIZATION || found.iter().any(|(known, _)| known == name) {
             continue;
         }
-        let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+        let lines: Vec<&[u8]> = client.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
         let between: &[u8] = if *name == header::COOKIE { b"; " } else { b", " };
         if let Ok(mut value) = HeaderValue::from_bytes(&lines.join(between)) {
             value.set_sensitive(true);

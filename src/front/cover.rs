@@ -10,8 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version as Ht
 use pingora::Result;
 use pingora::proxy::Session;
 
-use super::access::{self, ClassValues, Own, Sharing};
+use super::access::{self, ClassValues};
+use super::admit::{Reason, token_field};
 use super::ask_first::Otherwise;
+use super::authorize::Client;
 use super::form::{self, Form, form};
 use super::purse::Asker;
 use super::{
@@ -20,10 +22,9 @@ use super::{
 };
 use crate::config::{Plain, Route, Share};
 use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
-use crate::identity::{CertificateName, Denied, Proof, query_token, strip};
+use crate::identity::{CertificateName, Denied, Proof, strip};
 use crate::metrics::{Bypass, DoubtOutcome};
 use crate::resource::{QueryProblem, ResourceKey, Target, canonical_query, first_doubt, has_resume};
-use crate::transport::code;
 
 /// How often a key is made again because the upstream's `Vary` says more than was known.
 pub(super) const VARY_TURNS: usize = 3;
@@ -85,7 +86,7 @@ impl<'a> Cover<'a> {
     pub(super) async fn serve(mut self) -> Result<Fate> {
         passthrough::note_forwarded(self.front, self.session);
         if let Err(denied) = self.identify().await {
-            return Box::pin(self.denied(denied)).await;
+            return Box::pin(self.told(&Reason::Denied(denied))).await;
         }
         self.take_token()?;
         let mut target = match self.target(bypass::is_read(&self.method) && self.route.polled) {
@@ -93,16 +94,14 @@ impl<'a> Cover<'a> {
             // What names a resource is no question where there are none.
             Err(_) if !self.route.polled => Target { query: None, without_switches: self.query.clone() },
             Err(problem) => {
-                let detail =
-                    format!("the query parameter {:?} is not known on this route", problem.parameter);
-                return refuse::with(self.session, self.ctx, StatusCode::BAD_REQUEST, &detail).await;
+                return self.told(&Reason::UnknownParameter(problem.parameter)).await;
             }
         };
         if !self.route.polled {
             return Ok(Fate::PassThrough(Bypass::PollOff));
         }
         let class = self.sharing(&target.query);
-        let values = if let Sharing::Shared(values) = &class { &values[..] } else { &[] };
+        let values = if let Ok(values) = &class { &values[..] } else { &[] };
         self.ctx.subject = self.front.shared.subjects.asker(self.ctx.identity.as_ref(), values);
         self.ctx.key = self.key_of_tags(&class, &target.query);
         if !bypass::is_read(&self.method) {
@@ -136,36 +135,20 @@ impl<'a> Cover<'a> {
                 let detail = "this route has no event stream, and nothing else is accepted";
                 refuse::with(self.session, self.ctx, StatusCode::NOT_ACCEPTABLE, detail).await
             }
-            (Form::Poll, Sharing::Own(own)) => Ok(Fate::PassThrough(match &own {
-                Own::Credentials | Own::OneRequest => {
-                    self.front.shared.doubts.note_credentials(&self.route, &self.headers);
-                    Bypass::Credentials
-                }
-                Own::Doubt(name) => {
-                    self.note_doubt(name, DoubtOutcome::Passed);
-                    Bypass::Header
-                }
-            })),
-            (Form::Poll, Sharing::Ambiguous | Sharing::Nameless) => Ok(Fate::PassThrough(Bypass::Class)),
-            (_, Sharing::Nameless) => {
-                let detail = "who asks is known, and nothing of it says to which class it belongs";
-                refuse::with(self.session, self.ctx, StatusCode::FORBIDDEN, detail).await
+            (Form::Poll, Err(reason)) => {
+                self.note(&reason, DoubtOutcome::Passed);
+                Ok(Fate::PassThrough(reason.bypass()))
             }
-            (_, Sharing::Own(own)) => {
-                if let Own::Doubt(name) = &own {
-                    self.note_doubt(name, DoubtOutcome::Asked);
-                }
+            (_, Err(reason)) if reason.asks_first() => {
+                self.note(&reason, DoubtOutcome::Asked);
                 self.unshared().await
             }
-            (_, Sharing::Ambiguous) => {
-                let detail = "a value that says who may share is there twice";
-                refuse::with(self.session, self.ctx, StatusCode::BAD_REQUEST, detail).await
-            }
-            (Form::Poll, Sharing::Shared(class)) => {
+            (_, Err(reason)) => self.told(&reason).await,
+            (Form::Poll, Ok(class)) => {
                 let key = self.base_key(target.query, class);
                 self.poll(&key).await
             }
-            (form, Sharing::Shared(class)) => {
+            (form, Ok(class)) => {
                 let key = self.base_key(target.query, class);
                 self.push(&key, form).await
             }
@@ -199,7 +182,7 @@ impl<'a> Cover<'a> {
     }
 
     /// What the route's `share` says about this request.
-    fn sharing(&self, query: &Option<String>) -> Sharing {
+    fn sharing(&self, query: &Option<String>) -> std::result::Result<ClassValues, Reason> {
         let shared = &self.front.shared;
         let own_vary =
             |class: &ClassValues| visit::own_vary(shared, &self.base_key(query.clone(), class.clone()));
@@ -217,20 +200,40 @@ impl<'a> Cover<'a> {
 
     /// The resource whose names of versions this client may be using. Before somebody is let in to a resource, nothing
     /// that is known of it is used for them (contract §2).
-    fn key_of_tags(&self, sharing: &Sharing, query: &Option<String>) -> Option<ResourceKey> {
+    fn key_of_tags(
+        &self,
+        sharing: &std::result::Result<ClassValues, Reason>,
+        query: &Option<String>,
+    ) -> Option<ResourceKey> {
         match sharing {
-            Sharing::Shared(values) => Some(self.base_key(query.clone(), values.clone())),
+            Ok(values) => Some(self.base_key(query.clone(), values.clone())),
             // Its answers are its own, but a tag that it sends back may be everybody's.
-            Sharing::Own(_) if self.route.share == Share::Unset && self.route.authenticate.is_none() => {
+            Err(reason)
+                if reason.asks_first()
+                    && self.route.share == Share::Unset
+                    && self.route.authenticate.is_none() =>
+            {
                 Some(self.base_key(query.clone(), Vec::new()))
             }
-            Sharing::Own(_) | Sharing::Ambiguous | Sharing::Nameless => None,
+            Err(_) => None,
         }
     }
 
-    fn note_doubt(&self, name: &HeaderName, outcome: DoubtOutcome) {
+    /// Says once what keeps such requests from being shared.
+    fn note(&self, reason: &Reason, outcome: DoubtOutcome) {
         let shared = &self.front.shared;
-        shared.doubts.note(&shared.metrics, &self.route, name, outcome);
+        match reason {
+            Reason::Doubt(name) => shared.doubts.note(&shared.metrics, &self.route, name, outcome),
+            Reason::Credentials | Reason::OneRequest if outcome == DoubtOutcome::Passed => {
+                shared.doubts.note_credentials(&self.route, &self.headers);
+            }
+            _ => {}
+        }
+    }
+
+    /// The client, as the API is asked about it.
+    pub(super) fn client(&self) -> Client<'_> {
+        Client { headers: &self.headers, identity: self.ctx.identity.as_ref() }
     }
 
     /// Finds out who asks, where the route wants to know.
@@ -264,36 +267,36 @@ impl<'a> Cover<'a> {
         else {
             return Ok(());
         };
-        let token = query_token(query, name).filter(|_| !self.headers.contains_key(header::AUTHORIZATION));
-        let field = token.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
+        let field = token_field(&self.route, Some(query), &self.headers);
         self.query = strip(query, name).map(std::borrow::Cow::into_owned);
-        if let Some(mut field) = field {
-            field.set_sensitive(true);
+        if let Some(field) = field {
             self.session.req_header_mut().insert_header(header::AUTHORIZATION, field.clone())?;
             self.headers.insert(header::AUTHORIZATION, field);
         }
         Ok(())
     }
 
-    /// 401 or 403; a WebSocket is told by a close code, as browsers see no status.
-    async fn denied(&mut self, denied: Denied) -> Result<Fate> {
-        self.front.shared.metrics.refusals.with_label_values(&["authentication"]).inc();
-        if form::is_websocket(&self.headers) && self.route.transports.websocket {
-            let code = match denied.status {
-                StatusCode::UNAUTHORIZED => code::UNAUTHORIZED,
-                StatusCode::FORBIDDEN => code::FORBIDDEN,
-                _ => code::TRY_AGAIN,
-            };
-            let seat = match push::seat(self.front, self.ctx, Some(&self.route), true) {
-                Ok(seat) => seat,
-                Err(reason) => {
-                    return refuse::for_now(self.session, self.ctx, Some(&self.route), false, reason).await;
-                }
-            };
-            return self.closed(code, denied.reason, seat).await;
+    /// Tells a client that it may not share or follow. A WebSocket is told by a close code where the reason has one, as
+    /// browsers see no status.
+    pub(super) async fn told(&mut self, reason: &Reason) -> Result<Fate> {
+        let told = reason.told(&self.route);
+        if let Some(label) = told.counted {
+            self.front.shared.metrics.refusals.with_label_values(&[label]).inc();
         }
-        let more = admission::challenge(&denied);
-        refuse::with_headers(self.session, self.ctx, denied.status, &denied.detail, more).await
+        if let Some((code, text)) = told.close
+            && form::is_websocket(&self.headers)
+            && self.route.transports.websocket
+        {
+            return match push::seat(self.front, self.ctx, Some(&self.route), true) {
+                Ok(seat) => self.closed(code, text, seat).await,
+                Err(full) => refuse::for_now(self.session, self.ctx, Some(&self.route), false, full).await,
+            };
+        }
+        let more = match reason {
+            Reason::Denied(denied) => admission::challenge(denied),
+            _ => HeaderMap::new(),
+        };
+        refuse::with_headers(self.session, self.ctx, told.status, &told.detail, more).await
     }
 
     /// On a feed that is polled with the upstream's cursor no answer is the whole list: who asks for

@@ -16,7 +16,10 @@ use crate::config::{ClassValue, FRAMING_NAMES, Route, Share};
 const SET: [&str; 3] = ["forwarded", "host", "x-real-ip"];
 
 /// Fields whose whole family is pollcast's word, or a trusted proxy's.
-const FAMILIES: [&str; 2] = ["x-forwarded-", "x-pollcast-"];
+const FAMILIES: [&str; 2] = ["x-forwarded-", OWN];
+
+/// How the names begin of what only pollcast says.
+const OWN: &str = "x-pollcast-";
 
 /// Credentials that every route has.
 const CREDENTIALS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
@@ -106,6 +109,19 @@ pub(super) fn remove_forwarded(request: &mut RequestHeader) {
     for name in names {
         request.remove_header(&name);
         say(name.as_str());
+    }
+}
+
+/// Removes what only pollcast says to an upstream (`X-Pollcast-*`): a client's word for it is nothing, whether its request
+/// passes through, is in a class, or is checked by what its own credentials get.
+pub(super) fn remove_own(request: &mut RequestHeader) {
+    let is_own = |name: &&HeaderName| name.as_str().starts_with(OWN);
+    if !request.headers.keys().any(|name| is_own(&name)) {
+        return;
+    }
+    let names: Vec<HeaderName> = request.headers.keys().filter(is_own).cloned().collect();
+    for name in names {
+        request.remove_header(&name);
     }
 }
 

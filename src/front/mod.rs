@@ -6,6 +6,7 @@
 
 mod access;
 mod admission;
+mod admit;
 mod ask_first;
 mod attended;
 mod authorize;
@@ -57,6 +58,7 @@ mod progress;
 mod proxy_protocol;
 mod purse;
 mod push;
+mod raw_body;
 mod raw_head;
 mod reach;
 mod reauth;
@@ -294,7 +296,7 @@ impl ProxyHttp for Front {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        bond::answered(response, ctx);
+        bond::answered(session, response, ctx)?;
         ask_first::look(response, ctx)?;
         ctx.head_goes_out(response.status);
         mapped::answer(session.req_header(), response, ctx)?;
@@ -349,12 +351,16 @@ impl ProxyHttp for Front {
         if let ask_first::Asking::Unwanted(otherwise) = ctx.asking {
             return Box::pin(ask_first::answer_instead(self, session, ctx, otherwise)).await;
         }
+        if bond::needs_http1(error) {
+            bond::send_to_http1(session, ctx);
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        }
         not_passed::tell(session, error, ctx).await
     }
 
     /// An answer of the API's that was put aside is no failure.
-    fn suppress_error_log(&self, _session: &Session, ctx: &Context, _error: &pingora::Error) -> bool {
-        matches!(ctx.asking, ask_first::Asking::Unwanted(_))
+    fn suppress_error_log(&self, _session: &Session, ctx: &Context, error: &pingora::Error) -> bool {
+        matches!(ctx.asking, ask_first::Asking::Unwanted(_)) || bond::needs_http1(error)
     }
 
     /// What Pingora's own messages say of a request: no query, where the keys of many an API live.

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::Result;
 use tokio::time::{Instant, timeout};
 
-use super::authorize::NotAuthorized;
+use super::admit::Reason;
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Accept;
 use super::{Fate, authorize, coding, cors, delta, form, preference, refuse, respond, visit};
@@ -33,7 +33,7 @@ impl Cover<'_> {
             if let Some(kind) = self.exception(&key) {
                 return Ok(Fate::PassThrough(kind.into()));
             }
-            if authorize::is_refused(&self.front.shared, &self.route, &key, &self.headers) {
+            if authorize::is_refused(&self.front.shared, &self.route, &key, self.client()) {
                 return Ok(Fate::PassThrough(Bypass::Unauthorized));
             }
             if self.only_if_cached() && !self.has_young(&key) {
@@ -102,21 +102,18 @@ impl Cover<'_> {
     async fn is_authorized(&self, topic: &Arc<Topic>) -> bool {
         // Boxed: most requests are not asked, and carry no room for it.
         self.route.share != Share::Authorize
-            || Box::pin(authorize::admits(&self.front.shared, &self.route, topic, &self.headers)).await
+            || Box::pin(authorize::admits(&self.front.shared, &self.route, topic, self.client())).await
     }
 
     /// What a held request stays by, where the route asks for it.
     ///
     /// # Errors
     /// Its own credentials get something else than the topic holds.
-    async fn authorized_hold(
-        &self,
-        topic: &Arc<Topic>,
-    ) -> std::result::Result<Option<Arc<Hold>>, NotAuthorized> {
+    async fn authorized_hold(&self, topic: &Arc<Topic>) -> std::result::Result<Option<Arc<Hold>>, Reason> {
         if self.route.share != Share::Authorize {
             return Ok(None);
         }
-        Box::pin(authorize::admit(&self.front.shared, &self.route, topic, &self.headers)).await
+        Box::pin(authorize::admit(&self.front.shared, &self.route, topic, self.client())).await
     }
 
     /// A number that tells the request's connection from others, most likely.

@@ -15,6 +15,7 @@ use pingora::{Error, ErrorType, OrErr, Result};
 use super::{
     Context, Fate, Front, access, bond, bounds, bypass, cors, form, framing, mapped, refuse, sloppy_head,
 };
+use crate::identity::told;
 use crate::metrics::Bypass;
 use crate::upstream::proxy_wants_credentials;
 
@@ -147,12 +148,7 @@ fn speak_for(request: &mut RequestHeader, ctx: &Context) -> Result<()> {
     for name in said {
         request.remove_header(&name);
     }
-    let Some(identity) = &ctx.identity else { return Ok(()) };
-    // A name without its origin would be any client's of that name (contract §11).
-    let subject = identity.fields("subject", &HeaderName::from_static("x-pollcast-subject"));
-    for (name, value) in
-        subject.zip(identity.origin()).into_iter().flat_map(|(subject, origin)| [subject, origin]).flatten()
-    {
+    for (name, value) in told(ctx.identity.as_ref()) {
         request.insert_header(name, value)?;
     }
     Ok(())

@@ -12,7 +12,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::Result;
 use pingora::proxy::Session;
 
-use super::authorize::{self, NotAuthorized};
+use super::admit::Reason;
+use super::authorize;
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Form;
 use super::purse::household;
@@ -20,10 +21,10 @@ use super::{Context, Fate, Front, Shared, access, cors, purse, refuse, respond, 
 use crate::config::{Route, Share};
 use crate::fanout::{Arrival, Following, Messages, Record, Seat, Staying, Taken, bound_kernel_buffers};
 use crate::frame::Format;
-use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Resume, Subscription, View};
+use crate::hub::{Attend, Attendance, Closing, Exception, ExceptionKind, Resume, Subscription, View};
 use crate::metrics::Bypass;
 use crate::resource::ResourceKey;
-use crate::transport::{Transport, code};
+use crate::transport::Transport;
 
 impl Cover<'_> {
     /// Serves a push form.
@@ -115,19 +116,31 @@ impl Cover<'_> {
         if self.route.share != Share::Authorize {
             return Ok(ControlFlow::Continue(seat));
         }
-        let shared = &self.front.shared;
-        let admitted = authorize::admit(shared, &self.route, attendance.topic(), &self.headers);
+        let admitted = authorize::admit(&self.front.shared, &self.route, attendance.topic(), self.client());
         match Box::pin(admitted).await {
             Ok(None) => Ok(ControlFlow::Continue(seat)),
             Ok(Some(hold)) => Ok(ControlFlow::Continue(seat.held_by(hold))),
-            Err(NotAuthorized { status, detail }) => {
-                shared.metrics.refusals.with_label_values(&["authorization"]).inc();
-                let fate = match form {
-                    Form::WebSocket => self.closed(code::FORBIDDEN, "not authorized", seat).await?,
-                    _ => refuse::with(self.session, self.ctx, status, detail).await?,
-                };
-                Ok(ControlFlow::Break(fate))
-            }
+            Err(reason) => Ok(ControlFlow::Break(self.told_with(&reason, form, seat).await?)),
+        }
+    }
+
+    /// Tells a client that has its seat that it may not follow.
+    async fn told_with(&mut self, reason: &Reason, form: Form, seat: Seat) -> Result<Fate> {
+        let told = reason.told(&self.route);
+        if let Some(label) = told.counted {
+            self.front.shared.metrics.refusals.with_label_values(&[label]).inc();
+        }
+        if let (Form::Sse, Some(status)) = (form, told.event_source) {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            cors::add(&mut headers, &self.route, &self.headers);
+            self.ctx.answer = told.close.map_or("refused", |(_, text)| text);
+            respond::respond(self.session, status, &headers, Bytes::new()).await?;
+            return Ok(Fate::Answered);
+        }
+        match (form, told.close) {
+            (Form::WebSocket, Some((code, text))) => self.closed(code, text, seat).await,
+            _ => refuse::with(self.session, self.ctx, told.status, &told.detail).await,
         }
     }
 
@@ -152,41 +165,20 @@ impl Cover<'_> {
         form: Form,
         seat: Seat,
     ) -> Result<ControlFlow<Fate, Seat>> {
-        let fate = match (self.exception(key), form) {
+        let Some(Exception { kind, reason, .. }) = self.front.shared.hub.exception(key) else {
+            return Ok(ControlFlow::Continue(seat));
+        };
+        let fate = match (kind, form) {
             // What a poll is refused says nothing yet: the next one is asked.
-            (None | Some(ExceptionKind::Denied), _) | (Some(ExceptionKind::Uncoverable), Form::Sse) => {
+            (ExceptionKind::Denied, _) | (ExceptionKind::Uncoverable, Form::Sse) => {
                 return Ok(ControlFlow::Continue(seat));
             }
-            (Some(ExceptionKind::NotShareable), _) => {
-                let exception = self.front.shared.hub.exception(key);
-                let reason = exception.map(|e| e.reason).unwrap_or_default();
-                let detail = format!(
-                    "{reason}: set `share: public` or `share: {{by: [...]}}` on route {}",
-                    self.route.path
-                );
-                refuse::with(self.session, self.ctx, StatusCode::FORBIDDEN, &detail).await?
-            }
-            // The one status that tells an EventSource not to come back.
-            (Some(kind @ (ExceptionKind::Gone | ExceptionKind::SessionIdle)), Form::Sse) => {
-                let mut headers = HeaderMap::new();
-                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                cors::add(&mut headers, &self.route, &self.headers);
-                self.ctx.answer = if kind == ExceptionKind::Gone { "gone" } else { "session-idle" };
-                respond::respond(self.session, StatusCode::NO_CONTENT, &headers, Bytes::new()).await?;
-                Fate::Answered
-            }
-            (Some(ExceptionKind::Gone), Form::WebSocket) => {
-                self.closed(code::NOT_FOUND, "gone", seat).await?
-            }
-            (Some(ExceptionKind::SessionIdle), Form::WebSocket) => {
-                self.closed(code::POLICY, "session-idle", seat).await?
-            }
             // It is the API's own stream that the client follows (contract §1).
-            (Some(ExceptionKind::OwnStream), Form::Sse) => Fate::PassThrough(Bypass::Uncoverable),
-            (Some(ExceptionKind::Uncoverable | ExceptionKind::OwnStream), Form::WebSocket) => {
-                self.closed(code::INTERNAL, "uncoverable", seat).await?
+            (ExceptionKind::OwnStream, Form::Sse) => Fate::PassThrough(Bypass::Uncoverable),
+            (ExceptionKind::NotShareable, _) | (_, Form::Sse | Form::WebSocket) => {
+                self.told_with(&Reason::Exception(kind, reason), form, seat).await?
             }
-            (Some(kind), _) => Fate::PassThrough(kind.into()),
+            (kind, _) => Fate::PassThrough(kind.into()),
         };
         Ok(ControlFlow::Break(fate))
     }

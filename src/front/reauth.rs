@@ -8,8 +8,9 @@ use std::sync::Arc;
 use http::{HeaderValue, header};
 use serde_json::{Value, json};
 
-use super::access::{self, ClassValues, Sharing};
+use super::access::{self, ClassValues};
 use super::admission;
+use super::admit::Reason;
 use super::envelope::{Desk, Followed, reply, without_data};
 use super::visit::Visitor;
 use crate::config::Share;
@@ -40,18 +41,16 @@ impl Desk {
                 Ok(identity) => identity,
                 // The old one stays what it was.
                 Err(denied) => {
-                    let detail = format!("{name}: {}", denied.detail);
-                    return self.complain(member, said, denied.status.as_u16(), &detail);
+                    let told = Reason::Denied(denied).told(&route);
+                    let detail = format!("{name}: {}", told.detail);
+                    return self.complain(member, said, told.status.as_u16(), &detail);
                 }
             };
             // What its headers choose is as it was: only the token is another.
             let own =
                 |_: &ClassValues| topic.key().parts().vary.iter().map(|(name, _)| name.clone()).collect();
-            let same = match access::sharing(&route, &headers, identity.as_ref(), self.visitor.is_bound, own)
-            {
-                Sharing::Shared(class) => class == topic.key().parts().class,
-                _ => false,
-            };
+            let class = access::sharing(&route, &headers, identity.as_ref(), self.visitor.is_bound, own);
+            let same = class.is_ok_and(|class| class == topic.key().parts().class);
             if !same || route.share == Share::Authorize {
                 again.push(name);
             }
@@ -84,19 +83,20 @@ impl Desk {
 
     /// Has the client follow no longer what the upstream gives it otherwise now; the others go on.
     pub(super) fn part_from_forbidden(&self, member: MemberId) {
-        let forbidden = |followed: &Followed| matches!(followed, Followed::Admitted { hold: Some(hold), .. } if hold.is_let_go().is_some());
         let mut gone = Vec::new();
         self.followed.lock().retain(|name, followed| {
-            let goes = forbidden(followed);
+            let Followed::Admitted { route, hold: Some(hold), .. } = followed else { return true };
+            let goes = hold.is_let_go().is_some();
             if goes {
-                gone.push(name.clone());
+                gone.push((name.clone(), route.clone()));
             }
             !goes
         });
-        for name in gone {
+        for (name, route) in gone {
             self.visitor.shared.fanout.unfollow(self.shard, member, name.clone());
             let said = json!({ "resource": &*name });
-            self.complain(member, &said, 403, "the upstream gives these credentials something else now");
+            let told = Reason::OtherAnswer.told(&route);
+            self.complain(member, &said, told.status.as_u16(), &told.detail);
         }
     }
 }

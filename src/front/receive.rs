@@ -39,6 +39,7 @@ impl Front {
         if let Err(reason) = ctx.enter() {
             return refuse::for_now(session, ctx, None, false, reason).await;
         }
+        field_names::remove_own(session.req_header_mut());
         if !self.trusts_peer(session) {
             field_names::remove_forwarded(session.req_header_mut());
         }

@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use super::Shared;
-use super::authorize::{Found, NotAuthorized, check_again, jittered};
+use super::admit::Reason;
+use super::authorize::{Found, check_again, jittered};
 use crate::fanout::Hold;
 use crate::hub::Topic;
 use crate::resource::Digest;
@@ -54,7 +55,7 @@ impl Followers {
         topic: &Arc<Topic>,
         digest: Digest,
         credentials: Vec<(HeaderName, HeaderValue)>,
-    ) -> Result<Arc<Hold>, NotAuthorized> {
+    ) -> Result<Arc<Hold>, Reason> {
         let bytes = credentials.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         let hold = Arc::new(Hold::default());
         {
@@ -67,8 +68,7 @@ impl Followers {
             }
             if watched.bytes + bytes > CREDENTIALS_BYTES_MAX {
                 shared.metrics.refusals.with_label_values(&["credentials-bytes"]).inc();
-                let detail = "there is no room for the credentials of more followers now";
-                return Err(NotAuthorized { status: StatusCode::SERVICE_UNAVAILABLE, detail });
+                return Err(Reason::CredentialsFull);
             }
             watched.bytes += bytes;
             watched.holds.insert(digest, Arc::downgrade(&hold));

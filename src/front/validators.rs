@@ -8,6 +8,7 @@ use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
+use super::authorize::Client;
 use super::visit::full_key;
 use super::{Context, Fate, Front, authorize, refuse};
 use crate::config::Share;
@@ -57,7 +58,10 @@ async fn may_name_versions(front: &Front, request: &RequestHeader, ctx: &Context
     }
     let key = full_key(&front.shared, route, base, &request.headers);
     match front.shared.hub.get(&key) {
-        Some(topic) => Box::pin(authorize::admits(&front.shared, route, &topic, &request.headers)).await,
+        Some(topic) => {
+            let client = Client { headers: &request.headers, identity: ctx.identity.as_ref() };
+            Box::pin(authorize::admits(&front.shared, route, &topic, client)).await
+        }
         None => false,
     }
 }

@@ -9,18 +9,19 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use tokio::time::timeout;
 
-use super::access::{self, ClassValues, Own, Sharing};
-use super::authorize::{self, NotAuthorized};
+use super::access::{self, ClassValues};
+use super::admit::{Reason, token_field};
+use super::authorize::{self, Client};
 use super::cover::VARY_TURNS;
 use super::ordinary::is_remembered;
 use super::origin_key::with_origin;
 use super::purse::{Asker, attend, await_turn};
-use super::{Match, Shared, admission, field_names, preference, refuse};
+use super::{Match, Shared, admission, field_names, preference};
 use crate::config::Route;
 use crate::fanout::{Hold, Pass};
 use crate::frame::State;
 use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, Outcome, Relayed, Topic, View};
-use crate::identity::{CertificateName, Identity, Proof, strip};
+use crate::identity::{CertificateName, Denied, Identity, Proof, strip};
 use crate::metrics::{DoubtOutcome, VARY_USER_AGENT};
 use crate::resource::{KeyParts, ResourceKey, canonical_query, check_target, choosing};
 
@@ -151,11 +152,6 @@ pub(super) fn refusal(view: &View) -> Option<&Arc<Relayed>> {
     ((view.frame.is_none() || gone || private) && (ends || private)).then_some(relayed)
 }
 
-/// What a client of many is told.
-fn no_room(full: Full) -> String {
-    format!("there is no room for it ({})", full.key())
-}
-
 /// How a resource is read on a connection of many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -229,63 +225,65 @@ impl Visitor {
             return Err(refused(StatusCode::BAD_REQUEST, bad.0));
         }
         self.is_allowed(&route, way)?;
-        let identity = self.identify(&route, &path).await?;
+        let identified = self.identify(&route, &path).await;
+        let identity = identified.map_err(|denied| self.refused(&route, Reason::Denied(denied)))?;
+        // As a request of its own would say it.
+        let of_token = token_field(&route, self.query.as_deref(), &self.headers).map(|field| {
+            let mut visitor = self.clone();
+            visitor.headers.insert(header::AUTHORIZATION, field);
+            visitor
+        });
+        let visitor = of_token.as_ref().unwrap_or(self);
+        let known = Known { route, path, query, identity };
+        visitor.follow(known).await
+    }
+
+    /// Lets a client whose identity is known follow a resource.
+    async fn follow(&self, known: Known<'_>) -> Result<Admitted, Refused> {
+        let Known { route, path, query, identity } = known;
         let query = match route.authenticate.as_ref().and_then(|who| who.token.query.as_deref()) {
             Some(name) => query.and_then(|query| strip(query, name)),
             None => query.map(std::borrow::Cow::Borrowed),
         };
         check_target(&route, &path, query.as_deref())
-            .map_err(|no| Refused { status: StatusCode::BAD_REQUEST, detail: no.detail() })?;
-        let target =
-            canonical_query(query.as_deref(), &route.query, &route.switches, false).map_err(|problem| {
-                Refused {
-                    status: StatusCode::BAD_REQUEST,
-                    detail: format!("the query parameter {:?} is not known on this route", problem.parameter),
-                }
-            })?;
+            .map_err(|no| self.refused(&route, Reason::NoTarget(no)))?;
+        let target = canonical_query(query.as_deref(), &route.query, &route.switches, false)
+            .map_err(|problem| self.refused(&route, Reason::UnknownParameter(problem.parameter)))?;
         let base = |class: ClassValues| {
             let (authority, query) = (self.host.clone(), target.query.clone());
             base_key(&route, self.proto, authority, path.clone(), query, class, &self.headers)
         };
         let own = |class: &ClassValues| own_vary(&self.shared, &base(class.clone()));
-        let class = match access::sharing(&route, &self.headers, identity.as_ref(), self.is_bound, own) {
-            Sharing::Shared(class) => class,
-            Sharing::Own(Own::Doubt(name)) => {
-                let shared = &self.shared;
-                shared.doubts.note(&shared.metrics, &route, &name, DoubtOutcome::Asked);
-                let detail = "a header of this connection may choose the content (vary, ignore_headers)";
-                return Err(refused(StatusCode::FORBIDDEN, detail));
-            }
-            Sharing::Own(Own::Credentials | Own::OneRequest) => {
-                let detail = "this connection carries credentials, and the route does not say who may share";
-                return Err(refused(StatusCode::FORBIDDEN, detail));
-            }
-            Sharing::Nameless => {
-                let detail = "who asks is known, and nothing of it says to which class it belongs";
-                return Err(refused(StatusCode::FORBIDDEN, detail));
-            }
-            Sharing::Ambiguous => {
-                let detail = "a value that says who may share is there twice";
-                return Err(refused(StatusCode::BAD_REQUEST, detail));
-            }
-        };
+        let class = access::sharing(&route, &self.headers, identity.as_ref(), self.is_bound, own)
+            .map_err(|reason| self.refused(&route, reason))?;
         let subject = self.shared.subjects.asker(identity.as_ref(), &class);
         if !self.may_count_for(subject) {
-            self.shared.metrics.refusals.with_label_values(&["clients"]).inc();
-            let detail =
-                "there are as many clients of this subject or class as may be (limits.clients_per_subject)";
-            return Err(refused(StatusCode::SERVICE_UNAVAILABLE, detail));
+            return Err(self.refused(&route, Reason::SubjectFull));
         }
         let base = base(class);
-        let admitted = self.attend(route.clone(), &base, path.clone(), subject).await?;
+        let attended = self.attend(route.clone(), &base, path.clone(), subject).await;
+        let admitted = attended.map_err(|reason| self.refused(&route, reason))?;
         let topic = admitted.attendance.topic();
-        let hold = Box::pin(authorize::admit(&self.shared, &admitted.route, topic, &self.headers)).await;
-        let hold = hold.map_err(|NotAuthorized { status, detail }| refused(status, detail))?;
+        let client = Client { headers: &self.headers, identity: identity.as_ref() };
+        let hold = Box::pin(authorize::admit(&self.shared, &route, topic, client)).await;
+        let hold = hold.map_err(|reason| self.refused(&route, reason))?;
         if let Some(identity) = identity {
             let subject = self.shared.subjects.hold(&identity.principal);
             self.pass.add(identity.expires, Some(subject));
         }
         Ok(Admitted { hold, ..admitted })
+    }
+
+    /// What a client of many is told of one resource.
+    fn refused(&self, route: &Route, reason: Reason) -> Refused {
+        if let Reason::Doubt(name) = &reason {
+            self.shared.doubts.note(&self.shared.metrics, route, name, DoubtOutcome::Asked);
+        }
+        let told = reason.told(route);
+        if let Some(label) = told.counted {
+            self.shared.metrics.refusals.with_label_values(&[label]).inc();
+        }
+        Refused { status: told.status, detail: told.detail.into_owned() }
     }
 
     /// Who it is was not known when it took its seat.
@@ -296,13 +294,10 @@ impl Visitor {
         })
     }
 
-    async fn identify(&self, route: &Route, path: &str) -> Result<Option<Identity>, Refused> {
+    async fn identify(&self, route: &Route, path: &str) -> Result<Option<Identity>, Denied> {
         let certificate = self.certificate.as_deref();
         let proof = Proof { headers: &self.headers, query: self.query.as_deref(), certificate };
-        Box::pin(admission::identify(&self.shared, route, path, &proof)).await.map_err(|denied| {
-            self.shared.metrics.refusals.with_label_values(&["authentication"]).inc();
-            Refused { status: denied.status, detail: denied.detail }
-        })
+        Box::pin(admission::identify(&self.shared, route, path, &proof)).await
     }
 
     fn is_allowed(&self, route: &Route, way: Way) -> Result<(), Refused> {
@@ -343,7 +338,7 @@ impl Visitor {
         base: &ResourceKey,
         path: String,
         subject: Option<u64>,
-    ) -> Result<Admitted, Refused> {
+    ) -> Result<Admitted, Reason> {
         let shared = &self.shared;
         let asker = Asker { address: self.address, subject };
         for _ in 0..VARY_TURNS {
@@ -353,7 +348,7 @@ impl Visitor {
             let turn = await_turn(shared, asker, &route, &key).await;
             let attendance = turn
                 .and_then(|()| attend(shared, asker, &route, &key, Attend::Follow))
-                .map_err(|full| Refused { status: refuse::status(full.reason()), detail: no_room(full) })?;
+                .map_err(Reason::Full)?;
             await_writes(&route, attendance.topic()).await;
             let (view, _) = first_view(&route, &attendance, before).await;
             if let Some(names) = chosen_by(&view)
@@ -363,30 +358,31 @@ impl Visitor {
             }
             self.excepted(&key)?;
             if view.closing == Some(Closing::NoRoom) {
-                let full = Full::Bytes;
-                return Err(Refused { status: refuse::status(full.reason()), detail: no_room(full) });
+                return Err(Reason::Full(Full::Bytes));
             }
             if let Some(relayed) = refusal(&view) {
-                let detail = "the upstream refuses it".to_owned();
-                return Err(Refused { status: relayed.status, detail });
+                return Err(Reason::Upstream(relayed.status));
             }
             note_agent(shared, &route, &view);
             return Ok(Admitted { route, attendance, path, hold: None });
         }
-        let detail = "the upstream's Vary changes with every answer".to_owned();
-        Err(Refused { status: StatusCode::BAD_GATEWAY, detail })
+        Err(Reason::EverNewVary)
     }
 
-    fn excepted(&self, key: &ResourceKey) -> Result<(), Refused> {
-        let Some(exception) = self.shared.hub.exception(key) else {
-            return Ok(());
-        };
-        let status = match exception.kind {
-            ExceptionKind::Denied => return Ok(()),
-            ExceptionKind::NotShareable | ExceptionKind::SessionIdle => StatusCode::FORBIDDEN,
-            ExceptionKind::Gone => StatusCode::GONE,
-            ExceptionKind::Uncoverable | ExceptionKind::OwnStream => StatusCode::UNPROCESSABLE_ENTITY,
-        };
-        Err(Refused { status, detail: exception.reason })
+    fn excepted(&self, key: &ResourceKey) -> Result<(), Reason> {
+        match self.shared.hub.exception(key) {
+            None => Ok(()),
+            Some(exception) if exception.kind == ExceptionKind::Denied => Ok(()),
+            Some(exception) => Err(Reason::Exception(exception.kind, exception.reason)),
+        }
     }
+}
+
+/// A resource that a client of many asks for, once it is known who that is.
+struct Known<'a> {
+    route: Arc<Route>,
+    /// In canonical form.
+    path: String,
+    query: Option<&'a str>,
+    identity: Option<Identity>,
 }

@@ -105,6 +105,17 @@ impl Identity {
     }
 }
 
+/// Returns the fields that tell an upstream who a client is: its subject and the origin of it, since a name without its
+/// origin would be any client's of that name (contract §11). None if they cannot be said. What passes through says them,
+/// and so does each question about the client.
+pub fn told(identity: Option<&Identity>) -> Vec<(HeaderName, HeaderValue)> {
+    let fields = |identity: &Identity| {
+        let subject = identity.fields("subject", &HeaderName::from_static("x-pollcast-subject"))?;
+        Some([subject, identity.origin()?].concat())
+    };
+    identity.and_then(fields).unwrap_or_default()
+}
+
 /// Returns a text as a header's value, or `None` if the value would not arrive as it is.
 fn plain(text: &str) -> Option<HeaderValue> {
     let arrives = !text.is_empty() && text.trim() == text;

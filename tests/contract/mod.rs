@@ -3,8 +3,10 @@
 //! | module | claim it holds |
 //! |---|---|
 //! | `admin` | §1, §12: the operators' view, on its own listener only |
+//! | `amplification` | what each kind of a stranger's request is worth at the API |
 //! | `answers` | §3: what an answer of the API is, and what of it a client gets |
 //! | `authorize` | §11: shared answers, each client admitted by what its own credentials get |
+//! | `authorize_identity` | §11: the same where pollcast knows who asks |
 //! | `batch` | §10: many resources of a route in one request |
 //! | `change` | §2: what counts as a change: rules, selections, what should be JSON and is not |
 //! | `choosing` | §3, §11: which headers choose the form, say who asks, or may do either |
@@ -63,8 +65,10 @@
 //! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
 
 pub mod admin;
+pub mod amplification;
 pub mod answers;
 pub mod authorize;
+pub mod authorize_identity;
 pub mod batch;
 pub mod change;
 pub mod choosing;
