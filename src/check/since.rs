@@ -65,7 +65,11 @@ const ROWS: [(Whom, &[&str]); 8] = [
     ),
     (
         Whom::Routes(|route| route.polled && route.share == Share::Authorize),
-        &["`share: authorize`, what a check costs", "`share: authorize`, conditions"],
+        &[
+            "`share: authorize`, what a check costs",
+            "`share: authorize`, conditions",
+            "`share: authorize` with `authenticate`",
+        ],
     ),
     (Whom::Routes(|route| route.authenticate.is_some()), &["Caches in front of routes with `authenticate`"]),
     (Whom::Routes(|route| route.polled && route.cors.is_none()), &["The API's `Access-Control-*` fields"]),

@@ -332,3 +332,20 @@ fn a_secret_that_leaves_the_machine_in_clear_is_warned_of() {
         "pollcast.yaml:6: routes[0].poll.auth.oauth2.token_url: the client's secret goes over the network in clear"
     );
 }
+
+#[test]
+fn two_ways_in_are_warned_of_as_namesakes_may_come_by_them() {
+    let warnings = |authenticate: &str| {
+        let text = format!(
+            "listeners: [{{address: '127.0.0.1:0'}}]\nupstreams: {{a: {{servers: ['127.0.0.1:1']}}}}\n\
+             routes: [{{path: /a, upstream: a, share: public, authenticate: {authenticate}}}]\n"
+        );
+        Problems(loaded(&text).warnings).to_string()
+    };
+    let keys = "keys: {clients: {ann: a-key-of-ann-0001}}";
+    let jwt = "jwt: {issuer: [a], algorithms: [HS256], keys: [{secret: 'a secret of more than thirty-two characters'}]}";
+    assert_eq!(warnings(&format!("{{{keys}}}")), "");
+    assert_eq!(warnings(&format!("{{{jwt}}}")), "");
+    let both = warnings(&format!("{{{jwt}, {keys}}}"));
+    assert!(both.contains("routes[0].authenticate: lets clients in by jwt and keys"), "{both}");
+}

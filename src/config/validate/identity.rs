@@ -43,9 +43,23 @@ pub fn authenticate(
     if let (place, Some(raw)) = at!(place, raw.token) {
         token_places(&place, raw, &mut who.token, findings);
     }
-    let ways = [raw.jwt.is_some(), raw.keys.is_some(), raw.forward.is_some(), who.client_certificate];
-    if !ways.contains(&true) {
+    let ways = [
+        ("jwt", raw.jwt.is_some()),
+        ("keys", raw.keys.is_some()),
+        ("forward", raw.forward.is_some()),
+        ("client_certificate", who.client_certificate),
+    ];
+    let ways: Vec<&str> = ways.into_iter().filter(|(_, is_said)| *is_said).map(|(way, _)| way).collect();
+    if ways.is_empty() {
         findings.problem(&place, "lets nobody in; name some of jwt, keys, forward, client_certificate");
+    }
+    if ways.len() > 1 {
+        let message = format!(
+            "lets clients in by {}, so that a subject alone is nobody's name: the API has to read X-Pollcast-Way and \
+             X-Pollcast-Issuer beside X-Pollcast-Subject, or takes namesakes for one user",
+            ways.join(" and ")
+        );
+        findings.warning(&place, message);
     }
     *to = Some(who);
 }
