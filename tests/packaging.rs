@@ -252,3 +252,42 @@ async fn the_probe_tells_a_ready_process_from_a_draining_one_and_from_none() {
     let said = complaint(&ready(process.admin).await);
     assert!(said.contains(&format!("{} is not ready", process.admin)), "{said}");
 }
+
+// --- Threats ---
+
+const SECURITY: &str = include_str!("../src/manual/security.md");
+
+/// The functions of all tests below `tests/`.
+fn test_functions() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![root().join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = read(&path);
+                let names = text.split("fn ").skip(1).filter_map(|rest| rest.split('(').next());
+                found.extend(names.map(str::to_owned));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn each_threat_of_the_manual_has_a_test_that_exists() {
+    let functions = test_functions();
+    let table = SECURITY.split("| Threat | Answer | Test |").nth(1).expect("the table of threats");
+    let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() >= 24, "{} threats", rows.len());
+    for row in rows {
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next().expect("a last cell");
+        let names: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            assert!(functions.contains(name) || root().join(name).exists(), "no such test: {name}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //! Must not know: states.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -30,21 +31,28 @@ const STORMY: Duration = Duration::from_secs(5);
 const CLIENTS: usize = 24;
 
 /// A list that grows while it is asked for.
-pub struct Room(Mutex<(Luck, u64)>);
+pub struct Room {
+    /// With the newest item.
+    told: Mutex<(Luck, u64)>,
+    /// It does not grow beyond this item.
+    last: AtomicU64,
+}
 
 impl Room {
     pub fn play(legacy: &Legacy, path: &str, seed: u64, journal: &Arc<Journal>) -> Arc<Room> {
-        let room = Arc::new(Room(Mutex::new((Luck::new(seed), 1))));
+        let told = Mutex::new((Luck::new(seed), 1));
+        let room = Arc::new(Room { told, last: AtomicU64::new(u64::MAX) });
         let (player, journal) = (room.clone(), journal.clone());
         legacy.answer_with(path, move |seen| player.answer(seen, &journal));
         room
     }
 
     fn answer(&self, seen: &Seen, journal: &Journal) -> Reply {
-        let mut told = self.0.lock();
+        let mut told = self.told.lock();
         let (luck, newest) = &mut *told;
         if !luck.calm {
-            *newest += luck.rng.u64(..6);
+            let grown = *newest + luck.rng.u64(..6);
+            *newest = grown.min(self.last.load(Ordering::SeqCst)).max(*newest);
         }
         let fault = luck.fault(seen);
         let page = |newest: u64| {
@@ -55,9 +63,20 @@ impl Room {
         luck.answer(seen, fault, (&tag, page(*newest).to_string()), &page(1_000_000), journal)
     }
 
+    /// From now on no more comes than leaves on the page what is newest now: readers that a busy machine keeps away for
+    /// long have it to come back to.
+    pub fn waits_for_its_readers(&self) {
+        self.last.store(self.told.lock().1 + PAGE / 2, Ordering::SeqCst);
+    }
+
+    /// All of them are there.
+    pub fn goes_on(&self) {
+        self.last.store(u64::MAX, Ordering::SeqCst);
+    }
+
     /// Nothing is wrong from now on, and nothing new comes after the item that is given.
     pub fn calm(&self) -> u64 {
-        let mut told = self.0.lock();
+        let mut told = self.told.lock();
         told.0.calm = true;
         told.1 += 1;
         told.1

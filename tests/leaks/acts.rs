@@ -282,7 +282,7 @@ impl Scene {
     /// One connection for everybody, as behind a proxy: one after the other, then all in one breath.
     pub async fn share_a_connection(&self) -> Vec<Recording> {
         use Person::{Alice, Nobody, Robert};
-        if self.place == Place::Certificate {
+        if matches!(self.place, Place::Certificate | Place::Negotiate) {
             // The connection says who it is.
             return Vec::new();
         }

@@ -127,6 +127,10 @@ fn mixed(seen: &Seen, case: &Case) -> Option<String> {
         return Some(format!("{people:?} asked with what {other:?} was given: {head}"));
     }
     let is_poll = seen.header("user-agent").is_some_and(|agent| agent.starts_with("pollcast/"));
+    let given = USERS.into_iter().find(|user| head.contains(user.mark()));
+    if let (Some(user), true, true) = (given, is_poll, people.is_empty()) {
+        return Some(format!("everybody's poll carries what {user:?} was given: {head}"));
+    }
     let without = matches!(case.sharing, Sharing::Unset | Sharing::Public | Sharing::ByAnother);
     (is_poll && without && !people.is_empty()).then(|| format!("a poll with credentials: {head}"))
 }

@@ -100,6 +100,13 @@ impl Case {
             self.place = Place::Jwt;
         }
         self.tls |= self.place == Place::Certificate;
+        if self.style == Style::KnowsConnections {
+            // Only such credentials make a connection somebody's.
+            (self.place, self.tls) = (Place::Negotiate, false);
+            if self.sharing == Sharing::ByIdentity {
+                self.sharing = Sharing::By;
+            }
+        }
         self
     }
 
@@ -126,7 +133,7 @@ impl Case {
         };
         let own = format!("{share}{}", place.route(world.oracle.address()));
         let mut tls = world.papers.as_ref().map(Papers::listener).unwrap_or_default();
-        if matches!(place, Place::ForwardedUser | Place::OidcIdentity) {
+        if matches!(place, Place::ForwardedUser | Place::OidcIdentity | Place::CfAccess) {
             // It is a trusted proxy that says who its users are.
             tls += ", trusted_proxies: [127.0.0.0/8]";
         }
@@ -166,7 +173,9 @@ impl Case {
         // A proxy's credentials end at the proxy, unless the class names them.
         let ends_here = self.place == Place::ProxyAuthorization
             && matches!(self.sharing, Sharing::Unset | Sharing::Authorize);
-        !ends_here
+        // Its rows are in fields that never are in a snapshot.
+        let is_dropped = self.style == Style::Tokens && self.sharing == Sharing::Authorize;
+        !ends_here && !is_dropped
     }
 
     /// How it is called in messages, and chosen again.

@@ -141,53 +141,60 @@ async fn sees_every_leak(tls: bool) {
         .yaml(&world)
         .replace(", interval: 100ms", &format!(", interval: 100ms{}", case.poller_is_alice()));
     let (mut flagged, mut problems) = (BTreeSet::new(), Vec::new());
-    // A busy machine may need more than one look.
-    for _ in 0..3 {
+    let noticed = |problems: &[String]| problems.iter().any(|said| said.contains("a poll with credentials"));
+    // Acts listen for a fixed time, in which a busy machine may have nothing for some of them: they are done again.
+    for _ in 0..LOOKS_MAX {
         let outcome = case::run_with(&world, &yaml, &case, None).await.expect("a good configuration");
-        flagged.extend(outcome.flagged);
+        let of_nobody = outcome.flagged.into_iter().filter(|(who, _)| *who == "nobody");
+        flagged.extend(of_nobody.map(|(_, act)| act));
         problems.extend(outcome.problems);
+        if noticed(&problems) && ACTS.iter().all(|act| flagged.contains(act)) {
+            return;
+        }
     }
-    let seen: BTreeSet<&str> =
-        flagged.iter().filter(|(who, _)| *who == "nobody").map(|(_, act)| *act).collect();
-    for act in [
-        "first get",
-        "first stream",
-        "get",
-        "pipelined",
-        "head",
-        "compressed get",
-        "long poll",
-        "long poll without tag",
-        "long poll by query",
-        "HTTP/1.0",
-        "other query",
-        "post, then get",
-        "stream",
-        "compressed stream",
-        "resumed stream",
-        "stream resumed by query",
-        "patch stream",
-        "stream by query",
-        "socket",
-        "compressed socket",
-        "envelope",
-        "envelope on a resource",
-        "many resources",
-        "many resources again",
-        "forged subject",
-        "shared connection",
-        "shared and pipelined",
-        "get over HTTP/2",
-        "stream over HTTP/2",
-        "compressed over HTTP/2",
-        "long poll over HTTP/2",
-        "many over HTTP/2",
-    ] {
-        assert!(seen.contains(act), "what nobody got by {act:?} went unnoticed; noticed: {seen:?}");
-    }
-    let noticed = |what: &str| problems.iter().any(|problem| problem.contains(what));
-    assert!(noticed("a poll with credentials"), "polls by Alice went unnoticed");
+    let unnoticed: Vec<&&str> = ACTS.iter().filter(|act| !flagged.contains(**act)).collect();
+    assert!(unnoticed.is_empty(), "what nobody got went unnoticed by {unnoticed:?}; noticed: {flagged:?}");
+    assert!(noticed(&problems), "polls by Alice went unnoticed");
 }
+
+/// Most times that all acts are done until each has had something to notice.
+const LOOKS_MAX: usize = 20;
+
+/// All acts by which nobody gets what is everybody's.
+const ACTS: [&str; 32] = [
+    "first get",
+    "first stream",
+    "get",
+    "pipelined",
+    "head",
+    "compressed get",
+    "long poll",
+    "long poll without tag",
+    "long poll by query",
+    "HTTP/1.0",
+    "other query",
+    "post, then get",
+    "stream",
+    "compressed stream",
+    "resumed stream",
+    "stream resumed by query",
+    "patch stream",
+    "stream by query",
+    "socket",
+    "compressed socket",
+    "envelope",
+    "envelope on a resource",
+    "many resources",
+    "many resources again",
+    "forged subject",
+    "shared connection",
+    "shared and pipelined",
+    "get over HTTP/2",
+    "stream over HTTP/2",
+    "compressed over HTTP/2",
+    "long poll over HTTP/2",
+    "many over HTTP/2",
+];
 
 /// Bodies that are no text are seen, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -205,6 +212,13 @@ async fn a_leak_in_base64_is_seen() {
     let yaml = case
         .yaml(&world)
         .replace(", interval: 100ms", &format!(", interval: 100ms{}", case.poller_is_alice()));
-    let outcome = case::run_with(&world, &yaml, &case, None).await.expect("a good configuration");
-    assert!(outcome.flagged.contains(&("robert", "stream")), "{:?}", outcome.flagged);
+    let mut flagged = BTreeSet::new();
+    for _ in 0..LOOKS_MAX {
+        let outcome = case::run_with(&world, &yaml, &case, None).await.expect("a good configuration");
+        flagged.extend(outcome.flagged);
+        if flagged.contains(&("robert", "stream")) {
+            return;
+        }
+    }
+    panic!("what Robert got by a stream went unnoticed; noticed: {flagged:?}");
 }

@@ -168,9 +168,13 @@ pub enum Place {
     ForwardedUser,
     /// The same in another proxy's words.
     OidcIdentity,
+    /// The same in a third one's.
+    CfAccess,
+    /// What proves its user to a connection, not to a request.
+    Negotiate,
 }
 
-pub const PLACES: [Place; 19] = [
+pub const PLACES: [Place; 21] = [
     Place::Bearer,
     Place::Basic,
     Place::Cookie,
@@ -190,6 +194,8 @@ pub const PLACES: [Place; 19] = [
     Place::TwoWays,
     Place::ForwardedUser,
     Place::OidcIdentity,
+    Place::CfAccess,
+    Place::Negotiate,
 ];
 
 impl Place {
@@ -214,6 +220,8 @@ impl Place {
             Place::TwoWays => ("x-api-key", key.to_owned()),
             Place::ForwardedUser => ("x-forwarded-user", key.to_owned()),
             Place::OidcIdentity => ("x-amzn-oidc-identity", key.to_owned()),
+            Place::CfAccess => ("cf-access-jwt-assertion", key.to_owned()),
+            Place::Negotiate => ("authorization", format!("Negotiate {key}")),
             Place::JwtQuery | Place::Certificate => return None,
         };
         Some((name, value))
@@ -222,11 +230,17 @@ impl Place {
     /// What `share: {by: …}` names.
     pub fn class(self) -> &'static str {
         match self {
-            Place::Bearer | Place::Basic | Place::Jwt | Place::JwtQuery | Place::Forward => "authorization",
+            Place::Bearer
+            | Place::Basic
+            | Place::Jwt
+            | Place::JwtQuery
+            | Place::Forward
+            | Place::Negotiate => "authorization",
             Place::Cookie | Place::JwtCookie | Place::ForwardCookie => "'cookie:session'",
             Place::Certificate | Place::TwoIssuers | Place::TwoWays => "'identity:subject'",
             Place::ForwardedUser => "x-forwarded-user",
             Place::OidcIdentity => "x-amzn-oidc-identity",
+            Place::CfAccess => "cf-access-jwt-assertion",
             Place::TwoCookies => "'cookie:session', 'cookie:csrf'",
             Place::ApiKey | Place::KnownKey => "x-api-key",
             Place::AuthToken => "x-auth-token",

@@ -2,8 +2,9 @@
 //!
 //! Must not know: how its answers reach anybody.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::people::{Person, askers};
@@ -40,9 +41,13 @@ pub enum Style {
     Fails,
     /// No text at all.
     Bytes,
+    /// A new token in fields of the answer, as sliding sessions have it.
+    Tokens,
+    /// Users are known by their connections once they have proved themselves.
+    KnowsConnections,
 }
 
-pub const STYLES: [Style; 15] = [
+pub const STYLES: [Style; 17] = [
     Style::Silent,
     Style::Tagged,
     Style::SameTag,
@@ -58,24 +63,41 @@ pub const STYLES: [Style; 15] = [
     Style::LoginPage,
     Style::Fails,
     Style::Bytes,
+    Style::Tokens,
+    Style::KnowsConnections,
 ];
 
 /// The rows change this often.
 const TICK: Duration = Duration::from_millis(250);
 
-pub fn start(style: Style) -> Legacy {
+/// `alike`: with [`Style::Tokens`] everybody gets the same body, and only the tokens differ.
+pub fn start(style: Style, alike: bool) -> Legacy {
     let legacy = Legacy::start();
     let (began, asked) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
+    let users: Mutex<HashMap<u64, Vec<Person>>> = Mutex::default();
     legacy.answer_with("*", move |seen| {
         let n = began.elapsed().as_millis() / TICK.as_millis();
-        answer(style, seen, n as usize, asked.fetch_add(1, Ordering::Relaxed))
+        let mut people = askers(seen);
+        if style == Style::KnowsConnections {
+            let mut users = users.lock().expect("nobody panics with it");
+            match people.is_empty() {
+                true => people = users.get(&seen.connection).cloned().unwrap_or_default(),
+                false => drop(users.insert(seen.connection, people.clone())),
+            }
+        }
+        answer((style, alike), seen, people, (n as usize, asked.fetch_add(1, Ordering::Relaxed)))
     });
     legacy
 }
 
 /// `n`: which state of the rows; `asked`: which request this is.
-fn answer(style: Style, seen: &Seen, n: usize, asked: usize) -> Reply {
-    let people = match askers(seen) {
+fn answer(
+    (style, alike): (Style, bool),
+    seen: &Seen,
+    people: Vec<Person>,
+    (n, asked): (usize, usize),
+) -> Reply {
+    let people = match people {
         known if known.is_empty() => vec![Person::Nobody],
         known => known,
     };
@@ -89,6 +111,13 @@ fn answer(style: Style, seen: &Seen, n: usize, asked: usize) -> Reply {
     }
     if style == Style::Fails && asked % 2 == 1 {
         return Reply::text(format!("failed for {marks}")).status(500);
+    }
+    if style == Style::Tokens {
+        let body = rows(seen, if alike { "everybody" } else { &marks }, n);
+        let names = ["x-auth-token", "authorization", "x-csrf-token", "authentication-info", "x-session-id"];
+        return names
+            .iter()
+            .fold(Reply::json(body), |reply, name| reply.header(name, &format!("next={marks}")));
     }
     let body = rows(seen, &marks, n);
     let reply = match style {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::DEFAULT_VERSIONS;
 
-use super::matrix::Case;
+use super::matrix::{Case, Sharing};
 use super::people::{EVERYBODY, Person, Place, USERS, askers};
 use super::upstream;
 use crate::support::legacy::{Legacy, Reply, Seen};
@@ -29,7 +29,8 @@ impl World {
         let oracle = Legacy::start();
         oracle.answer_with("*", identified);
         let papers = case.tls.then(|| Papers::new(case.place == Place::Certificate));
-        World { legacy: upstream::start(case.style), oracle, papers }
+        let legacy = upstream::start(case.style, case.sharing == Sharing::Authorize);
+        World { legacy, oracle, papers }
     }
 
     /// What was asked about two at once.
