@@ -3,9 +3,7 @@
 //! The page is the list, and the table below says whom its entries concern; one that no row names concerns every file.
 //! Must not know: what the entries say.
 
-use std::sync::Arc;
-
-use crate::config::{Config, Plain, Route, Share};
+use crate::config::{Config, Plain, Route, Share, Upstream};
 
 /// The page. It is in the program, so that both are of one version.
 const PAGE: &str = include_str!("../manual/from-0.1.md");
@@ -16,12 +14,13 @@ const PAGE_NAME: &str = "src/manual/from-0.1.md";
 /// Whom entries of the page concern.
 enum Whom {
     Routes(fn(&Route) -> bool),
+    Upstreams(fn(&Upstream) -> bool),
     /// No file that loads: `check` says by itself what is refused.
     Refused,
 }
 
 /// The entries of the page that concern no file or some files only, by their titles; all others concern every file.
-const ROWS: [(Whom, &[&str]); 8] = [
+const ROWS: [(Whom, &[&str]); 16] = [
     (
         Whom::Routes(|route| route.polled && is_wide(route)),
         &["Plain requests of a route whose path ends in `{*rest}`"],
@@ -73,8 +72,47 @@ const ROWS: [(Whom, &[&str]); 8] = [
     ),
     (Whom::Routes(|route| route.authenticate.is_some()), &["Caches in front of routes with `authenticate`"]),
     (Whom::Routes(|route| route.polled && route.cors.is_none()), &["The API's `Access-Control-*` fields"]),
-    (Whom::Refused, &["`hold_not_modified`"]),
+    (Whom::Routes(is_rest), &["`{*rest}`", "`refreshes` on a route whose path ends in `{*rest}`"]),
+    (
+        Whom::Routes(|route| route.feed.is_some()),
+        &["`feed.order` left out", "An item that left the list and came back", "`event_name`"],
+    ),
+    (
+        Whom::Routes(|route| route.feed.as_ref().is_some_and(|feed| feed.cursor.is_some())),
+        &["A long-poll by ETag on a feed with a `cursor`"],
+    ),
+    (Whom::Routes(|route| route.poll.batch.is_some()), &["A refused batch"]),
+    (
+        Whom::Routes(|route| route.authenticate.is_some()),
+        &[
+            "Identities",
+            "`Authorization` twice",
+            "Tokens whose `sub` is a fraction, or whose `iss` is no text,",
+        ],
+    ),
+    (
+        Whom::Routes(|route| route.authenticate.as_ref().is_some_and(|by| by.forward.is_some())),
+        &["`forward`"],
+    ),
+    (Whom::Routes(|route| route.polled && route.poll.cookie_jar), &["Cookies of polls"]),
+    (
+        Whom::Upstreams(|upstream| upstream.tls.as_ref().is_some_and(|tls| tls.ca.is_some())),
+        &["`upstreams.<name>.tls.ca`"],
+    ),
+    (
+        Whom::Refused,
+        &[
+            "`hold_not_modified`",
+            "`poll.auth`, `tls.cert` and credentials in `poll.headers`",
+            "`jwt.issuer` with several names",
+        ],
+    ),
 ];
+
+/// Whether the path of a route ends in `{*rest}`.
+fn is_rest(route: &Route) -> bool {
+    Plain::of_path(&route.path) == Plain::Pass
+}
 
 /// Whether the path of a route names no resources, and nothing else says whose its plain requests are.
 fn is_wide(route: &Route) -> bool {
@@ -100,16 +138,27 @@ fn titles(page: &str) -> Vec<String> {
     titles
 }
 
+/// The routes, by their paths, or the upstreams, by their names, that entries concern.
+fn concerned<'a>(config: &'a Config, whom: &Whom) -> Vec<&'a str> {
+    match whom {
+        Whom::Routes(concerns) => {
+            config.routes.iter().filter(|route| concerns(route)).map(|route| route.path.as_str()).collect()
+        }
+        Whom::Upstreams(concerns) => {
+            let upstreams = config.upstreams.iter().filter(|upstream| concerns(upstream));
+            upstreams.map(|upstream| upstream.name.as_str()).collect()
+        }
+        Whom::Refused => Vec::new(),
+    }
+}
+
 /// One line for each group of entries that concern routes of this file, and one that counts the others.
 pub(super) fn lines(config: &Config) -> Vec<String> {
     let mut lines = Vec::new();
     for (whom, titles) in &ROWS {
-        let Whom::Routes(concerns) = whom else { continue };
-        let concerned = |route: &&Arc<Route>| concerns(route.as_ref());
-        let paths: Vec<&str> =
-            config.routes.iter().filter(concerned).map(|route| route.path.as_str()).collect();
-        if !paths.is_empty() {
-            lines.push(format!("since 0.1.0, {}: {}", paths.join(", "), titles.join("; ")));
+        let concerned = concerned(config, whom);
+        if !concerned.is_empty() {
+            lines.push(format!("since 0.1.0, {}: {}", concerned.join(", "), titles.join("; ")));
         }
     }
     let named: Vec<&str> = ROWS.iter().flat_map(|(_, titles)| titles.iter().copied()).collect();
@@ -149,13 +198,19 @@ mod tests {
     #[test]
     fn a_file_is_told_what_concerns_it_and_nothing_else() {
         let wide = said("{path: '/{*rest}', upstream: api, share: public, cors: {origins: ['*']}}");
-        assert_eq!(wide.len(), 2, "{wide:?}");
+        assert_eq!(wide.len(), 4, "{wide:?}");
         assert!(
             wide[0].starts_with("since 0.1.0, /{*rest}: ") && wide[0].contains("Plain requests"),
             "{wide:?}"
         );
         let off = said("{path: '/{*rest}', upstream: api, poll: off}");
-        assert_eq!(off.len(), 1, "{off:?}");
+        assert_eq!(off.len(), 2, "{off:?}");
+        assert!(off[0].contains("`{*rest}`"), "{off:?}");
+        let feed = said(
+            "{path: /f, upstream: api, share: public, feed: {items: /rows, id: /id, cursor: {query: since, from: /id}}}",
+        );
+        assert!(feed.iter().any(|line| line.contains("`feed.order` left out")), "{feed:?}");
+        assert!(feed.iter().any(|line| line.contains("on a feed with a `cursor`")), "{feed:?}");
         let by = said(
             "{path: /a, upstream: api, share: {by: [authorization]}}, {path: /b, upstream: api, share: public}",
         );
