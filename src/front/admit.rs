@@ -173,6 +173,7 @@ impl Reason {
             | Reason::Nameless
             | Reason::Denied(_)
             | Reason::UnknownParameter(_)
+            | Reason::NoTarget(_)
             | Reason::Upstream(_) => Bypass::Class,
         }
     }
@@ -214,6 +215,8 @@ mod tests {
             (denied(StatusCode::FORBIDDEN), 403, Some(4403), false),
             (denied(StatusCode::SERVICE_UNAVAILABLE), 503, Some(1013), false),
             (Reason::UnknownParameter("x".to_owned()), 400, None, false),
+            (Reason::NoTarget(NoTarget::Leaves), 400, None, false),
+            (Reason::NoTarget(NoTarget::Sets("x".to_owned())), 400, None, false),
             (Reason::Credentials, 403, None, false),
             (Reason::OneRequest, 403, None, false),
             (Reason::Doubt(HeaderName::from_static("x-color")), 403, None, false),
