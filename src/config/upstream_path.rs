@@ -210,7 +210,8 @@ mod tests {
 
     #[test]
     fn patterns_give_the_values_of_paths_and_paths_of_values() {
-        let cases: [(&str, &str, Option<&[(&str, &str)]>); 12] = [
+        type Values = Option<&'static [(&'static str, &'static str)]>;
+        let cases: [(&str, &str, Values); 12] = [
             ("/a/{x}", "/a/1", Some(&[("x", "1")])),
             ("/a/{x}", "/a/", None),
             ("/a/{x}", "/a/1/2", None),

@@ -119,10 +119,10 @@ async fn refused_write() -> Line {
 }
 
 async fn stranger_of_authorize() -> Line {
-    let stand = stand(&format!(
-        "[{{path: '/{{name}}', upstream: legacy, share: authorize, credentials: [x-service], \
-         poll: {{interval: 1h, headers: {{x-service: secret}}}}}}]"
-    ));
+    let stand = stand(
+        "[{path: '/{name}', upstream: legacy, share: authorize, credentials: [x-service], \
+         poll: {interval: 1h, headers: {x-service: secret}}}]",
+    );
     stand.legacy.answer_with("/a", |seen| match seen.header("x-service") {
         Some(_) => Reply::json(r#"{"secret":1}"#),
         None => Reply::json(r#"{"secret":null}"#),

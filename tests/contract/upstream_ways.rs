@@ -150,7 +150,7 @@ async fn tls_is_spoken_over_a_unix_socket_and_verified_there() {
 
 #[tokio::test]
 async fn proxies_lead_to_servers_without_tls_in_all_ways() {
-    let (http, socks) = (Proxy::http(), Proxy::socks());
+    let (http, socks) = (Proxy::http().await, Proxy::socks().await);
     for proxy in [&http, &socks] {
         let server = OldServer::start_plain();
         let keys = format!("servers: ['{}'], proxy: '{}'", server.address, proxy.url());
@@ -174,7 +174,7 @@ async fn proxies_lead_to_servers_with_tls_and_nobody_else_is_believed() {
     let ca = folder.write("authority.pem", &authority.pem());
     let impostor =
         made(Says { alternative: Some("other.test"), ..Says::name("other.test") }, Some(&authority));
-    for proxy in [Proxy::http(), Proxy::socks()] {
+    for proxy in [Proxy::http().await, Proxy::socks().await] {
         for tls in &believed {
             let server = OldServer::start(&own, Speaks::default());
             let keys = format!("servers: ['{}'], {tls}, proxy: '{}'", server.address, proxy.url());
@@ -256,7 +256,7 @@ async fn a_socket_that_cannot_be_used_is_told_to_operators_with_its_path() {
 
 #[tokio::test]
 async fn a_proxy_that_does_not_lead_on_is_told_to_operators_alone() {
-    let (http, socks, server) = (Proxy::http(), Proxy::socks(), OldServer::start_plain());
+    let (http, socks, server) = (Proxy::http().await, Proxy::socks().await, OldServer::start_plain());
     let place = server.address;
     let of = |proxy: &str| format!("servers: ['{place}'], proxy: '{proxy}', connect_timeout: 500ms");
     let unknown = http.url().replace("ann:hidden-word@", "");
@@ -296,19 +296,18 @@ async fn a_port_that_speaks_tls_or_does_not_is_told_and_the_probe_prints_the_lin
     assert!(text.contains("Without `tls` it is reached"), "{text}");
 }
 
-#[test]
-fn curl_goes_the_same_ways() {
-    if Command::new("curl").arg("--version").output().is_err() {
-        // It checks this test and nothing of pollcast.
-        return;
-    }
+#[tokio::test]
+async fn curl_goes_the_same_ways() {
     let folder = Folder::new();
     let (path, server) = (folder.path.join("a.sock"), OldServer::start_plain());
     let _on_socket = OldServer::start_unix(&path, None);
-    let (http, socks) = (Proxy::http(), Proxy::socks());
+    let (http, socks) = (Proxy::http().await, Proxy::socks().await);
     let get = |arguments: &[&str]| {
-        let output =
-            Command::new("curl").args(["-sS", "-m", "10"]).args(arguments).output().expect("curl runs");
+        let output = Command::new("curl")
+            .args(["-sS", "-m", "10"])
+            .args(arguments)
+            .output()
+            .expect("curl: install Debian's package curl");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let url = format!("http://{}/x", server.address);

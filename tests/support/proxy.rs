@@ -23,7 +23,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// tinyproxy, which lets through who says [`USER`] and [`PASSWORD`].
-    pub fn http() -> Proxy {
+    pub async fn http() -> Proxy {
         let (folder, address) = (Folder::new(), free());
         let log = folder.path.join("log");
         let config = format!(
@@ -35,18 +35,18 @@ impl Proxy {
         let config = folder.write("tinyproxy.conf", &config);
         let mut command = Command::new("tinyproxy");
         command.arg("-d").arg("-c").arg(config);
-        Proxy::run(command, "tinyproxy", "http", address, folder)
+        Proxy::run(command, "tinyproxy", "http", address, folder).await
     }
 
     /// microsocks, which lets through who says [`USER`] and [`PASSWORD`].
-    pub fn socks() -> Proxy {
+    pub async fn socks() -> Proxy {
         let (folder, address) = (Folder::new(), free());
         let mut command = Command::new("microsocks");
         command.args(["-i", "127.0.0.1", "-p", &address.port().to_string(), "-u", USER, "-P", PASSWORD]);
-        Proxy::run(command, "microsocks", "socks5", address, folder)
+        Proxy::run(command, "microsocks", "socks5", address, folder).await
     }
 
-    fn run(
+    async fn run(
         mut command: Command,
         package: &str,
         scheme: &'static str,
@@ -61,7 +61,7 @@ impl Proxy {
         // Nothing tells when it listens.
         while TcpStream::connect(address).is_err() {
             assert!(began.elapsed() < GUARD, "{package} does not listen");
-            std::thread::sleep(Duration::from_millis(10));
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         proxy
     }
