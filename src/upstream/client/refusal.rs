@@ -2,6 +2,7 @@
 //! configuration that would change it.
 //!
 //! Must not know: connections, what becomes of the request.
+#![cfg_attr(not(feature = "openssl"), allow(dead_code, reason = "OpenSSL alone refuses with a reason"))]
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -126,7 +127,7 @@ impl Described {
     fn names(&self) -> String {
         let told: Vec<&str> = self.names.iter().take(NAMES_TOLD_MAX).map(String::as_str).collect();
         match self.names.len() - told.len() {
-            _ if told.is_empty() => "nobody".to_owned(),
+            _ if told.is_empty() => "no name".to_owned(),
             0 => told.join(", "),
             more => format!("{} and {more} more", told.join(", ")),
         }
