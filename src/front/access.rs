@@ -71,7 +71,7 @@ pub(super) fn class(route: &Route, headers: &HeaderMap, identity: Option<&Identi
 const FOR_ONE_REQUEST: [&str; 8] =
     ["digest", "dpop", "hawk", "sharedkey", "sharedkeylite", "signature", "aws", "acs"];
 
-/// Whether a request proves itself by what is good for it, or for its connection, alone, so that nobody can ask again
+/// Whether a request proves itself by what is good for it, or for its connection, alone, so that pollcast cannot ask again
 /// with it.
 pub fn is_good_for_one(route: &Route, headers: &HeaderMap) -> bool {
     let signed = ["signature-input", "dpop"].iter().any(|name| headers.contains_key(*name));

@@ -28,7 +28,7 @@ pub(super) enum Reason {
     Credentials,
     /// Its credential is good for this request, or for its connection, alone.
     OneRequest,
-    /// This header may choose the content, and nobody has said whether it does.
+    /// This header may choose the content, and no key of the route says whether it does.
     Doubt(HeaderName),
     /// A class value is there twice: which one the upstream takes is not known.
     Ambiguous,

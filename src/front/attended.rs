@@ -200,7 +200,7 @@ impl Attended {
             return Ok(());
         }
         self.terms.refusals.with_label_values(&["http2-control"]).inc();
-        // As good as it gets: whoever does not read it will find out.
+        // As good as it gets: a client that does not read it will find out.
         let _ = Pin::new(&mut self.stream).poll_write(context, &GOAWAY);
         let _ = Pin::new(&mut self.stream).poll_flush(context);
         Err(ErrorKind::ConnectionAborted.into())

@@ -41,7 +41,7 @@ pub(super) fn whose<'a>(session: &Session, ctx: &'a mut Context) -> Whose<'a> {
 /// Looks at the connection that the request got.
 ///
 /// # Errors
-/// It came from the pool and serves nobody any more. Nothing was sent: the request gets a new one.
+/// It came from the pool and is out of use. Nothing was sent: the request gets a new one.
 pub(super) fn connected(reused: bool, digest: Option<&Digest>, ctx: &mut Context) -> Result<()> {
     ctx.connection = None;
     if ctx.bond.is_some() {
@@ -50,7 +50,7 @@ pub(super) fn connected(reused: bool, digest: Option<&Digest>, ctx: &mut Context
     let record = digest.and_then(|digest| digest.socket_digest.clone());
     let is_unfit = match (&record, &ctx.upstream) {
         (Some(record), Some(upstream)) => upstream.is_retired(record),
-        // Nobody could retire it.
+        // It could not be retired.
         _ => true,
     };
     if reused && is_unfit {
@@ -85,7 +85,7 @@ pub(super) fn answered(session: &Session, response: &ResponseHeader, ctx: &mut C
         upstream.retire(connection);
     }
     if connection_auth::is_persistent(&response.headers) {
-        // By credentials of another kind. The next ones prove themselves where nobody else is.
+        // By credentials of another kind. The next ones prove themselves on a connection of their own.
         ctx.bond = Some(Bond::new());
     }
     Ok(())

@@ -37,7 +37,7 @@ pub struct Context {
     pub(super) trial: Option<Trial>,
     /// How it was answered: a label.
     pub(super) answer: &'static str,
-    /// Its connection left Pingora; the log line is written by whoever has it.
+    /// Its connection left Pingora; the log line is written by what has it now.
     pub(super) taken: bool,
     /// The status of an answer that Pingora has not seen.
     pub(super) status: Option<StatusCode>,

@@ -95,7 +95,7 @@ const SAID_NAMES_MAX: usize = 64;
 static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Removes what only a trusted proxy may say of a client: `X-Forwarded-*`, `X-Real-IP` and `Forwarded` of others
-/// are nobody's word, and each is said once in the log.
+/// are no proxy's word, and each is said once in the log.
 pub(super) fn remove_forwarded(request: &mut RequestHeader) {
     let is_forwarded = |name: &&HeaderName| {
         let name = name.as_str();

@@ -1,7 +1,7 @@
 //! Framing and size checks on the raw head of a request (contract §12), before anything trusts the
 //! parsed one: Pingora's parser forgets what it resolved.
 //!
-//! Also what becomes of a request's body that nobody reads. Must not know: routes.
+//! Also what becomes of a request's body that is not read. Must not know: routes.
 
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::timeout;
 
-/// How long the rest of a body that nobody reads may take.
+/// How long the rest of a body that is not read may take.
 pub(super) const DRAIN: Duration = Duration::from_secs(1);
 
 /// Whether a request's body is known to be short enough to be read and dropped behind an own
@@ -178,7 +178,7 @@ pub(super) fn check_host(request: &RequestHeader) -> Result<(), BadHead> {
     if request.uri.path() == "*" && request.method != Method::OPTIONS {
         return Err(BadHead("the request names no target"));
     }
-    // Who cannot be read must not pass for nobody.
+    // A client whose field cannot be read must not pass for one without it.
     let mut origins = request.headers.get_all(header::ORIGIN).iter();
     if origins.next().is_some_and(|origin| origin.to_str().is_err()) || origins.next().is_some() {
         return Err(BadHead("the Origin is not one"));

@@ -114,7 +114,7 @@ mod tests {
             (&["v1.json"], false, true, Some("v1.json")),
             (&[" soap , v1.json"], false, true, Some("soap")),
             (&["", "v1.json"], false, true, Some("v1.json")),
-            // It offers something that nobody can read.
+            // It offers something that cannot be read.
             (&[""], false, true, None),
         ] {
             let mut request = request("13", "dGhlIHNhbXBsZSBub25jZQ==");

@@ -205,7 +205,7 @@ impl Cover<'_> {
     pub(super) async fn answer(&mut self, key: &ResourceKey, view: &View, polled: bool) -> Result<Fate> {
         let gone = matches!(view.condition.state, State::Gone { .. });
         let age = view.confirmed_at.map(|at| at.elapsed());
-        // What the upstream has withdrawn is nobody's any more, whatever fails since.
+        // What the upstream has withdrawn is given to no client any more, whatever fails since.
         let usable = view.frame.as_ref().filter(|_| !gone && !view.withdrawn);
         match (&view.outcome, usable, age) {
             (Outcome::Data, Some(frame), Some(age)) => {
@@ -259,7 +259,7 @@ impl Cover<'_> {
         }
         let gzip = match coding::coding(&self.route, key, &self.headers) {
             Coding::Plain => None,
-            // What nobody needs is not made.
+            // What is not needed is not made.
             Coding::Deflated if unchanged => frame.gzip_made().cloned(),
             Coding::Deflated => compressed(frame).await,
         };
@@ -348,7 +348,7 @@ impl Cover<'_> {
 /// Bodies from this size on are compressed on another thread: it takes a millisecond and more.
 const HEAVY: usize = 64 * 1024;
 
-/// The body as a gzip file, made by whoever asks first. None: it is not worth it.
+/// The body as a gzip file, made by the first that asks. Returns `None` if it is not worth it.
 async fn compressed(frame: &Arc<Frame>) -> Option<Bytes> {
     if frame.gzip_made().is_some() || frame.snapshot.body.len() <= HEAVY {
         return frame.gzip().cloned();

@@ -247,7 +247,7 @@ pub(super) fn to_origin_form(session: &mut Session) -> Result<()> {
 /// Drops what speaks of the upstream's connection only (RFC 9110 §7.6.1).
 ///
 /// # Errors
-/// Status 502 for a head whose framing is said twice or not understood, and for a 101 that nobody asked for
+/// Status 502 for a head whose framing is said twice or not understood, and for a 101 that was not asked for
 /// (contract §12). A Content-Length beside a
 /// Transfer-Encoding was removed by Pingora, which does not use that connection again.
 pub(super) fn rewrite_response(

@@ -241,7 +241,7 @@ pub(super) fn seat(
     let subject = limits.clients_per_subject.zip(ctx.subject);
     let (index, of_route) = route.map_or((usize::MAX, None), |route| (route.index, route.max_clients));
     let seat = shared.fanout.seat(limits.clients, index, of_route, address, subject).ok_or("clients")?;
-    // Last, so that who finds no seat uses up nobody's turn.
+    // Last, so that a client without a seat uses up no turn.
     if is_new && shared.turnstile.as_ref().is_some_and(|turnstile| !turnstile.lets_in(Instant::now())) {
         return Err("accept-rate");
     }

@@ -88,7 +88,7 @@ impl Front {
         refuse::with(session, ctx, status, detail).await
     }
 
-    /// A request whose query is too long to name a resource: nothing of it is looked at, so that nobody may be let
+    /// A request whose query is too long to name a resource: nothing of it is looked at, so that no client may be let
     /// in by it.
     async fn without_key(
         &self,

@@ -312,7 +312,7 @@ impl Visitor {
         let origin = self.headers.get(header::ORIGIN).and_then(|value| value.to_str().ok());
         let let_in = match way {
             Way::WebSocket => access::origin_allowed(route, origin, self.authority.as_deref()),
-            // Of another origin nobody could read a stream of this route alone without its CORS.
+            // A page of another origin could not read a stream of this route alone without its CORS.
             Way::Sse => match (origin, &route.cors) {
                 (None, _) => true,
                 (Some(origin), Some(cors)) => cors.origins.iter().any(|o| o == "*" || o == origin),

@@ -55,7 +55,7 @@ struct Write<'a> {
     writer: Writer<'a>,
     /// The writer's.
     address: Option<IpAddr>,
-    /// The answer was a redirect: it may have refused the write, and bears on nobody else.
+    /// The answer was a redirect: it may have refused the write, and bears on no other client.
     redirects: bool,
     /// Polls without an effect are repeated.
     repeats: bool,

@@ -8,7 +8,7 @@ use http::header::CONTENT_ENCODING;
 
 use super::failure::Failure;
 
-/// More codings on one body than this are refused: nobody sends them in good faith.
+/// More codings on one body than this are refused: no server sends them in good faith.
 const MAX_CODINGS: usize = 2;
 
 /// Largest zstd window accepted, as a power of two: the 8 MiB that every HTTP client must

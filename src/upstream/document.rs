@@ -15,7 +15,7 @@ pub enum Document {
     Any,
     /// It was a document before: an answer that cannot be one ends the exchange, a slow one does not.
     Known,
-    /// Nobody knows: an answer without a usable length also ends the exchange where it is not complete this long after
+    /// It is not known: an answer without a usable length also ends the exchange where it is not complete this long after
     /// its head.
     Unknown { complete_within: Duration },
 }

@@ -11,7 +11,7 @@ use humantime::format_duration;
 
 use super::NoDocument;
 
-/// The cause below, whoever reported it.
+/// The cause below, from whichever layer it comes.
 pub type Source = Box<dyn Error + Send + Sync>;
 
 /// An exchange that gave no answer: with whom, and what happened.

@@ -24,7 +24,7 @@ pub enum Verdict {
     Denied,
     /// Other 3xx and 4xx: answers of an upstream that is well.
     Refused,
-    /// 5xx, 429, a 401 or 403 for a quota, and what nobody expects.
+    /// 5xx, 429, a 401 or 403 for a quota, and statuses that no rule names.
     Failed { class: &'static str, reason: String },
     /// A complete answer that is not the data wanted; worth passing on while nothing better is
     /// known.
@@ -75,7 +75,7 @@ fn is_address(name: &str) -> bool {
     ADDRESS.contains(&name.replace('_', "-").as_str())
 }
 
-/// Whether an answer depends on what no request says, or on who asks: a poll's can be nobody else's.
+/// Whether an answer depends on what no request says, or on who asks: a poll's is then no other client's.
 pub fn varies_by_asker(headers: &HeaderMap) -> bool {
     vary_names(headers).any(|name| name == "*" || is_address(&name))
 }
@@ -290,7 +290,7 @@ pub fn secondary_names(headers: &HeaderMap, route: &Route) -> Vec<HeaderName> {
     names
 }
 
-/// What nobody but pollcast says to an upstream: a client's own word for it goes no further, whatever `Vary`
+/// What pollcast alone says to an upstream: a client's own word for it goes no further, whatever `Vary`
 /// names. Servers that know header fields as variables see no difference between `-` and `_`.
 fn is_ours(name: &str) -> bool {
     let name = name.replace('_', "-");

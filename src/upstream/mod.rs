@@ -93,7 +93,7 @@ pub enum Class {
     Interactive,
     /// The schedule wants it, and somebody follows.
     Scheduled,
-    /// Nobody follows: lingering, `always`, pages and catch-ups.
+    /// No client follows: lingering, `always`, pages and catch-ups.
     Refresh,
 }
 
@@ -107,7 +107,7 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Content without its codings.
     pub body: Bytes,
-    /// The body ended with the connection, so nobody can tell whether it is whole.
+    /// The body ended with the connection, so it cannot be told whether it is whole.
     pub close_delimited: bool,
     /// Bytes of the final head (HTTP/2: of its names and values).
     pub head_bytes: usize,

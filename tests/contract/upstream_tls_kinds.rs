@@ -10,6 +10,7 @@ use openssl::stack::Stack;
 use openssl::symm::Cipher;
 use pollcast::app::App;
 
+use super::upstream_ways::WEBSOCKET;
 use crate::support::app;
 use crate::support::client::Http;
 use crate::support::openssl::{Made, OldServer, Says, Speaks, made};
@@ -30,13 +31,6 @@ fn stand(server: SocketAddr, tls: &str, upstream: &str) -> App {
 
 /// What each way of asking gets: a poll, a request that passes through, a write, a WebSocket.
 async fn ways(app: &App) -> [u16; 4] {
-    const WEBSOCKET: &[(&str, &str)] = &[
-        ("Connection", "Upgrade"),
-        ("Upgrade", "websocket"),
-        ("Sec-WebSocket-Version", "13"),
-        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        ("Authorization", "Bearer of-a-client"),
-    ];
     let address = app.addresses()[0];
     let poll = Http::connect(address).await.get("/r/a", &[]).await.status;
     let passed = Http::connect(address).await.get("/x", &[("Cookie", "session=1")]).await.status;

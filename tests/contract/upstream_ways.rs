@@ -30,7 +30,8 @@ fn file(listener: &str, keys: &str) -> String {
     )
 }
 
-const WEBSOCKET: &[(&str, &str)] = &[
+/// The handshake of a client that sends a credential.
+pub(super) const WEBSOCKET: &[(&str, &str)] = &[
     ("Connection", "Upgrade"),
     ("Upgrade", "websocket"),
     ("Sec-WebSocket-Version", "13"),

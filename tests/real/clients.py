@@ -5,7 +5,9 @@
 Exit status 0: each library saw each state once, in order, and nothing else. An API of this script's own is polled; all
 traffic stays on 127.0.0.1.
 """
-import http.server, json, os, socket, subprocess, sys, threading, time
+import http.server, json, os, subprocess, sys, threading, time
+
+from ports import await_listener, free_port
 
 BINARY, HOME = sys.argv[1], sys.argv[2]
 STATES = 5
@@ -74,12 +76,6 @@ class Api(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def free_port():
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
-
-
 def start(binary, api):
     listen = free_port()
     path = os.path.join(HOME, "pollcast.yaml")
@@ -90,14 +86,8 @@ passthrough: api
 routes: [{{path: '/{{*rest}}', upstream: api, heartbeat: 1s, poll: {{interval: 200ms}}}}]
 """)
     process = subprocess.Popen([binary, "run", "--config", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(100):
-        try:
-            socket.create_connection(("127.0.0.1", listen), timeout=1).close()
-            return process, listen
-        except OSError:
-            time.sleep(0.05)
-    process.kill()
-    sys.exit("pollcast did not start")
+    await_listener(process, listen, "pollcast")
+    return process, listen
 
 
 def read(command, changes):

@@ -1,8 +1,9 @@
 """Starts programs and pollcast in front of them, and compares what a client gets directly and through pollcast."""
-import contextlib, json, os, queue, signal, socket, subprocess, sys, threading, time
+import contextlib, json, os, queue, signal, subprocess, sys, threading, time
 
 import httpx
 from httpx_sse import connect_sse
+from ports import free_port
 
 # What a change may take to arrive: an interval, and a machine that does other things.
 CHANGE_S = 15
@@ -21,12 +22,6 @@ routes:
     upstream: api
     poll: {{ interval: 1s }}
 """
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @contextlib.contextmanager

@@ -6,7 +6,9 @@ Python's and Node's libraries are installed by name, into a folder of their own 
 and C# are Debian's golang-go, default-jdk-headless, mono-mcs with mono-runtime and libmono-system-net-http4.0-cil, and
 Node's npm; an example whose tools are missing is a failure that names them. Exit status 0: each example saw changes.
 """
-import os, pathlib, re, shutil, signal, socket, subprocess, sys, tempfile, time
+import os, pathlib, re, shutil, signal, subprocess, sys, tempfile, time
+
+from ports import await_listener, free_port
 
 HERE = pathlib.Path(tempfile.gettempdir()) / "pollcast-real-snippets"
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "src" / "manual" / "libraries.md"
@@ -23,12 +25,6 @@ KINDS = {
 }
 
 
-def free_port():
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
-
-
 def install():
     HERE.mkdir(exist_ok=True)
     if not (HERE / "venv" / "bin" / "python").exists():
@@ -42,14 +38,8 @@ def start(binary):
     listen, admin = free_port(), free_port()
     arguments = [binary, "demo", "--listen", f"127.0.0.1:{listen}", "--admin", f"127.0.0.1:{admin}"]
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(100):
-        try:
-            socket.create_connection(("127.0.0.1", listen), timeout=1).close()
-            return process, listen
-        except OSError:
-            time.sleep(0.05)
-    process.kill()
-    sys.exit("the demo did not start")
+    await_listener(process, listen, "the demo")
+    return process, listen
 
 
 def try_out(language, text, listen):

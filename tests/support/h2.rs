@@ -42,8 +42,13 @@ impl H2 {
         H2 { send, authority: authority.to_owned(), driver }
     }
 
-    /// Sends a request without a body; the head of its answer, and the body to read.
-    pub async fn open(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> (Response, H2Body) {
+    /// Sends a request without a body.
+    async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> h2::client::ResponseFuture {
         let mut request =
             http::Request::builder().method(method).uri(format!("https://{}{path}", self.authority));
         for (name, value) in headers {
@@ -52,7 +57,12 @@ impl H2 {
         let request = request.body(()).expect("a request");
         let mut send =
             within("room for a stream", self.send.clone().ready()).await.expect("room for a stream");
-        let (response, _) = send.send_request(request, true).expect("a request is sent");
+        send.send_request(request, true).expect("a request is sent").0
+    }
+
+    /// Sends a request without a body; the head of its answer, and the body to read.
+    pub async fn open(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> (Response, H2Body) {
+        let response = self.send(method, path, headers).await;
         let (head, body) =
             within("the head of an HTTP/2 answer", response).await.expect("an answer").into_parts();
         let fields = head.headers.iter();
@@ -83,14 +93,7 @@ impl H2 {
 
     /// The code with which a request's stream is reset in place of an answer (RFC 9113 §7); none: it is answered.
     pub async fn reset_of(&mut self, path: &str, headers: &[(&str, &str)]) -> Option<u32> {
-        let mut request = http::Request::builder().uri(format!("https://{}{path}", self.authority));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(()).expect("a request");
-        let mut send =
-            within("room for a stream", self.send.clone().ready()).await.expect("room for a stream");
-        let (response, _) = send.send_request(request, true).expect("a request is sent");
+        let response = self.send("GET", path, headers).await;
         let answer = within("an answer or a reset", response).await;
         answer.err().and_then(|error| error.reason()).map(u32::from)
     }

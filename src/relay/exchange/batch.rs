@@ -108,7 +108,7 @@ pub(super) async fn join(
     };
     if is_first {
         let group = Group { stakes: stakes.clone(), route: exchange.route.clone(), key: item.group.clone() };
-        // A task of its own: whoever came first may be gone before the others are answered.
+        // A task of its own: the first client may be gone before the others are answered.
         tokio::spawn(group.collect());
     }
     answered.await.unwrap_or_else(|_| {

@@ -55,7 +55,7 @@ pub(super) struct Grant {
 #[derive(Default)]
 struct Held {
     token: Option<Token>,
-    /// Why there is no new one, and until when nobody asks again.
+    /// Why there is no new one, and until when it is not asked for again.
     trouble: Option<(String, Instant)>,
     /// Failures, or refusals of new tokens, in a row.
     in_a_row: u32,
@@ -180,11 +180,11 @@ impl Grant {
             {
                 return if held.token.is_some() { Ok(None) } else { Err(reason) };
             }
-            // Nobody else is to be refused with it.
+            // No other poll is to be refused with it.
             held.token = None;
         }
         self.renew().await.map(|token| {
-            // Until it is accepted it counts as one that helps nobody.
+            // Until it is accepted it counts as one that helps no poll.
             self.held.lock().note("the upstream refuses new tokens".to_owned());
             Some(token)
         })

@@ -141,7 +141,7 @@ impl Gate {
                 state.queue.give_back();
                 continue;
             };
-            // Sent without the lock: a turn that nobody takes is dropped here, and locks.
+            // Sent without the lock: a turn whose poll is gone is dropped here, and locks.
             drop(state);
             let turn = Turn { state: self.state.clone(), changed: self.changed.clone() };
             drop(waiting.send(turn));

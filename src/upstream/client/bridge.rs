@@ -30,7 +30,7 @@ pub(super) fn pair() -> io::Result<(UnixStream, Near)> {
 /// Our end.
 ///
 /// The last byte that Pingora wrote stays in it until more comes: an end that is closed with an unread byte is a reset
-/// for the other one, and a body that TLS says was cut off must not look complete to whoever reads until the end.
+/// for the other one, and a body that TLS says was cut off must not look complete to a reader that reads until the end.
 pub(super) struct Near(UnixStream);
 
 impl Near {

@@ -117,7 +117,7 @@ pub(super) async fn exchange(
 /// How long the body of an answer is waited for; `None` if as long as the whole exchange may take.
 ///
 /// # Errors
-/// [`Failure::NoDocument`] where the head says so already. One that is short is read all the same: whoever asked may
+/// [`Failure::NoDocument`] where the head says so already. One that is short is read all the same: the client that asked may
 /// have it.
 fn patience(ask: &Ask, head: &Head, announced: Option<u64>) -> Result<Option<Duration>, Failure> {
     let is_short = announced.is_some_and(|length| length <= ask.max_body as u64);

@@ -107,7 +107,7 @@ async fn sweep(idle: Weak<Idle>) {
     }
 }
 
-/// Whether the server has neither closed the connection nor said something that nobody asked for, which would
+/// Whether the server has neither closed the connection nor said something without a request, which would
 /// be taken for the answer to the next request.
 fn is_silent(stream: &mut Stream) -> bool {
     // Unconstrained: a task that has done much already would be told that nothing came.

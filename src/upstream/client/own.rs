@@ -62,7 +62,7 @@ pub enum Whose<'a> {
     },
 }
 
-/// Pooled connections that serve nobody any more. Each is known by its socket's record, which lives as long as it.
+/// Pooled connections that are out of use. Each is known by its socket's record, which lives as long as it.
 #[derive(Debug, Default)]
 pub(super) struct Retired(Mutex<Vec<Weak<SocketDigest>>>);
 

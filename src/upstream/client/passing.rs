@@ -110,7 +110,7 @@ impl Client {
         self.link.was_understood(status);
     }
 
-    /// Lets a connection of pass-through serve nobody any more, as it may know its user.
+    /// Takes a connection of pass-through out of use, as it may know its user.
     pub fn retire(&self, connection: &Arc<SocketDigest>) {
         self.retired.add(connection);
         if self.config().http2 {
@@ -124,7 +124,7 @@ impl Client {
         self.link.sloppiness.note();
     }
 
-    /// Whether a connection from the pool of pass-through serves nobody any more.
+    /// Whether a connection from the pool of pass-through is out of use.
     pub fn is_retired(&self, connection: &Arc<SocketDigest>) -> bool {
         self.retired.holds(connection)
     }

@@ -156,7 +156,7 @@ impl Terms {
         refused.as_ref().filter(|(at, _)| at.elapsed() < REFUSAL_COUNTS).map(|(_, refusal)| refusal.clone())
     }
 
-    /// Shakes hands with whoever is there and says nothing: what these terms, with old protocols, find wrong.
+    /// Shakes hands with the server that is there and says nothing: what these terms, with old protocols, find wrong.
     pub(super) async fn diagnose<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         connection: S,
@@ -305,7 +305,7 @@ fn context(
             for authority in authorities {
                 store.add_cert(X509::from_der(authority)?)?;
             }
-            // What is in the file is believed, whoever issued it.
+            // What is in the file is believed, whatever its issuer.
             store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
             context.set_cert_store(store.build());
         }

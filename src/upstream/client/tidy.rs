@@ -81,7 +81,7 @@ impl Tidy {
         Tidy { stream, sloppiness, held: BytesMut::new(), ready: Bytes::new(), is_in_head: true }
     }
 
-    /// The connection itself. Returns `None` if something was read from it that nobody was given.
+    /// The connection itself. Returns `None` if bytes were read from it that its reader was not given.
     pub(super) fn bare(stream: Stream) -> Option<Stream> {
         match stream.into_any().downcast::<Tidy>() {
             Ok(tidy) if tidy.held.is_empty() && tidy.ready.is_empty() => Some(tidy.stream),

@@ -11,7 +11,7 @@ use openssl::ssl::{Ssl, SslRef};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_openssl::SslStream;
 
-/// A connection that is secured. It fails when the server ends it without saying so in TLS: whoever is on the way can
+/// A connection that is secured. It fails when the server ends it without saying so in TLS: a machine on the way can
 /// do that, and what came so far may be half of it.
 pub(super) struct Secured<S>(SslStream<Raw<S>>);
 

@@ -26,7 +26,7 @@ async fn the_head_of_a_stream_is_enough() {
         let known = Ask { document: Document::Known, ..get("/") };
         assert_eq!(found(&known, &endless).await.unwrap_err(), class);
         assert_eq!(found(&unknown("/"), &endless).await.unwrap_err(), class);
-        // A short one is read: whoever asked may have it. So is whatever another asks for.
+        // A short one is read: the client that asked may have it. So is what another asks for.
         let short = format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: 2\r\n\r\nok");
         assert_eq!(found(&unknown("/"), &short).await.unwrap().body, "ok");
         let chunked = format!(
