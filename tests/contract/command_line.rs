@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use super::edge_support::{Extra, process_yaml};
 use crate::support::client::{Http, Sse, Ws, long_poll};
 use crate::support::legacy::{Legacy, Reply};
+use crate::support::ports::unused_address;
 use crate::support::process::{Folder, Process};
 
 fn pollcast(folder: &Path, arguments: &[&str]) -> Output {
@@ -113,8 +114,7 @@ fn a_port_in_use_is_1_and_named() {
 #[tokio::test]
 async fn the_demo_serves_its_page_and_its_streams() {
     let folder = Folder::new();
-    let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    let [listen, admin] = ports.map(|port| port.local_addr().expect("an address"));
+    let [listen, admin] = [unused_address(), unused_address()];
     let mut command = Command::new(env!("CARGO_BIN_EXE_pollcast"));
     command.args(["demo", "--listen", &listen.to_string(), "--admin", &admin.to_string()]);
     let process = Process::run(command, folder);

@@ -15,6 +15,7 @@ use crate::support::client::{Http, Response, Sse, SseItem, Ws};
 use crate::support::frames::{CLOSE, TEXT};
 use crate::support::h2::{H2, H2Body};
 use crate::support::legacy::{Legacy, Reply};
+use crate::support::ports::unused_address;
 use crate::support::process::{Folder, Process};
 use crate::support::tls::{Authority, Identity};
 use crate::support::wire::{GUARD, within};
@@ -404,8 +405,7 @@ async fn the_old_process_may_be_told_first() {
 #[tokio::test]
 async fn addresses_come_and_go_and_free_ports_stay() {
     let (legacy, place) = (restless(), Place::new());
-    let [dropped, added] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    let [dropped, added] = [dropped, added].map(|free| free.local_addr().expect("bound"));
+    let [dropped, added] = [unused_address(), unused_address()];
     let with = |listeners: &str| {
         let any = "{address: '127.0.0.1:0'}";
         upgradable(&legacy, &place, "20s").replace(

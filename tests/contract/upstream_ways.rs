@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::support::app;
 use crate::support::client::{Http, Response};
 use crate::support::openssl::{Made, OldServer, Says, Speaks, made};
+use crate::support::ports::unused_address;
 use crate::support::process::{Folder, Process};
 use crate::support::proxy::{PASSWORD, Proxy};
 use crate::support::wire::within;
@@ -271,7 +272,7 @@ async fn a_proxy_that_does_not_lead_on_is_told_to_operators_alone() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().map(|address| (silent, address)).unwrap();
     told(&of(&format!("socks5://{}", silent.1)), "does not answer").await;
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = unused_address();
     told(&of(&format!("http://ann:hidden@{dead}")), "cannot be connected to").await;
     assert_eq!(server.heads(), Vec::<String>::new());
     // A proxy that is well, and a server that is not there.

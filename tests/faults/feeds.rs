@@ -2,8 +2,8 @@
 //!
 //! Must not know: states.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -34,14 +34,14 @@ const CLIENTS: usize = 24;
 pub struct Room {
     /// With the newest item.
     told: Mutex<(Luck, u64)>,
-    /// It does not grow beyond this item.
-    last: AtomicU64,
+    /// What its readers have, where they say so: it keeps what the slowest of them still has to read on its page.
+    readers: Mutex<BTreeMap<usize, u64>>,
 }
 
 impl Room {
     pub fn play(legacy: &Legacy, path: &str, seed: u64, journal: &Arc<Journal>) -> Arc<Room> {
         let told = Mutex::new((Luck::new(seed), 1));
-        let room = Arc::new(Room { told, last: AtomicU64::new(u64::MAX) });
+        let room = Arc::new(Room { told, readers: Mutex::default() });
         let (player, journal) = (room.clone(), journal.clone());
         legacy.answer_with(path, move |seen| player.answer(seen, &journal));
         room
@@ -52,7 +52,7 @@ impl Room {
         let (luck, newest) = &mut *told;
         if !luck.calm {
             let grown = *newest + luck.rng.u64(..6);
-            *newest = grown.min(self.last.load(Ordering::SeqCst)).max(*newest);
+            *newest = grown.min(self.limit()).max(*newest);
         }
         let fault = luck.fault(seen);
         let page = |newest: u64| {
@@ -63,15 +63,14 @@ impl Room {
         luck.answer(seen, fault, (&tag, page(*newest).to_string()), &page(1_000_000), journal)
     }
 
-    /// From now on no more comes than leaves on the page what is newest now: readers that a busy machine keeps away for
-    /// long have it to come back to.
-    pub fn waits_for_its_readers(&self) {
-        self.last.store(self.told.lock().1 + PAGE / 2, Ordering::SeqCst);
+    /// A reader has this item. From its first item on the room does not leave it behind.
+    pub fn is_read(&self, reader: usize, item: u64) {
+        self.readers.lock().insert(reader, item);
     }
 
-    /// All of them are there.
-    pub fn goes_on(&self) {
-        self.last.store(u64::MAX, Ordering::SeqCst);
+    /// The item beyond which nothing comes before the slowest reader has more.
+    fn limit(&self) -> u64 {
+        self.readers.lock().values().min().map_or(u64::MAX, |slowest| slowest + PAGE / 2)
     }
 
     /// Nothing is wrong from now on, and nothing new comes after the item that is given.

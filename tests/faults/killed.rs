@@ -86,7 +86,12 @@ impl Listener for OfState {
     }
 }
 
-struct OfItems(Items);
+/// One that says to the room how far it is.
+struct OfItems {
+    number: usize,
+    items: Items,
+    room: Arc<Room>,
+}
 
 impl Listener for OfItems {
     fn path(&self) -> &str {
@@ -94,23 +99,29 @@ impl Listener for OfItems {
     }
 
     fn position(&self) -> Option<String> {
-        self.0.last().map(|id| id.to_string())
+        self.items.last().map(|id| id.to_string())
     }
 
     fn begin(&mut self, _position: Option<&str>) {
-        self.0.begin();
+        self.items.begin();
     }
 
     fn told(&mut self, event: &str, id: Option<String>, data: &str) {
         match (event, id) {
-            ("item", Some(id)) => self.0.told(&id),
+            ("item", Some(id)) => {
+                self.items.told(&id);
+                self.items.last().into_iter().for_each(|item| self.room.is_read(self.number, item));
+            }
             ("stale" | "fresh" | "gone", None) => {}
-            (event, id) => panic!("an unexpected event {event} with id {id:?}: {data}"),
+            (event, id) => {
+                let has = self.items.last();
+                panic!("an unexpected event {event} with id {id:?} for who has {has:?}: {data}")
+            }
         }
     }
 
     fn is_over(&self, end: Option<u64>) -> bool {
-        end.is_some() && self.0.last() == end
+        end.is_some() && self.items.last() == end
     }
 }
 
@@ -201,19 +212,18 @@ async fn a_thousand_subscribers_of_a_process_that_is_killed_all_come_back_and_lo
     }
     for n in 0..ITEMS {
         let items = Items::new(format!("reader {n}"), journal.clone());
-        subscribers.spawn(follow(OfItems(items), crowd.clone()));
+        let reader = OfItems { number: n, items, room: room.clone() };
+        subscribers.spawn(follow(reader, crowd.clone()));
     }
     const KILLS: u64 = 2;
     for _ in 0..KILLS {
         crowd.wait_for_all(&mut subscribers).await;
-        room.goes_on();
         sleep(Duration::from_millis(700)).await;
         // Its clock jumps: to itself it was no time.
         process.signal("STOP");
         sleep(Duration::from_millis(900)).await;
         process.signal("CONT");
         sleep(Duration::from_millis(700)).await;
-        room.waits_for_its_readers();
         process.signal("KILL");
         process.wait_exit().await;
         journal.count("fault: killed");
@@ -221,7 +231,6 @@ async fn a_thousand_subscribers_of_a_process_that_is_killed_all_come_back_and_lo
         process = process.again(&yaml).await;
     }
     crowd.wait_for_all(&mut subscribers).await;
-    room.goes_on();
     scripts.iter().for_each(Script::calm);
     crowd.end.send_replace(Some(room.calm()));
     all_end(&mut subscribers, Duration::from_secs(20), "the subscribers").await;

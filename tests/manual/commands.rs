@@ -1,11 +1,11 @@
 //! The commands on the pages do what the pages say: those that need only this machine are run, each for a second.
 
 use std::fmt::Write;
-use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::pages::{self, Page};
+use crate::support::ports::unused_address;
 use crate::support::process::{Folder, Process};
 use crate::support::sse::Sse;
 use crate::support::wire::GUARD;
@@ -64,8 +64,7 @@ fn run(page: &Page, listen: &str, admin: &str) -> usize {
 #[tokio::test]
 async fn commands_for_the_demo_get_their_answers() {
     let folder = Folder::new();
-    let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    let [listen, admin] = ports.map(|port| port.local_addr().expect("an address").to_string());
+    let [listen, admin] = [(); 2].map(|()| unused_address().to_string());
     let mut command = Command::new(env!("CARGO_BIN_EXE_pollcast"));
     command.args(["demo", "--listen", &listen, "--admin", &admin]);
     let process = Process::run(command, folder);

@@ -10,6 +10,7 @@ pub mod h2;
 pub mod legacy;
 mod memory;
 pub mod openssl;
+pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod reply;

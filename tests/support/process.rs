@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::client::Http;
+use super::ports::unused_address;
 use super::wire::GUARD;
 
 /// The command line that runs a configuration file.
@@ -272,11 +273,9 @@ async fn is_ready(admin: SocketAddr) -> bool {
     }
 }
 
-/// Both are bound before either is let go, so they differ.
+/// Where the listener of clients and the one of the administrator are going to be.
 fn free_addresses() -> [SocketAddr; 2] {
-    let bind = || TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let listeners = [bind(), bind()];
-    listeners.map(|l| l.local_addr().expect("a bound socket's address"))
+    [unused_address(), unused_address()]
 }
 
 /// A fresh folder that is removed in the end.

@@ -2,10 +2,11 @@
 //!
 //! Must not know: what the tests claim.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::ports::unused_address;
 use super::process::Folder;
 use super::wire::GUARD;
 
@@ -24,7 +25,7 @@ pub struct Proxy {
 impl Proxy {
     /// tinyproxy, which lets through who says [`USER`] and [`PASSWORD`].
     pub async fn http() -> Proxy {
-        let (folder, address) = (Folder::new(), free());
+        let (folder, address) = (Folder::new(), unused_address());
         let log = folder.path.join("log");
         let config = format!(
             "Port {}\nListen 127.0.0.1\nTimeout 60\nMaxClients 100\nAllow 127.0.0.1\nLogFile \"{}\"\nLogLevel Connect\n\
@@ -40,7 +41,7 @@ impl Proxy {
 
     /// microsocks, which lets through who says [`USER`] and [`PASSWORD`].
     pub async fn socks() -> Proxy {
-        let (folder, address) = (Folder::new(), free());
+        let (folder, address) = (Folder::new(), unused_address());
         let mut command = Command::new("microsocks");
         command.args(["-i", "127.0.0.1", "-p", &address.port().to_string(), "-u", USER, "-P", PASSWORD]);
         Proxy::run(command, "microsocks", "socks5", address, folder).await
@@ -87,9 +88,4 @@ impl Drop for Proxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// An address whose port was free a moment ago.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
