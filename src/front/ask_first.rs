@@ -10,13 +10,11 @@ use http::{HeaderMap, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorType, Result};
-use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
 
 use super::admit::{Reason, Told};
 use super::cover::Cover;
-use super::{Context, Fate, Front, passthrough, push, refuse, takeover};
-use crate::fanout::{Home, Returned};
+use super::{Context, Fate, Front, passthrough, push, refuse, respond};
+use crate::fanout::Home;
 use crate::metrics::Bypass;
 use crate::transport::{answer, code};
 
@@ -104,9 +102,7 @@ async fn name_the_choices(front: &Front, session: &mut Session, ctx: &mut Contex
     // Whatever it was that no `share` covers, the choices are the same.
     let Told { status, detail, .. } = Reason::Credentials.told(&route);
     ctx.shared.metrics.refusals.with_label_values(&["unshared"]).inc();
-    let keeps = ctx.bond.is_none()
-        && Cover::keeps(&session.req_header().headers, session.req_header().version, &ctx.shared);
-    match front.home.get().filter(|_| keeps && !session.is_http2()) {
+    match home_after(front, session, ctx) {
         Some(home) => refuse_and_go_on(home, session, ctx, status, &detail).await,
         None => {
             session.set_keepalive(None);
@@ -135,16 +131,20 @@ async fn refuse_and_go_on(
     let mut answer = answer::head_bytes(status, &headers, b"", false);
     answer.extend_from_slice(&body);
     (ctx.answer, ctx.status) = ("refused", Some(status));
-    let Some((mut stream, read)) = takeover::take(session).await? else { return Ok(Fate::Answered) };
-    let limit = ctx.shared.config.limits.send_timeout;
-    let written = timeout(limit, async {
-        stream.write_all(&answer).await?;
-        stream.flush().await
-    });
-    if let Ok(Ok(())) = written.await {
-        home.give_back(Returned::Stream(stream), read);
-    }
+    respond::respond_and_go_on(home, session, &answer, ctx.shared.config.limits.send_timeout).await?;
     Ok(Fate::Answered)
+}
+
+/// Where a connection of HTTP/1 goes on that serves another request after an answer in the API's place. Returns `None`
+/// if it does not.
+pub(super) fn home_after<'a>(
+    front: &'a Front,
+    session: &Session,
+    ctx: &Context,
+) -> Option<&'a Arc<dyn Home>> {
+    let request = session.req_header();
+    let keeps = ctx.bond.is_none() && Cover::keeps(&request.headers, request.version, &ctx.shared);
+    front.home.get().filter(|_| keeps && !session.is_http2())
 }
 
 async fn close_not_found(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {

@@ -12,6 +12,7 @@ use pingora::protocols::SocketDigest;
 
 use super::Shared;
 use super::ask_first::Asking;
+use super::cursor_hold::CursorHold;
 use super::pace::Trial;
 use super::progress::InProgress;
 use crate::config::Route;
@@ -33,6 +34,8 @@ pub struct Context {
     pub(super) key: Option<ResourceKey>,
     /// Why it passes through, if it does.
     pub(super) bypass: Option<Bypass>,
+    /// It is held while the API says that nothing is new.
+    pub(super) cursor_hold: Option<Box<CursorHold>>,
     /// It tries whether the API holds it.
     pub(super) trial: Option<Trial>,
     /// How it was answered: a label.
@@ -88,6 +91,7 @@ impl Context {
             target: None,
             key: None,
             bypass: None,
+            cursor_hold: None,
             trial: None,
             answer: "refused",
             taken: false,

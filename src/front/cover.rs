@@ -21,7 +21,7 @@ use super::{
     visit,
 };
 use crate::config::{Plain, Route, Share};
-use crate::hub::{Attend, Attendance, ExceptionKind, Full, Resume};
+use crate::hub::{Attend, Attendance, ExceptionKind, Full};
 use crate::identity::{CertificateName, Denied, Proof, strip};
 use crate::metrics::{Bypass, DoubtOutcome};
 use crate::resource::{QueryProblem, ResourceKey, Target, canonical_query, first_doubt, has_resume};
@@ -125,7 +125,7 @@ impl<'a> Cover<'a> {
         if form == Form::Poll && self.headers.contains_key(header::RANGE) {
             return Ok(Fate::PassThrough(Bypass::Range));
         }
-        if self.is_beside_the_cursor(form) {
+        if form == Form::Poll && self.has_cursor() {
             return Ok(Fate::PassThrough(Bypass::Cursor));
         }
         match (form, class) {
@@ -299,16 +299,10 @@ impl<'a> Cover<'a> {
         refuse::with_headers(self.session, self.ctx, told.status, &told.detail, more).await
     }
 
-    /// On a feed that is polled with the upstream's cursor no answer is the whole list: who asks for
-    /// that asks the upstream.
-    fn is_beside_the_cursor(&self, form: Form) -> bool {
-        let has_cursor = self.route.feed.as_ref().is_some_and(|feed| feed.cursor.is_some());
-        has_cursor
-            && match form {
-                Form::Poll => true,
-                Form::LongPoll(_) => self.resume() == Resume::Start,
-                _ => false,
-            }
+    /// Whether the route's feed is polled with the upstream's cursor: no answer is the whole list, and a request for
+    /// that is the API's.
+    pub(super) fn has_cursor(&self) -> bool {
+        self.route.feed.as_ref().is_some_and(|feed| feed.cursor.is_some())
     }
 
     /// The media type of the resource: of its snapshot, else as far as the route says.

@@ -42,6 +42,9 @@ impl Cover<'_> {
                 .hold(attendance, view, wait, Have::Items, Format::Body(Coding::Plain), resume, seat)
                 .await;
         }
+        if self.has_cursor() {
+            return Ok(self.hold_by_cursor(attendance, view, asked, seat));
+        }
         let (Some(have), Some(frame)) = (self.has(view), &view.frame) else {
             return self.answer(key, view, is_confirmed).await;
         };

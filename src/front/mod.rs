@@ -21,6 +21,7 @@ mod context;
 mod control;
 mod cors;
 mod cover;
+mod cursor_hold;
 mod delta;
 mod descriptors;
 mod doubt;
@@ -98,7 +99,7 @@ use bytes::Bytes;
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
-use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 
 use crate::config::{Config, Listener};
@@ -265,6 +266,7 @@ impl ProxyHttp for Front {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        cursor_hold::wait(session, ctx).await?;
         passthrough::peer(session, ctx).await
     }
 
@@ -298,6 +300,7 @@ impl ProxyHttp for Front {
     ) -> Result<()> {
         bond::answered(session, response, ctx)?;
         ask_first::look(response, ctx)?;
+        cursor_hold::look(response, ctx)?;
         ctx.head_goes_out(response.status);
         mapped::answer(session.req_header(), response, ctx)?;
         // Before the client can know that its write is done.
@@ -351,6 +354,9 @@ impl ProxyHttp for Front {
         if let ask_first::Asking::Unwanted(otherwise) = ctx.asking {
             return Box::pin(ask_first::answer_instead(self, session, ctx, otherwise)).await;
         }
+        if cursor_hold::is_over(error) {
+            return Box::pin(cursor_hold::answer_held(self, session, ctx)).await;
+        }
         if bond::needs_http1(error) {
             bond::send_to_http1(session, ctx);
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
@@ -360,7 +366,19 @@ impl ProxyHttp for Front {
 
     /// An answer of the API's that was put aside is no failure.
     fn suppress_error_log(&self, _session: &Session, ctx: &Context, error: &pingora::Error) -> bool {
-        matches!(ctx.asking, ask_first::Asking::Unwanted(_)) || bond::needs_http1(error)
+        matches!(ctx.asking, ask_first::Asking::Unwanted(_))
+            || bond::needs_http1(error)
+            || cursor_hold::is_wait(error)
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Context,
+        error: &pingora::Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        cursor_hold::is_wait(error)
     }
 
     /// What Pingora's own messages say of a request: no query, where the keys of many an API live.

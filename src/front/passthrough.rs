@@ -13,7 +13,8 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, OrErr, Result};
 
 use super::{
-    Context, Fate, Front, access, bond, bounds, bypass, cors, form, framing, mapped, refuse, sloppy_head,
+    Context, Fate, Front, access, bond, bounds, bypass, cors, cursor_hold, form, framing, mapped, refuse,
+    sloppy_head,
 };
 use crate::identity::told;
 use crate::metrics::Bypass;
@@ -325,7 +326,8 @@ pub(super) fn broken(
     ctx: &mut Context,
     reused: bool,
 ) -> Box<Error> {
-    if let Some(again) = sloppy_head::asked_again(session, &error, ctx) {
+    let again = cursor_hold::asked_again(&error).or_else(|| sloppy_head::asked_again(session, &error, ctx));
+    if let Some(again) = again {
         return again;
     }
     let mut error = error.more_context(format!("Peer: {peer}"));

@@ -2,11 +2,19 @@
 //!
 //! Must not know: what the answers say.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use super::takeover;
+use crate::fanout::{Home, Returned};
 
 /// Writes a whole answer. HEAD, 204 and 304 have no body, whatever is given.
 pub(super) async fn respond(
@@ -34,6 +42,28 @@ pub(super) async fn respond_saying(
     session.write_response_header(Box::new(head), bodiless).await?;
     if !bodiless {
         session.write_response_body(Some(body), true).await?;
+    } else if session.is_http2() {
+        // Pingora ends the stream by itself only where nothing went wrong before this answer.
+        session.write_response_body(None, true).await?;
+    }
+    Ok(())
+}
+
+/// Writes an answer of HTTP/1 in the place of one from the API that was not read to its end, on a connection that lives
+/// on: Pingora would close it. `answer`: head and body, as they go out.
+pub(super) async fn respond_and_go_on(
+    home: &Arc<dyn Home>,
+    session: &mut Session,
+    answer: &[u8],
+    limit: Duration,
+) -> Result<()> {
+    let Some((mut stream, read)) = takeover::take(session).await? else { return Ok(()) };
+    let written = timeout(limit, async {
+        stream.write_all(answer).await?;
+        stream.flush().await
+    });
+    if let Ok(Ok(())) = written.await {
+        home.give_back(Returned::Stream(stream), read);
     }
     Ok(())
 }

@@ -109,7 +109,15 @@ impl Cover<'_> {
             return Some(reason);
         }
         let at_once = topic.is_young(&view) || is_remembered(&view, self.route.poll.interval) || view.rests();
-        (self.method == Method::HEAD && !at_once).then_some(Bypass::Head)
+        // What is wrong with a body is nothing to a request that asks for none.
+        let is_answered = at_once && (!matches!(view.outcome, Outcome::Failed(_)) || self.has_stale(&view));
+        (self.method == Method::HEAD && !is_answered).then_some(Bypass::Head)
+    }
+
+    /// Whether the last good state may still be answered while polls fail.
+    pub(super) fn has_stale(&self, view: &View) -> bool {
+        let is_usable = view.frame.is_some() && !view.withdrawn && !view.condition.state.is_gone();
+        is_usable && view.confirmed_at.is_some_and(|at| at.elapsed() <= self.route.stale_if_error)
     }
 
     /// Whether the client's `Accept` lets it be sent anything that counts as data on the route.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{FAST_FAILING, ONCE, Stand, config};
+use super::{FAST_FAILING, ONCE, Stand, TlsStand, config};
 use crate::support::app;
 use crate::support::client::Http;
 use crate::support::h2::H2;
@@ -106,4 +106,27 @@ async fn a_refusal_that_comes_in_several_forms_is_each_clients_own() {
         let page = http.get("/prices/A", &[("accept", "text/html, */*;q=0.1")]).await.expect(404);
         assert_eq!(page.text(), "<p>gone</p>");
     }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_body_is_nothing_to_a_request_that_asks_for_none() {
+    let stand = Stand::start("poll: {interval: 10s}");
+    stand.legacy.set("/prices/A", Reply::json("{\"a\":1}").cut_after(3));
+    let mut http = stand.http().await;
+    http.get("/prices/A", &[]).await.expect(502);
+    stand.legacy.set("/prices/A", Reply::json("{\"a\":1}").header("x-of", "the API"));
+    let head = http.request("HEAD", "/prices/A", &[], b"").await.expect(200);
+    assert_eq!(head.header("x-of"), Some("the API"));
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_get_through_over_http2_is_an_answer_and_no_broken_stream() {
+    let tls = TlsStand::start(ONCE);
+    tls.stand.legacy.stop().await;
+    let mut h2 = H2::over(tls.connect(&["h2"]).await, "localhost").await;
+    for path in ["/x", "/prices/A"] {
+        let (head, _) = h2.open("HEAD", path, &[]).await;
+        assert_eq!(head.status, 502, "{path}");
+    }
+    h2.get("/x", &[]).await.expect(502);
 }

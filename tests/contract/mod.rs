@@ -85,6 +85,7 @@ pub mod edge;
 pub mod edge_support;
 pub mod envelope;
 pub mod failure;
+pub mod feed_cursor;
 pub mod feeds;
 pub mod field_faults;
 pub mod for_whom;

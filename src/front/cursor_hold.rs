@@ -1,0 +1,246 @@
+//! A long-poll by entity tag on a feed that is polled with the upstream's cursor (contract §8): no snapshot is the
+//! whole list, so that only the API knows whether a tag is the newest one. It is asked at once; while it says 304 the
+//! request is held until the feed has a new item, and then the API answers, or until the wait is over.
+//!
+//! Must not know: how items are found, and what is rewritten on its way.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use pingora::http::ResponseHeader;
+use pingora::proxy::{FailToProxy, Session};
+use pingora::{Error, ErrorType, Result};
+use tokio::time::sleep_until;
+
+use super::ask_first::home_after;
+use super::cover::Cover;
+use super::hold::expelled;
+use super::push::staying;
+use super::{Context, Fate, Front, mapped, passthrough, respond, visit};
+use crate::fanout::{Seat, Staying, draining};
+use crate::hub::{Attendance, View};
+use crate::metrics::{Bypass, LONG_POLL};
+use crate::transport::{self, End, Expulsion, answer};
+
+/// The error that ends the exchange with the API: it is asked again once the wait has ended.
+const HELD: ErrorType = ErrorType::Custom("held-by-cursor");
+
+/// The error that ends a request whose wait brought no new item.
+const ENDED: ErrorType = ErrorType::Custom("wait-is-over");
+
+/// A request that is held if the API says 304.
+pub(super) struct CursorHold {
+    /// Keeps the feed polled.
+    attendance: Attendance,
+    /// The newest item before the API was asked.
+    after: u64,
+    wait: Duration,
+    deadline: Instant,
+    stay: Staying,
+    _seat: Seat,
+    /// The API's 304, once it came.
+    unchanged: Option<Box<ResponseHeader>>,
+    /// How the wait ended, if no new item came.
+    ended: Option<Ended>,
+}
+
+/// How a wait ends without a new item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Timeout,
+    Drain,
+    ClientGone,
+    Expelled(Expulsion),
+}
+
+impl Ended {
+    /// The label in metrics.
+    fn reason(self) -> &'static str {
+        match self {
+            Ended::Timeout | Ended::Drain => "timeout",
+            Ended::ClientGone => "client-gone",
+            Ended::Expelled(why) => End::Expelled(why).reason(),
+        }
+    }
+}
+
+impl Cover<'_> {
+    /// Asks the API, and has the request held if nothing is new. Without a tag, or where the feed has no answer to go by,
+    /// the API alone says how long it waits.
+    pub(super) fn hold_by_cursor(
+        &mut self,
+        attendance: Attendance,
+        view: &View,
+        asked: Duration,
+        seat: Seat,
+    ) -> Fate {
+        let newest = view.frame.as_ref().and_then(|frame| frame.batch.as_ref()).map(|batch| batch.until());
+        if let Some(after) = newest
+            && self.headers.contains_key(header::IF_NONE_MATCH)
+            && !has_ended(view)
+        {
+            let wait = asked.min(self.route.max_wait);
+            self.ctx.cursor_hold = Some(Box::new(CursorHold {
+                attendance,
+                after,
+                wait,
+                deadline: Instant::now() + transport::hold(wait, fastrand::f64()),
+                stay: staying(&self.front.shared, &seat),
+                _seat: seat,
+                unchanged: None,
+                ended: None,
+            }));
+        }
+        Fate::PassThrough(Bypass::Cursor)
+    }
+}
+
+/// Whether the feed cannot tell of new items: the API is to say what there is.
+fn has_ended(view: &View) -> bool {
+    view.closing.is_some()
+        || view.withdrawn
+        || view.condition.state.is_gone()
+        || visit::refusal(view).is_some()
+}
+
+/// Whether there is a reason to ask the API again.
+fn has_news(view: &View, after: u64) -> bool {
+    let newest = view.frame.as_ref().and_then(|frame| frame.batch.as_ref()).map(|batch| batch.until());
+    has_ended(view) || newest != Some(after)
+}
+
+/// Looks at the head of the API's answer.
+///
+/// # Errors
+/// The answer says that nothing is new: the request is held, and its connection to the API is let go.
+pub(super) fn look(response: &ResponseHeader, ctx: &mut Context) -> Result<()> {
+    let Some(hold) = ctx.cursor_hold.as_deref_mut() else { return Ok(()) };
+    if hold.unchanged.is_some() || response.status != StatusCode::NOT_MODIFIED {
+        return Ok(());
+    }
+    hold.unchanged = Some(Box::new(response.clone()));
+    ctx.place = None;
+    let mut error = Error::explain(HELD, "nothing is new yet");
+    error.set_retry(true);
+    Err(error)
+}
+
+/// Whether an error is the beginning or the end of a wait, which are no failures.
+pub(super) fn is_wait(error: &Error) -> bool {
+    *error.etype() == HELD || is_over(error)
+}
+
+/// Whether the request has been held, and is to be answered without the API.
+pub(super) fn is_over(error: &Error) -> bool {
+    *error.etype() == ENDED
+}
+
+/// Has a request that is held sent once more. Returns `None` for other errors.
+pub(super) fn asked_again(error: &Error) -> Option<Box<Error>> {
+    (*error.etype() == HELD).then(|| {
+        let mut again = Error::explain(HELD, "nothing is new yet");
+        again.set_retry(true);
+        again
+    })
+}
+
+/// Waits until there is a reason to ask the API again; returns at once for a request that is not held.
+///
+/// # Errors
+/// The wait ended without one, as [`answer_held`] says; status 503 if the upstream has no place for the request any more.
+pub(super) async fn wait(session: &mut Session, ctx: &mut Context) -> Result<()> {
+    let Some(hold) = ctx.cursor_hold.as_deref_mut().filter(|hold| hold.unchanged.is_some()) else {
+        return Ok(());
+    };
+    let path = hold.attendance.topic().route().path.clone();
+    let metrics = ctx.shared.metrics.stream(LONG_POLL, &path);
+    metrics.subscribers.inc();
+    hold.ended = until_news(session, hold, ctx.shared.ending.clone()).await;
+    metrics.subscribers.dec();
+    metrics.ended(hold.ended.map_or("answered", Ended::reason));
+    if hold.ended.is_some() {
+        return Error::e_explain(ENDED, "no new item came");
+    }
+    ctx.place = ctx.upstream.as_ref().and_then(|upstream| upstream.passing.enter());
+    match ctx.place {
+        None if ctx.upstream.is_some() => Error::e_explain(
+            ErrorType::HTTPStatus(503),
+            "it has as many requests as it may have (max_requests)",
+        ),
+        _ => Ok(()),
+    }
+}
+
+async fn until_news(
+    session: &mut Session,
+    hold: &mut CursorHold,
+    mut ending: crate::fanout::Ending,
+) -> Option<Ended> {
+    let topic = hold.attendance.topic().clone();
+    let mut views = topic.views();
+    loop {
+        if has_news(&views.borrow_and_update(), hold.after) {
+            return None;
+        }
+        tokio::select! {
+            // First: nothing is told to a client that may not stay.
+            biased;
+            why = hold.stay.is_over() => return Some(Ended::Expelled(why)),
+            () = views.changed() => {}
+            _ = session.downstream_session.read_body_or_idle(true) => return Some(Ended::ClientGone),
+            () = sleep_until(hold.deadline.into()) => return Some(Ended::Timeout),
+            _ = draining(&mut ending) => return Some(Ended::Drain),
+        }
+    }
+}
+
+/// Answers a request whose wait ended without a new item: with the API's 304.
+pub(super) async fn answer_held(front: &Front, session: &mut Session, ctx: &mut Context) -> FailToProxy {
+    let unanswered = FailToProxy { error_code: 0, can_reuse_downstream: false };
+    let Some(hold) = ctx.cursor_hold.take() else { return unanswered };
+    let answered = match (hold.ended, hold.unchanged) {
+        (Some(Ended::ClientGone), _) => {
+            ctx.answer = "abandoned";
+            return unanswered;
+        }
+        (Some(Ended::Expelled(why)), _) => turned_away(front, session, ctx, why).await,
+        (_, Some(unchanged)) => not_modified(front, session, ctx, *unchanged, hold.wait).await,
+        (_, None) => return unanswered,
+    };
+    if let Err(error) = answered {
+        tracing::debug!("a held request could not be answered: {error}");
+    }
+    unanswered
+}
+
+async fn turned_away(front: &Front, session: &mut Session, ctx: &mut Context, why: Expulsion) -> Result<()> {
+    let Some(route) = ctx.route.clone() else { return Ok(()) };
+    let mut cover = Cover::new(front, session, ctx, route, String::new());
+    expelled(&mut cover, why).await.map(drop)
+}
+
+async fn not_modified(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut Context,
+    mut unchanged: ResponseHeader,
+    wait: Duration,
+) -> Result<()> {
+    mapped::answer(session.req_header(), &mut unchanged, ctx)?;
+    passthrough::rewrite_response(session, &mut unchanged, ctx)?;
+    if let Ok(applied) = HeaderValue::try_from(format!("wait={}", wait.as_secs())) {
+        unchanged.insert_header("preference-applied", applied)?;
+    }
+    (ctx.answer, ctx.status) = (LONG_POLL, Some(StatusCode::NOT_MODIFIED));
+    match home_after(front, session, ctx) {
+        Some(home) => {
+            let head = answer::head_bytes(StatusCode::NOT_MODIFIED, &unchanged.headers, b"", false);
+            respond::respond_and_go_on(home, session, &head, ctx.shared.config.limits.send_timeout).await
+        }
+        None => {
+            session.set_keepalive(None);
+            respond::respond(session, StatusCode::NOT_MODIFIED, &unchanged.headers, Bytes::new()).await
+        }
+    }
+}
