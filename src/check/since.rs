@@ -20,7 +20,7 @@ enum Whom {
 }
 
 /// The entries of the page that concern no file or some files only, by their titles; all others concern every file.
-const ROWS: [(Whom, &[&str]); 15] = [
+const ROWS: [(Whom, &[&str]); 16] = [
     (
         Whom::Routes(|route| route.polled && is_wide(route)),
         &["Plain requests of a route whose path ends in `{*rest}`"],
@@ -76,6 +76,10 @@ const ROWS: [(Whom, &[&str]); 15] = [
     (
         Whom::Routes(|route| route.feed.is_some()),
         &["`feed.order` left out", "An item that left the list and came back", "`event_name`"],
+    ),
+    (
+        Whom::Routes(|route| route.feed.as_ref().is_some_and(|feed| feed.cursor.is_some())),
+        &["A long-poll by ETag on a feed with a `cursor`"],
     ),
     (Whom::Routes(|route| route.poll.batch.is_some()), &["A refused batch"]),
     (
@@ -202,8 +206,11 @@ mod tests {
         let off = said("{path: '/{*rest}', upstream: api, poll: off}");
         assert_eq!(off.len(), 2, "{off:?}");
         assert!(off[0].contains("`{*rest}`"), "{off:?}");
-        let feed = said("{path: /f, upstream: api, share: public, feed: {items: /rows, id: /id}}");
+        let feed = said(
+            "{path: /f, upstream: api, share: public, feed: {items: /rows, id: /id, cursor: {query: since, from: /id}}}",
+        );
         assert!(feed.iter().any(|line| line.contains("`feed.order` left out")), "{feed:?}");
+        assert!(feed.iter().any(|line| line.contains("on a feed with a `cursor`")), "{feed:?}");
         let by = said(
             "{path: /a, upstream: api, share: {by: [authorization]}}, {path: /b, upstream: api, share: public}",
         );
