@@ -135,7 +135,7 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         draining: AtomicBool::new(false),
         ending,
         active: AtomicUsize::new(0),
-        connections: AtomicUsize::new(0),
+        connections: Arc::default(),
         soothed: AtomicUsize::new(0),
         descriptors: front::Descriptors::of_process(),
         progress: Default::default(),

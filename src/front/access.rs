@@ -1,15 +1,12 @@
-//! Who may share, and who asks: credentials, classes, origins, client addresses (contract §11, §12).
+//! Which requests may share a poll: credentials and classes (contract §11).
 //!
 //! When in doubt whether two clients may share an answer, they may not. Must not know: how a
 //! request is answered.
 
-use std::net::{IpAddr, SocketAddr};
-
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use ipnet::IpNet;
 
 use super::admit::Reason;
-use crate::config::{ClassValue, ClientAddress, Listener, Route, Share};
+use crate::config::{ClassValue, Route, Share};
 use crate::identity::Identity;
 use crate::resource::{cookie_pairs, credentials, first_doubt};
 use crate::upstream::connection_auth;
@@ -149,57 +146,6 @@ fn by(
         value.set_sensitive(true);
     }
     Ok(class)
-}
-
-/// Whether a WebSocket handshake with this Origin is let in (contract §6).
-pub(super) fn origin_allowed(route: &Route, origin: Option<&str>, authority: Option<&str>) -> bool {
-    match (&route.websocket.origins, origin) {
-        (Some(allowed), Some(origin)) => allowed.iter().any(|a| a == "*" || a.eq_ignore_ascii_case(origin)),
-        (_, None) => true,
-        (None, Some(origin)) => {
-            let host = origin.split_once("://").map(|(_, host)| host);
-            host.is_some_and(|host| authority.is_some_and(|a| a.eq_ignore_ascii_case(host)))
-        }
-    }
-}
-
-/// The client's address: the peer (the one that a PROXY header named, where there is one), or behind trusted
-/// proxies the right-most entry of X-Forwarded-For that is none of them (contract §12).
-pub(super) fn client_address(
-    peer: Option<SocketAddr>,
-    headers: &HeaderMap,
-    listener: &Listener,
-) -> Option<IpAddr> {
-    let peer = peer?.ip().to_canonical();
-    let trusted = &listener.trusted_proxies;
-    if listener.client_address != ClientAddress::Forwarded || !is_trusted(peer, trusted) {
-        return Some(peer);
-    }
-    let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
-    // Bytes: a line left out because of one letter would bring what a client wrote before it to the right.
-    for entry in lines.iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
-        match std::str::from_utf8(entry).ok().and_then(|entry| address(entry.trim())) {
-            Some(address) if is_trusted(address, trusted) => {}
-            Some(address) => return Some(address),
-            None => return Some(peer),
-        }
-    }
-    Some(peer)
-}
-
-pub(super) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
-    trusted.iter().any(|net| net.contains(&address))
-}
-
-/// `1.2.3.4`, `1.2.3.4:80`, `::1`, `[::1]:80`.
-fn address(entry: &str) -> Option<IpAddr> {
-    let entry = entry.trim_matches('"');
-    entry
-        .parse::<IpAddr>()
-        .ok()
-        .or_else(|| entry.parse::<SocketAddr>().ok().map(|a| a.ip()))
-        .or_else(|| entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
-        .map(|address| address.to_canonical())
 }
 
 #[cfg(test)]

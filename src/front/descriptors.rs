@@ -8,6 +8,7 @@
 use std::os::fd::RawFd;
 
 use crate::config::Config;
+use crate::metrics::Metrics;
 
 /// Files of the process itself, and the connections that one listener and the admin may have waiting.
 const OWN: u64 = 128;
@@ -42,6 +43,12 @@ impl Descriptors {
         // A stream without a file of its own has a negative one.
         u64::try_from(fd).map_or(true, |fd| fd < self.kept)
     }
+}
+
+/// Counts a connection that is closed without a word, since there are no open files left for it: to an
+/// EventSource a broken connection is a reason to come back, as no status is.
+pub(super) fn count_refused(metrics: &Metrics) {
+    metrics.refusals.with_label_values(&["descriptors"]).inc();
 }
 
 /// What to tell an operator whose system allows fewer open files than the configuration may need.

@@ -15,14 +15,14 @@ use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Accept, HttpSession, handshake};
 use pingora::protocols::{Digest, Stream};
-use pingora::proxy::{HttpProxy, Session};
+use pingora::proxy::Session;
 use pingora::server::ShutdownWatch;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
+use super::takeover;
 use super::windows::Windows;
-use super::{Front, takeover};
 use crate::config::Limits;
 use crate::metrics::Metrics;
 
@@ -101,8 +101,8 @@ where
 }
 
 /// Serves a connection until it ends. `idle`: how long it may be without a request.
-pub(super) async fn serve(
-    proxy: Arc<HttpProxy<Front>>,
+pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
+    proxy: Arc<A>,
     (stream, windows): (Stream, Arc<Windows>),
     idle: Duration,
     mut shutdown: ShutdownWatch,

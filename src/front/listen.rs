@@ -1,12 +1,12 @@
-//! A listener's service: a bound socket, TLS, and the proxy behind it.
+//! A listener's service: a bound socket, and the way of its connections to the proxy behind it.
 //!
 //! Must not know: what requests mean.
 
 use std::fmt;
 use std::net::TcpListener;
 use std::os::fd::IntoRawFd;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,9 +14,6 @@ use bytes::BytesMut;
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::listeners::{ALPN, L4BufferSettings, ListenerConfig};
 use pingora::protocols::Stream;
-use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
-use pingora::proxy::HttpProxy;
-use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds, ShutdownWatch};
 use pingora::services::Service as _;
 use pingora::services::listening;
@@ -26,23 +23,18 @@ use tokio::time::timeout;
 
 use super::attended::Attended;
 use super::certificates::BadFile;
+use super::descriptors::{self, Descriptors};
+use super::give_back::FrontDoor;
 use super::greeting::{self, Protocol};
-use super::home::{self, FrontDoor};
+use super::http1::{self, Known};
 use super::http2;
 use super::patience::{Awaited, Terms};
 use super::preamble::Preamble;
 use super::tls::Tls;
 use super::windows::Windows;
-use super::{Front, Shared, refuse};
 use crate::config::{Limits, Listener};
+use crate::fanout::Home;
 use crate::metrics::Metrics;
-
-/// Streams of an HTTP/2 connection that its client may open and reset before they were looked at:
-/// more are an attack (CVE-2023-44487), and end the connection.
-const RESETS: usize = 20;
-
-/// Bytes of one HTTP/2 stream that wait for its connection to take them.
-const HTTP2_BUFFER: usize = 64 * 1024;
 
 /// Why a listener cannot be served.
 #[derive(Debug)]
@@ -81,8 +73,8 @@ pub struct Watches {
 }
 
 /// A listener ready to run.
-pub struct Service {
-    service: listening::Service<Door>,
+pub struct Service<A> {
+    service: listening::Service<Door<A>>,
     fds: ListenFds,
     close: ShutdownWatch,
     tls: Option<Arc<Tls>>,
@@ -94,20 +86,22 @@ pub struct Service {
 ///
 /// Pingora's accept loop survives EMFILE: it logs, and sleeps for a second. What it does not do is
 /// leave any descriptor to the upstreams' connections; this does.
-struct Door {
-    proxy: Arc<HttpProxy<Front>>,
-    shared: Arc<Shared>,
+struct Door<A> {
+    proxy: Arc<A>,
+    descriptors: Descriptors,
+    connections: Arc<AtomicUsize>,
     preamble: Preamble,
     /// HTTP/1 and HTTP/2, without TLS to tell which.
     speaks_both: bool,
     close_idle: ShutdownWatch,
     terms: Arc<Terms>,
+    metrics: Metrics,
 }
 
-impl Door {
+impl<A: HttpServerApp + Send + Sync + 'static> Door<A> {
     async fn http1(&self, stream: Stream, read: BytesMut, shutdown: &ShutdownWatch) -> Option<Stream> {
         let stream = Attended::http1(stream, self.terms.clone(), Awaited::FirstByte);
-        home::serve(self.proxy.clone(), stream, read, None, shutdown).await;
+        http1::serve(self.proxy.clone(), stream, read, None, shutdown).await;
         None
     }
 
@@ -115,9 +109,8 @@ impl Door {
     fn http2(&self, stream: Stream, counted: Counted, shutdown: &ShutdownWatch) -> Option<Stream> {
         let windows = Arc::new(Windows::new());
         let stream = Box::new(Attended::http2(stream, self.terms.clone(), windows.clone()));
-        let (proxy, idle) = (self.proxy.clone(), self.shared.config.limits.idle_timeout);
-        let serving =
-            http2::serve(proxy, (stream, windows), idle, shutdown.clone(), self.shared.metrics.clone());
+        let (proxy, idle) = (self.proxy.clone(), self.terms.idle);
+        let serving = http2::serve(proxy, (stream, windows), idle, shutdown.clone(), self.metrics.clone());
         tokio::spawn(async move {
             let _counted = counted;
             serving.await;
@@ -127,15 +120,15 @@ impl Door {
 }
 
 #[async_trait]
-impl ServerApp for Door {
+impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Door<A> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        if !self.shared.descriptors.admit(stream.id()) {
-            refuse::unheard(&self.shared);
+        if !self.descriptors.admit(stream.id()) {
+            descriptors::count_refused(&self.metrics);
             return None;
         }
-        let counted = Counted::new(&self.shared);
+        let counted = Counted::new(&self.connections);
         // Boxed: what a handshake needs is not kept for as long as its connection.
-        let stream = Box::pin(self.preamble.pass(stream, &self.shared.metrics)).await?;
+        let stream = Box::pin(self.preamble.pass(stream, &self.metrics)).await?;
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
             return self.http2(stream, counted, shutdown);
         }
@@ -147,7 +140,7 @@ impl ServerApp for Door {
             Ok(Ok(Some(Protocol::Http1(stream, read)))) => self.http1(stream, read, shutdown).await,
             Ok(Ok(None) | Err(_)) => None,
             Err(_) => {
-                self.shared.metrics.refusals.with_label_values(&["first-byte"]).inc();
+                self.metrics.refusals.with_label_values(&["first-byte"]).inc();
                 None
             }
         }
@@ -162,47 +155,53 @@ impl ServerApp for Door {
 }
 
 /// A connection that Pingora has, counted until it is dropped.
-pub(super) struct Counted(Arc<Shared>);
+pub(super) struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
-    pub(super) fn new(shared: &Arc<Shared>) -> Counted {
-        shared.connections.fetch_add(1, Ordering::SeqCst);
-        Counted(shared.clone())
+    pub(super) fn new(connections: &Arc<AtomicUsize>) -> Counted {
+        connections.fetch_add(1, Ordering::SeqCst);
+        Counted(connections.clone())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-/// Makes the service of a bound listener.
+/// What a listener hands its connections to, and what all listeners of the process have in common.
+pub(super) struct Behind<A> {
+    pub(super) proxy: Arc<A>,
+    pub(super) runtime: Handle,
+    /// Says what is known of a connection that was taken over and comes back.
+    pub(super) known: fn() -> Known,
+    pub(super) descriptors: Descriptors,
+    pub(super) connections: Arc<AtomicUsize>,
+    pub(super) metrics: Metrics,
+}
+
+/// Makes the service of a bound listener, and the way back for connections that were taken over.
 ///
 /// # Errors
 /// The socket cannot be made non-blocking, or a certificate cannot be used.
-pub fn service(
-    shared: Arc<Shared>,
-    listener: &Listener,
+pub(super) fn service<A: HttpServerApp + Send + Sync + 'static>(
+    behind: Behind<A>,
+    (listener, limits): (&Listener, &Limits),
     socket: TcpListener,
-    runtime: Handle,
     watches: Watches,
-) -> Result<Service, ListenError> {
-    let home = Arc::new(OnceLock::new());
-    let front = Front { shared: shared.clone(), listener: listener.clone(), home: home.clone() };
-    let conf = ServerConf { threads: shared.config.threads.front, max_retries: 4, ..ServerConf::default() };
-    // Without Pingora's modules: its own compression would be made, and asked, for each request.
-    let mut proxy = HttpProxy::new(front, Arc::new(conf));
-    let speaks_both = listener.http2 && listener.tls.is_none();
-    proxy.h2_options = Some(http2_options(&shared.config.limits));
-    let proxy = Arc::new(proxy);
+) -> Result<(Service<A>, Arc<dyn Home>), ListenError> {
+    let Behind { proxy, runtime, known, descriptors, connections, metrics } = behind;
     let Watches { close, close_idle, look } = watches;
-    let (way_in, shutdown) = (Arc::downgrade(&proxy), close.clone());
-    let terms = Arc::new(Terms::of(&shared));
-    let door =
-        FrontDoor { proxy: way_in, shared: Arc::downgrade(&shared), runtime, shutdown, terms: terms.clone() };
-    // Set once: the lock was made above.
-    let _ = home.set(Arc::new(door));
+    let terms = Arc::new(Terms::of(limits, &metrics));
+    let home = Arc::new(FrontDoor {
+        proxy: Arc::downgrade(&proxy),
+        connections: connections.clone(),
+        known,
+        runtime,
+        shutdown: close.clone(),
+        terms: terms.clone(),
+    });
 
     // A blocking socket would hold a worker in accept() for ever.
     socket.set_nonblocking(true).map_err(ListenError::Socket)?;
@@ -215,17 +214,24 @@ pub fn service(
         .l4_buffer(L4BufferSettings::new(0, 0));
     let tls =
         listener.tls.as_ref().map(Tls::new).transpose().map_err(ListenError::Certificate)?.map(Arc::new);
-    let preamble = Preamble::new(listener, tls.clone(), shared.config.limits.first_byte_timeout);
-    let metrics = shared.metrics.clone();
-    let entrance = Door { proxy, shared, preamble, speaks_both, close_idle, terms };
+    let entrance = Door {
+        proxy,
+        descriptors,
+        connections,
+        preamble: Preamble::new(listener, tls.clone(), limits.first_byte_timeout),
+        speaks_both: listener.http2 && listener.tls.is_none(),
+        close_idle,
+        terms,
+        metrics: metrics.clone(),
+    };
     let mut service = listening::Service::new(format!("front {address}"), entrance);
     service.add_listener(config);
     let fds: ListenFds = Arc::new(parking_lot::Mutex::new(Fds::new()));
     fds.lock().add(address, socket.into_raw_fd());
-    Ok(Service { service, fds, close, tls, look, metrics })
+    Ok((Service { service, fds, close, tls, look, metrics }, home))
 }
 
-impl Service {
+impl<A: HttpServerApp + Send + Sync + 'static> Service<A> {
     /// Accepts until it is to close.
     pub async fn run(mut self) {
         let serving = self.service.start_service(Some(self.fds), self.close, 1);
@@ -235,18 +241,6 @@ impl Service {
             () = tls.keep(self.look, self.metrics) => {}
         }
     }
-}
-
-/// Bounds of one HTTP/2 connection; what one client can make the process do and hold follows from them.
-fn http2_options(limits: &Limits) -> H2Options {
-    let mut options = default_h2_options();
-    options
-        .max_concurrent_streams(limits.http2_streams)
-        .max_pending_accept_reset_streams(RESETS)
-        .max_send_buffer_size(HTTP2_BUFFER)
-        // At most 1 MiB.
-        .max_header_list_size(limits.header_bytes as u32);
-    options
 }
 
 /// Dead peers are found within a minute or two even on connections that wait for nothing. Set on the

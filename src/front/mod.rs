@@ -1,7 +1,7 @@
 //! Requests in, through Pingora: route, decide, answer or take over, or pass through.
 //!
 //! `cover` is the flow of a covered request, `access` who may share, `form` which way to read it
-//! asks for, `takeover` how a connection leaves Pingora, `home` how it comes back. Must not know:
+//! asks for, `takeover` how a connection leaves Pingora, `give_back` how it comes back. Must not know:
 //! how changes are detected or encoded.
 
 mod access;
@@ -15,6 +15,7 @@ mod bounds;
 mod bypass;
 mod certificate;
 mod certificates;
+mod client_address;
 mod coding;
 mod confirming;
 mod context;
@@ -33,12 +34,13 @@ mod form;
 mod framing;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod give_back;
 mod greeting;
 mod handshake;
 mod held;
 mod hold;
-mod home;
 mod hosts;
+mod http1;
 mod http2;
 mod listen;
 mod many;
@@ -46,6 +48,7 @@ mod mapped;
 mod newcomers;
 mod not_passed;
 mod ordinary;
+mod origin;
 mod origin_key;
 mod outbox;
 mod own_body;
@@ -56,6 +59,7 @@ mod patience;
 mod preamble;
 mod preference;
 mod progress;
+mod proxy;
 mod proxy_protocol;
 mod purse;
 mod push;
@@ -80,6 +84,7 @@ mod stream;
 mod takeover;
 mod target;
 mod tls;
+mod trusted_proxies;
 mod turnstile;
 mod unpolled;
 mod validators;
@@ -117,9 +122,10 @@ use context::Context;
 pub use descriptors::{Descriptors, shortage};
 pub use doubt::Doubts;
 pub use held::Alike;
-pub use listen::{ListenError, Service, Watches, service};
+pub use listen::{ListenError, Watches};
 pub use newcomers::Newcomers;
 pub use origin_key::Origins;
+pub use proxy::service;
 pub use repeat::Repeats;
 pub use route::{Match, Routes};
 pub use slow_304::Holds;
@@ -144,7 +150,7 @@ pub struct Shared {
     /// Requests that Pingora serves now.
     pub active: AtomicUsize,
     /// Connections that Pingora has, those without a request included.
-    pub connections: AtomicUsize,
+    pub connections: Arc<AtomicUsize>,
     /// Softly refused clients that are held for a moment.
     pub soothed: AtomicUsize,
     pub descriptors: Descriptors,
@@ -198,7 +204,7 @@ impl Front {
     /// The address of a request's client.
     fn client_of(&self, session: &Session) -> Option<IpAddr> {
         let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
-        access::client_address(peer, &session.req_header().headers, &self.listener)
+        client_address::client_address(peer, &session.req_header().headers, &self.listener)
     }
 }
 

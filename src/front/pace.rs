@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{Method, StatusCode, Version as HttpVersion};
 
 use super::cover::Cover;
-use super::{Context, Shared, access, delta};
+use super::{Context, Shared, delta, trusted_proxies};
 use crate::hub::{Paced, Topic, Watch};
 use crate::metrics::Bypass;
 use crate::resource::ResourceKey;
@@ -45,7 +45,8 @@ impl Cover<'_> {
             return None;
         }
         let peer = self.session.client_addr().and_then(|address| address.as_inet())?;
-        let trusted = access::is_trusted(peer.ip().to_canonical(), &self.front.listener.trusted_proxies);
+        let trusted =
+            trusted_proxies::is_trusted(peer.ip().to_canonical(), &self.front.listener.trusted_proxies);
         (!trusted).then(|| self.connection())
     }
 

@@ -13,8 +13,8 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, OrErr, Result};
 
 use super::{
-    Context, Fate, Front, access, bond, bounds, bypass, cors, cursor_hold, form, framing, mapped, refuse,
-    sloppy_head,
+    Context, Fate, Front, bond, bounds, bypass, cors, cursor_hold, form, framing, mapped, refuse, sloppy_head,
+    trusted_proxies,
 };
 use crate::identity::told;
 use crate::metrics::Bypass;
@@ -168,7 +168,7 @@ fn is_ours(name: &HeaderName) -> bool {
 pub(super) fn note_forwarded(front: &Front, session: &Session) {
     if session.req_header().headers.contains_key(header::FORWARDED)
         && let Some(peer) = session.client_addr().and_then(|address| address.as_inet())
-        && access::is_trusted(peer.ip().to_canonical(), &front.listener.trusted_proxies)
+        && trusted_proxies::is_trusted(peer.ip().to_canonical(), &front.listener.trusted_proxies)
     {
         front.shared.relay.note_forwarded();
     }
@@ -189,7 +189,7 @@ fn forwarded(
         return Ok(());
     };
     let peer = peer.ip().to_canonical();
-    let trusted = access::is_trusted(peer, &front.listener.trusted_proxies);
+    let trusted = trusted_proxies::is_trusted(peer, &front.listener.trusted_proxies);
     let proto = if front.listener.tls.is_some() { "https" } else { "http" };
     if trusted {
         // Bytes: who reads from the right must not meet less than what was written there.

@@ -13,8 +13,9 @@ use http::StatusCode;
 use prometheus::IntCounterVec;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Shared;
 use super::raw_head::Unfit;
+use crate::config::Limits;
+use crate::metrics::Metrics;
 
 /// What all connections of a listener are held to.
 #[derive(Debug)]
@@ -32,8 +33,7 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    pub(super) fn of(shared: &Shared) -> Terms {
-        let limits = &shared.config.limits;
+    pub(super) fn of(limits: &Limits, metrics: &Metrics) -> Terms {
         Terms {
             first_byte: limits.first_byte_timeout,
             head: limits.header_timeout,
@@ -41,7 +41,7 @@ impl Terms {
             send: limits.send_timeout,
             head_bytes: limits.header_bytes,
             control_rate: limits.http2_control_rate,
-            refusals: shared.metrics.refusals.clone(),
+            refusals: metrics.refusals.clone(),
         }
     }
 

@@ -10,7 +10,7 @@ use pingora::protocols::{GetSocketDigest, Stream, l4};
 use tokio::time::timeout;
 
 use super::tls::Tls;
-use super::{access, proxy_protocol};
+use super::{proxy_protocol, trusted_proxies};
 use crate::config::Listener;
 use crate::metrics::Metrics;
 
@@ -72,6 +72,6 @@ impl Preamble {
         let digest = socket.get_socket_digest();
         let peer = digest.as_ref().and_then(|digest| digest.peer_addr()?.as_inet().copied());
         self.trusted.is_empty()
-            || peer.is_some_and(|peer| access::is_trusted(peer.ip().to_canonical(), &self.trusted))
+            || peer.is_some_and(|peer| trusted_proxies::is_trusted(peer.ip().to_canonical(), &self.trusted))
     }
 }

@@ -17,7 +17,10 @@ use super::authorize;
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Form;
 use super::purse::household;
-use super::{Context, Fate, Front, Shared, access, cors, purse, refuse, respond, takeover, turnstile, visit};
+use super::{
+    Context, Fate, Front, Shared, cors, descriptors, origin, purse, refuse, respond, takeover, turnstile,
+    visit,
+};
 use crate::config::{Route, Share};
 use crate::fanout::{Arrival, Following, Messages, Record, Seat, Staying, Taken, bound_kernel_buffers};
 use crate::frame::Format;
@@ -31,7 +34,7 @@ impl Cover<'_> {
     pub(super) async fn push(&mut self, base: &ResourceKey, form: Form) -> Result<Fate> {
         if let Form::WebSocket = form {
             let origin = self.text(header::ORIGIN);
-            if !access::origin_allowed(&self.route, origin.as_deref(), self.authority().as_deref()) {
+            if !origin::origin_allowed(&self.route, origin.as_deref(), self.authority().as_deref()) {
                 self.front.shared.metrics.refusals.with_label_values(&["origin"]).inc();
                 let detail = "the Origin of this WebSocket is not let in (websocket.origins)";
                 return refuse::with(self.session, self.ctx, StatusCode::FORBIDDEN, detail).await;
@@ -298,7 +301,7 @@ pub(super) async fn depart(
     if let Taken::Socket(socket, _) = &taken
         && !shared.descriptors.admit(socket.as_raw_fd())
     {
-        refuse::unheard(&shared);
+        descriptors::count_refused(&shared.metrics);
         return Ok(Fate::Answered);
     }
     if let Err(error) = bound_kernel_buffers(&taken, limits.send_buffer, limits.stall_timeout) {

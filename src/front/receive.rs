@@ -10,8 +10,8 @@ use pingora::proxy::Session;
 
 use super::ask_first::{Asking, Otherwise};
 use super::{
-    Context, Fate, Front, Match, access, bounds, bypass, cors, cover, envelope, field_names, form, framing,
-    hosts, many, mapped, passthrough, refuse, target,
+    Context, Fate, Front, Match, bounds, bypass, cors, cover, envelope, field_names, form, framing, hosts,
+    many, mapped, passthrough, refuse, target, trusted_proxies,
 };
 use crate::config::{Route, Upstream};
 use crate::metrics::Bypass;
@@ -78,7 +78,9 @@ impl Front {
     /// Whether the connection comes from a proxy of the operator's.
     fn trusts_peer(&self, session: &Session) -> bool {
         let peer = session.client_addr().and_then(|address| address.as_inet());
-        peer.is_some_and(|peer| access::is_trusted(peer.ip().to_canonical(), &self.listener.trusted_proxies))
+        peer.is_some_and(|peer| {
+            trusted_proxies::is_trusted(peer.ip().to_canonical(), &self.listener.trusted_proxies)
+        })
     }
 
     /// Refuses a path of which some reading is guarded, and not every one by the same route.

@@ -87,12 +87,6 @@ pub(super) async fn unfit(session: &mut Session, ctx: &mut Context, bad: BadHead
     closing(session, ctx, StatusCode::BAD_REQUEST, bad.0).await
 }
 
-/// Counts a connection that is closed without a word, since there are no open files left for it: to an
-/// EventSource a broken connection is a reason to come back, as no status is.
-pub(super) fn unheard(shared: &Shared) {
-    shared.metrics.refusals.with_label_values(&["descriptors"]).inc();
-}
-
 /// Refuses a push client for now: overload or a limit. `route`: none for a client of many that names
 /// no covered one.
 pub(super) async fn for_now(

@@ -18,6 +18,11 @@ pub(super) struct Remembered {
     pub(super) bond: Option<Bond>,
 }
 
+/// What is known of a connection that was held here and comes back: its client is no newcomer.
+pub(super) fn given_back() -> Box<dyn Any + Send + Sync> {
+    Box::new(Remembered { let_in: true, bond: None })
+}
+
 /// What the next request is to know. Returns `None` where that is nothing.
 pub(super) fn remember(ctx: &Context) -> Option<Box<dyn Any + Send + Sync>> {
     let is_new = !ctx.let_in && ctx.bond.is_none();

@@ -16,7 +16,7 @@ use super::cover::VARY_TURNS;
 use super::ordinary::is_remembered;
 use super::origin_key::with_origin;
 use super::purse::{Asker, attend, await_turn};
-use super::{Match, Shared, admission, field_names, preference};
+use super::{Match, Shared, admission, field_names, origin, preference};
 use crate::config::Route;
 use crate::fanout::{Hold, Pass};
 use crate::frame::State;
@@ -311,7 +311,7 @@ impl Visitor {
         }
         let origin = self.headers.get(header::ORIGIN).and_then(|value| value.to_str().ok());
         let let_in = match way {
-            Way::WebSocket => access::origin_allowed(route, origin, self.authority.as_deref()),
+            Way::WebSocket => origin::origin_allowed(route, origin, self.authority.as_deref()),
             // A page of another origin could not read a stream of this route alone without its CORS.
             Way::Sse => match (origin, &route.cors) {
                 (None, _) => true,

@@ -1,0 +1,68 @@
+//! The proxy behind a listener: Pingora's, around the application of that listener.
+//!
+//! Must not know: how connections come in.
+
+use std::net::TcpListener;
+use std::sync::{Arc, OnceLock};
+
+use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora::proxy::HttpProxy;
+use pingora::server::configuration::ServerConf;
+use tokio::runtime::Handle;
+
+use super::listen::{self, Behind, ListenError, Watches};
+use super::{Front, Shared, remembered};
+use crate::config::{Limits, Listener};
+
+/// Streams of an HTTP/2 connection that its client may open and reset before they were looked at:
+/// more are an attack (CVE-2023-44487), and end the connection.
+const RESETS: usize = 20;
+
+/// Bytes of one HTTP/2 stream that wait for its connection to take them.
+const HTTP2_BUFFER: usize = 64 * 1024;
+
+/// A listener ready to run.
+pub type Service = listen::Service<HttpProxy<Front>>;
+
+/// Makes the service of a bound listener.
+///
+/// # Errors
+/// The socket cannot be made non-blocking, or a certificate cannot be used.
+pub fn service(
+    shared: Arc<Shared>,
+    listener: &Listener,
+    socket: TcpListener,
+    runtime: Handle,
+    watches: Watches,
+) -> Result<Service, ListenError> {
+    let home = Arc::new(OnceLock::new());
+    let front = Front { shared: shared.clone(), listener: listener.clone(), home: home.clone() };
+    let conf = ServerConf { threads: shared.config.threads.front, max_retries: 4, ..ServerConf::default() };
+    // Without Pingora's modules: its own compression would be made, and asked, for each request.
+    let mut proxy = HttpProxy::new(front, Arc::new(conf));
+    proxy.h2_options = Some(http2_options(&shared.config.limits));
+    let behind = Behind {
+        proxy: Arc::new(proxy),
+        runtime,
+        known: remembered::given_back,
+        descriptors: shared.descriptors,
+        connections: shared.connections.clone(),
+        metrics: shared.metrics.clone(),
+    };
+    let (service, way_back) = listen::service(behind, (listener, &shared.config.limits), socket, watches)?;
+    // Set once: the lock was made above, and no connection has come yet.
+    let _ = home.set(way_back);
+    Ok(service)
+}
+
+/// Bounds of one HTTP/2 connection; what one client can make the process do and hold follows from them.
+fn http2_options(limits: &Limits) -> H2Options {
+    let mut options = default_h2_options();
+    options
+        .max_concurrent_streams(limits.http2_streams)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_send_buffer_size(HTTP2_BUFFER)
+        // At most 1 MiB.
+        .max_header_list_size(limits.header_bytes as u32);
+    options
+}

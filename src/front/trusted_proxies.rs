@@ -1,0 +1,11 @@
+//! Whose word about a client counts (`trusted_proxies` of a listener, contract §12).
+//!
+//! Must not know: what is said.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+pub(super) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|net| net.contains(&address))
+}
