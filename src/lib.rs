@@ -4,7 +4,7 @@
 //! poll → snapshot → change → frame → subscriber. `resource` and `config` are the nouns,
 //! `upstream` asks, `change` says what counts as a change, `relay` is the poll loop, `frame` encodes
 //! once, `hub` knows who follows what, `transport` is each protocol as a state machine, `fanout` the
-//! client loop, `identity` says who a client is, `front` takes requests in through Pingora, `admin` is
+//! client loop, `identity` says who a client is, `listener` has a socket until there is a request, `front` takes requests in through Pingora, `admin` is
 //! the operator's view, `app` wires them, `upgrade` hands the listening sockets to the next process,
 //! `log_writer` takes log lines without waiting for their reader.
 //!
@@ -24,6 +24,7 @@ pub mod frame;
 pub mod front;
 pub mod hub;
 pub mod identity;
+pub mod listener;
 pub mod log_writer;
 pub mod manual;
 mod memory;

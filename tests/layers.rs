@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["hub"],
     &["relay", "transport"],
     &["fanout"],
+    &["listener"],
     &["front", "admin", "cluster"],
     &[
         "app",
@@ -60,8 +61,17 @@ const NEIGHBOURS: &[(&str, &str)] = &[
 ];
 
 /// Modules (with what is below them) that may name the proxy; the rest would survive another one.
-const MAY_NAME_PINGORA: &[&str] =
-    &["upstream/client", "upstream/targets", "fanout", "front", "admin", "app", "upgrade", "main"];
+const MAY_NAME_PINGORA: &[&str] = &[
+    "upstream/client",
+    "upstream/targets",
+    "fanout",
+    "listener",
+    "front",
+    "admin",
+    "app",
+    "upgrade",
+    "main",
+];
 
 const NAMES_WITHOUT_MEANING: &[&str] = &["util", "utils", "common", "helper", "helpers", "types", "manager"];
 

@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 
-use super::trusted_proxies::is_trusted;
 use crate::config::{ClientAddress, Listener};
+use crate::listener::trusted_proxies::is_trusted;
 
 /// The client's address: the peer (the one that a PROXY header named, where there is one), or behind trusted
 /// proxies the right-most entry of X-Forwarded-For that is none of them (contract §12).

@@ -17,12 +17,12 @@ use super::authorize::Client;
 use super::form::{self, Form, form};
 use super::purse::Asker;
 use super::{
-    Context, Fate, Front, admission, bypass, certificate, hosts, passthrough, purse, push, refuse, target,
-    visit,
+    Context, Fate, Front, admission, bypass, hosts, passthrough, purse, push, refuse, target, visit,
 };
 use crate::config::{Plain, Route, Share};
 use crate::hub::{Attend, Attendance, ExceptionKind, Full};
 use crate::identity::{CertificateName, Denied, Proof, strip};
+use crate::listener::client_certificate;
 use crate::metrics::{Bypass, DoubtOutcome};
 use crate::resource::{QueryProblem, ResourceKey, Target, canonical_query, first_doubt, has_resume};
 
@@ -256,7 +256,7 @@ impl<'a> Cover<'a> {
 
     /// Whom the client's certificate names.
     pub(super) fn certificate(&self) -> Option<Arc<CertificateName>> {
-        certificate::name(self.session)
+        client_certificate::name(self.session)
     }
 
     /// A token of the query goes no further as such: it moves to where tokens belong.

@@ -21,11 +21,12 @@ use super::handshake::PROTOCOL;
 use super::outbox::Courier;
 use super::push::{Departure, depart, seat};
 use super::visit::Visitor;
-use super::{Context, Fate, Front, certificate, form, handshake, hosts, refuse};
+use super::{Context, Fate, Front, form, handshake, hosts, refuse};
 use crate::config::Route;
 use crate::fanout::{Following, Hold, MemberId, MessagePlace, MessageQueue, Seat, messages};
 use crate::frame::{Format, PatchKind};
 use crate::hub::{Attendance, Resume, Subscription, Topic, View};
+use crate::listener::client_certificate;
 use crate::transport::{self, Envelope, Transport, answer};
 
 /// New tokens of one client (`auth`) at once, and the time from one to the next after that: each may cost a question to
@@ -123,7 +124,7 @@ pub(super) fn visitor(front: &Front, session: &Session, ctx: &Context) -> Visito
         shared: front.shared.clone(),
         headers,
         query: request.uri.query().map(str::to_owned),
-        certificate: certificate::name(session),
+        certificate: client_certificate::name(session),
         pass: Arc::default(),
         proto: if front.listener.tls.is_some() { "https" } else { "http" },
         authority,

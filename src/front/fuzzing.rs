@@ -3,8 +3,9 @@
 use http::HeaderMap;
 
 use super::form::Accept;
-use super::{coding, handshake, proxy_protocol};
+use super::{coding, handshake};
 use crate::config::{Route, Upstream};
+use crate::listener::proxy_protocol;
 
 /// The fields of a client that are parsed here.
 pub fn fields(headers: &HeaderMap) {

@@ -17,11 +17,12 @@ use super::own_body::{self, Body};
 use super::push::{Departure, depart, seat, staying};
 use super::stream::{heartbeat, retry};
 use super::visit::{Admitted, Refused, Visitor, Way};
-use super::{Context, Fate, Front, Match, cors, hosts, http2, refuse, respond};
+use super::{Context, Fate, Front, Match, cors, hosts, refuse, respond};
 use crate::config::Switches;
 use crate::fanout::{Following, ManyStream, Record, drive_many};
 use crate::frame::Format;
 use crate::hub::{Resume, Subscription};
+use crate::listener::http2;
 use crate::resource::resume_switch;
 use crate::transport::{Framing, SseMany, Transport, answer, tags};
 

@@ -1,48 +1,37 @@
 //! Requests in, through Pingora: route, decide, answer or take over, or pass through.
 //!
 //! `cover` is the flow of a covered request, `access` who may share, `form` which way to read it
-//! asks for, `takeover` how a connection leaves Pingora, `give_back` how it comes back. Must not know:
+//! asks for; `listener` has the connections. Must not know:
 //! how changes are detected or encoded.
 
 mod access;
 mod admission;
 mod admit;
 mod ask_first;
-mod attended;
 mod authorize;
 mod bond;
 mod bounds;
 mod bypass;
-mod certificate;
-mod certificates;
 mod client_address;
 mod coding;
 mod confirming;
 mod context;
-mod control;
 mod cors;
 mod cover;
 mod cursor_hold;
 mod delta;
-mod descriptors;
 mod doubt;
 mod envelope;
-mod farewell;
 mod field_names;
 mod follow;
 mod form;
 mod framing;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod give_back;
-mod greeting;
 mod handshake;
 mod held;
 mod hold;
 mod hosts;
-mod http1;
-mod http2;
-mod listen;
 mod many;
 mod mapped;
 mod newcomers;
@@ -53,18 +42,12 @@ mod origin_key;
 mod outbox;
 mod own_body;
 mod pace;
-mod parting;
 mod passthrough;
-mod patience;
-mod preamble;
 mod preference;
 mod progress;
 mod proxy;
-mod proxy_protocol;
 mod purse;
 mod push;
-mod raw_body;
-mod raw_head;
 mod reach;
 mod reauth;
 mod receive;
@@ -81,18 +64,15 @@ mod sloppy_head;
 mod slow_304;
 mod socket;
 mod stream;
-mod takeover;
 mod target;
-mod tls;
-mod trusted_proxies;
-mod turnstile;
 mod unpolled;
 mod validators;
 mod vary_memory;
 mod visit;
-mod windows;
 mod writes;
 
+use crate::listener::guarded_stream;
+use crate::listener::http2;
 use std::any::Any;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -115,21 +95,21 @@ use crate::metrics::{Bypass, Metrics};
 use crate::relay::Relay;
 use crate::upstream::Client;
 
+pub use crate::listener::accept_rate::Turnstile;
+pub use crate::listener::descriptors::{Descriptors, shortage};
+pub use crate::listener::service::{ListenError, Watches};
 pub use access::{is_good_for_one, is_scheme_for_one};
 pub use admission::{Subjects, end_subject};
 pub use authorize::Checks;
 use context::Context;
-pub use descriptors::{Descriptors, shortage};
 pub use doubt::Doubts;
 pub use held::Alike;
-pub use listen::{ListenError, Watches};
 pub use newcomers::Newcomers;
 pub use origin_key::Origins;
 pub use proxy::service;
 pub use repeat::Repeats;
 pub use route::{Match, Routes};
 pub use slow_304::Holds;
-pub use turnstile::Turnstile;
 pub use unpolled::Novelties;
 pub use vary_memory::VaryMemory;
 pub use writes::poll_now;
@@ -234,7 +214,7 @@ impl ProxyHttp for Front {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        attended::Attended::asked(session);
+        guarded_stream::Attended::asked(session);
         if session.is_http2() {
             session.set_write_timeout(Some(http2::send_timeout(&self.shared.config.limits)));
         }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use http::{Method, StatusCode, Version as HttpVersion};
 
 use super::cover::Cover;
-use super::{Context, Shared, delta, trusted_proxies};
+use super::{Context, Shared, delta};
 use crate::hub::{Paced, Topic, Watch};
+use crate::listener::trusted_proxies;
 use crate::metrics::Bypass;
 use crate::resource::ResourceKey;
 use crate::upstream::{Class, Priority, Turn};

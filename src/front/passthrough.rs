@@ -14,9 +14,9 @@ use pingora::{Error, ErrorType, OrErr, Result};
 
 use super::{
     Context, Fate, Front, bond, bounds, bypass, cors, cursor_hold, form, framing, mapped, refuse, sloppy_head,
-    trusted_proxies,
 };
 use crate::identity::told;
+use crate::listener::trusted_proxies;
 use crate::metrics::Bypass;
 use crate::upstream::proxy_wants_credentials;
 

@@ -10,9 +10,9 @@ use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use tokio::runtime::Handle;
 
-use super::listen::{self, Behind, ListenError, Watches};
 use super::{Front, Shared, remembered};
 use crate::config::{Limits, Listener};
+use crate::listener::service::{self, Behind, ListenError, Watches};
 
 /// Streams of an HTTP/2 connection that its client may open and reset before they were looked at:
 /// more are an attack (CVE-2023-44487), and end the connection.
@@ -22,7 +22,7 @@ const RESETS: usize = 20;
 const HTTP2_BUFFER: usize = 64 * 1024;
 
 /// A listener ready to run.
-pub type Service = listen::Service<HttpProxy<Front>>;
+pub type Service = service::Service<HttpProxy<Front>>;
 
 /// Makes the service of a bound listener.
 ///
@@ -49,7 +49,7 @@ pub fn service(
         connections: shared.connections.clone(),
         metrics: shared.metrics.clone(),
     };
-    let (service, way_back) = listen::service(behind, (listener, &shared.config.limits), socket, watches)?;
+    let (service, way_back) = service::service(behind, (listener, &shared.config.limits), socket, watches)?;
     // Set once: the lock was made above, and no connection has come yet.
     let _ = home.set(way_back);
     Ok(service)

@@ -17,14 +17,12 @@ use super::authorize;
 use super::cover::{Cover, VARY_TURNS};
 use super::form::Form;
 use super::purse::household;
-use super::{
-    Context, Fate, Front, Shared, cors, descriptors, origin, purse, refuse, respond, takeover, turnstile,
-    visit,
-};
+use super::{Context, Fate, Front, Shared, cors, origin, purse, refuse, respond, visit};
 use crate::config::{Route, Share};
 use crate::fanout::{Arrival, Following, Messages, Record, Seat, Staying, Taken, bound_kernel_buffers};
 use crate::frame::Format;
 use crate::hub::{Attend, Attendance, Closing, Exception, ExceptionKind, Resume, Subscription, View};
+use crate::listener::{accept_rate, descriptors, takeover};
 use crate::metrics::Bypass;
 use crate::resource::ResourceKey;
 use crate::transport::Transport;
@@ -150,7 +148,7 @@ impl Cover<'_> {
     fn seat(&mut self, form: Form) -> std::result::Result<Seat, &'static str> {
         // A long-poll comes back with every change: only the first one of a connection is a newcomer.
         let is_new = match form {
-            Form::LongPoll(_) if self.session.is_http2() => turnstile::is_new_http2(self.session),
+            Form::LongPoll(_) if self.session.is_http2() => accept_rate::is_new_http2(self.session),
             Form::LongPoll(_) => !self.ctx.let_in,
             _ => true,
         };

@@ -11,9 +11,10 @@ use pingora::proxy::Session;
 use super::ask_first::{Asking, Otherwise};
 use super::{
     Context, Fate, Front, Match, bounds, bypass, cors, cover, envelope, field_names, form, framing, hosts,
-    many, mapped, passthrough, refuse, target, trusted_proxies,
+    many, mapped, passthrough, refuse, target,
 };
 use crate::config::{Route, Upstream};
+use crate::listener::trusted_proxies;
 use crate::metrics::Bypass;
 
 impl Front {

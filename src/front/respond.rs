@@ -13,8 +13,8 @@ use pingora::proxy::Session;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::takeover;
 use crate::fanout::{Home, Returned};
+use crate::listener::takeover;
 
 /// Writes a whole answer. HEAD, 204 and 304 have no body, whatever is given.
 pub(super) async fn respond(

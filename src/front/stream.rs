@@ -10,11 +10,12 @@ use pingora::Result;
 
 use super::cover::Cover;
 use super::push::staying;
-use super::{Fate, coding, cors, delta, http2, refuse, respond, visit};
+use super::{Fate, coding, cors, delta, refuse, respond, visit};
 use crate::config::Route;
 use crate::fanout::{Record, Seat, Stream, drive};
 use crate::frame::{Coding, Format};
 use crate::hub::{Attendance, Resume, Subscription, View};
+use crate::listener::http2;
 use crate::metrics::Bypass;
 use crate::resource::{resume_switch, switch, version_of_tag};
 use crate::transport::{Framing, Sse, Transport, answer};

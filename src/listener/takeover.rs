@@ -14,7 +14,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
-use super::attended::Attended;
+use super::guarded_stream::Attended;
 
 /// How long a request's body may take to arrive before its answer.
 const BODY: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ const BODY: Duration = Duration::from_secs(1);
 ///
 /// What stays in the session is a dummy that has read the same head, since Pingora logs and
 /// finishes whatever is there.
-pub(super) async fn take(session: &mut Session) -> Result<Option<(Stream, BytesMut)>> {
+pub(crate) async fn take(session: &mut Session) -> Result<Option<(Stream, BytesMut)>> {
     let raw = session.to_h1_raw().to_vec();
     let ServerSession::H1(mut h1) = *replace(session, raw).await? else {
         return Error::e_explain(ErrorType::InternalError, "only HTTP/1 connections can be taken over");

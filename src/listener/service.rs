@@ -21,17 +21,17 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::attended::Attended;
 use super::certificates::BadFile;
+use super::deadlines::{Awaited, Terms};
 use super::descriptors::{self, Descriptors};
 use super::give_back::FrontDoor;
-use super::greeting::{self, Protocol};
+use super::guarded_stream::Attended;
 use super::http1::{self, Known};
 use super::http2;
-use super::patience::{Awaited, Terms};
+use super::http2_windows::Windows;
 use super::preamble::Preamble;
+use super::protocol::{self, Protocol};
 use super::tls::Tls;
-use super::windows::Windows;
 use crate::config::{Limits, Listener};
 use crate::fanout::Home;
 use crate::metrics::Metrics;
@@ -135,7 +135,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Door<A> {
         if !self.speaks_both {
             return self.http1(stream, BytesMut::new(), shutdown).await;
         }
-        match timeout(self.terms.first_byte, greeting::protocol(stream)).await {
+        match timeout(self.terms.first_byte, protocol::protocol(stream)).await {
             Ok(Ok(Some(Protocol::Http2(stream)))) => self.http2(stream, counted, shutdown),
             Ok(Ok(Some(Protocol::Http1(stream, read)))) => self.http1(stream, read, shutdown).await,
             Ok(Ok(None) | Err(_)) => None,
@@ -171,21 +171,21 @@ impl Drop for Counted {
 }
 
 /// What a listener hands its connections to, and what all listeners of the process have in common.
-pub(super) struct Behind<A> {
-    pub(super) proxy: Arc<A>,
-    pub(super) runtime: Handle,
+pub(crate) struct Behind<A> {
+    pub(crate) proxy: Arc<A>,
+    pub(crate) runtime: Handle,
     /// Says what is known of a connection that was taken over and comes back.
-    pub(super) known: fn() -> Known,
-    pub(super) descriptors: Descriptors,
-    pub(super) connections: Arc<AtomicUsize>,
-    pub(super) metrics: Metrics,
+    pub(crate) known: fn() -> Known,
+    pub(crate) descriptors: Descriptors,
+    pub(crate) connections: Arc<AtomicUsize>,
+    pub(crate) metrics: Metrics,
 }
 
 /// Makes the service of a bound listener, and the way back for connections that were taken over.
 ///
 /// # Errors
 /// The socket cannot be made non-blocking, or a certificate cannot be used.
-pub(super) fn service<A: HttpServerApp + Send + Sync + 'static>(
+pub(crate) fn service<A: HttpServerApp + Send + Sync + 'static>(
     behind: Behind<A>,
     (listener, limits): (&Listener, &Limits),
     socket: TcpListener,

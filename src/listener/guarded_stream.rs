@@ -22,12 +22,12 @@ use pingora::proxy::Session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::control::{Control, GOAWAY};
-use super::farewell::Farewell;
-use super::parting::Parting;
-use super::patience::{Awaited, Patience, Refusal, Terms, Verdict};
+use super::deadlines::{Awaited, Patience, Refusal, Terms, Verdict};
+use super::http2_control::{Control, GOAWAY};
+use super::http2_goaway::Farewell;
+use super::http2_windows::Windows;
+use super::lingering_close::Parting;
 use super::raw_head::{RawHead, Read, Unfit};
-use super::windows::Windows;
 
 /// Most bytes that wait to be written. Larger pieces are not copied.
 const MOST: usize = 8 * 1024;
@@ -41,7 +41,7 @@ const NO_HEAD: &[u8] = b"\0\r\n\r\n";
 
 /// A client's connection on its way to Pingora.
 #[derive(Debug)]
-pub(super) struct Attended {
+pub(crate) struct Attended {
     stream: Stream,
     terms: Arc<Terms>,
     patience: Patience,
@@ -148,7 +148,7 @@ impl Attended {
     }
 
     /// The head of this request is read: how long the rest may take is its own business.
-    pub(super) fn asked(session: &Session) {
+    pub(crate) fn asked(session: &Session) {
         let stream = session.downstream_session.stream();
         if let Some(attended) = stream.and_then(|stream| (**stream).as_any().downcast_ref::<Attended>()) {
             attended.busy.store(true, Ordering::Relaxed);
@@ -160,7 +160,7 @@ impl Attended {
     }
 
     /// The connection itself, if this one is such; nothing of it waits to be written.
-    pub(super) fn bare(stream: Stream) -> Stream {
+    pub(crate) fn bare(stream: Stream) -> Stream {
         match Attended::within(stream) {
             Ok(attended) if attended.waiting.is_empty() && attended.ahead.is_empty() => attended.stream,
             Ok(attended) => attended,

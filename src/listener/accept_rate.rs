@@ -46,7 +46,7 @@ impl Turnstile {
 
 /// Whether an HTTP/2 connection was made for this request. Its streams have no common memory, but its age
 /// tells: a re-request follows an answer that came long after the first request.
-pub(super) fn is_new_http2(session: &Session) -> bool {
+pub(crate) fn is_new_http2(session: &Session) -> bool {
     let digest = session.downstream_session.digest();
     let layers = digest.map(|digest| digest.timing_digest.as_slice()).unwrap_or_default();
     let began = layers.iter().flatten().map(|timing| timing.established_ts).min();

@@ -50,7 +50,7 @@ impl From<Bad> for io::Error {
 ///
 /// # Errors
 /// The connection broke or ended, or what came is no PROXY header.
-pub(super) async fn read(socket: &mut Stream) -> io::Result<()> {
+pub(crate) async fn read(socket: &mut Stream) -> io::Result<()> {
     let mut read = Vec::new();
     let length = loop {
         if let Some(length) = length(&read)? {
@@ -74,7 +74,7 @@ pub(super) async fn read(socket: &mut Stream) -> io::Result<()> {
 
 /// For the fuzz targets: a whole header is no longer than what was read.
 #[cfg(fuzzing)]
-pub(super) fn fuzzed(read: &[u8]) {
+pub(crate) fn fuzzed(read: &[u8]) {
     if let Ok(Some(length)) = length(read)
         && let Some(header) = read.get(..length)
     {

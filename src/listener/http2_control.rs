@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use super::turnstile::Turnstile;
+use super::accept_rate::Turnstile;
 
 /// Bytes of what a client says before its first frame.
 const PREFACE: u32 = 24;

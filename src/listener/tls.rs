@@ -13,8 +13,8 @@ use pingora::protocols::{Stream, l4};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::certificate::Keep;
 use super::certificates::{BadFile, Material};
+use super::client_certificate::Keep;
 use crate::config::ListenerTls;
 use crate::metrics::Metrics;
 

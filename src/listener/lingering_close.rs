@@ -12,7 +12,7 @@ use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::patience::Refusal;
+use super::deadlines::Refusal;
 use crate::transport::answer;
 
 /// How long it may take to hear it, and to stop.

@@ -21,8 +21,8 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
+use super::http2_windows::Windows;
 use super::takeover;
-use super::windows::Windows;
 use crate::config::Limits;
 use crate::metrics::Metrics;
 
@@ -54,7 +54,7 @@ tokio::task_local! {
 }
 
 /// How long a write of this request's answer may make no progress.
-pub(super) fn send_timeout(limits: &Limits) -> Duration {
+pub(crate) fn send_timeout(limits: &Limits) -> Duration {
     let begins_closed = WINDOWS.try_with(|windows| windows.begin_closed()).unwrap_or(false);
     if begins_closed { limits.send_timeout / SEND_TIMEOUT_PART } else { limits.send_timeout }
 }
@@ -87,7 +87,7 @@ enum Came {
 ///
 /// # Errors
 /// The request is none of HTTP/2.
-pub(super) async fn board<F>(session: &mut Session, live: impl FnOnce(Box<ServerSession>) -> F) -> Result<()>
+pub(crate) async fn board<F>(session: &mut Session, live: impl FnOnce(Box<ServerSession>) -> F) -> Result<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {

@@ -18,7 +18,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::certificate::{self, Anchor};
+use super::client_certificate::{self, Anchor};
 use crate::config::{CertificateFiles, ClientCertificates, ListenerTls, TlsVersion};
 
 /// Longest file, bytes: the system's whole bundle of authorities has a quarter of it.
@@ -127,7 +127,7 @@ impl Material {
             return Ok(Vec::new());
         };
         let anchor = |certificate: CertificateDer<'static>| {
-            let name = certificate::authority_name(&certificate);
+            let name = client_certificate::authority_name(&certificate);
             let mut roots = RootCertStore::empty();
             roots.add(certificate).map_err(|error| BadFile::new(file, error))?;
             let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -10,7 +10,7 @@ use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 
-use super::attended::Attended;
+use super::guarded_stream::Attended;
 
 /// What the application behind a listener remembers of a connection.
 pub(super) type Known = Box<dyn Any + Send + Sync>;

@@ -36,7 +36,7 @@ const SHORT: [(&str, &str); 9] = [
 /// is the distinguished name as RFC 4514 writes it (`CN=robot,O=Shop`), or if that is empty the first alternative name,
 /// as `DNS:robot.example`, `URI:spiffe://shop/robot`, `EMAIL:robot@shop.example` or `IP:10.0.0.1`.
 /// Returns `None` without a certificate, and for one without a name.
-pub(super) fn name(session: &Session) -> Option<Arc<CertificateName>> {
+pub(crate) fn name(session: &Session) -> Option<Arc<CertificateName>> {
     let digest = session.downstream_session.digest()?;
     digest.ssl_digest.as_ref()?.extension.get::<Arc<CertificateName>>().cloned()
 }

@@ -47,7 +47,7 @@ impl Descriptors {
 
 /// Counts a connection that is closed without a word, since there are no open files left for it: to an
 /// EventSource a broken connection is a reason to come back, as no status is.
-pub(super) fn count_refused(metrics: &Metrics) {
+pub(crate) fn count_refused(metrics: &Metrics) {
     metrics.refusals.with_label_values(&["descriptors"]).inc();
 }
 
