@@ -467,9 +467,13 @@ fn the_proxy_is_named_only_where_it_may_be() {
     let text = "//! x\nuse pingora::Error;\nfn f() -> pingora_core::Result<()> { pingora_free() }";
     breaks("hub/a.rs", text, &["hub/a.rs:2: names pingora", "hub/a.rs:3: names pingora"]);
     breaks("upstream/schedule.rs", "//! x\nuse pingora as p;", &["names pingora"]);
-    for file in
-        ["upstream/client.rs", "upstream/client/exchange.rs", "fanout/mod.rs", "front/route.rs", "app.rs"]
-    {
+    for file in [
+        "upstream/client.rs",
+        "upstream/client/exchange.rs",
+        "fanout/mod.rs",
+        "front/request/route.rs",
+        "app.rs",
+    ] {
         breaks(file, text, &[]);
     }
 }

@@ -7,8 +7,9 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 
+use super::request::transport_choice;
 use super::visit::full_key;
-use super::{Context, Shared, form};
+use super::{Context, Shared};
 use crate::config::{Plain, Route, Switches};
 use crate::hub::ExceptionKind;
 use crate::metrics::Bypass;
@@ -31,7 +32,7 @@ fn of_head(route: &Route, request: &RequestHeader) -> Option<Bypass> {
     if !is_read(&request.method) {
         return Some(Bypass::Method);
     }
-    let pushes = || form::may_push(route, &request.method, &request.headers, request.uri.query());
+    let pushes = || transport_choice::may_push(route, &request.method, &request.headers, request.uri.query());
     (route.plain == Plain::Pass && !pushes()).then_some(Bypass::Plain)
 }
 

@@ -14,11 +14,10 @@ use super::access::{self, ClassValues};
 use super::admit::{Reason, token_field};
 use super::ask_first::Otherwise;
 use super::authorize::Client;
-use super::form::{self, Form, form};
 use super::purse::Asker;
-use super::{
-    Context, Fate, Front, admission, bypass, hosts, passthrough, purse, push, refuse, target, visit,
-};
+use super::request::transport_choice::{self, Form, form};
+use super::request::{hosts, target};
+use super::{Context, Fate, Front, admission, bypass, passthrough, purse, push, refuse, visit};
 use crate::config::{Plain, Route, Share};
 use crate::hub::{Attend, Attendance, ExceptionKind, Full};
 use crate::identity::{CertificateName, Denied, Proof, strip};
@@ -284,7 +283,7 @@ impl<'a> Cover<'a> {
             self.front.shared.metrics.refusals.with_label_values(&[label]).inc();
         }
         if let Some((code, text)) = told.close
-            && form::is_websocket(&self.headers)
+            && transport_choice::is_websocket(&self.headers)
             && self.route.transports.websocket
         {
             return match push::seat(self.front, self.ctx, Some(&self.route), true) {

@@ -20,8 +20,9 @@ use super::follow::Asked;
 use super::handshake::PROTOCOL;
 use super::outbox::Courier;
 use super::push::{Departure, depart, seat};
+use super::request::{hosts, transport_choice};
 use super::visit::Visitor;
-use super::{Context, Fate, Front, form, handshake, hosts, refuse};
+use super::{Context, Fate, Front, handshake, refuse};
 use crate::config::Route;
 use crate::fanout::{Following, Hold, MemberId, MessagePlace, MessageQueue, Seat, messages};
 use crate::frame::{Format, PatchKind};
@@ -91,7 +92,7 @@ impl Cover<'_> {
 /// The envelope protocol at its own address, without a resource to begin with.
 pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
     let request = session.req_header();
-    if !(form::is_websocket(&request.headers) && handshake::offers_ours(&request.headers)) {
+    if !(transport_choice::is_websocket(&request.headers) && handshake::offers_ours(&request.headers)) {
         let detail = "here is a WebSocket with the subprotocol pollcast.v1";
         let mut more = handshake::refusal(StatusCode::UPGRADE_REQUIRED);
         more.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));

@@ -2,8 +2,9 @@
 
 use http::HeaderMap;
 
-use super::form::Accept;
-use super::{coding, handshake};
+use super::handshake;
+use super::request::content_coding;
+use super::request::transport_choice::Accept;
 use crate::config::{Route, Upstream};
 use crate::listener::proxy_protocol;
 
@@ -11,7 +12,7 @@ use crate::listener::proxy_protocol;
 pub fn fields(headers: &HeaderMap) {
     let accept = Accept::of(headers);
     let _ = (accept.admits("text/event-stream"), accept.admits("application/json"));
-    let _ = coding::deflate(headers);
+    let _ = content_coding::deflate(headers);
     let _ = handshake::accept(headers, true, None);
 }
 

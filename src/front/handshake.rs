@@ -5,7 +5,7 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tungstenite::handshake::derive_accept_key;
 
-use super::coding::Deflate;
+use super::request::content_coding::Deflate;
 
 /// Why a handshake is refused, with the fields that say what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]

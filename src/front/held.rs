@@ -15,7 +15,8 @@ use pingora::Result;
 
 use super::cover::Cover;
 use super::push::staying;
-use super::{Fate, Shared, coding, cors, delta, form, hold, repeat, visit};
+use super::request::{content_coding, cors, delta_choice, transport_choice};
+use super::{Fate, Shared, hold, repeat, visit};
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format};
 use crate::hub::{Attendance, Resume, View};
@@ -53,14 +54,14 @@ impl Cover<'_> {
         if view.withdrawn || visit::refusal(view).is_some() || differs {
             return self.answer(key, view, is_confirmed).await;
         }
-        let patches = delta::of_answer(&self.route, &self.headers, self.query.as_deref());
+        let patches = delta_choice::of_answer(&self.route, &self.headers, self.query.as_deref());
         if patches.is_none() && !self.admits(&frame.snapshot) {
             return Ok(Fate::PassThrough(Bypass::Accept));
         }
         let wait = asked.min(self.route.max_wait);
         let format = match patches {
             Some(_) => Format::BodyDelta,
-            None => Format::Body(coding::coding(&self.route, key, &self.headers)),
+            None => Format::Body(content_coding::coding(&self.route, key, &self.headers)),
         };
         self.hold(attendance, view, wait, Have::Version(have), format, Resume::From(have), seat).await
     }
@@ -142,7 +143,7 @@ impl Cover<'_> {
 
     /// Whether the connection of a request with these fields serves another one.
     pub(super) fn keeps(headers: &HeaderMap, version: HttpVersion, shared: &Shared) -> bool {
-        let is_last = form::has_token(headers, header::CONNECTION, "close");
+        let is_last = transport_choice::has_token(headers, header::CONNECTION, "close");
         version == HttpVersion::HTTP_11 && !is_last && !shared.is_draining()
     }
 

@@ -11,7 +11,8 @@ use pingora::Result;
 use tokio::time::sleep_until;
 
 use super::cover::Cover;
-use super::{Fate, coding, cors, refuse, respond};
+use super::request::{content_coding, cors};
+use super::{Fate, refuse, respond};
 use crate::fanout::{Staying, draining};
 use crate::frame::Coding;
 use crate::hub::{Delivery, Subscription};
@@ -53,7 +54,8 @@ pub(super) async fn hold(
     });
     let key = subscription.topic().key().clone();
     let coded = subscription.topic().view().frame.as_ref().is_some_and(|frame| {
-        coding::coding(&cover.route, &key, &cover.headers) == Coding::Deflated && frame.gzip_made().is_some()
+        content_coding::coding(&cover.route, &key, &cover.headers) == Coding::Deflated
+            && frame.gzip_made().is_some()
     });
     let empty = Bytes::from_static(b"[]");
     let (status, headers, body) = match (ended, have) {

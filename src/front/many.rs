@@ -13,11 +13,12 @@ use pingora::proxy::Session;
 use tokio::task::JoinSet;
 
 use super::envelope::visitor;
-use super::own_body::{self, Body};
 use super::push::{Departure, depart, seat, staying};
+use super::request::body::{self, Body};
+use super::request::{cors, hosts};
 use super::stream::{heartbeat, retry};
 use super::visit::{Admitted, Refused, Visitor, Way};
-use super::{Context, Fate, Front, Match, cors, hosts, refuse, respond};
+use super::{Context, Fate, Front, Match, refuse, respond};
 use crate::config::Switches;
 use crate::fanout::{Following, ManyStream, Record, drive_many};
 use crate::frame::Format;
@@ -157,7 +158,7 @@ fn named(session: &Session) -> Vec<String> {
 async fn asked(session: &mut Session, ctx: &mut Context) -> Result<std::result::Result<Vec<String>, Fate>> {
     let (status, detail) = match session.req_header().method.as_str() {
         "GET" => return Ok(Ok(named(session))),
-        "POST" | "QUERY" => match own_body::read(session, ctx, LIST_BYTES_MAX).await? {
+        "POST" | "QUERY" => match body::read(session, ctx, LIST_BYTES_MAX).await? {
             Body::Refused(fate) => return Ok(Err(fate)),
             Body::Whole(body) => match serde_json::from_slice::<Vec<String>>(&body) {
                 Ok(resources) => return Ok(Ok(unique(resources.into_iter()))),

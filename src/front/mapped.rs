@@ -7,7 +7,8 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, OrErr, Result};
 
-use super::{Context, Fate, refuse, target};
+use super::request::target;
+use super::{Context, Fate, refuse};
 use crate::config::Route;
 use crate::resource::{
     Answered, NoTarget, as_clients_see, check_target, destination, forwarded_prefix, upstream_target,

@@ -15,8 +15,9 @@ use tokio::time::{Instant, timeout};
 
 use super::admit::Reason;
 use super::cover::{Cover, VARY_TURNS};
-use super::form::Accept;
-use super::{Fate, authorize, coding, cors, delta, form, preference, refuse, respond, visit};
+use super::request::transport_choice::Accept;
+use super::request::{accept, content_coding, cors, delta_choice, transport_choice};
+use super::{Fate, authorize, refuse, respond, visit};
 use crate::config::Share;
 use crate::fanout::Hold;
 use crate::frame::{Coding, Frame, PatchKind, State};
@@ -126,16 +127,16 @@ impl Cover<'_> {
     /// looks at the User-Agent. Returns `None` if it is.
     pub(super) fn prefers_another_form(&self, view: &View) -> Option<Bypass> {
         let held = view.frame.as_ref().and_then(|frame| frame.snapshot.content_type.as_ref());
-        if preference::prefers_another(&self.route, &self.headers, held) {
+        if accept::prefers_another(&self.route, &self.headers, held) {
             return Some(Bypass::Accept);
         }
         let names = visit::chosen_by(view)?;
-        preference::depends_on_agent(&self.route, names).then_some(Bypass::Vary)
+        accept::depends_on_agent(&self.route, names).then_some(Bypass::Vary)
     }
 
     /// Whether the client wants no poll on its behalf (RFC 9111 §5.2.1.7).
     fn only_if_cached(&self) -> bool {
-        form::has_token(&self.headers, header::CACHE_CONTROL, "only-if-cached")
+        transport_choice::has_token(&self.headers, header::CACHE_CONTROL, "only-if-cached")
     }
 
     fn has_young(&self, key: &ResourceKey) -> bool {
@@ -240,7 +241,7 @@ impl Cover<'_> {
         status: CacheStatus,
     ) -> Result<Fate> {
         let snapshot = &frame.snapshot;
-        let patches = delta::of_answer(&self.route, &self.headers, self.query.as_deref())
+        let patches = delta_choice::of_answer(&self.route, &self.headers, self.query.as_deref())
             .filter(|_| !snapshot.forbids_transformation());
         if patches.is_none() && !self.admits(snapshot) {
             return Ok(Fate::PassThrough(Bypass::Accept));
@@ -257,7 +258,7 @@ impl Cover<'_> {
             respond::respond(self.session, StatusCode::IM_USED, &headers, patch).await?;
             return Ok(Fate::Answered);
         }
-        let gzip = match coding::coding(&self.route, key, &self.headers) {
+        let gzip = match content_coding::coding(&self.route, key, &self.headers) {
             Coding::Plain => None,
             // What is not needed is not made.
             Coding::Deflated if unchanged => frame.gzip_made().cloned(),

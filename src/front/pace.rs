@@ -9,7 +9,8 @@ use std::time::Duration;
 use http::{Method, StatusCode, Version as HttpVersion};
 
 use super::cover::Cover;
-use super::{Context, Shared, delta};
+use super::request::delta_choice;
+use super::{Context, Shared};
 use crate::hub::{Paced, Topic, Watch};
 use crate::listener::trusted_proxies;
 use crate::metrics::Bypass;
@@ -41,7 +42,7 @@ impl Cover<'_> {
         // A client that asks for patches knows pollcast.
         let is_plain = self.method == Method::GET
             && self.version == HttpVersion::HTTP_11
-            && delta::of_answer(&self.route, &self.headers, self.query.as_deref()).is_none();
+            && delta_choice::of_answer(&self.route, &self.headers, self.query.as_deref()).is_none();
         if !is_plain || self.session.is_http2() {
             return None;
         }

@@ -12,9 +12,8 @@ use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, OrErr, Result};
 
-use super::{
-    Context, Fate, Front, bond, bounds, bypass, cors, cursor_hold, form, framing, mapped, refuse, sloppy_head,
-};
+use super::request::{cors, framing, limits, transport_choice};
+use super::{Context, Fate, Front, bond, bypass, cursor_hold, mapped, refuse, sloppy_head};
 use crate::identity::told;
 use crate::listener::trusted_proxies;
 use crate::metrics::Bypass;
@@ -28,7 +27,7 @@ const BUSY: Duration = Duration::from_secs(1);
 
 /// Whether a request may pass through as far as limits go; if so, it has its place.
 pub(super) async fn admit(session: &mut Session, ctx: &mut Context, reason: Bypass) -> Result<Fate> {
-    if let Err(excess) = bounds::announced(&ctx.shared, &session.req_header().headers) {
+    if let Err(excess) = limits::announced(&ctx.shared, &session.req_header().headers) {
         return refuse::with(session, ctx, excess.status, excess.detail).await;
     }
     framing::ends_empty(session, ctx.shared.config.limits.header_timeout).await?;
@@ -62,7 +61,7 @@ pub(super) fn begin(session: &mut Session, ctx: &mut Context, reason: Bypass, dr
     session.set_total_drain_timeout(None);
     session.set_close_on_response_before_downstream_finish(true);
     // An upgraded connection may be silent for as long as it likes.
-    let is_upgrade = form::is_websocket(&session.req_header().headers);
+    let is_upgrade = transport_choice::is_websocket(&session.req_header().headers);
     let limit = ctx.shared.config.limits.body_timeout;
     session.set_read_timeout((!is_upgrade).then_some(limit));
 }
@@ -76,7 +75,7 @@ pub(super) fn passes(session: &Session, piece: usize, ctx: &mut Context) -> Resu
     if session.response_written().is_some_and(upgraded) {
         return Ok(());
     }
-    bounds::passes(&ctx.shared, &mut ctx.passed, piece)
+    limits::passes(&ctx.shared, &mut ctx.passed, piece)
 }
 
 /// The server for this request.
@@ -85,7 +84,7 @@ pub(super) async fn peer(session: &Session, ctx: &mut Context) -> Result<Box<Htt
         return Error::e_explain(ErrorType::HTTPStatus(502), "nothing to pass through to");
     };
     // An upgrade needs HTTP/1.1.
-    let is_upgrade = form::is_websocket(&session.req_header().headers);
+    let is_upgrade = transport_choice::is_websocket(&session.req_header().headers);
     let chosen = upstream.peer(bond::whose(session, ctx), is_upgrade).await;
     let chosen =
         chosen.or_err_with(ErrorType::HTTPStatus(502), || "no server to pass through to".to_owned())?;

@@ -9,10 +9,8 @@ use pingora::Result;
 use pingora::proxy::Session;
 
 use super::ask_first::{Asking, Otherwise};
-use super::{
-    Context, Fate, Front, Match, bounds, bypass, cors, cover, envelope, field_names, form, framing, hosts,
-    many, mapped, passthrough, refuse, target,
-};
+use super::request::{cors, field_names, framing, hosts, limits, target, transport_choice};
+use super::{Context, Fate, Front, Match, bypass, cover, envelope, many, mapped, passthrough, refuse};
 use crate::config::{Route, Upstream};
 use crate::listener::trusted_proxies;
 use crate::metrics::Bypass;
@@ -22,7 +20,7 @@ impl Front {
     /// passes through, and stays small enough to cost little there.
     pub(super) async fn receive(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
         ctx.client = self.client_of(session);
-        let size = match bounds::check(&self.shared, session) {
+        let size = match limits::check(&self.shared, session) {
             Ok(size) => size,
             Err(excess) if excess.closes => {
                 return refuse::closing(session, ctx, excess.status, excess.detail).await;
@@ -69,7 +67,7 @@ impl Front {
             Match::Ambiguous => self.ambiguous(session, ctx).await,
             Match::Uncovered => self.uncovered(session, ctx, None, Bypass::Uncovered).await,
             Match::Doubtful { upstream } => self.uncovered(session, ctx, upstream, Bypass::Path).await,
-            Match::Covered { route, path } if size == bounds::Size::ManyParameters => {
+            Match::Covered { route, path } if size == limits::Size::ManyParameters => {
                 self.without_key(session, ctx, route, path).await
             }
             Match::Covered { route, path } => Box::pin(self.covered(session, ctx, route, path)).await,
@@ -150,7 +148,7 @@ impl Front {
             return refuse::with(session, ctx, StatusCode::NOT_FOUND, detail).await;
         }
         let request = session.req_header();
-        if reason == Bypass::Path && form::takes_only_events(&request.method, &request.headers) {
+        if reason == Bypass::Path && transport_choice::takes_only_events(&request.method, &request.headers) {
             ctx.asking = Asking::First(Otherwise::NameTheReadings);
         }
         Ok(Fate::PassThrough(reason))

@@ -12,8 +12,9 @@ use pingora::Result;
 use pingora::proxy::Session;
 use serde_json::json;
 
-use super::framing::BadHead;
-use super::{Context, Fate, Shared, cors, respond};
+use super::request::cors;
+use super::request::framing::BadHead;
+use super::{Context, Fate, Shared, respond};
 use crate::config::{Route, SoftRefusal};
 use crate::fanout::draining;
 use crate::frame::sse;

@@ -7,8 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::Result;
 
 use super::cover::Cover;
-use super::form::Accept;
-use super::{Fate, bypass, cors, preference, respond};
+use super::request::transport_choice::Accept;
+use super::request::{accept, cors};
+use super::{Fate, bypass, respond};
 use crate::hub::{Audience, Claim, Relayed};
 use crate::resource::MediaType;
 
@@ -54,7 +55,7 @@ impl Cover<'_> {
             let content_type =
                 relayed.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
             let essence = content_type.and_then(MediaType::parse).map(|found| found.essence);
-            let prefers_another = preference::prefers_another(
+            let prefers_another = accept::prefers_another(
                 &self.route,
                 &self.headers,
                 relayed.headers.get(header::CONTENT_TYPE),

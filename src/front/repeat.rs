@@ -11,9 +11,10 @@ use std::time::Instant;
 use http::{HeaderMap, Method, StatusCode, Version as HttpVersion, header};
 use pingora::Result;
 
+use super::Fate;
 use super::cover::Cover;
 use super::push::{Departure, depart};
-use super::{Fate, cors, delta};
+use super::request::{cors, delta_choice};
 use crate::fanout::Following;
 use crate::frame::Coding;
 use crate::hub::{Attend, Streak, View};
@@ -64,7 +65,7 @@ pub(super) fn repeat(cover: &Cover<'_>, key: &ResourceKey, view: &View) -> Optio
             frame.snapshot.vary.is_empty() && !frame.snapshot.forbids_transformation()
         })
         && !cover.headers.contains_key(header::IF_MODIFIED_SINCE)
-        && delta::of_answer(&cover.route, &cover.headers, cover.query.as_deref()).is_none();
+        && delta_choice::of_answer(&cover.route, &cover.headers, cover.query.as_deref()).is_none();
     plain.then(|| Repeat::of(&cover.session.to_h1_raw(), Instant::now())).flatten()
 }
 
@@ -93,7 +94,8 @@ impl Cover<'_> {
         let Ok(attendance) = self.attend(key, Attend::Visit) else { return Ok(None) };
         let mut own = HeaderMap::new();
         cors::add(&mut own, &self.route, &self.headers);
-        let gzip = super::coding::coding(&self.route, key, &self.headers) == Coding::Deflated;
+        let gzip =
+            super::request::content_coding::coding(&self.route, key, &self.headers) == Coding::Deflated;
         let plain = Plain::new(
             attendance,
             (shared.repeats.number(client), streak),

@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
 use super::cover::Cover;
-use super::form::has_token;
 use super::push::{seat, staying};
+use super::request::transport_choice::has_token;
 use super::{Fate, hold};
 use crate::fanout::{self, Staying, draining};
 use crate::frame::{Coding, Format};

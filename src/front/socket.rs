@@ -10,8 +10,8 @@ use http::{StatusCode, Version as HttpVersion};
 use pingora::Result;
 
 use super::ask_first::{Asking, Otherwise};
-use super::coding::{self, Deflate};
 use super::cover::Cover;
+use super::request::content_coding::{self, Deflate};
 use super::{Fate, handshake, refuse, visit};
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format, State};
@@ -65,7 +65,7 @@ impl Cover<'_> {
         }
         let key = attendance.topic().key();
         let deflate = match answer::is_compressed(key, &self.route) {
-            true => coding::deflate(&self.headers),
+            true => content_coding::deflate(&self.headers),
             false => None,
         };
         let greeting = match self.handshake(deflate).await? {

@@ -10,7 +10,8 @@ use pingora::Result;
 
 use super::cover::Cover;
 use super::push::staying;
-use super::{Fate, coding, cors, delta, refuse, respond, visit};
+use super::request::{content_coding, cors, delta_choice};
+use super::{Fate, refuse, respond, visit};
 use crate::config::Route;
 use crate::fanout::{Record, Seat, Stream, drive};
 use crate::frame::{Coding, Format};
@@ -43,8 +44,8 @@ impl Cover<'_> {
             _ => Framing::Bare,
         };
         let sse = Sse::new(framing, heartbeat(&self.route), retry(&self.route), Instant::now());
-        let patches = delta::of_stream(&self.route, &self.headers, self.query.as_deref());
-        let coding = coding::coding(&self.route, attendance.topic().key(), &self.headers);
+        let patches = delta_choice::of_stream(&self.route, &self.headers, self.query.as_deref());
+        let coding = content_coding::coding(&self.route, attendance.topic().key(), &self.headers);
         let (sse, format) = match patches {
             Some(kind) => (sse.of_patches(), Format::SseDelta(kind, coding)),
             None => (sse, Format::Sse(coding)),

@@ -12,9 +12,9 @@ use http::Method;
 use parking_lot::Mutex;
 
 use super::cover::Cover;
-use super::delta;
-use super::form::Accept;
 use super::ordinary::is_remembered;
+use super::request::delta_choice;
+use super::request::transport_choice::Accept;
 use crate::hub::{Audience, ExceptionKind, Outcome, View};
 use crate::metrics::Bypass;
 use crate::resource::ResourceKey;
@@ -97,7 +97,8 @@ impl Cover<'_> {
             };
         };
         let view = topic.view();
-        let takes_patches = delta::of_answer(&self.route, &self.headers, self.query.as_deref()).is_some();
+        let takes_patches =
+            delta_choice::of_answer(&self.route, &self.headers, self.query.as_deref()).is_some();
         let admits = match &view.frame {
             Some(frame) => takes_patches || self.admits(&frame.snapshot),
             None => self.admits_expected(),

@@ -14,9 +14,10 @@ use super::admit::{Reason, token_field};
 use super::authorize::{self, Client};
 use super::cover::VARY_TURNS;
 use super::ordinary::is_remembered;
-use super::origin_key::with_origin;
 use super::purse::{Asker, attend, await_turn};
-use super::{Match, Shared, admission, field_names, origin, preference};
+use super::request::origin_key::with_origin;
+use super::request::{accept, field_names};
+use super::{Match, Shared, admission, origin};
 use crate::config::Route;
 use crate::fanout::{Hold, Pass};
 use crate::frame::State;
@@ -104,7 +105,7 @@ pub(super) fn selects(
 /// Counts a push client of a resource whose API looks at the User-Agent: it gets the form for pollcast's own
 /// (contract §3).
 pub(super) fn note_agent(shared: &Shared, route: &Route, view: &View) {
-    if chosen_by(view).is_some_and(|names| preference::depends_on_agent(route, names)) {
+    if chosen_by(view).is_some_and(|names| accept::depends_on_agent(route, names)) {
         shared.metrics.not_obeyed.with_label_values(&[&route.path, VARY_USER_AGENT]).inc();
         shared.doubts.note_agent(route);
     }

@@ -12,7 +12,8 @@ use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::access::{self, ClassValues};
 use super::reach::{self, Bound, bind, collections, folder, path_of, resolve, split_url};
-use super::{Context, Match, Shared, target};
+use super::request::target;
+use super::{Context, Match, Shared};
 use crate::config::{Route, Upstream};
 use crate::hub::{Topic, Touch};
 use crate::identity::Identity;

@@ -10,19 +10,23 @@ use pingora::Result;
 use pingora::proxy::Session;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Context, Fate, refuse};
+use crate::front::{Context, Fate, refuse};
 
 /// A body has so long in all, whatever comes of it in between: `limits.body_timeout` is for one silence.
 const TIME_MAX: Duration = Duration::from_secs(30);
 
 /// A body, or what its client was told instead.
-pub(super) enum Body {
+pub(in crate::front) enum Body {
     Whole(Bytes),
     Refused(Fate),
 }
 
 /// Reads the body of a request. The client has its seat by then: what waits here is counted.
-pub(super) async fn read(session: &mut Session, ctx: &mut Context, bytes_max: usize) -> Result<Body> {
+pub(in crate::front) async fn read(
+    session: &mut Session,
+    ctx: &mut Context,
+    bytes_max: usize,
+) -> Result<Body> {
     let end = Instant::now() + TIME_MAX;
     let silence = ctx.shared.config.limits.body_timeout;
     let mut body = BytesMut::new();

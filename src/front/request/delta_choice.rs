@@ -15,7 +15,11 @@ const MAX_MEMBERS: usize = 64;
 
 /// The patches a stream is to be made of: `Accept: text/event-stream;delta=json-patch`, or the
 /// switch. Returns `None` for whole bodies.
-pub(super) fn of_stream(route: &Route, headers: &HeaderMap, query: Option<&str>) -> Option<PatchKind> {
+pub(in crate::front) fn of_stream(
+    route: &Route,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Option<PatchKind> {
     let accepted = members(headers, header::ACCEPT).find_map(|member| {
         let mut parts = member.split(';').map(str::trim);
         let named = parts.next()?.eq_ignore_ascii_case("text/event-stream");
@@ -30,7 +34,11 @@ pub(super) fn of_stream(route: &Route, headers: &HeaderMap, query: Option<&str>)
 
 /// Whether an answer may be a JSON patch to the version the client has: `A-IM: json-patch`,
 /// `Accept: application/json-patch+json`, or the switch; only together with If-None-Match.
-pub(super) fn of_answer(route: &Route, headers: &HeaderMap, query: Option<&str>) -> Option<PatchKind> {
+pub(in crate::front) fn of_answer(
+    route: &Route,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Option<PatchKind> {
     if !headers.contains_key(header::IF_NONE_MATCH) {
         return None;
     }

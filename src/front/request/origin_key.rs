@@ -5,12 +5,12 @@
 use dashmap::DashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::Shared;
 use crate::config::Route;
+use crate::front::Shared;
 use crate::resource::{KeyParts, ResourceKey};
 
 /// Values in a key that the answer is chosen by.
-pub(super) type Chosen = Vec<(HeaderName, Option<HeaderValue>)>;
+pub(in crate::front) type Chosen = Vec<(HeaderName, Option<HeaderValue>)>;
 
 /// Origins that were answered with `Access-Control-Allow-Origin: *`, by the key without them: what one of them gets is
 /// for all others, too. At most `limits.resources`.
@@ -30,7 +30,7 @@ impl Origins {
 ///
 /// None is added where the request has none or its own authority's, where the route answers CORS here, or where what
 /// is held without one may be read by all.
-pub(super) fn with_origin(
+pub(in crate::front) fn with_origin(
     shared: &Shared,
     route: &Route,
     base: &ResourceKey,

@@ -32,7 +32,7 @@ const TWICE: BadHead = BadHead("a field that says who asks is there twice");
 /// # Errors
 /// A name in another spelling than the one that pollcast sets, that frames, or that the route lists; two lines of
 /// a credential, on a route with `authenticate`.
-pub(super) fn check(headers: &HeaderMap, route: Option<&Route>) -> Result<(), BadHead> {
+pub(in crate::front) fn check(headers: &HeaderMap, route: Option<&Route>) -> Result<(), BadHead> {
     for name in headers.keys() {
         let name = name.as_str();
         if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
@@ -96,7 +96,7 @@ static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Removes what only a trusted proxy may say of a client: `X-Forwarded-*`, `X-Real-IP` and `Forwarded` of others
 /// are no proxy's word, and each is said once in the log.
-pub(super) fn remove_forwarded(request: &mut RequestHeader) {
+pub(in crate::front) fn remove_forwarded(request: &mut RequestHeader) {
     let is_forwarded = |name: &&HeaderName| {
         let name = name.as_str();
         name.starts_with("x-forwarded-") || name == "x-real-ip" || name == "forwarded"
@@ -114,7 +114,7 @@ pub(super) fn remove_forwarded(request: &mut RequestHeader) {
 
 /// Removes what only pollcast says to an upstream (`X-Pollcast-*`): a client's word for it is nothing, whether its request
 /// passes through, is in a class, or is checked by what its own credentials get.
-pub(super) fn remove_own(request: &mut RequestHeader) {
+pub(in crate::front) fn remove_own(request: &mut RequestHeader) {
     let is_own = |name: &&HeaderName| name.as_str().starts_with(OWN);
     if !request.headers.keys().any(|name| is_own(&name)) {
         return;

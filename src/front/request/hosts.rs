@@ -12,18 +12,18 @@ use pingora::proxy::Session;
 use crate::config::{Listener, host_name};
 
 /// The host of a request as its client said it.
-pub(super) fn host(request: &RequestHeader) -> Option<&str> {
+pub(in crate::front) fn host(request: &RequestHeader) -> Option<&str> {
     let said = request.headers.get(header::HOST).and_then(|value| value.to_str().ok());
     said.or(request.uri.authority().map(|authority| authority.as_str()))
 }
 
 /// The address that a client has connected to.
-pub(super) fn own_address(session: &Session) -> Option<SocketAddr> {
+pub(in crate::front) fn own_address(session: &Session) -> Option<SocketAddr> {
     session.downstream_session.server_addr().and_then(|address| address.as_inet()).copied()
 }
 
 /// Whether requests for a host are served here. A request that names no host is.
-pub(super) fn is_served(listener: &Listener, host: Option<&str>, own: Option<SocketAddr>) -> bool {
+pub(in crate::front) fn is_served(listener: &Listener, host: Option<&str>, own: Option<SocketAddr>) -> bool {
     let Some(host) = host else { return true };
     listener.hosts.is_empty()
         || listener.hosts.contains(&host_name(host))
@@ -32,7 +32,7 @@ pub(super) fn is_served(listener: &Listener, host: Option<&str>, own: Option<Soc
 
 /// The authority that polls say for a client that named this one. The listener's first host stands in for one that
 /// is not listed: a helper answers any host, and every listener its own address and clients that name none.
-pub(super) fn polled(listener: &Listener, authority: Option<String>) -> Option<String> {
+pub(in crate::front) fn polled(listener: &Listener, authority: Option<String>) -> Option<String> {
     let is_listed = |host: &String| listener.hosts.contains(&host_name(host));
     match listener.hosts.first() {
         Some(first) => authority.filter(is_listed).or_else(|| Some(first.clone())),

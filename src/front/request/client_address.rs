@@ -11,7 +11,7 @@ use crate::listener::trusted_proxies::is_trusted;
 
 /// The client's address: the peer (the one that a PROXY header named, where there is one), or behind trusted
 /// proxies the right-most entry of X-Forwarded-For that is none of them (contract §12).
-pub(super) fn client_address(
+pub(in crate::front) fn client_address(
     peer: Option<SocketAddr>,
     headers: &HeaderMap,
     listener: &Listener,

@@ -10,13 +10,13 @@ use pingora::http::RequestHeader;
 use crate::resource::target_text;
 
 /// The raw path.
-pub(super) fn path(request: &RequestHeader) -> Cow<'_, str> {
+pub(in crate::front) fn path(request: &RequestHeader) -> Cow<'_, str> {
     let raw = request.raw_path();
     target_text(raw.split(|byte| *byte == b'?').next().unwrap_or_default())
 }
 
 /// The raw query, without the question mark.
-pub(super) fn query(request: &RequestHeader) -> Option<Cow<'_, str>> {
+pub(in crate::front) fn query(request: &RequestHeader) -> Option<Cow<'_, str>> {
     let raw = request.raw_path();
     let at = memchr::memchr(b'?', raw)?;
     Some(target_text(&raw[at + 1..]))

@@ -6,18 +6,19 @@ use http::{HeaderMap, StatusCode, header};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
-use super::{Shared, framing};
+use super::framing;
 use crate::config::Limits;
+use crate::front::Shared;
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Excess {
-    pub(super) status: StatusCode,
-    pub(super) detail: &'static str,
+pub(in crate::front) struct Excess {
+    pub(in crate::front) status: StatusCode,
+    pub(in crate::front) detail: &'static str,
     /// The metric's label.
     reason: &'static str,
     /// Nothing after it can be trusted.
-    pub(super) closes: bool,
+    pub(in crate::front) closes: bool,
 }
 
 impl Excess {
@@ -32,7 +33,7 @@ impl Excess {
 
 /// What a head within the limits may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Size {
+pub(in crate::front) enum Size {
     Usual,
     /// Its query has more parameters than a resource's name may have.
     ManyParameters,
@@ -42,7 +43,7 @@ pub(super) enum Size {
 ///
 /// # Errors
 /// The first limit that it exceeds.
-pub(super) fn check(shared: &Shared, session: &Session) -> Result<Size, Excess> {
+pub(in crate::front) fn check(shared: &Shared, session: &Session) -> Result<Size, Excess> {
     let limits = &shared.config.limits;
     let request = session.req_header();
     let judged = match session.is_http2() {
@@ -91,7 +92,7 @@ fn head(target: &[u8], headers: &HeaderMap, limits: &Limits) -> Result<Size, Exc
 ///
 /// # Errors
 /// It is longer than `limits.request_body`.
-pub(super) fn announced(shared: &Shared, headers: &HeaderMap) -> Result<(), Excess> {
+pub(in crate::front) fn announced(shared: &Shared, headers: &HeaderMap) -> Result<(), Excess> {
     let Some(most) = shared.config.limits.request_body else { return Ok(()) };
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     // A number that does not fit is larger than any limit.
@@ -109,7 +110,7 @@ const TOO_LONG: &str = "the body is longer than limits.request_body";
 ///
 /// # Errors
 /// Status 413 with the first piece that is too much.
-pub(super) fn passes(shared: &Shared, passed: &mut usize, piece: usize) -> Result<()> {
+pub(in crate::front) fn passes(shared: &Shared, passed: &mut usize, piece: usize) -> Result<()> {
     *passed = passed.saturating_add(piece);
     match shared.config.limits.request_body {
         Some(most) if *passed > most => {

@@ -16,7 +16,7 @@ const PARAMETERS_MAX: usize = 16;
 /// a parameter other than charset and q that its type has not. Such a request is the API's whatever Vary says, unless
 /// the route says that Accept means nothing (`ignore_vary: [accept]`) or has it in the key (`vary: [accept]`).
 /// `content_type`: of the snapshot; a request for one without a type prefers no other.
-pub(super) fn prefers_another(
+pub(in crate::front) fn prefers_another(
     route: &Route,
     headers: &HeaderMap,
     content_type: Option<&HeaderValue>,
@@ -45,7 +45,7 @@ pub(super) fn prefers_another(
 
 /// Whether a plain request is the API's since the answer depends on the User-Agent, which is pollcast's own on polls.
 /// `own_vary`: the names of the resource's own Vary.
-pub(super) fn depends_on_agent(route: &Route, own_vary: &[HeaderName]) -> bool {
+pub(in crate::front) fn depends_on_agent(route: &Route, own_vary: &[HeaderName]) -> bool {
     own_vary.contains(&header::USER_AGENT) && !route.headers.vary.contains(&header::USER_AGENT)
 }
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, header};
 
-use super::bypass;
 use crate::config::Route;
+use crate::front::bypass;
 use crate::resource::switch;
 use crate::transport::prefer;
 
 /// The form of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(in crate::front) enum Form {
     WebSocket,
     Sse,
     /// Held this long at most, as asked.
@@ -26,7 +26,7 @@ pub(super) enum Form {
 }
 
 /// What a request line and its fields say. `media_type`: of the snapshot, as far as is known.
-pub(super) fn form(
+pub(in crate::front) fn form(
     route: &Route,
     method: &Method,
     headers: &HeaderMap,
@@ -61,7 +61,12 @@ pub(super) fn form(
 }
 
 /// Whether a request may ask for another form than an ordinary poll. In doubt it may: then [`form`] decides.
-pub(super) fn may_push(route: &Route, method: &Method, headers: &HeaderMap, query: Option<&str>) -> bool {
+pub(in crate::front) fn may_push(
+    route: &Route,
+    method: &Method,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> bool {
     let names_event_stream = |line: &http::HeaderValue| {
         let line = line.as_bytes();
         line.windows(b"event-stream".len()).any(|part| part.eq_ignore_ascii_case(b"event-stream"))
@@ -75,7 +80,7 @@ pub(super) fn may_push(route: &Route, method: &Method, headers: &HeaderMap, quer
 }
 
 /// Whether a client can do nothing with another answer than an event stream, as a browser's EventSource.
-pub(super) fn takes_only_events(method: &Method, headers: &HeaderMap) -> bool {
+pub(in crate::front) fn takes_only_events(method: &Method, headers: &HeaderMap) -> bool {
     let accept = Accept::of(headers);
     method == Method::GET
         && accept.prefers_event_stream("application/json")
@@ -93,18 +98,18 @@ fn wait(route: &Route, headers: &HeaderMap, query: Option<&str>) -> Option<Durat
 }
 
 /// `Upgrade: websocket` with `Connection: upgrade`. Any other upgrade is ignored.
-pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
+pub(in crate::front) fn is_websocket(headers: &HeaderMap) -> bool {
     has_token(headers, header::UPGRADE, "websocket") && has_token(headers, header::CONNECTION, "upgrade")
 }
 
-pub(super) fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
+pub(in crate::front) fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
     let lines = headers.get_all(name);
     let mut tokens = lines.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
     tokens.any(|t| t.trim().eq_ignore_ascii_case(token))
 }
 
 /// An `Accept` field (RFC 9110 §12.5.1).
-pub(super) struct Accept {
+pub(in crate::front) struct Accept {
     /// Lower-case ranges without parameters, and their weights in thousandths.
     ranges: Vec<(String, u32)>,
     absent: bool,
@@ -114,7 +119,7 @@ pub(super) struct Accept {
 const MAX_RANGES: usize = 64;
 
 impl Accept {
-    pub(super) fn of(headers: &HeaderMap) -> Accept {
+    pub(in crate::front) fn of(headers: &HeaderMap) -> Accept {
         let lines = headers.get_all(header::ACCEPT);
         let texts = lines.iter().filter_map(|line| line.to_str().ok());
         let members = texts.flat_map(|text| text.split(',')).take(MAX_RANGES);
@@ -142,7 +147,7 @@ impl Accept {
     }
 
     /// Whether the type may be sent.
-    pub(super) fn admits(&self, essence: &str) -> bool {
+    pub(in crate::front) fn admits(&self, essence: &str) -> bool {
         self.weight(essence) > 0
     }
 
@@ -164,5 +169,5 @@ fn thousandths(text: &str) -> u32 {
 }
 
 #[cfg(test)]
-#[path = "form_tests.rs"]
+#[path = "transport_choice_tests.rs"]
 mod tests;

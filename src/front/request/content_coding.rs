@@ -11,7 +11,7 @@ use crate::resource::ResourceKey;
 use crate::transport::answer;
 
 /// How an answer or stream of a resource goes out to this client.
-pub(super) fn coding(route: &Route, key: &ResourceKey, headers: &HeaderMap) -> Coding {
+pub(in crate::front) fn coding(route: &Route, key: &ResourceKey, headers: &HeaderMap) -> Coding {
     if answer::is_compressed(key, route) && takes_gzip(headers) { Coding::Deflated } else { Coding::Plain }
 }
 
@@ -36,17 +36,17 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
 
 /// What was agreed on for a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Deflate {
+pub(in crate::front) struct Deflate {
     /// Base-two logarithm of the largest window that the client's decoder has.
-    pub(super) window: u8,
+    pub(in crate::front) window: u8,
     /// It keeps its window from message to message.
-    pub(super) keeps_window: bool,
+    pub(in crate::front) keeps_window: bool,
     /// It wants to be told the window's size.
     tells_window: bool,
 }
 
 /// The first offer of permessage-deflate that can be met; others are left out of the answer.
-pub(super) fn deflate(headers: &HeaderMap) -> Option<Deflate> {
+pub(in crate::front) fn deflate(headers: &HeaderMap) -> Option<Deflate> {
     let lines = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
     lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).find_map(offer)
 }
@@ -85,7 +85,7 @@ fn offer(offer: &str) -> Option<Deflate> {
 
 impl Deflate {
     /// The answer. The client never keeps its window: each of its messages is read alone.
-    pub(super) fn answer(self) -> HeaderValue {
+    pub(in crate::front) fn answer(self) -> HeaderValue {
         let mut text = "permessage-deflate; client_no_context_takeover".to_owned();
         if !self.keeps_window {
             text.push_str("; server_no_context_takeover");

@@ -15,11 +15,11 @@ use pingora::{Error, ErrorType, Result};
 use tokio::time::timeout;
 
 /// How long the rest of a body that is not read may take.
-pub(super) const DRAIN: Duration = Duration::from_secs(1);
+pub(in crate::front) const DRAIN: Duration = Duration::from_secs(1);
 
 /// Whether a request's body is known to be short enough to be read and dropped behind an own
 /// answer. If not, the answer is the connection's last.
-pub(super) fn is_drainable(headers: &HeaderMap, limit: usize) -> bool {
+pub(in crate::front) fn is_drainable(headers: &HeaderMap, limit: usize) -> bool {
     if headers.contains_key(header::TRANSFER_ENCODING) || headers.contains_key(header::EXPECT) {
         return false;
     }
@@ -33,13 +33,13 @@ pub(super) fn is_drainable(headers: &HeaderMap, limit: usize) -> bool {
 /// rules in other servers (extensions, line ends, empty sizes), and Pingora's are lenient: what a proxy before
 /// this one takes for a part of the body must not be taken for the next request here. Upstreams are safe: the
 /// body goes out in chunks of our own.
-pub(super) fn is_last(headers: &HeaderMap) -> bool {
+pub(in crate::front) fn is_last(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 /// Reads on for a moment after the last answer of a connection: a close with bytes unread would
 /// reset it, and the client might never see the answer.
-pub(super) async fn linger(session: &mut Session, limit: usize) {
+pub(in crate::front) async fn linger(session: &mut Session, limit: usize) {
     let mut dropped = 0;
     let reading = async {
         while dropped < limit {
@@ -58,7 +58,7 @@ pub(super) async fn linger(session: &mut Session, limit: usize) {
 ///
 /// # Errors
 /// Bytes where none were to come; status 408 after `limit` without an end.
-pub(super) async fn ends_empty(session: &mut Session, limit: Duration) -> Result<()> {
+pub(in crate::front) async fn ends_empty(session: &mut Session, limit: Duration) -> Result<()> {
     let length = session.req_header().headers.get(header::CONTENT_LENGTH);
     let says_nothing = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok()) == Some(0);
     let ServerSession::H2(stream) = session.downstream_session.as_mut() else { return Ok(()) };
@@ -78,10 +78,10 @@ pub(super) async fn ends_empty(session: &mut Session, limit: Duration) -> Result
 
 /// Why a head is refused; the words go to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BadHead(pub(super) &'static str);
+pub(in crate::front) struct BadHead(pub(in crate::front) &'static str);
 
 /// Checks a raw HTTP/1 head, its last empty line included.
-pub(super) fn check(raw: &[u8]) -> Result<(), BadHead> {
+pub(in crate::front) fn check(raw: &[u8]) -> Result<(), BadHead> {
     let mut head = raw;
     // Old clients send an empty line behind a body: it is to be borne (RFC 9112 §2.2).
     while let Some(rest) = head.strip_prefix(b"\r\n") {
@@ -138,7 +138,7 @@ fn target(request_line: &[u8]) -> Result<(), BadHead> {
 ///
 /// # Errors
 /// A field that says where the body ends, or who the request is for, is there twice.
-pub(super) fn to_http1_form(session: &mut Session) -> Result<(), BadHead> {
+pub(in crate::front) fn to_http1_form(session: &mut Session) -> Result<(), BadHead> {
     if !session.is_http2() {
         return Ok(());
     }
@@ -165,7 +165,7 @@ pub(super) fn to_http1_form(session: &mut Session) -> Result<(), BadHead> {
 
 /// Checks who a request is for, and whose page has it sent: one host that every server reads as the same one. It is
 /// in keys, in fields that upstreams make links of, and compared with the Origin.
-pub(super) fn check_host(request: &RequestHeader) -> Result<(), BadHead> {
+pub(in crate::front) fn check_host(request: &RequestHeader) -> Result<(), BadHead> {
     let said = request.headers.get(header::HOST).map(HeaderValue::as_bytes);
     let host = said.or(request.uri.authority().map(|authority| authority.as_str().as_bytes()));
     match host {
@@ -188,7 +188,7 @@ pub(super) fn check_host(request: &RequestHeader) -> Result<(), BadHead> {
 
 /// A name, an IPv4 address or an IPv6 address in brackets, and a port perhaps. Narrower than RFC 3986
 /// §3.2.2, whose `,`, `;` or `%` no real name has.
-pub(super) fn is_host(host: &[u8]) -> bool {
+pub(in crate::front) fn is_host(host: &[u8]) -> bool {
     let Ok(host) = std::str::from_utf8(host) else { return false };
     let (is_name, port) = match host.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(Some((address, rest))) => (address.parse::<Ipv6Addr>().is_ok(), rest),

@@ -11,20 +11,20 @@ use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
-use super::visit::full_key;
-use super::{Context, Fate, respond};
 use crate::config::{Config, Cors, Route};
+use crate::front::visit::full_key;
+use crate::front::{Context, Fate, respond};
 use crate::hub::View;
 
 const EXPOSED: &str = "ETag, Age, Link, Cache-Status, Preference-Applied, Retry-After, Delta-Base";
 
 /// An OPTIONS request that asks for permission, on a route that gives it.
-pub(super) fn is_preflight(request: &RequestHeader, route: &Route) -> bool {
+pub(in crate::front) fn is_preflight(request: &RequestHeader, route: &Route) -> bool {
     route.cors.is_some() && asks(request)
 }
 
 /// An OPTIONS request that asks for permission.
-pub(super) fn asks(request: &RequestHeader) -> bool {
+pub(in crate::front) fn asks(request: &RequestHeader) -> bool {
     request.method == Method::OPTIONS
         && request.headers.contains_key(header::ORIGIN)
         && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
@@ -41,13 +41,18 @@ fn allowed(cors: &Cors, request: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Adds the fields of an own answer.
-pub(super) fn add(headers: &mut HeaderMap, route: &Route, request: &HeaderMap) {
+pub(in crate::front) fn add(headers: &mut HeaderMap, route: &Route, request: &HeaderMap) {
     add_of_all(headers, [route], request);
 }
 
 /// Adds the fields of an own answer about a resource that is not its snapshot: the route's, or else those that the
 /// upstream gives with the resource.
-pub(super) fn add_beside(headers: &mut HeaderMap, route: &Route, request: &HeaderMap, view: Option<&View>) {
+pub(in crate::front) fn add_beside(
+    headers: &mut HeaderMap,
+    route: &Route,
+    request: &HeaderMap,
+    view: Option<&View>,
+) {
     if route.cors.is_some() {
         return add(headers, route, request);
     }
@@ -62,7 +67,12 @@ pub(super) fn add_beside(headers: &mut HeaderMap, route: &Route, request: &Heade
 }
 
 /// Adds the fields of a refusal of a covered request.
-pub(super) fn add_to_refusal(headers: &mut HeaderMap, route: &Route, request: &HeaderMap, ctx: &Context) {
+pub(in crate::front) fn add_to_refusal(
+    headers: &mut HeaderMap,
+    route: &Route,
+    request: &HeaderMap,
+    ctx: &Context,
+) {
     // Only a page of another origin looks at them.
     let key = ctx.key.as_ref().filter(|_| route.cors.is_none() && request.contains_key(header::ORIGIN));
     let key = key.map(|base| full_key(&ctx.shared, route, base, request));
@@ -72,7 +82,7 @@ pub(super) fn add_to_refusal(headers: &mut HeaderMap, route: &Route, request: &H
 
 /// Adds the fields of an answer that speaks of several routes: what each of them allows, and nothing if one
 /// has no `cors`.
-pub(super) fn add_of_all<'a>(
+pub(in crate::front) fn add_of_all<'a>(
     headers: &mut HeaderMap,
     routes: impl IntoIterator<Item = &'a Route>,
     request: &HeaderMap,
@@ -87,7 +97,7 @@ pub(super) fn add_of_all<'a>(
 
 /// Adds the fields of an answer that speaks of no route yet, at the public prefix: an Origin that some route
 /// allows may know what it is told. Each resource is judged by its own route.
-pub(super) fn add_of_any(headers: &mut HeaderMap, config: &Config, request: &HeaderMap) {
+pub(in crate::front) fn add_of_any(headers: &mut HeaderMap, config: &Config, request: &HeaderMap) {
     let rules = config.routes.iter().filter_map(|route| route.cors.as_ref());
     let allowing = rules.clone().filter_map(|cors| Some((cors, allowed(cors, request)?)));
     // What the most generous grants: which resources it may then have is said by each of them.
@@ -114,7 +124,11 @@ fn grant(headers: &mut HeaderMap, rules: &[&Cors], request: &HeaderMap) {
 
 /// Completes an answer that passes through a route with `cors`: its preflight was answered here, so that
 /// the upstream may know nothing of other origins. One that does is left to its own rules.
-pub(super) fn complete(response: &mut ResponseHeader, route: &Route, request: &HeaderMap) -> Result<()> {
+pub(in crate::front) fn complete(
+    response: &mut ResponseHeader,
+    route: &Route,
+    request: &HeaderMap,
+) -> Result<()> {
     if response.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         return Ok(());
     }
@@ -127,7 +141,11 @@ pub(super) fn complete(response: &mut ResponseHeader, route: &Route, request: &H
 }
 
 /// Answers a preflight on a route.
-pub(super) async fn preflight(session: &mut Session, ctx: &mut Context, route: &Route) -> Result<Fate> {
+pub(in crate::front) async fn preflight(
+    session: &mut Session,
+    ctx: &mut Context,
+    route: &Route,
+) -> Result<Fate> {
     let mut headers = HeaderMap::new();
     add(&mut headers, route, &session.req_header().headers);
     let max_age = route.cors.as_ref().map_or(Duration::ZERO, |cors| cors.max_age);
@@ -135,7 +153,7 @@ pub(super) async fn preflight(session: &mut Session, ctx: &mut Context, route: &
 }
 
 /// Answers a preflight at the public prefix.
-pub(super) async fn preflight_of_any(
+pub(in crate::front) async fn preflight_of_any(
     session: &mut Session,
     ctx: &mut Context,
     config: &Config,
