@@ -11,7 +11,7 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorType, Result};
 
-use super::admit::{Reason, Told};
+use super::access::reason::{Reason, Told};
 use super::cover::Cover;
 use super::{Context, Fate, Front, passthrough, push, refuse, respond};
 use crate::fanout::Home;

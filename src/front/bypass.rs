@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 
+use super::access::admit::full_key;
 use super::request::transport_choice;
-use super::visit::full_key;
 use super::{Context, Shared};
 use crate::config::{Plain, Route, Switches};
 use crate::hub::ExceptionKind;

@@ -10,14 +10,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version as Ht
 use pingora::Result;
 use pingora::proxy::Session;
 
-use super::access::{self, ClassValues};
-use super::admit::{Reason, token_field};
+use super::access::authorize::Client;
+use super::access::quota::Asker;
+use super::access::reason::{Reason, token_field};
+use super::access::share::{self, ClassValues};
+use super::access::{admit, authenticate, quota};
 use super::ask_first::Otherwise;
-use super::authorize::Client;
-use super::purse::Asker;
 use super::request::transport_choice::{self, Form, form};
 use super::request::{hosts, target};
-use super::{Context, Fate, Front, admission, bypass, passthrough, purse, push, refuse, visit};
+use super::{Context, Fate, Front, bypass, passthrough, push, refuse};
 use crate::config::{Plain, Route, Share};
 use crate::hub::{Attend, Attendance, ExceptionKind, Full};
 use crate::identity::{CertificateName, Denied, Proof, strip};
@@ -184,10 +185,10 @@ impl<'a> Cover<'a> {
     fn sharing(&self, query: &Option<String>) -> std::result::Result<ClassValues, Reason> {
         let shared = &self.front.shared;
         let own_vary =
-            |class: &ClassValues| visit::own_vary(shared, &self.base_key(query.clone(), class.clone()));
+            |class: &ClassValues| admit::own_vary(shared, &self.base_key(query.clone(), class.clone()));
         let sharing = {
             let identity = self.ctx.identity.as_ref();
-            access::sharing(&self.route, &self.headers, identity, self.ctx.bond.is_some(), own_vary)
+            share::sharing(&self.route, &self.headers, identity, self.ctx.bond.is_some(), own_vary)
         };
         if self.route.share == Share::Public
             && let Some(name) = first_doubt(&self.route, &[], &self.headers)
@@ -248,7 +249,7 @@ impl<'a> Cover<'a> {
         };
         let shared = &self.front.shared;
         // Boxed: most requests are asked nothing, and carry no room for it.
-        let identified = Box::pin(admission::identify(shared, &self.route, &self.path, &proof)).await?;
+        let identified = Box::pin(authenticate::identify(shared, &self.route, &self.path, &proof)).await?;
         self.ctx.identity = identified;
         Ok(())
     }
@@ -292,7 +293,7 @@ impl<'a> Cover<'a> {
             };
         }
         let more = match reason {
-            Reason::Denied(denied) => admission::challenge(denied),
+            Reason::Denied(denied) => authenticate::challenge(denied),
             _ => HeaderMap::new(),
         };
         refuse::with_headers(self.session, self.ctx, told.status, &told.detail, more).await
@@ -318,7 +319,7 @@ impl<'a> Cover<'a> {
     fn base_key(&self, query: Option<String>, class: ClassValues) -> ResourceKey {
         let authority = hosts::polled(&self.front.listener, self.authority());
         let (proto, path) = (self.proto(), self.path.clone());
-        visit::base_key(&self.route, proto, authority, path, query, class, &self.headers)
+        admit::base_key(&self.route, proto, authority, path, query, class, &self.headers)
     }
 
     /// The scheme of the listener.
@@ -333,19 +334,19 @@ impl<'a> Cover<'a> {
         host.or(uri).map(str::to_ascii_lowercase)
     }
 
-    /// See [`visit::full_key`].
+    /// See [`admit::full_key`].
     pub(super) fn full_key(&self, base: &ResourceKey) -> ResourceKey {
-        visit::full_key(&self.front.shared, &self.route, base, &self.headers)
+        admit::full_key(&self.front.shared, &self.route, base, &self.headers)
     }
 
-    /// See [`visit::selects`].
+    /// See [`admit::selects`].
     pub(super) fn selects(&self, base: &ResourceKey, key: &ResourceKey, chosen_by: &[HeaderName]) -> bool {
-        visit::selects(&self.front.shared, &self.route, base, key, chosen_by, &self.headers)
+        admit::selects(&self.front.shared, &self.route, base, key, chosen_by, &self.headers)
     }
 
-    /// See [`purse::attend`].
+    /// See [`quota::attend`].
     pub(super) fn attend(&self, key: &ResourceKey, kind: Attend) -> std::result::Result<Attendance, Full> {
-        purse::attend(&self.front.shared, self.asker(), &self.route, key, kind)
+        quota::attend(&self.front.shared, self.asker(), &self.route, key, kind)
     }
 
     /// Whom the request is from, as far as its limits go.

@@ -13,11 +13,11 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorType, Result};
 use tokio::time::sleep_until;
 
+use super::access::admit;
 use super::ask_first::home_after;
 use super::cover::Cover;
 use super::hold::expelled;
 use super::push::staying;
-use super::visit;
 use super::{Context, Fate, Front, mapped, passthrough, respond};
 use crate::fanout::{Seat, Staying, draining};
 use crate::hub::{Attendance, View};
@@ -102,7 +102,7 @@ fn has_ended(view: &View) -> bool {
     view.closing.is_some()
         || view.withdrawn
         || view.condition.state.is_gone()
-        || visit::refusal(view).is_some()
+        || admit::refusal(view).is_some()
 }
 
 /// Whether there is a reason to ask the API again.

@@ -15,13 +15,13 @@ use pingora::proxy::Session;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
+use super::access::admit::Visitor;
 use super::cover::Cover;
 use super::follow::Asked;
 use super::handshake::PROTOCOL;
 use super::outbox::Courier;
 use super::push::{Departure, depart, seat};
 use super::request::{hosts, transport_choice};
-use super::visit::Visitor;
 use super::{Context, Fate, Front, handshake, refuse};
 use crate::config::Route;
 use crate::fanout::{Following, Hold, MemberId, MessagePlace, MessageQueue, Seat, messages};

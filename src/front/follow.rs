@@ -8,8 +8,8 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
+use super::access::admit::{Admitted, Refused, Visitor, Way};
 use super::envelope::{Followed, complaint};
-use super::visit::{Admitted, Refused, Visitor, Way};
 use crate::fanout::MemberId;
 use crate::frame::{Format, PatchKind};
 use crate::hub::{Resume, Subscription};

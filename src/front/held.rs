@@ -13,10 +13,11 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use pingora::Result;
 
+use super::access::admit;
 use super::cover::Cover;
 use super::push::staying;
 use super::request::{content_coding, cors, delta_choice, transport_choice};
-use super::{Fate, Shared, hold, repeat, visit};
+use super::{Fate, Shared, hold, repeat};
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format};
 use crate::hub::{Attendance, Resume, View};
@@ -51,7 +52,7 @@ impl Cover<'_> {
         };
         let known = is_confirmed || attendance.topic().has_held(have);
         let differs = frame.version() != have && known && view.is_young();
-        if view.withdrawn || visit::refusal(view).is_some() || differs {
+        if view.withdrawn || admit::refusal(view).is_some() || differs {
             return self.answer(key, view, is_confirmed).await;
         }
         let patches = delta_choice::of_answer(&self.route, &self.headers, self.query.as_deref());

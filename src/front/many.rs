@@ -12,12 +12,12 @@ use pingora::Result;
 use pingora::proxy::Session;
 use tokio::task::JoinSet;
 
+use super::access::admit::{Admitted, Refused, Visitor, Way};
 use super::envelope::visitor;
 use super::push::{Departure, depart, seat, staying};
 use super::request::body::{self, Body};
 use super::request::{cors, hosts};
 use super::stream::{heartbeat, retry};
-use super::visit::{Admitted, Refused, Visitor, Way};
 use super::{Context, Fate, Front, Match, refuse, respond};
 use crate::config::Switches;
 use crate::fanout::{Following, ManyStream, Record, drive_many};

@@ -13,11 +13,12 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::Result;
 use tokio::time::{Instant, timeout};
 
-use super::admit::Reason;
+use super::access::reason::Reason;
+use super::access::{admit, authorize};
 use super::cover::{Cover, VARY_TURNS};
 use super::request::transport_choice::Accept;
 use super::request::{accept, content_coding, cors, delta_choice, transport_choice};
-use super::{Fate, authorize, refuse, respond, visit};
+use super::{Fate, refuse, respond};
 use crate::config::Share;
 use crate::fanout::Hold;
 use crate::frame::{Coding, Frame, PatchKind, State};
@@ -78,7 +79,7 @@ impl Cover<'_> {
             if let Some(kind) = self.exception(&key) {
                 return Ok(Fate::PassThrough(kind.into()));
             }
-            if let Some(names) = visit::chosen_by(&view)
+            if let Some(names) = admit::chosen_by(&view)
                 && !self.selects(base, &key, names)
             {
                 continue;
@@ -130,7 +131,7 @@ impl Cover<'_> {
         if accept::prefers_another(&self.route, &self.headers, held) {
             return Some(Bypass::Accept);
         }
-        let names = visit::chosen_by(view)?;
+        let names = admit::chosen_by(view)?;
         accept::depends_on_agent(&self.route, names).then_some(Bypass::Vary)
     }
 
@@ -161,7 +162,7 @@ impl Cover<'_> {
     /// had to.
     pub(super) async fn await_writes(&mut self, topic: &Topic) -> bool {
         self.behind = topic.aged();
-        let waited = !self.awaited_writes && visit::await_writes(&self.route, topic).await;
+        let waited = !self.awaited_writes && admit::await_writes(&self.route, topic).await;
         self.awaited_writes |= waited;
         self.unconfirmed = self.may_be_older(topic, &topic.view());
         waited

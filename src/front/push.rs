@@ -12,13 +12,14 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::Result;
 use pingora::proxy::Session;
 
-use super::admit::Reason;
-use super::authorize;
+use super::access::authorize;
+use super::access::quota::household;
+use super::access::reason::Reason;
+use super::access::{admit, origin, quota};
 use super::cover::{Cover, VARY_TURNS};
-use super::purse::household;
 use super::request::cors;
 use super::request::transport_choice::Form;
-use super::{Context, Fate, Front, Shared, origin, purse, refuse, respond, visit};
+use super::{Context, Fate, Front, Shared, refuse, respond};
 use crate::config::{Route, Share};
 use crate::fanout::{Arrival, Following, Messages, Record, Seat, Staying, Taken, bound_kernel_buffers};
 use crate::frame::Format;
@@ -59,7 +60,7 @@ impl Cover<'_> {
             // Polls up to this one started before the request came.
             let before = self.front.shared.hub.get(&key).map_or(0, |topic| topic.started());
             let asker = self.asker();
-            let turn = purse::await_turn(&self.front.shared, asker, &self.route, &key).await;
+            let turn = quota::await_turn(&self.front.shared, asker, &self.route, &key).await;
             let attendance = match turn.and_then(|()| self.attend(&key, Attend::Follow)) {
                 Ok(attendance) => attendance,
                 Err(full) => {
@@ -73,9 +74,9 @@ impl Cover<'_> {
             let (view, is_confirmed) = match self.exception(&key) {
                 // It is not polled for now.
                 Some(ExceptionKind::Uncoverable) if known.ended > 0 => (known, false),
-                _ => visit::first_view(&self.route, &attendance, before).await,
+                _ => admit::first_view(&self.route, &attendance, before).await,
             };
-            if let Some(names) = visit::chosen_by(&view)
+            if let Some(names) = admit::chosen_by(&view)
                 && !self.selects(base, &key, names)
             {
                 continue;
@@ -89,7 +90,7 @@ impl Cover<'_> {
                 return refuse::counted(self.session, self.ctx, Some(&self.route), event_stream, reason)
                     .await;
             }
-            visit::note_agent(&self.front.shared, &self.route, &view);
+            admit::note_agent(&self.front.shared, &self.route, &view);
             seat = match self.authorized(&attendance, form, seat).await? {
                 ControlFlow::Continue(seat) => seat,
                 ControlFlow::Break(fate) => return Ok(fate),

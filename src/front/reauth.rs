@@ -8,11 +8,11 @@ use std::sync::Arc;
 use http::{HeaderValue, header};
 use serde_json::{Value, json};
 
-use super::access::{self, ClassValues};
-use super::admission;
-use super::admit::Reason;
+use super::access::admit::Visitor;
+use super::access::authenticate;
+use super::access::reason::Reason;
+use super::access::share::{self, ClassValues};
 use super::envelope::{Desk, Followed, reply, without_data};
-use super::visit::Visitor;
 use crate::config::Share;
 use crate::fanout::MemberId;
 use crate::identity::Proof;
@@ -37,7 +37,7 @@ impl Desk {
             let certificate = self.visitor.certificate.as_deref();
             let proof = Proof { headers: &headers, query: self.visitor.query.as_deref(), certificate };
             let shared = &self.visitor.shared;
-            let identity = match Box::pin(admission::identify(shared, &route, &path, &proof)).await {
+            let identity = match Box::pin(authenticate::identify(shared, &route, &path, &proof)).await {
                 Ok(identity) => identity,
                 // The old one stays what it was.
                 Err(denied) => {
@@ -49,7 +49,7 @@ impl Desk {
             // What its headers choose is as it was: only the token is another.
             let own =
                 |_: &ClassValues| topic.key().parts().vary.iter().map(|(name, _)| name.clone()).collect();
-            let class = access::sharing(&route, &headers, identity.as_ref(), self.visitor.is_bound, own);
+            let class = share::sharing(&route, &headers, identity.as_ref(), self.visitor.is_bound, own);
             let same = class.is_ok_and(|class| class == topic.key().parts().class);
             if !same || route.share == Share::Authorize {
                 again.push(name);

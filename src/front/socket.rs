@@ -9,10 +9,11 @@ use bytes::Bytes;
 use http::{StatusCode, Version as HttpVersion};
 use pingora::Result;
 
+use super::access::admit;
 use super::ask_first::{Asking, Otherwise};
 use super::cover::Cover;
 use super::request::content_coding::{self, Deflate};
-use super::{Fate, handshake, refuse, visit};
+use super::{Fate, handshake, refuse};
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format, State};
 use crate::hub::{Attendance, Outcome, Resume, View};
@@ -46,7 +47,7 @@ impl Cover<'_> {
         if !is_ours && has_nothing_to_send(view) {
             return Ok(self.ask_first(Otherwise::CloseNotFound));
         }
-        if let Some(relayed) = visit::refusal(view) {
+        if let Some(relayed) = admit::refusal(view) {
             if relayed.status.is_redirection() && !attendance.topic().key().is_private() {
                 return Ok(self
                     .relay_to_push(relayed)

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
 use pingora::Result;
 
+use super::access::admit;
 use super::cover::Cover;
 use super::push::staying;
 use super::request::{content_coding, cors, delta_choice};
-use super::{Fate, refuse, respond, visit};
+use super::{Fate, refuse, respond};
 use crate::config::Route;
 use crate::fanout::{Record, Seat, Stream, drive};
 use crate::frame::{Coding, Format};
@@ -32,7 +33,7 @@ impl Cover<'_> {
         is_confirmed: bool,
         seat: Seat,
     ) -> Result<Fate> {
-        if let Some(relayed) = visit::refusal(view) {
+        if let Some(relayed) = admit::refusal(view) {
             return Ok(self.relay_to_push(relayed).await?.unwrap_or(Fate::PassThrough(Bypass::NotShareable)));
         }
         if view.frame.as_ref().is_some_and(|frame| frame.sse().is_err()) {

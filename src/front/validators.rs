@@ -8,9 +8,10 @@ use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use super::authorize::Client;
-use super::visit::full_key;
-use super::{Context, Fate, Front, authorize, refuse};
+use super::access::admit::full_key;
+use super::access::authorize;
+use super::access::authorize::Client;
+use super::{Context, Fate, Front, refuse};
 use crate::config::Share;
 use crate::hub::Topic;
 use crate::metrics::Bypass;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use super::access::{self, ClassValues};
+use super::access::share::{self, ClassValues};
 use super::reach::{self, Bound, bind, collections, folder, path_of, resolve, split_url};
 use super::request::target;
 use super::{Context, Match, Shared};
@@ -317,7 +317,7 @@ impl<'a> Write<'a> {
             Writer::Request { headers, identity } => {
                 let route = topic.route();
                 let own = self.classes.entry(route.index);
-                own.or_insert_with(|| access::class(route, headers, *identity)).as_ref() == Some(class)
+                own.or_insert_with(|| share::class(route, headers, *identity)).as_ref() == Some(class)
             }
         }
     }

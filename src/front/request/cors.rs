@@ -12,7 +12,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
 use crate::config::{Config, Cors, Route};
-use crate::front::visit::full_key;
+use crate::front::access::admit::full_key;
 use crate::front::{Context, Fate, respond};
 use crate::hub::View;
 

@@ -5,7 +5,7 @@
 use crate::config::Route;
 
 /// Whether a WebSocket handshake with this Origin is let in (contract §6).
-pub(super) fn origin_allowed(route: &Route, origin: Option<&str>, authority: Option<&str>) -> bool {
+pub(in crate::front) fn origin_allowed(route: &Route, origin: Option<&str>, authority: Option<&str>) -> bool {
     match (&route.websocket.origins, origin) {
         (Some(allowed), Some(origin)) => allowed.iter().any(|a| a == "*" || a.eq_ignore_ascii_case(origin)),
         (_, None) => true,

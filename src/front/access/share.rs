@@ -5,14 +5,14 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::admit::Reason;
+use super::reason::Reason;
 use crate::config::{ClassValue, Route, Share};
 use crate::identity::Identity;
 use crate::resource::{cookie_pairs, credentials, first_doubt};
 use crate::upstream::connection_auth;
 
 /// The values by which a request is in a class; empty: it shows none of them.
-pub(super) type ClassValues = Vec<(HeaderName, HeaderValue)>;
+pub(in crate::front) type ClassValues = Vec<(HeaderName, HeaderValue)>;
 
 /// Decides who may share, for a request of its own, one resource of many, and a new token alike. `is_bound`: the API may
 /// know its client by the connection, whatever the request says (contract §10). `own_vary` gives the
@@ -20,7 +20,7 @@ pub(super) type ClassValues = Vec<(HeaderName, HeaderValue)>;
 ///
 /// # Errors
 /// Why the request shares with no other.
-pub(super) fn sharing(
+pub(in crate::front) fn sharing(
     route: &Route,
     headers: &HeaderMap,
     identity: Option<&Identity>,
@@ -55,7 +55,11 @@ pub(super) fn sharing(
 }
 
 /// The class of a request on a route, whatever it asks for. Returns `None` if it has none of its own there.
-pub(super) fn class(route: &Route, headers: &HeaderMap, identity: Option<&Identity>) -> Option<ClassValues> {
+pub(in crate::front) fn class(
+    route: &Route,
+    headers: &HeaderMap,
+    identity: Option<&Identity>,
+) -> Option<ClassValues> {
     let Share::By(values) = &route.share else { return None };
     match by(values, headers, identity) {
         Ok(class) if !is_good_for_one(route, headers) => Some(class),
@@ -149,5 +153,5 @@ fn by(
 }
 
 #[cfg(test)]
-#[path = "access_tests.rs"]
+#[path = "share_tests.rs"]
 mod tests;

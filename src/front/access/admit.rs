@@ -9,18 +9,19 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use tokio::time::timeout;
 
-use super::access::{self, ClassValues};
-use super::admit::{Reason, token_field};
 use super::authorize::{self, Client};
-use super::cover::VARY_TURNS;
-use super::ordinary::is_remembered;
-use super::purse::{Asker, attend, await_turn};
-use super::request::origin_key::with_origin;
-use super::request::{accept, field_names};
-use super::{Match, Shared, admission, origin};
+use super::quota::{Asker, attend, await_turn};
+use super::reason::{Reason, token_field};
+use super::share::{self, ClassValues};
+use super::{authenticate, origin};
 use crate::config::Route;
 use crate::fanout::{Hold, Pass};
 use crate::frame::State;
+use crate::front::cover::VARY_TURNS;
+use crate::front::ordinary::is_remembered;
+use crate::front::request::origin_key::with_origin;
+use crate::front::request::{accept, field_names};
+use crate::front::{Match, Shared};
 use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, Outcome, Relayed, Topic, View};
 use crate::identity::{CertificateName, Denied, Identity, Proof, strip};
 use crate::metrics::{DoubtOutcome, VARY_USER_AGENT};
@@ -28,7 +29,7 @@ use crate::resource::{KeyParts, ResourceKey, canonical_query, check_target, choo
 
 /// The part of a key that does not depend on the upstream's `Vary`. `authority`: the client's.
 #[allow(clippy::too_many_arguments, reason = "the parts of a key")]
-pub(super) fn base_key(
+pub(in crate::front) fn base_key(
     route: &Route,
     proto: &'static str,
     authority: Option<String>,
@@ -50,7 +51,7 @@ pub(super) fn base_key(
 }
 
 /// The key with the values of the fields that the upstream is known to vary by.
-pub(super) fn full_key(
+pub(in crate::front) fn full_key(
     shared: &Shared,
     route: &Route,
     base: &ResourceKey,
@@ -67,7 +68,7 @@ pub(super) fn full_key(
 }
 
 /// The names of a resource's own Vary, as far as they are known: remembered, or those of what is held.
-pub(super) fn own_vary(shared: &Shared, base: &ResourceKey) -> Vec<HeaderName> {
+pub(in crate::front) fn own_vary(shared: &Shared, base: &ResourceKey) -> Vec<HeaderName> {
     if let Some(names) = shared.vary.get(base) {
         return names.to_vec();
     }
@@ -76,7 +77,7 @@ pub(super) fn own_vary(shared: &Shared, base: &ResourceKey) -> Vec<HeaderName> {
 }
 
 /// The fields by which the upstream chose what a view has to give. None: it has nothing.
-pub(super) fn chosen_by(view: &View) -> Option<&[HeaderName]> {
+pub(in crate::front) fn chosen_by(view: &View) -> Option<&[HeaderName]> {
     match (&view.frame, &view.outcome) {
         (Some(frame), _) => Some(&frame.snapshot.vary),
         (None, Outcome::Relay(relayed)) => Some(&relayed.vary),
@@ -86,7 +87,7 @@ pub(super) fn chosen_by(view: &View) -> Option<&[HeaderName]> {
 
 /// Whether an answer that was chosen by these is the one that a request with these fields selects; if not, the
 /// next key will know (RFC 9111 §4.1).
-pub(super) fn selects(
+pub(in crate::front) fn selects(
     shared: &Shared,
     route: &Route,
     base: &ResourceKey,
@@ -104,7 +105,7 @@ pub(super) fn selects(
 
 /// Counts a push client of a resource whose API looks at the User-Agent: it gets the form for pollcast's own
 /// (contract §3).
-pub(super) fn note_agent(shared: &Shared, route: &Route, view: &View) {
+pub(in crate::front) fn note_agent(shared: &Shared, route: &Route, view: &View) {
     if chosen_by(view).is_some_and(|names| accept::depends_on_agent(route, names)) {
         shared.metrics.not_obeyed.with_label_values(&[&route.path, VARY_USER_AGENT]).inc();
         shared.doubts.note_agent(route);
@@ -113,7 +114,7 @@ pub(super) fn note_agent(shared: &Shared, route: &Route, view: &View) {
 
 /// Waits until the writes so far are in the view, for `write_wait` at most (contract §9); not where there would always
 /// be one to wait for. Returns whether it had to.
-pub(super) async fn await_writes(route: &Route, topic: &Topic) -> bool {
+pub(in crate::front) async fn await_writes(route: &Route, topic: &Topic) -> bool {
     let view = topic.view();
     if !topic.is_unconfirmed(&view) || (view.frame.is_some() && topic.is_written_often()) {
         return false;
@@ -124,7 +125,11 @@ pub(super) async fn await_writes(route: &Route, topic: &Topic) -> bool {
 /// The state a push client begins with: young, or after `first_answer` whatever there is.
 /// True: a poll later than number `before` confirmed it, one that started after this request
 /// came, so that no version of the client's can be newer (contract §2).
-pub(super) async fn first_view(route: &Route, attendance: &Attendance, before: u64) -> (Arc<View>, bool) {
+pub(in crate::front) async fn first_view(
+    route: &Route,
+    attendance: &Attendance,
+    before: u64,
+) -> (Arc<View>, bool) {
     let topic = attendance.topic();
     let view = topic.view();
     let is_young = view.is_young() && (!topic.is_aged(&view) || topic.is_written_often());
@@ -144,7 +149,7 @@ pub(super) async fn first_view(route: &Route, attendance: &Attendance, before: u
 }
 
 /// What the upstream said, where it is an end rather than a failure: passed on as a status, a redirect among them.
-pub(super) fn refusal(view: &View) -> Option<&Arc<Relayed>> {
+pub(in crate::front) fn refusal(view: &View) -> Option<&Arc<Relayed>> {
     let relayed = view.answered()?;
     let gone = matches!(view.condition.state, State::Gone { .. });
     let leads = relayed.status.is_redirection() && relayed.headers.contains_key(header::LOCATION);
@@ -155,47 +160,47 @@ pub(super) fn refusal(view: &View) -> Option<&Arc<Relayed>> {
 
 /// How a resource is read on a connection of many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(in crate::front) enum Way {
     WebSocket,
     Sse,
 }
 
 /// Why a resource cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refused {
-    pub(super) status: StatusCode,
-    pub(super) detail: String,
+pub(in crate::front) struct Refused {
+    pub(in crate::front) status: StatusCode,
+    pub(in crate::front) detail: String,
 }
 
 /// A resource that may be followed.
-pub(super) struct Admitted {
-    pub(super) route: Arc<Route>,
-    pub(super) attendance: Attendance,
+pub(in crate::front) struct Admitted {
+    pub(in crate::front) route: Arc<Route>,
+    pub(in crate::front) attendance: Attendance,
     /// Its path in canonical form.
-    pub(super) path: String,
+    pub(in crate::front) path: String,
     /// What it may be followed by, where its route checks that.
-    pub(super) hold: Option<Arc<Hold>>,
+    pub(in crate::front) hold: Option<Arc<Hold>>,
 }
 
 /// One client, by the head it connected with.
 #[derive(Clone)]
-pub(super) struct Visitor {
-    pub(super) shared: Arc<Shared>,
-    pub(super) headers: HeaderMap,
+pub(in crate::front) struct Visitor {
+    pub(in crate::front) shared: Arc<Shared>,
+    pub(in crate::front) headers: HeaderMap,
     /// Of the request that opened the connection, raw: a token may stand in it.
-    pub(super) query: Option<String>,
+    pub(in crate::front) query: Option<String>,
     /// Whom the client's certificate names.
-    pub(super) certificate: Option<Arc<CertificateName>>,
+    pub(in crate::front) certificate: Option<Arc<CertificateName>>,
     /// What it stays by; all its resources together.
-    pub(super) pass: Arc<Pass>,
+    pub(in crate::front) pass: Arc<Pass>,
     /// `http` or `https`: of the listener.
-    pub(super) proto: &'static str,
-    pub(super) authority: Option<String>,
+    pub(in crate::front) proto: &'static str,
+    pub(in crate::front) authority: Option<String>,
     /// The authority that its polls say.
-    pub(super) host: Option<String>,
-    pub(super) address: Option<IpAddr>,
+    pub(in crate::front) host: Option<String>,
+    pub(in crate::front) address: Option<IpAddr>,
     /// The API may know it by its connection.
-    pub(super) is_bound: bool,
+    pub(in crate::front) is_bound: bool,
 }
 
 /// Longest path and query of a resource on a connection of many.
@@ -203,7 +208,7 @@ const MAX_RESOURCE: usize = 4096;
 
 impl Visitor {
     /// Admits to a resource exactly as a request for it by this client would be.
-    pub(super) async fn admit(&self, resource: &str, way: Way) -> Result<Admitted, Refused> {
+    pub(in crate::front) async fn admit(&self, resource: &str, way: Way) -> Result<Admitted, Refused> {
         let refused = |status, detail: &str| Refused { status, detail: detail.to_owned() };
         let plain = resource.bytes().all(|byte| byte.is_ascii_graphic());
         if !resource.starts_with('/') || resource.len() > MAX_RESOURCE || !plain || resource.contains('#') {
@@ -255,7 +260,7 @@ impl Visitor {
             base_key(&route, self.proto, authority, path.clone(), query, class, &self.headers)
         };
         let own = |class: &ClassValues| own_vary(&self.shared, &base(class.clone()));
-        let class = access::sharing(&route, &self.headers, identity.as_ref(), self.is_bound, own)
+        let class = share::sharing(&route, &self.headers, identity.as_ref(), self.is_bound, own)
             .map_err(|reason| self.refused(&route, reason))?;
         let subject = self.shared.subjects.asker(identity.as_ref(), &class);
         if !self.may_count_for(subject) {
@@ -298,7 +303,7 @@ impl Visitor {
     async fn identify(&self, route: &Route, path: &str) -> Result<Option<Identity>, Denied> {
         let certificate = self.certificate.as_deref();
         let proof = Proof { headers: &self.headers, query: self.query.as_deref(), certificate };
-        Box::pin(admission::identify(&self.shared, route, path, &proof)).await
+        Box::pin(authenticate::identify(&self.shared, route, path, &proof)).await
     }
 
     fn is_allowed(&self, route: &Route, way: Way) -> Result<(), Refused> {

@@ -9,9 +9,9 @@ use std::sync::{Arc, Weak};
 use dashmap::DashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::Shared;
 use crate::config::Route;
 use crate::fanout::{Hold, Pass};
+use crate::front::Shared;
 use crate::identity::{Denied, Identity, Principal, PrincipalPattern, Proof};
 use crate::transport::Expulsion;
 
@@ -25,7 +25,7 @@ const CANDIDATES_MAX: usize = 16;
 ///
 /// # Errors
 /// The request does not prove it, or what it asks for is not for them.
-pub(super) async fn identify(
+pub(in crate::front) async fn identify(
     shared: &Shared,
     route: &Route,
     path: &str,
@@ -44,7 +44,7 @@ pub(super) async fn identify(
 }
 
 /// The fields of a refusal (RFC 6750 §3).
-pub(super) fn challenge(denied: &Denied) -> HeaderMap {
+pub(in crate::front) fn challenge(denied: &Denied) -> HeaderMap {
     let mut headers = HeaderMap::new();
     match denied.status {
         StatusCode::UNAUTHORIZED => {
@@ -78,11 +78,11 @@ pub struct Subjects {
 
 impl Subjects {
     /// What all streams of an identity stay by.
-    pub(super) fn pass(&self, identity: &Identity) -> Arc<Pass> {
+    pub(in crate::front) fn pass(&self, identity: &Identity) -> Arc<Pass> {
         Pass::new(identity.expires, vec![self.hold(&identity.principal)])
     }
 
-    pub(super) fn hold(&self, principal: &Arc<Principal>) -> Arc<Hold> {
+    pub(in crate::front) fn hold(&self, principal: &Arc<Principal>) -> Arc<Hold> {
         use std::sync::atomic::Ordering::Relaxed;
         if self.holds.len() > self.looked.load(Relaxed) + SPARE {
             self.holds.retain(|_, hold| hold.strong_count() > 0);
@@ -98,7 +98,7 @@ impl Subjects {
 
     /// Returns a number for whom a request is from: its identity, or the clients with equal class values. `None` if it is
     /// from no client in particular.
-    pub(super) fn asker(
+    pub(in crate::front) fn asker(
         &self,
         identity: Option<&Identity>,
         class: &[(HeaderName, HeaderValue)],

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::refuse;
 use crate::config::Route;
+use crate::front::refuse;
 use crate::hub::{ExceptionKind, Full};
 use crate::identity::{Denied, query_token};
 use crate::metrics::Bypass;
@@ -17,7 +17,7 @@ use crate::transport::code;
 
 /// Why a client may not share, or not follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(in crate::front) enum Reason {
     /// It does not prove who it is, or this is not for it.
     Denied(Denied),
     /// The route knows no parameter of this name.
@@ -56,22 +56,22 @@ pub(super) enum Reason {
 
 /// What a client is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Told {
+pub(in crate::front) struct Told {
     /// Of a request, and of one resource of many.
-    pub(super) status: StatusCode,
+    pub(in crate::front) status: StatusCode,
     /// The code and the words with which a WebSocket is closed. `None` if the handshake gets the status.
-    pub(super) close: Option<(u16, &'static str)>,
+    pub(in crate::front) close: Option<(u16, &'static str)>,
     /// An EventSource is told by this status not to come back.
-    pub(super) event_source: Option<StatusCode>,
-    pub(super) detail: Cow<'static, str>,
+    pub(in crate::front) event_source: Option<StatusCode>,
+    pub(in crate::front) detail: Cow<'static, str>,
     /// The label of `pollcast_refusals_total`. `None` if it is counted where the limit bites, or is no refusal of
     /// pollcast's.
-    pub(super) counted: Option<&'static str>,
+    pub(in crate::front) counted: Option<&'static str>,
 }
 
 impl Reason {
     /// What a client of this route is told.
-    pub(super) fn told(&self, route: &Route) -> Told {
+    pub(in crate::front) fn told(&self, route: &Route) -> Told {
         let counted = match self {
             Reason::Denied(_) => Some("authentication"),
             Reason::SubjectFull => Some("clients"),
@@ -161,7 +161,7 @@ impl Reason {
     }
 
     /// Why a plain request passes through that may not share. Whatever it is, the API answers it.
-    pub(super) fn bypass(&self) -> Bypass {
+    pub(in crate::front) fn bypass(&self) -> Bypass {
         match self {
             Reason::Credentials | Reason::OneRequest => Bypass::Credentials,
             Reason::Doubt(_) => Bypass::Header,
@@ -180,14 +180,18 @@ impl Reason {
 
     /// Whether the API itself is to be asked first by a push form (contract §11): its own streams may need what
     /// pollcast cannot share by.
-    pub(super) fn asks_first(&self) -> bool {
+    pub(in crate::front) fn asks_first(&self) -> bool {
         matches!(self, Reason::Credentials | Reason::OneRequest | Reason::Doubt(_))
     }
 }
 
 /// The token that a query shows, as the field in which tokens belong: so it goes on to the upstream, and so classes and
 /// checks read it. `None` where the route takes none from there, or the request says one in its place.
-pub(super) fn token_field(route: &Route, query: Option<&str>, headers: &HeaderMap) -> Option<HeaderValue> {
+pub(in crate::front) fn token_field(
+    route: &Route,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Option<HeaderValue> {
     let name = route.authenticate.as_ref()?.token.query.as_deref()?;
     if headers.contains_key(header::AUTHORIZATION) {
         return None;

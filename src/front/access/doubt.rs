@@ -24,7 +24,13 @@ pub struct Doubts(Mutex<HashSet<Box<str>>>);
 
 impl Doubts {
     /// Counts a request with a header in doubt, and says the header's name if it is a new one.
-    pub(super) fn note(&self, metrics: &Metrics, route: &Route, name: &HeaderName, outcome: DoubtOutcome) {
+    pub(in crate::front) fn note(
+        &self,
+        metrics: &Metrics,
+        route: &Route,
+        name: &HeaderName,
+        outcome: DoubtOutcome,
+    ) {
         metrics.doubtful_headers.with_label_values(&[route.path.as_str(), outcome.label()]).inc();
         let name: &str = name.as_str();
         let name = name.get(..NAME_BYTES_MAX).unwrap_or(name);
@@ -44,7 +50,7 @@ impl Doubts {
     }
 
     /// Says the names of the credentials with which plain requests went to the API, each once.
-    pub(super) fn note_credentials(&self, route: &Route, headers: &HeaderMap) {
+    pub(in crate::front) fn note_credentials(&self, route: &Route, headers: &HeaderMap) {
         for (name, _) in credentials(route, headers) {
             let name = name.as_str();
             let name = name.get(..NAME_BYTES_MAX).unwrap_or(name);
@@ -62,7 +68,7 @@ impl Doubts {
     }
 
     /// Says once of a route that its push clients get the form for pollcast's own User-Agent.
-    pub(super) fn note_agent(&self, route: &Route) {
+    pub(in crate::front) fn note_agent(&self, route: &Route) {
         if self.is_new(&format!("user-agent {}", route.path)) {
             tracing::info!(
                 "route {}: the API answers by User-Agent, and push clients get the form for pollcast's own. Say \

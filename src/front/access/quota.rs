@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::Shared;
 use crate::config::Route;
+use crate::front::Shared;
 use crate::hub::{Attend, Attendance, Full, Payer, Purse};
 use crate::resource::ResourceKey;
 
@@ -19,15 +19,15 @@ const OWN_BITS: u32 = 64;
 
 /// Whom a request is from, as far as its limits go.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Asker {
-    pub(super) address: Option<IpAddr>,
+pub(in crate::front) struct Asker {
+    pub(in crate::front) address: Option<IpAddr>,
     /// A number for its subject or class.
-    pub(super) subject: Option<u64>,
+    pub(in crate::front) subject: Option<u64>,
 }
 
 /// A known client pays for resources itself, wherever it comes from; bytes are its address's. Returns `None` if no client
 /// is charged.
-pub(super) fn purse(shared: &Shared, asker: Asker) -> Option<Purse> {
+pub(in crate::front) fn purse(shared: &Shared, asker: Asker) -> Option<Purse> {
     let limits = &shared.config.limits;
     let address = asker.address.map(household);
     let of_subject = asker.subject.map(Payer::Subject).zip(limits.resources_per_subject);
@@ -38,7 +38,7 @@ pub(super) fn purse(shared: &Shared, asker: Asker) -> Option<Purse> {
 }
 
 /// What counts as one address where limits are by address: all that one client can have for the asking.
-pub(super) fn household(address: IpAddr) -> IpAddr {
+pub(in crate::front) fn household(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> OWN_BITS << OWN_BITS).into(),
         v4 => v4,
@@ -49,7 +49,7 @@ pub(super) fn household(address: IpAddr) -> IpAddr {
 ///
 /// # Errors
 /// The limit that bites; it is counted.
-pub(super) fn attend(
+pub(in crate::front) fn attend(
     shared: &Shared,
     asker: Asker,
     route: &Arc<Route>,
@@ -69,7 +69,7 @@ pub(super) fn attend(
 ///
 /// # Errors
 /// It takes longer; that is counted.
-pub(super) async fn await_turn(
+pub(in crate::front) async fn await_turn(
     shared: &Shared,
     asker: Asker,
     route: &Route,

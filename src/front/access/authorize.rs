@@ -13,11 +13,11 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::Shared;
-use super::admit::Reason;
+use super::reason::Reason;
 use super::recheck::Followers;
 use crate::config::{Route, Share};
 use crate::fanout::Hold;
+use crate::front::Shared;
 use crate::hub::Topic;
 use crate::identity::{Identity, told};
 use crate::relay::Own;
@@ -32,15 +32,15 @@ const CHECK_BYTES: usize = 96;
 
 /// The client that the API is asked about.
 #[derive(Clone, Copy)]
-pub(super) struct Client<'a> {
-    pub(super) headers: &'a HeaderMap,
+pub(in crate::front) struct Client<'a> {
+    pub(in crate::front) headers: &'a HeaderMap,
     /// Its identity, where pollcast found one out.
-    pub(super) identity: Option<&'a Identity>,
+    pub(in crate::front) identity: Option<&'a Identity>,
 }
 
 /// What the API said of some credentials and a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
+pub(in crate::front) enum Found {
     Same,
     /// It is another state than the topic's, and the topic was not polled for it.
     Behind,
@@ -89,7 +89,7 @@ pub struct Checks {
     digester: Digester,
     known: Mutex<LruCache<Digest, Known>>,
     turns: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
-    pub(super) followers: Followers,
+    pub(in crate::front) followers: Followers,
 }
 
 impl Checks {
@@ -105,7 +105,7 @@ impl Checks {
         }
     }
 
-    pub(super) fn remember(&self, digest: Digest, found: Found, recheck: Duration) {
+    pub(in crate::front) fn remember(&self, digest: Digest, found: Found, recheck: Duration) {
         let lasts = match found {
             Found::Same => jittered(recheck),
             Found::Behind | Found::Different | Found::Refused => REFUSAL_LASTS.min(recheck),
@@ -153,7 +153,12 @@ impl Drop for Turn<'_> {
 }
 
 /// Whether a client was refused a moment ago, so that no poll helps it.
-pub(super) fn is_refused(shared: &Shared, route: &Route, key: &ResourceKey, client: Client<'_>) -> bool {
+pub(in crate::front) fn is_refused(
+    shared: &Shared,
+    route: &Route,
+    key: &ResourceKey,
+    client: Client<'_>,
+) -> bool {
     if route.share != Share::Authorize {
         return false;
     }
@@ -163,7 +168,7 @@ pub(super) fn is_refused(shared: &Shared, route: &Route, key: &ResourceKey, clie
 
 /// Whether a plain request may be answered from a topic: its own credentials get the same, as far as one request of
 /// its own tells. Nothing but a digest and a time is kept.
-pub(super) async fn admits(
+pub(in crate::front) async fn admits(
     shared: &Arc<Shared>,
     route: &Route,
     topic: &Arc<Topic>,
@@ -181,7 +186,7 @@ pub(super) async fn admits(
 ///
 /// # Errors
 /// Its own credentials get something else, or nothing.
-pub(super) async fn admit(
+pub(in crate::front) async fn admit(
     shared: &Arc<Shared>,
     route: &Route,
     topic: &Arc<Topic>,
@@ -202,7 +207,7 @@ pub(super) async fn admit(
     }
 }
 
-pub(super) fn jittered(recheck: Duration) -> Duration {
+pub(in crate::front) fn jittered(recheck: Duration) -> Duration {
     recheck.mul_f64(0.8 + 0.4 * fastrand::f64())
 }
 

@@ -10,10 +10,10 @@ use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
-use super::Shared;
-use super::admit::Reason;
 use super::authorize::{Found, check_again, jittered};
+use super::reason::Reason;
 use crate::fanout::Hold;
+use crate::front::Shared;
 use crate::hub::Topic;
 use crate::resource::Digest;
 use crate::transport::Expulsion;
@@ -29,7 +29,7 @@ const CREDENTIALS_BYTES_MAX: usize = 64 << 20;
 
 /// By whose credentials somebody follows.
 #[derive(Default)]
-pub(super) struct Followers(Mutex<Watched>);
+pub(in crate::front) struct Followers(Mutex<Watched>);
 
 #[derive(Default)]
 struct Watched {

@@ -32,7 +32,12 @@ impl Newcomers {
 
     /// Takes a turn, and says how long it is until then. Returns `None` if that is longer than `wait_max`; then no
     /// turn is taken.
-    pub(super) fn turn(&self, address: IpAddr, now: Instant, wait_max: Duration) -> Option<Duration> {
+    pub(in crate::front) fn turn(
+        &self,
+        address: IpAddr,
+        now: Instant,
+        wait_max: Duration,
+    ) -> Option<Duration> {
         let mut due = self.due.lock();
         let at = due.get(&address).copied().unwrap_or(now).max(now);
         let wait = (at + self.spacing).saturating_duration_since(now + SECOND);

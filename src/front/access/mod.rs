@@ -1,0 +1,14 @@
+//! Which clients are let in, which may share a resource, and how much one client may have.
+//!
+//! Must not know: how an answer is written.
+
+pub(super) mod admit;
+pub(super) mod authenticate;
+pub(super) mod authorize;
+pub(super) mod doubt;
+pub(super) mod new_resources;
+pub(super) mod origin;
+pub(super) mod quota;
+pub(super) mod reason;
+mod recheck;
+pub(super) mod share;
