@@ -11,9 +11,9 @@ use http::StatusCode;
 use pingora::protocols::SocketDigest;
 
 use super::Shared;
+use super::answer::pace::Trial;
 use super::ask_first::Asking;
 use super::cursor_hold::CursorHold;
-use super::pace::Trial;
 use super::progress::InProgress;
 use crate::config::Route;
 use crate::identity::Identity;

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use http::Method;
 use parking_lot::Mutex;
 
-use super::cover::Cover;
-use super::ordinary::is_remembered;
-use super::request::delta_choice;
-use super::request::transport_choice::Accept;
+use super::plain_poll::is_remembered;
+use crate::front::cover::Cover;
+use crate::front::request::delta_choice;
+use crate::front::request::transport_choice::Accept;
 use crate::hub::{Audience, ExceptionKind, Outcome, View};
 use crate::metrics::Bypass;
 use crate::resource::ResourceKey;

@@ -16,12 +16,12 @@ use pingora::Result;
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
-use super::cover::Cover;
-use super::push::{seat, staying};
-use super::request::transport_choice::has_token;
-use super::{Fate, hold};
 use crate::fanout::{self, Staying, draining};
 use crate::frame::{Coding, Format};
+use crate::front::cover::Cover;
+use crate::front::push::{seat, staying};
+use crate::front::request::transport_choice::has_token;
+use crate::front::{Fate, hold};
 use crate::hub::{Attend, Delivery, Resume, Subscription};
 use crate::resource::{ResourceKey, Version};
 use crate::transport::{self, Expulsion};
@@ -163,7 +163,7 @@ impl End {
 impl Cover<'_> {
     /// Waits for a change of what the client has, where the route wants it and the client may be
     /// held. `hold`: what it stays by, beside its identity. Breaks if that ended, or the client left.
-    pub(super) async fn slow_304(
+    pub(in crate::front) async fn slow_304(
         &mut self,
         key: &ResourceKey,
         version: Version,

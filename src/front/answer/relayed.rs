@@ -6,10 +6,10 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::Result;
 
-use super::cover::Cover;
-use super::request::transport_choice::Accept;
-use super::request::{accept, cors};
-use super::{Fate, bypass, respond};
+use crate::front::cover::Cover;
+use crate::front::request::transport_choice::Accept;
+use crate::front::request::{accept, cors};
+use crate::front::{Fate, bypass, respond};
 use crate::hub::{Audience, Claim, Relayed};
 use crate::resource::MediaType;
 
@@ -25,7 +25,7 @@ impl Cover<'_> {
     }
 
     /// Answers a push form with it. Returns `None` if this request asks for itself.
-    pub(super) async fn relay_to_push(&mut self, relayed: &Relayed) -> Result<Option<Fate>> {
+    pub(in crate::front) async fn relay_to_push(&mut self, relayed: &Relayed) -> Result<Option<Fate>> {
         if !matches!(relayed.audience, Audience::All | Audience::Push) {
             return Ok(None);
         }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use http::{Method, StatusCode, Version as HttpVersion};
 
-use super::cover::Cover;
-use super::request::delta_choice;
-use super::{Context, Shared};
+use crate::front::cover::Cover;
+use crate::front::request::delta_choice;
+use crate::front::{Context, Shared};
 use crate::hub::{Paced, Topic, Watch};
 use crate::listener::trusted_proxies;
 use crate::metrics::Bypass;
@@ -21,7 +21,7 @@ use crate::upstream::{Class, Priority, Turn};
 const TURN_MAX: Duration = Duration::from_millis(50);
 
 /// A request that tries whether the API holds it. The watch ends with it.
-pub(super) struct Trial {
+pub(in crate::front) struct Trial {
     shared: Arc<Shared>,
     topic: Arc<Topic>,
     watch: Arc<Watch>,
@@ -82,7 +82,7 @@ impl Cover<'_> {
 }
 
 /// The head of an answer to a request that passes through is there.
-pub(super) fn answered(ctx: &mut Context, status: StatusCode) {
+pub(in crate::front) fn answered(ctx: &mut Context, status: StatusCode) {
     if status.is_informational() {
         return;
     }

@@ -13,22 +13,22 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::Result;
 use tokio::time::{Instant, timeout};
 
-use super::access::reason::Reason;
-use super::access::{admit, authorize};
-use super::cover::{Cover, VARY_TURNS};
-use super::request::transport_choice::Accept;
-use super::request::{accept, content_coding, cors, delta_choice, transport_choice};
-use super::{Fate, refuse, respond};
 use crate::config::Share;
 use crate::fanout::Hold;
 use crate::frame::{Coding, Frame, PatchKind, State};
+use crate::front::access::reason::Reason;
+use crate::front::access::{admit, authorize};
+use crate::front::cover::{Cover, VARY_TURNS};
+use crate::front::request::transport_choice::Accept;
+use crate::front::request::{accept, content_coding, cors, delta_choice, transport_choice};
+use crate::front::{Fate, refuse, respond};
 use crate::hub::{Attend, Claim, Failure, Outcome, Streak, Topic, View};
 use crate::metrics::Bypass;
 use crate::resource::{IfNoneMatch, ResourceKey, Snapshot, Version};
 use crate::transport::answer::{self, CacheStatus};
 
 impl Cover<'_> {
-    pub(super) async fn poll(&mut self, base: &ResourceKey) -> Result<Fate> {
+    pub(in crate::front) async fn poll(&mut self, base: &ResourceKey) -> Result<Fate> {
         for _ in 0..VARY_TURNS {
             let key = self.full_key(base);
             self.front.shared.hub.welcome(&key);
@@ -119,7 +119,7 @@ impl Cover<'_> {
     }
 
     /// A number that tells the request's connection from others, most likely.
-    pub(super) fn connection(&self) -> u64 {
+    pub(in crate::front) fn connection(&self) -> u64 {
         let client = self.session.client_addr().and_then(|address| address.as_inet());
         client.map_or(0, |client| self.front.shared.repeats.number(*client))
     }
@@ -160,7 +160,7 @@ impl Cover<'_> {
 
     /// Waits until the writes so far are in the view, for `write_wait` at most and once a request. Returns whether it
     /// had to.
-    pub(super) async fn await_writes(&mut self, topic: &Topic) -> bool {
+    pub(in crate::front) async fn await_writes(&mut self, topic: &Topic) -> bool {
         self.behind = topic.aged();
         let waited = !self.awaited_writes && admit::await_writes(&self.route, topic).await;
         self.awaited_writes |= waited;
@@ -204,7 +204,12 @@ impl Cover<'_> {
     }
 
     /// Answers from what is known (contract §3).
-    pub(super) async fn answer(&mut self, key: &ResourceKey, view: &View, polled: bool) -> Result<Fate> {
+    pub(in crate::front) async fn answer(
+        &mut self,
+        key: &ResourceKey,
+        view: &View,
+        polled: bool,
+    ) -> Result<Fate> {
         let gone = matches!(view.condition.state, State::Gone { .. });
         let age = view.confirmed_at.map(|at| at.elapsed());
         // What the upstream has withdrawn is given to no client any more, whatever fails since.
@@ -317,7 +322,7 @@ impl Cover<'_> {
 
     /// Whether the client's `Accept` lets it be sent this, and nothing would be changed that the upstream forbids to
     /// change.
-    pub(super) fn admits(&self, snapshot: &Snapshot) -> bool {
+    pub(in crate::front) fn admits(&self, snapshot: &Snapshot) -> bool {
         if answer::is_transformed(snapshot, &self.route, self.headers.get(header::ACCEPT_ENCODING)) {
             return false;
         }
@@ -361,7 +366,7 @@ async fn compressed(frame: &Arc<Frame>) -> Option<Bytes> {
 }
 
 /// A refusal or failure that is not asked about again so soon.
-pub(super) fn is_remembered(view: &View, interval: Duration) -> bool {
+pub(in crate::front) fn is_remembered(view: &View, interval: Duration) -> bool {
     view.remembered_until(interval).is_some_and(|until| Instant::now() < until)
 }
 

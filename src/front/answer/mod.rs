@@ -1,0 +1,10 @@
+//! Plain requests of a covered URL that are answered here: from the snapshot, after a poll, or held.
+//!
+//! Must not know: streams and sockets.
+
+mod confirming_poll;
+pub(super) mod hold_not_modified;
+pub(super) mod pace;
+pub(super) mod plain_poll;
+mod relayed;
+pub(super) mod unpolled;
