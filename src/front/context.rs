@@ -12,9 +12,9 @@ use pingora::protocols::SocketDigest;
 
 use super::Shared;
 use super::answer::pace::Trial;
-use super::ask_first::Asking;
-use super::cursor_hold::CursorHold;
 use super::progress::InProgress;
+use super::subscribe::ask_first::Asking;
+use super::subscribe::cursor_hold::CursorHold;
 use crate::config::Route;
 use crate::identity::Identity;
 use crate::metrics::Bypass;

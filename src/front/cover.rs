@@ -15,10 +15,10 @@ use super::access::quota::Asker;
 use super::access::reason::{Reason, token_field};
 use super::access::share::{self, ClassValues};
 use super::access::{admit, authenticate, quota};
-use super::ask_first::Otherwise;
 use super::request::transport_choice::{self, Form, form};
 use super::request::{hosts, target};
-use super::{Context, Fate, Front, bypass, passthrough, push, refuse};
+use super::subscribe::ask_first::Otherwise;
+use super::{Context, Fate, Front, bypass, passthrough, refuse, subscribe};
 use crate::config::{Plain, Route, Share};
 use crate::hub::{Attend, Attendance, ExceptionKind, Full};
 use crate::identity::{CertificateName, Denied, Proof, strip};
@@ -287,7 +287,7 @@ impl<'a> Cover<'a> {
             && transport_choice::is_websocket(&self.headers)
             && self.route.transports.websocket
         {
-            return match push::seat(self.front, self.ctx, Some(&self.route), true) {
+            return match subscribe::seat(self.front, self.ctx, Some(&self.route), true) {
                 Ok(seat) => self.closed(code, text, seat).await,
                 Err(full) => refuse::for_now(self.session, self.ctx, Some(&self.route), false, full).await,
             };

@@ -2,9 +2,9 @@
 
 use http::HeaderMap;
 
-use super::handshake;
 use super::request::content_coding;
 use super::request::transport_choice::Accept;
+use super::subscribe::websocket_handshake;
 use crate::config::{Route, Upstream};
 use crate::listener::proxy_protocol;
 
@@ -13,7 +13,7 @@ pub fn fields(headers: &HeaderMap) {
     let accept = Accept::of(headers);
     let _ = (accept.admits("text/event-stream"), accept.admits("application/json"));
     let _ = content_coding::deflate(headers);
-    let _ = handshake::accept(headers, true, None);
+    let _ = websocket_handshake::accept(headers, true, None);
 }
 
 /// A route with everything as it is by default.

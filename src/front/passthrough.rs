@@ -13,7 +13,8 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, OrErr, Result};
 
 use super::request::{cors, framing, limits, transport_choice};
-use super::{Context, Fate, Front, bond, bypass, cursor_hold, mapped, refuse, sloppy_head};
+use super::subscribe::cursor_hold;
+use super::{Context, Fate, Front, bond, bypass, mapped, refuse, sloppy_head};
 use crate::identity::told;
 use crate::listener::trusted_proxies;
 use crate::metrics::Bypass;

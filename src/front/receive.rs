@@ -8,9 +8,10 @@ use http::StatusCode;
 use pingora::Result;
 use pingora::proxy::Session;
 
-use super::ask_first::{Asking, Otherwise};
 use super::request::{cors, field_names, framing, hosts, limits, target, transport_choice};
-use super::{Context, Fate, Front, Match, bypass, cover, envelope, many, mapped, passthrough, refuse};
+use super::subscribe::ask_first::{Asking, Otherwise};
+use super::subscribe::{envelope, sse_many};
+use super::{Context, Fate, Front, Match, bypass, cover, mapped, passthrough, refuse};
 use crate::config::{Route, Upstream};
 use crate::listener::trusted_proxies;
 use crate::metrics::Bypass;
@@ -46,7 +47,7 @@ impl Front {
         let path = target::path(request).into_owned();
         if path.starts_with(&self.shared.config.public_prefix) {
             match path.strip_prefix(&self.shared.config.public_prefix) {
-                Some("events") => return Box::pin(many::serve(self, session, ctx)).await,
+                Some("events") => return Box::pin(sse_many::serve(self, session, ctx)).await,
                 Some("ws") => return Box::pin(envelope::serve(self, session, ctx)).await,
                 _ => {}
             }

@@ -18,10 +18,11 @@ use tokio::time::sleep_until;
 
 use crate::fanout::{self, Staying, draining};
 use crate::frame::{Coding, Format};
+use crate::front::Fate;
 use crate::front::cover::Cover;
-use crate::front::push::{seat, staying};
 use crate::front::request::transport_choice::has_token;
-use crate::front::{Fate, hold};
+use crate::front::subscribe::long_poll_http2;
+use crate::front::subscribe::{seat, staying};
 use crate::hub::{Attend, Delivery, Resume, Subscription};
 use crate::resource::{ResourceKey, Version};
 use crate::transport::{self, Expulsion};
@@ -203,7 +204,7 @@ impl Cover<'_> {
             }
             End::Expelled(why @ (Expulsion::Expired | Expulsion::Revoked)) => {
                 place.done();
-                return Ok(ControlFlow::Break(hold::expelled(self, why).await?));
+                return Ok(ControlFlow::Break(long_poll_http2::expelled(self, why).await?));
             }
             End::Drain => self.session.set_keepalive(None),
             // What it gets by itself is right for it.

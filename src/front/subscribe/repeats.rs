@@ -11,12 +11,12 @@ use std::time::Instant;
 use http::{HeaderMap, Method, StatusCode, Version as HttpVersion, header};
 use pingora::Result;
 
-use super::Fate;
-use super::cover::Cover;
-use super::push::{Departure, depart};
-use super::request::{cors, delta_choice};
+use super::{Departure, depart};
 use crate::fanout::Following;
 use crate::frame::Coding;
+use crate::front::Fate;
+use crate::front::cover::Cover;
+use crate::front::request::{cors, delta_choice};
 use crate::hub::{Attend, Streak, View};
 use crate::resource::ResourceKey;
 use crate::transport::{Plain, Repeat, Transport, answer};
@@ -40,7 +40,7 @@ impl Default for Repeats {
 
 impl Repeats {
     /// A number that tells a client's connection from others, most likely.
-    pub(super) fn number(&self, client: SocketAddr) -> u64 {
+    pub(in crate::front) fn number(&self, client: SocketAddr) -> u64 {
         self.hasher.hash_one(client)
     }
 
@@ -53,7 +53,7 @@ impl Repeats {
 }
 
 /// A request by which a held poll's or a connection's next one is recognized. Returns `None` if there is none.
-pub(super) fn repeat(cover: &Cover<'_>, key: &ResourceKey, view: &View) -> Option<Repeat> {
+pub(in crate::front) fn repeat(cover: &Cover<'_>, key: &ResourceKey, view: &View) -> Option<Repeat> {
     let plain = cover.method == Method::GET
         && cover.version == HttpVersion::HTTP_11
         && !cover.session.is_http2()
@@ -72,7 +72,7 @@ pub(super) fn repeat(cover: &Cover<'_>, key: &ResourceKey, view: &View) -> Optio
 impl Cover<'_> {
     /// Answers a hit, and keeps the connection in a shard if it has asked the same before. Returns `None` if it
     /// is to be answered here.
-    pub(super) async fn stay(
+    pub(in crate::front) async fn stay(
         &mut self,
         key: &ResourceKey,
         view: &View,
@@ -94,8 +94,8 @@ impl Cover<'_> {
         let Ok(attendance) = self.attend(key, Attend::Visit) else { return Ok(None) };
         let mut own = HeaderMap::new();
         cors::add(&mut own, &self.route, &self.headers);
-        let gzip =
-            super::request::content_coding::coding(&self.route, key, &self.headers) == Coding::Deflated;
+        let gzip = crate::front::request::content_coding::coding(&self.route, key, &self.headers)
+            == Coding::Deflated;
         let plain = Plain::new(
             attendance,
             (shared.repeats.number(client), streak),

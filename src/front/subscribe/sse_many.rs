@@ -12,16 +12,16 @@ use pingora::Result;
 use pingora::proxy::Session;
 use tokio::task::JoinSet;
 
-use super::access::admit::{Admitted, Refused, Visitor, Way};
 use super::envelope::visitor;
-use super::push::{Departure, depart, seat, staying};
-use super::request::body::{self, Body};
-use super::request::{cors, hosts};
-use super::stream::{heartbeat, retry};
-use super::{Context, Fate, Front, Match, refuse, respond};
+use super::sse::{heartbeat, retry};
+use super::{Departure, depart, seat, staying};
 use crate::config::Switches;
 use crate::fanout::{Following, ManyStream, Record, drive_many};
 use crate::frame::Format;
+use crate::front::access::admit::{Admitted, Refused, Visitor, Way};
+use crate::front::request::body::{self, Body};
+use crate::front::request::{cors, hosts};
+use crate::front::{Context, Fate, Front, Match, refuse, respond};
 use crate::hub::{Resume, Subscription};
 use crate::listener::http2;
 use crate::resource::resume_switch;
@@ -37,7 +37,7 @@ const NOTHING: [u8; 6] = [0; 6];
 const MOST: usize = 200;
 
 /// Serves the stream.
-pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+pub(in crate::front) async fn serve(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
     if cors::asks(session.req_header()) {
         return cors::preflight_of_any(session, ctx, &front.shared.config).await;
     }

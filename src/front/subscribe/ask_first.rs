@@ -11,16 +11,16 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorType, Result};
 
-use super::access::reason::{Reason, Told};
-use super::cover::Cover;
-use super::{Context, Fate, Front, passthrough, push, refuse, respond};
 use crate::fanout::Home;
+use crate::front::access::reason::{Reason, Told};
+use crate::front::cover::Cover;
+use crate::front::{Context, Fate, Front, passthrough, refuse, respond, subscribe};
 use crate::metrics::Bypass;
 use crate::transport::{answer, code};
 
 /// What pollcast answers where the API's answer is not given as it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Otherwise {
+pub(in crate::front) enum Otherwise {
     /// 403 that names the choices: the API answered a push form with a document.
     NameTheChoices,
     /// 406 that says why nothing is pushed: not every reading of the path leads to one route (contract §11).
@@ -33,7 +33,7 @@ pub(super) enum Otherwise {
 
 /// How far a request is that asks the API first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Asking {
+pub(in crate::front) enum Asking {
     /// It does not.
     #[default]
     No,
@@ -50,7 +50,7 @@ const UNWANTED: ErrorType = ErrorType::Custom("asked-first");
 ///
 /// # Errors
 /// The answer is not given to the client: [`answer_instead`] says what is.
-pub(super) fn look(response: &ResponseHeader, ctx: &mut Context) -> Result<()> {
+pub(in crate::front) fn look(response: &ResponseHeader, ctx: &mut Context) -> Result<()> {
     passthrough::answered(response, ctx);
     let Asking::First(otherwise) = ctx.asking else { return Ok(()) };
     if is_given(otherwise, response.status, &response.headers) {
@@ -77,7 +77,7 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 }
 
 /// Answers in the API's place. Nothing of an answer was written yet.
-pub(super) async fn answer_instead(
+pub(in crate::front) async fn answer_instead(
     front: &Front,
     session: &mut Session,
     ctx: &mut Context,
@@ -150,7 +150,7 @@ pub(super) fn home_after<'a>(
 async fn close_not_found(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
     let Some(mut cover) = again(front, session, ctx) else { return Ok(Fate::Answered) };
     let route = cover.route.clone();
-    match push::seat(front, cover.ctx, Some(&route), true) {
+    match subscribe::seat(front, cover.ctx, Some(&route), true) {
         Ok(seat) => cover.closed(code::NOT_FOUND, "the upstream has nothing here", seat).await,
         Err(reason) => refuse::for_now(cover.session, cover.ctx, Some(&route), false, reason).await,
     }
@@ -176,7 +176,7 @@ fn again<'a>(front: &'a Front, session: &'a mut Session, ctx: &'a mut Context) -
 
 impl Cover<'_> {
     /// A push form with credentials or doubt that no share covers (contract §11).
-    pub(super) async fn unshared(&mut self) -> Result<Fate> {
+    pub(in crate::front) async fn unshared(&mut self) -> Result<Fate> {
         if matches!(self.ctx.asking, Asking::Unwanted(_)) {
             return name_the_choices(self.front, self.session, self.ctx).await;
         }
@@ -184,7 +184,7 @@ impl Cover<'_> {
     }
 
     /// Lets the API answer before pollcast does.
-    pub(super) fn ask_first(&mut self, otherwise: Otherwise) -> Fate {
+    pub(in crate::front) fn ask_first(&mut self, otherwise: Otherwise) -> Fate {
         self.ctx.asking = Asking::First(otherwise);
         self.ctx.path = Some(self.path.clone());
         Fate::PassThrough(match otherwise {

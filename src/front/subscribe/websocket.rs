@@ -9,13 +9,14 @@ use bytes::Bytes;
 use http::{StatusCode, Version as HttpVersion};
 use pingora::Result;
 
-use super::access::admit;
 use super::ask_first::{Asking, Otherwise};
-use super::cover::Cover;
-use super::request::content_coding::{self, Deflate};
-use super::{Fate, handshake, refuse};
+use super::websocket_handshake;
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format, State};
+use crate::front::access::admit;
+use crate::front::cover::Cover;
+use crate::front::request::content_coding::{self, Deflate};
+use crate::front::{Fate, refuse};
 use crate::hub::{Attendance, Outcome, Resume, View};
 use crate::metrics::Bypass;
 use crate::transport::{Step, Transport, WebSocket, answer, close, code};
@@ -33,8 +34,8 @@ fn has_nothing_to_send(view: &View) -> bool {
 
 impl Cover<'_> {
     /// Whether the handshake looks like the API's own, and the API was not asked yet.
-    pub(super) fn offers_others(&self) -> bool {
-        handshake::offers_others(&self.headers) && !matches!(self.ctx.asking, Asking::Unwanted(_))
+    pub(in crate::front) fn offers_others(&self) -> bool {
+        websocket_handshake::offers_others(&self.headers) && !matches!(self.ctx.asking, Asking::Unwanted(_))
     }
 
     pub(super) async fn websocket(
@@ -43,7 +44,7 @@ impl Cover<'_> {
         view: &View,
         seat: Seat,
     ) -> Result<Fate> {
-        let is_ours = handshake::offers_ours(&self.headers);
+        let is_ours = websocket_handshake::offers_ours(&self.headers);
         if !is_ours && has_nothing_to_send(view) {
             return Ok(self.ask_first(Otherwise::CloseNotFound));
         }
@@ -90,13 +91,13 @@ impl Cover<'_> {
 
     /// The 101 of this request, or what it got instead.
     async fn handshake(&mut self, deflate: Option<Deflate>) -> Result<std::result::Result<Bytes, Fate>> {
-        match handshake::accept(&self.headers, self.version == HttpVersion::HTTP_11, deflate) {
+        match websocket_handshake::accept(&self.headers, self.version == HttpVersion::HTTP_11, deflate) {
             Ok(headers) => {
                 let head = answer::head_bytes(StatusCode::SWITCHING_PROTOCOLS, &headers, b"", false);
                 Ok(Ok(head.freeze()))
             }
             Err(bad) => {
-                let more = handshake::refusal(bad.status);
+                let more = websocket_handshake::refusal(bad.status);
                 let fate = refuse::with_headers(self.session, self.ctx, bad.status, bad.detail, more).await?;
                 Ok(Err(fate))
             }
@@ -104,7 +105,12 @@ impl Cover<'_> {
     }
 
     /// Accepts a handshake only to close with a code: browsers see no status.
-    pub(super) async fn closed(&mut self, code: u16, text: &'static str, seat: Seat) -> Result<Fate> {
+    pub(in crate::front) async fn closed(
+        &mut self,
+        code: u16,
+        text: &'static str,
+        seat: Seat,
+    ) -> Result<Fate> {
         let greeting = match self.handshake(None).await? {
             Ok(greeting) => greeting,
             Err(fate) => return Ok(fate),

@@ -10,11 +10,11 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora::Result;
 use tokio::time::sleep_until;
 
-use super::cover::Cover;
-use super::request::{content_coding, cors};
-use super::{Fate, refuse, respond};
 use crate::fanout::{Staying, draining};
 use crate::frame::Coding;
+use crate::front::cover::Cover;
+use crate::front::request::{content_coding, cors};
+use crate::front::{Fate, refuse, respond};
 use crate::hub::{Delivery, Subscription};
 use crate::transport::{End, Expulsion, Have, answer};
 
@@ -32,7 +32,7 @@ enum Ended {
 }
 
 /// Waits for a change until `deadline`, and answers. `have`: what the client has.
-pub(super) async fn hold(
+pub(in crate::front) async fn hold(
     cover: &mut Cover<'_>,
     mut subscription: Subscription,
     stay: Staying,
@@ -83,7 +83,7 @@ pub(super) async fn hold(
 }
 
 /// The answer of a client that may not stay: nothing of the resource.
-pub(super) async fn expelled(cover: &mut Cover<'_>, why: Expulsion) -> Result<Fate> {
+pub(in crate::front) async fn expelled(cover: &mut Cover<'_>, why: Expulsion) -> Result<Fate> {
     let (status, detail) = match why {
         Expulsion::Forbidden => (StatusCode::FORBIDDEN, "the upstream gives this client something else now"),
         Expulsion::Expired | Expulsion::Revoked => {

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use super::cover::Cover;
-use super::{Shared, writes};
 use crate::config::upstream_path::Pattern;
 use crate::config::{Route, Send};
 use crate::fanout::{MessageQueue, Messages, messages};
 use crate::frame::websocket;
+use crate::front::cover::Cover;
+use crate::front::{Shared, writes};
 use crate::resource::{ResourceKey, stays, upstream_target};
 use crate::upstream::{Ask, Client, Document};
 

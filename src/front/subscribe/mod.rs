@@ -1,7 +1,21 @@
 //! The push forms of a covered URL (contract §4–§6): admission, the state to begin with, and the way
-//! out of Pingora into the fan-out. `stream`, `socket` and `held` have what differs.
+//! out of Pingora into the fan-out. `sse`, `websocket` and `long_poll` have what differs.
 //!
 //! Must not know: what is written to a client, head or body.
+
+pub(super) mod ask_first;
+pub(super) mod cursor_hold;
+pub(super) mod envelope;
+mod envelope_auth;
+mod envelope_subscribe;
+pub(super) mod long_poll;
+pub(super) mod long_poll_http2;
+pub(super) mod repeats;
+mod sse;
+pub(super) mod sse_many;
+mod websocket;
+pub(super) mod websocket_handshake;
+mod websocket_send;
 
 use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;

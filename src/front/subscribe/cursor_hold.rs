@@ -13,13 +13,13 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorType, Result};
 use tokio::time::sleep_until;
 
-use super::access::admit;
 use super::ask_first::home_after;
-use super::cover::Cover;
-use super::hold::expelled;
-use super::push::staying;
-use super::{Context, Fate, Front, mapped, passthrough, respond};
+use super::long_poll_http2::expelled;
+use super::staying;
 use crate::fanout::{Seat, Staying, draining};
+use crate::front::access::admit;
+use crate::front::cover::Cover;
+use crate::front::{Context, Fate, Front, mapped, passthrough, respond};
 use crate::hub::{Attendance, View};
 use crate::metrics::{Bypass, LONG_POLL};
 use crate::transport::{self, End, Expulsion, answer};
@@ -31,7 +31,7 @@ const HELD: ErrorType = ErrorType::Custom("held-by-cursor");
 const ENDED: ErrorType = ErrorType::Custom("wait-is-over");
 
 /// A request that is held if the API says 304.
-pub(super) struct CursorHold {
+pub(in crate::front) struct CursorHold {
     /// Keeps the feed polled.
     attendance: Attendance,
     /// The newest item before the API was asked.
@@ -69,7 +69,7 @@ impl Ended {
 impl Cover<'_> {
     /// Asks the API, and has the request held if nothing is new. Without a tag, or where the feed has no answer to go by,
     /// the API alone says how long it waits.
-    pub(super) fn hold_by_cursor(
+    pub(in crate::front) fn hold_by_cursor(
         &mut self,
         attendance: Attendance,
         view: &View,
@@ -115,7 +115,7 @@ fn has_news(view: &View, after: u64) -> bool {
 ///
 /// # Errors
 /// The answer says that nothing is new: the request is held, and its connection to the API is let go.
-pub(super) fn look(response: &ResponseHeader, ctx: &mut Context) -> Result<()> {
+pub(in crate::front) fn look(response: &ResponseHeader, ctx: &mut Context) -> Result<()> {
     let Some(hold) = ctx.cursor_hold.as_deref_mut() else { return Ok(()) };
     if hold.unchanged.is_some() || response.status != StatusCode::NOT_MODIFIED {
         return Ok(());
@@ -128,17 +128,17 @@ pub(super) fn look(response: &ResponseHeader, ctx: &mut Context) -> Result<()> {
 }
 
 /// Whether an error is the beginning or the end of a wait, which are no failures.
-pub(super) fn is_wait(error: &Error) -> bool {
+pub(in crate::front) fn is_wait(error: &Error) -> bool {
     *error.etype() == HELD || is_over(error)
 }
 
 /// Whether the request has been held, and is to be answered without the API.
-pub(super) fn is_over(error: &Error) -> bool {
+pub(in crate::front) fn is_over(error: &Error) -> bool {
     *error.etype() == ENDED
 }
 
 /// Has a request that is held sent once more. Returns `None` for other errors.
-pub(super) fn asked_again(error: &Error) -> Option<Box<Error>> {
+pub(in crate::front) fn asked_again(error: &Error) -> Option<Box<Error>> {
     (*error.etype() == HELD).then(|| {
         let mut again = Error::explain(HELD, "nothing is new yet");
         again.set_retry(true);
@@ -150,7 +150,7 @@ pub(super) fn asked_again(error: &Error) -> Option<Box<Error>> {
 ///
 /// # Errors
 /// The wait ended without one, as [`answer_held`] says; status 503 if the upstream has no place for the request any more.
-pub(super) async fn wait(session: &mut Session, ctx: &mut Context) -> Result<()> {
+pub(in crate::front) async fn wait(session: &mut Session, ctx: &mut Context) -> Result<()> {
     let Some(hold) = ctx.cursor_hold.as_deref_mut().filter(|hold| hold.unchanged.is_some()) else {
         return Ok(());
     };
@@ -197,7 +197,11 @@ async fn until_news(
 }
 
 /// Answers a request whose wait ended without a new item: with the API's 304.
-pub(super) async fn answer_held(front: &Front, session: &mut Session, ctx: &mut Context) -> FailToProxy {
+pub(in crate::front) async fn answer_held(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut Context,
+) -> FailToProxy {
     let unanswered = FailToProxy { error_code: 0, can_reuse_downstream: false };
     let Some(hold) = ctx.cursor_hold.take() else { return unanswered };
     let answered = match (hold.ended, hold.unchanged) {

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
 use pingora::Result;
 
-use super::access::admit;
-use super::cover::Cover;
-use super::push::staying;
-use super::request::{content_coding, cors, delta_choice};
-use super::{Fate, refuse, respond};
+use super::staying;
 use crate::config::Route;
 use crate::fanout::{Record, Seat, Stream, drive};
 use crate::frame::{Coding, Format};
+use crate::front::access::admit;
+use crate::front::cover::Cover;
+use crate::front::request::{content_coding, cors, delta_choice};
+use crate::front::{Fate, refuse, respond};
 use crate::hub::{Attendance, Resume, Subscription, View};
 use crate::listener::http2;
 use crate::metrics::Bypass;
@@ -93,7 +93,7 @@ impl Cover<'_> {
 
     /// Where a client comes from: the header first, then the names polyfills use, and on a feed the
     /// parameter of the upstream's own cursor.
-    pub(super) fn resume(&self) -> Resume {
+    pub(in crate::front) fn resume(&self) -> Resume {
         let header = self.text(header::HeaderName::from_static("last-event-id"));
         let query = || resume_switch(self.query.as_deref(), &self.route.switches);
         let id = header.filter(|id| !id.is_empty()).or_else(query);

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
-use super::access::admit::{Admitted, Refused, Visitor, Way};
 use super::envelope::{Followed, complaint};
 use crate::fanout::MemberId;
 use crate::frame::{Format, PatchKind};
+use crate::front::access::admit::{Admitted, Refused, Visitor, Way};
 use crate::hub::{Resume, Subscription};
 use crate::resource::version_of_tag;
 

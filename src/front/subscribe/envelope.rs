@@ -15,17 +15,18 @@ use pingora::proxy::Session;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::access::admit::Visitor;
-use super::cover::Cover;
-use super::follow::Asked;
-use super::handshake::PROTOCOL;
-use super::outbox::Courier;
-use super::push::{Departure, depart, seat};
-use super::request::{hosts, transport_choice};
-use super::{Context, Fate, Front, handshake, refuse};
+use super::envelope_subscribe::Asked;
+use super::websocket_handshake;
+use super::websocket_handshake::PROTOCOL;
+use super::websocket_send::Courier;
+use super::{Departure, depart, seat};
 use crate::config::Route;
 use crate::fanout::{Following, Hold, MemberId, MessagePlace, MessageQueue, Seat, messages};
 use crate::frame::{Format, PatchKind};
+use crate::front::access::admit::Visitor;
+use crate::front::cover::Cover;
+use crate::front::request::{hosts, transport_choice};
+use crate::front::{Context, Fate, Front, refuse};
 use crate::hub::{Attendance, Resume, Subscription, Topic, View};
 use crate::listener::client_certificate;
 use crate::transport::{self, Envelope, Transport, answer};
@@ -38,13 +39,13 @@ const AUTH_SPACING: Duration = Duration::from_secs(1);
 /// The 101, or what came instead.
 async fn accepted(session: &mut Session, ctx: &mut Context) -> Result<std::result::Result<Bytes, Fate>> {
     let request = session.req_header();
-    match handshake::accept(&request.headers, request.version == HttpVersion::HTTP_11, None) {
+    match websocket_handshake::accept(&request.headers, request.version == HttpVersion::HTTP_11, None) {
         Ok(headers) => {
             let head = answer::head_bytes(StatusCode::SWITCHING_PROTOCOLS, &headers, b"", false);
             Ok(Ok(head.freeze()))
         }
         Err(bad) => {
-            let more = handshake::refusal(bad.status);
+            let more = websocket_handshake::refusal(bad.status);
             Ok(Err(refuse::with_headers(session, ctx, bad.status, bad.detail, more).await?))
         }
     }
@@ -52,7 +53,12 @@ async fn accepted(session: &mut Session, ctx: &mut Context) -> Result<std::resul
 
 impl Cover<'_> {
     /// The envelope protocol on a covered URL: that resource is followed at once.
-    pub(super) async fn envelope(&mut self, attendance: Attendance, view: &View, seat: Seat) -> Result<Fate> {
+    pub(in crate::front) async fn envelope(
+        &mut self,
+        attendance: Attendance,
+        view: &View,
+        seat: Seat,
+    ) -> Result<Fate> {
         let greeting = match accepted(self.session, self.ctx).await? {
             Ok(greeting) => greeting,
             Err(fate) => return Ok(fate),
@@ -90,11 +96,13 @@ impl Cover<'_> {
 }
 
 /// The envelope protocol at its own address, without a resource to begin with.
-pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+pub(in crate::front) async fn serve(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
     let request = session.req_header();
-    if !(transport_choice::is_websocket(&request.headers) && handshake::offers_ours(&request.headers)) {
+    if !(transport_choice::is_websocket(&request.headers)
+        && websocket_handshake::offers_ours(&request.headers))
+    {
         let detail = "here is a WebSocket with the subprotocol pollcast.v1";
-        let mut more = handshake::refusal(StatusCode::UPGRADE_REQUIRED);
+        let mut more = websocket_handshake::refusal(StatusCode::UPGRADE_REQUIRED);
         more.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
         return refuse::with_headers(session, ctx, StatusCode::UPGRADE_REQUIRED, detail, more).await;
     }
@@ -112,7 +120,7 @@ pub(super) async fn serve(front: &Front, session: &mut Session, ctx: &mut Contex
 }
 
 /// The client of a request, as its many resources see it.
-pub(super) fn visitor(front: &Front, session: &Session, ctx: &Context) -> Visitor {
+pub(in crate::front) fn visitor(front: &Front, session: &Session, ctx: &Context) -> Visitor {
     let request = session.req_header();
     let host = request.headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let authority = host.or(request.uri.authority().map(|authority| authority.as_str()));
@@ -135,12 +143,12 @@ pub(super) fn visitor(front: &Front, session: &Session, ctx: &Context) -> Visito
 }
 
 /// One client's side of the protocol.
-pub(super) struct Desk {
-    pub(super) visitor: Arc<Visitor>,
+pub(in crate::front) struct Desk {
+    pub(in crate::front) visitor: Arc<Visitor>,
     /// The same, for those who are being admitted: who was let in by an older token is asked again.
-    pub(super) latest: Arc<Mutex<Arc<Visitor>>>,
-    pub(super) shard: u16,
-    pub(super) followed: Arc<Mutex<HashMap<Arc<str>, Followed>>>,
+    pub(in crate::front) latest: Arc<Mutex<Arc<Visitor>>>,
+    pub(in crate::front) shard: u16,
+    pub(in crate::front) followed: Arc<Mutex<HashMap<Arc<str>, Followed>>>,
     /// Messages that went to the upstream in the second that began then.
     sent: (Instant, u32),
     /// When the next new token would be due if they came evenly.
@@ -149,7 +157,7 @@ pub(super) struct Desk {
 
 /// A resource that the client follows, or is about to.
 #[derive(Clone)]
-pub(super) enum Followed {
+pub(in crate::front) enum Followed {
     Asked,
     Admitted { route: Arc<Route>, topic: Arc<Topic>, path: String, hold: Option<Arc<Hold>> },
 }
@@ -248,7 +256,7 @@ impl Desk {
         sleep(due.saturating_duration_since(now + AUTH_SPACING * (AUTH_BURST - 1))).await;
     }
 
-    pub(super) fn tell(&self, member: MemberId, message: Bytes) {
+    pub(in crate::front) fn tell(&self, member: MemberId, message: Bytes) {
         self.visitor.shared.fanout.tell(self.shard, member, message);
     }
 
@@ -257,7 +265,7 @@ impl Desk {
         self.tell(member, complaint(said, status, detail));
     }
 
-    pub(super) fn subscribe(&self, member: MemberId, said: &Value) {
+    pub(in crate::front) fn subscribe(&self, member: MemberId, said: &Value) {
         let Some(name) = said["resource"].as_str() else {
             return self.complain(member, said, 400, "resource is missing: a path with an optional query");
         };
@@ -392,7 +400,7 @@ pub(super) fn complaint(said: &Value, status: u16, detail: &str) -> Bytes {
     transport::message("error", &name, said)
 }
 
-pub(super) fn reply(said: &Value, more: Value) -> Bytes {
+pub(in crate::front) fn reply(said: &Value, more: Value) -> Bytes {
     let (name, said) = about(said, more);
     transport::message("reply", &name, said)
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use http::{HeaderValue, header};
 use serde_json::{Value, json};
 
-use super::access::admit::Visitor;
-use super::access::authenticate;
-use super::access::reason::Reason;
-use super::access::share::{self, ClassValues};
 use super::envelope::{Desk, Followed, reply, without_data};
 use crate::config::Share;
 use crate::fanout::MemberId;
+use crate::front::access::admit::Visitor;
+use crate::front::access::authenticate;
+use crate::front::access::reason::Reason;
+use crate::front::access::share::{self, ClassValues};
 use crate::identity::Proof;
 
 impl Desk {

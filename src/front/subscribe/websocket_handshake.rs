@@ -5,17 +5,17 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tungstenite::handshake::derive_accept_key;
 
-use super::request::content_coding::Deflate;
+use crate::front::request::content_coding::Deflate;
 
 /// Why a handshake is refused, with the fields that say what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BadHandshake {
-    pub(super) status: StatusCode,
-    pub(super) detail: &'static str,
+pub(in crate::front) struct BadHandshake {
+    pub(in crate::front) status: StatusCode,
+    pub(in crate::front) detail: &'static str,
 }
 
 /// The name of pollcast's own subprotocol.
-pub(super) const PROTOCOL: &str = "pollcast.v1";
+pub(in crate::front) const PROTOCOL: &str = "pollcast.v1";
 
 /// The subprotocols that a handshake offers, as they are written.
 fn offered(request: &HeaderMap) -> impl Iterator<Item = &str> {
@@ -30,7 +30,7 @@ pub(super) fn offers_ours(request: &HeaderMap) -> bool {
 }
 
 /// Whether a handshake offers subprotocols and none of ours: the API's own WebSocket (contract §1).
-pub(super) fn offers_others(request: &HeaderMap) -> bool {
+pub(in crate::front) fn offers_others(request: &HeaderMap) -> bool {
     request.contains_key(header::SEC_WEBSOCKET_PROTOCOL) && !offers_ours(request)
 }
 
@@ -41,7 +41,7 @@ fn chosen(request: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// The fields of the 101. `deflate`: what was agreed on about compression.
-pub(super) fn accept(
+pub(in crate::front) fn accept(
     request: &HeaderMap,
     http11: bool,
     deflate: Option<Deflate>,
@@ -78,7 +78,7 @@ fn is_key(key: &[u8]) -> bool {
 }
 
 /// What a refused client is told besides the status.
-pub(super) fn refusal(status: StatusCode) -> HeaderMap {
+pub(in crate::front) fn refusal(status: StatusCode) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     if status == StatusCode::UPGRADE_REQUIRED {

@@ -13,20 +13,21 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use pingora::Result;
 
-use super::access::admit;
-use super::cover::Cover;
-use super::push::staying;
-use super::request::{content_coding, cors, delta_choice, transport_choice};
-use super::{Fate, Shared, hold, repeat};
+use super::staying;
+use super::{long_poll_http2, repeats};
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format};
+use crate::front::access::admit;
+use crate::front::cover::Cover;
+use crate::front::request::{content_coding, cors, delta_choice, transport_choice};
+use crate::front::{Fate, Shared};
 use crate::hub::{Attendance, Resume, View};
 use crate::metrics::Bypass;
 use crate::resource::{IfNoneMatch, ResourceKey, Version};
 use crate::transport::{self, Common, Have, Held, LongPoll, Transport, answer};
 
 impl Cover<'_> {
-    pub(super) async fn long_poll(
+    pub(in crate::front) async fn long_poll(
         &mut self,
         key: &ResourceKey,
         attendance: Attendance,
@@ -84,14 +85,14 @@ impl Cover<'_> {
         if self.session.is_http2() {
             let subscription = self.subscribe(attendance, None, format, resume, view);
             let stay = staying(&self.front.shared, &seat);
-            return hold::hold(self, subscription, stay, have, deadline, &applied).await;
+            return long_poll_http2::hold(self, subscription, stay, have, deadline, &applied).await;
         }
         let keep = self.keeps_alive();
         let http10 = self.version != HttpVersion::HTTP_11;
         let extra = self.held_fields(&applied, keep, http10);
         let repeat = match (have, format) {
             (Have::Version(_), Format::Body(_)) if keep => {
-                repeat::repeat(self, attendance.topic().key(), view)
+                repeats::repeat(self, attendance.topic().key(), view)
             }
             _ => None,
         };
@@ -143,7 +144,7 @@ impl Cover<'_> {
     }
 
     /// Whether the connection of a request with these fields serves another one.
-    pub(super) fn keeps(headers: &HeaderMap, version: HttpVersion, shared: &Shared) -> bool {
+    pub(in crate::front) fn keeps(headers: &HeaderMap, version: HttpVersion, shared: &Shared) -> bool {
         let is_last = transport_choice::has_token(headers, header::CONNECTION, "close");
         version == HttpVersion::HTTP_11 && !is_last && !shared.is_draining()
     }
