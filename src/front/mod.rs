@@ -6,33 +6,30 @@
 
 mod access;
 mod answer;
-mod bond;
-mod bypass;
 mod context;
 mod cover;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod mapped;
-mod not_passed;
 mod passthrough;
 mod progress;
 mod proxy;
-mod reach;
 mod receive;
 mod record;
 mod refuse;
 mod remembered;
 mod request;
 mod respond;
-mod sloppy_head;
 mod subscribe;
-mod validators;
 mod vary_memory;
-mod writes;
 
 use crate::listener::guarded_stream;
 use crate::listener::http2;
 use answer::pace;
+use passthrough::connection_auth;
+use passthrough::not_passed;
+use passthrough::upstream_path;
+use passthrough::validators;
+use passthrough::writes;
 use request::client_address;
 use request::framing;
 use std::any::Any;
@@ -69,13 +66,13 @@ pub use access::share::{is_good_for_one, is_scheme_for_one};
 pub use answer::hold_not_modified::Holds;
 pub use answer::unpolled::Novelties;
 use context::Context;
+pub use passthrough::writes::poll_now;
 pub use proxy::service;
 pub use request::origin_key::Origins;
 pub use request::route::{Match, Routes};
 pub use subscribe::long_poll::Alike;
 pub use subscribe::repeats::Repeats;
 pub use vary_memory::VaryMemory;
-pub use writes::poll_now;
 
 /// What all listeners share.
 pub struct Shared {
@@ -247,11 +244,11 @@ impl ProxyHttp for Front {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        bond::answered(session, response, ctx)?;
+        connection_auth::answered(session, response, ctx)?;
         ask_first::look(response, ctx)?;
         cursor_hold::look(response, ctx)?;
         ctx.head_goes_out(response.status);
-        mapped::answer(session.req_header(), response, ctx)?;
+        upstream_path::answer(session.req_header(), response, ctx)?;
         // Before the client can know that its write is done.
         pace::answered(ctx, response.status);
         writes::passed(&self.shared, session.req_header(), response, ctx);
@@ -267,7 +264,7 @@ impl ProxyHttp for Front {
         digest: Option<&Digest>,
         ctx: &mut Context,
     ) -> Result<()> {
-        bond::connected(reused, digest, ctx)
+        connection_auth::connected(reused, digest, ctx)
     }
 
     fn error_while_proxy(
@@ -306,8 +303,8 @@ impl ProxyHttp for Front {
         if cursor_hold::is_over(error) {
             return Box::pin(cursor_hold::answer_held(self, session, ctx)).await;
         }
-        if bond::needs_http1(error) {
-            bond::send_to_http1(session, ctx);
+        if connection_auth::needs_http1(error) {
+            connection_auth::send_to_http1(session, ctx);
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         }
         not_passed::tell(session, error, ctx).await
@@ -316,7 +313,7 @@ impl ProxyHttp for Front {
     /// An answer of the API's that was put aside is no failure.
     fn suppress_error_log(&self, _session: &Session, ctx: &Context, error: &pingora::Error) -> bool {
         matches!(ctx.asking, ask_first::Asking::Unwanted(_))
-            || bond::needs_http1(error)
+            || connection_auth::needs_http1(error)
             || cursor_hold::is_wait(error)
     }
 

@@ -8,10 +8,11 @@ use http::StatusCode;
 use pingora::Result;
 use pingora::proxy::Session;
 
+use super::passthrough::{bypass, upstream_path};
 use super::request::{cors, field_names, framing, hosts, limits, target, transport_choice};
 use super::subscribe::ask_first::{Asking, Otherwise};
 use super::subscribe::{envelope, sse_many};
-use super::{Context, Fate, Front, Match, bypass, cover, mapped, passthrough, refuse};
+use super::{Context, Fate, Front, Match, cover, passthrough, refuse};
 use crate::config::{Route, Upstream};
 use crate::listener::trusted_proxies;
 use crate::metrics::Bypass;
@@ -105,7 +106,7 @@ impl Front {
                 "the query has more parameters than limits.query_parameters, and its path is protected";
             return refuse::with(session, ctx, StatusCode::BAD_REQUEST, detail).await;
         }
-        if let Some(refused) = mapped::admit(session, ctx, &route, &path).await? {
+        if let Some(refused) = upstream_path::admit(session, ctx, &route, &path).await? {
             return Ok(refused);
         }
         ctx.upstream = self.shared.clients.get(&route.upstream.name).cloned();
@@ -125,7 +126,7 @@ impl Front {
             return cors::preflight(session, ctx, &route).await;
         }
         ctx.upstream = self.shared.clients.get(&route.upstream.name).cloned();
-        if let Some(refused) = mapped::admit(session, ctx, &route, &path).await? {
+        if let Some(refused) = upstream_path::admit(session, ctx, &route, &path).await? {
             return Ok(refused);
         }
         if let Some(reason) = bypass::at_once(&self.shared, &route, session.req_header(), &path) {

@@ -7,9 +7,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::Result;
 
 use crate::front::cover::Cover;
+use crate::front::passthrough::bypass;
 use crate::front::request::transport_choice::Accept;
 use crate::front::request::{accept, cors};
-use crate::front::{Fate, bypass, respond};
+use crate::front::{Fate, respond};
 use crate::hub::{Audience, Claim, Relayed};
 use crate::resource::MediaType;
 

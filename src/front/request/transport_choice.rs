@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, header};
 
 use crate::config::Route;
-use crate::front::bypass;
+use crate::front::passthrough::bypass;
 use crate::resource::switch;
 use crate::transport::prefer;
 

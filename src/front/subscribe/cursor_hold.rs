@@ -19,7 +19,8 @@ use super::staying;
 use crate::fanout::{Seat, Staying, draining};
 use crate::front::access::admit;
 use crate::front::cover::Cover;
-use crate::front::{Context, Fate, Front, mapped, passthrough, respond};
+use crate::front::passthrough::upstream_path;
+use crate::front::{Context, Fate, Front, passthrough, respond};
 use crate::hub::{Attendance, View};
 use crate::metrics::{Bypass, LONG_POLL};
 use crate::transport::{self, End, Expulsion, answer};
@@ -232,7 +233,7 @@ async fn not_modified(
     mut unchanged: ResponseHeader,
     wait: Duration,
 ) -> Result<()> {
-    mapped::answer(session.req_header(), &mut unchanged, ctx)?;
+    upstream_path::answer(session.req_header(), &mut unchanged, ctx)?;
     passthrough::rewrite_response(session, &mut unchanged, ctx)?;
     if let Ok(applied) = HeaderValue::try_from(format!("wait={}", wait.as_secs())) {
         unchanged.insert_header("preference-applied", applied)?;

@@ -14,8 +14,9 @@ use crate::config::upstream_path::Pattern;
 use crate::config::{Route, Send};
 use crate::fanout::{MessageQueue, Messages, messages};
 use crate::frame::websocket;
+use crate::front::Shared;
 use crate::front::cover::Cover;
-use crate::front::{Shared, writes};
+use crate::front::passthrough::writes;
 use crate::resource::{ResourceKey, stays, upstream_target};
 use crate::upstream::{Ask, Client, Document};
 

@@ -7,15 +7,20 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use super::access::admit::full_key;
-use super::request::transport_choice;
-use super::{Context, Shared};
 use crate::config::{Plain, Route, Switches};
+use crate::front::access::admit::full_key;
+use crate::front::request::transport_choice;
+use crate::front::{Context, Shared};
 use crate::hub::ExceptionKind;
 use crate::metrics::Bypass;
 
 /// Why a request is the API's, where nothing more has to be known of it. Returns `None` if it has to be looked at.
-pub(super) fn at_once(shared: &Shared, route: &Route, request: &RequestHeader, path: &str) -> Option<Bypass> {
+pub(in crate::front) fn at_once(
+    shared: &Shared,
+    route: &Route,
+    request: &RequestHeader,
+    path: &str,
+) -> Option<Bypass> {
     of_head(route, request).filter(|_| {
         route.authenticate.is_none()
             && !may_hold_switches(request.uri.query(), &route.switches)
@@ -37,13 +42,13 @@ fn of_head(route: &Route, request: &RequestHeader) -> Option<Bypass> {
 }
 
 /// Whether a method reads a resource, so that a snapshot might be the answer.
-pub(super) fn is_read(method: &Method) -> bool {
+pub(in crate::front) fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// Whether a query may hold one of the route's switches, which never reach the upstream. In doubt it may: then the
 /// query is read.
-pub(super) fn may_hold_switches(query: Option<&str>, switches: &Switches) -> bool {
+pub(in crate::front) fn may_hold_switches(query: Option<&str>, switches: &Switches) -> bool {
     // Where a stream resumes is no switch on anything that is the API's at once.
     let named = [&switches.push, &switches.wait, &switches.delta];
     query.is_some_and(|query| {
@@ -63,7 +68,7 @@ impl From<ExceptionKind> for Bypass {
 }
 
 /// Adds to the answer of a covered GET or HEAD that passes through what contract §3 says.
-pub(super) fn complete(
+pub(in crate::front) fn complete(
     response: &mut ResponseHeader,
     request: &RequestHeader,
     route: &Route,
@@ -85,7 +90,7 @@ pub(super) fn complete(
 }
 
 /// Says in Cache-Status why the answer is the API's own.
-pub(super) fn tell(response: &mut ResponseHeader, reason: Bypass) -> Result<()> {
+pub(in crate::front) fn tell(response: &mut ResponseHeader, reason: Bypass) -> Result<()> {
     response.append_header("cache-status", format!("pollcast; fwd=bypass; detail={}", reason.word()))?;
     Ok(())
 }
@@ -135,7 +140,7 @@ fn keep_private(response: &mut ResponseHeader) -> Result<()> {
 }
 
 /// The same for an answer that is given here as it came.
-pub(super) fn keep_relay_private(headers: &mut HeaderMap) {
+pub(in crate::front) fn keep_relay_private(headers: &mut HeaderMap) {
     let of_cdn = |name: &str| CDN_FIELDS.contains(&name) || name.ends_with("-cdn-cache-control");
     let named: Vec<_> = headers.keys().filter(|name| of_cdn(name.as_str())).cloned().collect();
     for name in named {

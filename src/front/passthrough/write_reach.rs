@@ -209,5 +209,5 @@ pub(super) fn may_overlap(one: &str, other: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "reach_tests.rs"]
+#[path = "write_reach_tests.rs"]
 mod tests;

@@ -7,9 +7,9 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, OrErr, Result};
 
-use super::request::target;
-use super::{Context, Fate, refuse};
 use crate::config::Route;
+use crate::front::request::target;
+use crate::front::{Context, Fate, refuse};
 use crate::resource::{
     Answered, NoTarget, as_clients_see, check_target, destination, forwarded_prefix, upstream_target,
 };
@@ -19,7 +19,7 @@ const DESTINATION: HeaderName = HeaderName::from_static("destination");
 
 /// Refuses a request that has no target on the upstream, and notes the path of one that has. `path`: as it is covered.
 /// Returns `None` if the request goes on.
-pub(super) async fn admit(
+pub(in crate::front) async fn admit(
     session: &mut Session,
     ctx: &mut Context,
     route: &Route,
@@ -62,7 +62,11 @@ fn answered<'a>(
 }
 
 /// Sends a request where it belongs on the upstream. Does nothing on other routes.
-pub(super) fn request(client: &RequestHeader, sent: &mut RequestHeader, ctx: &Context) -> Result<()> {
+pub(in crate::front) fn request(
+    client: &RequestHeader,
+    sent: &mut RequestHeader,
+    ctx: &Context,
+) -> Result<()> {
     let Some((route, path)) = mapped(ctx) else { return Ok(()) };
     // Without switches, where those were taken out.
     let query = match &ctx.target {
@@ -97,7 +101,11 @@ pub(super) fn request(client: &RequestHeader, sent: &mut RequestHeader, ctx: &Co
 }
 
 /// Brings the references of an answer back to what clients see. Does nothing on other routes.
-pub(super) fn answer(client: &RequestHeader, response: &mut ResponseHeader, ctx: &Context) -> Result<()> {
+pub(in crate::front) fn answer(
+    client: &RequestHeader,
+    response: &mut ResponseHeader,
+    ctx: &Context,
+) -> Result<()> {
     let Some((route, path)) = mapped(ctx) else { return Ok(()) };
     let query = target::query(client);
     let changed = as_clients_see(&response.headers, &answered(client, route, path, query.as_deref()));

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use super::access::share::{self, ClassValues};
-use super::reach::{self, Bound, bind, collections, folder, path_of, resolve, split_url};
-use super::request::target;
-use super::{Context, Match, Shared};
+use super::write_reach::{self, Bound, bind, collections, folder, path_of, resolve, split_url};
 use crate::config::{Route, Upstream};
+use crate::front::access::share::{self, ClassValues};
+use crate::front::request::target;
+use crate::front::{Context, Match, Shared};
 use crate::hub::{Topic, Touch};
 use crate::identity::Identity;
 use crate::resource::{
@@ -67,8 +67,16 @@ struct Write<'a> {
 }
 
 /// A request has passed through and was answered like this.
-pub(super) fn passed(shared: &Shared, request: &RequestHeader, response: &ResponseHeader, ctx: &Context) {
-    if !reach::is_write(&request.method) || !reach::is_done(response.status) || shared.hub.is_empty() {
+pub(in crate::front) fn passed(
+    shared: &Shared,
+    request: &RequestHeader,
+    response: &ResponseHeader,
+    ctx: &Context,
+) {
+    if !write_reach::is_write(&request.method)
+        || !write_reach::is_done(response.status)
+        || shared.hub.is_empty()
+    {
         return;
     }
     let raw = &*target::path(request);
@@ -80,7 +88,7 @@ pub(super) fn passed(shared: &Shared, request: &RequestHeader, response: &Respon
     let route = ctx.route.as_deref();
     write.touch_around(route, raw, &request.method);
     write.touch_answered(raw, response.status, &response.headers, upstream);
-    if reach::has_destination(&request.method) {
+    if write_reach::has_destination(&request.method) {
         write.touch_destination(route, raw, request, upstream);
     }
     if let Some(route) = route {
@@ -90,7 +98,7 @@ pub(super) fn passed(shared: &Shared, request: &RequestHeader, response: &Respon
 }
 
 /// A follower of `resource` has sent a message to `target`, and was answered like this.
-pub(super) fn sent(
+pub(in crate::front) fn sent(
     shared: &Shared,
     route: &Route,
     resource: &ResourceKey,
@@ -98,7 +106,7 @@ pub(super) fn sent(
     (method, target): (&Method, &str),
     (status, answer): (StatusCode, &HeaderMap),
 ) {
-    if !reach::is_write(method) || !reach::is_done(status) {
+    if !write_reach::is_write(method) || !write_reach::is_done(status) {
         return;
     }
     let parts = resource.parts();
@@ -182,7 +190,7 @@ impl<'a> Write<'a> {
                 self.touch_all(&around.parents, "parent", Nearness::Parent);
                 self.touch_all(&around.ancestors, "relative", Nearness::Relative);
             }
-            if reach::reaches_below(method) {
+            if write_reach::reaches_below(method) {
                 self.touch_below(&path);
             }
         }
@@ -229,7 +237,8 @@ impl<'a> Write<'a> {
         if self.redirects && status != StatusCode::SEE_OTHER {
             // A page to log in at shows nothing of a write: it was refused, and has no effect to wait for.
             let written = readings(raw);
-            self.repeats = written.iter().any(|written| named.iter().any(|path| reach::shows(written, path)));
+            self.repeats =
+                written.iter().any(|written| named.iter().any(|path| write_reach::shows(written, path)));
         }
         self.touch_all(&named, self.cause, Nearness::Named);
     }
@@ -294,7 +303,7 @@ impl<'a> Write<'a> {
             return;
         }
         for route in &self.shared.config.routes {
-            if !reach::may_overlap(pattern, &route.path) {
+            if !write_reach::may_overlap(pattern, &route.path) {
                 continue;
             }
             for topic in self.shared.hub.of_route(route.index) {

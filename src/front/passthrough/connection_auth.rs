@@ -15,7 +15,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
-use super::Context;
+use crate::front::Context;
 use crate::upstream::{Bond, Whose, connection_auth};
 
 /// The error that ends an exchange which can only go on over HTTP/1.1.
@@ -25,7 +25,7 @@ const NEEDS_HTTP1: ErrorType = ErrorType::Custom("http11-required");
 const HTTP_1_1_REQUIRED: u32 = 0xd;
 
 /// Whose connection this request goes on.
-pub(super) fn whose<'a>(session: &Session, ctx: &'a mut Context) -> Whose<'a> {
+pub(in crate::front) fn whose<'a>(session: &Session, ctx: &'a mut Context) -> Whose<'a> {
     let more = ctx.upstream.as_ref().map_or(&[][..], |upstream| &upstream.config().connection_auth);
     if ctx.bond.is_none() && connection_auth::is_carried(more, &session.req_header().headers) {
         ctx.bond = Some(Bond::new());
@@ -42,7 +42,7 @@ pub(super) fn whose<'a>(session: &Session, ctx: &'a mut Context) -> Whose<'a> {
 ///
 /// # Errors
 /// It came from the pool and is out of use. Nothing was sent: the request gets a new one.
-pub(super) fn connected(reused: bool, digest: Option<&Digest>, ctx: &mut Context) -> Result<()> {
+pub(in crate::front) fn connected(reused: bool, digest: Option<&Digest>, ctx: &mut Context) -> Result<()> {
     ctx.connection = None;
     if ctx.bond.is_some() {
         return Ok(());
@@ -68,7 +68,11 @@ pub(super) fn connected(reused: bool, digest: Option<&Digest>, ctx: &mut Context
 ///
 /// # Errors
 /// It asks for a further leg of a handshake, and the client's connection is one of HTTP/2.
-pub(super) fn answered(session: &Session, response: &ResponseHeader, ctx: &mut Context) -> Result<()> {
+pub(in crate::front) fn answered(
+    session: &Session,
+    response: &ResponseHeader,
+    ctx: &mut Context,
+) -> Result<()> {
     let Some(upstream) = &ctx.upstream else { return Ok(()) };
     if !connection_auth::is_answered(&upstream.config().connection_auth, &response.headers) {
         return Ok(());
@@ -92,12 +96,12 @@ pub(super) fn answered(session: &Session, response: &ResponseHeader, ctx: &mut C
 }
 
 /// Whether an exchange ended so.
-pub(super) fn needs_http1(error: &Error) -> bool {
+pub(in crate::front) fn needs_http1(error: &Error) -> bool {
     *error.etype() == NEEDS_HTTP1
 }
 
 /// Sends the client to HTTP/1.1 with its request.
-pub(super) fn send_to_http1(session: &mut Session, ctx: &mut Context) {
+pub(in crate::front) fn send_to_http1(session: &mut Session, ctx: &mut Context) {
     ctx.answer = "refused";
     if let ServerSession::H2(stream) = session.downstream_session.as_mut() {
         stream.shutdown_with_reason(HTTP_1_1_REQUIRED.into());

@@ -8,25 +8,25 @@ use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use super::access::admit::full_key;
-use super::access::authorize;
-use super::access::authorize::Client;
-use super::{Context, Fate, Front, refuse};
 use crate::config::Share;
+use crate::front::access::admit::full_key;
+use crate::front::access::authorize;
+use crate::front::access::authorize::Client;
+use crate::front::{Context, Fate, Front, refuse};
 use crate::hub::Topic;
 use crate::metrics::Bypass;
 use crate::resource::version_of_tag;
 
 /// Whether a request may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Condition {
+pub(in crate::front) enum Condition {
     Open,
     /// An If-Match names an older version only, and the upstream has no entity tags to judge by.
     Failed,
 }
 
 /// Checks the conditions of a request that passes through: it speaks of the upstream's tags, not of ours.
-pub(super) async fn check(
+pub(in crate::front) async fn check(
     front: &Front,
     session: &mut Session,
     ctx: &mut Context,
@@ -68,7 +68,11 @@ async fn may_name_versions(front: &Front, request: &RequestHeader, ctx: &Context
 }
 
 /// Replaces known versions in If-Match, If-None-Match and If-Range by the upstream's tags.
-pub(super) async fn rewrite(front: &Front, request: &mut RequestHeader, ctx: &Context) -> Result<Condition> {
+pub(in crate::front) async fn rewrite(
+    front: &Front,
+    request: &mut RequestHeader,
+    ctx: &Context,
+) -> Result<Condition> {
     if !may_name_versions(front, request, ctx).await {
         return Ok(Condition::Open);
     }

@@ -3,6 +3,15 @@
 //!
 //! Must not know: resources beyond the names of their versions.
 
+pub(super) mod bypass;
+pub(super) mod connection_auth;
+pub(super) mod not_passed;
+mod sloppy_head;
+pub(super) mod upstream_path;
+pub(super) mod validators;
+mod write_reach;
+pub(super) mod writes;
+
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue, StatusCode, Version, header};
@@ -14,7 +23,7 @@ use pingora::{Error, ErrorType, OrErr, Result};
 
 use super::request::{cors, framing, limits, transport_choice};
 use super::subscribe::cursor_hold;
-use super::{Context, Fate, Front, bond, bypass, mapped, refuse, sloppy_head};
+use super::{Context, Fate, Front, refuse};
 use crate::identity::told;
 use crate::listener::trusted_proxies;
 use crate::metrics::Bypass;
@@ -86,7 +95,7 @@ pub(super) async fn peer(session: &Session, ctx: &mut Context) -> Result<Box<Htt
     };
     // An upgrade needs HTTP/1.1.
     let is_upgrade = transport_choice::is_websocket(&session.req_header().headers);
-    let chosen = upstream.peer(bond::whose(session, ctx), is_upgrade).await;
+    let chosen = upstream.peer(connection_auth::whose(session, ctx), is_upgrade).await;
     let chosen =
         chosen.or_err_with(ErrorType::HTTPStatus(502), || "no server to pass through to".to_owned())?;
     ctx.server = Some(chosen.server);
@@ -117,7 +126,7 @@ pub(super) fn rewrite_request(
     if let Some(target) = &ctx.target {
         request.set_raw_path(target.as_bytes())?;
     }
-    mapped::request(session.req_header(), request, ctx)?;
+    upstream_path::request(session.req_header(), request, ctx)?;
     let host = request.headers.get(header::HOST).cloned();
     if let Some(fixed) = ctx.upstream.as_ref().and_then(|u| u.config().host.as_deref()) {
         request.insert_header(header::HOST, fixed)?;

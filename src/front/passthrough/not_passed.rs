@@ -6,11 +6,11 @@ use http::StatusCode;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType};
 
-use super::{Context, refuse};
+use crate::front::{Context, refuse};
 use crate::upstream;
 
 /// Says why a request did not get through, if anything can still be said.
-pub(super) async fn tell(session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+pub(in crate::front) async fn tell(session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
     let status = match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(status), _) => *status,
         (ErrorType::ConnectTimedout | ErrorType::ReadTimedout, ErrorSource::Upstream) => 504,
