@@ -1,20 +1,21 @@
 //! Requests in, through Pingora: route, decide, answer or take over, or pass through.
 //!
-//! `cover` is the flow of a covered request, `access` who may share, `form` which way to read it
-//! asks for; `listener` has the connections. Must not know:
-//! how changes are detected or encoded.
+//! `receive` looks at a request first, `covered` is the flow of one whose URL a route covers. The rooms are
+//! in the order of that flow: `request` says what it asks for, `access` whether it may have that, `answer`,
+//! `subscribe` and `passthrough` give it. `listener` has the connections. Must not know: how changes are
+//! detected or encoded.
 
 mod access;
+mod access_log;
 mod answer;
 mod context;
-mod cover;
+mod covered;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod passthrough;
 mod progress;
 mod proxy;
 mod receive;
-mod record;
 mod refuse;
 mod remembered;
 mod request;
@@ -22,22 +23,11 @@ mod respond;
 mod subscribe;
 mod vary_memory;
 
-use crate::listener::guarded_stream;
-use crate::listener::http2;
-use answer::pace;
-use passthrough::connection_auth;
-use passthrough::not_passed;
-use passthrough::upstream_path;
-use passthrough::validators;
-use passthrough::writes;
-use request::client_address;
-use request::framing;
 use std::any::Any;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use subscribe::{ask_first, cursor_hold};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -51,6 +41,7 @@ use crate::config::{Config, Listener};
 use crate::fanout::{Ending, Fanout, Home};
 use crate::hub::Hub;
 use crate::identity::Gates;
+use crate::listener::{guarded_stream, http2};
 use crate::metrics::{Bypass, Metrics};
 use crate::relay::Relay;
 use crate::upstream::Client;
@@ -64,14 +55,18 @@ pub use access::doubt::Doubts;
 pub use access::new_resources::Newcomers;
 pub use access::share::{is_good_for_one, is_scheme_for_one};
 pub use answer::hold_not_modified::Holds;
+use answer::pace;
 pub use answer::unpolled::Novelties;
 use context::Context;
 pub use passthrough::writes::poll_now;
+use passthrough::{connection_auth, not_passed, upstream_path, validators, writes};
 pub use proxy::service;
 pub use request::origin_key::Origins;
 pub use request::route::{Match, Routes};
+use request::{client_address, framing};
 pub use subscribe::long_poll::Alike;
 pub use subscribe::repeats::Repeats;
+use subscribe::{ask_first, cursor_hold};
 pub use vary_memory::VaryMemory;
 
 /// What all listeners share.
@@ -333,6 +328,6 @@ impl ProxyHttp for Front {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, ctx: &mut Context) {
-        record::ended(session, error, ctx);
+        access_log::ended(session, error, ctx);
     }
 }

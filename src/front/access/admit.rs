@@ -18,7 +18,7 @@ use crate::config::Route;
 use crate::fanout::{Hold, Pass};
 use crate::frame::State;
 use crate::front::answer::plain_poll::is_remembered;
-use crate::front::cover::VARY_TURNS;
+use crate::front::covered::VARY_TURNS;
 use crate::front::request::origin_key::with_origin;
 use crate::front::request::{accept, field_names};
 use crate::front::{Match, Shared};

@@ -7,7 +7,7 @@
 use http::header;
 use tokio::time::{Instant, timeout};
 
-use crate::front::cover::Cover;
+use crate::front::covered::Cover;
 use crate::hub::{Attendance, Outcome, Topic, View};
 use crate::resource::{opaque_tag, version_of_tag};
 

@@ -19,7 +19,7 @@ use tokio::time::sleep_until;
 use crate::fanout::{self, Staying, draining};
 use crate::frame::{Coding, Format};
 use crate::front::Fate;
-use crate::front::cover::Cover;
+use crate::front::covered::Cover;
 use crate::front::request::transport_choice::has_token;
 use crate::front::subscribe::long_poll_http2;
 use crate::front::subscribe::{seat, staying};

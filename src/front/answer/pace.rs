@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode, Version as HttpVersion};
 
-use crate::front::cover::Cover;
+use crate::front::covered::Cover;
 use crate::front::request::delta_choice;
 use crate::front::{Context, Shared};
 use crate::hub::{Paced, Topic, Watch};

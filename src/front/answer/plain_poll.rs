@@ -18,7 +18,7 @@ use crate::fanout::Hold;
 use crate::frame::{Coding, Frame, PatchKind, State};
 use crate::front::access::reason::Reason;
 use crate::front::access::{admit, authorize};
-use crate::front::cover::{Cover, VARY_TURNS};
+use crate::front::covered::{Cover, VARY_TURNS};
 use crate::front::request::transport_choice::Accept;
 use crate::front::request::{accept, content_coding, cors, delta_choice, transport_choice};
 use crate::front::{Fate, refuse, respond};

@@ -6,7 +6,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::Result;
 
-use crate::front::cover::Cover;
+use crate::front::covered::Cover;
 use crate::front::passthrough::bypass;
 use crate::front::request::transport_choice::Accept;
 use crate::front::request::{accept, cors};

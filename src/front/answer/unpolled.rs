@@ -12,7 +12,7 @@ use http::Method;
 use parking_lot::Mutex;
 
 use super::plain_poll::is_remembered;
-use crate::front::cover::Cover;
+use crate::front::covered::Cover;
 use crate::front::request::delta_choice;
 use crate::front::request::transport_choice::Accept;
 use crate::hub::{Audience, ExceptionKind, Outcome, View};

@@ -13,7 +13,7 @@ use pingora::{Error, ErrorType, Result};
 
 use crate::fanout::Home;
 use crate::front::access::reason::{Reason, Told};
-use crate::front::cover::Cover;
+use crate::front::covered::Cover;
 use crate::front::{Context, Fate, Front, passthrough, refuse, respond, subscribe};
 use crate::metrics::Bypass;
 use crate::transport::{answer, code};

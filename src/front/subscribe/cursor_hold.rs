@@ -18,7 +18,7 @@ use super::long_poll_http2::expelled;
 use super::staying;
 use crate::fanout::{Seat, Staying, draining};
 use crate::front::access::admit;
-use crate::front::cover::Cover;
+use crate::front::covered::Cover;
 use crate::front::passthrough::upstream_path;
 use crate::front::{Context, Fate, Front, passthrough, respond};
 use crate::hub::{Attendance, View};

@@ -24,7 +24,7 @@ use crate::config::Route;
 use crate::fanout::{Following, Hold, MemberId, MessagePlace, MessageQueue, Seat, messages};
 use crate::frame::{Format, PatchKind};
 use crate::front::access::admit::Visitor;
-use crate::front::cover::Cover;
+use crate::front::covered::Cover;
 use crate::front::request::{hosts, transport_choice};
 use crate::front::{Context, Fate, Front, refuse};
 use crate::hub::{Attendance, Resume, Subscription, Topic, View};

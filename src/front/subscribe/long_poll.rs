@@ -18,7 +18,7 @@ use super::{long_poll_http2, repeats};
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format};
 use crate::front::access::admit;
-use crate::front::cover::Cover;
+use crate::front::covered::Cover;
 use crate::front::request::{content_coding, cors, delta_choice, transport_choice};
 use crate::front::{Fate, Shared};
 use crate::hub::{Attendance, Resume, View};

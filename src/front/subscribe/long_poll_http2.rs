@@ -12,7 +12,7 @@ use tokio::time::sleep_until;
 
 use crate::fanout::{Staying, draining};
 use crate::frame::Coding;
-use crate::front::cover::Cover;
+use crate::front::covered::Cover;
 use crate::front::request::{content_coding, cors};
 use crate::front::{Fate, refuse, respond};
 use crate::hub::{Delivery, Subscription};

@@ -30,7 +30,7 @@ use super::access::authorize;
 use super::access::quota::household;
 use super::access::reason::Reason;
 use super::access::{admit, origin, quota};
-use super::cover::{Cover, VARY_TURNS};
+use super::covered::{Cover, VARY_TURNS};
 use super::request::cors;
 use super::request::transport_choice::Form;
 use super::{Context, Fate, Front, Shared, refuse, respond};

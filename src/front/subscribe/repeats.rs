@@ -15,7 +15,7 @@ use super::{Departure, depart};
 use crate::fanout::Following;
 use crate::frame::Coding;
 use crate::front::Fate;
-use crate::front::cover::Cover;
+use crate::front::covered::Cover;
 use crate::front::request::{cors, delta_choice};
 use crate::hub::{Attend, Streak, View};
 use crate::resource::ResourceKey;

@@ -13,7 +13,7 @@ use crate::config::Route;
 use crate::fanout::{Record, Seat, Stream, drive};
 use crate::frame::{Coding, Format};
 use crate::front::access::admit;
-use crate::front::cover::Cover;
+use crate::front::covered::Cover;
 use crate::front::request::{content_coding, cors, delta_choice};
 use crate::front::{Fate, refuse, respond};
 use crate::hub::{Attendance, Resume, Subscription, View};

@@ -14,7 +14,7 @@ use super::websocket_handshake;
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format, State};
 use crate::front::access::admit;
-use crate::front::cover::Cover;
+use crate::front::covered::Cover;
 use crate::front::request::content_coding::{self, Deflate};
 use crate::front::{Fate, refuse};
 use crate::hub::{Attendance, Outcome, Resume, View};

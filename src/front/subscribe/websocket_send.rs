@@ -15,7 +15,7 @@ use crate::config::{Route, Send};
 use crate::fanout::{MessageQueue, Messages, messages};
 use crate::frame::websocket;
 use crate::front::Shared;
-use crate::front::cover::Cover;
+use crate::front::covered::Cover;
 use crate::front::passthrough::writes;
 use crate::resource::{ResourceKey, stays, upstream_target};
 use crate::upstream::{Ask, Client, Document};
