@@ -24,7 +24,7 @@ use crate::hub::{Attend, Hub};
 use crate::identity::Gates;
 use crate::memory;
 use crate::metrics::Metrics;
-use crate::relay::{Relay, Source, Stakes};
+use crate::poll::{Relay, Source, Stakes};
 use crate::resource::{KeyParts, ResourceKey};
 use crate::upgrade::{self, Sockets};
 use crate::upstream::Client;

@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["change", "upstream"],
     &["frame", "identity"],
     &["hub"],
-    &["relay", "transport"],
+    &["poll", "transport"],
     &["fanout"],
     &["listener"],
     &["front", "admin", "cluster"],
@@ -53,7 +53,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("main", "demo"),
     // What it says of a file that loads.
     ("main", "check"),
-    // A question of the command line, answered without an application: it asks as the relay does.
+    // A question of the command line, answered without an application: it asks as the poll loop does.
     ("main", "probe"),
     // A command starts what it names.
     ("cli", "app"),
@@ -414,13 +414,13 @@ fn an_import_from_above_or_beside_is_caught_in_every_spelling() {
         "//! x\nuse crate::front::A;",
         &["src/hub/mod.rs:2: `hub` (layer 3) imports `front`"],
     );
-    breaks("hub/a.rs", "//! x\nfn f() { crate::relay::g() }", &["which is above it"]);
+    breaks("hub/a.rs", "//! x\nfn f() { crate::poll::g() }", &["which is above it"]);
     breaks(
         "hub/a.rs",
-        "//! x\n\nuse super::super::relay::B;",
-        &["src/hub/a.rs:3: `hub` (layer 3) imports `relay`"],
+        "//! x\n\nuse super::super::poll::B;",
+        &["src/hub/a.rs:3: `hub` (layer 3) imports `poll`"],
     );
-    breaks("relay/a.rs", "//! x\nuse pollcast::transport::T;", &["which is beside it"]);
+    breaks("poll/a.rs", "//! x\nuse pollcast::transport::T;", &["which is beside it"]);
     breaks("frame.rs", "//! x\nuse super::hub::T;", &["imports `hub`"]);
     let group = "//! x\nuse crate::{config::Config,\n hub::{a, front}, frame,\n app};";
     breaks("hub/a.rs", group, &["hub/a.rs:4: `hub` (layer 3) imports `app`"]);

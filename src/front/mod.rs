@@ -43,7 +43,7 @@ use crate::hub::Hub;
 use crate::identity::Gates;
 use crate::listener::{guarded_stream, http2};
 use crate::metrics::{Bypass, Metrics};
-use crate::relay::Relay;
+use crate::poll::Relay;
 use crate::upstream::Client;
 
 pub use crate::listener::accept_rate::Turnstile;

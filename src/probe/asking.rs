@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::aim::Aim;
 use super::{Question, Refusal, pollable, remedy};
 use crate::config::Auth;
-use crate::relay;
+use crate::poll;
 use crate::resource::{KeyParts, ResourceKey, Validators};
 use crate::upstream::{Answer, Ask, Client, Document, Failure, FetchError};
 
@@ -267,7 +267,7 @@ fn request(aim: &Aim, headers: &[(HeaderName, HeaderValue)], validators: Option<
         class: headers.to_vec(),
         vary: Vec::new(),
     });
-    let mut ask = relay::poll(&key, &aim.route, validators, 0);
+    let mut ask = poll::poll(&key, &aim.route, validators, 0);
     let auth = match &aim.route.poll.auth {
         Some(Auth::Static(value)) => Some(value),
         Some(Auth::File(file)) => Some(&file.first),

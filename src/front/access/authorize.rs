@@ -20,7 +20,7 @@ use crate::fanout::Hold;
 use crate::front::Shared;
 use crate::hub::Topic;
 use crate::identity::{Identity, told};
-use crate::relay::Own;
+use crate::poll::Own;
 use crate::resource::{self, Digest, Digester, ResourceKey};
 
 /// How long a "no" counts: long enough that who asks on and on costs the API one request each time and no check.

@@ -87,8 +87,8 @@ impl Courier {
         headers.extend(send.headers.iter().cloned());
         Some(Courier {
             shared: shared.clone(),
-            class: crate::relay::connections(&route.upstream, &key.parts().class),
-            host: crate::relay::host(&route.upstream, key.parts().host.as_deref()),
+            class: crate::poll::connections(&route.upstream, &key.parts().class),
+            host: crate::poll::host(&route.upstream, key.parts().host.as_deref()),
             resource: key.clone(),
             address,
             target: target(shared, route, send, path)?,

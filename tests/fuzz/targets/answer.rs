@@ -13,5 +13,5 @@ fuzz_target!(|data: &[u8]| {
     if let Some(content) = fuzzing::decoded(how, body, MOST) {
         assert!(content.len() <= MOST);
     }
-    pollcast::relay::fuzzing::page(Bytes::copy_from_slice(body));
+    pollcast::poll::fuzzing::page(Bytes::copy_from_slice(body));
 });

@@ -48,6 +48,6 @@ fuzz_target!(|data: &[u8]| {
         let _ = MediaType::parse(value);
     }
     pollcast::front::fuzzing::fields(&headers);
-    pollcast::relay::fuzzing::fields(&headers);
+    pollcast::poll::fuzzing::fields(&headers);
     let _ = pollcast::identity::bearer(&headers);
 });

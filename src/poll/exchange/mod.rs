@@ -7,14 +7,14 @@
 //! answer means for the resource, when the next poll is due.
 
 mod batch;
+mod batch_split;
+mod cookies;
 mod digest;
 #[cfg(fuzzing)]
 pub(super) mod fuzzing;
-mod jar;
 mod quarantine;
 mod redirect;
 mod secret;
-mod split;
 mod token;
 
 use std::sync::Arc;
@@ -25,17 +25,17 @@ use http::{HeaderName, StatusCode, header};
 use tokio::time::Instant;
 
 pub(super) use batch::{Batches, Item, Tag, on_grid};
+pub(super) use cookies::Jars;
+use cookies::Keep;
 use digest::Asked;
 pub(super) use digest::Guests;
-pub(super) use jar::Jars;
-use jar::Keep;
 pub(super) use secret::Secrets;
 pub(super) use token::Tokens;
 use token::{Grant, Token};
 
-use super::ask::USER_AGENT;
 use super::forwarded;
-use super::supervise::{Source, Stakes};
+use super::request::USER_AGENT;
+use super::supervisor::{Source, Stakes};
 use crate::config::{Auth, Route, Share};
 use crate::resource::{ResourceKey, matches_pattern};
 use crate::upstream::{Answer, Ask, Failure, FetchError, Priority, Turn};
@@ -276,8 +276,8 @@ impl Exchange {
         self.route.poll.cookie_jar && !self.private
     }
 
-    fn place<'a>(&'a self, ask: &'a Ask) -> jar::Place<'a> {
-        jar::Place {
+    fn place<'a>(&'a self, ask: &'a Ask) -> cookies::Place<'a> {
+        cookies::Place {
             resource: self.resource.as_ref(),
             upstream: &self.route.upstream.name,
             host: &ask.host,

@@ -9,12 +9,12 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, COOKIE};
 use tokio::time::{Instant, sleep_until};
 
-use super::ask::target;
-use super::echo::{Echo, Heard};
+use super::after_write::{Echo, Heard};
 use super::exchange::{Item, Tag, on_grid};
 use super::feed::Follower;
 use super::plan::{Action, Situation};
-use super::supervise::{Last, Remembered, Stakes};
+use super::request::target;
+use super::supervisor::{Last, Remembered, Stakes};
 use crate::change::Detector;
 use crate::config::Route;
 use crate::frame::State;

@@ -113,7 +113,7 @@ mod tests {
             let mut route = route();
             let said = Forwarded { address: Some(address.into()), proto: None, host: Some(host.into()) };
             route.upstream = std::sync::Arc::new(Upstream { forwarded: Some(said), ..upstream() });
-            let mut ask = super::super::ask::poll(&key("/a"), &route, None, 0);
+            let mut ask = crate::poll::request::poll(&key("/a"), &route, None, 0);
             add_standard(&mut ask);
             add_standard(&mut ask);
             let said: Vec<_> = ask.headers.iter().filter(|(name, _)| *name == header::FORWARDED).collect();

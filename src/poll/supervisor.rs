@@ -16,11 +16,11 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::after_write::Lags;
 use super::compute::Compute;
-use super::echo::Lags;
 use super::exchange::{Batches, Guests, Jars, Secrets, Tokens};
 use super::poller::Poller;
-use super::{forwarded, own};
+use super::{credential_check, forwarded};
 use crate::config::{Config, Route, Upstream};
 use crate::hub::{Failure, Hub, Outcome, Publisher, Relayed};
 use crate::metrics::Metrics;
@@ -130,7 +130,7 @@ pub struct Stakes {
     /// Whether pass-through has said `Forwarded`: then polls say it, too.
     says_forwarded: AtomicBool,
     pub(super) lags: Lags,
-    /// See [`own::routes`].
+    /// See [`credential_check::routes`].
     pub(super) own_routes: HashMap<usize, Arc<Route>>,
     /// Where the grids of batches start.
     pub(super) epoch: Instant,
@@ -167,7 +167,7 @@ impl Stakes {
             jars: Jars::default(),
             says_forwarded: AtomicBool::new(false),
             lags: Lags::new(config.routes.len()),
-            own_routes: own::routes(config),
+            own_routes: credential_check::routes(config),
             epoch: Instant::now(),
             namer: VersionNamer::new(config.version_key.as_ref().map(|key| key.0.as_str())),
             metrics,

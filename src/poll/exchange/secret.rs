@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{Allowance, Exchange};
 use crate::config::{Auth, Config, Route, SecretFile};
-use crate::relay::supervise::Source;
+use crate::poll::supervisor::Source;
 use crate::upstream::{Answer, Ask, FetchError};
 
 /// A file is looked at before polls, at most this often.
@@ -28,7 +28,7 @@ static AUTHORIZATION: HeaderName = header::AUTHORIZATION;
 
 /// The files that polls have secrets in.
 #[derive(Default)]
-pub(in crate::relay) struct Secrets {
+pub(in crate::poll) struct Secrets {
     watched: HashMap<(PathBuf, &'static str), Arc<Watched>>,
 }
 
@@ -60,7 +60,7 @@ struct Mark {
 
 impl Secrets {
     /// `failures` counts looks at files that gave no value.
-    pub(in crate::relay) fn new(config: &Config, failures: &IntCounter) -> Secrets {
+    pub(in crate::poll) fn new(config: &Config, failures: &IntCounter) -> Secrets {
         let mut secrets = Secrets::default();
         for file in config.routes.iter().flat_map(|route| files(route)).map(|(_, file)| file) {
             let watched = || {

@@ -10,9 +10,9 @@ use std::sync::atomic::AtomicBool;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::ask;
 use super::exchange::Exchange;
-use super::supervise::Relay;
+use super::request;
+use super::supervisor::Relay;
 use crate::change::Detector;
 use crate::config::{Config, Route, Share};
 use crate::hub::Topic;
@@ -59,7 +59,7 @@ impl Relay {
             let Some(own) = stakes.own_routes.get(&route.index).cloned() else {
                 return Own::Unknown("the route does not ask who may share".to_owned());
             };
-            let ask = ask::poll(&ResourceKey::new(parts), &own, None, 0);
+            let ask = request::poll(&ResourceKey::new(parts), &own, None, 0);
             let patience = Some(route.poll.timeout);
             let priority = Priority { class: Class::Refresh, weight: 1, patience };
             let exchange = Exchange {

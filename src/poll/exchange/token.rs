@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::config::{Auth, ClientCredentials, Config};
-use crate::relay::supervise::Source;
+use crate::poll::supervisor::Source;
 use crate::upstream::{Answer, Ask, Class, Document, Priority};
 
 /// Most bytes of a token endpoint's answer.
@@ -36,7 +36,7 @@ const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_')
 
 /// The grants of all routes.
 #[derive(Default)]
-pub(in crate::relay) struct Tokens {
+pub(in crate::poll) struct Tokens {
     grants: Vec<Arc<Grant>>,
     /// By the route's place in the file: several may share a grant.
     by_route: HashMap<usize, usize>,
@@ -93,7 +93,7 @@ impl fmt::Debug for Token {
 
 impl Tokens {
     /// `sources`: by name; one for each token server.
-    pub(in crate::relay) fn new(config: &Config, sources: &HashMap<String, Arc<dyn Source>>) -> Tokens {
+    pub(in crate::poll) fn new(config: &Config, sources: &HashMap<String, Arc<dyn Source>>) -> Tokens {
         let mut tokens = Tokens::default();
         for route in &config.routes {
             if let Some(Auth::ClientCredentials(credentials)) = &route.poll.auth {
@@ -263,7 +263,7 @@ fn request(credentials: &ClientCredentials) -> Ask {
     Ask {
         method: Method::POST,
         path_and_query: credentials.path.clone(),
-        host: crate::relay::host(server, None),
+        host: crate::poll::host(server, None),
         headers,
         body: Bytes::from(form),
         timeout: server.total_timeout,

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::jar::{Jars, Keep, Place};
+use super::batch_split;
+use super::cookies::{Jars, Keep, Place};
 use super::redirect::{self, Names};
-use super::split;
 use crate::config::Batch;
 
 /// A redirect leads to a path of the same upstream, or nowhere.
@@ -30,7 +30,7 @@ pub fn cookies(headers: &HeaderMap, now: SystemTime) {
 
 /// The answer to a batch has no items but those that were asked for.
 pub fn batch(body: Bytes, batch: &Batch, wanted: &HashSet<String>) {
-    if let Ok(items) = split::items(body, batch, wanted) {
+    if let Ok(items) = batch_split::items(body, batch, wanted) {
         assert!(items.keys().all(|name| wanted.contains(name)));
     }
 }

@@ -34,7 +34,7 @@ const LINE_BYTES_MAX: usize = 4096;
 const OVERHEAD_BYTES: usize = 128;
 
 /// All cookies.
-pub(in crate::relay) struct Jars(Mutex<Shelf>);
+pub(in crate::poll) struct Jars(Mutex<Shelf>);
 
 struct Shelf {
     jars: LruCache<(Owner, String), Jar>,
@@ -261,5 +261,5 @@ fn covers(cookie: &str, path: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "jar_tests.rs"]
+#[path = "cookies_tests.rs"]
 mod tests;

@@ -26,7 +26,7 @@ const CHALLENGE_BYTES_MAX: usize = 4096;
 
 /// The guests of all routes; routes with the same upstream and credentials have one in common.
 #[derive(Default)]
-pub(in crate::relay) struct Guests {
+pub(in crate::poll) struct Guests {
     guests: Vec<Arc<Guest>>,
     /// By the route's place in the file.
     by_route: HashMap<usize, usize>,
@@ -80,7 +80,7 @@ pub(super) enum Asked {
 }
 
 impl Guests {
-    pub(in crate::relay) fn new(config: &Config) -> Guests {
+    pub(in crate::poll) fn new(config: &Config) -> Guests {
         let mut guests = Guests::default();
         for route in &config.routes {
             let Some(Auth::Digest(credentials)) = &route.poll.auth else { continue };

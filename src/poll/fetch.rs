@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::{Instant, sleep_until};
 
-use super::ask;
 use super::exchange::{Exchange, Exchanged};
 use super::poller::Poller;
+use super::request;
 use crate::frame::State;
 use crate::resource::Validators;
 use crate::upstream::{Answer, Ask, Document, FetchError, Turn};
@@ -52,7 +52,7 @@ impl Poller {
 
     /// A further page of the list, as a poll of its own in the upstream's budget.
     pub(super) async fn fetch_page(&self, target: String) -> Result<Answer, FetchError> {
-        let mut ask = ask::poll(self.topic.key(), &self.route, None, self.topic.followers());
+        let mut ask = request::poll(self.topic.key(), &self.route, None, self.topic.followers());
         ask.path_and_query = target;
         let exchange = self.exchange();
         let turn = self.stakes.source(&self.route)?.turn(exchange.priority).await?;
@@ -65,21 +65,21 @@ impl Poller {
         let key = self.topic.key();
         let (target, same) = match &self.feed {
             Some(feed) => feed.target(),
-            None => (ask::target(key, &self.route), true),
+            None => (request::target(key, &self.route), true),
         };
         let whole = std::mem::take(&mut self.distrusted) || gone || !same;
         let held = view.frame.as_ref().map(|frame| &frame.snapshot.validators);
         self.asked = held
             .map(|held| self.renewed.as_ref().unwrap_or(held).clone())
             .filter(|v| !whole && (v.etag.is_some() || v.last_modified.is_some()));
-        let mut ask = ask::poll(key, &self.route, self.asked.as_ref(), self.topic.followers());
+        let mut ask = request::poll(key, &self.route, self.asked.as_ref(), self.topic.followers());
         ask.path_and_query = target;
         ask.document = match self.is_document() {
             true => Document::Known,
             false => Document::Unknown { complete_within: self.route.first_answer },
         };
         if self.is_after_write(&view) {
-            ask::after_write(&mut ask);
+            request::after_write(&mut ask);
             self.stakes.metrics.repolls.with_label_values(&[&self.route.path]).inc();
         }
         ask

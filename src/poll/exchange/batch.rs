@@ -14,18 +14,18 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
+use super::batch_split;
 use super::quarantine::Quarantine;
-use super::split;
 use super::{Exchange, Exchanged};
 use crate::config::{Batch, Route};
-use crate::relay::supervise::Stakes;
-use crate::relay::{ask, conditional};
+use crate::poll::supervisor::Stakes;
+use crate::poll::{conditional, request};
 use crate::resource::{KeyParts, ResourceKey, Validators};
 use crate::upstream::{Answer, Ask, Class, Failure, FetchError, Priority};
 
 /// A resource as one item of a batch.
 #[derive(Debug, Clone)]
-pub(in crate::relay) struct Item {
+pub(in crate::poll) struct Item {
     name: String,
     /// What the items of a request have in common: everything but the name.
     group: ResourceKey,
@@ -33,19 +33,19 @@ pub(in crate::relay) struct Item {
 
 impl Item {
     /// None: the resource is polled by itself.
-    pub(in crate::relay) fn of(route: &Route, key: &ResourceKey) -> Option<Item> {
+    pub(in crate::poll) fn of(route: &Route, key: &ResourceKey) -> Option<Item> {
         let batch = route.poll.batch.as_ref()?;
         if key.is_private() {
             return None;
         }
-        let (name, path) = split::item(&route.path, route.exact_spelling, batch, &key.parts().path)?;
+        let (name, path) = batch_split::item(&route.path, route.exact_spelling, batch, &key.parts().path)?;
         Some(Item { name, group: ResourceKey::new(KeyParts { path, ..key.parts().clone() }) })
     }
 }
 
 /// The first instant of the grid of a route that is not before `due`: resources that are due together
 /// go together. `epoch`: where the grid starts.
-pub(in crate::relay) fn on_grid(epoch: Instant, interval: Duration, due: Instant) -> Instant {
+pub(in crate::poll) fn on_grid(epoch: Instant, interval: Duration, due: Instant) -> Instant {
     let step = interval.as_nanos().max(1);
     let steps = due.saturating_duration_since(epoch).as_nanos().div_ceil(step);
     epoch + Duration::from_nanos(u64::try_from(steps * step).unwrap_or(u64::MAX))
@@ -53,7 +53,7 @@ pub(in crate::relay) fn on_grid(epoch: Instant, interval: Duration, due: Instant
 
 /// The answer to a batch, as what the next one is asked with.
 #[derive(Debug)]
-pub(in crate::relay) struct Tag {
+pub(in crate::poll) struct Tag {
     target: String,
     validators: Validators,
     missing: HashSet<String>,
@@ -62,7 +62,7 @@ pub(in crate::relay) struct Tag {
 /// The polls that wait for others to go with, by what they have in common. As many as there are
 /// resources at most.
 #[derive(Default)]
-pub(in crate::relay) struct Batches {
+pub(in crate::poll) struct Batches {
     waiting: Mutex<HashMap<ResourceKey, Vec<Poll>>>,
     quarantine: Quarantine,
 }
@@ -140,7 +140,7 @@ impl Group {
             polls.into_iter().partition(|poll| quarantine.holds(&self.key, &poll.name, now))
         };
         let names: Vec<&str> = polls.iter().map(|poll| poll.name.as_str()).collect();
-        let portions = split::portions(&batch, &self.key.target(), &names);
+        let portions = batch_split::portions(&batch, &self.key.target(), &names);
         let (group, batch) = (Arc::new(self), Arc::new(batch));
         for portion in portions.into_iter().rev() {
             let polls = polls.split_off(portion.start);
@@ -172,12 +172,12 @@ impl Group {
     /// One request for all of these. Gives them back if the upstream refuses it for one of them, or for some.
     async fn ask_once(&self, batch: &Batch, polls: Vec<Poll>) -> Option<Vec<Poll>> {
         let names: Vec<&str> = polls.iter().map(|poll| poll.name.as_str()).collect();
-        let target = split::target(batch, &self.key.target(), &names);
+        let target = batch_split::target(batch, &self.key.target(), &names);
         let result = match target.len() {
-            ..=split::LONGEST_TARGET => self.answer(batch, &polls, &target).await,
+            ..=batch_split::LONGEST_TARGET => self.answer(batch, &polls, &target).await,
             length => Err(self.failed(format!(
                 "the name of an item makes a target of {length} bytes, at most {} are sent",
-                split::LONGEST_TARGET
+                batch_split::LONGEST_TARGET
             ))),
         };
         let mut replies = match result {
@@ -204,10 +204,11 @@ impl Group {
     async fn answer(&self, batch: &Batch, polls: &[Poll], target: &str) -> Result<Answered, FetchError> {
         let tag = common_tag(polls, target);
         let followers = polls.iter().map(|poll| poll.followers).sum();
-        let mut ask = ask::poll(&self.key, &self.route, tag.as_ref().map(|tag| &tag.validators), followers);
+        let mut ask =
+            request::poll(&self.key, &self.route, tag.as_ref().map(|tag| &tag.validators), followers);
         target.clone_into(&mut ask.path_and_query);
         if polls.iter().any(|poll| poll.after_write) {
-            ask::after_write(&mut ask);
+            request::after_write(&mut ask);
         }
         let exchange = Exchange {
             carried_jar: AtomicBool::new(false),
@@ -238,7 +239,7 @@ impl Group {
             _ if polls.len() == 1 => Ok(Answered::Each(portioned(&answer, 1, |_| answer.clone()).collect())),
             (400..=499, _) if is_about_names(&answer) => Ok(Answered::Refused),
             (400..=599, _) => {
-                let headers = split::pace(&answer.headers);
+                let headers = batch_split::pace(&answer.headers);
                 let bare = Answer { headers, body: Bytes::new(), phrase: None, ..answer.clone() };
                 Ok(Answered::Each(portioned(&answer, polls.len(), |_| bare.clone()).collect()))
             }
@@ -268,14 +269,14 @@ impl Group {
         let (bytes, body, rules) = (answer.body.len(), answer.body.clone(), batch.clone());
         let names: HashSet<String> = polls.iter().map(|poll| poll.name.clone()).collect();
         let (all, wanted) = (names.clone(), names.clone());
-        let split = move || split::items(body, &rules, &wanted);
+        let split = move || batch_split::items(body, &rules, &wanted);
         let items = self.stakes.compute.run(bytes, split).await.map_err(|reason| self.failed(reason))?;
         let validators = Validators::of(&answer.headers);
         let tag = (validators != Validators::default()).then(|| {
             let missing = names.into_iter().filter(|name| !items.contains_key(name)).collect();
             Arc::new(Tag { target: target.to_owned(), validators, missing })
         });
-        let headers = split::fields(&answer.headers, &all);
+        let headers = batch_split::fields(&answer.headers, &all);
         let answer = Answer { phrase: None, ..answer };
         let item = |at: usize| match items.get(&polls[at].name) {
             Some(body) => Answer { headers: headers.clone(), body: body.clone(), ..answer.clone() },
@@ -313,7 +314,8 @@ fn priority(polls: &[Poll]) -> Priority {
 /// 304 to all of them: what was there is there, what was missing is missing.
 fn unchanged(answer: &Answer, polls: &[Poll], tag: &Arc<Tag>) -> Vec<Exchanged> {
     let names = polls.iter().map(|poll| poll.name.clone()).collect();
-    let kept = Answer { headers: split::fields(&answer.headers, &names), phrase: None, ..answer.clone() };
+    let kept =
+        Answer { headers: batch_split::fields(&answer.headers, &names), phrase: None, ..answer.clone() };
     let item = |at: usize| match tag.missing.contains(&polls[at].name) {
         true => missing(answer),
         false => kept.clone(),

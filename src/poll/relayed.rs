@@ -8,8 +8,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
-use super::ask;
 use super::poller::Poller;
+use super::request;
 use crate::config::{Share, says_credential};
 use crate::hub::{Audience, Failure, PollNumber, Publisher, Relayed};
 use crate::upstream::Answer;
@@ -109,7 +109,7 @@ impl Poller {
     /// What this resource's polls say in the fields that an answer's `Vary` names. A coding is undone for a client that
     /// does not take it, and where the operator says so a client's credentials mean nothing.
     fn said(&self, headers: &HeaderMap) -> Vec<(HeaderName, Option<HeaderValue>)> {
-        let ask = ask::poll(self.topic.key(), &self.route, None, 0);
+        let ask = request::poll(self.topic.key(), &self.route, None, 0);
         let is_credential =
             |name: &HeaderName| says_credential(name.as_str()) || self.route.credentials.contains(name);
         let means_something = |name: &HeaderName| {

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use crate::relay::Source;
+use crate::poll::Source;
 use crate::upstream::{Answer, Ask, Failure, FetchError};
 
 /// What the upstream does with one poll.

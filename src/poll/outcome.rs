@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::conditional;
-use super::content::End;
 use super::poller::Poller;
+use super::publish::End;
 use crate::config::Share;
 use crate::hub::{Closing, ExceptionKind, Failure, Outcome, PollNumber, Publisher};
 use crate::upstream::judge::{Verdict, not_shareable};

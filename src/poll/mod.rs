@@ -1,0 +1,36 @@
+//! The poll loops: one for each resource that a client attends to.
+//!
+//! `supervisor` starts them and keeps what outlives them; `poller` is the loop; `plan` decides what it does next,
+//! `priority` when it may, `after_write` what a write asks for, `feed` which pages a list has; `credential_check`
+//! is what a client gets by itself; `fetch` is what a poll asks for, `request` writes it, `exchange` brings the
+//! answer, `conditional` reads a 304; `outcome` acts on what came back, `publish` on data, `relayed` on what is
+//! passed on, and `compute` is where large bodies are worked on.
+//! Must not know: transports, connections of clients.
+
+mod after_write;
+mod compute;
+mod conditional;
+mod credential_check;
+mod exchange;
+mod feed;
+mod fetch;
+pub mod forwarded;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod memory;
+mod outcome;
+mod plan;
+mod poller;
+mod priority;
+mod publish;
+mod quota;
+mod relayed;
+mod request;
+mod supervisor;
+
+pub use credential_check::Own;
+pub use request::{connections, host, poll};
+pub use supervisor::{Relay, Source, Stakes};
+
+#[cfg(test)]
+mod simulation;
