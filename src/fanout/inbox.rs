@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
-use super::log::Record;
+use super::access_log::Record;
+use super::client_limit::Seat;
 use super::messages::Messages;
-use super::seats::Seat;
 use super::wire::Taken;
 use crate::hub::{Bell, Subscription, Topic};
 use crate::transport::Transport;

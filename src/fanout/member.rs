@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 
+use super::access_log::Record;
 use super::bundle::Bundle;
-use super::log::Record;
+use super::client_limit::Seat;
+use super::grant::Pass;
 use super::messages::Messages;
-use super::pass::Pass;
-use super::seats::Seat;
 use super::timers::Tick;
 use super::wire::Wire;
 use crate::hub::{Subscription, View};

@@ -4,16 +4,16 @@
 //! `inbox` how others reach it; `task` is the same for one HTTP/2 stream inside Pingora.
 //! Must not know: how a request became a client, how a resource is polled.
 
+mod access_log;
 mod bundle;
+mod client_limit;
+mod grant;
+mod http2_stream;
+mod http2_stream_many;
 mod inbox;
-mod log;
 mod member;
 mod messages;
-mod pass;
-mod seats;
 mod shard;
-mod task;
-mod task_many;
 mod timers;
 mod wire;
 
@@ -25,19 +25,19 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub use access_log::Record;
+pub use client_limit::{Claim, Seat};
+pub use grant::{Hold, Pass};
+pub use http2_stream::{Drain, Ending, Staying, Stream, StreamEnd, draining, drive};
+pub use http2_stream_many::{ManyStream, drive_many};
 pub use inbox::{Arrival, Following, MemberId};
-pub use log::Record;
 pub use messages::{Message, MessagePlace, MessageQueue, Messages, messages};
-pub use pass::{Hold, Pass};
-pub use seats::{Claim, Seat};
-pub use task::{Drain, Ending, Staying, Stream, StreamEnd, draining, drive};
-pub use task_many::{ManyStream, drive_many};
 pub use wire::{Home, Returned, Taken, bound_kernel_buffers};
 
 use crate::hub::{Bell, Subscription};
 use crate::metrics::Metrics;
+use client_limit::Seats;
 use inbox::{Command, Inbox};
-use seats::Seats;
 use shard::Shard;
 
 /// What all shards need to know.

@@ -12,8 +12,8 @@ use pingora::protocols::http::ServerSession;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
-use super::log::Record;
-use super::pass::Pass;
+use super::access_log::Record;
+use super::grant::Pass;
 use super::timers::lifetime;
 use crate::hub::Subscription;
 use crate::metrics::StreamMetrics;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
-use super::pass::{Hold, Pass};
+use super::grant::{Hold, Pass};
 
 /// All seats taken.
 #[derive(Debug, Default)]

@@ -10,8 +10,8 @@ use futures_util::future::select_all;
 use pingora::protocols::http::ServerSession;
 use tokio::time::{sleep_until, timeout};
 
-use super::log::Record;
-use super::task::{Ending, Staying, StreamEnd, draining, next, plan, retirement};
+use super::access_log::Record;
+use super::http2_stream::{Ending, Staying, StreamEnd, draining, next, plan, retirement};
 use crate::hub::{Delivery, Subscription, Views};
 use crate::metrics::{Metrics, StreamMetrics};
 use crate::transport::{End, Step, Transport};

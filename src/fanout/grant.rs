@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::seats::Claim;
+use super::client_limit::Claim;
 use crate::transport::Expulsion;
 
 /// Something that many clients may stay by: their subject, or the answer that one's credentials got.
