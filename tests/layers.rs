@@ -63,7 +63,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
 /// Modules (with what is below them) that may name the proxy; the rest would survive another one.
 const MAY_NAME_PINGORA: &[&str] = &[
     "upstream/client",
-    "upstream/targets",
+    "upstream/servers",
     "fanout",
     "listener",
     "front",

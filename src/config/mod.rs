@@ -5,7 +5,6 @@
 //! Everything above this layer sees only validated values: an illegal route cannot be built.
 //! Must not know: sockets, requests, time.
 
-mod asking;
 mod change;
 mod credential_names;
 mod defaults;
@@ -26,14 +25,12 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod times;
+mod upstream;
 pub mod upstream_path;
 pub mod upstream_tls;
 mod validate;
 mod yaml;
 
-pub use asking::{
-    Auth, Batch, Breaker, Budget, ClientCredentials, Connections, DigestCredentials, Forwarded,
-};
 pub use change::{ArrayKey, Change, Cursor, Delta, Feed, LinePattern, Members, Order, Pages};
 pub use credential_names::says_credential;
 pub use framing_names::FRAMING_NAMES;
@@ -50,6 +47,9 @@ pub use query::{QueryRule, Switches, UnknownQuery};
 pub use schema::schema;
 pub use secret_file::SecretFile;
 pub use times::Times;
+pub use upstream::{
+    Auth, Batch, Breaker, Budget, ClientCredentials, Connections, DigestCredentials, Forwarded,
+};
 pub use upstream_path::UpstreamPath;
 pub use upstream_tls::{ClientCertificate, Pin, UpstreamTls};
 

@@ -11,10 +11,10 @@ use pingora::Result;
 use pingora::proxy::Session;
 
 use super::access::authorize::Client;
-use super::access::quota::Asker;
 use super::access::reason::{Reason, token_field};
+use super::access::resource_limits::Asker;
 use super::access::share::{self, ClassValues};
-use super::access::{admit, authenticate, quota};
+use super::access::{admit, authenticate, resource_limits};
 use super::passthrough::bypass;
 use super::request::transport_choice::{self, Form, form};
 use super::request::{hosts, target};
@@ -345,9 +345,9 @@ impl<'a> Cover<'a> {
         admit::selects(&self.front.shared, &self.route, base, key, chosen_by, &self.headers)
     }
 
-    /// See [`quota::attend`].
+    /// See [`resource_limits::attend`].
     pub(super) fn attend(&self, key: &ResourceKey, kind: Attend) -> std::result::Result<Attendance, Full> {
-        quota::attend(&self.front.shared, self.asker(), &self.route, key, kind)
+        resource_limits::attend(&self.front.shared, self.asker(), &self.route, key, kind)
     }
 
     /// Whom the request is from, as far as its limits go.

@@ -11,7 +11,7 @@ use dashmap::DashMap;
 use http::StatusCode;
 
 use super::Context;
-use super::access::quota::household;
+use super::access::resource_limits::household;
 use crate::config::Limits;
 
 /// All requests in progress.

@@ -2,12 +2,10 @@
 //!
 //! Must not know: how a resource is polled (relay) or how bytes reach a client (fanout).
 
-mod attend;
-mod charges;
+mod attendance;
 mod claim;
 mod contents;
 mod draft;
-mod echo;
 mod exceptions;
 mod full;
 mod history;
@@ -17,11 +15,13 @@ mod items;
 mod pace;
 mod payer;
 mod publisher;
+mod resource_limits;
 mod subscription;
 mod topic;
-mod users;
+mod user_activity;
 mod view;
 mod write_pace;
+mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -32,10 +32,9 @@ use dashmap::mapref::entry::Entry;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-pub use attend::{Attend, Attendance};
+pub use attendance::{Attend, Attendance};
 pub use claim::Claim;
 pub use draft::Draft;
-pub use echo::{Touch, Wave};
 pub use exceptions::{EXCEPTION, EXCEPTION_MAX, Exception, ExceptionKind};
 pub use full::Full;
 pub use items::News;
@@ -45,6 +44,7 @@ pub use publisher::{PollNumber, Publisher, Retained};
 pub use subscription::{Delivery, Resume, Subscription};
 pub use topic::Topic;
 pub use view::{Audience, Closing, Failure, Outcome, Relayed, View, Views};
+pub use writes::{Touch, Wave};
 
 use crate::config::Route;
 use crate::frame::Compressions;
@@ -77,7 +77,7 @@ pub struct Hub {
     exceptions: exceptions::Exceptions,
     index: index::Index,
     bells: Box<[Arc<dyn Bell>]>,
-    charges: Arc<charges::Charges>,
+    charges: Arc<resource_limits::Charges>,
     contents: contents::Contents,
     /// What is attended to holds too much: cold topics are not looked for before then.
     bytes_pause: Mutex<Option<Instant>>,
@@ -87,7 +87,7 @@ pub struct Hub {
     max_history_bytes: usize,
     next_id: AtomicU64,
     epoch: Instant,
-    users: users::Users,
+    users: user_activity::Users,
     compressions: Arc<Compressions>,
     watches: Watches,
 }
@@ -108,7 +108,7 @@ impl Hub {
             max_history_bytes,
             next_id: AtomicU64::new(1),
             epoch: Instant::now(),
-            users: users::Users::new(max_topics),
+            users: user_activity::Users::new(max_topics),
             compressions: Arc::default(),
             watches: Watches::default(),
         })
@@ -178,17 +178,17 @@ impl Hub {
     }
 
     /// Room for one more topic of a route.
-    fn charge(&self, id: u64, purse: Option<Purse>, route: &Route) -> Result<charges::Charge, Full> {
+    fn charge(&self, id: u64, purse: Option<Purse>, route: &Route) -> Result<resource_limits::Charge, Full> {
         let purse = purse.unwrap_or_default();
-        let of_payer = purse.resources.map(|(payer, most)| (charges::Owner::Payer(payer), most));
-        let of_bytes = purse.bytes.map(|(address, most)| (charges::Owner::Bytes(address), most));
-        let of_route = route.max_resources.map(|most| (charges::Owner::Route(route.index), most));
+        let of_payer = purse.resources.map(|(payer, most)| (resource_limits::Owner::Payer(payer), most));
+        let of_bytes = purse.bytes.map(|(address, most)| (resource_limits::Owner::Bytes(address), most));
+        let of_route = route.max_resources.map(|most| (resource_limits::Owner::Route(route.index), most));
         // The narrowest first: a client that invents names pays with its own.
         let owners = of_payer
             .into_iter()
             .chain(of_bytes)
             .chain(of_route)
-            .chain([(charges::Owner::All, self.max_topics)]);
+            .chain([(resource_limits::Owner::All, self.max_topics)]);
         self.charges.take(id, owners, |topic| self.give_way(topic))
     }
 
@@ -205,7 +205,7 @@ impl Hub {
     /// attends to has made way.
     pub fn weigh(&self, topic: &Topic, bytes: usize) -> bool {
         topic.weight.store(bytes, Ordering::Relaxed);
-        for _ in 0..charges::TRIES {
+        for _ in 0..resource_limits::TRIES {
             // The lock of a topic's charge is free again before another topic has to go.
             let owner = topic.charge.lock().as_mut().and_then(|charge| charge.weigh(bytes));
             let Some(owner) = owner else { return true };

@@ -12,15 +12,15 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::Bell;
-use super::charges::Charge;
 use super::claim::{Claim, Claims};
-use super::echo::Written;
 use super::history::History;
 use super::interest::Interest;
 use super::items::Items;
 use super::pace::Pace;
-use super::users::User;
+use super::resource_limits::Charge;
+use super::user_activity::User;
 use super::view::{View, Views};
+use super::writes::Written;
 use crate::config::Route;
 use crate::frame::{Chain, Compressions, Format, PatchKind, Rules};
 use crate::resource::{ResourceKey, Version, opaque_tag};

@@ -17,7 +17,7 @@ use crate::change::Detector;
 use crate::config::{Config, Route, Share};
 use crate::hub::Topic;
 use crate::resource::{KeyParts, ResourceKey, Version};
-use crate::upstream::judge::{Terms, Verdict, judge};
+use crate::upstream::classify::{Terms, Verdict, judge};
 use crate::upstream::{Class, Priority};
 
 /// Fields of `poll.headers` that only say which form of the answer is wanted.

@@ -16,7 +16,7 @@ use super::poller::Poller;
 use super::publish::End;
 use crate::config::Share;
 use crate::hub::{Closing, ExceptionKind, Failure, Outcome, PollNumber, Publisher};
-use crate::upstream::judge::{Verdict, not_shareable};
+use crate::upstream::classify::{Verdict, not_shareable};
 use crate::upstream::schedule::{Found, Next, Why, age, asked_rest};
 use crate::upstream::{self, Answer, FetchError, NoDocument};
 

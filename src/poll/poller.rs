@@ -22,7 +22,7 @@ use crate::hub::{Closing, ExceptionKind, Outcome, PollNumber, Publisher, Retaine
 use crate::identity::expiry_hint;
 use crate::metrics::PollMetrics;
 use crate::resource::{HeldBytes, MediaType, ResourceKey, Validators};
-use crate::upstream::judge::{Terms, judge};
+use crate::upstream::classify::{Terms, judge};
 use crate::upstream::schedule::Pace;
 use crate::upstream::{Answer, Held};
 

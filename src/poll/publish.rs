@@ -12,7 +12,7 @@ use super::poller::Poller;
 use crate::change::{Detector, Unfit};
 use crate::hub::{Draft, News, Outcome, PollNumber, Publisher};
 use crate::resource::{Answered, Content, Snapshot, Validators, as_clients_see, replace};
-use crate::upstream::judge::{Terms, Verdict, judge, secondary_names};
+use crate::upstream::classify::{Terms, Verdict, judge, secondary_names};
 use crate::upstream::schedule::age;
 use crate::upstream::{Answer, fields};
 

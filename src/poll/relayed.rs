@@ -13,10 +13,10 @@ use super::request;
 use crate::config::{Share, says_credential};
 use crate::hub::{Audience, Failure, PollNumber, Publisher, Relayed};
 use crate::upstream::Answer;
-use crate::upstream::fields::of_relay;
-use crate::upstream::judge::{
+use crate::upstream::classify::{
     is_one_users, is_one_users_failure, secondary_names, sets_cookie, varies_by_asker, vary_names,
 };
+use crate::upstream::fields::of_relay;
 
 impl Poller {
     /// An answer for those who may have it. `failure`: what is wrong with it; `None` for the answer of an upstream

@@ -8,7 +8,7 @@ use super::aim::Aim;
 use super::asking::{Observed, Said};
 use super::findings::media_type;
 use crate::resource::{MediaType, decoded};
-use crate::upstream::judge::{Terms, Verdict, judge};
+use crate::upstream::classify::{Terms, Verdict, judge};
 use crate::upstream::{Answer, Failure};
 
 /// What the API does with this URL, if that is no document.

@@ -10,7 +10,7 @@ use crate::change::{Rules, json_patch};
 use crate::config::{Change, Members, Route, Share};
 use crate::resource::{Snapshot, VersionNamer};
 use crate::upstream::Answer;
-use crate::upstream::judge::{Terms, Verdict, judge};
+use crate::upstream::classify::{Terms, Verdict, judge};
 
 /// The changes among the polls, under the route's rules and those suggested.
 #[derive(Debug, Default, PartialEq)]

@@ -11,7 +11,7 @@ use crate::config::says_credential;
 use crate::front::is_scheme_for_one;
 use crate::resource::matches_pattern;
 use crate::upstream::Answer;
-use crate::upstream::judge::vary_names;
+use crate::upstream::classify::vary_names;
 use crate::upstream::schedule::directive;
 
 /// How much of a refusal's body is read for names of headers.

@@ -18,7 +18,7 @@ use crate::config::{ClassValue, Plain, Share};
 use crate::front::is_good_for_one;
 use crate::resource::{HeaderKind, MediaType, decoded, header_kind};
 use crate::upstream::Answer;
-use crate::upstream::judge::{not_shareable, secondary_names, vary_names};
+use crate::upstream::classify::{not_shareable, secondary_names, vary_names};
 
 /// Everything that is known of one URL.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use super::{Item, Question, Report};
 use crate::config::{Auth, Plain};
 use crate::resource::{HeaderKind, why_known};
 use crate::upstream::Answer;
-use crate::upstream::judge::vary_names;
+use crate::upstream::classify::vary_names;
 
 /// Everything about one URL in one text, and the route that is suggested.
 pub(super) fn report(aim: &Aim, question: &Question, observed: &Observed) -> Report {

@@ -50,7 +50,7 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
 /// The kind of one line of a request. `own_vary`: the names of the resource's own Vary that choose, as far as they are
-/// known ([`crate::upstream::judge::secondary_names`]).
+/// known ([`crate::upstream::classify::secondary_names`]).
 pub fn header_kind(
     route: &Route,
     own_vary: &[HeaderName],

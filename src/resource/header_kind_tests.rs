@@ -76,7 +76,7 @@ fn names_that_say_who_asks_are_credentials_whoever_adds_them() {
     ] {
         assert_eq!(kind(&route, &[], name, "x"), HeaderKind::Credential, "{name}");
         // The resource's own Vary never makes a choice of a credential.
-        let own = crate::upstream::judge::secondary_names(&headers(&[("vary", name)]), &route);
+        let own = crate::upstream::classify::secondary_names(&headers(&[("vary", name)]), &route);
         assert_eq!(own, names(&[]), "{name}");
     }
 }

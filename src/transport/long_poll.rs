@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::answer;
-use super::moment::Moment;
-use super::plain::servable;
+use super::compact_instant::Moment;
+use super::plain_poll::servable;
 use super::repeat::Repeat;
 use super::{End, Expulsion, Output, Step};
 use crate::config::Route;

@@ -5,25 +5,25 @@
 //! Must not know: shards, Pingora.
 
 pub mod answer;
+mod compact_instant;
 mod envelope;
-mod inbound;
 mod long_poll;
-mod moment;
-mod plain;
+mod plain_poll;
 pub mod prefer;
 mod repeat;
 mod sse;
 mod sse_many;
 mod websocket;
+mod websocket_reader;
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+pub use compact_instant::Moment;
 pub use envelope::{Envelope, message};
 pub use long_poll::{Common, Have, Held, LongPoll, hold};
-pub use moment::Moment;
-pub use plain::{Answered, Plain};
+pub use plain_poll::{Answered, Plain};
 pub use repeat::{Next, Repeat};
 pub use sse::{Framing, Sse};
 pub use sse_many::{SseMany, tags};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use memchr::memchr;
 
-use super::moment::Moment;
+use super::compact_instant::Moment;
 
 /// How long a decision of the front is good for.
 pub const ADMITTED: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::json;
 
-use super::moment::{Moment, millis};
+use super::compact_instant::{Moment, millis};
 use super::{End, Output, Step};
 use crate::frame::sse::{self, HEARTBEAT, HEARTBEAT_CHUNK, LAST_CHUNK};
 use crate::frame::{Chain, GzipEvent, GzipStream, SseBytes, gzip};

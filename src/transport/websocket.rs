@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::inbound::{Event, Inbound};
-use super::moment::{Moment, millis};
+use super::compact_instant::{Moment, millis};
+use super::websocket_reader::{Event, Inbound};
 use super::{End, Expulsion, Output, Step};
 use crate::frame::{Deflated, Tail, websocket};
 use crate::hub::{Closing, Delivery};

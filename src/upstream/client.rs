@@ -3,16 +3,16 @@
 //! Must not know: resources, versions, what counts as data, subscribers.
 
 mod bridge;
-mod cause;
+mod certificates;
+mod connector;
 mod diagnosis;
 mod dialer;
+mod error_text;
 mod exchange;
+mod health_check;
 mod idle;
-mod link;
 mod own;
-mod papers;
 mod passing;
-mod probe;
 mod proxy;
 mod race;
 mod refusal;
@@ -41,16 +41,16 @@ use super::breaker::Breaker;
 use super::budget::{Gate, NoTurn, Turn};
 use super::failure::{Failure, FetchError, NewError};
 use super::schedule::Quota;
+use super::servers::{Resolver, SystemResolver, Targets};
 use super::target::Target;
-use super::targets::{Resolver, SystemResolver, Targets};
 use super::{Answer, Ask, Document, InFlight, Priority};
 use crate::config;
 use crate::metrics::Metrics;
-use link::Link;
+use connector::Link;
+use health_check::Probe;
 use own::Retired;
 pub use own::{Bond, Whose};
 pub use passing::{Chosen, Server, proxy_wants_credentials, remedies, unreached};
-use probe::Probe;
 pub use refusal::Remedy;
 
 /// Servers asked for one request as long as none of them could be connected to.

@@ -8,6 +8,7 @@
 
 mod breaker;
 mod budget;
+pub mod classify;
 mod client;
 pub mod connection_auth;
 mod decode;
@@ -17,11 +18,10 @@ pub mod fields;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod head;
-mod in_flight;
-pub mod judge;
+mod max_requests;
 pub mod schedule;
+mod servers;
 mod target;
-mod targets;
 mod trust;
 
 use std::fmt;
@@ -34,7 +34,7 @@ pub use budget::{Gate, Held, Quotas, Scope, Turn};
 pub use client::{Bond, Chosen, Client, Remedy, Server, Whose, proxy_wants_credentials, remedies, unreached};
 pub use document::{Document, NoDocument};
 pub use failure::{Failure, FetchError, NewError};
-pub use in_flight::{InFlight, Place};
+pub use max_requests::{InFlight, Place};
 
 /// One request to an upstream.
 #[derive(Clone)]

@@ -12,7 +12,7 @@ use http::header;
 use super::super::identity::{ApiKeys, Authenticate, Forward, TokenPlaces};
 use super::super::problem::{Findings, Place};
 use super::super::{Route, Secret, Share, raw};
-use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, asking, at, jwt, tls};
+use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, at, auth, jwt, tls};
 
 pub fn authenticate(
     (place, said): Said<'_, raw::AuthenticateSetting>,
@@ -104,7 +104,7 @@ fn forward(place: &Place, raw: &raw::Forward, base_dir: &Path, findings: &mut Fi
     findings.time(at!(place, raw.cache), SECOND..=HOUR, &mut cache);
     let (place, said) = at!(place, raw.url);
     let risk = "clients' credentials go over the network in clear";
-    let (server, path) = asking::server(&place, &said?.0, ca, risk, findings)?;
+    let (server, path) = auth::server(&place, &said?.0, ca, risk, findings)?;
     Some(Forward { server: Arc::new(server), path, headers, subject, timeout, cache })
 }
 

@@ -11,7 +11,7 @@ use jsonwebtoken::DecodingKey;
 use super::super::identity::{Algorithm, Issuer, Jwks, JwksSource, Jwt, KeyMaterial, StaticKey};
 use super::super::problem::{Findings, Place};
 use super::super::{Secret, raw};
-use super::{DAY, MINUTE, SECOND, asking, at, tls};
+use super::{DAY, MINUTE, SECOND, at, auth, tls};
 
 /// Shortest secret of the HS algorithms (RFC 7518 §3.2: as long as the hash).
 const SECRET_BYTES_MIN: usize = 32;
@@ -220,7 +220,7 @@ fn jwks(
     let said = &said?.0;
     let source = if said.contains("://") {
         let risk = "whoever is on the way can put their keys in place of these";
-        let (server, path) = asking::server(&place, said, ca, risk, findings)?;
+        let (server, path) = auth::server(&place, said, ca, risk, findings)?;
         JwksSource::Url { server: Arc::new(server), path }
     } else {
         let bytes = tls::file(&place, said, base_dir, findings)?;

@@ -5,7 +5,7 @@
 //! Must not know: how the text was parsed; what the values are used for.
 
 mod access;
-mod asking;
+mod auth;
 mod change;
 mod headers;
 mod identity;

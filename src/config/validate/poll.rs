@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue};
 use super::super::environment::file_of;
 use super::super::problem::{Findings, Place};
 use super::super::{ClassValue, FRAMING_NAMES, Poll, Route, SecretFile, Share, raw};
-use super::{DAY, KIB, MIB, MILLISECOND, MINUTE, SECOND, Said, asking, at};
+use super::{DAY, KIB, MIB, MILLISECOND, MINUTE, SECOND, Said, at, auth};
 
 /// Headers of a poll that are pollcast's own (contract §10), and what to do instead.
 const OWN_HEADERS: &[(&str, &str)] = &[
@@ -100,8 +100,8 @@ pub fn apply(
     findings.flag(at!(place, raw.cookie_jar), &mut poll.cookie_jar);
     findings.time_or_off(at!(place, raw.max_session_polls), SECOND..=30 * DAY, &mut poll.max_session_polls);
     findings.count(at!(place, raw.follow_redirects), 0..=10, &mut poll.follow_redirects);
-    asking::auth(at!(place, raw.auth), base_dir, &mut poll.auth, findings);
-    asking::batch(at!(place, raw.batch), &mut poll.batch, findings);
+    auth::auth(at!(place, raw.auth), base_dir, &mut poll.auth, findings);
+    auth::batch(at!(place, raw.batch), &mut poll.batch, findings);
 }
 
 /// What of `poll` must fit together, and with the rest of the route.

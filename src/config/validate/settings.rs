@@ -11,7 +11,7 @@ use http::HeaderValue;
 use super::super::problem::{Findings, Place};
 use super::super::{Compress, Plain, Route, SoftRefusal, Transports, raw};
 use super::{
-    DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, access, asking, at, change, headers, identity, paths, poll,
+    DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, access, at, auth, change, headers, identity, paths, poll,
     websocket,
 };
 
@@ -86,7 +86,7 @@ pub fn together(place: &Place, raw: &raw::RouteSettings, route: &mut Route, find
     poll::together(&place.key("poll"), route, findings);
     let owned: Vec<String> = parameters.iter().map(|name| (*name).to_owned()).collect();
     let parameters: Vec<&str> = owned.iter().map(String::as_str).collect();
-    asking::together(&place.key("poll"), route, &parameters, findings);
+    auth::together(&place.key("poll"), route, &parameters, findings);
     change::together(place, raw, route, findings);
     identity::together(place, route, &parameters, findings);
     access::together(place, route, findings);

@@ -13,7 +13,7 @@ use super::super::problem::{Findings, Place};
 use super::super::{Connections, Forwarded, HealthCheck, Proxy, Server, Upstream, raw};
 use super::listeners::unix_socket;
 use super::upstream_tls::upstream_tls;
-use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, asking, at, paths};
+use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, at, auth, paths};
 
 pub fn upstreams(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Vec<Arc<Upstream>> {
     let (place, Some(said)) = at!(Place::root(), file.upstreams) else {
@@ -62,8 +62,8 @@ fn upstream(
     findings.time(at!(place, raw.resolve_interval), SECOND..=DAY, &mut upstream.resolve_interval);
     upstream.health_check = health_check(at!(place, raw.health_check), findings);
     upstream.forwarded = forwarded(at!(place, raw.forwarded), findings);
-    upstream.budget = asking::budget(at!(place, raw.budget), &mut upstream.quota_is_shared, findings);
-    asking::breaker(at!(place, raw.breaker), &mut upstream.breaker, findings);
+    upstream.budget = auth::budget(at!(place, raw.budget), &mut upstream.quota_is_shared, findings);
+    auth::breaker(at!(place, raw.breaker), &mut upstream.breaker, findings);
     findings.count_or_off(at!(place, raw.max_requests), 1..=1_000_000, &mut upstream.max_requests);
     findings.list(at!(place, raw.connection_auth), scheme, &mut upstream.connection_auth);
     let choices = [("shared", Connections::Shared), ("class", Connections::Class)];

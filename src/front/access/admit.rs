@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use tokio::time::timeout;
 
 use super::authorize::{self, Client};
-use super::quota::{Asker, attend, await_turn};
 use super::reason::{Reason, token_field};
+use super::resource_limits::{Asker, attend, await_turn};
 use super::share::{self, ClassValues};
 use super::{authenticate, origin};
 use crate::config::Route;

@@ -8,7 +8,7 @@ pub(super) mod authorize;
 pub(super) mod doubt;
 pub(super) mod new_resources;
 pub(super) mod origin;
-pub(super) mod quota;
 pub(super) mod reason;
 mod recheck;
+pub(super) mod resource_limits;
 pub(super) mod share;

@@ -27,9 +27,9 @@ use pingora::Result;
 use pingora::proxy::Session;
 
 use super::access::authorize;
-use super::access::quota::household;
 use super::access::reason::Reason;
-use super::access::{admit, origin, quota};
+use super::access::resource_limits::household;
+use super::access::{admit, origin, resource_limits};
 use super::covered::{Cover, VARY_TURNS};
 use super::request::cors;
 use super::request::transport_choice::Form;
@@ -74,7 +74,7 @@ impl Cover<'_> {
             // Polls up to this one started before the request came.
             let before = self.front.shared.hub.get(&key).map_or(0, |topic| topic.started());
             let asker = self.asker();
-            let turn = quota::await_turn(&self.front.shared, asker, &self.route, &key).await;
+            let turn = resource_limits::await_turn(&self.front.shared, asker, &self.route, &key).await;
             let attendance = match turn.and_then(|()| self.attend(&key, Attend::Follow)) {
                 Ok(attendance) => attendance,
                 Err(full) => {

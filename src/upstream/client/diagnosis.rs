@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::papers::Papers;
+use super::certificates::Papers;
 use super::refusal::Refusal;
 use super::way::Way;
 #[cfg(feature = "openssl")]

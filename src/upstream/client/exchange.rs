@@ -14,7 +14,7 @@ use pingora::protocols::http::v1::client::HttpSession as Http1Session;
 use pingora::{Error, ErrorType};
 use tokio::time::timeout;
 
-use super::cause::Cause;
+use super::error_text::Cause;
 use super::way::{Absolute, Unreached};
 use crate::upstream::decode::{self, Coding};
 use crate::upstream::failure::Failure;

@@ -11,8 +11,8 @@ use pingora::protocols::SocketDigest;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 
-use super::cause::Cause;
-use super::link::For;
+use super::connector::For;
+use super::error_text::Cause;
 use super::refusal::{Refusal, Remedy};
 use super::way::{Absolute, Unreached};
 use super::{Bond, Client, Whose};

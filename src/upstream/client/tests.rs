@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::{Client, NewError, Whose};
 use crate::config;
-use crate::upstream::targets::Resolver;
+use crate::upstream::servers::Resolver;
 use crate::upstream::{Answer, Ask, Document, FetchError};
 
 mod document;

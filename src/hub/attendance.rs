@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Full;
-use super::charges::Charge;
 use super::claim::Claim;
 use super::interest::Rhythm;
 use super::publisher::PollNumber;
+use super::resource_limits::Charge;
 use super::topic::Topic;
 
 /// Why a client attends.

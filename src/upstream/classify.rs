@@ -310,5 +310,5 @@ fn cookies_set(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 #[cfg(test)]
-#[path = "judge_tests.rs"]
+#[path = "classify_tests.rs"]
 mod tests;

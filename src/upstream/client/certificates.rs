@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::cause::Cause;
+use super::error_text::Cause;
 use super::secured::Terms;
 use crate::config;
 use crate::config::upstream_tls::Identity;

@@ -16,12 +16,12 @@ use pingora::protocols::{ALPN, Stream, TcpKeepalive};
 use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 
-use super::cause::Cause;
+use super::certificates::Papers;
 use super::diagnosis::Diagnosis;
 use super::dialer::{Dialer, OpenSsl, Tls};
+use super::error_text::Cause;
 use super::exchange::{self, Broken, Form};
 use super::idle::Idle;
-use super::papers::Papers;
 use super::refusal::Refusal;
 use super::tidy::{self, Sloppiness, Tidy};
 use super::way::{Unreached, Way};

@@ -11,12 +11,12 @@ use pingora::lb::health_check::HealthCheck;
 use pingora::{Error, ErrorType};
 use tokio::time::timeout;
 
-use super::link::For;
+use super::connector::For;
 use super::{Link, SHORTEST_ROUND};
 use crate::config;
 use crate::upstream::failure::Failure;
+use crate::upstream::servers::target_of;
 use crate::upstream::target::Target;
-use crate::upstream::targets::target_of;
 use crate::upstream::{Ask, Document};
 
 /// Longest body of an answer, bytes.
