@@ -7,6 +7,7 @@
 //! Must not know: requests.
 
 mod digests;
+mod frames;
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -27,6 +28,7 @@ use super::http2_control::{Control, GOAWAY};
 use super::http2_goaway::Farewell;
 use super::http2_windows::Windows;
 use super::lingering_close::Parting;
+use super::http2_parked::Parked;
 use super::raw_head::{RawHead, Read, Unfit};
 
 /// Most bytes that wait to be written. Larger pieces are not copied.
@@ -57,6 +59,7 @@ pub(crate) struct Attended {
     control: Option<Control>,
     farewell: Option<Farewell>,
     windows: Option<Arc<Windows>>,
+    parked: Option<Parked>,
     gathers: bool,
     waiting: BytesMut,
     stall: Option<Pin<Box<Sleep>>>,
@@ -74,6 +77,7 @@ impl Attended {
             control: Some(control),
             farewell: Some(Farewell::new()),
             windows: Some(windows),
+            parked: Some(Parked::new()),
             gathers: false,
             ..Attended::http1(stream, terms, Awaited::FirstByte)
         }
@@ -92,6 +96,7 @@ impl Attended {
             control: None,
             farewell: None,
             windows: None,
+            parked: None,
             gathers: true,
             waiting: BytesMut::new(),
             stall: None,
@@ -194,7 +199,6 @@ impl Attended {
             self.patience.heard(bytes.len());
             return Ok(());
         };
-        self.windows.iter().for_each(|windows| windows.came(bytes));
         self.busy.store(true, Ordering::Relaxed);
         if control.bears(bytes) {
             return Ok(());
@@ -290,6 +294,9 @@ impl AsyncRead for Attended {
             self.give_ahead(buffer);
             return Poll::Ready(Ok(()));
         }
+        if let Some(parked) = self.poll_parked(buffer) {
+            return parked;
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_pending() && !self.waiting.is_empty() && self.poll_waiting(context)?.is_ready() {
@@ -302,7 +309,7 @@ impl AsyncRead for Attended {
                     self.heard(&buffer.filled()[before..], context)?;
                 }
                 if self.control.is_some() {
-                    Poll::Ready(Ok(()))
+                    self.reads_frames(context, buffer, before)
                 } else {
                     self.reads_requests(context, buffer, before)
                 }

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
-use super::http2_windows::Windows;
+use super::http2_windows::{BLOCKED_STREAMS_MAX, Windows};
 use super::takeover;
 use crate::config::Limits;
 use crate::metrics::Metrics;
@@ -32,10 +32,6 @@ const MALFORMED: usize = 32;
 
 /// Streams on their way into their connection's task; more wait in their own.
 const BOARDING_AT_ONCE: usize = 8;
-
-/// Once so many streams of a connection may send nothing, further requests are taken one by one: each takes the memory
-/// of a whole request, and a client that lets nothing be sent asks for next to nothing.
-const BLOCKED_STREAMS_MAX: usize = 8;
 
 /// A request that was taken alone and is not over by then counts as one that goes on, unless it is blocked, too.
 const PROBATION: Duration = Duration::from_secs(1);
@@ -129,11 +125,12 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         let is_idle = requests.is_empty() && streams.is_empty();
         let is_narrow = requests.len() >= BLOCKED_STREAMS_MAX && windows.blocked() >= BLOCKED_STREAMS_MAX;
         let takes = !is_narrow || alone.as_ref().is_none_or(|alone| alone.is_over(&windows));
+        windows.take_one_more(takes);
         let next = async {
             if takes {
                 return HttpSession::from_h2_conn(&mut connection, digest.clone()).await.map(Came::Accepted);
             }
-            // Its streams go on, and what is asked for waits in the library.
+            // Its streams go on, and what is asked for waits (`http2_parked`).
             std::future::poll_fn(|context| match connection.poll_closed(context) {
                 Poll::Ready(_) => Poll::Ready(Ok(Came::Accepted(None))),
                 Poll::Pending if windows.blocked() < BLOCKED_STREAMS_MAX => Poll::Ready(Ok(Came::Room)),

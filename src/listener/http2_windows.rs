@@ -27,6 +27,10 @@ const END_STREAM: u8 = 1;
 
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
+/// Once so many streams of a connection may send nothing, further requests are taken one by one: each takes the memory
+/// of a whole request, and a client that lets nothing be sent asks for next to nothing.
+pub(super) const BLOCKED_STREAMS_MAX: usize = 8;
+
 /// The windows of one connection.
 #[derive(Debug)]
 pub(super) struct Windows(Mutex<State>);
@@ -41,6 +45,8 @@ struct State {
     streams: HashMap<u32, i64>,
     /// The newest stream.
     last: u32,
+    /// One more request may come although too many are blocked.
+    takes_one_more: bool,
 }
 
 impl Windows {
@@ -52,6 +58,7 @@ impl Windows {
             connection: INITIAL,
             streams: HashMap::new(),
             last: 0,
+            takes_one_more: false,
         }))
     }
 
@@ -78,6 +85,22 @@ impl Windows {
     /// Streams on which nothing more may be sent for now.
     pub(super) fn blocked(&self) -> usize {
         self.0.lock().blocked()
+    }
+
+    /// Whether so many streams are blocked that further requests wait.
+    pub(super) fn are_used_up(&self) -> bool {
+        self.blocked() >= BLOCKED_STREAMS_MAX
+    }
+
+    /// Says whether the next request may come although too many are blocked.
+    pub(super) fn take_one_more(&self, takes: bool) {
+        self.0.lock().takes_one_more = takes;
+    }
+
+    /// Whether a request may come now.
+    pub(super) fn let_in(&self) -> bool {
+        let mut state = self.0.lock();
+        state.blocked() < BLOCKED_STREAMS_MAX || std::mem::take(&mut state.takes_one_more)
     }
 
     /// Whether streams may send nothing from the start, and some still may not.

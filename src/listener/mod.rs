@@ -14,6 +14,7 @@ mod http1;
 pub(super) mod http2;
 mod http2_control;
 mod http2_goaway;
+mod http2_parked;
 mod http2_windows;
 mod lingering_close;
 mod preamble;
