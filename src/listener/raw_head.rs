@@ -8,7 +8,8 @@
 use bytes::{BufMut, BytesMut};
 use memchr::memchr;
 
-use super::raw_body::{BadAt, RawBody};
+use super::raw_body::RawBody;
+use crate::upstream::BadAt;
 
 /// Most fields of a head that Pingora reads.
 const FIELDS_MAX: usize = 256;

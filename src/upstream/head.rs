@@ -147,6 +147,15 @@ pub(super) fn is_interim(head: &[u8]) -> bool {
     code.starts_with(b"1") && !code.starts_with(b"101")
 }
 
+/// Whether the body behind a head comes in chunks.
+pub(super) fn is_chunked(head: &[u8]) -> bool {
+    head.split(|byte| *byte == b'\n').any(|line| {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { return false };
+        let (name, value) = (line[..colon].trim_ascii_end(), line[colon + 1..].trim_ascii());
+        name.eq_ignore_ascii_case(b"transfer-encoding") && value.eq_ignore_ascii_case(b"chunked")
+    })
+}
+
 /// The head without its empty line, whose ends may be LF alone.
 fn without_end(raw: &[u8]) -> Option<&[u8]> {
     let line_end = |raw: &'_ [u8]| -> Option<usize> {

@@ -54,6 +54,19 @@ fn answers() -> Vec<String> {
         "fffffffffffffff8\r\n\"poison\"\r\n0\r\n\r\n",
         "8\n\"poison\"\r\n0\r\n\r\n",
         "8\r\n\"poison\"\r\n0\r\n",
+        "+8\r\n\"poison\"\r\n0\r\n\r\n",
+        "0x8\r\n\"poison\"\r\n0\r\n\r\n",
+        " 8\r\n\"poison\"\r\n0\r\n\r\n",
+        "8 8\r\n\"poison\"\r\n0\r\n\r\n",
+        "8\0\r\n\"poison\"\r\n0\r\n\r\n",
+        "8;\0\r\n\"poison\"\r\n0\r\n\r\n",
+        "8;a\nb\r\n\"poison\"\r\n0\r\n\r\n",
+        "8\r\r\n\"poison\"\r\n0\r\n\r\n",
+        "8\r\n\"poison\"\n0\r\n\r\n",
+        // Pingora takes what has no size for the last chunk.
+        "8\r\n\"poison\"\r\n\r\n\r\n",
+        "8\r\n\"poison\"\r\n;a\r\n\r\n",
+        "\r\n\"poison\"\r\n0\r\n\r\n",
     ] {
         answers.push(format!("HTTP/1.1 200 OK\r\n{json}\r\nTransfer-Encoding: chunked\r\n\r\n{body}"));
     }

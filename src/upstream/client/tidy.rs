@@ -1,9 +1,9 @@
-//! A connection whose answers' heads are read before Pingora reads them: lines that are no fields are taken out, which
-//! would cost the whole answer otherwise (contract §10).
+//! A connection whose answers are read before Pingora reads them: lines of heads that are no fields are taken out, which
+//! would cost the whole answer otherwise (contract §10), and chunks that have more than one reading end it (§12).
 //!
 //! Polls read every answer of HTTP/1 through one. Pass-through, whose connections are Pingora's, does so for upstreams
 //! that have sent such a head lately, and then uses a connection once: a pool does not take one that it cannot look
-//! into. Must not know: what is asked, bodies.
+//! into. Must not know: what is asked, what bodies hold.
 
 use std::fmt;
 use std::io;
@@ -28,7 +28,7 @@ use pingora::upstreams::peer::{HttpPeer, Scheme};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use crate::upstream::head;
+use crate::upstream::{BadAt, Chunks, head};
 
 /// An upstream that sent an unreadable field is expected to send more of them for so long.
 const REMEMBERED: Duration = Duration::from_secs(600);
@@ -74,17 +74,22 @@ pub(super) struct Tidy {
     /// Read and tidied, to be given out first.
     ready: Bytes,
     is_in_head: bool,
+    /// What the body is, if it comes in chunks.
+    chunks: Option<Chunks>,
+    /// Its chunks can be read in more than one way from here on.
+    is_broken: bool,
 }
 
 impl Tidy {
     pub(super) fn new(stream: Stream, sloppiness: Arc<Sloppiness>) -> Tidy {
-        Tidy { stream, sloppiness, held: BytesMut::new(), ready: Bytes::new(), is_in_head: true }
+        let (held, ready, chunks) = (BytesMut::new(), Bytes::new(), None);
+        Tidy { stream, sloppiness, held, ready, is_in_head: true, chunks, is_broken: false }
     }
 
     /// The connection itself. Returns `None` if bytes were read from it that its reader was not given.
     pub(super) fn bare(stream: Stream) -> Option<Stream> {
         match stream.into_any().downcast::<Tidy>() {
-            Ok(tidy) if tidy.held.is_empty() && tidy.ready.is_empty() => Some(tidy.stream),
+            Ok(tidy) if tidy.held.is_empty() && tidy.ready.is_empty() && !tidy.is_broken => Some(tidy.stream),
             _ => None,
         }
     }
@@ -101,6 +106,7 @@ impl Tidy {
         };
         let raw = self.held.split_to(end).freeze();
         self.is_in_head = head::is_interim(&raw);
+        self.chunks = (!self.is_in_head && head::is_chunked(&raw)).then(Chunks::of_answer);
         self.ready = match head::without_unreadable(&raw) {
             Some(tidied) => {
                 self.sloppiness.note();
@@ -126,9 +132,28 @@ impl Tidy {
     /// What is held is no head, or follows the last one.
     fn give_all(&mut self) {
         self.is_in_head = false;
-        self.ready = self.held.split().freeze();
+        let fit = fit(&mut self.chunks, &self.held);
+        self.ready = self.held.split_to(fit.unwrap_or_else(|BadAt(at)| at)).freeze();
+        if fit.is_err() {
+            self.is_broken = true;
+            self.held.clear();
+        }
     }
 }
+
+/// How many of these bytes of a body may be given out: all.
+///
+/// # Errors
+/// Only those before a chunk that has more than one reading.
+fn fit(chunks: &mut Option<Chunks>, bytes: &[u8]) -> Result<usize, BadAt> {
+    match chunks {
+        Some(chunks) if !chunks.are_over() => chunks.read(bytes).map(|_| bytes.len()),
+        _ => Ok(bytes.len()),
+    }
+}
+
+/// What is told of chunks that have more than one reading.
+pub(super) const BAD_CHUNK: &str = "a chunk's size or end is not one";
 
 impl AsyncRead for Tidy {
     fn poll_read(
@@ -143,9 +168,22 @@ impl AsyncRead for Tidy {
                 buffer.put_slice(&tidy.ready.split_to(fits));
                 return Poll::Ready(Ok(()));
             }
+            if tidy.is_broken {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, BAD_CHUNK)));
+            }
             if !tidy.is_in_head {
                 if tidy.held.is_empty() {
-                    return Pin::new(&mut tidy.stream).poll_read(context, buffer);
+                    let before = buffer.filled().len();
+                    ready!(Pin::new(&mut tidy.stream).poll_read(context, buffer))?;
+                    let Err(BadAt(at)) = fit(&mut tidy.chunks, &buffer.filled()[before..]) else {
+                        return Poll::Ready(Ok(()));
+                    };
+                    tidy.is_broken = true;
+                    buffer.set_filled(before + at);
+                    if at == 0 {
+                        continue;
+                    }
+                    return Poll::Ready(Ok(()));
                 }
                 tidy.give_all();
                 continue;
@@ -337,6 +375,41 @@ mod tests {
         {
             assert_eq!(read(sent).await, (sent.to_vec(), false));
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_up_to_the_first_chunk_that_is_none() {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n";
+        for (good, bad) in [
+            ("", "\r\n\r\n"),
+            ("", ";a\r\n\r\n"),
+            ("", " 1\r\nx\r\n0\r\n\r\n"),
+            ("1", ",1\r\n"),
+            ("1\r\nx\r\n", "\r\nHTTP/1.1 200 OK\r\n"),
+            ("1\r\nx\r", "0\r\n\r\n"),
+            ("1;a", "\n\r\n"),
+        ] {
+            for is_at_once in [true, false] {
+                let (mut tidy, mut server, _) = connection().await;
+                let sent = format!("{head}{good}{bad}").into_bytes();
+                let sending = tokio::spawn(async move {
+                    for piece in sent.chunks(if is_at_once { sent.len() } else { 1 }) {
+                        // The reader may have gone at the first bad byte.
+                        let _ = server.write_all(piece).await;
+                        tokio::task::yield_now().await;
+                    }
+                    server
+                });
+                let mut all = Vec::new();
+                let error = tidy.read_to_end(&mut all).await.unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+                assert_eq!(String::from_utf8_lossy(&all), format!("{head}{good}"), "{bad:?}");
+                assert!(Tidy::bare(Box::new(tidy)).is_none());
+                sending.await.unwrap();
+            }
+        }
+        let padded = [head, "1  \r\nx\r\n0 \r\n\r\n"].concat();
+        assert_eq!(read(padded.as_bytes()).await.0, padded.as_bytes());
     }
 
     #[tokio::test]
