@@ -62,6 +62,8 @@ pub struct Metrics {
     pub slow_304: IntCounterVec,
     pub resources: IntGauge,
     pub snapshot_bytes: IntGauge,
+    pub poll_body_bytes: IntGauge,
+    pub poll_body_waits: IntCounter,
     pub history_bytes: IntGauge,
     pub snapshot_evictions: IntCounter,
     pub compressions: IntCounter,
@@ -254,6 +256,11 @@ impl Metrics {
             )?,
             resources: r.gauge("resources", "Resources held now.")?,
             snapshot_bytes: r.gauge("snapshot_bytes", "Memory of snapshots and their encodings.")?,
+            poll_body_bytes: r.gauge("poll_body_bytes", "Memory of the bodies of polls in progress.")?,
+            poll_body_waits: r.counter(
+                "poll_body_waits_total",
+                "Waits of polls for room among those bodies (limits.poll_body_bytes).",
+            )?,
             history_bytes: r.gauge("history_bytes", "Memory of histories.")?,
             snapshot_evictions: r.counter(
                 "snapshot_evictions_total",

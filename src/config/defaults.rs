@@ -95,6 +95,7 @@ impl Default for Limits {
             new_resources_per_address: None,
             snapshot_bytes: GIB,
             snapshot_bytes_per_address: None,
+            poll_body_bytes: 64 * MIB,
             requests: 20_000,
             requests_per_address: None,
             history_bytes: 256 * MIB,

@@ -39,6 +39,8 @@ pub struct Limits {
     pub snapshot_bytes: usize,
     /// Of the resources that one address has asked for first, bytes.
     pub snapshot_bytes_per_address: Option<usize>,
+    /// Bodies of polls in progress, in all.
+    pub poll_body_bytes: usize,
     /// Requests in progress.
     pub requests: usize,
     pub requests_per_address: Option<usize>,

@@ -114,6 +114,7 @@ impl Oracle {
                 max_body: MAX_ANSWER,
                 class: None,
                 document: Document::Any,
+                claim: None,
             };
             client.fetch(&ask).await
         };

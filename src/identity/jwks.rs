@@ -132,6 +132,7 @@ impl KeySet {
             max_body: MAX_ANSWER,
             class: None,
             document: Document::Any,
+            claim: None,
         };
         let answer = client.fetch(&ask).await.map_err(|error| error.to_string())?;
         match answer.status {

@@ -70,7 +70,9 @@ impl Relay {
                 private: true,
                 settled: None,
                 carried_jar: AtomicBool::new(false),
+                claim: stakes.bodies.claim(),
             };
+            exchange.claim.admitted().await;
             let turn = match stakes.source(&route) {
                 Ok(source) => source.turn(priority).await,
                 Err(error) => Err(error),

@@ -55,6 +55,8 @@ impl Poller {
         let mut ask = request::poll(self.topic.key(), &self.route, None, self.topic.followers());
         ask.path_and_query = target;
         let exchange = self.exchange();
+        // Those that have turns may wait for the room that this poll's first page takes.
+        self.claim.step_aside();
         let turn = self.stakes.source(&self.route)?.turn(exchange.priority).await?;
         Ok(exchange.run(ask, turn).await?.answer)
     }
@@ -94,6 +96,7 @@ impl Poller {
             private: self.topic.key().is_private(),
             settled: self.settled.clone(),
             carried_jar: AtomicBool::new(false),
+            claim: self.claim.clone(),
         }
     }
 }

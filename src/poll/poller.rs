@@ -10,7 +10,7 @@ use http::header::{AUTHORIZATION, COOKIE};
 use tokio::time::{Instant, sleep_until};
 
 use super::after_write::{Echo, Heard};
-use super::exchange::{Item, Tag, on_grid};
+use super::exchange::{Item, Tag};
 use super::feed::Follower;
 use super::plan::{Action, Situation};
 use super::request::target;
@@ -24,7 +24,7 @@ use crate::metrics::PollMetrics;
 use crate::resource::{HeldBytes, MediaType, ResourceKey, Validators};
 use crate::upstream::classify::{Terms, judge};
 use crate::upstream::schedule::Pace;
-use crate::upstream::{Answer, Held};
+use crate::upstream::{Answer, BodyClaim, Held};
 
 /// No poll is overdue before it took this long.
 const OVERDUE: Duration = Duration::from_secs(1);
@@ -82,6 +82,8 @@ pub(super) struct Poller {
     metrics: PollMetrics,
     /// What this topic holds besides content that others may have, too.
     pub(super) held: HeldBytes,
+    /// The room that its bodies take while a poll is in progress.
+    pub(super) claim: Arc<BodyClaim>,
     /// Head and body of the last whole answer: what a client polling for itself would have cost.
     last_cost: usize,
     /// The server of the exchange that just failed, and the whole reason, for the operator's log alone.
@@ -131,6 +133,7 @@ impl Poller {
             counts_for_all: false,
             metrics: stakes.metrics.polling(upstream, &topic.route().path),
             held: stakes.hub.account(),
+            claim: stakes.bodies.claim(),
             last_cost: 0,
             failing: (None, None),
             topic,
@@ -354,14 +357,6 @@ impl Poller {
         };
         let verdict = judge(answer, &terms);
         self.act(publisher, number, answer, verdict).await
-    }
-
-    /// When a poll that is due then is made: on a batch's route, together with others.
-    pub(super) fn together(&self, due: Instant) -> Instant {
-        match &self.item {
-            Some(_) => on_grid(self.stakes.epoch, self.route.poll.interval, due),
-            None => due,
-        }
     }
 
     /// What every client polling for itself would have added.

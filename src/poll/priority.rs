@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::exchange::on_grid;
 use super::poller::Poller;
 use crate::upstream::{Class, FetchError, Priority, Turn};
 
@@ -30,11 +31,15 @@ impl Poller {
         let since = Instant::now();
         self.waiting = Some(since);
         let turn = loop {
-            let (topic, priority) = (self.topic.clone(), self.priority());
+            let (topic, priority, claim) = (self.topic.clone(), self.priority(), self.claim.clone());
+            let turn = async {
+                claim.admitted().await;
+                source.turn(priority).await
+            };
             let stale_at = self.stale_at();
             tokio::select! {
                 biased;
-                turn = source.turn(priority) => break turn,
+                turn = turn => break turn,
                 () = topic.demanded(), if priority.patience.is_none() => {}
                 () = sleep_until(stale_at.unwrap_or(since)), if stale_at.is_some() => self.tell_stale(),
             }
@@ -42,6 +47,14 @@ impl Poller {
         self.waiting = None;
         self.waited = since.elapsed();
         turn
+    }
+
+    /// When a poll that is due then is made: on a batch's route, together with others.
+    pub(super) fn together(&self, due: Instant) -> Instant {
+        match &self.item {
+            Some(_) => on_grid(self.stakes.epoch, self.route.poll.interval, due),
+            None => due,
+        }
     }
 
     /// Whether nothing is known and only plain requests wait: how much they may ask is between them and the API, which

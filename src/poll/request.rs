@@ -57,6 +57,7 @@ pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, f
         max_body: route.poll.max_body,
         class: connections(upstream, &parts.class),
         document: Document::Any,
+        claim: None,
     }
 }
 

@@ -26,7 +26,7 @@ use crate::hub::{Failure, Hub, Outcome, Publisher, Relayed};
 use crate::metrics::Metrics;
 use crate::resource::{ResourceKey, VersionNamer};
 use crate::upstream::schedule::{Failing, Quota};
-use crate::upstream::{self, Answer, Ask, FetchError, Priority, Quotas, Turn};
+use crate::upstream::{self, Answer, Ask, BodyRoom, FetchError, Priority, Quotas, Turn};
 
 /// Where polls go: one configured upstream.
 #[async_trait]
@@ -122,6 +122,7 @@ pub struct Stakes {
     /// By upstream name.
     pub sources: HashMap<String, Arc<dyn Source>>,
     pub(super) compute: Compute,
+    pub(super) bodies: BodyRoom,
     pub(super) tokens: Tokens,
     pub(super) guests: Guests,
     pub(super) secrets: Secrets,
@@ -158,6 +159,9 @@ impl Stakes {
     ) -> Stakes {
         let remembered = NonZeroUsize::new(config.limits.resources).unwrap_or(NonZeroUsize::MIN);
         hub.bound_snapshots(config.limits.snapshot_bytes);
+        let largest = config.routes.iter().map(|route| route.poll.max_body).max().unwrap_or(0);
+        let (held, waits) = (metrics.poll_body_bytes.clone(), metrics.poll_body_waits.clone());
+        let bodies = BodyRoom::new(config.limits.poll_body_bytes, largest, held, waits);
         Stakes {
             hub,
             guests: Guests::new(config),
@@ -173,6 +177,7 @@ impl Stakes {
             metrics,
             sources,
             compute: Compute::new(),
+            bodies,
             failing: Mutex::new(LruCache::new(remembered)),
             seed: AtomicU64::new(seed),
             sharers: config.upstreams.iter().map(|u| (u.name.clone(), AtomicUsize::new(0))).collect(),

@@ -46,6 +46,7 @@ fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
         head_bytes: 100,
         body_bytes: body.len(),
         elapsed: Duration::from_millis(3),
+        held: None,
     }
 }
 

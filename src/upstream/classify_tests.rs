@@ -22,6 +22,7 @@ fn answer(status: u16, fields: Fields, body: &'static [u8]) -> Answer {
         head_bytes: 0,
         body_bytes: body.len(),
         elapsed: Duration::ZERO,
+        held: None,
     }
 }
 

@@ -2,6 +2,7 @@
 //! connection, write one request, read one whole response within its bounds.
 //! Must not know: resources, versions, what counts as data, subscribers.
 
+mod body;
 mod bridge;
 mod certificates;
 mod connector;
@@ -34,7 +35,7 @@ use http::header::ACCEPT_ENCODING;
 use parking_lot::Mutex;
 use pingora::lb::health_check::HealthCheck;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::breaker::Breaker;
@@ -43,7 +44,7 @@ use super::failure::{Failure, FetchError, NewError};
 use super::schedule::Quota;
 use super::servers::{Resolver, SystemResolver, Targets};
 use super::target::Target;
-use super::{Answer, Ask, Document, InFlight, Priority};
+use super::{Answer, Ask, BodyClaim, Document, InFlight, Priority};
 use crate::config;
 use crate::metrics::Metrics;
 use connector::Link;
@@ -242,13 +243,16 @@ impl Client {
         if is_known {
             return self.fetch(&without_codings(ask, ask.timeout)).await;
         }
+        let waited = ask.claim.as_ref().map_or(Duration::ZERO, |claim| claim.waited());
         let first = self.fetch(ask).await;
         let is_unreadable = |result: &Result<Answer, FetchError>| {
             result.as_ref().is_err_and(|error| {
                 matches!(error.failure, Failure::Encoding { .. } | Failure::NotCoded { .. })
             })
         };
-        let left = ask.timeout.min(self.config().total_timeout).saturating_sub(began.elapsed());
+        let waited = ask.claim.as_ref().map_or(Duration::ZERO, |claim| claim.waited()) - waited;
+        let spent = began.elapsed().saturating_sub(waited);
+        let left = ask.timeout.min(self.config().total_timeout).saturating_sub(spent);
         if !is_unreadable(&first) || left.is_zero() {
             return first;
         }
@@ -290,7 +294,7 @@ impl Client {
         let outcome = {
             // Pinned here, as it is large and would be copied into the timeout.
             let fetching = pin!(self.fetch_from_any(ask, &mut server));
-            timeout(limit, fetching).await
+            BodyClaim::timeout(ask.claim.as_ref(), limit, fetching).await
         };
         match outcome.unwrap_or(Err(Failure::TotalTimeout { limit })) {
             Ok(answer) => Ok(Answer { elapsed: began.elapsed(), ..answer }),

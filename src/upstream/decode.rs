@@ -1,6 +1,7 @@
 //! Content codings: what Content-Encoding says is taken off a whole body, within a bound.
 //! Must not know: connections, heads, time.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use http::HeaderMap;
@@ -117,8 +118,12 @@ fn refused(coding: &str, reason: &str) -> Failure {
 /// # Errors
 /// [`Failure::NotCoded`] for a body that does not even begin as its coding does; [`Failure::Encoding`] for one that is
 /// not what its coding says, or broken off; [`Failure::TooLarge`] for content over `max`.
-pub(super) fn decode(codings: &[Coding], body: Vec<u8>, max: usize) -> Result<Vec<u8>, Failure> {
-    codings.iter().rev().try_fold(body, |body, coding| decode_one(*coding, &body, max))
+pub(super) fn decode(codings: &[Coding], body: impl AsRef<[u8]>, max: usize) -> Result<Vec<u8>, Failure> {
+    let mut content = Cow::Borrowed(body.as_ref());
+    for coding in codings.iter().rev() {
+        content = Cow::Owned(decode_one(*coding, &content, max)?);
+    }
+    Ok(content.into_owned())
 }
 
 fn decode_one(coding: Coding, body: &[u8], max: usize) -> Result<Vec<u8>, Failure> {

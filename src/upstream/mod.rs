@@ -1,13 +1,14 @@
 //! How a request reaches a configured upstream: its servers, their health, the connections to them,
 //! and the bounds of an exchange (time, bytes, framing, codings).
 //!
-//! `targets` chooses a server, `target` is one, `client` connects and holds one exchange, `head`, `document` and `decode` judge what came
-//! back, `trust` reads certificates, `connection_auth` knows what binds a connection to its user, `in_flight` counts what passes through, `failure` says what went wrong. `schedule` is when to ask, `judge` what
+//! `targets` chooses a server, `target` is one, `client` connects and holds one exchange, `head`, `chunks`, `document` and `decode` judge what came
+//! back, `trust` reads certificates, `connection_auth` knows what binds a connection to its user, `in_flight` counts what passes through, `poll_bodies` bounds what polls read, `failure` says what went wrong. `schedule` is when to ask, `judge` what
 //! an answer is. Only `client` and `targets` name
 //! Pingora. Must not know: resources, versions, what counts as data, subscribers.
 
 mod breaker;
 mod budget;
+mod chunks;
 pub mod classify;
 mod client;
 pub mod connection_auth;
@@ -19,22 +20,26 @@ pub mod fields;
 pub mod fuzzing;
 mod head;
 mod max_requests;
+mod poll_bodies;
 pub mod schedule;
 mod servers;
 mod target;
 mod trust;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 pub use budget::{Gate, Held, Quotas, Scope, Turn};
+pub use chunks::{BadAt, Chunks};
 pub use client::{Bond, Chosen, Client, Remedy, Server, Whose, proxy_wants_credentials, remedies, unreached};
 pub use document::{Document, NoDocument};
 pub use failure::{Failure, FetchError, NewError};
 pub use max_requests::{InFlight, Place};
+pub use poll_bodies::{BodyClaim, BodyRoom, HeldBody};
 
 /// One request to an upstream.
 #[derive(Clone)]
@@ -56,6 +61,8 @@ pub struct Ask {
     pub max_body: usize,
     /// What is known about the answer: one that is no document is not read (contract §1).
     pub document: Document,
+    /// Where the memory of the body is charged. `None` for what is no poll.
+    pub claim: Option<Arc<BodyClaim>>,
 }
 
 /// Queries, bodies and values may be secret: none is printed.
@@ -115,4 +122,6 @@ pub struct Answer {
     pub body_bytes: usize,
     /// From the call to the decoded body.
     pub elapsed: Duration,
+    /// The room that the body takes among those of polls in progress.
+    pub held: Option<Arc<HeldBody>>,
 }

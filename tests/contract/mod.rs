@@ -6,6 +6,7 @@
 //! | `amplification` | what each kind of a stranger's request is worth at the API |
 //! | `answers` | §3: what an answer of the API is, and what of it a client gets |
 //! | `authorize` | §11: shared answers, each client admitted by what its own credentials get |
+//! | `authorize_certificates` | §11, §12: `share: authorize` of clients that are known by certificates |
 //! | `authorize_identity` | §11: the same where pollcast knows who asks |
 //! | `batch` | §10: many resources of a route in one request |
 //! | `change` | §2: what counts as a change: rules, selections, what should be JSON and is not |
@@ -33,6 +34,8 @@
 //! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
 //! | `many` | many resources on one event stream |
 //! | `memory` | §10, §12: snapshots, requests in progress, bodies and messages that wait: what bounds them |
+//! | `memory_measured` | §12: what a stranger has held for what it sends, as a table |
+//! | `memory_of_polls` | §10: bodies of polls in progress have one bound |
 //! | `native` | §1, §6, §11: the API's own WebSockets and event streams, and push forms that ask it first |
 //! | `no_document` | §1: slow and endless answers, media, and an API that is only slow |
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
@@ -68,6 +71,7 @@ pub mod admin;
 pub mod amplification;
 pub mod answers;
 pub mod authorize;
+pub mod authorize_certificates;
 pub mod authorize_identity;
 pub mod batch;
 pub mod change;
@@ -108,6 +112,8 @@ pub mod log_reader;
 pub mod long_poll;
 pub mod many;
 pub mod memory;
+pub mod memory_measured;
+pub mod memory_of_polls;
 pub mod native;
 pub mod no_document;
 pub mod passthrough;

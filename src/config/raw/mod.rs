@@ -294,6 +294,8 @@ pub struct Limits {
     pub requests_per_address: Option<Count>,
     /// Most memory for current snapshots, encodings included.
     pub snapshot_bytes: Option<Size>,
+    /// Most memory for the bodies of polls in progress.
+    pub poll_body_bytes: Option<Size>,
     /// Most memory for histories and patches.
     pub history_bytes: Option<Size>,
     /// Longest head of a request.

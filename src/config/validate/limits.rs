@@ -63,6 +63,7 @@ fn needs_address(file: &raw::File, place: &Place, said: Option<&str>, findings: 
 
 fn memory(place: &Place, raw: &raw::Limits, limits: &mut Limits, findings: &mut Findings) {
     findings.size(at!(place, raw.snapshot_bytes), MIB..=TIB, &mut limits.snapshot_bytes);
+    findings.size(at!(place, raw.poll_body_bytes), MIB..=TIB, &mut limits.poll_body_bytes);
     findings.size(at!(place, raw.history_bytes), MIB..=TIB, &mut limits.history_bytes);
     findings.size(at!(place, raw.send_buffer), 4 * KIB..=4 * MIB, &mut limits.send_buffer);
 }

@@ -117,6 +117,7 @@ impl Courier {
             max_body: MAX_ANSWER,
             class: self.class,
             document: Document::Any,
+            claim: None,
         };
         let parts = self.resource.parts();
         let relay = &self.shared.relay;

@@ -212,6 +212,7 @@ impl Group {
         }
         let exchange = Exchange {
             carried_jar: AtomicBool::new(false),
+            claim: self.stakes.bodies.claim(),
             stakes: self.stakes.clone(),
             route: self.route.clone(),
             priority: priority(polls),
@@ -219,6 +220,7 @@ impl Group {
             private: false,
             settled: None,
         };
+        exchange.claim.admitted().await;
         let turn = self.stakes.source(&self.route)?.turn(exchange.priority).await?;
         self.stakes.metrics.batches.with_label_values(&[&self.route.path]).inc();
         let Exchanged { answer, conditional: asked, .. } = exchange.run(ask, turn).await?;

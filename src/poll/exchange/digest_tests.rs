@@ -26,6 +26,7 @@ fn ask(target: &str) -> Ask {
         timeout: Duration::from_secs(1),
         max_body: 1000,
         document: Document::Any,
+        claim: None,
     }
 }
 

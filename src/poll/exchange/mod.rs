@@ -38,7 +38,7 @@ use super::request::USER_AGENT;
 use super::supervisor::{Source, Stakes};
 use crate::config::{Auth, Route, Share};
 use crate::resource::{ResourceKey, matches_pattern};
-use crate::upstream::{Answer, Ask, Failure, FetchError, Priority, Turn};
+use crate::upstream::{Answer, Ask, BodyClaim, Failure, FetchError, Priority, Turn};
 
 /// One poll's way to its answer.
 pub(super) struct Exchange {
@@ -54,6 +54,8 @@ pub(super) struct Exchange {
     pub(super) settled: Option<String>,
     /// Set once a request carried cookies of the poller's own.
     pub(super) carried_jar: AtomicBool,
+    /// Where the memory of its bodies is charged.
+    pub(super) claim: Arc<BodyClaim>,
 }
 
 /// An answer and how it came.
@@ -78,7 +80,7 @@ enum Next {
     Answer(Option<String>),
 }
 
-/// The time that the requests of one poll may take together; waiting for turns does not count.
+/// The time that the requests of one poll may take together; waiting for turns and for room does not count.
 struct Allowance {
     limit: Duration,
     left: Duration,
@@ -261,9 +263,11 @@ impl Exchange {
         ask.timeout = allowance.left;
         let said = ask.headers.len();
         self.add_cookies(ask);
-        let began = Instant::now();
+        let (began, waited) = (Instant::now(), self.claim.waited());
+        ask.claim = Some(self.claim.clone());
         let answer = source.fetch(ask).await;
-        allowance.left = allowance.left.saturating_sub(began.elapsed());
+        let spent = began.elapsed().saturating_sub(self.claim.waited() - waited);
+        allowance.left = allowance.left.saturating_sub(spent);
         ask.headers.truncate(said);
         if let Ok(answer) = &answer {
             self.keep_cookies(ask, answer);

@@ -270,6 +270,7 @@ fn request(credentials: &ClientCredentials) -> Ask {
         max_body: MAX_ANSWER,
         class: None,
         document: Document::Any,
+        claim: None,
     }
 }
 

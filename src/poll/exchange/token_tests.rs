@@ -46,6 +46,7 @@ fn answer(status: u16, body: &str) -> Answer {
         head_bytes: 0,
         body_bytes: 0,
         elapsed: Duration::ZERO,
+        held: None,
     }
 }
 

@@ -166,5 +166,6 @@ fn answer(status: u16, headers: HeaderMap, body: &'static str) -> Answer {
         head_bytes: 100,
         body_bytes: body.len(),
         elapsed: Duration::ZERO,
+        held: None,
     }
 }

@@ -2,7 +2,8 @@
 //! Must not know: which server it is, where the connection comes from or goes to, the time of the whole.
 
 use std::borrow::Cow;
-use std::io::ErrorKind;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,18 +15,17 @@ use pingora::protocols::http::v1::client::HttpSession as Http1Session;
 use pingora::{Error, ErrorType};
 use tokio::time::timeout;
 
+use super::body;
 use super::error_text::Cause;
 use super::way::{Absolute, Unreached};
 use crate::upstream::decode::{self, Coding};
 use crate::upstream::failure::Failure;
 use crate::upstream::head;
-use crate::upstream::{Answer, Ask, Document, NoDocument};
+use crate::upstream::poll_bodies::HeldBody;
+use crate::upstream::{Answer, Ask, BodyClaim, Document, NoDocument};
 
 /// 1xx heads skipped before one answer.
 const MAX_INFORMATIONAL: usize = 8;
-
-/// A coded body longer than this is decoded off the caller's thread.
-pub(super) const DECODE_INLINE: usize = 16 * 1024;
 
 /// An exchange that failed, and whether the server may be thought not to have seen it.
 pub(super) struct Broken {
@@ -73,6 +73,7 @@ pub(super) struct Response {
     head: Head,
     codings: Vec<Coding>,
     body: Vec<u8>,
+    held: Option<HeldBody>,
 }
 
 /// Sends `ask` and reads all of what comes back, the head within `first_byte_timeout` from the moment
@@ -97,21 +98,22 @@ pub(super) async fn exchange(
     if !has_body(&ask.method, head.status) {
         let head = Head { close_delimited: false, ..head };
         // Reads nothing, but lets an HTTP/2 stream end.
-        read_body(session, None, 0).await?;
-        return Ok(Response { head, codings: Vec::new(), body: Vec::new() });
+        body::read(session, None, 0, None).await?;
+        return Ok(Response { head, codings: Vec::new(), body: Vec::new(), held: None });
     }
     let announced = head.headers.get(CONTENT_LENGTH);
     let announced = announced.and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let most = patience(ask, &head, announced)?;
     let codings = decode::codings(&head.headers)?;
-    let reading = read_body(session, announced, ask.max_body);
-    let body = match most {
-        Some(waited) => timeout(waited, reading)
+    let held = ask.claim.as_ref().map(BodyClaim::body);
+    let reading = body::read(session, announced, ask.max_body, held);
+    let (body, held) = match most {
+        Some(waited) => BodyClaim::timeout(ask.claim.as_ref(), waited, pin!(reading))
             .await
-            .unwrap_or_else(|_| Err(Failure::NoDocument { found: NoDocument::Endless { waited } }))?,
+            .unwrap_or(Err(Failure::NoDocument { found: NoDocument::Endless { waited } }))?,
         None => reading.await?,
     };
-    Ok(Response { head, codings, body })
+    Ok(Response { head, codings, body, held })
 }
 
 /// How long the body of an answer is waited for; `None` if as long as the whole exchange may take.
@@ -160,30 +162,18 @@ impl Response {
     /// The answer with its content decoded, at most `max` bytes; `elapsed` is not known here.
     pub(super) async fn decoded(self, max: usize) -> Result<Answer, Failure> {
         let body_bytes = self.body.len();
+        let (body, held) = body::decoded(self.codings, self.body, max, self.held).await?;
         Ok(Answer {
             status: self.head.status,
             phrase: self.head.phrase,
             headers: self.head.headers,
-            body: decoded(self.codings, self.body, max).await?,
+            body,
             close_delimited: self.head.close_delimited,
             head_bytes: self.head.bytes,
             body_bytes,
             elapsed: Duration::ZERO,
+            held: held.map(Arc::new),
         })
-    }
-}
-
-async fn decoded(codings: Vec<Coding>, body: Vec<u8>, max: usize) -> Result<Bytes, Failure> {
-    if codings.is_empty() || body.is_empty() {
-        return Ok(body.into());
-    }
-    if body.len() <= DECODE_INLINE {
-        return decode::decode(&codings, body, max).map(Bytes::from);
-    }
-    let work = tokio::task::spawn_blocking(move || decode::decode(&codings, body, max));
-    match work.await {
-        Ok(content) => content.map(Bytes::from),
-        Err(error) => Err(Failure::Encoding { coding: "any".to_owned(), source: error.into() }),
     }
 }
 
@@ -321,39 +311,4 @@ fn head_failure(error: Box<Error>, skipped: usize) -> Broken {
 
 fn has_body(method: &Method, status: StatusCode) -> bool {
     method != Method::HEAD && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
-}
-
-/// All of the body, unless more than `max` bytes are announced or come.
-async fn read_body(
-    session: &mut HttpSession,
-    announced: Option<u64>,
-    max: usize,
-) -> Result<Vec<u8>, Failure> {
-    let too_large = || Failure::TooLarge { part: "body", limit: max };
-    if announced.is_some_and(|length| length > max as u64) {
-        return Err(too_large());
-    }
-    let mut body = Vec::new();
-    loop {
-        match session.read_response_body().await {
-            Ok(Some(part)) if part.len() > max - body.len() => return Err(too_large()),
-            Ok(Some(part)) => body.extend_from_slice(&part),
-            Ok(None) => return Ok(body),
-            Err(source) => return Err(body_failure(source, body.len())),
-        }
-    }
-}
-
-fn body_failure(error: Box<Error>, received: usize) -> Failure {
-    let is_closed = *error.etype() == ErrorType::ConnectionClosed;
-    let is_read_error = *error.etype() == ErrorType::ReadError;
-    let source = Cause::of(error);
-    // TLS without its closing alert reads as an unexpected end.
-    if is_closed || source.io_kind() == Some(ErrorKind::UnexpectedEof) {
-        Failure::Truncated { received, source }
-    } else if is_read_error {
-        Failure::Reset { source }
-    } else {
-        Failure::Framing { found: source.to_string() }
-    }
 }

@@ -53,6 +53,7 @@ impl HealthCheck for Probe {
             max_body: MAX_BODY,
             class: None,
             document: Document::Any,
+            claim: None,
         };
         let answer = timeout(limit, self.link.ask(&target, &ask)).await;
         let answer = answer.unwrap_or(Err(Failure::TotalTimeout { limit })).map_err(failed)?;
