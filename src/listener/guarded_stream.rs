@@ -59,7 +59,7 @@ pub(crate) struct Attended {
     control: Option<Control>,
     farewell: Option<Farewell>,
     windows: Option<Arc<Windows>>,
-    parked: Option<Parked>,
+    parked: Option<Box<Parked>>,
     gathers: bool,
     waiting: BytesMut,
     stall: Option<Pin<Box<Sleep>>>,
@@ -77,7 +77,7 @@ impl Attended {
             control: Some(control),
             farewell: Some(Farewell::new()),
             windows: Some(windows),
-            parked: Some(Parked::new()),
+            parked: Some(Box::new(Parked::new())),
             gathers: false,
             ..Attended::http1(stream, terms, Awaited::FirstByte)
         }

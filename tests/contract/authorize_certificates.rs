@@ -94,7 +94,7 @@ fn said(seen: &Seen) -> [Option<String>; 3] {
 
 #[tokio::test]
 async fn a_check_says_of_a_certificate_what_passes_through_would_say() {
-    let clients = Authority::new();
+    let clients = Authority::named("Staff");
     let door = Door::open(&[&clients]);
     let [ann, bob, carol] = ["ann", "bob", "carol"].map(|name| clients.certify_client(name));
     assert_eq!(door.sse(&ann).await.as_deref(), Ok(ALL));

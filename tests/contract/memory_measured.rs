@@ -69,7 +69,7 @@ async fn snapshots() -> Line {
         sse.next_event().await;
     }
     let held = grown(&process, before).await;
-    Line { what: "followed snapshots", sent: target.len(), held, pieces: NAMES, most: 16 * MIB / NAMES }
+    Line { what: "followed snapshots", sent: target.len(), held, pieces: NAMES, most: 32 * MIB / NAMES }
 }
 
 async fn requests() -> Line {

@@ -12,7 +12,6 @@ use crate::support::sse::Sse;
 
 const MIB: usize = 1024 * 1024;
 const EVENTS: &str = "/-/pollcast/events";
-const RESOURCES: usize = 48;
 
 fn large(name: &str, bytes: usize) -> String {
     json!({ "name": name, "rows": "x".repeat(bytes) }).to_string()
@@ -32,16 +31,15 @@ fn stand(poll: &str, limits: &str) -> Stand {
     Stand { legacy, app: app::start(&yaml) }
 }
 
-fn names() -> Vec<String> {
-    (0..RESOURCES).map(|n| format!("/prices/{n}")).collect()
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("/prices/{n}")).collect()
 }
 
 /// Follows all of these until each was served, and gives the most that the bodies of polls held meanwhile.
-async fn serve(stand: &Stand, gate: &Gate) -> usize {
-    let names = names();
+async fn serve(stand: &Stand, names: &[String], gate: &Gate) -> usize {
     let query: Vec<String> = names.iter().map(|name| format!("resource={name}")).collect();
     let mut sse = Sse::open(stand.address(), &format!("{EVENTS}?{}", query.join("&")), &[]).await;
-    for name in &names {
+    for name in names {
         stand.legacy.wait_count(name, 1).await;
     }
     gate.open();
@@ -70,8 +68,8 @@ async fn serve(stand: &Stand, gate: &Gate) -> usize {
 #[tokio::test]
 async fn bodies_of_polls_in_progress_have_one_bound_and_all_resources_are_served() {
     let stand = stand("", "poll_body_bytes: 8MiB");
-    let gate = Gate::closed();
-    for (n, name) in names().iter().enumerate() {
+    let (names, gate) = (names(48), Gate::closed());
+    for (n, name) in names.iter().enumerate() {
         let body = large(name, 900_000);
         let reply = match n % 3 {
             0 => Reply::json(body),
@@ -80,7 +78,7 @@ async fn bodies_of_polls_in_progress_have_one_bound_and_all_resources_are_served
         };
         stand.legacy.set(name, reply.behind(&gate));
     }
-    let most = serve(&stand, &gate).await;
+    let most = serve(&stand, &names, &gate).await;
     assert!((1..=8 * MIB).contains(&most), "{most} bytes");
     assert!(stand.metric("pollcast_poll_body_waits_total", "").await > 0.0, "none waited");
     assert_eq!(stand.metric("pollcast_poll_failures_total", "").await, 0.0);
@@ -90,11 +88,11 @@ async fn bodies_of_polls_in_progress_have_one_bound_and_all_resources_are_served
 #[tokio::test]
 async fn bodies_longer_than_the_bound_are_read_one_after_the_other() {
     let stand = stand(", max_body: 4MiB", "poll_body_bytes: 1MiB");
-    let gate = Gate::closed();
-    for name in &names() {
+    let (names, gate) = (names(6), Gate::closed());
+    for name in &names {
         stand.legacy.set(name, Reply::json(large(name, 2 * MIB)).behind(&gate));
     }
-    let most = serve(&stand, &gate).await;
+    let most = serve(&stand, &names, &gate).await;
     assert!(most < 6 * MIB, "{most} bytes");
     assert_eq!(stand.metric("pollcast_poll_failures_total", "").await, 0.0);
 }
