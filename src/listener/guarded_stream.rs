@@ -26,9 +26,9 @@ use tokio::time::{Sleep, sleep};
 use super::deadlines::{Awaited, Patience, Refusal, Terms, Verdict};
 use super::http2_control::{Control, GOAWAY};
 use super::http2_goaway::Farewell;
+use super::http2_parked::Parked;
 use super::http2_windows::Windows;
 use super::lingering_close::Parting;
-use super::http2_parked::Parked;
 use super::raw_head::{RawHead, Read, Unfit};
 
 /// Most bytes that wait to be written. Larger pieces are not copied.
