@@ -123,7 +123,9 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     let mut alone: Option<Alone> = None;
     loop {
         let is_idle = requests.is_empty() && streams.is_empty();
-        let is_narrow = requests.len() >= BLOCKED_STREAMS_MAX && windows.blocked() >= BLOCKED_STREAMS_MAX;
+        // Without the request that may come now: its stream may be blocked from its start.
+        let blocked = windows.blocked();
+        let is_narrow = requests.len() >= BLOCKED_STREAMS_MAX && blocked >= BLOCKED_STREAMS_MAX;
         let takes = !is_narrow || alone.as_ref().is_none_or(|alone| alone.is_over(&windows));
         windows.take_one_more(takes);
         let next = async {
@@ -157,11 +159,7 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                     };
                     let request = WINDOWS.scope(windows.clone(), request);
                     let task = requests.spawn(BOARDING.scope(boarding.clone(), request));
-                    alone = is_narrow.then(|| Alone {
-                        task,
-                        since: Instant::now(),
-                        blocked: windows.blocked(),
-                    });
+                    alone = is_narrow.then(|| Alone { task, since: Instant::now(), blocked });
                 }
                 Ok(Came::Accepted(Some(H2Accept::Rejected))) if malformed < MALFORMED => malformed += 1,
                 Ok(Came::Accepted(Some(H2Accept::Rejected))) => {

@@ -108,7 +108,9 @@ impl Parked {
             self.parks = !is_out && self.has_to_wait(kind, stream, windows);
             if self.parks {
                 self.frames.extend_from_slice(&self.head);
-                self.streams.push(stream);
+                if !self.streams.contains(&stream) {
+                    self.streams.push(stream);
+                }
                 left.get_or_insert_with(|| BytesMut::from(&bytes[..start]));
                 continue;
             }
@@ -154,14 +156,40 @@ impl Parked {
                 }
                 self.newest = stream;
             }
-            windows.came(&self.frames[..HEAD + length]);
+            let known = out.len();
             out.extend_from_slice(&self.frames[..HEAD + length]);
             self.frames.advance(HEAD + length);
+            if kind == HEADERS {
+                self.draw(stream, &mut out);
+            }
+            windows.came(&out[known..]);
         }
         if self.frames.is_empty() {
             (self.frames, self.streams) = (BytesMut::new(), Vec::new());
         }
         out
+    }
+
+    /// Takes what belongs to a stream that was let in out of what waits, up to its next head: it may open the window that
+    /// others wait for.
+    fn draw(&mut self, stream: u32, out: &mut BytesMut) {
+        let waiting = std::mem::take(&mut self.frames);
+        let (mut rest, mut is_left) = (&waiting[..], false);
+        while let Some(head) = rest.first_chunk::<HEAD>() {
+            let (length, kind, of) = read_head(head);
+            let is_whole = rest.len() >= HEAD + length;
+            let (frame, behind) = rest.split_at(rest.len().min(HEAD + length));
+            if of == stream && kind != HEADERS && is_whole && !is_left {
+                out.extend_from_slice(frame);
+            } else {
+                is_left |= of == stream;
+                self.frames.extend_from_slice(frame);
+            }
+            rest = behind;
+        }
+        if !is_left {
+            self.streams.retain(|other| *other != stream);
+        }
     }
 }
 
@@ -228,11 +256,25 @@ mod tests {
             assert_eq!(read(&mut parked, &windows, &[], 1), open(17), "one by one");
             assert_eq!(read(&mut parked, &windows, &[], 1), b"");
             let had = read(&mut parked, &windows, &window(100), piece);
-            let rest: Vec<u8> = (9..20).flat_map(|n| open(2 * n + 1)).collect();
-            assert_eq!(had, [window(100), rest, body].concat());
+            let rest: Vec<u8> = (9..19).flat_map(|n| open(2 * n + 1)).collect();
+            assert_eq!(had, [window(100), rest, body, open(39)].concat());
             assert!(parked.frames.is_empty() && parked.streams.is_empty());
             let later = [open(41), frame(0, 1, 41, b"x")].concat();
             assert_eq!(read(&mut parked, &windows, &later, piece), later);
+        }
+    }
+
+    #[test]
+    fn a_window_for_each_stream_counts_although_it_comes_behind_all_requests() {
+        let update = |n: u32| frame(8, 0, 2 * n + 1, &100u32.to_be_bytes());
+        let requests: Vec<u8> = (0..20).flat_map(|n| open(2 * n + 1)).collect();
+        let updates: Vec<u8> = (0..20).flat_map(update).collect();
+        let all = [preface(), window(0), requests, updates].concat();
+        for piece in [1, 9, 50, 10_000] {
+            let (mut parked, windows) = (Parked::new(), Windows::new());
+            let had = read(&mut parked, &windows, &all, piece);
+            assert_eq!((had.len(), windows.blocked()), (all.len(), 0), "{piece}");
+            assert!(parked.frames.is_empty());
         }
     }
 
