@@ -71,7 +71,7 @@ fn read(text: &str, base_dir: &Path, lookup: Lookup<'_>, findings: &mut Findings
             return None;
         }
     };
-    let file = shape::typed(&tree, lookup, findings)?;
     let base_dir = absolute(base_dir).or_else(|_| absolute(".")).unwrap_or_else(|_| base_dir.to_owned());
+    let file = shape::typed(&tree, &base_dir, lookup, findings)?;
     Some(validate::config(&file, &base_dir, findings))
 }

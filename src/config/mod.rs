@@ -45,7 +45,7 @@ pub use process::{Drain, Limits, Log, Threads, Upgrade};
 pub use proxy::{Proxy, ProxyProtocol};
 pub use query::{QueryRule, Switches, UnknownQuery};
 pub use schema::schema;
-pub use secret_file::SecretFile;
+pub use secret_file::{SecretFile, SecretForm};
 pub use times::Times;
 pub use upstream::{
     Auth, Batch, Breaker, Budget, ClientCredentials, Connections, DigestCredentials, Forwarded,

@@ -2,9 +2,11 @@
 //!
 //! Must not know: connections.
 
+use std::sync::Arc;
+
 use percent_encoding::percent_decode_str;
 
-use super::Secret;
+use super::{Secret, SecretFile};
 
 /// Longest user and longest password, bytes (RFC 1929 §2 counts them in one).
 const CREDENTIAL_BYTES_MAX: usize = 255;
@@ -16,7 +18,10 @@ pub struct Proxy {
     /// A name, or an address without brackets.
     pub host: String,
     pub port: u16,
+    /// What they were when the configuration was read.
     pub credentials: Option<(String, Secret)>,
+    /// Where the password stands that counts, if others may replace it.
+    pub password_file: Option<Arc<SecretFile>>,
 }
 
 /// What a proxy speaks.
@@ -70,7 +75,36 @@ impl Proxy {
             return Err(WANTED);
         }
         let credentials = user.map(credentials).transpose()?;
-        Ok(Proxy { protocol, host: bare.unwrap_or(host).to_owned(), port, credentials })
+        let host = bare.unwrap_or(host).to_owned();
+        Ok(Proxy { protocol, host, port, credentials, password_file: None })
+    }
+
+    /// Takes the password that stands beside the URL.
+    ///
+    /// # Errors
+    /// The URL names no user, or a password, too; or it is one that no proxy can be told.
+    pub fn take_password(
+        &mut self,
+        password: Secret,
+        file: Option<Arc<SecretFile>>,
+    ) -> Result<(), &'static str> {
+        let Some((_, own)) = &mut self.credentials else {
+            return Err("has a password and no user; write the user into url: http://user@proxy:3128");
+        };
+        if !own.0.is_empty() {
+            return Err("has a password in url and beside it; remove one of them");
+        }
+        is_tellable(&password.0)?;
+        (*own, self.password_file) = (password, file);
+        Ok(())
+    }
+
+    /// The same with another password. Returns `None` where the proxy cannot be told it.
+    pub fn with_password(&self, password: &str) -> Option<Proxy> {
+        is_tellable(password).ok()?;
+        let (user, _) = self.credentials.as_ref()?;
+        let credentials = Some((user.clone(), Secret(password.to_owned())));
+        Some(Proxy { credentials, ..self.clone() })
     }
 
     /// `host:port`, without the credentials.
@@ -91,13 +125,22 @@ fn credentials(said: &str) -> Result<(String, Secret), &'static str> {
     if user.is_empty() {
         return Err("has an empty user; leave user and \"@\" out if the proxy wants none");
     }
-    if user.len() > CREDENTIAL_BYTES_MAX || password.len() > CREDENTIAL_BYTES_MAX {
-        return Err("has a user or a password of more than 255 bytes");
-    }
-    if user.contains(':') || [&user, &password].into_iter().any(|text| text.contains(char::is_control)) {
-        return Err("has a character in its user or password that no proxy can be told");
+    is_tellable(&user)?;
+    is_tellable(&password)?;
+    if user.contains(':') {
+        return Err(UNTELLABLE);
     }
     Ok((user, Secret(password)))
+}
+
+const UNTELLABLE: &str = "has a character in its user or password that no proxy can be told";
+
+/// Whether a user or a password is one that a proxy can be told.
+fn is_tellable(text: &str) -> Result<(), &'static str> {
+    if text.len() > CREDENTIAL_BYTES_MAX {
+        return Err("has a user or a password of more than 255 bytes");
+    }
+    if text.contains(char::is_control) { Err(UNTELLABLE) } else { Ok(()) }
 }
 
 #[cfg(test)]

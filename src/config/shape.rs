@@ -4,17 +4,23 @@
 //! Must not know: any key by name; what a scalar means.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::environment::{self, Lookup};
 use super::problem::{Findings, Place, quoted, suggestion};
 use super::yaml::{Entry, Kind, Node};
-use super::{raw, schema};
+use super::{SecretFile, SecretForm, raw, schema};
 
 /// The file as typed; none only if it could not be read at all, which has been told.
-pub(super) fn typed(tree: &Node, lookup: Lookup<'_>, findings: &mut Findings) -> Option<raw::File> {
-    let mut walk = Walk { lookup, findings };
+pub(super) fn typed(
+    tree: &Node,
+    base_dir: &Path,
+    lookup: Lookup<'_>,
+    findings: &mut Findings,
+) -> Option<raw::File> {
+    let mut walk = Walk { base_dir, lookup, findings };
     let empty = Node { line: 1, kind: Kind::Mapping(Vec::new()) };
     let tree = if matches!(tree.kind, Kind::Nothing) { &empty } else { tree };
     walk.findings.locate(&Place::root(), 1);
@@ -74,13 +80,27 @@ impl<'a> Shapes<'a> {
     }
 }
 
-/// Whether a plain value may be the text of a file.
-fn takes_file(schema: &Value) -> bool {
-    let branches = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
-    schema.get("format").is_some_and(|format| format == "file-text") || branches.into_iter().any(takes_file)
+/// When a plain value that is the text of a file is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FileIs {
+    /// At the start alone.
+    ReadHere,
+    /// Where it is used, and again when it changes.
+    Watched,
+}
+
+/// Whether a plain value may be the text of a file, and when that is read.
+fn takes_file(schema: &Value) -> Option<FileIs> {
+    let mut branches = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+    match schema.get("format").and_then(Value::as_str) {
+        Some("file-text") => Some(FileIs::Watched),
+        Some("secret-text") => Some(FileIs::ReadHere),
+        _ => branches.find_map(takes_file),
+    }
 }
 
 struct Walk<'a> {
+    base_dir: &'a Path,
     lookup: Lookup<'a>,
     findings: &'a mut Findings,
 }
@@ -111,19 +131,20 @@ impl Walk<'_> {
     }
 
     fn scalar(&mut self, text: &str, schema: &Value, place: &Place) -> Option<String> {
-        let is_file = |text: &str| environment::file_of(text).is_some();
-        if is_file(text) {
-            if takes_file(schema) {
-                // Read where it is used, and again when it changes.
-                return Some(text.to_owned());
+        match (environment::file_of(text), takes_file(schema)) {
+            (Some(_), Some(FileIs::Watched)) => return Some(text.to_owned()),
+            (Some(path), Some(FileIs::ReadHere)) => return self.file(text, path, place),
+            (Some(_), None) => {
+                let message = "takes no ${file:…}; passwords, tokens, keys and poll.headers do";
+                self.findings.problem(place, message);
+                return None;
             }
-            let message = "takes no ${file:…}; poll.headers and poll.auth.bearer do";
-            self.findings.problem(place, message);
-            return None;
+            (None, _) => {}
         }
+        let is_file = |text: &str| environment::file_of(text).is_some();
         match environment::expand(text, self.lookup) {
             // Neither the environment nor an escape names a file.
-            Ok(expanded) if takes_file(schema) && is_file(&expanded) => {
+            Ok(expanded) if takes_file(schema).is_some() && is_file(&expanded) => {
                 self.findings.problem(
                     place,
                     "names a file only after it was put together; write ${file:/path} itself",
@@ -138,6 +159,21 @@ impl Walk<'_> {
             }
             Err(message) => {
                 self.findings.problem(place, message);
+                None
+            }
+        }
+    }
+
+    /// The secret in a file. What is wrong with it is told without a word of it.
+    fn file(&mut self, typed: &str, path: &str, place: &Place) -> Option<String> {
+        match SecretFile::load(&self.base_dir.join(path), SecretForm::Password) {
+            Ok(file) => {
+                let text = SecretFile::password(&file.first).into_owned();
+                self.findings.expanded(place, typed, &text);
+                Some(text)
+            }
+            Err(reason) => {
+                self.findings.bad(place, path, &reason);
                 None
             }
         }

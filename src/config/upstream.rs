@@ -68,7 +68,7 @@ pub enum Auth {
     Static(HeaderValue),
     ClientCredentials(Arc<ClientCredentials>),
     Digest(Arc<DigestCredentials>),
-    /// An Authorization header that stands in a file: all of it, or the token behind `Bearer`.
+    /// An Authorization header that stands in a file: all of it, the token behind `Bearer`, or the password.
     File(Arc<SecretFile>),
 }
 
@@ -76,18 +76,26 @@ pub enum Auth {
 #[derive(Debug)]
 pub struct DigestCredentials {
     pub username: String,
+    /// What it was when the configuration was read.
     pub password: Secret,
+    /// Where the password stands that counts, if others may replace it.
+    pub file: Option<Arc<SecretFile>>,
 }
 
 /// OAuth 2.0 client credentials (RFC 6749 §4.4).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ClientCredentials {
     /// The server of the token endpoint, reached like any upstream.
     pub server: Arc<Upstream>,
     /// Path and query of the token endpoint.
     pub path: String,
+    /// The file says how the server is reached, so that the upstream's `proxy` does not count.
+    pub says_upstream: bool,
     pub client_id: String,
+    /// What it was when the configuration was read.
     pub client_secret: Secret,
+    /// Where the secret stands that counts, if others may replace it.
+    pub secret_file: Option<Arc<SecretFile>>,
     pub scope: Option<String>,
     /// The `audience` parameter that some servers want.
     pub audience: Option<String>,

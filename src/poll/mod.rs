@@ -29,6 +29,7 @@ mod request;
 mod supervisor;
 
 pub use credential_check::Own;
+pub use exchange::Login;
 pub use request::{connections, host, poll};
 pub use supervisor::{Relay, Source, Stakes};
 

@@ -162,11 +162,12 @@ impl Stakes {
         let largest = config.routes.iter().map(|route| route.poll.max_body).max().unwrap_or(0);
         let (held, waits) = (metrics.poll_body_bytes.clone(), metrics.poll_body_waits.clone());
         let bodies = BodyRoom::new(config.limits.poll_body_bytes, largest, held, waits);
+        let secrets = Secrets::new(config, &metrics.secret_file_failures);
         Stakes {
             hub,
-            guests: Guests::new(config),
-            secrets: Secrets::new(config, &metrics.secret_file_failures),
-            tokens: Tokens::new(config, &sources),
+            guests: Guests::new(config, &secrets),
+            tokens: Tokens::new(config, &sources, &secrets),
+            secrets,
             batches: Batches::default(),
             jars: Jars::default(),
             says_forwarded: AtomicBool::new(false),

@@ -10,8 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::aim::Aim;
 use super::{Question, Refusal, pollable, remedy};
-use crate::config::Auth;
-use crate::poll;
+use crate::poll::{self, Login};
 use crate::resource::{KeyParts, ResourceKey, Validators};
 use crate::upstream::{Answer, Ask, Client, Document, Failure, FetchError};
 
@@ -69,6 +68,7 @@ pub(super) struct Trial {
 struct Asker<'a> {
     client: &'a Client,
     aim: &'a Aim,
+    login: Login,
     /// One request at a time, of whatever URL.
     turn: &'a Semaphore,
     max_body: usize,
@@ -90,7 +90,7 @@ impl Asker<'_> {
 
     async fn send(&self, ask: &Ask) -> Result<Answer, FetchError> {
         let _turn = self.turn.acquire().await;
-        self.client.fetch(ask).await
+        self.login.fetch(self.client, ask).await
     }
 }
 
@@ -105,7 +105,8 @@ pub(super) async fn ask(
     urls: usize,
 ) -> Result<Observed, Refusal> {
     let client = Client::new(aim.route.upstream.clone()).map_err(Refusal::Start)?;
-    let mut asker = Asker { client: &client, aim, turn, max_body: aim.route.poll.max_body, urls };
+    let login = Login::of(&aim.route);
+    let mut asker = Asker { client: &client, aim, login, turn, max_body: aim.route.poll.max_body, urls };
     let mut observed = Observed::default();
     polls(&mut asker, question, &mut observed).await?;
     // What takes something away is not asked for more than it takes to see that.
@@ -267,15 +268,5 @@ fn request(aim: &Aim, headers: &[(HeaderName, HeaderValue)], validators: Option<
         class: headers.to_vec(),
         vary: Vec::new(),
     });
-    let mut ask = poll::poll(&key, &aim.route, validators, 0);
-    let auth = match &aim.route.poll.auth {
-        Some(Auth::Static(value)) => Some(value),
-        Some(Auth::File(file)) => Some(&file.first),
-        _ => None,
-    };
-    if let Some(value) = auth {
-        ask.headers.retain(|(name, _)| name != header::AUTHORIZATION);
-        ask.headers.push((header::AUTHORIZATION, value.clone()));
-    }
-    ask
+    poll::poll(&key, &aim.route, validators, 0)
 }

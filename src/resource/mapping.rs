@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_e
 use super::readings::{Readings, decode};
 use super::target::{CanonicalPath, canonical_path, decode_lossy, tidied};
 use crate::config::Route;
-use crate::config::upstream_path::{Pattern, UpstreamPath, Values, folded, value};
+use crate::config::upstream_path::{Pattern, Piece, UpstreamPath, Values, folded, value};
 
 /// What stands for itself in a value of a query or a segment that was made from another place's value.
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -49,23 +49,35 @@ pub fn upstream_target(route: &Route, path: &str, query: Option<&str>) -> Option
     let path = tidied(path);
     let values = to.client.values(&path)?;
     let mut target = to.path.fill(&values)?;
-    let mut mark = '?';
-    for (name, piece) in &to.query {
-        let value = piece.fill(|name| value(&values, name).map(for_query))?;
+    let set = set_query(to, &values, None)?;
+    let query = query.filter(|query| set.is_empty() || !query.is_empty());
+    let both = [Some(set.as_str()).filter(|set| !set.is_empty()), query];
+    for (part, mark) in both.into_iter().flatten().zip(['?', '&']) {
         target.push(mark);
-        target.push_str(name);
-        // A parameter without a value has no sign of one, as typed.
-        if !value.is_empty() || to.text.contains(&format!("{name}=")) {
-            target.push('=');
-            target.push_str(&value);
-        }
-        mark = '&';
-    }
-    if let Some(query) = query.filter(|query| mark == '?' || !query.is_empty()) {
-        target.push(mark);
-        target.push_str(query);
+        target.push_str(part);
     }
     Some(target)
+}
+
+/// The query parameters that `upstream_path` sets, with these values of a path in them; those that hold the parameter
+/// `without` are left out. Returns `None` if a value is missing.
+#[must_use]
+pub fn set_query(to: &UpstreamPath, values: &[(&str, &str)], without: Option<&str>) -> Option<String> {
+    let mut query = String::new();
+    let is_wanted = |piece: &Piece| without.is_none() || piece.parameter.as_deref() != without;
+    for (name, piece) in to.query.iter().filter(|(_, piece)| is_wanted(piece)) {
+        let value = piece.fill(|name| value(values, name).map(for_query))?;
+        if !query.is_empty() {
+            query.push('&');
+        }
+        query.push_str(name);
+        // A parameter without a value has no sign of one, as typed.
+        if !value.is_empty() || to.text.contains(&format!("{name}=")) {
+            query.push('=');
+            query.push_str(&value);
+        }
+    }
+    Some(query)
 }
 
 /// A value of a path as the value of a query parameter.

@@ -25,7 +25,7 @@ pub use header_kind::{HeaderKind, choosing, cookie_pairs, credentials, first_dou
 pub use held::{HeldBytes, Ledger};
 pub use json::{Element, Json, Kind, MAX_DEPTH, Malformed};
 pub use key::{KeyParts, ResourceKey};
-pub use mapping::{NoTarget, check_target, forwarded_prefix, stays, upstream_target};
+pub use mapping::{NoTarget, check_target, forwarded_prefix, set_query, stays, upstream_target};
 pub use mapping_back::{Answered, as_clients_see, client_target, destination, replace};
 pub use readings::{Readings, resolved};
 pub use snapshot::{Ignored, MediaType, Snapshot, Validators};

@@ -15,6 +15,7 @@ mod idle;
 mod own;
 mod passing;
 mod proxy;
+mod proxy_answer;
 mod race;
 mod refusal;
 #[cfg_attr(not(feature = "openssl"), path = "client/unsecured.rs")]
@@ -51,7 +52,7 @@ use connector::Link;
 use health_check::Probe;
 use own::Retired;
 pub use own::{Bond, Whose};
-pub use passing::{Chosen, Server, proxy_wants_credentials, remedies, unreached};
+pub use passing::{Chosen, Server, remedies, unreached};
 pub use refusal::Remedy;
 
 /// Servers asked for one request as long as none of them could be connected to.
@@ -132,6 +133,7 @@ impl Client {
         told: watch::Receiver<()>,
         metrics: Metrics,
     ) {
+        self.link.way.count_failures(&metrics.secret_file_failures);
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => {}
             () = self.link.papers.clone().keep(told, metrics) => {}
@@ -305,6 +307,7 @@ impl Client {
     /// `server` is the one being asked, to be named if the time runs out.
     async fn fetch_from_any(&self, ask: &Ask, server: &mut Option<Target>) -> Result<Answer, Failure> {
         let mut tried = Vec::new();
+        self.link.way.freshen().await;
         let mut target = self.targets.pick(&tried).await?;
         loop {
             *server = Some(target.clone());

@@ -2,7 +2,7 @@
 //! and the bounds of an exchange (time, bytes, framing, codings).
 //!
 //! `targets` chooses a server, `target` is one, `client` connects and holds one exchange, `head`, `chunks`, `document` and `decode` judge what came
-//! back, `trust` reads certificates, `connection_auth` knows what binds a connection to its user, `in_flight` counts what passes through, `poll_bodies` bounds what polls read, `failure` says what went wrong. `schedule` is when to ask, `judge` what
+//! back, `trust` reads certificates, `connection_auth` knows what binds a connection to its user, `in_flight` counts what passes through, `poll_bodies` bounds what polls read, `secret` reads files that others replace, `failure` says what went wrong. `schedule` is when to ask, `judge` what
 //! an answer is. Only `client` and `targets` name
 //! Pingora. Must not know: resources, versions, what counts as data, subscribers.
 
@@ -22,6 +22,7 @@ mod head;
 mod max_requests;
 mod poll_bodies;
 pub mod schedule;
+mod secret;
 mod servers;
 mod target;
 mod trust;
@@ -35,11 +36,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 pub use budget::{Gate, Held, Quotas, Scope, Turn};
 pub use chunks::{BadAt, Chunks};
-pub use client::{Bond, Chosen, Client, Remedy, Server, Whose, proxy_wants_credentials, remedies, unreached};
+pub use client::{Bond, Chosen, Client, Remedy, Server, Whose, remedies, unreached};
 pub use document::{Document, NoDocument};
 pub use failure::{Failure, FetchError, NewError};
 pub use max_requests::{InFlight, Place};
 pub use poll_bodies::{BodyClaim, BodyRoom, HeldBody};
+pub use secret::WatchedSecret;
 
 /// One request to an upstream.
 #[derive(Clone)]

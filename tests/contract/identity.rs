@@ -327,7 +327,7 @@ async fn a_subject_has_no_more_clients_of_many_than_of_one() {
 }
 
 /// A key pair and its public half as a key set.
-fn signer(id: &str) -> (EncodingKey, Value) {
+pub fn signer(id: &str) -> (EncodingKey, Value) {
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key pair");
     let key = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).expect("a key");
     // A point that is not compressed: 4, then both coordinates.
@@ -336,7 +336,7 @@ fn signer(id: &str) -> (EncodingKey, Value) {
     (key, json!({ "keys": [public] }))
 }
 
-fn signed(key: &EncodingKey, id: &str) -> String {
+pub fn signed(key: &EncodingKey, id: &str) -> String {
     let head = Header { kid: Some(id.to_owned()), ..Header::new(Algorithm::ES256) };
     let claims = json!({ "sub": "ann", "exp": in_seconds(60), "iss": "me" });
     bearer(&support::token::encode(&head, &claims, key))

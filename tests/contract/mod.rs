@@ -38,6 +38,7 @@
 //! | `memory_of_polls` | §10: bodies of polls in progress have one bound |
 //! | `native` | §1, §6, §11: the API's own WebSockets and event streams, and push forms that ask it first |
 //! | `no_document` | §1: slow and endless answers, media, and an API that is only slow |
+//! | `other_servers` | §10: servers of tokens, of key sets, of questions about clients: over sockets, through proxies, verified |
 //! | `passthrough` | §1, §12: what no route covers goes through as it is |
 //! | `paths` | §1, §11: paths that servers read in several ways, and the API's own parameters |
 //! | `plain` | §3: whose plain requests are, and what those that pass through say |
@@ -116,6 +117,7 @@ pub mod memory_measured;
 pub mod memory_of_polls;
 pub mod native;
 pub mod no_document;
+pub mod other_servers;
 pub mod passthrough;
 pub mod paths;
 pub mod plain;

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::Stand;
 use crate::support::legacy::Reply;
 use crate::support::sse::Sse;
@@ -57,6 +60,60 @@ async fn a_replaced_file_is_sent_by_the_next_polls() {
         }
         assert!(stand.legacy.all_seen().iter().all(|seen| seen.headers(header).len() == 1), "{key}");
     }
+}
+
+/// As HTTP's basic authentication says it.
+fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+#[tokio::test]
+async fn a_replaced_password_is_sent_by_the_next_polls_as_it_stands_in_the_file() {
+    for key in ["password_file: 'PATH'", "password: '${file:PATH}'"] {
+        let secret = Secret::holding("one\n");
+        let key = key.replace("PATH", &secret.path().display().to_string());
+        let stand = stand(&format!("auth: {{basic: {{user: ann, {key}}}}}"));
+        stand.legacy.set("/prices/A", Reply::json("{}"));
+        let _sse = Sse::open(stand.address(), "/prices/A", &[]).await;
+        for password in ["one", " t:wo \u{fc} "] {
+            secret.replace(&format!("{password}\r\n"));
+            let wanted = basic("ann", password);
+            stand.legacy.wait_seen(&wanted, |seen| seen.headers("authorization") == [wanted.as_str()]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_replaced_client_secret_is_tried_at_once_though_the_old_one_was_refused() {
+    let (secret, tokens) = (Secret::holding("one\n"), crate::support::legacy::Legacy::start());
+    tokens.answer_with("/token", |seen| match seen.header("authorization") {
+        Some(said) if said == basic("me", "two") => {
+            Reply::json("{\"access_token\":\"good\",\"expires_in\":3600}")
+        }
+        _ => Reply::json("{\"error\":\"invalid_client\"}").status(401),
+    });
+    let stand = stand(&format!(
+        "auth: {{oauth2: {{token_url: 'http://{}/token', client_id: me, client_secret: '${{file:{}}}'}}}}",
+        tokens.address(),
+        secret.path().display()
+    ));
+    stand.legacy.set("/prices/A", Reply::json("{}"));
+    let mut http = stand.http().await;
+    http.get("/prices/A", &[]).await.expect(502);
+    secret.replace("two\n");
+    let mut number = 0;
+    let reached = async {
+        // Each resource is a poll of its own; the file is looked at once a second.
+        while stand.http().await.get(&format!("/prices/{number}"), &[]).await.status == 502 {
+            number += 1;
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    crate::support::wire::within("a token for the new secret", reached).await;
+    let polls = stand.legacy.all_seen();
+    let mut polls = polls.iter().filter(|seen| seen.header("x-pollcast-subscribers").is_some()).peekable();
+    assert!(polls.peek().is_some());
+    assert!(polls.all(|seen| seen.headers("authorization") == ["Bearer good"]));
 }
 
 #[tokio::test]

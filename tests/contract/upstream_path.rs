@@ -213,3 +213,22 @@ async fn an_event_stream_of_the_apis_own_passes_through_from_its_place() {
     let (mut sse, _) = tokio::join!(opening, sending);
     assert_eq!(sse.next_event().await.data, "1");
 }
+
+#[tokio::test]
+async fn a_batch_says_what_the_route_sets_in_the_query_but_for_the_name() {
+    let stand = with_routes(
+        "{path: '/t/{tenant}/{symbol}', upstream: legacy, upstream_path: '/api.php?tenant={tenant}&symbol={symbol}&format=json', \
+         poll: {interval: 1h, batch: {path: /api.php, parameter: symbol, param: symbols, items: '', key: /id, window: 1s}}}",
+    );
+    stand.legacy.set("/api.php", Reply::json("[{\"id\":\"A\",\"n\":1},{\"id\":\"B\",\"n\":2}]"));
+    let get = async |path: &'static str| stand.http().await.get(path, &[]).await.expect(200).text();
+    let (a, b, other) = tokio::join!(get("/t/x%20y/A?v=2"), get("/t/x%20y/B?v=2"), get("/t/z/A"));
+    assert_eq!((a.as_str(), b.as_str()), ("{\"id\":\"A\",\"n\":1}", "{\"id\":\"B\",\"n\":2}"));
+    assert_eq!(other, "{\"id\":\"A\",\"n\":1}", "another tenant's batch");
+    let mut targets: Vec<String> = stand.legacy.all_seen().into_iter().map(|seen| seen.target).collect();
+    targets.sort();
+    assert_eq!(
+        targets,
+        ["/api.php?tenant=x%20y&format=json&v=2&symbols=A,B", "/api.php?tenant=z&format=json&symbols=A"]
+    );
+}

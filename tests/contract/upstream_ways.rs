@@ -3,8 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
+use futures_util::StreamExt;
+
 use crate::support::app;
 use crate::support::client::{Http, Response};
+use crate::support::legacy::{Legacy, Reply};
 use crate::support::openssl::{Made, OldServer, Says, Speaks, made};
 use crate::support::ports::unused_address;
 use crate::support::process::{Folder, Process};
@@ -59,14 +62,14 @@ async fn ways(address: std::net::SocketAddr) -> Vec<Response> {
 const REACHED: [u16; 7] = [200, 200, 200, 101, 200, 200, 200];
 
 /// `check --probe` of this file, as the shell sees it: whether it is well, and all that it prints.
-fn probe(yaml: &str, path: &str) -> (bool, String) {
+async fn probe(yaml: &str, path: &str) -> (bool, String) {
     let folder = Folder::new();
     let file = folder.write("p.yaml", yaml);
-    let output = Command::new(env!("CARGO_BIN_EXE_pollcast"))
-        .args(["check", "--polls", "2", "--every", "100ms", "--probe", path, "-c"])
-        .arg(file)
-        .output()
-        .expect("the binary runs");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pollcast"));
+    command.args(["check", "--polls", "2", "--every", "100ms", "--probe", path, "-c"]).arg(file);
+    // Others of this test go on meanwhile.
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
+    let output = output.expect("the binary runs");
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     (output.status.success(), text.concat())
 }
@@ -77,11 +80,11 @@ async fn expect(server: &OldServer, keys: &str, is_reached: bool) -> Vec<String>
     let app = app::start(&yaml);
     let answers = ways(app.addresses()[0]).await;
     let found: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
-    let (is_well, text) = probe(&yaml, "/r/p");
+    let (is_well, text) = probe(&yaml, "/r/p").await;
     assert_eq!(is_well, is_reached, "{keys}: {text}");
     if !is_reached {
         assert!(found.iter().all(|status| [502, 503].contains(status)), "{keys}: {found:?}");
-        assert_eq!(server.heads(), Vec::<String>::new(), "{keys}");
+        assert_eq!((server.heads(), server.bytes()), (Vec::<String>::new(), 0), "{keys}");
         return Vec::new();
     }
     assert_eq!(found, REACHED, "{keys}");
@@ -153,7 +156,8 @@ async fn tls_is_spoken_over_a_unix_socket_and_verified_there() {
 #[tokio::test]
 async fn proxies_lead_to_servers_without_tls_in_all_ways() {
     let (http, socks) = (Proxy::http().await, Proxy::socks().await);
-    for proxy in [&http, &socks] {
+    let (squid, dante) = (Proxy::squid().await, Proxy::dante().await);
+    for proxy in [&http, &socks, &squid, &dante] {
         let server = OldServer::start_plain();
         let keys = format!("servers: ['{}'], proxy: '{}'", server.address, proxy.url());
         expect(&server, &keys, true).await;
@@ -176,7 +180,8 @@ async fn proxies_lead_to_servers_with_tls_and_nobody_else_is_believed() {
     let ca = folder.write("authority.pem", &authority.pem());
     let impostor =
         made(Says { alternative: Some("other.test"), ..Says::name("other.test") }, Some(&authority));
-    for proxy in [Proxy::http().await, Proxy::socks().await] {
+    let others = [Proxy::squid().await, Proxy::dante().await];
+    for proxy in [Proxy::http().await, Proxy::socks().await].into_iter().chain(others) {
         for tls in &believed {
             let server = OldServer::start(&own, Speaks::default());
             let keys = format!("servers: ['{}'], {tls}, proxy: '{}'", server.address, proxy.url());
@@ -209,11 +214,33 @@ async fn a_man_in_the_middle_gets_no_byte_without_a_proxy_either() {
         made(Says { alternative: Some("other.test"), ..Says::name("other.test") }, Some(&authority));
     let (server, path) = (OldServer::start(&impostor, Speaks::default()), folder.path.join("a.sock"));
     let other = OldServer::start_unix(&path, Some(&impostor));
-    for tls in ["", ", legacy: true"] {
-        let tls = format!("tls: {{ca: '{}', sni: {NAME}{tls}}}", ca.display());
-        expect(&server, &format!("servers: ['{}'], {tls}", server.address), false).await;
-        expect(&other, &format!("servers: ['unix:{}'], {tls}", path.display()), false).await;
+    let client = made(Says::name("pollcast"), Some(&authority));
+    let (cert, key) = (folder.write("own.crt", &client.pem()), folder.write("own.key", &client.key_pem()));
+    let shown = format!("cert: '{}', key: '{}'", cert.display(), key.display());
+    let [pin, cert_pin] = made(plain(), None).pins();
+    let by_authority = format!("ca: '{}', sni: {NAME}", ca.display());
+    for tls in [
+        by_authority.clone(),
+        format!("{by_authority}, legacy: true"),
+        format!("{by_authority}, {shown}"),
+        format!("pin: [{pin}]"),
+        format!("pin: [{cert_pin}], legacy: true, {shown}"),
+        // The system's authorities, by rustls and by OpenSSL.
+        format!("sni: {NAME}"),
+        format!("sni: {NAME}, {shown}"),
+        format!("sni: {NAME}, legacy: true"),
+    ] {
+        let keys = format!("tls: {{{tls}}}, host: {NAME}");
+        let of_port = format!("servers: ['{}'], {keys}", server.address);
+        let of_socket = format!("servers: ['unix:{}'], {keys}", path.display());
+        let http2 = format!("{of_port}, http2: true");
+        tokio::join!(
+            expect(&server, &of_port, false),
+            expect(&other, &of_socket, false),
+            expect(&server, &http2, false)
+        );
     }
+    assert_eq!((server.bytes(), other.bytes()), (0, 0), "no byte of a request");
 }
 
 /// What the log, a client and the probe are told where there is no way.
@@ -238,7 +265,7 @@ async fn told(keys: &str, wanted: &str) {
     for about in ["did not pass through", "becomes unhealthy", "/r/"] {
         assert!(lines(about), "{keys}: {about} does not say {wanted:?}:\n{log}");
     }
-    let (is_well, text) = probe(&file("127.0.0.1:0", keys), "/r/a");
+    let (is_well, text) = probe(&file("127.0.0.1:0", keys), "/r/a").await;
     assert!(!is_well && text.contains(wanted), "{keys}: {text}");
     assert!(!format!("{log}{text}").contains("hidden"), "{log}{text}");
 }
@@ -259,26 +286,86 @@ async fn a_socket_that_cannot_be_used_is_told_to_operators_with_its_path() {
 #[tokio::test]
 async fn a_proxy_that_does_not_lead_on_is_told_to_operators_alone() {
     let (http, socks, server) = (Proxy::http().await, Proxy::socks().await, OldServer::start_plain());
-    let place = server.address;
+    let (squid, place) = (Proxy::squid().await, server.address);
     let of = |proxy: &str| format!("servers: ['{place}'], proxy: '{proxy}', connect_timeout: 500ms");
-    let unknown = http.url().replace("ann:hidden-word@", "");
-    told(&of(&unknown), "the proxy answers 407").await;
-    told(&format!("{}, tls: {{}}", of(&unknown)), "the proxy answers 407").await;
-    // tinyproxy's word for a wrong password.
-    let wrong = format!("{}, tls: {{}}", of(&http.url_of("hidden-other")));
-    told(&wrong, "the proxy does not let pollcast reach").await;
-    told(&of(&socks.url_of("hidden-other")), "does not take the user and the password").await;
+    let tls = |keys: String| format!("{keys}, tls: {{}}");
+    let (unknown, wrong) = (http.url().replace("ann:hidden-word@", ""), http.url_of("hidden-other"));
     // What listens, and never says anything.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().map(|address| (silent, address)).unwrap();
-    told(&of(&format!("socks5://{}", silent.1)), "does not answer").await;
     let dead = unused_address();
-    told(&of(&format!("http://ann:hidden@{dead}")), "cannot be connected to").await;
-    assert_eq!(server.heads(), Vec::<String>::new());
     // A proxy that is well, and a server that is not there.
-    let keys = |proxy: &Proxy| format!("servers: ['{dead}'], tls: {{}}, proxy: '{}'", proxy.url());
-    told(&keys(&http), &format!("the proxy cannot reach {dead}")).await;
-    told(&keys(&socks), &format!("the proxy cannot reach {dead}")).await;
+    let to_nobody = |proxy: &Proxy| format!("servers: ['{dead}'], proxy: '{}'", proxy.url());
+    let (no_way, no_server) =
+        ("the proxy answers 407".to_owned(), format!("the proxy cannot reach {dead}: it answers 50"));
+    let cases = [
+        (of(&unknown), no_way.clone()),
+        (tls(of(&unknown)), no_way.clone()),
+        // tinyproxy's word for a wrong password, in a tunnel and in the server's place.
+        (tls(of(&wrong)), "the proxy does not let pollcast reach".to_owned()),
+        (of(&wrong), "the proxy answers 401: it does not take the user".to_owned()),
+        (of(&squid.url_of("hidden-other")), no_way.clone()),
+        (tls(of(&squid.url_of("hidden-other"))), no_way),
+        (of(&socks.url_of("hidden-other")), "does not take the user and the password".to_owned()),
+        (of(&format!("socks5://{}", silent.1)), "does not answer".to_owned()),
+        (of(&format!("http://ann:hidden@{dead}")), "cannot be connected to".to_owned()),
+        (tls(to_nobody(&http)), no_server.clone()),
+        (tls(to_nobody(&squid)), no_server.clone()),
+        (tls(to_nobody(&socks)), format!("the proxy cannot reach {dead}")),
+        (to_nobody(&http), no_server.clone()),
+        (to_nobody(&squid), no_server),
+    ];
+    // Side by side: each waits for checks of health.
+    let telling = futures_util::stream::iter(&cases).map(|(keys, wanted)| told(keys, wanted));
+    telling.buffer_unordered(4).collect::<Vec<()>>().await;
+    assert_eq!(server.heads(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_the_api_answers_through_a_proxy_is_the_apis_whatever_its_status() {
+    let api = Legacy::start();
+    for proxy in [Proxy::http().await, Proxy::squid().await] {
+        let app = app::start(&file(
+            "127.0.0.1:0",
+            &format!("servers: ['{}'], proxy: '{}'", api.address(), proxy.url()),
+        ));
+        let mut http = Http::connect(app.addresses()[0]).await;
+        for (number, status) in [401, 403, 404, 500, 502, 503].into_iter().enumerate() {
+            for path in [format!("/x/{number}"), format!("/r/{}{number}", proxy.url().len())] {
+                let reply = Reply::text("the API's own").status(status).header("server", "legacy/1");
+                api.set(&path, reply.header("www-authenticate", "Basic realm=\"api\""));
+                let answer = http.get(&path, &[]).await.expect(status);
+                assert_eq!(answer.text(), "the API's own", "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_proxys_password_that_is_replaced_counts_for_the_next_requests() {
+    for proxy in [Proxy::http().await, Proxy::socks().await, Proxy::squid().await] {
+        for key in ["password_file: 'PATH'", "password: '${file:PATH}'"] {
+            let (folder, server) = (Folder::new(), OldServer::start_plain());
+            let path = folder.write("password", "hidden-other\n");
+            let url = proxy.url().replace(&format!(":{PASSWORD}"), "");
+            let key = key.replace("PATH", &path.display().to_string());
+            let keys = format!("servers: ['{}'], proxy: {{url: '{url}', {key}}}", server.address);
+            let app = app::start(&file("127.0.0.1:0", &keys).replace(HEALTH_CHECK, ""));
+            let found: Vec<u16> = ways(app.addresses()[0]).await.iter().map(|answer| answer.status).collect();
+            assert!(found.iter().all(|status| [502, 503].contains(status)), "{keys}: {found:?}");
+            assert_eq!(server.heads(), Vec::<String>::new(), "{keys}");
+            folder.write("password", &format!("{PASSWORD}\n"));
+            let get = async |path: &str| Http::connect(app.addresses()[0]).await.get(path, &[]).await.status;
+            let reached = async {
+                // The file is looked at once a second.
+                while get("/x").await != 200 {
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+            };
+            within("an answer with the new password", reached).await;
+            assert_eq!((get("/r/new").await, get("/x").await), (200, 200), "{keys}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -287,14 +374,14 @@ async fn a_port_that_speaks_tls_or_does_not_is_told_and_the_probe_prints_the_lin
     let (secured, open) = (OldServer::start(&own, Speaks::default()), OldServer::start_plain());
     let keys = format!("servers: ['{}']", secured.address);
     told(&keys, "this port speaks TLS: add tls: {}").await;
-    let (_, text) = probe(&file("127.0.0.1:0", &keys), "/r/a");
+    let (_, text) = probe(&file("127.0.0.1:0", &keys), "/r/a").await;
     let [pin, _] = own.pins();
     let lines = format!("tls: {{ sni: {NAME}, pin: [{pin}] }}");
     let other = format!("tls: {{ pin: [{pin}] }}");
     assert!(text.contains(&lines) || text.contains(&other), "{text}");
     let keys = format!("servers: ['{}'], tls: {{}}", open.address);
     told(&keys, "this port does not speak TLS").await;
-    let (_, text) = probe(&file("127.0.0.1:0", &keys), "/r/a");
+    let (_, text) = probe(&file("127.0.0.1:0", &keys), "/r/a").await;
     assert!(text.contains("Without `tls` it is reached"), "{text}");
 }
 

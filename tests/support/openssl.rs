@@ -129,6 +129,8 @@ pub struct OldServer {
     /// Of one on a Unix socket: nothing that could be connected to.
     pub address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
+    /// Bytes of what is said in TLS, or without.
+    bytes: Arc<AtomicUsize>,
     handshakes: Arc<AtomicUsize>,
 }
 
@@ -167,29 +169,35 @@ impl OldServer {
         mut accept: impl FnMut() -> Option<Box<dyn Connection>> + Send + 'static,
     ) -> OldServer {
         let (heads, handshakes) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicUsize>::default());
-        let (seen, shaken) = (heads.clone(), handshakes.clone());
+        let bytes = Arc::<AtomicUsize>::default();
+        let (seen, read, shaken) = (heads.clone(), bytes.clone(), handshakes.clone());
         thread::spawn(move || {
             while let Some(mut stream) = accept() {
-                let (seen, shaken, tls) = (seen.clone(), shaken.clone(), tls.clone());
+                let (seen, read, shaken, tls) = (seen.clone(), read.clone(), shaken.clone(), tls.clone());
                 thread::spawn(move || {
                     let Some((context, cuts_off)) = tls else {
-                        serve(&mut stream, &seen, None);
+                        serve(&mut stream, &seen, &read, None);
                         return;
                     };
                     let Ok(mut stream) = Ssl::new(&context).unwrap().accept(stream) else { return };
                     shaken.fetch_add(1, Ordering::SeqCst);
-                    if serve(&mut stream, &seen, cuts_off) {
+                    if serve(&mut stream, &seen, &read, cuts_off) {
                         let _ = stream.shutdown();
                     }
                 });
             }
         });
-        OldServer { address, heads, handshakes }
+        OldServer { address, heads, bytes, handshakes }
     }
 
     /// The heads of the requests.
     pub fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
+    }
+
+    /// How much was said to it above TLS.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::SeqCst)
     }
 
     /// The lines that requests began with.
@@ -225,9 +233,15 @@ fn context(made: &Made, speaks: &Speaks) -> SslContext {
 }
 
 /// Answers until the connection ends; `false` if it is cut off.
-fn serve(stream: &mut impl Connection, seen: &Mutex<Vec<String>>, cuts_off: Option<&str>) -> bool {
+fn serve(
+    stream: &mut impl Connection,
+    seen: &Mutex<Vec<String>>,
+    read: &AtomicUsize,
+    cuts_off: Option<&str>,
+) -> bool {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while let Ok(1) = stream.read(&mut byte) {
+        read.fetch_add(1, Ordering::SeqCst);
         head.push(byte[0]);
         if !head[0].is_ascii_alphabetic() {
             // What speaks TLS to it, as nginx has it.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Flag, List, Text, Time};
+use super::{Flag, List, SecretText, Text, Time};
 
 /// `off`, or what lets clients in.
 #[derive(Deserialize, JsonSchema)]
@@ -55,6 +55,8 @@ pub struct Jwt {
     pub jwks: Option<Text>,
     /// PEM file of the authorities of that URL; relative to this file; left out: the system's.
     pub ca: Option<Text>,
+    /// One of `upstreams`, whose servers, `tls` and `proxy` lead to that URL; left out: the URL.
+    pub upstream: Option<Text>,
     /// How often the key set is read again.
     pub refresh: Option<Time>,
     /// The issuer whose tokens are accepted.
@@ -85,6 +87,8 @@ pub struct Issuer {
     pub jwks: Option<Text>,
     /// PEM file of the authorities of that URL; relative to this file; left out: the system's.
     pub ca: Option<Text>,
+    /// One of `upstreams`, whose servers, `tls` and `proxy` lead to that URL; left out: the URL.
+    pub upstream: Option<Text>,
     /// How often the key set is read again.
     pub refresh: Option<Time>,
 }
@@ -95,7 +99,7 @@ pub struct Key {
     /// Its name in tokens (`kid`).
     pub id: Option<Text>,
     /// For the HS algorithms: at least 32 characters.
-    pub secret: Option<Text>,
+    pub secret: Option<SecretText>,
     /// PEM file of a public key; relative to this file.
     pub pem: Option<Text>,
 }
@@ -107,7 +111,7 @@ pub struct ApiKeys {
     /// Request header of the key.
     pub header: Option<Text>,
     /// Keys by the names of their clients.
-    pub clients: Option<BTreeMap<String, Text>>,
+    pub clients: Option<BTreeMap<String, SecretText>>,
 }
 
 /// A server that is asked about each client: 2xx lets in, 401 and 403 refuse.
@@ -118,6 +122,8 @@ pub struct Forward {
     pub url: Option<Text>,
     /// PEM file of the server's authorities; relative to this file; left out: the system's.
     pub ca: Option<Text>,
+    /// One of `upstreams`, whose servers, `tls` and `proxy` lead to the server; left out: the URL.
+    pub upstream: Option<Text>,
     /// Request headers that go along.
     pub headers: Option<List<Text>>,
     /// The answer's header that names the subject.

@@ -36,6 +36,10 @@ leaf!(
     FileText, { "type": ["string", "number", "boolean"], "format": "file-text" }
 );
 leaf!(
+    /// Any text, or `${file:/path}`: the text of a file, read at the start.
+    SecretText, { "type": ["string", "number", "boolean"], "format": "secret-text" }
+);
+leaf!(
     /// `true` or `false`.
     Flag, { "type": ["boolean", "string"] }
 );

@@ -19,8 +19,8 @@ pub use change::{
     ArrayKeySetting, ChangeSetting, DeltaSetting, FeedId, FeedSetting, Pages, ToleranceSetting,
 };
 pub use identity::{ApiKeys, AuthenticateSetting, Authorize, Forward, Issuer, Jwt, Key, TokenPlaces};
-pub use leaf::{Count, FileText, Flag, Number, Rate, Size, Text, Time};
-pub use poll::{AuthSetting, BatchSetting, Digest, Interval, OAuth, PollSetting};
+pub use leaf::{Count, FileText, Flag, Number, Rate, SecretText, Size, Text, Time};
+pub use poll::{AuthSetting, Basic, BatchSetting, Digest, Interval, OAuth, PollSetting};
 pub use route::{
     CorsSetting, Query, Route, RouteSettings, Send, SendSetting, Share, Switches, Websocket, WebsocketOrigins,
 };
@@ -55,7 +55,7 @@ pub struct File {
     /// pollcast's own public helpers live under this path; starts and ends with `/`.
     pub public_prefix: Option<Text>,
     /// Secret key of the content versions (ETags), the same on all nodes; empty: none.
-    pub version_key: Option<Text>,
+    pub version_key: Option<SecretText>,
     /// What is logged, and how.
     pub log: Option<Log>,
 }
@@ -117,7 +117,7 @@ pub struct Admin {
     /// `ip:port`, never one that clients can reach; or `unix:` and the path of a socket.
     pub address: Option<Text>,
     /// Wanted as `Authorization: Bearer <token>` on everything but `/live` and `/ready`; empty: none.
-    pub token: Option<Text>,
+    pub token: Option<SecretText>,
     /// Names that it answers to without a token, besides addresses and `localhost`.
     pub hosts: Option<List<Text>>,
 }
@@ -132,8 +132,8 @@ pub struct Upstream {
     pub host: Option<Text>,
     /// Speak TLS to the servers.
     pub tls: Option<UpstreamTls>,
-    /// A proxy that all connections to the servers go through: http://user:password@proxy:3128, or socks5://.
-    pub proxy: Option<Text>,
+    /// A proxy that all connections to the servers go through.
+    pub proxy: Option<ProxySetting>,
     /// Speak HTTP/2 to the servers.
     pub http2: Option<Flag>,
     /// Longest wait for a connection.
@@ -161,6 +161,27 @@ pub struct Upstream {
     /// Which polls share a connection: all (`shared`), or those of one class (`class`).
     #[schemars(extend("enum" = ["shared", "class"]))]
     pub connections: Option<Text>,
+}
+
+/// `http://user:password@proxy:3128` or `socks5://…`, or its parts.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ProxySetting {
+    /// All of it.
+    Url(SecretText),
+    Parts(Box<ProxyParts>),
+}
+
+/// A proxy whose password stands beside its URL.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["url"]))]
+pub struct ProxyParts {
+    /// `http://user@proxy:3128` or `socks5://user@proxy:1080`.
+    pub url: Option<Text>,
+    /// Password of that user.
+    pub password: Option<FileText>,
+    /// File with the password, read again when it changes.
+    pub password_file: Option<Text>,
 }
 
 /// How many requests the polls of an upstream may make.
@@ -224,7 +245,7 @@ pub struct UpstreamTls {
     /// PEM file of its key; relative to this file; left out: cert is PKCS#12 and has it.
     pub key: Option<Text>,
     /// Of the key or of the PKCS#12 file.
-    pub password: Option<Text>,
+    pub password: Option<SecretText>,
     /// How often these files are looked at for new certificates, or `off`.
     pub reload: Option<Time>,
 }

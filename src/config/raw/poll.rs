@@ -120,22 +120,26 @@ pub struct Auth {
 
 /// HTTP digest authentication (RFC 7616).
 #[derive(Deserialize, JsonSchema)]
-#[schemars(extend("required" = ["username", "password"]))]
+#[schemars(extend("required" = ["username"]))]
 pub struct Digest {
     /// Name.
     pub username: Option<Text>,
     /// Password.
-    pub password: Option<Text>,
+    pub password: Option<FileText>,
+    /// File with the password, read again when it changes.
+    pub password_file: Option<Text>,
 }
 
 /// HTTP basic authentication.
 #[derive(Deserialize, JsonSchema)]
-#[schemars(extend("required" = ["user", "password"]))]
+#[schemars(extend("required" = ["user"]))]
 pub struct Basic {
     /// Name.
     pub user: Option<Text>,
     /// Password.
-    pub password: Option<Text>,
+    pub password: Option<FileText>,
+    /// File with the password, read again when it changes.
+    pub password_file: Option<Text>,
 }
 
 /// OAuth 2.0 client credentials (RFC 6749).
@@ -147,7 +151,7 @@ pub struct OAuth {
     /// Name of this client.
     pub client_id: Option<Text>,
     /// Its secret.
-    pub client_secret: Option<Text>,
+    pub client_secret: Option<FileText>,
     /// What is asked for.
     pub scope: Option<Text>,
     /// Whom the token is for, where the server wants to know.
@@ -156,6 +160,9 @@ pub struct OAuth {
     pub in_body: Option<Flag>,
     /// PEM file of the server's authorities; relative to this file; left out: the system's.
     pub ca: Option<Text>,
+    /// One of `upstreams`, whose servers, `tls` and `proxy` lead to the server; left out: the URL and the `proxy` of
+    /// the route's upstream.
+    pub upstream: Option<Text>,
     /// A token is replaced this long before it expires.
     pub refresh_before: Option<Time>,
 }

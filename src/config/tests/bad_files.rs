@@ -234,7 +234,7 @@ const ROUTES: &[(&str, &str)] = &[
     ),
     (
         "event_name: '${file:/etc/hostname}'",
-        "event_name: takes no ${file:…}; poll.headers and poll.auth.bearer do",
+        "event_name: takes no ${file:…}; passwords, tokens, keys and poll.headers do",
     ),
     (
         "poll: { headers: { a: 'b ${file:/etc/hostname}' } }",
@@ -249,6 +249,34 @@ const ROUTES: &[(&str, &str)] = &[
         r#"poll.headers.a: "/none/such" cannot be read: No such file or directory (os error 2)"#,
     ),
     ("poll: { auth: { header_file: / } }", r#"poll.auth.header_file: "/" is no file"#),
+    (
+        "poll: { auth: { basic: { user: a } } }",
+        "poll.auth.basic: wants exactly one of password and password_file",
+    ),
+    (
+        "poll: { auth: { digest: { username: a, password: b, password_file: /c } } }",
+        "poll.auth.digest: wants exactly one of password and password_file",
+    ),
+    (
+        "poll: { auth: { basic: { user: a, password: '${file:/none/such}' } } }",
+        r#"poll.auth.basic.password: "/none/such" cannot be read: No such file or directory (os error 2)"#,
+    ),
+    (
+        "poll: { auth: { digest: { username: a, password_file: / } } }",
+        r#"poll.auth.digest.password_file: "/" is no file"#,
+    ),
+    (
+        "poll: { auth: { oauth2: { token_url: \"https://a/t\", client_id: c, client_secret: s, upstream: api } } }",
+        "poll.auth.oauth2.token_url: is https, and upstreams.api has no tls",
+    ),
+    (
+        "authenticate: { forward: { url: \"http://a/check\", upstream: apis } }",
+        "authenticate.forward.upstream: \"apis\" is not one of the upstreams; did you mean \"api\"?",
+    ),
+    (
+        "authenticate: { keys: { clients: { a: '${file:/none/such}' } } }",
+        r#"authenticate.keys.clients.a: "/none/such" cannot be read: No such file or directory (os error 2)"#,
+    ),
     (
         "poll: { auth: { digest: { username: 'a:b', password: c } } }",
         "poll.auth.digest.username: is empty or has a \":\", which no name can have (RFC 7616)",

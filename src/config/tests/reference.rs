@@ -116,6 +116,8 @@ fn the_reference_loads_with_the_files_it_names() {
     files.pair("tls/pollcast.crt", "tls/pollcast.key");
     files.certificate("tls/clients-ca.pem");
     files.write("tls/authorization", "Bearer one\n");
+    files.write("tls/proxy-password", "one\n");
+    files.write("tls/archive-password", "one\n");
     files.write("tls/issuer.pem", &rcgen::KeyPair::generate().expect("a key").public_key_pem());
     let config =
         super::super::load::load_with(&uncommented(), "reference.yaml", files.directory(), &|_| None);

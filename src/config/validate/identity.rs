@@ -3,7 +3,6 @@
 //! Must not know: how a proof is checked.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +11,11 @@ use http::header;
 use super::super::identity::{ApiKeys, Authenticate, Forward, TokenPlaces};
 use super::super::problem::{Findings, Place};
 use super::super::{Route, Secret, Share, raw};
-use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, at, auth, jwt, tls};
+use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, Surroundings, at, jwt, server};
 
 pub fn authenticate(
     (place, said): Said<'_, raw::AuthenticateSetting>,
-    base_dir: &Path,
+    around: &Surroundings<'_>,
     to: &mut Option<Authenticate>,
     findings: &mut Findings,
 ) {
@@ -31,13 +30,13 @@ pub fn authenticate(
     };
     let mut who = Authenticate::default();
     if let (place, Some(raw)) = at!(place, raw.jwt) {
-        who.jwt = jwt::jwt(&place, raw, base_dir, findings).map(Arc::new);
+        who.jwt = jwt::jwt(&place, raw, around, findings).map(Arc::new);
     }
     if let (place, Some(raw)) = at!(place, raw.keys) {
         who.keys = api_keys(&place, raw, findings);
     }
     if let (place, Some(raw)) = at!(place, raw.forward) {
-        who.forward = forward(&place, raw, base_dir, findings).map(Arc::new);
+        who.forward = forward(&place, raw, around, findings).map(Arc::new);
     }
     findings.flag(at!(place, raw.client_certificate), &mut who.client_certificate);
     if let (place, Some(raw)) = at!(place, raw.token) {
@@ -83,8 +82,12 @@ fn api_keys(place: &Place, raw: &raw::ApiKeys, findings: &mut Findings) -> Optio
     Some(ApiKeys { header, clients })
 }
 
-fn forward(place: &Place, raw: &raw::Forward, base_dir: &Path, findings: &mut Findings) -> Option<Forward> {
-    let ca = tls::authorities(at!(place, raw.ca), base_dir, findings);
+fn forward(
+    place: &Place,
+    raw: &raw::Forward,
+    around: &Surroundings<'_>,
+    findings: &mut Findings,
+) -> Option<Forward> {
     let mut headers = Vec::new();
     let (headers_place, said) = at!(place, raw.headers);
     match said {
@@ -102,9 +105,15 @@ fn forward(place: &Place, raw: &raw::Forward, base_dir: &Path, findings: &mut Fi
     let (mut timeout, mut cache) = (2 * SECOND, 30 * SECOND);
     findings.time(at!(place, raw.timeout), 10 * MILLISECOND..=MINUTE, &mut timeout);
     findings.time(at!(place, raw.cache), SECOND..=HOUR, &mut cache);
-    let (place, said) = at!(place, raw.url);
-    let risk = "clients' credentials go over the network in clear";
-    let (server, path) = auth::server(&place, &said?.0, ca, risk, findings)?;
+    let way = server::Said {
+        place,
+        key: "url",
+        url: raw.url.as_ref(),
+        ca: raw.ca.as_ref(),
+        upstream: raw.upstream.as_ref(),
+        risk: "clients' credentials go over the network in clear",
+    };
+    let (server, path) = server::server(&way, around, findings)?;
     Some(Forward { server: Arc::new(server), path, headers, subject, timeout, cache })
 }
 

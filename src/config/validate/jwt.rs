@@ -2,7 +2,6 @@
 //!
 //! Must not know: how a token is checked.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use jsonwebtoken::DecodingKey;
 use super::super::identity::{Algorithm, Issuer, Jwks, JwksSource, Jwt, KeyMaterial, StaticKey};
 use super::super::problem::{Findings, Place};
 use super::super::{Secret, raw};
-use super::{DAY, MINUTE, SECOND, at, auth, tls};
+use super::{DAY, MINUTE, SECOND, Surroundings, at, server, tls};
 
 /// Shortest secret of the HS algorithms (RFC 7518 §3.2: as long as the hash).
 const SECRET_BYTES_MIN: usize = 32;
@@ -22,6 +21,7 @@ struct IssuerSaid<'a> {
     keys: Option<&'a raw::List<raw::Key>>,
     jwks: Option<&'a raw::Text>,
     ca: Option<&'a raw::Text>,
+    upstream: Option<&'a raw::Text>,
     refresh: Option<&'a raw::Time>,
 }
 
@@ -33,12 +33,13 @@ macro_rules! issuer_said {
             keys: $raw.keys.as_ref(),
             jwks: $raw.jwks.as_ref(),
             ca: $raw.ca.as_ref(),
+            upstream: $raw.upstream.as_ref(),
             refresh: $raw.refresh.as_ref(),
         }
     };
 }
 
-pub fn jwt(place: &Place, raw: &raw::Jwt, base_dir: &Path, findings: &mut Findings) -> Option<Jwt> {
+pub fn jwt(place: &Place, raw: &raw::Jwt, around: &Surroundings<'_>, findings: &mut Findings) -> Option<Jwt> {
     let mut jwt = Jwt {
         issuers: Vec::new(),
         audience: Vec::new(),
@@ -48,8 +49,8 @@ pub fn jwt(place: &Place, raw: &raw::Jwt, base_dir: &Path, findings: &mut Findin
         require_exp: true,
     };
     match at!(place, raw.issuers) {
-        (place, Some(said)) => several(&place, said, base_dir, &mut jwt.issuers, findings),
-        (_, None) => jwt.issuers.push(alone(place, raw, base_dir, findings)),
+        (place, Some(said)) => several(&place, said, around, &mut jwt.issuers, findings),
+        (_, None) => jwt.issuers.push(alone(place, raw, around, findings)),
     }
     if raw.issuers.is_some() {
         none_beside_issuers(place, raw, findings);
@@ -71,7 +72,7 @@ pub fn jwt(place: &Place, raw: &raw::Jwt, base_dir: &Path, findings: &mut Findin
 fn several(
     place: &Place,
     said: &raw::List<raw::Issuer>,
-    base_dir: &Path,
+    around: &Surroundings<'_>,
     to: &mut Vec<Issuer>,
     findings: &mut Findings,
 ) {
@@ -92,7 +93,7 @@ fn several(
             }
             Some(_) => {}
         }
-        let read = issuer(&place, name, &issuer_said!(raw), base_dir, findings);
+        let read = issuer(&place, name, &issuer_said!(raw), around, findings);
         if let Some(other) = to.iter().position(|other| has_keys_of(other, &read)) {
             let message = format!(
                 "has keys of issuers[{other}]: a holder of such a key can sign tokens in the name of both"
@@ -104,7 +105,7 @@ fn several(
 }
 
 /// Reads the issuer whose keys are said beside `issuer`.
-fn alone(place: &Place, raw: &raw::Jwt, base_dir: &Path, findings: &mut Findings) -> Issuer {
+fn alone(place: &Place, raw: &raw::Jwt, around: &Surroundings<'_>, findings: &mut Findings) -> Issuer {
     let mut names: Vec<String> = Vec::new();
     let (names_place, said) = at!(place, raw.issuer);
     findings.list((names_place.clone(), said), |_, _, said| Some(said.to_owned()), &mut names);
@@ -119,7 +120,7 @@ fn alone(place: &Place, raw: &raw::Jwt, base_dir: &Path, findings: &mut Findings
         );
         findings.problem(&names_place, message);
     }
-    let read = issuer(place, names.into_iter().next(), &issuer_said!(raw), base_dir, findings);
+    let read = issuer(place, names.into_iter().next(), &issuer_said!(raw), around, findings);
     if read.name.is_none() && (raw.jwks.is_some() || read.keys.len() > 1) {
         let message = "names no issuer: any token that these keys signed is accepted";
         findings.warning(place, message);
@@ -136,6 +137,7 @@ fn none_beside_issuers(place: &Place, raw: &raw::Jwt, findings: &mut Findings) {
         ("keys", said.keys.is_some()),
         ("jwks", said.jwks.is_some()),
         ("ca", said.ca.is_some()),
+        ("upstream", said.upstream.is_some()),
         ("refresh", said.refresh.is_some()),
     ] {
         if is_there {
@@ -149,7 +151,7 @@ fn issuer(
     place: &Place,
     name: Option<String>,
     raw: &IssuerSaid<'_>,
-    base_dir: &Path,
+    around: &Surroundings<'_>,
     findings: &mut Findings,
 ) -> Issuer {
     let mut algorithms = Vec::new();
@@ -162,12 +164,12 @@ fn issuer(
     let keys_place = place.key("keys");
     for (index, said) in raw.keys.into_iter().flatten().enumerate() {
         if let Some(said) = said {
-            keys.extend(key(&keys_place.index(index), said, base_dir, findings));
+            keys.extend(key(&keys_place.index(index), said, around, findings));
         }
     }
     let mut refresh = 10 * MINUTE;
     findings.time((place.key("refresh"), raw.refresh), 10 * SECOND..=DAY, &mut refresh);
-    let jwks = jwks(place, raw, base_dir, refresh, findings);
+    let jwks = jwks(place, raw, around, refresh, findings);
     if raw.jwks.is_none() && raw.keys.is_none_or(Vec::is_empty) {
         findings.problem(place, "has neither keys nor jwks to check a token with");
     }
@@ -211,28 +213,42 @@ fn has_keys_of(one: &Issuer, other: &Issuer) -> bool {
 fn jwks(
     place: &Place,
     raw: &IssuerSaid<'_>,
-    base_dir: &Path,
+    around: &Surroundings<'_>,
     refresh: Duration,
     findings: &mut Findings,
 ) -> Option<Jwks> {
-    let ca = tls::authorities((place.key("ca"), raw.ca), base_dir, findings);
-    let (place, said) = (place.key("jwks"), raw.jwks);
-    let said = &said?.0;
+    let said = &raw.jwks?.0;
     let source = if said.contains("://") {
-        let risk = "whoever is on the way can put their keys in place of these";
-        let (server, path) = auth::server(&place, said, ca, risk, findings)?;
+        let way = server::Said {
+            place,
+            key: "jwks",
+            url: raw.jwks,
+            ca: raw.ca,
+            upstream: raw.upstream,
+            risk: "a machine on the way can put other keys in place of these",
+        };
+        let (server, path) = server::server(&way, around, findings)?;
         JwksSource::Url { server: Arc::new(server), path }
     } else {
-        let bytes = tls::file(&place, said, base_dir, findings)?;
+        if raw.upstream.is_some() {
+            findings.problem(&place.key("upstream"), "has no effect: jwks is a file");
+        }
+        let place = place.key("jwks");
+        let bytes = tls::file(&place, said, around.base_dir, findings)?;
         if let Err(error) = serde_json::from_slice::<jsonwebtoken::jwk::JwkSet>(&bytes) {
             findings.bad(&place, said, &format!("is not a key set (RFC 7517): {error}"));
         }
-        JwksSource::File(base_dir.join(said))
+        JwksSource::File(around.base_dir.join(said))
     };
     Some(Jwks { source, refresh })
 }
 
-fn key(place: &Place, raw: &raw::Key, base_dir: &Path, findings: &mut Findings) -> Option<StaticKey> {
+fn key(
+    place: &Place,
+    raw: &raw::Key,
+    around: &Surroundings<'_>,
+    findings: &mut Findings,
+) -> Option<StaticKey> {
     let material = match (at!(place, raw.secret), at!(place, raw.pem)) {
         ((place, Some(secret)), (_, None)) => {
             if secret.0.len() < SECRET_BYTES_MIN {
@@ -241,7 +257,7 @@ fn key(place: &Place, raw: &raw::Key, base_dir: &Path, findings: &mut Findings) 
             KeyMaterial::Secret(Secret(secret.0.clone()))
         }
         ((_, None), (place, Some(said))) => {
-            let bytes = tls::file(&place, &said.0, base_dir, findings)?;
+            let bytes = tls::file(&place, &said.0, around.base_dir, findings)?;
             let Some(material) = public_key(bytes) else {
                 findings.bad(&place, &said.0, "is not a public key of RSA, EC or Ed25519 in PEM");
                 return None;

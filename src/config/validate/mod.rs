@@ -6,6 +6,8 @@
 
 mod access;
 mod auth;
+mod batch;
+mod budget;
 mod change;
 mod headers;
 mod identity;
@@ -15,6 +17,7 @@ mod listeners;
 mod paths;
 mod poll;
 mod routes;
+mod server;
 mod settings;
 mod tls;
 mod upgrade;
@@ -24,6 +27,7 @@ mod upstreams;
 mod value;
 mod websocket;
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +52,15 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What the settings of routes may refer to.
+struct Surroundings<'a> {
+    /// Relative paths are relative to it.
+    base_dir: &'a Path,
+    upstreams: &'a [Arc<Upstream>],
+    /// Names of those that something else than a route is asked by.
+    used: RefCell<Vec<String>>,
+}
+
 /// Reads everything; relative paths are relative to `base_dir`.
 pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Config {
     let root = Place::root();
@@ -56,7 +69,8 @@ pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings)
     let upstreams = upstreams::upstreams(file, base_dir, findings);
     let public_prefix = public_prefix(at!(root, file.public_prefix), findings);
     let passthrough = passthrough(at!(root, file.passthrough), &upstreams, findings);
-    let routes = routes::routes(file, &upstreams, &public_prefix, base_dir, findings);
+    let around = Surroundings { base_dir, upstreams: &upstreams, used: RefCell::default() };
+    let routes = routes::routes(file, &around, &public_prefix, findings);
     let nothing_to_do = |list: &Option<raw::List<raw::Route>>| list.as_ref().is_none_or(Vec::is_empty);
     if nothing_to_do(&file.routes) && file.passthrough.is_none() {
         findings.problem(
@@ -64,7 +78,8 @@ pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings)
             "neither \"routes\" nor \"passthrough\" is there; at least one of them is needed",
         );
     }
-    warn_of_unused(&upstreams, &passthrough, &routes, findings);
+    let used = around.used.into_inner();
+    warn_of_unused(&upstreams, &used, &passthrough, &routes, findings);
     routes::secrets_have_a_host(&routes, &listeners, findings);
     Config {
         limits: limits::limits(file, findings),
@@ -109,13 +124,14 @@ fn upstream_named(
 
 fn warn_of_unused(
     upstreams: &[Arc<Upstream>],
+    used_by_others: &[String],
     passthrough: &Option<Arc<Upstream>>,
     routes: &[Arc<super::Route>],
     findings: &mut Findings,
 ) {
     for upstream in upstreams {
         let mut used = routes.iter().map(|route| &route.upstream).chain(passthrough);
-        if !used.any(|used| used.name == upstream.name) {
+        if !used.any(|used| used.name == upstream.name) && !used_by_others.contains(&upstream.name) {
             let place = Place::root().key("upstreams").key(&upstream.name);
             findings.warning(&place, "neither a route nor passthrough uses this upstream");
         }
@@ -135,7 +151,7 @@ fn public_prefix((place, said): Said<'_, raw::Text>, findings: &mut Findings) ->
     prefix.to_owned()
 }
 
-fn version_key((place, said): Said<'_, raw::Text>, findings: &mut Findings) -> Option<Secret> {
+fn version_key((place, said): Said<'_, raw::SecretText>, findings: &mut Findings) -> Option<Secret> {
     let key = said.map(|said| said.0.clone()).filter(|key| !key.is_empty())?;
     if key.len() < 16 {
         findings.problem(&place, "is too short for a secret key; at least 16 characters");

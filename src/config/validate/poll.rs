@@ -3,7 +3,6 @@
 //! Must not know: which clients may see the answer.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +10,8 @@ use http::{HeaderName, HeaderValue};
 
 use super::super::environment::file_of;
 use super::super::problem::{Findings, Place};
-use super::super::{ClassValue, FRAMING_NAMES, Poll, Route, SecretFile, Share, raw};
-use super::{DAY, KIB, MIB, MILLISECOND, MINUTE, SECOND, Said, at, auth};
+use super::super::{ClassValue, FRAMING_NAMES, Poll, Route, SecretForm, Share, raw};
+use super::{DAY, KIB, MIB, MILLISECOND, MINUTE, SECOND, Said, Surroundings, at, auth, batch};
 
 /// Headers of a poll that are pollcast's own (contract §10), and what to do instead.
 const OWN_HEADERS: &[(&str, &str)] = &[
@@ -38,7 +37,7 @@ const OWN_HEADERS: &[(&str, &str)] = &[
 
 pub fn apply(
     (place, said): Said<'_, raw::PollSetting>,
-    base_dir: &Path,
+    around: &Surroundings<'_>,
     route: &mut Route,
     findings: &mut Findings,
 ) {
@@ -74,7 +73,7 @@ pub fn apply(
     }
     findings.time(at!(place, raw.linger), Duration::ZERO..=DAY, &mut poll.linger);
     findings.flag(at!(place, raw.always), &mut poll.always);
-    own_headers(at!(place, raw.headers), base_dir, poll, findings);
+    own_headers(at!(place, raw.headers), around, poll, findings);
     if let (place, Some(said)) = at!(place, raw.accept)
         && let Some(value) = findings.header_value(&place, &said.0)
     {
@@ -100,8 +99,8 @@ pub fn apply(
     findings.flag(at!(place, raw.cookie_jar), &mut poll.cookie_jar);
     findings.time_or_off(at!(place, raw.max_session_polls), SECOND..=30 * DAY, &mut poll.max_session_polls);
     findings.count(at!(place, raw.follow_redirects), 0..=10, &mut poll.follow_redirects);
-    auth::auth(at!(place, raw.auth), base_dir, &mut poll.auth, findings);
-    auth::batch(at!(place, raw.batch), &mut poll.batch, findings);
+    auth::auth(at!(place, raw.auth), around, &mut poll.auth, findings);
+    batch::batch(at!(place, raw.batch), &mut poll.batch, findings);
 }
 
 /// What of `poll` must fit together, and with the rest of the route.
@@ -136,7 +135,7 @@ pub fn together(place: &Place, route: &Route, findings: &mut Findings) {
 /// Headers of polls, those whose values stand in files among them.
 fn own_headers(
     (place, said): Said<'_, BTreeMap<String, raw::FileText>>,
-    base_dir: &Path,
+    around: &Surroundings<'_>,
     poll: &mut Poll,
     findings: &mut Findings,
 ) {
@@ -145,30 +144,15 @@ fn own_headers(
         let mut text = said.0.clone();
         poll.header_files.retain(|(known, _)| !known.as_str().eq_ignore_ascii_case(name));
         if let Some(path) = file_of(&said.0) {
-            let Some(file) = secret_file(&place.key(name), path, "", base_dir, findings) else { continue };
+            let file =
+                auth::secret_file(&place.key(name), path, SecretForm::Field, around.base_dir, findings);
+            let Some(file) = file else { continue };
             text = file.first.to_str().unwrap_or_default().to_owned();
             poll.header_files.extend(name.parse().ok().map(|name: HeaderName| (name, Arc::new(file))));
         }
         plain.insert(name.clone(), raw::Text(text));
     }
     headers((place, Some(&plain)), OWN_HEADERS, &mut poll.headers, findings);
-}
-
-/// A file whose text is the value of a header, behind `before`.
-pub fn secret_file(
-    place: &Place,
-    path: &str,
-    before: &'static str,
-    base_dir: &Path,
-    findings: &mut Findings,
-) -> Option<SecretFile> {
-    match SecretFile::load(&base_dir.join(path), before) {
-        Ok(file) => Some(file),
-        Err(reason) => {
-            findings.bad(place, path, &reason);
-            None
-        }
-    }
 }
 
 /// Headers to send, put over what was there. `own` are refused, with the reason.

@@ -2,18 +2,16 @@
 //!
 //! Must not know: what the settings of a route mean one by one.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::super::problem::{Findings, Place};
 use super::super::{Listener, Plain, Route, Upstream, raw, says_credential};
-use super::{at, listeners, paths, settings, upstream_named, upstream_path};
+use super::{Surroundings, at, listeners, paths, settings, upstream_named, upstream_path};
 
 pub fn routes(
     file: &raw::File,
-    upstreams: &[Arc<Upstream>],
+    around: &Surroundings<'_>,
     public_prefix: &str,
-    base_dir: &Path,
     findings: &mut Findings,
 ) -> Vec<Arc<Route>> {
     // Never leaves this function: it stands in where the upstream is unknown, which has been told.
@@ -21,7 +19,7 @@ pub fn routes(
     let mut base = Route::unsaid(nowhere.clone());
     let (place, defaults) = at!(Place::root(), file.defaults);
     if let Some(defaults) = defaults {
-        settings::apply(&place, defaults, base_dir, &mut base, findings);
+        settings::apply(&place, defaults, around, &mut base, findings);
     }
     let default_timeout = defaults.is_some_and(says_timeout);
     let default_plain = defaults.is_some_and(|defaults| defaults.plain.is_some());
@@ -39,7 +37,8 @@ pub fn routes(
         path(&place, raw, public_prefix, &mut patterns, &mut route, findings);
         upstream_path::apply(at!(place, raw.upstream_path), &mut route, findings);
         let (upstream_place, name) = at!(place, raw.upstream);
-        let upstream = name.and_then(|name| upstream_named(&upstream_place, &name.0, upstreams, findings));
+        let upstream =
+            name.and_then(|name| upstream_named(&upstream_place, &name.0, around.upstreams, findings));
         route.upstream = upstream.unwrap_or_else(|| nowhere.clone());
         if !default_timeout {
             route.poll.timeout = route.upstream.total_timeout;
@@ -47,7 +46,7 @@ pub fn routes(
         if !default_plain {
             route.plain = Plain::of_path(&route.path);
         }
-        settings::apply(&place, &raw.settings, base_dir, &mut route, findings);
+        settings::apply(&place, &raw.settings, around, &mut route, findings);
         if paths::has_escaped_slash(&route.path) && !route.exact_spelling {
             let message = "has an escaped slash, which servers read differently; say spelling: exact if this API \
                            takes it for a part of a name";

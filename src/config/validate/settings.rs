@@ -3,7 +3,6 @@
 //! Mappings go over mappings key by key; lists and plain values replace what was there.
 //! Must not know: which of both it reads.
 
-use std::path::Path;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -11,8 +10,8 @@ use http::HeaderValue;
 use super::super::problem::{Findings, Place};
 use super::super::{Compress, Plain, Route, SoftRefusal, Transports, raw};
 use super::{
-    DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, access, at, auth, change, headers, identity, paths, poll,
-    websocket,
+    DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, Surroundings, access, at, auth, batch, change, headers,
+    identity, paths, poll, websocket,
 };
 
 /// Events that pollcast sends itself (contract §5).
@@ -23,16 +22,16 @@ const OWN_EVENTS: &[&str] =
 pub fn apply(
     place: &Place,
     raw: &raw::RouteSettings,
-    base_dir: &Path,
+    around: &Surroundings<'_>,
     route: &mut Route,
     findings: &mut Findings,
 ) {
-    poll::apply(at!(place, raw.poll), base_dir, route, findings);
+    poll::apply(at!(place, raw.poll), around, route, findings);
     let owners = [("share", Plain::Share), ("pass", Plain::Pass)];
     findings.choice(at!(place, raw.plain), &owners, &mut route.plain);
     change::apply(place, raw, route, findings);
     access::share(at!(place, raw.share), &mut route.share, findings);
-    identity::authenticate(at!(place, raw.authenticate), base_dir, &mut route.authenticate, findings);
+    identity::authenticate(at!(place, raw.authenticate), around, &mut route.authenticate, findings);
     identity::recheck(at!(place, raw.authorize), &mut route.recheck, findings);
     transports(at!(place, raw.transports), &mut route.transports, findings);
     access::query(place, raw, route, findings);
@@ -86,7 +85,8 @@ pub fn together(place: &Place, raw: &raw::RouteSettings, route: &mut Route, find
     poll::together(&place.key("poll"), route, findings);
     let owned: Vec<String> = parameters.iter().map(|name| (*name).to_owned()).collect();
     let parameters: Vec<&str> = owned.iter().map(String::as_str).collect();
-    auth::together(&place.key("poll"), route, &parameters, findings);
+    auth::together(&place.key("poll"), route, findings);
+    batch::together(&place.key("poll"), route, &parameters, findings);
     change::together(place, raw, route, findings);
     identity::together(place, route, &parameters, findings);
     access::together(place, route, findings);

@@ -10,10 +10,10 @@ use std::time::Duration;
 use http::uri::Authority;
 
 use super::super::problem::{Findings, Place};
-use super::super::{Connections, Forwarded, HealthCheck, Proxy, Server, Upstream, raw};
+use super::super::{Connections, Forwarded, HealthCheck, Proxy, SecretForm, Server, Upstream, raw};
 use super::listeners::unix_socket;
 use super::upstream_tls::upstream_tls;
-use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, at, auth, paths};
+use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, at, auth, budget, paths};
 
 pub fn upstreams(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Vec<Arc<Upstream>> {
     let (place, Some(said)) = at!(Place::root(), file.upstreams) else {
@@ -49,7 +49,7 @@ fn upstream(
         upstream.host = Some("localhost".to_owned());
     }
     upstream.tls = raw.tls.as_ref().map(|raw| upstream_tls(&place.key("tls"), raw, base_dir, findings));
-    upstream.proxy = proxy(at!(place, raw.proxy), &upstream.servers, findings);
+    upstream.proxy = proxy(at!(place, raw.proxy), &upstream.servers, base_dir, findings);
     findings.flag(at!(place, raw.http2), &mut upstream.http2);
     findings.time(at!(place, raw.connect_timeout), 10 * MILLISECOND..=MINUTE, &mut upstream.connect_timeout);
     findings.time(
@@ -62,8 +62,8 @@ fn upstream(
     findings.time(at!(place, raw.resolve_interval), SECOND..=DAY, &mut upstream.resolve_interval);
     upstream.health_check = health_check(at!(place, raw.health_check), findings);
     upstream.forwarded = forwarded(at!(place, raw.forwarded), findings);
-    upstream.budget = auth::budget(at!(place, raw.budget), &mut upstream.quota_is_shared, findings);
-    auth::breaker(at!(place, raw.breaker), &mut upstream.breaker, findings);
+    upstream.budget = budget::budget(at!(place, raw.budget), &mut upstream.quota_is_shared, findings);
+    budget::breaker(at!(place, raw.breaker), &mut upstream.breaker, findings);
     findings.count_or_off(at!(place, raw.max_requests), 1..=1_000_000, &mut upstream.max_requests);
     findings.list(at!(place, raw.connection_auth), scheme, &mut upstream.connection_auth);
     let choices = [("shared", Connections::Shared), ("class", Connections::Class)];
@@ -85,26 +85,39 @@ fn scheme(findings: &mut Findings, place: &Place, said: &str) -> Option<String> 
 const UNIX: &str = "unix:";
 
 fn proxy(
-    (place, said): Said<'_, raw::Text>,
+    (place, said): Said<'_, raw::ProxySetting>,
     servers: &[Server],
+    base_dir: &Path,
     findings: &mut Findings,
 ) -> Option<Arc<Proxy>> {
-    let said = said?;
+    let (url_place, url, parts) = match said? {
+        raw::ProxySetting::Url(url) => (place.clone(), &url.0, None),
+        raw::ProxySetting::Parts(parts) => (place.key("url"), &parts.url.as_ref()?.0, Some(parts)),
+    };
     // An empty one is what `${NAME:-}` gives when nothing is set.
-    if said.0.is_empty() {
+    if url.is_empty() {
         return None;
     }
     if servers.iter().any(|server| server.address.starts_with(UNIX)) {
         findings.problem(&place, "goes with no server that is a Unix socket: those are on this machine");
     }
-    match Proxy::parse(&said.0) {
-        Ok(proxy) => Some(Arc::new(proxy)),
+    let mut proxy = match Proxy::parse(url) {
+        Ok(proxy) => proxy,
         Err(message) => {
             // Not quoted: there may be a password in it.
+            findings.problem(&url_place, message);
+            return None;
+        }
+    };
+    if let Some(parts) = parts {
+        let said = (parts.password.as_ref(), parts.password_file.as_ref());
+        let (password, file) =
+            auth::password(&place, said, SecretForm::Password, base_dir, findings)?.parts();
+        if let Err(message) = proxy.take_password(password, file) {
             findings.problem(&place, message);
-            None
         }
     }
+    Some(Arc::new(proxy))
 }
 
 fn servers(

@@ -27,7 +27,6 @@ use super::{Context, Fate, Front, refuse};
 use crate::identity::told;
 use crate::listener::trusted_proxies;
 use crate::metrics::Bypass;
-use crate::upstream::proxy_wants_credentials;
 
 /// Servers that are tried for one request before any of it is sent.
 pub(super) const MAX_CONNECTS: usize = 3;
@@ -265,9 +264,9 @@ pub(super) fn rewrite_response(
     response: &mut ResponseHeader,
     ctx: &Context,
 ) -> Result<()> {
-    let is_proxied = ctx.server.as_ref().is_some_and(|server| server.absolute.is_some());
-    if is_proxied && response.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-        return Err(proxy_wants_credentials());
+    let server = ctx.server.as_ref();
+    if let Some(error) = server.and_then(|server| server.not_its_own(response.status, &response.headers)) {
+        return Err(error);
     }
     let lines = |name: &HeaderName| response.headers.get_all(name).iter();
     let is_listed = lines(&header::CONTENT_LENGTH).any(|line| line.as_bytes().contains(&b','));

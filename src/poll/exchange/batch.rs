@@ -38,8 +38,10 @@ impl Item {
         if key.is_private() {
             return None;
         }
-        let (name, path) = batch_split::item(&route.path, route.exact_spelling, batch, &key.parts().path)?;
-        Some(Item { name, group: ResourceKey::new(KeyParts { path, ..key.parts().clone() }) })
+        let parts = key.parts();
+        let batch_split::Share { name, path, query } =
+            batch_split::item(route, batch, &parts.path, parts.query.as_deref())?;
+        Some(Item { name, group: ResourceKey::new(KeyParts { path, query, ..parts.clone() }) })
     }
 }
 

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::config::Batch;
 use crate::config::upstream_path::Pattern;
-use crate::resource::{Json, Kind, stays};
+use crate::config::{Batch, Route};
+use crate::resource::{Json, Kind, set_query, stays};
 use crate::upstream::schedule::is_quota_field;
 
 /// Longest target of one request, bytes: what servers take everywhere.
@@ -37,21 +37,38 @@ const SEPARATOR: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// The item that a path of a batch's route is about, and the path of the request for it and others.
-/// Returns `None` if its name cannot stand in a list of names, or another part of its path would be read as more than it
-/// is. `is_exact`: the API reads escapes as data.
-pub(super) fn item(route: &str, is_exact: bool, batch: &Batch, path: &str) -> Option<(String, String)> {
+/// A resource as an item of a batch, and what the request for it and others has of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) name: String,
+    pub(super) path: String,
+    pub(super) query: Option<String>,
+}
+
+/// What a path and query of a batch's route are about. Returns `None` if the name cannot stand in a list of names, or
+/// another part of the path would be read as more than it is.
+pub(super) fn item(route: &Route, batch: &Batch, path: &str, query: Option<&str>) -> Option<Share> {
     let mut router = matchit::Router::new();
-    router.insert(route, ()).ok()?;
+    router.insert(&route.path, ()).ok()?;
     let found = router.at(path).ok()?;
     let pattern = Pattern::of(&batch.path);
     let values: Vec<(&str, &str)> =
         found.params.iter().filter(|(name, _)| *name != batch.parameter).collect();
-    let shared = pattern.fill(&values).filter(|shared| stays(&pattern, shared, is_exact))?;
+    let shared = pattern.fill(&values).filter(|shared| stays(&pattern, shared, route.exact_spelling))?;
+    // What the route sets for one resource it sets for several, but for the name.
+    let set = match &route.upstream_path {
+        Some(to) => set_query(to, &values, Some(&batch.parameter))?,
+        None => String::new(),
+    };
+    let query = match query.filter(|query| !query.is_empty()) {
+        _ if set.is_empty() => query.map(str::to_owned),
+        Some(query) => Some(format!("{set}&{query}")),
+        None => Some(set),
+    };
     let name = percent_decode_str(found.params.get(&batch.parameter)?).decode_utf8().ok()?;
     // Upstreams decode first and take the list apart then.
     let fits = !name.is_empty() && !name.contains(&batch.separator);
-    fits.then(|| (name.into_owned(), shared))
+    fits.then(|| Share { name: name.into_owned(), path: shared, query })
 }
 
 /// The target of a request for these items.
@@ -194,6 +211,9 @@ pub(super) fn fields(headers: &HeaderMap, names: &HashSet<String>) -> HeaderMap 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::UpstreamPath;
+    use crate::hub::tests::route::route;
+    use std::sync::Arc;
     use std::time::Duration;
 
     fn batch() -> Batch {
@@ -213,13 +233,32 @@ mod tests {
 
     #[test]
     fn an_item_is_named_by_its_parameter_and_goes_with_those_of_the_same_place() {
-        let found = |path| item(ROUTE, true, &batch(), path);
-        let wanted = |name: &str, path: &str| Some((name.to_owned(), path.to_owned()));
+        let of = Route { path: ROUTE.to_owned(), exact_spelling: true, ..route() };
+        let found = |path| item(&of, &batch(), path, None);
+        let wanted = |name: &str, path: &str| {
+            Some(Share { name: name.to_owned(), path: path.to_owned(), query: None })
+        };
         assert_eq!(found("/shops/7/items/a"), wanted("a", "/shops/7/items"));
         assert_eq!(found("/shops/8%2F9/items/%C3%A9%20b"), wanted("é b", "/shops/8%2F9/items"));
         assert_eq!(found("/shops/7/items/a%2Cb"), None, "two names, once it is decoded");
         assert_eq!(found("/shops/7/items/%FF"), None);
         assert_eq!(found("/elsewhere"), None);
+    }
+
+    #[test]
+    fn what_upstream_path_sets_is_set_for_a_batch_but_for_the_name() {
+        for (to, query, wanted) in [
+            ("/api.php?shop={shop}&id={id}&format=json", None, Some("shop=7&format=json")),
+            ("/api.php?shop={shop}&id={id}&format=json", Some("x=1"), Some("shop=7&format=json&x=1")),
+            ("/api.php?shop={shop}&id={id}&raw", Some(""), Some("shop=7&raw")),
+            ("/{shop}/{id}", Some("x=1"), Some("x=1")),
+            ("/{shop}/{id}", None, None),
+        ] {
+            let upstream_path = Some(Arc::new(UpstreamPath::new(ROUTE, to)));
+            let of = Route { path: ROUTE.to_owned(), upstream_path, ..route() };
+            let found = item(&of, &batch(), "/shops/7/items/a", query).unwrap();
+            assert_eq!((found.name.as_str(), found.query.as_deref()), ("a", wanted), "{to} {query:?}");
+        }
     }
 
     #[test]

@@ -12,11 +12,12 @@ use http::{HeaderMap, HeaderValue, header};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::Secrets;
 use crate::config::{Auth, Config, DigestCredentials};
-use crate::upstream::Ask;
+use crate::upstream::{Ask, WatchedSecret};
 
 /// Longest wait after a refused password before it is tried again; the first one is the route's `backoff.max`.
-const REFUSED_WAIT_MAX: Duration = Duration::from_secs(3600);
+pub(super) const REFUSED_WAIT_MAX: Duration = Duration::from_secs(3600);
 
 /// Repeats of one request: for the nonce, and for one that grew old meanwhile.
 pub(super) const REPEATS_MAX: usize = 2;
@@ -36,6 +37,8 @@ pub(in crate::poll) struct Guests {
 pub(super) struct Guest {
     upstream: String,
     credentials: Arc<DigestCredentials>,
+    /// Where the password stands, if others may replace it.
+    file: Option<Arc<WatchedSecret>>,
     state: Mutex<State>,
     /// Held while the password is unproven: one poll tries it, the others wait.
     trying: tokio::sync::Mutex<()>,
@@ -43,6 +46,9 @@ pub(super) struct Guest {
 
 #[derive(Default)]
 struct State {
+    password: String,
+    /// Rises when the password is another one.
+    generation: u64,
     challenge: Option<Challenge>,
     /// The last answer was no 401: polls need not wait for each other.
     proven: bool,
@@ -66,6 +72,8 @@ pub(super) struct Proof {
     /// Sensitive.
     pub(super) value: HeaderValue,
     nonce: String,
+    /// Of the password that it was made with.
+    generation: u64,
 }
 
 /// What a 401 means.
@@ -80,7 +88,7 @@ pub(super) enum Asked {
 }
 
 impl Guests {
-    pub(in crate::poll) fn new(config: &Config) -> Guests {
+    pub(in crate::poll) fn new(config: &Config, secrets: &Secrets) -> Guests {
         let mut guests = Guests::default();
         for route in &config.routes {
             let Some(Auth::Digest(credentials)) = &route.poll.auth else { continue };
@@ -89,9 +97,11 @@ impl Guests {
                 guest.upstream == *upstream
                     && guest.credentials.username == credentials.username
                     && guest.credentials.password == credentials.password
+                    && guest.credentials.file == credentials.file
             };
             let at = guests.guests.iter().position(same).unwrap_or_else(|| {
-                guests.guests.push(Arc::new(Guest::new(upstream, credentials.clone())));
+                let file = credentials.file.as_ref().and_then(|file| secrets.of(file)).cloned();
+                guests.guests.push(Arc::new(Guest::new(upstream, credentials.clone(), file)));
                 guests.guests.len() - 1
             });
             guests.by_route.insert(route.index, at);
@@ -106,9 +116,28 @@ impl Guests {
 }
 
 impl Guest {
-    fn new(upstream: &str, credentials: Arc<DigestCredentials>) -> Guest {
-        let (state, trying) = (Mutex::default(), tokio::sync::Mutex::default());
-        Guest { upstream: upstream.to_owned(), credentials, state, trying }
+    pub(super) fn new(
+        upstream: &str,
+        credentials: Arc<DigestCredentials>,
+        file: Option<Arc<WatchedSecret>>,
+    ) -> Guest {
+        let state = State { password: credentials.password.0.clone(), ..State::default() };
+        let (state, trying) = (Mutex::new(state), tokio::sync::Mutex::default());
+        Guest { upstream: upstream.to_owned(), credentials, file, state, trying }
+    }
+
+    /// Takes the password that the file has now, whose refusal is not known yet. Returns whether it is another one.
+    /// `at_once`: the file is looked at even if that was done a moment ago.
+    pub(super) async fn freshen(&self, at_once: bool) -> bool {
+        let Some(file) = &self.file else { return false };
+        let password = file.password(at_once).await;
+        let mut state = self.state.lock();
+        if state.password == password {
+            return false;
+        }
+        // Servers that keep a session's key know the old one by its nonce.
+        *state = State { password, generation: state.generation + 1, ..State::default() };
+        true
     }
 
     /// Waits until the password is proven, or this poll is the one that tries it: then what it gets is to be held until
@@ -150,8 +179,9 @@ impl Guest {
 
     fn proof_with(&self, ask: &Ask, client_nonce: Option<&str>) -> Option<Proof> {
         let mut state = self.state.lock();
-        let challenge = state.challenge.as_mut()?;
-        let (user, password) = (&*self.credentials.username, &*self.credentials.password.0);
+        let State { challenge, password, generation, .. } = &mut *state;
+        let challenge = challenge.as_mut()?;
+        let (user, password) = (&*self.credentials.username, password.as_str());
         let method = HttpMethod::from(ask.method.as_str());
         // The body counts only where the server takes nothing else.
         let wants_body = challenge.prompt.qop.as_ref().is_some_and(|qop| !qop.contains(&Qop::AUTH));
@@ -171,12 +201,15 @@ impl Guest {
         };
         let mut value = HeaderValue::try_from(text).ok()?;
         value.set_sensitive(true);
-        Some(Proof { value, nonce: challenge.prompt.nonce.clone() })
+        Some(Proof { value, nonce: challenge.prompt.nonce.clone(), generation: *generation })
     }
 
     /// The server answered something else than 401.
     pub(super) fn accepted(&self, proof: Option<&Proof>, headers: &HeaderMap) {
         let mut state = self.state.lock();
+        if proof.is_some_and(|proof| proof.generation != state.generation) {
+            return;
+        }
         (state.proven, state.refused_until, state.in_a_row) = (true, None, 0);
         let next = headers.get("authentication-info").and_then(|value| value.to_str().ok());
         let next = next.and_then(|text| parameters(text).find(|(name, _)| name == "nextnonce"));
@@ -200,7 +233,8 @@ impl Guest {
         let mut state = self.state.lock();
         let new = challenge(headers);
         // What was made for a fresh nonce can have grown old only where the server says so.
-        if again && proof.is_some() && !new.as_ref().is_some_and(|new| new.prompt.stale) {
+        let is_of_this_password = proof.is_some_and(|proof| proof.generation == state.generation);
+        if again && is_of_this_password && !new.as_ref().is_some_and(|new| new.prompt.stale) {
             let wait = wait.saturating_mul(1 << state.in_a_row.min(10)).min(REFUSED_WAIT_MAX.max(wait));
             state.in_a_row += 1;
             state.refused_until = Some(Instant::now() + wait);

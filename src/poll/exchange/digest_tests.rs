@@ -11,8 +11,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 const MUFASA: &str = "Mufasa";
 
 fn guest(username: &str, password: &str) -> Guest {
-    let credentials = DigestCredentials { username: username.into(), password: Secret(password.into()) };
-    Guest::new("camera", Arc::new(credentials))
+    let password = Secret(password.into());
+    let credentials = DigestCredentials { username: username.into(), password, file: None };
+    Guest::new("camera", Arc::new(credentials), None)
 }
 
 fn ask(target: &str) -> Ask {

@@ -1,8 +1,8 @@
 //! How one poll's exchange is made: its requests, each in its turn, until there is an answer that is
 //! about the resource.
 //!
-//! `redirect` says where an answer sends the poll, `token`, `digest`, `secret` and `jar` what it says about itself,
-//! `batch` asks for many resources at once, `split` takes the answer apart, and `quarantine` keeps names alone that are
+//! `redirect` says where an answer sends the poll, `token`, `digest`, `secret` and `cookies` what it says about itself,
+//! `login` says it for what is no poll, `batch` asks for many resources at once, `batch_split` takes the answer apart, and `quarantine` keeps names alone that are
 //! refused. Must not know: what an
 //! answer means for the resource, when the next poll is due.
 
@@ -12,6 +12,7 @@ mod cookies;
 mod digest;
 #[cfg(fuzzing)]
 pub(super) mod fuzzing;
+mod login;
 mod quarantine;
 mod redirect;
 mod secret;
@@ -29,6 +30,7 @@ pub(super) use cookies::Jars;
 use cookies::Keep;
 use digest::Asked;
 pub(super) use digest::Guests;
+pub use login::Login;
 pub(super) use secret::Secrets;
 pub(super) use token::Tokens;
 use token::{Grant, Token};
@@ -217,9 +219,10 @@ impl Exchange {
         let Some(guest) = self.stakes.guests.guest(self.route.index) else {
             return Err(refused("the password of poll.auth.digest is not known".to_owned()));
         };
+        guest.freshen(false).await;
         let mut trying = guest.admit().await.map_err(refused)?;
         let said = ask.headers.len();
-        let mut repeats = 0;
+        let (mut repeats, mut is_rotated) = (0, false);
         loop {
             let proof = guest.proof(ask);
             ask.headers.extend(proof.as_ref().map(|proof| (header::AUTHORIZATION, proof.value.clone())));
@@ -237,6 +240,10 @@ impl Exchange {
             match guest.denied(proof.as_ref(), repeats > 0, &answer.headers, wait) {
                 Asked::Again if repeats < digest::REPEATS_MAX => repeats += 1,
                 Asked::Again | Asked::No => return Ok(answer),
+                // Another program may have replaced it meanwhile.
+                Asked::Refused(_) if !is_rotated && guest.freshen(true).await => {
+                    (repeats, is_rotated) = (0, true);
+                }
                 Asked::Refused(wait) => return Err(refused(digest::refusal(wait))),
             }
             turn = source.turn(self.priority).await?;

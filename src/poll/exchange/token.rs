@@ -17,9 +17,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::Secrets;
 use crate::config::{Auth, ClientCredentials, Config};
 use crate::poll::supervisor::Source;
-use crate::upstream::{Answer, Ask, Class, Document, Priority};
+use crate::upstream::{Answer, Ask, Class, Document, Priority, WatchedSecret};
 
 /// Most bytes of a token endpoint's answer.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -45,6 +46,8 @@ pub(in crate::poll) struct Tokens {
 /// One set of credentials and the token it has.
 pub(super) struct Grant {
     credentials: Arc<ClientCredentials>,
+    /// Where the client's secret stands, if others may replace it.
+    secret_file: Option<Arc<WatchedSecret>>,
     source: Option<Arc<dyn Source>>,
     held: Mutex<Held>,
     /// Held by the one who asks for a token; the others wait for it.
@@ -59,6 +62,8 @@ struct Held {
     trouble: Option<(String, Instant)>,
     /// Failures, or refusals of new tokens, in a row.
     in_a_row: u32,
+    /// The secret that was used last.
+    secret: Option<String>,
 }
 
 /// A token as it is sent. `Debug` says nothing of it.
@@ -93,20 +98,31 @@ impl fmt::Debug for Token {
 
 impl Tokens {
     /// `sources`: by name; one for each token server.
-    pub(in crate::poll) fn new(config: &Config, sources: &HashMap<String, Arc<dyn Source>>) -> Tokens {
+    pub(in crate::poll) fn new(
+        config: &Config,
+        sources: &HashMap<String, Arc<dyn Source>>,
+        secrets: &Secrets,
+    ) -> Tokens {
         let mut tokens = Tokens::default();
         for route in &config.routes {
             if let Some(Auth::ClientCredentials(credentials)) = &route.poll.auth {
-                tokens.add(route.index, credentials, sources.get(&credentials.server.name));
+                let file = credentials.secret_file.as_ref().and_then(|file| secrets.of(file)).cloned();
+                tokens.add(route.index, credentials, sources.get(&credentials.server.name), file);
             }
         }
         tokens
     }
 
-    fn add(&mut self, route: usize, credentials: &Arc<ClientCredentials>, source: Option<&Arc<dyn Source>>) {
+    fn add(
+        &mut self,
+        route: usize,
+        credentials: &Arc<ClientCredentials>,
+        source: Option<&Arc<dyn Source>>,
+        secret_file: Option<Arc<WatchedSecret>>,
+    ) {
         let known = self.grants.iter().position(|grant| same(&grant.credentials, credentials));
         let at = known.unwrap_or_else(|| {
-            self.grants.push(Arc::new(Grant::new(credentials.clone(), source.cloned())));
+            self.grants.push(Arc::new(Grant::new(credentials.clone(), source.cloned(), secret_file)));
             self.grants.len() - 1
         });
         self.by_route.insert(route, at);
@@ -125,12 +141,26 @@ fn same(a: &ClientCredentials, b: &ClientCredentials) -> bool {
     };
     of(a) == of(b)
         && a.client_secret == b.client_secret
+        && a.secret_file == b.secret_file
         && (a.in_body, a.refresh_before) == (b.in_body, b.refresh_before)
 }
 
 impl Grant {
-    fn new(credentials: Arc<ClientCredentials>, source: Option<Arc<dyn Source>>) -> Grant {
-        Grant { credentials, source, held: Mutex::default(), asking: tokio::sync::Mutex::default() }
+    pub(super) fn new(
+        credentials: Arc<ClientCredentials>,
+        source: Option<Arc<dyn Source>>,
+        secret_file: Option<Arc<WatchedSecret>>,
+    ) -> Grant {
+        let (held, asking) = (Mutex::default(), tokio::sync::Mutex::default());
+        Grant { credentials, secret_file, source, held, asking }
+    }
+
+    /// The client's secret as it is now.
+    async fn secret(&self) -> String {
+        match &self.secret_file {
+            Some(file) => file.password(false).await,
+            None => self.credentials.client_secret.0.clone(),
+        }
     }
 
     /// A token for a poll.
@@ -155,9 +185,12 @@ impl Grant {
         if let Some(token) = held.as_ref().filter(|token| token.is_good(now)) {
             return Ok(token.clone());
         }
+        let secret = self.secret().await;
+        // Another secret is none that was refused.
+        let is_another = self.held.lock().secret.as_ref().is_some_and(|used| *used != secret);
         let renewed = match trouble {
-            Some((reason, until)) if now < until => Err(reason),
-            _ => self.renew().await,
+            Some((reason, until)) if now < until && !is_another => Err(reason),
+            _ => self.renew(secret).await,
         };
         let old = held.filter(|token| token.is_valid(Instant::now()));
         renewed.or_else(|reason| old.ok_or(reason))
@@ -183,7 +216,7 @@ impl Grant {
             // No other poll is to be refused with it.
             held.token = None;
         }
-        self.renew().await.map(|token| {
+        self.renew(self.secret().await).await.map(|token| {
             // Until it is accepted it counts as one that helps no poll.
             self.held.lock().note("the upstream refuses new tokens".to_owned());
             Some(token)
@@ -200,9 +233,10 @@ impl Grant {
     }
 
     /// Asks for a token. Only who holds `asking` calls it.
-    async fn renew(&self) -> Result<Token, String> {
-        let result = self.ask().await;
+    async fn renew(&self, secret: String) -> Result<Token, String> {
+        let result = self.ask(&secret).await;
         let mut held = self.held.lock();
+        held.secret = Some(secret);
         match &result {
             Ok(token) => {
                 held.token = Some(token.clone());
@@ -213,7 +247,7 @@ impl Grant {
         result
     }
 
-    async fn ask(&self) -> Result<Token, String> {
+    async fn ask(&self, secret: &str) -> Result<Token, String> {
         let Some(source) = &self.source else {
             return Err("nothing was started for the token server".to_owned());
         };
@@ -222,7 +256,7 @@ impl Grant {
         let unreachable = |error: crate::upstream::FetchError| format!("the token server: {}", error.failure);
         let _turn = source.turn(priority).await.map_err(unreachable)?;
         let began = Instant::now();
-        let answer = source.fetch(&request(&self.credentials)).await.map_err(unreachable)?;
+        let answer = source.fetch(&request(&self.credentials, secret)).await.map_err(unreachable)?;
         read(&answer, began, self.credentials.refresh_before)
             .map_err(|reason| format!("the token server {reason}"))
     }
@@ -236,7 +270,7 @@ impl Held {
     }
 }
 
-fn request(credentials: &ClientCredentials) -> Ask {
+fn request(credentials: &ClientCredentials, secret: &str) -> Ask {
     let encoded = |text: &str| utf8_percent_encode(text, FORM).to_string();
     let mut form = "grant_type=client_credentials".to_owned();
     let more = [("scope", &credentials.scope), ("audience", &credentials.audience)];
@@ -245,7 +279,7 @@ fn request(credentials: &ClientCredentials) -> Ask {
             form += &format!("&{name}={}", encoded(value));
         }
     }
-    let (id, secret) = (encoded(&credentials.client_id), encoded(&credentials.client_secret.0));
+    let (id, secret) = (encoded(&credentials.client_id), encoded(secret));
     let mut headers = vec![
         (header::ACCEPT, HeaderValue::from_static("application/json")),
         (header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded")),

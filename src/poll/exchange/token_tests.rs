@@ -55,7 +55,9 @@ fn credentials() -> ClientCredentials {
         server: Arc::new(upstream()),
         path: "/token".into(),
         client_id: "me:too".into(),
+        says_upstream: false,
         client_secret: Secret("hunter2 &".into()),
+        secret_file: None,
         scope: Some("read all".into()),
         audience: None,
         in_body: false,
@@ -65,7 +67,7 @@ fn credentials() -> ClientCredentials {
 
 fn grant() -> (Arc<Server>, Arc<Grant>) {
     let server = Arc::new(Server::default());
-    let grant = Grant::new(Arc::new(credentials()), Some(server.clone()));
+    let grant = Grant::new(Arc::new(credentials()), Some(server.clone()), None);
     (server, Arc::new(grant))
 }
 
@@ -147,7 +149,7 @@ async fn the_client_names_itself_as_the_standard_says() {
     let pair = STANDARD.encode("me%3Atoo:hunter2%20%26");
     let authorization = ask.headers.iter().find(|(name, _)| *name == header::AUTHORIZATION);
     assert_eq!(authorization.unwrap().1, format!("Basic {pair}"));
-    let in_body = request(&ClientCredentials { in_body: true, ..credentials() });
+    let in_body = request(&ClientCredentials { in_body: true, ..credentials() }, "hunter2 &");
     assert!(in_body.body.ends_with(b"&client_id=me%3Atoo&client_secret=hunter2%20%26"));
     assert!(in_body.headers.iter().all(|(name, _)| *name != header::AUTHORIZATION));
     assert!(!format!("{in_body:?}{ask:?}").contains("hunter2"));
@@ -182,7 +184,7 @@ fn routes_with_equal_credentials_share_a_token() {
     let mut tokens = Tokens::default();
     let scopeless = ClientCredentials { scope: None, ..credentials() };
     for (route, of) in [credentials(), credentials(), scopeless].into_iter().enumerate() {
-        tokens.add(route, &Arc::new(of), None);
+        tokens.add(route, &Arc::new(of), None, None);
     }
     let grant = |route| tokens.grant(route).unwrap();
     assert!(Arc::ptr_eq(grant(0), grant(1)));

@@ -17,7 +17,8 @@ use tokio::time::timeout;
 
 use super::body;
 use super::error_text::Cause;
-use super::way::{Absolute, Unreached};
+use super::proxy_answer;
+use super::way::Absolute;
 use crate::upstream::decode::{self, Coding};
 use crate::upstream::failure::Failure;
 use crate::upstream::head;
@@ -92,8 +93,10 @@ pub(super) async fn exchange(
             return Err(Failure::FirstByteTimeout { limit: first_byte_timeout }.into());
         }
     };
-    if matches!(form, Form::Absolute(_)) && head.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-        return Err(Failure::Unreached { reason: Unreached::wants_credentials().to_string() }.into());
+    if let Form::Absolute(absolute) = form
+        && let Some(reason) = proxy_answer::own(head.status, &head.headers, &absolute.place)
+    {
+        return Err(Failure::Unreached { reason }.into());
     }
     if !has_body(&ask.method, head.status) {
         let head = Head { close_delimited: false, ..head };

@@ -38,6 +38,7 @@ impl HealthCheck for Probe {
         // This address, and not the one that is best now.
         let target = Target { addresses: None, ..target };
         let upstream = &self.link.upstream;
+        self.link.way.freshen().await;
         let limit = self.check.interval.min(upstream.total_timeout).max(SHORTEST_ROUND);
         if self.check.path.is_empty() {
             let group = self.link.group(None);

@@ -5,14 +5,15 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
-use pingora::Error;
+use http::{HeaderMap, StatusCode};
 use pingora::protocols::SocketDigest;
 use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
 use tokio::time::timeout;
 
 use super::connector::For;
 use super::error_text::Cause;
+use super::proxy_answer;
 use super::refusal::{Refusal, Remedy};
 use super::way::{Absolute, Unreached};
 use super::{Bond, Client, Whose};
@@ -35,6 +36,15 @@ pub struct Server {
     pub absolute: Option<Absolute>,
 }
 
+impl Server {
+    /// The error of an answer that is not this server's, but of a proxy on the way; `None` if it is the server's.
+    pub fn not_its_own(&self, status: StatusCode, headers: &HeaderMap) -> Option<Box<Error>> {
+        let absolute = self.absolute.as_ref()?;
+        let error = Unreached::of(proxy_answer::own(status, headers, &absolute.place)?);
+        Some(Error::because(ErrorType::HTTPStatus(502), "the proxy answers itself", error))
+    }
+}
+
 impl Client {
     /// A server for a pass-through request, for Pingora's proxy, which keeps its own connections. There
     /// is a limit on connecting, none on reading: a stream may be silent for minutes. The first call
@@ -49,6 +59,7 @@ impl Client {
         {
             return Ok(self.own_peer(bond, target.clone(), is_upgrade));
         }
+        self.link.way.freshen().await;
         let picked = timeout(self.config().connect_timeout, self.targets.pick(&[])).await;
         let picked = picked.unwrap_or_else(|_| {
             Err(Failure::NoServer { reason: "the server names are still being resolved".to_owned() })
@@ -142,10 +153,4 @@ pub fn remedies(failure: &Failure) -> Vec<Remedy> {
 /// Why a server was not reached, in words that clients must not read; `None` for other errors.
 pub fn unreached(error: &Error) -> Option<String> {
     Unreached::found_in(error)
-}
-
-/// The error of an answer in which a proxy wants a user and a password.
-pub fn proxy_wants_credentials() -> Box<Error> {
-    let error = Unreached::wants_credentials();
-    Error::because(pingora::ErrorType::HTTPStatus(502), "the proxy answers itself", error)
 }

@@ -106,7 +106,12 @@ struct Server {
 impl Server {
     /// A server whose connections follow `scripts` in the order in which they are made; it takes no more.
     async fn start(scripts: Vec<Script>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on("127.0.0.1:0", scripts).await
+    }
+
+    /// The same on another address of this machine.
+    async fn start_on(address: &str, scripts: Vec<Script>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (saw, seen) = mpsc::channel(64);
         tokio::spawn(async move {
@@ -180,8 +185,14 @@ async fn class_of(answer: (Vec<u8>, Then)) -> &'static str {
 
 /// An address that answers no connection at all, as long as these live: its queue is full.
 pub(super) async fn silent() -> (Vec<Box<dyn Send>>, SocketAddr) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    silent_on("127.0.0.1:0").await
+}
+
+/// The same on another address of this machine.
+async fn silent_on(address: &str) -> (Vec<Box<dyn Send>>, SocketAddr) {
+    let address: SocketAddr = address.parse().unwrap();
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.unwrap();
+    socket.bind(address).unwrap();
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
     let mut held: Vec<Box<dyn Send>> = vec![Box::new(listener)];

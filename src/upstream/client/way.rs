@@ -13,8 +13,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::HeaderValue;
+use parking_lot::RwLock;
 use pingora::protocols::l4::stream::Stream;
 use pingora::{Error, ErrorType, Result};
+use prometheus::IntCounter;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -22,6 +24,7 @@ use tokio::time::timeout;
 
 use super::{proxy, race};
 use crate::config::{self, Proxy, ProxyProtocol};
+use crate::upstream::WatchedSecret;
 use crate::upstream::target::{Addresses, Site, Target};
 
 /// A connection that is silent for so long is asked whether it lives, so often until it counts as dead.
@@ -32,6 +35,10 @@ const KEEPALIVE_RETRIES: u32 = 5;
 /// How the servers of one upstream are reached.
 pub(super) struct Way {
     upstream: Arc<config::Upstream>,
+    /// The proxy, with its password as it is now.
+    proxy: Option<RwLock<Arc<Proxy>>>,
+    /// Where that password stands, if others may replace it.
+    password: Option<Arc<WatchedSecret>>,
     /// The addresses of the proxy, as far as they are known.
     proxy_addresses: Addresses,
 }
@@ -41,6 +48,8 @@ pub(super) struct Way {
 pub struct Absolute {
     /// Scheme and authority, to be put before a path.
     pub origin: String,
+    /// The server's authority.
+    pub place: String,
     /// The same as a Host header: a proxy takes no other one.
     pub host: HeaderValue,
     /// Who pollcast is to the proxy.
@@ -67,7 +76,37 @@ pub(super) struct Unreached(String);
 
 impl Way {
     pub(super) fn new(upstream: Arc<config::Upstream>) -> Arc<Way> {
-        Arc::new(Way { upstream, proxy_addresses: Addresses::default() })
+        let proxy = upstream.proxy.clone();
+        let file = proxy.as_ref().and_then(|proxy| proxy.password_file.as_deref());
+        let password = file.map(|file| WatchedSecret::new(file.clone()));
+        let proxy = proxy.map(RwLock::new);
+        Arc::new(Way { upstream, proxy, password, proxy_addresses: Addresses::default() })
+    }
+
+    /// Has looks at the file of the proxy's password that give none counted.
+    pub(super) fn count_failures(&self, failures: &IntCounter) {
+        self.password.iter().for_each(|password| password.count_failures(failures));
+    }
+
+    /// Takes the proxy's password that its file has now. Nothing is done where there is no such file.
+    pub(super) async fn freshen(&self) {
+        let (Some(file), Some(proxy)) = (&self.password, &self.proxy) else { return };
+        let password = file.password(false).await;
+        let known = proxy.read().clone();
+        if known.credentials.as_ref().is_some_and(|(_, known)| known.0 == password) {
+            return;
+        }
+        match known.with_password(&password) {
+            Some(renewed) => *proxy.write() = Arc::new(renewed),
+            None => {
+                tracing::warn!(upstream = %self.upstream.name, "the new password is none that a proxy can be told")
+            }
+        }
+    }
+
+    /// The proxy as it is now.
+    fn proxy(&self) -> Option<Arc<Proxy>> {
+        Some(self.proxy.as_ref()?.read().clone())
     }
 
     /// Whether Pingora cannot go this way itself.
@@ -79,7 +118,7 @@ impl Way {
     /// tunnel: for TLS and HTTP/2, for upgrades, and where the server has to see another `host` than its address.
     pub(super) fn absolute(&self, target: &Target, is_upgrade: bool) -> Option<Absolute> {
         let upstream = &self.upstream;
-        let proxy = upstream.proxy.as_ref().filter(|proxy| proxy.protocol == ProxyProtocol::Http)?;
+        let proxy = self.proxy().filter(|proxy| proxy.protocol == ProxyProtocol::Http)?;
         if is_upgrade || upstream.tls.is_some() || upstream.http2 {
             return None;
         }
@@ -90,7 +129,8 @@ impl Way {
             return None;
         }
         let (origin, host) = (format!("http://{short}"), HeaderValue::from_str(short).ok()?);
-        Some(Absolute { origin, host, authorization: proxy::authorization(proxy) })
+        let (place, authorization) = (authority.clone(), proxy::authorization(&proxy));
+        Some(Absolute { origin, place, host, authorization })
     }
 
     /// A connection to the server over which nothing was said to it yet; `is_tunnel`: through an HTTP proxy as well,
@@ -99,8 +139,11 @@ impl Way {
     /// # Errors
     /// Says what is not there or does not let through.
     pub(super) async fn reach(&self, target: &Target, is_tunnel: bool) -> Result<Reached> {
-        if let Some(proxy) = &self.upstream.proxy {
-            return self.through(proxy, target, is_tunnel).await.map(Reached::Tcp);
+        if self.proxy.is_some() {
+            self.freshen().await;
+        }
+        if let Some(proxy) = self.proxy() {
+            return self.through(&proxy, target, is_tunnel).await.map(Reached::Tcp);
         }
         match &target.site {
             Site::Inet(address) => {
@@ -200,8 +243,8 @@ fn unreached(kind: ErrorType, words: String) -> Box<Error> {
 
 impl Unreached {
     /// A proxy answered a request itself that was meant for a server.
-    pub(super) fn wants_credentials() -> Unreached {
-        Unreached(proxy::WANTS_CREDENTIALS.to_owned())
+    pub(super) fn of(words: String) -> Unreached {
+        Unreached(words)
     }
 
     /// The words, if that is what an error comes from.

@@ -29,6 +29,30 @@ async fn a_dead_address_of_a_name_delays_one_poll_by_a_moment_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_name_with_a_dead_family_is_reached_by_the_other_one_whichever_is_first() {
+    // Of a machine without IPv6 there are two addresses of IPv4.
+    let has_ipv6 = TcpListener::bind("[::1]:0").await.is_ok();
+    let (one, other) = ("127.0.0.1:0", if has_ipv6 { "[::1]:0" } else { "127.0.0.2:0" });
+    for (good, dead) in [(one, other), (other, one)] {
+        for refuses in [false, true] {
+            let mut server = Server::start_on(good, vec![vec![keep(OK)], vec![keep(OK)]]).await;
+            let good: SocketAddr = server.address.parse().unwrap();
+            let (held, silent) = silent_on(dead).await;
+            if refuses {
+                drop(held);
+            }
+            for order in [vec![silent, good], vec![good, silent]] {
+                let upstream = Arc::new(upstream_of(&["legacy.test:80"]));
+                let client = Client::with_resolver(upstream, Arc::new(All(order))).unwrap();
+                let answer = client.fetch(&get("/")).await.unwrap();
+                assert!(answer.elapsed < PATIENCE / 2, "{good} beside {silent}: {:?}", answer.elapsed);
+                server.next_request().await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_passes_through_to_a_name_of_several_addresses_has_one_key_for_each_of_them() {
     let all: Vec<SocketAddr> = ["10.0.0.1:80", "10.0.0.2:80"].map(|text| text.parse().unwrap()).to_vec();
     let upstream = Arc::new(upstream_of(&["legacy.test:80"]));
