@@ -145,6 +145,11 @@ impl Parked {
     /// What may be read now of what waits.
     pub(super) fn let_in(&mut self, windows: &Windows) -> BytesMut {
         let mut out = BytesMut::new();
+        let is_inside = self.preface > 0 || self.is_head_out || (self.left > 0 && !self.parks);
+        if is_inside {
+            // The rest of the frame that is being read comes first.
+            return out;
+        }
         while let Some(head) = self.frames.first_chunk::<HEAD>() {
             let (length, kind, stream) = read_head(head);
             if self.frames.len() < HEAD + length {
