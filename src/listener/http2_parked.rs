@@ -57,7 +57,12 @@ impl Parked {
 
     /// Whether so much waits that nothing more is to be read.
     pub(super) fn is_full(&self) -> bool {
-        self.frames.len() > PARKED_BYTES_MAX
+        self.frames.len() > PARKED_BYTES_MAX && !self.is_inside()
+    }
+
+    /// Whether a frame that does not wait is read in part.
+    fn is_inside(&self) -> bool {
+        self.preface > 0 || self.is_head_out || (self.left > 0 && !self.parks)
     }
 
     /// Takes out of what came the requests that have to wait. Returns what is left, or `None` if that is all.
@@ -145,8 +150,7 @@ impl Parked {
     /// What may be read now of what waits.
     pub(super) fn let_in(&mut self, windows: &Windows) -> BytesMut {
         let mut out = BytesMut::new();
-        let is_inside = self.preface > 0 || self.is_head_out || (self.left > 0 && !self.parks);
-        if is_inside {
+        if self.is_inside() {
             // The rest of the frame that is being read comes first.
             return out;
         }
