@@ -290,7 +290,7 @@ mod tests {
     proptest! {
         #[test]
         fn each_stream_says_what_it_said_whatever_the_pieces(
-            frames in proptest::collection::vec((0..10u8, 0..30u32, 0..20usize), 0..60),
+            frames in proptest::collection::vec((prop_oneof![Just(HEADERS), 0..10u8], 0..60u32, 0..20usize), 0..80),
             piece in 1..60usize,
         ) {
             let (mut parked, windows) = (Parked::new(), Windows::new());
