@@ -163,10 +163,12 @@ impl RawHead {
         Read { instead: out.escaped, unfit: None }
     }
 
-    /// Whether Pingora would refuse a target with this byte, which clients leave as it is. It takes quotes in a path.
+    /// Whether Pingora would refuse a target with this byte, which clients leave as it is. It takes quotes in a path, and
+    /// backticks in a query.
     fn escapes(&self, byte: u8) -> bool {
         match byte {
             b'"' => self.part == Part::Query,
+            b'`' => self.part == Part::Target,
             b'<' | b'>' => matches!(self.part, Part::Target | Part::Query),
             _ => false,
         }
@@ -305,7 +307,8 @@ fn escape(byte: u8) -> &'static [u8] {
     match byte {
         b'"' => b"%22",
         b'<' => b"%3C",
-        _ => b"%3E",
+        b'>' => b"%3E",
+        _ => b"%60",
     }
 }
 

@@ -33,6 +33,7 @@ fn quotes_of_a_target_are_escaped_and_nothing_else() {
         ("/x?q=\"a\"&b=<c>", "/x?q=%22a%22&b=%3Cc%3E"),
         ("/\"%22<a>?\"?<", "/\"%22%3Ca%3E?%22?%3C"),
         ("/x?{a}|^`\\é", "/x?{a}|^`\\é"),
+        ("/{a}|^`\\é`?`", "/{a}|^%60\\é%60?`"),
     ] {
         let (said, wanted) = (format!("\r\nGET {target}{rest}"), format!("\r\nGET {wanted}{rest}"));
         for times in [1, 3] {

@@ -196,3 +196,22 @@ async fn a_drain_ends_the_wait() {
     assert!(answer.names("connection", "close"), "{answer:?}");
     assert_eq!(process.wait_exit().await.code(), Some(0), "{}", process.stderr());
 }
+
+#[tokio::test]
+async fn a_client_with_a_cursor_of_its_own_gets_the_apis_own_document() {
+    let stand = Stand::start(ROUTE);
+    let changes = Changes::of(&stand.legacy, 4);
+    let mut http = stand.http().await;
+    let own = format!("{CHANGES}?since=2");
+    let first = http.get(&own, &[]).await.expect(200);
+    assert_eq!(first.json()["results"].as_array().map(Vec::len), Some(2));
+    let answer = long_poll(&mut http, &own, Some(first.etag()), Duration::from_secs(1)).await;
+    assert_eq!((answer.status, answer.etag()), (304, first.etag()));
+    http.send("GET", &own, &[("prefer", "wait=30"), ("if-none-match", first.etag())], b"").await;
+    stand.clients("long_poll", 1).await;
+    changes.add();
+    let answer = http.read_response().await.expect(200);
+    assert_eq!(answer.json()["results"].as_array().map(Vec::len), Some(3), "{answer:?}");
+    let at_once = long_poll(&mut http, &own, None, Duration::from_secs(30)).await.expect(200);
+    assert_eq!(at_once.json(), answer.json());
+}

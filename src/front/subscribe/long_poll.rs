@@ -38,7 +38,7 @@ impl Cover<'_> {
     ) -> Result<Fate> {
         self.is_patient = true;
         if self.route.feed.is_some()
-            && let resume @ Resume::Item(_) = self.resume()
+            && let resume @ Resume::Item(_) = self.resume_of_long_poll()
         {
             let wait = asked.min(self.route.max_wait);
             return self

@@ -91,18 +91,26 @@ impl Cover<'_> {
         self.hand_over(shard, greeting.freeze(), Transport::Sse(sse), Some(subscription), seat).await
     }
 
-    /// Where a client comes from: the header first, then the names polyfills use, and on a feed the
-    /// parameter of the upstream's own cursor.
+    /// Where a client comes from: what it names, and on a feed the parameter of the upstream's own cursor.
     pub(in crate::front) fn resume(&self) -> Resume {
-        let header = self.text(header::HeaderName::from_static("last-event-id"));
-        let query = || resume_switch(self.query.as_deref(), &self.route.switches);
-        let id = header.filter(|id| !id.is_empty()).or_else(query);
         let Some(feed) = &self.route.feed else {
-            return id.and_then(|id| version_of_tag(&id)).map_or(Resume::Start, Resume::From);
+            return self.named().and_then(|id| version_of_tag(&id)).map_or(Resume::Start, Resume::From);
         };
         let cursor = || switch(self.query.as_deref(), Some(&feed.cursor.as_ref()?.query));
-        let id = id.or_else(cursor).filter(|id| !id.is_empty() && id.len() <= MAX_ITEM_ID);
-        id.map_or(Resume::Start, |id| Resume::Item(id.into()))
+        at_item(self.named().or_else(cursor))
+    }
+
+    /// Where a long-poll on a feed comes from. One with the upstream's own cursor asks for the upstream's own document
+    /// (contract §4).
+    pub(in crate::front) fn resume_of_long_poll(&self) -> Resume {
+        at_item(self.named())
+    }
+
+    /// The version or item that a client says it has: in the header, else by the names that polyfills use.
+    fn named(&self) -> Option<String> {
+        let header = self.text(header::HeaderName::from_static("last-event-id"));
+        let query = || resume_switch(self.query.as_deref(), &self.route.switches);
+        header.filter(|id| !id.is_empty()).or_else(query)
     }
 
     /// One HTTP/2 stream: it stays with its connection.
@@ -150,4 +158,10 @@ pub(super) fn retry(route: &Route) -> Duration {
 /// How long a stream is silent before a comment: each another time, so that not all are written to at once.
 pub(super) fn heartbeat(route: &Route) -> Duration {
     route.heartbeat.mul_f64(0.9 + fastrand::f64() * 0.2)
+}
+
+/// Behind an item of this name, or at the start.
+fn at_item(id: Option<String>) -> Resume {
+    let id = id.filter(|id| !id.is_empty() && id.len() <= MAX_ITEM_ID);
+    id.map_or(Resume::Start, |id| Resume::Item(id.into()))
 }
