@@ -250,3 +250,14 @@ async fn over_http2_a_push_form_asks_first_too() {
         .await
         .expect("the connection goes on");
 }
+
+#[tokio::test]
+async fn an_api_that_answers_a_handshake_at_once_keeps_its_websocket() {
+    let stand = wide(FAST);
+    stand.legacy.set("/kernel", Reply::websocket_echo());
+    // The end of a request without a body is on its way while the answer is there already.
+    for _ in 0..300 {
+        let mut ws = Ws::open(stand.address(), "/kernel", &[("sec-websocket-protocol", "v1")]).await;
+        echoes(&mut ws).await;
+    }
+}

@@ -113,12 +113,13 @@ impl Link {
         }
     }
 
-    /// For one answer of pass-through whose head is tidied.
+    /// For one answer of pass-through whose head is tidied, and for every upgrade.
     pub(super) fn tidying_peer(&self, target: &Target, group: u64, purpose: For) -> HttpPeer {
         let new = || Arc::new(TransportConnector::new(Some(options(&self.upstream))));
         let connector = self.tidied.get_or_init(new).clone();
         let purpose = For { may_use_http2: false, ..purpose };
-        tidy::tidying(self.peer(target, group, purpose), connector, self.sloppiness.clone())
+        let peer = self.peer(target, group, purpose);
+        tidy::tidying(peer, connector, self.sloppiness.clone(), purpose.is_upgrade)
     }
 
     /// How a server is connected to: the one place, for polls and for what passes through. `group` tells apart whose

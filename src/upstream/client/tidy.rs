@@ -2,8 +2,8 @@
 //! would cost the whole answer otherwise (contract §10), and chunks that have more than one reading end it (§12).
 //!
 //! Polls read every answer of HTTP/1 through one. Pass-through, whose connections are Pingora's, does so for upstreams
-//! that have sent such a head lately, and then uses a connection once: a pool does not take one that it cannot look
-//! into. Must not know: what is asked, what bodies hold.
+//! that have sent such a head lately, and for upgrades, and then uses a connection once: a pool does not take one that it
+//! cannot look into. Must not know: what is asked, what bodies hold.
 
 use std::fmt;
 use std::io;
@@ -78,12 +78,21 @@ pub(super) struct Tidy {
     chunks: Option<Chunks>,
     /// Its chunks can be read in more than one way from here on.
     is_broken: bool,
+    /// The first turn to read gives nothing, whatever has come.
+    yields: bool,
 }
 
 impl Tidy {
     pub(super) fn new(stream: Stream, sloppiness: Arc<Sloppiness>) -> Tidy {
         let (held, ready, chunks) = (BytesMut::new(), Bytes::new(), None);
-        Tidy { stream, sloppiness, held, ready, is_in_head: true, chunks, is_broken: false }
+        let (is_in_head, is_broken, yields) = (true, false, false);
+        Tidy { stream, sloppiness, held, ready, is_in_head, chunks, is_broken, yields }
+    }
+
+    /// For an upgrade. Pingora may read an answer that came very fast before it has seen that the request has no body,
+    /// and then takes this end for the end of what was upgraded: it closes right behind the 101.
+    fn yielding(self) -> Tidy {
+        Tidy { yields: true, ..self }
     }
 
     /// The connection itself. Returns `None` if bytes were read from it that its reader was not given.
@@ -162,6 +171,10 @@ impl AsyncRead for Tidy {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let tidy = &mut *self;
+        if std::mem::take(&mut tidy.yields) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             if !tidy.ready.is_empty() {
                 let fits = tidy.ready.len().min(buffer.remaining());
@@ -286,6 +299,7 @@ struct TidyingDialer {
     peer: HttpPeer,
     connector: Arc<TransportConnector>,
     sloppiness: Arc<Sloppiness>,
+    is_upgrade: bool,
 }
 
 #[async_trait]
@@ -293,6 +307,7 @@ impl L4Connect for TidyingDialer {
     async fn connect(&self, _: &SocketAddr) -> pingora::Result<L4Stream> {
         let stream = self.connector.new_stream(&self.peer).await?;
         let tidy = Tidy::new(stream, self.sloppiness.clone());
+        let tidy = if self.is_upgrade { tidy.yielding() } else { tidy };
         Ok(VirtualSocketStream::new(Box::new(tidy)).into())
     }
 }
@@ -308,6 +323,7 @@ pub(super) fn tidying(
     peer: HttpPeer,
     connector: Arc<TransportConnector>,
     sloppiness: Arc<Sloppiness>,
+    is_upgrade: bool,
 ) -> HttpPeer {
     let mut outer = peer.clone();
     outer.scheme = Scheme::HTTP;
@@ -315,7 +331,7 @@ pub(super) fn tidying(
     outer.options.ca = None;
     // It must not meet the connections that Pingora made itself.
     outer.group_key = !peer.group_key;
-    outer.options.custom_l4 = Some(Arc::new(TidyingDialer { peer, connector, sloppiness }));
+    outer.options.custom_l4 = Some(Arc::new(TidyingDialer { peer, connector, sloppiness, is_upgrade }));
     outer
 }
 
