@@ -61,8 +61,11 @@ pub(super) fn unpollable(polls: &[Answer], route: &Route) -> Option<Unpollable> 
     if is_one_time && is_for_one(&good, &route.ignore_cookies) {
         return Some(Unpollable::OneTime);
     }
+    let is_stored = good.iter().any(|answer| directive(&answer.headers, "no-store").is_none());
+    // One member that is new each time is most often a reading, unless no answer may be kept.
+    let values_min = if is_stored { 2 } else { 1 };
     let is_new = match &values {
-        Some(values) => values.windows(2).all(|pair| shares_nothing(&pair[0], &pair[1])),
+        Some(values) => values.windows(2).all(|pair| shares_nothing(&pair[0], &pair[1], values_min)),
         None => steps.iter().all(|(before, after)| shares_no_line(&before.body, &after.body)),
     };
     // Two answers may differ by chance.
@@ -142,8 +145,9 @@ fn has_new_token(before: &[u8], after: &[u8]) -> bool {
     std::str::from_utf8(&after[from..to]).is_ok_and(is_token)
 }
 
-/// Two JSON bodies have no value in common, and what is new has names or texts: readings of meters are data.
-fn shares_nothing(before: &Value, after: &Value) -> bool {
+/// Two JSON bodies have no value in common, and what is new has names or texts: readings of meters are data. `values_min`:
+/// bodies with fewer values show nothing.
+fn shares_nothing(before: &Value, after: &Value, values_min: usize) -> bool {
     let (mut old, mut new) = (Vec::new(), Vec::new());
     items(before, String::new(), &mut old);
     items(after, String::new(), &mut new);
@@ -155,14 +159,26 @@ fn shares_nothing(before: &Value, after: &Value) -> bool {
                 && !looks_like_noise(name, value)
                 && !is_reading(value.as_str().unwrap_or_default()))
     };
-    if new.len() < 2 || !new.iter().any(is_named) {
+    if new.len() < values_min || !new.iter().any(is_named) {
         return false;
     }
     // A list may bring the same item at another place.
     match (before, after) {
-        (Value::Array(before), Value::Array(after)) => !after.iter().any(|item| before.contains(item)),
+        (Value::Array(before), Value::Array(after)) => {
+            !after.iter().any(|item| before.contains(item) || before.iter().any(|old| has_name_of(item, old)))
+        }
         _ => !new.iter().any(|item| old.contains(item)),
     }
+}
+
+/// Members whose values name an item of a list.
+const NAMES: [&str; 8] = ["id", "_id", "uuid", "guid", "key", "name", "fingerprint", "url"];
+
+/// Whether two items of a list are one and the same by a name that both have.
+fn has_name_of(item: &Value, other: &Value) -> bool {
+    let named = |name: &str| item.get(name).filter(|value| value.is_string() || value.is_number());
+    let name = NAMES.into_iter().find_map(|name| Some((name, named(name)?)));
+    name.is_some_and(|(name, value)| other.get(name) == Some(value))
 }
 
 /// The values of a body with their places, as far as a comparison needs.
@@ -242,4 +258,29 @@ fn member_with(value: &Value, text: &str, at: &str) -> Option<String> {
         true => members.iter().find_map(|(name, value)| member_with(value, text, &place(name))),
         false => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn items_that_keep_their_names_are_the_same_whatever_else_differs() {
+        let alerts = |time: &str| json!([{"fingerprint": "a", "at": time}, {"fingerprint": "b", "at": time}]);
+        assert!(!shares_nothing(&alerts("x1"), &alerts("x2"), 2));
+        let meters = |value: u32| json!([{"id": 1, "value": value}, {"id": 2, "value": value}]);
+        assert!(!shares_nothing(&meters(1), &meters(2), 2));
+        let taken = |id: u32| json!([{"id": id, "text": format!("message {id}")}]);
+        assert!(shares_nothing(&taken(1), &taken(2), 2));
+    }
+
+    #[test]
+    fn one_text_is_something_new_only_where_no_answer_may_be_kept() {
+        let (one, two) = (json!({"message": "first"}), json!({"message": "second"}));
+        assert!(shares_nothing(&one, &two, 1));
+        assert!(!shares_nothing(&one, &two, 2));
+        assert!(!shares_nothing(&json!({"celsius": 1}), &json!({"celsius": 2}), 1));
+    }
 }

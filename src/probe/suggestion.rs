@@ -208,12 +208,14 @@ fn interval(aim: &Aim, suggestion: &Suggestion) -> String {
 /// Segments that name one of many become parameters.
 fn pattern(path: &str) -> String {
     let mut count = 0;
+    // One segment that stands for all would cover what has nothing to do with this one.
+    let is_alone = path.split('/').filter(|segment| !segment.is_empty()).count() == 1;
     let segment = |segment: &str| {
         let is_number = !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_digit());
         // What stands for a slash, or for a parameter of the segment, is no part of a pattern.
         let lower = segment.to_ascii_lowercase();
         let is_data = ["%2f", "%5c", ";"].iter().any(|sign| lower.contains(sign));
-        if !is_number && !is_data && !is_uuid(segment) {
+        if is_alone && !is_data || !is_number && !is_data && !is_uuid(segment) {
             return segment.replace('{', "{{").replace('}', "}}");
         }
         count += 1;

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::config::{Compress, Route, Share};
+use crate::config::{ClassValue, Compress, Route, Share};
 use crate::frame::PatchKind;
 use crate::hub::View;
 use crate::resource::{ResourceKey, Snapshot, Version};
@@ -165,7 +165,8 @@ fn cache_control(key: &ResourceKey, route: &Route, kept: Option<&HeaderValue>) -
     HeaderValue::from_bytes(&[ours.as_bytes(), b", ", kept.as_bytes()].concat()).unwrap_or(ours)
 }
 
-/// What the answer depends on: what the upstream's own `Vary` names, what chooses the form, and what is in the key.
+/// What the answer depends on: what the upstream's own `Vary` names, what chooses the form, and what is in the key or
+/// would be for another client.
 fn vary(key: &ResourceKey, route: &Route, snapshot: Option<&Snapshot>) -> HeaderValue {
     let parts = key.parts();
     let mut names: Vec<&str> = Vec::with_capacity(8);
@@ -182,6 +183,15 @@ fn vary(key: &ResourceKey, route: &Route, snapshot: Option<&Snapshot>) -> Header
     if is_compressed(key, route) {
         add("Accept-Encoding");
     }
+    if let Share::By(values) = &route.share {
+        values.iter().for_each(|value| match value {
+            ClassValue::Header(name) => add(name.as_str()),
+            ClassValue::Cookie(_) => add("cookie"),
+            // It is read from what `authenticate` reads; the answer is private.
+            ClassValue::Identity { .. } => {}
+        });
+    }
+    route.headers.vary.iter().for_each(|name| add(name.as_str()));
     parts.class.iter().for_each(|(name, _)| add(name.as_str()));
     parts.vary.iter().for_each(|(name, _)| add(name.as_str()));
     snapshot.iter().flat_map(|snapshot| &snapshot.vary).for_each(|name| add(name.as_str()));

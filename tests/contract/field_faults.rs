@@ -8,6 +8,7 @@ use crate::support::app;
 use crate::support::client::Http;
 use crate::support::h2::H2;
 use crate::support::legacy::{Legacy, Reply};
+use crate::support::sse::Sse;
 
 #[tokio::test]
 async fn a_body_that_is_no_json_any_more_is_given_once_the_last_state_is_too_old() {
@@ -139,5 +140,48 @@ async fn a_304_that_no_poll_asked_for_is_between_the_client_and_the_api() {
     for condition in [&[("if-none-match", "\"always\"")][..], &[]] {
         let answer = http.get("/prices/A", condition).await.expect(304);
         assert_eq!(answer.etag(), "\"always\"");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_names_what_would_choose_another_for_other_clients() {
+    let stand = Stand::start(&format!(
+        "{ONCE}, vary: [api-version], share: {{by: [x-tenant, 'cookie:session']}}, downstream_cache: max-age=60"
+    ));
+    stand.legacy.set("/prices/A", Reply::json("1"));
+    let mut http = stand.http().await;
+    for said in [&[][..], &[("api-version", "2")], &[("x-tenant", "ann")], &[("cookie", "session=ann")]] {
+        let vary = http.get("/prices/A", said).await.expect(200).headers("vary").join(", ").to_lowercase();
+        for name in ["api-version", "x-tenant", "cookie"] {
+            assert!(vary.split(", ").any(|told| told == name), "{said:?}: {vary}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_what_its_coding_says_is_the_clients_to_read() {
+    let stand = Stand::start(ONCE);
+    let lies = [("A", "gzip"), ("B", "gzip,gzip"), ("C", "br")];
+    for (name, coding) in lies {
+        let reply = Reply::json("{\"a\":1}").header("content-encoding", coding);
+        stand.legacy.set(&format!("/prices/{name}"), reply);
+    }
+    let mut http = stand.http().await;
+    for (name, coding) in lies {
+        let answer = http.get(&format!("/prices/{name}"), &[]).await.expect(200);
+        assert_eq!((answer.text().as_str(), answer.header("content-encoding")), ("{\"a\":1}", Some(coding)));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_begins_with_a_failure_says_what_the_api_allows_other_origins() {
+    let stand = Stand::start(FAST_FAILING);
+    for status in [400, 429, 500, 503] {
+        let path = format!("/prices/{status}");
+        let reply =
+            Reply::json("{}").status(status).header("access-control-allow-origin", "https://a.example");
+        stand.legacy.set(&path, reply);
+        let sse = Sse::open(stand.address(), &path, &[("origin", "https://a.example")]).await;
+        assert_eq!(sse.head.header("access-control-allow-origin"), Some("https://a.example"), "{status}");
     }
 }

@@ -24,8 +24,8 @@ pub enum ChangeSetting {
 pub struct Change {
     /// Members that may differ without being a change.
     pub ignore: Option<List<Text>>,
-    /// Lines of bodies that are no JSON that may differ without being a change: regular expressions.
-    pub ignore_lines: Option<List<Text>>,
+    /// Lines of bodies that are no JSON that may differ without being a change: a regular expression, or several.
+    pub ignore_lines: Option<OneOrSeveral>,
     /// JSON Pointer to the part that is published, or `off`: all of it.
     pub select: Option<Text>,
     /// `bytes`, or `json`: the order of members and the forms of numbers do not count.
@@ -90,7 +90,7 @@ pub struct Feed {
     /// JSON Pointer to the array; empty: the body is one.
     pub items: Option<Text>,
     /// JSON Pointer from an item to its name, or a list of them: the values name it together.
-    pub id: Option<FeedId>,
+    pub id: Option<OneOrSeveral>,
     /// The order of the items, or `auto`: found from the first polls if it shows, else `none`.
     #[schemars(extend("enum" = ["auto", "newest_first", "oldest_first", "none"]))]
     pub order: Option<Text>,
@@ -110,13 +110,13 @@ pub struct Feed {
     pub history: Option<Count>,
 }
 
-/// One JSON Pointer, or several.
+/// One text, or several: JSON Pointers, regular expressions.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
-pub enum FeedId {
-    /// The value there is the name.
+pub enum OneOrSeveral {
+    /// It alone.
     One(Text),
-    /// The values there are the name together, as `[/vhost, /name]`.
+    /// Together, as `[/vhost, /name]` for the name of an item.
     Several(List<Text>),
 }
 

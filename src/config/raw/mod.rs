@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use change::{
-    ArrayKeySetting, ChangeSetting, DeltaSetting, FeedId, FeedSetting, Pages, ToleranceSetting,
+    ArrayKeySetting, ChangeSetting, DeltaSetting, FeedSetting, OneOrSeveral, Pages, ToleranceSetting,
 };
 pub use identity::{ApiKeys, AuthenticateSetting, Authorize, Forward, Issuer, Jwt, Key, TokenPlaces};
 pub use leaf::{Count, FileText, Flag, Number, Rate, SecretText, Size, Text, Time};

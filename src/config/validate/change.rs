@@ -49,7 +49,15 @@ fn change((place, said): Said<'_, raw::ChangeSetting>, to: &mut Change, findings
         None => return,
     };
     findings.list(at!(place, raw.ignore), ignored, &mut to.ignore);
-    findings.list(at!(place, raw.ignore_lines), line_pattern, &mut to.ignore_lines);
+    match at!(place, raw.ignore_lines) {
+        (place, Some(raw::OneOrSeveral::One(pattern))) => {
+            to.ignore_lines.extend(line_pattern(findings, &place, &pattern.0));
+        }
+        (place, Some(raw::OneOrSeveral::Several(patterns))) => {
+            findings.list((place, Some(patterns)), line_pattern, &mut to.ignore_lines);
+        }
+        (_, None) => {}
+    }
     if let (place, Some(said)) = at!(place, raw.select) {
         to.select = if said.0 == "off" { None } else { findings.pointer(&place, &said.0, false) };
     }
@@ -170,14 +178,14 @@ fn feed((place, said): Said<'_, raw::FeedSetting>, to: &mut Option<Feed>, findin
 }
 
 /// What names an item: one place in it, or several.
-fn feed_id((place, said): Said<'_, raw::FeedId>, to: &mut Vec<String>, findings: &mut Findings) {
+fn feed_id((place, said): Said<'_, raw::OneOrSeveral>, to: &mut Vec<String>, findings: &mut Findings) {
     match said {
-        Some(raw::FeedId::One(said)) => {
+        Some(raw::OneOrSeveral::One(said)) => {
             if let Some(pointer) = findings.pointer(&place, &said.0, true) {
                 *to = vec![pointer];
             }
         }
-        Some(raw::FeedId::Several(said)) => {
+        Some(raw::OneOrSeveral::Several(said)) => {
             if said.is_empty() {
                 findings.problem(&place, "is empty: nothing names an item");
             }

@@ -335,6 +335,10 @@ impl Cover<'_> {
             // Without a route it would have been asked, too: how much it may ask is between it and the API.
             return Ok(Fate::PassThrough(Bypass::Quota));
         }
+        if matches!(failure.class, "encoding" | "coding") {
+            // There was an answer: what its bytes are is for the client to find out, as without a route.
+            return Ok(Fate::PassThrough(Bypass::Uncoverable));
+        }
         let status = match failure.class {
             // Nothing was asked: it may be had later.
             "budget" | "breaker" => StatusCode::SERVICE_UNAVAILABLE,

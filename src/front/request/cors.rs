@@ -14,7 +14,7 @@ use pingora::proxy::Session;
 use crate::config::{Config, Cors, Route};
 use crate::front::access::admit::full_key;
 use crate::front::{Context, Fate, respond};
-use crate::hub::View;
+use crate::hub::{Audience, Outcome, View};
 
 const EXPOSED: &str = "ETag, Age, Link, Cache-Status, Preference-Applied, Retry-After, Delta-Base";
 
@@ -56,13 +56,24 @@ pub(in crate::front) fn add_beside(
     if route.cors.is_some() {
         return add(headers, route, request);
     }
-    let Some(frame) = view.and_then(|view| view.frame.as_ref()) else { return };
+    let Some(said) = view.and_then(said_with) else { return };
     let of_cors = |name: &HeaderName| name.as_str().starts_with("access-control-");
-    for (name, value) in frame.snapshot.headers.iter().filter(|(name, _)| of_cors(name)) {
+    for (name, value) in said.iter().filter(|(name, _)| of_cors(name)) {
         headers.append(name.clone(), value.clone());
     }
-    if frame.snapshot.headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_some_and(|allowed| allowed != "*") {
+    if said.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_some_and(|allowed| allowed != "*") {
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
+}
+
+/// The fields of the state that is held, or else of the answer that is passed on to all who ask.
+fn said_with(view: &View) -> Option<&HeaderMap> {
+    match (&view.frame, &view.outcome) {
+        (Some(frame), _) => Some(&frame.snapshot.headers),
+        (None, Outcome::Relay(relayed)) if matches!(relayed.audience, Audience::All | Audience::Push) => {
+            Some(&relayed.headers)
+        }
+        (None, _) => None,
     }
 }
 
