@@ -126,6 +126,11 @@ impl<'a> Cover<'a> {
         if form == Form::Poll && self.headers.contains_key(header::RANGE) {
             return Ok(Fate::PassThrough(Bypass::Range));
         }
+        // RFC 9110 §13.1: a GET that fails these is 412, by the API's own tags and dates.
+        let is_bound = |name| self.headers.contains_key(name);
+        if form == Form::Poll && (is_bound(header::IF_MATCH) || is_bound(header::IF_UNMODIFIED_SINCE)) {
+            return Ok(Fate::PassThrough(Bypass::Condition));
+        }
         if form == Form::Poll && self.has_cursor() {
             return Ok(Fate::PassThrough(Bypass::Cursor));
         }
@@ -162,10 +167,16 @@ impl<'a> Cover<'a> {
         let (query, route) = (self.query.as_deref(), &self.route);
         let target = canonical_query(query, &route.query, &route.switches, resumes)?;
         let request = self.session.req_header();
-        let is_as_sent = target.without_switches.as_deref() == target::query(request).as_deref();
+        // What passes through keeps where it resumes: the stream may be the API's own.
+        let as_it_came = (resumes && has_resume(query, &route.switches))
+            .then(|| canonical_query(query, &route.query, &route.switches, false).ok())
+            .flatten()
+            .map(|whole| whole.without_switches);
+        let passing = as_it_came.as_ref().unwrap_or(&target.without_switches);
+        let is_as_sent = passing.as_deref() == target::query(request).as_deref();
         self.ctx.target = (!is_as_sent).then(|| {
             let path = target::path(request);
-            match &target.without_switches {
+            match passing {
                 Some(query) => format!("{path}?{query}"),
                 None => path.into_owned(),
             }

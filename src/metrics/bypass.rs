@@ -22,6 +22,8 @@ pub enum Bypass {
     Plain,
     /// It wants a part of the body (`Range`).
     Range,
+    /// It wants the state only if it is still the one that it names (`If-Match`, `If-Unmodified-Since`).
+    Condition,
     /// The route does not allow the transport that it asks for.
     Transport,
     /// The WebSocket is one of the API's own (contract §1).
@@ -77,6 +79,7 @@ impl Bypass {
             Bypass::Body => "body",
             Bypass::Plain => "plain",
             Bypass::Range => "range",
+            Bypass::Condition => "condition",
             Bypass::Transport => "transport",
             Bypass::WebSocket => "websocket",
             Bypass::Credentials => "credentials",

@@ -10,7 +10,9 @@ pub fn wait<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Duration> {
         let Ok(text) = std::str::from_utf8(line) else {
             continue;
         };
-        for preference in text.split([',', ';']) {
+        for preference in text.split(',') {
+            // What follows a semicolon belongs to the preference before it.
+            let preference = preference.split(';').next().unwrap_or_default();
             let Some((name, value)) = preference.split_once('=') else {
                 continue;
             };
@@ -46,6 +48,8 @@ mod tests {
         assert_eq!(prefer("wait=30"), Some(30));
         assert_eq!(prefer("respond-async, Wait=\"10\""), Some(10));
         assert_eq!(prefer("return=minimal; foo, wait = 5"), Some(5));
+        assert_eq!(prefer("wait=7; foo=1"), Some(7));
+        assert_eq!(prefer("return=minimal; wait=1"), None);
         assert_eq!(prefer("wait"), None);
         assert_eq!(prefer("wait=-1"), None);
         assert_eq!(prefer("waiting=3"), None);

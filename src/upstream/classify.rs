@@ -111,6 +111,7 @@ pub fn is_one_users_failure(headers: &HeaderMap, route: &Route, private: bool) -
     match route.share {
         _ if obeys_privacy(&route.share, private) => {
             directive(headers, "private").is_some()
+                || varies_by_asker(headers)
                 || sets_cookie(headers, &route.ignore_cookies)
                 || headers.keys().any(|name| may_be_credential(name, route))
         }

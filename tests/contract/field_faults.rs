@@ -185,3 +185,16 @@ async fn a_stream_that_begins_with_a_failure_says_what_the_api_allows_other_orig
         assert_eq!(sse.head.header("access-control-allow-origin"), Some("https://a.example"), "{status}");
     }
 }
+
+#[tokio::test]
+async fn a_read_that_is_bound_to_a_state_is_the_apis_to_refuse() {
+    let stand = Stand::start(ONCE);
+    stand.legacy.answer_with("/prices/A", |seen| {
+        let is_bound = seen.header("if-match").or(seen.header("if-unmodified-since")).is_some();
+        if is_bound { Reply::empty(412) } else { Reply::json("1") }
+    });
+    let mut http = stand.http().await;
+    http.get("/prices/A", &[]).await.expect(200);
+    http.get("/prices/A", &[("if-match", "\"old\"")]).await.expect(412);
+    http.get("/prices/A", &[("if-unmodified-since", "Sun, 01 Jan 2017 00:00:00 GMT")]).await.expect(412);
+}

@@ -261,3 +261,30 @@ async fn an_api_that_answers_a_handshake_at_once_keeps_its_websocket() {
         echoes(&mut ws).await;
     }
 }
+
+#[tokio::test]
+async fn the_apis_own_websocket_is_for_the_origins_that_the_api_lets_in() {
+    let stand = wide(&format!("{FAST}, share: public"));
+    stand.legacy.answer_with("/ws", socket_or(400));
+    for origin in ["https://dash.example", "null"] {
+        let mut ws = Ws::open(stand.address(), "/ws", &[("origin", origin)]).await;
+        echoes(&mut ws).await;
+    }
+    stand.legacy.set("/document", Reply::json("1"));
+    let refused = Ws::try_open(stand.address(), "/document", &[("origin", "https://dash.example")]).await;
+    assert_eq!(refused.err().map(|head| head.status), Some(403), "pollcast's own is not");
+}
+
+#[tokio::test]
+async fn the_apis_own_stream_keeps_its_own_place_to_resume() {
+    let stand = wide(FAST);
+    stand.legacy.answer_with("/events", |seen| {
+        Reply::new("text/event-stream", format!("data: {}\n\n", seen.target)).until_close()
+    });
+    for target in ["/events?lastEventId=6&topic=a", "/events?last_event_id=5"] {
+        for more in [&[][..], &[AUTHORIZED]] {
+            let mut sse = Sse::open(stand.address(), target, more).await;
+            assert_eq!(sse.next_event().await.data, target);
+        }
+    }
+}

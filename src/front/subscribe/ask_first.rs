@@ -11,6 +11,7 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorType, Result};
 
+use super::websocket_handshake::offers_ours;
 use crate::fanout::Home;
 use crate::front::access::reason::{Reason, Told};
 use crate::front::covered::Cover;
@@ -29,6 +30,8 @@ pub(in crate::front) enum Otherwise {
     CloseNotFound,
     /// pollcast's own WebSocket: the API has a document, and none of the subprotocols that the client offers.
     OwnWebSocket,
+    /// 403 for a WebSocket of an origin that the route does not let in: the API has no WebSocket of its own.
+    RefuseOrigin,
 }
 
 /// How far a request is that asks the API first.
@@ -64,6 +67,7 @@ pub(in crate::front) fn look(response: &ResponseHeader, ctx: &mut Context) -> Re
 fn is_given(otherwise: Otherwise, status: StatusCode, headers: &HeaderMap) -> bool {
     match otherwise {
         Otherwise::CloseNotFound => !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE),
+        Otherwise::RefuseOrigin => status == StatusCode::SWITCHING_PROTOCOLS || status.is_informational(),
         Otherwise::NameTheChoices | Otherwise::NameTheReadings | Otherwise::OwnWebSocket => {
             !status.is_success() || is_event_stream(headers)
         }
@@ -89,6 +93,7 @@ pub(in crate::front) async fn answer_instead(
         Otherwise::NameTheReadings => name_the_readings(session, ctx).await,
         Otherwise::CloseNotFound => close_not_found(front, session, ctx).await,
         Otherwise::OwnWebSocket => own_websocket(front, session, ctx).await,
+        Otherwise::RefuseOrigin => refuse_origin(session, ctx).await,
     };
     if let Err(error) = answered {
         tracing::debug!("a request that had asked the API first could not be answered: {error}");
@@ -117,6 +122,14 @@ async fn name_the_readings(session: &mut Session, ctx: &mut Context) -> Result<F
                   it is pushed; `spelling: exact` on a route says that its API reads it by the letter";
     session.set_keepalive(None);
     refuse::with(session, ctx, StatusCode::NOT_ACCEPTABLE, detail).await
+}
+
+/// 403 for a page of another origin.
+async fn refuse_origin(session: &mut Session, ctx: &mut Context) -> Result<Fate> {
+    ctx.shared.metrics.refusals.with_label_values(&["origin"]).inc();
+    session.set_keepalive(None);
+    let detail = "the Origin of this WebSocket is not let in (websocket.origins)";
+    refuse::with(session, ctx, StatusCode::FORBIDDEN, detail).await
 }
 
 /// Refuses on a connection that lives on: Pingora would end it, as the API's answer was not read to its end.
@@ -183,6 +196,15 @@ impl Cover<'_> {
         Ok(self.ask_first(Otherwise::NameTheChoices))
     }
 
+    /// A WebSocket of an origin that the route does not let in. Whom the API's own WebSocket serves is the API's to say; a
+    /// client that offers our subprotocol wants none of the API's.
+    pub(super) async fn of_another_origin(&mut self) -> Result<Fate> {
+        if offers_ours(&self.headers) || matches!(self.ctx.asking, Asking::Unwanted(_)) {
+            return refuse_origin(self.session, self.ctx).await;
+        }
+        Ok(self.ask_first(Otherwise::RefuseOrigin))
+    }
+
     /// Lets the API answer before pollcast does.
     pub(in crate::front) fn ask_first(&mut self, otherwise: Otherwise) -> Fate {
         self.ctx.asking = Asking::First(otherwise);
@@ -190,7 +212,7 @@ impl Cover<'_> {
         Fate::PassThrough(match otherwise {
             Otherwise::NameTheChoices => Bypass::AskFirst,
             Otherwise::NameTheReadings => Bypass::Path,
-            Otherwise::CloseNotFound | Otherwise::OwnWebSocket => Bypass::WebSocket,
+            Otherwise::CloseNotFound | Otherwise::OwnWebSocket | Otherwise::RefuseOrigin => Bypass::WebSocket,
         })
     }
 }
@@ -202,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_is_given_as_it_came() {
-        use Otherwise::{CloseNotFound, NameTheChoices, OwnWebSocket};
+        use Otherwise::{CloseNotFound, NameTheChoices, OwnWebSocket, RefuseOrigin};
         let (json, stream) = ("application/json", "Text/Event-Stream; charset=utf-8");
         let cases = [
             (NameTheChoices, 101, "", true),
@@ -218,6 +240,9 @@ mod tests {
             (OwnWebSocket, 101, "", true),
             (OwnWebSocket, 200, json, false),
             (OwnWebSocket, 400, json, true),
+            (RefuseOrigin, 101, "", true),
+            (RefuseOrigin, 200, json, false),
+            (RefuseOrigin, 400, json, false),
             (CloseNotFound, 101, "", true),
             (CloseNotFound, 404, json, false),
             (CloseNotFound, 410, json, false),

@@ -22,7 +22,7 @@ use std::os::fd::AsRawFd;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 use pingora::Result;
 use pingora::proxy::Session;
 
@@ -49,9 +49,7 @@ impl Cover<'_> {
         if let Form::WebSocket = form {
             let origin = self.text(header::ORIGIN);
             if !origin::origin_allowed(&self.route, origin.as_deref(), self.authority().as_deref()) {
-                self.front.shared.metrics.refusals.with_label_values(&["origin"]).inc();
-                let detail = "the Origin of this WebSocket is not let in (websocket.origins)";
-                return refuse::with(self.session, self.ctx, StatusCode::FORBIDDEN, detail).await;
+                return self.of_another_origin().await;
             }
         }
         let mut seat = match self.seat(form) {
