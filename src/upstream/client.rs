@@ -52,7 +52,7 @@ use connector::Link;
 use health_check::Probe;
 use own::Retired;
 pub use own::{Bond, Whose};
-pub use passing::{Chosen, Server, remedies, unreached};
+pub use passing::{Chosen, Server, remedies, unreached, wants_credentials};
 pub use refusal::Remedy;
 
 /// Servers asked for one request as long as none of them could be connected to.

@@ -36,7 +36,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 pub use budget::{Gate, Held, Quotas, Scope, Turn};
 pub use chunks::{BadAt, Chunks};
-pub use client::{Bond, Chosen, Client, Remedy, Server, Whose, remedies, unreached};
+pub use client::{Bond, Chosen, Client, Remedy, Server, Whose, remedies, unreached, wants_credentials};
 pub use document::{Document, NoDocument};
 pub use failure::{Failure, FetchError, NewError};
 pub use max_requests::{InFlight, Place};

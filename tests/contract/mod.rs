@@ -44,6 +44,7 @@
 //! | `plain` | §3: whose plain requests are, and what those that pass through say |
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
+//! | `probe_ways` | `check --probe` of a server that is not reached: the lines of `proxy` |
 //! | `proxy_protocol` | §12: what load balancers say about their clients before anything else |
 //! | `reading` | §5, §10: how answers, fields and numbers of an API are read |
 //! | `repeats` | §3, §4: requests that repeat the last one of their connection |
@@ -60,6 +61,7 @@
 //! | `sse` | §5, §7: event streams: the head, resuming, control events, slow and vanished clients |
 //! | `storms` | §5, §7: more clients than there may be, at once or for long, on a connection or without descriptors |
 //! | `upgrade` | a new process takes the listening sockets of the old one, and nobody notices |
+//! | `upstream_nginx` | §10: a real nginx with old protocols × ways of asking, with `curl` beside it |
 //! | `upstream_path` | §10: an API that lives on other paths: where requests go, what answers say |
 //! | `upstream_tls` | whom pollcast believes to be the upstream, and what it shows of itself |
 //! | `upstream_tls_kinds` | §10: kinds of TLS servers × ways of asking: self-signed, pinned, old |
@@ -123,6 +125,7 @@ pub mod paths;
 pub mod plain;
 pub mod poll;
 pub mod probe;
+pub mod probe_ways;
 pub mod proxy_protocol;
 pub mod reading;
 pub mod repeats;
@@ -140,6 +143,7 @@ pub mod sse;
 pub mod storms;
 pub mod tls;
 pub mod upgrade;
+pub mod upstream_nginx;
 pub mod upstream_path;
 pub mod upstream_tls;
 pub mod upstream_tls_kinds;

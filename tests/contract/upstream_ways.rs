@@ -75,7 +75,7 @@ async fn probe(yaml: &str, path: &str) -> (bool, String) {
 }
 
 /// All ways of asking reach the server, and it learns nothing that is the proxy's; or not one byte of a request does.
-async fn expect(server: &OldServer, keys: &str, is_reached: bool) -> Vec<String> {
+pub(super) async fn expect(server: &OldServer, keys: &str, is_reached: bool) -> Vec<String> {
     let yaml = file("127.0.0.1:0", keys);
     let app = app::start(&yaml);
     let answers = ways(app.addresses()[0]).await;

@@ -5,6 +5,7 @@ mod environment;
 mod good_files;
 mod hostile;
 mod reference;
+mod secrets;
 mod tls;
 
 use std::path::Path;

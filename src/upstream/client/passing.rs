@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::connector::For;
 use super::error_text::Cause;
+use super::proxy::WANTS_CREDENTIALS;
 use super::proxy_answer;
 use super::refusal::{Refusal, Remedy};
 use super::way::{Absolute, Unreached};
@@ -151,6 +152,11 @@ pub fn remedies(failure: &Failure) -> Vec<Remedy> {
         return refusal.remedies().to_vec();
     }
     source.downcast_ref::<Cause>().map(Cause::remedies).unwrap_or_default()
+}
+
+/// Whether a proxy wants a user and a password, or others.
+pub fn wants_credentials(failure: &Failure) -> bool {
+    matches!(failure, Failure::Unreached { reason } if reason == WANTS_CREDENTIALS)
 }
 
 /// Why a server was not reached, in words that clients must not read; `None` for other errors.
