@@ -274,7 +274,7 @@ const ROUTES: &[(&str, &str)] = &[
         "authenticate.forward.upstream: \"apis\" is not one of the upstreams; did you mean \"api\"?",
     ),
     (
-        "authenticate: { keys: { clients: { a: '${file:/none/such}' } } }",
+        "authenticate: { keys: { clients: { a: '${file:/none/such}', b: a-key-of-sixteen } } }",
         r#"authenticate.keys.clients.a: "/none/such" cannot be read: No such file or directory (os error 2)"#,
     ),
     (
