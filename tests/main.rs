@@ -5,6 +5,7 @@
 //! | `support` | no claims: a scriptable legacy API, real clients, the process under test |
 //! | `support_works` | the tools above show every misbehaviour as it is, so a green test means something |
 //! | `contract` | what clients and upstreams see: polls, streams, sockets, held polls, shared polls |
+//! | `hostile` | what hostile clients and upstreams try, in tables, and how each try is answered |
 //! | `faults` | no client loses, repeats or goes back, whatever upstream, network and other clients do; nothing leaks |
 //! | `leaks` | two users and nobody: no byte that one receives is another's, whatever the options |
 //! | `differential` | a covered URL never works worse: generated exchanges, directly and through pollcast, compared |
@@ -17,6 +18,7 @@ mod bodies;
 mod contract;
 mod differential;
 mod faults;
+mod hostile;
 mod layers;
 mod leaks;
 mod manual;

@@ -1,156 +1,28 @@
-//! The wire, as clients and upstreams see it: one file a section of the contract.
+//! The wire, as clients and upstreams see it: one folder a part of the contract.
 //!
-//! | module | claim it holds |
+//! | folder | what it is about |
 //! |---|---|
-//! | `admin` | §1, §12: the operators' view, on its own listener only |
-//! | `amplification` | what each kind of a stranger's request is worth at the API |
-//! | `answers` | §3: what an answer of the API is, and what of it a client gets |
-//! | `authorize` | §11: shared answers, each client admitted by what its own credentials get |
-//! | `authorize_certificates` | §11, §12: `share: authorize` of clients that are known by certificates |
-//! | `authorize_identity` | §11: the same where pollcast knows who asks |
-//! | `batch` | §10: many resources of a route in one request |
-//! | `change` | §2: what counts as a change: rules, selections, what should be JSON and is not |
-//! | `choosing` | §3, §11: which headers choose the form, say who asks, or may do either |
-//! | `client_address` | §12: by whose word a client has its address |
-//! | `command_line` | commands, exit codes, messages, the log |
-//! | `compression` | §3, §5, §6: compressed once for everybody, read by strict decoders |
-//! | `conditions` | §2: entity tags on pass-through |
-//! | `connections` | §10: whose requests an upstream connection carries |
-//! | `delta` | §4, §5: patches over event streams and long-polls |
-//! | `descriptors` | a process with few open files: what it tells, what it keeps for polls, how it goes on |
-//! | `digest` | §10: polls of upstreams that want Digest authentication |
-//! | `drain` | §12: how the process ends |
-//! | `edge` | §12: which hosts are served, one reading of each field name, HTTP/2 in the form of HTTP/1 |
-//! | `envelope` | §6: many resources on one WebSocket |
-//! | `failure` | §3, §5, §10: what clients see while the upstream misbehaves |
-//! | `feeds` | §8: lists told item by item |
-//! | `for_whom` | §10: for whom a poll says that it is |
-//! | `framing` | §12: request smuggling, unread bodies, broken answers |
-//! | `hostile`, `hostile_*` | §11, §12: what hostile clients and upstreams try, in tables |
-//! | `http2` | §1, §5: HTTP/2 beside HTTP/1, with and without TLS, and what one client may cost |
-//! | `identity` | §11: who is let in, by what, and until when |
-//! | `limits` | §5, §12: resources, heads, bodies, frames and requests in flight: each limit, its answer, its metric |
-//! | `log_reader` | what reads the log may hang or go away |
-//! | `long_poll` | §4: held polls: what ends them, and the connection's next request |
-//! | `many` | many resources on one event stream |
-//! | `memory` | §10, §12: snapshots, requests in progress, bodies and messages that wait: what bounds them |
-//! | `memory_measured` | §12: what a stranger has held for what it sends, as a table |
-//! | `memory_of_polls` | §10: bodies of polls in progress have one bound |
-//! | `native` | §1, §6, §11: the API's own WebSockets and event streams, and push forms that ask it first |
-//! | `no_document` | §1: slow and endless answers, media, and an API that is only slow |
-//! | `other_servers` | §10: servers of tokens, of key sets, of questions about clients: over sockets, through proxies, verified |
-//! | `passthrough` | §1, §12: what no route covers goes through as it is |
-//! | `paths` | §1, §11: paths that servers read in several ways, and the API's own parameters |
-//! | `plain` | §3: whose plain requests are, and what those that pass through say |
-//! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
-//! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
-//! | `probe_ways` | `check --probe` of a server that is not reached: the lines of `proxy` |
-//! | `proxy_protocol` | §12: what load balancers say about their clients before anything else |
-//! | `reading` | §5, §10: how answers, fields and numbers of an API are read |
-//! | `repeats` | §3, §4: requests that repeat the last one of their connection |
-//! | `replicas` | §2: several nodes and lagging upstream replicas behind one address |
-//! | `rotation` | §5: streams that end after `max_age` |
-//! | `schedule` | §10: when the upstream is asked: adaptive, its own words, budgets, the breaker |
-//! | `secret_file` | §10: secrets of polls in files that other programs replace |
-//! | `sharing` | §11: who may share a poll |
-//! | `tls` | §12: versions, certificates and clients' certificates of a listener |
-//! | `sharing_of_polls` | §10: one poll an interval, whatever the number and kinds of clients |
-//! | `slow_304` | §3: `hold_not_modified`: what is held, what is not, what ends it |
-//! | `slow_clients` | §7: clients that stop reading, among many that do not |
-//! | `sources` | §10, §11: how a poll reaches its answer: redirects, credentials, cookies, sessions |
-//! | `sse` | §5, §7: event streams: the head, resuming, control events, slow and vanished clients |
-//! | `storms` | §5, §7: more clients than there may be, at once or for long, on a connection or without descriptors |
-//! | `upgrade` | a new process takes the listening sockets of the old one, and nobody notices |
-//! | `upstream_nginx` | §10: a real nginx with old protocols × ways of asking, with `curl` beside it |
-//! | `upstream_path` | §10: an API that lives on other paths: where requests go, what answers say |
-//! | `upstream_tls` | whom pollcast believes to be the upstream, and what it shows of itself |
-//! | `upstream_tls_kinds` | §10: kinds of TLS servers × ways of asking: self-signed, pinned, old |
-//! | `upstream_ways` | §10: ways to a server × ways of asking: sockets, proxies, and what is told where there is none |
-//! | `writes` | §9: a write is followed by a poll, whoever follows, and nothing older is said to be current |
-//! | `writes_reach` | §9: what a write is, how far it reaches, and for whom |
-//! | `websocket` | §6: WebSockets: messages, pings, hostile frames, close codes, `send` |
+//! | `version` | §2, §13: names of states |
+//! | `plain` | §1, §3: plain requests, of covered URLs and of others |
+//! | `push` | §4 to §7: long-polls, event streams, WebSockets |
+//! | `feeds` | §8: lists that are told item by item |
+//! | `writes` | §9: writes, and what is polled after them |
+//! | `upstream` | §10: how an API is asked |
+//! | `sharing` | §11: which clients are let in, and which may share a poll |
+//! | `edge` | §12: connections, framing, limits, addresses of clients |
+//! | `process` | commands, the log, the operators' view, the start and the end of the process |
+//! | `field_faults` | faults from the field that fit under no section |
 
-pub mod admin;
-pub mod amplification;
-pub mod answers;
-pub mod authorize;
-pub mod authorize_certificates;
-pub mod authorize_identity;
-pub mod batch;
-pub mod change;
-pub mod choosing;
-pub mod client_address;
-pub mod command_line;
-pub mod compression;
-pub mod conditions;
-pub mod connections;
-pub mod delta;
-pub mod descriptors;
-pub mod digest;
-pub mod drain;
 pub mod edge;
-pub mod edge_support;
-pub mod envelope;
-pub mod failure;
-pub mod feed_cursor;
 pub mod feeds;
 pub mod field_faults;
-pub mod for_whom;
-pub mod forwarding;
-pub mod framing;
-pub mod hostile;
-pub mod hostile_framing;
-pub mod hostile_hosts;
-pub mod hostile_http2;
-pub mod hostile_injection;
-pub mod hostile_origins;
-pub mod hostile_paths;
-pub mod hostile_secrets;
-pub mod hostile_sharing;
-pub mod hostile_upstream;
-pub mod http2;
-pub mod identity;
-pub mod limits;
-pub mod log_reader;
-pub mod long_poll;
-pub mod many;
-pub mod memory;
-pub mod memory_measured;
-pub mod memory_of_polls;
-pub mod native;
-pub mod no_document;
-pub mod other_servers;
-pub mod passthrough;
-pub mod paths;
 pub mod plain;
-pub mod poll;
-pub mod probe;
-pub mod probe_ways;
-pub mod proxy_protocol;
-pub mod reading;
-pub mod repeats;
-pub mod replicas;
-pub mod rotation;
-pub mod schedule;
-pub mod secret_file;
+pub mod process;
+pub mod push;
 pub mod sharing;
-pub mod sharing_of_polls;
-pub mod sloppy_heads;
-pub mod slow_304;
-pub mod slow_clients;
-pub mod sources;
-pub mod sse;
-pub mod storms;
-pub mod tls;
-pub mod upgrade;
-pub mod upstream_nginx;
-pub mod upstream_path;
-pub mod upstream_tls;
-pub mod upstream_tls_kinds;
-pub mod upstream_ways;
-pub mod websocket;
+pub mod upstream;
+pub mod version;
 pub mod writes;
-pub mod writes_reach;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -85,7 +85,7 @@ impl Luck {
     }
 
     /// The fault of the answer to a poll, if it is to have one. A poll without validators may be the first of a
-    /// resource, whose URL would be the API's for a minute if it hung (contract §1; `contract::no_document`).
+    /// resource, whose URL would be the API's for a minute if it hung (contract §1; `contract::plain::no_document`).
     pub fn fault(&mut self, seen: &Seen) -> Option<&'static str> {
         let has_state = ["if-none-match", "if-modified-since"].iter().any(|name| seen.header(name).is_some());
         self.any_fault().filter(|fault| has_state || !fault.starts_with("hangs"))

@@ -1,0 +1,19 @@
+//! The process: commands, the log, the operators' view, its start and its end.
+//!
+//! | module | claim it holds |
+//! |---|---|
+//! | `admin` | §1, §12: the operators' view, on its own listener only |
+//! | `command_line` | commands, exit codes, messages, the log |
+//! | `descriptors` | a process with few open files: what it tells, what it keeps for polls, how it goes on |
+//! | `drain` | §12: how the process ends |
+//! | `log_reader` | what reads the log may hang or go away |
+//! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
+//! | `upgrade` | a new process takes the listening sockets of the old one, and nobody notices |
+
+pub mod admin;
+pub mod command_line;
+pub mod descriptors;
+pub mod drain;
+pub mod log_reader;
+pub mod probe;
+pub mod upgrade;
