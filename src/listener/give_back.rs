@@ -13,10 +13,10 @@ use pingora::protocols::{GetSocketDigest, SocketDigest, Stream, l4};
 use pingora::server::ShutdownWatch;
 use tokio::runtime::Handle;
 
+use super::connections::Counted;
 use super::deadlines::{Awaited, Terms};
 use super::guarded_stream::Attended;
 use super::http1::{self, Known};
-use super::service::Counted;
 use crate::fanout::{Home, Returned};
 
 /// A listener's proxy, as a home for its connections.

@@ -6,6 +6,7 @@
 pub(super) mod accept_rate;
 mod certificates;
 pub(super) mod client_certificate;
+mod connections;
 mod deadlines;
 pub(super) mod descriptors;
 mod give_back;

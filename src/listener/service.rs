@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::TcpListener;
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::certificates::BadFile;
+use super::connections::Counted;
 use super::deadlines::{Awaited, Terms};
 use super::descriptors::{self, Descriptors};
 use super::give_back::FrontDoor;
@@ -151,22 +152,6 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Door<A> {
         // Its end says the same.
         let _ = self.close_idle.clone().wait_for(|close| *close).await;
         self.proxy.http_cleanup().await;
-    }
-}
-
-/// A connection that Pingora has, counted until it is dropped.
-pub(super) struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    pub(super) fn new(connections: &Arc<AtomicUsize>) -> Counted {
-        connections.fetch_add(1, Ordering::SeqCst);
-        Counted(connections.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

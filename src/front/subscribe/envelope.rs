@@ -15,9 +15,9 @@ use pingora::proxy::Session;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
+use super::envelope_messages::{complaint, is_json, reply, without_data};
 use super::envelope_subscribe::Asked;
-use super::websocket_handshake;
-use super::websocket_handshake::PROTOCOL;
+use super::websocket_handshake::{self, PROTOCOL};
 use super::websocket_send::Courier;
 use super::{Departure, depart, seat};
 use crate::config::Route;
@@ -29,7 +29,7 @@ use crate::front::request::{hosts, transport_choice};
 use crate::front::{Context, Fate, Front, refuse};
 use crate::hub::{Attendance, Resume, Subscription, Topic, View};
 use crate::listener::client_certificate;
-use crate::transport::{self, Envelope, Transport, answer};
+use crate::transport::{Envelope, Transport, answer};
 
 /// New tokens of one client (`auth`) at once, and the time from one to the next after that: each may cost a question to
 /// an authentication server.
@@ -371,36 +371,4 @@ impl Desk {
             shared.fanout.tell(shard, member, message);
         });
     }
-}
-
-fn is_json(content_type: &HeaderValue) -> bool {
-    content_type.to_str().is_ok_and(|text| text.contains("json"))
-}
-
-/// What the client said, without what it sent along: enough to answer.
-pub(super) fn without_data(said: &Value) -> Value {
-    json!({ "op": said["op"], "id": said["id"], "resource": said["resource"] })
-}
-
-fn about(said: &Value, mut more: Value) -> (String, Value) {
-    if let Some(more) = more.as_object_mut() {
-        for key in ["op", "id"] {
-            if !said[key].is_null()
-                && (said[key].is_number() || said[key].as_str().is_some_and(|s| s.len() <= 128))
-            {
-                more.insert(key.to_owned(), said[key].clone());
-            }
-        }
-    }
-    (said["resource"].as_str().unwrap_or_default().to_owned(), more)
-}
-
-pub(super) fn complaint(said: &Value, status: u16, detail: &str) -> Bytes {
-    let (name, said) = about(said, json!({ "status": status, "detail": detail }));
-    transport::message("error", &name, said)
-}
-
-pub(in crate::front) fn reply(said: &Value, more: Value) -> Bytes {
-    let (name, said) = about(said, more);
-    transport::message("reply", &name, said)
 }

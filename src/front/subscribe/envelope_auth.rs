@@ -8,7 +8,8 @@ use std::sync::Arc;
 use http::{HeaderValue, header};
 use serde_json::{Value, json};
 
-use super::envelope::{Desk, Followed, reply, without_data};
+use super::envelope::{Desk, Followed};
+use super::envelope_messages::{reply, without_data};
 use crate::config::Share;
 use crate::fanout::MemberId;
 use crate::front::access::admit::Visitor;

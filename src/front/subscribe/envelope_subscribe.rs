@@ -8,7 +8,8 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
-use super::envelope::{Followed, complaint};
+use super::envelope::Followed;
+use super::envelope_messages::complaint;
 use crate::fanout::MemberId;
 use crate::frame::{Format, PatchKind};
 use crate::front::access::admit::{Admitted, Refused, Visitor, Way};

@@ -7,6 +7,7 @@ pub(super) mod ask_first;
 pub(super) mod cursor_hold;
 pub(super) mod envelope;
 mod envelope_auth;
+mod envelope_messages;
 mod envelope_subscribe;
 pub(super) mod long_poll;
 pub(super) mod long_poll_http2;
