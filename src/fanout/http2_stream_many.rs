@@ -1,4 +1,4 @@
-//! The client loop of one HTTP/2 stream of many resources: as `task`, with a position in each of them.
+//! The client loop of one HTTP/2 stream of many resources: as `http2_stream`, with a position in each of them.
 //!
 //! Must not know: how the request became a stream.
 

@@ -1,7 +1,7 @@
 //! The client loop: connections taken over from Pingora, many to a thread.
 //!
 //! `shard` is the loop, `member` one connection in it, `wire` its socket, `timers` its deadlines,
-//! `inbox` how others reach it; `task` is the same for one HTTP/2 stream inside Pingora.
+//! `inbox` how others reach it; `http2_stream` is the same for one HTTP/2 stream inside Pingora.
 //! Must not know: how a request became a client, how a resource is polled.
 
 mod access_log;

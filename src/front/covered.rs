@@ -1,5 +1,5 @@
 //! The flow of a covered GET or HEAD (contract §1, §3, §11): its key, its form, and the answer to
-//! an ordinary poll. `push` has the other forms.
+//! an ordinary poll. `subscribe` has the other forms.
 //!
 //! A covered URL never works worse than an uncovered one: in every doubt a plain request passes
 //! through. Must not know: how bytes are written to push clients.

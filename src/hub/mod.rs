@@ -1,6 +1,6 @@
 //! The followers of each resource: topics by key, joining and retiring under one lock.
 //!
-//! Must not know: how a resource is polled (relay) or how bytes reach a client (fanout).
+//! Must not know: how a resource is polled (poll) or how bytes reach a client (fanout).
 
 mod attendance;
 mod claim;

@@ -1,9 +1,11 @@
 //! How a request reaches a configured upstream: its servers, their health, the connections to them,
 //! and the bounds of an exchange (time, bytes, framing, codings).
 //!
-//! `targets` chooses a server, `target` is one, `client` connects and holds one exchange, `head`, `chunks`, `document` and `decode` judge what came
-//! back, `trust` reads certificates, `connection_auth` knows what binds a connection to its user, `in_flight` counts what passes through, `poll_bodies` bounds what polls read, `secret` reads files that others replace, `failure` says what went wrong. `schedule` is when to ask, `judge` what
-//! an answer is. Only `client` and `targets` name
+//! `servers` chooses a server, `target` is one, `client` connects and holds one exchange, `head`, `chunks`,
+//! `document` and `decode` judge what came back, `trust` reads certificates, `connection_auth` knows what binds a
+//! connection to its user, `max_requests` counts what passes through, `poll_bodies` bounds what polls read, `secret`
+//! reads files that others replace, `failure` says what went wrong. `schedule` is when to ask, `classify` what an
+//! answer is. Only `client` and `servers` name
 //! Pingora. Must not know: resources, versions, what counts as data, subscribers.
 
 mod breaker;

@@ -1,6 +1,6 @@
 //! Who may follow which resource, whatever carries the answer: keys, attendance, the state to begin with.
 //!
-//! `cover` and `push` use it for a request of its own, `Visitor` for the many resources of one
+//! `covered` and `subscribe` use it for a request of its own, `Visitor` for the many resources of one
 //! connection: both are admitted by the same rules (contract §6, §11). Must not know: connections.
 
 use std::net::IpAddr;

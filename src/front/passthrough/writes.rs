@@ -1,7 +1,7 @@
 //! Which resources a write touches, and how (contract §9): those that it names, the collections that they are in, what
 //! stands below them, and the route's `refreshes`; of every query and scheme, on the same host.
 //!
-//! `reach` has the paths, `hub` what a touch asks for. Must not know: how a resource is polled again.
+//! `write_reach` has the paths, `hub` what a touch asks for. Must not know: how a resource is polled again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;

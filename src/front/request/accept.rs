@@ -1,6 +1,6 @@
 //! Whether a client prefers another form of a resource than the one that is held (contract §3, RFC 9110 §12.5.1).
 //!
-//! Pure. Must not know: whether the form is admitted at all (`form`), what becomes of the request.
+//! Pure. Must not know: whether the form is admitted at all (`transport_choice`), what becomes of the request.
 
 use std::borrow::Cow;
 

@@ -1,5 +1,5 @@
 //! A request that becomes a held long-poll (contract §4): whether it is held, for how long, and the
-//! lines of its answer that are this client's alone. `hold` has the one on HTTP/2.
+//! lines of its answer that are this client's alone. `long_poll_http2` has the one on HTTP/2.
 //!
 //! Must not know: what ends the wait.
 

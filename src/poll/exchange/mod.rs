@@ -1,9 +1,9 @@
 //! How one poll's exchange is made: its requests, each in its turn, until there is an answer that is
 //! about the resource.
 //!
-//! `redirect` says where an answer sends the poll, `token`, `digest`, `secret` and `cookies` what it says about itself,
-//! `login` says it for what is no poll, `batch` asks for many resources at once, `batch_split` takes the answer apart, and `quarantine` keeps names alone that are
-//! refused. Must not know: what an
+//! `redirect` says where an answer sends the poll, `token`, `digest`, `secret` and `cookies` what it says about
+//! itself, `login` says it for what is no poll, `batch` asks for many resources at once, `batch_split` takes the
+//! answer apart, and `quarantine` keeps names alone that are refused. Must not know: what an
 //! answer means for the resource, when the next poll is due.
 
 mod batch;

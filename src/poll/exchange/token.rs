@@ -232,7 +232,7 @@ impl Grant {
         }
     }
 
-    /// Asks for a token. Only who holds `asking` calls it.
+    /// Asks for a token. Only the holder of `asking` calls it.
     async fn renew(&self, secret: String) -> Result<Token, String> {
         let result = self.ask(&secret).await;
         let mut held = self.held.lock();
