@@ -8,6 +8,7 @@
 //! | `drain` | §12: how the process ends |
 //! | `log_reader` | what reads the log may hang or go away |
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
+//! | `probe_ways` | `check --probe` of a server that is not reached: the lines of `proxy` |
 //! | `upgrade` | a new process takes the listening sockets of the old one, and nobody notices |
 
 pub mod admin;
@@ -16,4 +17,5 @@ pub mod descriptors;
 pub mod drain;
 pub mod log_reader;
 pub mod probe;
+pub mod probe_ways;
 pub mod upgrade;

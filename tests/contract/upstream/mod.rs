@@ -8,6 +8,7 @@
 //! | `failure` | §3, §5, §10: what clients see while the upstream misbehaves |
 //! | `for_whom` | §10: for whom a poll says that it is |
 //! | `memory_of_polls` | §10: bodies of polls in progress have one bound |
+//! | `nginx` | §10: a real nginx with old protocols × ways of asking, with `curl` beside it |
 //! | `other_servers` | §10: servers of tokens, of key sets, of questions about clients: over sockets, through proxies, verified |
 //! | `path` | §10: an API that lives on other paths: where requests go, what answers say |
 //! | `schedule` | §10: when the upstream is asked: adaptive, its own words, budgets, the breaker |
@@ -24,6 +25,7 @@ pub mod digest;
 pub mod failure;
 pub mod for_whom;
 pub mod memory_of_polls;
+pub mod nginx;
 pub mod other_servers;
 pub mod path;
 pub mod schedule;

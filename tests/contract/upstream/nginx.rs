@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::upstream_ways::expect;
+use super::ways::expect;
 use crate::support::nginx::Nginx;
 use crate::support::openssl::{Made, OldServer, Says, made};
 use crate::support::process::Folder;
