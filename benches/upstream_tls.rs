@@ -134,7 +134,7 @@ fn configuration(port: u16, plain: SocketAddr, secured: SocketAddr) -> String {
 
 fn acceptor(cert: &str, key: &str) -> io::Result<Arc<SslAcceptor>> {
     let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
-    acceptor.set_certificate(&X509::from_pem(cert.as_bytes())?)?;
+    acceptor.set_certificate(&*X509::from_pem(cert.as_bytes())?)?;
     acceptor.set_private_key(&*PKey::private_key_from_pem(key.as_bytes())?)?;
     Ok(Arc::new(acceptor.build()))
 }

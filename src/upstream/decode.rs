@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn plain_text_called_coded_is_refused() {
         for coding in ALL {
-            let failure = decode(&[coding], TEXT.to_vec(), 1000).unwrap_err();
+            let failure = decode(&[coding], TEXT, 1000).unwrap_err();
             let wanted = if matches!(coding, Coding::Gzip | Coding::Zstd) { "coding" } else { "encoding" };
             assert_eq!(failure.class(), wanted, "{coding:?}");
         }

@@ -150,7 +150,7 @@ impl Reader<'_> {
     }
 
     fn note(&self, path: Vec<String>, name: String, is_passed_on: bool, uses: &mut Uses) {
-        let Some(path) = self.from_root(&path) else { return };
+        let Some(path) = self.of_root(&path) else { return };
         let is_used = || self.code.tokens.iter().filter(|(_, token)| *token == name).count() > 1;
         if !is_passed_on || is_used() {
             uses.needed.push(path.clone());
@@ -173,7 +173,7 @@ impl Reader<'_> {
             path.push(self.code.token(next + 1).to_owned());
             next += 2;
         }
-        uses.needed.extend(self.from_root(&path));
+        uses.needed.extend(self.of_root(&path));
         at + 1
     }
 
@@ -211,7 +211,7 @@ impl Reader<'_> {
     }
 
     /// The path from the crate's root. Returns `None` for another crate's, and for what the file itself defines.
-    fn from_root(&self, path: &[String]) -> Option<Vec<String>> {
+    fn of_root(&self, path: &[String]) -> Option<Vec<String>> {
         let first = path.first()?;
         let child = || self.module.iter().chain([first]).cloned().collect::<Vec<_>>();
         match first.as_str() {
