@@ -203,8 +203,8 @@ impl Poller {
         let wait = self.back_off(answer);
         let failure = Failure { class, status: answer.map(|a| a.status), reason: self.named(reason) };
         self.report(&failure, wait);
-        // What a batch got is no item's.
-        match answer.filter(|_| self.item.is_none()) {
+        // A 304 to what was not asked is no answer to any request, and what a batch got is no item's.
+        match answer.filter(|answer| answer.status != StatusCode::NOT_MODIFIED && self.item.is_none()) {
             Some(answer) => {
                 let relayed = self.relayed(answer, Some(failure));
                 self.pass_on(publisher, number, relayed, None, wait);

@@ -22,11 +22,7 @@ impl Poller {
     /// An answer for those who may have it. `failure`: what is wrong with it; `None` for the answer of an upstream
     /// that is well.
     pub(super) fn relayed(&self, answer: &Answer, failure: Option<Failure>) -> Relayed {
-        let audience = match answer.status {
-            // To what was not asked: each client is told so by the API itself, or something else.
-            StatusCode::NOT_MODIFIED => Audience::Nobody,
-            _ => self.audience(answer, failure.is_some()),
-        };
+        let audience = self.audience(answer, failure.is_some());
         let now = Instant::now();
         let seen = self.seen_headers(&answer.headers);
         Relayed {

@@ -133,17 +133,6 @@ async fn a_head_that_does_not_get_through_over_http2_is_an_answer_and_no_broken_
 }
 
 #[tokio::test]
-async fn a_304_that_no_poll_asked_for_is_between_the_client_and_the_api() {
-    let stand = Stand::start(ONCE);
-    stand.legacy.set("/prices/A", Reply::empty(304).header("etag", "\"always\""));
-    let mut http = stand.http().await;
-    for condition in [&[("if-none-match", "\"always\"")][..], &[]] {
-        let answer = http.get("/prices/A", condition).await.expect(304);
-        assert_eq!(answer.etag(), "\"always\"");
-    }
-}
-
-#[tokio::test]
 async fn an_answer_names_what_would_choose_another_for_other_clients() {
     let stand = Stand::start(&format!(
         "{ONCE}, vary: [api-version], share: {{by: [x-tenant, 'cookie:session']}}, downstream_cache: max-age=60"

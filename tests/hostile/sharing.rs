@@ -135,13 +135,15 @@ async fn what_polls_never_take_from_a_client_is_not_taken_because_vary_names_it(
     for fields in [
         vec![],
         vec![("if-none-match", "\"x\"")],
-        vec![("if-match", "\"x\"")],
         vec![("max-forwards", "0")],
         vec![("cache-control", "no-cache")],
     ] {
         let answer = http.get("/prices/A", &fields).await;
         assert_eq!((answer.status, answer.text()), (200, "[1,2]".to_owned()), "{fields:?}");
     }
+    // One that is bound to a state is judged by the API, and no poll has its condition.
+    http.get("/prices/A", &[("if-match", "\"x\"")]).await.expect(412);
+    http.get("/prices/A", &[]).await.expect(200);
 }
 
 #[tokio::test]

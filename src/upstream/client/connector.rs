@@ -105,15 +105,14 @@ impl Link {
         })
     }
 
-    /// How pass-through connects to a server: as polls do, but for an upstream whose heads have to be tidied.
+    /// How pass-through connects to a server: as polls do, but for upgrades, and for an upstream whose heads have to be
+    /// tidied.
     pub(super) fn passing_peer(&self, target: &Target, group: u64, purpose: For) -> HttpPeer {
-        match self.sloppiness.is_known() {
-            true => self.tidying_peer(target, group, purpose),
-            false => self.peer(target, group, purpose),
-        }
+        let tidies = purpose.is_upgrade || self.sloppiness.is_known();
+        if tidies { self.tidying_peer(target, group, purpose) } else { self.peer(target, group, purpose) }
     }
 
-    /// For one answer of pass-through whose head is tidied, and for every upgrade.
+    /// For one answer of pass-through whose head is tidied, or an upgrade.
     pub(super) fn tidying_peer(&self, target: &Target, group: u64, purpose: For) -> HttpPeer {
         let new = || Arc::new(TransportConnector::new(Some(options(&self.upstream))));
         let connector = self.tidied.get_or_init(new).clone();

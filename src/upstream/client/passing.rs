@@ -68,9 +68,6 @@ impl Client {
         let target = picked.map_err(|failure| self.failed(None, failure))?;
         let group = self.link.group(None);
         Ok(match whose {
-            Whose::Anybodys if is_upgrade => {
-                self.chosen(self.link.tidying_peer(&target, group, purpose), target, purpose)
-            }
             Whose::Anybodys => self.chosen(self.link.passing_peer(&target, group, purpose), target, purpose),
             Whose::Tidied => self.chosen(self.link.tidying_peer(&target, group, purpose), target, purpose),
             Whose::New => {

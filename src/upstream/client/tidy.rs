@@ -71,6 +71,8 @@ pub(super) struct Tidy {
     sloppiness: Arc<Sloppiness>,
     /// Bytes of a head that has no end yet, and what came with them.
     held: BytesMut,
+    /// Bytes of them in which the end of the head was looked for: a head that comes byte by byte is read once.
+    looked_at: usize,
     /// Read and tidied, to be given out first.
     ready: Bytes,
     is_in_head: bool,
@@ -85,8 +87,8 @@ pub(super) struct Tidy {
 impl Tidy {
     pub(super) fn new(stream: Stream, sloppiness: Arc<Sloppiness>) -> Tidy {
         let (held, ready, chunks) = (BytesMut::new(), Bytes::new(), None);
-        let (is_in_head, is_broken, yields) = (true, false, false);
-        Tidy { stream, sloppiness, held, ready, is_in_head, chunks, is_broken, yields }
+        let (looked_at, is_in_head, is_broken, yields) = (0, true, false, false);
+        Tidy { stream, sloppiness, held, looked_at, ready, is_in_head, chunks, is_broken, yields }
     }
 
     /// For an upgrade. Pingora may read an answer that came very fast before it has seen that the request has no body,
@@ -107,12 +109,15 @@ impl Tidy {
     fn takes_head(&mut self) -> bool {
         let is_over =
             |held: &[u8]| held.len() > head::MAX_HEAD || !b"HTTP/1.".starts_with(&held[..held.len().min(7)]);
-        let Some(end) = head::end(&self.held) else {
+        // What was looked at before may end with the beginning of an empty line.
+        let from = std::mem::replace(&mut self.looked_at, self.held.len()).saturating_sub(2);
+        let Some(end) = head::end(&self.held[from..]).map(|end| from + end) else {
             if is_over(&self.held) {
                 self.give_all();
             }
             return !self.is_in_head;
         };
+        self.looked_at = 0;
         let raw = self.held.split_to(end).freeze();
         self.is_in_head = head::is_interim(&raw);
         self.chunks = (!self.is_in_head && head::is_chunked(&raw)).then(Chunks::of_answer);
