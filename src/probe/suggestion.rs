@@ -223,3 +223,20 @@ fn pattern(path: &str) -> String {
     };
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::pattern;
+
+    #[test]
+    fn a_segment_that_stands_alone_is_no_parameter() {
+        for (path, wanted) in [
+            ("/204", "/204"),
+            ("/orders/7", "/orders/{id}"),
+            ("/rooms/1/messages/2", "/rooms/{id}/messages/{id2}"),
+            ("/{a}", "/{{a}}"),
+        ] {
+            assert_eq!(pattern(path), wanted);
+        }
+    }
+}

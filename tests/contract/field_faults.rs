@@ -187,3 +187,18 @@ async fn a_read_that_is_bound_to_a_state_is_the_apis_to_refuse() {
     http.get("/prices/A", &[("if-match", "\"old\"")]).await.expect(412);
     http.get("/prices/A", &[("if-unmodified-since", "Sun, 01 Jan 2017 00:00:00 GMT")]).await.expect(412);
 }
+
+#[tokio::test]
+async fn a_failure_that_depends_on_who_asks_is_one_clients_alone() {
+    let stand = Stand::start("poll: {interval: 10s}");
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    stand.legacy.answer_with("/prices/A", move |_| {
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Reply::text(number.to_string()).status(500).header("vary", "*")
+    });
+    let mut told = std::collections::HashSet::new();
+    for _ in 0..4 {
+        told.insert(stand.http().await.get("/prices/A", &[]).await.expect(500).text());
+    }
+    assert_eq!(told.len(), 4, "{told:?}");
+}

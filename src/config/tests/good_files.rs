@@ -213,6 +213,14 @@ fn change_rules_are_read_in_all_their_forms() {
 }
 
 #[test]
+fn one_pattern_of_lines_needs_no_list() {
+    for said in ["'^Reading '", "['^Reading ']"] {
+        let change = route(&format!("    change: {{ ignore_lines: {said} }}\n")).change;
+        assert!(change.ignore_lines.len() == 1 && change.ignore_lines[0].matches("Reading 7"), "{said}");
+    }
+}
+
+#[test]
 fn feeds_and_batches_are_read_in_all_their_forms() {
     let feed = route(
         "    feed: { items: '', id: /id, order: oldest_first, cursor: { query: since, from: /last },\n      \
