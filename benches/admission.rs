@@ -4,10 +4,9 @@
 //! The released program in a process of its own, a real upstream, one client after the other over loopback.
 //! New: each client comes with credentials never seen before; again: with those of the last one.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +16,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
+
+#[path = "process/mod.rs"]
+mod process;
+
+use process::{Server, wait_for};
 
 const CLIENTS: usize = 2000;
 const SECRET: &str = "a secret of more than thirty-two characters";
@@ -35,7 +39,7 @@ fn main() -> io::Result<()> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let file = folder.0.join("pollcast.yaml");
     std::fs::write(&file, configuration(port, upstream))?;
-    let server = Server::start(&file)?;
+    let server = Server::start(&file, &[])?;
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     wait_for(address)?;
     println!("{CLIENTS} clients a row, one after the other; medians of three rounds");
@@ -199,47 +203,6 @@ impl Drop for Folder {
         // What is left in a temporary folder does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-struct Server(Child);
-
-impl Server {
-    fn start(file: &std::path::Path) -> io::Result<Server> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pollcast"));
-        command.args(["run", "--config"]).arg(file).stdout(Stdio::null());
-        command.spawn().map(Server)
-    }
-
-    /// User and system time so far.
-    fn cpu(&self) -> io::Result<Duration> {
-        let mut text = String::new();
-        std::fs::File::open(format!("/proc/{}/stat", self.0.id()))?.read_to_string(&mut text)?;
-        // Behind the name, which may contain anything.
-        let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks =
-            |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or_default();
-        // Fields 14 and 15 of proc(5), in hundredths of a second on Linux.
-        Ok(Duration::from_millis(10 * (ticks(11) + ticks(12))))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[allow(clippy::disallowed_methods, reason = "a process that starts has no event to wait for")]
-fn wait_for(address: SocketAddr) -> io::Result<()> {
-    let until = Instant::now() + Duration::from_secs(10);
-    while TcpStream::connect(address).is_err() {
-        if Instant::now() > until {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }
 
 /// Says the same to everybody.

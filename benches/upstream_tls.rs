@@ -7,15 +7,18 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use openssl::pkey::PKey;
 use openssl::ssl::{SslAcceptor, SslMethod};
 use openssl::x509::X509;
+
+#[path = "process/mod.rs"]
+mod process;
+
+use process::{Server, wait_for};
 
 /// Requests of one measurement, on kept connections and on new ones.
 const KEPT: usize = 4000;
@@ -35,7 +38,10 @@ fn main() -> io::Result<()> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let file = folder.0.join("pollcast.yaml");
     std::fs::write(&file, configuration(port, plain, secured))?;
-    let server = Server::start(&file, &folder)?;
+    // The authorities of the system, as rustls reads them; and no line for each handshake.
+    let authorities = folder.0.join("ca.pem");
+    let environment = [("SSL_CERT_FILE", authorities.as_path()), ("RUST_LOG", Path::new("error"))];
+    let server = Server::start(&file, &environment)?;
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     wait_for(address)?;
     println!("CPU of the server, µs a request; medians of {ROUNDS} rounds of {KEPT} and {NEW} requests");
@@ -201,47 +207,4 @@ impl Drop for Folder {
         // What is left in a temporary folder does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-struct Server(Child);
-
-impl Server {
-    fn start(file: &std::path::Path, folder: &Folder) -> io::Result<Server> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pollcast"));
-        // The authorities of the system, as rustls reads them.
-        command.env("SSL_CERT_FILE", folder.0.join("ca.pem"));
-        command.args(["run", "--config"]).arg(file).stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().map(Server)
-    }
-
-    /// User and system time so far.
-    fn cpu(&self) -> io::Result<Duration> {
-        let mut text = String::new();
-        std::fs::File::open(format!("/proc/{}/stat", self.0.id()))?.read_to_string(&mut text)?;
-        // Behind the name, which may contain anything.
-        let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks =
-            |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or_default();
-        // Fields 14 and 15 of proc(5), in hundredths of a second on Linux.
-        Ok(Duration::from_millis(10 * (ticks(11) + ticks(12))))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[allow(clippy::disallowed_methods, reason = "a process that starts has no event to wait for")]
-fn wait_for(address: SocketAddr) -> io::Result<()> {
-    let until = Instant::now() + Duration::from_secs(10);
-    while TcpStream::connect(address).is_err() {
-        if Instant::now() > until {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }

@@ -119,11 +119,25 @@ impl Context {
     }
 }
 
+impl Context {
+    /// Counts it among the requests that pass through.
+    pub(super) fn passes(&mut self) {
+        if !std::mem::replace(&mut self.passing, true) {
+            self.shared.metrics.passthrough_active.inc();
+        }
+    }
+
+    /// Counts it among them no longer.
+    pub(super) fn pauses(&mut self) {
+        if std::mem::take(&mut self.passing) {
+            self.shared.metrics.passthrough_active.dec();
+        }
+    }
+}
+
 impl Drop for Context {
     fn drop(&mut self) {
         self.shared.active.fetch_sub(1, Ordering::SeqCst);
-        if self.passing {
-            self.shared.metrics.passthrough_active.dec();
-        }
+        self.pauses();
     }
 }

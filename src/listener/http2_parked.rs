@@ -7,14 +7,7 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::http2_windows::Windows;
-
-/// Bytes of what a client says before its first frame.
-const PREFACE: u32 = 24;
-
-const HEAD: usize = 9;
-
-const HEADERS: u8 = 1;
+use super::http2_windows::{HEAD, HEADERS, PREFACE, Windows};
 
 /// Most bytes that wait. With more the connection is not read: its client waits with them.
 const PARKED_BYTES_MAX: usize = 64 * 1024;
@@ -211,16 +204,9 @@ fn read_head(head: &[u8; HEAD]) -> (usize, u8, u32) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::http2_windows::tests::frame;
     use super::*;
     use proptest::prelude::*;
-
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-        frame.extend([kind, flags]);
-        frame.extend(stream.to_be_bytes());
-        frame.extend_from_slice(payload);
-        frame
-    }
 
     fn window(size: u32) -> Vec<u8> {
         frame(4, 0, 0, &[&4u16.to_be_bytes()[..], &size.to_be_bytes()].concat())

@@ -9,15 +9,16 @@ use std::io::IoSlice;
 use parking_lot::Mutex;
 
 /// Bytes of what a client says before its first frame.
-const PREFACE: u32 = 24;
+pub(super) const PREFACE: u32 = 24;
 
-const HEAD: usize = 9;
+/// Bytes of a frame before its payload.
+pub(super) const HEAD: usize = 9;
 
 /// What a window is without anything said (RFC 9113 §6.9.2).
 const INITIAL: i64 = 65_535;
 
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(super) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const WINDOW_UPDATE: u8 = 8;
@@ -248,11 +249,11 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    pub(in crate::listener) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
         let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
         frame.extend([kind, flags]);
         frame.extend(stream.to_be_bytes());

@@ -105,7 +105,7 @@ const SCOPES: [&str; 14] = [
 ];
 
 /// How likely a member of this name tells items apart; less is likelier. Returns `None` if not at all.
-fn rank(name: &str) -> Option<usize> {
+pub(super) fn rank(name: &str) -> Option<usize> {
     const NAMES: [&str; 14] = [
         "id",
         "_id",

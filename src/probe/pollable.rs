@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
 use super::identity::bodies;
+use super::listing::rank;
 use super::noise::{is_time, looks_like_noise};
 use crate::config::{Route, says_credential};
 use crate::resource::matches_pattern;
@@ -171,14 +172,12 @@ fn shares_nothing(before: &Value, after: &Value, values_min: usize) -> bool {
     }
 }
 
-/// Members whose values name an item of a list.
-const NAMES: [&str; 8] = ["id", "_id", "uuid", "guid", "key", "name", "fingerprint", "url"];
-
-/// Whether two items of a list are one and the same by a name that both have.
+/// Whether two items of a list are one and the same by the likeliest name that one of them has.
 fn has_name_of(item: &Value, other: &Value) -> bool {
-    let named = |name: &str| item.get(name).filter(|value| value.is_string() || value.is_number());
-    let name = NAMES.into_iter().find_map(|name| Some((name, named(name)?)));
-    name.is_some_and(|(name, value)| other.get(name) == Some(value))
+    let members = item.as_object().into_iter().flatten();
+    let named = members.filter(|(_, value)| value.is_string() || value.is_number());
+    let ranked = named.filter_map(|(name, value)| Some((rank(name)?, name, value)));
+    ranked.min_by_key(|(rank, ..)| *rank).is_some_and(|(_, name, value)| other.get(name) == Some(value))
 }
 
 /// The values of a body with their places, as far as a comparison needs.

@@ -116,7 +116,7 @@ impl Cover<'_> {
     }
 
     /// Whether the last good state may still be answered while polls fail.
-    pub(super) fn has_stale(&self, view: &View) -> bool {
+    fn has_stale(&self, view: &View) -> bool {
         let is_usable = view.frame.is_some() && !view.withdrawn && !view.condition.state.is_gone();
         is_usable && view.confirmed_at.is_some_and(|at| at.elapsed() <= self.route.stale_if_error)
     }

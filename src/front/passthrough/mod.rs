@@ -62,11 +62,10 @@ pub(super) fn begin(session: &mut Session, ctx: &mut Context, reason: Bypass, dr
     }
     ctx.answer = "passthrough";
     ctx.bypass = Some(reason);
-    ctx.passing = true;
+    ctx.passes();
     if session.is_body_empty() {
         ctx.body_is_read();
     }
-    ctx.shared.metrics.passthrough_active.inc();
     session.set_total_drain_timeout(None);
     session.set_close_on_response_before_downstream_finish(true);
     // An upgraded connection may be silent for as long as it likes.
@@ -334,8 +333,10 @@ pub(super) fn broken(
     ctx: &mut Context,
     reused: bool,
 ) -> Box<Error> {
-    let again = cursor_hold::asked_again(&error).or_else(|| sloppy_head::asked_again(session, &error, ctx));
-    if let Some(again) = again {
+    if cursor_hold::is_wait(&error) {
+        return error;
+    }
+    if let Some(again) = sloppy_head::asked_again(session, &error, ctx) {
         return again;
     }
     let mut error = error.more_context(format!("Peer: {peer}"));

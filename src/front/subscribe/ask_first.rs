@@ -67,7 +67,7 @@ pub(in crate::front) fn look(response: &ResponseHeader, ctx: &mut Context) -> Re
 fn is_given(otherwise: Otherwise, status: StatusCode, headers: &HeaderMap) -> bool {
     match otherwise {
         Otherwise::CloseNotFound => !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE),
-        Otherwise::RefuseOrigin => status == StatusCode::SWITCHING_PROTOCOLS || status.is_informational(),
+        Otherwise::RefuseOrigin => status.is_informational(),
         Otherwise::NameTheChoices | Otherwise::NameTheReadings | Otherwise::OwnWebSocket => {
             !status.is_success() || is_event_stream(headers)
         }

@@ -122,7 +122,9 @@ pub(in crate::front) fn look(response: &ResponseHeader, ctx: &mut Context) -> Re
         return Ok(());
     }
     hold.unchanged = Some(Box::new(response.clone()));
+    // Until it is asked again it is none that passes through.
     ctx.place = None;
+    ctx.pauses();
     let mut error = Error::explain(HELD, "nothing is new yet");
     error.set_retry(true);
     Err(error)
@@ -136,15 +138,6 @@ pub(in crate::front) fn is_wait(error: &Error) -> bool {
 /// Whether the request has been held, and is to be answered without the API.
 pub(in crate::front) fn is_over(error: &Error) -> bool {
     *error.etype() == ENDED
-}
-
-/// Has a request that is held sent once more. Returns `None` for other errors.
-pub(in crate::front) fn asked_again(error: &Error) -> Option<Box<Error>> {
-    (*error.etype() == HELD).then(|| {
-        let mut again = Error::explain(HELD, "nothing is new yet");
-        again.set_retry(true);
-        again
-    })
 }
 
 /// Waits until there is a reason to ask the API again; returns at once for a request that is not held.
@@ -164,6 +157,7 @@ pub(in crate::front) async fn wait(session: &mut Session, ctx: &mut Context) -> 
     if hold.ended.is_some() {
         return Error::e_explain(ENDED, "no new item came");
     }
+    ctx.passes();
     ctx.place = ctx.upstream.as_ref().and_then(|upstream| upstream.passing.enter());
     match ctx.place {
         None if ctx.upstream.is_some() => Error::e_explain(

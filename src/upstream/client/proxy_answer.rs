@@ -55,7 +55,7 @@ fn product(headers: &HeaderMap) -> Option<String> {
     text(&SERVER).map(name).filter(|name| PRODUCTS.contains(&name.as_str()))
 }
 
-/// Whether Via names nobody but this product, once at most: then no other one passed the answer on.
+/// Whether Via names no hop, or one of this product: then no other proxy or server passed the answer on.
 fn is_first_hop(headers: &HeaderMap, product: &str) -> bool {
     let lines: Option<Vec<&str>> = headers.get_all(VIA).iter().map(|line| line.to_str().ok()).collect();
     let Some(lines) = lines else { return false };

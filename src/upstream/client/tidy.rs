@@ -434,6 +434,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_first_turn_to_read_an_upgrade_gives_nothing_whatever_has_come() {
+        let (tidy, mut server, _) = connection().await;
+        let mut tidy = tidy.yielding();
+        server.write_all(b"HTTP/1.1 101 X\r\n\r\nframe").await.unwrap();
+        let mut bytes = [0; 64];
+        let turns = std::sync::atomic::AtomicUsize::new(0);
+        let read = std::future::poll_fn(|context| {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            if turns.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+                let first = Pin::new(&mut tidy).poll_read(context, &mut buffer);
+                assert!(first.is_pending() && buffer.filled().is_empty());
+                return Poll::Pending;
+            }
+            ready!(Pin::new(&mut tidy).poll_read(context, &mut buffer)).unwrap();
+            Poll::Ready(buffer.filled().len())
+        });
+        assert!(read.await > 0, "the turn after it is asked for");
+    }
+
+    #[tokio::test]
     async fn a_connection_with_unread_bytes_is_not_used_again() {
         let (mut tidy, mut server, _) = connection().await;
         server.write_all(b"HTTP/1.1 204 X\r\n\r\nHTTP").await.unwrap();

@@ -134,6 +134,7 @@ async fn what_is_held_has_no_connection_to_the_api_and_no_place_there() {
     }
     stand.clients("long_poll", 20).await;
     assert_eq!(stand.legacy.in_flight(CHANGES), 0);
+    assert_eq!(stand.metric("pollcast_passthrough_active", "").await, 0.0);
     changes.add();
     for http in &mut clients {
         assert_eq!(newest(&http.read_response().await.expect(200)), 4);
@@ -214,4 +215,19 @@ async fn a_client_with_a_cursor_of_its_own_gets_the_apis_own_document() {
     assert_eq!(answer.json()["results"].as_array().map(Vec::len), Some(3), "{answer:?}");
     let at_once = long_poll(&mut http, &own, None, Duration::from_secs(30)).await.expect(200);
     assert_eq!(at_once.json(), answer.json());
+}
+
+#[tokio::test]
+async fn every_way_to_ask_for_a_wait_is_held() {
+    let stand = Stand::start(ROUTE);
+    let _changes = Changes::of(&stand.legacy, 3);
+    let mut http = stand.http().await;
+    let first = http.get(CHANGES, &[]).await.expect(200);
+    let tag = ("if-none-match", first.etag());
+    let switched = format!("{CHANGES}?_wait=1s");
+    for (target, more) in [(CHANGES, vec![tag, ("wait", "1")]), (&switched, vec![tag])] {
+        let began = Instant::now();
+        assert_eq!(http.get(target, &more).await.expect(304).etag(), first.etag());
+        assert!(began.elapsed() >= Duration::from_millis(900), "{target}: {:?}", began.elapsed());
+    }
 }
