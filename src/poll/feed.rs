@@ -90,8 +90,13 @@ impl Follower {
     /// As [`Page::read`]; a next page that is none of this resource (`bad-next`).
     pub(super) fn read(&self, snapshot: &Snapshot, headers: &HeaderMap) -> Result<Reading, Unfit> {
         // Nothing is new where there is no content.
-        let Some(json) = snapshot.json() else {
+        if snapshot.body.is_empty() {
             return Ok(Reading::empty());
+        }
+        let Some(json) = snapshot.json() else {
+            let found = snapshot.media_type.as_ref().map_or("no type", |it| it.essence.as_str());
+            let reason = format!("the body ({found}) does not parse as JSON, which the route's `feed` needs");
+            return Err(Unfit { class: "not-json", reason });
         };
         let page = Page::read(&self.rules, json)?;
         let mut reading = Reading::empty();

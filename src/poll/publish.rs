@@ -58,10 +58,6 @@ impl Poller {
                 return Ok("failed");
             }
         };
-        // A 204 in between has no type: what comes after it is held against the last one.
-        if let Some(media_type) = &snapshot.media_type {
-            self.known_type = Some(media_type.clone());
-        }
         let news = match self.news(&snapshot, answer).await {
             Ok(news) => news,
             Err(BadPage::Unfit(Unfit { class, reason })) => {
@@ -70,6 +66,10 @@ impl Poller {
             }
             Err(BadPage::OneUsers(verdict)) => return Err(End::OneUsers(verdict)),
         };
+        // A 204 in between has no type: what comes after it is held against the last one.
+        if let Some(media_type) = &snapshot.media_type {
+            self.known_type = Some(media_type.clone());
+        }
         publisher.order(self.feed.as_ref().map(Follower::order));
         self.renewed = None;
         let draft = publisher.draft(Arc::new(snapshot), news);

@@ -2,6 +2,8 @@
 //!
 //! Pure. Must not know: how the answer was fetched, who follows the resource.
 
+use std::cmp::Ordering;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -186,8 +188,7 @@ fn data(answer: &Answer, terms: &Terms) -> Verdict {
     }))
 }
 
-/// Login pages and error pages come with 200: type and completeness are looked at. A type
-/// that polls ask for more than for the known one is no such page: the known one was.
+/// Login pages and error pages come with 200: type and completeness are looked at.
 fn fits(
     answer: &Answer,
     terms: &Terms,
@@ -202,7 +203,7 @@ fn fits(
     if let Some(known) = terms.known_type
         && expect.is_empty()
         && known.essence != found
-        && quality(&terms.route.poll.accept, found) <= quality(&terms.route.poll.accept, &known.essence)
+        && !gives_way(&known.essence, found, &terms.route.poll.accept)
     {
         return Err((
             "unexpected-type",
@@ -216,6 +217,21 @@ fn fits(
         return Err(("close-delimited", reason.to_owned()));
     }
     Ok(())
+}
+
+/// Whether a body of the `known` type was the login page or the error page, and one of the type `found` is the
+/// resource: polls ask for it more, or as much, the known one is HTML, as such pages are, and the other is no text
+/// for people.
+fn gives_way(known: &str, found: &str, accept: &HeaderValue) -> bool {
+    match quality(accept, found).cmp(&quality(accept, known)) {
+        Ordering::Greater => true,
+        Ordering::Equal => is_html(known) && !is_html(found) && found != "text/plain",
+        Ordering::Less => false,
+    }
+}
+
+fn is_html(essence: &str) -> bool {
+    matches!(essence, "text/html" | "application/xhtml+xml")
 }
 
 /// How much an `Accept` field wants a type, in thousandths (RFC 9110 §12.5.1): its most specific

@@ -149,6 +149,11 @@ fn another_type_with_200_is_no_data() {
     const HTML: Fields = &[("content-type", "text/html; charset=utf-8")];
     const PLAIN: Fields = &[("content-type", "text/plain")];
     let known = |known| Case { known: Some(known), ..public() };
+    let of_any_type = |wanted| {
+        let mut case = known(wanted);
+        case.route.poll.accept = HeaderValue::from_static("*/*");
+        case
+    };
     let expecting = |wanted: &str| {
         let mut case = public();
         case.route.poll.expect = vec![wanted.to_owned()];
@@ -161,6 +166,9 @@ fn another_type_with_200_is_no_data() {
         ("the same with a charset", known("application/json; charset=utf-8"), JSON, "data"),
         ("as good as the known one", known("text/html"), PLAIN, "unfit unexpected-type"),
         ("the first one was the error page", known("text/html"), JSON, "data"),
+        ("the same where all types are asked for alike", of_any_type("text/html"), JSON, "data"),
+        ("a login page behind that", of_any_type("application/json"), HTML, "unfit unexpected-type"),
+        ("a page for people either way", of_any_type("text/html"), PLAIN, "unfit unexpected-type"),
         ("what is expected", expecting("application/json"), JSON, "data"),
         ("not what is expected", expecting("application/json"), HTML, "unfit unexpected-type"),
     ];

@@ -349,6 +349,21 @@ async fn a_body_without_the_list_is_a_failed_poll() {
 }
 
 #[tokio::test]
+async fn a_page_that_is_no_json_is_a_failed_poll_even_if_it_is_the_first() {
+    let (stand, room) = stand(&format!("{PLAIN}, stale_after: 0s"), newest_first);
+    room.say(1..=3);
+    for login in ["text/html", "text/plain", "application/octet-stream"] {
+        stand.legacy.once(ROOM, Reply::new(login, "<html>Please log in</html>"));
+    }
+    let mut sse = Sse::open(stand.address(), ROOM, &[("last-event-id", "2")]).await;
+    let mut event = sse.next_event().await;
+    while matches!(event.event.as_str(), "stale" | "fresh") {
+        event = sse.next_event().await;
+    }
+    assert_eq!(id_of(&event), "3", "the item that it had is known");
+}
+
+#[tokio::test]
 async fn ids_that_do_not_fit_a_line_are_encoded_and_read_back() {
     let stand = Stand::start(PLAIN);
     let set = |names: &[&str]| {
