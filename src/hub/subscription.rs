@@ -17,6 +17,8 @@ pub enum Resume {
     Start,
     /// It says that it has this version.
     From(Version),
+    /// It says that it has this version, and a poll since it asked has said what there is: nothing more is waited for.
+    FromConfirmed(Version),
     /// It says that it has a state with this tag, which is none that is known.
     Tag([u8; 6]),
     /// On a feed: it says that it has this item, or the page of this version.
@@ -104,12 +106,13 @@ impl Subscription {
         }
         let known = match &resume {
             Resume::Start => true,
-            Resume::From(version) => topic.has_held(*version),
+            Resume::From(version) | Resume::FromConfirmed(version) => topic.has_held(*version),
             Resume::Tag(_) => false,
             Resume::Item(id) => topic.knows_position(id),
         };
-        let mut confirm = if known { 0 } else { attendance.next_poll };
-        if !known {
+        let is_awaited = !known && !matches!(resume, Resume::FromConfirmed(_));
+        let mut confirm = if is_awaited { attendance.next_poll } else { 0 };
+        if is_awaited {
             let has_cursor = topic.route().feed.as_ref().is_some_and(|feed| feed.cursor.is_some());
             if let (Resume::Item(id), true) = (&resume, has_cursor) {
                 topic.miss(id);
@@ -121,7 +124,7 @@ impl Subscription {
         let is_feed = topic.route().feed.is_some();
         let (seen, place) = match resume {
             Resume::Start => (None, is_feed.then_some(Place::Item(None))),
-            Resume::From(version) => (Some(version), None),
+            Resume::From(version) | Resume::FromConfirmed(version) => (Some(version), None),
             Resume::Tag(tag) => (None, Some(if is_feed { Place::Page(tag) } else { Place::State(tag) })),
             Resume::Item(id) => (None, Some(Place::Item(Some(id)))),
         };

@@ -211,10 +211,13 @@ impl Cover<'_> {
         let topic = attendance.topic();
         let outcome = match &resume {
             Resume::Start => "none",
-            Resume::From(version) if Some(*version) == current => "current",
-            Resume::From(version) if topic.has_held(*version) => "known",
+            Resume::From(version) | Resume::FromConfirmed(version) => match current {
+                Some(current) if *version == current => "current",
+                _ if topic.has_held(*version) => "known",
+                _ => "unknown",
+            },
             Resume::Item(id) if topic.knows_position(id) => "known",
-            Resume::From(_) | Resume::Tag(_) | Resume::Item(_) => "unknown",
+            Resume::Tag(_) | Resume::Item(_) => "unknown",
         };
         self.front.shared.metrics.resumes.with_label_values(&[outcome]).inc();
         Subscription::new(attendance, shard, format, resume)

@@ -64,13 +64,8 @@ impl Cover<'_> {
         }
         cors::add_beside(&mut headers, &self.route, &self.headers, Some(view));
         let resume = match self.resume() {
-            // Its version is not the current one, and nothing more is to be waited for.
-            // A reader of patches is told so before it gets the state.
-            Resume::From(version)
-                if is_confirmed && patches.is_none() && !attendance.topic().has_held(version) =>
-            {
-                Resume::Start
-            }
+            // What comes first depends on what is current when the stream begins: it may be this version by then.
+            Resume::From(version) if is_confirmed => Resume::FromConfirmed(version),
             resume => resume,
         };
         if self.session.is_http2() {

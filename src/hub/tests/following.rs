@@ -181,6 +181,21 @@ async fn a_reader_with_a_version_nobody_knows_is_told_before_it_gets_the_state()
 }
 
 #[tokio::test]
+async fn a_state_that_becomes_current_between_two_looks_is_not_told_to_its_reader() {
+    let (stage, _first, mut publisher) = Stage::of_patches();
+    let plain = Format::Sse(Coding::Plain);
+    state(&mut publisher, 0);
+    // Its version was none that is known when it was asked for, and is current when the stream begins.
+    let mut subscription = stage.reads(plain, Resume::FromConfirmed(version(&document(1).to_string())));
+    state(&mut publisher, 1);
+    assert_eq!(take(&mut subscription), [""; 0]);
+    state(&mut publisher, 0);
+    assert_eq!(take(&mut subscription), [document(0).to_string()]);
+    let mut unknown = stage.reads(plain, Resume::FromConfirmed(version("elsewhere")));
+    assert_eq!(take(&mut unknown), [document(0).to_string()], "nothing more is waited for");
+}
+
+#[tokio::test]
 async fn a_state_that_recurs_is_continued_from_its_latest_occurrence() {
     let (stage, _first, mut publisher) = Stage::of_patches();
     let _reader = stage.reads(JSON, Resume::Start);
