@@ -82,6 +82,15 @@ impl Room {
     }
 }
 
+impl std::fmt::Display for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a room with items to {} and {:?} between readers", self.told.lock().1, {
+            let readers = self.readers.lock();
+            readers.values().min().copied().zip(readers.values().max().copied())
+        })
+    }
+}
+
 struct Reader {
     address: std::net::SocketAddr,
     rng: fastrand::Rng,

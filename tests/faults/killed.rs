@@ -114,8 +114,8 @@ impl Listener for OfItems {
             }
             ("stale" | "fresh" | "gone", None) => {}
             (event, id) => {
-                let has = self.items.last();
-                panic!("an unexpected event {event} with id {id:?} for who has {has:?}: {data}")
+                let (has, room) = (self.items.last(), &self.room);
+                panic!("an unexpected event {event} with id {id:?} for who has {has:?} of {room}: {data}")
             }
         }
     }

@@ -41,7 +41,7 @@ pub fn config(server: &str, listener: &str, admin: &str, versions: u64, state: &
          drain: {{delay: 0s, window: 100ms}}\n\
          passthrough: legacy\n\
          defaults:\n\
-         \x20 poll: {{interval: 150ms, timeout: 800ms, linger: 1s, \
+         \x20 poll: {{interval: 150ms, timeout: 2s, linger: 1s, \
                      backoff: {{min: 100ms, max: 300ms, retry_after_max: 1s}}}}\n\
          \x20 stale_if_error: 1s\n  history: {{versions: {versions}}}\n\
          \x20 write_wait: 500ms\n\

@@ -181,8 +181,16 @@ impl Serving {
             self.wire.write(&not_modified(reply)).await?;
             return Ok(Next::Request);
         }
-        self.wire.write(&head_of(reply, seen, Some(reply.body.len()))).await?;
+        let head = head_of(reply, seen, Some(reply.body.len()));
         let bodiless = seen.method == "HEAD" || matches!(reply.status, 204 | 304);
+        if let Some(unasked) = &reply.unasked {
+            // In one piece: what comes later may be taken for the answer to the next request, and rightly so.
+            assert!(framing_for(reply, seen) == Framing::Length, "only behind a body with a length");
+            let body: &[u8] = if bodiless { b"" } else { &reply.body };
+            self.wire.write(&[&head, body, unasked].concat()).await?;
+            return Ok(Next::Request);
+        }
+        self.wire.write(&head).await?;
         if !bodiless {
             let limit = match reply.end {
                 End::Proper => reply.body.len(),
@@ -204,9 +212,6 @@ impl Serving {
                 End::HangAfter(_) => return Ok(self.hang().await),
                 End::ResetAfter(_) => return Ok(Next::Reset),
             }
-        }
-        if let Some(unasked) = &reply.unasked {
-            self.wire.write(unasked).await?;
         }
         Ok(Next::Request)
     }
