@@ -89,15 +89,7 @@ const MAX_FILE_LINES: usize = 400;
 
 #[test]
 fn the_source_keeps_the_architecture() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    collect(&root, &mut files);
-    assert!(!files.is_empty(), "no source found in {}", root.display());
-    let named = files.iter().map(|file| {
-        let name = file.strip_prefix(&root).expect("found below the root").to_string_lossy().into_owned();
-        (name, fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display())))
-    });
-    let named: Vec<(String, String)> = named.collect();
+    let named = files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     let (mut violations, code) = (check_all(&named), code_of(&named));
     violations.extend(sizes::long_functions(&code));
     let imports = circles::Files::of(&code).imports();
@@ -105,6 +97,18 @@ fn the_source_keeps_the_architecture() {
     violations.extend(rooms::sessions(&code));
     violations.extend(circles::check(&imports));
     assert!(violations.is_empty(), "the architecture is broken:\n{}", violations.join("\n"));
+}
+
+/// The Rust files below a folder: the path from there, and the text.
+fn files_below(root: &Path) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    collect(root, &mut files);
+    assert!(!files.is_empty(), "no source found in {}", root.display());
+    let named = files.iter().map(|file| {
+        let name = file.strip_prefix(root).expect("found below the root").to_string_lossy().into_owned();
+        (name, fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display())))
+    });
+    named.collect()
 }
 
 fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) {

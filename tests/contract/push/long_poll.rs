@@ -1,15 +1,21 @@
 //! Contract §4: held long-polls, end to end.
 
+mod connections;
+mod versions;
+
 use std::time::{Duration, Instant};
 
-use crate::contract::{FAST, FAST_FAILING, ONCE, Stand, TlsStand, version_of};
-use crate::support::client::{Http, Response, Sse, long_poll};
+use crate::contract::{FAST, FAST_FAILING, ONCE, Stand, TlsStand};
+use crate::support::client::{Http, Response, long_poll};
 use crate::support::h2::H2;
 use crate::support::legacy::Reply;
 
 const A: &str = r#"{"price":1}"#;
+
 const B: &str = r#"{"price":2}"#;
+
 const LONG: Duration = Duration::from_secs(30);
+
 const UNKNOWN: &str = "\"AAAAAAAAAAAAAAAAAAAAAA\"";
 
 fn stand(route: &str) -> Stand {
@@ -81,175 +87,6 @@ async fn without_a_change_it_ends_with_304_and_the_same_version() {
     assert!(held >= Duration::from_millis(1870), "{held:?}");
     assert!(held <= Duration::from_millis(2600), "{held:?}");
     assert_eq!(tag(&mut http).await, before);
-}
-
-#[tokio::test]
-async fn any_known_version_of_a_list_is_held_and_a_star_too() {
-    let stand = stand(FAST);
-    for condition in ["\"x\", TAG", "W/TAG", "*"] {
-        let mut http = stand.http().await;
-        let before = tag(&mut http).await;
-        hold(&stand, &mut http, &condition.replace("TAG", &before)).await;
-        http.expect_silence(Duration::from_millis(150)).await;
-        drop(http);
-        stand.clients("long_poll", 0).await;
-    }
-}
-
-#[tokio::test]
-async fn an_older_version_gets_the_latest_at_once() {
-    let stand = stand(FAST);
-    let mut http = stand.http().await;
-    let before = tag(&mut http).await;
-    hold(&stand, &mut http, &before).await;
-    stand.legacy.set("/prices/A", Reply::json(B));
-    http.read_response().await.expect(200);
-    let answer = long_poll(&mut http, "/prices/A", Some(&before), LONG).await.expect(200);
-    assert_eq!(answer.text(), B);
-}
-
-#[tokio::test]
-async fn an_unknown_version_waits_for_a_confirming_poll() {
-    let stand = stand("poll: {interval: 1s}");
-    let mut http = stand.http().await;
-    tag(&mut http).await;
-    stand.legacy.set("/prices/A", Reply::json(B));
-    let answer = long_poll(&mut http, "/prices/A", Some(UNKNOWN), LONG).await;
-    assert_eq!(answer.expect(200).text(), B);
-}
-
-#[tokio::test]
-async fn an_unknown_version_that_turns_out_to_be_current_is_held() {
-    let stand = stand("poll: {interval: 400ms}");
-    let newer = version_of(&stand, B).await;
-    let mut http = stand.http().await;
-    tag(&mut http).await;
-    stand.legacy.set("/prices/A", Reply::json(B));
-    hold(&stand, &mut http, &format!("\"{newer}\"")).await;
-    http.expect_silence(Duration::from_millis(800)).await;
-    stand.legacy.set("/prices/A", Reply::json(A));
-    assert_eq!(http.read_response().await.expect(200).text(), A);
-}
-
-#[tokio::test]
-async fn after_a_restart_an_unknown_version_is_answered_by_the_first_poll() {
-    let stand = stand(ONCE);
-    let mut http = stand.http().await;
-    let answer = long_poll(&mut http, "/prices/A", Some(UNKNOWN), LONG).await;
-    assert_eq!(answer.expect(200).text(), A);
-    assert_eq!(stand.legacy.count("/prices/A"), 1);
-}
-
-#[tokio::test]
-async fn the_connection_lives_on_for_every_kind_of_request() {
-    let stand = stand(FAST);
-    stand.legacy.set("/elsewhere", Reply::text("through"));
-    let mut http = stand.http().await;
-    let mut version = tag(&mut http).await;
-    for body in [B, A, B, A] {
-        hold(&stand, &mut http, &version).await;
-        stand.legacy.set("/prices/A", Reply::json(body));
-        version = expect_change(http.read_response().await, body, &version);
-        assert_eq!(http.get("/elsewhere", &[]).await.expect(200).text(), "through");
-        let posted = http.request("POST", "/elsewhere", &[], b"body").await.expect(200);
-        assert_eq!(posted.text(), "through");
-        http.get("/prices/A", &[("if-none-match", &version)]).await.expect(304);
-    }
-    // It did not grow or shrink on the way.
-    stand.clients("long_poll", 0).await;
-    let bodies = stand.legacy.seen("/elsewhere");
-    assert!(bodies.iter().filter(|s| s.method == "POST").all(|s| &s.body[..] == b"body"));
-}
-
-#[tokio::test]
-async fn a_request_sent_while_one_is_held_is_answered_after_it() {
-    let stand = stand(FAST);
-    stand.legacy.set("/elsewhere", Reply::text("through"));
-    let mut http = stand.http().await;
-    let before = tag(&mut http).await;
-    hold(&stand, &mut http, &before).await;
-    http.send("POST", "/elsewhere", &[], b"later").await;
-    http.send("GET", "/prices/A", &[], b"").await;
-    http.expect_silence(Duration::from_millis(150)).await;
-    stand.legacy.set("/prices/A", Reply::json(B));
-    expect_change(http.read_response().await, B, &before);
-    assert_eq!(http.read_response().await.expect(200).text(), "through");
-    assert_eq!(http.read_response().await.expect(200).text(), B);
-    assert_eq!(&stand.legacy.seen("/elsewhere")[0].body[..], b"later");
-}
-
-#[tokio::test]
-async fn requests_pipelined_in_one_piece_are_answered_in_order() {
-    let stand = stand(FAST);
-    let mut http = stand.http().await;
-    let before = tag(&mut http).await;
-    let request = format!(
-        "GET /prices/A HTTP/1.1\r\nHost: a\r\nPrefer: wait=1\r\nIf-None-Match: {before}\r\n\r\n\
-         GET /prices/A HTTP/1.1\r\nHost: a\r\n\r\n"
-    );
-    let mut other = Http::connect(stand.address()).await;
-    let host = [("host", "a")];
-    assert_eq!(other.get("/prices/A", &host).await.expect(200).etag(), before);
-    other.send_raw(request.as_bytes()).await;
-    let first = other.read_head().await;
-    assert_eq!(first.status, 304);
-    assert_eq!(other.read_response().await.expect(200).text(), A);
-}
-
-#[tokio::test]
-async fn a_pipelined_request_that_is_too_long_is_never_served_in_part() {
-    let stand = stand(FAST);
-    let mut http = stand.http().await;
-    let before = tag(&mut http).await;
-    hold(&stand, &mut http, &before).await;
-    let body = vec![b'x'; 48 * 1024];
-    http.send("POST", "/elsewhere", &[], &body).await;
-    http.expect_closed().await;
-    assert_eq!(stand.legacy.count("/elsewhere"), 0);
-}
-
-#[tokio::test]
-async fn http10_gets_a_length_and_a_close() {
-    let stand = stand(FAST);
-    let mut http = stand.http().await;
-    let host = [("host", "a")];
-    let before = http.get("/prices/A", &host).await.expect(200).etag().to_owned();
-    for (wait, change) in [("1", None), ("30", Some(B))] {
-        let mut old = stand.http().await;
-        let request = format!(
-            "GET /prices/A HTTP/1.0\r\nHost: a\r\nPrefer: wait={wait}\r\nIf-None-Match: {before}\r\n\r\n"
-        );
-        old.send_raw(request.as_bytes()).await;
-        stand.clients("long_poll", 1).await;
-        let answer = match change {
-            None => old.read_response().await.expect(304),
-            Some(body) => {
-                stand.legacy.set("/prices/A", Reply::json(body));
-                let answer = old.read_response().await.expect(200);
-                assert_eq!(answer.text(), body);
-                assert_eq!(answer.header("content-length"), Some("11"));
-                answer
-            }
-        };
-        assert!(answer.names("connection", "close"), "{answer:?}");
-        assert_eq!(answer.header("transfer-encoding"), None);
-        old.expect_eof().await;
-    }
-}
-
-#[tokio::test]
-async fn connection_close_is_honoured_after_the_answer() {
-    let stand = stand(FAST);
-    let mut http = stand.http().await;
-    let before = tag(&mut http).await;
-    let headers = [("prefer", "wait=30"), ("if-none-match", before.as_str()), ("connection", "close")];
-    http.send("GET", "/prices/A", &headers, b"").await;
-    stand.clients("long_poll", 1).await;
-    stand.legacy.set("/prices/A", Reply::json(B));
-    let answer = http.read_response().await.expect(200);
-    assert_eq!(answer.text(), B);
-    assert!(answer.names("connection", "close"), "{answer:?}");
-    http.expect_eof().await;
 }
 
 #[tokio::test]
@@ -447,24 +284,4 @@ async fn over_http2_held_polls_share_a_connection() {
     let left = tokio::time::timeout(Duration::from_millis(300), h2.get("/prices/A", &long)).await;
     assert!(left.is_err(), "{left:?}");
     tls.stand.clients("long_poll", 0).await;
-}
-
-/// A client has that tag from an answer that passed through.
-#[tokio::test]
-async fn the_upstreams_own_tag_of_the_current_state_is_held() {
-    let stand = Stand::start(FAST);
-    stand.legacy.set("/prices/A", Reply::json("1").etag("\"rev-1\""));
-    for tag in ["\"rev-1\"", "W/\"rev-1\"", "\"rev-0\", \"rev-1\""] {
-        let mut http = stand.http().await;
-        hold(&stand, &mut http, tag).await;
-        stand.legacy.set("/prices/A", Reply::json("2").etag("\"rev-2\""));
-        let answer = http.read_response().await.expect(200);
-        assert_eq!(answer.text(), "2");
-        // An older one of the upstream's is no version of ours.
-        let old = long_poll(&mut http, "/prices/A", Some("\"rev-1\""), Duration::from_secs(5)).await;
-        assert_eq!((old.status, old.text().as_str()), (200, "2"), "{tag}");
-        stand.legacy.set("/prices/A", Reply::json("1").etag("\"rev-1\""));
-        let mut sse = Sse::open(stand.address(), "/prices/A", &[]).await;
-        while sse.next_event().await.data != "1" {}
-    }
 }

@@ -1,14 +1,17 @@
 //! Contract §6: WebSockets, end to end.
 
+mod hostile;
+mod refusals;
+
 use std::time::{Duration, Instant};
 
-use crate::contract::{FAST, FAST_FAILING, ONCE, Stand, TlsStand, narrow};
+use crate::contract::{FAST, ONCE, Stand, TlsStand};
 use crate::support::client::{Http, Message, Ws};
-use crate::support::frames::{BINARY, CLOSE, CONTINUATION, Frame, PING, TEXT};
+use crate::support::frames::{BINARY, CLOSE, Frame, PING};
 use crate::support::legacy::Reply;
-use crate::support::wire::within;
 
 const A: &str = r#"{"price":1}"#;
+
 const B: &str = r#"{"price":2}"#;
 
 fn stand(route: &str) -> Stand {
@@ -86,82 +89,6 @@ async fn a_client_without_pongs_is_closed() {
     stand.metric_becomes("pollcast_ends_total", "no-pong", 1.0).await;
 }
 
-/// What a client must not send, and the close code for it.
-fn hostile() -> Vec<(&'static str, Vec<u8>, u16)> {
-    let masked = |frame: Frame| frame.encode(Some([1, 2, 3, 4]));
-    let partial = |opcode, payload: &[u8]| Frame { fin: false, ..Frame::new(opcode, payload) };
-    let raw = |first: u8, second: u8| vec![first, second, 1, 2, 3, 4];
-    vec![
-        ("unmasked", Frame::new(TEXT, "x").encode(None), 1002),
-        ("rsv1", masked(Frame { rsv1: true, ..Frame::new(TEXT, "x") }), 1002),
-        ("rsv2", raw(0xa1, 0x80), 1002),
-        ("reserved data opcode", raw(0x83, 0x80), 1002),
-        ("reserved control opcode", raw(0x8b, 0x80), 1002),
-        ("fragmented ping", masked(partial(PING, b"")), 1002),
-        ("long ping", masked(Frame::new(PING, vec![0; 126])), 1002),
-        ("continuation of nothing", masked(Frame::new(CONTINUATION, "x")), 1002),
-        (
-            "message inside a message",
-            [masked(partial(TEXT, b"a")), masked(Frame::new(TEXT, "b"))].concat(),
-            1002,
-        ),
-        ("half a close code", masked(Frame::new(CLOSE, vec![3])), 1002),
-        ("close code 1005", masked(Frame::new(CLOSE, 1005u16.to_be_bytes())), 1002),
-        ("close code 999", masked(Frame::new(CLOSE, 999u16.to_be_bytes())), 1002),
-        ("text that is not UTF-8", masked(Frame::new(TEXT, vec![0xff])), 1007),
-        (
-            "UTF-8 broken over fragments",
-            [masked(partial(TEXT, &[0xc3])), masked(Frame::new(CONTINUATION, "x"))].concat(),
-            1007,
-        ),
-        ("reason that is not UTF-8", masked(Frame::new(CLOSE, vec![3, 232, 0xff])), 1007),
-        ("big message", masked(Frame::new(BINARY, vec![0; 70_000])), 1009),
-        ("huge length", vec![0x82, 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4], 1009),
-        (
-            "big by fragments",
-            [masked(partial(BINARY, &[0; 40_000])), masked(Frame::new(CONTINUATION, vec![0; 40_000]))]
-                .concat(),
-            1009,
-        ),
-    ]
-}
-
-#[tokio::test]
-async fn every_hostile_frame_gets_its_close_code() {
-    let stand = stand(ONCE);
-    for (name, bytes, code) in hostile() {
-        let mut ws = Ws::open(stand.address(), "/prices/A", &[]).await;
-        ws.next_text().await;
-        ws.send_raw_frame(&bytes).await;
-        let (closed, _) = ws.next_close().await;
-        assert_eq!(closed, code, "{name}");
-        ws.expect_closed().await;
-    }
-    stand.clients("websocket", 0).await;
-}
-
-#[tokio::test]
-async fn a_hostile_client_that_reads_nothing_stops_nobody() {
-    let stand = Stand::with(FAST, "limits: {stall_timeout: 2s}\nthreads: {front: 1, shards: 1}");
-    stand.legacy.set("/prices/BIG", Reply::text("x".repeat(900_000)));
-    stand.legacy.set("/prices/A", Reply::json(A));
-    let mut good = Ws::open(stand.address(), "/prices/A", &[]).await;
-    good.next_text().await;
-    let mut streams = Vec::new();
-    for (_, bytes, _) in hostile() {
-        let stream = narrow(stand.address()).await;
-        let mut ws = Ws::over(stream, "localhost", "/prices/BIG", &[]).await.expect("a WebSocket");
-        ws.send_raw_frame(&bytes).await;
-        streams.push(ws);
-    }
-    for body in [B, A, B] {
-        stand.legacy.set("/prices/A", Reply::json(body));
-        assert_eq!(good.next_text().await, body);
-    }
-    // They had their time.
-    stand.clients("websocket", 1).await;
-}
-
 #[tokio::test]
 async fn a_close_is_echoed_and_then_the_connection_ends() {
     let stand = stand(ONCE);
@@ -198,110 +125,6 @@ async fn frames_sent_with_the_handshake_count() {
             state |= frame.payload == A.as_bytes();
         }
     }
-}
-
-#[tokio::test]
-async fn an_origin_is_let_in_if_it_is_absent_or_the_same_host() {
-    let stand = stand(ONCE);
-    let host = stand.address().to_string();
-    let same = format!("http://{host}");
-    Ws::open(stand.address(), "/prices/A", &[]).await;
-    Ws::open(stand.address(), "/prices/A", &[("origin", &same)]).await;
-    for origin in ["http://evil.example", "null", "http://127.0.0.1", ""] {
-        let refused = Ws::try_open(stand.address(), "/prices/A", &[("origin", origin)]).await;
-        assert_eq!(refused.err().map(|head| head.status), Some(403), "{origin:?}");
-    }
-}
-
-#[tokio::test]
-async fn configured_origins_are_the_only_ones() {
-    let stand = stand("poll: {interval: 1h}, websocket: {origins: ['https://shop.example']}");
-    Ws::open(stand.address(), "/prices/A", &[("origin", "https://shop.example")]).await;
-    let same = format!("http://{}", stand.address());
-    let refused = Ws::try_open(stand.address(), "/prices/A", &[("origin", &same)]).await;
-    assert_eq!(refused.err().map(|head| head.status), Some(403));
-}
-
-#[tokio::test]
-async fn another_version_of_the_protocol_is_426() {
-    let stand = stand(ONCE);
-    let mut http = stand.http().await;
-    let headers = [
-        ("connection", "Upgrade"),
-        ("upgrade", "websocket"),
-        ("sec-websocket-version", "8"),
-        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-    ];
-    let answer = http.get("/prices/A", &headers).await.expect(426);
-    assert_eq!(answer.header("sec-websocket-version"), Some("13"));
-    assert_eq!(answer.header("upgrade"), Some("websocket"), "{answer:?}");
-    let mut http = stand.http().await;
-    let keyless = [headers[0], headers[1], ("sec-websocket-version", "13")];
-    http.get("/prices/A", &keyless).await.expect(400);
-}
-
-#[tokio::test]
-async fn what_the_upstream_refuses_is_a_close_code() {
-    let stand = stand(FAST);
-    for (status, code) in [(401, 4401), (403, 4403), (404, 4404), (410, 4404)] {
-        let path = format!("/prices/{status}");
-        stand.legacy.set(&path, Reply::text("no").status(status));
-        let mut ws = Ws::open(stand.address(), &path, &[]).await;
-        assert_eq!(ws.next_close().await.0, code, "{status}");
-        ws.expect_closed().await;
-    }
-    stand.clients("websocket", 0).await;
-}
-
-#[tokio::test]
-async fn what_cannot_be_a_snapshot_is_1011() {
-    let stand = stand("poll: {interval: 100ms, max_body: 1KiB}");
-    stand.legacy.set("/prices/A", Reply::text("x".repeat(5000)));
-    for _ in 0..2 {
-        let mut ws = Ws::open(stand.address(), "/prices/A", &[]).await;
-        assert_eq!(ws.next_close().await.0, 1011);
-    }
-}
-
-#[tokio::test]
-async fn a_close_code_needs_no_second_seat() {
-    let stand = Stand::with("poll: {interval: 100ms, max_body: 1KiB}", "limits: {clients: 1}");
-    stand.legacy.set("/prices/A", Reply::text("x".repeat(5000)));
-    for path in ["/prices/A", "/prices/A", "/prices/404"] {
-        // The seat of the one before is free once its connection is gone, which nothing tells.
-        let open = async {
-            loop {
-                match Ws::try_open(stand.address(), path, &[]).await {
-                    Err(full) if full.status == 503 => tokio::time::sleep(Duration::from_millis(20)).await,
-                    Err(refused) => panic!("{refused:?}"),
-                    Ok(ws) => return ws,
-                }
-            }
-        };
-        let mut ws = within("the one seat", open).await;
-        ws.next_close().await;
-        ws.expect_closed().await;
-    }
-}
-
-#[tokio::test]
-async fn cold_with_the_upstream_down_the_state_comes_when_it_comes() {
-    let stand = stand(&format!("{FAST_FAILING}, first_answer: 200ms"));
-    stand.legacy.stop().await;
-    let mut ws = Ws::open(stand.address(), "/prices/A", &[]).await;
-    stand.legacy.start_again();
-    assert_eq!(ws.next_text().await, A);
-}
-
-#[tokio::test]
-async fn a_route_without_websockets_passes_them_through() {
-    let stand = stand("poll: {interval: 1h}, transports: [sse, poll]");
-    stand.legacy.set("/prices/A", Reply::websocket_echo());
-    let mut ws = Ws::open(stand.address(), "/prices/A?_push=ws", &[("x-mine", "1")]).await;
-    ws.send_text("hello").await;
-    assert_eq!(ws.next_text().await, "hello");
-    let seen = &stand.legacy.seen("/prices/A")[0];
-    assert_eq!((seen.header("x-mine"), seen.target.as_str()), (Some("1"), "/prices/A"));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::json;
 use tokio::net::{TcpStream, UnixListener};
 
-use crate::contract::sharing::identity::{signed, signer};
+use crate::contract::sharing::identity::keys::{signed, signer};
 use crate::support::app;
 use crate::support::client::Http;
 use crate::support::legacy::{Legacy, Reply};

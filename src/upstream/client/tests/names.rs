@@ -1,8 +1,12 @@
 //! What happens to a name over time, with real connections behind it.
 
+use std::io;
+
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::*;
+use crate::upstream::servers::Resolver;
 
 /// Resolves to what it is told, or not at all.
 struct Told(Mutex<Option<SocketAddr>>);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use pingora::tls::{CertificateDer, PrivateKeyDer, ServerConfig, TlsAcceptor};
 
+use super::super::NewError;
 use super::*;
 
 struct Authority {

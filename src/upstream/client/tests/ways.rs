@@ -1,6 +1,10 @@
 //! Several addresses, sockets: on each of them a client asks as on one.
 
+use std::io;
+
+use super::super::Whose;
 use super::*;
+use crate::upstream::servers::Resolver;
 
 /// Says these addresses of any name.
 struct All(Vec<SocketAddr>);
