@@ -47,6 +47,7 @@ pub struct Metrics {
     pub stalls: IntCounterVec,
     pub slow_closes: IntCounterVec,
     pub message_pauses: IntCounterVec,
+    pub http2_parked: IntCounter,
     pub resumes: IntCounterVec,
     pub refusals: IntCounterVec,
     pub authentications: IntCounterVec,
@@ -198,6 +199,10 @@ impl Metrics {
                 "message_pauses_total",
                 "Times that a WebSocket client was not read until its messages had room.",
                 &["transport"],
+            )?,
+            http2_parked: r.counter(
+                "http2_parked_requests_total",
+                "Requests that waited because too many streams of their HTTP/2 connection have no window.",
             )?,
             resumes: r.counters(
                 "resumes_total",

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::StatusCode;
-use prometheus::IntCounterVec;
+use prometheus::{IntCounter, IntCounterVec};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::raw_head::Unfit;
@@ -30,6 +30,8 @@ pub(super) struct Terms {
     /// Frames a second of an HTTP/2 connection that carry nothing.
     pub(super) control_rate: u32,
     pub(super) refusals: IntCounterVec,
+    /// Requests of HTTP/2 connections that waited for a window.
+    pub(super) parked: IntCounter,
 }
 
 impl Terms {
@@ -42,6 +44,7 @@ impl Terms {
             head_bytes: limits.header_bytes,
             control_rate: limits.http2_control_rate,
             refusals: metrics.refusals.clone(),
+            parked: metrics.http2_parked.clone(),
         }
     }
 
@@ -180,6 +183,7 @@ impl Terms {
             head_bytes: 100,
             control_rate: 10,
             refusals: IntCounterVec::new(opts, &["reason"]).unwrap(),
+            parked: IntCounter::new("parked", "Requests that waited.").unwrap(),
         }
     }
 }

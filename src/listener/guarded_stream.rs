@@ -73,11 +73,12 @@ impl Attended {
     /// A connection of HTTP/2. With its first byte the patience with it is others' business.
     pub(super) fn http2(stream: Stream, terms: Arc<Terms>, windows: Arc<Windows>) -> Attended {
         let control = Control::new(terms.control_rate, Instant::now());
+        let parked = Parked::new(terms.parked.clone());
         Attended {
             control: Some(control),
             farewell: Some(Farewell::new()),
             windows: Some(windows),
-            parked: Some(Box::new(Parked::new())),
+            parked: Some(Box::new(parked)),
             gathers: false,
             ..Attended::http1(stream, terms, Awaited::FirstByte)
         }

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
-use super::http2_windows::{BLOCKED_STREAMS_MAX, Windows};
+use super::http2_windows::Windows;
 use super::takeover;
 use crate::config::Limits;
 use crate::metrics::Metrics;
@@ -36,7 +36,7 @@ const BOARDING_AT_ONCE: usize = 8;
 /// A request that was taken alone and is not over by then counts as one that goes on, unless it is blocked, too.
 const PROBATION: Duration = Duration::from_secs(1);
 
-/// A stream that may send nothing from its start waits for this part of `limits.send_timeout`.
+/// A stream that may send next to nothing from its start waits for this part of `limits.send_timeout`.
 const SEND_TIMEOUT_PART: u32 = 10;
 
 /// A stream until its end.
@@ -125,7 +125,8 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         let is_idle = requests.is_empty() && streams.is_empty();
         // Without the request that may come now: its stream may be blocked from its start.
         let blocked = windows.blocked();
-        let is_narrow = requests.len() >= BLOCKED_STREAMS_MAX && blocked >= BLOCKED_STREAMS_MAX;
+        let blocked_max = windows.blocked_max();
+        let is_narrow = requests.len() >= blocked_max && blocked >= blocked_max;
         let takes = !is_narrow || alone.as_ref().is_none_or(|alone| alone.is_over(&windows));
         windows.take_one_more(takes);
         let next = async {
@@ -135,7 +136,7 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             // Its streams go on, and what is asked for waits (`http2_parked`).
             std::future::poll_fn(|context| match connection.poll_closed(context) {
                 Poll::Ready(_) => Poll::Ready(Ok(Came::Accepted(None))),
-                Poll::Pending if windows.blocked() < BLOCKED_STREAMS_MAX => Poll::Ready(Ok(Came::Room)),
+                Poll::Pending if !windows.are_used_up() => Poll::Ready(Ok(Came::Room)),
                 Poll::Pending => Poll::Pending,
             })
             .await

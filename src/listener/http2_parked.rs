@@ -6,6 +6,7 @@
 //! a request asks for, how many may be served.
 
 use bytes::{Buf, BytesMut};
+use prometheus::IntCounter;
 
 use super::http2_windows::{HEAD, HEADERS, PREFACE, Windows};
 
@@ -30,11 +31,13 @@ pub(super) struct Parked {
     streams: Vec<u32>,
     /// The newest stream that was let in.
     newest: u32,
+    /// Counts requests that had to wait.
+    parked: IntCounter,
 }
 
 impl Parked {
-    /// Of a connection that has said nothing.
-    pub(super) fn new() -> Parked {
+    /// Of a connection that has said nothing. `parked` counts its requests that have to wait.
+    pub(super) fn new(parked: IntCounter) -> Parked {
         Parked {
             preface: PREFACE,
             head: [0; HEAD],
@@ -45,6 +48,7 @@ impl Parked {
             frames: BytesMut::new(),
             streams: Vec::new(),
             newest: 0,
+            parked,
         }
     }
 
@@ -108,6 +112,7 @@ impl Parked {
                 self.frames.extend_from_slice(&self.head);
                 if !self.streams.contains(&stream) {
                     self.streams.push(stream);
+                    self.parked.inc();
                 }
                 left.get_or_insert_with(|| BytesMut::from(&bytes[..start]));
                 continue;
@@ -212,6 +217,10 @@ mod tests {
         frame(4, 0, 0, &[&4u16.to_be_bytes()[..], &size.to_be_bytes()].concat())
     }
 
+    fn parked() -> Parked {
+        Parked::new(IntCounter::new("parked", "parked").unwrap())
+    }
+
     fn open(stream: u32) -> Vec<u8> {
         frame(HEADERS, 5, stream, format!("head of {stream}").as_bytes())
     }
@@ -235,24 +244,24 @@ mod tests {
     }
 
     #[test]
-    fn requests_wait_behind_eight_that_are_blocked_until_a_window_opens() {
+    fn requests_wait_behind_four_that_are_blocked_until_a_window_opens() {
         for piece in [1, 7, 9, 20, 10_000] {
-            let (mut parked, windows) = (Parked::new(), Windows::new());
-            let first: Vec<u8> = (0..8).flat_map(|n| open(2 * n + 1)).collect();
-            let more: Vec<u8> = (8..20).flat_map(|n| open(2 * n + 1)).collect();
+            let (mut parked, windows) = (parked(), Windows::new());
+            let first: Vec<u8> = (0..4).flat_map(|n| open(2 * n + 1)).collect();
+            let more: Vec<u8> = (4..20).flat_map(|n| open(2 * n + 1)).collect();
             let body = frame(0, 1, 37, b"body");
             let ping = frame(6, 0, 0, &[0; 8]);
             let begun = [preface(), window(0), first].concat();
             let all = [&begun[..], &more, &body, &ping].concat();
             let had = read(&mut parked, &windows, &all, piece);
             assert_eq!(had, [&begun[..], &ping].concat(), "{piece}");
-            assert_eq!(windows.blocked(), 8);
+            assert_eq!((windows.blocked(), parked.parked.get()), (4, 16));
             windows.take_one_more(true);
-            assert_eq!(read(&mut parked, &windows, &[], 1), open(17), "one by one");
+            assert_eq!(read(&mut parked, &windows, &[], 1), open(9), "one by one");
             assert_eq!(read(&mut parked, &windows, &[], 1), b"");
-            let had = read(&mut parked, &windows, &window(100), piece);
-            let rest: Vec<u8> = (9..19).flat_map(|n| open(2 * n + 1)).collect();
-            assert_eq!(had, [window(100), rest, body, open(39)].concat());
+            let had = read(&mut parked, &windows, &window(2000), piece);
+            let rest: Vec<u8> = (5..19).flat_map(|n| open(2 * n + 1)).collect();
+            assert_eq!(had, [window(2000), rest, body, open(39)].concat());
             assert!(parked.frames.is_empty() && parked.streams.is_empty());
             let later = [open(41), frame(0, 1, 41, b"x")].concat();
             assert_eq!(read(&mut parked, &windows, &later, piece), later);
@@ -261,12 +270,12 @@ mod tests {
 
     #[test]
     fn a_window_for_each_stream_counts_although_it_comes_behind_all_requests() {
-        let update = |n: u32| frame(8, 0, 2 * n + 1, &100u32.to_be_bytes());
+        let update = |n: u32| frame(8, 0, 2 * n + 1, &2000u32.to_be_bytes());
         let requests: Vec<u8> = (0..20).flat_map(|n| open(2 * n + 1)).collect();
         let updates: Vec<u8> = (0..20).flat_map(update).collect();
         let all = [preface(), window(0), requests, updates].concat();
         for piece in [1, 9, 50, 10_000] {
-            let (mut parked, windows) = (Parked::new(), Windows::new());
+            let (mut parked, windows) = (parked(), Windows::new());
             let had = read(&mut parked, &windows, &all, piece);
             assert_eq!((had.len(), windows.blocked()), (all.len(), 0), "{piece}");
             assert!(parked.frames.is_empty());
@@ -279,7 +288,7 @@ mod tests {
             frames in proptest::collection::vec((prop_oneof![Just(HEADERS), 0..10u8], 0..60u32, 0..20usize), 0..80),
             piece in 1..60usize,
         ) {
-            let (mut parked, windows) = (Parked::new(), Windows::new());
+            let (mut parked, windows) = (parked(), Windows::new());
             let mut newest = 0;
             let frames: Vec<(u32, Vec<u8>)> = frames.into_iter().map(|(kind, stream, length)| {
                 // Settings say nothing here, and new streams come in their order.
@@ -313,7 +322,7 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), piece in 1..50usize) {
-            let (mut parked, windows) = (Parked::new(), Windows::new());
+            let (mut parked, windows) = (parked(), Windows::new());
             read(&mut parked, &windows, &bytes, piece);
         }
     }

@@ -28,9 +28,15 @@ const END_STREAM: u8 = 1;
 
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
-/// Once so many streams of a connection may send nothing, further requests are taken one by one: each takes the memory
+/// A smaller window lets next to nothing be sent: the answer waits in memory as it does without a window.
+const NARROW_WINDOW_BYTES: i64 = 1024;
+
+/// Once so many streams of a connection are blocked, further requests are taken one by one: each takes the memory
 /// of a whole request, and a client that lets nothing be sent asks for next to nothing.
-pub(super) const BLOCKED_STREAMS_MAX: usize = 8;
+const BLOCKED_STREAMS_MAX: usize = 8;
+
+/// The same on a connection whose streams begin with a narrow window.
+const NARROW_STREAMS_MAX: usize = 4;
 
 /// The windows of one connection.
 #[derive(Debug)]
@@ -83,14 +89,19 @@ impl Windows {
         state.to_client = reader;
     }
 
-    /// Streams on which nothing more may be sent for now.
+    /// Streams on which next to nothing may be sent for now.
     pub(super) fn blocked(&self) -> usize {
         self.0.lock().blocked()
     }
 
     /// Whether so many streams are blocked that further requests wait.
     pub(super) fn are_used_up(&self) -> bool {
-        self.blocked() >= BLOCKED_STREAMS_MAX
+        self.0.lock().is_used_up()
+    }
+
+    /// With so many blocked streams further requests wait.
+    pub(super) fn blocked_max(&self) -> usize {
+        self.0.lock().blocked_max()
     }
 
     /// Says whether the next request may come although too many are blocked.
@@ -101,22 +112,34 @@ impl Windows {
     /// Whether a request may come now.
     pub(super) fn let_in(&self) -> bool {
         let mut state = self.0.lock();
-        state.blocked() < BLOCKED_STREAMS_MAX || std::mem::take(&mut state.takes_one_more)
+        !state.is_used_up() || std::mem::take(&mut state.takes_one_more)
     }
 
-    /// Whether streams may send nothing from the start, and some still may not.
+    /// Whether streams may send next to nothing from the start, and some still may not.
     pub(super) fn begin_closed(&self) -> bool {
         let state = self.0.lock();
-        state.initial <= 0 && state.blocked() > 0
+        state.begins_narrow() && state.blocked() > 0
     }
 }
 
 impl State {
+    fn begins_narrow(&self) -> bool {
+        self.initial < NARROW_WINDOW_BYTES
+    }
+
+    fn blocked_max(&self) -> usize {
+        if self.begins_narrow() { NARROW_STREAMS_MAX } else { BLOCKED_STREAMS_MAX }
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.blocked() >= self.blocked_max()
+    }
+
     fn blocked(&self) -> usize {
-        if self.connection <= 0 {
+        if self.connection < NARROW_WINDOW_BYTES {
             return self.streams.len();
         }
-        self.streams.values().filter(|window| **window <= 0).count()
+        self.streams.values().filter(|window| **window < NARROW_WINDOW_BYTES).count()
     }
 
     fn came(&mut self, frame: Frame) {
@@ -290,14 +313,14 @@ pub(super) mod tests {
 
     #[test]
     fn a_stream_waits_while_its_window_is_used_up_and_until_its_answer_is_over() {
-        let windows = said(&[window(10), open(1), open(3)]);
+        let windows = said(&[window(5000), open(1), open(3)]);
         assert_eq!(windows.blocked(), 0);
-        went(&windows, &data(1, 0, 10));
+        went(&windows, &data(1, 0, 5000));
         assert_eq!((windows.blocked(), windows.begin_closed()), (1, false));
-        windows.came(&update(1, 1));
+        windows.came(&update(1, 2000));
         assert_eq!(windows.blocked(), 0);
-        went(&windows, &data(1, 0, 1));
-        went(&windows, &data(3, END_STREAM, 10));
+        went(&windows, &data(1, 0, 2000));
+        went(&windows, &data(3, END_STREAM, 5000));
         assert_eq!(windows.blocked(), 1, "the other one is over");
         windows.came(&frame(RST_STREAM, 0, 1, &[0; 4]));
         assert_eq!(windows.blocked(), 0);
@@ -307,10 +330,26 @@ pub(super) mod tests {
     fn a_window_of_zero_holds_streams_from_the_start_and_settings_reach_those_that_are_open() {
         let windows = said(&[window(0), open(1), open(3)]);
         assert_eq!((windows.blocked(), windows.begin_closed()), (2, true));
-        windows.came(&update(3, 5));
+        windows.came(&update(3, 5000));
         assert_eq!(windows.blocked(), 1);
-        windows.came(&window(100));
+        windows.came(&window(1500));
         assert_eq!((windows.blocked(), windows.begin_closed()), (0, false));
+    }
+
+    #[test]
+    fn a_few_bytes_of_a_window_are_as_good_as_none() {
+        for size in [0, 1, 90, NARROW_WINDOW_BYTES as u32 - 1] {
+            let windows = said(&[window(size), open(1), open(3)]);
+            assert_eq!((windows.blocked(), windows.begin_closed()), (2, true), "{size}");
+            windows.came(&[open(5), open(7)].concat());
+            assert!(windows.are_used_up(), "{size}");
+            windows.came(&update(5, 1));
+            assert_eq!(windows.blocked(), if size < 1023 { 4 } else { 3 }, "{size}");
+        }
+        let windows = said(&[window(NARROW_WINDOW_BYTES as u32), open(1)]);
+        assert_eq!((windows.blocked(), windows.begin_closed()), (0, false));
+        went(&windows, &data(1, 0, 1));
+        assert_eq!((windows.blocked(), windows.begin_closed()), (1, false), "it began with more");
     }
 
     #[test]
@@ -319,6 +358,8 @@ pub(super) mod tests {
         went(&windows, &data(1, 0, 65_535));
         assert_eq!(windows.blocked(), 2);
         windows.came(&update(0, 1));
+        assert_eq!(windows.blocked(), 2, "one byte for both");
+        windows.came(&update(0, 5000));
         assert_eq!(windows.blocked(), 0);
     }
 
