@@ -12,16 +12,24 @@ use super::target::tidied;
 pub struct Readings {
     /// With their escapes as they came, as patterns have them.
     pub escaped: BTreeSet<String>,
-    /// With their escapes resolved once and twice, those of IIS and overlong UTF-8 too.
+    /// With their escapes resolved once, twice and until none is left, those of IIS and overlong UTF-8 too.
     pub decoded: BTreeSet<String>,
 }
+
+/// So often escapes of escapes are resolved. A path that has some left then is taken for the root, too, where no
+/// route with a name of its own is.
+const DECODINGS_MAX: usize = 16;
 
 impl Readings {
     /// The readings of a raw path.
     pub fn of(raw: &str) -> Readings {
         let once = decode(raw);
         let twice = decode(&once);
-        Readings { escaped: expand([tidied(raw)]), decoded: expand([once, twice]) }
+        let last = decode_all(&twice);
+        let lenient = [&once, &twice, &last].map(|path| lenient(path));
+        let mut decoded = BTreeSet::from(lenient);
+        decoded.extend([once, twice, last]);
+        Readings { escaped: expand(BTreeSet::from([tidied(raw)])), decoded: expand(decoded) }
     }
 
     /// All of them.
@@ -41,8 +49,8 @@ pub fn resolved(raw: &str) -> BTreeSet<String> {
 }
 
 /// Backslashes as slashes, path parameters cut, empty and dot segments resolved, in all combinations.
-fn expand<const N: usize>(paths: [String; N]) -> BTreeSet<String> {
-    let mut readings = BTreeSet::from(paths);
+fn expand(paths: BTreeSet<String>) -> BTreeSet<String> {
+    let mut readings = paths;
     for (sign, read) in [
         ('\\', with_slashes as fn(&str) -> String),
         ('#', |path| until(path, '#')),
@@ -71,6 +79,59 @@ pub(super) fn decode(text: &str) -> String {
     String::from_utf8_lossy(&without_overlong(&bytes)).into_owned()
 }
 
+/// Decodes until there is nothing left to decode.
+fn decode_all(path: &str) -> String {
+    let mut path = path.to_owned();
+    for _ in 0..DECODINGS_MAX {
+        // An escape of an escape of an escape, and so on, in one step.
+        let decoded = decode(&without_nesting(&path));
+        if decoded == path {
+            return path;
+        }
+        path = decoded;
+    }
+    "/".to_owned()
+}
+
+/// `%252525` as `%25`.
+fn without_nesting(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find("%25") {
+        out.push_str(&rest[..at + 3]);
+        rest = &rest[at + 3..];
+        while let Some(behind) = rest.strip_prefix("25") {
+            rest = behind;
+        }
+    }
+    out + rest
+}
+
+/// A path as servers read it that leave characters out or take some for others: without control characters and bytes
+/// that are no text (parsers of URLs), without spaces around segments (Windows), and with the dots and slashes of other
+/// scripts as those of ASCII (code pages, compatibility forms) where that makes it climb.
+fn lenient(path: &str) -> String {
+    let shown: String =
+        path.chars().filter(|c| !c.is_ascii_control() && *c != char::REPLACEMENT_CHARACTER).collect();
+    let trimmed: Vec<&str> = shown.split('/').map(|segment| segment.trim_matches(' ')).collect();
+    let trimmed = trimmed.join("/");
+    if trimmed.is_ascii() {
+        return trimmed;
+    }
+    let mut folded = String::with_capacity(trimmed.len());
+    for c in trimmed.chars() {
+        match c {
+            '\u{ff0e}' | '\u{fe52}' | '\u{2024}' => folded.push('.'),
+            '\u{2025}' => folded.push_str(".."),
+            '\u{ff0f}' | '\u{2044}' | '\u{2215}' => folded.push('/'),
+            '\u{ff3c}' | '\u{fe68}' | '\u{2216}' => folded.push('\\'),
+            c => folded.push(c),
+        }
+    }
+    let climbs = folded.split(['/', '\\']).any(|segment| segment == "..");
+    if climbs { folded } else { trimmed }
+}
+
 /// `%u002f`, an escape that IIS knows.
 fn without_unicode_escapes(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -94,19 +155,25 @@ fn without_unicode_escapes(text: &str) -> String {
     out + rest
 }
 
-/// ASCII in two, three or four bytes, which UTF-8 forbids.
+/// ASCII in two to six bytes, which UTF-8 forbids. Behind the first of two some decoders take any byte.
 fn without_overlong(bytes: &[u8]) -> Vec<u8> {
     let is_more = |byte: &u8| (0x80..0xc0).contains(byte);
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
         let (length, ascii) = match bytes[at..] {
-            [lead @ (0xc0 | 0xc1), last, ..] if is_more(&last) => (2, (lead & 1) << 6 | (last & 0x3f)),
+            [lead @ (0xc0 | 0xc1), last, ..] => (2, (lead & 1) << 6 | (last & 0x3f)),
             [0xe0, middle @ (0x80 | 0x81), last, ..] if is_more(&last) => {
                 (3, (middle & 1) << 6 | (last & 0x3f))
             }
             [0xf0, 0x80, middle @ (0x80 | 0x81), last, ..] if is_more(&last) => {
                 (4, (middle & 1) << 6 | (last & 0x3f))
+            }
+            [0xf8, 0x80, 0x80, middle @ (0x80 | 0x81), last, ..] if is_more(&last) => {
+                (5, (middle & 1) << 6 | (last & 0x3f))
+            }
+            [0xfc, 0x80, 0x80, 0x80, middle @ (0x80 | 0x81), last, ..] if is_more(&last) => {
+                (6, (middle & 1) << 6 | (last & 0x3f))
             }
             [byte, ..] => (1, byte),
             [] => break,
@@ -190,6 +257,22 @@ mod tests {
             "/x/..;/secret",
             "/x/..%3b/secret",
             "/x/%2e%2e%5csecret",
+            "/x/%25252e%25252e/secret",
+            "/x/%2525252525252e%2525252525252e/secret",
+            "/x/..%20/secret",
+            "/x/%20..%09/secret",
+            "/x/.%0d./secret",
+            "/x/.%ff./secret",
+            "/sec%0aret",
+            "/secret%20",
+            "/x/%c0%2e%c0%2e/secret",
+            "/x/%c0%6e%c0%6e/secret",
+            "/x/%f8%80%80%80%ae%f8%80%80%80%ae/secret",
+            "/x/%fc%80%80%80%80%ae%fc%80%80%80%80%ae/secret",
+            "/x/%uff0e%uff0e/secret",
+            "/x/%ef%bc%8e%ef%bc%8e/secret",
+            "/x/%e2%80%a5/secret",
+            "/x/..%ef%bc%8fsecret",
         ] {
             assert!(
                 Readings::of(raw).iter().any(|reading| reading == "/secret"),
@@ -197,6 +280,24 @@ mod tests {
                 Readings::of(raw)
             );
         }
+    }
+
+    #[test]
+    fn slashes_of_other_scripts_are_letters_where_nothing_climbs() {
+        let readings = Readings::of("/wiki/%EF%BC%91%EF%BC%8F%EF%BC%92");
+        let has_more = |reading: &str| reading.matches('/').count() != 2;
+        assert!(!readings.iter().any(has_more), "{readings:?}");
+    }
+
+    #[test]
+    fn what_is_escaped_too_often_may_be_anything() {
+        let mut nested = "%25".to_owned();
+        for _ in 0..DECODINGS_MAX {
+            // Two more levels, which none of the others says.
+            nested = format!("%2{nested}35");
+        }
+        let readings = Readings::of(&format!("/x/{nested}2e"));
+        assert!(readings.iter().any(|reading| reading == "/"), "{readings:?}");
     }
 
     proptest! {

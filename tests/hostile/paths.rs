@@ -11,7 +11,7 @@ fn get(target: &str) -> String {
 }
 
 /// Spellings of `/<route>/a` for some server; `R` stands for the route.
-const SPELLINGS: [&str; 66] = [
+const SPELLINGS: [&str; 80] = [
     "//R/a",
     "/R//a",
     "///R///a",
@@ -78,6 +78,20 @@ const SPELLINGS: [&str; 66] = [
     "/R%c1%9ca",
     "/x/..%e0%80%afR/a",
     "/R%f0%80%80%afa",
+    "/x/%25252e%25252e/R/a",
+    "/x/..%25252525252fR/a",
+    "/x/..%20/R/a",
+    "/x/%20../R/a",
+    "/x/..%09/R/a",
+    "/x/.%0d./R/a",
+    "/x/.%ff./R/a",
+    "/R%20/a",
+    "/R%0a/a",
+    "/x/%c0%2e%c0%2e/R/a",
+    "/x/%f8%80%80%80%ae%f8%80%80%80%ae/R/a",
+    "/x/%uff0e%uff0e/R/a",
+    "/x/%ef%bc%8e%ef%bc%8e/R/a",
+    "/x/..%ef%bc%8fR/a",
 ];
 
 /// Those which only name no reading of the route for anybody.

@@ -80,15 +80,36 @@ pub(super) fn fold_pattern(pattern: &str) -> String {
                 folded.push(character);
             }
             _ if is_name => folded.push(character),
-            _ => folded.extend(character.to_lowercase()),
+            _ => folded.extend(folded_letter(character)),
         }
     }
     without_last_slash(folded)
 }
 
-/// A path without what many servers do not tell apart: letter case and one slash at the end.
+/// A path without what many servers do not tell apart: letter case, one slash at the end, and dots behind a name
+/// (Windows; suffixes in Spring).
 pub(super) fn fold(path: &str) -> String {
-    without_last_slash(path.to_lowercase())
+    let folded = match path.is_ascii() {
+        true => path.to_ascii_lowercase(),
+        false => path.chars().flat_map(folded_letter).collect(),
+    };
+    without_last_slash(match folded.contains("./") || folded.ends_with('.') {
+        true => without_last_dots(&folded),
+        false => folded,
+    })
+}
+
+/// A letter in lower case, by way of its upper case: servers that compare in upper case take `ſ` for `s`, and `ı` for `i`.
+fn folded_letter(letter: char) -> impl Iterator<Item = char> {
+    letter.to_uppercase().flat_map(char::to_lowercase)
+}
+
+fn without_last_dots(path: &str) -> String {
+    let without = |segment| match str::trim_end_matches(segment, '.') {
+        "" => segment,
+        name => name,
+    };
+    path.split('/').map(without).collect::<Vec<_>>().join("/")
 }
 
 fn without_last_slash(mut path: String) -> String {

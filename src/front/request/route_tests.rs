@@ -125,6 +125,19 @@ fn a_guard_does_not_end_at_a_slash_or_a_capital_letter() {
     for raw in ["/orders/", "/Orders", "/ORDERS/", "/%4Frders", "/rooms/a", "/Rooms/a/", "/rooms/A"] {
         assert_eq!(judged(&routes, None, raw), "400", "{raw}");
     }
+    for raw in [
+        "/orders.",
+        "/orders../",
+        "/rooms./a",
+        "/order\u{17f}",
+        "/order%C5%BF",
+        "/orders%20",
+        "/orders%09/",
+        "/%20orders",
+    ] {
+        assert_eq!(judged(&routes, None, raw), "400", "{raw}");
+    }
+    assert_eq!(judged(&routes, None, "/orders.json"), "uncovered", "another name");
     for raw in ["/orders//", "/orders/x", "/exact/", "/Exact", "/Open/x"] {
         let wanted = if raw == "/orders//" { "400" } else { "uncovered" };
         assert_eq!(judged(&routes, None, raw), wanted, "{raw}");
