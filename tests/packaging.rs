@@ -291,3 +291,20 @@ fn each_threat_of_the_manual_has_a_test_that_exists() {
         }
     }
 }
+
+/// What the advisories say of a crate counts again once the crate is gone, or may be another version.
+#[test]
+fn each_advisory_that_is_let_by_names_a_crate_of_the_tree_and_a_reason() {
+    let (deny, lock) = (read(&root().join("deny.toml")), read(&root().join("Cargo.lock")));
+    let let_by: Vec<&str> = deny.lines().filter(|line| line.contains("id = \"RUSTSEC-")).collect();
+    assert!(!let_by.is_empty(), "nothing is let by: then this test has no use");
+    for line in let_by {
+        let reason = line.split_once("reason = \"").map(|(_, reason)| reason);
+        let (name, why) = reason.and_then(|reason| reason.split_once(": ")).unwrap_or_default();
+        assert!(lock.contains(&format!("\nname = \"{name}\"\n")), "not in the tree: {line}");
+        assert!(why.len() > 40, "no reason: {line}");
+    }
+    for provider in ["aws-lc-rs", "aws-lc-sys", "openssl-src", "native-tls"] {
+        assert!(deny.contains(&format!("{{ name = \"{provider}\"")), "{provider} may come in");
+    }
+}
