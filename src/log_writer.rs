@@ -22,6 +22,9 @@ const KEPT_BYTES: usize = 64 * 1024;
 /// The end of the process waits this long for what is left to be written.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// After a pause so long are lines gathered before they are written: one wake-up and one write for many requests.
+const GATHER_TIME: Duration = Duration::from_millis(5);
+
 /// Wait before a descriptor that does not block and takes nothing is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(10);
 
@@ -87,8 +90,10 @@ impl Queue {
         state.waiting.extend_from_slice(line);
         state.lines += 1;
         let is_first = state.lines == 1;
+        // Half full: no more is gathered.
+        let is_much = state.lines == self.lines_max / 2;
         drop(state);
-        if is_first {
+        if is_first || is_much {
             self.work.notify_one();
         }
     }
@@ -99,8 +104,13 @@ impl Queue {
         loop {
             let mut state = self.state.lock();
             state.lines_in_hand = 0;
+            let mut paused = false;
             while state.lines == 0 && !state.ends {
                 self.work.wait(&mut state);
+                paused = true;
+            }
+            if paused && state.lines < self.lines_max / 2 && !state.ends {
+                self.work.wait_for(&mut state, GATHER_TIME);
             }
             if state.lines == 0 {
                 state.has_ended = true;

@@ -55,7 +55,7 @@ impl Front {
             let detail = "nothing of this name lives under the public prefix";
             return refuse::with(session, ctx, StatusCode::NOT_FOUND, detail).await;
         }
-        if !hosts::is_served(&self.listener, hosts::host(request), hosts::own_address(session)) {
+        if !hosts::is_served(&self.listener, hosts::host(request), || hosts::own_address(session)) {
             self.shared.metrics.refusals.with_label_values(&["host"]).inc();
             let detail = "other hosts are served here (listeners[].hosts)";
             return refuse::with(session, ctx, StatusCode::MISDIRECTED_REQUEST, detail).await;

@@ -19,8 +19,12 @@ const QUICK_RETURNS: u8 = 3;
 /// Connections of one resource that are remembered; beyond that a new one is not.
 const CONNECTIONS_MAX: usize = 1024;
 
-/// From so many on those that are gone are looked for.
+/// From so many on those that are gone are looked for, once there are twice as many as the last look left: a new
+/// connection does not cost a walk over all others.
 const CONNECTIONS_FEW: usize = 32;
+
+/// At the most that are remembered they are looked through no more often than this.
+const SWEEP_MS: u64 = 10;
 
 /// An answer that the API held took longer than this.
 const HELD_MIN: Duration = Duration::from_millis(500);
@@ -68,10 +72,33 @@ pub enum Paced {
     Passes,
 }
 
+/// The connections of one resource that were answered last.
+#[derive(Debug, Default)]
+struct Connections {
+    known: HashMap<u64, Streak>,
+    /// So many are there before they are looked through again.
+    sweep_at: usize,
+    swept_ms: u64,
+}
+
+impl Connections {
+    /// Whether there is room for one more. `is_there`: it may come back yet.
+    fn make_room(&mut self, now_ms: u64, is_there: impl Fn(&Streak) -> bool) -> bool {
+        let count = self.known.len();
+        let is_due = count < CONNECTIONS_MAX || now_ms.saturating_sub(self.swept_ms) >= SWEEP_MS;
+        if count >= self.sweep_at.max(CONNECTIONS_FEW) && is_due {
+            self.known.retain(|_, streak| is_there(streak));
+            self.sweep_at = (2 * self.known.len()).min(CONNECTIONS_MAX);
+            self.swept_ms = now_ms;
+        }
+        self.known.len() < CONNECTIONS_MAX
+    }
+}
+
 /// What is known of the pace of one resource. Times are those of its topic.
 #[derive(Debug, Default)]
 pub struct Pace {
-    connections: Mutex<HashMap<u64, Streak>>,
+    connections: Mutex<Connections>,
     /// Nothing is tried before then; 0: nothing ever was.
     next_try_ms: AtomicU64,
     passes_until_ms: AtomicU64,
@@ -82,7 +109,7 @@ impl Pace {
     pub fn request(&self, connection: u64, now_ms: u64) -> Paced {
         let passes = now_ms < self.passes_until_ms.load(Ordering::SeqCst);
         let mut connections = self.connections.lock();
-        let Some(streak) = connections.get_mut(&connection) else { return Paced::Here };
+        let Some(streak) = connections.known.get_mut(&connection) else { return Paced::Here };
         // While its requests pass through it gets no hits to come back from.
         if passes && streak.is_restless() {
             return Paced::Passes;
@@ -97,17 +124,16 @@ impl Pace {
     /// Notes what a connection was answered. Returns how it comes back so far.
     pub fn answered(&self, connection: u64, now_ms: u64, seq: u64, is_hit: bool) -> Streak {
         let mut connections = self.connections.lock();
-        if connections.len() >= CONNECTIONS_FEW && !connections.contains_key(&connection) {
+        if !connections.known.contains_key(&connection) {
             let passes = now_ms < self.passes_until_ms.load(Ordering::SeqCst);
             let is_there = |streak: &Streak| {
                 now_ms.saturating_sub(streak.answered_ms) <= QUICK_MS || (passes && streak.is_restless())
             };
-            connections.retain(|_, streak| is_there(streak));
-            if connections.len() >= CONNECTIONS_MAX {
+            if !connections.make_room(now_ms, is_there) {
                 return Streak::default();
             }
         }
-        let streak = connections.entry(connection).or_default();
+        let streak = connections.known.entry(connection).or_default();
         streak.answered(now_ms, seq, is_hit);
         *streak
     }
@@ -121,8 +147,8 @@ impl Pace {
     /// Takes a connection over that was answered elsewhere. It is one request further when it comes here.
     pub fn takes_over(&self, connection: u64, streak: Streak) {
         let mut connections = self.connections.lock();
-        if connections.len() < CONNECTIONS_MAX {
-            connections.insert(connection, Streak { quick: streak.quick.saturating_sub(1), ..streak });
+        if connections.known.len() < CONNECTIONS_MAX {
+            connections.known.insert(connection, Streak { quick: streak.quick.saturating_sub(1), ..streak });
         }
     }
 
@@ -266,8 +292,22 @@ mod tests {
         for connection in 0..10_000 {
             pace.answered(connection, 5, 1, true);
         }
-        assert!(pace.connections.lock().len() <= CONNECTIONS_MAX);
+        assert!(pace.connections.lock().known.len() <= CONNECTIONS_MAX);
         pace.answered(1 << 40, 10_000, 1, true);
-        assert_eq!(pace.connections.lock().len(), 1, "who is gone makes room");
+        assert_eq!(pace.connections.lock().known.len(), 1, "who is gone makes room");
+    }
+    #[test]
+    fn a_new_connection_costs_no_walk_over_all_others() {
+        let (mut connections, looks) = (Connections::default(), std::cell::Cell::new(0));
+        for connection in 0..10_000 {
+            let is_there = |_: &Streak| {
+                looks.set(looks.get() + 1);
+                true
+            };
+            if connections.make_room(5, is_there) {
+                connections.known.insert(connection, Streak::default());
+            }
+        }
+        assert!(looks.get() <= 2 * CONNECTIONS_MAX, "{} looks", looks.get());
     }
 }

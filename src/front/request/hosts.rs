@@ -22,12 +22,17 @@ pub(in crate::front) fn own_address(session: &Session) -> Option<SocketAddr> {
     session.downstream_session.server_addr().and_then(|address| address.as_inet()).copied()
 }
 
-/// Whether requests for a host are served here. A request that names no host is.
-pub(in crate::front) fn is_served(listener: &Listener, host: Option<&str>, own: Option<SocketAddr>) -> bool {
+/// Whether requests for a host are served here. A request that names no host is. `own` looks the listener's own address
+/// up, which takes a system call.
+pub(in crate::front) fn is_served(
+    listener: &Listener,
+    host: Option<&str>,
+    own: impl FnOnce() -> Option<SocketAddr>,
+) -> bool {
     let Some(host) = host else { return true };
     listener.hosts.is_empty()
         || listener.hosts.contains(&host_name(host))
-        || own.is_some_and(|own| is_address(host, own))
+        || own().is_some_and(|own| is_address(host, own))
 }
 
 /// The authority that polls say for a client that named this one. The listener's first host stands in for one that
@@ -66,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_listener_serves_its_hosts_and_its_own_address() {
-        let (own, listener) = ("10.0.0.5:8080".parse().ok(), listener(&["api.example.com", "[::1]"]));
+        let (own, listener) = (|| "10.0.0.5:8080".parse().ok(), listener(&["api.example.com", "[::1]"]));
         for good in [
             "api.example.com",
             "API.example.com:443",
