@@ -89,7 +89,8 @@ impl Rules {
         };
         let selected = self.selected(&json)?;
         if !self.change.is_canonical() {
-            let body = selected.bytes();
+            // A copy: a part of the text would keep all of it in memory.
+            let body = Bytes::copy_from_slice(selected.raw());
             return Ok(named(rewritten(content, body), previous, namer));
         }
         let marks = Marks::of(&self.change, selected);
@@ -97,7 +98,7 @@ impl Rules {
         let published = previous.filter(|_| !self.change.tolerance.is_empty()).and_then(Snapshot::json);
         let Canonical { body, counted, ignored } =
             canonical::write(&self.change, &marks, selected, published.map(Json::root));
-        let content = rewritten(content, Bytes::from(body));
+        let content = rewritten(content, Bytes::from(body.into_boxed_slice()));
         let version = content.version(namer, counted.as_deref().unwrap_or(&content.body));
         if let Some(previous) = previous.filter(|previous| previous.version == version) {
             return Ok(previous.renewed(content));

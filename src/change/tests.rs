@@ -136,6 +136,11 @@ fn a_selection_is_published_as_it_was_written() {
     let one = rules.snapshot(json_content(r#"{"data":[7],"t":1}"#), None, &namer()).unwrap();
     let two = rules.snapshot(json_content(r#"{"data":[7],"t":2}"#), Some(&one), &namer()).unwrap();
     assert_eq!(one.version, two.version);
+    // What is selected is all that stays in memory.
+    let whole = json_content(&format!(r#"{{"data":[7],"rest":"{}"}}"#, "x".repeat(50_000)));
+    let body = whole.body.clone();
+    let _kept = rules.snapshot(whole, None, &namer()).unwrap();
+    assert!(body.is_unique());
 }
 
 #[test]

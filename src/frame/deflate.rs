@@ -62,7 +62,7 @@ pub(super) fn gzip(body: &[u8]) -> Option<Bytes> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4 + 64), level(body.len()));
     encoder.write_all(body).ok()?;
     let coded = encoder.finish().ok()?;
-    (coded.len() + body.len() / 16 < body.len()).then(|| coded.into())
+    (coded.len() + body.len() / 16 < body.len()).then(|| coded.into_boxed_slice().into())
 }
 
 /// What a client's decoder has in its window: the event it got last, if that is known.

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::resource::{Snapshot, Version};
+use crate::resource::{Snapshot, Version, fitted};
 
 /// The shared part of a `snapshot`: version and data. Data is the JSON itself, another text as a
 /// string, and bytes as a string with `"encoding":"base64"`.
@@ -23,7 +23,7 @@ pub fn snapshot(snapshot: &Snapshot) -> Bytes {
             put_data(&mut tail, quoted(&STANDARD.encode(&snapshot.body)).as_bytes());
         }
     }
-    tail.freeze()
+    fitted(tail)
 }
 
 /// The shared part of a `patch`.

@@ -8,11 +8,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Rules;
-use super::envelope;
 use super::gzip::GzipEvent;
 use super::sse::{self, SseBytes};
 use super::websocket::{self, Deflated};
+use super::{Rules, envelope};
+use crate::resource::fitted;
 
 /// One item of a list.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl Batch {
             for item in &self.items {
                 all.put_slice(&websocket::text(&String::from_utf8_lossy(&item.text)));
             }
-            all.freeze()
+            fitted(all)
         };
         self.websocket.get_or_init(messages).clone()
     }
@@ -150,6 +150,18 @@ impl Batch {
     pub fn envelope(&self) -> &[Bytes] {
         self.envelope
             .get_or_init(|| self.items.iter().map(|item| envelope::item(&item.id, &item.text)).collect())
+    }
+
+    /// Bytes of the forms that were made.
+    pub(super) fn forms_weight(&self) -> usize {
+        let named = self.named.get().map_or(0, |tails| tails.iter().map(sse::Tail::weight).sum());
+        let envelope = self.envelope.get().map_or(0, |tails| tails.iter().map(Bytes::len).sum());
+        self.sse.get().map_or(0, |event| event.chunk().len())
+            + self.gzip().map_or(0, GzipEvent::weight)
+            + self.websocket.get().map_or(0, Bytes::len)
+            + self.deflated().map_or(0, Deflated::weight)
+            + named
+            + envelope
     }
 
     /// All items as one JSON array (contract §4).

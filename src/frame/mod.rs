@@ -90,6 +90,7 @@ struct OwnForms {
     whole_gzip: OnceLock<Option<GzipEvent>>,
     websocket_deflated: OnceLock<Option<Deflated>>,
     patches: [OnceLock<Option<Arc<Patch>>>; PatchKind::COUNT],
+    held: HeldBytes,
 }
 
 impl Frame {
@@ -100,7 +101,8 @@ impl Frame {
 
     /// The same over a content that others may have, too. Their rules are the same.
     pub fn of(seq: u64, snapshot: Arc<Snapshot>, rules: Arc<Rules>, shared: Arc<Shared>) -> Frame {
-        Frame { seq, snapshot, batch: None, rules, shared, own: Arc::default() }
+        let own = Arc::new(OwnForms { held: shared.account(), ..OwnForms::default() });
+        Frame { seq, snapshot, batch: None, rules, shared, own }
     }
 
     /// The same with the items that are new in it.
@@ -266,6 +268,7 @@ impl Frame {
         self.sse_gzip().map_or(0, GzipEvent::weight)
             + self.whole_gzip().map_or(0, GzipEvent::weight)
             + self.websocket_deflated().map_or(0, Deflated::weight)
+            + self.batch.as_ref().map_or(0, |batch| batch.forms_weight())
     }
 
     /// Bytes that this frame holds alone, roughly: what is shared apart.
@@ -278,8 +281,29 @@ impl Frame {
         self.own_weight() + self.shared.weight()
     }
 
-    /// Accounts for the shared forms that were made by now.
+    /// Accounts for the forms that were made by now.
     pub fn settle(&self) {
         self.shared.settle();
+        self.own.held.set(self.own_forms());
+    }
+
+    /// Accounts for one form before it is made, so that what is let in has room for what its first follower reads.
+    pub fn reserve_form(&self) {
+        self.shared.reserve_form();
+    }
+
+    /// Bytes that this form would take beyond what is accounted for; 0 if it is made already, or is small.
+    pub fn bytes_to_make(&self, format: Format) -> usize {
+        let forms = &self.shared.forms;
+        let is_made = match format {
+            _ if self.batch.is_some() => true,
+            Format::Sse(_) => forms.sse.get().is_some(),
+            Format::SseDelta(..) => forms.whole.get().is_some(),
+            Format::WebSocket(_) => forms.websocket.get().is_some(),
+            Format::Named => forms.named.get().is_some(),
+            Format::Envelope(_) => forms.envelope.get().is_some(),
+            Format::Body(_) | Format::BodyDelta => true,
+        };
+        if is_made { 0 } else { self.shared.next_form() }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Must not know: which resources these are.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -16,6 +17,8 @@ pub struct Shared {
     /// The first one with it.
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) forms: Forms,
+    /// Bytes that are kept free for forms that are not made yet.
+    reserved: AtomicUsize,
     held: HeldBytes,
 }
 
@@ -32,7 +35,7 @@ pub(super) struct Forms {
 
 impl Shared {
     pub fn new(snapshot: Arc<Snapshot>, held: HeldBytes) -> Shared {
-        let shared = Shared { snapshot, forms: Forms::default(), held };
+        let shared = Shared { snapshot, forms: Forms::default(), reserved: AtomicUsize::new(0), held };
         shared.settle();
         shared
     }
@@ -47,9 +50,27 @@ impl Shared {
         self.held.set(self.weight());
     }
 
+    /// An account beside this one.
+    pub(super) fn account(&self) -> HeldBytes {
+        self.held.beside()
+    }
+
+    /// Accounts for one form before it is made: each is about as long as the content.
+    pub(super) fn reserve_form(&self) {
+        self.reserved.store(self.snapshot.body.len(), Ordering::Relaxed);
+        self.settle();
+    }
+
+    /// Bytes that one more form would take beyond what is accounted for.
+    pub(super) fn next_form(&self) -> usize {
+        let (made, reserved) = (self.forms.weight(), self.reserved.load(Ordering::Relaxed));
+        (made + self.snapshot.body.len()).saturating_sub(made.max(reserved))
+    }
+
     /// Bytes of the content and its forms, roughly.
     pub(super) fn weight(&self) -> usize {
-        self.snapshot.content_weight() + self.forms.weight()
+        let forms = self.forms.weight().max(self.reserved.load(Ordering::Relaxed));
+        self.snapshot.content_weight() + forms
     }
 }
 

@@ -13,7 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::item::Item;
 use super::{NotText, Rules};
-use crate::resource::{Snapshot, Version};
+use crate::resource::{Snapshot, Version, fitted};
 
 /// An event with its HTTP/1.1 chunk framing around it, in one piece of shared memory.
 #[derive(Debug, Clone)]
@@ -114,7 +114,7 @@ pub fn named(snapshot: &Snapshot, rules: &Rules) -> Result<Tail, NotText> {
     let mut event = BytesMut::with_capacity(snapshot.body.len() + 16);
     put_body(&mut event, snapshot, rules)?;
     event.put_u8(b'\n');
-    Ok(Tail(event.freeze()))
+    Ok(Tail(fitted(event)))
 }
 
 /// `data:` lines and the end of the event.
@@ -122,7 +122,7 @@ pub fn data(text: &[u8]) -> Tail {
     let mut event = BytesMut::with_capacity(text.len() + 16);
     put_data(&mut event, text);
     event.put_u8(b'\n');
-    Tail(event.freeze())
+    Tail(fitted(event))
 }
 
 /// Events of one name.

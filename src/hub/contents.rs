@@ -42,9 +42,9 @@ impl Contents {
         self.ledger.total()
     }
 
-    /// How much more is held than there may be. Returns `None` if it is within the bound.
-    pub(super) fn excess(&self) -> Option<usize> {
-        let excess = self.total().checked_sub(*self.bytes_max.get()?)?;
+    /// How much more is held, with `more` bytes, than there may be. Returns `None` if it is within the bound.
+    pub(super) fn excess(&self, more: usize) -> Option<usize> {
+        let excess = (self.total() + more).checked_sub(*self.bytes_max.get()?)?;
         (excess > 0).then_some(excess)
     }
 
@@ -132,8 +132,9 @@ mod tests {
         contents.bound(1500);
         let body = "x".repeat(1000);
         let (_first, _kept) = contents.share(0, snapshot(&body, "\"1\""));
-        assert_eq!(contents.excess(), None);
+        assert_eq!(contents.excess(0), None);
+        assert!(contents.excess(1000).is_some());
         let (_second, _also) = contents.share(0, snapshot(&format!("{body}y"), "\"1\""));
-        assert!(contents.excess().is_some());
+        assert!(contents.excess(0).is_some());
     }
 }

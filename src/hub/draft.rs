@@ -29,6 +29,16 @@ impl Draft {
         self.formats.iter().for_each(|format| self.frame.encode(*format, before));
     }
 
+    /// Accounts for one form that a follower will read, before it is made.
+    pub fn reserve_form(&self) {
+        self.frame.reserve_form();
+    }
+
+    /// Accounts for what was made by now.
+    pub fn settle(&self) {
+        self.frame.settle();
+    }
+
     /// Bytes that it holds.
     pub fn weight(&self) -> usize {
         self.frame.weight()

@@ -21,22 +21,27 @@ pub(super) struct Past {
     pub(super) items_until: u64,
     /// From the version before.
     patches: [Option<Arc<Patch>>; PatchKind::COUNT],
+    /// Bytes that it was charged with: a form of a patch that is made later changes nothing of it.
+    weight: usize,
 }
 
 impl Past {
     pub(super) fn of(frame: &Frame) -> Past {
+        let tag = frame.snapshot.validators.etag.clone();
+        let patches = PatchKind::ALL.map(|kind| frame.patch(kind).cloned());
+        let held: usize = patches.iter().flatten().map(|patch| patch.weight()).sum();
         Past {
             version: frame.version(),
-            tag: frame.snapshot.validators.etag.clone(),
             items_until: frame.batch.as_ref().map_or(0, |batch| batch.until()),
-            patches: PatchKind::ALL.map(|kind| frame.patch(kind).cloned()),
+            weight: size_of::<Past>() + tag.as_ref().map_or(0, HeaderValue::len) + held,
+            tag,
+            patches,
         }
     }
 
     /// Bytes it holds, roughly.
     pub(super) fn weight(&self) -> usize {
-        let patches: usize = self.patches.iter().flatten().map(|patch| patch.weight()).sum();
-        size_of::<Past>() + self.tag.as_ref().map_or(0, HeaderValue::len) + patches
+        self.weight
     }
 }
 

@@ -47,7 +47,7 @@ pub use view::{Audience, Closing, Failure, Outcome, Relayed, View, Views};
 pub use writes::{Touch, Wave};
 
 use crate::config::Route;
-use crate::frame::Compressions;
+use crate::frame::{Compressions, Format};
 use crate::resource::{HeldBytes, ResourceKey};
 
 /// How a topic tells a shard that it has something new. Rung at most once until the shard has
@@ -146,7 +146,7 @@ impl Hub {
         if let Some(topic) = self.topics.get(key) {
             return Attendance::new(topic.clone(), kind);
         }
-        if !self.make_room().fits {
+        if !self.make_room(0).fits {
             return Err(Full::Bytes);
         }
         // Before the key's lock is taken: what makes room has a key, too.
@@ -230,9 +230,17 @@ impl Hub {
         self.contents.total()
     }
 
-    /// Has topics without clients retire, the longest untouched first, until snapshots are within their bound.
-    pub fn make_room(&self) -> Room {
-        let Some(excess) = self.contents.excess() else { return Room { fits: true, evicted: 0 } };
+    /// Whether a follower may read this form of what is held: it is made already, or there is room for it
+    /// (`limits.snapshot_bytes`).
+    pub fn has_room_to_read(&self, view: &View, format: Format) -> bool {
+        let more = view.frame.as_ref().map_or(0, |frame| frame.bytes_to_make(format));
+        more == 0 || self.make_room(more).fits
+    }
+
+    /// Has topics without clients retire, the longest untouched first, until snapshots with `more` bytes are within their
+    /// bound.
+    pub fn make_room(&self, more: usize) -> Room {
+        let Some(excess) = self.contents.excess(more) else { return Room { fits: true, evicted: 0 } };
         let now = Instant::now();
         if self.bytes_pause.lock().is_some_and(|until| now < until) {
             return Room { fits: false, evicted: 0 };

@@ -103,6 +103,7 @@ impl Subscription {
         }
         if let Some(frame) = &topic.view().frame {
             frame.encode(format, None);
+            frame.settle();
         }
         let known = match &resume {
             Resume::Start => true,

@@ -2,6 +2,7 @@
 
 mod following;
 mod limits;
+mod memory;
 mod resuming;
 pub(crate) mod route;
 mod trouble;

@@ -11,7 +11,7 @@ impl Poller {
         let view = self.topic.view();
         let (own, all) = view.frame.as_ref().map_or((0, 0), |frame| {
             frame.settle();
-            (frame.own_weight(), frame.weight())
+            (frame.snapshot.own_weight(), frame.weight())
         });
         self.held.set(own + relayed);
         // What was let in stays, whatever it grows to; what comes later finds no room.
@@ -21,11 +21,13 @@ impl Poller {
 
     /// Whether there is room for the first snapshot of this topic (contract §10).
     pub(super) fn has_room_for(&self, draft: &Draft) -> bool {
-        if self.topic.view().frame.is_some() || self.topic.is_always_polled() {
+        if self.is_let_in() {
             return true;
         }
-        if !self.stakes.make_room() {
-            self.stakes.metrics.refusals.with_label_values(&[Full::Bytes.reason()]).inc();
+        if self.topic.followers() > 0 {
+            draft.reserve_form();
+        }
+        if !self.is_within_all() {
             return false;
         }
         let has_room = self.stakes.hub.weigh(&self.topic, draft.weight());
@@ -33,5 +35,23 @@ impl Poller {
             self.stakes.metrics.refusals.with_label_values(&[Full::AddressBytes.reason()]).inc();
         }
         has_room
+    }
+
+    /// The same once its forms are made, which may be longer than the content.
+    pub(super) fn has_room_for_forms(&self, draft: &Draft) -> bool {
+        draft.settle();
+        self.is_let_in() || self.is_within_all()
+    }
+
+    fn is_let_in(&self) -> bool {
+        self.topic.view().frame.is_some() || self.topic.is_always_polled()
+    }
+
+    fn is_within_all(&self) -> bool {
+        let fits = self.stakes.make_room();
+        if !fits {
+            self.stakes.metrics.refusals.with_label_values(&[Full::Bytes.reason()]).inc();
+        }
+        fits
     }
 }

@@ -82,6 +82,9 @@ impl Poller {
             draft
         };
         let draft = self.stakes.compute.run(bytes, encode).await;
+        if !self.has_room_for_forms(&draft) {
+            return Err(End::NoRoom);
+        }
         self.catch_up(publisher, Some(&draft)).await;
         self.is_admitted_again();
         let changed = publisher.publish_draft(number, draft, age(&answer.headers));

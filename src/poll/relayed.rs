@@ -12,6 +12,7 @@ use super::poller::Poller;
 use super::request;
 use crate::config::{Share, says_credential};
 use crate::hub::{Audience, Failure, PollNumber, Publisher, Relayed};
+use crate::resource::fields_weight;
 use crate::upstream::Answer;
 use crate::upstream::classify::{
     is_one_users, is_one_users_failure, secondary_names, sets_cookie, varies_by_asker, vary_names,
@@ -61,7 +62,7 @@ impl Poller {
             Audience::All | Audience::Push | Audience::Nobody => relayed,
         };
         // It counts as the snapshot does, until the next poll brings something else.
-        self.account(shown.body.len());
+        self.account(shown.body.len() + fields_weight(&shown.headers));
         publisher.relay(number, Arc::new(shown), gone, next);
     }
 

@@ -227,7 +227,7 @@ impl Stakes {
     /// Has snapshots without clients make way for others when all together hold more than
     /// `limits.snapshot_bytes`. Returns false if that is not enough.
     pub(super) fn make_room(&self) -> bool {
-        let room = self.hub.make_room();
+        let room = self.hub.make_room(0);
         self.metrics.snapshot_evictions.inc_by(room.evicted as u64);
         room.fits
     }

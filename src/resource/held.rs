@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::{Bytes, BytesMut};
+
 /// What all together hold, in bytes.
 #[derive(Debug, Default)]
 pub struct Ledger(AtomicUsize);
@@ -28,6 +30,11 @@ impl HeldBytes {
         HeldBytes { ledger, bytes: AtomicUsize::new(0) }
     }
 
+    /// Another holder on the same ledger, which holds nothing yet.
+    pub fn beside(&self) -> HeldBytes {
+        HeldBytes::on(self.ledger.clone())
+    }
+
     /// From now on it holds so many.
     pub fn set(&self, bytes: usize) {
         let before = self.bytes.swap(bytes, Ordering::SeqCst);
@@ -43,9 +50,29 @@ impl Drop for HeldBytes {
     }
 }
 
+/// What was written, without the room that the buffer grew by in advance where that is much: it would be held as long.
+pub fn fitted(written: BytesMut) -> Bytes {
+    const PART_MAX: usize = 8;
+    if written.capacity() - written.len() > written.len() / PART_MAX {
+        return Bytes::copy_from_slice(&written);
+    }
+    written.freeze()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_buffer_is_about_what_was_written() {
+        for (room, written) in [(100, 100), (1000, 10), (64, 60), (10, 0)] {
+            let mut buffer = BytesMut::with_capacity(room);
+            buffer.resize(written, b'x');
+            let kept = BytesMut::from(fitted(buffer));
+            assert_eq!(kept.len(), written);
+            assert!(kept.capacity() <= written + written / 8 + 1, "{room}, {written}: {}", kept.capacity());
+        }
+    }
 
     #[test]
     fn the_account_is_what_all_hold_until_they_are_dropped() {

@@ -22,13 +22,13 @@ mod version;
 pub use content::Content;
 pub use digest::{Digest, Digester};
 pub use header_kind::{HeaderKind, choosing, cookie_pairs, credentials, first_doubt, header_kind, why_known};
-pub use held::{HeldBytes, Ledger};
+pub use held::{HeldBytes, Ledger, fitted};
 pub use json::{Element, Json, Kind, MAX_DEPTH, Malformed};
 pub use key::{KeyParts, ResourceKey};
 pub use mapping::{NoTarget, check_target, forwarded_prefix, set_query, stays, upstream_target};
 pub use mapping_back::{Answered, as_clients_see, client_target, destination, replace};
 pub use readings::{Readings, resolved};
-pub use snapshot::{Ignored, MediaType, Snapshot, Validators};
+pub use snapshot::{Ignored, MediaType, Snapshot, Validators, detached, fields_weight};
 pub use target::{
     CanonicalPath, QueryProblem, Target, canonical_path, canonical_query, decode_lossy, exact_path,
     has_resume, matches_pattern, resume_switch, switch, target_text, tidied,

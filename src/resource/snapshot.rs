@@ -99,16 +99,30 @@ pub struct Ignored {
     pub by_name: bool,
 }
 
+/// A field's value in memory of its own. One that was read is a part of the whole head, which stays in memory for as
+/// long as any part of it does.
+pub fn detached(value: &HeaderValue) -> HeaderValue {
+    let mut own = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
+    own.set_sensitive(value.is_sensitive());
+    own
+}
+
 impl Snapshot {
     pub fn new(
         version: Version,
         status: StatusCode,
         content_type: Option<HeaderValue>,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         validators: Validators,
         vary: Vec<HeaderName>,
         body: Bytes,
     ) -> Snapshot {
+        headers.values_mut().for_each(|value| *value = detached(value));
+        let content_type = content_type.as_ref().map(detached);
+        let validators = Validators {
+            etag: validators.etag.as_ref().map(detached),
+            last_modified: validators.last_modified.as_ref().map(detached),
+        };
         let media_type = content_type.as_ref().and_then(|v| MediaType::parse(v.to_str().ok()?));
         // Of `Cache-Control` a snapshot has what goes on to clients, this last.
         let said = headers.get(header::CACHE_CONTROL);
@@ -191,8 +205,7 @@ impl Snapshot {
 
     /// Bytes that this snapshot holds in memory beside its content, roughly.
     pub fn own_weight(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(n, v)| n.as_str().len() + v.len()).sum();
-        size_of::<Snapshot>() + headers
+        size_of::<Snapshot>() + fields_weight(&self.headers)
     }
 
     /// Bytes of the content, roughly: equal ones may be held once.
@@ -202,8 +215,13 @@ impl Snapshot {
             _ => 0,
         };
         let json = self.json.get().and_then(Option::as_ref).map_or(0, |json| json.weight());
-        self.body.len() + converted + json
+        self.body.len() + converted + json + self.ignored.starts.len() * size_of::<u32>()
     }
+}
+
+/// Bytes that fields hold, roughly.
+pub fn fields_weight(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
 #[cfg(test)]

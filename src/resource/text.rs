@@ -56,7 +56,7 @@ fn converted(encoding: &'static Encoding, body: &Bytes) -> Option<Bytes> {
         return str::from_utf8(body).is_ok().then(|| body.clone());
     }
     let (text, malformed) = encoding.decode_without_bom_handling(body);
-    (!malformed).then(|| Bytes::from(text.into_owned()))
+    (!malformed).then(|| Bytes::from(text.into_owned().into_boxed_str().into_boxed_bytes()))
 }
 
 /// What the document itself says: an XML declaration, or a `meta` element of HTML. Returns `None` if it says

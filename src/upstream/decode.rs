@@ -123,7 +123,10 @@ pub(super) fn decode(codings: &[Coding], body: impl AsRef<[u8]>, max: usize) -> 
     for coding in codings.iter().rev() {
         content = Cow::Owned(decode_one(*coding, &content, max)?);
     }
-    Ok(content.into_owned())
+    let mut content = content.into_owned();
+    // What the buffer grew by in advance would be held for as long as the content is.
+    content.shrink_to_fit();
+    Ok(content)
 }
 
 fn decode_one(coding: Coding, body: &[u8], max: usize) -> Result<Vec<u8>, Failure> {

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::schedule::directive;
 use crate::config::Route;
+use crate::resource::detached;
 
 /// Fields that never belong to a snapshot, besides those by pattern below. `Vary`, `Cache-Control` and
 /// `Content-Encoding` are looked at one by one.
@@ -159,7 +160,7 @@ pub fn of_relay(headers: &HeaderMap, route: &Route, to_many: bool) -> HeaderMap 
             || (route.cors.is_some() && text.starts_with("access-control-"))
             || (to_many && (text.starts_with("set-cookie") || may_be_credential(name, route)));
         if !dropped {
-            kept.append(name.clone(), value.clone());
+            kept.append(name.clone(), detached(value));
         }
     }
     kept

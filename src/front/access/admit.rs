@@ -16,7 +16,7 @@ use super::share::{self, ClassValues};
 use super::{authenticate, origin};
 use crate::config::Route;
 use crate::fanout::{Hold, Pass};
-use crate::frame::State;
+use crate::frame::{Format, State};
 use crate::front::answer::plain_poll::is_remembered;
 use crate::front::covered::VARY_TURNS;
 use crate::front::request::origin_key::with_origin;
@@ -240,13 +240,13 @@ impl Visitor {
             visitor
         });
         let visitor = of_token.as_ref().unwrap_or(self);
-        let known = Known { route, path, query, identity };
+        let known = Known { route, path, query, identity, way };
         visitor.follow(known).await
     }
 
     /// Lets a client whose identity is known follow a resource.
     async fn follow(&self, known: Known<'_>) -> Result<Admitted, Refused> {
-        let Known { route, path, query, identity } = known;
+        let Known { route, path, query, identity, way } = known;
         let query = match route.authenticate.as_ref().and_then(|who| who.token.query.as_deref()) {
             Some(name) => query.and_then(|query| strip(query, name)),
             None => query.map(std::borrow::Cow::Borrowed),
@@ -267,7 +267,7 @@ impl Visitor {
             return Err(self.refused(&route, Reason::SubjectFull));
         }
         let base = base(class);
-        let attended = self.attend(route.clone(), &base, path.clone(), subject).await;
+        let attended = self.attend(route.clone(), &base, path.clone(), (subject, way)).await;
         let admitted = attended.map_err(|reason| self.refused(&route, reason))?;
         let topic = admitted.attendance.topic();
         let client = Client { headers: &self.headers, identity: identity.as_ref() };
@@ -343,9 +343,10 @@ impl Visitor {
         route: Arc<Route>,
         base: &ResourceKey,
         path: String,
-        subject: Option<u64>,
+        (subject, way): (Option<u64>, Way),
     ) -> Result<Admitted, Reason> {
         let shared = &self.shared;
+        let format = if way == Way::Sse { Format::Named } else { Format::Envelope(None) };
         let asker = Asker { address: self.address, subject };
         for _ in 0..VARY_TURNS {
             let key = full_key(shared, &route, base, &self.headers);
@@ -363,7 +364,7 @@ impl Visitor {
                 continue;
             }
             self.excepted(&key)?;
-            if view.closing == Some(Closing::NoRoom) {
+            if view.closing == Some(Closing::NoRoom) || !shared.hub.has_room_to_read(&view, format) {
                 return Err(Reason::Full(Full::Bytes));
             }
             if let Some(relayed) = refusal(&view) {
@@ -391,4 +392,5 @@ struct Known<'a> {
     path: String,
     query: Option<&'a str>,
     identity: Option<Identity>,
+    way: Way,
 }

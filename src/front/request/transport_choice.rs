@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, header};
 
 use crate::config::Route;
+use crate::frame::{Coding, Format};
 use crate::front::passthrough::bypass;
 use crate::resource::switch;
 use crate::transport::prefer;
@@ -23,6 +24,17 @@ pub(in crate::front) enum Form {
     PassThrough,
     /// Only an event stream is accepted, and the route does not allow it.
     NotAcceptable,
+}
+
+impl Form {
+    /// What is made of a state for those who follow it in this form. Returns `None` if nothing is.
+    pub(in crate::front) fn format(self) -> Option<Format> {
+        match self {
+            Form::WebSocket => Some(Format::WebSocket(Coding::Plain)),
+            Form::Sse => Some(Format::Sse(Coding::Plain)),
+            Form::LongPoll(_) | Form::Poll | Form::PassThrough | Form::NotAcceptable => None,
+        }
+    }
 }
 
 /// What a request line and its fields say. `media_type`: of the snapshot, as far as is known.

@@ -98,7 +98,9 @@ impl Cover<'_> {
                 ControlFlow::Continue(seat) => seat,
                 ControlFlow::Break(fate) => return Ok(fate),
             };
-            if view.closing == Some(Closing::NoRoom) {
+            let format = form.format();
+            let has_room = format.is_none_or(|format| self.front.shared.hub.has_room_to_read(&view, format));
+            if view.closing == Some(Closing::NoRoom) || !has_room {
                 let (event_stream, reason) = (form == Form::Sse, Closing::NoRoom.reason());
                 return refuse::counted(self.session, self.ctx, Some(&self.route), event_stream, reason)
                     .await;

@@ -46,6 +46,8 @@ pub(super) async fn read(
             held.set(held.bytes().max(body.len()));
         }
     }
+    // What the buffer grew by in advance would be held for as long as the content is.
+    body.shrink_to_fit();
     if let Some(held) = &mut held {
         held.set(body.len());
     }
