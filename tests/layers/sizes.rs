@@ -17,7 +17,6 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("front/answer/plain_poll.rs", "poll"),
     ("front/covered.rs", "serve"),
     ("front/subscribe/mod.rs", "push"),
-    ("front/subscribe/sse.rs", "sse"),
     ("front/subscribe/sse_many.rs", "serve"),
     ("listener/http2.rs", "serve"),
     ("listener/http2_parked.rs", "sort"),
