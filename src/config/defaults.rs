@@ -3,11 +3,16 @@
 //! conf/reference.yaml says the same with reasons; a test holds the two together.
 //! Must not know: the file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, header};
 
-use super::*;
+use super::{
+    Backoff, Batch, Breaker, Budget, Change, Compress, Connections, Cors, Delta, Drain, Feed, HeaderRules,
+    HealthCheck, Limits, ListenerTls, Log, Plain, Poll, QueryRule, Route, Send, Share, SoftRefusal, Switches,
+    Threads, Transports, UnknownQuery, Upstream, Websocket,
+};
 
 pub(super) const KIB: usize = 1 << 10;
 pub(super) const MIB: usize = 1 << 20;

@@ -2,8 +2,6 @@
 //!
 //! Must not know: requests.
 
-use super::Route;
-
 /// Whose plain requests are (contract §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plain {
@@ -19,22 +17,5 @@ impl Plain {
     pub fn of_path(pattern: &str) -> Plain {
         // Two braces stand for one that is none of a parameter's.
         if pattern.replace("{{", "").contains("{*") { Plain::Pass } else { Plain::Share }
-    }
-}
-
-impl Route {
-    /// What becomes of the route's plain requests, and which key says otherwise: one line for operators.
-    #[must_use]
-    pub fn plain_line(&self) -> String {
-        let what = match (self.polled, self.plain) {
-            (false, _) => "nothing is polled or pushed, all requests are the API's (poll: off)",
-            (true, Plain::Share) => {
-                "plain requests are answered from the snapshot (plain: pass leaves them to the API)"
-            }
-            (true, Plain::Pass) => {
-                "plain requests are the API's (plain: share answers them from the snapshot)"
-            }
-        };
-        format!("{}: {what}", self.path)
     }
 }

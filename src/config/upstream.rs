@@ -7,21 +7,9 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::{Route, Secret, SecretFile, Upstream};
-
-impl Route {
-    /// Whether the polls of this route carry anything of the operator's, so that what they get may be another answer
-    /// than a client's own request would get. Cookies of the poller's own are not known here.
-    pub fn poll_carries_operators(&self) -> bool {
-        let upstream = &self.upstream;
-        self.poll.auth.is_some()
-            || upstream.forwarded.as_ref().is_some_and(|said| said.address.is_some())
-            || !self.poll.headers.is_empty()
-            || upstream.tls.as_ref().is_some_and(|tls| tls.identity.is_some())
-            || upstream.proxy.is_some()
-            || upstream.servers.iter().any(|server| server.address.starts_with("unix:"))
-    }
-}
+use super::proxy::Proxy;
+use super::upstream_tls::UpstreamTls;
+use super::{Secret, SecretFile};
 
 /// Whose requests a connection for polls may carry one after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,4 +111,48 @@ pub struct Batch {
     pub key: String,
     /// How long a poll waits for others to go with.
     pub window: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    pub name: String,
+    pub servers: Vec<Server>,
+    /// The Host header; `None` for the client's. Never `None` where a server is a Unix socket.
+    pub host: Option<String>,
+    pub tls: Option<UpstreamTls>,
+    /// What all connections to the servers go through.
+    pub proxy: Option<Arc<Proxy>>,
+    pub http2: bool,
+    pub connect_timeout: Duration,
+    pub first_byte_timeout: Duration,
+    pub total_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub keepalive: Duration,
+    pub resolve_interval: Duration,
+    pub health_check: Option<HealthCheck>,
+    /// What polls say for whom they are, and how their clients came, instead of what the key says.
+    pub forwarded: Option<Forwarded>,
+    /// `None` if polls are limited by their intervals alone.
+    pub budget: Option<Budget>,
+    /// Its own quota is one for all of its resources (`budget: { quota: shared }`).
+    pub quota_is_shared: bool,
+    pub breaker: Breaker,
+    /// Requests that pass through at a time; `None` for as they come.
+    pub max_requests: Option<usize>,
+    /// Authentication schemes that bind a connection, beside NTLM, Negotiate and Kerberos; in lower case.
+    pub connection_auth: Vec<String>,
+    pub connections: Connections,
+}
+
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `host:port`, where a name is resolved again every `resolve_interval`; or `unix:` and an absolute path.
+    pub address: String,
+    pub weight: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct HealthCheck {
+    pub path: String,
+    pub interval: Duration,
 }

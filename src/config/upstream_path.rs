@@ -3,8 +3,6 @@
 //! Owns the patterns taken apart: what they match, and what they are with values in them. Must not know: how values are
 //! escaped, requests.
 
-use super::Route;
-
 /// A path pattern taken apart: `/t/{tenant}/{*rest}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
@@ -193,15 +191,6 @@ impl UpstreamPath {
 pub fn folded(name: &str) -> String {
     let name = name.trim().trim_end_matches('\0').to_uppercase().to_lowercase();
     name.replace([' ', '.', '[', ']'], "_")
-}
-
-impl Route {
-    /// Where the route's requests go, if not to the clients' own paths: one line for operators.
-    #[must_use]
-    pub fn upstream_line(&self) -> Option<String> {
-        let to = self.upstream_path.as_ref()?;
-        Some(format!("{}: is {} of upstream {} (upstream_path)", self.path, to.text, self.upstream.name))
-    }
 }
 
 #[cfg(test)]

@@ -194,7 +194,7 @@ mod with_openssl {
     use openssl::provider::Provider;
     use openssl::x509::{X509, X509Ref, X509VerifyResult};
 
-    use super::Identity;
+    use crate::config::upstream_tls::Identity;
 
     /// The certificate, those that issued it, and the key of a PKCS#12 file.
     pub(super) fn pkcs12(bytes: &[u8], password: Option<&str>) -> Result<Identity, String> {

@@ -63,3 +63,6 @@ leaf!(
     /// So many a second: `10/s`; or `off` where the key allows it.
     Rate, { "type": "string" }
 );
+
+/// A list whose unreadable items (already told) are left out but keep their number.
+pub type List<T> = Vec<Option<T>>;

@@ -19,14 +19,11 @@ pub use change::{
     ArrayKeySetting, ChangeSetting, DeltaSetting, FeedSetting, OneOrSeveral, Pages, ToleranceSetting,
 };
 pub use identity::{ApiKeys, AuthenticateSetting, Authorize, Forward, Issuer, Jwt, Key, TokenPlaces};
-pub use leaf::{Count, FileText, Flag, Number, Rate, SecretText, Size, Text, Time};
+pub use leaf::{Count, FileText, Flag, List, Number, Rate, SecretText, Size, Text, Time};
 pub use poll::{AuthSetting, Basic, BatchSetting, Digest, Interval, OAuth, PollSetting};
 pub use route::{
     CorsSetting, Query, Route, RouteSettings, Send, SendSetting, Share, Switches, Websocket, WebsocketOrigins,
 };
-
-/// A list whose unreadable items (already told) are left out but keep their number.
-pub type List<T> = Vec<Option<T>>;
 
 /// pollcast's configuration.
 #[derive(Deserialize, JsonSchema, Default)]

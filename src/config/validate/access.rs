@@ -8,7 +8,8 @@ use http::{HeaderName, header};
 
 use super::super::problem::{Findings, Place};
 use super::super::{ClassValue, Cors, QueryRule, Route, Share, Switches, UnknownQuery, defaults, raw};
-use super::{DAY, Said, at};
+use super::units::DAY;
+use super::value::{Said, at};
 
 /// Headers that cannot be a value of a class: each poll has its own.
 const NO_CLASS_HEADERS: &[&str] = &[

@@ -14,7 +14,10 @@ use super::super::problem::{Findings, Place};
 use super::super::{
     Auth, ClassValue, ClientCredentials, DigestCredentials, Route, Secret, SecretFile, SecretForm, Share, raw,
 };
-use super::{HOUR, MINUTE, SECOND, Said, Surroundings, at, server};
+use super::server;
+use super::surroundings::Surroundings;
+use super::units::{HOUR, MINUTE, SECOND};
+use super::value::{Said, at};
 
 pub fn auth(
     (place, said): Said<'_, raw::AuthSetting>,

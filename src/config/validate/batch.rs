@@ -4,7 +4,9 @@
 
 use super::super::problem::{Findings, Place};
 use super::super::{Batch, Route, Share, raw};
-use super::{MILLISECOND, SECOND, Said, at, paths};
+use super::paths;
+use super::units::{MILLISECOND, SECOND};
+use super::value::{Said, at};
 
 pub fn batch((place, said): Said<'_, raw::BatchSetting>, to: &mut Option<Batch>, findings: &mut Findings) {
     let raw = match said {

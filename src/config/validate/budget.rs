@@ -4,7 +4,8 @@
 
 use super::super::problem::Findings;
 use super::super::{Breaker, Budget, raw};
-use super::{HOUR, MILLISECOND, Said, at};
+use super::units::{HOUR, MILLISECOND};
+use super::value::{Said, at};
 
 /// `shared`: whether the upstream's own quota is one for all of its resources.
 pub fn budget(

@@ -6,7 +6,7 @@ use serde_json_path::JsonPath;
 
 use super::super::problem::{Findings, Place};
 use super::super::{ArrayKey, Change, Cursor, Delta, Feed, LinePattern, Members, Order, Pages, Route, raw};
-use super::{Said, at};
+use super::value::{Said, at};
 
 /// Puts what is said about changes over the route.
 pub fn apply(place: &Place, raw: &raw::RouteSettings, route: &mut Route, findings: &mut Findings) {

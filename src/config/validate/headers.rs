@@ -6,7 +6,7 @@ use http::{HeaderName, header};
 
 use super::super::problem::{Findings, Place};
 use super::super::{ClassValue, HeaderRules, Route, Share, raw};
-use super::at;
+use super::value::at;
 
 /// Headers that cannot choose the content of a poll: each poll has its own, or none.
 const OF_ONE_MESSAGE: &[&str] = &[

@@ -11,7 +11,10 @@ use http::header;
 use super::super::identity::{ApiKeys, Authenticate, Forward, TokenPlaces};
 use super::super::problem::{Findings, Place};
 use super::super::{Route, Secret, Share, raw};
-use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, Surroundings, at, jwt, server};
+use super::surroundings::Surroundings;
+use super::units::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
+use super::value::{Said, at};
+use super::{jwt, server};
 
 pub fn authenticate(
     (place, said): Said<'_, raw::AuthenticateSetting>,

@@ -10,7 +10,10 @@ use jsonwebtoken::DecodingKey;
 use super::super::identity::{Algorithm, Issuer, Jwks, JwksSource, Jwt, KeyMaterial, StaticKey};
 use super::super::problem::{Findings, Place};
 use super::super::{Secret, raw};
-use super::{DAY, MINUTE, SECOND, Surroundings, at, server, tls};
+use super::surroundings::Surroundings;
+use super::units::{DAY, MINUTE, SECOND};
+use super::value::at;
+use super::{server, tls};
 
 /// Shortest secret of the HS algorithms (RFC 7518 §3.2: as long as the hash).
 const SECRET_BYTES_MIN: usize = 32;

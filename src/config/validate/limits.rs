@@ -4,9 +4,12 @@
 
 use std::ops::RangeInclusive;
 
+use super::super::defaults::{KIB, MIB};
 use super::super::problem::{Findings, Place};
 use super::super::{Limits, raw};
-use super::{HOUR, KIB, MIB, MILLISECOND, MINUTE, SECOND, Said, TIB, at, listeners};
+use super::listeners;
+use super::units::{HOUR, MILLISECOND, MINUTE, SECOND, TIB};
+use super::value::{Said, at};
 
 /// Bounds of every number of clients, connections or resources.
 const MANY: RangeInclusive<usize> = 1..=10_000_000;

@@ -12,7 +12,9 @@ use super::super::{
     Admin, AdminAddress, ClientAddress, ClientCertificates, Listener, ListenerTls, Secret, TlsVersion,
     host_name, raw,
 };
-use super::{DAY, SECOND, Said, at, tls};
+use super::tls;
+use super::units::{DAY, SECOND};
+use super::value::{Said, at};
 
 pub fn listeners(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Vec<Listener> {
     let (place, Some(said)) = at!(Place::root(), file.listeners) else {

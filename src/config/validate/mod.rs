@@ -6,6 +6,7 @@
 
 mod access;
 mod auth;
+mod authority;
 mod batch;
 mod budget;
 mod change;
@@ -19,7 +20,9 @@ mod poll;
 mod routes;
 mod server;
 mod settings;
+mod surroundings;
 mod tls;
+mod units;
 mod upgrade;
 mod upstream_path;
 mod upstream_tls;
@@ -32,34 +35,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::defaults::{GIB, KIB, MIB, PUBLIC_PREFIX};
-use super::problem::{Findings, Place, suggestion};
+use super::defaults::PUBLIC_PREFIX;
+use super::problem::{Findings, Place};
 use super::{Config, Drain, Log, Secret, Threads, Times, Upstream, raw};
-use value::Said;
-
-/// The place of a field and what it holds: place and field cannot differ.
-macro_rules! at {
-    ($place:expr, $raw:ident.$field:ident) => {
-        ($place.key(stringify!($field)), $raw.$field.as_ref())
-    };
-}
-use at;
-
-const TIB: usize = GIB << 10;
-const MILLISECOND: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// What the settings of routes may refer to.
-struct Surroundings<'a> {
-    /// Relative paths are relative to it.
-    base_dir: &'a Path,
-    upstreams: &'a [Arc<Upstream>],
-    /// Names of those that something else than a route is asked by.
-    used: RefCell<Vec<String>>,
-}
+use surroundings::{Surroundings, upstream_named};
+use units::{HOUR, MILLISECOND, MINUTE};
+use value::{Said, at};
 
 /// Reads everything; relative paths are relative to `base_dir`.
 pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Config {
@@ -105,21 +86,6 @@ fn passthrough(
     findings: &mut Findings,
 ) -> Option<Arc<Upstream>> {
     said.and_then(|name| upstream_named(&place, &name.0, upstreams, findings))
-}
-
-/// The upstream of that name, or a problem that suggests one.
-fn upstream_named(
-    place: &Place,
-    name: &str,
-    upstreams: &[Arc<Upstream>],
-    findings: &mut Findings,
-) -> Option<Arc<Upstream>> {
-    let found = upstreams.iter().find(|upstream| upstream.name == name);
-    if found.is_none() {
-        let near = suggestion(name, upstreams.iter().map(|upstream| upstream.name.as_str()));
-        findings.bad(place, name, &format!("is not one of the upstreams{near}"));
-    }
-    found.cloned()
 }
 
 fn warn_of_unused(

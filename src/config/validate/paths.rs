@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::super::problem::Findings;
-use super::Place;
+use super::super::problem::Place;
 
 /// Whether a path without parameters is one: absolute, in canonical form, without query.
 pub fn plain(path: &str) -> Result<(), &'static str> {

@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::super::defaults::{KIB, MIB};
 use super::super::environment::file_of;
 use super::super::problem::{Findings, Place};
 use super::super::{ClassValue, FRAMING_NAMES, Poll, Route, SecretForm, Share, raw};
-use super::{DAY, KIB, MIB, MILLISECOND, MINUTE, SECOND, Said, Surroundings, at, auth, batch};
+use super::surroundings::Surroundings;
+use super::units::{DAY, MILLISECOND, MINUTE, SECOND};
+use super::value::{Said, at};
+use super::{auth, batch};
 
 /// Headers of a poll that are pollcast's own (contract §10), and what to do instead.
 const OWN_HEADERS: &[(&str, &str)] = &[

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::super::problem::{Findings, Place};
 use super::super::{Listener, Plain, Route, Upstream, raw, says_credential};
-use super::{Surroundings, at, listeners, paths, settings, upstream_named, upstream_path};
+use super::surroundings::{Surroundings, upstream_named};
+use super::value::at;
+use super::{listeners, paths, settings, upstream_path};
 
 pub fn routes(
     file: &raw::File,

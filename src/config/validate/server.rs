@@ -13,7 +13,10 @@ use http::uri::Authority;
 
 use super::super::problem::{Findings, Place};
 use super::super::{Proxy, Server, Upstream, UpstreamTls, raw};
-use super::{Surroundings, at, tls, upstream_named, upstreams};
+use super::authority;
+use super::surroundings::{Surroundings, upstream_named};
+use super::tls;
+use super::value::at;
 
 /// What the file says of such a server.
 pub struct Said<'a> {
@@ -65,7 +68,7 @@ fn url(place: &Place, said: &str, findings: &mut Findings) -> Option<(bool, Auth
     let uri = said.parse::<Uri>().ok().filter(|_| !said.contains('#'));
     let parts = uri.as_ref().and_then(|uri| {
         // The port of `host:99999` would be left out without a word.
-        let authority = upstreams::authority(uri.authority()?.as_str())?;
+        let authority = authority::authority(uri.authority()?.as_str())?;
         let authority = Some(authority).filter(|authority| authority.port_u16() != Some(0))?;
         Some((uri.scheme_str()?, authority, uri.path_and_query()?))
     });

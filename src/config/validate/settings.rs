@@ -9,10 +9,10 @@ use http::HeaderValue;
 
 use super::super::problem::{Findings, Place};
 use super::super::{Compress, Plain, Route, SoftRefusal, Transports, raw};
-use super::{
-    DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, Surroundings, access, at, auth, batch, change, headers,
-    identity, paths, poll, websocket,
-};
+use super::surroundings::Surroundings;
+use super::units::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
+use super::value::{Said, at};
+use super::{access, auth, batch, change, headers, identity, paths, poll, websocket};
 
 /// Events that pollcast sends itself (contract §5).
 const OWN_EVENTS: &[&str] =

@@ -13,7 +13,7 @@ use super::super::CertificateFiles;
 use super::super::problem::{Findings, Place};
 use super::super::raw::Text;
 use super::super::upstream_tls::read_file;
-use super::Said;
+use super::value::Said;
 
 type Section = (SectionKind, Vec<u8>);
 

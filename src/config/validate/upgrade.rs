@@ -7,7 +7,8 @@ use std::path::Path;
 use super::super::defaults::UPGRADE_TIMEOUT;
 use super::super::problem::{Findings, Place};
 use super::super::{Upgrade, raw};
-use super::{MINUTE, SECOND, at};
+use super::units::{MINUTE, SECOND};
+use super::value::at;
 
 /// Longest path, bytes: the address of a unix socket has room for 107, and a trial socket beside it needs a few.
 const LONGEST: usize = 100;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::super::problem::{Findings, Place};
 use super::super::upstream_path::{UpstreamPath, folded};
 use super::super::{Route, raw};
-use super::{Said, paths};
+use super::paths;
+use super::value::Said;
 
 /// Reads the key. The route's own path has been read.
 pub fn apply((place, said): Said<'_, raw::Text>, route: &mut Route, findings: &mut Findings) {

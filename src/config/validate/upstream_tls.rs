@@ -10,7 +10,9 @@ use super::super::problem::{Findings, Place};
 use super::super::raw;
 use super::super::upstream_tls::{BadFile, NEEDS_OPENSSL};
 use super::super::{ClientCertificate, ListenerTls, Pin, Secret, UpstreamTls};
-use super::{DAY, SECOND, at, tls};
+use super::tls;
+use super::units::{DAY, SECOND};
+use super::value::at;
 
 pub fn upstream_tls(
     place: &Place,

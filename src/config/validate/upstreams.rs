@@ -11,9 +11,12 @@ use http::uri::Authority;
 
 use super::super::problem::{Findings, Place};
 use super::super::{Connections, Forwarded, HealthCheck, Proxy, SecretForm, Server, Upstream, raw};
+use super::authority::authority;
 use super::listeners::unix_socket;
+use super::units::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
 use super::upstream_tls::upstream_tls;
-use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Said, at, auth, budget, paths};
+use super::value::{Said, at};
+use super::{auth, budget, paths};
 
 pub fn upstreams(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Vec<Arc<Upstream>> {
     let (place, Some(said)) = at!(Place::root(), file.upstreams) else {
@@ -168,15 +171,6 @@ fn unreachable_address(address: &str) -> Option<&'static str> {
         Some(None | Some(0)) => Some("has no port; write host:port, as api.internal:3000"),
         Some(Some(_)) => None,
     }
-}
-
-/// A host with or without a port, and nothing else.
-pub fn authority(text: &str) -> Option<Authority> {
-    let authority: Authority = text.parse().ok()?;
-    let whole = !authority.as_str().contains('@') && !authority.host().is_empty();
-    // `host:99999` and `host:` parse, their ports do not.
-    let port_reads = authority.port_u16().is_some() || authority.host().len() == authority.as_str().len();
-    (whole && port_reads).then_some(authority)
 }
 
 fn host((place, said): Said<'_, raw::Text>, findings: &mut Findings) -> Option<String> {

@@ -11,9 +11,17 @@ use http::{HeaderName, HeaderValue};
 use super::super::problem::{Findings, Place, suggestion};
 use super::super::raw::{Count, Flag, List, Rate, Size, Text, Time};
 
-/// A key of a mapping: where it is and what it holds. Made by [`at!`](super::at), so that the place cannot differ
+/// A key of a mapping: where it is and what it holds. Made by [`at!`](at), so that the place cannot differ
 /// from the field.
 pub type Said<'a, T> = (Place, Option<&'a T>);
+
+/// The place of a field and what it holds: place and field cannot differ.
+macro_rules! at {
+    ($place:expr, $raw:ident.$field:ident) => {
+        ($place.key(stringify!($field)), $raw.$field.as_ref())
+    };
+}
+pub(super) use at;
 
 /// A length of time as people write it: `2s`, `1m 30s`.
 pub fn time(duration: Duration) -> String {

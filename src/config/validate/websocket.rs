@@ -4,9 +4,12 @@
 
 use http::Method;
 
+use super::super::defaults::MIB;
 use super::super::problem::{Findings, Place};
 use super::super::{Send, Websocket, raw};
-use super::{MIB, MINUTE, SECOND, Said, access, at, paths, poll};
+use super::units::{MINUTE, SECOND};
+use super::value::{Said, at};
+use super::{access, paths, poll};
 
 /// Headers of a sent message that are said elsewhere.
 const OWN_HEADERS: &[(&str, &str)] =

@@ -1,0 +1,25 @@
+//! The admin listener: where it is, and what it asks of a request.
+//!
+//! Must not know: what it answers.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::secret::Secret;
+
+#[derive(Debug, Clone)]
+pub struct Admin {
+    pub address: AdminAddress,
+    /// When set, every admin request must carry `Authorization: Bearer <token>`, `/live` and `/ready` apart.
+    pub token: Option<Secret>,
+    /// Names that it answers to without a token, besides addresses and `localhost`; lower case.
+    pub hosts: Vec<String>,
+}
+
+/// Where the admin surface is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminAddress {
+    Tcp(SocketAddr),
+    /// A Unix socket that only the user of the process can connect to.
+    Unix(PathBuf),
+}

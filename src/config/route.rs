@@ -1,0 +1,280 @@
+//! A route, as validated: what is polled for it, which clients share that, and how they get it.
+//!
+//! Must not know: requests, how a path is matched.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+
+use super::change::{Change, Delta, Feed};
+use super::identity::Authenticate;
+use super::plain::Plain;
+use super::query::{QueryRule, Switches};
+use super::secret_file::SecretFile;
+use super::upstream::Upstream;
+use super::upstream::{Auth, Batch};
+use super::upstream_path::UpstreamPath;
+
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Place in the file, for messages and `/resources`.
+    pub index: usize,
+    /// The pattern as typed: `/prices/{symbol}`, `/files/{*rest}`. Also the metrics label.
+    pub path: String,
+    /// The route counts for these hosts only, as [`host_name`](super::host_name) makes them; empty: for all.
+    pub hosts: Vec<String>,
+    /// The API reads letter case, a last `/`, escapes, `;` and `//` as RFC 3986 does (contract §11).
+    pub exact_spelling: bool,
+    pub upstream: Arc<Upstream>,
+    /// Where the requests go on the upstream; none: to the clients' own paths.
+    pub upstream_path: Option<Arc<UpstreamPath>>,
+    /// False: `poll: off`. Nothing of the route is polled or pushed, and its requests pass through.
+    pub polled: bool,
+    pub poll: Poll,
+    pub plain: Plain,
+    pub share: Share,
+    /// `None` if all clients are let in.
+    pub authenticate: Option<Authenticate>,
+    /// With [`Share::Authorize`]: how long a check of a subscriber counts, a fifth less or more.
+    pub recheck: Duration,
+    pub transports: Transports,
+    pub query: QueryRule,
+    /// Cookie names that say nothing about identity; a trailing `*` matches any ending.
+    pub ignore_cookies: Vec<String>,
+    /// Request headers that are credentials besides Cookie and those whose name says so.
+    pub credentials: Vec<HeaderName>,
+    /// Fields of answers that are content although their names say credential.
+    pub keep_fields: Vec<HeaderName>,
+    /// What the other request headers mean.
+    pub headers: HeaderRules,
+    pub switches: Switches,
+    /// SSE `event:` of snapshots; `None` for unnamed, so that `onmessage` works.
+    pub event_name: Option<String>,
+    /// Bodies that are not text go out as base64 instead of 406.
+    pub base64: bool,
+    pub heartbeat: Duration,
+    pub first_answer: Duration,
+    pub max_wait: Duration,
+    /// Random SSE `retry:` between these two.
+    pub retry: (Duration, Duration),
+    pub stale_after: Duration,
+    pub stale_if_error: Duration,
+    /// How many versions the history of a resource remembers.
+    pub history_versions: usize,
+    pub soft_refusal: SoftRefusal,
+    /// Replaces the own Cache-Control of ordinary polls.
+    pub downstream_cache: Option<HeaderValue>,
+    /// `Link: <same>; rel="alternate"` on ordinary polls.
+    pub link: bool,
+    pub cors: Option<Cors>,
+    pub websocket: Websocket,
+    /// End a `gone` resource's streams after this long; `None` for never.
+    pub gone_after: Option<Duration>,
+    /// Streams end after this long, a fifth less or more, and their clients come back; `None` for never.
+    pub max_age: Option<Duration>,
+    /// Most subscribers of this route; `None` for only `limits.clients`.
+    pub max_clients: Option<usize>,
+    /// Most subscribers of one of its resources.
+    pub max_clients_per_resource: Option<usize>,
+    /// Most resources of this route; `None` for only `limits.resources`.
+    pub max_resources: Option<usize>,
+    pub compress: Compress,
+    /// Bodies and messages smaller than this are not compressed, bytes.
+    pub compress_min: usize,
+    pub change: Change,
+    pub delta: Delta,
+    pub feed: Option<Feed>,
+    /// Paths that a write on this route touches too, with this route's `{parameters}` or others that
+    /// match anything (contract §9).
+    pub refreshes: Vec<String>,
+    /// A write on this route touches the collections that the written path is in, too.
+    pub refreshes_parent: bool,
+    /// Longest wait for the poll that confirms a resource after a write.
+    pub write_wait: Duration,
+    /// Ordinary conditional polls that would be answered 304 are held this long (contract §3).
+    pub hold_not_modified: Option<Duration>,
+}
+
+impl Route {
+    /// Whether the polls of this route carry anything of the operator's, so that what they get may be another answer
+    /// than a client's own request would get. Cookies of the poller's own are not known here.
+    pub fn poll_carries_operators(&self) -> bool {
+        let upstream = &self.upstream;
+        self.poll.auth.is_some()
+            || upstream.forwarded.as_ref().is_some_and(|said| said.address.is_some())
+            || !self.poll.headers.is_empty()
+            || upstream.tls.as_ref().is_some_and(|tls| tls.identity.is_some())
+            || upstream.proxy.is_some()
+            || upstream.servers.iter().any(|server| server.address.starts_with("unix:"))
+    }
+
+    /// What becomes of the route's plain requests, and which key says otherwise: one line for operators.
+    #[must_use]
+    pub fn plain_line(&self) -> String {
+        let what = match (self.polled, self.plain) {
+            (false, _) => "nothing is polled or pushed, all requests are the API's (poll: off)",
+            (true, Plain::Share) => {
+                "plain requests are answered from the snapshot (plain: pass leaves them to the API)"
+            }
+            (true, Plain::Pass) => {
+                "plain requests are the API's (plain: share answers them from the snapshot)"
+            }
+        };
+        format!("{}: {what}", self.path)
+    }
+
+    /// Where the route's requests go, if not to the clients' own paths: one line for operators.
+    #[must_use]
+    pub fn upstream_line(&self) -> Option<String> {
+        let to = self.upstream_path.as_ref()?;
+        Some(format!("{}: is {} of upstream {} (upstream_path)", self.path, to.text, self.upstream.name))
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Poll {
+    /// The interval, or the shortest one of an adaptive schedule.
+    pub interval: Duration,
+    /// The longest interval of an adaptive schedule; `None` if it is fixed.
+    pub adaptive_max: Option<Duration>,
+    pub linger: Duration,
+    /// Keep polling without subscribers (a route without parameters only).
+    pub always: bool,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Those of them whose values stand in files that others may replace.
+    pub header_files: Vec<(HeaderName, Arc<SecretFile>)>,
+    pub accept: HeaderValue,
+    /// Polls ask for the codings that are known here; else for none.
+    pub accept_codings: bool,
+    /// Whole time of one poll.
+    pub timeout: Duration,
+    /// Bytes.
+    pub max_body: usize,
+    /// Media type essences that count as data; empty: the first one seen.
+    pub expect: Vec<String>,
+    pub allow_close_delimited: bool,
+    pub ignore_cache_control: bool,
+    /// Failures: first wait and longest wait, full jitter in between.
+    pub backoff: Backoff,
+    /// The poller keeps the cookies that the upstream sets, where polls carry no client's.
+    pub cookie_jar: bool,
+    /// Polls in a user's session end without an ordinary request of that user for this long.
+    pub max_session_polls: Option<Duration>,
+    /// Redirects to the same upstream that one poll may follow.
+    pub follow_redirects: usize,
+    pub auth: Option<Auth>,
+    pub batch: Option<Batch>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Backoff {
+    pub min: Duration,
+    pub max: Duration,
+    pub retry_after_max: Duration,
+}
+
+/// Which clients may share one poll (contract §11).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Share {
+    /// Requests without credentials share; the others pass through or get 403.
+    Unset,
+    /// The operator's word: client credentials mean nothing here.
+    Public,
+    /// These values are in the key and on its polls.
+    By(Vec<ClassValue>),
+    /// Polled without client credentials; a follower was given the same answer with its own.
+    Authorize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClassValue {
+    Header(HeaderName),
+    Cookie(String),
+    /// What `authenticate` found: `subject`, or a claim of the token; on polls it is this header.
+    Identity {
+        what: String,
+        header: HeaderName,
+    },
+}
+
+/// What the operator says about request headers that are no credentials (contract §11).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeaderRules {
+    /// They choose the content: in the key and on its polls.
+    pub vary: Vec<HeaderName>,
+    /// Names in the upstream's Vary that mean nothing.
+    pub ignore_vary: Vec<HeaderName>,
+    /// They mean nothing, besides those that are known to.
+    pub ignore: Vec<HeaderName>,
+}
+
+impl HeaderRules {
+    /// Whether the upstream's Vary means nothing where it names this.
+    pub fn ignores_vary(&self, name: &HeaderName) -> bool {
+        self.ignore_vary.contains(name)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transports {
+    pub sse: bool,
+    pub websocket: bool,
+    pub long_poll: bool,
+    pub poll: bool,
+}
+
+/// What is compressed for clients that accept it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compress {
+    /// What all clients may read. The length of what is one user's would tell of its content to another
+    /// that can write into it and watch the wire (BREACH).
+    Shared,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SoftRefusal {
+    /// To what looks like a browser's EventSource.
+    Browsers,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Clone)]
+pub struct Cors {
+    /// Exact origins, or one `*`.
+    pub origins: Vec<String>,
+    pub credentials: bool,
+    pub max_age: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Websocket {
+    /// Origins let in; `None` for no Origin, or one whose host is the authority.
+    pub origins: Option<Vec<String>>,
+    pub ping: Duration,
+    pub pong: Duration,
+    /// Longest message a client may send, bytes.
+    pub max_message: usize,
+    /// Frames a second that a client may send, whatever they are.
+    pub frame_rate: u32,
+    /// Pieces that a client may send one message in.
+    pub max_fragments: u16,
+    pub send: Option<Send>,
+}
+
+/// Where a client's WebSocket message goes (contract §6).
+#[derive(Debug, Clone)]
+pub struct Send {
+    pub method: Method,
+    /// Path with the route's `{parameters}`.
+    pub path: String,
+    pub content_type: HeaderValue,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Messages a second and connection.
+    pub rate: u32,
+    /// Report failures as a text message.
+    pub errors: bool,
+}
