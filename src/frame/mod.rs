@@ -3,6 +3,7 @@
 //! The relay's side encodes at publish time the formats that have members; a shard only clones
 //! `Bytes`. Must not know: the clients of a frame, sockets, time.
 
+mod batch;
 mod condition;
 mod deflate;
 pub mod envelope;
@@ -10,65 +11,29 @@ mod format;
 pub mod gzip;
 mod item;
 mod patch;
+mod rules;
 mod shared;
 pub mod sse;
 pub mod websocket;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+pub use batch::Batch;
 pub use condition::{Condition, State};
 pub use deflate::Tail;
 pub use format::{Coding, Format};
 pub use gzip::{GzipEvent, GzipStream};
-pub use item::{Batch, Item, wire_id};
+pub use item::{Item, wire_id};
 pub use patch::{Chain, Patch, PatchKind};
+pub use rules::{Compressions, Rules};
 pub use shared::Shared;
-pub use sse::SseBytes;
+pub use sse::{NotText, SseBytes};
 pub use websocket::Deflated;
 
 use crate::change;
 use crate::resource::{HeldBytes, Snapshot, Version};
-
-/// What a route says about encoding.
-#[derive(Debug, Clone, Default)]
-pub struct Rules {
-    /// SSE `event:` of snapshots.
-    pub event_name: Option<String>,
-    /// Bodies that are not text go out as base64.
-    pub base64: bool,
-    /// A patch larger than this part of the body is not worth sending.
-    pub patch_max_ratio: f64,
-    /// Bodies smaller than this are not compressed, bytes.
-    pub compress_min: usize,
-    /// Counts what was compressed.
-    pub compressions: Arc<Compressions>,
-}
-
-/// How often something was compressed, whatever the number of clients, and what came of it.
-#[derive(Debug, Default)]
-pub struct Compressions {
-    pub count: AtomicU64,
-    /// Bytes of all forms that were made.
-    pub bytes: AtomicU64,
-}
-
-impl Rules {
-    /// Counts what was just made.
-    fn compressed<T>(&self, made: Option<T>, weight: impl Fn(&T) -> usize) -> Option<T> {
-        if let Some(made) = &made {
-            self.compressions.count.fetch_add(1, Ordering::Relaxed);
-            self.compressions.bytes.fetch_add(weight(made) as u64, Ordering::Relaxed);
-        }
-        made
-    }
-}
-
-/// A body that cannot be written in a text format, on a route that does not say `base64`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotText;
 
 /// A snapshot with a local sequence number, what changed since the one before, and its encodings.
 #[derive(Debug)]

@@ -11,8 +11,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::Rules;
 use super::item::Item;
-use super::{NotText, Rules};
 use crate::resource::{Snapshot, Version, fitted};
 
 /// An event with its HTTP/1.1 chunk framing around it, in one piece of shared memory.
@@ -210,6 +210,10 @@ fn put_data(event: &mut BytesMut, text: &[u8]) {
         rest = &rest[end + if crlf { 2 } else { 1 }..];
     }
 }
+
+/// A body that cannot be written in a text format, on a route that does not say `base64`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotText;
 
 #[cfg(test)]
 mod tests {
