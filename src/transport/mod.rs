@@ -5,7 +5,9 @@
 //! Must not know: shards, Pingora.
 
 pub mod answer;
+pub mod close_code;
 mod compact_instant;
+mod end;
 mod envelope;
 mod long_poll;
 mod plain_poll;
@@ -13,131 +15,27 @@ pub mod prefer;
 mod repeat;
 mod sse;
 mod sse_many;
+mod step;
 mod websocket;
 mod websocket_reader;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
-
+pub use close_code as code;
 pub use compact_instant::Moment;
+pub use end::{End, Expulsion};
 pub use envelope::{Envelope, message};
 pub use long_poll::{Common, Have, Held, LongPoll, hold};
 pub use plain_poll::{Answered, Plain};
 pub use repeat::{Next, Repeat};
 pub use sse::{Framing, Sse};
 pub use sse_many::{SseMany, tags};
-pub use websocket::{WebSocket, close, code};
+pub use step::{Output, Step};
+pub use websocket::{WebSocket, close};
 
-use crate::hub::{Closing, Delivery, View};
+use crate::hub::{Delivery, View};
 use crate::metrics;
 use crate::resource::Version;
-
-/// Bytes to write, in one or two pieces that are shared between clients.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Output {
-    pub first: Bytes,
-    pub second: Bytes,
-}
-
-impl Output {
-    pub fn one(bytes: impl Into<Bytes>) -> Output {
-        Output { first: bytes.into(), second: Bytes::new() }
-    }
-
-    pub fn two(first: Bytes, second: Bytes) -> Output {
-        Output { first, second }
-    }
-
-    pub fn len(&self) -> usize {
-        self.first.len() + self.second.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// An answer whose connection would go on, as the last one of its connection: the client must not send another
-    /// request that is not read.
-    pub fn closing(self) -> Output {
-        const LINE: &[u8] = b"Connection: close\r\n";
-        // Its first piece begins with a whole head (`answer::head_bytes`), and fields stand in any order.
-        let Some(end) = memchr::memchr(b'\n', &self.first) else {
-            return self;
-        };
-        let (status_line, rest) = self.first.split_at(end + 1);
-        Output { first: [status_line, LINE, rest].concat().into(), second: self.second }
-    }
-}
-
-/// What to do with the connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing.
-    Wait,
-    Write(Output),
-    /// The client sent a message that goes to the upstream (contract §6, `send`).
-    Forward(Bytes),
-    /// Write, then end the connection; the word is for logs and metrics.
-    Finish(Output, &'static str),
-    /// Write; then the connection serves its next request.
-    GiveBack(Output, &'static str),
-}
-
-/// Why the fan-out ends a connection that its topic did not end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    Topic(Closing),
-    /// The process stops; `retry` spreads the reconnects.
-    Drain {
-        retry: Duration,
-    },
-    /// It has lasted for the route's `max_age`; the client is to come back at once, perhaps elsewhere.
-    MaxAge,
-    /// What let the client in does so no longer.
-    Expelled(Expulsion),
-}
-
-/// Why a client that was let in may not stay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expulsion {
-    /// Its token or the like has run out.
-    Expired,
-    /// An operator ended all its subject's streams.
-    Revoked,
-    /// The upstream gives it something else now.
-    Forbidden,
-}
-
-impl Expulsion {
-    fn reason(self) -> &'static str {
-        match self {
-            Expulsion::Expired => "expired",
-            Expulsion::Revoked => "revoked",
-            Expulsion::Forbidden => "forbidden",
-        }
-    }
-}
-
-impl End {
-    pub fn reason(self) -> &'static str {
-        match self {
-            End::Topic(closing) => closing.reason(),
-            End::Drain { .. } => "drain",
-            End::MaxAge => "max-age",
-            End::Expelled(why) => why.reason(),
-        }
-    }
-
-    /// Whether the client would be served if it came back.
-    pub fn reconnect(self) -> bool {
-        !matches!(
-            self,
-            End::Topic(Closing::NotShareable | Closing::Gone | Closing::SessionIdle)
-                | End::Expelled(Expulsion::Revoked | Expulsion::Forbidden)
-        )
-    }
-}
 
 /// One client's protocol.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use super::*;
 use crate::config::Route;
 use crate::frame::{Condition, Frame, Rules, State};
 use crate::hub::tests::route::{SECOND, key, private_key, route};
-use crate::hub::{Attend, Hub};
+use crate::hub::{Attend, Closing, Hub};
 use crate::resource::{Snapshot, Validators, Version, VersionNamer};
 
 fn version(body: &[u8]) -> Version {

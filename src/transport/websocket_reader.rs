@@ -10,7 +10,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
-use super::websocket::code;
+use super::close_code as code;
 
 /// Something whole arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
