@@ -17,7 +17,7 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyOper
 use parking_lot::RwLock;
 use tokio::time::{Instant, timeout};
 
-use super::jwt::{Candidate, Family};
+use super::key::{Candidate, Family};
 use crate::config::identity::{Jwks, JwksSource};
 use crate::upstream::{Ask, Client, Document};
 

@@ -14,45 +14,12 @@ use serde_json::{Map, Value};
 
 use super::jwks::KeySet;
 use super::jwt_crypto;
+use super::key::{Candidate, Family};
 use super::{Denied, Identity, Principal, Way};
 use crate::config::identity::{Algorithm, Issuer, Jwt, KeyMaterial};
 
 /// Longest token that is looked at, bytes.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
-
-/// What kind of key an algorithm takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
-    Secret,
-    Rsa,
-    Ec256,
-    Ec384,
-    Ed,
-}
-
-impl Family {
-    fn of(algorithm: Algorithm) -> Family {
-        use Algorithm::*;
-        match algorithm {
-            Hs256 | Hs384 | Hs512 => Family::Secret,
-            Rs256 | Rs384 | Rs512 | Ps256 | Ps384 | Ps512 => Family::Rsa,
-            Es256 => Family::Ec256,
-            Es384 => Family::Ec384,
-            EdDsa => Family::Ed,
-        }
-    }
-}
-
-/// A key, and what it may be tried on.
-#[derive(Clone)]
-pub(super) struct Candidate {
-    pub(super) id: Option<String>,
-    /// Of a PEM key of an elliptic curve: both.
-    pub(super) families: &'static [Family],
-    /// The only algorithm it is for, if it says so.
-    pub(super) algorithm: Option<String>,
-    pub(super) key: DecodingKey,
-}
 
 /// Checks the tokens of one set of rules.
 pub(super) struct Verifier {

@@ -12,6 +12,7 @@ mod gate;
 mod jwks;
 mod jwt;
 mod jwt_crypto;
+mod key;
 mod places;
 mod principal;
 
