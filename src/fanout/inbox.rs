@@ -10,18 +10,12 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
 use super::access_log::Record;
-use super::client_limit::Seat;
+use super::member_id::MemberId;
 use super::messages::Messages;
+use super::seat::Seat;
 use super::wire::Taken;
 use crate::hub::{Bell, Subscription, Topic};
 use crate::transport::Transport;
-
-/// A member of a shard, safe against the reuse of its slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MemberId {
-    pub(super) slot: u32,
-    pub(super) serial: u32,
-}
 
 /// A connection that becomes a member.
 pub struct Arrival {

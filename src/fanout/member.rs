@@ -10,9 +10,9 @@ use bytes::{Buf, Bytes};
 
 use super::access_log::Record;
 use super::bundle::Bundle;
-use super::client_limit::Seat;
 use super::grant::Pass;
 use super::messages::Messages;
+use super::seat::Seat;
 use super::timers::Tick;
 use super::wire::Wire;
 use crate::hub::{Subscription, View};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::inbox::MemberId;
+use super::member_id::MemberId;
 
 /// Messages of one client that wait or are acted on.
 pub const MESSAGES_MAX: usize = 16;

@@ -12,7 +12,10 @@ mod http2_stream;
 mod http2_stream_many;
 mod inbox;
 mod member;
+mod member_id;
 mod messages;
+mod rules;
+mod seat;
 mod shard;
 mod timers;
 mod wire;
@@ -26,12 +29,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use access_log::Record;
-pub use client_limit::{Claim, Seat};
+pub use client_limit::Claim;
 pub use grant::{Hold, Pass};
 pub use http2_stream::{Drain, Ending, Staying, Stream, StreamEnd, draining, drive};
 pub use http2_stream_many::{ManyStream, drive_many};
-pub use inbox::{Arrival, Following, MemberId};
+pub use inbox::{Arrival, Following};
+pub use member_id::MemberId;
 pub use messages::{Message, MessagePlace, MessageQueue, Messages, messages};
+pub use rules::Rules;
+pub use seat::Seat;
 pub use wire::{Home, Returned, Taken, bound_kernel_buffers};
 
 use crate::hub::{Bell, Subscription};
@@ -39,17 +45,6 @@ use crate::metrics::Metrics;
 use client_limit::Seats;
 use inbox::{Command, Inbox};
 use shard::Shard;
-
-/// What all shards need to know.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    /// A client whose socket takes nothing for this long is closed.
-    pub stall_timeout: Duration,
-    /// Most bytes kept of a request sent while another one is held.
-    pub pipelined_bytes: usize,
-    /// One line per ended client.
-    pub access_log: bool,
-}
 
 /// The client loops: one thread each.
 pub struct Fanout {

@@ -19,8 +19,9 @@ use mio::{Events, Poll, Token};
 use slab::Slab;
 
 use super::Rules;
-use super::inbox::{Command, Inbox, MemberId};
+use super::inbox::{Command, Inbox};
 use super::member::Member;
+use super::member_id::MemberId;
 use super::timers::{TICK, Wheel};
 use super::wire::Homes;
 use crate::hub::Topic;

@@ -8,8 +8,9 @@ use std::task::Waker;
 use bytes::Bytes;
 use mio::{Interest, Token};
 
+use super::super::member_id::MemberId;
 use super::Shard;
-use crate::fanout::inbox::{Arrival, Following, MemberId, SlotWaker};
+use crate::fanout::inbox::{Arrival, Following, SlotWaker};
 use crate::fanout::member::{Member, Party, Then};
 use crate::fanout::wire::Wire;
 use crate::transport::{End, Output, Step, Transport};

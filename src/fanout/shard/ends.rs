@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
+use super::super::member_id::MemberId;
 use super::Shard;
-use crate::fanout::inbox::MemberId;
 use crate::fanout::timers::{TICK, lifetime};
 use crate::transport::{End, Transport};
 

@@ -5,8 +5,8 @@
 
 use bytes::BytesMut;
 
+use super::super::member_id::MemberId;
 use super::Shard;
-use crate::fanout::inbox::MemberId;
 use crate::fanout::member::Then;
 use crate::transport::{Next, Transport};
 

@@ -6,8 +6,9 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::task::Waker;
 
+use super::super::member_id::MemberId;
 use super::{READS, Shard};
-use crate::fanout::inbox::{Command, MemberId, SlotWaker};
+use crate::fanout::inbox::{Command, SlotWaker};
 use crate::fanout::member::{Member, Then, Written};
 use crate::transport::{End, Output, Step};
 
