@@ -20,6 +20,8 @@ mod race;
 mod refusal;
 #[cfg_attr(not(feature = "openssl"), path = "client/unsecured.rs")]
 mod secured;
+#[cfg(feature = "openssl")]
+mod seen;
 #[cfg(test)]
 pub(super) mod tests;
 mod tidy;
@@ -49,7 +51,7 @@ use super::{Answer, Ask, BodyClaim, Document, InFlight, Priority};
 use crate::config;
 use crate::metrics::Metrics;
 use connector::Link;
-use health_check::Probe;
+use health_check::{Probe, SHORTEST_ROUND};
 use own::Retired;
 pub use own::{Bond, Whose};
 pub use passing::{Chosen, Server, remedies, unreached, wants_credentials};
@@ -60,9 +62,6 @@ const CONNECT_ATTEMPTS: usize = 3;
 
 /// An upstream whose codings cannot be read is asked for none for so long.
 const UNCODED: Duration = Duration::from_secs(600);
-
-/// The least time between two rounds of resolution or of health checks.
-const SHORTEST_ROUND: Duration = Duration::from_millis(100);
 
 /// One configured upstream: its servers and its connection pool for polls.
 pub struct Client {

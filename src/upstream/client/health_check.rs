@@ -12,12 +12,13 @@ use pingora::{Error, ErrorType};
 use tokio::time::timeout;
 
 use super::connector::For;
-use super::{Link, SHORTEST_ROUND};
+use super::connector::Link;
 use crate::config;
 use crate::upstream::failure::Failure;
 use crate::upstream::servers::target_of;
 use crate::upstream::target::Target;
 use crate::upstream::{Ask, Document};
+use std::time::Duration;
 
 /// Longest body of an answer, bytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -82,3 +83,6 @@ impl HealthCheck for Probe {
         }
     }
 }
+
+/// The least time between two rounds of resolution or of health checks.
+pub(super) const SHORTEST_ROUND: Duration = Duration::from_millis(100);

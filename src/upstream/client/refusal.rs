@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 #[cfg(feature = "openssl")]
-use super::secured::VERDICT_OF_PINS;
+use super::seen::VERDICT_OF_PINS;
 use crate::config::Pin;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -174,7 +174,7 @@ pub(super) fn no_http2() -> Refusal {
 
 /// A certificate was not believed for a server that has to be `name`.
 #[cfg(feature = "openssl")]
-pub(super) fn of_certificate(seen: &super::secured::Seen, name: &str) -> Refusal {
+pub(super) fn of_certificate(seen: &super::seen::Seen, name: &str) -> Refusal {
     use verdict::{
         AUTHORITYS_KEY_TOO_SMALL, DIGEST_TOO_WEAK, EXPIRED, HOSTNAME_MISMATCH, KEY_TOO_SMALL, NO_ISSUER,
         NO_ISSUER_AT_ALL, NO_ISSUER_LOCALLY, NOT_YET_VALID, SELF_SIGNED, SELF_SIGNED_IN_CHAIN, WRONG_PURPOSE,

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::refusal::{self, Refusal};
+use super::seen::{Seen, VERDICT_OF_PINS};
 pub(super) use super::tls_stream::Secured;
 use crate::config;
 use crate::config::Pin;
@@ -235,32 +236,11 @@ impl Terms {
     }
 }
 
-/// What a certificate that is none of the pins is refused with.
-pub(super) const VERDICT_OF_PINS: X509VerifyResult = X509VerifyResult::APPLICATION_VERIFICATION;
-
 /// Whether a certificate, or its key, is one of these.
 fn is_pinned(certificate: &X509Ref, pins: &[Pin]) -> bool {
     let Ok(der) = certificate.to_der() else { return false };
     let found = refusal::pins_of(&der);
     found.is_some_and(|found| pins.iter().any(|pin| found.contains(pin)))
-}
-
-/// A certificate that was not believed, and why.
-pub(super) struct Seen {
-    /// Of the server, DER.
-    pub(super) leaf: Vec<u8>,
-    /// The certificate that is at fault, DER.
-    pub(super) at_fault: Vec<u8>,
-    pub(super) result: X509VerifyResult,
-}
-
-impl Seen {
-    fn of(context: &X509StoreContextRef) -> Option<Seen> {
-        let at_fault = context.current_cert()?.to_der().ok()?;
-        let first = context.chain().and_then(|chain| chain.get(0)).and_then(|leaf| leaf.to_der().ok());
-        let leaf = first.unwrap_or_else(|| at_fault.clone());
-        Some(Seen { leaf, at_fault, result: context.error() })
-    }
 }
 
 /// Whether the server was asked for by its address, and its certificate, which knows no alternative names, has it as its

@@ -6,10 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, header};
 
-use super::number::seconds;
-
-/// No word of an upstream counts for longer.
-pub(super) const DAY: Duration = Duration::from_secs(86_400);
+use super::number::{DAY, seconds};
 
 /// How much longer the answer is fresh (RFC 9111 §4.2): `s-maxage` (this is a shared cache), else
 /// `max-age`, else `Expires` against the answer's own `Date`; less its `Age`. Capped at a day.

@@ -58,8 +58,11 @@ fn moment(text: &str) -> Option<SystemTime> {
 
 fn until(moment: SystemTime, clock: SystemTime) -> Option<Duration> {
     let wait = moment.duration_since(clock).ok()?;
-    (!wait.is_zero() && wait <= super::lifetime::DAY).then_some(wait)
+    (!wait.is_zero() && wait <= DAY).then_some(wait)
 }
+
+/// No word of an upstream counts for longer.
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
-use super::lifetime::{DAY, date, retry_after, rounded_up};
+use super::lifetime::{date, retry_after, rounded_up};
+use super::number::DAY;
 use super::number::{self, seconds};
 
 /// So many more requests until then.
