@@ -5,7 +5,9 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::{MediaType, Snapshot, Validators, Version, VersionNamer};
+use super::{MediaType, Version, VersionNamer};
+use http::header;
+use std::time::Duration;
 
 /// The content of one successful poll.
 #[derive(Debug, Clone)]
@@ -29,16 +31,30 @@ impl Content {
     pub fn version(&self, namer: &VersionNamer, text: &[u8]) -> Version {
         namer.name(self.status.as_u16(), self.media_type().as_ref(), text)
     }
+}
 
-    pub fn into_snapshot(self, version: Version) -> Snapshot {
-        Snapshot::new(
-            version,
-            self.status,
-            self.content_type,
-            self.headers,
-            self.validators,
-            self.vary,
-            self.body,
-        )
+/// What the upstream gave to ask conditionally with; used towards the upstream only.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Validators {
+    pub etag: Option<HeaderValue>,
+    pub last_modified: Option<HeaderValue>,
+}
+
+impl Validators {
+    /// The validators of an answer. Without an entity tag a date counts only where the answer's own `Date` lies a
+    /// second or more behind it (RFC 9110 §8.8.2.2): the content may change once more within that second, and the
+    /// upstream would go on answering that nothing did.
+    pub fn of(headers: &HeaderMap) -> Validators {
+        let etag = headers.get(header::ETAG).cloned();
+        let last_modified = headers.get(header::LAST_MODIFIED);
+        let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?.trim()).ok();
+        let is_past = |modified: &&HeaderValue| {
+            let sent = headers.get(header::DATE).and_then(date);
+            let apart =
+                sent.zip(date(modified)).and_then(|(sent, modified)| sent.duration_since(modified).ok());
+            apart.is_some_and(|apart| apart >= Duration::from_secs(1))
+        };
+        let last_modified = last_modified.filter(|modified| etag.is_some() || is_past(modified)).cloned();
+        Validators { etag, last_modified }
     }
 }

@@ -4,55 +4,18 @@
 //! them: no digit is ever lost. Of members with one name the last counts, as in every common
 //! reader. Must not know: rules, patches.
 
+mod node;
 mod parser;
 
+pub use node::{Kind, MAX_DEPTH, Malformed};
+
 use std::borrow::Cow;
-use std::fmt;
 
 use bytes::Bytes;
-
-/// Deeper values are not read: everything that walks a body does so on the stack.
-pub const MAX_DEPTH: usize = 128;
+use node::Node;
 
 /// Most bytes of a text: places are 32 bits wide.
 const MAX_TEXT: usize = u32::MAX as usize;
-
-/// What a value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Null,
-    Bool,
-    Number,
-    String,
-    Array,
-    Object,
-}
-
-/// Why a text is no JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Malformed {
-    /// Byte of the text, from 0.
-    pub at: usize,
-    pub wanted: &'static str,
-}
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} was expected at byte {}", self.wanted, self.at)
-    }
-}
-
-/// One value, or the name of a member. They stand in the order of the text; what is within one
-/// comes right after it.
-#[derive(Debug, Clone, Copy)]
-struct Node {
-    start: u32,
-    end: u32,
-    /// The first node that is not within this one.
-    next: u32,
-    kind: Kind,
-    ignored: bool,
-}
 
 /// A JSON text and its values.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ mod key;
 mod known_headers;
 mod mapping;
 mod mapping_back;
+mod media_type;
 mod readings;
 mod reference;
 mod snapshot;
@@ -19,6 +20,8 @@ mod target;
 mod text;
 mod version;
 
+pub use crate::resource::content::Validators;
+pub use crate::resource::media_type::MediaType;
 pub use content::Content;
 pub use digest::{Digest, Digester};
 pub use header_kind::{HeaderKind, choosing, cookie_pairs, credentials, first_doubt, header_kind, why_known};
@@ -28,7 +31,7 @@ pub use key::{KeyParts, ResourceKey};
 pub use mapping::{NoTarget, check_target, forwarded_prefix, set_query, stays, upstream_target};
 pub use mapping_back::{Answered, as_clients_see, client_target, destination, replace};
 pub use readings::{Readings, resolved};
-pub use snapshot::{Ignored, MediaType, Snapshot, Validators, detached, fields_weight};
+pub use snapshot::{Ignored, Snapshot, detached, fields_weight};
 pub use target::{
     CanonicalPath, QueryProblem, Target, canonical_path, canonical_query, decode_lossy, exact_path,
     has_resume, matches_pattern, resume_switch, switch, target_text, tidied,

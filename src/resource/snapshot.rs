@@ -3,68 +3,13 @@
 //! Must not know: when it was fetched (equal content is equal whatever the time), or by whom.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::text::decoded;
 use super::{Content, Json, Version};
-
-/// A media type reduced to what names content: essence and charset, lower case (RFC 9110 §8.3.1).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MediaType {
-    /// `type/subtype`.
-    pub essence: String,
-    pub charset: Option<String>,
-}
-
-impl MediaType {
-    pub fn parse(text: &str) -> Option<MediaType> {
-        let mut parts = text.split(';');
-        let essence = parts.next()?.trim().to_ascii_lowercase();
-        if !essence.contains('/') {
-            return None;
-        }
-        let charset = parts.find_map(|parameter| {
-            let (name, value) = parameter.split_once('=')?;
-            name.trim()
-                .eq_ignore_ascii_case("charset")
-                .then(|| value.trim().trim_matches('"').to_ascii_lowercase())
-        });
-        Some(MediaType { essence, charset })
-    }
-
-    pub fn is_json(&self) -> bool {
-        self.essence == "application/json" || self.essence.ends_with("+json")
-    }
-}
-
-/// What the upstream gave to ask conditionally with; used towards the upstream only.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Validators {
-    pub etag: Option<HeaderValue>,
-    pub last_modified: Option<HeaderValue>,
-}
-
-impl Validators {
-    /// The validators of an answer. Without an entity tag a date counts only where the answer's own `Date` lies a
-    /// second or more behind it (RFC 9110 §8.8.2.2): the content may change once more within that second, and the
-    /// upstream would go on answering that nothing did.
-    pub fn of(headers: &HeaderMap) -> Validators {
-        let etag = headers.get(header::ETAG).cloned();
-        let last_modified = headers.get(header::LAST_MODIFIED);
-        let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?.trim()).ok();
-        let is_past = |modified: &&HeaderValue| {
-            let sent = headers.get(header::DATE).and_then(date);
-            let apart =
-                sent.zip(date(modified)).and_then(|(sent, modified)| sent.duration_since(modified).ok());
-            apart.is_some_and(|apart| apart >= Duration::from_secs(1))
-        };
-        let last_modified = last_modified.filter(|modified| etag.is_some() || is_past(modified)).cloned();
-        Validators { etag, last_modified }
-    }
-}
+use super::{MediaType, Validators};
 
 /// One successful poll, immutable.
 #[derive(Debug)]
@@ -87,6 +32,20 @@ pub struct Snapshot {
     text: Arc<OnceLock<Option<Bytes>>>,
     /// The body's values, found at most once; `None` if it is not JSON.
     json: Arc<OnceLock<Option<Arc<Json>>>>,
+}
+
+impl Content {
+    pub fn into_snapshot(self, version: Version) -> Snapshot {
+        Snapshot::new(
+            version,
+            self.status,
+            self.content_type,
+            self.headers,
+            self.validators,
+            self.vary,
+            self.body,
+        )
+    }
 }
 
 /// The values of a body that a rule ignores.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::snapshot::MediaType;
+use super::media_type::MediaType;
 
 /// The name of a snapshot's content: the same bytes have the same version on every node and after
 /// every restart. Shown as 22 characters of base64url.

@@ -2,7 +2,7 @@
 //!
 //! Must not know: what values mean.
 
-use super::{Kind, MAX_DEPTH, Malformed, Node};
+use super::node::{Kind, MAX_DEPTH, Malformed, Node};
 
 /// The values of a text that is UTF-8 and at most 4 GiB.
 pub(super) fn nodes(text: &[u8]) -> Result<Vec<Node>, Malformed> {
