@@ -6,14 +6,13 @@
 //! nothing is taken for granted about those that no longer are. Values are copied from the target
 //! as they stand there, digit by digit. Must not know: the followers, when a patch is worth sending.
 
+mod comparison;
 mod merge;
 mod operations;
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
-use crate::resource::{Element, Kind, Snapshot};
+use crate::resource::Snapshot;
 
 pub use merge::merge_patch;
 
@@ -22,80 +21,6 @@ pub use merge::merge_patch;
 pub fn json_patch(base: &Snapshot, target: &Snapshot, max: usize) -> Option<Bytes> {
     let by_name = base.ignored().by_name && target.ignored().by_name;
     operations::write(base.json()?.root(), target.json()?.root(), by_name, max)
-}
-
-/// What counts of a value: equal values have equal contents, whatever the ignored ones in them.
-fn content(value: Element<'_>) -> Cow<'_, [u8]> {
-    if value.is_ignored() {
-        return Cow::Borrowed(b"\0");
-    }
-    if !value.has_ignored() {
-        return Cow::Borrowed(value.raw());
-    }
-    let mut counted = Vec::with_capacity(value.raw().len());
-    write_content(value, &mut counted);
-    Cow::Owned(counted)
-}
-
-/// No JSON text has a zero byte: contents with ignored values equal none without.
-fn write_content(value: Element<'_>, out: &mut Vec<u8>) {
-    if value.is_ignored() {
-        out.push(0);
-    } else if !value.has_ignored() {
-        out.extend_from_slice(value.raw());
-    } else if value.kind() == Kind::Array {
-        out.push(b'[');
-        for item in value.items() {
-            write_content(item, out);
-            out.push(b',');
-        }
-        out.push(b']');
-    } else {
-        out.push(b'{');
-        for (name, value) in value.members() {
-            out.extend_from_slice(name.raw());
-            out.push(b':');
-            write_content(value, out);
-            out.push(b',');
-        }
-        out.push(b'}');
-    }
-}
-
-/// Whether two values without others in them are equal.
-fn same_scalar(base: Element<'_>, target: Element<'_>) -> bool {
-    let text = |e: Element<'_>| e.string().map(|text| text.into_owned());
-    base.raw() == target.raw()
-        || (base.kind() == Kind::String && target.kind() == Kind::String && {
-            let text_of_base = text(base);
-            text_of_base.is_some() && text_of_base == text(target)
-        })
-}
-
-/// The members of an object by name; of one name the last. Returns `None` if a name is no text.
-struct Members<'a> {
-    all: Vec<(Cow<'a, str>, Element<'a>, Element<'a>)>,
-    by_name: std::collections::HashMap<Cow<'a, str>, usize>,
-}
-
-impl<'a> Members<'a> {
-    fn of(object: Element<'a>) -> Option<Members<'a>> {
-        let named = |(key, value): (Element<'a>, Element<'a>)| Some((key.string()?, key, value));
-        let all: Vec<_> = object.members().map(named).collect::<Option<_>>()?;
-        let by_name = all.iter().enumerate().map(|(at, (name, ..))| (name.clone(), at)).collect();
-        Some(Members { all, by_name })
-    }
-
-    fn get(&self, name: &str) -> Option<Element<'a>> {
-        self.by_name.get(name).map(|at| self.all[*at].2)
-    }
-
-    /// Name, its spelling and value of each, in the order of the text.
-    fn iter(&self) -> impl Iterator<Item = (&str, Element<'a>, Element<'a>)> {
-        self.all.iter().enumerate().filter_map(|(at, (name, key, value))| {
-            (self.by_name.get(name) == Some(&at)).then_some((&**name, *key, *value))
-        })
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{Members, content, same_scalar};
+use super::comparison::{Members, content, same_scalar};
 use crate::resource::{Element, Kind, Snapshot};
 
 /// The Merge Patch from `base` to `target`. Returns `None` if one of them is not JSON, the target cannot be

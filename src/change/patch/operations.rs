@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::{Members, content, same_scalar};
+use super::comparison::{Members, content, same_scalar};
 use crate::change::align::{self, Items, Step};
 use crate::resource::{Element, Kind};
 
