@@ -9,7 +9,8 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::{Desk, arguments, problem, typed};
+use super::Desk;
+use super::response::{arguments, problem, typed};
 use crate::identity::{Principal, PrincipalPattern, Way};
 
 const USAGE: &str =

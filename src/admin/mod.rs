@@ -3,8 +3,10 @@
 //!
 //! Must not know: clients' requests.
 
+mod desk;
 mod ending;
 mod resources;
+mod response;
 mod socket;
 
 use std::convert::Infallible;
@@ -23,13 +25,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, watch};
 
-use crate::config::{Secret, host_name};
-use crate::hub::Hub;
-use crate::identity::{Principal, PrincipalPattern};
-use crate::metrics::Metrics;
-use crate::transport::answer::GUARDS;
+use crate::config::host_name;
 use socket::Accepting;
 
+pub use desk::{Desk, EndSubject, PollNow};
+use response::{arguments, problem, text, typed};
 pub use socket::{Bound, unix};
 
 /// Connections served at a time; more wait.
@@ -38,30 +38,6 @@ const CONNECTIONS: usize = 64;
 /// The calls that have an effect.
 const POLL: &str = "/-/poll";
 const END: &str = "/-/end";
-
-/// Gives how many resources a URL touched, or what is wrong with the URL.
-pub type PollNow = dyn Fn(&str) -> Result<usize, &'static str> + Send + Sync;
-
-/// Returns how many streams of the client ended that is meant, or the full names of several, none of whose streams did.
-pub type EndSubject = dyn Fn(&PrincipalPattern) -> Result<usize, Vec<Arc<Principal>>> + Send + Sync;
-
-/// What operators are shown, and which of them are let in.
-pub struct Desk {
-    pub hub: Arc<Hub>,
-    pub metrics: Metrics,
-    /// `None` lets in every program that reaches the listener.
-    pub token: Option<Secret>,
-    /// Names that it answers to without a token, besides addresses and `localhost`; lower case.
-    pub hosts: Vec<String>,
-    /// Browsers can connect, and are not to be talked into asking for others' pages.
-    pub is_tcp: bool,
-    /// Whether the process is about to end.
-    pub is_draining: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Polls what follows this path or absolute URL at once, as after a write.
-    pub poll_now: Box<PollNow>,
-    /// Ends all streams of a client.
-    pub end_subject: Box<EndSubject>,
-}
 
 /// Serves the admin listener until `stop` turns true. To be called inside a runtime.
 ///
@@ -148,30 +124,6 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     }
 }
 
-/// Returns the decoded values of a call's parameters with these names, or what is said to a request that is no call, or
-/// names one of them twice.
-fn arguments<const N: usize>(
-    request: &Request<Incoming>,
-    names: [&str; N],
-) -> Result<[Option<String>; N], Box<Response<Full<Bytes>>>> {
-    if request.method() != Method::POST {
-        let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "this call has an effect: use POST");
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-        return Err(Box::new(response));
-    }
-    let mut values = [const { None }; N];
-    let query = request.uri().query().unwrap_or_default();
-    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-        let Some(at) = names.iter().position(|known| *known == name) else { continue };
-        let decoded = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned();
-        if values[at].replace(decoded).is_some() {
-            let detail = format!("{name} is there twice");
-            return Err(Box::new(problem(StatusCode::BAD_REQUEST, &detail)));
-        }
-    }
-    Ok(values)
-}
-
 /// What a write that did not pass through would have done (contract §9).
 fn poll_now(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let wanted = "say what to poll: /-/poll?url=/path or an absolute URL";
@@ -188,12 +140,6 @@ fn poll_now(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         }
         Err(reason) => problem(StatusCode::BAD_REQUEST, reason),
     }
-}
-
-fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
-    let title = status.canonical_reason().unwrap_or("Error");
-    let body = serde_json::json!({ "title": title, "status": status.as_u16(), "detail": detail });
-    typed(status, "application/problem+json", format!("{body}\n").into())
 }
 
 /// The metrics, with what is counted only when it is asked for.
@@ -238,18 +184,4 @@ fn is_authorized(desk: &Desk, request: &Request<Incoming>) -> bool {
     let sent =
         request.headers().get(header::AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
     sent.is_some_and(|sent| blake3::hash(sent) == blake3::hash(token.0.as_bytes()))
-}
-
-fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
-    typed(status, "text/plain; charset=utf-8", Bytes::copy_from_slice(body.as_bytes()))
-}
-
-fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.extend(GUARDS.map(|(name, value)| (name, HeaderValue::from_static(value))));
-    response
 }

@@ -1,0 +1,34 @@
+//! What operators are shown, and which of them are let in.
+//!
+//! Must not know: requests.
+
+use std::sync::Arc;
+
+use crate::config::Secret;
+use crate::hub::Hub;
+use crate::identity::{Principal, PrincipalPattern};
+use crate::metrics::Metrics;
+
+/// Gives how many resources a URL touched, or what is wrong with the URL.
+pub type PollNow = dyn Fn(&str) -> Result<usize, &'static str> + Send + Sync;
+
+/// Returns how many streams of the client ended that is meant, or the full names of several, none of whose streams did.
+pub type EndSubject = dyn Fn(&PrincipalPattern) -> Result<usize, Vec<Arc<Principal>>> + Send + Sync;
+
+/// What operators are shown, and which of them are let in.
+pub struct Desk {
+    pub hub: Arc<Hub>,
+    pub metrics: Metrics,
+    /// `None` lets in every program that reaches the listener.
+    pub token: Option<Secret>,
+    /// Names that it answers to without a token, besides addresses and `localhost`; lower case.
+    pub hosts: Vec<String>,
+    /// Browsers can connect, and are not to be talked into asking for others' pages.
+    pub is_tcp: bool,
+    /// Whether the process is about to end.
+    pub is_draining: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Polls what follows this path or absolute URL at once, as after a write.
+    pub poll_now: Box<PollNow>,
+    /// Ends all streams of a client.
+    pub end_subject: Box<EndSubject>,
+}
