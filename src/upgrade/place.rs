@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-use super::Failure;
+use super::failure::Failure;
 
 /// How long it is waited for a new process that is to take the sockets.
 const HEIR_WAIT_MAX: Duration = Duration::from_secs(5);
