@@ -6,8 +6,6 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::Item;
-
 /// The `routes:` section with these routes, each path once.
 pub(super) fn section(items: &[&Item]) -> String {
     let mut text = String::from("routes:\n");
@@ -75,4 +73,14 @@ pub(super) fn write_new(path: &Path, text: &str) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)?.write_all(text.as_bytes())
+}
+
+/// A route that is suggested.
+#[derive(Debug)]
+pub struct Item {
+    pub(super) path: String,
+    /// The file has no route of this path.
+    pub(super) is_new: bool,
+    /// As an item of `routes:`.
+    pub(super) yaml: String,
 }

@@ -48,7 +48,7 @@ impl Findings {
 
 /// What is suggested from what was seen.
 pub(super) fn findings(aim: &Aim, question: &Question, observed: &Observed) -> Findings {
-    let bodies = identity::bodies(&observed.polls).unwrap_or_default();
+    let bodies = pollable::bodies(&observed.polls).unwrap_or_default();
     let flaps = flaps(&published(aim, &bodies));
     let rules = difference::rules(aim, &flaps.members);
     let differences = difference::differences(aim, &rules, &observed.polls);

@@ -3,7 +3,6 @@
 //! Must not know: values of credentials; only their names are here.
 
 use http::{HeaderName, StatusCode, header};
-use serde_json::Value;
 
 use super::asking::{Observed, Said};
 use crate::change::Rules;
@@ -82,15 +81,4 @@ pub(super) fn without(effects: &[(Said, Effect)], name: &HeaderName) -> Option<E
 pub(super) fn with(effects: &[(Said, Effect)], name: &HeaderName) -> Option<Effect> {
     let is_it = |said: &Said| matches!(said, Said::With(header, _) if header == name);
     effects.iter().find(|(said, _)| is_it(said)).map(|(_, effect)| *effect)
-}
-
-/// The bodies that are JSON and could be compared; none if one of them is not.
-pub(super) fn bodies(polls: &[Answer]) -> Option<Vec<Value>> {
-    let good = polls.iter().filter(|answer| answer.status.is_success());
-    let read = |answer: &Answer| {
-        let text = answer.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&answer.body);
-        serde_json::from_slice(text).ok()
-    };
-    let bodies: Option<Vec<Value>> = good.map(read).collect();
-    bodies.filter(|bodies| !bodies.is_empty())
 }

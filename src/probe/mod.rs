@@ -17,94 +17,27 @@ mod identity;
 mod listing;
 mod noise;
 mod pollable;
+mod question;
 mod remedy;
 mod report;
 mod suggestion;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+pub use file::Item;
+pub use question::{POLLS_MAX, Question, Refusal};
+pub use report::Report;
+
 use std::path::Path;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::{HeaderName, HeaderValue};
 use tokio::sync::Semaphore;
 
 use crate::config::{Config, load_str};
-use crate::upstream::{FetchError, NewError};
-
-/// Most polls of one URL: what they brought is kept until the end.
-pub const POLLS_MAX: usize = 100;
 
 /// Most URLs of one run.
 pub const URLS_MAX: usize = 32;
-
-/// What the operator wants to know.
-#[derive(Debug, Clone)]
-pub struct Question {
-    /// A path, or an absolute URL.
-    pub url: String,
-    /// How many polls, at least 2.
-    pub polls: usize,
-    /// From one poll to the next.
-    pub every: Duration,
-    /// Credentials that a client would send; tried with and without.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-}
-
-impl Question {
-    /// The same, looking for this long: with as many polls as fit, and no more than [`POLLS_MAX`].
-    #[must_use]
-    pub fn looking_for(self, time: Duration) -> Question {
-        let fitting = usize::try_from(time.as_millis() / self.every.as_millis().max(1)).unwrap_or(usize::MAX);
-        let steps = fitting.clamp(1, POLLS_MAX - 1);
-        let every = time / u32::try_from(steps).unwrap_or(u32::MAX);
-        Question { polls: steps + 1, every: every.max(self.every), ..self }
-    }
-}
-
-/// A route that is suggested.
-#[derive(Debug)]
-pub struct Item {
-    path: String,
-    /// The file has no route of this path.
-    is_new: bool,
-    /// As an item of `routes:`.
-    yaml: String,
-}
-
-/// What came of one URL.
-#[derive(Debug)]
-pub struct Report {
-    pub text: String,
-    /// A route is suggested.
-    pub has_data: bool,
-    pub item: Option<Item>,
-}
-
-/// Why there is no report.
-#[derive(Debug)]
-pub enum Refusal {
-    /// The question makes no sense with this configuration.
-    Question(String),
-    Start(NewError),
-    /// Beside the reason the lines of the file that would change it, if they were found.
-    Unreachable(FetchError, Option<String>),
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::Question(why) => f.write_str(why),
-            Refusal::Start(error) => error.fmt(f),
-            Refusal::Unreachable(error, None) => error.fmt(f),
-            Refusal::Unreachable(error, Some(lines)) => write!(f, "{error}\n\n{}", lines.trim_end()),
-        }
-    }
-}
-
-impl std::error::Error for Refusal {}
 
 /// Asks about all URLs side by side, one request at a time, and reports on each.
 ///

@@ -5,7 +5,6 @@
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
-use super::identity::bodies;
 use super::listing::rank;
 use super::noise::{is_time, looks_like_noise};
 use crate::config::{Route, says_credential};
@@ -257,6 +256,17 @@ fn member_with(value: &Value, text: &str, at: &str) -> Option<String> {
         true => members.iter().find_map(|(name, value)| member_with(value, text, &place(name))),
         false => None,
     })
+}
+
+/// The bodies that are JSON and could be compared; none if one of them is not.
+pub(super) fn bodies(polls: &[Answer]) -> Option<Vec<Value>> {
+    let good = polls.iter().filter(|answer| answer.status.is_success());
+    let read = |answer: &Answer| {
+        let text = answer.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&answer.body);
+        serde_json::from_slice(text).ok()
+    };
+    let bodies: Option<Vec<Value>> = good.map(read).collect();
+    bodies.filter(|bodies| !bodies.is_empty())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::findings::{Findings, findings};
 use super::flapping::Flaps;
 use super::identity::{self, Effect};
 use super::suggestion;
-use super::{Item, Question, Report};
+use super::{Item, Question};
 use crate::config::{Auth, Plain};
 use crate::resource::{HeaderKind, why_known};
 use crate::upstream::Answer;
@@ -353,4 +353,13 @@ fn plain(aim: &Aim, found: &Findings, item: &Item) -> String {
         Plain::Pass => "with this route plain requests are the API's (plain: share answers them from the snapshot)",
     }
     .to_owned()
+}
+
+/// What came of one URL.
+#[derive(Debug)]
+pub struct Report {
+    pub text: String,
+    /// A route is suggested.
+    pub has_data: bool,
+    pub item: Option<Item>,
 }
