@@ -14,11 +14,11 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
+use super::super::stakes::Stakes;
 use super::batch_split;
 use super::quarantine::Quarantine;
 use super::{Exchange, Exchanged};
 use crate::config::{Batch, Route};
-use crate::poll::supervisor::Stakes;
 use crate::poll::{conditional, request};
 use crate::resource::{KeyParts, ResourceKey, Validators};
 use crate::upstream::{Answer, Ask, Class, Failure, FetchError, Priority};

@@ -10,6 +10,7 @@ mod batch;
 mod batch_split;
 mod cookies;
 mod digest;
+mod fresh_secret;
 #[cfg(fuzzing)]
 pub(super) mod fuzzing;
 mod login;
@@ -36,8 +37,8 @@ pub(super) use token::Tokens;
 use token::{Grant, Token};
 
 use super::forwarded;
-use super::request::USER_AGENT;
-use super::supervisor::{Source, Stakes};
+use super::source::Source;
+use super::stakes::Stakes;
 use crate::config::{Auth, Route, Share};
 use crate::resource::{ResourceKey, matches_pattern};
 use crate::upstream::{Answer, Ask, BodyClaim, Failure, FetchError, Priority, Turn};

@@ -6,13 +6,11 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use http::{HeaderName, StatusCode, header};
+use http::{HeaderName, header};
 use prometheus::IntCounter;
 
-use super::{Allowance, Exchange};
 use crate::config::{Auth, Config, Route, SecretFile, SecretForm};
-use crate::poll::supervisor::Source;
-use crate::upstream::{Answer, Ask, FetchError, WatchedSecret};
+use crate::upstream::WatchedSecret;
 
 static AUTHORIZATION: HeaderName = header::AUTHORIZATION;
 
@@ -49,41 +47,10 @@ impl Secrets {
 }
 
 /// The headers of a route's polls that stand in files.
-fn files(route: &Route) -> impl Iterator<Item = (&HeaderName, &SecretFile)> {
+pub(super) fn files(route: &Route) -> impl Iterator<Item = (&HeaderName, &SecretFile)> {
     let auth = match &route.poll.auth {
         Some(Auth::File(file)) => Some((&AUTHORIZATION, &**file)),
         _ => None,
     };
     route.poll.header_files.iter().map(|(name, file)| (name, &**file)).chain(auth)
-}
-
-impl Exchange {
-    /// Gives a request the values of files as they are now. Returns whether one is another than before.
-    pub(super) async fn freshen(&self, ask: &mut Ask, at_once: bool) -> bool {
-        let mut is_new = false;
-        for (name, file) in files(&self.route) {
-            let Some(watched) = self.stakes.secrets.of(file) else { continue };
-            let value = watched.value(at_once).await;
-            for field in ask.headers.iter_mut().filter(|field| field.0 == *name && field.1 != value) {
-                field.1 = value.clone();
-                is_new = true;
-            }
-        }
-        is_new
-    }
-
-    /// The answer to a request, or to it once more where it was refused and a file holds another value meanwhile.
-    pub(super) async fn unless_rotated(
-        &self,
-        source: &dyn Source,
-        ask: &mut Ask,
-        allowance: &mut Allowance,
-        answer: Answer,
-    ) -> Result<Answer, FetchError> {
-        if answer.status != StatusCode::UNAUTHORIZED || !self.freshen(ask, true).await {
-            return Ok(answer);
-        }
-        let _turn = source.turn(self.priority).await?;
-        self.timed(source, ask, allowance).await
-    }
 }

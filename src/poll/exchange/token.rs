@@ -17,9 +17,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::super::source::Source;
 use super::Secrets;
 use crate::config::{Auth, ClientCredentials, Config};
-use crate::poll::supervisor::Source;
+use crate::poll::request::USER_AGENT;
 use crate::upstream::{Answer, Ask, Class, Document, Priority, WatchedSecret};
 
 /// Most bytes of a token endpoint's answer.
@@ -283,7 +284,7 @@ fn request(credentials: &ClientCredentials, secret: &str) -> Ask {
     let mut headers = vec![
         (header::ACCEPT, HeaderValue::from_static("application/json")),
         (header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded")),
-        (header::USER_AGENT, HeaderValue::from_static(super::USER_AGENT)),
+        (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
     ];
     if credentials.in_body {
         form += &format!("&client_id={id}&client_secret={secret}");

@@ -1,0 +1,144 @@
+//! What all poll loops share, and what outlives them: backoff, memory accounts.
+//!
+//! Must not know: what a poll loop does, the subscribers.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::after_write::Lags;
+use super::compute::Compute;
+use super::exchange::{Batches, Guests, Jars, Secrets, Tokens};
+use super::own_routes;
+use super::remembered::Remembered;
+use super::source::Source;
+use crate::config::{Config, Route};
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::resource::{ResourceKey, VersionNamer};
+use crate::upstream;
+use crate::upstream::{BodyRoom, FetchError, Quotas};
+
+/// What all poll loops share.
+pub struct Stakes {
+    pub hub: Arc<Hub>,
+    pub namer: VersionNamer,
+    pub metrics: Metrics,
+    /// By upstream name.
+    pub sources: HashMap<String, Arc<dyn Source>>,
+    pub(super) compute: Compute,
+    pub(super) bodies: BodyRoom,
+    pub(super) tokens: Tokens,
+    pub(super) guests: Guests,
+    pub(super) secrets: Secrets,
+    pub(super) batches: Batches,
+    pub(super) jars: Jars,
+    /// Whether pass-through has said `Forwarded`: then polls say it, too.
+    pub(super) says_forwarded: AtomicBool,
+    pub(super) lags: Lags,
+    /// See [`own_routes::routes`].
+    pub(super) own_routes: HashMap<usize, Arc<Route>>,
+    /// Where the grids of batches start.
+    pub(super) epoch: Instant,
+    /// Backoff of resources that have no client any more.
+    failing: Mutex<LruCache<ResourceKey, Remembered>>,
+    /// Chance comes from here.
+    seed: AtomicU64,
+    /// Poll loops by upstream.
+    sharers: HashMap<String, AtomicUsize>,
+    /// What each upstream itself allows.
+    quotas: HashMap<String, Quotas>,
+}
+
+impl Stakes {
+    pub(super) fn says_forwarded(&self) -> bool {
+        self.says_forwarded.load(Ordering::Relaxed)
+    }
+
+    pub fn new(
+        hub: Arc<Hub>,
+        config: &Config,
+        metrics: Metrics,
+        sources: HashMap<String, Arc<dyn Source>>,
+        seed: u64,
+    ) -> Stakes {
+        let remembered = NonZeroUsize::new(config.limits.resources).unwrap_or(NonZeroUsize::MIN);
+        hub.bound_snapshots(config.limits.snapshot_bytes);
+        let largest = config.routes.iter().map(|route| route.poll.max_body).max().unwrap_or(0);
+        let (held, waits) = (metrics.poll_body_bytes.clone(), metrics.poll_body_waits.clone());
+        let bodies = BodyRoom::new(config.limits.poll_body_bytes, largest, held, waits);
+        let secrets = Secrets::new(config, &metrics.secret_file_failures);
+        Stakes {
+            hub,
+            guests: Guests::new(config, &secrets),
+            tokens: Tokens::new(config, &sources, &secrets),
+            secrets,
+            batches: Batches::default(),
+            jars: Jars::default(),
+            says_forwarded: AtomicBool::new(false),
+            lags: Lags::new(config.routes.len()),
+            own_routes: own_routes::routes(config),
+            epoch: Instant::now(),
+            namer: VersionNamer::new(config.version_key.as_ref().map(|key| key.0.as_str())),
+            metrics,
+            sources,
+            compute: Compute::new(),
+            bodies,
+            failing: Mutex::new(LruCache::new(remembered)),
+            seed: AtomicU64::new(seed),
+            sharers: config.upstreams.iter().map(|u| (u.name.clone(), AtomicUsize::new(0))).collect(),
+            quotas: config
+                .upstreams
+                .iter()
+                .map(|u| (u.name.clone(), Quotas::new(u.quota_is_shared)))
+                .collect(),
+        }
+    }
+
+    /// Where the polls of a route go.
+    pub(super) fn source(&self, route: &Route) -> Result<&dyn Source, FetchError> {
+        // Validation ties every route to an upstream, and the application gives each a source.
+        self.sources.get(&route.upstream.name).map(AsRef::as_ref).ok_or_else(|| FetchError {
+            upstream: route.upstream.name.clone(),
+            server: None,
+            failure: upstream::Failure::NoServer {
+                reason: format!("nothing was started for it, and route {} needs it", route.path),
+            },
+        })
+    }
+
+    /// Poll loops of an upstream.
+    pub(super) fn sharers(&self, upstream: &str) -> Option<&AtomicUsize> {
+        self.sharers.get(upstream)
+    }
+
+    /// What an upstream itself allows.
+    pub(super) fn quotas(&self, upstream: &str) -> Option<&Quotas> {
+        self.quotas.get(upstream)
+    }
+
+    pub(super) fn next_seed(&self) -> u64 {
+        self.seed.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
+    }
+
+    pub(super) fn take_failing(&self, key: &ResourceKey) -> Option<Remembered> {
+        self.failing.lock().pop(key)
+    }
+
+    pub(super) fn keep_failing(&self, key: &ResourceKey, remembered: Remembered) {
+        self.failing.lock().put(key.clone(), remembered);
+    }
+
+    /// Has snapshots without clients make way for others when all together hold more than
+    /// `limits.snapshot_bytes`. Returns false if that is not enough.
+    pub(super) fn make_room(&self) -> bool {
+        let room = self.hub.make_room(0);
+        self.metrics.snapshot_evictions.inc_by(room.evicted as u64);
+        room.fits
+    }
+}
