@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::Full;
 use super::claim::Claim;
 use super::interest::Rhythm;
-use super::publisher::PollNumber;
-use super::resource_limits::Charge;
+use super::poll_number::PollNumber;
+use super::resource_limits::{Charge, Charged};
 use super::topic::Topic;
 
 /// Why a client attends.
@@ -63,6 +63,20 @@ impl Attendance {
 impl Drop for Attendance {
     fn drop(&mut self) {
         self.topic.leave(self.kind);
+    }
+}
+
+impl Charged for Topic {
+    fn id(&self) -> u64 {
+        Topic::id(self)
+    }
+
+    fn is_cold(&self) -> bool {
+        Topic::is_cold(self)
+    }
+
+    fn touched_at(&self) -> Instant {
+        Topic::touched_at(self)
     }
 }
 
@@ -146,7 +160,7 @@ impl Topic {
     }
 
     /// Makes the topic known to those it is charged to.
-    pub(super) fn charge_with(self: &Arc<Self>, charge: Charge) {
+    pub(super) fn charge_with(self: &Arc<Self>, charge: Charge<Topic>) {
         charge.bear(self);
         *self.charge.lock() = Some(charge);
     }

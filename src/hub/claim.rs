@@ -6,24 +6,9 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
-use super::publisher::PollNumber;
+use super::poll_number::PollNumber;
 use super::topic::Topic;
-use super::view::Relayed;
-
-/// The requests that caused a poll, each with the answer that was left to it.
-#[derive(Debug, Default)]
-pub(super) struct Claims(Mutex<Vec<(PollNumber, Option<Relayed>)>>);
-
-impl Claims {
-    /// Leaves an answer to the request that caused the poll. Without one it is dropped.
-    pub(super) fn give(&self, poll: PollNumber, answer: Relayed) {
-        if let Some((_, left)) = self.0.lock().iter_mut().find(|(number, _)| *number == poll) {
-            *left = Some(answer);
-        }
-    }
-}
+use super::view::{Relayed, View};
 
 /// A plain request that waits for a poll as the first one that wanted it. Dropped with the request.
 pub struct Claim {
@@ -41,6 +26,15 @@ impl Topic {
         claims.push((number, None));
         drop(claims);
         Some(Claim { topic: self.clone(), number })
+    }
+
+    /// Wants a poll as [`Topic::want_poll_after`] does, for a plain request, which claims what that poll takes if it may not
+    /// be shared. The claim stands before the poll is asked for.
+    pub fn want_poll_for(self: &Arc<Self>, view: &View) -> (u64, Option<Claim>) {
+        let number = self.next_poll(view);
+        let claim = self.claim(number);
+        self.want(number);
+        (number, claim)
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod attendance;
 mod claim;
+mod claims;
 mod contents;
 mod draft;
 mod exceptions;
@@ -11,9 +12,11 @@ mod full;
 mod history;
 mod index;
 mod interest;
+mod item_positions;
 mod items;
 mod pace;
 mod payer;
+mod poll_number;
 mod publisher;
 mod resource_limits;
 mod subscription;
@@ -32,6 +35,7 @@ use dashmap::mapref::entry::Entry;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+pub use crate::hub::poll_number::PollNumber;
 pub use attendance::{Attend, Attendance};
 pub use claim::Claim;
 pub use draft::Draft;
@@ -40,21 +44,16 @@ pub use full::Full;
 pub use items::News;
 pub use pace::{Pace, Paced, Streak, Watch, Watches};
 pub use payer::{Payer, Purse};
-pub use publisher::{PollNumber, Publisher, Retained};
+pub use publisher::{Publisher, Retained};
 pub use subscription::{Delivery, Resume, Subscription};
-pub use topic::Topic;
-pub use view::{Audience, Closing, Failure, Outcome, Relayed, View, Views};
+pub use topic::{Bell, Topic};
+pub use view::{Audience, Closing, Failure, Outcome, Relayed, View};
+pub use views::Views;
 pub use writes::{Touch, Wave};
 
 use crate::config::Route;
 use crate::frame::{Compressions, Format};
 use crate::resource::{HeldBytes, ResourceKey};
-
-/// How a topic tells a shard that it has something new. Rung at most once until the shard has
-/// looked (`Topic::look`), and once more if meanwhile all its members left and another one came.
-pub trait Bell: Send + Sync {
-    fn ring(&self, topic: &Arc<Topic>);
-}
 
 /// What came of making room for snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +76,7 @@ pub struct Hub {
     exceptions: exceptions::Exceptions,
     index: index::Index,
     bells: Box<[Arc<dyn Bell>]>,
-    charges: Arc<resource_limits::Charges>,
+    charges: Arc<resource_limits::Charges<Topic>>,
     contents: contents::Contents,
     /// What is attended to holds too much: cold topics are not looked for before then.
     bytes_pause: Mutex<Option<Instant>>,
@@ -178,7 +177,12 @@ impl Hub {
     }
 
     /// Room for one more topic of a route.
-    fn charge(&self, id: u64, purse: Option<Purse>, route: &Route) -> Result<resource_limits::Charge, Full> {
+    fn charge(
+        &self,
+        id: u64,
+        purse: Option<Purse>,
+        route: &Route,
+    ) -> Result<resource_limits::Charge<Topic>, Full> {
         let purse = purse.unwrap_or_default();
         let of_payer = purse.resources.map(|(payer, most)| (resource_limits::Owner::Payer(payer), most));
         let of_bytes = purse.bytes.map(|(address, most)| (resource_limits::Owner::Bytes(address), most));
@@ -389,3 +393,5 @@ impl Hub {
 
 #[cfg(test)]
 pub(crate) mod tests;
+mod views;
+mod written;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::draft::Draft;
 use super::history::Past;
 use super::items::News;
+use super::poll_number::PollNumber;
 use super::topic::Topic;
 use super::view::{Closing, Failure, Outcome, Relayed, View};
 use super::{ExceptionKind, Hub};
@@ -19,9 +20,6 @@ use crate::config::Order;
 use crate::frame::{Batch, Condition, Format, Frame, PatchKind, State, wire_id};
 use crate::resource::Snapshot;
 use crate::upstream::schedule::Why;
-
-/// Number of a poll of one topic, from 1.
-pub type PollNumber = u64;
 
 /// Not cloneable. Dropped without `retire` or `close` (a panic, a cancelled task) it closes the
 /// topic, so that no client waits for a poller that is gone.

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 
 use super::Full;
 use super::payer::Payer;
-use super::topic::Topic;
 
 /// So many cold topics are found in one walk over an owner's: a flood of invented names does not cost a
 /// walk each.
@@ -48,30 +47,54 @@ impl Owner {
     }
 }
 
-/// What every owner has.
-#[derive(Debug, Default)]
-pub(super) struct Charges {
-    owners: DashMap<Owner, Owned>,
+/// What takes room: a topic.
+pub(super) trait Charged {
+    /// A number that no other one has.
+    fn id(&self) -> u64;
+
+    /// Whether no client attends to it.
+    fn is_cold(&self) -> bool;
+
+    /// When a client last attended to it.
+    fn touched_at(&self) -> Instant;
 }
 
-#[derive(Debug, Default)]
-struct Owned {
+/// What every owner has.
+#[derive(Debug)]
+pub(super) struct Charges<T> {
+    owners: DashMap<Owner, Owned<T>>,
+}
+
+#[derive(Debug)]
+struct Owned<T> {
     /// With those that are about to be made.
     count: usize,
     /// That its snapshots hold.
     bytes: usize,
     /// By id.
-    topics: HashMap<u64, Arc<Topic>>,
+    topics: HashMap<u64, Arc<T>>,
     /// Ids of cold topics and when each was touched, the coldest last.
     cold: Vec<(u64, Instant)>,
     /// There is nothing to find before then.
     pause: Option<Instant>,
 }
 
+impl<T> Default for Charges<T> {
+    fn default() -> Charges<T> {
+        Charges { owners: DashMap::default() }
+    }
+}
+
+impl<T> Default for Owned<T> {
+    fn default() -> Owned<T> {
+        Owned { count: 0, bytes: 0, topics: HashMap::new(), cold: Vec::new(), pause: None }
+    }
+}
+
 /// Room for one topic, with all its owners; free again when dropped.
 #[derive(Debug)]
-pub(super) struct Charge {
-    charges: Arc<Charges>,
+pub(super) struct Charge<T> {
+    charges: Arc<Charges<T>>,
     /// Of the topic that it is for.
     id: u64,
     owners: Vec<Owner>,
@@ -79,7 +102,7 @@ pub(super) struct Charge {
     bytes: Option<(usize, usize)>,
 }
 
-impl Charges {
+impl<T: Charged> Charges<T> {
     /// Takes room for the topic that will have this id. `retire` removes a topic unless a client attends
     /// to it, and settles its charge; it is called without a lock of this.
     ///
@@ -89,8 +112,8 @@ impl Charges {
         self: &Arc<Self>,
         id: u64,
         owners: impl IntoIterator<Item = (Owner, usize)>,
-        retire: impl Fn(&Arc<Topic>) -> bool,
-    ) -> Result<Charge, Full> {
+        retire: impl Fn(&Arc<T>) -> bool,
+    ) -> Result<Charge<T>, Full> {
         let mut charge = Charge { charges: self.clone(), id, owners: Vec::new(), bytes: None };
         for (owner, most) in owners {
             let mut tries = 0;
@@ -120,7 +143,7 @@ impl Charges {
     }
 
     /// The topic of this owner that has no client and was touched longest ago.
-    pub(super) fn coldest(&self, owner: &Owner) -> Option<Arc<Topic>> {
+    pub(super) fn coldest(&self, owner: &Owner) -> Option<Arc<T>> {
         let mut owned = self.owners.get_mut(owner)?;
         let owned = &mut *owned;
         loop {
@@ -138,7 +161,7 @@ impl Charges {
     }
 }
 
-impl Owned {
+impl<T: Charged> Owned<T> {
     /// Looks for cold topics. False: there are none.
     fn find(&mut self) -> bool {
         let now = Instant::now();
@@ -157,7 +180,7 @@ impl Owned {
     }
 }
 
-impl Charge {
+impl<T> Charge<T> {
     /// The topic holds so many bytes now. Returns the address that holds more than it may with it.
     pub(super) fn weigh(&mut self, bytes: usize) -> Option<Owner> {
         let (held, most) = self.bytes.as_mut()?;
@@ -169,7 +192,7 @@ impl Charge {
     }
 
     /// The topic is made: from now on it may have to make room.
-    pub(super) fn bear(&self, topic: &Arc<Topic>) {
+    pub(super) fn bear(&self, topic: &Arc<T>) {
         for owner in &self.owners {
             if let Some(mut owned) = self.charges.owners.get_mut(owner) {
                 owned.topics.insert(self.id, topic.clone());
@@ -178,7 +201,7 @@ impl Charge {
     }
 }
 
-impl Drop for Charge {
+impl<T> Drop for Charge<T> {
     fn drop(&mut self) {
         for owner in &self.owners {
             if let Some(mut owned) = self.charges.owners.get_mut(owner) {

@@ -11,16 +11,15 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::Bell;
-use super::claim::{Claim, Claims};
+use super::claims::Claims;
 use super::history::History;
 use super::interest::Interest;
 use super::items::Items;
 use super::pace::Pace;
 use super::resource_limits::Charge;
 use super::user_activity::User;
-use super::view::{View, Views};
-use super::writes::Written;
+use super::view::View;
+use super::written::Written;
 use crate::config::Route;
 use crate::frame::{Chain, Compressions, Format, PatchKind, Rules};
 use crate::resource::{ResourceKey, Version, opaque_tag};
@@ -55,7 +54,7 @@ pub struct Topic {
     pub(super) interest: Interest,
     pace: Pace,
     /// Its owner; `None` once it has left the hub.
-    pub(super) charge: Mutex<Option<Charge>>,
+    pub(super) charge: Mutex<Option<Charge<Topic>>>,
     /// Bytes that it holds, as the poller last said.
     pub(super) weight: AtomicUsize,
     /// Memory or room is short: retire as soon as no client attends.
@@ -149,6 +148,12 @@ impl Topic {
         &self.rules
     }
 
+    /// When the user whose credentials are on the polls last asked for something. Returns `None` if the polls
+    /// carry no user's.
+    pub fn user_seen_at(&self) -> Option<Instant> {
+        self.user.as_ref().map(|user| user.seen_at())
+    }
+
     /// The state now.
     pub fn view(&self) -> Arc<View> {
         self.view.borrow().clone()
@@ -162,11 +167,6 @@ impl Topic {
             // The sender lives in `self`: it cannot be gone while we are here.
             Err(_) => self.view(),
         }
-    }
-
-    /// The views in which there is news, for followers that live in a task.
-    pub fn views(self: &Arc<Self>) -> Views {
-        Views { topic: self.clone(), news: self.news.subscribe() }
     }
 
     /// The shard looks now: the next change rings its bell again. To be called before `view()`.
@@ -263,21 +263,12 @@ impl Topic {
         number
     }
 
-    /// The same for a plain request, which claims what that poll takes if it may not be shared. The claim stands before
-    /// the poll is asked for.
-    pub fn want_poll_for(self: &Arc<Self>, view: &View) -> (u64, Option<Claim>) {
-        let number = self.next_poll(view);
-        let claim = self.claim(number);
-        self.want(number);
-        (number, claim)
-    }
-
     /// Number of the next poll to end after this view that knows of all writes so far.
-    fn next_poll(&self, view: &View) -> u64 {
+    pub(super) fn next_poll(&self, view: &View) -> u64 {
         (view.ended + 1).max(self.aged())
     }
 
-    fn want(&self, number: u64) {
+    pub(super) fn want(&self, number: u64) {
         self.wants.now.fetch_max(number, Ordering::SeqCst);
         self.demand.notify_one();
     }
@@ -364,4 +355,10 @@ impl std::fmt::Debug for Topic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Topic({:?}, {} followers)", self.key, self.followers())
     }
+}
+
+/// How a topic tells a shard that it has something new. Rung at most once until the shard has
+/// looked (`Topic::look`), and once more if meanwhile all its members left and another one came.
+pub trait Bell: Send + Sync {
+    fn ring(&self, topic: &Arc<Topic>);
 }

@@ -10,7 +10,6 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::topic::Topic;
 use crate::resource::{Digest, Digester, ResourceKey};
 
 /// The users whose credentials are on the polls of some topic, by a digest of them: how much is remembered of one does
@@ -47,17 +46,14 @@ impl Users {
 }
 
 impl User {
+    /// When it last asked for something.
+    pub(super) fn seen_at(&self) -> Instant {
+        *self.0.lock()
+    }
+
     /// A request of the user's own.
     pub(super) fn seen(&self) {
         *self.0.lock() = Instant::now();
-    }
-}
-
-impl Topic {
-    /// When the user whose credentials are on the polls last asked for something. Returns `None` if the polls
-    /// carry no user's.
-    pub fn user_seen_at(&self) -> Option<Instant> {
-        self.user.as_ref().map(|user| *user.0.lock())
     }
 }
 

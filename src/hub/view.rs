@@ -8,10 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::topic::Topic;
 use crate::config::Order;
 use crate::frame::{Condition, Frame, State};
 use crate::upstream::schedule::Why;
@@ -111,27 +109,6 @@ pub enum Outcome {
 
 /// How long an answer that is passed on is remembered at most.
 const REMEMBERED: Duration = Duration::from_secs(5);
-
-/// Tells a follower that lives in a task of every view in which there may be news for it; polls that find
-/// nothing wake no follower.
-pub struct Views {
-    pub(super) topic: Arc<Topic>,
-    pub(super) news: watch::Receiver<()>,
-}
-
-impl Views {
-    /// The view now; what comes from now on is a change.
-    pub fn borrow_and_update(&mut self) -> Arc<View> {
-        self.news.borrow_and_update();
-        self.topic.view()
-    }
-
-    /// Waits for news.
-    pub async fn changed(&mut self) {
-        // The sender lives in the topic, which lives here.
-        let _ = self.news.changed().await;
-    }
-}
 
 /// Everything a follower may see, replaced as a whole by the publisher.
 #[derive(Debug, Clone)]

@@ -5,10 +5,9 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::topic::Topic;
@@ -27,24 +26,6 @@ pub enum Touch {
     Stranger,
     /// It stands above or below: what is followed is polled after this pause, and not again for half an interval.
     Relative { after: Duration },
-}
-
-/// What writes have asked for. Each number is that of the first poll that started after a write.
-#[derive(Debug, Default)]
-pub(super) struct Written {
-    /// Readers wait for this one.
-    awaited: AtomicU64,
-    /// What is older than this one is not young any more.
-    aged: AtomicU64,
-    /// The poller is asked for this one, when `due` has come.
-    asked: AtomicU64,
-    /// Milliseconds of the topic's clock.
-    due: AtomicU64,
-    /// While polls from this one on show no effect, they are repeated.
-    wave: AtomicU64,
-    wave_at: AtomicU64,
-    /// `None` before the first write. Taken while any of these is changed.
-    pace: Mutex<Option<Box<WritePace>>>,
 }
 
 /// The newest write that is asked about again while it shows no effect.
