@@ -119,7 +119,7 @@ fn topic(shards: u16) -> (Publisher, Vec<Subscription>) {
     });
     let route = route();
     let mut publisher = None;
-    // Kept by whoever polls; a follower without a publisher would wait for ever.
+    // The poll loop keeps it; a follower without a publisher would wait for ever.
     let attend = |start: &mut Option<Publisher>| {
         hub.attend(&key, &route, Attend::Follow, |given| *start = Some(given)).expect("room for one topic")
     };

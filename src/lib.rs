@@ -3,7 +3,7 @@
 //! The path of the data is a sentence, and the modules stand in its order:
 //! poll → snapshot → change → frame → subscriber. `resource` and `config` are the nouns,
 //! `upstream` asks, `change` says what counts as a change, `poll` is the poll loop, `frame` encodes
-//! once, `hub` knows who follows what, `transport` is each protocol as a state machine, `fanout` the
+//! once, `hub` knows which client follows what, `transport` is each protocol as a state machine, `fanout` the
 //! client loop, `identity` says who a client is, `listener` has a socket until there is a request, `front` takes requests in through Pingora, `admin` is
 //! the operator's view, `app` wires them, `upgrade` hands the listening sockets to the next process,
 //! `log_writer` takes log lines without waiting for their reader.

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_hangs_holds_up_nobody_and_memory_is_bounded() {
+    fn a_reader_that_hangs_holds_up_no_writer_and_memory_is_bounded() {
         let (reader, target) = pipe();
         let (log, flush) = LogWriter::start(target, 100).unwrap();
         let line = [b'x'; 500];

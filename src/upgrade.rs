@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_ready_in_time_is_one_too_many() {
+    fn a_process_that_is_not_ready_in_time_is_one_too_many() {
         let place = Place::new();
         let heir = place.inherit(20);
         let (sockets, _) = sockets(&["127.0.0.1:0"]);
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn who_ends_before_it_is_ready_is_noticed_at_once() {
+    fn a_process_that_ends_before_it_is_ready_is_noticed_at_once() {
         let place = Place::new();
         let heir = place.inherit(20);
         let (sockets, _) = sockets(&["127.0.0.1:0"]);
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn who_only_looks_hands_nothing_over() {
+    fn a_connection_that_only_looks_is_handed_nothing() {
         let place = Place::new();
         let socket = place.upgrade(1).socket;
         let heir = place.inherit(20);
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn who_says_nothing_is_not_waited_for_longer_than_was_said() {
+    fn a_silent_process_is_not_waited_for_longer_than_was_said() {
         let place = Place::new();
         let socket = place.upgrade(1).socket;
         let heir = place.inherit(1);

@@ -47,7 +47,7 @@ fn published(name: &str, change: &Change) -> Vec<Snapshot> {
 }
 
 /// Sizes of the patches from state to state, each of them applied by an independent implementation.
-/// None: there is none.
+/// An element is `None` where no patch was made.
 fn patches(name: &str, change: &Change) -> Vec<Option<usize>> {
     let snapshots = published(name, change);
     let pairs = snapshots.windows(2).enumerate();

@@ -1,4 +1,4 @@
-//! The architecture as a test: who may import whom, who may name the proxy, names, sizes, headers.
+//! The architecture as a test: which file may import which, which may name the proxy, names, sizes, headers.
 //!
 //! Reads `src/` as text: comments, literals and test code are blanked first, places stay the same.
 //! Must not know: what any module does.

@@ -12,7 +12,7 @@
 //! | `bodies` | recorded bodies of the usual kinds of APIs change in small patches |
 //! | `manual` | what comments cite exists, and what README and the manual say is so |
 //! | `packaging` | conf/ and the readiness probe name only what exists |
-//! | `layers` | the source keeps the architecture: who may import whom, who may name the proxy, file sizes |
+//! | `layers` | the source keeps the architecture: which file may import which, which may name the proxy, file sizes |
 
 mod bodies;
 mod contract;

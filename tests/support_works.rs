@@ -5,8 +5,6 @@ mod streams;
 
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
 use super::support::client::{Http, Response, long_poll};
 use super::support::legacy::{Expectation, Gate, Legacy, Reply};
 

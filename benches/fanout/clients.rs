@@ -22,7 +22,7 @@ use crate::wire::{Wire, now_ns, path};
 const WINDOW: usize = 64;
 const WAKE: Token = Token(usize::MAX);
 
-/// Who the clients of one process are.
+/// The clients of one process.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Fleet {
     pub wire: Wire,

@@ -44,7 +44,7 @@ pub fn storm(program: &Path, subject: Subject, clients: usize) -> Result<Storm, 
     crowd.resume()?;
     let seconds = began.elapsed().as_secs_f64();
     let (connect_us, _) = Cpu::of(server.pid())?.since(before);
-    // Time for a state that nobody needs.
+    // Time for a state that no client needs.
     std::thread::sleep(Duration::from_millis(500));
     let polls = server.polls()?.zip(polls).map(|(after, before)| after - before);
     let tally = crowd.tally()?;

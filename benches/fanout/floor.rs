@@ -113,7 +113,7 @@ fn start_loop(floor: Floor, first: &Arc<Delivery>, tls: Option<Arc<ServerConfig>
     Ok(Door { jobs: send, waker })
 }
 
-/// A resource and who follows it.
+/// A resource and its followers.
 struct Group {
     current: Arc<Delivery>,
     members: Vec<u32>,

@@ -40,7 +40,7 @@ impl Feed {
     }
 }
 
-/// All resources, by path: whoever asks for one makes it.
+/// All resources, by path: the first request for one makes it.
 struct Api {
     size: usize,
     feeds: Mutex<BTreeMap<String, Feed>>,

@@ -46,7 +46,7 @@ impl Peer {
         Self { link, resource: None, waiting: false, rest: Vec::new(), streams }
     }
 
-    /// Sends a new state to whoever waits for one.
+    /// Sends a new state to every client that waits for one.
     pub fn deliver(&mut self, wire: Wire, delivery: &Delivery) -> io::Result<()> {
         if !self.waiting {
             return Ok(());
@@ -106,7 +106,7 @@ impl Peer {
         }
         self.waiting = true;
         self.write(wire.greeting().as_bytes())?;
-        // Who comes again has the state.
+        // A client that comes again has the state.
         if text.contains("Last-Event-ID") { Ok(()) } else { self.write(&state.bytes) }
     }
 

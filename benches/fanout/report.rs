@@ -90,7 +90,7 @@ impl Report {
         self.summary = summary;
     }
 
-    /// None: not measured.
+    /// Returns `None` if it was not measured.
     fn summary_of(&self, row: Row, clients: usize, subject: Subject) -> Option<Summary> {
         let of = |subject| {
             let is_meant = move |sample: &&Sample| {

@@ -71,7 +71,7 @@ struct Client {
     /// None before the first state, which then is nothing new.
     last: Option<u64>,
     known: Option<Known>,
-    /// None: not connected yet, or not any more.
+    /// `None` while it is not connected.
     link: Option<Link>,
     /// Since the last `connect`.
     connects: u32,

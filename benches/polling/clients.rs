@@ -93,7 +93,7 @@ async fn poll(
     conditional: bool,
     seen: &Seen,
 ) -> Result<(), String> {
-    // Nobody starts clients in step.
+    // Real clients do not start in step.
     sleep(every.mul_f64(fastrand::f64())).await;
     let mut stream = connect(port).await?;
     let mut reader = Reader::new(Wire::LongPoll, 1);

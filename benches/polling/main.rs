@@ -105,7 +105,7 @@ fn play(resources: &str, mean: &str) -> Result<(), String> {
     legacy::run(resources, Duration::from_secs_f64(mean))
 }
 
-/// Who polls.
+/// The clients that poll.
 enum Phase {
     Clients,
     /// With this `poll` in its route.

@@ -45,7 +45,8 @@ pub struct Claim {
 }
 
 impl Seats {
-    /// Of a subject that was not known when its client took its seat. None: it has as many clients as `limit`.
+    /// Takes a place of a subject that was not known when its client took its seat. Returns `None` if the subject has as
+    /// many clients as `limit`.
     pub(super) fn claim(self: &Arc<Self>, limit: usize, subject: u64) -> Option<Claim> {
         let owner = Owner::Subject(subject);
         self.take_of(owner, limit).then(|| Claim { seats: self.clone(), owner })

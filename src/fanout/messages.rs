@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_room_is_woken_once_there_is() {
+    fn a_sender_that_waits_for_room_is_woken_once_there_is() {
         let (messages, mut queue) = messages();
         let woken = Arc::new(Count::default());
         assert!(!messages.waits(|| woken.clone().into()), "there is room");

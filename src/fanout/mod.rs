@@ -104,7 +104,8 @@ impl Fanout {
         self.seats.take(clients, of_route.map(|limit| (limit, route)), of_address, of_subject)
     }
 
-    /// What a client takes of a subject that was not known when it took its seat. None: there are as many as may be.
+    /// Takes one of a subject's places for a client whose subject was not known when it connected. Returns `None` if the
+    /// subject has as many clients as it may.
     pub fn claim(&self, limit: usize, subject: u64) -> Option<Claim> {
         self.seats.claim(limit, subject)
     }

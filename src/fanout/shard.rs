@@ -68,7 +68,7 @@ struct Draining {
     retry: (Duration, Duration),
     members: Vec<MemberId>,
     ended: usize,
-    /// Those who were between two requests at their turn, and end last; `None` if they end like the others.
+    /// The clients that were between two requests at their turn, and end last; `None` if they end like the others.
     idle: Option<Vec<MemberId>>,
 }
 

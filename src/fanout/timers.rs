@@ -88,7 +88,7 @@ impl Wheel {
     }
 }
 
-/// How long a stream with this `max_age` lasts: a fifth less or more, so that those who came together do
+/// How long a stream with this `max_age` lasts: a fifth less or more, so that clients that came together do
 /// not come back together. `chance`: from 0 to 1.
 pub(super) fn lifetime(max_age: Duration, chance: f64) -> Duration {
     max_age.mul_f64(0.8 + 0.4 * chance)

@@ -2,7 +2,7 @@
 //!
 //! A fragment ends on a byte with a sync flush and is never the last block, so that any sequence of them
 //! is a valid stream. An *independent* one refers to itself only; a *dependent* one also to the event
-//! before it, and is right only for clients who got exactly that event last: a wrong choice would corrupt
+//! before it, and is right only for clients that got exactly that event last: a wrong choice would corrupt
 //! a stream without an error, so [`Coded::after`] is the one place that chooses, over a [`Tail`] that is
 //! unknown unless it says otherwise. Must not know: protocols, clients.
 

@@ -62,7 +62,7 @@ impl Deflated {
     }
 
     /// The frame for a client. `window`: the base-two logarithm of the largest window that its decoder has,
-    /// as it said. None: the message is longer than that, and goes out as it is.
+    /// as it said. Returns `None` if the message is longer than that, and goes out as it is.
     ///
     /// To be called only for what is then written whole. `tail`: the compressed message it got last.
     pub fn after(&self, tail: &mut Tail, window: u8) -> Option<&Bytes> {

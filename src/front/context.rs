@@ -44,7 +44,7 @@ pub struct Context {
     pub(super) taken: bool,
     /// The status of an answer that Pingora has not seen.
     pub(super) status: Option<StatusCode>,
-    /// Who it is from, where its route asks.
+    /// The identity of the client, where its route has `authenticate`.
     pub(super) identity: Option<Identity>,
     /// A number for whom it is from, as far as that is known.
     pub(super) subject: Option<u64>,

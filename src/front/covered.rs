@@ -210,7 +210,7 @@ impl<'a> Cover<'a> {
         sharing
     }
 
-    /// The resource whose names of versions this client may be using. Before somebody is let in to a resource, nothing
+    /// The resource whose names of versions this client may be using. Before a client is let in to a resource, nothing
     /// that is known of it is used for them (contract §2).
     fn key_of_tags(
         &self,
@@ -248,7 +248,7 @@ impl<'a> Cover<'a> {
         Client { headers: &self.headers, identity: self.ctx.identity.as_ref() }
     }
 
-    /// Finds out who asks, where the route wants to know.
+    /// Authenticates the client, where the route has `authenticate`.
     async fn identify(&mut self) -> std::result::Result<(), Denied> {
         if self.route.authenticate.is_none() {
             return Ok(());

@@ -98,7 +98,7 @@ pub struct Shared {
     pub vary: VaryMemory,
     /// Origins whose answers are for all origins.
     pub origins: Origins,
-    /// Who is let in, route by route.
+    /// The checks of `authenticate`, route by route.
     pub gates: Gates,
     pub subjects: Subjects,
     /// Whose own answers are the shared ones.

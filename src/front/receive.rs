@@ -1,4 +1,4 @@
-//! The first look at a request: its head, its host, its path. Who owns what is decided here (contract §1, §11, §12).
+//! The first look at a request: its head, its host, its path. Whether pollcast or the API answers is decided here (contract §1, §11, §12).
 //!
 //! Must not know: the forms of answers.
 

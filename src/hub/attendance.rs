@@ -135,7 +135,7 @@ impl Topic {
         self.rhythm(!self.key().is_private())
     }
 
-    /// Until when polls go on for followers who left. Returns `None` if no client ever followed.
+    /// Until when polls go on for followers that left. Returns `None` if no client ever followed.
     pub fn linger_until(&self) -> Option<Instant> {
         let until = self.interest.linger_until(self.own_rhythm())?;
         Some(self.epoch + Duration::from_millis(until))
@@ -151,8 +151,8 @@ impl Topic {
         self.is_deserted() && !self.is_evicted()
     }
 
-    /// Polled without clients, too (`poll.always`): the route's path, and nothing that clients say besides. Whoever
-    /// invents a query, or has credentials and leaves, is no reason to poll for ever.
+    /// Whether the resource is polled without clients, too (`poll.always`): the route's path, and nothing that clients say
+    /// besides. A client that invents a query, or has credentials and leaves, is no reason to poll for ever.
     pub fn is_always_polled(&self) -> bool {
         let parts = self.key().parts();
         let is_bare = parts.class.is_empty() && parts.vary.is_empty() && parts.query.is_none();

@@ -83,7 +83,7 @@ impl Interest {
         if shown < rhythm.interval { 0 } else { shown.min(rhythm.linger) }
     }
 
-    /// Until when polls go on for followers who left. Returns `None` if there never was one.
+    /// Until when polls go on for followers that left. Returns `None` if there never was one.
     pub(super) fn linger_until(&self, rhythm: Rhythm) -> Option<u64> {
         let left = self.left.load(Ordering::SeqCst);
         (left > 0).then(|| left + self.earned(rhythm))

@@ -205,8 +205,8 @@ impl Hub {
         left
     }
 
-    /// A topic holds so many bytes now. Returns false if its address holds more than it may, although what nobody
-    /// attends to has made way.
+    /// Notes that a topic holds so many bytes now. Returns false if its address holds more than it may, although topics
+    /// without followers have made way.
     pub fn weigh(&self, topic: &Topic, bytes: usize) -> bool {
         topic.weight.store(bytes, Ordering::Relaxed);
         for _ in 0..resource_limits::TRIES {

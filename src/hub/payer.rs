@@ -4,11 +4,11 @@
 
 use std::net::IpAddr;
 
-/// One who keeps resources alive.
+/// The client to whose account a resource is kept alive.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Payer {
     Address(IpAddr),
-    /// A number that stands for one who is known.
+    /// A number that stands for an authenticated subject.
     Subject(u64),
 }
 

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_longest_unused_makes_room_and_who_is_attended_to_stays() {
+    async fn the_longest_unused_makes_room_and_a_followed_resource_stays() {
         let stage = Stage::new(3, None);
         let mut publishers = Vec::new();
         for path in ["/a", "/b", "/c"] {

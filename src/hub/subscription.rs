@@ -267,8 +267,8 @@ impl Subscription {
             State::Gone { .. } => Told::Gone,
         };
         if now == Told::Gone && self.format.tells_conditions() {
-            // When it comes back, its state is sent even if it is the old one (contract §5). Who was not told that it
-            // was gone would only be told the same state twice.
+            // When it comes back, its state is sent even if it is the old one (contract §5). A follower that was
+            // not told that it was gone would only be told the same state twice.
             self.seen = None;
         }
         // A spell that began and ended between two looks is no news.

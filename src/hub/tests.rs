@@ -130,7 +130,7 @@ fn take(subscription: &mut Subscription) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn whoever_comes_first_gets_the_only_publisher() {
+async fn the_first_to_attend_gets_the_only_publisher() {
     let stage = Stage::new(10);
     let (_first, publisher) = stage.attend("/a", Attend::Visit);
     assert!(publisher.is_some());
@@ -192,7 +192,7 @@ impl Bell for Wire {
 }
 
 #[test]
-fn publishing_and_joining_on_two_threads_leaves_nobody_behind() {
+fn publishing_and_joining_on_two_threads_leaves_no_follower_behind() {
     const ROUNDS: usize = 3000;
     let (bell, rung) = std::sync::mpsc::sync_channel(64);
     let hub = Hub::new(vec![Arc::new(Wire(bell))], 1, 1 << 20);

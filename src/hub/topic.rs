@@ -1,5 +1,5 @@
-//! A resource with followers: the latest state, a bounded history of versions, and who is to be
-//! told. No private queues: a follower is a position.
+//! A resource with followers: the latest state, a bounded history of versions, and the followers
+//! that are to be told. No private queues: a follower is a position.
 //!
 //! Must not know: how the state came (the publisher says) or how it is written.
 
@@ -60,7 +60,7 @@ pub struct Topic {
     /// Memory or room is short: retire as soon as no client attends.
     pub(super) evicted: AtomicBool,
     formats: [AtomicUsize; Format::COUNT],
-    /// Patches of each kind are made until then (same clock) for followers who come again.
+    /// Patches of each kind are made until then (same clock) for followers that come again.
     patches_until: [AtomicU64; PatchKind::COUNT],
     shards: Box<[Membership]>,
     bells: Box<[Arc<dyn Bell>]>,
@@ -197,7 +197,7 @@ impl Topic {
         }
     }
 
-    /// Patches are made for as long as polls go on without followers (`linger`): somebody who reads
+    /// Patches are made for as long as polls go on without followers (`linger`): a client that reads
     /// them is likely to come again.
     pub fn keep_patches(&self, kind: PatchKind) {
         let until = self.now_ms() + self.route.poll.linger.as_millis() as u64;
@@ -249,13 +249,13 @@ impl Topic {
     /// Asks for a poll at once and gives the number it will have at least. A poll in flight counts, unless a write
     /// came after it had started.
     /// While the resource fails, it comes only when the backoff is over (`View::next_poll`), and
-    /// while a relayed answer is remembered, only after that (`View::remembered_until`): who does not
-    /// want to wait so long looks at the outcome first.
+    /// while a relayed answer is remembered, only after that (`View::remembered_until`): a caller that does
+    /// not want to wait so long looks at the outcome first.
     pub fn want_poll(&self) -> u64 {
         self.want_poll_after(&self.view())
     }
 
-    /// The same for who finds a view too old. A poll that has ended since that view was read is the one that is
+    /// The same for a caller that finds a view too old. A poll that has ended since that view was read is the one that is
     /// wanted: another one would come on its heels.
     pub fn want_poll_after(&self, view: &View) -> u64 {
         let number = self.next_poll(view);

@@ -87,9 +87,9 @@ pub struct Relayed {
 /// The requests that may be given an answer that is no snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
-    /// All who ask for the resource.
+    /// All clients that ask for the resource.
     All,
-    /// Those who asked for a push form; an ordinary request asks for itself.
+    /// The clients that asked for a push form; an ordinary request asks for itself.
     Push,
     /// The one request that caused the poll (see [`Claim`](super::Claim)); others ask for themselves.
     Cause,

@@ -52,8 +52,8 @@ pub(super) struct WritePace {
     as_parent: u64,
     /// The last poll because something above or below was written.
     as_relative: u64,
-    /// Who of another class had it polled, and when. As many as there may be polls: who is forgotten here was
-    /// followed by so many others that there is no further poll anyway.
+    /// Which writers of another class had it polled, and when. As many as there may be polls: a writer that is
+    /// forgotten here was followed by so many others that there is no further poll anyway.
     strangers: [(Option<IpAddr>, u64); POLLS_MAX],
 }
 

@@ -148,7 +148,7 @@ impl Topic {
     }
 
     /// Whether the last poll that ended may be older than a write. It counts from the moment that its answer is in the
-    /// view, so that the reader who comes with it does not ask once more.
+    /// view, so that the reader that comes with it does not ask once more.
     pub fn is_aged(&self, view: &View) -> bool {
         view.ended < self.aged()
     }

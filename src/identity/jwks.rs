@@ -42,7 +42,7 @@ pub(super) struct KeySet {
     generation: AtomicU64,
     /// What was last read.
     text: RwLock<Bytes>,
-    /// When it was last tried; held by the one who does.
+    /// When the address was last asked. The task that asks holds the lock meanwhile.
     tried: tokio::sync::Mutex<Option<Instant>>,
 }
 

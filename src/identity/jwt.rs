@@ -175,7 +175,7 @@ impl Verifier {
     /// Whether the claims are those that the path asks for.
     ///
     /// # Errors
-    /// 403: it is known who it is, and that this is not for them.
+    /// 403: the identity is known, and it may not read this resource.
     pub(super) fn admits(&self, identity: &Identity, parameters: &[(String, String)]) -> Result<(), Denied> {
         for (parameter, claim) in &self.rules.claims {
             let wanted = parameters.iter().find(|(name, _)| name == parameter).map(|(_, value)| value);

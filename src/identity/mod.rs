@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_called_what_another_is_called_on_the_wire() {
+    fn no_subject_is_called_what_another_is_called_on_the_wire() {
         for (subject, said) in [
             ("ann", Some("ann")),
             ("ann lee", Some("ann lee")),

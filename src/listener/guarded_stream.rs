@@ -384,7 +384,7 @@ impl AsyncWrite for Attended {
 #[async_trait]
 impl Shutdown for Attended {
     async fn shutdown(&mut self) {
-        // Who is shut out hears no more; but what was said before counts.
+        // A client that is shut out gets no more bytes, but those that were written before still reach it.
         let _ = std::future::poll_fn(|context| self.poll_waiting(context)).await;
         if let Some(mut parting) = self.parting.take() {
             std::future::poll_fn(|context| parting.poll_over(&mut self.stream, context)).await;

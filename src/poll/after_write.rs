@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_room_for_repeats_there_are_none_and_nobody_waits_for_them() {
+    async fn without_room_for_repeats_there_are_none_and_no_reader_waits_for_them() {
         let (mut echo, lags, wave) = (Echo::default(), Lags::new(1), wave(1));
         lags.note(0, true);
         assert!(echo.hear(1, Heard::Nothing, wave, (&lags, 0), || false));

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poll_is_for_somebody_whom_no_network_knows() {
+    fn a_poll_is_for_a_client_that_no_network_knows() {
         let wanted = [
             "x-forwarded-for: 192.0.2.1",
             "x-real-ip: 192.0.2.1",

@@ -255,7 +255,7 @@ impl Poller {
         }
     }
 
-    /// Whether its polls would keep the session of a user alive who is not there any more.
+    /// Whether its polls would keep a user's session alive after the user has left.
     fn is_session_idle(&self) -> bool {
         let carries_cookie = self.topic.key().parts().class.iter().any(|(name, _)| name == COOKIE);
         let most = self.route.poll.max_session_polls.filter(|_| carries_cookie);

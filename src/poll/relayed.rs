@@ -20,8 +20,8 @@ use crate::upstream::classify::{
 use crate::upstream::fields::of_relay;
 
 impl Poller {
-    /// An answer for those who may have it. `failure`: what is wrong with it; `None` for the answer of an upstream
-    /// that is well.
+    /// An answer for the clients that may have it. `failure` says what is wrong with it, and is `None` for the answer of
+    /// an upstream that works.
     pub(super) fn relayed(&self, answer: &Answer, failure: Option<Failure>) -> Relayed {
         let audience = self.audience(answer, failure.is_some());
         let now = Instant::now();

@@ -40,7 +40,7 @@ fn the_known_names_are_in_order_and_none_says_credential_but_by_accident() {
 }
 
 #[test]
-fn names_that_say_who_asks_are_credentials_whoever_adds_them() {
+fn names_that_say_who_asks_are_credentials_whatever_adds_them() {
     let route = route("");
     for name in [
         "authorization",

@@ -86,7 +86,7 @@ fn bytes_that_are_no_text_stay_apart() {
 }
 
 #[test]
-fn a_parameter_against_caches_leaves_only_with_a_number_that_nobody_chose() {
+fn a_parameter_against_caches_leaves_only_with_a_number_that_no_person_chose() {
     for dropped in [
         "_=1699999999999",
         "_=1699999999",

@@ -136,7 +136,7 @@ impl LongPoll {
         self.0.repeat.as_ref()
     }
 
-    /// The same request again: what `If-None-Match` says that the client has. None: the front has to look
+    /// The same request again: what `If-None-Match` says that the client has. Returns `None` if the front has to look
     /// at it.
     pub fn has_again(&self, condition: Option<&[u8]>, view: &View) -> Option<Version> {
         let frame = servable(view)?;

@@ -74,8 +74,8 @@ impl Plain {
         self.attendance.topic()
     }
 
-    /// Answers the same request again. `condition`: its `If-None-Match`. None: the front has to look at it,
-    /// because the state is not young, or not sure.
+    /// Answers the same request again. `condition`: its `If-None-Match`. Returns `None` if the front has to look at
+    /// it, because the state is not young, or not sure.
     pub fn answer(&mut self, condition: Option<&[u8]>) -> Option<Answered> {
         let topic = self.attendance.topic();
         let view = topic.view();

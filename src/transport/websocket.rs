@@ -107,8 +107,8 @@ impl WebSocket {
         }
     }
 
-    /// The compressed form of a message for this client. None: it goes out as it is, which its decoder
-    /// does not notice.
+    /// The compressed form of a message for this client. Returns `None` if it goes out as it is, which its
+    /// decoder does not notice.
     fn deflated(&mut self, message: Option<&Deflated>) -> Option<Bytes> {
         if self.window == 0 {
             return None;

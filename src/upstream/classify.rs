@@ -1,4 +1,4 @@
-//! What an answer is: data, "nothing new", gone, somebody's own, or a failure (contract §10, §11).
+//! What an answer is: data, "nothing new", gone, one client's own, or a failure (contract §10, §11).
 //!
 //! Pure. Must not know: how the answer was fetched, who follows the resource.
 
@@ -48,8 +48,8 @@ pub struct Terms<'a> {
     pub known_type: Option<&'a MediaType>,
 }
 
-/// Where an upstream reads the address of who asks. A poll has none to tell but our own, and a client's word
-/// for it would be believed.
+/// Where an upstream reads the address of the client. A poll can tell only pollcast's own, and the upstream would
+/// believe what a client says there.
 const ADDRESS: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
 
 /// The first sign on an answer that it should not be shared.
@@ -82,7 +82,7 @@ pub fn varies_by_asker(headers: &HeaderMap) -> bool {
     vary_names(headers).any(|name| name == "*" || is_address(&name))
 }
 
-/// Whether an answer sets a cookie that may say who somebody is.
+/// Whether an answer sets a cookie that may identify a user.
 pub fn sets_cookie(headers: &HeaderMap, ignore_cookies: &[String]) -> bool {
     cookies_set(headers).any(|name| !ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name)))
 }

@@ -219,8 +219,8 @@ impl Client {
         }
     }
 
-    /// Tells an answer that the API holds back from an API that is slow (contract §1): of a resource that nobody has
-    /// seen, while the upstream counts as well and another request to it was answered in time since this one began.
+    /// Tells an answer that the API holds back from an API that is slow (contract §1): of a resource without a
+    /// snapshot, while the upstream counts as well and another request to it was answered in time since this one began.
     fn held_back(&self, ask: &Ask, error: FetchError, began: Instant, was_down: bool) -> FetchError {
         let Failure::FirstByteTimeout { limit } = error.failure else { return error };
         let is_unknown = matches!(ask.document, Document::Unknown { .. });

@@ -1,7 +1,7 @@
-//! Authentication of a connection rather than of a request (RFC 4559 §6, contract §10): who proved itself on such a
-//! connection is taken for the sender of every later request on it.
+//! Authentication of a connection rather than of a request (RFC 4559 §6, contract §10): the user who proved an
+//! identity on such a connection is taken for the sender of every later request on it.
 //!
-//! Fails closed: a name in a quoted string counts as well. Must not know: connections, who asks.
+//! Fails closed: a name in a quoted string counts as well. Must not know: connections, identities.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 

@@ -1,5 +1,5 @@
 //! Which fields of an upstream's answer belong to its content, which go with the answer alone, and which may be
-//! somebody's credential (contract §3).
+//! a user's credential (contract §3).
 //!
 //! Pure. Must not know: what an answer is judged to be, who gets it.
 
@@ -60,7 +60,7 @@ pub fn is_digest(name: &HeaderName) -> bool {
     DIGESTS.contains(&name.as_str())
 }
 
-/// Whether a field of an answer may be somebody's credential: it is published to nobody, and where `share` is
+/// Whether a field of an answer may be a user's credential. Such a field is never published, and where `share` is
 /// unset it says that the answer is one user's. `keep_fields` of the route says which are content all the same.
 pub fn may_be_credential(name: &HeaderName, route: &Route) -> bool {
     let text = name.as_str();

@@ -71,7 +71,7 @@ fn what_speaks_of_one_exchange_is_not_kept() {
 }
 
 #[test]
-fn what_may_be_a_credential_is_published_to_nobody() {
+fn what_may_be_a_credential_is_never_published() {
     let doubtful: Fields = &[
         ("authorization", "x"),
         ("x-api-key", "x"),

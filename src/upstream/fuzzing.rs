@@ -9,7 +9,7 @@ pub fn head(raw: &[u8]) {
     let _ = head::fault(raw);
 }
 
-/// A body under codings that `how` chooses. None: it is not what they say, or longer than `most`.
+/// A body under codings that `how` chooses. Returns `None` if the body is not what they say, or is longer than `most`.
 pub fn decoded(how: u8, body: &[u8], most: usize) -> Option<Vec<u8>> {
     let name = ["gzip", "deflate", "br", "zstd", "gzip, br", "zstd, gzip", "identity"][usize::from(how) % 7];
     let mut headers = HeaderMap::new();

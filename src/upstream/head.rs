@@ -180,7 +180,7 @@ fn lengths_fault(lengths: usize, encodings: &[&[u8]], status: &[u8]) -> Option<S
     }
 }
 
-/// The name of a line's field: a value may be somebody's cookie, and what is wrong is told to clients.
+/// The name of a line's field: a value may be a user's cookie, and what is wrong is told to clients.
 fn field_of(line: &[u8]) -> String {
     match line.iter().position(|byte| *byte == b':') {
         Some(colon) => format!("the field {:?}", shown(&line[..colon])),

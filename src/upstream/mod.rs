@@ -100,9 +100,9 @@ impl Priority {
 /// The classes of the budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Somebody waits for it: cold, after a write, to confirm.
+    /// A request waits for it: cold, after a write, to confirm.
     Interactive,
-    /// The schedule wants it, and somebody follows.
+    /// The schedule wants it, and the resource has followers.
     Scheduled,
     /// No client follows: lingering, `always`, pages and catch-ups.
     Refresh,

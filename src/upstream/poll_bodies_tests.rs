@@ -1,4 +1,4 @@
-//! The room of poll bodies: what fits, who waits, and that no poll waits for ever.
+//! The room of poll bodies: what fits, which polls wait, and that none waits for ever.
 
 use proptest::prelude::*;
 

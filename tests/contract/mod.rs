@@ -180,7 +180,7 @@ pub async fn version_of(stand: &Stand, body: &str) -> String {
     tag.trim_matches('"').to_owned()
 }
 
-/// A client whose kernel takes little, so that one who does not read is noticed soon.
+/// A client whose kernel takes little, so that one that does not read is noticed soon.
 pub async fn narrow(address: SocketAddr) -> tokio::net::TcpStream {
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(8 * 1024).expect("SO_RCVBUF");

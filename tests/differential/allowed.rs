@@ -207,7 +207,7 @@ pub const ALLOWED: &[Allowance] = &[
 
 /// The entry that covers a difference.
 pub fn entry(difference: &Difference) -> Option<&'static Allowance> {
-    // Whatever is documented, nobody gets what is another's.
+    // Whatever is documented, no user gets what is another's.
     if matches!(difference.what, What::Leak(_)) {
         return None;
     }

@@ -31,7 +31,7 @@ pub struct Api {
     states: Mutex<Vec<State>>,
     /// The state that reads see, when it is not the newest.
     shown: Mutex<Option<usize>>,
-    /// Who authenticated a connection.
+    /// The user that authenticated a connection.
     connections: Mutex<HashMap<u64, Who>>,
     acts: AtomicUsize,
     /// Whether reads are acts at places that say so.

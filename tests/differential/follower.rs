@@ -1,4 +1,4 @@
-//! Somebody without credentials who follows a path while others ask.
+//! A client without credentials that follows a path while others ask.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

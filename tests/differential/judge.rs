@@ -174,7 +174,7 @@ impl Exchange<'_> {
         let mut found = self.leaks();
         match (&self.direct, &self.through) {
             (Ok(direct), Ok(through)) => found.extend(self.compared(direct, through)),
-            // Nobody can read a broken answer, whatever becomes of it.
+            // No client can read a broken answer, whatever becomes of it.
             (Err(_), Err(_)) => {}
             (Ok(_), Err(_)) | (Err(_), Ok(_)) => found.push(What::Failed),
         }

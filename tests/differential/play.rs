@@ -226,7 +226,7 @@ impl Stage<'_> {
             let vary =
                 exchange.direct.as_ref().ok().and_then(|answer| answer.line("vary")).unwrap_or_default();
             for_everybody(&mut a.fields, &vary);
-            // On a connection that knows nobody.
+            // On a connection that belongs to no user.
             exchange.direct = Client::new(self.direct.address).ask(&a).await;
         }
         let mut found = undocumented(exchange.differences());

@@ -11,7 +11,7 @@ use super::traits::Trait;
 pub enum Setting {
     /// The ten lines: one wide route, plain requests are the API's.
     WidePass,
-    /// The same with classes of those who show the same credentials.
+    /// The same with classes of users that show the same credentials.
     WidePassBy,
     /// One wide route with `plain: share`.
     WideShare,
@@ -19,7 +19,7 @@ pub enum Setting {
     Narrow,
     /// The same with `share: public`.
     NarrowPublic,
-    /// The same with classes of those who show the same credentials.
+    /// The same with classes of users that show the same credentials.
     NarrowBy,
 }
 
@@ -82,18 +82,18 @@ impl Setting {
 const WIDE: &[&str] = &["/{*rest}"];
 const NARROW: &[&str] = &["/", "/feed.xml", "/api/{a}", "/api/{a}/", "/api/{a}/{b}", "/api/{a}/{b}/{c}"];
 
-/// Who asks. Each has a connection of their own.
+/// The user that asks. Each has a connection of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Who {
     Ann,
     Bob,
     Nobody,
-    /// Another who shows nothing.
+    /// Another one that shows nothing.
     Passer,
 }
 
 impl Who {
-    /// What the API says of its users alone: nobody else may ever get it.
+    /// What the API says of its users alone: no other user may ever get it.
     pub fn mark(self) -> Option<&'static str> {
         match self {
             Who::Ann => Some("ANN-5b1e77"),
@@ -164,7 +164,7 @@ pub enum Condition {
     Tag,
     /// If-Modified-Since with the date that it was given.
     Date,
-    /// If-None-Match with a tag that nobody gave.
+    /// If-None-Match with a tag that no server gave.
     UnknownTag,
 }
 

@@ -31,9 +31,9 @@ pub enum Body {
 /// How a body is coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coding {
-    /// Only for those who take it.
+    /// Only for requests that accept it.
     GzipIfAsked,
-    /// Whoever asks.
+    /// For every request.
     Gzip,
     /// With bytes behind its end.
     GzipAndMore(&'static [u8]),
@@ -107,7 +107,7 @@ pub enum Trait {
     /// It gives users their own; others get 401 if it has to be one, else what is for all.
     Knows(Scheme, bool),
     Cors(Cors),
-    /// A cookie for who has none yet.
+    /// A cookie for a user that has none yet.
     SetsCookie,
     /// Takes so many milliseconds before the first byte.
     Slow(u64),

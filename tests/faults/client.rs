@@ -1,4 +1,4 @@
-//! Clients of all kinds, who come, leave and come back as they like, and note all they are told.
+//! Clients of all kinds, which come, leave and come back as they like, and note all they are told.
 //!
 //! Must not know: what the upstream does.
 
@@ -26,7 +26,7 @@ pub struct Ground {
     pub strays: bool,
     /// Whether clients also write.
     pub writes: bool,
-    /// Turns true when nobody is to leave any more before it has the final state.
+    /// Turns true when no client is to leave any more before it has the final state.
     pub calm: watch::Sender<bool>,
 }
 
@@ -63,9 +63,9 @@ impl Client {
     }
 
     pub async fn visit(&mut self) {
-        // Those who are told nothing are not to hold up the end.
+        // Clients that are told nothing are not to hold up the end.
         let kind = if self.is_calm() { self.rng.u8(..10) } else { self.rng.u8(..14) };
-        // Who roams says what it has, or a node that is behind cannot know that it is; and an ordinary poll is answered
+        // A client that roams says what it has, or a node that is behind cannot know that it is; and an ordinary poll is answered
         // with what the node has.
         let kind = match kind {
             3 | 5 | 8 | 9 | 13 if self.roams() => 7,
@@ -104,7 +104,7 @@ impl Client {
         stream
     }
 
-    /// What it says that it has: what it has, something older, something that nobody ever had, or nothing.
+    /// What it says that it has: what it has, something older, something that no client ever had, or nothing.
     pub fn position(&mut self) -> Option<String> {
         let earlier = self.recorder.earlier();
         match self.rng.u8(..12) {
@@ -213,7 +213,7 @@ impl Client {
         }
     }
 
-    /// Notes an answer to somebody who has `position`; whether the connection goes on.
+    /// Notes an answer to a client at `position`, and returns whether the connection goes on.
     pub fn answered(&mut self, answer: &Response, position: Option<&str>) -> bool {
         self.ground.journal.count(format!("answer: {}", answer.status));
         let tag = |answer: &Response| answer.etag().trim_start_matches("W/").trim_matches('"').to_owned();

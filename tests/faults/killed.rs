@@ -1,5 +1,5 @@
 //! A process that is killed, stands still for a while and is started again under a thousand clients: all come back with
-//! what they have, nobody is told anything twice or misses an item, and the upstream hears no more than otherwise.
+//! what they have, none is told anything twice or misses an item, and the upstream hears no more than otherwise.
 //!
 //! Must not know: what a process writes down. It writes nothing down.
 
@@ -170,7 +170,7 @@ async fn visit(listener: &mut impl Listener, crowd: &Crowd) -> Result<()> {
 }
 
 impl Crowd {
-    /// A process is about to start: who comes from now on has come to this one.
+    /// A process is about to start: a client that comes from now on has come to this one.
     fn begin_era(&self) {
         self.era.fetch_add(1, Ordering::SeqCst);
         self.here.store(0, Ordering::SeqCst);

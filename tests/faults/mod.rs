@@ -110,7 +110,7 @@ fn report(what: &str, total: &Journal, runs: usize, took: Duration) {
     }
 }
 
-/// Waits for all; whoever fails, fails the test at once.
+/// Waits for all; one that fails, fails the test at once.
 async fn all_end<T: 'static>(clients: &mut JoinSet<T>, limit: Duration, what: &str) {
     let all = async {
         while let Some(ended) = clients.join_next().await {

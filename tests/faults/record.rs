@@ -38,7 +38,7 @@ impl Journal {
         }
     }
 
-    /// A version names one state for good, whoever says so and after whatever.
+    /// A version names one state for good, whichever node says so and whatever happened before.
     fn name(&self, version: &str, state: &str) {
         let mut states = self.states.lock();
         let known = states.entry(version.to_owned()).or_insert_with(|| state.to_owned());
@@ -142,7 +142,7 @@ impl Recorder {
         let content: Value = serde_json::from_str(body)
             .unwrap_or_else(|error| panic!("{self}: not a whole state ({error}): {body}"));
         let poll = content["poll"].as_u64().unwrap_or_else(|| panic!("{self}: no number: {body}"));
-        // Who comes back may be told once more what is there; after that everything is newer.
+        // A client that comes back may be told once more what is there; after that everything is newer.
         let is_newer = if self.told { poll > self.newest } else { poll >= self.newest };
         assert!(is_newer, "{self}: told of poll {poll} after poll {}: {body}", self.newest);
         self.newest = poll;

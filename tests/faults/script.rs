@@ -66,7 +66,7 @@ pub struct Poll {
 }
 
 impl Poll {
-    /// On a connection that was used before, who asks may ask again at once: nothing was answered.
+    /// On a connection that was used before, a client may ask again at once: nothing was answered.
     pub fn may_be_repeated(&self) -> bool {
         matches!(self.fault, Some("reset before the head" | "closed before the head"))
     }
@@ -117,7 +117,7 @@ impl Luck {
         match fault {
             Some(fault) => {
                 journal.count(format!("fault: {fault}"));
-                // A false 304 is a lie that nobody can see through: it would make an old state the newest.
+                // A false 304 is a lie that no proxy can see through: it would make an old state the newest.
                 let may_be_304 = match seen.header("if-none-match") {
                     Some(asked) => asked == tag,
                     None => seen.header("if-modified-since").is_none(),

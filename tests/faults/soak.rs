@@ -22,7 +22,7 @@ use crate::support::client::Http;
 use crate::support::legacy::Legacy;
 use crate::support::process::Process;
 
-/// Resources of one wave. Nobody asks for them again after it.
+/// Resources of one wave. No client asks for them again after it.
 const RESOURCES: usize = 4;
 /// Clients of one wave at the same time.
 const CLIENTS: usize = 60;
@@ -90,7 +90,7 @@ impl Holdings {
     }
 }
 
-/// Waits until nobody is left and nothing has changed for a while; what the process holds then.
+/// Waits until no client is left and nothing has changed for a while, and returns what the process holds then.
 async fn quiet(process: &Process) -> Holdings {
     let limit = Instant::now() + Duration::from_secs(40);
     let (mut last, mut same) = (Holdings::of(process).await, 0);

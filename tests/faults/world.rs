@@ -128,7 +128,7 @@ async fn weather(
             tokio::time::sleep(Duration::from_millis(rng.u64(50..600))).await;
             legacy.start_again();
         }
-        // Nobody has the final state yet: whoever has ended, has failed.
+        // No client has the final state yet: one that has ended has failed.
         if let Some(ended) = clients.try_join_next() {
             ended.expect("a client was told what it should not be told");
         }

@@ -23,7 +23,7 @@ use crate::support::app;
 use crate::support::client::Http;
 use crate::support::legacy::{Legacy, Reply};
 
-/// `/open/{name}` is anybody's, `/guarded/{name}` asks who comes, the rest passes through.
+/// `/open/{name}` is open to all, `/guarded/{name}` authenticates, the rest passes through.
 pub fn yaml(legacy: &Legacy, listener: &str, top: &str) -> String {
     format!(
         "listeners: [{{address: '127.0.0.1:0'{listener}}}]\n\

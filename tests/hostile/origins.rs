@@ -148,7 +148,7 @@ async fn origins_that_only_look_alike_get_nothing() {
 }
 
 #[tokio::test]
-async fn preflights_are_answered_here_for_those_who_are_let_in() {
+async fn preflights_are_answered_here_for_origins_that_are_let_in() {
     let legacy = Legacy::start();
     let app = start(&legacy);
     let mut http = Http::connect(app.addresses()[0]).await;
@@ -167,7 +167,7 @@ async fn preflights_are_answered_here_for_those_who_are_let_in() {
         assert!(answer.header("access-control-max-age").is_some(), "{target}");
         let evil = http.request("OPTIONS", target, &asking("https://evil.example"), b"").await.expect(204);
         if target.starts_with("/-/") {
-            // Some route is for everybody, though nobody's cookies open it.
+            // Some route is for all origins, but cookies open none.
             assert_eq!(evil.headers("access-control-allow-origin"), ["*"], "{target}");
             assert_eq!(evil.header("access-control-allow-credentials"), None, "{target}");
             assert_eq!(answer.header("access-control-allow-credentials"), Some("true"), "{target}");

@@ -97,7 +97,7 @@ const SPELLINGS: [&str; 80] = [
 /// Those which only name no reading of the route for anybody.
 const NO_READING: [&str; 2] = ["/R/a%zz/../", "/R/x/%2e%2e/a%"];
 
-/// Those of which every reading is the route itself: it asks who comes.
+/// Those of which every reading is the route itself, which authenticates.
 const ALWAYS_THE_ROUTE: [&str; 6] = ["/R/a;x", "/R/a;.css", "/R/a%3b", "/R/a%00", "/R/a%00.png", "/R/a;%00"];
 
 #[tokio::test]

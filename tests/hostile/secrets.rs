@@ -1,4 +1,4 @@
-//! Nobody's secret is told: not in the log at its most talkative, not in metrics, not to operators, not in
+//! No secret is told: not in the log at its most talkative, not in metrics, not to operators, not in
 //! messages to clients.
 
 use std::path::Path;

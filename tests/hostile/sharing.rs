@@ -1,4 +1,4 @@
-//! Contract §11 at its edges: answers that are one user's, said in places and ways in which nobody looks for it.
+//! Contract §11 at its edges: answers that are one user's, said in unusual places and ways.
 //!
 //! Must not know: how sharing is decided.
 
@@ -74,7 +74,7 @@ fn login(legacy: &Legacy, path: &str) {
 }
 
 #[tokio::test]
-async fn a_cold_answer_that_begins_a_session_is_nobody_elses() {
+async fn a_cold_answer_that_begins_a_session_is_no_other_clients() {
     let legacy = Legacy::start();
     login(&legacy, "/r/a");
     let app = start(&legacy, ", poll: {interval: 1m}");
@@ -176,7 +176,7 @@ async fn a_cold_refusal_is_of_the_value_that_vary_names() {
 }
 
 #[tokio::test]
-async fn nobodys_credentials_and_no_invented_query_are_polled_always() {
+async fn no_credentials_and_no_invented_query_are_polled_always() {
     let legacy = Legacy::start();
     legacy.set("/live", Reply::json("1"));
     let app = app::start(&format!(

@@ -147,7 +147,7 @@ async fn a_hostile_answer_that_passes_through_never_becomes_two() {
     let range = Range::open();
     let mut answered = std::collections::BTreeMap::<String, usize>::new();
     for raw in answers() {
-        // What follows an answer is another one, for whoever asks next.
+        // What follows an answer is another one, for the next request.
         let raw = format!("{raw}{POISON}");
         range.legacy.set("/x", Reply::raw(super::latin1(&raw)));
         let shown: String = raw.chars().take(160).collect();

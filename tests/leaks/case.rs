@@ -21,7 +21,7 @@ use crate::support::legacy::Seen;
 pub struct Outcome {
     /// What must not be, each with the case's title.
     pub problems: Vec<String>,
-    /// Who got another's by which act.
+    /// Which person got another's rows, and by which act.
     pub flagged: BTreeSet<(&'static str, &'static str)>,
     /// Recordings with rows of their own, of Alice and of Robert.
     pub own: [usize; 2],

@@ -100,7 +100,7 @@ async fn a_client_cannot_have_taken_away_what_is_said_of_it() {
 }
 
 #[tokio::test]
-async fn a_client_does_not_become_another_where_nobody_is_asked_who_they_are() {
+async fn a_client_does_not_become_another_where_no_identity_is_asked_for() {
     let stand = Stand::start(FAST);
     stand.legacy.answer_with("/prices/A", by_subject);
     let mut http = stand.http().await;

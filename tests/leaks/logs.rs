@@ -1,4 +1,4 @@
-//! What the process writes about its clients: neither who they are by, nor what they got.
+//! What the process writes about its clients: neither their credentials, nor what they got.
 //!
 //! Must not know: what a line of the log looks like.
 
@@ -43,7 +43,7 @@ async fn logs_nothing_of_its_clients(sharing: Sharing, place: Place, style: Styl
     }
     let (alice, robert) = tokio::join!(scene.everything(USERS[0]), scene.everything(USERS[1]));
     got.extend(alice.into_iter().chain(robert));
-    // Keys in queries that nobody has told pollcast of, covered and not, and where servers read them anyhow.
+    // Keys in queries that no configuration names, covered and not, and where servers read them anyhow.
     for target in
         ["/r/x?api_key=KEY", "/r/x?_push=sse&k=KEY", "/elsewhere?k=KEY", "/r/x?a=KEY&%zz", "/r//x?KEY"]
     {
@@ -51,7 +51,7 @@ async fn logs_nothing_of_its_clients(sharing: Sharing, place: Place, style: Styl
         let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         scene.talk(Person::Alice, &[Step::Send(request.into_bytes()), Step::Listen(SHORT)]).await;
     }
-    // Heads that cannot be read are nobody's to print, either.
+    // Heads that cannot be read are not printed, either.
     for broken in
         ["Host : x\r\n", "no colon\r\n", "A: \0\r\n", "Content-Length: 1, 2\r\nA: b\r\n", "\u{e9}: b\r\n"]
     {
@@ -69,7 +69,7 @@ async fn logs_nothing_of_its_clients(sharing: Sharing, place: Place, style: Styl
     process.wait_exit_within(Duration::from_secs(20)).await;
     let log = process.stderr();
     assert!(find(log.as_bytes(), b"/r/x").is_some(), "nothing was logged:\n{log}");
-    // Nobody may be told anything of either.
+    // No output may say anything of either.
     assert_eq!(leak(Person::Nobody, log.as_bytes()), None, "{}", case.title());
 }
 

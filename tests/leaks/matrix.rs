@@ -1,4 +1,4 @@
-//! The configurations: who may share, where credentials stand, and every option of a route that could move
+//! The configurations: which clients may share, where credentials stand, and every option of a route that could move
 //! bytes from one user to another.
 //!
 //! Must not know: what anybody does with them.
@@ -7,7 +7,7 @@ use super::people::{Person, Place};
 use super::upstream::Style;
 use super::world::{Papers, World};
 
-/// Who may share a poll.
+/// Which clients may share a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sharing {
     Unset,
@@ -19,7 +19,7 @@ pub enum Sharing {
     /// By what has nothing to do with who asks.
     ByAnother,
     ByIdentity,
-    /// The poller is Alice: nobody else may have what it gets.
+    /// The poller is Alice: no other person may have what it gets.
     Authorize,
 }
 
@@ -156,7 +156,7 @@ impl Case {
         )
     }
 
-    /// Polls that carry Alice's credentials, whoever they are for.
+    /// Polls that carry Alice's credentials, for any client.
     pub fn poller_is_alice(&self) -> String {
         let place = match self.place {
             Place::JwtQuery => Place::Jwt,

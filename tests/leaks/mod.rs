@@ -76,7 +76,7 @@ fn cases(rng: &mut fastrand::Rng) -> impl Iterator<Item = Case> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_gets_a_byte_of_anothers() {
+async fn no_client_gets_a_byte_of_anothers() {
     let seed = number("LEAKS_SEED").unwrap_or_else(|| fastrand::u64(..));
     let limit = Duration::from_secs(number("LEAKS_SECONDS").unwrap_or(40));
     println!("LEAKS_SEED={seed}");
@@ -160,7 +160,7 @@ async fn sees_every_leak(tls: bool) {
 /// Most times that all acts are done until each has had something to notice.
 const LOOKS_MAX: usize = 20;
 
-/// All acts by which nobody gets what is everybody's.
+/// All acts by which no person gets what all may have.
 const ACTS: [&str; 32] = [
     "first get",
     "first stream",

@@ -26,7 +26,7 @@ pub enum Person {
 
 pub const EVERYBODY: [Person; 3] = [Person::Alice, Person::Robert, Person::Nobody];
 
-/// Who has something to lose.
+/// The persons with rows of their own.
 pub const USERS: [Person; 2] = [Person::Alice, Person::Robert];
 
 impl Person {
@@ -119,7 +119,7 @@ fn token(issuer: &str, secret: &str, subject: &str) -> String {
     support::token::encode(&Header::default(), &claims, &key)
 }
 
-/// Who asks, as the legacy API sees it; more than one: somebody's credentials went along with another's.
+/// The users that the legacy API sees in a request; more than one means that one user's credentials went along with another's.
 pub fn askers(seen: &Seen) -> Vec<Person> {
     let head = String::from_utf8_lossy(&seen.head);
     let subjects = seen.headers("x-pollcast-subject");

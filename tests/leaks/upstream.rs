@@ -35,7 +35,7 @@ pub enum Style {
     TurnsPrivate,
     /// Everybody has a URL of their own.
     Redirects,
-    /// A login page, with 200, for those who are not known.
+    /// A login page, with 200, for users that are not known.
     LoginPage,
     /// Every second poll fails.
     Fails,

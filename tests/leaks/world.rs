@@ -1,4 +1,4 @@
-//! What stands around pollcast in a case: the legacy API, the server that is asked who somebody is, and the
+//! What stands around pollcast in a case: the legacy API, the server that says which user a credential belongs to, and the
 //! certificates of all.
 //!
 //! Must not know: what anybody does, what must not be seen.
@@ -41,7 +41,7 @@ impl World {
     }
 }
 
-/// Who somebody is, and rows that must not reach even them.
+/// The name of a user, and rows that must not reach even them.
 fn identified(seen: &Seen) -> Reply {
     match askers(seen)[..] {
         [person] => Reply::text(person.mark()).header("x-auth-request-user", person.name()),
@@ -53,7 +53,7 @@ fn identified(seen: &Seen) -> Reply {
 pub struct Papers {
     servers: Authority,
     folder: Folder,
-    /// Alice's and Robert's; empty: nobody is asked for one.
+    /// Alice's and Robert's; empty if no certificate is asked for.
     clients: Vec<Identity>,
 }
 

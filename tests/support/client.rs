@@ -1,6 +1,6 @@
 //! A real HTTP/1 client: one connection, nothing hidden, nothing retried.
 //!
-//! Must not know: who answers. The clients of streams stand beside it in `sse` and `ws`.
+//! Must not know: what answers. The clients of streams stand beside it in `sse` and `ws`.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;

@@ -1,6 +1,6 @@
 //! An HTTP/2 client: one connection, many streams, event streams among them.
 //!
-//! Must not know: who answers.
+//! Must not know: what answers.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -64,7 +64,7 @@ impl Process {
         process
     }
 
-    /// As [`Process::start`]; standard error is a pipe that nobody but the caller reads.
+    /// As [`Process::start`]; standard error is a pipe that only the caller reads.
     pub async fn start_unread(yaml: &str) -> (Process, std::io::PipeReader) {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         let unread = |config: &Path| {

@@ -11,7 +11,7 @@ use super::ports::unused_address;
 use super::process::Folder;
 use super::wire::GUARD;
 
-/// Who the proxies let through.
+/// The user that the proxies let through.
 pub const USER: &str = "ann";
 pub const PASSWORD: &str = "hidden-word";
 
@@ -26,7 +26,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// tinyproxy, which lets through who says [`USER`] and [`PASSWORD`].
+    /// tinyproxy, which lets through clients that say [`USER`] and [`PASSWORD`].
     pub async fn http() -> Proxy {
         let (folder, address) = (Folder::new(), unused_address());
         let log = folder.path.join("log");
@@ -42,7 +42,7 @@ impl Proxy {
         Proxy::run(command, "tinyproxy", "http", address, folder).await
     }
 
-    /// microsocks, which lets through who says [`USER`] and [`PASSWORD`].
+    /// microsocks, which lets through clients that say [`USER`] and [`PASSWORD`].
     pub async fn socks() -> Proxy {
         let (folder, address) = (Folder::new(), unused_address());
         let mut command = Command::new("microsocks");
@@ -50,7 +50,7 @@ impl Proxy {
         Proxy::run(command, "microsocks", "socks5", address, folder).await
     }
 
-    /// squid, which lets through who says [`USER`] and [`PASSWORD`].
+    /// squid, which lets through clients that say [`USER`] and [`PASSWORD`].
     pub async fn squid() -> Proxy {
         let (folder, address) = (Folder::new(), unused_address());
         let hashed = Command::new("openssl").args(["passwd", "-apr1", PASSWORD]).output();

@@ -1,6 +1,6 @@
 //! One buffered byte stream, and the pieces of HTTP/1.1 that both sides read from it.
 //!
-//! Must not know: who is client and who is server. Reads are cancel safe: a piece is taken from the
+//! Must not know: which side is the client. Reads are cancel safe: a piece is taken from the
 //! buffer only when it is complete, so a timeout in between loses nothing.
 
 use std::fmt::Display;

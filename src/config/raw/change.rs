@@ -67,7 +67,7 @@ pub enum DeltaSetting {
     On(Delta),
 }
 
-/// Patches for those who ask for them.
+/// Patches for clients that ask for them.
 #[derive(Deserialize, JsonSchema)]
 pub struct Delta {
     /// A patch larger than this part of the body is not sent.
@@ -106,7 +106,7 @@ pub struct Feed {
     /// What happens when an item that had left the list is on it again.
     #[schemars(extend("enum" = ["ignore", "event"]))]
     pub on_return: Option<Text>,
-    /// How many items are remembered for those who come back.
+    /// How many items are remembered for clients that come back.
     pub history: Option<Count>,
 }
 

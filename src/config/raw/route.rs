@@ -122,7 +122,7 @@ pub struct RouteSettings {
     pub max_resources: Option<Count>,
     /// What counts as a change, or `off`: any other byte.
     pub change: Option<ChangeSetting>,
-    /// Patches for those who ask for them.
+    /// Patches for clients that ask for them.
     pub delta: Option<DeltaSetting>,
     /// The resource is a list of items, or `off`.
     pub feed: Option<FeedSetting>,

@@ -36,7 +36,7 @@ impl Shard {
         true
     }
 
-    /// Serves those who have sent their next request before they got their answer.
+    /// Serves the clients that have sent their next request before they got their answer.
     pub(super) fn serve_repeats(&mut self) {
         for id in std::mem::take(&mut self.repeats) {
             if let Some(slot) = self.slot_of(id) {

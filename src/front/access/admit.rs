@@ -1,4 +1,4 @@
-//! Who may follow which resource, whatever carries the answer: keys, attendance, the state to begin with.
+//! Which client may follow which resource, whatever carries the answer: keys, attendance, the state to begin with.
 //!
 //! `covered` and `subscribe` use it for a request of its own, `Visitor` for the many resources of one
 //! connection: both are admitted by the same rules (contract §6, §11). Must not know: connections.
@@ -76,7 +76,7 @@ pub(in crate::front) fn own_vary(shared: &Shared, base: &ResourceKey) -> Vec<Hea
     view.as_deref().and_then(chosen_by).map(<[HeaderName]>::to_vec).unwrap_or_default()
 }
 
-/// The fields by which the upstream chose what a view has to give. None: it has nothing.
+/// The fields by which the upstream chose what a view has to give. Returns `None` if the view has nothing.
 pub(in crate::front) fn chosen_by(view: &View) -> Option<&[HeaderName]> {
     match (&view.frame, &view.outcome) {
         (Some(frame), _) => Some(&frame.snapshot.vary),
@@ -292,7 +292,7 @@ impl Visitor {
         Refused { status: told.status, detail: told.detail.into_owned() }
     }
 
-    /// Who it is was not known when it took its seat.
+    /// Whether a client whose subject was not known when it took its seat may count for this one.
     fn may_count_for(&self, subject: Option<u64>) -> bool {
         let limit = self.shared.config.limits.clients_per_subject;
         limit.zip(subject).is_none_or(|(limit, subject)| {
@@ -385,7 +385,7 @@ impl Visitor {
     }
 }
 
-/// A resource that a client of many asks for, once it is known who that is.
+/// A resource that a client of many asks for, once the client is authenticated.
 struct Known<'a> {
     route: Arc<Route>,
     /// In canonical form.

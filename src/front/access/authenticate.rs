@@ -1,5 +1,5 @@
-//! Who is let in, and by what: the route's `authenticate` held against a request, the answer to those who
-//! are not, and what the others stay by (contract §11).
+//! Which clients are let in, and by what: the route's `authenticate` held against a request, the answer to clients
+//! that are not, and the credential by which the others stay (contract §11).
 //!
 //! Must not know: what they are let in to.
 
@@ -49,7 +49,7 @@ pub(in crate::front) fn challenge(denied: &Denied) -> HeaderMap {
     match denied.status {
         StatusCode::UNAUTHORIZED => {
             let error = match denied.reason {
-                // RFC 6750 §3.1: who shows nothing is told nothing.
+                // RFC 6750 §3.1: a request without a token gets a challenge without an error.
                 "nothing" => "Bearer".to_owned(),
                 _ => {
                     let detail: String = denied.detail.chars().filter(|c| *c != '"' && *c != '\\').collect();
@@ -110,7 +110,7 @@ impl Subjects {
     }
 }
 
-/// Ends all streams of a client and returns how many there were. A client that comes again is asked again who it is.
+/// Ends all streams of a client and returns how many there were. A client that comes again has to authenticate again.
 ///
 /// # Errors
 /// Several clients are meant: some of their full names. None of their streams has ended.

@@ -1,7 +1,7 @@
 //! Clients of `share: authorize` (contract §11): each is admitted only if its own credentials get what the topic
 //! holds. What a check found counts for the same credentials and resource, by their digest; a "no" for some seconds.
 //!
-//! Must not know: how a client is told; who follows is asked about again by `recheck`.
+//! Must not know: how a client is told. `recheck` asks again about clients that follow.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -23,7 +23,7 @@ use crate::identity::{Identity, told};
 use crate::poll::Own;
 use crate::resource::{self, Digest, Digester, ResourceKey};
 
-/// How long a "no" counts: long enough that who asks on and on costs the API one request each time and no check.
+/// How long a "no" counts: long enough that a client that asks on and on costs the API one request each time and no check.
 const REFUSAL_LASTS: Duration = Duration::from_secs(5);
 
 /// Most memory of checks, and what one takes: a digest, a word and a time, with the links of the list.
@@ -244,7 +244,7 @@ async fn found(
     let turn = shared.checks.turn(digest);
     let one = turn.one.clone().unwrap_or_default();
     let asking = one.lock().await;
-    // Somebody with the same credentials may have asked meanwhile.
+    // Another client with the same credentials may have asked meanwhile.
     let found = match shared.checks.recall(digest, look) {
         Some(found) => found,
         None => {
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_asks_the_same_waits_in_one_line_that_ends_with_it() {
+    async fn equal_checks_wait_in_one_line_that_ends_with_them() {
         let checks = Checks::new(10);
         let digest = checks.digest(&[], &key("/a"));
         let (one, two) = (checks.turn(digest), checks.turn(digest));

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn who_can_wait_gets_its_turn_later_and_who_cannot_takes_none() {
+    fn a_client_that_can_wait_gets_its_turn_later_and_another_takes_none() {
         let (newcomers, now) = (Newcomers::new(10), Instant::now());
         let waits: Vec<Option<Duration>> = (0..40).map(|_| newcomers.turn(ONE, now, 2 * SECOND)).collect();
         assert_eq!(waits.iter().filter(|wait| **wait == Some(Duration::ZERO)).count(), 10);

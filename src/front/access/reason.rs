@@ -18,7 +18,7 @@ use crate::transport::code;
 /// Why a client may not share, or not follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::front) enum Reason {
-    /// It does not prove who it is, or this is not for it.
+    /// The request proves no identity, or one that may not read this.
     Denied(Denied),
     /// The route knows no parameter of this name.
     UnknownParameter(String),

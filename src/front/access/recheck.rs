@@ -1,6 +1,7 @@
-//! Followers of `share: authorize` (contract §11): what they stay by, and the API's word about them from time to time.
+//! Followers of `share: authorize` (contract §11): the credentials by which they stay, about which the API is
+//! asked from time to time.
 //!
-//! Their credentials are kept for as long as somebody follows by them. Must not know: who is admitted at first.
+//! The credentials are kept for as long as a client follows by them. Must not know: how a client is admitted at first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -21,13 +22,13 @@ use crate::transport::Expulsion;
 /// A check that cannot be made is tried again this often, for as long as the last one counts once more.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether somebody still follows by some credentials.
+/// How often it is checked whether a client still follows by some credentials.
 const LOOK: Duration = Duration::from_secs(15);
 
 /// Most bytes of followers' credentials.
 const CREDENTIALS_BYTES_MAX: usize = 64 << 20;
 
-/// By whose credentials somebody follows.
+/// The credentials by which clients follow.
 #[derive(Default)]
 pub(in crate::front) struct Followers(Mutex<Watched>);
 
@@ -46,7 +47,7 @@ impl Followers {
         hold.is_let_go().is_none().then_some(hold)
     }
 
-    /// Has the API asked about these credentials again for as long as somebody follows by them.
+    /// Has the API asked about these credentials again for as long as a client follows by them.
     ///
     /// # Errors
     /// There is no room for more credentials.
@@ -60,7 +61,7 @@ impl Followers {
         let hold = Arc::new(Hold::default());
         {
             let mut watched = shared.checks.followers.0.lock();
-            // Somebody may have come first.
+            // Another client may have come first.
             if let Some(hold) = watched.holds.get(&digest).and_then(Weak::upgrade)
                 && hold.is_let_go().is_none()
             {
@@ -103,7 +104,7 @@ impl Drop for Charge {
     }
 }
 
-/// Asks again for as long as somebody stays by it.
+/// Asks again for as long as a client follows by these credentials.
 struct Watch {
     charge: Charge,
     topic: Weak<Topic>,

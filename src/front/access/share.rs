@@ -31,7 +31,7 @@ pub(in crate::front) fn sharing(
     let class = match &route.share {
         Share::Public => return Ok(Vec::new()),
         _ if is_bound => return Err(Reason::OneRequest),
-        // Who is known by a certificate, or by a header of another name, is told the upstream all the same.
+        // The upstream learns of an identity by certificate, or by a header of another name, all the same.
         Share::Unset if is_known() => return Err(Reason::Credentials),
         Share::Unset => Vec::new(),
         Share::By(_) | Share::Authorize if is_good_for_one(route, headers) => {

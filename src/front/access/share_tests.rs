@@ -55,7 +55,7 @@ fn credentials_without_a_share_are_never_shared() {
 }
 
 #[test]
-fn who_is_known_by_a_certificate_shares_nothing_without_a_share() {
+fn a_client_with_a_certificate_shares_nothing_without_a_share() {
     let (robot, none) = (Identity::named("CN=robot"), headers(&[]));
     assert_eq!(class(&route(""), &none, Some(&robot)), CREDENTIALS);
     assert_eq!(class(&route("share: {by: [x-tenant]}"), &none, Some(&robot)), CREDENTIALS);
@@ -141,7 +141,7 @@ fn a_header_in_doubt_shares_nothing_but_on_public_routes() {
     for said in ["vary: [api-version]", "ignore_headers: [api-version]"] {
         assert_eq!(class(&route(said), &request, None), shared(&[]), "{said}");
     }
-    // Who asks comes first.
+    // Credentials count before doubtful headers.
     let who = headers(&[("api-version", "2"), ("authorization", "Bearer a")]);
     assert_eq!(class(&route(""), &who, None), CREDENTIALS);
     assert_eq!(class(&route("share: {by: [authorization]}"), &who, None), doubt("api-version"));

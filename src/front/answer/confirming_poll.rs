@@ -1,7 +1,7 @@
 //! Plain requests that name a state which this process has never held (contract §2, §13): of another node, of an answer
 //! that passed through, of a replica that was ahead. What is held may be older than what such a client has seen.
 //!
-//! One poll confirms it first, which all who name such states share; there is at most one beside the schedule in half
+//! One poll confirms it first, which all requests that name such states share; there is at most one beside the schedule in half
 //! an interval. Must not know: push clients, which have the same rule (`hub::Subscription`).
 
 use http::header;

@@ -1,5 +1,5 @@
 //! The ordinary poll of a covered URL (contract §3): from the snapshot if it is young, else after
-//! one poll that all who wait share.
+//! one poll that all waiting requests share.
 //!
 //! A covered URL never works worse than an uncovered one: in every doubt the request passes
 //! through. Must not know: push clients.

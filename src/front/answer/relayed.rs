@@ -47,7 +47,7 @@ impl Cover<'_> {
     fn is_answered_by(&self, relayed: &Relayed) -> bool {
         let says_the_same = |(name, said): &(HeaderName, Option<HeaderValue>)| {
             let own = value_of(&self.headers, name);
-            // Who says nothing takes anything.
+            // A request without Accept takes any type.
             let any = || (*name == header::ACCEPT).then(|| b"*/*".to_vec());
             let said = said.as_ref().map(|said| said.as_bytes().to_vec());
             own.or_else(any) == said.or_else(any)

@@ -199,7 +199,7 @@ fn forwarded(
     let trusted = trusted_proxies::is_trusted(peer, &front.listener.trusted_proxies);
     let proto = if front.listener.tls.is_some() { "https" } else { "http" };
     if trusted {
-        // Bytes: who reads from the right must not meet less than what was written there.
+        // Bytes: a server that reads from the right must not meet less than what was written there.
         let mut chain = Vec::new();
         for line in request.headers.get_all(&FOR) {
             chain.extend_from_slice(line.as_bytes());

@@ -28,9 +28,9 @@ const RELATIVES_AT_ONCE: usize = 32;
 /// Paths below a written one that are looked at; further ones stay young for an interval at most.
 const BELOW_MAX: usize = 10_000;
 
-/// Who wrote, as far as it bears on whose resources are touched.
+/// The author of a write, as far as it decides which resources are touched.
 enum Writer<'a> {
-    /// The operator: everybody's.
+    /// The operator: resources of all clients.
     Operator,
     /// A request, with what makes its class on a route.
     Request { headers: &'a HeaderMap, identity: Option<&'a Identity> },
@@ -46,7 +46,7 @@ enum Nearness {
     Named,
 }
 
-/// What was written, and who said so.
+/// What was written, and how pollcast learnt of it.
 struct Write<'a> {
     shared: &'a Shared,
     /// The label in metrics.
@@ -126,7 +126,7 @@ pub(in crate::front) fn sent(
     write.finish();
 }
 
-/// Somebody wrote past us: to this path (whatever the host), or to this absolute URL. Gives the number
+/// Notes a write that did not pass through pollcast: to this path (whatever the host), or to this absolute URL. Gives the number
 /// of resources that are touched.
 ///
 /// # Errors
@@ -151,7 +151,7 @@ pub fn poll_now(shared: &Shared, url: &str) -> Result<usize, &'static str> {
     Ok(write.finish())
 }
 
-/// The paths that servers may read in one that somebody spelled.
+/// The paths that servers may read in one that a client spelled.
 fn readings(raw: &str) -> Vec<String> {
     match canonical_path(raw) {
         CanonicalPath::Plain(path) => vec![path],
@@ -314,7 +314,7 @@ impl<'a> Write<'a> {
         }
     }
 
-    /// Whether a resource is the writer's own, or everybody's.
+    /// Whether a resource is the writer's own, or shared by all clients.
     fn is_own(&mut self, topic: &Topic) -> bool {
         let class = &topic.key().parts().class;
         if class.is_empty() {

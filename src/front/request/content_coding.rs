@@ -16,7 +16,7 @@ pub(in crate::front) fn coding(route: &Route, key: &ResourceKey, headers: &Heade
 }
 
 /// Whether gzip is welcome: named or by `*`, with a weight above zero. Without the field it is not: many
-/// who send none read none.
+/// clients that send none read none.
 fn takes_gzip(headers: &HeaderMap) -> bool {
     let mut any = false;
     let lines = headers.get_all(header::ACCEPT_ENCODING).iter();
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gzip_is_sent_to_those_who_take_it() {
+    fn gzip_is_sent_to_clients_that_take_it() {
         let takes = |value: &'static str| {
             takes_gzip(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]))
         };

@@ -66,7 +66,7 @@ pub(in crate::front) fn add_beside(
     }
 }
 
-/// The fields of the state that is held, or else of the answer that is passed on to all who ask.
+/// The fields of the state that is held, or else of the answer that is passed on to all clients that ask.
 fn said_with(view: &View) -> Option<&HeaderMap> {
     match (&view.frame, &view.outcome) {
         (Some(frame), _) => Some(&frame.snapshot.headers),

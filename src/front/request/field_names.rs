@@ -1,7 +1,7 @@
 //! One reading of each field name (contract §12), decided at the edge before anything reads a field.
 //!
 //! CGI, WSGI, Rack and PHP know fields as variables, in which `-`, `_` and `.` are the same: a name in another
-//! spelling is the field that pollcast sets, or that says who asks, to them. Must not know: values.
+//! spelling is the field that pollcast sets, or that is a credential, to them. Must not know: values.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;

@@ -67,7 +67,7 @@ fn what_a_route_lists_has_one_spelling() {
 }
 
 #[test]
-fn who_asks_is_said_once_where_a_route_wants_to_know() {
+fn an_identity_is_said_once_where_a_route_authenticates() {
     let mut guarded = route();
     guarded.authenticate = Some(crate::config::Authenticate::default());
     assert!(judged(&["authorization", "authorization"], Some(&guarded)).is_err());

@@ -137,7 +137,7 @@ fn target(request_line: &[u8]) -> Result<(), BadHead> {
 /// process and an upstream see is one request.
 ///
 /// # Errors
-/// A field that says where the body ends, or who the request is for, is there twice.
+/// A field that says where the body ends, or which host the request is for, is there twice.
 pub(in crate::front) fn to_http1_form(session: &mut Session) -> Result<(), BadHead> {
     if !session.is_http2() {
         return Ok(());
@@ -163,7 +163,7 @@ pub(in crate::front) fn to_http1_form(session: &mut Session) -> Result<(), BadHe
     Ok(())
 }
 
-/// Checks who a request is for, and whose page has it sent: one host that every server reads as the same one. It is
+/// Checks which host a request is for, and which page sent it: one host that every server reads as the same one. It is
 /// in keys, in fields that upstreams make links of, and compared with the Origin.
 pub(in crate::front) fn check_host(request: &RequestHeader) -> Result<(), BadHead> {
     let said = request.headers.get(header::HOST).map(HeaderValue::as_bytes);

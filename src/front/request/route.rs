@@ -296,8 +296,8 @@ impl Site {
         found
     }
 
-    /// Whether a path is that of a route that asks who comes but for letter case and one slash at the end, and
-    /// `taken_for` is another one that does not ask the same. A route whose own path is spelt like that is the
+    /// Whether a path differs from that of a route with `authenticate` only in letter case or one slash at the end, and
+    /// `taken_for` is another route that does not authenticate alike. A route whose own path is spelt like that is the
     /// operator's word that the two are different.
     fn is_folded_guard(&self, path: &str, taken_for: Option<&Arc<Route>>) -> bool {
         let folded = fold(path);

@@ -145,7 +145,7 @@ pub(in crate::front) fn visitor(front: &Front, session: &Session, ctx: &Context)
 /// One client's side of the protocol.
 pub(in crate::front) struct Desk {
     pub(in crate::front) visitor: Arc<Visitor>,
-    /// The same, for those who are being admitted: who was let in by an older token is asked again.
+    /// The same, for resources that are being admitted: those that were admitted by an older token are checked again.
     pub(in crate::front) latest: Arc<Mutex<Arc<Visitor>>>,
     pub(in crate::front) shard: u16,
     pub(in crate::front) followed: Arc<Mutex<HashMap<Arc<str>, Followed>>>,

@@ -159,7 +159,7 @@ async fn a_reader_comes_back_for_what_it_missed() {
 }
 
 #[tokio::test]
-async fn patches_that_nobody_wanted_are_not_made() {
+async fn patches_that_no_reader_wanted_are_not_made() {
     let (stage, _first, mut publisher) = Stage::of_patches();
     let had = state(&mut publisher, 0);
     state(&mut publisher, 1);
@@ -170,7 +170,7 @@ async fn patches_that_nobody_wanted_are_not_made() {
 }
 
 #[tokio::test]
-async fn a_reader_with_a_version_nobody_knows_is_told_before_it_gets_the_state() {
+async fn a_reader_with_an_unknown_version_is_told_before_it_gets_the_state() {
     let (stage, _first, mut publisher) = Stage::of_patches();
     state(&mut publisher, 0);
     let mut subscription = stage.reads(JSON, Resume::From(version("elsewhere")));
@@ -225,7 +225,7 @@ async fn items_are_delivered_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn who_falls_out_of_the_history_of_items_is_told() {
+async fn a_reader_that_falls_out_of_the_history_of_items_is_told() {
     let (stage, _first, mut publisher) = Stage::of_items(0, 3);
     let mut slow = stage.reads(Format::Sse(Coding::Plain), Resume::Start);
     news(&mut publisher, "1", &["a"], false);
@@ -239,7 +239,7 @@ async fn who_falls_out_of_the_history_of_items_is_told() {
 }
 
 #[tokio::test]
-async fn a_cursor_nobody_knows_waits_for_a_confirming_poll_and_is_told() {
+async fn an_unknown_cursor_waits_for_a_confirming_poll_and_is_told() {
     let (stage, _first, mut publisher) = Stage::of_items(1, 100);
     news(&mut publisher, "1", &["a", "b"], false);
     let mut lost = stage.reads(Format::Sse(Coding::Plain), Resume::Item("z".into()));
@@ -251,7 +251,7 @@ async fn a_cursor_nobody_knows_waits_for_a_confirming_poll_and_is_told() {
 }
 
 #[tokio::test]
-async fn who_comes_from_ever_further_back_makes_no_history_grow_without_end() {
+async fn readers_from_ever_further_back_make_no_history_grow_without_end() {
     let (stage, _first, mut publisher) = Stage::of_items(0, 5);
     news(&mut publisher, "1", &["v", "w", "x", "y", "z"], false);
     let whole = stage.hub.history_bytes();
@@ -333,7 +333,7 @@ async fn whatever_the_order_of_changes_and_looks_every_reader_ends_with_the_stat
 }
 
 #[tokio::test]
-async fn a_tag_that_nobody_knows_waits_for_a_poll_that_confirms() {
+async fn an_unknown_tag_waits_for_a_poll_that_confirms() {
     let stage = Stage::new(10);
     let (_attendance, publisher) = stage.attend("/a", Attend::Follow);
     let mut publisher = publisher.expect("the first one polls");

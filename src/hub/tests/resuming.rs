@@ -26,7 +26,7 @@ async fn a_follower_gets_only_the_latest_and_never_what_it_has() {
 }
 
 #[tokio::test]
-async fn who_comes_back_gets_what_it_misses() {
+async fn a_follower_that_comes_back_gets_what_it_misses() {
     let stage = Stage::new(10);
     let (_attendance, publisher) = stage.attend("/a", Attend::Visit);
     let mut publisher = publisher.unwrap();
@@ -68,7 +68,7 @@ async fn an_unknown_version_waits_for_a_poll_that_started_after_the_join() {
 }
 
 #[tokio::test]
-async fn the_first_poll_confirms_for_who_started_it() {
+async fn the_first_poll_confirms_for_the_client_that_started_it() {
     let stage = Stage::new(10);
     let (attendance, publisher) = stage.attend("/a", Attend::Follow);
     let mut publisher = publisher.unwrap();

@@ -8,7 +8,7 @@ use super::{Stage, fail, gone, publish, snapshot, take, version};
 use crate::frame::{Coding, Format};
 
 #[tokio::test]
-async fn trouble_is_told_once_and_its_end_to_who_was_told() {
+async fn trouble_is_told_once_and_its_end_to_followers_that_were_told() {
     let stage = Stage::new(10);
     let (_attendance, publisher) = stage.attend("/a", Attend::Visit);
     let mut publisher = publisher.unwrap();
@@ -57,7 +57,7 @@ async fn what_was_gone_comes_back_with_its_state_even_if_it_is_the_old_one() {
 }
 
 #[tokio::test]
-async fn who_is_not_told_that_it_was_gone_is_not_told_the_old_state_again() {
+async fn a_follower_that_was_not_told_of_gone_is_not_told_the_old_state_again() {
     let stage = Stage::new(10);
     let (attendance, publisher) = stage.attend("/a", Attend::Follow);
     let mut publisher = publisher.unwrap();

@@ -32,7 +32,7 @@ pub(in crate::poll) struct Item {
 }
 
 impl Item {
-    /// None: the resource is polled by itself.
+    /// Returns `None` if the resource is polled by itself.
     pub(in crate::poll) fn of(route: &Route, key: &ResourceKey) -> Option<Item> {
         let batch = route.poll.batch.as_ref()?;
         if key.is_private() {
@@ -356,7 +356,8 @@ enum Answered {
     Refused,
 }
 
-/// Whether a refusal may be about some of the names: not one that says who asks too often, or may not ask at all.
+/// Whether a refusal may be about some of the names: a refusal that is about the
+/// client, which asks too often or may not ask at all, is not.
 fn is_about_names(answer: &Answer) -> bool {
     let is_about_asker = matches!(
         answer.status,

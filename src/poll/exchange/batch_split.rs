@@ -1,6 +1,6 @@
 //! One request for many items and its answer taken apart: names, targets, raw slices.
 //!
-//! Pure. Must not know: when requests are made, who waits for an item.
+//! Pure. Must not know: when requests are made, which polls wait for an item.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;

@@ -58,7 +58,7 @@ struct Kept {
     name: String,
     value: String,
     path: String,
-    /// None: as long as the process.
+    /// When the cookie expires; `None` if it lasts as long as the process.
     until: Option<SystemTime>,
 }
 
@@ -71,7 +71,7 @@ impl Kept {
 /// Where a request goes: cookies belong to it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
-    /// None: it asks for several at once.
+    /// The resource that is asked for; `None` if the request asks for several at once.
     pub(super) resource: Option<&'a ResourceKey>,
     pub(super) upstream: &'a str,
     /// With or without a port, which cookies do not look at.

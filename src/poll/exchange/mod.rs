@@ -316,7 +316,7 @@ impl Exchange {
         }
     }
 
-    /// Where a cookie is kept. Where `share` is not `public`, one that may say who somebody is means that the answer is
+    /// Where a cookie is kept. Where `share` is not `public`, one that may identify a user means that the answer is
     /// not shared at all: only those that mean nothing are kept.
     fn keeps(&self, name: &str) -> Keep {
         if self.route.ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name)) {

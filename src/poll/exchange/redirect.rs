@@ -84,7 +84,7 @@ fn elsewhere(scheme: Option<&str>, authority: &str, names: &Names) -> Result<(),
     Err("a redirect to another host; only those within the upstream are followed".to_owned())
 }
 
-/// Host and port of an authority, without a user: that would be somebody's credentials.
+/// Host and port of an authority, without a user, which would be a credential.
 fn place(authority: &str, scheme: &str) -> Option<(String, u16)> {
     let usual = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
     let authority = authority.parse::<Authority>().ok().filter(|it| !it.as_str().contains('@'))?;

@@ -51,7 +51,7 @@ pub(super) struct Grant {
     secret_file: Option<Arc<WatchedSecret>>,
     source: Option<Arc<dyn Source>>,
     held: Mutex<Held>,
-    /// Held by the one who asks for a token; the others wait for it.
+    /// The poll that asks for a token holds this; the others wait for it.
     asking: tokio::sync::Mutex<()>,
 }
 
@@ -197,8 +197,8 @@ impl Grant {
         renewed.or_else(|reason| old.ok_or(reason))
     }
 
-    /// A token in the place of one that the upstream refused. None: it would not help to ask again,
-    /// the last new one was refused as well.
+    /// A token in the place of one that the upstream refused. Returns `None` if it would not help to ask again,
+    /// since the last new one was refused as well.
     ///
     /// # Errors
     /// See [`Grant::token`].

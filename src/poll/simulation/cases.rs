@@ -176,7 +176,7 @@ async fn polls_go_on_for_exactly_the_linger() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn always_needs_nobody() {
+async fn always_needs_no_client() {
     let stage = stage_with(&[Reply::Content("A")], |route| route.poll.always = true);
     // The process itself.
     let kept = stage.attend("/a", Attend::Visit);
@@ -215,7 +215,7 @@ async fn an_unknown_version_gets_one_poll_of_its_own_half_an_interval_after_the_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resource_at_rest_is_polled_once_for_all_who_visit_it() {
+async fn a_resource_at_rest_is_polled_once_for_all_its_visitors() {
     let stage = stage(&[Reply::Content("A")]);
     drop(stage.attend("/a", Attend::Follow));
     sleep(15 * SECOND).await;
@@ -233,7 +233,7 @@ async fn a_resource_at_rest_is_polled_once_for_all_who_visit_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_found_a_view_too_old_takes_the_poll_that_has_ended_since() {
+async fn a_visitor_that_found_a_view_too_old_takes_the_poll_that_has_ended_since() {
     let stage = stage(&[Reply::Content("A")]);
     let (visit, _) = stage.attend("/a", Attend::Visit);
     ended(visit.topic(), visit.topic().want_poll()).await;
@@ -280,7 +280,7 @@ async fn plain_polls_of_four_connections_start_polling_in_the_background() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_within_an_interval_is_polled_for_once() {
+async fn a_client_that_leaves_within_an_interval_is_polled_for_once() {
     let stage = stage(&[Reply::Content("A")]);
     let (follower, _) = stage.attend("/a", Attend::Follow);
     sleep(SECOND / 2).await;

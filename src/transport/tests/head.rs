@@ -38,7 +38,7 @@ fn a_304_repeats_what_its_200_says() {
 }
 
 #[test]
-fn cache_control_says_who_may_keep_the_answer() {
+fn cache_control_says_which_caches_may_keep_the_answer() {
     let mut no_store = snapshot(b"{}");
     no_store.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let overridden = Route { downstream_cache: Some(HeaderValue::from_static("max-age=5")), ..route() };

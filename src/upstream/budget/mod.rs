@@ -70,7 +70,7 @@ impl Gate {
             if state.queue.is_open(now) {
                 return Ok(None);
             }
-            // Nothing will come in time: who waits may ask for itself at once.
+            // No turn will come in time: the request that waits may ask for itself at once.
             if let (Some(patience), Some(wait)) = (priority.patience, state.queue.used_up(now))
                 && wait > patience
             {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_stops_waiting_costs_nobody_a_turn() {
+    async fn a_waiter_that_leaves_costs_no_other_a_turn() {
         let gate = gate(1.0, 1);
         assert!(gate.turn(scheduled()).await.is_ok());
         for _ in 0..50 {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_budget_nobody_waits_until_the_upstream_says_so() {
+    async fn without_a_budget_no_request_waits_until_the_upstream_says_so() {
         let gate = Arc::new(Gate::new(None));
         let driven = gate.clone();
         tokio::spawn(async move { driven.drive().await });

@@ -1,7 +1,7 @@
-//! Who goes next: turns of one upstream, handed out by class, weight and age, never more than the
+//! Which request goes next: turns of one upstream, handed out by class, weight and age, never more than the
 //! bucket holds. Pure: time comes in.
 //!
-//! Must not know: who waits for a turn, or how.
+//! Must not know: what waits for a turn, or how.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -124,7 +124,7 @@ impl Queue {
         Ticket { number, class: priority.class as usize, finish }
     }
 
-    /// Somebody waits no longer.
+    /// Removes a waiter that waits no longer.
     pub(super) fn leave(&mut self, ticket: Ticket) {
         self.waiting[ticket.class].order.remove(&(ticket.finish, ticket.number));
     }
@@ -134,7 +134,7 @@ impl Queue {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// A turn was given to somebody who was gone already: as if it never was.
+    /// Takes back a turn whose waiter had left already, as if it had never been given.
     pub(super) fn give_back(&mut self) {
         self.finish();
         self.tokens += 1.0;
@@ -162,7 +162,7 @@ impl Queue {
         let (class, key) = self.choose(now);
         let line = &mut self.waiting[class];
         line.order.remove(&key);
-        // Self-clocked: time in the class is the virtual finish of who has the turn.
+        // Self-clocked: time in the class is the virtual finish of the waiter that has the turn.
         line.clock = line.clock.max(key.0);
         line.turns += 1.0 / SHARES[class];
         while line.arrivals.front().is_some_and(|first| !line.order.contains_key(first)) {
@@ -179,8 +179,8 @@ impl Queue {
         Ok(Ticket { number: key.1, class, finish: key.0 })
     }
 
-    /// Whose turn it is: who is about to lose patience, who waits far too long, else the class that
-    /// had least of its share, and in it the lightest virtual finish.
+    /// Chooses the next turn: a waiter that is about to give up, one that waits far too long, else the class that
+    /// had least of its share, and in it the earliest virtual finish.
     fn choose(&self, now: Instant) -> (usize, (u64, u64)) {
         let oldest = |class: usize| {
             let line = &self.waiting[class];

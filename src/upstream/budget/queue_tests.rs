@@ -1,4 +1,4 @@
-//! What the queue promises: never too many, everybody in the end, clients first.
+//! What the queue promises: never too many, every waiter in the end, clients first.
 
 use std::collections::HashMap;
 
@@ -138,7 +138,7 @@ fn heavier_resources_come_more_often() {
 }
 
 #[test]
-fn who_is_about_to_lose_patience_goes_first() {
+fn a_waiter_that_is_about_to_give_up_goes_first() {
     let now = Instant::now();
     let mut queue = Queue::new(budget(1.0, 1, 1000), now);
     fill(&mut queue, 100, of(Class::Scheduled, 100), now);
@@ -181,7 +181,7 @@ fn the_upstreams_quota_slows_everybody_until_it_is_reset() {
 
 proptest! {
     #[test]
-    fn who_leaves_has_no_turn_and_everybody_else_has_one(
+    fn a_waiter_that_leaves_has_no_turn_and_every_other_has_one(
         entries in proptest::collection::vec((0usize..3, 1u32..50, any::<bool>()), 1..60),
     ) {
         let now = Instant::now();

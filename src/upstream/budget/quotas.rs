@@ -116,7 +116,7 @@ impl State {
             self.quotas.retain(|_, left| Arc::strong_count(left) > 1 && left.lock().until > now);
         }
         if self.quotas.len() >= QUOTAS_MAX {
-            // Who holds one keeps it; only newcomers no longer share it.
+            // Routes that hold a quota keep it; only new ones no longer share it.
             self.quotas.clear();
         }
         if self.counters.len() >= QUOTAS_MAX {

@@ -1,7 +1,7 @@
 //! A private pair of sockets: Pingora speaks plain HTTP on one end, a task carries its bytes over a TLS connection that
 //! Pingora cannot make itself.
 //!
-//! The pair has no name that anybody could connect to. Must not know: TLS, servers, requests.
+//! The pair has no name that another process could connect to. Must not know: TLS, servers, requests.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;

@@ -34,7 +34,7 @@ pub(super) struct Papers {
 /// What connections are made with.
 #[derive(Clone)]
 pub(super) struct Issue {
-    /// None: the system's.
+    /// The authorities that are trusted; `None` stands for the system's.
     pub(super) authorities: Option<Arc<CaType>>,
     /// Shown to servers that ask.
     pub(super) identity: Option<Arc<CertKey>>,
@@ -122,7 +122,7 @@ impl Papers {
         let Some(tls) = self.upstream.tls.as_ref().filter(|_| self.has_files()) else {
             return std::future::pending().await;
         };
-        // They are there before they count, for who watches them grow.
+        // The counters exist before they count, so that a scraper sees them grow from zero.
         let [new, bad] =
             ["new", "bad"].map(|outcome| metrics.certificate_reloads.with_label_values(&[outcome]));
         let pause = async || match tls.reload {

@@ -79,8 +79,8 @@ impl Idle {
         resting.remove(place)
     }
 
-    /// Closes what has rested long enough or was closed by its server; says when to look again. None: there is
-    /// nothing left to look at.
+    /// Closes what has rested long enough or was closed by its server; says when to look again. Returns `None` if
+    /// no idle connection is left.
     fn close_spent(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_made_with_other_papers_serves_nobody() {
+    async fn a_connection_made_with_other_certificates_serves_no_request() {
         let idle = Idle::new(10);
         let (one, _first) = connection().await;
         idle.keep(&target(1), 0, one, LONG);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_server_said_unasked_is_nobodys_answer() {
+    async fn what_a_server_said_unasked_answers_no_request() {
         let idle = Idle::new(10);
         let (one, mut first) = connection().await;
         idle.keep(&target(1), 0, one, LONG);

@@ -1,7 +1,7 @@
-//! Connections of pass-through that are not everybody's (contract §10): those of one client, and those that have
+//! Connections of pass-through that are not shared by all clients (contract §10): those of one client, and those that have
 //! become unfit for others while a request was on them.
 //!
-//! Must not know: how a connection is made, what made it somebody's.
+//! Must not know: how a connection is made, what bound it to a client.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -23,7 +23,7 @@ pub(super) const WANTS_CREDENTIALS: &str =
 /// A host name longer than this cannot be told to a SOCKS proxy (RFC 1928 §5).
 const NAME_BYTES_MAX: usize = 255;
 
-/// Who pollcast is, as an HTTP proxy wants it.
+/// The credentials of pollcast, as an HTTP proxy wants them.
 pub(super) fn authorization(proxy: &Proxy) -> Option<HeaderValue> {
     let (user, password) = proxy.credentials.as_ref()?;
     let pair = STANDARD.encode(format!("{user}:{}", password.0));

@@ -9,7 +9,6 @@ mod servers;
 mod tls;
 mod ways;
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -52,7 +52,7 @@ pub struct Absolute {
     pub place: String,
     /// The same as a Host header: a proxy takes no other one.
     pub host: HeaderValue,
-    /// Who pollcast is to the proxy.
+    /// The credentials that pollcast shows to the proxy.
     pub authorization: Option<HeaderValue>,
 }
 

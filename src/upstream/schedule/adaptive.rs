@@ -15,7 +15,7 @@ pub(super) struct Adaptive {
 }
 
 impl Adaptive {
-    /// Begins at the shortest: nothing is known yet, and somebody just came.
+    /// Begins at the shortest: nothing is known yet, and a client just came.
     pub(super) fn new() -> Adaptive {
         Adaptive { seconds: None }
     }

@@ -59,7 +59,7 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     said.max().map(|wait| rounded_up(wait).min(DAY))
 }
 
-/// A wait in whole seconds: who asks for 7.5 is not asked after 7.
+/// A wait in whole seconds, rounded up: an upstream that asks for 7.5 s is not asked again after 7.
 pub(super) fn rounded_up(wait: Duration) -> Duration {
     let more = u64::from(wait.subsec_nanos() > 0);
     Duration::from_secs(wait.as_secs().saturating_add(more))
@@ -112,7 +112,7 @@ fn members(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 /// Whether a line is a list of `token[=value]`. Of the signs that a token may have only those count that a
-/// directive has: in `private|max-age=0` the bar is somebody's separator.
+/// directive has: in `private|max-age=0` the bar is a server's separator.
 fn is_list(line: &[u8]) -> bool {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
     let is_value = |value: &[u8]| match value {

@@ -1,7 +1,7 @@
 //! What an upstream says about how much more it will answer: `RateLimit` in its forms, and the
 //! `X-RateLimit-*` fields that came before it (contract §10).
 //!
-//! Must not know: who asks, whose the quota is.
+//! Must not know: which request asks, what the quota belongs to.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, SystemTime};

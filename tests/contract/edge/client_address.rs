@@ -44,7 +44,7 @@ async fn behind_a_trusted_proxy_clients_are_told_apart_by_what_it_wrote() {
         // What a client writes stands left of what the proxy wrote.
         ("6.6.6.6, 1.2.3.4", "7.7.7.7, 1.2.3.4", false),
         ("6.6.6.6, 1.2.3.4, 10.0.0.1", "7.7.7.7, 1.2.3.4", false),
-        // Who cannot be known is one with the others who cannot.
+        // Clients whose address cannot be known count as one.
         ("unknown", "1.2.3.4, garbage", false),
         // A network of 64 bits is one client's.
         ("2001:db8::1", "2001:db8::2", false),
@@ -55,7 +55,7 @@ async fn behind_a_trusted_proxy_clients_are_told_apart_by_what_it_wrote() {
 }
 
 #[tokio::test]
-async fn nobody_else_is_believed() {
+async fn no_other_peer_is_believed() {
     for listener in [
         ", client_address: peer",
         ", trusted_proxies: [127.0.0.1], client_address: peer",

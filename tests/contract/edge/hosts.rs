@@ -122,7 +122,7 @@ async fn forwarded_fields_of_strangers_are_removed_as_a_family() {
         assert_eq!(seen.header(name), None, "{name}");
     }
     assert_eq!(seen.headers("x-forwarded-for"), ["127.0.0.1"]);
-    // Nobody is in a class by a stranger's word.
+    // A stranger's word puts no client in a class.
     let by = start(&legacy, ", share: {by: [x-forwarded-user]}, poll: {interval: 1h}");
     http(&by).await.get("/r/a", &forged).await.expect(200);
     assert!(legacy.seen("/r/a").iter().all(|seen| seen.header("x-forwarded-user").is_none()));
@@ -176,7 +176,7 @@ async fn a_class_sees_the_cookies_of_http2_joined() {
 }
 
 #[tokio::test]
-async fn who_asks_is_said_once_where_a_route_wants_to_know() {
+async fn an_identity_is_said_once_where_a_route_authenticates() {
     let legacy = Legacy::start();
     legacy.set("*", Reply::json("1"));
     let keys = ", authenticate: {keys: {header: x-key, clients: {ann: hunter2hunter2hunter2}}}";
@@ -188,7 +188,7 @@ async fn who_asks_is_said_once_where_a_route_wants_to_know() {
     ];
     http(&app).await.get("/r/a", &twice).await.expect(400);
     http(&app).await.get("/r/a", &twice[..2]).await.expect(200);
-    // Where nobody is asked it is the API's business.
+    // A route without `authenticate` leaves it to the API.
     http(&app).await.get("/x", &twice[1..]).await.expect(200);
     assert_eq!(legacy.seen("/x")[0].headers("authorization").len(), 2);
 }

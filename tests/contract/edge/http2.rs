@@ -135,7 +135,7 @@ async fn a_peer_that_agreed_on_http2_and_is_silent_is_closed() {
     let mut silent = tls.connect(&["h2"]).await;
     let mut h2 = H2::over(tls.connect(&["h2"]).await, "localhost").await;
     rest(&mut silent).await;
-    // Whoever said something may be silent for longer.
+    // A client that has sent something may be silent for longer.
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert_eq!(h2.get("/prices/A", &[]).await.text(), A);
 }
@@ -211,7 +211,7 @@ async fn frames_that_carry_nothing_have_a_rate() {
         let counted = stand.metric("pollcast_refusals_total", "http2-control").await;
         assert_eq!(counted, (index + 1) as f64, "{name}");
     }
-    // Nobody else noticed, and who is moderate is let.
+    // No other client noticed, and a moderate client is served.
     stand.legacy.set("/prices/A", Reply::json(B));
     assert_eq!(other.next_event().await.data, B);
     let mut moderate = connect(&stand).await;
@@ -226,7 +226,7 @@ async fn frames_that_carry_nothing_have_a_rate() {
 #[tokio::test]
 async fn a_head_in_endless_pieces_is_no_head() {
     let stand = stand("limits: {header_bytes: 16KiB}");
-    // Without END_HEADERS: one field that nobody has to remember.
+    // Without END_HEADERS: one field that the peer does not have to remember.
     let beginning = frame(1, 0, 1, &[0x82, 0x86, 0x04, 1, b'/']);
     let field = [&[0x00, 1, b'x', 0x7f, 0xed, 0x01][..], &[b'y'; 364]].concat();
     for (name, piece) in [
@@ -328,7 +328,7 @@ async fn a_connection_has_at_most_http2_streams_open() {
     assert!(fourth.is_err(), "a fourth stream waits until one of the three ends");
     drop(open.pop());
     assert_eq!(h2.get("/prices/A", &[]).await.text(), A);
-    // Whoever opens them all the same is told so, stream by stream.
+    // A client that opens them all the same is told so, stream by stream.
     let mut rude = connect(&stand).await;
     let eleven: Vec<u8> = (0..11).flat_map(|number| get(2 * number + 1)).collect();
     stand.legacy.set("/elsewhere", Reply::silence());

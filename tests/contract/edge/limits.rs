@@ -106,7 +106,7 @@ async fn a_route_has_a_limit_of_resources() {
 }
 
 #[tokio::test]
-async fn invented_queries_make_way_for_each_other_and_not_for_who_is_there() {
+async fn invented_queries_make_way_for_each_other_and_not_for_followed_resources() {
     let stand = stand(FAST, "limits: {resources: 3}");
     let mut follower = Sse::open(stand.address(), "/prices/A", &[]).await;
     follower.next_event().await;
@@ -227,7 +227,7 @@ async fn a_websocket_client_sends_so_many_frames_a_second() {
         assert_eq!(ws.next_close().await.0, 4429);
     }
     stand.metric_becomes("pollcast_ends_total", "frame-rate", 4.0).await;
-    // Whoever takes its time is let.
+    // A client within the rate is not cut.
     let mut ws = Ws::open(stand.address(), "/prices/A", &[]).await;
     ws.next_text().await;
     for _ in 0..3 {

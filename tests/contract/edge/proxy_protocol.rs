@@ -61,7 +61,7 @@ async fn the_client_of_a_header_is_the_client() {
         (b"PROXY TCP6 2001:db8::2 ::1 8080 80\r\n".to_vec(), "2001:db8::2"),
         (v2(0x21, 0x11, &four), "203.0.113.9"),
         (v2(0x21, 0x21, &six), "2001:db8::1"),
-        // Who has no client, as a health check, is itself.
+        // A proxy that speaks for no client, as in a health check, is the client itself.
         (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1"),
         (v2(0x20, 0x00, &[]), "127.0.0.1"),
         (v2(0x20, 0x11, &four), "127.0.0.1"),

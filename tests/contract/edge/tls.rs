@@ -1,4 +1,4 @@
-//! Listeners with TLS: which versions are spoken, which certificate is shown, who has to show one. What is sent
+//! Listeners with TLS: which versions are spoken, which certificate is shown, which client has to show one. What is sent
 //! over it is tested with each transport.
 
 use std::time::Duration;
@@ -144,7 +144,7 @@ async fn sighup_ends_nothing_and_has_the_files_looked_at() {
     assert_eq!(shown(&authority.connect(process.address, "localhost", &[]).await), der(&new));
 }
 
-/// Asks for a path over a new connection that shows this certificate. None: it was ended instead.
+/// Asks for a path over a new connection that shows this certificate. Returns `None` if the server ended it.
 async fn asked(stand: &Stand, servers: &Authority, client: Option<&Identity>, path: &str) -> Option<u16> {
     let tcp = TcpStream::connect(stand.address()).await.expect("a connection");
     let stream = servers.try_secure(tcp, "localhost", &[], DEFAULT_VERSIONS, client).await.ok()?;
@@ -209,7 +209,7 @@ async fn the_subject_of_a_certificate_is_known_on_every_request_of_its_connectio
 }
 
 #[tokio::test]
-async fn a_certificate_is_a_credential_where_nothing_says_who_may_share() {
+async fn a_certificate_is_a_credential_on_a_route_without_share() {
     let (servers, clients, folder) = (Authority::new(), Authority::new(), Folder::new());
     let pair = written(&folder, "site", &servers.certify(&["localhost"]));
     let ca = folder.write("clients.pem", &clients.pem);

@@ -213,7 +213,7 @@ async fn items_are_events_of_the_name_that_the_route_says() {
     }
     room.say([3]);
     assert_eq!(sse.next_event().await.event, "message");
-    // Who comes back reads what is made for it alone.
+    // A client that comes back reads what is made for it alone.
     let mut back = Sse::open(stand.address(), ROOM, &[("last-event-id", "1")]).await;
     assert_eq!(back.next_event().await.event, "message");
 }

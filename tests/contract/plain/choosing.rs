@@ -42,7 +42,7 @@ async fn a_credential_in_a_field_of_the_apis_own_reaches_the_api_and_no_poll() {
 }
 
 #[tokio::test]
-async fn a_header_that_nobody_has_named_passes_its_plain_request_through() {
+async fn an_unnamed_header_passes_its_plain_request_through() {
     for (field, value) in
         [("node-red-api-version", "v2"), ("content-type", "application/json"), ("prefer", "return=minimal")]
     {

@@ -7,7 +7,7 @@ use crate::support::process::Folder;
 use crate::support::tls::Authority;
 use crate::support::wire::within;
 
-/// Asks who comes.
+/// A route with `authenticate`.
 const GUARD: &str = ", authenticate: {keys: {header: x-key, clients: {ann: hunter2hunter2hunter2}}}";
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn an_absolute_target_is_its_path_and_its_authority_is_the_host() {
     http.send_raw(b"GET http://right.example/r/a HTTP/1.1\r\nHost: right.example\r\n\r\n").await;
     assert_eq!(http.read_response().await.expect(200).text(), "1");
     assert_eq!(legacy.seen("/r/a")[0].header("host"), Some("right.example"));
-    // Who says two things gets nothing.
+    // A request that says two things gets nothing.
     http.send_raw(b"GET http://right.example/x HTTP/1.1\r\nHost: wrong.example\r\n\r\n").await;
     http.read_response().await.expect(400);
     http.expect_closed().await;
@@ -81,7 +81,7 @@ async fn a_path_that_some_server_reads_as_a_guarded_route_goes_nowhere() {
         "/R/a",
         "/r/a/",
     ] {
-        // Where every reading is the route itself it asks who comes.
+        // Where every reading is the route itself, the route authenticates.
         let wanted = if matches!(target, "/r/a%00" | "/r/a;x=1") { 401 } else { 400 };
         assert_eq!(http.get(target, &[]).await.status, wanted, "{target}");
         assert_eq!(http.request("POST", target, &[], b"x").await.status, wanted, "{target}");
@@ -95,7 +95,7 @@ async fn a_path_that_some_server_reads_as_a_guarded_route_goes_nowhere() {
 }
 
 #[tokio::test]
-async fn what_nobody_guards_passes_through_in_every_spelling() {
+async fn what_no_route_guards_passes_through_in_every_spelling() {
     let legacy = Legacy::start();
     let app = start(&legacy, "");
     for target in

@@ -33,7 +33,7 @@ fn stand(first_byte: &str, route: &str) -> Stand {
 }
 
 #[tokio::test]
-async fn media_and_streams_reach_who_asks_plainly_at_once() {
+async fn media_and_streams_reach_plain_requests_at_once() {
     for content_type in
         ["audio/mpeg", "video/mp4", "multipart/x-mixed-replace; boundary=a", "text/event-stream"]
     {
@@ -54,7 +54,7 @@ async fn media_and_streams_reach_who_asks_plainly_at_once() {
 
 /// CouchDB's `_changes?feed=continuous` and `feed=longpoll`: the head comes at once, the rest when there is something.
 #[tokio::test]
-async fn an_answer_without_an_end_is_left_to_who_asked() {
+async fn an_answer_without_an_end_is_left_to_the_client_that_asked() {
     let stand = stand("5s", ROUTE);
     let (polled, _unread) = Reply::stream("application/json");
     let (reply, feed) = Reply::stream("application/json");
@@ -92,7 +92,7 @@ async fn a_slow_body_with_a_length_and_a_slow_body_of_what_was_a_document_are_wa
 
 /// Syncthing's `/rest/events`: no byte for as long as there is nothing.
 #[tokio::test]
-async fn an_answer_that_the_api_holds_back_is_left_to_who_asked() {
+async fn an_answer_that_the_api_holds_back_is_left_to_the_client_that_asked() {
     let stand = stand("400ms", ROUTE);
     let gate = Gate::closed();
     stand.legacy.set("/api/events", Reply::json("[1]").behind(&gate));
@@ -132,7 +132,7 @@ async fn requests_that_pass_through_show_that_the_api_is_well() {
     assert_eq!(tokio::join!(waiting, others).0, "[1]");
 }
 
-/// Overload is no stream: whoever waits is told so, and nobody asks for himself.
+/// Overload is no stream: each waiting client is told so, and none makes a request of its own.
 #[tokio::test]
 async fn an_api_that_became_slow_everywhere_gets_one_request_a_key() {
     let stand = stand("300ms", ROUTE);
@@ -150,7 +150,7 @@ async fn an_api_that_became_slow_everywhere_gets_one_request_a_key() {
     assert!(asked <= 6, "{asked} requests for three keys");
 }
 
-/// Who was served once is served on: the last state, and one poll at a time.
+/// A resource that had a state keeps it: the last state, and one poll at a time.
 #[tokio::test]
 async fn a_document_that_becomes_slow_stays_one() {
     let stand = stand("300ms", ROUTE);

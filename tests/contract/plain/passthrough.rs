@@ -146,7 +146,7 @@ async fn a_download_streams_and_waits_for_its_reader() {
     assert_eq!(answer.header("content-length"), Some(MORE_THAN_ALL_BUFFERS.to_string().as_str()));
     let first = within("the first bytes", http.wire.exactly(5)).await.expect("bytes");
     assert_eq!(&first[..], b"first");
-    // Nobody reads: the writer comes to a halt long before the end, so nothing holds the body.
+    // The client does not read: the writer comes to a halt long before the end, so nothing holds the body.
     let piece = vec![7; 64 << 10];
     let mut written = 5;
     while written + piece.len() < MORE_THAN_ALL_BUFFERS {

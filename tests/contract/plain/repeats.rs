@@ -1,4 +1,4 @@
-//! Requests that repeat the last one of their connection are answered without Pingora: nobody can tell,
+//! Requests that repeat the last one of their connection are answered without Pingora: no client can tell,
 //! but for the time it takes.
 
 use std::time::Duration;
@@ -151,14 +151,14 @@ async fn a_held_poll_is_held_again_and_again() {
     while other.next_event().await.data != "{\"n\":6}" {}
     let newest = http.get("/prices/A", &[("prefer", "wait=30"), ("if-none-match", &etag)]).await.expect(200);
     assert_eq!(newest.text(), "{\"n\":6}");
-    // A version that nobody knows is Pingora's: it is confirmed first.
+    // An unknown version is Pingora's: it is confirmed first.
     let strange = [("prefer", "wait=30"), ("if-none-match", "\"AAAAAAAAAAAAAAAAAAAAAA\"")];
     assert_eq!(http.get("/prices/A", &strange).await.expect(200).text(), "{\"n\":6}");
     assert_eq!(http.get("/prices/B", &[]).await.expect(200).text(), "{\"b\":1}");
 }
 
 #[tokio::test]
-async fn a_drain_says_nothing_to_who_has_asked_for_nothing() {
+async fn a_drain_says_nothing_to_a_client_that_has_asked_for_nothing() {
     let stand = stand(FAST);
     let (mut plain, first) = settled(&stand, "/prices/A", &[]).await;
     let mut held = Http::connect(stand.address()).await;

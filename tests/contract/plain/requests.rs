@@ -222,7 +222,7 @@ async fn a_part_is_the_apis_to_give() {
 }
 
 #[tokio::test]
-async fn who_does_not_take_the_known_type_costs_no_poll() {
+async fn a_client_that_does_not_take_the_known_type_costs_no_poll() {
     let stand = Stand::start("poll: {interval: 100ms}");
     stand.legacy.set("/prices/A", Reply::json(A));
     let mut http = stand.http().await;
@@ -277,7 +277,7 @@ async fn fewer_than_four_connections_are_polled_for_when_they_ask_and_four_in_th
     for http in &mut clients {
         http.get("/prices/A", &[]).await.expect(200);
     }
-    // One for those who asked, and one more that nobody asked for.
+    // One poll for the clients that asked, and one that no client asked for.
     stand.legacy.wait_count("/prices/A", 3).await;
 }
 

@@ -121,7 +121,7 @@ async fn what_may_frame_the_body_or_hides_in_control_characters_stays_a_failure(
 }
 
 #[tokio::test]
-async fn an_unreadable_line_that_may_have_said_private_is_shared_with_nobody() {
+async fn an_unreadable_line_that_may_have_said_private_is_not_shared() {
     for line in ["Cache-Control private", "Cache Control: no-store", "Set Cookie: sid=1", "Vary Cookie"] {
         let stand = Stand::start(ONCE);
         let raw = format!(

@@ -100,7 +100,7 @@ async fn a_shortage_of_open_files_is_told_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_number_of_clients_that_nobody_said_is_no_shortage() {
+async fn a_number_of_clients_that_no_file_said_is_no_shortage() {
     let legacy = Legacy::start();
     let process = Process::start_limited(&yaml(&legacy, ""), FILES).await;
     process.wait_stderr("listening").await;
@@ -114,7 +114,7 @@ async fn clients_never_take_the_open_files_that_polls_need() {
     let crowd = idle(process.address, 2 * FILES).await;
     let used = used_in_a_second(&process).await;
     assert!(used < Duration::from_millis(500), "{used:?} of CPU time in a second");
-    // A resource that nobody follows yet would need a poll, and its client a place; a change of one
+    // A resource without followers would need a poll, and its client a place; a change of one
     // that is followed, on a connection of the upstream's that has to be made anew, none.
     legacy.set("/prices/A", Reply::json(B).header("connection", "close"));
     all_get(&mut streams, B).await;

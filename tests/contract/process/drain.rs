@@ -35,7 +35,7 @@ async fn it_is_not_ready_at_once_but_serves_until_the_delay_is_over() {
         let began = Instant::now();
         drain(&process, signal).await;
         assert_eq!(ready(&process).await, 503);
-        // Nobody is connected; new clients still come, since load balancers need time to notice.
+        // No client is connected; new ones still come, since load balancers need time to notice.
         let mut http = Http::connect(process.address).await;
         let answer = http.get("/x", &[]).await.expect(200);
         assert!(answer.names("connection", "close"), "{answer:?}");
@@ -157,7 +157,7 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test]
-async fn after_the_delay_nobody_new_is_let_in() {
+async fn after_the_delay_no_new_client_is_let_in() {
     let legacy = Legacy::start();
     let (reply, _feed) = Reply::stream("text/plain");
     legacy.set("/down", reply);

@@ -17,7 +17,7 @@ async fn lost(process: &Process, reason: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn requests_and_streams_go_on_while_nobody_reads_the_log_and_what_is_lost_is_counted() {
+async fn requests_and_streams_go_on_while_the_log_is_not_read_and_what_is_lost_is_counted() {
     let legacy = Legacy::start();
     legacy.set("/x", Reply::text("x"));
     legacy.set("/r/a", Reply::json(r#"{"a":1}"#));

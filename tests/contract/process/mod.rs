@@ -9,7 +9,7 @@
 //! | `log_reader` | what reads the log may hang or go away |
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
 //! | `probe_ways` | `check --probe` of a server that is not reached: the lines of `proxy` |
-//! | `upgrade` | a new process takes the listening sockets of the old one, and nobody notices |
+//! | `upgrade` | a new process takes the listening sockets of the old one, and no client notices |
 
 pub mod admin;
 pub mod command_line;

@@ -1,4 +1,4 @@
-//! A new process takes the listening sockets of the old one, and nobody notices: two real processes.
+//! A new process takes the listening sockets of the old one, and no client notices: two real processes.
 
 mod clients;
 mod refused;

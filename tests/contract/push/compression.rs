@@ -153,7 +153,7 @@ async fn patches_and_items_are_compressed_too() {
         let mut plain = plain;
         while price(&mut plain).await != n {}
     }
-    // What it missed comes in one piece that nobody has compressed.
+    // What it missed comes in one piece that was not compressed before.
     let mut back = Sse::open(stand.address(), "/prices/A", &[GZIP, DELTA, ("last-event-id", &had)]).await;
     for n in 4..6 {
         assert!(back.next_named("patch").await.data.ends_with(&format!("\"value\":{n}}}]")));
@@ -206,7 +206,7 @@ fn gunzip(response: &Response) -> String {
 }
 
 #[tokio::test]
-async fn ordinary_answers_are_compressed_for_those_who_take_it() {
+async fn ordinary_answers_are_compressed_for_clients_that_take_it() {
     let stand = stand(ONCE);
     let mut http = stand.http().await;
     let plain = http.get("/prices/A", &[]).await.expect(200);
@@ -338,7 +338,7 @@ async fn a_clients_compressed_messages_are_read_within_the_limit() {
 }
 
 #[tokio::test]
-async fn who_misses_changes_reads_on_exactly() {
+async fn a_client_that_misses_changes_reads_on_exactly() {
     let stand = stand(FAST);
     let mut steady = Sse::open(stand.address(), "/prices/A", &[GZIP]).await;
     assert_eq!(price(&mut steady).await, 0);

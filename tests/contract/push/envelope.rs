@@ -70,7 +70,7 @@ async fn a_covered_url_is_followed_at_once_and_others_may_join() {
 }
 
 #[tokio::test]
-async fn patches_come_to_those_who_ask_and_apply() {
+async fn patches_come_to_clients_that_ask_and_apply() {
     let stand = stand(FAST);
     let mut ws = open(&stand).await;
     say(&mut ws, json!({ "op": "subscribe", "resource": "/prices/A", "delta": "json-patch" })).await;
@@ -145,7 +145,7 @@ async fn what_is_no_operation_is_told_and_the_socket_stays() {
 }
 
 #[tokio::test]
-async fn who_unsubscribes_hears_nothing_more_and_polling_ends() {
+async fn a_client_that_unsubscribes_hears_nothing_more_and_polling_ends() {
     let stand = stand("poll: {interval: 100ms, linger: 0s}");
     let mut ws = open(&stand).await;
     subscribe(&mut ws, "/prices/A").await;

@@ -118,7 +118,7 @@ async fn the_aliases_hold_too_and_can_be_switched_off() {
 }
 
 #[tokio::test]
-async fn nobody_is_held_longer_than_max_wait() {
+async fn no_poll_is_held_longer_than_max_wait() {
     let stand = stand("poll: {interval: 100ms}, max_wait: 1s");
     let mut http = stand.http().await;
     let before = tag(&mut http).await;

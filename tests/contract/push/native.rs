@@ -65,7 +65,7 @@ async fn an_api_without_a_websocket_answers_such_a_handshake_itself() {
 }
 
 #[tokio::test]
-async fn a_document_is_pushed_to_who_offers_subprotocols_as_to_anybody() {
+async fn a_document_is_pushed_to_clients_with_and_without_subprotocols() {
     let stand = wide(FAST);
     stand.legacy.set("/x", Reply::json("1"));
     let mut ws = Ws::open(stand.address(), "/x", &[("sec-websocket-protocol", "soap, v1.json")]).await;
@@ -73,7 +73,7 @@ async fn a_document_is_pushed_to_who_offers_subprotocols_as_to_anybody() {
     assert_eq!(ws.next_text().await, "1");
     stand.legacy.set("/x", Reply::json("2"));
     assert_eq!(ws.next_text().await, "2");
-    // But not to who has credentials and no share.
+    // But not to a client with credentials that no share covers.
     let headers = [("sec-websocket-protocol", "soap"), AUTHORIZED];
     let refused = Ws::try_open(stand.address(), "/x", &headers).await;
     assert_eq!(refused.err().map(|head| head.status), Some(403));
@@ -113,7 +113,7 @@ async fn where_neither_is_anything_the_code_or_the_status_is_the_apis() {
 }
 
 #[tokio::test]
-async fn refusals_of_who_asks_are_close_codes_and_nobody_is_asked_twice() {
+async fn refusals_of_a_client_are_close_codes_and_the_api_is_not_asked_twice() {
     let stand = wide(FAST);
     for (status, code) in [(401, 4401), (403, 4403), (410, 4404)] {
         let path = format!("/{status}");
@@ -172,7 +172,7 @@ async fn the_apis_own_event_stream_passes_through() {
         drop(sse);
         feed.left().await;
     }
-    // Known for a while: nobody polls for the next one.
+    // It is known for a while: no poll is made for the next one.
     let before = stand.legacy.count("/anonymous");
     let (reply, feed) = Reply::stream("text/event-stream");
     stand.legacy.set("/anonymous", reply);

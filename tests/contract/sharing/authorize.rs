@@ -16,7 +16,7 @@ const SERVICE: &str = "x-service-key";
 const ROUTE: &str = "share: authorize, authorize: {recheck: 1s}";
 const SELDOM: &str = "share: authorize, authorize: {recheck: 5m}";
 
-/// An API with rights: the service's key and ann's token see all, bob's some rows, nobody nothing. What ann
+/// An API with rights: the service's key and ann's token see all, bob's some rows, no credentials nothing. What ann
 /// may see can be taken from her.
 struct Rights {
     stand: Stand,
@@ -53,7 +53,7 @@ const ANN: (&str, &str) = ("authorization", "Bearer ann");
 const BOB: (&str, &str) = ("authorization", "Bearer bob");
 
 #[tokio::test]
-async fn who_gets_the_same_by_itself_is_let_in_and_nobody_else() {
+async fn a_client_that_gets_the_same_by_itself_is_let_in_and_no_other() {
     let Rights { stand, rows, .. } = rights(ROUTE);
     let mut ann = Sse::open(stand.address(), "/prices/A", &[ANN]).await;
     assert!(ann.next_event().await.data.contains("everything"));
@@ -118,7 +118,7 @@ async fn forget_ann(stand: &Stand, remembered: usize) {
 }
 
 #[tokio::test]
-async fn who_follows_is_asked_about_after_the_check_is_forgotten() {
+async fn a_follower_is_asked_about_after_the_check_is_forgotten() {
     // As many clients, as many checks are remembered.
     let Rights { stand, rows, ann_may } =
         rights_with("share: authorize, authorize: {recheck: 3s}", "limits: {clients: 4}");
@@ -154,7 +154,7 @@ async fn who_follows_is_asked_about_after_the_check_is_forgotten() {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_about_after_the_check_is_forgotten_and_the_last_client_left() {
+async fn no_check_is_made_after_the_last_one_is_forgotten_and_the_last_client_left() {
     let Rights { stand, .. } = rights_with(ROUTE, "limits: {clients: 2}");
     let mut stream = Sse::open(stand.address(), "/prices/A", &[ANN]).await;
     stream.next_event().await;
@@ -174,7 +174,7 @@ async fn nobody_is_asked_about_after_the_check_is_forgotten_and_the_last_client_
 }
 
 #[tokio::test]
-async fn who_loses_the_right_loses_the_stream_and_the_others_stay() {
+async fn a_client_that_loses_the_right_loses_the_stream_and_the_others_stay() {
     let Rights { stand, rows, ann_may } = rights(ROUTE);
     let both = "Bearer ann";
     let mut stream = Sse::open(stand.address(), "/prices/A", &[("authorization", both)]).await;
@@ -270,7 +270,7 @@ async fn a_stranger_costs_the_api_one_request_each_time_and_one_check() {
 }
 
 #[tokio::test]
-async fn many_who_ask_at_once_with_the_same_credentials_are_checked_once() {
+async fn many_requests_at_once_with_the_same_credentials_are_checked_once() {
     let Rights { stand, .. } = rights(SELDOM);
     let asking: Vec<_> = (0..8)
         .map(|_| {
@@ -288,7 +288,7 @@ async fn many_who_ask_at_once_with_the_same_credentials_are_checked_once() {
 }
 
 #[tokio::test]
-async fn a_condition_tells_nobody_whether_a_guess_is_a_state() {
+async fn a_condition_tells_no_client_whether_a_guess_is_a_state() {
     let Rights { stand, rows, .. } = rights(SELDOM);
     let mut ann = Sse::open(stand.address(), "/prices/A", &[ANN]).await;
     let first = ann.next_event().await.id.expect("a version");
@@ -311,7 +311,7 @@ async fn a_condition_tells_nobody_whether_a_guess_is_a_state() {
             assert_eq!(of_bob.and_then(|seen| seen.header("if-match")), Some(tag.as_str()));
         }
     }
-    // Who was admitted speaks of versions: the API gives no tags, so that an old one fails here.
+    // An admitted client speaks of versions: the API gives no tags, so that an old one fails here.
     let (old, new) = (format!("\"{first}\""), format!("\"{second}\""));
     let mut http = stand.http().await;
     http.request("PUT", "/prices/A", &[("if-match", &old), ANN], b"").await.expect(412);

@@ -43,7 +43,7 @@ fn answer(seen: &Seen) -> Reply {
 }
 
 #[tokio::test]
-async fn a_client_is_checked_as_whom_pollcast_knows_it() {
+async fn a_client_is_checked_by_the_identity_that_pollcast_knows() {
     let stand = stand(KEYS);
     let mut ann = Sse::open(stand.address(), "/prices/A", &[ANN]).await;
     assert_eq!(ann.next_event().await.data, ALL);

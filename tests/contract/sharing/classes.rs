@@ -1,4 +1,4 @@
-//! Contract §11: who may share a poll, and that nobody ever sees what is another's.
+//! Contract §11: which clients may share a poll, and that none ever sees what is another's.
 
 mod leaks;
 
@@ -19,7 +19,7 @@ const PLACES: [(&str, &str); 6] = [
     ("x-tenant", ""),
 ];
 
-/// Whoever the request says it is, by whatever field.
+/// The user that the request names, in any field.
 fn user(seen: &Seen) -> &'static str {
     let head = String::from_utf8_lossy(&seen.head).into_owned();
     match (head.contains("alice"), head.contains("robert")) {
@@ -89,7 +89,7 @@ async fn unset_lets_credentials_through_and_refuses_to_push_to_them() {
         http.get("/r/a", &held).await.expect(403);
         let ws = Ws::try_open(app.addresses()[0], "/r/a", &alice).await;
         assert_eq!(ws.err().map(|head| head.status), Some(403));
-        // And nobody else sees alice's.
+        // And no other client sees alice's.
         assert_eq!(http.get("/r/a", &[]).await.json()["for"], "nobody");
     }
 }
@@ -125,7 +125,7 @@ async fn every_sign_against_sharing_stops_it() {
 }
 
 #[tokio::test]
-async fn a_cold_answer_that_is_not_shareable_reaches_only_who_asked() {
+async fn a_cold_answer_that_is_not_shareable_reaches_only_the_client_that_asked() {
     let legacy = Legacy::start();
     legacy.answer_with("/r/a", |_| {
         Reply::json(format!("{}", fastrand::u64(..)))

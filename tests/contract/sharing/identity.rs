@@ -1,4 +1,4 @@
-//! Contract §11: `authenticate`: who is let in, by what, and until when.
+//! Contract §11: `authenticate`: which clients are let in, by what, and until when.
 
 mod classes;
 mod issuers;
@@ -46,7 +46,7 @@ fn stand(route: &str) -> Stand {
 }
 
 #[tokio::test]
-async fn nobody_without_a_token_gets_anything_of_the_route() {
+async fn no_client_without_a_token_gets_anything_of_the_route() {
     let stand = stand("share: public");
     let mut http = stand.http().await;
     let refused = http.get("/prices/A", &[]).await.expect(401);
@@ -98,7 +98,7 @@ async fn a_token_may_stand_in_the_query_or_a_cookie_and_goes_no_further_than_it_
     assert_eq!(write.target, "/prices/A?a=1");
     assert_eq!(write.header("authorization"), Some(bearer(&token).as_str()));
     assert_eq!(write.header("x-pollcast-subject"), Some("ann"));
-    // Nobody says so for somebody else.
+    // No client may say so for another.
     let forged = [("authorization", bearer(&token)), ("x-pollcast-subject", "root".to_owned())];
     let forged = forged.each_ref().map(|(name, value)| (*name, value.as_str()));
     stand.legacy.forget();

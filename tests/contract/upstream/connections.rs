@@ -46,7 +46,7 @@ async fn status_of_a_stranger(stand: &Stand, method: &str, path: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn three_legs_go_on_one_connection_and_nobody_else_comes_by_it() {
+async fn three_legs_go_on_one_connection_and_no_other_client_uses_it() {
     let stand = Stand::start(ONCE);
     windows(&stand.legacy, &["/mail"]);
     let mut ann = stand.http().await;

@@ -132,7 +132,7 @@ async fn a_wrong_password_is_tried_once_by_all_resources_together() {
 }
 
 #[tokio::test]
-async fn a_replaced_password_is_tried_at_once_and_nobody_sees_the_refusal() {
+async fn a_replaced_password_is_tried_at_once_and_no_client_sees_the_refusal() {
     let (folder, password) = (Folder::new(), Arc::new(Mutex::new("one".to_owned())));
     let file = folder.write("password", "one\n");
     let route = format!(

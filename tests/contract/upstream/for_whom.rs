@@ -5,7 +5,7 @@ use crate::support::app;
 use crate::support::client::{Http, Sse, Ws};
 use crate::support::legacy::{Legacy, Reply, Seen};
 
-/// Lets in its own network alone, as web servers and frameworks find it out: who says no field of proxies is a neighbour.
+/// Lets in its own network alone, as web servers and frameworks find it out: a request without a field of proxies comes from a neighbour.
 fn only_for_neighbours(seen: &Seen) -> Reply {
     match ["x-forwarded-for", "x-real-ip", "forwarded"].iter().any(|name| seen.header(name).is_some()) {
         false => Reply::json(r#"{"internal":"SECRET"}"#),
@@ -110,7 +110,7 @@ async fn no_clients_word_about_its_address_is_on_a_poll() {
 }
 
 #[tokio::test]
-async fn messages_and_checks_are_for_nobodys_neighbour_either() {
+async fn messages_and_checks_are_for_no_neighbour_either() {
     let send = "poll: {interval: 10s}, websocket: {send: {path: /inbox}}";
     let stand = Stand::start(send);
     stand.legacy.set("/prices/A", Reply::json("{}"));

@@ -73,7 +73,7 @@ fn with_upstream(more: &str, route: &str) -> Stand {
 }
 
 #[tokio::test]
-async fn a_budget_is_never_exceeded_and_nobody_is_forgotten() {
+async fn a_budget_is_never_exceeded_and_no_resource_is_forgotten() {
     let stand = with_upstream("budget: {rate: 20/s, burst: 5, max_concurrent: 2}", "poll: {interval: 100ms}");
     let mut streams = Vec::new();
     for n in 0..15 {

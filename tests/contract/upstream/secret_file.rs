@@ -117,7 +117,7 @@ async fn a_replaced_client_secret_is_tried_at_once_though_the_old_one_was_refuse
 }
 
 #[tokio::test]
-async fn a_refused_value_is_read_again_at_once_and_nobody_sees_the_refusal() {
+async fn a_refused_value_is_read_again_at_once_and_no_client_sees_the_refusal() {
     let secret = Secret::holding("Bearer one\n");
     let stand = stand(&format!("auth: {{header_file: '{}'}}", secret.path().display()));
     stand.legacy.set("/prices/A", Reply::json("{\"n\":1}"));

@@ -105,7 +105,7 @@ async fn expect_silence_after(stand: &Stand, linger: Duration) {
 }
 
 #[tokio::test]
-async fn nobody_is_polled_for_after_linger() {
+async fn a_resource_is_not_polled_after_linger() {
     let stand = Stand::start("poll: {interval: 100ms, linger: 500ms}");
     stand.legacy.set("/prices/A", Reply::json(A));
     let mut sse = Sse::open(stand.address(), "/prices/A", &[]).await;
@@ -121,7 +121,7 @@ async fn nobody_is_polled_for_after_linger() {
 }
 
 #[tokio::test]
-async fn who_comes_back_during_linger_is_served_at_once_and_costs_nothing() {
+async fn a_client_that_comes_back_during_linger_is_served_at_once_and_costs_nothing() {
     let stand = Stand::start(ONCE);
     stand.legacy.set("/prices/A", Reply::json(A));
     for _ in 0..3 {

@@ -122,7 +122,7 @@ async fn without_a_token_nothing_is_asked_and_no_secret_is_told() {
 }
 
 #[tokio::test]
-async fn polls_do_not_keep_the_session_of_a_user_alive_who_is_not_there() {
+async fn polls_do_not_keep_the_session_of_an_absent_user_alive() {
     let stand =
         Stand::start("poll: {interval: 100ms, max_session_polls: 1s}, share: {by: ['cookie:session']}");
     stand.legacy.set("/prices/A", Reply::json("{}"));

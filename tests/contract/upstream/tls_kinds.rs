@@ -146,7 +146,7 @@ async fn a_pin_decides_alone_and_before_anything_is_said() {
             // A digest of the one kind is none of the other.
             (format!("cert:{key}"), false),
             (cert.trim_start_matches("cert:").to_owned(), false),
-            // Whoever issued it, the server has to be the one.
+            // Any authority may have issued it, but the certificate has to be this server's.
             (issuer.pins()[0].clone(), false),
         ] {
             expect(&server, &format!("pin: [{pins}]"), is_reached, "pin").await;
@@ -204,7 +204,7 @@ async fn short_keys_are_believed_where_they_are_asked_for() {
 }
 
 #[tokio::test]
-async fn a_server_without_ciphers_that_know_whom_they_speak_with_is_refused() {
+async fn a_server_without_authenticated_ciphers_is_refused() {
     let made = made(plain(), None);
     let speaks = Speaks {
         newest: Some(SslVersion::TLS1_2),

@@ -4,8 +4,6 @@ mod diagnostics;
 
 use std::process::Command;
 
-use futures_util::StreamExt;
-
 use crate::support::app;
 use crate::support::client::{Http, Response};
 use crate::support::openssl::{Made, OldServer, Says, Speaks, made};
@@ -172,7 +170,7 @@ async fn proxies_lead_to_servers_without_tls_in_all_ways() {
 }
 
 #[tokio::test]
-async fn proxies_lead_to_servers_with_tls_and_nobody_else_is_believed() {
+async fn proxies_lead_to_servers_with_tls_and_no_other_is_believed() {
     let (folder, own) = (Folder::new(), made(plain(), None));
     let believed = believing(&folder, &own);
     let authority = made(Says { authority: Some(true), ..Says::name("Internal CA") }, None);

@@ -26,7 +26,7 @@ async fn says(stand: &Stand, body: &str) {
 }
 
 #[tokio::test]
-async fn a_flapping_member_wakes_nobody() {
+async fn a_flapping_member_wakes_no_client() {
     let stand = stand("{ignore: [/generated_at, '$..seen']}", r#"{"price": 1.50, "generated_at": 1}"#);
     let mut sse = follow(&stand).await;
     let first = r#"{"generated_at":1,"price":1.5}"#;

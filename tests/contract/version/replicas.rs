@@ -56,7 +56,7 @@ fn nodes(upstreams: [&Legacy; 2], interval: &str) -> [App; 2] {
         start_with(
             legacy,
             Extra {
-                // One Host, so that a node's own followers and those who hop follow the same resource.
+                // One Host, so that a node's own followers and clients that hop follow the same resource.
                 upstream: ", host: api.example",
                 route: &route,
                 ..Extra::default()
@@ -222,7 +222,7 @@ async fn lagging_upstream_replicas_do_not_make_clients_spin() {
 }
 
 #[tokio::test]
-async fn a_restarted_node_sends_nothing_to_who_is_up_to_date() {
+async fn a_restarted_node_sends_nothing_to_a_client_that_is_up_to_date() {
     let legacy = Legacy::start();
     legacy.set("/r/a", Reply::json("1"));
     let config = yaml_at(legacy.address(), "127.0.0.1:0", "127.0.0.1:0", Extra::default());
@@ -287,9 +287,9 @@ async fn a_stream_of_many_that_moves_to_a_node_that_is_behind_does_not_go_back()
     }
 }
 
-/// A state that nobody has any more: what there is comes once it is confirmed, and once.
+/// A state that no node has any more: what there is comes once it is confirmed, and once.
 #[tokio::test]
-async fn a_stream_of_many_with_a_state_that_nobody_knows_gets_the_confirmed_one_once() {
+async fn a_stream_of_many_with_an_unknown_state_gets_the_confirmed_one_once() {
     let legacy = Legacy::start();
     legacy.set("/r/a", Reply::json("\"lost\""));
     legacy.set("/r/b", Reply::json("1"));

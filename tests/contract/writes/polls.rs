@@ -97,7 +97,7 @@ async fn a_get_after_a_write_without_effect_waits_for_one_poll_alone() {
     let mut http = stand.http().await;
     stand.legacy.once("/prices/A", Reply::empty(204));
     stand.legacy.once("/prices/A", Reply::json(A));
-    // Whoever waits for a repeat waits for ever.
+    // A reader that waits for a repeat waits for ever.
     stand.legacy.set("/prices/A", Reply::silence());
     post(&mut http, "/prices/A", 204).await;
     let answer = http.get("/prices/A", &[]).await.expect(200);
@@ -278,7 +278,7 @@ async fn an_answer_says_that_it_is_unconfirmed_when_the_upstream_hangs() {
 }
 
 #[tokio::test]
-async fn what_nobody_follows_is_not_polled_for_a_write() {
+async fn what_no_client_follows_is_not_polled_for_a_write() {
     let stand = stand("share: public");
     let mut http = stand.http().await;
     http.get("/prices/A", &[]).await.expect(200);

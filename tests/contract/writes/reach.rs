@@ -55,7 +55,7 @@ impl World {
 /// A write: its method, its path and `Destination`, the answer to it.
 type Written = (&'static str, &'static str, Option<&'static str>, Reply);
 
-/// Tries who reads what before and after a write.
+/// Tries what each client reads before and after a write.
 async fn reach(written: Written, seen: &[&str], unseen: &[&str]) {
     let (method, path, destination, reply) = written;
     let world = World::wide("");
@@ -97,7 +97,7 @@ fn leads_to(status: u16, location: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn who_wrote_reads_the_own_write_in_the_collection() {
+async fn a_writer_reads_its_own_write_in_the_collection() {
     reach(("POST", "/posts", None, done()), &["/posts", "/posts?page=2"], &["/users", "/posts2"]).await;
     reach(("PUT", "/posts/1", None, done()), &["/posts/1", "/posts", "/posts/"], &["/posts/2"]).await;
     reach(("DELETE", "/posts/1", None, done()), &["/posts", "/posts/"], &["/posts/2", "/posts/10"]).await;
@@ -106,7 +106,7 @@ async fn who_wrote_reads_the_own_write_in_the_collection() {
 }
 
 #[tokio::test]
-async fn who_wrote_deep_in_a_tree_reads_it_in_every_document_above() {
+async fn a_writer_deep_in_a_tree_reads_the_write_in_every_document_above() {
     let patched = ("PATCH", "/config/apps/http/body", None, done());
     let above = ["/config/apps/http", "/config/apps/http/", "/config/apps", "/config", "/config/"];
     reach(patched, &above, &["/config/other", "/config/apps/tls"]).await;

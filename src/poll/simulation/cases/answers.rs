@@ -69,7 +69,7 @@ async fn what_one_request_may_have_is_left_to_it_and_to_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_anothers_or_sets_a_cookie_is_left_to_nobody() {
+async fn what_is_anothers_or_sets_a_cookie_is_left_to_no_client() {
     let no_store = Reply::With(200, "cache-control", "no-store");
     let cookie = Reply::With(200, "set-cookie", "id=1");
     let star = Reply::With(200, "vary", "*");
@@ -135,7 +135,7 @@ async fn a_cold_refusal_is_relayed_and_remembered_for_an_interval() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn retry_after_is_obeyed_even_for_those_who_wait() {
+async fn retry_after_is_obeyed_even_for_waiting_requests() {
     let stage = stage(&[Reply::With(429, "retry-after", "20"), Reply::Content("A")]);
     let (visit, _) = stage.attend("/a", Attend::Visit);
     ended(visit.topic(), visit.topic().want_poll()).await;
@@ -170,7 +170,7 @@ async fn what_cannot_be_covered_is_excepted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_one_users_own_is_shared_with_nobody() {
+async fn what_is_one_users_own_is_not_shared() {
     let stage = stage_with(&[Reply::With(200, "cache-control", "private")], |route| {
         route.share = Share::Unset;
     });
@@ -264,7 +264,7 @@ async fn an_answer_is_not_asked_for_again_within_its_max_age() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn memory_is_given_back_and_those_nobody_attends_to_go_first() {
+async fn memory_is_given_back_and_topics_without_followers_go_first() {
     let stage = stage(&[Reply::Content("A")]);
     let (follower, _) = stage.attend("/a", Attend::Follow);
     drop(stage.attend("/b", Attend::Follow));

@@ -2,8 +2,6 @@
 
 use std::io::Write;
 
-use tokio::io::AsyncWriteExt;
-
 use super::{OK, Seen, Server, Then, answer_to, close, get, keep};
 use crate::upstream::Ask;
 

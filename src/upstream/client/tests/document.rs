@@ -37,7 +37,7 @@ async fn the_head_of_a_stream_is_enough() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_length_has_to_be_complete_soon_where_nobody_knows_it() {
+async fn an_answer_without_a_length_has_to_be_complete_soon_where_it_is_unknown() {
     let begun =
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[1\r\n";
     assert_eq!(found(&unknown("/"), begun).await.unwrap_err(), "endless");
@@ -73,7 +73,7 @@ async fn an_api_that_answers_others_holds_this_answer_back() {
 }
 
 #[tokio::test]
-async fn an_api_that_answers_nobody_is_slow() {
+async fn an_api_that_answers_no_request_is_slow() {
     let (_server, client) = half_silent().await;
     // In time, but before.
     client.answered(Duration::ZERO);
@@ -91,7 +91,7 @@ async fn an_api_that_answers_nobody_is_slow() {
 }
 
 #[tokio::test]
-async fn a_document_that_became_slow_is_slow_whoever_else_is_answered() {
+async fn a_document_that_became_slow_is_slow_whatever_else_is_answered() {
     let (mut server, client) = half_silent().await;
     let slow = tokio::spawn({
         let client = client.clone();

@@ -1,7 +1,6 @@
 //! Health, names and addresses of servers.
 
 use std::io;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -82,7 +82,7 @@ async fn a_connection_without_a_request_is_kept_for_idle_timeout() {
         http.get("/prices/A", &[]).await.expect(200);
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    // Who is held is not idle, nor who is served.
+    // A connection that is held or served is not idle.
     let tag = http.get("/prices/A", &[]).await.etag().to_owned();
     long_poll(&mut http, "/prices/A", Some(&tag), Duration::from_secs(1)).await.expect(304);
     http.get("/slow", &[]).await.expect(200);

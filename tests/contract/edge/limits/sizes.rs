@@ -40,7 +40,7 @@ async fn a_request_may_be_so_large_and_no_larger() {
 }
 
 #[tokio::test]
-async fn a_query_too_long_for_a_key_lets_nobody_in() {
+async fn a_query_too_long_for_a_key_lets_no_client_in() {
     let guard = "authenticate: {keys: {header: x-key, clients: {ann: hunter2hunter2hunter2}}}";
     let stand = Stand::with(&format!("{FAST}, {guard}"), "limits: {query_parameters: 5}");
     let mut http = stand.http().await;
@@ -85,7 +85,7 @@ async fn a_body_that_passes_through_has_a_limit() {
     stand.legacy.set("/upload", Reply::text("done"));
     let mut http = stand.http().await;
     http.request("POST", "/upload", &[], &[0; 10 * 1024]).await.expect(200);
-    // It says so itself: nobody hears of it.
+    // It says so itself, and no upstream hears of it.
     let refused = http.request("POST", "/upload", &[], &vec![0; 10 * 1024 + 1]).await.expect(413);
     assert_eq!(refused.header("content-type"), Some("application/problem+json"));
     assert_eq!(stand.legacy.count("/upload"), 1);

@@ -68,7 +68,7 @@ async fn an_updated_item_is_an_event_where_the_route_says_so() {
 }
 
 #[tokio::test]
-async fn who_comes_from_nowhere_known_is_told() {
+async fn a_client_from_an_unknown_item_is_told() {
     let (stand, room) = stand(PLAIN, newest_first);
     room.say(1..=4);
     let mut sse = Sse::open(stand.address(), ROOM, &[("last-event-id", "999")]).await;

@@ -6,7 +6,7 @@ use crate::support::legacy::Reply;
 use crate::support::sse::Sse;
 
 #[tokio::test]
-async fn fields_that_may_be_credentials_are_nobodys() {
+async fn fields_that_may_be_credentials_reach_no_other_client() {
     let names = ["authorization", "x-auth-token", "X_Session", "x-xsrf-token", "client-secret"];
     let mut reply = Reply::json("{}").header("x-ratelimit-tokens", "5").header("x-next-page-token", "n");
     for name in names {

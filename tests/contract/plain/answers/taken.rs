@@ -6,7 +6,7 @@ use crate::support::legacy::{Gate, Reply};
 use crate::support::sse::Sse;
 
 #[tokio::test]
-async fn what_a_poll_took_and_nobody_may_share_the_client_gets() {
+async fn what_a_poll_took_and_may_not_be_shared_its_client_gets() {
     let stand = Stand::start("poll: {interval: 1h}");
     for (name, reply) in [
         ("no-store", Reply::json("1").header("cache-control", "no-store").etag("\"theirs\"")),

@@ -75,7 +75,7 @@ async fn listens(client: Client) {
 }
 
 #[tokio::test]
-async fn nobody_notices_the_change() {
+async fn no_client_notices_the_change() {
     let (legacy, place) = (restless(), Place::new());
     let config = upgradable(&legacy, &place, "20s");
     let old = Process::start(&config).await;

@@ -54,7 +54,7 @@ async fn a_new_process_that_cannot_start_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_new_process_that_nobody_answers_says_so_and_ends() {
+async fn a_new_process_that_gets_no_answer_says_so_and_ends() {
     let (legacy, place) = (restless(), Place::new());
     let config = upgradable(&legacy, &place, "1s");
     let old = Process::start(&config).await;
@@ -110,7 +110,7 @@ async fn a_place_that_others_can_enter_or_that_holds_something_else_is_refused()
 }
 
 #[tokio::test]
-async fn a_supervisor_is_told_who_serves() {
+async fn a_supervisor_is_told_which_process_serves() {
     let (legacy, place) = (restless(), Place::new());
     let config = upgradable(&legacy, &place, "20s");
     let notify = place.folder.path.join("notify.sock");

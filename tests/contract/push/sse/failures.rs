@@ -101,7 +101,7 @@ async fn a_failing_upstream_is_stale_once_and_fresh_on_recovery() {
 }
 
 #[tokio::test]
-async fn who_joins_a_stale_resource_gets_the_state_and_hears_of_it() {
+async fn a_client_that_joins_a_stale_resource_gets_the_state_and_hears_of_it() {
     let stand = stand(FAST_FAILING).await;
     let mut first = Sse::open(stand.address(), "/prices/A", &[]).await;
     first.next_event().await;

@@ -10,7 +10,7 @@ use crate::support::legacy::Reply;
 const C: &str = r#"{"price":3}"#;
 
 #[tokio::test]
-async fn who_comes_back_with_the_current_version_gets_only_a_comment() {
+async fn a_client_that_comes_back_with_the_current_version_gets_only_a_comment() {
     let stand = stand(FAST).await;
     let mut first = Sse::open(stand.address(), "/prices/A", &[]).await;
     let id = first.next_event().await.id.expect("an id");
@@ -42,7 +42,7 @@ async fn the_header_wins_over_the_query_when_resuming() {
 }
 
 #[tokio::test]
-async fn who_comes_back_with_an_older_version_gets_the_latest_at_once() {
+async fn a_client_that_comes_back_with_an_older_version_gets_the_latest_at_once() {
     let stand = stand(FAST).await;
     let mut first = Sse::open(stand.address(), "/prices/A", &[]).await;
     let id = first.next_event().await.id.expect("an id");

@@ -61,7 +61,7 @@ async fn every_hostile_frame_gets_its_close_code() {
 }
 
 #[tokio::test]
-async fn a_hostile_client_that_reads_nothing_stops_nobody() {
+async fn a_hostile_client_that_reads_nothing_stops_no_other() {
     let stand = Stand::with(FAST, "limits: {stall_timeout: 2s}\nthreads: {front: 1, shards: 1}");
     stand.legacy.set("/prices/BIG", Reply::text("x".repeat(900_000)));
     stand.legacy.set("/prices/A", Reply::json(A));

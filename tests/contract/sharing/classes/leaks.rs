@@ -1,4 +1,4 @@
-//! Contract §11: many users at once, none of whom gets a byte of another.
+//! Contract §11: many users at once, and none gets a byte of another's.
 
 use std::time::Duration;
 

@@ -32,7 +32,7 @@ async fn classes_by_identity_share_among_themselves_and_never_between() {
     for poll in stand.legacy.seen("/prices/A") {
         assert_eq!(poll.header("authorization"), None, "no token leaves: {poll:?}");
     }
-    // Who cannot say to which class they belong is in none.
+    // A client that does not say to which class it belongs is in none.
     let nameless = self::stand("share: {by: ['identity:org']}");
     let own = bearer(&token("ann", 60));
     let refused = Sse::try_open(nameless.address(), "/prices/A", &[("authorization", &own)]).await;

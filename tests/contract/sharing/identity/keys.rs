@@ -58,7 +58,7 @@ async fn keys_of_a_url_rotate() {
 }
 
 #[tokio::test]
-async fn without_keys_nobody_is_let_in_and_that_is_no_fault_of_theirs() {
+async fn without_keys_no_client_is_let_in_and_that_is_no_fault_of_theirs() {
     let issuer = Legacy::start();
     issuer.set("/keys", Reply::empty(500));
     let jwt = format!("{{jwks: 'http://{}/keys', issuer: [me]}}", issuer.address());
@@ -89,7 +89,7 @@ async fn a_server_that_knows_decides_and_its_word_counts_for_a_while() {
         http.get("/prices/A", &[("cookie", cookie)]).await.expect(status);
     }
     http.get("/prices/A", &[]).await.expect(401);
-    // Each was asked about once; what could not be found out, each time; who shows nothing, never.
+    // Each was asked about once; what could not be found out, each time; a client that shows nothing, never.
     assert_eq!(oracle.count("/check"), 5);
     let asked = oracle.seen("/check").remove(0);
     assert_eq!((asked.header("cookie"), asked.header("accept")), (Some("sid=ann"), None));
@@ -140,7 +140,7 @@ async fn a_class_by_its_own_token_ends_with_it() {
     assert_eq!(bob.next_event().await.data, "2");
     let polls = stand.legacy.seen("/prices/A");
     assert!(polls.iter().all(|poll| poll.header("authorization") == Some(long.as_str())));
-    // Nobody's credentials are used once nobody is there.
+    // No credentials are used once no client is there.
     drop(bob);
     stand.clients("sse", 0).await;
     stand.legacy.forget();

@@ -30,7 +30,7 @@ async fn streams_end_when_their_token_does() {
     sse.expect_end().await;
     assert_eq!(ws.next_close().await, (4401, "expired".to_owned()));
     http.read_response().await.expect(401);
-    // And nobody comes back with it.
+    // And no client comes back with it.
     let refused = Sse::try_open(stand.address(), "/prices/A", &of_ann).await;
     assert_eq!(refused.err().map(|refused| refused.status), Some(401));
 }
@@ -82,7 +82,7 @@ async fn an_operator_ends_what_is_held_on_http2() {
 }
 
 #[tokio::test]
-async fn an_operator_ends_all_streams_of_a_subject_and_of_nobody_else() {
+async fn an_operator_ends_all_streams_of_a_subject_and_of_no_other() {
     let stand = stand("share: public");
     let (ann, bob) = (bearer(&token("ann", 60)), bearer(&token("bob", 60)));
     let (of_ann, of_bob) = ([("authorization", ann.as_str())], [("authorization", bob.as_str())]);
