@@ -22,6 +22,7 @@ use make::Make;
 
 /// All metrics of one running application; each application has a registry of its own.
 #[derive(Clone)]
+#[allow(missing_docs, reason = "each has its name and its help text where it is registered, in `make`")]
 pub struct Metrics {
     registry: Registry,
     pub subscribers: IntGaugeVec,
@@ -87,6 +88,7 @@ pub enum DoubtOutcome {
 }
 
 impl DoubtOutcome {
+    /// The value of the label.
     pub fn label(self) -> &'static str {
         match self {
             DoubtOutcome::Passed => "passed",
@@ -101,12 +103,15 @@ pub const VARY_USER_AGENT: &str = "vary-user-agent";
 
 /// The transports as labels.
 pub const SSE: &str = "sse";
+/// The label of WebSockets.
 pub const WEBSOCKET: &str = "websocket";
 /// Ordinary polls of a connection that is not Pingora's.
 pub const POLL: &str = "poll";
+/// The label of held long-polls.
 pub const LONG_POLL: &str = "long_poll";
 /// Many resources on one connection.
 pub const ENVELOPE: &str = "envelope";
+/// The label of event streams of several resources.
 pub const SSE_MANY: &str = "sse_many";
 
 impl Metrics {
@@ -346,30 +351,44 @@ impl Metrics {
 /// See [`Metrics::polling`].
 #[derive(Clone)]
 pub struct PollMetrics {
+    /// How long polls take, in seconds.
     pub seconds: Histogram,
+    /// Bytes of heads received from the upstream.
     pub head_bytes: IntCounter,
+    /// Bytes of bodies received from the upstream.
     pub body_bytes: IntCounter,
+    /// Requests that the upstream was spared.
     pub saved_requests: IntCounter,
+    /// Bytes that the upstream was spared.
     pub saved_bytes: IntCounter,
 }
 
 /// See [`Metrics::stream`].
 #[derive(Clone)]
 pub struct StreamMetrics {
+    /// The label of the transport.
     pub transport: &'static str,
+    /// Clients that follow at the moment.
     pub subscribers: IntGauge,
+    /// Events, messages and answers sent.
     pub events: IntCounter,
+    /// Bytes written to clients.
     pub bytes_out: IntCounter,
+    /// Clients closed because a write made no progress.
     pub stalls: IntCounter,
+    /// Clients closed because they took too long to close.
     pub slow_closes: IntCounter,
+    /// Time from the end of a poll to the write of its event, in seconds.
     pub lag: Histogram,
     /// Ordinary polls answered from the snapshot, whole and with 304.
     pub hits: IntCounter,
+    /// Held polls that ended without a change.
     pub not_modified: IntCounter,
     ends: IntCounterVec,
 }
 
 impl StreamMetrics {
+    /// Counts the end of a stream, by its reason.
     pub fn ended(&self, reason: &str) {
         self.ends.with_label_values(&[self.transport, reason]).inc();
     }

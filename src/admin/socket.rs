@@ -18,7 +18,9 @@ const BACKLOG: i32 = 128;
 /// A bound socket.
 #[derive(Debug)]
 pub enum Bound {
+    /// A TCP address that is listened on.
     Tcp(TcpListener),
+    /// A Unix socket that is listened on.
     Unix(UnixListener),
 }
 

@@ -28,6 +28,7 @@ pub struct Entry {
 /// The items of one answer, in the upstream's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {
+    /// The items of the page, in its order.
     pub entries: Vec<Entry>,
     /// The upstream's cursor for what comes after this, where there is one.
     pub cursor: Option<String>,
@@ -126,6 +127,7 @@ pub struct Tracker {
 }
 
 impl Tracker {
+    /// A tracker that has seen no page yet.
     pub fn new(rules: &Feed) -> Tracker {
         let capacity = NonZeroUsize::new(rules.history).unwrap_or(NonZeroUsize::MIN);
         Tracker {

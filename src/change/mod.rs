@@ -36,6 +36,7 @@ const DIGESTS: [HeaderName; 4] = [
 pub struct Unfit {
     /// Short class, the label in metrics: `not-json`, `no-selection`.
     pub class: &'static str,
+    /// What the body is not, for logs and clients.
     pub reason: String,
 }
 
@@ -55,6 +56,7 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Reads the rules of a route.
     pub fn new(change: &Change) -> Rules {
         let ignored_by_name = change.ignore.iter().all(places::is_by_name);
         Rules { change: change.clone(), ignored_by_name }
@@ -136,6 +138,7 @@ pub struct Detector {
 }
 
 impl Detector {
+    /// A detector that has seen no state yet.
     pub fn new(change: &Change) -> Detector {
         Detector { rules: Rules::new(change), seen: None }
     }

@@ -38,6 +38,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Pace {
     /// Milliseconds before every answer of a resource.
     pub latency_ms: RangeInclusive<u64>,
+    /// The seed of the simulated data: the same seed gives the same states.
     pub seed: u64,
 }
 

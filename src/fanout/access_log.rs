@@ -11,13 +11,18 @@ use crate::transport::{Answered, Moment};
 /// What is known of a client for its one line.
 #[derive(Debug)]
 pub struct Record {
+    /// The address of the client, if it is known.
     pub peer: Option<IpAddr>,
+    /// When the request came.
     pub since: Moment,
+    /// Bytes written to the client.
     pub bytes: u64,
+    /// Events, messages or answers written to the client.
     pub events: u32,
 }
 
 impl Record {
+    /// A record that begins now.
     pub fn new(peer: Option<IpAddr>) -> Record {
         Record { peer, since: Instant::now().into(), bytes: 0, events: 0 }
     }

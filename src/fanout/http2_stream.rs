@@ -40,19 +40,29 @@ pub type StreamEnd = &'static str;
 
 /// One stream and what it needs.
 pub struct Stream {
+    /// The HTTP/2 stream that is written to.
     pub session: Box<ServerSession>,
+    /// The protocol of the stream.
     pub transport: Transport,
+    /// The client's position in its resource.
     pub subscription: Subscription,
+    /// What the access log says at the end.
     pub record: Record,
+    /// The counters of this kind of stream.
     pub metrics: StreamMetrics,
+    /// Ends the stream after a write has made no progress for this long.
     pub stall_timeout: Duration,
+    /// Tells when the process drains.
     pub ending: Ending,
+    /// How long the client may stay, and why it ends.
     pub stay: Staying,
 }
 
 /// What the client of a task stays by, and when to look whether it still may.
 pub struct Staying {
+    /// The credential by which the client stays, if its route has `authenticate`.
     pub pass: Option<Arc<Pass>>,
+    /// Counts the operator's orders to end streams.
     pub expulsions: watch::Receiver<u64>,
 }
 

@@ -18,14 +18,21 @@ use crate::transport::{End, Step, Transport};
 
 /// One stream and what it needs.
 pub struct ManyStream {
+    /// The HTTP/2 stream that is written to.
     pub session: Box<ServerSession>,
+    /// The protocol of the stream.
     pub transport: Transport,
     /// The client's names for its resources, their places in its request, and its positions.
     pub following: Vec<(Arc<str>, usize, Subscription)>,
+    /// What the access log says at the end.
     pub record: Record,
+    /// The counters of this kind of stream.
     pub metrics: Metrics,
+    /// Ends the stream after a write has made no progress for this long.
     pub stall_timeout: Duration,
+    /// Tells when the process drains.
     pub ending: Ending,
+    /// How long the client may stay, and why it ends.
     pub stay: Staying,
 }
 

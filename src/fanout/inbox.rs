@@ -19,13 +19,17 @@ use crate::transport::Transport;
 
 /// A connection that becomes a member.
 pub struct Arrival {
+    /// The connection, as it was taken over.
     pub taken: Taken,
     /// What was read past the request.
     pub read: BytesMut,
     /// Head and opening, to be written first.
     pub greeting: Bytes,
+    /// The protocol of the stream.
     pub transport: Transport,
+    /// The resources that the client follows.
     pub following: Following,
+    /// What the access log says at the end.
     pub record: Record,
     /// A place among the clients; ordinary polls need none.
     pub seat: Option<Seat>,
@@ -39,6 +43,7 @@ pub enum Following {
     Nothing,
     /// It is answered when it asks (ordinary polls).
     OnDemand,
+    /// One resource.
     One(Subscription),
     /// Many, by the client's names for them, each with its place in the request; more may come.
     Many(Vec<(Arc<str>, usize, Subscription)>),

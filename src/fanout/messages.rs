@@ -49,7 +49,9 @@ impl Load {
 /// One message.
 #[derive(Debug)]
 pub struct Message {
+    /// The message, as it came.
     pub bytes: Bytes,
+    /// The room of the message, given back when this is dropped.
     pub place: MessagePlace,
 }
 

@@ -21,7 +21,9 @@ pub trait Home: Send + Sync {
 
 /// A connection on its way home.
 pub enum Returned {
+    /// A socket of its own, without TLS.
     Socket(std::net::TcpStream),
+    /// A stream of the proxy: TLS, or any other layer.
     Stream(Stream),
 }
 

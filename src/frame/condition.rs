@@ -12,23 +12,28 @@ use super::sse::{self, SseBytes};
 /// The state of a resource as its subscribers see it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum State {
+    /// The last poll succeeded.
     Fresh,
     /// Polls fail or are overdue; subscribers keep the last content.
     Stale {
+        /// When the first failure was.
         since: SystemTime,
         /// The upstream's status, where it gave one.
         status: Option<StatusCode>,
+        /// What failed, in words for clients.
         reason: String,
         /// Milliseconds until the next poll.
         next_poll_ms: u64,
     },
     /// The upstream says that the resource is no more (404, 410).
     Gone {
+        /// The status with which the resource was gone.
         status: StatusCode,
     },
 }
 
 impl State {
+    /// Whether the upstream says that the resource does not exist any more.
     pub fn is_gone(&self) -> bool {
         matches!(self, State::Gone { .. })
     }
@@ -60,17 +65,21 @@ impl State {
 /// A state with its place in the topic's order and its one encoding.
 #[derive(Debug)]
 pub struct Condition {
+    /// The number of this condition; a later one has a higher number.
     pub seq: u64,
+    /// The state of the upstream as far as this resource shows it.
     pub state: State,
     sse: SseBytes,
 }
 
 impl Condition {
+    /// A condition with its number; its events are encoded when they are first asked for.
     pub fn new(seq: u64, state: State) -> Condition {
         let sse = sse::control(state.word(), &state.data());
         Condition { seq, state, sse }
     }
 
+    /// The event of this condition for event streams.
     pub fn sse(&self) -> &SseBytes {
         &self.sse
     }

@@ -7,7 +7,9 @@ use super::PatchKind;
 /// Whether what a follower is sent is compressed: gzip, or on a WebSocket permessage-deflate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coding {
+    /// The bytes as they are.
     Plain,
+    /// The bytes compressed for the connection.
     Deflated,
 }
 
@@ -31,7 +33,9 @@ pub enum Format {
 }
 
 impl Format {
+    /// How many formats there are.
     pub const COUNT: usize = 15;
+    /// All formats, in the order of their indexes.
     pub const ALL: [Format; Format::COUNT] = [
         Format::Sse(Coding::Plain),
         Format::Sse(Coding::Deflated),

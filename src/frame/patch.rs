@@ -23,7 +23,9 @@ pub enum PatchKind {
 }
 
 impl PatchKind {
+    /// How many kinds of patches there are.
     pub const COUNT: usize = 2;
+    /// All kinds, in the order of their indexes.
     pub const ALL: [PatchKind; PatchKind::COUNT] = [PatchKind::Json, PatchKind::Merge];
 
     /// The word that asks for it (`delta=json-patch`), and its instance manipulation (RFC 3229).
@@ -42,6 +44,7 @@ impl PatchKind {
         }
     }
 
+    /// Reads a kind as a client names it. Returns `None` for any other word.
     pub fn of_word(word: &str) -> Option<PatchKind> {
         PatchKind::ALL.into_iter().find(|kind| kind.word().eq_ignore_ascii_case(word))
     }
@@ -50,8 +53,11 @@ impl PatchKind {
 /// From one version to the next.
 #[derive(Debug)]
 pub struct Patch {
+    /// The format of the patch.
     pub kind: PatchKind,
+    /// The version that the patch applies to.
     pub base: Version,
+    /// The version that applying it gives.
     pub target: Version,
     /// The patch document.
     pub text: Bytes,
@@ -61,6 +67,7 @@ pub struct Patch {
 }
 
 impl Patch {
+    /// A patch with its text; it is encoded for clients when they first ask for it.
     pub fn new(kind: PatchKind, base: Version, target: Version, text: Bytes) -> Patch {
         let sse = sse::patch(target, &text);
         Patch { kind, base, target, text, sse, gzip: OnceLock::new(), envelope: OnceLock::new() }
@@ -99,10 +106,12 @@ impl Patch {
 pub enum Chain {
     /// The usual case: it follows closely.
     One(std::sync::Arc<Patch>),
+    /// Several patches, to be applied in this order.
     Many(Vec<std::sync::Arc<Patch>>),
 }
 
 impl Chain {
+    /// The patches, in the order in which they apply.
     pub fn patches(&self) -> &[std::sync::Arc<Patch>] {
         match self {
             Chain::One(patch) => std::slice::from_ref(patch),

@@ -34,6 +34,7 @@ pub(super) struct Forms {
 }
 
 impl Shared {
+    /// Shares a snapshot, whose bytes are charged to `held`.
     pub fn new(snapshot: Arc<Snapshot>, held: HeldBytes) -> Shared {
         let shared = Shared { snapshot, forms: Forms::default(), reserved: AtomicUsize::new(0), held };
         shared.settle();

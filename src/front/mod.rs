@@ -71,16 +71,23 @@ pub use vary_memory::VaryMemory;
 
 /// What all listeners share.
 pub struct Shared {
+    /// The configuration of this process.
     pub config: Arc<Config>,
+    /// The routes, by host and path.
     pub routes: Routes,
+    /// The resources with followers.
     pub hub: Arc<Hub>,
+    /// Starts the poll loops.
     pub relay: Relay,
+    /// The client loops, to which streams are handed over.
     pub fanout: Arc<Fanout>,
+    /// All metrics of the process.
     pub metrics: Metrics,
     /// By upstream name.
     pub clients: HashMap<String, Arc<Client>>,
     /// The process ends: answers close their connections, nothing is given back.
     pub draining: AtomicBool,
+    /// Tells when the process drains.
     pub ending: Ending,
     /// Requests that Pingora serves now.
     pub active: AtomicUsize,
@@ -88,7 +95,9 @@ pub struct Shared {
     pub connections: Arc<AtomicUsize>,
     /// Softly refused clients that are held for a moment.
     pub soothed: AtomicUsize,
+    /// How far clients may fill the table of open files.
     pub descriptors: Descriptors,
+    /// Counts requests in progress.
     pub progress: Arc<progress::Progress>,
     /// Paces the new resources of an address; none: they come as they like.
     pub newcomers: Option<Newcomers>,
@@ -100,6 +109,7 @@ pub struct Shared {
     pub origins: Origins,
     /// The checks of `authenticate`, route by route.
     pub gates: Gates,
+    /// The clients that have streams, by their full names.
     pub subjects: Subjects,
     /// Whose own answers are the shared ones.
     pub checks: Checks,
@@ -116,6 +126,7 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Whether the process drains: held requests are answered, and connections closed.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }

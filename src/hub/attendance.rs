@@ -55,6 +55,7 @@ impl Attendance {
         self.next_poll
     }
 
+    /// The resource.
     pub fn topic(&self) -> &Arc<Topic> {
         &self.topic
     }
@@ -115,10 +116,12 @@ impl Topic {
         }
     }
 
+    /// Whether the resource has neither followers nor visitors.
     pub fn is_deserted(&self) -> bool {
         self.followers.load(Ordering::SeqCst) == 0 && self.visitors.load(Ordering::SeqCst) == 0
     }
 
+    /// How many clients follow the resource.
     pub fn followers(&self) -> usize {
         self.followers.load(Ordering::SeqCst)
     }
@@ -181,6 +184,7 @@ impl Topic {
         self.demand.notify_one();
     }
 
+    /// Whether the resource was given up to make room.
     pub fn is_evicted(&self) -> bool {
         self.evicted.load(Ordering::SeqCst)
     }

@@ -13,7 +13,9 @@ use crate::resource::ResourceKey;
 /// What a request may not have as a snapshot for a while, and why.
 #[derive(Debug, Clone)]
 pub struct Exception {
+    /// Why the resource is not polled.
     pub kind: ExceptionKind,
+    /// The reason in words, for clients.
     pub reason: String,
     until: Instant,
     /// How long it was remembered this time.

@@ -194,6 +194,7 @@ pub struct Watches {
 }
 
 impl Watches {
+    /// Notes that a request to the upstream has begun.
     pub fn begin(&self, upstream: &str) -> Arc<Watch> {
         let watch = Arc::new(Watch { upstream: upstream.to_owned(), slowest_ms: AtomicU64::new(0) });
         let mut watches = self.watches.lock();
@@ -202,6 +203,7 @@ impl Watches {
         watch
     }
 
+    /// Notes that the request has ended.
     pub fn end(&self, watch: &Arc<Watch>) {
         let mut watches = self.watches.lock();
         watches.retain(|other| !Arc::ptr_eq(other, watch));

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 /// The client to whose account a resource is kept alive.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Payer {
+    /// The address of a client, as `client_address` says it.
     Address(IpAddr),
     /// A number that stands for an authenticated subject.
     Subject(u64),

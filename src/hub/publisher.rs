@@ -37,6 +37,7 @@ impl Publisher {
         Publisher { topic, hub, done: false }
     }
 
+    /// The resource that it publishes.
     pub fn topic(&self) -> &Arc<Topic> {
         &self.topic
     }

@@ -143,10 +143,12 @@ impl Subscription {
         }
     }
 
+    /// The resource that is followed.
     pub fn topic(&self) -> &Arc<Topic> {
         self.attendance.topic()
     }
 
+    /// The format in which the subscriber gets states.
     pub fn format(&self) -> Format {
         self.format
     }

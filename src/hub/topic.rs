@@ -136,10 +136,12 @@ impl Topic {
         self.id
     }
 
+    /// The key of the resource.
     pub fn key(&self) -> &ResourceKey {
         &self.key
     }
 
+    /// The route that covers the resource.
     pub fn route(&self) -> &Arc<Route> {
         &self.route
     }

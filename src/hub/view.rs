@@ -34,6 +34,7 @@ pub enum Closing {
 }
 
 impl Closing {
+    /// The word that clients and metrics get for it.
     pub fn reason(self) -> &'static str {
         match self {
             Closing::NotShareable => "not-shareable",
@@ -52,6 +53,7 @@ impl Closing {
 pub struct Failure {
     /// Short class, also the metric's label: `connect`, `first-byte-timeout`, `status`, ….
     pub class: &'static str,
+    /// The status of the answer; `None` if there was no answer.
     pub status: Option<StatusCode>,
     /// The whole story, naming upstream and server.
     pub reason: String,
@@ -67,15 +69,19 @@ impl Failure {
 /// An upstream answer that is passed on as it came, never published (contract §3).
 #[derive(Debug, Clone)]
 pub struct Relayed {
+    /// The status of the upstream's answer.
     pub status: StatusCode,
     /// The words behind the status, where they are not the usual ones.
     pub phrase: Option<Box<str>>,
+    /// The fields of the answer that are passed on.
     pub headers: HeaderMap,
+    /// The body of the answer, decoded.
     pub body: Bytes,
     /// What it depends on of a request, besides the key's other parts.
     pub vary: Vec<HeaderName>,
     /// What the poll said in the fields that the answer's `Vary` names.
     pub said: Vec<(HeaderName, Option<HeaderValue>)>,
+    /// The clients that may have the answer.
     pub audience: Audience,
     /// What is wrong with it: the last good state goes before it while that is good enough. `None` for the answer
     /// of an upstream that is well, which counts at once.
@@ -102,8 +108,11 @@ pub enum Audience {
 pub enum Outcome {
     /// None ended yet.
     Cold,
+    /// The poll brought a state.
     Data,
+    /// The poll brought an answer that is relayed as it came.
     Relay(Arc<Relayed>),
+    /// The poll failed, and there is nothing to relay.
     Failed(Arc<Failure>),
 }
 
@@ -113,7 +122,9 @@ const REMEMBERED: Duration = Duration::from_secs(5);
 /// Everything a follower may see, replaced as a whole by the publisher.
 #[derive(Debug, Clone)]
 pub struct View {
+    /// The last state, encoded.
     pub frame: Option<Arc<Frame>>,
+    /// The condition of the resource: fresh, stale or gone.
     pub condition: Arc<Condition>,
     /// Number of the last poll that ended.
     pub ended: u64,
@@ -130,6 +141,7 @@ pub struct View {
     pub ended_at: Option<Instant>,
     /// The upstream's own Age at that time.
     pub upstream_age: Duration,
+    /// What the last poll brought.
     pub outcome: Outcome,
     /// The upstream answered with something else than the content it gave before: ordinary polls do not get
     /// that content any more, whatever fails since.
@@ -142,6 +154,7 @@ pub struct View {
     pub why: Why,
     /// On a feed: the order of the upstream's list, as far as it is known.
     pub order: Option<Order>,
+    /// Why the resource has ended, if it has.
     pub closing: Option<Closing>,
 }
 

@@ -19,13 +19,19 @@ use super::write_pace::WritePace;
 pub enum Touch {
     /// The write named it: it is polled at once, and readers wait for that poll. `repeats`: while polls show no
     /// effect, they are repeated.
-    Named { repeats: bool },
+    Named {
+        /// Whether polls without effect are repeated.
+        repeats: bool,
+    },
     /// One of its members was named: the same without repeats, and once an interval.
     Parent,
     /// The write was another class's: a followed resource is polled, and no reader waits.
     Stranger,
     /// It stands above or below: what is followed is polled after this pause, and not again for half an interval.
-    Relative { after: Duration },
+    Relative {
+        /// How long the poll waits.
+        after: Duration,
+    },
 }
 
 /// The newest write that is asked about again while it shows no effect.
@@ -33,6 +39,7 @@ pub enum Touch {
 pub struct Wave {
     /// Number of the first poll that knows of it; 0: there was none.
     pub first: u64,
+    /// When the write was noted.
     pub at: Instant,
 }
 

@@ -32,6 +32,7 @@ const MEMORY: Duration = Duration::from_secs(60);
 
 /// What a request shows of the client that it is from.
 pub struct Proof<'a> {
+    /// The fields of the request.
     pub headers: &'a HeaderMap,
     /// Raw.
     pub query: Option<&'a str>,

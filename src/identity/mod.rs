@@ -135,6 +135,7 @@ impl fmt::Debug for Identity {
 pub struct Denied {
     /// 401: prove who you are; 403: it is known who you are; 503: it cannot be found out now.
     pub status: StatusCode,
+    /// What is wrong, in words for the client.
     pub detail: String,
     /// A label of metrics.
     pub reason: &'static str,

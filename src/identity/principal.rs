@@ -37,10 +37,12 @@ impl Way {
 /// The full name of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Principal {
+    /// How the identity was proved.
     pub way: Way,
     /// The token's issuer, the certificate's authority, or the URL of the server that was asked. `None` for fixed
     /// keys, and for tokens that name no issuer where none is asked for.
     pub issuer: Option<Arc<str>>,
+    /// The name of the subject, unique for its issuer only.
     pub subject: Arc<str>,
     /// The token says its subject as a number.
     pub numeric: bool,

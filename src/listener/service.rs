@@ -40,7 +40,9 @@ use crate::metrics::Metrics;
 /// Why a listener cannot be served.
 #[derive(Debug)]
 pub enum ListenError {
+    /// The socket cannot be listened on.
     Socket(std::io::Error),
+    /// A certificate or key of the listener cannot be used.
     Certificate(BadFile),
 }
 

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 pub struct Ledger(AtomicUsize);
 
 impl Ledger {
+    /// Bytes that are held, each body counted once.
     pub fn total(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }

@@ -41,12 +41,14 @@ struct Keyed {
 }
 
 impl ResourceKey {
+    /// A key of these parts, with its hash.
     pub fn new(parts: KeyParts) -> ResourceKey {
         let mut hasher = std::hash::DefaultHasher::new();
         parts.hash(&mut hasher);
         ResourceKey(Arc::new(Keyed { hash: hasher.finish(), parts }))
     }
 
+    /// The parts of the key.
     pub fn parts(&self) -> &KeyParts {
         &self.0.parts
     }

@@ -17,9 +17,11 @@ const VALUE_BYTES_MAX: usize = 16 * 1024;
 /// The request that an answer is for.
 #[derive(Debug, Clone, Copy)]
 pub struct Answered<'a> {
+    /// The route whose mapping is undone.
     pub route: &'a Route,
     /// Its path and query as the client says them.
     pub path: &'a str,
+    /// The query of the client's request.
     pub query: Option<&'a str>,
     /// The authority by which clients name it.
     pub authority: Option<&'a str>,

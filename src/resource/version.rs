@@ -61,6 +61,7 @@ impl fmt::Debug for Version {
 pub struct VersionNamer(Arc<blake3::Hasher>);
 
 impl VersionNamer {
+    /// Names versions with this key (`version_key`), or with the fixed context.
     pub fn new(key: Option<&str>) -> Self {
         let hasher = match key {
             Some(key) => {
@@ -132,6 +133,7 @@ impl IfNoneMatch {
         seen.then_some(IfNoneMatch::Versions(versions))
     }
 
+    /// Whether the condition names the current version.
     pub fn matches(&self, current: Version) -> bool {
         match self {
             IfNoneMatch::Any => true,

@@ -20,7 +20,10 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheStatus {
     /// Young enough; seconds it stays so.
-    Hit { ttl: u64 },
+    Hit {
+        /// Seconds for which the state stays young.
+        ttl: u64,
+    },
     /// This request, or one it shares, made the poll.
     Miss,
     /// The upstream fails; this is the last good one.
@@ -28,6 +31,7 @@ pub enum CacheStatus {
 }
 
 impl CacheStatus {
+    /// The value of `Cache-Status` (RFC 9211).
     pub fn value(self) -> HeaderValue {
         let text = match self {
             CacheStatus::Hit { ttl } => format!("pollcast; hit; ttl={ttl}"),

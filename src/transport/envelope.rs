@@ -16,6 +16,7 @@ use crate::hub::{Closing, Delivery};
 /// Messages a second that one client may send.
 const RATE: u32 = 100;
 
+/// Reads and writes the messages of one connection that carries many resources (contract §6).
 #[derive(Debug)]
 pub struct Envelope {
     socket: WebSocket,

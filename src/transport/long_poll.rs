@@ -27,7 +27,9 @@ pub struct LongPoll(Held);
 pub struct Held {
     /// When it is answered at the latest.
     pub deadline: Moment,
+    /// What does not change while the request is held.
     pub common: Arc<Common>,
+    /// The version that the client has.
     pub have: Have,
     /// The body of the version it has was compressed.
     pub coded: bool,
@@ -40,10 +42,13 @@ pub struct Held {
 /// What many held requests of one resource have in common, so that it is there once.
 #[derive(Debug)]
 pub struct Common {
+    /// The key of the resource.
     pub key: ResourceKey,
+    /// The route that covers the resource.
     pub route: Arc<Route>,
     /// Ready-made lines: Preference-Applied, CORS, Connection.
     pub extra: Bytes,
+    /// Whether the client speaks HTTP/1.0.
     pub http10: bool,
     /// The clients take gzip, and this resource is compressed.
     pub gzip: bool,
@@ -77,6 +82,7 @@ pub fn hold(wait: Duration, chance: f64) -> Duration {
 }
 
 impl LongPoll {
+    /// A held poll that waits for a change or its deadline.
     pub fn new(held: Held) -> LongPoll {
         LongPoll(held)
     }
@@ -158,6 +164,7 @@ impl LongPoll {
         now + hold(Duration::from_millis(self.0.wait_ms.into()), chance)
     }
 
+    /// Whether the client takes gzip.
     pub fn takes_gzip(&self) -> bool {
         self.0.common.gzip
     }

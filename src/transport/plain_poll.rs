@@ -53,12 +53,16 @@ impl std::fmt::Debug for Plain {
 
 /// An answer, and its label in metrics.
 pub struct Answered {
+    /// The bytes of the answer.
     pub output: Output,
+    /// The label of the answer in metrics.
     pub label: &'static str,
+    /// The status of the answer.
     pub status: StatusCode,
 }
 
 impl Plain {
+    /// Answers plain polls of one connection for this resource.
     pub fn new(
         attendance: Attendance,
         (connection, streak): (u64, Option<Streak>),
@@ -70,6 +74,7 @@ impl Plain {
         Plain { attendance, connection, streak, route, extra, gzip, repeat, last: None }
     }
 
+    /// The resource.
     pub fn topic(&self) -> &Arc<crate::hub::Topic> {
         self.attendance.topic()
     }

@@ -31,7 +31,12 @@ pub enum Next<'a> {
     /// Not a whole head yet.
     Partial,
     /// The same request, of so many bytes, with this value of `If-None-Match`.
-    Again { length: usize, condition: Option<&'a [u8]> },
+    Again {
+        /// Bytes of the request.
+        length: usize,
+        /// The value of its `If-None-Match`.
+        condition: Option<&'a [u8]>,
+    },
     /// Something else.
     Other,
 }

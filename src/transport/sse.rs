@@ -22,6 +22,7 @@ pub enum Framing {
     Bare,
 }
 
+/// The state machine of an event stream of one resource (contract §5).
 #[derive(Debug)]
 pub struct Sse {
     framing: Framing,

@@ -34,6 +34,7 @@ pub fn tags(id: &str, resources: usize) -> Option<Vec<[u8; TAG]>> {
     bytes.chunks_exact(TAG).map(|tag| tag.try_into().ok()).collect()
 }
 
+/// The state machine of an event stream of several resources (contract §5).
 #[derive(Debug)]
 pub struct SseMany {
     framing: Framing,

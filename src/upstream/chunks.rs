@@ -59,6 +59,7 @@ impl Chunks {
         Chunks { is_padded: true, ..Chunks::of_request() }
     }
 
+    /// Whether the last chunk and its trailers were read.
     pub fn are_over(&self) -> bool {
         self.part == Part::Over
     }

@@ -27,10 +27,20 @@ pub enum Verdict {
     /// Other 3xx and 4xx: answers of an upstream that is well.
     Refused,
     /// 5xx, 429, a 401 or 403 for a quota, and statuses that no rule names.
-    Failed { class: &'static str, reason: String },
+    Failed {
+        /// The value of the label that counts it.
+        class: &'static str,
+        /// What is wrong, in words.
+        reason: String,
+    },
     /// A complete answer that is not the data wanted; worth passing on while nothing better is
     /// known.
-    Unfit { class: &'static str, reason: String },
+    Unfit {
+        /// The value of the label that counts it.
+        class: &'static str,
+        /// What is wrong, in words.
+        reason: String,
+    },
     /// Never a snapshot: an event stream, media, multipart.
     Uncoverable(NoDocument),
     /// With `share` unset: the answer is one user's.
@@ -41,6 +51,7 @@ pub enum Verdict {
 
 /// What the judgement depends on besides the answer.
 pub struct Terms<'a> {
+    /// The route that was polled.
     pub route: &'a Route,
     /// The polls of this key carry a client's credentials.
     pub private: bool,

@@ -17,18 +17,26 @@ pub enum Document {
     Known,
     /// It is not known: an answer without a usable length also ends the exchange where it is not complete this long after
     /// its head.
-    Unknown { complete_within: Duration },
+    Unknown {
+        /// The time from the head to the end of the answer.
+        complete_within: Duration,
+    },
 }
 
 /// What an answer is that is no document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoDocument {
+    /// An event stream.
     EventStream,
+    /// Audio.
     Audio,
+    /// Video.
     Video,
+    /// A body of several parts.
     Multipart,
     /// It says no length, and was not complete this long after its head.
     Endless {
+        /// The time that the answer was given after its head.
         waited: Duration,
     },
 }

@@ -21,6 +21,7 @@ pub struct FetchError {
     pub upstream: String,
     /// Address of the server that was chosen; none: the exchange did not come that far.
     pub server: Option<String>,
+    /// What failed.
     pub failure: Failure,
 }
 
@@ -28,53 +29,132 @@ pub struct FetchError {
 #[derive(Debug)]
 pub enum Failure {
     /// No address to try: nothing resolved, or all servers fail their health check.
-    NoServer { reason: String },
+    NoServer {
+        /// What was wrong, in words.
+        reason: String,
+    },
     /// No connection; nothing was sent.
-    Connect { source: Source },
+    Connect {
+        /// The error below.
+        source: Source,
+    },
     /// No connection, for a reason that names what clients should not know: a proxy, a socket. Nothing was sent to the
     /// server.
-    Unreached { reason: String },
+    Unreached {
+        /// What was wrong, in words.
+        reason: String,
+    },
     /// Neither TCP nor TLS was ready within `connect_timeout`.
-    ConnectTimeout { limit: Duration },
+    ConnectTimeout {
+        /// The limit that was exceeded.
+        limit: Duration,
+    },
     /// The handshake or the certificate failed; nothing was sent.
-    Tls { source: Source },
+    Tls {
+        /// The error below.
+        source: Source,
+    },
     /// The request was written and no response head came within `first_byte_timeout`.
-    FirstByteTimeout { limit: Duration },
+    FirstByteTimeout {
+        /// The limit that was exceeded.
+        limit: Duration,
+    },
     /// The whole exchange took longer than it may.
-    TotalTimeout { limit: Duration },
+    TotalTimeout {
+        /// The limit that was exceeded.
+        limit: Duration,
+    },
     /// The connection ended inside the head or the body.
-    Truncated { received: usize, source: Source },
+    Truncated {
+        /// Bytes that were received.
+        received: usize,
+        /// The error below.
+        source: Source,
+    },
     /// More bytes than `limit`, of what `part` names.
-    TooLarge { part: &'static str, limit: usize },
+    TooLarge {
+        /// The part of the message that was too large.
+        part: &'static str,
+        /// The limit that was exceeded.
+        limit: usize,
+    },
     /// The answer is no document, and was not read to its end.
-    NoDocument { found: NoDocument },
+    NoDocument {
+        /// What was found.
+        found: NoDocument,
+    },
     /// No response head came within `first_byte_timeout`, while other requests were answered in time: the API holds this
     /// one back.
-    HeldBack { limit: Duration },
+    HeldBack {
+        /// The limit that was exceeded.
+        limit: Duration,
+    },
     /// The message cannot be delimited safely, or is not HTTP.
-    Framing { found: String },
+    Framing {
+        /// What was found.
+        found: String,
+    },
     /// The body is not what its Content-Encoding says.
-    Encoding { coding: String, source: Source },
+    Encoding {
+        /// The name of the coding.
+        coding: String,
+        /// The error below.
+        source: Source,
+    },
     /// The body is plain text, whatever its Content-Encoding says.
-    NotCoded { coding: String },
+    NotCoded {
+        /// The name of the coding.
+        coding: String,
+    },
     /// The body has a coding that is not known here.
-    UnknownCoding { coding: String },
+    UnknownCoding {
+        /// The name of the coding.
+        coding: String,
+    },
     /// The connection or stream broke before the answer was complete.
-    Reset { source: Source },
+    Reset {
+        /// The error below.
+        source: Source,
+    },
     /// No turn came in time: the upstream's budget is used up. Nothing was sent.
-    NoTurn { limit: Duration, waiting: usize },
+    NoTurn {
+        /// The limit that was exceeded.
+        limit: Duration,
+        /// How many requests waited.
+        waiting: usize,
+    },
     /// The upstream's own quota is used up. Nothing was sent.
-    Quota { wait: Duration },
+    Quota {
+        /// How long to wait before the next request.
+        wait: Duration,
+    },
     /// Too many polls of this upstream failed in a row. Nothing was sent.
-    Open { wait: Duration },
+    Open {
+        /// How long to wait before the next request.
+        wait: Duration,
+    },
     /// The answer sends elsewhere, and it is not followed there.
-    Redirect { reason: String },
+    Redirect {
+        /// What was wrong, in words.
+        reason: String,
+    },
     /// There is no token for the polls of this upstream, and nothing was sent without one.
-    Token { reason: String },
+    Token {
+        /// What was wrong, in words.
+        reason: String,
+    },
     /// The upstream refuses what the operator proves the polls by, and nothing was sent because of that.
-    Refused { reason: String },
+    Refused {
+        /// What was wrong, in words.
+        reason: String,
+    },
     /// The one request for many resources gave nothing for any of them.
-    Batch { class: &'static str, reason: String },
+    Batch {
+        /// The value of the label that counts it.
+        class: &'static str,
+        /// What was wrong, in words.
+        reason: String,
+    },
 }
 
 impl FetchError {
@@ -229,19 +309,60 @@ impl Error for Failure {
 #[derive(Debug)]
 pub enum NewError {
     /// A server's address is not `host:port`.
-    Server { upstream: String, address: String },
+    Server {
+        /// The name of the upstream.
+        upstream: String,
+        /// The address of the server.
+        address: String,
+    },
     /// The CA bundle cannot be read.
-    CaFile { upstream: String, path: PathBuf, source: io::Error },
+    CaFile {
+        /// The name of the upstream.
+        upstream: String,
+        /// The path of the file.
+        path: PathBuf,
+        /// The error below.
+        source: io::Error,
+    },
     /// The CA bundle holds no certificate, or one that is none.
-    CaContent { upstream: String, path: PathBuf, found: String },
+    CaContent {
+        /// The name of the upstream.
+        upstream: String,
+        /// The path of the file.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
     /// pollcast's own certificate or key cannot be used.
-    Identity { upstream: String, path: PathBuf, found: String },
+    Identity {
+        /// The name of the upstream.
+        upstream: String,
+        /// The path of the file.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
     /// OpenSSL does not take what `tls` says.
-    Terms { upstream: String, found: String },
+    Terms {
+        /// The name of the upstream.
+        upstream: String,
+        /// What was found.
+        found: String,
+    },
     /// The system's roots are needed and missing.
-    SystemRoots { upstream: String, found: String },
+    SystemRoots {
+        /// The name of the upstream.
+        upstream: String,
+        /// What was found.
+        found: String,
+    },
     /// The health check's path or host cannot be sent.
-    HealthCheck { upstream: String, found: String },
+    HealthCheck {
+        /// The name of the upstream.
+        upstream: String,
+        /// What was found.
+        found: String,
+    },
 }
 
 impl fmt::Display for NewError {

@@ -48,6 +48,7 @@ pub use secret::WatchedSecret;
 /// One request to an upstream.
 #[derive(Clone)]
 pub struct Ask {
+    /// The method of the request.
     pub method: Method,
     /// The request target as the client spelled it; must start with `/`.
     pub path_and_query: String,
@@ -56,6 +57,7 @@ pub struct Ask {
     /// Everything else that goes out, in this order. A `Host` in here is left out, and a body gets its
     /// Content-Length unless one is given.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body of the request; empty if it has none.
     pub body: Bytes,
     /// With `connections: class`: what keeps the connections of its class apart from all others.
     pub class: Option<u64>,
@@ -82,6 +84,7 @@ impl fmt::Debug for Ask {
 /// A poll's place in the upstream's budget (contract §10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Priority {
+    /// The share of the budget that the request takes.
     pub class: Class,
     /// Its share among the polls of its class, at least 1.
     pub weight: u32,
@@ -111,6 +114,7 @@ pub enum Class {
 /// A complete response.
 #[derive(Debug, Clone)]
 pub struct Answer {
+    /// The status of the answer.
     pub status: StatusCode,
     /// The words behind the status, where they are not the usual ones.
     pub phrase: Option<Box<str>>,

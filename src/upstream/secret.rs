@@ -47,6 +47,7 @@ struct Mark {
 }
 
 impl WatchedSecret {
+    /// Watches a file with a secret.
     pub fn new(file: SecretFile) -> Arc<WatchedSecret> {
         let state = State { value: file.first.clone(), mark: None, looked_at: None, fails: false };
         Arc::new(WatchedSecret { file, state: Mutex::new(state), failures: OnceLock::new() })

@@ -77,6 +77,7 @@ struct Place<'a> {
 }
 
 impl Holds {
+    /// A list in which no request is held yet.
     pub fn new() -> Holds {
         let mut key = [0; 32];
         key.iter_mut().for_each(|byte| *byte = fastrand::u8(..));

@@ -31,13 +31,17 @@ pub struct Routes {
 pub enum Match {
     /// Covered, under this path: the canonical one, or one that servers read differently as it came.
     Covered {
+        /// The route that covers the request.
         route: Arc<Route>,
+        /// The path in its canonical form.
         path: String,
     },
+    /// No route covers the request.
     Uncovered,
     /// Some reading of it is covered, but not every one by the same route: it passes through as it came, and
     /// nothing of the operator's goes with it. `upstream`: that of all its readings, if they have one in common.
     Doubtful {
+        /// The upstream of all readings, if they have one in common.
         upstream: Option<Arc<Upstream>>,
     },
     /// Some reading of it is a route with `authenticate`, and not every one: the request is refused.

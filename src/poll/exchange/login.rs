@@ -22,6 +22,7 @@ enum Kind {
 }
 
 impl Login {
+    /// Reads the credentials that the polls of a route carry (`poll.auth`).
     pub fn of(route: &Route) -> Login {
         Login(match &route.poll.auth {
             None => Kind::Nothing,

@@ -53,6 +53,7 @@ pub enum NoTurn {
 }
 
 impl Gate {
+    /// Bounds requests by this budget; `None` leaves them unbounded.
     pub fn new(budget: Option<Budget>) -> Gate {
         let queue = Queue::new(budget, Instant::now());
         let state = State { queue, waiting: HashMap::new() };

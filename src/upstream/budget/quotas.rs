@@ -71,6 +71,7 @@ struct Counter {
 pub struct Held(Vec<Arc<Mutex<Left>>>);
 
 impl Quotas {
+    /// Keeps quotas of routes apart, or counts them for the whole upstream if `shared`.
     pub fn new(shared: bool) -> Quotas {
         Quotas { shared, state: Mutex::default() }
     }

@@ -21,6 +21,7 @@ pub struct Bond {
 }
 
 impl Bond {
+    /// A claim with a number of its own.
     #[allow(clippy::new_without_default, reason = "two are never alike")]
     pub fn new() -> Bond {
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -50,6 +51,7 @@ impl Bond {
 /// Whose connection a request that passes through goes on.
 #[derive(Debug)]
 pub enum Whose<'a> {
+    /// A connection that all clients share.
     Anybodys,
     /// A new one that no other request uses.
     New,
@@ -57,7 +59,9 @@ pub enum Whose<'a> {
     Tidied,
     /// One of this client's own. `again`: its server could not be connected to.
     Own {
+        /// The claim of the client.
         bond: &'a mut Bond,
+        /// Whether its server could not be connected to.
         again: bool,
     },
 }

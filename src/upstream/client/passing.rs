@@ -23,7 +23,9 @@ use crate::upstream::target::Target;
 
 /// The server for one request, and how Pingora connects to it.
 pub struct Chosen {
+    /// How the proxy reaches the server.
     pub peer: Box<HttpPeer>,
+    /// The server that was chosen.
     pub server: Server,
 }
 

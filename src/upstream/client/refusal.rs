@@ -33,8 +33,11 @@ pub enum Remedy {
     Tls,
     /// None of it.
     NoTls,
+    /// `tls.legacy`.
     Legacy,
+    /// `tls.pin` with this value.
     Pin(Pin),
+    /// `tls.sni` with this name.
     Sni(String),
 }
 

@@ -39,6 +39,7 @@ pub enum Why {
 }
 
 impl Why {
+    /// The word that operators are shown.
     pub fn word(self) -> &'static str {
         match self {
             Why::Interval => "interval",
@@ -60,13 +61,16 @@ pub struct Next {
     pub effective: Duration,
     /// From the start of this poll to the start of the next one.
     pub wait: Duration,
+    /// What decided the time.
     pub why: Why,
 }
 
 /// What a poll that gave data found.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'a> {
+    /// The fields of the answer.
     pub headers: &'a HeaderMap,
+    /// Whether the answer brought a change.
     pub changed: bool,
     /// Resources of the same upstream, this one included.
     pub sharers: usize,
@@ -74,6 +78,7 @@ pub struct Found<'a> {
     pub quota: Option<Duration>,
     /// How long it waited for its turn.
     pub waited: Duration,
+    /// When the answer came, by the clock of the system.
     pub now: SystemTime,
 }
 
@@ -91,6 +96,7 @@ pub struct Pace {
 /// around the backoff (contract §10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failing {
+    /// How many polls in a row have failed.
     pub failures: u32,
 }
 

@@ -15,6 +15,7 @@ use super::number::{self, seconds};
 /// So many more requests until then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
+    /// How many requests are left.
     pub remaining: u64,
     /// From now; never zero, at most a day.
     pub reset: Duration,
@@ -27,7 +28,9 @@ pub struct Policy(u64);
 /// A quota and which one it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Said {
+    /// The policy that the quota belongs to.
     pub policy: Policy,
+    /// What is left of the quota.
     pub quota: Quota,
 }
 
