@@ -101,7 +101,7 @@ struct Crew {
     fleet: Fleet,
     tls: Option<Arc<ClientConfig>>,
     poll: Poll,
-    /// By token; none: the connection ended.
+    /// By token; `None` once the connection has ended.
     connections: Vec<Option<Connection>>,
     wanted: usize,
     window: usize,

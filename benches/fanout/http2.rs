@@ -111,7 +111,7 @@ pub fn path_of(fields: &[u8]) -> Option<&str> {
     std::str::from_utf8(rest.get(..usize::from(*length))?).ok()
 }
 
-/// What follows a client's preface; none: it is not complete.
+/// What follows a client's preface. Returns `None` if it is not complete.
 pub fn after_preface(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(PREFACE.len()..)
 }

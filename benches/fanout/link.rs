@@ -116,7 +116,7 @@ pub fn make_certificate() -> Result<(), String> {
     write(&key, made.signing_key.serialize_pem())
 }
 
-/// How clients speak TLS; none: they do not.
+/// How clients speak TLS; `None` if they do not.
 pub fn client_config(wire: Wire) -> Result<Option<Arc<ClientConfig>>, String> {
     if !wire.is_tls() {
         return Ok(None);
@@ -135,7 +135,7 @@ pub fn client_config(wire: Wire) -> Result<Option<Arc<ClientConfig>>, String> {
     Ok(Some(Arc::new(config)))
 }
 
-/// How the floor speaks TLS; none: it does not.
+/// How the floor speaks TLS; `None` if it does not.
 pub fn server_config(wire: Wire) -> Result<Option<Arc<ServerConfig>>, String> {
     if !wire.is_tls() {
         return Ok(None);

@@ -39,7 +39,7 @@ impl Reader {
         Self { wire, head_seen: false, pending: Vec::new(), texts, last_id: Vec::new() }
     }
 
-    /// The last event id; none: no event had one.
+    /// The last event id; `None` if no event had one.
     pub fn last_id(&self) -> Option<&str> {
         std::str::from_utf8(&self.last_id).ok().filter(|id| !id.is_empty())
     }

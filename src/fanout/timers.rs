@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_wheel_never_wakes_anybody() {
+    fn an_idle_wheel_never_wakes_a_member() {
         let mut wheel = Wheel::new(Instant::now());
         assert_eq!(wheel.next(), None);
         assert_eq!(wheel.take(Instant::now() + Duration::from_secs(3600), &mut Vec::new()), None);

@@ -16,7 +16,7 @@ pub enum State {
     Fresh,
     /// Polls fail or are overdue; subscribers keep the last content.
     Stale {
-        /// When the first failure was.
+        /// When the resource became stale.
         since: SystemTime,
         /// The upstream's status, where it gave one.
         status: Option<StatusCode>,

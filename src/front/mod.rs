@@ -99,9 +99,9 @@ pub struct Shared {
     pub descriptors: Descriptors,
     /// Counts requests in progress.
     pub progress: Arc<progress::Progress>,
-    /// Paces the new resources of an address; none: they come as they like.
+    /// Paces the new resources of an address; `None` if they have no limit.
     pub newcomers: Option<Newcomers>,
-    /// Paces new push clients; none: they come as they like.
+    /// Paces new push clients; `None` if they have no limit.
     pub turnstile: Option<Turnstile>,
     /// Fields that the upstream's `Vary` named, by the key without them.
     pub vary: VaryMemory,

@@ -139,7 +139,7 @@ async fn the_first_to_attend_gets_the_only_publisher() {
 }
 
 #[tokio::test]
-async fn a_publisher_is_retained_while_somebody_attends() {
+async fn a_publisher_is_retained_while_a_client_attends() {
     let stage = Stage::new(10);
     let (visit, publisher) = stage.attend("/a", Attend::Visit);
     let Err(Retained(publisher)) = publisher.unwrap().retire() else {

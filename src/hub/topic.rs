@@ -329,7 +329,7 @@ impl Topic {
         current.filter(|version| version.tag() == tag).or_else(|| self.history.lock().version_of(tag))
     }
 
-    /// The upstream's own tag of a version this process has held; inner none: it gave no tag. Of
+    /// The upstream's own tag of a version this process has held; the inner `None` if it gave no tag. Of
     /// what is held now it is the newest one: the upstream may name the same content anew, and
     /// clients see a version before the history does.
     pub fn upstream_tag(&self, version: Version) -> Option<Option<HeaderValue>> {

@@ -121,7 +121,7 @@ impl Oracle {
         let answer = match tokio::time::timeout(self.rules.timeout, asking).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
-                tracing::warn!("nobody could be asked whether to let a client in: {error}");
+                tracing::warn!("no server could be asked whether to let a client in: {error}");
                 return Err(unknown("the server that lets clients in does not answer"));
             }
             Err(_) => return Err(unknown("the server that lets clients in takes too long")),

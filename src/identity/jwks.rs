@@ -120,7 +120,7 @@ impl KeySet {
     }
 
     async fn fetch(&self, path: &str) -> Result<Bytes, String> {
-        let client = self.client.as_ref().ok_or("nobody is there to ask for it")?;
+        let client = self.client.as_ref().ok_or("no server is there to ask for it")?;
         let upstream = client.config();
         let ask = Ask {
             method: Method::GET,

@@ -96,7 +96,7 @@ pub(super) struct Refusal {
 #[derive(Debug)]
 pub(super) struct Patience {
     awaited: Awaited,
-    /// Since it was first waited for; none: it was not yet.
+    /// Since it was first waited for; `None` before that.
     deadline: Option<Instant>,
     /// Kept from request to request. It may be too early, never too late.
     sleep: Option<Pin<Box<Sleep>>>,

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn the_checksum_is_the_one_that_everybody_means() {
+    fn the_checksum_is_the_one_of_the_specification() {
         for (bytes, wanted) in
             [(&b"123456789"[..], 0xe306_9283), (&[0; 32], 0x8a91_36aa), (&[0xff; 32], 0x62a8_ab43), (b"", 0)]
         {

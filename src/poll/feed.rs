@@ -142,8 +142,8 @@ impl Follower {
         self.tracker.may_be_new_anywhere() || !self.tracker.reaches(page)
     }
 
-    /// Where the upstream is asked for what came after an item; none: it has no cursor, or an item's name
-    /// is none of its values. An upstream that does not know a value may answer with anything.
+    /// Where the upstream is asked for what came after an item. Returns `None` if it has no cursor, or an item's
+    /// name is none of its values. An upstream that does not know a value may answer with anything.
     pub(super) fn target_after(&self, id: &str) -> Option<String> {
         let cursor = self.rules.cursor.as_ref().filter(|_| self.is_item == Some(true))?;
         (id.len() <= MAX_VALUE).then(|| with_parameter(&self.base, &cursor.query, id))

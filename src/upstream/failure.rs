@@ -19,7 +19,7 @@ pub type Source = Box<dyn Error + Send + Sync>;
 pub struct FetchError {
     /// Name of the upstream in the configuration.
     pub upstream: String,
-    /// Address of the server that was chosen; none: the exchange did not come that far.
+    /// Address of the server that was chosen; `None` if the exchange did not come that far.
     pub server: Option<String>,
     /// What failed.
     pub failure: Failure,

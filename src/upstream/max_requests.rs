@@ -17,7 +17,7 @@ pub struct InFlight {
 pub struct Place(Arc<AtomicUsize>);
 
 impl InFlight {
-    /// `most`: none: as many as there are requests.
+    /// `most` is `None` if there is no bound.
     pub fn new(most: Option<usize>) -> InFlight {
         InFlight { taken: Arc::default(), most: most.unwrap_or(usize::MAX) }
     }

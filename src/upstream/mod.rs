@@ -88,7 +88,7 @@ pub struct Priority {
     pub class: Class,
     /// Its share among the polls of its class, at least 1.
     pub weight: u32,
-    /// It never waits longer than this for its turn; none: as long as it takes.
+    /// It never waits longer than this for its turn; `None` if it waits as long as it takes.
     pub patience: Option<Duration>,
 }
 

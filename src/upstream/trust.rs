@@ -13,7 +13,7 @@ use super::failure::NewError;
 use crate::config;
 use crate::config::upstream_tls::{BadFile, Identity, read_file};
 
-/// The DER certificates of the upstream's own CA bundle; none: it has no such bundle.
+/// The DER certificates of the upstream's own CA bundle; `None` if it has no such bundle.
 /// Every one of them parses as X.509.
 ///
 /// # Errors
@@ -45,7 +45,7 @@ pub(super) fn own_authorities(upstream: &config::Upstream) -> Result<Option<Vec<
     Ok(Some(authorities))
 }
 
-/// The certificate and key that servers are shown when they ask; none: there is none for them.
+/// The certificate and key that servers are shown when they ask; `None` if there is none for them.
 /// Each of its certificates parses as X.509, and the key as one of the forms that connections take.
 ///
 /// # Errors

@@ -142,7 +142,7 @@ impl Client {
         Instant::now() + Duration::from_millis(self.rng.u64(50..2_000))
     }
 
-    /// What comes until then; none: it did not. From the calm on everybody waits until the end.
+    /// What comes until then; `None` if nothing did. From the calm on all clients wait until the end.
     pub async fn until<T>(&self, end: Instant, event: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(event);
         tokio::select! {

@@ -248,7 +248,7 @@ impl Client {
     }
 }
 
-/// The next text message; none: the server closed, since the resource is not there.
+/// The next text message. Returns `None` if the server closed, since the resource is not there.
 async fn message(ws: &mut Ws) -> Option<String> {
     match ws.next_text_or_frame().await {
         Ok(text) => Some(text),

@@ -173,7 +173,7 @@ pub fn clean(head: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// The status of the next answer, its body read; none: the connection ended instead.
+/// The status of the next answer, its body read. Returns `None` if the connection ended instead.
 async fn answer_of(http: &mut Http) -> Result<Option<u16>, String> {
     let reading = async {
         loop {

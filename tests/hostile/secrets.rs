@@ -125,7 +125,7 @@ async fn traffic(process: &Process) -> String {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_the_log_or_shown_to_anybody() {
+async fn no_secret_is_in_the_log_or_shown_to_a_peer() {
     let legacy = Legacy::start();
     script(&legacy);
     let process = Process::start_told(&yaml(&legacy), &[("RUST_LOG", Path::new("trace"))]).await;

@@ -25,7 +25,7 @@ pub struct Scene {
     pub beside: bool,
     /// Tags of everybody's answers and streams, bare.
     pub heard: Vec<String>,
-    /// Of all acts every second one is done, chosen by this; none: all are done.
+    /// Of all acts every second one is done, chosen by this; `None` if all are done.
     pub chosen_by: Option<u64>,
 }
 

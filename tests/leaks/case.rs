@@ -28,7 +28,7 @@ pub struct Outcome {
     pub recordings: usize,
 }
 
-/// Runs a case with acts chosen by this; none: its configuration is refused.
+/// Runs a case with acts chosen by this. Returns `None` if its configuration is refused.
 pub async fn run(case: &Case, seed: u64) -> Option<Outcome> {
     let world = Arc::new(World::of(case));
     let yaml = case.yaml(&world);

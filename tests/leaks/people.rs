@@ -199,7 +199,7 @@ pub const PLACES: [Place; 21] = [
 ];
 
 impl Place {
-    /// The header that says it; none: the query does, or the connection.
+    /// The header that says it; `None` if the query does, or the connection.
     pub fn field(self, person: Person) -> Option<(&'static str, String)> {
         let key = person.key();
         let (name, value) = match self {

@@ -235,7 +235,7 @@ impl Http {
     }
 }
 
-/// A held poll: asks to wait for a change from `etag` (none: not conditional), `wait` in whole seconds.
+/// A held poll: asks to wait for a change from `etag` (`None` if it is not conditional), `wait` in whole seconds.
 pub async fn long_poll(http: &mut Http, path: &str, etag: Option<&str>, wait: Duration) -> Response {
     let prefer = format!("wait={}", wait.as_secs());
     let mut headers = vec![("prefer", prefer.as_str())];

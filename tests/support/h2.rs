@@ -91,7 +91,7 @@ impl H2 {
         head
     }
 
-    /// The code with which a request's stream is reset in place of an answer (RFC 9113 §7); none: it is answered.
+    /// The code with which a request's stream is reset in place of an answer (RFC 9113 §7); `None` if it is answered.
     pub async fn reset_of(&mut self, path: &str, headers: &[(&str, &str)]) -> Option<u32> {
         let response = self.send("GET", path, headers).await;
         let answer = within("an answer or a reset", response).await;
@@ -105,7 +105,7 @@ impl H2 {
 }
 
 impl H2Body {
-    /// The next piece; none: the body is whole. A reset fails the test.
+    /// The next piece; `None` once the body is whole. A reset fails the test.
     async fn piece(&mut self) -> Option<Bytes> {
         let piece = self.body.data().await?.expect("the stream was reset");
         let _ = self.body.flow_control().release_capacity(piece.len());

@@ -67,7 +67,7 @@ pub struct Gunzip {
 }
 
 impl Gunzip {
-    /// What reads a body with these fields; none: it is not compressed.
+    /// What reads a body with these fields; `None` if it is not compressed.
     pub fn of(head: &Response) -> Option<Gunzip> {
         match head.header("content-encoding") {
             Some("gzip") => Some(Gunzip::new()),
@@ -272,7 +272,7 @@ impl Sse {
         assert!(matches!(read, Ok(0)), "instead of FIN came {read:?}: {}", self.wire.unread());
     }
 
-    /// The next event, comment or retry; none: the stream ended properly. Waits as long as it takes.
+    /// The next event, comment or retry. Returns `None` if the stream ended properly. Waits as long as it takes.
     pub async fn item(&mut self) -> Result<Option<SseItem>> {
         loop {
             if let Some(item) = self.items.pop_front() {

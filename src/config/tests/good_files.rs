@@ -258,7 +258,7 @@ fn feeds_and_batches_are_read_in_all_their_forms() {
 }
 
 #[test]
-fn a_wide_route_leaves_plain_requests_to_the_api_unless_somebody_says_otherwise() {
+fn a_wide_route_leaves_plain_requests_to_the_api_unless_the_file_says_otherwise() {
     let plain = |path: &str, route: &str, defaults: &str| {
         loaded(&format!(
             "listeners: [{{ address: 0.0.0.0:8080 }}]\nupstreams: {{ api: {{ servers: [127.0.0.1:3000] }} }}\n\

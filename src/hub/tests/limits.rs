@@ -43,7 +43,7 @@ async fn an_exception_expires_and_their_number_is_bounded() {
 }
 
 #[tokio::test]
-async fn a_closing_names_itself_to_everybody_and_is_remembered() {
+async fn a_closing_names_itself_to_all_followers_and_is_remembered() {
     let stage = Stage::new(10);
     let (attendance, publisher) = stage.attend("/a", Attend::Visit);
     let mut follower = stage.follow("/a", Resume::Start);

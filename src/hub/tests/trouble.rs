@@ -98,7 +98,7 @@ async fn a_bell_rings_once_until_its_shard_looked() {
 }
 
 #[tokio::test]
-async fn formats_with_members_are_encoded_before_anybody_is_told() {
+async fn formats_with_members_are_encoded_before_any_follower_is_told() {
     let stage = Stage::new(10);
     let (_attendance, publisher) = stage.attend("/a", Attend::Visit);
     let mut publisher = publisher.unwrap();

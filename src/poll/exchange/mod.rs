@@ -49,11 +49,11 @@ pub(super) struct Exchange {
     pub(super) route: Arc<Route>,
     /// The poll's place in the budget, for the requests after the first one.
     pub(super) priority: Priority,
-    /// Whose poll it is; none: of several at once.
+    /// The resource that is polled; `None` if it is several at once.
     pub(super) resource: Option<ResourceKey>,
     /// The poll carries a client's credentials.
     pub(super) private: bool,
-    /// The target that the validators in the request came from; none: the request's own.
+    /// The target that the validators in the request came from; `None` stands for the request's own.
     pub(super) settled: Option<String>,
     /// Set once a request carried cookies of the poller's own.
     pub(super) carried_jar: AtomicBool,

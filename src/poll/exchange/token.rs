@@ -72,7 +72,7 @@ struct Held {
 pub(super) struct Token {
     /// Sensitive.
     value: HeaderValue,
-    /// When the next one is asked for; none: when this one is refused.
+    /// When the next one is asked for; `None` if only once this one is refused.
     renew_at: Option<Instant>,
     expires_at: Option<Instant>,
 }

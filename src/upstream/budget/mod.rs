@@ -60,7 +60,7 @@ impl Gate {
         Gate { state: Arc::new(Mutex::new(state)), changed: Arc::new(Notify::new()) }
     }
 
-    /// Waits for a turn; none: there is no limit. Dropping the future leaves the queue.
+    /// Waits for a turn. Returns `None` if there is no limit. Dropping the future leaves the queue.
     ///
     /// # Errors
     /// When the patience of the priority ends first.

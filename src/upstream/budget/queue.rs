@@ -149,7 +149,7 @@ impl Queue {
         }
     }
 
-    /// The next turn now, or when to ask again; none: when something changes.
+    /// The next turn now, or when to ask again; `None` stands for the next change.
     pub(super) fn next(&mut self, now: Instant) -> Result<Ticket, Option<Instant>> {
         self.refill(now);
         if self.len() == 0 || self.budget.is_some_and(|budget| self.in_flight >= budget.max_concurrent) {
@@ -211,7 +211,7 @@ impl Queue {
         (class, first.unwrap_or_default())
     }
 
-    /// Turns a second now; none: as many as want.
+    /// Turns a second now; `None` if there is no limit.
     fn rate(&self) -> Option<f64> {
         let own = self.budget.map(|budget| budget.rate);
         let quota = self.quota.map(|(rate, _)| rate);

@@ -38,7 +38,7 @@ fn turns(queue: &mut Queue, mut now: Instant, until: Instant) -> Vec<(Instant, T
 }
 
 #[test]
-fn without_a_budget_everybody_goes() {
+fn without_a_budget_every_request_goes() {
     let now = Instant::now();
     let mut queue = Queue::new(None, now);
     assert!(queue.is_open(now));
@@ -160,7 +160,7 @@ fn no_more_are_in_flight_than_may_be() {
 }
 
 #[test]
-fn the_upstreams_quota_slows_everybody_until_it_is_reset() {
+fn the_upstreams_quota_slows_all_requests_until_it_is_reset() {
     let now = Instant::now();
     let mut queue = Queue::new(None, now);
     queue.learn(0.0, 10 * SECOND, now);

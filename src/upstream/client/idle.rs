@@ -140,7 +140,7 @@ mod tests {
         (Box::new(L4::from(stream)), server)
     }
 
-    /// What it says first; none: it is closed.
+    /// What it says first; `None` if it is closed.
     async fn heard(server: &mut TcpStream) -> Option<u8> {
         server.read_u8().await.ok()
     }

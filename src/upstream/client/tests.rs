@@ -157,7 +157,7 @@ async fn play(mut stream: TcpStream, number: usize, script: Script, saw: mpsc::S
     let _ = saw.try_send(Seen::Closed(number));
 }
 
-/// A head and as much body as its Content-Length says; none: the client closed.
+/// A head and as much body as its Content-Length says. Returns `None` if the client closed.
 async fn read_request(stream: &mut TcpStream) -> Option<String> {
     let mut request = Vec::new();
     loop {

@@ -93,7 +93,7 @@ async fn a_change_of_everything_is_sent_whole() {
 }
 
 #[tokio::test]
-async fn whole_bodies_stay_unnamed_for_everybody_else() {
+async fn whole_bodies_stay_unnamed_for_all_other_clients() {
     let stand = stand(FAST);
     let mut patches = Sse::open(stand.address(), "/prices/A", &[JSON]).await;
     let mut whole = Sse::open(stand.address(), "/prices/A", &[]).await;

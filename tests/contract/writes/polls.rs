@@ -233,7 +233,7 @@ async fn every_class_and_every_query_is_touched() {
 }
 
 #[tokio::test]
-async fn an_operator_says_that_somebody_wrote_elsewhere() {
+async fn an_operator_says_that_a_write_was_made_elsewhere() {
     let stand = stand("share: public");
     let mut sse = follow(&stand, "/prices/A", A).await;
     stand.legacy.set("/prices/A", Reply::json(B));

@@ -221,7 +221,7 @@ async fn addresses_come_and_go_and_free_ports_stay() {
     assert!(new.stderr().contains(&format!("address={dropped}")), "{}", new.stderr());
 }
 
-/// The next item, which must be the one after `last`; none: the client is told to come back.
+/// The next item, which must be the one after `last`. Returns `None` if the client is told to come back.
 async fn item_after(last: &str, stream: &mut H2Body) -> Option<String> {
     let event = stream.next_event().await;
     if event.event == "bye" {
