@@ -307,62 +307,22 @@ impl Error for Failure {
 
 /// An upstream whose client cannot be built.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "each is the upstream's name, the file, or what was found in it")]
 pub enum NewError {
     /// A server's address is not `host:port`.
-    Server {
-        /// The name of the upstream.
-        upstream: String,
-        /// The address of the server.
-        address: String,
-    },
+    Server { upstream: String, address: String },
     /// The CA bundle cannot be read.
-    CaFile {
-        /// The name of the upstream.
-        upstream: String,
-        /// The path of the file.
-        path: PathBuf,
-        /// The error below.
-        source: io::Error,
-    },
+    CaFile { upstream: String, path: PathBuf, source: io::Error },
     /// The CA bundle holds no certificate, or one that is none.
-    CaContent {
-        /// The name of the upstream.
-        upstream: String,
-        /// The path of the file.
-        path: PathBuf,
-        /// What was found.
-        found: String,
-    },
+    CaContent { upstream: String, path: PathBuf, found: String },
     /// pollcast's own certificate or key cannot be used.
-    Identity {
-        /// The name of the upstream.
-        upstream: String,
-        /// The path of the file.
-        path: PathBuf,
-        /// What was found.
-        found: String,
-    },
+    Identity { upstream: String, path: PathBuf, found: String },
     /// OpenSSL does not take what `tls` says.
-    Terms {
-        /// The name of the upstream.
-        upstream: String,
-        /// What was found.
-        found: String,
-    },
+    Terms { upstream: String, found: String },
     /// The system's roots are needed and missing.
-    SystemRoots {
-        /// The name of the upstream.
-        upstream: String,
-        /// What was found.
-        found: String,
-    },
+    SystemRoots { upstream: String, found: String },
     /// The health check's path or host cannot be sent.
-    HealthCheck {
-        /// The name of the upstream.
-        upstream: String,
-        /// What was found.
-        found: String,
-    },
+    HealthCheck { upstream: String, found: String },
 }
 
 impl fmt::Display for NewError {
