@@ -25,7 +25,7 @@ const FAULTS: [&str; 6] = [
     "cut by an end",
 ];
 
-/// A door with faults of its own.
+/// A door with faults of its own, from the storm to the calm.
 pub struct Door {
     pub address: SocketAddr,
     calm: Arc<AtomicBool>,
@@ -36,7 +36,7 @@ impl Door {
     pub async fn before(upstream: SocketAddr, seed: u64, journal: Arc<Journal>) -> Door {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let calm = Arc::new(AtomicBool::new(false));
+        let calm = Arc::new(AtomicBool::new(true));
         let rng = Mutex::new(fastrand::Rng::with_seed(seed));
         let is_calm = calm.clone();
         let accepting = tokio::spawn(async move {
@@ -53,6 +53,10 @@ impl Door {
             }
         });
         Door { address, calm, accepting: accepting.abort_handle() }
+    }
+
+    pub fn storm(&self) {
+        self.calm.store(false, Ordering::SeqCst);
     }
 
     pub fn calm(&self) {

@@ -2,6 +2,7 @@
 //!
 //! Must not know: what clients check.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,11 +11,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::all_end;
-use super::client::{Client, Ground};
+use super::client::{Client, Ground, HOST};
 use super::door::Door;
 use super::record::Journal;
 use super::script::{Plot, Poll, Script};
 use crate::support::app;
+use crate::support::client::{Http, connect};
 use crate::support::legacy::Legacy;
 
 /// How long anything may go wrong.
@@ -83,6 +85,12 @@ pub async fn run(seed: u64) -> Arc<Journal> {
         writes: seed % 4 == 2,
         calm: watch::Sender::new(false),
     });
+    if has_door {
+        for node in &ground.nodes {
+            is_known(*node).await;
+        }
+        door.storm();
+    }
     let mut clients = JoinSet::new();
     for n in 0..CLIENTS {
         journal.count("clients");
@@ -105,9 +113,21 @@ pub async fn run(seed: u64) -> Arc<Journal> {
     if ground.writes || has_door {
         return journal;
     }
-    // What hangs is left by pollcast before it asks again; what was cut off is noticed later than that.
-    assert!(stops > 0 || legacy.max_in_flight(PATH) <= 1, "{} polls at once", legacy.max_in_flight(PATH));
+    // What hangs is left by pollcast before it asks again. The server may notice that after the next poll came, and
+    // what was cut off later than that.
+    let at_once = 1 + usize::from(journal.counted("fault: hangs") > 0);
+    let most = legacy.max_in_flight(PATH);
+    assert!(stops > 0 || most <= at_once, "{most} polls at once");
     journal
+}
+
+/// Asks until the node has a snapshot: a first poll that is not served makes its URL the API's for a minute, faults
+/// and all (contract §1).
+async fn is_known(node: SocketAddr) {
+    let mut http = Http::over(connect(node).await, HOST);
+    while http.get(PATH, &[]).await.header("etag").is_none() {
+        http = Http::over(connect(node).await, HOST);
+    }
 }
 
 /// Waits until the faults are over. With `stops` the upstream goes away and comes back meanwhile; how often.
