@@ -18,7 +18,7 @@ use super::{Context, Fate, Shared, respond};
 use crate::config::{Route, SoftRefusal};
 use crate::fanout::draining;
 use crate::frame::sse;
-use crate::transport::answer;
+use crate::transport::{Expulsion, answer};
 
 /// Most softly refused clients that are held at once: they must not become what was refused.
 const MAX_SOOTHED: usize = 1000;
@@ -33,7 +33,13 @@ pub(super) async fn with(
     with_headers(session, ctx, status, detail, HeaderMap::new()).await
 }
 
-/// The same with more fields.
+/// Refuses a client that was let in and may not stay: nothing of the resource.
+pub(super) async fn expelled(session: &mut Session, ctx: &mut Context, why: Expulsion) -> Result<Fate> {
+    let (status, detail) = why.refusal();
+    with(session, ctx, status, detail).await
+}
+
+/// As [`with`], with more fields.
 pub(super) async fn with_headers(
     session: &mut Session,
     ctx: &mut Context,

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
+
 use crate::hub::Closing;
 
 /// Why the fan-out ends a connection that its topic did not end.
@@ -52,6 +54,18 @@ pub enum Expulsion {
 }
 
 impl Expulsion {
+    /// The status and the words of an answer that says it.
+    pub fn refusal(self) -> (StatusCode, &'static str) {
+        match self {
+            Expulsion::Forbidden => {
+                (StatusCode::FORBIDDEN, "the upstream gives this client something else now")
+            }
+            Expulsion::Expired | Expulsion::Revoked => {
+                (StatusCode::UNAUTHORIZED, "what let this client in is no longer good")
+            }
+        }
+    }
+
     fn reason(self) -> &'static str {
         match self {
             Expulsion::Expired => "expired",

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use super::answer;
 use super::compact_instant::Moment;
 use super::plain_poll::servable;
 use super::repeat::Repeat;
-use super::{End, Expulsion, Output, Step};
+use super::{End, Output, Step};
 use crate::config::Route;
 use crate::frame::State;
 use crate::hub::{Closing, Delivery, View};
@@ -66,6 +66,30 @@ impl PartialEq for Common {
     }
 }
 
+/// What ends a wait, before it is written in the client's version of HTTP.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// The word for logs and metrics.
+    pub reason: &'static str,
+    /// The connection serves no further request here.
+    pub is_last: bool,
+}
+
+impl Answer {
+    fn new(status: StatusCode, headers: HeaderMap, body: Bytes, reason: &'static str) -> Answer {
+        Answer { status, headers, body, reason, is_last: false }
+    }
+
+    fn problem(status: StatusCode, reason: &'static str, detail: &str) -> Answer {
+        let title = status.canonical_reason().unwrap_or("Error");
+        let (headers, body) = answer::problem(status, title, detail);
+        Answer::new(status, headers, body, reason)
+    }
+}
+
 /// What a held client has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Have {
@@ -87,55 +111,83 @@ impl LongPoll {
         LongPoll(held)
     }
 
-    pub(super) fn deliver(&mut self, delivery: &Delivery, view: &View) -> Step {
-        let held = &self.0;
+    /// What a delivery answers; `None` if it is no answer.
+    pub fn answer_to(&self, delivery: &Delivery, view: &View) -> Option<Answer> {
+        let Held { common, have, .. } = &self.0;
+        let (key, route) = (&common.key, &*common.route);
+        let answer = |status, headers, body| Some(Answer::new(status, headers, body, "answered"));
         match delivery {
             Delivery::Frame(frame) => {
                 let since = view.confirmed_at.map_or(Duration::ZERO, |at| at.elapsed());
-                let age = view.upstream_age + since;
                 let snapshot = &frame.snapshot;
-                let gzip = frame.gzip_made().filter(|_| held.common.gzip);
-                let headers = answer::full(snapshot, &held.common.key, &held.common.route, age, None, gzip);
-                let head =
-                    answer::head_bytes(snapshot.status, &headers, &held.common.extra, held.common.http10);
-                let body = gzip.unwrap_or(&snapshot.body).clone();
-                self.answer(Output::two(head.freeze(), body), "answered")
+                let gzip = frame.gzip_made().filter(|_| common.gzip);
+                let headers = answer::full(snapshot, key, route, view.upstream_age + since, None, gzip);
+                answer(snapshot.status, headers, gzip.unwrap_or(&snapshot.body).clone())
             }
-            Delivery::Patches(chain) => match (&view.frame, chain.joined().zip(chain.ends())) {
-                (Some(frame), Some((patch, (base, _)))) => {
-                    let headers = answer::patched(
-                        &frame.snapshot,
-                        &held.common.key,
-                        &held.common.route,
-                        base,
-                        patch.len(),
-                    );
-                    let head = answer::head_bytes(
-                        StatusCode::IM_USED,
-                        &headers,
-                        &held.common.extra,
-                        held.common.http10,
-                    );
-                    self.answer(Output::two(head.freeze(), patch), "answered")
-                }
-                // Chains of JSON patches are never empty, and can be joined.
-                _ => Step::Wait,
-            },
+            // Chains of JSON patches are never empty, and can be joined.
+            Delivery::Patches(chain) => {
+                let (frame, (patch, (base, _))) =
+                    view.frame.as_ref().zip(chain.joined().zip(chain.ends()))?;
+                let headers = answer::patched(&frame.snapshot, key, route, base, patch.len());
+                answer(StatusCode::IM_USED, headers, patch)
+            }
             Delivery::Items(batch) => {
-                self.items(batch.array(), batch.items().last().map(|item| item.id.as_str()), None, "answered")
+                let last = batch.items().last().map(|item| item.id.as_str());
+                Some(self.items(batch.array(), last, None, "answered"))
             }
             // It has to read the page again: what it named is nowhere, or too far back.
-            Delivery::Reset(reason) if held.have == Have::Items => {
-                self.items(Bytes::from_static(b"[]"), None, Some(reason), "reset")
+            Delivery::Reset(reason) if *have == Have::Items => {
+                Some(self.items(Bytes::from_static(b"[]"), None, Some(reason), "reset"))
             }
             // What follows is the answer.
-            Delivery::Reset(_) => Step::Wait,
+            Delivery::Reset(_) => None,
             Delivery::Condition(condition) => match condition.state {
-                State::Gone { status } => self.problem(status, "gone", "the upstream says that it is gone"),
-                State::Fresh | State::Stale { .. } => Step::Wait,
+                State::Gone { status } => {
+                    Some(Answer::problem(status, "gone", "the upstream says that it is gone"))
+                }
+                State::Fresh | State::Stale { .. } => None,
             },
-            Delivery::Closing(closing) => self.end(End::Topic(*closing), Some(view)),
+            Delivery::Closing(closing) => Some(self.answer_to_end(End::Topic(*closing), Some(view))),
         }
+    }
+
+    /// What the client is told when its wait is over: a 304 with its own version, which says what the 200 of that
+    /// version would if `view` still has it; on a feed no items.
+    pub fn answer_to_deadline(&self, view: Option<&View>) -> Answer {
+        let Held { common, have, coded, .. } = &self.0;
+        match have {
+            Have::Version(version) => {
+                let headers = answer::unchanged_in(view, *version, &common.key, &common.route, *coded);
+                Answer::new(StatusCode::NOT_MODIFIED, headers, Bytes::new(), "timeout")
+            }
+            Have::Items => self.items(Bytes::from_static(b"[]"), None, None, "timeout"),
+        }
+    }
+
+    /// What the client is told when the wait is ended.
+    pub fn answer_to_end(&self, end: End, view: Option<&View>) -> Answer {
+        let (status, detail) = match end {
+            End::Topic(Closing::NotShareable) => {
+                (StatusCode::FORBIDDEN, "the upstream's answers are one user's; the route needs `share`")
+            }
+            End::Topic(Closing::Credentials) => {
+                (StatusCode::UNAUTHORIZED, "the upstream refuses these credentials")
+            }
+            End::Topic(Closing::Gone) => (StatusCode::GONE, "the upstream says that it is gone"),
+            End::Expelled(why) => why.refusal(),
+            // The next request finds out more; on a drain it finds another process.
+            End::Topic(_) | End::Drain { .. } | End::MaxAge => {
+                let reason = end.reason();
+                return Answer { reason, is_last: true, ..self.answer_to_deadline(view) };
+            }
+        };
+        Answer::problem(status, end.reason(), detail)
+    }
+
+    fn items(&self, array: Bytes, last: Option<&str>, reset: Option<&str>, reason: &'static str) -> Answer {
+        let Held { common, .. } = &self.0;
+        let headers = answer::items(&common.key, &common.route, array.len(), last, reset);
+        Answer::new(StatusCode::OK, headers, array, reason)
     }
 
     pub(super) fn repeat(&self) -> Option<&Repeat> {
@@ -169,86 +221,37 @@ impl LongPoll {
         self.0.common.gzip
     }
 
-    fn items(&self, array: Bytes, last: Option<&str>, reset: Option<&str>, reason: &'static str) -> Step {
-        let held = &self.0;
-        let headers = answer::items(&held.common.key, &held.common.route, array.len(), last, reset);
-        let head = answer::head_bytes(StatusCode::OK, &headers, &held.common.extra, held.common.http10);
-        self.answer(Output::two(head.freeze(), array), reason)
+    pub(super) fn deliver(&self, delivery: &Delivery, view: &View) -> Step {
+        self.answer_to(delivery, view).map_or(Step::Wait, |answer| self.step(answer))
     }
 
-    fn answer(&self, output: Output, reason: &'static str) -> Step {
-        let common = &self.0.common;
-        if common.keep && !common.http10 {
-            Step::GiveBack(output, reason)
+    pub fn deadline(&self) -> Instant {
+        self.0.deadline.into()
+    }
+
+    pub(super) fn expired(&self, view: Option<&View>) -> Step {
+        self.step(self.answer_to_deadline(view))
+    }
+
+    pub(super) fn end(&self, end: End, view: Option<&View>) -> Step {
+        self.step(self.answer_to_end(end, view))
+    }
+
+    /// The answer on HTTP/1, and what becomes of the connection.
+    fn step(&self, answer: Answer) -> Step {
+        let Answer { status, headers, body, reason, is_last } = answer;
+        let Common { extra, http10, keep, .. } = &*self.0.common;
+        let head = if is_last {
+            let mut extra = without_connection(extra);
+            extra.extend_from_slice(b"Connection: close\r\n");
+            answer::head_bytes(status, &headers, &extra, *http10)
         } else {
-            Step::Finish(output, reason)
-        }
-    }
-
-    fn problem(&self, status: StatusCode, reason: &'static str, detail: &str) -> Step {
-        let title = status.canonical_reason().unwrap_or("Error");
-        let (headers, body) = answer::problem(status, title, detail);
-        let head = answer::head_bytes(status, &headers, &self.0.common.extra, self.0.common.http10);
-        self.answer(Output::two(head.freeze(), body), reason)
-    }
-
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        Some(self.0.deadline.into())
-    }
-
-    pub(super) fn expired(&mut self, view: Option<&View>) -> Step {
-        match self.0.have {
-            Have::Version(version) => {
-                self.answer(self.not_modified(version, &self.0.common.extra, view), "timeout")
-            }
-            Have::Items => self.items(Bytes::from_static(b"[]"), None, None, "timeout"),
-        }
-    }
-
-    /// A 304 with the client's own version: nothing newer is known. It says what the 200 of that version would, if
-    /// `view` still has it.
-    fn not_modified(&self, version: Version, extra: &[u8], view: Option<&View>) -> Output {
-        let held = &self.0;
-        let headers = answer::unchanged_in(view, version, &held.common.key, &held.common.route, held.coded);
-        let head = answer::head_bytes(StatusCode::NOT_MODIFIED, &headers, extra, held.common.http10);
-        Output::one(head.freeze())
-    }
-
-    pub(super) fn end(&mut self, end: End, view: Option<&View>) -> Step {
-        match end {
-            End::Topic(Closing::NotShareable) => {
-                let detail = "the upstream's answers are one user's; the route needs `share`";
-                self.problem(StatusCode::FORBIDDEN, end.reason(), detail)
-            }
-            End::Topic(Closing::Credentials) => {
-                let detail = "the upstream refuses these credentials";
-                self.problem(StatusCode::UNAUTHORIZED, end.reason(), detail)
-            }
-            End::Expelled(Expulsion::Expired | Expulsion::Revoked) => {
-                let detail = "what let this client in is no longer good";
-                self.problem(StatusCode::UNAUTHORIZED, end.reason(), detail)
-            }
-            End::Expelled(Expulsion::Forbidden) => {
-                let detail = "the upstream gives this client something else now";
-                self.problem(StatusCode::FORBIDDEN, end.reason(), detail)
-            }
-            End::Topic(Closing::Gone) => {
-                self.problem(StatusCode::GONE, end.reason(), "the upstream says that it is gone")
-            }
-            // The next request finds out more; on a drain it finds another process.
-            End::Topic(_) | End::Drain { .. } | End::MaxAge => {
-                let mut extra = without_connection(&self.0.common.extra);
-                extra.extend_from_slice(b"Connection: close\r\n");
-                let output = match self.0.have {
-                    Have::Version(version) => self.not_modified(version, &extra, view),
-                    Have::Items => {
-                        let headers = answer::items(&self.0.common.key, &self.0.common.route, 2, None, None);
-                        let head = answer::head_bytes(StatusCode::OK, &headers, &extra, self.0.common.http10);
-                        Output::two(head.freeze(), Bytes::from_static(b"[]"))
-                    }
-                };
-                Step::Finish(output, end.reason())
-            }
+            answer::head_bytes(status, &headers, extra, *http10)
+        };
+        let output = Output::two(head.freeze(), body);
+        match *keep && !http10 && !is_last {
+            true => Step::GiveBack(output, reason),
+            false => Step::Finish(output, reason),
         }
     }
 }

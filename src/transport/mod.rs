@@ -25,7 +25,7 @@ pub use close_code as code;
 pub use compact_instant::Moment;
 pub use end::{End, Expulsion};
 pub use envelope::{Envelope, message};
-pub use long_poll::{Common, Have, Held, LongPoll, hold};
+pub use long_poll::{Answer, Common, Have, Held, LongPoll, hold};
 pub use plain_poll::{Answered, Plain};
 pub use repeat::{Next, Repeat};
 pub use sse::{Framing, Sse};
@@ -151,7 +151,7 @@ impl Transport {
         match self {
             Transport::Sse(sse) => sse.deadline(),
             Transport::WebSocket(websocket) => websocket.deadline(),
-            Transport::LongPoll(long_poll) => long_poll.deadline(),
+            Transport::LongPoll(long_poll) => Some(long_poll.deadline()),
             Transport::Envelope(envelope) => envelope.deadline(),
             Transport::SseMany(many) => many.deadline(),
             Transport::Plain(plain) => Some(plain.deadline()),

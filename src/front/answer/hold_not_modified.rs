@@ -18,11 +18,10 @@ use tokio::time::sleep_until;
 
 use crate::fanout::{self, Staying, draining};
 use crate::frame::{Coding, Format};
-use crate::front::Fate;
 use crate::front::covered::Cover;
 use crate::front::request::transport_choice::has_token;
-use crate::front::subscribe::long_poll_http2;
 use crate::front::subscribe::{seat, staying};
+use crate::front::{Fate, refuse};
 use crate::hub::{Attend, Delivery, Resume, Subscription};
 use crate::resource::{ResourceKey, Version};
 use crate::transport::{self, Expulsion};
@@ -205,7 +204,7 @@ impl Cover<'_> {
             }
             End::Expelled(why @ (Expulsion::Expired | Expulsion::Revoked)) => {
                 place.done();
-                return Ok(ControlFlow::Break(long_poll_http2::expelled(self, why).await?));
+                return Ok(ControlFlow::Break(refuse::expelled(self.session, self.ctx, why).await?));
             }
             End::Drain => self.session.set_keepalive(None),
             // What it gets by itself is right for it.

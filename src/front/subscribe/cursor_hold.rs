@@ -14,13 +14,12 @@ use pingora::{Error, ErrorType, Result};
 use tokio::time::sleep_until;
 
 use super::ask_first::home_after;
-use super::long_poll_http2::expelled;
 use super::staying;
 use crate::fanout::{Seat, Staying, draining};
 use crate::front::access::admit;
 use crate::front::covered::Cover;
 use crate::front::passthrough::upstream_path;
-use crate::front::{Context, Fate, Front, passthrough, respond};
+use crate::front::{Context, Fate, Front, passthrough, refuse, respond};
 use crate::hub::{Attendance, View};
 use crate::metrics::{Bypass, LONG_POLL};
 use crate::transport::{self, End, Expulsion, answer};
@@ -216,8 +215,8 @@ pub(in crate::front) async fn answer_held(
 
 async fn turned_away(front: &Front, session: &mut Session, ctx: &mut Context, why: Expulsion) -> Result<()> {
     let Some(route) = ctx.route.clone() else { return Ok(()) };
-    let mut cover = Cover::new(front, session, ctx, route, String::new());
-    expelled(&mut cover, why).await.map(drop)
+    let cover = Cover::new(front, session, ctx, route, String::new());
+    refuse::expelled(cover.session, cover.ctx, why).await.map(drop)
 }
 
 async fn not_modified(

@@ -82,14 +82,10 @@ impl Cover<'_> {
     ) -> Result<Fate> {
         let deadline = Instant::now() + transport::hold(wait, fastrand::f64());
         let applied = format!("wait={}", wait.as_secs());
-        if self.session.is_http2() {
-            let subscription = self.subscribe(attendance, None, format, resume, view);
-            let stay = staying(&self.front.shared, &seat);
-            return long_poll_http2::hold(self, subscription, stay, have, deadline, &applied).await;
-        }
         let keep = self.keeps_alive();
         let http10 = self.version != HttpVersion::HTTP_11;
-        let extra = self.held_fields(&applied, keep, http10);
+        let is_http2 = self.session.is_http2();
+        let extra = if is_http2 { Bytes::new() } else { self.held_fields(&applied, keep, http10) };
         let repeat = match (have, format) {
             (Have::Version(_), Format::Body(_)) if keep => {
                 repeats::repeat(self, attendance.topic().key(), view)
@@ -114,6 +110,11 @@ impl Cover<'_> {
             wait_ms: wait.as_millis() as u32,
             repeat,
         });
+        if is_http2 {
+            let subscription = self.subscribe(attendance, None, format, resume, view);
+            let stay = staying(&self.front.shared, &seat);
+            return long_poll_http2::hold(self, subscription, stay, &held, &applied).await;
+        }
         let shard = self.front.shared.fanout.choose();
         let subscription = self.subscribe(attendance, Some(shard), format, resume, view);
         self.hand_over(shard, Bytes::new(), Transport::LongPoll(held), Some(subscription), seat).await
