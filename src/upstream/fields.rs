@@ -52,12 +52,43 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 const DIGESTS: [&str; 4] = ["content-md5", "digest", "content-digest", "repr-digest"];
 
 /// Parts of names by which a field is taken for a credential.
-const CREDENTIAL_WORDS: [&str; 8] =
-    ["token", "session", "csrf", "xsrf", "secret", "password", "api-key", "apikey"];
+const CREDENTIAL_WORDS: [&str; 19] = [
+    "token",
+    "session",
+    "sessid",
+    "csrf",
+    "xsrf",
+    "secret",
+    "password",
+    "passwd",
+    "credential",
+    "api-key",
+    "apikey",
+    "access-key",
+    "private-key",
+    "jwt",
+    "saml",
+    "oidc",
+    "client-cert",
+    "set-cookie",
+    "authorization",
+];
+
+/// Whole names of such fields, whose words mean other things in other names.
+const CREDENTIAL_NAMES: [&str; 5] = ["x-auth", "x-oauth", "x-cookie", "x-sid", "auth"];
+
+/// Fields by which caches of CDNs are told other lifetimes than `Cache-Control` says (RFC 9213), besides those named
+/// after it.
+const FOR_CDNS: [&str; 3] = ["surrogate-control", "edge-control", "x-accel-expires"];
 
 /// Whether a field is a digest of the bytes that were sent.
 pub fn is_digest(name: &HeaderName) -> bool {
     DIGESTS.contains(&name.as_str())
+}
+
+/// Whether a field tells a CDN's cache how long it may keep the answer, before `Cache-Control` is asked.
+pub fn is_for_cdns(name: &HeaderName) -> bool {
+    FOR_CDNS.contains(&name.as_str()) || name.as_str().ends_with("-cache-control")
 }
 
 /// Whether a field of an answer may be a user's credential. Such a field is never published, and where `share` is
@@ -70,7 +101,7 @@ pub fn may_be_credential(name: &HeaderName, route: &Route) -> bool {
     // Servers that know fields as variables see no difference between `-` and `_`.
     let dashed = text.contains('_').then(|| text.replace('_', "-"));
     let text = dashed.as_deref().unwrap_or(text);
-    *name == header::AUTHORIZATION
+    CREDENTIAL_NAMES.contains(&text)
         || route.credentials.iter().any(|credential| credential == text)
         || CREDENTIAL_WORDS.iter().any(|word| text.contains(word))
 }
@@ -100,6 +131,7 @@ pub fn of_snapshot(headers: &HeaderMap, route: &Route, status: StatusCode) -> He
                     || HOP_BY_HOP.contains(name)
                     || (route.cors.is_some() && text.starts_with("access-control-"))
                     || is_rate_limit(text)
+                    || is_for_cdns(name)
                     || named.iter().any(|named| named == text)
                     || (rewritten && is_digest(name))
                     || may_be_credential(name, route)

@@ -83,12 +83,47 @@ fn what_may_be_a_credential_is_never_published() {
         ("x-password-hint", "x"),
         ("x-my-apikey", "x"),
         ("x-next-page-token", "x"),
+        ("x-jwt-assertion", "x"),
+        ("x-goog-iap-jwt-assertion", "x"),
+        ("x-amzn-oidc-data", "x"),
+        ("x-credentials", "x"),
+        ("x-passwd", "x"),
+        ("x_phpsessid", "x"),
+        ("x-saml-response", "x"),
+        ("x-private-key", "x"),
+        ("x-access-key", "x"),
+        ("x-client-cert", "x"),
+        ("x-set-cookie", "x"),
+        ("x-auth", "x"),
+        ("x-sid", "x"),
     ];
     assert_eq!(kept(doubtful), [""; 0]);
     let mut route = route();
     route.keep_fields = vec![HeaderName::from_static("x-next-page-token")];
     let kept = of_snapshot(&headers(doubtful), &route, StatusCode::OK);
     assert_eq!(names(&kept), ["x-next-page-token"]);
+}
+
+#[test]
+fn names_that_hold_such_a_word_by_accident_are_content() {
+    let content: Fields =
+        &[("x-author", "x"), ("x-auth-required", "no"), ("x-cookie-policy", "x"), ("x-side", "x")];
+    assert_eq!(kept(content).len(), content.len());
+}
+
+#[test]
+fn no_snapshot_tells_a_cdn_how_long_it_lives() {
+    let told: Fields = &[
+        ("surrogate-control", "max-age=600"),
+        ("edge-control", "max-age=600"),
+        ("x-accel-expires", "600"),
+        ("cdn-cache-control", "max-age=600"),
+        ("cloudflare-cdn-cache-control", "max-age=600"),
+        ("akamai-cache-control", "max-age=600"),
+        ("x-litespeed-cache-control", "public,max-age=600"),
+    ];
+    assert_eq!(kept(told), [""; 0]);
+    assert_eq!(kept(&[("cache-tag", "a"), ("surrogate-key", "a")]), ["cache-tag", "surrogate-key"]);
 }
 
 #[test]

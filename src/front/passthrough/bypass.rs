@@ -13,6 +13,7 @@ use crate::front::request::transport_choice;
 use crate::front::{Context, Shared};
 use crate::hub::ExceptionKind;
 use crate::metrics::Bypass;
+use crate::upstream::fields::is_for_cdns;
 
 /// Why a request is the API's, where nothing more has to be known of it. Returns `None` if it has to be looked at.
 pub(in crate::front) fn at_once(
@@ -121,13 +122,9 @@ fn with_choosing_fields(headers: &HeaderMap) -> Option<HeaderValue> {
     (all.len() > lines.len()).then(|| HeaderValue::from_bytes(&all.join(&b", "[..])).ok()).flatten()
 }
 
-/// Fields by which caches of CDNs are told other lifetimes than Cache-Control says.
-const CDN_FIELDS: [&str; 4] = ["surrogate-control", "edge-control", "x-accel-expires", "cdn-cache-control"];
-
 /// Keeps caches in front from answering a client that the route would not have let in.
 fn keep_private(response: &mut ResponseHeader) -> Result<()> {
-    let of_cdn = |name: &str| CDN_FIELDS.contains(&name) || name.ends_with("-cdn-cache-control");
-    let named: Vec<_> = response.headers.keys().filter(|name| of_cdn(name.as_str())).cloned().collect();
+    let named: Vec<_> = response.headers.keys().filter(|name| is_for_cdns(name)).cloned().collect();
     for name in named {
         response.remove_header(&name);
     }
@@ -141,8 +138,7 @@ fn keep_private(response: &mut ResponseHeader) -> Result<()> {
 
 /// The same for an answer that is given here as it came.
 pub(in crate::front) fn keep_relay_private(headers: &mut HeaderMap) {
-    let of_cdn = |name: &str| CDN_FIELDS.contains(&name) || name.ends_with("-cdn-cache-control");
-    let named: Vec<_> = headers.keys().filter(|name| of_cdn(name.as_str())).cloned().collect();
+    let named: Vec<_> = headers.keys().filter(|name| is_for_cdns(name)).cloned().collect();
     for name in named {
         headers.remove(name);
     }
