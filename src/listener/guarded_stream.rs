@@ -37,9 +37,11 @@ const MOST: usize = 8 * 1024;
 /// Bytes that a first piece is given room for behind it.
 const ROOM: usize = 512;
 
-/// What Pingora gets to read in place of a refused head, or of the rest of a refused body: neither has it, so that it
-/// looks no further.
+/// What Pingora gets to read in place of a refused head: none has it, so that it looks no further.
 const NO_HEAD: &[u8] = b"\0\r\n\r\n";
+
+/// The same in place of the rest of a refused body. Pingora takes any byte in an extension, but no CR without LF.
+const NO_CHUNK: &[u8] = b"\r\0\r\n\r\n";
 
 /// A client's connection on its way to Pingora.
 #[derive(Debug)]
@@ -115,23 +117,23 @@ impl Attended {
         let Read { instead, unfit } = self.head.read(&read);
         let mut read = instead.unwrap_or(read);
         if let Some(unfit) = unfit {
-            self.shut_out(unfit);
-            read.extend_from_slice(NO_HEAD);
+            read.extend_from_slice(self.shut_out(unfit));
         }
         read
     }
 
     /// Something goes no further. Requests before it are answered first; the size of a chunk is refused in the place of
-    /// its request's answer, by Pingora.
-    fn shut_out(&mut self, unfit: Unfit) {
+    /// its request's answer, by Pingora. Returns what Pingora is to read in its place.
+    fn shut_out(&mut self, unfit: Unfit) -> &'static [u8] {
         let refusal = self.terms.refusal(unfit);
         if unfit == Unfit::Chunk {
-            return;
+            return NO_CHUNK;
         }
         match self.head.has_unanswered() {
             true => self.last = Some(refusal),
             false => self.parting = Some(Parting::with(refusal)),
         }
+        NO_HEAD
     }
 
     /// The last request of this connection is answered.
@@ -227,8 +229,7 @@ impl Attended {
             return Poll::Pending;
         }
         if let Some(unfit) = unfit {
-            self.shut_out(unfit);
-            instead.extend_from_slice(NO_HEAD);
+            instead.extend_from_slice(self.shut_out(unfit));
         }
         self.ahead = instead;
         self.give_ahead(buffer);

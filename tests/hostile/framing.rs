@@ -234,9 +234,22 @@ async fn a_bad_request_behind_others_is_refused_once_they_are_answered() {
 async fn the_size_of_a_chunk_is_refused_with_400_wherever_it_comes() {
     let range = Range::open();
     let head = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    for body in
-        ["\r\n\r\n", ";a\r\n\r\n", "-1\r\n", "+1\r\n", "0x1\r\nx\r\n0\r\n\r\n", "1 \r\nx\r\n0\r\n\r\n"]
-    {
+    for body in [
+        "\r\n\r\n",
+        ";a\r\n\r\n",
+        "-1\r\n",
+        "+1\r\n",
+        "0x1\r\nx\r\n0\r\n\r\n",
+        "1 \r\nx\r\n0\r\n\r\n",
+        // What an extension has not either.
+        "3;a\nb\r\nabc\r\n0\r\n\r\n",
+        "3;\nabc\r\n0\r\n\r\n",
+        "3;\0\r\nabc\r\n0\r\n\r\n",
+        "3;a=\u{b}\r\nabc\r\n0\r\n\r\n",
+        "0;\0\r\n\r\n",
+        "0;a\nb\r\n\r\n",
+        "3;a\rb\r\nabc\r\n0\r\n\r\n",
+    ] {
         for pieces in [vec![format!("{head}{body}")], vec![head.to_owned(), body.to_owned()]] {
             let mut http = Http::connect(range.address()).await;
             for piece in &pieces {

@@ -140,6 +140,8 @@ fn cases() -> Vec<Case> {
         (":path", Some("")),
         (":path", Some("x")),
         (":path", Some("*")),
+        (":path", Some("?x")),
+        (":path", Some("?/x")),
         (":path", Some("http://b/x")),
         (":path", Some("/x y")),
         (":path", Some("/x\r\nHost: b")),

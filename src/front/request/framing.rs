@@ -137,12 +137,18 @@ fn target(request_line: &[u8]) -> Result<(), BadHead> {
 /// process and an upstream see is one request.
 ///
 /// # Errors
-/// A field that says where the body ends, or which host the request is for, is there twice.
+/// The target has no form of HTTP/1, or a field that says where the body ends, or whom the request is for, is there
+/// twice.
 pub(in crate::front) fn to_http1_form(session: &mut Session) -> Result<(), BadHead> {
     if !session.is_http2() {
         return Ok(());
     }
-    let headers = &session.req_header().headers;
+    let request = session.req_header();
+    let target = request.raw_path();
+    if !(target.starts_with(b"/") || (target == b"*" && request.method == Method::OPTIONS)) {
+        return Err(BadHead("the request names no target"));
+    }
+    let headers = &request.headers;
     for (name, words) in
         [(header::CONTENT_LENGTH, BadHead("Content-Length twice")), (header::HOST, BadHead("Host twice"))]
     {
