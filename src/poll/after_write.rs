@@ -52,7 +52,7 @@ pub(super) enum Heard {
 }
 
 /// How far the polls for one write are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Echo {
     /// The write they are for: number of the first poll that knows of it.
     wave: u64,
@@ -60,6 +60,13 @@ pub(super) struct Echo {
     due: Option<Instant>,
     /// Its effect was found, or is asked for no longer.
     over: bool,
+}
+
+/// Of no write: there is nothing to ask for again.
+impl Default for Echo {
+    fn default() -> Echo {
+        Echo { wave: 0, repeats: 0, due: None, over: true }
+    }
 }
 
 impl Echo {
@@ -177,6 +184,15 @@ mod tests {
         tokio::time::advance(PATIENCE).await;
         assert!(in_vain(&mut echo, 1, wave, &lags));
         assert_eq!(echo.due(1), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_write_there_is_nothing_to_repeat() {
+        let (mut echo, never, lags) = (Echo::default(), wave(0), Lags::new(1));
+        for number in 1..4 {
+            assert!(in_vain(&mut echo, number, never, &lags));
+            assert_eq!(echo.due(0), None, "{number}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
