@@ -21,7 +21,8 @@ use super::{Exchange, Exchanged};
 use crate::config::{Batch, Route};
 use crate::poll::{conditional, request};
 use crate::resource::{KeyParts, ResourceKey, Validators};
-use crate::upstream::{Answer, Ask, Class, Failure, FetchError, Priority};
+use crate::upstream::classify::{not_shareable, obeys_privacy};
+use crate::upstream::{Answer, Ask, Class, Document, Failure, FetchError, Priority};
 
 /// A resource as one item of a batch.
 #[derive(Debug, Clone)]
@@ -76,6 +77,8 @@ struct Poll {
     followers: usize,
     /// It has to get past caches.
     after_write: bool,
+    /// The upstream has answered with this resource before: what goes wrong now is not its name's doing.
+    is_known: bool,
     /// The batch that the resource's content is from.
     tag: Option<Arc<Tag>>,
     reply: oneshot::Sender<Result<Exchanged, FetchError>>,
@@ -98,6 +101,7 @@ pub(super) async fn join(
         priority: exchange.priority,
         followers,
         after_write: ask.headers.iter().any(|(name, _)| *name == header::CACHE_CONTROL),
+        is_known: ask.document == Document::Known,
         tag,
         reply,
     };
@@ -153,52 +157,55 @@ impl Group {
         }
     }
 
-    /// One request for all of these; where the upstream refuses it, two for the halves, and so on (contract §10): one
-    /// after the other, so that a bad name costs time and not a burst. A name that is refused alone stays alone for a
-    /// while.
+    /// One request for all of these; where the upstream refuses it, or fails and a new name may be why, several for
+    /// parts of them (contract §10): one after the other, so that a bad name costs time and not a burst. A name that is
+    /// refused alone, or fails alone while others are answered, stays alone for a while.
     async fn ask(self: Arc<Self>, batch: Arc<Batch>, polls: Vec<Poll>) {
         let mut left = vec![polls];
+        let (mut is_up, mut trials) = (false, 0);
         while let Some(mut polls) = left.pop() {
             polls.retain(|poll| !poll.reply.is_closed());
             if polls.is_empty() {
                 continue;
             }
-            if let Some(mut first) = self.ask_once(&batch, polls).await {
-                self.stakes.metrics.batches_refused.with_label_values(&[&self.route.path]).inc();
-                let second = first.split_off(first.len() / 2);
-                left.extend([second, first]);
+            let answered = self.ask_once(&batch, &polls).await;
+            let parts = match &answered {
+                Ok(Answered::Each(_)) => {
+                    is_up = true;
+                    None
+                }
+                Ok(Answered::Refused) => Some(Part::Half),
+                Ok(Answered::Doubtful(_)) => part(&polls, is_up, &mut trials),
+                Err(error) if may_be_about_names(&error.failure) => part(&polls, is_up, &mut trials),
+                Err(_) => None,
+            };
+            match parts {
+                Some(part) => {
+                    self.stakes.metrics.batches_refused.with_label_values(&[&self.route.path]).inc();
+                    left.extend(part.of(polls));
+                }
+                None => {
+                    if let ([only], true, Ok(Answered::Doubtful(_)) | Err(_)) = (&polls[..], is_up, &answered)
+                    {
+                        self.stakes.batches.quarantine.put(&self.key, &only.name, Instant::now());
+                    }
+                    reply(polls, answered);
+                }
             }
         }
     }
 
-    /// One request for all of these. Gives them back if the upstream refuses it for one of them, or for some.
-    async fn ask_once(&self, batch: &Batch, polls: Vec<Poll>) -> Option<Vec<Poll>> {
+    /// One request for all of these.
+    async fn ask_once(&self, batch: &Batch, polls: &[Poll]) -> Result<Answered, FetchError> {
         let names: Vec<&str> = polls.iter().map(|poll| poll.name.as_str()).collect();
         let target = batch_split::target(batch, &self.key.target(), &names);
-        let result = match target.len() {
-            ..=batch_split::LONGEST_TARGET => self.answer(batch, &polls, &target).await,
+        match target.len() {
+            ..=batch_split::LONGEST_TARGET => self.answer(batch, polls, &target).await,
             length => Err(self.failed(format!(
                 "the name of an item makes a target of {length} bytes, at most {} are sent",
                 batch_split::LONGEST_TARGET
             ))),
-        };
-        let mut replies = match result {
-            Ok(Answered::Each(replies)) => replies.into_iter(),
-            Ok(Answered::Refused) => return Some(polls),
-            Err(error) => {
-                let are_several = polls.len() > 1;
-                for poll in polls {
-                    let _ = poll.reply.send(Err(shared(&error, are_several)));
-                }
-                return None;
-            }
-        };
-        for poll in polls {
-            if let Some(reply) = replies.next() {
-                let _ = poll.reply.send(Ok(reply));
-            }
         }
-        None
     }
 
     /// What each of these polls is told, in their order. What an upstream says to a request for several is given to
@@ -238,14 +245,30 @@ impl Group {
                 unchanged.ok_or_else(|| self.failed(other.to_owned()))
             }
             (200..=203 | 207..=299, _) => {
-                self.taken_apart(batch, polls, target, answer).await.map(Answered::Each)
+                let is_ones = polls.len() > 1
+                    && obeys_privacy(&self.route.share, false)
+                    && not_shareable(&answer.headers, &self.route).is_some();
+                let replies = self.taken_apart(batch, polls, target, answer).await?;
+                Ok(if is_ones { Answered::Doubtful(replies) } else { Answered::Each(replies) })
             }
-            _ if polls.len() == 1 => Ok(Answered::Each(portioned(&answer, 1, |_| answer.clone()).collect())),
+            _ if polls.len() == 1 => {
+                let replies = portioned(&answer, 1, |_| answer.clone()).collect();
+                Ok(if answer.status.is_server_error() {
+                    Answered::Doubtful(replies)
+                } else {
+                    Answered::Each(replies)
+                })
+            }
             (400..=499, _) if is_about_names(&answer) => Ok(Answered::Refused),
             (400..=599, _) => {
                 let headers = batch_split::pace(&answer.headers);
                 let bare = Answer { headers, body: Bytes::new(), phrase: None, ..answer.clone() };
-                Ok(Answered::Each(portioned(&answer, polls.len(), |_| bare.clone()).collect()))
+                let replies = portioned(&answer, polls.len(), |_| bare.clone()).collect();
+                Ok(if answer.status.is_server_error() {
+                    Answered::Doubtful(replies)
+                } else {
+                    Answered::Each(replies)
+                })
             }
             // Of which of them should that be true?
             _ => Err(self.failed(format!("the upstream answered {status} to a batch"))),
@@ -354,6 +377,75 @@ enum Answered {
     Each(Vec<Exchanged>),
     /// It refuses the request for several, and may answer for some of them.
     Refused,
+    /// The same that each of them is told, which one of the names may have caused: a failure of the upstream's, or a
+    /// sign that the answer is one user's.
+    Doubtful(Vec<Exchanged>),
+}
+
+/// Requests for parts of a batch that are made while no part was answered, as the upstream may be down.
+const TRIALS_MAX: u8 = 4;
+
+/// How polls are asked for instead of together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Half,
+    /// Those that the upstream has answered before, and then the new ones.
+    Known,
+}
+
+impl Part {
+    /// The parts, the one that is asked for first last.
+    fn of(self, mut polls: Vec<Poll>) -> [Vec<Poll>; 2] {
+        match self {
+            Part::Half => {
+                let second = polls.split_off(polls.len() / 2);
+                [second, polls]
+            }
+            Part::Known => {
+                let (known, new) = polls.into_iter().partition(|poll| poll.is_known);
+                [new, known]
+            }
+        }
+    }
+}
+
+/// Which parts of polls that failed together are asked for; `None` if the failure is theirs. `is_up`: the upstream has
+/// answered another part.
+fn part(polls: &[Poll], is_up: bool, trials: &mut u8) -> Option<Part> {
+    let known = polls.iter().filter(|poll| poll.is_known).count();
+    match known {
+        0 if polls.len() == 1 => None,
+        0 if is_up => Some(Part::Half),
+        0 => {
+            *trials += 1;
+            (*trials <= TRIALS_MAX).then_some(Part::Half)
+        }
+        known => (known < polls.len()).then_some(Part::Known),
+    }
+}
+
+/// Whether a request may have failed for what it asks for: not one that was never made.
+fn may_be_about_names(failure: &Failure) -> bool {
+    !matches!(failure, Failure::Quota { .. } | Failure::NoTurn { .. } | Failure::Open { .. })
+}
+
+/// Tells each of the polls what came.
+fn reply(polls: Vec<Poll>, answered: Result<Answered, FetchError>) {
+    match answered {
+        Ok(Answered::Each(replies) | Answered::Doubtful(replies)) => {
+            for (poll, reply) in polls.into_iter().zip(replies) {
+                let _ = poll.reply.send(Ok(reply));
+            }
+        }
+        // A refusal of one name is an answer, so that this is none.
+        Ok(Answered::Refused) => {}
+        Err(error) => {
+            let are_several = polls.len() > 1;
+            for poll in polls {
+                let _ = poll.reply.send(Err(shared(&error, are_several)));
+            }
+        }
+    }
 }
 
 /// Whether a refusal may be about some of the names: a refusal that is about the
@@ -407,6 +499,7 @@ mod tests {
             priority: Priority { class, weight, patience: patience.map(Duration::from_secs) },
             followers: 1,
             after_write: false,
+            is_known: false,
             tag: None,
             reply: oneshot::channel().0,
         };

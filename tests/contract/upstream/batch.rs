@@ -191,6 +191,62 @@ async fn names_that_the_api_refuses_keep_no_other_from_being_polled() {
 }
 
 #[tokio::test]
+async fn names_that_break_a_batch_keep_no_other_from_being_polled() {
+    let one_users = |seen: &Seen, n| Reply::json(list(seen, n, "")).header("set-cookie", "s=1");
+    let broken: [fn(&Seen, u32) -> Reply; 6] = [
+        |_, _| Reply::empty(500),
+        |_, _| Reply::empty(503),
+        |_, _| Reply::new("text/html", "<html>error</html>"),
+        |_, _| Reply::empty(302).header("location", "/login"),
+        |_, _| Reply::close(),
+        one_users,
+    ];
+    for (number, broken) in broken.into_iter().enumerate() {
+        let stand = Stand::start(&format!(
+            "poll: {{interval: 200ms, backoff: {{min: 200ms, max: 200ms}}, {BATCH}}}, delta: false, stale_after: 1h"
+        ));
+        let answer = move |n: u32| {
+            move |seen: &Seen| match names(seen).iter().any(|name| name.starts_with("bad")) {
+                true => broken(seen, n),
+                false => Reply::json(list(seen, n, "")),
+            }
+        };
+        stand.legacy.answer_with("/prices", answer(1));
+        let mut good = Sse::open(stand.address(), "/prices/A", &[]).await;
+        good.next_event().await;
+        let mut bad = JoinSet::new();
+        for n in 0..3 {
+            let address = stand.address();
+            bad.spawn(async move { Sse::try_open(address, &format!("/prices/bad{n}"), &[]).await.is_ok() });
+        }
+        stand.legacy.wait_seen("a bad name", |seen| names(seen).iter().any(|name| name == "bad1")).await;
+        for n in 2..6 {
+            stand.legacy.answer_with("/prices", answer(n));
+            let told = good.next_event().await;
+            assert_eq!(told.data, format!("{{\"id\":\"A\",  \"n\":{n}}}"), "{number}: {told:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_down_is_not_asked_for_each_name_of_a_batch() {
+    let window = BATCH.replace('}', ", window: 1s}");
+    let stand = Stand::start(&format!("poll: {{interval: 1h, backoff: {{min: 1h, max: 1h}}, {window}}}"));
+    stand.legacy.set("/prices", Reply::empty(500));
+    let mut asking = JoinSet::new();
+    for n in 0..40 {
+        let address = stand.address();
+        asking.spawn(async move {
+            let mut http = crate::support::client::Http::connect(address).await;
+            http.get(&format!("/prices/{n}"), &[]).await.status
+        });
+    }
+    assert!(asking.join_all().await.iter().all(|status| (500..600).contains(status)));
+    let asked = stand.legacy.seen("/prices").len();
+    assert!(asked <= 40, "{asked} requests for 40 names");
+}
+
+#[tokio::test]
 async fn what_is_said_to_a_request_for_several_is_given_to_none_of_them() {
     for status in [400, 401, 403, 404, 409, 422, 429, 500, 302] {
         let window = BATCH.replace('}', ", window: 1s}");
