@@ -80,6 +80,15 @@ pub struct Context {
 }
 
 impl Context {
+    /// Notes whose request it is. What the connection remembers of another client's upstream connection is not this
+    /// one's (contract §10).
+    pub(super) fn is_from(&mut self, client: Option<IpAddr>) {
+        if self.client != client {
+            self.bond = None;
+        }
+        self.client = client;
+    }
+
     /// Of a request that has just come.
     pub(super) fn new(shared: Arc<Shared>) -> Context {
         shared.active.fetch_add(1, Ordering::SeqCst);

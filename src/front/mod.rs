@@ -257,7 +257,7 @@ impl ProxyHttp for Front {
         upstream_path::answer(session.req_header(), response, ctx)?;
         // Before the client can know that its write is done.
         pace::answered(ctx, response.status);
-        writes::passed(&self.shared, session.req_header(), response, ctx);
+        writes::passed(self, session.req_header(), response, ctx);
         passthrough::rewrite_response(session, response, ctx)
     }
 

@@ -21,7 +21,7 @@ impl Front {
     /// Decides about a request. What answers is boxed: this is a part of the future of every request that
     /// passes through, and stays small enough to cost little there.
     pub(super) async fn receive(&self, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
-        ctx.client = self.client_of(session);
+        ctx.is_from(self.client_of(session));
         let size = match limits::check(&self.shared, session) {
             Ok(size) => size,
             Err(excess) if excess.closes => {
@@ -60,7 +60,7 @@ impl Front {
             let detail = "other hosts are served here (listeners[].hosts)";
             return refuse::with(session, ctx, StatusCode::MISDIRECTED_REQUEST, detail).await;
         }
-        let found = self.shared.routes.find(hosts::host(request), &path);
+        let found = self.shared.routes.find(hosts::routed(&self.listener, hosts::host(request)), &path);
         let route = if let Match::Covered { route, .. } = &found { Some(&**route) } else { None };
         if let Err(bad) = field_names::check(&request.headers, route) {
             return refuse::unfit(session, ctx, bad).await;

@@ -276,3 +276,26 @@ async fn the_admin_surface_can_be_a_socket_of_the_user_alone() {
         process.wait_exit().await;
     }
 }
+
+#[tokio::test]
+async fn the_listeners_own_address_passes_no_guard_of_its_host() {
+    let legacy = Legacy::start();
+    legacy.set("*", Reply::json("\"secret\""));
+    let route = "- {path: /adm, upstream: legacy, hosts: [www.example.com], share: {by: ['identity:subject']}, \
+                 authenticate: {keys: {clients: {b: billing-key-0123456789}}}}";
+    let yaml = with_routes(&legacy, route)
+        .replacen("[{address: '127.0.0.1:0'}]", "[{address: '127.0.0.1:0', hosts: [www.example.com]}]", 1)
+        .replacen("']}}", "'], host: api.internal}}", 1);
+    let app = app::start(&yaml);
+    let address = app.addresses()[0];
+    let port = address.port();
+    for host in ["www.example.com".to_owned(), "127.0.0.1".to_owned(), format!("127.0.0.1:{port}")] {
+        for method in ["GET", "POST"] {
+            let mut http = Http::connect(address).await;
+            let head = format!("{method} /adm HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n");
+            http.send_raw(head.as_bytes()).await;
+            http.read_response().await.expect(401);
+        }
+    }
+    assert!(legacy.all_seen().is_empty());
+}

@@ -13,8 +13,8 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use super::write_reach::{self, Bound, bind, collections, folder, path_of, resolve, split_url};
 use crate::config::{Route, Upstream};
 use crate::front::access::share::{self, ClassValues};
-use crate::front::request::target;
-use crate::front::{Context, Match, Shared};
+use crate::front::request::{hosts, target};
+use crate::front::{Context, Front, Match, Shared};
 use crate::hub::{Topic, Touch};
 use crate::identity::Identity;
 use crate::resource::{
@@ -68,11 +68,12 @@ struct Write<'a> {
 
 /// A request has passed through and was answered like this.
 pub(in crate::front) fn passed(
-    shared: &Shared,
+    front: &Front,
     request: &RequestHeader,
     response: &ResponseHeader,
     ctx: &Context,
 ) {
+    let shared = &front.shared;
     if !write_reach::is_write(&request.method)
         || !write_reach::is_done(response.status)
         || shared.hub.is_empty()
@@ -80,8 +81,7 @@ pub(in crate::front) fn passed(
         return;
     }
     let raw = &*target::path(request);
-    let host = request.headers.get(header::HOST).and_then(|v| v.to_str().ok());
-    let host = host.or(request.uri.authority().map(|a| a.as_str())).unwrap_or_default();
+    let host = hosts::routed(&front.listener, hosts::host(request)).unwrap_or_default();
     let writer = Writer::Request { headers: &request.headers, identity: ctx.identity.as_ref() };
     let mut write = Write::new(shared, "write", Some(host.to_ascii_lowercase()), writer, ctx.client);
     let upstream = ctx.upstream.as_ref().map(|upstream| upstream.config());

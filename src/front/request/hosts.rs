@@ -45,6 +45,15 @@ pub(in crate::front) fn polled(listener: &Listener, authority: Option<String>) -
     }
 }
 
+/// The host by which the route of a request is found: the one that its polls say, so that no route that names its
+/// hosts is missed under another name of the listener.
+pub(in crate::front) fn routed<'a>(listener: &'a Listener, host: Option<&'a str>) -> Option<&'a str> {
+    match listener.hosts.first() {
+        Some(first) => host.filter(|host| listener.hosts.contains(&host_name(host))).or(Some(first)),
+        None => host,
+    }
+}
+
 /// Whether a host is this address, as health checks say it.
 fn is_address(host: &str, own: SocketAddr) -> bool {
     let name = host_name(host);
@@ -102,5 +111,10 @@ mod tests {
             Some("api.example.com:81")
         );
         assert_eq!(polled(&listener(&[]), evil()), evil());
+        for host in [None, Some("api.example.com"), Some("127.0.0.1:8080"), Some("evil.example")] {
+            let polled = polled(&listed, host.map(str::to_owned));
+            assert_eq!(routed(&listed, host), polled.as_deref(), "{host:?}");
+        }
+        assert_eq!(routed(&listener(&[]), Some("evil.example")), Some("evil.example"));
     }
 }

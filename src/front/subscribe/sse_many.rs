@@ -47,7 +47,8 @@ pub(in crate::front) async fn serve(front: &Front, session: &mut Session, ctx: &
             // As the first of them would refuse it, where the head says which that is.
             let first = named(session).into_iter().next();
             let route = first.and_then(|first| {
-                match front.shared.routes.find(hosts::host(session.req_header()), first.split('?').next()?) {
+                let host = hosts::routed(&front.listener, hosts::host(session.req_header()));
+                match front.shared.routes.find(host, first.split('?').next()?) {
                     Match::Covered { route, .. } => Some(route),
                     _ => None,
                 }

@@ -107,6 +107,24 @@ async fn a_handshake_of_connections_is_sent_from_http2_to_http1() {
 }
 
 #[tokio::test]
+async fn a_handshake_behind_a_proxy_is_one_clients_and_not_the_connections() {
+    let legacy = Legacy::start();
+    let trusting = "'127.0.0.1:0', trusted_proxies: ['127.0.0.1']}]";
+    let yaml = config(&legacy, ONCE, "").replacen("'127.0.0.1:0'}]", trusting, 1);
+    let stand = Stand { legacy, app: app::start(&yaml) };
+    windows(&stand.legacy, &["/mail"]);
+    let mut proxy = stand.http().await;
+    let (ann, bob) = (("x-forwarded-for", "10.0.0.1"), ("x-forwarded-for", "10.0.0.2"));
+    proxy.get("/mail", &[ann, ("authorization", "NTLM 1")]).await.expect(401);
+    let proven = [ann, ("authorization", "NTLM ann")];
+    assert_eq!(proxy.get("/mail", &proven).await.expect(200).text(), ANN);
+    assert_eq!(proxy.get("/mail", &[ann]).await.expect(200).text(), ANN, "it is ann's still");
+    proxy.get("/mail", &[bob]).await.expect(401);
+    proxy.get("/mail", &[]).await.expect(401);
+    proxy.get("/mail", &[ann]).await.expect(401);
+}
+
+#[tokio::test]
 async fn a_handshake_stays_with_one_server_of_several() {
     let (one, other) = (Legacy::start(), Legacy::start());
     windows(&one, &["/mail"]);
