@@ -133,8 +133,8 @@ async fn what_is_held_has_no_connection_to_the_api_and_no_place_there() {
         clients.push(http);
     }
     stand.clients("long_poll", 20).await;
-    assert_eq!(stand.legacy.in_flight(CHANGES), 0);
-    assert_eq!(stand.metric("pollcast_passthrough_active", "").await, 0.0);
+    stand.legacy.wait_in_flight(CHANGES, 0).await;
+    stand.metric_becomes("pollcast_passthrough_active", "", 0.0).await;
     changes.add();
     for http in &mut clients {
         assert_eq!(newest(&http.read_response().await.expect(200)), 4);
