@@ -52,7 +52,7 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 const DIGESTS: [&str; 4] = ["content-md5", "digest", "content-digest", "repr-digest"];
 
 /// Parts of names by which a field is taken for a credential.
-const CREDENTIAL_WORDS: [&str; 19] = [
+const CREDENTIAL_WORDS: [&str; 18] = [
     "token",
     "session",
     "sessid",
@@ -70,12 +70,11 @@ const CREDENTIAL_WORDS: [&str; 19] = [
     "saml",
     "oidc",
     "client-cert",
-    "set-cookie",
     "authorization",
 ];
 
 /// Whole names of such fields, whose words mean other things in other names.
-const CREDENTIAL_NAMES: [&str; 5] = ["x-auth", "x-oauth", "x-cookie", "x-sid", "auth"];
+const CREDENTIAL_NAMES: [&str; 6] = ["auth", "x-auth", "x-cookie", "x-oauth", "x-set-cookie", "x-sid"];
 
 /// Fields by which caches of CDNs are told other lifetimes than `Cache-Control` says (RFC 9213), besides those named
 /// after it.
@@ -95,7 +94,7 @@ pub fn is_for_cdns(name: &HeaderName) -> bool {
 /// unset it says that the answer is one user's. `keep_fields` of the route says which are content all the same.
 pub fn may_be_credential(name: &HeaderName, route: &Route) -> bool {
     let text = name.as_str();
-    if route.keep_fields.contains(name) || is_rate_limit(text) {
+    if route.keep_fields.contains(name) || is_rate_limit(text) || text.starts_with("access-control-") {
         return false;
     }
     // Servers that know fields as variables see no difference between `-` and `_`.

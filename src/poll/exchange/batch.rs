@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::super::stakes::Stakes;
+use super::batch_failure::{Part, is_about_names, may_be_about_names, part, shared};
 use super::batch_split;
 use super::quarantine::Quarantine;
 use super::{Exchange, Exchanged};
@@ -175,14 +176,16 @@ impl Group {
                     None
                 }
                 Ok(Answered::Refused) => Some(Part::Half),
-                Ok(Answered::Doubtful(_)) => part(&polls, is_up, &mut trials),
-                Err(error) if may_be_about_names(&error.failure) => part(&polls, is_up, &mut trials),
+                Ok(Answered::Doubtful(_)) => part(known(&polls), polls.len(), is_up, &mut trials),
+                Err(error) if may_be_about_names(&error.failure) => {
+                    part(known(&polls), polls.len(), is_up, &mut trials)
+                }
                 Err(_) => None,
             };
             match parts {
                 Some(part) => {
                     self.stakes.metrics.batches_refused.with_label_values(&[&self.route.path]).inc();
-                    left.extend(part.of(polls));
+                    left.extend(part.of(polls, |poll| poll.is_known));
                 }
                 None => {
                     if let ([only], true, Ok(Answered::Doubtful(_)) | Err(_)) = (&polls[..], is_up, &answered)
@@ -251,24 +254,12 @@ impl Group {
                 let replies = self.taken_apart(batch, polls, target, answer).await?;
                 Ok(if is_ones { Answered::Doubtful(replies) } else { Answered::Each(replies) })
             }
-            _ if polls.len() == 1 => {
-                let replies = portioned(&answer, 1, |_| answer.clone()).collect();
-                Ok(if answer.status.is_server_error() {
-                    Answered::Doubtful(replies)
-                } else {
-                    Answered::Each(replies)
-                })
-            }
+            _ if polls.len() == 1 => Ok(told(status, portioned(&answer, 1, |_| answer.clone()))),
             (400..=499, _) if is_about_names(&answer) => Ok(Answered::Refused),
             (400..=599, _) => {
                 let headers = batch_split::pace(&answer.headers);
                 let bare = Answer { headers, body: Bytes::new(), phrase: None, ..answer.clone() };
-                let replies = portioned(&answer, polls.len(), |_| bare.clone()).collect();
-                Ok(if answer.status.is_server_error() {
-                    Answered::Doubtful(replies)
-                } else {
-                    Answered::Each(replies)
-                })
+                Ok(told(status, portioned(&answer, polls.len(), |_| bare.clone())))
             }
             // Of which of them should that be true?
             _ => Err(self.failed(format!("the upstream answered {status} to a batch"))),
@@ -382,51 +373,17 @@ enum Answered {
     Doubtful(Vec<Exchanged>),
 }
 
-/// Requests for parts of a batch that are made while no part was answered, as the upstream may be down.
-const TRIALS_MAX: u8 = 4;
-
-/// How polls are asked for instead of together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Half,
-    /// Those that the upstream has answered before, and then the new ones.
-    Known,
+/// So many of them are known.
+fn known(polls: &[Poll]) -> usize {
+    polls.iter().filter(|poll| poll.is_known).count()
 }
 
-impl Part {
-    /// The parts, the one that is asked for first last.
-    fn of(self, mut polls: Vec<Poll>) -> [Vec<Poll>; 2] {
-        match self {
-            Part::Half => {
-                let second = polls.split_off(polls.len() / 2);
-                [second, polls]
-            }
-            Part::Known => {
-                let (known, new) = polls.into_iter().partition(|poll| poll.is_known);
-                [new, known]
-            }
-        }
+/// What each is told of an answer of this status.
+fn told(status: StatusCode, replies: impl Iterator<Item = Exchanged>) -> Answered {
+    match status.is_server_error() {
+        true => Answered::Doubtful(replies.collect()),
+        false => Answered::Each(replies.collect()),
     }
-}
-
-/// Which parts of polls that failed together are asked for; `None` if the failure is theirs. `is_up`: the upstream has
-/// answered another part.
-fn part(polls: &[Poll], is_up: bool, trials: &mut u8) -> Option<Part> {
-    let known = polls.iter().filter(|poll| poll.is_known).count();
-    match known {
-        0 if polls.len() == 1 => None,
-        0 if is_up => Some(Part::Half),
-        0 => {
-            *trials += 1;
-            (*trials <= TRIALS_MAX).then_some(Part::Half)
-        }
-        known => (known < polls.len()).then_some(Part::Known),
-    }
-}
-
-/// Whether a request may have failed for what it asks for: not one that was never made.
-fn may_be_about_names(failure: &Failure) -> bool {
-    !matches!(failure, Failure::Quota { .. } | Failure::NoTurn { .. } | Failure::Open { .. })
 }
 
 /// Tells each of the polls what came.
@@ -446,35 +403,6 @@ fn reply(polls: Vec<Poll>, answered: Result<Answered, FetchError>) {
             }
         }
     }
-}
-
-/// Whether a refusal may be about some of the names: a refusal that is about the
-/// client, which asks too often or may not ask at all, is not.
-fn is_about_names(answer: &Answer) -> bool {
-    let is_about_asker = matches!(
-        answer.status,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
-    );
-    !is_about_asker
-}
-
-/// A failure as that of each poll. What is too large is the batch, not the resource; and what quotes the upstream may
-/// name the others.
-fn shared(error: &FetchError, are_several: bool) -> FetchError {
-    let unquoted = |reason: &str| Failure::Batch { class: error.class(), reason: reason.to_owned() };
-    let failure = match &error.failure {
-        Failure::Quota { wait } => Failure::Quota { wait: *wait },
-        Failure::Redirect { .. } if are_several => unquoted("the upstream redirected a batch"),
-        Failure::Framing { .. } if are_several => unquoted("the answer to a batch has no safe framing"),
-        Failure::NoTurn { limit, waiting } => Failure::NoTurn { limit: *limit, waiting: *waiting },
-        Failure::Open { wait } => Failure::Open { wait: *wait },
-        Failure::TooLarge { .. } => Failure::Batch { class: "batch", reason: error.failure.to_string() },
-        // Of these clients are told their kind alone.
-        Failure::Tls { source } => Failure::Tls { source: source.to_string().into() },
-        Failure::Unreached { reason } => Failure::Unreached { reason: reason.clone() },
-        other => Failure::Batch { class: other.class(), reason: other.to_string() },
-    };
-    FetchError { upstream: error.upstream.clone(), server: error.server.clone(), failure }
 }
 
 #[cfg(test)]

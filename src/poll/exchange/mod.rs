@@ -7,6 +7,7 @@
 //! answer means for the resource, when the next poll is due.
 
 mod batch;
+mod batch_failure;
 mod batch_split;
 mod cookies;
 mod digest;
