@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
@@ -169,6 +169,7 @@ impl Group {
             if polls.is_empty() {
                 continue;
             }
+            let known = polls.iter().filter(|poll| poll.is_known).count();
             let answered = self.ask_once(&batch, &polls).await;
             let parts = match &answered {
                 Ok(Answered::Each(_)) => {
@@ -176,9 +177,9 @@ impl Group {
                     None
                 }
                 Ok(Answered::Refused) => Some(Part::Half),
-                Ok(Answered::Doubtful(_)) => part(known(&polls), polls.len(), is_up, &mut trials),
+                Ok(Answered::Doubtful(_)) => part(known, polls.len(), is_up, &mut trials),
                 Err(error) if may_be_about_names(&error.failure) => {
-                    part(known(&polls), polls.len(), is_up, &mut trials)
+                    part(known, polls.len(), is_up, &mut trials)
                 }
                 Err(_) => None,
             };
@@ -298,7 +299,7 @@ impl Group {
         let answer = Answer { phrase: None, ..answer };
         let item = |at: usize| match items.get(&polls[at].name) {
             Some(body) => Answer { headers: headers.clone(), body: body.clone(), ..answer.clone() },
-            None => missing(&answer),
+            None => batch_split::missing(&answer),
         };
         let exchanged = |found: Exchanged| Exchanged { tag: tag.clone(), ..found };
         Ok(portioned(&answer, polls.len(), item).map(exchanged).collect())
@@ -335,17 +336,11 @@ fn unchanged(answer: &Answer, polls: &[Poll], tag: &Arc<Tag>) -> Vec<Exchanged> 
     let kept =
         Answer { headers: batch_split::fields(&answer.headers, &names), phrase: None, ..answer.clone() };
     let item = |at: usize| match tag.missing.contains(&polls[at].name) {
-        true => missing(answer),
+        true => batch_split::missing(answer),
         false => kept.clone(),
     };
     let found = portioned(answer, polls.len(), item);
     found.map(|found| Exchanged { tag: Some(tag.clone()), conditional: true, ..found }).collect()
-}
-
-/// The answer about an item that another answer leaves out.
-fn missing(answer: &Answer) -> Answer {
-    let (status, phrase) = (StatusCode::NOT_FOUND, None);
-    Answer { status, phrase, headers: HeaderMap::new(), body: Bytes::new(), ..answer.clone() }
 }
 
 /// So many answers that share what the whole one cost.
@@ -371,11 +366,6 @@ enum Answered {
     /// The same that each of them is told, which one of the names may have caused: a failure of the upstream's, or a
     /// sign that the answer is one user's.
     Doubtful(Vec<Exchanged>),
-}
-
-/// So many of them are known.
-fn known(polls: &[Poll]) -> usize {
-    polls.iter().filter(|poll| poll.is_known).count()
 }
 
 /// What each is told of an answer of this status.

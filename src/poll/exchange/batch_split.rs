@@ -6,12 +6,13 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::config::upstream_path::Pattern;
 use crate::config::{Batch, Route};
 use crate::resource::{Json, Kind, set_query, stays};
+use crate::upstream::Answer;
 use crate::upstream::schedule::is_quota_field;
 
 /// Longest target of one request, bytes: what servers take everywhere.
@@ -155,6 +156,12 @@ const OF_THE_WHOLE: [HeaderName; 8] = [
 
 /// Digests of the whole body.
 const DIGESTS: [&str; 4] = ["content-md5", "digest", "content-digest", "repr-digest"];
+
+/// The answer about an item that another answer leaves out.
+pub(super) fn missing(answer: &Answer) -> Answer {
+    let (status, phrase) = (StatusCode::NOT_FOUND, None);
+    Answer { status, phrase, headers: HeaderMap::new(), body: Bytes::new(), ..answer.clone() }
+}
 
 /// The fields of an answer that say when to ask again.
 pub(super) fn pace(headers: &HeaderMap) -> HeaderMap {
