@@ -29,7 +29,8 @@ pub struct Route {
     pub upstream: Arc<Upstream>,
     /// Where the requests go on the upstream; none: to the clients' own paths.
     pub upstream_path: Option<Arc<UpstreamPath>>,
-    /// False: `poll: off`. Nothing of the route is polled or pushed, and its requests pass through.
+    /// Whether the route is polled. With `poll: off` it is false: nothing of the route is polled or pushed, and its
+    /// requests pass through.
     pub polled: bool,
     pub poll: Poll,
     pub plain: Plain,

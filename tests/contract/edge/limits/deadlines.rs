@@ -92,11 +92,8 @@ async fn a_connection_without_a_request_is_kept_for_idle_timeout() {
     assert_eq!(refusals(&stand, "").await, 0.0);
 }
 
-#[tokio::test]
-async fn an_upload_may_be_slower_than_a_head() {
-    let stand =
-        Stand::with(FAST, "limits: {header_timeout: 200ms, idle_timeout: 200ms, first_byte_timeout: 200ms}");
-    stand.legacy.set("/upload", Reply::text("done"));
+/// Uploads a body byte by byte, which goes through.
+async fn upload_slowly(stand: &Stand) {
     let mut http = stand.http().await;
     http.send_raw(b"POST /upload HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n").await;
     for byte in *b"slow" {
@@ -104,6 +101,14 @@ async fn an_upload_may_be_slower_than_a_head() {
         http.send_raw(&[byte]).await;
     }
     assert_eq!(http.read_response().await.expect(200).text(), "done");
+}
+
+#[tokio::test]
+async fn an_upload_may_be_slower_than_a_head() {
+    let stand =
+        Stand::with(FAST, "limits: {header_timeout: 200ms, idle_timeout: 200ms, first_byte_timeout: 200ms}");
+    stand.legacy.set("/upload", Reply::text("done"));
+    upload_slowly(&stand).await;
 }
 
 #[tokio::test]
@@ -130,13 +135,7 @@ async fn an_upload_that_stops_is_cut_with_408() {
     stand.metric_becomes("pollcast_refusals_total", "body-timeout", 4.0).await;
     // A body that comes on, however slowly, and an upstream that takes its time.
     stand.legacy.set("/upload", Reply::text("done").delay(Duration::from_millis(700)));
-    let mut http = stand.http().await;
-    http.send_raw(b"POST /upload HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n").await;
-    for byte in *b"slow" {
-        tokio::time::sleep(Duration::from_millis(150)).await;
-        http.send_raw(&[byte]).await;
-    }
-    assert_eq!(http.read_response().await.expect(200).text(), "done");
+    upload_slowly(&stand).await;
     refusals_become(&stand, "body-timeout", 4.0).await;
 }
 
