@@ -8,6 +8,7 @@
 //! Must not know: transports, connections of clients.
 
 mod after_write;
+pub mod backplane;
 mod compute;
 mod conditional;
 mod credential_check;

@@ -20,6 +20,16 @@ impl Adaptive {
         Adaptive { seconds: None }
     }
 
+    /// Goes on from this interval; `None` begins anew.
+    pub(super) fn at(interval: Option<Duration>) -> Adaptive {
+        Adaptive { seconds: interval.map(|interval| interval.as_secs_f64()) }
+    }
+
+    /// The interval now. Returns `None` before the first poll.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        self.seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    }
+
     /// What the last poll found, and the interval that follows from it.
     pub(super) fn after(&mut self, changed: bool, min: Duration, max: Duration) -> Duration {
         let factor = if changed { 0.5 } else { 2f64.powf(1.0 / QUIET_POLLS) };

@@ -100,6 +100,15 @@ pub struct Failing {
     pub failures: u32,
 }
 
+/// The pace of a resource as one node hands it to another that polls from then on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PaceParts {
+    /// How many polls in a row have failed.
+    pub failures: u32,
+    /// The adaptive interval, once there is one.
+    pub adaptive: Option<Duration>,
+}
+
 /// From this many resources of an upstream on, their second polls are spread.
 const CROWD: usize = 20;
 
@@ -117,6 +126,19 @@ impl Pace {
     /// How many polls failed in a row.
     pub fn failing(&self) -> Option<Failing> {
         (self.failures > 0).then_some(Failing { failures: self.failures })
+    }
+
+    /// What another node needs to go on where this one is.
+    pub fn parts(&self) -> PaceParts {
+        PaceParts { failures: self.failures, adaptive: self.adaptive.interval() }
+    }
+
+    /// Goes on where another node was.
+    pub fn resume(&mut self, parts: PaceParts) {
+        self.failures = parts.failures;
+        self.adaptive = Adaptive::at(parts.adaptive);
+        // The resources of another node part by its chance.
+        self.is_first = false;
     }
 
     /// Data came. ±10 % jitter; never before a lifetime, a quota or `Retry-After` allows: there
@@ -291,6 +313,20 @@ mod tests {
         pace.after_success(&poll(), &found(&HeaderMap::new()));
         assert_eq!(pace.failing(), None);
         assert_eq!(pace.after_failure(&poll(), Some(9999 * SECOND)), 600 * SECOND);
+    }
+
+    #[test]
+    fn another_node_goes_on_at_the_same_pace() {
+        let adaptive = Poll { adaptive_max: Some(60 * SECOND), ..poll() };
+        let (mut pace, empty) = (Pace::new(7, None), HeaderMap::new());
+        (0..5).for_each(|_| _ = pace.after_success(&adaptive, &found(&empty)));
+        let mut other = Pace::new(8, None);
+        other.resume(pace.parts());
+        let effective = |pace: &mut Pace| pace.after_success(&adaptive, &found(&empty)).effective.as_millis();
+        assert_eq!(effective(&mut other), effective(&mut pace));
+        pace.after_failure(&poll(), None);
+        other.resume(pace.parts());
+        assert_eq!(other.failing(), Some(Failing { failures: 1 }));
     }
 
     #[test]

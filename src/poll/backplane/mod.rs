@@ -1,0 +1,63 @@
+//! What poll loops need of the other nodes that poll the same resources (contract §13).
+//!
+//! A resource has one holder at a time: its poll loop asks the upstream, has each change accepted, and only then shows
+//! it. The other nodes mirror what was accepted. A node without other nodes is its own holder: it has no backplane,
+//! and its loops neither wait nor allocate for one. Must not know: engines, clients, how anything is sealed.
+
+mod content;
+mod inbox;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::config::Route;
+use crate::resource::ResourceKey;
+
+pub use content::{
+    Found, LookUp, Order, Release, Report, Rhythm, Role, SharedContent, SharedFeed, SharedItem, Stored,
+    Trouble, TroubleKind, Written,
+};
+pub use inbox::{Inbox, News};
+
+/// The other nodes.
+pub trait Backplane: Send + Sync {
+    /// Begins to attend to a resource. Returns `None` if it is not shared with other nodes (a credential class with
+    /// `cluster.private: local`, a route with `cluster: off`): then this node polls it as if it were the only one.
+    ///
+    /// The backplane claims it and tells `inbox`, in this order: the content that is stored, the number of the newest
+    /// want, and the role of this node. It does so within `cluster.timeout`; where it cannot, the role is
+    /// [`Role::Alone`], or stays [`Role::Waiting`] with `when_lost: hold`. It attends until the membership is dropped.
+    fn attend(&self, key: &ResourceKey, route: &Arc<Route>, inbox: Arc<Inbox>)
+    -> Option<Arc<dyn Membership>>;
+}
+
+/// This node's part in one resource. Dropped when the resource has no client here any more: a holder's claim and an
+/// unclaimed record end with it.
+#[async_trait]
+pub trait Membership: Send + Sync {
+    /// Stores a content and tells the others, if its fence is the newest one and its order greater than what is stored.
+    /// Answers within `cluster.timeout`.
+    async fn write(&self, content: &SharedContent) -> Written;
+
+    /// Tells the others what a poll found that brought no new content: with the next beat, or at once if it failed, is
+    /// relayed or settles a want. Never waits.
+    fn report(&self, fence: u64, report: Report);
+
+    /// Asks the holder for a poll that starts after this, and gives the number of the want. The answer is whatever comes
+    /// with a `settled` that is not lower. Returns `None` if the engine did not answer in time.
+    async fn want(&self) -> Option<u64>;
+
+    /// Reads what is stored, if a node may have missed it. `have`: the order of what is held here.
+    async fn look_up(&self, have: Order) -> LookUp;
+
+    /// Lets others take over. Until one does, this node goes on under its fence.
+    fn release(&self, fence: u64, why: Release);
+
+    /// A client of this node wants the resource polled again after it was released.
+    fn claim(&self);
+
+    /// Without a sign of its holder for this long, a resource goes to another node.
+    fn lease(&self) -> Duration;
+}
