@@ -169,19 +169,31 @@ pub enum TroubleKind {
     Timeout,
     /// The upstream's own quota is used up: plain requests pass through.
     Quota,
+    /// Nothing was asked: it may be had later.
+    NoTurn,
+    /// The answer has a coding that is not known: plain requests pass through.
+    Undecodable,
     /// Anything else.
     Other,
 }
 
 impl TroubleKind {
     /// All kinds.
-    pub const ALL: [TroubleKind; 3] = [TroubleKind::Timeout, TroubleKind::Quota, TroubleKind::Other];
+    pub const ALL: [TroubleKind; 5] = [
+        TroubleKind::Timeout,
+        TroubleKind::Quota,
+        TroubleKind::NoTurn,
+        TroubleKind::Undecodable,
+        TroubleKind::Other,
+    ];
 
     /// The class of a failure that another node told of.
     pub fn class(self) -> &'static str {
         match self {
             TroubleKind::Timeout => "holder-timeout",
             TroubleKind::Quota => "quota",
+            TroubleKind::NoTurn => "budget",
+            TroubleKind::Undecodable => "coding",
             TroubleKind::Other => "holder",
         }
     }
@@ -190,10 +202,23 @@ impl TroubleKind {
     pub fn of(class: &str) -> TroubleKind {
         match class {
             "quota" => TroubleKind::Quota,
+            "budget" | "breaker" => TroubleKind::NoTurn,
+            "encoding" | "coding" => TroubleKind::Undecodable,
             _ if class.ends_with("timeout") => TroubleKind::Timeout,
             _ => TroubleKind::Other,
         }
     }
+}
+
+/// What a node wants of the holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// A state younger than its interval, for an ordinary poll: a holder that has one says so and does not poll.
+    Young,
+    /// A poll that starts after this, for a version that is not known: at most one in half an interval.
+    Confirmation,
+    /// A poll that starts after this, at once: for a write, or a node that had polled for itself.
+    Poll,
 }
 
 /// What became of a write.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::content::{Report, Role, SharedContent, SharedFeed};
+use super::content::{Report, Role, SharedContent, SharedFeed, Want};
 
 /// Told by the backplane, taken by the loop that owns the resource's publisher.
 #[derive(Debug)]
@@ -17,6 +17,10 @@ pub struct Inbox {
     told: Mutex<Told>,
     /// Number of the newest want of any node.
     wants: AtomicU64,
+    /// Number of the newest one for a confirmation.
+    confirmations: AtomicU64,
+    /// Number of the newest one for a poll at once.
+    polls: AtomicU64,
     bell: Notify,
     /// Items of a feed that wait at most.
     items_max: usize,
@@ -43,6 +47,8 @@ impl Inbox {
         Inbox {
             told: Mutex::new(Told { role: Role::Waiting, news: News::default() }),
             wants: AtomicU64::new(0),
+            confirmations: AtomicU64::new(0),
+            polls: AtomicU64::new(0),
             bell: Notify::new(),
             items_max,
         }
@@ -74,8 +80,13 @@ impl Inbox {
         self.bell.notify_one();
     }
 
-    /// Tells the number of the newest want that the backplane knows of.
-    pub fn tell_wants(&self, number: u64) {
+    /// Tells of a want. Where only the number is known (it is stored, its message was lost), it is one for a poll.
+    pub fn tell_want(&self, number: u64, want: Want) {
+        match want {
+            Want::Young => {}
+            Want::Confirmation => _ = self.confirmations.fetch_max(number, Ordering::SeqCst),
+            Want::Poll => _ = self.polls.fetch_max(number, Ordering::SeqCst),
+        }
         if self.wants.fetch_max(number, Ordering::SeqCst) < number {
             self.bell.notify_one();
         }
@@ -86,7 +97,17 @@ impl Inbox {
         self.told.lock().role
     }
 
-    /// Number of the newest want.
+    /// Number of the newest want for a confirmation.
+    pub fn confirmations(&self) -> u64 {
+        self.confirmations.load(Ordering::SeqCst)
+    }
+
+    /// Number of the newest want for a poll at once.
+    pub fn polls(&self) -> u64 {
+        self.polls.load(Ordering::SeqCst)
+    }
+
+    /// Number of the newest want of any kind.
     pub fn wants(&self) -> u64 {
         self.wants.load(Ordering::SeqCst)
     }
@@ -120,5 +141,94 @@ impl SharedContent {
         items.drain(..excess);
         feed.items = items;
         feed.gap = gap || excess > 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+
+    use super::super::content::{Found, Order, Rhythm, SharedItem};
+    use super::*;
+    use crate::resource::{Snapshot, Validators, VersionNamer};
+    use crate::upstream::schedule::{PaceParts, Why};
+
+    fn content(sequence: u64, names: &[&str], gap: bool) -> SharedContent {
+        let body = Bytes::from(format!("{sequence}"));
+        let version = VersionNamer::new(None).name(200, None, &body);
+        let validators = Validators { etag: None, last_modified: None };
+        let headers = HeaderMap::new();
+        let snapshot = Snapshot::new(version, StatusCode::OK, None, headers, validators, Vec::new(), body);
+        let item = |name: &&str| SharedItem { name: (*name).to_owned(), text: Bytes::from_static(b"1") };
+        let order = Order { fence: 7, sequence };
+        SharedContent {
+            order,
+            after: Order { fence: 7, sequence: sequence - 1 },
+            snapshot: Arc::new(snapshot),
+            feed: Some(SharedFeed { items: names.iter().map(item).collect(), gap, ..SharedFeed::default() }),
+            upstream_age: Duration::ZERO,
+            age: Duration::ZERO,
+            settled: 0,
+            rhythm: Rhythm { interval: Duration::ZERO, next_poll: Duration::ZERO, why: Why::Interval },
+            pace: PaceParts::default(),
+        }
+    }
+
+    fn waiting(inbox: &Inbox) -> (Order, Order, Vec<String>, bool) {
+        let content = inbox.take().content.expect("a content waits");
+        let feed = content.feed.expect("it is a feed's");
+        let names = feed.items.into_iter().map(|item| item.name).collect();
+        (content.after, content.order, names, feed.gap)
+    }
+
+    fn order(sequence: u64) -> Order {
+        Order { fence: 7, sequence }
+    }
+
+    #[test]
+    fn contents_that_wait_become_one_with_the_items_of_all() {
+        let inbox = Inbox::new(10);
+        inbox.tell_content(content(1, &["a"], false));
+        inbox.tell_content(content(2, &["b", "c"], false));
+        inbox.tell_content(content(2, &["b", "c"], false));
+        inbox.tell_content(content(3, &[], false));
+        assert_eq!(waiting(&inbox), (order(0), order(3), vec!["a".into(), "b".into(), "c".into()], false));
+        assert!(inbox.take().content.is_none());
+    }
+
+    #[test]
+    fn items_that_find_no_room_and_contents_that_are_missing_leave_a_gap() {
+        let inbox = Inbox::new(2);
+        inbox.tell_content(content(1, &["a", "b"], false));
+        inbox.tell_content(content(2, &["c"], false));
+        assert_eq!(waiting(&inbox), (order(0), order(2), vec!["b".into(), "c".into()], true));
+        inbox.tell_content(content(1, &["a"], false));
+        inbox.tell_content(content(3, &["c"], false));
+        assert_eq!(waiting(&inbox), (order(0), order(3), vec!["c".into()], true));
+    }
+
+    #[test]
+    fn a_report_is_of_the_content_before_it() {
+        let inbox = Inbox::new(1);
+        let report = || Report { order: order(1), settled: 0, age: Duration::ZERO, found: Found::Unchanged };
+        inbox.tell_report(report());
+        inbox.tell_content(content(2, &[], false));
+        assert!(inbox.take().report.is_none());
+        inbox.tell_report(report());
+        let news = inbox.take();
+        assert!(news.content.is_none() && news.report.is_some());
+    }
+
+    #[test]
+    fn a_want_counts_for_all_kinds_and_for_its_own() {
+        let inbox = Inbox::new(1);
+        inbox.tell_want(3, Want::Young);
+        inbox.tell_want(2, Want::Poll);
+        inbox.tell_want(1, Want::Confirmation);
+        assert_eq!((inbox.wants(), inbox.polls(), inbox.confirmations()), (3, 2, 1));
     }
 }

@@ -17,7 +17,7 @@ use crate::resource::ResourceKey;
 
 pub use content::{
     Found, LookUp, Order, Release, Report, Rhythm, Role, SharedContent, SharedFeed, SharedItem, Stored,
-    Trouble, TroubleKind, Written,
+    Trouble, TroubleKind, Want, Written,
 };
 pub use inbox::{Inbox, News};
 
@@ -27,7 +27,8 @@ pub trait Backplane: Send + Sync {
     /// `cluster.private: local`, a route with `cluster: off`): then this node polls it as if it were the only one.
     ///
     /// The backplane claims it and tells `inbox`, in this order: the content that is stored, the number of the newest
-    /// want, and the role of this node. It does so within `cluster.timeout`; where it cannot, the role is
+    /// want, and the role of this node; later what others write, report and want, and each new role. What this node
+    /// wrote itself it need not be told. It does so within `cluster.timeout`; where it cannot, the role is
     /// [`Role::Alone`], or stays [`Role::Waiting`] with `when_lost: hold`. It attends until the membership is dropped.
     fn attend(&self, key: &ResourceKey, route: &Arc<Route>, inbox: Arc<Inbox>)
     -> Option<Arc<dyn Membership>>;
@@ -45,9 +46,9 @@ pub trait Membership: Send + Sync {
     /// relayed or settles a want. Never waits.
     fn report(&self, fence: u64, report: Report);
 
-    /// Asks the holder for a poll that starts after this, and gives the number of the want. The answer is whatever comes
-    /// with a `settled` that is not lower. Returns `None` if the engine did not answer in time.
-    async fn want(&self) -> Option<u64>;
+    /// Asks the holder for something, and gives the number of the want: wants of all kinds are counted together. It is
+    /// answered by whatever comes with a `settled` that is not lower. Returns `None` if the engine did not answer in time.
+    async fn want(&self, want: Want) -> Option<u64>;
 
     /// Reads what is stored, if a node may have missed it. `have`: the order of what is held here.
     async fn look_up(&self, have: Order) -> LookUp;
