@@ -5,7 +5,7 @@
 //! `upstream` asks, `change` says what counts as a change, `poll` is the poll loop, `frame` encodes
 //! once, `hub` knows which client follows what, `transport` is each protocol as a state machine, `fanout` the
 //! client loop, `identity` says who a client is, `listener` has a socket until there is a request, `front` takes requests in through Pingora, `admin` is
-//! the operator's view, `app` wires them, `upgrade` hands the listening sockets to the next process,
+//! the operator's view, `cluster` has several nodes poll as one, `app` wires them, `upgrade` hands the listening sockets to the next process,
 //! `log_writer` takes log lines without waiting for their reader.
 //!
 //! Where this departs from the first design: held long-polls over plain TCP keep the bare socket and
@@ -17,6 +17,7 @@ pub mod admin;
 pub mod app;
 pub mod change;
 pub mod check;
+pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod fanout;

@@ -1,0 +1,399 @@
+//! One node: its connection to the engine, its role, and what it shows.
+
+use std::collections::BTreeSet;
+
+use super::clients::Waiter;
+use super::engine::{Answer, Cause, Command, Message, Record, Session};
+use super::polls::Poll;
+use super::{Event, INTERVAL, LEASE, MS, Micros, Rule, TIMEOUT, World};
+use crate::cluster::ownership::{Offer, Ownership};
+use crate::poll::backplane::{Order, Role};
+
+/// The first wait before the engine is tried again.
+const RECONNECT: Micros = 200 * MS;
+const RECONNECT_MAX: Micros = 5000 * MS;
+
+#[derive(Default)]
+pub(super) struct Node {
+    pub(super) is_alive: bool,
+    pub(super) is_stalled: bool,
+    /// What is of an earlier life of the node is void.
+    pub(super) life: u64,
+    /// What happened to it while it stalled.
+    pub(super) waiting: Vec<Event>,
+    pub(super) is_connected: bool,
+    /// What is of an earlier connection is void.
+    pub(super) connection: u64,
+    pub(super) is_deaf: bool,
+    commands: u64,
+    unanswered: BTreeSet<u64>,
+    failures: u32,
+    pub(super) session: Option<Session>,
+    sessions: u64,
+    own_beat_heard: Micros,
+    pub(super) ownership: Ownership,
+    pub(super) shows: Option<u64>,
+    pub(super) holder: Option<Session>,
+    live: Vec<Session>,
+    is_claiming: bool,
+    below_since: Option<Micros>,
+    /// The newest want that a poll of the cluster has settled, as far as this node knows.
+    pub(super) settled: u64,
+    /// The fence under which a poll of this node's last said what is current.
+    pub(super) confirmed_under: Option<u64>,
+    pub(super) poll: Option<Poll>,
+    pub(super) polls: u64,
+    /// The newest want that a poll of this node's has started after.
+    pub(super) polled_for: u64,
+    pub(super) due: Micros,
+    pub(super) timer: u64,
+    pub(super) waiters: Vec<Waiter>,
+    last_command: Micros,
+    pub(super) last_answer: Micros,
+    pub(super) last_message: Micros,
+}
+
+impl Node {
+    pub(super) fn takes_answer(&mut self, connection: u64, id: u64) -> bool {
+        self.connection == connection && self.unanswered.remove(&id)
+    }
+
+    pub(super) fn waits_for(&self, connection: u64, id: u64) -> bool {
+        self.connection == connection && self.unanswered.contains(&id)
+    }
+
+    pub(super) fn hears(&self, connection: u64) -> bool {
+        self.connection == connection && !self.is_deaf
+    }
+
+    /// The number of a command that will never be answered: the connection breaks.
+    pub(super) fn breaks(&mut self) -> u64 {
+        self.unanswered.insert(u64::MAX);
+        u64::MAX
+    }
+
+    fn next_session(&mut self, node: usize) -> Session {
+        self.sessions += 1;
+        let session = Session(node, self.sessions);
+        self.session = Some(session);
+        session
+    }
+
+    /// A poll whose content is on its way to the engine.
+    fn drop_written(&mut self) {
+        if self.poll.as_ref().is_some_and(|poll| poll.is_written) {
+            self.poll = None;
+        }
+    }
+}
+
+impl World {
+    pub(super) fn start(&mut self, node: usize) {
+        let old = std::mem::take(&mut self.nodes[node]);
+        self.nodes[node] = Node {
+            is_alive: true,
+            life: old.life + 1,
+            connection: old.connection,
+            sessions: old.sessions,
+            last_answer: old.last_answer,
+            last_message: old.last_message,
+            last_command: old.last_command,
+            ..Node::default()
+        };
+        self.tell(|| format!("node {node} starts"));
+        self.connect(node);
+        self.after(LEASE / 3, Event::Beat { node, life: old.life + 1 });
+    }
+
+    /// A node that was stalled goes on: its timers and its sockets have waited, in no order between them.
+    pub(super) fn wake(&mut self, node: usize) {
+        if !self.nodes[node].is_alive || !self.nodes[node].is_stalled {
+            return;
+        }
+        self.tell(|| format!("node {node} wakes"));
+        self.nodes[node].is_stalled = false;
+        let waiting = std::mem::take(&mut self.nodes[node].waiting);
+        let is_read = |event: &Event| matches!(event, Event::Answer { .. } | Event::Message { .. });
+        let (mut first, mut second): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_read);
+        if self.random.bool() {
+            std::mem::swap(&mut first, &mut second);
+        }
+        for event in first.into_iter().chain(second) {
+            self.happens(event);
+        }
+    }
+
+    pub(super) fn send(&mut self, node: usize, command: Command) {
+        if !self.nodes[node].is_connected {
+            return;
+        }
+        let way = self.way();
+        let from = &mut self.nodes[node];
+        from.commands += 1;
+        let (id, connection) = (from.commands, from.connection);
+        from.unanswered.insert(id);
+        from.last_command = (self.now + way).max(from.last_command + 1);
+        let at = from.last_command;
+        self.at(at, Event::Command { node, connection, id, command });
+        self.after(TIMEOUT, Event::TimedOut { node, connection, id });
+    }
+
+    pub(super) fn connect(&mut self, node: usize) {
+        if self.nodes[node].is_connected {
+            return;
+        }
+        if self.engine.is_down || (self.engine.is_stopped && self.random.bool()) {
+            return self.reconnect_later(node);
+        }
+        let now = self.now;
+        let is_floored = !self.is_without(Rule::Floor);
+        let this = &mut self.nodes[node];
+        this.is_connected = true;
+        this.is_deaf = false;
+        this.is_claiming = false;
+        this.connection += 1;
+        this.unanswered.clear();
+        this.own_beat_heard = now;
+        this.holder = None;
+        this.live.clear();
+        let session = this.next_session(node);
+        this.ownership.came_back();
+        if !is_floored {
+            this.ownership.set_floor(0);
+        }
+        let has_floor = this.ownership.floor().is_some_and(|floor| floor > 0);
+        self.tell(|| format!("node {node} connects as {session:?}"));
+        self.send(node, Command::Beat { session, joins: true });
+        self.claim(node, None);
+        if has_floor {
+            self.send(node, Command::Want(Cause::Floor));
+        }
+        self.ask_again(node);
+    }
+
+    fn reconnect_later(&mut self, node: usize) {
+        let this = &mut self.nodes[node];
+        let wait = (RECONNECT << this.failures).min(RECONNECT_MAX);
+        this.failures = (this.failures + 1).min(5);
+        let life = this.life;
+        let wait = self.random.u64(wait / 2..=wait * 3 / 2);
+        self.after(wait, Event::Reconnect { node, life });
+    }
+
+    /// The node is alone from now on; its own polls go on when they are due.
+    pub(super) fn lose(&mut self, node: usize, why: &str) {
+        let this = &mut self.nodes[node];
+        if !this.is_connected {
+            return;
+        }
+        this.is_connected = false;
+        this.connection += 1;
+        this.unanswered.clear();
+        this.ownership.lost();
+        this.session = None;
+        this.drop_written();
+        let due = this.due.clamp(self.now, self.now + INTERVAL);
+        self.tell(|| format!("node {node} loses the engine: {why}"));
+        self.poll_at(node, due);
+        self.reconnect_later(node);
+        self.ask_again(node);
+    }
+
+    pub(super) fn claim(&mut self, node: usize, from: Option<Session>) {
+        let this = &mut self.nodes[node];
+        let Some(session) = this.session.filter(|_| !this.is_claiming) else { return };
+        this.is_claiming = true;
+        let have = if this.shows.is_some() { this.ownership.shown() } else { Order::default() };
+        let highest = this.ownership.highest();
+        self.send(node, Command::Claim { session, have, highest, from });
+    }
+
+    pub(super) fn take_over(&mut self, node: usize, from: Option<Session>) {
+        let this = &self.nodes[node];
+        if this.is_connected && this.ownership.role() == Role::Mirror && this.holder == from {
+            self.claim(node, None);
+        }
+    }
+
+    pub(super) fn beat(&mut self, node: usize) {
+        let life = self.nodes[node].life;
+        self.after(LEASE / 3, Event::Beat { node, life });
+        if self.now.saturating_sub(self.nodes[node].own_beat_heard) > LEASE {
+            return self.lose(node, "its own beats do not come back");
+        }
+        let Some(session) = self.nodes[node].session else { return };
+        self.send(node, Command::Beat { session, joins: false });
+        self.tell_beat(node);
+    }
+
+    /// What the holder says of its polls that found nothing new.
+    pub(super) fn tell_beat(&mut self, node: usize) {
+        let this = &self.nodes[node];
+        let Some(session) = this.session else { return };
+        if self.engine.is_stopped || self.engine.is_down {
+            return;
+        }
+        let (order, settled) = (this.ownership.shown(), this.settled);
+        // Before its first poll under this fence a holder knows no better than the others what is current.
+        let holds = this.confirmed_under.is_some_and(|fence| this.ownership.role() == Role::Holder { fence });
+        self.publish(Message::Beat { session, order, settled, holds });
+    }
+
+    pub(super) fn answered(&mut self, node: usize, answer: Answer) {
+        match answer {
+            Answer::Down => self.lose(node, "it is refused"),
+            Answer::Beat { lives: false, .. } => self.lapsed(node),
+            Answer::Beat { live, .. } => self.lives_on(node, live),
+            Answer::Claim { granted, record } => self.claim_answered(node, granted, record),
+            Answer::Write { write, is_accepted, holder, fence } => {
+                self.write_answered(node, write, is_accepted, holder, fence);
+            }
+            Answer::Want { cause, number } => self.want_numbered(node, cause, number),
+            Answer::Read { cause, record } => self.record_read(node, cause, record),
+        }
+    }
+
+    /// A session that lapsed is never used again. What the node shows stands: it was not alone.
+    fn lapsed(&mut self, node: usize) {
+        self.tell(|| format!("the session of node {node} has lapsed"));
+        let this = &mut self.nodes[node];
+        let session = this.next_session(node);
+        this.ownership.follows(0);
+        this.holder = None;
+        this.is_claiming = false;
+        this.drop_written();
+        self.send(node, Command::Beat { session, joins: true });
+        self.claim(node, None);
+    }
+
+    fn lives_on(&mut self, node: usize, live: Vec<Session>) {
+        let this = &mut self.nodes[node];
+        this.failures = 0;
+        this.live = live;
+        let is_held = this.holder.is_some_and(|holder| this.live.contains(&holder));
+        if this.ownership.role() != Role::Mirror || is_held {
+            return;
+        }
+        let (from, life) = (this.holder, this.life);
+        let is_preferred = this.live.iter().map(|session| session.0).min() == Some(node);
+        if is_preferred {
+            self.claim(node, None);
+        } else {
+            self.after(LEASE / 3, Event::TakeOver { node, life, from });
+        }
+    }
+
+    fn claim_answered(&mut self, node: usize, granted: Option<bool>, record: Record) {
+        let this = &mut self.nodes[node];
+        this.is_claiming = false;
+        let Some(is_granted) = granted else { return };
+        this.ownership.note_want(record.want);
+        this.holder = record.holder;
+        if is_granted {
+            this.ownership.gained(record.fence);
+            this.holder = this.session;
+            self.tell(|| format!("node {node} holds under {}", record.fence));
+        } else {
+            this.ownership.follows(record.fence);
+        }
+        if let Some(value) = record.value {
+            self.offer(node, record.order, value, record.settled);
+        }
+        if is_granted {
+            let this = &self.nodes[node];
+            let ownership = &this.ownership;
+            let at_once = this.shows.is_none() || ownership.is_own() || ownership.wanted() > this.polled_for;
+            let due = if at_once { self.now } else { this.due.clamp(self.now, self.now + INTERVAL) };
+            self.poll_at(node, due);
+        }
+    }
+
+    fn want_numbered(&mut self, node: usize, cause: Cause, number: u64) {
+        match cause {
+            Cause::Floor => self.nodes[node].ownership.set_floor(number),
+            Cause::Client(client, visit) => {
+                let waiters = self.nodes[node].waiters.iter_mut();
+                waiters.filter(|w| w.is(client, visit)).for_each(|w| w.want = Some(number));
+            }
+            Cause::Missed(_) => {}
+        }
+        self.wanted(node, number);
+        let settled = self.nodes[node].settled;
+        self.release_settled(node, settled);
+    }
+
+    fn record_read(&mut self, node: usize, cause: Cause, record: Record) {
+        self.nodes[node].ownership.note_want(record.want);
+        let settled = match cause {
+            Cause::Missed(Some((order, settled))) if record.order >= order => settled.max(record.settled),
+            _ => record.settled,
+        };
+        if let Some(value) = record.value {
+            self.offer(node, record.order, value, settled);
+        }
+        if let Cause::Client(client, visit) = cause {
+            self.looked_up(node, (client, visit), &record);
+        }
+    }
+
+    pub(super) fn heard(&mut self, node: usize, message: Message) {
+        match message {
+            Message::Beat { session, order, settled, holds } => {
+                if self.nodes[node].session == Some(session) {
+                    self.nodes[node].own_beat_heard = self.now;
+                } else if holds {
+                    self.holder_beats(node, session, order, settled);
+                }
+            }
+            Message::Claimed { session, fence } => {
+                let this = &mut self.nodes[node];
+                if this.session != Some(session) && fence >= this.ownership.highest() {
+                    this.ownership.follows(fence);
+                    this.holder = Some(session);
+                    this.drop_written();
+                }
+            }
+            Message::Content { order, value, settled } => {
+                self.offer(node, order, value, settled);
+                self.release_settled(node, settled);
+            }
+            Message::Want(number) => self.wanted(node, number),
+        }
+    }
+
+    fn holder_beats(&mut self, node: usize, session: Session, order: Order, settled: u64) {
+        let now = self.now;
+        let this = &mut self.nodes[node];
+        if this.ownership.role() != Role::Mirror || this.holder != Some(session) {
+            return;
+        }
+        let shown = this.ownership.shown();
+        let is_below = order < shown;
+        let since = *this.below_since.get_or_insert(now);
+        if !is_below {
+            this.below_since = None;
+        }
+        let regresses = is_below && now - since > LEASE;
+        if regresses {
+            this.ownership.regress(order);
+        }
+        let is_due = this.ownership.floor().is_some_and(|floor| settled >= floor) && order >= shown;
+        if order > shown || is_due || regresses {
+            self.send(node, Command::Read(Cause::Missed(Some((order, settled)))));
+        } else if order == shown {
+            this.settled = this.settled.max(settled);
+            self.release_settled(node, settled);
+        }
+    }
+
+    pub(super) fn offer(&mut self, node: usize, order: Order, value: u64, settled: u64) {
+        let goes_anywhere = self.is_without(Rule::OnlyUp);
+        let this = &mut self.nodes[node];
+        let offer = this.ownership.offered(order, settled);
+        let shows_old = goes_anywhere && offer == Offer::Old && this.ownership.role() == Role::Mirror;
+        if offer == Offer::Show || shows_old {
+            self.show(node, value);
+            self.release_settled(node, settled);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! All rules together hold; without any one of them something is found.
+
+use super::{CALM, INTERVAL, LEASE, Micros, Rule, SLOWEST_POLL, TROUBLE, World};
+
+/// Seeds that no rule was mended against.
+const FRESH: u64 = 1_000_000;
+
+/// How many runs may pass before the removal of a rule is seen.
+const RUNS_MAX: u64 = 1500;
+
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    match std::env::var("SIMULATION_SEED").ok().and_then(|seed| seed.parse::<u64>().ok()) {
+        Some(seed) => seed..seed + 1,
+        None => FRESH..FRESH + count,
+    }
+}
+
+#[test]
+fn no_client_goes_back_or_is_left_behind_whatever_fails() {
+    let tells = std::env::var_os("SIMULATION_SEED").is_some();
+    for seed in seeds(300) {
+        let found = World::new(seed, None, true, tells).run();
+        assert!(found.is_well(), "SIMULATION_SEED={seed}: {found:?}");
+    }
+}
+
+#[test]
+fn three_nodes_poll_as_often_as_one() {
+    for seed in seeds(20) {
+        let found = World::new(seed, None, false, false).run();
+        let intervals = (TROUBLE + CALM) / INTERVAL;
+        assert!(found.is_well(), "SIMULATION_SEED={seed}: {found:?}");
+        // The two that join have the state from the record.
+        assert!(found.polls <= intervals + 1, "SIMULATION_SEED={seed}: {found:?}, {intervals} intervals");
+    }
+}
+
+#[test]
+fn polls_go_on_whatever_fails() {
+    // A slow poll, the rest of an interval, and what it takes until a holder's end is noticed.
+    const LONGEST: Micros = SLOWEST_POLL + INTERVAL + 2 * LEASE;
+    for seed in seeds(300) {
+        let found = World::new(seed, None, true, false).run();
+        assert!(found.longest_pause <= LONGEST, "SIMULATION_SEED={seed}: {found:?}");
+    }
+}
+
+/// The first seed at which the removal of a rule is seen.
+fn seen_without(rule: Rule) -> Option<u64> {
+    (FRESH..FRESH + RUNS_MAX).find(|seed| !World::new(*seed, Some(rule), true, false).run().is_well())
+}
+
+#[test]
+fn a_content_that_is_shown_before_it_is_accepted_sends_clients_back() {
+    assert!(seen_without(Rule::AcceptedThenShown).is_some());
+}
+
+#[test]
+fn fences_that_are_counted_are_given_twice() {
+    assert!(seen_without(Rule::FencesByClock).is_some());
+}
+
+#[test]
+fn wants_that_are_counted_are_taken_for_settled_ones() {
+    assert!(seen_without(Rule::WantsByClock).is_some());
+}
+
+#[test]
+fn a_poll_that_outlives_its_role_sends_clients_back() {
+    assert!(seen_without(Rule::PollBoundToStart).is_some());
+}
+
+#[test]
+fn mirrors_that_take_every_content_send_clients_back() {
+    assert!(seen_without(Rule::OnlyUp).is_some());
+}
+
+#[test]
+fn a_node_that_is_back_and_has_no_floor_sends_clients_back() {
+    assert!(seen_without(Rule::Floor).is_some());
+}
+
+#[test]
+fn versions_that_are_not_looked_up_send_clients_back() {
+    assert!(seen_without(Rule::Lookup).is_some());
+}
+
+#[test]
+fn versions_that_no_poll_confirms_send_clients_back() {
+    assert!(seen_without(Rule::Confirm).is_some());
+}
+
+#[test]
+fn a_claim_that_renames_the_content_sends_clients_back() {
+    assert!(seen_without(Rule::ClaimKeepsOrder).is_some());
+}
