@@ -18,62 +18,106 @@ use tokio::runtime::Handle;
 
 pub use bypass::Bypass;
 pub use log_loss::{LogLoss, log_lines_lost};
-use make::Make;
+use make::{Make, metrics};
 
-/// All metrics of one running application; each application has a registry of its own.
-#[derive(Clone)]
-#[allow(missing_docs, reason = "each has its name and its help text where it is registered, in `make`")]
-pub struct Metrics {
-    registry: Registry,
-    pub subscribers: IntGaugeVec,
-    pub bundled: IntGauge,
-    pub requests: IntCounterVec,
-    pub passthrough_active: IntGauge,
-    pub polls: IntCounterVec,
-    pub poll_failures: IntCounterVec,
-    pub batches: IntCounterVec,
-    pub batches_refused: IntCounterVec,
-    pub secret_file_failures: IntCounter,
-    pub poll_seconds: HistogramVec,
-    pub interval_seconds: HistogramVec,
-    pub items: IntCounterVec,
-    pub gaps: IntCounterVec,
-    pub upstream_bytes: IntCounterVec,
-    pub saved_requests: IntCounterVec,
-    pub saved_bytes: IntCounterVec,
-    pub lag_seconds: HistogramVec,
-    pub events: IntCounterVec,
-    pub bytes_out: IntCounterVec,
-    pub ends: IntCounterVec,
-    pub stalls: IntCounterVec,
-    pub slow_closes: IntCounterVec,
-    pub message_pauses: IntCounterVec,
-    pub http2_parked: IntCounter,
-    pub resumes: IntCounterVec,
-    pub refusals: IntCounterVec,
-    pub authentications: IntCounterVec,
-    pub authorizations: IntCounterVec,
-    pub certificate_reloads: IntCounterVec,
-    pub not_obeyed: IntCounterVec,
-    pub doubtful_headers: IntCounterVec,
-    pub jars_forgotten: IntCounter,
-    pub vary_forgotten: IntCounter,
-    pub touches: IntCounterVec,
-    pub repolls: IntCounterVec,
-    pub unconfirmed: IntCounterVec,
-    pub slow_304: IntCounterVec,
-    pub resources: IntGauge,
-    pub snapshot_bytes: IntGauge,
-    pub poll_body_bytes: IntGauge,
-    pub poll_body_waits: IntCounter,
-    pub history_bytes: IntGauge,
-    pub snapshot_evictions: IntCounter,
-    pub compressions: IntCounter,
-    pub compressed_bytes: IntCounter,
-    pub tasks: IntGaugeVec,
-    pub build: GaugeVec,
-    /// The runtimes whose tasks are counted when the metrics are asked for.
-    runtimes: Arc<OnceLock<Vec<(&'static str, Handle)>>>,
+metrics! {
+    /// Push clients now.
+    subscribers: IntGaugeVec = gauges("subscribers", &["transport", "route"]);
+    /// Resources followed on connections of many.
+    bundled: IntGauge = gauge("connection_resources");
+    /// Requests by how they were answered, and why they passed through if they did.
+    requests: IntCounterVec = counters("requests_total", &["route", "answer", "reason"]);
+    /// Requests passing through now.
+    passthrough_active: IntGauge = gauge("passthrough_active");
+    /// Polls by outcome: changed, unchanged, not_modified, relayed, failed.
+    polls: IntCounterVec = counters("polls_total", &["upstream", "route", "outcome"]);
+    /// Failed polls by class.
+    poll_failures: IntCounterVec = counters("poll_failures_total", &["upstream", "class"]);
+    /// Requests for many resources at once.
+    batches: IntCounterVec = counters("batches_total", &["route"]);
+    /// Requests for many resources that the upstream refused, and that were taken apart.
+    batches_refused: IntCounterVec = counters("batches_refused_total", &["route"]);
+    /// Looks at files with secrets of polls that gave no value.
+    secret_file_failures: IntCounter = counter("secret_file_failures_total");
+    /// From the ask to the whole answer.
+    poll_seconds: HistogramVec = histograms("poll_duration_seconds", &["upstream"],
+        vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
+    /// New items of feeds.
+    items: IntCounterVec = counters("feed_items_total", &["route"]);
+    /// Polls of feeds that did not reach back to the last known item.
+    gaps: IntCounterVec = counters("feed_gaps_total", &["route"]);
+    /// Effective intervals after polls that gave data, and what made them so long.
+    interval_seconds: HistogramVec = histograms("poll_interval_seconds", &["route", "why"],
+        vec![0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0]);
+    /// Bytes of polled answers.
+    upstream_bytes: IntCounterVec = counters("upstream_bytes_total", &["upstream", "part"]);
+    /// Upstream requests that every client polling for itself would have added.
+    saved_requests: IntCounterVec = counters("saved_requests_total", &["route"]);
+    /// Upstream bytes that every client polling for itself would have added.
+    saved_bytes: IntCounterVec = counters("saved_bytes_total", &["route"]);
+    /// From the published change to the client's socket.
+    lag_seconds: HistogramVec = histograms("lag_seconds", &["transport"],
+        vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]);
+    /// Changes written.
+    events: IntCounterVec = counters("events_total", &["transport", "route"]);
+    /// Bytes written to push clients.
+    bytes_out: IntCounterVec = counters("bytes_out_total", &["transport", "route"]);
+    /// Push clients that ended.
+    ends: IntCounterVec = counters("ends_total", &["transport", "reason"]);
+    /// Writes that met a full socket.
+    stalls: IntCounterVec = counters("stalls_total", &["transport"]);
+    /// Clients closed after stall_timeout.
+    slow_closes: IntCounterVec = counters("slow_closes_total", &["transport"]);
+    /// Times that a WebSocket client was not read until its messages had room.
+    message_pauses: IntCounterVec = counters("message_pauses_total", &["transport"]);
+    /// Requests that waited because too many streams of their HTTP/2 connection have no window.
+    http2_parked: IntCounter = counter("http2_parked_requests_total");
+    /// Push clients by what they came back with: none, current, known, unknown.
+    resumes: IntCounterVec = counters("resumes_total", &["outcome"]);
+    /// Requests refused, by limit.
+    refusals: IntCounterVec = counters("refusals_total", &["reason"]);
+    /// Requests by what authenticate said: let_in, or why not.
+    authentications: IntCounterVec = counters("authentications_total", &["route", "outcome"]);
+    /// Checks of share: authorize: same, different, refused, failed.
+    authorizations: IntCounterVec = counters("authorizations_total", &["route", "outcome"]);
+    /// Changes of certificate files that were found, by what they were: new, bad.
+    certificate_reloads: IntCounterVec = counters("certificate_reloads_total", &["outcome"]);
+    /// Answers that were shared although they say otherwise: on `share: public` routes, and vary-user-agent.
+    not_obeyed: IntCounterVec = counters("sharing_signals_not_obeyed_total", &["route", "signal"]);
+    /// Cookie jars of polls that were forgotten for want of room.
+    jars_forgotten: IntCounter = counter("cookie_jars_forgotten_total");
+    /// Times that what resources vary by was forgotten for want of room.
+    vary_forgotten: IntCounter = counter("vary_forgotten_total");
+    /// Requests with a header that may choose the content, by what became of them: passed, asked, counted.
+    doubtful_headers: IntCounterVec = counters("doubtful_headers_total", &["route", "outcome"]);
+    /// Resources that writes touched, by cause: write, parent, relative, refresh, send, admin; beyond: too many below.
+    touches: IntCounterVec = counters("touches_total", &["cause"]);
+    /// Polls for the effect of a write.
+    repolls: IntCounterVec = counters("repolls_total", &["route"]);
+    /// Answers that may be older than a write.
+    unconfirmed: IntCounterVec = counters("unconfirmed_answers_total", &["route"]);
+    /// Held conditional polls by end: changed, unchanged, released, abandoned, drain.
+    slow_304: IntCounterVec = counters("slow_304_total", &["route", "end"]);
+    /// Resources held now.
+    resources: IntGauge = gauge("resources");
+    /// Memory of snapshots and their encodings.
+    snapshot_bytes: IntGauge = gauge("snapshot_bytes");
+    /// Memory of the bodies of polls in progress.
+    poll_body_bytes: IntGauge = gauge("poll_body_bytes");
+    /// Waits of polls for room among those bodies (limits.poll_body_bytes).
+    poll_body_waits: IntCounter = counter("poll_body_waits_total");
+    /// Memory of histories.
+    history_bytes: IntGauge = gauge("history_bytes");
+    /// Unfollowed snapshots dropped for limits.snapshot_bytes.
+    snapshot_evictions: IntCounter = counter("snapshot_evictions_total");
+    /// Bodies and events compressed, each once for all clients that take that coding.
+    compressions: IntCounter = counter("compressions_total");
+    /// Bytes that compression made.
+    compressed_bytes: IntCounter = counter("compressed_bytes_total");
+    /// Tasks that have not ended.
+    tasks: IntGaugeVec = gauges("tasks", &["runtime"]);
+    /// The running version.
+    build: GaugeVec = float_gauges("build_info", &["version"]);
 }
 
 /// What became of a request with a header that may choose the content.
@@ -117,175 +161,7 @@ pub const SSE_MANY: &str = "sse_many";
 impl Metrics {
     /// Registers everything. The names are constants, so this fails only on a mistake in here.
     pub fn new() -> Result<Metrics, prometheus::Error> {
-        let registry = Registry::new();
-        let r = Make { registry: &registry };
-        let metrics = Metrics {
-            subscribers: r.gauges("subscribers", "Push clients now.", &["transport", "route"])?,
-            bundled: r.gauge("connection_resources", "Resources followed on connections of many.")?,
-            requests: r.counters(
-                "requests_total",
-                "Requests by how they were answered, and why they passed through if they did.",
-                &["route", "answer", "reason"],
-            )?,
-            passthrough_active: r.gauge("passthrough_active", "Requests passing through now.")?,
-            polls: r.counters(
-                "polls_total",
-                "Polls by outcome: changed, unchanged, not_modified, relayed, failed.",
-                &["upstream", "route", "outcome"],
-            )?,
-            poll_failures: r.counters(
-                "poll_failures_total",
-                "Failed polls by class.",
-                &["upstream", "class"],
-            )?,
-            batches: r.counters("batches_total", "Requests for many resources at once.", &["route"])?,
-            batches_refused: r.counters(
-                "batches_refused_total",
-                "Requests for many resources that the upstream refused, and that were taken apart.",
-                &["route"],
-            )?,
-            secret_file_failures: r.counter(
-                "secret_file_failures_total",
-                "Looks at files with secrets of polls that gave no value.",
-            )?,
-            poll_seconds: r.histograms(
-                "poll_duration_seconds",
-                "From the ask to the whole answer.",
-                &["upstream"],
-                vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
-            )?,
-            items: r.counters("feed_items_total", "New items of feeds.", &["route"])?,
-            gaps: r.counters(
-                "feed_gaps_total",
-                "Polls of feeds that did not reach back to the last known item.",
-                &["route"],
-            )?,
-            interval_seconds: r.histograms(
-                "poll_interval_seconds",
-                "Effective intervals after polls that gave data, and what made them so long.",
-                &["route", "why"],
-                vec![0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0],
-            )?,
-            upstream_bytes: r.counters(
-                "upstream_bytes_total",
-                "Bytes of polled answers.",
-                &["upstream", "part"],
-            )?,
-            saved_requests: r.counters(
-                "saved_requests_total",
-                "Upstream requests that every client polling for itself would have added.",
-                &["route"],
-            )?,
-            saved_bytes: r.counters(
-                "saved_bytes_total",
-                "Upstream bytes that every client polling for itself would have added.",
-                &["route"],
-            )?,
-            lag_seconds: r.histograms(
-                "lag_seconds",
-                "From the published change to the client's socket.",
-                &["transport"],
-                vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0],
-            )?,
-            events: r.counters("events_total", "Changes written.", &["transport", "route"])?,
-            bytes_out: r.counters(
-                "bytes_out_total",
-                "Bytes written to push clients.",
-                &["transport", "route"],
-            )?,
-            ends: r.counters("ends_total", "Push clients that ended.", &["transport", "reason"])?,
-            stalls: r.counters("stalls_total", "Writes that met a full socket.", &["transport"])?,
-            slow_closes: r.counters(
-                "slow_closes_total",
-                "Clients closed after stall_timeout.",
-                &["transport"],
-            )?,
-            message_pauses: r.counters(
-                "message_pauses_total",
-                "Times that a WebSocket client was not read until its messages had room.",
-                &["transport"],
-            )?,
-            http2_parked: r.counter(
-                "http2_parked_requests_total",
-                "Requests that waited because too many streams of their HTTP/2 connection have no window.",
-            )?,
-            resumes: r.counters(
-                "resumes_total",
-                "Push clients by what they came back with: none, current, known, unknown.",
-                &["outcome"],
-            )?,
-            refusals: r.counters("refusals_total", "Requests refused, by limit.", &["reason"])?,
-            authentications: r.counters(
-                "authentications_total",
-                "Requests by what authenticate said: let_in, or why not.",
-                &["route", "outcome"],
-            )?,
-            authorizations: r.counters(
-                "authorizations_total",
-                "Checks of share: authorize: same, different, refused, failed.",
-                &["route", "outcome"],
-            )?,
-            certificate_reloads: r.counters(
-                "certificate_reloads_total",
-                "Changes of certificate files that were found, by what they were: new, bad.",
-                &["outcome"],
-            )?,
-            not_obeyed: r.counters(
-                "sharing_signals_not_obeyed_total",
-                "Answers that were shared although they say otherwise: on `share: public` routes, and vary-user-agent.",
-                &["route", "signal"],
-            )?,
-            jars_forgotten: r.counter(
-                "cookie_jars_forgotten_total",
-                "Cookie jars of polls that were forgotten for want of room.",
-            )?,
-            vary_forgotten: r.counter(
-                "vary_forgotten_total",
-                "Times that what resources vary by was forgotten for want of room.",
-            )?,
-            doubtful_headers: r.counters(
-                "doubtful_headers_total",
-                "Requests with a header that may choose the content, by what became of them: passed, asked, counted.",
-                &["route", "outcome"],
-            )?,
-            touches: r.counters(
-                "touches_total",
-                "Resources that writes touched, by cause: write, parent, relative, refresh, send, admin; beyond: too many below.",
-                &["cause"],
-            )?,
-            repolls: r.counters("repolls_total", "Polls for the effect of a write.", &["route"])?,
-            unconfirmed: r.counters(
-                "unconfirmed_answers_total",
-                "Answers that may be older than a write.",
-                &["route"],
-            )?,
-            slow_304: r.counters(
-                "slow_304_total",
-                "Held conditional polls by end: changed, unchanged, released, abandoned, drain.",
-                &["route", "end"],
-            )?,
-            resources: r.gauge("resources", "Resources held now.")?,
-            snapshot_bytes: r.gauge("snapshot_bytes", "Memory of snapshots and their encodings.")?,
-            poll_body_bytes: r.gauge("poll_body_bytes", "Memory of the bodies of polls in progress.")?,
-            poll_body_waits: r.counter(
-                "poll_body_waits_total",
-                "Waits of polls for room among those bodies (limits.poll_body_bytes).",
-            )?,
-            history_bytes: r.gauge("history_bytes", "Memory of histories.")?,
-            snapshot_evictions: r.counter(
-                "snapshot_evictions_total",
-                "Unfollowed snapshots dropped for limits.snapshot_bytes.",
-            )?,
-            compressions: r.counter(
-                "compressions_total",
-                "Bodies and events compressed, each once for all clients that take that coding.",
-            )?,
-            compressed_bytes: r.counter("compressed_bytes_total", "Bytes that compression made.")?,
-            tasks: r.gauges("tasks", "Tasks that have not ended.", &["runtime"])?,
-            build: r.float_gauges("build_info", "The running version.", &["version"])?,
-            runtimes: Arc::default(),
-            registry,
-        };
+        let metrics = Metrics::registered(Registry::new())?;
         metrics.registry.register(Box::new(log_loss::collector()))?;
         metrics.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         #[cfg(target_os = "linux")]

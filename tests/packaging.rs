@@ -33,11 +33,11 @@ fn read(path: &Path) -> String {
 
 // --- Metrics ---
 
-/// The metrics that src/metrics.rs registers: the first literal after each `r.<kind>(`.
+/// The metrics that src/metrics.rs registers: the first literal after each `= <kind>(`.
 fn registered() -> BTreeSet<String> {
     let kinds = ["counter", "counters", "gauge", "gauges", "float_gauges", "histograms"];
     let after = |kind: &str| {
-        let call = format!("r.{kind}(");
+        let call = format!("= {kind}(");
         let calls = METRICS.split(&call).skip(1);
         calls.map(|rest| rest.split('"').nth(1).expect("a name").to_owned()).collect::<Vec<_>>()
     };

@@ -71,3 +71,37 @@ impl Make<'_> {
         self.register(HistogramVec::new(opts, labels))
     }
 }
+
+/// Declares `Metrics`: a field for each metric, documented with the help text that operators read, and
+/// `Metrics::registered`, which makes and registers all of them.
+macro_rules! metrics {
+    ($(
+        $(#[doc = $help:literal])+
+        $field:ident: $kind:ident = $make:ident($name:literal $(, $more:expr)*);
+    )+) => {
+        /// All metrics of one running application; each application has a registry of its own.
+        #[derive(Clone)]
+        pub struct Metrics {
+            $(
+                $(#[doc = $help])+
+                #[doc = concat!("\n\nThe metric `pollcast_", $name, "`.")]
+                pub $field: $kind,
+            )+
+            registry: Registry,
+            /// The runtimes whose tasks are counted when the metrics are asked for.
+            runtimes: Arc<OnceLock<Vec<(&'static str, Handle)>>>,
+        }
+
+        impl Metrics {
+            fn registered(registry: Registry) -> Result<Metrics, prometheus::Error> {
+                let make = Make { registry: &registry };
+                Ok(Metrics {
+                    $($field: make.$make($name, concat!($($help),+).trim_start(), $($more),*)?,)+
+                    runtimes: Arc::default(),
+                    registry,
+                })
+            }
+        }
+    };
+}
+pub(super) use metrics;
