@@ -2,6 +2,7 @@
 //!
 //! Must not know: how a resource is polled (poll) or how bytes reach a client (fanout).
 
+mod attend;
 mod attendance;
 mod claim;
 mod claims;
@@ -31,7 +32,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -51,24 +51,21 @@ pub use view::{Audience, Closing, Failure, Outcome, Relayed, View};
 pub use views::Views;
 pub use writes::{Touch, Wave};
 
-use crate::config::Route;
 use crate::frame::{Compressions, Format};
 use crate::resource::{HeldBytes, ResourceKey};
 
 /// What came of making room for snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// All that is left is within the bound.
+    /// Whether what is left is within the bound.
     pub fits: bool,
     /// Topics that have to retire.
     pub evicted: usize,
 }
 
-/// Where nothing gives way, it is not looked for again for this long: a refusal must not cost a walk over all topics.
+/// After a search found no topic that could make room, there is no further search for this long: a refusal must not
+/// cost a walk over all topics.
 const BYTES_PAUSE: Duration = Duration::from_millis(50);
-
-/// Number of a topic's first poll.
-const FIRST_POLL: PollNumber = 1;
 
 /// All topics.
 pub struct Hub {
@@ -78,7 +75,7 @@ pub struct Hub {
     bells: Box<[Arc<dyn Bell>]>,
     charges: Arc<resource_limits::Charges<Topic>>,
     contents: contents::Contents,
-    /// What is attended to holds too much: cold topics are not looked for before then.
+    /// Topics with clients hold too much: cold ones are not looked for before then.
     bytes_pause: Mutex<Option<Instant>>,
     max_topics: usize,
     /// Bytes of all histories, and the most there may be (`limits.history_bytes`).
@@ -92,7 +89,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// One bell per shard; a subscription names its shard by index.
+    /// Returns a hub without topics. `bells` has one bell for each shard; a subscription names its shard by index.
     pub fn new(bells: Vec<Arc<dyn Bell>>, max_topics: usize, max_history_bytes: usize) -> Arc<Hub> {
         Arc::new(Hub {
             topics: DashMap::new(),
@@ -111,89 +108,6 @@ impl Hub {
             compressions: Arc::default(),
             watches: Watches::default(),
         })
-    }
-
-    /// Attends to a resource, charged to no client. See [`Hub::attend_for`].
-    ///
-    /// # Errors
-    /// The limit that leaves no room.
-    pub fn attend(
-        self: &Arc<Self>,
-        key: &ResourceKey,
-        route: &Arc<Route>,
-        kind: Attend,
-        start: impl FnOnce(Publisher),
-    ) -> Result<Attendance, Full> {
-        self.attend_for(None, key, route, kind, start)
-    }
-
-    /// Attends to a resource. When it is not polled yet, it is charged to `purse`, and `start` gets the
-    /// one `Publisher` inside the call, so that a request that is dropped later never owns it. The key's
-    /// lock is free again by then; others may already attend, and `start` must hand the publisher on at
-    /// once.
-    ///
-    /// # Errors
-    /// The limit that leaves no room, although topics without clients have made way.
-    pub fn attend_for(
-        self: &Arc<Self>,
-        purse: Option<Purse>,
-        key: &ResourceKey,
-        route: &Arc<Route>,
-        kind: Attend,
-        start: impl FnOnce(Publisher),
-    ) -> Result<Attendance, Full> {
-        if let Some(topic) = self.topics.get(key) {
-            return Attendance::new(topic.clone(), kind);
-        }
-        if !self.make_room(0).fits {
-            return Err(Full::Bytes);
-        }
-        // Before the key's lock is taken: what makes room has a key, too.
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let charge = self.charge(id, purse, route)?;
-        match self.topics.entry(key.clone()) {
-            Entry::Occupied(entry) => Attendance::new(entry.get().clone(), kind),
-            Entry::Vacant(entry) => {
-                let topic = Topic::new(
-                    id,
-                    key.clone(),
-                    route.clone(),
-                    self.bells.clone(),
-                    self.epoch,
-                    self.users.begin(key),
-                    self.compressions.clone(),
-                );
-                // Attended to before a client can find it, and before there is a poller to retire it.
-                let mut attendance = Attendance::new(topic.clone(), kind)?;
-                attendance.claim = (kind == Attend::Visit).then(|| topic.claim(FIRST_POLL)).flatten();
-                drop(entry.insert(topic.clone()));
-                topic.charge_with(charge);
-                // Before the first poll: a write finds every topic that may hold something older.
-                self.index.insert(&topic);
-                start(Publisher::new(topic, self.clone()));
-                Ok(attendance)
-            }
-        }
-    }
-
-    /// Room for one more topic of a route.
-    fn charge(
-        &self,
-        id: u64,
-        purse: Option<Purse>,
-        route: &Route,
-    ) -> Result<resource_limits::Charge<Topic>, Full> {
-        let purse = purse.unwrap_or_default();
-        let of_payer = purse.resources.map(|(payer, most)| (resource_limits::Owner::Payer(payer), most));
-        let of_bytes = purse.bytes.map(|(address, most)| (resource_limits::Owner::Bytes(address), most));
-        let of_route = route.max_resources.map(|most| (resource_limits::Owner::Route(route.index), most));
-        // The narrowest first: a client that invents names pays with its own.
-        let owners = of_payer
-            .into_iter()
-            .chain(of_bytes)
-            .chain(of_route)
-            .chain([(resource_limits::Owner::All, self.max_topics)]);
-        self.charges.take(id, owners, |topic| self.give_way(topic))
     }
 
     /// Removes a topic for another one unless a client attends to it.
@@ -278,7 +192,7 @@ impl Hub {
         self.index.at_path(path)
     }
 
-    /// The paths below one that ends in `/` that have topics, at most so many.
+    /// Returns the paths below `folder`, which ends in `/`, that have topics, but no more than `most`.
     pub fn paths_below(&self, folder: &str, most: usize) -> Vec<String> {
         self.index.below(folder, most)
     }
@@ -298,17 +212,17 @@ impl Hub {
         self.exceptions.get(key)
     }
 
-    /// An ordinary request came: whose session was idle is there again.
+    /// Notes an ordinary request: the user whose session was idle is there again.
     pub fn welcome(&self, key: &ResourceKey) {
         self.exceptions.forget(key, |kind| kind == ExceptionKind::SessionIdle);
     }
 
-    /// A poll brought data: what was refused to polls before is not refused any more.
+    /// Notes that a poll brought data: polls are not refused any longer.
     pub fn admit_again(&self, key: &ResourceKey) {
         self.exceptions.forget(key, |kind| kind == ExceptionKind::Denied);
     }
 
-    /// A snapshot of the key was made: it can be covered.
+    /// Notes that a snapshot of the key was made, so that the key can be covered.
     fn is_covered(&self, key: &ResourceKey) {
         self.exceptions.forget(key, ExceptionKind::grows);
     }
@@ -319,7 +233,8 @@ impl Hub {
         self.exceptions.put(key, kind, reason)
     }
 
-    /// The topics as they are now, for operators. Part by part: no request waits for all of them.
+    /// Returns the topics of this moment, for operators. The map is locked part by part, so that no request waits for
+    /// all of it.
     pub fn topics(&self) -> Vec<Arc<Topic>> {
         self.topics.iter().map(|entry| entry.value().clone()).collect()
     }
@@ -335,15 +250,17 @@ impl Hub {
         oldest.is_some()
     }
 
+    /// Returns the number of topics.
     pub fn len(&self) -> usize {
         self.topics.len()
     }
 
+    /// Returns whether there is no topic.
     pub fn is_empty(&self) -> bool {
         self.topics.is_empty()
     }
 
-    /// How long upstreams take while a connection tries their own pace.
+    /// Returns the watches of upstreams whose own pace a connection is trying.
     pub fn watches(&self) -> &Watches {
         &self.watches
     }
@@ -362,6 +279,7 @@ impl Hub {
         self.history_bytes.load(Ordering::Relaxed) > self.max_history_bytes
     }
 
+    /// Returns the most topics that there may be (`limits.resources`).
     pub fn max_topics(&self) -> usize {
         self.max_topics
     }

@@ -21,7 +21,6 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("listener/http2.rs", "serve"),
     ("listener/http2_parked.rs", "sort"),
     ("main.rs", "run"),
-    ("metrics.rs", "new"),
     ("poll/credential_check.rs", "own"),
     ("poll/outcome.rs", "act"),
 ];
