@@ -1,4 +1,4 @@
-//! The access-log line of a push client: one when it ends.
+//! The access-log line of a push client, written when it ends.
 //!
 //! Must not know: where log lines go.
 
@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::hub::Topic;
 use crate::transport::{Answered, Moment};
 
-/// What is known of a client for its one line.
+/// The figures of a client for its one line.
 #[derive(Debug)]
 pub struct Record {
     /// The address of the client, if it is known.

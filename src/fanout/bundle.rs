@@ -9,19 +9,19 @@ use slab::Slab;
 
 use crate::hub::Subscription;
 
-/// One of them.
+/// One resource of such a member.
 pub(super) struct Entry {
     /// As the client spelled it.
     pub(super) name: Arc<str>,
-    /// Its place in the client's request.
+    /// The place of the resource in the client's request.
     pub(super) index: usize,
     pub(super) subscription: Subscription,
-    /// Place in the shard's lists: group, and index among its members; `u32::MAX`: none.
+    /// Place in the shard's lists: the group, and the index among its members; `u32::MAX` if it has none.
     pub(super) group: u32,
     pub(super) place: u32,
 }
 
-/// All of them.
+/// All resources of such a member.
 #[derive(Default)]
 pub(super) struct Bundle {
     entries: Slab<Entry>,

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
-/// All seats taken.
+/// The seats that are taken.
 #[derive(Debug, Default)]
 pub(super) struct Seats {
     pub(super) all: AtomicUsize,
-    /// Only for what has a limit of its own.
+    /// Seats by owner, for owners that have a limit.
     owners: DashMap<Owner, usize>,
 }
 
@@ -37,7 +37,7 @@ impl Seats {
     }
 }
 
-/// What one client takes of one subject's, beside its seat; free again when dropped.
+/// One place of a subject that a client takes beside its seat. It is free again when this is dropped.
 #[derive(Debug)]
 pub struct Claim {
     seats: Arc<Seats>,

@@ -1,4 +1,4 @@
-//! What lets a client stay: a proof that may run out, and holds that may be let go.
+//! What lets a client stay: a proof that may run out, and holds that may be released.
 //!
 //! Must not know: what is proven, what lets go.
 
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::client_limit::Claim;
 use crate::transport::Expulsion;
 
-/// Something that many clients may stay by: their subject, or the answer that one's credentials got.
+/// A reason for many clients to stay: their subject, or the answer that their credentials got.
 #[derive(Debug, Default)]
 pub struct Hold(AtomicU8);
 
@@ -26,7 +26,7 @@ impl Hold {
         self.0.store(word, Ordering::SeqCst);
     }
 
-    /// Why no client may stay by it any longer.
+    /// Returns why no client may stay by it any longer.
     pub fn is_let_go(&self) -> Option<Expulsion> {
         match self.0.load(Ordering::SeqCst) {
             0 => None,
@@ -37,11 +37,11 @@ impl Hold {
     }
 }
 
-/// One client's.
+/// What one client stays by.
 #[derive(Debug, Default)]
 pub struct Pass {
     stay: Mutex<Stay>,
-    /// The subjects it counts for, and what it takes of them; `None` where its seat does.
+    /// The subjects that it counts for, and its places among them; `None` where its seat is the place.
     subjects: Mutex<Vec<(u64, Option<Claim>)>>,
 }
 
@@ -52,7 +52,7 @@ struct Stay {
 }
 
 impl Pass {
-    /// `until`: when its proof runs out.
+    /// `until` says when its proof runs out.
     pub fn new(until: Option<Instant>, holds: Vec<Arc<Hold>>) -> Arc<Pass> {
         Arc::new(Pass { stay: Mutex::new(Stay { until, holds }), subjects: Mutex::default() })
     }
@@ -62,7 +62,7 @@ impl Pass {
         self.stay.lock().until
     }
 
-    /// One more thing that it stays by: of several proofs the first to run out counts.
+    /// Adds a proof or a hold. Of several proofs the first to run out counts.
     pub fn add(&self, until: Option<Instant>, hold: Option<Arc<Hold>>) {
         let mut stay = self.stay.lock();
         stay.until = stay.until.into_iter().chain(until).min();
@@ -71,8 +71,8 @@ impl Pass {
         stay.holds.extend(new);
     }
 
-    /// The client counts for this subject, as long as it is there; a newer proof changes nothing about that. False: it
-    /// may not, as `take` says.
+    /// Counts the client for this subject for as long as it is there, even if it shows a newer proof. Returns false if
+    /// `take` gives it no place.
     pub fn counts_for(&self, subject: u64, take: impl FnOnce() -> Option<Claim>) -> bool {
         let mut subjects = self.subjects.lock();
         if subjects.iter().any(|(known, _)| *known == subject) {
@@ -84,22 +84,22 @@ impl Pass {
         is_free
     }
 
-    /// The client's seat counts for this subject already.
+    /// Notes that the client's seat counts for this subject already.
     pub fn is_seated_for(&self, subject: u64) {
         self.subjects.lock().push((subject, None));
     }
 
-    /// The client has left, whatever else still knows of it.
+    /// Notes that the client has left, although other owners may still hold this.
     pub(super) fn leave(&self) {
         self.subjects.lock().clear();
     }
 
-    /// A newer proof in place of the last ones.
+    /// Replaces the proofs by a newer one.
     pub fn renew(&self, until: Option<Instant>, holds: Vec<Arc<Hold>>) {
         *self.stay.lock() = Stay { until, holds };
     }
 
-    /// Why the client may not stay any longer.
+    /// Returns why the client may not stay any longer.
     pub fn is_over(&self, now: Instant) -> Option<Expulsion> {
         let stay = self.stay.lock();
         let let_go = stay.holds.iter().find_map(|hold| hold.is_let_go());

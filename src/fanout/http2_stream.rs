@@ -1,5 +1,5 @@
-//! The client loop of one HTTP/2 stream: it cannot leave its connection, so it lives in the task of that
-//! and drives the same transport.
+//! The client loop of one HTTP/2 stream: a stream cannot leave its connection, so it stays in the connection's task and
+//! drives the same transport.
 //!
 //! Must not know: how the request became a stream.
 
@@ -19,8 +19,7 @@ use crate::hub::Subscription;
 use crate::metrics::StreamMetrics;
 use crate::transport::{End, Expulsion, Output, Step, Transport};
 
-/// The drain as tasks see it: none until it begins; then its window, and the range of reconnect
-/// delays.
+/// The drain as tasks see it: `None` until it begins; then its window, and the range of reconnect delays.
 pub type Drain = Option<(Duration, (Duration, Duration))>;
 
 /// Tells tasks of the drain.
@@ -67,7 +66,7 @@ pub struct Staying {
 }
 
 impl Staying {
-    /// Why the client may not stay any longer, if that is so now: nothing more is told to it.
+    /// Returns why the client may not stay any longer, if that is so: then it is told nothing more.
     pub(super) fn is_over_now(&self) -> Option<Expulsion> {
         self.pass.as_ref()?.is_over(Instant::now())
     }
@@ -136,7 +135,7 @@ impl Stream {
             let leave = end_at.map_or_else(tokio::time::Instant::now, |(at, _)| at);
             tokio::select! {
                 () = views.changed() => {}
-                // A closed or reset stream; a client has nothing to say here otherwise.
+                // The stream was closed or reset: a client sends nothing else here.
                 _ = self.session.read_body_or_idle(true) => return "client-gone",
                 () = sleep_until(deadline.into()) => {
                     let now = Instant::now();
@@ -150,7 +149,7 @@ impl Stream {
                 (window, retry) = draining(&mut ending), if end_at.is_none() => {
                     end_at = Some(plan(window, retry));
                 }
-                // Seen at the top of the next turn.
+                // The next turn of the loop sees why.
                 _ = self.stay.is_over() => {}
                 () = sleep_until(leave), if end_at.is_some() => {
                     let retry = end_at.map_or(Duration::ZERO, |(_, retry)| retry);
@@ -201,7 +200,7 @@ pub(super) fn retirement(max_age: Option<Duration>) -> Option<Instant> {
     max_age.map(|max_age| Instant::now() + lifetime(max_age, fastrand::f64()))
 }
 
-/// The first of what there is to wait for; of nothing: some time.
+/// Returns the first of these times, or some time ahead if there is none.
 pub(super) fn next(deadline: Option<Instant>, retires: Option<Instant>) -> Instant {
     let first = deadline.into_iter().chain(retires).min();
     first.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))

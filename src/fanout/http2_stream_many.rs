@@ -64,13 +64,13 @@ struct Serving {
     stall_timeout: Duration,
 }
 
-/// A position, and how its news are heard.
+/// A position in one resource, and what tells its news.
 struct Followed {
     name: Arc<str>,
     index: usize,
     subscription: Subscription,
     views: Views,
-    /// The topic is over; the others go on.
+    /// Whether its topic has ended; the others go on.
     closed: bool,
 }
 
@@ -105,7 +105,7 @@ impl Serving {
             let changes: Vec<_> = open.map(|followed| Box::pin(followed.views.changed())).collect();
             let is_silent = changes.is_empty();
             let changed = async {
-                // Of no futures there is no first one.
+                // Without futures there is no first one to wait for.
                 if is_silent { std::future::pending().await } else { select_all(changes).await.0 }
             };
             tokio::select! {
@@ -124,7 +124,7 @@ impl Serving {
                 (window, retry) = draining(&mut ending), if leave.is_none() => {
                     leave = Some(plan(window, retry));
                 }
-                // Seen at the top of the next turn.
+                // The next turn of the loop sees why.
                 _ = stay.is_over() => {}
                 () = sleep_until(leave_at), if leave.is_some() => {
                     let retry = leave.map_or(Duration::ZERO, |(_, retry)| retry);

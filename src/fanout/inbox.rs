@@ -39,9 +39,9 @@ pub struct Arrival {
 
 /// What a member follows from the beginning.
 pub enum Following {
-    /// The greeting is all; it ends after that (a WebSocket that is refused by close code).
+    /// Nothing: it ends after its greeting (a WebSocket that is refused by close code).
     Nothing,
-    /// It is answered when it asks (ordinary polls).
+    /// Nothing of its own: it is answered when it asks (ordinary polls).
     OnDemand,
     /// One resource.
     One(Subscription),
@@ -66,7 +66,7 @@ pub(super) enum Command {
     Drain {
         window: Duration,
         retry: (Duration, Duration),
-        /// Those between two requests end last.
+        /// Whether clients between two requests end last.
         idle_last: bool,
     },
     Stop,
@@ -83,8 +83,8 @@ impl Inbox {
         Inbox { commands: Mutex::new(Vec::new()), waker }
     }
 
-    /// Queues a command. Bounded by what sends them: at most one `Look` a topic, one `Woken` a
-    /// stream and readiness, one `Add` a seat.
+    /// Queues a command. The senders bound the queue: there is at most one `Look` for a topic, one `Woken` for a stream
+    /// and readiness, one `Add` for a seat.
     pub(super) fn send(&self, command: Command) {
         let mut commands = self.commands.lock();
         commands.push(command);

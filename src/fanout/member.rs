@@ -18,7 +18,7 @@ use super::wire::Wire;
 use crate::hub::{Subscription, View};
 use crate::transport::{End, Moment, Output, Repeat, Step, Transport};
 
-/// How long a client has to close after we said that nothing more comes.
+/// How long a client has to close after it was told that nothing more comes.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Most bytes read and dropped from a client that has nothing to say.
@@ -32,15 +32,15 @@ pub(super) enum Then {
     GiveBack(&'static str),
 }
 
-/// The unwritten rest of at most one output, and what is to follow it.
+/// The unwritten rest of at most one output, and what follows it.
 #[derive(Debug)]
 pub(super) struct Pending {
     first: Bytes,
     second: Bytes,
     then: Then,
-    /// An end that came while this was stuck.
+    /// An end that came while the output was stuck.
     last: Option<(Output, Then)>,
-    /// When something was last taken.
+    /// When the socket last took a byte.
     moved: Instant,
 }
 
@@ -48,25 +48,25 @@ pub(super) struct Member {
     pub(super) wire: Wire,
     pub(super) transport: Transport,
     pub(super) subscription: Option<Subscription>,
-    /// Many instead of one.
+    /// The resources of a member that follows many.
     pub(super) bundle: Option<Box<Bundle>>,
     /// Place in the shard's lists: group, and index among its members.
     pub(super) group: u32,
     pub(super) place: u32,
     pub(super) serial: u32,
-    /// The bucket that counts.
+    /// The bucket of the timer wheel that counts.
     pub(super) timer: Tick,
-    /// When it has lasted long enough (`max_age`); 0: never. An `Option<Instant>` would take four times as much.
+    /// When it has lasted for `max_age`; 0 stands for never. An `Option<Instant>` would take four times as much.
     pub(super) retires: Tick,
     /// Index of the shard's tallies.
     pub(super) tally: u32,
     noise: u32,
     pending: Option<Box<Pending>>,
-    /// Nothing more is written; the client may close until then.
+    /// Until when the client may close, once nothing more is written.
     closing: Option<Moment>,
     pub(super) record: Record,
     pub(super) messages: Option<Messages>,
-    /// It got its answer, and may ask again.
+    /// Whether it got its answer, and may ask again.
     pub(super) idle: bool,
     seat: Option<Seat>,
 }
@@ -74,13 +74,13 @@ pub(super) struct Member {
 /// How a write went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
-    /// All of it, and this comes now.
+    /// All of it is written, and this comes now.
     All(Then),
     /// The socket is full: the rest is pending.
     Blocked,
 }
 
-/// The member as it arrives.
+/// A member as it arrives.
 pub(super) struct Party {
     pub(super) transport: Transport,
     pub(super) subscription: Option<Subscription>,
@@ -91,13 +91,13 @@ pub(super) struct Party {
 }
 
 impl Member {
-    /// Time has passed.
+    /// Notes that time has passed.
     pub(super) fn expire(&mut self, now: Instant) -> Step {
         let view = self.view_at_end();
         self.transport.expired(now, view.as_deref())
     }
 
-    /// The connection is to end.
+    /// Ends the connection.
     pub(super) fn end(&mut self, end: End) -> Step {
         let view = self.view_at_end();
         self.transport.end(end, view.as_deref())
@@ -132,28 +132,28 @@ impl Member {
         }
     }
 
-    /// What the client stays by.
+    /// Returns what the client stays by.
     pub(super) fn pass(&self) -> Option<&Arc<Pass>> {
         self.seat.as_ref()?.pass()
     }
 
-    /// Ready for the next delivery.
+    /// Whether it is ready for the next delivery.
     pub(super) fn is_free(&self) -> bool {
         self.pending.is_none() && self.closing.is_none() && !self.idle
     }
 
-    /// Nothing more is written to it.
+    /// Whether nothing more is written to it.
     pub(super) fn is_closing(&self) -> bool {
         self.closing.is_some()
     }
 
-    /// Its messages have no room: it is not read, and its silence is none of its own.
+    /// Whether it is not read, as its messages have no room: then its silence does not count against it.
     pub(super) fn is_unread(&self) -> bool {
         self.messages.as_ref().is_some_and(Messages::is_full)
     }
 
-    /// Its end is decided: what is pending is written, and then it ends. Long-polls that go home
-    /// do not end: what they send is their next request.
+    /// Whether its end is decided: what is pending is written, and then it ends. A long-poll that goes back to the
+    /// listener does not end: what it sends is its next request.
     pub(super) fn is_ending(&self) -> bool {
         let finishes = |then: Then| matches!(then, Then::Finish(_));
         self.is_closing()
@@ -229,14 +229,14 @@ impl Member {
         Ok(Written::Blocked)
     }
 
-    /// Says to the client that nothing more comes, and gives it a moment to close.
+    /// Tells the client that nothing more comes, and gives it a moment to close.
     pub(super) fn finish(&mut self, now: Instant) {
         self.closing.get_or_insert((now + LINGER).into());
         // An error means that the client is gone already, which the next read says.
         let _ = self.wire.finish();
     }
 
-    /// Takes what a client without anything to say has sent. False: it says too much.
+    /// Drops the bytes of a client that has nothing to send. Returns false if it sent too many.
     pub(super) fn ignore(&mut self, bytes: &[u8], pipelined_bytes: usize) -> bool {
         if let Some(kept) = self.wire.keep(bytes, pipelined_bytes) {
             return kept;
@@ -245,7 +245,7 @@ impl Member {
         self.noise <= NOISE
     }
 
-    /// When it has to be looked at.
+    /// When it has to be looked at again.
     pub(super) fn deadline(&self, stall_timeout: Duration) -> Option<Instant> {
         match (&self.closing, &self.pending) {
             (Some(until), _) => Some(Instant::from(*until)),

@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 
 use super::member_id::MemberId;
 
-/// Messages of one client that wait or are acted on.
+/// Most messages of one client that wait or are acted on.
 pub const MESSAGES_MAX: usize = 16;
 
-/// Bytes of them. One more message is taken while there are less.
+/// Most bytes of these messages. While there are fewer, one more message is taken.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// Where a member's messages go.
@@ -28,7 +28,7 @@ struct Way {
     room: Arc<Mutex<Load>>,
 }
 
-/// Where they come from, with the client that sent them.
+/// The queue of messages, each with the client that sent it.
 pub type MessageQueue = mpsc::Receiver<(MemberId, Message)>;
 
 /// The messages of one client that wait, or are being acted on.
@@ -64,13 +64,13 @@ pub struct MessagePlace {
 
 /// The two ends of one client's messages.
 pub fn messages() -> (Messages, MessageQueue) {
-    // What it can hold is bounded by the room.
+    // The room bounds what the queue holds.
     let (sender, queue) = mpsc::channel(MESSAGES_MAX);
     (Messages(Box::new(Way { sender, room: Arc::default() })), queue)
 }
 
 impl Messages {
-    /// Hands one over. Only while there is room.
+    /// Hands one message over. It may be called only while there is room.
     pub(super) fn push(&self, member: MemberId, bytes: Bytes) {
         let mut load = self.0.room.lock();
         load.messages += 1;

@@ -46,7 +46,7 @@ use client_limit::Seats;
 use inbox::{Command, Inbox};
 use shard::Shard;
 
-/// The client loops: one thread each.
+/// The client loops, each with a thread of its own.
 pub struct Fanout {
     inboxes: Vec<Arc<Inbox>>,
     threads: parking_lot::Mutex<Vec<JoinHandle<()>>>,
@@ -81,7 +81,7 @@ impl Fanout {
         self.inboxes.iter().map(|inbox| inbox.clone() as Arc<dyn Bell>).collect()
     }
 
-    /// The shard for the next client: they take turns.
+    /// Returns the shard for the next client: shards take turns.
     pub fn choose(&self) -> u16 {
         (self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len()) as u16
     }
@@ -91,8 +91,8 @@ impl Fanout {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// A seat for one more client if every limit has room: `clients` of all, `of_route` of the
-    /// route's own, and of one address's and one subject's own. Held until the client ends.
+    /// A seat for one more client if every limit has room: `clients` in all, `of_route` on the route, and those of its
+    /// address and its subject. The client holds it until it ends.
     pub fn seat(
         &self,
         clients: usize,
@@ -110,7 +110,7 @@ impl Fanout {
         self.seats.claim(limit, subject)
     }
 
-    /// Clients now, wherever they live.
+    /// Returns the number of clients, in shards and in tasks.
     pub fn clients(&self) -> usize {
         self.seats.taken()
     }
@@ -125,18 +125,18 @@ impl Fanout {
         self.inboxes[usize::from(shard)].send(Command::Tell(member, bytes));
     }
 
-    /// One more resource for a member, if it is still there.
+    /// Has a member follow one more resource, if it is still there.
     pub fn follow(&self, shard: u16, member: MemberId, name: Arc<str>, subscription: Subscription) {
         let command = Command::Follow(member, name, Box::new(subscription));
         self.inboxes[usize::from(shard)].send(command);
     }
 
-    /// A member follows a resource no longer.
+    /// Has a member follow a resource no longer.
     pub fn unfollow(&self, shard: u16, member: MemberId, name: Arc<str>) {
         self.inboxes[usize::from(shard)].send(Command::Unfollow(member, name));
     }
 
-    /// Ends all clients that may not stay any longer: some hold was let go.
+    /// Ends all clients that may not stay any longer, after a hold was released.
     pub fn expel(&self) {
         for inbox in &self.inboxes {
             inbox.send(Command::Expel);
@@ -144,19 +144,19 @@ impl Fanout {
         self.expulsions.send_modify(|count| *count += 1);
     }
 
-    /// Changes whenever a client may have to go, for those that live in tasks.
+    /// Returns a counter that changes whenever a client may have to go, for clients that live in tasks.
     pub fn expulsions(&self) -> watch::Receiver<u64> {
         self.expulsions.subscribe()
     }
 
-    /// A member's pass was renewed.
+    /// Notes that a member's pass was renewed.
     pub fn renewed(&self, shard: u16, member: MemberId) {
         self.inboxes[usize::from(shard)].send(Command::Renewed(member));
     }
 
-    /// Ends all clients, spread over `window`; a client that comes later ends at once. The reconnect delay
-    /// of each is random in `retry`. `idle_last`: those between two requests have the whole window to
-    /// send the next one, which the front answers.
+    /// Ends all clients, spread over `window`; a client that comes later ends at once. The reconnect delay of each is
+    /// random in `retry`. With `idle_last`, clients between two requests have the whole window to send the next one,
+    /// which the front answers.
     pub fn drain(&self, window: Duration, retry: (Duration, Duration), idle_last: bool) {
         for inbox in &self.inboxes {
             inbox.send(Command::Drain { window, retry, idle_last });

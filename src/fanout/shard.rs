@@ -1,7 +1,7 @@
 //! The client loop of one thread: readiness, commands, topics with news, time.
 //!
-//! Never encodes, compares or compresses: what it writes was made on the relay's side and is
-//! shared. Must not know: how connections are taken over, what topics are about.
+//! Never encodes, compares or compresses: what it writes was made by a poll loop and is shared. Must not know: how
+//! connections are taken over, what topics are about.
 
 mod arrivals;
 mod bundles;
@@ -30,10 +30,10 @@ use crate::transport::{Output, Step};
 
 const WAKER: Token = Token(usize::MAX);
 
-/// Members of a topic that are served before other topics have their turn.
+/// Most members of a topic that are served before other topics have their turn.
 const SLICE: usize = 256;
 
-/// Reads from one connection before others have their turn.
+/// Most reads from one connection before others have their turn.
 const READS: usize = 8;
 
 /// A topic's members on this shard.
@@ -42,7 +42,7 @@ struct Group {
     members: Vec<Follower>,
     /// Members below this index are still to be served; `None` if no walk is on.
     walk: Option<usize>,
-    /// Something newer came during the walk.
+    /// Whether something newer came during the walk.
     again: bool,
 }
 
@@ -50,11 +50,11 @@ struct Group {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Follower {
     slot: u32,
-    /// Number in the member's bundle; `u32::MAX`: it follows this one only.
+    /// Number in the member's bundle; `u32::MAX` if it follows this resource alone.
     entry: u32,
 }
 
-/// What is counted here and added to the shared metrics once a turn of the loop.
+/// Counts that are added to the shared metrics once a turn of the loop.
 struct Tally {
     metrics: StreamMetrics,
     events: u64,
@@ -274,7 +274,7 @@ impl Shard {
             return;
         }
         if member.is_closing() {
-            // It had its moment. What ended was counted then.
+            // The client had its time to close. Its end was counted before.
             self.members.remove(slot);
             return;
         }
@@ -284,7 +284,7 @@ impl Shard {
             return;
         }
         if member.idle {
-            // The front's decision is too old by now.
+            // The front's decision is too old.
             let kept = member.wire.take_kept();
             self.go_home(slot, &kept);
             return;

@@ -5,10 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Width of a bucket: no deadline here is finer than that.
+/// Width of a bucket: deadlines are no finer than this.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
-/// Buckets of the wheel: deadlines further away come up once on the way.
+/// Buckets of the wheel. A deadline that is further away comes up on the way, and is put back.
 const BUCKETS: usize = 512;
 
 /// Number of a tick since the wheel began.
@@ -17,10 +17,10 @@ pub(super) type Tick = u32;
 #[derive(Debug)]
 pub(super) struct Wheel {
     began: Instant,
-    /// All ticks up to here have been taken.
+    /// The last tick that was taken.
     taken: Tick,
     buckets: Vec<Vec<u32>>,
-    /// Slots standing anywhere.
+    /// How many slots stand in buckets.
     standing: usize,
 }
 
@@ -29,8 +29,8 @@ impl Wheel {
         Wheel { began: now, taken: 0, buckets: vec![Vec::new(); BUCKETS], standing: 0 }
     }
 
-    /// Puts a slot into the bucket of `at` and gives the tick under which it stands. The owner
-    /// keeps that number: an entry with another one is out of date.
+    /// Puts a slot into the bucket of `at`. Returns the tick under which it stands. The owner keeps that number: an
+    /// entry with another one is out of date.
     pub(super) fn insert(&mut self, slot: u32, at: Instant) -> Tick {
         let wanted = self.tick_of(at);
         let tick = wanted.clamp(self.taken + 1, self.taken + BUCKETS as Tick - 1);
@@ -44,7 +44,7 @@ impl Wheel {
         self.tick_of(at).max(1)
     }
 
-    /// When a tick is.
+    /// Returns the time of a tick.
     pub(super) fn time_of(&self, tick: Tick) -> Instant {
         self.began + TICK * tick
     }
@@ -88,8 +88,8 @@ impl Wheel {
     }
 }
 
-/// How long a stream with this `max_age` lasts: a fifth less or more, so that clients that came together do
-/// not come back together. `chance`: from 0 to 1.
+/// How long a stream with this `max_age` lasts: a fifth less or more, so that clients that came together do not come
+/// back together. `chance` is a random number from 0 to 1.
 pub(super) fn lifetime(max_age: Duration, chance: f64) -> Duration {
     max_age.mul_f64(0.8 + 0.4 * chance)
 }

@@ -13,13 +13,13 @@ use bytes::BytesMut;
 use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Where a connection goes for its next request.
+/// The listener, to which a connection goes back for its next request.
 pub trait Home: Send + Sync {
     /// Serves the connection's next request; `read` was received already.
     fn give_back(&self, connection: Returned, read: BytesMut);
 }
 
-/// A connection on its way home.
+/// A connection on its way back to the listener.
 pub enum Returned {
     /// A socket of its own, without TLS.
     Socket(std::net::TcpStream),

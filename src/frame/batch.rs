@@ -28,7 +28,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// `until`: number of the newest item known then, whether or not it is new. `rules`: of the topic.
+    /// `until` is the number of the newest item that is known, whether or not it is new. `rules` are those of the
+    /// topic.
     pub fn new(items: Vec<Arc<Item>>, until: u64, rules: Arc<Rules>) -> Batch {
         Batch {
             items: items.into(),
@@ -43,31 +44,34 @@ impl Batch {
         }
     }
 
+    /// Returns the number of the newest item that was known when the batch was made.
     pub fn until(&self) -> u64 {
         self.until
     }
 
+    /// Returns the new items, oldest first.
     pub fn items(&self) -> &[Arc<Item>] {
         &self.items
     }
 
+    /// Returns whether no item is new: the batch then only says how far a follower is.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// All of them as events, in one piece.
+    /// The items as events, in one piece.
     pub fn sse(&self) -> &SseBytes {
         let name = self.rules.event_name.as_deref().unwrap_or(ITEM);
         self.sse.get_or_init(|| sse::items(&self.items, name))
     }
 
-    /// Makes the compressed form. `before`: the items before these.
+    /// Makes the compressed form. `before` has the items before these.
     pub(super) fn encode_gzip(&self, before: Option<&Batch>, rules: &Rules) {
         let before = before.and_then(|batch| batch.gzip().zip(Some(batch.sse())));
         self.gzip.get_or_init(|| rules.compressed(GzipEvent::new(self.sse(), before), GzipEvent::weight));
     }
 
-    /// All of them as events, compressed, if that was made.
+    /// The items as events, compressed, if that form was made.
     pub fn gzip(&self) -> Option<&GzipEvent> {
         self.gzip.get()?.as_ref()
     }
@@ -80,12 +84,12 @@ impl Batch {
         self.deflated.get_or_init(|| rules.compressed(made(), Deflated::weight));
     }
 
-    /// One message an item, compressed, if that was made.
+    /// One message for each item, compressed, if that form was made.
     pub fn deflated(&self) -> Option<&Deflated> {
         self.deflated.get()?.as_ref()
     }
 
-    /// One message an item, in one piece.
+    /// One message for each item, in one piece.
     pub fn websocket(&self) -> Bytes {
         let messages = || {
             let mut all = BytesMut::new();

@@ -1,4 +1,4 @@
-//! How a resource is doing, beside its content: the control events of contract §5.
+//! The condition of a resource beside its content: the control events of contract §5.
 //!
 //! Must not know: why a poll failed beyond the words it is given.
 
@@ -47,7 +47,7 @@ impl State {
         }
     }
 
-    /// What the event says.
+    /// Returns the data of the event.
     pub fn data(&self) -> serde_json::Value {
         match self {
             State::Fresh => json!({}),

@@ -1,10 +1,10 @@
 //! DEFLATE fragments that are made once and are the same bytes for every client (RFC 1951).
 //!
-//! A fragment ends on a byte with a sync flush and is never the last block, so that any sequence of them
-//! is a valid stream. An *independent* one refers to itself only; a *dependent* one also to the event
-//! before it, and is right only for clients that got exactly that event last: a wrong choice would corrupt
-//! a stream without an error, so [`Coded::after`] is the one place that chooses, over a [`Tail`] that is
-//! unknown unless it says otherwise. Must not know: protocols, clients.
+//! A fragment ends on a byte with a sync flush and is never the last block, so that any sequence of them is a valid
+//! stream. An *independent* one refers to itself only; a *dependent* one also to the event before it, and is right only
+//! for clients that got exactly that event last. A wrong choice would corrupt a stream without an error, so only
+//! [`Coded::after`] chooses, by a [`Tail`] that is unknown until an event is written. Must not know: protocols,
+//! clients.
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -14,25 +14,25 @@ use bytes::Bytes;
 use flate2::write::GzEncoder;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-/// Events from this size on reach back too far for the one before: no dependent fragment.
+/// Events from this size on have no dependent fragment: they would reach back too far.
 const FAR: usize = 32_000;
 
-/// Bodies larger than this are worth less effort: a third of the time for three per cent more bytes.
+/// Bodies larger than this are compressed with less effort: it takes a third of the time for three per cent more bytes.
 const LARGE: usize = 32 * 1024;
 
-/// Level of compression for that many bytes.
+/// Returns the level of compression for that many bytes.
 fn level(bytes: usize) -> Compression {
     Compression::new(if bytes > LARGE { 4 } else { 6 })
 }
 
 thread_local! {
-    /// Compressors are large (a quarter of a megabyte) and are used again: one a thread and level.
+    /// Compressors are large (a quarter of a megabyte), so each thread has one for each level and uses it again.
     static SMALL: RefCell<Compress> = RefCell::new(Compress::new(level(0), false));
     static BIG: RefCell<Compress> = RefCell::new(Compress::new(level(LARGE + 1), false));
 }
 
-/// Compresses `plain` to a fragment. `dictionary`: what stands right before it in the stream. Returns `None` if
-/// the compressor failed: the plain bytes have to do.
+/// Compresses `plain` to a fragment. `dictionary`: what stands right before it in the stream. Returns `None` if the
+/// compressor failed: then the plain bytes are sent.
 fn fragment(plain: &[u8], dictionary: Option<&[u8]>) -> Option<Vec<u8>> {
     let compress = |compressor: &RefCell<Compress>| {
         let compressor = &mut *compressor.borrow_mut();
@@ -40,7 +40,7 @@ fn fragment(plain: &[u8], dictionary: Option<&[u8]>) -> Option<Vec<u8>> {
         if let Some(dictionary) = dictionary {
             compressor.set_dictionary(dictionary).ok()?;
         }
-        // Bytes that cannot be compressed grow by five a 16 KiB block, and the flush takes a few.
+        // Bytes that cannot be compressed grow by five for each block of 16 KiB, and the flush takes a few.
         let mut coded = Vec::with_capacity(plain.len() / 4 + 64);
         let before = compressor.total_in();
         loop {
@@ -65,7 +65,7 @@ pub(super) fn gzip(body: &[u8]) -> Option<Bytes> {
     (coded.len() + body.len() / 16 < body.len()).then(|| coded.into_boxed_slice().into())
 }
 
-/// What a client's decoder has in its window: the event it got last, if that is known.
+/// The event that a client's decoder has in its window: the one it got last, if that is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tail(u64);
 
@@ -82,7 +82,7 @@ static EVENTS: AtomicU64 = AtomicU64::new(0);
 pub struct Coded<T> {
     id: u64,
     independent: T,
-    /// Right after the event of that id only.
+    /// The fragment that is right after the event of this id only.
     dependent: Option<(u64, T)>,
 }
 
@@ -102,13 +102,13 @@ impl<T> Coded<T> {
         Some(Coded { id, independent, dependent })
     }
 
-    /// What was put together of independent fragments.
+    /// Returns an event that was put together of independent fragments.
     pub(super) fn independently(independent: T) -> Coded<T> {
         Coded { id: EVENTS.fetch_add(1, Ordering::Relaxed) + 1, independent, dependent: None }
     }
 
-    /// The bytes for a client, by what it got last; notes that it gets this event now. To be called only
-    /// for bytes that are then written whole, and before anything else is.
+    /// Returns the bytes for a client by the event it got last, and notes that it gets this one now. The caller must
+    /// write them whole, and before anything else.
     pub fn after(&self, tail: &mut Tail) -> &T {
         let before = std::mem::replace(tail, Tail(self.id));
         match &self.dependent {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a client gets and misses, its decoder reads exactly what was meant for it, at once.
+        /// A decoder reads exactly the events that its client got, at once, even if it missed some.
         #[test]
         fn any_history_decodes_exactly(
             sizes in proptest::collection::vec(1usize..40_000, 1..12),

@@ -1,7 +1,7 @@
 //! Messages of the envelope protocol (contract §6, `pollcast.v1`), split where clients differ.
 //!
-//! A message starts with what is the client's own: the type, and the resource as that client spelled
-//! it. What follows is the same for all clients, and is made once. Must not know: connections.
+//! A message starts with the part that is the client's own: the type, and the resource as that client spelled it. The
+//! rest is the same for all clients, and is made once. Must not know: connections.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! The wire formats that have members: what is encoded at publish time, and for whom.
+//! The wire formats: each that has readers is encoded at publish time.
 //!
 //! Must not know: connections.
 
@@ -7,7 +7,7 @@ use super::PatchKind;
 /// Whether what a follower is sent is compressed: gzip, or on a WebSocket permessage-deflate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coding {
-    /// The bytes as they are.
+    /// No coding.
     Plain,
     /// The bytes compressed for the connection.
     Deflated,
@@ -16,13 +16,13 @@ pub enum Coding {
 /// What a follower is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Whole bodies as events.
+    /// Whole bodies, as events.
     Sse(Coding),
     /// Patches as events, a whole body where there is none.
     SseDelta(PatchKind, Coding),
     /// Whole bodies as messages.
     WebSocket(Coding),
-    /// The body as it is or as a gzip file, behind a head of the client's own: long-poll.
+    /// The body, plain or as a gzip file, behind a head of the client's own: long-poll.
     Body(Coding),
     /// A JSON patch behind a head of the client's own (RFC 3229), else the body.
     BodyDelta,
@@ -68,7 +68,7 @@ impl Format {
         }
     }
 
-    /// Whether followers are told how the resource is doing, and not only its states.
+    /// Whether followers are told of the resource's condition, and not only of its states.
     pub fn tells_conditions(self) -> bool {
         !matches!(self, Format::WebSocket(_))
     }

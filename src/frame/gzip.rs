@@ -1,5 +1,5 @@
-//! A gzip stream of events (RFC 1952) that is put together of shared fragments: what is one client's own
-//! is stored uncompressed between them, and the trailer is its own.
+//! A gzip stream of events (RFC 1952) that is put together of shared fragments. Text of one client alone is stored
+//! uncompressed between them, and each client has its own trailer.
 //!
 //! Must not know: HTTP, what the events say.
 
@@ -15,7 +15,7 @@ pub const HEADER: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// Most bytes of one stored block (RFC 1951 §3.2.4).
 const MAX_STORED: usize = 0xffff;
 
-/// A checksum of some bytes, ready to be joined to one of what stands before them.
+/// A checksum of some bytes that can be joined to the checksum of the bytes before them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sum {
     crc: u32,
@@ -68,7 +68,7 @@ pub struct GzipEvent {
 }
 
 impl GzipEvent {
-    /// Compresses an event. `before`: the one that most clients got last, with its plain form.
+    /// Compresses an event. `before` is the event that most clients got last, with its plain form.
     pub(super) fn new(plain: &SseBytes, before: Option<(&GzipEvent, &SseBytes)>) -> Option<GzipEvent> {
         let text = plain.payload();
         let last = before.map(|(event, plain)| (event, plain.payload()));
@@ -104,7 +104,7 @@ impl GzipStream {
         self.length = self.length.wrapping_add(sum.length);
     }
 
-    /// The bytes of an event for this client. They must be written whole, before anything else.
+    /// Returns the bytes of an event for this client. The caller must write them whole, before anything else.
     pub fn event<'a>(&mut self, event: &'a GzipEvent) -> &'a SseBytes {
         self.add(&event.sum);
         event.coded.after(&mut self.tail)
@@ -125,7 +125,7 @@ impl GzipStream {
         blocks
     }
 
-    /// The proper end: an empty last block, and the trailer over everything that was written.
+    /// Returns the end of the stream: an empty last block, and the trailer over everything that was written.
     pub fn end(&self) -> Bytes {
         let mut end = vec![3, 0];
         end.extend_from_slice(&self.crc.to_le_bytes());
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Joins, gaps, own words between: a strict gunzip confirms every byte and the trailer.
+        /// A strict gunzip confirms every byte and the trailer of a stream with joins, gaps and own text in between.
         #[test]
         fn a_strict_reader_confirms_any_stream(
             sizes in proptest::collection::vec(1usize..3000, 1..20),

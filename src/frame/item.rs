@@ -21,7 +21,7 @@ pub struct Item {
 const MAX_ID: usize = 128;
 
 impl Item {
-    /// `name`: what the upstream calls it.
+    /// `name` is the upstream's name for it.
     pub fn new(seq: u64, name: &str, text: Bytes) -> Item {
         Item { seq, id: wire_id(name), text }
     }
@@ -32,8 +32,8 @@ impl Item {
     }
 }
 
-/// The name of an item on the wire: as it is when it is `[!-~]{1,128}`, else in base64url. What
-/// would be longer still is named by its digest.
+/// Returns the name of an item on the wire: the upstream's own if it is `[!-~]{1,128}`, else that in base64url. A name
+/// that would be longer is replaced by its digest.
 pub fn wire_id(name: &str) -> String {
     let plain = !name.is_empty() && name.len() <= MAX_ID && name.bytes().all(|b| (b'!'..=b'~').contains(&b));
     if plain {

@@ -1,7 +1,7 @@
 //! One change, encoded at most once per wire format and shared by every subscriber.
 //!
-//! The relay's side encodes at publish time the formats that have members; a shard only clones
-//! `Bytes`. Must not know: the clients of a frame, sockets, time.
+//! A poll loop encodes the formats that have readers at publish time; a shard only clones `Bytes`. Must not know: the
+//! clients of a frame, sockets, time.
 
 mod batch;
 mod condition;
@@ -40,6 +40,7 @@ use crate::resource::{HeldBytes, Snapshot, Version};
 pub struct Frame {
     /// Place in the topic's own order; never leaves the process.
     pub seq: u64,
+    /// The content and its headers.
     pub snapshot: Arc<Snapshot>,
     /// On a feed: the items that are new in it, oldest first.
     pub batch: Option<Arc<Batch>>,
@@ -59,12 +60,13 @@ struct OwnForms {
 }
 
 impl Frame {
+    /// Returns a frame of a content that no other frame shares.
     pub fn new(seq: u64, snapshot: Arc<Snapshot>, rules: Arc<Rules>) -> Frame {
         let shared = Shared::new(snapshot.clone(), HeldBytes::default());
         Frame::of(seq, snapshot, rules, Arc::new(shared))
     }
 
-    /// The same over a content that others may have, too. Their rules are the same.
+    /// Returns a frame over a content that other frames of the same rules may share.
     pub fn of(seq: u64, snapshot: Arc<Snapshot>, rules: Arc<Rules>, shared: Arc<Shared>) -> Frame {
         let own = Arc::new(OwnForms { held: shared.account(), ..OwnForms::default() });
         Frame { seq, snapshot, batch: None, rules, shared, own }
@@ -75,7 +77,7 @@ impl Frame {
         Frame { batch, ..self }
     }
 
-    /// The same content under newer headers: what is encoded stays so.
+    /// Returns the same content under newer headers, with the forms that were made.
     pub fn renewed(&self, snapshot: Arc<Snapshot>) -> Frame {
         debug_assert!(self.version() == snapshot.version);
         let (batch, rules) = (self.batch.clone(), self.rules.clone());
@@ -83,12 +85,13 @@ impl Frame {
         Frame { seq: self.seq, snapshot, batch, rules, shared, own }
     }
 
+    /// Returns the name of the content (contract §2).
     pub fn version(&self) -> Version {
         self.snapshot.version
     }
 
-    /// Makes sure that `format` is encoded. Called on the relay's side, or by a follower's request.
-    /// `before`: the frame that most followers have, which makes the compressed forms small.
+    /// Makes sure that `format` is encoded. A poll loop or a follower's request calls it. `before` is the frame that
+    /// most followers have: it makes the compressed forms small.
     pub fn encode(&self, format: Format, before: Option<&Frame>) {
         let batches = || (self.batch.as_deref(), before.and_then(|frame| frame.batch.as_deref()));
         match (format, batches()) {
@@ -113,8 +116,8 @@ impl Frame {
         }
     }
 
-    /// Finds what changed since `base`, the snapshot before this one. Nothing when the patch is not
-    /// worth sending.
+    /// Finds what changed since `base`, the snapshot before this one. Nothing is stored if the patch is not worth
+    /// sending.
     pub fn diff(&self, base: &Snapshot, kind: PatchKind) {
         self.own.patches[kind as usize].get_or_init(|| {
             let most = (self.snapshot.body.len() as f64 * self.rules.patch_max_ratio) as usize;
@@ -208,7 +211,7 @@ impl Frame {
         self.shared.forms.gzip.get()?.as_ref().filter(|_| !self.snapshot.forbids_transformation())
     }
 
-    /// Whether it was asked for, whatever came of that.
+    /// Whether that form was asked for, even if it is not used.
     pub fn gzip_tried(&self) -> bool {
         self.shared.forms.gzip.get().is_some()
     }
@@ -236,7 +239,7 @@ impl Frame {
             + self.batch.as_ref().map_or(0, |batch| batch.forms_weight())
     }
 
-    /// Bytes that this frame holds alone, roughly: what is shared apart.
+    /// Bytes that this frame holds alone, roughly, without what it shares.
     pub fn own_weight(&self) -> usize {
         self.snapshot.own_weight() + self.own_forms()
     }
@@ -252,7 +255,8 @@ impl Frame {
         self.own.held.set(self.own_forms());
     }
 
-    /// Accounts for one form before it is made, so that what is let in has room for what its first follower reads.
+    /// Accounts for one form before it is made, so that a content that found room has room for the form that its first
+    /// follower reads.
     pub fn reserve_form(&self) {
         self.shared.reserve_form();
     }

@@ -50,7 +50,7 @@ impl PatchKind {
     }
 }
 
-/// From one version to the next.
+/// A patch from one version to the next.
 #[derive(Debug)]
 pub struct Patch {
     /// The format of the patch.
@@ -73,12 +73,12 @@ impl Patch {
         Patch { kind, base, target, text, sse, gzip: OnceLock::new(), envelope: OnceLock::new() }
     }
 
-    /// `event: patch`, its id the target version.
+    /// The event `patch`, whose id is the target version.
     pub fn sse(&self) -> &SseBytes {
         &self.sse
     }
 
-    /// Makes the compressed event. `before`: the patch before this one.
+    /// Makes the compressed event. `before` is the patch before this one.
     pub(super) fn encode_gzip(&self, before: Option<&Patch>, rules: &Rules) {
         let before = before.and_then(|patch| patch.gzip().zip(Some(patch.sse())));
         self.gzip.get_or_init(|| rules.compressed(GzipEvent::new(&self.sse, before), GzipEvent::weight));
@@ -104,7 +104,7 @@ impl Patch {
 /// Patches from a follower's version to the current one, oldest first.
 #[derive(Debug, Clone)]
 pub enum Chain {
-    /// The usual case: it follows closely.
+    /// One patch: the follower has the version before.
     One(std::sync::Arc<Patch>),
     /// Several patches, to be applied in this order.
     Many(Vec<std::sync::Arc<Patch>>),

@@ -34,6 +34,7 @@ impl Rules {
 /// How often something was compressed, whatever the number of clients, and what came of it.
 #[derive(Debug, Default)]
 pub struct Compressions {
+    /// Forms that were made.
     pub count: AtomicU64,
     /// Bytes of all forms that were made.
     pub bytes: AtomicU64,

@@ -1,5 +1,5 @@
-//! The content of a frame and those of its forms that depend on nothing else: held once for all resources of a route
-//! whose content is the same.
+//! The content of a frame, and the forms of it that depend on nothing else. It is held once for all resources of a
+//! route with the same content.
 //!
 //! Must not know: which resources these are.
 
@@ -11,10 +11,10 @@ use bytes::Bytes;
 use super::{NotText, SseBytes, sse};
 use crate::resource::{HeldBytes, Snapshot};
 
-/// Equal content, once.
+/// A content that is held once.
 #[derive(Debug)]
 pub struct Shared {
-    /// The first one with it.
+    /// The first snapshot with it.
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) forms: Forms,
     /// Bytes that are kept free for forms that are not made yet.
@@ -22,7 +22,7 @@ pub struct Shared {
     held: HeldBytes,
 }
 
-/// What a content looks like on each wire; each made at most once.
+/// The forms of a content on each wire. Each is made at most once.
 #[derive(Debug, Default)]
 pub(super) struct Forms {
     pub(super) sse: OnceLock<Result<SseBytes, NotText>>,
@@ -41,17 +41,17 @@ impl Shared {
         shared
     }
 
-    /// This snapshot with the content that is held already, if it is the same.
+    /// Returns this snapshot over the content that is held already, if both are the same.
     pub fn with(&self, snapshot: &Snapshot) -> Option<Snapshot> {
         snapshot.over(&self.snapshot)
     }
 
-    /// Accounts for what is held by now.
+    /// Accounts for what is held now.
     pub(super) fn settle(&self) {
         self.held.set(self.weight());
     }
 
-    /// An account beside this one.
+    /// Returns another account, which counts to the same total.
     pub(super) fn account(&self) -> HeldBytes {
         self.held.beside()
     }

@@ -1,8 +1,7 @@
 //! Server-sent events as bytes (contract §5, the HTML standard's event stream format).
 //!
-//! Everything that reaches a line goes through here, so that no body, id or reason can end a line
-//! early: what others hold are whole events, or [`Tail`]s of some, and only this file can make either of text.
-//! Must not know: connections.
+//! Everything that reaches a line goes through here, so that no body, id or reason can end a line early: other files
+//! hold whole events, or [`Tail`]s of them, and only this file makes them of text. Must not know: connections.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -86,7 +85,7 @@ pub fn patch(target: Version, text: &[u8]) -> SseBytes {
     SseBytes::framed(&event)
 }
 
-/// Items of a feed, one event each, in one piece. `name`: of the events.
+/// Items of a feed, one event for each, in one piece. `name` is the events' name.
 pub fn items(items: &[Arc<Item>], name: &str) -> SseBytes {
     let mut events = BytesMut::with_capacity(items.iter().map(|item| item.text.len() + 64).sum());
     for item in items {
@@ -154,7 +153,7 @@ pub fn control_with_retry(name: &str, data: &serde_json::Value, retry_ms: u64) -
     SseBytes::framed(&payload)
 }
 
-/// Frames what a coding made of events: not text, but what becomes text again.
+/// Frames bytes that a coding made of events.
 pub fn coded(bytes: &[u8]) -> SseBytes {
     SseBytes::framed(bytes)
 }
@@ -174,13 +173,13 @@ pub fn sync(id: &str) -> SseBytes {
     SseBytes::framed(&event)
 }
 
-/// How a stream begins: `retry:` in milliseconds, and a comment so that intermediaries flush. No empty line behind
-/// them: some libraries take what it ends for an event.
+/// The beginning of a stream: `retry:` in milliseconds, and a comment so that intermediaries flush. There is no empty
+/// line behind them, as some libraries take what it ends for an event.
 pub fn opening(retry_ms: u64) -> SseBytes {
     SseBytes::framed(format!("retry: {retry_ms}\n: pollcast\n").as_bytes())
 }
 
-/// The comment of a silent stream. No empty line behind it, as in [`opening`].
+/// The comment of a silent stream, without an empty line behind it, as in [`opening`].
 pub const HEARTBEAT_CHUNK: &[u8] = b"2\r\n:\n\r\n";
 /// The same without chunk framing.
 pub const HEARTBEAT: &[u8] = b":\n";
@@ -234,7 +233,7 @@ mod tests {
         )
     }
 
-    /// The standard's own reading of an event stream, reduced to what we write.
+    /// Reads an event stream as the standard says, reduced to what is written here.
     fn read(stream: &str) -> Vec<(Option<String>, String)> {
         let lines = stream.replace("\r\n", "\n").replace('\r', "\n");
         let (mut events, mut id, mut data) = (Vec::new(), None, Vec::new());

@@ -10,7 +10,7 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use super::deflate::{Coded, Tail};
 use crate::resource::Snapshot;
 
-/// What a snapshot's message says, and how: text, or binary when it is not UTF-8 after conversion.
+/// The content of a snapshot's message, and its kind: text, or binary if it is not UTF-8 after conversion.
 pub(super) fn content(snapshot: &Snapshot) -> (Data, &[u8]) {
     match snapshot.text() {
         Some(text) => (Data::Text, text),
@@ -28,15 +28,15 @@ pub fn snapshot(snapshot: &Snapshot) -> Bytes {
 #[derive(Debug)]
 pub struct Deflated {
     coded: Coded<Bytes>,
-    /// Bytes of the message itself; of several the longest.
+    /// Bytes of the message; of the longest one if there are several.
     length: usize,
 }
 
-/// What every sync flush ends with, and RFC 7692 §7.2.1 leaves out.
+/// The bytes that every sync flush ends with, and that RFC 7692 §7.2.1 leaves out.
 const FLUSH: &[u8] = &[0, 0, 0xff, 0xff];
 
 impl Deflated {
-    /// `before`: the message that most clients got last, and what it says.
+    /// `before` is the message that most clients got last, and its content.
     pub(super) fn new(snapshot: &Snapshot, before: Option<(&Deflated, &Snapshot)>) -> Option<Deflated> {
         let (kind, text) = content(snapshot);
         let before = before.map(|(message, snapshot)| (&message.coded, content(snapshot).1));
@@ -44,7 +44,7 @@ impl Deflated {
         Some(Deflated { coded, length: text.len() })
     }
 
-    /// One message an item, in one piece; those smaller than `least` as they are.
+    /// One message for each item, in one piece; those smaller than `least` are not compressed.
     pub(super) fn of_items<'a>(
         items: impl Iterator<Item = &'a [u8]> + Clone,
         least: usize,
@@ -64,7 +64,7 @@ impl Deflated {
     /// The frame for a client. `window`: the base-two logarithm of the largest window that its decoder has,
     /// as it said. Returns `None` if the message is longer than that, and goes out as it is.
     ///
-    /// To be called only for what is then written whole. `tail`: the compressed message it got last.
+    /// The caller must write it whole. `tail` is the compressed message that the client got last.
     pub fn after(&self, tail: &mut Tail, window: u8) -> Option<&Bytes> {
         // A distance is never longer than the message.
         if self.length > 1 << window {

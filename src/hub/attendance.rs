@@ -30,7 +30,7 @@ pub struct Attendance {
     pub(super) kind: Attend,
     /// Number of the first poll that starts after this.
     pub(super) next_poll: PollNumber,
-    /// Of a plain request that the topic began with: what its first poll takes.
+    /// The claim of the plain request that the topic began with, to what its first poll takes.
     pub(super) claim: Option<Claim>,
 }
 
@@ -82,7 +82,7 @@ impl Charged for Topic {
 }
 
 impl Topic {
-    /// False: it has as many followers as its route allows.
+    /// Returns false if the topic has as many followers as its route allows.
     pub(super) fn enter(&self, kind: Attend) -> bool {
         match kind {
             Attend::Follow => {
@@ -126,14 +126,15 @@ impl Topic {
         self.followers.load(Ordering::SeqCst)
     }
 
-    /// How the resource is polled. `lingers`: whether polls may go on when no client asks.
+    /// How the resource is polled. `lingers` says whether polls may go on when no client asks.
     fn rhythm(&self, lingers: bool) -> Rhythm {
         let poll = &self.route().poll;
         let linger = if lingers { poll.linger.as_millis() as u64 } else { 0 };
         Rhythm { interval: poll.interval.as_millis() as u64, linger }
     }
 
-    /// A user's credentials are used for that user only: what is a user's own is not polled while the user is away.
+    /// A user's credentials are used for that user only: a topic whose polls carry them is not polled while the user is
+    /// away.
     fn own_rhythm(&self) -> Rhythm {
         self.rhythm(!self.key().is_private())
     }
@@ -149,7 +150,7 @@ impl Topic {
         self.epoch + Duration::from_millis(self.interest.last())
     }
 
-    /// No client attends. What the operator wants kept is attended to by the process itself.
+    /// Whether no client attends. The process itself attends to what the operator wants kept.
     pub(super) fn is_cold(&self) -> bool {
         self.is_deserted() && !self.is_evicted()
     }
@@ -168,12 +169,12 @@ impl Topic {
         *self.charge.lock() = Some(charge);
     }
 
-    /// It is out of the hub: no client is charged for it any longer.
+    /// Notes that the topic has left the hub: no client is charged for it any longer.
     pub(super) fn discharge(&self) {
         drop(self.charge.lock().take());
     }
 
-    /// No client can come to it any more.
+    /// Whether the topic has left the hub, so that no client can come to it any more.
     pub(super) fn has_left(&self) -> bool {
         self.charge.lock().is_none()
     }
@@ -194,8 +195,8 @@ impl Topic {
         self.epoch + Duration::from_millis(self.interest.until())
     }
 
-    /// Notes an ordinary poll of a connection: those of four connections within two intervals start background
-    /// polling (contract §3).
+    /// Notes an ordinary poll of a connection. Polls of four connections within two intervals start background polling
+    /// (contract §3).
     pub fn visited(&self, connection: u64) {
         self.user.iter().for_each(|user| user.seen());
         let followed = self.followers() > 0;

@@ -1,5 +1,5 @@
-//! What a poll took for a plain request and no other may share: left to that one request (contract §3, "What a poll
-//! took, a client gets").
+//! Claims: a plain request that caused a poll gets the answer, even one that no other request may share (contract §3,
+//! "What a poll took, a client gets").
 //!
 //! An answer is held for a request that waits for it and no longer, so that there are never more of them than
 //! requests that wait. Must not know: what makes an answer one client's, how it is given.

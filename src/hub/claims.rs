@@ -12,7 +12,7 @@ use super::view::Relayed;
 pub(super) struct Claims(pub(super) Mutex<Vec<(PollNumber, Option<Relayed>)>>);
 
 impl Claims {
-    /// Leaves an answer to the request that caused the poll. Without one it is dropped.
+    /// Leaves an answer to the request that caused the poll. The answer is dropped if no request has claimed it.
     pub(super) fn give(&self, poll: PollNumber, answer: Relayed) {
         if let Some((_, left)) = self.0.lock().iter_mut().find(|(number, _)| *number == poll) {
             *left = Some(answer);

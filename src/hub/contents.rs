@@ -22,17 +22,17 @@ pub(super) struct Contents {
     bytes_max: OnceLock<usize>,
     /// By route, whose rules the forms follow, and version.
     known: DashMap<(usize, Version), Weak<Shared>>,
-    /// So many names are there before they are looked through for those that are gone.
+    /// How many names there may be before those of contents that are gone are looked for.
     sweep_at: AtomicUsize,
 }
 
 impl Contents {
-    /// Only the first call counts.
+    /// Sets the most bytes that there may be. Only the first call counts.
     pub(super) fn bound(&self, bytes_max: usize) {
         let _ = self.bytes_max.set(bytes_max);
     }
 
-    /// An account of one's own.
+    /// Returns a new account, whose bytes count in the total.
     pub(super) fn account(&self) -> HeldBytes {
         HeldBytes::on(self.ledger.clone())
     }
@@ -42,13 +42,13 @@ impl Contents {
         self.ledger.total()
     }
 
-    /// How much more is held, with `more` bytes, than there may be. Returns `None` if it is within the bound.
+    /// By how many bytes the bound is exceeded once `more` are added. Returns `None` if it is within the bound.
     pub(super) fn excess(&self, more: usize) -> Option<usize> {
         let excess = (self.total() + more).checked_sub(*self.bytes_max.get()?)?;
         (excess > 0).then_some(excess)
     }
 
-    /// A snapshot of a route with the one content that all equal ones have.
+    /// Returns the snapshot of a route over the one content that all equal snapshots share.
     pub(super) fn share(&self, route: usize, snapshot: Arc<Snapshot>) -> (Arc<Snapshot>, Arc<Shared>) {
         self.sweep();
         let mut entry = match self.known.entry((route, snapshot.version)) {
@@ -69,11 +69,12 @@ impl Contents {
         if held.is_none() {
             entry.insert(Arc::downgrade(&shared));
         }
-        // Of those that differ in what does not count, the first is shared.
+        // Of contents that differ only in what does not count, the first one is shared.
         (snapshot, shared)
     }
 
-    /// Forgets the names of what is gone, once there may be as many of them as others.
+    /// Forgets the names of contents that are gone. It runs only when half of the names may be such, so that its cost
+    /// is spread.
     fn sweep(&self) {
         let at = self.sweep_at.load(Ordering::Relaxed).max(NAMES_MIN);
         if self.known.len() < at {

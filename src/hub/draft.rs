@@ -44,7 +44,7 @@ impl Draft {
         self.frame.weight()
     }
 
-    /// Whether that takes long.
+    /// Whether encoding it takes so long that another thread should do it.
     pub fn is_heavy(&self) -> bool {
         self.frame.snapshot.body.len() > HEAVY && !(self.formats.is_empty() && self.patches.is_empty())
     }

@@ -1,4 +1,4 @@
-//! What is known against making a snapshot of a key, and for how long (contract §1, §11).
+//! Exceptions: why a key has no snapshot for a while (contract §1, §11).
 //!
 //! Must not know: why it is so, what a request gets instead.
 
@@ -25,18 +25,18 @@ pub struct Exception {
 /// The kinds of exceptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExceptionKind {
-    /// Over `max_body`, media, multipart, an answer without an end or without a beginning (contract §1).
+    /// The answer is longer than `max_body`, is media or multipart, or has no end or no beginning (contract §1).
     Uncoverable,
     /// The API's own event stream (contract §1).
     OwnStream,
-    /// With `share` unset, the answer is one user's (contract §11).
+    /// The answer is one user's, and `share` is unset (contract §11).
     NotShareable,
     /// The upstream's 404 or 410 lasted longer than `gone_after` (contract §5).
     Gone,
-    /// Its user has not been there for longer than `max_session_polls` (contract §11): what reconnects
-    /// by itself is no user.
+    /// Its user was away for longer than `max_session_polls` (contract §11). A program that reconnects by itself is no
+    /// sign of the user.
     SessionIdle,
-    /// 401 or 403 to a poll: it says nothing about a client, whose plain requests go to the API (contract §3).
+    /// A poll got 401 or 403. That says nothing about a client, so plain requests go to the API (contract §3).
     Denied,
 }
 
@@ -50,7 +50,7 @@ impl ExceptionKind {
 /// How long an exception is remembered at first (contract §1).
 pub const EXCEPTION: Duration = Duration::from_secs(60);
 
-/// How long one is remembered that stays so (contract §1).
+/// The longest that an exception is remembered which is found again and again (contract §1).
 pub const EXCEPTION_MAX: Duration = Duration::from_secs(600);
 
 /// The exceptions of all keys.
@@ -64,9 +64,9 @@ impl Exceptions {
         Exceptions { by_key: DashMap::new(), count_max }
     }
 
-    /// What is known against a key now.
+    /// Returns the exception of a key that holds now.
     pub(super) fn get(&self, key: &ResourceKey) -> Option<Exception> {
-        // One that is over stays for as long as it lasted: found again it lasts longer.
+        // An exception that is over is kept for as long as it lasted: if it is found again meanwhile, it lasts longer.
         let now = Instant::now();
         self.by_key.get(key).filter(|exception| now < exception.until).map(|exception| exception.clone())
     }
@@ -78,8 +78,8 @@ impl Exceptions {
         }
     }
 
-    /// Remembers one, and says for how long. Beyond the bound a new one is not remembered: an exception only saves
-    /// work.
+    /// Remembers an exception, and returns for how long. At the bound a new one is not remembered: an exception only
+    /// saves work.
     pub(super) fn put(&self, key: &ResourceKey, kind: ExceptionKind, reason: &str) -> Duration {
         let now = Instant::now();
         if self.by_key.len() >= self.count_max {
@@ -121,7 +121,7 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
             assert!(exceptions.get(&key).is_none(), "it is over");
         }
-        // It was one all the time, whatever it looked like.
+        // It was the API's own stream all the time.
         assert_eq!(exceptions.put(&key, ExceptionKind::OwnStream, "event-stream"), EXCEPTION_MAX);
         tokio::time::advance(3 * EXCEPTION_MAX).await;
         assert_eq!(exceptions.put(&key, ExceptionKind::Uncoverable, "audio"), EXCEPTION, "long ago");

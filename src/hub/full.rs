@@ -2,7 +2,7 @@
 //!
 //! Must not know: how any of them is counted.
 
-/// Why there is no room: the limit, all of what it bounds being in use.
+/// The limit that leaves no room: everything that it bounds is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
     /// `limits.resources`.
@@ -24,7 +24,7 @@ pub enum Full {
 }
 
 impl Full {
-    /// The word for it, also the metric's label.
+    /// The word for the limit, which is the metric's label.
     pub fn reason(self) -> &'static str {
         match self {
             Full::Resources => "resources",

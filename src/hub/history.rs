@@ -19,9 +19,9 @@ pub(super) struct Past {
     pub(super) tag: Option<HeaderValue>,
     /// On a feed: the newest item of it.
     pub(super) items_until: u64,
-    /// From the version before.
+    /// The patches that lead to it from the version before.
     patches: [Option<Arc<Patch>>; PatchKind::COUNT],
-    /// Bytes that it was charged with: a form of a patch that is made later changes nothing of it.
+    /// Bytes that it was charged with. A form of a patch that is made later does not change them.
     weight: usize,
 }
 
@@ -45,7 +45,7 @@ impl Past {
     }
 }
 
-/// Oldest first; the caller that adds bounds it.
+/// The versions of the past, oldest first. The caller that adds one keeps them within bounds.
 #[derive(Debug, Default)]
 pub(super) struct History {
     versions: VecDeque<Past>,
@@ -68,7 +68,7 @@ impl History {
         self.versions.iter().map(Past::weight).sum()
     }
 
-    /// The latest occurrence: states may recur (contract §2).
+    /// Returns the latest occurrence of a version: states may recur (contract §2).
     pub(super) fn find(&self, version: Version) -> Option<&Past> {
         self.versions.iter().rev().find(|past| past.version == version)
     }
@@ -81,9 +81,9 @@ impl History {
         self.versions.iter().rev().map(|past| past.version).find(|version| version.tag() == tag)
     }
 
-    /// The patches from one version to another, if every one between them is there and all together
-    /// are smaller than `most` bytes. Starting at the latest occurrence of `from`, no chain runs
-    /// through that version twice.
+    /// The patches from one version to another, if every one between them is there and all together are smaller than
+    /// `most` bytes. The chain starts at the latest occurrence of `from`, so that it does not run through that version
+    /// twice.
     pub(super) fn chain(
         &self,
         from: Version,
@@ -100,7 +100,7 @@ impl History {
         for past in self.versions.range(start + 1..) {
             let patch = past.patches[kind as usize].as_ref()?;
             bytes += patch.text.len();
-            // A version that was published while no client wanted patches leaves a hole.
+            // There is no patch to a version that was published while no client wanted patches.
             if patch.base != at || bytes >= most {
                 return None;
             }

@@ -1,4 +1,4 @@
-//! Topics by path and by route, so that a write finds what it touches without looking at all.
+//! Topics by path and by route, so that a write finds what it touches without a walk over all topics.
 //!
 //! Holds as many entries as the hub has topics. Must not know: what a write is.
 
@@ -58,7 +58,7 @@ impl Index {
         self.by_path.get(path).map(|topics| topics.clone()).unwrap_or_default()
     }
 
-    /// The paths below one that ends in `/`, at most so many.
+    /// Returns the paths below `folder`, which ends in `/`, but no more than `most`.
     pub(super) fn below(&self, folder: &str, most: usize) -> Vec<String> {
         let in_order = self.in_order.read();
         let rest = in_order.range::<str, _>((Bound::Excluded(folder), Bound::Unbounded));

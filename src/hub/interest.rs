@@ -1,19 +1,19 @@
-//! The signs of interest in one resource: when clients ask for it, and how long polls may go on when none does.
+//! The signs of interest in one resource: when clients ask for it, and how long polls may go on when no client does.
 //!
-//! Interest is earned: what a client wanted for a moment is not polled for longer than that (contract §10). Pure but
-//! for its clock, which comes in as milliseconds. Must not know: what clients are told.
+//! A resource that a client wanted for a moment is polled on no longer than that (contract §10). Pure but for its
+//! clock, which comes in as milliseconds. Must not know: what clients are told.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-/// So many connections with a plain poll each within two intervals start background polling (contract §3).
+/// How many connections must poll within two intervals before polling goes on in the background (contract §3).
 const CONNECTIONS_MIN: usize = 4;
 
-/// Milliseconds of one clock; 0: never.
+/// The times are milliseconds of one clock; 0 stands for never.
 #[derive(Debug, Default)]
 pub(super) struct Interest {
-    /// The first sign of the present stretch: none before it came within the linger.
+    /// The first sign of the present stretch. Before it no sign came within `linger`.
     since: AtomicU64,
     last: AtomicU64,
     /// When the last follower left.
@@ -33,7 +33,7 @@ pub(super) struct Rhythm {
 
 impl Interest {
     /// Notes that a client wants the resource.
-    /// `followed`: a client has wanted it all the time.
+    /// `followed` says that a client has wanted it all the time.
     pub(super) fn sign(&self, now: u64, followed: bool, rhythm: Rhythm) {
         let last = self.last.swap(now, Ordering::SeqCst);
         if followed {
@@ -55,7 +55,7 @@ impl Interest {
     pub(super) fn plain_poll(&self, connection: u64, now: u64, followed: bool, rhythm: Rhythm) -> bool {
         self.sign(now, followed, rhythm);
         let window = 2 * rhythm.interval;
-        // The most polled resources need no account of their clients.
+        // A resource that is polled in the background anyway needs no account of its connections.
         if self.until.load(Ordering::SeqCst) > now + window {
             return false;
         }
@@ -76,8 +76,8 @@ impl Interest {
         self.until.fetch_max(until, Ordering::SeqCst) <= now
     }
 
-    /// How long polls may go on after the last sign: no longer than from the first to the last one, and not at all if
-    /// that is less than an interval.
+    /// Returns how long polls may go on after the last sign: no longer than the time from the first sign to the last
+    /// one, and not at all if that time is shorter than an interval.
     fn earned(&self, rhythm: Rhythm) -> u64 {
         let shown = self.last.load(Ordering::SeqCst).saturating_sub(self.since.load(Ordering::SeqCst));
         if shown < rhythm.interval { 0 } else { shown.min(rhythm.linger) }

@@ -32,8 +32,8 @@ impl Topic {
         self.item_position(id).is_some()
     }
 
-    /// A follower comes from an item that is not remembered here; the upstream may remember it. Asked with the next
-    /// poll, few at a time.
+    /// Notes that a follower comes from an item that is not remembered here. The next poll asks the upstream about it;
+    /// few are asked about at a time.
     pub(super) fn miss(&self, id: &str) {
         let mut missed = self.missed.lock();
         if missed.len() < MAX_MISSED && !missed.iter().any(|known| **known == *id) {

@@ -10,13 +10,13 @@ use crate::frame::Item;
 /// Items that are new in a snapshot, oldest first.
 #[derive(Debug, Default)]
 pub struct News {
-    /// What the upstream calls each, and its JSON.
+    /// The upstream's name of each item, and its JSON.
     pub items: Vec<(String, bytes::Bytes)>,
-    /// Items may be missing before these: followers are told.
+    /// Whether items may be missing before these. Followers are told so.
     pub gap: bool,
 }
 
-/// Oldest first, numbered without holes but for the gaps.
+/// The items, oldest first. Their numbers have holes only where there are gaps.
 #[derive(Debug)]
 pub(super) struct Items {
     row: VecDeque<Arc<Item>>,
@@ -26,7 +26,7 @@ pub(super) struct Items {
     aliases: VecDeque<(String, u64)>,
 }
 
-/// Number of the first item: there is room for what came before it.
+/// Number of the first item. It leaves room for the numbers of older items that the upstream gives later.
 const FIRST: u64 = 1 << 32;
 
 /// Most names of clients that are remembered.
@@ -47,7 +47,7 @@ impl Items {
         numbered.map(|(seq, (name, text))| Arc::new(Item::new(seq, &name, text))).collect()
     }
 
-    /// Adds what was numbered; gives the bytes by which it grew.
+    /// Adds numbered items. Returns the bytes by which the row grew.
     pub(super) fn push(&mut self, items: &[Arc<Item>]) -> usize {
         for item in items {
             self.next = item.seq + 1;
@@ -65,8 +65,8 @@ impl Items {
         self.row.front()
     }
 
-    /// Puts what came before the oldest in front of it, oldest first, and remembers that a client stands
-    /// before all of that. Gives the bytes by which it grew.
+    /// Puts older items in front of the oldest one, and remembers that a client stands before all of them. Returns the
+    /// bytes by which the row grew.
     pub(super) fn put_before(&mut self, id: &str, entries: Vec<(String, bytes::Bytes)>) -> usize {
         let first = self.row.front().map_or(self.next, |item| item.seq);
         let start = first.saturating_sub(entries.len() as u64);
@@ -81,7 +81,7 @@ impl Items {
         grown
     }
 
-    /// A client of this name stands at a place.
+    /// Notes that a client which names this item stands at this place.
     pub(super) fn know(&mut self, id: &str, at: u64) {
         if self.aliases.len() >= MAX_ALIASES {
             self.aliases.pop_front();
@@ -89,7 +89,7 @@ impl Items {
         self.aliases.push_back((id.to_owned(), at));
     }
 
-    /// Forgets the oldest; gives its bytes.
+    /// Forgets the oldest item. Returns its bytes.
     pub(super) fn pop(&mut self) -> Option<usize> {
         self.row.pop_front().map(|item| item.weight())
     }
@@ -102,14 +102,14 @@ impl Items {
         self.row.iter().map(|item| item.weight()).sum()
     }
 
-    /// Where a follower stands that has seen the item of this name. Of several (an item that was
-    /// updated) the earliest: rather something twice than something never.
+    /// Where a follower stands that has seen the item of this name. An item that was updated is there several times,
+    /// and the earliest counts: the follower gets an item twice rather than never.
     pub(super) fn position(&self, id: &str) -> Option<u64> {
         let item = self.row.iter().find(|item| item.id == id).map(|item| item.seq);
         item.or_else(|| self.aliases.iter().rev().find(|(alias, _)| alias == id).map(|(_, at)| *at))
     }
 
-    /// Everything after a position; `None` if something in between is not remembered.
+    /// Returns everything after a position. `None` if something in between is not remembered.
     pub(super) fn after(&self, seq: u64, until: u64) -> Option<Vec<Arc<Item>>> {
         if seq >= until {
             return Some(Vec::new());

@@ -1,5 +1,5 @@
-//! The API's own pace (contract §3): clients of blocking queries ask again at once, as it is the API that makes them
-//! wait. Answered from a snapshot, their loops would become floods.
+//! The API's own pace (contract §3): clients of blocking queries ask again at once, because the API makes them wait. If
+//! they were answered from a snapshot, their loops would become floods.
 //!
 //! Must not know: connections beyond a number, how a request passes through.
 
@@ -10,29 +10,29 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// A client that is back sooner than this waited for nothing but the answer.
+/// A client that asks again within this time after its answer makes no pause of its own.
 const QUICK_MS: u64 = 100;
 
-/// So many quick returns in a row look as if a client wanted a wait.
+/// After so many quick returns in a row a client seems to expect that the API makes it wait.
 const QUICK_RETURNS: u8 = 3;
 
-/// Connections of one resource that are remembered; beyond that a new one is not.
+/// Most connections of one resource that are remembered. At the bound a new one is not.
 const CONNECTIONS_MAX: usize = 1024;
 
-/// From so many on those that are gone are looked for, once there are twice as many as the last look left: a new
-/// connection does not cost a walk over all others.
+/// From this number on, connections that are gone are looked for whenever there are twice as many as the last look
+/// left, so that a new connection does not cost a walk over all others.
 const CONNECTIONS_FEW: usize = 32;
 
-/// At the most that are remembered they are looked through no more often than this.
+/// At `CONNECTIONS_MAX` the connections are looked through no more often than this.
 const SWEEP_MS: u64 = 10;
 
-/// An answer that the API held took longer than this.
+/// Only an answer that took longer than this can have been held by the API.
 const HELD_MIN: Duration = Duration::from_millis(500);
 
-/// An upstream that took more than this part of it for others is slow, and holds nothing.
+/// An upstream that took more than this part of the time for other requests is slow, and holds nothing.
 const OTHERS_PART: u32 = 5;
 
-/// How quickly one connection comes back for what has not changed.
+/// How quickly one connection comes back for a state that has not changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Streak {
     answered_ms: u64,
@@ -43,14 +43,14 @@ pub struct Streak {
 }
 
 impl Streak {
-    /// A request comes. Returns true if it looks as if it wanted a wait.
+    /// Notes a request. Returns true if its client seems to expect that the API makes it wait.
     pub fn returns(&mut self, now_ms: u64) -> bool {
         let quick = self.unchanged && now_ms.saturating_sub(self.answered_ms) <= QUICK_MS;
         self.quick = if quick { self.quick.saturating_add(1) } else { 0 };
         self.is_restless()
     }
 
-    /// It is answered with this state.
+    /// Notes that the connection is answered with this state.
     pub fn answered(&mut self, now_ms: u64, seq: u64, is_hit: bool) {
         self.unchanged = is_hit && self.seq == seq;
         (self.seq, self.answered_ms) = (seq, now_ms);
@@ -64,7 +64,7 @@ impl Streak {
 /// What becomes of a request of such a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Paced {
-    /// It is answered like others.
+    /// It is answered like the requests of others.
     Here,
     /// It may try whether the API holds it.
     Tries,
@@ -76,13 +76,13 @@ pub enum Paced {
 #[derive(Debug, Default)]
 struct Connections {
     known: HashMap<u64, Streak>,
-    /// So many are there before they are looked through again.
+    /// How many there may be before they are looked through again.
     sweep_at: usize,
     swept_ms: u64,
 }
 
 impl Connections {
-    /// Whether there is room for one more. `is_there`: it may come back yet.
+    /// Whether there is room for one more connection. `is_there` tells whether a connection may still come back.
     fn make_room(&mut self, now_ms: u64, is_there: impl Fn(&Streak) -> bool) -> bool {
         let count = self.known.len();
         let is_due = count < CONNECTIONS_MAX || now_ms.saturating_sub(self.swept_ms) >= SWEEP_MS;
@@ -99,7 +99,7 @@ impl Connections {
 #[derive(Debug, Default)]
 pub struct Pace {
     connections: Mutex<Connections>,
-    /// Nothing is tried before then; 0: nothing ever was.
+    /// Nothing is tried before then; 0 stands for never.
     next_try_ms: AtomicU64,
     passes_until_ms: AtomicU64,
 }
@@ -110,7 +110,7 @@ impl Pace {
         let passes = now_ms < self.passes_until_ms.load(Ordering::SeqCst);
         let mut connections = self.connections.lock();
         let Some(streak) = connections.known.get_mut(&connection) else { return Paced::Here };
-        // While its requests pass through it gets no hits to come back from.
+        // A connection whose requests pass through gets no answers here, so that its streak is renewed.
         if passes && streak.is_restless() {
             return Paced::Passes;
         }
@@ -138,13 +138,14 @@ impl Pace {
         *streak
     }
 
-    /// Whether a connection that looks as if it wanted a wait is asked about elsewhere than where it is answered.
+    /// Whether a connection that seems to expect a wait has to be told to the place that decides, where it is answered
+    /// elsewhere.
     pub fn may_matter(&self, now_ms: u64) -> bool {
         now_ms < self.passes_until_ms.load(Ordering::SeqCst)
             || now_ms >= self.next_try_ms.load(Ordering::SeqCst)
     }
 
-    /// Takes a connection over that was answered elsewhere. It is one request further when it comes here.
+    /// Takes over a connection that was answered elsewhere. By then it has sent one more request.
     pub fn takes_over(&self, connection: u64, streak: Streak) {
         let mut connections = self.connections.lock();
         if connections.known.len() < CONNECTIONS_MAX {
@@ -152,7 +153,7 @@ impl Pace {
         }
     }
 
-    /// Claims the one try of a while. Returns false if another one was faster.
+    /// Claims the only try within `pause`. Returns false if another connection was faster.
     pub fn claims_try(&self, now_ms: u64, pause: Duration) -> bool {
         let next = self.next_try_ms.load(Ordering::SeqCst);
         let later = now_ms + pause.as_millis() as u64;
@@ -160,12 +161,13 @@ impl Pace {
         next <= now_ms && exchange.is_ok()
     }
 
-    /// The API holds such requests.
+    /// Notes that the API holds such requests: they pass through for `time`.
     pub fn passes_for(&self, now_ms: u64, time: Duration) {
         self.passes_until_ms.store(now_ms + time.as_millis() as u64, Ordering::SeqCst);
     }
 
-    /// Whether such connections ask for the resource: what its polls take says nothing about the upstream.
+    /// Whether such connections ask for the resource: then the duration of its polls says nothing about the upstream's
+    /// speed.
     pub fn is_asked(&self) -> bool {
         self.next_try_ms.load(Ordering::SeqCst) > 0
     }
@@ -210,7 +212,7 @@ impl Watches {
         self.count.store(watches.len(), Ordering::SeqCst);
     }
 
-    /// An upstream took so long for an answer to others.
+    /// Notes how long an upstream took for an answer to another request.
     pub fn answered(&self, upstream: &str, took: Duration) {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;

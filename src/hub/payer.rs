@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-/// The client to whose account a resource is kept alive.
+/// The client that a resource is charged to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Payer {
     /// The address of a client, as `client_address` says it.
@@ -13,7 +13,7 @@ pub enum Payer {
     Subject(u64),
 }
 
-/// Whom a new resource is charged to, and how much that may be.
+/// The payers that a new resource is charged to, and their limits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Purse {
     /// Most resources that this payer keeps alive.

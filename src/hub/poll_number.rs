@@ -1,4 +1,4 @@
-//! The number of a poll: what started before what.
+//! Numbers of polls, which say what poll started before what other one.
 //!
 //! Must not know: polls.
 

@@ -21,8 +21,8 @@ use crate::frame::{Batch, Condition, Format, Frame, PatchKind, State, wire_id};
 use crate::resource::Snapshot;
 use crate::upstream::schedule::Why;
 
-/// Not cloneable. Dropped without `retire` or `close` (a panic, a cancelled task) it closes the
-/// topic, so that no client waits for a poller that is gone.
+/// The one write handle of a topic. If it is dropped without `retire` or `close` (a panic, a cancelled task), it closes
+/// the topic, so that no client waits for a poller that is gone.
 pub struct Publisher {
     topic: Arc<Topic>,
     hub: Arc<Hub>,
@@ -60,7 +60,7 @@ impl Publisher {
             let until = items.last().map_or(before, |item| item.seq);
             Arc::new(Batch::new(items, until, self.topic.rules().clone()))
         });
-        // What is not new will be published in the forms that it has.
+        // A state that is not new is published in the forms that it has.
         let is_new = view.frame.as_ref().is_none_or(|held| held.version() != snapshot.version);
         let wants = |kind: &PatchKind| is_new && self.topic.wants_patches(*kind);
         let patches = PatchKind::ALL.into_iter().filter(wants).collect();
@@ -71,15 +71,16 @@ impl Publisher {
         Draft { frame: Arc::new(frame), before: view.frame.clone(), formats, patches }
     }
 
-    /// What the upstream has after an item that a follower came from, oldest first. True: it reaches what
-    /// is known, and the follower can go on from there. `draft`: of the poll that is about to be published.
+    /// Remembers what the upstream has after an item that a follower came from, oldest first. Returns true if it
+    /// reaches what is known, so that the follower can go on from there. `draft` belongs to the poll that is about to
+    /// be published.
     pub fn catch_up(&self, id: &str, mut missed: Vec<(String, bytes::Bytes)>, draft: Option<&Draft>) -> bool {
         let batch = draft.and_then(|draft| draft.frame.batch.as_ref());
         let mut items = self.topic.items.lock();
         let oldest =
             items.oldest().or(batch.and_then(|batch| batch.items().first())).map(|item| item.id.clone());
         if missed.is_empty() {
-            // It has the newest there is.
+            // The follower has the newest item.
             let newest = batch.map_or(items.newest(), |batch| batch.until());
             items.know(id, newest);
             return true;
@@ -91,7 +92,7 @@ impl Publisher {
             missed.truncate(end);
         }
         let most = self.topic.route().feed.as_ref().map_or(0, |feed| feed.history);
-        // A client that names an ever older item has it grow, and only news makes it shorter again.
+        // A client that names ever older items makes the row grow, and only news makes it shorter again.
         let room = most.saturating_mul(2).saturating_sub(items.len());
         if missed.len() > most.min(room) || self.hub.history_is_full() {
             return false;
@@ -101,20 +102,20 @@ impl Publisher {
         true
     }
 
-    /// The poll gave this content. True: it differs from the last one, and followers are told.
+    /// Publishes what a poll brought. Returns true if it differs from the last content, so that followers are told.
     pub fn publish(&mut self, poll: PollNumber, snapshot: Arc<Snapshot>, upstream_age: Duration) -> bool {
         let draft = self.draft(snapshot, None);
         self.publish_draft(poll, draft, upstream_age)
     }
 
-    /// As [`Publisher::publish`], for what was prepared and perhaps encoded elsewhere.
+    /// As [`Publisher::publish`], for a draft that was prepared, and perhaps encoded, elsewhere.
     pub fn publish_draft(&mut self, poll: PollNumber, draft: Draft, upstream_age: Duration) -> bool {
         let frame = draft.frame.clone();
         let view = self.topic.view();
         let same = view.frame.as_ref().is_some_and(|held| held.version() == frame.version());
         let resumed = matches!(view.condition.state, State::Gone { .. });
         if same && !resumed {
-            // The content is the same, but headers and validators may be newer.
+            // The content did not change, but headers and validators may be newer.
             self.confirm_with(poll, upstream_age, Some(frame.snapshot.clone()));
             return false;
         }
@@ -126,8 +127,8 @@ impl Publisher {
             self.remember_items(batch);
         }
         self.update(|view| {
-            // Again under the lock, for a format that a client joined with meanwhile; what is
-            // encoded already costs nothing.
+            // It is encoded again under the lock, for a format that a client joined with meanwhile. Forms that exist
+            // already cost nothing.
             self.encode(&frame, view.frame.as_deref());
             view.frame = Some(frame.clone());
             view.changed_at = Some(std::time::Instant::now());
@@ -137,14 +138,14 @@ impl Publisher {
         !same
     }
 
-    /// The poll said that nothing changed (304). `renewed`: the content with the fields that it brought.
+    /// Notes a poll that said that nothing changed (304). `renewed` is the content with the fields that it brought.
     pub fn confirm(&mut self, poll: PollNumber, upstream_age: Duration, renewed: Option<Arc<Snapshot>>) {
         self.confirm_with(poll, upstream_age, renewed);
     }
 
     fn confirm_with(&mut self, poll: PollNumber, upstream_age: Duration, newer: Option<Arc<Snapshot>>) {
         let view = self.topic.view();
-        // Same sequence, same content: no follower has anything to be told.
+        // The sequence number and the content stay the same, so that followers are told nothing.
         let renewed = view.frame.as_ref().zip(newer).and_then(|(frame, snapshot)| {
             let held = &frame.snapshot;
             let differs = held.headers != snapshot.headers
@@ -179,7 +180,7 @@ impl Publisher {
         self.update(|view| end(view, poll, Outcome::Failed(failure), next_poll));
     }
 
-    /// Followers are told that the content may be old. Once a spell.
+    /// Tells followers that the content may be old, once in a row of failures.
     pub fn stale(&mut self, status: Option<StatusCode>, reason: &str, next_poll: Duration) {
         let state = self.topic.view().condition.state.clone();
         if state != State::Fresh {
@@ -194,15 +195,15 @@ impl Publisher {
         self.update(|view| set_state(view, stale));
     }
 
-    /// Writes before this poll are no longer waited for.
+    /// Notes that readers no longer wait for the effect of writes before this poll.
     pub fn settle(&mut self, poll: PollNumber) {
         if self.topic.view().settled < poll {
             self.update(|view| view.settled = poll);
         }
     }
 
-    /// The upstream answered with something that is passed on to ordinary polls and never
-    /// published. `gone`: it says that the resource is no more.
+    /// Notes an answer that is passed on to ordinary polls and never published. `gone` says that the resource does not
+    /// exist any more.
     pub fn relay(
         &mut self,
         poll: PollNumber,
@@ -225,7 +226,7 @@ impl Publisher {
         self.topic.claims.give(poll, answer);
     }
 
-    /// When the next poll is due, and how long a snapshot counts as new.
+    /// Sets when the next poll is due, and how long a snapshot counts as new.
     pub fn schedule(&mut self, next: Option<Instant>, effective_interval: Duration, why: Why) {
         self.update(|view| {
             view.next_poll = next;
@@ -234,14 +235,14 @@ impl Publisher {
         });
     }
 
-    /// On a feed: the order of the upstream's list is known.
+    /// Sets the order of the upstream's list, on a feed.
     pub fn order(&mut self, order: Option<Order>) {
         if self.topic.view().order != order {
             self.update(|view| view.order = order);
         }
     }
 
-    /// Ends the topic for all clients and remembers why, if that bears on the next request.
+    /// Ends the topic for all clients, and remembers why if the next request has to know.
     pub fn close(mut self, closing: Closing, exception: Option<(ExceptionKind, &str)>) {
         if let Some((kind, reason)) = exception {
             self.hub.except(self.topic.key(), kind, reason);
@@ -260,7 +261,7 @@ impl Publisher {
 
     fn finish(&mut self, closing: Closing) {
         self.done = true;
-        // First out of the map, so that a client that is told finds a new topic when it comes back.
+        // The topic leaves the map first, so that a client that is told finds a new topic when it comes back.
         self.hub.remove(&self.topic);
         self.update(|view| view.closing = Some(closing));
     }
@@ -282,7 +283,8 @@ impl Publisher {
         }
     }
 
-    /// Before the view has them: a follower that sees the batch finds what came before it.
+    /// The items are remembered before the view has them, so that a follower that sees the batch finds what came before
+    /// it.
     fn remember_items(&self, batch: &Batch) {
         let mut items = self.topic.items.lock();
         self.hub.history_bytes.fetch_add(items.push(batch.items()), Ordering::Relaxed);
@@ -294,7 +296,7 @@ impl Publisher {
         }
     }
 
-    /// Nothing more is remembered: what was is not accounted for any longer.
+    /// Gives back what histories were charged with: nothing is remembered any longer.
     fn forget(&self) {
         let history = std::mem::take(&mut *self.topic.history.lock());
         let items = std::mem::take(&mut *self.topic.items.lock());
@@ -330,7 +332,7 @@ fn end(view: &mut View, poll: PollNumber, outcome: Outcome, next: Duration) {
 fn set_state(view: &mut View, state: State) {
     let same = match (&view.condition.state, &state) {
         (State::Fresh, State::Fresh) => true,
-        // One `stale` a spell: its words are those of the first failure.
+        // There is one `stale` for a row of failures, with the words of the first failure.
         (State::Stale { .. }, State::Stale { .. }) => true,
         (State::Gone { .. }, State::Gone { .. }) => true,
         _ => false,

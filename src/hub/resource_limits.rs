@@ -1,7 +1,7 @@
-//! How many resources there may be, in all, of one route, of one payer, and how many bytes of one address. At a limit the
-//! one of them that has no client and was touched longest ago makes room.
+//! How many resources there may be, in all, of one route, of one payer, and how many bytes of one address. At a limit
+//! the resource that has no client and was touched longest ago makes room.
 //!
-//! Must not know: what a newcomer without room is told.
+//! Must not know: what a client is told that finds no room.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,23 +14,23 @@ use tokio::time::Instant;
 use super::Full;
 use super::payer::Payer;
 
-/// So many cold topics are found in one walk over an owner's: a flood of invented names does not cost a
-/// walk each.
+/// How many cold topics one walk over an owner's topics finds, so that a flood of invented names does not cost a walk
+/// for each.
 const FOUND: usize = 256;
 
 /// An owner without a cold topic is not walked over again for this long.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Topics that are found to be in use all the same before a newcomer is refused.
+/// How many topics may turn out to be in use before a new one is refused.
 pub(super) const TRIES: usize = 8;
 
-/// Whose limit it is.
+/// The owner of a limit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Owner {
     All,
-    /// Its bytes; its resources may be another payer's.
+    /// The bytes of an address, whose resources may be charged to another payer.
     Bytes(IpAddr),
-    /// By its index.
+    /// A route, by its index.
     Route(usize),
     Payer(Payer),
 }
@@ -47,7 +47,7 @@ impl Owner {
     }
 }
 
-/// What takes room: a topic.
+/// A thing that takes room: a topic.
 pub(super) trait Charged {
     /// A number that no other one has.
     fn id(&self) -> u64;
@@ -59,7 +59,7 @@ pub(super) trait Charged {
     fn touched_at(&self) -> Instant;
 }
 
-/// What every owner has.
+/// The accounts of all owners.
 #[derive(Debug)]
 pub(super) struct Charges<T> {
     owners: DashMap<Owner, Owned<T>>,
@@ -67,15 +67,15 @@ pub(super) struct Charges<T> {
 
 #[derive(Debug)]
 struct Owned<T> {
-    /// With those that are about to be made.
+    /// Topics, those included that are about to be made.
     count: usize,
-    /// That its snapshots hold.
+    /// Bytes of its snapshots.
     bytes: usize,
     /// By id.
     topics: HashMap<u64, Arc<T>>,
     /// Ids of cold topics and when each was touched, the coldest last.
     cold: Vec<(u64, Instant)>,
-    /// There is nothing to find before then.
+    /// There is no further search before then, since the last one found nothing.
     pause: Option<Instant>,
 }
 
@@ -91,11 +91,11 @@ impl<T> Default for Owned<T> {
     }
 }
 
-/// Room for one topic, with all its owners; free again when dropped.
+/// Room for one topic with all its owners. It is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Charge<T> {
     charges: Arc<Charges<T>>,
-    /// Of the topic that it is for.
+    /// The id of the topic that it is for.
     id: u64,
     owners: Vec<Owner>,
     /// What the topic holds, and the most that its address may. `None` where no limit counts it.
@@ -103,8 +103,8 @@ pub(super) struct Charge<T> {
 }
 
 impl<T: Charged> Charges<T> {
-    /// Takes room for the topic that will have this id. `retire` removes a topic unless a client attends
-    /// to it, and settles its charge; it is called without a lock of this.
+    /// Takes room for the topic that will have this id. `retire` removes a topic unless a client attends to it, and
+    /// settles its charge. No lock is held while it runs.
     ///
     /// # Errors
     /// The limit that leaves no room.
@@ -121,7 +121,7 @@ impl<T: Charged> Charges<T> {
                 let Some(coldest) = self.coldest(&owner).filter(|_| tries < TRIES) else {
                     return Err(owner.full());
                 };
-                // If a client came to it meanwhile, there may be another one.
+                // If a client came to that topic meanwhile, another one may make room.
                 retire(&coldest);
                 tries += 1;
             }
@@ -162,7 +162,7 @@ impl<T: Charged> Charges<T> {
 }
 
 impl<T: Charged> Owned<T> {
-    /// Looks for cold topics. False: there are none.
+    /// Looks for cold topics. Returns false if there are none.
     fn find(&mut self) -> bool {
         let now = Instant::now();
         if self.pause.is_some_and(|until| now < until) {
@@ -181,7 +181,7 @@ impl<T: Charged> Owned<T> {
 }
 
 impl<T> Charge<T> {
-    /// The topic holds so many bytes now. Returns the address that holds more than it may with it.
+    /// Notes how many bytes the topic holds. Returns its address if that holds more than it may now.
     pub(super) fn weigh(&mut self, bytes: usize) -> Option<Owner> {
         let (held, most) = self.bytes.as_mut()?;
         let owner = self.owners.iter().find(|owner| matches!(owner, Owner::Bytes(_)))?;
@@ -191,7 +191,7 @@ impl<T> Charge<T> {
         (owned.bytes > *most).then(|| owner.clone())
     }
 
-    /// The topic is made: from now on it may have to make room.
+    /// Notes that the topic exists: from now on it may have to make room.
     pub(super) fn bear(&self, topic: &Arc<T>) {
         for owner in &self.owners {
             if let Some(mut owned) = self.charges.owners.get_mut(owner) {
@@ -267,7 +267,7 @@ mod tests {
         let _d = stage.attend("/d", "3.3.3.3").unwrap();
         assert!(stage.hub.get(&key("/a")).is_none());
         assert_eq!(stage.hub.len(), 3);
-        // Its poller finds out, and has nothing left to do.
+        // The poller of the removed topic finds out, and has nothing left to do.
         assert!(first.unwrap().retire().is_ok());
         assert_eq!(stage.hub.len(), 3);
     }
@@ -280,7 +280,7 @@ mod tests {
         let (a, _a) = stage.attend("/a", "1.1.1.1").unwrap();
         let (b, _b) = stage.attend("/b", "1.1.1.1").unwrap();
         assert_eq!(stage.attend("/c", "1.1.1.1").err(), Some(Full::Address));
-        // What others have asked for first costs nothing.
+        // A resource that another client has asked for first costs nothing.
         drop(stage.attend("/other", "1.1.1.1").unwrap());
         tokio::time::advance(PAUSE).await;
         drop(b);

@@ -13,11 +13,11 @@ use crate::resource::Version;
 /// Where a follower comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resume {
-    /// From nowhere: it gets the state, or on a feed the latest items that `replay` says.
+    /// The follower has nothing: it gets the state, or on a feed the latest items, as many as `replay` says.
     Start,
     /// It says that it has this version.
     From(Version),
-    /// It says that it has this version, and a poll since it asked has said what there is: nothing more is waited for.
+    /// It says that it has this version, and a poll that began after its request has ended: nothing more is waited for.
     FromConfirmed(Version),
     /// It says that it has a state with this tag, which is none that is known.
     Tag([u8; 6]),
@@ -34,57 +34,58 @@ pub enum Delivery {
     Patches(Chain),
     /// Items of a feed.
     Items(Arc<Batch>),
-    /// How the resource is doing.
+    /// What became of the resource: fresh, stale or gone.
     Condition(Arc<Condition>),
-    /// What it has can be continued no longer; what follows stands for itself.
+    /// The state that it has cannot be continued; what follows stands for itself.
     Reset(&'static str),
     /// The topic ends.
     Closing(Closing),
 }
 
 impl Delivery {
-    /// Content, rather than words about it.
+    /// Whether it is content, rather than words about it.
     pub fn is_content(&self) -> bool {
         matches!(self, Delivery::Frame(_) | Delivery::Patches(_) | Delivery::Items(_))
     }
 }
 
-/// A position. Small: ten thousand of them wait in a shard.
+/// A follower's position. It is small, as ten thousands of them wait in a shard.
 pub struct Subscription {
     attendance: Attendance,
     /// `None` if it lives in a task and watches the view itself.
     shard: Option<u16>,
     format: Format,
     told: Told,
-    /// A follower of patches whose version is not known is told so before it gets the state.
+    /// Whether the follower reads patches and came with an unknown version: it is told so before it gets the state.
     unknown: bool,
     seen: Option<Version>,
-    /// Number of the poll that must have confirmed the state before anything is said about it; 0:
-    /// none (contract §2).
+    /// Number of the poll that has to confirm the state before the follower is told anything; 0 if no poll has to
+    /// (contract §2).
     confirm: u64,
     seen_seq: u64,
     condition_seq: u64,
-    /// It follows items, or comes from a state of which only the tag is known. Boxed: few do.
+    /// The position of a follower of items, or of one that comes from a state of which only the tag is known. It is
+    /// boxed, as few have one.
     place: Option<Box<Place>>,
 }
 
 /// A position that is no version.
 #[derive(Debug)]
 enum Place {
-    /// At the state with this tag, if the upstream turns out to have it.
+    /// The state with this tag, if the upstream turns out to have it.
     State([u8; 6]),
     /// On a feed: the same.
     Page([u8; 6]),
-    /// On a feed, known once there is a page: from nowhere, or from what the follower says it has.
+    /// On a feed before its first page: the item that the follower says it has, or none.
     Item(Option<Box<str>>),
     /// On a feed: after the item of this number.
     After(u64),
 }
 
-/// What the follower last heard of how the resource is doing.
+/// What the follower was last told about the resource's condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
-    /// Nothing, or that all is well again.
+    /// It was told nothing, or that the resource is fresh again.
     Well,
     Stale,
     Gone,
@@ -96,7 +97,7 @@ impl Subscription {
     pub fn new(attendance: Attendance, shard: Option<u16>, format: Format, resume: Resume) -> Subscription {
         debug_assert!(attendance.kind == Attend::Follow);
         let topic = attendance.topic();
-        // Before the view is read: whatever is published from now on is encoded in this format.
+        // The format is registered before the view is read, so that whatever is published from now on is encoded in it.
         topic.reads(format);
         if let Some(shard) = shard {
             topic.join_shard(shard);
@@ -158,7 +159,8 @@ impl Subscription {
         view.confirmed < self.confirm
     }
 
-    /// The follower says anew what it has. False: that version is not known, or would have to be confirmed.
+    /// Notes that the follower says anew what it has. Returns false if that version is not known, or has to be
+    /// confirmed.
     pub fn resume_from(&mut self, version: Version) -> bool {
         if !self.topic().has_held(version) {
             return false;
@@ -173,8 +175,8 @@ impl Subscription {
         self.seen
     }
 
-    /// What comes next, if anything does. Conflation: only the latest content, and nothing when
-    /// that is what the follower already has.
+    /// Returns what comes next, if anything does. Only the latest content counts (conflation), and the follower gets
+    /// nothing if it has that already.
     pub fn next(&mut self, view: &View) -> Option<Delivery> {
         if let Some(closing) = view.closing {
             return Some(Delivery::Closing(closing));
@@ -247,7 +249,7 @@ impl Subscription {
                 .map(|missed| Arc::new(Batch::new(missed, until, topic.rules().clone()))),
         };
         let Some(batch) = batch else {
-            // It fell out of what is remembered, or the upstream lost some: it gets what there is.
+            // The follower's position is forgotten, or the upstream lost items: it gets what there is.
             *place = Place::After(topic.earliest_item(until, usize::MAX));
             return Some(Delivery::Reset("overflow"));
         };
@@ -269,11 +271,11 @@ impl Subscription {
             State::Gone { .. } => Told::Gone,
         };
         if now == Told::Gone && self.format.tells_conditions() {
-            // When it comes back, its state is sent even if it is the old one (contract §5). A follower that was
-            // not told that it was gone would only be told the same state twice.
+            // When a resource that was gone is back, its state is sent even if it is the old one (contract §5). A
+            // follower that was not told that it was gone would only get the same state twice.
             self.seen = None;
         }
-        // A spell that began and ended between two looks is no news.
+        // A failure that began and ended between two looks is no news.
         let news = now != self.told;
         self.told = now;
         news.then(|| condition.clone())

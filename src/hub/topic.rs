@@ -24,12 +24,12 @@ use crate::config::Route;
 use crate::frame::{Chain, Compressions, Format, PatchKind, Rules};
 use crate::resource::{ResourceKey, Version, opaque_tag};
 
-/// What the poller is asked for besides its schedule, as poll numbers.
+/// The polls that are asked for besides the schedule, by their numbers.
 #[derive(Debug, Default)]
 pub(super) struct Wants {
-    /// An ordinary poll waits for a poll of at least this number: at once.
+    /// An ordinary request waits for a poll of at least this number, which is made at once.
     pub(super) now: AtomicU64,
-    /// An unknown version waits for this one: at most one extra per half interval.
+    /// A client with an unknown version waits for this one. There is at most one such poll in half an interval.
     pub(super) confirm: AtomicU64,
 }
 
@@ -40,7 +40,7 @@ pub struct Topic {
     route: Arc<Route>,
     rules: Arc<Rules>,
     pub(super) view: watch::Sender<Arc<View>>,
-    /// Sent to when there is something to tell to followers.
+    /// Wakes the followers that live in tasks when there may be news for them.
     pub(super) news: watch::Sender<()>,
     /// Oldest first; bounded by `history.versions`.
     pub(super) history: Mutex<History>,
@@ -60,12 +60,12 @@ pub struct Topic {
     /// Memory or room is short: retire as soon as no client attends.
     pub(super) evicted: AtomicBool,
     formats: [AtomicUsize; Format::COUNT],
-    /// Patches of each kind are made until then (same clock) for followers that come again.
+    /// Patches of each kind are made until then, by the same clock, for followers that come again.
     patches_until: [AtomicU64; PatchKind::COUNT],
     shards: Box<[Membership]>,
     bells: Box<[Arc<dyn Bell>]>,
     pub(super) wants: Wants,
-    /// The plain request that gets what a poll took and no other may share.
+    /// The plain requests that get the answers of the polls that they caused.
     pub(super) claims: Claims,
     /// Number of the last poll that started.
     pub(super) started: AtomicU64,
@@ -75,7 +75,7 @@ pub struct Topic {
     pub(super) user: Option<Arc<User>>,
 }
 
-/// A shard's part in a topic.
+/// The members that one shard has in a topic.
 #[derive(Debug, Default)]
 struct Membership {
     members: AtomicUsize,
@@ -166,12 +166,12 @@ impl Topic {
         let mut views = self.view.subscribe();
         match views.wait_for(|view| ready(view)).await {
             Ok(view) => view.clone(),
-            // The sender lives in `self`: it cannot be gone while we are here.
+            // The sender lives in `self`, so that it cannot be gone here.
             Err(_) => self.view(),
         }
     }
 
-    /// The shard looks now: the next change rings its bell again. To be called before `view()`.
+    /// Notes that the shard looks now: the next change rings its bell again. A shard calls it before `view()`.
     pub fn look(&self, shard: u16) {
         self.shards[usize::from(shard)].rung.store(false, Ordering::SeqCst);
     }
@@ -186,12 +186,12 @@ impl Topic {
         }
     }
 
-    /// From now on `format` is encoded at publish time.
+    /// Registers a reader: from now on `format` is encoded at publish time.
     pub(super) fn reads(&self, format: Format) {
         self.formats[format.index()].fetch_add(1, Ordering::SeqCst);
     }
 
-    /// One reader less. Patches are made a while longer: a long-poll comes again.
+    /// Takes one reader away. Patches are made a while longer, since a long-poll comes again.
     pub(super) fn reads_no_more(&self, format: Format) {
         self.formats[format.index()].fetch_sub(1, Ordering::SeqCst);
         if let Some(kind) = format.patches() {
@@ -226,7 +226,7 @@ impl Topic {
         let most = frame.snapshot.body.len();
         let history = self.history.lock();
         let whole = history.chain(from, frame.version(), kind, most);
-        // Clients see a version before the history does.
+        // Clients see a version before the history has it.
         let chain = whole.or_else(|| {
             let last = frame.patch(kind)?;
             let mut chain = history.chain(from, last.base, kind, most.saturating_sub(last.text.len()))?;
@@ -239,7 +239,7 @@ impl Topic {
     pub(super) fn join_shard(&self, shard: u16) {
         let membership = &self.shards[usize::from(shard)];
         if membership.members.fetch_add(1, Ordering::SeqCst) == 0 {
-            // A ring that came when the last member had left was perhaps never followed by a look.
+            // If the bell rang after the last member had left, the shard perhaps never looked.
             membership.rung.store(false, Ordering::SeqCst);
         }
     }
@@ -296,12 +296,12 @@ impl Topic {
         self.started.load(Ordering::SeqCst)
     }
 
-    /// Lets the poller think again.
+    /// Has the poller decide anew.
     pub(super) fn wake(&self) {
         self.demand.notify_one();
     }
 
-    /// Something the schedule depends on may have changed.
+    /// Waits until something that the schedule depends on may have changed.
     pub async fn demanded(&self) {
         self.demand.notified().await;
     }
@@ -329,9 +329,9 @@ impl Topic {
         current.filter(|version| version.tag() == tag).or_else(|| self.history.lock().version_of(tag))
     }
 
-    /// The upstream's own tag of a version this process has held; the inner `None` if it gave no tag. Of
-    /// what is held now it is the newest one: the upstream may name the same content anew, and
-    /// clients see a version before the history does.
+    /// The upstream's own tag of a version this process has held; the inner `None` if it gave no tag. For the current
+    /// version it is the newest tag: the upstream may name the same content anew, and clients see a version before the
+    /// history has it.
     pub fn upstream_tag(&self, version: Version) -> Option<Option<HeaderValue>> {
         let view = self.view();
         if let Some(frame) = view.frame.as_ref().filter(|frame| frame.version() == version) {
@@ -341,14 +341,14 @@ impl Topic {
         history.find(version).map(|past| past.tag.clone())
     }
 
-    /// How quickly clients come back, and whether the API itself lets them wait.
+    /// Returns what is known of how quickly clients come back, and of whether the API itself makes them wait.
     pub fn pace(&self) -> &Pace {
         &self.pace
     }
 
     /// Milliseconds of the topic's clock.
     pub fn now_ms(&self) -> u64 {
-        // From 1: 0 stands for never.
+        // The clock begins with 1, as 0 stands for never.
         self.epoch.elapsed().as_millis() as u64 + 1
     }
 }
@@ -362,5 +362,6 @@ impl std::fmt::Debug for Topic {
 /// How a topic tells a shard that it has something new. Rung at most once until the shard has
 /// looked (`Topic::look`), and once more if meanwhile all its members left and another one came.
 pub trait Bell: Send + Sync {
+    /// Says that this topic has something new. It must not block: poll loops call it.
     fn ring(&self, topic: &Arc<Topic>);
 }

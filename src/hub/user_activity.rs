@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::resource::{Digest, Digester, ResourceKey};
 
-/// The users whose credentials are on the polls of some topic, by a digest of them: how much is remembered of one does
-/// not depend on what clients send. The longest unseen are forgotten.
+/// The users whose credentials are on the polls of some topic, by a digest of these, so that no client chooses how much
+/// is remembered of it. The users that were away longest are forgotten.
 pub(super) struct Users {
     digester: Digester,
     known: Mutex<LruCache<Digest, Arc<User>>>,
@@ -24,7 +24,7 @@ pub(super) struct Users {
 pub(super) struct User(Mutex<Instant>);
 
 impl Users {
-    /// `most`: as many as there may be topics.
+    /// `most` is as many as there may be topics.
     pub(super) fn new(most: usize) -> Users {
         let most = NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN);
         Users { digester: Digester::default(), known: Mutex::new(LruCache::new(most)) }
@@ -51,7 +51,7 @@ impl User {
         *self.0.lock()
     }
 
-    /// A request of the user's own.
+    /// Notes a request of the user's own.
     pub(super) fn seen(&self) {
         *self.0.lock() = Instant::now();
     }

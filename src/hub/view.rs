@@ -83,8 +83,8 @@ pub struct Relayed {
     pub said: Vec<(HeaderName, Option<HeaderValue>)>,
     /// The clients that may have the answer.
     pub audience: Audience,
-    /// What is wrong with it: the last good state goes before it while that is good enough. `None` for the answer
-    /// of an upstream that is well, which counts at once.
+    /// What is wrong with the answer: the last good state is preferred to it while that is good enough. `None` for the
+    /// answer of an upstream that is well, which counts at once.
     pub failure: Option<Failure>,
     /// The upstream asked not to be asked before then.
     pub not_before: Option<Instant>,
@@ -106,7 +106,7 @@ pub enum Audience {
 /// How the last poll ended.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// None ended yet.
+    /// No poll has ended yet.
     Cold,
     /// The poll brought a state.
     Data,
@@ -130,8 +130,8 @@ pub struct View {
     pub ended: u64,
     /// Number of the last poll that gave or confirmed data.
     pub confirmed: u64,
-    /// Number of the newest poll that knows of all writes before it: their effect is in the view, or
-    /// none was to be seen for long enough (contract §9).
+    /// Number of the newest poll that knows of all writes before it: the view has their effect, or polls looked for one
+    /// long enough (contract §9).
     pub settled: u64,
     /// When the last poll gave or confirmed data.
     pub confirmed_at: Option<Instant>,
@@ -143,10 +143,10 @@ pub struct View {
     pub upstream_age: Duration,
     /// What the last poll brought.
     pub outcome: Outcome,
-    /// The upstream answered with something else than the content it gave before: ordinary polls do not get
-    /// that content any more, whatever fails since.
+    /// Whether the upstream has answered with something else than the content: then ordinary polls do not get that
+    /// content any more, even if polls fail later.
     pub withdrawn: bool,
-    /// The next poll is due then, as far as is known.
+    /// When the next poll is due, as far as is known.
     pub next_poll: Option<Instant>,
     /// A snapshot younger than this is a hit for ordinary polls.
     pub effective_interval: Duration,
@@ -181,14 +181,14 @@ impl View {
         }
     }
 
-    /// Young enough for an ordinary poll, or a push client's first state.
+    /// Whether the state is young enough for an ordinary poll, or as a push client's first state.
     pub fn is_young(&self) -> bool {
         matches!(self.outcome, Outcome::Data)
             && self.closing.is_none()
             && self.confirmed_at.is_some_and(|at| at.elapsed() < self.effective_interval)
     }
 
-    /// Whether the upstream asked for a rest that is not over: until then there is nothing to wait for.
+    /// Whether the upstream asked not to be asked for a while that is not over: a request then has no poll to wait for.
     pub fn rests(&self) -> bool {
         matches!(self.outcome, Outcome::Relay(_) | Outcome::Failed(_))
             && self.why == Why::RetryAfter
@@ -218,8 +218,8 @@ impl View {
         }
     }
 
-    /// Whether a follower of `self` may have something to be told by `next`. `awaited`: the newest
-    /// poll that a follower waits for.
+    /// Whether a follower of `self` may have something to be told by `next`. `awaited` is the newest poll that a
+    /// follower waits for.
     pub(super) fn differs(&self, next: &View, awaited: u64) -> bool {
         let seq = |view: &View| view.frame.as_ref().map(|frame| frame.seq);
         seq(self) != seq(next)

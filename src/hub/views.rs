@@ -1,4 +1,4 @@
-//! The views of a topic in which there is news, for followers that live in a task.
+//! The views of a topic with news in them, for followers that live in a task.
 //!
 //! Must not know: the followers.
 
@@ -17,14 +17,14 @@ pub struct Views {
 }
 
 impl Topic {
-    /// The views in which there is news, for followers that live in a task.
+    /// Returns the views with news in them, for a follower that lives in a task.
     pub fn views(self: &Arc<Self>) -> Views {
         Views { topic: self.clone(), news: self.news.subscribe() }
     }
 }
 
 impl Views {
-    /// The view now; what comes from now on is a change.
+    /// Returns the current view. What comes from now on is a change.
     pub fn borrow_and_update(&mut self) -> Arc<View> {
         self.news.borrow_and_update();
         self.topic.view()

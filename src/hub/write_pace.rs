@@ -1,4 +1,5 @@
-//! How often writes have one resource polled (contract §9): a few times an interval, however many there are.
+//! How often one resource is polled because of writes (contract §9): a few times an interval, however many writes there
+//! are.
 //!
 //! Pure but for its clock, which comes in as milliseconds; 0 stands for never. Must not know: polls, readers.
 
@@ -31,7 +32,7 @@ impl<const N: usize> Recent<N> {
         self.next = (self.next + 1) % N;
     }
 
-    /// From when on another event is no more than `N` within `window`.
+    /// Returns the first time at which one more event makes no more than `N` within `window`.
     fn free_at(&self, window: u64) -> u64 {
         match self.times[self.next] {
             0 => 0,
@@ -40,20 +41,20 @@ impl<const N: usize> Recent<N> {
     }
 }
 
-/// What was done for writes to one resource.
+/// The polls that were made because of writes to one resource.
 #[derive(Debug, Default)]
 pub(super) struct WritePace {
     /// First polls after writes.
     firsts: Recent<POLLS_MAX>,
-    /// These and their repeats.
+    /// First polls and their repeats.
     polls: Recent<POLLS_MAX>,
     writes: Recent<{ WRITES_MAX + 1 }>,
-    /// The last poll because a member of the collection was written.
+    /// When it was last polled because a member of the collection was written.
     as_parent: u64,
-    /// The last poll because something above or below was written.
+    /// When it was last polled because something above or below was written.
     as_relative: u64,
-    /// Which writers of another class had it polled, and when. As many as there may be polls: a writer that is
-    /// forgotten here was followed by so many others that there is no further poll anyway.
+    /// The writers of other classes for which it was polled, and when. There are as many as polls are allowed, so that
+    /// a writer is forgotten only when no further poll is allowed anyway.
     strangers: [(Option<IpAddr>, u64); POLLS_MAX],
 }
 

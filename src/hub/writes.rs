@@ -17,17 +17,17 @@ use super::write_pace::WritePace;
 /// How a write bears on a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Touch {
-    /// The write named it: it is polled at once, and readers wait for that poll. `repeats`: while polls show no
-    /// effect, they are repeated.
+    /// The write named the resource: it is polled at once, and readers wait for that poll.
     Named {
         /// Whether polls without effect are repeated.
         repeats: bool,
     },
     /// One of its members was named: the same without repeats, and once an interval.
     Parent,
-    /// The write was another class's: a followed resource is polled, and no reader waits.
+    /// The write was one of another class: a followed resource is polled, and no reader waits.
     Stranger,
-    /// It stands above or below: what is followed is polled after this pause, and not again for half an interval.
+    /// The resource stands above or below what was written: if it is followed, it is polled after a pause, and not
+    /// again for half an interval.
     Relative {
         /// How long the poll waits.
         after: Duration,
@@ -37,7 +37,7 @@ pub enum Touch {
 /// The newest write that is asked about again while it shows no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wave {
-    /// Number of the first poll that knows of it; 0: there was none.
+    /// Number of the first poll that knows of the write; 0 if there was no write.
     pub first: u64,
     /// When the write was noted.
     pub at: Instant,
@@ -114,22 +114,22 @@ impl Topic {
         pace.get_or_insert_default().take_repeat(self.now_ms(), self.write_interval())
     }
 
-    /// Milliseconds: the interval that the pace of polls after writes counts by.
+    /// The interval by which polls after writes are counted, milliseconds.
     fn write_interval(&self) -> u64 {
         self.route().poll.interval.as_millis() as u64
     }
 
-    /// Whether it is polled without a client that asks.
+    /// Whether the resource is polled even while no client asks.
     pub fn is_followed(&self) -> bool {
         self.followers() > 0 || self.is_always_polled()
     }
 
-    /// Number of the poll that readers wait for; 0: there was no write.
+    /// Number of the poll that readers wait for; 0 if there was no write.
     pub fn written(&self) -> u64 {
         self.written.awaited.load(Ordering::SeqCst)
     }
 
-    /// Number of the first poll that knows of all writes so far; 0: there was none.
+    /// Number of the first poll that knows of all writes so far; 0 if there was no write.
     pub fn aged(&self) -> u64 {
         self.written.aged.load(Ordering::SeqCst)
     }
@@ -160,12 +160,12 @@ impl Topic {
         view.ended < self.aged()
     }
 
-    /// Whether the effect of a write is looked for still.
+    /// Whether polls still look for the effect of a write.
     pub fn is_unsettled(&self, view: &View) -> bool {
         view.settled < self.aged()
     }
 
-    /// Young enough for an ordinary poll: by time, and no write came since.
+    /// Whether the state is young enough for an ordinary poll: by its age, and since no write came after it.
     pub fn is_young(&self, view: &View) -> bool {
         view.is_young() && !self.is_aged(view)
     }

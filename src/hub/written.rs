@@ -13,7 +13,7 @@ use super::write_pace::WritePace;
 pub(super) struct Written {
     /// Readers wait for this one.
     pub(super) awaited: AtomicU64,
-    /// What is older than this one is not young any more.
+    /// A state of an older poll is not young any more.
     pub(super) aged: AtomicU64,
     /// The poller is asked for this one, when `due` has come.
     pub(super) asked: AtomicU64,

@@ -19,14 +19,14 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// How a snapshot came to be the answer (RFC 9211).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheStatus {
-    /// Young enough; seconds it stays so.
+    /// The snapshot is young enough.
     Hit {
         /// Seconds for which the state stays young.
         ttl: u64,
     },
-    /// This request, or one it shares, made the poll.
+    /// This request made the poll, or waited for one that another request made.
     Miss,
-    /// The upstream fails; this is the last good one.
+    /// The upstream fails, and this is its last good answer.
     Stale,
 }
 
@@ -104,8 +104,8 @@ fn etag(version: Version, route: &Route, coded: bool) -> String {
     if strong { version.etag() } else { format!("W/{}", version.etag()) }
 }
 
-/// Whether answers of a resource are compressed for clients that take that. By default not what is one
-/// user's: see [`Compress`].
+/// Whether answers of a resource are compressed for clients that take that. By default an answer that is one user's is
+/// not: see [`Compress`].
 pub fn is_compressed(key: &ResourceKey, route: &Route) -> bool {
     match route.compress {
         Compress::Shared => is_everybodys(key, route),
@@ -144,7 +144,7 @@ fn common(snapshot: &Snapshot, key: &ResourceKey, route: &Route, coded: bool) ->
             && !name.as_str().starts_with("content-")
             && !is_digest()
         {
-            // Ours stands first, the upstream's links follow.
+            // pollcast's own link stands first, the upstream's links follow.
             headers.append(name.clone(), value.clone());
         }
     }
@@ -154,7 +154,7 @@ fn common(snapshot: &Snapshot, key: &ResourceKey, route: &Route, coded: bool) ->
     headers
 }
 
-/// `kept`: what of the upstream's own word goes on.
+/// `kept` is what goes on of the upstream's own field.
 fn cache_control(key: &ResourceKey, route: &Route, kept: Option<&HeaderValue>) -> HeaderValue {
     let ours = match &route.downstream_cache {
         Some(said) => said.clone(),
@@ -162,7 +162,7 @@ fn cache_control(key: &ResourceKey, route: &Route, kept: Option<&HeaderValue>) -
         None => HeaderValue::from_static("private, no-cache"),
     };
     let Some(kept) = kept else { return ours };
-    // Nothing that the operator says makes more of `no-store`.
+    // No setting of the operator overrides `no-store`.
     if kept.as_bytes().starts_with(b"no-store") {
         return kept.clone();
     }
@@ -191,7 +191,7 @@ fn vary(key: &ResourceKey, route: &Route, snapshot: Option<&Snapshot>) -> Header
         values.iter().for_each(|value| match value {
             ClassValue::Header(name) => add(name.as_str()),
             ClassValue::Cookie(_) => add("cookie"),
-            // It is read from what `authenticate` reads; the answer is private.
+            // The identity is read from what `authenticate` reads, and the answer is private.
             ClassValue::Identity { .. } => {}
         });
     }
@@ -202,8 +202,8 @@ fn vary(key: &ResourceKey, route: &Route, snapshot: Option<&Snapshot>) -> Header
     HeaderValue::try_from(names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static("*"))
 }
 
-/// The head of a 200 with this snapshot. `age`: the upstream's plus the time since confirmed. `gzip`: the
-/// body, when that is what is sent.
+/// The head of a 200 with this snapshot. `age` is the upstream's age plus the time since the state was confirmed.
+/// `gzip` is the compressed body, if that is sent.
 pub fn full(
     snapshot: &Snapshot,
     key: &ResourceKey,
@@ -259,7 +259,7 @@ pub fn patched(
 
 /// The head of a 200 whose body are the items of a feed since a client's cursor (contract §4).
 ///
-/// `last`: the item to come back with. `reset`: why the client has to read the page again.
+/// `last` is the item to come back with, `reset` says why the client has to read the page again.
 pub fn items(
     key: &ResourceKey,
     route: &Route,
@@ -300,7 +300,8 @@ pub fn not_modified(
     headers
 }
 
-/// What keeps a browser from making more of an own document than text, or showing it in another site's page.
+/// The fields that keep a browser from treating an own document as more than text, and from showing it in another
+/// site's page.
 pub const GUARDS: [(HeaderName, &str); 3] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
@@ -328,7 +329,7 @@ pub fn problem(status: StatusCode, title: &str, detail: &str) -> (HeaderMap, Byt
     (headers, body)
 }
 
-/// A head as bytes of an HTTP/1 connection. `http10`: the version of the status line.
+/// A head as bytes of an HTTP/1 connection. `http10` chooses the version of the status line.
 pub fn head_bytes(status: StatusCode, headers: &HeaderMap, extra: &[u8], http10: bool) -> BytesMut {
     let mut head = BytesMut::with_capacity(64 + headers.len() * 48 + extra.len());
     head.put_slice(if http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
@@ -358,7 +359,7 @@ fn put_lines(head: &mut BytesMut, headers: &HeaderMap) {
     }
 }
 
-/// `etag` as `Etag`: HTTP/1 names do not care about case, but people who read them do.
+/// Writes `etag` as `Etag`: case means nothing in HTTP/1, but people read it so more easily.
 fn put_title(head: &mut BytesMut, name: &str) {
     let mut start = true;
     for byte in name.bytes() {

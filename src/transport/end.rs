@@ -11,18 +11,21 @@ use crate::hub::Closing;
 /// Why the fan-out ends a connection that its topic did not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
+    /// Its topic closed.
     Topic(Closing),
     /// The process stops; `retry` spreads the reconnects.
     Drain {
+        /// The client waits this long before it comes back.
         retry: Duration,
     },
     /// It has lasted for the route's `max_age`; the client is to come back at once, perhaps elsewhere.
     MaxAge,
-    /// What let the client in does so no longer.
+    /// The proof by which the client was let in counts no longer.
     Expelled(Expulsion),
 }
 
 impl End {
+    /// Returns the word for logs and metrics.
     pub fn reason(self) -> &'static str {
         match self {
             End::Topic(closing) => closing.reason(),

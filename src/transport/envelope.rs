@@ -33,7 +33,7 @@ impl Envelope {
         Envelope { socket: self.socket.of_frames(rate, max_fragments) }
     }
 
-    /// Something came for the client, of the resource that it calls `name`.
+    /// Writes a delivery of the resource that the client calls `name`.
     pub(super) fn deliver_of(&mut self, name: &str, delivery: &Delivery, now: Instant) -> Step {
         self.socket.touch(now);
         Step::Write(match delivery {

@@ -35,7 +35,7 @@ pub struct Held {
     pub coded: bool,
     /// How long it waits, milliseconds.
     pub wait_ms: u32,
-    /// What its next request may be without a new decision.
+    /// The request that may come next without a new decision.
     pub repeat: Option<Repeat>,
 }
 
@@ -46,7 +46,7 @@ pub struct Common {
     pub key: ResourceKey,
     /// The route that covers the resource.
     pub route: Arc<Route>,
-    /// Ready-made lines: Preference-Applied, CORS, Connection.
+    /// Lines of the head that are made beforehand: Preference-Applied, CORS, Connection.
     pub extra: Bytes,
     /// Whether the client speaks HTTP/1.0.
     pub http10: bool,
@@ -66,11 +66,14 @@ impl PartialEq for Common {
     }
 }
 
-/// What ends a wait, before it is written in the client's version of HTTP.
+/// The answer that ends a wait, before it is written in the client's version of HTTP.
 #[derive(Debug)]
 pub struct Answer {
+    /// The status of the answer.
     pub status: StatusCode,
+    /// Its header fields.
     pub headers: HeaderMap,
+    /// Its body.
     pub body: Bytes,
     /// The word for logs and metrics.
     pub reason: &'static str,
@@ -93,14 +96,14 @@ impl Answer {
 /// What a held client has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Have {
-    /// This version, as its own 304 will say.
+    /// The version that a 304 would confirm.
     Version(Version),
-    /// Items of a feed up to one it named.
+    /// The items of a feed up to one that it named.
     Items,
 }
 
-/// How long a client is held that asked for `wait`: up to a sixteenth less, so that they do not all end at
-/// once. `chance`: from 0 to 1.
+/// How long a client is held that asked for `wait`: up to a sixteenth less, so that they do not all end at once.
+/// `chance` is a random number from 0 to 1.
 pub fn hold(wait: Duration, chance: f64) -> Duration {
     wait.mul_f64(1.0 - chance / 16.0)
 }
@@ -111,7 +114,7 @@ impl LongPoll {
         LongPoll(held)
     }
 
-    /// What a delivery answers; `None` if it is no answer.
+    /// Returns the answer that a delivery makes. `None` if it makes none.
     pub fn answer_to(&self, delivery: &Delivery, view: &View) -> Option<Answer> {
         let Held { common, have, .. } = &self.0;
         let (key, route) = (&common.key, &*common.route);
@@ -135,7 +138,7 @@ impl LongPoll {
                 let last = batch.items().last().map(|item| item.id.as_str());
                 Some(self.items(batch.array(), last, None, "answered"))
             }
-            // It has to read the page again: what it named is nowhere, or too far back.
+            // The client has to read the page again: the item that it named is unknown, or too far back.
             Delivery::Reset(reason) if *have == Have::Items => {
                 Some(self.items(Bytes::from_static(b"[]"), None, Some(reason), "reset"))
             }
@@ -151,8 +154,8 @@ impl LongPoll {
         }
     }
 
-    /// What the client is told when its wait is over: a 304 with its own version, which says what the 200 of that
-    /// version would if `view` still has it; on a feed no items.
+    /// Returns the answer at the end of the wait: a 304 with the client's own version, with the fields of that
+    /// version's 200 if `view` still has it; on a feed an answer without items.
     pub fn answer_to_deadline(&self, view: Option<&View>) -> Answer {
         let Held { common, have, coded, .. } = &self.0;
         match have {
@@ -194,7 +197,7 @@ impl LongPoll {
         self.0.repeat.as_ref()
     }
 
-    /// The same request again: what `If-None-Match` says that the client has. Returns `None` if the front has to look
+    /// Reads what the client has from the `If-None-Match` of the same request. Returns `None` if the front has to look
     /// at it.
     pub fn has_again(&self, condition: Option<&[u8]>, view: &View) -> Option<Version> {
         let frame = servable(view)?;
@@ -206,12 +209,12 @@ impl LongPoll {
         condition.first().filter(|_| view.is_young())
     }
 
-    /// It is held again, until `deadline`. `coded`: the body of what it has was sent compressed.
+    /// Holds the request again, until `deadline`. `coded` says that the body it has was sent compressed.
     pub fn hold_again(&mut self, have: Version, deadline: Instant, coded: bool) {
         (self.0.have, self.0.deadline, self.0.coded) = (Have::Version(have), deadline.into(), coded);
     }
 
-    /// When it is answered at the latest if it is held from now on.
+    /// Returns when a request is answered at the latest if it is held from now on.
     pub fn deadline_from(&self, now: Instant, chance: f64) -> Instant {
         now + hold(Duration::from_millis(self.0.wait_ms.into()), chance)
     }
@@ -225,6 +228,7 @@ impl LongPoll {
         self.answer_to(delivery, view).map_or(Step::Wait, |answer| self.step(answer))
     }
 
+    /// Returns when the wait ends without a change.
     pub fn deadline(&self) -> Instant {
         self.0.deadline.into()
     }

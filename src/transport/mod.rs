@@ -1,5 +1,5 @@
-//! The protocols as state machines: what a client gets for a delivery, for its own bytes, for time
-//! passing, for an end.
+//! The protocols as state machines: what a client gets when a delivery comes, when it sends bytes, when time passes,
+//! and at an end.
 //!
 //! No sockets, clocks or tasks, so that the tests are tables: time comes in, bytes come out.
 //! Must not know: shards, Pingora.
@@ -40,11 +40,15 @@ use crate::resource::Version;
 /// One client's protocol.
 #[derive(Debug)]
 pub enum Transport {
+    /// Server-sent events of one resource (contract §5).
     Sse(Sse),
+    /// A WebSocket of one resource (contract §6).
     WebSocket(WebSocket),
+    /// A held poll (contract §4).
     LongPoll(LongPoll),
     /// Many resources. Boxed: few clients have it.
     Envelope(Box<Envelope>),
+    /// Server-sent events of several resources. Boxed: few clients have it.
     SseMany(Box<SseMany>),
     /// Ordinary polls, one after the other.
     Plain(Box<Plain>),
@@ -63,10 +67,10 @@ impl Transport {
         }
     }
 
-    /// How many there are.
+    /// How many kinds there are.
     pub const KINDS: usize = 6;
 
-    /// A number for each.
+    /// Returns the number of the kind.
     pub fn kind(&self) -> usize {
         match self {
             Transport::Sse(_) => 0,
@@ -78,7 +82,7 @@ impl Transport {
         }
     }
 
-    /// Something came for the client.
+    /// Returns what a delivery writes.
     pub fn deliver(&mut self, delivery: &Delivery, view: &View, now: Instant) -> Step {
         if let Delivery::Closing(closing) = delivery {
             return self.end(End::Topic(*closing), Some(view));
@@ -87,13 +91,14 @@ impl Transport {
             Transport::Sse(sse) => sse.deliver(delivery, now),
             Transport::WebSocket(websocket) => websocket.deliver(delivery, now),
             Transport::LongPoll(long_poll) => long_poll.deliver(delivery, view),
-            // What comes to them comes of one of their resources; ordinary polls are told when they ask.
+            // Deliveries of connections with many resources name the resource; ordinary polls are answered when they
+            // ask.
             Transport::Envelope(_) | Transport::SseMany(_) | Transport::Plain(_) => Step::Wait,
         }
     }
 
-    /// Something came of one of many resources: the client's name for it, its place in the request, and
-    /// the state that the client then has.
+    /// Returns what a delivery of one of many resources writes: `name` is the client's name for it, `index` its place
+    /// in the request, `seen` the state that the client has afterwards.
     pub fn deliver_of(
         &mut self,
         (name, index): (&str, usize),
@@ -110,7 +115,7 @@ impl Transport {
         }
     }
 
-    /// What the connection's next request may be without a new decision.
+    /// The request that may come next without a new decision.
     pub fn repeat(&self) -> Option<&Repeat> {
         match self {
             Transport::LongPoll(long_poll) => long_poll.repeat(),
@@ -119,11 +124,11 @@ impl Transport {
         }
     }
 
-    /// The client sent bytes. To be called again with nothing until it says `Wait`.
+    /// Takes bytes that the client sent. The caller calls it again without bytes until it returns `Wait`.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Step {
         match self {
-            // A client has nothing to say on these; what it sends is read and dropped (SSE) or
-            // kept for its next request by the wire (long-poll).
+            // Clients of these protocols send nothing that counts: bytes are read and dropped (SSE), or kept for the
+            // next request (long-poll).
             Transport::Sse(_) | Transport::LongPoll(_) | Transport::SseMany(_) | Transport::Plain(_) => {
                 Step::Wait
             }
@@ -132,7 +137,7 @@ impl Transport {
         }
     }
 
-    /// The client is not read for now: what it might have said counts as said.
+    /// Notes that the client is not read for now, so that its silence does not count against it.
     pub fn heard(&mut self, now: Instant) {
         match self {
             Transport::WebSocket(websocket) => websocket.heard(now),
@@ -141,7 +146,7 @@ impl Transport {
         }
     }
 
-    /// The client has nothing to say while it is served.
+    /// Whether the client has nothing to send while it is served.
     pub fn is_silent(&self) -> bool {
         !matches!(self, Transport::WebSocket(_) | Transport::Envelope(_))
     }
@@ -158,12 +163,12 @@ impl Transport {
         }
     }
 
-    /// Whether what it says at its end depends on the state of the resource.
+    /// Whether its last words depend on the state of the resource.
     pub fn ends_with_view(&self) -> bool {
         matches!(self, Transport::LongPoll(_))
     }
 
-    /// Time has passed. Earlier than the deadline it does nothing. `view`: see [`Transport::ends_with_view`].
+    /// Notes that time has passed. Before the deadline it does nothing. `view`: see [`Transport::ends_with_view`].
     pub fn expired(&mut self, now: Instant, view: Option<&View>) -> Step {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Step::Wait;
@@ -178,7 +183,7 @@ impl Transport {
         }
     }
 
-    /// The connection is to end. `view`: see [`Transport::ends_with_view`].
+    /// Ends the connection. `view`: see [`Transport::ends_with_view`].
     pub fn end(&mut self, end: End, view: Option<&View>) -> Step {
         match self {
             Transport::Sse(sse) => sse.end(end),

@@ -17,10 +17,10 @@ use crate::frame::Frame;
 use crate::hub::{Attendance, Streak, View};
 use crate::resource::IfNoneMatch;
 
-/// One such connection.
+/// One connection of ordinary polls.
 pub struct Plain {
     attendance: Attendance,
-    /// Tells this connection from others.
+    /// A number that no other connection has.
     connection: u64,
     /// How quickly it comes back. `None` if that says nothing about one client.
     streak: Option<Streak>,
@@ -34,7 +34,7 @@ pub struct Plain {
     last: Option<(Said, Bytes)>,
 }
 
-/// What makes one answer's head differ from another's.
+/// The values by which the heads of two answers differ.
 #[derive(PartialEq, Eq, Clone, Copy)]
 struct Said {
     seq: u64,
@@ -91,7 +91,7 @@ impl Plain {
         if let Some(streak) = &mut self.streak {
             let (now, pace) = (topic.now_ms(), topic.pace());
             if streak.returns(now) && pace.may_matter(now) {
-                // The front decides whose the request is.
+                // The front decides whether the request is the API's.
                 pace.takes_over(self.connection, *streak);
                 return None;
             }
@@ -100,7 +100,7 @@ impl Plain {
         topic.visited(self.connection);
         let condition = condition.map(|line| IfNoneMatch::parse([line]));
         let unchanged = condition.flatten().is_some_and(|have| have.matches(frame.version()));
-        // What the last client had made is there; a large body is not compressed here.
+        // Only a compressed form that exists is used: a large body is not compressed on this thread.
         let gzip = frame.gzip_made().filter(|_| self.gzip);
         if self.gzip && gzip.is_none() && !frame.gzip_tried() {
             return None;
@@ -144,7 +144,7 @@ impl Plain {
         answer::head_bytes(code, &headers, &self.extra, false).freeze()
     }
 
-    /// Between two requests there is nothing to say.
+    /// Between two requests the connection ends without words.
     pub(super) fn end(&self, reason: &'static str) -> Step {
         Step::Finish(Output::default(), reason)
     }

@@ -1,10 +1,9 @@
-//! A request that repeats the last one of its connection: the one thing about requests that is read
-//! outside of the front.
+//! A request that repeats the last one of its connection. Nothing else of requests is read outside of the front.
 //!
-//! A client that polls sends the same head again and again, but for what it has. Such a head needs no new
-//! decision: it was admitted a moment ago. Compared is everything, byte for byte, by a digest; only the one
-//! line of `If-None-Match` may differ. In every doubt it is another request, and the front's. Must not
-//! know: connections, what the answer is.
+//! A client that polls sends the same head again and again; only the version that it has differs. Such a head needs no
+//! new decision: it was admitted a moment ago. The whole head is compared by a digest; only the line of `If-None-Match`
+//! may differ. In doubt it is another request, which the front decides about. Must not know: connections, what the
+//! answer is.
 
 use std::time::{Duration, Instant};
 
@@ -42,8 +41,8 @@ pub enum Next<'a> {
 }
 
 impl Repeat {
-    /// Of an admitted request's whole head, as it was received. `None` if it is not of the plain kind that is
-    /// recognized.
+    /// Remembers the whole head of an admitted request, as it was received. Returns `None` if it is not of the plain
+    /// kind that is recognized.
     pub fn of(head: &[u8], admitted: Instant) -> Option<Repeat> {
         match read(head) {
             Head::Whole { digest, length, .. } if length == head.len() => {
@@ -53,7 +52,7 @@ impl Repeat {
         }
     }
 
-    /// Until when it counts.
+    /// Returns until when the decision counts.
     pub fn until(&self) -> Instant {
         self.until.into()
     }
@@ -63,7 +62,7 @@ impl Repeat {
         self.digest[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
-    /// Reads what came next.
+    /// Reads the bytes that came next.
     pub fn next<'a>(&self, bytes: &'a [u8]) -> Next<'a> {
         match read(bytes) {
             Head::Partial => Next::Partial,
@@ -110,7 +109,7 @@ fn read(bytes: &[u8]) -> Head<'_> {
             && text[..CONDITION.len()].eq_ignore_ascii_case(CONDITION);
         if is_condition {
             let value = text[CONDITION.len()..].trim_ascii();
-            // A second one, or one that goes on in the next line, is for the front.
+            // The front looks at a second condition, and at one that goes on in the next line.
             let folded = matches!(bytes.get(start + line.len()), None | Some(b' ' | b'\t'));
             let plain = value.iter().all(|byte| (b' '..=b'~').contains(byte));
             match bytes.get(start + line.len()) {
@@ -182,7 +181,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is taken for a repeat is, without its condition, the very same bytes.
+        /// A head that is taken for a repeat has the same bytes, its condition apart.
         #[test]
         fn what_counts_as_a_repeat_is_one(
             at in 0..HEAD.len(),

@@ -36,7 +36,7 @@ pub struct Sse {
 }
 
 impl Sse {
-    /// `retry`: this client's own reconnect delay.
+    /// `retry` is this client's own reconnect delay.
     pub fn new(framing: Framing, heartbeat: Duration, retry: Duration, now: Instant) -> Sse {
         let (heartbeat_ms, retry_ms) = (millis(heartbeat), millis(retry));
         Sse { framing, last_write: now.into(), heartbeat_ms, retry_ms, patches: false, gzip: None }
@@ -83,7 +83,7 @@ impl Sse {
         }
     }
 
-    /// What was not compressed: in a compressed stream it is stored as it is.
+    /// Returns an event that was not compressed. A compressed stream stores it without a coding.
     fn own(&mut self, plain: &SseBytes) -> Bytes {
         match &mut self.gzip {
             None => self.framed(plain),
@@ -115,7 +115,7 @@ impl Sse {
                 };
                 match plain {
                     Ok(plain) => self.shared(plain, gzip),
-                    // The content stopped being text, and the route does not say base64.
+                    // The content is not text any more, and the route does not say `encoding: base64`.
                     Err(crate::frame::NotText) => return self.bye("not-text", false, None),
                 }
             }

@@ -18,15 +18,15 @@ use crate::resource::Version;
 /// Least time between two `sync` events.
 const SYNC: Duration = Duration::from_secs(2);
 
-/// What changed together is named together.
+/// Changes within this time get one `sync` event together.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// Bytes of a state's name in the id.
+/// Bytes of each state's tag in the id.
 const TAG: usize = 6;
 
 /// The states that an id names, in the order of the request; `None` if it is no such id.
 pub fn tags(id: &str, resources: usize) -> Option<Vec<[u8; TAG]>> {
-    // Not read before its length fits: ids come from clients.
+    // An id is not decoded unless its length fits, as ids come from clients.
     if id.len() != (resources * TAG * 4).div_ceil(3) {
         return None;
     }
@@ -42,13 +42,13 @@ pub struct SseMany {
     last_write: Instant,
     retry_ms: u32,
     tags: Vec<[u8; TAG]>,
-    /// Something changed since the last `sync`, first then.
+    /// When the first change since the last `sync` came.
     changed: Option<Instant>,
     synced: Option<Instant>,
 }
 
 impl SseMany {
-    /// `known`: the states that the client has, in the order of its request.
+    /// `known` has the states that the client has, in the order of its request.
     pub fn new(
         framing: Framing,
         heartbeat: Duration,
@@ -65,7 +65,7 @@ impl SseMany {
         self.framed(&sse::opening(u64::from(self.retry_ms)))
     }
 
-    /// Words about a resource that cannot be had.
+    /// Returns the event that says that a resource cannot be had.
     pub fn error(&self, name: &str, status: u16, detail: &str) -> Bytes {
         let data = json!({ "resource": name, "status": status, "detail": detail });
         self.framed(&sse::control("error", &data))
@@ -78,8 +78,8 @@ impl SseMany {
         }
     }
 
-    /// Something came of the resource that the client calls `name`, its `index`th one. `seen`: the state
-    /// it then has.
+    /// Returns what a delivery writes: `name` is the client's name for the resource, `index` its place in the request,
+    /// `seen` the state that the client has afterwards.
     pub(super) fn deliver_of(
         &mut self,
         (name, index): (&str, usize),
@@ -98,7 +98,7 @@ impl SseMany {
             }
             Delivery::Reset(reason) => self.control("reset", name, json!({ "reason": reason })),
             Delivery::Closing(closing) => self.closed(name, *closing),
-            // No client asks for patches here.
+            // Streams of many resources have no patches.
             Delivery::Patches(_) => return Step::Wait,
         };
         if delivery.is_content()

@@ -7,23 +7,29 @@ use bytes::Bytes;
 /// Bytes to write, in one or two pieces that are shared between clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Output {
+    /// What is written first.
     pub first: Bytes,
+    /// What is written behind it; often empty.
     pub second: Bytes,
 }
 
 impl Output {
+    /// Returns an output of one piece.
     pub fn one(bytes: impl Into<Bytes>) -> Output {
         Output { first: bytes.into(), second: Bytes::new() }
     }
 
+    /// Returns an output of two pieces.
     pub fn two(first: Bytes, second: Bytes) -> Output {
         Output { first, second }
     }
 
+    /// Returns the bytes of both pieces.
     pub fn len(&self) -> usize {
         self.first.len() + self.second.len()
     }
 
+    /// Returns whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -46,6 +52,7 @@ impl Output {
 pub enum Step {
     /// Nothing.
     Wait,
+    /// Write this.
     Write(Output),
     /// The client sent a message that goes to the upstream (contract §6, `send`).
     Forward(Bytes),

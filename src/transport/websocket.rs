@@ -16,6 +16,8 @@ use crate::hub::{Closing, Delivery};
 /// Base-two logarithm of DEFLATE's window: messages made for it may refer to the one before.
 const FULL_WINDOW: u8 = 15;
 
+/// One client's WebSocket after its handshake: what it has sent, when it is pinged, and which coding its messages
+/// have.
 #[derive(Debug)]
 pub struct WebSocket {
     inbound: Inbound,
@@ -23,17 +25,17 @@ pub struct WebSocket {
     pong_ms: u32,
     /// When the client was last heard or written to.
     quiet_since: Moment,
-    /// A ping is out since then.
+    /// When a ping was sent that has no answer yet.
     pinged: Option<Moment>,
-    /// Client messages are forwarded, this many a second at most; 0: they are ignored.
+    /// Most messages a second that are forwarded for the client; 0 if messages are ignored.
     rate: u32,
-    /// Frames of any kind that may come in a second.
+    /// Most frames of any kind that may come in a second.
     frame_rate: u32,
     /// Messages and frames in the second that began then.
     sent: u32,
     frames: u32,
     second: Option<Moment>,
-    /// Base-two logarithm of the window of the client's decoder; 0: it has none.
+    /// Base-two logarithm of the window of the client's decoder; 0 if it has none.
     window: u8,
     /// The decoder keeps what it read from message to message.
     keeps_window: bool,
@@ -42,8 +44,7 @@ pub struct WebSocket {
 }
 
 impl WebSocket {
-    /// `max_message`: bytes a client's message may have. `rate`: see `websocket.send.rate`; 0
-    /// ignores messages.
+    /// `max_message` is the most bytes of a client's message. `rate` is `websocket.send.rate`; 0 ignores messages.
     pub fn new(ping: Duration, pong: Duration, max_message: usize, rate: u32, now: Instant) -> WebSocket {
         WebSocket {
             inbound: Inbound::new(max_message),
@@ -79,12 +80,12 @@ impl WebSocket {
         WebSocket { inbound: self.inbound.of_text(), ..self }
     }
 
-    /// The client was heard, or could not be.
+    /// Notes that the client was heard, or was not read.
     pub(super) fn heard(&mut self, now: Instant) {
         (self.pinged, self.quiet_since) = (None, now.into());
     }
 
-    /// Something is written.
+    /// Notes that something is written.
     pub(super) fn touch(&mut self, now: Instant) {
         self.quiet_since = now.into();
     }
@@ -101,7 +102,7 @@ impl WebSocket {
                 let deflated = self.deflated(batch.deflated());
                 Step::Write(Output::one(deflated.unwrap_or_else(|| batch.websocket())))
             }
-            // The bare form has no words for how a resource is doing, and no patches.
+            // The bare form has no messages about a resource's condition, and no patches.
             Delivery::Condition(_) | Delivery::Reset(_) | Delivery::Patches(_) => Step::Wait,
             Delivery::Closing(closing) => self.end(End::Topic(*closing)),
         }
@@ -162,7 +163,7 @@ impl WebSocket {
         Some(Step::Forward(message))
     }
 
-    /// Counts the frames that came. True: there are more than may come in a second.
+    /// Counts the frames that came. Returns true if there are more than may come in a second.
     fn is_flooded(&mut self, now: Instant) -> bool {
         let came = self.inbound.take_frames();
         if came == 0 {

@@ -12,7 +12,7 @@ use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 use super::close_code as code;
 
-/// Something whole arrived.
+/// A whole message or control frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Event {
     Ping(Bytes),
@@ -48,7 +48,7 @@ pub(super) struct Inbound {
     partial: Option<Box<Partial>>,
 }
 
-/// What is half read.
+/// A frame or message that is not whole yet.
 #[derive(Debug, Default)]
 struct Partial {
     /// Bytes not yet parsed.
@@ -95,7 +95,7 @@ impl Inbound {
         Inbound { deflate: true, ..self }
     }
 
-    /// The next event of what was received. Call again with nothing until it gives none.
+    /// Returns the next event in what was received. The caller calls it again without bytes until it returns none.
     pub(super) fn next(&mut self, received: &[u8]) -> Result<Option<Event>, Fault> {
         let (max_message, text_only) = (self.max_message as usize, self.text_only);
         let deflate = self.deflate;
@@ -154,7 +154,7 @@ impl Partial {
         if is_data && length.saturating_add(have) > max_message as u64 {
             return Err(Fault { code: code::TOO_BIG, reason: "message too big" });
         }
-        // Fits in memory: it is at most `max_message`, or 125 for a control frame.
+        // The frame fits in memory: it has at most `max_message` bytes, or 125 as a control frame.
         let length = length as usize;
         if self.bytes.len() < start + length {
             return Ok(None);
@@ -167,7 +167,7 @@ impl Partial {
         Ok(Some((header, payload)))
     }
 
-    /// Whether a frame is one more of its message than there may be.
+    /// Whether a message has more frames than it may have.
     fn is_minced(&mut self, header: &FrameHeader, most: u16) -> bool {
         match header.opcode {
             OpCode::Data(Data::Continue) => self.fragments = self.fragments.saturating_add(1),

@@ -81,7 +81,7 @@ impl Shard {
         };
         let view = subscription.topic().view();
         let is_stream = matches!(member.transport, Transport::Sse(_) | Transport::WebSocket(_));
-        // Content only: what ends the member is told after the greeting.
+        // Only content goes with the greeting: an end is told after it.
         let has_content = is_stream && view.closing.is_none();
         match has_content.then(|| subscription.next(&view)).flatten() {
             Some(delivery) => match member.transport.deliver(&delivery, &view, self.now) {
@@ -90,7 +90,8 @@ impl Shard {
                     self.tallies[member.tally as usize].events += u64::from(delivery.is_content());
                     Output::two(greeting, first)
                 }
-                // Its own end, or nothing that this protocol has words for: as if it came a moment later.
+                // The delivery ends the member, or this protocol has no words for it: it is handled as one that came a
+                // moment later.
                 step => {
                     self.write(slot, Output::one(greeting), Then::Stay);
                     self.apply(slot, step);

@@ -1,4 +1,4 @@
-//! Members that follow many resources: joining, parting, and what each of them gets.
+//! Members that follow many resources: how they join and leave, and what each of them gets.
 //!
 //! Must not know: sockets, how a delivery is written.
 
@@ -15,7 +15,7 @@ impl Shard {
             return;
         };
         let Some(bundle) = &mut member.bundle else { return };
-        // Of a name that it follows already the first one stays; the connection's task counts them.
+        // If it follows the name already, the first one stays; the connection's task counts them.
         let Some(number) = bundle.add(name, index, subscription) else { return };
         let follower = Follower { slot: slot as u32, entry: number as u32 };
         let (group, place) = self.enter(follower, &topic);
@@ -45,7 +45,7 @@ impl Shard {
         }
     }
 
-    /// All resources of a member that ends.
+    /// Takes a member that ends out of the groups of all its resources.
     pub(super) fn part_bundle(&mut self, slot: usize) {
         let numbers = self.members[slot].bundle.as_ref().map(|bundle| bundle.numbers());
         for number in numbers.into_iter().flatten() {
@@ -63,7 +63,7 @@ impl Shard {
         delivered
     }
 
-    /// Gives a member what is new of one of its resources. True: at least one change was delivered.
+    /// Gives a member what is new of one of its resources. Returns true if at least one change was delivered.
     pub(super) fn pump_entry(&mut self, slot: usize, number: usize, view: Option<&View>) -> bool {
         let mut delivered = false;
         let mut fetched = None;

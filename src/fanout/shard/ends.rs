@@ -1,4 +1,4 @@
-//! How members end: counted once, one by one, by the drain's clock, or all at once.
+//! How members end: one by one, by the drain's clock, or all at once; each end is counted once.
 //!
 //! Must not know: why.
 
@@ -14,7 +14,7 @@ impl Shard {
     pub(super) fn account_end(&mut self, slot: usize, reason: &str) {
         let member = &self.members[slot];
         let is_plain = matches!(member.transport, Transport::Plain(_));
-        // A client that waits between two requests ended with the answer; a connection of ordinary polls is one all
+        // A client between two requests ended with its answer; a connection of ordinary polls counts as one client all
         // the time.
         if member.is_closing() || (member.idle && !is_plain) {
             return;
@@ -50,7 +50,7 @@ impl Shard {
         least + spread.mul_f64(self.rng.f64())
     }
 
-    /// Has a stream end after `max_age`, a fifth less or more. Of many resources the first one to say so
+    /// Has a stream end after `max_age`, a fifth less or more. The first of many resources whose route has a `max_age`
     /// counts for all of them.
     pub(super) fn retire_after(&mut self, slot: usize, max_age: Option<Duration>) {
         let Some(max_age) = max_age else { return };
@@ -75,7 +75,7 @@ impl Shard {
         }
     }
 
-    /// Its proof runs out at another time: it stays as if it had come now.
+    /// Notes that its proof runs out at another time: its stay is counted anew.
     pub(super) fn renewed(&mut self, slot: usize) {
         self.members[slot].retires = 0;
         let topic = self.members[slot].subscription.as_ref().map(|s| s.topic().clone());
@@ -84,8 +84,7 @@ impl Shard {
         self.rest(slot);
     }
 
-    /// Ends a stream that has lasted long enough. A blocked one does so when it has caught up, unless it
-    /// may not stay.
+    /// Ends a stream that has lasted long enough. A blocked stream ends when it has caught up, unless it may not stay.
     pub(super) fn retire(&mut self, slot: usize) -> bool {
         let member = &self.members[slot];
         if member.retires == 0 || self.now < self.wheel.time_of(member.retires) {
@@ -101,7 +100,7 @@ impl Shard {
         retires
     }
 
-    /// Ends a client that may not stay any longer. True: it is one.
+    /// Ends a client if it may not stay any longer. Returns whether it did.
     pub(super) fn leave_if_over(&mut self, slot: usize) -> bool {
         let Some(member) = self.members.get(slot).filter(|member| !member.is_ending()) else {
             return false;
@@ -114,7 +113,7 @@ impl Shard {
         true
     }
 
-    /// Ends all those that may not stay any longer.
+    /// Ends all members that may not stay any longer.
     pub(super) fn expel(&mut self) {
         let with_pass = self.members.iter().filter(|(_, member)| member.pass().is_some());
         let slots: Vec<usize> = with_pass.map(|(slot, _)| slot).collect();

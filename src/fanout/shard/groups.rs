@@ -18,7 +18,7 @@ impl Shard {
         member.place = place;
     }
 
-    /// Adds a follower to a topic's group; gives where it stands.
+    /// Adds a follower to a topic's group. Returns its place.
     pub(super) fn enter(&mut self, follower: Follower, topic: &Arc<Topic>) -> (u32, u32) {
         let group = *self.group_of.entry(topic.id()).or_insert_with(|| {
             let group = Group { topic: topic.clone(), members: Vec::new(), walk: None, again: false };
@@ -87,7 +87,7 @@ impl Shard {
         let Some(end) = group.walk else { return };
         let view = group.topic.view();
         let start = end.saturating_sub(SLICE);
-        // By transport: whose tally, and how many.
+        // By transport: the tally, and how many deliveries.
         let mut delivered = [(0_u32, 0_u32); Transport::KINDS];
         for place in (start..end).rev() {
             // Members may end while they are served; the list only shrinks above `place`.
@@ -131,7 +131,7 @@ impl Shard {
         }
     }
 
-    /// Gives a member what is new for it. True: at least one change was delivered.
+    /// Gives a member what is new for it. Returns true if at least one change was delivered.
     pub(super) fn pump(&mut self, slot: usize, view: Option<&View>) -> bool {
         if self.members.get(slot).is_some_and(|member| member.bundle.is_some()) {
             return self.pump_bundle(slot);

@@ -10,7 +10,7 @@ use super::Shard;
 use crate::fanout::member::Then;
 use crate::transport::{Next, Transport};
 
-/// Requests of one connection that are served before others have their turn.
+/// Most requests of one connection that are served before others have their turn.
 const TURN: usize = 16;
 
 /// What became of a request.
@@ -21,7 +21,8 @@ enum Served {
 }
 
 impl Shard {
-    /// After its answer a member stays if the front's decision still counts. False: it goes home.
+    /// Keeps a member after its answer if the front's decision still counts. Returns false if it goes back to the
+    /// listener.
     pub(super) fn stays(&mut self, slot: usize) -> bool {
         let member = &mut self.members[slot];
         let counts = member.transport.repeat().is_some_and(|repeat| self.now < repeat.until());
@@ -36,7 +37,7 @@ impl Shard {
         true
     }
 
-    /// Serves the clients that have sent their next request before they got their answer.
+    /// Serves the clients that had sent their next request before they got their answer.
     pub(super) fn serve_repeats(&mut self) {
         for id in std::mem::take(&mut self.repeats) {
             if let Some(slot) = self.slot_of(id) {
@@ -46,7 +47,7 @@ impl Shard {
         }
     }
 
-    /// A member between two requests has sent something. `fresh`: what was just read.
+    /// Takes what a member between two requests has sent. `fresh` is what was just read.
     pub(super) fn asked(&mut self, slot: usize, fresh: &[u8]) {
         let mut kept = self.members[slot].wire.take_kept();
         let mut bytes = fresh;
@@ -67,7 +68,7 @@ impl Shard {
                     Served::NotHere
                 }
                 Next::Again { length, condition } => {
-                    // Of the rest before the answer: writing may end the member.
+                    // The rest is taken before the answer is written, as writing may end the member.
                     let rest = &bytes[length..];
                     let served = self.serve(slot, condition);
                     if let Served::Here = served {
@@ -84,7 +85,7 @@ impl Shard {
         self.keep(slot, bytes);
     }
 
-    /// Keeps what was not looked at yet.
+    /// Keeps the bytes that were not looked at yet.
     fn keep(&mut self, slot: usize, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -146,7 +147,7 @@ impl Shard {
         }
         let mut wire = member.wire;
         if let Some(socket) = wire.socket() {
-            // It lives on elsewhere; an error would mean that it was never registered.
+            // The connection lives on elsewhere. An error would mean that it was never registered.
             let _ = self.poll.registry().deregister(socket);
         }
         wire.give_back(&self.homes, BytesMut::from(bytes));

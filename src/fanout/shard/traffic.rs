@@ -18,7 +18,7 @@ impl Shard {
             Step::Wait => {}
             Step::Write(output) => self.write(slot, output, Then::Stay),
             Step::Finish(output, reason) => self.write(slot, output, Then::Finish(reason)),
-            // The listener is closing: what went back now would be reset.
+            // The listener is closing, and would reset a connection that went back now.
             Step::GiveBack(output, reason) if self.draining.is_some() => {
                 self.write(slot, output.closing(), Then::Finish(reason));
             }
@@ -66,7 +66,7 @@ impl Shard {
 
     pub(super) fn end(&mut self, slot: usize, end: End) {
         if self.members[slot].idle {
-            // No client has asked for anything.
+            // The client has not asked for anything.
             return self.written(slot, Ok(Written::All(Then::Finish(end.reason()))));
         }
         let step = self.members[slot].end(end);
@@ -101,7 +101,7 @@ impl Shard {
         self.rest(slot);
     }
 
-    /// Whether the member is not to be read for now, since its messages have no room. It is woken when they have.
+    /// Whether the member is not read for now, since its messages have no room. It is woken when they have.
     fn pauses(&self, slot: usize) -> bool {
         let Some(member) = self.members.get(slot) else { return false };
         let Some(messages) = &member.messages else { return false };
@@ -114,7 +114,7 @@ impl Shard {
         waits
     }
 
-    /// Goes on with what was read before there was no more room for messages. Returns false if there is none now.
+    /// Goes on with the bytes that were read before the messages' room was full. Returns false if it is full again.
     fn catches_up(&mut self, slot: usize) -> bool {
         while self.members.get(slot).is_some_and(|member| member.messages.is_some()) {
             if self.pauses(slot) {
@@ -152,7 +152,7 @@ impl Shard {
                 }
             }
             if turn >= READS {
-                // More may be there, and no event will say so: come back after the others.
+                // More may be there, and no event will say so: the member is read again after the others.
                 if let Some(member) = self.members.get(slot) {
                     let id = MemberId { slot: slot as u32, serial: member.serial };
                     self.inbox.send(Command::Woken(id));
@@ -167,7 +167,7 @@ impl Shard {
     pub(super) fn receive(&mut self, slot: usize, bytes: &[u8]) -> bool {
         let member = &mut self.members[slot];
         if member.is_ending() {
-            // What it says after its end was decided means nothing, and is kept nowhere.
+            // Bytes that come after its end was decided mean nothing, and are dropped.
             return false;
         }
         if member.idle {
