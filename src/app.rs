@@ -230,7 +230,8 @@ impl App {
         // A thread of its own: Pingora's helper sleeps, and the end of a runtime would wait for it.
         let hand_over = move || drop(tell.send(upgrade::hand_over(&upgrade, &sockets)));
         std::thread::Builder::new().name("upgrade".into()).spawn(hand_over)?;
-        let broken = |_| Err(upgrade::Failure::Heir("was not reached: the hand-over broke off".to_owned()));
+        let broken =
+            |_| Err(upgrade::Failure::Successor("was not reached: the hand-over broke off".to_owned()));
         told.await.unwrap_or_else(broken)
     }
 

@@ -31,6 +31,10 @@ enum Farewell {
 }
 
 impl Signals {
+    /// Begins to listen to SIGTERM and SIGINT.
+    ///
+    /// # Errors
+    /// The system gives no runtime or no signal handler.
     pub fn heard() -> io::Result<Signals> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();

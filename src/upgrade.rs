@@ -84,39 +84,41 @@ fn address_of(name: &str) -> Option<SocketAddr> {
 /// No process took them, or the one that did ended or did not accept in time. This process goes on, the other does not.
 pub fn hand_over(upgrade: &Upgrade, sockets: &Sockets) -> Result<(), Failure> {
     inspect(&upgrade.socket)?;
-    let heir = place::connect(&upgrade.socket)?;
+    let successor = place::connect(&upgrade.socket)?;
     let (mut line, far_end) = UnixStream::pair()?;
-    send(&heir, sockets, &far_end)
-        .map_err(|error| Failure::NoHeir { socket: upgrade.socket.clone(), error })?;
-    drop(heir);
+    send(&successor, sockets, &far_end)
+        .map_err(|error| Failure::NoSuccessor { socket: upgrade.socket.clone(), error })?;
+    drop(successor);
     // The only one left is the new process's: the line breaks if that ends.
     drop(far_end);
     line.set_read_timeout(Some(upgrade.timeout))?;
     let mut word = [0];
     match line.read_exact(&mut word) {
-        Ok(()) if word == [ACCEPTING] => {
-            line.write_all(&[LEAVING]).map_err(|_| Failure::Heir("ended as soon as it was ready".to_owned()))
-        }
-        Ok(()) => Err(Failure::Heir("speaks another language".to_owned())),
+        Ok(()) if word == [ACCEPTING] => line
+            .write_all(&[LEAVING])
+            .map_err(|_| Failure::Successor("ended as soon as it was ready".to_owned())),
+        Ok(()) => Err(Failure::Successor("speaks another language".to_owned())),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
             // If it is gone meanwhile there is no process to tell.
             let _ = line.write_all(&[STAYING]);
             let waited = humantime::format_duration(upgrade.timeout);
-            Err(Failure::Heir(format!("did not accept connections within {waited} (upgrade.timeout)")))
+            Err(Failure::Successor(format!("did not accept connections within {waited} (upgrade.timeout)")))
         }
-        Err(_) => Err(Failure::Heir("ended before it accepted connections; its log says why".to_owned())),
+        Err(_) => {
+            Err(Failure::Successor("ended before it accepted connections; its log says why".to_owned()))
+        }
     }
 }
 
 /// Sends the sockets and the end of the line as Pingora's helper reads them: one message with all descriptors, and their
 /// names with spaces between. The helper's own sender would make a connection of its own, to whom cannot be seen.
-fn send(heir: &UnixStream, sockets: &Sockets, line: &UnixStream) -> io::Result<()> {
+fn send(successor: &UnixStream, sockets: &Sockets, line: &UnixStream) -> io::Result<()> {
     let named = sockets.0.iter().map(|(name, socket)| (name.as_str(), socket.as_raw_fd()));
     let (names, fds): (Vec<_>, Vec<_>) = named.chain([(LINE, line.as_raw_fd())]).unzip();
     let names = names.join(" ");
     let (payload, rights) = ([IoSlice::new(names.as_bytes())], [ControlMessage::ScmRights(&fds)]);
-    heir.set_write_timeout(Some(SEND_TIMEOUT))?;
-    let sent = sendmsg::<()>(heir.as_raw_fd(), &payload, &rights, MsgFlags::MSG_NOSIGNAL, None)?;
+    successor.set_write_timeout(Some(SEND_TIMEOUT))?;
+    let sent = sendmsg::<()>(successor.as_raw_fd(), &payload, &rights, MsgFlags::MSG_NOSIGNAL, None)?;
     if sent < names.len() {
         return Err(io::Error::new(
             io::ErrorKind::WriteZero,
@@ -132,7 +134,7 @@ fn send(heir: &UnixStream, sockets: &Sockets, line: &UnixStream) -> io::Result<(
 /// No process handed anything over; the place cannot be used.
 pub fn inherit(upgrade: &Upgrade) -> Result<(Sockets, Predecessor), Failure> {
     let until = Instant::now() + upgrade.timeout;
-    let nobody = || Failure::Nobody { socket: upgrade.socket.clone(), waited: upgrade.timeout };
+    let nobody = || Failure::NoPredecessor { socket: upgrade.socket.clone(), waited: upgrade.timeout };
     try_place(&upgrade.socket)?;
     while Instant::now() < until {
         let got = match wait(&upgrade.socket, until.saturating_duration_since(Instant::now())) {
@@ -199,8 +201,8 @@ fn listening(name: String, socket: TcpListener) -> Result<(String, TcpListener),
     };
     match socket.local_addr() {
         Ok(found) if fits(found) => Ok((name, socket)),
-        Ok(found) => Err(Failure::Strange { name, reason: format!("is bound to {found}") }),
-        Err(error) => Err(Failure::Strange { name, reason: format!("is no socket of TCP: {error}") }),
+        Ok(found) => Err(Failure::NotASocket { name, reason: format!("is bound to {found}") }),
+        Err(error) => Err(Failure::NotASocket { name, reason: format!("is no socket of TCP: {error}") }),
     }
 }
 
@@ -315,11 +317,11 @@ mod tests {
     #[test]
     fn sockets_arrive_under_their_names_in_order() {
         let place = Place::new();
-        let heir = place.inherit(20);
+        let successor = place.inherit(20);
         let (sockets, bound) = sockets(&["127.0.0.1:0", "127.0.0.2:0", "127.0.0.1:0"]);
         let upgrade = place.upgrade(20);
         let old = std::thread::spawn(move || hand_over(&upgrade, &sockets));
-        let (mut inherited, predecessor) = got(heir).expect("inherited");
+        let (mut inherited, predecessor) = got(successor).expect("inherited");
         assert_eq!(predecessor.relieve().expect("in time"), Relief::Leaves);
         got(old).expect("handed over");
         let mut take = |address: &str| {
@@ -336,22 +338,22 @@ mod tests {
     #[test]
     fn a_process_that_is_not_ready_in_time_is_one_too_many() {
         let place = Place::new();
-        let heir = place.inherit(20);
+        let successor = place.inherit(20);
         let (sockets, _) = sockets(&["127.0.0.1:0"]);
         let refused = hand_over(&place.upgrade(1), &sockets).expect_err("nobody said that it accepts");
         assert!(refused.to_string().contains("within 1s"), "{refused}");
-        let (_, predecessor) = got(heir).expect("inherited");
+        let (_, predecessor) = got(successor).expect("inherited");
         assert!(matches!(predecessor.relieve(), Err(Failure::TooLate)));
     }
 
     #[test]
     fn a_process_that_ends_before_it_is_ready_is_noticed_at_once() {
         let place = Place::new();
-        let heir = place.inherit(20);
+        let successor = place.inherit(20);
         let (sockets, _) = sockets(&["127.0.0.1:0"]);
         let upgrade = place.upgrade(600);
         let old = std::thread::spawn(move || hand_over(&upgrade, &sockets));
-        drop(got(heir).expect("inherited"));
+        drop(got(successor).expect("inherited"));
         let refused = got(old).expect_err("it is gone");
         assert!(refused.to_string().contains("ended before"), "{refused}");
     }
@@ -368,7 +370,7 @@ mod tests {
     fn a_connection_that_only_looks_is_handed_nothing() {
         let place = Place::new();
         let socket = place.upgrade(1).socket;
-        let heir = place.inherit(20);
+        let successor = place.inherit(20);
         let mut looker = loop {
             match UnixStream::connect(&socket) {
                 Ok(looker) => break looker,
@@ -380,7 +382,7 @@ mod tests {
         let (sockets, bound) = sockets(&["127.0.0.1:0"]);
         let upgrade = place.upgrade(20);
         let old = std::thread::spawn(move || hand_over(&upgrade, &sockets));
-        let (mut inherited, predecessor) = got(heir).expect("inherited");
+        let (mut inherited, predecessor) = got(successor).expect("inherited");
         let socket = inherited.take("127.0.0.1:0".parse().expect("an address")).expect("there");
         assert_eq!(socket.local_addr().expect("bound"), bound[0]);
         predecessor.relieve().expect("in time");
@@ -391,14 +393,14 @@ mod tests {
     fn a_silent_process_is_not_waited_for_longer_than_was_said() {
         let place = Place::new();
         let socket = place.upgrade(1).socket;
-        let heir = place.inherit(1);
+        let successor = place.inherit(1);
         let _silent = loop {
             match UnixStream::connect(&socket) {
                 Ok(silent) => break silent,
                 Err(_) => std::thread::yield_now(),
             }
         };
-        assert!(matches!(got(heir), Err(Failure::Nobody { .. })));
+        assert!(matches!(got(successor), Err(Failure::NoPredecessor { .. })));
     }
 
     #[test]

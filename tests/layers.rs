@@ -5,11 +5,13 @@
 
 mod circles;
 mod claims;
+mod documented;
 mod functions;
 mod rooms;
 mod sizes;
 mod source;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -92,6 +94,9 @@ fn the_source_keeps_the_architecture() {
     let named = files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     let (mut violations, code) = (check_all(&named), code_of(&named));
     violations.extend(sizes::long_functions(&code));
+    let texts: BTreeMap<&str, &str> =
+        named.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
+    violations.extend(code.iter().flat_map(|(_, file, code)| documented::check(file, code, texts[file])));
     let imports = circles::Files::of(&code).imports();
     violations.extend(rooms::check(&imports));
     violations.extend(rooms::sessions(&code));

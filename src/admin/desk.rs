@@ -17,7 +17,9 @@ pub type EndSubject = dyn Fn(&PrincipalPattern) -> Result<usize, Vec<Arc<Princip
 
 /// What operators are shown, and which of them are let in.
 pub struct Desk {
+    /// The topics that `/resources` lists.
     pub hub: Arc<Hub>,
+    /// The metrics that `/metrics` shows.
     pub metrics: Metrics,
     /// `None` lets in every program that reaches the listener.
     pub token: Option<Secret>,

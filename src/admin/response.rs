@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 
 use crate::transport::answer::GUARDS;
 
+/// Returns an answer of this content type, which no cache keeps and no page of another site can use.
 pub fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
@@ -19,10 +20,12 @@ pub fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Res
     response
 }
 
+/// Returns an answer in plain text.
 pub fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
     typed(status, "text/plain; charset=utf-8", Bytes::copy_from_slice(body.as_bytes()))
 }
 
+/// Returns an error as `application/problem+json` (RFC 9457).
 pub fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
     let title = status.canonical_reason().unwrap_or("Error");
     let body = serde_json::json!({ "title": title, "status": status.as_u16(), "detail": detail });

@@ -7,8 +7,11 @@ use std::path::PathBuf;
 
 use super::secret::Secret;
 
+/// The operators' own listener, which answers `/metrics`, `/live`, `/ready` and `/resources`. It is off unless the
+/// file has `admin`.
 #[derive(Debug, Clone)]
 pub struct Admin {
+    /// Where it listens. Clients must not be able to reach it.
     pub address: AdminAddress,
     /// When set, every admin request must carry `Authorization: Bearer <token>`, `/live` and `/ready` apart.
     pub token: Option<Secret>,
@@ -19,6 +22,7 @@ pub struct Admin {
 /// Where the admin surface is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminAddress {
+    /// An address and a port.
     Tcp(SocketAddr),
     /// A Unix socket that only the user of the process can connect to.
     Unix(PathBuf),

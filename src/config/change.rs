@@ -53,6 +53,7 @@ impl LinePattern {
         built.map(LinePattern).map_err(|error| error.to_string())
     }
 
+    /// Returns whether the expression is found anywhere in the line.
     pub fn matches(&self, line: &str) -> bool {
         self.0.is_match(line)
     }
@@ -94,6 +95,7 @@ impl Change {
 /// Patches instead of whole bodies (contract §5).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Delta {
+    /// Whether clients that ask for patches get them (default: true).
     pub enabled: bool,
     /// A patch larger than this part of the body is not worth sending.
     pub patch_max_ratio: f64,
@@ -108,7 +110,10 @@ pub struct Feed {
     pub id: Vec<String>,
     /// `None`: found from the first polls, if it shows.
     pub order: Option<Order>,
+    /// How the upstream is asked for new items alone. `None` if each poll reads the list from its start (default).
     pub cursor: Option<Cursor>,
+    /// How more items are read when a page does not reach back to the last one. `None` if each poll reads one page
+    /// (default).
     pub pages: Option<Pages>,
     /// Items that a subscriber without an id gets first.
     pub replay: usize,
@@ -123,7 +128,9 @@ pub struct Feed {
 /// The order of the items in the upstream's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
+    /// The first item is the newest one.
     NewestFirst,
+    /// The last item is the newest one.
     OldestFirst,
     /// By name, by priority, or by nothing: where an item stands says nothing about its age.
     Unordered,

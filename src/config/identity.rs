@@ -13,11 +13,15 @@ use super::{Secret, Upstream};
 /// The ways in; one of them is enough. Other clients get nothing of the route, writes included.
 #[derive(Debug, Clone, Default)]
 pub struct Authenticate {
+    /// Tokens that an issuer signed. `None` if they are no way in.
     pub jwt: Option<Arc<Jwt>>,
+    /// Keys that stay the same. `None` if they are no way in.
     pub keys: Option<ApiKeys>,
+    /// The server that is asked about each client. `None` if there is none.
     pub forward: Option<Arc<Forward>>,
     /// A client certificate that the listener verified; its subject is the identity.
     pub client_certificate: bool,
+    /// Where a token may stand in a request.
     pub token: TokenPlaces,
 }
 
@@ -35,6 +39,7 @@ impl Authenticate {
 /// Where a token may stand besides `Authorization: Bearer`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenPlaces {
+    /// Name of the cookie in which a token may stand. `None` if cookies are not looked at (default).
     pub cookie: Option<String>,
     /// A query parameter, for those that cannot set headers: EventSource. It goes no further than here.
     pub query: Option<String>,
@@ -62,25 +67,40 @@ pub struct Jwt {
 pub struct Issuer {
     /// What `iss` has to be. `None` if it is not looked at.
     pub name: Option<String>,
+    /// The algorithms that its signatures may use (default: RS256, ES256 and EdDSA).
     pub algorithms: Vec<Algorithm>,
+    /// Keys that the file itself names.
     pub keys: Vec<StaticKey>,
+    /// The key set that the issuer publishes. `None` if `keys` are all there are (default).
     pub jwks: Option<Jwks>,
 }
 
 /// Signature algorithms (RFC 7518 §3, RFC 8037). There is no `none`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
+    /// HMAC with SHA-256.
     Hs256,
+    /// HMAC with SHA-384.
     Hs384,
+    /// HMAC with SHA-512.
     Hs512,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
     Rs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
     Rs384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
     Rs512,
+    /// RSASSA-PSS with SHA-256.
     Ps256,
+    /// RSASSA-PSS with SHA-384.
     Ps384,
+    /// RSASSA-PSS with SHA-512.
     Ps512,
+    /// ECDSA on the curve P-256 with SHA-256.
     Es256,
+    /// ECDSA on the curve P-384 with SHA-384.
     Es384,
+    /// EdDSA on the curve Ed25519 (RFC 8037).
     EdDsa,
 }
 
@@ -112,33 +132,42 @@ impl Algorithm {
 pub struct StaticKey {
     /// Tokens that name another one are not tried with it.
     pub id: Option<String>,
+    /// What signatures are checked with.
     pub material: KeyMaterial,
 }
 
+/// What signatures are checked with. Its kind decides which algorithms it can check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyMaterial {
     /// For the HS algorithms.
     Secret(Secret),
     /// A public key, PEM, as read at load.
     Rsa(Vec<u8>),
+    /// A public key on an elliptic curve, PEM, as read at load; for the ES algorithms.
     Ec(Vec<u8>),
+    /// An Ed25519 public key, PEM, as read at load; for EdDSA.
     Ed(Vec<u8>),
 }
 
 /// A set of keys (RFC 7517).
 #[derive(Debug, Clone)]
 pub struct Jwks {
+    /// Where the set is read from.
     pub source: JwksSource,
     /// It is read again this often, and at once for a token that names an unknown key.
     pub refresh: Duration,
 }
 
+/// Where a key set is read from.
 #[derive(Debug, Clone)]
 pub enum JwksSource {
     /// Absolute.
     File(PathBuf),
+    /// A URL that is asked.
     Url {
+        /// The server, reached like any upstream.
         server: Arc<Upstream>,
+        /// Path and query of the URL.
         path: String,
     },
 }
@@ -146,6 +175,7 @@ pub enum JwksSource {
 /// Keys that stay the same, one a client.
 #[derive(Debug, Clone)]
 pub struct ApiKeys {
+    /// The request header that carries a client's key (default: `x-api-key`).
     pub header: HeaderName,
     /// Names, which are the subjects, and keys.
     pub clients: Vec<(String, Secret)>,
@@ -155,6 +185,7 @@ pub struct ApiKeys {
 /// 401 and 403 refuse.
 #[derive(Debug, Clone)]
 pub struct Forward {
+    /// The server that is asked, reached like any upstream.
     pub server: Arc<Upstream>,
     /// Path and query.
     pub path: String,

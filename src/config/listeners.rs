@@ -8,18 +8,23 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+/// One entry of `listeners`: an address that clients connect to, and what holds for connections there.
 #[derive(Debug, Clone)]
 pub struct Listener {
     /// Resolved at load; port 0 asks the system for one.
     pub address: SocketAddr,
     /// Cleartext HTTP/2 by prior knowledge beside HTTP/1.1.
     pub http2: bool,
+    /// The certificates and versions of TLS. `None` if connections are cleartext (default).
     pub tls: Option<ListenerTls>,
     /// Connections begin with a PROXY header: those of `trusted_proxies`, or all if there are none.
     pub proxy_protocol: bool,
+    /// Networks whose `X-Forwarded-For` is believed. `X-Forwarded-*`, `X-Real-IP` and `Forwarded` of other peers are
+    /// removed.
     pub trusted_proxies: Vec<IpNet>,
     /// The hosts that are served, as [`host_name`] makes them; empty: any.
     pub hosts: Vec<String>,
+    /// Where a client's address is found. The default is the last of the three ways that the listener can know.
     pub client_address: ClientAddress,
 }
 
@@ -42,13 +47,16 @@ pub fn host_name(host: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
+/// TLS on a listener: its certificates, and what it asks of clients.
 #[derive(Debug, Clone)]
 pub struct ListenerTls {
     /// At least one; the first is for clients that name none of them.
     pub certificates: Vec<CertificateFiles>,
+    /// The lowest version that is spoken (default: 1.2).
     pub min_version: TlsVersion,
     /// Absolute path of a PEM bundle: the authorities that may certify clients. `None` if clients are not asked.
     pub client_ca: Option<PathBuf>,
+    /// Whether clients must show a certificate, where `client_ca` is set (default: they need not).
     pub client_certificates: ClientCertificates,
     /// How often the files are looked at for new ones; `None` if only when told.
     pub reload: Option<Duration>,
@@ -57,23 +65,31 @@ pub struct ListenerTls {
 /// Certificate chain and key, PEM, absolute paths; both were read and parsed at load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
+    /// The chain, the server's own certificate first.
     pub cert: PathBuf,
+    /// The private key of the first certificate.
     pub key: PathBuf,
 }
 
+/// The lowest version of TLS that a listener speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246) and 1.3.
     Tls12,
+    /// TLS 1.3 (RFC 8446) alone.
     Tls13,
 }
 
 /// Whether a client may come without a certificate. One that it shows has to be good either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientCertificates {
+    /// A client may come without one.
     Optional,
+    /// A connection without one is refused.
     Required,
 }
 
+/// Where a client's address is found, for limits and logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientAddress {
     /// The address of the TCP connection.

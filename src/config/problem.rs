@@ -101,6 +101,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
+    /// Returns the findings of a file that nothing is known of yet.
     pub fn new(file: &str) -> Findings {
         Findings {
             file: file.to_owned(),
@@ -124,6 +125,7 @@ impl Findings {
         self.expanded.insert(value.to_owned(), typed.to_owned());
     }
 
+    /// Notes what is wrong at a place: the file is refused.
     pub fn problem(&mut self, place: &Place, message: impl Into<String>) {
         let line = self.line(place);
         self.problem_on(line, place, message);
@@ -135,6 +137,7 @@ impl Findings {
         self.problems.push(problem);
     }
 
+    /// Notes what is allowed at a place but looks like a mistake.
     pub fn warning(&mut self, place: &Place, message: impl Into<String>) {
         let warning = self.finding(self.line(place), place, message.into());
         self.warnings.push(warning);

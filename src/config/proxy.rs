@@ -14,9 +14,11 @@ const CREDENTIAL_BYTES_MAX: usize = 255;
 /// A proxy that all connections to an upstream go through. It resolves the names of the servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
+    /// What is spoken to it.
     pub protocol: ProxyProtocol,
     /// A name, or an address without brackets.
     pub host: String,
+    /// Its TCP port.
     pub port: u16,
     /// What they were when the configuration was read.
     pub credentials: Option<(String, Secret)>,

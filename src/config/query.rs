@@ -7,6 +7,7 @@
 pub struct QueryRule {
     /// The parameters that name the resource; `None` for all but `ignore`.
     pub names: Option<Vec<String>>,
+    /// What becomes of a parameter that `names` does not have (default: it is dropped).
     pub unknown: UnknownQuery,
     /// Sort the pairs, so that their order does not matter.
     pub any_order: bool,
@@ -23,15 +24,20 @@ impl QueryRule {
 /// What becomes of a parameter that a route's `query` does not name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownQuery {
+    /// It leaves key and poll.
     Drop,
+    /// The request gets 400.
     Reject,
 }
 
 /// Names of the query switches (contract §1); `None` if switched off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Switches {
+    /// Chooses the transport, as `?_push=sse` (default: `_push`).
     pub push: Option<String>,
+    /// Holds a long-poll, as `?_wait=30s` (default: `_wait`).
     pub wait: Option<String>,
+    /// Asks for patches, as `?_delta=json-patch` (default: `_delta`).
     pub delta: Option<String>,
     /// Where a stream resumes, for clients that cannot set `Last-Event-ID`; empty: switched off. The API's own on
     /// everything but event streams and held polls.

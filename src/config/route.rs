@@ -16,6 +16,7 @@ use super::upstream::Upstream;
 use super::upstream::{Auth, Batch};
 use super::upstream_path::UpstreamPath;
 
+/// One entry of `routes`, completed with `defaults` and the built-in defaults.
 #[derive(Debug, Clone)]
 pub struct Route {
     /// Place in the file, for messages and `/resources`.
@@ -26,20 +27,26 @@ pub struct Route {
     pub hosts: Vec<String>,
     /// The API reads letter case, a last `/`, escapes, `;` and `//` as RFC 3986 does (contract §11).
     pub exact_spelling: bool,
+    /// The upstream that is polled, and that gets what passes through.
     pub upstream: Arc<Upstream>,
     /// Where the requests go on the upstream; none: to the clients' own paths.
     pub upstream_path: Option<Arc<UpstreamPath>>,
     /// Whether the route is polled. With `poll: off` it is false: nothing of the route is polled or pushed, and its
     /// requests pass through.
     pub polled: bool,
+    /// How the upstream is asked.
     pub poll: Poll,
+    /// Whether plain requests are answered from the snapshot or are the API's (contract §3).
     pub plain: Plain,
+    /// Which clients may share one poll (contract §11).
     pub share: Share,
     /// `None` if all clients are let in.
     pub authenticate: Option<Authenticate>,
     /// With [`Share::Authorize`]: how long a check of a subscriber counts, a fifth less or more.
     pub recheck: Duration,
+    /// The ways in which the route may be read (default: all).
     pub transports: Transports,
+    /// Which parameters of the query name a resource (contract §1).
     pub query: QueryRule,
     /// Cookie names that say nothing about identity; a trailing `*` matches any ending.
     pub ignore_cookies: Vec<String>,
@@ -49,26 +56,35 @@ pub struct Route {
     pub keep_fields: Vec<HeaderName>,
     /// What the other request headers mean.
     pub headers: HeaderRules,
+    /// The names of the query switches (contract §1).
     pub switches: Switches,
     /// SSE `event:` of snapshots; `None` for unnamed, so that `onmessage` works.
     pub event_name: Option<String>,
     /// Bodies that are not text go out as base64 instead of 406.
     pub base64: bool,
+    /// A silent stream carries a comment this often, so that no proxy on the way drops it (default: 20 s).
     pub heartbeat: Duration,
+    /// How long a cold stream waits for its status before it says 200 (default: 2 s).
     pub first_answer: Duration,
+    /// Longest hold of a long-poll (default: 55 s).
     pub max_wait: Duration,
     /// Random SSE `retry:` between these two.
     pub retry: (Duration, Duration),
+    /// Data older than this plus the poll's interval is called stale (default: 10 s).
     pub stale_after: Duration,
+    /// How long the last good answer is served while the upstream fails (default: 5 min).
     pub stale_if_error: Duration,
     /// How many versions the history of a resource remembers.
     pub history_versions: usize,
+    /// Which clients are refused with a stream that says when to come back, instead of with a status.
     pub soft_refusal: SoftRefusal,
     /// Replaces the own Cache-Control of ordinary polls.
     pub downstream_cache: Option<HeaderValue>,
     /// `Link: <same>; rel="alternate"` on ordinary polls.
     pub link: bool,
+    /// The origins that may read. `None` if preflights and their headers are left to the API (default).
     pub cors: Option<Cors>,
+    /// What clients may do on a WebSocket.
     pub websocket: Websocket,
     /// End a `gone` resource's streams after this long; `None` for never.
     pub gone_after: Option<Duration>,
@@ -80,11 +96,15 @@ pub struct Route {
     pub max_clients_per_resource: Option<usize>,
     /// Most resources of this route; `None` for only `limits.resources`.
     pub max_resources: Option<usize>,
+    /// What is compressed for clients that accept it (default: what all clients may read).
     pub compress: Compress,
     /// Bodies and messages smaller than this are not compressed, bytes.
     pub compress_min: usize,
+    /// What counts as a change of a resource (contract §2).
     pub change: Change,
+    /// Whether patches are sent, and which (contract §5).
     pub delta: Delta,
+    /// Where the items are, if the resource is a list whose new items are events (contract §8). `None` if it is not.
     pub feed: Option<Feed>,
     /// Paths that a write on this route touches too, with this route's `{parameters}` or others that
     /// match anything (contract §9).
@@ -133,18 +153,22 @@ impl Route {
     }
 }
 
+/// How a route's upstream is polled (`poll`).
 #[derive(Debug, Clone)]
 pub struct Poll {
     /// The interval, or the shortest one of an adaptive schedule.
     pub interval: Duration,
     /// The longest interval of an adaptive schedule; `None` if it is fixed.
     pub adaptive_max: Option<Duration>,
+    /// Polling goes on this long after the last client left, so that reloads are cheap (default: 30 s).
     pub linger: Duration,
     /// Keep polling without subscribers (a route without parameters only).
     pub always: bool,
+    /// Headers of every poll.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Those of them whose values stand in files that others may replace.
     pub header_files: Vec<(HeaderName, Arc<SecretFile>)>,
+    /// The Accept header of every poll: all clients get the same type (default: `*/*`).
     pub accept: HeaderValue,
     /// Polls ask for the codings that are known here; else for none.
     pub accept_codings: bool,
@@ -154,7 +178,10 @@ pub struct Poll {
     pub max_body: usize,
     /// Media type essences that count as data; empty: the first one seen.
     pub expect: Vec<String>,
+    /// Whether a body that ends with the connection is believed, though nothing says that it is whole (default:
+    /// false).
     pub allow_close_delimited: bool,
+    /// Whether polls may come more often than the upstream's `Cache-Control: max-age` allows (default: false).
     pub ignore_cache_control: bool,
     /// Failures: first wait and longest wait, full jitter in between.
     pub backoff: Backoff,
@@ -164,14 +191,20 @@ pub struct Poll {
     pub max_session_polls: Option<Duration>,
     /// Redirects to the same upstream that one poll may follow.
     pub follow_redirects: usize,
+    /// The credentials of polls. `None` if they have none of their own (default).
     pub auth: Option<Auth>,
+    /// How many resources are asked for in one request. `None` if each has a request of its own (default).
     pub batch: Option<Batch>,
 }
 
+/// The random waits after failed polls, which grow from `min` to `max`.
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {
+    /// Upper bound of the first wait (default: 1 s).
     pub min: Duration,
+    /// Upper bound of all later waits (default: 1 min).
     pub max: Duration,
+    /// Longest `Retry-After` of the upstream that is obeyed (default: 10 min).
     pub retry_after_max: Duration,
 }
 
@@ -188,13 +221,18 @@ pub enum Share {
     Authorize,
 }
 
+/// One value that clients must have in common to share a poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClassValue {
+    /// The value of this request header.
     Header(HeaderName),
+    /// The value of the cookie of this name.
     Cookie(String),
     /// What `authenticate` found: `subject`, or a claim of the token; on polls it is this header.
     Identity {
+        /// `subject`, or the claim's name.
         what: String,
+        /// The header that says it on polls.
         header: HeaderName,
     },
 }
@@ -217,11 +255,16 @@ impl HeaderRules {
     }
 }
 
+/// The ways in which a route may be read (`transports`). All are on by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transports {
+    /// Server-sent events.
     pub sse: bool,
+    /// WebSockets (RFC 6455).
     pub websocket: bool,
+    /// Polls that are held until there is a change (contract §4).
     pub long_poll: bool,
+    /// Plain requests, answered from the snapshot.
     pub poll: bool,
 }
 
@@ -231,31 +274,43 @@ pub enum Compress {
     /// What all clients may read. The length of what is one user's would tell of its content to another
     /// that can write into it and watch the wire (BREACH).
     Shared,
+    /// Everything that has a coding.
     Always,
+    /// Nothing.
     Never,
 }
 
+/// Which clients are refused with an event stream that says when to come back: an EventSource never comes back after
+/// an error status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SoftRefusal {
     /// To what looks like a browser's EventSource.
     Browsers,
+    /// To all that ask for an event stream.
     Always,
+    /// To none: refusals are statuses.
     Never,
 }
 
+/// Which pages of other origins may read a route (`cors`).
 #[derive(Debug, Clone)]
 pub struct Cors {
     /// Exact origins, or one `*`.
     pub origins: Vec<String>,
+    /// Whether browsers may send their cookies (default: false). Not with `*`.
     pub credentials: bool,
+    /// How long browsers may remember the answer to a preflight (default: 10 min).
     pub max_age: Duration,
 }
 
+/// What clients may do on a WebSocket (`websocket`).
 #[derive(Debug, Clone)]
 pub struct Websocket {
     /// Origins let in; `None` for no Origin, or one whose host is the authority.
     pub origins: Option<Vec<String>>,
+    /// A silent connection is pinged this often (default: 25 s).
     pub ping: Duration,
+    /// Longest wait for the answer to a ping (default: 10 s).
     pub pong: Duration,
     /// Longest message a client may send, bytes.
     pub max_message: usize,
@@ -263,16 +318,20 @@ pub struct Websocket {
     pub frame_rate: u32,
     /// Pieces that a client may send one message in.
     pub max_fragments: u16,
+    /// The request that each message of a client becomes. `None` if messages are ignored (default).
     pub send: Option<Send>,
 }
 
 /// Where a client's WebSocket message goes (contract §6).
 #[derive(Debug, Clone)]
 pub struct Send {
+    /// POST (default), PUT, PATCH or DELETE.
     pub method: Method,
     /// Path with the route's `{parameters}`.
     pub path: String,
+    /// The Content-Type of the request (default: `application/json`).
     pub content_type: HeaderValue,
+    /// More headers of the request.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Messages a second and connection.
     pub rate: u32,

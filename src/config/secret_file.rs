@@ -23,7 +23,10 @@ pub enum SecretForm {
     /// A token, which is sent behind `Bearer`.
     Bearer,
     /// The password of this user, for HTTP's basic authentication (RFC 7617).
-    Basic { user: String },
+    Basic {
+        /// Name of the user, which has no `:`.
+        user: String,
+    },
     /// A password of which something else is made.
     Password,
 }
@@ -31,7 +34,9 @@ pub enum SecretForm {
 /// A secret in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretFile {
+    /// The file, absolute or relative to where the process started.
     pub path: PathBuf,
+    /// What the text of the file is.
     pub form: SecretForm,
     /// What it was when the configuration was read: the value of a field, or, of a password, its bytes. Sensitive.
     pub first: HeaderValue,

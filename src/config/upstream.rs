@@ -25,7 +25,9 @@ pub enum Connections {
 pub struct Forwarded {
     /// The address that polls say they are for. Left out, they say 192.0.2.1, which is no machine's.
     pub address: Option<String>,
+    /// What they say in X-Forwarded-Proto. `None` if it is the listener's scheme (default).
     pub proto: Option<String>,
+    /// What they say in X-Forwarded-Host. `None` if it is the client's host (default).
     pub host: Option<String>,
 }
 
@@ -54,7 +56,9 @@ pub struct Breaker {
 pub enum Auth {
     /// An Authorization header that stays the same: basic or bearer. Sensitive.
     Static(HeaderValue),
+    /// A token of a token server, which is renewed before it expires.
     ClientCredentials(Arc<ClientCredentials>),
+    /// An answer to the upstream's challenge.
     Digest(Arc<DigestCredentials>),
     /// An Authorization header that stands in a file: all of it, the token behind `Bearer`, or the password.
     File(Arc<SecretFile>),
@@ -63,6 +67,7 @@ pub enum Auth {
 /// Digest authentication (RFC 7616).
 #[derive(Debug)]
 pub struct DigestCredentials {
+    /// Name of the user, which has no `:`.
     pub username: String,
     /// What it was when the configuration was read.
     pub password: Secret,
@@ -79,11 +84,13 @@ pub struct ClientCredentials {
     pub path: String,
     /// The file says how the server is reached, so that the upstream's `proxy` does not count.
     pub says_upstream: bool,
+    /// The name under which the token server knows pollcast.
     pub client_id: String,
     /// What it was when the configuration was read.
     pub client_secret: Secret,
     /// Where the secret stands that counts, if others may replace it.
     pub secret_file: Option<Arc<SecretFile>>,
+    /// What the token is asked to allow. `None` if the server decides (default).
     pub scope: Option<String>,
     /// The `audience` parameter that some servers want.
     pub audience: Option<String>,
@@ -102,6 +109,7 @@ pub struct Batch {
     pub parameter: String,
     /// Query parameter with the list of items.
     pub query: String,
+    /// What stands between two items in `query`: 1 to 8 characters (default: `,`).
     pub separator: String,
     /// Most items of one request.
     pub max: usize,
@@ -113,22 +121,32 @@ pub struct Batch {
     pub window: Duration,
 }
 
+/// One of `upstreams`: the servers of an API, and how they are reached and asked.
 #[derive(Debug, Clone)]
 pub struct Upstream {
+    /// Its name in the file, for messages, logs and labels.
     pub name: String,
+    /// Its servers, at least one. Each gets a share of the requests by its weight.
     pub servers: Vec<Server>,
     /// The Host header; `None` for the client's. Never `None` where a server is a Unix socket.
     pub host: Option<String>,
+    /// TLS to the servers. `None` if connections are cleartext (default).
     pub tls: Option<UpstreamTls>,
     /// What all connections to the servers go through.
     pub proxy: Option<Arc<Proxy>>,
+    /// Whether HTTP/2 is spoken to the servers (default: false).
     pub http2: bool,
+    /// Longest wait for a connection (default: 3 s).
     pub connect_timeout: Duration,
+    /// Longest wait for the first byte of an answer (default: 5 s).
     pub first_byte_timeout: Duration,
+    /// Longest whole exchange of a poll on a route that says no `poll.timeout` (default: 15 s).
     pub total_timeout: Duration,
     /// How long an unused connection is kept.
     pub keepalive: Duration,
+    /// The servers' names are resolved again this often (default: 30 s).
     pub resolve_interval: Duration,
+    /// The request that finds out which servers are well. `None` if all count as well (default).
     pub health_check: Option<HealthCheck>,
     /// What polls say for whom they are, and how their clients came, instead of what the key says.
     pub forwarded: Option<Forwarded>,
@@ -136,23 +154,30 @@ pub struct Upstream {
     pub budget: Option<Budget>,
     /// Its own quota is one for all of its resources (`budget: { quota: shared }`).
     pub quota_is_shared: bool,
+    /// When the upstream as a whole counts as down.
     pub breaker: Breaker,
     /// Requests that pass through at a time; `None` for as they come.
     pub max_requests: Option<usize>,
     /// Authentication schemes that bind a connection, beside NTLM, Negotiate and Kerberos; in lower case.
     pub connection_auth: Vec<String>,
+    /// Whether the polls of each class have connections of their own (default: they share).
     pub connections: Connections,
 }
 
+/// One server of an upstream.
 #[derive(Debug, Clone)]
 pub struct Server {
     /// `host:port`, where a name is resolved again every `resolve_interval`; or `unix:` and an absolute path.
     pub address: String,
+    /// Its share of the requests against the other servers' weights: 1 (default) to 1000.
     pub weight: usize,
 }
 
+/// The request that finds out whether a server is well: any 200 is.
 #[derive(Debug, Clone)]
 pub struct HealthCheck {
+    /// Path and query of the request.
     pub path: String,
+    /// Each server is asked this often (default: 10 s).
     pub interval: Duration,
 }

@@ -15,6 +15,7 @@ pub struct Pattern {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
     before: String,
+    /// The name of its parameter. `None` if it is fixed text.
     pub parameter: Option<String>,
     after: String,
 }
@@ -156,6 +157,7 @@ pub struct UpstreamPath {
     pub text: String,
     /// The route's own path: what clients see.
     pub client: Pattern,
+    /// What the upstream sees in place of it.
     pub path: Pattern,
     /// Query parameters that are set before those of the client.
     pub query: Vec<(String, Piece)>,

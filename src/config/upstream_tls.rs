@@ -23,12 +23,14 @@ pub const FILE_BYTES_MAX: u64 = 1 << 20;
 pub const NEEDS_OPENSSL: &str =
     "needs OpenSSL, which this build of pollcast does not have (cargo feature \"openssl\")";
 
+/// How a connection to an upstream is secured (`tls`).
 #[derive(Debug, Clone)]
 pub struct UpstreamTls {
     /// Name asked for and verified; `None` for the server's host name.
     pub sni: Option<String>,
     /// Absolute path of a PEM bundle; `None` for the system's roots.
     pub ca: Option<PathBuf>,
+    /// Whether the server has to prove its name (default: true). Without, any machine on the way can pose as it.
     pub verify: bool,
     /// If there are any, one of them is the server's, and neither authority nor name nor date decide.
     pub pin: Vec<Pin>,
@@ -109,7 +111,9 @@ pub type Identity = (Vec<Vec<u8>>, Vec<u8>);
 /// Which of the files cannot be used, and why.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BadFile {
+    /// `cert`, and why.
     Cert(String),
+    /// `key`, and why.
     Key(String),
 }
 

@@ -16,21 +16,29 @@ use super::upstream::Upstream;
 /// A validated configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Where clients connect; at least one.
     pub listeners: Vec<Listener>,
+    /// The operators' own listener. `None` if there is none.
     pub admin: Option<Admin>,
+    /// The APIs behind pollcast.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Where everything without a route goes; `None` for 404.
     pub passthrough: Option<Arc<Upstream>>,
+    /// What is polled and pushed. The most specific path counts, in whatever order they stand.
     pub routes: Vec<Arc<Route>>,
+    /// The bounds of the whole process.
     pub limits: Limits,
+    /// How a shutdown goes.
     pub drain: Drain,
     /// `None` if SIGQUIT and `--upgrade` are refused.
     pub upgrade: Option<Upgrade>,
+    /// How many threads serve requests and streams.
     pub threads: Threads,
     /// Own public helpers live under this path prefix (`/-/pollcast/`).
     pub public_prefix: String,
     /// Key of the content version (contract §2); the same on all nodes.
     pub version_key: Option<Secret>,
+    /// What is logged, and how.
     pub log: Log,
     /// What no key changes; tests shorten it.
     pub times: Times,

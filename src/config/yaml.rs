@@ -16,7 +16,9 @@ const MOST_NODES: usize = 100_000;
 /// A value and the line where it starts, from 1.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
+    /// The line where the value starts, from 1.
     pub line: usize,
+    /// The value.
     pub kind: Kind,
 }
 
@@ -32,16 +34,20 @@ pub(super) enum Kind {
 
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
+    /// The key's text.
     pub key: String,
     /// Line of the key.
     pub line: usize,
+    /// What it holds.
     pub value: Node,
 }
 
 /// Why a text is no tree: the line and what was found there.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SyntaxError {
+    /// Where it was found, from 1.
     pub line: usize,
+    /// What was found.
     pub message: String,
 }
 

@@ -48,15 +48,23 @@ pub const LOT_COUNT: usize = LOTS.len();
 /// What a poll of a lot shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LotState {
+    /// Number of the lot, from 1.
     pub lot: usize,
+    /// What is sold.
     pub title: &'static str,
+    /// The seller's name.
     pub seller: &'static str,
+    /// ISO 4217 code of the prices.
     pub currency: &'static str,
+    /// The highest bid, in whole units of `currency`.
     pub bid: u64,
+    /// Name of the highest bidder. `None` before the first bid of a round.
     pub bidder: Option<&'static str>,
     /// Bids of this round; each change adds one.
     pub bids: u64,
+    /// The lowest bid that would be accepted next.
     pub next_bid_at_least: u64,
+    /// The bid that the round began with.
     pub opened_at: u64,
     /// As an HTTP date: this API is old.
     pub ends_at: String,

@@ -12,10 +12,13 @@ use serde_json::{Value, json};
 pub enum Source {
     /// The proxy's poller: its User-Agent says so.
     Pollcast,
+    /// An ordinary poll.
     ShortPoll,
     /// A push form that reached this API, which cannot answer it as one.
     LongPoll,
+    /// A request for an event stream.
     Sse,
+    /// A request to upgrade to WebSocket.
     WebSocket,
     /// Chat messages and document edits.
     Write,

@@ -41,8 +41,10 @@ struct Message {
 /// What a visitor posts: JSON with a name, or plain text without one.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 pub struct Posting {
+    /// The visitor's name; empty if there is none.
     #[serde(default)]
     pub from: String,
+    /// What the visitor says.
     pub text: String,
 }
 
@@ -107,6 +109,7 @@ pub struct Document {
 }
 
 impl Document {
+    /// Returns the document as the demo begins with it.
     pub fn open(now_ms: UnixMs) -> Document {
         Document {
             title: "Condition report",

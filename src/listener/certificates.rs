@@ -27,7 +27,9 @@ const LONGEST: u64 = 1 << 20;
 /// A file that cannot be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadFile {
+    /// The file.
     pub file: PathBuf,
+    /// What is wrong with it.
     pub reason: String,
 }
 

@@ -9,10 +9,13 @@ use tokio::time::Instant;
 /// Everything the decision depends on.
 #[derive(Debug, Clone)]
 pub struct Situation {
+    /// The time of the decision.
     pub now: Instant,
     /// When the schedule (interval or backoff) asks for the next poll.
     pub due: Instant,
+    /// When the last poll began. `None` before the first.
     pub last_start: Option<Instant>,
+    /// The current interval.
     pub interval: Duration,
     /// The last poll failed: nothing is asked before `due`.
     pub failing: bool,
@@ -32,19 +35,23 @@ pub struct Situation {
     pub deserted: bool,
     /// The snapshot is kept for ordinary polls until then.
     pub keep_until: Instant,
+    /// The resource has to make room for another one.
     pub evicted: bool,
 }
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
+    /// Poll now.
     Poll,
     /// Nothing before then, unless something is demanded.
     Sleep(Instant),
+    /// End: no client attends, and nothing is kept for one.
     Retire,
 }
 
 impl Situation {
+    /// Returns what to do.
     pub fn decide(&self) -> Action {
         if self.evicted && self.deserted {
             return Action::Retire;

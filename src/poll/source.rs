@@ -17,6 +17,10 @@ pub trait Source: Send + Sync {
         Ok(None)
     }
 
+    /// Asks once, and reads the whole answer.
+    ///
+    /// # Errors
+    /// The upstream gave no answer that counts as data.
     async fn fetch(&self, ask: &Ask) -> Result<Answer, FetchError>;
 
     /// How long no poll has a turn because of the upstream's own quota; `None` if one has.

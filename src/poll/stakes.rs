@@ -26,8 +26,11 @@ use crate::upstream::{BodyRoom, FetchError, Quotas};
 
 /// What all poll loops share.
 pub struct Stakes {
+    /// The topics that poll loops publish to.
     pub hub: Arc<Hub>,
+    /// Gives contents their names (contract §2).
     pub namer: VersionNamer,
+    /// What polls are counted in.
     pub metrics: Metrics,
     /// By upstream name.
     pub sources: HashMap<String, Arc<dyn Source>>,
@@ -60,6 +63,7 @@ impl Stakes {
         self.says_forwarded.load(Ordering::Relaxed)
     }
 
+    /// Returns what the poll loops of this configuration share. `seed` makes their random waits repeatable in tests.
     pub fn new(
         hub: Arc<Hub>,
         config: &Config,

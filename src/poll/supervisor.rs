@@ -23,10 +23,12 @@ pub struct Relay {
 }
 
 impl Relay {
+    /// Returns a supervisor whose poll loops run on `runtime`.
     pub fn new(stakes: Arc<Stakes>, runtime: Handle) -> Relay {
         Relay { stakes, runtime }
     }
 
+    /// Returns what its poll loops share.
     pub fn stakes(&self) -> &Arc<Stakes> {
         &self.stakes
     }

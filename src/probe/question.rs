@@ -41,6 +41,7 @@ impl Question {
 pub enum Refusal {
     /// The question makes no sense with this configuration.
     Question(String),
+    /// The client of the upstream cannot be built.
     Start(NewError),
     /// Beside the reason the lines of the file that would change it, if they were found.
     Unreachable(FetchError, Option<String>),

@@ -358,8 +358,10 @@ fn plain(aim: &Aim, found: &Findings, item: &Item) -> String {
 /// What came of one URL.
 #[derive(Debug)]
 pub struct Report {
+    /// What is printed.
     pub text: String,
     /// A route is suggested.
     pub has_data: bool,
+    /// The route that is suggested. `None` if the URL gave no data to suggest one from.
     pub item: Option<Item>,
 }

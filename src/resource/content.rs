@@ -12,17 +12,22 @@ use std::time::Duration;
 /// The content of one successful poll.
 #[derive(Debug, Clone)]
 pub struct Content {
+    /// The upstream's status: 200, or another one that carries data.
     pub status: StatusCode,
+    /// The upstream's Content-Type.
     pub content_type: Option<HeaderValue>,
     /// The upstream's end-to-end headers that belong to the content (contract §3).
     pub headers: HeaderMap,
+    /// What the next poll asks conditionally with.
     pub validators: Validators,
     /// Lower-case names of `Vary` that are not the same on every poll.
     pub vary: Vec<HeaderName>,
+    /// The body, without its coding.
     pub body: Bytes,
 }
 
 impl Content {
+    /// Returns the essence and the charset of the content type. `None` if there is none that can be read.
     pub fn media_type(&self) -> Option<MediaType> {
         self.content_type.as_ref().and_then(|value| MediaType::parse(value.to_str().ok()?))
     }
@@ -36,7 +41,9 @@ impl Content {
 /// What the upstream gave to ask conditionally with; used towards the upstream only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Validators {
+    /// The upstream's entity tag (RFC 9110 §8.8.3).
     pub etag: Option<HeaderValue>,
+    /// The date of its last change (RFC 9110 §8.8.2).
     pub last_modified: Option<HeaderValue>,
 }
 

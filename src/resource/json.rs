@@ -55,6 +55,7 @@ impl Json {
         self
     }
 
+    /// Returns the value that the text is.
     pub fn root(&self) -> Element<'_> {
         Element { json: self, at: 0 }
     }
@@ -89,6 +90,7 @@ impl<'a> Element<'a> {
         &self.json.nodes[self.at as usize]
     }
 
+    /// Returns what the value is.
     pub fn kind(&self) -> Kind {
         self.node().kind
     }
@@ -114,6 +116,7 @@ impl<'a> Element<'a> {
         self.json.text.slice_ref(self.raw())
     }
 
+    /// Returns whether a rule ignores the value itself.
     pub fn is_ignored(&self) -> bool {
         self.node().ignored
     }

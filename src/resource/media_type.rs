@@ -7,10 +7,12 @@
 pub struct MediaType {
     /// `type/subtype`.
     pub essence: String,
+    /// The value of `charset`. `None` if it has none.
     pub charset: Option<String>,
 }
 
 impl MediaType {
+    /// Reads the value of a Content-Type. Returns `None` if it has no `/`.
     pub fn parse(text: &str) -> Option<MediaType> {
         let mut parts = text.split(';');
         let essence = parts.next()?.trim().to_ascii_lowercase();
@@ -26,6 +28,8 @@ impl MediaType {
         Some(MediaType { essence, charset })
     }
 
+    /// Returns whether bodies of this type are JSON: `application/json`, or any type with the suffix `+json` (RFC
+    /// 6839 §3.1).
     pub fn is_json(&self) -> bool {
         self.essence == "application/json" || self.essence.ends_with("+json")
     }

@@ -14,15 +14,21 @@ use super::{MediaType, Validators};
 /// One successful poll, immutable.
 #[derive(Debug)]
 pub struct Snapshot {
+    /// The name of the content (contract §2).
     pub version: Version,
+    /// The upstream's status.
     pub status: StatusCode,
+    /// The upstream's Content-Type.
     pub content_type: Option<HeaderValue>,
+    /// The same, reduced to what names content. `None` if it cannot be read.
     pub media_type: Option<MediaType>,
     /// The upstream's end-to-end headers that belong to the content (contract §3).
     pub headers: HeaderMap,
+    /// What the next poll asks conditionally with.
     pub validators: Validators,
     /// Lower-case names of `Vary` that are not the same on every poll.
     pub vary: Vec<HeaderName>,
+    /// The body that clients get.
     pub body: Bytes,
     /// The upstream forbids to change the content on its way.
     no_transform: bool,
@@ -35,6 +41,7 @@ pub struct Snapshot {
 }
 
 impl Content {
+    /// Returns the content under its name.
     pub fn into_snapshot(self, version: Version) -> Snapshot {
         Snapshot::new(
             version,
@@ -67,6 +74,8 @@ pub fn detached(value: &HeaderValue) -> HeaderValue {
 }
 
 impl Snapshot {
+    /// Returns a snapshot that holds no more memory than its parts need: header values are copied out of the head
+    /// they were read in.
     pub fn new(
         version: Version,
         status: StatusCode,
@@ -152,6 +161,7 @@ impl Snapshot {
         self.no_transform
     }
 
+    /// Returns the values of the body that a rule ignores.
     pub fn ignored(&self) -> &Ignored {
         &self.ignored
     }

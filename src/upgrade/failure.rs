@@ -11,18 +11,38 @@ use std::{fmt, io};
 pub enum Failure {
     /// The configuration says nothing of upgrades.
     Unset,
-    /// The place of the socket cannot be used; what is there, what is wanted.
-    Place { socket: PathBuf, reason: String },
+    /// The place of the socket cannot be used.
+    Place {
+        /// `upgrade.socket`.
+        socket: PathBuf,
+        /// What is there, and what is wanted.
+        reason: String,
+    },
     /// No process handed anything over.
-    Nobody { socket: PathBuf, waited: Duration },
+    NoPredecessor {
+        /// `upgrade.socket`.
+        socket: PathBuf,
+        /// `upgrade.timeout`.
+        waited: Duration,
+    },
     /// No process took the sockets.
-    NoHeir { socket: PathBuf, error: io::Error },
+    NoSuccessor {
+        /// `upgrade.socket`.
+        socket: PathBuf,
+        /// Why the new process could not be reached.
+        error: io::Error,
+    },
     /// The new process ended, or did not say in time that it accepts.
-    Heir(String),
+    Successor(String),
     /// The old process did not wait: it goes on.
     TooLate,
     /// What was handed over is no listening socket of that name.
-    Strange { name: String, reason: String },
+    NotASocket {
+        /// The name that it was handed over under.
+        name: String,
+        /// What it is.
+        reason: String,
+    },
     /// The system refuses.
     System(io::Error),
 }
@@ -34,7 +54,7 @@ impl fmt::Display for Failure {
                 f.write_str("the configuration has no upgrade.socket, through which the sockets go")
             }
             Failure::Place { socket, reason } => write!(f, "upgrade.socket {}: {reason}", socket.display()),
-            Failure::Nobody { socket, waited } => {
+            Failure::NoPredecessor { socket, waited } => {
                 let waited = humantime::format_duration(*waited);
                 let socket = socket.display();
                 write!(
@@ -43,14 +63,14 @@ impl fmt::Display for Failure {
                 )?;
                 f.write_str("it does when it gets SIGQUIT and has the same upgrade.socket")
             }
-            Failure::NoHeir { socket, error } => {
+            Failure::NoSuccessor { socket, error } => {
                 write!(f, "upgrade.socket {}: no new process took the sockets: {error}", socket.display())
             }
-            Failure::Heir(reason) => write!(f, "the new process {reason}"),
+            Failure::Successor(reason) => write!(f, "the new process {reason}"),
             Failure::TooLate => {
                 f.write_str("the old process did not wait any longer (its upgrade.timeout) and goes on")
             }
-            Failure::Strange { name, reason } => write!(f, "what was handed over as {name:?} {reason}"),
+            Failure::NotASocket { name, reason } => write!(f, "what was handed over as {name:?} {reason}"),
             Failure::System(error) => error.fmt(f),
         }
     }
@@ -59,7 +79,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Failure::NoHeir { error, .. } | Failure::System(error) => Some(error),
+            Failure::NoSuccessor { error, .. } | Failure::System(error) => Some(error),
             _ => None,
         }
     }

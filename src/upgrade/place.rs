@@ -15,7 +15,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use super::failure::Failure;
 
 /// How long it is waited for a new process that is to take the sockets.
-const HEIR_WAIT_MAX: Duration = Duration::from_secs(5);
+const SUCCESSOR_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether it is there.
 const LOOK: Duration = Duration::from_millis(50);
@@ -98,15 +98,15 @@ fn lets_others_in(about: &Metadata, user: u32) -> Option<String> {
     reason = "runs on a thread for calls that block; a path has no event to wait for"
 )]
 pub(super) fn connect(socket: &Path) -> Result<UnixStream, Failure> {
-    let until = Instant::now() + HEIR_WAIT_MAX;
+    let until = Instant::now() + SUCCESSOR_WAIT_MAX;
     loop {
         match UnixStream::connect(socket) {
-            Ok(heir) => {
-                is_own(&heir, socket)?;
-                return Ok(heir);
+            Ok(successor) => {
+                is_own(&successor, socket)?;
+                return Ok(successor);
             }
             Err(error) if Instant::now() >= until => {
-                return Err(Failure::NoHeir { socket: socket.to_owned(), error });
+                return Err(Failure::NoSuccessor { socket: socket.to_owned(), error });
             }
             Err(_) => std::thread::sleep(LOOK),
         }

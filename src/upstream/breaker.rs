@@ -22,6 +22,7 @@ pub struct Breaker {
 }
 
 impl Breaker {
+    /// Returns a breaker that is closed.
     pub fn new(rules: config::Breaker) -> Breaker {
         Breaker { rules, failures: 0, open: None, wait: rules.wait }
     }
@@ -39,14 +40,18 @@ impl Breaker {
         }
     }
 
+    /// Returns whether the upstream counts as down.
     pub fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
+    /// Notes a poll that got an answer: the breaker closes.
     pub fn succeeded(&mut self) {
         *self = Breaker::new(self.rules);
     }
 
+    /// Notes a failed poll: the breaker opens once there were `failures` in a row, and waits twice as long after each
+    /// failed trial.
     pub fn failed(&mut self, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         if self.rules.failures.is_none_or(|most| self.failures < most) {

@@ -43,7 +43,8 @@ use tracing::warn;
 
 use super::breaker::Breaker;
 use super::budget::{Gate, NoTurn, Turn};
-use super::failure::{Failure, FetchError, NewError};
+use super::failure::{Failure, FetchError};
+use super::new_error::NewError;
 use super::schedule::Quota;
 use super::servers::{Resolver, SystemResolver, Targets};
 use super::target::Target;

@@ -3,8 +3,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use humantime::format_duration;
@@ -300,68 +298,6 @@ impl Error for Failure {
             | Self::Truncated { source, .. }
             | Self::Encoding { source, .. }
             | Self::Reset { source } => Some(source.as_ref()),
-            _ => None,
-        }
-    }
-}
-
-/// An upstream whose client cannot be built.
-#[derive(Debug)]
-#[allow(missing_docs, reason = "each is the upstream's name, the file, or what was found in it")]
-pub enum NewError {
-    /// A server's address is not `host:port`.
-    Server { upstream: String, address: String },
-    /// The CA bundle cannot be read.
-    CaFile { upstream: String, path: PathBuf, source: io::Error },
-    /// The CA bundle holds no certificate, or one that is none.
-    CaContent { upstream: String, path: PathBuf, found: String },
-    /// pollcast's own certificate or key cannot be used.
-    Identity { upstream: String, path: PathBuf, found: String },
-    /// OpenSSL does not take what `tls` says.
-    Terms { upstream: String, found: String },
-    /// The system's roots are needed and missing.
-    SystemRoots { upstream: String, found: String },
-    /// The health check's path or host cannot be sent.
-    HealthCheck { upstream: String, found: String },
-}
-
-impl fmt::Display for NewError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Server { upstream, address } => {
-                write!(f, "upstream {upstream:?}: server {address:?} is not host:port")
-            }
-            Self::CaFile { upstream, path, source } => {
-                write!(f, "upstream {upstream:?}: cannot read the CA file {}: {source}", path.display())
-            }
-            Self::CaContent { upstream, path, found } => {
-                write!(
-                    f,
-                    "upstream {upstream:?}: the CA file {} is not a PEM bundle of certificates: {found}",
-                    path.display()
-                )
-            }
-            Self::Identity { upstream, path, found } => {
-                write!(f, "upstream {upstream:?}: {} cannot be used: {found}", path.display())
-            }
-            Self::Terms { upstream, found } => {
-                write!(f, "upstream {upstream:?}: its `tls` cannot be used: {found}")
-            }
-            Self::SystemRoots { upstream, found } => write!(
-                f,
-                "upstream {upstream:?}: the system's root certificates cannot be used: {found}; install them or set tls.ca"
-            ),
-            Self::HealthCheck { upstream, found } => {
-                write!(f, "upstream {upstream:?}: the health check cannot be sent: {found}")
-            }
-        }
-    }
-}
-
-impl Error for NewError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::CaFile { source, .. } => Some(source),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@
 //! `servers` chooses a server, `target` is one, `client` connects and holds one exchange, `head`, `chunks`,
 //! `document` and `decode` judge what came back, `trust` reads certificates, `connection_auth` knows what binds a
 //! connection to its user, `max_requests` counts what passes through, `poll_bodies` bounds what polls read, `secret`
-//! reads files that others replace, `failure` says what went wrong. `schedule` is when to ask, `classify` what an
+//! reads files that others replace, `failure` says what went wrong, `new_error` why a client cannot be built. `schedule` is when to ask, `classify` what an
 //! answer is. Only `client` and `servers` name
 //! Pingora. Must not know: resources, versions, what counts as data, subscribers.
 
@@ -22,6 +22,7 @@ pub mod fields;
 pub mod fuzzing;
 mod head;
 mod max_requests;
+mod new_error;
 mod poll_bodies;
 pub mod schedule;
 mod secret;
@@ -40,8 +41,9 @@ pub use budget::{Gate, Held, Quotas, Scope, Turn};
 pub use chunks::{BadAt, Chunks};
 pub use client::{Bond, Chosen, Client, Remedy, Server, Whose, remedies, unreached, wants_credentials};
 pub use document::{Document, NoDocument};
-pub use failure::{Failure, FetchError, NewError};
+pub use failure::{Failure, FetchError};
 pub use max_requests::{InFlight, Place};
+pub use new_error::NewError;
 pub use poll_bodies::{BodyClaim, BodyRoom, HeldBody};
 pub use secret::WatchedSecret;
 

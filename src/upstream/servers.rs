@@ -21,7 +21,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-use super::failure::{Failure, NewError};
+use super::failure::Failure;
+use super::new_error::NewError;
 use super::target::{Addresses, Site, Target};
 use crate::config;
 

@@ -33,6 +33,7 @@ pub(super) enum Site {
 /// A server at one of its addresses.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
+    /// The address.
     pub site: Site,
     /// Host name or IP literal as configured, without port and brackets; `localhost` for a Unix socket.
     pub host: Arc<str>,

@@ -9,7 +9,7 @@ use rustls::sign::CertifiedKey;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::failure::NewError;
+use super::new_error::NewError;
 use crate::config;
 use crate::config::upstream_tls::{BadFile, Identity, read_file};
 

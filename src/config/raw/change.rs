@@ -16,6 +16,7 @@ use super::{Count, List, Number, Text};
 pub enum ChangeSetting {
     /// `off`.
     Word(Text),
+    /// The rules.
     On(Box<Change>),
 }
 
@@ -64,6 +65,7 @@ pub enum ArrayKeySetting {
 pub enum DeltaSetting {
     /// `true` or `false`.
     Word(Text),
+    /// The settings of patches.
     On(Delta),
 }
 
@@ -80,6 +82,7 @@ pub struct Delta {
 pub enum FeedSetting {
     /// `off`.
     Word(Text),
+    /// Where the items are, and what names them.
     On(Box<Feed>),
 }
 

@@ -15,6 +15,7 @@ use super::{Flag, List, SecretText, Text, Time};
 pub enum AuthenticateSetting {
     /// `off`.
     Word(Text),
+    /// The ways in.
     On(Box<Authenticate>),
 }
 

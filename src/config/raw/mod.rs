@@ -166,6 +166,7 @@ pub struct Upstream {
 pub enum ProxySetting {
     /// All of it.
     Url(SecretText),
+    /// A mapping with the password apart.
     Parts(Box<ProxyParts>),
 }
 
@@ -210,6 +211,7 @@ pub struct Breaker {
 pub enum Server {
     /// `host:port`.
     Address(Text),
+    /// A mapping with a weight.
     Weighted(WeightedServer),
 }
 

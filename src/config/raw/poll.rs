@@ -15,6 +15,7 @@ use super::{Count, FileText, Flag, List, Size, Text, Time};
 pub enum PollSetting {
     /// `off`.
     Word(Text),
+    /// The settings of the polls.
     On(Box<Poll>),
 }
 
@@ -62,7 +63,9 @@ pub struct Poll {
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Interval {
+    /// The time from one poll to the next.
     Fixed(Time),
+    /// The bounds between which it moves.
     Adaptive(AdaptiveInterval),
 }
 
@@ -100,6 +103,7 @@ pub struct Backoff {
 pub enum AuthSetting {
     /// `off`.
     Word(Text),
+    /// One kind of credentials.
     On(Box<Auth>),
 }
 
@@ -173,6 +177,7 @@ pub struct OAuth {
 pub enum BatchSetting {
     /// `off`.
     Word(Text),
+    /// How names are put into one request.
     On(Box<Batch>),
 }
 

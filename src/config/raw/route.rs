@@ -25,6 +25,7 @@ pub struct Route {
     pub upstream_path: Option<Text>,
     /// The route counts for these hosts only; left out: for all.
     pub hosts: Option<List<Text>>,
+    /// The keys that `defaults` may say, too.
     #[serde(flatten)]
     pub settings: RouteSettings,
 }
@@ -143,6 +144,7 @@ pub enum Share {
     /// `public`: clients' credentials mean nothing here; `authorize`: each client is checked with its own;
     /// `unset`: only requests without credentials share.
     Word(Text),
+    /// The headers, cookies and claims that have to be equal.
     By(ShareBy),
 }
 
@@ -160,6 +162,7 @@ pub struct ShareBy {
 pub enum Query {
     /// `all`.
     Word(Text),
+    /// The parameters that name the resource.
     Names(List<Text>),
 }
 
@@ -191,6 +194,7 @@ pub struct History {
 pub enum CorsSetting {
     /// `off`.
     Word(Text),
+    /// Which origins, and how.
     On(Cors),
 }
 
@@ -230,6 +234,7 @@ pub struct Websocket {
 pub enum WebsocketOrigins {
     /// `same`.
     Word(Text),
+    /// The origins.
     List(List<Text>),
 }
 
@@ -239,6 +244,7 @@ pub enum WebsocketOrigins {
 pub enum SendSetting {
     /// `off`.
     Word(Text),
+    /// What the request is.
     On(Send),
 }
 

@@ -32,6 +32,7 @@ const NO_CLASS_HEADERS: &[&str] = &[
     "upgrade",
 ];
 
+/// Reads `share`: which clients may share one poll.
 pub fn share((place, said): Said<'_, raw::Share>, to: &mut Share, findings: &mut Findings) {
     match said {
         Some(raw::Share::Word(word)) => match word.0.as_str() {
@@ -112,6 +113,7 @@ fn class_value(findings: &mut Findings, place: &Place, said: &str) -> Option<Cla
     Some(ClassValue::Header(name))
 }
 
+/// Reads `query`, `unknown_query`, `query_order` and `ignore_query`.
 pub fn query(place: &Place, raw: &raw::RouteSettings, route: &mut Route, findings: &mut Findings) {
     let rule = &mut route.query;
     match at!(place, raw.query) {
@@ -171,6 +173,7 @@ fn kept_field(findings: &mut Findings, place: &Place, said: &str) -> Option<Head
     Some(name)
 }
 
+/// Reads `credentials`, `keep_fields` and `ignore_cookies`.
 pub fn credentials(place: &Place, raw: &raw::RouteSettings, route: &mut Route, findings: &mut Findings) {
     findings.list(at!(place, raw.keep_fields), kept_field, &mut route.keep_fields);
     findings.list(at!(place, raw.ignore_cookies), ignored_cookie, &mut route.ignore_cookies);
@@ -232,6 +235,7 @@ fn token(findings: &mut Findings, place: &Place, said: &str, name: &str, message
     }
 }
 
+/// Reads `cors`.
 pub fn cors((place, said): Said<'_, raw::CorsSetting>, to: &mut Option<Cors>, findings: &mut Findings) {
     let raw = match said {
         Some(raw::CorsSetting::Word(word)) if word.0 == "off" => return *to = None,

@@ -19,6 +19,7 @@ use super::surroundings::Surroundings;
 use super::units::{HOUR, MINUTE, SECOND};
 use super::value::{Said, at};
 
+/// Reads `poll.auth`: one kind of credentials, or `off`.
 pub fn auth(
     (place, said): Said<'_, raw::AuthSetting>,
     around: &Surroundings<'_>,
@@ -125,7 +126,9 @@ pub fn secret_file(
 
 /// A password, or the file that it stands in.
 pub enum Password {
+    /// The password itself.
     Said(Secret),
+    /// The file with it.
     File(SecretFile),
 }
 

@@ -8,6 +8,7 @@ use super::paths;
 use super::units::{MILLISECOND, SECOND};
 use super::value::{Said, at};
 
+/// Reads `poll.batch`. Path and parameter that it leaves out stay empty: they follow from the route.
 pub fn batch((place, said): Said<'_, raw::BatchSetting>, to: &mut Option<Batch>, findings: &mut Findings) {
     let raw = match said {
         Some(raw::BatchSetting::On(raw)) => raw,

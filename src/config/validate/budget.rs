@@ -35,6 +35,7 @@ pub fn budget(
     Some(Budget { rate: rate?, burst: burst as u32, max_concurrent })
 }
 
+/// Reads `breaker` of an upstream.
 pub fn breaker((place, said): Said<'_, raw::Breaker>, to: &mut Breaker, findings: &mut Findings) {
     let Some(raw) = said else { return };
     let mut failures = to.failures.map(|failures| failures as usize);

@@ -40,6 +40,7 @@ const OF_ONE_MESSAGE: &[&str] = &[
 const ALWAYS_CREDENTIALS: [HeaderName; 3] =
     [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
 
+/// Reads `vary`, `ignore_vary` and `ignore_headers`.
 pub fn apply(place: &Place, raw: &raw::RouteSettings, rules: &mut HeaderRules, findings: &mut Findings) {
     findings.list(at!(place, raw.vary), choosing, &mut rules.vary);
     findings.list(at!(place, raw.ignore_vary), ignored_vary, &mut rules.ignore_vary);

@@ -16,6 +16,7 @@ use super::units::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
 use super::value::{Said, at};
 use super::{jwt, server};
 
+/// Reads `authenticate`: the ways in, or `off`.
 pub fn authenticate(
     (place, said): Said<'_, raw::AuthenticateSetting>,
     around: &Surroundings<'_>,
@@ -132,6 +133,7 @@ fn token_places(place: &Place, raw: &raw::TokenPlaces, to: &mut TokenPlaces, fin
     }
 }
 
+/// Reads `authorize.recheck`.
 pub fn recheck((place, said): Said<'_, raw::Authorize>, to: &mut Duration, findings: &mut Findings) {
     if let Some(raw) = said {
         findings.time(at!(place, raw.recheck), SECOND..=DAY, to);

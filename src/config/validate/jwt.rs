@@ -42,6 +42,7 @@ macro_rules! issuer_said {
     };
 }
 
+/// Reads `authenticate.jwt`: the issuers with their keys, and what is asked of a token.
 pub fn jwt(place: &Place, raw: &raw::Jwt, around: &Surroundings<'_>, findings: &mut Findings) -> Option<Jwt> {
     let mut jwt = Jwt {
         issuers: Vec::new(),

@@ -14,6 +14,7 @@ use super::value::{Said, at};
 /// Bounds of every number of clients, connections or resources.
 const MANY: RangeInclusive<usize> = 1..=10_000_000;
 
+/// Reads `limits`. What the file leaves out keeps its default.
 pub fn limits(file: &raw::File, findings: &mut Findings) -> Limits {
     let mut limits = Limits::default();
     let (place, Some(raw)) = at!(Place::root(), file.limits) else {

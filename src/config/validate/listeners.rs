@@ -16,6 +16,7 @@ use super::tls;
 use super::units::{DAY, SECOND};
 use super::value::{Said, at};
 
+/// Reads `listeners`, with the files of their certificates.
 pub fn listeners(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Vec<Listener> {
     let (place, Some(said)) = at!(Place::root(), file.listeners) else {
         return Vec::new();
@@ -173,6 +174,7 @@ fn listener_tls(
     Some(ListenerTls { certificates, min_version, client_ca, client_certificates, reload })
 }
 
+/// Reads `admin`. Returns `None` if there is none, or if it says no usable address.
 pub fn admin(
     file: &raw::File,
     base_dir: &Path,

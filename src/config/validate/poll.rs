@@ -39,6 +39,7 @@ const OWN_HEADERS: &[(&str, &str)] = &[
     ("x-real-ip", "is said with the upstream's forwarded: { for: ... }"),
 ];
 
+/// Reads `poll`. With `off` the requests of the route pass through.
 pub fn apply(
     (place, said): Said<'_, raw::PollSetting>,
     around: &Surroundings<'_>,

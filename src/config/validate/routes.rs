@@ -10,6 +10,7 @@ use super::surroundings::{Surroundings, upstream_named};
 use super::value::at;
 use super::{listeners, paths, settings, upstream_path};
 
+/// Reads `routes`, each on top of `defaults`.
 pub fn routes(
     file: &raw::File,
     around: &Surroundings<'_>,

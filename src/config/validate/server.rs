@@ -24,8 +24,11 @@ pub struct Said<'a> {
     pub place: &'a Place,
     /// The key of the URL.
     pub key: &'a str,
+    /// The URL.
     pub url: Option<&'a raw::Text>,
+    /// The file of authorities that its certificate is checked against.
     pub ca: Option<&'a raw::Text>,
+    /// The upstream whose servers, `tls` and `proxy` lead to it.
     pub upstream: Option<&'a raw::Text>,
     /// What asking it in clear means.
     pub risk: &'a str,

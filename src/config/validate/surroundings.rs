@@ -13,6 +13,7 @@ use super::super::problem::{Findings, Place, suggestion};
 pub struct Surroundings<'a> {
     /// Relative paths are relative to it.
     pub base_dir: &'a Path,
+    /// The upstreams of the file.
     pub upstreams: &'a [Arc<Upstream>],
     /// Names of those that something else than a route is asked by.
     pub used: RefCell<Vec<String>>,

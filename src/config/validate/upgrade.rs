@@ -16,6 +16,7 @@ const LONGEST: usize = 100;
 /// Most descriptors that are handed over at once is 32, and one of them is the line to the new process.
 const MOST_SOCKETS: usize = 31;
 
+/// Reads `upgrade`. Returns `None` if there is none, or if it has no usable socket.
 pub fn upgrade(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Option<Upgrade> {
     let (place, Some(raw)) = at!(Place::root(), file.upgrade) else {
         return None;

@@ -14,6 +14,7 @@ use super::tls;
 use super::units::{DAY, SECOND};
 use super::value::at;
 
+/// Reads `tls` of an upstream, with the files that it names.
 pub fn upstream_tls(
     place: &Place,
     raw: &raw::UpstreamTls,

@@ -18,6 +18,7 @@ use super::upstream_tls::upstream_tls;
 use super::value::{Said, at};
 use super::{auth, budget, paths};
 
+/// Reads `upstreams`, by their names.
 pub fn upstreams(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Vec<Arc<Upstream>> {
     let (place, Some(said)) = at!(Place::root(), file.upstreams) else {
         return Vec::new();

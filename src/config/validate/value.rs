@@ -64,6 +64,7 @@ impl Findings {
         None
     }
 
+    /// Reads a length of time. Returns `None`, and tells the problem, if it is none or out of bounds.
     pub fn read_time(
         &mut self,
         place: &Place,
@@ -79,6 +80,7 @@ impl Findings {
         }
     }
 
+    /// Reads a length of time into `to`.
     pub fn time(
         &mut self,
         (place, said): Said<'_, Time>,
@@ -128,6 +130,7 @@ impl Findings {
         }
     }
 
+    /// Reads a whole number. Returns `None`, and tells the problem, if it is none or out of bounds.
     pub fn read_count(
         &mut self,
         place: &Place,
@@ -147,6 +150,7 @@ impl Findings {
         }
     }
 
+    /// Reads a whole number into `to`.
     pub fn count(&mut self, (place, said): Said<'_, Count>, bounds: RangeInclusive<usize>, to: &mut usize) {
         if let Some(value) = said.and_then(|said| self.read_count(&place, said, &bounds)) {
             *to = value;
@@ -167,6 +171,7 @@ impl Findings {
         }
     }
 
+    /// Reads a number of bytes, as `64KiB`, into `to`.
     pub fn size(&mut self, (place, said): Said<'_, Size>, bounds: RangeInclusive<usize>, to: &mut usize) {
         let Some(said) = said else { return };
         let bytes =
@@ -182,6 +187,7 @@ impl Findings {
         }
     }
 
+    /// Reads a number of bytes into `to`; `off` is `None`.
     pub fn size_or_off(
         &mut self,
         (place, said): Said<'_, Size>,
@@ -197,6 +203,7 @@ impl Findings {
         *to = Some(bytes).filter(|bytes| *bytes > 0);
     }
 
+    /// Reads a rate, as `10/s`, into `to`.
     pub fn rate(&mut self, (place, said): Said<'_, Rate>, bounds: RangeInclusive<u32>, to: &mut u32) {
         let Some(said) = said else { return };
         match said.0.strip_suffix("/s").and_then(|count| count.trim().parse().ok()) {
@@ -239,6 +246,7 @@ impl Findings {
         }
     }
 
+    /// Reads a number. Returns `None`, and tells the problem, if it is none or out of bounds.
     pub fn read_number(&mut self, place: &Place, said: &str, bounds: RangeInclusive<f64>) -> Option<f64> {
         match said.parse::<f64>().ok().filter(|number| number.is_finite()) {
             Some(number) => self.bounded(place, said, number, &bounds, ("small", "large"), f64::to_string),
@@ -249,6 +257,7 @@ impl Findings {
         }
     }
 
+    /// Reads `true` or `false` into `to`.
     pub fn flag(&mut self, (place, said): Said<'_, Flag>, to: &mut bool) {
         match said.map(|said| said.0.as_str()) {
             Some("true") => *to = true,
@@ -265,6 +274,7 @@ impl Findings {
         }
     }
 
+    /// Returns the value of one of a few words, or tells the problem with the nearest word.
     pub fn read_choice<T: Copy>(&mut self, place: &Place, said: &str, choices: &[(&str, T)]) -> Option<T> {
         let found = choices.iter().find(|(word, _)| *word == said);
         if found.is_none() {

@@ -15,6 +15,7 @@ use super::{access, paths, poll};
 const OWN_HEADERS: &[(&str, &str)] =
     &[("content-type", "is said with send.content_type"), ("host", "is said with the upstream's host")];
 
+/// Reads `websocket`.
 pub fn apply((place, said): Said<'_, raw::Websocket>, to: &mut Websocket, findings: &mut Findings) {
     let Some(raw) = said else { return };
     match at!(place, raw.origins) {

@@ -10,11 +10,17 @@ pub const MAX_DEPTH: usize = 128;
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// `null`.
     Null,
+    /// `true` or `false`.
     Bool,
+    /// A number, of any size.
     Number,
+    /// A string, or the name of a member.
     String,
+    /// An array.
     Array,
+    /// An object.
     Object,
 }
 
@@ -23,6 +29,7 @@ pub enum Kind {
 pub struct Malformed {
     /// Byte of the text, from 0.
     pub at: usize,
+    /// What would have been right there.
     pub wanted: &'static str,
 }
 

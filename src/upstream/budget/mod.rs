@@ -46,10 +46,18 @@ impl Drop for Turn {
 /// No turn came within the patience of the poll that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoTurn {
-    /// The operator's budget is used up, and so many polls wait.
-    Budget { patience: Duration, waiting: usize },
-    /// The upstream's own quota is used up for so long.
-    Quota { wait: Duration },
+    /// The operator's budget is used up.
+    Budget {
+        /// How long the poll has waited.
+        patience: Duration,
+        /// How many polls wait.
+        waiting: usize,
+    },
+    /// The upstream's own quota is used up.
+    Quota {
+        /// How long until it allows a poll again.
+        wait: Duration,
+    },
 }
 
 impl Gate {

@@ -20,7 +20,7 @@ use super::secured::Terms;
 use crate::config;
 use crate::config::upstream_tls::Identity;
 use crate::metrics::Metrics;
-use crate::upstream::failure::NewError;
+use crate::upstream::new_error::NewError;
 use crate::upstream::trust;
 
 /// The papers of one upstream.

@@ -26,9 +26,9 @@ use super::refusal::Refusal;
 use super::tidy::{self, Sloppiness, Tidy};
 use super::way::{Unreached, Way};
 use crate::config;
-use crate::upstream::failure::{Failure, NewError};
 use crate::upstream::target::{Site, Target};
 use crate::upstream::{Answer, Ask, connection_auth};
+use crate::upstream::{Failure, NewError};
 
 /// Idle connections kept for one upstream.
 const POOL_SIZE: usize = 256;

@@ -147,18 +147,31 @@ fn address(bytes: &[u8]) -> Option<String> {
 /// What OpenSSL's numbers say of certificates (`X509_V_ERR_…`, `x509_vfy.h`).
 #[cfg(feature = "openssl")]
 mod verdict {
+    /// `UNABLE_TO_GET_ISSUER_CERT`: an authority on the chain is not known.
     pub const NO_ISSUER: i32 = 2;
+    /// `CERT_NOT_YET_VALID`.
     pub const NOT_YET_VALID: i32 = 9;
+    /// `CERT_HAS_EXPIRED`.
     pub const EXPIRED: i32 = 10;
+    /// `DEPTH_ZERO_SELF_SIGNED_CERT`: the server's own certificate signs itself.
     pub const SELF_SIGNED: i32 = 18;
+    /// `SELF_SIGNED_CERT_IN_CHAIN`: the chain ends in an authority that is not trusted.
     pub const SELF_SIGNED_IN_CHAIN: i32 = 19;
+    /// `UNABLE_TO_GET_ISSUER_CERT_LOCALLY`: the authority is not among the trusted ones.
     pub const NO_ISSUER_LOCALLY: i32 = 20;
+    /// `UNABLE_TO_VERIFY_LEAF_SIGNATURE`: the server sent no chain, and no trusted authority signed its certificate.
     pub const NO_ISSUER_AT_ALL: i32 = 21;
+    /// `INVALID_PURPOSE`: the certificate is not for servers.
     pub const WRONG_PURPOSE: i32 = 26;
+    /// `HOSTNAME_MISMATCH`.
     pub const HOSTNAME_MISMATCH: i32 = 62;
+    /// `IP_ADDRESS_MISMATCH`.
     pub const IP_ADDRESS_MISMATCH: i32 = 64;
+    /// `EE_KEY_TOO_SMALL`: the server's key is shorter than the security level allows.
     pub const KEY_TOO_SMALL: i32 = 66;
+    /// `CA_KEY_TOO_SMALL`: an authority's key is.
     pub const AUTHORITYS_KEY_TOO_SMALL: i32 = 67;
+    /// `CA_MD_TOO_WEAK`: an authority signed with a digest that the security level forbids.
     pub const DIGEST_TOO_WEAK: i32 = 68;
 }
 #[cfg(feature = "openssl")]
