@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use route::{SECOND, key};
 
 use super::*;
+use crate::config::Route;
 use crate::frame::{Coding, Format, State};
 use crate::resource::{Snapshot, Validators, Version, VersionNamer};
 
