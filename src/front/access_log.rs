@@ -5,7 +5,7 @@
 use pingora::proxy::Session;
 use pingora::{ErrorSource, ErrorType};
 
-use super::Context;
+use super::context::Context;
 use crate::metrics::Bypass;
 
 pub(super) fn ended(session: &Session, error: Option<&pingora::Error>, ctx: &Context) {

@@ -10,11 +10,12 @@ use std::time::Instant;
 use http::StatusCode;
 use pingora::protocols::SocketDigest;
 
-use super::Shared;
-use super::answer::pace::Trial;
+use super::answer::trial::Trial;
 use super::progress::InProgress;
-use super::subscribe::ask_first::Asking;
-use super::subscribe::cursor_hold::CursorHold;
+use super::request::client_address::household;
+use super::services::Shared;
+use super::subscribe::asking::Asking;
+use super::subscribe::cursor_wait::CursorHold;
 use crate::config::Route;
 use crate::identity::Identity;
 use crate::metrics::Bypass;
@@ -140,6 +141,39 @@ impl Context {
     pub(super) fn pauses(&mut self) {
         if std::mem::take(&mut self.passing) {
             self.shared.metrics.passthrough_active.dec();
+        }
+    }
+}
+
+impl Context {
+    /// Counts the request.
+    ///
+    /// # Errors
+    /// The limit that leaves no room, as the metric says it.
+    pub(super) fn enter(&mut self) -> Result<(), &'static str> {
+        let address = self.client.map(household);
+        self.in_progress = Some(self.shared.progress.enter(&self.shared.config.limits, address)?);
+        Ok(())
+    }
+
+    /// The head of an answer with this status goes out now.
+    pub(super) fn head_goes_out(&mut self, status: StatusCode) {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            self.in_progress = None;
+        }
+        self.head_sent |= !status.is_informational();
+        self.may_leave();
+    }
+
+    /// All of its body is read.
+    pub(super) fn body_is_read(&mut self) {
+        self.body_read = true;
+        self.may_leave();
+    }
+
+    fn may_leave(&mut self) {
+        if self.head_sent && self.body_read {
+            self.in_progress = None;
         }
     }
 }

@@ -4,85 +4,25 @@
 //! A covered URL never works worse than an uncovered one: in every doubt a plain request passes
 //! through. Must not know: how bytes are written to push clients.
 
-use std::sync::Arc;
-
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version as HttpVersion, header};
+use http::{HeaderMap, StatusCode, header};
 use pingora::Result;
-use pingora::proxy::Session;
 
-use super::access::authorize::Client;
 use super::access::reason::{Reason, token_field};
-use super::access::resource_limits::Asker;
-use super::access::share::{self, ClassValues};
-use super::access::{admit, authenticate, resource_limits};
+use super::access::share::ClassValues;
+use super::access::{authenticate, client_limit, share};
+use super::covered_request::CoveredRequest;
+use super::decision::Fate;
 use super::passthrough::bypass;
-use super::request::transport_choice::{self, Form, form};
-use super::request::{hosts, target};
-use super::subscribe::ask_first::Otherwise;
-use super::{Context, Fate, Front, passthrough, refuse, subscribe};
-use crate::config::{Plain, Route, Share};
-use crate::hub::{Attend, Attendance, ExceptionKind, Full};
-use crate::identity::{CertificateName, Denied, Proof, strip};
-use crate::listener::client_certificate;
+use super::request::transport_choice::{Form, form};
+use super::request::{target, transport_choice};
+use super::subscribe::asking::Otherwise;
+use super::{passthrough, refuse, resource_key};
+use crate::config::{Plain, Share};
+use crate::identity::{Denied, Proof, strip};
 use crate::metrics::{Bypass, DoubtOutcome};
 use crate::resource::{QueryProblem, ResourceKey, Target, canonical_query, first_doubt, has_resume};
 
-/// How often a key is made again because the upstream's `Vary` says more than was known.
-pub(super) const VARY_TURNS: usize = 3;
-
-/// One covered request.
-pub(super) struct Cover<'a> {
-    pub(super) front: &'a Front,
-    pub(super) session: &'a mut Session,
-    pub(super) ctx: &'a mut Context,
-    pub(super) route: Arc<Route>,
-    pub(super) path: String,
-    pub(super) method: Method,
-    pub(super) headers: HeaderMap,
-    pub(super) query: Option<String>,
-    pub(super) version: HttpVersion,
-    /// `Preference-Applied` of the answer, when one was.
-    pub(super) applied: Option<HeaderValue>,
-    /// The answer may be older than a write.
-    pub(super) unconfirmed: bool,
-    /// It has waited for a write.
-    pub(super) awaited_writes: bool,
-    /// Number of the first poll that knows of all writes before it.
-    pub(super) behind: u64,
-    /// It asks to be held: its repeats are to be, even if it is not.
-    pub(super) is_patient: bool,
-}
-
-impl<'a> Cover<'a> {
-    pub(super) fn new(
-        front: &'a Front,
-        session: &'a mut Session,
-        ctx: &'a mut Context,
-        route: Arc<Route>,
-        path: String,
-    ) -> Cover<'a> {
-        let request = session.req_header();
-        let (method, headers) = (request.method.clone(), request.headers.clone());
-        let query = target::query(request).map(std::borrow::Cow::into_owned);
-        let version = request.version;
-        Cover {
-            front,
-            session,
-            ctx,
-            route,
-            path,
-            method,
-            headers,
-            query,
-            version,
-            applied: None,
-            unconfirmed: false,
-            awaited_writes: false,
-            behind: 0,
-            is_patient: false,
-        }
-    }
-
+impl CoveredRequest<'_> {
     /// Serves the request in the form it asks for.
     pub(super) async fn serve(mut self) -> Result<Fate> {
         passthrough::note_forwarded(self.front, self.session);
@@ -196,8 +136,9 @@ impl<'a> Cover<'a> {
     /// What the route's `share` says about this request.
     fn sharing(&self, query: &Option<String>) -> std::result::Result<ClassValues, Reason> {
         let shared = &self.front.shared;
-        let own_vary =
-            |class: &ClassValues| admit::own_vary(shared, &self.base_key(query.clone(), class.clone()));
+        let own_vary = |class: &ClassValues| {
+            resource_key::own_vary(shared, &self.base_key(query.clone(), class.clone()))
+        };
         let sharing = {
             let identity = self.ctx.identity.as_ref();
             share::sharing(&self.route, &self.headers, identity, self.ctx.bond.is_some(), own_vary)
@@ -243,11 +184,6 @@ impl<'a> Cover<'a> {
         }
     }
 
-    /// The client, as the API is asked about it.
-    pub(super) fn client(&self) -> Client<'_> {
-        Client { headers: &self.headers, identity: self.ctx.identity.as_ref() }
-    }
-
     /// Authenticates the client, where the route has `authenticate`.
     async fn identify(&mut self) -> std::result::Result<(), Denied> {
         if self.route.authenticate.is_none() {
@@ -264,11 +200,6 @@ impl<'a> Cover<'a> {
         let identified = Box::pin(authenticate::identify(shared, &self.route, &self.path, &proof)).await?;
         self.ctx.identity = identified;
         Ok(())
-    }
-
-    /// Whom the client's certificate names.
-    pub(super) fn certificate(&self) -> Option<Arc<CertificateName>> {
-        client_certificate::name(self.session)
     }
 
     /// A token of the query goes no further as such: it moves to where tokens belong.
@@ -299,7 +230,7 @@ impl<'a> Cover<'a> {
             && transport_choice::is_websocket(&self.headers)
             && self.route.transports.websocket
         {
-            return match subscribe::seat(self.front, self.ctx, Some(&self.route), true) {
+            return match client_limit::seat(&self.front.shared, self.ctx, Some(&self.route), true) {
                 Ok(seat) => self.closed(code, text, seat).await,
                 Err(full) => refuse::for_now(self.session, self.ctx, Some(&self.route), false, full).await,
             };
@@ -311,12 +242,6 @@ impl<'a> Cover<'a> {
         refuse::with_headers(self.session, self.ctx, told.status, &told.detail, more).await
     }
 
-    /// Whether the route's feed is polled with the upstream's cursor: no answer is the whole list, and a request for
-    /// that is the API's.
-    pub(super) fn has_cursor(&self) -> bool {
-        self.route.feed.as_ref().is_some_and(|feed| feed.cursor.is_some())
-    }
-
     /// The media type of the resource: of its snapshot, else as far as the route says.
     fn expected_type(&self) -> String {
         let topic = self.ctx.key.as_ref().map(|key| self.full_key(key));
@@ -326,48 +251,5 @@ impl<'a> Cover<'a> {
             Some(media_type) => media_type.essence,
             None => self.route.poll.expect.first().cloned().unwrap_or_else(|| "application/json".to_owned()),
         }
-    }
-
-    fn base_key(&self, query: Option<String>, class: ClassValues) -> ResourceKey {
-        let authority = hosts::polled(&self.front.listener, self.authority());
-        let (proto, path) = (self.proto(), self.path.clone());
-        admit::base_key(&self.route, proto, authority, path, query, class, &self.headers)
-    }
-
-    /// The scheme of the listener.
-    pub(super) fn proto(&self) -> &'static str {
-        if self.front.listener.tls.is_some() { "https" } else { "http" }
-    }
-
-    /// The request's authority, lower case.
-    pub(super) fn authority(&self) -> Option<String> {
-        let host = self.headers.get(header::HOST).and_then(|v| v.to_str().ok());
-        let uri = self.session.req_header().uri.authority().map(|a| a.as_str());
-        host.or(uri).map(str::to_ascii_lowercase)
-    }
-
-    /// See [`admit::full_key`].
-    pub(super) fn full_key(&self, base: &ResourceKey) -> ResourceKey {
-        admit::full_key(&self.front.shared, &self.route, base, &self.headers)
-    }
-
-    /// See [`admit::selects`].
-    pub(super) fn selects(&self, base: &ResourceKey, key: &ResourceKey, chosen_by: &[HeaderName]) -> bool {
-        admit::selects(&self.front.shared, &self.route, base, key, chosen_by, &self.headers)
-    }
-
-    /// See [`resource_limits::attend`].
-    pub(super) fn attend(&self, key: &ResourceKey, kind: Attend) -> std::result::Result<Attendance, Full> {
-        resource_limits::attend(&self.front.shared, self.asker(), &self.route, key, kind)
-    }
-
-    /// Whom the request is from, as far as its limits go.
-    pub(super) fn asker(&self) -> Asker {
-        Asker { address: self.ctx.client, subject: self.ctx.subject }
-    }
-
-    /// What is known against covering a key.
-    pub(super) fn exception(&self, key: &ResourceKey) -> Option<ExceptionKind> {
-        self.front.shared.hub.exception(key).map(|exception| exception.kind)
     }
 }

@@ -8,10 +8,15 @@
 mod access;
 mod access_log;
 mod answer;
+mod application;
 mod context;
 mod covered;
+mod covered_request;
+mod decision;
+mod freshness;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod hand_over;
 mod passthrough;
 mod progress;
 mod proxy;
@@ -19,15 +24,13 @@ mod receive;
 mod refuse;
 mod remembered;
 mod request;
+mod resource_key;
 mod respond;
+mod services;
 mod subscribe;
 mod vary_memory;
 
 use std::any::Any;
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -37,122 +40,35 @@ use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 
-use crate::config::{Config, Listener};
-use crate::fanout::{Ending, Fanout, Home};
-use crate::hub::Hub;
-use crate::identity::Gates;
 use crate::listener::{guarded_stream, http2};
-use crate::metrics::{Bypass, Metrics};
-use crate::poll::Relay;
-use crate::upstream::Client;
+use answer::pace;
+use application::Front;
+use context::Context;
+use decision::Fate;
+use passthrough::{connection_auth, not_passed, upstream_path, validators, writes};
+use request::framing;
+use subscribe::asking::Asking;
+use subscribe::{ask_first, cursor_hold};
 
 pub use crate::listener::accept_rate::Turnstile;
 pub use crate::listener::descriptors::{Descriptors, shortage};
 pub use crate::listener::service::{ListenError, Watches};
-pub use access::authenticate::{Subjects, end_subject};
-pub use access::authorize::Checks;
+pub use access::authenticate::end_subject;
+pub use access::checks::Checks;
 pub use access::doubt::Doubts;
 pub use access::new_resources::Newcomers;
 pub use access::share::{is_good_for_one, is_scheme_for_one};
-pub use answer::hold_not_modified::Holds;
-use answer::pace;
-pub use answer::unpolled::Novelties;
-use context::Context;
+pub use access::subjects::Subjects;
+pub use answer::holds::Holds;
+pub use answer::novelties::Novelties;
+pub use answer::repeat_memory::Repeats;
 pub use passthrough::writes::poll_now;
-use passthrough::{connection_auth, not_passed, upstream_path, validators, writes};
 pub use proxy::service;
-pub use request::origin_key::Origins;
+pub use request::origins::Origins;
 pub use request::route::{Match, Routes};
-use request::{client_address, framing};
-pub use subscribe::long_poll::Alike;
-pub use subscribe::repeats::Repeats;
-use subscribe::{ask_first, cursor_hold};
+pub use services::Shared;
+pub use subscribe::alike::Alike;
 pub use vary_memory::VaryMemory;
-
-/// What all listeners share.
-pub struct Shared {
-    /// The configuration of this process.
-    pub config: Arc<Config>,
-    /// The routes, by host and path.
-    pub routes: Routes,
-    /// The resources with followers.
-    pub hub: Arc<Hub>,
-    /// Starts the poll loops.
-    pub relay: Relay,
-    /// The client loops, to which streams are handed over.
-    pub fanout: Arc<Fanout>,
-    /// All metrics of the process.
-    pub metrics: Metrics,
-    /// By upstream name.
-    pub clients: HashMap<String, Arc<Client>>,
-    /// The process ends: answers close their connections, nothing is given back.
-    pub draining: AtomicBool,
-    /// Tells when the process drains.
-    pub ending: Ending,
-    /// Requests that Pingora serves now.
-    pub active: AtomicUsize,
-    /// Connections that Pingora has, those without a request included.
-    pub connections: Arc<AtomicUsize>,
-    /// Softly refused clients that are held for a moment.
-    pub soothed: AtomicUsize,
-    /// How far clients may fill the table of open files.
-    pub descriptors: Descriptors,
-    /// Counts requests in progress.
-    pub progress: Arc<progress::Progress>,
-    /// Paces the new resources of an address; `None` if they have no limit.
-    pub newcomers: Option<Newcomers>,
-    /// Paces new push clients; `None` if they have no limit.
-    pub turnstile: Option<Turnstile>,
-    /// Fields that the upstream's `Vary` named, by the key without them.
-    pub vary: VaryMemory,
-    /// Origins whose answers are for all origins.
-    pub origins: Origins,
-    /// The checks of `authenticate`, route by route.
-    pub gates: Gates,
-    /// The clients that have streams, by their full names.
-    pub subjects: Subjects,
-    /// Whose own answers are the shared ones.
-    pub checks: Checks,
-    /// Ordinary polls that wait for a change.
-    pub slow_304: Holds,
-    /// What held polls have in common.
-    pub alike: Alike,
-    /// Whether new keys of a route could be shared.
-    pub novelties: Novelties,
-    /// Connections that may ask the same again.
-    pub repeats: Repeats,
-    /// Headers in doubt that were said in the log.
-    pub doubts: Doubts,
-}
-
-impl Shared {
-    /// Whether the process drains: held requests are answered, and connections closed.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
-    }
-}
-
-/// The proxy application of one listener.
-pub struct Front {
-    shared: Arc<Shared>,
-    listener: Listener,
-    /// Where given-back connections go; set once the proxy around this exists.
-    home: Arc<OnceLock<Arc<dyn Home>>>,
-}
-
-/// What becomes of a request.
-enum Fate {
-    Answered,
-    PassThrough(Bypass),
-}
-
-impl Front {
-    /// The address of a request's client.
-    fn client_of(&self, session: &Session) -> Option<IpAddr> {
-        let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
-        client_address::client_address(peer, &session.req_header().headers, &self.listener)
-    }
-}
 
 #[async_trait]
 impl ProxyHttp for Front {
@@ -281,6 +197,9 @@ impl ProxyHttp for Front {
         ctx: &mut Context,
         reused: bool,
     ) -> Box<pingora::Error> {
+        if cursor_hold::is_wait(&error) {
+            return error;
+        }
         passthrough::broken(peer, session, error, ctx, reused)
     }
 
@@ -303,7 +222,7 @@ impl ProxyHttp for Front {
         error: &pingora::Error,
         ctx: &mut Context,
     ) -> FailToProxy {
-        if let ask_first::Asking::Unwanted(otherwise) = ctx.asking {
+        if let Asking::Unwanted(otherwise) = ctx.asking {
             return Box::pin(ask_first::answer_instead(self, session, ctx, otherwise)).await;
         }
         if cursor_hold::is_over(error) {
@@ -318,7 +237,7 @@ impl ProxyHttp for Front {
 
     /// An answer of the API's that was put aside is no failure.
     fn suppress_error_log(&self, _session: &Session, ctx: &Context, error: &pingora::Error) -> bool {
-        matches!(ctx.asking, ask_first::Asking::Unwanted(_))
+        matches!(ctx.asking, Asking::Unwanted(_))
             || connection_auth::needs_http1(error)
             || cursor_hold::is_wait(error)
     }

@@ -8,10 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
-use http::StatusCode;
 
-use super::Context;
-use super::access::resource_limits::household;
 use crate::config::Limits;
 
 /// All requests in progress.
@@ -71,39 +68,6 @@ impl Drop for InProgress {
                 *count -= 1;
             }
             self.progress.by_address.remove_if(&address, |_, count| *count == 0);
-        }
-    }
-}
-
-impl Context {
-    /// Counts the request.
-    ///
-    /// # Errors
-    /// The limit that leaves no room, as the metric says it.
-    pub(super) fn enter(&mut self) -> Result<(), &'static str> {
-        let address = self.client.map(household);
-        self.in_progress = Some(self.shared.progress.enter(&self.shared.config.limits, address)?);
-        Ok(())
-    }
-
-    /// The head of an answer with this status goes out now.
-    pub(super) fn head_goes_out(&mut self, status: StatusCode) {
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            self.in_progress = None;
-        }
-        self.head_sent |= !status.is_informational();
-        self.may_leave();
-    }
-
-    /// All of its body is read.
-    pub(super) fn body_is_read(&mut self) {
-        self.body_read = true;
-        self.may_leave();
-    }
-
-    fn may_leave(&mut self) {
-        if self.head_sent && self.body_read {
-            self.in_progress = None;
         }
     }
 }

@@ -10,7 +10,9 @@ use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use tokio::runtime::Handle;
 
-use super::{Front, Shared, remembered};
+use super::application::Front;
+use super::remembered;
+use super::services::Shared;
 use crate::config::{Limits, Listener};
 use crate::listener::service::{self, Behind, ListenError, Watches};
 

@@ -8,11 +8,16 @@ use http::StatusCode;
 use pingora::Result;
 use pingora::proxy::Session;
 
+use super::application::Front;
+use super::context::Context;
+use super::covered_request::CoveredRequest;
+use super::decision::Fate;
 use super::passthrough::{bypass, upstream_path};
+use super::request::route::Match;
 use super::request::{cors, field_names, framing, hosts, limits, target, transport_choice};
-use super::subscribe::ask_first::{Asking, Otherwise};
+use super::subscribe::asking::{Asking, Otherwise};
 use super::subscribe::{envelope, sse_many};
-use super::{Context, Fate, Front, Match, covered, passthrough, refuse};
+use super::{passthrough, refuse};
 use crate::config::{Route, Upstream};
 use crate::listener::trusted_proxies;
 use crate::metrics::Bypass;
@@ -132,7 +137,7 @@ impl Front {
         if let Some(reason) = bypass::at_once(&self.shared, &route, session.req_header(), &path) {
             return Ok(Fate::PassThrough(reason));
         }
-        covered::Cover::new(self, session, ctx, route, path).serve().await
+        CoveredRequest::new(self, session, ctx, route, path).serve().await
     }
 
     /// A request of no route. `upstream`: the one that all readings of its path have in common, though no route.

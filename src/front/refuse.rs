@@ -12,9 +12,13 @@ use pingora::Result;
 use pingora::proxy::Session;
 use serde_json::json;
 
+use super::access::reason::limit_status;
+use super::context::Context;
+use super::decision::Fate;
 use super::request::cors;
 use super::request::framing::BadHead;
-use super::{Context, Fate, Shared, respond};
+use super::respond;
+use super::services::Shared;
 use crate::config::{Route, SoftRefusal};
 use crate::fanout::draining;
 use crate::frame::sse;
@@ -119,7 +123,7 @@ pub(super) async fn counted(
     if event_stream && softly(session, route) {
         return soft(session, ctx, route, reason, retry).await;
     }
-    later(session, ctx, status(reason), reason, retry).await
+    later(session, ctx, limit_status(reason), reason, retry).await
 }
 
 /// Refuses a request that may come again, and says when.
@@ -133,14 +137,6 @@ pub(super) async fn later(
     let mut more = HeaderMap::new();
     more.insert(header::RETRY_AFTER, HeaderValue::from(retry.as_secs().max(1)));
     with_headers(session, ctx, status, detail, more).await
-}
-
-/// The status of a refusal for now: whether this client wants too much, or all together do.
-pub(super) fn status(reason: &str) -> StatusCode {
-    match reason {
-        "address-resources" => StatusCode::TOO_MANY_REQUESTS,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    }
 }
 
 /// When a refused push client is to come again: at a random time, so that not all come at once.

@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::net::IpAddr;
 
-use super::Context;
+use super::context::Context;
 use crate::upstream::Bond;
 
 /// Handed from a request to the next one.

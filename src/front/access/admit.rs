@@ -6,102 +6,25 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, StatusCode, header};
-use tokio::time::timeout;
+use http::{HeaderMap, StatusCode, header};
 
-use super::authorize::{self, Client};
+use super::authorize::Client;
 use super::reason::{Reason, token_field};
 use super::resource_limits::{Asker, attend, await_turn};
-use super::share::{self, ClassValues};
-use super::{authenticate, origin};
+use super::share::ClassValues;
+use super::{authenticate, authorize, origin, share};
 use crate::config::Route;
 use crate::fanout::{Hold, Pass};
-use crate::frame::{Format, State};
-use crate::front::answer::plain_poll::is_remembered;
-use crate::front::covered::VARY_TURNS;
-use crate::front::request::origin_key::with_origin;
+use crate::frame::Format;
+use crate::front::freshness::{await_writes, first_view, refusal};
+use crate::front::request::route::Match;
 use crate::front::request::{accept, field_names};
-use crate::front::{Match, Shared};
-use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, Outcome, Relayed, Topic, View};
+use crate::front::resource_key::{VARY_TURNS, base_key, chosen_by, full_key, own_vary, selects};
+use crate::front::services::Shared;
+use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, View};
 use crate::identity::{CertificateName, Denied, Identity, Proof, strip};
 use crate::metrics::{DoubtOutcome, VARY_USER_AGENT};
-use crate::resource::{KeyParts, ResourceKey, canonical_query, check_target, choosing};
-
-/// The part of a key that does not depend on the upstream's `Vary`. `authority`: the client's.
-#[allow(clippy::too_many_arguments, reason = "the parts of a key")]
-pub(in crate::front) fn base_key(
-    route: &Route,
-    proto: &'static str,
-    authority: Option<String>,
-    path: String,
-    query: Option<String>,
-    class: ClassValues,
-    headers: &HeaderMap,
-) -> ResourceKey {
-    let fixed = route.upstream.host.is_some();
-    ResourceKey::new(KeyParts {
-        route: route.index,
-        proto,
-        host: authority.filter(|_| !fixed),
-        path,
-        query,
-        class,
-        vary: choosing(route, &[], headers),
-    })
-}
-
-/// The key with the values of the fields that the upstream is known to vary by.
-pub(in crate::front) fn full_key(
-    shared: &Shared,
-    route: &Route,
-    base: &ResourceKey,
-    headers: &HeaderMap,
-) -> ResourceKey {
-    let known = shared.vary.get(base).map(|names| choosing(route, &names, headers));
-    // Most requests are of no other origin, and of what varies by nothing.
-    if known.is_none() && !headers.contains_key(header::ORIGIN) {
-        return base.clone();
-    }
-    let chosen = known.unwrap_or_else(|| base.parts().vary.clone());
-    let vary = with_origin(shared, route, base, chosen, headers);
-    ResourceKey::new(KeyParts { vary, ..base.parts().clone() })
-}
-
-/// The names of a resource's own Vary, as far as they are known: remembered, or those of what is held.
-pub(in crate::front) fn own_vary(shared: &Shared, base: &ResourceKey) -> Vec<HeaderName> {
-    if let Some(names) = shared.vary.get(base) {
-        return names.to_vec();
-    }
-    let view = shared.hub.get(base).map(|topic| topic.view());
-    view.as_deref().and_then(chosen_by).map(<[HeaderName]>::to_vec).unwrap_or_default()
-}
-
-/// The fields by which the upstream chose what a view has to give. Returns `None` if the view has nothing.
-pub(in crate::front) fn chosen_by(view: &View) -> Option<&[HeaderName]> {
-    match (&view.frame, &view.outcome) {
-        (Some(frame), _) => Some(&frame.snapshot.vary),
-        (None, Outcome::Relay(relayed)) => Some(&relayed.vary),
-        (None, _) => None,
-    }
-}
-
-/// Whether an answer that was chosen by these is the one that a request with these fields selects; if not, the
-/// next key will know (RFC 9111 §4.1).
-pub(in crate::front) fn selects(
-    shared: &Shared,
-    route: &Route,
-    base: &ResourceKey,
-    key: &ResourceKey,
-    chosen_by: &[HeaderName],
-    headers: &HeaderMap,
-) -> bool {
-    let chosen = choosing(route, chosen_by, headers);
-    if with_origin(shared, route, base, chosen, headers) == key.parts().vary {
-        return true;
-    }
-    shared.vary.insert(base, chosen_by, &shared.metrics);
-    false
-}
+use crate::resource::{ResourceKey, canonical_query, check_target};
 
 /// Counts a push client of a resource whose API looks at the User-Agent: it gets the form for pollcast's own
 /// (contract §3).
@@ -110,52 +33,6 @@ pub(in crate::front) fn note_agent(shared: &Shared, route: &Route, view: &View) 
         shared.metrics.not_obeyed.with_label_values(&[&route.path, VARY_USER_AGENT]).inc();
         shared.doubts.note_agent(route);
     }
-}
-
-/// Waits until the writes so far are in the view, for `write_wait` at most (contract §9); not where there would always
-/// be one to wait for. Returns whether it had to.
-pub(in crate::front) async fn await_writes(route: &Route, topic: &Topic) -> bool {
-    let view = topic.view();
-    if !topic.is_unconfirmed(&view) || (view.frame.is_some() && topic.is_written_often()) {
-        return false;
-    }
-    timeout(route.write_wait, topic.settled()).await.map_or(true, |_| true)
-}
-
-/// The state a push client begins with: young, or after `first_answer` whatever there is.
-/// True: a poll later than number `before` confirmed it, one that started after this request
-/// came, so that no version of the client's can be newer (contract §2).
-pub(in crate::front) async fn first_view(
-    route: &Route,
-    attendance: &Attendance,
-    before: u64,
-) -> (Arc<View>, bool) {
-    let topic = attendance.topic();
-    let view = topic.view();
-    let is_young = view.is_young() && (!topic.is_aged(&view) || topic.is_written_often());
-    let is_overtaken = view.answered().is_some() && topic.is_aged(&view);
-    let settled = is_young || (is_remembered(&view, route.poll.interval) && !is_overtaken);
-    if settled || (topic.followers() > 1 && view.ended > 0) {
-        return (view, false);
-    }
-    let number = topic.want_poll_after(&view);
-    let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
-    let view = match timeout(route.first_answer, ended).await {
-        Ok(view) => view,
-        Err(_) => topic.view(),
-    };
-    let is_confirmed = view.confirmed > before;
-    (view, is_confirmed)
-}
-
-/// What the upstream said, where it is an end rather than a failure: passed on as a status, a redirect among them.
-pub(in crate::front) fn refusal(view: &View) -> Option<&Arc<Relayed>> {
-    let relayed = view.answered()?;
-    let gone = matches!(view.condition.state, State::Gone { .. });
-    let leads = relayed.status.is_redirection() && relayed.headers.contains_key(header::LOCATION);
-    let ends = leads || matches!(relayed.status.as_u16(), 401 | 403 | 404 | 410);
-    let private = view.closing == Some(Closing::Credentials);
-    ((view.frame.is_none() || gone || private) && (ends || private)).then_some(relayed)
 }
 
 /// How a resource is read on a connection of many.

@@ -3,23 +3,13 @@
 //!
 //! Must not know: what they are let in to.
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use dashmap::DashMap;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::config::Route;
-use crate::fanout::{Hold, Pass};
-use crate::front::Shared;
+use crate::front::services::Shared;
 use crate::identity::{Denied, Identity, Principal, PrincipalPattern, Proof};
-use crate::transport::Expulsion;
-
-/// Clients are looked through for those without streams when there are this many more than after the last time.
-const SPARE: usize = 1024;
-
-/// Most clients of one name that a call which does not say which of them it means is told of.
-const CANDIDATES_MAX: usize = 16;
 
 /// Returns the client's identity, or `None` where the route has no `authenticate`.
 ///
@@ -67,49 +57,6 @@ pub(in crate::front) fn challenge(denied: &Denied) -> HeaderMap {
     headers
 }
 
-/// The clients that have streams, by their full names (contract §11).
-#[derive(Default)]
-pub struct Subjects {
-    holds: DashMap<Arc<Principal>, Weak<Hold>>,
-    hasher: RandomState,
-    /// How many there were when they were last looked through.
-    looked: std::sync::atomic::AtomicUsize,
-}
-
-impl Subjects {
-    /// What all streams of an identity stay by.
-    pub(in crate::front) fn pass(&self, identity: &Identity) -> Arc<Pass> {
-        Pass::new(identity.expires, vec![self.hold(&identity.principal)])
-    }
-
-    pub(in crate::front) fn hold(&self, principal: &Arc<Principal>) -> Arc<Hold> {
-        use std::sync::atomic::Ordering::Relaxed;
-        if self.holds.len() > self.looked.load(Relaxed) + SPARE {
-            self.holds.retain(|_, hold| hold.strong_count() > 0);
-            self.looked.store(self.holds.len(), Relaxed);
-        }
-        let mut known = self.holds.entry(principal.clone()).or_default();
-        known.upgrade().unwrap_or_else(|| {
-            let hold = Arc::new(Hold::default());
-            *known = Arc::downgrade(&hold);
-            hold
-        })
-    }
-
-    /// Returns a number for whom a request is from: its identity, or the clients with equal class values. `None` if it is
-    /// from no client in particular.
-    pub(in crate::front) fn asker(
-        &self,
-        identity: Option<&Identity>,
-        class: &[(HeaderName, HeaderValue)],
-    ) -> Option<u64> {
-        match identity {
-            Some(identity) => Some(self.hasher.hash_one(&*identity.principal)),
-            None => (!class.is_empty()).then(|| self.hasher.hash_one(class)),
-        }
-    }
-}
-
 /// Ends all streams of a client and returns how many there were. A client that comes again has to authenticate again.
 ///
 /// # Errors
@@ -122,91 +69,9 @@ pub fn end_subject(shared: &Shared, call: &PrincipalPattern) -> Result<usize, Ve
     Ok(ended)
 }
 
-impl Subjects {
-    fn end(&self, call: &PrincipalPattern) -> Result<usize, Vec<Arc<Principal>>> {
-        let meant: Vec<_> = self
-            .holds
-            .iter()
-            .filter(|entry| call.means(entry.key()) && entry.value().strong_count() > 0)
-            .map(|entry| entry.key().clone())
-            .take(CANDIDATES_MAX)
-            .collect();
-        let [principal] = &meant[..] else {
-            return if meant.is_empty() { Ok(0) } else { Err(meant) };
-        };
-        let Some((_, hold)) = self.holds.remove(principal) else { return Ok(0) };
-        let Some(hold) = hold.upgrade() else { return Ok(0) };
-        // One of them is ours.
-        let count = Arc::strong_count(&hold).saturating_sub(1);
-        hold.let_go(Expulsion::Revoked);
-        Ok(count)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Way;
-
-    #[test]
-    fn a_subject_is_one_as_long_as_it_has_streams() {
-        let subjects = Subjects::default();
-        let ann = Arc::new(Principal::of(Way::Keys, None, "ann"));
-        let first = subjects.hold(&ann);
-        assert!(Arc::ptr_eq(&first, &subjects.hold(&ann)));
-        first.let_go(Expulsion::Revoked);
-        drop(first);
-        assert_eq!(subjects.hold(&ann).is_let_go(), None, "who comes again is somebody new");
-        for n in 0..5 * SPARE {
-            subjects.hold(&Arc::new(Principal::of(Way::Keys, None, &format!("user {n}"))));
-        }
-        assert!(subjects.holds.len() <= 2 * SPARE + 2, "{}", subjects.holds.len());
-    }
-
-    #[test]
-    fn a_call_ends_the_streams_of_one_client_or_names_those_it_may_mean() {
-        let subjects = Subjects::default();
-        let (staff, public) = (Some("https://staff.test"), Some("https://public.test"));
-        let text = |way, issuer| Principal::of(way, issuer, "1001");
-        let clients = [
-            text(Way::Jwt, staff),
-            text(Way::Jwt, public),
-            text(Way::Keys, None),
-            Principal { numeric: true, ..text(Way::Jwt, staff) },
-        ];
-        let holds = clients.map(|client| subjects.hold(&Arc::new(client)));
-        let call = |way, issuer: Option<&str>, numeric| {
-            let issuer = issuer.map(str::to_owned);
-            subjects.end(&PrincipalPattern { subject: "1001".to_owned(), way, issuer, numeric })
-        };
-        let several = |ended: Result<usize, Vec<_>>| ended.map_err(|candidates| candidates.len());
-        assert_eq!(several(call(None, None, None)), Err(4));
-        assert_eq!(several(call(Some(Way::Jwt), None, None)), Err(3));
-        assert_eq!(several(call(None, staff, None)), Err(2));
-        assert_eq!(several(call(Some(Way::Forward), None, None)), Ok(0));
-        assert!(holds.iter().all(|hold| hold.is_let_go().is_none()), "an ambiguous call ends nothing");
-        assert_eq!(several(call(None, staff, Some(true))), Ok(1));
-        assert_eq!(several(call(None, staff, None)), Ok(1), "one of that name is left there");
-        assert_eq!(several(call(None, Some(""), None)), Ok(1), "no issuer");
-        assert_eq!(several(call(None, None, None)), Ok(1), "one is left");
-        assert!(holds.iter().all(|hold| hold.is_let_go() == Some(Expulsion::Revoked)));
-    }
-
-    #[test]
-    fn the_same_subject_of_two_origins_counts_twice() {
-        let subjects = Subjects::default();
-        let of = |principal| subjects.asker(Some(&Identity::of(principal)), &[]);
-        let one = of(Principal::of(Way::Jwt, Some("a"), "ann"));
-        assert_eq!(one, of(Principal::of(Way::Jwt, Some("a"), "ann")));
-        for other in [
-            Principal::of(Way::Jwt, Some("b"), "ann"),
-            Principal::of(Way::Jwt, None, "ann"),
-            Principal::of(Way::Forward, Some("a"), "ann"),
-            Principal { numeric: true, ..Principal::of(Way::Jwt, Some("a"), "ann") },
-        ] {
-            assert_ne!(one, of(other.clone()), "{other:?}");
-        }
-    }
 
     #[test]
     fn a_challenge_says_what_is_wrong_with_a_token_and_nothing_else() {

@@ -5,10 +5,14 @@
 pub(super) mod admit;
 pub(super) mod authenticate;
 pub(super) mod authorize;
+pub(super) mod checks;
+pub(super) mod client_limit;
 pub(super) mod doubt;
 pub(super) mod new_resources;
 pub(super) mod origin;
+mod own_answer;
 pub(super) mod reason;
 mod recheck;
 pub(super) mod resource_limits;
 pub(super) mod share;
+pub(super) mod subjects;

@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::config::Route;
-use crate::front::refuse;
 use crate::hub::{ExceptionKind, Full};
 use crate::identity::{Denied, query_token};
 use crate::metrics::Bypass;
@@ -104,7 +103,7 @@ impl Reason {
                 (StatusCode::FORBIDDEN, None)
             }
             Reason::SubjectFull | Reason::CredentialsFull => (StatusCode::SERVICE_UNAVAILABLE, None),
-            Reason::Full(full) => (refuse::status(full.reason()), None),
+            Reason::Full(full) => (limit_status(full.reason()), None),
             Reason::Exception(kind, _) => match kind {
                 ExceptionKind::Gone => (StatusCode::GONE, Some((code::NOT_FOUND, "gone"))),
                 ExceptionKind::SessionIdle => (StatusCode::FORBIDDEN, Some((code::POLICY, "session-idle"))),
@@ -199,6 +198,14 @@ pub(in crate::front) fn token_field(
     let mut field = HeaderValue::try_from(format!("Bearer {}", query_token(query?, name)?)).ok()?;
     field.set_sensitive(true);
     Some(field)
+}
+
+/// The status of a refusal for now: whether this client wants too much, or all together do.
+pub(in crate::front) fn limit_status(reason: &str) -> StatusCode {
+    match reason {
+        "address-resources" => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
 }
 
 #[cfg(test)]

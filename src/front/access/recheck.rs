@@ -3,18 +3,17 @@
 //!
 //! The credentials are kept for as long as a client follows by them. Must not know: how a client is admitted at first.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue};
-use parking_lot::Mutex;
 use tokio::time::sleep;
 
-use super::authorize::{Found, check_again, jittered};
+use super::checks::{Found, jittered};
+use super::own_answer::check_again;
 use super::reason::Reason;
 use crate::fanout::Hold;
-use crate::front::Shared;
+use crate::front::services::Shared;
 use crate::hub::Topic;
 use crate::resource::Digest;
 use crate::transport::Expulsion;
@@ -28,60 +27,40 @@ const LOOK: Duration = Duration::from_secs(15);
 /// Most bytes of followers' credentials.
 const CREDENTIALS_BYTES_MAX: usize = 64 << 20;
 
-/// The credentials by which clients follow.
-#[derive(Default)]
-pub(in crate::front) struct Followers(Mutex<Watched>);
-
-#[derive(Default)]
-struct Watched {
-    holds: HashMap<Digest, Weak<Hold>>,
-    /// Of all credentials that are kept.
-    bytes: usize,
-}
-
-impl Followers {
-    /// What others follow by with the same credentials.
-    pub(super) fn hold(&self, digest: Digest) -> Option<Arc<Hold>> {
-        let watched = self.0.lock();
-        let hold = watched.holds.get(&digest)?.upgrade()?;
-        hold.is_let_go().is_none().then_some(hold)
-    }
-
-    /// Has the API asked about these credentials again for as long as a client follows by them.
-    ///
-    /// # Errors
-    /// There is no room for more credentials.
-    pub(super) fn watch(
-        shared: &Arc<Shared>,
-        topic: &Arc<Topic>,
-        digest: Digest,
-        credentials: Vec<(HeaderName, HeaderValue)>,
-    ) -> Result<Arc<Hold>, Reason> {
-        let bytes = credentials.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        let hold = Arc::new(Hold::default());
+/// Has the API asked about these credentials again for as long as a client follows by them.
+///
+/// # Errors
+/// There is no room for more credentials.
+pub(super) fn watch(
+    shared: &Arc<Shared>,
+    topic: &Arc<Topic>,
+    digest: Digest,
+    credentials: Vec<(HeaderName, HeaderValue)>,
+) -> Result<Arc<Hold>, Reason> {
+    let bytes = credentials.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let hold = Arc::new(Hold::default());
+    {
+        let mut watched = shared.checks.followers.0.lock();
+        // Another client may have come first.
+        if let Some(hold) = watched.holds.get(&digest).and_then(Weak::upgrade)
+            && hold.is_let_go().is_none()
         {
-            let mut watched = shared.checks.followers.0.lock();
-            // Another client may have come first.
-            if let Some(hold) = watched.holds.get(&digest).and_then(Weak::upgrade)
-                && hold.is_let_go().is_none()
-            {
-                return Ok(hold);
-            }
-            if watched.bytes + bytes > CREDENTIALS_BYTES_MAX {
-                shared.metrics.refusals.with_label_values(&["credentials-bytes"]).inc();
-                return Err(Reason::CredentialsFull);
-            }
-            watched.bytes += bytes;
-            watched.holds.insert(digest, Arc::downgrade(&hold));
+            return Ok(hold);
         }
-        let watch = Watch {
-            charge: Charge { shared: Arc::downgrade(shared), digest, bytes, hold: Arc::downgrade(&hold) },
-            topic: Arc::downgrade(topic),
-            credentials,
-        };
-        tokio::spawn(watch.run(topic.route().recheck));
-        Ok(hold)
+        if watched.bytes + bytes > CREDENTIALS_BYTES_MAX {
+            shared.metrics.refusals.with_label_values(&["credentials-bytes"]).inc();
+            return Err(Reason::CredentialsFull);
+        }
+        watched.bytes += bytes;
+        watched.holds.insert(digest, Arc::downgrade(&hold));
     }
+    let watch = Watch {
+        charge: Charge { shared: Arc::downgrade(shared), digest, bytes, hold: Arc::downgrade(&hold) },
+        topic: Arc::downgrade(topic),
+        credentials,
+    };
+    tokio::spawn(watch.run(topic.route().recheck));
+    Ok(hold)
 }
 
 /// Bytes of credentials, given back when dropped, and the place by which others find the hold.

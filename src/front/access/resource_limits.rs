@@ -3,19 +3,17 @@
 //!
 //! Must not know: how resources are polled.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
 use crate::config::Route;
-use crate::front::Shared;
+use crate::front::request::client_address::household;
+use crate::front::services::Shared;
 use crate::hub::{Attend, Attendance, Full, Payer, Purse};
 use crate::resource::ResourceKey;
-
-/// Bits of an IPv6 address that its holder chooses: a client that has one has a whole /64.
-const OWN_BITS: u32 = 64;
 
 /// Whom a request is from, as far as its limits go.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,14 +33,6 @@ pub(in crate::front) fn purse(shared: &Shared, asker: Asker) -> Option<Purse> {
     let purse =
         Purse { resources: of_subject.or(of_address), bytes: address.zip(limits.snapshot_bytes_per_address) };
     (purse != Purse::default()).then_some(purse)
-}
-
-/// What counts as one address where limits are by address: all that one client can have for the asking.
-pub(in crate::front) fn household(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> OWN_BITS << OWN_BITS).into(),
-        v4 => v4,
-    }
 }
 
 /// Attends to a resource and starts its polls if there are none, at the client's expense.

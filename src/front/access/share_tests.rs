@@ -1,6 +1,7 @@
 //! Tables of credentials and classes.
 
 use super::*;
+use crate::front::access::reason::Reason;
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     let mut map = HeaderMap::new();

@@ -7,14 +7,14 @@
 use http::header;
 use tokio::time::{Instant, timeout};
 
-use crate::front::covered::Cover;
+use crate::front::covered_request::CoveredRequest;
 use crate::hub::{Attendance, Outcome, Topic, View};
 use crate::resource::{opaque_tag, version_of_tag};
 
 /// Most tags that are looked up for one request.
 const TAGS_MAX: usize = 16;
 
-impl Cover<'_> {
+impl CoveredRequest<'_> {
     /// Waits for a poll that starts after the request came, if it names a state that was never held and that poll can
     /// come within `first_answer`. Returns whether it waited.
     pub(super) async fn await_confirmation(&self, attendance: &Attendance) -> bool {

@@ -4,7 +4,12 @@
 
 mod confirming_poll;
 pub(super) mod hold_not_modified;
+pub(super) mod holds;
+pub(super) mod novelties;
 pub(super) mod pace;
 pub(super) mod plain_poll;
 mod relayed;
+pub(super) mod repeat_memory;
+pub(super) mod repeats;
+pub(super) mod trial;
 pub(super) mod unpolled;

@@ -8,34 +8,20 @@ use std::time::Duration;
 
 use http::{Method, StatusCode, Version as HttpVersion};
 
-use crate::front::covered::Cover;
+use super::trial::Trial;
+use crate::front::context::Context;
+use crate::front::covered_request::CoveredRequest;
 use crate::front::request::delta_choice;
-use crate::front::{Context, Shared};
-use crate::hub::{Paced, Topic, Watch};
+use crate::hub::{Paced, Topic};
 use crate::listener::trusted_proxies;
 use crate::metrics::Bypass;
 use crate::resource::ResourceKey;
-use crate::upstream::{Class, Priority, Turn};
+use crate::upstream::{Class, Priority};
 
 /// Longest wait of a try for its turn in the operator's budget.
 const TURN_MAX: Duration = Duration::from_millis(50);
 
-/// A request that tries whether the API holds it. The watch ends with it.
-pub(in crate::front) struct Trial {
-    shared: Arc<Shared>,
-    topic: Arc<Topic>,
-    watch: Arc<Watch>,
-    /// It counts against the budget for as long as it lasts.
-    _turn: Option<Turn>,
-}
-
-impl Drop for Trial {
-    fn drop(&mut self) {
-        self.shared.hub.watches().end(&self.watch);
-    }
-}
-
-impl Cover<'_> {
+impl CoveredRequest<'_> {
     /// The connection of a request whose pace is looked at. Returns `None` for others: many clients share the
     /// connections of proxies and of HTTP/2.
     pub(super) fn paced_connection(&self) -> Option<u64> {

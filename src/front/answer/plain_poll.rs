@@ -11,23 +11,26 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::Result;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::config::Share;
 use crate::fanout::Hold;
 use crate::frame::{Coding, Frame, PatchKind, State};
+use crate::front::access::authorize;
 use crate::front::access::reason::Reason;
-use crate::front::access::{admit, authorize};
-use crate::front::covered::{Cover, VARY_TURNS};
+use crate::front::covered_request::CoveredRequest;
+use crate::front::decision::Fate;
+use crate::front::freshness::is_remembered;
 use crate::front::request::transport_choice::Accept;
 use crate::front::request::{accept, content_coding, cors, delta_choice, transport_choice};
-use crate::front::{Fate, refuse, respond};
+use crate::front::resource_key::VARY_TURNS;
+use crate::front::{freshness, refuse, resource_key, respond};
 use crate::hub::{Attend, Claim, Failure, Outcome, Streak, Topic, View};
 use crate::metrics::Bypass;
 use crate::resource::{IfNoneMatch, ResourceKey, Snapshot, Version};
 use crate::transport::answer::{self, CacheStatus};
 
-impl Cover<'_> {
+impl CoveredRequest<'_> {
     pub(in crate::front) async fn poll(&mut self, base: &ResourceKey) -> Result<Fate> {
         for _ in 0..VARY_TURNS {
             let key = self.full_key(base);
@@ -79,7 +82,7 @@ impl Cover<'_> {
             if let Some(kind) = self.exception(&key) {
                 return Ok(Fate::PassThrough(kind.into()));
             }
-            if let Some(names) = admit::chosen_by(&view)
+            if let Some(names) = resource_key::chosen_by(&view)
                 && !self.selects(base, &key, names)
             {
                 continue;
@@ -118,12 +121,6 @@ impl Cover<'_> {
         Box::pin(authorize::admit(&self.front.shared, &self.route, topic, self.client())).await
     }
 
-    /// A number that tells the request's connection from others, most likely.
-    pub(in crate::front) fn connection(&self) -> u64 {
-        let client = self.session.client_addr().and_then(|address| address.as_inet());
-        client.map_or(0, |client| self.front.shared.repeats.number(*client))
-    }
-
     /// Why the form that is held is not the one that this client would get (contract §3): by its Accept, or as the API
     /// looks at the User-Agent. Returns `None` if it is.
     pub(super) fn prefers_another_form(&self, view: &View) -> Option<Bypass> {
@@ -131,7 +128,7 @@ impl Cover<'_> {
         if accept::prefers_another(&self.route, &self.headers, held) {
             return Some(Bypass::Accept);
         }
-        let names = admit::chosen_by(view)?;
+        let names = resource_key::chosen_by(view)?;
         accept::depends_on_agent(&self.route, names).then_some(Bypass::Vary)
     }
 
@@ -162,7 +159,7 @@ impl Cover<'_> {
     /// had to.
     pub(in crate::front) async fn await_writes(&mut self, topic: &Topic) -> bool {
         self.behind = topic.aged();
-        let waited = !self.awaited_writes && admit::await_writes(&self.route, topic).await;
+        let waited = !self.awaited_writes && freshness::await_writes(&self.route, topic).await;
         self.awaited_writes |= waited;
         self.unconfirmed = self.may_be_older(topic, &topic.view());
         waited
@@ -367,11 +364,6 @@ async fn compressed(frame: &Arc<Frame>) -> Option<Bytes> {
     let frame = frame.clone();
     // It fails only when the process ends; then the plain body will do.
     tokio::task::spawn_blocking(move || frame.gzip().cloned()).await.ok().flatten()
-}
-
-/// A refusal or failure that is not asked about again so soon.
-pub(in crate::front) fn is_remembered(view: &View, interval: Duration) -> bool {
-    view.remembered_until(interval).is_some_and(|until| Instant::now() < until)
 }
 
 /// RFC 9110 §13.2.2: If-None-Match, else If-Modified-Since on equality with the upstream's own

@@ -6,17 +6,18 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::Result;
 
-use crate::front::covered::Cover;
+use crate::front::covered_request::CoveredRequest;
+use crate::front::decision::Fate;
 use crate::front::passthrough::bypass;
 use crate::front::request::transport_choice::Accept;
 use crate::front::request::{accept, cors};
-use crate::front::{Fate, respond};
+use crate::front::respond;
 use crate::hub::{Audience, Claim, Relayed};
 use crate::resource::MediaType;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-impl Cover<'_> {
+impl CoveredRequest<'_> {
     /// Answers an ordinary poll with it. Returns `None` if this request asks for itself.
     pub(super) async fn relay(&mut self, relayed: &Relayed) -> Result<Option<Fate>> {
         if relayed.audience != Audience::All || !self.is_answered_by(relayed) {

@@ -7,10 +7,11 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use crate::config::{Plain, Route, Switches};
-use crate::front::access::admit::full_key;
-use crate::front::request::transport_choice;
-use crate::front::{Context, Shared};
+use crate::config::{Plain, Route};
+use crate::front::context::Context;
+use crate::front::request::transport_choice::{self, may_hold_switches};
+use crate::front::resource_key::full_key;
+use crate::front::services::Shared;
 use crate::hub::ExceptionKind;
 use crate::metrics::Bypass;
 use crate::upstream::fields::is_for_cdns;
@@ -45,16 +46,6 @@ fn of_head(route: &Route, request: &RequestHeader) -> Option<Bypass> {
 /// Whether a method reads a resource, so that a snapshot might be the answer.
 pub(in crate::front) fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
-}
-
-/// Whether a query may hold one of the route's switches, which never reach the upstream. In doubt it may: then the
-/// query is read.
-pub(in crate::front) fn may_hold_switches(query: Option<&str>, switches: &Switches) -> bool {
-    // Where a stream resumes is no switch on anything that is the API's at once.
-    let named = [&switches.push, &switches.wait, &switches.delta];
-    query.is_some_and(|query| {
-        query.contains('%') || named.into_iter().flatten().any(|name| query.contains(name.as_str()))
-    })
 }
 
 impl From<ExceptionKind> for Bypass {

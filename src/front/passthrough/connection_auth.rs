@@ -15,7 +15,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
-use crate::front::Context;
+use crate::front::context::Context;
 use crate::upstream::{Bond, Whose, connection_auth};
 
 /// The error that ends an exchange which can only go on over HTTP/1.1.

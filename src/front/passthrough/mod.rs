@@ -21,9 +21,11 @@ use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, OrErr, Result};
 
+use super::application::Front;
+use super::context::Context;
+use super::decision::Fate;
+use super::refuse;
 use super::request::{cors, framing, limits, transport_choice};
-use super::subscribe::cursor_hold;
-use super::{Context, Fate, Front, refuse};
 use crate::identity::told;
 use crate::listener::trusted_proxies;
 use crate::metrics::Bypass;
@@ -333,9 +335,6 @@ pub(super) fn broken(
     ctx: &mut Context,
     reused: bool,
 ) -> Box<Error> {
-    if cursor_hold::is_wait(&error) {
-        return error;
-    }
     if let Some(again) = sloppy_head::asked_again(session, &error, ctx) {
         return again;
     }

@@ -6,7 +6,8 @@ use http::StatusCode;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType};
 
-use crate::front::{Context, refuse};
+use crate::front::context::Context;
+use crate::front::refuse;
 use crate::upstream;
 
 /// Says why a request did not get through, if anything can still be said.

@@ -8,7 +8,7 @@ use http::Method;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
-use crate::front::Context;
+use crate::front::context::Context;
 
 /// What Pingora says of bytes that it could not read begins so, if they are a head at all. It has no other words.
 const HEAD: &str = "buf: HTTP/1.";

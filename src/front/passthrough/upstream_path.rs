@@ -8,8 +8,10 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, OrErr, Result};
 
 use crate::config::Route;
+use crate::front::context::Context;
+use crate::front::decision::Fate;
+use crate::front::refuse;
 use crate::front::request::target;
-use crate::front::{Context, Fate, refuse};
 use crate::resource::{
     Answered, NoTarget, as_clients_see, check_target, destination, forwarded_prefix, upstream_target,
 };

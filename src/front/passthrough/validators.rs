@@ -9,10 +9,12 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::config::Share;
-use crate::front::access::admit::full_key;
-use crate::front::access::authorize;
-use crate::front::access::authorize::Client;
-use crate::front::{Context, Fate, Front, refuse};
+use crate::front::access::authorize::{self, Client};
+use crate::front::application::Front;
+use crate::front::context::Context;
+use crate::front::decision::Fate;
+use crate::front::refuse;
+use crate::front::resource_key::full_key;
 use crate::hub::Topic;
 use crate::metrics::Bypass;
 use crate::resource::version_of_tag;

@@ -13,8 +13,11 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use super::write_reach::{self, Bound, bind, collections, folder, path_of, resolve, split_url};
 use crate::config::{Route, Upstream};
 use crate::front::access::share::{self, ClassValues};
+use crate::front::application::Front;
+use crate::front::context::Context;
+use crate::front::request::route::Match;
 use crate::front::request::{hosts, target};
-use crate::front::{Context, Front, Match, Shared};
+use crate::front::services::Shared;
 use crate::hub::{Topic, Touch};
 use crate::identity::Identity;
 use crate::resource::{

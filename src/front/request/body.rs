@@ -10,7 +10,9 @@ use pingora::Result;
 use pingora::proxy::Session;
 use tokio::time::{Instant, timeout_at};
 
-use crate::front::{Context, Fate, refuse};
+use crate::front::context::Context;
+use crate::front::decision::Fate;
+use crate::front::refuse;
 
 /// A body has so long in all, whatever comes of it in between: `limits.body_timeout` is for one silence.
 const TIME_MAX: Duration = Duration::from_secs(30);

@@ -2,7 +2,7 @@
 //!
 //! Must not know: what the address is used for.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::HeaderMap;
 
@@ -42,6 +42,17 @@ fn address(entry: &str) -> Option<IpAddr> {
         .or_else(|| entry.parse::<SocketAddr>().ok().map(|a| a.ip()))
         .or_else(|| entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
         .map(|address| address.to_canonical())
+}
+
+/// Bits of an IPv6 address that its holder chooses: a client that has one has a whole /64.
+pub(in crate::front) const OWN_BITS: u32 = 64;
+
+/// What counts as one address where limits are by address: all that one client can have for the asking.
+pub(in crate::front) fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> OWN_BITS << OWN_BITS).into(),
+        v4 => v4,
+    }
 }
 
 #[cfg(test)]

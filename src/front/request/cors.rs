@@ -12,8 +12,10 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
 use crate::config::{Config, Cors, Route};
-use crate::front::access::admit::full_key;
-use crate::front::{Context, Fate, respond};
+use crate::front::context::Context;
+use crate::front::decision::Fate;
+use crate::front::resource_key::full_key;
+use crate::front::respond;
 use crate::hub::{Audience, Outcome, View};
 
 const EXPOSED: &str = "ETag, Age, Link, Cache-Status, Preference-Applied, Retry-After, Delta-Base";

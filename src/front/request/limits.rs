@@ -8,7 +8,7 @@ use pingora::{Error, ErrorType, Result};
 
 use super::framing;
 use crate::config::Limits;
-use crate::front::Shared;
+use crate::front::services::Shared;
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,7 @@ pub(super) mod framing;
 pub(super) mod hosts;
 pub(super) mod limits;
 pub(super) mod origin_key;
+pub(super) mod origins;
 pub(super) mod route;
 mod route_patterns;
 pub(super) mod target;

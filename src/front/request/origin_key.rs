@@ -2,29 +2,14 @@
 //!
 //! Must not know: how CORS is answered here (`cors`), what else is in a key.
 
-use dashmap::DashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::config::Route;
-use crate::front::Shared;
+use crate::front::services::Shared;
 use crate::resource::{KeyParts, ResourceKey};
 
 /// Values in a key that the answer is chosen by.
 pub(in crate::front) type Chosen = Vec<(HeaderName, Option<HeaderValue>)>;
-
-/// Origins that were answered with `Access-Control-Allow-Origin: *`, by the key without them: what one of them gets is
-/// for all others, too. At most `limits.resources`.
-#[derive(Default)]
-pub struct Origins(DashMap<ResourceKey, HeaderValue>);
-
-impl Origins {
-    fn note(&self, base: &ResourceKey, origin: &HeaderValue, count_max: usize) {
-        if self.0.len() >= count_max {
-            self.0.clear();
-        }
-        self.0.insert(base.clone(), origin.clone());
-    }
-}
 
 /// Adds to the values of a key the Origin that its polls say for this request.
 ///

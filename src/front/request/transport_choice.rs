@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, header};
 
-use crate::config::Route;
+use crate::config::{Route, Switches};
 use crate::frame::{Coding, Format};
-use crate::front::passthrough::bypass;
 use crate::resource::switch;
 use crate::transport::prefer;
 
@@ -88,7 +87,7 @@ pub(in crate::front) fn may_push(
             || headers.contains_key("prefer")
             || headers.contains_key("wait")
             || is_websocket(headers)
-            || bypass::may_hold_switches(query, &route.switches))
+            || may_hold_switches(query, &route.switches))
 }
 
 /// Whether a client can do nothing with another answer than an event stream, as a browser's EventSource.
@@ -183,3 +182,13 @@ fn thousandths(text: &str) -> u32 {
 #[cfg(test)]
 #[path = "transport_choice_tests.rs"]
 mod tests;
+
+/// Whether a query may hold one of the route's switches, which never reach the upstream. In doubt it may: then the
+/// query is read.
+pub(in crate::front) fn may_hold_switches(query: Option<&str>, switches: &Switches) -> bool {
+    // Where a stream resumes is no switch on anything that is the API's at once.
+    let named = [&switches.push, &switches.wait, &switches.delta];
+    query.is_some_and(|query| {
+        query.contains('%') || named.into_iter().flatten().any(|name| query.contains(name.as_str()))
+    })
+}

@@ -11,40 +11,18 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorType, Result};
 
+use super::asking::{Asking, Otherwise};
 use super::websocket_handshake::offers_ours;
 use crate::fanout::Home;
+use crate::front::access::client_limit;
 use crate::front::access::reason::{Reason, Told};
-use crate::front::covered::Cover;
-use crate::front::{Context, Fate, Front, passthrough, refuse, respond, subscribe};
+use crate::front::application::Front;
+use crate::front::context::Context;
+use crate::front::covered_request::{CoveredRequest, keeps_alive};
+use crate::front::decision::Fate;
+use crate::front::{passthrough, refuse, respond};
 use crate::metrics::Bypass;
 use crate::transport::{answer, code};
-
-/// What pollcast answers where the API's answer is not given as it came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::front) enum Otherwise {
-    /// 403 that names the choices: the API answered a push form with a document.
-    NameTheChoices,
-    /// 406 that says why nothing is pushed: not every reading of the path leads to one route (contract §11).
-    NameTheReadings,
-    /// A close with 4404: there is nothing to send, and the API has no WebSocket either.
-    CloseNotFound,
-    /// pollcast's own WebSocket: the API has a document, and none of the subprotocols that the client offers.
-    OwnWebSocket,
-    /// 403 for a WebSocket of an origin that the route does not let in: the API has no WebSocket of its own.
-    RefuseOrigin,
-}
-
-/// How far a request is that asks the API first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::front) enum Asking {
-    /// It does not.
-    #[default]
-    No,
-    /// It is on its way.
-    First(Otherwise),
-    /// The API's answer was put aside: pollcast answers.
-    Unwanted(Otherwise),
-}
 
 /// The error that ends an exchange whose answer is not given to the client.
 const UNWANTED: ErrorType = ErrorType::Custom("asked-first");
@@ -156,14 +134,14 @@ pub(super) fn home_after<'a>(
     ctx: &Context,
 ) -> Option<&'a Arc<dyn Home>> {
     let request = session.req_header();
-    let keeps = ctx.bond.is_none() && Cover::keeps(&request.headers, request.version, &ctx.shared);
+    let keeps = ctx.bond.is_none() && keeps_alive(&request.headers, request.version, &ctx.shared);
     front.home.get().filter(|_| keeps && !session.is_http2())
 }
 
 async fn close_not_found(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
     let Some(mut cover) = again(front, session, ctx) else { return Ok(Fate::Answered) };
     let route = cover.route.clone();
-    match subscribe::seat(front, cover.ctx, Some(&route), true) {
+    match client_limit::seat(&front.shared, cover.ctx, Some(&route), true) {
         Ok(seat) => cover.closed(code::NOT_FOUND, "the upstream has nothing here", seat).await,
         Err(reason) => refuse::for_now(cover.session, cover.ctx, Some(&route), false, reason).await,
     }
@@ -182,12 +160,12 @@ async fn own_websocket(front: &Front, session: &mut Session, ctx: &mut Context) 
 }
 
 /// The covered request once more, as it came.
-fn again<'a>(front: &'a Front, session: &'a mut Session, ctx: &'a mut Context) -> Option<Cover<'a>> {
+fn again<'a>(front: &'a Front, session: &'a mut Session, ctx: &'a mut Context) -> Option<CoveredRequest<'a>> {
     let (route, path) = ctx.route.clone().zip(ctx.path.clone())?;
-    Some(Cover::new(front, session, ctx, route, path))
+    Some(CoveredRequest::new(front, session, ctx, route, path))
 }
 
-impl Cover<'_> {
+impl CoveredRequest<'_> {
     /// A push form with credentials or doubt that no share covers (contract §11).
     pub(in crate::front) async fn unshared(&mut self) -> Result<Fate> {
         if matches!(self.ctx.asking, Asking::Unwanted(_)) {

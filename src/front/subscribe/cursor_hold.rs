@@ -14,15 +14,18 @@ use pingora::{Error, ErrorType, Result};
 use tokio::time::sleep_until;
 
 use super::ask_first::home_after;
-use super::staying;
-use crate::fanout::{Seat, Staying, draining};
-use crate::front::access::admit;
-use crate::front::covered::Cover;
+use super::cursor_wait::{CursorHold, Ended};
+use crate::fanout::{Seat, draining};
+use crate::front::access::client_limit::staying;
+use crate::front::application::Front;
+use crate::front::context::Context;
+use crate::front::covered_request::CoveredRequest;
+use crate::front::decision::Fate;
 use crate::front::passthrough::upstream_path;
-use crate::front::{Context, Fate, Front, passthrough, refuse, respond};
+use crate::front::{freshness, passthrough, refuse, respond};
 use crate::hub::{Attendance, View};
 use crate::metrics::{Bypass, LONG_POLL};
-use crate::transport::{self, End, Expulsion, answer};
+use crate::transport::{self, Expulsion, answer};
 
 /// The error that ends the exchange with the API: it is asked again once the wait has ended.
 const HELD: ErrorType = ErrorType::Custom("held-by-cursor");
@@ -30,43 +33,7 @@ const HELD: ErrorType = ErrorType::Custom("held-by-cursor");
 /// The error that ends a request whose wait brought no new item.
 const ENDED: ErrorType = ErrorType::Custom("wait-is-over");
 
-/// A request that is held if the API says 304.
-pub(in crate::front) struct CursorHold {
-    /// Keeps the feed polled.
-    attendance: Attendance,
-    /// The newest item before the API was asked.
-    after: u64,
-    wait: Duration,
-    deadline: Instant,
-    stay: Staying,
-    _seat: Seat,
-    /// The API's 304, once it came.
-    unchanged: Option<Box<ResponseHeader>>,
-    /// How the wait ended, if no new item came.
-    ended: Option<Ended>,
-}
-
-/// How a wait ends without a new item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    Timeout,
-    Drain,
-    ClientGone,
-    Expelled(Expulsion),
-}
-
-impl Ended {
-    /// The label in metrics.
-    fn reason(self) -> &'static str {
-        match self {
-            Ended::Timeout | Ended::Drain => "timeout",
-            Ended::ClientGone => "client-gone",
-            Ended::Expelled(why) => End::Expelled(why).reason(),
-        }
-    }
-}
-
-impl Cover<'_> {
+impl CoveredRequest<'_> {
     /// Asks the API, and has the request held if nothing is new. Without a tag, or where the feed has no answer to go by,
     /// the API alone says how long it waits.
     pub(in crate::front) fn hold_by_cursor(
@@ -102,7 +69,7 @@ fn has_ended(view: &View) -> bool {
     view.closing.is_some()
         || view.withdrawn
         || view.condition.state.is_gone()
-        || admit::refusal(view).is_some()
+        || freshness::refusal(view).is_some()
 }
 
 /// Whether there is a reason to ask the API again.
@@ -215,7 +182,7 @@ pub(in crate::front) async fn answer_held(
 
 async fn turned_away(front: &Front, session: &mut Session, ctx: &mut Context, why: Expulsion) -> Result<()> {
     let Some(route) = ctx.route.clone() else { return Ok(()) };
-    let cover = Cover::new(front, session, ctx, route, String::new());
+    let cover = CoveredRequest::new(front, session, ctx, route, String::new());
     refuse::expelled(cover.session, cover.ctx, why).await.map(drop)
 }
 

@@ -16,17 +16,21 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::envelope_messages::{complaint, is_json, reply, without_data};
-use super::envelope_subscribe::Asked;
+use super::envelope_subscribe::{Asked, Followed};
 use super::websocket_handshake::{self, PROTOCOL};
 use super::websocket_send::Courier;
-use super::{Departure, depart, seat};
 use crate::config::Route;
-use crate::fanout::{Following, Hold, MemberId, MessagePlace, MessageQueue, Seat, messages};
+use crate::fanout::{Following, MemberId, MessagePlace, MessageQueue, Seat, messages};
 use crate::frame::{Format, PatchKind};
 use crate::front::access::admit::Visitor;
-use crate::front::covered::Cover;
+use crate::front::access::client_limit::seat;
+use crate::front::application::Front;
+use crate::front::context::Context;
+use crate::front::covered_request::CoveredRequest;
+use crate::front::decision::Fate;
+use crate::front::hand_over::{Departure, depart};
+use crate::front::refuse;
 use crate::front::request::{hosts, transport_choice};
-use crate::front::{Context, Fate, Front, refuse};
 use crate::hub::{Attendance, Resume, Subscription, Topic, View};
 use crate::listener::client_certificate;
 use crate::transport::{Envelope, Transport, answer};
@@ -51,7 +55,7 @@ async fn accepted(session: &mut Session, ctx: &mut Context) -> Result<std::resul
     }
 }
 
-impl Cover<'_> {
+impl CoveredRequest<'_> {
     /// The envelope protocol on a covered URL: that resource is followed at once.
     pub(in crate::front) async fn envelope(
         &mut self,
@@ -107,7 +111,7 @@ pub(in crate::front) async fn serve(front: &Front, session: &mut Session, ctx: &
         return refuse::with_headers(session, ctx, StatusCode::UPGRADE_REQUIRED, detail, more).await;
     }
     let visitor = visitor(front, session, ctx);
-    let seat = match seat(front, ctx, None, true) {
+    let seat = match seat(&front.shared, ctx, None, true) {
         Ok(seat) => seat,
         Err(reason) => return refuse::for_now(session, ctx, None, false, reason).await,
     };
@@ -153,13 +157,6 @@ pub(in crate::front) struct Desk {
     sent: (Instant, u32),
     /// When the next new token would be due if they came evenly.
     auth_due: Instant,
-}
-
-/// A resource that the client follows, or is about to.
-#[derive(Clone)]
-pub(in crate::front) enum Followed {
-    Asked,
-    Admitted { route: Arc<Route>, topic: Arc<Topic>, path: String, hold: Option<Arc<Hold>> },
 }
 
 impl Desk {

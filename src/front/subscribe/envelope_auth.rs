@@ -8,14 +8,15 @@ use std::sync::Arc;
 use http::{HeaderValue, header};
 use serde_json::{Value, json};
 
-use super::envelope::{Desk, Followed};
+use super::envelope::Desk;
 use super::envelope_messages::{reply, without_data};
+use super::envelope_subscribe::Followed;
 use crate::config::Share;
 use crate::fanout::MemberId;
 use crate::front::access::admit::Visitor;
-use crate::front::access::authenticate;
 use crate::front::access::reason::Reason;
-use crate::front::access::share::{self, ClassValues};
+use crate::front::access::share::ClassValues;
+use crate::front::access::{authenticate, share};
 use crate::identity::Proof;
 
 impl Desk {

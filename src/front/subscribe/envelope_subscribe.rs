@@ -8,12 +8,12 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
-use super::envelope::Followed;
 use super::envelope_messages::complaint;
-use crate::fanout::MemberId;
+use crate::config::Route;
+use crate::fanout::{Hold, MemberId};
 use crate::frame::{Format, PatchKind};
 use crate::front::access::admit::{Admitted, Refused, Visitor, Way};
-use crate::hub::{Resume, Subscription};
+use crate::hub::{Resume, Subscription, Topic};
 use crate::resource::version_of_tag;
 
 /// A resource that a client wants to follow.
@@ -79,4 +79,11 @@ impl Asked {
             }
         }
     }
+}
+
+/// A resource that the client follows, or is about to.
+#[derive(Clone)]
+pub(in crate::front) enum Followed {
+    Asked,
+    Admitted { route: Arc<Route>, topic: Arc<Topic>, path: String, hold: Option<Arc<Hold>> },
 }

@@ -3,30 +3,27 @@
 //!
 //! Must not know: what ends the wait.
 
-use std::num::NonZeroUsize;
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version as HttpVersion, header};
-use lru::LruCache;
-use parking_lot::Mutex;
 use pingora::Result;
 
-use super::staying;
-use super::{long_poll_http2, repeats};
+use super::long_poll_http2;
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format};
-use crate::front::access::admit;
-use crate::front::covered::Cover;
-use crate::front::request::{content_coding, cors, delta_choice, transport_choice};
-use crate::front::{Fate, Shared};
+use crate::front::access::client_limit::staying;
+use crate::front::answer::repeats;
+use crate::front::covered_request::CoveredRequest;
+use crate::front::decision::Fate;
+use crate::front::freshness;
+use crate::front::request::{content_coding, cors, delta_choice};
 use crate::hub::{Attendance, Resume, View};
 use crate::metrics::Bypass;
 use crate::resource::{IfNoneMatch, ResourceKey, Version};
 use crate::transport::{self, Common, Have, Held, LongPoll, Transport, answer};
 
-impl Cover<'_> {
+impl CoveredRequest<'_> {
     pub(in crate::front) async fn long_poll(
         &mut self,
         key: &ResourceKey,
@@ -53,7 +50,7 @@ impl Cover<'_> {
         };
         let known = is_confirmed || attendance.topic().has_held(have);
         let differs = frame.version() != have && known && view.is_young();
-        if view.withdrawn || admit::refusal(view).is_some() || differs {
+        if view.withdrawn || freshness::refusal(view).is_some() || differs {
             return self.answer(key, view, is_confirmed).await;
         }
         let patches = delta_choice::of_answer(&self.route, &self.headers, self.query.as_deref());
@@ -139,17 +136,6 @@ impl Cover<'_> {
         lines.flat_map(|line| line.split(',')).any(|said| opaque(said) == tag)
     }
 
-    /// Whether the connection serves another request after this one. One with a bond would come back without it.
-    pub(super) fn keeps_alive(&self) -> bool {
-        self.ctx.bond.is_none() && Self::keeps(&self.headers, self.version, &self.front.shared)
-    }
-
-    /// Whether the connection of a request with these fields serves another one.
-    pub(in crate::front) fn keeps(headers: &HeaderMap, version: HttpVersion, shared: &Shared) -> bool {
-        let is_last = transport_choice::has_token(headers, header::CONNECTION, "close");
-        version == HttpVersion::HTTP_11 && !is_last && !shared.is_draining()
-    }
-
     /// The lines of this client alone.
     fn held_fields(&self, applied: &str, keep: bool, http10: bool) -> Bytes {
         let mut headers = HeaderMap::new();
@@ -168,29 +154,4 @@ impl Cover<'_> {
 fn opaque(tag: &str) -> &str {
     let tag = tag.trim();
     tag.strip_prefix("W/").unwrap_or(tag)
-}
-
-/// Kinds of held requests that are remembered, the latest of a resource each.
-const KINDS: usize = 4096;
-
-/// What held requests have in common, by resource: clients of one kind share one copy.
-pub struct Alike(Mutex<LruCache<ResourceKey, Weak<Common>>>);
-
-impl Default for Alike {
-    fn default() -> Self {
-        Alike(Mutex::new(LruCache::new(NonZeroUsize::new(KINDS).unwrap_or(NonZeroUsize::MIN))))
-    }
-}
-
-impl Alike {
-    /// The copy that is there already, or this one.
-    fn one(&self, common: Common) -> Arc<Common> {
-        let mut known = self.0.lock();
-        let same = known.get(&common.key).and_then(Weak::upgrade).filter(|same| **same == common);
-        same.unwrap_or_else(|| {
-            let common = Arc::new(common);
-            known.put(common.key.clone(), Arc::downgrade(&common));
-            common
-        })
-    }
 }

@@ -8,15 +8,16 @@ use pingora::Result;
 use tokio::time::sleep_until;
 
 use crate::fanout::{Staying, draining};
-use crate::front::covered::Cover;
+use crate::front::covered_request::CoveredRequest;
+use crate::front::decision::Fate;
 use crate::front::request::cors;
-use crate::front::{Fate, respond};
+use crate::front::respond;
 use crate::hub::Subscription;
 use crate::transport::{Answer, End, LongPoll};
 
 /// Waits for an answer, and gives it. `applied`: the wait that is granted, as `Preference-Applied` says it.
 pub(in crate::front) async fn hold(
-    cover: &mut Cover<'_>,
+    cover: &mut CoveredRequest<'_>,
     mut subscription: Subscription,
     stay: Staying,
     held: &LongPoll,
@@ -40,7 +41,7 @@ pub(in crate::front) async fn hold(
 
 /// The answer; `None` if the client has gone.
 async fn wait(
-    cover: &mut Cover<'_>,
+    cover: &mut CoveredRequest<'_>,
     subscription: &mut Subscription,
     mut stay: Staying,
     held: &LongPoll,

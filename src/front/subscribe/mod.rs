@@ -3,15 +3,17 @@
 //!
 //! Must not know: what is written to a client, head or body.
 
+pub(super) mod alike;
 pub(super) mod ask_first;
+pub(super) mod asking;
 pub(super) mod cursor_hold;
+pub(super) mod cursor_wait;
 pub(super) mod envelope;
 mod envelope_auth;
 mod envelope_messages;
 mod envelope_subscribe;
 pub(super) mod long_poll;
 pub(super) mod long_poll_http2;
-pub(super) mod repeats;
 mod sse;
 pub(super) mod sse_many;
 mod websocket;
@@ -19,32 +21,30 @@ pub(super) mod websocket_handshake;
 mod websocket_send;
 
 use std::ops::ControlFlow;
-use std::os::fd::AsRawFd;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use pingora::Result;
-use pingora::proxy::Session;
 
-use super::access::authorize;
 use super::access::reason::Reason;
-use super::access::resource_limits::household;
-use super::access::{admit, origin, resource_limits};
-use super::covered::{Cover, VARY_TURNS};
+use super::access::{admit, authorize, client_limit, origin, resource_limits};
+use super::covered_request::CoveredRequest;
+use super::decision::Fate;
+use super::hand_over::{Departure, depart};
 use super::request::cors;
 use super::request::transport_choice::Form;
-use super::{Context, Fate, Front, Shared, refuse, respond};
-use crate::config::{Route, Share};
-use crate::fanout::{Arrival, Following, Messages, Record, Seat, Staying, Taken, bound_kernel_buffers};
+use super::resource_key::VARY_TURNS;
+use super::{freshness, refuse, resource_key, respond};
+use crate::config::Share;
+use crate::fanout::{Following, Seat};
 use crate::frame::Format;
 use crate::hub::{Attend, Attendance, Closing, Exception, ExceptionKind, Resume, Subscription, View};
-use crate::listener::{accept_rate, descriptors, takeover};
+use crate::listener::accept_rate;
 use crate::metrics::Bypass;
 use crate::resource::ResourceKey;
 use crate::transport::Transport;
 
-impl Cover<'_> {
+impl CoveredRequest<'_> {
     /// Serves a push form.
     pub(super) async fn push(&mut self, base: &ResourceKey, form: Form) -> Result<Fate> {
         if let Form::WebSocket = form {
@@ -87,9 +87,9 @@ impl Cover<'_> {
             let (view, is_confirmed) = match self.exception(&key) {
                 // It is not polled for now.
                 Some(ExceptionKind::Uncoverable) if known.ended > 0 => (known, false),
-                _ => admit::first_view(&self.route, &attendance, before).await,
+                _ => freshness::first_view(&self.route, &attendance, before).await,
             };
-            if let Some(names) = admit::chosen_by(&view)
+            if let Some(names) = resource_key::chosen_by(&view)
                 && !self.selects(base, &key, names)
             {
                 continue;
@@ -169,11 +169,7 @@ impl Cover<'_> {
             Form::LongPoll(_) => !self.ctx.let_in,
             _ => true,
         };
-        seat(self.front, self.ctx, Some(&self.route), is_new)
-    }
-
-    pub(super) fn text(&self, name: header::HeaderName) -> Option<String> {
-        self.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
+        client_limit::seat(&self.front.shared, self.ctx, Some(&self.route), is_new)
     }
 
     /// Acts on what is known against covering the key.
@@ -244,89 +240,4 @@ impl Cover<'_> {
         let departure = Departure { shard, greeting, transport, following, seat, messages };
         depart(self.front, self.session, self.ctx, departure).await
     }
-}
-
-/// A place for one more client, of a route or of many. `is_new`: it has to pass the turnstile.
-///
-/// # Errors
-/// There is none for now: the limit that bites.
-pub(super) fn seat(
-    front: &Front,
-    ctx: &mut Context,
-    route: Option<&Route>,
-    is_new: bool,
-) -> std::result::Result<Seat, &'static str> {
-    let shared = &front.shared;
-    let limits = &shared.config.limits;
-    let address = limits.clients_per_address.zip(ctx.client.map(household));
-    let subject = limits.clients_per_subject.zip(ctx.subject);
-    let (index, of_route) = route.map_or((usize::MAX, None), |route| (route.index, route.max_clients));
-    let seat = shared.fanout.seat(limits.clients, index, of_route, address, subject).ok_or("clients")?;
-    // Last, so that a client without a seat uses up no turn.
-    if is_new && shared.turnstile.as_ref().is_some_and(|turnstile| !turnstile.lets_in(Instant::now())) {
-        return Err("accept-rate");
-    }
-    ctx.let_in |= is_new;
-    // From now on it counts as a client.
-    ctx.in_progress = None;
-    Ok(seat)
-}
-
-/// What the client of a seat stays by, for one that lives in a task.
-pub(super) fn staying(shared: &Shared, seat: &Seat) -> Staying {
-    Staying { pass: seat.pass().cloned(), expulsions: shared.fanout.expulsions() }
-}
-
-/// A connection that is about to leave Pingora, and what it becomes.
-pub(super) struct Departure {
-    pub(super) shard: u16,
-    pub(super) greeting: Bytes,
-    pub(super) transport: Transport,
-    pub(super) following: Following,
-    pub(super) seat: Option<Seat>,
-    pub(super) messages: Option<Messages>,
-}
-
-/// Takes a connection out of Pingora and hands it to its shard.
-pub(super) async fn depart(
-    front: &Front,
-    session: &mut Session,
-    ctx: &mut Context,
-    departure: Departure,
-) -> Result<Fate> {
-    let Departure { shard, greeting, transport, following, seat, messages } = departure;
-    let shared = front.shared.clone();
-    ctx.answer = transport.name();
-    let Some((stream, read)) = takeover::take(session).await? else {
-        return Ok(Fate::Answered);
-    };
-    ctx.taken = true;
-    let limits = &shared.config.limits;
-    let plain = front.listener.is_bare();
-    let home = match &transport {
-        Transport::LongPoll(_) | Transport::Plain(_) => front.home.get().cloned(),
-        _ => None,
-    };
-    let taken = if plain { Taken::socket(stream, home) } else { Ok(Taken::Stream(stream, home)) };
-    let taken = match taken {
-        Ok(taken) => taken,
-        Err(error) => {
-            tracing::warn!("a connection could not be taken over: {error}");
-            return Ok(Fate::Answered);
-        }
-    };
-    // The number is one of its own by now, and a higher one.
-    if let Taken::Socket(socket, _) = &taken
-        && !shared.descriptors.admit(socket.as_raw_fd())
-    {
-        descriptors::count_refused(&shared.metrics);
-        return Ok(Fate::Answered);
-    }
-    if let Err(error) = bound_kernel_buffers(&taken, limits.send_buffer, limits.stall_timeout) {
-        tracing::debug!("the kernel's buffers of a stream could not be bounded: {error}");
-    }
-    let record = Record::new(ctx.client);
-    let arrival = Arrival { taken, read, greeting, transport, following, record, seat, messages };
-    shared.fanout.add(shard, arrival);
-    Ok(Fate::Answered)
 }

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
 use pingora::Result;
 
-use super::staying;
 use crate::config::Route;
 use crate::fanout::{Record, Seat, Stream, drive};
 use crate::frame::{Coding, Format};
-use crate::front::access::admit;
-use crate::front::covered::Cover;
+use crate::front::access::client_limit::staying;
+use crate::front::covered_request::CoveredRequest;
+use crate::front::decision::Fate;
 use crate::front::request::{content_coding, cors, delta_choice};
-use crate::front::{Fate, refuse, respond};
+use crate::front::{freshness, refuse, respond};
 use crate::hub::{Attendance, Resume, Subscription, View};
 use crate::listener::http2;
 use crate::metrics::Bypass;
@@ -25,7 +25,7 @@ use crate::transport::{Framing, Sse, Transport, answer};
 /// Longest name of an item that a client may come back with; longer ones are none of ours.
 const MAX_ITEM_ID: usize = 1024;
 
-impl Cover<'_> {
+impl CoveredRequest<'_> {
     pub(super) async fn sse(
         &mut self,
         attendance: Attendance,
@@ -33,7 +33,7 @@ impl Cover<'_> {
         is_confirmed: bool,
         seat: Seat,
     ) -> Result<Fate> {
-        if let Some(relayed) = admit::refusal(view) {
+        if let Some(relayed) = freshness::refusal(view) {
             return Ok(self.relay_to_push(relayed).await?.unwrap_or(Fate::PassThrough(Bypass::NotShareable)));
         }
         if view.frame.as_ref().is_some_and(|frame| frame.sse().is_err()) {

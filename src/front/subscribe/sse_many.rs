@@ -14,14 +14,19 @@ use tokio::task::JoinSet;
 
 use super::envelope::visitor;
 use super::sse::{heartbeat, retry};
-use super::{Departure, depart, seat, staying};
 use crate::config::Switches;
 use crate::fanout::{Following, ManyStream, Record, drive_many};
 use crate::frame::Format;
 use crate::front::access::admit::{Admitted, Refused, Visitor, Way};
-use crate::front::request::body::{self, Body};
-use crate::front::request::{cors, hosts};
-use crate::front::{Context, Fate, Front, Match, refuse, respond};
+use crate::front::access::client_limit::{seat, staying};
+use crate::front::application::Front;
+use crate::front::context::Context;
+use crate::front::decision::Fate;
+use crate::front::hand_over::{Departure, depart};
+use crate::front::request::body::Body;
+use crate::front::request::route::Match;
+use crate::front::request::{body, cors, hosts};
+use crate::front::{refuse, respond};
 use crate::hub::{Resume, Subscription};
 use crate::listener::http2;
 use crate::resource::resume_switch;
@@ -41,7 +46,7 @@ pub(in crate::front) async fn serve(front: &Front, session: &mut Session, ctx: &
     if cors::asks(session.req_header()) {
         return cors::preflight_of_any(session, ctx, &front.shared.config).await;
     }
-    let seat = match seat(front, ctx, None, true) {
+    let seat = match seat(&front.shared, ctx, None, true) {
         Ok(seat) => seat,
         Err(reason) => {
             // As the first of them would refuse it, where the head says which that is.

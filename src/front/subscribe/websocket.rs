@@ -9,14 +9,14 @@ use bytes::Bytes;
 use http::{StatusCode, Version as HttpVersion};
 use pingora::Result;
 
-use super::ask_first::{Asking, Otherwise};
+use super::asking::{Asking, Otherwise};
 use super::websocket_handshake;
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format, State};
-use crate::front::access::admit;
-use crate::front::covered::Cover;
+use crate::front::covered_request::CoveredRequest;
+use crate::front::decision::Fate;
 use crate::front::request::content_coding::{self, Deflate};
-use crate::front::{Fate, refuse};
+use crate::front::{freshness, refuse};
 use crate::hub::{Attendance, Outcome, Resume, View};
 use crate::metrics::Bypass;
 use crate::transport::{Step, Transport, WebSocket, answer, close, code};
@@ -32,7 +32,7 @@ fn has_nothing_to_send(view: &View) -> bool {
         && !matches!(relayed.status.as_u16(), 401 | 403 | 410)
 }
 
-impl Cover<'_> {
+impl CoveredRequest<'_> {
     /// Whether the handshake looks like the API's own, and the API was not asked yet.
     pub(in crate::front) fn offers_others(&self) -> bool {
         websocket_handshake::offers_others(&self.headers) && !matches!(self.ctx.asking, Asking::Unwanted(_))
@@ -48,7 +48,7 @@ impl Cover<'_> {
         if !is_ours && has_nothing_to_send(view) {
             return Ok(self.ask_first(Otherwise::CloseNotFound));
         }
-        if let Some(relayed) = admit::refusal(view) {
+        if let Some(relayed) = freshness::refusal(view) {
             if relayed.status.is_redirection() && !attendance.topic().key().is_private() {
                 return Ok(self
                     .relay_to_push(relayed)

@@ -14,9 +14,9 @@ use crate::config::upstream_path::Pattern;
 use crate::config::{Route, Send};
 use crate::fanout::{MessageQueue, Messages, messages};
 use crate::frame::websocket;
-use crate::front::Shared;
-use crate::front::covered::Cover;
+use crate::front::covered_request::CoveredRequest;
 use crate::front::passthrough::writes;
+use crate::front::services::Shared;
 use crate::resource::{ResourceKey, stays, upstream_target};
 use crate::upstream::{Ask, Client, Document};
 
@@ -45,7 +45,7 @@ struct Outbox {
     shard: u16,
 }
 
-impl Cover<'_> {
+impl CoveredRequest<'_> {
     /// A queue for this client's messages, and the task that empties it. It ends with the client.
     pub(super) fn outbox(&self, shard: u16) -> Option<Messages> {
         let key = self.ctx.key.as_ref()?;

@@ -3,57 +3,23 @@
 //!
 //! Must not know: how repeats are recognized or answered.
 
-use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use http::{HeaderMap, Method, StatusCode, Version as HttpVersion, header};
 use pingora::Result;
 
-use super::{Departure, depart};
 use crate::fanout::Following;
 use crate::frame::Coding;
-use crate::front::Fate;
-use crate::front::covered::Cover;
+use crate::front::covered_request::CoveredRequest;
+use crate::front::decision::Fate;
+use crate::front::hand_over::{Departure, depart};
 use crate::front::request::{cors, delta_choice};
 use crate::hub::{Attend, Streak, View};
 use crate::resource::ResourceKey;
 use crate::transport::{Plain, Repeat, Transport, answer};
 
-/// Connections that are remembered, each by its last head. Two in one place forget each other, which costs
-/// them the short path and nothing else.
-const PLACES: usize = 1 << 14;
-
-/// The last ordinary poll of each connection.
-pub struct Repeats {
-    places: Box<[AtomicU64]>,
-    hasher: RandomState,
-}
-
-impl Default for Repeats {
-    fn default() -> Self {
-        let places = (0..PLACES).map(|_| AtomicU64::new(0)).collect();
-        Repeats { places, hasher: RandomState::new() }
-    }
-}
-
-impl Repeats {
-    /// A number that tells a client's connection from others, most likely.
-    pub(in crate::front) fn number(&self, client: SocketAddr) -> u64 {
-        self.hasher.hash_one(client)
-    }
-
-    /// Remembers a connection's head. True: its last one was the same.
-    fn is_second(&self, client: SocketAddr, head: u64) -> bool {
-        let place = self.hasher.hash_one(client);
-        let known = head ^ place;
-        self.places[place as usize % PLACES].swap(known, Ordering::Relaxed) == known
-    }
-}
-
 /// A request by which a held poll's or a connection's next one is recognized. Returns `None` if there is none.
-pub(in crate::front) fn repeat(cover: &Cover<'_>, key: &ResourceKey, view: &View) -> Option<Repeat> {
+pub(in crate::front) fn repeat(cover: &CoveredRequest<'_>, key: &ResourceKey, view: &View) -> Option<Repeat> {
     let plain = cover.method == Method::GET
         && cover.version == HttpVersion::HTTP_11
         && !cover.session.is_http2()
@@ -69,7 +35,7 @@ pub(in crate::front) fn repeat(cover: &Cover<'_>, key: &ResourceKey, view: &View
     plain.then(|| Repeat::of(&cover.session.to_h1_raw(), Instant::now())).flatten()
 }
 
-impl Cover<'_> {
+impl CoveredRequest<'_> {
     /// Answers a hit, and keeps the connection in a shard if it has asked the same before. Returns `None` if it
     /// is to be answered here.
     pub(in crate::front) async fn stay(

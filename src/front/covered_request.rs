@@ -1,0 +1,156 @@
+//! One covered request (contract §1): what it says, read once, and what it is about.
+//!
+//! Must not know: what is answered.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version as HttpVersion, header};
+use pingora::proxy::Session;
+
+use super::access::authorize::Client;
+use super::access::resource_limits::{self, Asker};
+use super::access::share::ClassValues;
+use super::application::Front;
+use super::context::Context;
+use super::request::{hosts, target, transport_choice};
+use super::resource_key;
+use super::services::Shared;
+use crate::config::Route;
+use crate::hub::{Attend, Attendance, ExceptionKind, Full};
+use crate::identity::CertificateName;
+use crate::listener::client_certificate;
+use crate::resource::ResourceKey;
+
+/// One covered request.
+pub(super) struct CoveredRequest<'a> {
+    pub(super) front: &'a Front,
+    pub(super) session: &'a mut Session,
+    pub(super) ctx: &'a mut Context,
+    pub(super) route: Arc<Route>,
+    pub(super) path: String,
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    pub(super) query: Option<String>,
+    pub(super) version: HttpVersion,
+    /// `Preference-Applied` of the answer, when one was.
+    pub(super) applied: Option<HeaderValue>,
+    /// The answer may be older than a write.
+    pub(super) unconfirmed: bool,
+    /// It has waited for a write.
+    pub(super) awaited_writes: bool,
+    /// Number of the first poll that knows of all writes before it.
+    pub(super) behind: u64,
+    /// It asks to be held: its repeats are to be, even if it is not.
+    pub(super) is_patient: bool,
+}
+
+impl<'a> CoveredRequest<'a> {
+    pub(super) fn new(
+        front: &'a Front,
+        session: &'a mut Session,
+        ctx: &'a mut Context,
+        route: Arc<Route>,
+        path: String,
+    ) -> CoveredRequest<'a> {
+        let request = session.req_header();
+        let (method, headers) = (request.method.clone(), request.headers.clone());
+        let query = target::query(request).map(std::borrow::Cow::into_owned);
+        let version = request.version;
+        CoveredRequest {
+            front,
+            session,
+            ctx,
+            route,
+            path,
+            method,
+            headers,
+            query,
+            version,
+            applied: None,
+            unconfirmed: false,
+            awaited_writes: false,
+            behind: 0,
+            is_patient: false,
+        }
+    }
+
+    /// The client, as the API is asked about it.
+    pub(super) fn client(&self) -> Client<'_> {
+        Client { headers: &self.headers, identity: self.ctx.identity.as_ref() }
+    }
+
+    /// Whom the client's certificate names.
+    pub(super) fn certificate(&self) -> Option<Arc<CertificateName>> {
+        client_certificate::name(self.session)
+    }
+
+    /// Whether the route's feed is polled with the upstream's cursor: no answer is the whole list, and a request for
+    /// that is the API's.
+    pub(super) fn has_cursor(&self) -> bool {
+        self.route.feed.as_ref().is_some_and(|feed| feed.cursor.is_some())
+    }
+
+    pub(super) fn base_key(&self, query: Option<String>, class: ClassValues) -> ResourceKey {
+        let authority = hosts::polled(&self.front.listener, self.authority());
+        let (proto, path) = (self.proto(), self.path.clone());
+        resource_key::base_key(&self.route, proto, authority, path, query, class, &self.headers)
+    }
+
+    /// The scheme of the listener.
+    pub(super) fn proto(&self) -> &'static str {
+        if self.front.listener.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// The request's authority, lower case.
+    pub(super) fn authority(&self) -> Option<String> {
+        let host = self.headers.get(header::HOST).and_then(|v| v.to_str().ok());
+        let uri = self.session.req_header().uri.authority().map(|a| a.as_str());
+        host.or(uri).map(str::to_ascii_lowercase)
+    }
+
+    /// See [`resource_key::full_key`].
+    pub(super) fn full_key(&self, base: &ResourceKey) -> ResourceKey {
+        resource_key::full_key(&self.front.shared, &self.route, base, &self.headers)
+    }
+
+    /// See [`resource_key::selects`].
+    pub(super) fn selects(&self, base: &ResourceKey, key: &ResourceKey, chosen_by: &[HeaderName]) -> bool {
+        resource_key::selects(&self.front.shared, &self.route, base, key, chosen_by, &self.headers)
+    }
+
+    /// See [`resource_limits::attend`].
+    pub(super) fn attend(&self, key: &ResourceKey, kind: Attend) -> std::result::Result<Attendance, Full> {
+        resource_limits::attend(&self.front.shared, self.asker(), &self.route, key, kind)
+    }
+
+    /// Whom the request is from, as far as its limits go.
+    pub(super) fn asker(&self) -> Asker {
+        Asker { address: self.ctx.client, subject: self.ctx.subject }
+    }
+
+    /// What is known against covering a key.
+    pub(super) fn exception(&self, key: &ResourceKey) -> Option<ExceptionKind> {
+        self.front.shared.hub.exception(key).map(|exception| exception.kind)
+    }
+
+    pub(super) fn text(&self, name: header::HeaderName) -> Option<String> {
+        self.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
+    }
+
+    /// Whether the connection serves another request after this one. One with a bond would come back without it.
+    pub(super) fn keeps_alive(&self) -> bool {
+        self.ctx.bond.is_none() && keeps_alive(&self.headers, self.version, &self.front.shared)
+    }
+
+    /// A number that tells the request's connection from others, most likely.
+    pub(super) fn connection(&self) -> u64 {
+        let client = self.session.client_addr().and_then(|address| address.as_inet());
+        client.map_or(0, |client| self.front.shared.repeats.number(*client))
+    }
+}
+
+/// Whether the connection of a request with these fields serves another one.
+pub(super) fn keeps_alive(headers: &HeaderMap, version: HttpVersion, shared: &Shared) -> bool {
+    let is_last = transport_choice::has_token(headers, header::CONNECTION, "close");
+    version == HttpVersion::HTTP_11 && !is_last && !shared.is_draining()
+}

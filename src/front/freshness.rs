@@ -1,0 +1,64 @@
+//! How young what is known of a resource has to be for a client, and the wait until it is (contract §3, §9).
+//!
+//! Must not know: which form the answer has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header;
+use tokio::time::{Instant, timeout};
+
+use crate::config::Route;
+use crate::frame::State;
+use crate::hub::{Attendance, Closing, Relayed, Topic, View};
+
+/// Waits until the writes so far are in the view, for `write_wait` at most (contract §9); not where there would always
+/// be one to wait for. Returns whether it had to.
+pub(in crate::front) async fn await_writes(route: &Route, topic: &Topic) -> bool {
+    let view = topic.view();
+    if !topic.is_unconfirmed(&view) || (view.frame.is_some() && topic.is_written_often()) {
+        return false;
+    }
+    timeout(route.write_wait, topic.settled()).await.map_or(true, |_| true)
+}
+
+/// The state a push client begins with: young, or after `first_answer` whatever there is.
+/// True: a poll later than number `before` confirmed it, one that started after this request
+/// came, so that no version of the client's can be newer (contract §2).
+pub(in crate::front) async fn first_view(
+    route: &Route,
+    attendance: &Attendance,
+    before: u64,
+) -> (Arc<View>, bool) {
+    let topic = attendance.topic();
+    let view = topic.view();
+    let is_young = view.is_young() && (!topic.is_aged(&view) || topic.is_written_often());
+    let is_overtaken = view.answered().is_some() && topic.is_aged(&view);
+    let settled = is_young || (is_remembered(&view, route.poll.interval) && !is_overtaken);
+    if settled || (topic.followers() > 1 && view.ended > 0) {
+        return (view, false);
+    }
+    let number = topic.want_poll_after(&view);
+    let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
+    let view = match timeout(route.first_answer, ended).await {
+        Ok(view) => view,
+        Err(_) => topic.view(),
+    };
+    let is_confirmed = view.confirmed > before;
+    (view, is_confirmed)
+}
+
+/// What the upstream said, where it is an end rather than a failure: passed on as a status, a redirect among them.
+pub(in crate::front) fn refusal(view: &View) -> Option<&Arc<Relayed>> {
+    let relayed = view.answered()?;
+    let gone = matches!(view.condition.state, State::Gone { .. });
+    let leads = relayed.status.is_redirection() && relayed.headers.contains_key(header::LOCATION);
+    let ends = leads || matches!(relayed.status.as_u16(), 401 | 403 | 404 | 410);
+    let private = view.closing == Some(Closing::Credentials);
+    ((view.frame.is_none() || gone || private) && (ends || private)).then_some(relayed)
+}
+
+/// A refusal or failure that is not asked about again so soon.
+pub(in crate::front) fn is_remembered(view: &View, interval: Duration) -> bool {
+    view.remembered_until(interval).is_some_and(|until| Instant::now() < until)
+}
