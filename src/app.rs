@@ -2,19 +2,20 @@
 //!
 //! Everything a test needs is here; `main` adds signals and exit codes. Must not know: requests.
 
+mod bind;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixListener;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
+
+use bind::Bound;
 
 use crate::admin;
 use crate::config::{AdminAddress, Auth, Config};
@@ -43,6 +44,15 @@ pub struct App {
     /// Proxy, relay and admin each have their own threads: none starves another.
     front: Option<Runtime>,
     relay: Option<Runtime>,
+    controls: Controls,
+    /// The listening sockets once more, for a new process; empty if there is no `upgrade`, and from a drain on.
+    sockets: Mutex<Arc<Sockets>>,
+    /// Resources that are polled without subscribers.
+    _always: Vec<crate::hub::Attendance>,
+}
+
+/// What tells the parts of an application to end, or to look at their files.
+struct Controls {
     /// Turns true when the listeners are to close.
     close: watch::Sender<bool>,
     /// Turns true when connections without a request are to close.
@@ -53,11 +63,30 @@ pub struct App {
     look: watch::Sender<()>,
     /// Turns true when background work is to end.
     stop: watch::Sender<bool>,
+    /// Holds the window and the reconnect delays of a drain, once it has begun.
     end: watch::Sender<Drain>,
-    /// The listening sockets once more, for a new process; empty if there is no `upgrade`, and from a drain on.
-    sockets: Mutex<Arc<Sockets>>,
-    /// Resources that are polled without subscribers.
-    _always: Vec<crate::hub::Attendance>,
+}
+
+impl Controls {
+    fn new() -> Controls {
+        Controls {
+            close: watch::Sender::new(false),
+            close_idle: watch::Sender::new(false),
+            close_admin: watch::Sender::new(false),
+            look: watch::Sender::new(()),
+            stop: watch::Sender::new(false),
+            end: watch::Sender::new(None),
+        }
+    }
+
+    /// Returns what a listener watches.
+    fn watches(&self) -> front::Watches {
+        front::Watches {
+            close: self.close.subscribe(),
+            close_idle: self.close_idle.subscribe(),
+            look: self.look.subscribe(),
+        }
+    }
 }
 
 /// Starts everything; what it returns is accepting connections.
@@ -74,56 +103,65 @@ pub fn start(config: Config) -> io::Result<App> {
 ///
 /// # Errors
 /// As [`start`].
-pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
+pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
     memory::keep_large_apart();
     let config = Arc::new(config);
     let metrics = Metrics::new().map_err(io::Error::other)?;
-    let mut kept = Sockets::default();
-    let takes_over = inherited.addresses().next().is_some();
-    let mut listen = |address| listen(address, &mut inherited, config.upgrade.is_some().then_some(&mut kept));
-    let sockets = config.listeners.iter().map(|listener| listen(listener.address));
-    let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
-    let admin_socket = match config.admin.as_ref().map(|admin| &admin.address) {
-        None => None,
-        Some(AdminAddress::Tcp(address)) => Some(admin::Bound::Tcp(listen(*address)?)),
-        Some(AdminAddress::Unix(path)) => Some(admin::Bound::Unix(listen_unix(path, takes_over)?)),
-    };
-    for address in inherited.addresses() {
-        tracing::info!(%address, "no longer configured: closed");
+    let Bound { listeners, admin: admin_socket, kept } = bind::bind(&config, inherited)?;
+    let relay = runtime("relay", 2)?;
+    let front = runtime("front", config.threads.front)?;
+    metrics.watch_tasks(vec![("front", front.handle().clone()), ("relay", relay.handle().clone())]);
+    let controls = Controls::new();
+    let shared = Arc::new(shared(config, metrics, &relay, &controls)?);
+    {
+        let _entered = relay.enter();
+        shared.gates.keep();
     }
-    drop(inherited);
+    watch_upstreams(&shared, &relay, &controls);
+    let fanout = shared.fanout.clone();
+    relay.spawn(memory::give_back_after_storms(move || fanout.arrivals()));
+    let addresses = serve(&shared, listeners, &front, &controls)?;
+    let admin_address = match &admin_socket {
+        Some(admin::Bound::Tcp(socket)) => Some(socket.local_addr()?),
+        _ => None,
+    };
+    if let Some(socket) = admin_socket {
+        let _entered = relay.enter();
+        admin::serve(desk(&shared), socket, controls.close_admin.subscribe())?;
+    }
+    let always = always(&shared);
+    Ok(App {
+        shared,
+        addresses,
+        admin_address,
+        front: Some(front),
+        relay: Some(relay),
+        controls,
+        sockets: Mutex::new(Arc::new(kept)),
+        _always: always,
+    })
+}
 
-    let relay_runtime = runtime("relay", 2)?;
-    let front_runtime = runtime("front", config.threads.front)?;
+/// What the parts of an application share: the clients of its upstreams, the poll loops, the hub and the fan-out.
+fn shared(
+    config: Arc<Config>,
+    metrics: Metrics,
+    relay_runtime: &Runtime,
+    controls: &Controls,
+) -> io::Result<Shared> {
     let rules = Rules {
         stall_timeout: config.limits.stall_timeout,
         pipelined_bytes: config.limits.header_bytes,
         access_log: config.log.access,
     };
-    let runtimes = [("front", &front_runtime), ("relay", &relay_runtime)];
-    let runtimes = runtimes.map(|(name, runtime)| (name, runtime.handle().clone()));
-    metrics.watch_tasks(runtimes.into());
     let fanout = Arc::new(Fanout::start(config.threads.shards, rules, metrics.clone())?);
     let hub = Hub::new(fanout.bells(), config.limits.resources, config.limits.history_bytes);
     let clients = clients(&config)?;
     let sources = clients.iter().map(|(name, client)| (name.clone(), client.clone() as Arc<dyn Source>));
     let stakes = Stakes::new(hub.clone(), &config, metrics.clone(), sources.collect(), fastrand::u64(..));
     let relay = Relay::new(Arc::new(stakes), relay_runtime.handle().clone());
-
-    let (close, closing) = watch::channel(false);
-    let (close_idle, closing_idle) = watch::channel(false);
-    let (close_admin, closing_admin) = watch::channel(false);
-    let (look, looking) = watch::channel(());
-    let (stop, stopping) = watch::channel(false);
-    let (end, ending) = watch::channel(None);
-    for client in clients.values() {
-        relay_runtime.spawn(client.clone().watch_servers(stopping.clone()));
-        let (stopping, looking) = (stopping.clone(), looking.clone());
-        relay_runtime.spawn(client.clone().watch_files(stopping, looking, metrics.clone()));
-    }
-    let shared = Arc::new(Shared {
+    Ok(Shared {
         routes: Routes::new(&config).map_err(io::Error::other)?,
-        config: config.clone(),
         hub,
         relay,
         fanout,
@@ -133,7 +171,7 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         checks: front::Checks::new(config.limits.clients),
         clients,
         draining: AtomicBool::new(false),
-        ending,
+        ending: controls.end.subscribe(),
         active: AtomicUsize::new(0),
         connections: Arc::default(),
         soothed: AtomicUsize::new(0),
@@ -148,47 +186,35 @@ pub fn start_on(config: Config, mut inherited: Sockets) -> io::Result<App> {
         repeats: front::Repeats::default(),
         alike: front::Alike::default(),
         doubts: front::Doubts::default(),
-    });
-    {
-        let _entered = relay_runtime.enter();
-        shared.gates.keep();
+        config,
+    })
+}
+
+/// Watches the servers and the files of all upstreams for as long as the application runs.
+fn watch_upstreams(shared: &Shared, relay: &Runtime, controls: &Controls) {
+    for client in shared.clients.values() {
+        relay.spawn(client.clone().watch_servers(controls.stop.subscribe()));
+        let (stopping, looking) = (controls.stop.subscribe(), controls.look.subscribe());
+        relay.spawn(client.clone().watch_files(stopping, looking, shared.metrics.clone()));
     }
-    let fanout = shared.fanout.clone();
-    relay_runtime.spawn(memory::give_back_after_storms(move || fanout.arrivals()));
+}
+
+/// Serves clients on the sockets of the listeners. Returns their addresses.
+fn serve(
+    shared: &Arc<Shared>,
+    sockets: Vec<TcpListener>,
+    front_runtime: &Runtime,
+    controls: &Controls,
+) -> io::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
-    for (listener, socket) in config.listeners.iter().zip(sockets) {
+    for (listener, socket) in shared.config.listeners.iter().zip(sockets) {
         addresses.push(socket.local_addr()?);
         let runtime = front_runtime.handle().clone();
-        let (close, close_idle) = (closing.clone(), closing_idle.clone());
-        let watches = front::Watches { close, close_idle, look: looking.clone() };
-        let service = front::service(shared.clone(), listener, socket, runtime, watches);
+        let service = front::service(shared.clone(), listener, socket, runtime, controls.watches());
         let service = service.map_err(io::Error::other)?;
         front_runtime.spawn(service.run());
     }
-    let admin_address = match &admin_socket {
-        Some(admin::Bound::Tcp(socket)) => Some(socket.local_addr()?),
-        _ => None,
-    };
-    if let Some(socket) = admin_socket {
-        let _entered = relay_runtime.enter();
-        admin::serve(desk(&shared), socket, closing_admin)?;
-    }
-    let always = always(&shared);
-    Ok(App {
-        shared,
-        addresses,
-        admin_address,
-        front: Some(front_runtime),
-        relay: Some(relay_runtime),
-        close,
-        close_idle,
-        close_admin,
-        look,
-        stop,
-        end,
-        sockets: Mutex::new(Arc::new(kept)),
-        _always: always,
-    })
+    Ok(addresses)
 }
 
 impl App {
@@ -205,7 +231,7 @@ impl App {
     /// Looks at the files of certificates now. What is new there is used from the next handshake on; what cannot
     /// be used is told in the log, and the old ones stay.
     pub fn reload(&self) {
-        self.look.send_replace(());
+        self.controls.look.send_replace(());
     }
 
     /// Drains (contract §12): not ready at once, listeners for `drain.delay` more, then the ends
@@ -214,7 +240,7 @@ impl App {
         self.announce();
         // In full, even if no client is connected: until load balancers notice, clients still come.
         tokio::time::sleep(self.shared.config.drain.delay).await;
-        self.close_idle.send_replace(true);
+        self.controls.close_idle.send_replace(true);
         self.end_all(None, || self.is_empty()).await;
     }
 
@@ -239,7 +265,7 @@ impl App {
     /// request have the whole window to bring their next one, whose answer closes them: no client meets a closed door.
     pub async fn retire(&self) {
         self.announce();
-        self.close_admin.send_replace(true);
+        self.controls.close_admin.send_replace(true);
         let left = || self.shared.connections.load(Ordering::SeqCst);
         self.end_all(Some(SETTLING), || self.is_empty() && left() == 0).await;
     }
@@ -255,15 +281,15 @@ impl App {
     /// and connections without a request come last.
     async fn end_all(&self, settling: Option<Duration>, is_over: impl Fn() -> bool) {
         let drain = &self.shared.config.drain;
-        self.close.send_replace(true);
-        self.end.send_replace(Some((drain.window, drain.retry)));
+        self.controls.close.send_replace(true);
+        self.controls.end.send_replace(Some((drain.window, drain.retry)));
         self.shared.fanout.drain(drain.window, drain.retry, settling.is_some());
         let settling = settling.unwrap_or_default();
         // Closed connections have a second to close their side.
         let (began, longest) = (Instant::now(), drain.window + Duration::from_secs(2));
         while began.elapsed() < longest && (began.elapsed() < settling || !is_over()) {
             if began.elapsed() >= drain.window.max(settling) {
-                self.close_idle.send_replace(true);
+                self.controls.close_idle.send_replace(true);
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -282,11 +308,11 @@ impl App {
     }
 
     fn halt(&mut self) {
-        for end in [&self.close, &self.close_idle, &self.close_admin] {
+        for end in [&self.controls.close, &self.controls.close_idle, &self.controls.close_admin] {
             end.send_replace(true);
         }
         self.shared.fanout.stop();
-        self.stop.send_replace(true);
+        self.controls.stop.send_replace(true);
         for runtime in [self.front.take(), self.relay.take()].into_iter().flatten() {
             // On a thread of its own: a runtime cannot be ended from inside another one, where
             // tests live. The wait is bounded, so is the join.
@@ -324,42 +350,6 @@ fn desk(shared: &Arc<Shared>) -> admin::Desk {
 
 fn runtime(name: &'static str, threads: usize) -> io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(threads.max(1)).thread_name(name).enable_all().build()
-}
-
-/// The socket of an address: another process's, or a new one. Kept once more if there is to be a next process.
-fn listen(
-    address: SocketAddr,
-    inherited: &mut Sockets,
-    kept: Option<&mut Sockets>,
-) -> io::Result<TcpListener> {
-    let bad = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
-    let socket = match inherited.take(address) {
-        Some(socket) => socket,
-        None => bound(address).map_err(bad)?,
-    };
-    if let Some(kept) = kept {
-        kept.keep(address, &socket).map_err(bad)?;
-    }
-    Ok(socket)
-}
-
-fn listen_unix(path: &Path, takes_over: bool) -> io::Result<UnixListener> {
-    let bad = |error: io::Error| {
-        io::Error::new(error.kind(), format!("admin: cannot listen on {}: {error}", path.display()))
-    };
-    admin::unix(path, takes_over).map_err(bad)
-}
-
-/// Connections that may wait to be accepted: in a storm thousands come at once, and those that find no
-/// room try again after a whole second. The system has a limit of its own (net.core.somaxconn).
-const BACKLOG: i32 = 8192;
-
-fn bound(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 fn clients(config: &Config) -> io::Result<HashMap<String, Arc<Client>>> {

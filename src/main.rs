@@ -147,29 +147,7 @@ fn run(file: &Path, take_over: bool) -> ExitCode {
         Ok(flush) => flush,
         Err(error) => return failed(&error),
     };
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-    for route in &config.routes {
-        tracing::info!("{}", route.plain_line());
-        if let Some(line) = route.upstream_line() {
-            tracing::info!("{line}");
-        }
-    }
-    if let Some(limit) = raise_descriptor_limit()
-        && let Some(shortage) = front::shortage(&config, limit)
-    {
-        // An operator with few clients can do nothing about the default.
-        match config.limits.clients_said {
-            true => tracing::warn!("{shortage}"),
-            false => tracing::debug!("{shortage}"),
-        }
-    }
-    if let Some(upgrade) = &config.upgrade
-        && let Err(failure) = upgrade::inspect(&upgrade.socket)
-    {
-        tracing::warn!("an upgrade would fail: {failure}");
-    }
+    log_settings(&config);
     let signals = match Signals::heard().and_then(Signals::with_quit_and_hangup) {
         Ok(signals) => signals,
         Err(error) => return failed(&error),
@@ -197,6 +175,34 @@ fn run(file: &Path, take_over: bool) -> ExitCode {
     }
     supervisor::tell_ready();
     signals.serve(app)
+}
+
+/// Logs what operators should know of a configuration before it is served: what looks like a mistake, what becomes of
+/// each route's requests, and what the system does not give.
+fn log_settings(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    for route in &config.routes {
+        tracing::info!("{}", route.plain_line());
+        if let Some(line) = route.upstream_line() {
+            tracing::info!("{line}");
+        }
+    }
+    if let Some(limit) = raise_descriptor_limit()
+        && let Some(shortage) = front::shortage(config, limit)
+    {
+        // An operator with few clients can do nothing about the default.
+        match config.limits.clients_said {
+            true => tracing::warn!("{shortage}"),
+            false => tracing::debug!("{shortage}"),
+        }
+    }
+    if let Some(upgrade) = &config.upgrade
+        && let Err(failure) = upgrade::inspect(&upgrade.socket)
+    {
+        tracing::warn!("an upgrade would fail: {failure}");
+    }
 }
 
 /// Waits for the sockets of the running process.

@@ -59,34 +59,11 @@ pub fn apply(
     };
     route.polled = true;
     let poll = &mut route.poll;
-    match at!(place, raw.interval) {
-        (place, Some(raw::Interval::Fixed(said))) => {
-            findings.time((place, Some(said)), 100 * MILLISECOND..=DAY, &mut poll.interval);
-            poll.adaptive_max = None;
-        }
-        (place, Some(raw::Interval::Adaptive(raw))) => {
-            let mut read = |(place, said): Said<'_, raw::Time>| {
-                said.and_then(|said| findings.read_time(&place, said, &(100 * MILLISECOND..=DAY)))
-            };
-            let bounds = (read(at!(place, raw.min)), read(at!(place, raw.max)));
-            // One of them alone would be held against what was there before.
-            if let (Some(min), Some(max)) = bounds {
-                (poll.interval, poll.adaptive_max) = (min, Some(max));
-            }
-        }
-        (_, None) => {}
-    }
+    interval(at!(place, raw.interval), poll, findings);
     findings.time(at!(place, raw.linger), Duration::ZERO..=DAY, &mut poll.linger);
     findings.flag(at!(place, raw.always), &mut poll.always);
     own_headers(at!(place, raw.headers), around, poll, findings);
-    if let (place, Some(said)) = at!(place, raw.accept)
-        && let Some(value) = findings.header_value(&place, &said.0)
-    {
-        if value.is_empty() {
-            findings.problem(&place, "is empty; write */* for everything");
-        }
-        poll.accept = value;
-    }
+    accept(at!(place, raw.accept), poll, findings);
     let codings = [("on", true), ("off", false)];
     findings.choice(at!(place, raw.accept_encoding), &codings, &mut poll.accept_codings);
     findings.time(at!(place, raw.timeout), 10 * MILLISECOND..=10 * MINUTE, &mut poll.timeout);
@@ -108,7 +85,37 @@ pub fn apply(
     batch::batch(at!(place, raw.batch), &mut poll.batch, findings);
 }
 
-/// What of `poll` must fit together, and with the rest of the route.
+/// Reads `poll.interval`: a fixed one, or the bounds of an adaptive one.
+fn interval((place, said): Said<'_, raw::Interval>, poll: &mut Poll, findings: &mut Findings) {
+    match said {
+        Some(raw::Interval::Fixed(said)) => {
+            findings.time((place, Some(said)), 100 * MILLISECOND..=DAY, &mut poll.interval);
+            poll.adaptive_max = None;
+        }
+        Some(raw::Interval::Adaptive(raw)) => {
+            let mut read = |(place, said): Said<'_, raw::Time>| {
+                said.and_then(|said| findings.read_time(&place, said, &(100 * MILLISECOND..=DAY)))
+            };
+            let bounds = (read(at!(place, raw.min)), read(at!(place, raw.max)));
+            // One bound alone would be held against the other one of the defaults.
+            if let (Some(min), Some(max)) = bounds {
+                (poll.interval, poll.adaptive_max) = (min, Some(max));
+            }
+        }
+        None => {}
+    }
+}
+
+/// Reads `poll.accept`.
+fn accept((place, said): Said<'_, raw::Text>, poll: &mut Poll, findings: &mut Findings) {
+    let Some(value) = said.and_then(|said| findings.header_value(&place, &said.0)) else { return };
+    if value.is_empty() {
+        findings.problem(&place, "is empty; write */* for everything");
+    }
+    poll.accept = value;
+}
+
+/// Checks that the settings of `poll` fit together, and fit the rest of the route.
 pub fn together(place: &Place, route: &Route, findings: &mut Findings) {
     let backoff = route.poll.backoff;
     if backoff.min > backoff.max {
