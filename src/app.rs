@@ -127,7 +127,7 @@ pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
     };
     if let Some(socket) = admin_socket {
         let _entered = relay.enter();
-        admin::serve(desk(&shared), socket, controls.close_admin.subscribe())?;
+        admin::serve(admin_context(&shared), socket, controls.close_admin.subscribe())?;
     }
     let always = always(&shared);
     Ok(App {
@@ -331,12 +331,12 @@ impl Drop for App {
 }
 
 /// What the admin listener shows of this application.
-fn desk(shared: &Arc<Shared>) -> admin::Desk {
+fn admin_context(shared: &Arc<Shared>) -> admin::Context {
     let (state, writes, ends) = (shared.clone(), shared.clone(), shared.clone());
     let admin = shared.config.admin.as_ref();
     // No browser connects to the other kind.
     let is_tcp = |address: &AdminAddress| matches!(address, AdminAddress::Tcp(_));
-    admin::Desk {
+    admin::Context {
         hub: shared.hub.clone(),
         metrics: shared.metrics.clone(),
         token: admin.and_then(|admin| admin.token.clone()),

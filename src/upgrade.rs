@@ -2,11 +2,11 @@
 //!
 //! The descriptors go to Pingora's helper over a unix socket, which knows no answer: the sender cannot know
 //! whether they are served. So one end of a line goes with them; on it the new process says that it accepts, and only
-//! then the old one says that it leaves. Whatever fails before, the old one stays. `place` says where this is safe.
+//! then the old one says that it leaves. Whatever fails before, the old one stays. `socket` says where this is safe.
 //! Must not know: what is served on the sockets; signals.
 
 mod failure;
-mod place;
+mod socket;
 
 use std::fs;
 use std::io::{self, IoSlice, Read, Write};
@@ -24,7 +24,7 @@ use pingora::server::Fds;
 use crate::config::Upgrade;
 
 pub use failure::Failure;
-pub use place::inspect;
+pub use socket::inspect;
 
 /// What the line is called among the sockets, whose names begin with an address.
 const LINE: &str = "line";
@@ -84,7 +84,7 @@ fn address_of(name: &str) -> Option<SocketAddr> {
 /// No process took them, or the one that did ended or did not accept in time. This process goes on, the other does not.
 pub fn hand_over(upgrade: &Upgrade, sockets: &Sockets) -> Result<(), Failure> {
     inspect(&upgrade.socket)?;
-    let successor = place::connect(&upgrade.socket)?;
+    let successor = socket::connect(&upgrade.socket)?;
     let (mut line, far_end) = UnixStream::pair()?;
     send(&successor, sockets, &far_end)
         .map_err(|error| Failure::NoSuccessor { socket: upgrade.socket.clone(), error })?;
@@ -147,7 +147,7 @@ pub fn inherit(upgrade: &Upgrade) -> Result<(Sockets, Predecessor), Failure> {
         };
         // Pingora waits a few seconds at a time; and a process that only looked handed nothing over.
         if let Some((sockets, line)) = got {
-            place::is_own(&line, &upgrade.socket)?;
+            socket::is_own(&line, &upgrade.socket)?;
             return Ok((sockets, Predecessor { line, timeout: upgrade.timeout }));
         }
     }

@@ -7,6 +7,7 @@ mod circles;
 mod claims;
 mod documented;
 mod functions;
+mod names;
 mod rooms;
 mod sizes;
 mod source;
@@ -101,6 +102,7 @@ fn the_source_keeps_the_architecture() {
     violations.extend(rooms::check(&imports));
     violations.extend(rooms::sessions(&code));
     violations.extend(circles::check(&imports));
+    violations.extend(names::check(&code));
     assert!(violations.is_empty(), "the architecture is broken:\n{}", violations.join("\n"));
 }
 

@@ -3,8 +3,8 @@
 //!
 //! Must not know: clients' requests.
 
-mod desk;
-mod ending;
+mod context;
+mod end;
 mod resources;
 mod response;
 mod socket;
@@ -28,7 +28,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::config::host_name;
 use socket::Accepting;
 
-pub use desk::{Desk, EndSubject, PollNow};
+pub use context::{Context, EndSubject, PollNow};
 use response::{arguments, problem, text, typed};
 pub use socket::{Bound, unix};
 
@@ -43,9 +43,9 @@ const END: &str = "/-/end";
 ///
 /// # Errors
 /// The socket cannot be made non-blocking.
-pub fn serve(desk: Desk, socket: Bound, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+pub fn serve(context: Context, socket: Bound, mut stop: watch::Receiver<bool>) -> io::Result<()> {
     let listener = Accepting::on(socket)?;
-    let desk = Arc::new(desk);
+    let context = Arc::new(context);
     tokio::spawn(async move {
         let seats = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
@@ -61,10 +61,10 @@ pub fn serve(desk: Desk, socket: Bound, mut stop: watch::Receiver<bool>) -> io::
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let desk = desk.clone();
+            let context = context.clone();
             tokio::spawn(async move {
                 let answer = service_fn(move |request| {
-                    let response = answer(&desk, &request);
+                    let response = answer(&context, &request);
                     async move { Ok::<_, Infallible>(response) }
                 });
                 let connection = http1::Builder::new()
@@ -81,7 +81,7 @@ pub fn serve(desk: Desk, socket: Bound, mut stop: watch::Receiver<bool>) -> io::
     Ok(())
 }
 
-fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     let is_call = matches!(path, POLL | END) && request.method() == Method::POST;
     if !is_call && request.method() != Method::GET && request.method() != Method::HEAD {
@@ -89,31 +89,31 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     }
     match path {
         "/live" => return text(StatusCode::OK, "live\n"),
-        "/ready" if (desk.is_draining)() => return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        "/ready" if (context.is_draining)() => return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         "/ready" => return text(StatusCode::OK, "ready\n"),
         _ => {}
     }
-    if is_another_sites(desk, request) {
+    if is_another_sites(context, request) {
         return text(
             StatusCode::FORBIDDEN,
             "a browser asks this for another site, or by a name that is not this listener's: set admin.token, or name it in \
              admin.hosts\n",
         );
     }
-    if !is_authorized(desk, request) {
+    if !is_authorized(context, request) {
         let mut response = text(StatusCode::UNAUTHORIZED, "admin.token is set: send it as a bearer token\n");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return response;
     }
     match path {
-        POLL => poll_now(desk, request),
-        END => ending::end(desk, request),
-        "/metrics" => match metrics(desk) {
+        POLL => poll_now(context, request),
+        END => end::end(context, request),
+        "/metrics" => match metrics(context) {
             Ok(metrics) => typed(StatusCode::OK, "text/plain; version=0.0.4", metrics.into()),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         },
         "/resources" => {
-            let body = resources::list(&desk.hub).to_string();
+            let body = resources::list(&context.hub).to_string();
             typed(StatusCode::OK, "application/json", format!("{body}\n").into())
         }
         "/" => text(
@@ -125,14 +125,14 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
 }
 
 /// What a write that did not pass through would have done (contract §9).
-fn poll_now(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn poll_now(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let wanted = "say what to poll: /-/poll?url=/path or an absolute URL";
     let url = match arguments(request, ["url"]) {
         Ok([Some(url)]) => url,
         Ok([None]) => return problem(StatusCode::BAD_REQUEST, wanted),
         Err(response) => return *response,
     };
-    match (desk.poll_now)(&url) {
+    match (context.poll_now)(&url) {
         Ok(0) => problem(StatusCode::NOT_FOUND, "nothing follows this URL now"),
         Ok(touched) => {
             let body = format!("{}\n", serde_json::json!({ "touched": touched }));
@@ -143,42 +143,43 @@ fn poll_now(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
 }
 
 /// The metrics, with what is counted only when it is asked for.
-fn metrics(desk: &Desk) -> Result<Vec<u8>, prometheus::Error> {
-    desk.metrics.snapshot_bytes.set(desk.hub.snapshot_bytes() as i64);
-    desk.metrics.history_bytes.set(desk.hub.history_bytes() as i64);
-    let compressions = desk.hub.compressions();
+fn metrics(context: &Context) -> Result<Vec<u8>, prometheus::Error> {
+    context.metrics.snapshot_bytes.set(context.hub.snapshot_bytes() as i64);
+    context.metrics.history_bytes.set(context.hub.history_bytes() as i64);
+    let compressions = context.hub.compressions();
     let count = compressions.count.load(Ordering::Relaxed);
-    desk.metrics.compressions.inc_by(count.saturating_sub(desk.metrics.compressions.get()));
+    context.metrics.compressions.inc_by(count.saturating_sub(context.metrics.compressions.get()));
     let bytes = compressions.bytes.load(Ordering::Relaxed);
-    desk.metrics.compressed_bytes.inc_by(bytes.saturating_sub(desk.metrics.compressed_bytes.get()));
-    desk.metrics.encode()
+    context.metrics.compressed_bytes.inc_by(bytes.saturating_sub(context.metrics.compressed_bytes.get()));
+    context.metrics.encode()
 }
 
 /// Whether a page of another site has a browser ask. An Origin says so; and without a token the
 /// listener has no name but addresses, `localhost` and `admin.hosts`, so that any other name that leads here does
 /// too (DNS rebinding), wherever it listens.
-fn is_another_sites(desk: &Desk, request: &Request<Incoming>) -> bool {
+fn is_another_sites(context: &Context, request: &Request<Incoming>) -> bool {
     let said = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
     let host = said(header::HOST).or(request.uri().authority().map(|authority| authority.as_str()));
     let is_foreign = said(header::ORIGIN).is_some_and(|origin| {
         let place = origin.split_once("://").map(|(_, place)| place);
         place.is_none() || place != host
     });
-    let is_renamed = desk.is_tcp && desk.token.is_none() && !host.is_none_or(|host| is_own(desk, host));
+    let is_renamed =
+        context.is_tcp && context.token.is_none() && !host.is_none_or(|host| is_own(context, host));
     is_foreign || is_renamed
 }
 
-fn is_own(desk: &Desk, host: &str) -> bool {
+fn is_own(context: &Context, host: &str) -> bool {
     let name = host_name(host);
     name.is_empty()
         || name == "localhost"
         || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
-        || desk.hosts.contains(&name)
+        || context.hosts.contains(&name)
 }
 
 /// Compares digests, so that the time it takes says nothing about the token.
-fn is_authorized(desk: &Desk, request: &Request<Incoming>) -> bool {
-    let Some(token) = &desk.token else {
+fn is_authorized(context: &Context, request: &Request<Incoming>) -> bool {
+    let Some(token) = &context.token else {
         return true;
     };
     let sent =

@@ -1,8 +1,8 @@
-//! Which items of two arrays are the same, so that what came, went or changed is little.
+//! Which items of two arrays are the same, so that few items count as added, removed or changed.
 //!
-//! Items that are equal anchor the rest, then items that go by the same name; both only where they
-//! are the only ones, and in the same order on both sides. Linear in the items but for sorting the
-//! anchors. Must not know: what is done about a step.
+//! Equal items anchor the rest, then items with the same name do. Either counts only if it is unique on both sides, and
+//! in the same order. The time is linear in the items, apart from sorting the anchors. Must not know: what is done
+//! about a step.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,21 +11,21 @@ use std::ops::Range;
 /// One step through both arrays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// The next of both are equal.
+    /// The next items of both arrays are equal.
     Same,
-    /// The next of both are to be compared: base's, target's.
+    /// The next items of both arrays are compared: the base's and the target's.
     Pair(usize, usize),
-    /// Base's next one is no more.
+    /// The next item of the base is removed.
     Remove,
-    /// This one of the target's is new.
+    /// This item of the target is new.
     Add(usize),
 }
 
-/// What alignment goes by, one for each item of an array.
+/// What items of an array are aligned by.
 pub(super) struct Items<'a, C> {
-    /// Equal items have equal contents, and no others.
+    /// The content of each item: it is equal for equal items only.
     pub(super) contents: &'a [C],
-    /// What an item is called; `None` if there is nothing to go by. Asked only where contents do not tell.
+    /// Returns the name of an item; `None` if it has none. It is asked for only where contents do not decide.
     pub(super) name: &'a dyn Fn(usize) -> Option<&'a [u8]>,
 }
 
@@ -44,7 +44,7 @@ pub(super) fn steps<'a, C: Eq + Hash>(base: &Items<'a, C>, target: &Items<'a, C>
     steps
 }
 
-/// Steps over what is equal at both ends, and in the middle what `middle` says.
+/// Steps over the equal items at both ends, and calls `middle` for the rest.
 fn trimmed<'a, C: Eq>(
     base: &Items<'a, C>,
     target: &Items<'a, C>,
@@ -61,7 +61,7 @@ fn trimmed<'a, C: Eq>(
     steps.extend((0..last).map(|_| Step::Same));
 }
 
-/// Where no item is equal: items of one name are compared, the rest in order.
+/// Aligns arrays without equal items: items of one name are compared, the rest in order.
 fn changed<'a, C>(
     base: &Items<'a, C>,
     target: &Items<'a, C>,
@@ -79,7 +79,7 @@ fn changed<'a, C>(
     });
 }
 
-/// Visits what lies before each anchor, and with no anchor what lies behind the last.
+/// Visits the items before each anchor, and at last, without an anchor, those behind the last one.
 fn between(
     anchors: &[(usize, usize)],
     b: Range<usize>,
@@ -94,7 +94,7 @@ fn between(
     visit(next_b..b.end, next_t..t.end, None);
 }
 
-/// Pairs that are alone of their kind on both sides: the most that stand in the same order.
+/// Returns the longest row of pairs in the same order whose items are unique on both sides.
 fn anchors<K: Eq + Hash>(
     b: Range<usize>,
     t: Range<usize>,
@@ -104,7 +104,7 @@ fn anchors<K: Eq + Hash>(
     if b.is_empty() || t.is_empty() {
         return Vec::new();
     }
-    /// Where a kind stands; `None` if at more than one place, or nowhere.
+    /// The place of a kind; `None` if it stands at several places or nowhere.
     #[derive(Default)]
     struct Places {
         b: [Option<usize>; 2],
@@ -134,9 +134,9 @@ fn anchors<K: Eq + Hash>(
     rising(&pairs)
 }
 
-/// The longest run of pairs, given in the order of their first numbers, whose second numbers rise.
+/// Returns the longest run of pairs whose second numbers rise. The pairs are given in the order of their first numbers.
 fn rising(pairs: &[(usize, usize)]) -> Vec<(usize, usize)> {
-    // For each length the pair that ends such a run lowest, and for each pair the one before it.
+    // `ends` has for each length the pair that ends such a run lowest; each pair has the one before it.
     let mut ends: Vec<usize> = Vec::new();
     let mut before: Vec<Option<usize>> = Vec::with_capacity(pairs.len());
     for (at, &(_, t)) in pairs.iter().enumerate() {

@@ -8,24 +8,24 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use super::json_members::Marks;
 use super::number;
-use super::places::Marks;
 use crate::config::Change;
 use crate::resource::{Element, Kind};
 
 /// A body in its canonical form.
 pub(super) struct Canonical {
     pub(super) body: Vec<u8>,
-    /// The same without the ignored values: what counts. `None` if nothing is ignored.
+    /// The same without the ignored values. `None` if nothing is ignored.
     pub(super) counted: Option<Vec<u8>>,
     /// Where the ignored values start in the body.
     pub(super) ignored: Vec<u32>,
 }
 
-/// What stands for an ignored item of an array among what counts: no JSON text has this byte.
+/// The byte that stands for an ignored item of an array where the others are compared: no JSON text has it.
 const IGNORED: u8 = 0;
 
-/// Writes a value. `published`: the state before this one, which was written here too.
+/// Writes a value. `published` is the state before this one, which was written here, too.
 pub(super) fn write(
     change: &Change,
     marks: &Marks,
@@ -47,7 +47,7 @@ struct Writer<'r> {
     change: &'r Change,
     marks: &'r Marks,
     out: Canonical,
-    /// Within an ignored value.
+    /// Whether it is within an ignored value.
     hidden: bool,
 }
 
@@ -61,7 +61,7 @@ impl<'r> Writer<'r> {
         }
     }
 
-    /// Writes a value, out of sight of what counts if it is ignored.
+    /// Writes a value. An ignored one is left out of what counts.
     fn hideable(&mut self, value: Element<'_>, write: impl FnOnce(&mut Self)) {
         if self.hidden || !self.marks.is_ignored(value) {
             write(self);
@@ -94,7 +94,7 @@ impl<'r> Writer<'r> {
     }
 
     fn object(&mut self, object: Element<'_>, published: Option<Element<'_>>, tolerance: Option<usize>) {
-        // What was published stands in the same order.
+        // The published members stand in the same order.
         let mut before = published.into_iter().flat_map(|p| p.members()).peekable();
         let mut counts = false;
         self.put(b"{");
@@ -155,7 +155,7 @@ impl<'r> Writer<'r> {
         self.put(b"]");
     }
 
-    /// The key by which an array is a set, if its items have it: that of the first rule for it.
+    /// Returns the key by which an array is a set, that of its first rule, if its items have it.
     fn key_of(&self, array: Element<'_>) -> Option<&'r str> {
         let named = self.marks.array_key(array);
         let rules = self.change.array_keys.iter().enumerate();
@@ -173,7 +173,7 @@ fn keyed<'a>(array: Element<'a>, key: &str) -> Option<Vec<(Key, Element<'a>)>> {
     Some(items)
 }
 
-/// The published items of an array, had by key where it has one, else by index.
+/// The published items of an array, found by key where it has one, else by index.
 enum Before<'a> {
     ByKey(HashMap<Cow<'a, [u8]>, Element<'a>>),
     InOrder(Vec<Element<'a>>, usize),
@@ -190,7 +190,7 @@ impl<'a> Before<'a> {
         Before::InOrder(published.into_iter().flat_map(|array| array.items()).collect(), 0)
     }
 
-    /// `key`: that of the item which is next in the new array.
+    /// `key` is that of the next item in the new array.
     fn next(&mut self, key: Option<&Key>) -> Option<Element<'a>> {
         match self {
             Before::ByKey(items) => items.get(key?.form()).copied(),
@@ -202,7 +202,7 @@ impl<'a> Before<'a> {
     }
 }
 
-/// One form for each value that may be a key.
+/// Returns the one form of a value that may be a key.
 fn plain(key: Element<'_>) -> Cow<'_, [u8]> {
     match key.kind() {
         Kind::String => string(key),
@@ -211,7 +211,7 @@ fn plain(key: Element<'_>) -> Cow<'_, [u8]> {
     }
 }
 
-/// How the items of a set are ordered: numbers by their value, then texts, then anything else.
+/// The order of items in a set: numbers by their value, then texts, then all others.
 #[derive(Debug, Clone, PartialEq)]
 enum Key {
     Number(f64, Vec<u8>),
@@ -279,13 +279,13 @@ fn members(object: Element<'_>) -> Vec<Member<'_>> {
         .map(|(key, value)| {
             let name = key.string();
             let raw = escaped(key, name.as_ref());
-            // Half of a surrogate pair is no text: such a name goes by its spelling.
+            // A name with half of a surrogate pair is no text: it is compared by its spelling.
             let name = name.unwrap_or_else(|| String::from_utf8_lossy(key.raw()));
             Member { name, raw, value }
         })
         .collect();
     if !members.is_sorted_by(|a, b| order(&a.name, &b.name) == Ordering::Less) {
-        // Stable, so that the last of one name is the last of its run.
+        // The sort is stable, so that the last member of one name is the last of its run.
         members.sort_by(|a, b| order(&a.name, &b.name));
         members.reverse();
         members.dedup_by(|a, b| a.name == b.name);
@@ -294,7 +294,7 @@ fn members(object: Element<'_>) -> Vec<Member<'_>> {
     members
 }
 
-/// By UTF-16 code units (RFC 8785 §3.2.3).
+/// Orders names by UTF-16 code units (RFC 8785 §3.2.3).
 fn order(a: &str, b: &str) -> Ordering {
     if a.is_ascii() && b.is_ascii() {
         return a.cmp(b);

@@ -11,17 +11,17 @@ use bytes::Bytes;
 use lru::LruCache;
 
 use super::Unfit;
-use super::extent::{Extent, Part, Said};
 use super::order::Evidence;
+use super::pagination::{Extent, Part, Said};
 use crate::config::{Feed, Order};
 use crate::resource::{Element, Json, Kind};
 
 /// One item of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What the upstream calls it.
+    /// The upstream's name for it.
     pub name: String,
-    /// As the upstream wrote it.
+    /// The JSON as the upstream wrote it.
     pub text: Bytes,
 }
 
@@ -55,7 +55,7 @@ impl Page {
                     "item {index} of {items:?} has no text or number at {id:?}, where feed.id points"
                 ))
             })?;
-            // Copied: a slice would keep the whole page in memory for as long as the item is remembered.
+            // The text is copied: a slice would keep the whole page in memory for as long as the item is remembered.
             entries.push(Entry { name, text: Bytes::copy_from_slice(item.raw()) });
         }
         let at = |pointer: Option<&String>| json.root().pointer(pointer?).and_then(scalar);
@@ -67,7 +67,8 @@ impl Page {
     }
 }
 
-/// What names an item: the value at one place as it is, several as a JSON array, which no two lists of values share.
+/// Returns the name of an item: the value at its place, or the values at several places as a JSON array, which no two
+/// lists of values share.
 ///
 /// # Errors
 /// The place where there is neither a text nor a number.
@@ -92,26 +93,26 @@ fn scalar(value: Element) -> Option<String> {
 /// What is new in a poll.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fresh {
-    /// Oldest first; where the list has no order, in the list's.
+    /// The new entries, oldest first; in the list's order if that says nothing about age.
     pub entries: Vec<Entry>,
-    /// Nothing of what came before was on the pages: items may be missing.
+    /// Whether the pages had no item that was known before: then items may be missing.
     pub gap: bool,
 }
 
-/// A name or a content, by which it is known again.
+/// A digest of a name or a content, by which it is recognized.
 type Digest = [u8; 16];
 
 /// What is known of an item.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     content: Digest,
-    /// The last answer that it was on.
+    /// Number of the last answer that had it.
     last_on: u64,
-    /// It was not on a page on which it would have stood.
+    /// Whether it was missing on a page on which it would have stood.
     left: bool,
 }
 
-/// What is known of a list: the names seen, its order, and how much of it the last answer was.
+/// The knowledge of a list: the names that were seen, its order, and how much of it the last answer had.
 #[derive(Debug)]
 pub struct Tracker {
     rules: Feed,
@@ -146,7 +147,7 @@ impl Tracker {
         self.rules.order.or(self.evidence.order()).unwrap_or(Order::Unordered)
     }
 
-    /// Whether what stands first is taken for the newest. Pages lead back in time, unless something else shows.
+    /// Whether the first item is taken for the newest. Pages lead back in time unless the answers show otherwise.
     pub fn is_newest_first(&self) -> bool {
         match self.rules.order.or(self.evidence.order()) {
             Some(order) => order == Order::NewestFirst,
@@ -154,7 +155,7 @@ impl Tracker {
         }
     }
 
-    /// Whether something new may stand on any page, however many known items stand on the others.
+    /// Whether new items may stand on any page, even if others have only known ones.
     pub fn may_be_new_anywhere(&self) -> bool {
         matches!(self.rules.order.or(self.evidence.order()), Some(Order::OldestFirst | Order::Unordered))
     }
@@ -218,12 +219,12 @@ impl Tracker {
 
     /// The entries that are to be told, oldest first. All of them are known afterwards.
     fn news(&mut self, all: &[&Entry], names: &[Digest], reached: bool) -> Vec<Entry> {
-        // The page and the history: what is on the page is never forgotten while it is there.
+        // There is room for the page and the history: an item is not forgotten while it is on the page.
         let room = self.rules.history + all.len();
         self.seen.resize(NonZeroUsize::new(room).unwrap_or(NonZeroUsize::MIN));
         let mut is_past = reached && !self.last_was_whole && self.has_proven_order();
         let mut fresh = Vec::new();
-        // From the oldest on, so that the newest are remembered longest.
+        // The oldest comes first, so that the newest are remembered longest.
         let places: Box<dyn Iterator<Item = usize>> =
             if self.is_newest_first() { Box::new((0..all.len()).rev()) } else { Box::new(0..all.len()) };
         for place in places {
@@ -231,7 +232,7 @@ impl Tracker {
             let known = Known { content: digest(&entry.text), last_on: self.answers, left: false };
             let is_news = match self.seen.put(name, known) {
                 None => !is_past,
-                // Twice on one answer.
+                // The item is on this answer twice.
                 Some(before) if before.last_on == self.answers => false,
                 Some(before) => {
                     is_past = false;
@@ -250,7 +251,7 @@ impl Tracker {
     /// Whether what stands behind the known items is known to be older than they are.
     fn has_proven_order(&self) -> bool {
         let is_ordered = self.rules.order.is_none_or(|order| order != Order::Unordered);
-        // With a cursor every answer is news.
+        // With a cursor each answer has new items only.
         self.rules.cursor.is_none()
             && is_ordered
             && (self.rules.order.is_some() || self.rules.pages.is_some())

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use crate::config::LinePattern;
 use crate::resource::{Content, Snapshot, VersionNamer};
 
-/// The snapshot that this content makes after `previous`. If the two differ in lines that do not count alone, they have
+/// Returns the snapshot of this content after `previous`. If the two differ only in lines that do not count, they have
 /// one version and the body of `previous`. A body that is no text counts as it is.
 pub(super) fn snapshot(
     ignored: &[LinePattern],
@@ -15,7 +15,7 @@ pub(super) fn snapshot(
     previous: Option<&Snapshot>,
     namer: &VersionNamer,
 ) -> Snapshot {
-    // They may be published beside an older body of the same version.
+    // Digests would not fit an older body of the same version.
     for digest in super::DIGESTS {
         content.headers.remove(digest);
     }

@@ -5,13 +5,13 @@
 
 mod align;
 mod canonical;
-pub mod extent;
 pub mod feed;
+mod json_members;
 mod lines;
 mod number;
 mod order;
+pub mod pagination;
 mod patch;
-mod places;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -19,7 +19,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use crate::config::Change;
 use crate::resource::{Content, Element, Ignored, Json, MediaType, Snapshot, VersionNamer};
 use canonical::Canonical;
-use places::Marks;
+use json_members::Marks;
 
 pub use patch::{json_patch, merge_patch};
 
@@ -31,12 +31,12 @@ const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("repr-digest"),
 ];
 
-/// A complete answer that is not the data wanted.
+/// A whole answer that is not the wanted data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfit {
     /// Short class, the label in metrics: `not-json`, `no-selection`.
     pub class: &'static str,
-    /// What the body is not, for logs and clients.
+    /// What the body should have been, for logs and clients.
     pub reason: String,
 }
 
@@ -58,12 +58,12 @@ pub struct Rules {
 impl Rules {
     /// Reads the rules of a route.
     pub fn new(change: &Change) -> Rules {
-        let ignored_by_name = change.ignore.iter().all(places::is_by_name);
+        let ignored_by_name = change.ignore.iter().all(json_members::is_by_name);
         Rules { change: change.clone(), ignored_by_name }
     }
 
-    /// The snapshot that this content makes after `previous`, the one that is published. If the two
-    /// are the same under the rules they have one version and one body.
+    /// Returns the snapshot of this content after `previous`, the published one. If the two are the same under the
+    /// rules they have one version and one body.
     ///
     /// # Errors
     /// The body should be JSON and is not (`not-json`), or has nothing where `select` points
@@ -91,7 +91,7 @@ impl Rules {
         };
         let selected = self.selected(&json)?;
         if !self.change.is_canonical() {
-            // A copy: a part of the text would keep all of it in memory.
+            // The selection is copied: a part of the text would keep all of it in memory.
             let body = Bytes::copy_from_slice(selected.raw());
             return Ok(named(rewritten(content, body), previous, namer));
         }
@@ -121,7 +121,7 @@ impl Rules {
     }
 }
 
-/// What the last poll brought: the same bytes need not be read again.
+/// The bytes of the last poll: the same bytes need not be read again.
 #[derive(Debug)]
 struct Seen {
     digest: blake3::Hash,
@@ -178,7 +178,7 @@ fn is_empty(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT)
 }
 
-/// Bytes as they are; but what says it is JSON has to be.
+/// Returns the content without rules. A body whose type says JSON has to be JSON.
 fn plain(content: Content, previous: Option<&Snapshot>, namer: &VersionNamer) -> Result<Snapshot, Unfit> {
     let media_type = content.media_type();
     if let Some(previous) = previous
@@ -224,8 +224,8 @@ fn read(content: &Content) -> Result<Json, Unfit> {
     })
 }
 
-/// A content with the body that is published in place of the upstream's: it is UTF-8 whatever that
-/// was, and digests speak of the other one.
+/// Returns a content with the body that is published in place of the upstream's. It is UTF-8, and has no digests, as
+/// those are of the upstream's body.
 fn rewritten(mut content: Content, body: Bytes) -> Content {
     if content.body != body {
         for digest in DIGESTS {

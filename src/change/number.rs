@@ -1,12 +1,12 @@
 //! Numbers of JSON as they are written: one form for each value, and how far two are apart.
 //!
-//! Works on the digits, so that none is lost: RFC 8785 wants every number to be a double, which
-//! would change identifiers beyond 2^53 and long decimals. A number with the digits that RFC 8785
-//! gives it has its form here. Must not know: where numbers stand.
+//! It works on the digits, so that none is lost: RFC 8785 wants every number to be a double, which would change
+//! identifiers beyond 2^53 and long decimals. A number with the digits that RFC 8785 gives it has its form here. Must
+//! not know: where numbers stand.
 
 use std::borrow::Cow;
 
-/// The canonical form of a JSON number. Integers written as such stay as they are.
+/// The canonical form of a JSON number. An integer without fraction and exponent stays as it is.
 pub(super) fn canonical(raw: &[u8]) -> Cow<'_, [u8]> {
     if raw == b"-0" {
         return Cow::Borrowed(b"0");
@@ -14,7 +14,7 @@ pub(super) fn canonical(raw: &[u8]) -> Cow<'_, [u8]> {
     if is_integer(raw) {
         return Cow::Borrowed(raw);
     }
-    // An exponent out of all bounds is left alone: no other form is known to be equal.
+    // A number whose exponent is too large to be read stays as it is: no other form is known to be equal.
     Decimal::read(raw).map_or(Cow::Borrowed(raw), |decimal| Cow::Owned(decimal.write()))
 }
 
@@ -36,7 +36,7 @@ pub(super) fn within(one: &[u8], other: &[u8], tolerance: f64) -> bool {
     (one - other).abs() <= tolerance + error
 }
 
-/// Whether it is written as one.
+/// Whether a number is written as an integer.
 fn is_integer(raw: &[u8]) -> bool {
     !raw.iter().any(|b| matches!(b, b'.' | b'e' | b'E'))
 }
@@ -50,14 +50,14 @@ fn double(raw: &[u8]) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-/// 0.DIGITS × 10^point; no digits: zero. Neither first nor last digit is a zero.
+/// The number 0.DIGITS × 10^point; zero has no digits. Neither the first nor the last digit is 0.
 struct Decimal {
     negative: bool,
     digits: Vec<u8>,
     point: i64,
 }
 
-/// Larger and smaller ones are written with an exponent (ECMA-262, Number::toString).
+/// Most digits before the point. Larger numbers are written with an exponent (ECMA-262, Number::toString).
 const PLAIN_DIGITS: i64 = 21;
 const PLAIN_ZEROS: i64 = 6;
 

@@ -1,19 +1,19 @@
-//! The order of a list that the file does not say, from what the upstream's answers show (contract §8).
+//! The order of a list where the file does not say it, found from the upstream's answers (contract §8).
 //!
 //! Pure. Must not know: what is done with items.
 
 use crate::config::Order;
 
-/// New items that stood in one place before older counts are halved.
+/// When a count of new items reaches this number, older counts are halved.
 const COUNTED_MAX: u16 = 64;
 
-/// So many times as many new items at one end as elsewhere show an order: a late one is no proof against it.
+/// How many times as many new items at one end as elsewhere show an order: a late item does not disprove it.
 const DOMINANCE: u16 = 4;
 
 /// What the answers so far say about the order of a list.
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
-    /// Names that are numbers, and rise or fall through the whole of the last answer with more than one.
+    /// The order of names that are numbers and rise or fall through all of the last answer with several items.
     numbers: Option<Order>,
     /// New items that stood before all known ones.
     before: u16,
@@ -62,7 +62,7 @@ impl Evidence {
         };
     }
 
-    /// Learns from where the new items of an answer stand. `is_new`: of each item, in the list's order.
+    /// Learns from the places of the new items of an answer. `is_new` says it of each item, in the list's order.
     pub(super) fn places(&mut self, is_new: &[bool]) {
         let known = |is_new: &bool| !is_new;
         let (Some(first), Some(last)) = (is_new.iter().position(known), is_new.iter().rposition(known))

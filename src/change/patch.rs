@@ -1,10 +1,10 @@
 //! The difference between two states as a patch: JSON Patch (RFC 6902) and JSON Merge Patch
 //! (RFC 7396).
 //!
-//! A patch applied to its base gives the target exactly, except for ignored values: a client's may
-//! be older than the base's, or missing, so nothing is said about those that stay ignored, and
-//! nothing is taken for granted about those that no longer are. Values are copied from the target
-//! as they stand there, digit by digit. Must not know: the followers, when a patch is worth sending.
+//! A patch applied to its base gives the target exactly, except for ignored values: a client's may be older than the
+//! base's, or missing, so a patch leaves those alone that stay ignored, and presumes nothing about those that are not
+//! ignored any more. Values are copied from the target as they stand there, digit by digit. Must not know: the
+//! followers, when a patch is worth sending.
 
 mod comparison;
 mod merge;

@@ -9,7 +9,7 @@ use std::path::{Path, absolute};
 
 use super::environment::Lookup;
 use super::problem::{Findings, Place};
-use super::{Config, Problem, Problems, shape, validate, yaml};
+use super::{Config, Problem, Problems, schema_check, validate, yaml};
 
 /// Longest configuration file, bytes.
 const LONGEST: usize = 1 << 20;
@@ -72,6 +72,6 @@ fn read(text: &str, base_dir: &Path, lookup: Lookup<'_>, findings: &mut Findings
         }
     };
     let base_dir = absolute(base_dir).or_else(|_| absolute(".")).unwrap_or_else(|_| base_dir.to_owned());
-    let file = shape::typed(&tree, &base_dir, lookup, findings)?;
+    let file = schema_check::typed(&tree, &base_dir, lookup, findings)?;
     Some(validate::config(&file, &base_dir, findings))
 }

@@ -22,9 +22,9 @@ mod query;
 mod raw;
 mod route;
 mod schema;
+mod schema_check;
 mod secret;
 mod secret_file;
-mod shape;
 #[cfg(test)]
 mod tests;
 mod times;

@@ -1,6 +1,6 @@
 //! The JSON Schema of the configuration file, made from the types in `raw`.
 //!
-//! It serves twice: editors check the file while it is typed, and `shape` walks it to find unknown keys.
+//! It serves twice: editors check the file while it is typed, and `schema_check` walks it to find unknown keys.
 //! Must not know: any key.
 
 use std::sync::LazyLock;

@@ -1,7 +1,7 @@
 //! A server that is asked about each client: what nginx calls `auth_request`.
 //!
-//! Its answers count for a while, for the very same headers. What it does not say clearly is a no. Must not
-//! know: what the client asks for.
+//! Its answers count for a while, for equal headers. An unclear answer refuses the client. Must not know: what the
+//! client asks for.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use crate::config::identity::Forward;
 use crate::resource::{Digest, Digester};
 use crate::upstream::{Ask, Client, Document};
 
-/// Answers that are remembered.
+/// Most answers that are remembered.
 const REMEMBERED: usize = 16 * 1024;
 
-/// Questions on their way; more wait for their turn within the same time.
+/// Most questions on their way at a time. Further ones wait for their turn within the same timeout.
 const ASKING: usize = 64;
 
 /// Most bytes of an answer's body, which is not used.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// Whether servers may read different values of a header: one the last, where another reads the first. Cookies in
+/// Whether servers may read different values of a header, one the first field's and another the last one's. Cookies in
 /// several fields are one list (RFC 9113 §8.2.3), as are proxies.
 fn is_ambiguous(name: &HeaderName, headers: &HeaderMap) -> bool {
     let is_list = matches!(name.as_str(), "cookie" | "x-forwarded-for" | "forwarded");
@@ -36,7 +36,7 @@ fn is_ambiguous(name: &HeaderName, headers: &HeaderMap) -> bool {
 
 type Verdict = Result<Identity, Denied>;
 
-/// One such server.
+/// A server that is asked.
 pub(super) struct Oracle {
     pub(super) rules: Arc<Forward>,
     client: Option<Arc<Client>>,
@@ -57,7 +57,7 @@ impl Oracle {
         }
     }
 
-    /// The client that sends these headers. Returns `None` without any of those that are asked about.
+    /// Returns the client that sends these headers. `None` if it sends none of those that are asked about.
     pub(super) async fn ask(&self, headers: &HeaderMap) -> Option<Verdict> {
         if self.rules.headers.iter().any(|name| is_ambiguous(name, headers)) {
             let detail = "a header that says who asks is there twice";
@@ -88,7 +88,7 @@ impl Oracle {
         if let Some(remembered) = remembered {
             let until = Instant::now() + remembered;
             if let Ok(identity) = &mut answer {
-                // Whether it is still so has to be asked again then.
+                // The answer counts until then, and is asked for again.
                 identity.expires = Some(until);
             }
             self.answers.lock().put(digest, (answer.clone(), until));

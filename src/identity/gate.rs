@@ -1,7 +1,7 @@
-//! The way in of each route that has one: what a request shows is tried one way after the other, and the
-//! first that proves an identity is enough.
+//! The gate of each route with `authenticate`: the proofs of a request are tried one after the other, and the first
+//! that is good is enough.
 //!
-//! What a token proved is remembered for a moment, by its digest. Must not know: connections.
+//! The identity that a token proved is remembered for a moment, by the token's digest. Must not know: connections.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -15,28 +15,28 @@ use parking_lot::Mutex;
 use super::forward::Oracle;
 use super::jwks::KeySet;
 use super::jwt::Verifier;
-use super::{CertificateName, Denied, Identity, Principal, Way, places};
+use super::{CertificateName, Denied, Identity, Principal, Way, bearer_token};
 use crate::config::identity::{Authenticate, Issuer, JwksSource};
 use crate::config::{Config, Route};
 use crate::resource::{Digest, Digester};
 use crate::upstream::Client;
 
-/// Tokens that are remembered.
+/// Most tokens that are remembered.
 const REMEMBERED: usize = 16 * 1024;
 
-/// Most bytes of their tokens, all together: what is kept of one is as long as its client's issuer made it.
+/// Most bytes of these tokens together: the issuer of a client decides how long one is.
 const REMEMBERED_BYTES_MAX: usize = 16 << 20;
 
-/// How long what a token proved is not looked at again.
+/// How long the identity of a token is remembered.
 const MEMORY: Duration = Duration::from_secs(60);
 
-/// What a request shows of the client that it is from.
+/// The proofs that a request may carry.
 pub struct Proof<'a> {
     /// The fields of the request.
     pub headers: &'a HeaderMap,
-    /// Raw.
+    /// The raw query.
     pub query: Option<&'a str>,
-    /// Whom a certificate names that the listener verified.
+    /// The names in a certificate that the listener verified.
     pub certificate: Option<&'a CertificateName>,
 }
 
@@ -55,7 +55,7 @@ pub struct Gate {
     keys: HashMap<Digest, Arc<str>>,
     oracle: Option<Arc<Oracle>>,
     digester: Digester,
-    /// There is one way in with one issuer: subjects alone tell clients apart.
+    /// Whether there is one way in with one issuer, so that subjects alone tell clients apart.
     bare: bool,
 }
 
@@ -66,17 +66,17 @@ struct Tokens {
     proven: Mutex<Memory>,
 }
 
-/// What tokens proved. The longest unused are forgotten.
+/// The identities of tokens. Those unused for longest are forgotten.
 struct Memory {
     entries: LruCache<Digest, Proven>,
-    /// Of all their tokens.
+    /// Bytes of all their tokens.
     bytes: usize,
 }
 
 impl Memory {
     fn put(&mut self, digest: Digest, proven: Proven) {
         self.bytes += proven.bytes;
-        // The same one, or the one that has no place any more.
+        // The entry of the same token, or the one that had to make room.
         if let Some((_, gone)) = self.entries.push(digest, proven) {
             self.bytes -= gone.bytes;
         }
@@ -92,19 +92,19 @@ struct Proven {
     identity: Identity,
     until: Instant,
     generation: u64,
-    /// Of its token.
+    /// Bytes of its token.
     bytes: usize,
 }
 
 impl Gates {
-    /// `clients`: by name; those of [`servers`](Gates::servers) are among them.
+    /// `clients` has the clients of upstreams by name, those of [`servers`](Gates::servers) among them.
     pub fn new(config: &Config, clients: &HashMap<String, Arc<Client>>) -> Gates {
         let mut gates = Gates::default();
         let (mut tokens, mut oracles) = (Vec::<(_, Arc<Tokens>)>::new(), Vec::<Arc<Oracle>>::new());
         for route in &config.routes {
             let Some(rules) = &route.authenticate else { continue };
             let token = rules.jwt.as_ref().map(|jwt| {
-                // Routes take the rules of `defaults` as they are: the very same.
+                // Routes that take the rules of `defaults` have the same value.
                 let known =
                     tokens.iter().find(|(known, _)| Arc::ptr_eq(known, jwt)).map(|(_, same)| same.clone());
                 known.unwrap_or_else(|| {
@@ -137,7 +137,7 @@ impl Gates {
         gates
     }
 
-    /// The servers that routes need to know who is let in. They have names of their own.
+    /// Returns the servers that are asked for key sets and about clients. They have names of their own.
     pub fn servers(config: &Config) -> Vec<Arc<crate::config::Upstream>> {
         let rules = config.routes.iter().filter_map(|route| route.authenticate.as_ref());
         let of = |rules: &Authenticate| {
@@ -157,7 +157,7 @@ impl Gates {
         self.by_route.get(&route.index)
     }
 
-    /// Keeps the sets of keys new. To be called inside a runtime, whose tasks do it.
+    /// Keeps the key sets new with tasks of the current runtime. It must be called inside one.
     pub fn keep(&self) {
         for set in &self.sets {
             let set = set.clone();
@@ -176,7 +176,7 @@ impl Gate {
         Gate { rules, tokens, keys, oracle, digester, bare }
     }
 
-    /// The client that a request is from. `parameters`: of the route's path, as the request has them.
+    /// The client that a request is from. `parameters` are those of the route's path, as the request has them.
     ///
     /// # Errors
     /// Nothing that it shows proves an identity, or the identity may not have this.
@@ -200,7 +200,7 @@ impl Gate {
             return Ok(identity);
         }
         if let Some(tokens) = &self.tokens
-            && let Some(token) = places::token(&self.rules.token, proof.headers, proof.query)
+            && let Some(token) = bearer_token::token(&self.rules.token, proof.headers, proof.query)
         {
             match tokens.identify(&token).await {
                 Ok(identity) => match tokens.verifier.admits(&identity, parameters) {

@@ -27,10 +27,10 @@ const MAX_ANSWER: usize = 256 * 1024;
 /// Most keys of a set that are tried.
 const MAX_KEYS: usize = 64;
 
-/// Unknown keys have it read at most this often: any client can invent one.
+/// A set is read for unknown keys no more often than this: any client can invent one.
 const SPACING: Duration = Duration::from_secs(5);
 
-/// How long a client waits for it.
+/// How long a client waits for a set.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// One set.
@@ -38,7 +38,7 @@ pub(super) struct KeySet {
     pub(super) source: Jwks,
     client: Option<Arc<Client>>,
     keys: RwLock<Arc<Vec<Candidate>>>,
-    /// How often it changed; 0: it was never read.
+    /// How often it changed; 0 if it was never read.
     generation: AtomicU64,
     /// What was last read.
     text: RwLock<Bytes>,
@@ -75,12 +75,12 @@ impl KeySet {
         let reading = async {
             let mut tried = self.tried.lock().await;
             if tried.is_none_or(|at| at.elapsed() >= SPACING) {
-                // First: a request that gives up in between has tried, too.
+                // The time is noted first: a request that gives up in between has tried, too.
                 *tried = Some(Instant::now());
                 self.read().await;
             }
         };
-        // A request that waits too long goes on with what is there.
+        // A request that waits too long goes on with the keys that there are.
         let _ = timeout(PATIENCE, reading).await;
     }
 
@@ -89,7 +89,7 @@ impl KeySet {
         loop {
             *self.tried.lock().await = Some(Instant::now());
             self.read().await;
-            // Not all processes at the same time.
+            // The spread keeps processes from asking at the same time.
             let spread = 0.9 + 0.2 * fastrand::f64();
             let wait = if self.is_loaded() { self.source.refresh } else { SPACING };
             tokio::time::sleep(wait.mul_f64(spread)).await;
@@ -142,7 +142,7 @@ impl KeySet {
     }
 }
 
-/// What is in a file, as far as it may be long.
+/// Reads a file, unless it is too long.
 fn contents(path: &Path) -> std::io::Result<Bytes> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_ANSWER as u64).read_to_end(&mut bytes)?;
@@ -170,7 +170,7 @@ fn candidate(jwk: &Jwk) -> Option<Candidate> {
             _ => return None,
         },
         AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => &[Family::Ed],
-        // A secret that is published is none.
+        // A published secret proves nothing.
         _ => return None,
     };
     let key = signs.then(|| DecodingKey::from_jwk(jwk).ok()).flatten()?;

@@ -1,7 +1,7 @@
 //! Tokens (RFC 7519) against the rules of a route: algorithm, key, time, issuer, audience, claims.
 //!
-//! The algorithm is one that the operator named and that the key is made for: a token cannot choose what it
-//! is checked with. Must not know: where a token came from, where keys come from.
+//! The algorithm is one that the operator named and that the key is made for: a token cannot choose how it is checked.
+//! Must not know: where a token came from, where keys come from.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -24,7 +24,7 @@ const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// Checks the tokens of one set of rules.
 pub(super) struct Verifier {
     rules: Arc<Jwt>,
-    /// In the order of the rules' issuers.
+    /// The issuers' keys, in the order of the rules' issuers.
     issuers: Vec<IssuerKeys>,
 }
 
@@ -37,7 +37,7 @@ struct IssuerKeys {
 impl IssuerKeys {
     fn new(rules: &Issuer, set: Option<Arc<KeySet>>) -> IssuerKeys {
         let candidate = |key: &crate::config::identity::StaticKey| {
-            // They were tried when the configuration was validated: one that fails now is no key.
+            // Keys were tried when the configuration was validated: one that fails now is left out.
             let (families, key_of): (&'static [Family], _) = match &key.material {
                 KeyMaterial::Secret(secret) => {
                     (&[Family::Secret], DecodingKey::from_secret(secret.0.as_bytes()))
@@ -70,22 +70,21 @@ impl IssuerKeys {
 }
 
 impl Verifier {
-    /// `sets`: of the rules' issuers, in their order.
+    /// `sets` are those of the rules' issuers, in their order.
     pub(super) fn new(rules: Arc<Jwt>, sets: Vec<Option<Arc<KeySet>>>) -> Verifier {
         let keys = |(issuer, set): (&Issuer, _)| IssuerKeys::new(issuer, set);
         let issuers = rules.issuers.iter().zip(sets).map(keys).collect();
         Verifier { rules, issuers }
     }
 
-    /// A number that changes with the keys: what was proven with others is to be proven anew.
+    /// Returns a number that changes with the keys: an identity that other keys proved has to be proved anew.
     pub(super) fn generation(&self) -> u64 {
         self.issuers.iter().filter_map(|issuer| issuer.set.as_ref()).map(|set| set.generation()).sum()
     }
 
     /// The subject of a token.
     ///
-    /// # Errors
-    /// Why it is good for nothing here.
+    /// # Errors Why the token is refused.
     pub(super) async fn verify(&self, token: &str) -> Result<Identity, Denied> {
         let head = Head::of(token)?;
         let (rules, keys) = self.issuer(token)?;
@@ -158,7 +157,7 @@ impl Verifier {
             return Err(Denied::unproven("claims", detail));
         };
         let expires = claims.get("exp").and_then(Value::as_f64).map(|exp| instant(exp, rules.leeway));
-        // It was checked above, but to the second.
+        // The time was checked above, but only to the second.
         if expires.is_some_and(|at| at <= Instant::now()) {
             return Err(denied(&ErrorKind::ExpiredSignature));
         }
@@ -196,13 +195,13 @@ impl Verifier {
 fn text(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::String(text) if !text.is_empty() && text.len() <= 1024 => Some(text.clone()),
-        // Others may be equal after they were rounded though the token says two.
+        // Other numbers may become equal by rounding although tokens have two.
         Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
         _ => None,
     }
 }
 
-/// What a token says of itself before anything is checked.
+/// The head of a token before anything is checked.
 struct Head {
     algorithm: String,
     key: Option<String>,
@@ -259,7 +258,7 @@ fn denied(kind: &ErrorKind) -> Denied {
     Denied::unproven(reason, detail)
 }
 
-/// When a token ends. Times beyond a year are as good as never to a process.
+/// When a token ends. Times beyond a year count as a year: no process needs to know more.
 fn instant(exp: f64, leeway: Duration) -> Instant {
     const YEAR: f64 = 365.0 * 24.0 * 3600.0;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
@@ -267,7 +266,7 @@ fn instant(exp: f64, leeway: Duration) -> Instant {
     Instant::now() + Duration::from_secs_f64(left)
 }
 
-/// When a bearer token says that it ends, unchecked: good enough to stop asking with it.
+/// Returns when a bearer token says that it ends. It is not checked, which is good enough to stop polling with it.
 pub fn expiry_hint(token: &str) -> Option<Instant> {
     let claims = unchecked_claims(token)?;
     claims.get("exp").and_then(Value::as_f64).map(|exp| instant(exp, Duration::ZERO))

@@ -1,4 +1,4 @@
-//! The cryptography of tokens, by ring: the one provider that the process has for everything that is not OpenSSL's.
+//! The cryptography of tokens, by ring: the provider that the process uses wherever it does not use OpenSSL.
 //!
 //! Checks alone; pollcast signs nothing. Must not know: rules, claims, where keys come from.
 
@@ -8,16 +8,16 @@ use jsonwebtoken::signature::{self, Verifier};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey};
 use ring::{hmac, signature as by};
 
-/// What tokens are checked with.
+/// The provider that checks tokens.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: no_signer,
     verifier_factory: verifier,
     jwk_utils: JwkUtils::new_unimplemented(),
 };
 
-/// Makes it the process's own; to be called before a token is checked.
+/// Installs the provider for the process. It must be called before a token is checked.
 pub(super) fn install() {
-    // It is there already, or a test that signs tokens has another one.
+    // A provider is installed already, or a test that signs tokens has another one.
     let _ = PROVIDER.install_default();
 }
 

@@ -6,7 +6,7 @@ use jsonwebtoken::DecodingKey;
 
 use crate::config::identity::Algorithm;
 
-/// What kind of key an algorithm takes.
+/// The kind of key that an algorithm takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     Secret,
@@ -29,11 +29,11 @@ impl Family {
     }
 }
 
-/// A key, and what it may be tried on.
+/// A key, and the tokens that it may be tried on.
 #[derive(Clone)]
 pub(super) struct Candidate {
     pub(super) id: Option<String>,
-    /// Of a PEM key of an elliptic curve: both.
+    /// The families of algorithms: both curves for a PEM key of an elliptic curve.
     pub(super) families: &'static [Family],
     /// The only algorithm it is for, if it says so.
     pub(super) algorithm: Option<String>,

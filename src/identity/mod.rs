@@ -1,10 +1,11 @@
-//! The identity of a client, where a route asks for it (`authenticate`): tokens, keys, certificates, a server that
-//! knows.
+//! The identity of a client, where a route asks for it (`authenticate`): by tokens, keys, certificates, or a server
+//! that is asked.
 //!
-//! `gate` asks one way after the other, `places` finds what a request shows, `jwt` checks tokens with the
+//! `gate` asks one way after the other, `bearer_token` finds what a request shows, `jwt` checks tokens with the
 //! keys of `jwks`, `forward` asks a server; `principal` is the full name of the client that comes of it. In doubt
 //! no client is let in. Must not know: resources, sharing, how a refusal is told.
 
+mod bearer_token;
 mod forward;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -13,7 +14,6 @@ mod jwks;
 mod jwt;
 mod jwt_crypto;
 mod key;
-mod places;
 mod principal;
 
 use std::fmt;
@@ -23,12 +23,12 @@ use std::time::Instant;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 
+pub use bearer_token::{bearer, query_token, strip};
 pub use gate::{Gate, Gates, Proof};
 pub use jwt::expiry_hint;
-pub use places::{bearer, query_token, strip};
 pub use principal::{CertificateName, Principal, PrincipalPattern, Way};
 
-/// A client that proved who it is.
+/// A client that proved its identity.
 #[derive(Clone)]
 pub struct Identity {
     /// Its full name: equal for two requests only if they are from the same client (contract §11).
@@ -36,18 +36,18 @@ pub struct Identity {
     /// When the proof is no longer good. `None` if it stays good.
     pub expires: Option<Instant>,
     claims: Arc<Map<String, Value>>,
-    /// The subject alone tells it from every other client of its route.
+    /// Whether the subject alone tells it from every other client of its route.
     bare: bool,
 }
 
 impl Identity {
-    /// One without claims, whose proof stays good.
+    /// Returns an identity without claims, whose proof stays good.
     pub(crate) fn of(principal: Principal) -> Identity {
         let principal = Arc::new(principal);
         Identity { principal, expires: None, claims: Arc::default(), bare: false }
     }
 
-    /// One without claims whose subject says everything, as on a route with a single way in.
+    /// Returns an identity without claims whose subject alone names it, as on a route with a single way in.
     #[cfg(test)]
     pub(crate) fn named(subject: &str) -> Identity {
         Identity { bare: true, ..Identity::of(Principal::of(Way::Keys, None, subject)) }
@@ -61,7 +61,7 @@ impl Identity {
         match self.claims.get(what)? {
             Value::String(text) => Some(text.clone()),
             Value::Bool(truth) => Some(truth.to_string()),
-            // Others may be equal after they were rounded though the tokens say two.
+            // Other numbers may become equal by rounding although tokens have two.
             Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
             _ => None,
         }
@@ -106,9 +106,9 @@ impl Identity {
     }
 }
 
-/// Returns the fields that tell an upstream who a client is: its subject and the origin of it, since a name without its
-/// origin would be any client's of that name (contract §11). None if they cannot be said. What passes through says them,
-/// and so does each question about the client.
+/// Returns the fields that name a client to an upstream: its subject and the origin of it, since a subject without its
+/// origin would be any client's of that name (contract §11). None if they cannot be said. Requests that pass through
+/// carry them, and so does each check of `share: authorize`.
 pub fn told(identity: Option<&Identity>) -> Vec<(HeaderName, HeaderValue)> {
     let fields = |identity: &Identity| {
         let subject = identity.fields("subject", &HeaderName::from_static("x-pollcast-subject"))?;
@@ -133,7 +133,8 @@ impl fmt::Debug for Identity {
 /// Why a client is not let in; the words go to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denied {
-    /// 401: prove who you are; 403: it is known who you are; 503: it cannot be found out now.
+    /// 401 if the client has to prove its identity, 403 if its identity is known and may not read this, 503 if it
+    /// cannot be found out now.
     pub status: StatusCode,
     /// What is wrong, in words for the client.
     pub detail: String,

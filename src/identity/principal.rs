@@ -89,7 +89,7 @@ impl PrincipalPattern {
     }
 }
 
-/// Whom a verified certificate names.
+/// The names in a verified certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateName {
     /// The subject, or the first alternative name of a certificate without one.

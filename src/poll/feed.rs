@@ -6,8 +6,8 @@ use http::{HeaderMap, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::change::Unfit;
-use crate::change::extent::Said;
 use crate::change::feed::{Page, Tracker};
+use crate::change::pagination::Said;
 use crate::config::{Feed, Order, Pages};
 use crate::hub::News;
 use crate::resource::{Json, Snapshot};

@@ -4,9 +4,9 @@
 
 use http::header;
 
-use super::aim::Aim;
-use super::asking::{Observed, Said};
+use super::destination::Destination;
 use super::findings::media_type;
+use super::polls::{Observed, Said};
 use crate::resource::{MediaType, decoded};
 use crate::upstream::classify::{Terms, Verdict, judge};
 use crate::upstream::{Answer, Failure};
@@ -28,7 +28,7 @@ pub(super) fn no_document(failure: &Failure) -> String {
 }
 
 /// What the last answer is, and what pollcast makes of it.
-pub(super) fn content(aim: &Aim, last: &Answer, private: bool) -> String {
+pub(super) fn content(destination: &Destination, last: &Answer, private: bool) -> String {
     let said = last.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type(last);
     let body = last.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&last.body);
@@ -42,7 +42,7 @@ pub(super) fn content(aim: &Aim, last: &Answer, private: bool) -> String {
         (false, Ok(_)) => "it is JSON all the same".to_owned(),
         (false, Err(_)) => format!("compared as bytes{}", declared(media_type.as_ref(), last)),
     };
-    let verdict = match judge(last, &Terms { route: &aim.route, private, known_type: None }) {
+    let verdict = match judge(last, &Terms { route: &destination.route, private, known_type: None }) {
         Verdict::Data(_) => String::new(),
         Verdict::NotModified => "; not modified, though nothing was asked for".to_owned(),
         Verdict::Gone => "; pollcast would take it for gone".to_owned(),

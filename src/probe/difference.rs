@@ -4,7 +4,7 @@
 
 use serde_json_path::JsonPath;
 
-use super::aim::Aim;
+use super::destination::Destination;
 use super::flapping::Flapping;
 use crate::change::{Rules, json_patch};
 use crate::config::{Change, Members, Route, Share};
@@ -25,8 +25,8 @@ pub(super) struct Differences {
 }
 
 /// The rules of the route with what looks like noise left out too.
-pub(super) fn rules(aim: &Aim, flapping: &[Flapping]) -> Change {
-    let mut change = aim.route.change.clone();
+pub(super) fn rules(destination: &Destination, flapping: &[Flapping]) -> Change {
+    let mut change = destination.route.change.clone();
     let noise = flapping.iter().filter(|member| member.is_noise);
     change.ignore.extend(noise.filter_map(|member| members(&member.place)));
     change
@@ -39,10 +39,10 @@ fn members(place: &str) -> Option<Members> {
     Some(Members::Pointer(place.to_owned()))
 }
 
-pub(super) fn differences(aim: &Aim, change: &Change, polls: &[Answer]) -> Differences {
+pub(super) fn differences(destination: &Destination, change: &Change, polls: &[Answer]) -> Differences {
     let rules = Rules::new(change);
     // Whether an answer may be shared is another question.
-    let route = Route { share: Share::Public, ..(*aim.route).clone() };
+    let route = Route { share: Share::Public, ..(*destination.route).clone() };
     let terms = Terms { route: &route, private: false, known_type: None };
     let namer = VersionNamer::new(None);
     let mut found = Differences { patches: Some((0, 0)), ..Differences::default() };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
-use super::asking::{Observed, Said};
+use super::polls::{Observed, Said};
 use crate::config::says_credential;
 use crate::front::is_scheme_for_one;
 use crate::resource::matches_pattern;

@@ -5,13 +5,13 @@
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use serde_json::Value;
 
-use super::aim::Aim;
-use super::asking::{Observed, Said};
+use super::destination::Destination;
 use super::difference::{self, Differences};
 use super::flapping::{Flaps, flaps};
 use super::identity::{self, Effect};
 use super::listing::listing;
 use super::pollable::{self, Unpollable};
+use super::polls::{Observed, Said};
 use super::suggestion::Suggestion;
 use super::{Question, fields};
 use crate::config::{ClassValue, Plain, Share};
@@ -47,26 +47,26 @@ impl Findings {
 }
 
 /// What is suggested from what was seen.
-pub(super) fn findings(aim: &Aim, question: &Question, observed: &Observed) -> Findings {
+pub(super) fn findings(destination: &Destination, question: &Question, observed: &Observed) -> Findings {
     let bodies = pollable::bodies(&observed.polls).unwrap_or_default();
-    let flaps = flaps(&published(aim, &bodies));
-    let rules = difference::rules(aim, &flaps.members);
-    let differences = difference::differences(aim, &rules, &observed.polls);
+    let flaps = flaps(&published(destination, &bodies));
+    let rules = difference::rules(destination, &flaps.members);
+    let differences = difference::differences(destination, &rules, &observed.polls);
     let effects = identity::effects(observed, &rules);
     let headers: HeaderMap = question.headers.iter().cloned().collect();
     let last = observed.polls.last();
-    let own_vary = last.map(|last| secondary_names(&last.headers, &aim.route)).unwrap_or_default();
+    let own_vary = last.map(|last| secondary_names(&last.headers, &destination.route)).unwrap_or_default();
     let mut kinds: Vec<(HeaderName, HeaderKind)> = Vec::new();
     for (name, value) in &question.headers {
         if kinds.iter().all(|(known, _)| known != name) {
-            kinds.push((name.clone(), header_kind(&aim.route, &own_vary, name, value)));
+            kinds.push((name.clone(), header_kind(&destination.route, &own_vary, name, value)));
         }
     }
     let mut found = Findings {
-        unpollable: pollable::unpollable(&observed.polls, &aim.route),
+        unpollable: pollable::unpollable(&observed.polls, &destination.route),
         differences,
-        is_for_one_request: is_good_for_one(&aim.route, &headers),
-        counter: counter(&flaps, &published(aim, &bodies)),
+        is_for_one_request: is_good_for_one(&destination.route, &headers),
+        counter: counter(&flaps, &published(destination, &bodies)),
         revision: pollable::revision(&observed.polls),
         has_data: last
             .is_some_and(|last| last.status.is_success() || last.status == StatusCode::NOT_MODIFIED),
@@ -75,9 +75,9 @@ pub(super) fn findings(aim: &Aim, question: &Question, observed: &Observed) -> F
         kinds,
     };
     if let Some(last) = last {
-        sharing(aim, question, &mut found, last);
-        choosing(aim, &mut found, last);
-        asking(aim, &mut found, observed, last);
+        sharing(destination, question, &mut found, last);
+        choosing(destination, &mut found, last);
+        asking(destination, &mut found, observed, last);
     }
     found
 }
@@ -94,8 +94,8 @@ fn counter(flaps: &Flaps, bodies: &[Value]) -> Option<String> {
 }
 
 /// What the route's `change` speaks of.
-fn published(aim: &Aim, bodies: &[Value]) -> Vec<Value> {
-    let pointer = aim.route.change.select.as_deref().unwrap_or_default();
+fn published(destination: &Destination, bodies: &[Value]) -> Vec<Value> {
+    let pointer = destination.route.change.select.as_deref().unwrap_or_default();
     bodies.iter().filter_map(|body| body.pointer(pointer)).cloned().collect()
 }
 
@@ -104,19 +104,22 @@ fn matters(effect: Option<Effect>) -> bool {
 }
 
 /// Which clients may share.
-fn sharing(aim: &Aim, question: &Question, found: &mut Findings, last: &Answer) {
-    let doubtful = not_shareable(&last.headers, &aim.route).is_some();
-    let varying = fields::varying_credentials(&last.headers, &aim.route.credentials);
-    let set = fields::cookies(&last.headers, &aim.route.ignore_cookies);
+fn sharing(destination: &Destination, question: &Question, found: &mut Findings, last: &Answer) {
+    let doubtful = not_shareable(&last.headers, &destination.route).is_some();
+    let varying = fields::varying_credentials(&last.headers, &destination.route.credentials);
+    let set = fields::cookies(&last.headers, &destination.route.ignore_cookies);
     let all_same = found.effects.iter().all(|(said, effect)| match said {
         Said::Without(_) => *effect == Effect::Same,
         Said::With(..) => true,
     });
     let has_credential = found.kinds.iter().any(|(_, kind)| *kind == HeaderKind::Credential);
-    let by =
-        if found.is_for_one_request { Vec::new() } else { share_by(aim, question, found, &varying, &set) };
+    let by = if found.is_for_one_request {
+        Vec::new()
+    } else {
+        share_by(destination, question, found, &varying, &set)
+    };
     let suggestion = &mut found.suggestion;
-    suggestion.public = aim.route.share == Share::Public
+    suggestion.public = destination.route.share == Share::Public
         || (has_credential && !doubtful && varying.is_empty() && all_same && !question.headers.is_empty());
     let cookie_is_named = by.iter().any(|name| name.starts_with("cookie:"));
     suggestion.unnamed_cookie = varying.contains(&header::COOKIE) && !cookie_is_named;
@@ -126,13 +129,13 @@ fn sharing(aim: &Aim, question: &Question, found: &mut Findings, last: &Answer) 
 
 /// What the route says, else the headers that say who asks and matter, or that `Vary` names.
 fn share_by(
-    aim: &Aim,
+    destination: &Destination,
     question: &Question,
     found: &Findings,
     varying: &[HeaderName],
     set: &[String],
 ) -> Vec<String> {
-    if let Share::By(values) = &aim.route.share {
+    if let Share::By(values) = &destination.route.share {
         let name = |value: &ClassValue| match value {
             ClassValue::Header(name) => name.to_string(),
             ClassValue::Cookie(name) => format!("cookie:{name}"),
@@ -173,9 +176,9 @@ fn share_by(
 }
 
 /// Which headers choose the content, and which mean nothing.
-fn choosing(aim: &Aim, found: &mut Findings, last: &Answer) {
+fn choosing(destination: &Destination, found: &mut Findings, last: &Answer) {
     let named: Vec<String> = vary_names(&last.headers).collect();
-    let rules = &aim.route.headers;
+    let rules = &destination.route.headers;
     let (mut vary, mut ignore_headers) = (Vec::new(), Vec::new());
     for (name, kind) in &found.kinds {
         let effect = identity::without(&found.effects, name);
@@ -220,7 +223,7 @@ fn union(mut names: Vec<String>, more: Vec<String>) -> Vec<String> {
 }
 
 /// How it is asked, and what becomes of plain requests.
-fn asking(aim: &Aim, found: &mut Findings, observed: &Observed, last: &Answer) {
+fn asking(destination: &Destination, found: &mut Findings, observed: &Observed, last: &Answer) {
     let media_type = media_type(last);
     let json = observed.trials.iter().find(|trial| {
         matches!(&trial.said, Said::With(name, value) if *name == header::ACCEPT && *value == "application/json")
@@ -231,12 +234,12 @@ fn asking(aim: &Aim, found: &mut Findings, observed: &Observed, last: &Answer) {
     suggestion.max_age = fields::max_age(&last.headers);
     suggestion.asks_for_json = gives_json && !media_type.as_ref().is_some_and(MediaType::is_json);
     suggestion.max_body = observed.too_large;
-    suggestion.cors = fields::cors(observed).filter(|_| aim.route.cors.is_none());
+    suggestion.cors = fields::cors(observed).filter(|_| destination.route.cors.is_none());
     suggestion.is_text = decoded(media_type.as_ref(), &last.body).is_some();
-    let wide = Plain::of_path(&aim.route.path) == Plain::Pass;
-    suggestion.beside = (aim.is_route && wide).then(|| aim.route.path.clone());
+    let wide = Plain::of_path(&destination.route.path) == Plain::Pass;
+    suggestion.beside = (destination.is_route && wide).then(|| destination.route.path.clone());
     // A route that names its resources shares plain requests unless it says otherwise, whatever the wide one beside it says.
-    let shares = suggestion.beside.is_some() || aim.route.plain == Plain::Share;
+    let shares = suggestion.beside.is_some() || destination.route.plain == Plain::Share;
     suggestion.plain_passes = match (found.revision.is_some(), suggestion.asks_for_json) {
         _ if !shares => None,
         (true, _) => Some("the API's ETags mean something to clients that send them back"),

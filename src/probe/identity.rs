@@ -4,7 +4,7 @@
 
 use http::{HeaderName, StatusCode, header};
 
-use super::asking::{Observed, Said};
+use super::polls::{Observed, Said};
 use crate::change::Rules;
 use crate::config::Change;
 use crate::resource::{Version, VersionNamer};

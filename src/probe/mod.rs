@@ -1,13 +1,12 @@
 //! What an upstream's answers say about how to poll them: `pollcast check --probe`.
 //!
-//! `aim` finds whom to ask, `asking` asks as the relay would, `remedy` tries how a server could be asked at all, the others are pure: `flapping`, `noise`, `listing`,
-//! `difference`, `identity`, `pollable`, `content` and `fields` read the answers, `findings` is what is suggested from them,
+//! `destination` finds the route or upstream to ask, `polls` asks as a poll loop would, `workaround` tries how a server
+//! could be reached. The others are pure: `flapping`, `noise`, `listing`, `difference`, `identity`, `pollable`, `content` and `fields` read the answers, `findings` is what is suggested from them,
 //! `suggestion` a route made of that, `report` the text for people, `file` the routes of all URLs in one. Nothing here
 //! prints a credential or a query. Must not know: subscribers, how a running pollcast is wired.
 
-mod aim;
-mod asking;
 mod content;
+mod destination;
 mod difference;
 mod fields;
 mod file;
@@ -17,12 +16,13 @@ mod identity;
 mod listing;
 mod noise;
 mod pollable;
+mod polls;
 mod question;
-mod remedy;
 mod report;
 mod suggestion;
 #[cfg(test)]
 mod tests;
+mod workaround;
 
 pub use file::Item;
 pub use question::{POLLS_MAX, Question, Refusal};
@@ -50,12 +50,14 @@ pub async fn probe(config: &Config, questions: &[Question]) -> Result<Vec<Result
             questions.len()
         )));
     }
-    let aims = questions.iter().map(|question| aim::aim(config, &question.url).map_err(Refusal::Question));
-    let aims = aims.collect::<Result<Vec<_>, _>>()?;
+    let destinations = questions
+        .iter()
+        .map(|question| destination::destination(config, &question.url).map_err(Refusal::Question));
+    let destinations = destinations.collect::<Result<Vec<_>, _>>()?;
     let turn = Semaphore::new(1);
-    let asking = aims.iter().zip(questions).map(async |(aim, question)| {
-        let observed = asking::ask(aim, question, &turn, questions.len()).await?;
-        Ok(report::report(aim, question, &observed))
+    let asking = destinations.iter().zip(questions).map(async |(destination, question)| {
+        let observed = polls::ask(destination, question, &turn, questions.len()).await?;
+        Ok(report::report(destination, question, &observed))
     });
     Ok(join_all(asking).await)
 }

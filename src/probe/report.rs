@@ -4,14 +4,14 @@
 
 use http::{HeaderName, StatusCode, header};
 
-use super::aim::Aim;
-use super::asking::{Observed, Said};
 use super::content::{content, no_document, types};
+use super::destination::Destination;
 use super::difference::Differences;
 use super::fields::{self, Cors};
 use super::findings::{Findings, findings};
 use super::flapping::Flaps;
 use super::identity::{self, Effect};
+use super::polls::{Observed, Said};
 use super::suggestion;
 use super::{Item, Question};
 use crate::config::{Auth, Plain};
@@ -20,18 +20,18 @@ use crate::upstream::Answer;
 use crate::upstream::classify::vary_names;
 
 /// Everything about one URL in one text, and the route that is suggested.
-pub(super) fn report(aim: &Aim, question: &Question, observed: &Observed) -> Report {
-    let found = findings(aim, question, observed);
-    let mut lines = vec![heading(aim, question), String::new()];
+pub(super) fn report(destination: &Destination, question: &Question, observed: &Observed) -> Report {
+    let found = findings(destination, question, observed);
+    let mut lines = vec![heading(destination, question), String::new()];
     lines.push(line("looked", &looked(observed)));
     if let Some(ended) = &observed.ended {
         lines.push(line("content", &no_document(&ended.failure)));
     }
     if let Some(last) = observed.polls.last() {
         lines.push(line("answers", &answers(&observed.polls)));
-        lines.push(line("content", &content(aim, last, !question.headers.is_empty())));
+        lines.push(line("content", &content(destination, last, !question.headers.is_empty())));
         match found.has_data {
-            true => data(aim, question, observed, &found, last, &mut lines),
+            true => data(destination, question, observed, &found, last, &mut lines),
             false => refused(&found, last, &mut lines),
         }
     }
@@ -46,19 +46,19 @@ pub(super) fn report(aim: &Aim, question: &Question, observed: &Observed) -> Rep
         lines.push(line("polling", &format!("{}. No route is suggested", unpollable.sentence())));
     }
     let item = (found.is_pollable() && observed.ended.is_none()).then(|| Item {
-        path: suggestion::path(aim, &found.suggestion),
-        is_new: !aim.is_route || found.suggestion.beside.is_some(),
-        yaml: suggestion::item(aim, &found.suggestion),
+        path: suggestion::path(destination, &found.suggestion),
+        is_new: !destination.is_route || found.suggestion.beside.is_some(),
+        yaml: suggestion::item(destination, &found.suggestion),
     });
     if let Some(item) = &item {
-        lines.push(line("plain", &plain(aim, &found, item)));
+        lines.push(line("plain", &plain(destination, &found, item)));
     }
     Report { has_data: item.is_some(), text: lines.join("\n").trim_end().to_owned() + "\n", item }
 }
 
 /// What was seen of data.
 fn data(
-    aim: &Aim,
+    destination: &Destination,
     question: &Question,
     observed: &Observed,
     found: &Findings,
@@ -76,7 +76,7 @@ fn data(
             &format!("looks like a revision that clients send back ({why}): plain requests are better left to the API"),
         ));
     }
-    lines.push(line("caching", &caching(aim, last, suggestion.max_age)));
+    lines.push(line("caching", &caching(destination, last, suggestion.max_age)));
     let signs = fields::sharing(&last.headers);
     lines.push(line(
         "sharing",
@@ -142,16 +142,16 @@ fn line(label: &str, text: &str) -> String {
 }
 
 /// Queries carry the keys of many an API: they are not printed.
-fn heading(aim: &Aim, question: &Question) -> String {
-    let query = if aim.query.is_some() { "?…" } else { "" };
-    let route = match aim.is_route {
-        true => format!("route {}", aim.route.path),
+fn heading(destination: &Destination, question: &Question) -> String {
+    let query = if destination.query.is_some() { "?…" } else { "" };
+    let route = match destination.is_route {
+        true => format!("route {}", destination.route.path),
         false => "no route of the file".to_owned(),
     };
     let names: Vec<&str> = question.headers.iter().map(|(name, _)| name.as_str()).collect();
     let with = if names.is_empty() { String::new() } else { format!(", with {}", names.join(", ")) };
-    let (path, upstream) = (&aim.path, &aim.route.upstream.name);
-    let token = match &aim.route.poll.auth {
+    let (path, upstream) = (&destination.path, &destination.route.upstream.name);
+    let token = match &destination.route.poll.auth {
         Some(Auth::ClientCredentials(_)) => "; without the token that `poll.auth` would get",
         Some(Auth::File(_)) => "; with the token of `poll.auth` as its file has it now",
         Some(Auth::Digest(_)) => "; without the password of `poll.auth.digest`",
@@ -185,9 +185,9 @@ fn answers(polls: &[Answer]) -> String {
     format!("{}; {median} ms (median)", told.join(" "))
 }
 
-fn caching(aim: &Aim, last: &Answer, max_age: Option<std::time::Duration>) -> String {
+fn caching(destination: &Destination, last: &Answer, max_age: Option<std::time::Duration>) -> String {
     let said = fields::caching(&last.headers);
-    let poll = &aim.route.poll;
+    let poll = &destination.route.poll;
     match max_age {
         Some(age) if age > poll.interval && !poll.ignore_cache_control => format!(
             "{said}: longer than the interval of {:?}, so it is asked every {} s (unless `poll.ignore_cache_control: true`)",
@@ -342,10 +342,10 @@ fn patches(differences: &Differences) -> String {
 }
 
 /// What becomes of plain requests with the suggested route (contract §3).
-fn plain(aim: &Aim, found: &Findings, item: &Item) -> String {
-    let plain = match (aim.is_route && !item.is_new, found.suggestion.plain_passes.is_some()) {
+fn plain(destination: &Destination, found: &Findings, item: &Item) -> String {
+    let plain = match (destination.is_route && !item.is_new, found.suggestion.plain_passes.is_some()) {
         (_, true) => Plain::Pass,
-        (true, false) => aim.route.plain,
+        (true, false) => destination.route.plain,
         (false, false) => Plain::of_path(&item.path),
     };
     match plain {

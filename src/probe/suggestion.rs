@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::aim::Aim;
+use super::destination::Destination;
 use super::fields::Cors;
 use super::flapping::Flaps;
 use super::listing::Listing;
@@ -54,35 +54,35 @@ pub(super) struct Suggestion {
 }
 
 /// The path of the suggested route.
-pub(super) fn path(aim: &Aim, suggestion: &Suggestion) -> String {
-    match aim.is_route && suggestion.beside.is_none() {
-        true => aim.route.path.clone(),
-        false => pattern(&aim.path),
+pub(super) fn path(destination: &Destination, suggestion: &Suggestion) -> String {
+    match destination.is_route && suggestion.beside.is_none() {
+        true => destination.route.path.clone(),
+        false => pattern(&destination.path),
     }
 }
 
 /// One item of the `routes:` section.
-pub(super) fn item(aim: &Aim, suggestion: &Suggestion) -> String {
+pub(super) fn item(destination: &Destination, suggestion: &Suggestion) -> String {
     let mut lines = vec![
-        format!("  - path: {}", quoted(&path(aim, suggestion))),
-        format!("    upstream: {}", quoted(&aim.route.upstream.name)),
+        format!("  - path: {}", quoted(&path(destination, suggestion))),
+        format!("    upstream: {}", quoted(&destination.route.upstream.name)),
     ];
-    if let CanonicalPath::Doubtful = canonical_path(&aim.path) {
+    if let CanonicalPath::Doubtful = canonical_path(&destination.path) {
         lines
             .push("    spelling: exact   # this path has signs that servers read in several ways".to_owned());
     }
-    poll(aim, suggestion, &mut lines);
+    poll(destination, suggestion, &mut lines);
     share(suggestion, &mut lines);
     headers(suggestion, &mut lines);
     // Items of a feed count by their ids: there are no rules beside it.
-    if aim.route.feed.is_none() {
-        rules(aim, suggestion, &mut lines);
+    if destination.route.feed.is_none() {
+        rules(destination, suggestion, &mut lines);
     }
     lines.join("\n") + "\n"
 }
 
-fn poll(aim: &Aim, suggestion: &Suggestion, lines: &mut Vec<String>) {
-    let mut keys = vec![format!("interval: {}", interval(aim, suggestion))];
+fn poll(destination: &Destination, suggestion: &Suggestion, lines: &mut Vec<String>) {
+    let mut keys = vec![format!("interval: {}", interval(destination, suggestion))];
     if suggestion.asks_for_json {
         keys.push("accept: application/json".to_owned());
     }
@@ -91,7 +91,9 @@ fn poll(aim: &Aim, suggestion: &Suggestion, lines: &mut Vec<String>) {
         keys.push(format!("max_body: {}MiB", (length + length / 2).div_ceil(MIB).clamp(1, 64)));
     }
     let note = match suggestion.max_age {
-        Some(age) if age > aim.route.poll.interval && !aim.route.poll.ignore_cache_control => {
+        Some(age)
+            if age > destination.route.poll.interval && !destination.route.poll.ignore_cache_control =>
+        {
             format!("   # the API says max-age={}, and is not asked more often", age.as_secs())
         }
         _ => String::new(),
@@ -100,10 +102,12 @@ fn poll(aim: &Aim, suggestion: &Suggestion, lines: &mut Vec<String>) {
     if let Some(reason) = suggestion.plain_passes {
         lines.push(format!("    plain: pass   # {reason}"));
     }
-    if suggestion.beside.is_some() && (aim.route.poll.auth.is_some() || !aim.route.poll.headers.is_empty()) {
+    if suggestion.beside.is_some()
+        && (destination.route.poll.auth.is_some() || !destination.route.poll.headers.is_empty())
+    {
         lines.push("    # poll.auth and poll.headers of the wide route are to be said here, too".to_owned());
     }
-    if !suggestion.is_text && !aim.route.base64 {
+    if !suggestion.is_text && !destination.route.base64 {
         lines.push(
             "    # encoding: base64   # the body is no text: without it event streams get 406".to_owned(),
         );
@@ -157,13 +161,13 @@ fn headers(suggestion: &Suggestion, lines: &mut Vec<String>) {
     }
 }
 
-fn rules(aim: &Aim, suggestion: &Suggestion, lines: &mut Vec<String>) {
+fn rules(destination: &Destination, suggestion: &Suggestion, lines: &mut Vec<String>) {
     let places = |is_noise: bool| {
         let members = suggestion.flaps.members.iter().filter(|member| member.is_noise == is_noise);
         members.map(|member| quoted(&member.place)).collect::<Vec<_>>()
     };
     let (noise, others) = (places(true), places(false));
-    let select = aim.route.change.select.as_deref();
+    let select = destination.route.change.select.as_deref();
     let select = select.map_or(String::new(), |pointer| format!("select: {}, ", quoted(pointer)));
     if !noise.is_empty() {
         lines.push(format!("    change: {{ {select}ignore: [{}] }}", noise.join(", ")));
@@ -192,13 +196,15 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-fn interval(aim: &Aim, suggestion: &Suggestion) -> String {
-    let own = aim.route.poll.interval;
+fn interval(destination: &Destination, suggestion: &Suggestion) -> String {
+    let own = destination.route.poll.interval;
     let interval = match suggestion.max_age {
-        Some(age) if !aim.is_route || suggestion.beside.is_some() => age.max(own).min(INTERVAL_MAX.max(own)),
+        Some(age) if !destination.is_route || suggestion.beside.is_some() => {
+            age.max(own).min(INTERVAL_MAX.max(own))
+        }
         _ => own,
     };
-    match (aim.route.poll.adaptive_max, interval.subsec_nanos()) {
+    match (destination.route.poll.adaptive_max, interval.subsec_nanos()) {
         (Some(max), _) => format!("{{ min: {}ms, max: {}ms }}", own.as_millis(), max.as_millis()),
         (None, 0) => format!("{}s", interval.as_secs()),
         (None, _) => format!("{}ms", interval.as_millis()),

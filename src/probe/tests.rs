@@ -10,10 +10,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-use super::aim::{Aim, aim};
-use super::asking::{Observed, Said, Trial};
+use super::destination::{Destination, destination};
 use super::flapping::{Flapping, Flaps, flaps};
 use super::noise::looks_like_noise;
+use super::polls::{Observed, Said, Trial};
 use super::suggestion::Suggestion;
 use super::{Item, Question, file, header, suggestion};
 use crate::config::{Config, load_str};
@@ -56,13 +56,13 @@ fn question(url: &str, headers: &[&str]) -> Question {
 }
 
 /// The one suggestion as a section.
-fn yaml(aim: &Aim, suggestion: &Suggestion) -> String {
-    let yaml = suggestion::item(aim, suggestion);
-    file::section(&[&Item { path: suggestion::path(aim, suggestion), is_new: true, yaml }])
+fn yaml(destination: &Destination, suggestion: &Suggestion) -> String {
+    let yaml = suggestion::item(destination, suggestion);
+    file::section(&[&Item { path: suggestion::path(destination, suggestion), is_new: true, yaml }])
 }
 
-fn here(path: &str) -> Aim {
-    aim(&loaded(FILE), path).unwrap()
+fn here(path: &str) -> Destination {
+    destination(&loaded(FILE), path).unwrap()
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What an answer of the upstream brings before it has a name: a snapshot without a version.
+//! The content of an upstream's answer before it has a name: a snapshot without a version.
 //!
 //! Must not know: rules, clients.
 
@@ -32,13 +32,13 @@ impl Content {
         self.content_type.as_ref().and_then(|value| MediaType::parse(value.to_str().ok()?))
     }
 
-    /// The name of this content if `text` is what counts of its body.
+    /// Returns the name of this content. `text` is the part of its body that counts.
     pub fn version(&self, namer: &VersionNamer, text: &[u8]) -> Version {
         namer.name(self.status.as_u16(), self.media_type().as_ref(), text)
     }
 }
 
-/// What the upstream gave to ask conditionally with; used towards the upstream only.
+/// The validators that the upstream gave. They are used towards the upstream only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Validators {
     /// The upstream's entity tag (RFC 9110 §8.8.3).

@@ -1,16 +1,16 @@
-//! Credentials as they may be kept and shown: a digest that only this process can make.
+//! Digests of credentials, which may be kept and shown: only this process can make them.
 //!
 //! Must not know: what is digested.
 
 use std::fmt;
 
-/// A credential's name within this process: equal credentials have equal ones, and no other program can tell of
-/// which they are.
+/// A credential's name within this process. Equal credentials have equal names, and no other program can tell whose
+/// name it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest([u8; 16]);
 
 impl Digest {
-    /// All of it, to make another one of.
+    /// Returns all of it, to make another digest of.
     pub fn bytes(&self) -> &[u8; 16] {
         &self.0
     }
@@ -22,7 +22,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Enough of it to tell two of them apart.
+/// Writes enough of it to tell two digests apart.
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0[..6].iter().try_for_each(|byte| write!(f, "{byte:02x}"))

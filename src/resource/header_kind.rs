@@ -1,6 +1,6 @@
 //! The four kinds of request headers (contract §11): what one header of a client means for the sharing of an answer.
 //!
-//! Written once: requests, polls and `check --probe` ask here. Must not know: how a request is answered.
+//! Requests, polls and `check --probe` all ask here. Must not know: how a request is answered.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -11,13 +11,13 @@ use crate::config::{ClassValue, Route, Share, says_credential};
 /// What a request header means. The kinds are decided in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HeaderKind {
-    /// Means nothing for the content.
+    /// The header means nothing for the content.
     Known,
-    /// Chooses the content: in the key, and on the polls of it.
+    /// The header chooses the content: it is in the key, and on its polls.
     Choosing,
-    /// Says who asks.
+    /// The header is a credential: it identifies a user.
     Credential,
-    /// May choose the content, and the route does not say whether it does.
+    /// The header may choose the content, and the route does not say whether it does.
     Doubt,
 }
 
@@ -49,8 +49,8 @@ pub fn why_known(name: &str) -> Option<&'static str> {
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
-/// The kind of one line of a request. `own_vary`: the names of the resource's own Vary that choose, as far as they are
-/// known ([`crate::upstream::classify::secondary_names`]).
+/// The kind of one line of a request. `own_vary` has the names of the resource's own Vary that choose, as far as they
+/// are known ([`crate::upstream::classify::secondary_names`]).
 pub fn header_kind(
     route: &Route,
     own_vary: &[HeaderName],
@@ -89,7 +89,8 @@ fn chooses(route: &Route, own_vary: &[HeaderName], name: &HeaderName, value: &He
         && !rules.ignore.contains(name)
 }
 
-/// A name that says who asks: by its parts, by the route's `credentials`, by what names its classes or proves identities.
+/// Whether a name is that of a credential: by its parts, by the route's `credentials`, or since it names classes or
+/// proves identities.
 fn is_credential(route: &Route, name: &HeaderName) -> bool {
     says_credential(name.as_str())
         || route.credentials.contains(name)
@@ -101,7 +102,7 @@ fn is_credential(route: &Route, name: &HeaderName) -> bool {
         })
 }
 
-/// Cookies of load balancers and the like say nothing about who asks; a field that cannot be read may.
+/// Cookies of load balancers and the like identify no user; a field that cannot be read may.
 fn cookie_kind(route: &Route, value: &HeaderValue) -> HeaderKind {
     let Ok(text) = value.to_str() else { return HeaderKind::Credential };
     let means_nothing =
@@ -145,7 +146,7 @@ pub fn choosing(
 ) -> Vec<(HeaderName, Option<HeaderValue>)> {
     let mut found: Vec<(HeaderName, Option<HeaderValue>)> = Vec::new();
     for name in route.headers.vary.iter().chain(own_vary).chain([&X_REQUESTED_WITH]) {
-        // Most requests of most routes have none of them: nothing is made for those.
+        // Most requests have no such header: nothing is allocated for them.
         if headers.contains_key(name) && found.iter().all(|(known, _)| known != name) {
             let value = value_in_key(route, own_vary, headers, name);
             found.extend(value.map(|value| (name.clone(), Some(value))));
@@ -155,7 +156,8 @@ pub fn choosing(
     found
 }
 
-/// The lines of a field that choose, as one value; of Prefer what is not `wait`. Returns `None` if no line chooses.
+/// Returns the lines of a field that choose, as one value; `wait` is left out of Prefer. Returns `None` if no line
+/// chooses.
 fn value_in_key(
     route: &Route,
     own_vary: &[HeaderName],
@@ -178,7 +180,7 @@ fn value_in_key(
             _ => joined.extend_from_slice(line.as_bytes()),
         }
     }
-    // Copied, as every value of a key: as parsed it would keep the whole head of its request in memory.
+    // The value is copied, as every value of a key is: a part of the request would keep its whole head in memory.
     if any { HeaderValue::from_bytes(&joined).ok() } else { None }
 }
 
@@ -194,7 +196,7 @@ pub fn first_doubt<'a>(
     headers.iter().find(doubts).map(|(name, _)| name)
 }
 
-/// The lines of a request that say who asks.
+/// Returns the lines of a request that are credentials.
 pub fn credentials<'a>(
     route: &'a Route,
     headers: &'a HeaderMap,

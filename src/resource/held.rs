@@ -1,4 +1,4 @@
-//! Bytes that are held in memory: one account of all, and for each that holds some what it holds.
+//! Bytes that are held in memory: the account of all, and of each holder.
 //!
 //! Must not know: what the bytes are, how many there may be.
 
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
-/// What all together hold, in bytes.
+/// The bytes of all holders.
 #[derive(Debug, Default)]
 pub struct Ledger(AtomicUsize);
 
@@ -18,7 +18,7 @@ impl Ledger {
     }
 }
 
-/// What one holds; nothing any more when it is dropped.
+/// The bytes of one holder. They are given back when this is dropped.
 #[derive(Debug, Default)]
 pub struct HeldBytes {
     ledger: Arc<Ledger>,
@@ -26,7 +26,7 @@ pub struct HeldBytes {
 }
 
 impl HeldBytes {
-    /// Holds nothing yet.
+    /// Returns a holder that holds nothing yet.
     pub fn on(ledger: Arc<Ledger>) -> HeldBytes {
         HeldBytes { ledger, bytes: AtomicUsize::new(0) }
     }
@@ -36,10 +36,10 @@ impl HeldBytes {
         HeldBytes::on(self.ledger.clone())
     }
 
-    /// From now on it holds so many.
+    /// Sets how many bytes it holds.
     pub fn set(&self, bytes: usize) {
         let before = self.bytes.swap(bytes, Ordering::SeqCst);
-        // Up before down: the total never falls below what is held.
+        // It is added before it is subtracted, so that the total never falls below what is held.
         self.ledger.0.fetch_add(bytes, Ordering::SeqCst);
         self.ledger.0.fetch_sub(before, Ordering::SeqCst);
     }
@@ -51,7 +51,7 @@ impl Drop for HeldBytes {
     }
 }
 
-/// What was written, without the room that the buffer grew by in advance where that is much: it would be held as long.
+/// Returns the written bytes, copied if the buffer has much unused room, which would be held as long.
 pub fn fitted(written: BytesMut) -> Bytes {
     const PART_MAX: usize = 8;
     if written.capacity() - written.len() > written.len() / PART_MAX {

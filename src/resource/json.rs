@@ -1,8 +1,7 @@
 //! JSON text with the places of its values: what rules, patches and feeds read a body by.
 //!
-//! Sixteen bytes a value and no copies, so that numbers and strings stay as the upstream wrote
-//! them: no digit is ever lost. Of members with one name the last counts, as in every common
-//! reader. Must not know: rules, patches.
+//! A value takes sixteen bytes and is not copied, so that numbers and strings stay as the upstream wrote them: no digit
+//! is ever lost. Of members with one name the last counts, as in every common reader. Must not know: rules, patches.
 
 mod node;
 mod parser;
@@ -105,7 +104,7 @@ impl<'a> Element<'a> {
         (self.node().next - self.at) as usize
     }
 
-    /// As it stands in the text.
+    /// Returns the value as it stands in the text.
     pub fn raw(&self) -> &'a [u8] {
         let node = self.node();
         &self.json.text[node.start as usize..node.end as usize]
@@ -158,7 +157,7 @@ impl<'a> Element<'a> {
         self.members().filter(|(key, _)| named(key)).last().map(|(_, value)| value)
     }
 
-    /// What a JSON Pointer (RFC 6901) leads to from here; it starts with `/` or is empty.
+    /// Returns the value that a JSON Pointer (RFC 6901) leads to from here. A pointer starts with `/` or is empty.
     pub fn pointer(&self, pointer: &str) -> Option<Element<'a>> {
         let mut tokens = pointer.split('/');
         if tokens.next() != Some("") {
@@ -171,7 +170,7 @@ impl<'a> Element<'a> {
         })
     }
 
-    /// The content of a string. Returns `None` if it is none, or has half of a surrogate pair in it.
+    /// Returns the content of a string. `None` if the value is no string, or has half of a surrogate pair in it.
     pub fn string(&self) -> Option<Cow<'a, str>> {
         let raw = self.raw();
         let inner = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
@@ -181,8 +180,8 @@ impl<'a> Element<'a> {
         serde_json::from_slice::<String>(raw).ok().map(Cow::Owned)
     }
 
-    /// As a tree of the common kind, for readers that want one. Numbers are rounded to what it can
-    /// hold; strings that are no text are null.
+    /// Returns the value as a tree of `serde_json`, for readers that want one. Numbers are rounded to what it can hold;
+    /// strings that are no text are null.
     pub fn value(&self) -> serde_json::Value {
         use serde_json::Value;
         match self.kind() {

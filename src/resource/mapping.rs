@@ -1,23 +1,23 @@
 //! A route's `upstream_path`: the target that a client's path and query become (contract §10), and which ones have none.
 //!
 //! A value of the client's stays where the pattern has its parameter, whatever a server may read in it (contract §11):
-//! where it would not, the request has no target. `mapping_back` has the other direction. Pure.
+//! where it would not, the request has no target. `reverse_mapping` has the other direction. Pure.
 
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
-use super::readings::{Readings, decode};
+use super::ambiguous_path::{Readings, decode};
 use super::target::{CanonicalPath, canonical_path, decode_lossy, tidied};
 use crate::config::Route;
 use crate::config::upstream_path::{Pattern, Piece, UpstreamPath, Values, folded, value};
 
-/// What stands for itself in a value of a query or a segment that was made from another place's value.
+/// The characters that are not escaped where a value of a path becomes one of a query, or the other way round.
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Why a request of a route has no target on the upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoTarget {
-    /// A part of the path would be read elsewhere than where the pattern has its parameter.
+    /// A server may read a part of the path elsewhere than at the pattern's parameter.
     Leaves,
     /// The query has a parameter that `upstream_path` sets.
     Sets(String),
@@ -71,7 +71,7 @@ pub fn set_query(to: &UpstreamPath, values: &[(&str, &str)], without: Option<&st
             query.push('&');
         }
         query.push_str(name);
-        // A parameter without a value has no sign of one, as typed.
+        // A parameter without a value has no `=` unless the file has it.
         if !value.is_empty() || to.text.contains(&format!("{name}=")) {
             query.push('=');
             query.push_str(&value);
@@ -112,8 +112,9 @@ pub fn check_target(route: &Route, path: &str, query: Option<&str>) -> Result<()
     }
 }
 
-/// Whether all readings of a path are what its pattern says: each value at its parameter, nothing else moved. `exact`: the
-/// operator says that the API reads escapes as data, so that a value alone may hold what looks like more.
+/// Whether all readings of a path are what its pattern says: each value at its parameter, nothing else moved. With
+/// `exact` the operator says that the API reads escapes as data, so that a value may hold what looks like several
+/// segments.
 #[must_use]
 pub fn stays(pattern: &Pattern, path: &str, exact: bool) -> bool {
     if let CanonicalPath::Plain(plain) = canonical_path(path)
@@ -139,8 +140,8 @@ pub(super) fn is_under(path: &str, prefix: &str) -> bool {
     prefix == "/" || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether the values that go to the query are one value each: nothing in them is an escape of an escape, and a path in
-/// them does not lead out of itself.
+/// Whether each value that goes to the query is one value: it has no escape of an escape, and a path in it does not
+/// lead out of itself.
 fn stay_in_query(to: &UpstreamPath, values: &Values<'_>) -> bool {
     let used = to.query.iter().filter_map(|(_, piece)| value(values, piece.parameter.as_deref()?));
     used.into_iter().all(|value| {

@@ -3,6 +3,7 @@
 //!
 //! Pure values. Must not know: sockets, time, clients.
 
+mod ambiguous_path;
 mod content;
 mod digest;
 mod header_kind;
@@ -11,10 +12,9 @@ mod json;
 mod key;
 mod known_headers;
 mod mapping;
-mod mapping_back;
 mod media_type;
-mod readings;
 mod reference;
+mod reverse_mapping;
 mod snapshot;
 mod target;
 mod text;
@@ -22,6 +22,7 @@ mod version;
 
 pub use crate::resource::content::Validators;
 pub use crate::resource::media_type::MediaType;
+pub use ambiguous_path::{Readings, resolved};
 pub use content::Content;
 pub use digest::{Digest, Digester};
 pub use header_kind::{HeaderKind, choosing, cookie_pairs, credentials, first_doubt, header_kind, why_known};
@@ -29,8 +30,7 @@ pub use held::{HeldBytes, Ledger, fitted};
 pub use json::{Element, Json, Kind, MAX_DEPTH, Malformed};
 pub use key::{KeyParts, ResourceKey};
 pub use mapping::{NoTarget, check_target, forwarded_prefix, set_query, stays, upstream_target};
-pub use mapping_back::{Answered, as_clients_see, client_target, destination, replace};
-pub use readings::{Readings, resolved};
+pub use reverse_mapping::{Answered, as_clients_see, client_target, destination, replace};
 pub use snapshot::{Ignored, Snapshot, detached, fields_weight};
 pub use target::{
     CanonicalPath, QueryProblem, Target, canonical_path, canonical_query, decode_lossy, exact_path,

@@ -2,7 +2,7 @@
 //!
 //! Pure. Must not know: whose they are.
 
-/// Scheme and authority of a reference, and the rest. What has another scheme is all before.
+/// Returns scheme and authority of a reference, and the rest. A reference of another scheme has no rest.
 pub(super) fn split(reference: &str) -> (&str, &str) {
     let end = reference.find(['/', '?']).unwrap_or(reference.len());
     let scheme = reference[..end].find(':').map_or(0, |at| at + 1);
@@ -16,7 +16,7 @@ pub(super) fn split(reference: &str) -> (&str, &str) {
     }
 }
 
-/// The authority of what stands before a path.
+/// Returns the authority in the part before a path.
 pub(super) fn authority_of(before: &str) -> Option<&str> {
     let (scheme, authority) = before.split_once("//")?;
     let is_web = matches!(scheme.to_ascii_lowercase().as_str(), "" | "http:" | "https:");
@@ -32,7 +32,7 @@ pub(super) fn is_one(found: &str, known: Option<&str>) -> bool {
     known.is_some_and(|known| bare(found) == bare(known))
 }
 
-/// A relative reference against the target that it came for (RFC 3986 §5.2), without dot segments.
+/// Resolves a relative reference against the target of its request (RFC 3986 §5.2). The result has no dot segments.
 pub(super) fn resolved(from: &str, reference: &str) -> String {
     let base = from.split('?').next().unwrap_or("/");
     let folder = base.rfind('/').map_or("/", |end| &base[..=end]);
@@ -45,7 +45,7 @@ pub(super) fn resolved(from: &str, reference: &str) -> String {
     query.map_or(path.clone(), |query| format!("{path}?{query}"))
 }
 
-/// Path and query behind an authority, without dot segments.
+/// Returns path and query behind an authority, without dot segments.
 pub(super) fn absolute(path: &str) -> String {
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let path =

@@ -60,13 +60,13 @@ impl Content {
 pub struct Ignored {
     /// The bytes they start at, in order.
     pub starts: Arc<[u32]>,
-    /// Whether the names on the way to a value alone say that it is ignored, so that a value that is
-    /// missing would be ignored too. False: indices or other values say it as well.
+    /// Whether the names on the way to a value alone say that it is ignored, so that a value that is missing would be
+    /// ignored too. False if indices or other values say it as well.
     pub by_name: bool,
 }
 
-/// A field's value in memory of its own. One that was read is a part of the whole head, which stays in memory for as
-/// long as any part of it does.
+/// Returns a field's value in memory of its own. A value that was read is a part of the whole head, which stays in
+/// memory for as long as any part of it does.
 pub fn detached(value: &HeaderValue) -> HeaderValue {
     let mut own = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
     own.set_sensitive(value.is_sensitive());
@@ -92,7 +92,7 @@ impl Snapshot {
             last_modified: validators.last_modified.as_ref().map(detached),
         };
         let media_type = content_type.as_ref().and_then(|v| MediaType::parse(v.to_str().ok()?));
-        // Of `Cache-Control` a snapshot has what goes on to clients, this last.
+        // A snapshot has the part of `Cache-Control` that goes on to clients, with `no-transform` last.
         let said = headers.get(header::CACHE_CONTROL);
         Snapshot {
             no_transform: said.is_some_and(|said| said.as_bytes().ends_with(b"no-transform")),
@@ -124,7 +124,8 @@ impl Snapshot {
         Snapshot { ignored: self.ignored.clone(), text: self.text.clone(), json: self.json.clone(), ..fresh }
     }
 
-    /// This poll over the content of an equal one, so that both hold it once. Returns `None` if they are not equal.
+    /// Returns this poll over the content of an equal one, so that both hold it once. Returns `None` if they are not
+    /// equal.
     pub fn over(&self, held: &Snapshot) -> Option<Snapshot> {
         let equal = self.version == held.version
             && self.status == held.status

@@ -1,6 +1,6 @@
-//! The request target in its one canonical form (contract §11): what is matched is what is polled.
+//! The request target in its one canonical form (contract §11): routes match the same path that is polled.
 //!
-//! `readings` has what servers may make of a path that has no such form. Must not know: routes.
+//! `ambiguous_path` has what servers may make of a path that has no such form. Must not know: routes.
 
 use std::borrow::Cow;
 
@@ -56,7 +56,7 @@ fn may_hide(normalised: &str) -> bool {
         match &window[1..] {
             b"25" => next.get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)),
             b"C0" | b"C1" => true,
-            // Behind these only the lowest bytes are overlong: Thai and Hindi begin with E0, too.
+            // Behind these bytes only the lowest ones are overlong: Thai and Hindi begin with E0, too.
             b"E0" => matches!(next, [b'%', b'8' | b'9', ..]),
             b"F0" => matches!(next, [b'%', b'8', ..]),
             _ => false,
@@ -133,7 +133,7 @@ pub fn decode_lossy(text: &str) -> String {
 /// A canonical query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// What names the resource. `None` stands for no query at all.
+    /// The part of the query that names the resource. `None` stands for no query at all.
     pub query: Option<String>,
     /// The raw query without the switches, for a covered request that passes through after all.
     pub without_switches: Option<String>,
@@ -146,8 +146,8 @@ pub struct QueryProblem {
     pub parameter: String,
 }
 
-/// Applies a route's query rule (contract §11) to a raw query. `resumes`: the names that say where a stream
-/// resumes are switches, too (contract §1: only on event streams and held polls).
+/// Applies a route's query rule (contract §11) to a raw query. With `resumes` the names that say where a stream resumes
+/// are switches, too (contract §1: only on event streams and held polls).
 pub fn canonical_query(
     raw: Option<&str>,
     rule: &QueryRule,
@@ -183,7 +183,7 @@ pub fn canonical_query(
     if rule.any_order {
         kept.sort();
     }
-    // `?` alone is a query too; a query that lost all it had is none.
+    // `?` alone is a query, too; a query that lost all its parameters is none.
     let empty = kept.iter().all(String::is_empty) && raw.split('&').count() != kept.len();
     Ok(Target {
         query: (!empty).then(|| kept.join("&")),
@@ -222,7 +222,7 @@ fn decoded_value(pair: &str) -> String {
     decode_lossy(&value.replace('+', " "))
 }
 
-/// Whether a parameter leaves the query: a name, the beginning of one followed by `*`, or `name=#`.
+/// Whether a parameter leaves the query. A pattern is a name, the beginning of one followed by `*`, or `name=#`.
 fn is_ignored(ignored: &str, name: &str, pair: &str) -> bool {
     match ignored.strip_suffix(QueryRule::NUMBER_MARK) {
         Some(ignored) => matches_pattern(ignored, name) && is_cache_buster(&decoded_value(pair)),
@@ -230,10 +230,10 @@ fn is_ignored(ignored: &str, name: &str, pair: &str) -> bool {
     }
 }
 
-/// Fewest digits of a number that is a time or chance rather than content (contract §11): seconds since 1970.
+/// Fewest digits of a number that is a time or random rather than content (contract §11): those of seconds since 1970.
 const CACHE_BUSTER_DIGITS_MIN: usize = 10;
 
-/// Whether a value is a time or chance, as clients add it to get past caches: a long number, or a fraction.
+/// Whether a value is a time or random, as clients add it to get past caches: a long number, or a fraction.
 fn is_cache_buster(value: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let (number, exponent) = value.split_once(['e', 'E']).map_or((value, None), |(n, e)| (n, Some(e)));

@@ -7,7 +7,7 @@ use encoding_rs::{Encoding, UTF_8};
 
 use super::MediaType;
 
-/// A document says its charset within its first bytes, or not at all (as HTML's readers look for it).
+/// A document names its charset within its first bytes or not at all, as in HTML.
 const DECLARATION_BYTES_MAX: usize = 1024;
 
 /// A body as UTF-8 without a byte order mark: as it is, or converted from its charset. Returns `None` if it is not
@@ -59,8 +59,9 @@ fn converted(encoding: &'static Encoding, body: &Bytes) -> Option<Bytes> {
     (!malformed).then(|| Bytes::from(text.into_owned().into_boxed_str().into_boxed_bytes()))
 }
 
-/// What the document itself says: an XML declaration, or a `meta` element of HTML. Returns `None` if it says
-/// nothing, or a charset that is not known or that these bytes cannot be read in (UTF-16 without a mark).
+/// Reads the body by the charset that the document itself names: in an XML declaration, or in a `meta` element of HTML.
+/// Returns `None` if it says nothing, or a charset that is not known or that these bytes cannot be read in (UTF-16
+/// without a mark).
 fn declared(media_type: &MediaType, body: &[u8]) -> Option<&'static Encoding> {
     let head = &body[..body.len().min(DECLARATION_BYTES_MAX)];
     let label = if is_xml(&media_type.essence) {
@@ -75,7 +76,7 @@ fn declared(media_type: &MediaType, body: &[u8]) -> Option<&'static Encoding> {
     Encoding::for_label(label).filter(|encoding| encoding.is_ascii_compatible())
 }
 
-/// The insides of each tag with this beginning.
+/// Returns the inside of each tag with this beginning.
 fn tags<'a>(head: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     let begins =
         move |at: &usize| head[*at..].get(..name.len()).is_some_and(|it| it.eq_ignore_ascii_case(name));

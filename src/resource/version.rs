@@ -83,7 +83,7 @@ impl VersionNamer {
             hasher.update(bytes);
         };
         match status {
-            // Of most states: clients keep their names over upgrades.
+            // 200, the status of most states, has its own short form: clients keep these names over upgrades.
             200 => part(&[2]),
             other => part(&other.to_be_bytes()),
         }
@@ -155,7 +155,7 @@ pub fn version_of_tag(tag: &str) -> Option<Version> {
     str::from_utf8(opaque_tag(tag.as_bytes())).ok().and_then(Version::parse)
 }
 
-/// What a tag names: `W/` and coding suffixes do not count, quotes are forgiven.
+/// Returns the opaque part of a tag, without `W/`, quotes and the suffixes of codings.
 pub fn opaque_tag(tag: &[u8]) -> &[u8] {
     let tag = tag.trim_ascii();
     let tag = tag.strip_prefix(b"W/").unwrap_or(tag);
@@ -222,7 +222,7 @@ mod tests {
             assert_eq!(name(&said, "{\"é\":1}".as_bytes()), plain, "{charset}");
         }
         assert_ne!(name("text/plain", b"a"), name("text/plain; charset=utf-8", b"a"));
-        // Not UTF-8: the parameter says which letters these are.
+        // The body is not UTF-8: the parameter says which letters these are.
         let latin = name("application/json; charset=ISO-8859-1", b"{\"\xe9\":1}");
         assert_ne!(latin, name("application/json; charset=windows-1251", b"{\"\xe9\":1}"));
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::config;
 
-/// No wait is longer, whatever the failures.
+/// The longest wait, however many failures there were.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// The state of one upstream.
@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub struct Breaker {
     rules: config::Breaker,
     failures: u32,
-    /// Open until then; a trial that starts moves it on.
+    /// The breaker is open until then. A trial that starts moves this on.
     open: Option<Instant>,
     wait: Duration,
 }
@@ -27,8 +27,8 @@ impl Breaker {
         Breaker { rules, failures: 0, open: None, wait: rules.wait }
     }
 
-    /// Whether a poll may go now; if not, for how long not. One that goes while it is open is the
-    /// trial, and others wait for what it finds.
+    /// Admits a poll, or returns how long it has to wait. A poll that is admitted while the breaker is open is the
+    /// trial, and others wait for its result.
     pub fn admit(&mut self, now: Instant) -> Result<(), Duration> {
         match self.open {
             Some(until) if now < until => Err(until - now),

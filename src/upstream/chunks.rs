@@ -1,5 +1,5 @@
-//! A body in chunks (RFC 9112 §7.1) as it comes, before Pingora reads it: where it ends, and whether its chunks say so in
-//! one way (contract §12).
+//! A body in chunks (RFC 9112 §7.1) as it comes, before Pingora reads it: where it ends, and whether all servers would
+//! agree on that (contract §12).
 //!
 //! Pingora takes a chunk without a size for the last one, and reads over spaces and line ends that other servers do
 //! not. Must not know: what the body holds, what comes of a bad one.
@@ -7,19 +7,19 @@
 /// Most digits of a chunk's size.
 const DIGITS_MAX: u8 = 16;
 
-/// Where a body in chunks stands.
+/// The place in a body of chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunks {
     part: Part,
     /// Spaces may stand between a size and its line end: old servers fill a field of a fixed width.
     is_padded: bool,
-    /// Of the chunk that is read: its bytes that are left.
+    /// Bytes that are left of the current chunk.
     left: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// So many digits of a size.
+    /// Digits of a size, this many so far.
     Size(u8),
     /// Behind a size, before an extension.
     Space,
@@ -27,10 +27,10 @@ enum Part {
     /// The last byte of the line of a size.
     LineEnd,
     Data,
-    /// The line end behind the data: its two bytes.
+    /// The first byte of the line end behind the data.
     DataCr,
     DataLf,
-    /// Behind the last chunk. `empty`: the line has nothing yet.
+    /// Behind the last chunk. `empty` says that the line has no byte yet.
     Trailer {
         empty: bool,
     },
@@ -49,12 +49,12 @@ fn skip(left: &mut u64, bytes: usize) -> usize {
 }
 
 impl Chunks {
-    /// Those of a request.
+    /// Returns the reader of a request's chunks.
     pub fn of_request() -> Chunks {
         Chunks { part: Part::Size(0), is_padded: false, left: 0 }
     }
 
-    /// Those of an answer.
+    /// Returns the reader of an answer's chunks.
     pub fn of_answer() -> Chunks {
         Chunks { is_padded: true, ..Chunks::of_request() }
     }
@@ -64,7 +64,7 @@ impl Chunks {
         self.part == Part::Over
     }
 
-    /// Reads on. Returns how many of the bytes are the body's: less than all only where it is over.
+    /// Reads on. Returns how many of the bytes belong to the body: fewer than all only if it has ended.
     ///
     /// # Errors
     /// No body has this.
@@ -84,7 +84,7 @@ impl Chunks {
         Ok(at)
     }
 
-    /// The part behind this byte. `None`: no body has it here.
+    /// Returns the part behind this byte. `None` if no body has the byte here.
     fn step(&mut self, byte: u8) -> Option<Part> {
         Some(match (self.part, byte) {
             (Part::Size(digits), _) if byte.is_ascii_hexdigit() => {

@@ -1,4 +1,4 @@
-//! What an answer is: data, "nothing new", gone, one client's own, or a failure (contract §10, §11).
+//! The class of an answer: data, "nothing new", gone, one client's own, or a failure (contract §10, §11).
 //!
 //! Pure. Must not know: how the answer was fetched, who follows the resource.
 
@@ -16,13 +16,14 @@ use crate::resource::{Content, MediaType, Validators, matches_pattern};
 /// The judgement.
 #[derive(Debug)]
 pub enum Verdict {
-    /// Whether it parses is for the route's rules to say (`change`).
+    /// Data, which the route's rules have yet to read (`change`).
     Data(Box<Content>),
     /// 304 to a conditional poll.
     NotModified,
     /// 404 or 410.
     Gone,
-    /// 401, 403, and in a credential class a redirect (to a login page): says who may read, not what there is.
+    /// 401, 403, and in a credential class a redirect (to a login page): the answer is about the client, not about the
+    /// resource.
     Denied,
     /// Other 3xx and 4xx: answers of an upstream that is well.
     Refused,
@@ -33,17 +34,16 @@ pub enum Verdict {
         /// What is wrong, in words.
         reason: String,
     },
-    /// A complete answer that is not the data wanted; worth passing on while nothing better is
-    /// known.
+    /// A whole answer that is not the wanted data. It is passed on while no better one is known.
     Unfit {
         /// The value of the label that counts it.
         class: &'static str,
         /// What is wrong, in words.
         reason: String,
     },
-    /// Never a snapshot: an event stream, media, multipart.
+    /// An answer that never becomes a snapshot: an event stream, media, multipart.
     Uncoverable(NoDocument),
-    /// With `share` unset: the answer is one user's.
+    /// The answer is one user's, and `share` is unset.
     NotShareable(&'static str),
     /// The answer sets one of the class's own cookies.
     SessionRotated,
@@ -53,14 +53,14 @@ pub enum Verdict {
 pub struct Terms<'a> {
     /// The route that was polled.
     pub route: &'a Route,
-    /// The polls of this key carry a client's credentials.
+    /// Whether the polls of this key carry a client's credentials.
     pub private: bool,
     /// The media type of the resource so far.
     pub known_type: Option<&'a MediaType>,
 }
 
-/// Where an upstream reads the address of the client. A poll can tell only pollcast's own, and the upstream would
-/// believe what a client says there.
+/// The fields in which an upstream reads a client's address. A poll can say only pollcast's own, and the upstream would
+/// believe a client's word.
 const ADDRESS: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
 
 /// The first sign on an answer that it should not be shared.
@@ -88,7 +88,8 @@ fn is_address(name: &str) -> bool {
     ADDRESS.contains(&name.replace('_', "-").as_str())
 }
 
-/// Whether an answer depends on what no request says, or on who asks: a poll's is then no other client's.
+/// Whether an answer depends on more than requests say, or on the client's identity: then a poll's answer is no other
+/// client's.
 pub fn varies_by_asker(headers: &HeaderMap) -> bool {
     vary_names(headers).any(|name| name == "*" || is_address(&name))
 }
@@ -99,7 +100,7 @@ pub fn sets_cookie(headers: &HeaderMap, ignore_cookies: &[String]) -> bool {
 }
 
 /// Whether signs of privacy on an answer stop the sharing (contract §11): with `share` unset, and in the class without
-/// credentials, which is judged the same. `private`: the polls carry a client's credentials.
+/// credentials, which is judged the same. `private` says that the polls carry a client's credentials.
 pub fn obeys_privacy(share: &Share, private: bool) -> bool {
     match share {
         Share::Unset => true,
@@ -118,8 +119,8 @@ pub fn is_one_users(headers: &HeaderMap, route: &Route, private: bool) -> bool {
     }
 }
 
-/// The same of a failure. One that only says not to store it is one for all that wait: an upstream that is down
-/// or overloaded is not asked by each of them.
+/// Whether a failure is for one client alone. A failure that only says not to store it goes to all that wait, so that
+/// an upstream which is down or overloaded is not asked by each of them.
 pub fn is_one_users_failure(headers: &HeaderMap, route: &Route, private: bool) -> bool {
     match route.share {
         _ if obeys_privacy(&route.share, private) => {
@@ -138,14 +139,14 @@ pub fn judge(answer: &Answer, terms: &Terms) -> Verdict {
     let status = answer.status;
     let failed = |reason| Verdict::Failed { class: "status", reason };
     match status.as_u16() {
-        // A used-up quota says nothing about who asks: it is the upstream's 429.
+        // A used-up quota says nothing about the client: the answer counts as the upstream's 429.
         401 | 403 if is_quota_refusal(status, &answer.headers) => Verdict::Failed {
             class: "quota",
             reason: format!("the upstream answered {status}: its quota is used up"),
         },
         401 | 403 => Verdict::Denied,
         300..=399 if terms.private && status != StatusCode::NOT_MODIFIED => Verdict::Denied,
-        // Whatever it answers: the client has to get the new cookie.
+        // The client has to get the new cookie, whatever the status is.
         _ if terms.private && rotates_session(&answer.headers, &terms.route.share) => Verdict::SessionRotated,
         206 => failed(format!("the upstream answered {status}, and no part was asked for")),
         200..=299 | 304 => succeeded(answer, terms),
@@ -264,8 +265,8 @@ fn quality(accept: &HeaderValue, essence: &str) -> u32 {
     ranges.max().map_or(0, |(_, q)| q)
 }
 
-/// What a client says of its own request, its connection or what it has already. A poll has its own words for
-/// these, and a client's would turn its answer into a part, an error or nothing.
+/// Fields about a client's own request, its connection or the state that it has. A poll has its own, and a client's
+/// would turn its answer into a part, an error or nothing.
 const OF_ONE_REQUEST: [&str; 20] = [
     "range",
     "if-range",
@@ -289,9 +290,9 @@ const OF_ONE_REQUEST: [&str; 20] = [
     "sec-websocket-key",
 ];
 
-/// The fields that `Vary` names and by which requests of one resource may differ: they become part of the key
-/// (RFC 9111 §4.1), but for User-Agent, for which the contract has a rule of its own (§3). What `poll.accept` and the
-/// preference of a client's Accept decide, what says who asks, and what the operator says means nothing is left out.
+/// The fields that `Vary` names and by which requests of one resource may differ: they become part of the key (RFC 9111
+/// §4.1), but for User-Agent, for which the contract has a rule of its own (§3). Fields that `poll.accept` and the
+/// preference of a client's Accept decide, credentials, and fields that the operator says mean nothing are left out.
 pub fn secondary_names(headers: &HeaderMap, route: &Route) -> Vec<HeaderName> {
     const CONSTANT: [&str; 7] =
         ["*", "accept", "accept-encoding", "host", "x-forwarded-proto", "x-forwarded-host", "cookie"];
@@ -318,8 +319,8 @@ pub fn secondary_names(headers: &HeaderMap, route: &Route) -> Vec<HeaderName> {
     names
 }
 
-/// What pollcast alone says to an upstream: a client's own word for it goes no further, whatever `Vary`
-/// names. Servers that know header fields as variables see no difference between `-` and `_`.
+/// Fields that only pollcast says to an upstream: a client's own go no further, whatever `Vary` names. Servers that
+/// know header fields as variables see no difference between `-` and `_`.
 fn is_ours(name: &str) -> bool {
     let name = name.replace('_', "-");
     name.starts_with("x-pollcast-") || ADDRESS.contains(&name.as_str())

@@ -8,26 +8,26 @@ mod certificates;
 mod connector;
 mod diagnosis;
 mod dialer;
+mod egress;
 mod error_text;
 mod exchange;
 mod health_check;
 mod idle;
-mod own;
-mod passing;
+mod normalized_stream;
+mod passthrough;
 mod proxy;
 mod proxy_answer;
 mod race;
 mod refusal;
-#[cfg_attr(not(feature = "openssl"), path = "client/unsecured.rs")]
-mod secured;
 #[cfg(feature = "openssl")]
-mod seen;
+mod rejected_certificate;
 #[cfg(test)]
 pub(super) mod tests;
-mod tidy;
 #[cfg(feature = "openssl")]
 mod tls_stream;
-mod way;
+mod unshared_connections;
+#[cfg_attr(not(feature = "openssl"), path = "client/without_openssl.rs")]
+mod with_openssl;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -53,15 +53,15 @@ use crate::config;
 use crate::metrics::Metrics;
 use connector::Link;
 use health_check::{Probe, SHORTEST_ROUND};
-use own::Retired;
-pub use own::{Bond, Whose};
-pub use passing::{Chosen, Server, remedies, unreached, wants_credentials};
-pub use refusal::Remedy;
+pub use passthrough::{Chosen, Server, unreached, wants_credentials, workarounds};
+pub use refusal::Workaround;
+use unshared_connections::Retired;
+pub use unshared_connections::{Bond, Whose};
 
-/// Servers asked for one request as long as none of them could be connected to.
+/// Most servers that one request tries to connect to.
 const CONNECT_ATTEMPTS: usize = 3;
 
-/// An upstream whose codings cannot be read is asked for none for so long.
+/// How long an upstream whose coded bodies cannot be decoded is asked for none.
 const UNCODED: Duration = Duration::from_secs(600);
 
 /// One configured upstream: its servers and its connection pool for polls.
@@ -70,11 +70,11 @@ pub struct Client {
     targets: Targets,
     gate: Gate,
     breaker: Mutex<Breaker>,
-    /// Polls ask for no codings until then: what it calls coded is not.
+    /// Polls ask for no codings until then, as its coded bodies could not be decoded.
     uncoded_until: Mutex<Option<Instant>>,
-    /// Requests that pass through.
+    /// Counts the requests that pass through.
     pub passing: InFlight,
-    /// Pass-through's connections that are unfit for others.
+    /// The connections of pass-through that must not serve other clients.
     retired: Retired,
     /// When an answer last began within `first_byte_timeout`, of a poll or of a request that passed through.
     in_time: Mutex<Option<Instant>>,
@@ -106,7 +106,7 @@ impl Client {
         Ok(Arc::new(Self { link, targets, gate, breaker, uncoded_until, passing, retired, in_time }))
     }
 
-    /// What the operator said about this upstream.
+    /// Returns the configuration of this upstream.
     pub fn config(&self) -> &config::Upstream {
         &self.link.upstream
     }
@@ -116,7 +116,7 @@ impl Client {
     pub async fn watch_servers(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let watch = async {
             self.targets.resolve().await;
-            // Side by side: a resolver that hangs must not stop the health checks.
+            // Both run side by side: a resolver that hangs must not stop the health checks.
             tokio::join!(self.keep_resolving(), self.keep_checking(), self.gate.drive());
         };
         tokio::select! {
@@ -160,7 +160,7 @@ impl Client {
         self.targets.check_health().await;
     }
 
-    /// Waits for a poll's turn (contract §10). To be held until the poll is over.
+    /// Waits for a poll's turn (contract §10). The caller holds it until the poll is over.
     ///
     /// # Errors
     /// [`Failure::NoTurn`] or [`Failure::Quota`] when the patience of `priority` ends first, [`Failure::Open`] while
@@ -181,7 +181,7 @@ impl Client {
         self.gate.quota_wait()
     }
 
-    /// The upstream says how much more it will answer to all polls together.
+    /// Notes how many more polls, of all together, the upstream says it will answer.
     pub fn learn(&self, quota: Quota) {
         self.gate.learn(quota);
     }
@@ -271,7 +271,7 @@ impl Client {
         first
     }
 
-    /// Polls that wait for their turn.
+    /// Returns how many polls wait for their turn.
     pub fn waiting(&self) -> usize {
         self.gate.waiting()
     }
@@ -294,7 +294,7 @@ impl Client {
         let limit = ask.timeout.min(self.config().total_timeout);
         let mut server: Option<Target> = None;
         let outcome = {
-            // Pinned here, as it is large and would be copied into the timeout.
+            // The future is pinned here, as it is large and would be copied into the timeout.
             let fetching = pin!(self.fetch_from_any(ask, &mut server));
             BodyClaim::timeout(ask.claim.as_ref(), limit, fetching).await
         };
@@ -304,7 +304,7 @@ impl Client {
         }
     }
 
-    /// `server` is the one being asked, to be named if the time runs out.
+    /// `server` is set to the server that is asked, which is named if the time runs out.
     async fn fetch_from_any(&self, ask: &Ask, server: &mut Option<Target>) -> Result<Answer, Failure> {
         let mut tried = Vec::new();
         self.link.way.freshen().await;
@@ -332,7 +332,7 @@ impl Client {
     }
 }
 
-/// The same request for a body without codings.
+/// Returns the same request for a body without codings.
 fn without_codings(ask: &Ask, timeout: Duration) -> Ask {
     let mut ask = Ask { timeout, ..ask.clone() };
     for (name, value) in &mut ask.headers {

@@ -39,7 +39,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 pub use budget::{Gate, Held, Quotas, Scope, Turn};
 pub use chunks::{BadAt, Chunks};
-pub use client::{Bond, Chosen, Client, Remedy, Server, Whose, remedies, unreached, wants_credentials};
+pub use client::{
+    Bond, Chosen, Client, Server, Whose, Workaround, unreached, wants_credentials, workarounds,
+};
 pub use document::{Document, NoDocument};
 pub use failure::{Failure, FetchError};
 pub use max_requests::{InFlight, Place};

@@ -1,4 +1,4 @@
-//! What counts of a value, and its members by name: both kinds of patches compare by it.
+//! The part of a value that counts, and its members by name: both kinds of patches compare by them.
 //!
 //! Must not know: patches.
 
@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use crate::resource::{Element, Kind};
 
-/// What counts of a value: equal values have equal contents, whatever the ignored ones in them.
+/// Returns the part of a value that counts. It is equal for values that differ in ignored ones alone.
 pub(super) fn content(value: Element<'_>) -> Cow<'_, [u8]> {
     if value.is_ignored() {
         return Cow::Borrowed(b"\0");
@@ -19,7 +19,7 @@ pub(super) fn content(value: Element<'_>) -> Cow<'_, [u8]> {
     Cow::Owned(counted)
 }
 
-/// No JSON text has a zero byte: contents with ignored values equal none without.
+/// No JSON text has a zero byte, so that a content with ignored values equals no content without.
 pub(super) fn write_content(value: Element<'_>, out: &mut Vec<u8>) {
     if value.is_ignored() {
         out.push(0);
@@ -54,7 +54,7 @@ pub(super) fn same_scalar(base: Element<'_>, target: Element<'_>) -> bool {
         })
 }
 
-/// The members of an object by name; of one name the last. Returns `None` if a name is no text.
+/// The members of an object by name; the last one of each name counts.
 pub(super) struct Members<'a> {
     all: Vec<(Cow<'a, str>, Element<'a>, Element<'a>)>,
     by_name: std::collections::HashMap<Cow<'a, str>, usize>,

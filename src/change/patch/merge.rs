@@ -1,15 +1,14 @@
 //! JSON Merge Patch (RFC 7396).
 //!
-//! It says with null that a member goes, so it cannot say that one becomes null. Must not know:
-//! snapshots' rules.
+//! Null removes a member, so that no patch can set one to null. Must not know: snapshots' rules.
 
 use bytes::Bytes;
 
 use super::comparison::{Members, content, same_scalar};
 use crate::resource::{Element, Kind, Snapshot};
 
-/// The Merge Patch from `base` to `target`. Returns `None` if one of them is not JSON, the target cannot be
-/// said this way, or the patch would be longer than `max` bytes.
+/// Returns the Merge Patch from `base` to `target`. `None` if one of them is not JSON, the target cannot be expressed
+/// this way, or the patch would be longer than `max` bytes.
 pub fn merge_patch(base: &Snapshot, target: &Snapshot, max: usize) -> Option<Bytes> {
     let by_name = base.ignored().by_name && target.ignored().by_name;
     let mut merge = Merge { out: Vec::new(), by_name, max };
@@ -19,7 +18,7 @@ pub fn merge_patch(base: &Snapshot, target: &Snapshot, max: usize) -> Option<Byt
 
 struct Merge {
     out: Vec<u8>,
-    /// What is missing in the target would be ignored there too, if it is in the base.
+    /// Whether a member of the base that is missing in the target would be ignored there, too.
     by_name: bool,
     max: usize,
 }
@@ -27,7 +26,7 @@ struct Merge {
 impl Merge {
     fn compare(&mut self, base: Element<'_>, target: Element<'_>) -> Option<()> {
         match (base.kind(), target.kind()) {
-            // Whatever a client has there would be merged with, and stay.
+            // The object that a client may have there would be merged, and members of it would stay.
             (_, Kind::Object) if base.is_ignored() && !target.is_ignored() => None,
             (Kind::Object, Kind::Object) => self.object(base, target),
             _ => self.whole(target),
@@ -79,7 +78,7 @@ impl Merge {
     }
 }
 
-/// Whether nothing needs to be said: equal, and known to be so on the client's side.
+/// Whether no change is needed: the values are equal, and known to be so on the client's side.
 fn is_same(base: Element<'_>, target: Element<'_>) -> bool {
     if base.is_ignored() {
         return false;
@@ -88,7 +87,7 @@ fn is_same(base: Element<'_>, target: Element<'_>) -> bool {
         || (base.has_ignored() && target.has_ignored() && content(base) == content(target))
 }
 
-/// Whether an object has no member that is null, at any depth that is merged.
+/// Whether a patch can express an object: no member is null, at any depth that is merged.
 fn is_sayable(object: Element<'_>) -> bool {
     object.members().all(|(_, value)| match value.kind() {
         Kind::Null => false,

@@ -6,9 +6,9 @@
 
 mod change;
 mod identity;
-mod leaf;
 mod poll;
 mod route;
+mod scalar;
 
 use std::collections::BTreeMap;
 
@@ -19,11 +19,11 @@ pub use change::{
     ArrayKeySetting, ChangeSetting, DeltaSetting, FeedSetting, OneOrSeveral, Pages, ToleranceSetting,
 };
 pub use identity::{ApiKeys, AuthenticateSetting, Authorize, Forward, Issuer, Jwt, Key, TokenPlaces};
-pub use leaf::{Count, FileText, Flag, List, Number, Rate, SecretText, Size, Text, Time};
 pub use poll::{AuthSetting, Basic, BatchSetting, Digest, Interval, OAuth, PollSetting};
 pub use route::{
     CorsSetting, Query, Route, RouteSettings, Send, SendSetting, Share, Switches, Websocket, WebsocketOrigins,
 };
+pub use scalar::{Count, FileText, Flag, List, Number, Rate, SecretText, Size, Text, Time};
 
 /// pollcast's configuration.
 #[derive(Deserialize, JsonSchema, Default)]

@@ -14,15 +14,15 @@ use super::super::problem::{Findings, Place};
 use super::super::{
     Auth, ClassValue, ClientCredentials, DigestCredentials, Route, Secret, SecretFile, SecretForm, Share, raw,
 };
+use super::context::Context;
 use super::server;
-use super::surroundings::Surroundings;
 use super::units::{HOUR, MINUTE, SECOND};
 use super::value::{Said, at};
 
 /// Reads `poll.auth`: one kind of credentials, or `off`.
 pub fn auth(
     (place, said): Said<'_, raw::AuthSetting>,
-    around: &Surroundings<'_>,
+    context: &Context<'_>,
     to: &mut Option<Auth>,
     findings: &mut Findings,
 ) {
@@ -48,23 +48,23 @@ pub fn auth(
             .problem(&place, "wants exactly one of basic, bearer, header_file, digest and oauth2");
     }
     if let (place, Some(raw)) = at!(place, raw.basic) {
-        *to = basic(&place, raw, around, findings);
+        *to = basic(&place, raw, context, findings);
     }
     if let (place, Some(said)) = at!(place, raw.header_file) {
-        *to = watched(secret_file(&place, &said.0, SecretForm::Field, around.base_dir, findings));
+        *to = watched(secret_file(&place, &said.0, SecretForm::Field, context.base_dir, findings));
     }
     if let (place, Some(said)) = at!(place, raw.bearer) {
         *to = match file_of(&said.0) {
-            Some(path) => watched(secret_file(&place, path, SecretForm::Bearer, around.base_dir, findings)),
+            Some(path) => watched(secret_file(&place, path, SecretForm::Bearer, context.base_dir, findings)),
             None => bearer(&place, said.0.trim(), findings),
         };
     }
     if let (place, Some(raw)) = at!(place, raw.digest) {
-        *to = digest(&place, raw, around, findings);
+        *to = digest(&place, raw, context, findings);
     }
     if let (place, Some(raw)) = at!(place, raw.oauth2) {
-        *to =
-            client_credentials(&place, raw, around, findings).map(|of| Auth::ClientCredentials(Arc::new(of)));
+        *to = client_credentials(&place, raw, context, findings)
+            .map(|of| Auth::ClientCredentials(Arc::new(of)));
     }
 }
 
@@ -81,12 +81,7 @@ fn bearer(place: &Place, token: &str, findings: &mut Findings) -> Option<Auth> {
     authorization(place, &format!("Bearer {token}"), findings)
 }
 
-fn basic(
-    place: &Place,
-    raw: &raw::Basic,
-    around: &Surroundings<'_>,
-    findings: &mut Findings,
-) -> Option<Auth> {
+fn basic(place: &Place, raw: &raw::Basic, context: &Context<'_>, findings: &mut Findings) -> Option<Auth> {
     let user = raw.user.as_ref()?.0.clone();
     if user.contains(':') {
         findings.problem(&place.key("user"), "has a \":\", which no name can have (RFC 7617)");
@@ -96,7 +91,7 @@ fn basic(
         place,
         (raw.password.as_ref(), raw.password_file.as_ref()),
         form,
-        around.base_dir,
+        context.base_dir,
         findings,
     )? {
         Password::Said(password) => {
@@ -178,15 +173,10 @@ fn text_or_file(
     }
 }
 
-fn digest(
-    place: &Place,
-    raw: &raw::Digest,
-    around: &Surroundings<'_>,
-    findings: &mut Findings,
-) -> Option<Auth> {
+fn digest(place: &Place, raw: &raw::Digest, context: &Context<'_>, findings: &mut Findings) -> Option<Auth> {
     let username = raw.username.as_ref()?;
     let said = (raw.password.as_ref(), raw.password_file.as_ref());
-    let (password, file) = password(place, said, SecretForm::Password, around.base_dir, findings)?.parts();
+    let (password, file) = password(place, said, SecretForm::Password, context.base_dir, findings)?.parts();
     if username.0.is_empty() || username.0.contains(':') {
         findings
             .problem(&place.key("username"), "is empty or has a \":\", which no name can have (RFC 7616)");
@@ -207,7 +197,7 @@ fn authorization(place: &Place, value: &str, findings: &mut Findings) -> Option<
 fn client_credentials(
     place: &Place,
     raw: &raw::OAuth,
-    around: &Surroundings<'_>,
+    context: &Context<'_>,
     findings: &mut Findings,
 ) -> Option<ClientCredentials> {
     let mut in_body = false;
@@ -222,13 +212,13 @@ fn client_credentials(
         upstream: raw.upstream.as_ref(),
         risk: "the client's secret goes over the network in clear",
     };
-    let (server, path) = server::server(&way, around, findings)?;
+    let (server, path) = server::server(&way, context, findings)?;
     let text = |said: &Option<raw::Text>| said.as_ref().map(|said| said.0.clone());
     // An empty one is what `${NAME:-}` gives when nothing is set.
     let some = |said: &Option<raw::Text>| text(said).filter(|said| !said.is_empty());
     let (secret_place, secret) = at!(place, raw.client_secret);
     let (client_secret, secret_file) =
-        text_or_file(&secret_place, secret?, SecretForm::Password, around.base_dir, findings)?.parts();
+        text_or_file(&secret_place, secret?, SecretForm::Password, context.base_dir, findings)?.parts();
     let client_id = text(&raw.client_id)?;
     for (key, is_empty) in
         [("client_id", client_id.is_empty()), ("client_secret", client_secret.0.is_empty())]

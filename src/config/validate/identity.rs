@@ -11,7 +11,7 @@ use http::header;
 use super::super::identity::{ApiKeys, Authenticate, Forward, TokenPlaces};
 use super::super::problem::{Findings, Place};
 use super::super::{Route, Secret, Share, raw};
-use super::surroundings::Surroundings;
+use super::context::Context;
 use super::units::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
 use super::value::{Said, at};
 use super::{jwt, server};
@@ -19,7 +19,7 @@ use super::{jwt, server};
 /// Reads `authenticate`: the ways in, or `off`.
 pub fn authenticate(
     (place, said): Said<'_, raw::AuthenticateSetting>,
-    around: &Surroundings<'_>,
+    context: &Context<'_>,
     to: &mut Option<Authenticate>,
     findings: &mut Findings,
 ) {
@@ -34,13 +34,13 @@ pub fn authenticate(
     };
     let mut who = Authenticate::default();
     if let (place, Some(raw)) = at!(place, raw.jwt) {
-        who.jwt = jwt::jwt(&place, raw, around, findings).map(Arc::new);
+        who.jwt = jwt::jwt(&place, raw, context, findings).map(Arc::new);
     }
     if let (place, Some(raw)) = at!(place, raw.keys) {
         who.keys = api_keys(&place, raw, findings);
     }
     if let (place, Some(raw)) = at!(place, raw.forward) {
-        who.forward = forward(&place, raw, around, findings).map(Arc::new);
+        who.forward = forward(&place, raw, context, findings).map(Arc::new);
     }
     findings.flag(at!(place, raw.client_certificate), &mut who.client_certificate);
     if let (place, Some(raw)) = at!(place, raw.token) {
@@ -89,7 +89,7 @@ fn api_keys(place: &Place, raw: &raw::ApiKeys, findings: &mut Findings) -> Optio
 fn forward(
     place: &Place,
     raw: &raw::Forward,
-    around: &Surroundings<'_>,
+    context: &Context<'_>,
     findings: &mut Findings,
 ) -> Option<Forward> {
     let mut headers = Vec::new();
@@ -117,7 +117,7 @@ fn forward(
         upstream: raw.upstream.as_ref(),
         risk: "clients' credentials go over the network in clear",
     };
-    let (server, path) = server::server(&way, around, findings)?;
+    let (server, path) = server::server(&way, context, findings)?;
     Some(Forward { server: Arc::new(server), path, headers, subject, timeout, cache })
 }
 

@@ -10,7 +10,7 @@ use jsonwebtoken::DecodingKey;
 use super::super::identity::{Algorithm, Issuer, Jwks, JwksSource, Jwt, KeyMaterial, StaticKey};
 use super::super::problem::{Findings, Place};
 use super::super::{Secret, raw};
-use super::surroundings::Surroundings;
+use super::context::Context;
 use super::units::{DAY, MINUTE, SECOND};
 use super::value::at;
 use super::{server, tls};
@@ -43,7 +43,7 @@ macro_rules! issuer_said {
 }
 
 /// Reads `authenticate.jwt`: the issuers with their keys, and what is asked of a token.
-pub fn jwt(place: &Place, raw: &raw::Jwt, around: &Surroundings<'_>, findings: &mut Findings) -> Option<Jwt> {
+pub fn jwt(place: &Place, raw: &raw::Jwt, context: &Context<'_>, findings: &mut Findings) -> Option<Jwt> {
     let mut jwt = Jwt {
         issuers: Vec::new(),
         audience: Vec::new(),
@@ -53,8 +53,8 @@ pub fn jwt(place: &Place, raw: &raw::Jwt, around: &Surroundings<'_>, findings: &
         require_exp: true,
     };
     match at!(place, raw.issuers) {
-        (place, Some(said)) => several(&place, said, around, &mut jwt.issuers, findings),
-        (_, None) => jwt.issuers.push(alone(place, raw, around, findings)),
+        (place, Some(said)) => several(&place, said, context, &mut jwt.issuers, findings),
+        (_, None) => jwt.issuers.push(alone(place, raw, context, findings)),
     }
     if raw.issuers.is_some() {
         none_beside_issuers(place, raw, findings);
@@ -76,7 +76,7 @@ pub fn jwt(place: &Place, raw: &raw::Jwt, around: &Surroundings<'_>, findings: &
 fn several(
     place: &Place,
     said: &raw::List<raw::Issuer>,
-    around: &Surroundings<'_>,
+    context: &Context<'_>,
     to: &mut Vec<Issuer>,
     findings: &mut Findings,
 ) {
@@ -97,7 +97,7 @@ fn several(
             }
             Some(_) => {}
         }
-        let read = issuer(&place, name, &issuer_said!(raw), around, findings);
+        let read = issuer(&place, name, &issuer_said!(raw), context, findings);
         if let Some(other) = to.iter().position(|other| has_keys_of(other, &read)) {
             let message = format!(
                 "has keys of issuers[{other}]: a holder of such a key can sign tokens in the name of both"
@@ -109,7 +109,7 @@ fn several(
 }
 
 /// Reads the issuer whose keys are said beside `issuer`.
-fn alone(place: &Place, raw: &raw::Jwt, around: &Surroundings<'_>, findings: &mut Findings) -> Issuer {
+fn alone(place: &Place, raw: &raw::Jwt, context: &Context<'_>, findings: &mut Findings) -> Issuer {
     let mut names: Vec<String> = Vec::new();
     let (names_place, said) = at!(place, raw.issuer);
     findings.list((names_place.clone(), said), |_, _, said| Some(said.to_owned()), &mut names);
@@ -124,7 +124,7 @@ fn alone(place: &Place, raw: &raw::Jwt, around: &Surroundings<'_>, findings: &mu
         );
         findings.problem(&names_place, message);
     }
-    let read = issuer(place, names.into_iter().next(), &issuer_said!(raw), around, findings);
+    let read = issuer(place, names.into_iter().next(), &issuer_said!(raw), context, findings);
     if read.name.is_none() && (raw.jwks.is_some() || read.keys.len() > 1) {
         let message = "names no issuer: any token that these keys signed is accepted";
         findings.warning(place, message);
@@ -155,7 +155,7 @@ fn issuer(
     place: &Place,
     name: Option<String>,
     raw: &IssuerSaid<'_>,
-    around: &Surroundings<'_>,
+    context: &Context<'_>,
     findings: &mut Findings,
 ) -> Issuer {
     let mut algorithms = Vec::new();
@@ -168,12 +168,12 @@ fn issuer(
     let keys_place = place.key("keys");
     for (index, said) in raw.keys.into_iter().flatten().enumerate() {
         if let Some(said) = said {
-            keys.extend(key(&keys_place.index(index), said, around, findings));
+            keys.extend(key(&keys_place.index(index), said, context, findings));
         }
     }
     let mut refresh = 10 * MINUTE;
     findings.time((place.key("refresh"), raw.refresh), 10 * SECOND..=DAY, &mut refresh);
-    let jwks = jwks(place, raw, around, refresh, findings);
+    let jwks = jwks(place, raw, context, refresh, findings);
     if raw.jwks.is_none() && raw.keys.is_none_or(Vec::is_empty) {
         findings.problem(place, "has neither keys nor jwks to check a token with");
     }
@@ -217,7 +217,7 @@ fn has_keys_of(one: &Issuer, other: &Issuer) -> bool {
 fn jwks(
     place: &Place,
     raw: &IssuerSaid<'_>,
-    around: &Surroundings<'_>,
+    context: &Context<'_>,
     refresh: Duration,
     findings: &mut Findings,
 ) -> Option<Jwks> {
@@ -231,28 +231,23 @@ fn jwks(
             upstream: raw.upstream,
             risk: "a machine on the way can put other keys in place of these",
         };
-        let (server, path) = server::server(&way, around, findings)?;
+        let (server, path) = server::server(&way, context, findings)?;
         JwksSource::Url { server: Arc::new(server), path }
     } else {
         if raw.upstream.is_some() {
             findings.problem(&place.key("upstream"), "has no effect: jwks is a file");
         }
         let place = place.key("jwks");
-        let bytes = tls::file(&place, said, around.base_dir, findings)?;
+        let bytes = tls::file(&place, said, context.base_dir, findings)?;
         if let Err(error) = serde_json::from_slice::<jsonwebtoken::jwk::JwkSet>(&bytes) {
             findings.bad(&place, said, &format!("is not a key set (RFC 7517): {error}"));
         }
-        JwksSource::File(around.base_dir.join(said))
+        JwksSource::File(context.base_dir.join(said))
     };
     Some(Jwks { source, refresh })
 }
 
-fn key(
-    place: &Place,
-    raw: &raw::Key,
-    around: &Surroundings<'_>,
-    findings: &mut Findings,
-) -> Option<StaticKey> {
+fn key(place: &Place, raw: &raw::Key, context: &Context<'_>, findings: &mut Findings) -> Option<StaticKey> {
     let material = match (at!(place, raw.secret), at!(place, raw.pem)) {
         ((place, Some(secret)), (_, None)) => {
             if secret.0.len() < SECRET_BYTES_MIN {
@@ -261,7 +256,7 @@ fn key(
             KeyMaterial::Secret(Secret(secret.0.clone()))
         }
         ((_, None), (place, Some(said))) => {
-            let bytes = tls::file(&place, &said.0, around.base_dir, findings)?;
+            let bytes = tls::file(&place, &said.0, context.base_dir, findings)?;
             let Some(material) = public_key(bytes) else {
                 findings.bad(&place, &said.0, "is not a public key of RSA, EC or Ed25519 in PEM");
                 return None;

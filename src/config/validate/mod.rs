@@ -10,6 +10,7 @@ mod authority;
 mod batch;
 mod budget;
 mod change;
+mod context;
 mod headers;
 mod identity;
 mod jwt;
@@ -20,7 +21,6 @@ mod poll;
 mod routes;
 mod server;
 mod settings;
-mod surroundings;
 mod tls;
 mod units;
 mod upgrade;
@@ -38,7 +38,7 @@ use std::time::Duration;
 use super::defaults::PUBLIC_PREFIX;
 use super::problem::{Findings, Place};
 use super::{Config, Drain, Log, Secret, Threads, Times, Upstream, raw};
-use surroundings::{Surroundings, upstream_named};
+use context::{Context, upstream_named};
 use units::{HOUR, MILLISECOND, MINUTE};
 use value::{Said, at};
 
@@ -50,8 +50,8 @@ pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings)
     let upstreams = upstreams::upstreams(file, base_dir, findings);
     let public_prefix = public_prefix(at!(root, file.public_prefix), findings);
     let passthrough = passthrough(at!(root, file.passthrough), &upstreams, findings);
-    let around = Surroundings { base_dir, upstreams: &upstreams, used: RefCell::default() };
-    let routes = routes::routes(file, &around, &public_prefix, findings);
+    let context = Context { base_dir, upstreams: &upstreams, used: RefCell::default() };
+    let routes = routes::routes(file, &context, &public_prefix, findings);
     let nothing_to_do = |list: &Option<raw::List<raw::Route>>| list.as_ref().is_none_or(Vec::is_empty);
     if nothing_to_do(&file.routes) && file.passthrough.is_none() {
         findings.problem(
@@ -59,7 +59,7 @@ pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings)
             "neither \"routes\" nor \"passthrough\" is there; at least one of them is needed",
         );
     }
-    let used = around.used.into_inner();
+    let used = context.used.into_inner();
     warn_of_unused(&upstreams, &used, &passthrough, &routes, findings);
     routes::secrets_have_a_host(&routes, &listeners, findings);
     Config {

@@ -12,7 +12,7 @@ use super::super::defaults::{KIB, MIB};
 use super::super::environment::file_of;
 use super::super::problem::{Findings, Place};
 use super::super::{ClassValue, FRAMING_NAMES, Poll, Route, SecretForm, Share, raw};
-use super::surroundings::Surroundings;
+use super::context::Context;
 use super::units::{DAY, MILLISECOND, MINUTE, SECOND};
 use super::value::{Said, at};
 use super::{auth, batch};
@@ -42,7 +42,7 @@ const OWN_HEADERS: &[(&str, &str)] = &[
 /// Reads `poll`. With `off` the requests of the route pass through.
 pub fn apply(
     (place, said): Said<'_, raw::PollSetting>,
-    around: &Surroundings<'_>,
+    context: &Context<'_>,
     route: &mut Route,
     findings: &mut Findings,
 ) {
@@ -62,7 +62,7 @@ pub fn apply(
     interval(at!(place, raw.interval), poll, findings);
     findings.time(at!(place, raw.linger), Duration::ZERO..=DAY, &mut poll.linger);
     findings.flag(at!(place, raw.always), &mut poll.always);
-    own_headers(at!(place, raw.headers), around, poll, findings);
+    own_headers(at!(place, raw.headers), context, poll, findings);
     accept(at!(place, raw.accept), poll, findings);
     let codings = [("on", true), ("off", false)];
     findings.choice(at!(place, raw.accept_encoding), &codings, &mut poll.accept_codings);
@@ -81,7 +81,7 @@ pub fn apply(
     findings.flag(at!(place, raw.cookie_jar), &mut poll.cookie_jar);
     findings.time_or_off(at!(place, raw.max_session_polls), SECOND..=30 * DAY, &mut poll.max_session_polls);
     findings.count(at!(place, raw.follow_redirects), 0..=10, &mut poll.follow_redirects);
-    auth::auth(at!(place, raw.auth), around, &mut poll.auth, findings);
+    auth::auth(at!(place, raw.auth), context, &mut poll.auth, findings);
     batch::batch(at!(place, raw.batch), &mut poll.batch, findings);
 }
 
@@ -147,7 +147,7 @@ pub fn together(place: &Place, route: &Route, findings: &mut Findings) {
 /// Headers of polls, those whose values stand in files among them.
 fn own_headers(
     (place, said): Said<'_, BTreeMap<String, raw::FileText>>,
-    around: &Surroundings<'_>,
+    context: &Context<'_>,
     poll: &mut Poll,
     findings: &mut Findings,
 ) {
@@ -157,7 +157,7 @@ fn own_headers(
         poll.header_files.retain(|(known, _)| !known.as_str().eq_ignore_ascii_case(name));
         if let Some(path) = file_of(&said.0) {
             let file =
-                auth::secret_file(&place.key(name), path, SecretForm::Field, around.base_dir, findings);
+                auth::secret_file(&place.key(name), path, SecretForm::Field, context.base_dir, findings);
             let Some(file) = file else { continue };
             text = file.first.to_str().unwrap_or_default().to_owned();
             poll.header_files.extend(name.parse().ok().map(|name: HeaderName| (name, Arc::new(file))));

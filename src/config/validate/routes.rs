@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use super::super::problem::{Findings, Place};
 use super::super::{Listener, Plain, Route, Upstream, raw, says_credential};
-use super::surroundings::{Surroundings, upstream_named};
+use super::context::{Context, upstream_named};
 use super::value::at;
 use super::{listeners, paths, settings, upstream_path};
 
 /// Reads `routes`, each on top of `defaults`.
 pub fn routes(
     file: &raw::File,
-    around: &Surroundings<'_>,
+    context: &Context<'_>,
     public_prefix: &str,
     findings: &mut Findings,
 ) -> Vec<Arc<Route>> {
@@ -22,7 +22,7 @@ pub fn routes(
     let mut base = Route::unsaid(nowhere.clone());
     let (place, defaults) = at!(Place::root(), file.defaults);
     if let Some(defaults) = defaults {
-        settings::apply(&place, defaults, around, &mut base, findings);
+        settings::apply(&place, defaults, context, &mut base, findings);
     }
     let default_timeout = defaults.is_some_and(says_timeout);
     let default_plain = defaults.is_some_and(|defaults| defaults.plain.is_some());
@@ -41,7 +41,7 @@ pub fn routes(
         upstream_path::apply(at!(place, raw.upstream_path), &mut route, findings);
         let (upstream_place, name) = at!(place, raw.upstream);
         let upstream =
-            name.and_then(|name| upstream_named(&upstream_place, &name.0, around.upstreams, findings));
+            name.and_then(|name| upstream_named(&upstream_place, &name.0, context.upstreams, findings));
         route.upstream = upstream.unwrap_or_else(|| nowhere.clone());
         if !default_timeout {
             route.poll.timeout = route.upstream.total_timeout;
@@ -49,7 +49,7 @@ pub fn routes(
         if !default_plain {
             route.plain = Plain::of_path(&route.path);
         }
-        settings::apply(&place, &raw.settings, around, &mut route, findings);
+        settings::apply(&place, &raw.settings, context, &mut route, findings);
         if paths::has_escaped_slash(&route.path) && !route.exact_spelling {
             let message = "has an escaped slash, which servers read differently; say spelling: exact if this API \
                            takes it for a part of a name";

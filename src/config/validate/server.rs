@@ -14,7 +14,7 @@ use http::uri::Authority;
 use super::super::problem::{Findings, Place};
 use super::super::{Proxy, Server, Upstream, UpstreamTls, raw};
 use super::authority;
-use super::surroundings::{Surroundings, upstream_named};
+use super::context::{Context, upstream_named};
 use super::tls;
 use super::value::at;
 
@@ -35,16 +35,12 @@ pub struct Said<'a> {
 }
 
 /// The server as an upstream, and the path and query of the URL.
-pub fn server(
-    said: &Said<'_>,
-    around: &Surroundings<'_>,
-    findings: &mut Findings,
-) -> Option<(Upstream, String)> {
+pub fn server(said: &Said<'_>, context: &Context<'_>, findings: &mut Findings) -> Option<(Upstream, String)> {
     let place = said.place.key(said.key);
-    let ca = tls::authorities((said.place.key("ca"), said.ca), around.base_dir, findings);
+    let ca = tls::authorities((said.place.key("ca"), said.ca), context.base_dir, findings);
     let (secure, authority, path) = url(&place, &said.url?.0, findings)?;
     let mut server = match said.upstream {
-        Some(_) => as_upstream(said, secure, around, findings)?,
+        Some(_) => as_upstream(said, secure, context, findings)?,
         None => by_url(said, secure, &authority, ca, findings),
     };
     server.host = Some(authority.as_str().to_owned());
@@ -118,12 +114,12 @@ fn by_url(
 fn as_upstream(
     said: &Said<'_>,
     secure: bool,
-    around: &Surroundings<'_>,
+    context: &Context<'_>,
     findings: &mut Findings,
 ) -> Option<Upstream> {
     let (place, name) = at!(said.place, said.upstream);
-    let like = upstream_named(&place, &name?.0, around.upstreams, findings)?;
-    around.used.borrow_mut().push(like.name.clone());
+    let like = upstream_named(&place, &name?.0, context.upstreams, findings)?;
+    context.used.borrow_mut().push(like.name.clone());
     if said.ca.is_some() {
         let message = "is beside upstream, whose tls says what is believed; remove one of them";
         findings.problem(&said.place.key("ca"), message);

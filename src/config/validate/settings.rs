@@ -9,7 +9,7 @@ use http::HeaderValue;
 
 use super::super::problem::{Findings, Place};
 use super::super::{Compress, Plain, Route, SoftRefusal, Transports, raw};
-use super::surroundings::Surroundings;
+use super::context::Context;
 use super::units::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
 use super::value::{Said, at};
 use super::{access, auth, batch, change, headers, identity, paths, poll, websocket};
@@ -22,16 +22,16 @@ const OWN_EVENTS: &[&str] =
 pub fn apply(
     place: &Place,
     raw: &raw::RouteSettings,
-    around: &Surroundings<'_>,
+    context: &Context<'_>,
     route: &mut Route,
     findings: &mut Findings,
 ) {
-    poll::apply(at!(place, raw.poll), around, route, findings);
+    poll::apply(at!(place, raw.poll), context, route, findings);
     let owners = [("share", Plain::Share), ("pass", Plain::Pass)];
     findings.choice(at!(place, raw.plain), &owners, &mut route.plain);
     change::apply(place, raw, route, findings);
     access::share(at!(place, raw.share), &mut route.share, findings);
-    identity::authenticate(at!(place, raw.authenticate), around, &mut route.authenticate, findings);
+    identity::authenticate(at!(place, raw.authenticate), context, &mut route.authenticate, findings);
     identity::recheck(at!(place, raw.authorize), &mut route.recheck, findings);
     transports(at!(place, raw.transports), &mut route.transports, findings);
     access::query(place, raw, route, findings);

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::super::aim::{Aim, aim};
-use super::super::asking::{Observed, Said, Trial};
+use super::super::destination::{Destination, destination};
 use super::super::fields::{Condition, condition};
 use super::super::flapping::{Flapping, Flaps};
 use super::super::identity::Effect;
 use super::super::listing::Listing;
+use super::super::polls::{Observed, Said, Trial};
 use super::super::report::report;
 use super::super::suggestion::Suggestion;
 use super::super::{POLLS_MAX, difference, header, identity, printed};
@@ -72,12 +72,12 @@ fn credentials_matter_if_their_absence_changes_the_answer_and_nothing_else_does(
 
 #[test]
 fn patches_are_measured_with_the_noise_left_out() {
-    let aim = Aim { route: Arc::new(route()), ..here("/a") };
+    let destination = Destination { route: Arc::new(route()), ..here("/a") };
     let json = [("content-type", "application/json")];
     let body = |n: u32, at: u32| format!("{{\"pad\":\"{}\",\"n\":{n},\"at\":{at}}}", "x".repeat(200));
     let polls = [body(1, 1), body(1, 2), body(2, 3)].map(|body| answer(200, &json, &body));
     let ignored = [Flapping { place: "/at".to_owned(), is_noise: true }];
-    let found = difference::differences(&aim, &difference::rules(&aim, &ignored), &polls);
+    let found = difference::differences(&destination, &difference::rules(&destination, &ignored), &polls);
     assert_eq!((found.steps, found.changed), (2, 1));
     let (patches, bodies) = found.patches.unwrap();
     assert!(patches > 0 && patches < 80 && bodies > 200, "{patches} {bodies}");
@@ -96,16 +96,16 @@ fn a_url_is_a_route_or_an_upstreams() {
         ("/elsewhere", "api", false, None),
     ];
     for (url, upstream, is_route, query) in cases {
-        let found = aim(&config, url).unwrap();
+        let found = destination(&config, url).unwrap();
         let name = found.route.upstream.name.as_str();
         assert_eq!((name, found.is_route, found.query.as_deref()), (upstream, is_route, query), "{url}");
     }
     for url in ["", "prices", "http://", "//a/b", "http://user:secret@api.test/", "/prices//..%2fA"] {
-        let refused = aim(&config, url);
+        let refused = destination(&config, url);
         assert!(refused.is_err_and(|why| !why.contains("secret")), "{url}");
     }
     let without = loaded(&FILE.replace("passthrough: api\n", "routes: [{path: /a, upstream: api}]\n"));
-    assert!(aim(&without, "/b").is_err_and(|why| why.contains("api, other")));
+    assert!(destination(&without, "/b").is_err_and(|why| why.contains("api, other")));
 }
 
 #[test]
@@ -202,7 +202,8 @@ fn places_are_those_of_what_the_route_publishes() {
     for (path, wanted) in
         [("/a", "change: { select: \"/data\", ignore: [\"/now\"] }"), ("/b", "interval: 5s }\n")]
     {
-        let report = report(&aim(&config, path).unwrap(), &question(path, &[]), &seen(polls().into()));
+        let report =
+            report(&destination(&config, path).unwrap(), &question(path, &[]), &seen(polls().into()));
         let text = printed(&[&report]);
         assert!(text.contains(wanted), "{text}");
         assert!(path == "/a" || !text.contains(" change: {"), "{text}");

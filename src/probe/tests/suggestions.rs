@@ -1,9 +1,9 @@
 //! Which route is suggested for what was seen.
 
-use super::super::aim::aim;
-use super::super::asking::{Observed, Trial};
+use super::super::destination::destination;
 use super::super::fields::Cors;
 use super::super::findings::findings;
+use super::super::polls::{Observed, Trial};
 use super::super::report::report;
 use super::super::{Item, file};
 use super::{FILE, answer, here, loaded, question, seen, with, without, yaml};
@@ -138,10 +138,11 @@ fn a_suggestion_follows_from_what_was_seen() {
         ),
     ];
     for (claim, headers, last, trials, wanted, unwanted) in cases {
-        let aim = here("/a");
+        let destination = here("/a");
         let after = Some(last.clone());
         let observed = Observed { trials, after, ..seen(vec![last.clone(), last]) };
-        let text = yaml(&aim, &findings(&aim, &question("/a", headers), &observed).suggestion);
+        let text =
+            yaml(&destination, &findings(&destination, &question("/a", headers), &observed).suggestion);
         loaded(&format!("{FILE}{text}"));
         for part in wanted {
             assert!(text.contains(part), "{claim}: {part} is missing in:\n{text}");
@@ -156,10 +157,10 @@ fn a_suggestion_follows_from_what_was_seen() {
 fn cors_that_all_may_read_needs_none() {
     let open =
         answer(200, &[("access-control-allow-origin", "*"), ("content-type", "application/json")], "1");
-    let aim = here("/a");
-    let found = findings(&aim, &question("/a", &[]), &seen(vec![open.clone(), open]));
+    let destination = here("/a");
+    let found = findings(&destination, &question("/a", &[]), &seen(vec![open.clone(), open]));
     assert_eq!(found.suggestion.cors, Some(Cors::Everybody));
-    assert!(!yaml(&aim, &found.suggestion).contains("cors"));
+    assert!(!yaml(&destination, &found.suggestion).contains("cors"));
 }
 
 #[test]
@@ -179,9 +180,9 @@ fn a_member_that_counts_the_polls_is_told() {
 #[test]
 fn beside_a_wide_route_a_narrow_one_is_suggested() {
     let config = loaded(&format!("{FILE}routes: [{{path: '/api/{{*rest}}', upstream: api}}]\n"));
-    let aim = aim(&config, "/api/orders/17").unwrap();
+    let destination = destination(&config, "/api/orders/17").unwrap();
     let one = answer(200, &[("content-type", "application/json")], "1");
-    let report = report(&aim, &question("/api/orders/17", &[]), &seen(vec![one.clone(), one]));
+    let report = report(&destination, &question("/api/orders/17", &[]), &seen(vec![one.clone(), one]));
     let item = report.item.as_ref().expect("a route");
     assert!(item.is_new && item.path == "/api/orders/{id}", "{item:?}");
     assert!(report.text.contains("plain requests are answered from the snapshot"), "{}", report.text);
@@ -190,9 +191,9 @@ fn beside_a_wide_route_a_narrow_one_is_suggested() {
 #[test]
 fn beside_a_wide_route_too_tags_that_are_revisions_leave_plain_requests_to_the_api() {
     let config = loaded(&format!("{FILE}routes: [{{path: '/api/{{*rest}}', upstream: api}}]\n"));
-    let aim = aim(&config, "/api/orders/17").unwrap();
+    let destination = destination(&config, "/api/orders/17").unwrap();
     let one = answer(200, &[("content-type", "application/json"), ("etag", "\"7\"")], "1");
-    let report = report(&aim, &question("/api/orders/17", &[]), &seen(vec![one.clone(), one]));
+    let report = report(&destination, &question("/api/orders/17", &[]), &seen(vec![one.clone(), one]));
     let item = report.item.as_ref().expect("a route");
     assert!(item.yaml.contains("plain: pass"), "{item:?}");
     assert!(report.text.contains("plain requests are the API's"), "{}", report.text);

@@ -1,7 +1,7 @@
 //! The gate of one upstream: every poll waits here for its turn (contract §10).
 //!
-//! `queue` decides whose turn it is, `quotas` keeps what the upstream itself allows; this hands the turns out. Must
-//! not know: what is asked.
+//! `queue` decides whose turn it is, `quotas` keeps what the upstream itself allows; this file hands the turns out.
+//! Must not know: what is asked.
 
 mod queue;
 mod quotas;
@@ -30,7 +30,7 @@ struct State {
     waiting: HashMap<Ticket, oneshot::Sender<Turn>>,
 }
 
-/// Leave to send one request; over when dropped.
+/// The permission to send one request. It ends when this is dropped.
 pub struct Turn {
     state: Arc<Mutex<State>>,
     changed: Arc<Notify>,
@@ -70,8 +70,7 @@ impl Gate {
 
     /// Waits for a turn. Returns `None` if there is no limit. Dropping the future leaves the queue.
     ///
-    /// # Errors
-    /// When the patience of the priority ends first.
+    /// # Errors The patience of the priority ended first.
     pub async fn turn(&self, priority: Priority) -> Result<Option<Turn>, NoTurn> {
         let (granted, ticket) = {
             let now = Instant::now();
@@ -79,7 +78,7 @@ impl Gate {
             if state.queue.is_open(now) {
                 return Ok(None);
             }
-            // No turn will come in time: the request that waits may ask for itself at once.
+            // No turn will come in time, so that the waiting request may pass through at once.
             if let (Some(patience), Some(wait)) = (priority.patience, state.queue.used_up(now))
                 && wait > patience
             {
@@ -97,11 +96,11 @@ impl Gate {
             None => granted.await,
         };
         place.ticket = None;
-        // The sender lives in the queue until it sends, and the queue as long as we do.
+        // The sender lives in the queue until it sends, and the queue lives as long as this gate.
         Ok(granted.ok())
     }
 
-    /// Why no turn came.
+    /// Returns why no turn came.
     fn refused(&self, patience: Duration) -> NoTurn {
         let state = self.state.lock();
         match state.queue.quota_until(Instant::now()) {
@@ -116,18 +115,18 @@ impl Gate {
         self.state.lock().queue.quota_wait(Instant::now())
     }
 
-    /// The upstream says how much more it will answer to all polls together.
+    /// Notes how many more polls, of all together, the upstream says it will answer.
     pub fn learn(&self, quota: Quota) {
         self.state.lock().queue.learn(quota.rate(), quota.reset, Instant::now());
         self.changed.notify_one();
     }
 
-    /// Polls that wait for their turn.
+    /// Returns how many polls wait for their turn.
     pub fn waiting(&self) -> usize {
         self.state.lock().queue.len()
     }
 
-    /// Hands turns out for as long as it is polled. One for each gate.
+    /// Hands turns out for as long as it is polled. Each gate has one such task.
     pub async fn drive(&self) {
         loop {
             let next = self.grant();
@@ -138,7 +137,7 @@ impl Gate {
         }
     }
 
-    /// Gives all turns there are now; says when to come again.
+    /// Hands out all turns that there are now. Returns when to come again.
     fn grant(&self) -> Option<Instant> {
         loop {
             let mut state = self.state.lock();
@@ -150,7 +149,7 @@ impl Gate {
                 state.queue.give_back();
                 continue;
             };
-            // Sent without the lock: a turn whose poll is gone is dropped here, and locks.
+            // Turns are sent without the lock: one whose poll is gone is dropped here, which takes the lock.
             drop(state);
             let turn = Turn { state: self.state.clone(), changed: self.changed.clone() };
             drop(waiting.send(turn));

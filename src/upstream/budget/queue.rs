@@ -1,5 +1,5 @@
-//! Which request goes next: turns of one upstream, handed out by class, weight and age, never more than the
-//! bucket holds. Pure: time comes in.
+//! The order of requests to one upstream: turns by class, weight and age, never more than the bucket holds. Pure: time
+//! comes in.
 //!
 //! Must not know: what waits for a turn, or how.
 
@@ -14,7 +14,7 @@ use crate::upstream::{Class, Priority};
 /// Shares of the classes while all of them wait (contract §10).
 const SHARES: [f64; 3] = [0.4, 0.5, 0.1];
 
-/// A resource waits for at most this many times what it would if all went in turn.
+/// A resource waits at most this many times as long as if all were served in turn.
 const FAIRNESS: f64 = 20.0;
 
 /// The place of a waiting poll.
@@ -33,7 +33,7 @@ pub(super) struct Queue {
     tokens: f64,
     refilled: Instant,
     in_flight: usize,
-    /// The upstream's own quota, until when it counts.
+    /// The upstream's own quota, and until when it counts.
     quota: Option<(f64, Instant)>,
     waiting: [Line; 3],
     next_number: u64,
@@ -42,11 +42,11 @@ pub(super) struct Queue {
 /// One class.
 #[derive(Debug, Default)]
 struct Line {
-    /// Virtual time of the class: turns had, by its share.
+    /// Virtual time of the class: the turns that it had, divided by its share.
     turns: f64,
     /// By virtual finish within the class, heavy ones sooner.
     order: BTreeMap<(u64, u64), Waiter>,
-    /// By age; those that had their turn are skipped.
+    /// Waiters by age; those that had their turn are skipped.
     arrivals: VecDeque<(u64, u64)>,
     /// Virtual time within the class.
     clock: u64,
@@ -55,7 +55,7 @@ struct Line {
 #[derive(Debug, Clone, Copy)]
 struct Waiter {
     since: Instant,
-    /// Half of its patience is spent then.
+    /// When half of its patience is spent.
     urgent: Option<Instant>,
 }
 
@@ -80,20 +80,20 @@ impl Queue {
         self.budget.is_none() && self.quota.is_none_or(|(_, until)| until <= now)
     }
 
-    /// How long nothing more is to be had, where the upstream's own quota is used up.
+    /// Returns for how long there is no turn because the upstream's own quota is used up.
     pub(super) fn used_up(&self, now: Instant) -> Option<Duration> {
         let (_, until) = self.quota.filter(|(rate, _)| *rate <= 0.0)?;
         until.checked_duration_since(now)
     }
 
-    /// How long the upstream's own quota lasts, where it is what limits turns and not the operator's budget.
+    /// Returns until when the upstream's own quota counts, if it limits turns more than the operator's budget.
     pub(super) fn quota_until(&self, now: Instant) -> Option<Duration> {
         let is_tighter = |rate: &f64| self.budget.is_none_or(|budget| *rate < budget.rate);
         let (_, until) = self.quota.filter(|(rate, _)| is_tighter(rate))?;
         until.checked_duration_since(now)
     }
 
-    /// How long the next turn is away where the upstream's own quota is what limits them.
+    /// Returns how long the next turn is away, if the upstream's own quota limits turns.
     pub(super) fn quota_wait(&mut self, now: Instant) -> Option<Duration> {
         self.refill(now);
         self.quota_until(now)?;
@@ -114,7 +114,7 @@ impl Queue {
         let least = least.map(|line| line.turns).reduce(f64::min);
         let line = &mut self.waiting[priority.class as usize];
         if line.order.is_empty() {
-            // A class that rested has saved nothing up: what it left was lent.
+            // A class that rested has saved no turns: others had them.
             line.turns = line.turns.max(least.unwrap_or(line.turns));
         }
         let finish = line.clock + UNIT / u64::from(priority.weight.clamp(1, 1 << 10));
@@ -129,7 +129,7 @@ impl Queue {
         self.waiting[ticket.class].order.remove(&(ticket.finish, ticket.number));
     }
 
-    /// A turn is over.
+    /// Notes the end of a turn.
     pub(super) fn finish(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
@@ -140,7 +140,7 @@ impl Queue {
         self.tokens += 1.0;
     }
 
-    /// The upstream says how much more it will answer.
+    /// Notes how much more the upstream says it will answer.
     pub(super) fn learn(&mut self, rate: f64, reset: Duration, now: Instant) {
         self.refill(now);
         self.quota = Some((rate, now + reset));
@@ -149,7 +149,7 @@ impl Queue {
         }
     }
 
-    /// The next turn now, or when to ask again; `None` stands for the next change.
+    /// Returns the next turn, or when to ask again; `None` stands for the next change.
     pub(super) fn next(&mut self, now: Instant) -> Result<Ticket, Option<Instant>> {
         self.refill(now);
         if self.len() == 0 || self.budget.is_some_and(|budget| self.in_flight >= budget.max_concurrent) {
@@ -162,7 +162,7 @@ impl Queue {
         let (class, key) = self.choose(now);
         let line = &mut self.waiting[class];
         line.order.remove(&key);
-        // Self-clocked: time in the class is the virtual finish of the waiter that has the turn.
+        // The class's time is the virtual finish of the waiter that has the turn (self-clocked fair queueing).
         line.clock = line.clock.max(key.0);
         line.turns += 1.0 / SHARES[class];
         while line.arrivals.front().is_some_and(|first| !line.order.contains_key(first)) {
@@ -194,7 +194,7 @@ impl Queue {
             return (interactive, key);
         }
         let patience = self.rate().filter(|rate| *rate > 0.0).map(|rate| {
-            // Half of the promise: what is older goes first, and still has to wait for its like.
+            // Half of the promised wait: older waiters go first, and still have to wait for each other.
             Duration::from_secs_f64((FAIRNESS / 2.0 * self.len() as f64 / rate).min(86_400.0))
         });
         for class in [Class::Scheduled as usize, Class::Refresh as usize] {
@@ -211,7 +211,7 @@ impl Queue {
         (class, first.unwrap_or_default())
     }
 
-    /// Turns a second now; `None` if there is no limit.
+    /// Returns the turns a second; `None` if there is no limit.
     fn rate(&self) -> Option<f64> {
         let own = self.budget.map(|budget| budget.rate);
         let quota = self.quota.map(|(rate, _)| rate);
@@ -231,12 +231,12 @@ impl Queue {
         }
     }
 
-    /// When there is a whole token again.
+    /// Returns when there is a whole token again.
     fn refilled_at(&self) -> Option<Instant> {
         let rate = self.rate()?;
         let by_rate = (rate > 0.0).then(|| {
             let wait = ((1.0 - self.tokens).max(0.0) / rate).min(86_400.0);
-            // Rounded up: a timer that is a little early would find nothing.
+            // The time is rounded up: a timer that is a little early would find no token.
             self.refilled + Duration::from_secs_f64(wait) + Duration::from_millis(1)
         });
         let by_quota = self.quota.map(|(_, until)| until);

@@ -1,6 +1,6 @@
-//! What an upstream itself allows, kept for what said it (contract §10): a quota counts for the route and the
-//! policy whose answers name it, and for the whole upstream only with `budget: { quota: shared }`, or once one
-//! counter is seen to fall for several routes together.
+//! The quotas that an upstream itself announces (contract §10): a quota counts for the route and the policy whose
+//! answers name it, and for the whole upstream only with `budget: { quota: shared }`, or once one counter is seen to
+//! fall for several routes together.
 //!
 //! Pure but for a lock; time comes in. Must not know: requests, how turns are handed out.
 
@@ -13,27 +13,28 @@ use tokio::time::Instant;
 
 use crate::upstream::schedule::{Policy, Quota, Said};
 
-/// Quotas and counters of one upstream that are remembered: beyond that those that nothing holds are forgotten.
+/// Most quotas and counters of one upstream that are remembered. At the bound those that no resource holds are
+/// forgotten.
 const QUOTAS_MAX: usize = 1024;
 
-/// Two answers speak of the same window of a quota if its end differs by no more than this: whole seconds and the
+/// Two answers are about the same window of a quota if its ends differ by no more than this: by whole seconds and the
 /// time on the way.
 const SAME_WINDOW: Duration = Duration::from_millis(2_500);
 
-/// A counter that several routes share falls from one answer to the next by their own polls and by some requests
-/// that pass through, not by more than this.
+/// A counter that several routes share falls by no more than this from one answer to the next: by their polls and by
+/// some requests that pass through.
 const FALL_MAX: u64 = 8;
 
-/// So often in a row a counter has to fall from the answer of one route to that of another one. Two counters that
-/// fall side by side cannot: one of them is not below the other.
+/// How often in a row a counter has to fall from the answer of one route to that of another. Two counters that fall
+/// side by side do not, as each would have to be below the other.
 const FALLS_PROVE: u32 = 4;
 
-/// Whose polls a quota counts for.
+/// The polls that a quota counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Scope {
     /// Index of the route.
     pub route: usize,
-    /// Digest of the credentials that the polls carry; 0: they carry no client's.
+    /// Digest of the credentials that the polls carry; 0 if they carry no client's.
     pub class: u64,
 }
 
@@ -51,14 +52,14 @@ struct State {
     counters: HashMap<Policy, Counter>,
 }
 
-/// What is left of a quota.
+/// The rest of a quota.
 #[derive(Debug, Clone, Copy)]
 struct Left {
     remaining: u64,
     until: Instant,
 }
 
-/// The last answer that named a policy, whichever route's it was.
+/// The last answer that named a policy, on any route.
 #[derive(Debug)]
 struct Counter {
     route: usize,
@@ -76,8 +77,8 @@ impl Quotas {
         Quotas { shared, state: Mutex::default() }
     }
 
-    /// Notes what an answer says, from now on also for `held`. `longest`: the most that a reset is believed for.
-    /// Returns the tightest quota that counts for all polls of the upstream, if there is one.
+    /// Notes what an answer says, from now on also for `held`. `longest` bounds how long a reset is believed. Returns
+    /// the tightest quota that counts for all polls of the upstream, if there is one.
     pub fn learn(
         &self,
         scope: Scope,
@@ -99,7 +100,7 @@ impl Quotas {
             let kept = state.quotas.entry((scope, *policy)).or_insert_with(|| Arc::new(Mutex::new(left)));
             *kept.lock() = left;
             held.0.push(kept.clone());
-            // A user's own quota says nothing about the others'.
+            // A user's own quota says nothing about those of others.
             let is_everybodys =
                 scope.class == 0 && (state.falls_for_several(scope.route, *policy, left) || self.shared);
             if is_everybodys && everybodys.is_none_or(|other| quota.rate() < other.rate()) {
@@ -111,7 +112,7 @@ impl Quotas {
 }
 
 impl State {
-    /// Forgets what nothing holds any more, or is over, once there is too much of it.
+    /// Forgets quotas that no resource holds or whose time is over, once there are too many.
     fn make_room(&mut self, now: Instant) {
         if self.quotas.len() >= QUOTAS_MAX {
             self.quotas.retain(|_, left| Arc::strong_count(left) > 1 && left.lock().until > now);
@@ -135,9 +136,9 @@ impl State {
         match (apart <= SAME_WINDOW, falls) {
             (true, true) if counter.route != route => counter.falls += 1,
             (true, true) => {}
-            // The same number twice, or more than before: these are two counters, or answers out of order.
+            // The number is the same or higher: these are two counters, or answers out of order.
             (true, false) => counter.falls = 0,
-            // Another window: what was proven in the last one stays proven until it is refuted.
+            // The window is another one: what the last one proved counts until it is refuted.
             (false, _) if left.until > counter.left.until => {}
             (false, _) => counter.falls = 0,
         }
@@ -172,14 +173,13 @@ impl Held {
         used_up.max().map_or(Ok(()), Err)
     }
 
-    /// The interval at which the resources that count for the same quotas use them up evenly. `least`: so many
-    /// resources share each of them at least; `together`: so many of them go in one request. Returns `None` if no quota
-    /// lasts.
+    /// The interval at which the resources that count for the same quotas use them up evenly. At least `least`
+    /// resources share each of them, and `together` of them go in one request. Returns `None` if no quota lasts.
     pub fn interval(&self, least: usize, together: usize, now: Instant) -> Option<Duration> {
         let intervals = self.0.iter().filter_map(|kept| {
             let left = *kept.lock();
             let reset = left.until.checked_duration_since(now).filter(|reset| !reset.is_zero())?;
-            // Whole seconds, as they were said.
+            // The upstream said whole seconds.
             let reset = Duration::from_secs(reset.as_secs() + u64::from(reset.subsec_nanos() > 0));
             // One of the references is the upstream's own.
             let holders = Arc::strong_count(kept).saturating_sub(1);

@@ -9,7 +9,7 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::{Error, ErrorType};
 
 use super::error_text::Cause;
-use super::tidy::BAD_CHUNK;
+use super::normalized_stream::BAD_CHUNK;
 use crate::upstream::decode::{self, Coding};
 use crate::upstream::failure::Failure;
 use crate::upstream::poll_bodies::{HeldBody, PART_BYTES_MAX};
@@ -20,7 +20,7 @@ pub(super) const DECODE_INLINE: usize = 16 * 1024;
 /// Content is seldom longer than its coded form by more than this factor.
 const USUAL_RATIO: usize = 16;
 
-/// All of the body and the room that it takes, unless more than `max` bytes are announced or come.
+/// Reads all of the body. Returns it with the room that it takes, unless more than `max` bytes are announced or come.
 pub(super) async fn read(
     session: &mut HttpSession,
     announced: Option<u64>,
@@ -46,7 +46,7 @@ pub(super) async fn read(
             held.set(held.bytes().max(body.len()));
         }
     }
-    // What the buffer grew by in advance would be held for as long as the content is.
+    // The unused room of the buffer would be held for as long as the content is.
     body.shrink_to_fit();
     if let Some(held) = &mut held {
         held.set(body.len());
@@ -54,8 +54,8 @@ pub(super) async fn read(
     Ok((body, held))
 }
 
-/// For how much of a body there has to be room before it is read on. An answer that does not say its length may be
-/// empty, or come much later than its head: its first part is charged when it is there.
+/// Returns for how much of a body there has to be room before it is read. The first part of an answer that does not say
+/// its length is charged when it is there: it may be empty, or come much later than its head.
 fn awaited(announced: Option<u64>, read: usize) -> usize {
     match announced {
         Some(length) => {
@@ -82,8 +82,8 @@ fn failure(error: Box<Error>, received: usize) -> Failure {
     }
 }
 
-/// The content and the room that it takes. What is charged is room for content of a usual size first, and for the longest
-/// that there may be only where that is not enough.
+/// Returns the content and the room that it takes. It is charged for a usual size first, and for the longest one only
+/// if that is not enough.
 pub(super) async fn decoded(
     codings: Vec<Coding>,
     body: Vec<u8>,
@@ -101,7 +101,7 @@ pub(super) async fn decoded(
             held.reserve(body.len() + most).await;
         }
         let (coded, codings) = (body.clone(), codings.clone());
-        // The charge goes along: the work goes on where the poll that waits for it ends.
+        // The charge goes along, as the work goes on even if the poll that waits for it ends.
         let work = move || (decode::decode(&codings, coded, most), held);
         let (content, charged) = match body.len() <= DECODE_INLINE {
             true => work(),

@@ -12,13 +12,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-/// Bytes that are carried at a time, each way: one record of TLS.
+/// Most bytes that are carried at a time, each way: one record of TLS.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// A server is told for so long at most that its connection ends.
+/// The longest that a server is given to learn that its connection ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Two ends: Pingora's, and the one to be carried on.
+/// Returns both ends: Pingora's, and the one that is carried on.
 ///
 /// # Errors
 /// The process has no descriptors left.
@@ -27,7 +27,7 @@ pub(super) fn pair() -> io::Result<(UnixStream, Near)> {
     Ok((theirs, Near(ours)))
 }
 
-/// Our end.
+/// The end that is carried on.
 ///
 /// The last byte that Pingora wrote stays in it until more comes: an end that is closed with an unread byte is a reset
 /// for the other one, and a body that TLS says was cut off must not look complete to a reader that reads until the end.
@@ -51,12 +51,12 @@ impl Near {
                 left -= recv(self.0.as_raw_fd(), &mut chunk[..left], MsgFlags::empty())?;
             }
         }
-        // Whether it hears of it or not, the connection ends.
+        // The connection ends even if the server does not hear of it.
         let _ = timeout(FAREWELL, server.shutdown()).await;
         Ok(())
     }
 
-    /// What the socket has, if it is more than what is held; `None` when Pingora has closed its end.
+    /// Returns what the socket has, if it is more than what is held; `None` when Pingora has closed its end.
     async fn peek(&self, held: usize, chunk: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
             let is_closed = self.0.ready(Interest::READABLE).await?.is_read_closed();

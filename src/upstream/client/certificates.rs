@@ -1,6 +1,5 @@
-//! What an upstream's connections believe and show: read from its files at the start, and again whenever they
-//! may have changed. Connections that are through their handshake are not touched by that, but serve only
-//! requests that had them already.
+//! The certificates that an upstream's connections trust and show. They are read from files at the start, and again
+//! whenever these may have changed. A connection that was made before goes on, but serves no further request.
 //!
 //! Must not know: connections, requests.
 
@@ -16,45 +15,45 @@ use tokio::time::sleep;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::error_text::Cause;
-use super::secured::Terms;
+use super::with_openssl::Terms;
 use crate::config;
 use crate::config::upstream_tls::Identity;
 use crate::metrics::Metrics;
 use crate::upstream::new_error::NewError;
 use crate::upstream::trust;
 
-/// The papers of one upstream.
+/// The certificates of one upstream.
 pub(super) struct Papers {
     upstream: Arc<config::Upstream>,
     current: RwLock<Issue>,
-    /// What the files held when they were last looked at, good or bad.
+    /// A digest of the files when they were last looked at, good or bad.
     seen: Mutex<blake3::Hash>,
 }
 
-/// What connections are made with.
+/// The certificates that connections are made with.
 #[derive(Clone)]
 pub(super) struct Issue {
     /// The authorities that are trusted; `None` stands for the system's.
     pub(super) authorities: Option<Arc<CaType>>,
-    /// Shown to servers that ask.
+    /// The certificate that is shown to servers that ask.
     pub(super) identity: Option<Arc<CertKey>>,
-    /// For OpenSSL; `None` where rustls does it with the two above.
+    /// The same for OpenSSL; `None` where rustls makes the connections.
     pub(super) terms: Option<Arc<Terms>>,
     /// Keeps connections that were made with these apart from all others in a pool.
     pub(super) group: u64,
 }
 
-/// What a look at the files found.
+/// The result of a look at the files.
 #[derive(Debug)]
 pub(super) enum Found {
     Nothing,
     /// New connections are made with it.
     New,
-    /// What was there before stays.
+    /// The files cannot be used: the former ones stay.
     Bad(NewError),
 }
 
-/// What the files hold.
+/// The content of the files.
 struct Material {
     authorities: Option<Vec<Vec<u8>>>,
     identity: Option<Identity>,
@@ -67,7 +66,7 @@ impl Papers {
         let material = Material::read(&upstream)?;
         let uses_rustls = upstream.tls.as_ref().is_some_and(|tls| !tls.uses_openssl());
         if uses_rustls && material.authorities.is_none() {
-            // Connections read the system's roots and panic if they cannot: ask first.
+            // Connections read the system's roots and panic if they cannot, so they are read here first.
             check_system_roots(&upstream)?;
         }
         let seen = material.fingerprint();
@@ -79,14 +78,14 @@ impl Papers {
         self.current.read().clone()
     }
 
-    /// What finds out what is wrong with a server. Reads the files, so this blocks.
+    /// Returns what a diagnosis of a server needs. It reads the files, so it blocks.
     #[cfg(feature = "openssl")]
     pub(super) fn for_diagnosis(&self, tls: &config::UpstreamTls) -> Option<Terms> {
         let authorities = trust::own_authorities(&self.upstream).ok()?;
         Terms::for_diagnosis(tls, authorities.as_deref())
     }
 
-    /// What keeps connections apart that were made with other files.
+    /// Returns the number that keeps connections apart which were made with other files.
     pub(super) fn group(&self) -> u64 {
         self.current.read().group
     }
@@ -96,7 +95,7 @@ impl Papers {
         self.upstream.tls.as_ref().is_some_and(|tls| tls.ca.is_some() || tls.identity.is_some())
     }
 
-    /// Looks at the files. Reads them, so this blocks.
+    /// Looks at the files. It reads them, so it blocks.
     pub(super) fn look(&self) -> Found {
         let read = Material::read(&self.upstream);
         let fingerprint = match &read {
@@ -159,7 +158,7 @@ impl Material {
         Ok(Material { authorities, identity: trust::own_identity(upstream)? })
     }
 
-    /// Differs whenever a certificate or key does.
+    /// Returns a digest that changes with any certificate or key.
     fn fingerprint(&self) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new();
         let mut add = |part: &[u8]| {
@@ -190,7 +189,7 @@ impl Material {
         let identity = self.identity.map(|(chain, key)| Arc::new(CertKey::new(chain, key)));
         let mut hasher = DefaultHasher::new();
         (&upstream.name, fingerprint.as_bytes()).hash(&mut hasher);
-        // All that trust depends on, in a form that says each part of it; a password of the proxy's is not shown.
+        // All settings that trust depends on, each of them shown but the proxy's password.
         format!("{:?} {:?}", upstream.tls, upstream.proxy).hash(&mut hasher);
         let password = upstream.proxy.as_ref().and_then(|proxy| proxy.credentials.as_ref());
         password.map(|(_, password)| &password.0).hash(&mut hasher);
@@ -206,7 +205,7 @@ fn wrapped(upstream: &config::Upstream, certificates: Vec<Vec<u8>>) -> Result<Ar
     for der in certificates {
         let certificate = WrappedX509::try_new(der, |der| X509Certificate::from_der(der).map(|(_, it)| it))
             .map_err(|error| wrong(error.to_string()))?;
-        // Connections would refuse it one by one.
+        // Without this check each connection would refuse the certificate.
         store.add((&certificate).into()).map_err(|error| wrong(error.to_string()))?;
         wrapped.push(certificate);
     }

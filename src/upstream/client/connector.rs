@@ -19,12 +19,12 @@ use tokio::time::timeout;
 use super::certificates::Papers;
 use super::diagnosis::Diagnosis;
 use super::dialer::{Dialer, OpenSsl, Tls};
+use super::egress::{Unreached, Way};
 use super::error_text::Cause;
 use super::exchange::{self, Broken, Form};
 use super::idle::Idle;
+use super::normalized_stream::{self, Sloppiness, Tidy};
 use super::refusal::Refusal;
-use super::tidy::{self, Sloppiness, Tidy};
-use super::way::{Unreached, Way};
 use crate::config;
 use crate::upstream::target::{Site, Target};
 use crate::upstream::{Answer, Ask, connection_auth};
@@ -42,7 +42,7 @@ const HTTP2_PING: Duration = Duration::from_secs(15);
 fn options(upstream: &config::Upstream) -> ConnectorOptions {
     let mut options = ConnectorOptions::new(POOL_SIZE);
     if upstream.tls.as_ref().is_none_or(|tls| tls.ca.is_some()) {
-        // No roots: they would be read for nothing, and a system without any is fine here.
+        // No roots are read: they would not be used, and a system may have none.
         options.ca_file = Some("/dev/null".to_owned());
     }
     options
@@ -63,7 +63,7 @@ pub(super) struct Link {
     pub(super) sloppiness: Arc<Sloppiness>,
     /// Makes the connections of pass-through whose answers are tidied.
     tidied: OnceLock<Arc<TransportConnector>>,
-    /// Something was answered in HTTP without TLS, so that a look whether TLS is spoken there would show nothing.
+    /// Whether the server has answered in HTTP without TLS, so that it needs no look whether it speaks TLS.
     speaks_http: AtomicBool,
 }
 
@@ -71,12 +71,12 @@ pub(super) struct Link {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct For {
     may_use_http2: bool,
-    /// It becomes something else than HTTP, which a proxy has to let through.
+    /// Whether the connection is upgraded to another protocol, which a proxy has to let through.
     pub(super) is_upgrade: bool,
 }
 
 impl For {
-    /// A poll, or what passes through and is no upgrade.
+    /// A poll, or a request that passes through and is no upgrade.
     pub(super) const REQUESTS: For = For { may_use_http2: true, is_upgrade: false };
     /// An upgrade, which needs HTTP/1.1.
     pub(super) const UPGRADE: For = For { may_use_http2: false, is_upgrade: true };
@@ -118,15 +118,15 @@ impl Link {
         let connector = self.tidied.get_or_init(new).clone();
         let purpose = For { may_use_http2: false, ..purpose };
         let peer = self.peer(target, group, purpose);
-        tidy::tidying(peer, connector, self.sloppiness.clone(), purpose.is_upgrade)
+        normalized_stream::tidying(peer, connector, self.sloppiness.clone(), purpose.is_upgrade)
     }
 
-    /// How a server is connected to: the one place, for polls and for what passes through. `group` tells apart whose
-    /// connections must not meet.
+    /// Returns how a server is connected to, for polls and for what passes through. `group` keeps connections apart
+    /// that must not be shared.
     pub(super) fn peer(&self, target: &Target, group: u64, purpose: For) -> HttpPeer {
         let upstream = &self.upstream;
         let tls = upstream.tls.as_ref();
-        // Never empty: Pingora does not verify a server without a name.
+        // The name is never empty: Pingora does not verify a server without one.
         let name = tls.map(|tls| tls.sni.clone().unwrap_or_else(|| target.host.to_string()));
         let papers = self.papers.current();
         let wants_http2 = upstream.http2 && purpose.may_use_http2;
@@ -182,7 +182,7 @@ impl Link {
         peer
     }
 
-    /// What keeps connections apart that must not serve each other's requests.
+    /// Returns the number that keeps connections apart which must not be shared.
     pub(super) fn group(&self, class: Option<u64>) -> u64 {
         let papers = self.papers.group();
         let generation = self.generation.load(Ordering::Acquire);
@@ -205,7 +205,7 @@ impl Link {
         }
         let group = self.group(ask.class);
         let Some(stream) = self.idle.take(target, group) else {
-            // Boxed, as most polls need nothing of it and it is large.
+            // The future is boxed, as it is large and most polls do not need it.
             return Box::pin(self.ask_anew(target, ask)).await;
         };
         let session = self.tidied(stream);
@@ -215,7 +215,7 @@ impl Link {
         }
     }
 
-    /// Whether a request proves who sends it to the connection (contract §10), or makes another protocol of it.
+    /// Whether a request authenticates its connection (contract §10), or upgrades it to another protocol.
     fn is_bound(&self, ask: &Ask) -> bool {
         let mut fields = ask.headers.iter().map(|(name, value)| (name, value));
         is_upgrade(ask) || connection_auth::is_carried(&self.upstream.connection_auth, &mut fields)
@@ -241,7 +241,7 @@ impl Link {
 
     /// On a connection that is new for certain.
     async fn ask_once_more(&self, target: &Target, ask: &Ask) -> Result<Answer, Failure> {
-        // Another pool key, so that it cannot meet the next dead connection of HTTP/2.
+        // It has another pool key, so that it does not get the next dead connection of HTTP/2.
         let group = self.group(ask.class);
         let (fresh, session, _) = self.connect(target, !group, For::REQUESTS).await?;
         self.exchange(session, (target, group), Some(&fresh), ask).await.map_err(|broken| broken.failure)
@@ -274,7 +274,7 @@ impl Link {
         peer: &HttpPeer,
     ) -> Result<(Box<HttpSession>, bool), Failure> {
         let limit = self.upstream.connect_timeout;
-        // Around everything: Pingora's own limits leave the HTTP/2 handshake out.
+        // The timeout is around everything, as Pingora's own limits leave the HTTP/2 handshake out.
         match timeout(limit, self.connector.get_http_session(peer)).await {
             Ok(Ok((HttpSession::H1(http1), reused))) => Ok((self.tidied(http1.into_inner()), reused)),
             Ok(Ok((session, reused))) => Ok((Box::new(session), reused)),
@@ -354,7 +354,7 @@ impl Link {
         let cleartext_http2 = session.as_http2().is_some() && self.upstream.tls.is_none();
         let limit = self.upstream.first_byte_timeout;
         let absolute = self.way.absolute(target, is_upgrade(ask));
-        // A part of the time that the request has: it must not be over for the sake of a better reason.
+        // The look takes only a part of the request's time, which must not run out for a better reason.
         let look = ask.timeout.min(self.upstream.total_timeout) / 8;
         let form = match &absolute {
             Some(absolute) => Form::Absolute(absolute),
@@ -374,7 +374,7 @@ impl Link {
         let rest = response.idle_limit(self.upstream.keepalive);
         let knows_its_user = connection_auth::is_answered(&self.upstream.connection_auth, response.headers());
         match (*session, peer) {
-            // It is closed: the next request on it might be taken for this one's sender.
+            // The connection is closed: the next request on it might be taken for one of this sender's.
             (HttpSession::H1(_), _) if knows_its_user || self.is_bound(ask) => {}
             (HttpSession::H1(mut http1), _) => {
                 http1.respect_keepalive();

@@ -1,5 +1,5 @@
-//! Why a server cannot be spoken with: a handshake in which everything is accepted and nothing is said finds out what
-//! the server has.
+//! Why a server cannot be spoken with. A handshake that accepts everything and sends no request finds out what the
+//! server has.
 //!
 //! One answer for polls, what passes through and checks of health, remembered for a moment. Must not know: requests.
 
@@ -11,20 +11,20 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::certificates::Papers;
+use super::egress::Way;
 use super::refusal::Refusal;
-use super::way::Way;
 #[cfg(feature = "openssl")]
-use super::{refusal, secured};
+use super::{refusal, with_openssl};
 use crate::config;
 use crate::upstream::target::Target;
 
-/// What was found out is believed for so long: failures come many at a time.
+/// How long a finding is believed: failures come many at a time.
 const BELIEVED: Duration = Duration::from_secs(5);
 
-/// A request that failed waits no longer for its reason.
+/// The longest that a failed request waits for its reason.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
-/// Servers that are remembered.
+/// Most servers that are remembered.
 const SERVERS_MAX: usize = 64;
 
 /// Finds out what is wrong with the servers of one upstream.
@@ -40,8 +40,8 @@ impl Diagnosis {
         Arc::new(Diagnosis { upstream, papers, way, known: Mutex::default() })
     }
 
-    /// Why TLS with this server failed, or, if the upstream has no `tls`, whether it should have; `None` if a handshake
-    /// shows nothing. `name` is whom the server has to be.
+    /// Returns why TLS with this server failed, or, if the upstream has no `tls`, whether it should have it; `None` if
+    /// a handshake shows nothing. `name` is the name that the server has to prove.
     pub(super) async fn of(&self, server: &Target, name: &str) -> Option<Refusal> {
         if let Some((at, found)) = self.known.lock().get(server)
             && at.elapsed() < BELIEVED
@@ -61,9 +61,9 @@ impl Diagnosis {
     async fn look(&self, server: &Target, name: &str) -> Option<Refusal> {
         let connection = self.way.reach(server, true).await.ok()?;
         let Some(tls) = self.upstream.tls.clone() else {
-            return secured::shakes_hands(connection, name).await.then(refusal::speaks_tls);
+            return with_openssl::shakes_hands(connection, name).await.then(refusal::speaks_tls);
         };
-        // The system's authorities are many, and are read from files.
+        // The system has many authorities, and they are read from files, which blocks.
         let papers = self.papers.clone();
         let everything = tokio::task::spawn_blocking(move || papers.for_diagnosis(&tls)).await.ok()??;
         everything.diagnose(connection, name).await

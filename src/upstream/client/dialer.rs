@@ -1,5 +1,5 @@
-//! How a connection is made where Pingora cannot make it: on ways that it does not know, and to servers whose TLS is
-//! OpenSSL's business. Polls and what passes through use the same one.
+//! Makes the connections that Pingora cannot make: through proxies, and to servers whose TLS OpenSSL speaks. Polls and
+//! what passes through use the same one.
 //!
 //! Must not know: requests, pools, which server is chosen.
 
@@ -17,38 +17,38 @@ use pingora::{Error, ErrorType, Result};
 
 use super::bridge;
 use super::diagnosis::Diagnosis;
+use super::egress::{Reached, Way};
 use super::refusal::Refusal;
-use super::secured::Terms;
-use super::way::{Reached, Way};
+use super::with_openssl::Terms;
 use crate::upstream::target::Target;
 
 /// Makes the connections to one server.
 pub(super) struct Dialer {
     pub(super) target: Target,
     pub(super) way: Arc<Way>,
-    /// Through an HTTP proxy as well, which is else only connected to.
+    /// Whether even cleartext HTTP goes through a tunnel of an HTTP proxy.
     pub(super) is_tunnel: bool,
     pub(super) tls: Tls,
 }
 
-/// What is done about TLS.
+/// Which library speaks TLS.
 pub(super) enum Tls {
-    /// It is Pingora's business, or there is none. The server's name, if there is.
+    /// Pingora speaks it, with this name of the server; `None` if the connection is cleartext.
     Pingora(Option<String>),
     OpenSsl(OpenSsl),
 }
 
 pub(super) struct OpenSsl {
-    /// Whom the server has to be.
+    /// The name that the server has to prove.
     pub(super) name: String,
-    /// Nothing but HTTP/2 is spoken.
+    /// Whether only HTTP/2 is spoken.
     pub(super) http2: bool,
     pub(super) terms: Arc<Terms>,
     pub(super) diagnosis: Arc<Diagnosis>,
 }
 
 impl Dialer {
-    /// The peer whose connections it makes. `group` tells apart all that trust depends on.
+    /// Returns the peer whose connections it makes. `group` differs whenever anything that trust depends on does.
     pub(super) fn peer(self, group: u64) -> HttpPeer {
         let mut hasher = DefaultHasher::new();
         (group, &self.target, self.is_tunnel).hash(&mut hasher);
@@ -90,7 +90,7 @@ impl OpenSsl {
         Ok(theirs.into())
     }
 
-    /// The refusal, or what a look at the server says of it.
+    /// Returns the refusal, explained by a look at the server.
     async fn explained(&self, refusal: Refusal, target: &Target) -> Refusal {
         if refusal.is_certain() {
             return refusal;

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::refusal::{Refusal, Remedy};
+use super::refusal::{Refusal, Workaround};
 use pingora::connectors::l4::ConnectErrorExt;
 use pingora::{BError, Error, ErrorType};
 
@@ -33,11 +33,11 @@ impl Cause {
     }
 
     /// What would make the server one that is spoken with.
-    pub(super) fn remedies(&self) -> Vec<Remedy> {
+    pub(super) fn workarounds(&self) -> Vec<Workaround> {
         self.0
             .root_cause()
             .downcast_ref::<Refusal>()
-            .map(|refusal| refusal.remedies().to_vec())
+            .map(|refusal| refusal.workarounds().to_vec())
             .unwrap_or_default()
     }
 

@@ -16,9 +16,9 @@ use pingora::{Error, ErrorType};
 use tokio::time::timeout;
 
 use super::body;
+use super::egress::Absolute;
 use super::error_text::Cause;
 use super::proxy_answer;
-use super::way::Absolute;
 use crate::upstream::decode::{self, Coding};
 use crate::upstream::failure::Failure;
 use crate::upstream::head;
@@ -31,7 +31,7 @@ const MAX_INFORMATIONAL: usize = 8;
 /// An exchange that failed, and whether the server may be thought not to have seen it.
 pub(super) struct Broken {
     pub(super) failure: Failure,
-    /// No byte of a response came.
+    /// Whether no byte of a response came.
     unanswered: bool,
 }
 
@@ -41,7 +41,7 @@ impl Broken {
         Self { failure, unanswered: true }
     }
 
-    /// The same, better explained.
+    /// Returns the same with a better explanation.
     pub(super) fn explained(self, failure: Failure) -> Self {
         Self { failure, ..self }
     }
@@ -61,11 +61,11 @@ impl From<Failure> for Broken {
 /// How a request names what it asks for.
 #[derive(Clone, Copy)]
 pub(super) enum Form<'a> {
-    /// By its path (RFC 9112 §3.2.1); in HTTP/2 with the `:scheme` that Pingora assumes, https.
+    /// By its path (RFC 9112 §3.2.1). In HTTP/2 its `:scheme` is https, as Pingora assumes.
     Origin,
     /// HTTP/2 without TLS, whose `:scheme` is another one.
     CleartextHttp2,
-    /// To a proxy.
+    /// By a whole URL, to a proxy.
     Absolute(&'a Absolute),
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn exchange(
     }
     if !has_body(&ask.method, head.status) {
         let head = Head { close_delimited: false, ..head };
-        // Reads nothing, but lets an HTTP/2 stream end.
+        // There is no body to read, but an HTTP/2 stream has to end.
         body::read(session, None, 0, None).await?;
         return Ok(Response { head, codings: Vec::new(), body: Vec::new(), held: None });
     }
@@ -183,7 +183,7 @@ impl Response {
 /// The request as it goes out.
 fn request(ask: &Ask, form: Form<'_>) -> Result<Box<RequestHeader>, Failure> {
     let target = ask.path_and_query.as_str();
-    // Pingora would cut a fragment off, and what is asked would not be what was meant.
+    // Pingora would cut a fragment off, and another resource would be asked for.
     let is_bad = |byte: u8| byte <= b' ' || byte == 0x7f || byte == b'#';
     if !target.starts_with('/') || target.bytes().any(is_bad) {
         return Err(unsendable(format!("{target:?} is not a path and query")));
@@ -209,7 +209,7 @@ fn request(ask: &Ask, form: Form<'_>) -> Result<Box<RequestHeader>, Failure> {
     let (mut parts, ()) = http::Request::new(()).into_parts();
     (parts.method, parts.headers) = (ask.method.clone(), headers);
     let mut request = Box::new(RequestHeader::from(parts));
-    // Not by the parts: a target need not be a URI.
+    // The target is not built from parts, as it need not be a URI.
     let written = match form {
         Form::Absolute(absolute) => absolute.target(target.as_bytes()).into(),
         _ => Cow::Borrowed(target.as_bytes()),
@@ -222,7 +222,7 @@ fn request(ask: &Ask, form: Form<'_>) -> Result<Box<RequestHeader>, Failure> {
     Ok(request)
 }
 
-/// What a client says to its own proxy is nothing for pollcast's.
+/// Fields from a client for its own proxy must not reach pollcast's.
 fn is_set_here(name: &HeaderName, form: Form<'_>) -> bool {
     name == HOST || (matches!(form, Form::Absolute(_)) && name == PROXY_AUTHORIZATION)
 }
@@ -245,11 +245,11 @@ async fn write(
 
 struct Head {
     status: StatusCode,
-    /// The words behind it, if they are not the usual ones.
+    /// The reason phrase, if it is not the usual one.
     phrase: Option<Box<str>>,
     headers: HeaderMap,
     bytes: usize,
-    /// Neither a length nor chunks: a body, if there is one, ends with the connection.
+    /// Whether a body would end with the connection, as there are neither a length nor chunks.
     close_delimited: bool,
 }
 
@@ -299,7 +299,7 @@ async fn read_head_http1(session: &mut Http1Session) -> Result<Head, Broken> {
 }
 
 fn head_failure(error: Box<Error>, skipped: usize) -> Broken {
-    // Pingora tells how much it had read in words only.
+    // Pingora tells only in words how much it had read.
     let context = error.context.as_ref().map_or("", |context| context.as_str());
     let unanswered = skipped == 0 && context.ends_with("bytes already read: 0");
     let failure = match error.etype() {

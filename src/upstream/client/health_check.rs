@@ -36,7 +36,7 @@ impl HealthCheck for Probe {
         let Some(target) = target_of(backend) else {
             return Error::e_explain(ErrorType::InternalError, "an unknown server");
         };
-        // This address, and not the one that is best now.
+        // It checks this address, and not the one that is best now.
         let target = Target { addresses: None, ..target };
         let upstream = &self.link.upstream;
         self.link.way.freshen().await;

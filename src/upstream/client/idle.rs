@@ -28,7 +28,7 @@ pub(super) struct Idle {
 
 #[derive(Default)]
 struct State {
-    /// The one that was used last is the last.
+    /// The connection that was used last stands last.
     resting: VecDeque<Resting>,
     /// Runs while there are any.
     sweep: Option<JoinHandle<()>>,
@@ -36,30 +36,30 @@ struct State {
 
 struct Resting {
     target: Target,
-    /// The papers that it was made with.
+    /// The number of the certificates that it was made with.
     group: u64,
     stream: Stream,
     until: Instant,
 }
 
 impl Idle {
-    /// `most`: with one more the one that rested longest is closed.
+    /// `most` is the most connections: one more closes the one that rested longest.
     pub(super) fn new(most: usize) -> Arc<Idle> {
         Arc::new(Idle { most, state: Mutex::default() })
     }
 
-    /// Lets a connection rest that nothing more is to be read from. `group`: the papers that it was made with.
+    /// Keeps a connection whose answer was read whole. `group` is the number of the certificates that it was made with.
     pub(super) fn keep(self: &Arc<Self>, target: &Target, group: u64, stream: Stream, time: Duration) {
         let resting = Resting { target: target.clone(), group, stream, until: Instant::now() + time };
         let mut state = self.state.lock();
         state.resting.push_back(resting);
         let surplus = if state.resting.len() > self.most { state.resting.pop_front() } else { None };
-        // One of another runtime may have ended with that.
+        // A task of another runtime may have ended with it.
         if state.sweep.as_ref().is_none_or(JoinHandle::is_finished) {
             state.sweep = Some(tokio::spawn(sweep(Arc::downgrade(self))));
         }
         drop(state);
-        // Closing is a system call: not under the lock.
+        // Connections are closed without the lock, as that is a system call.
         drop(surplus);
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 #[cfg(feature = "openssl")]
-use super::seen::VERDICT_OF_PINS;
+use super::rejected_certificate::VERDICT_OF_PINS;
 use crate::config::Pin;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -23,12 +23,12 @@ pub(super) struct Refusal {
     /// A look at the server would not say more.
     is_certain: bool,
     /// What would change it.
-    remedies: Vec<Remedy>,
+    workarounds: Vec<Workaround>,
 }
 
 /// A key of `tls` that makes a server that was refused one that is spoken with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Remedy {
+pub enum Workaround {
     /// `tls` itself.
     Tls,
     /// None of it.
@@ -43,19 +43,19 @@ pub enum Remedy {
 
 impl Refusal {
     fn certain(words: impl Into<String>) -> Refusal {
-        Refusal { words: words.into(), is_certain: true, remedies: Vec::new() }
+        Refusal { words: words.into(), is_certain: true, workarounds: Vec::new() }
     }
 
     fn uncertain(words: impl Into<String>) -> Refusal {
         Refusal { is_certain: false, ..Refusal::certain(words) }
     }
 
-    fn with(self, remedy: Remedy) -> Refusal {
-        Refusal { remedies: vec![remedy], ..self }
+    fn with(self, workaround: Workaround) -> Refusal {
+        Refusal { workarounds: vec![workaround], ..self }
     }
 
-    pub(super) fn remedies(&self) -> &[Remedy] {
-        &self.remedies
+    pub(super) fn workarounds(&self) -> &[Workaround] {
+        &self.workarounds
     }
 
     pub(super) fn is_certain(&self) -> bool {
@@ -83,7 +83,7 @@ pub(super) fn pins_of(der: &[u8]) -> Option<[Pin; 2]> {
 #[cfg(feature = "openssl")]
 pub(super) fn not_pinned(der: Option<&[u8]>) -> Refusal {
     match der.and_then(pins_of) {
-        // No remedy: the pins are there to keep it out.
+        // No workaround: the pins are there to keep it out.
         Some([key, _]) => Refusal::certain(format!("the certificate's key is none of tls.pin: it is {key}")),
         None => Refusal::certain("the certificate is none of tls.pin"),
     }
@@ -190,7 +190,7 @@ pub(super) fn no_http2() -> Refusal {
 
 /// A certificate was not believed for a server that has to be `name`.
 #[cfg(feature = "openssl")]
-pub(super) fn of_certificate(seen: &super::seen::Seen, name: &str) -> Refusal {
+pub(super) fn of_certificate(seen: &super::rejected_certificate::Seen, name: &str) -> Refusal {
     use verdict::{
         AUTHORITYS_KEY_TOO_SMALL, DIGEST_TOO_WEAK, EXPIRED, HOSTNAME_MISMATCH, KEY_TOO_SMALL, NO_ISSUER,
         NO_ISSUER_AT_ALL, NO_ISSUER_LOCALLY, NOT_YET_VALID, SELF_SIGNED, SELF_SIGNED_IN_CHAIN, WRONG_PURPOSE,
@@ -230,15 +230,15 @@ pub(super) fn of_certificate(seen: &super::seen::Seen, name: &str) -> Refusal {
     });
     match (seen.result.as_raw(), pins_of(&seen.leaf), leaf.names.first()) {
         (HOSTNAME_MISMATCH | IP_ADDRESS_MISMATCH, _, Some(name)) if is_dns_name(name) => {
-            refusal.with(Remedy::Sni(name.clone()))
+            refusal.with(Workaround::Sni(name.clone()))
         }
         (
             SELF_SIGNED | SELF_SIGNED_IN_CHAIN | NO_ISSUER | NO_ISSUER_LOCALLY | NO_ISSUER_AT_ALL
             | HOSTNAME_MISMATCH | IP_ADDRESS_MISMATCH,
             Some([key, _]),
             _,
-        ) => refusal.with(Remedy::Pin(key)),
-        (KEY_TOO_SMALL | AUTHORITYS_KEY_TOO_SMALL | DIGEST_TOO_WEAK, ..) => refusal.with(Remedy::Legacy),
+        ) => refusal.with(Workaround::Pin(key)),
+        (KEY_TOO_SMALL | AUTHORITYS_KEY_TOO_SMALL | DIGEST_TOO_WEAK, ..) => refusal.with(Workaround::Legacy),
         _ => refusal,
     }
 }
@@ -253,7 +253,7 @@ fn is_dns_name(name: &str) -> bool {
 /// The upstream has no `tls`, and its server speaks it.
 #[cfg(feature = "openssl")]
 pub(super) fn speaks_tls() -> Refusal {
-    Refusal::certain("this port speaks TLS: add tls: {}").with(Remedy::Tls)
+    Refusal::certain("this port speaks TLS: add tls: {}").with(Workaround::Tls)
 }
 
 /// What a server speaks that only `tls.legacy` speaks, if it is that.
@@ -269,13 +269,13 @@ pub(super) fn of_protocol(version: &str, cipher: &str) -> Option<Refusal> {
         }
         "TLSv1.2" => {
             let words = format!("no common cipher: the server wants {cipher}, which is weak: legacy: true");
-            Some(Refusal::certain(words).with(Remedy::Legacy))
+            Some(Refusal::certain(words).with(Workaround::Legacy))
         }
         older => {
             let number = older.trim_start_matches("TLSv");
             let number = if number == "1" { "1.0" } else { number };
             let words = format!("no common protocol: the server speaks TLS {number} at most: legacy: true");
-            Some(Refusal::certain(words).with(Remedy::Legacy))
+            Some(Refusal::certain(words).with(Workaround::Legacy))
         }
     }
 }
@@ -285,7 +285,7 @@ pub(super) fn of_protocol(version: &str, cipher: &str) -> Option<Refusal> {
 pub(super) fn together(one: Option<Refusal>, other: Option<Refusal>) -> Option<Refusal> {
     match (one, other) {
         (Some(one), Some(other)) => Some(Refusal {
-            remedies: [one.remedies(), other.remedies()].concat(),
+            workarounds: [one.workarounds(), other.workarounds()].concat(),
             ..Refusal::certain(format!("{one}; and {other}"))
         }),
         (one, other) => one.or(other),
@@ -306,7 +306,7 @@ pub(super) fn of_handshake(error: &openssl::ssl::Error) -> Refusal {
     }
     let last = error.ssl_error().and_then(|stack| stack.errors().last());
     if let Some(HTTP_REQUEST | TOO_LONG | WRONG_VERSION) = last.map(openssl::error::Error::reason_code) {
-        return Refusal::certain("this port does not speak TLS").with(Remedy::NoTls);
+        return Refusal::certain("this port does not speak TLS").with(Workaround::NoTls);
     }
     Refusal::uncertain(match (last, error.io_error()) {
         (Some(last), _) if last.reason_code() == UNEXPECTED_END => ENDED.to_owned(),

@@ -9,14 +9,14 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::Desk;
+use super::Context;
 use super::response::{arguments, problem, typed};
 use crate::identity::{Principal, PrincipalPattern, Way};
 
 const USAGE: &str =
     "say whose streams end: /-/end?subject=name, with way, issuer and type where several clients have it";
 
-pub(super) fn end(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+pub(super) fn end(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let pattern = match arguments(request, ["subject", "way", "issuer", "type"]) {
         Ok(said) => match pattern(said) {
             Ok(pattern) => pattern,
@@ -24,7 +24,7 @@ pub(super) fn end(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Byt
         },
         Err(response) => return *response,
     };
-    match (desk.end_subject)(&pattern) {
+    match (context.end_subject)(&pattern) {
         Ok(ended) => {
             let PrincipalPattern { subject, way, issuer, .. } = &pattern;
             let way = way.map(Way::label);

@@ -1,4 +1,4 @@
-//! Whom a probe asks: the route or upstream that a URL belongs to.
+//! The route or upstream that the URL of a probe belongs to.
 //!
 //! Must not know: what is asked.
 
@@ -10,14 +10,14 @@ use crate::config::{Config, Route, Upstream};
 use crate::front::{Match, Routes};
 use crate::resource::{CanonicalPath, canonical_path, canonical_query};
 
-/// What is polled, and as what.
+/// The route by which a URL is polled, and the parts of the URL.
 #[derive(Debug)]
-pub(super) struct Aim {
+pub(super) struct Destination {
     /// The route, or what a route of this upstream would be by default.
     pub(super) route: Arc<Route>,
-    /// It stands in the file.
+    /// Whether the route stands in the file.
     pub(super) is_route: bool,
-    /// Canonical.
+    /// The path in its canonical form.
     pub(super) path: String,
     pub(super) query: Option<String>,
     /// The authority of an absolute URL.
@@ -25,9 +25,11 @@ pub(super) struct Aim {
     pub(super) proto: &'static str,
 }
 
+/// Finds the destination of a URL.
+///
 /// # Errors
-/// The URL is none, or no upstream is its.
-pub(super) fn aim(config: &Config, url: &str) -> Result<Aim, String> {
+/// The text is no URL, or no upstream serves it.
+pub(super) fn destination(config: &Config, url: &str) -> Result<Destination, String> {
     let wanted = "a path (/prices/1) or an absolute URL (https://api.example.com/prices/1) is wanted";
     let uri: Uri = url.parse().map_err(|_| format!("--probe is no URL: {wanted}"))?;
     let authority = uri.authority().map(|authority| authority.as_str().to_ascii_lowercase());
@@ -71,7 +73,7 @@ pub(super) fn aim(config: &Config, url: &str) -> Result<Aim, String> {
     // A server's own address is what is asked without any host.
     let host = authority.filter(|_| route.upstream.host.is_none());
     let proto = if https { "https" } else { "http" };
-    Ok(Aim { route, is_route, path, query: target.query, host, proto })
+    Ok(Destination { route, is_route, path, query: target.query, host, proto })
 }
 
 /// The host by which a path alone has a route, if it has none without: the first one that a route names.

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::refusal::{self, Refusal};
-use super::seen::{Seen, VERDICT_OF_PINS};
+use super::rejected_certificate::{Seen, VERDICT_OF_PINS};
 pub(super) use super::tls_stream::Secured;
 use crate::config;
 use crate::config::Pin;

@@ -10,7 +10,7 @@ use super::super::Upstream;
 use super::super::problem::{Findings, Place, suggestion};
 
 /// What the settings of routes may refer to.
-pub struct Surroundings<'a> {
+pub struct Context<'a> {
     /// Relative paths are relative to it.
     pub base_dir: &'a Path,
     /// The upstreams of the file.

@@ -1,5 +1,5 @@
-//! The way to a server, up to where something can be said to it: directly, over a Unix socket, or through a proxy.
-//! Polls, what passes through, checks of health and looks at a server that is not understood go the same way.
+//! The way to a server: directly, over a Unix socket, or through a proxy. Polls, requests that pass through, health
+//! checks and diagnoses all go this way.
 //!
 //! Must not know: TLS, pools, requests.
 
@@ -27,7 +27,8 @@ use crate::config::{self, Proxy, ProxyProtocol};
 use crate::upstream::WatchedSecret;
 use crate::upstream::target::{Addresses, Site, Target};
 
-/// A connection that is silent for so long is asked whether it lives, so often until it counts as dead.
+/// TCP keepalive: a connection that is silent for so long is probed, and is dead after so many probes without an
+/// answer.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 5;
@@ -35,15 +36,15 @@ const KEEPALIVE_RETRIES: u32 = 5;
 /// How the servers of one upstream are reached.
 pub(super) struct Way {
     upstream: Arc<config::Upstream>,
-    /// The proxy, with its password as it is now.
+    /// The proxy with its current password.
     proxy: Option<RwLock<Arc<Proxy>>>,
-    /// Where that password stands, if others may replace it.
+    /// The file with that password, if other programs may replace it.
     password: Option<Arc<WatchedSecret>>,
     /// The addresses of the proxy, as far as they are known.
     proxy_addresses: Addresses,
 }
 
-/// What connections to an HTTP proxy say that carry requests in absolute form (RFC 9112 §3.2.2).
+/// The parts of requests in absolute form, for an HTTP proxy (RFC 9112 §3.2.2).
 #[derive(Debug, Clone)]
 pub struct Absolute {
     /// Scheme and authority, to be put before a path.
@@ -59,7 +60,7 @@ pub struct Absolute {
 impl Absolute {
     /// A request's target in absolute form.
     pub fn target(&self, path: &[u8]) -> Vec<u8> {
-        // The one target that is no path (RFC 9112 §3.2.4).
+        // `*` is the only target that is no path (RFC 9112 §3.2.4).
         [self.origin.as_bytes(), if path == b"*" { b"" } else { path }].concat()
     }
 }
@@ -70,7 +71,7 @@ pub(super) enum Reached {
     Unix(UnixStream),
 }
 
-/// Why there is no connection, in an operator's words. It may name what clients should not know.
+/// Why there is no connection, in words for operators. They may name what clients should not know.
 #[derive(Debug)]
 pub(super) struct Unreached(String);
 
@@ -83,12 +84,12 @@ impl Way {
         Arc::new(Way { upstream, proxy, password, proxy_addresses: Addresses::default() })
     }
 
-    /// Has looks at the file of the proxy's password that give none counted.
+    /// Counts reads of the proxy's password file that give no password.
     pub(super) fn count_failures(&self, failures: &IntCounter) {
         self.password.iter().for_each(|password| password.count_failures(failures));
     }
 
-    /// Takes the proxy's password that its file has now. Nothing is done where there is no such file.
+    /// Reads the proxy's password from its file again, if there is such a file.
     pub(super) async fn freshen(&self) {
         let (Some(file), Some(proxy)) = (&self.password, &self.proxy) else { return };
         let password = file.password(false).await;
@@ -109,7 +110,7 @@ impl Way {
         Some(self.proxy.as_ref()?.read().clone())
     }
 
-    /// Whether Pingora cannot go this way itself.
+    /// Whether Pingora cannot make the connection itself.
     pub(super) fn is_own(&self, target: &Target) -> bool {
         self.upstream.proxy.is_some() || !matches!(target.site, Site::Inet(_)) || target.addresses.is_some()
     }
@@ -170,13 +171,13 @@ impl Way {
             .with_time(KEEPALIVE_IDLE)
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(KEEPALIVE_RETRIES);
-        // A connection without them is one all the same.
+        // A connection without keepalive is good, too.
         let _ = SockRef::from(&connection).set_tcp_keepalive(&keepalive);
         let _ = connection.set_nodelay(true);
         Ok(connection)
     }
 
-    /// A little less than the time there is, so that the reason is told and not that the time is over.
+    /// Returns a little less than the time that is left, so that the reason is told rather than a timeout.
     fn patience(&self) -> Duration {
         self.upstream.connect_timeout.mul_f64(0.95)
     }
@@ -204,7 +205,7 @@ impl Way {
         .unwrap_or_else(|elapsed| Err(late(elapsed)))
     }
 
-    /// A connection to the proxy itself. Its name is looked up each time; the last addresses count where that fails.
+    /// Connects to the proxy. Its name is looked up each time; the last addresses count if that fails.
     async fn connect_to(&self, proxy: &Proxy) -> io::Result<TcpStream> {
         match tokio::net::lookup_host((proxy.host.as_str(), proxy.port)).await {
             Ok(found) => self.proxy_addresses.set(&found.collect::<Vec<_>>()),
@@ -247,7 +248,7 @@ impl Unreached {
         Unreached(words)
     }
 
-    /// The words, if that is what an error comes from.
+    /// Returns the words if an error comes from this.
     pub(super) fn found_in(error: &Error) -> Option<String> {
         error.root_cause().downcast_ref::<Unreached>().map(ToString::to_string)
     }

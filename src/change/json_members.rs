@@ -1,4 +1,4 @@
-//! Which values of a body the rules speak of.
+//! Finds the values of a body that rules name.
 //!
 //! Must not know: what a rule does to them.
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::config::{Change, Members};
 use crate::resource::Element;
 
-/// What rules say of one value.
+/// The rules that name one value.
 #[derive(Debug, Clone, Copy, Default)]
 struct Mark {
     ignored: bool,
@@ -19,7 +19,7 @@ struct Mark {
     array_key: u16,
 }
 
-/// What the rules say of all values of a body. Without any that speaks of places it is empty.
+/// The rules that name each value of a body. It is empty if no rule names places.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     marks: Vec<Mark>,
@@ -28,7 +28,7 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// What the rules say of this value and all within it.
+    /// Returns the rules for this value and all values within it.
     pub(super) fn of(change: &Change, root: Element<'_>) -> Marks {
         let mut found = Marks { first: root.index(), ..Marks::default() };
         let mut finder = Finder { root, tree: None };
@@ -78,7 +78,7 @@ impl Marks {
     }
 }
 
-/// The first rule that speaks of a value counts.
+/// The first rule that names a value counts.
 fn first(held: &mut u16, rule: u16) {
     if *held == 0 {
         *held = rule;
@@ -88,11 +88,11 @@ fn first(held: &mut u16, rule: u16) {
 /// Finds members in one body.
 struct Finder<'a> {
     root: Element<'a>,
-    /// Made for the first expression.
+    /// The tree is made for the first expression.
     tree: Option<Box<Tree>>,
 }
 
-/// A body as expressions want it.
+/// A body in the form that expressions are evaluated on.
 struct Tree {
     value: Value,
     /// The address of each value in it and its place in the body, in the order of addresses.
@@ -100,7 +100,7 @@ struct Tree {
 }
 
 impl Tree {
-    /// Boxed, so that the values stay where they are.
+    /// Returns the tree in a box, so that the values keep their addresses.
     fn of(root: Element<'_>) -> Box<Tree> {
         let places = Vec::with_capacity(root.nodes_within());
         let mut tree = Box::new(Tree { value: root.value(), places });
@@ -116,7 +116,7 @@ impl Tree {
 }
 
 impl Finder<'_> {
-    /// Places of the values.
+    /// Returns the places of the values.
     fn find(&mut self, members: &Members) -> Vec<usize> {
         match members {
             Members::Pointer(pointer) => {
@@ -143,7 +143,7 @@ fn locate(element: Element<'_>, value: &Value, places: &mut Vec<(usize, usize)>)
         }
         Value::Object(members) => {
             if element.members().count() == members.len() {
-                // No name comes twice: both are in the order of the text.
+                // The names of an object are unique, so that both are in the order of the text.
                 let members = element.members().zip(members.values());
                 members.for_each(|((_, element), value)| locate(element, value, places));
                 return;

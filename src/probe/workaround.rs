@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::config::{Proxy, ProxyProtocol, Upstream, UpstreamTls};
-use crate::upstream::{Client, Failure, FetchError, Remedy, remedies, wants_credentials};
+use crate::upstream::{Client, Failure, FetchError, Workaround, wants_credentials, workarounds};
 
 /// Lines that are added one after the other before it is given up.
 const TRIES_MAX: usize = 4;
@@ -16,20 +16,20 @@ pub(super) async fn lines(upstream: &Upstream, error: &FetchError) -> Option<Str
         return of_proxy(upstream, &error.failure).await;
     }
     let mut upstream = upstream.clone();
-    let mut found = remedies(&error.failure);
+    let mut found = workarounds(&error.failure);
     let mut is_pinned_here = false;
     for _ in 0..TRIES_MAX {
         if found.is_empty() {
             return None;
         }
-        for remedy in found.drain(..) {
-            is_pinned_here |= matches!(remedy, Remedy::Pin(_));
-            apply(&mut upstream, remedy);
+        for workaround in found.drain(..) {
+            is_pinned_here |= matches!(workaround, Workaround::Pin(_));
+            apply(&mut upstream, workaround);
         }
         let client = Client::new(Arc::new(upstream.clone())).ok()?;
         match client.connect().await {
             Ok(()) => return Some(written(&upstream, is_pinned_here)),
-            Err(error) => found = remedies(&error.failure),
+            Err(error) => found = workarounds(&error.failure),
         }
     }
     None
@@ -97,17 +97,17 @@ async fn connects(upstream: Upstream) -> bool {
     }
 }
 
-fn apply(upstream: &mut Upstream, remedy: Remedy) {
-    if remedy == Remedy::NoTls {
+fn apply(upstream: &mut Upstream, workaround: Workaround) {
+    if workaround == Workaround::NoTls {
         upstream.tls = None;
         return;
     }
     let tls = upstream.tls.get_or_insert_with(UpstreamTls::unsaid);
-    match remedy {
-        Remedy::Tls | Remedy::NoTls => {}
-        Remedy::Legacy => tls.legacy = true,
-        Remedy::Pin(pin) => (tls.pin, tls.ca) = (vec![pin], None),
-        Remedy::Sni(name) => tls.sni = Some(name),
+    match workaround {
+        Workaround::Tls | Workaround::NoTls => {}
+        Workaround::Legacy => tls.legacy = true,
+        Workaround::Pin(pin) => (tls.pin, tls.ca) = (vec![pin], None),
+        Workaround::Sni(name) => tls.sni = Some(name),
     }
 }
 

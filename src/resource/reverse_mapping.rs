@@ -1,5 +1,5 @@
-//! What an answer of a mapped route says of paths, as its clients see them (contract §10): `Location`,
-//! `Content-Location`, `Link`, `Refresh`, and where a cookie is for.
+//! Brings the paths in an answer of a mapped route back to those that clients see (contract §10): `Location`,
+//! `Content-Location`, `Link`, `Refresh`, and the paths of cookies.
 //!
 //! `mapping` has the other direction. Pure. Must not know: how answers are had or written.
 
@@ -106,7 +106,7 @@ impl<'a> Seen<'a> {
         Seen { to, answered, asked: asked.unwrap_or_else(|| "/".to_owned()) }
     }
 
-    /// A URI reference (RFC 3986 §4.1). Returns `None` if it is to be left.
+    /// Returns a URI reference (RFC 3986 §4.1) as clients see it. `None` if it is left as it is.
     fn reference(&self, said: &str) -> Option<String> {
         let said = said.trim();
         let (reference, fragment) = said.find('#').map_or((said, ""), |at| said.split_at(at));
@@ -115,7 +115,7 @@ impl<'a> Seen<'a> {
             None if !before.is_empty() => return None,
             None => "",
             Some(found) if is_one(found, self.answered.authority) || self.is_said_authority(found) => before,
-            // What the upstream calls itself means nothing to clients.
+            // The upstream's own name means nothing to clients.
             Some(found) if self.is_upstreams(found) => "",
             Some(_) => return None,
         };
@@ -130,7 +130,7 @@ impl<'a> Seen<'a> {
         let (path_alone, query) = target.split_once('?').map_or((&*target, None), |(p, q)| (p, Some(q)));
         let mapped = match back(self.to, path_alone, query) {
             Some(mapped) => mapped,
-            // A name that no client knows, but a path that it does.
+            // Clients do not know the name, but the path.
             None if kept.is_empty() && !before.is_empty() && is_clients(self.to, path_alone) => {
                 target.clone()
             }
@@ -148,7 +148,7 @@ impl<'a> Seen<'a> {
         Some(format!("{kept}{mapped}{fragment}"))
     }
 
-    /// The name that the operator gives out for the client's.
+    /// Whether it is the authority that the operator says clients use (`forwarded.host`).
     fn is_said_authority(&self, found: &str) -> bool {
         let said = self.answered.route.upstream.forwarded.as_ref();
         is_one(found, said.and_then(|said| said.host.as_deref()))
@@ -170,7 +170,7 @@ impl<'a> Seen<'a> {
             let sign = &found[..1];
             match (sign, is_quoted) {
                 ("\\", true) => {
-                    // Of a quoted pair the second character is no sign.
+                    // The second character of a quoted pair is no delimiter.
                     let end = found.char_indices().nth(2).map_or(found.len(), |(end, _)| end);
                     text.push_str(&found[..end]);
                     rest = &found[end..];
@@ -229,7 +229,7 @@ impl<'a> Seen<'a> {
                 is_changed = true;
                 continue;
             }
-            // One that begins with no slash is none (RFC 6265 §5.2.4).
+            // A value without a leading slash is no path (RFC 6265 §5.2.4).
             if is("path") && value.starts_with('/') {
                 let path = cookie_path(self.to, value);
                 is_changed |= path != value;
@@ -242,8 +242,8 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// The client's path and query for those of the upstream. Returns `None` if they are to be left: no client's path leads
-/// there, or they are the client's already.
+/// Returns the client's path and query for those of the upstream. `None` if they are left as they are: no client's path
+/// leads there, or they are the client's already.
 fn back(to: &UpstreamPath, path: &str, query: Option<&str>) -> Option<String> {
     if !is_upstream_first(to) && is_clients(to, path) {
         return None;
@@ -295,7 +295,7 @@ fn rest_of(value: &str) -> Option<String> {
     let last = text.split('/').count();
     let segment = |(at, text): (usize, &str)| match text {
         "" if at + 1 == last => Some(String::new()),
-        // A plus is one by now.
+        // A plus sign was decoded to a space before.
         text => for_segment(&text.replace('%', "%25").replace('+', "%2B")),
     };
     let segments: Option<Vec<String>> = text.split('/').enumerate().map(segment).collect();
@@ -316,7 +316,7 @@ fn is_clients(to: &UpstreamPath, path: &str) -> bool {
     to.client.values(path).is_some() || is_base(&to.client)
 }
 
-/// Where a cookie of this path is for, as clients see it.
+/// Returns the path of a cookie as clients see it.
 fn cookie_path(to: &UpstreamPath, path: &str) -> String {
     let prefix = to.client.fixed_prefix();
     if !is_upstream_first(to) && is_under(path, &prefix) {
@@ -330,10 +330,10 @@ fn cookie_path(to: &UpstreamPath, path: &str) -> String {
             None => base,
         })
     });
-    // The upstream's root and what lies beside it: nothing else of this host is its.
+    // The path is the upstream's root, or lies beside it: no other part of this host belongs to the upstream.
     below.unwrap_or(prefix)
 }
 
 #[cfg(test)]
-#[path = "mapping_back_tests.rs"]
+#[path = "reverse_mapping_tests.rs"]
 mod tests;

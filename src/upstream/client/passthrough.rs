@@ -12,11 +12,11 @@ use pingora::{Error, ErrorType};
 use tokio::time::timeout;
 
 use super::connector::For;
+use super::egress::{Absolute, Unreached};
 use super::error_text::Cause;
 use super::proxy::WANTS_CREDENTIALS;
 use super::proxy_answer;
-use super::refusal::{Refusal, Remedy};
-use super::way::{Absolute, Unreached};
+use super::refusal::{Refusal, Workaround};
 use super::{Bond, Client, Whose};
 use crate::upstream::failure::{Failure, FetchError};
 use crate::upstream::target::Target;
@@ -145,12 +145,12 @@ impl Client {
 }
 
 /// What would make the server one that is spoken with, as far as a look at it showed.
-pub fn remedies(failure: &Failure) -> Vec<Remedy> {
+pub fn workarounds(failure: &Failure) -> Vec<Workaround> {
     let (Failure::Tls { source } | Failure::Reset { source }) = failure else { return Vec::new() };
     if let Some(refusal) = source.downcast_ref::<Refusal>() {
-        return refusal.remedies().to_vec();
+        return refusal.workarounds().to_vec();
     }
-    source.downcast_ref::<Cause>().map(Cause::remedies).unwrap_or_default()
+    source.downcast_ref::<Cause>().map(Cause::workarounds).unwrap_or_default()
 }
 
 /// Whether a proxy wants a user and a password, or others.

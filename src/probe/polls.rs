@@ -8,8 +8,8 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-use super::aim::Aim;
-use super::{Question, Refusal, pollable, remedy};
+use super::destination::Destination;
+use super::{Question, Refusal, pollable, workaround};
 use crate::poll::{self, Login};
 use crate::resource::{KeyParts, ResourceKey, Validators};
 use crate::upstream::{Answer, Ask, Client, Document, Failure, FetchError};
@@ -67,7 +67,7 @@ pub(super) struct Trial {
 
 struct Asker<'a> {
     client: &'a Client,
-    aim: &'a Aim,
+    destination: &'a Destination,
     login: Login,
     /// One request at a time, of whatever URL.
     turn: &'a Semaphore,
@@ -82,9 +82,9 @@ impl Asker<'_> {
         headers: &[(HeaderName, HeaderValue)],
         validators: Option<&Validators>,
     ) -> Result<Answer, FetchError> {
-        let mut ask = request(self.aim, headers, validators);
+        let mut ask = request(self.destination, headers, validators);
         ask.max_body = self.max_body;
-        ask.document = Document::Unknown { complete_within: self.aim.route.first_answer };
+        ask.document = Document::Unknown { complete_within: self.destination.route.first_answer };
         self.send(&ask).await
     }
 
@@ -99,18 +99,19 @@ impl Asker<'_> {
 /// # Errors
 /// The upstream cannot be used, or a request of it failed.
 pub(super) async fn ask(
-    aim: &Aim,
+    destination: &Destination,
     question: &Question,
     turn: &Semaphore,
     urls: usize,
 ) -> Result<Observed, Refusal> {
-    let client = Client::new(aim.route.upstream.clone()).map_err(Refusal::Start)?;
-    let login = Login::of(&aim.route);
-    let mut asker = Asker { client: &client, aim, login, turn, max_body: aim.route.poll.max_body, urls };
+    let client = Client::new(destination.route.upstream.clone()).map_err(Refusal::Start)?;
+    let login = Login::of(&destination.route);
+    let mut asker =
+        Asker { client: &client, destination, login, turn, max_body: destination.route.poll.max_body, urls };
     let mut observed = Observed::default();
     polls(&mut asker, question, &mut observed).await?;
     // What takes something away is not asked for more than it takes to see that.
-    if pollable::unpollable(&observed.polls, &aim.route).is_some() {
+    if pollable::unpollable(&observed.polls, &destination.route).is_some() {
         return Ok(observed);
     }
     observed.has_socket = has_socket(&asker, &question.headers).await;
@@ -125,7 +126,7 @@ pub(super) async fn ask(
         let answer = asker.fetch(&question.headers, Some(&validators)).await;
         observed.conditional = Some(answer.map_err(|error| Refusal::Unreachable(error, None))?);
     }
-    for (said, headers) in trials_of(&question.headers, &aim.route.poll.accept) {
+    for (said, headers) in trials_of(&question.headers, &destination.route.poll.accept) {
         // A form of it that is no document, or too large, says nothing of the polled one.
         if let Ok(answer) = asker.fetch(&headers, None).await {
             observed.trials.push(Trial { said, answer });
@@ -171,7 +172,7 @@ async fn polls(asker: &mut Asker<'_>, question: &Question, observed: &mut Observ
                 break;
             }
             Err(error) => {
-                let lines = remedy::lines(&asker.aim.route.upstream, &error).await;
+                let lines = workaround::lines(&asker.destination.route.upstream, &error).await;
                 return Err(Refusal::Unreachable(error, lines));
             }
         }
@@ -193,10 +194,10 @@ fn is_an_answer(failure: &Failure) -> bool {
 
 /// Whether the API has a WebSocket of its own at this URL.
 async fn has_socket(asker: &Asker<'_>, headers: &[(HeaderName, HeaderValue)]) -> bool {
-    if asker.aim.route.upstream.http2 {
+    if asker.destination.route.upstream.http2 {
         return false;
     }
-    let mut ask = request(asker.aim, headers, None);
+    let mut ask = request(asker.destination, headers, None);
     let handshake = [
         (header::CONNECTION, "Upgrade"),
         (header::UPGRADE, "websocket"),
@@ -204,7 +205,7 @@ async fn has_socket(asker: &Asker<'_>, headers: &[(HeaderName, HeaderValue)]) ->
         (header::SEC_WEBSOCKET_KEY, "cG9sbGNhc3QtcHJvYmUtMDE="),
     ];
     ask.headers.extend(handshake.map(|(name, value)| (name, HeaderValue::from_static(value))));
-    ask.document = Document::Unknown { complete_within: asker.aim.route.first_answer };
+    ask.document = Document::Unknown { complete_within: asker.destination.route.first_answer };
     match asker.send(&ask).await {
         // A poll expects no other protocol: the client of polls ends such a connection at once.
         Err(FetchError { failure: Failure::Framing { found }, .. }) => {
@@ -258,15 +259,19 @@ fn trials_of(
     without.chain(with).collect()
 }
 
-fn request(aim: &Aim, headers: &[(HeaderName, HeaderValue)], validators: Option<&Validators>) -> Ask {
+fn request(
+    destination: &Destination,
+    headers: &[(HeaderName, HeaderValue)],
+    validators: Option<&Validators>,
+) -> Ask {
     let key = ResourceKey::new(KeyParts {
-        route: aim.route.index,
-        proto: aim.proto,
-        host: aim.host.clone(),
-        path: aim.path.clone(),
-        query: aim.query.clone(),
+        route: destination.route.index,
+        proto: destination.proto,
+        host: destination.host.clone(),
+        path: destination.path.clone(),
+        query: destination.query.clone(),
         class: headers.to_vec(),
         vary: Vec::new(),
     });
-    poll::poll(&key, &aim.route, validators, 0)
+    poll::poll(&key, &destination.route, validators, 0)
 }

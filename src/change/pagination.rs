@@ -1,12 +1,12 @@
 //! Whether an answer is the whole of a list, or a page of it (contract §8).
 //!
-//! Nothing says so for sure but a next page: a length at which a limit is likely counts as a page until a longer
-//! answer shows that it was none. Pure. Must not know: what is done with items.
+//! Only a next page proves it. An answer of a length that is likely to be a limit counts as a page until a longer
+//! answer shows that it was the whole list. Pure. Must not know: what is done with items.
 
-/// What a request and its answer say about how much of the list this is.
+/// What a request and its answer say about the part of the list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Said {
-    /// There is a next page (`Link: rel=next`).
+    /// Whether there is a next page (`Link: rel=next`).
     pub has_more: bool,
     /// The numbers in the query that may be the length of a page.
     pub limits: Vec<usize>,
@@ -20,7 +20,7 @@ const LIMITS: [&str; 11] =
 const USUAL: [usize; 17] = [10, 12, 15, 16, 20, 24, 25, 30, 32, 40, 48, 60, 64, 128, 256, 512, 1024];
 
 impl Said {
-    /// `query`: of the poll.
+    /// `query` is that of the poll.
     pub fn new(query: Option<&str>, has_more: bool) -> Said {
         let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
         let limits = pairs.filter_map(|(name, value)| {
@@ -32,14 +32,14 @@ impl Said {
     }
 }
 
-/// What is known of how much of a list its answers are. Answers are numbered by the caller.
+/// The knowledge of how much of a list its answers have. The caller numbers the answers.
 #[derive(Debug, Default)]
 pub(super) struct Extent {
     /// The longest answer so far, items.
     longest: usize,
-    /// The list has scrolled at this length: new items came in at one end and as many left at the other.
+    /// The length at which the list has scrolled: new items came in at one end, and as many left at the other.
     window: Option<usize>,
-    /// The newest answer that was the whole list; 0: there was none.
+    /// Number of the newest answer with the whole list; 0 if there was none.
     whole_at: u64,
     /// The newest answer that was taken for a page because of its length alone.
     limited_at: Option<u64>,
@@ -51,15 +51,15 @@ pub(super) enum Part {
     Whole,
     /// Its length looks like a page's limit.
     Limited,
-    /// There is more.
+    /// There are further pages.
     Page,
 }
 
 impl Extent {
-    /// Judges an answer of `length` items. `scrolled`: it looks as a window does that moved on.
+    /// Judges an answer of `length` items. `scrolled` says that it looks like a window that moved on.
     pub(super) fn judge(&mut self, number: u64, length: usize, said: &Said, scrolled: bool) -> Part {
         if length > self.longest {
-            // What was taken for a limit was none: those answers were the whole list.
+            // The length that was taken for a limit was none: those answers had the whole list.
             if let Some(at) = self.limited_at.take() {
                 self.whole_at = self.whole_at.max(at);
             }
@@ -81,7 +81,7 @@ impl Extent {
         Part::Whole
     }
 
-    /// The answer of this number, and what stands on it, is taken in: it was the whole list.
+    /// Notes that the answer of this number had the whole list.
     pub(super) fn was_whole(&mut self, number: u64) {
         self.whole_at = number;
     }

@@ -1,4 +1,4 @@
-//! In place of `secured.rs` in a build without OpenSSL: rustls does what it can, and the configuration refuses what it
+//! In place of `with_openssl.rs` in a build without OpenSSL: rustls does what it can, and the configuration refuses what it
 //! cannot.
 //!
 //! Must not know: anything.

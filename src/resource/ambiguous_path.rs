@@ -1,4 +1,4 @@
-//! What servers may read in a path that has more than one reading (contract §11).
+//! The readings of a path that servers do not agree on (contract §11).
 //!
 //! Errs towards more readings: one too many costs a poll that could have been shared, one too few lets a path slip
 //! past the route that guards it. Must not know: routes.
@@ -10,14 +10,14 @@ use super::target::tidied;
 /// Every path that some server might take a raw path for.
 #[derive(Debug, Default)]
 pub struct Readings {
-    /// With their escapes as they came, as patterns have them.
+    /// The paths with their escapes as they came, as patterns have them.
     pub escaped: BTreeSet<String>,
-    /// With their escapes resolved once, twice and until none is left, those of IIS and overlong UTF-8 too.
+    /// The paths with their escapes resolved once, twice and until none is left, those of IIS and overlong UTF-8 too.
     pub decoded: BTreeSet<String>,
 }
 
-/// So often escapes of escapes are resolved. A path that has some left then is taken for the root, too, where no
-/// route with a name of its own is.
+/// How often escapes of escapes are resolved. A path that has some left then is taken for the root, too, where no route
+/// has a name of its own.
 const DECODINGS_MAX: usize = 16;
 
 impl Readings {
@@ -32,7 +32,7 @@ impl Readings {
         Readings { escaped: expand(BTreeSet::from([tidied(raw)])), decoded: expand(decoded) }
     }
 
-    /// All of them.
+    /// Returns all readings.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.escaped.union(&self.decoded).map(String::as_str)
     }
@@ -54,7 +54,7 @@ fn expand(paths: BTreeSet<String>) -> BTreeSet<String> {
     for (sign, read) in [
         ('\\', with_slashes as fn(&str) -> String),
         ('#', |path| until(path, '#')),
-        // Behind an escape.
+        // A question mark may stand behind an escape.
         ('?', |path| until(path, '?')),
         (';', without_parameters),
         ('\0', |path| until(path, '\0')),
@@ -66,14 +66,14 @@ fn expand(paths: BTreeSet<String>) -> BTreeSet<String> {
     readings
 }
 
-/// Only what is there is read in two ways: a long path must not cost many times its length.
+/// Only a path with the sign has another reading: a long path must not cost many times its length.
 fn also(readings: &mut BTreeSet<String>, sign: char, read: fn(&str) -> String) {
     let more: Vec<String> =
         readings.iter().filter(|path| path.contains(sign)).map(|path| read(path)).collect();
     readings.extend(more);
 }
 
-/// Decodes as the most obliging of servers.
+/// Decodes as the most lenient server does.
 pub(super) fn decode(text: &str) -> String {
     let bytes: Vec<u8> = percent_encoding::percent_decode_str(&without_unicode_escapes(text)).collect();
     String::from_utf8_lossy(&without_overlong(&bytes)).into_owned()
@@ -83,7 +83,7 @@ pub(super) fn decode(text: &str) -> String {
 fn decode_all(path: &str) -> String {
     let mut path = path.to_owned();
     for _ in 0..DECODINGS_MAX {
-        // An escape of an escape of an escape, and so on, in one step.
+        // Escapes of escapes, at any depth, are resolved in one step.
         let decoded = decode(&without_nesting(&path));
         if decoded == path {
             return path;

@@ -1,4 +1,4 @@
-//! What operators are shown, and which of them are let in.
+//! What the answers to operators are made of, and which operators are let in.
 //!
 //! Must not know: requests.
 
@@ -12,11 +12,12 @@ use crate::metrics::Metrics;
 /// Gives how many resources a URL touched, or what is wrong with the URL.
 pub type PollNow = dyn Fn(&str) -> Result<usize, &'static str> + Send + Sync;
 
-/// Returns how many streams of the client ended that is meant, or the full names of several, none of whose streams did.
+/// Ends the streams of a client. Returns how many ended, or the full names of the clients that the call could mean: then
+/// no stream ended.
 pub type EndSubject = dyn Fn(&PrincipalPattern) -> Result<usize, Vec<Arc<Principal>>> + Send + Sync;
 
-/// What operators are shown, and which of them are let in.
-pub struct Desk {
+/// What the answers to operators are made of, and which operators are let in.
+pub struct Context {
     /// The topics that `/resources` lists.
     pub hub: Arc<Hub>,
     /// The metrics that `/metrics` shows.
@@ -25,7 +26,7 @@ pub struct Desk {
     pub token: Option<Secret>,
     /// Names that it answers to without a token, besides addresses and `localhost`; lower case.
     pub hosts: Vec<String>,
-    /// Browsers can connect, and are not to be talked into asking for others' pages.
+    /// Whether browsers can connect: then a page of another site must not have them ask.
     pub is_tcp: bool,
     /// Whether the process is about to end.
     pub is_draining: Box<dyn Fn() -> bool + Send + Sync>,

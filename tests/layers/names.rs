@@ -1,0 +1,108 @@
+//! Whether the words in names of files are words that a reader brings along: keys of the configuration, metrics, words
+//! of the pages that users read first, or terms of the field.
+//!
+//! Must not know: what a file holds.
+
+use std::collections::BTreeSet;
+
+use pollcast::config;
+use serde_json::Value;
+
+use super::source::Code;
+
+/// What users read: the words of these texts are known.
+const TEXTS: [&str; 3] = [
+    include_str!("../../README.md"),
+    include_str!("../../src/manual/concepts.md"),
+    include_str!("../../src/manual/protocol.md"),
+];
+
+const METRICS: &str = include_str!("../../src/metrics.rs");
+
+/// Terms of the field and of the architecture that no user has to know.
+const TERMS: &str = "
+    activity adaptive align ambiguous app arrivals attend attendance backplane bind bridge bundle canonical chunks
+    classify compact comparison compute connector crowd crypto deadlines decision decode deflate descriptors diagnosis dialer
+    difference draft egress engine environment exceptions exchange fanout fetch findings flapping framing freshness fuzzing gate
+    goaway grant hand hub inbox index instant ledger lingering listing loss memory merge noise normalized operations
+    ownership pagination parser plan pollable preamble principal priority publish publisher quarantine question queue
+    receive rejected respond response room rules scalar schedule schema service settings source standing step
+    subscription suggestion supervisor takeover timers topic traffic trial trust units unpolled unshared validate validated
+    validators value view views wire workaround
+";
+
+/// Names that this code has coined, and that want a better one. The list only gets shorter.
+const COINED: &[&str] = &["alike", "asking", "novelties", "payer", "seat", "sloppy", "stakes"];
+
+/// Common words that say nothing of what a file holds, although a text has them.
+const EMPTY: &[&str] = &["place", "seen", "thing", "way", "whoever", "whose"];
+
+/// Files whose names have other words, and coined names that are gone.
+pub fn check(files: &[(Vec<String>, &str, Code)]) -> Vec<String> {
+    let known = known();
+    let words = |module: &[String]| {
+        module.iter().flat_map(|part| part.split('_')).map(str::to_owned).collect::<Vec<String>>()
+    };
+    let mut violations = Vec::new();
+    let mut coined: BTreeSet<&str> = COINED.iter().copied().collect();
+    for (module, file, _) in files {
+        for word in words(module) {
+            coined.remove(word.as_str());
+            let is_known = known.contains(stem(&word)) && !EMPTY.contains(&word.as_str());
+            if !is_known && !COINED.contains(&word.as_str()) {
+                violations.push(format!(
+                    "src/{file}: `{word}` is no key, metric or word of README: take the word that a reader would \
+                     search for, or add a term of the field to TERMS in tests/layers/names.rs"
+                ));
+            }
+        }
+    }
+    let gone = coined.iter().map(|word| {
+        format!("no file is named `{word}` any more: take it out of COINED in tests/layers/names.rs")
+    });
+    violations.extend(gone);
+    violations
+}
+
+fn known() -> BTreeSet<String> {
+    let mut words = BTreeSet::new();
+    let mut add = |text: &str| {
+        let found = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        words.extend(found.map(|word| stem(&word.to_ascii_lowercase()).to_owned()));
+    };
+    keys(&config::schema(), &mut add);
+    METRICS.split('"').skip(1).step_by(2).for_each(&mut add);
+    TEXTS.iter().chain([&TERMS]).for_each(|text| add(text));
+    add("main mod lib manual metrics");
+    words
+}
+
+/// The names of all properties of a schema.
+fn keys(schema: &Value, add: &mut impl FnMut(&str)) {
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::Object(properties)) = members.get("properties") {
+                properties.keys().for_each(|key| add(key));
+            }
+            members.values().for_each(|value| keys(value, add));
+        }
+        Value::Array(items) => items.iter().for_each(|value| keys(value, add)),
+        _ => {}
+    }
+}
+
+/// The singular of a word, roughly.
+fn stem(word: &str) -> &str {
+    if word.len() > 3 { word.strip_suffix('s').unwrap_or(word) } else { word }
+}
+
+#[test]
+fn a_name_that_no_reader_would_search_for_is_caught() {
+    let file = |module: &[&str]| {
+        (module.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>(), "a.rs", Code::of("//! x"))
+    };
+    let found = check(&[file(&["hub", "turnstile"]), file(&["hub", "max_clients"]), file(&["hub", "place"])]);
+    let caught: Vec<&str> = found.iter().filter_map(|found| found.strip_prefix("src/a.rs: `")).collect();
+    assert_eq!(caught.len(), 2, "{found:#?}");
+    assert!(caught[0].starts_with("turnstile") && caught[1].starts_with("place"), "{found:#?}");
+}
