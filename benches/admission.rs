@@ -1,5 +1,5 @@
-//! What it costs to ask a client who it is: time from connecting to the first event of a stream, and the
-//! server's CPU, for each way in: `cargo bench --bench admission`.
+//! The cost of authentication: time from connecting to the first event of a stream, and the server's CPU, for each way
+//! in: `cargo bench --bench admission`.
 //!
 //! The released program in a process of its own, a real upstream, one client after the other over loopback.
 //! New: each client comes with credentials never seen before; again: with those of the last one.

@@ -51,7 +51,7 @@ pub struct App {
     _always: Vec<crate::hub::Attendance>,
 }
 
-/// What tells the parts of an application to end, or to look at their files.
+/// The controls by which the parts of an application are told to end, or to look at their files.
 struct Controls {
     /// Turns true when the listeners are to close.
     close: watch::Sender<bool>,
@@ -142,7 +142,8 @@ pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
     })
 }
 
-/// What the parts of an application share: the clients of its upstreams, the poll loops, the hub and the fan-out.
+/// Makes the values that the parts of an application share: the clients of its upstreams, the poll loops, the hub and
+/// the fan-out.
 fn shared(
     config: Arc<Config>,
     metrics: Metrics,
@@ -223,7 +224,7 @@ impl App {
         self.addresses.clone()
     }
 
-    /// None, too, if it is a Unix socket.
+    /// Returns the address of the admin listener. `None` if there is none, or if it is a Unix socket.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
     }
@@ -238,7 +239,7 @@ impl App {
     /// of all streams spread over `drain.window`. Returns as soon as nothing is left.
     pub async fn drain(&self) {
         self.announce();
-        // In full, even if no client is connected: until load balancers notice, clients still come.
+        // The whole delay counts, even if no client is connected: until load balancers notice, clients still come.
         tokio::time::sleep(self.shared.config.drain.delay).await;
         self.controls.close_idle.send_replace(true);
         self.end_all(None, || self.is_empty()).await;
@@ -270,7 +271,7 @@ impl App {
         self.end_all(Some(SETTLING), || self.is_empty() && left() == 0).await;
     }
 
-    /// From now on it is not ready, and answers close their connections.
+    /// Begins the drain: from now on the process is not ready, and answers close their connections.
     fn announce(&self) {
         *self.sockets.lock() = Arc::default();
         self.shared.draining.store(true, Ordering::SeqCst);
@@ -297,7 +298,7 @@ impl App {
         tracing::info!(left, "drained");
     }
 
-    /// Nothing is served any more.
+    /// Whether nothing is served any more.
     fn is_empty(&self) -> bool {
         self.shared.fanout.clients() == 0 && self.shared.active.load(Ordering::SeqCst) == 0
     }
@@ -330,7 +331,7 @@ impl Drop for App {
     }
 }
 
-/// What the admin listener shows of this application.
+/// Returns what the answers of the admin listener are made of.
 fn admin_context(shared: &Arc<Shared>) -> admin::Context {
     let (state, writes, ends) = (shared.clone(), shared.clone(), shared.clone());
     let admin = shared.config.admin.as_ref();

@@ -13,7 +13,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// What is logged. Pingora's hand-over counts its waits as errors; what fails there is told anyway.
+/// The levels that are logged. Pingora's hand-over logs its waits as errors; a failure there is reported anyway.
 const LOGGED: &str =
     "info,pingora=warn,pingora_core=warn,pingora_core::server::transfer_fd=off,pingora_proxy=warn";
 

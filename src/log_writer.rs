@@ -1,4 +1,4 @@
-//! Where log lines wait until they are written: a bounded buffer, and a thread of its own that empties it.
+//! The log lines that wait to be written: a bounded buffer, and a thread of its own that empties it.
 //!
 //! A reader of the log that hangs holds up that thread alone. What does not fit is dropped and counted, and so is what
 //! cannot be written. Must not know: what a line says.
@@ -16,7 +16,7 @@ use crate::metrics::{LogLoss, log_lines_lost};
 /// The buffer holds so many bytes for each line that may wait: long lines leave less room for others.
 const LINE_BYTES: usize = 1024;
 
-/// What the buffers keep of their memory once they are empty, bytes.
+/// Most memory that the empty buffers keep, bytes.
 const KEPT_BYTES: usize = 64 * 1024;
 
 /// The end of the process waits this long for what is left to be written.
@@ -131,7 +131,7 @@ impl Queue {
     }
 }
 
-/// As `Write::write_all`, also to a descriptor that another program has made one that does not block.
+/// As `Write::write_all`, even to a descriptor that another program has set to non-blocking.
 #[expect(
     clippy::disallowed_methods,
     reason = "the thread is the writer's own, and a file has no event to wait for"
@@ -163,7 +163,7 @@ impl Drop for Flush {
     }
 }
 
-/// One line of the log: what is written at once is one.
+/// One line of the log: a single write makes it.
 pub struct Line<'a>(&'a Queue);
 
 impl Write for Line<'_> {

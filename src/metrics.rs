@@ -120,7 +120,7 @@ metrics! {
     build: GaugeVec = float_gauges("build_info", &["version"]);
 }
 
-/// What became of a request with a header that may choose the content.
+/// The outcome of a request with a header that may choose the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DoubtOutcome {
     /// A plain request passed through.

@@ -24,7 +24,7 @@ pub struct Signals {
 
 /// How the process is to end.
 enum Farewell {
-    /// It was told to.
+    /// A signal said so.
     Drain,
     /// Another one has its sockets.
     Retire,

@@ -1,4 +1,4 @@
-//! What a supervisor that started the process is told: systemd's notification protocol (sd_notify(3)).
+//! The messages to a supervisor that started the process, in systemd's notification protocol (sd_notify(3)).
 //!
 //! Without `NOTIFY_SOCKET` in the environment there is no supervisor to tell. Must not know: why the process is ready.
 

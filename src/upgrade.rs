@@ -26,7 +26,7 @@ use crate::config::Upgrade;
 pub use failure::Failure;
 pub use socket::inspect;
 
-/// What the line is called among the sockets, whose names begin with an address.
+/// The name of the line among the sockets, whose names begin with an address.
 const LINE: &str = "line";
 
 /// How long the new process may take to have room for one message.
@@ -110,8 +110,9 @@ pub fn hand_over(upgrade: &Upgrade, sockets: &Sockets) -> Result<(), Failure> {
     }
 }
 
-/// Sends the sockets and the end of the line as Pingora's helper reads them: one message with all descriptors, and their
-/// names with spaces between. The helper's own sender would make a connection of its own, to whom cannot be seen.
+/// Sends the sockets and the end of the line as Pingora's helper reads them: one message with all descriptors, and
+/// their names with spaces between. The helper's own sender would make its own connection, whose peer could not be
+/// checked.
 fn send(successor: &UnixStream, sockets: &Sockets, line: &UnixStream) -> io::Result<()> {
     let named = sockets.0.iter().map(|(name, socket)| (name.as_str(), socket.as_raw_fd()));
     let (names, fds): (Vec<_>, Vec<_>) = named.chain([(LINE, line.as_raw_fd())]).unzip();
@@ -238,12 +239,12 @@ pub struct Predecessor {
     timeout: Duration,
 }
 
-/// What became of the old process.
+/// The state of the old process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relief {
     /// It accepts no more, and ends when its clients have left.
     Leaves,
-    /// It said nothing: it is gone.
+    /// It did not answer: it is gone.
     Gone,
 }
 
@@ -254,13 +255,13 @@ impl Predecessor {
     /// It did not wait, and goes on: this process is one too many.
     pub fn relieve(mut self) -> Result<Relief, Failure> {
         self.line.set_read_timeout(Some(self.timeout))?;
-        // What it last said can be read even if it hears nothing any more.
+        // Its last message can be read even if it does not read any more.
         let _ = self.line.write_all(&[ACCEPTING]);
         let mut word = [0];
         match self.line.read_exact(&mut word) {
             Ok(()) if word == [STAYING] => Err(Failure::TooLate),
             Ok(()) if word == [LEAVING] => Ok(Relief::Leaves),
-            // Whatever it is now, it cannot know of this process: one has to serve.
+            // The old process cannot know of this one, in whatever state it is: one of them has to serve.
             Ok(()) | Err(_) => Ok(Relief::Gone),
         }
     }

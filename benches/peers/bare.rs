@@ -1,5 +1,5 @@
-//! The role `bare`: the least that a proxy on Pingora can be. What pollcast's pass-through costs
-//! above it is pollcast's own. Must not know: who asks.
+//! The role `bare`: the least that a proxy on Pingora can be. What pollcast's pass-through costs above it is pollcast's
+//! own. Must not know: the clients.
 
 use async_trait::async_trait;
 use pingora::Result;

@@ -1,8 +1,8 @@
 //! The role `legacy`: an API of many resources that knows only polling, on real sockets, counting
 //! what goes through them; and the handle of the bench on it.
 //!
-//! Every resource changes by its own seeded clock, so two runs of the role have the same changes.
-//! Must not know: who asks.
+//! Every resource changes by its own seeded clock, so two runs of the role have the same changes. Must not know: the
+//! clients.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

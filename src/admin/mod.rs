@@ -124,7 +124,7 @@ fn answer(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes
     }
 }
 
-/// What a write that did not pass through would have done (contract §9).
+/// Has resources polled as if a write had passed through (contract §9).
 fn poll_now(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let wanted = "say what to poll: /-/poll?url=/path or an absolute URL";
     let url = match arguments(request, ["url"]) {

@@ -1,4 +1,4 @@
-//! What is polled, how often, for how many, with what outcome, and when next.
+//! The list of resources: how often each is polled, for how many clients, with what outcome, and when next.
 //!
 //! Must not know: HTTP.
 
@@ -9,7 +9,8 @@ use crate::config::Order;
 use crate::frame::State;
 use crate::hub::{Hub, Outcome, Topic};
 
-/// All resources now, by path. Credentials are named, never shown; nor are query parameters that look like some.
+/// Returns all resources, by path. Credentials are named and never shown, and so are query parameters that look like
+/// credentials.
 pub fn list(hub: &Hub) -> Value {
     let mut topics = hub.topics();
     topics.sort_by_key(|topic| topic.key().target());

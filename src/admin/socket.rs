@@ -1,4 +1,4 @@
-//! Where the admin surface listens: a TCP port, or a Unix socket of the process's user alone.
+//! The socket of the admin listener: a TCP port, or a Unix socket that only the process's user can use.
 //!
 //! Must not know: what is asked.
 

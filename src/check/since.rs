@@ -1,4 +1,4 @@
-//! What of a file behaves otherwise than with 0.1.0: the entries of `src/manual/from-0.1.md` that concern it.
+//! The differences to 0.1.0 that concern a file: the entries of `src/manual/from-0.1.md`.
 //!
 //! The page is the list, and the table below says whom its entries concern; one that no row names concerns every file.
 //! Must not know: what the entries say.

@@ -1,4 +1,4 @@
-//! What one node is for one resource, and what it may show: the decisions alone, without any I/O.
+//! The role of one node for one resource, and the contents that it may show: the decisions alone, without any I/O.
 //!
 //! A resource's content is ordered by the fence of the node that polled it and by a sequence below that fence. The
 //! version of a content has no order. Must not know: engines, messages, clocks.

@@ -13,7 +13,8 @@ use super::secret::Secret;
 pub struct Admin {
     /// Where it listens. Clients must not be able to reach it.
     pub address: AdminAddress,
-    /// When set, every admin request must carry `Authorization: Bearer <token>`, `/live` and `/ready` apart.
+    /// The token that a request must carry as `Authorization: Bearer <token>`, but for `/live` and `/ready`. `None` if
+    /// no request needs one (default).
     pub token: Option<Secret>,
     /// Names that it answers to without a token, besides addresses and `localhost`; lower case.
     pub hosts: Vec<String>,

@@ -1,5 +1,4 @@
-//! What counts as a change of a resource, and how a change is told: the route's `change`, `delta`
-//! and `feed`.
+//! The settings of changes: what counts as one, and how it is told. They are the route's `change`, `delta` and `feed`.
 //!
 //! Must not know: bodies; what a rule does to one is `change/`.
 

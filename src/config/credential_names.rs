@@ -25,7 +25,7 @@ const CREDENTIAL_PARTS: [&str; 17] = [
     "cert",
 ];
 
-/// What contains such a part by accident: a browser's name, and the names that only browsers write.
+/// Names that contain such a part by accident: `User-Agent`, and the names that only browsers write.
 const ACCIDENTAL: &str = "user-agent";
 const ACCIDENTAL_PREFIX: &str = "sec-";
 

@@ -1,4 +1,4 @@
-//! What holds when the file says nothing: one value for every key that has a default.
+//! The defaults: one value for every key that has one.
 //!
 //! conf/reference.yaml says the same with reasons; a test holds the two together.
 //! Must not know: the file.
@@ -131,7 +131,7 @@ impl Default for Drain {
 pub const UPGRADE_TIMEOUT: Duration = seconds(30);
 
 impl Default for Threads {
-    /// One a core, both.
+    /// Each kind has one thread for each core.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Threads { front: cores, shards: cores }
@@ -319,7 +319,7 @@ impl Default for Switches {
 }
 
 impl Default for Cors {
-    /// None yet: `validate` wants at least one origin.
+    /// There are no origins yet: `validate` wants at least one.
     fn default() -> Self {
         Cors { origins: Vec::new(), credentials: false, max_age: seconds(600) }
     }

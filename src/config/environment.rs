@@ -1,7 +1,7 @@
 //! `${NAME}` and `${NAME:-default}` inside a value, replaced from the environment.
 //!
-//! Replaced after the file was parsed: what the environment says can only ever be a value, never structure.
-//! Must not know: the process environment; the caller hands in the lookup.
+//! They are replaced after the file was parsed, so that the environment gives values and never structure. Must not
+//! know: the process environment; the caller hands in the lookup.
 
 use std::borrow::Cow;
 
@@ -45,7 +45,7 @@ pub(super) fn file_of(value: &str) -> Option<&str> {
     value.trim().strip_prefix("${file:")?.strip_suffix('}').filter(|path| !path.contains('}'))
 }
 
-/// The value of what stands between the braces.
+/// Returns the value for the text between the braces.
 fn variable(inside: &str, lookup: Lookup<'_>) -> Result<String, String> {
     if inside.starts_with("file:") {
         return Err("${file:…} is a whole value, with nothing beside it".to_owned());

@@ -48,24 +48,24 @@ pub struct TokenPlaces {
 /// Signed tokens (RFC 7519).
 #[derive(Debug, Clone)]
 pub struct Jwt {
-    /// At least one. Names are told apart; one without a name is alone.
+    /// The issuers, at least one. Their names differ; an issuer without a name is the only one.
     pub issuers: Vec<Issuer>,
-    /// One of these has to be in `aud`; empty: a token that names an audience is not for us.
+    /// Audiences, one of which has to be in `aud`. If there are none, a token that names an audience is refused.
     pub audience: Vec<String>,
-    /// How far clocks may differ.
+    /// How far clocks may differ (default: 30 s).
     pub leeway: Duration,
-    /// The claim that names the subject.
+    /// The claim that names the subject (default: `sub`).
     pub subject: String,
     /// Path parameters that have to equal a claim: (parameter, claim).
     pub claims: Vec<(String, String)>,
-    /// A token without `exp` would be good for ever.
+    /// Whether a token needs `exp`, without which it would be good for ever (default: true).
     pub require_exp: bool,
 }
 
 /// An issuer of tokens and the keys that are its own: a key proves nothing in another issuer's name.
 #[derive(Debug, Clone)]
 pub struct Issuer {
-    /// What `iss` has to be. `None` if it is not looked at.
+    /// The value that `iss` must have. `None` if it is not looked at.
     pub name: Option<String>,
     /// The algorithms that its signatures may use (default: RS256, ES256 and EdDSA).
     pub algorithms: Vec<Algorithm>,
@@ -105,7 +105,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All, by their names in a token's head.
+    /// All algorithms, by their names in a token's head.
     pub const ALL: [(&'static str, Algorithm); 12] = [
         ("HS256", Algorithm::Hs256),
         ("HS384", Algorithm::Hs384),
@@ -121,7 +121,7 @@ impl Algorithm {
         ("EdDSA", Algorithm::EdDsa),
     ];
 
-    /// Whether both sides have the same secret.
+    /// Whether both sides hold the same secret.
     pub fn is_symmetric(self) -> bool {
         matches!(self, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512)
     }
@@ -130,7 +130,7 @@ impl Algorithm {
 /// A key of the configuration.
 #[derive(Debug, Clone)]
 pub struct StaticKey {
-    /// Tokens that name another one are not tried with it.
+    /// The key's id (`kid`). Tokens that name another one are not tried with this key.
     pub id: Option<String>,
     /// What signatures are checked with.
     pub material: KeyMaterial,
@@ -139,9 +139,9 @@ pub struct StaticKey {
 /// What signatures are checked with. Its kind decides which algorithms it can check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyMaterial {
-    /// For the HS algorithms.
+    /// A secret, for the HS algorithms.
     Secret(Secret),
-    /// A public key, PEM, as read at load.
+    /// A public RSA key, PEM, as read at load; for the RS and PS algorithms.
     Rsa(Vec<u8>),
     /// A public key on an elliptic curve, PEM, as read at load; for the ES algorithms.
     Ec(Vec<u8>),
@@ -154,14 +154,14 @@ pub enum KeyMaterial {
 pub struct Jwks {
     /// Where the set is read from.
     pub source: JwksSource,
-    /// It is read again this often, and at once for a token that names an unknown key.
+    /// The set is read again this often, and at once for a token that names an unknown key (default: 10 min).
     pub refresh: Duration,
 }
 
 /// Where a key set is read from.
 #[derive(Debug, Clone)]
 pub enum JwksSource {
-    /// Absolute.
+    /// A file, by its absolute path.
     File(PathBuf),
     /// A URL that is asked.
     Url {
@@ -172,12 +172,12 @@ pub enum JwksSource {
     },
 }
 
-/// Keys that stay the same, one a client.
+/// Keys that stay the same, one for each client.
 #[derive(Debug, Clone)]
 pub struct ApiKeys {
     /// The request header that carries a client's key (default: `x-api-key`).
     pub header: HeaderName,
-    /// Names, which are the subjects, and keys.
+    /// The clients: their names, which are the subjects, and their keys.
     pub clients: Vec<(String, Secret)>,
 }
 
@@ -187,15 +187,17 @@ pub struct ApiKeys {
 pub struct Forward {
     /// The server that is asked, reached like any upstream.
     pub server: Arc<Upstream>,
-    /// Path and query.
+    /// Path and query of the URL.
     pub path: String,
-    /// Request headers that go along; without any of them the server is not asked.
+    /// Request headers that go along. A request with none of them is not asked about (default: Authorization and
+    /// Cookie).
     pub headers: Vec<HeaderName>,
-    /// The answer's header that names the subject; none of it: a digest of what was sent.
+    /// The answer's header that names the subject (default: `x-auth-request-user`). Without it the subject is a digest
+    /// of what was sent.
     pub subject: HeaderName,
-    /// The whole exchange.
+    /// Longest time of the whole exchange (default: 2 s).
     pub timeout: Duration,
-    /// How long an answer counts for the same headers, a fifth less or more.
+    /// How long an answer counts for the same headers, a fifth less or more (default: 30 s).
     pub cache: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Where clients connect, validated: addresses, TLS, whose word about a client's address counts.
+//! The listeners, validated: addresses, TLS, and the proxies that are trusted.
 //!
 //! Must not know: how the file says it, what is in the files of certificates.
 
@@ -11,32 +11,32 @@ use ipnet::IpNet;
 /// One entry of `listeners`: an address that clients connect to, and what holds for connections there.
 #[derive(Debug, Clone)]
 pub struct Listener {
-    /// Resolved at load; port 0 asks the system for one.
+    /// The address, resolved at load. With port 0 the system chooses one.
     pub address: SocketAddr,
-    /// Cleartext HTTP/2 by prior knowledge beside HTTP/1.1.
+    /// Whether cleartext HTTP/2 is served by prior knowledge beside HTTP/1.1 (default: false). With TLS, ALPN decides.
     pub http2: bool,
     /// The certificates and versions of TLS. `None` if connections are cleartext (default).
     pub tls: Option<ListenerTls>,
-    /// Connections begin with a PROXY header: those of `trusted_proxies`, or all if there are none.
+    /// Whether connections begin with a PROXY header: those of `trusted_proxies`, or all if there are none (default:
+    /// false).
     pub proxy_protocol: bool,
     /// Networks whose `X-Forwarded-For` is believed. `X-Forwarded-*`, `X-Real-IP` and `Forwarded` of other peers are
     /// removed.
     pub trusted_proxies: Vec<IpNet>,
-    /// The hosts that are served, as [`host_name`] makes them; empty: any.
+    /// The hosts that are served, as [`host_name`] makes them. If it is empty, all are (default).
     pub hosts: Vec<String>,
     /// Where a client's address is found. The default is the last of the three ways that the listener can know.
     pub client_address: ClientAddress,
 }
 
 impl Listener {
-    /// Whether a connection is its socket and nothing else: what is said on it comes from the socket's own
-    /// peer, in the clear.
+    /// Whether a connection is a bare socket: its bytes come from the socket's own peer, in cleartext.
     pub fn is_bare(&self) -> bool {
         self.tls.is_none() && !self.proxy_protocol
     }
 }
 
-/// A Host as hosts are compared: in lower case, without a port and the dot of the root.
+/// Returns a Host in the form in which hosts are compared: in lower case, without a port and the dot of the root.
 pub fn host_name(host: &str) -> String {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) && !name.ends_with(':') => {
@@ -50,7 +50,7 @@ pub fn host_name(host: &str) -> String {
 /// TLS on a listener: its certificates, and what it asks of clients.
 #[derive(Debug, Clone)]
 pub struct ListenerTls {
-    /// At least one; the first is for clients that name none of them.
+    /// The certificates, at least one. The first is for clients that ask for no name, or for one that none has.
     pub certificates: Vec<CertificateFiles>,
     /// The lowest version that is spoken (default: 1.2).
     pub min_version: TlsVersion,
@@ -58,7 +58,7 @@ pub struct ListenerTls {
     pub client_ca: Option<PathBuf>,
     /// Whether clients must show a certificate, where `client_ca` is set (default: they need not).
     pub client_certificates: ClientCertificates,
-    /// How often the files are looked at for new ones; `None` if only when told.
+    /// How often the files are read again. `None` if only SIGHUP has them read (default: 30 s).
     pub reload: Option<Duration>,
 }
 

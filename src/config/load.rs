@@ -1,4 +1,4 @@
-//! From a file or its text to a [`Config`], through all stages.
+//! Loads a [`Config`] from a file or its text, through all stages.
 //!
 //! The only place of the configuration that asks the process for its environment.
 //! Must not know: any key.

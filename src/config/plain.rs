@@ -1,8 +1,8 @@
-//! Whose plain requests are: the API's, or answered from the snapshot (contract §3).
+//! The two ways to answer plain requests: from the snapshot, or by the API (contract §3).
 //!
 //! Must not know: requests.
 
-/// Whose plain requests are (contract §3).
+/// How plain requests are answered (contract §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plain {
     /// They are answered from the snapshot.
@@ -12,10 +12,10 @@ pub enum Plain {
 }
 
 impl Plain {
-    /// What holds where the file says nothing: a wide route promises to push whatever is asked for, and does not
-    /// know what every GET below it does.
+    /// Returns the default for a path. A wide route promises to push whatever is asked for, but it is not known what
+    /// every GET below it does, so it leaves plain requests to the API.
     pub fn of_path(pattern: &str) -> Plain {
-        // Two braces stand for one that is none of a parameter's.
+        // Two braces stand for a brace that belongs to no parameter.
         if pattern.replace("{{", "").contains("{*") { Plain::Pass } else { Plain::Share }
     }
 }

@@ -1,7 +1,7 @@
-//! What is wrong with a configuration file, told with the file, the line and the key.
+//! Problems of a configuration file, with the file, the line and the key.
 //!
-//! [`Findings`] collects while the other stages go on: one run tells everything.
-//! Must not know: which keys exist and which values they take.
+//! [`Findings`] collects them while the other stages go on, so that one run reports all. Must not know: which keys
+//! exist and which values they take.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -163,7 +163,7 @@ impl Findings {
         Problem { file: self.file.clone(), line, place: place.0.clone(), message }
     }
 
-    /// The line of the place, or of what it would be in if it were there.
+    /// Returns the line of the place, or, if it is missing, of the mapping that it belongs to.
     fn line(&self, place: &Place) -> usize {
         let mut place = place.0.as_str();
         loop {
@@ -192,7 +192,7 @@ fn bounded(text: &str, characters: usize) -> String {
 
 /// ` did you mean "interval"?` behind a semicolon, if a known name is near enough; else nothing.
 pub(super) fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    // Quadratic in the length: a name that long is no slip of the finger.
+    // The comparison is quadratic in the length, and so long a name is no typing error.
     if found.len() > 64 {
         return String::new();
     }

@@ -1,4 +1,4 @@
-//! What holds for the whole process: its bounds, its threads, its log, its end.
+//! The settings of the whole process: its bounds, its threads, its log, its end.
 //!
 //! Must not know: listeners, upstreams and routes.
 
@@ -10,44 +10,49 @@ use std::time::Duration;
 pub struct Limits {
     /// Most clients that follow something at a time (default: 100000).
     pub clients: usize,
-    /// The file says `clients`: the operator means that many.
+    /// Whether the file says `clients`: then the operator means that number, and a shortage of descriptors is a
+    /// warning.
     pub clients_said: bool,
     /// Most clients of one address. An IPv6 network of 64 bits is one address. `None` if only `clients` bounds them
     /// (default).
     pub clients_per_address: Option<usize>,
-    /// Of one subject, or of those with equal class values; `None` without a limit of its own.
+    /// Most clients of one subject, or of those with equal class values. `None` if there is no such bound (default).
     pub clients_per_subject: Option<usize>,
-    /// New push clients a second; `None` for as they come.
+    /// Most new push clients a second. `None` if all are let in as they come (default).
     pub accept_rate: Option<u32>,
-    /// Streams of one HTTP/2 connection.
+    /// Most streams that one HTTP/2 connection has open at a time (default: 100).
     pub http2_streams: u32,
-    /// Frames a second of one HTTP/2 connection that carry neither a request nor an answer.
+    /// Most frames a second of one HTTP/2 connection that carry neither a request nor an answer (default: 500).
     pub http2_control_rate: u32,
-    /// Until the first byte of a connection; for a PROXY header, for a TLS handshake.
+    /// Longest wait for the first byte of a connection, for its PROXY header, and for its TLS handshake, each (default:
+    /// 10 s).
     pub first_byte_timeout: Duration,
-    /// From the first byte of a request's head to its last.
+    /// Longest time from the first byte of a request's head to its last (default: 10 s).
     pub header_timeout: Duration,
-    /// Without a byte of a body that passes through, on HTTP/1.
+    /// Longest wait for the next byte of a body that passes through, on HTTP/1 (default: 1 min).
     pub body_timeout: Duration,
-    /// Between two requests of a connection.
+    /// Longest time between two requests of a connection (default: 1 min).
     pub idle_timeout: Duration,
-    /// Without taking a byte of an answer; streams have `stall_timeout`.
+    /// A client that takes no byte of an answer for this long is disconnected; streams have `stall_timeout` (default: 1
+    /// min).
     pub send_timeout: Duration,
     /// Most resources (default: 10000). At the limit the one that no client attended to for longest makes room.
     pub resources: usize,
-    /// Resources that one address keeps alive.
+    /// Most resources that one address keeps alive, by having asked for them first. `None` if only `resources` bounds
+    /// them (default).
     pub resources_per_address: Option<usize>,
-    /// Of one subject, or of those with equal class values; `None` without a limit of its own.
+    /// Most resources of one subject, or of those with equal class values. `None` if there is no such bound (default).
     pub resources_per_subject: Option<usize>,
-    /// New resources that one address may name in a second.
+    /// Most new resources that one address may name in a second. `None` if there is no such bound (default).
     pub new_resources_per_address: Option<u32>,
     /// Most bytes of current answers, with their encodings; equal ones count once (default: 1 GiB).
     pub snapshot_bytes: usize,
-    /// Of the resources that one address has asked for first, bytes.
+    /// Most bytes of the answers of resources that one address has asked for first, each in full. `None` if there is no
+    /// such bound (default).
     pub snapshot_bytes_per_address: Option<usize>,
-    /// Bodies of polls in progress, in all.
+    /// Most bytes of the bodies of polls in progress (default: 64 MiB).
     pub poll_body_bytes: usize,
-    /// Requests in progress.
+    /// Most requests in progress (default: 20000).
     pub requests: usize,
     /// Most requests in progress of one address. `None` if only `requests` bounds them (default).
     pub requests_per_address: Option<usize>,
@@ -57,28 +62,28 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Most header fields of a request (default: 256).
     pub header_fields: usize,
-    /// Path and query of a request, bytes.
+    /// Longest path and query of a request, bytes (default: 8 KiB).
     pub url_bytes: usize,
     /// Most parameters in a query that names a resource (default: 1000). A request with more passes through.
     pub query_parameters: usize,
-    /// Of a request that passes through, bytes.
+    /// Longest body of a request that passes through, bytes. `None` if the upstream bounds it (default).
     pub request_body: Option<usize>,
     /// A client that takes no byte of a stream for this long is disconnected (default: 10 s).
     pub stall_timeout: Duration,
-    /// Kernel send buffer of a stream, bytes.
+    /// The kernel's send buffer of a stream, bytes (default: 24 KiB).
     pub send_buffer: usize,
-    /// Longest request body read and dropped before an own answer, bytes.
+    /// Longest request body that is read and dropped before an own answer, bytes (default: 64 KiB).
     pub drain_body: usize,
-    /// Most resources that one connection may follow.
+    /// Most resources that one connection may follow (default: 200).
     pub resources_per_client: usize,
 }
 
 /// How a shutdown goes (`drain`): `/ready` fails at once, listeners close after `delay`, streams end within `window`.
 #[derive(Debug, Clone)]
 pub struct Drain {
-    /// Listeners accept this long after `/ready` failed.
+    /// Listeners accept for this long after `/ready` failed (default: 5 s).
     pub delay: Duration,
-    /// The ends of the streams are spread over this.
+    /// The ends of the streams are spread over this time (default: 30 s).
     pub window: Duration,
     /// Clients come back after a random time between these two (default: 2 s and 8 s).
     pub retry: (Duration, Duration),
@@ -87,19 +92,19 @@ pub struct Drain {
 /// How the listening sockets go from one process to the next.
 #[derive(Debug, Clone)]
 pub struct Upgrade {
-    /// Where the two meet: UTF-8, short enough for the address of a unix socket, absolute or relative to where the
-    /// process started.
+    /// The socket over which both processes talk. Its path is UTF-8, at most 100 bytes, absolute or relative to where
+    /// the process started.
     pub socket: PathBuf,
-    /// Longest wait for the other process.
+    /// Longest wait for the other process (default: 30 s).
     pub timeout: Duration,
 }
 
 /// How many threads there are of each kind (`threads`). The default of each is one a core.
 #[derive(Debug, Clone, Copy)]
 pub struct Threads {
-    /// Worker threads of the proxy.
+    /// Threads that serve requests.
     pub front: usize,
-    /// Client loops.
+    /// Threads that serve streams.
     pub shards: usize,
 }
 
@@ -108,8 +113,8 @@ pub struct Threads {
 pub struct Log {
     /// Whether lines are JSON objects instead of text (default: false).
     pub json: bool,
-    /// One line per finished request or stream.
+    /// Whether there is a line for each finished request or stream (default: true).
     pub access: bool,
-    /// Lines that may wait to be written.
+    /// Most lines that wait to be written; further ones are dropped and counted (default: 8192).
     pub buffer: usize,
 }

@@ -14,19 +14,19 @@ const CREDENTIAL_BYTES_MAX: usize = 255;
 /// A proxy that all connections to an upstream go through. It resolves the names of the servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
-    /// What is spoken to it.
+    /// The protocol that it speaks.
     pub protocol: ProxyProtocol,
     /// A name, or an address without brackets.
     pub host: String,
     /// Its TCP port.
     pub port: u16,
-    /// What they were when the configuration was read.
+    /// The user and the password when the configuration was read.
     pub credentials: Option<(String, Secret)>,
-    /// Where the password stands that counts, if others may replace it.
+    /// The file with the password, if other programs may replace it: then the file counts.
     pub password_file: Option<Arc<SecretFile>>,
 }
 
-/// What a proxy speaks.
+/// The protocol of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProxyProtocol {
     /// `CONNECT` for what is secured, requests in absolute form for what is not (RFC 9110 §9.3.6, RFC 9112 §3.2.2).
@@ -164,7 +164,7 @@ mod tests {
             ("http://ann@proxy:80", (ProxyProtocol::Http, "proxy:80", with("ann", ""))),
             ("socks5://[::1]:1080", (ProxyProtocol::Socks5, "[::1]:1080", None)),
             ("socks5h://a.b-c:1080", (ProxyProtocol::Socks5, "a.b-c:1080", None)),
-            // As the environment has it, and as a URL has it.
+            // A password may be written as the environment has it, and as a URL has it.
             ("socks5://ann:p@ss:w/o?r#d@s:1", (ProxyProtocol::Socks5, "s:1", with("ann", "p@ss:w/o?r#d"))),
             ("http://a%40b:p%3Aw%25@p:1", (ProxyProtocol::Http, "p:1", with("a@b", "p:w%"))),
             ("http://ann:100%@p:1", (ProxyProtocol::Http, "p:1", with("ann", "100%"))),

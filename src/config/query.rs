@@ -1,15 +1,15 @@
-//! What the parameters of a query mean on a route (contract §1, §11).
+//! The meaning of a query's parameters on a route (contract §1, §11).
 //!
 //! Must not know: how a query is read.
 
 /// Which parameters name a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryRule {
-    /// The parameters that name the resource; `None` for all but `ignore`.
+    /// The parameters that name the resource. `None` if all but those in `ignore` do (default).
     pub names: Option<Vec<String>>,
     /// What becomes of a parameter that `names` does not have (default: it is dropped).
     pub unknown: UnknownQuery,
-    /// Sort the pairs, so that their order does not matter.
+    /// Whether the pairs are sorted, so that their order does not matter (default: false).
     pub any_order: bool,
     /// Parameters that leave key and poll; a trailing `*` matches any ending, a trailing `=#` only values that are
     /// a long number or a fraction.
@@ -17,7 +17,7 @@ pub struct QueryRule {
 }
 
 impl QueryRule {
-    /// Behind a name in `ignore`: only where the value is a long number or a fraction.
+    /// The mark behind a name in `ignore` that counts only for values that are a long number or a fraction.
     pub const NUMBER_MARK: &'static str = "=#";
 }
 

@@ -29,7 +29,7 @@ pub struct Route {
     pub exact_spelling: bool,
     /// The upstream that is polled, and that gets what passes through.
     pub upstream: Arc<Upstream>,
-    /// Where the requests go on the upstream; none: to the clients' own paths.
+    /// Where the requests go on the upstream. `None` if they go to the clients' own paths (default).
     pub upstream_path: Option<Arc<UpstreamPath>>,
     /// Whether the route is polled. With `poll: off` it is false: nothing of the route is polled or pushed, and its
     /// requests pass through.
@@ -42,7 +42,7 @@ pub struct Route {
     pub share: Share,
     /// `None` if all clients are let in.
     pub authenticate: Option<Authenticate>,
-    /// With [`Share::Authorize`]: how long a check of a subscriber counts, a fifth less or more.
+    /// How long a check of a subscriber counts with [`Share::Authorize`], a fifth less or more (default: 5 min).
     pub recheck: Duration,
     /// The ways in which the route may be read (default: all).
     pub transports: Transports,
@@ -54,7 +54,7 @@ pub struct Route {
     pub credentials: Vec<HeaderName>,
     /// Fields of answers that are content although their names say credential.
     pub keep_fields: Vec<HeaderName>,
-    /// What the other request headers mean.
+    /// The meaning of the other request headers.
     pub headers: HeaderRules,
     /// The names of the query switches (contract §1).
     pub switches: Switches,
@@ -166,7 +166,7 @@ pub struct Poll {
     pub always: bool,
     /// Headers of every poll.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Those of them whose values stand in files that others may replace.
+    /// Headers whose values stand in files that other programs may replace.
     pub header_files: Vec<(HeaderName, Arc<SecretFile>)>,
     /// The Accept header of every poll: all clients get the same type (default: `*/*`).
     pub accept: HeaderValue,
@@ -228,7 +228,7 @@ pub enum ClassValue {
     Header(HeaderName),
     /// The value of the cookie of this name.
     Cookie(String),
-    /// What `authenticate` found: `subject`, or a claim of the token; on polls it is this header.
+    /// A part of the identity that `authenticate` found: the subject, or a claim of the token.
     Identity {
         /// `subject`, or the claim's name.
         what: String,
@@ -237,7 +237,7 @@ pub enum ClassValue {
     },
 }
 
-/// What the operator says about request headers that are no credentials (contract §11).
+/// The operator's word on request headers that are no credentials (contract §11).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeaderRules {
     /// They choose the content: in the key and on its polls.
@@ -271,8 +271,8 @@ pub struct Transports {
 /// What is compressed for clients that accept it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compress {
-    /// What all clients may read. The length of what is one user's would tell of its content to another
-    /// that can write into it and watch the wire (BREACH).
+    /// Answers that all clients may read. The compressed length of one user's answer would tell of its content to an
+    /// attacker who can write into it and watch the wire (BREACH).
     Shared,
     /// Everything that has a coding.
     Always,

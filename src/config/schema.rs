@@ -29,7 +29,7 @@ pub fn schema() -> Value {
     SCHEMA.clone()
 }
 
-/// The same, to walk.
+/// Returns the schema by reference, to walk it.
 pub(super) fn root() -> &'static Value {
     &SCHEMA
 }

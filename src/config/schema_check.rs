@@ -38,7 +38,7 @@ pub(super) fn typed(
     }
 }
 
-/// What a schema lets a value be.
+/// The shapes that a schema allows for a value.
 #[derive(Default)]
 struct Shapes<'a> {
     scalar: bool,
@@ -85,7 +85,7 @@ impl<'a> Shapes<'a> {
 enum FileIs {
     /// At the start alone.
     ReadHere,
-    /// Where it is used, and again when it changes.
+    /// It is read where it is used, and again when it changes.
     Watched,
 }
 

@@ -38,7 +38,8 @@ pub struct SecretFile {
     pub path: PathBuf,
     /// What the text of the file is.
     pub form: SecretForm,
-    /// What it was when the configuration was read: the value of a field, or, of a password, its bytes. Sensitive.
+    /// The secret when the configuration was read: the value of a field, or the bytes of a password. It is marked as
+    /// sensitive.
     pub first: HeaderValue,
 }
 
@@ -92,7 +93,7 @@ fn value(text: &str, form: &SecretForm) -> Result<HeaderValue, String> {
         let value = HeaderValue::try_from(text).ok().filter(|value| value.to_str().is_ok());
         value.ok_or("holds no value of a header: it must be visible ASCII text on one line".to_owned())
     };
-    // A space may be a part of a password, and is none of a field.
+    // A space may be a part of a password, but not of a field.
     let password = || {
         let is_password = !text.chars().any(char::is_control);
         is_password.then_some(text).ok_or("holds no password: it must be text on one line".to_owned())

@@ -11,7 +11,7 @@ pub struct Times {
     pub unshared_rest: Duration,
     /// A key's clients are tried for a wait of the API's own at most once in so long.
     pub pace_try: Duration,
-    /// For so long the requests of clients that found one pass through.
+    /// How long the requests of clients that found such a wait pass through.
     pub pace_pass: Duration,
 }
 

@@ -11,12 +11,12 @@ use super::proxy::Proxy;
 use super::upstream_tls::UpstreamTls;
 use super::{Secret, SecretFile};
 
-/// Whose requests a connection for polls may carry one after another.
+/// Which polls may share a connection, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connections {
-    /// Those of all classes.
+    /// Polls of all classes.
     Shared,
-    /// Those of one class.
+    /// Polls of one class.
     Class,
 }
 
@@ -51,7 +51,7 @@ pub struct Breaker {
     pub wait: Duration,
 }
 
-/// What polls say about themselves besides `poll.headers`.
+/// The credentials of polls, beside `poll.headers`.
 #[derive(Debug, Clone)]
 pub enum Auth {
     /// An Authorization header that stays the same: basic or bearer. Sensitive.
@@ -132,7 +132,7 @@ pub struct Upstream {
     pub host: Option<String>,
     /// TLS to the servers. `None` if connections are cleartext (default).
     pub tls: Option<UpstreamTls>,
-    /// What all connections to the servers go through.
+    /// The proxy that all connections to the servers go through. `None` if they are direct (default).
     pub proxy: Option<Arc<Proxy>>,
     /// Whether HTTP/2 is spoken to the servers (default: false).
     pub http2: bool,
@@ -148,7 +148,8 @@ pub struct Upstream {
     pub resolve_interval: Duration,
     /// The request that finds out which servers are well. `None` if all count as well (default).
     pub health_check: Option<HealthCheck>,
-    /// What polls say for whom they are, and how their clients came, instead of what the key says.
+    /// The address, scheme and host that polls say in the fields of proxies. `None` if they say those of the resource's
+    /// key (default).
     pub forwarded: Option<Forwarded>,
     /// `None` if polls are limited by their intervals alone.
     pub budget: Option<Budget>,

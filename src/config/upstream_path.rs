@@ -42,7 +42,7 @@ impl Piece {
         }
     }
 
-    /// What its parameter stands for in a text: empty where it has none. Returns `None` if the text is another one.
+    /// Returns the value of its parameter in a text, empty if it has none. `None` if the text does not match.
     #[must_use]
     pub fn value<'a>(&self, text: &'a str) -> Option<&'a str> {
         if self.parameter.is_none() {
@@ -52,7 +52,7 @@ impl Piece {
         (!value.is_empty()).then_some(value)
     }
 
-    /// With a value in it. Returns `None` if there is none for its parameter.
+    /// Returns the text with a value in it. `None` if there is no value for its parameter.
     #[must_use]
     pub fn fill(&self, of: impl Fn(&str) -> Option<String>) -> Option<String> {
         match &self.parameter {
@@ -142,7 +142,7 @@ impl Pattern {
         if prefix.is_empty() { "/".to_owned() } else { prefix.to_owned() }
     }
 
-    /// The same with its fixed text changed.
+    /// Returns the same pattern with its fixed text changed.
     #[must_use]
     pub fn each(&self, change: impl Fn(&str) -> String) -> Pattern {
         let segments = self.segments.iter().map(|segment| segment.each(&change)).collect();
@@ -153,7 +153,7 @@ impl Pattern {
 /// Where the requests of a route go on its upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamPath {
-    /// As typed.
+    /// The value as typed.
     pub text: String,
     /// The route's own path: what clients see.
     pub client: Pattern,

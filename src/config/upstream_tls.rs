@@ -1,4 +1,4 @@
-//! TLS to an upstream: whom its servers have to prove to be, in which protocols, and what pollcast shows of itself.
+//! TLS to an upstream: the name that its servers have to prove, the protocols, and pollcast's own certificate.
 //!
 //! The files of its own certificate are read here, by the check of the configuration and by the connections alike.
 //! Must not know: connections.
@@ -19,7 +19,7 @@ use super::Secret;
 /// Longest file of certificates or keys, bytes: the system's whole bundle of authorities has a quarter of it.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// What a build without OpenSSL says of a key that needs it.
+/// The message of a build without OpenSSL for a key that needs it.
 pub const NEEDS_OPENSSL: &str =
     "needs OpenSSL, which this build of pollcast does not have (cargo feature \"openssl\")";
 
@@ -36,9 +36,9 @@ pub struct UpstreamTls {
     pub pin: Vec<Pin>,
     /// TLS 1.0 and 1.1, RSA key exchange, CBC, short keys.
     pub legacy: bool,
-    /// Shown to servers that ask who pollcast is; read and tried at load.
+    /// The certificate that is shown to servers that ask for one; read and tried at load.
     pub identity: Option<ClientCertificate>,
-    /// How often the files are looked at for new ones; `None` if only when told.
+    /// How often the files are read again. `None` if only SIGHUP has them read (default: 30 s).
     pub reload: Option<Duration>,
 }
 
@@ -66,9 +66,9 @@ impl UpstreamTls {
 /// The one that a server has to be (RFC 7469 §2.4): a digest, SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pin {
-    /// Of the public key, with its algorithm (SubjectPublicKeyInfo).
+    /// The digest of the public key, with its algorithm (SubjectPublicKeyInfo).
     Key([u8; 32]),
-    /// Of the whole certificate.
+    /// The digest of the whole certificate.
     Certificate([u8; 32]),
 }
 
@@ -101,7 +101,7 @@ pub struct ClientCertificate {
     pub cert: PathBuf,
     /// PEM; `None` if `cert` is PKCS#12.
     pub key: Option<PathBuf>,
-    /// Of the key or of the PKCS#12 file.
+    /// The password of the key or of the PKCS#12 file.
     pub password: Option<Secret>,
 }
 
@@ -153,7 +153,7 @@ impl ClientCertificate {
     }
 }
 
-/// What is in a file, if that is one: opening a pipe would wait for its other end.
+/// Reads a file. A pipe is refused, as opening it would wait for its other end.
 ///
 /// # Errors
 /// It cannot be read, or is longer than [`FILE_BYTES_MAX`].

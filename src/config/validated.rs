@@ -22,7 +22,7 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// The APIs behind pollcast.
     pub upstreams: Vec<Arc<Upstream>>,
-    /// Where everything without a route goes; `None` for 404.
+    /// The upstream of requests without a route. `None` if they get 404 (default).
     pub passthrough: Option<Arc<Upstream>>,
     /// What is polled and pushed. The most specific path counts, in whatever order they stand.
     pub routes: Vec<Arc<Route>>,
@@ -40,8 +40,8 @@ pub struct Config {
     pub version_key: Option<Secret>,
     /// What is logged, and how.
     pub log: Log,
-    /// What no key changes; tests shorten it.
+    /// Times that no key changes; tests shorten them.
     pub times: Times,
-    /// What is allowed but looks like a mistake; the operator is told, nothing is refused.
+    /// Settings that are allowed but look like mistakes: the operator is told of them.
     pub warnings: Vec<Problem>,
 }

@@ -28,7 +28,7 @@ pub(super) enum Kind {
     Nothing,
     Scalar(String),
     List(Vec<Node>),
-    /// In the order of the file; a key may be there twice.
+    /// A mapping, in the order of the file; a key may be there twice.
     Mapping(Vec<Entry>),
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Entry {
     pub value: Node,
 }
 
-/// Why a text is no tree: the line and what was found there.
+/// Why a text cannot be read: the line, and what was found there.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SyntaxError {
     /// Where it was found, from 1.

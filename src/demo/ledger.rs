@@ -1,4 +1,4 @@
-//! How often each source asked the legacy API, and what it cost: requests and bytes by source.
+//! The requests and bytes that each source cost the legacy API.
 //!
 //! Owns the counting. Must not know: what the answers say.
 

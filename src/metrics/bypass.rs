@@ -22,17 +22,17 @@ pub enum Bypass {
     Plain,
     /// It wants a part of the body (`Range`).
     Range,
-    /// It wants the state only if it is still the one that it names (`If-Match`, `If-Unmodified-Since`).
+    /// It wants the state only if that is the one it names (`If-Match`, `If-Unmodified-Since`).
     Condition,
     /// The route does not allow the transport that it asks for.
     Transport,
     /// The WebSocket is one of the API's own (contract §1).
     WebSocket,
-    /// It carries credentials, and the route does not say who may share its answers.
+    /// It carries credentials, and the route does not say which clients may share its answers.
     Credentials,
     /// The class that it belongs to cannot be told.
     Class,
-    /// It has a header of which it is not known what it means (contract §11).
+    /// It has a header whose meaning is not known (contract §11).
     Header,
     /// It asks for a list that is polled by a cursor, so that no snapshot is the whole of it.
     Cursor,
@@ -58,7 +58,7 @@ pub enum Bypass {
     Unauthorized,
     /// The upstream's own quota allows no poll now, and nothing is known.
     Quota,
-    /// It looks as if it wanted the API's own wait (contract §3).
+    /// Its client seems to expect the API's own wait (contract §3).
     Pace,
     /// The answers of this route were all for one client alone of late.
     Unshared,

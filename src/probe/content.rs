@@ -1,4 +1,4 @@
-//! What an answer is: its type by what is accepted, its form, and whether it is a document at all.
+//! The kind of an answer: its type by what is accepted, its form, and whether it is a document at all.
 //!
 //! Must not know: how it was asked.
 
@@ -11,7 +11,7 @@ use crate::resource::{MediaType, decoded};
 use crate::upstream::classify::{Terms, Verdict, judge};
 use crate::upstream::{Answer, Failure};
 
-/// What the API does with this URL, if that is no document.
+/// Returns what the API does with this URL if its answer is no document.
 pub(super) fn no_document(failure: &Failure) -> String {
     match failure {
         Failure::FirstByteTimeout { limit } | Failure::HeldBack { limit } => format!(
@@ -27,7 +27,7 @@ pub(super) fn no_document(failure: &Failure) -> String {
     }
 }
 
-/// What the last answer is, and what pollcast makes of it.
+/// Returns what the last answer is, and how pollcast would publish it.
 pub(super) fn content(destination: &Destination, last: &Answer, private: bool) -> String {
     let said = last.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type(last);

@@ -64,7 +64,7 @@ pub(super) fn destination(config: &Config, url: &str) -> Result<Destination, Str
         None => Arc::new(by_default(named.cloned().or_else(|| fallback(config)).ok_or_else(|| {
             let names: Vec<&str> = config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
             let names = names.join(", ");
-            format!("--probe: neither a route nor `passthrough` covers it, and it is of none of the upstreams ({names})")
+            format!("--probe: neither a route nor `passthrough` covers it, and none of the upstreams serves it ({names})")
         })?)),
     };
     let target = canonical_query(uri.query(), &route.query, &route.switches, false).map_err(|problem| {

@@ -1,4 +1,4 @@
-//! What the header fields of the answers say: conditions, caching, sharing, rate limits.
+//! The header fields of the answers: conditions, caching, sharing, rate limits.
 //!
 //! Must not know: bodies beyond their equality.
 
@@ -17,7 +17,7 @@ use crate::upstream::schedule::directive;
 /// How much of a refusal's body is read for names of headers.
 const BODY_BYTES_READ: usize = 16 * 1024;
 
-/// What became of the conditional request.
+/// The outcome of the conditional request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Condition {
     /// There is no validator.
@@ -101,20 +101,20 @@ pub(super) fn sharing(headers: &HeaderMap) -> Vec<String> {
     signs
 }
 
-/// The names in `Vary` that say who asks.
+/// Returns the names in `Vary` that are credentials.
 pub(super) fn varying_credentials(headers: &HeaderMap, credentials: &[HeaderName]) -> Vec<HeaderName> {
     let names = vary_names(headers).filter_map(|name| HeaderName::try_from(name).ok());
     names.filter(|name| credentials.contains(name) || says_credential(name.as_str())).collect()
 }
 
-/// The cookies that an answer sets and that may say who a user is.
+/// Returns the cookies that an answer sets and that may identify a user.
 pub(super) fn cookies(headers: &HeaderMap, ignore_cookies: &[String]) -> Vec<String> {
     let lines = headers.get_all(header::SET_COOKIE).iter().filter_map(|line| line.to_str().ok());
     let names = lines.map(|line| line.split(['=', ';']).next().unwrap_or_default().trim().to_owned());
     names.filter(|name| !ignore_cookies.iter().any(|pattern| matches_pattern(pattern, name))).collect()
 }
 
-/// What a refusal says it wants, without anything of it that may be secret.
+/// Returns what a refusal says it wants, without any part that may be secret.
 pub(super) fn wanted(answer: &Answer) -> Vec<String> {
     let challenges = answer.headers.get_all(header::WWW_AUTHENTICATE).iter();
     let mut wanted: Vec<String> = Vec::new();
@@ -149,7 +149,7 @@ pub(super) fn wanted(answer: &Answer) -> Vec<String> {
     wanted
 }
 
-/// What the API says to pages of other sites. Returns `None` if nothing.
+/// Returns what the API says to pages of other sites. `None` if it says nothing.
 pub(super) fn cors(observed: &Observed) -> Option<Cors> {
     let of = |headers: &HeaderMap| {
         headers

@@ -1,4 +1,4 @@
-//! What the answers of one URL come to: one pure function from what was seen to what is suggested.
+//! The findings about one URL: a pure function from the answers to the suggestion.
 //!
 //! Must not know: how it was asked, how it is printed.
 
@@ -127,7 +127,7 @@ fn sharing(destination: &Destination, question: &Question, found: &mut Findings,
     suggestion.share_by = by;
 }
 
-/// What the route says, else the headers that say who asks and matter, or that `Vary` names.
+/// Returns the values that the route says, else the credentials that matter, or that `Vary` names.
 fn share_by(
     destination: &Destination,
     question: &Question,

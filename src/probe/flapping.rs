@@ -23,7 +23,7 @@ const REPORTED_MAX: usize = 20;
 pub(super) struct Flapping {
     /// As `change.ignore` takes it: a JSON Pointer, or JSONPath through arrays.
     pub(super) place: String,
-    /// It looks like a time, an id of the answer or the like, and not like data.
+    /// Whether it looks like a time, an id of the answer or the like, and not like data.
     pub(super) is_noise: bool,
 }
 
@@ -48,7 +48,7 @@ enum Step {
 
 type Place = Vec<Step>;
 
-/// What differed between two polls.
+/// The differences between two polls.
 #[derive(Default)]
 struct Difference {
     /// Values that differ, and whether they look like noise.
@@ -132,7 +132,7 @@ pub(super) fn flaps(bodies: &[Value]) -> Flaps {
     Flaps { members, alone, steps: steps.len(), are_all }
 }
 
-/// In each step something of this form differed, or it cannot be told.
+/// Whether members of this form differed in each step, as far as can be told.
 fn is_of_every_step(form: &Place, steps: &[Difference]) -> bool {
     let is_exact = form.iter().any(|step| matches!(step, Step::At(_)));
     steps.iter().any(|step| step.has(form))

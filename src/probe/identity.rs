@@ -1,4 +1,4 @@
-//! Whether an answer depends on who asks.
+//! Whether an answer depends on the client's identity.
 //!
 //! Must not know: values of credentials; only their names are here.
 
@@ -10,7 +10,7 @@ use crate::config::Change;
 use crate::resource::{Version, VersionNamer};
 use crate::upstream::Answer;
 
-/// What an answer without some headers says.
+/// What an answer to a request without some headers shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     Same,
@@ -71,13 +71,13 @@ pub(super) fn that_matter(effects: &[(Said, Effect)]) -> Vec<HeaderName> {
     without.take(1).flatten().cloned().collect()
 }
 
-/// What leaving this one header out did.
+/// Returns the effect of leaving this one header out.
 pub(super) fn without(effects: &[(Said, Effect)], name: &HeaderName) -> Option<Effect> {
     let is_it = |said: &Said| matches!(said, Said::Without(names) if names.len() == 1 && names[0] == *name);
     effects.iter().find(|(said, _)| is_it(said)).map(|(_, effect)| *effect)
 }
 
-/// What this header did, which the polls did not say.
+/// Returns the effect of this header, which the polls did not have.
 pub(super) fn with(effects: &[(Said, Effect)], name: &HeaderName) -> Option<Effect> {
     let is_it = |said: &Said| matches!(said, Said::With(header, _) if header == name);
     effects.iter().find(|(said, _)| is_it(said)).map(|(_, effect)| *effect)

@@ -24,7 +24,7 @@ pub(super) struct Listing {
     pub(super) items: String,
     /// JSON Pointers from an item: one, or several that name it together.
     pub(super) id: Vec<String>,
-    /// As `feed.order` is written: what shows, else `none`.
+    /// The value for `feed.order`: the order that shows, else `none`.
     pub(super) order: &'static str,
     pub(super) count: usize,
     /// Its length looks like that of a page.

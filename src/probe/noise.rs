@@ -1,4 +1,4 @@
-//! What looks like a time, an id of the answer or a measurement of its making, and not like data.
+//! Members that look like a time, an id of the answer or a measurement of its making, and not like data.
 //!
 //! Must not know: where a member stands.
 

@@ -1,4 +1,4 @@
-//! Whether a GET may be polled at all: some take something away, or give each asker a value of its own.
+//! Whether a GET may be polled at all: some take something away, or give each client a value of its own.
 //!
 //! Must not know: requests; what is suggested of what may be polled.
 
@@ -24,7 +24,7 @@ pub(super) enum Unpollable {
 }
 
 impl Unpollable {
-    /// For people.
+    /// Returns the reason as a sentence for people.
     pub(super) fn sentence(self) -> &'static str {
         match self {
             Unpollable::Empties => {

@@ -14,7 +14,7 @@ use crate::poll::{self, Login};
 use crate::resource::{KeyParts, ResourceKey, Validators};
 use crate::upstream::{Answer, Ask, Client, Document, Failure, FetchError};
 
-/// What a body over `poll.max_body` may have so that its length is told.
+/// Most bytes of a body over `poll.max_body`, whose length is reported.
 const BODY_BYTES_MAX: usize = 64 << 20;
 
 /// Most bytes of bodies that differ; with more than that no further poll is made. One URL of many has its part.
@@ -37,28 +37,28 @@ pub(super) struct Observed {
     pub(super) polls: Vec<Answer>,
     /// Why there is no further poll: the answer is no document, or did not come.
     pub(super) ended: Option<FetchError>,
-    /// With the validators of the last poll; `None` if it had none.
+    /// The answer to the validators of the last poll; `None` if it had none.
     pub(super) conditional: Option<Answer>,
-    /// One request each.
+    /// The trials, each with one request.
     pub(super) trials: Vec<Trial>,
     /// One more poll after the trials: whether the data changed meanwhile.
     pub(super) after: Option<Answer>,
     /// A WebSocket handshake was answered 101.
     pub(super) has_socket: bool,
-    /// From the first poll to the last.
+    /// The time from the first poll to the last.
     pub(super) looked: Duration,
     /// The body is longer than `poll.max_body`, bytes.
     pub(super) too_large: Option<usize>,
 }
 
-/// What one request said otherwise than the polls.
+/// How one request differed from the polls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Said {
     Without(Vec<HeaderName>),
     With(HeaderName, &'static str),
 }
 
-/// One request that said something otherwise.
+/// One request that differed from the polls.
 #[derive(Debug)]
 pub(super) struct Trial {
     pub(super) said: Said,
@@ -110,7 +110,7 @@ pub(super) async fn ask(
         Asker { client: &client, destination, login, turn, max_body: destination.route.poll.max_body, urls };
     let mut observed = Observed::default();
     polls(&mut asker, question, &mut observed).await?;
-    // What takes something away is not asked for more than it takes to see that.
+    // A resource that each GET takes something from is not polled any further.
     if pollable::unpollable(&observed.polls, &destination.route).is_some() {
         return Ok(observed);
     }
@@ -215,7 +215,7 @@ async fn has_socket(asker: &Asker<'_>, headers: &[(HeaderName, HeaderValue)]) ->
     }
 }
 
-/// What one more request says that the polls did not.
+/// Returns the headers of further requests that the polls did not have.
 fn variations() -> [(HeaderName, &'static str); 7] {
     [
         (header::ACCEPT_LANGUAGE, "fr,de;q=0.9,es;q=0.8,ja;q=0.7"),
@@ -228,7 +228,7 @@ fn variations() -> [(HeaderName, &'static str); 7] {
     ]
 }
 
-/// Without each header and without all of them; then with what the polls do not say.
+/// Returns the trials: without each header, without all of them, then with headers that the polls do not have.
 fn trials_of(
     headers: &[(HeaderName, HeaderValue)],
     accept: &HeaderValue,
@@ -249,7 +249,7 @@ fn trials_of(
         (Said::Without(without), left)
     });
     let others = variations().into_iter().filter(|(name, value)| {
-        // What the question or the poll says itself is no variation.
+        // A header that the question or the poll has itself is no variation.
         !(names.contains(name) || *name == header::ACCEPT && accept.as_bytes() == value.as_bytes())
     });
     let with = others.map(|(name, value)| {

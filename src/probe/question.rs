@@ -1,4 +1,4 @@
-//! What the operator wants to know of one URL, and why there is no answer.
+//! The operator's question about one URL, and the reasons for no report.
 //!
 //! Must not know: how an upstream is asked.
 
@@ -12,21 +12,21 @@ use crate::upstream::{FetchError, NewError};
 /// Most polls of one URL: what they brought is kept until the end.
 pub const POLLS_MAX: usize = 100;
 
-/// What the operator wants to know.
+/// The operator's question about one URL.
 #[derive(Debug, Clone)]
 pub struct Question {
     /// A path, or an absolute URL.
     pub url: String,
     /// How many polls, at least 2.
     pub polls: usize,
-    /// From one poll to the next.
+    /// The time from one poll to the next.
     pub every: Duration,
     /// Credentials that a client would send; tried with and without.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Question {
-    /// The same, looking for this long: with as many polls as fit, and no more than [`POLLS_MAX`].
+    /// Returns the same question for this length of time: with as many polls as fit, and no more than [`POLLS_MAX`].
     #[must_use]
     pub fn looking_for(self, time: Duration) -> Question {
         let fitting = usize::try_from(time.as_millis() / self.every.as_millis().max(1)).unwrap_or(usize::MAX);

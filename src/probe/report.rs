@@ -56,7 +56,7 @@ pub(super) fn report(destination: &Destination, question: &Question, observed: &
     Report { has_data: item.is_some(), text: lines.join("\n").trim_end().to_owned() + "\n", item }
 }
 
-/// What was seen of data.
+/// Writes the findings about data.
 fn data(
     destination: &Destination,
     question: &Question,
@@ -113,7 +113,7 @@ fn data(
     }
 }
 
-/// What a refusal or an error says: nothing of its body or validators is the resource's.
+/// Writes what a refusal or an error says: its body and validators are not the resource's.
 fn refused(found: &Findings, last: &Answer, lines: &mut Vec<String>) {
     if matches!(last.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         let wanted = fields::wanted(last);
@@ -255,7 +255,7 @@ fn header_lines(question: &Question, found: &Findings) -> Vec<String> {
     lines
 }
 
-/// What changed the answer beside what was sent.
+/// Returns the headers that would have changed the answer.
 fn variations<'a>(last: &'a Answer, found: &'a Findings) -> impl Iterator<Item = String> + 'a {
     let named: Vec<String> = vary_names(&last.headers).collect();
     let x_requested_with = HeaderName::from_static("x-requested-with");
@@ -341,7 +341,7 @@ fn patches(differences: &Differences) -> String {
     }
 }
 
-/// What becomes of plain requests with the suggested route (contract §3).
+/// Returns what becomes of plain requests with the suggested route (contract §3).
 fn plain(destination: &Destination, found: &Findings, item: &Item) -> String {
     let plain = match (destination.is_route && !item.is_new, found.suggestion.plain_passes.is_some()) {
         (_, true) => Plain::Pass,
@@ -355,10 +355,10 @@ fn plain(destination: &Destination, found: &Findings, item: &Item) -> String {
     .to_owned()
 }
 
-/// What came of one URL.
+/// The report about one URL.
 #[derive(Debug)]
 pub struct Report {
-    /// What is printed.
+    /// The text that is printed.
     pub text: String,
     /// A route is suggested.
     pub has_data: bool,

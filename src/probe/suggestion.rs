@@ -18,7 +18,7 @@ const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 
 const MIB: usize = 1 << 20;
 
-/// What is known about the resource.
+/// The settings of the suggested route.
 #[derive(Debug, Default)]
 pub(super) struct Suggestion {
     pub(super) max_age: Option<Duration>,
@@ -26,7 +26,7 @@ pub(super) struct Suggestion {
     pub(super) asks_for_json: bool,
     /// The length of a body that is longer than `poll.max_body`, bytes.
     pub(super) max_body: Option<usize>,
-    /// As `share.by` takes them.
+    /// The values for `share.by`.
     pub(super) share_by: Vec<String>,
     /// The API chooses by a cookie whose name is not known.
     pub(super) unnamed_cookie: bool,
@@ -40,12 +40,12 @@ pub(super) struct Suggestion {
     pub(super) ignore_headers: Vec<String>,
     /// Names in the API's Vary that changed nothing here.
     pub(super) ignore_vary: Vec<String>,
-    /// Those that the route says already.
+    /// Names that the route's `ignore_vary` has already.
     pub(super) ignored_vary: Vec<String>,
     pub(super) cors: Option<Cors>,
     /// Bodies can be sent as text.
     pub(super) is_text: bool,
-    /// Why plain requests are better the API's.
+    /// Why plain requests are better left to the API. `None` if they are not.
     pub(super) plain_passes: Option<&'static str>,
     /// The wide route of the file beside which this one stands.
     pub(super) beside: Option<String>,
@@ -61,7 +61,7 @@ pub(super) fn path(destination: &Destination, suggestion: &Suggestion) -> String
     }
 }
 
-/// One item of the `routes:` section.
+/// Returns one item of the `routes:` section.
 pub(super) fn item(destination: &Destination, suggestion: &Suggestion) -> String {
     let mut lines = vec![
         format!("  - path: {}", quoted(&path(destination, suggestion))),
@@ -172,7 +172,7 @@ fn rules(destination: &Destination, suggestion: &Suggestion, lines: &mut Vec<Str
     if !noise.is_empty() {
         lines.push(format!("    change: {{ {select}ignore: [{}] }}", noise.join(", ")));
     }
-    // Where every value differs each time, nothing would be left to follow.
+    // If every value differs each time, no value would be left to follow.
     if !others.is_empty() && !suggestion.flaps.are_all {
         let all = [noise, others].concat().join(", ");
         lines

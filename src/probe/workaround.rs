@@ -1,4 +1,5 @@
-//! A server that is not reached as the file says: which lines of its `tls` or `proxy` would change that, found by trying.
+//! Workarounds for a server that cannot be reached with the file's settings: lines of `tls` or `proxy` that help, found
+//! by trying.
 //!
 //! Must not know: what is asked.
 
@@ -45,7 +46,7 @@ fn is_unreached(failure: &Failure) -> bool {
     )
 }
 
-/// Nothing was connected to: a proxy stands in the way, or is missing.
+/// Tries other proxies, as no connection was made: one stands in the way, or is missing.
 async fn of_proxy(upstream: &Upstream, failure: &Failure) -> Option<String> {
     let name = &upstream.name;
     if let Some(proxy) = &upstream.proxy {

@@ -36,7 +36,7 @@ pub enum Failure {
     Successor(String),
     /// The old process did not wait: it goes on.
     TooLate,
-    /// What was handed over is no listening socket of that name.
+    /// A socket that was handed over does not listen on the address of its name.
     NotASocket {
         /// The name that it was handed over under.
         name: String,

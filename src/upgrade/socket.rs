@@ -1,5 +1,5 @@
-//! Where the sockets change hands: a directory that only the user of this process, and root, can put anything in,
-//! and processes of that user at both ends.
+//! The socket over which the listening sockets change hands. Only the user of this process, and root, can write into
+//! its directory, and both processes are that user's.
 //!
 //! Must not know: what is handed over.
 
@@ -17,7 +17,7 @@ use super::failure::Failure;
 /// How long it is waited for a new process that is to take the sockets.
 const SUCCESSOR_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether it is there.
+/// How often it is checked whether the socket is there.
 const LOOK: Duration = Duration::from_millis(50);
 
 const ROOT: u32 = 0;
@@ -40,12 +40,12 @@ pub fn inspect(socket: &Path) -> Result<(), Failure> {
     let about = fs::metadata(folder).map_err(unusable)?;
     let mode = about.permissions().mode() & 0o777;
     if !about.is_dir() {
-        return Err(bad("its directory is none".to_owned()));
+        return Err(bad("its directory is not a directory".to_owned()));
     }
     if mode & 0o077 != 0 {
         return Err(bad(format!(
-            "its directory is open to others (mode {mode:03o}); it must be theirs alone who \
-                                run pollcast: chmod 700"
+            "its directory is open to others (mode {mode:03o}); only the user that runs \
+                                pollcast may enter it: chmod 700"
         )));
     }
     let user = own_user()?;
@@ -190,7 +190,7 @@ mod tests {
             assert_eq!(told.is_empty(), fits, "{mode:o}: {told}");
             assert!(fits || told.contains("above it, can be written by others"), "{told}");
         }
-        // What a link leads to counts, not where the link stands.
+        // The target of a link counts, not the place of the link.
         let (open, link) = (folder.0.clone(), Folder::new());
         std::os::unix::fs::symlink(&own, link.0.join("to")).expect("a link");
         assert!(told(&link.0.join("to/sock")).contains(&open.display().to_string()));

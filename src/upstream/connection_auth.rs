@@ -8,11 +8,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 /// The schemes of this kind that need no configuration, in lower case.
 const ALWAYS: [&str; 3] = ["ntlm", "negotiate", "kerberos"];
 
-/// With it a server says that it took a connection's user for known, or will (IIS).
+/// The field by which a server says that it knows a connection's user, or will (IIS).
 const PERSISTENT_AUTH: HeaderName = HeaderName::from_static("persistent-auth");
 
-/// Whether a request proves who sends it to the connection. `more`: further schemes (`connection_auth`), in lower
-/// case.
+/// Whether a request authenticates its connection. `more` has further schemes (`connection_auth`), in lower case.
 pub fn is_carried<'a>(
     more: &[String],
     fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
@@ -23,7 +22,7 @@ pub fn is_carried<'a>(
         .any(|(_, value)| names_scheme(more, value))
 }
 
-/// Whether an answer asks the connection for such a proof, or says that the connection has given one.
+/// Whether an answer asks for such a proof, or says that the connection has given one.
 pub fn is_answered(more: &[String], headers: &HeaderMap) -> bool {
     let asked = [header::WWW_AUTHENTICATE, header::PROXY_AUTHENTICATE];
     is_persistent(headers)

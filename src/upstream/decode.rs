@@ -1,5 +1,5 @@
-//! Content codings: what Content-Encoding says is taken off a whole body, within a bound.
-//! Must not know: connections, heads, time.
+//! Content codings: decodes a whole body as its Content-Encoding says, within a bound. Must not know: connections,
+//! heads, time.
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use http::header::CONTENT_ENCODING;
 
 use super::failure::Failure;
 
-/// More codings on one body than this are refused: no server sends them in good faith.
+/// Most codings on one body: no server sends more in good faith.
 const MAX_CODINGS: usize = 2;
 
 /// Largest zstd window accepted, as a power of two: the 8 MiB that every HTTP client must
@@ -19,7 +19,7 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 /// Working space of a brotli decoder beside its window.
 const BROTLI_BUFFER_BYTES: usize = 8192;
 
-/// Characters of an unknown coding that are told.
+/// Most characters of an unknown coding that a message shows.
 const SHOWN_MAX: usize = 40;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Coding {
         }
     }
 
-    /// Whether a body may be in this coding by how it begins; of some that cannot be told.
+    /// Whether a body may be in this coding by its beginning, which not every coding shows.
     fn begins(self, body: &[u8]) -> bool {
         match self {
             Self::Gzip => is_gzip(body),
@@ -50,8 +50,7 @@ impl Coding {
     }
 }
 
-/// Words that servers write where a coding should stand and that are none: the body is as it is. A charset or a media
-/// type in its place is none either.
+/// Words that servers write in place of a coding: then the body has none. A charset or a media type means the same.
 const NO_CODINGS: [&str; 18] = [
     "identity",
     "none",
@@ -81,7 +80,7 @@ fn is_no_coding(name: &str) -> bool {
         || encoding_rs::Encoding::for_label(charset.as_bytes()).is_some()
 }
 
-/// The codings of a body in the order in which they were applied. What is no coding is read over.
+/// The codings of a body in the order in which they were applied. Words that are no coding are skipped.
 ///
 /// # Errors
 /// [`Failure::UnknownCoding`] for a coding that is not gzip, deflate, br or zstd, [`Failure::Encoding`] for too many.
@@ -112,8 +111,8 @@ fn refused(coding: &str, reason: &str) -> Failure {
     Failure::Encoding { coding: coding.to_owned(), source: reason.into() }
 }
 
-/// The content under `codings`, at most `max` bytes at every step. What follows the end of a coded body (zeros, a line
-/// end, anything that does not begin as one more member does) is no part of it.
+/// The content under `codings`, at most `max` bytes at every step. Bytes behind the end of a coded body (zeros, a line
+/// end, all that does not begin like a further member) are dropped.
 ///
 /// # Errors
 /// [`Failure::NotCoded`] for a body that does not even begin as its coding does; [`Failure::Encoding`] for one that is
@@ -124,7 +123,7 @@ pub(super) fn decode(codings: &[Coding], body: impl AsRef<[u8]>, max: usize) -> 
         content = Cow::Owned(decode_one(*coding, &content, max)?);
     }
     let mut content = content.into_owned();
-    // What the buffer grew by in advance would be held for as long as the content is.
+    // The unused room of the buffer would be held for as long as the content is.
     content.shrink_to_fit();
     Ok(content)
 }
@@ -154,7 +153,7 @@ fn decode_one(coding: Coding, body: &[u8], max: usize) -> Result<Vec<u8>, Failur
     }
 }
 
-/// The members of a body in a row, as long as what follows begins as one. `read` takes one off.
+/// Reads the members of a body in a row, as long as the rest begins like one. `read` takes one off.
 fn members(
     body: &[u8],
     max: usize,
@@ -194,7 +193,7 @@ fn is_zlib(body: &[u8]) -> bool {
     matches!(body, [first, second, ..] if first & 0x0f == 8 && (u16::from(*first) << 8 | u16::from(*second)) % 31 == 0)
 }
 
-/// All of `content`, or none if there are more than `max` bytes.
+/// Reads all of `content`. `None` if there are more than `max` bytes.
 fn read_bounded(content: impl Read, max: usize) -> io::Result<Option<Vec<u8>>> {
     let mut read = Vec::new();
     content.take((max as u64).saturating_add(1)).read_to_end(&mut read)?;

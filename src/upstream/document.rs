@@ -1,4 +1,4 @@
-//! What is no document (contract §1): answers of which no snapshot can be made, whatever they hold.
+//! Answers that are no documents (contract §1): no snapshot can be made of them, whatever they hold.
 //!
 //! Pure. Must not know: how an answer is read, what becomes of it.
 
@@ -7,23 +7,23 @@ use std::time::Duration;
 
 use http::{HeaderMap, header};
 
-/// What an exchange knows about the resource that it asks for.
+/// The knowledge of an exchange about the resource that it asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Document {
-    /// Whatever comes is wanted, and is read to its end.
+    /// Any answer is wanted, and is read to its end.
     #[default]
     Any,
-    /// It was a document before: an answer that cannot be one ends the exchange, a slow one does not.
+    /// The resource was a document before: an answer that cannot be one ends the exchange, a slow one does not.
     Known,
-    /// It is not known: an answer without a usable length also ends the exchange where it is not complete this long after
-    /// its head.
+    /// The resource is not known: an answer without a usable length also ends the exchange if it is not complete soon
+    /// enough.
     Unknown {
         /// The time from the head to the end of the answer.
         complete_within: Duration,
     },
 }
 
-/// What an answer is that is no document.
+/// The kind of an answer that is no document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoDocument {
     /// An event stream.
@@ -34,7 +34,7 @@ pub enum NoDocument {
     Video,
     /// A body of several parts.
     Multipart,
-    /// It says no length, and was not complete this long after its head.
+    /// The answer has no length, and was not complete soon enough.
     Endless {
         /// The time that the answer was given after its head.
         waited: Duration,
@@ -42,7 +42,7 @@ pub enum NoDocument {
 }
 
 impl NoDocument {
-    /// What the type of an answer says about it; `None` if it may be a document.
+    /// Returns what the type of an answer says about it; `None` if it may be a document.
     pub fn of(headers: &HeaderMap) -> Option<NoDocument> {
         let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
         let essence = text.split(';').next().unwrap_or_default().trim();

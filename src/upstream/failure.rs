@@ -1,5 +1,5 @@
-//! What can go wrong on the way to an upstream and back, named for operators and for metrics.
-//! Must not know: how an exchange is held, what a caller does about a failure.
+//! The failures on the way to an upstream and back, named for operators and for metrics. Must not know: how an exchange
+//! is held, what a caller does about a failure.
 
 use std::error::Error;
 use std::fmt;
@@ -12,7 +12,7 @@ use super::NoDocument;
 /// The cause below, from whichever layer it comes.
 pub type Source = Box<dyn Error + Send + Sync>;
 
-/// An exchange that gave no answer: with whom, and what happened.
+/// An exchange that gave no answer: its upstream and server, and what failed.
 #[derive(Debug)]
 pub struct FetchError {
     /// Name of the upstream in the configuration.
@@ -23,7 +23,7 @@ pub struct FetchError {
     pub failure: Failure,
 }
 
-/// What happened.
+/// The kinds of failures.
 #[derive(Debug)]
 pub enum Failure {
     /// No address to try: nothing resolved, or all servers fail their health check.
@@ -31,13 +31,13 @@ pub enum Failure {
         /// What was wrong, in words.
         reason: String,
     },
-    /// No connection; nothing was sent.
+    /// There is no connection. Nothing was sent.
     Connect {
         /// The error below.
         source: Source,
     },
-    /// No connection, for a reason that names what clients should not know: a proxy, a socket. Nothing was sent to the
-    /// server.
+    /// There is no connection, for a reason that clients should not know: it names a proxy or a socket. Nothing was
+    /// sent to the server.
     Unreached {
         /// What was wrong, in words.
         reason: String,
@@ -69,7 +69,7 @@ pub enum Failure {
         /// The error below.
         source: Source,
     },
-    /// More bytes than `limit`, of what `part` names.
+    /// The `part` of the message has more bytes than `limit`.
     TooLarge {
         /// The part of the message that was too large.
         part: &'static str,
@@ -141,7 +141,7 @@ pub enum Failure {
         /// What was wrong, in words.
         reason: String,
     },
-    /// The upstream refuses what the operator proves the polls by, and nothing was sent because of that.
+    /// The upstream refuses the operator's credentials, so nothing was sent.
     Refused {
         /// What was wrong, in words.
         reason: String,
@@ -191,7 +191,7 @@ impl Failure {
         }
     }
 
-    /// What clients are told: of TLS, proxies and sockets nothing but that they failed.
+    /// Returns the words for clients. Of TLS, proxies and sockets they say only that these failed.
     pub fn for_clients(&self) -> String {
         match self {
             Self::Tls { .. } => "TLS failed".to_owned(),
@@ -200,7 +200,7 @@ impl Failure {
         }
     }
 
-    /// Whether the upstream answered, in time, with what no snapshot can be made of.
+    /// Whether the upstream answered in time, though no snapshot can be made of its answer.
     pub(super) fn is_answer(&self) -> bool {
         matches!(
             self,
@@ -211,7 +211,7 @@ impl Failure {
         )
     }
 
-    /// Nothing was sent: another server may be asked whatever the method.
+    /// Whether nothing was sent, so that another server may be asked whatever the method is.
     pub(super) fn is_before_request(&self) -> bool {
         matches!(
             self,

@@ -2,14 +2,14 @@
 //!
 //! The parser below tidies up what RFC 9112 lets a proxy tidy up (a bare LF, a folded line, a space before the colon:
 //! what old devices send), and accepts more than that (both lengths at once), so that two readers of the same bytes may
-//! disagree about where a message ends. What is tidied is read here as there; the rest is a fault. A line that is no
-//! field at all would cost the whole answer there, so it is taken out before.
-//! Must not know: connections, bodies, time.
+//! disagree about where a message ends. This file reads what is tidied as the parser does; the rest is a fault. A line
+//! that is no field at all would cost the whole answer there, so it is taken out before. Must not know: connections,
+//! bodies, time.
 
 /// Longest head accepted, bytes.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
 
-/// What is wrong with the framing of `raw`, a head up to and including its empty line. Returns `None` if nothing is.
+/// Returns what is wrong with the framing of `raw`, a head up to and including its empty line. `None` if nothing is.
 pub(super) fn fault(raw: &[u8]) -> Option<String> {
     let mut lengths = 0;
     let mut encodings = Vec::new();
@@ -74,7 +74,7 @@ pub(super) fn without_unreadable(raw: &[u8]) -> Option<Vec<u8>> {
             0 if !text.starts_with(b"HTTP/1.") => return None,
             0 => drops = false,
             _ if text.is_empty() => drops = false,
-            // It would continue the status line.
+            // The line would continue the status line.
             _ if is_continued && !has_fields => return None,
             _ if is_continued => {}
             _ => {
@@ -102,7 +102,7 @@ pub(super) fn without_unreadable(raw: &[u8]) -> Option<Vec<u8>> {
     (dropped > 0).then_some(kept)
 }
 
-/// What an unreadable line that may have restricted sharing is taken for.
+/// The line that stands for an unreadable one which may have restricted sharing.
 const PRIVATE: &[u8] = b"Cache-Control: private\r\n";
 
 /// An unreadable line with these letters may say where the message ends.
@@ -204,7 +204,7 @@ mod tests {
             "HTTP/1.1 200\r\nContent-Length: 5\r\nX:\r\n\r\n",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nServer: a: b\r\n\r\n",
             "HTTP/1.0 200 OK\r\nDate: x\r\n\r\n",
-            // Of old devices.
+            // Old devices send this.
             "HTTP/1.1 200 OK\nContent-Length: 5\n\n",
             "HTTP/1.1 200 OK\r\nA: b\nContent-Length: 5\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: b\n\n",

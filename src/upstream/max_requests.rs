@@ -12,7 +12,7 @@ pub struct InFlight {
     most: usize,
 }
 
-/// One of them; free again when dropped.
+/// A place for one request. It is free again when this is dropped.
 #[derive(Debug)]
 pub struct Place(Arc<AtomicUsize>);
 
@@ -22,7 +22,7 @@ impl InFlight {
         InFlight { taken: Arc::default(), most: most.unwrap_or(usize::MAX) }
     }
 
-    /// A place, if there is one.
+    /// Takes a place, if there is one.
     pub fn enter(&self) -> Option<Place> {
         let more = |taken: usize| (taken < self.most).then_some(taken + 1);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;

@@ -63,7 +63,7 @@ pub struct Ask {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body of the request; empty if it has none.
     pub body: Bytes,
-    /// With `connections: class`: what keeps the connections of its class apart from all others.
+    /// With `connections: class`, a number that keeps the connections of its class apart from all others.
     pub class: Option<u64>,
     /// The whole exchange, connecting and decoding included; the upstream's `total_timeout` if that is less.
     pub timeout: Duration,
@@ -97,7 +97,7 @@ pub struct Priority {
 }
 
 impl Priority {
-    /// Of a poll for so many followers: the more, the heavier, and twice that if it changes often.
+    /// Returns the weight of a poll: it grows with the followers, and is doubled if the resource changes often.
     pub fn weigh(followers: usize, changes: bool) -> u32 {
         let weight = 1 + (followers as u64 + 1).ilog2();
         if changes { 2 * weight } else { weight }
@@ -132,7 +132,7 @@ pub struct Answer {
     pub head_bytes: usize,
     /// Bytes of the body before decoding, without chunk framing.
     pub body_bytes: usize,
-    /// From the call to the decoded body.
+    /// The time from the call to the decoded body.
     pub elapsed: Duration,
     /// The room that the body takes among those of polls in progress.
     pub held: Option<Arc<HeldBody>>,

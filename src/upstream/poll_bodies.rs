@@ -19,17 +19,16 @@ use prometheus::{IntCounter, IntGauge};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// The most that is read of a body at a time, bytes.
+/// Most bytes of a body that are read at a time.
 pub(super) const PART_BYTES_MAX: usize = 64 * 1024;
 
-/// A poll that holds no more than this is small: the part that has come, and the one that is awaited.
+/// A poll that holds no more bytes than this is small: the part that has come, and the one that is awaited.
 const SMALL_BYTES_MAX: usize = 2 * PART_BYTES_MAX;
 
-/// The share of the room that is for small polls: one part of so many.
+/// The share of the room that is for small polls: one fourth.
 const SMALL_SHARE: usize = 4;
 
-/// A lead that has read nothing for so long, and has not ended, is another poll's: it waits for something that the
-/// others may have.
+/// After this time without a byte a poll loses the lead to another one: it may wait for something that the others have.
 const LEAD_TERM: Duration = Duration::from_secs(5);
 
 /// The least time between two looks whether a poll still waits for room.
@@ -40,11 +39,11 @@ const LOOK: Duration = Duration::from_millis(10);
 pub struct BodyRoom(Arc<Room>);
 
 struct Room {
-    /// In all, bytes.
+    /// All of the room, bytes.
     all: usize,
-    /// Kept free for the lead, bytes.
+    /// Room that is kept free for the lead, bytes.
     lead: usize,
-    /// Kept free for small polls, bytes.
+    /// Room that is kept free for small polls, bytes.
     small: usize,
     state: Mutex<State>,
     /// Numbers polls.
@@ -55,7 +54,7 @@ struct Room {
 
 #[derive(Default)]
 struct State {
-    /// What all but the lead hold, bytes.
+    /// Bytes that all polls but the lead hold.
     others: usize,
     lead: Option<Lead>,
     small: VecDeque<Waiter>,
@@ -81,7 +80,7 @@ struct Waiter {
 pub struct BodyClaim {
     number: u64,
     room: Arc<Room>,
-    /// Changed under the lock of the room's state, bytes.
+    /// Bytes that it holds. They change under the lock of the room's state.
     held: AtomicU64,
     waits: Mutex<Waits>,
 }
@@ -99,7 +98,7 @@ pub struct HeldBody {
 }
 
 impl BodyRoom {
-    /// `bytes`: in all. `largest`: the longest body that any poll may read.
+    /// `bytes` is all of the room, `largest` the longest body that any poll may read.
     pub fn new(bytes: usize, largest: usize, gauge: IntGauge, waits: IntCounter) -> BodyRoom {
         BodyRoom(Arc::new(Room {
             all: bytes,
@@ -165,8 +164,8 @@ impl Room {
         self.bytes.set(i64::try_from(held).unwrap_or(i64::MAX));
     }
 
-    /// Lets those read on that there is room for, the first ones first. If there is none and no poll has the lead, the
-    /// one that waits longest gets it.
+    /// Lets waiting polls read on, the first ones first, as far as there is room. If there is none and no poll has the
+    /// lead, the one that waits longest gets it.
     fn admit(&self, state: &mut State) {
         loop {
             let fits =
@@ -185,7 +184,7 @@ impl Room {
                 continue;
             }
             self.charge(state, &claim, more);
-            // It cannot have gone: it goes under the lock that is held here.
+            // The waiter cannot have gone: it goes under the lock that is held here.
             let _ = go.send(());
         }
     }
@@ -235,7 +234,7 @@ impl BodyClaim {
         HeldBody { claim: self.clone(), bytes: 0 }
     }
 
-    /// Waits until something may be asked for: not while there is no room for the beginning of its answer.
+    /// Waits until there is room for the beginning of an answer.
     pub async fn admitted(self: &Arc<Self>) {
         self.take(0).await;
     }
@@ -254,7 +253,8 @@ impl BodyClaim {
         waits.total + waits.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Does work for `limit` at most, without the time that its bodies wait for room. Returns `None` if that is over.
+    /// Does work for at most `limit`, not counting the time that its bodies wait for room. Returns `None` if the time
+    /// is over.
     pub(super) async fn timeout<T>(
         claim: Option<&Arc<BodyClaim>>,
         limit: Duration,
@@ -362,7 +362,7 @@ impl HeldBody {
         self.bytes += more;
     }
 
-    /// Says what the body takes. More than was reserved is charged all the same: it is there.
+    /// Sets how many bytes the body takes. More than was reserved is charged, too, as it is in memory.
     pub(super) fn set(&mut self, bytes: usize) {
         let room = &self.claim.room;
         let mut state = room.state.lock();

@@ -19,7 +19,7 @@ const LOOK_SPACING: Duration = Duration::from_secs(1);
 /// How long a request waits for a file that is on a disk that hangs.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// One file, and what it held last.
+/// One file, and its last good content.
 pub struct WatchedSecret {
     file: SecretFile,
     state: Mutex<State>,
@@ -30,13 +30,13 @@ pub struct WatchedSecret {
 struct State {
     /// Sensitive.
     value: HeaderValue,
-    /// Of the file that the value is from. `None` if it has to be read again.
+    /// The mark of the file that the value is from. `None` if it has to be read again.
     mark: Option<Mark>,
     looked_at: Option<Instant>,
     fails: bool,
 }
 
-/// What is another for a file that was written or replaced.
+/// A mark that differs for a file that was written or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
     device: u64,

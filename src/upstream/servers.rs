@@ -129,7 +129,7 @@ impl Targets {
             && self.balancer.backends().ready(only)
             && let Some(target) = target_of(only)
         {
-            // Nothing to choose: the walk would copy it and note that it was seen, for each request.
+            // There is nothing to choose: the walk would copy the target for each request.
             return Ok(target);
         }
         let is_new = |backend: &Backend| backend.ext.get().is_some_and(|target| !tried.contains(target));
@@ -184,7 +184,7 @@ pub(super) fn target_of(backend: &Backend) -> Option<Target> {
 enum Place {
     /// `host:port`, taken apart.
     Inet { host: Arc<str>, port: u16 },
-    /// What is known from the start: a socket, or a name that a proxy resolves.
+    /// A target that is known from the start: a socket, or a name that a proxy resolves.
     Fixed(Target),
 }
 
@@ -323,7 +323,7 @@ impl ServiceDiscovery for Names {
     }
 }
 
-/// What the balancer knows a server by that has no address here: one of 0.0.0.0/8, which no server has.
+/// Returns the address that stands in the balancer for a server without one: one of 0.0.0.0/8, which no server has.
 fn stand_in(index: usize) -> SocketAddr {
     let number = u32::try_from(index).unwrap_or(u32::MAX) & 0x00ff_ffff;
     SocketAddr::new(Ipv4Addr::from(number).into(), 0)

@@ -1,4 +1,4 @@
-//! One server that may be asked: where it is, what it is called, and the other addresses of its name.
+//! One server that may be asked: its address, its name, and the other addresses of that name.
 //!
 //! Must not know: how it is chosen, how it is reached.
 
@@ -20,7 +20,7 @@ const DOUBT: Duration = Duration::from_secs(60);
 /// Addresses of one name that one connection tries at most.
 const RACERS_MAX: usize = 8;
 
-/// Where a server is.
+/// The address of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Site {
     Inet(SocketAddr),
@@ -88,7 +88,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// What else is known of its host makes no other server of it.
+/// Targets are equal if site and host are: other addresses of the host make no other server.
 impl PartialEq for Target {
     fn eq(&self, other: &Target) -> bool {
         (&self.site, &self.host) == (&other.site, &other.host)
@@ -115,7 +115,7 @@ pub(super) struct Addresses {
 struct State {
     known: Vec<SocketAddr>,
     doubtful: HashMap<SocketAddr, Instant>,
-    /// Those that failed their health check.
+    /// Addresses that failed their health check.
     unhealthy: HashSet<SocketAddr>,
 }
 

@@ -1,6 +1,5 @@
-//! Which certificate authorities an upstream's servers are checked against: a file's, or the system's; and
-//! what they are shown when they ask who pollcast is.
-//! Must not know: connections, servers.
+//! Which certificate authorities an upstream's servers are checked against: a file's, or the system's; and the
+//! certificate that they are shown when they ask for one. Must not know: connections, servers.
 
 use std::path::Path;
 

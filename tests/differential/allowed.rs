@@ -17,7 +17,7 @@ pub struct Allowance {
 /// What a busy machine adds to a documented wait.
 const LATER_MAX_MS: u64 = 700;
 
-/// Fields of an answer that tell how it was kept, or of whom, and so are in no snapshot.
+/// Fields of an answer about its storage or its user, which are in no snapshot.
 const NEVER_IN_A_SNAPSHOT: &[&str] = &[
     "clear-site-data",
     "www-authenticate",

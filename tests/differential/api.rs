@@ -153,7 +153,7 @@ impl Api {
     }
 }
 
-/// What the state, or who asks, makes of every read.
+/// The effect of the state, or of the user, on every read.
 fn refused(place: &Place, who: Option<Who>, state: State) -> Option<Reply> {
     let told = format!("{{\"refused\":{}}}", state.status);
     match state.status {

@@ -49,7 +49,7 @@ use traits::{Framing, Trait};
 
 use crate::support::app;
 
-/// Scenes at the same time: what two cores do without delays that are no one's fault.
+/// Scenes at the same time: as many as two cores do without delays that look like faults.
 const AT_ONCE: usize = 4;
 
 /// Tries to make a failing scene smaller.

@@ -112,7 +112,7 @@ impl Who {
     }
 }
 
-/// How a user says who they are.
+/// How a user is identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     Bearer,
@@ -121,7 +121,7 @@ pub enum Scheme {
     Session,
     /// A request field of the API's own.
     Field(&'static str),
-    /// The connection is the user's once it said who that is.
+    /// The connection is the user's once it has authenticated.
     Ntlm,
 }
 

@@ -34,7 +34,7 @@ use parking_lot::Mutex;
 use record::Journal;
 use tokio::task::JoinSet;
 
-/// Runs at the same time: what a small machine can do without delays that are no one's fault.
+/// Runs at the same time: as many as a small machine can do without delays that look like faults.
 const AT_ONCE: usize = 4;
 
 /// Prints the seed of a run that fails.

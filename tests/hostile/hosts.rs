@@ -1,4 +1,4 @@
-//! Contract §1, §10: which server is asked is the configuration's to say, whoever names another one; and nobody
+//! Contract §1, §10: the configuration alone says which server is asked, whatever name a client sends; and nobody
 //! reaches the admin surface through a listener for clients.
 
 use std::os::unix::fs::PermissionsExt;

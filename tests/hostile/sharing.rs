@@ -162,7 +162,7 @@ async fn a_cold_refusal_is_of_the_value_that_vary_names() {
     assert!(refused.names("vary", "x-plan"), "{refused:?}");
     http(&app).await.get("/r/a", &[]).await.expect(400);
     let app = start(&legacy, ", poll: {interval: 1m}");
-    // Until an answer has named it, the header may choose or not, and nothing is pushed to whom sends it.
+    // Until an answer has named the header, it may choose or not, and a client that sends it gets no stream.
     http(&app).await.get("/r/a", &[]).await.expect(400);
     assert_eq!(Sse::open(app.addresses()[0], "/r/a", &gold).await.next_event().await.data, "\"gold\"");
     let refused = Sse::try_open(address, "/r/a", &[("x-plan", "tin")]).await;

@@ -1,5 +1,5 @@
-//! What Alice, Robert and nobody do, all at once: every way to read a resource, with their own credentials
-//! and whatever they have heard of another's answers.
+//! The acts of Alice, Robert and an anonymous client, all at once: every way to read a resource, with their own
+//! credentials and whatever they have heard of another's answers.
 //!
 //! Must not know: the route's options, what the answers should be.
 
@@ -15,7 +15,7 @@ use crate::support::frames::{Frame, TEXT};
 /// How long streams are listened to.
 const LISTEN: Duration = Duration::from_millis(600);
 
-/// Where and as whom somebody acts.
+/// The place and the person of an act.
 #[derive(Clone)]
 pub struct Scene {
     pub address: SocketAddr,
@@ -95,7 +95,7 @@ impl Scene {
         }
     }
 
-    /// What says who it is, cookies beside it included.
+    /// The credentials of the person, with other cookies beside them.
     pub fn fields(&self, who: Person) -> Vec<(String, String)> {
         let own = if who == Person::Nobody { None } else { self.place.field(who) };
         let mut fields: Vec<(String, String)> =
@@ -283,7 +283,7 @@ impl Scene {
     pub async fn share_a_connection(&self) -> Vec<Recording> {
         use Person::{Alice, Nobody, Robert};
         if matches!(self.place, Place::Certificate | Place::Negotiate) {
-            // The connection says who it is.
+            // The connection carries the credentials.
             return Vec::new();
         }
         let turns = [Alice, Alice, Alice, Robert, Robert, Nobody, Nobody, Nobody, Robert, Alice, Nobody];

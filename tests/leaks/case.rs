@@ -107,7 +107,8 @@ fn judged(recordings: &[Recording], case: &Case) -> Outcome {
             outcome.problems.push(format!("{:?} by {:?} got {what}", recording.who, recording.act));
         }
     }
-    // What passes through, and what is shared by who asks, has to come: silence is no secrecy.
+    // Answers that pass through, and those that are shared by identity, have to come: a missing answer proves no
+    // secrecy.
     let comes = !matches!(case.sharing, Sharing::Public | Sharing::ByAnother);
     if comes && outcome.own.contains(&0) && case.could_be_had() {
         outcome.problems.push(format!("nobody got their own rows: {:?}", outcome.own));

@@ -20,7 +20,7 @@ fn jwt() -> String {
     format!("authenticate: {{jwt: {{algorithms: [HS256], keys: [{{secret: '{SECRET}'}}]}}}}")
 }
 
-/// An upstream that believes what pollcast says of who asks; of several words the last.
+/// An upstream that believes pollcast's word for the client; the last one of several.
 fn by_subject(seen: &Seen) -> Reply {
     let mut said = seen
         .headers

@@ -16,7 +16,7 @@ pub enum Sharing {
     By,
     /// The same, with other cookies beside.
     ByBesideOthers,
-    /// By what has nothing to do with who asks.
+    /// By a header that has nothing to do with the user.
     ByAnother,
     ByIdentity,
     /// The poller is Alice: no other person may have what it gets.
@@ -134,7 +134,7 @@ impl Case {
         let own = format!("{share}{}", place.route(world.oracle.address()));
         let mut tls = world.papers.as_ref().map(Papers::listener).unwrap_or_default();
         if matches!(place, Place::ForwardedUser | Place::OidcIdentity | Place::CfAccess) {
-            // It is a trusted proxy that says who its users are.
+            // A trusted proxy names its users.
             tls += ", trusted_proxies: [127.0.0.0/8]";
         }
         let common = format!("backoff: {{min: 100ms, max: 200ms}}{poll}");

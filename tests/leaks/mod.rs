@@ -1,5 +1,5 @@
-//! Two users and nobody in front of a legacy API that gives each of them other rows of the same URL: no byte
-//! that one receives, by whatever way, is another's (contract §11).
+//! Two users and an anonymous client in front of a legacy API that gives each of them other rows of the same URL: no
+//! byte that one receives, by whatever way, is another's (contract §11).
 //!
 //! | module | |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! Alice, Robert and nobody on one HTTP/2 connection, as behind a proxy; where certificates say who they are, on
-//! one each.
+//! Alice, Robert and an anonymous client on one HTTP/2 connection, as behind a proxy; where certificates identify them,
+//! on one each.
 //!
 //! Must not know: what the answers should be.
 

@@ -1,4 +1,5 @@
-//! Alice, Robert and nobody: what they show of themselves, where, and what must never reach another.
+//! Alice, Robert and an anonymous client: their credentials, the places for these, and the data that must never reach
+//! another.
 //!
 //! Must not know: pollcast's configuration beyond where a credential stands.
 
@@ -46,7 +47,7 @@ impl Person {
         }
     }
 
-    /// The credential; nothing else says who somebody is.
+    /// The credential, which alone identifies a person.
     pub fn key(self) -> &'static str {
         match self {
             Person::Alice => "k3yOf-alice-5d0f72c9",
@@ -138,7 +139,7 @@ pub fn askers(seen: &Seen) -> Vec<Person> {
     USERS.into_iter().filter(is).collect()
 }
 
-/// Where a request says who it is from.
+/// The place of the credentials in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
     Bearer,
@@ -286,7 +287,7 @@ impl Place {
         }
     }
 
-    /// Whether pollcast itself finds out who asks.
+    /// Whether pollcast itself authenticates the client.
     pub fn proves(self) -> bool {
         let tokens = matches!(self, Place::KnownKey | Place::Jwt | Place::JwtCookie | Place::JwtQuery);
         let names = matches!(self, Place::TwoIssuers | Place::TwoWays);

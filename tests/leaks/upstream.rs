@@ -25,7 +25,7 @@ pub enum Style {
     NoStore,
     /// `Vary` names the credentials.
     VaryCredentials,
-    /// `Vary` names what pollcast says of who asks.
+    /// `Vary` names the fields by which pollcast names the client.
     VarySubject,
     /// A cookie with the user's secret.
     SetsCookie,

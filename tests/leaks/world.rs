@@ -82,7 +82,7 @@ impl Papers {
         format!(", tls: {{certificates: [{pair}]{asks}}}")
     }
 
-    /// A connection of this one's; nobody has a certificate.
+    /// A connection of this person's; the anonymous client has no certificate.
     pub async fn connect(&self, address: SocketAddr, who: Person, alpn: &[&str]) -> Box<dyn Io> {
         let tcp = TcpStream::connect(address).await.expect("a connection");
         let shown = EVERYBODY.iter().position(|person| *person == who).and_then(|at| self.clients.get(at));

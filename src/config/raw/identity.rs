@@ -62,7 +62,7 @@ pub struct Jwt {
     pub refresh: Option<Time>,
     /// The issuer whose tokens are accepted.
     pub issuer: Option<List<Text>>,
-    /// For whom it may be.
+    /// The audiences that a token may be for.
     pub audience: Option<List<Text>>,
     /// How far clocks may differ.
     pub leeway: Option<Time>,

@@ -164,7 +164,7 @@ pub struct Upstream {
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ProxySetting {
-    /// All of it.
+    /// The URL with user and password.
     Url(SecretText),
     /// A mapping with the password apart.
     Parts(Box<ProxyParts>),
@@ -243,7 +243,7 @@ pub struct UpstreamTls {
     pub cert: Option<Text>,
     /// PEM file of its key; relative to this file; left out: cert is PKCS#12 and has it.
     pub key: Option<Text>,
-    /// Of the key or of the PKCS#12 file.
+    /// The password of the key or of the PKCS#12 file.
     pub password: Option<SecretText>,
     /// How often these files are looked at for new certificates, or `off`.
     pub reload: Option<Time>,
@@ -371,7 +371,7 @@ pub struct Threads {
 /// What is logged, and how.
 #[derive(Deserialize, JsonSchema, Default)]
 pub struct Log {
-    /// For people, or for machines.
+    /// The form of the lines: for people, or for machines.
     #[schemars(extend("enum" = ["text", "json"]))]
     pub format: Option<Text>,
     /// One line per finished request or stream.

@@ -22,7 +22,7 @@ pub enum PollSetting {
 /// How the upstream is asked.
 #[derive(Deserialize, JsonSchema)]
 pub struct Poll {
-    /// How often.
+    /// The time from one poll to the next.
     pub interval: Option<Interval>,
     /// Keep polling this long after the last client left.
     pub linger: Option<Time>,
@@ -53,7 +53,7 @@ pub struct Poll {
     pub max_session_polls: Option<Time>,
     /// Redirects to the same upstream that one poll may follow.
     pub follow_redirects: Option<Count>,
-    /// What polls say about who asks, or `off`.
+    /// The credentials of polls, or `off`.
     pub auth: Option<AuthSetting>,
     /// Ask for many resources in one request, or `off`.
     pub batch: Option<BatchSetting>,
@@ -156,9 +156,9 @@ pub struct OAuth {
     pub client_id: Option<Text>,
     /// Its secret.
     pub client_secret: Option<FileText>,
-    /// What is asked for.
+    /// The scope that is asked for.
     pub scope: Option<Text>,
-    /// Whom the token is for, where the server wants to know.
+    /// The audience of the token, where the server wants to know it.
     pub audience: Option<Text>,
     /// Name the client in the body instead of with HTTP basic authentication.
     pub in_body: Option<Flag>,

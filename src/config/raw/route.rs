@@ -35,7 +35,7 @@ pub struct Route {
 pub struct RouteSettings {
     /// How the upstream is asked, or `off`: nothing of the route is polled or pushed, its requests pass through.
     pub poll: Option<PollSetting>,
-    /// Whose plain requests are: answered from the snapshot (`share`), or the API's (`pass`).
+    /// How plain requests are answered: from the snapshot (`share`), or by the API (`pass`).
     #[schemars(extend("enum" = ["share", "pass"]))]
     pub plain: Option<Text>,
     /// Which clients may share one poll; matters for requests with credentials.

@@ -52,7 +52,7 @@ pollcast.yaml:9: passthrough: "legcay" is not one of the upstreams; did you mean
 pollcast.yaml:11: routes[0].path: "prices" is not a path; it starts with "/"
 pollcast.yaml:14: routes[0].poll.intervall: unknown key "intervall"; did you mean "interval"?
 pollcast.yaml:18: routes[1].poll.interval: "0s" is too short; at least 100ms
-pollcast.yaml:19: routes[1].poll.always: needs a path without parameters: nobody says which resources to poll
+pollcast.yaml:19: routes[1].poll.always: needs a path without parameters: else it is not known which resources to poll
 pollcast.yaml:20: routes[1].history: expected a mapping, found a plain value
 pollcast.yaml:22: limits.clients: "many" is not a whole number from 1 to 10000000
 pollcast.yaml:23: limits: key "limits" is already on line 21"#

@@ -274,7 +274,7 @@ pub fn origin(findings: &mut Findings, place: &Place, said: &str) -> Option<Stri
     Some(said.to_owned())
 }
 
-/// What of all this must fit together.
+/// Checks that these settings fit together.
 pub fn together(place: &Place, route: &Route, findings: &mut Findings) {
     names_of_switches(&place.key("switches"), &route.switches, findings);
     let Some(cors) = &route.cors else { return };

@@ -30,7 +30,7 @@ pub fn auth(
         Some(raw::AuthSetting::On(raw)) => raw,
         Some(raw::AuthSetting::Word(word)) if word.0 == "off" => return *to = None,
         Some(raw::AuthSetting::Word(_)) => {
-            // Not quoted: an operator may have written a password here.
+            // The value is not quoted: an operator may have written a password here.
             return findings
                 .problem(&place, "is neither off nor one of basic, bearer, header_file, digest and oauth2");
         }
@@ -128,7 +128,7 @@ pub enum Password {
 }
 
 impl Password {
-    /// What it is now, and the file if others may replace it.
+    /// Returns the password, and its file if other programs may replace it.
     pub fn parts(self) -> (Secret, Option<Arc<SecretFile>>) {
         match self {
             Password::Said(password) => (password, None),
@@ -241,7 +241,7 @@ fn client_credentials(
     })
 }
 
-/// What must fit together once everything is said.
+/// Checks that the settings fit together once all are read.
 pub fn together(place: &Place, route: &mut Route, findings: &mut Findings) {
     if route.poll.auth.is_some() {
         let is_header = |(name, _): &(http::HeaderName, HeaderValue)| *name == header::AUTHORIZATION;

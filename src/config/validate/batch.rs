@@ -53,7 +53,7 @@ pub fn batch((place, said): Said<'_, raw::BatchSetting>, to: &mut Option<Batch>,
     findings.time(at!(place, raw.window), MILLISECOND..=SECOND, &mut to.window);
 }
 
-/// What must fit together once everything is said.
+/// Checks that the settings fit together once all are read.
 pub fn together(place: &Place, route: &mut Route, parameters: &[&str], findings: &mut Findings) {
     let (is_feed, by_user) = (route.feed.is_some(), matches!(route.share, Share::By(_)));
     // The request is the upstream's.
@@ -85,7 +85,7 @@ pub fn together(place: &Place, route: &mut Route, parameters: &[&str], findings:
     if batch.path.is_empty() {
         (if parent.is_empty() { "/" } else { parent }).clone_into(&mut batch.path);
     }
-    // One that is no path was told where it was said.
+    // A value that is no path was reported where it was read.
     let used = paths::parameters(&batch.path).unwrap_or_default();
     let unknown = used.iter().find(|used| !parameters.contains(used) || **used == batch.parameter);
     if let Some(unknown) = unknown {

@@ -15,7 +15,7 @@ pub fn apply(place: &Place, raw: &raw::RouteSettings, route: &mut Route, finding
     feed(at!(place, raw.feed), &mut route.feed, findings);
 }
 
-/// What must fit together once everything is said.
+/// Checks that the settings fit together once all are read.
 pub fn together(place: &Place, raw: &raw::RouteSettings, route: &mut Route, findings: &mut Findings) {
     if route.feed.is_none() {
         return;
@@ -114,7 +114,7 @@ fn line_pattern(findings: &mut Findings, place: &Place, said: &str) -> Option<Li
         }
         Ok(pattern) => Some(pattern),
         Err(error) => {
-            // Of the message the last line says what is wrong; the others point at it.
+            // The last line of the message says what is wrong; the others point at it.
             let reason = error.lines().last().unwrap_or_default().trim().to_owned();
             let reason = format!("is no regular expression: {}", reason.trim_start_matches("error: "));
             findings.bad(place, said, &reason);
@@ -177,7 +177,7 @@ fn feed((place, said): Said<'_, raw::FeedSetting>, to: &mut Option<Feed>, findin
     findings.count(at!(place, raw.history), 1..=100_000, &mut to.history);
 }
 
-/// What names an item: one place in it, or several.
+/// Reads the places in an item that name it: one, or several.
 fn feed_id((place, said): Said<'_, raw::OneOrSeveral>, to: &mut Vec<String>, findings: &mut Findings) {
     match said {
         Some(raw::OneOrSeveral::One(said)) => {

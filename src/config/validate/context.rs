@@ -1,4 +1,4 @@
-//! What the settings of routes may refer to: the upstreams of the file, and its directory.
+//! The context of a route's settings: the upstreams of the file, and its directory.
 //!
 //! Must not know: the settings.
 
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::super::Upstream;
 use super::super::problem::{Findings, Place, suggestion};
 
-/// What the settings of routes may refer to.
+/// The context of a route's settings: what they may refer to.
 pub struct Context<'a> {
     /// Relative paths are relative to it.
     pub base_dir: &'a Path,

@@ -1,4 +1,4 @@
-//! What request headers mean on a route: `vary`, `ignore_vary`, `ignore_headers` (contract §11).
+//! The meaning of request headers on a route: `vary`, `ignore_vary`, `ignore_headers` (contract §11).
 //!
 //! Must not know: which headers mean nothing whatever the file says.
 
@@ -36,7 +36,7 @@ const OF_ONE_MESSAGE: &[&str] = &[
     "x-real-ip",
 ];
 
-/// Headers that always say who asks.
+/// Headers that are always credentials.
 const ALWAYS_CREDENTIALS: [HeaderName; 3] =
     [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
 
@@ -59,7 +59,7 @@ fn choosing(findings: &mut Findings, place: &Place, said: &str) -> Option<Header
 
 fn ignored_vary(findings: &mut Findings, place: &Place, said: &str) -> Option<HeaderName> {
     if said == "*" {
-        let message = "means that nobody may share; share: public is the word for sharing all the same";
+        let message = "means that no clients may share; share: public is the word for sharing all the same";
         findings.bad(place, said, message);
         return None;
     }
@@ -75,7 +75,7 @@ fn ignored(findings: &mut Findings, place: &Place, said: &str) -> Option<HeaderN
     Some(name)
 }
 
-/// What of all this must fit together.
+/// Checks that these settings fit together.
 pub fn together(place: &Place, route: &Route, findings: &mut Findings) {
     let rules = &route.headers;
     for name in &rules.vary {

@@ -54,7 +54,7 @@ pub fn authenticate(
     ];
     let ways: Vec<&str> = ways.into_iter().filter(|(_, is_said)| *is_said).map(|(way, _)| way).collect();
     if ways.is_empty() {
-        findings.problem(&place, "lets nobody in; name some of jwt, keys, forward, client_certificate");
+        findings.problem(&place, "lets no client in; name some of jwt, keys, forward, client_certificate");
     }
     if ways.len() > 1 {
         let message = format!(
@@ -140,7 +140,7 @@ pub fn recheck((place, said): Said<'_, raw::Authorize>, to: &mut Duration, findi
     }
 }
 
-/// What of all this must fit together.
+/// Checks that these settings fit together.
 pub fn together(place: &Place, route: &Route, parameters: &[&str], findings: &mut Findings) {
     if let Some(jwt) = route.authenticate.as_ref().and_then(|who| who.jwt.as_ref()) {
         let place = place.key("authenticate").key("jwt").key("claims");

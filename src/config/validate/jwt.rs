@@ -18,7 +18,7 @@ use super::{server, tls};
 /// Shortest secret of the HS algorithms (RFC 7518 §3.2: as long as the hash).
 const SECRET_BYTES_MIN: usize = 32;
 
-/// What is said of one issuer: in `issuers`, or beside it where there is one alone.
+/// The settings of one issuer: in `issuers`, or beside it where there is only one.
 struct IssuerSaid<'a> {
     algorithms: Option<&'a raw::List<raw::Text>>,
     keys: Option<&'a raw::List<raw::Key>>,
@@ -181,7 +181,7 @@ fn issuer(
         // Secrets and public keys never mix by a default.
         algorithms = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa].to_vec();
     }
-    // Of a list that is not read as it stands nothing more is said.
+    // A list that could not be read is not reported twice.
     let is_read = raw.algorithms.is_none_or(|said| said.len() == algorithms.len());
     if algorithms.is_empty() && is_read {
         findings.problem(&algorithms_place, "is empty: no token would be accepted");

@@ -72,7 +72,7 @@ fn memory(place: &Place, raw: &raw::Limits, limits: &mut Limits, findings: &mut 
     findings.size(at!(place, raw.send_buffer), 4 * KIB..=4 * MIB, &mut limits.send_buffer);
 }
 
-/// What one request may be.
+/// Reads the bounds of one request.
 fn requests(place: &Place, raw: &raw::Limits, limits: &mut Limits, findings: &mut Findings) {
     findings.size(at!(place, raw.header_bytes), KIB..=MIB, &mut limits.header_bytes);
     // Pingora reads 256 at most.

@@ -46,7 +46,7 @@ pub fn without_client_address(file: &raw::File) -> Option<usize> {
     file.listeners.iter().flatten().position(|listener| !listener.as_ref().is_some_and(said))
 }
 
-/// None only if its address was told.
+/// Returns `None` only if its address was reported as wrong.
 fn listener(
     place: &Place,
     raw: &raw::Listener,

@@ -42,7 +42,7 @@ fn well_formed(path: &str) -> Result<(), &'static str> {
     }) {
         return Err("has a percent escape that is invalid, or stands for NUL");
     }
-    // What is matched is canonical: a pattern that is not would match nothing, and guard nothing.
+    // Canonical paths are matched: a pattern in another form would match no path, and guard none.
     let mut escapes = path.split('%').skip(1).filter_map(|after| after.get(..2));
     if !escapes.all(|code| {
         let byte = u8::from_str_radix(code, 16).unwrap_or_default();
@@ -94,7 +94,7 @@ pub fn parameters(pattern: &str) -> Result<Vec<&str>, &'static str> {
 /// The patterns so far, as the front will match them.
 #[derive(Default)]
 pub struct Patterns {
-    /// By host; those of routes without `hosts` under `None`.
+    /// The paths by host; those of routes without `hosts` stand under `None`.
     by_host: HashMap<Option<String>, Site>,
 }
 

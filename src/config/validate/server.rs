@@ -18,7 +18,7 @@ use super::context::{Context, upstream_named};
 use super::tls;
 use super::value::at;
 
-/// What the file says of such a server.
+/// The settings of such a server.
 pub struct Said<'a> {
     /// The mapping that these keys are in.
     pub place: &'a Place,
@@ -30,7 +30,7 @@ pub struct Said<'a> {
     pub ca: Option<&'a raw::Text>,
     /// The upstream whose servers, `tls` and `proxy` lead to it.
     pub upstream: Option<&'a raw::Text>,
-    /// What asking it in clear means.
+    /// The risk of asking it without TLS, for the warning.
     pub risk: &'a str,
 }
 
@@ -75,7 +75,7 @@ fn url(place: &Place, said: &str, findings: &mut Findings) -> Option<(bool, Auth
         Some((scheme @ ("http" | "https"), authority, path)) => {
             return Some((scheme == "https", authority, path.as_str().to_owned()));
         }
-        // Not quoted: what stands before it may be a password.
+        // The value is not quoted: the part before the sign may be a password.
         _ if said.contains('@') => {
             findings.problem(place, "is not a URL without a user; client_id and client_secret say who asks");
         }
@@ -110,7 +110,7 @@ fn by_url(
     server
 }
 
-/// As one of `upstreams` is reached; its budget and its checks are its own.
+/// Returns the server as it is reached through one of `upstreams`, without the budget and the health checks of that.
 fn as_upstream(
     said: &Said<'_>,
     secure: bool,
@@ -142,7 +142,7 @@ fn as_upstream(
     Some(server)
 }
 
-/// The same server behind a proxy.
+/// Returns the same server behind a proxy.
 pub fn through(server: &Upstream, proxy: &Arc<Proxy>) -> Upstream {
     let mut hasher = DefaultHasher::new();
     // Connections are shared by name: each password has its own, and is not told by it.

@@ -74,11 +74,11 @@ pub fn apply(
     findings.time_or_off(at!(place, raw.hold_not_modified), holds, &mut route.hold_not_modified);
 }
 
-/// What must fit together once everything is said.
+/// Checks that the settings fit together once all are read.
 pub fn together(place: &Place, raw: &raw::RouteSettings, route: &mut Route, findings: &mut Findings) {
     let parameters = paths::parameters(&route.path).unwrap_or_default();
     if route.poll.always && !parameters.is_empty() {
-        let message = "needs a path without parameters: nobody says which resources to poll";
+        let message = "needs a path without parameters: else it is not known which resources to poll";
         findings.problem(&place.key("poll").key("always"), message);
     }
     plain(place, raw, route, findings);
@@ -103,7 +103,7 @@ pub fn together(place: &Place, raw: &raw::RouteSettings, route: &mut Route, find
     }
 }
 
-/// Whose plain requests are, and what needs them to be answered here.
+/// Reads `plain`, and reports settings that need plain requests to be answered from the snapshot.
 fn plain(place: &Place, raw: &raw::RouteSettings, route: &Route, findings: &mut Findings) {
     if !route.polled {
         if raw.plain.as_ref().is_some_and(|said| said.0 == "share") {
@@ -119,7 +119,8 @@ fn plain(place: &Place, raw: &raw::RouteSettings, route: &Route, findings: &mut 
         findings.warning(&place.key("poll").key(carried), message);
     }
     if route.plain == Plain::Pass && route.hold_not_modified.is_some() {
-        let message = "needs plain: share; this route leaves plain requests to the API, which nobody holds";
+        let message =
+            "needs plain: share; this route leaves plain requests to the API, which pollcast does not hold";
         findings.problem(&place.key("hold_not_modified"), message);
     }
 }
@@ -138,7 +139,7 @@ fn refreshed(findings: &mut Findings, place: &Place, said: &str) -> Option<Strin
 fn transports((place, said): Said<'_, raw::List<raw::Text>>, to: &mut Transports, findings: &mut Findings) {
     let Some(said) = said else { return };
     if said.is_empty() {
-        findings.problem(&place, "is empty; leave the route out if nobody may read it");
+        findings.problem(&place, "is empty; leave the route out if no client may read it");
     }
     let choices = [("sse", "sse"), ("websocket", "websocket"), ("long_poll", "long_poll"), ("poll", "poll")];
     let mut named = Vec::new();

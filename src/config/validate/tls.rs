@@ -151,7 +151,7 @@ fn sections(
     }
 }
 
-/// What is in a file of keys or certificates.
+/// Reads a file of keys or certificates.
 pub fn file(place: &Place, said: &str, base_dir: &Path, findings: &mut Findings) -> Option<Vec<u8>> {
     let path = base_dir.join(said);
     match read_file(&path) {

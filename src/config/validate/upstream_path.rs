@@ -13,7 +13,7 @@ use super::value::Said;
 /// Reads the key. The route's own path has been read.
 pub fn apply((place, said): Said<'_, raw::Text>, route: &mut Route, findings: &mut Findings) {
     let Some(said) = said else { return };
-    // A path that is none was told where it was said.
+    // A path that is malformed was reported where it was read.
     if paths::parameters(&route.path).is_err() {
         return;
     }
@@ -78,7 +78,7 @@ fn parameter(value: &str) -> Result<Option<&str>, String> {
     Ok(Some(name))
 }
 
-/// What must fit together once everything is said.
+/// Checks that the settings fit together once all are read.
 pub fn together(place: &Place, route: &Route, findings: &mut Findings) {
     let Some(to) = &route.upstream_path else { return };
     if paths::has_escaped_slash(to.text.split('?').next().unwrap_or_default()) && !route.exact_spelling {

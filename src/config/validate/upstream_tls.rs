@@ -1,4 +1,4 @@
-//! `upstreams.<name>.tls`: whom the servers have to prove to be, and what they are shown.
+//! `upstreams.<name>.tls`: the names that the servers have to prove, and the certificate that they are shown.
 //!
 //! Must not know: the servers.
 

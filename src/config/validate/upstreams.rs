@@ -49,7 +49,7 @@ fn upstream(
     upstream.servers = servers(at!(place, raw.servers), base_dir, findings);
     upstream.host = host(at!(place, raw.host), findings);
     if upstream.host.is_none() && upstream.servers.iter().any(|server| server.address.starts_with(UNIX)) {
-        // What a client calls pollcast means nothing to a server that has no name.
+        // A server without a name knows nothing of the name by which clients call pollcast.
         upstream.host = Some("localhost".to_owned());
     }
     upstream.tls = raw.tls.as_ref().map(|raw| upstream_tls(&place.key("tls"), raw, base_dir, findings));
@@ -77,7 +77,7 @@ fn upstream(
 
 /// An authentication scheme (RFC 9110 §11.1), in lower case.
 fn scheme(findings: &mut Findings, place: &Place, said: &str) -> Option<String> {
-    // Both are tokens.
+    // The names of schemes and of headers are both tokens.
     if said.parse::<http::HeaderName>().is_err() {
         findings.bad(place, said, "is not an authentication scheme; write its name alone, as NTLM");
         return None;
@@ -108,7 +108,7 @@ fn proxy(
     let mut proxy = match Proxy::parse(url) {
         Ok(proxy) => proxy,
         Err(message) => {
-            // Not quoted: there may be a password in it.
+            // The value is not quoted: there may be a password in it.
             findings.problem(&url_place, message);
             return None;
         }
@@ -161,7 +161,7 @@ fn servers(
     servers
 }
 
-/// Why this is no `host:port`; none if it is one.
+/// Returns why this is no `host:port`. `None` if it is one.
 fn unreachable_address(address: &str) -> Option<&'static str> {
     if address.contains("://") {
         return Some("is a URL; write only host:port, and \"tls: {}\" beside it for https");

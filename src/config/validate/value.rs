@@ -64,7 +64,7 @@ impl Findings {
         None
     }
 
-    /// Reads a length of time. Returns `None`, and tells the problem, if it is none or out of bounds.
+    /// Reads a length of time. Returns `None`, and reports the problem, if the text is not one or is out of bounds.
     pub fn read_time(
         &mut self,
         place: &Place,
@@ -92,7 +92,7 @@ impl Findings {
         }
     }
 
-    /// As [`Findings::time`]; `off` is none.
+    /// As [`Findings::time`]; `off` becomes `None`.
     pub fn time_or_off(
         &mut self,
         (place, said): Said<'_, Time>,
@@ -130,7 +130,7 @@ impl Findings {
         }
     }
 
-    /// Reads a whole number. Returns `None`, and tells the problem, if it is none or out of bounds.
+    /// Reads a whole number. Returns `None`, and reports the problem, if the text is not one or is out of bounds.
     pub fn read_count(
         &mut self,
         place: &Place,
@@ -157,7 +157,7 @@ impl Findings {
         }
     }
 
-    /// As [`Findings::count`]; `off` is none.
+    /// As [`Findings::count`]; `off` becomes `None`.
     pub fn count_or_off(
         &mut self,
         (place, said): Said<'_, Count>,
@@ -217,7 +217,7 @@ impl Findings {
         }
     }
 
-    /// As [`Findings::rate`]; `off` is none.
+    /// As [`Findings::rate`]; `off` becomes `None`.
     pub fn rate_or_off(
         &mut self,
         (place, said): Said<'_, Rate>,
@@ -233,7 +233,7 @@ impl Findings {
         *to = Some(rate).filter(|rate| *rate > 0);
     }
 
-    /// So many a second or minute, as requests a second.
+    /// Reads a rate a second or a minute. Returns requests a second.
     pub fn read_rate(&mut self, place: &Place, said: &str) -> Option<f64> {
         let read = |unit: &str| said.strip_suffix(unit).and_then(|count| count.trim().parse::<f64>().ok());
         let rate = read("/s").or_else(|| read("/m").map(|count| count / 60.0));
@@ -246,7 +246,7 @@ impl Findings {
         }
     }
 
-    /// Reads a number. Returns `None`, and tells the problem, if it is none or out of bounds.
+    /// Reads a number. Returns `None`, and reports the problem, if the text is not one or is out of bounds.
     pub fn read_number(&mut self, place: &Place, said: &str, bounds: RangeInclusive<f64>) -> Option<f64> {
         match said.parse::<f64>().ok().filter(|number| number.is_finite()) {
             Some(number) => self.bounded(place, said, number, &bounds, ("small", "large"), f64::to_string),
@@ -267,7 +267,7 @@ impl Findings {
         }
     }
 
-    /// One of a few words.
+    /// Reads one of a few words into `to`.
     pub fn choice<T: Copy>(&mut self, (place, said): Said<'_, Text>, choices: &[(&str, T)], to: &mut T) {
         if let Some(value) = said.and_then(|said| self.read_choice(&place, &said.0, choices)) {
             *to = value;

@@ -84,13 +84,13 @@ pub fn send_path(
     findings: &mut Findings,
 ) {
     if send.path.is_empty() {
-        // Where the resource itself is asked for.
+        // Messages go to the path of the resource itself.
         if !is_mapped {
             route.clone_into(&mut send.path);
         }
         return;
     }
-    // One that is no path was told where it was said.
+    // A value that is no path was reported where it was read.
     let used = paths::parameters(&send.path).unwrap_or_default();
     if let Some(unknown) = used.iter().find(|used| !parameters.contains(used)) {
         let message = format!("has {{{unknown}}}, which the route's path has not");

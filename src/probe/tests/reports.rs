@@ -148,7 +148,7 @@ fn the_suggested_route_loads_with_and_without_its_comments() {
             for key in ["# share:", "# change:", "# feed:"] {
                 let without = |line: &&str| key != "# feed:" || !line.trim().starts_with("change:");
                 let said = text.lines().filter(without).map(|line| line.replace(key, &key[2..]) + "\n");
-                // A rule twice is none.
+                // A rule must not be there twice.
                 if !(key == "# change:" && text.contains("    change:")) {
                     loaded(&format!("{FILE}{}", said.collect::<String>()));
                 }

@@ -107,10 +107,10 @@ async fn sweep(idle: Weak<Idle>) {
     }
 }
 
-/// Whether the server has neither closed the connection nor said something without a request, which would
-/// be taken for the answer to the next request.
+/// Whether the connection is good for another request: the server has neither closed it nor sent bytes without a
+/// request, which would be taken for the next answer.
 fn is_silent(stream: &mut Stream) -> bool {
-    // Unconstrained: a task that has done much already would be told that nothing came.
+    // The read is unconstrained: a task that has done much already would be told that nothing came.
     let read = tokio::task::unconstrained(stream.read(&mut [0])).now_or_never();
     if let Some(Ok(1..)) = read {
         debug!("a server said something on a connection without a request: closed");

@@ -30,13 +30,13 @@ use tokio::time::Instant;
 
 use crate::upstream::{BadAt, Chunks, head};
 
-/// An upstream that sent an unreadable field is expected to send more of them for so long.
+/// How long an upstream that sent an unreadable field is expected to send more of them.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// Bytes that are read at a time while a head is looked for.
 const PIECE_BYTES: usize = 4 * 1024;
 
-/// Whether an upstream sends heads that have to be tidied.
+/// Remembers whether an upstream sends heads that have to be tidied.
 #[derive(Debug)]
 pub(super) struct Sloppiness {
     upstream: String,
@@ -73,14 +73,14 @@ pub(super) struct Tidy {
     held: BytesMut,
     /// Bytes of them in which the end of the head was looked for: a head that comes byte by byte is read once.
     looked_at: usize,
-    /// Read and tidied, to be given out first.
+    /// Bytes that are tidied, which are given out first.
     ready: Bytes,
     is_in_head: bool,
-    /// What the body is, if it comes in chunks.
+    /// The place in a body of chunks.
     chunks: Option<Chunks>,
-    /// Its chunks can be read in more than one way from here on.
+    /// Whether the chunks can be read in more than one way from here on.
     is_broken: bool,
-    /// The first turn to read gives nothing, whatever has come.
+    /// Whether the first read gives nothing, even if bytes have come.
     yields: bool,
 }
 
@@ -97,7 +97,7 @@ impl Tidy {
         Tidy { yields: true, ..self }
     }
 
-    /// The connection itself. Returns `None` if bytes were read from it that its reader was not given.
+    /// Returns the connection itself. `None` if bytes were read from it that its reader was not given.
     pub(super) fn bare(stream: Stream) -> Option<Stream> {
         match stream.into_any().downcast::<Tidy>() {
             Ok(tidy) if tidy.held.is_empty() && tidy.ready.is_empty() && !tidy.is_broken => Some(tidy.stream),
@@ -109,7 +109,7 @@ impl Tidy {
     fn takes_head(&mut self) -> bool {
         let is_over =
             |held: &[u8]| held.len() > head::MAX_HEAD || !b"HTTP/1.".starts_with(&held[..held.len().min(7)]);
-        // What was looked at before may end with the beginning of an empty line.
+        // The part that was looked at before may end with the beginning of an empty line.
         let from = std::mem::replace(&mut self.looked_at, self.held.len()).saturating_sub(2);
         let Some(end) = head::end(&self.held[from..]).map(|end| from + end) else {
             if is_over(&self.held) {
@@ -143,7 +143,7 @@ impl Tidy {
         Poll::Ready(Ok(count))
     }
 
-    /// What is held is no head, or follows the last one.
+    /// Gives out all that is held: it is no head, or follows the last one.
     fn give_all(&mut self) {
         self.is_in_head = false;
         let fit = fit(&mut self.chunks, &self.held);
@@ -155,7 +155,7 @@ impl Tidy {
     }
 }
 
-/// How many of these bytes of a body may be given out: all.
+/// Returns how many of these bytes of a body may be given out: all of them.
 ///
 /// # Errors
 /// Only those before a chunk that has more than one reading.
@@ -166,7 +166,7 @@ fn fit(chunks: &mut Option<Chunks>, bytes: &[u8]) -> Result<usize, BadAt> {
     }
 }
 
-/// What is told of chunks that have more than one reading.
+/// The words for chunks that have more than one reading.
 pub(super) const BAD_CHUNK: &str = "a chunk's size or end is not one";
 
 impl AsyncRead for Tidy {
@@ -334,7 +334,7 @@ pub(super) fn tidying(
     outer.scheme = Scheme::HTTP;
     outer.client_cert_key = None;
     outer.options.ca = None;
-    // It must not meet the connections that Pingora made itself.
+    // It must not share a pool with the connections that Pingora made itself.
     outer.group_key = !peer.group_key;
     outer.options.custom_l4 = Some(Arc::new(TidyingDialer { peer, connector, sloppiness, is_upgrade }));
     outer

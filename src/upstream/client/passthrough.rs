@@ -1,5 +1,5 @@
-//! What passes through is Pingora's proxy's to send, on connections of its own: to which server, how that one is
-//! reached, and why it is not.
+//! The servers of requests that pass through. Pingora's proxy sends these on its own connections: this file says to
+//! which server, how it is reached, and why it is not.
 //!
 //! Must not know: requests.
 
@@ -33,9 +33,9 @@ pub struct Chosen {
 #[derive(Debug)]
 pub struct Server {
     target: Target,
-    /// Whom it has to be.
+    /// The name that the server has to prove.
     name: String,
-    /// What the request has to say where a proxy reads it.
+    /// The absolute form of the request, where a proxy reads it.
     pub absolute: Option<Absolute>,
 }
 
@@ -96,7 +96,7 @@ impl Client {
         Chosen { peer: Box::new(peer), server: Server { target, name, absolute } }
     }
 
-    /// Connects to a server as polls do, and says nothing to it.
+    /// Connects to a server as polls do, and sends nothing.
     ///
     /// # Errors
     /// Says why there is no connection.
@@ -106,12 +106,13 @@ impl Client {
         connected.map(drop).map_err(|failure| self.failed(Some(target), failure))
     }
 
-    /// Why there is no TLS with a server, in the words that polls have; `None` if a look at it shows nothing.
+    /// Returns why there is no TLS with a server, in the words that polls have; `None` if a diagnosis shows nothing.
     pub async fn find_out(&self, server: &Server) -> Option<String> {
         self.link.diagnosis.of(&server.target, &server.name).await.map(|refusal| refusal.to_string())
     }
 
-    /// Whether a server that was asked without TLS and not understood speaks it, in the words that polls have.
+    /// Returns that a server which was asked without TLS speaks it, in the words that polls have; `None` if it does
+    /// not.
     pub async fn speaks_tls(&self, server: &Server) -> Option<String> {
         self.link
             .speaks_tls(&server.target, self.config().total_timeout)
@@ -128,12 +129,12 @@ impl Client {
     pub fn retire(&self, connection: &Arc<SocketDigest>) {
         self.retired.add(connection);
         if self.config().http2 {
-            // It is not taken out of its pool for a request, so that every later one would meet it there.
+            // HTTP/2 connections stay in their pool while requests use them, so every later request would get it.
             self.link.retire_all();
         }
     }
 
-    /// A head that passed through could not be read: the next ones are tidied.
+    /// Notes that the head of an answer could not be read: the next ones are tidied.
     pub fn found_sloppy(&self) {
         self.link.sloppiness.note();
     }
@@ -144,7 +145,7 @@ impl Client {
     }
 }
 
-/// What would make the server one that is spoken with, as far as a look at it showed.
+/// Returns the settings that would make the server usable, as far as a diagnosis showed.
 pub fn workarounds(failure: &Failure) -> Vec<Workaround> {
     let (Failure::Tls { source } | Failure::Reset { source }) = failure else { return Vec::new() };
     if let Some(refusal) = source.downcast_ref::<Refusal>() {
@@ -158,7 +159,7 @@ pub fn wants_credentials(failure: &Failure) -> bool {
     matches!(failure, Failure::Unreached { reason } if reason == WANTS_CREDENTIALS)
 }
 
-/// Why a server was not reached, in words that clients must not read; `None` for other errors.
+/// Returns why a server was not reached, in words that clients must not read; `None` for other errors.
 pub fn unreached(error: &Error) -> Option<String> {
     Unreached::found_in(error)
 }

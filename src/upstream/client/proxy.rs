@@ -1,5 +1,5 @@
-//! What is said to a proxy before it leads to a server: HTTP's CONNECT (RFC 9110 §9.3.6) and SOCKS version 5
-//! (RFC 1928). Not a byte more of the answer is read than belongs to it.
+//! The exchange with a proxy before it leads to a server: HTTP's CONNECT (RFC 9110 §9.3.6) and SOCKS version 5 (RFC
+//! 1928). No byte is read that belongs to the server.
 //!
 //! Must not know: how the proxy is reached, what is said to the server.
 
@@ -16,7 +16,7 @@ use crate::upstream::target::{Site, Target};
 /// Longest head of an answer to CONNECT, bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// The reason where a proxy wants a user and a password, or does not take those it was told.
+/// The reason if a proxy wants a user and a password, or refuses those it was given.
 pub(super) const WANTS_CREDENTIALS: &str =
     "the proxy answers 407: it wants a user and a password, or others than `proxy` has";
 
@@ -64,7 +64,7 @@ async fn status(connection: &mut (impl AsyncRead + Unpin)) -> Result<u16, String
     loop {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") && !head.ends_with(b"\n\n") {
-            // One by one: what follows is the server's.
+            // Bytes are read one by one: those behind the head are the server's.
             let byte = connection.read_u8().await.map_err(|error| ended(&error))?;
             head.push(byte);
             read += 1;

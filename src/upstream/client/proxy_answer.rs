@@ -1,9 +1,9 @@
 //! Answers of an HTTP proxy to requests in absolute form that are its own and not the API's.
 //!
-//! A proxy answers there in the API's place, and by its status alone nothing tells the two apart. It is told by fields
-//! that only proxies send (RFC 9110 §11.7.1), and by the names that they give themselves in errors, where no other
-//! intermediary says in Via that it passed the answer on: proxies add themselves to what they pass on (RFC 9110 §7.6.3).
-//! In doubt the answer is the API's. Must not know: connections.
+//! A proxy answers such requests in the API's place, and a status alone does not tell the two apart. Its own answer is
+//! recognized by fields that only proxies send (RFC 9110 §11.7.1), and by the names that they give themselves in
+//! errors, where no other intermediary says in Via that it passed the answer on: proxies add themselves to what they
+//! pass on (RFC 9110 §7.6.3). In doubt the answer is the API's. Must not know: connections.
 
 use http::header::{PROXY_AUTHENTICATE, SERVER, VIA};
 use http::{HeaderMap, HeaderName, StatusCode};

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use crate::upstream::target::Addresses;
 
-/// The next address is tried when the ones before have not answered for so long (RFC 8305 §5).
+/// The next address is tried after the ones before have not answered for this long (RFC 8305 §5).
 const DELAY: Duration = Duration::from_millis(250);
 
 /// Connects to `first`, or, where it is slow or fails, to the next one of `addresses`. `limit` is how long the caller

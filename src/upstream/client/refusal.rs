@@ -1,4 +1,4 @@
-//! Why a server is not believed or not understood, in words that an administrator knows, with the line of the
+//! Why a server is not trusted or not understood, in words that an administrator knows, with the line of the
 //! configuration that would change it.
 //!
 //! Must not know: connections, what becomes of the request.
@@ -13,25 +13,25 @@ use crate::config::Pin;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Names of a certificate that are told; one of a content network has hundreds.
+/// Most names of a certificate that are listed; one of a content network has hundreds.
 const NAMES_TOLD_MAX: usize = 8;
 
 /// Why there is no connection.
 #[derive(Debug, Clone)]
 pub(super) struct Refusal {
     words: String,
-    /// A look at the server would not say more.
+    /// Whether a diagnosis of the server would not say more.
     is_certain: bool,
-    /// What would change it.
+    /// The settings that would change it.
     workarounds: Vec<Workaround>,
 }
 
-/// A key of `tls` that makes a server that was refused one that is spoken with.
+/// A key of `tls` that would make a refused server usable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Workaround {
     /// `tls` itself.
     Tls,
-    /// None of it.
+    /// No `tls`.
     NoTls,
     /// `tls.legacy`.
     Legacy,
@@ -71,7 +71,7 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// The pins that a certificate fits: of its key, and of itself.
+/// Returns the pins of a certificate: that of its key, and its own.
 #[cfg(feature = "openssl")]
 pub(super) fn pins_of(der: &[u8]) -> Option<[Pin; 2]> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
@@ -83,13 +83,13 @@ pub(super) fn pins_of(der: &[u8]) -> Option<[Pin; 2]> {
 #[cfg(feature = "openssl")]
 pub(super) fn not_pinned(der: Option<&[u8]>) -> Refusal {
     match der.and_then(pins_of) {
-        // No workaround: the pins are there to keep it out.
+        // There is no workaround: the pins are there to keep such a server out.
         Some([key, _]) => Refusal::certain(format!("the certificate's key is none of tls.pin: it is {key}")),
         None => Refusal::certain("the certificate is none of tls.pin"),
     }
 }
 
-/// What a certificate says of itself, as far as it can be read.
+/// The content of a certificate, as far as it can be read.
 struct Described {
     names: Vec<String>,
     issuer: String,
@@ -144,7 +144,7 @@ fn address(bytes: &[u8]) -> Option<String> {
     <[u8; 16]>::try_from(bytes).ok().map(|bytes| Ipv6Addr::from(bytes).to_string())
 }
 
-/// What OpenSSL's numbers say of certificates (`X509_V_ERR_…`, `x509_vfy.h`).
+/// The numbers of OpenSSL's verdicts on certificates (`X509_V_ERR_…`, `x509_vfy.h`).
 #[cfg(feature = "openssl")]
 mod verdict {
     /// `UNABLE_TO_GET_ISSUER_CERT`: an authority on the chain is not known.
@@ -225,7 +225,7 @@ pub(super) fn of_certificate(seen: &super::rejected_certificate::Seen, name: &st
         DIGEST_TOO_WEAK => {
             "a certificate is signed in a way that is not safe (SHA-1 or MD5): legacy: true".to_owned()
         }
-        WRONG_PURPOSE => "the certificate is none of a server's".to_owned(),
+        WRONG_PURPOSE => "the certificate is not for servers".to_owned(),
         _ => format!("{whose} is not believed: {}", seen.result),
     });
     match (seen.result.as_raw(), pins_of(&seen.leaf), leaf.names.first()) {
@@ -256,12 +256,12 @@ pub(super) fn speaks_tls() -> Refusal {
     Refusal::certain("this port speaks TLS: add tls: {}").with(Workaround::Tls)
 }
 
-/// What a server speaks that only `tls.legacy` speaks, if it is that.
+/// Returns the refusal of a server that speaks only what `tls.legacy` allows.
 #[cfg(feature = "openssl")]
 pub(super) fn of_protocol(version: &str, cipher: &str) -> Option<Refusal> {
     match version {
         "TLSv1.3" => None,
-        // OpenSSL's names say neither ECDHE for RSA's key exchange nor a mode for CBC.
+        // In OpenSSL's names RSA's key exchange has no ECDHE, and CBC has no mode.
         "TLSv1.2"
             if cipher.starts_with("ECDHE-") && (cipher.contains("GCM") || cipher.contains("CHACHA20")) =>
         {
@@ -280,7 +280,7 @@ pub(super) fn of_protocol(version: &str, cipher: &str) -> Option<Refusal> {
     }
 }
 
-/// Both, where there are both.
+/// Joins two refusals, where there are both.
 #[cfg(feature = "openssl")]
 pub(super) fn together(one: Option<Refusal>, other: Option<Refusal>) -> Option<Refusal> {
     match (one, other) {
@@ -292,10 +292,10 @@ pub(super) fn together(one: Option<Refusal>, other: Option<Refusal>) -> Option<R
     }
 }
 
-/// There was no handshake, for another reason than a certificate.
+/// Returns why there was no handshake, for another reason than a certificate.
 #[cfg(feature = "openssl")]
 pub(super) fn of_handshake(error: &openssl::ssl::Error) -> Refusal {
-    // What the library says last is the cause (`SSL_R_…`, `sslerr.h`).
+    // The library's last error is the cause (`SSL_R_…`, `sslerr.h`).
     const HTTP_REQUEST: i32 = 156;
     const TOO_LONG: i32 = 198;
     const WRONG_VERSION: i32 = 267;
@@ -316,7 +316,7 @@ pub(super) fn of_handshake(error: &openssl::ssl::Error) -> Refusal {
     })
 }
 
-/// The server does not want to speak with us; `None` if the connection broke in another way.
+/// Returns that the server refuses pollcast's certificate; `None` if the connection broke in another way.
 #[cfg(feature = "openssl")]
 pub(super) fn of_our_certificate(error: &openssl::ssl::Error) -> Option<Refusal> {
     // Alerts (RFC 8446 §6.2), as OpenSSL counts them.

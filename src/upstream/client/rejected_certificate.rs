@@ -4,12 +4,12 @@
 
 use openssl::x509::{X509StoreContextRef, X509VerifyResult};
 
-/// What a certificate that is none of the pins is refused with.
+/// The verdict on a certificate that fits none of the pins.
 pub(super) const VERDICT_OF_PINS: X509VerifyResult = X509VerifyResult::APPLICATION_VERIFICATION;
 
 /// A certificate that was not believed, and why.
 pub(super) struct Seen {
-    /// Of the server, DER.
+    /// The server's certificate, DER.
     pub(super) leaf: Vec<u8>,
     /// The certificate that is at fault, DER.
     pub(super) at_fault: Vec<u8>,
@@ -17,7 +17,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// What is at fault now.
+    /// Returns the certificate that is at fault now.
     pub(super) fn of(context: &X509StoreContextRef) -> Option<Seen> {
         let at_fault = context.current_cert()?.to_der().ok()?;
         let first = context.chain().and_then(|chain| chain.get(0)).and_then(|leaf| leaf.to_der().ok());

@@ -11,8 +11,8 @@ use openssl::ssl::{Ssl, SslRef};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_openssl::SslStream;
 
-/// A connection that is secured. It fails when the server ends it without saying so in TLS: a machine on the way can
-/// do that, and what came so far may be half of it.
+/// A secured connection. A read fails if the server ends the connection without a TLS alert: a machine on the way can
+/// do that, and the answer may be cut.
 pub(super) struct Secured<S>(SslStream<Raw<S>>);
 
 /// The connection below.

@@ -12,16 +12,16 @@ use pingora::protocols::SocketDigest;
 
 use crate::upstream::target::Target;
 
-/// The claim of one client's connection on upstream connections of its own: no other has its number.
+/// The claim of one client's connection to upstream connections of its own. It has a unique number.
 #[derive(Debug, Clone)]
 pub struct Bond {
     number: u64,
-    /// The server that each upstream's requests go to, by the upstream's name: a handshake has several.
+    /// The server that each upstream's requests go to, by the upstream's name: a handshake takes several requests.
     servers: Vec<(Arc<str>, Target)>,
 }
 
 impl Bond {
-    /// A claim with a number of its own.
+    /// Returns a claim with a number of its own.
     #[allow(clippy::new_without_default, reason = "two are never alike")]
     pub fn new() -> Bond {
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -39,7 +39,7 @@ impl Bond {
         self.servers.iter().find(|(name, _)| **name == *upstream).map(|(_, target)| target)
     }
 
-    /// There are as many as upstreams in the file, at most.
+    /// There are at most as many as upstreams in the file.
     pub(super) fn keep_to(&mut self, upstream: &str, target: &Target) {
         match self.servers.iter_mut().find(|(name, _)| **name == *upstream) {
             Some((_, known)) => known.clone_from(target),
@@ -48,7 +48,7 @@ impl Bond {
     }
 }
 
-/// Whose connection a request that passes through goes on.
+/// Which connection a request that passes through takes.
 #[derive(Debug)]
 pub enum Whose<'a> {
     /// A connection that all clients share.
@@ -57,7 +57,7 @@ pub enum Whose<'a> {
     New,
     /// A new one, over which heads are tidied.
     Tidied,
-    /// One of this client's own. `again`: its server could not be connected to.
+    /// A connection of this client's own.
     Own {
         /// The claim of the client.
         bond: &'a mut Bond,
@@ -66,14 +66,14 @@ pub enum Whose<'a> {
     },
 }
 
-/// Pooled connections that are out of use. Each is known by its socket's record, which lives as long as it.
+/// Pooled connections that are out of use. Each is known by its socket's record, which lives as long as the connection.
 #[derive(Debug, Default)]
 pub(super) struct Retired(Mutex<Vec<Weak<SocketDigest>>>);
 
 impl Retired {
     pub(super) fn add(&self, connection: &Arc<SocketDigest>) {
         let mut retired = self.0.lock();
-        // No more are left than there are connections.
+        // Records of closed connections are forgotten.
         retired.retain(|one| one.strong_count() > 0);
         retired.push(Arc::downgrade(connection));
     }

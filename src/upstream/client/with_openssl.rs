@@ -28,10 +28,10 @@ use crate::config;
 use crate::config::Pin;
 use crate::config::upstream_tls::Identity;
 
-/// What rustls offers to TLS 1.2 as well: key exchanges that keep old records secret, ciphers that are authenticated.
+/// The ciphers of TLS 1.2 that rustls offers, too: with forward secrecy and authentication.
 const CIPHERS: &str = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2";
 
-/// All that there is but ciphers without a key or without a certificate; short keys and old digests.
+/// All ciphers but those without encryption or certificate; short keys and old digests are allowed.
 const LEGACY_CIPHERS: &str = "ALL:!aNULL:!eNULL:@SECLEVEL=0";
 
 /// `SSL_OP_LEGACY_SERVER_CONNECT`: servers from before RFC 5746.
@@ -40,7 +40,7 @@ const LEGACY_SERVER_CONNECT: SslOptions = SslOptions::from_bits_retain(1 << 2);
 /// A refusal of our certificate explains the connections that break within this time.
 const REFUSAL_COUNTS: Duration = Duration::from_secs(1);
 
-/// Whether a server speaks TLS at all. Nothing is said to it.
+/// Whether a server speaks TLS at all. No request is sent.
 pub(super) async fn shakes_hands<S: AsyncRead + AsyncWrite + Unpin>(connection: S, name: &str) -> bool {
     let ssl = || {
         let mut context = SslContextBuilder::new(SslMethod::tls_client())?;
@@ -57,23 +57,23 @@ pub(super) async fn shakes_hands<S: AsyncRead + AsyncWrite + Unpin>(connection: 
     stream.shake_hands().await.is_ok()
 }
 
-/// Who decides whether a server is the one that is meant.
+/// How a server is recognized as the one that is meant.
 #[derive(Clone)]
 enum Trust {
-    /// Those of `tls.ca`, or the system's, for the name.
+    /// By the authorities of `tls.ca`, or the system's, which certify its name.
     Authorities,
-    /// These alone.
+    /// By one of these pins alone.
     Pins(Vec<Pin>),
     /// `verify: false`.
     Anybody,
 }
 
-/// What a server has to prove, and what it is shown.
+/// The terms of a handshake: what a server has to prove, and what it is shown.
 pub(super) struct Terms {
     context: SslContext,
     trust: Trust,
     is_legacy: bool,
-    /// A server was met that does not speak HTTP/2.
+    /// Whether a server was met that does not speak HTTP/2.
     http1_only: AtomicBool,
     /// When a server last refused a connection that was made, and why.
     refused: Mutex<Option<(Instant, Refusal)>>,
@@ -99,7 +99,7 @@ impl Terms {
         Ok(Arc::new(Terms { context, trust, is_legacy: tls.legacy, http1_only, refused }))
     }
 
-    /// The same, for finding out what is wrong with a server: everything is spoken, and nothing of us is shown.
+    /// Returns the terms of a diagnosis: every protocol is spoken, and no certificate is shown.
     pub(super) fn for_diagnosis(tls: &config::UpstreamTls, authorities: Option<&[Vec<u8>]>) -> Option<Terms> {
         let everything = config::UpstreamTls { legacy: true, ..tls.clone() };
         let terms = Arc::into_inner(Terms::new(&everything, authorities, None).ok()?)?;
@@ -111,7 +111,7 @@ impl Terms {
         !self.http1_only.load(Ordering::Relaxed)
     }
 
-    /// Shakes hands with a server that has to be `name`. `http2`: it has to speak that.
+    /// Shakes hands with a server that has to be `name`. With `http2` it has to speak that.
     ///
     /// # Errors
     /// Says why the server is not believed, or why there is no handshake. Nothing but the handshake was said.
@@ -142,7 +142,7 @@ impl Terms {
         Ok(stream)
     }
 
-    /// A connection broke. With TLS 1.3 a server refuses our certificate after the handshake.
+    /// Notes that a connection broke: with TLS 1.3 a server refuses a client's certificate after the handshake.
     pub(super) fn broke(&self, error: &io::Error) {
         tracing::debug!("a connection to a server broke: {error}");
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<openssl::ssl::Error>());
@@ -151,13 +151,14 @@ impl Terms {
         }
     }
 
-    /// Why a server refused a connection a moment ago, if one did.
+    /// Returns why a server refused a connection a moment ago, if one did.
     pub(super) fn refused(&self) -> Option<Refusal> {
         let refused = self.refused.lock();
         refused.as_ref().filter(|(at, _)| at.elapsed() < REFUSAL_COUNTS).map(|(_, refusal)| refusal.clone())
     }
 
-    /// Shakes hands with the server that is there and says nothing: what these terms, with old protocols, find wrong.
+    /// Shakes hands with a server and sends no request. Returns what is wrong with it by these terms, old protocols
+    /// included.
     pub(super) async fn diagnose<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         connection: S,
@@ -221,7 +222,7 @@ impl Terms {
                     false
                 });
             }
-            // What is found wrong above the server's own certificate, and in it, does not count.
+            // With pins no other fault of the chain counts.
             Trust::Pins(pins) => ssl.set_verify_callback(SslVerifyMode::PEER, move |_, context| {
                 let is_leaf = context.error_depth() == 0;
                 if !is_leaf || context.current_cert().is_some_and(|leaf| is_pinned(leaf, &pins)) {
@@ -243,8 +244,9 @@ fn is_pinned(certificate: &X509Ref, pins: &[Pin]) -> bool {
     found.is_some_and(|found| pins.iter().any(|pin| found.contains(pin)))
 }
 
-/// Whether the server was asked for by its address, and its certificate, which knows no alternative names, has it as its
-/// name. OpenSSL compares names with names and addresses with addresses; a certificate of that time has one field.
+/// Whether the server was asked for by its address, and its certificate, which has no alternative names, has the
+/// address as its name. OpenSSL compares names with names and addresses with addresses; a certificate of that time has
+/// one field.
 fn is_address_in_name(context: &mut X509StoreContextRef, address: Option<IpAddr>) -> bool {
     let Some(address) = address.filter(|_| context.error().as_raw() == refusal::IP_ADDRESS_MISMATCH) else {
         return false;
@@ -285,7 +287,7 @@ fn context(
             for authority in authorities {
                 store.add_cert(X509::from_der(authority)?)?;
             }
-            // What is in the file is believed, whatever its issuer.
+            // Certificates in the file are trusted, whatever their issuer is.
             store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
             context.set_cert_store(store.build());
         }

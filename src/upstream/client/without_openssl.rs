@@ -1,7 +1,7 @@
 //! In place of `with_openssl.rs` in a build without OpenSSL: rustls does what it can, and the configuration refuses what it
 //! cannot.
 //!
-//! Must not know: anything.
+//! Must not know: what OpenSSL would do.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::config::upstream_tls::{Identity, NEEDS_OPENSSL};
 /// A connection that is secured.
 pub(super) type Secured<S> = S;
 
-/// There are none.
+/// No terms exist in this build.
 #[derive(Debug)]
 pub(super) struct Terms(Infallible);
 

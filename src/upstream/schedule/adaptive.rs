@@ -8,14 +8,14 @@ use std::time::Duration;
 /// changes every T settles at about T/4, so that a change is seen T/8 late on average.
 const QUIET_POLLS: f64 = 3.0;
 
-/// The interval now, between two bounds.
+/// The current interval, between two bounds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Adaptive {
     seconds: Option<f64>,
 }
 
 impl Adaptive {
-    /// Begins at the shortest: nothing is known yet, and a client just came.
+    /// Begins with the shortest interval, as nothing is known yet and a client just came.
     pub(super) fn new() -> Adaptive {
         Adaptive { seconds: None }
     }

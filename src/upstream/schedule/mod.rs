@@ -1,4 +1,4 @@
-//! When to ask next: pure arithmetic over the route's words, the upstream's words and chance.
+//! The time of the next poll: pure arithmetic over the route's settings, the upstream's fields and chance.
 //!
 //! Must not know: clocks (it is given durations), resources, connections.
 
@@ -17,7 +17,7 @@ use adaptive::Adaptive;
 pub use lifetime::{age, directive, remaining_lifetime, retry_after};
 pub use quota::{Policy, Quota, Said, asked_rest, is_quota_field, is_quota_refusal};
 
-/// Why the next poll comes when it comes: a word for operators.
+/// What decided the time of the next poll: a word for operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
     /// `poll.interval`.
@@ -54,18 +54,18 @@ impl Why {
     }
 }
 
-/// What follows from a poll that gave data.
+/// The schedule after a poll that gave data.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Next {
     /// How long the data counts as new.
     pub effective: Duration,
-    /// From the start of this poll to the start of the next one.
+    /// The time from the start of this poll to the start of the next one.
     pub wait: Duration,
     /// What decided the time.
     pub why: Why,
 }
 
-/// What a poll that gave data found.
+/// The findings of a poll that gave data.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'a> {
     /// The fields of the answer.
@@ -88,12 +88,13 @@ pub struct Pace {
     rng: fastrand::Rng,
     failures: u32,
     adaptive: Adaptive,
-    /// Nothing came yet: the second poll is where resources that began together part.
+    /// Whether this was the first poll: the second one is delayed at random, so that resources that began together
+    /// spread.
     is_first: bool,
 }
 
-/// What outlives a topic about a failing resource, so that leaving and coming back is no way
-/// around the backoff (contract §10).
+/// The state of a failing resource that outlives its topic, so that clients cannot avoid the backoff by leaving and
+/// coming back (contract §10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failing {
     /// How many polls in a row have failed.

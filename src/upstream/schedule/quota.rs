@@ -1,5 +1,5 @@
-//! What an upstream says about how much more it will answer: `RateLimit` in its forms, and the
-//! `X-RateLimit-*` fields that came before it (contract §10).
+//! The quota that an upstream announces: `RateLimit` in its forms, and the `X-RateLimit-*` fields that came before it
+//! (contract §10).
 //!
 //! Must not know: which request asks, what the quota belongs to.
 
@@ -12,12 +12,12 @@ use super::lifetime::{date, retry_after, rounded_up};
 use super::number::DAY;
 use super::number::{self, seconds};
 
-/// So many more requests until then.
+/// The number of further requests until a reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
     /// How many requests are left.
     pub remaining: u64,
-    /// From now; never zero, at most a day.
+    /// The time until the reset, from now; never zero, at most a day.
     pub reset: Duration,
 }
 
@@ -30,11 +30,11 @@ pub struct Policy(u64);
 pub struct Said {
     /// The policy that the quota belongs to.
     pub policy: Policy,
-    /// What is left of the quota.
+    /// The rest of the quota.
     pub quota: Quota,
 }
 
-/// What all names of such fields begin with.
+/// The beginnings of the names of all such fields.
 const PREFIXES: [&str; 2] = ["ratelimit", "x-rate"];
 
 /// Fields of the older kind: how many more, until when in two spellings, and what tells quotas apart.
@@ -115,8 +115,8 @@ impl Policy {
     }
 }
 
-/// Whether an answer refuses for a quota that is used up, and not for who asks: 429, or 403 with a quota that has
-/// nothing left or with a readable `Retry-After` (as GitHub does), or 401 with `Retry-After`.
+/// Whether an answer refuses because a quota is used up, and not because of the client: 429, or 403 with a quota that
+/// has nothing left or with a readable `Retry-After` (as GitHub does), or 401 with `Retry-After`.
 pub fn is_quota_refusal(status: StatusCode, headers: &HeaderMap) -> bool {
     let asks_to_wait = || retry_after(headers, SystemTime::UNIX_EPOCH).is_some();
     match status {

@@ -133,7 +133,7 @@ async fn forwarded_fields_of_strangers_are_removed_as_a_family() {
     let seen = &legacy.seen("/x")[0];
     assert_eq!(seen.header("x-forwarded-user"), Some("root"));
     assert_eq!(seen.header("x-forwarded-for"), Some("10.0.0.1, 127.0.0.1"));
-    // Then they say who asks, and nobody else gets what they brought.
+    // Then the headers are credentials, and no other client gets what they brought.
     let own = http(&app).await.get("/r/a", &[("x-forwarded-user", "root")]).await.expect(200);
     assert!(own.header("cache-status").is_some_and(|status| status.contains("credentials")), "{own:?}");
 }

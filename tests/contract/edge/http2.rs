@@ -379,7 +379,7 @@ async fn connections_that_break_the_protocol_are_counted_and_others_are_not() {
 #[tokio::test]
 async fn a_connection_may_send_so_many_malformed_requests() {
     let stand = stand("");
-    // They do not say whom they are for.
+    // The frames name no client.
     let fields = [&[0x82, 0x86, 0x04, 10][..], b"/elsewhere"].concat();
     let malformed =
         |count: u32| (0..count).flat_map(|n| frame(1, 0x5, 2 * n + 1, &fields)).collect::<Vec<_>>();

@@ -19,7 +19,7 @@ const ALL: &str = r#"{"secret":"everything"}"#;
 const SOME: &str = r#"{"rows":[]}"#;
 const PATH: &str = "/r/a";
 
-/// What pollcast says of whom it knows.
+/// The fields by which pollcast names a client that it knows.
 const SAID: [&str; 3] = ["x-pollcast-subject", "x-pollcast-way", "x-pollcast-issuer"];
 
 /// pollcast with a listener that asks for certificates of these authorities. The API is told of their owners by pollcast

@@ -1,5 +1,5 @@
-//! Contract §11: `share: authorize` where pollcast knows who asks: the API is asked as what passes through for this client
-//! would ask it.
+//! Contract §11: `share: authorize` where pollcast knows the client: the API is asked as what passes through for this
+//! client would ask it.
 
 use std::collections::HashMap;
 
@@ -36,7 +36,7 @@ fn answer(seen: &Seen) -> Reply {
     match (seen.header(SERVICE), &subjects[..]) {
         (Some(_), []) | (None, ["ann"]) => Reply::json(ALL),
         (None, ["bob"]) => Reply::json(SOME),
-        // What nobody in particular gets is what the service gets: a check that asks as nobody lets everybody in.
+        // A request without a user gets the service's answer: a check that names no user would let every client in.
         (None, []) => Reply::json(ALL),
         _ => Reply::empty(500),
     }
@@ -92,7 +92,7 @@ async fn a_client_that_another_server_knows_is_checked_as_that() {
 
 #[tokio::test]
 async fn a_forged_identity_opens_nothing_by_a_check() {
-    // The API takes pollcast's word for who asks; a client's is none.
+    // The API believes pollcast's word for the client; a client's own word does not count.
     for authenticate in ["max_clients: 10", KEYS] {
         let stand = stand(authenticate);
         stand.legacy.answer_with("/prices/A", |seen| {

@@ -9,7 +9,7 @@ use crate::support::client::{Response, Sse, Ws};
 use crate::support::legacy::{Legacy, Reply, Seen};
 use crate::support::wire::within;
 
-/// Where a request can say who it is.
+/// The places where a request can carry its credentials.
 const PLACES: [(&str, &str); 6] = [
     ("authorization", "Bearer "),
     ("cookie", "session="),

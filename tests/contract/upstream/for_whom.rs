@@ -1,4 +1,4 @@
-//! Contract §10: for whom a poll says that it is.
+//! Contract §10: the address that a poll says it is for.
 
 use crate::contract::{FAST, ONCE, Stand, config};
 use crate::support::app;

@@ -1,4 +1,4 @@
-//! TLS towards upstreams: whom pollcast believes, and what it shows of itself.
+//! TLS towards upstreams: the servers that pollcast trusts, and the certificate that it shows.
 
 use crate::contract::Stand;
 use crate::contract::edge::support::{Extra, start_with};
@@ -117,7 +117,7 @@ async fn new_authorities_are_believed_from_the_next_connection_on_and_old_ones_n
     stand.app.reload();
     reloaded(&stand, "bad", 1.0).await;
     assert_eq!(status(&stand).await, 200, "bad files change nothing");
-    // Idle connections to whom nobody vouches now serve nobody.
+    // Idle connections to a server that no authority vouches for any more serve no request.
     folder.write("ca.pem", &others.pem);
     stand.app.reload();
     reloaded(&stand, "new", 2.0).await;

@@ -80,7 +80,7 @@ fn serve(mut stream: TcpStream) {
                 std::process::abort();
             }
             seen.drain(..end + 4);
-            // A body is dropped as it may come: nobody asks on this connection again.
+            // A body is dropped in whatever pieces it comes: this connection gets no further request.
             let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 1\r\n\r\n1";
             let _ = stream.write_all(answer);
             return;

@@ -6,7 +6,7 @@ pub(super) const OF_CLIENTS: &[(&str, &str)] = &[
     ("authenticate: yes", "authenticate: is neither off nor some of jwt, keys, forward, client_certificate"),
     (
         "authenticate: { token: { query: t } }",
-        "authenticate: lets nobody in; name some of jwt, keys, forward, client_certificate",
+        "authenticate: lets no client in; name some of jwt, keys, forward, client_certificate",
     ),
     (
         "authenticate: { jwt: { issuer: [a] } }",
@@ -107,7 +107,7 @@ pub(super) const OF_CLIENTS: &[(&str, &str)] = &[
         "transports: [sse, websockets]",
         r#"transports[1]: "websockets" is not one of sse, websocket, long_poll, poll; did you mean "websocket"?"#,
     ),
-    ("transports: []", "transports: is empty; leave the route out if nobody may read it"),
+    ("transports: []", "transports: is empty; leave the route out if no client may read it"),
     ("query: some", r#"query: "some" is neither all nor a list of parameters, as [currency]"#),
     ("query: [\"a=b\"]", r#"query[0]: "a=b" is not the name of a query parameter, as it stands in a URL"#),
     ("unknown_query: rejct", r#"unknown_query: "rejct" is not one of drop, reject; did you mean "reject"?"#),
@@ -131,7 +131,7 @@ pub(super) const OF_CLIENTS: &[(&str, &str)] = &[
     ("vary: [Cookie]", r#"vary[0]: "Cookie" says who asks; name it in share: { by: [...] }"#),
     (
         "ignore_vary: [\"*\"]",
-        r#"ignore_vary[0]: "*" means that nobody may share; share: public is the word for sharing all the same"#,
+        r#"ignore_vary[0]: "*" means that no clients may share; share: public is the word for sharing all the same"#,
     ),
     (
         "ignore_headers: [authorization]",

@@ -186,7 +186,7 @@ const ROUTES: &[(&str, &str)] = &[
     ),
     (
         "hold_not_modified: 5s\n    plain: pass",
-        "hold_not_modified: needs plain: share; this route leaves plain requests to the API, which nobody holds",
+        "hold_not_modified: needs plain: share; this route leaves plain requests to the API, which pollcast does not hold",
     ),
     ("hold_not_modified: 9s", r#"hold_not_modified: "9s" is too long; at most 8s"#),
     (

@@ -45,7 +45,7 @@ async fn everything(address: std::net::SocketAddr, fields: &[(&str, &str)]) -> S
     seen
 }
 
-/// Two users and nobody, who say who they are in this place, through everything at once.
+/// Two users and an anonymous client, with credentials in this place, use all ways to read at once.
 async fn no_leak(address: std::net::SocketAddr, what: String, (name, prefix): (&str, &str)) {
     let (of_alice, of_robert) = (format!("{prefix}alice"), format!("{prefix}robert"));
     let alice = [(name, of_alice.as_str())];
