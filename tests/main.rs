@@ -7,7 +7,7 @@
 //! | `contract` | what clients and upstreams see: polls, streams, sockets, held polls, shared polls |
 //! | `hostile` | what hostile clients and upstreams try, in tables, and how each try is answered |
 //! | `faults` | no client loses, repeats or goes back, whatever upstream, network and other clients do; nothing leaks |
-//! | `leaks` | two users and nobody: no byte that one receives is another's, whatever the options |
+//! | `leaks` | two users and an anonymous client: no byte that one receives is another's, whatever the options are |
 //! | `differential` | a covered URL never works worse: generated exchanges, directly and through pollcast, compared |
 //! | `bodies` | recorded bodies of the usual kinds of APIs change in small patches |
 //! | `manual` | what comments cite exists, and what README and the manual say is so |

@@ -1,7 +1,7 @@
 //! The differences to 0.1.0 that concern a file: the entries of `src/manual/from-0.1.md`.
 //!
-//! The page is the list, and the table below says whom its entries concern; one that no row names concerns every file.
-//! Must not know: what the entries say.
+//! The page is the list, and the table below says which files its entries concern; an entry that no row names concerns
+//! every file. Must not know: what the entries say.
 
 use crate::config::{Config, Plain, Route, Share, Upstream};
 
@@ -11,7 +11,7 @@ const PAGE: &str = include_str!("../manual/from-0.1.md");
 /// Where a user finds it.
 const PAGE_NAME: &str = "src/manual/from-0.1.md";
 
-/// Whom entries of the page concern.
+/// The files that entries of the page concern.
 enum Whom {
     Routes(fn(&Route) -> bool),
     Upstreams(fn(&Upstream) -> bool),

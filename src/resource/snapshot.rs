@@ -1,6 +1,6 @@
 //! One successful poll: content, type, headers that belong to it, and the upstream's validators.
 //!
-//! Must not know: when it was fetched (equal content is equal whatever the time), or by whom.
+//! Must not know: when it was fetched (equal content is equal at any time), or by which poll.
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,7 +1,7 @@
 //! The generated API: what a place with these traits answers to a request in a state of the world.
 //!
-//! Must not know: who asks for whom, what is compared. An answer depends on the request, the state and, where an
-//! identity belongs to a connection, the connection: both lanes of a scene get the same for the same.
+//! Must not know: which client asks through which server, what is compared. An answer depends on the request, the state
+//! and, where an identity belongs to a connection, the connection: both lanes of a scene get the same for the same.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

@@ -27,7 +27,7 @@ use crate::support::sse::{Sse, SseItem};
 const STATES: usize = 900;
 const ITEMS: usize = 100;
 
-/// A thousand clients, each of whom is refused from time to time, need a while on a machine with other work.
+/// A thousand clients that are refused from time to time need a while on a machine with other work.
 const ALL_COME: Duration = Duration::from_secs(120);
 
 const PLOTS: [(&str, Plot); 3] = [

@@ -135,7 +135,7 @@ async fn origins_that_only_look_alike_get_nothing() {
         }
     }
     tally.close("origins that look alike");
-    // Two, or one that is no text, are none that may pass for nobody.
+    // A request with two origins, or with one that is no text, must not count as one without an origin.
     for fields in [
         "Origin: https://shop.example\r\nOrigin: https://evil.example\r\n",
         "Origin: https://shop.example\u{ff}\r\n",

@@ -202,7 +202,7 @@ async fn authenticate_counts_where_nothing_is_polled_and_no_cache_may_keep_what_
     }
 }
 
-// --- With `plain: share`: what is not polled for first, and by whom polls are started ---
+// --- With `plain: share`: requests that start no poll, and those that do ---
 
 #[tokio::test]
 async fn a_part_is_the_apis_to_give() {

@@ -6,7 +6,7 @@
 //! | `connections` | §10: whose requests an upstream connection carries |
 //! | `digest` | §10: polls of upstreams that want Digest authentication |
 //! | `failure` | §3, §5, §10: what clients see while the upstream misbehaves |
-//! | `for_whom` | §10: for whom a poll says that it is |
+//! | `forwarded_for` | §10: the address that a poll says it is for |
 //! | `memory_of_polls` | §10: bodies of polls in progress have one bound |
 //! | `nginx` | §10: a real nginx with old protocols × ways of asking, with `curl` beside it |
 //! | `other_servers` | §10: servers of tokens, of key sets, of questions about clients: over sockets, through proxies, verified |
@@ -16,14 +16,14 @@
 //! | `sharing_of_polls` | §10: one poll an interval, whatever the number and kinds of clients |
 //! | `sources` | §10, §11: how a poll reaches its answer: redirects, credentials, cookies, sessions |
 //! | `tls_kinds` | §10: kinds of TLS servers × ways of asking: self-signed, pinned, old |
-//! | `tls` | whom pollcast believes to be the upstream, and what it shows of itself |
+//! | `tls` | the servers that pollcast trusts, and the certificate that it shows |
 //! | `ways` | §10: ways to a server × ways of asking: sockets, proxies, and what is told where there is none |
 
 pub mod batch;
 pub mod connections;
 pub mod digest;
 pub mod failure;
-pub mod for_whom;
+pub mod forwarded_for;
 pub mod memory_of_polls;
 pub mod nginx;
 pub mod other_servers;

@@ -1,4 +1,4 @@
-//! Whom a client believes.
+//! The servers that a client trusts.
 
 use std::path::PathBuf;
 
