@@ -110,7 +110,7 @@ impl Pace {
         let passes = now_ms < self.passes_until_ms.load(Ordering::SeqCst);
         let mut connections = self.connections.lock();
         let Some(streak) = connections.known.get_mut(&connection) else { return Paced::Here };
-        // A connection whose requests pass through gets no answers here, so that its streak is renewed.
+        // A connection whose requests pass through gets no answers here that its streak could be counted by.
         if passes && streak.is_restless() {
             return Paced::Passes;
         }

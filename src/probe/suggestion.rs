@@ -18,7 +18,7 @@ const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 
 const MIB: usize = 1 << 20;
 
-/// The settings of the suggested route.
+/// The findings from which a route is suggested.
 #[derive(Debug, Default)]
 pub(super) struct Suggestion {
     pub(super) max_age: Option<Duration>,

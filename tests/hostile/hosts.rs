@@ -1,4 +1,4 @@
-//! Contract §1, §10: the configuration alone says which server is asked, whatever name a client sends; and nobody
+//! Contract §1, §10: the configuration alone says which server is asked, whatever name a client sends; and no client
 //! reaches the admin surface through a listener for clients.
 
 use std::os::unix::fs::PermissionsExt;

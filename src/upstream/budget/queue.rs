@@ -86,7 +86,7 @@ impl Queue {
         until.checked_duration_since(now)
     }
 
-    /// Returns until when the upstream's own quota counts, if it limits turns more than the operator's budget.
+    /// Returns for how long the upstream's own quota counts, if it limits turns more than the operator's budget does.
     pub(super) fn quota_until(&self, now: Instant) -> Option<Duration> {
         let is_tighter = |rate: &f64| self.budget.is_none_or(|budget| *rate < budget.rate);
         let (_, until) = self.quota.filter(|(rate, _)| is_tighter(rate))?;
