@@ -36,6 +36,14 @@ pub struct Page {
     pub next: Option<String>,
 }
 
+impl Entry {
+    /// An item by itself, as it was told. Returns `None` if it has no name.
+    pub fn of_text(rules: &Feed, text: &Bytes) -> Option<Entry> {
+        let json = Json::parse(text.clone()).ok()?;
+        Some(Entry { name: name(&rules.id, json.root()).ok()?, text: text.clone() })
+    }
+}
+
 impl Page {
     /// Reads the items of a body.
     ///
@@ -140,6 +148,33 @@ impl Tracker {
             last: Vec::new(),
             last_was_whole: false,
         }
+    }
+
+    /// A tracker that goes on where another one was. `told`: items that it told, oldest first; `page`: the last answer;
+    /// `order`: as far as it showed.
+    pub fn resumed(
+        rules: &Feed,
+        told: &[Entry],
+        page: Option<&Page>,
+        order: Option<Order>,
+        said: &Said,
+    ) -> Tracker {
+        let mut tracker = Tracker::new(rules);
+        tracker.seen.resize(NonZeroUsize::new(rules.history + told.len()).unwrap_or(NonZeroUsize::MIN));
+        for entry in told {
+            // On an answer before the first one that this tracker counts.
+            let known = Known { content: digest(&entry.text), last_on: 0, left: false };
+            tracker.seen.put(digest(entry.name.as_bytes()), known);
+        }
+        if let Some(order) = order {
+            tracker.evidence.told(order);
+        }
+        if let Some(page) = page {
+            tracker.take(std::slice::from_ref(page), said);
+        } else if !told.is_empty() {
+            tracker.answers = 1;
+        }
+        tracker
     }
 
     /// The order of the upstream's lists: as the file says, or as far as it shows.

@@ -53,6 +53,28 @@ fn items_are_read_as_the_upstream_wrote_them() {
 }
 
 #[test]
+fn a_tracker_that_goes_on_elsewhere_tells_what_the_first_one_would_have_told() {
+    for order in [None, Some(Order::NewestFirst), Some(Order::OldestFirst), Some(Order::Unordered)] {
+        let rules = Feed { order, ..rules() };
+        let listed = |mut names: Vec<&'static str>| {
+            if order == Some(Order::OldestFirst) {
+                names.reverse();
+            }
+            page(&names)
+        };
+        let pages = [vec!["3", "2", "1"], vec!["5", "4", "3"], vec!["6", "5", "4"]].map(listed);
+        let (mut first, mut told) = (Tracker::new(&rules), Vec::new());
+        for page in &pages {
+            told.extend(first.take(std::slice::from_ref(page), &Said::default()).entries);
+        }
+        let shown = Some(first.order());
+        let mut other = Tracker::resumed(&rules, &told, Some(&pages[2]), shown, &Said::default());
+        let next = [listed(vec!["8", "7", "6"])];
+        assert_eq!(other.take(&next, &Said::default()), first.take(&next, &Said::default()), "{order:?}");
+    }
+}
+
+#[test]
 fn several_places_name_an_item_together_and_no_two_names_are_the_same() {
     let rules = Feed { items: String::new(), id: vec!["/vhost".into(), "/meta/name".into()], ..rules() };
     let named = |vhost: &str, name: &str| {

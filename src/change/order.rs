@@ -38,6 +38,15 @@ impl Evidence {
         })
     }
 
+    /// What another node found out from the answers before.
+    pub(super) fn told(&mut self, order: Order) {
+        match order {
+            Order::NewestFirst => self.before = 1,
+            Order::OldestFirst => self.behind = 1,
+            Order::Unordered => {}
+        }
+    }
+
     /// Whether the names rise or fall as numbers.
     pub(super) fn is_numbered(&self) -> bool {
         self.numbers.is_some()

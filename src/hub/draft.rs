@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::frame::{Format, Frame, PatchKind};
+use crate::resource::Snapshot;
 
 /// Bodies from this size on are worth another thread.
 const HEAVY: usize = 64 * 1024;
@@ -27,6 +28,16 @@ impl Draft {
             self.patches.iter().for_each(|kind| self.frame.diff(&before.snapshot, *kind));
         }
         self.formats.iter().for_each(|format| self.frame.encode(*format, before));
+    }
+
+    /// What is about to be published.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.frame.snapshot
+    }
+
+    /// Whether it differs from what is published.
+    pub fn is_change(&self) -> bool {
+        self.before.as_ref().is_none_or(|before| before.version() != self.frame.version())
     }
 
     /// Accounts for one form that a follower will read, before it is made.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::frame::Item;
 
 /// Items that are new in a snapshot, oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct News {
     /// The upstream's name of each item, and its JSON.
     pub items: Vec<(String, bytes::Bytes)>,
@@ -92,6 +92,10 @@ impl Items {
     /// Forgets the oldest item. Returns its bytes.
     pub(super) fn pop(&mut self) -> Option<usize> {
         self.row.pop_front().map(|item| item.weight())
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Item>> {
+        self.row.iter().cloned().collect()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use tokio::time::Instant;
 
+use super::confirmation::Confirmation;
 use super::draft::Draft;
 use super::history::Past;
 use super::items::News;
@@ -110,13 +111,18 @@ impl Publisher {
 
     /// As [`Publisher::publish`], for a draft that was prepared, and perhaps encoded, elsewhere.
     pub fn publish_draft(&mut self, poll: PollNumber, draft: Draft, upstream_age: Duration) -> bool {
+        self.publish_confirmed(Confirmation::of_poll(poll, upstream_age), draft)
+    }
+
+    /// As [`Publisher::publish_draft`], for what another node may have polled.
+    pub fn publish_confirmed(&mut self, confirmation: Confirmation, draft: Draft) -> bool {
         let frame = draft.frame.clone();
         let view = self.topic.view();
         let same = view.frame.as_ref().is_some_and(|held| held.version() == frame.version());
         let resumed = matches!(view.condition.state, State::Gone { .. });
         if same && !resumed {
             // The content did not change, but headers and validators may be newer.
-            self.confirm_with(poll, upstream_age, Some(frame.snapshot.clone()));
+            self.confirm_with(confirmation, Some(frame.snapshot.clone()));
             return false;
         }
         if view.frame.is_none() {
@@ -132,7 +138,7 @@ impl Publisher {
             self.encode(&frame, view.frame.as_deref());
             view.frame = Some(frame.clone());
             view.changed_at = Some(std::time::Instant::now());
-            Self::data(view, poll, upstream_age);
+            Self::data(view, confirmation);
         });
         self.remember(&frame);
         !same
@@ -140,10 +146,11 @@ impl Publisher {
 
     /// Notes a poll that said that nothing changed (304). `renewed` is the content with the fields that it brought.
     pub fn confirm(&mut self, poll: PollNumber, upstream_age: Duration, renewed: Option<Arc<Snapshot>>) {
-        self.confirm_with(poll, upstream_age, renewed);
+        self.confirm_with(Confirmation::of_poll(poll, upstream_age), renewed);
     }
 
-    fn confirm_with(&mut self, poll: PollNumber, upstream_age: Duration, newer: Option<Arc<Snapshot>>) {
+    /// As [`Publisher::confirm`], for what another node may have polled.
+    pub fn confirm_with(&mut self, confirmation: Confirmation, newer: Option<Arc<Snapshot>>) {
         let view = self.topic.view();
         // The sequence number and the content stay the same, so that followers are told nothing.
         let renewed = view.frame.as_ref().zip(newer).and_then(|(frame, snapshot)| {
@@ -158,20 +165,28 @@ impl Publisher {
             if let Some(frame) = renewed {
                 view.frame = Some(frame);
             }
-            Self::data(view, poll, upstream_age);
+            Self::data(view, confirmation);
         });
     }
 
-    fn data(view: &mut View, poll: PollNumber, upstream_age: Duration) {
+    fn data(view: &mut View, confirmation: Confirmation) {
         let now = Instant::now();
-        view.ended = poll;
-        view.confirmed = poll;
-        view.confirmed_at = Some(now);
+        view.ended = confirmation.ended;
+        view.confirmed = confirmation.confirmed;
+        view.confirmed_at = Some(now.checked_sub(confirmation.age).unwrap_or(now));
         view.ended_at = Some(now);
-        view.upstream_age = upstream_age;
+        view.upstream_age = confirmation.upstream_age;
         view.outcome = Outcome::Data;
         view.withdrawn = false;
         set_state(view, State::Fresh);
+    }
+
+    /// What waits for these polls is answered by the view as it is: nothing newer is to be had.
+    pub fn end_polls(&mut self, ended: PollNumber, confirmed: PollNumber) {
+        self.update(|view| {
+            view.ended = view.ended.max(ended);
+            view.confirmed = view.confirmed.max(confirmed);
+        });
     }
 
     /// The poll failed. Followers keep the last content; whether they hear of it is said with

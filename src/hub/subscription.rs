@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::named::Name;
 use super::topic::Topic;
 use super::view::{Closing, View};
 use super::{Attend, Attendance};
@@ -112,7 +113,11 @@ impl Subscription {
             Resume::Tag(_) => false,
             Resume::Item(id) => topic.knows_position(id),
         };
-        let is_awaited = !known && !matches!(resume, Resume::FromConfirmed(_));
+        let is_awaited = match &resume {
+            Resume::From(version) => !topic.is_not_newer(*version),
+            Resume::FromConfirmed(_) => false,
+            Resume::Start | Resume::Tag(_) | Resume::Item(_) => !known,
+        };
         let mut confirm = if is_awaited { attendance.next_poll } else { 0 };
         if is_awaited {
             let has_cursor = topic.route().feed.as_ref().is_some_and(|feed| feed.cursor.is_some());
@@ -121,7 +126,13 @@ impl Subscription {
                 // The poll that asks the upstream about it starts after this.
                 confirm = confirm.max(topic.started() + 1);
             }
-            topic.want_confirmed(confirm);
+            let name = match &resume {
+                Resume::From(version) | Resume::FromConfirmed(version) => Name::Tag(version.tag()),
+                Resume::Tag(tag) => Name::Tag(*tag),
+                Resume::Item(id) => Name::Item(id),
+                Resume::Start => Name::Other,
+            };
+            topic.want_confirmed_for(confirm, name);
         }
         let is_feed = topic.route().feed.is_some();
         let (seen, place) = match resume {
@@ -162,7 +173,7 @@ impl Subscription {
     /// Notes that the follower says anew what it has. Returns false if that version is not known, or has to be
     /// confirmed.
     pub fn resume_from(&mut self, version: Version) -> bool {
-        if !self.topic().has_held(version) {
+        if !self.topic().is_not_newer(version) {
             return false;
         }
         self.seen = Some(version);

@@ -15,6 +15,7 @@ use super::claims::Claims;
 use super::history::History;
 use super::interest::Interest;
 use super::items::Items;
+use super::named::Elsewhere;
 use super::pace::Pace;
 use super::resource_limits::Charge;
 use super::user_activity::User;
@@ -70,6 +71,7 @@ pub struct Topic {
     /// Number of the last poll that started.
     pub(super) started: AtomicU64,
     pub(super) written: Written,
+    pub(super) elsewhere: Elsewhere,
     pub(super) demand: Notify,
     pub(super) epoch: Instant,
     pub(super) user: Option<Arc<User>>,
@@ -124,6 +126,7 @@ impl Topic {
             claims: Claims::default(),
             started: AtomicU64::new(0),
             written: Written::default(),
+            elsewhere: Elsewhere::default(),
             demand: Notify::new(),
             epoch,
             user,

@@ -48,7 +48,7 @@ impl CoveredRequest<'_> {
         let (Some(have), Some(frame)) = (self.has(view), &view.frame) else {
             return self.answer(key, view, is_confirmed).await;
         };
-        let known = is_confirmed || attendance.topic().has_held(have);
+        let known = is_confirmed || attendance.topic().is_not_newer(have);
         let differs = frame.version() != have && known && view.is_young();
         if view.withdrawn || freshness::refusal(view).is_some() || differs {
             return self.answer(key, view, is_confirmed).await;
