@@ -59,6 +59,9 @@ pub trait Membership: Send + Sync {
     /// A client of this node wants the resource polled again after it was released.
     fn claim(&self);
 
+    /// What is stored was below what is shown here for a lease, and was taken: the engine has lost what it had accepted.
+    fn note_regression(&self) {}
+
     /// Without a sign of its holder for this long, a resource goes to another node.
     fn lease(&self) -> Duration;
 }
