@@ -11,12 +11,13 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::exchange::Exchange;
 use super::request;
+use super::stakes::Stakes;
 use super::supervisor::Relay;
 use crate::change::Detector;
 use crate::hub::Topic;
 use crate::resource::{KeyParts, ResourceKey, Version};
 use crate::upstream::classify::{Terms, Verdict, judge};
-use crate::upstream::{Class, Priority};
+use crate::upstream::{Answer, Class, Priority};
 
 /// What the upstream said to a client's own credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,66 +34,72 @@ impl Relay {
     /// Asks for a topic's resource with a client's own credentials, which no other client gets to see. It takes
     /// its turn in the upstream's budget behind what clients follow.
     pub async fn own(&self, topic: Arc<Topic>, credentials: Vec<(HeaderName, HeaderValue)>) -> Own {
-        let stakes = self.stakes().clone();
-        let asking = async move {
-            let route = topic.route().clone();
-            let parts = KeyParts { class: credentials, ..topic.key().parts().clone() };
-            let Some(own) = stakes.own_routes.get(&route.index).cloned() else {
-                return Own::Unknown("the route does not ask who may share".to_owned());
-            };
-            let ask = request::poll(&ResourceKey::new(parts), &own, None, 0);
-            let patience = Some(route.poll.timeout);
-            let priority = Priority { class: Class::Refresh, weight: 1, patience };
-            let exchange = Exchange {
-                stakes: stakes.clone(),
-                route: own,
-                priority,
-                resource: None,
-                private: true,
-                settled: None,
-                carried_jar: AtomicBool::new(false),
-                claim: stakes.bodies.claim(),
-            };
-            exchange.claim.admitted().await;
-            let turn = match stakes.source(&route) {
-                Ok(source) => source.turn(priority).await,
-                Err(error) => Err(error),
-            };
-            let exchanged = match turn {
-                Ok(turn) => exchange.run(ask, turn).await,
-                Err(error) => Err(error),
-            };
-            let answer = match exchanged {
-                Ok(exchanged) => exchanged.answer,
-                Err(error) => return Own::Unknown(error.failure.to_string()),
-            };
-            let view = topic.view();
-            let published = view.frame.as_ref().map(|frame| frame.snapshot.clone());
-            let known_type = published.as_ref().and_then(|snapshot| snapshot.media_type.clone());
-            let terms = Terms { route: &route, private: true, known_type: known_type.as_ref() };
-            match judge(&answer, &terms) {
-                Verdict::Data(content) => {
-                    let mut detector = Detector::new(&route.change);
-                    let (namer, bytes) = (stakes.namer.clone(), content.body.len());
-                    let detect = move || detector.snapshot(*content, published.as_deref(), &namer);
-                    match stakes.compute.run(bytes, detect).await {
-                        Ok(snapshot) => Own::Version(snapshot.version),
-                        Err(unfit) => Own::Unknown(unfit.reason),
-                    }
-                }
-                Verdict::Denied | Verdict::Refused | Verdict::Gone => Own::Refused(answer.status),
-                Verdict::Failed { reason, .. } | Verdict::Unfit { reason, .. } => Own::Unknown(reason),
-                Verdict::Uncoverable(found) => Own::Unknown(found.to_string()),
-                Verdict::NotShareable(reason) => Own::Unknown(reason.to_owned()),
-                Verdict::NotModified | Verdict::SessionRotated => {
-                    Own::Unknown("the upstream's answer cannot be compared".to_owned())
-                }
-            }
-        };
+        let asking = ask(self.stakes().clone(), topic, credentials);
         // On the relay's own threads, where the connections of polls live.
         match self.spawn(asking).await {
             Ok(own) => own,
             Err(_) => Own::Unknown("the process ends".to_owned()),
+        }
+    }
+}
+
+/// The exchange, and what its answer is beside what is published.
+async fn ask(stakes: Arc<Stakes>, topic: Arc<Topic>, credentials: Vec<(HeaderName, HeaderValue)>) -> Own {
+    let route = topic.route().clone();
+    let parts = KeyParts { class: credentials, ..topic.key().parts().clone() };
+    let Some(own) = stakes.own_routes.get(&route.index).cloned() else {
+        return Own::Unknown("the route does not ask who may share".to_owned());
+    };
+    let ask = request::poll(&ResourceKey::new(parts), &own, None, 0);
+    let patience = Some(route.poll.timeout);
+    let priority = Priority { class: Class::Refresh, weight: 1, patience };
+    let exchange = Exchange {
+        stakes: stakes.clone(),
+        route: own,
+        priority,
+        resource: None,
+        private: true,
+        settled: None,
+        carried_jar: AtomicBool::new(false),
+        claim: stakes.bodies.claim(),
+    };
+    exchange.claim.admitted().await;
+    let turn = match stakes.source(&route) {
+        Ok(source) => source.turn(priority).await,
+        Err(error) => Err(error),
+    };
+    let exchanged = match turn {
+        Ok(turn) => exchange.run(ask, turn).await,
+        Err(error) => Err(error),
+    };
+    match exchanged {
+        Ok(exchanged) => compared(&stakes, &topic, &exchanged.answer).await,
+        Err(error) => Own::Unknown(error.failure.to_string()),
+    }
+}
+
+/// What an answer is beside what is published.
+async fn compared(stakes: &Stakes, topic: &Topic, answer: &Answer) -> Own {
+    let (view, route) = (topic.view(), topic.route());
+    let published = view.frame.as_ref().map(|frame| frame.snapshot.clone());
+    let known_type = published.as_ref().and_then(|snapshot| snapshot.media_type.clone());
+    let terms = Terms { route, private: true, known_type: known_type.as_ref() };
+    match judge(answer, &terms) {
+        Verdict::Data(content) => {
+            let mut detector = Detector::new(&route.change);
+            let (namer, bytes) = (stakes.namer.clone(), content.body.len());
+            let detect = move || detector.snapshot(*content, published.as_deref(), &namer);
+            match stakes.compute.run(bytes, detect).await {
+                Ok(snapshot) => Own::Version(snapshot.version),
+                Err(unfit) => Own::Unknown(unfit.reason),
+            }
+        }
+        Verdict::Denied | Verdict::Refused | Verdict::Gone => Own::Refused(answer.status),
+        Verdict::Failed { reason, .. } | Verdict::Unfit { reason, .. } => Own::Unknown(reason),
+        Verdict::Uncoverable(found) => Own::Unknown(found.to_string()),
+        Verdict::NotShareable(reason) => Own::Unknown(reason.to_owned()),
+        Verdict::NotModified | Verdict::SessionRotated => {
+            Own::Unknown("the upstream's answer cannot be compared".to_owned())
         }
     }
 }

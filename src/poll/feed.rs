@@ -6,7 +6,7 @@ use http::{HeaderMap, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::change::Unfit;
-use crate::change::feed::{Page, Tracker};
+use crate::change::feed::{Entry, Page, Tracker};
 use crate::change::pagination::Said;
 use crate::config::{Feed, Order, Pages};
 use crate::hub::News;
@@ -61,6 +61,31 @@ impl Follower {
             answered: None,
             is_item: None,
         }
+    }
+
+    /// Goes on where another poll loop was: `page` is the published content, `texts` the items that are remembered, oldest
+    /// first, `order` and `cursor` what that loop knew.
+    pub(super) fn resumed(
+        rules: &Feed,
+        base: String,
+        page: Option<&Snapshot>,
+        texts: &[bytes::Bytes],
+        order: Option<Order>,
+        cursor: Option<String>,
+    ) -> Follower {
+        let told: Vec<Entry> = texts.iter().filter_map(|text| Entry::of_text(rules, text)).collect();
+        let page = page.and_then(Snapshot::json).and_then(|json| Page::read(rules, json).ok());
+        let said = Said::new(base.split_once('?').map(|(_, query)| query), false);
+        let tracker = Tracker::resumed(rules, &told, page.as_ref(), order, &said);
+        let cursor = cursor.filter(|cursor| rules.cursor.is_some() && cursor.len() <= MAX_VALUE);
+        // Which request the validators belong to is known only where there is one.
+        let answered = rules.cursor.is_none().then(|| base.clone());
+        Follower { base, tracker, rules: rules.clone(), cursor, answered, is_item: None }
+    }
+
+    /// The upstream's cursor that the next poll is sent with.
+    pub(super) fn cursor(&self) -> Option<&String> {
+        self.cursor.as_ref()
     }
 
     /// The order of the upstream's list, as the file says or as far as it shows.

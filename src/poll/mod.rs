@@ -4,23 +4,30 @@
 //! `priority` when it may, `after_write` what a write asks for, `feed` which pages a list has; `credential_check`
 //! is what a client gets by itself; `fetch` is what a poll asks for, `request` writes it, `exchange` brings the
 //! answer, `conditional` reads a 304; `outcome` acts on what came back, `publish` on data, `relayed` on what is
-//! passed on, and `compute` is where large bodies are worked on.
+//! passed on, and `compute` is where large bodies are worked on. `tenure` gives the publisher to the poll loop or, where
+//! other nodes poll the same resource, to the `mirror` of another node's; `backplane` is what both need of the others.
 //! Must not know: transports, connections of clients.
 
+mod accepted;
 mod after_write;
+mod asks;
 pub mod backplane;
 mod compute;
 mod conditional;
 mod credential_check;
+mod demands;
 mod exchange;
 mod feed;
 mod fetch;
 pub mod forwarded;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod hand_over;
 mod memory;
+mod mirror;
 mod outcome;
 mod own_routes;
+mod pacing;
 mod plan;
 mod poller;
 mod priority;
@@ -29,7 +36,10 @@ mod quota;
 mod relayed;
 mod remembered;
 mod request;
+mod sharing;
+mod staleness;
 mod supervisor;
+mod tenure;
 
 pub use crate::poll::source::Source;
 pub use crate::poll::stakes::Stakes;

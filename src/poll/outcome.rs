@@ -4,20 +4,22 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::StatusCode;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::accepted::Candidate;
 use super::conditional;
+use super::pacing::Paced;
 use super::poller::Poller;
 use super::publish::End;
 use crate::config::Share;
 use crate::hub::{Closing, ExceptionKind, Failure, Outcome, PollNumber, Publisher};
+use crate::resource::Snapshot;
 use crate::upstream::classify::{Verdict, not_shareable};
-use crate::upstream::schedule::{Found, Next, Why, age, asked_rest};
+use crate::upstream::schedule::{Why, age};
 use crate::upstream::{self, Answer, FetchError, NoDocument};
 
 impl Poller {
@@ -48,12 +50,7 @@ impl Poller {
                 ControlFlow::Break(()) => return "relayed",
             },
             Verdict::Denied if self.topic.key().is_private() => {
-                let relayed = self.relayed(answer, None);
-                self.pass_on(&mut publisher, number, relayed, None, Duration::ZERO);
-                let reason = format!("the upstream answered {} to a poll", answer.status);
-                let denied = (!answer.status.is_redirection()).then_some((ExceptionKind::Denied, &*reason));
-                publisher.close(Closing::Credentials, denied);
-                return "relayed";
+                return self.end_class(publisher, number, answer);
             }
             Verdict::Denied => {
                 let reason = format!("the upstream answered {} to a poll", answer.status);
@@ -74,13 +71,7 @@ impl Poller {
                 "failed"
             }
             Verdict::Uncoverable(found) => {
-                // A stream that came to an end is none that its client is done with.
-                if found != NoDocument::EventStream {
-                    self.leave_to_cause(&publisher, number, answer);
-                }
-                let failure = upstream::Failure::NoDocument { found };
-                let kind = exception(&failure).unwrap_or(ExceptionKind::Uncoverable);
-                self.uncoverable(&mut publisher, number, kind, found.word(), &failure.to_string());
+                self.no_document(&mut publisher, number, answer, found);
                 "failed"
             }
             Verdict::NotShareable(_) | Verdict::SessionRotated => {
@@ -89,6 +80,33 @@ impl Poller {
         };
         self.publisher = Some(publisher);
         outcome
+    }
+
+    /// The upstream refuses the class's credentials.
+    fn end_class(&mut self, mut publisher: Publisher, number: PollNumber, answer: &Answer) -> &'static str {
+        let relayed = self.relayed(answer, None);
+        self.pass_on(&mut publisher, number, relayed, None, Duration::ZERO);
+        let reason = format!("the upstream answered {} to a poll", answer.status);
+        let denied = (!answer.status.is_redirection()).then_some((ExceptionKind::Denied, &*reason));
+        publisher.close(Closing::Credentials, denied);
+        "relayed"
+    }
+
+    /// The answer is none that a snapshot can be made of.
+    fn no_document(
+        &mut self,
+        publisher: &mut Publisher,
+        number: PollNumber,
+        answer: &Answer,
+        found: NoDocument,
+    ) {
+        // A stream that came to an end is none that its client is done with.
+        if found != NoDocument::EventStream {
+            self.leave_to_cause(publisher, number, answer);
+        }
+        let failure = upstream::Failure::NoDocument { found };
+        let kind = exception(&failure).unwrap_or(ExceptionKind::Uncoverable);
+        self.uncoverable(publisher, number, kind, found.word(), &failure.to_string());
     }
 
     async fn not_modified(
@@ -111,9 +129,16 @@ impl Poller {
         let content = self.renewed_content(&renewed, answer);
         self.renewed = Some(renewed);
         self.catch_up(publisher, None).await;
+        let paced = self.pace_after(answer, false);
+        if let Some(shown) = content.clone().or_else(|| self.shown()) {
+            let age = age(&answer.headers);
+            if !self.is_accepted(|| Candidate::unchanged(shown, age, paced)).await {
+                return self.drop_result(paced.due);
+            }
+        }
         self.is_admitted_again();
         publisher.confirm(number, age(&answer.headers), content);
-        self.succeeded(publisher, answer, false);
+        self.succeeded(publisher, paced);
         "not_modified"
     }
 
@@ -158,38 +183,17 @@ impl Poller {
         self.wait(publisher, wait, why);
     }
 
-    pub(super) fn succeeded(&mut self, publisher: &mut Publisher, answer: &Answer, changed: bool) {
+    /// A poll brought data, which is published.
+    pub(super) fn succeeded(&mut self, publisher: &mut Publisher, paced: Paced) {
         self.gone_since = None;
-        self.changes = self.changes << 1 | u16::from(changed);
-        let upstream = self.route.upstream.name.as_str();
-        let found = Found {
-            headers: &answer.headers,
-            changed,
-            sharers: self.stakes.sharers(upstream).map_or(1, |sharers| sharers.load(Ordering::Relaxed)),
-            quota: self.quota_interval(),
-            waited: self.waited,
-            now: SystemTime::now(),
-        };
-        let Next { effective, wait: next, why } = self.pace.after_success(&self.route.poll, &found);
-        let next = self.in_step(effective, next, why);
-        self.stakes.metrics.paced(&self.route.path, why.word(), effective);
-        // From start to start, but a poll that took longer than that is not followed at once.
-        let now = Instant::now();
-        let regular = self.last_start.map_or(now, |start| start + next);
-        self.due = self.together(regular.max(now + next.saturating_sub(effective)));
-        publisher.schedule(Some(self.due), effective, why);
+        self.due = paced.due;
+        publisher.schedule(Some(paced.due), paced.effective, paced.why);
         self.account(0);
     }
 
-    /// How long an item of a batch waits: polls that go together are not spread by chance, and the
-    /// next grid point may come a little early for one that joined late.
-    fn in_step(&self, effective: Duration, jittered: Duration, why: Why) -> Duration {
-        let Some(batch) = self.route.poll.batch.as_ref().filter(|_| self.item.is_some()) else {
-            return jittered;
-        };
-        let own = matches!(why, Why::Interval | Why::Adaptive | Why::Budget);
-        let early = if own { self.route.poll.interval / 10 } else { batch.window };
-        effective.saturating_sub(early.min(effective / 10))
+    /// The content that is published.
+    fn shown(&self) -> Option<Arc<Snapshot>> {
+        self.topic.view().frame.as_ref().map(|frame| frame.snapshot.clone())
     }
 
     fn failed(
@@ -212,22 +216,6 @@ impl Poller {
             None => publisher.fail(number, Arc::new(failure), wait),
         }
         self.wait(publisher, wait, self.why_failed());
-    }
-
-    /// How long to wait after one more failure, `Retry-After` obeyed.
-    fn back_off(&mut self, answer: Option<&Answer>) -> Duration {
-        let asked = answer
-            .and_then(|answer| asked_rest(answer.status, &answer.headers, SystemTime::now()))
-            .map(|asked| asked.min(self.route.poll.backoff.retry_after_max));
-        if let Some(asked) = asked {
-            self.not_before = Instant::now() + asked;
-        }
-        self.pace.after_failure(&self.route.poll, asked)
-    }
-
-    /// Why a failing resource waits.
-    fn why_failed(&self) -> Why {
-        if self.not_before > Instant::now() { Why::RetryAfter } else { Why::Backoff }
     }
 
     /// A reason that says which upstream it speaks of.

@@ -9,26 +9,24 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, COOKIE};
 use tokio::time::{Instant, sleep_until};
 
-use super::after_write::{Echo, Heard};
+use super::after_write::Echo;
+use super::backplane::Role;
 use super::exchange::{Item, Tag};
 use super::feed::Follower;
-use super::plan::{Action, Situation};
+use super::plan::Action;
 use super::remembered::{Last, Remembered};
 use super::request::target;
+use super::sharing::{Sharing, lost, told};
 use super::stakes::Stakes;
 use crate::change::Detector;
 use crate::config::Route;
-use crate::frame::State;
-use crate::hub::{Closing, ExceptionKind, Outcome, PollNumber, Publisher, Retained, Topic, View};
+use crate::hub::{Closing, ExceptionKind, PollNumber, Publisher, Retained, Topic};
 use crate::identity::expiry_hint;
 use crate::metrics::PollMetrics;
 use crate::resource::{HeldBytes, MediaType, ResourceKey, Validators};
 use crate::upstream::classify::{Terms, judge};
 use crate::upstream::schedule::Pace;
-use crate::upstream::{Answer, BodyClaim, Held};
-
-/// No poll is overdue before it took this long.
-const OVERDUE: Duration = Duration::from_secs(1);
+use crate::upstream::{Answer, BodyClaim, FetchError, Held};
 
 /// One resource's loop.
 pub(super) struct Poller {
@@ -36,6 +34,8 @@ pub(super) struct Poller {
     pub(super) topic: Arc<Topic>,
     pub(super) route: Arc<Route>,
     pub(super) publisher: Option<Publisher>,
+    /// `None` if no other node polls the resource.
+    pub(super) sharing: Option<Box<Sharing>>,
     pub(super) pace: Pace,
     /// An earlier topic of this resource had a snapshot.
     was_document: bool,
@@ -74,8 +74,8 @@ pub(super) struct Poller {
     pub(super) feed: Option<Follower>,
     pub(super) gone_since: Option<Instant>,
     /// When the class's own token says that it ends.
-    expires: Option<Instant>,
-    echo: Echo,
+    pub(super) expires: Option<Instant>,
+    pub(super) echo: Echo,
     /// The upstream's own quotas that its polls count for.
     pub(super) quotas: Held,
     /// One of them counts for all polls of the upstream.
@@ -106,6 +106,7 @@ impl Poller {
             was_document: remembered.as_ref().is_some_and(|r| r.document),
             detector: None,
             route: topic.route().clone(),
+            sharing: stakes.backplane().and_then(|backplane| Sharing::attend(&**backplane, &topic)),
             publisher: Some(publisher),
             due: now,
             not_before: now,
@@ -170,14 +171,24 @@ impl Poller {
         }
     }
 
-    /// Runs until no client attends, or the topic closes.
-    pub(super) async fn run(mut self) {
+    /// Polls until no client attends, the topic closes, or another node is to poll. Gives the publisher back in the last
+    /// case.
+    pub(super) async fn run(&mut self, publisher: Publisher) -> Option<Publisher> {
+        self.publisher = Some(publisher);
         while let Some(publisher) = self.publisher.take() {
-            if self.expires.is_some_and(|at| Instant::now() >= at) {
+            if self.has_expired() {
                 // No client may ask with it any more, nor follow what it got.
-                return publisher.close(Closing::Credentials, None);
+                publisher.close(Closing::Credentials, None);
+                return None;
             }
-            match self.situation().decide() {
+            let publisher = match &self.sharing {
+                None => publisher,
+                Some(sharing) if !sharing.is_still() => return Some(publisher),
+                Some(_) => self.answer_others(publisher).await,
+            };
+            let situation = self.situation();
+            self.let_others_poll(&situation);
+            match situation.decide() {
                 Action::Retire => match publisher.retire() {
                     Ok(()) => tracing::debug!(resource = ?self.topic.key(), "retired"),
                     Err(Retained(publisher)) => self.publisher = Some(publisher),
@@ -196,63 +207,12 @@ impl Poller {
                 }
             }
         }
+        None
     }
 
-    fn situation(&self) -> Situation {
-        let view = self.topic.view();
-        let now = Instant::now();
-        let linger = self.route.poll.linger;
-        Situation {
-            now,
-            due: self.due,
-            last_start: self.last_start,
-            interval: self.route.poll.interval,
-            failing: matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_)),
-            wanted_now: (self.topic.wanted_now() > view.ended).then(|| self.wanted_from(&view, now)),
-            after_write: self.topic.poll_for_write(),
-            repeat: self.repeat_due(&view),
-            wanted_confirmation: self.topic.wanted_confirmation() > self.topic.started(),
-            active: self.topic.is_always_polled()
-                || self.topic.followers() > 0
-                || self.topic.interest_until() > now,
-            linger_until: self.topic.linger_until(),
-            deserted: self.topic.is_deserted(),
-            keep_until: self.topic.touched_at() + linger.max(self.route.stale_if_error),
-            evicted: self.topic.is_evicted(),
-        }
-    }
-
-    /// When the poll after a write is repeated. The first one goes through a backoff, its repeats do not.
-    fn repeat_due(&self, view: &View) -> Option<Instant> {
-        let failing = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
-        self.echo.due(self.topic.wave().first).map(|due| if failing { due.max(self.due) } else { due })
-    }
-
-    /// Whether a poll that starts now asks for the effect of a write.
-    pub(super) fn is_after_write(&self, view: &View) -> bool {
-        self.topic.is_unsettled(view) || self.echo.due(self.topic.wave().first).is_some()
-    }
-
-    /// Looks whether the effect of a write is there.
-    fn listen(&mut self, number: PollNumber, outcome: &str) {
-        let view = self.topic.view();
-        if !self.is_after_write(&view) {
-            return;
-        }
-        let Some(publisher) = self.publisher.as_mut() else { return };
-        let heard = match outcome {
-            "changed" => Heard::Effect,
-            // A reader is given the refusal itself, and not a state from before the write.
-            "relayed" if view.frame.is_none() || view.condition.state.is_gone() => Heard::Effect,
-            "failed" | "relayed" => Heard::Failed,
-            _ => Heard::Nothing,
-        };
-        let (topic, lags, route) = (&self.topic, &self.stakes.lags, self.route.index);
-        // Where repeats find something, they are what readers wait for.
-        let take = || lags.lags(route) || topic.take_repeat();
-        if self.echo.hear(number, heard, topic.wave(), (lags, route), take) {
-            publisher.settle(number);
-        }
+    /// Whether the class's own token has ended.
+    pub(super) fn has_expired(&self) -> bool {
+        self.expires.is_some_and(|at| Instant::now() >= at)
     }
 
     /// Whether its polls would keep a user's session alive after the user has left.
@@ -262,67 +222,35 @@ impl Poller {
         most.zip(self.topic.user_seen_at()).is_some_and(|(most, seen)| seen.elapsed() >= most)
     }
 
-    /// From when on an ordinary poll may have a poll of its own: not while the last failure or
-    /// refusal is remembered, and never before `Retry-After`.
-    fn wanted_from(&self, view: &View, now: Instant) -> Instant {
-        match view.remembered_until(self.route.poll.interval) {
-            // What the upstream answered before a write is not remembered after it.
-            Some(_) if self.topic.is_aged(view) && view.answered().is_some() => self.not_before.max(now),
-            Some(remembered) => remembered.min(self.due).max(self.not_before),
-            None => now,
-        }
-    }
-
     /// Sleeps, but wakes for demands; meanwhile tells followers when their content gets old.
     async fn sleep(&mut self, until: Instant) {
         let stale_at = self.stale_at();
         tokio::select! {
             () = sleep_until(until) => {}
             () = self.topic.demanded() => {}
+            () = told(self.sharing.as_deref()) => {}
             () = sleep_until(stale_at.unwrap_or(until)), if stale_at.is_some() => self.tell_stale(),
         }
     }
 
-    /// When followers are to hear `stale`: the last poll failed or is overdue, and the content is
-    /// older than `stale_after` and the effective interval. Returns `None` if there is nothing to tell.
-    pub(super) fn stale_at(&self) -> Option<Instant> {
-        let view = self.topic.view();
-        let failing = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
-        let in_flight = self.waiting.or(self.last_start.filter(|_| self.topic.started() > view.ended));
-        if view.condition.state != State::Fresh || !(failing || in_flight.is_some()) {
-            return None;
-        }
-        let old = view.confirmed_at? + view.effective_interval + self.route.stale_after;
-        Some(match in_flight {
-            // Old content alone does not make the poll overdue: it may be the first one after a
-            // rest, or on a route whose `stale_after` is next to nothing.
-            Some(start) if !failing => old.max(start + self.route.stale_after.max(OVERDUE)),
-            _ => old,
-        })
-    }
-
-    pub(super) fn tell_stale(&mut self) {
-        let view = self.topic.view();
-        let next = self.due.saturating_duration_since(Instant::now());
-        let overdue = || (None, self.named("the poll is overdue"));
-        let (status, reason) = self.trouble(&view.outcome).unwrap_or_else(overdue);
-        if let Some(publisher) = &mut self.publisher {
-            publisher.stale(status, &reason, next);
-        }
-    }
-
     async fn poll(&mut self) {
-        let turn = self.turn().await;
-        let Some(publisher) = self.publisher.take() else {
-            return;
-        };
-        let number = publisher.start_poll();
-        self.publisher = Some(publisher);
         let started = Instant::now();
-        self.last_start = Some(started);
-        let result = match turn {
-            Ok(turn) => self.fetch(turn).await,
-            Err(error) => Err(error),
+        let (inbox, role) = self
+            .sharing
+            .as_ref()
+            .map_or((None, Role::Alone), |sharing| (Some(sharing.inbox.clone()), sharing.role));
+        let asked = tokio::select! {
+            biased;
+            asked = self.ask_upstream() => asked,
+            () = lost(inbox, role) => None,
+        };
+        let upstream = self.route.upstream.clone();
+        let Some((number, started, result)) = asked else {
+            // Another node polls: what this one would bring is no one's any more.
+            self.waiting = None;
+            self.last_start = None;
+            self.drop_result(started);
+            return;
         };
         let Some(publisher) = self.publisher.take() else {
             return;
@@ -335,14 +263,29 @@ impl Poller {
             // The content is from an earlier one, whatever this batch said.
             self.tag = None;
         }
-        let upstream = self.route.upstream.name.as_str();
+        let upstream = upstream.name.as_str();
         self.stakes.metrics.polled(upstream, &self.route.path, outcome);
         self.metrics.seconds.observe(started.elapsed().as_secs_f64());
         if !self.topic.pace().is_asked() {
             self.stakes.hub.watches().answered(upstream, started.elapsed());
         }
         self.listen(number, outcome);
+        self.tell_others(outcome);
         self.count_saved();
+    }
+
+    /// Waits for the turn, and asks. Gives the poll's number and start with what came.
+    async fn ask_upstream(&mut self) -> Option<(PollNumber, Instant, Result<Answer, FetchError>)> {
+        let turn = self.turn().await;
+        let number = self.publisher.as_ref()?.start_poll();
+        let started = Instant::now();
+        self.last_start = Some(started);
+        self.begin_shared_poll(number);
+        let result = match turn {
+            Ok(turn) => self.fetch(turn).await,
+            Err(error) => Err(error),
+        };
+        Some((number, started, result))
     }
 
     /// Acts on an answer; gives the outcome's label.

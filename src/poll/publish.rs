@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode, header};
 
+use super::accepted::Candidate;
 use super::feed::Follower;
 use super::poller::Poller;
 use crate::change::{Detector, Unfit};
@@ -72,6 +73,7 @@ impl Poller {
         }
         publisher.order(self.feed.as_ref().map(Follower::order));
         self.renewed = None;
+        let told = self.sharing.as_ref().and_then(|_| news.clone());
         let draft = publisher.draft(Arc::new(snapshot), news);
         if !self.has_room_for(&draft) {
             return Err(End::NoRoom);
@@ -86,9 +88,14 @@ impl Poller {
             return Err(End::NoRoom);
         }
         self.catch_up(publisher, Some(&draft)).await;
+        let paced = self.pace_after(answer, draft.is_change());
+        let age = age(&answer.headers);
+        if !self.is_accepted(|| Candidate::of(&draft, told, age, paced)).await {
+            return Ok(self.drop_result(paced.due));
+        }
         self.is_admitted_again();
-        let changed = publisher.publish_draft(number, draft, age(&answer.headers));
-        self.succeeded(publisher, answer, changed);
+        let changed = publisher.publish_draft(number, draft, age);
+        self.succeeded(publisher, paced);
         Ok(if changed { "changed" } else { "unchanged" })
     }
 
@@ -114,7 +121,9 @@ impl Poller {
         let Some(mut feed) = self.feed.take() else { return Ok(None) };
         let news = self.follow(&mut feed, snapshot, answer).await;
         self.feed = Some(feed);
-        news.map(Some)
+        let mut news = news?;
+        news.gap |= self.take_owed_gap();
+        Ok(Some(news))
     }
 
     async fn follow(

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::after_write::Lags;
+use super::backplane::Backplane;
 use super::compute::Compute;
 use super::exchange::{Batches, Guests, Jars, Secrets, Tokens};
 use super::own_routes;
@@ -56,6 +57,8 @@ pub struct Stakes {
     sharers: HashMap<String, AtomicUsize>,
     /// What each upstream itself allows.
     quotas: HashMap<String, Quotas>,
+    /// The other nodes; `None` if there are none.
+    backplane: Option<Arc<dyn Backplane>>,
 }
 
 impl Stakes {
@@ -101,7 +104,19 @@ impl Stakes {
                 .iter()
                 .map(|u| (u.name.clone(), Quotas::new(u.quota_is_shared)))
                 .collect(),
+            backplane: None,
         }
+    }
+
+    /// Polls together with other nodes.
+    #[must_use]
+    pub fn with_backplane(self, backplane: Arc<dyn Backplane>) -> Stakes {
+        Stakes { backplane: Some(backplane), ..self }
+    }
+
+    /// The other nodes. Returns `None` if there are none.
+    pub(super) fn backplane(&self) -> Option<&Arc<dyn Backplane>> {
+        self.backplane.as_ref()
     }
 
     /// Where the polls of a route go.

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use super::forwarded;
 use super::poller::Poller;
 use super::stakes::Stakes;
+use super::tenure;
 use crate::config::Upstream;
 use crate::hub::Publisher;
 use crate::upstream::Ask;
@@ -62,6 +63,6 @@ impl Relay {
     /// Polls the publisher's topic until no client attends to it. Returns at once.
     pub fn start(&self, publisher: Publisher) -> AbortHandle {
         let poller = Poller::new(self.stakes.clone(), publisher);
-        self.runtime.spawn(poller.run()).abort_handle()
+        self.runtime.spawn(tenure::hold(poller)).abort_handle()
     }
 }

@@ -23,11 +23,11 @@ const METRICS: &str = include_str!("../../src/metrics.rs");
 const TERMS: &str = "
     activity adaptive align ambiguous app arrivals attend attendance backplane bind bridge bundle canonical chunks
     classify compact comparison compute connector crowd crypto deadlines decision decode deflate descriptors diagnosis dialer
-    difference draft egress engine environment exceptions exchange fanout fetch findings flapping framing freshness fuzzing gate
-    goaway grant hand hub inbox index instant ledger lingering listing loss memory merge noise normalized operations
-    ownership pagination parser plan pollable preamble principal priority publish publisher quarantine question queue
-    receive rejected respond response room rules scalar schedule schema service settings source standing step
-    subscription suggestion supervisor takeover timers topic traffic trial trust units unpolled unshared validate validated
+    demand difference draft egress engine environment exceptions exchange fanout fetch findings flapping framing freshness fuzzing gate
+    goaway grant hand hub inbox index instant ledger lingering listing loss memory merge mirror noise normalized operations
+    ownership pacing pagination parser plan pollable preamble principal priority publish publisher quarantine question queue
+    receive rejected respond response room rules scalar schedule schema service settings source staleness standing step
+    subscription suggestion supervisor takeover tenure timers topic traffic trial trust units unpolled unshared validate validated
     validators value view views wire workaround
 ";
 

@@ -18,8 +18,6 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("front/subscribe/sse_many.rs", "serve"),
     ("listener/http2.rs", "serve"),
     ("listener/http2_parked.rs", "sort"),
-    ("poll/credential_check.rs", "own"),
-    ("poll/outcome.rs", "act"),
 ];
 
 /// Functions that are too long and not known, and known ones that are no longer too long.

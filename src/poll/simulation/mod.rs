@@ -4,7 +4,10 @@
 //! One seed again: `SIMULATION_SEED=7 cargo test --lib simulation`.
 
 mod cases;
+mod cluster;
+mod engine;
 mod legacy;
+mod nodes;
 mod promises;
 
 use std::collections::HashMap;

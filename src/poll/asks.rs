@@ -1,0 +1,209 @@
+//! What a mirror asks of the other nodes for its own clients: a look at what is stored, or something of the holder.
+//!
+//! A look-up and a want are to a mirror what a poll is to a holder: each has a poll number of this node from the moment
+//! that it begins, so that what clients wait for started after they came. Must not know: how a content is applied.
+
+use std::ops::ControlFlow;
+use std::pin::Pin;
+
+use tokio::time::Instant;
+
+use super::backplane::{LookUp, Order, Role, Stored, Want};
+use super::poller::Poller;
+use super::sharing::{Floor, Waiting};
+use crate::hub::{Named, PollNumber, Publisher};
+
+/// A question that is on its way.
+pub(super) type Asking = Pin<Box<dyn Future<Output = Asked> + Send>>;
+
+/// A question and what came of it.
+pub(super) enum Asked {
+    /// A want was sent.
+    Wanted {
+        number: PollNumber,
+        confirms: bool,
+        is_floor: bool,
+        /// Its number among all nodes'; `None` if the engine did not answer.
+        want: Option<u64>,
+    },
+    /// What is stored was read.
+    LookedUp {
+        number: PollNumber,
+        /// What clients had named by then.
+        named: Named,
+        found: LookUp,
+    },
+}
+
+impl Poller {
+    /// The next question, if there is one to be asked now.
+    pub(super) fn next_ask(&mut self, publisher: &Publisher) -> Option<Asking> {
+        let (now, view) = (Instant::now(), self.topic.view());
+        let awaited = self.topic.wanted_confirmation();
+        let after_write =
+            self.topic.poll_for_write().is_some_and(|at| at <= now) && !self.topic.is_deserted();
+        let is_wanted = self.topic.wanted_now() > view.ended && self.wanted_from(&view, now) <= now;
+        let is_aged = self.topic.is_aged(&view);
+        let sharing = self.sharing.as_mut()?;
+        if sharing.asks.not_before.is_some_and(|at| at > now) {
+            return None;
+        }
+        if sharing.asks.misses_content
+            || sharing.is_below_for_long()
+            || awaited > view.confirmed.max(sharing.looked_up)
+        {
+            sharing.looked_up = awaited;
+            sharing.asks.misses_content = false;
+            let (number, named) = (publisher.start_poll(), self.topic.take_named());
+            let (membership, have) = (sharing.membership.clone(), sharing.shown.unwrap_or_default());
+            return Some(Box::pin(async move {
+                Asked::LookedUp { number, named, found: membership.look_up(have).await }
+            }));
+        }
+        let asks = &mut sharing.asks;
+        if !asks.has_room() {
+            return None;
+        }
+        let is_floor = asks.floor == Floor::Unknown;
+        let want = if is_floor || after_write {
+            Want::Poll
+        } else if std::mem::take(&mut asks.needs_confirmation) {
+            Want::Confirmation
+        } else if is_wanted && !asks.covers(self.topic.wanted_now()) {
+            if is_aged { Want::Poll } else { Want::Young }
+        } else {
+            return None;
+        };
+        let (number, membership) = (publisher.start_poll(), sharing.membership.clone());
+        Some(Box::pin(async move {
+            let confirms = want != Want::Young;
+            Asked::Wanted { number, confirms, is_floor, want: membership.want(want).await }
+        }))
+    }
+
+    /// Takes in what came of a question.
+    pub(super) async fn take_answer(
+        &mut self,
+        mut publisher: Publisher,
+        asked: Asked,
+    ) -> ControlFlow<(), Publisher> {
+        match asked {
+            Asked::Wanted { number, confirms, is_floor, want } => {
+                let view = self.topic.view();
+                let Some(sharing) = self.sharing.as_mut() else { return ControlFlow::Continue(publisher) };
+                let Some(want) = want else {
+                    sharing.pause_asking(confirms);
+                    return ControlFlow::Continue(publisher);
+                };
+                if is_floor {
+                    sharing.asks.floor = Floor::At(want);
+                }
+                sharing.asks.waiting.push_back(Waiting { number, confirms, want });
+                // The answer may have been faster than the number.
+                if want <= sharing.settled && sharing.asks.floor == Floor::None {
+                    let (ended, confirmed) = sharing.answered(want, &view);
+                    publisher.end_polls(ended, confirmed);
+                    publisher.settle(ended);
+                }
+                ControlFlow::Continue(publisher)
+            }
+            Asked::LookedUp { number, named, found } => self.looked_up(publisher, number, named, found).await,
+        }
+    }
+
+    async fn looked_up(
+        &mut self,
+        mut publisher: Publisher,
+        number: PollNumber,
+        named: Named,
+        found: LookUp,
+    ) -> ControlFlow<(), Publisher> {
+        let stored = match found {
+            LookUp::Found(stored) => *stored,
+            LookUp::Nothing => {
+                self.needs_confirmation();
+                return ControlFlow::Continue(publisher);
+            }
+            LookUp::Lost => {
+                if let Some(sharing) = &mut self.sharing {
+                    sharing.looked_up = 0;
+                    sharing.pause_asking(false);
+                }
+                return ControlFlow::Continue(publisher);
+            }
+        };
+        let Stored { order, content, tags } = stored;
+        if let Some(sharing) = &mut self.sharing {
+            sharing.judge_stored(order);
+        }
+        if let Some(content) = content {
+            publisher = self.apply(publisher, content, Role::Mirror, true).await?;
+        }
+        let is_shown = self.sharing.as_ref().is_some_and(|sharing| sharing.shown == Some(order));
+        if is_shown && self.knows(&named, &tags) {
+            publisher.end_polls(number, number);
+        } else {
+            self.needs_confirmation();
+        }
+        ControlFlow::Continue(publisher)
+    }
+
+    /// Whether all that clients named was accepted before what is shown: its tag is stored, or it is remembered here.
+    pub(super) fn knows(&self, named: &Named, tags: &[[u8; 6]]) -> bool {
+        !named.needs_poll
+            && named.tags.iter().all(|tag| tags.contains(tag))
+            && named.items.iter().all(|id| self.topic.knows_position(id))
+    }
+
+    fn needs_confirmation(&mut self) {
+        if self.topic.wanted_confirmation() > self.topic.view().confirmed
+            && let Some(sharing) = &mut self.sharing
+        {
+            sharing.asks.needs_confirmation = true;
+        }
+    }
+
+    /// A holder looks up what clients name, too: where all of it was accepted before what it shows, no poll is needed; where
+    /// something newer is stored, another node holds the resource.
+    pub(super) async fn look_up_named(&mut self, mut publisher: Publisher) -> Publisher {
+        let awaited = self.topic.wanted_confirmation();
+        let Some(sharing) = self.sharing.as_mut() else { return publisher };
+        sharing.looked_up = awaited;
+        let (number, named) = (publisher.start_poll(), self.topic.take_named());
+        let found = sharing.membership.look_up(sharing.shown.unwrap_or_default()).await;
+        let LookUp::Found(stored) = found else { return publisher };
+        if let Some(content) = stored.content.filter(|content| content.order > sharing.order) {
+            sharing.inbox.tell_content(content);
+        } else if sharing.shown == Some(stored.order) && self.knows(&named, &stored.tags) {
+            publisher.end_polls(number, number);
+        }
+        publisher
+    }
+}
+
+impl super::sharing::Sharing {
+    /// What is stored may be below what is shown: the engine has lost what it had accepted. Once that has lasted for a
+    /// lease it is taken as it is, for silence would be worse.
+    fn judge_stored(&mut self, stored: Order) {
+        if self.shown.is_none_or(|shown| stored >= shown) {
+            self.below_since = None;
+        } else if self.is_below_for_long() {
+            tracing::warn!(?stored, shown = ?self.shown, "the engine lost what it had accepted: an older content is shown");
+            self.membership.note_regression();
+            (self.order, self.below_since) = (Order::default(), None);
+        } else {
+            self.below_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Whether what is stored has been below what is shown for a lease.
+    fn is_below_for_long(&self) -> bool {
+        self.below_since.is_some_and(|since| since.elapsed() >= self.membership.lease())
+    }
+
+    /// The engine did not answer: the role follows, and until then nothing is asked again at once.
+    fn pause_asking(&mut self, confirms: bool) {
+        self.asks.needs_confirmation |= confirms;
+        self.asks.not_before = Some(Instant::now() + self.membership.lease() / 3);
+    }
+}

@@ -1,0 +1,360 @@
+//! The second loop that owns a publisher: it shows what another node had accepted, in the order of all nodes, and never
+//! goes back (contract §13).
+//!
+//! What clients wait for here is asked of the holder (`asks`); its numbers of polls are this node's own, so that no
+//! client waits for a poll of another node's count. Must not know: how the other nodes are reached, how a poll is made.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::backplane::{Found, News, Order, Report, Rhythm, Role, SharedContent, SharedFeed, SharedItem};
+use super::poller::Poller;
+use super::sharing::Floor;
+use crate::frame::{Item, State, wire_id};
+use crate::hub::{
+    self, Closing, Confirmation, Draft, Failure, Outcome, PollNumber, Publisher, Relayed, Retained,
+};
+use crate::upstream::schedule::Why;
+
+/// Without a sign of the holder for so many leases a mirror's content counts as overdue: by then another node polls.
+const LEASES_OVERDUE: u32 = 3;
+
+impl Poller {
+    /// Mirrors until this node is to poll by itself, and gives the publisher back with the role. Returns `None` if the topic
+    /// has ended.
+    pub(super) async fn mirror(&mut self, publisher: Publisher) -> Option<(Publisher, Role)> {
+        self.begin_mirror();
+        self.publisher = Some(publisher);
+        let mut asking = None;
+        loop {
+            // What is stored is told before the role that follows from it.
+            let (role, news) = {
+                let sharing = self.sharing.as_mut()?;
+                let role = sharing.inbox.role();
+                (role, sharing.inbox.take())
+            };
+            let publisher = self.publisher.take()?;
+            let mut publisher = match self.hear(publisher, news, role).await {
+                ControlFlow::Continue(publisher) => publisher,
+                ControlFlow::Break(()) => return None,
+            };
+            if matches!(role, Role::Holder { .. } | Role::Alone) {
+                return Some((publisher, role));
+            }
+            if self.has_expired() {
+                publisher.close(Closing::Credentials, None);
+                return None;
+            }
+            if self.is_left() {
+                match publisher.retire() {
+                    Ok(()) => return None,
+                    Err(Retained(kept)) => publisher = kept,
+                }
+            }
+            if asking.is_none() && role == Role::Mirror {
+                asking = self.next_ask(&publisher);
+            }
+            self.publisher = Some(publisher);
+            let (topic, until) = (self.topic.clone(), self.mirror_until());
+            let inbox = self.sharing.as_ref()?.inbox.clone();
+            tokio::select! {
+                asked = async { match asking.as_mut() { Some(asking) => asking.await, None => std::future::pending().await } } => {
+                    asking = None;
+                    let publisher = self.publisher.take()?;
+                    match self.take_answer(publisher, asked).await {
+                        ControlFlow::Continue(publisher) => self.publisher = Some(publisher),
+                        ControlFlow::Break(()) => return None,
+                    }
+                }
+                () = inbox.told() => {}
+                () = topic.demanded() => {}
+                () = sleep_until(until) => self.tell_overdue(),
+            }
+        }
+    }
+
+    /// A node that polled for itself takes only what is surely newer than that.
+    fn begin_mirror(&mut self) {
+        let shows_own = self.shows_own();
+        let Some(sharing) = &mut self.sharing else { return };
+        sharing.asks.waiting.clear();
+        sharing.role = Role::Mirror;
+        if shows_own {
+            sharing.asks.floor = Floor::Unknown;
+            // What is shown has no place in the order: what knows of the floor is newer, wherever it stands.
+            sharing.order = Order::default();
+        }
+    }
+
+    /// Whether what is shown was polled for this node alone.
+    fn shows_own(&self) -> bool {
+        let has_place = self.sharing.as_ref().is_some_and(|sharing| sharing.shown.is_some());
+        !has_place && self.topic.view().frame.is_some()
+    }
+
+    /// Applies what was told.
+    async fn hear(&mut self, mut publisher: Publisher, news: News, role: Role) -> ControlFlow<(), Publisher> {
+        if let Some(content) = news.content {
+            if matches!(role, Role::Holder { .. }) && self.shows_own() {
+                // What this node polled for itself stands until its next poll, which the others get then.
+                self.note_missed_items(content);
+            } else {
+                publisher = self.apply(publisher, content, role, false).await?;
+            }
+        }
+        if let Some(report) = news.report {
+            self.hear_report(&mut publisher, report);
+        }
+        ControlFlow::Continue(publisher)
+    }
+
+    /// Shows a content, if it is newer than what is shown. `is_whole`: nothing is missing before its items but what it says.
+    pub(super) async fn apply(
+        &mut self,
+        mut publisher: Publisher,
+        mut content: SharedContent,
+        role: Role,
+        is_whole: bool,
+    ) -> ControlFlow<(), Publisher> {
+        let Some(sharing) = self.sharing.as_mut() else { return ControlFlow::Continue(publisher) };
+        if !sharing.may_apply(&content, is_whole) {
+            return ControlFlow::Continue(publisher);
+        }
+        if role == Role::Mirror && content.age >= content.rhythm.interval {
+            // A holder that lives confirmed it within an interval, on the average half of it ago.
+            content.age = content.rhythm.interval / 2;
+        }
+        let is_after_own = sharing.shown.is_none() && self.topic.view().frame.is_some();
+        let told = if is_after_own { self.topic.remembered_items() } else { Vec::new() };
+        let news = content.feed.take().map(|feed| sharing.news(feed, &told));
+        let draft = publisher.draft(content.snapshot.clone(), news);
+        let Some(draft) = self.encoded(draft).await else {
+            publisher.close(Closing::NoRoom, None);
+            return ControlFlow::Break(());
+        };
+        let view = self.topic.view();
+        let Some(sharing) = self.sharing.as_mut() else { return ControlFlow::Continue(publisher) };
+        let (mut ended, confirmed) = sharing.answered(content.settled, &view);
+        if view.ended == 0 && ended == 0 {
+            // What the first request waits for.
+            ended = publisher.start_poll();
+        }
+        sharing.asks.floor = Floor::None;
+        sharing.shows(content.order, content.snapshot.clone());
+        sharing.last.pace = Some(content.pace);
+        publisher.order(sharing.last.list_order);
+        let (age, upstream_age) = (content.age, content.upstream_age);
+        self.is_admitted_again();
+        publisher.publish_confirmed(Confirmation { ended, confirmed, upstream_age, age }, draft);
+        self.settle_shown(&mut publisher, ended);
+        self.known_type.clone_from(&content.snapshot.media_type);
+        self.schedule_mirrored(&mut publisher, content.rhythm, age);
+        self.account(0);
+        ControlFlow::Continue(publisher)
+    }
+
+    /// Makes the forms that followers read. Returns `None` if there is no room for a first content.
+    async fn encoded(&mut self, draft: Draft) -> Option<Draft> {
+        if !self.has_room_for(&draft) {
+            return None;
+        }
+        let bytes = if draft.is_heavy() { draft.snapshot().body.len() } else { 0 };
+        let encode = move || {
+            draft.encode();
+            draft
+        };
+        let draft = self.stakes.compute.run(bytes, encode).await;
+        self.has_room_for_forms(&draft).then_some(draft)
+    }
+
+    /// Takes in what the holder's last poll found.
+    fn hear_report(&mut self, publisher: &mut Publisher, report: Report) {
+        let view = self.topic.view();
+        let Some(sharing) = self.sharing.as_mut() else { return };
+        let shown = sharing.shown.unwrap_or_default();
+        if matches!(sharing.asks.floor, Floor::At(want) if report.settled >= want) {
+            // The holder's content is newer than what this node polled for itself, however long ago it was written.
+            sharing.asks.floor = Floor::None;
+            sharing.asks.misses_content = true;
+        }
+        if sharing.asks.floor != Floor::None || sharing.asks.misses_content {
+            return;
+        }
+        if report.order > shown {
+            // Its content was missed: it is read.
+            sharing.asks.misses_content = true;
+            return;
+        }
+        if report.order < shown {
+            sharing.asks.misses_content = true;
+            return;
+        }
+        let (mut ended, confirmed) = sharing.answered(report.settled, &view);
+        if view.ended == 0 && ended == 0 {
+            ended = publisher.start_poll();
+        }
+        match report.found {
+            Found::Unchanged if view.frame.is_some() => {
+                let rhythm = sharing.last.rhythm;
+                let upstream_age = view.upstream_age;
+                let confirmation = Confirmation { ended, confirmed, upstream_age, age: report.age };
+                publisher.confirm_with(confirmation, None);
+                self.settle_shown(publisher, ended);
+                if let Some(rhythm) = rhythm {
+                    let rhythm = Rhythm { next_poll: rhythm.interval, ..rhythm };
+                    self.schedule_mirrored(publisher, rhythm, report.age);
+                }
+            }
+            Found::Unchanged => {}
+            Found::Failed { trouble, next_poll } => {
+                let class = trouble.kind.class();
+                let failure = Failure { class, status: trouble.status, reason: trouble.reason };
+                publisher.fail(ended, Arc::new(failure), next_poll);
+                self.mirror_trouble(publisher, next_poll, Why::Backoff);
+            }
+            Found::Relayed { answer, gone, rest, next_poll } => {
+                let not_before = rest.map(|rest| Instant::now() + rest);
+                self.not_before = not_before.unwrap_or_else(Instant::now);
+                let answer = Relayed { not_before, ..Relayed::clone(&answer) };
+                publisher.relay(ended, Arc::new(answer), gone, next_poll);
+                let why = if rest.is_some() { Why::RetryAfter } else { Why::Backoff };
+                self.mirror_trouble(publisher, next_poll, if gone.is_some() { Why::Gone } else { why });
+            }
+        }
+    }
+
+    /// After a failure elsewhere: the next poll, and `stale` at once where there is no content at all.
+    fn mirror_trouble(&mut self, publisher: &mut Publisher, next_poll: Duration, why: Why) {
+        let view = self.topic.view();
+        self.due = Instant::now() + next_poll;
+        publisher.schedule(Some(self.due), view.effective_interval, why);
+        if view.frame.is_none()
+            && let Some((status, reason)) = self.trouble(&view.outcome)
+        {
+            publisher.stale(status, &reason, next_poll);
+        }
+    }
+
+    /// Readers wait no longer for the writes that these polls know of.
+    fn settle_shown(&self, publisher: &mut Publisher, ended: PollNumber) {
+        publisher.settle(ended);
+    }
+
+    fn schedule_mirrored(&mut self, publisher: &mut Publisher, rhythm: Rhythm, age: Duration) {
+        let now = Instant::now();
+        self.due = now + rhythm.next_poll.saturating_sub(age);
+        publisher.schedule(Some(self.due), rhythm.interval, rhythm.why);
+        if let Some(sharing) = &mut self.sharing {
+            sharing.last.rhythm = Some(rhythm);
+        }
+    }
+
+    /// Followers of this node have what it polled for itself; items that others told meanwhile may be missing to them.
+    fn note_missed_items(&mut self, content: SharedContent) {
+        let Some(sharing) = &mut self.sharing else { return };
+        sharing.order = sharing.order.max(content.order);
+        let is_own = |item: &SharedItem| sharing.own_items.contains(item);
+        sharing.owes_gap |= content.feed.is_some_and(|feed| !feed.items.iter().all(is_own));
+    }
+
+    /// Nothing of it is wanted here any more: no client attends, and none did for the linger.
+    fn is_left(&self) -> bool {
+        let keep_until = self.topic.touched_at() + self.route.poll.linger;
+        self.topic.is_deserted() && (self.topic.is_evicted() || keep_until <= Instant::now())
+    }
+
+    /// When the mirror looks again without being told anything.
+    fn mirror_until(&self) -> Instant {
+        let now = Instant::now();
+        let idle = now + self.route.poll.linger.max(Duration::from_secs(1));
+        let asks = self.sharing.as_ref().and_then(|sharing| sharing.asks.not_before);
+        let below = self.sharing.as_ref().and_then(|sharing| sharing.looks_again_at());
+        let left = (self.topic.is_deserted()).then(|| self.topic.touched_at() + self.route.poll.linger);
+        [
+            self.overdue_at(),
+            asks,
+            below,
+            left,
+            self.expires,
+            self.topic.poll_for_write(),
+            self.remembered_end(),
+        ]
+        .into_iter()
+        .flatten()
+        .filter(|at| *at > now)
+        .chain([idle])
+        .min()
+        .unwrap_or(idle)
+    }
+
+    /// When a request may ask again although the last poll failed.
+    fn remembered_end(&self) -> Option<Instant> {
+        let view = self.topic.view();
+        let is_wanted = self.topic.wanted_now() > view.ended;
+        is_wanted.then(|| self.wanted_from(&view, Instant::now()))
+    }
+
+    /// When followers are to hear `stale`: the holder's polls fail and the content is old, or no node says anything.
+    fn overdue_at(&self) -> Option<Instant> {
+        let view = self.topic.view();
+        if view.condition.state != State::Fresh || self.topic.followers() == 0 {
+            return None;
+        }
+        let lease = self.sharing.as_ref()?.membership.lease();
+        let silent =
+            view.confirmed_at? + view.effective_interval + self.route.stale_after + LEASES_OVERDUE * lease;
+        let is_failing = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
+        let old = view.confirmed_at? + view.effective_interval + self.route.stale_after;
+        Some(if is_failing { old } else { silent })
+    }
+
+    fn tell_overdue(&mut self) {
+        if self.overdue_at().is_some_and(|at| at <= Instant::now()) {
+            self.tell_stale();
+        }
+    }
+}
+
+impl super::sharing::Sharing {
+    /// Whether a content is to be shown: it is newer than what is, knows of what this node polled for itself, and on a feed
+    /// follows what is shown.
+    fn may_apply(&mut self, content: &SharedContent, is_whole: bool) -> bool {
+        if content.order <= self.order {
+            // A message that is late, or an engine that has lost what it had accepted: what is stored says.
+            self.asks.misses_content |= self.shown.is_some_and(|shown| content.order < shown);
+            return false;
+        }
+        if self.is_below_floor(content) {
+            return false;
+        }
+        let is_first = self.shown.is_none();
+        if content.feed.is_some() && !is_whole && !is_first && content.after > self.order {
+            self.asks.misses_content = true;
+            return false;
+        }
+        true
+    }
+
+    /// The items of a content that followers of this node have not been told. `told`: what they were told while this node
+    /// polled for itself, and before.
+    fn news(&mut self, feed: SharedFeed, told: &[Arc<Item>]) -> hub::News {
+        self.last.list_order = feed.list_order.or(self.last.list_order);
+        self.last.cursor = feed.cursor;
+        self.own_items.clear();
+        let was_told = |item: &SharedItem| {
+            let id = wire_id(&item.name);
+            told.iter().any(|told| told.id == id && told.text == item.text)
+        };
+        let before = feed.items.len();
+        let news: Vec<_> = feed.items.into_iter().filter(|item| !was_told(item)).collect();
+        let gap = match told.is_empty() {
+            true => feed.gap,
+            // Where nothing is known, what came between is missing.
+            false => !news.is_empty() && news.len() == before,
+        };
+        hub::News { items: news.into_iter().map(|item| (item.name, item.text)).collect(), gap }
+    }
+}

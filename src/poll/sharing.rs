@@ -1,0 +1,256 @@
+//! This node's part in a resource that other nodes poll, too (contract §13): its role, what is held here of the order
+//! that all nodes share, and which wants are answered.
+//!
+//! Pure but for the inbox. Must not know: how a poll is made, how anything is published.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::backplane::{Backplane, Inbox, Membership, Order, Rhythm, Role, SharedContent, SharedItem};
+use crate::config::Order as ListOrder;
+use crate::hub::{PollNumber, Topic, View};
+use crate::resource::Snapshot;
+use crate::upstream::schedule::PaceParts;
+
+/// Wants of this node that wait for their answers: one whose poll is on its way, and one behind it.
+const WANTS_MAX: usize = 2;
+
+/// What one resource has to do with other nodes.
+pub(super) struct Sharing {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) membership: Arc<dyn Membership>,
+    /// The role in which the loop that runs began.
+    pub(super) role: Role,
+    /// The greatest place that was applied or accepted here. Nothing below it is applied.
+    pub(super) order: Order,
+    /// The place of the content that is shown. `None` if this node polled it for itself.
+    pub(super) shown: Option<Order>,
+    /// The greatest place that was written with, whatever became of it: none is used twice.
+    pub(super) attempted: Order,
+    /// What the other nodes have.
+    pub(super) others_have: Option<Arc<Snapshot>>,
+    /// The poll in flight, or the last one.
+    pub(super) poll: Begun,
+    /// All wants up to this number are answered.
+    pub(super) settled: u64,
+    /// Versions that waited for this poll number, or an earlier one, were looked up.
+    pub(super) looked_up: PollNumber,
+    pub(super) asks: Asks,
+    pub(super) last: Last,
+    /// Items that were told to followers of this node alone, as far as the route remembers any.
+    pub(super) own_items: VecDeque<SharedItem>,
+    /// Followers of a feed may have missed items that other nodes told while this one was alone.
+    pub(super) owes_gap: bool,
+    /// When this node last wrote, and the interval that it told.
+    pub(super) told: Option<(Instant, Rhythm)>,
+    pub(super) is_released: bool,
+    /// How many polls in a row did not connect.
+    pub(super) unconnected: u32,
+    /// What is stored is below what is shown since then.
+    pub(super) below_since: Option<Instant>,
+}
+
+/// What a poll started with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    pub(super) role: Role,
+    /// The newest want that it knew of.
+    pub(super) wants: u64,
+    pub(super) number: PollNumber,
+}
+
+/// What the holder said last, for the node that goes on where it was.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Last {
+    /// `None` once it was taken over.
+    pub(super) pace: Option<PaceParts>,
+    pub(super) rhythm: Option<Rhythm>,
+    pub(super) list_order: Option<ListOrder>,
+    pub(super) cursor: Option<String>,
+}
+
+/// What this node asked the holder for.
+#[derive(Debug, Default)]
+pub(super) struct Asks {
+    /// Oldest first.
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) floor: Floor,
+    /// A version is known to no node.
+    pub(super) needs_confirmation: bool,
+    /// What the holder has was not told, or not all of it.
+    pub(super) misses_content: bool,
+    /// The engine did not answer: nothing is asked before then.
+    pub(super) not_before: Option<Instant>,
+}
+
+/// A want that was sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting {
+    /// Requests that wait for this poll number are answered with it.
+    pub(super) number: PollNumber,
+    /// Whether versions that are not known are answered with it, too.
+    pub(super) confirms: bool,
+    /// Its number among all nodes' wants.
+    pub(super) want: u64,
+}
+
+/// What a content has to know of, so that it is no older than what this node polled for itself.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Floor {
+    /// Nothing.
+    #[default]
+    None,
+    /// A want that is yet to be sent.
+    Unknown,
+    /// This want.
+    At(u64),
+}
+
+impl Sharing {
+    /// Attends. Returns `None` if no other node shares the resource.
+    pub(super) fn attend(backplane: &dyn Backplane, topic: &Topic) -> Option<Box<Sharing>> {
+        let route = topic.route();
+        let inbox = Arc::new(Inbox::new(route.feed.as_ref().map_or(0, |feed| feed.history)));
+        let membership = backplane.attend(topic.key(), route, inbox.clone())?;
+        topic.is_shared_from_now_on();
+        Some(Box::new(Sharing {
+            inbox,
+            membership,
+            role: Role::Waiting,
+            order: Order::default(),
+            shown: None,
+            attempted: Order::default(),
+            others_have: None,
+            poll: Begun { role: Role::Waiting, wants: 0, number: 0 },
+            settled: 0,
+            looked_up: 0,
+            asks: Asks::default(),
+            last: Last::default(),
+            own_items: VecDeque::new(),
+            owes_gap: false,
+            told: None,
+            is_released: false,
+            unconnected: 0,
+            below_since: None,
+        }))
+    }
+
+    /// The fence of this node, if it holds the resource.
+    pub(super) fn fence(&self) -> Option<u64> {
+        match self.role {
+            Role::Holder { fence } => Some(fence),
+            Role::Waiting | Role::Mirror | Role::Alone => None,
+        }
+    }
+
+    /// Begins in a role that polls. On gaining a fence everything before it is below.
+    pub(super) fn begin(&mut self, role: Role) {
+        self.role = role;
+        self.is_released = false;
+        self.unconnected = 0;
+        if let Role::Holder { fence } = role {
+            self.order = self.order.max(Order::begin(fence));
+            self.attempted = Order::begin(fence);
+        }
+    }
+
+    /// Whether the loop may go on in the role in which it began.
+    pub(super) fn is_still(&self) -> bool {
+        self.inbox.role() == self.role
+    }
+
+    /// Whether a holder has a want that a poll at once answers.
+    pub(super) fn is_wanted(&self, view: &View) -> bool {
+        self.fence().is_some()
+            && (self.inbox.polls() > self.settled || (self.inbox.wants() > self.settled && !view.is_young()))
+    }
+
+    /// Whether a holder has a want that a poll answers half an interval after the last one.
+    pub(super) fn is_to_confirm(&self) -> bool {
+        self.fence().is_some() && self.inbox.confirmations() > self.settled
+    }
+
+    /// The newest want, if all that are open are answered by a young state.
+    pub(super) fn answered_by_youth(&self, view: &View) -> Option<u64> {
+        let wants = self.inbox.wants();
+        let is_open = self.fence().is_some() && wants > self.settled;
+        let is_enough = self.inbox.polls().max(self.inbox.confirmations()) <= self.settled;
+        (is_open && is_enough && view.is_young()).then_some(wants)
+    }
+
+    /// The numbers that end with what knows of the wants up to `settled`: of requests, and of unknown versions.
+    pub(super) fn answered(&mut self, settled: u64, view: &View) -> (PollNumber, PollNumber) {
+        self.settled = self.settled.max(settled);
+        let (mut ended, mut confirmed) = (view.ended, view.confirmed);
+        while let Some(first) = self.asks.waiting.front().filter(|first| first.want <= self.settled) {
+            ended = ended.max(first.number);
+            if first.confirms {
+                confirmed = confirmed.max(first.number);
+            }
+            self.asks.waiting.pop_front();
+        }
+        (ended, confirmed)
+    }
+
+    /// Whether a content may be older than what this node polled for itself.
+    pub(super) fn is_below_floor(&self, content: &SharedContent) -> bool {
+        match self.asks.floor {
+            Floor::None => false,
+            Floor::Unknown => true,
+            Floor::At(want) => content.settled < want,
+        }
+    }
+
+    /// When what is stored is read again, since it was below what is shown.
+    pub(super) fn looks_again_at(&self) -> Option<Instant> {
+        self.below_since.map(|since| since + self.membership.lease())
+    }
+
+    /// A content is shown that other nodes have.
+    pub(super) fn shows(&mut self, order: Order, snapshot: Arc<Snapshot>) {
+        self.order = self.order.max(order);
+        self.shown = Some(order);
+        self.others_have = Some(snapshot);
+        self.below_since = None;
+    }
+
+    /// A content is shown that this node polled for itself.
+    pub(super) fn shows_own(&mut self) {
+        self.shown = None;
+        self.others_have = None;
+    }
+}
+
+impl Asks {
+    /// Whether a further want may be sent now.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.len() < WANTS_MAX
+    }
+
+    /// Whether the poll of this number is asked for.
+    pub(super) fn covers(&self, number: PollNumber) -> bool {
+        self.waiting.iter().any(|waiting| waiting.number >= number)
+    }
+}
+
+/// Waits until the other nodes tell something. Without other nodes that never happens.
+pub(super) async fn told(sharing: Option<&Sharing>) {
+    match sharing {
+        Some(sharing) => sharing.inbox.told().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the role in which a poll started is lost to another node. Without other nodes that never happens.
+pub(super) async fn lost(inbox: Option<Arc<Inbox>>, role: Role) {
+    let Some(inbox) = inbox else { return std::future::pending().await };
+    loop {
+        let now = inbox.role();
+        if now != role && now != Role::Alone {
+            return;
+        }
+        inbox.told().await;
+    }
+}
