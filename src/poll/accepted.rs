@@ -71,25 +71,22 @@ impl Poller {
         let items_max = self.route.feed.as_ref().map_or(0, |feed| feed.history);
         let Some(sharing) = self.sharing.as_mut() else { return true };
         let (role, begun) = (sharing.inbox.role(), sharing.poll.role);
-        let fence = match (role, begun) {
-            // Nothing else was published since it started.
-            (Role::Alone, _) => {
-                sharing.keep_own(candidate.news, items_max);
-                sharing.shows_own();
-                return true;
-            }
-            // A poll belongs to the fence of its start.
-            (Role::Holder { fence }, begun) if begun == role => fence,
-            _ => return false,
-        };
+        // Nothing else was published since it started.
+        if role == Role::Alone {
+            sharing.keep_own(candidate.news, items_max);
+            sharing.shows_own();
+            return true;
+        }
+        if !sharing.standing.may_tell(begun, role) {
+            return false;
+        }
         if !sharing.must_tell(&candidate, gone) {
             return true;
         }
         let feed = feed.map(|(list_order, cursor)| sharing.feed(candidate.news, list_order, cursor));
-        sharing.attempted = sharing.attempted.next();
         let content = SharedContent {
-            order: sharing.attempted,
-            after: sharing.shown.unwrap_or_default(),
+            order: sharing.standing.next_order(),
+            after: sharing.standing.shown().unwrap_or_default(),
             snapshot: candidate.snapshot.clone(),
             feed,
             upstream_age: candidate.upstream_age,
@@ -98,7 +95,6 @@ impl Poller {
             rhythm: candidate.rhythm,
             pace,
         };
-        debug_assert_eq!(content.order.fence, fence);
         match sharing.membership.write(&content).await {
             Written::Accepted => {
                 sharing.shows(content.order, candidate.snapshot);
@@ -174,7 +170,7 @@ impl Poller {
         let unconnected = matches!(&view.outcome, Outcome::Failed(failure) if failure.class == "connect");
         sharing.unconnected = if unconnected { sharing.unconnected + 1 } else { 0 };
         sharing.settled = sharing.settled.max(sharing.poll.wants);
-        let order = sharing.shown.unwrap_or_default();
+        let order = sharing.standing.shown().unwrap_or_default();
         sharing
             .membership
             .report(fence, Report { order, settled: sharing.settled, age: Duration::ZERO, found });
@@ -193,7 +189,7 @@ impl Sharing {
     /// Whether the others have to be told of a content: it differs from what they have, or what is known of it does and
     /// they were not told within the interval.
     fn must_tell(&self, candidate: &Candidate, gone: bool) -> bool {
-        let Some(theirs) = &self.others_have else { return true };
+        let Some(theirs) = self.others_have.as_ref().filter(|_| self.standing.is_told()) else { return true };
         let own = &candidate.snapshot;
         if theirs.version != own.version || candidate.is_change || gone {
             return true;

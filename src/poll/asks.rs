@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::backplane::{LookUp, Order, Role, Stored, Want};
 use super::poller::Poller;
-use super::sharing::{Floor, Waiting};
+use super::sharing::Waiting;
+use super::standing::Floor;
 use crate::hub::{Named, PollNumber, Publisher};
 
 /// A question that is on its way.
@@ -48,23 +49,21 @@ impl Poller {
         if sharing.asks.not_before.is_some_and(|at| at > now) {
             return None;
         }
-        if sharing.asks.misses_content
-            || sharing.is_below_for_long()
-            || awaited > view.confirmed.max(sharing.looked_up)
-        {
+        if sharing.asks.misses_content || awaited > view.confirmed.max(sharing.looked_up) {
             sharing.looked_up = awaited;
             sharing.asks.misses_content = false;
             let (number, named) = (publisher.start_poll(), self.topic.take_named());
-            let (membership, have) = (sharing.membership.clone(), sharing.shown.unwrap_or_default());
+            let (membership, have) =
+                (sharing.membership.clone(), sharing.standing.shown().unwrap_or_default());
             return Some(Box::pin(async move {
                 Asked::LookedUp { number, named, found: membership.look_up(have).await }
             }));
         }
+        let is_floor = sharing.standing.floor() == Floor::Unknown;
         let asks = &mut sharing.asks;
         if !asks.has_room() {
             return None;
         }
-        let is_floor = asks.floor == Floor::Unknown;
         let want = if is_floor || after_write {
             Want::Poll
         } else if std::mem::take(&mut asks.needs_confirmation) {
@@ -96,11 +95,11 @@ impl Poller {
                     return ControlFlow::Continue(publisher);
                 };
                 if is_floor {
-                    sharing.asks.floor = Floor::At(want);
+                    sharing.standing.wants(want);
                 }
                 sharing.asks.waiting.push_back(Waiting { number, confirms, want });
                 // The answer may have been faster than the number.
-                if want <= sharing.settled && sharing.asks.floor == Floor::None {
+                if want <= sharing.settled && sharing.standing.floor() == Floor::None {
                     let (ended, confirmed) = sharing.answered(want, &view);
                     publisher.end_polls(ended, confirmed);
                     publisher.settle(ended);
@@ -133,13 +132,10 @@ impl Poller {
             }
         };
         let Stored { order, content, tags } = stored;
-        if let Some(sharing) = &mut self.sharing {
-            sharing.judge_stored(order);
-        }
         if let Some(content) = content {
             publisher = self.apply(publisher, content, Role::Mirror, true).await?;
         }
-        let is_shown = self.sharing.as_ref().is_some_and(|sharing| sharing.shown == Some(order));
+        let is_shown = self.sharing.as_ref().is_some_and(|sharing| sharing.standing.shown() == Some(order));
         if is_shown && self.knows(&named, &tags) {
             publisher.end_polls(number, number);
         } else {
@@ -170,11 +166,11 @@ impl Poller {
         let Some(sharing) = self.sharing.as_mut() else { return publisher };
         sharing.looked_up = awaited;
         let (number, named) = (publisher.start_poll(), self.topic.take_named());
-        let found = sharing.membership.look_up(sharing.shown.unwrap_or_default()).await;
+        let found = sharing.membership.look_up(sharing.standing.shown().unwrap_or_default()).await;
         let LookUp::Found(stored) = found else { return publisher };
-        if let Some(content) = stored.content.filter(|content| content.order > sharing.order) {
+        if let Some(content) = stored.content.filter(|content| content.order > sharing.standing.order()) {
             sharing.inbox.tell_content(content);
-        } else if sharing.shown == Some(stored.order) && self.knows(&named, &stored.tags) {
+        } else if sharing.standing.shown() == Some(stored.order) && self.knows(&named, &stored.tags) {
             publisher.end_polls(number, number);
         }
         publisher
@@ -182,23 +178,18 @@ impl Poller {
 }
 
 impl super::sharing::Sharing {
-    /// What is stored may be below what is shown: the engine has lost what it had accepted. Once that has lasted for a
-    /// lease it is taken as it is, for silence would be worse.
-    fn judge_stored(&mut self, stored: Order) {
-        if self.shown.is_none_or(|shown| stored >= shown) {
-            self.below_since = None;
-        } else if self.is_below_for_long() {
-            tracing::warn!(?stored, shown = ?self.shown, "the engine lost what it had accepted: an older content is shown");
+    /// The holder has polled, and what it has is below what is shown: the engine's clock went back. Once that has lasted
+    /// for a lease it is taken as it is, for silence would be worse.
+    pub(super) fn note_below(&mut self, stored: Order) {
+        let since = *self.below_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= self.membership.lease() {
+            let shown = self.standing.shown();
+            tracing::warn!(?stored, ?shown, "the engine gave an older place to a newer content: it is shown");
             self.membership.note_regression();
-            (self.order, self.below_since) = (Order::default(), None);
-        } else {
-            self.below_since.get_or_insert_with(Instant::now);
+            self.standing.regresses();
+            self.below_since = None;
+            self.asks.misses_content = true;
         }
-    }
-
-    /// Whether what is stored has been below what is shown for a lease.
-    fn is_below_for_long(&self) -> bool {
-        self.below_since.is_some_and(|since| since.elapsed() >= self.membership.lease())
     }
 
     /// The engine did not answer: the role follows, and until then nothing is asked again at once.

@@ -33,13 +33,13 @@ impl Poller {
         {
             sharing.settled = wants;
             let age = view.confirmed_at.map(|at| at.elapsed()).unwrap_or_default();
-            let order = sharing.shown.unwrap_or_default();
+            let order = sharing.standing.shown().unwrap_or_default();
             sharing.membership.report(fence, Report { order, settled: wants, age, found: Found::Unchanged });
         }
         let awaited = self.topic.wanted_confirmation();
         let is_to_look_up = awaited > view.confirmed.max(sharing.poll.number).max(sharing.looked_up);
         // What nothing was published for has to be polled anyway.
-        if is_to_look_up && sharing.shown.is_some() {
+        if is_to_look_up && sharing.standing.shown().is_some() {
             return self.look_up_named(publisher).await;
         }
         publisher

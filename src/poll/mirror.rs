@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::backplane::{Found, News, Order, Report, Rhythm, Role, SharedContent, SharedFeed, SharedItem};
+use super::backplane::{Found, News, Report, Rhythm, Role, SharedContent, SharedFeed, SharedItem};
 use super::poller::Poller;
-use super::sharing::Floor;
+use super::standing::{Heard, Offer};
 use crate::frame::{Item, State, wire_id};
 use crate::hub::{
     self, Closing, Confirmation, Draft, Failure, Outcome, PollNumber, Publisher, Relayed, Retained,
@@ -81,17 +81,12 @@ impl Poller {
         let shows_own = self.shows_own();
         let Some(sharing) = &mut self.sharing else { return };
         sharing.asks.waiting.clear();
-        sharing.role = Role::Mirror;
-        if shows_own {
-            sharing.asks.floor = Floor::Unknown;
-            // What is shown has no place in the order: what knows of the floor is newer, wherever it stands.
-            sharing.order = Order::default();
-        }
+        sharing.standing.mirrors(shows_own);
     }
 
     /// Whether what is shown was polled for this node alone.
     fn shows_own(&self) -> bool {
-        let has_place = self.sharing.as_ref().is_some_and(|sharing| sharing.shown.is_some());
+        let has_place = self.sharing.as_ref().is_some_and(|sharing| sharing.standing.shown().is_some());
         !has_place && self.topic.view().frame.is_some()
     }
 
@@ -127,7 +122,7 @@ impl Poller {
             // A holder that lives confirmed it within an interval, on the average half of it ago.
             content.age = content.rhythm.interval / 2;
         }
-        let is_after_own = sharing.shown.is_none() && self.topic.view().frame.is_some();
+        let is_after_own = sharing.standing.shown().is_none() && self.topic.view().frame.is_some();
         let told = if is_after_own { self.topic.remembered_items() } else { Vec::new() };
         let news = content.feed.take().map(|feed| sharing.news(feed, &told));
         let draft = publisher.draft(content.snapshot.clone(), news);
@@ -142,7 +137,6 @@ impl Poller {
             // What the first request waits for.
             ended = publisher.start_poll();
         }
-        sharing.asks.floor = Floor::None;
         sharing.shows(content.order, content.snapshot.clone());
         sharing.last.pace = Some(content.pace);
         publisher.order(sharing.last.list_order);
@@ -174,22 +168,21 @@ impl Poller {
     fn hear_report(&mut self, publisher: &mut Publisher, report: Report) {
         let view = self.topic.view();
         let Some(sharing) = self.sharing.as_mut() else { return };
-        let shown = sharing.shown.unwrap_or_default();
-        if matches!(sharing.asks.floor, Floor::At(want) if report.settled >= want) {
-            // The holder's content is newer than what this node polled for itself, however long ago it was written.
-            sharing.asks.floor = Floor::None;
-            sharing.asks.misses_content = true;
+        match sharing.standing.heard(report.order, report.settled) {
+            Heard::Current => sharing.below_since = None,
+            Heard::BelowFloor => return,
+            Heard::Missed => {
+                sharing.asks.misses_content = true;
+                return;
+            }
+            Heard::Below => {
+                if matches!(report.found, Found::Unchanged) {
+                    sharing.note_below(report.order);
+                }
+                return;
+            }
         }
-        if sharing.asks.floor != Floor::None || sharing.asks.misses_content {
-            return;
-        }
-        if report.order > shown {
-            // Its content was missed: it is read.
-            sharing.asks.misses_content = true;
-            return;
-        }
-        if report.order < shown {
-            sharing.asks.misses_content = true;
+        if sharing.asks.misses_content {
             return;
         }
         let (mut ended, confirmed) = sharing.answered(report.settled, &view);
@@ -255,7 +248,7 @@ impl Poller {
     /// Followers of this node have what it polled for itself; items that others told meanwhile may be missing to them.
     fn note_missed_items(&mut self, content: SharedContent) {
         let Some(sharing) = &mut self.sharing else { return };
-        sharing.order = sharing.order.max(content.order);
+        sharing.standing.passes_over(content.order);
         let is_own = |item: &SharedItem| sharing.own_items.contains(item);
         sharing.owes_gap |= content.feed.is_some_and(|feed| !feed.items.iter().all(is_own));
     }
@@ -271,23 +264,14 @@ impl Poller {
         let now = Instant::now();
         let idle = now + self.route.poll.linger.max(Duration::from_secs(1));
         let asks = self.sharing.as_ref().and_then(|sharing| sharing.asks.not_before);
-        let below = self.sharing.as_ref().and_then(|sharing| sharing.looks_again_at());
         let left = (self.topic.is_deserted()).then(|| self.topic.touched_at() + self.route.poll.linger);
-        [
-            self.overdue_at(),
-            asks,
-            below,
-            left,
-            self.expires,
-            self.topic.poll_for_write(),
-            self.remembered_end(),
-        ]
-        .into_iter()
-        .flatten()
-        .filter(|at| *at > now)
-        .chain([idle])
-        .min()
-        .unwrap_or(idle)
+        [self.overdue_at(), asks, left, self.expires, self.topic.poll_for_write(), self.remembered_end()]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now)
+            .chain([idle])
+            .min()
+            .unwrap_or(idle)
     }
 
     /// When a request may ask again although the last poll failed.
@@ -322,16 +306,11 @@ impl super::sharing::Sharing {
     /// Whether a content is to be shown: it is newer than what is, knows of what this node polled for itself, and on a feed
     /// follows what is shown.
     fn may_apply(&mut self, content: &SharedContent, is_whole: bool) -> bool {
-        if content.order <= self.order {
-            // A message that is late, or an engine that has lost what it had accepted: what is stored says.
-            self.asks.misses_content |= self.shown.is_some_and(|shown| content.order < shown);
+        if self.standing.offered(content.order, content.settled) != Offer::Newer {
             return false;
         }
-        if self.is_below_floor(content) {
-            return false;
-        }
-        let is_first = self.shown.is_none();
-        if content.feed.is_some() && !is_whole && !is_first && content.after > self.order {
+        let is_first = self.standing.shown().is_none();
+        if content.feed.is_some() && !is_whole && !is_first && content.after > self.standing.order() {
             self.asks.misses_content = true;
             return false;
         }

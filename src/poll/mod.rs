@@ -38,6 +38,7 @@ mod remembered;
 mod request;
 mod sharing;
 mod staleness;
+pub mod standing;
 mod supervisor;
 mod tenure;
 

@@ -238,7 +238,7 @@ impl Poller {
         let (inbox, role) = self
             .sharing
             .as_ref()
-            .map_or((None, Role::Alone), |sharing| (Some(sharing.inbox.clone()), sharing.role));
+            .map_or((None, Role::Alone), |sharing| (Some(sharing.inbox.clone()), sharing.standing.role()));
         let asked = tokio::select! {
             biased;
             asked = self.ask_upstream() => asked,

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::backplane::{Backplane, Inbox, Membership, Order, Rhythm, Role, SharedContent, SharedItem};
+use super::backplane::{Backplane, Inbox, Membership, Order, Rhythm, Role, SharedItem};
+use super::standing::Standing;
 use crate::config::Order as ListOrder;
 use crate::hub::{PollNumber, Topic, View};
 use crate::resource::Snapshot;
@@ -21,14 +22,8 @@ const WANTS_MAX: usize = 2;
 pub(super) struct Sharing {
     pub(super) inbox: Arc<Inbox>,
     pub(super) membership: Arc<dyn Membership>,
-    /// The role in which the loop that runs began.
-    pub(super) role: Role,
-    /// The greatest place that was applied or accepted here. Nothing below it is applied.
-    pub(super) order: Order,
-    /// The place of the content that is shown. `None` if this node polled it for itself.
-    pub(super) shown: Option<Order>,
-    /// The greatest place that was written with, whatever became of it: none is used twice.
-    pub(super) attempted: Order,
+    /// Where this node stands in the order of contents.
+    pub(super) standing: Standing,
     /// What the other nodes have.
     pub(super) others_have: Option<Arc<Snapshot>>,
     /// The poll in flight, or the last one.
@@ -48,7 +43,7 @@ pub(super) struct Sharing {
     pub(super) is_released: bool,
     /// How many polls in a row did not connect.
     pub(super) unconnected: u32,
-    /// What is stored is below what is shown since then.
+    /// What the holder has is below what is shown since then.
     pub(super) below_since: Option<Instant>,
 }
 
@@ -76,7 +71,6 @@ pub(super) struct Last {
 pub(super) struct Asks {
     /// Oldest first.
     pub(super) waiting: VecDeque<Waiting>,
-    pub(super) floor: Floor,
     /// A version is known to no node.
     pub(super) needs_confirmation: bool,
     /// What the holder has was not told, or not all of it.
@@ -96,18 +90,6 @@ pub(super) struct Waiting {
     pub(super) want: u64,
 }
 
-/// What a content has to know of, so that it is no older than what this node polled for itself.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Floor {
-    /// Nothing.
-    #[default]
-    None,
-    /// A want that is yet to be sent.
-    Unknown,
-    /// This want.
-    At(u64),
-}
-
 impl Sharing {
     /// Attends. Returns `None` if no other node shares the resource.
     pub(super) fn attend(backplane: &dyn Backplane, topic: &Topic) -> Option<Box<Sharing>> {
@@ -118,10 +100,7 @@ impl Sharing {
         Some(Box::new(Sharing {
             inbox,
             membership,
-            role: Role::Waiting,
-            order: Order::default(),
-            shown: None,
-            attempted: Order::default(),
+            standing: Standing::default(),
             others_have: None,
             poll: Begun { role: Role::Waiting, wants: 0, number: 0 },
             settled: 0,
@@ -139,26 +118,19 @@ impl Sharing {
 
     /// The fence of this node, if it holds the resource.
     pub(super) fn fence(&self) -> Option<u64> {
-        match self.role {
-            Role::Holder { fence } => Some(fence),
-            Role::Waiting | Role::Mirror | Role::Alone => None,
-        }
+        self.standing.fence()
     }
 
-    /// Begins in a role that polls. On gaining a fence everything before it is below.
+    /// Begins in a role that polls.
     pub(super) fn begin(&mut self, role: Role) {
-        self.role = role;
+        self.standing.polls(role);
         self.is_released = false;
         self.unconnected = 0;
-        if let Role::Holder { fence } = role {
-            self.order = self.order.max(Order::begin(fence));
-            self.attempted = Order::begin(fence);
-        }
     }
 
     /// Whether the loop may go on in the role in which it began.
     pub(super) fn is_still(&self) -> bool {
-        self.inbox.role() == self.role
+        self.inbox.role() == self.standing.role()
     }
 
     /// Whether a holder has a want that a poll at once answers.
@@ -175,7 +147,7 @@ impl Sharing {
     /// The newest want, if all that are open are answered by a young state.
     pub(super) fn answered_by_youth(&self, view: &View) -> Option<u64> {
         let wants = self.inbox.wants();
-        let is_open = self.fence().is_some() && wants > self.settled;
+        let is_open = self.standing.is_told() && wants > self.settled;
         let is_enough = self.inbox.polls().max(self.inbox.confirmations()) <= self.settled;
         (is_open && is_enough && view.is_young()).then_some(wants)
     }
@@ -194,31 +166,16 @@ impl Sharing {
         (ended, confirmed)
     }
 
-    /// Whether a content may be older than what this node polled for itself.
-    pub(super) fn is_below_floor(&self, content: &SharedContent) -> bool {
-        match self.asks.floor {
-            Floor::None => false,
-            Floor::Unknown => true,
-            Floor::At(want) => content.settled < want,
-        }
-    }
-
-    /// When what is stored is read again, since it was below what is shown.
-    pub(super) fn looks_again_at(&self) -> Option<Instant> {
-        self.below_since.map(|since| since + self.membership.lease())
-    }
-
     /// A content is shown that other nodes have.
     pub(super) fn shows(&mut self, order: Order, snapshot: Arc<Snapshot>) {
-        self.order = self.order.max(order);
-        self.shown = Some(order);
+        self.standing.shows(order);
         self.others_have = Some(snapshot);
         self.below_since = None;
     }
 
     /// A content is shown that this node polled for itself.
     pub(super) fn shows_own(&mut self) {
-        self.shown = None;
+        self.standing.shows_own();
         self.others_have = None;
     }
 }

@@ -78,7 +78,7 @@ impl World {
         this.waiters.push(Waiter { client, visit, want: None, own_poll_after: None });
         if self.is_without(Rule::Lookup) {
             self.give(node, client);
-        } else if self.nodes[node].ownership.role() == Role::Alone {
+        } else if self.nodes[node].standing.role() == Role::Alone {
             self.confirm(client);
         } else {
             self.send(node, Command::Read(Cause::Client(client, visit)));
@@ -92,7 +92,7 @@ impl World {
             return;
         }
         let is_known = record.tags.contains(&this.seen) || self.nodes[node].shows == Some(this.seen);
-        let has_it = record.order <= self.nodes[node].ownership.shown();
+        let has_it = self.nodes[node].standing.shown().is_some_and(|shown| record.order <= shown);
         if (is_known && has_it) || self.is_without(Rule::Confirm) {
             self.give(node, client);
         } else {
@@ -106,7 +106,7 @@ impl World {
         if self.is_without(Rule::Confirm) {
             return self.give(node, client);
         }
-        if self.nodes[node].ownership.role() != Role::Alone {
+        if self.nodes[node].standing.role() != Role::Alone {
             return self.send(node, Command::Want(Cause::Client(client, visit)));
         }
         let now = self.now;

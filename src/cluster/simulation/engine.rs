@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{Event, LEASE, Micros, NODES, Rule, World};
-use crate::cluster::ownership::Begun;
-use crate::poll::backplane::Order;
+use crate::poll::backplane::{Order, Role};
 
 /// How many versions a record knows.
 const TAGS: usize = 32;
@@ -44,6 +43,16 @@ pub(super) struct Engine {
     pub(super) is_stopped: bool,
     /// Commands that a stopped engine executes when it wakes, whether or not their senders gave them up.
     pub(super) unread: Vec<Event>,
+}
+
+/// What a poll knew when it started.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    pub(super) role: Role,
+    /// The number of the newest want.
+    pub(super) wanted: u64,
+    /// How many contents of other nodes its node had shown.
+    pub(super) others: u64,
 }
 
 /// A poll's content on its way to the engine.

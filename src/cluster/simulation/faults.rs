@@ -1,7 +1,7 @@
 //! What goes wrong, by chance.
 
 use super::engine::Store;
-use super::{Event, LEASE, MS, NODES, START, TROUBLE, World};
+use super::{Event, LEASE, MS, Micros, NODES, START, TROUBLE, World};
 use crate::poll::backplane::Role;
 
 impl World {
@@ -19,16 +19,26 @@ impl World {
                 self.nodes[node].is_deaf = true;
             }
             5 | 6 => self.stop_engine(),
-            7 => self.restart_engine(None, "whole"),
-            8 => self.restart_engine(Some(Store::default()), "empty"),
-            9 => self.fail_over(),
+            7 => {
+                let down = self.random.u64(50 * MS..3000 * MS);
+                self.restart_engine(None, "whole", down);
+            }
+            8 => {
+                let down = self.random.u64(50 * MS..3000 * MS);
+                self.restart_engine(Some(Store::default()), "empty", down);
+            }
+            9 => {
+                let lost = self.random.u64(0..2500 * MS);
+                let down = self.random.u64(50 * MS..3000 * MS);
+                self.fail_over(lost, down);
+            }
             _ => self.prefer(node),
         }
         let wait = self.random.u64(100 * MS..5000 * MS);
         self.after(wait, Event::Fault);
     }
 
-    fn kill(&mut self, node: usize) {
+    pub(super) fn kill(&mut self, node: usize) {
         if !self.nodes[node].is_alive {
             return;
         }
@@ -59,7 +69,7 @@ impl World {
     /// A mirror that is preferred takes the resource from a holder that lives.
     fn prefer(&mut self, node: usize) {
         let this = &self.nodes[node];
-        if this.is_alive && !this.is_stalled && this.is_connected && this.ownership.role() == Role::Mirror {
+        if this.is_alive && !this.is_stalled && this.is_connected && this.standing.role() == Role::Mirror {
             let from = this.holder;
             self.tell(|| format!("node {node} is preferred"));
             self.claim(node, from);
@@ -76,7 +86,7 @@ impl World {
         self.after(wait, Event::EngineBack { store: None });
     }
 
-    fn restart_engine(&mut self, store: Option<Store>, how: &str) {
+    fn restart_engine(&mut self, store: Option<Store>, how: &str, down: Micros) {
         if self.engine.is_down || self.engine.is_stopped {
             return;
         }
@@ -91,18 +101,16 @@ impl World {
                 self.lose(node, "it ended");
             }
         }
-        let wait = self.random.u64(50 * MS..3000 * MS);
-        self.after(wait, Event::EngineBack { store });
+        self.after(down, Event::EngineBack { store });
     }
 
     /// Another engine takes over, without the newest writes.
-    fn fail_over(&mut self) {
-        let lost = self.random.u64(0..2500 * MS);
+    pub(super) fn fail_over(&mut self, lost: Micros, down: Micros) {
         let known = |(at, _): &&(u64, Store)| at + lost <= self.now;
         let Some(store) = self.engine.replicas.iter().rev().find(known).map(|(_, store)| store.clone())
         else {
             return;
         };
-        self.restart_engine(Some(store), "without its newest writes");
+        self.restart_engine(Some(store), "without its newest writes", down);
     }
 }

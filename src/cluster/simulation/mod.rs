@@ -1,10 +1,11 @@
 //! Three nodes, an engine and six clients under a clock that only a seed moves: no I/O, but the real decisions of
-//! `ownership`. Nodes die and stall, connections break, the engine stops, ends, and comes back whole, older or empty.
+//! `poll/standing`. Nodes die and stall, connections break, the engine stops, ends, and comes back whole, older or empty.
 //!
 //! Each rule can be taken out by a switch, and the tests hold that its removal is seen. One seed again, as a story:
 //! `SIMULATION_SEED=7 cargo test --lib cluster::simulation -- --nocapture`.
 
 mod clients;
+mod connection;
 mod engine;
 mod faults;
 mod node;
@@ -57,6 +58,10 @@ enum Rule {
     Lookup,
     /// A version that the record does not know is polled for.
     Confirm,
+    /// A holder's first poll under a fence is written, even if it found nothing new.
+    FirstPollIsWritten,
+    /// A holder says what is current once a poll under its fence has told it.
+    HoldersKnowByPolls,
     /// A claim gives no other order to the content that it finds.
     ClaimKeepsOrder,
 }
@@ -127,6 +132,14 @@ enum Event {
     /// The upstream changes.
     Change,
     Fault,
+    Kill {
+        node: usize,
+    },
+    /// Another engine takes over, without the newest writes.
+    FailOver {
+        lost: Micros,
+        down: Micros,
+    },
     EngineBack {
         store: Option<engine::Store>,
     },
@@ -160,7 +173,7 @@ struct Found {
     went_back: u64,
     /// Two different contents were accepted under one order.
     same_order: u64,
-    /// A client does not have the newest state after a calm time.
+    /// A client or a node does not have the newest state after a calm time.
     left_behind: u64,
     polls: u64,
     /// The longest time without any poll.
@@ -186,6 +199,8 @@ struct World {
     clients: Vec<Client>,
     /// The upstream's state: a number that only grows.
     upstream: u64,
+    /// Nothing changes from then on, whatever still fails.
+    last_change: Micros,
     accepted: BTreeMap<Order, u64>,
     last_poll: Micros,
     found: Found,
@@ -205,11 +220,13 @@ impl World {
             nodes: (0..NODES).map(|_| Node::default()).collect(),
             clients: (0..CLIENTS).map(|client| Client::of(client % NODES)).collect(),
             upstream: 1,
+            last_change: START + TROUBLE / 2,
             accepted: BTreeMap::new(),
             last_poll: START,
             found: Found::default(),
             tells,
         };
+        world.last_change += world.random.u64(0..TROUBLE / 2 + CALM / 4);
         for node in 0..NODES {
             let wait = world.random.u64(0..50 * MS);
             world.after(wait, Event::Start { node });
@@ -235,8 +252,9 @@ impl World {
                 self.happens(event);
             }
         }
-        self.found.left_behind =
-            self.clients.iter().filter(|client| client.seen != self.upstream).count() as u64;
+        let clients = self.clients.iter().filter(|client| client.seen != self.upstream);
+        let nodes = self.nodes.iter().filter(|node| node.is_alive && node.shows != Some(self.upstream));
+        self.found.left_behind = (clients.count() + nodes.count()) as u64;
         self.found
     }
 
@@ -309,6 +327,8 @@ impl World {
             Event::Wake { node } => self.wake(node),
             Event::Change => self.change(),
             Event::Fault => self.fault(),
+            Event::Kill { node } => self.kill(node),
+            Event::FailOver { lost, down } => self.fail_over(lost, down),
             Event::EngineBack { store } => self.engine_is_back(store),
             Event::Hop { client } => self.hop_somewhere(client),
             // Of an earlier life of the node.
@@ -321,7 +341,7 @@ impl World {
     }
 
     fn change(&mut self) {
-        if self.now < START + TROUBLE + CALM / 4 {
+        if self.now < self.last_change {
             self.upstream += 1;
             self.tell(|| format!("the upstream has {}", self.upstream));
             let wait = self.random.u64(100 * MS..3000 * MS);

@@ -3,15 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::clients::Waiter;
-use super::engine::{Answer, Cause, Command, Message, Record, Session};
+use super::engine::{Answer, Begun, Cause, Command, Message, Record, Session};
 use super::polls::Poll;
-use super::{Event, INTERVAL, LEASE, MS, Micros, Rule, TIMEOUT, World};
-use crate::cluster::ownership::{Offer, Ownership};
+use super::{Event, INTERVAL, LEASE, Micros, Rule, World};
 use crate::poll::backplane::{Order, Role};
-
-/// The first wait before the engine is tried again.
-const RECONNECT: Micros = 200 * MS;
-const RECONNECT_MAX: Micros = 5000 * MS;
+use crate::poll::standing::{Heard, Offer, Standing};
 
 #[derive(Default)]
 pub(super) struct Node {
@@ -25,18 +21,24 @@ pub(super) struct Node {
     /// What is of an earlier connection is void.
     pub(super) connection: u64,
     pub(super) is_deaf: bool,
-    commands: u64,
-    unanswered: BTreeSet<u64>,
-    failures: u32,
+    pub(super) commands: u64,
+    pub(super) unanswered: BTreeSet<u64>,
+    pub(super) failures: u32,
     pub(super) session: Option<Session>,
-    sessions: u64,
-    own_beat_heard: Micros,
-    pub(super) ownership: Ownership,
+    pub(super) sessions: u64,
+    pub(super) own_beat_heard: Micros,
+    pub(super) standing: Standing,
+    /// The highest fence that it has seen.
+    pub(super) highest: u64,
+    /// The newest want that it knows of.
+    pub(super) wanted: u64,
     pub(super) shows: Option<u64>,
+    /// How many contents of other nodes it has shown.
+    pub(super) others: u64,
     pub(super) holder: Option<Session>,
-    live: Vec<Session>,
-    is_claiming: bool,
-    below_since: Option<Micros>,
+    pub(super) live: Vec<Session>,
+    pub(super) is_claiming: bool,
+    pub(super) below_since: Option<Micros>,
     /// The newest want that a poll of the cluster has settled, as far as this node knows.
     pub(super) settled: u64,
     /// The fence under which a poll of this node's last said what is current.
@@ -48,7 +50,7 @@ pub(super) struct Node {
     pub(super) due: Micros,
     pub(super) timer: u64,
     pub(super) waiters: Vec<Waiter>,
-    last_command: Micros,
+    pub(super) last_command: Micros,
     pub(super) last_answer: Micros,
     pub(super) last_message: Micros,
 }
@@ -72,7 +74,16 @@ impl Node {
         u64::MAX
     }
 
-    fn next_session(&mut self, node: usize) -> Session {
+    pub(super) fn begin(&self) -> Begun {
+        Begun { role: self.standing.role(), wanted: self.wanted, others: self.others }
+    }
+
+    /// What it shows was polled by it alone.
+    pub(super) fn has_own(&self) -> bool {
+        self.shows.is_some() && self.standing.shown().is_none()
+    }
+
+    pub(super) fn next_session(&mut self, node: usize) -> Session {
         self.sessions += 1;
         let session = Session(node, self.sessions);
         self.session = Some(session);
@@ -80,7 +91,7 @@ impl Node {
     }
 
     /// A poll whose content is on its way to the engine.
-    fn drop_written(&mut self) {
+    pub(super) fn drop_written(&mut self) {
         if self.poll.as_ref().is_some_and(|poll| poll.is_written) {
             self.poll = None;
         }
@@ -123,94 +134,18 @@ impl World {
         }
     }
 
-    pub(super) fn send(&mut self, node: usize, command: Command) {
-        if !self.nodes[node].is_connected {
-            return;
-        }
-        let way = self.way();
-        let from = &mut self.nodes[node];
-        from.commands += 1;
-        let (id, connection) = (from.commands, from.connection);
-        from.unanswered.insert(id);
-        from.last_command = (self.now + way).max(from.last_command + 1);
-        let at = from.last_command;
-        self.at(at, Event::Command { node, connection, id, command });
-        self.after(TIMEOUT, Event::TimedOut { node, connection, id });
-    }
-
-    pub(super) fn connect(&mut self, node: usize) {
-        if self.nodes[node].is_connected {
-            return;
-        }
-        if self.engine.is_down || (self.engine.is_stopped && self.random.bool()) {
-            return self.reconnect_later(node);
-        }
-        let now = self.now;
-        let is_floored = !self.is_without(Rule::Floor);
-        let this = &mut self.nodes[node];
-        this.is_connected = true;
-        this.is_deaf = false;
-        this.is_claiming = false;
-        this.connection += 1;
-        this.unanswered.clear();
-        this.own_beat_heard = now;
-        this.holder = None;
-        this.live.clear();
-        let session = this.next_session(node);
-        this.ownership.came_back();
-        if !is_floored {
-            this.ownership.set_floor(0);
-        }
-        let has_floor = this.ownership.floor().is_some_and(|floor| floor > 0);
-        self.tell(|| format!("node {node} connects as {session:?}"));
-        self.send(node, Command::Beat { session, joins: true });
-        self.claim(node, None);
-        if has_floor {
-            self.send(node, Command::Want(Cause::Floor));
-        }
-        self.ask_again(node);
-    }
-
-    fn reconnect_later(&mut self, node: usize) {
-        let this = &mut self.nodes[node];
-        let wait = (RECONNECT << this.failures).min(RECONNECT_MAX);
-        this.failures = (this.failures + 1).min(5);
-        let life = this.life;
-        let wait = self.random.u64(wait / 2..=wait * 3 / 2);
-        self.after(wait, Event::Reconnect { node, life });
-    }
-
-    /// The node is alone from now on; its own polls go on when they are due.
-    pub(super) fn lose(&mut self, node: usize, why: &str) {
-        let this = &mut self.nodes[node];
-        if !this.is_connected {
-            return;
-        }
-        this.is_connected = false;
-        this.connection += 1;
-        this.unanswered.clear();
-        this.ownership.lost();
-        this.session = None;
-        this.drop_written();
-        let due = this.due.clamp(self.now, self.now + INTERVAL);
-        self.tell(|| format!("node {node} loses the engine: {why}"));
-        self.poll_at(node, due);
-        self.reconnect_later(node);
-        self.ask_again(node);
-    }
-
     pub(super) fn claim(&mut self, node: usize, from: Option<Session>) {
         let this = &mut self.nodes[node];
         let Some(session) = this.session.filter(|_| !this.is_claiming) else { return };
         this.is_claiming = true;
-        let have = if this.shows.is_some() { this.ownership.shown() } else { Order::default() };
-        let highest = this.ownership.highest();
+        let have = this.standing.shown().unwrap_or_default();
+        let highest = this.highest;
         self.send(node, Command::Claim { session, have, highest, from });
     }
 
     pub(super) fn take_over(&mut self, node: usize, from: Option<Session>) {
         let this = &self.nodes[node];
-        if this.is_connected && this.ownership.role() == Role::Mirror && this.holder == from {
+        if this.is_connected && this.standing.role() == Role::Mirror && this.holder == from {
             self.claim(node, None);
         }
     }
@@ -233,9 +168,11 @@ impl World {
         if self.engine.is_stopped || self.engine.is_down {
             return;
         }
-        let (order, settled) = (this.ownership.shown(), this.settled);
+        let (order, settled) = (this.standing.shown().unwrap_or_default(), this.settled);
         // Before its first poll under this fence a holder knows no better than the others what is current.
-        let holds = this.confirmed_under.is_some_and(|fence| this.ownership.role() == Role::Holder { fence });
+        let fence = this.standing.fence();
+        let knows = this.confirmed_under == fence || self.is_without(Rule::HoldersKnowByPolls);
+        let holds = fence.is_some() && knows;
         self.publish(Message::Beat { session, order, settled, holds });
     }
 
@@ -258,7 +195,7 @@ impl World {
         self.tell(|| format!("the session of node {node} has lapsed"));
         let this = &mut self.nodes[node];
         let session = this.next_session(node);
-        this.ownership.follows(0);
+        this.standing.mirrors(false);
         this.holder = None;
         this.is_claiming = false;
         this.drop_written();
@@ -271,7 +208,7 @@ impl World {
         this.failures = 0;
         this.live = live;
         let is_held = this.holder.is_some_and(|holder| this.live.contains(&holder));
-        if this.ownership.role() != Role::Mirror || is_held {
+        if this.standing.role() != Role::Mirror || is_held {
             return;
         }
         let (from, life) = (this.holder, this.life);
@@ -287,22 +224,26 @@ impl World {
         let this = &mut self.nodes[node];
         this.is_claiming = false;
         let Some(is_granted) = granted else { return };
-        this.ownership.note_want(record.want);
+        this.wanted = this.wanted.max(record.want);
+        this.highest = this.highest.max(record.fence);
         this.holder = record.holder;
+        // What this node polled for itself stands until its next poll, which the others get then.
+        let keeps_own = is_granted && this.has_own();
+        // What is stored is told before the role that follows from it.
+        if let Some(value) = record.value.filter(|_| !keeps_own) {
+            self.offer(node, record.order, value, record.settled);
+        }
+        let this = &mut self.nodes[node];
         if is_granted {
-            this.ownership.gained(record.fence);
+            this.standing.polls(Role::Holder { fence: record.fence });
             this.holder = this.session;
             self.tell(|| format!("node {node} holds under {}", record.fence));
         } else {
-            this.ownership.follows(record.fence);
-        }
-        if let Some(value) = record.value {
-            self.offer(node, record.order, value, record.settled);
+            this.standing.mirrors(false);
         }
         if is_granted {
             let this = &self.nodes[node];
-            let ownership = &this.ownership;
-            let at_once = this.shows.is_none() || ownership.is_own() || ownership.wanted() > this.polled_for;
+            let at_once = this.standing.shown().is_none() || this.wanted > this.polled_for;
             let due = if at_once { self.now } else { this.due.clamp(self.now, self.now + INTERVAL) };
             self.poll_at(node, due);
         }
@@ -310,7 +251,7 @@ impl World {
 
     fn want_numbered(&mut self, node: usize, cause: Cause, number: u64) {
         match cause {
-            Cause::Floor => self.nodes[node].ownership.set_floor(number),
+            Cause::Floor => self.nodes[node].standing.wants(number),
             Cause::Client(client, visit) => {
                 let waiters = self.nodes[node].waiters.iter_mut();
                 waiters.filter(|w| w.is(client, visit)).for_each(|w| w.want = Some(number));
@@ -323,7 +264,8 @@ impl World {
     }
 
     fn record_read(&mut self, node: usize, cause: Cause, record: Record) {
-        self.nodes[node].ownership.note_want(record.want);
+        let this = &mut self.nodes[node];
+        this.wanted = this.wanted.max(record.want);
         let settled = match cause {
             Cause::Missed(Some((order, settled))) if record.order >= order => settled.max(record.settled),
             _ => record.settled,
@@ -347,16 +289,14 @@ impl World {
             }
             Message::Claimed { session, fence } => {
                 let this = &mut self.nodes[node];
-                if this.session != Some(session) && fence >= this.ownership.highest() {
-                    this.ownership.follows(fence);
+                if this.session != Some(session) && fence >= this.highest {
+                    this.highest = fence;
+                    this.standing.mirrors(false);
                     this.holder = Some(session);
                     this.drop_written();
                 }
             }
-            Message::Content { order, value, settled } => {
-                self.offer(node, order, value, settled);
-                self.release_settled(node, settled);
-            }
+            Message::Content { order, value, settled } => self.offer(node, order, value, settled),
             Message::Want(number) => self.wanted(node, number),
         }
     }
@@ -364,23 +304,21 @@ impl World {
     fn holder_beats(&mut self, node: usize, session: Session, order: Order, settled: u64) {
         let now = self.now;
         let this = &mut self.nodes[node];
-        if this.ownership.role() != Role::Mirror || this.holder != Some(session) {
+        if this.standing.role() != Role::Mirror || this.holder != Some(session) {
             return;
         }
-        let shown = this.ownership.shown();
-        let is_below = order < shown;
+        let heard = this.standing.heard(order, settled);
         let since = *this.below_since.get_or_insert(now);
-        if !is_below {
+        if heard != Heard::Below {
             this.below_since = None;
         }
-        let regresses = is_below && now - since > LEASE;
+        let regresses = heard == Heard::Below && now - since > LEASE;
         if regresses {
-            this.ownership.regress(order);
+            this.standing.regresses();
         }
-        let is_due = this.ownership.floor().is_some_and(|floor| settled >= floor) && order >= shown;
-        if order > shown || is_due || regresses {
+        if heard == Heard::Missed || regresses {
             self.send(node, Command::Read(Cause::Missed(Some((order, settled)))));
-        } else if order == shown {
+        } else if heard == Heard::Current {
             this.settled = this.settled.max(settled);
             self.release_settled(node, settled);
         }
@@ -389,9 +327,13 @@ impl World {
     pub(super) fn offer(&mut self, node: usize, order: Order, value: u64, settled: u64) {
         let goes_anywhere = self.is_without(Rule::OnlyUp);
         let this = &mut self.nodes[node];
-        let offer = this.ownership.offered(order, settled);
-        let shows_old = goes_anywhere && offer == Offer::Old && this.ownership.role() == Role::Mirror;
-        if offer == Offer::Show || shows_old {
+        this.highest = this.highest.max(order.fence);
+        let offer = this.standing.offered(order, settled);
+        let is_older = matches!(offer, Offer::Same | Offer::Older);
+        let shows_older = goes_anywhere && is_older && this.standing.role() == Role::Mirror;
+        if offer == Offer::Newer || shows_older {
+            this.standing.shows(order);
+            this.others += 1;
             self.show(node, value);
             self.release_settled(node, settled);
         }

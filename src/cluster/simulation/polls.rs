@@ -1,8 +1,7 @@
 //! The poll loop of a node, holder or alone, and the engine's answers to what it wrote.
 
-use super::engine::{Cause, Command, Session, Write};
+use super::engine::{Begun, Cause, Command, Session, Write};
 use super::{Event, INTERVAL, MS, Micros, Rule, SLOWEST_POLL, World};
-use crate::cluster::ownership::Begun;
 use crate::poll::backplane::Role;
 
 /// A poll in progress, or on its way to the engine.
@@ -28,11 +27,11 @@ impl World {
     pub(super) fn poll_due(&mut self, node: usize, timer: u64) {
         let now = self.now;
         let this = &mut self.nodes[node];
-        if this.timer != timer || this.poll.is_some() || this.ownership.role() == Role::Mirror {
+        if this.timer != timer || this.poll.is_some() || this.standing.role() == Role::Mirror {
             return;
         }
         this.polls += 1;
-        let (poll, life, begun) = (this.polls, this.life, this.ownership.begin());
+        let (poll, life, begun) = (this.polls, this.life, this.begin());
         this.polled_for = this.polled_for.max(begun.wanted);
         this.poll = Some(Poll { number: poll, begun, started: now, read: None, is_written: false });
         self.found.polls += 1;
@@ -57,7 +56,7 @@ impl World {
     pub(super) fn poll_ends(&mut self, node: usize, number: u64) {
         let Some(poll) = self.nodes[node].poll.take_if(|poll| poll.number == number) else { return };
         let Some(value) = poll.read else { return };
-        match self.nodes[node].ownership.role() {
+        match self.nodes[node].standing.role() {
             Role::Alone => self.polled_alone(node, &poll, value),
             Role::Mirror | Role::Waiting if self.is_without(Rule::PollBoundToStart) => self.show(node, value),
             Role::Mirror | Role::Waiting => {}
@@ -70,9 +69,9 @@ impl World {
     fn go_on(&mut self, node: usize) {
         let now = self.now;
         let this = &self.nodes[node];
-        let is_wanted = this.ownership.wanted() > this.polled_for
+        let is_wanted = this.wanted > this.polled_for
             || this.waiters.iter().any(|waiter| waiter.own_poll_after.is_some());
-        let polls = this.poll.is_none() && this.ownership.role() != Role::Mirror;
+        let polls = this.poll.is_none() && this.standing.role() != Role::Mirror;
         if polls && (is_wanted || this.due <= now) {
             self.poll_at(node, now);
         }
@@ -81,12 +80,13 @@ impl World {
     fn polled_alone(&mut self, node: usize, poll: &Poll, value: u64) {
         let is_bound = !self.is_without(Rule::PollBoundToStart);
         let this = &mut self.nodes[node];
-        if is_bound && !this.ownership.may_show_own(poll.begun) {
+        if is_bound && poll.begun.others != this.others {
             let now = self.now;
             return self.poll_at(node, now);
         }
-        if this.shows != Some(value) || !this.ownership.is_own() {
-            this.ownership.showed_own();
+        let is_new = this.shows != Some(value) || this.standing.shown().is_some();
+        this.standing.shows_own();
+        if is_new {
             self.show(node, value);
         }
         self.release_own(node, poll.started);
@@ -96,16 +96,22 @@ impl World {
         let now = self.now;
         let is_bound = !self.is_without(Rule::PollBoundToStart);
         let shows_first = self.is_without(Rule::AcceptedThenShown);
-        let begun = if is_bound { poll.begun } else { Begun { fence: Some(fence), ..poll.begun } };
+        let writes_first = !self.is_without(Rule::FirstPollIsWritten);
         let this = &mut self.nodes[node];
-        let Some(order) = this.ownership.order_of(begun) else { return self.poll_at(node, now) };
-        if this.shows == Some(value) && !this.ownership.is_own() {
+        let role = Role::Holder { fence };
+        let begun = if is_bound { poll.begun } else { Begun { role, ..poll.begun } };
+        if !this.standing.may_tell(begun.role, role) {
+            return self.poll_at(node, now);
+        }
+        let is_told = if writes_first { this.standing.is_told() } else { this.standing.shown().is_some() };
+        if this.shows == Some(value) && is_told {
             self.settle(node, begun);
             return self.release_own(node, poll.started);
         }
+        let order = this.standing.next_order();
         this.poll = Some(Poll { is_written: true, begun, ..poll });
         if shows_first {
-            this.ownership.accepted(order, begun);
+            this.standing.shows(order);
             self.show(node, value);
         }
         self.send(node, Command::Write(Write { poll: poll.number, begun, order, value }));
@@ -125,9 +131,9 @@ impl World {
         let poll = this.poll.take_if(|poll| poll.number == write.poll);
         if is_accepted {
             let held = Role::Holder { fence: write.order.fence };
-            if this.ownership.role() == held {
+            if this.standing.role() == held {
                 if !shown_before {
-                    this.ownership.accepted(write.order, write.begun);
+                    this.standing.shows(write.order);
                     self.show(node, write.value);
                 }
                 self.settle(node, write.begun);
@@ -137,10 +143,10 @@ impl World {
             }
         } else if holder.is_some() && holder == this.session {
             // It was claimed again meanwhile: the poll belongs to an older fence.
-            this.ownership.gained(fence);
+            this.standing.polls(Role::Holder { fence });
             self.poll_at(node, now);
         } else {
-            this.ownership.follows(fence);
+            this.standing.mirrors(false);
             this.holder = holder;
             self.send(node, Command::Read(Cause::Missed(None)));
         }
@@ -151,8 +157,8 @@ impl World {
     pub(super) fn wanted(&mut self, node: usize, number: u64) {
         let now = self.now;
         let this = &mut self.nodes[node];
-        this.ownership.note_want(number);
-        let holds = matches!(this.ownership.role(), Role::Holder { .. });
+        this.wanted = this.wanted.max(number);
+        let holds = matches!(this.standing.role(), Role::Holder { .. });
         if holds && this.polled_for < number && this.poll.is_none() {
             self.poll_at(node, now);
         }
@@ -162,8 +168,9 @@ impl World {
     fn settle(&mut self, node: usize, begun: Begun) {
         let want = begun.wanted;
         let this = &mut self.nodes[node];
-        let is_more = want > this.settled || this.confirmed_under != begun.fence;
-        this.confirmed_under = begun.fence;
+        let fence = this.standing.fence();
+        let is_more = want > this.settled || this.confirmed_under != fence;
+        this.confirmed_under = fence;
         this.settled = this.settled.max(want);
         if is_more {
             self.tell_beat(node);

@@ -1,6 +1,8 @@
 //! All rules together hold; without any one of them something is found.
 
-use super::{CALM, INTERVAL, LEASE, Micros, Rule, SLOWEST_POLL, TROUBLE, World};
+use super::{
+    CALM, Event, Found, INTERVAL, LEASE, MS, Micros, NODES, Rule, SLOWEST_POLL, START, TROUBLE, World,
+};
 
 /// Seeds that no rule was mended against.
 const FRESH: u64 = 1_000_000;
@@ -93,4 +95,30 @@ fn versions_that_no_poll_confirms_send_clients_back() {
 #[test]
 fn a_claim_that_renames_the_content_sends_clients_back() {
     assert!(seen_without(Rule::ClaimKeepsOrder).is_some());
+}
+
+/// The engine fails over without its newest writes after the last change, before any node polls alone; then a node is
+/// started anew.
+fn failed_over_in_silence(seed: u64, without: Option<Rule>) -> Found {
+    let mut world = World::new(seed, without, false, false);
+    world.last_change = START + 4 * INTERVAL;
+    let after_last_write = world.last_change + INTERVAL + INTERVAL / 4;
+    world.at(after_last_write, Event::FailOver { lost: 2 * INTERVAL, down: 50 * MS });
+    world.at(after_last_write + 3 * LEASE, Event::Kill { node: seed as usize % NODES });
+    world.run()
+}
+
+#[test]
+fn a_holder_that_does_not_write_its_first_poll_leaves_new_nodes_behind() {
+    for seed in seeds(200) {
+        let found = failed_over_in_silence(seed, None);
+        assert!(found.is_well(), "SIMULATION_SEED={seed}: {found:?}");
+    }
+    let is_seen = |seed| !failed_over_in_silence(seed, Some(Rule::FirstPollIsWritten)).is_well();
+    assert!((FRESH..FRESH + RUNS_MAX).any(is_seen));
+}
+
+#[test]
+fn a_holder_that_tells_before_it_has_polled_sends_clients_back() {
+    assert!(seen_without(Rule::HoldersKnowByPolls).is_some());
 }
