@@ -4,6 +4,8 @@
 //! A covered URL never works worse than an uncovered one: in every doubt a plain request passes
 //! through. Must not know: how bytes are written to push clients.
 
+use std::ops::ControlFlow;
+
 use http::{HeaderMap, StatusCode, header};
 use pingora::Result;
 
@@ -11,45 +13,58 @@ use super::access::reason::{Reason, token_field};
 use super::access::share::ClassValues;
 use super::access::{authenticate, client_limit, share};
 use super::covered_request::CoveredRequest;
-use super::decision::Fate;
+use super::decision::{Decision, Refusal};
 use super::passthrough::bypass;
 use super::request::transport_choice::{Form, form};
 use super::request::{target, transport_choice};
 use super::subscribe::asking::Otherwise;
-use super::{passthrough, refuse, resource_key};
+use super::{passthrough, resource_key};
 use crate::config::{Plain, Share};
 use crate::identity::{Denied, Proof, strip};
 use crate::metrics::{Bypass, DoubtOutcome};
 use crate::resource::{QueryProblem, ResourceKey, Target, canonical_query, first_doubt, has_resume};
 
 impl CoveredRequest<'_> {
-    /// Serves the request in the form it asks for.
-    pub(super) async fn serve(mut self) -> Result<Fate> {
-        passthrough::note_forwarded(self.front, self.session);
+    /// Decides about the request in the form that it asks for.
+    ///
+    /// # Errors
+    /// The head takes no more fields.
+    pub(super) async fn serve(mut self) -> Result<Decision> {
+        passthrough::note_forwarded(self.front, &self.headers, self.connection.peer());
         if let Err(denied) = self.identify().await {
-            return Box::pin(self.told(&Reason::Denied(denied))).await;
+            return Ok(self.told(&Reason::Denied(denied)));
         }
         self.take_token()?;
+        Ok(match self.asks() {
+            ControlFlow::Break(decision) => decision,
+            ControlFlow::Continue((Form::Poll, key)) => self.poll(&key).await,
+            ControlFlow::Continue((form, key)) => self.push(&key, form).await,
+        })
+    }
+
+    /// What the request asks for: its form, and its resource before the upstream's own Vary. Breaks if that is known to
+    /// be no answer from here.
+    fn asks(&mut self) -> ControlFlow<Decision, (Form, ResourceKey)> {
         let mut target = match self.target(bypass::is_read(&self.method) && self.route.polled) {
             Ok(target) => target,
             // What names a resource is no question where there are none.
             Err(_) if !self.route.polled => Target { query: None, without_switches: self.query.clone() },
             Err(problem) => {
-                return self.told(&Reason::UnknownParameter(problem.parameter)).await;
+                return ControlFlow::Break(self.told(&Reason::UnknownParameter(problem.parameter)));
             }
         };
         if !self.route.polled {
-            return Ok(Fate::PassThrough(Bypass::PollOff));
+            return ControlFlow::Break(Decision::PassThrough(Bypass::PollOff));
         }
         let class = self.sharing(&target.query);
         let values = if let Ok(values) = &class { &values[..] } else { &[] };
         self.ctx.subject = self.front.shared.subjects.asker(self.ctx.identity.as_ref(), values);
         self.ctx.key = self.key_of_tags(&class, &target.query);
         if !bypass::is_read(&self.method) {
-            return Ok(Fate::PassThrough(Bypass::Method));
+            return ControlFlow::Break(Decision::PassThrough(Bypass::Method));
         }
-        if !self.session.is_body_empty() {
-            return Ok(Fate::PassThrough(Bypass::Body));
+        if !self.connection.has_no_body() {
+            return ControlFlow::Break(Decision::PassThrough(Bypass::Body));
         }
         let expected = self.expected_type();
         let form = form(&self.route, &self.method, &self.headers, self.query.as_deref(), &expected);
@@ -60,45 +75,50 @@ impl CoveredRequest<'_> {
                 target = own;
             }
         }
-        if form == Form::Poll && self.route.plain == Plain::Pass {
-            return Ok(Fate::PassThrough(Bypass::Plain));
+        if let Some(reason) = self.bypass_of_poll().filter(|_| form == Form::Poll) {
+            return ControlFlow::Break(Decision::PassThrough(reason));
         }
-        if form == Form::Poll && self.headers.contains_key(header::RANGE) {
-            return Ok(Fate::PassThrough(Bypass::Range));
+        match (form, class) {
+            (Form::PassThrough, _) => ControlFlow::Break(Decision::PassThrough(Bypass::Transport)),
+            (Form::WebSocket, _) if self.offers_others() => {
+                ControlFlow::Break(self.ask_first(Otherwise::OwnWebSocket))
+            }
+            (Form::NotAcceptable, _) => {
+                let detail = "this route has no event stream, and nothing else is accepted";
+                ControlFlow::Break(Decision::refuse(StatusCode::NOT_ACCEPTABLE, detail))
+            }
+            (form, Err(reason)) => ControlFlow::Break(self.unshareable(form, &reason)),
+            (form, Ok(class)) => ControlFlow::Continue((form, self.base_key(target.query, class))),
+        }
+    }
+
+    /// Why a plain poll is the API's by what it asks for besides. Returns `None` if it may be answered here.
+    fn bypass_of_poll(&self) -> Option<Bypass> {
+        if self.route.plain == Plain::Pass {
+            return Some(Bypass::Plain);
+        }
+        if self.headers.contains_key(header::RANGE) {
+            return Some(Bypass::Range);
         }
         // RFC 9110 §13.1: a GET that fails these is 412, by the API's own tags and dates.
         let is_bound = |name| self.headers.contains_key(name);
-        if form == Form::Poll && (is_bound(header::IF_MATCH) || is_bound(header::IF_UNMODIFIED_SINCE)) {
-            return Ok(Fate::PassThrough(Bypass::Condition));
+        if is_bound(header::IF_MATCH) || is_bound(header::IF_UNMODIFIED_SINCE) {
+            return Some(Bypass::Condition);
         }
-        if form == Form::Poll && self.has_cursor() {
-            return Ok(Fate::PassThrough(Bypass::Cursor));
+        self.has_cursor().then_some(Bypass::Cursor)
+    }
+
+    /// What becomes of a request that may not share.
+    fn unshareable(&mut self, form: Form, reason: &Reason) -> Decision {
+        if form == Form::Poll {
+            self.note(reason, DoubtOutcome::Passed);
+            return Decision::PassThrough(reason.bypass());
         }
-        match (form, class) {
-            (Form::PassThrough, _) => Ok(Fate::PassThrough(Bypass::Transport)),
-            (Form::WebSocket, _) if self.offers_others() => Ok(self.ask_first(Otherwise::OwnWebSocket)),
-            (Form::NotAcceptable, _) => {
-                let detail = "this route has no event stream, and nothing else is accepted";
-                refuse::with(self.session, self.ctx, StatusCode::NOT_ACCEPTABLE, detail).await
-            }
-            (Form::Poll, Err(reason)) => {
-                self.note(&reason, DoubtOutcome::Passed);
-                Ok(Fate::PassThrough(reason.bypass()))
-            }
-            (_, Err(reason)) if reason.asks_first() => {
-                self.note(&reason, DoubtOutcome::Asked);
-                self.unshared().await
-            }
-            (_, Err(reason)) => self.told(&reason).await,
-            (Form::Poll, Ok(class)) => {
-                let key = self.base_key(target.query, class);
-                self.poll(&key).await
-            }
-            (form, Ok(class)) => {
-                let key = self.base_key(target.query, class);
-                self.push(&key, form).await
-            }
+        if reason.asks_first() {
+            self.note(reason, DoubtOutcome::Asked);
+            return self.unshared();
         }
+        self.told(reason)
     }
 
     /// The canonical query, noted for what passes through. `resumes`: the names that say where a stream resumes are
@@ -106,7 +126,7 @@ impl CoveredRequest<'_> {
     fn target(&mut self, resumes: bool) -> std::result::Result<Target, QueryProblem> {
         let (query, route) = (self.query.as_deref(), &self.route);
         let target = canonical_query(query, &route.query, &route.switches, resumes)?;
-        let request = self.session.req_header();
+        let request = self.connection.head();
         // What passes through keeps where it resumes: the stream may be the API's own.
         let as_it_came = (resumes && has_resume(query, &route.switches))
             .then(|| canonical_query(query, &route.query, &route.switches, false).ok())
@@ -213,7 +233,7 @@ impl CoveredRequest<'_> {
         let field = token_field(&self.route, Some(query), &self.headers);
         self.query = strip(query, name).map(std::borrow::Cow::into_owned);
         if let Some(field) = field {
-            self.session.req_header_mut().insert_header(header::AUTHORIZATION, field.clone())?;
+            self.connection.say_authorization(field.clone())?;
             self.headers.insert(header::AUTHORIZATION, field);
         }
         Ok(())
@@ -221,7 +241,7 @@ impl CoveredRequest<'_> {
 
     /// Tells a client that it may not share or follow. A WebSocket is told by a close code where the reason has one, as
     /// browsers see no status.
-    pub(super) async fn told(&mut self, reason: &Reason) -> Result<Fate> {
+    pub(super) fn told(&mut self, reason: &Reason) -> Decision {
         let told = reason.told(&self.route);
         if let Some(label) = told.counted {
             self.front.shared.metrics.refusals.with_label_values(&[label]).inc();
@@ -231,15 +251,15 @@ impl CoveredRequest<'_> {
             && self.route.transports.websocket
         {
             return match client_limit::seat(&self.front.shared, self.ctx, Some(&self.route), true) {
-                Ok(seat) => self.closed(code, text, seat).await,
-                Err(full) => refuse::for_now(self.session, self.ctx, Some(&self.route), false, full).await,
+                Ok(seat) => self.closed(code, text, seat),
+                Err(full) => Decision::refuse_for_now(Some(self.route.clone()), false, full),
             };
         }
         let more = match reason {
             Reason::Denied(denied) => authenticate::challenge(denied),
             _ => HeaderMap::new(),
         };
-        refuse::with_headers(self.session, self.ctx, told.status, &told.detail, more).await
+        Refusal::of(told.status, told.detail).with(more).decision()
     }
 
     /// The media type of the resource: of its snapshot, else as far as the route says.

@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version as HttpVersion, header};
-use pingora::proxy::Session;
 
 use super::access::authorize::Client;
 use super::access::resource_limits::{self, Asker};
 use super::access::share::ClassValues;
 use super::application::Front;
+use super::connection::Connection;
 use super::context::Context;
 use super::request::{hosts, target, transport_choice};
 use super::resource_key;
@@ -18,13 +18,13 @@ use super::services::Shared;
 use crate::config::Route;
 use crate::hub::{Attend, Attendance, ExceptionKind, Full};
 use crate::identity::CertificateName;
-use crate::listener::client_certificate;
 use crate::resource::ResourceKey;
 
 /// One covered request.
 pub(super) struct CoveredRequest<'a> {
     pub(super) front: &'a Front,
-    pub(super) session: &'a mut Session,
+    /// The connection that it came on.
+    pub(super) connection: Connection<'a>,
     pub(super) ctx: &'a mut Context,
     pub(super) route: Arc<Route>,
     pub(super) path: String,
@@ -47,18 +47,18 @@ pub(super) struct CoveredRequest<'a> {
 impl<'a> CoveredRequest<'a> {
     pub(super) fn new(
         front: &'a Front,
-        session: &'a mut Session,
+        connection: Connection<'a>,
         ctx: &'a mut Context,
         route: Arc<Route>,
         path: String,
     ) -> CoveredRequest<'a> {
-        let request = session.req_header();
+        let request = connection.head();
         let (method, headers) = (request.method.clone(), request.headers.clone());
         let query = target::query(request).map(std::borrow::Cow::into_owned);
         let version = request.version;
         CoveredRequest {
             front,
-            session,
+            connection,
             ctx,
             route,
             path,
@@ -81,7 +81,7 @@ impl<'a> CoveredRequest<'a> {
 
     /// Whom the client's certificate names.
     pub(super) fn certificate(&self) -> Option<Arc<CertificateName>> {
-        client_certificate::name(self.session)
+        self.connection.certificate()
     }
 
     /// Whether the route's feed is polled with the upstream's cursor: no answer is the whole list, and a request for
@@ -104,7 +104,7 @@ impl<'a> CoveredRequest<'a> {
     /// The request's authority, lower case.
     pub(super) fn authority(&self) -> Option<String> {
         let host = self.headers.get(header::HOST).and_then(|v| v.to_str().ok());
-        let uri = self.session.req_header().uri.authority().map(|a| a.as_str());
+        let uri = self.connection.head().uri.authority().map(|a| a.as_str());
         host.or(uri).map(str::to_ascii_lowercase)
     }
 
@@ -143,9 +143,8 @@ impl<'a> CoveredRequest<'a> {
     }
 
     /// A number that tells the request's connection from others, most likely.
-    pub(super) fn connection(&self) -> u64 {
-        let client = self.session.client_addr().and_then(|address| address.as_inet());
-        client.map_or(0, |client| self.front.shared.repeats.number(*client))
+    pub(super) fn connection_number(&self) -> u64 {
+        self.connection.peer().map_or(0, |peer| self.front.shared.repeats.number(peer))
     }
 }
 

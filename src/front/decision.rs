@@ -1,11 +1,170 @@
-//! What becomes of a request.
+//! What becomes of a request, as data: handlers decide, and `act` does it.
 //!
-//! Must not know: how it is done.
+//! Must not know: sessions, how anything of it is written.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::config::Route;
+use crate::fanout::{Following, Messages, Seat};
 use crate::metrics::Bypass;
+use crate::transport::{Expulsion, Transport};
 
 /// What becomes of a request.
-pub(in crate::front) enum Fate {
-    Answered,
+pub(in crate::front) enum Decision {
+    /// pollcast answers.
+    Answer(Answer),
+    /// pollcast refuses, with a problem document.
+    Refuse(Box<Refusal>),
+    /// pollcast refuses a client for now: overload or a limit.
+    RefuseForNow(Box<ForNow>),
+    /// The connection leaves Pingora for a shard.
+    HandOver(Box<Departure>),
+    /// The stream of HTTP/2 leaves its request's task for its connection's.
+    Board(Box<Boarding>),
+    /// The API answers.
     PassThrough(Bypass),
+    /// The client has gone: nothing is left to do.
+    Abandon,
+}
+
+/// A whole answer. HEAD, 204 and 304 have no body, whatever is given.
+pub(in crate::front) struct Answer {
+    pub(in crate::front) status: StatusCode,
+    /// Other words behind the status than the usual ones.
+    pub(in crate::front) phrase: Option<Box<str>>,
+    pub(in crate::front) headers: HeaderMap,
+    pub(in crate::front) body: Bytes,
+}
+
+/// Why a request is refused, in words for the client.
+pub(in crate::front) struct Refusal {
+    pub(in crate::front) status: StatusCode,
+    pub(in crate::front) detail: Cow<'static, str>,
+    /// More fields than a problem document has.
+    pub(in crate::front) headers: HeaderMap,
+    /// What becomes of the connection.
+    pub(in crate::front) afterwards: Afterwards,
+    /// How the request was answered, as metrics say it.
+    pub(in crate::front) label: &'static str,
+}
+
+/// What becomes of a connection of HTTP/1 after a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::front) enum Afterwards {
+    /// It serves another request, if its client wants that.
+    Usual,
+    /// It ends.
+    Last,
+    /// It ends at once: what follows on it cannot be trusted.
+    Shutdown,
+    /// It serves another request although an answer of the API's was not read to its end.
+    GoesOn,
+}
+
+/// A refusal of a push client that may come again.
+pub(in crate::front) struct ForNow {
+    /// `None` for a client of many that names no covered route.
+    pub(in crate::front) route: Option<Arc<Route>>,
+    /// The client asks for an event stream: it may be one that a status ends for good.
+    pub(in crate::front) event_stream: bool,
+    /// The limit, as metrics say it.
+    pub(in crate::front) reason: &'static str,
+    /// The limit was counted when it bit.
+    pub(in crate::front) is_counted: bool,
+}
+
+/// A connection that is about to leave Pingora, and what it becomes.
+pub(in crate::front) struct Departure {
+    pub(in crate::front) shard: u16,
+    pub(in crate::front) greeting: Bytes,
+    pub(in crate::front) transport: Transport,
+    pub(in crate::front) following: Following,
+    pub(in crate::front) seat: Option<Seat>,
+    pub(in crate::front) messages: Option<Messages>,
+    /// The status of a whole answer that the greeting is: the request counts as that.
+    pub(in crate::front) answered: Option<StatusCode>,
+}
+
+/// A stream of HTTP/2 that is about to leave its request's task.
+pub(in crate::front) struct Boarding {
+    pub(in crate::front) headers: HeaderMap,
+    pub(in crate::front) opening: Bytes,
+    pub(in crate::front) transport: Transport,
+    pub(in crate::front) following: Following,
+    pub(in crate::front) seat: Seat,
+}
+
+impl Decision {
+    /// An answer with this head and body.
+    pub(in crate::front) fn answer(status: StatusCode, headers: HeaderMap, body: Bytes) -> Decision {
+        Decision::Answer(Answer { status, phrase: None, headers, body })
+    }
+
+    /// A refusal with a problem document.
+    pub(in crate::front) fn refuse(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Decision {
+        Refusal::of(status, detail).decision()
+    }
+
+    /// A refusal of a client that was let in and may not stay: nothing of the resource.
+    pub(in crate::front) fn expel(why: Expulsion) -> Decision {
+        let (status, detail) = why.refusal();
+        Decision::refuse(status, detail)
+    }
+
+    /// A refusal for now by a limit that is counted here.
+    pub(in crate::front) fn refuse_for_now(
+        route: Option<Arc<Route>>,
+        event_stream: bool,
+        reason: &'static str,
+    ) -> Decision {
+        Decision::RefuseForNow(Box::new(ForNow { route, event_stream, reason, is_counted: false }))
+    }
+
+    /// A refusal for now by a limit that was counted when it bit.
+    pub(in crate::front) fn refuse_counted(
+        route: Option<Arc<Route>>,
+        event_stream: bool,
+        reason: &'static str,
+    ) -> Decision {
+        Decision::RefuseForNow(Box::new(ForNow { route, event_stream, reason, is_counted: true }))
+    }
+}
+
+impl Refusal {
+    /// A refusal with these words.
+    pub(in crate::front) fn of(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Refusal {
+        let (headers, detail) = (HeaderMap::new(), detail.into());
+        Refusal { status, detail, headers, afterwards: Afterwards::Usual, label: "refused" }
+    }
+
+    /// A refusal of a request that may come again, which says when.
+    pub(in crate::front) fn later(
+        status: StatusCode,
+        detail: impl Into<Cow<'static, str>>,
+        retry: Duration,
+    ) -> Refusal {
+        let mut more = HeaderMap::new();
+        more.insert(header::RETRY_AFTER, HeaderValue::from(retry.as_secs().max(1)));
+        Refusal::of(status, detail).with(more)
+    }
+
+    /// With more fields.
+    pub(in crate::front) fn with(self, headers: HeaderMap) -> Refusal {
+        Refusal { headers, ..self }
+    }
+
+    /// With this end of the connection.
+    pub(in crate::front) fn and_then(self, afterwards: Afterwards) -> Refusal {
+        Refusal { afterwards, ..self }
+    }
+
+    /// As a decision.
+    pub(in crate::front) fn decision(self) -> Decision {
+        Decision::Refuse(Box::new(self))
+    }
 }

@@ -1,44 +1,42 @@
-//! The way out of Pingora: a connection is taken over and handed to its shard.
+//! The way out of Pingora: a connection is taken over and handed to its shard, a stream of HTTP/2 to its connection's task.
 //!
 //! Must not know: what is written to a client.
 
 use std::os::fd::AsRawFd;
 
-use bytes::Bytes;
+use http::StatusCode;
 use pingora::Result;
 use pingora::proxy::Session;
 
+use super::access::client_limit::staying;
 use super::application::Front;
 use super::context::Context;
-use super::decision::Fate;
-use crate::fanout::{Arrival, Following, Messages, Record, Seat, Taken, bound_kernel_buffers};
-use crate::listener::{descriptors, takeover};
+use super::decision::{Boarding, Departure};
+use super::respond;
+use crate::fanout::{
+    Arrival, Following, ManyStream, Record, Stream, Taken, bound_kernel_buffers, drive, drive_many,
+};
+use crate::listener::{descriptors, http2, takeover};
 use crate::transport::Transport;
 
-/// A connection that is about to leave Pingora, and what it becomes.
-pub(in crate::front) struct Departure {
-    pub(in crate::front) shard: u16,
-    pub(in crate::front) greeting: Bytes,
-    pub(in crate::front) transport: Transport,
-    pub(in crate::front) following: Following,
-    pub(in crate::front) seat: Option<Seat>,
-    pub(in crate::front) messages: Option<Messages>,
-}
-
 /// Takes a connection out of Pingora and hands it to its shard.
-pub(in crate::front) async fn depart(
+pub(super) async fn depart(
     front: &Front,
     session: &mut Session,
     ctx: &mut Context,
     departure: Departure,
-) -> Result<Fate> {
-    let Departure { shard, greeting, transport, following, seat, messages } = departure;
+) -> Result<()> {
+    let Departure { shard, greeting, transport, following, seat, messages, answered } = departure;
     let shared = front.shared.clone();
-    ctx.answer = transport.name();
+    match answered {
+        // This request is an answer like others; the connection has no line of its own.
+        Some(status) => ctx.status = Some(status),
+        None => ctx.answer = transport.name(),
+    }
     let Some((stream, read)) = takeover::take(session).await? else {
-        return Ok(Fate::Answered);
+        return Ok(());
     };
-    ctx.taken = true;
+    ctx.taken = answered.is_none();
     let limits = &shared.config.limits;
     let plain = front.listener.is_bare();
     let home = match &transport {
@@ -50,7 +48,7 @@ pub(in crate::front) async fn depart(
         Ok(taken) => taken,
         Err(error) => {
             tracing::warn!("a connection could not be taken over: {error}");
-            return Ok(Fate::Answered);
+            return Ok(());
         }
     };
     // The number is one of its own by now, and a higher one.
@@ -58,7 +56,7 @@ pub(in crate::front) async fn depart(
         && !shared.descriptors.admit(socket.as_raw_fd())
     {
         descriptors::count_refused(&shared.metrics);
-        return Ok(Fate::Answered);
+        return Ok(());
     }
     if let Err(error) = bound_kernel_buffers(&taken, limits.send_buffer, limits.stall_timeout) {
         tracing::debug!("the kernel's buffers of a stream could not be bounded: {error}");
@@ -66,5 +64,50 @@ pub(in crate::front) async fn depart(
     let record = Record::new(ctx.client);
     let arrival = Arrival { taken, read, greeting, transport, following, record, seat, messages };
     shared.fanout.add(shard, arrival);
-    Ok(Fate::Answered)
+    Ok(())
+}
+
+/// Takes a stream of HTTP/2 out of its request's task: it lives on in the task of its connection.
+pub(super) async fn board(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut Context,
+    boarding: Boarding,
+) -> Result<()> {
+    let Boarding { headers, opening, transport, following, seat } = boarding;
+    let shared = front.shared.clone();
+    let head = respond::head(StatusCode::OK, &headers)?;
+    session.write_response_header(Box::new(head), false).await?;
+    ctx.taken = true;
+    ctx.answer = transport.name();
+    let record = Record::new(ctx.client);
+    let (metrics, ending) = (shared.metrics.clone(), shared.ending.clone());
+    let (stall_timeout, logs) = (shared.config.limits.stall_timeout, shared.config.log.access);
+    let stay = staying(&shared, &seat);
+    http2::board(session, |session| async move {
+        match following {
+            Following::One(subscription) => {
+                let metrics = metrics.stream(transport.name(), &subscription.topic().route().path);
+                let stream =
+                    Stream { session, transport, subscription, record, metrics, stall_timeout, ending, stay };
+                drive(stream, opening, logs).await;
+            }
+            Following::Many(following) => {
+                let stream = ManyStream {
+                    session,
+                    transport,
+                    following,
+                    record,
+                    metrics,
+                    stall_timeout,
+                    ending,
+                    stay,
+                };
+                drive_many(stream, opening, logs).await;
+            }
+            Following::Nothing | Following::OnDemand => {}
+        }
+        drop(seat);
+    })
+    .await
 }

@@ -1,14 +1,17 @@
 //! Requests in, through Pingora: route, decide, answer or take over, or pass through.
 //!
 //! `receive` looks at a request first, `covered` is the flow of one whose URL a route covers. The rooms are
-//! in the order of that flow: `request` says what it asks for, `access` whether it may have that, `answer`,
-//! `subscribe` and `passthrough` give it. `listener` has the connections. Must not know: how changes are
-//! detected or encoded.
+//! in the order of that flow: `request` says what it asks for, `access` whether it may have that, `passthrough`, `answer`
+//! and `subscribe` give it. All of them decide, and `act` does what is decided (`Decision`): only it writes to clients.
+//! `listener` has the connections. Must not know: how changes are detected or encoded.
 
 mod access;
 mod access_log;
+mod act;
 mod answer;
+mod answer_instead;
 mod application;
+mod connection;
 mod context;
 mod covered;
 mod covered_request;
@@ -43,11 +46,12 @@ use pingora::upstreams::peer::HttpPeer;
 use crate::listener::{guarded_stream, http2};
 use answer::pace;
 use application::Front;
+use connection::Connection;
 use context::Context;
-use decision::Fate;
+use decision::Decision;
 use passthrough::{connection_auth, not_passed, upstream_path, validators, writes};
 use request::framing;
-use subscribe::asking::Asking;
+use subscribe::asking::{Asking, Otherwise};
 use subscribe::{ask_first, cursor_hold};
 
 pub use crate::listener::accept_rate::Turnstile;
@@ -69,6 +73,31 @@ pub use request::route::{Match, Routes};
 pub use services::Shared;
 pub use subscribe::alike::Alike;
 pub use vary_memory::VaryMemory;
+
+impl Front {
+    /// Answers a request whose answer from the API was put aside.
+    async fn answer_instead(&self, session: &mut Session, ctx: &mut Context, otherwise: Otherwise) {
+        let decided = answer_instead::answer_instead(self, Connection::of(session), ctx, otherwise).await;
+        let answered = match decided {
+            Ok(decision) => act::act(self, session, ctx, decision).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = answered {
+            tracing::debug!("a request that had asked the API first could not be answered: {error}");
+        }
+    }
+
+    /// Answers a request that was held beside the upstream's cursor.
+    async fn answer_held(&self, session: &mut Session, ctx: &mut Context) {
+        let answered = match cursor_hold::answer_held(Connection::of(session), ctx) {
+            Ok(decision) => act::act_instead(self, session, ctx, decision).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = answered {
+            tracing::debug!("a held request could not be answered: {error}");
+        }
+    }
+}
 
 #[async_trait]
 impl ProxyHttp for Front {
@@ -104,29 +133,32 @@ impl ProxyHttp for Front {
         session.set_pipelining_enabled(true);
         // A request answered here has its body drained within a limit (contract §12).
         session.set_total_drain_timeout(Some(framing::DRAIN));
-        let drainable =
-            framing::is_drainable(&session.req_header().headers, self.shared.config.limits.drain_body);
+        let drain_bytes_max = self.shared.config.limits.drain_body;
+        let drainable = framing::is_drainable(&session.req_header().headers, drain_bytes_max);
         if drainable {
             // Pingora would end the connection with any answer that comes before the body.
             session.set_close_on_response_before_downstream_finish(false);
         } else {
             session.set_keepalive(None);
         }
-        let fate = match self.receive(session, ctx).await? {
-            Fate::PassThrough(reason) => match passthrough::admit(session, ctx, reason).await? {
-                Fate::PassThrough(reason) => validators::check(self, session, ctx, reason).await?,
-                Fate::Answered => Fate::Answered,
-            },
-            Fate::Answered => Fate::Answered,
+        let decision = match self.receive(Connection::of(session), ctx).await? {
+            Decision::PassThrough(reason) => passthrough::admit(Connection::of(session), ctx, reason).await?,
+            decision => decision,
         };
-        match fate {
-            Fate::Answered => {
+        let decision = match decision {
+            Decision::PassThrough(reason) => {
+                validators::check(self, session.req_header_mut(), ctx, reason).await?
+            }
+            decision => decision,
+        };
+        match act::act(self, session, ctx, decision).await? {
+            None => {
                 if !drainable {
-                    framing::linger(session, self.shared.config.limits.drain_body).await;
+                    Connection::of(session).linger(drain_bytes_max).await;
                 }
                 Ok(true)
             }
-            Fate::PassThrough(reason) => {
+            Some(reason) => {
                 passthrough::begin(session, ctx, reason, drainable);
                 Ok(false)
             }
@@ -134,7 +166,7 @@ impl ProxyHttp for Front {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        cursor_hold::wait(session, ctx).await?;
+        cursor_hold::wait(Connection::of(session), ctx).await?;
         passthrough::peer(session, ctx).await
     }
 
@@ -166,7 +198,7 @@ impl ProxyHttp for Front {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        connection_auth::answered(session, response, ctx)?;
+        connection_auth::answered(session.is_http2(), response, ctx)?;
         ask_first::look(response, ctx)?;
         cursor_hold::look(response, ctx)?;
         ctx.head_goes_out(response.status);
@@ -174,7 +206,7 @@ impl ProxyHttp for Front {
         // Before the client can know that its write is done.
         pace::answered(ctx, response.status);
         writes::passed(self, session.req_header(), response, ctx);
-        passthrough::rewrite_response(session, response, ctx)
+        passthrough::rewrite_response(&mut Connection::of(session), response, ctx)
     }
 
     async fn connected_to_upstream(
@@ -222,17 +254,27 @@ impl ProxyHttp for Front {
         error: &pingora::Error,
         ctx: &mut Context,
     ) -> FailToProxy {
+        let answered = FailToProxy { error_code: 0, can_reuse_downstream: false };
         if let Asking::Unwanted(otherwise) = ctx.asking {
-            return Box::pin(ask_first::answer_instead(self, session, ctx, otherwise)).await;
+            Box::pin(self.answer_instead(session, ctx, otherwise)).await;
+            return answered;
         }
         if cursor_hold::is_over(error) {
-            return Box::pin(cursor_hold::answer_held(self, session, ctx)).await;
+            Box::pin(self.answer_held(session, ctx)).await;
+            return answered;
         }
         if connection_auth::needs_http1(error) {
-            connection_auth::send_to_http1(session, ctx);
-            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+            connection_auth::send_to_http1(Connection::of(session), ctx);
+            return answered;
         }
-        not_passed::tell(session, error, ctx).await
+        let is_answered = session.response_written().is_some();
+        let (error_code, refusal) = not_passed::refusal(error, ctx, is_answered).await;
+        if let Some(refusal) = refusal
+            && let Err(error) = act::act(self, session, ctx, refusal.decision()).await
+        {
+            tracing::debug!("a failure could not be reported: {error}");
+        }
+        FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     /// An answer of the API's that was put aside is no failure.

@@ -14,59 +14,29 @@ use serde_json::json;
 
 use super::access::reason::limit_status;
 use super::context::Context;
-use super::decision::Fate;
+use super::decision::{ForNow, Refusal};
 use super::request::cors;
-use super::request::framing::BadHead;
 use super::respond;
 use super::services::Shared;
 use crate::config::{Route, SoftRefusal};
 use crate::fanout::draining;
 use crate::frame::sse;
-use crate::transport::{Expulsion, answer};
+use crate::transport::answer;
 
 /// Most softly refused clients that are held at once: they must not become what was refused.
 const MAX_SOOTHED: usize = 1000;
 
 /// Refuses with a problem document.
-pub(super) async fn with(
-    session: &mut Session,
-    ctx: &mut Context,
-    status: StatusCode,
-    detail: &str,
-) -> Result<Fate> {
-    with_headers(session, ctx, status, detail, HeaderMap::new()).await
-}
-
-/// Refuses a client that was let in and may not stay: nothing of the resource.
-pub(super) async fn expelled(session: &mut Session, ctx: &mut Context, why: Expulsion) -> Result<Fate> {
-    let (status, detail) = why.refusal();
-    with(session, ctx, status, detail).await
-}
-
-/// As [`with`], with more fields.
-pub(super) async fn with_headers(
-    session: &mut Session,
-    ctx: &mut Context,
-    status: StatusCode,
-    detail: &str,
-    more: HeaderMap,
-) -> Result<Fate> {
-    let (headers, body) = problem(session, ctx, status, detail, more);
-    ctx.answer = "refused";
-    // Seldom, and the future of every request holds this one.
-    Box::pin(respond::respond(session, status, &headers, body)).await?;
-    Ok(Fate::Answered)
+pub(super) async fn refuse(session: &mut Session, ctx: &mut Context, refusal: Refusal) -> Result<()> {
+    let status = refusal.status;
+    let (headers, body) = problem(session, ctx, refusal);
+    respond::respond(session, (status, None), &headers, body).await
 }
 
 /// A problem document and its fields, for the caller that writes them.
-pub(super) fn problem(
-    session: &Session,
-    ctx: &Context,
-    status: StatusCode,
-    detail: &str,
-    more: HeaderMap,
-) -> (HeaderMap, Bytes) {
-    let (mut headers, body) = answer::problem(status, status.canonical_reason().unwrap_or("Error"), detail);
+pub(super) fn problem(session: &Session, ctx: &Context, refusal: Refusal) -> (HeaderMap, Bytes) {
+    let Refusal { status, detail, headers: more, .. } = refusal;
+    let (mut headers, body) = answer::problem(status, status.canonical_reason().unwrap_or("Error"), &detail);
     headers.extend(more);
     let request = session.req_header();
     match &ctx.route {
@@ -79,64 +49,18 @@ pub(super) fn problem(
     (headers, body)
 }
 
-/// Refuses and closes: what follows on this connection cannot be trusted.
-pub(super) async fn closing(
-    session: &mut Session,
-    ctx: &mut Context,
-    status: StatusCode,
-    detail: &str,
-) -> Result<Fate> {
-    session.set_keepalive(None);
-    let fate = with(session, ctx, status, detail).await;
-    session.downstream_session.shutdown().await;
-    fate
-}
-
-/// Refuses a head that does not say one thing to all readers.
-pub(super) async fn unfit(session: &mut Session, ctx: &mut Context, bad: BadHead) -> Result<Fate> {
-    ctx.shared.metrics.refusals.with_label_values(&["framing"]).inc();
-    closing(session, ctx, StatusCode::BAD_REQUEST, bad.0).await
-}
-
-/// Refuses a push client for now: overload or a limit. `route`: none for a client of many that names
-/// no covered one.
-pub(super) async fn for_now(
-    session: &mut Session,
-    ctx: &mut Context,
-    route: Option<&Route>,
-    event_stream: bool,
-    reason: &'static str,
-) -> Result<Fate> {
-    ctx.shared.metrics.refusals.with_label_values(&[reason]).inc();
-    counted(session, ctx, route, event_stream, reason).await
-}
-
-/// The same where the limit was counted when it bit.
-pub(super) async fn counted(
-    session: &mut Session,
-    ctx: &mut Context,
-    route: Option<&Route>,
-    event_stream: bool,
-    reason: &'static str,
-) -> Result<Fate> {
+/// Refuses a push client for now, and says when to come again.
+pub(super) async fn for_now(session: &mut Session, ctx: &mut Context, now: &ForNow) -> Result<()> {
+    let (route, reason) = (now.route.as_deref(), now.reason);
+    if !now.is_counted {
+        ctx.shared.metrics.refusals.with_label_values(&[reason]).inc();
+    }
     let retry = retry_after();
-    if event_stream && softly(session, route) {
+    if now.event_stream && softly(session, route) {
         return soft(session, ctx, route, reason, retry).await;
     }
-    later(session, ctx, limit_status(reason), reason, retry).await
-}
-
-/// Refuses a request that may come again, and says when.
-pub(super) async fn later(
-    session: &mut Session,
-    ctx: &mut Context,
-    status: StatusCode,
-    detail: &str,
-    retry: Duration,
-) -> Result<Fate> {
-    let mut more = HeaderMap::new();
-    more.insert(header::RETRY_AFTER, HeaderValue::from(retry.as_secs().max(1)));
-    with_headers(session, ctx, status, detail, more).await
+    ctx.answer = "refused";
+    refuse(session, ctx, Refusal::later(limit_status(reason), reason, retry)).await
 }
 
 /// When a refused push client is to come again: at a random time, so that not all come at once.
@@ -166,9 +90,9 @@ async fn soft(
     route: Option<&Route>,
     reason: &'static str,
     retry: Duration,
-) -> Result<Fate> {
+) -> Result<()> {
     let retry_ms = retry.as_millis() as u64;
-    let mut headers = event_stream_head();
+    let mut headers = answer::event_stream();
     if let Some(route) = route {
         cors::add_to_refusal(&mut headers, route, &session.req_header().headers, ctx);
     }
@@ -185,7 +109,7 @@ async fn soft(
         let bye = sse::control_with_retry("bye", &data, retry_ms).payload();
         session.write_response_body(Some(bye), true).await?;
     }
-    Ok(Fate::Answered)
+    Ok(())
 }
 
 /// Holds a refused client for 2 to 5 seconds if not too many are held already. False: it left.
@@ -217,14 +141,4 @@ impl Drop for Slot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
-}
-
-/// The fields of every event stream (contract §5).
-pub(super) fn event_stream_head() -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    headers.insert(header::VARY, HeaderValue::from_static("Accept, Prefer"));
-    headers
 }

@@ -16,18 +16,9 @@ use tokio::time::timeout;
 use crate::fanout::{Home, Returned};
 use crate::listener::takeover;
 
-/// Writes a whole answer. HEAD, 204 and 304 have no body, whatever is given.
+/// Writes a whole answer. HEAD, 204 and 304 have no body, whatever is given. `phrase`: other words behind the status
+/// than the usual ones.
 pub(super) async fn respond(
-    session: &mut Session,
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Result<()> {
-    respond_saying(session, (status, None), headers, body).await
-}
-
-/// The same with other words behind the status than the usual ones.
-pub(super) async fn respond_saying(
     session: &mut Session,
     (status, phrase): (StatusCode, Option<&str>),
     headers: &HeaderMap,

@@ -104,30 +104,26 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     mut shutdown: ShutdownWatch,
     metrics: Metrics,
 ) {
-    let digest = Arc::new(Digest {
-        ssl_digest: stream.get_ssl_digest(),
-        timing_digest: stream.get_timing_digest(),
-        proxy_digest: stream.get_proxy_digest(),
-        socket_digest: stream.get_socket_digest(),
-    });
-    let mut connection = match handshake(stream, proxy.h2_options()).await {
-        Ok(connection) => connection,
-        Err(error) => {
-            tracing::debug!("an HTTP/2 connection did not begin: {error}");
-            return;
-        }
-    };
+    let digest = Arc::new(digest(&stream));
+    let begun = handshake(stream, proxy.h2_options()).await;
+    let begun = begun.inspect_err(|error| tracing::debug!("an HTTP/2 connection did not begin: {error}"));
+    let Ok(mut connection) = begun else { return };
     let (boarding, mut boarded) = mpsc::channel::<Living>(BOARDING_AT_ONCE);
-    let (mut requests, mut streams) = (JoinSet::new(), FuturesUnordered::new());
-    let (mut malformed, mut is_closing) = (0, false);
-    let mut alone: Option<Alone> = None;
+    let (mut streams, mut is_closing) = (FuturesUnordered::new(), false);
+    let mut requests = Requests {
+        proxy,
+        shutdown: shutdown.clone(),
+        boarding,
+        windows: windows.clone(),
+        metrics,
+        tasks: JoinSet::new(),
+        alone: None,
+        malformed: 0,
+    };
     loop {
-        let is_idle = requests.is_empty() && streams.is_empty();
-        // Without the request that may come now: its stream may be blocked from its start.
-        let blocked = windows.blocked();
-        let blocked_max = windows.blocked_max();
-        let is_narrow = requests.len() >= blocked_max && blocked >= blocked_max;
-        let takes = !is_narrow || alone.as_ref().is_none_or(|alone| alone.is_over(&windows));
+        let is_idle = requests.tasks.is_empty() && streams.is_empty();
+        let room = requests.room();
+        let takes = room.takes;
         windows.take_one_more(takes);
         let next = async {
             if takes {
@@ -150,35 +146,87 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             }
             Some(stream) = boarded.recv() => streams.push(stream),
             Some(()) = streams.next() => {}
-            Some(_) = requests.join_next() => {}
-            came = next => match came {
-                Ok(Came::Room) => {}
-                Ok(Came::Accepted(Some(H2Accept::Session(session)))) => {
-                    let (proxy, shutdown) = (proxy.clone(), shutdown.clone());
-                    let request = async move {
-                        proxy.process_new_http(ServerSession::new_http2(session), &shutdown).await;
-                    };
-                    let request = WINDOWS.scope(windows.clone(), request);
-                    let task = requests.spawn(BOARDING.scope(boarding.clone(), request));
-                    alone = is_narrow.then(|| Alone { task, since: Instant::now(), blocked });
-                }
-                Ok(Came::Accepted(Some(H2Accept::Rejected))) if malformed < MALFORMED => malformed += 1,
-                Ok(Came::Accepted(Some(H2Accept::Rejected))) => {
-                    metrics.refusals.with_label_values(&["http2-malformed"]).inc();
-                    break;
-                }
-                Ok(Came::Accepted(None)) => break,
-                Err(error) => {
-                    tracing::debug!("an HTTP/2 connection ended: {error}");
-                    break;
-                }
-            },
+            Some(_) = requests.tasks.join_next() => {}
+            came = next => if !requests.go_on(came, &room) { break },
             () = sleep(PROBATION), if !takes => {}
             () = sleep(idle), if is_idle => break,
         }
     }
     // Each of them notices, and accounts for its end.
+    let Requests { boarding, tasks, .. } = requests;
     drop((connection, boarding));
+    until_all_end(tasks, streams, boarded).await;
+}
+
+/// The requests of a connection.
+struct Requests<A> {
+    proxy: Arc<A>,
+    shutdown: ShutdownWatch,
+    boarding: mpsc::Sender<Living>,
+    windows: Arc<Windows>,
+    metrics: Metrics,
+    tasks: JoinSet<()>,
+    alone: Option<Alone>,
+    /// Requests that could not be read.
+    malformed: usize,
+}
+
+/// Whether a connection may bring one more request.
+struct Room {
+    takes: bool,
+    /// Too many streams are blocked for more than one request at a time.
+    is_narrow: bool,
+    /// Streams that are blocked, without the request that may come now: its stream may be blocked from its start.
+    blocked: usize,
+}
+
+impl<A: HttpServerApp + Send + Sync + 'static> Requests<A> {
+    fn room(&self) -> Room {
+        let blocked = self.windows.blocked();
+        let blocked_max = self.windows.blocked_max();
+        let is_narrow = self.tasks.len() >= blocked_max && blocked >= blocked_max;
+        let takes = !is_narrow || self.alone.as_ref().is_none_or(|alone| alone.is_over(&self.windows));
+        Room { takes, is_narrow, blocked }
+    }
+
+    /// Begins the request that a connection brought. Returns whether the connection goes on.
+    fn go_on(&mut self, came: Result<Came>, room: &Room) -> bool {
+        match came {
+            Ok(Came::Room) => true,
+            Ok(Came::Accepted(Some(H2Accept::Session(session)))) => {
+                let (proxy, shutdown) = (self.proxy.clone(), self.shutdown.clone());
+                let request = async move {
+                    proxy.process_new_http(ServerSession::new_http2(session), &shutdown).await;
+                };
+                let request = WINDOWS.scope(self.windows.clone(), request);
+                let task = self.tasks.spawn(BOARDING.scope(self.boarding.clone(), request));
+                let (since, blocked) = (Instant::now(), room.blocked);
+                self.alone = room.is_narrow.then(|| Alone { task, since, blocked });
+                true
+            }
+            Ok(Came::Accepted(Some(H2Accept::Rejected))) if self.malformed < MALFORMED => {
+                self.malformed += 1;
+                true
+            }
+            Ok(Came::Accepted(Some(H2Accept::Rejected))) => {
+                self.metrics.refusals.with_label_values(&["http2-malformed"]).inc();
+                false
+            }
+            Ok(Came::Accepted(None)) => false,
+            Err(error) => {
+                tracing::debug!("an HTTP/2 connection ended: {error}");
+                false
+            }
+        }
+    }
+}
+
+/// Waits for the ends of all that a connection has begun.
+async fn until_all_end(
+    mut requests: JoinSet<()>,
+    mut streams: FuturesUnordered<Living>,
+    mut boarded: mpsc::Receiver<Living>,
+) {
     loop {
         tokio::select! {
             Some(stream) = boarded.recv() => streams.push(stream),
@@ -186,5 +234,15 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             Some(_) = requests.join_next() => {}
             else => break,
         }
+    }
+}
+
+/// What is known of a connection from its socket on.
+fn digest(stream: &Stream) -> Digest {
+    Digest {
+        ssl_digest: stream.get_ssl_digest(),
+        timing_digest: stream.get_timing_digest(),
+        proxy_digest: stream.get_proxy_digest(),
+        socket_digest: stream.get_socket_digest(),
     }
 }

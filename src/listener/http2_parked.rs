@@ -70,17 +70,7 @@ impl Parked {
         while at < bytes.len() {
             let rest = &bytes[at..];
             if self.preface > 0 || self.left > 0 {
-                let taken = match self.preface {
-                    0 => rest.len().min(self.left),
-                    preface => rest.len().min(preface as usize),
-                };
-                match self.preface {
-                    0 => self.left -= taken,
-                    // At most what it is.
-                    _ => self.preface -= taken as u32,
-                }
-                self.put(&rest[..taken], &mut left);
-                at += taken;
+                at += self.take(rest, &mut left);
                 continue;
             }
             let taken = rest.len().min(HEAD - self.have);
@@ -109,11 +99,7 @@ impl Parked {
             self.left = length;
             self.parks = !is_out && self.has_to_wait(kind, stream, windows);
             if self.parks {
-                self.frames.extend_from_slice(&self.head);
-                if !self.streams.contains(&stream) {
-                    self.streams.push(stream);
-                    self.parked.inc();
-                }
+                self.park(stream);
                 left.get_or_insert_with(|| BytesMut::from(&bytes[..start]));
                 continue;
             }
@@ -135,6 +121,30 @@ impl Parked {
             true => kind == HEADERS && stream > self.newest && !windows.let_in(),
             false => kind == HEADERS || self.streams.contains(&stream),
         }
+    }
+
+    /// Has the frame wait whose head was read.
+    fn park(&mut self, stream: u32) {
+        self.frames.extend_from_slice(&self.head);
+        if !self.streams.contains(&stream) {
+            self.streams.push(stream);
+            self.parked.inc();
+        }
+    }
+
+    /// Takes the rest of the preface or of a frame, as far as it came. Returns how much that was.
+    fn take(&mut self, rest: &[u8], left: &mut Option<BytesMut>) -> usize {
+        let taken = match self.preface {
+            0 => rest.len().min(self.left),
+            preface => rest.len().min(preface as usize),
+        };
+        match self.preface {
+            0 => self.left -= taken,
+            // At most what it is.
+            _ => self.preface -= taken as u32,
+        }
+        self.put(&rest[..taken], left);
+        taken
     }
 
     fn put(&mut self, bytes: &[u8], left: &mut Option<BytesMut>) {

@@ -308,6 +308,16 @@ pub const GUARDS: [(HeaderName, &str); 3] = [
     (header::REFERRER_POLICY, "no-referrer"),
 ];
 
+/// The fields of every event stream (contract §5).
+pub fn event_stream() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept, Prefer"));
+    headers
+}
+
 /// A problem+json body (RFC 9457) and its head.
 #[must_use]
 pub fn problem(status: StatusCode, title: &str, detail: &str) -> (HeaderMap, Bytes) {

@@ -10,30 +10,13 @@ use super::{MAX_FILE_LINES, files_below, is_test, module_path, test_modules};
 
 const FUNCTION_LINES_MAX: usize = 60;
 
-/// Functions that are longer. The list only gets shorter.
-const LONG_FUNCTIONS: &[(&str, &str)] = &[
-    ("front/answer/plain_poll.rs", "poll"),
-    ("front/covered.rs", "serve"),
-    ("front/subscribe/mod.rs", "push"),
-    ("front/subscribe/sse_many.rs", "serve"),
-    ("listener/http2.rs", "serve"),
-    ("listener/http2_parked.rs", "sort"),
-];
-
-/// Functions that are too long and not known, and known ones that are no longer too long.
+/// Functions that are too long.
 pub fn long_functions(files: &[(Vec<String>, &str, Code)]) -> Vec<String> {
     let all = files.iter().flat_map(|(_, file, code)| functions(code).into_iter().map(move |f| (*file, f)));
-    let long: Vec<_> = all.filter(|(_, (.., lines))| *lines > FUNCTION_LINES_MAX).collect();
-    let is_known = |file: &str, name: &str| LONG_FUNCTIONS.contains(&(file, name));
-    let new = long.iter().filter(|(file, (name, ..))| !is_known(file, name)).map(|(file, (name, line, lines))| {
+    let long = all.filter(|(_, (.., lines))| *lines > FUNCTION_LINES_MAX).map(|(file, (name, line, lines))| {
         format!("src/{file}:{line}: `{name}` has {lines} lines, at most {FUNCTION_LINES_MAX}: give its steps names")
     });
-    let is_long = |file: &str, name: &str| long.iter().any(|(f, (n, ..))| *f == file && n == name);
-    let gone = LONG_FUNCTIONS.iter().filter(|(file, name)| !is_long(file, name));
-    let gone = gone.map(|(file, name)| {
-        format!("src/{file}: `{name}` is short now: take it out of LONG_FUNCTIONS in tests/layers/sizes.rs")
-    });
-    new.chain(gone).collect()
+    long.collect()
 }
 
 #[test]

@@ -16,9 +16,12 @@ use super::{authenticate, authorize, origin, share};
 use crate::config::Route;
 use crate::fanout::{Hold, Pass};
 use crate::frame::Format;
+use crate::front::application::Front;
+use crate::front::connection::Connection;
+use crate::front::context::Context;
 use crate::front::freshness::{await_writes, first_view, refusal};
 use crate::front::request::route::Match;
-use crate::front::request::{accept, field_names};
+use crate::front::request::{accept, field_names, hosts};
 use crate::front::resource_key::{VARY_TURNS, base_key, chosen_by, full_key, own_vary, selects};
 use crate::front::services::Shared;
 use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, View};
@@ -84,6 +87,27 @@ pub(in crate::front) struct Visitor {
 const MAX_RESOURCE: usize = 4096;
 
 impl Visitor {
+    /// The client of a request, as its many resources see it.
+    pub(in crate::front) fn of(front: &Front, connection: &Connection<'_>, ctx: &Context) -> Visitor {
+        let request = connection.head();
+        let authority = hosts::host(request).map(str::to_ascii_lowercase);
+        let mut headers = request.headers.clone();
+        // It speaks of the list in this request's body, and of no resource.
+        headers.remove(header::CONTENT_TYPE);
+        Visitor {
+            host: hosts::polled(&front.listener, authority.clone()),
+            shared: front.shared.clone(),
+            headers,
+            query: request.uri.query().map(str::to_owned),
+            certificate: connection.certificate(),
+            pass: Arc::default(),
+            proto: if front.listener.tls.is_some() { "https" } else { "http" },
+            authority,
+            address: ctx.client,
+            is_bound: ctx.bond.is_some(),
+        }
+    }
+
     /// Admits to a resource exactly as a request for it by this client would be.
     pub(in crate::front) async fn admit(&self, resource: &str, way: Way) -> Result<Admitted, Refused> {
         let refused = |status, detail: &str| Refused { status, detail: detail.to_owned() };

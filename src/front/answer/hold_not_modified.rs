@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderMap, Method, Version as HttpVersion, header};
-use pingora::Result;
 use tokio::time::sleep_until;
 
 use super::holds::{ClientId, Place};
@@ -17,8 +16,7 @@ use crate::fanout::{Staying, draining};
 use crate::frame::{Coding, Format};
 use crate::front::access::client_limit::{seat, staying};
 use crate::front::covered_request::CoveredRequest;
-use crate::front::decision::Fate;
-use crate::front::refuse;
+use crate::front::decision::Decision;
 use crate::front::request::transport_choice::has_token;
 use crate::hub::{Attend, Delivery, Resume, Subscription};
 use crate::resource::{ResourceKey, Version};
@@ -60,8 +58,8 @@ impl CoveredRequest<'_> {
         key: &ResourceKey,
         version: Version,
         hold: Option<Arc<fanout::Hold>>,
-    ) -> Result<ControlFlow<Fate>> {
-        const GO_ON: Result<ControlFlow<Fate>> = Ok(ControlFlow::Continue(()));
+    ) -> ControlFlow<Decision> {
+        const GO_ON: ControlFlow<Decision> = ControlFlow::Continue(());
         let Some(length) = self.route.hold_not_modified.filter(|_| self.may_wait()) else {
             return GO_ON;
         };
@@ -79,7 +77,7 @@ impl CoveredRequest<'_> {
             return GO_ON;
         };
         let client = self.client_id(key, &shared.slow_304.key);
-        let http1 = !self.session.is_http2();
+        let http1 = !self.connection.is_http2();
         let Some(place) = shared.slow_304.enter(client, attendance.topic().id(), http1, length) else {
             return GO_ON;
         };
@@ -90,14 +88,14 @@ impl CoveredRequest<'_> {
         match end {
             End::Abandoned => {
                 self.ctx.answer = "abandoned";
-                self.session.set_keepalive(None);
-                return Ok(ControlFlow::Break(Fate::Answered));
+                self.connection.ends_afterwards();
+                return ControlFlow::Break(Decision::Abandon);
             }
             End::Expelled(why @ (Expulsion::Expired | Expulsion::Revoked)) => {
                 place.done();
-                return Ok(ControlFlow::Break(refuse::expelled(self.session, self.ctx, why).await?));
+                return ControlFlow::Break(Decision::expel(why));
             }
-            End::Drain => self.session.set_keepalive(None),
+            End::Drain => self.connection.ends_afterwards(),
             // What it gets by itself is right for it.
             End::Expelled(Expulsion::Forbidden) => {}
             End::Changed | End::Unchanged | End::Released => {}
@@ -148,7 +146,7 @@ impl CoveredRequest<'_> {
                 biased;
                 why = stay.is_over() => return End::Expelled(why),
                 () = views.changed() => {}
-                _ = self.session.downstream_session.read_body_or_idle(true) => return End::Abandoned,
+                () = self.connection.has_gone() => return End::Abandoned,
                 () = place.release.notified() => return End::Released,
                 () = sleep_until(deadline.into()) => return End::Unchanged,
                 _ = draining(&mut ending) => return End::Drain,

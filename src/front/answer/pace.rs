@@ -29,13 +29,13 @@ impl CoveredRequest<'_> {
         let is_plain = self.method == Method::GET
             && self.version == HttpVersion::HTTP_11
             && delta_choice::of_answer(&self.route, &self.headers, self.query.as_deref()).is_none();
-        if !is_plain || self.session.is_http2() {
+        if !is_plain || self.connection.is_http2() {
             return None;
         }
-        let peer = self.session.client_addr().and_then(|address| address.as_inet())?;
+        let peer = self.connection.peer()?;
         let trusted =
             trusted_proxies::is_trusted(peer.ip().to_canonical(), &self.front.listener.trusted_proxies);
-        (!trusted).then(|| self.connection())
+        (!trusted).then(|| self.connection_number())
     }
 
     /// Whether the request passes through since it wants, or tries, the API's own wait.

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use pingora::Result;
 use tokio::time::timeout;
 
 use crate::config::Share;
@@ -19,68 +18,40 @@ use crate::frame::{Coding, Frame, PatchKind, State};
 use crate::front::access::authorize;
 use crate::front::access::reason::Reason;
 use crate::front::covered_request::CoveredRequest;
-use crate::front::decision::Fate;
+use crate::front::decision::{Decision, Refusal};
 use crate::front::freshness::is_remembered;
 use crate::front::request::transport_choice::Accept;
-use crate::front::request::{accept, content_coding, cors, delta_choice, transport_choice};
+use crate::front::request::{accept, content_coding, cors, delta_choice};
 use crate::front::resource_key::VARY_TURNS;
-use crate::front::{freshness, refuse, resource_key, respond};
-use crate::hub::{Attend, Claim, Failure, Outcome, Streak, Topic, View};
+use crate::front::{freshness, resource_key};
+use crate::hub::{Attend, Attendance, Claim, Failure, Outcome, Streak, Topic, View};
 use crate::metrics::Bypass;
 use crate::resource::{IfNoneMatch, ResourceKey, Snapshot, Version};
 use crate::transport::answer::{self, CacheStatus};
 
 impl CoveredRequest<'_> {
-    pub(in crate::front) async fn poll(&mut self, base: &ResourceKey) -> Result<Fate> {
+    /// Decides about a plain poll of a resource that may be shared.
+    pub(in crate::front) async fn poll(&mut self, base: &ResourceKey) -> Decision {
         for _ in 0..VARY_TURNS {
             let key = self.full_key(base);
-            self.front.shared.hub.welcome(&key);
-            if let Some(kind) = self.exception(&key) {
-                return Ok(Fate::PassThrough(kind.into()));
+            if let Some(decision) = self.before_a_poll(&key).await {
+                return decision;
             }
-            if authorize::is_refused(&self.front.shared, &self.route, &key, self.client()) {
-                return Ok(Fate::PassThrough(Bypass::Unauthorized));
-            }
-            if self.only_if_cached() && !self.has_young(&key) {
-                let detail = "only-if-cached, and no fresh answer is held";
-                return refuse::with(self.session, self.ctx, StatusCode::GATEWAY_TIMEOUT, detail).await;
-            }
-            if self.takes_the_apis_pace(&key).await {
-                return Ok(Fate::PassThrough(Bypass::Pace));
-            }
-            if let Some(reason) = self.passes_unpolled(&key) {
-                return Ok(Fate::PassThrough(reason));
-            }
-            let Ok(mut attendance) = self.attend(&key, Attend::Visit) else {
-                return Ok(Fate::PassThrough(Bypass::Limit));
+            let Ok(attendance) = self.attend(&key, Attend::Visit) else {
+                return Decision::PassThrough(Bypass::Limit);
+            };
+            // The resource stays attended to until the request is decided.
+            let (attendance, view, polled) = match self.polled(&key, attendance).await {
+                ControlFlow::Continue(polled) => polled,
+                ControlFlow::Break(decision) => return decision,
             };
             let topic = attendance.topic().clone();
-            let is_new = topic.started() == 0;
-            topic.visited(self.connection());
-            let written = self.await_writes(&topic).await;
-            let confirmed = self.await_confirmation(&attendance).await;
-            let claim = attendance.take_claim();
-            let (mut view, polled, claim) = self.young_view(&topic, claim).await;
-            self.unconfirmed &= view.settled < self.behind;
-            if is_new {
-                self.note_novelty(&key, &view);
-            }
-            if let Some(fate) = self.take_claimed(claim).await? {
-                return Ok(fate);
-            }
-            let polled = polled || written || confirmed;
-            // How long it is held would tell what the upstream does not: whether a guess is right.
-            if let Some(version) = self.would_be_unchanged(base, &key, &view)
-                && let Ok(hold) = self.authorized_hold(&topic).await
-            {
-                if let ControlFlow::Break(fate) = Box::pin(self.slow_304(&key, version, hold)).await? {
-                    return Ok(fate);
-                }
-                self.await_writes(&topic).await;
-                view = topic.view();
-            }
+            let view = match self.held(base, &key, &topic, view).await {
+                ControlFlow::Continue(view) => view,
+                ControlFlow::Break(decision) => return decision,
+            };
             if let Some(kind) = self.exception(&key) {
-                return Ok(Fate::PassThrough(kind.into()));
+                return Decision::PassThrough(kind.into());
             }
             if let Some(names) = resource_key::chosen_by(&view)
                 && !self.selects(base, &key, names)
@@ -88,19 +59,62 @@ impl CoveredRequest<'_> {
                 continue;
             }
             if let Some(reason) = self.prefers_another_form(&view) {
-                return Ok(Fate::PassThrough(reason));
+                return Decision::PassThrough(reason);
             }
             if view.closing.is_some() && !matches!(view.outcome, Outcome::Relay(_)) {
                 // The topic ended under this request; its own fetch says what is right for it.
-                return Ok(Fate::PassThrough(Bypass::Ended));
+                return Decision::PassThrough(Bypass::Ended);
             }
             if !self.is_authorized(&topic).await {
                 // What it gets by itself is right for it.
-                return Ok(Fate::PassThrough(Bypass::Unauthorized));
+                return Decision::PassThrough(Bypass::Unauthorized);
             }
             return self.answer(&key, &view, polled).await;
         }
-        Ok(Fate::PassThrough(Bypass::Vary))
+        Decision::PassThrough(Bypass::Vary)
+    }
+
+    /// A view that is young enough, and whether that took a poll. Breaks with the answer that a poll took
+    /// for this request alone.
+    async fn polled(
+        &mut self,
+        key: &ResourceKey,
+        mut attendance: Attendance,
+    ) -> ControlFlow<Decision, (Attendance, Arc<View>, bool)> {
+        let topic = attendance.topic().clone();
+        let is_new = topic.started() == 0;
+        topic.visited(self.connection_number());
+        let written = self.await_writes(&topic).await;
+        let confirmed = self.await_confirmation(&attendance).await;
+        let claim = attendance.take_claim();
+        let (view, polled, claim) = self.young_view(&topic, claim).await;
+        self.unconfirmed &= view.settled < self.behind;
+        if is_new {
+            self.note_novelty(key, &view);
+        }
+        match self.take_claimed(claim) {
+            Some(decision) => ControlFlow::Break(decision),
+            None => ControlFlow::Continue((attendance, view, polled || written || confirmed)),
+        }
+    }
+
+    /// The view after a hold, where the client would be told that nothing has changed (`hold_not_modified`).
+    async fn held(
+        &mut self,
+        base: &ResourceKey,
+        key: &ResourceKey,
+        topic: &Arc<Topic>,
+        view: Arc<View>,
+    ) -> ControlFlow<Decision, Arc<View>> {
+        // How long it is held would tell what the upstream does not: whether a guess is right.
+        if let Some(version) = self.would_be_unchanged(base, key, &view)
+            && let Ok(hold) = self.authorized_hold(topic).await
+        {
+            Box::pin(self.slow_304(key, version, hold)).await?;
+            self.await_writes(topic).await;
+            return ControlFlow::Continue(topic.view());
+        }
+        ControlFlow::Continue(view)
     }
 
     /// Whether the client's own credentials get what the topic holds, where the route asks for it.
@@ -114,7 +128,7 @@ impl CoveredRequest<'_> {
     ///
     /// # Errors
     /// Its own credentials get something else than the topic holds.
-    async fn authorized_hold(&self, topic: &Arc<Topic>) -> std::result::Result<Option<Arc<Hold>>, Reason> {
+    async fn authorized_hold(&self, topic: &Arc<Topic>) -> Result<Option<Arc<Hold>>, Reason> {
         if self.route.share != Share::Authorize {
             return Ok(None);
         }
@@ -130,16 +144,6 @@ impl CoveredRequest<'_> {
         }
         let names = resource_key::chosen_by(view)?;
         accept::depends_on_agent(&self.route, names).then_some(Bypass::Vary)
-    }
-
-    /// Whether the client wants no poll on its behalf (RFC 9111 §5.2.1.7).
-    fn only_if_cached(&self) -> bool {
-        transport_choice::has_token(&self.headers, header::CACHE_CONTROL, "only-if-cached")
-    }
-
-    fn has_young(&self, key: &ResourceKey) -> bool {
-        let topic = self.front.shared.hub.get(key);
-        topic.is_some_and(|topic| topic.is_young(&topic.view()))
     }
 
     /// The version of a snapshot that would be answered with 304.
@@ -206,7 +210,7 @@ impl CoveredRequest<'_> {
         key: &ResourceKey,
         view: &View,
         polled: bool,
-    ) -> Result<Fate> {
+    ) -> Decision {
         let gone = matches!(view.condition.state, State::Gone { .. });
         let age = view.confirmed_at.map(|at| at.elapsed());
         // What the upstream has withdrawn is given to no client any more, whatever fails since.
@@ -225,12 +229,12 @@ impl CoveredRequest<'_> {
                 self.snapshot(key, view, frame, view.upstream_age + age, CacheStatus::Stale).await
             }
             (Outcome::Relay(relayed), _, _) => {
-                Ok(self.relay(relayed).await?.unwrap_or(Fate::PassThrough(Bypass::NotShareable)))
+                self.relay(relayed).unwrap_or(Decision::PassThrough(Bypass::NotShareable))
             }
-            (Outcome::Failed(failure), _, _) => self.failed(failure).await,
+            (Outcome::Failed(failure), _, _) => self.failed(failure),
             (Outcome::Cold | Outcome::Data, _, _) => {
                 let detail = format!("upstream {:?} has not answered in time", self.route.upstream.name);
-                refuse::with(self.session, self.ctx, StatusCode::GATEWAY_TIMEOUT, &detail).await
+                Decision::refuse(StatusCode::GATEWAY_TIMEOUT, detail)
             }
         }
     }
@@ -242,12 +246,12 @@ impl CoveredRequest<'_> {
         frame: &Arc<Frame>,
         age: Duration,
         status: CacheStatus,
-    ) -> Result<Fate> {
+    ) -> Decision {
         let snapshot = &frame.snapshot;
         let patches = delta_choice::of_answer(&self.route, &self.headers, self.query.as_deref())
             .filter(|_| !snapshot.forbids_transformation());
         if patches.is_none() && !self.admits(snapshot) {
-            return Ok(Fate::PassThrough(Bypass::Accept));
+            return Decision::PassThrough(Bypass::Accept);
         }
         self.ctx.answer = status.label();
         let unchanged = is_not_modified(&self.headers, snapshot);
@@ -258,8 +262,7 @@ impl CoveredRequest<'_> {
             self.ctx.answer = "patch";
             let mut headers = answer::patched(snapshot, key, &self.route, base, patch.len());
             self.finish(&mut headers);
-            respond::respond(self.session, StatusCode::IM_USED, &headers, patch).await?;
-            return Ok(Fate::Answered);
+            return Decision::answer(StatusCode::IM_USED, headers, patch);
         }
         let gzip = match content_coding::coding(&self.route, key, &self.headers) {
             Coding::Plain => None,
@@ -278,11 +281,10 @@ impl CoveredRequest<'_> {
         self.finish(&mut headers);
         let is_hit = matches!(status, CacheStatus::Hit { .. });
         let streak = self.paced(key, frame.seq, is_hit);
-        if is_hit && let Some(fate) = self.stay(key, view, code, (&headers, &body), streak).await? {
-            return Ok(fate);
+        if is_hit && let Some(departure) = self.stay(key, view, code, (&headers, &body), streak) {
+            return Decision::HandOver(Box::new(departure));
         }
-        respond::respond(self.session, code, &headers, body).await?;
-        Ok(Fate::Answered)
+        Decision::answer(code, headers, body)
     }
 
     /// Notes for the connection's pace what it is answered. Returns how it comes back, if that is looked at.
@@ -327,14 +329,14 @@ impl CoveredRequest<'_> {
         essence.is_none_or(|essence| Accept::of(&self.headers).admits(essence))
     }
 
-    async fn failed(&mut self, failure: &Failure) -> Result<Fate> {
+    fn failed(&self, failure: &Failure) -> Decision {
         if failure.class == "quota" {
             // Without a route it would have been asked, too: how much it may ask is between it and the API.
-            return Ok(Fate::PassThrough(Bypass::Quota));
+            return Decision::PassThrough(Bypass::Quota);
         }
         if matches!(failure.class, "encoding" | "coding") {
             // There was an answer: what its bytes are is for the client to find out, as without a route.
-            return Ok(Fate::PassThrough(Bypass::Uncoverable));
+            return Decision::PassThrough(Bypass::Uncoverable);
         }
         let status = match failure.class {
             // Nothing was asked: it may be had later.
@@ -342,14 +344,13 @@ impl CoveredRequest<'_> {
             _ if failure.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::BAD_GATEWAY,
         };
-        let mut more = HeaderMap::new();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            let seconds = self.route.poll.interval.as_secs().max(1);
-            more.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        let fate = refuse::with_headers(self.session, self.ctx, status, &failure.reason, more).await;
-        self.ctx.answer = "failed";
-        fate
+        let refusal = match status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                Refusal::later(status, failure.reason.clone(), self.route.poll.interval)
+            }
+            _ => Refusal::of(status, failure.reason.clone()),
+        };
+        Refusal { label: "failed", ..refusal }.decision()
     }
 }
 

@@ -4,14 +4,12 @@
 //! Must not know: why it is no snapshot, what is remembered of it.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use pingora::Result;
 
 use crate::front::covered_request::CoveredRequest;
-use crate::front::decision::Fate;
+use crate::front::decision::{Answer, Decision};
 use crate::front::passthrough::bypass;
 use crate::front::request::transport_choice::Accept;
 use crate::front::request::{accept, cors};
-use crate::front::respond;
 use crate::hub::{Audience, Claim, Relayed};
 use crate::resource::MediaType;
 
@@ -19,27 +17,27 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 impl CoveredRequest<'_> {
     /// Answers an ordinary poll with it. Returns `None` if this request asks for itself.
-    pub(super) async fn relay(&mut self, relayed: &Relayed) -> Result<Option<Fate>> {
+    pub(super) fn relay(&mut self, relayed: &Relayed) -> Option<Decision> {
         if relayed.audience != Audience::All || !self.is_answered_by(relayed) {
-            return Ok(None);
+            return None;
         }
-        self.pass_on(relayed).await.map(Some)
+        Some(self.pass_on(relayed))
     }
 
     /// Answers a push form with it. Returns `None` if this request asks for itself.
-    pub(in crate::front) async fn relay_to_push(&mut self, relayed: &Relayed) -> Result<Option<Fate>> {
+    pub(in crate::front) fn relay_to_push(&mut self, relayed: &Relayed) -> Option<Decision> {
         if !matches!(relayed.audience, Audience::All | Audience::Push) {
-            return Ok(None);
+            return None;
         }
-        self.pass_on(relayed).await.map(Some)
+        Some(self.pass_on(relayed))
     }
 
     /// Answers with what the poll took that this request caused. Returns `None` if there is nothing of the kind, or
     /// nothing for this request.
-    pub(super) async fn take_claimed(&mut self, claim: Option<Claim>) -> Result<Option<Fate>> {
+    pub(super) fn take_claimed(&mut self, claim: Option<Claim>) -> Option<Decision> {
         match claim.and_then(Claim::take) {
-            Some(relayed) if self.is_answered_by(&relayed) => self.pass_on(&relayed).await.map(Some),
-            _ => Ok(None),
+            Some(relayed) if self.is_answered_by(&relayed) => Some(self.pass_on(&relayed)),
+            _ => None,
         }
     }
 
@@ -70,7 +68,7 @@ impl CoveredRequest<'_> {
     }
 
     /// Gives the answer as it came, this request's conditions counted.
-    async fn pass_on(&mut self, relayed: &Relayed) -> Result<Fate> {
+    fn pass_on(&mut self, relayed: &Relayed) -> Decision {
         let mut headers = relayed.headers.clone();
         headers.append(CACHE_STATUS, HeaderValue::from_static("pollcast; fwd=miss; detail=relayed"));
         cors::add(&mut headers, &self.route, &self.headers);
@@ -79,7 +77,7 @@ impl CoveredRequest<'_> {
         }
         self.ctx.answer = "relayed";
         let (mut status, mut phrase, mut body) =
-            (relayed.status, relayed.phrase.as_deref(), relayed.body.clone());
+            (relayed.status, relayed.phrase.clone(), relayed.body.clone());
         if status.is_success() && is_known_by(&self.headers, &headers) {
             let describes_content: Vec<HeaderName> =
                 headers.keys().filter(|name| name.as_str().starts_with("content-")).cloned().collect();
@@ -90,8 +88,7 @@ impl CoveredRequest<'_> {
         } else if status != StatusCode::NO_CONTENT {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
-        respond::respond_saying(self.session, (status, phrase), &headers, body).await?;
-        Ok(Fate::Answered)
+        Decision::Answer(Answer { status, phrase, headers, body })
     }
 }
 

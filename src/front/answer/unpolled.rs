@@ -5,19 +5,50 @@
 
 use std::time::Instant;
 
-use http::Method;
+use http::{Method, StatusCode, header};
 
+use crate::front::access::authorize;
 use crate::front::covered_request::CoveredRequest;
+use crate::front::decision::Decision;
 use crate::front::freshness::is_remembered;
-use crate::front::request::delta_choice;
 use crate::front::request::transport_choice::Accept;
+use crate::front::request::{delta_choice, transport_choice};
 use crate::hub::{Audience, ExceptionKind, Outcome, View};
 use crate::metrics::Bypass;
 use crate::resource::ResourceKey;
 
 impl CoveredRequest<'_> {
+    /// What is decided before a poll is waited for. Returns `None` if the request takes part in one.
+    pub(super) async fn before_a_poll(&mut self, key: &ResourceKey) -> Option<Decision> {
+        self.front.shared.hub.welcome(key);
+        if let Some(kind) = self.exception(key) {
+            return Some(Decision::PassThrough(kind.into()));
+        }
+        if authorize::is_refused(&self.front.shared, &self.route, key, self.client()) {
+            return Some(Decision::PassThrough(Bypass::Unauthorized));
+        }
+        if self.only_if_cached() && !self.has_young(key) {
+            let detail = "only-if-cached, and no fresh answer is held";
+            return Some(Decision::refuse(StatusCode::GATEWAY_TIMEOUT, detail));
+        }
+        if self.takes_the_apis_pace(key).await {
+            return Some(Decision::PassThrough(Bypass::Pace));
+        }
+        self.passes_unpolled(key).map(Decision::PassThrough)
+    }
+
+    /// Whether the client wants no poll on its behalf (RFC 9111 §5.2.1.7).
+    fn only_if_cached(&self) -> bool {
+        transport_choice::has_token(&self.headers, header::CACHE_CONTROL, "only-if-cached")
+    }
+
+    fn has_young(&self, key: &ResourceKey) -> bool {
+        let topic = self.front.shared.hub.get(key);
+        topic.is_some_and(|topic| topic.is_young(&topic.view()))
+    }
+
     /// Why a plain request passes through without a poll. Returns `None` if it may be polled for.
-    pub(super) fn passes_unpolled(&self, key: &ResourceKey) -> Option<Bypass> {
+    fn passes_unpolled(&self, key: &ResourceKey) -> Option<Bypass> {
         let shared = &self.front.shared;
         let Some(topic) = shared.hub.get(key) else {
             let rest = shared.config.times.unshared_rest;

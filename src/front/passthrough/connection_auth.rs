@@ -8,13 +8,12 @@
 //! Credentials that one request is enough for pass on it; a handshake that takes more is sent to HTTP/1.1 (RFC 9113 §7).
 //! Must not know: who the user is.
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::Digest;
-use pingora::protocols::http::ServerSession;
-use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
+use crate::front::connection::Connection;
 use crate::front::context::Context;
 use crate::upstream::{Bond, Whose, connection_auth};
 
@@ -25,9 +24,9 @@ const NEEDS_HTTP1: ErrorType = ErrorType::Custom("http11-required");
 const HTTP_1_1_REQUIRED: u32 = 0xd;
 
 /// Whose connection this request goes on.
-pub(in crate::front) fn whose<'a>(session: &Session, ctx: &'a mut Context) -> Whose<'a> {
+pub(in crate::front) fn whose<'a>(headers: &HeaderMap, ctx: &'a mut Context) -> Whose<'a> {
     let more = ctx.upstream.as_ref().map_or(&[][..], |upstream| &upstream.config().connection_auth);
-    if ctx.bond.is_none() && connection_auth::is_carried(more, &session.req_header().headers) {
+    if ctx.bond.is_none() && connection_auth::is_carried(more, headers) {
         ctx.bond = Some(Bond::new());
     }
     match &mut ctx.bond {
@@ -68,18 +67,14 @@ pub(in crate::front) fn connected(reused: bool, digest: Option<&Digest>, ctx: &m
 ///
 /// # Errors
 /// It asks for a further leg of a handshake, and the client's connection is one of HTTP/2.
-pub(in crate::front) fn answered(
-    session: &Session,
-    response: &ResponseHeader,
-    ctx: &mut Context,
-) -> Result<()> {
+pub(in crate::front) fn answered(is_http2: bool, response: &ResponseHeader, ctx: &mut Context) -> Result<()> {
     let Some(upstream) = &ctx.upstream else { return Ok(()) };
     if !connection_auth::is_answered(&upstream.config().connection_auth, &response.headers) {
         return Ok(());
     }
     if ctx.bond.is_some() {
         let asks = [StatusCode::UNAUTHORIZED, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
-        if session.is_http2() && asks.contains(&response.status) {
+        if is_http2 && asks.contains(&response.status) {
             ctx.shared.metrics.refusals.with_label_values(&["http11-required"]).inc();
             return Error::e_explain(NEEDS_HTTP1, "a handshake of connections has no place on HTTP/2");
         }
@@ -101,9 +96,7 @@ pub(in crate::front) fn needs_http1(error: &Error) -> bool {
 }
 
 /// Sends the client to HTTP/1.1 with its request.
-pub(in crate::front) fn send_to_http1(session: &mut Session, ctx: &mut Context) {
+pub(in crate::front) fn send_to_http1(mut connection: Connection<'_>, ctx: &mut Context) {
     ctx.answer = "refused";
-    if let ServerSession::H2(stream) = session.downstream_session.as_mut() {
-        stream.shutdown_with_reason(HTTP_1_1_REQUIRED.into());
-    }
+    connection.reset_http2(HTTP_1_1_REQUIRED);
 }

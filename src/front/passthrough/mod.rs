@@ -12,9 +12,10 @@ pub(super) mod validators;
 mod write_reach;
 pub(super) mod writes;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use http::{HeaderName, HeaderValue, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
@@ -22,9 +23,9 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, OrErr, Result};
 
 use super::application::Front;
+use super::connection::Connection;
 use super::context::Context;
-use super::decision::Fate;
-use super::refuse;
+use super::decision::{Decision, Refusal};
 use super::request::{cors, framing, limits, transport_choice};
 use crate::identity::told;
 use crate::listener::trusted_proxies;
@@ -37,20 +38,27 @@ pub(super) const MAX_CONNECTS: usize = 3;
 const BUSY: Duration = Duration::from_secs(1);
 
 /// Whether a request may pass through as far as limits go; if so, it has its place.
-pub(super) async fn admit(session: &mut Session, ctx: &mut Context, reason: Bypass) -> Result<Fate> {
-    if let Err(excess) = limits::announced(&ctx.shared, &session.req_header().headers) {
-        return refuse::with(session, ctx, excess.status, excess.detail).await;
+///
+/// # Errors
+/// An empty body that does not end.
+pub(super) async fn admit(
+    mut connection: Connection<'_>,
+    ctx: &mut Context,
+    reason: Bypass,
+) -> Result<Decision> {
+    if let Err(excess) = limits::announced(&ctx.shared, &connection.head().headers) {
+        return Ok(excess.refusal().decision());
     }
-    framing::ends_empty(session, ctx.shared.config.limits.header_timeout).await?;
-    let Some(upstream) = &ctx.upstream else { return Ok(Fate::PassThrough(reason)) };
+    connection.ends_empty(ctx.shared.config.limits.header_timeout).await?;
+    let Some(upstream) = &ctx.upstream else { return Ok(Decision::PassThrough(reason)) };
     ctx.place = upstream.passing.enter();
     if ctx.place.is_some() {
-        return Ok(Fate::PassThrough(reason));
+        return Ok(Decision::PassThrough(reason));
     }
     ctx.shared.metrics.refusals.with_label_values(&["upstream-requests"]).inc();
     let detail =
         format!("upstream {:?} has as many requests as it may have (max_requests)", upstream.config().name);
-    refuse::later(session, ctx, StatusCode::SERVICE_UNAVAILABLE, &detail, BUSY).await
+    Ok(Refusal::later(StatusCode::SERVICE_UNAVAILABLE, detail, BUSY).decision())
 }
 
 /// Prepares a request for its way through. `drainable`: its body would have been read before an answer of ours.
@@ -95,7 +103,7 @@ pub(super) async fn peer(session: &Session, ctx: &mut Context) -> Result<Box<Htt
     };
     // An upgrade needs HTTP/1.1.
     let is_upgrade = transport_choice::is_websocket(&session.req_header().headers);
-    let chosen = upstream.peer(connection_auth::whose(session, ctx), is_upgrade).await;
+    let chosen = upstream.peer(connection_auth::whose(&session.req_header().headers, ctx), is_upgrade).await;
     let chosen =
         chosen.or_err_with(ErrorType::HTTPStatus(502), || "no server to pass through to".to_owned())?;
     ctx.server = Some(chosen.server);
@@ -122,7 +130,8 @@ pub(super) fn rewrite_request(
     ctx: &mut Context,
 ) -> Result<()> {
     ctx.sent = Some(Instant::now());
-    note_forwarded(front, session);
+    let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
+    note_forwarded(front, &session.req_header().headers, peer);
     if let Some(target) = &ctx.target {
         request.set_raw_path(target.as_bytes())?;
     }
@@ -132,7 +141,7 @@ pub(super) fn rewrite_request(
         request.insert_header(header::HOST, fixed)?;
     }
     speak_for(request, ctx)?;
-    forwarded(front, session, request, host)?;
+    forwarded(front, peer, request, host)?;
     to_proxy(request, ctx)
 }
 
@@ -174,9 +183,9 @@ fn is_ours(name: &HeaderName) -> bool {
 }
 
 /// Notes that a trusted proxy says `Forwarded`: what passes through then says it, and polls have to.
-pub(super) fn note_forwarded(front: &Front, session: &Session) {
-    if session.req_header().headers.contains_key(header::FORWARDED)
-        && let Some(peer) = session.client_addr().and_then(|address| address.as_inet())
+pub(super) fn note_forwarded(front: &Front, headers: &HeaderMap, peer: Option<SocketAddr>) {
+    if headers.contains_key(header::FORWARDED)
+        && let Some(peer) = peer
         && trusted_proxies::is_trusted(peer.ip().to_canonical(), &front.listener.trusted_proxies)
     {
         front.shared.relay.note_forwarded();
@@ -187,14 +196,14 @@ pub(super) fn note_forwarded(front: &Front, session: &Session) {
 /// otherwise.
 fn forwarded(
     front: &Front,
-    session: &Session,
+    peer: Option<SocketAddr>,
     request: &mut RequestHeader,
     host: Option<HeaderValue>,
 ) -> Result<()> {
     const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
     const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
     const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-    let Some(peer) = session.client_addr().and_then(|address| address.as_inet()) else {
+    let Some(peer) = peer else {
         return Ok(());
     };
     let peer = peer.ip().to_canonical();
@@ -226,34 +235,6 @@ fn forwarded(
     Ok(())
 }
 
-/// A target with an authority is its path, and the authority its Host (RFC 9112 §3.2.2): upstreams
-/// seldom know the absolute form. Pingora has refused a Host that says otherwise.
-pub(super) fn to_origin_form(session: &mut Session) -> Result<()> {
-    if session.is_http2() {
-        return Ok(());
-    }
-    let target = session.req_header().raw_path();
-    // Pingora takes the whole of it for a path.
-    let Some(at) = target.windows(3).position(|w| w == b"://") else {
-        return Ok(());
-    };
-    if target.starts_with(b"/") {
-        return Ok(());
-    }
-    let rest = &target[at + 3..];
-    let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
-    let (authority, path) = (rest[..end].to_vec(), rest[end..].to_vec());
-    let path = if path.starts_with(b"/") { path } else { [b"/", &path[..]].concat() };
-    if !framing::is_host(&authority) {
-        return Error::e_explain(ErrorType::HTTPStatus(400), "the target names no host");
-    }
-    let host =
-        HeaderValue::try_from(authority).or_err(ErrorType::InvalidHTTPHeader, "the target's authority")?;
-    let request = session.req_header_mut();
-    request.insert_header(header::HOST, host)?;
-    request.set_raw_path(&path)
-}
-
 /// Drops what speaks of the upstream's connection only (RFC 9110 §7.6.1).
 ///
 /// # Errors
@@ -261,7 +242,7 @@ pub(super) fn to_origin_form(session: &mut Session) -> Result<()> {
 /// (contract §12). A Content-Length beside a
 /// Transfer-Encoding was removed by Pingora, which does not use that connection again.
 pub(super) fn rewrite_response(
-    session: &mut Session,
+    connection: &mut Connection<'_>,
     response: &mut ResponseHeader,
     ctx: &Context,
 ) -> Result<()> {
@@ -281,7 +262,7 @@ pub(super) fn rewrite_response(
         return Error::e_explain(ErrorType::HTTPStatus(502), "the answer does not say where it ends");
     }
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
-        if session.req_header().headers.contains_key(header::UPGRADE) || session.is_http2() {
+        if connection.head().headers.contains_key(header::UPGRADE) || connection.is_http2() {
             return Ok(());
         }
         return Error::e_explain(ErrorType::HTTPStatus(502), "the answer switches protocols unasked");
@@ -292,17 +273,17 @@ pub(super) fn rewrite_response(
         response.remove_header(&header::TRAILER);
     }
     if let Some(route) = ctx.route.as_ref().filter(|_| !response.status.is_informational()) {
-        cors::complete(response, route, &session.req_header().headers)?;
-        bypass::complete(response, session.req_header(), route, ctx)?;
-    } else if ctx.bypass == Some(Bypass::Path) && bypass::is_read(&session.req_header().method) {
+        cors::complete(response, route, &connection.head().headers)?;
+        bypass::complete(response, connection.head(), route, ctx)?;
+    } else if ctx.bypass == Some(Bypass::Path) && bypass::is_read(&connection.head().method) {
         bypass::tell(response, Bypass::Path)?;
     }
-    if session.req_header().version == Version::HTTP_10
+    if connection.head().version == Version::HTTP_10
         && response.headers.contains_key(header::TRANSFER_ENCODING)
     {
         // The client cannot read chunks: its body ends with the connection.
         response.remove_header(&header::TRANSFER_ENCODING);
-        session.set_keepalive(None);
+        connection.ends_afterwards();
     }
     let named: Vec<HeaderName> = response
         .headers
@@ -335,7 +316,7 @@ pub(super) fn broken(
     ctx: &mut Context,
     reused: bool,
 ) -> Box<Error> {
-    if let Some(again) = sloppy_head::asked_again(session, &error, ctx) {
+    if let Some(again) = sloppy_head::asked_again(&mut Connection::of(session), &error, ctx) {
         return again;
     }
     let mut error = error.more_context(format!("Peer: {peer}"));

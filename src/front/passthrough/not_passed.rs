@@ -3,15 +3,19 @@
 //! Must not know: how a request passes through.
 
 use http::StatusCode;
-use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::front::context::Context;
-use crate::front::refuse;
+use crate::front::decision::{Afterwards, Refusal};
 use crate::upstream;
 
-/// Says why a request did not get through, if anything can still be said.
-pub(in crate::front) async fn tell(session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+/// Why a request did not get through: the status of the failure, or 0 if the client has gone, and what the client is
+/// told of it. `is_answered`: nothing can be told any more.
+pub(in crate::front) async fn refusal(
+    error: &Error,
+    ctx: &mut Context,
+    is_answered: bool,
+) -> (u16, Option<Refusal>) {
     let status = match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(status), _) => *status,
         (ErrorType::ConnectTimedout | ErrorType::ReadTimedout, ErrorSource::Upstream) => 504,
@@ -28,29 +32,24 @@ pub(in crate::front) async fn tell(session: &mut Session, error: &Error, ctx: &m
         (_, ErrorSource::Internal | ErrorSource::Unset) => 500,
     };
     ctx.answer = "failed";
-    let answered = session.response_written().is_some();
-    if let Some(status) = StatusCode::from_u16(status).ok().filter(|_| status > 0 && !answered) {
-        let upstream = ctx.upstream.as_ref().map_or("", |u| u.config().name.as_str());
-        let detail = match (error.etype(), error.esource()) {
-            (ErrorType::ReadTimedout, ErrorSource::Downstream) => {
-                "the body took longer than limits.body_timeout".to_owned()
-            }
-            (kind, source) => match refused(error, kind, source, ctx).await {
-                Some((kind, reason)) => {
-                    tracing::warn!(upstream, "a request did not pass through: {kind}: {reason}");
-                    // The reason is for operators; polls and checks have the same one.
-                    format!("upstream {upstream:?}: {kind}")
-                }
-                None => format!("upstream {upstream:?}: {}", reason(error)),
-            },
-        };
-        session.set_keepalive(None);
-        if let Err(error) = refuse::with(session, ctx, status, &detail).await {
-            tracing::debug!("a failure could not be reported: {error}");
+    let told = StatusCode::from_u16(status).ok().filter(|_| status > 0 && !is_answered);
+    let Some(told) = told else { return (status, None) };
+    let upstream = ctx.upstream.as_ref().map_or("", |u| u.config().name.as_str());
+    let detail = match (error.etype(), error.esource()) {
+        (ErrorType::ReadTimedout, ErrorSource::Downstream) => {
+            "the body took longer than limits.body_timeout".to_owned()
         }
-        ctx.answer = "failed";
-    }
-    FailToProxy { error_code: status, can_reuse_downstream: false }
+        (kind, source) => match refused(error, kind, source, ctx).await {
+            Some((kind, reason)) => {
+                tracing::warn!(upstream, "a request did not pass through: {kind}: {reason}");
+                // The reason is for operators; polls and checks have the same one.
+                format!("upstream {upstream:?}: {kind}")
+            }
+            None => format!("upstream {upstream:?}: {}", reason(error)),
+        },
+    };
+    let refusal = Refusal { label: "failed", ..Refusal::of(told, detail) };
+    (status, Some(refusal.and_then(Afterwards::Last)))
 }
 
 fn is_about_tls(kind: &ErrorType) -> bool {

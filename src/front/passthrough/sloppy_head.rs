@@ -5,9 +5,9 @@
 //! Must not know: how a head is tidied.
 
 use http::Method;
-use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
+use crate::front::connection::Connection;
 use crate::front::context::Context;
 
 /// What Pingora says of bytes that it could not read begins so, if they are a head at all. It has no other words.
@@ -15,16 +15,20 @@ const HEAD: &str = "buf: HTTP/1.";
 
 /// Has a request asked once more whose answer's head could not be read. Returns `None` if that was no reason for it to
 /// fail, or must not be done.
-pub(super) fn asked_again(session: &mut Session, error: &Error, ctx: &mut Context) -> Option<Box<Error>> {
+pub(super) fn asked_again(
+    connection: &mut Connection<'_>,
+    error: &Error,
+    ctx: &mut Context,
+) -> Option<Box<Error>> {
     let is_head = error.context.as_ref().is_some_and(|context| context.as_str().starts_with(HEAD));
-    let is_read = matches!(session.req_header().method, Method::GET | Method::HEAD);
+    let is_read = matches!(connection.head().method, Method::GET | Method::HEAD);
     // A connection that knows its user cannot be left for another one.
     let is_free = ctx.bond.is_none() && !ctx.tidies;
     let is_unreadable = *error.etype() == ErrorType::InvalidHTTPHeader && is_head;
     if !is_unreadable || !is_free {
         return None;
     }
-    if !is_read || !session.is_body_empty() {
+    if !is_read || !connection.has_no_body() {
         // It may have been done: the next one is tidied from the start.
         ctx.upstream.iter().for_each(|upstream| upstream.found_sloppy());
         return None;

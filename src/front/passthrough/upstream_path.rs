@@ -4,13 +4,11 @@
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::proxy::Session;
 use pingora::{Error, ErrorType, OrErr, Result};
 
 use crate::config::Route;
 use crate::front::context::Context;
-use crate::front::decision::Fate;
-use crate::front::refuse;
+use crate::front::decision::Decision;
 use crate::front::request::target;
 use crate::resource::{
     Answered, NoTarget, as_clients_see, check_target, destination, forwarded_prefix, upstream_target,
@@ -21,23 +19,21 @@ const DESTINATION: HeaderName = HeaderName::from_static("destination");
 
 /// Refuses a request that has no target on the upstream, and notes the path of one that has. `path`: as it is covered.
 /// Returns `None` if the request goes on.
-pub(in crate::front) async fn admit(
-    session: &mut Session,
+pub(in crate::front) fn admit(
+    request: &RequestHeader,
     ctx: &mut Context,
     route: &Route,
     path: &str,
-) -> Result<Option<Fate>> {
-    if route.upstream_path.is_none() {
-        return Ok(None);
-    }
-    match reached(session.req_header(), route, path) {
+) -> Option<Decision> {
+    route.upstream_path.as_ref()?;
+    match reached(request, route, path) {
         Ok(()) => {
             ctx.path = Some(path.to_owned());
-            Ok(None)
+            None
         }
         Err(detail) => {
             ctx.shared.metrics.refusals.with_label_values(&["upstream-path"]).inc();
-            refuse::with(session, ctx, StatusCode::BAD_REQUEST, &detail).await.map(Some)
+            Some(Decision::refuse(StatusCode::BAD_REQUEST, detail))
         }
     }
 }

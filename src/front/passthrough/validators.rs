@@ -6,14 +6,12 @@
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::Result;
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
 
 use crate::config::Share;
 use crate::front::access::authorize::{self, Client};
 use crate::front::application::Front;
 use crate::front::context::Context;
-use crate::front::decision::Fate;
-use crate::front::refuse;
+use crate::front::decision::Decision;
 use crate::front::resource_key::full_key;
 use crate::hub::Topic;
 use crate::metrics::Bypass;
@@ -30,17 +28,17 @@ pub(in crate::front) enum Condition {
 /// Checks the conditions of a request that passes through: it speaks of the upstream's tags, not of ours.
 pub(in crate::front) async fn check(
     front: &Front,
-    session: &mut Session,
-    ctx: &mut Context,
+    request: &mut RequestHeader,
+    ctx: &Context,
     reason: Bypass,
-) -> Result<Fate> {
-    match rewrite(front, session.req_header_mut(), ctx).await? {
-        Condition::Open => Ok(Fate::PassThrough(reason)),
+) -> Result<Decision> {
+    Ok(match rewrite(front, request, ctx).await? {
+        Condition::Open => Decision::PassThrough(reason),
         Condition::Failed => {
             let detail = "the version in If-Match is not the current one";
-            refuse::with(session, ctx, StatusCode::PRECONDITION_FAILED, detail).await
+            Decision::refuse(StatusCode::PRECONDITION_FAILED, detail)
         }
-    }
+    })
 }
 
 /// The conditions that name tags.

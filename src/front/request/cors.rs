@@ -6,16 +6,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::proxy::Session;
 
 use crate::config::{Config, Cors, Route};
 use crate::front::context::Context;
-use crate::front::decision::Fate;
+use crate::front::decision::Decision;
 use crate::front::resource_key::full_key;
-use crate::front::respond;
 use crate::hub::{Audience, Outcome, View};
 
 const EXPOSED: &str = "ETag, Age, Link, Cache-Status, Preference-Applied, Retry-After, Delta-Base";
@@ -153,37 +152,23 @@ pub(in crate::front) fn complete(
     Ok(())
 }
 
-/// Answers a preflight on a route.
-pub(in crate::front) async fn preflight(
-    session: &mut Session,
-    ctx: &mut Context,
-    route: &Route,
-) -> Result<Fate> {
+/// The answer to a preflight on a route.
+pub(in crate::front) fn preflight(request: &HeaderMap, route: &Route) -> Decision {
     let mut headers = HeaderMap::new();
-    add(&mut headers, route, &session.req_header().headers);
+    add(&mut headers, route, request);
     let max_age = route.cors.as_ref().map_or(Duration::ZERO, |cors| cors.max_age);
-    permit(session, ctx, headers, max_age).await
+    permit(request, headers, max_age)
 }
 
-/// Answers a preflight at the public prefix.
-pub(in crate::front) async fn preflight_of_any(
-    session: &mut Session,
-    ctx: &mut Context,
-    config: &Config,
-) -> Result<Fate> {
+/// The answer to a preflight at the public prefix.
+pub(in crate::front) fn preflight_of_any(request: &HeaderMap, config: &Config) -> Decision {
     let mut headers = HeaderMap::new();
-    add_of_any(&mut headers, config, &session.req_header().headers);
+    add_of_any(&mut headers, config, request);
     let ages = config.routes.iter().filter_map(|route| route.cors.as_ref()).map(|cors| cors.max_age);
-    permit(session, ctx, headers, ages.min().unwrap_or_default()).await
+    permit(request, headers, ages.min().unwrap_or_default())
 }
 
-async fn permit(
-    session: &mut Session,
-    ctx: &mut Context,
-    mut headers: HeaderMap,
-    max_age: Duration,
-) -> Result<Fate> {
-    let request = &session.req_header().headers;
+fn permit(request: &HeaderMap, mut headers: HeaderMap, max_age: Duration) -> Decision {
     if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         let methods = request.get(header::ACCESS_CONTROL_REQUEST_METHOD).cloned();
         let methods = methods.unwrap_or(HeaderValue::from_static("GET"));
@@ -195,7 +180,5 @@ async fn permit(
     }
     let asked = "Access-Control-Request-Method, Access-Control-Request-Headers";
     headers.append(header::VARY, HeaderValue::from_static(asked));
-    ctx.answer = "preflight";
-    respond::respond(session, StatusCode::NO_CONTENT, &headers, Default::default()).await?;
-    Ok(Fate::Answered)
+    Decision::answer(StatusCode::NO_CONTENT, headers, Bytes::new())
 }

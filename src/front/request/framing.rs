@@ -1,7 +1,7 @@
 //! Framing and size checks on the raw head of a request (contract §12), before anything trusts the
 //! parsed one: Pingora's parser forgets what it resolved.
 //!
-//! Also what becomes of a request's body that is not read. Must not know: routes.
+//! Also whether a request's body that is not read can be dropped. Must not know: routes.
 
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -9,10 +9,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 use memchr::memchr;
 use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
-use pingora::proxy::Session;
-use pingora::{Error, ErrorType, Result};
-use tokio::time::timeout;
+use pingora::{Error, ErrorType, OrErr, Result};
 
 /// How long the rest of a body that is not read may take.
 pub(in crate::front) const DRAIN: Duration = Duration::from_secs(1);
@@ -35,45 +32,6 @@ pub(in crate::front) fn is_drainable(headers: &HeaderMap, limit: usize) -> bool 
 /// body goes out in chunks of our own.
 pub(in crate::front) fn is_last(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING)
-}
-
-/// Reads on for a moment after the last answer of a connection: a close with bytes unread would
-/// reset it, and the client might never see the answer.
-pub(in crate::front) async fn linger(session: &mut Session, limit: usize) {
-    let mut dropped = 0;
-    let reading = async {
-        while dropped < limit {
-            match session.downstream_session.read_request_body().await {
-                Ok(Some(bytes)) => dropped += bytes.len(),
-                Ok(None) | Err(_) => return,
-            }
-        }
-    };
-    // Whether it ended in time or not, the connection does now.
-    let _ = timeout(DRAIN, reading).await;
-}
-
-/// Waits for the end of an HTTP/2 request that says it has no body and does not end with its head. Its head alone
-/// would be a whole request upstream before the first byte too much has its stream reset.
-///
-/// # Errors
-/// Bytes where none were to come; status 408 after `limit` without an end.
-pub(in crate::front) async fn ends_empty(session: &mut Session, limit: Duration) -> Result<()> {
-    let length = session.req_header().headers.get(header::CONTENT_LENGTH);
-    let says_nothing = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok()) == Some(0);
-    let ServerSession::H2(stream) = session.downstream_session.as_mut() else { return Ok(()) };
-    if !says_nothing {
-        return Ok(());
-    }
-    let reading = async {
-        // Frames without a byte have their rate (`limits.http2_control_rate`).
-        while stream.read_body_bytes().await?.is_some() {}
-        Ok(())
-    };
-    // Seldom, and the future of every request that passes through holds this one.
-    Box::pin(timeout(limit, reading))
-        .await
-        .unwrap_or_else(|_| Error::e_explain(ErrorType::HTTPStatus(408), "the request has no end"))
 }
 
 /// Why a head is refused; the words go to the client.
@@ -133,17 +91,40 @@ fn target(request_line: &[u8]) -> Result<(), BadHead> {
     if is_served { Ok(()) } else { Err(BadHead("the request line names no target")) }
 }
 
+/// A target with an authority is its path, and the authority its Host (RFC 9112 §3.2.2): upstreams
+/// seldom know the absolute form. Pingora has refused a Host that says otherwise.
+///
+/// # Errors
+/// Status 400 for a target that names no host.
+pub(in crate::front) fn to_origin_form(request: &mut RequestHeader) -> Result<()> {
+    let target = request.raw_path();
+    // Pingora takes the whole of it for a path.
+    let Some(at) = target.windows(3).position(|w| w == b"://") else {
+        return Ok(());
+    };
+    if target.starts_with(b"/") {
+        return Ok(());
+    }
+    let rest = &target[at + 3..];
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+    let (authority, path) = (rest[..end].to_vec(), rest[end..].to_vec());
+    let path = if path.starts_with(b"/") { path } else { [b"/", &path[..]].concat() };
+    if !is_host(&authority) {
+        return Error::e_explain(ErrorType::HTTPStatus(400), "the target names no host");
+    }
+    let host =
+        HeaderValue::try_from(authority).or_err(ErrorType::InvalidHTTPHeader, "the target's authority")?;
+    request.insert_header(header::HOST, host)?;
+    request.set_raw_path(&path)
+}
+
 /// Brings a request of HTTP/2 into the form that HTTP/1 has (contract §12), before anything reads it: what this
 /// process and an upstream see is one request.
 ///
 /// # Errors
 /// The target has no form of HTTP/1, or a field that says where the body ends, or whom the request is for, is there
 /// twice.
-pub(in crate::front) fn to_http1_form(session: &mut Session) -> Result<(), BadHead> {
-    if !session.is_http2() {
-        return Ok(());
-    }
-    let request = session.req_header();
+pub(in crate::front) fn to_http1_form(request: &mut RequestHeader) -> Result<(), BadHead> {
     let target = request.raw_path();
     if !(target.starts_with(b"/") || (target == b"*" && request.method == Method::OPTIONS)) {
         return Err(BadHead("the request names no target"));
@@ -163,7 +144,7 @@ pub(in crate::front) fn to_http1_form(session: &mut Session) -> Result<(), BadHe
             return Err(BadHead("the Cookie cannot be read"));
         };
         joined.set_sensitive(true);
-        let inserted = session.req_header_mut().insert_header(header::COOKIE, joined);
+        let inserted = request.insert_header(header::COOKIE, joined);
         inserted.map_err(|_| BadHead("the Cookie cannot be read"))?;
     }
     Ok(())

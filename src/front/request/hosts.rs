@@ -7,7 +7,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::header;
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
 
 use crate::config::{Listener, host_name};
 
@@ -15,11 +14,6 @@ use crate::config::{Listener, host_name};
 pub(in crate::front) fn host(request: &RequestHeader) -> Option<&str> {
     let said = request.headers.get(header::HOST).and_then(|value| value.to_str().ok());
     said.or(request.uri.authority().map(|authority| authority.as_str()))
-}
-
-/// The address that a client has connected to.
-pub(in crate::front) fn own_address(session: &Session) -> Option<SocketAddr> {
-    session.downstream_session.server_addr().and_then(|address| address.as_inet()).copied()
 }
 
 /// Whether requests for a host are served here. A request that names no host is. `own` looks the listener's own address

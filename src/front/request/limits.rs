@@ -3,22 +3,23 @@
 //! Must not know: routes, what a request asks for.
 
 use http::{HeaderMap, StatusCode, header};
-use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use super::framing;
 use crate::config::Limits;
+use crate::front::connection::Connection;
+use crate::front::decision::{Afterwards, Refusal};
 use crate::front::services::Shared;
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::front) struct Excess {
-    pub(in crate::front) status: StatusCode,
-    pub(in crate::front) detail: &'static str,
+    status: StatusCode,
+    detail: &'static str,
     /// The metric's label.
     reason: &'static str,
     /// Nothing after it can be trusted.
-    pub(in crate::front) closes: bool,
+    closes: bool,
 }
 
 impl Excess {
@@ -28,6 +29,12 @@ impl Excess {
 
     const fn closing(self) -> Excess {
         Excess { closes: true, ..self }
+    }
+
+    /// As the client is told it.
+    pub(in crate::front) fn refusal(self) -> Refusal {
+        let afterwards = if self.closes { Afterwards::Shutdown } else { Afterwards::Usual };
+        Refusal::of(self.status, self.detail).and_then(afterwards)
     }
 }
 
@@ -43,12 +50,12 @@ pub(in crate::front) enum Size {
 ///
 /// # Errors
 /// The first limit that it exceeds.
-pub(in crate::front) fn check(shared: &Shared, session: &Session) -> Result<Size, Excess> {
+pub(in crate::front) fn check(shared: &Shared, connection: &Connection<'_>) -> Result<Size, Excess> {
     let limits = &shared.config.limits;
-    let request = session.req_header();
-    let judged = match session.is_http2() {
+    let request = connection.head();
+    let judged = match connection.is_http2() {
         true => decoded(&request.headers, limits),
-        false => raw(&session.to_h1_raw(), limits),
+        false => raw(&connection.raw_head(), limits),
     };
     let judged = judged.and_then(|()| head(request.raw_path(), &request.headers, limits));
     judged.inspect_err(|excess| shared.metrics.refusals.with_label_values(&[excess.reason]).inc())

@@ -9,23 +9,21 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use pingora::http::ResponseHeader;
-use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorType, Result};
 use tokio::time::sleep_until;
 
-use super::ask_first::home_after;
 use super::cursor_wait::{CursorHold, Ended};
 use crate::fanout::{Seat, draining};
 use crate::front::access::client_limit::staying;
-use crate::front::application::Front;
+use crate::front::connection::Connection;
 use crate::front::context::Context;
 use crate::front::covered_request::CoveredRequest;
-use crate::front::decision::Fate;
+use crate::front::decision::Decision;
 use crate::front::passthrough::upstream_path;
-use crate::front::{freshness, passthrough, refuse, respond};
+use crate::front::{freshness, passthrough};
 use crate::hub::{Attendance, View};
 use crate::metrics::{Bypass, LONG_POLL};
-use crate::transport::{self, Expulsion, answer};
+use crate::transport;
 
 /// The error that ends the exchange with the API: it is asked again once the wait has ended.
 const HELD: ErrorType = ErrorType::Custom("held-by-cursor");
@@ -42,7 +40,7 @@ impl CoveredRequest<'_> {
         view: &View,
         asked: Duration,
         seat: Seat,
-    ) -> Fate {
+    ) -> Decision {
         let newest = view.frame.as_ref().and_then(|frame| frame.batch.as_ref()).map(|batch| batch.until());
         if let Some(after) = newest
             && self.headers.contains_key(header::IF_NONE_MATCH)
@@ -60,7 +58,7 @@ impl CoveredRequest<'_> {
                 ended: None,
             }));
         }
-        Fate::PassThrough(Bypass::Cursor)
+        Decision::PassThrough(Bypass::Cursor)
     }
 }
 
@@ -110,14 +108,14 @@ pub(in crate::front) fn is_over(error: &Error) -> bool {
 ///
 /// # Errors
 /// The wait ended without one, as [`answer_held`] says; status 503 if the upstream has no place for the request any more.
-pub(in crate::front) async fn wait(session: &mut Session, ctx: &mut Context) -> Result<()> {
+pub(in crate::front) async fn wait(mut connection: Connection<'_>, ctx: &mut Context) -> Result<()> {
     let Some(hold) = ctx.cursor_hold.as_deref_mut().filter(|hold| hold.unchanged.is_some()) else {
         return Ok(());
     };
     let path = hold.attendance.topic().route().path.clone();
     let metrics = ctx.shared.metrics.stream(LONG_POLL, &path);
     metrics.subscribers.inc();
-    hold.ended = until_news(session, hold, ctx.shared.ending.clone()).await;
+    hold.ended = until_news(&mut connection, hold, ctx.shared.ending.clone()).await;
     metrics.subscribers.dec();
     metrics.ended(hold.ended.map_or("answered", Ended::reason));
     if hold.ended.is_some() {
@@ -135,7 +133,7 @@ pub(in crate::front) async fn wait(session: &mut Session, ctx: &mut Context) -> 
 }
 
 async fn until_news(
-    session: &mut Session,
+    connection: &mut Connection<'_>,
     hold: &mut CursorHold,
     mut ending: crate::fanout::Ending,
 ) -> Option<Ended> {
@@ -150,63 +148,41 @@ async fn until_news(
             biased;
             why = hold.stay.is_over() => return Some(Ended::Expelled(why)),
             () = views.changed() => {}
-            _ = session.downstream_session.read_body_or_idle(true) => return Some(Ended::ClientGone),
+            () = connection.has_gone() => return Some(Ended::ClientGone),
             () = sleep_until(hold.deadline.into()) => return Some(Ended::Timeout),
             _ = draining(&mut ending) => return Some(Ended::Drain),
         }
     }
 }
 
-/// Answers a request whose wait ended without a new item: with the API's 304.
-pub(in crate::front) async fn answer_held(
-    front: &Front,
-    session: &mut Session,
-    ctx: &mut Context,
-) -> FailToProxy {
-    let unanswered = FailToProxy { error_code: 0, can_reuse_downstream: false };
-    let Some(hold) = ctx.cursor_hold.take() else { return unanswered };
-    let answered = match (hold.ended, hold.unchanged) {
+/// What a request is answered whose wait ended without a new item: the API's 304.
+///
+/// # Errors
+/// The API's answer cannot be given.
+pub(in crate::front) fn answer_held(mut connection: Connection<'_>, ctx: &mut Context) -> Result<Decision> {
+    let Some(hold) = ctx.cursor_hold.take() else { return Ok(Decision::Abandon) };
+    match (hold.ended, hold.unchanged) {
         (Some(Ended::ClientGone), _) => {
             ctx.answer = "abandoned";
-            return unanswered;
+            Ok(Decision::Abandon)
         }
-        (Some(Ended::Expelled(why)), _) => turned_away(front, session, ctx, why).await,
-        (_, Some(unchanged)) => not_modified(front, session, ctx, *unchanged, hold.wait).await,
-        (_, None) => return unanswered,
-    };
-    if let Err(error) = answered {
-        tracing::debug!("a held request could not be answered: {error}");
+        (Some(Ended::Expelled(why)), _) => Ok(Decision::expel(why)),
+        (_, Some(unchanged)) => not_modified(&mut connection, ctx, *unchanged, hold.wait),
+        (_, None) => Ok(Decision::Abandon),
     }
-    unanswered
 }
 
-async fn turned_away(front: &Front, session: &mut Session, ctx: &mut Context, why: Expulsion) -> Result<()> {
-    let Some(route) = ctx.route.clone() else { return Ok(()) };
-    let cover = CoveredRequest::new(front, session, ctx, route, String::new());
-    refuse::expelled(cover.session, cover.ctx, why).await.map(drop)
-}
-
-async fn not_modified(
-    front: &Front,
-    session: &mut Session,
+fn not_modified(
+    connection: &mut Connection<'_>,
     ctx: &mut Context,
     mut unchanged: ResponseHeader,
     wait: Duration,
-) -> Result<()> {
-    upstream_path::answer(session.req_header(), &mut unchanged, ctx)?;
-    passthrough::rewrite_response(session, &mut unchanged, ctx)?;
+) -> Result<Decision> {
+    upstream_path::answer(connection.head(), &mut unchanged, ctx)?;
+    passthrough::rewrite_response(connection, &mut unchanged, ctx)?;
     if let Ok(applied) = HeaderValue::try_from(format!("wait={}", wait.as_secs())) {
         unchanged.insert_header("preference-applied", applied)?;
     }
-    (ctx.answer, ctx.status) = (LONG_POLL, Some(StatusCode::NOT_MODIFIED));
-    match home_after(front, session, ctx) {
-        Some(home) => {
-            let head = answer::head_bytes(StatusCode::NOT_MODIFIED, &unchanged.headers, b"", false);
-            respond::respond_and_go_on(home, session, &head, ctx.shared.config.limits.send_timeout).await
-        }
-        None => {
-            session.set_keepalive(None);
-            respond::respond(session, StatusCode::NOT_MODIFIED, &unchanged.headers, Bytes::new()).await
-        }
-    }
+    ctx.answer = LONG_POLL;
+    Ok(Decision::answer(StatusCode::NOT_MODIFIED, unchanged.headers.clone(), Bytes::new()))
 }

@@ -4,14 +4,13 @@
 //! The shard writes; this only says what is to be followed. Must not know: frames of resources.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, Version as HttpVersion, header};
+use http::{HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
-use pingora::Result;
-use pingora::proxy::Session;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
@@ -25,49 +24,27 @@ use crate::frame::{Format, PatchKind};
 use crate::front::access::admit::Visitor;
 use crate::front::access::client_limit::seat;
 use crate::front::application::Front;
+use crate::front::connection::Connection;
 use crate::front::context::Context;
 use crate::front::covered_request::CoveredRequest;
-use crate::front::decision::Fate;
-use crate::front::hand_over::{Departure, depart};
-use crate::front::refuse;
-use crate::front::request::{hosts, transport_choice};
+use crate::front::decision::{Decision, Departure, Refusal};
+use crate::front::request::transport_choice;
 use crate::hub::{Attendance, Resume, Subscription, Topic, View};
-use crate::listener::client_certificate;
-use crate::transport::{Envelope, Transport, answer};
+use crate::transport::{Envelope, Transport};
 
 /// New tokens of one client (`auth`) at once, and the time from one to the next after that: each may cost a question to
 /// an authentication server.
 const AUTH_BURST: u32 = 5;
 const AUTH_SPACING: Duration = Duration::from_secs(1);
 
-/// The 101, or what came instead.
-async fn accepted(session: &mut Session, ctx: &mut Context) -> Result<std::result::Result<Bytes, Fate>> {
-    let request = session.req_header();
-    match websocket_handshake::accept(&request.headers, request.version == HttpVersion::HTTP_11, None) {
-        Ok(headers) => {
-            let head = answer::head_bytes(StatusCode::SWITCHING_PROTOCOLS, &headers, b"", false);
-            Ok(Ok(head.freeze()))
-        }
-        Err(bad) => {
-            let more = websocket_handshake::refusal(bad.status);
-            Ok(Err(refuse::with_headers(session, ctx, bad.status, bad.detail, more).await?))
-        }
-    }
-}
-
 impl CoveredRequest<'_> {
     /// The envelope protocol on a covered URL: that resource is followed at once.
-    pub(in crate::front) async fn envelope(
-        &mut self,
-        attendance: Attendance,
-        view: &View,
-        seat: Seat,
-    ) -> Result<Fate> {
-        let greeting = match accepted(self.session, self.ctx).await? {
-            Ok(greeting) => greeting,
-            Err(fate) => return Ok(fate),
+    pub(super) fn envelope(&mut self, attendance: Attendance, view: &View, seat: Seat) -> Decision {
+        let greeting = match websocket_handshake::greeting(self.connection.head(), None) {
+            ControlFlow::Continue(greeting) => greeting,
+            ControlFlow::Break(decision) => return decision,
         };
-        let target = self.session.req_header().uri.path_and_query().map(|target| target.as_str());
+        let target = self.connection.head().uri.path_and_query().map(|target| target.as_str());
         let name: Arc<str> = target.unwrap_or_default().into();
         let shard = self.front.shared.fanout.choose();
         let pass = seat.pass().cloned().unwrap_or_default();
@@ -75,7 +52,7 @@ impl CoveredRequest<'_> {
         let visitor = Visitor {
             shared: self.front.shared.clone(),
             headers: self.headers.clone(),
-            query: self.session.req_header().uri.query().map(str::to_owned),
+            query: self.connection.head().uri.query().map(str::to_owned),
             certificate: self.certificate(),
             pass,
             proto: self.proto(),
@@ -95,55 +72,32 @@ impl CoveredRequest<'_> {
         let resume = if self.route.feed.is_some() { self.resume() } else { Resume::Start };
         let subscription = self.subscribe(attendance, Some(shard), Format::Envelope(None), resume, view);
         let following = vec![(name, 0, subscription)];
-        desk.open(self.front, self.session, self.ctx, greeting, following, seat).await
+        desk.open(greeting, following, seat)
     }
 }
 
 /// The envelope protocol at its own address, without a resource to begin with.
-pub(in crate::front) async fn serve(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
-    let request = session.req_header();
+pub(in crate::front) fn serve(front: &Front, connection: &Connection<'_>, ctx: &mut Context) -> Decision {
+    let request = connection.head();
     if !(transport_choice::is_websocket(&request.headers)
         && websocket_handshake::offers_ours(&request.headers))
     {
         let detail = "here is a WebSocket with the subprotocol pollcast.v1";
         let mut more = websocket_handshake::refusal(StatusCode::UPGRADE_REQUIRED);
         more.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
-        return refuse::with_headers(session, ctx, StatusCode::UPGRADE_REQUIRED, detail, more).await;
+        return Refusal::of(StatusCode::UPGRADE_REQUIRED, detail).with(more).decision();
     }
-    let visitor = visitor(front, session, ctx);
+    let visitor = Visitor::of(front, connection, ctx);
     let seat = match seat(&front.shared, ctx, None, true) {
         Ok(seat) => seat,
-        Err(reason) => return refuse::for_now(session, ctx, None, false, reason).await,
+        Err(reason) => return Decision::refuse_for_now(None, false, reason),
     };
-    let greeting = match accepted(session, ctx).await? {
-        Ok(greeting) => greeting,
-        Err(fate) => return Ok(fate),
+    let greeting = match websocket_handshake::greeting(request, None) {
+        ControlFlow::Continue(greeting) => greeting,
+        ControlFlow::Break(decision) => return decision,
     };
     let shard = front.shared.fanout.choose();
-    Desk::new(visitor, shard).open(front, session, ctx, greeting, Vec::new(), seat).await
-}
-
-/// The client of a request, as its many resources see it.
-pub(in crate::front) fn visitor(front: &Front, session: &Session, ctx: &Context) -> Visitor {
-    let request = session.req_header();
-    let host = request.headers.get(header::HOST).and_then(|value| value.to_str().ok());
-    let authority = host.or(request.uri.authority().map(|authority| authority.as_str()));
-    let mut headers = request.headers.clone();
-    // It speaks of the list in this request's body, and of no resource.
-    headers.remove(header::CONTENT_TYPE);
-    let authority = authority.map(str::to_ascii_lowercase);
-    Visitor {
-        host: hosts::polled(&front.listener, authority.clone()),
-        shared: front.shared.clone(),
-        headers,
-        query: request.uri.query().map(str::to_owned),
-        certificate: client_certificate::name(session),
-        pass: Arc::default(),
-        proto: if front.listener.tls.is_some() { "https" } else { "http" },
-        authority,
-        address: front.client_of(session),
-        is_bound: ctx.bond.is_some(),
-    }
+    Desk::new(visitor, shard).open(greeting, Vec::new(), seat)
 }
 
 /// One client's side of the protocol.
@@ -177,16 +131,8 @@ impl Desk {
         self.followed.lock().insert(name.clone(), followed);
     }
 
-    /// Hands the connection to its shard, and listens to it until it ends.
-    async fn open(
-        self,
-        front: &Front,
-        session: &mut Session,
-        ctx: &mut Context,
-        greeting: Bytes,
-        following: Vec<(Arc<str>, usize, Subscription)>,
-        seat: Seat,
-    ) -> Result<Fate> {
+    /// Has the connection handed to its shard, and listens to it until it ends.
+    fn open(self, greeting: Bytes, following: Vec<(Arc<str>, usize, Subscription)>, seat: Seat) -> Decision {
         let rules = crate::config::Websocket::default();
         let envelope = Envelope::new(rules.ping, rules.pong, rules.max_message, Instant::now())
             .of_frames(rules.frame_rate, rules.max_fragments);
@@ -198,9 +144,10 @@ impl Desk {
             following: Following::Many(following),
             seat: Some(seat.with_pass(self.visitor.pass.clone())),
             messages: Some(messages),
+            answered: None,
         };
         tokio::spawn(self.listen(queue));
-        depart(front, session, ctx, departure).await
+        Decision::HandOver(Box::new(departure))
     }
 
     async fn listen(mut self, mut queue: MessageQueue) {

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version as HttpVersion, header};
-use pingora::Result;
 
 use super::long_poll_http2;
 use crate::fanout::Seat;
@@ -15,7 +14,7 @@ use crate::frame::{Coding, Format};
 use crate::front::access::client_limit::staying;
 use crate::front::answer::repeats;
 use crate::front::covered_request::CoveredRequest;
-use crate::front::decision::Fate;
+use crate::front::decision::Decision;
 use crate::front::freshness;
 use crate::front::request::{content_coding, cors, delta_choice};
 use crate::hub::{Attendance, Resume, View};
@@ -24,7 +23,8 @@ use crate::resource::{IfNoneMatch, ResourceKey, Version};
 use crate::transport::{self, Common, Have, Held, LongPoll, Transport, answer};
 
 impl CoveredRequest<'_> {
-    pub(in crate::front) async fn long_poll(
+    /// Decides about a long-poll of a resource that may be followed.
+    pub(super) async fn long_poll(
         &mut self,
         key: &ResourceKey,
         attendance: Attendance,
@@ -32,7 +32,7 @@ impl CoveredRequest<'_> {
         is_confirmed: bool,
         asked: Duration,
         seat: Seat,
-    ) -> Result<Fate> {
+    ) -> Decision {
         self.is_patient = true;
         if self.route.feed.is_some()
             && let resume @ Resume::Item(_) = self.resume_of_long_poll()
@@ -43,7 +43,7 @@ impl CoveredRequest<'_> {
                 .await;
         }
         if self.has_cursor() {
-            return Ok(self.hold_by_cursor(attendance, view, asked, seat));
+            return self.hold_by_cursor(attendance, view, asked, seat);
         }
         let (Some(have), Some(frame)) = (self.has(view), &view.frame) else {
             return self.answer(key, view, is_confirmed).await;
@@ -55,7 +55,7 @@ impl CoveredRequest<'_> {
         }
         let patches = delta_choice::of_answer(&self.route, &self.headers, self.query.as_deref());
         if patches.is_none() && !self.admits(&frame.snapshot) {
-            return Ok(Fate::PassThrough(Bypass::Accept));
+            return Decision::PassThrough(Bypass::Accept);
         }
         let wait = asked.min(self.route.max_wait);
         let format = match patches {
@@ -76,12 +76,12 @@ impl CoveredRequest<'_> {
         format: Format,
         resume: Resume,
         seat: Seat,
-    ) -> Result<Fate> {
+    ) -> Decision {
         let deadline = Instant::now() + transport::hold(wait, fastrand::f64());
         let applied = format!("wait={}", wait.as_secs());
         let keep = self.keeps_alive();
         let http10 = self.version != HttpVersion::HTTP_11;
-        let is_http2 = self.session.is_http2();
+        let is_http2 = self.connection.is_http2();
         let extra = if is_http2 { Bytes::new() } else { self.held_fields(&applied, keep, http10) };
         let repeat = match (have, format) {
             (Have::Version(_), Format::Body(_)) if keep => {
@@ -114,7 +114,7 @@ impl CoveredRequest<'_> {
         }
         let shard = self.front.shared.fanout.choose();
         let subscription = self.subscribe(attendance, Some(shard), format, resume, view);
-        self.hand_over(shard, Bytes::new(), Transport::LongPoll(held), Some(subscription), seat).await
+        self.hand_over(shard, Bytes::new(), Transport::LongPoll(held), Some(subscription), seat)
     }
 
     /// The version that a long-poll says it has; of several the current one.

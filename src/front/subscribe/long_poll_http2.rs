@@ -4,39 +4,36 @@
 //! Must not know: shards, what an answer says.
 
 use http::HeaderValue;
-use pingora::Result;
 use tokio::time::sleep_until;
 
 use crate::fanout::{Staying, draining};
 use crate::front::covered_request::CoveredRequest;
-use crate::front::decision::Fate;
+use crate::front::decision::Decision;
 use crate::front::request::cors;
-use crate::front::respond;
 use crate::hub::Subscription;
 use crate::transport::{Answer, End, LongPoll};
 
-/// Waits for an answer, and gives it. `applied`: the wait that is granted, as `Preference-Applied` says it.
+/// Waits for an answer. `applied`: the wait that is granted, as `Preference-Applied` says it.
 pub(in crate::front) async fn hold(
     cover: &mut CoveredRequest<'_>,
     mut subscription: Subscription,
     stay: Staying,
     held: &LongPoll,
     applied: &str,
-) -> Result<Fate> {
+) -> Decision {
     let shared = cover.front.shared.clone();
     let metrics = shared.metrics.stream(crate::metrics::LONG_POLL, &cover.route.path);
     metrics.subscribers.inc();
     let answer = wait(cover, &mut subscription, stay, held).await;
     metrics.subscribers.dec();
     metrics.ended(answer.as_ref().map_or("client-gone", |answer| answer.reason));
-    let Some(Answer { status, mut headers, body, .. }) = answer else { return Ok(Fate::Answered) };
+    let Some(Answer { status, mut headers, body, .. }) = answer else { return Decision::Abandon };
     if let Ok(applied) = HeaderValue::try_from(applied) {
         headers.insert("preference-applied", applied);
     }
     cors::add(&mut headers, &cover.route, &cover.headers);
     cover.ctx.answer = crate::metrics::LONG_POLL;
-    respond::respond(cover.session, status, &headers, body).await?;
-    Ok(Fate::Answered)
+    Decision::answer(status, headers, body)
 }
 
 /// The answer; `None` if the client has gone.
@@ -61,7 +58,7 @@ async fn wait(
             biased;
             why = stay.is_over() => return Some(held.answer_to_end(End::Expelled(why), None)),
             _ = views.changed() => {}
-            _ = cover.session.downstream_session.read_body_or_idle(true) => return None,
+            () = cover.connection.has_gone() => return None,
             () = sleep_until(held.deadline().into()) => return Some(held.answer_to_deadline(Some(&view))),
             (retry, _) = draining(&mut ending) => {
                 return Some(held.answer_to_end(End::Drain { retry }, Some(&view)));

@@ -6,18 +6,15 @@
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
-use pingora::Result;
 
 use crate::config::Route;
-use crate::fanout::{Record, Seat, Stream, drive};
+use crate::fanout::{Following, Seat};
 use crate::frame::{Coding, Format};
-use crate::front::access::client_limit::staying;
 use crate::front::covered_request::CoveredRequest;
-use crate::front::decision::Fate;
+use crate::front::decision::{Boarding, Decision};
+use crate::front::freshness;
 use crate::front::request::{content_coding, cors, delta_choice};
-use crate::front::{freshness, refuse, respond};
-use crate::hub::{Attendance, Resume, Subscription, View};
-use crate::listener::http2;
+use crate::hub::{Attendance, Resume, View};
 use crate::metrics::Bypass;
 use crate::resource::{resume_switch, switch, version_of_tag};
 use crate::transport::{Framing, Sse, Transport, answer};
@@ -26,19 +23,20 @@ use crate::transport::{Framing, Sse, Transport, answer};
 const MAX_ITEM_ID: usize = 1024;
 
 impl CoveredRequest<'_> {
-    pub(super) async fn sse(
+    /// Decides about an event stream of a resource that may be followed.
+    pub(super) fn sse(
         &mut self,
         attendance: Attendance,
         view: &View,
         is_confirmed: bool,
         seat: Seat,
-    ) -> Result<Fate> {
+    ) -> Decision {
         if let Some(relayed) = freshness::refusal(view) {
-            return Ok(self.relay_to_push(relayed).await?.unwrap_or(Fate::PassThrough(Bypass::NotShareable)));
+            return self.relay_to_push(relayed).unwrap_or(Decision::PassThrough(Bypass::NotShareable));
         }
         if view.frame.as_ref().is_some_and(|frame| frame.sse().is_err()) {
             let detail = "the body is not text, and route says no `encoding: base64`";
-            return refuse::with(self.session, self.ctx, StatusCode::NOT_ACCEPTABLE, detail).await;
+            return Decision::refuse(StatusCode::NOT_ACCEPTABLE, detail);
         }
         let framing = match self.version {
             HttpVersion::HTTP_11 => Framing::Chunked,
@@ -51,7 +49,7 @@ impl CoveredRequest<'_> {
             Some(kind) => (sse.of_patches(), Format::SseDelta(kind, coding)),
             None => (sse, Format::Sse(coding)),
         };
-        let mut headers = refuse::event_stream_head();
+        let mut headers = answer::event_stream();
         let mut sse = match coding {
             Coding::Plain => sse,
             Coding::Deflated => {
@@ -68,22 +66,19 @@ impl CoveredRequest<'_> {
             Resume::From(version) if is_confirmed => Resume::FromConfirmed(version),
             resume => resume,
         };
-        if self.session.is_http2() {
+        if self.connection.is_http2() {
             let subscription = self.subscribe(attendance, None, format, resume, view);
-            return self.stream(headers, sse, subscription, seat).await;
+            let (opening, transport) = (sse.opening(), Transport::Sse(sse));
+            let following = Following::One(subscription);
+            return Decision::Board(Box::new(Boarding { headers, opening, transport, following, seat }));
         }
-        match framing {
-            Framing::Chunked => {
-                headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))
-            }
-            Framing::Bare => headers.insert(header::CONNECTION, HeaderValue::from_static("close")),
-        };
+        say_framing(&mut headers, framing);
         let http10 = framing == Framing::Bare;
         let mut greeting = answer::head_bytes(StatusCode::OK, &headers, b"", http10);
         greeting.extend_from_slice(&sse.opening());
         let shard = self.front.shared.fanout.choose();
         let subscription = self.subscribe(attendance, Some(shard), format, resume, view);
-        self.hand_over(shard, greeting.freeze(), Transport::Sse(sse), Some(subscription), seat).await
+        self.hand_over(shard, greeting.freeze(), Transport::Sse(sse), Some(subscription), seat)
     }
 
     /// Where a client comes from: what it names, and on a feed the parameter of the upstream's own cursor.
@@ -107,41 +102,14 @@ impl CoveredRequest<'_> {
         let query = || resume_switch(self.query.as_deref(), &self.route.switches);
         header.filter(|id| !id.is_empty()).or_else(query)
     }
+}
 
-    /// One HTTP/2 stream: it stays with its connection.
-    async fn stream(
-        &mut self,
-        headers: HeaderMap,
-        mut sse: Sse,
-        subscription: Subscription,
-        seat: Seat,
-    ) -> Result<Fate> {
-        let shared = self.front.shared.clone();
-        let head = respond::head(StatusCode::OK, &headers)?;
-        self.session.write_response_header(Box::new(head), false).await?;
-        let opening = sse.opening();
-        let transport = Transport::Sse(sse);
-        let metrics = shared.metrics.stream(transport.name(), &self.route.path);
-        self.ctx.taken = true;
-        self.ctx.answer = transport.name();
-        let record = Record::new(self.ctx.client);
-        http2::board(self.session, |session| async move {
-            let stream = Stream {
-                session,
-                transport,
-                subscription,
-                record,
-                metrics,
-                stall_timeout: shared.config.limits.stall_timeout,
-                ending: shared.ending.clone(),
-                stay: staying(&shared, &seat),
-            };
-            drive(stream, opening, shared.config.log.access).await;
-            drop(seat);
-        })
-        .await?;
-        Ok(Fate::Answered)
-    }
+/// Says in the head of HTTP/1 where the body ends.
+pub(super) fn say_framing(headers: &mut HeaderMap, framing: Framing) {
+    match framing {
+        Framing::Chunked => headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
+        Framing::Bare => headers.insert(header::CONNECTION, HeaderValue::from_static("close")),
+    };
 }
 
 /// How long a client waits before it comes back: each another time, so that not all come at once.

@@ -3,32 +3,29 @@
 //!
 //! Must not know: what is sent after the head.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
-use pingora::Result;
-use pingora::proxy::Session;
+use http::{HeaderMap, StatusCode, Version as HttpVersion};
+use pingora::http::RequestHeader;
 use tokio::task::JoinSet;
 
-use super::envelope::visitor;
-use super::sse::{heartbeat, retry};
-use crate::config::Switches;
-use crate::fanout::{Following, ManyStream, Record, drive_many};
+use super::sse::{heartbeat, retry, say_framing};
+use crate::config::{Route, Switches};
+use crate::fanout::{Following, Seat};
 use crate::frame::Format;
 use crate::front::access::admit::{Admitted, Refused, Visitor, Way};
-use crate::front::access::client_limit::{seat, staying};
+use crate::front::access::client_limit::seat;
 use crate::front::application::Front;
+use crate::front::connection::Connection;
 use crate::front::context::Context;
-use crate::front::decision::Fate;
-use crate::front::hand_over::{Departure, depart};
+use crate::front::decision::{Boarding, Decision, Departure};
 use crate::front::request::body::Body;
 use crate::front::request::route::Match;
 use crate::front::request::{body, cors, hosts};
-use crate::front::{refuse, respond};
 use crate::hub::{Resume, Subscription};
-use crate::listener::http2;
 use crate::resource::resume_switch;
 use crate::transport::{Framing, SseMany, Transport, answer, tags};
 
@@ -41,133 +38,134 @@ const NOTHING: [u8; 6] = [0; 6];
 /// Most resources of one stream, whatever the limits say.
 const MOST: usize = 200;
 
-/// Serves the stream.
-pub(in crate::front) async fn serve(front: &Front, session: &mut Session, ctx: &mut Context) -> Result<Fate> {
-    if cors::asks(session.req_header()) {
-        return cors::preflight_of_any(session, ctx, &front.shared.config).await;
+/// Decides about the stream.
+///
+/// # Errors
+/// The body of the request cannot be read.
+pub(in crate::front) async fn serve(
+    front: &Front,
+    mut connection: Connection<'_>,
+    ctx: &mut Context,
+) -> pingora::Result<Decision> {
+    if cors::asks(connection.head()) {
+        ctx.answer = "preflight";
+        return Ok(cors::preflight_of_any(&connection.head().headers, &front.shared.config));
     }
     let seat = match seat(&front.shared, ctx, None, true) {
         Ok(seat) => seat,
         Err(reason) => {
-            // As the first of them would refuse it, where the head says which that is.
-            let first = named(session).into_iter().next();
-            let route = first.and_then(|first| {
-                let host = hosts::routed(&front.listener, hosts::host(session.req_header()));
-                match front.shared.routes.find(host, first.split('?').next()?) {
-                    Match::Covered { route, .. } => Some(route),
-                    _ => None,
-                }
-            });
-            return refuse::for_now(session, ctx, route.as_deref(), true, reason).await;
+            let route = route_of_first(front, connection.head());
+            return Ok(Decision::refuse_for_now(route, true, reason));
         }
     };
-    let resources = match asked(session, ctx).await? {
-        Ok(resources) => resources,
-        Err(fate) => return Ok(fate),
+    let resources = match asked(&mut connection, ctx).await? {
+        ControlFlow::Continue(resources) => resources,
+        ControlFlow::Break(decision) => return Ok(decision),
     };
     let most = front.shared.config.limits.resources_per_client.min(MOST);
     if resources.is_empty() || resources.len() > most {
         let detail = format!("{} resources are asked for; 1 to {most} are possible", resources.len());
-        return refuse::with(session, ctx, StatusCode::BAD_REQUEST, &detail).await;
+        return Ok(Decision::refuse(StatusCode::BAD_REQUEST, detail));
     }
-    let visitor = visitor(front, session, ctx);
-    let pass = visitor.pass.clone();
-    let seat = seat.with_pass(pass.clone());
+    let visitor = Visitor::of(front, &connection, ctx);
+    let seat = seat.with_pass(visitor.pass.clone());
     let admitted = admit_all(visitor, &resources).await;
     let route = admitted.iter().find_map(|one| one.as_ref().ok().map(|one| one.route.clone()));
     let Some(route) = route else {
-        let refused = admitted.into_iter().find_map(std::result::Result::err);
+        let refused = admitted.into_iter().find_map(Result::err);
         let refused = refused.map(|refused| (refused.status, refused.detail));
         let (status, detail) = refused.unwrap_or((StatusCode::NOT_FOUND, "nothing of it can be had".into()));
-        return refuse::with(session, ctx, status, &detail).await;
+        return Ok(Decision::refuse(status, detail));
     };
-    let is_http11 = session.req_header().version == HttpVersion::HTTP_11;
+    Ok(follow(front, &connection, &route, (resources, admitted), seat))
+}
+
+/// The route of the first resource, where the head says which that is: a client that has no place is refused as that
+/// one would refuse it.
+fn route_of_first(front: &Front, request: &RequestHeader) -> Option<Arc<Route>> {
+    let first = named(request).into_iter().next()?;
+    let host = hosts::routed(&front.listener, hosts::host(request));
+    match front.shared.routes.find(host, first.split('?').next()?) {
+        Match::Covered { route, .. } => Some(route),
+        _ => None,
+    }
+}
+
+/// Has the client follow what was admitted, and tells it what was not. `route`: of the first resource.
+fn follow(
+    front: &Front,
+    connection: &Connection<'_>,
+    route: &Route,
+    (resources, admitted): (Vec<String>, Vec<Result<Admitted, Refused>>),
+    seat: Seat,
+) -> Decision {
+    let request = connection.head();
+    let is_http11 = request.version == HttpVersion::HTTP_11;
     let framing = if is_http11 { Framing::Chunked } else { Framing::Bare };
-    let known = known(session, resources.len());
-    let many = SseMany::new(framing, heartbeat(&route), retry(&route), known.clone(), Instant::now());
-    let mut headers = refuse::event_stream_head();
-    let is_http2 = session.is_http2();
-    match framing {
-        _ if is_http2 => None,
-        Framing::Chunked => headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
-        Framing::Bare => headers.insert(header::CONNECTION, HeaderValue::from_static("close")),
-    };
-    admit_origin(&mut headers, session, &admitted);
+    let known = known(request, resources.len());
+    let many = SseMany::new(framing, heartbeat(route), retry(route), known.clone(), Instant::now());
+    let mut headers = answer::event_stream();
+    let is_http2 = connection.is_http2();
+    if !is_http2 {
+        say_framing(&mut headers, framing);
+    }
+    admit_origin(&mut headers, &request.headers, &admitted);
     let mut opening = BytesMut::from(&many.opening()[..]);
     let shard = (!is_http2).then(|| front.shared.fanout.choose());
     let mut following = Vec::new();
     for (index, (name, one)) in resources.into_iter().zip(admitted).enumerate() {
         match one {
-            Ok(Admitted { route, attendance, hold, .. }) => {
-                pass.add(None, hold);
-                let held = attendance.topic().version_of(known[index]);
-                let resume = match held {
-                    None if known[index] == NOTHING => Resume::Start,
-                    None => Resume::Tag(known[index]),
-                    Some(version) if route.feed.is_some() => Resume::Item(version.to_string().into()),
-                    Some(version) => Resume::From(version),
-                };
-                let subscription = Subscription::new(attendance, shard, Format::Named, resume);
-                following.push((Arc::from(name), index, subscription));
+            Ok(one) => {
+                following.push((Arc::from(name), index, subscription(one, shard, known[index], &seat)))
             }
             Err(Refused { status, detail }) => {
                 opening.extend_from_slice(&many.error(&name, status.as_u16(), &detail));
             }
         }
     }
-    let transport = Transport::SseMany(Box::new(many));
+    let (transport, following) = (Transport::SseMany(Box::new(many)), Following::Many(following));
     let Some(shard) = shard else {
-        let head = respond::head(StatusCode::OK, &headers)?;
-        session.write_response_header(Box::new(head), false).await?;
-        ctx.taken = true;
-        ctx.answer = transport.name();
-        let shared = front.shared.clone();
-        let record = Record::new(ctx.client);
-        http2::board(session, |session| async move {
-            let stream = ManyStream {
-                session,
-                transport,
-                following,
-                record,
-                metrics: shared.metrics.clone(),
-                stall_timeout: shared.config.limits.stall_timeout,
-                ending: shared.ending.clone(),
-                stay: staying(&shared, &seat),
-            };
-            drive_many(stream, opening.freeze(), shared.config.log.access).await;
-            drop(seat);
-        })
-        .await?;
-        return Ok(Fate::Answered);
+        let opening = opening.freeze();
+        return Decision::Board(Box::new(Boarding { headers, opening, transport, following, seat }));
     };
     let mut greeting = answer::head_bytes(StatusCode::OK, &headers, b"", !is_http11);
     greeting.extend_from_slice(&opening);
-    let departure = Departure {
-        shard,
-        greeting: greeting.freeze(),
-        transport,
-        following: Following::Many(following),
-        seat: Some(seat),
-        messages: None,
+    let (greeting, seat) = (greeting.freeze(), Some(seat));
+    let departure = Departure { shard, greeting, transport, following, seat, messages: None, answered: None };
+    Decision::HandOver(Box::new(departure))
+}
+
+/// The client's position in one resource. `known`: the state with which it comes back.
+fn subscription(one: Admitted, shard: Option<u16>, known: [u8; 6], seat: &Seat) -> Subscription {
+    let Admitted { route, attendance, hold, .. } = one;
+    seat.pass().iter().for_each(|pass| pass.add(None, hold.clone()));
+    let resume = match attendance.topic().version_of(known) {
+        None if known == NOTHING => Resume::Start,
+        None => Resume::Tag(known),
+        Some(version) if route.feed.is_some() => Resume::Item(version.to_string().into()),
+        Some(version) => Resume::From(version),
     };
-    depart(front, session, ctx, departure).await
+    Subscription::new(attendance, shard, Format::Named, resume)
 }
 
 /// The resources that the query names.
-fn named(session: &Session) -> Vec<String> {
-    let query = session.req_header().uri.query().unwrap_or_default();
+fn named(request: &RequestHeader) -> Vec<String> {
+    let query = request.uri.query().unwrap_or_default();
     let values = query.split('&').filter_map(|pair| pair.strip_prefix("resource="));
     unique(values.map(|value| percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned()))
 }
 
-/// The resources that the request names, in its query or as a JSON list in its body; or what it was told instead.
-async fn asked(session: &mut Session, ctx: &mut Context) -> Result<std::result::Result<Vec<String>, Fate>> {
-    let (status, detail) = match session.req_header().method.as_str() {
-        "GET" => return Ok(Ok(named(session))),
-        "POST" | "QUERY" => match body::read(session, ctx, LIST_BYTES_MAX).await? {
-            Body::Refused(fate) => return Ok(Err(fate)),
+/// The resources that the request names, in its query or as a JSON list in its body. Breaks if it names none so.
+async fn asked(
+    connection: &mut Connection<'_>,
+    ctx: &Context,
+) -> pingora::Result<ControlFlow<Decision, Vec<String>>> {
+    let (status, detail) = match connection.head().method.as_str() {
+        "GET" => return Ok(ControlFlow::Continue(named(connection.head()))),
+        "POST" | "QUERY" => match body::read(connection, ctx, LIST_BYTES_MAX).await? {
+            Body::Refused(decision) => return Ok(ControlFlow::Break(decision)),
             Body::Whole(body) => match serde_json::from_slice::<Vec<String>>(&body) {
-                Ok(resources) => return Ok(Ok(unique(resources.into_iter()))),
+                Ok(resources) => return Ok(ControlFlow::Continue(unique(resources.into_iter()))),
                 Err(error) => {
                     (StatusCode::BAD_REQUEST, format!("the body is not a JSON list of paths: {error}"))
                 }
@@ -175,7 +173,7 @@ async fn asked(session: &mut Session, ctx: &mut Context) -> Result<std::result::
         },
         _ => (StatusCode::METHOD_NOT_ALLOWED, "GET, POST or QUERY".to_owned()),
     };
-    refuse::with(session, ctx, status, &detail).await.map(Err)
+    Ok(ControlFlow::Break(Decision::refuse(status, detail)))
 }
 
 /// Each once: the order names the states.
@@ -186,15 +184,14 @@ fn unique(resources: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 /// All at once: a cold one must not hold up the others.
-async fn admit_all(visitor: Visitor, resources: &[String]) -> Vec<std::result::Result<Admitted, Refused>> {
+async fn admit_all(visitor: Visitor, resources: &[String]) -> Vec<Result<Admitted, Refused>> {
     let visitor = Arc::new(visitor);
     let mut tasks = JoinSet::new();
     for (index, resource) in resources.iter().cloned().enumerate() {
         let visitor = visitor.clone();
         tasks.spawn(async move { (index, visitor.admit(&resource, Way::Sse).await) });
     }
-    let mut admitted: Vec<Option<std::result::Result<Admitted, Refused>>> =
-        resources.iter().map(|_| None).collect();
+    let mut admitted: Vec<Option<Result<Admitted, Refused>>> = resources.iter().map(|_| None).collect();
     while let Some(done) = tasks.join_next().await {
         if let Ok((index, result)) = done {
             admitted[index] = Some(result);
@@ -208,8 +205,7 @@ async fn admit_all(visitor: Visitor, resources: &[String]) -> Vec<std::result::R
 }
 
 /// The states that the client comes back with, by the place of their resources in its request.
-fn known(session: &Session, resources: usize) -> Vec<[u8; 6]> {
-    let request = session.req_header();
+fn known(request: &RequestHeader, resources: usize) -> Vec<[u8; 6]> {
     let header = request.headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let query = || resume_switch(request.uri.query(), &Switches::default());
     let id = header.map(str::to_owned).filter(|id| !id.is_empty()).or_else(query);
@@ -218,11 +214,7 @@ fn known(session: &Session, resources: usize) -> Vec<[u8; 6]> {
 
 /// Another origin may read the stream if every route on it lets that origin in; the others were
 /// refused one by one.
-fn admit_origin(
-    headers: &mut HeaderMap,
-    session: &Session,
-    admitted: &[std::result::Result<Admitted, Refused>],
-) {
+fn admit_origin(headers: &mut HeaderMap, request: &HeaderMap, admitted: &[Result<Admitted, Refused>]) {
     let routes = admitted.iter().filter_map(|one| one.as_ref().ok()).map(|one| &*one.route);
-    cors::add_of_all(headers, routes, &session.req_header().headers);
+    cors::add_of_all(headers, routes, request);
 }

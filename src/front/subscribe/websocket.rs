@@ -3,20 +3,17 @@
 //!
 //! Must not know: frames, but for the one that closes.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
-
-use bytes::Bytes;
-use http::{StatusCode, Version as HttpVersion};
-use pingora::Result;
 
 use super::asking::{Asking, Otherwise};
 use super::websocket_handshake;
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format, State};
 use crate::front::covered_request::CoveredRequest;
-use crate::front::decision::Fate;
-use crate::front::request::content_coding::{self, Deflate};
-use crate::front::{freshness, refuse};
+use crate::front::decision::Decision;
+use crate::front::freshness;
+use crate::front::request::content_coding;
 use crate::hub::{Attendance, Outcome, Resume, View};
 use crate::metrics::Bypass;
 use crate::transport::{Step, Transport, WebSocket, answer, close, code};
@@ -38,41 +35,34 @@ impl CoveredRequest<'_> {
         websocket_handshake::offers_others(&self.headers) && !matches!(self.ctx.asking, Asking::Unwanted(_))
     }
 
-    pub(super) async fn websocket(
-        &mut self,
-        attendance: Attendance,
-        view: &View,
-        seat: Seat,
-    ) -> Result<Fate> {
+    /// Decides about a WebSocket of a resource that may be followed.
+    pub(super) fn websocket(&mut self, attendance: Attendance, view: &View, seat: Seat) -> Decision {
         let is_ours = websocket_handshake::offers_ours(&self.headers);
         if !is_ours && has_nothing_to_send(view) {
-            return Ok(self.ask_first(Otherwise::CloseNotFound));
+            return self.ask_first(Otherwise::CloseNotFound);
         }
         if let Some(relayed) = freshness::refusal(view) {
             if relayed.status.is_redirection() && !attendance.topic().key().is_private() {
-                return Ok(self
-                    .relay_to_push(relayed)
-                    .await?
-                    .unwrap_or(Fate::PassThrough(Bypass::NotShareable)));
+                return self.relay_to_push(relayed).unwrap_or(Decision::PassThrough(Bypass::NotShareable));
             }
             let close = match relayed.status.as_u16() {
                 404 | 410 => code::NOT_FOUND,
                 403 => code::FORBIDDEN,
                 _ => code::UNAUTHORIZED,
             };
-            return self.closed(close, "the upstream refuses", seat).await;
+            return self.closed(close, "the upstream refuses", seat);
         }
         if is_ours {
-            return self.envelope(attendance, view, seat).await;
+            return self.envelope(attendance, view, seat);
         }
         let key = attendance.topic().key();
         let deflate = match answer::is_compressed(key, &self.route) {
             true => content_coding::deflate(&self.headers),
             false => None,
         };
-        let greeting = match self.handshake(deflate).await? {
-            Ok(greeting) => greeting,
-            Err(fate) => return Ok(fate),
+        let greeting = match websocket_handshake::greeting(self.connection.head(), deflate) {
+            ControlFlow::Continue(greeting) => greeting,
+            ControlFlow::Break(decision) => return decision,
         };
         let rules = &self.route.websocket;
         let rate = rules.send.as_ref().map_or(0, |send| send.rate);
@@ -86,42 +76,22 @@ impl CoveredRequest<'_> {
         let resume = if self.route.feed.is_some() { self.resume() } else { Resume::Start };
         let shard = self.front.shared.fanout.choose();
         let subscription = self.subscribe(attendance, Some(shard), Format::WebSocket(coding), resume, view);
-        self.hand_over(shard, greeting, Transport::WebSocket(websocket), Some(subscription), seat).await
-    }
-
-    /// The 101 of this request, or what it got instead.
-    async fn handshake(&mut self, deflate: Option<Deflate>) -> Result<std::result::Result<Bytes, Fate>> {
-        match websocket_handshake::accept(&self.headers, self.version == HttpVersion::HTTP_11, deflate) {
-            Ok(headers) => {
-                let head = answer::head_bytes(StatusCode::SWITCHING_PROTOCOLS, &headers, b"", false);
-                Ok(Ok(head.freeze()))
-            }
-            Err(bad) => {
-                let more = websocket_handshake::refusal(bad.status);
-                let fate = refuse::with_headers(self.session, self.ctx, bad.status, bad.detail, more).await?;
-                Ok(Err(fate))
-            }
-        }
+        self.hand_over(shard, greeting, Transport::WebSocket(websocket), Some(subscription), seat)
     }
 
     /// Accepts a handshake only to close with a code: browsers see no status.
-    pub(in crate::front) async fn closed(
-        &mut self,
-        code: u16,
-        text: &'static str,
-        seat: Seat,
-    ) -> Result<Fate> {
-        let greeting = match self.handshake(None).await? {
-            Ok(greeting) => greeting,
-            Err(fate) => return Ok(fate),
+    pub(in crate::front) fn closed(&mut self, code: u16, text: &'static str, seat: Seat) -> Decision {
+        let greeting = match websocket_handshake::greeting(self.connection.head(), None) {
+            ControlFlow::Continue(greeting) => greeting,
+            ControlFlow::Break(decision) => return decision,
         };
         let Step::Finish(frame, _) = close(code, text, "refused") else {
-            return Ok(Fate::PassThrough(Bypass::Transport));
+            return Decision::PassThrough(Bypass::Transport);
         };
         let greeting = [greeting, frame.first].concat();
         let rules = &self.route.websocket;
         let websocket = WebSocket::new(rules.ping, rules.pong, rules.max_message, 0, Instant::now());
         let shard = self.front.shared.fanout.choose();
-        self.hand_over(shard, greeting.into(), Transport::WebSocket(websocket), None, seat).await
+        self.hand_over(shard, greeting.into(), Transport::WebSocket(websocket), None, seat)
     }
 }

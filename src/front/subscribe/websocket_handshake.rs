@@ -2,10 +2,16 @@
 //!
 //! Must not know: what is sent afterwards.
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
+use pingora::http::RequestHeader;
 use tungstenite::handshake::derive_accept_key;
 
+use crate::front::decision::{Decision, Refusal};
 use crate::front::request::content_coding::Deflate;
+use crate::transport::answer;
 
 /// Why a handshake is refused, with the fields that say what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +92,20 @@ pub(in crate::front) fn refusal(status: StatusCode) -> HeaderMap {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     headers
+}
+
+/// The 101 of a request. Breaks with a refusal if it is no handshake.
+pub(super) fn greeting(request: &RequestHeader, deflate: Option<Deflate>) -> ControlFlow<Decision, Bytes> {
+    match accept(&request.headers, request.version == HttpVersion::HTTP_11, deflate) {
+        Ok(headers) => {
+            let head = answer::head_bytes(StatusCode::SWITCHING_PROTOCOLS, &headers, b"", false);
+            ControlFlow::Continue(head.freeze())
+        }
+        Err(bad) => {
+            let refused = Refusal::of(bad.status, bad.detail).with(refusal(bad.status));
+            ControlFlow::Break(refused.decision())
+        }
+    }
 }
 
 #[cfg(test)]

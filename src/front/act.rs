@@ -1,0 +1,106 @@
+//! Acts on what was decided about a request: the one file that answers, refuses and hands over.
+//!
+//! Must not know: why anything was decided.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use pingora::Result;
+use pingora::proxy::Session;
+
+use super::application::Front;
+use super::context::Context;
+use super::covered_request::keeps_alive;
+use super::decision::{Afterwards, Answer, Decision, Refusal};
+use super::{hand_over, refuse, respond};
+use crate::fanout::Home;
+use crate::metrics::Bypass;
+use crate::transport::answer;
+
+/// Does what was decided. Returns why the request passes through, or `None` if nothing is left to do for it.
+pub(super) async fn act(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut Context,
+    decision: Decision,
+) -> Result<Option<Bypass>> {
+    match decision {
+        Decision::PassThrough(reason) => return Ok(Some(reason)),
+        Decision::Answer(Answer { status, phrase, headers, body }) => {
+            respond::respond(session, (status, phrase.as_deref()), &headers, body).await?;
+        }
+        // The others are seldom, and the future of every request holds this one.
+        Decision::Refuse(refusal) => Box::pin(refuse_as(front, session, ctx, *refusal)).await?,
+        Decision::RefuseForNow(now) => Box::pin(refuse::for_now(session, ctx, &now)).await?,
+        Decision::HandOver(departure) => Box::pin(hand_over::depart(front, session, ctx, *departure)).await?,
+        Decision::Board(boarding) => Box::pin(hand_over::board(front, session, ctx, *boarding)).await?,
+        Decision::Abandon => {}
+    }
+    Ok(None)
+}
+
+/// Does what was decided about a request that was held beside the API: its answer takes the place of one that was not
+/// read to its end, and goes out on a connection that lives on, where it can. Pingora would end it.
+///
+/// # Errors
+/// The answer could not be written.
+pub(super) async fn act_instead(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut Context,
+    decision: Decision,
+) -> Result<()> {
+    let Decision::Answer(Answer { status, headers, body, .. }) = decision else {
+        return act(front, session, ctx, decision).await.map(drop);
+    };
+    ctx.status = Some(status);
+    let Some(home) = home_after(front, session, ctx) else {
+        session.set_keepalive(None);
+        return respond::respond(session, (status, None), &headers, body).await;
+    };
+    let mut whole = answer::head_bytes(status, &headers, b"", false);
+    whole.extend_from_slice(&body);
+    respond::respond_and_go_on(home, session, &whole, ctx.shared.config.limits.send_timeout).await
+}
+
+async fn refuse_as(front: &Front, session: &mut Session, ctx: &mut Context, refusal: Refusal) -> Result<()> {
+    let (afterwards, label) = (refusal.afterwards, refusal.label);
+    if afterwards == Afterwards::GoesOn
+        && let Some(home) = home_after(front, session, ctx)
+    {
+        return refuse_and_go_on(home, session, ctx, refusal).await;
+    }
+    if afterwards != Afterwards::Usual {
+        session.set_keepalive(None);
+    }
+    ctx.answer = label;
+    let refused = refuse::refuse(session, ctx, refusal).await;
+    if afterwards == Afterwards::Shutdown {
+        session.downstream_session.shutdown().await;
+    }
+    refused
+}
+
+/// Refuses on a connection that lives on: Pingora would end it, as the API's answer was not read to its end.
+async fn refuse_and_go_on(
+    home: &Arc<dyn Home>,
+    session: &mut Session,
+    ctx: &mut Context,
+    refusal: Refusal,
+) -> Result<()> {
+    let status: StatusCode = refusal.status;
+    ctx.answer = refusal.label;
+    let (headers, body) = refuse::problem(session, ctx, refusal);
+    let mut whole = answer::head_bytes(status, &headers, b"", false);
+    whole.extend_from_slice(&body);
+    ctx.status = Some(status);
+    respond::respond_and_go_on(home, session, &whole, ctx.shared.config.limits.send_timeout).await
+}
+
+/// Where a connection of HTTP/1 goes on that serves another request after an answer in the API's place. Returns `None`
+/// if it does not.
+fn home_after<'a>(front: &'a Front, session: &Session, ctx: &Context) -> Option<&'a Arc<dyn Home>> {
+    let request = session.req_header();
+    let keeps = ctx.bond.is_none() && keeps_alive(&request.headers, request.version, &ctx.shared);
+    front.home.get().filter(|_| keeps && !session.is_http2())
+}
