@@ -264,6 +264,7 @@ impl Route {
             refreshes_parent: true,
             write_wait: seconds(1),
             hold_not_modified: None,
+            clustered: true,
         }
     }
 }

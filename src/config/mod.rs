@@ -7,6 +7,7 @@
 
 mod admin;
 mod change;
+mod cluster;
 mod credential_names;
 mod defaults;
 mod environment;
@@ -37,6 +38,7 @@ mod yaml;
 
 pub use admin::{Admin, AdminAddress};
 pub use change::{ArrayKey, Change, Cursor, Delta, Feed, LinePattern, Members, Order, Pages};
+pub use cluster::{Cluster, ClusterEngine, WhenLost};
 pub use credential_names::says_credential;
 pub use framing_names::FRAMING_NAMES;
 pub use identity::{Authenticate, TokenPlaces};

@@ -115,6 +115,8 @@ pub struct Route {
     pub write_wait: Duration,
     /// Ordinary conditional polls that would be answered 304 are held this long (contract §3).
     pub hold_not_modified: Option<Duration>,
+    /// Its polls are shared with the other nodes, if there is a `cluster`.
+    pub clustered: bool,
 }
 
 impl Route {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::admin::Admin;
+use super::cluster::Cluster;
 use super::listeners::Listener;
 use super::problem::Problem;
 use super::process::{Drain, Limits, Log, Threads, Upgrade};
@@ -40,6 +41,8 @@ pub struct Config {
     pub version_key: Option<Secret>,
     /// What is logged, and how.
     pub log: Log,
+    /// The nodes that polls are shared with; `None` if there are none.
+    pub cluster: Option<Arc<Cluster>>,
     /// Times that no key changes; tests shorten them.
     pub times: Times,
     /// Settings that are allowed but look like mistakes: the operator is told of them.

@@ -5,6 +5,7 @@
 //! Must not know: defaults, bounds, what goes together.
 
 mod change;
+mod cluster;
 mod identity;
 mod poll;
 mod route;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 pub use change::{
     ArrayKeySetting, ChangeSetting, DeltaSetting, FeedSetting, OneOrSeveral, Pages, ToleranceSetting,
 };
+pub use cluster::{Cluster, EngineTls};
 pub use identity::{ApiKeys, AuthenticateSetting, Authorize, Forward, Issuer, Jwt, Key, TokenPlaces};
 pub use poll::{AuthSetting, Basic, BatchSetting, Digest, Interval, OAuth, PollSetting};
 pub use route::{
@@ -55,6 +57,8 @@ pub struct File {
     pub version_key: Option<SecretText>,
     /// What is logged, and how.
     pub log: Option<Log>,
+    /// Nodes that poll each resource once together; left out: each polls for itself.
+    pub cluster: Option<Cluster>,
 }
 
 /// One address where clients connect.

@@ -135,6 +135,9 @@ pub struct RouteSettings {
     pub write_wait: Option<Time>,
     /// Hold conditional polls that would be answered 304, or `off`.
     pub hold_not_modified: Option<Time>,
+    /// Whether its polls are shared with the other nodes (`auto`, with `cluster`) or each node polls for itself (`off`).
+    #[schemars(extend("enum" = ["auto", "off"]))]
+    pub cluster: Option<Text>,
 }
 
 /// `unset`, `public`, `authorize`, or `{ by: [...] }`.

@@ -80,6 +80,13 @@ routes:
     upstream: api
     share: authorize
     authenticate: { jwt: { algorithms: [HS256], keys: [{ secret: \"change me, change me, change me!\" }] } }
+cluster:
+  servers: [redis.internal:6379]
+  sentinel: pollcast
+  username: pollcast
+  password: none
+  tls: { sni: redis.internal }
+  secret: \"change me, change me, change me!\"
 defaults:
   cors: { origins: [\"https://shop.example.com\"] }
   websocket: { send: { path: /messages } }

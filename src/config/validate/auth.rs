@@ -160,7 +160,7 @@ pub fn password(
 }
 
 /// Reads a secret, or the file that `${file:…}` names.
-fn text_or_file(
+pub fn text_or_file(
     place: &Place,
     said: &raw::FileText,
     form: SecretForm,

@@ -10,6 +10,7 @@ mod authority;
 mod batch;
 mod budget;
 mod change;
+mod cluster;
 mod context;
 mod headers;
 mod identity;
@@ -69,6 +70,7 @@ pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings)
         threads: threads(file, findings),
         version_key: version_key(at!(root, file.version_key), findings),
         log: log(file, findings),
+        cluster: cluster::cluster(file, base_dir, &routes, findings),
         listeners,
         admin,
         upstreams,

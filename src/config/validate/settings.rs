@@ -72,6 +72,7 @@ pub fn apply(
     findings.time(at!(place, raw.write_wait), Duration::ZERO..=30 * SECOND, &mut route.write_wait);
     let holds = 100 * MILLISECOND..=8 * SECOND;
     findings.time_or_off(at!(place, raw.hold_not_modified), holds, &mut route.hold_not_modified);
+    findings.choice(at!(place, raw.cluster), &[("auto", true), ("off", false)], &mut route.clustered);
 }
 
 /// Checks that the settings fit together once all are read.

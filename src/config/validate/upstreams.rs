@@ -162,7 +162,7 @@ fn servers(
 }
 
 /// Returns why this is no `host:port`. `None` if it is one.
-fn unreachable_address(address: &str) -> Option<&'static str> {
+pub(super) fn unreachable_address(address: &str) -> Option<&'static str> {
     if address.contains("://") {
         return Some("is a URL; write only host:port, and \"tls: {}\" beside it for https");
     }

@@ -96,6 +96,7 @@ pub(crate) fn route() -> Route {
         refreshes_parent: true,
         write_wait: SECOND,
         hold_not_modified: None,
+        clustered: true,
     }
 }
 
@@ -125,6 +126,7 @@ pub(crate) fn poll() -> Poll {
 
 pub(crate) fn config(route: Route) -> Config {
     Config {
+        cluster: None,
         warnings: Vec::new(),
         listeners: Vec::new(),
         admin: None,

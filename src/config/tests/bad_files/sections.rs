@@ -187,6 +187,80 @@ pollcast.yaml:10: admin.token: must be visible ASCII without spaces"#
 }
 
 #[test]
+fn what_is_wrong_with_a_cluster_is_told() {
+    const SECRET: &str = "secret: 0123456789abcdef0123456789abcdef";
+    for (cluster, wanted) in [
+        (SECRET, ": key \"servers\" is missing"),
+        ("servers: [a:1]", ": key \"secret\" is missing"),
+        (
+            "servers: [a:1], secret: short",
+            ".secret: is too short for what names and seals everything; at least 32 characters",
+        ),
+        (
+            &format!("servers: [a:1], {SECRET}, previous_secret: short"),
+            ".previous_secret: is too short for what names and seals everything; at least 32 characters",
+        ),
+        (&format!("servers: [], {SECRET}"), ".servers: is empty; at least one server is needed"),
+        (
+            &format!("servers: [\"redis://a:1\"], {SECRET}"),
+            ".servers[0]: \"redis://a:1\" is a URL; write only host:port, and \"tls: {}\" beside it for https",
+        ),
+        (&format!("servers: [a:1, a:1], {SECRET}"), ".servers[1]: \"a:1\" is there twice"),
+        (&format!("servers: [a:1], {SECRET}, engine: nats"), ".engine: \"nats\" is not one of redis"),
+        (
+            &format!("servers: [a:1], {SECRET}, name: \"a b\""),
+            ".name: \"a b\" is no name of 1 to 64 letters, digits, \"-\", \"_\" and \".\"",
+        ),
+        (
+            &format!("servers: [a:1], {SECRET}, lease: 100ms"),
+            ".lease: \"100ms\" is too short; at least 300ms",
+        ),
+        (
+            &format!("servers: [a:1], {SECRET}, timeout: 2s"),
+            ".timeout: is longer than lease: a node would lose its resources before it notices that the engine hangs",
+        ),
+        (
+            &format!("servers: [a:1], {SECRET}, when_lost: wait"),
+            ".when_lost: \"wait\" is not one of poll, hold",
+        ),
+        (&format!("servers: [a:1], {SECRET}, private: on"), ".private: \"on\" is not one of local, shared"),
+        (
+            &format!("servers: [a:1], {SECRET}, max_value: 1KiB"),
+            ".max_value: \"1KiB\" is too small; at least 4KiB",
+        ),
+        (
+            &format!("servers: [a:1], {SECRET}, tls: {{ sni: 127.0.0.1 }}"),
+            ".tls.sni: \"127.0.0.1\" is not a DNS name",
+        ),
+    ] {
+        let told = refused(&format!("{SMALLEST}cluster: {{ {cluster} }}\n"));
+        assert_eq!(told, format!("pollcast.yaml:4: cluster{wanted}"));
+    }
+}
+
+#[test]
+fn what_goes_badly_with_a_cluster_is_a_warning() {
+    let warned = |settings: &str, cluster: &str| {
+        let cluster =
+            format!("cluster: {{ servers: [a:1], secret: 0123456789abcdef0123456789abcdef, {cluster} }}");
+        let config = super::super::loaded(&format!("{ROUTE}{settings}{cluster}\n"));
+        config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(warned("", "lease: 1s"), "");
+    let told = warned("    poll: { interval: 1s }\n", "lease: 700ms");
+    assert!(told.contains("cluster.lease: is more than 0.6 of the shortest poll.interval (1s)"), "{told}");
+    assert_eq!(warned("    poll: { interval: 1s }\n    cluster: off\n", "lease: 700ms"), "");
+    let told = warned("", "private: shared, when_lost: hold");
+    assert!(told.contains("cluster.when_lost: with private: shared"), "{told}");
+    assert_eq!(warned("", "private: shared"), "");
+    let cluster = "cluster: { servers: [a:1], secret: 0123456789abcdef0123456789abcdef }";
+    let batch = "    poll: { batch: { param: ids, items: /items, key: /id } }\n";
+    let text = format!("{ROUTE}{batch}{cluster}\n").replace("/prices", "/prices/{id}");
+    let warnings = super::super::loaded(&text).warnings;
+    assert!(warnings.iter().any(|told| told.to_string().contains("spread over the nodes")), "{warnings:?}");
+}
+
+#[test]
 fn the_place_of_an_upgrade_is_a_path_that_a_socket_can_have() {
     let long = "x".repeat(90);
     let told = |upgrade: &str| refused(&format!("{SMALLEST}upgrade: {upgrade}\n"));
