@@ -5,6 +5,7 @@
 //! | `support` | no claims: a scriptable legacy API, real clients, the process under test |
 //! | `support_works` | the tools above show every misbehaviour as it is, so a green test means something |
 //! | `contract` | what clients and upstreams see: polls, streams, sockets, held polls, shared polls |
+//! | `cluster` | several nodes poll once together, and the engine between them may fail in every way it can |
 //! | `hostile` | what hostile clients and upstreams try, in tables, and how each try is answered |
 //! | `faults` | no client loses, repeats or goes back, whatever upstream, network and other clients do; nothing leaks |
 //! | `leaks` | two users and an anonymous client: no byte that one receives is another's, whatever the options are |
@@ -15,6 +16,7 @@
 //! | `layers` | the source keeps the architecture: which file may import which, which may name the proxy, file sizes |
 
 mod bodies;
+mod cluster;
 mod contract;
 mod differential;
 mod faults;

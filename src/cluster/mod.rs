@@ -1,7 +1,164 @@
-//! Several nodes that poll each resource once together (contract §13).
+//! Several nodes that poll each resource once together (contract §13): the engine between them, what it sees, which node
+//! holds what.
 //!
 //! `simulation` holds the rules of `poll/standing` against everything that fails. Must not know: clients, rules of routes,
 //! the proxy.
 
+mod beats;
+pub mod engine;
+mod errands;
+mod form;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod hearing;
+pub mod members;
+mod membership;
+mod message;
+mod naming;
+mod node;
+mod record;
+#[cfg(feature = "redis")]
+pub mod redis;
+pub mod seal;
+mod seat;
 #[cfg(test)]
 mod simulation;
+#[cfg(feature = "redis")]
+mod tls;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::config::{Config, Route};
+use crate::metrics::ClusterMetrics;
+use crate::poll::backplane::{Backplane, Inbox, Membership};
+use crate::resource::ResourceKey;
+use engine::Failed;
+use membership::Member;
+use node::Node;
+use seat::{Seat, Settings};
+
+/// Shortest life of a record without a write.
+const KEEP_MIN: Duration = Duration::from_secs(600);
+
+/// This node's side of a cluster, on a thread of its own: a slow engine starves no poll.
+pub struct Others {
+    node: Arc<Node>,
+    handle: Handle,
+    /// Ends the thread when it is dropped.
+    _ends: oneshot::Sender<()>,
+}
+
+/// What a node knows of another one, or of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownNode {
+    /// What people call it.
+    pub node: String,
+    /// The version of pollcast.
+    pub build: String,
+    /// How many resources it holds.
+    pub seats: u64,
+    /// How long ago it was heard.
+    pub heard: Duration,
+}
+
+impl Others {
+    /// Begins to connect to the engine that the configuration names. Returns `None` if it names none.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    #[cfg(feature = "redis")]
+    pub fn start(config: &Config, metrics: ClusterMetrics) -> std::io::Result<Option<Others>> {
+        let Some(settings) = &config.cluster else { return Ok(None) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (ends, ended) = oneshot::channel::<()>();
+        let (engine, mut events) = {
+            let _inside = handle.enter();
+            redis::Redis::start(settings)
+        };
+        let node = Node::new(Arc::new(engine), settings, config, metrics);
+        let working = node.clone();
+        let work = move || {
+            runtime.block_on(async move {
+                let hearing = working.clone();
+                let hear = async move {
+                    while let Some(event) = events.next().await {
+                        hearing.event(event);
+                    }
+                };
+                tokio::select! {
+                    () = hear => {}
+                    () = beats::run(working.clone()) => {}
+                    () = errands::run(working) => {}
+                    _ = ended => {}
+                }
+            });
+        };
+        std::thread::Builder::new().name("cluster".to_owned()).spawn(work)?;
+        Ok(Some(Others { node, handle, _ends: ends }))
+    }
+
+    /// Lets the other nodes take over what this one holds, and ends its session: before a shutdown, or for maintenance.
+    ///
+    /// # Errors
+    /// The engine did not take it: the others take over when the lease ends.
+    pub async fn leave(&self) -> Result<(), Failed> {
+        let node = self.node.clone();
+        let leaving = self.handle.spawn(async move { node.leave().await });
+        leaving.await.unwrap_or_else(|_| {
+            Err(Failed { loss: engine::Loss::Connection, message: "the cluster has ended".to_owned() })
+        })
+    }
+
+    /// What people call this node.
+    pub fn node(&self) -> String {
+        self.node.name()
+    }
+
+    /// For how long the engine has been lost. Returns `None` while it can be had.
+    pub fn alone_for(&self) -> Option<Duration> {
+        self.node.state.lock().lost_since.map(|since| since.elapsed())
+    }
+
+    /// The other nodes, as they say of themselves.
+    pub fn others(&self) -> Vec<KnownNode> {
+        let now = Instant::now();
+        let state = self.node.state.lock();
+        let known = state.told.values().map(|(beat, at)| KnownNode {
+            node: beat.node.clone(),
+            build: beat.build.clone(),
+            seats: beat.seats,
+            heard: now.duration_since(*at),
+        });
+        known.collect()
+    }
+}
+
+impl Backplane for Others {
+    fn attend(
+        &self,
+        key: &ResourceKey,
+        route: &Arc<Route>,
+        inbox: Arc<Inbox>,
+    ) -> Option<Arc<dyn Membership>> {
+        if !route.clustered || (key.is_private() && !self.node.settings.shares_private) {
+            return None;
+        }
+        let parts = naming::parts(key, self.node.fingerprint(route.index)?);
+        let parts = || parts.iter().map(Vec::as_slice);
+        let settings = Settings {
+            is_private: key.is_private(),
+            keep: KEEP_MIN.max(route.stale_if_error).max(route.poll.linger),
+            history: route.feed.as_ref().map_or(0, |feed| u32::try_from(feed.history).unwrap_or(u32::MAX)),
+            body_bytes_max: route.poll.max_body,
+        };
+        let (name, seal) = (self.node.secret.name(parts()), self.node.secret.record(parts()));
+        let seat = Arc::new(Seat::new(name, seal, inbox, settings));
+        self.node.add(&seat);
+        Some(Arc::new(Member { node: self.node.clone(), seat }))
+    }
+}

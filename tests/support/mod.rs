@@ -14,6 +14,7 @@ pub mod openssl;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod redis;
 pub mod reply;
 mod serving;
 pub mod sse;

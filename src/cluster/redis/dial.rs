@@ -1,0 +1,196 @@
+//! Making connections to Redis: which server is the primary, TLS, and who this node is.
+//!
+//! Files (password, certificates) are read again for each attempt. Every attempt has a bound.
+//! Must not know: commands of the cluster, when to try again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::{MultiplexedConnection, PubSub, PubSubStream};
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, Value};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::keys::Keys;
+use super::pair::{Pair, Script, failed};
+use super::reply::Reply;
+use super::rights;
+use crate::cluster::engine::{Failed, Loss};
+use crate::cluster::seal::Name;
+use crate::cluster::tls;
+use crate::config::{Cluster, SecretFile};
+
+/// What one attempt may take: name, connection, TLS, password, scripts.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a stream of bytes has to be.
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// Makes connections to one engine.
+pub(super) struct Dialer {
+    cluster: Arc<Cluster>,
+    keys: Keys,
+    /// The server that is tried next.
+    next: usize,
+    /// The server that was tried last.
+    place: String,
+    /// Where a Redis Cluster said that the keys are.
+    moved: Option<String>,
+}
+
+impl Dialer {
+    pub(super) fn new(cluster: Arc<Cluster>, keys: Keys) -> Dialer {
+        let place = cluster.servers.first().cloned().unwrap_or_default();
+        Dialer { cluster, keys, next: 0, place, moved: None }
+    }
+
+    /// The server that was tried last.
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    pub(super) fn lease(&self) -> Duration {
+        self.cluster.lease
+    }
+
+    /// A pair of connections to the primary. Each call tries the next server.
+    pub(super) async fn dial(&mut self) -> Result<(Pair, PubSubStream), Failed> {
+        let result = timeout(DIAL_TIMEOUT, self.pair()).await;
+        let result = result.unwrap_or_else(|_| {
+            let message = format!("no connection within {DIAL_TIMEOUT:?}");
+            Err(Failed { loss: Loss::Timeout, message })
+        });
+        if result.is_err() {
+            self.next = self.next.wrapping_add(1);
+        }
+        result.map_err(|failed| Failed { message: format!("{}: {}", self.place, failed.message), ..failed })
+    }
+
+    async fn pair(&mut self) -> Result<(Pair, PubSubStream), Failed> {
+        let server = self.cluster.servers[self.next % self.cluster.servers.len()].clone();
+        self.place = match (self.moved.take(), &self.cluster.sentinel) {
+            (Some(moved), _) => moved,
+            (None, Some(watched)) => {
+                self.place.clone_from(&server);
+                self.primary(&server, watched).await?
+            }
+            (None, None) => server,
+        };
+        let who = self.who().await;
+        let (commands, driver) = self.commands(&self.place, &who).await?;
+        let hearing =
+            PubSub::new(&who, self.wire(&self.place).await?).await.map_err(|error| failed(&error))?;
+        let (sink, messages) = hearing.split();
+        let pair = Pair::new(commands, driver, sink, self.cluster.timeout).await?;
+        self.try_out(&pair).await?;
+        Ok((pair, messages))
+    }
+
+    /// Runs a script that writes: whatever would refuse the others is told now.
+    async fn try_out(&mut self, pair: &Pair) -> Result<(), Failed> {
+        let keys = [self.keys.budget(&Name::ALL)];
+        let tried = pair.script(Script::Take, &keys, &[b"1000", b"1000", b"1"]).await;
+        if let Err(failed) = &tried
+            && let Some((_, place)) = failed.message.split_once("MOVED")
+        {
+            self.moved = place.split_whitespace().find(|word| word.contains(':')).map(str::to_owned);
+        }
+        let Err(failed) = tried else { return Ok(()) };
+        if failed.loss != Loss::Rights {
+            return Err(failed);
+        }
+        // Nothing else goes over this connection any more, so that a look at each right is one more question to it.
+        let missing = rights::missing(pair, &self.keys).await.unwrap_or_default();
+        let message = match missing.is_empty() {
+            true => failed.message,
+            false => format!("the engine's user lacks the rights to: {}", missing.join(", ")),
+        };
+        Err(Failed { message, ..failed })
+    }
+
+    /// User, password and database. A password's file that cannot be read keeps the first value.
+    async fn who(&self) -> RedisConnectionInfo {
+        let mut who =
+            RedisConnectionInfo::default().set_skip_set_lib_name().set_db(self.cluster.database.into());
+        if let Some(username) = &self.cluster.username {
+            who = who.set_username(username);
+        }
+        let mut password = self.cluster.password.as_ref().map(|password| password.0.clone());
+        if let Some(file) = self.cluster.password_file.clone() {
+            let reading = tokio::task::spawn_blocking(move || file.read());
+            match reading.await {
+                Ok(Ok(value)) => password = Some(SecretFile::password(&value).into_owned()),
+                Ok(Err(reason)) => {
+                    tracing::warn!("the file of cluster.password {reason}; its first value is used")
+                }
+                Err(_) => {}
+            }
+        }
+        match password {
+            Some(password) if !password.is_empty() => who.set_password(password),
+            _ => who,
+        }
+    }
+
+    async fn commands(
+        &self,
+        place: &str,
+        who: &RedisConnectionInfo,
+    ) -> Result<(MultiplexedConnection, tokio::task::JoinHandle<()>), Failed> {
+        let wire = self.wire(place).await?;
+        // Each command's time is watched where it is sent.
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let connecting = MultiplexedConnection::new_with_config(who, wire, config);
+        let (connection, driver) = connecting.await.map_err(|error| failed(&error))?;
+        Ok((connection, tokio::spawn(driver)))
+    }
+
+    /// The primary that a sentinel names.
+    async fn primary(&self, sentinel: &str, watched: &str) -> Result<String, Failed> {
+        let mut command = redis::cmd("SENTINEL");
+        command.arg("GET-MASTER-ADDR-BY-NAME").arg(watched);
+        let nobody = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let mut answer = self.ask(sentinel, &nobody, &command).await;
+        if answer.as_ref().is_err_and(|failed| failed.loss == Loss::Credentials) {
+            answer = self.ask(sentinel, &self.who().await.set_db(0), &command).await;
+        }
+        let mut fields = Reply::new(answer?).array()?;
+        let (host, port) = (fields.text()?, fields.text()?);
+        if host.is_empty() {
+            let message = format!("this sentinel watches nothing that is named {watched:?}");
+            return Err(Failed { loss: Loss::Connection, message });
+        }
+        Ok(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
+    }
+
+    async fn ask(
+        &self,
+        place: &str,
+        who: &RedisConnectionInfo,
+        command: &redis::Cmd,
+    ) -> Result<Value, Failed> {
+        let (mut connection, driver) = self.commands(place, who).await?;
+        let answer = connection.send_packed_command(command).await;
+        driver.abort();
+        match answer {
+            Ok(Value::ServerError(error)) => Err(failed(&error.into())),
+            Ok(value) => Ok(value),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    /// A stream of bytes to a server.
+    async fn wire(&self, place: &str) -> Result<Box<dyn Wire>, Failed> {
+        let lost =
+            |error: &dyn std::fmt::Display| Failed { loss: Loss::Connection, message: error.to_string() };
+        let stream = TcpStream::connect(place).await.map_err(|error| lost(&error))?;
+        // Messages are small and answers are waited for.
+        stream.set_nodelay(true).map_err(|error| lost(&error))?;
+        let Some(settings) = self.cluster.tls.clone() else { return Ok(Box::new(stream)) };
+        let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
+        let stream = tls::secure(settings, host, stream).await;
+        Ok(Box::new(stream.map_err(|error| lost(&error))?))
+    }
+}

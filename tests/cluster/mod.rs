@@ -1,0 +1,119 @@
+//! Several nodes and the engine between them, against real servers (contract §13).
+//!
+//! | module | claim it holds |
+//! |---|---|
+//! | `verbs` | what the engine does in one step: one holder, growing fences, refused writes, order |
+//! | `nodes` | one node holds a resource, the others have what it wrote, and another takes over |
+//! | `privacy` | nobody with the engine alone reads anything, or says anything that is believed |
+//! | `losses` | every way in which an engine fails is noticed, named and got over |
+
+mod losses;
+mod nodes;
+mod privacy;
+mod verbs;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pollcast::cluster::engine::{Claim, ClaimOutcome, Claimed, Engine, Event, Loss, Write, Written};
+use pollcast::cluster::redis::{Events, Redis};
+use pollcast::cluster::seal::{Name, Secret};
+use pollcast::config::Cluster;
+use pollcast::poll::backplane::Order;
+
+use crate::support::redis::RedisServer;
+use crate::support::wire::within;
+
+/// How long records live in these tests.
+const KEEP: Duration = Duration::from_secs(600);
+const LEASE: Duration = Duration::from_secs(60);
+
+fn name(text: &str) -> Name {
+    Secret::new(b"secret").name([text.as_bytes()])
+}
+
+/// A node's side of an engine, connected.
+struct Node {
+    redis: Redis,
+    events: Events,
+}
+
+impl Node {
+    async fn of(server: &RedisServer) -> Node {
+        Node::with(server.cluster()).await
+    }
+
+    async fn with(cluster: Cluster) -> Node {
+        let mut node = Node::unconnected(cluster);
+        node.until("the engine", |event| *event == Event::Back).await;
+        node
+    }
+
+    fn unconnected(cluster: Cluster) -> Node {
+        let (redis, events) = Redis::start(&Arc::new(cluster));
+        Node { redis, events }
+    }
+
+    /// The next event.
+    async fn next(&mut self) -> Event {
+        within("an event", self.events.next()).await.expect("the engine runs")
+    }
+
+    /// Waits for an event that is as wanted, past others.
+    async fn until(&mut self, what: &str, is_it: impl Fn(&Event) -> bool) -> Event {
+        within(what, async {
+            loop {
+                let event = self.events.next().await.expect("the engine runs");
+                if is_it(&event) {
+                    return event;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Waits until the engine is lost, or cannot be had, for this reason: on a slow machine others may come before.
+    async fn loses(&mut self, loss: Loss) {
+        self.until(loss.label(), |event| *event == Event::Lost(loss)).await;
+    }
+
+    async fn joins(&self, session: &str) {
+        assert!(self.redis.beat(session, LEASE, true).await.unwrap().is_alive);
+    }
+
+    async fn claims(&self, session: &str, claim: Claim<'_>) -> Claimed {
+        self.redis.claim(session, &[claim]).await.unwrap().remove(0)
+    }
+
+    /// Claims what must be had. Returns the fence.
+    async fn holds(&self, session: &str, text: &str) -> u64 {
+        let claimed = self.claims(session, claim(text)).await;
+        assert_eq!(claimed.outcome, ClaimOutcome::Held);
+        claimed.record.fence
+    }
+}
+
+fn claim(text: &str) -> Claim<'static> {
+    Claim { name: name(text), have: Order::default(), from: "", floor: 0, keep: KEEP }
+}
+
+fn write<'a>(text: &str, fence: u64, sequence: u64, content: &'a [u8]) -> Write<'a> {
+    Write {
+        name: name(text),
+        order: Order { fence, sequence },
+        content,
+        condition: b"condition",
+        items: b"",
+        history: 100,
+        keep: KEEP,
+    }
+}
+
+fn became(text: &str, sealed: &'static [u8]) -> Event {
+    Event::Became { name: name(text), sealed: Bytes::from_static(sealed) }
+}
+
+fn accepted(want: u64) -> Written {
+    Written::Accepted { want }
+}
