@@ -4,6 +4,7 @@
 //! Must not know: what the figures are used for.
 
 mod bypass;
+mod cluster;
 mod log_loss;
 mod make;
 
@@ -17,6 +18,7 @@ use prometheus::{
 use tokio::runtime::Handle;
 
 pub use bypass::Bypass;
+pub use cluster::{ClaimCause, ClusterMetrics, ROLES};
 pub use log_loss::{LogLoss, log_lines_lost};
 use make::{Make, metrics};
 

@@ -1,0 +1,160 @@
+//! Signs of life: three times a lease, and four times a second while there is something to say.
+//!
+//! Must not know: what is done on the engine besides.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::engine::Failed;
+use super::message::{Beat, ENTRIES_MAX, Said, Unchanged};
+use super::node::Node;
+use super::seal::Name;
+use crate::metrics::ROLES;
+use crate::poll::backplane::{Role, Want};
+
+/// How often unchanged polls are told.
+const SAID_EVERY: Duration = Duration::from_millis(250);
+
+/// Beats until the task is aborted.
+pub(super) async fn run(node: Arc<Node>) {
+    let mut ticks = interval(SAID_EVERY.min(node.beat_interval()));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut renewed: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = node.beat_now.notified() => {}
+        }
+        let is_connected = node.state.lock().is_connected;
+        if !is_connected {
+            renewed = None;
+            continue;
+        }
+        let is_due = renewed.is_none_or(|at| at.elapsed() + SAID_EVERY / 2 >= node.beat_interval());
+        // What fails is told by the engine: it is lost then.
+        if node.beat(is_due).await.is_ok() && is_due {
+            renewed = Some(Instant::now());
+        }
+    }
+}
+
+impl Node {
+    async fn beat(&self, is_due: bool) -> Result<(), Failed> {
+        if is_due {
+            self.renew().await?;
+        }
+        let (session, unchanged) = self.next_unchanged();
+        if is_due || !unchanged.is_empty() {
+            let mut chunks = unchanged.chunks(ENTRIES_MAX);
+            self.say_beat(&session, chunks.next().unwrap_or_default().to_vec()).await?;
+            for chunk in chunks {
+                self.say_beat(&session, chunk.to_vec()).await?;
+            }
+        }
+        if is_due {
+            self.succeed();
+            self.tell_lost_wants();
+            self.keep().await?;
+            self.drop_untaken().await?;
+        }
+        Ok(())
+    }
+
+    /// Renews the session. One that lapsed is replaced.
+    async fn renew(&self) -> Result<(), Failed> {
+        if self.is_leaving.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.join().await?;
+        let session = self.state.lock().session.clone();
+        let beaten = self.engine.beat(&session, self.settings.lease, false).await?;
+        if beaten.is_alive {
+            self.told_members(beaten.time_ms, &beaten.live);
+            return Ok(());
+        }
+        self.has_lapsed(&session);
+        self.join().await
+    }
+
+    pub(super) async fn say_beat(&self, session: &str, unchanged: Vec<Unchanged>) -> Result<(), Failed> {
+        let seats = self.count_seats();
+        let beat = Beat {
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            node: self.name(),
+            is_leaving: self.is_leaving.load(Ordering::Acquire),
+            seats,
+            unchanged,
+        };
+        self.say(session, Said::Beat(beat)).await
+    }
+
+    /// Counts the resources by role; returns how many this node holds.
+    fn count_seats(&self) -> u64 {
+        let mut counts = [0_i64; 4];
+        for seat in self.state.lock().seats.values() {
+            let at = match seat.state.lock().role {
+                Role::Holder { .. } => 0,
+                Role::Mirror => 1,
+                Role::Alone => 2,
+                Role::Waiting => 3,
+            };
+            counts[at] += 1;
+        }
+        for (role, count) in ROLES.iter().zip(counts) {
+            self.metrics.seats.with_label_values(&[role]).set(count);
+        }
+        u64::try_from(counts[0]).unwrap_or_default()
+    }
+
+    /// Takes the polls that found nothing new.
+    fn next_unchanged(&self) -> (String, Vec<Unchanged>) {
+        let mut state = self.state.lock();
+        let unchanged = std::mem::take(&mut state.todo.unchanged);
+        let unchanged = unchanged.into_iter().map(|(name, (order, settled, ended))| Unchanged {
+            resource: name.number(),
+            order,
+            settled,
+            age: ended.elapsed(),
+        });
+        (state.session.clone(), unchanged.collect())
+    }
+
+    /// Wants that the engine has, and no message told of: it was lost.
+    fn tell_lost_wants(&self) {
+        let seats: Vec<_> = self.state.lock().seats.values().cloned().collect();
+        for seat in seats {
+            let want = {
+                let mut state = seat.state.lock();
+                let want = state.unheard_want.take().filter(|want| *want > state.heard_want);
+                state.heard_want = state.heard_want.max(want.unwrap_or_default());
+                want
+            };
+            if let Some(want) = want {
+                seat.inbox.tell_want(want, Want::Poll);
+            }
+        }
+    }
+
+    /// Lets the records live on that this node holds and has not written to for a while.
+    async fn keep(&self) -> Result<(), Failed> {
+        let mut due: Vec<(Duration, Vec<Name>)> = Vec::new();
+        for seat in self.state.lock().seats.values() {
+            let mut state = seat.state.lock();
+            if !matches!(state.role, Role::Holder { .. }) || state.kept_at.elapsed() < seat.keep / 3 {
+                continue;
+            }
+            state.kept_at = Instant::now();
+            match due.iter_mut().find(|(keep, _)| *keep == seat.keep) {
+                Some((_, names)) => names.push(seat.name),
+                None => due.push((seat.keep, vec![seat.name])),
+            }
+        }
+        for (keep, names) in due {
+            self.engine.keep(&names, keep).await?;
+        }
+        Ok(())
+    }
+}

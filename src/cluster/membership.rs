@@ -1,0 +1,278 @@
+//! This node's part in one resource, as the loops that publish it see it (contract §13).
+//!
+//! Must not know: sessions, other resources.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use super::engine::{Write, Written as Stored_};
+use super::message::Said;
+use super::node::Node;
+use super::record;
+use super::seal::Kind;
+use super::seat::Seat;
+use crate::metrics::ClaimCause;
+use crate::poll::backplane::{
+    Found, LookUp, Membership, Order, Release, Report, Role, SharedContent, SharedFeed, Stored, Want, Written,
+};
+
+/// Smaller bodies are compressed and sealed where they are; larger ones on a thread that may take its time.
+const INLINE_BYTES_MAX: usize = 64 * 1024;
+/// Entries of items that one look-up reads.
+const ENTRIES_READ_MAX: usize = 1000;
+
+/// One resource's part of a node.
+pub(super) struct Member {
+    /// This node.
+    pub node: Arc<Node>,
+    /// The resource.
+    pub seat: Arc<Seat>,
+}
+
+/// What goes into the engine of one content.
+struct Sealed {
+    content: Vec<u8>,
+    tags: Vec<u8>,
+    items: Vec<u8>,
+}
+
+fn sealed(seat: &Seat, content: &SharedContent, clock_ms: u64) -> Option<Sealed> {
+    let order = content.order;
+    let plain = record::content(content, seat.is_private, clock_ms);
+    let has_items = content.feed.as_ref().is_some_and(|feed| !feed.items.is_empty() || feed.gap);
+    let items = match has_items {
+        true => seat.sealed(Kind::Items, order, &record::items(content))?,
+        false => Vec::new(),
+    };
+    Some(Sealed {
+        content: seat.sealed(Kind::Record, order, &plain)?,
+        tags: seat.tags_with(content.snapshot.version.tag(), order)?,
+        items,
+    })
+}
+
+impl Member {
+    async fn sealed(&self, content: &SharedContent) -> Option<Sealed> {
+        let clock_ms = self.node.clock_ms().unwrap_or_default();
+        if content.snapshot.body.len() <= INLINE_BYTES_MAX {
+            return sealed(&self.seat, content, clock_ms);
+        }
+        let (seat, content) = (self.seat.clone(), content.clone());
+        tokio::task::spawn_blocking(move || sealed(&seat, &content, clock_ms)).await.ok()?
+    }
+
+    fn count(&self, kind: &str) {
+        self.node.metrics.writes.with_label_values(&[kind]).inc();
+    }
+
+    /// Each node polls for itself from now on; the others are told so.
+    async fn is_too_large(&self, order: Order) -> Written {
+        self.count("too_large");
+        if let (Some(content), Some(tags)) = (
+            self.seat.sealed(Kind::Record, order, &record::too_large()),
+            self.seat.sealed(Kind::Condition, order, &record::tags(order, [].iter())),
+        ) {
+            let _ = self.node.engine.write(&self.write_of(order, &content, &tags, b"")).await;
+        }
+        let mut state = self.seat.state.lock();
+        state.is_apart = true;
+        self.seat.becomes(&mut state, Role::Alone);
+        Written::TooLarge
+    }
+
+    fn write_of<'a>(
+        &self,
+        order: Order,
+        content: &'a [u8],
+        condition: &'a [u8],
+        items: &'a [u8],
+    ) -> Write<'a> {
+        let (name, keep) = (self.seat.name, self.seat.keep);
+        Write { name, order, content, condition, items, history: self.seat.history, keep }
+    }
+
+    /// The engine says that another has it. What this node claimed later itself is no loss.
+    fn is_refused(&self, order: Order, holder: String, fence: u64) -> Written {
+        self.count("refused");
+        self.node.metrics.refused.with_label_values(&["fence"]).inc();
+        let own = self.node.state.lock().session.clone();
+        let mut state = self.seat.state.lock();
+        if holder == own && fence >= order.fence {
+            return Written::Refused;
+        }
+        if fence == 0 {
+            // The record is gone: the engine came back empty, or removed it for want of memory.
+            state.holder.clear();
+            self.seat.becomes(&mut state, Role::Mirror);
+            drop(state);
+            self.node.claim(&self.seat.name, ClaimCause::Back, String::new());
+            return Written::Refused;
+        }
+        (state.holder, state.fence) = (holder, fence.max(state.fence));
+        self.seat.becomes(&mut state, Role::Mirror);
+        drop(state);
+        self.node.state.lock().members.fenced(Instant::now());
+        Written::Refused
+    }
+
+    /// The items that came after `have`, in the order of their writes.
+    async fn items_after(&self, have: Order, content: &mut SharedContent) -> Option<()> {
+        let entries = self.node.engine.items(&self.seat.name, have, ENTRIES_READ_MAX).await.ok()?;
+        let last = content.feed.take()?;
+        let mut feed = SharedFeed { items: Vec::new(), gap: false, ..last };
+        let mut before = have;
+        let mut is_first = true;
+        for (order, sealed) in entries {
+            if order > content.order {
+                break;
+            }
+            let (after, items) = match self.seat.items(&sealed) {
+                Ok(read) => read,
+                Err(found) => {
+                    self.node.undecodable(found);
+                    feed.gap = true;
+                    continue;
+                }
+            };
+            // States without items have no entry, so that only the first one tells whether something is missing.
+            if items.gap || (is_first && after > before) {
+                feed.items.clear();
+                feed.gap = true;
+            }
+            is_first = false;
+            feed.items.extend(items.items);
+            before = order;
+        }
+        content.after = have;
+        content.feed = Some(feed);
+        Some(())
+    }
+}
+
+#[async_trait]
+impl Membership for Member {
+    async fn write(&self, content: &SharedContent) -> Written {
+        let order = content.order;
+        let Some(sealed) = self.sealed(content).await else { return Written::Lost };
+        if sealed.content.len() > self.node.settings.max_value
+            || sealed.items.len() > self.node.settings.max_value
+        {
+            return self.is_too_large(order).await;
+        }
+        let write = self.write_of(order, &sealed.content, &sealed.tags, &sealed.items);
+        let bytes = sealed.content.len() + sealed.tags.len() + sealed.items.len();
+        self.node.metrics.bytes.with_label_values(&["out"]).inc_by(bytes as u64);
+        match self.node.engine.write(&write).await {
+            Ok(Stored_::Accepted { want }) => {
+                self.count("accepted");
+                self.seat.wrote(content, want);
+                Written::Accepted
+            }
+            Ok(Stored_::Refused { holder, fence }) => self.is_refused(order, holder, fence),
+            Err(_) => {
+                self.count("lost");
+                Written::Lost
+            }
+        }
+    }
+
+    fn report(&self, fence: u64, report: Report) {
+        let settles = {
+            let mut state = self.seat.state.lock();
+            if state.role != (Role::Holder { fence }) {
+                return;
+            }
+            let settles = report.settled > state.settled;
+            state.settled = state.settled.max(report.settled);
+            settles
+        };
+        if matches!(report.found, Found::Unchanged) {
+            let told = (report.order, report.settled, Instant::now());
+            self.node.state.lock().todo.unchanged.insert(self.seat.name, told);
+            if settles {
+                self.node.beat_now.notify_one();
+            }
+        } else if let Some(sealed) = self.seat.report(fence, &report) {
+            self.node.tell_soon(self.seat.name, sealed.into());
+        }
+    }
+
+    async fn want(&self, want: Want) -> Option<u64> {
+        let session = {
+            let state = self.node.state.lock();
+            state.is_connected.then(|| state.session.clone())?
+        };
+        let sealed = self.node.sealed(&session, Said::Want(self.seat.name, want))?;
+        self.node.engine.want(&self.seat.name, &sealed, self.seat.keep).await.ok()
+    }
+
+    async fn look_up(&self, have: Order) -> LookUp {
+        self.node.metrics.reads.with_label_values(&["resume"]).inc();
+        let engine = &self.node.engine;
+        let Ok(heads) = engine.heads(&[self.seat.name]).await else { return LookUp::Lost };
+        let Some(mut record) = heads.into_iter().next() else { return LookUp::Lost };
+        if record.order == Order::default() || record.condition.is_empty() {
+            return LookUp::Nothing;
+        }
+        let is_other = record.order != have;
+        if is_other {
+            let Ok(read) = engine.read(&self.seat.name).await else { return LookUp::Lost };
+            record = read;
+        }
+        let tags = match self.seat.tags(&record.condition) {
+            Ok(tags) => tags,
+            Err(found) => {
+                self.node.undecodable(found);
+                return LookUp::Nothing;
+            }
+        };
+        let mut content = None;
+        if is_other && !record.content.is_empty() {
+            match self.seat.content(&record.content, self.node.clock_ms()) {
+                Ok(read) => content = read,
+                Err(found) => {
+                    self.node.undecodable(found);
+                    return LookUp::Nothing;
+                }
+            }
+        }
+        if let Some(found) = content.as_mut().filter(|found| found.feed.is_some() && found.order > have)
+            && self.items_after(have, found).await.is_none()
+        {
+            return LookUp::Lost;
+        }
+        LookUp::Found(Box::new(Stored { order: record.order, content, tags }))
+    }
+
+    fn release(&self, fence: u64, why: Release) {
+        let mut state = self.node.state.lock();
+        if state.is_connected && self.seat.state.lock().role == (Role::Holder { fence }) {
+            state.todo.free.insert(self.seat.name, (fence, Some(why)));
+            drop(state);
+            self.node.errands.notify_one();
+        }
+    }
+
+    fn claim(&self) {
+        let is_held = {
+            let mut state = self.seat.state.lock();
+            state.is_dormant = false;
+            matches!(state.role, Role::Alone | Role::Waiting)
+        };
+        if !is_held {
+            self.node.claim(&self.seat.name, ClaimCause::Attend, String::new());
+        }
+    }
+
+    fn lease(&self) -> Duration {
+        self.node.settings.lease
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.node.remove(&self.seat);
+    }
+}

@@ -1,0 +1,333 @@
+//! This node of the cluster: its session, what it attends to, and what the others say.
+//!
+//! `beats` says that it lives, `hearing` takes what others say, `errands` claims and gives up, `membership` is one resource's part of it. Must not know:
+//! which engine it is.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::engine::{Engine, Failed, Loss};
+use super::members::{Members, Succession};
+use super::message::{Beat, Message, Said};
+use super::naming::{Fingerprint, fingerprint};
+use super::seal::{Kind, Name, Secret, Undecodable};
+use super::seat::Seat;
+use crate::config::{Cluster, Config, WhenLost};
+use crate::metrics::{ClaimCause, ClusterMetrics};
+use crate::poll::backplane::{Order, Release, Role};
+
+/// One node.
+pub(super) struct Node {
+    /// The engine.
+    pub engine: Arc<dyn Engine>,
+    /// `cluster` of the configuration.
+    pub settings: Arc<Cluster>,
+    /// Names and seals.
+    pub secret: Secret,
+    /// Messages that were sealed with the secret before this one are read, too.
+    pub previous: Option<Secret>,
+    fingerprints: Vec<Fingerprint>,
+    /// What is counted.
+    pub metrics: ClusterMetrics,
+    /// The node's part of its sessions.
+    id: String,
+    said: AtomicU64,
+    /// It gives up what it holds, and claims nothing.
+    pub is_leaving: AtomicBool,
+    /// What changes.
+    pub state: Mutex<State>,
+    /// Something is to be done on the engine.
+    pub errands: Notify,
+    /// Something is to be said before the next beat.
+    pub beat_now: Notify,
+}
+
+/// What changes.
+pub(super) struct State {
+    /// The session, and whether the engine knows it.
+    pub session: String,
+    /// The engine knows the session.
+    pub has_joined: bool,
+    /// The engine can be had.
+    pub is_connected: bool,
+    /// The sessions that live.
+    pub members: Members,
+    /// The resources that it attends to.
+    pub seats: HashMap<Name, Arc<Seat>>,
+    /// The names by their numbers.
+    pub numbers: HashMap<u64, Name>,
+    /// What is to be done.
+    pub todo: Todo,
+    /// The number of the last message of each session.
+    pub heard: HashMap<String, u64>,
+    /// What the nodes say of themselves.
+    pub told: BTreeMap<String, (Beat, Instant)>,
+    /// The engine's clock (ms) at a moment.
+    clock: Option<(Instant, u64)>,
+    /// Since when the engine cannot be had.
+    pub lost_since: Option<Instant>,
+}
+
+/// What is to be done on the engine. Each resource stands in each list at most once.
+#[derive(Default)]
+pub(super) struct Todo {
+    /// What is to be heard.
+    pub attend: HashSet<Name>,
+    /// What is not heard any more.
+    pub leave: HashSet<Name>,
+    /// With the session that it may be taken from.
+    pub claim: HashMap<Name, (ClaimCause, String)>,
+    /// What is given up, with its fence; released for a reason, or for want of clients.
+    pub free: HashMap<Name, (u64, Option<Release>)>,
+    /// What is told to those that attend to a resource.
+    pub tell: HashMap<Name, Bytes>,
+    /// Records that go if nobody took them by then.
+    pub drop: HashMap<Name, (u64, Instant)>,
+    /// Polls that found nothing new, for the next beat.
+    pub unchanged: HashMap<Name, (Order, u64, Instant)>,
+}
+
+impl Node {
+    pub(super) fn new(
+        engine: Arc<dyn Engine>,
+        settings: &Arc<Cluster>,
+        config: &Config,
+        metrics: ClusterMetrics,
+    ) -> Arc<Node> {
+        let id = format!("{:012x}", fastrand::u64(..1 << 48));
+        let session = format!("{id}.{:012x}", fastrand::u64(..1 << 48));
+        let routes = config.routes.iter().map(|route| fingerprint(route, config.version_key.as_ref()));
+        let state = State {
+            members: Members::new(&session, settings.lease),
+            session,
+            has_joined: false,
+            is_connected: false,
+            seats: HashMap::new(),
+            numbers: HashMap::new(),
+            todo: Todo::default(),
+            heard: HashMap::new(),
+            told: BTreeMap::new(),
+            clock: None,
+            lost_since: Some(Instant::now()),
+        };
+        let secret = |secret: &crate::config::Secret| Secret::new(secret.0.as_bytes());
+        Arc::new(Node {
+            engine,
+            settings: settings.clone(),
+            secret: secret(&settings.secret),
+            previous: settings.previous_secret.as_ref().map(secret),
+            fingerprints: routes.collect(),
+            metrics,
+            id,
+            said: AtomicU64::new(0),
+            is_leaving: AtomicBool::new(false),
+            state: Mutex::new(state),
+            errands: Notify::new(),
+            beat_now: Notify::new(),
+        })
+    }
+
+    pub(super) fn fingerprint(&self, route: usize) -> Option<&Fingerprint> {
+        self.fingerprints.get(route)
+    }
+
+    /// What people call this node.
+    pub(super) fn name(&self) -> String {
+        self.settings.node.clone().unwrap_or_else(|| self.id.chars().take(6).collect())
+    }
+
+    /// What a node is for a resource while the engine is lost.
+    pub(super) fn role_when_lost(&self) -> Role {
+        match self.settings.when_lost {
+            WhenLost::Poll => Role::Alone,
+            WhenLost::Hold => Role::Waiting,
+        }
+    }
+
+    /// A message to all, sealed.
+    pub(super) fn sealed(&self, session: &str, said: Said) -> Option<Bytes> {
+        let message = Message { session: session.to_owned(), said };
+        // Numbers go on over sessions: no two messages of a node have one.
+        let number = self.said.fetch_add(1, Ordering::AcqRel) + 1;
+        let order = Order { fence: 0, sequence: number };
+        let sealed = self.secret.messages().seal(Kind::Message, &Name::ALL, order, &message.bytes())?;
+        self.metrics.bytes.with_label_values(&["out"]).inc_by(sealed.len() as u64);
+        Some(sealed.into())
+    }
+
+    /// Says something to all.
+    pub(super) async fn say(&self, session: &str, said: Said) -> Result<(), Failed> {
+        let Some(sealed) = self.sealed(session, said) else {
+            return Err(Failed { loss: Loss::Protocol, message: "nothing can be sealed".to_owned() });
+        };
+        self.engine.announce(sealed).await
+    }
+
+    /// The engine's clock now, in ms.
+    pub(super) fn clock_ms(&self) -> Option<u64> {
+        let (at, ms) = self.state.lock().clock?;
+        Some(ms + u64::try_from(at.elapsed().as_millis()).unwrap_or_default())
+    }
+
+    pub(super) fn undecodable(&self, found: Undecodable) {
+        let reason = match found {
+            Undecodable::Version => "version",
+            Undecodable::Seal => "seal",
+            Undecodable::Form => "form",
+        };
+        self.metrics.undecodable.with_label_values(&[reason]).inc();
+    }
+
+    /// Has a resource claimed.
+    pub(super) fn claim(&self, name: &Name, cause: ClaimCause, from: String) {
+        let mut state = self.state.lock();
+        if state.is_connected && !self.is_leaving.load(Ordering::Acquire) {
+            state.todo.claim.entry(*name).or_insert((cause, from));
+            drop(state);
+            self.errands.notify_one();
+        }
+    }
+
+    /// The engine can be had, and nothing is known of it: a new session claims everything.
+    pub(super) fn is_back(&self) {
+        let mut state = self.state.lock();
+        state.is_connected = true;
+        if let Some(since) = state.lost_since.take() {
+            self.metrics.alone_seconds.inc_by(since.elapsed().as_secs_f64());
+        }
+        self.metrics.connected.set(1);
+        self.begin_session(&mut state);
+        drop(state);
+        self.errands.notify_one();
+    }
+
+    /// A session that lapsed, or that may have, is never used again.
+    pub(super) fn begin_session(&self, state: &mut State) {
+        state.session = format!("{}.{:012x}", self.id, fastrand::u64(..1 << 48));
+        state.has_joined = false;
+        let session = state.session.clone();
+        state.members.rejoin(&session);
+        let names: Vec<Name> = state.seats.keys().copied().collect();
+        for name in names {
+            state.todo.claim.insert(name, (ClaimCause::Back, String::new()));
+        }
+    }
+
+    pub(super) fn is_lost(&self, loss: Loss) {
+        self.metrics.losses.with_label_values(&[loss.label()]).inc();
+        if loss == Loss::Memory {
+            self.metrics.refused.with_label_values(&["memory"]).inc();
+        }
+        self.metrics.connected.set(0);
+        let mut state = self.state.lock();
+        state.is_connected = false;
+        state.has_joined = false;
+        state.lost_since.get_or_insert_with(Instant::now);
+        let todo = &mut state.todo;
+        // All of it is done again, or void, when the engine is back.
+        todo.claim.clear();
+        todo.unchanged.clear();
+        todo.tell.clear();
+        let seats: Vec<_> = state.seats.values().cloned().collect();
+        drop(state);
+        let role = self.role_when_lost();
+        for seat in seats {
+            seat.becomes(&mut seat.state.lock(), role);
+        }
+    }
+
+    /// Notes the engine's clock and the sessions that live.
+    pub(super) fn told_members(&self, time_ms: u64, live: &[String]) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.clock = Some((now, time_ms));
+        state.has_joined = true;
+        if state.members.told(live, now) {
+            let State { told, heard, members, .. } = &mut *state;
+            told.retain(|session, _| members.lives(session));
+            heard.retain(|session, _| members.lives(session));
+            self.metrics.members.set(i64::try_from(members.count()).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Claims what has no holder any more, and what this node is preferred for.
+    pub(super) fn succeed(&self) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        if !state.is_connected || !state.has_joined || self.is_leaving.load(Ordering::Acquire) {
+            return;
+        }
+        let mut takes_left = (state.seats.len() / 20).max(1);
+        let State { members, seats, todo, .. } = &mut *state;
+        for (name, seat) in seats.iter() {
+            let mut seat = seat.state.lock();
+            if seat.role != Role::Mirror || seat.is_dormant || todo.claim.contains_key(name) {
+                continue;
+            }
+            match members.succession(name, &seat.holder, seat.is_vacant, now) {
+                Succession::Stay => seat.is_vacant = false,
+                Succession::Wait => seat.is_vacant = true,
+                Succession::Claim => {
+                    todo.claim.insert(*name, (ClaimCause::Died, seat.holder.clone()));
+                }
+                Succession::Take if takes_left > 0 => {
+                    takes_left -= 1;
+                    todo.claim.insert(*name, (ClaimCause::Preferred, seat.holder.clone()));
+                }
+                Succession::Take => {}
+            }
+        }
+        drop(state);
+        self.errands.notify_one();
+    }
+
+    /// Adds a resource.
+    pub(super) fn add(&self, seat: &Arc<Seat>) {
+        let mut state = self.state.lock();
+        state.numbers.insert(seat.name.number(), seat.name);
+        state.seats.insert(seat.name, seat.clone());
+        state.todo.leave.remove(&seat.name);
+        state.todo.attend.insert(seat.name);
+        if !state.is_connected {
+            drop(state);
+            self.errands.notify_one();
+            seat.becomes(&mut seat.state.lock(), self.role_when_lost());
+            return;
+        }
+        state.todo.claim.insert(seat.name, (ClaimCause::Attend, String::new()));
+        drop(state);
+        self.errands.notify_one();
+    }
+
+    /// Removes it, if no later one took its place.
+    pub(super) fn remove(&self, seat: &Arc<Seat>) {
+        let mut state = self.state.lock();
+        let name = seat.name;
+        if state.seats.get(&name).is_some_and(|other| Arc::ptr_eq(other, seat)) {
+            state.seats.remove(&name);
+            state.numbers.remove(&name.number());
+            let todo = &mut state.todo;
+            todo.claim.remove(&name);
+            todo.attend.remove(&name);
+            todo.unchanged.remove(&name);
+            todo.tell.remove(&name);
+            todo.leave.insert(name);
+            if let Role::Holder { fence } = seat.state.lock().role {
+                todo.free.insert(name, (fence, None));
+            }
+        }
+        drop(state);
+        self.errands.notify_one();
+    }
+
+    /// How often a node says that it lives: three times a lease.
+    pub(super) fn beat_interval(&self) -> Duration {
+        self.settings.lease / 3
+    }
+}

@@ -1,0 +1,124 @@
+//! The metrics of a cluster. Labels are closed sets: role, reason, kind, cause, direction.
+//!
+//! Must not know: engines, resources.
+
+use std::time::Duration;
+
+use prometheus::{Counter, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::Metrics;
+use super::make::Make;
+
+/// What a node of a cluster counts.
+#[derive(Clone)]
+pub struct ClusterMetrics {
+    /// Whether the engine can be had.
+    pub connected: IntGauge,
+    /// Nodes that live.
+    pub members: IntGauge,
+    /// Resources by role.
+    pub seats: IntGaugeVec,
+    /// Claims by cause.
+    pub claims: IntCounterVec,
+    /// Written contents by what became of them.
+    pub writes: IntCounterVec,
+    /// What the engine refused, by reason.
+    pub refused: IntCounterVec,
+    /// A message's way to another node.
+    pub lag_seconds: Histogram,
+    /// From a message of this node to its return.
+    pub beat_seconds: Histogram,
+    /// Records read, by cause.
+    pub reads: IntCounterVec,
+    /// Losses of the engine, by reason.
+    pub losses: IntCounterVec,
+    /// Time without the engine.
+    pub alone_seconds: Counter,
+    /// Older contents that were shown.
+    pub regressions: IntCounter,
+    /// What is not understood, by reason.
+    pub undecodable: IntCounterVec,
+    /// Bytes by direction.
+    pub bytes: IntCounterVec,
+    /// More was told than is kept.
+    pub overflows: IntCounter,
+}
+
+/// Roles as labels of `cluster_seats`.
+pub const ROLES: [&str; 4] = ["holder", "mirror", "alone", "waiting"];
+
+/// Why a resource is claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimCause {
+    /// A client came.
+    Attend,
+    /// Its holder died.
+    Died,
+    /// Its holder gave it up.
+    Free,
+    /// This node is preferred for it.
+    Preferred,
+    /// The engine, or this node, is back.
+    Back,
+}
+
+impl ClaimCause {
+    /// The value of the label.
+    pub fn label(self) -> &'static str {
+        match self {
+            ClaimCause::Attend => "attend",
+            ClaimCause::Died => "died",
+            ClaimCause::Free => "free",
+            ClaimCause::Preferred => "preferred",
+            ClaimCause::Back => "back",
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers the metrics of a cluster: a process without one shows none of them.
+    ///
+    /// # Errors
+    /// They were registered before.
+    pub fn cluster(&self) -> Result<ClusterMetrics, prometheus::Error> {
+        let r = Make { registry: &self.registry };
+        let buckets = vec![0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+        let histogram = |name: &str, help: &str| {
+            let opts = HistogramOpts::new(format!("pollcast_{name}"), help).buckets(buckets.clone());
+            r.register(Histogram::with_opts(opts))
+        };
+        let count = |name: &str, help: &str| r.counter(&format!("cluster_{name}_total"), help);
+        let counts = |name: &str, help: &str, label: &str| {
+            r.counters(&format!("cluster_{name}_total"), help, &[label])
+        };
+        let alone = Counter::new("pollcast_cluster_alone_seconds_total", "Seconds without the engine.");
+        Ok(ClusterMetrics {
+            connected: r.gauge("cluster_connected", "Whether the engine of the cluster can be had.")?,
+            members: r.gauge("cluster_members", "Nodes of the cluster that live, this one included.")?,
+            seats: r.gauges("cluster_seats", "Resources by what this node is for them.", &["role"])?,
+            claims: counts("claims", "Claims of resources, by what caused them.", "cause")?,
+            writes: counts("writes", "Contents written: accepted, refused, lost, too_large.", "kind")?,
+            refused: counts("refused", "What the engine refused: fence, session, memory.", "reason")?,
+            lag_seconds: histogram(
+                "cluster_lag_seconds",
+                "A message's way to another node: half of its return.",
+            )?,
+            beat_seconds: histogram("cluster_beat_seconds", "From a message of this node to its return.")?,
+            reads: counts("reads", "Records that were read: resume, reconnect, gap.", "cause")?,
+            losses: counts("losses", "Times that the engine was lost, or could not be had.", "reason")?,
+            alone_seconds: r.register(alone)?,
+            regressions: count("regressions", "Older contents shown since the engine lost the newer ones.")?,
+            undecodable: counts("undecodable", "What is not understood: version, seal, form.", "reason")?,
+            bytes: counts("bytes", "Bytes of records and messages: in, out.", "direction")?,
+            overflows: count("overflows", "Times that more was told than is kept.")?,
+        })
+    }
+}
+
+impl ClusterMetrics {
+    /// Notes that a message of this node came back.
+    pub fn returned(&self, took: Duration) {
+        self.beat_seconds.observe(took.as_secs_f64());
+        self.lag_seconds.observe(took.as_secs_f64() / 2.0);
+    }
+}
