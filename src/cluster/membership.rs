@@ -266,6 +266,10 @@ impl Membership for Member {
         }
     }
 
+    fn note_regression(&self) {
+        self.node.metrics.regressions.inc();
+    }
+
     fn lease(&self) -> Duration {
         self.node.settings.lease
     }
