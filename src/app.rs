@@ -3,6 +3,7 @@
 //! Everything a test needs is here; `main` adds signals and exit codes. Must not know: requests.
 
 mod bind;
+mod cluster;
 
 use std::collections::HashMap;
 use std::io;
@@ -16,6 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 
 use bind::Bound;
+use cluster::Cluster;
 
 use crate::admin;
 use crate::config::{AdminAddress, Auth, Config};
@@ -44,6 +46,7 @@ pub struct App {
     /// Proxy, relay and admin each have their own threads: none starves another.
     front: Option<Runtime>,
     relay: Option<Runtime>,
+    cluster: Cluster,
     controls: Controls,
     /// The listening sockets once more, for a new process; empty if there is no `upgrade`, and from a drain on.
     sockets: Mutex<Arc<Sockets>>,
@@ -112,7 +115,8 @@ pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
     let front = runtime("front", config.threads.front)?;
     metrics.watch_tasks(vec![("front", front.handle().clone()), ("relay", relay.handle().clone())]);
     let controls = Controls::new();
-    let shared = Arc::new(shared(config, metrics, &relay, &controls)?);
+    let cluster = Cluster::start(&config, &metrics)?;
+    let shared = Arc::new(shared(config, metrics, &cluster, &relay, &controls)?);
     {
         let _entered = relay.enter();
         shared.gates.keep();
@@ -136,6 +140,7 @@ pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
         admin_address,
         front: Some(front),
         relay: Some(relay),
+        cluster,
         controls,
         sockets: Mutex::new(Arc::new(kept)),
         _always: always,
@@ -147,6 +152,7 @@ pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
 fn shared(
     config: Arc<Config>,
     metrics: Metrics,
+    cluster: &Cluster,
     relay_runtime: &Runtime,
     controls: &Controls,
 ) -> io::Result<Shared> {
@@ -160,7 +166,7 @@ fn shared(
     let clients = clients(&config)?;
     let sources = clients.iter().map(|(name, client)| (name.clone(), client.clone() as Arc<dyn Source>));
     let stakes = Stakes::new(hub.clone(), &config, metrics.clone(), sources.collect(), fastrand::u64(..));
-    let relay = Relay::new(Arc::new(stakes), relay_runtime.handle().clone());
+    let relay = Relay::new(Arc::new(cluster.joined_by(stakes)), relay_runtime.handle().clone());
     Ok(Shared {
         routes: Routes::new(&config).map_err(io::Error::other)?,
         hub,
@@ -239,6 +245,7 @@ impl App {
     /// of all streams spread over `drain.window`. Returns as soon as nothing is left.
     pub async fn drain(&self) {
         self.announce();
+        self.cluster.leave().await;
         // The whole delay counts, even if no client is connected: until load balancers notice, clients still come.
         tokio::time::sleep(self.shared.config.drain.delay).await;
         self.controls.close_idle.send_replace(true);
@@ -266,6 +273,7 @@ impl App {
     /// request have the whole window to bring their next one, whose answer closes them: no client meets a closed door.
     pub async fn retire(&self) {
         self.announce();
+        self.cluster.leave().await;
         self.controls.close_admin.send_replace(true);
         let left = || self.shared.connections.load(Ordering::SeqCst);
         self.end_all(Some(SETTLING), || self.is_empty() && left() == 0).await;

@@ -5,11 +5,16 @@
 //! | `verbs` | what the engine does in one step: one holder, growing fences, refused writes, order |
 //! | `nodes` | one node holds a resource, the others have what it wrote, and another takes over |
 //! | `privacy` | nobody with the engine alone reads anything, or says anything that is believed |
+//! | `processes` | three processes poll as one, and clients see nothing of it |
+//! | `takeover` | nodes and engines that fail: no client goes back, none is left behind |
 //! | `losses` | every way in which an engine fails is noticed, named and got over |
 
+mod fleet;
 mod losses;
 mod nodes;
 mod privacy;
+mod processes;
+mod takeover;
 mod verbs;
 
 use std::sync::Arc;

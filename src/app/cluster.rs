@@ -1,0 +1,54 @@
+//! The other nodes of an application, where its configuration has a `cluster` (contract §13).
+//!
+//! Must not know: engines, what nodes tell each other.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::cluster::Others;
+use crate::config::Config;
+use crate::metrics::{ClusterMetrics, Metrics};
+use crate::poll::Stakes;
+
+/// This node's side of its cluster; nothing where there is none.
+pub(super) struct Cluster(Option<Arc<Others>>);
+
+impl Cluster {
+    /// Begins to connect to the engine. Returns at once: without it each node polls for itself.
+    ///
+    /// # Errors
+    /// The thread of the cluster cannot be started, or this program was built without the engine.
+    pub(super) fn start(config: &Config, metrics: &Metrics) -> io::Result<Cluster> {
+        if config.cluster.is_none() {
+            return Ok(Cluster(None));
+        }
+        let metrics = metrics.cluster().map_err(io::Error::other)?;
+        Ok(Cluster(others(config, metrics)?.map(Arc::new)))
+    }
+
+    /// The poll loops' share in it.
+    pub(super) fn joined_by(&self, stakes: Stakes) -> Stakes {
+        match &self.0 {
+            Some(others) => stakes.with_backplane(others.clone()),
+            None => stakes,
+        }
+    }
+
+    /// Lets other nodes take over at once, before this one drains.
+    pub(super) async fn leave(&self) {
+        let Some(others) = &self.0 else { return };
+        if let Err(error) = others.leave().await {
+            tracing::info!("the other nodes take over when the lease ends: {error}");
+        }
+    }
+}
+
+#[cfg(feature = "redis")]
+fn others(config: &Config, metrics: ClusterMetrics) -> io::Result<Option<Others>> {
+    Others::start(config, metrics)
+}
+
+#[cfg(not(feature = "redis"))]
+fn others(_: &Config, _: ClusterMetrics) -> io::Result<Option<Others>> {
+    Err(io::Error::other("cluster.engine: this program was built without `redis`"))
+}
