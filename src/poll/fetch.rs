@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::{Instant, sleep_until};
 
-use super::exchange::{Exchange, Exchanged};
+use super::exchange::{Exchange, Exchanged, batch};
 use super::poller::Poller;
 use super::request;
 use crate::frame::State;
@@ -22,7 +22,7 @@ impl Poller {
         let exchange = &exchange;
         let exchanging = async {
             match &item {
-                Some(item) => exchange.join(item, &ask, tag, followers).await,
+                Some(item) => batch::join(exchange, item, &ask, tag, followers).await,
                 None => exchange.run(ask, turn).await,
             }
         };

@@ -22,7 +22,6 @@ pub struct Fleet {
     pub redis: RedisServer,
     pub legacy: Legacy,
     pub nodes: Vec<Process>,
-    yaml: String,
 }
 
 impl Fleet {
@@ -49,17 +48,12 @@ cluster:
 {routes}",
             legacy.address()
         );
-        let mut fleet = Fleet { redis, legacy, nodes: Vec::new(), yaml };
+        let mut fleet = Fleet { redis, legacy, nodes: Vec::new() };
         for _ in 0..3 {
-            let node = Process::start(&fleet.yaml).await;
+            let node = Process::start(&yaml).await;
             fleet.nodes.push(node);
         }
         fleet
-    }
-
-    /// One more node, or another one in the place of one that ended.
-    pub async fn node(&self) -> Process {
-        Process::start(&self.yaml).await
     }
 
     /// A path whose answer says another, greater number each time.

@@ -9,7 +9,7 @@ use super::source::Code;
 
 /// How many files of a folder need each other in a circle. The numbers only fall: a circle is no layer's, and none of
 /// its files can be read alone.
-const CIRCLING: &[(&str, usize)] = &[("poll", 3)];
+const CIRCLING: &[(&str, usize)] = &[];
 
 /// Names that are passed on lead no further than this.
 const REEXPORTS_MAX: usize = 8;

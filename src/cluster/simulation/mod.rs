@@ -302,20 +302,16 @@ impl World {
             Event::Command { node, connection, id, command } => {
                 self.command_arrives(node, connection, id, command);
             }
-            Event::Answer { node, connection, id, answer } => {
-                if self.nodes[node].takes_answer(connection, id) {
-                    self.answered(node, answer);
-                }
+            Event::Answer { node, connection, id, answer }
+                if self.nodes[node].takes_answer(connection, id) =>
+            {
+                self.answered(node, answer);
             }
-            Event::Message { node, connection, message } => {
-                if self.nodes[node].hears(connection) {
-                    self.heard(node, message);
-                }
+            Event::Message { node, connection, message } if self.nodes[node].hears(connection) => {
+                self.heard(node, message);
             }
-            Event::TimedOut { node, connection, id } => {
-                if self.nodes[node].waits_for(connection, id) {
-                    self.lose(node, "a command timed out");
-                }
+            Event::TimedOut { node, connection, id } if self.nodes[node].waits_for(connection, id) => {
+                self.lose(node, "a command timed out");
             }
             Event::Beat { node, life } if self.lives(node, life) => self.beat(node),
             Event::Reconnect { node, life } if self.lives(node, life) => self.connect(node),
@@ -331,7 +327,7 @@ impl World {
             Event::FailOver { lost, down } => self.fail_over(lost, down),
             Event::EngineBack { store } => self.engine_is_back(store),
             Event::Hop { client } => self.hop_somewhere(client),
-            // Of an earlier life of the node.
+            // Of an earlier life of the node, or of an earlier connection.
             _ => {}
         }
     }

@@ -3,93 +3,32 @@
 //!
 //! Must not know: what an answer means for a resource.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{StatusCode, header};
-use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::super::stakes::Stakes;
+use super::Exchange;
 use super::batch_failure::{Part, is_about_names, may_be_about_names, part, shared};
 use super::batch_split;
-use super::quarantine::Quarantine;
-use super::{Exchange, Exchanged};
+use super::batches::{Item, Poll};
+use super::exchanged::{Exchanged, Tag};
 use crate::config::{Batch, Route};
 use crate::poll::{conditional, request};
-use crate::resource::{KeyParts, ResourceKey, Validators};
+use crate::resource::{ResourceKey, Validators};
 use crate::upstream::classify::{not_shareable, obeys_privacy};
 use crate::upstream::{Answer, Ask, Class, Document, Failure, FetchError, Priority};
-
-/// A resource as one item of a batch.
-#[derive(Debug, Clone)]
-pub(in crate::poll) struct Item {
-    name: String,
-    /// What the items of a request have in common: everything but the name.
-    group: ResourceKey,
-}
-
-impl Item {
-    /// Returns `None` if the resource is polled by itself.
-    pub(in crate::poll) fn of(route: &Route, key: &ResourceKey) -> Option<Item> {
-        let batch = route.poll.batch.as_ref()?;
-        if key.is_private() {
-            return None;
-        }
-        let parts = key.parts();
-        let batch_split::Share { name, path, query } =
-            batch_split::item(route, batch, &parts.path, parts.query.as_deref())?;
-        Some(Item { name, group: ResourceKey::new(KeyParts { path, query, ..parts.clone() }) })
-    }
-}
-
-/// The first instant of the grid of a route that is not before `due`: resources that are due together
-/// go together. `epoch`: where the grid starts.
-pub(in crate::poll) fn on_grid(epoch: Instant, interval: Duration, due: Instant) -> Instant {
-    let step = interval.as_nanos().max(1);
-    let steps = due.saturating_duration_since(epoch).as_nanos().div_ceil(step);
-    epoch + Duration::from_nanos(u64::try_from(steps * step).unwrap_or(u64::MAX))
-}
-
-/// The answer to a batch, as what the next one is asked with.
-#[derive(Debug)]
-pub(in crate::poll) struct Tag {
-    target: String,
-    validators: Validators,
-    missing: HashSet<String>,
-}
-
-/// The polls that wait for others to go with, by what they have in common. As many as there are
-/// resources at most.
-#[derive(Default)]
-pub(in crate::poll) struct Batches {
-    waiting: Mutex<HashMap<ResourceKey, Vec<Poll>>>,
-    quarantine: Quarantine,
-}
-
-/// One resource's poll.
-struct Poll {
-    name: String,
-    priority: Priority,
-    followers: usize,
-    /// It has to get past caches.
-    after_write: bool,
-    /// The upstream has answered with this resource before: what goes wrong now is not its name's doing.
-    is_known: bool,
-    /// The batch that the resource's content is from.
-    tag: Option<Arc<Tag>>,
-    reply: oneshot::Sender<Result<Exchanged, FetchError>>,
-}
 
 /// Asks for one item together with others. `exchange`: the poll's own, for what it says about it.
 ///
 /// # Errors
 /// See [`Failure`].
-pub(super) async fn join(
+pub(in crate::poll) async fn join(
     exchange: &Exchange,
     item: &Item,
     ask: &Ask,
@@ -397,18 +336,9 @@ fn reply(polls: Vec<Poll>, answered: Result<Answered, FetchError>) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    #[test]
-    fn resources_that_are_due_together_go_together() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let _entered = runtime.enter();
-        let (epoch, second) = (Instant::now(), Duration::from_secs(1));
-        let grid = |ms| on_grid(epoch, second, epoch + Duration::from_millis(ms)) - epoch;
-        assert_eq!([0, 1, 999, 1000].map(grid), [Duration::ZERO, second, second, second]);
-        assert_eq!(grid(1001), 2 * second);
-        assert_eq!(on_grid(epoch + second, second, epoch), epoch + second, "never before it starts");
-    }
+    use super::*;
 
     #[test]
     fn a_request_has_the_best_place_of_its_polls() {

@@ -2,15 +2,17 @@
 //! about the resource.
 //!
 //! `redirect` says where an answer sends the poll, `token`, `digest`, `secret` and `cookies` what it says about
-//! itself, `login` says it for what is no poll, `batch` asks for many resources at once, `batch_split` takes the
+//! itself, `login` says it for what is no poll, `batches` are the polls that wait for others, `batch` asks for many resources at once, `batch_split` takes the
 //! answer apart, and `quarantine` keeps names alone that are refused. Must not know: what an
 //! answer means for the resource, when the next poll is due.
 
-mod batch;
+pub(super) mod batch;
 mod batch_failure;
 mod batch_split;
+mod batches;
 mod cookies;
 mod digest;
+mod exchanged;
 mod fresh_secret;
 #[cfg(fuzzing)]
 pub(super) mod fuzzing;
@@ -27,11 +29,12 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderName, StatusCode, header};
 use tokio::time::Instant;
 
-pub(super) use batch::{Batches, Item, Tag, on_grid};
+pub(super) use batches::{Batches, Item, on_grid};
 pub(super) use cookies::Jars;
 use cookies::Keep;
 use digest::Asked;
 pub(super) use digest::Guests;
+pub(super) use exchanged::{Exchanged, Tag};
 pub use login::Login;
 pub(super) use secret::Secrets;
 pub(super) use token::Tokens;
@@ -60,20 +63,6 @@ pub(super) struct Exchange {
     pub(super) carried_jar: AtomicBool,
     /// Where the memory of its bodies is charged.
     pub(super) claim: Arc<BodyClaim>,
-}
-
-/// An answer and how it came.
-#[derive(Debug)]
-pub(super) struct Exchanged {
-    pub(super) answer: Answer,
-    /// The request that was answered carried a validator.
-    pub(super) conditional: bool,
-    /// The target that was answered, if it is another one than the poll's.
-    pub(super) settled: Option<String>,
-    /// The batch that it is from.
-    pub(super) tag: Option<Arc<Tag>>,
-    /// Why a redirect was not followed, where the route lets some be.
-    pub(super) unfollowed: Option<String>,
 }
 
 /// Where an answer sends the poll.
@@ -141,20 +130,6 @@ impl Exchange {
         }
         let most = self.route.poll.follow_redirects;
         Err(self.failed(Failure::Redirect { reason: format!("more than {most} redirects") }))
-    }
-
-    /// Asks for an item of a batch; takes a turn by itself.
-    ///
-    /// # Errors
-    /// See [`Failure`].
-    pub(super) async fn join(
-        &self,
-        item: &Item,
-        ask: &Ask,
-        tag: Option<Arc<Tag>>,
-        followers: usize,
-    ) -> Result<Exchanged, FetchError> {
-        batch::join(self, item, ask, tag, followers).await
     }
 
     /// One request, and another one with another token if that is what it takes.
