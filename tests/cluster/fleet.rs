@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::client::{Http, Response, Sse};
+use crate::support::client::{Http, Response, Sse, connect};
 use crate::support::legacy::{Legacy, Reply};
 use crate::support::process::Process;
 use crate::support::redis::RedisServer;
@@ -16,6 +16,9 @@ use crate::support::wire::within;
 
 /// The interval of the routes below.
 pub const INTERVAL: Duration = Duration::from_millis(400);
+
+/// What clients call all nodes by, as behind a load balancer: a resource's name includes it.
+const HOST: &str = "api.test";
 
 /// Three nodes, and what they need.
 pub struct Fleet {
@@ -68,17 +71,28 @@ cluster:
 
     /// Follows a path on a node.
     pub async fn follow(&self, node: usize, path: &str) -> Sse {
-        Sse::open(self.nodes[node].address, path, &[]).await
+        self.open(node, path, &[]).await
     }
 
     /// The same, from what a client had.
     pub async fn resume(&self, node: usize, path: &str, id: &str) -> Sse {
-        Sse::open(self.nodes[node].address, path, &[("Last-Event-ID", id)]).await
+        self.open(node, path, &[("Last-Event-ID", id)]).await
+    }
+
+    async fn open(&self, node: usize, path: &str, headers: &[(&str, &str)]) -> Sse {
+        let stream = connect(self.nodes[node].address).await;
+        let opened = Sse::over(stream, HOST, "HTTP/1.1", path, headers).await;
+        opened.unwrap_or_else(|refused| panic!("GET {path}: not a stream: {refused:?}"))
+    }
+
+    /// A connection to a node, for ordinary requests.
+    pub async fn client(&self, node: usize) -> Http {
+        Http::over(connect(self.nodes[node].address).await, HOST)
     }
 
     /// An ordinary poll of a node.
     pub async fn get(&self, node: usize, path: &str, headers: &[(&str, &str)]) -> Response {
-        Http::connect(self.nodes[node].address).await.get(path, headers).await
+        self.client(node).await.get(path, headers).await
     }
 
     /// Waits until one of the nodes that run holds the only resource. Returns its place.

@@ -4,10 +4,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::fleet::{Fleet, INTERVAL, number, states};
-use crate::support::client::Http;
 
 const ROUTE: &str = "routes:
-  - { path: '/state/{name}', upstream: legacy, share: public, poll: { interval: 400ms, jitter: 0 } }
+  - { path: '/state/{name}', upstream: legacy, share: public, poll: { interval: 400ms } }
 ";
 
 #[tokio::test]
@@ -91,7 +90,7 @@ passthrough: legacy
         streams.push(stream);
     }
     let before = number_now.load(Ordering::SeqCst);
-    let mut writer = Http::connect(fleet.nodes[2].address).await;
+    let mut writer = fleet.client(2).await;
     writer.request("PUT", "/state/a", &[], b"{}").await;
     for (node, stream) in streams.iter_mut().enumerate() {
         let next = states(stream, 1).await[0];

@@ -8,7 +8,7 @@ use crate::support::ports::unused_address;
 use crate::support::redis::RedisServer;
 
 const ROUTE: &str = "routes:
-  - { path: '/state/{name}', upstream: legacy, share: public, poll: { interval: 400ms, jitter: 0 } }
+  - { path: '/state/{name}', upstream: legacy, share: public, poll: { interval: 400ms } }
 ";
 
 /// Three streams of one resource, each with a state.

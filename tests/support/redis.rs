@@ -2,11 +2,10 @@
 //!
 //! Must not know: what is stored.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pollcast::config::{Cluster, Secret};
 
@@ -46,13 +45,14 @@ impl RedisServer {
             true => command.args(["--port", "0", "--tls-port", &port]),
             false => command.args(["--port", &port]),
         };
-        command.args(options).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("redis-server is installed (tests/run does it)");
-        let log = BufReader::new(child.stdout.take().expect("a pipe"));
-        self.child = Some(child);
-        let is_ready =
-            |line: std::io::Result<String>| line.is_ok_and(|line| line.contains("Ready to accept"));
-        assert!(log.lines().any(is_ready), "redis-server does not listen on {}", self.address);
+        command.args(options).stdout(Stdio::null()).stderr(Stdio::null());
+        self.child = Some(command.spawn().expect("redis-server is installed (tests/run does it)"));
+        let until = Instant::now() + GUARD;
+        while std::net::TcpStream::connect(self.address).is_err() {
+            assert!(Instant::now() < until, "redis-server does not listen on {}", self.address);
+            #[expect(clippy::disallowed_methods, reason = "nothing tells when another process listens")]
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Ends it at once.

@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep};
 
 use super::super::stakes::Stakes;
 use super::Exchange;
+use super::answer::{Exchanged, Tag};
 use super::batch_failure::{Part, is_about_names, may_be_about_names, part, shared};
 use super::batch_split;
 use super::batches::{Item, Poll};
-use super::exchanged::{Exchanged, Tag};
 use crate::config::{Batch, Route};
 use crate::poll::{conditional, request};
 use crate::resource::{ResourceKey, Validators};

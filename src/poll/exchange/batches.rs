@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::answer::{Exchanged, Tag};
 use super::batch_split;
-use super::exchanged::{Exchanged, Tag};
 use super::quarantine::Quarantine;
 use crate::config::Route;
 use crate::resource::{KeyParts, ResourceKey};

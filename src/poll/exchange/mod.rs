@@ -6,13 +6,13 @@
 //! answer apart, and `quarantine` keeps names alone that are refused. Must not know: what an
 //! answer means for the resource, when the next poll is due.
 
+mod answer;
 pub(super) mod batch;
 mod batch_failure;
 mod batch_split;
 mod batches;
 mod cookies;
 mod digest;
-mod exchanged;
 mod fresh_secret;
 #[cfg(fuzzing)]
 pub(super) mod fuzzing;
@@ -29,12 +29,12 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderName, StatusCode, header};
 use tokio::time::Instant;
 
+pub(super) use answer::{Exchanged, Tag};
 pub(super) use batches::{Batches, Item, on_grid};
 pub(super) use cookies::Jars;
 use cookies::Keep;
 use digest::Asked;
 pub(super) use digest::Guests;
-pub(super) use exchanged::{Exchanged, Tag};
 pub use login::Login;
 pub(super) use secret::Secrets;
 pub(super) use token::Tokens;
