@@ -33,6 +33,7 @@ pages! {
     access: "access.md",
     configuration: "configuration.md",
     operations: "operations.md",
+    cluster: "cluster.md",
     upgrade: "upgrade.md",
     limits: "limits.md",
     security: "security.md",
