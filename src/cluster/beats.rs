@@ -48,10 +48,11 @@ impl Node {
         }
         let (session, unchanged) = self.next_unchanged();
         if is_due || !unchanged.is_empty() {
+            let seats = self.count_seats();
             let mut chunks = unchanged.chunks(ENTRIES_MAX);
-            self.say_beat(&session, chunks.next().unwrap_or_default().to_vec()).await?;
+            self.say_beat(&session, seats, chunks.next().unwrap_or_default().to_vec()).await?;
             for chunk in chunks {
-                self.say_beat(&session, chunk.to_vec()).await?;
+                self.say_beat(&session, seats, chunk.to_vec()).await?;
             }
         }
         if is_due {
@@ -79,8 +80,12 @@ impl Node {
         self.join().await
     }
 
-    pub(super) async fn say_beat(&self, session: &str, unchanged: Vec<Unchanged>) -> Result<(), Failed> {
-        let seats = self.count_seats();
+    pub(super) async fn say_beat(
+        &self,
+        session: &str,
+        seats: u64,
+        unchanged: Vec<Unchanged>,
+    ) -> Result<(), Failed> {
         let beat = Beat {
             build: env!("CARGO_PKG_VERSION").to_owned(),
             node: self.name(),
@@ -92,7 +97,7 @@ impl Node {
     }
 
     /// Counts the resources by role; returns how many this node holds.
-    fn count_seats(&self) -> u64 {
+    pub(super) fn count_seats(&self) -> u64 {
         let mut counts = [0_i64; 4];
         for seat in self.state.lock().seats.values() {
             let at = match seat.state.lock().role {

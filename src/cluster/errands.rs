@@ -174,13 +174,13 @@ impl Node {
             if why.is_none() {
                 self.drop_later(name, fence, until);
             }
-            // What nobody here attends to, any other may have.
+            // A resource without clients here is any other node's to claim.
             self.say(&session, Said::Free(name, fence, why.unwrap_or(Release::CannotConnect))).await?;
         }
         Ok(())
     }
 
-    /// Has a record removed if nobody took it by then. Beyond so many of them one ends by its own life.
+    /// Has a record removed if no node claimed it by then. More records than that end when their own life does.
     fn drop_later(&self, name: Name, fence: u64, until: Instant) {
         let drop = &mut self.state.lock().todo.drop;
         if drop.len() < DROPS_MAX {
@@ -188,7 +188,7 @@ impl Node {
         }
     }
 
-    /// Removes records that nobody took.
+    /// Removes records that no node claimed.
     pub(super) async fn drop_untaken(&self) -> Result<(), Failed> {
         let now = Instant::now();
         let due: Vec<(Name, u64)> = {
@@ -221,7 +221,7 @@ impl Node {
             state.session.clone()
         };
         // The others hear that it goes, and know where to look.
-        self.say_beat(&session, Vec::new()).await?;
+        self.say_beat(&session, self.count_seats(), Vec::new()).await?;
         self.free_all().await?;
         self.engine.part(&session).await
     }

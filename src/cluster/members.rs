@@ -39,7 +39,7 @@ pub enum Succession {
     Stay,
     /// Claim it now.
     Claim,
-    /// Claim it at the next beat if nobody has by then.
+    /// Claim it at the next beat if no other node has by then.
     Wait,
     /// It may be taken from its holder, which lives: this node is preferred.
     Take,

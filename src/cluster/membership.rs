@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::engine::{Write, Written as Stored_};
+use super::engine::{self, Write};
 use super::message::Said;
 use super::node::Node;
 use super::record;
@@ -165,12 +165,12 @@ impl Membership for Member {
         let bytes = sealed.content.len() + sealed.tags.len() + sealed.items.len();
         self.node.metrics.bytes.with_label_values(&["out"]).inc_by(bytes as u64);
         match self.node.engine.write(&write).await {
-            Ok(Stored_::Accepted { want }) => {
+            Ok(engine::Written::Accepted { want }) => {
                 self.count("accepted");
                 self.seat.wrote(content, want);
                 Written::Accepted
             }
-            Ok(Stored_::Refused { holder, fence }) => self.is_refused(order, holder, fence),
+            Ok(engine::Written::Refused { holder, fence }) => self.is_refused(order, holder, fence),
             Err(_) => {
                 self.count("lost");
                 Written::Lost

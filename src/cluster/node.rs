@@ -87,7 +87,7 @@ pub(super) struct Todo {
     pub free: HashMap<Name, (u64, Option<Release>)>,
     /// What is told to those that attend to a resource.
     pub tell: HashMap<Name, Bytes>,
-    /// Records that go if nobody took them by then.
+    /// Records that are removed if no node claimed them by then.
     pub drop: HashMap<Name, (u64, Instant)>,
     /// Polls that found nothing new, for the next beat.
     pub unchanged: HashMap<Name, (Order, u64, Instant)>,
@@ -234,10 +234,8 @@ impl Node {
         todo.claim.clear();
         todo.unchanged.clear();
         todo.tell.clear();
-        let seats: Vec<_> = state.seats.values().cloned().collect();
-        drop(state);
         let role = self.role_when_lost();
-        for seat in seats {
+        for seat in state.seats.values() {
             seat.becomes(&mut seat.state.lock(), role);
         }
     }
@@ -295,9 +293,10 @@ impl Node {
         state.todo.leave.remove(&seat.name);
         state.todo.attend.insert(seat.name);
         if !state.is_connected {
+            // Under the node's lock: once the engine is back, a claim decides.
+            seat.becomes(&mut seat.state.lock(), self.role_when_lost());
             drop(state);
             self.errands.notify_one();
-            seat.becomes(&mut seat.state.lock(), self.role_when_lost());
             return;
         }
         state.todo.claim.insert(seat.name, (ClaimCause::Attend, String::new()));

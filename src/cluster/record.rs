@@ -333,7 +333,7 @@ fn read_feed(reader: &mut Reader) -> Read<SharedFeed> {
     })
 }
 
-/// An answer whose body is too long for a message is told without it, and then given to nobody.
+/// An answer whose body is too long for a message is told without it: then no client is given it.
 fn relayed(writer: &mut Writer, answer: &Relayed) {
     let is_whole = answer.body.len() <= RELAYED_BYTES_MAX;
     status(writer, answer.status);
@@ -537,7 +537,7 @@ mod tests {
         assert_eq!(
             (answer.body.len(), answer.audience),
             (0, Audience::Nobody),
-            "nobody is given a part of it"
+            "no client is given a part of it"
         );
     }
 }

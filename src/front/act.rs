@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use pingora::Result;
 use pingora::proxy::Session;
 
@@ -58,8 +59,18 @@ pub(super) async fn act_instead(
         session.set_keepalive(None);
         return respond::respond(session, (status, None), &headers, body).await;
     };
-    let mut whole = answer::head_bytes(status, &headers, b"", false);
-    whole.extend_from_slice(&body);
+    go_on_with(home, session, ctx, (status, &headers, &body)).await
+}
+
+/// Answers in the place of the API, on a connection that lives on.
+async fn go_on_with(
+    home: &Arc<dyn Home>,
+    session: &mut Session,
+    ctx: &Context,
+    (status, headers, body): (StatusCode, &HeaderMap, &Bytes),
+) -> Result<()> {
+    let mut whole = answer::head_bytes(status, headers, b"", false);
+    whole.extend_from_slice(body);
     respond::respond_and_go_on(home, session, &whole, ctx.shared.config.limits.send_timeout).await
 }
 
@@ -91,10 +102,8 @@ async fn refuse_and_go_on(
     let status: StatusCode = refusal.status;
     ctx.answer = refusal.label;
     let (headers, body) = refuse::problem(session, ctx, refusal);
-    let mut whole = answer::head_bytes(status, &headers, b"", false);
-    whole.extend_from_slice(&body);
     ctx.status = Some(status);
-    respond::respond_and_go_on(home, session, &whole, ctx.shared.config.limits.send_timeout).await
+    go_on_with(home, session, ctx, (status, &headers, &body)).await
 }
 
 /// Where a connection of HTTP/1 goes on that serves another request after an answer in the API's place. Returns `None`

@@ -135,8 +135,10 @@ impl Sharing {
 
     /// Whether a holder has a want that a poll at once answers.
     pub(super) fn is_wanted(&self, view: &View) -> bool {
+        // What is young answers a want only once it was told under this fence (`answered_by_youth`).
+        let is_enough = view.is_young() && self.standing.is_told();
         self.fence().is_some()
-            && (self.inbox.polls() > self.settled || (self.inbox.wants() > self.settled && !view.is_young()))
+            && (self.inbox.polls() > self.settled || (self.inbox.wants() > self.settled && !is_enough))
     }
 
     /// Whether a holder has a want that a poll answers half an interval after the last one.

@@ -85,7 +85,7 @@ impl Standing {
     /// Whether the others have what is shown from this holder. If not, its poll is written although it found nothing new:
     /// what is stored may be older, or another content, where the engine lost something or this node was alone.
     pub fn is_told(&self) -> bool {
-        self.shown.map(|shown| shown.fence) == self.fence() && self.shown.is_some()
+        self.shown.is_some_and(|shown| Some(shown.fence) == self.fence())
     }
 
     /// The greatest place that was applied or accepted here. Nothing below it is shown.
@@ -196,5 +196,59 @@ impl Standing {
     /// What the holder has is taken, wherever it stands.
     pub fn regresses(&mut self) {
         self.order = Order::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Order = Order { fence: 10, sequence: 1 };
+    const SECOND: Order = Order { fence: 10, sequence: 2 };
+
+    #[test]
+    fn what_was_read_before_a_floor_was_settled_is_not_shown_after_it() {
+        let mut standing = Standing::default();
+        standing.shows(SECOND);
+        standing.shows_own();
+        standing.mirrors(true);
+        assert_eq!(standing.offered(SECOND, u64::MAX), Offer::BelowFloor, "its want has no number");
+        standing.wants(7);
+        assert_eq!(standing.heard(SECOND, 6), Heard::BelowFloor);
+        assert_eq!(standing.heard(SECOND, 7), Heard::Missed);
+        assert_eq!(
+            standing.offered(FIRST, u64::MAX),
+            Offer::BelowFloor,
+            "a look-up that was answered before"
+        );
+        assert_eq!(standing.heard(SECOND, 7), Heard::Missed, "it is asked for until it is there");
+        assert_eq!(standing.offered(SECOND, 0), Offer::Newer, "though its order was shown before");
+        standing.shows(SECOND);
+        assert_eq!((standing.floor(), standing.heard(SECOND, 7)), (Floor::None, Heard::Current));
+    }
+
+    #[test]
+    fn what_a_holder_shows_is_told_once_its_fence_has_written_it() {
+        let mut standing = Standing::default();
+        standing.shows(SECOND);
+        assert!(!standing.is_told(), "a mirror tells nothing");
+        let role = Role::Holder { fence: 20 };
+        standing.polls(role);
+        assert!(!standing.is_told(), "it was written by another");
+        assert!(standing.may_tell(role, role) && !standing.may_tell(Role::Mirror, role));
+        let (refused, accepted) = (standing.next_order(), standing.next_order());
+        assert!(refused < accepted, "no order is used twice");
+        standing.shows(accepted);
+        assert!(standing.is_told());
+    }
+
+    #[test]
+    fn a_content_below_what_is_shown_is_taken_only_after_a_regression() {
+        let mut standing = Standing::default();
+        standing.shows(SECOND);
+        standing.mirrors(false);
+        assert_eq!((standing.heard(FIRST, 0), standing.offered(FIRST, 0)), (Heard::Below, Offer::Older));
+        standing.regresses();
+        assert_eq!(standing.offered(FIRST, 0), Offer::Newer);
     }
 }

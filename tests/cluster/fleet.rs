@@ -70,8 +70,8 @@ cluster:
     }
 
     /// Follows a path on a node.
-    pub async fn follow(&self, node: usize, path: &str) -> Sse {
-        self.open(node, path, &[]).await
+    pub async fn follow(&self, node: usize, path: &str) -> Follower {
+        Follower { sse: self.open(node, path, &[]).await, last: 0 }
     }
 
     /// The same, from what a client had.
@@ -125,17 +125,26 @@ pub fn number(data: &str) -> u64 {
     value["n"].as_u64().unwrap_or_else(|| panic!("no number in {data:?}"))
 }
 
-/// Takes this many states from a stream; each is greater than the one before.
-pub async fn states(sse: &mut Sse, count: usize) -> Vec<u64> {
-    let mut seen: Vec<u64> = Vec::new();
-    while seen.len() < count {
-        let event = sse.next_event().await;
-        if event.event != "message" && !event.event.is_empty() {
-            continue;
+/// A client's stream, and the newest state that it was told.
+pub struct Follower {
+    pub sse: Sse,
+    last: u64,
+}
+
+impl Follower {
+    /// Takes this many states. Each is greater than all that it was told before, whatever became of the nodes meanwhile.
+    pub async fn states(&mut self, count: usize) -> Vec<u64> {
+        let mut seen: Vec<u64> = Vec::new();
+        while seen.len() < count {
+            let event = self.sse.next_event().await;
+            if event.event != "message" && !event.event.is_empty() {
+                continue;
+            }
+            let n = number(&event.data);
+            assert!(n > self.last, "{n} after {}", self.last);
+            self.last = n;
+            seen.push(n);
         }
-        let n = number(&event.data);
-        assert!(seen.last().is_none_or(|last| n > *last), "{n} after {seen:?}");
-        seen.push(n);
+        seen
     }
-    seen
 }

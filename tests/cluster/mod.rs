@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `verbs` | what the engine does in one step: one holder, growing fences, refused writes, order |
 //! | `nodes` | one node holds a resource, the others have what it wrote, and another takes over |
-//! | `privacy` | nobody with the engine alone reads anything, or says anything that is believed |
+//! | `privacy` | the engine alone lets its owner read nothing, and say nothing that is believed |
 //! | `processes` | three processes poll as one, and clients see nothing of it |
 //! | `takeover` | nodes and engines that fail: no client goes back, none is left behind |
 //! | `losses` | every way in which an engine fails is noticed, named and got over |

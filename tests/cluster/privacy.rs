@@ -56,7 +56,7 @@ async fn credential_classes_stay_on_their_node_unless_they_are_shared() {
 }
 
 #[tokio::test]
-async fn what_is_forged_or_said_once_more_reaches_nobody() {
+async fn what_is_forged_or_said_once_more_reaches_no_client() {
     let server = RedisServer::start(&[]);
     let (a, b) = (Node::start(&server, CALM), Node::start(&server, CALM));
     let holder = a.attends("/x");

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::fleet::{Fleet, INTERVAL, number, states};
+use super::fleet::{Fleet, INTERVAL, number};
 
 const ROUTE: &str = "routes:
   - { path: '/state/{name}', upstream: legacy, share: public, poll: { interval: 400ms } }
@@ -19,7 +19,7 @@ async fn three_nodes_ask_once_an_interval_and_show_the_same() {
     }
     let mut all = Vec::new();
     for stream in &mut streams {
-        all.push(states(stream, 8).await);
+        all.push(stream.states(8).await);
     }
     // A stream that began later has no less.
     let newest = all.iter().filter_map(|seen| seen.last()).min().copied().unwrap_or_default();
@@ -44,10 +44,10 @@ async fn a_node_that_joins_asks_nothing_for_what_another_has() {
     .await;
     fleet.count("/state/a");
     let mut first = fleet.follow(0, "/state/a").await;
-    assert_eq!(states(&mut first, 1).await, [1]);
+    assert_eq!(first.states(1).await, [1]);
     for node in 1..3 {
         let mut other = fleet.follow(node, "/state/a").await;
-        assert_eq!(states(&mut other, 1).await, [1], "node {node}");
+        assert_eq!(other.states(1).await, [1], "node {node}");
     }
     assert_eq!(fleet.legacy.count("/state/a"), 1);
 }
@@ -62,9 +62,9 @@ async fn a_client_goes_on_at_another_node_for_nothing() {
     .await;
     fleet.count("/state/a");
     let mut first = fleet.follow(0, "/state/a").await;
-    let event = first.next_event().await;
+    let event = first.sse.next_event().await;
     assert_eq!(number(&event.data), 1);
-    let id = first.last_event_id().to_owned();
+    let id = first.sse.last_event_id().to_owned();
     drop(first);
     let got = fleet.get(1, "/state/a", &[("If-None-Match", &format!("\"{id}\""))]).await;
     assert_eq!(got.status, 304, "{got:?}");
@@ -86,14 +86,14 @@ passthrough: legacy
     let mut streams = Vec::new();
     for node in 0..3 {
         let mut stream = fleet.follow(node, "/state/a").await;
-        assert_eq!(states(&mut stream, 1).await, [1], "node {node}");
+        assert_eq!(stream.states(1).await, [1], "node {node}");
         streams.push(stream);
     }
     let before = number_now.load(Ordering::SeqCst);
     let mut writer = fleet.client(2).await;
     writer.request("PUT", "/state/a", &[], b"{}").await;
     for (node, stream) in streams.iter_mut().enumerate() {
-        let next = states(stream, 1).await[0];
+        let next = stream.states(1).await[0];
         assert!(next > before, "node {node} was told {next} after {before}");
     }
 }

@@ -151,8 +151,8 @@ impl Dialer {
     async fn primary(&self, sentinel: &str, watched: &str) -> Result<String, Failed> {
         let mut command = redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(watched);
-        let nobody = RedisConnectionInfo::default().set_skip_set_lib_name();
-        let mut answer = self.ask(sentinel, &nobody, &command).await;
+        let anonymous = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let mut answer = self.ask(sentinel, &anonymous, &command).await;
         if answer.as_ref().is_err_and(|failed| failed.loss == Loss::Credentials) {
             answer = self.ask(sentinel, &self.who().await.set_db(0), &command).await;
         }

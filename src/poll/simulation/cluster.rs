@@ -167,7 +167,7 @@ async fn a_holder_that_is_cut_off_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_engine_has_lost_for_a_lease_is_taken_as_it_is() {
+async fn an_engine_that_lost_contents_makes_no_node_show_what_is_older() {
     let nodes = nodes(2);
     let mut clients = clients(&nodes, 2);
     for _ in 0..5 {
@@ -201,6 +201,21 @@ async fn readers_of_a_mirror_cost_no_polls_beside_the_schedule() {
     }
     let polls = nodes.upstream.count_since(start);
     assert!((18..=23).contains(&polls), "{polls} polls in twenty intervals");
+    wind_up(&nodes, clients).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_a_mirror_does_not_wait_for_the_schedule_of_a_new_holder() {
+    let nodes = Nodes::new(2, None, |route: &mut Route| route.poll.interval = 10 * SECOND, 0);
+    let mut clients = clients(&nodes, 2);
+    pass(&nodes, &mut clients, 12 * SECOND).await;
+    nodes.engine.give(PATH, 1);
+    pass(&nodes, &mut clients, SECOND).await;
+    let visit = nodes.attend(0, Attend::Visit);
+    let number = visit.topic().want_poll_after(&visit.topic().view());
+    let answered = visit.topic().wait_for(|view| view.ended >= number);
+    timeout(2 * SECOND, answered).await.expect("the new holder has told nothing yet, and polls at once");
+    drop(visit);
     wind_up(&nodes, clients).await;
 }
 
