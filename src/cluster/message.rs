@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::form::{Reader, Writer};
+use super::encoding::{Reader, Writer};
 use super::seal::{Name, Undecodable};
 use crate::poll::backplane::{Order, Release, Want};
 

@@ -5,12 +5,12 @@
 //! the proxy.
 
 mod beats;
+mod claims;
+mod encoding;
 pub mod engine;
-mod errands;
-mod form;
+mod events;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod hearing;
 pub mod members;
 mod membership;
 mod message;
@@ -93,7 +93,7 @@ impl Others {
                 tokio::select! {
                     () = hear => {}
                     () = beats::run(working.clone()) => {}
-                    () = errands::run(working) => {}
+                    () = claims::run(working) => {}
                     _ = ended => {}
                 }
             });

@@ -1,6 +1,6 @@
 //! This node of the cluster: its session, what it attends to, and what the others say.
 //!
-//! `beats` says that it lives, `hearing` takes what others say, `errands` claims and gives up, `membership` is one resource's part of it. Must not know:
+//! `beats` says that it lives, `events` takes what others say, `claims` claims and gives up, `membership` is one resource's part of it. Must not know:
 //! which engine it is.
 
 use std::collections::{BTreeMap, HashMap, HashSet};

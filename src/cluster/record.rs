@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::form::{Reader, Writer};
+use super::encoding::{Reader, Writer};
 use super::seal::Undecodable;
 use crate::config::Order as ListOrder;
 use crate::hub::{Audience, Failure, Relayed};
