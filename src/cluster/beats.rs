@@ -99,8 +99,8 @@ impl Node {
     /// Counts the resources by role; returns how many this node holds.
     pub(super) fn count_seats(&self) -> u64 {
         let mut counts = [0_i64; 4];
-        for seat in self.state.lock().seats.values() {
-            let at = match seat.state.lock().role {
+        for resource in self.state.lock().resources.values() {
+            let at = match resource.state.lock().role {
                 Role::Holder { .. } => 0,
                 Role::Mirror => 1,
                 Role::Alone => 2,
@@ -129,16 +129,16 @@ impl Node {
 
     /// Wants that the engine has, and no message told of: it was lost.
     fn tell_lost_wants(&self) {
-        let seats: Vec<_> = self.state.lock().seats.values().cloned().collect();
-        for seat in seats {
+        let resources: Vec<_> = self.state.lock().resources.values().cloned().collect();
+        for resource in resources {
             let want = {
-                let mut state = seat.state.lock();
+                let mut state = resource.state.lock();
                 let want = state.unheard_want.take().filter(|want| *want > state.heard_want);
                 state.heard_want = state.heard_want.max(want.unwrap_or_default());
                 want
             };
             if let Some(want) = want {
-                seat.inbox.tell_want(want, Want::Poll);
+                resource.inbox.tell_want(want, Want::Poll);
             }
         }
     }
@@ -146,15 +146,15 @@ impl Node {
     /// Lets the records live on that this node holds and has not written to for a while.
     async fn keep(&self) -> Result<(), Failed> {
         let mut due: Vec<(Duration, Vec<Name>)> = Vec::new();
-        for seat in self.state.lock().seats.values() {
-            let mut state = seat.state.lock();
-            if !matches!(state.role, Role::Holder { .. }) || state.kept_at.elapsed() < seat.keep / 3 {
+        for resource in self.state.lock().resources.values() {
+            let mut state = resource.state.lock();
+            if !matches!(state.role, Role::Holder { .. }) || state.kept_at.elapsed() < resource.keep / 3 {
                 continue;
             }
             state.kept_at = Instant::now();
-            match due.iter_mut().find(|(keep, _)| *keep == seat.keep) {
-                Some((_, names)) => names.push(seat.name),
-                None => due.push((seat.keep, vec![seat.name])),
+            match due.iter_mut().find(|(keep, _)| *keep == resource.keep) {
+                Some((_, names)) => names.push(resource.name),
+                None => due.push((resource.keep, vec![resource.name])),
             }
         }
         for (keep, names) in due {

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use super::engine::{Claim, ClaimOutcome, Failed};
 use super::message::{ENTRIES_MAX, Said};
 use super::node::Node;
+use super::node_resource::NodeResource;
 use super::seal::Name;
-use super::seat::Seat;
 use crate::metrics::ClaimCause;
 use crate::poll::backplane::{Release, Role};
 
@@ -86,17 +86,23 @@ impl Node {
             }
             let claims: Vec<Claim<'_>> = wanted
                 .iter()
-                .map(|(seat, cause, from)| {
+                .map(|(resource, cause, from)| {
                     self.metrics.claims.with_label_values(&[cause.label()]).inc();
-                    let state = seat.state.lock();
-                    Claim { name: seat.name, have: state.order, from, floor: state.fence, keep: seat.keep }
+                    let state = resource.state.lock();
+                    Claim {
+                        name: resource.name,
+                        have: state.order,
+                        from,
+                        floor: state.fence,
+                        keep: resource.keep,
+                    }
                 })
                 .collect();
             let answers = self.engine.claim(&session, &claims).await?;
             let clock = self.clock_ms();
             let mut held = Vec::new();
             let mut has_lapsed = false;
-            for ((seat, ..), claimed) in wanted.iter().zip(&answers) {
+            for ((resource, ..), claimed) in wanted.iter().zip(&answers) {
                 if claimed.outcome == ClaimOutcome::Lapsed {
                     has_lapsed = true;
                     continue;
@@ -105,11 +111,11 @@ impl Node {
                     // The engine was lost in between: all of it is claimed again.
                     return Ok(());
                 }
-                if let Some(found) = seat.claimed(&session, claimed, clock) {
+                if let Some(found) = resource.claimed(&session, claimed, clock) {
                     self.undecodable(found);
                 }
                 if claimed.outcome == ClaimOutcome::Held {
-                    held.push((seat.name, claimed.record.fence));
+                    held.push((resource.name, claimed.record.fence));
                 }
             }
             for claimed in held.chunks(ENTRIES_MAX) {
@@ -128,14 +134,14 @@ impl Node {
     }
 
     /// Takes the next claims off the list.
-    fn next_claims(&self) -> (String, Vec<(Arc<Seat>, ClaimCause, String)>) {
+    fn next_claims(&self) -> (String, Vec<(Arc<NodeResource>, ClaimCause, String)>) {
         let mut state = self.state.lock();
         let names: Vec<Name> = state.todo.claim.keys().take(CLAIMS_MAX).copied().collect();
         let mut wanted = Vec::with_capacity(names.len());
         for name in names {
             let claim = state.todo.claim.remove(&name);
-            if let (Some((cause, from)), Some(seat)) = (claim, state.seats.get(&name)) {
-                wanted.push((seat.clone(), cause, from));
+            if let (Some((cause, from)), Some(resource)) = (claim, state.resources.get(&name)) {
+                wanted.push((resource.clone(), cause, from));
             }
         }
         (state.session.clone(), wanted)
@@ -164,8 +170,8 @@ impl Node {
             return Ok(());
         }
         let free: Vec<_> = free.into_iter().collect();
-        let seats: Vec<(Name, u64)> = free.iter().map(|(name, (fence, _))| (*name, *fence)).collect();
-        let freed = self.engine.free(&seats, false).await?;
+        let held: Vec<(Name, u64)> = free.iter().map(|(name, (fence, _))| (*name, *fence)).collect();
+        let freed = self.engine.free(&held, false).await?;
         let until = Instant::now() + 2 * self.settings.lease;
         for ((name, (fence, why)), was_own) in free.into_iter().zip(freed) {
             if !was_own {
@@ -208,10 +214,10 @@ impl Node {
         let session = {
             let mut state = self.state.lock();
             let held: Vec<(Name, u64)> = state
-                .seats
+                .resources
                 .values()
-                .filter_map(|seat| match seat.state.lock().role {
-                    Role::Holder { fence } => Some((seat.name, fence)),
+                .filter_map(|resource| match resource.state.lock().role {
+                    Role::Holder { fence } => Some((resource.name, fence)),
                     _ => None,
                 })
                 .collect();

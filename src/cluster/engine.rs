@@ -31,7 +31,7 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Gives resources up, or removes their records (`and_drop`), where the fence is the record's. Returns for each whether
     /// it was.
-    async fn free(&self, seats: &[(Name, u64)], and_drop: bool) -> Result<Vec<bool>, Failed>;
+    async fn free(&self, held: &[(Name, u64)], and_drop: bool) -> Result<Vec<bool>, Failed>;
 
     /// Reads the heads of resources: everything but the content.
     async fn heads(&self, names: &[Name]) -> Result<Vec<Record>, Failed>;

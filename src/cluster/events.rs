@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::engine::Event;
 use super::message::{Beat, Message, Said, Unchanged};
 use super::node::{Node, State};
+use super::node_resource::NodeResource;
 use super::seal::{HEADER_BYTES, Head, Kind, Name, Secret, Undecodable};
-use super::seat::Seat;
 use crate::metrics::ClaimCause;
 use crate::poll::backplane::{Found, Release, Report, Role};
 
@@ -28,8 +28,8 @@ impl Node {
             Event::Returned(took) => self.metrics.returned(took),
             Event::Became { name, sealed } => {
                 self.metrics.bytes.with_label_values(&["in"]).inc_by(sealed.len() as u64);
-                let seat = self.state.lock().seats.get(&name).cloned();
-                if let Some(Err(found)) = seat.map(|seat| seat.became(&sealed)) {
+                let resource = self.state.lock().resources.get(&name).cloned();
+                if let Some(Err(found)) = resource.map(|resource| resource.became(&sealed)) {
                     self.undecodable(found);
                 }
             }
@@ -89,13 +89,13 @@ impl Node {
             }
             Said::Free(name, fence, why) => self.heard_free(&name, fence, why),
             Said::Want(name, kind) => {
-                let seat = self.state.lock().seats.get(&name).cloned();
-                if let (Some(seat), Some(number)) = (seat, want) {
+                let resource = self.state.lock().resources.get(&name).cloned();
+                if let (Some(resource), Some(number)) = (resource, want) {
                     {
-                        let mut state = seat.state.lock();
+                        let mut state = resource.state.lock();
                         state.heard_want = state.heard_want.max(number);
                     }
-                    seat.inbox.tell_want(number, kind);
+                    resource.inbox.tell_want(number, kind);
                 }
             }
             Said::Unknown => {}
@@ -103,20 +103,20 @@ impl Node {
     }
 
     fn heard_beat(&self, session: &str, beat: Beat) {
-        let seats: Vec<(Unchanged, Arc<Seat>)> = {
+        let resources: Vec<(Unchanged, Arc<NodeResource>)> = {
             let state = self.state.lock();
-            let seat = |number: &u64| state.seats.get(state.numbers.get(number)?).cloned();
+            let resource = |number: &u64| state.resources.get(state.numbers.get(number)?).cloned();
             beat.unchanged
                 .iter()
-                .filter_map(|unchanged| Some((*unchanged, seat(&unchanged.resource)?)))
+                .filter_map(|unchanged| Some((*unchanged, resource(&unchanged.resource)?)))
                 .collect()
         };
-        for (unchanged, seat) in seats {
-            let mut state = seat.state.lock();
+        for (unchanged, resource) in resources {
+            let mut state = resource.state.lock();
             if state.role == Role::Mirror && state.holder == session {
                 state.settled = state.settled.max(unchanged.settled);
                 let (order, settled, age) = (unchanged.order, unchanged.settled, unchanged.age);
-                seat.inbox.tell_report(Report { order, settled, age, found: Found::Unchanged });
+                resource.inbox.tell_report(Report { order, settled, age, found: Found::Unchanged });
             }
         }
         let is_news = {
@@ -136,8 +136,8 @@ impl Node {
     }
 
     fn heard_claim(&self, session: &str, name: &Name, fence: u64) {
-        let Some(seat) = self.state.lock().seats.get(name).cloned() else { return };
-        let mut state = seat.state.lock();
+        let Some(resource) = self.state.lock().resources.get(name).cloned() else { return };
+        let mut state = resource.state.lock();
         if fence <= state.fence {
             return;
         }
@@ -145,14 +145,14 @@ impl Node {
         session.clone_into(&mut state.holder);
         (state.is_vacant, state.is_dormant) = (false, false);
         if matches!(state.role, Role::Holder { .. } | Role::Mirror) {
-            seat.becomes(&mut state, Role::Mirror);
+            resource.becomes(&mut state, Role::Mirror);
         }
     }
 
     fn heard_free(&self, name: &Name, fence: u64, why: Release) {
-        let Some(seat) = self.state.lock().seats.get(name).cloned() else { return };
+        let Some(resource) = self.state.lock().resources.get(name).cloned() else { return };
         {
-            let mut state = seat.state.lock();
+            let mut state = resource.state.lock();
             if state.fence != fence || state.role != Role::Mirror {
                 return;
             }

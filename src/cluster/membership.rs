@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use super::engine::{self, Write};
 use super::message::Said;
 use super::node::Node;
+use super::node_resource::NodeResource;
 use super::record;
 use super::seal::Kind;
-use super::seat::Seat;
 use crate::metrics::ClaimCause;
 use crate::poll::backplane::{
     Found, LookUp, Membership, Order, Release, Report, Role, SharedContent, SharedFeed, Stored, Want, Written,
@@ -28,7 +28,7 @@ pub(super) struct Member {
     /// This node.
     pub node: Arc<Node>,
     /// The resource.
-    pub seat: Arc<Seat>,
+    pub resource: Arc<NodeResource>,
 }
 
 /// What goes into the engine of one content.
@@ -38,17 +38,17 @@ struct Sealed {
     items: Vec<u8>,
 }
 
-fn sealed(seat: &Seat, content: &SharedContent, clock_ms: u64) -> Option<Sealed> {
+fn sealed(resource: &NodeResource, content: &SharedContent, clock_ms: u64) -> Option<Sealed> {
     let order = content.order;
-    let plain = record::content(content, seat.is_private, clock_ms);
+    let plain = record::content(content, resource.is_private, clock_ms);
     let has_items = content.feed.as_ref().is_some_and(|feed| !feed.items.is_empty() || feed.gap);
     let items = match has_items {
-        true => seat.sealed(Kind::Items, order, &record::items(content))?,
+        true => resource.sealed(Kind::Items, order, &record::items(content))?,
         false => Vec::new(),
     };
     Some(Sealed {
-        content: seat.sealed(Kind::Record, order, &plain)?,
-        tags: seat.tags_with(content.snapshot.version.tag(), order)?,
+        content: resource.sealed(Kind::Record, order, &plain)?,
+        tags: resource.tags_with(content.snapshot.version.tag(), order)?,
         items,
     })
 }
@@ -57,10 +57,10 @@ impl Member {
     async fn sealed(&self, content: &SharedContent) -> Option<Sealed> {
         let clock_ms = self.node.clock_ms().unwrap_or_default();
         if content.snapshot.body.len() <= INLINE_BYTES_MAX {
-            return sealed(&self.seat, content, clock_ms);
+            return sealed(&self.resource, content, clock_ms);
         }
-        let (seat, content) = (self.seat.clone(), content.clone());
-        tokio::task::spawn_blocking(move || sealed(&seat, &content, clock_ms)).await.ok()?
+        let (resource, content) = (self.resource.clone(), content.clone());
+        tokio::task::spawn_blocking(move || sealed(&resource, &content, clock_ms)).await.ok()?
     }
 
     fn count(&self, kind: &str) {
@@ -71,14 +71,14 @@ impl Member {
     async fn is_too_large(&self, order: Order) -> Written {
         self.count("too_large");
         if let (Some(content), Some(tags)) = (
-            self.seat.sealed(Kind::Record, order, &record::too_large()),
-            self.seat.sealed(Kind::Condition, order, &record::tags(order, [].iter())),
+            self.resource.sealed(Kind::Record, order, &record::too_large()),
+            self.resource.sealed(Kind::Condition, order, &record::tags(order, [].iter())),
         ) {
             let _ = self.node.engine.write(&self.write_of(order, &content, &tags, b"")).await;
         }
-        let mut state = self.seat.state.lock();
+        let mut state = self.resource.state.lock();
         state.is_apart = true;
-        self.seat.becomes(&mut state, Role::Alone);
+        self.resource.becomes(&mut state, Role::Alone);
         Written::TooLarge
     }
 
@@ -89,8 +89,8 @@ impl Member {
         condition: &'a [u8],
         items: &'a [u8],
     ) -> Write<'a> {
-        let (name, keep) = (self.seat.name, self.seat.keep);
-        Write { name, order, content, condition, items, history: self.seat.history, keep }
+        let (name, keep) = (self.resource.name, self.resource.keep);
+        Write { name, order, content, condition, items, history: self.resource.history, keep }
     }
 
     /// The engine says that another has it. What this node claimed later itself is no loss.
@@ -98,20 +98,20 @@ impl Member {
         self.count("refused");
         self.node.metrics.refused.with_label_values(&["fence"]).inc();
         let own = self.node.state.lock().session.clone();
-        let mut state = self.seat.state.lock();
+        let mut state = self.resource.state.lock();
         if holder == own && fence >= order.fence {
             return Written::Refused;
         }
         if fence == 0 {
             // The record is gone: the engine came back empty, or removed it for want of memory.
             state.holder.clear();
-            self.seat.becomes(&mut state, Role::Mirror);
+            self.resource.becomes(&mut state, Role::Mirror);
             drop(state);
-            self.node.claim(&self.seat.name, ClaimCause::Back, String::new());
+            self.node.claim(&self.resource.name, ClaimCause::Back, String::new());
             return Written::Refused;
         }
         (state.holder, state.fence) = (holder, fence.max(state.fence));
-        self.seat.becomes(&mut state, Role::Mirror);
+        self.resource.becomes(&mut state, Role::Mirror);
         drop(state);
         self.node.state.lock().members.fenced(Instant::now());
         Written::Refused
@@ -119,7 +119,7 @@ impl Member {
 
     /// The items that came after `have`, in the order of their writes.
     async fn items_after(&self, have: Order, content: &mut SharedContent) -> Option<()> {
-        let entries = self.node.engine.items(&self.seat.name, have, ENTRIES_READ_MAX).await.ok()?;
+        let entries = self.node.engine.items(&self.resource.name, have, ENTRIES_READ_MAX).await.ok()?;
         let last = content.feed.take()?;
         let mut feed = SharedFeed { items: Vec::new(), gap: false, ..last };
         let mut before = have;
@@ -128,7 +128,7 @@ impl Member {
             if order > content.order {
                 break;
             }
-            let (after, items) = match self.seat.items(&sealed) {
+            let (after, items) = match self.resource.items(&sealed) {
                 Ok(read) => read,
                 Err(found) => {
                     self.node.undecodable(found);
@@ -167,7 +167,7 @@ impl Membership for Member {
         match self.node.engine.write(&write).await {
             Ok(engine::Written::Accepted { want }) => {
                 self.count("accepted");
-                self.seat.wrote(content, want);
+                self.resource.wrote(content, want);
                 Written::Accepted
             }
             Ok(engine::Written::Refused { holder, fence }) => self.is_refused(order, holder, fence),
@@ -180,7 +180,7 @@ impl Membership for Member {
 
     fn report(&self, fence: u64, report: Report) {
         let settles = {
-            let mut state = self.seat.state.lock();
+            let mut state = self.resource.state.lock();
             if state.role != (Role::Holder { fence }) {
                 return;
             }
@@ -190,12 +190,12 @@ impl Membership for Member {
         };
         if matches!(report.found, Found::Unchanged) {
             let told = (report.order, report.settled, Instant::now());
-            self.node.state.lock().todo.unchanged.insert(self.seat.name, told);
+            self.node.state.lock().todo.unchanged.insert(self.resource.name, told);
             if settles {
                 self.node.beat_now.notify_one();
             }
-        } else if let Some(sealed) = self.seat.report(fence, &report) {
-            self.node.tell_soon(self.seat.name, sealed.into());
+        } else if let Some(sealed) = self.resource.report(fence, &report) {
+            self.node.tell_soon(self.resource.name, sealed.into());
         }
     }
 
@@ -204,24 +204,24 @@ impl Membership for Member {
             let state = self.node.state.lock();
             state.is_connected.then(|| state.session.clone())?
         };
-        let sealed = self.node.sealed(&session, Said::Want(self.seat.name, want))?;
-        self.node.engine.want(&self.seat.name, &sealed, self.seat.keep).await.ok()
+        let sealed = self.node.sealed(&session, Said::Want(self.resource.name, want))?;
+        self.node.engine.want(&self.resource.name, &sealed, self.resource.keep).await.ok()
     }
 
     async fn look_up(&self, have: Order) -> LookUp {
         self.node.metrics.reads.with_label_values(&["resume"]).inc();
         let engine = &self.node.engine;
-        let Ok(heads) = engine.heads(&[self.seat.name]).await else { return LookUp::Lost };
+        let Ok(heads) = engine.heads(&[self.resource.name]).await else { return LookUp::Lost };
         let Some(mut record) = heads.into_iter().next() else { return LookUp::Lost };
         if record.order == Order::default() || record.condition.is_empty() {
             return LookUp::Nothing;
         }
         let is_other = record.order != have;
         if is_other {
-            let Ok(read) = engine.read(&self.seat.name).await else { return LookUp::Lost };
+            let Ok(read) = engine.read(&self.resource.name).await else { return LookUp::Lost };
             record = read;
         }
-        let tags = match self.seat.tags(&record.condition) {
+        let tags = match self.resource.tags(&record.condition) {
             Ok(tags) => tags,
             Err(found) => {
                 self.node.undecodable(found);
@@ -230,7 +230,7 @@ impl Membership for Member {
         };
         let mut content = None;
         if is_other && !record.content.is_empty() {
-            match self.seat.content(&record.content, self.node.clock_ms()) {
+            match self.resource.content(&record.content, self.node.clock_ms()) {
                 Ok(read) => content = read,
                 Err(found) => {
                     self.node.undecodable(found);
@@ -248,8 +248,8 @@ impl Membership for Member {
 
     fn release(&self, fence: u64, why: Release) {
         let mut state = self.node.state.lock();
-        if state.is_connected && self.seat.state.lock().role == (Role::Holder { fence }) {
-            state.todo.free.insert(self.seat.name, (fence, Some(why)));
+        if state.is_connected && self.resource.state.lock().role == (Role::Holder { fence }) {
+            state.todo.free.insert(self.resource.name, (fence, Some(why)));
             drop(state);
             self.node.errands.notify_one();
         }
@@ -257,12 +257,12 @@ impl Membership for Member {
 
     fn claim(&self) {
         let is_held = {
-            let mut state = self.seat.state.lock();
+            let mut state = self.resource.state.lock();
             state.is_dormant = false;
             matches!(state.role, Role::Alone | Role::Waiting)
         };
         if !is_held {
-            self.node.claim(&self.seat.name, ClaimCause::Attend, String::new());
+            self.node.claim(&self.resource.name, ClaimCause::Attend, String::new());
         }
     }
 
@@ -277,6 +277,6 @@ impl Membership for Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.node.remove(&self.seat);
+        self.node.remove(&self.resource);
     }
 }

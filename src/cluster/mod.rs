@@ -16,11 +16,11 @@ mod membership;
 mod message;
 mod naming;
 mod node;
+mod node_resource;
 mod record;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod seal;
-mod seat;
 #[cfg(test)]
 mod simulation;
 #[cfg(feature = "redis")]
@@ -39,7 +39,7 @@ use crate::resource::ResourceKey;
 use engine::Failed;
 use membership::Member;
 use node::Node;
-use seat::{Seat, Settings};
+use node_resource::{NodeResource, Settings};
 
 /// Shortest life of a record without a write.
 const KEEP_MIN: Duration = Duration::from_secs(600);
@@ -157,8 +157,8 @@ impl Backplane for Others {
             body_bytes_max: route.poll.max_body,
         };
         let (name, seal) = (self.node.secret.name(parts()), self.node.secret.record(parts()));
-        let seat = Arc::new(Seat::new(name, seal, inbox, settings));
-        self.node.add(&seat);
-        Some(Arc::new(Member { node: self.node.clone(), seat }))
+        let resource = Arc::new(NodeResource::new(name, seal, inbox, settings));
+        self.node.add(&resource);
+        Some(Arc::new(Member { node: self.node.clone(), resource }))
     }
 }

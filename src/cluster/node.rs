@@ -16,8 +16,8 @@ use super::engine::{Engine, Failed, Loss};
 use super::members::{Members, Succession};
 use super::message::{Beat, Message, Said};
 use super::naming::{Fingerprint, fingerprint};
+use super::node_resource::NodeResource;
 use super::seal::{Kind, Name, Secret, Undecodable};
-use super::seat::Seat;
 use crate::config::{Cluster, Config, WhenLost};
 use crate::metrics::{ClaimCause, ClusterMetrics};
 use crate::poll::backplane::{Order, Release, Role};
@@ -59,7 +59,7 @@ pub(super) struct State {
     /// The sessions that live.
     pub members: Members,
     /// The resources that it attends to.
-    pub seats: HashMap<Name, Arc<Seat>>,
+    pub resources: HashMap<Name, Arc<NodeResource>>,
     /// The names by their numbers.
     pub numbers: HashMap<u64, Name>,
     /// What is to be done.
@@ -108,7 +108,7 @@ impl Node {
             session,
             has_joined: false,
             is_connected: false,
-            seats: HashMap::new(),
+            resources: HashMap::new(),
             numbers: HashMap::new(),
             todo: Todo::default(),
             heard: HashMap::new(),
@@ -213,7 +213,7 @@ impl Node {
         state.has_joined = false;
         let session = state.session.clone();
         state.members.rejoin(&session);
-        let names: Vec<Name> = state.seats.keys().copied().collect();
+        let names: Vec<Name> = state.resources.keys().copied().collect();
         for name in names {
             state.todo.claim.insert(name, (ClaimCause::Back, String::new()));
         }
@@ -235,8 +235,8 @@ impl Node {
         todo.unchanged.clear();
         todo.tell.clear();
         let role = self.role_when_lost();
-        for seat in state.seats.values() {
-            seat.becomes(&mut seat.state.lock(), role);
+        for resource in state.resources.values() {
+            resource.becomes(&mut resource.state.lock(), role);
         }
     }
 
@@ -261,22 +261,22 @@ impl Node {
         if !state.is_connected || !state.has_joined || self.is_leaving.load(Ordering::Acquire) {
             return;
         }
-        let mut takes_left = (state.seats.len() / 20).max(1);
-        let State { members, seats, todo, .. } = &mut *state;
-        for (name, seat) in seats.iter() {
-            let mut seat = seat.state.lock();
-            if seat.role != Role::Mirror || seat.is_dormant || todo.claim.contains_key(name) {
+        let mut takes_left = (state.resources.len() / 20).max(1);
+        let State { members, resources, todo, .. } = &mut *state;
+        for (name, resource) in resources.iter() {
+            let mut resource = resource.state.lock();
+            if resource.role != Role::Mirror || resource.is_dormant || todo.claim.contains_key(name) {
                 continue;
             }
-            match members.succession(name, &seat.holder, seat.is_vacant, now) {
-                Succession::Stay => seat.is_vacant = false,
-                Succession::Wait => seat.is_vacant = true,
+            match members.succession(name, &resource.holder, resource.is_vacant, now) {
+                Succession::Stay => resource.is_vacant = false,
+                Succession::Wait => resource.is_vacant = true,
                 Succession::Claim => {
-                    todo.claim.insert(*name, (ClaimCause::Died, seat.holder.clone()));
+                    todo.claim.insert(*name, (ClaimCause::Died, resource.holder.clone()));
                 }
                 Succession::Take if takes_left > 0 => {
                     takes_left -= 1;
-                    todo.claim.insert(*name, (ClaimCause::Preferred, seat.holder.clone()));
+                    todo.claim.insert(*name, (ClaimCause::Preferred, resource.holder.clone()));
                 }
                 Succession::Take => {}
             }
@@ -286,30 +286,30 @@ impl Node {
     }
 
     /// Adds a resource.
-    pub(super) fn add(&self, seat: &Arc<Seat>) {
+    pub(super) fn add(&self, resource: &Arc<NodeResource>) {
         let mut state = self.state.lock();
-        state.numbers.insert(seat.name.number(), seat.name);
-        state.seats.insert(seat.name, seat.clone());
-        state.todo.leave.remove(&seat.name);
-        state.todo.attend.insert(seat.name);
+        state.numbers.insert(resource.name.number(), resource.name);
+        state.resources.insert(resource.name, resource.clone());
+        state.todo.leave.remove(&resource.name);
+        state.todo.attend.insert(resource.name);
         if !state.is_connected {
             // Under the node's lock: once the engine is back, a claim decides.
-            seat.becomes(&mut seat.state.lock(), self.role_when_lost());
+            resource.becomes(&mut resource.state.lock(), self.role_when_lost());
             drop(state);
             self.errands.notify_one();
             return;
         }
-        state.todo.claim.insert(seat.name, (ClaimCause::Attend, String::new()));
+        state.todo.claim.insert(resource.name, (ClaimCause::Attend, String::new()));
         drop(state);
         self.errands.notify_one();
     }
 
     /// Removes it, if no later one took its place.
-    pub(super) fn remove(&self, seat: &Arc<Seat>) {
+    pub(super) fn remove(&self, resource: &Arc<NodeResource>) {
         let mut state = self.state.lock();
-        let name = seat.name;
-        if state.seats.get(&name).is_some_and(|other| Arc::ptr_eq(other, seat)) {
-            state.seats.remove(&name);
+        let name = resource.name;
+        if state.resources.get(&name).is_some_and(|other| Arc::ptr_eq(other, resource)) {
+            state.resources.remove(&name);
             state.numbers.remove(&name.number());
             let todo = &mut state.todo;
             todo.claim.remove(&name);
@@ -317,7 +317,7 @@ impl Node {
             todo.unchanged.remove(&name);
             todo.tell.remove(&name);
             todo.leave.insert(name);
-            if let Role::Holder { fence } = seat.state.lock().role {
+            if let Role::Holder { fence } = resource.state.lock().role {
                 todo.free.insert(name, (fence, None));
             }
         }

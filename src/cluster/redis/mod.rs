@@ -162,14 +162,14 @@ impl Engine for Redis {
         self.script(Script::Want, &keys, &[message, channel.as_bytes(), keep.as_bytes()]).await?.number()
     }
 
-    async fn free(&self, seats: &[(Name, u64)], and_drop: bool) -> Result<Vec<bool>, Failed> {
+    async fn free(&self, held: &[(Name, u64)], and_drop: bool) -> Result<Vec<bool>, Failed> {
         let pair = self.shared.pair()?;
         let command = |(name, fence): &(Name, u64)| {
             let keys = [self.shared.keys.record(name), self.shared.keys.items(name)];
             let drops: &[u8] = if and_drop { b"1" } else { b"0" };
             pair.evaluation(Script::Free, &keys, &[fence.to_string().as_bytes(), drops])
         };
-        let replies = self.pipelined(seats.iter().map(command).collect()).await?;
+        let replies = self.pipelined(held.iter().map(command).collect()).await?;
         replies.into_iter().map(|reply| Ok(Reply::new(reply).number()? == 1)).collect()
     }
 

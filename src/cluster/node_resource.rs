@@ -15,7 +15,7 @@ use super::seal::{Head, Kind, Name, Seal, Undecodable};
 use crate::poll::backplane::{Inbox, Order, Report, Role, SharedContent, Want};
 
 /// A resource that this node attends to.
-pub(super) struct Seat {
+pub(super) struct NodeResource {
     /// What it is called.
     pub name: Name,
     seal: Seal,
@@ -74,8 +74,8 @@ pub(super) struct Settings {
     pub body_bytes_max: usize,
 }
 
-impl Seat {
-    pub(super) fn new(name: Name, seal: Seal, inbox: Arc<Inbox>, settings: Settings) -> Seat {
+impl NodeResource {
+    pub(super) fn new(name: Name, seal: Seal, inbox: Arc<Inbox>, settings: Settings) -> NodeResource {
         let state = State {
             role: Role::Waiting,
             holder: String::new(),
@@ -92,7 +92,16 @@ impl Seat {
             kept_at: Instant::now(),
         };
         let Settings { is_private, keep, history, body_bytes_max } = settings;
-        Seat { name, seal, inbox, is_private, keep, history, body_bytes_max, state: Mutex::new(state) }
+        NodeResource {
+            name,
+            seal,
+            inbox,
+            is_private,
+            keep,
+            history,
+            body_bytes_max,
+            state: Mutex::new(state),
+        }
     }
 
     /// Tells what this node is from now on.
