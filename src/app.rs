@@ -6,6 +6,7 @@ mod bind;
 mod cluster;
 
 use std::collections::HashMap;
+use std::hash::RandomState;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -190,7 +191,7 @@ fn shared(
         origins: Default::default(),
         slow_304: front::Holds::new(),
         novelties: front::Novelties::new(config.routes.len()),
-        repeats: front::Repeats::default(),
+        connection_numbers: RandomState::new(),
         alike: front::Alike::default(),
         doubts: front::Doubts::default(),
         config,

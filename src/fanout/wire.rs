@@ -15,8 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The listener, to which a connection goes back for its next request.
 pub trait Home: Send + Sync {
-    /// Serves the connection's next request; `read` was received already.
-    fn give_back(&self, connection: Returned, read: BytesMut);
+    /// Serves the connection's next request; `read` was received already. `last_poll`: the number of the plain poll
+    /// that it has repeated until now, if there was one.
+    fn give_back(&self, connection: Returned, read: BytesMut, last_poll: Option<u64>);
 }
 
 /// A connection on its way back to the listener.
@@ -210,16 +211,16 @@ impl Wire {
     }
 
     /// Sends the connection home, with what it has sent of its next request. Without a home it is closed.
-    pub(super) fn give_back(self, homes: &Homes, read: BytesMut) {
+    pub(super) fn give_back(self, homes: &Homes, read: BytesMut, last_poll: Option<u64>) {
         match self {
             Wire::Held { socket, home, .. } => {
                 if let Some(home) = homes.0.get(usize::from(home)) {
-                    home.give_back(Returned::Socket(socket.into()), read);
+                    home.give_back(Returned::Socket(socket.into()), read, last_poll);
                 }
             }
             Wire::Stream(wire) => {
                 if let Some(home) = wire.home {
-                    home.give_back(Returned::Stream(wire.stream), read);
+                    home.give_back(Returned::Stream(wire.stream), read, last_poll);
                 }
             }
             Wire::Socket(_) => {}

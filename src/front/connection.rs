@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::request::framing::DRAIN;
 use crate::identity::CertificateName;
+use crate::listener::guarded_stream::Attended;
 use crate::listener::{accept_rate, client_certificate};
 
 /// What a handler may know of its request's connection.
@@ -74,6 +75,11 @@ impl<'a> Connection<'a> {
     /// Whether it is one of HTTP/2 that was made for this request.
     pub(super) fn is_new_http2(&self) -> bool {
         accept_rate::is_new_http2(self.0)
+    }
+
+    /// Remembers the number of a plain poll. Returns whether the one before it on this connection has the same.
+    pub(super) fn repeats_poll(&self, number: u64) -> bool {
+        Attended::repeats_poll(self.0, number)
     }
 
     /// Whether the request has no body.

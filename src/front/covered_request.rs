@@ -2,6 +2,7 @@
 //!
 //! Must not know: what is answered.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version as HttpVersion, header};
@@ -144,7 +145,7 @@ impl<'a> CoveredRequest<'a> {
 
     /// A number that tells the request's connection from others, most likely.
     pub(super) fn connection_number(&self) -> u64 {
-        self.connection.peer().map_or(0, |peer| self.front.shared.repeats.number(peer))
+        self.connection.peer().map_or(0, |peer| self.front.shared.connection_numbers.hash_one(peer))
     }
 }
 

@@ -65,7 +65,6 @@ pub use access::share::{is_good_for_one, is_scheme_for_one};
 pub use access::subjects::Subjects;
 pub use answer::holds::Holds;
 pub use answer::novelties::Novelties;
-pub use answer::repeat_memory::Repeats;
 pub use passthrough::writes::poll_now;
 pub use proxy::service;
 pub use request::origins::Origins;

@@ -54,7 +54,7 @@ pub(super) async fn respond_and_go_on(
         stream.flush().await
     });
     if let Ok(Ok(())) = written.await {
-        home.give_back(Returned::Stream(stream), read);
+        home.give_back(Returned::Stream(stream), read, None);
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Must not know: requests.
 
 use std::collections::HashMap;
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -12,7 +13,6 @@ use super::access::new_resources::Newcomers;
 use super::access::subjects::Subjects;
 use super::answer::holds::Holds;
 use super::answer::novelties::Novelties;
-use super::answer::repeat_memory::Repeats;
 use super::progress::Progress;
 use super::request::origins::Origins;
 use super::request::route::Routes;
@@ -78,8 +78,8 @@ pub struct Shared {
     pub alike: Alike,
     /// Whether new keys of a route could be shared.
     pub novelties: Novelties,
-    /// Connections that may ask the same again.
-    pub repeats: Repeats,
+    /// Makes numbers of connections out of their addresses.
+    pub connection_numbers: RandomState,
     /// Headers in doubt that were said in the log.
     pub doubts: Doubts,
 }

@@ -31,7 +31,7 @@ pub(super) struct FrontDoor<A> {
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Home for FrontDoor<A> {
-    fn give_back(&self, connection: Returned, read: BytesMut) {
+    fn give_back(&self, connection: Returned, read: BytesMut, last_poll: Option<u64>) {
         // Without the proxy the listener is gone: the connection is closed.
         let Some(proxy) = self.proxy.upgrade() else { return };
         let (shutdown, terms) = (self.shutdown.clone(), self.terms.clone());
@@ -40,7 +40,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Home for FrontDoor<A> {
             let _counted = counted;
             match stream(connection) {
                 Ok(stream) => {
-                    let stream = Attended::http1(stream, terms, Awaited::NextRequest);
+                    let mut stream = Attended::http1(stream, terms, Awaited::NextRequest);
+                    stream.came_from_repeating(last_poll);
                     http1::serve(proxy, stream, read, Some(known()), &shutdown).await;
                 }
                 Err(error) => tracing::debug!("a connection could not be given back: {error}"),

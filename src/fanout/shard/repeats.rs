@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use super::super::member_id::MemberId;
 use super::Shard;
 use crate::fanout::member::Then;
-use crate::transport::{Next, Transport};
+use crate::transport::{Next, Repeat, Transport};
 
 /// Most requests of one connection that are served before others have their turn.
 const TURN: usize = 16;
@@ -145,11 +145,12 @@ impl Shard {
         if let Transport::Plain(_) = member.transport {
             self.tallies[member.tally as usize].metrics.subscribers.dec();
         }
+        let last_poll = member.transport.repeat().map(Repeat::number);
         let mut wire = member.wire;
         if let Some(socket) = wire.socket() {
             // The connection lives on elsewhere. An error would mean that it was never registered.
             let _ = self.poll.registry().deregister(socket);
         }
-        wire.give_back(&self.homes, BytesMut::from(bytes));
+        wire.give_back(&self.homes, BytesMut::from(bytes), last_poll);
     }
 }

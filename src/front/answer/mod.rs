@@ -9,7 +9,6 @@ pub(super) mod novelties;
 pub(super) mod pace;
 pub(super) mod plain_poll;
 mod relayed;
-pub(super) mod repeat_memory;
 pub(super) mod repeats;
 pub(super) mod trial;
 pub(super) mod unpolled;

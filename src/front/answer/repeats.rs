@@ -48,18 +48,17 @@ impl CoveredRequest<'_> {
             return None;
         }
         let repeat = repeat(self, key, view)?;
-        let client = self.connection.peer()?;
-        let shared = self.front.shared.clone();
-        if !shared.repeats.is_second(client, repeat.number()) {
+        if !self.connection.repeats_poll(repeat.number()) {
             return None;
         }
+        let shared = self.front.shared.clone();
         let attendance = self.attend(key, Attend::Visit).ok()?;
         let mut own = HeaderMap::new();
         cors::add(&mut own, &self.route, &self.headers);
         let gzip = content_coding::coding(&self.route, key, &self.headers) == Coding::Deflated;
         let plain = Plain::new(
             attendance,
-            (shared.repeats.number(client), streak),
+            (self.connection_number(), streak),
             self.route.clone(),
             answer::lines(&own),
             gzip,

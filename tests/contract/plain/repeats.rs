@@ -91,6 +91,24 @@ async fn a_connection_that_asks_this_and_that_stays_where_it_is() {
 }
 
 #[tokio::test]
+async fn each_of_many_connections_stays_from_its_second_request_on() {
+    const CONNECTIONS: usize = 1_500;
+    let stand = stand(ONCE);
+    stand.http().await.get("/prices/A", &[]).await.expect(200);
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut http = Http::connect(stand.address()).await;
+        http.get("/prices/A", &[]).await.expect(200);
+        clients.push(http);
+    }
+    assert_eq!(in_shards(&stand).await, 0.0);
+    for http in &mut clients {
+        http.get("/prices/A", &[]).await.expect(200);
+    }
+    assert_eq!(in_shards(&stand).await, CONNECTIONS as f64);
+}
+
+#[tokio::test]
 async fn requests_behind_each_other_are_answered_in_order() {
     let stand = stand(ONCE);
     let (mut http, _) = settled(&stand, "/prices/A", &[]).await;
