@@ -28,10 +28,17 @@ pub(super) async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<TlsStream<S>, String> {
     let name = settings.sni.clone().unwrap_or_else(|| host.trim_matches(['[', ']']).to_owned());
     let name = ServerName::try_from(name).map_err(|error| error.to_string())?;
-    let config = tokio::task::spawn_blocking(move || config(&settings));
-    let config = config.await.map_err(|error| error.to_string())??;
-    let connector = TlsConnector::from(Arc::new(config));
+    let connector = TlsConnector::from(Arc::new(client(settings).await?));
     connector.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))
+}
+
+/// How a client speaks TLS with these settings.
+///
+/// # Errors
+/// A file cannot be used.
+pub(super) async fn client(settings: UpstreamTls) -> Result<ClientConfig, String> {
+    let config = tokio::task::spawn_blocking(move || config(&settings));
+    config.await.map_err(|error| error.to_string())?
 }
 
 fn config(settings: &UpstreamTls) -> Result<ClientConfig, String> {

@@ -18,8 +18,8 @@ use super::reply::Reply;
 use super::rights;
 use crate::cluster::engine::{Failed, Loss};
 use crate::cluster::seal::Name;
-use crate::cluster::tls;
-use crate::config::{Cluster, SecretFile};
+use crate::cluster::{password, tls};
+use crate::config::Cluster;
 
 /// What one attempt may take: name, connection, TLS, password, scripts.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -110,27 +110,16 @@ impl Dialer {
         Err(Failed { message, ..failed })
     }
 
-    /// User, password and database. A password's file that cannot be read keeps the first value.
+    /// User, password and database.
     async fn who(&self) -> RedisConnectionInfo {
         let mut who =
             RedisConnectionInfo::default().set_skip_set_lib_name().set_db(self.cluster.database.into());
         if let Some(username) = &self.cluster.username {
             who = who.set_username(username);
         }
-        let mut password = self.cluster.password.as_ref().map(|password| password.0.clone());
-        if let Some(file) = self.cluster.password_file.clone() {
-            let reading = tokio::task::spawn_blocking(move || file.read());
-            match reading.await {
-                Ok(Ok(value)) => password = Some(SecretFile::password(&value).into_owned()),
-                Ok(Err(reason)) => {
-                    tracing::warn!("the file of cluster.password {reason}; its first value is used")
-                }
-                Err(_) => {}
-            }
-        }
-        match password {
-            Some(password) if !password.is_empty() => who.set_password(password),
-            _ => who,
+        match password::read(&self.cluster).await {
+            Some(password) => who.set_password(password),
+            None => who,
         }
     }
 

@@ -17,21 +17,22 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use redis::{Cmd, Value};
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::engine::{
     Beaten, Claim, ClaimOutcome, Claimed, Engine, Failed, Loss, PIPELINE_MAX, Record, Taken, Write, Written,
 };
+use super::reconnect::run;
 use super::seal::Name;
+use super::subscription::{self, Events};
 use crate::config::Cluster;
 use crate::poll::backplane::Order;
 use dial::Dialer;
 use keys::Keys;
 use pair::Script;
+use reconnect::Redial;
 use reply::Reply;
-pub use shared::Events;
-use shared::{Shared, Waiting};
+use shared::Shared;
 
 /// Most resources that one node attends to.
 const ATTENDED_MAX: usize = 1_000_000;
@@ -45,19 +46,16 @@ pub struct Redis {
 impl Redis {
     /// Begins to connect, and goes on with it until dropped. Must be called on the runtime that shall do the work.
     pub fn start(cluster: &Arc<Cluster>) -> (Redis, Events) {
-        #[expect(clippy::disallowed_methods, reason = "its bound counts bytes, too: `Shared::tell` holds it")]
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let waiting = Arc::<Waiting>::default();
+        let (queue, events) = subscription::queue();
         let shared = Arc::new(Shared {
             keys: Keys { space: format!("{{pollcast:{}}}", cluster.name) },
             pair: Mutex::default(),
             attended: Mutex::default(),
-            events: sender,
-            waiting: waiting.clone(),
+            queue,
         });
         let dialer = Dialer::new(cluster.clone(), shared.keys.clone());
-        let reconnecting = tokio::spawn(reconnect::run(shared.clone(), dialer));
-        (Redis { shared, reconnecting }, Events { receiver, waiting })
+        let reconnecting = tokio::spawn(run(Redial { shared: shared.clone(), dialer }));
+        (Redis { shared, reconnecting }, events)
     }
 
     /// Connects once, and says what is wrong if it cannot.
@@ -234,7 +232,7 @@ impl Engine for Redis {
 
     async fn announce(&self, message: Bytes) -> Result<(), Failed> {
         let pair = self.shared.pair()?;
-        pair.said(&message);
+        pair.unproven.said(&message);
         let mut command = redis::cmd("PUBLISH");
         command.arg(self.shared.keys.all()).arg(message.as_ref());
         pair.command(&command).await.map(drop)

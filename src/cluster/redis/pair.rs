@@ -4,9 +4,8 @@
 //! need it. What this node says has to come back on the other connection.
 //! Must not know: how connections are made, when they are made again.
 
-use std::collections::VecDeque;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::aio::{MultiplexedConnection, PubSubSink};
@@ -17,6 +16,7 @@ use tokio::time::timeout;
 
 use super::reply::Reply;
 use crate::cluster::engine::{Failed, Loss, PIPELINE_MAX};
+use crate::cluster::subscription::Unproven;
 
 /// The scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +45,6 @@ impl Script {
     }
 }
 
-/// How Redis marks what is said: by the first bytes of its message, which are random.
-const MARK_BYTES: usize = 14;
-/// Most messages of which the return is waited for at once.
-const UNPROVEN_MAX: usize = 256;
-
 /// The connections.
 pub(super) struct Pair {
     commands: MultiplexedConnection,
@@ -59,7 +54,7 @@ pub(super) struct Pair {
     /// What names each script, in the order of [`Script::ALL`].
     names: Mutex<Vec<String>>,
     /// What this node said and has not heard.
-    unproven: Mutex<VecDeque<([u8; MARK_BYTES], Instant)>>,
+    pub(super) unproven: Unproven,
     /// Why it has to end.
     failed: OnceLock<Failed>,
     failing: Notify,
@@ -73,7 +68,7 @@ impl Pair {
         hearing: PubSubSink,
         timeout: Duration,
     ) -> Result<Pair, Failed> {
-        let (names, unproven) = (Mutex::default(), Mutex::default());
+        let (names, unproven) = (Mutex::default(), Unproven::default());
         let (failed, failing) = (OnceLock::new(), Notify::new());
         let pair = Pair { commands, driver, hearing, timeout, names, unproven, failed, failing };
         pair.load().await?;
@@ -206,31 +201,6 @@ impl Pair {
             }
             self.failing.notified().await;
         }
-    }
-
-    /// This is said to all now, and has to come back.
-    pub(super) fn said(&self, message: &[u8]) {
-        let mut unproven = self.unproven.lock();
-        if let Some(mark) = message.first_chunk()
-            && unproven.len() < UNPROVEN_MAX
-        {
-            unproven.push_back((*mark, Instant::now()));
-        }
-    }
-
-    /// This was heard. Returns how long it took if this node said it.
-    pub(super) fn returned(&self, message: &[u8]) -> Option<Duration> {
-        let mark: &[u8; MARK_BYTES] = message.first_chunk()?;
-        let mut unproven = self.unproven.lock();
-        let at = unproven.iter().position(|(said, _)| said == mark)?;
-        // One connection keeps the order: what was said before has been heard or never will be.
-        let (_, said) = unproven.drain(..=at).next_back()?;
-        Some(said.elapsed())
-    }
-
-    /// Since when the oldest message that was said has not come back.
-    pub(super) fn unproven_since(&self) -> Option<Instant> {
-        self.unproven.lock().front().map(|(_, said)| *said)
     }
 }
 

@@ -1,58 +1,47 @@
-//! The one loop that connects, hears, and connects again.
+//! Connecting to Redis, and hearing it until something fails.
 //!
-//! It says `Back` when everything attended is heard again, and `Lost` at the first sign that something may have been
-//! missed, and for each attempt that fails. Waits grow from 0.2 to 5 seconds, each ± 50 %, until a pair of connections has lasted.
-//! Must not know: commands, what is heard.
+//! `Back` is told when everything attended is heard again. Must not know: commands, when to try again.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis::aio::PubSubStream;
 use redis::{Msg, Value};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::dial::Dialer;
 use super::pair::Pair;
 use super::shared::Shared;
 use crate::cluster::engine::{Event, Failed, Loss};
+use crate::cluster::reconnect::Connect;
+use crate::cluster::subscription::Queue;
 
-const WAIT_MIN: Duration = Duration::from_millis(200);
-const WAIT_MAX: Duration = Duration::from_secs(5);
-/// A pair that lasted so long was no failed attempt: the next wait is the shortest one.
-const LASTED: Duration = Duration::from_secs(10);
-/// A failure is logged at most this often.
-const LOG_SPACING: Duration = Duration::from_secs(60);
+/// Redis, to be connected to again and again.
+pub(super) struct Redial {
+    pub(super) shared: Arc<Shared>,
+    pub(super) dialer: Dialer,
+}
 
-/// Keeps an engine connected until the task is aborted.
-pub(super) async fn run(shared: Arc<Shared>, mut dialer: Dialer) {
-    let mut wait = WAIT_MIN;
-    let mut logged: Option<Instant> = None;
-    loop {
-        let (failed, lasted) = match connected(&shared, &mut dialer).await {
-            Ok((pair, messages)) => {
-                let since = Instant::now();
-                tracing::info!(engine = %dialer.place(), "the engine of the cluster is there");
-                let failed = hear(&shared, &pair, messages, dialer.lease()).await;
-                shared.pair.lock().take();
-                shared.tell(Event::Lost(failed.loss));
-                (failed, since.elapsed())
-            }
-            Err(failed) => {
-                shared.tell(Event::Lost(failed.loss));
-                (failed, Duration::ZERO)
-            }
-        };
-        if lasted >= LASTED {
-            wait = WAIT_MIN;
-        }
-        if logged.is_none_or(|at| at.elapsed() >= LOG_SPACING) {
-            logged = Some(Instant::now());
-            let (engine, reason) = (dialer.place(), failed.loss.label());
-            tracing::warn!(%engine, reason, "the engine of the cluster is lost: {failed}");
-        }
-        sleep(wait.mul_f64(0.5 + fastrand::f64())).await;
-        wait = (wait * 2).min(WAIT_MAX);
+impl Connect for Redial {
+    type Connection = (Arc<Pair>, PubSubStream);
+
+    fn place(&self) -> String {
+        self.dialer.place().to_owned()
+    }
+
+    async fn connect(&mut self) -> Result<Self::Connection, Failed> {
+        connected(&self.shared, &mut self.dialer).await
+    }
+
+    async fn hear(&mut self, (pair, messages): Self::Connection) -> Failed {
+        let failed = hear(&self.shared, &pair, messages, self.dialer.lease()).await;
+        self.shared.pair.lock().take();
+        failed
+    }
+
+    fn queue(&self) -> &Queue {
+        &self.shared.queue
     }
 }
 
@@ -68,7 +57,7 @@ async fn connected(shared: &Arc<Shared>, dialer: &mut Dialer) -> Result<(Arc<Pai
         shared.pair.lock().take();
         return Err(failed);
     }
-    shared.tell(Event::Back);
+    shared.queue.tell(Event::Back);
     Ok((pair, messages))
 }
 
@@ -91,7 +80,7 @@ async fn hear(shared: &Shared, pair: &Pair, mut messages: PubSubStream, lease: D
             }
             _ = looks.tick() => {
                 // With messages still to be read it is this node that is slow, not the engine.
-                if pair.unproven_since().is_some_and(|since| since.elapsed() > lease) {
+                if pair.unproven.since().is_some_and(|since| since.elapsed() > lease) {
                     let message = format!("what this node says has not come back within {lease:?} (cluster.lease)");
                     return Failed { loss: Loss::Subscription, message };
                 }
@@ -109,21 +98,7 @@ fn heard(shared: &Shared, pair: &Pair, message: Msg) -> bool {
         _ => return true,
     };
     if let Some(name) = name {
-        return shared.tell(Event::Became { name, sealed: payload });
+        return shared.queue.tell(Event::Became { name, sealed: payload });
     }
-    if let Some(took) = pair.returned(&payload) {
-        shared.tell(Event::Returned(took));
-    }
-    let (want, message) = wanted(payload);
-    shared.tell(Event::Said { want, message })
-}
-
-/// The number in front of a want.
-fn wanted(payload: bytes::Bytes) -> (Option<u64>, bytes::Bytes) {
-    let digits = payload.iter().take(20).take_while(|byte| byte.is_ascii_digit()).count();
-    let number = std::str::from_utf8(&payload[..digits]).ok().and_then(|digits| digits.parse().ok());
-    match number {
-        Some(number) if payload.get(digits) == Some(&b' ') => (Some(number), payload.slice(digits + 1..)),
-        _ => (None, payload),
-    }
+    shared.queue.tell_message(&pair.unproven, payload)
 }
