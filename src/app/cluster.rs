@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::cluster::Others;
 use crate::config::Config;
-use crate::metrics::{ClusterMetrics, Metrics};
+use crate::metrics::Metrics;
 use crate::poll::Stakes;
 
 /// This node's side of its cluster; nothing where there is none.
@@ -23,7 +23,7 @@ impl Cluster {
             return Ok(Cluster(None));
         }
         let metrics = metrics.cluster().map_err(io::Error::other)?;
-        Ok(Cluster(others(config, metrics)?.map(Arc::new)))
+        Ok(Cluster(Others::start(config, metrics)?.map(Arc::new)))
     }
 
     /// The poll loops' share in it.
@@ -41,14 +41,4 @@ impl Cluster {
             tracing::info!("the other nodes take over when the lease ends: {error}");
         }
     }
-}
-
-#[cfg(feature = "redis")]
-fn others(config: &Config, metrics: ClusterMetrics) -> io::Result<Option<Others>> {
-    Others::start(config, metrics)
-}
-
-#[cfg(not(feature = "redis"))]
-fn others(_: &Config, _: ClusterMetrics) -> io::Result<Option<Others>> {
-    Err(io::Error::other("cluster.engine: this program was built without `redis`"))
 }

@@ -15,31 +15,39 @@ pub mod members;
 mod membership;
 mod message;
 mod naming;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod node;
 mod node_resource;
+#[cfg(any(feature = "redis", feature = "nats"))]
+mod password;
+mod reconnect;
 mod record;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod seal;
 #[cfg(test)]
 mod simulation;
-#[cfg(feature = "redis")]
+pub mod subscription;
+#[cfg(any(feature = "redis", feature = "nats"))]
 mod tls;
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::config::{Config, Route};
+use crate::config::{Cluster, ClusterEngine, Config, Route};
 use crate::metrics::ClusterMetrics;
 use crate::poll::backplane::{Backplane, Inbox, Membership};
 use crate::resource::ResourceKey;
-use engine::Failed;
+use engine::{Engine, Failed};
 use membership::Member;
 use node::Node;
 use node_resource::{NodeResource, Settings};
+use subscription::Events;
 
 /// Shortest life of a record without a write.
 const KEEP_MIN: Duration = Duration::from_secs(600);
@@ -69,18 +77,17 @@ impl Others {
     /// Begins to connect to the engine that the configuration names. Returns `None` if it names none.
     ///
     /// # Errors
-    /// The thread cannot be started.
-    #[cfg(feature = "redis")]
-    pub fn start(config: &Config, metrics: ClusterMetrics) -> std::io::Result<Option<Others>> {
+    /// The thread cannot be started, or this program was built without the engine.
+    pub fn start(config: &Config, metrics: ClusterMetrics) -> io::Result<Option<Others>> {
         let Some(settings) = &config.cluster else { return Ok(None) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (ends, ended) = oneshot::channel::<()>();
         let (engine, mut events) = {
             let _inside = handle.enter();
-            redis::Redis::start(settings)
+            start(settings)?
         };
-        let node = Node::new(Arc::new(engine), settings, config, metrics);
+        let node = Node::new(engine, settings, config, metrics);
         let working = node.clone();
         let work = move || {
             runtime.block_on(async move {
@@ -135,6 +142,24 @@ impl Others {
             heard: now.duration_since(*at),
         });
         known.collect()
+    }
+}
+
+/// Begins to connect to an engine, on the runtime that this is called on.
+fn start(settings: &Arc<Cluster>) -> io::Result<(Arc<dyn Engine>, Events)> {
+    match settings.engine {
+        #[cfg(feature = "redis")]
+        ClusterEngine::Redis => {
+            let (engine, events) = redis::Redis::start(settings);
+            Ok((Arc::new(engine), events))
+        }
+        #[cfg(feature = "nats")]
+        ClusterEngine::Nats => {
+            let (engine, events) = nats::Nats::start(settings);
+            Ok((Arc::new(engine), events))
+        }
+        #[allow(unreachable_patterns, reason = "with all engines built there is no other")]
+        _ => Err(io::Error::other("this program was built without the client of cluster.engine")),
     }
 }
 

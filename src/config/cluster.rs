@@ -52,6 +52,8 @@ pub struct Cluster {
 pub enum ClusterEngine {
     /// Redis or Valkey.
     Redis,
+    /// NATS with JetStream.
+    Nats,
 }
 
 /// What a node does without the engine.

@@ -3,6 +3,7 @@
 //! | module | claim it holds |
 //! |---|---|
 //! | `verbs` | what the engine does in one step: one holder, growing fences, refused writes, order |
+//! | `nats` | the same of NATS: what it does in one step, and how it fails |
 //! | `nodes` | one node holds a resource, the others have what it wrote, and another takes over |
 //! | `privacy` | the engine alone lets its owner read nothing, and say nothing that is believed |
 //! | `processes` | three processes poll as one, and clients see nothing of it |
@@ -11,6 +12,7 @@
 
 mod fleet;
 mod losses;
+mod nats;
 mod nodes;
 mod privacy;
 mod processes;
@@ -22,8 +24,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pollcast::cluster::engine::{Claim, ClaimOutcome, Claimed, Engine, Event, Loss, Write, Written};
-use pollcast::cluster::redis::{Events, Redis};
+use pollcast::cluster::redis::Redis;
 use pollcast::cluster::seal::{Name, Secret};
+use pollcast::cluster::subscription::Events;
 use pollcast::config::Cluster;
 use pollcast::poll::backplane::Order;
 

@@ -9,6 +9,7 @@ pub mod frames;
 pub mod h2;
 pub mod legacy;
 mod memory;
+pub mod nats;
 pub mod nginx;
 pub mod openssl;
 pub mod ports;

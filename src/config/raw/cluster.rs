@@ -11,8 +11,8 @@ use super::{Count, FileText, Flag, List, SecretText, Size, Text, Time};
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["servers", "secret"]))]
 pub struct Cluster {
-    /// What is between the nodes: `redis`, which Valkey is, too.
-    #[schemars(extend("enum" = ["redis"]))]
+    /// What is between the nodes: `redis`, which Valkey is, too, or `nats` with JetStream.
+    #[schemars(extend("enum" = ["redis", "nats"]))]
     pub engine: Option<Text>,
     /// Servers of the engine as `host:port`; with `sentinel` the sentinels.
     pub servers: Option<List<Text>>,

@@ -15,8 +15,10 @@ use super::upstreams::unreachable_address;
 use super::value::{Said, at};
 
 /// What builds without the engine's client say.
-const NEEDS_REDIS: &str =
-    "needs the client of Redis, which this build of pollcast does not have (cargo feature \"redis\")";
+const NEEDS_ENGINE: &str =
+    "needs a client that this build of pollcast does not have (cargo features \"redis\" and \"nats\")";
+/// The largest content over NATS if the file says none: its servers take messages of 1 MiB by default.
+const NATS_VALUE_BYTES: usize = 896 * 1024;
 
 /// Shortest secret: it is the only thing that keeps what is in the engine from those that can read it.
 const SECRET_BYTES_MIN: usize = 32;
@@ -31,11 +33,10 @@ pub fn cluster(
     findings: &mut Findings,
 ) -> Option<Arc<Cluster>> {
     let (place, Some(raw)) = at!(Place::root(), file.cluster) else { return None };
-    if !cfg!(feature = "redis") {
-        findings.problem(&place, NEEDS_REDIS);
-    }
     let mut cluster = Cluster::unsaid();
-    findings.choice(at!(place, raw.engine), &[("redis", ClusterEngine::Redis)], &mut cluster.engine);
+    let engines = [("redis", ClusterEngine::Redis), ("nats", ClusterEngine::Nats)];
+    findings.choice(at!(place, raw.engine), &engines, &mut cluster.engine);
+    engine(&place, raw, &mut cluster, findings);
     reach(&place, raw, base_dir, &mut cluster, findings);
     if let Some(name) = name(at!(place, raw.name), findings) {
         cluster.name = name;
@@ -64,6 +65,30 @@ pub fn cluster(
     findings.size(at!(place, raw.max_value), 4096..=64 << 20, &mut cluster.max_value);
     warn(&place, &cluster, routes, findings);
     Some(Arc::new(cluster))
+}
+
+/// What goes with the engine, and what does not.
+fn engine(place: &Place, raw: &raw::Cluster, cluster: &mut Cluster, findings: &mut Findings) {
+    let is_built = match cluster.engine {
+        ClusterEngine::Redis => cfg!(feature = "redis"),
+        ClusterEngine::Nats => cfg!(feature = "nats"),
+    };
+    if !is_built {
+        findings.problem(&place.key("engine"), NEEDS_ENGINE);
+    }
+    if cluster.engine != ClusterEngine::Nats {
+        return;
+    }
+    cluster.max_value = NATS_VALUE_BYTES;
+    let sni = raw.tls.as_ref().and_then(|tls| tls.sni.as_ref());
+    for (key, is_said) in
+        [("sentinel", raw.sentinel.is_some()), ("database", raw.database.is_some()), ("tls", sni.is_some())]
+    {
+        if is_said {
+            let place = if key == "tls" { place.key(key).key("sni") } else { place.key(key) };
+            findings.problem(&place, "is nothing that NATS has; leave it out with engine: nats");
+        }
+    }
 }
 
 /// Servers, user and TLS.

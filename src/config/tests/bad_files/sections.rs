@@ -206,7 +206,15 @@ fn what_is_wrong_with_a_cluster_is_told() {
             ".servers[0]: \"redis://a:1\" is a URL; write only host:port, and \"tls: {}\" beside it for https",
         ),
         (&format!("servers: [a:1, a:1], {SECRET}"), ".servers[1]: \"a:1\" is there twice"),
-        (&format!("servers: [a:1], {SECRET}, engine: nats"), ".engine: \"nats\" is not one of redis"),
+        (&format!("servers: [a:1], {SECRET}, engine: kafka"), ".engine: \"kafka\" is not one of redis, nats"),
+        (
+            &format!("servers: [a:1], {SECRET}, engine: nats, sentinel: main"),
+            ".sentinel: is nothing that NATS has; leave it out with engine: nats",
+        ),
+        (
+            &format!("servers: [a:1], {SECRET}, engine: nats, tls: {{ sni: nats.internal }}"),
+            ".tls.sni: is nothing that NATS has; leave it out with engine: nats",
+        ),
         (
             &format!("servers: [a:1], {SECRET}, name: \"a b\""),
             ".name: \"a b\" is no name of 1 to 64 letters, digits, \"-\", \"_\" and \".\"",

@@ -1,0 +1,125 @@
+//! One connection to NATS: requests with a bound, and why it has to end.
+//!
+//! Whatever goes wrong on it ends it, with a reason: what was missed in between is read again by those who need it.
+//! Must not know: what is asked, when it is made again.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use async_nats::client::{RequestError, RequestErrorKind};
+use async_nats::{Client, HeaderMap, Message, Request, Subscriber};
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::cluster::engine::{Failed, Loss};
+use crate::cluster::subscription::Unproven;
+
+/// One connection.
+pub(super) struct Connection {
+    client: Client,
+    timeout: Duration,
+    pub(super) unproven: Unproven,
+    /// Why it has to end.
+    failed: OnceLock<Failed>,
+    failing: Notify,
+}
+
+impl Connection {
+    pub(super) fn new(client: Client, timeout: Duration) -> Connection {
+        let (failed, failing) = (OnceLock::new(), Notify::new());
+        Connection { client, timeout, unproven: Unproven::default(), failed, failing }
+    }
+
+    /// The largest message that the server takes, in bytes.
+    pub(super) fn payload_bytes_max(&self) -> usize {
+        self.client.server_info().max_payload
+    }
+
+    /// Asks the server.
+    pub(super) async fn ask(
+        &self,
+        subject: String,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> Result<Message, Failed> {
+        let mut request = Request::new().payload(payload).timeout(None);
+        if let Some(headers) = headers {
+            request = request.headers(headers);
+        }
+        self.within("a request", self.client.send_request(subject, request)).await
+    }
+
+    /// Says something to those that hear this subject.
+    pub(super) async fn publish(&self, subject: String, payload: Bytes) -> Result<(), Failed> {
+        self.within("a message", self.client.publish(subject, payload)).await
+    }
+
+    /// Hears a subject from now on.
+    pub(super) async fn subscribe(&self, subject: String) -> Result<Subscriber, Failed> {
+        self.within("a subscription", self.client.subscribe(subject)).await
+    }
+
+    async fn within<T, E: Into<Reason>>(
+        &self,
+        what: &str,
+        asking: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failed> {
+        if let Some(failed) = self.failed.get() {
+            return Err(failed.clone());
+        }
+        match timeout(self.timeout, asking).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.fail(error.into().0)),
+            Err(_) => {
+                let message = format!("{what} had no answer within {:?} (cluster.timeout)", self.timeout);
+                Err(self.fail(Failed { loss: Loss::Timeout, message }))
+            }
+        }
+    }
+
+    /// Ends the connection; the first reason stays. Gives the failure back.
+    pub(super) fn fail(&self, failed: Failed) -> Failed {
+        let _ = self.failed.set(failed.clone());
+        self.failing.notify_one();
+        failed
+    }
+
+    /// Waits until the connection has to end, and says why.
+    pub(super) async fn failed(&self) -> Failed {
+        loop {
+            if let Some(failed) = self.failed.get() {
+                return failed.clone();
+            }
+            self.failing.notified().await;
+        }
+    }
+}
+
+/// Why something could not be asked or said.
+struct Reason(Failed);
+
+impl From<RequestError> for Reason {
+    fn from(error: RequestError) -> Reason {
+        Reason(match error.kind() {
+            RequestErrorKind::NoResponders => Failed {
+                loss: Loss::Protocol,
+                message: "nothing answers requests to JetStream: it is not enabled for this user's account"
+                    .to_owned(),
+            },
+            _ => Failed { loss: Loss::Connection, message: error.to_string() },
+        })
+    }
+}
+
+impl From<async_nats::PublishError> for Reason {
+    fn from(error: async_nats::PublishError) -> Reason {
+        Reason(Failed { loss: Loss::Connection, message: error.to_string() })
+    }
+}
+
+impl From<async_nats::SubscribeError> for Reason {
+    fn from(error: async_nats::SubscribeError) -> Reason {
+        Reason(Failed { loss: Loss::Connection, message: error.to_string() })
+    }
+}
