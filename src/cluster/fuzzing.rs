@@ -18,4 +18,6 @@ pub fn decode(bytes: &Bytes) {
     let _ = record::read_items(bytes.clone());
     let _ = record::read_tags(bytes.clone());
     let _ = record::read_report(bytes.clone());
+    #[cfg(feature = "nats")]
+    super::nats::read_value(bytes);
 }

@@ -8,11 +8,12 @@
 
 mod digests;
 mod frames;
+mod last_poll;
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -30,6 +31,7 @@ use super::http2_parked::Parked;
 use super::http2_windows::Windows;
 use super::lingering_close::Parting;
 use super::raw_head::{RawHead, Read, Unfit};
+use last_poll::LastPoll;
 
 /// Most bytes that wait to be written. Larger pieces are not copied.
 const MOST: usize = 8 * 1024;
@@ -55,8 +57,7 @@ pub(crate) struct Attended {
     head: RawHead,
     /// Length of the request that is served, as far as its head says.
     whole: AtomicUsize,
-    /// The number of the last plain poll, of HTTP/1; 0 without one.
-    last_poll: AtomicU64,
+    last_poll: LastPoll,
     /// Read, and not yet given to Pingora: its buffer was full.
     ahead: BytesMut,
     /// Of HTTP/2.
@@ -97,7 +98,7 @@ impl Attended {
             busy: AtomicBool::new(false),
             head: RawHead::new(),
             whole: AtomicUsize::new(0),
-            last_poll: AtomicU64::new(0),
+            last_poll: LastPoll::default(),
             ahead: BytesMut::new(),
             control: None,
             farewell: None,
@@ -168,18 +169,6 @@ impl Attended {
             let whole = session.to_h1_raw().len().saturating_add(length);
             attended.whole.store(whole, Ordering::Relaxed);
         }
-    }
-
-    /// Remembers the number of a plain poll. Returns whether the one before it on this connection has the same.
-    pub(crate) fn repeats_poll(session: &Session, number: u64) -> bool {
-        let stream = session.downstream_session.stream();
-        let attended = stream.and_then(|stream| (**stream).as_any().downcast_ref::<Attended>());
-        attended.is_some_and(|attended| attended.last_poll.swap(number, Ordering::Relaxed) == number)
-    }
-
-    /// The connection repeated this plain poll before it came here.
-    pub(super) fn came_from_repeating(&mut self, last_poll: Option<u64>) {
-        self.last_poll = AtomicU64::new(last_poll.unwrap_or(0));
     }
 
     /// The connection itself, if this one is such; nothing of it waits to be written.

@@ -331,6 +331,12 @@ async fn at_once<T>(asking: Vec<impl Future<Output = Result<T, Failed>>>) -> Res
     stream::iter(asking).buffered(REQUESTS_MAX).try_collect().await
 }
 
+/// Reads bytes of a bucket as a record, for the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn read_value(bytes: &Bytes) {
+    let _ = Value::read(bytes.clone());
+}
+
 fn record_key(name: &Name) -> String {
     format!("r.{name}")
 }
