@@ -14,7 +14,7 @@ use pingora::server::ShutdownWatch;
 use tokio::runtime::Handle;
 
 use super::connections::Counted;
-use super::deadlines::{Awaited, Terms};
+use super::deadlines::Terms;
 use super::guarded_stream::Attended;
 use super::http1::{self, Known};
 use crate::fanout::{Home, Returned};
@@ -40,8 +40,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Home for FrontDoor<A> {
             let _counted = counted;
             match stream(connection) {
                 Ok(stream) => {
-                    let mut stream = Attended::http1(stream, terms, Awaited::NextRequest);
-                    stream.came_from_repeating(last_poll);
+                    let stream = Attended::back(stream, terms, last_poll);
                     http1::serve(proxy, stream, read, Some(known()), &shutdown).await;
                 }
                 Err(error) => tracing::debug!("a connection could not be given back: {error}"),

@@ -9,6 +9,7 @@
 mod digests;
 mod frames;
 mod last_poll;
+mod shutdown;
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -17,9 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
-use pingora::protocols::{Shutdown, Stream};
+use pingora::protocols::Stream;
 use pingora::proxy::Session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
@@ -87,6 +87,12 @@ impl Attended {
             gathers: false,
             ..Attended::http1(stream, terms, Awaited::FirstByte)
         }
+    }
+
+    /// A connection of HTTP/1 that comes back, and that repeated this plain poll before.
+    pub(super) fn back(stream: Stream, terms: Arc<Terms>, last_poll: Option<u64>) -> Attended {
+        let attended = Attended::http1(stream, terms, Awaited::NextRequest);
+        Attended { last_poll: LastPoll::known(last_poll), ..attended }
     }
 
     /// A connection of HTTP/1.
@@ -169,6 +175,13 @@ impl Attended {
             let whole = session.to_h1_raw().len().saturating_add(length);
             attended.whole.store(whole, Ordering::Relaxed);
         }
+    }
+
+    /// Remembers the number of a plain poll. Returns whether the one before it on this connection has the same.
+    pub(crate) fn repeats_poll(session: &Session, number: u64) -> bool {
+        let stream = session.downstream_session.stream();
+        let attended = stream.and_then(|stream| (**stream).as_any().downcast_ref::<Attended>());
+        attended.is_some_and(|attended| attended.last_poll.repeats(number))
     }
 
     /// The connection itself, if this one is such; nothing of it waits to be written.
@@ -383,18 +396,6 @@ impl AsyncWrite for Attended {
             ready!(parting.poll_over(stream, context));
         }
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-#[async_trait]
-impl Shutdown for Attended {
-    async fn shutdown(&mut self) {
-        // A client that is shut out gets no more bytes, but those that were written before still reach it.
-        let _ = std::future::poll_fn(|context| self.poll_waiting(context)).await;
-        if let Some(mut parting) = self.parting.take() {
-            std::future::poll_fn(|context| parting.poll_over(&mut self.stream, context)).await;
-        }
-        self.stream.shutdown().await;
     }
 }
 

@@ -183,6 +183,11 @@ impl Bucket {
         Ok(keys.map(str::to_owned).collect())
     }
 
+    /// How many copies of it there are to be.
+    pub(super) fn copies(&self) -> usize {
+        self.copies
+    }
+
     /// The most bytes that a value may have.
     pub(super) fn value_bytes_max(connection: &Connection) -> usize {
         connection.payload_bytes_max().saturating_sub(HEADER_BYTES_MAX)

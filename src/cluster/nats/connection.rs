@@ -31,6 +31,11 @@ impl Connection {
         Connection { client, timeout, unproven: Unproven::default(), failed, failing }
     }
 
+    /// The server's version, as it says it.
+    pub(super) fn version(&self) -> String {
+        self.client.server_info().version
+    }
+
     /// The largest message that the server takes, in bytes.
     pub(super) fn payload_bytes_max(&self) -> usize {
         self.client.server_info().max_payload

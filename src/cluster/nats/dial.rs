@@ -49,12 +49,24 @@ pub(super) struct Dialer {
 
 /// A connection that is heard.
 pub(super) struct Hearing {
-    connection: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
     happened: mpsc::Receiver<Happened>,
     all: Subscriber,
     /// What was attended to before.
     resources: Vec<(Name, Subscriber)>,
     added: mpsc::Receiver<Heard>,
+}
+
+impl Hearing {
+    /// Why something failed: a right that is missing shows as a request without an answer, and is told apart from it.
+    pub(super) fn reason(&mut self, failed: Failed) -> Failed {
+        reason(&mut self.happened, failed)
+    }
+}
+
+fn reason(happened: &mut mpsc::Receiver<Happened>, failed: Failed) -> Failed {
+    let told = std::iter::from_fn(|| happened.try_recv().ok()).filter_map(|happened| ends(&happened));
+    told.filter(|told| told.loss == Loss::Rights).last().unwrap_or(failed)
 }
 
 impl Dialer {
@@ -63,19 +75,36 @@ impl Dialer {
         Dialer { cluster, shared, next: 0, place }
     }
 
-    async fn dial(&mut self) -> Result<Hearing, Failed> {
+    /// A connection to one server. Each call after a failure tries the next one.
+    pub(super) async fn dial(&mut self) -> Result<Hearing, Failed> {
+        let result = timeout(DIAL_TIMEOUT, self.hearing()).await;
+        let result = result.unwrap_or_else(|_| {
+            Err(Failed { loss: Loss::Timeout, message: format!("no connection within {DIAL_TIMEOUT:?}") })
+        });
+        if result.is_err() {
+            self.next = self.next.wrapping_add(1);
+        }
+        result.map_err(|failed| Failed { message: format!("{}: {}", self.place, failed.message), ..failed })
+    }
+
+    async fn hearing(&mut self) -> Result<Hearing, Failed> {
         self.place = self.cluster.servers[self.next % self.cluster.servers.len()].clone();
-        let (tell, happened) = mpsc::channel(WAITING_MAX);
+        let (tell, mut happened) = mpsc::channel(WAITING_MAX);
         let client = self.client(tell).await?;
         let connection = Arc::new(Connection::new(client, self.cluster.timeout));
         self.fits(&connection)?;
-        self.shared.bucket.ensure(&connection).await?;
-        let all = connection.subscribe(self.shared.subjects.all()).await?;
-        let (add, added) = mpsc::channel(WAITING_MAX);
-        // From here on a new resource is subscribed to by itself; the ones before are in the set.
-        self.shared.begin(&connection, add);
-        let resources = self.shared.attend_again(&connection).await?;
-        Ok(Hearing { connection, happened, all, resources, added })
+        let asked = async {
+            self.shared.bucket.ensure(&connection).await?;
+            let all = connection.subscribe(self.shared.subjects.all()).await?;
+            let (add, added) = mpsc::channel(WAITING_MAX);
+            // From here on a new resource is subscribed to by itself; the ones before are in the set.
+            self.shared.begin(&connection, add);
+            Ok((all, self.shared.attend_again(&connection).await?, added))
+        };
+        match asked.await {
+            Ok((all, resources, added)) => Ok(Hearing { connection, happened, all, resources, added }),
+            Err(failed) => Err(reason(&mut happened, failed)),
+        }
     }
 
     /// Whether the largest record fits into a message.
@@ -129,23 +158,14 @@ impl Connect for Dialer {
     }
 
     async fn connect(&mut self) -> Result<Hearing, Failed> {
-        let result = timeout(DIAL_TIMEOUT, self.dial()).await;
-        let result = result.unwrap_or_else(|_| {
-            Err(Failed { loss: Loss::Timeout, message: format!("no connection within {DIAL_TIMEOUT:?}") })
-        });
-        if result.is_err() {
-            self.next = self.next.wrapping_add(1);
-        }
-        match result {
-            Ok(hearing) => {
+        let dialed = self.dial().await;
+        match &dialed {
+            Ok(_) => {
                 self.shared.queue.tell(Event::Back);
-                Ok(hearing)
             }
-            Err(failed) => {
-                self.shared.end();
-                Err(Failed { message: format!("{}: {}", self.place, failed.message), ..failed })
-            }
+            Err(_) => self.shared.end(),
         }
+        dialed
     }
 
     async fn hear(&mut self, hearing: Hearing) -> Failed {
@@ -169,7 +189,7 @@ async fn hear(shared: &Shared, mut hearing: Hearing, lease: Duration) -> Failed 
     loop {
         tokio::select! {
             biased;
-            failed = hearing.connection.failed() => return failed,
+            failed = hearing.connection.failed() => return hearing.reason(failed),
             Some(happened) = hearing.happened.recv() => {
                 if let Some(failed) = ends(&happened) {
                     return failed;

@@ -6,6 +6,7 @@
 
 mod bucket;
 mod connection;
+mod diagnosis;
 mod dial;
 mod sessions;
 mod shared;
@@ -29,6 +30,7 @@ use crate::config::Cluster;
 use crate::poll::backplane::Order;
 use bucket::{Bucket, Entry};
 use connection::Connection;
+pub use diagnosis::NatsDiagnosis;
 use dial::Dialer;
 use shared::{Held, Shared};
 use value::Value;
