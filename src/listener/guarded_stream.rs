@@ -167,8 +167,7 @@ impl Attended {
 
     /// The head of this request is read: how long the rest may take is its own business.
     pub(crate) fn asked(session: &Session) {
-        let stream = session.downstream_session.stream();
-        if let Some(attended) = stream.and_then(|stream| (**stream).as_any().downcast_ref::<Attended>()) {
+        if let Some(attended) = Attended::of(session) {
             attended.busy.store(true, Ordering::Relaxed);
             let length = session.req_header().headers.get(http::header::CONTENT_LENGTH);
             let length = length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0_usize);
@@ -179,9 +178,11 @@ impl Attended {
 
     /// Remembers the number of a plain poll. Returns whether the one before it on this connection has the same.
     pub(crate) fn repeats_poll(session: &Session, number: u64) -> bool {
-        let stream = session.downstream_session.stream();
-        let attended = stream.and_then(|stream| (**stream).as_any().downcast_ref::<Attended>());
-        attended.is_some_and(|attended| attended.last_poll.repeats(number))
+        Attended::of(session).is_some_and(|attended| attended.last_poll.repeats(number))
+    }
+
+    fn of(session: &Session) -> Option<&Attended> {
+        (**session.downstream_session.stream()?).as_any().downcast_ref()
     }
 
     /// The connection itself, if this one is such; nothing of it waits to be written.
