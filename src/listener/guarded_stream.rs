@@ -30,7 +30,7 @@ use super::http2_goaway::Farewell;
 use super::http2_parked::Parked;
 use super::http2_windows::Windows;
 use super::lingering_close::Parting;
-use super::raw_head::{RawHead, Read, Unfit};
+use super::raw_head::{NO_CHUNK, NO_HEAD, RawHead, Read, Unfit};
 use last_poll::LastPoll;
 
 /// Most bytes that wait to be written. Larger pieces are not copied.
@@ -38,12 +38,6 @@ const MOST: usize = 8 * 1024;
 
 /// Bytes that a first piece is given room for behind it.
 const ROOM: usize = 512;
-
-/// What Pingora gets to read in place of a refused head: none has it, so that it looks no further.
-const NO_HEAD: &[u8] = b"\0\r\n\r\n";
-
-/// The same in place of the rest of a refused body. Pingora takes any byte in an extension, but no CR without LF.
-const NO_CHUNK: &[u8] = b"\r\0\r\n\r\n";
 
 /// A client's connection on its way to Pingora.
 #[derive(Debug)]

@@ -11,6 +11,12 @@ use memchr::memchr;
 use super::raw_body::RawBody;
 use crate::upstream::BadAt;
 
+/// What Pingora gets to read in place of a refused head: none has it, so that it looks no further.
+pub(super) const NO_HEAD: &[u8] = b"\0\r\n\r\n";
+
+/// The same in place of the rest of a refused body. Pingora takes any byte in an extension, but no CR without LF.
+pub(super) const NO_CHUNK: &[u8] = b"\r\0\r\n\r\n";
+
 /// Most fields of a head that Pingora reads.
 const FIELDS_MAX: usize = 256;
 
