@@ -21,6 +21,7 @@ mod node;
 mod node_resource;
 #[cfg(any(feature = "redis", feature = "nats"))]
 mod password;
+#[cfg(any(feature = "redis", feature = "nats"))]
 mod reconnect;
 mod record;
 #[cfg(feature = "redis")]
@@ -28,6 +29,7 @@ pub mod redis;
 pub mod seal;
 #[cfg(test)]
 mod simulation;
+#[cfg_attr(not(any(feature = "redis", feature = "nats")), allow(dead_code, reason = "no engine is built"))]
 pub mod subscription;
 #[cfg(any(feature = "redis", feature = "nats"))]
 mod tls;
@@ -39,7 +41,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::config::{Cluster, ClusterEngine, Config, Route};
+use crate::config::{Cluster, Config, Route};
 use crate::metrics::ClusterMetrics;
 use crate::poll::backplane::{Backplane, Inbox, Membership};
 use crate::resource::ResourceKey;
@@ -149,12 +151,12 @@ impl Others {
 fn start(settings: &Arc<Cluster>) -> io::Result<(Arc<dyn Engine>, Events)> {
     match settings.engine {
         #[cfg(feature = "redis")]
-        ClusterEngine::Redis => {
+        crate::config::ClusterEngine::Redis => {
             let (engine, events) = redis::Redis::start(settings);
             Ok((Arc::new(engine), events))
         }
         #[cfg(feature = "nats")]
-        ClusterEngine::Nats => {
+        crate::config::ClusterEngine::Nats => {
             let (engine, events) = nats::Nats::start(settings);
             Ok((Arc::new(engine), events))
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -113,7 +113,7 @@ fn read_want(payload: Bytes) -> (Option<u64>, Bytes) {
 /// A want as it is said to all nodes: its number, and the sealed message behind it.
 #[cfg(feature = "nats")]
 pub(super) fn write_want(number: u64, message: &[u8]) -> Bytes {
-    let mut payload = BytesMut::from(number.to_string().as_bytes());
+    let mut payload = bytes::BytesMut::from(number.to_string().as_bytes());
     payload.extend_from_slice(b" ");
     payload.extend_from_slice(message);
     payload.freeze()

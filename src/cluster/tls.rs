@@ -10,17 +10,19 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+#[cfg(feature = "redis")]
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+#[cfg(feature = "redis")]
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::config::UpstreamTls;
 use crate::config::upstream_tls::{BadFile, read_file};
 
-/// Secures a stream. `host` is a name or an address, in brackets or not.
+/// Secures a stream; the client of NATS does so by itself. `host` is a name or an address, in brackets or not.
 ///
 /// # Errors
 /// A file cannot be used, or the server is not the one it has to be.
+#[cfg(feature = "redis")]
 pub(super) async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
     settings: UpstreamTls,
     host: &str,
