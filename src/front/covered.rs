@@ -4,14 +4,16 @@
 //! A covered URL never works worse than an uncovered one: in every doubt a plain request passes
 //! through. Must not know: how bytes are written to push clients.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::Result;
 
-use super::access::reason::{Reason, token_field};
+use super::access::admission::{self, Membership, without_token};
+use super::access::reason::Reason;
 use super::access::share::ClassValues;
-use super::access::{authenticate, client_limit, share};
+use super::access::{authenticate, client_limit};
 use super::covered_request::CoveredRequest;
 use super::decision::{Decision, Refusal};
 use super::passthrough::bypass;
@@ -20,7 +22,7 @@ use super::request::{target, transport_choice};
 use super::subscribe::asking::Otherwise;
 use super::{passthrough, resource_key};
 use crate::config::{Plain, Share};
-use crate::identity::{Denied, Proof, strip};
+use crate::identity::Proof;
 use crate::metrics::{Bypass, DoubtOutcome};
 use crate::resource::{QueryProblem, ResourceKey, Target, canonical_query, first_doubt, has_resume};
 
@@ -31,10 +33,10 @@ impl CoveredRequest<'_> {
     /// The head takes no more fields.
     pub(super) async fn serve(mut self) -> Result<Decision> {
         passthrough::note_forwarded(self.front, &self.headers, self.connection.peer());
-        if let Err(denied) = self.identify().await {
-            return Ok(self.told(&Reason::Denied(denied)));
+        match self.prove().await {
+            Ok(authorization) => self.move_token(authorization)?,
+            Err(reason) => return Ok(self.told(&reason)),
         }
-        self.take_token()?;
         Ok(match self.asks() {
             ControlFlow::Break(decision) => decision,
             ControlFlow::Continue((Form::Poll, key)) => self.poll(&key).await,
@@ -56,9 +58,8 @@ impl CoveredRequest<'_> {
         if !self.route.polled {
             return ControlFlow::Break(Decision::PassThrough(Bypass::PollOff));
         }
-        let class = self.sharing(&target.query);
-        let values = if let Ok(values) = &class { &values[..] } else { &[] };
-        self.ctx.subject = self.front.shared.subjects.asker(self.ctx.identity.as_ref(), values);
+        let Membership { class, subject } = self.membership(&target.query);
+        self.ctx.subject = subject;
         self.ctx.key = self.key_of_tags(&class, &target.query);
         if !bypass::is_read(&self.method) {
             return ControlFlow::Break(Decision::PassThrough(Bypass::Method));
@@ -154,31 +155,27 @@ impl CoveredRequest<'_> {
     }
 
     /// What the route's `share` says about this request.
-    fn sharing(&self, query: &Option<String>) -> std::result::Result<ClassValues, Reason> {
+    fn membership(&self, query: &Option<String>) -> Membership {
         let shared = &self.front.shared;
-        let own_vary = |class: &ClassValues| {
+        let membership = self.client().membership(shared, &self.route, |class: &ClassValues| {
             resource_key::own_vary(shared, &self.base_key(query.clone(), class.clone()))
-        };
-        let sharing = {
-            let identity = self.ctx.identity.as_ref();
-            share::sharing(&self.route, &self.headers, identity, self.ctx.bond.is_some(), own_vary)
-        };
+        });
         if self.route.share == Share::Public
             && let Some(name) = first_doubt(&self.route, &[], &self.headers)
         {
             shared.doubts.note(&shared.metrics, &self.route, name, DoubtOutcome::Counted);
         }
-        sharing
+        membership
     }
 
     /// The resource whose names of versions this client may be using. Before a client is let in to a resource, nothing
     /// that is known of it is used for them (contract §2).
     fn key_of_tags(
         &self,
-        sharing: &std::result::Result<ClassValues, Reason>,
+        class: &std::result::Result<ClassValues, Reason>,
         query: &Option<String>,
     ) -> Option<ResourceKey> {
-        match sharing {
+        match class {
             Ok(values) => Some(self.base_key(query.clone(), values.clone())),
             // Its answers are its own, but a tag that it sends back may be everybody's.
             Err(reason)
@@ -204,10 +201,13 @@ impl CoveredRequest<'_> {
         }
     }
 
-    /// Authenticates the client, where the route has `authenticate`.
-    async fn identify(&mut self) -> std::result::Result<(), Denied> {
+    /// Asks the client who it is, where the route has `authenticate`.
+    ///
+    /// # Errors
+    /// It is not let in.
+    async fn prove(&mut self) -> std::result::Result<Option<HeaderValue>, Reason> {
         if self.route.authenticate.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         let certificate = self.certificate();
         let proof = Proof {
@@ -217,22 +217,18 @@ impl CoveredRequest<'_> {
         };
         let shared = &self.front.shared;
         // Boxed: most requests are asked nothing, and carry no room for it.
-        let identified = Box::pin(authenticate::identify(shared, &self.route, &self.path, &proof)).await?;
-        self.ctx.identity = identified;
-        Ok(())
+        let proven = Box::pin(admission::prove(shared, &self.route, &self.path, &proof)).await?;
+        self.ctx.identity = proven.identity;
+        Ok(proven.authorization)
     }
 
     /// A token of the query goes no further as such: it moves to where tokens belong.
-    fn take_token(&mut self) -> Result<()> {
-        let places = self.route.authenticate.as_ref().map(|who| &who.token);
-        let Some((name, query)) =
-            places.and_then(|places| places.query.as_deref()).zip(self.query.as_deref())
-        else {
-            return Ok(());
-        };
-        let field = token_field(&self.route, Some(query), &self.headers);
-        self.query = strip(query, name).map(std::borrow::Cow::into_owned);
-        if let Some(field) = field {
+    fn move_token(&mut self, authorization: Option<HeaderValue>) -> Result<()> {
+        match without_token(&self.route, self.query.as_deref()) {
+            Some(Cow::Borrowed(_)) => {}
+            without => self.query = without.map(Cow::into_owned),
+        }
+        if let Some(field) = authorization {
             self.connection.say_authorization(field.clone())?;
             self.headers.insert(header::AUTHORIZATION, field);
         }

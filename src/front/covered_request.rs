@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version as HttpVersion, header};
 
-use super::access::authorize::Client;
+use super::access::admission::Client;
 use super::access::resource_limits::{self, Asker};
 use super::access::share::ClassValues;
 use super::application::Front;
 use super::connection::Connection;
 use super::context::Context;
+use super::freshness::PriorWrites;
 use super::request::{hosts, target, transport_choice};
 use super::resource_key;
 use super::services::Shared;
@@ -35,12 +36,8 @@ pub(super) struct CoveredRequest<'a> {
     pub(super) version: HttpVersion,
     /// `Preference-Applied` of the answer, when one was.
     pub(super) applied: Option<HeaderValue>,
-    /// The answer may be older than a write.
-    pub(super) unconfirmed: bool,
-    /// It has waited for a write.
-    pub(super) awaited_writes: bool,
-    /// Number of the first poll that knows of all writes before it.
-    pub(super) behind: u64,
+    /// The writes before it.
+    pub(super) writes: PriorWrites,
     /// It asks to be held: its repeats are to be, even if it is not.
     pub(super) is_patient: bool,
 }
@@ -68,16 +65,15 @@ impl<'a> CoveredRequest<'a> {
             query,
             version,
             applied: None,
-            unconfirmed: false,
-            awaited_writes: false,
-            behind: 0,
+            writes: PriorWrites::default(),
             is_patient: false,
         }
     }
 
-    /// The client, as the API is asked about it.
+    /// The client, as its route and the API know it.
     pub(super) fn client(&self) -> Client<'_> {
-        Client { headers: &self.headers, identity: self.ctx.identity.as_ref() }
+        let (headers, identity) = (&self.headers, self.ctx.identity.as_ref());
+        Client { headers, identity, is_bound: self.ctx.bond.is_some() }
     }
 
     /// Whom the client's certificate names.

@@ -12,9 +12,44 @@ use crate::config::Route;
 use crate::frame::State;
 use crate::hub::{Attendance, Closing, Relayed, Topic, View};
 
-/// Waits until the writes so far are in the view, for `write_wait` at most (contract §9); not where there would always
-/// be one to wait for. Returns whether it had to.
-pub(in crate::front) async fn await_writes(route: &Route, topic: &Topic) -> bool {
+/// The writes before a request, as far as its answer has to know of them (contract §9).
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::front) struct PriorWrites {
+    /// It has waited for them.
+    is_awaited: bool,
+    /// Number of the first poll that knows of all of them.
+    poll: u64,
+    /// The answer may be older than one of them.
+    pub(in crate::front) is_unconfirmed: bool,
+}
+
+impl PriorWrites {
+    /// Waits until they are in the view, for `write_wait` at most and once a request. Returns whether it had to.
+    pub(in crate::front) async fn await_in_view(&mut self, route: &Route, topic: &Topic) -> bool {
+        self.poll = topic.aged();
+        let waited = !self.is_awaited && await_writes(route, topic).await;
+        self.is_awaited |= waited;
+        self.is_unconfirmed = self.may_be_newer_than(topic, &topic.view());
+        waited
+    }
+
+    /// Notes the view that the request is answered from.
+    pub(in crate::front) fn are_in(&mut self, view: &View) {
+        self.is_unconfirmed &= view.settled < self.poll;
+    }
+
+    /// Whether what is known may be older than one of them: what cannot be waited for, since it did not come in time,
+    /// or another write always comes first.
+    fn may_be_newer_than(&self, topic: &Topic, view: &View) -> bool {
+        view.settled < self.poll
+            && view.frame.is_some()
+            && (topic.is_unconfirmed(view) || topic.is_written_often())
+    }
+}
+
+/// Waits until the writes so far are in the view, for `write_wait` at most; not where there would always be one to wait
+/// for. Returns whether it had to.
+async fn await_writes(route: &Route, topic: &Topic) -> bool {
     let view = topic.view();
     if !topic.is_unconfirmed(&view) || (view.frame.is_some() && topic.is_written_often()) {
         return false;

@@ -1,48 +1,49 @@
-//! Which client may follow which resource, whatever carries the answer: keys, attendance, the state to begin with.
+//! One of the many resources that a client asks for on one connection: it is let in exactly as a request of its own would
+//! be (contract §6, §11), by `admission` and `follow`.
 //!
-//! `covered` and `subscribe` use it for a request of its own, `Visitor` for the many resources of one
-//! connection: both are admitted by the same rules (contract §6, §11). Must not know: connections.
+//! Must not know: how the connection carries the answers.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::authorize::Client;
-use super::reason::{Reason, token_field};
-use super::resource_limits::{Asker, attend, await_turn};
+use super::admission::{self, Client, Membership, Proven, without_token};
+use super::follow::{Follow, Followable};
+use super::origin;
+use super::reason::Reason;
+use super::resource_limits::Asker;
 use super::share::ClassValues;
-use super::{authenticate, authorize, origin, share};
 use crate::config::Route;
 use crate::fanout::{Hold, Pass};
 use crate::frame::Format;
 use crate::front::application::Front;
 use crate::front::connection::Connection;
 use crate::front::context::Context;
-use crate::front::freshness::{await_writes, first_view, refusal};
+use crate::front::freshness::{PriorWrites, refusal};
 use crate::front::request::route::Match;
-use crate::front::request::{accept, field_names, hosts};
-use crate::front::resource_key::{VARY_TURNS, base_key, chosen_by, full_key, own_vary, selects};
+use crate::front::request::{field_names, hosts, limits};
+use crate::front::resource_key::{base_key, own_vary};
 use crate::front::services::Shared;
-use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, View};
-use crate::identity::{CertificateName, Denied, Identity, Proof, strip};
-use crate::metrics::{DoubtOutcome, VARY_USER_AGENT};
-use crate::resource::{ResourceKey, canonical_query, check_target};
-
-/// Counts a push client of a resource whose API looks at the User-Agent: it gets the form for pollcast's own
-/// (contract §3).
-pub(in crate::front) fn note_agent(shared: &Shared, route: &Route, view: &View) {
-    if chosen_by(view).is_some_and(|names| accept::depends_on_agent(route, names)) {
-        shared.metrics.not_obeyed.with_label_values(&[&route.path, VARY_USER_AGENT]).inc();
-        shared.doubts.note_agent(route);
-    }
-}
+use crate::hub::Attendance;
+use crate::identity::{CertificateName, Identity, Proof};
+use crate::metrics::DoubtOutcome;
+use crate::resource::{canonical_query, check_target};
 
 /// How a resource is read on a connection of many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::front) enum Way {
     WebSocket,
     Sse,
+}
+
+impl Way {
+    fn format(self) -> Format {
+        match self {
+            Way::WebSocket => Format::Envelope(None),
+            Way::Sse => Format::Named,
+        }
+    }
 }
 
 /// Why a resource cannot be had.
@@ -116,6 +117,11 @@ impl Visitor {
             let detail = "a resource is a path with an optional query, at most 4096 visible ASCII characters";
             return Err(refused(StatusCode::BAD_REQUEST, detail));
         }
+        if limits::has_many_parameters(resource.as_bytes(), &self.shared.config.limits) {
+            self.shared.metrics.refusals.with_label_values(&["query-parameters"]).inc();
+            let detail = "the query has more parameters than limits.query_parameters";
+            return Err(refused(StatusCode::BAD_REQUEST, detail));
+        }
         let cut = resource.split_once('?');
         let (path, query) = cut.map_or((resource, None), |(path, query)| (path, Some(query)));
         let (route, path) = match self.shared.routes.find(self.host.as_deref(), path) {
@@ -132,10 +138,10 @@ impl Visitor {
             return Err(refused(StatusCode::BAD_REQUEST, bad.0));
         }
         self.is_allowed(&route, way)?;
-        let identified = self.identify(&route, &path).await;
-        let identity = identified.map_err(|denied| self.refused(&route, Reason::Denied(denied)))?;
+        let proven = Box::pin(admission::prove(&self.shared, &route, &path, &self.proof())).await;
+        let Proven { identity, authorization } = proven.map_err(|reason| self.refused(&route, reason))?;
         // As a request of its own would say it.
-        let of_token = token_field(&route, self.query.as_deref(), &self.headers).map(|field| {
+        let of_token = authorization.map(|field| {
             let mut visitor = self.clone();
             visitor.headers.insert(header::AUTHORIZATION, field);
             visitor
@@ -148,10 +154,7 @@ impl Visitor {
     /// Lets a client whose identity is known follow a resource.
     async fn follow(&self, known: Known<'_>) -> Result<Admitted, Refused> {
         let Known { route, path, query, identity, way } = known;
-        let query = match route.authenticate.as_ref().and_then(|who| who.token.query.as_deref()) {
-            Some(name) => query.and_then(|query| strip(query, name)),
-            None => query.map(std::borrow::Cow::Borrowed),
-        };
+        let query = without_token(&route, query);
         check_target(&route, &path, query.as_deref())
             .map_err(|no| self.refused(&route, Reason::NoTarget(no)))?;
         let target = canonical_query(query.as_deref(), &route.query, &route.switches, false)
@@ -161,24 +164,30 @@ impl Visitor {
             base_key(&route, self.proto, authority, path.clone(), query, class, &self.headers)
         };
         let own = |class: &ClassValues| own_vary(&self.shared, &base(class.clone()));
-        let class = share::sharing(&route, &self.headers, identity.as_ref(), self.is_bound, own)
-            .map_err(|reason| self.refused(&route, reason))?;
-        let subject = self.shared.subjects.asker(identity.as_ref(), &class);
-        if !self.may_count_for(subject) {
-            return Err(self.refused(&route, Reason::SubjectFull));
+        let client = self.client(identity.as_ref());
+        let Membership { class, subject } = client.membership(&self.shared, &route, own);
+        let base = base(class.map_err(|reason| self.refused(&route, reason))?);
+        self.count_for(subject).map_err(|reason| self.refused(&route, reason))?;
+        let follow = Follow {
+            shared: &self.shared,
+            route: &route,
+            base: &base,
+            client,
+            asker: Asker { address: self.address, subject },
+            format: Some(way.format()),
+            waits_for_cover: false,
+        };
+        let followable = Box::pin(follow.begin(&mut PriorWrites::default())).await;
+        let Followable { attendance, view, hold, .. } =
+            followable.map_err(|reason| self.refused(&route, reason))?;
+        if let Some(relayed) = refusal(&view) {
+            return Err(self.refused(&route, Reason::Upstream(relayed.status)));
         }
-        let base = base(class);
-        let attended = self.attend(route.clone(), &base, path.clone(), (subject, way)).await;
-        let admitted = attended.map_err(|reason| self.refused(&route, reason))?;
-        let topic = admitted.attendance.topic();
-        let client = Client { headers: &self.headers, identity: identity.as_ref() };
-        let hold = Box::pin(authorize::admit(&self.shared, &route, topic, client)).await;
-        let hold = hold.map_err(|reason| self.refused(&route, reason))?;
-        if let Some(identity) = identity {
+        if let Some(identity) = &identity {
             let subject = self.shared.subjects.hold(&identity.principal);
             self.pass.add(identity.expires, Some(subject));
         }
-        Ok(Admitted { hold, ..admitted })
+        Ok(Admitted { route, attendance, path, hold })
     }
 
     /// What a client of many is told of one resource.
@@ -193,18 +202,27 @@ impl Visitor {
         Refused { status: told.status, detail: told.detail.into_owned() }
     }
 
-    /// Whether a client whose subject was not known when it took its seat may count for this one.
-    fn may_count_for(&self, subject: Option<u64>) -> bool {
-        let limit = self.shared.config.limits.clients_per_subject;
-        limit.zip(subject).is_none_or(|(limit, subject)| {
-            self.pass.counts_for(subject, || self.shared.fanout.claim(limit, subject))
-        })
+    /// What it shows to a route that asks who it is.
+    pub(in crate::front) fn proof(&self) -> Proof<'_> {
+        let certificate = self.certificate.as_deref();
+        Proof { headers: &self.headers, query: self.query.as_deref(), certificate }
     }
 
-    async fn identify(&self, route: &Route, path: &str) -> Result<Option<Identity>, Denied> {
-        let certificate = self.certificate.as_deref();
-        let proof = Proof { headers: &self.headers, query: self.query.as_deref(), certificate };
-        Box::pin(authenticate::identify(&self.shared, route, path, &proof)).await
+    /// The client, as a route and its API know it.
+    pub(in crate::front) fn client<'a>(&'a self, identity: Option<&'a Identity>) -> Client<'a> {
+        Client { headers: &self.headers, identity, is_bound: self.is_bound }
+    }
+
+    /// Counts it for a subject that was not known when it took its place (`limits.clients_per_subject`).
+    ///
+    /// # Errors
+    /// The subject has as many clients as may be.
+    pub(in crate::front) fn count_for(&self, subject: Option<u64>) -> Result<(), Reason> {
+        let limit = self.shared.config.limits.clients_per_subject;
+        let is_counted = limit.zip(subject).is_none_or(|(limit, subject)| {
+            self.pass.counts_for(subject, || self.shared.fanout.claim(limit, subject))
+        });
+        if is_counted { Ok(()) } else { Err(Reason::SubjectFull) }
     }
 
     fn is_allowed(&self, route: &Route, way: Way) -> Result<(), Refused> {
@@ -237,52 +255,6 @@ impl Visitor {
             return Err(Refused { status: StatusCode::FORBIDDEN, detail });
         }
         Ok(())
-    }
-
-    async fn attend(
-        &self,
-        route: Arc<Route>,
-        base: &ResourceKey,
-        path: String,
-        (subject, way): (Option<u64>, Way),
-    ) -> Result<Admitted, Reason> {
-        let shared = &self.shared;
-        let format = if way == Way::Sse { Format::Named } else { Format::Envelope(None) };
-        let asker = Asker { address: self.address, subject };
-        for _ in 0..VARY_TURNS {
-            let key = full_key(shared, &route, base, &self.headers);
-            self.excepted(&key)?;
-            let before = shared.hub.get(&key).map_or(0, |topic| topic.started());
-            let turn = await_turn(shared, asker, &route, &key).await;
-            let attendance = turn
-                .and_then(|()| attend(shared, asker, &route, &key, Attend::Follow))
-                .map_err(Reason::Full)?;
-            await_writes(&route, attendance.topic()).await;
-            let (view, _) = first_view(&route, &attendance, before).await;
-            if let Some(names) = chosen_by(&view)
-                && !selects(shared, &route, base, &key, names, &self.headers)
-            {
-                continue;
-            }
-            self.excepted(&key)?;
-            if view.closing == Some(Closing::NoRoom) || !shared.hub.has_room_to_read(&view, format) {
-                return Err(Reason::Full(Full::Bytes));
-            }
-            if let Some(relayed) = refusal(&view) {
-                return Err(Reason::Upstream(relayed.status));
-            }
-            note_agent(shared, &route, &view);
-            return Ok(Admitted { route, attendance, path, hold: None });
-        }
-        Err(Reason::EverNewVary)
-    }
-
-    fn excepted(&self, key: &ResourceKey) -> Result<(), Reason> {
-        match self.shared.hub.exception(key) {
-            None => Ok(()),
-            Some(exception) if exception.kind == ExceptionKind::Denied => Ok(()),
-            Some(exception) => Err(Reason::Exception(exception.kind, exception.reason)),
-        }
     }
 }
 

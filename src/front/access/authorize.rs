@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 
+use super::admission::Client;
 use super::checks::Look;
 use super::own_answer::found;
 use super::reason::Reason;
@@ -15,16 +16,8 @@ use crate::config::{Route, Share};
 use crate::fanout::Hold;
 use crate::front::services::Shared;
 use crate::hub::Topic;
-use crate::identity::{Identity, told};
+use crate::identity::told;
 use crate::resource::{self, ResourceKey};
-
-/// The client that the API is asked about.
-#[derive(Clone, Copy)]
-pub(in crate::front) struct Client<'a> {
-    pub(in crate::front) headers: &'a HeaderMap,
-    /// Its identity, where pollcast found one out.
-    pub(in crate::front) identity: Option<&'a Identity>,
-}
 
 /// Whether a client was refused a moment ago, so that no poll helps it.
 pub(in crate::front) fn is_refused(

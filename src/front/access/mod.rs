@@ -2,12 +2,14 @@
 //!
 //! Must not know: how an answer is written.
 
+pub(super) mod admission;
 pub(super) mod admit;
 pub(super) mod authenticate;
 pub(super) mod authorize;
 pub(super) mod checks;
 pub(super) mod client_limit;
 pub(super) mod doubt;
+pub(super) mod follow;
 pub(super) mod new_resources;
 pub(super) mod origin;
 mod own_answer;

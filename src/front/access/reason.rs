@@ -1,15 +1,15 @@
 //! Why a client may not share a resource, or not follow it (contract §11): one closed set of reasons, and one table of
 //! what each means in every form. A request of its own, one resource of many and a new token are refused by it alike.
 //!
-//! Also what all three read a client by. Must not know: how an answer is written.
+//! Must not know: how an answer is written.
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, StatusCode};
 
 use crate::config::Route;
 use crate::hub::{ExceptionKind, Full};
-use crate::identity::{Denied, query_token};
+use crate::identity::Denied;
 use crate::metrics::Bypass;
 use crate::resource::NoTarget;
 use crate::transport::code;
@@ -182,22 +182,6 @@ impl Reason {
     pub(in crate::front) fn asks_first(&self) -> bool {
         matches!(self, Reason::Credentials | Reason::OneRequest | Reason::Doubt(_))
     }
-}
-
-/// The token that a query shows, as the field in which tokens belong: so it goes on to the upstream, and so classes and
-/// checks read it. `None` where the route takes none from there, or the request says one in its place.
-pub(in crate::front) fn token_field(
-    route: &Route,
-    query: Option<&str>,
-    headers: &HeaderMap,
-) -> Option<HeaderValue> {
-    let name = route.authenticate.as_ref()?.token.query.as_deref()?;
-    if headers.contains_key(header::AUTHORIZATION) {
-        return None;
-    }
-    let mut field = HeaderValue::try_from(format!("Bearer {}", query_token(query?, name)?)).ok()?;
-    field.set_sensitive(true);
-    Some(field)
 }
 
 /// The status of a refusal for now: whether this client wants too much, or all together do.

@@ -107,7 +107,7 @@ impl CoveredRequest<'_> {
     fn may_wait(&self) -> bool {
         self.method == Method::GET
             && self.version != HttpVersion::HTTP_10
-            && !self.unconfirmed
+            && !self.writes.is_unconfirmed
             && !is_navigation(&self.headers)
             && !self.front.shared.is_draining()
     }

@@ -22,8 +22,8 @@ use crate::front::decision::{Decision, Refusal};
 use crate::front::freshness::is_remembered;
 use crate::front::request::transport_choice::Accept;
 use crate::front::request::{accept, content_coding, cors, delta_choice};
+use crate::front::resource_key;
 use crate::front::resource_key::VARY_TURNS;
-use crate::front::{freshness, resource_key};
 use crate::hub::{Attend, Attendance, Claim, Failure, Outcome, Streak, Topic, View};
 use crate::metrics::Bypass;
 use crate::resource::{IfNoneMatch, ResourceKey, Snapshot, Version};
@@ -84,11 +84,11 @@ impl CoveredRequest<'_> {
         let topic = attendance.topic().clone();
         let is_new = topic.started() == 0;
         topic.visited(self.connection_number());
-        let written = self.await_writes(&topic).await;
+        let written = self.writes.await_in_view(&self.route, &topic).await;
         let confirmed = self.await_confirmation(&attendance).await;
         let claim = attendance.take_claim();
         let (view, polled, claim) = self.young_view(&topic, claim).await;
-        self.unconfirmed &= view.settled < self.behind;
+        self.writes.are_in(&view);
         if is_new {
             self.note_novelty(key, &view);
         }
@@ -111,7 +111,7 @@ impl CoveredRequest<'_> {
             && let Ok(hold) = self.authorized_hold(topic).await
         {
             Box::pin(self.slow_304(key, version, hold)).await?;
-            self.await_writes(topic).await;
+            self.writes.await_in_view(&self.route, topic).await;
             return ControlFlow::Continue(topic.view());
         }
         ControlFlow::Continue(view)
@@ -159,24 +159,6 @@ impl CoveredRequest<'_> {
         held.then_some(snapshot.version)
     }
 
-    /// Waits until the writes so far are in the view, for `write_wait` at most and once a request. Returns whether it
-    /// had to.
-    pub(in crate::front) async fn await_writes(&mut self, topic: &Topic) -> bool {
-        self.behind = topic.aged();
-        let waited = !self.awaited_writes && freshness::await_writes(&self.route, topic).await;
-        self.awaited_writes |= waited;
-        self.unconfirmed = self.may_be_older(topic, &topic.view());
-        waited
-    }
-
-    /// Whether what is known may be older than a write before this request: what cannot be waited for, since it did
-    /// not come in time, or another write always comes first.
-    fn may_be_older(&self, topic: &Topic, view: &View) -> bool {
-        view.settled < self.behind
-            && view.frame.is_some()
-            && (topic.is_unconfirmed(view) || topic.is_written_often())
-    }
-
     /// A view that is young enough to answer from, after one poll if need be. True: it polled. `claim`: to the
     /// topic's first poll; the claim that comes back is to the last one.
     async fn young_view(&self, topic: &Arc<Topic>, claim: Option<Claim>) -> (Arc<View>, bool, Option<Claim>) {
@@ -184,7 +166,7 @@ impl CoveredRequest<'_> {
         // What a well upstream said before a write is no answer to a request after it.
         let is_overtaken = view.answered().is_some() && topic.is_aged(&view);
         if topic.is_young(&view)
-            || (view.is_young() && self.unconfirmed)
+            || (view.is_young() && self.writes.is_unconfirmed)
             || (is_remembered(&view, self.route.poll.interval) && !is_overtaken)
             || view.rests()
             || view.closing.is_some()
@@ -219,7 +201,7 @@ impl CoveredRequest<'_> {
             (Outcome::Data, Some(frame), Some(age)) => {
                 let ttl = view.effective_interval.saturating_sub(age).as_secs();
                 let status = match polled {
-                    _ if self.unconfirmed => CacheStatus::Stale,
+                    _ if self.writes.is_unconfirmed => CacheStatus::Stale,
                     true => CacheStatus::Miss,
                     false => CacheStatus::Hit { ttl },
                 };
@@ -296,7 +278,7 @@ impl CoveredRequest<'_> {
 
     /// The fields of this client alone.
     fn finish(&mut self, headers: &mut HeaderMap) {
-        if self.unconfirmed {
+        if self.writes.is_unconfirmed {
             // Of no more than one write ago, and the client is to know.
             let status = HeaderValue::from_static("pollcast; fwd=stale; detail=unconfirmed");
             headers.insert("cache-status", status);

@@ -44,7 +44,7 @@ impl CoveredRequest<'_> {
         (headers, body): (&HeaderMap, &bytes::Bytes),
         streak: Option<Streak>,
     ) -> Option<Departure> {
-        if self.is_patient || self.unconfirmed || !self.keeps_alive() {
+        if self.is_patient || self.writes.is_unconfirmed || !self.keeps_alive() {
             return None;
         }
         let repeat = repeat(self, key, view)?;

@@ -8,7 +8,8 @@ use pingora::Result;
 use pingora::http::RequestHeader;
 
 use crate::config::Share;
-use crate::front::access::authorize::{self, Client};
+use crate::front::access::admission::Client;
+use crate::front::access::authorize;
 use crate::front::application::Front;
 use crate::front::context::Context;
 use crate::front::decision::Decision;
@@ -60,7 +61,8 @@ async fn may_name_versions(front: &Front, request: &RequestHeader, ctx: &Context
     let key = full_key(&front.shared, route, base, &request.headers);
     match front.shared.hub.get(&key) {
         Some(topic) => {
-            let client = Client { headers: &request.headers, identity: ctx.identity.as_ref() };
+            let (headers, identity) = (&request.headers, ctx.identity.as_ref());
+            let client = Client { headers, identity, is_bound: ctx.bond.is_some() };
             Box::pin(authorize::admits(&front.shared, route, &topic, client)).await
         }
         None => false,

@@ -91,8 +91,12 @@ fn head(target: &[u8], headers: &HeaderMap, limits: &Limits) -> Result<Size, Exc
         let detail = "path and query are longer than limits.url_bytes";
         return Err(Excess::of(StatusCode::URI_TOO_LONG, "url-bytes", detail));
     }
-    let parameters = target.iter().filter(|byte| **byte == b'&').count() + 1;
-    Ok(if parameters > limits.query_parameters { Size::ManyParameters } else { Size::Usual })
+    Ok(if has_many_parameters(target, limits) { Size::ManyParameters } else { Size::Usual })
+}
+
+/// Whether a path and query has more parameters than a resource's name may have (contract §12).
+pub(in crate::front) fn has_many_parameters(target: &[u8], limits: &Limits) -> bool {
+    target.iter().filter(|byte| **byte == b'&').count() >= limits.query_parameters
 }
 
 /// Judges the body of a request that is about to pass through, as far as its head tells.

@@ -49,18 +49,7 @@ impl CoveredRequest<'_> {
         let shard = self.front.shared.fanout.choose();
         let pass = seat.pass().cloned().unwrap_or_default();
         self.ctx.subject.into_iter().for_each(|subject| pass.is_seated_for(subject));
-        let visitor = Visitor {
-            shared: self.front.shared.clone(),
-            headers: self.headers.clone(),
-            query: self.connection.head().uri.query().map(str::to_owned),
-            certificate: self.certificate(),
-            pass,
-            proto: self.proto(),
-            host: self.authority(),
-            authority: self.authority(),
-            address: self.ctx.client,
-            is_bound: self.ctx.bond.is_some(),
-        };
+        let visitor = Visitor { pass, ..Visitor::of(self.front, &self.connection, self.ctx) };
         let desk = Desk::new(visitor, shard);
         let topic = attendance.topic().clone();
         let path = topic.key().parts().path.clone();

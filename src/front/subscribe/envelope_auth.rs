@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 use super::envelope::Desk;
 use super::envelope_messages::{reply, without_data};
 use super::envelope_subscribe::Followed;
-use crate::config::Share;
+use crate::config::{Route, Share};
 use crate::fanout::MemberId;
+use crate::front::access::admission::{self, Membership, Proven};
 use crate::front::access::admit::Visitor;
 use crate::front::access::reason::Reason;
 use crate::front::access::share::ClassValues;
-use crate::front::access::{authenticate, share};
-use crate::identity::Proof;
+use crate::hub::Topic;
+use crate::identity::Identity;
 
 impl Desk {
     /// Lets the client stay by a new token. What it follows under the old one it follows anew.
@@ -28,41 +29,32 @@ impl Desk {
             return self.complain(member, said, 400, "token is missing: what would stand behind Bearer");
         };
         field.set_sensitive(true);
-        let mut headers = self.visitor.headers.clone();
-        headers.insert(header::AUTHORIZATION, field);
+        let mut visitor = self.visitor.as_ref().clone();
+        visitor.headers.insert(header::AUTHORIZATION, field);
         let followed: Vec<(Arc<str>, Followed)> =
             self.followed.lock().iter().map(|(name, followed)| (name.clone(), followed.clone())).collect();
         let (mut until, mut holds, mut again, mut looked) = (None, Vec::new(), Vec::new(), Vec::new());
         for (name, followed) in followed {
             let Followed::Admitted { route, topic, path, .. } = followed else { continue };
             looked.push(name.clone());
-            let certificate = self.visitor.certificate.as_deref();
-            let proof = Proof { headers: &headers, query: self.visitor.query.as_deref(), certificate };
-            let shared = &self.visitor.shared;
-            let identity = match Box::pin(authenticate::identify(shared, &route, &path, &proof)).await {
-                Ok(identity) => identity,
+            let (identity, is_same) = match prove_again(&visitor, &route, &path, &topic).await {
+                Ok(proven) => proven,
                 // The old one stays what it was.
-                Err(denied) => {
-                    let told = Reason::Denied(denied).told(&route);
+                Err(reason) => {
+                    let told = reason.told(&route);
                     let detail = format!("{name}: {}", told.detail);
                     return self.complain(member, said, told.status.as_u16(), &detail);
                 }
             };
-            // What its headers choose is as it was: only the token is another.
-            let own =
-                |_: &ClassValues| topic.key().parts().vary.iter().map(|(name, _)| name.clone()).collect();
-            let class = share::sharing(&route, &headers, identity.as_ref(), self.visitor.is_bound, own);
-            let same = class.is_ok_and(|class| class == topic.key().parts().class);
-            if !same || route.share == Share::Authorize {
+            if !is_same || route.share == Share::Authorize {
                 again.push(name);
             }
             if let Some(identity) = identity {
                 until = until.into_iter().chain(identity.expires).min();
-                holds.push(shared.subjects.hold(&identity.principal));
+                holds.push(visitor.shared.subjects.hold(&identity.principal));
             }
         }
         self.visitor.pass.renew(until, holds);
-        let visitor = Visitor { headers, ..self.visitor.as_ref().clone() };
         again.extend(self.becomes(visitor, &looked));
         let fanout = &self.visitor.shared.fanout;
         fanout.renewed(self.shard, member);
@@ -101,4 +93,25 @@ impl Desk {
             self.complain(member, &said, told.status.as_u16(), &told.detail);
         }
     }
+}
+
+/// Holds a client with a new token against the route of a resource that it follows. Returns its identity, and whether it
+/// shares the resource with the same clients as before.
+///
+/// # Errors
+/// The route does not let it in by this token.
+async fn prove_again(
+    visitor: &Visitor,
+    route: &Route,
+    path: &str,
+    topic: &Topic,
+) -> Result<(Option<Identity>, bool), Reason> {
+    let shared = &visitor.shared;
+    let Proven { identity, .. } = Box::pin(admission::prove(shared, route, path, &visitor.proof())).await?;
+    // What its headers choose is as it was: only the token is another.
+    let own = |_: &ClassValues| topic.key().parts().vary.iter().map(|(name, _)| name.clone()).collect();
+    let Membership { class, subject } = visitor.client(identity.as_ref()).membership(shared, route, own);
+    visitor.count_for(subject)?;
+    let is_same = class.is_ok_and(|class| class == topic.key().parts().class);
+    Ok((identity, is_same))
 }

@@ -20,24 +20,19 @@ mod websocket;
 pub(super) mod websocket_handshake;
 mod websocket_send;
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 
+use super::access::follow::{Follow, Followable};
 use super::access::reason::Reason;
-use super::access::{admit, authorize, client_limit, origin, resource_limits};
+use super::access::{client_limit, origin};
 use super::covered_request::CoveredRequest;
 use super::decision::{Decision, Departure};
 use super::request::cors;
 use super::request::transport_choice::Form;
-use super::resource_key::VARY_TURNS;
-use super::{freshness, resource_key};
-use crate::config::Share;
 use crate::fanout::{Following, Seat};
 use crate::frame::Format;
-use crate::hub::{Attend, Attendance, Closing, Exception, ExceptionKind, Resume, Subscription, View};
+use crate::hub::{Attendance, ExceptionKind, Resume, Subscription, View};
 use crate::metrics::Bypass;
 use crate::resource::ResourceKey;
 use crate::transport::Transport;
@@ -61,90 +56,57 @@ impl CoveredRequest<'_> {
             Some(identity) => seat.with_pass(self.front.shared.subjects.pass(identity)),
             None => seat,
         };
-        match self.follow(base, form, seat).await {
-            ControlFlow::Break(decision) => decision,
-            ControlFlow::Continue(()) => Decision::PassThrough(Bypass::Vary),
-        }
-    }
-
-    /// Has the client follow the resource, once its key has all that the upstream chooses by. Goes on if that is ever new.
-    async fn follow(&mut self, base: &ResourceKey, form: Form, mut seat: Seat) -> ControlFlow<Decision> {
-        for _ in 0..VARY_TURNS {
-            let key = self.full_key(base);
-            seat = self.excepted(&key, form, seat)?;
-            let (attendance, view, is_confirmed) = self.attended(&key, form).await?;
-            if let Some(names) = resource_key::chosen_by(&view)
-                && !self.selects(base, &key, names)
-            {
-                continue;
-            }
-            seat = self.excepted(&key, form, seat)?;
-            let format = form.format();
-            let has_room = format.is_none_or(|format| self.front.shared.hub.has_room_to_read(&view, format));
-            if view.closing == Some(Closing::NoRoom) || !has_room {
-                return ControlFlow::Break(self.full(form, Closing::NoRoom.reason()));
-            }
-            admit::note_agent(&self.front.shared, &self.route, &view);
-            seat = self.authorized(&attendance, form, seat).await?;
-            return ControlFlow::Break(match form {
-                Form::Sse => self.sse(attendance, &view, is_confirmed, seat),
-                Form::WebSocket => self.websocket(attendance, &view, seat),
-                Form::LongPoll(wait) => {
-                    self.long_poll(&key, attendance, &view, is_confirmed, wait, seat).await
-                }
-                Form::Poll | Form::PassThrough | Form::NotAcceptable => {
-                    Decision::PassThrough(Bypass::Transport)
-                }
-            });
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// Attends to the resource, and waits for the view that the client begins with. True: a poll that started after the
-    /// request came has confirmed it.
-    async fn attended(
-        &mut self,
-        key: &ResourceKey,
-        form: Form,
-    ) -> ControlFlow<Decision, (Attendance, Arc<View>, bool)> {
-        // Polls up to this one started before the request came.
-        let before = self.front.shared.hub.get(key).map_or(0, |topic| topic.started());
-        let asker = self.asker();
-        let turn = resource_limits::await_turn(&self.front.shared, asker, &self.route, key).await;
-        let attendance = match turn.and_then(|()| self.attend(key, Attend::Follow)) {
-            Ok(attendance) => attendance,
-            Err(full) => return ControlFlow::Break(self.full(form, full.reason())),
+        let (client, asker) = (self.client(), self.asker());
+        let mut writes = self.writes;
+        let follow = Follow {
+            shared: &self.front.shared,
+            route: &self.route,
+            base,
+            client,
+            asker,
+            format: form.format(),
+            waits_for_cover: form == Form::Sse,
         };
-        self.await_writes(&attendance.topic().clone()).await;
-        let known = attendance.topic().view();
-        let (view, is_confirmed) = match self.exception(key) {
-            // It is not polled for now.
-            Some(ExceptionKind::Uncoverable) if known.ended > 0 => (known, false),
-            _ => freshness::first_view(&self.route, &attendance, before).await,
-        };
-        ControlFlow::Continue((attendance, view, is_confirmed))
-    }
-
-    /// Refuses for now by a limit that was counted when it bit.
-    fn full(&self, form: Form, reason: &'static str) -> Decision {
-        Decision::refuse_counted(Some(self.route.clone()), form == Form::Sse, reason)
-    }
-
-    /// Goes on only if the client's own credentials get the same, where the route asks for it.
-    async fn authorized(
-        &mut self,
-        attendance: &Attendance,
-        form: Form,
-        seat: Seat,
-    ) -> ControlFlow<Decision, Seat> {
-        if self.route.share != Share::Authorize {
-            return ControlFlow::Continue(seat);
+        let followable = follow.begin(&mut writes).await;
+        self.writes = writes;
+        match followable {
+            Ok(followable) => self.followed(followable, form, seat).await,
+            Err(reason) => self.not_followed(&reason, form, seat),
         }
-        let admitted = authorize::admit(&self.front.shared, &self.route, attendance.topic(), self.client());
-        match Box::pin(admitted).await {
-            Ok(None) => ControlFlow::Continue(seat),
-            Ok(Some(hold)) => ControlFlow::Continue(seat.held_by(hold)),
-            Err(reason) => ControlFlow::Break(self.told_with(&reason, form, seat)),
+    }
+
+    /// Decides about a resource that the client may follow.
+    async fn followed(&mut self, followable: Followable, form: Form, seat: Seat) -> Decision {
+        let Followable { key, attendance, view, is_confirmed, hold } = followable;
+        let seat = match hold {
+            Some(hold) => seat.held_by(hold),
+            None => seat,
+        };
+        match form {
+            Form::Sse => self.sse(attendance, &view, is_confirmed, seat),
+            Form::WebSocket => self.websocket(attendance, &view, seat),
+            Form::LongPoll(wait) => self.long_poll(&key, attendance, &view, is_confirmed, wait, seat).await,
+            Form::Poll | Form::PassThrough | Form::NotAcceptable => Decision::PassThrough(Bypass::Transport),
+        }
+    }
+
+    /// Decides about a resource that the client may not follow.
+    fn not_followed(&mut self, reason: &Reason, form: Form, seat: Seat) -> Decision {
+        match (reason, form) {
+            (Reason::EverNewVary, _) => Decision::PassThrough(reason.bypass()),
+            // A limit that was counted when it bit.
+            (Reason::Full(full), _) => {
+                let route = Some(self.route.clone());
+                Decision::refuse_counted(route, form == Form::Sse, full.reason())
+            }
+            // It is the API's own stream that the client follows (contract §1).
+            (Reason::Exception(ExceptionKind::OwnStream, _), Form::Sse) => {
+                Decision::PassThrough(reason.bypass())
+            }
+            (Reason::Exception(kind, _), Form::LongPoll(_)) if *kind != ExceptionKind::NotShareable => {
+                Decision::PassThrough(reason.bypass())
+            }
+            _ => self.told_with(reason, form, seat),
         }
     }
 
@@ -175,25 +137,6 @@ impl CoveredRequest<'_> {
             _ => true,
         };
         client_limit::seat(&self.front.shared, self.ctx, Some(&self.route), is_new)
-    }
-
-    /// Acts on what is known against covering the key.
-    fn excepted(&mut self, key: &ResourceKey, form: Form, seat: Seat) -> ControlFlow<Decision, Seat> {
-        let Some(Exception { kind, reason, .. }) = self.front.shared.hub.exception(key) else {
-            return ControlFlow::Continue(seat);
-        };
-        ControlFlow::Break(match (kind, form) {
-            // What a poll is refused says nothing yet: the next one is asked.
-            (ExceptionKind::Denied, _) | (ExceptionKind::Uncoverable, Form::Sse) => {
-                return ControlFlow::Continue(seat);
-            }
-            // It is the API's own stream that the client follows (contract §1).
-            (ExceptionKind::OwnStream, Form::Sse) => Decision::PassThrough(Bypass::Uncoverable),
-            (ExceptionKind::NotShareable, _) | (_, Form::Sse | Form::WebSocket) => {
-                self.told_with(&Reason::Exception(kind, reason), form, seat)
-            }
-            (kind, _) => Decision::PassThrough(kind.into()),
-        })
     }
 
     pub(super) fn subscribe(

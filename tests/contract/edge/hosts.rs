@@ -6,6 +6,7 @@ use crate::support::client::{Http, connect};
 use crate::support::h2::H2;
 use crate::support::legacy::{Legacy, Reply};
 use crate::support::sse::Sse;
+use crate::support::ws::Ws;
 
 #[tokio::test]
 async fn a_listener_with_hosts_sends_others_away() {
@@ -215,5 +216,21 @@ async fn the_admin_surface_answers_its_own_names_wherever_it_listens() {
             Http::connect(admin).await.get("/live", &[("host", host)]).await.expect(200);
             Http::connect(admin).await.get("/ready", &[("host", host)]).await.expect(200);
         }
+    }
+}
+
+#[tokio::test]
+async fn what_joins_on_a_web_socket_is_polled_for_hosts_that_are_served_only() {
+    let legacy = Legacy::start();
+    legacy.set("*", Reply::json("1"));
+    let app = start_with(&legacy, Extra { listener: ", hosts: [api.example.com]", ..Extra::default() });
+    let own = app.addresses()[0].to_string();
+    let handshake = [("host", own.as_str()), ("sec-websocket-protocol", "pollcast.v1")];
+    let mut ws = Ws::open(app.addresses()[0], "/r/a", &handshake).await;
+    assert!(ws.next_text().await.contains("snapshot"));
+    ws.send_text(r#"{"op":"subscribe","resource":"/r/b"}"#).await;
+    assert!(ws.next_text().await.contains("snapshot"));
+    for path in ["/r/a", "/r/b"] {
+        assert_eq!(legacy.seen(path)[0].header("host"), Some("api.example.com"), "{path}");
     }
 }

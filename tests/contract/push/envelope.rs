@@ -284,6 +284,19 @@ async fn credentials_of_the_handshake_decide_what_may_be_followed() {
 }
 
 #[tokio::test]
+async fn a_resource_with_more_parameters_than_a_key_may_have_is_followed_in_no_form() {
+    let stand = Stand::with(FAST, "limits: {query_parameters: 2}");
+    stand.legacy.set("*", Reply::json(document(1).to_string()));
+    let mut ws = open(&stand).await;
+    say(&mut ws, json!({ "op": "subscribe", "resource": "/prices/A?a=1&b=2&c=3" })).await;
+    let refused = next(&mut ws).await;
+    assert_eq!((&refused["type"], &refused["status"]), (&json!("error"), &json!(400)), "{refused}");
+    assert_eq!(stand.legacy.all_seen().len(), 0);
+    assert_eq!(stand.metric("pollcast_refusals_total", "query-parameters").await, 1.0);
+    assert_eq!(subscribe(&mut ws, "/prices/A?a=1&b=2").await["type"], "snapshot");
+}
+
+#[tokio::test]
 async fn a_drain_says_bye() {
     let stand = stand(FAST);
     let mut ws = open(&stand).await;

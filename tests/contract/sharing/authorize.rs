@@ -317,3 +317,18 @@ async fn a_condition_tells_no_client_whether_a_guess_is_a_state() {
     http.request("PUT", "/prices/A", &[("if-match", &old), ANN], b"").await.expect(412);
     http.request("PUT", "/prices/A", &[("if-match", &new), ANN], b"").await.expect(200);
 }
+
+#[tokio::test]
+async fn what_the_poller_is_refused_is_told_to_no_client_before_its_own_check() {
+    let Rights { stand, .. } = rights(SELDOM);
+    stand.legacy.answer_with("/prices/GONE", |seen| {
+        Reply::empty(if seen.header(SERVICE).is_some() { 404 } else { 403 })
+    });
+    let alone = Sse::try_open(stand.address(), "/prices/GONE", &[BOB]).await;
+    assert_eq!(alone.err().map(|refused| refused.status), Some(403));
+    let headers = [("sec-websocket-protocol", "pollcast.v1"), BOB];
+    let mut many = Ws::open(stand.address(), "/-/pollcast/ws", &headers).await;
+    many.send_text(&json!({ "op": "subscribe", "resource": "/prices/GONE" }).to_string()).await;
+    let refused: Value = serde_json::from_str(&many.next_text().await).expect("JSON");
+    assert_eq!((&refused["type"], &refused["status"]), (&json!("error"), &json!(403)), "{refused}");
+}

@@ -108,3 +108,36 @@ async fn a_subject_has_no_more_clients_of_many_than_of_one() {
     own.send_text(&subscribe("B")).await;
     assert!(own.next_text().await.contains("snapshot"));
 }
+
+#[tokio::test]
+async fn a_new_token_counts_for_its_subject_as_a_new_connection_would() {
+    let top = "limits: {clients_per_subject: 1}";
+    let stand = Stand::with(&format!("{FAST}, {}, share: public", super::JWT), top);
+    stand.legacy.set("/prices/A", Reply::json("1"));
+    let (ann, bob) = (token("ann", 60), token("bob", 60));
+    let of_ann = Sse::open(stand.address(), "/prices/A", &[("authorization", &bearer(&ann))]).await;
+    let handshake = [("sec-websocket-protocol", "pollcast.v1"), ("authorization", &bearer(&bob))]
+        .map(|(name, value)| (name, value.to_owned()));
+    let handshake = handshake.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let mut ws = Ws::open(stand.address(), "/prices/A", &handshake).await;
+    assert!(ws.next_text().await.contains("snapshot"));
+    let becomes_ann = json!({ "op": "auth", "token": ann }).to_string();
+    ws.send_text(&becomes_ann).await;
+    let refused: Value = serde_json::from_str(&ws.next_text().await).expect("JSON");
+    assert_eq!((&refused["type"], &refused["status"]), (&json!("error"), &json!(503)), "{refused}");
+    // It is still bob's.
+    stand.legacy.set("/prices/A", Reply::json("2"));
+    assert!(ws.next_text().await.contains("snapshot"));
+    drop(of_ann);
+    let renewed = async {
+        loop {
+            ws.send_text(&becomes_ann).await;
+            let said = ws.next_text().await;
+            if said.contains("200") {
+                break;
+            }
+            assert!(said.contains("503"), "{said}");
+        }
+    };
+    within("the seat of the stream that left", renewed).await;
+}
