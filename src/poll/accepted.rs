@@ -66,8 +66,8 @@ impl Poller {
             return true;
         }
         let candidate = candidate();
-        let (gone, pace) = (self.is_gone(), self.pace.parts());
-        let feed = self.feed.as_ref().map(|feed| (feed.order(), feed.cursor().cloned()));
+        let (gone, pace) = (self.is_gone(), self.timing.pace.parts());
+        let feed = self.content_state.feed.as_ref().map(|feed| (feed.order(), feed.cursor().cloned()));
         let items_max = self.route.feed.as_ref().map_or(0, |feed| feed.history);
         let Some(sharing) = self.sharing.as_mut() else { return true };
         let (role, begun) = (sharing.inbox.role(), sharing.poll.role);
@@ -113,13 +113,12 @@ impl Poller {
 
     /// The result of a poll is dropped: what it taught the loop is unlearned. Gives the outcome's label.
     pub(super) fn drop_result(&mut self, due: Instant) -> &'static str {
-        self.due = due;
+        self.timing.due = due;
         let view = self.topic.view();
         if let Some(frame) = &view.frame {
-            self.known_type.clone_from(&frame.snapshot.media_type);
+            self.content_state.media_type.clone_from(&frame.snapshot.media_type);
         }
-        self.renewed = None;
-        self.tag = None;
+        self.fetch_state.forget_answer();
         self.resume_feed();
         REFUSED
     }
@@ -132,7 +131,7 @@ impl Poller {
         let page = view.frame.as_ref().map(|frame| &*frame.snapshot);
         let last = self.sharing.as_ref().map(|sharing| sharing.last.clone()).unwrap_or_default();
         let base = super::request::target(self.topic.key(), &self.route);
-        self.feed =
+        self.content_state.feed =
             Some(Follower::resumed(rules, base, page, &texts, last.list_order.or(view.order), last.cursor));
     }
 
@@ -143,8 +142,8 @@ impl Poller {
             return;
         }
         let view = self.topic.view();
-        let next_poll = self.due.saturating_duration_since(Instant::now());
-        let rest = self.not_before.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero());
+        let next_poll = self.timing.until_due();
+        let rest = self.timing.rest();
         let Some(sharing) = self.sharing.as_mut().filter(|_| outcome != REFUSED) else { return };
         let Role::Holder { fence } = sharing.poll.role else { return };
         if sharing.inbox.role() != sharing.poll.role {

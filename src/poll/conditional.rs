@@ -6,6 +6,59 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::resource::{Validators, opaque_tag};
 
+/// What the polls of one resource say that they already have.
+#[derive(Debug, Default)]
+pub(super) struct Conditional {
+    /// The validators that the poll in flight carries: a 304 is an answer to them.
+    asked: Option<Validators>,
+    /// Newer validators for the content held, which a 304 brought.
+    renewed: Option<Validators>,
+    /// The last 304 was about another version: the next poll asks for the whole content.
+    is_distrusted: bool,
+}
+
+impl Conditional {
+    /// Returns the validators of the next poll, for what is `held`. Returns `None` if that asks for the whole content.
+    pub(super) fn ask(&mut self, held: Option<&Validators>, is_whole: bool) -> Option<&Validators> {
+        let is_whole = std::mem::take(&mut self.is_distrusted) || is_whole;
+        self.asked = held
+            .map(|held| self.renewed.as_ref().unwrap_or(held).clone())
+            .filter(|sent| !is_whole && (sent.etag.is_some() || sent.last_modified.is_some()));
+        self.asked.as_ref()
+    }
+
+    /// Notes what the request that was answered carried: a redirect may have dropped the validators, and an item is
+    /// asked for by its batch's.
+    pub(super) fn answered(&mut self, was_conditional: bool, is_item: bool) {
+        self.asked = match (was_conditional, is_item) {
+            (false, _) => None,
+            (true, true) => Some(Validators::default()),
+            (true, false) => self.asked.take(),
+        };
+    }
+
+    /// Takes in a 304. Returns the validators to send next.
+    ///
+    /// # Errors
+    /// Why it says nothing about the content held.
+    pub(super) fn not_modified(&mut self, headers: &HeaderMap) -> Result<Validators, &'static str> {
+        let Some(asked) = &self.asked else {
+            return Err("the upstream answered 304 to an unconditional request");
+        };
+        let Some(renewed) = renewed(asked, headers) else {
+            self.is_distrusted = true;
+            return Err("the upstream answered 304 with the ETag of another version than asked for");
+        };
+        self.renewed = Some(renewed.clone());
+        Ok(renewed)
+    }
+
+    /// What a 304 brought is of another content than the one held.
+    pub(super) fn forget_renewed(&mut self) {
+        self.renewed = None;
+    }
+}
+
 /// The validators to send next after a 304 to a poll that sent `asked`: a 304 may bring newer ones
 /// (RFC 9111 §4.3.4). Returns `None` if its ETag names another version than the one asked for, so that it says
 /// nothing about the content held. Quotes that are missing and what a server adds to the tag of a coded body

@@ -18,8 +18,8 @@ impl Poller {
         let linger = self.route.poll.linger;
         Situation {
             now,
-            due: self.due,
-            last_start: self.last_start,
+            due: self.timing.due,
+            last_start: self.timing.last_start,
             interval: self.route.poll.interval,
             failing: matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_)),
             wanted_now: self.is_wanted(&view).then(|| self.wanted_from(&view, now)),
@@ -55,7 +55,7 @@ impl Poller {
     /// When the poll after a write is repeated. The first one goes through a backoff, its repeats do not.
     fn repeat_due(&self, view: &View) -> Option<Instant> {
         let failing = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
-        self.echo.due(self.topic.wave().first).map(|due| if failing { due.max(self.due) } else { due })
+        self.echo.due(self.topic.wave().first).map(|due| if failing { due.max(self.timing.due) } else { due })
     }
 
     /// Whether a poll that starts now asks for the effect of a write.
@@ -90,8 +90,10 @@ impl Poller {
     pub(super) fn wanted_from(&self, view: &View, now: Instant) -> Instant {
         match view.remembered_until(self.route.poll.interval) {
             // What the upstream answered before a write is not remembered after it.
-            Some(_) if self.topic.is_aged(view) && view.answered().is_some() => self.not_before.max(now),
-            Some(remembered) => remembered.min(self.due).max(self.not_before),
+            Some(_) if self.topic.is_aged(view) && view.answered().is_some() => {
+                self.timing.not_before.max(now)
+            }
+            Some(remembered) => remembered.min(self.timing.due).max(self.timing.not_before),
             None => now,
         }
     }

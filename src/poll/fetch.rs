@@ -10,7 +10,6 @@ use super::exchange::{Exchange, Exchanged, batch};
 use super::poller::Poller;
 use super::request;
 use crate::frame::State;
-use crate::resource::Validators;
 use crate::upstream::{Answer, Ask, Document, FetchError, Turn};
 
 impl Poller {
@@ -18,7 +17,8 @@ impl Poller {
     pub(super) async fn fetch(&mut self, turn: Option<Turn>) -> Result<Answer, FetchError> {
         let ask = self.ask();
         let exchange = self.exchange();
-        let (item, tag, followers) = (self.item.clone(), self.tag.take(), self.topic.followers());
+        let (item, tag, followers) =
+            (self.fetch_state.item.clone(), self.fetch_state.tag.take(), self.topic.followers());
         let exchange = &exchange;
         let exchanging = async {
             match &item {
@@ -34,18 +34,13 @@ impl Poller {
                 () = sleep_until(stale_at.unwrap_or_else(Instant::now)), if stale_at.is_some() => self.tell_stale(),
             }
         };
-        self.carried_jar = exchange.carried_jar.load(Ordering::Relaxed);
+        self.fetch_state.carried_jar = exchange.carried_jar.load(Ordering::Relaxed);
         let Exchanged { answer, conditional, settled, tag, unfollowed } = result?;
-        self.unfollowed = unfollowed;
-        self.asked = match (conditional, &item) {
-            (false, _) => None,
-            // What was asked is the batch's.
-            (true, Some(_)) => Some(Validators::default()),
-            (true, None) => self.asked.take(),
-        };
-        self.tag = tag;
+        self.fetch_state.unfollowed = unfollowed;
+        self.fetch_state.conditional.answered(conditional, item.is_some());
+        self.fetch_state.tag = tag;
         if answer.status.is_success() {
-            self.settled = settled;
+            self.fetch_state.settled = settled;
         }
         Ok(answer)
     }
@@ -56,7 +51,7 @@ impl Poller {
         ask.path_and_query = target;
         let exchange = self.exchange();
         // Those that have turns may wait for the room that this poll's first page takes.
-        self.claim.step_aside();
+        self.fetch_state.claim.step_aside();
         let turn = self.stakes.source(&self.route)?.turn(exchange.priority).await?;
         Ok(exchange.run(ask, turn).await?.answer)
     }
@@ -65,16 +60,13 @@ impl Poller {
         let view = self.topic.view();
         let gone = matches!(view.condition.state, State::Gone { .. });
         let key = self.topic.key();
-        let (target, same) = match &self.feed {
+        let (target, same) = match &self.content_state.feed {
             Some(feed) => feed.target(),
             None => (request::target(key, &self.route), true),
         };
-        let whole = std::mem::take(&mut self.distrusted) || gone || !same;
         let held = view.frame.as_ref().map(|frame| &frame.snapshot.validators);
-        self.asked = held
-            .map(|held| self.renewed.as_ref().unwrap_or(held).clone())
-            .filter(|v| !whole && (v.etag.is_some() || v.last_modified.is_some()));
-        let mut ask = request::poll(key, &self.route, self.asked.as_ref(), self.topic.followers());
+        let asked = self.fetch_state.conditional.ask(held, gone || !same);
+        let mut ask = request::poll(key, &self.route, asked, self.topic.followers());
         ask.path_and_query = target;
         ask.document = match self.is_document() {
             true => Document::Known,
@@ -94,9 +86,9 @@ impl Poller {
             priority: self.priority(),
             resource: Some(self.topic.key().clone()),
             private: self.topic.key().is_private(),
-            settled: self.settled.clone(),
+            settled: self.fetch_state.settled.clone(),
             carried_jar: AtomicBool::new(false),
-            claim: self.claim.clone(),
+            claim: self.fetch_state.claim.clone(),
         }
     }
 }

@@ -14,11 +14,11 @@ impl Poller {
         let Some(sharing) = &mut self.sharing else { return };
         sharing.begin(role);
         let Some(pace) = sharing.last.pace.take() else { return };
-        self.pace.resume(pace);
+        self.timing.pace.resume(pace);
         let view = self.topic.view();
-        self.last_start = view.confirmed_at;
-        (self.asked, self.renewed, self.settled, self.gone_since, self.tag) = (None, None, None, None, None);
-        self.distrusted = false;
+        self.timing.last_start = view.confirmed_at;
+        self.fetch_state.begin_anew();
+        self.content_state.gone_since = None;
         self.resume_feed();
     }
 

@@ -13,7 +13,7 @@ impl Poller {
             frame.settle();
             (frame.snapshot.own_weight(), frame.weight())
         });
-        self.held.set(own + relayed);
+        self.content_state.held.set(own + relayed);
         // What was let in stays, whatever it grows to; what comes later finds no room.
         self.stakes.hub.weigh(&self.topic, all + relayed);
         self.stakes.make_room();

@@ -44,7 +44,7 @@ impl Poller {
             if matches!(role, Role::Holder { .. } | Role::Alone) {
                 return Some((publisher, role));
             }
-            if self.has_expired() {
+            if self.timing.has_expired() {
                 publisher.close(Closing::Credentials, None);
                 return None;
             }
@@ -144,7 +144,7 @@ impl Poller {
         self.is_admitted_again();
         publisher.publish_confirmed(Confirmation { ended, confirmed, upstream_age, age }, draft);
         self.settle_shown(&mut publisher, ended);
-        self.known_type.clone_from(&content.snapshot.media_type);
+        self.content_state.media_type.clone_from(&content.snapshot.media_type);
         self.schedule_mirrored(&mut publisher, content.rhythm, age);
         self.account(0);
         ControlFlow::Continue(publisher)
@@ -210,7 +210,7 @@ impl Poller {
             }
             Found::Relayed { answer, gone, rest, next_poll } => {
                 let not_before = rest.map(|rest| Instant::now() + rest);
-                self.not_before = not_before.unwrap_or_else(Instant::now);
+                self.timing.not_before = not_before.unwrap_or_else(Instant::now);
                 let answer = Relayed { not_before, ..Relayed::clone(&answer) };
                 publisher.relay(ended, Arc::new(answer), gone, next_poll);
                 let why = if rest.is_some() { Why::RetryAfter } else { Why::Backoff };
@@ -222,8 +222,8 @@ impl Poller {
     /// After a failure elsewhere: the next poll, and `stale` at once where there is no content at all.
     fn mirror_trouble(&mut self, publisher: &mut Publisher, next_poll: Duration, why: Why) {
         let view = self.topic.view();
-        self.due = Instant::now() + next_poll;
-        publisher.schedule(Some(self.due), view.effective_interval, why);
+        self.timing.due = Instant::now() + next_poll;
+        publisher.schedule(Some(self.timing.due), view.effective_interval, why);
         if view.frame.is_none()
             && let Some((status, reason)) = self.trouble(&view.outcome)
         {
@@ -238,8 +238,8 @@ impl Poller {
 
     fn schedule_mirrored(&mut self, publisher: &mut Publisher, rhythm: Rhythm, age: Duration) {
         let now = Instant::now();
-        self.due = now + rhythm.next_poll.saturating_sub(age);
-        publisher.schedule(Some(self.due), rhythm.interval, rhythm.why);
+        self.timing.due = now + rhythm.next_poll.saturating_sub(age);
+        publisher.schedule(Some(self.timing.due), rhythm.interval, rhythm.why);
         if let Some(sharing) = &mut self.sharing {
             sharing.last.rhythm = Some(rhythm);
         }
@@ -265,13 +265,20 @@ impl Poller {
         let idle = now + self.route.poll.linger.max(Duration::from_secs(1));
         let asks = self.sharing.as_ref().and_then(|sharing| sharing.asks.not_before);
         let left = (self.topic.is_deserted()).then(|| self.topic.touched_at() + self.route.poll.linger);
-        [self.overdue_at(), asks, left, self.expires, self.topic.poll_for_write(), self.remembered_end()]
-            .into_iter()
-            .flatten()
-            .filter(|at| *at > now)
-            .chain([idle])
-            .min()
-            .unwrap_or(idle)
+        [
+            self.overdue_at(),
+            asks,
+            left,
+            self.timing.expires,
+            self.topic.poll_for_write(),
+            self.remembered_end(),
+        ]
+        .into_iter()
+        .flatten()
+        .filter(|at| *at > now)
+        .chain([idle])
+        .min()
+        .unwrap_or(idle)
     }
 
     /// When a request may ask again although the last poll failed.

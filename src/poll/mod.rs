@@ -14,11 +14,14 @@ mod asks;
 pub mod backplane;
 mod compute;
 mod conditional;
+mod content_state;
+mod counters;
 mod credential_check;
 mod demands;
 mod exchange;
 mod feed;
 mod fetch;
+mod fetch_state;
 pub mod forwarded;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -41,6 +44,7 @@ mod staleness;
 pub mod standing;
 mod supervisor;
 mod tenure;
+mod timing;
 
 pub use crate::poll::source::Source;
 pub use crate::poll::stakes::Stakes;

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::accepted::Candidate;
-use super::conditional;
 use super::pacing::Paced;
 use super::poller::Poller;
 use super::publish::End;
@@ -115,19 +114,14 @@ impl Poller {
         number: PollNumber,
         answer: &Answer,
     ) -> &'static str {
-        let Some(asked) = &self.asked else {
-            let reason = "the upstream answered 304 to an unconditional request";
-            self.failed(publisher, number, "status", Some(answer), reason);
-            return "failed";
-        };
-        let Some(renewed) = conditional::renewed(asked, &answer.headers) else {
-            self.distrusted = true;
-            let reason = "the upstream answered 304 with the ETag of another version than asked for";
-            self.failed(publisher, number, "status", Some(answer), reason);
-            return "failed";
+        let renewed = match self.fetch_state.conditional.not_modified(&answer.headers) {
+            Ok(renewed) => renewed,
+            Err(reason) => {
+                self.failed(publisher, number, "status", Some(answer), reason);
+                return "failed";
+            }
         };
         let content = self.renewed_content(&renewed, answer);
-        self.renewed = Some(renewed);
         self.catch_up(publisher, None).await;
         let paced = self.pace_after(answer, false);
         if let Some(shown) = content.clone().or_else(|| self.shown()) {
@@ -152,7 +146,8 @@ impl Poller {
         let class = error.class();
         // Clients are told the reason; a server's address, and what is wrong with its TLS, are for operators only.
         let reason = error.failure.for_clients();
-        self.failing = (error.server.clone(), Some(error.failure.to_string()).filter(|full| *full != reason));
+        self.fetch_state.failing =
+            (error.server.clone(), Some(error.failure.to_string()).filter(|full| *full != reason));
         let interval = self.route.poll.interval;
         match (&error.failure, exception(&error.failure)) {
             (upstream::Failure::NoTurn { .. }, _) => {
@@ -185,8 +180,8 @@ impl Poller {
 
     /// A poll brought data, which is published.
     pub(super) fn succeeded(&mut self, publisher: &mut Publisher, paced: Paced) {
-        self.gone_since = None;
-        self.due = paced.due;
+        self.content_state.gone_since = None;
+        self.timing.due = paced.due;
         publisher.schedule(Some(paced.due), paced.effective, paced.why);
         self.account(0);
     }
@@ -208,7 +203,9 @@ impl Poller {
         let failure = Failure { class, status: answer.map(|a| a.status), reason: self.named(reason) };
         self.report(&failure, wait);
         // A 304 to what was not asked is no answer to any request, and what a batch got is no item's.
-        match answer.filter(|answer| answer.status != StatusCode::NOT_MODIFIED && self.item.is_none()) {
+        match answer
+            .filter(|answer| answer.status != StatusCode::NOT_MODIFIED && self.fetch_state.item.is_none())
+        {
             Some(answer) => {
                 let relayed = self.relayed(answer, Some(failure));
                 self.pass_on(publisher, number, relayed, None, wait);
@@ -228,7 +225,7 @@ impl Poller {
 
     fn report(&mut self, failure: &Failure, wait: Duration) {
         let upstream = self.route.upstream.name.as_str();
-        let (server, reason) = std::mem::take(&mut self.failing);
+        let (server, reason) = std::mem::take(&mut self.fetch_state.failing);
         self.stakes.metrics.poll_failures.with_label_values(&[upstream, failure.class]).inc();
         warn!(
             resource = ?self.topic.key(),
@@ -243,9 +240,9 @@ impl Poller {
 
     /// After a failure: the next poll, and `stale` at once where there is no content at all.
     fn wait(&mut self, publisher: &mut Publisher, wait: Duration, why: Why) {
-        self.due = self.together(Instant::now() + wait);
+        self.timing.due = self.together(Instant::now() + wait);
         let view = self.topic.view();
-        publisher.schedule(Some(self.due), view.effective_interval, why);
+        publisher.schedule(Some(self.timing.due), view.effective_interval, why);
         if view.frame.is_none()
             && let Some((status, reason)) = self.trouble(&view.outcome)
         {
@@ -269,12 +266,12 @@ impl Poller {
     }
 
     fn refused(&mut self, publisher: &mut Publisher, number: PollNumber, answer: &Answer) {
-        if let Some(feed) = &mut self.feed {
+        if let Some(feed) = &mut self.content_state.feed {
             // It may be the cursor that the upstream does not want.
             feed.forget_cursor();
         }
         let wait = self.back_off(Some(answer));
-        let unfollowed = self.unfollowed.take();
+        let unfollowed = self.fetch_state.unfollowed.take();
         let failure = Failure {
             class: if unfollowed.is_some() { "redirect" } else { "status" },
             status: Some(answer.status),
@@ -312,7 +309,7 @@ impl Poller {
         let failure = Failure { class, status: None, reason: self.named(reason) };
         self.report(&failure, span);
         // A request that comes meanwhile asks for itself.
-        self.not_before = Instant::now() + span;
+        self.timing.not_before = Instant::now() + span;
         publisher.fail(number, Arc::new(failure), span);
         self.wait(publisher, span, Why::Backoff);
     }
@@ -324,10 +321,13 @@ impl Poller {
         number: PollNumber,
         answer: &Answer,
     ) -> ControlFlow<(), Publisher> {
-        let since = *self.gone_since.get_or_insert_with(Instant::now);
+        let since = *self.content_state.gone_since.get_or_insert_with(Instant::now);
         let followed = self.topic.view().frame.is_some();
-        let wait =
-            if followed { self.pace.while_gone(&self.route.poll) } else { self.back_off(Some(answer)) };
+        let wait = if followed {
+            self.timing.pace.while_gone(&self.route.poll)
+        } else {
+            self.back_off(Some(answer))
+        };
         let gone = Some(answer.status);
         let relayed = self.relayed(answer, None);
         self.pass_on(&mut publisher, number, relayed, gone, wait);
@@ -336,8 +336,8 @@ impl Poller {
             return ControlFlow::Break(());
         }
         let rest = self.route.gone_after.map(|after| after.saturating_sub(since.elapsed()));
-        self.due = self.together(Instant::now() + rest.map_or(wait, |rest| wait.min(rest)));
-        publisher.schedule(Some(self.due), self.route.poll.interval, Why::Gone);
+        self.timing.due = self.together(Instant::now() + rest.map_or(wait, |rest| wait.min(rest)));
+        publisher.schedule(Some(self.timing.due), self.route.poll.interval, Why::Gone);
         ControlFlow::Continue(publisher)
     }
 

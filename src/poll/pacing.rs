@@ -24,22 +24,22 @@ pub(super) struct Paced {
 impl Poller {
     /// When the next poll is due after one that brought data.
     pub(super) fn pace_after(&mut self, answer: &Answer, changed: bool) -> Paced {
-        self.changes = self.changes << 1 | u16::from(changed);
+        self.timing.note_change(changed);
         let upstream = self.route.upstream.name.as_str();
         let found = Found {
             headers: &answer.headers,
             changed,
             sharers: self.stakes.sharers(upstream).map_or(1, |sharers| sharers.load(Ordering::Relaxed)),
             quota: self.quota_interval(),
-            waited: self.waited,
+            waited: self.timing.waited,
             now: SystemTime::now(),
         };
-        let Next { effective, wait: next, why } = self.pace.after_success(&self.route.poll, &found);
+        let Next { effective, wait: next, why } = self.timing.pace.after_success(&self.route.poll, &found);
         let next = self.in_step(effective, next, why);
         self.stakes.metrics.paced(&self.route.path, why.word(), effective);
         // From start to start, but a poll that took longer than that is not followed at once.
         let now = Instant::now();
-        let regular = self.last_start.map_or(now, |start| start + next);
+        let regular = self.timing.last_start.map_or(now, |start| start + next);
         let due = self.together(regular.max(now + next.saturating_sub(effective)));
         Paced { due, effective, why }
     }
@@ -47,7 +47,7 @@ impl Poller {
     /// How long an item of a batch waits: polls that go together are not spread by chance, and the
     /// next grid point may come a little early for one that joined late.
     fn in_step(&self, effective: Duration, jittered: Duration, why: Why) -> Duration {
-        let Some(batch) = self.route.poll.batch.as_ref().filter(|_| self.item.is_some()) else {
+        let Some(batch) = self.route.poll.batch.as_ref().filter(|_| self.fetch_state.item.is_some()) else {
             return jittered;
         };
         let own = matches!(why, Why::Interval | Why::Adaptive | Why::Budget);
@@ -61,13 +61,13 @@ impl Poller {
             .and_then(|answer| asked_rest(answer.status, &answer.headers, SystemTime::now()))
             .map(|asked| asked.min(self.route.poll.backoff.retry_after_max));
         if let Some(asked) = asked {
-            self.not_before = Instant::now() + asked;
+            self.timing.not_before = Instant::now() + asked;
         }
-        self.pace.after_failure(&self.route.poll, asked)
+        self.timing.pace.after_failure(&self.route.poll, asked)
     }
 
     /// Why a failing resource waits.
     pub(super) fn why_failed(&self) -> Why {
-        if self.not_before > Instant::now() { Why::RetryAfter } else { Why::Backoff }
+        if self.timing.not_before > Instant::now() { Why::RetryAfter } else { Why::Backoff }
     }
 }

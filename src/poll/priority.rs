@@ -2,36 +2,31 @@
 //!
 //! Must not know: how turns are handed out.
 
-use std::time::Duration;
-
 use tokio::time::{Instant, sleep_until};
 
 use super::exchange::on_grid;
 use super::poller::Poller;
 use crate::upstream::{Class, FetchError, Priority, Turn};
 
-/// The polls that say whether a resource changes often.
-const LAST_TEN: u16 = (1 << 10) - 1;
-
 impl Poller {
     /// Waits for this poll's turn. Its priority rises when meanwhile a client wants an answer.
     pub(super) async fn turn(&mut self) -> Result<Option<Turn>, FetchError> {
         self.take_quota()?;
-        if self.item.is_some() {
+        if self.fetch_state.item.is_some() {
             // The request that it becomes a part of takes one.
-            self.waited = Duration::ZERO;
+            self.timing.end_wait();
             return Ok(None);
         }
         let stakes = self.stakes.clone();
         let source = stakes.source(&self.route)?;
         if let Some(wait) = self.cold_for_plain_requests().then(|| source.quota_wait()).flatten() {
-            self.waited = Duration::ZERO;
+            self.timing.end_wait();
             return Err(self.quota_used_up(wait));
         }
-        let since = Instant::now();
-        self.waiting = Some(since);
+        let since = self.timing.wait_for_turn();
         let turn = loop {
-            let (topic, priority, claim) = (self.topic.clone(), self.priority(), self.claim.clone());
+            let (topic, priority, claim) =
+                (self.topic.clone(), self.priority(), self.fetch_state.claim.clone());
             let turn = async {
                 claim.admitted().await;
                 source.turn(priority).await
@@ -44,14 +39,13 @@ impl Poller {
                 () = sleep_until(stale_at.unwrap_or(since)), if stale_at.is_some() => self.tell_stale(),
             }
         };
-        self.waiting = None;
-        self.waited = since.elapsed();
+        self.timing.end_wait();
         turn
     }
 
     /// When a poll that is due then is made: on a batch's route, together with others.
     pub(super) fn together(&self, due: Instant) -> Instant {
-        match &self.item {
+        match &self.fetch_state.item {
             Some(_) => on_grid(self.stakes.epoch, self.route.poll.interval, due),
             None => due,
         }
@@ -78,7 +72,7 @@ impl Poller {
             _ => Class::Scheduled,
         };
         let patience = (cold || waited_for).then_some(self.route.first_answer);
-        let changes = self.changes & LAST_TEN != 0;
+        let changes = self.timing.changes_often();
         Priority { class, weight: Priority::weigh(followers, changes), patience }
     }
 }

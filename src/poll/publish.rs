@@ -69,10 +69,10 @@ impl Poller {
         };
         // A 204 in between has no type: what comes after it is held against the last one.
         if let Some(media_type) = &snapshot.media_type {
-            self.known_type = Some(media_type.clone());
+            self.content_state.media_type = Some(media_type.clone());
         }
-        publisher.order(self.feed.as_ref().map(Follower::order));
-        self.renewed = None;
+        publisher.order(self.content_state.feed.as_ref().map(Follower::order));
+        self.fetch_state.conditional.forget_renewed();
         let told = self.sharing.as_ref().and_then(|_| news.clone());
         let draft = publisher.draft(Arc::new(snapshot), news);
         if !self.has_room_for(&draft) {
@@ -102,7 +102,7 @@ impl Poller {
     /// Followers that come from items that are not remembered here: the upstream is asked with each one's own
     /// cursor, which never becomes the feed's. What it says counts if it reaches what is known.
     pub(super) async fn catch_up(&self, publisher: &Publisher, draft: Option<&Draft>) {
-        let Some(feed) = &self.feed else { return };
+        let Some(feed) = &self.content_state.feed else { return };
         for id in self.topic.take_missed() {
             let Some(target) = feed.target_after(&id) else { continue };
             let Ok(answer) = self.fetch_page(target).await else { continue };
@@ -118,9 +118,9 @@ impl Poller {
     /// On a feed: what is new in a page, and in the pages behind it where it does not reach back. Nothing
     /// counts as had before all of it was.
     async fn news(&mut self, snapshot: &Snapshot, answer: &Answer) -> Result<Option<News>, BadPage> {
-        let Some(mut feed) = self.feed.take() else { return Ok(None) };
+        let Some(mut feed) = self.content_state.feed.take() else { return Ok(None) };
         let news = self.follow(&mut feed, snapshot, answer).await;
-        self.feed = Some(feed);
+        self.content_state.feed = Some(feed);
         let mut news = news?;
         news.gap |= self.take_owed_gap();
         Ok(Some(news))
@@ -169,7 +169,7 @@ impl Poller {
         let names_vary = headers.contains_key(header::VARY);
         let seen = self.seen_headers(headers);
         // What was asked for an item is its batch's.
-        let validators = if self.item.is_some() { &held.validators } else { renewed };
+        let validators = if self.fetch_state.item.is_some() { &held.validators } else { renewed };
         Some(Arc::new(held.renewed(Content {
             status: held.status,
             content_type: held.content_type.clone(),
@@ -215,7 +215,8 @@ impl Poller {
 
     /// What the content is under the route's rules, held against what is published.
     async fn snapshot(&mut self, content: Content) -> Result<Snapshot, Unfit> {
-        let mut detector = self.detector.take().unwrap_or_else(|| Detector::new(&self.route.change));
+        let mut detector =
+            self.content_state.detector.take().unwrap_or_else(|| Detector::new(&self.route.change));
         let published = self.topic.view().frame.as_ref().map(|frame| frame.snapshot.clone());
         let (namer, bytes) = (self.stakes.namer.clone(), content.body.len());
         let detect = move || {
@@ -223,7 +224,7 @@ impl Poller {
             (detector, snapshot)
         };
         let (detector, snapshot) = self.stakes.compute.run(bytes, detect).await;
-        self.detector = Some(detector);
+        self.content_state.detector = Some(detector);
         snapshot
     }
 }

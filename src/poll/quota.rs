@@ -21,8 +21,8 @@ impl Poller {
         };
         let scope = Scope { route: self.route.index, class: self.class_digest() };
         let longest = self.route.poll.backoff.retry_after_max;
-        let everybodys = quotas.learn(scope, &said, &mut self.quotas, longest, Instant::now());
-        self.counts_for_all |= everybodys.is_some();
+        let everybodys = quotas.learn(scope, &said, &mut self.timing.quotas, longest, Instant::now());
+        self.timing.counts_for_all |= everybodys.is_some();
         if let Some(quota) = everybodys
             && let Ok(source) = self.stakes.source(&self.route)
         {
@@ -36,7 +36,11 @@ impl Poller {
     /// [`Failure::Quota`] where nothing is left.
     pub(super) fn take_quota(&self) -> Result<(), FetchError> {
         let now = Instant::now();
-        let taken = if self.item.is_some() { self.quotas.check(now) } else { self.quotas.take(now) };
+        let taken = if self.fetch_state.item.is_some() {
+            self.timing.quotas.check(now)
+        } else {
+            self.timing.quotas.take(now)
+        };
         taken.map_err(|wait| self.quota_used_up(wait))
     }
 
@@ -50,9 +54,18 @@ impl Poller {
     pub(super) fn quota_interval(&self) -> Option<Duration> {
         let all =
             || self.stakes.sharers(&self.route.upstream.name).map_or(1, |all| all.load(Ordering::Relaxed));
-        let together =
-            self.route.poll.batch.as_ref().filter(|_| self.item.is_some()).map_or(1, |batch| batch.max);
-        self.quotas.interval(if self.counts_for_all { all() } else { 1 }, together, Instant::now())
+        let together = self
+            .route
+            .poll
+            .batch
+            .as_ref()
+            .filter(|_| self.fetch_state.item.is_some())
+            .map_or(1, |batch| batch.max);
+        self.timing.quotas.interval(
+            if self.timing.counts_for_all { all() } else { 1 },
+            together,
+            Instant::now(),
+        )
     }
 
     /// Whose credentials the polls carry; 0: no client's.

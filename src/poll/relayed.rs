@@ -39,7 +39,7 @@ impl Poller {
             said: self.said(&answer.headers),
             audience,
             failure,
-            not_before: Some(self.not_before).filter(|at| *at > now),
+            not_before: Some(self.timing.not_before).filter(|at| *at > now),
         }
     }
 
@@ -95,9 +95,9 @@ impl Poller {
         let says_who_may = matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         // A request of its own says what the client says, and nothing of the operator's.
         let was_anothers = route.poll_carries_operators()
-            || self.carried_jar
+            || self.fetch_state.carried_jar
             || route.share == Share::Authorize
-            || self.tag.is_some();
+            || self.fetch_state.tag.is_some();
         let is_anothers = says_who_may || was_anothers || !is_whole(answer);
         match (is_one_users(headers, route, self.topic.key().is_private()), is_anothers) {
             (false, false) => Audience::All,

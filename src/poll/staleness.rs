@@ -19,7 +19,10 @@ impl Poller {
     pub(super) fn stale_at(&self) -> Option<Instant> {
         let view = self.topic.view();
         let failing = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
-        let in_flight = self.waiting.or(self.last_start.filter(|_| self.topic.started() > view.ended));
+        let in_flight = self
+            .timing
+            .waiting_since
+            .or(self.timing.last_start.filter(|_| self.topic.started() > view.ended));
         if view.condition.state != State::Fresh || !(failing || in_flight.is_some()) {
             return None;
         }
@@ -35,7 +38,7 @@ impl Poller {
     /// Tells followers that their content is old.
     pub(super) fn tell_stale(&mut self) {
         let view = self.topic.view();
-        let next = self.due.saturating_duration_since(Instant::now());
+        let next = self.timing.until_due();
         let overdue = || (None, self.named("the poll is overdue"));
         let (status, reason) = self.trouble(&view.outcome).unwrap_or_else(overdue);
         if let Some(publisher) = &mut self.publisher {

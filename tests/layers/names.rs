@@ -28,7 +28,7 @@ const TERMS: &str = "
     lingering listing loss membership memory merge mirror naming nats noise normalized operations ownership pacing
     pagination parser plan pollable preamble principal priority publish publisher quarantine question queue
     receive record redis rejected respond response room rules scalar schedule schema seal service settings
-    source staleness standing step subscription suggestion supervisor takeover tenure timers topic traffic trial
+    source staleness standing step subscription suggestion supervisor takeover tenure timers timing topic traffic trial
     trust units unpolled unshared validate validated validators value view views wire workaround
 ";
 
