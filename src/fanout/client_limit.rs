@@ -16,9 +16,12 @@ pub(super) struct Seats {
     owners: DashMap<Owner, usize>,
 }
 
+/// What a client counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Owner {
+pub enum Owner {
+    /// The number of a route.
     Route(usize),
+    /// The client's address.
     Address(IpAddr),
     /// A number that stands for a name.
     Subject(u64),
@@ -37,7 +40,7 @@ impl Seats {
     }
 }
 
-/// One place of a subject that a client takes beside its seat. It is free again when this is dropped.
+/// One place of a route or subject that a client takes beside its seat. It is free again when this is dropped.
 #[derive(Debug)]
 pub struct Claim {
     seats: Arc<Seats>,
@@ -45,10 +48,9 @@ pub struct Claim {
 }
 
 impl Seats {
-    /// Takes a place of a subject that was not known when its client took its seat. Returns `None` if the subject has as
+    /// Takes a place of a route or subject that was not known when its client took its seat. Returns `None` if it has as
     /// many clients as `limit`.
-    pub(super) fn claim(self: &Arc<Self>, limit: usize, subject: u64) -> Option<Claim> {
-        let owner = Owner::Subject(subject);
+    pub(super) fn claim(self: &Arc<Self>, limit: usize, owner: Owner) -> Option<Claim> {
         self.take_of(owner, limit).then(|| Claim { seats: self.clone(), owner })
     }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::client_limit::Claim;
+use super::client_limit::{Claim, Owner};
 use crate::transport::Expulsion;
 
 /// A reason for many clients to stay: their subject, or the answer that their credentials got.
@@ -41,8 +41,8 @@ impl Hold {
 #[derive(Debug, Default)]
 pub struct Pass {
     stay: Mutex<Stay>,
-    /// The subjects that it counts for, and its places among them; `None` where its seat is the place.
-    subjects: Mutex<Vec<(u64, Option<Claim>)>>,
+    /// The routes and subjects that it counts for, and its places among them; `None` where its seat is the place.
+    owners: Mutex<Vec<(Owner, Option<Claim>)>>,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ struct Stay {
 impl Pass {
     /// `until` says when its proof runs out.
     pub fn new(until: Option<Instant>, holds: Vec<Arc<Hold>>) -> Arc<Pass> {
-        Arc::new(Pass { stay: Mutex::new(Stay { until, holds }), subjects: Mutex::default() })
+        Arc::new(Pass { stay: Mutex::new(Stay { until, holds }), owners: Mutex::default() })
     }
 
     /// When the client's proof runs out; `None` if it stays good.
@@ -71,27 +71,27 @@ impl Pass {
         stay.holds.extend(new);
     }
 
-    /// Counts the client for this subject for as long as it is there, even if it shows a newer proof. Returns false if
-    /// `take` gives it no place.
-    pub fn counts_for(&self, subject: u64, take: impl FnOnce() -> Option<Claim>) -> bool {
-        let mut subjects = self.subjects.lock();
-        if subjects.iter().any(|(known, _)| *known == subject) {
+    /// Counts the client for this route or subject for as long as it is there, even if it follows nothing of the route
+    /// any more, or shows a newer proof. Returns false if `take` gives it no place.
+    pub fn counts_for(&self, owner: Owner, take: impl FnOnce(Owner) -> Option<Claim>) -> bool {
+        let mut owners = self.owners.lock();
+        if owners.iter().any(|(known, _)| *known == owner) {
             return true;
         }
-        let claim = take();
+        let claim = take(owner);
         let is_free = claim.is_some();
-        subjects.extend(claim.map(|claim| (subject, Some(claim))));
+        owners.extend(claim.map(|claim| (owner, Some(claim))));
         is_free
     }
 
-    /// Notes that the client's seat counts for this subject already.
-    pub fn is_seated_for(&self, subject: u64) {
-        self.subjects.lock().push((subject, None));
+    /// Notes that the client's seat counts for this route or subject already.
+    pub fn is_seated_for(&self, owner: Owner) {
+        self.owners.lock().push((owner, None));
     }
 
     /// Notes that the client has left, although other owners may still hold this.
     pub(super) fn leave(&self) {
-        self.subjects.lock().clear();
+        self.owners.lock().clear();
     }
 
     /// Replaces the proofs by a newer one.

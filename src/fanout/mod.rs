@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use access_log::Record;
-pub use client_limit::Claim;
+pub use client_limit::{Claim, Owner};
 pub use grant::{Hold, Pass};
 pub use http2_stream::{Drain, Ending, Staying, Stream, StreamEnd, draining, drive};
 pub use http2_stream_many::{ManyStream, drive_many};
@@ -104,10 +104,10 @@ impl Fanout {
         self.seats.take(clients, of_route.map(|limit| (limit, route)), of_address, of_subject)
     }
 
-    /// Takes one of a subject's places for a client whose subject was not known when it connected. Returns `None` if the
-    /// subject has as many clients as it may.
-    pub fn claim(&self, limit: usize, subject: u64) -> Option<Claim> {
-        self.seats.claim(limit, subject)
+    /// Takes one of the places of a route or subject for a client that was not known to count for it when it connected.
+    /// Returns `None` if it has as many clients as it may.
+    pub fn claim(&self, limit: usize, owner: Owner) -> Option<Claim> {
+        self.seats.claim(limit, owner)
     }
 
     /// Returns the number of clients, in shards and in tasks.

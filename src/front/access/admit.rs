@@ -15,7 +15,7 @@ use super::reason::Reason;
 use super::resource_limits::Asker;
 use super::share::ClassValues;
 use crate::config::Route;
-use crate::fanout::{Hold, Pass};
+use crate::fanout::{Hold, Owner, Pass};
 use crate::frame::Format;
 use crate::front::application::Front;
 use crate::front::connection::Connection;
@@ -167,7 +167,7 @@ impl Visitor {
         let client = self.client(identity.as_ref());
         let Membership { class, subject } = client.membership(&self.shared, &route, own);
         let base = base(class.map_err(|reason| self.refused(&route, reason))?);
-        self.count_for(subject).map_err(|reason| self.refused(&route, reason))?;
+        self.count_for(&route, subject).map_err(|reason| self.refused(&route, reason))?;
         let follow = Follow {
             shared: &self.shared,
             route: &route,
@@ -213,16 +213,22 @@ impl Visitor {
         Client { headers: &self.headers, identity, is_bound: self.is_bound }
     }
 
-    /// Counts it for a subject that was not known when it took its place (`limits.clients_per_subject`).
+    /// Counts it for a route and a subject that were not known when it took its place (`max_clients`,
+    /// `limits.clients_per_subject`).
     ///
     /// # Errors
-    /// The subject has as many clients as may be.
-    pub(in crate::front) fn count_for(&self, subject: Option<u64>) -> Result<(), Reason> {
-        let limit = self.shared.config.limits.clients_per_subject;
-        let is_counted = limit.zip(subject).is_none_or(|(limit, subject)| {
-            self.pass.counts_for(subject, || self.shared.fanout.claim(limit, subject))
-        });
-        if is_counted { Ok(()) } else { Err(Reason::SubjectFull) }
+    /// The route or the subject has as many clients as may be.
+    pub(in crate::front) fn count_for(&self, route: &Route, subject: Option<u64>) -> Result<(), Reason> {
+        let fanout = &self.shared.fanout;
+        let count = |owner, limit| self.pass.counts_for(owner, |owner| fanout.claim(limit, owner));
+        let of_subject = self.shared.config.limits.clients_per_subject.zip(subject);
+        if of_subject.is_some_and(|(limit, subject)| !count(Owner::Subject(subject), limit)) {
+            return Err(Reason::SubjectFull);
+        }
+        if route.max_clients.is_some_and(|limit| !count(Owner::Route(route.index), limit)) {
+            return Err(Reason::RouteFull);
+        }
+        Ok(())
     }
 
     fn is_allowed(&self, route: &Route, way: Way) -> Result<(), Refused> {

@@ -35,6 +35,8 @@ pub(in crate::front) enum Reason {
     Nameless,
     /// `limits.clients_per_subject`.
     SubjectFull,
+    /// `max_clients`.
+    RouteFull,
     /// A limit of resources, their followers or their memory.
     Full(Full),
     /// What is known against the resource, and why.
@@ -73,7 +75,7 @@ impl Reason {
     pub(in crate::front) fn told(&self, route: &Route) -> Told {
         let counted = match self {
             Reason::Denied(_) => Some("authentication"),
-            Reason::SubjectFull => Some("clients"),
+            Reason::SubjectFull | Reason::RouteFull => Some("clients"),
             Reason::OtherAnswer | Reason::RefusedByUpstream | Reason::UnansweredCheck => {
                 Some("authorization")
             }
@@ -102,7 +104,9 @@ impl Reason {
             Reason::Credentials | Reason::OneRequest | Reason::Doubt(_) | Reason::Nameless => {
                 (StatusCode::FORBIDDEN, None)
             }
-            Reason::SubjectFull | Reason::CredentialsFull => (StatusCode::SERVICE_UNAVAILABLE, None),
+            Reason::SubjectFull | Reason::RouteFull | Reason::CredentialsFull => {
+                (StatusCode::SERVICE_UNAVAILABLE, None)
+            }
             Reason::Full(full) => (limit_status(full.reason()), None),
             Reason::Exception(kind, _) => match kind {
                 ExceptionKind::Gone => (StatusCode::GONE, Some((code::NOT_FOUND, "gone"))),
@@ -145,6 +149,7 @@ impl Reason {
             Reason::SubjectFull => {
                 "there are as many clients of this subject or class as may be (limits.clients_per_subject)".into()
             }
+            Reason::RouteFull => "there are as many clients of this route as may be (max_clients)".into(),
             Reason::Full(full) => format!("there is no room for it ({})", full.key()).into(),
             Reason::Exception(ExceptionKind::NotShareable, reason) => {
                 format!("{reason}: set `share: public` or `share: {{by: [...]}}` on route {path}").into()
@@ -165,7 +170,9 @@ impl Reason {
             Reason::Credentials | Reason::OneRequest => Bypass::Credentials,
             Reason::Doubt(_) => Bypass::Header,
             Reason::Exception(kind, _) => (*kind).into(),
-            Reason::Full(_) | Reason::SubjectFull | Reason::CredentialsFull => Bypass::Limit,
+            Reason::Full(_) | Reason::SubjectFull | Reason::RouteFull | Reason::CredentialsFull => {
+                Bypass::Limit
+            }
             Reason::OtherAnswer | Reason::RefusedByUpstream | Reason::UnansweredCheck => Bypass::Unauthorized,
             Reason::EverNewVary => Bypass::Vary,
             Reason::Ambiguous
@@ -218,6 +225,7 @@ mod tests {
             (Reason::Ambiguous, 400, None, false),
             (Reason::Nameless, 403, None, false),
             (Reason::SubjectFull, 503, None, false),
+            (Reason::RouteFull, 503, None, false),
             (Reason::Full(Full::Bytes), 503, None, false),
             (Reason::Full(Full::Address), 429, None, false),
             (exception(NotShareable), 403, None, false),

@@ -19,7 +19,7 @@ use super::envelope_subscribe::{Asked, Followed};
 use super::websocket_handshake::{self, PROTOCOL};
 use super::websocket_send::Courier;
 use crate::config::Route;
-use crate::fanout::{Following, MemberId, MessagePlace, MessageQueue, Seat, messages};
+use crate::fanout::{Following, MemberId, MessagePlace, MessageQueue, Owner, Seat, messages};
 use crate::frame::{Format, PatchKind};
 use crate::front::access::admit::Visitor;
 use crate::front::access::client_limit::seat;
@@ -48,7 +48,8 @@ impl CoveredRequest<'_> {
         let name: Arc<str> = target.unwrap_or_default().into();
         let shard = self.front.shared.fanout.choose();
         let pass = seat.pass().cloned().unwrap_or_default();
-        self.ctx.subject.into_iter().for_each(|subject| pass.is_seated_for(subject));
+        pass.is_seated_for(Owner::Route(self.route.index));
+        self.ctx.subject.into_iter().for_each(|subject| pass.is_seated_for(Owner::Subject(subject)));
         let visitor = Visitor { pass, ..Visitor::of(self.front, &self.connection, self.ctx) };
         let desk = Desk::new(visitor, shard);
         let topic = attendance.topic().clone();

@@ -111,7 +111,7 @@ async fn prove_again(
     // What its headers choose is as it was: only the token is another.
     let own = |_: &ClassValues| topic.key().parts().vary.iter().map(|(name, _)| name.clone()).collect();
     let Membership { class, subject } = visitor.client(identity.as_ref()).membership(shared, route, own);
-    visitor.count_for(subject)?;
+    visitor.count_for(route, subject)?;
     let is_same = class.is_ok_and(|class| class == topic.key().parts().class);
     Ok((identity, is_same))
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::contract::{FAST, Stand};
 use crate::support::frames::{BINARY, Frame};
 use crate::support::legacy::Reply;
+use crate::support::wire::within;
 use crate::support::ws::Ws;
 
 const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", "chat, pollcast.v1");
@@ -294,6 +295,33 @@ async fn a_resource_with_more_parameters_than_a_key_may_have_is_followed_in_no_f
     assert_eq!(stand.legacy.all_seen().len(), 0);
     assert_eq!(stand.metric("pollcast_refusals_total", "query-parameters").await, 1.0);
     assert_eq!(subscribe(&mut ws, "/prices/A?a=1&b=2").await["type"], "snapshot");
+}
+
+#[tokio::test]
+async fn a_route_has_no_more_clients_of_many_than_of_one() {
+    let stand = stand(&format!("{FAST}, max_clients: 1"));
+    let mut own = Ws::open(stand.address(), "/prices/A", &[PROTOCOL]).await;
+    next(&mut own).await;
+    // A connection counts once, whatever it follows.
+    assert_eq!(subscribe(&mut own, "/prices/B").await["type"], "snapshot");
+    let mut ws = open(&stand).await;
+    say(&mut ws, json!({ "op": "subscribe", "resource": "/prices/B" })).await;
+    let refused = next(&mut ws).await;
+    assert_eq!((&refused["type"], &refused["status"]), (&json!("error"), &json!(503)), "{refused}");
+    drop(own);
+    let admitted = async {
+        loop {
+            say(&mut ws, json!({ "op": "subscribe", "resource": "/prices/B" })).await;
+            let said = next(&mut ws).await;
+            if said["type"] == "snapshot" {
+                break;
+            }
+            assert_eq!(said["status"], 503, "{said}");
+        }
+    };
+    within("the place of the client that left", admitted).await;
+    let refused = Ws::try_open(stand.address(), "/prices/A", &[PROTOCOL]).await;
+    assert_eq!(refused.err().map(|refused| refused.status), Some(503));
 }
 
 #[tokio::test]
