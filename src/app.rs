@@ -192,7 +192,7 @@ fn shared(
         slow_304: front::Holds::new(),
         novelties: front::Novelties::new(config.routes.len()),
         connection_numbers: RandomState::new(),
-        alike: front::Alike::default(),
+        interned: front::LongPollInterner::default(),
         doubts: front::Doubts::default(),
         config,
     })

@@ -70,7 +70,7 @@ pub use proxy::service;
 pub use request::origins::Origins;
 pub use request::route::{Match, Routes};
 pub use services::Shared;
-pub use subscribe::alike::Alike;
+pub use subscribe::long_poll_interner::LongPollInterner;
 pub use vary_memory::VaryMemory;
 
 impl Front {

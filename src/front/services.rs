@@ -16,7 +16,7 @@ use super::answer::novelties::Novelties;
 use super::progress::Progress;
 use super::request::origins::Origins;
 use super::request::route::Routes;
-use super::subscribe::alike::Alike;
+use super::subscribe::long_poll_interner::LongPollInterner;
 use super::vary_memory::VaryMemory;
 use crate::config::Config;
 use crate::fanout::{Ending, Fanout};
@@ -75,7 +75,7 @@ pub struct Shared {
     /// Ordinary polls that wait for a change.
     pub slow_304: Holds,
     /// What held polls have in common.
-    pub alike: Alike,
+    pub interned: LongPollInterner,
     /// Whether new keys of a route could be shared.
     pub novelties: Novelties,
     /// Makes numbers of connections out of their addresses.

@@ -21,11 +21,12 @@ const METRICS: &str = include_str!("../../src/metrics.rs");
 
 /// Terms of the field and of the architecture that no user has to know.
 const TERMS: &str = "
-    activity adaptive align ambiguous app arrivals attend attendance backplane bind bridge bucket bundle canonical
+    interner
+    activity adaptive align ambiguous app arrivals attend attendance backplane bind bridge bundle canonical
     chunks classify compact comparison compute connector crowd crypto deadlines decision decode deflate demand
     descriptors diagnosis dial dialer difference draft egress engine environment exceptions exchange fanout
     fetch findings flapping framing freshness fuzzing gate goaway grant hand hub inbox index instant ledger
-    lingering listing loss membership memory merge mirror naming nats noise normalized operations ownership pacing
+    lingering listing loss membership memory merge mirror naming noise normalized operations ownership pacing
     pagination parser plan pollable preamble principal priority publish publisher quarantine question queue
     receive record redis rejected respond response room rules scalar schedule schema seal service settings
     source staleness standing step subscription suggestion supervisor takeover tenure timers timing topic traffic trial
@@ -33,7 +34,7 @@ const TERMS: &str = "
 ";
 
 /// Names that this code has coined, and that want a better one. The list only gets shorter.
-const COINED: &[&str] = &["alike", "asking", "novelties", "payer", "seat", "sloppy", "stakes"];
+const COINED: &[&str] = &["asking", "novelties", "payer", "seat", "sloppy", "stakes"];
 
 /// Common words that say nothing of what a file holds, although a text has them.
 const EMPTY: &[&str] = &["place", "seen", "thing", "way", "whoever", "whose"];

@@ -100,7 +100,7 @@ impl CoveredRequest<'_> {
         };
         let held = LongPoll::new(Held {
             deadline: deadline.into(),
-            common: self.front.shared.alike.one(common),
+            common: self.front.shared.interned.intern(common),
             have,
             coded: format == Format::Body(Coding::Deflated)
                 && view.frame.as_ref().is_some_and(|frame| frame.gzip_made().is_some()),

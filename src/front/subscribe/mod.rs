@@ -3,7 +3,6 @@
 //!
 //! Must not know: what is written to a client, head or body.
 
-pub(super) mod alike;
 pub(super) mod ask_first;
 pub(super) mod asking;
 pub(super) mod cursor_hold;
@@ -14,6 +13,7 @@ mod envelope_messages;
 mod envelope_subscribe;
 pub(super) mod long_poll;
 pub(super) mod long_poll_http2;
+pub(super) mod long_poll_interner;
 mod sse;
 pub(super) mod sse_many;
 mod websocket;

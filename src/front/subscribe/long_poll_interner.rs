@@ -12,20 +12,20 @@ use crate::resource::ResourceKey;
 use crate::transport::Common;
 
 /// Kinds of held requests that are remembered, the latest of a resource each.
-const KINDS: usize = 4096;
+const KINDS_MAX: usize = 4096;
 
 /// What held requests have in common, by resource: clients of one kind share one copy.
-pub struct Alike(Mutex<LruCache<ResourceKey, Weak<Common>>>);
+pub struct LongPollInterner(Mutex<LruCache<ResourceKey, Weak<Common>>>);
 
-impl Default for Alike {
+impl Default for LongPollInterner {
     fn default() -> Self {
-        Alike(Mutex::new(LruCache::new(NonZeroUsize::new(KINDS).unwrap_or(NonZeroUsize::MIN))))
+        LongPollInterner(Mutex::new(LruCache::new(NonZeroUsize::new(KINDS_MAX).unwrap_or(NonZeroUsize::MIN))))
     }
 }
 
-impl Alike {
+impl LongPollInterner {
     /// The copy that is there already, or this one.
-    pub(super) fn one(&self, common: Common) -> Arc<Common> {
+    pub(super) fn intern(&self, common: Common) -> Arc<Common> {
         let mut known = self.0.lock();
         let same = known.get(&common.key).and_then(Weak::upgrade).filter(|same| **same == common);
         same.unwrap_or_else(|| {
