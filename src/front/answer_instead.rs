@@ -12,7 +12,7 @@ use super::context::Context;
 use super::covered_request::CoveredRequest;
 use super::decision::Decision;
 use super::subscribe::ask_first::{name_the_choices, name_the_readings, refuse_origin};
-use super::subscribe::asking::Otherwise;
+use super::subscribe::fallback::Fallback;
 use crate::transport::code;
 
 /// Decides in the API's place. Nothing of an answer was written yet.
@@ -23,15 +23,15 @@ pub(super) async fn answer_instead(
     front: &Front,
     connection: Connection<'_>,
     ctx: &mut Context,
-    otherwise: Otherwise,
+    fallback: Fallback,
 ) -> Result<Decision> {
     ctx.place = None;
-    match otherwise {
-        Otherwise::NameTheChoices => Ok(name_the_choices(ctx)),
-        Otherwise::NameTheReadings => Ok(name_the_readings()),
-        Otherwise::CloseNotFound => Ok(close_not_found(front, connection, ctx)),
-        Otherwise::OwnWebSocket => own_websocket(front, connection, ctx).await,
-        Otherwise::RefuseOrigin => Ok(refuse_origin(ctx)),
+    match fallback {
+        Fallback::NameTheChoices => Ok(name_the_choices(ctx)),
+        Fallback::NameTheReadings => Ok(name_the_readings()),
+        Fallback::CloseNotFound => Ok(close_not_found(front, connection, ctx)),
+        Fallback::OwnWebSocket => own_websocket(front, connection, ctx).await,
+        Fallback::RefuseOrigin => Ok(refuse_origin(ctx)),
     }
 }
 

@@ -14,8 +14,8 @@ use super::answer::trial::Trial;
 use super::progress::InProgress;
 use super::request::client_address::household;
 use super::services::Shared;
-use super::subscribe::asking::Asking;
 use super::subscribe::cursor_wait::CursorHold;
+use super::subscribe::fallback::AskFirst;
 use crate::config::Route;
 use crate::identity::Identity;
 use crate::metrics::Bypass;
@@ -63,7 +63,7 @@ pub struct Context {
     /// The server of a request that passes through.
     pub(super) server: Option<Server>,
     /// Whether the API is asked before pollcast answers.
-    pub(super) asking: Asking,
+    pub(super) ask_first: AskFirst,
     /// The path, as it is covered, of a request that asks the API first or that has another one there.
     pub(super) path: Option<String>,
     /// When it was sent on.
@@ -115,7 +115,7 @@ impl Context {
             wants_new: false,
             tidies: false,
             server: None,
-            asking: Asking::No,
+            ask_first: AskFirst::No,
             path: None,
             sent: None,
             passing: false,

@@ -19,7 +19,7 @@ use super::decision::{Decision, Refusal};
 use super::passthrough::bypass;
 use super::request::transport_choice::{Form, form};
 use super::request::{target, transport_choice};
-use super::subscribe::asking::Otherwise;
+use super::subscribe::fallback::Fallback;
 use super::{passthrough, resource_key};
 use crate::config::{Plain, Share};
 use crate::identity::Proof;
@@ -82,7 +82,7 @@ impl CoveredRequest<'_> {
         match (form, class) {
             (Form::PassThrough, _) => ControlFlow::Break(Decision::PassThrough(Bypass::Transport)),
             (Form::WebSocket, _) if self.offers_others() => {
-                ControlFlow::Break(self.ask_first(Otherwise::OwnWebSocket))
+                ControlFlow::Break(self.ask_first(Fallback::OwnWebSocket))
             }
             (Form::NotAcceptable, _) => {
                 let detail = "this route has no event stream, and nothing else is accepted";

@@ -51,7 +51,7 @@ use context::Context;
 use decision::Decision;
 use passthrough::{connection_auth, not_passed, upstream_path, validators, writes};
 use request::framing;
-use subscribe::asking::{Asking, Otherwise};
+use subscribe::fallback::{AskFirst, Fallback};
 use subscribe::{ask_first, cursor_hold};
 
 pub use crate::listener::accept_rate::Turnstile;
@@ -75,8 +75,8 @@ pub use vary_memory::VaryMemory;
 
 impl Front {
     /// Answers a request whose answer from the API was put aside.
-    async fn answer_instead(&self, session: &mut Session, ctx: &mut Context, otherwise: Otherwise) {
-        let decided = answer_instead::answer_instead(self, Connection::of(session), ctx, otherwise).await;
+    async fn answer_instead(&self, session: &mut Session, ctx: &mut Context, fallback: Fallback) {
+        let decided = answer_instead::answer_instead(self, Connection::of(session), ctx, fallback).await;
         let answered = match decided {
             Ok(decision) => act::act(self, session, ctx, decision).await.map(drop),
             Err(error) => Err(error),
@@ -254,8 +254,8 @@ impl ProxyHttp for Front {
         ctx: &mut Context,
     ) -> FailToProxy {
         let answered = FailToProxy { error_code: 0, can_reuse_downstream: false };
-        if let Asking::Unwanted(otherwise) = ctx.asking {
-            Box::pin(self.answer_instead(session, ctx, otherwise)).await;
+        if let AskFirst::Discarded(fallback) = ctx.ask_first {
+            Box::pin(self.answer_instead(session, ctx, fallback)).await;
             return answered;
         }
         if cursor_hold::is_over(error) {
@@ -278,7 +278,7 @@ impl ProxyHttp for Front {
 
     /// An answer of the API's that was put aside is no failure.
     fn suppress_error_log(&self, _session: &Session, ctx: &Context, error: &pingora::Error) -> bool {
-        matches!(ctx.asking, Asking::Unwanted(_))
+        matches!(ctx.ask_first, AskFirst::Discarded(_))
             || connection_auth::needs_http1(error)
             || cursor_hold::is_wait(error)
     }

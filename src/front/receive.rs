@@ -18,7 +18,7 @@ use super::passthrough::{bypass, upstream_path};
 use super::request::framing::BadHead;
 use super::request::route::Match;
 use super::request::{client_address, cors, field_names, framing, hosts, limits, target, transport_choice};
-use super::subscribe::asking::{Asking, Otherwise};
+use super::subscribe::fallback::{AskFirst, Fallback};
 use super::subscribe::{envelope, sse_many};
 use crate::config::{Route, Upstream};
 use crate::listener::trusted_proxies;
@@ -166,7 +166,7 @@ impl Front {
             return Decision::refuse(StatusCode::NOT_FOUND, detail);
         }
         if reason == Bypass::Path && transport_choice::takes_only_events(&request.method, &request.headers) {
-            ctx.asking = Asking::First(Otherwise::NameTheReadings);
+            ctx.ask_first = AskFirst::Sent(Fallback::NameTheReadings);
         }
         Decision::PassThrough(reason)
     }

@@ -21,6 +21,7 @@ const METRICS: &str = include_str!("../../src/metrics.rs");
 
 /// Terms of the field and of the architecture that no user has to know.
 const TERMS: &str = "
+    fallback
     interner
     activity adaptive align ambiguous app arrivals attend attendance backplane bind bridge bundle canonical
     chunks classify compact comparison compute connector crowd crypto deadlines decision decode deflate demand
@@ -34,7 +35,7 @@ const TERMS: &str = "
 ";
 
 /// Names that this code has coined, and that want a better one. The list only gets shorter.
-const COINED: &[&str] = &["asking", "novelties", "payer", "seat", "sloppy", "stakes"];
+const COINED: &[&str] = &["novelties", "payer", "seat", "sloppy", "stakes"];
 
 /// Common words that say nothing of what a file holds, although a text has them.
 const EMPTY: &[&str] = &["place", "seen", "thing", "way", "whoever", "whose"];

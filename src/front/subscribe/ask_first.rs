@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType, Result};
 
-use super::asking::{Asking, Otherwise};
+use super::fallback::{AskFirst, Fallback};
 use super::websocket_handshake::offers_ours;
 use crate::front::access::reason::{Reason, Told};
 use crate::front::context::Context;
@@ -26,20 +26,20 @@ const UNWANTED: ErrorType = ErrorType::Custom("asked-first");
 /// The answer is not given to the client: `answer_instead` says what is.
 pub(in crate::front) fn look(response: &ResponseHeader, ctx: &mut Context) -> Result<()> {
     passthrough::answered(response, ctx);
-    let Asking::First(otherwise) = ctx.asking else { return Ok(()) };
-    if is_given(otherwise, response.status, &response.headers) {
+    let AskFirst::Sent(fallback) = ctx.ask_first else { return Ok(()) };
+    if is_given(fallback, response.status, &response.headers) {
         return Ok(());
     }
-    ctx.asking = Asking::Unwanted(otherwise);
+    ctx.ask_first = AskFirst::Discarded(fallback);
     Error::e_explain(UNWANTED, "the API's answer is none that this request asks for")
 }
 
 /// Whether such an answer is given to the client as it came.
-fn is_given(otherwise: Otherwise, status: StatusCode, headers: &HeaderMap) -> bool {
-    match otherwise {
-        Otherwise::CloseNotFound => !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE),
-        Otherwise::RefuseOrigin => status.is_informational(),
-        Otherwise::NameTheChoices | Otherwise::NameTheReadings | Otherwise::OwnWebSocket => {
+fn is_given(fallback: Fallback, status: StatusCode, headers: &HeaderMap) -> bool {
+    match fallback {
+        Fallback::CloseNotFound => !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE),
+        Fallback::RefuseOrigin => status.is_informational(),
+        Fallback::NameTheChoices | Fallback::NameTheReadings | Fallback::OwnWebSocket => {
             !status.is_success() || is_event_stream(headers)
         }
     }
@@ -77,29 +77,29 @@ pub(in crate::front) fn refuse_origin(ctx: &Context) -> Decision {
 impl CoveredRequest<'_> {
     /// A push form with credentials or doubt that no share covers (contract §11).
     pub(in crate::front) fn unshared(&mut self) -> Decision {
-        if matches!(self.ctx.asking, Asking::Unwanted(_)) {
+        if matches!(self.ctx.ask_first, AskFirst::Discarded(_)) {
             return name_the_choices(self.ctx);
         }
-        self.ask_first(Otherwise::NameTheChoices)
+        self.ask_first(Fallback::NameTheChoices)
     }
 
     /// A WebSocket of an origin that the route does not let in. Whom the API's own WebSocket serves is the API's to say; a
     /// client that offers our subprotocol wants none of the API's.
     pub(super) fn of_another_origin(&mut self) -> Decision {
-        if offers_ours(&self.headers) || matches!(self.ctx.asking, Asking::Unwanted(_)) {
+        if offers_ours(&self.headers) || matches!(self.ctx.ask_first, AskFirst::Discarded(_)) {
             return refuse_origin(self.ctx);
         }
-        self.ask_first(Otherwise::RefuseOrigin)
+        self.ask_first(Fallback::RefuseOrigin)
     }
 
     /// Lets the API answer before pollcast does.
-    pub(in crate::front) fn ask_first(&mut self, otherwise: Otherwise) -> Decision {
-        self.ctx.asking = Asking::First(otherwise);
+    pub(in crate::front) fn ask_first(&mut self, fallback: Fallback) -> Decision {
+        self.ctx.ask_first = AskFirst::Sent(fallback);
         self.ctx.path = Some(self.path.clone());
-        Decision::PassThrough(match otherwise {
-            Otherwise::NameTheChoices => Bypass::AskFirst,
-            Otherwise::NameTheReadings => Bypass::Path,
-            Otherwise::CloseNotFound | Otherwise::OwnWebSocket | Otherwise::RefuseOrigin => Bypass::WebSocket,
+        Decision::PassThrough(match fallback {
+            Fallback::NameTheChoices => Bypass::AskFirst,
+            Fallback::NameTheReadings => Bypass::Path,
+            Fallback::CloseNotFound | Fallback::OwnWebSocket | Fallback::RefuseOrigin => Bypass::WebSocket,
         })
     }
 }
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn what_is_given_as_it_came() {
-        use Otherwise::{CloseNotFound, NameTheChoices, OwnWebSocket, RefuseOrigin};
+        use Fallback::{CloseNotFound, NameTheChoices, OwnWebSocket, RefuseOrigin};
         let (json, stream) = ("application/json", "Text/Event-Stream; charset=utf-8");
         let cases = [
             (NameTheChoices, 101, "", true),
@@ -136,11 +136,11 @@ mod tests {
             (CloseNotFound, 426, "", true),
             (CloseNotFound, 200, json, true),
         ];
-        for (otherwise, status, content_type, given) in cases {
+        for (fallback, status, content_type, given) in cases {
             let mut headers = HeaderMap::new();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(is_given(otherwise, status, &headers), given, "{otherwise:?} {status} {content_type}");
+            assert_eq!(is_given(fallback, status, &headers), given, "{fallback:?} {status} {content_type}");
         }
     }
 }

@@ -4,13 +4,13 @@
 //! Must not know: what is written to a client, head or body.
 
 pub(super) mod ask_first;
-pub(super) mod asking;
 pub(super) mod cursor_hold;
 pub(super) mod cursor_wait;
 pub(super) mod envelope;
 mod envelope_auth;
 mod envelope_messages;
 mod envelope_subscribe;
+pub(super) mod fallback;
 pub(super) mod long_poll;
 pub(super) mod long_poll_http2;
 pub(super) mod long_poll_interner;

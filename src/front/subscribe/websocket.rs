@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::asking::{Asking, Otherwise};
+use super::fallback::{AskFirst, Fallback};
 use super::websocket_handshake;
 use crate::fanout::Seat;
 use crate::frame::{Coding, Format, State};
@@ -32,14 +32,15 @@ fn has_nothing_to_send(view: &View) -> bool {
 impl CoveredRequest<'_> {
     /// Whether the handshake looks like the API's own, and the API was not asked yet.
     pub(in crate::front) fn offers_others(&self) -> bool {
-        websocket_handshake::offers_others(&self.headers) && !matches!(self.ctx.asking, Asking::Unwanted(_))
+        websocket_handshake::offers_others(&self.headers)
+            && !matches!(self.ctx.ask_first, AskFirst::Discarded(_))
     }
 
     /// Decides about a WebSocket of a resource that may be followed.
     pub(super) fn websocket(&mut self, attendance: Attendance, view: &View, seat: Seat) -> Decision {
         let is_ours = websocket_handshake::offers_ours(&self.headers);
         if !is_ours && has_nothing_to_send(view) {
-            return self.ask_first(Otherwise::CloseNotFound);
+            return self.ask_first(Fallback::CloseNotFound);
         }
         if let Some(relayed) = freshness::refusal(view) {
             if relayed.status.is_redirection() && !attendance.topic().key().is_private() {

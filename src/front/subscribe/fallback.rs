@@ -4,7 +4,7 @@
 
 /// What pollcast answers where the API's answer is not given as it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::front) enum Otherwise {
+pub(in crate::front) enum Fallback {
     /// 403 that names the choices: the API answered a push form with a document.
     NameTheChoices,
     /// 406 that says why nothing is pushed: not every reading of the path leads to one route (contract §11).
@@ -19,12 +19,12 @@ pub(in crate::front) enum Otherwise {
 
 /// How far a request is that asks the API first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::front) enum Asking {
+pub(in crate::front) enum AskFirst {
     /// It does not.
     #[default]
     No,
     /// It is on its way.
-    First(Otherwise),
+    Sent(Fallback),
     /// The API's answer was put aside: pollcast answers.
-    Unwanted(Otherwise),
+    Discarded(Fallback),
 }
