@@ -190,7 +190,7 @@ fn shared(
         vary: front::VaryMemory::new(config.limits.resources),
         origins: Default::default(),
         slow_304: front::Holds::new(),
-        novelties: front::Novelties::new(config.routes.len()),
+        new_keys: front::NewKeys::new(config.routes.len()),
         connection_numbers: RandomState::new(),
         interned: front::LongPollInterner::default(),
         doubts: front::Doubts::default(),

@@ -64,7 +64,7 @@ pub use access::new_resources::Newcomers;
 pub use access::share::{is_good_for_one, is_scheme_for_one};
 pub use access::subjects::Subjects;
 pub use answer::holds::Holds;
-pub use answer::novelties::Novelties;
+pub use answer::new_keys::NewKeys;
 pub use passthrough::writes::poll_now;
 pub use proxy::service;
 pub use request::origins::Origins;

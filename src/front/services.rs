@@ -12,7 +12,7 @@ use super::access::doubt::Doubts;
 use super::access::new_resources::Newcomers;
 use super::access::subjects::Subjects;
 use super::answer::holds::Holds;
-use super::answer::novelties::Novelties;
+use super::answer::new_keys::NewKeys;
 use super::progress::Progress;
 use super::request::origins::Origins;
 use super::request::route::Routes;
@@ -77,7 +77,7 @@ pub struct Shared {
     /// What held polls have in common.
     pub interned: LongPollInterner,
     /// Whether new keys of a route could be shared.
-    pub novelties: Novelties,
+    pub new_keys: NewKeys,
     /// Makes numbers of connections out of their addresses.
     pub connection_numbers: RandomState,
     /// Headers in doubt that were said in the log.

@@ -5,7 +5,7 @@
 mod confirming_poll;
 pub(super) mod hold_not_modified;
 pub(super) mod holds;
-pub(super) mod novelties;
+pub(super) mod new_keys;
 pub(super) mod pace;
 pub(super) mod plain_poll;
 mod relayed;

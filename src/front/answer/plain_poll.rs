@@ -90,7 +90,7 @@ impl CoveredRequest<'_> {
         let (view, polled, claim) = self.young_view(&topic, claim).await;
         self.writes.are_in(&view);
         if is_new {
-            self.note_novelty(key, &view);
+            self.note_new_key(key, &view);
         }
         match self.take_claimed(claim) {
             Some(decision) => ControlFlow::Break(decision),

@@ -57,7 +57,7 @@ impl CoveredRequest<'_> {
             } else if self.method == Method::HEAD {
                 Some(Bypass::Head)
             } else {
-                let admits = shared.novelties.admits(self.route.index, Instant::now(), rest);
+                let admits = shared.new_keys.admits(self.route.index, Instant::now(), rest);
                 (!admits).then_some(Bypass::Unshared)
             };
         };
@@ -94,7 +94,7 @@ impl CoveredRequest<'_> {
     }
 
     /// Notes whether what the first poll of a new key brought could be shared.
-    pub(super) fn note_novelty(&self, key: &ResourceKey, view: &View) {
+    pub(super) fn note_new_key(&self, key: &ResourceKey, view: &View) {
         let shared = &self.front.shared;
         let is_ones = match &view.outcome {
             _ if self.exception(key) == Some(ExceptionKind::NotShareable) => true,
@@ -103,6 +103,6 @@ impl CoveredRequest<'_> {
             Outcome::Relay(_) | Outcome::Failed(_) | Outcome::Cold => return,
         };
         let rest = shared.config.times.unshared_rest;
-        shared.novelties.note(self.route.index, self.ctx.client, !is_ones, Instant::now(), rest);
+        shared.new_keys.note(self.route.index, self.ctx.client, !is_ones, Instant::now(), rest);
     }
 }
