@@ -58,8 +58,8 @@ pub struct Context {
     pub(super) connection: Option<Arc<SocketDigest>>,
     /// Its connection from the pool was unfit, and nothing was sent on it: it needs a new one.
     pub(super) wants_new: bool,
-    /// The head of its answer could not be read: it is asked once more over a connection whose heads are tidied.
-    pub(super) tidies: bool,
+    /// The head of its answer could not be read: it is asked once more over a connection whose heads are normalized.
+    pub(super) normalizes: bool,
     /// The server of a request that passes through.
     pub(super) server: Option<Server>,
     /// Whether the API is asked before pollcast answers.
@@ -113,7 +113,7 @@ impl Context {
             bond: None,
             connection: None,
             wants_new: false,
-            tidies: false,
+            normalizes: false,
             server: None,
             ask_first: AskFirst::No,
             path: None,

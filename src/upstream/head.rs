@@ -1,8 +1,8 @@
 //! Whether a response head as received (HTTP/1) delimits its message in exactly one way.
 //!
-//! The parser below tidies up what RFC 9112 lets a proxy tidy up (a bare LF, a folded line, a space before the colon:
+//! The parser below normalizes up what RFC 9112 lets a proxy normalized up (a bare LF, a folded line, a space before the colon:
 //! what old devices send), and accepts more than that (both lengths at once), so that two readers of the same bytes may
-//! disagree about where a message ends. This file reads what is tidied as the parser does; the rest is a fault. A line
+//! disagree about where a message ends. This file reads what is normalized as the parser does; the rest is a fault. A line
 //! that is no field at all would cost the whole answer there, so it is taken out before. Must not know: connections,
 //! bodies, time.
 
@@ -124,7 +124,7 @@ const RESTRICTS: [&[u8]; 12] = [
     b"password",
 ];
 
-/// Whether a line begins with the name of a field and a colon; a space before the colon is tidied by the parser.
+/// Whether a line begins with the name of a field and a colon; a space before the colon is normalized by the parser.
 fn has_name(line: &[u8]) -> bool {
     let Some(colon) = line.iter().position(|byte| *byte == b':') else { return false };
     let name = line[..colon].trim_ascii_end();

@@ -31,7 +31,7 @@ pub(in crate::front) fn whose<'a>(headers: &HeaderMap, ctx: &'a mut Context) -> 
     }
     match &mut ctx.bond {
         Some(bond) => Whose::Own { bond, again: ctx.connects > 0 },
-        None if ctx.tidies => Whose::Tidied,
+        None if ctx.normalizes => Whose::Normalized,
         None if ctx.wants_new => Whose::New,
         None => Whose::Anybodys,
     }

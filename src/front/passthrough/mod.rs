@@ -5,8 +5,8 @@
 
 pub(super) mod bypass;
 pub(super) mod connection_auth;
+mod malformed_head;
 pub(super) mod not_passed;
-mod sloppy_head;
 pub(super) mod upstream_path;
 pub(super) mod validators;
 mod write_reach;
@@ -316,7 +316,7 @@ pub(super) fn broken(
     ctx: &mut Context,
     reused: bool,
 ) -> Box<Error> {
-    if let Some(again) = sloppy_head::asked_again(&mut Connection::of(session), &error, ctx) {
+    if let Some(again) = malformed_head::asked_again(&mut Connection::of(session), &error, ctx) {
         return again;
     }
     let mut error = error.more_context(format!("Peer: {peer}"));

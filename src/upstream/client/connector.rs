@@ -23,7 +23,7 @@ use super::egress::{Unreached, Way};
 use super::error_text::Cause;
 use super::exchange::{self, Broken, Form};
 use super::idle::Idle;
-use super::normalized_stream::{self, Sloppiness, Tidy};
+use super::normalized_stream::{self, MalformedHeads, NormalizedStream};
 use super::refusal::Refusal;
 use crate::config;
 use crate::upstream::target::{Site, Target};
@@ -60,9 +60,9 @@ pub(super) struct Link {
     generation: AtomicU64,
     pub(super) way: Arc<Way>,
     pub(super) diagnosis: Arc<Diagnosis>,
-    pub(super) sloppiness: Arc<Sloppiness>,
-    /// Makes the connections of pass-through whose answers are tidied.
-    tidied: OnceLock<Arc<TransportConnector>>,
+    pub(super) malformed_heads: Arc<MalformedHeads>,
+    /// Makes the connections of pass-through whose answers are normalized.
+    normalized: OnceLock<Arc<TransportConnector>>,
     /// Whether the server has answered in HTTP without TLS, so that it needs no look whether it speaks TLS.
     speaks_http: AtomicBool,
 }
@@ -90,7 +90,7 @@ impl Link {
         let (connector, idle) = (Connector::new(Some(options(&upstream))), Idle::new(POOL_SIZE));
         let way = Way::new(upstream.clone());
         let diagnosis = Diagnosis::new(upstream.clone(), papers.clone(), way.clone());
-        let sloppiness = Sloppiness::of(upstream.name.clone());
+        let malformed_heads = MalformedHeads::of(upstream.name.clone());
         Ok(Self {
             connector,
             idle,
@@ -98,27 +98,31 @@ impl Link {
             generation: AtomicU64::new(0),
             way,
             diagnosis,
-            sloppiness,
-            tidied: OnceLock::new(),
+            malformed_heads,
+            normalized: OnceLock::new(),
             speaks_http: AtomicBool::new(false),
             upstream,
         })
     }
 
     /// How pass-through connects to a server: as polls do, but for upgrades, and for an upstream whose heads have to be
-    /// tidied.
+    /// normalized.
     pub(super) fn passing_peer(&self, target: &Target, group: u64, purpose: For) -> HttpPeer {
-        let tidies = purpose.is_upgrade || self.sloppiness.is_known();
-        if tidies { self.tidying_peer(target, group, purpose) } else { self.peer(target, group, purpose) }
+        let normalizes = purpose.is_upgrade || self.malformed_heads.is_known();
+        if normalizes {
+            self.normalizing_peer(target, group, purpose)
+        } else {
+            self.peer(target, group, purpose)
+        }
     }
 
-    /// For one answer of pass-through whose head is tidied, or an upgrade.
-    pub(super) fn tidying_peer(&self, target: &Target, group: u64, purpose: For) -> HttpPeer {
+    /// For one answer of pass-through whose head is normalized, or an upgrade.
+    pub(super) fn normalizing_peer(&self, target: &Target, group: u64, purpose: For) -> HttpPeer {
         let new = || Arc::new(TransportConnector::new(Some(options(&self.upstream))));
-        let connector = self.tidied.get_or_init(new).clone();
+        let connector = self.normalized.get_or_init(new).clone();
         let purpose = For { may_use_http2: false, ..purpose };
         let peer = self.peer(target, group, purpose);
-        normalized_stream::tidying(peer, connector, self.sloppiness.clone(), purpose.is_upgrade)
+        normalized_stream::tidying(peer, connector, self.malformed_heads.clone(), purpose.is_upgrade)
     }
 
     /// Returns how a server is connected to, for polls and for what passes through. `group` keeps connections apart
@@ -208,7 +212,7 @@ impl Link {
             // The future is boxed, as it is large and most polls do not need it.
             return Box::pin(self.ask_anew(target, ask)).await;
         };
-        let session = self.tidied(stream);
+        let session = self.normalized(stream);
         match self.exchange(session, (target, group), None, ask).await {
             Err(broken) if broken.is_repeatable(ask) => Box::pin(self.ask_once_more(target, ask)).await,
             other => other.map_err(|broken| broken.failure),
@@ -276,7 +280,7 @@ impl Link {
         let limit = self.upstream.connect_timeout;
         // The timeout is around everything, as Pingora's own limits leave the HTTP/2 handshake out.
         match timeout(limit, self.connector.get_http_session(peer)).await {
-            Ok(Ok((HttpSession::H1(http1), reused))) => Ok((self.tidied(http1.into_inner()), reused)),
+            Ok(Ok((HttpSession::H1(http1), reused))) => Ok((self.normalized(http1.into_inner()), reused)),
             Ok(Ok((session, reused))) => Ok((Box::new(session), reused)),
             Ok(Err(error)) if Unreached::found_in(&error).is_some() => {
                 Err(Failure::Unreached { reason: Unreached::found_in(&error).unwrap_or_default() })
@@ -299,9 +303,9 @@ impl Link {
         }
     }
 
-    /// A connection of HTTP/1, for one answer whose head is tidied.
-    fn tidied(&self, stream: Stream) -> Box<HttpSession> {
-        let stream = Box::new(Tidy::new(stream, self.sloppiness.clone()));
+    /// A connection of HTTP/1, for one answer whose head is normalized.
+    fn normalized(&self, stream: Stream) -> Box<HttpSession> {
+        let stream = Box::new(NormalizedStream::new(stream, self.malformed_heads.clone()));
         Box::new(HttpSession::H1(Http1Session::new(stream)))
     }
 
@@ -378,7 +382,7 @@ impl Link {
             (HttpSession::H1(_), _) if knows_its_user || self.is_bound(ask) => {}
             (HttpSession::H1(mut http1), _) => {
                 http1.respect_keepalive();
-                if let Some(stream) = http1.reuse().await.and_then(Tidy::bare) {
+                if let Some(stream) = http1.reuse().await.and_then(NormalizedStream::bare) {
                     self.idle.keep(target, group, stream, rest);
                 }
             }

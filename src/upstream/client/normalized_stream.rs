@@ -36,16 +36,16 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 /// Bytes that are read at a time while a head is looked for.
 const PIECE_BYTES: usize = 4 * 1024;
 
-/// Remembers whether an upstream sends heads that have to be tidied.
+/// Remembers whether an upstream sends heads that have to be normalized.
 #[derive(Debug)]
-pub(super) struct Sloppiness {
+pub(super) struct MalformedHeads {
     upstream: String,
     until: Mutex<Option<Instant>>,
 }
 
-impl Sloppiness {
-    pub(super) fn of(upstream: String) -> Arc<Sloppiness> {
-        Arc::new(Sloppiness { upstream, until: Mutex::default() })
+impl MalformedHeads {
+    pub(super) fn of(upstream: String) -> Arc<MalformedHeads> {
+        Arc::new(MalformedHeads { upstream, until: Mutex::default() })
     }
 
     /// Notes that such a head came.
@@ -66,14 +66,14 @@ impl Sloppiness {
 }
 
 /// A connection on which one answer is expected.
-pub(super) struct Tidy {
+pub(super) struct NormalizedStream {
     stream: Stream,
-    sloppiness: Arc<Sloppiness>,
+    malformed_heads: Arc<MalformedHeads>,
     /// Bytes of a head that has no end yet, and what came with them.
     held: BytesMut,
     /// Bytes of them in which the end of the head was looked for: a head that comes byte by byte is read once.
     looked_at: usize,
-    /// Bytes that are tidied, which are given out first.
+    /// Bytes that are normalized, which are given out first.
     ready: Bytes,
     is_in_head: bool,
     /// The place in a body of chunks.
@@ -84,23 +84,37 @@ pub(super) struct Tidy {
     yields: bool,
 }
 
-impl Tidy {
-    pub(super) fn new(stream: Stream, sloppiness: Arc<Sloppiness>) -> Tidy {
+impl NormalizedStream {
+    pub(super) fn new(stream: Stream, malformed_heads: Arc<MalformedHeads>) -> NormalizedStream {
         let (held, ready, chunks) = (BytesMut::new(), Bytes::new(), None);
         let (looked_at, is_in_head, is_broken, yields) = (0, true, false, false);
-        Tidy { stream, sloppiness, held, looked_at, ready, is_in_head, chunks, is_broken, yields }
+        NormalizedStream {
+            stream,
+            malformed_heads,
+            held,
+            looked_at,
+            ready,
+            is_in_head,
+            chunks,
+            is_broken,
+            yields,
+        }
     }
 
     /// For an upgrade. Pingora may read an answer that came very fast before it has seen that the request has no body,
     /// and then takes this end for the end of what was upgraded: it closes right behind the 101.
-    fn yielding(self) -> Tidy {
-        Tidy { yields: true, ..self }
+    fn yielding(self) -> NormalizedStream {
+        NormalizedStream { yields: true, ..self }
     }
 
     /// Returns the connection itself. `None` if bytes were read from it that its reader was not given.
     pub(super) fn bare(stream: Stream) -> Option<Stream> {
-        match stream.into_any().downcast::<Tidy>() {
-            Ok(tidy) if tidy.held.is_empty() && tidy.ready.is_empty() && !tidy.is_broken => Some(tidy.stream),
+        match stream.into_any().downcast::<NormalizedStream>() {
+            Ok(normalized)
+                if normalized.held.is_empty() && normalized.ready.is_empty() && !normalized.is_broken =>
+            {
+                Some(normalized.stream)
+            }
             _ => None,
         }
     }
@@ -122,9 +136,9 @@ impl Tidy {
         self.is_in_head = head::is_interim(&raw);
         self.chunks = (!self.is_in_head && head::is_chunked(&raw)).then(Chunks::of_answer);
         self.ready = match head::without_unreadable(&raw) {
-            Some(tidied) => {
-                self.sloppiness.note();
-                tidied.into()
+            Some(normalized) => {
+                self.malformed_heads.note();
+                normalized.into()
             }
             None => raw,
         };
@@ -169,57 +183,57 @@ fn fit(chunks: &mut Option<Chunks>, bytes: &[u8]) -> Result<usize, BadAt> {
 /// The words for chunks that have more than one reading.
 pub(super) const BAD_CHUNK: &str = "a chunk's size or end is not one";
 
-impl AsyncRead for Tidy {
+impl AsyncRead for NormalizedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let tidy = &mut *self;
-        if std::mem::take(&mut tidy.yields) {
+        let normalized = &mut *self;
+        if std::mem::take(&mut normalized.yields) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         loop {
-            if !tidy.ready.is_empty() {
-                let fits = tidy.ready.len().min(buffer.remaining());
-                buffer.put_slice(&tidy.ready.split_to(fits));
+            if !normalized.ready.is_empty() {
+                let fits = normalized.ready.len().min(buffer.remaining());
+                buffer.put_slice(&normalized.ready.split_to(fits));
                 return Poll::Ready(Ok(()));
             }
-            if tidy.is_broken {
+            if normalized.is_broken {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, BAD_CHUNK)));
             }
-            if !tidy.is_in_head {
-                if tidy.held.is_empty() {
+            if !normalized.is_in_head {
+                if normalized.held.is_empty() {
                     let before = buffer.filled().len();
-                    ready!(Pin::new(&mut tidy.stream).poll_read(context, buffer))?;
-                    let Err(BadAt(at)) = fit(&mut tidy.chunks, &buffer.filled()[before..]) else {
+                    ready!(Pin::new(&mut normalized.stream).poll_read(context, buffer))?;
+                    let Err(BadAt(at)) = fit(&mut normalized.chunks, &buffer.filled()[before..]) else {
                         return Poll::Ready(Ok(()));
                     };
-                    tidy.is_broken = true;
+                    normalized.is_broken = true;
                     buffer.set_filled(before + at);
                     if at == 0 {
                         continue;
                     }
                     return Poll::Ready(Ok(()));
                 }
-                tidy.give_all();
+                normalized.give_all();
                 continue;
             }
-            if !tidy.held.is_empty() && tidy.takes_head() {
+            if !normalized.held.is_empty() && normalized.takes_head() {
                 continue;
             }
-            if ready!(tidy.poll_piece(context))? == 0 {
-                if tidy.held.is_empty() {
+            if ready!(normalized.poll_piece(context))? == 0 {
+                if normalized.held.is_empty() {
                     return Poll::Ready(Ok(()));
                 }
-                tidy.give_all();
+                normalized.give_all();
             }
         }
     }
 }
 
-impl AsyncWrite for Tidy {
+impl AsyncWrite for NormalizedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -249,61 +263,61 @@ impl AsyncWrite for Tidy {
     }
 }
 
-impl fmt::Debug for Tidy {
+impl fmt::Debug for NormalizedStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tidy").field("stream", &self.stream).finish_non_exhaustive()
+        f.debug_struct("NormalizedStream").field("stream", &self.stream).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl Shutdown for Tidy {
+impl Shutdown for NormalizedStream {
     async fn shutdown(&mut self) {
         self.stream.shutdown().await;
     }
 }
 
-impl UniqueID for Tidy {
+impl UniqueID for NormalizedStream {
     fn id(&self) -> UniqueIDType {
         self.stream.id()
     }
 }
 
-impl Ssl for Tidy {}
+impl Ssl for NormalizedStream {}
 
 #[async_trait]
-impl Peek for Tidy {}
+impl Peek for NormalizedStream {}
 
-impl GetTimingDigest for Tidy {
+impl GetTimingDigest for NormalizedStream {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
         self.stream.get_timing_digest()
     }
 }
 
-impl GetProxyDigest for Tidy {
+impl GetProxyDigest for NormalizedStream {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         self.stream.get_proxy_digest()
     }
 }
 
-impl GetSocketDigest for Tidy {
+impl GetSocketDigest for NormalizedStream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         self.stream.get_socket_digest()
     }
 }
 
-impl VirtualSocket for Tidy {
+impl VirtualSocket for NormalizedStream {
     /// The connection below has them set.
     fn set_socket_option(&self, _: VirtualSockOpt) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// Makes the connections of pass-through to a sloppy upstream.
+/// Makes the connections of pass-through to an upstream that sends malformed heads.
 struct TidyingDialer {
     /// The server as it is connected to otherwise.
     peer: HttpPeer,
     connector: Arc<TransportConnector>,
-    sloppiness: Arc<Sloppiness>,
+    malformed_heads: Arc<MalformedHeads>,
     is_upgrade: bool,
 }
 
@@ -311,9 +325,9 @@ struct TidyingDialer {
 impl L4Connect for TidyingDialer {
     async fn connect(&self, _: &SocketAddr) -> pingora::Result<L4Stream> {
         let stream = self.connector.new_stream(&self.peer).await?;
-        let tidy = Tidy::new(stream, self.sloppiness.clone());
-        let tidy = if self.is_upgrade { tidy.yielding() } else { tidy };
-        Ok(VirtualSocketStream::new(Box::new(tidy)).into())
+        let normalized = NormalizedStream::new(stream, self.malformed_heads.clone());
+        let normalized = if self.is_upgrade { normalized.yielding() } else { normalized };
+        Ok(VirtualSocketStream::new(Box::new(normalized)).into())
     }
 }
 
@@ -323,11 +337,11 @@ impl fmt::Debug for TidyingDialer {
     }
 }
 
-/// The same server, whose answers are tidied. Pingora takes it for one that speaks no TLS. `peer` speaks HTTP/1.
+/// The same server, whose answers are normalized. Pingora takes it for one that speaks no TLS. `peer` speaks HTTP/1.
 pub(super) fn tidying(
     peer: HttpPeer,
     connector: Arc<TransportConnector>,
-    sloppiness: Arc<Sloppiness>,
+    malformed_heads: Arc<MalformedHeads>,
     is_upgrade: bool,
 ) -> HttpPeer {
     let mut outer = peer.clone();
@@ -336,7 +350,7 @@ pub(super) fn tidying(
     outer.options.ca = None;
     // It must not share a pool with the connections that Pingora made itself.
     outer.group_key = !peer.group_key;
-    outer.options.custom_l4 = Some(Arc::new(TidyingDialer { peer, connector, sloppiness, is_upgrade }));
+    outer.options.custom_l4 = Some(Arc::new(TidyingDialer { peer, connector, malformed_heads, is_upgrade }));
     outer
 }
 
@@ -347,18 +361,22 @@ mod tests {
 
     use super::*;
 
-    /// A connection that is tidied, and its server's end.
-    async fn connection() -> (Tidy, TcpStream, Arc<Sloppiness>) {
+    /// A connection that is normalized, and its server's end.
+    async fn connection() -> (NormalizedStream, TcpStream, Arc<MalformedHeads>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
-        let sloppiness = Sloppiness::of("api".to_owned());
-        (Tidy::new(Box::new(L4Stream::from(stream)), sloppiness.clone()), server, sloppiness)
+        let malformed_heads = MalformedHeads::of("api".to_owned());
+        (
+            NormalizedStream::new(Box::new(L4Stream::from(stream)), malformed_heads.clone()),
+            server,
+            malformed_heads,
+        )
     }
 
     /// What is read of these bytes, which come one by one, until the end.
     async fn read(sent: &[u8]) -> (Vec<u8>, bool) {
-        let (mut tidy, mut server, sloppiness) = connection().await;
+        let (mut normalized, mut server, malformed_heads) = connection().await;
         let sent = sent.to_vec();
         let sending = tokio::spawn(async move {
             for byte in sent {
@@ -367,24 +385,24 @@ mod tests {
             }
         });
         let mut all = Vec::new();
-        tidy.read_to_end(&mut all).await.unwrap();
+        normalized.read_to_end(&mut all).await.unwrap();
         sending.await.unwrap();
-        (all, sloppiness.is_known())
+        (all, malformed_heads.is_known())
     }
 
     #[tokio::test]
     async fn only_heads_are_tidied_whatever_the_body_looks_like() {
         let body = "HTTP/1.1 200 OK\r\noops\r\n\r\n";
-        for (interim, head, tidied, is_sloppy) in [
+        for (interim, head, normalized, is_malformed) in [
             ("", "HTTP/1.1 200 OK\r\nA: b\r\n\r\n", "HTTP/1.1 200 OK\r\nA: b\r\n\r\n", false),
             ("", "HTTP/1.1 200 OK\r\noops\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", true),
             ("HTTP/1.1 103 X\r\n\r\n", "HTTP/1.1 200 OK\noops\n\n", "HTTP/1.1 200 OK\n\n", true),
             ("", "HTTP/1.1 101 X\r\n\r\n", "HTTP/1.1 101 X\r\n\r\n", false),
         ] {
             let sent = format!("{interim}{head}{body}");
-            let wanted = format!("{interim}{tidied}{body}");
+            let wanted = format!("{interim}{normalized}{body}");
             let (all, is_known) = read(sent.as_bytes()).await;
-            assert_eq!((String::from_utf8_lossy(&all).into_owned(), is_known), (wanted, is_sloppy));
+            assert_eq!((String::from_utf8_lossy(&all).into_owned(), is_known), (wanted, is_malformed));
         }
     }
 
@@ -411,7 +429,7 @@ mod tests {
             ("1;a", "\n\r\n"),
         ] {
             for is_at_once in [true, false] {
-                let (mut tidy, mut server, _) = connection().await;
+                let (mut normalized, mut server, _) = connection().await;
                 let sent = format!("{head}{good}{bad}").into_bytes();
                 let sending = tokio::spawn(async move {
                     for piece in sent.chunks(if is_at_once { sent.len() } else { 1 }) {
@@ -422,10 +440,10 @@ mod tests {
                     server
                 });
                 let mut all = Vec::new();
-                let error = tidy.read_to_end(&mut all).await.unwrap_err();
+                let error = normalized.read_to_end(&mut all).await.unwrap_err();
                 assert_eq!(error.kind(), io::ErrorKind::InvalidData);
                 assert_eq!(String::from_utf8_lossy(&all), format!("{head}{good}"), "{bad:?}");
-                assert!(Tidy::bare(Box::new(tidy)).is_none());
+                assert!(NormalizedStream::bare(Box::new(normalized)).is_none());
                 sending.await.unwrap();
             }
         }
@@ -435,19 +453,19 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_turn_to_read_an_upgrade_gives_nothing_whatever_has_come() {
-        let (tidy, mut server, _) = connection().await;
-        let mut tidy = tidy.yielding();
+        let (normalized, mut server, _) = connection().await;
+        let mut normalized = normalized.yielding();
         server.write_all(b"HTTP/1.1 101 X\r\n\r\nframe").await.unwrap();
         let mut bytes = [0; 64];
         let turns = std::sync::atomic::AtomicUsize::new(0);
         let read = std::future::poll_fn(|context| {
             let mut buffer = ReadBuf::new(&mut bytes);
             if turns.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
-                let first = Pin::new(&mut tidy).poll_read(context, &mut buffer);
+                let first = Pin::new(&mut normalized).poll_read(context, &mut buffer);
                 assert!(first.is_pending() && buffer.filled().is_empty());
                 return Poll::Pending;
             }
-            ready!(Pin::new(&mut tidy).poll_read(context, &mut buffer)).unwrap();
+            ready!(Pin::new(&mut normalized).poll_read(context, &mut buffer)).unwrap();
             Poll::Ready(buffer.filled().len())
         });
         assert!(read.await > 0, "the turn after it is asked for");
@@ -455,13 +473,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_with_unread_bytes_is_not_used_again() {
-        let (mut tidy, mut server, _) = connection().await;
+        let (mut normalized, mut server, _) = connection().await;
         server.write_all(b"HTTP/1.1 204 X\r\n\r\nHTTP").await.unwrap();
-        tidy.read_exact(&mut [0; 10]).await.unwrap();
-        assert!(Tidy::bare(Box::new(tidy)).is_none());
-        let (mut tidy, mut server, _) = connection().await;
+        normalized.read_exact(&mut [0; 10]).await.unwrap();
+        assert!(NormalizedStream::bare(Box::new(normalized)).is_none());
+        let (mut normalized, mut server, _) = connection().await;
         server.write_all(b"HTTP/1.1 204 X\r\n\r\n").await.unwrap();
-        tidy.read_exact(&mut [0; 18]).await.unwrap();
-        assert!(Tidy::bare(Box::new(tidy)).is_some());
+        normalized.read_exact(&mut [0; 18]).await.unwrap();
+        assert!(NormalizedStream::bare(Box::new(normalized)).is_some());
     }
 }

@@ -71,7 +71,9 @@ impl Client {
         let group = self.link.group(None);
         Ok(match whose {
             Whose::Anybodys => self.chosen(self.link.passing_peer(&target, group, purpose), target, purpose),
-            Whose::Tidied => self.chosen(self.link.tidying_peer(&target, group, purpose), target, purpose),
+            Whose::Normalized => {
+                self.chosen(self.link.normalizing_peer(&target, group, purpose), target, purpose)
+            }
             Whose::New => {
                 let group = Bond::new().group(group);
                 self.chosen(self.link.passing_peer(&target, group, purpose), target, purpose)
@@ -134,9 +136,9 @@ impl Client {
         }
     }
 
-    /// Notes that the head of an answer could not be read: the next ones are tidied.
-    pub fn found_sloppy(&self) {
-        self.link.sloppiness.note();
+    /// Notes that the head of an answer could not be read: the next ones are normalized.
+    pub fn note_malformed_head(&self) {
+        self.link.malformed_heads.note();
     }
 
     /// Whether a connection from the pool of pass-through is out of use.

@@ -55,8 +55,8 @@ pub enum Whose<'a> {
     Anybodys,
     /// A new one that no other request uses.
     New,
-    /// A new one, over which heads are tidied.
-    Tidied,
+    /// A new one, over which heads are normalized.
+    Normalized,
     /// A connection of this client's own.
     Own {
         /// The claim of the client.

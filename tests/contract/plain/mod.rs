@@ -13,12 +13,13 @@
 //! | `reading` | §5, §10: how answers, fields and numbers of an API are read |
 //! | `repeats` | §3, §4: requests that repeat the last one of their connection |
 //! | `requests` | §3: whose plain requests are, and what those that pass through say |
-//! | `sloppy_heads` | §10: heads of answers as old devices send them |
+//! | `malformed_heads` | §10: heads of answers as old devices send them |
 
 pub mod answers;
 pub mod choosing;
 pub mod forwarding;
 pub mod hold_not_modified;
+pub mod malformed_heads;
 pub mod no_document;
 pub mod passthrough;
 pub mod paths;
@@ -26,4 +27,3 @@ pub mod poll;
 pub mod reading;
 pub mod repeats;
 pub mod requests;
-pub mod sloppy_heads;
