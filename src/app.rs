@@ -28,7 +28,7 @@ use crate::hub::{Attend, Hub};
 use crate::identity::Gates;
 use crate::memory;
 use crate::metrics::Metrics;
-use crate::poll::{Relay, Source, Stakes};
+use crate::poll::{Relay, Services, Source};
 use crate::resource::{KeyParts, ResourceKey};
 use crate::upgrade::{self, Sockets};
 use crate::upstream::Client;
@@ -166,8 +166,8 @@ fn shared(
     let hub = Hub::new(fanout.bells(), config.limits.resources, config.limits.history_bytes);
     let clients = clients(&config)?;
     let sources = clients.iter().map(|(name, client)| (name.clone(), client.clone() as Arc<dyn Source>));
-    let stakes = Stakes::new(hub.clone(), &config, metrics.clone(), sources.collect(), fastrand::u64(..));
-    let relay = Relay::new(Arc::new(cluster.joined_by(stakes)), relay_runtime.handle().clone());
+    let services = Services::new(hub.clone(), &config, metrics.clone(), sources.collect(), fastrand::u64(..));
+    let relay = Relay::new(Arc::new(cluster.joined_by(services)), relay_runtime.handle().clone());
     Ok(Shared {
         routes: Routes::new(&config).map_err(io::Error::other)?,
         hub,

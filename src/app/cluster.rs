@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::cluster::Others;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::poll::Stakes;
+use crate::poll::Services;
 
 /// This node's side of its cluster; nothing where there is none.
 pub(super) struct Cluster(Option<Arc<Others>>);
@@ -27,10 +27,10 @@ impl Cluster {
     }
 
     /// The poll loops' share in it.
-    pub(super) fn joined_by(&self, stakes: Stakes) -> Stakes {
+    pub(super) fn joined_by(&self, services: Services) -> Services {
         match &self.0 {
-            Some(others) => stakes.with_backplane(others.clone()),
-            None => stakes,
+            Some(others) => services.with_backplane(others.clone()),
+            None => services,
         }
     }
 

@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::exchange::Exchange;
 use super::request;
-use super::stakes::Stakes;
+use super::services::Services;
 use super::supervisor::Relay;
 use crate::change::Detector;
 use crate::hub::Topic;
@@ -34,7 +34,7 @@ impl Relay {
     /// Asks for a topic's resource with a client's own credentials, which no other client gets to see. It takes
     /// its turn in the upstream's budget behind what clients follow.
     pub async fn own(&self, topic: Arc<Topic>, credentials: Vec<(HeaderName, HeaderValue)>) -> Own {
-        let asking = ask(self.stakes().clone(), topic, credentials);
+        let asking = ask(self.services().clone(), topic, credentials);
         // On the relay's own threads, where the connections of polls live.
         match self.spawn(asking).await {
             Ok(own) => own,
@@ -44,27 +44,27 @@ impl Relay {
 }
 
 /// The exchange, and what its answer is beside what is published.
-async fn ask(stakes: Arc<Stakes>, topic: Arc<Topic>, credentials: Vec<(HeaderName, HeaderValue)>) -> Own {
+async fn ask(services: Arc<Services>, topic: Arc<Topic>, credentials: Vec<(HeaderName, HeaderValue)>) -> Own {
     let route = topic.route().clone();
     let parts = KeyParts { class: credentials, ..topic.key().parts().clone() };
-    let Some(own) = stakes.own_routes.get(&route.index).cloned() else {
+    let Some(own) = services.own_routes.get(&route.index).cloned() else {
         return Own::Unknown("the route does not ask who may share".to_owned());
     };
     let ask = request::poll(&ResourceKey::new(parts), &own, None, 0);
     let patience = Some(route.poll.timeout);
     let priority = Priority { class: Class::Refresh, weight: 1, patience };
     let exchange = Exchange {
-        stakes: stakes.clone(),
+        services: services.clone(),
         route: own,
         priority,
         resource: None,
         private: true,
         settled: None,
         carried_jar: AtomicBool::new(false),
-        claim: stakes.bodies.claim(),
+        claim: services.bodies.claim(),
     };
     exchange.claim.admitted().await;
-    let turn = match stakes.source(&route) {
+    let turn = match services.source(&route) {
         Ok(source) => source.turn(priority).await,
         Err(error) => Err(error),
     };
@@ -73,13 +73,13 @@ async fn ask(stakes: Arc<Stakes>, topic: Arc<Topic>, credentials: Vec<(HeaderNam
         Err(error) => Err(error),
     };
     match exchanged {
-        Ok(exchanged) => compared(&stakes, &topic, &exchanged.answer).await,
+        Ok(exchanged) => compared(&services, &topic, &exchanged.answer).await,
         Err(error) => Own::Unknown(error.failure.to_string()),
     }
 }
 
 /// What an answer is beside what is published.
-async fn compared(stakes: &Stakes, topic: &Topic, answer: &Answer) -> Own {
+async fn compared(services: &Services, topic: &Topic, answer: &Answer) -> Own {
     let (view, route) = (topic.view(), topic.route());
     let published = view.frame.as_ref().map(|frame| frame.snapshot.clone());
     let known_type = published.as_ref().and_then(|snapshot| snapshot.media_type.clone());
@@ -87,9 +87,9 @@ async fn compared(stakes: &Stakes, topic: &Topic, answer: &Answer) -> Own {
     match judge(answer, &terms) {
         Verdict::Data(content) => {
             let mut detector = Detector::new(&route.change);
-            let (namer, bytes) = (stakes.namer.clone(), content.body.len());
+            let (namer, bytes) = (services.namer.clone(), content.body.len());
             let detect = move || detector.snapshot(*content, published.as_deref(), &namer);
-            match stakes.compute.run(bytes, detect).await {
+            match services.compute.run(bytes, detect).await {
                 Ok(snapshot) => Own::Version(snapshot.version),
                 Err(unfit) => Own::Unknown(unfit.reason),
             }

@@ -77,7 +77,7 @@ impl Poller {
             "failed" | "relayed" | REFUSED => Heard::Failed,
             _ => Heard::Nothing,
         };
-        let (topic, lags, route) = (&self.topic, &self.stakes.lags, self.route.index);
+        let (topic, lags, route) = (&self.topic, &self.services.lags, self.route.index);
         // Where repeats find something, they are what readers wait for.
         let take = || lags.lags(route) || topic.take_repeat();
         if self.echo.hear(number, heard, topic.wave(), (lags, route), take) {

@@ -52,7 +52,7 @@ impl Poller {
         let exchange = self.exchange();
         // Those that have turns may wait for the room that this poll's first page takes.
         self.fetch_state.claim.step_aside();
-        let turn = self.stakes.source(&self.route)?.turn(exchange.priority).await?;
+        let turn = self.services.source(&self.route)?.turn(exchange.priority).await?;
         Ok(exchange.run(ask, turn).await?.answer)
     }
 
@@ -74,14 +74,14 @@ impl Poller {
         };
         if self.is_after_write(&view) {
             request::after_write(&mut ask);
-            self.stakes.metrics.repolls.with_label_values(&[&self.route.path]).inc();
+            self.services.metrics.repolls.with_label_values(&[&self.route.path]).inc();
         }
         ask
     }
 
     fn exchange(&self) -> Exchange {
         Exchange {
-            stakes: self.stakes.clone(),
+            services: self.services.clone(),
             route: self.route.clone(),
             priority: self.priority(),
             resource: Some(self.topic.key().clone()),

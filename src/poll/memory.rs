@@ -15,8 +15,8 @@ impl Poller {
         });
         self.content_state.held.set(own + relayed);
         // What was let in stays, whatever it grows to; what comes later finds no room.
-        self.stakes.hub.weigh(&self.topic, all + relayed);
-        self.stakes.make_room();
+        self.services.hub.weigh(&self.topic, all + relayed);
+        self.services.make_room();
     }
 
     /// Whether there is room for the first snapshot of this topic (contract §10).
@@ -30,9 +30,9 @@ impl Poller {
         if !self.is_within_all() {
             return false;
         }
-        let has_room = self.stakes.hub.weigh(&self.topic, draft.weight());
+        let has_room = self.services.hub.weigh(&self.topic, draft.weight());
         if !has_room {
-            self.stakes.metrics.refusals.with_label_values(&[Full::AddressBytes.reason()]).inc();
+            self.services.metrics.refusals.with_label_values(&[Full::AddressBytes.reason()]).inc();
         }
         has_room
     }
@@ -48,9 +48,9 @@ impl Poller {
     }
 
     fn is_within_all(&self) -> bool {
-        let fits = self.stakes.make_room();
+        let fits = self.services.make_room();
         if !fits {
-            self.stakes.metrics.refusals.with_label_values(&[Full::Bytes.reason()]).inc();
+            self.services.metrics.refusals.with_label_values(&[Full::Bytes.reason()]).inc();
         }
         fits
     }

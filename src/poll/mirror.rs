@@ -160,7 +160,7 @@ impl Poller {
             draft.encode();
             draft
         };
-        let draft = self.stakes.compute.run(bytes, encode).await;
+        let draft = self.services.compute.run(bytes, encode).await;
         self.has_room_for_forms(&draft).then_some(draft)
     }
 

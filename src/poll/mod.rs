@@ -1,6 +1,6 @@
 //! The poll loops: one for each resource that a client attends to.
 //!
-//! `supervisor` starts them; `stakes` is what they share and what outlives them; `poller` is the loop; `plan` decides what it does next,
+//! `supervisor` starts them; `services` is what they share and what outlives them; `poller` is the loop; `plan` decides what it does next,
 //! `priority` when it may, `after_write` what a write asks for, `feed` which pages a list has; `credential_check`
 //! is what a client gets by itself; `fetch` is what a poll asks for, `request` writes it, `exchange` brings the
 //! answer, `conditional` reads a 304; `outcome` acts on what came back, `publish` on data, `relayed` on what is
@@ -46,14 +46,14 @@ mod supervisor;
 mod tenure;
 mod timing;
 
+pub use crate::poll::services::Services;
 pub use crate::poll::source::Source;
-pub use crate::poll::stakes::Stakes;
 pub use credential_check::Own;
 pub use exchange::Login;
 pub use request::{connections, host, poll};
 pub use supervisor::Relay;
 
+mod services;
 #[cfg(test)]
 mod simulation;
 mod source;
-mod stakes;

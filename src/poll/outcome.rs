@@ -53,7 +53,7 @@ impl Poller {
             }
             Verdict::Denied => {
                 let reason = format!("the upstream answered {} to a poll", answer.status);
-                self.stakes.hub.except(self.topic.key(), ExceptionKind::Denied, &reason);
+                self.services.hub.except(self.topic.key(), ExceptionKind::Denied, &reason);
                 self.refused(&mut publisher, number, answer);
                 "relayed"
             }
@@ -226,7 +226,7 @@ impl Poller {
     fn report(&mut self, failure: &Failure, wait: Duration) {
         let upstream = self.route.upstream.name.as_str();
         let (server, reason) = std::mem::take(&mut self.fetch_state.failing);
-        self.stakes.metrics.poll_failures.with_label_values(&[upstream, failure.class]).inc();
+        self.services.metrics.poll_failures.with_label_values(&[upstream, failure.class]).inc();
         warn!(
             resource = ?self.topic.key(),
             route = %self.route.path,
@@ -305,7 +305,7 @@ impl Poller {
         class: &'static str,
         reason: &str,
     ) {
-        let span = self.stakes.hub.except(self.topic.key(), kind, reason);
+        let span = self.services.hub.except(self.topic.key(), kind, reason);
         let failure = Failure { class, status: None, reason: self.named(reason) };
         self.report(&failure, span);
         // A request that comes meanwhile asks for itself.
@@ -346,7 +346,7 @@ impl Poller {
         if self.route.share == Share::Public
             && let Some(sign) = not_shareable(&answer.headers, &self.route)
         {
-            self.stakes.metrics.not_obeyed.with_label_values(&[&self.route.path, sign]).inc();
+            self.services.metrics.not_obeyed.with_label_values(&[&self.route.path, sign]).inc();
         }
     }
 

@@ -29,14 +29,14 @@ impl Poller {
         let found = Found {
             headers: &answer.headers,
             changed,
-            sharers: self.stakes.sharers(upstream).map_or(1, |sharers| sharers.load(Ordering::Relaxed)),
+            sharers: self.services.sharers(upstream).map_or(1, |sharers| sharers.load(Ordering::Relaxed)),
             quota: self.quota_interval(),
             waited: self.timing.waited,
             now: SystemTime::now(),
         };
         let Next { effective, wait: next, why } = self.timing.pace.after_success(&self.route.poll, &found);
         let next = self.in_step(effective, next, why);
-        self.stakes.metrics.paced(&self.route.path, why.word(), effective);
+        self.services.metrics.paced(&self.route.path, why.word(), effective);
         // From start to start, but a poll that took longer than that is not followed at once.
         let now = Instant::now();
         let regular = self.timing.last_start.map_or(now, |start| start + next);

@@ -15,8 +15,8 @@ use super::counters::Counters;
 use super::fetch_state::FetchState;
 use super::plan::Action;
 use super::remembered::{Last, Remembered};
+use super::services::Services;
 use super::sharing::{Sharing, lost, told};
-use super::stakes::Stakes;
 use super::timing::Timing;
 use crate::config::Route;
 use crate::hub::{Closing, ExceptionKind, PollNumber, Publisher, Retained, Topic};
@@ -26,7 +26,7 @@ use crate::upstream::{Answer, FetchError};
 
 /// One resource's loop.
 pub(super) struct Poller {
-    pub(super) stakes: Arc<Stakes>,
+    pub(super) services: Arc<Services>,
     pub(super) topic: Arc<Topic>,
     pub(super) route: Arc<Route>,
     pub(super) publisher: Option<Publisher>,
@@ -44,29 +44,29 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    pub(super) fn new(stakes: Arc<Stakes>, publisher: Publisher) -> Poller {
+    pub(super) fn new(services: Arc<Services>, publisher: Publisher) -> Poller {
         let topic = publisher.topic().clone();
-        let remembered = stakes.take_failing(topic.key());
-        stakes.metrics.resources.inc();
+        let remembered = services.take_failing(topic.key());
+        services.metrics.resources.inc();
         let upstream = topic.route().upstream.name.as_str();
-        if let Some(sharers) = stakes.sharers(upstream) {
+        if let Some(sharers) = services.sharers(upstream) {
             sharers.fetch_add(1, Ordering::Relaxed);
         }
         let route = topic.route().clone();
         let key = topic.key();
-        let pace = Pace::new(stakes.next_seed(), remembered.as_ref().map(|r| r.failing));
+        let pace = Pace::new(services.next_seed(), remembered.as_ref().map(|r| r.failing));
         let was_document = remembered.as_ref().is_some_and(|r| r.document);
         let mut poller = Poller {
-            sharing: stakes.backplane().and_then(|backplane| Sharing::attend(&**backplane, &topic)),
+            sharing: services.backplane().and_then(|backplane| Sharing::attend(&**backplane, &topic)),
             publisher: Some(publisher),
             timing: Timing::new(pace, key),
-            fetch_state: FetchState::new(&route, key, stakes.bodies.claim()),
-            content_state: ContentState::new(&route, key, was_document, stakes.hub.account()),
+            fetch_state: FetchState::new(&route, key, services.bodies.claim()),
+            content_state: ContentState::new(&route, key, was_document, services.hub.account()),
             echo: Echo::default(),
-            counters: Counters::new(stakes.metrics.polling(upstream, &route.path)),
+            counters: Counters::new(services.metrics.polling(upstream, &route.path)),
             route,
             topic,
-            stakes,
+            services,
         };
         if let Some(remembered) = remembered {
             poller.remember(remembered);
@@ -185,10 +185,10 @@ impl Poller {
             self.fetch_state.tag = None;
         }
         let upstream = upstream.name.as_str();
-        self.stakes.metrics.polled(upstream, &self.route.path, outcome);
+        self.services.metrics.polled(upstream, &self.route.path, outcome);
         self.counters.took(started.elapsed());
         if !self.topic.pace().is_asked() {
-            self.stakes.hub.watches().answered(upstream, started.elapsed());
+            self.services.hub.watches().answered(upstream, started.elapsed());
         }
         self.listen(number, outcome);
         self.tell_others(outcome);
@@ -224,9 +224,9 @@ impl Poller {
 
 impl Drop for Poller {
     fn drop(&mut self) {
-        self.stakes.metrics.resources.dec();
+        self.services.metrics.resources.dec();
         let upstream = self.route.upstream.name.as_str();
-        if let Some(sharers) = self.stakes.sharers(upstream) {
+        if let Some(sharers) = self.services.sharers(upstream) {
             sharers.fetch_sub(1, Ordering::Relaxed);
         }
         if let Some(failing) = self.timing.pace.failing() {
@@ -236,7 +236,7 @@ impl Drop for Poller {
                 document: self.is_document(),
                 last: Last::of(&self.topic.view().outcome),
             };
-            self.stakes.keep_failing(self.topic.key(), remembered);
+            self.services.keep_failing(self.topic.key(), remembered);
         }
     }
 }

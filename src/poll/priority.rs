@@ -17,8 +17,8 @@ impl Poller {
             self.timing.end_wait();
             return Ok(None);
         }
-        let stakes = self.stakes.clone();
-        let source = stakes.source(&self.route)?;
+        let services = self.services.clone();
+        let source = services.source(&self.route)?;
         if let Some(wait) = self.cold_for_plain_requests().then(|| source.quota_wait()).flatten() {
             self.timing.end_wait();
             return Err(self.quota_used_up(wait));
@@ -46,7 +46,7 @@ impl Poller {
     /// When a poll that is due then is made: on a batch's route, together with others.
     pub(super) fn together(&self, due: Instant) -> Instant {
         match &self.fetch_state.item {
-            Some(_) => on_grid(self.stakes.epoch, self.route.poll.interval, due),
+            Some(_) => on_grid(self.services.epoch, self.route.poll.interval, due),
             None => due,
         }
     }

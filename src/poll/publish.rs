@@ -83,7 +83,7 @@ impl Poller {
             draft.encode();
             draft
         };
-        let draft = self.stakes.compute.run(bytes, encode).await;
+        let draft = self.services.compute.run(bytes, encode).await;
         if !self.has_room_for_forms(&draft) {
             return Err(End::NoRoom);
         }
@@ -146,7 +146,7 @@ impl Poller {
             feed.read_on(&mut reading, &page.body, &page.headers)?;
         }
         let news = feed.take(&reading);
-        let metrics = &self.stakes.metrics;
+        let metrics = &self.services.metrics;
         metrics.items.with_label_values(&[&self.route.path]).inc_by(news.items.len() as u64);
         if news.gap {
             metrics.gaps.with_label_values(&[&self.route.path]).inc();
@@ -209,7 +209,7 @@ impl Poller {
     pub(super) fn is_admitted_again(&self) {
         let view = self.topic.view();
         if view.frame.is_none() || !matches!(view.outcome, Outcome::Data) {
-            self.stakes.hub.admit_again(self.topic.key());
+            self.services.hub.admit_again(self.topic.key());
         }
     }
 
@@ -218,12 +218,12 @@ impl Poller {
         let mut detector =
             self.content_state.detector.take().unwrap_or_else(|| Detector::new(&self.route.change));
         let published = self.topic.view().frame.as_ref().map(|frame| frame.snapshot.clone());
-        let (namer, bytes) = (self.stakes.namer.clone(), content.body.len());
+        let (namer, bytes) = (self.services.namer.clone(), content.body.len());
         let detect = move || {
             let snapshot = detector.snapshot(content, published.as_deref(), &namer);
             (detector, snapshot)
         };
-        let (detector, snapshot) = self.stakes.compute.run(bytes, detect).await;
+        let (detector, snapshot) = self.services.compute.run(bytes, detect).await;
         self.content_state.detector = Some(detector);
         snapshot
     }

@@ -16,7 +16,8 @@ impl Poller {
     /// Notes the quotas that an answer names.
     pub(super) fn learn_quota(&mut self, answer: &Answer) {
         let said = Quota::all(&answer.headers, SystemTime::now());
-        let Some(quotas) = self.stakes.quotas(&self.route.upstream.name).filter(|_| !said.is_empty()) else {
+        let Some(quotas) = self.services.quotas(&self.route.upstream.name).filter(|_| !said.is_empty())
+        else {
             return;
         };
         let scope = Scope { route: self.route.index, class: self.class_digest() };
@@ -24,7 +25,7 @@ impl Poller {
         let everybodys = quotas.learn(scope, &said, &mut self.timing.quotas, longest, Instant::now());
         self.timing.counts_for_all |= everybodys.is_some();
         if let Some(quota) = everybodys
-            && let Ok(source) = self.stakes.source(&self.route)
+            && let Ok(source) = self.services.source(&self.route)
         {
             source.learn(quota);
         }
@@ -53,7 +54,7 @@ impl Poller {
     /// The interval that the upstream's quotas leave this resource.
     pub(super) fn quota_interval(&self) -> Option<Duration> {
         let all =
-            || self.stakes.sharers(&self.route.upstream.name).map_or(1, |all| all.load(Ordering::Relaxed));
+            || self.services.sharers(&self.route.upstream.name).map_or(1, |all| all.load(Ordering::Relaxed));
         let together = self
             .route
             .poll

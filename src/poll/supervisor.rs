@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::forwarded;
 use super::poller::Poller;
-use super::stakes::Stakes;
+use super::services::Services;
 use super::tenure;
 use crate::config::Upstream;
 use crate::hub::Publisher;
@@ -19,25 +19,25 @@ use crate::upstream::Ask;
 /// Starts poll loops on one runtime.
 #[derive(Clone)]
 pub struct Relay {
-    stakes: Arc<Stakes>,
+    services: Arc<Services>,
     runtime: Handle,
 }
 
 impl Relay {
     /// Returns a supervisor whose poll loops run on `runtime`.
-    pub fn new(stakes: Arc<Stakes>, runtime: Handle) -> Relay {
-        Relay { stakes, runtime }
+    pub fn new(services: Arc<Services>, runtime: Handle) -> Relay {
+        Relay { services, runtime }
     }
 
     /// Returns what its poll loops share.
-    pub fn stakes(&self) -> &Arc<Stakes> {
-        &self.stakes
+    pub fn services(&self) -> &Arc<Services> {
+        &self.services
     }
 
     /// Notes that a trusted proxy says `Forwarded`, so that what passes through does: from now on polls do, too.
     pub fn note_forwarded(&self) {
-        if !self.stakes.says_forwarded() {
-            self.stakes.says_forwarded.store(true, Ordering::Relaxed);
+        if !self.services.says_forwarded() {
+            self.services.says_forwarded.store(true, Ordering::Relaxed);
         }
     }
 
@@ -47,7 +47,7 @@ impl Relay {
             .filter(|(name, _)| !ask.headers.iter().any(|(said, _)| said == name))
             .collect();
         ask.headers.extend(own);
-        if self.stakes.says_forwarded() {
+        if self.services.says_forwarded() {
             forwarded::add_standard(ask);
         }
     }
@@ -62,7 +62,7 @@ impl Relay {
 
     /// Polls the publisher's topic until no client attends to it. Returns at once.
     pub fn start(&self, publisher: Publisher) -> AbortHandle {
-        let poller = Poller::new(self.stakes.clone(), publisher);
+        let poller = Poller::new(self.services.clone(), publisher);
         self.runtime.spawn(tenure::hold(poller)).abort_handle()
     }
 }

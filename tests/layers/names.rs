@@ -36,7 +36,7 @@ const TERMS: &str = "
 ";
 
 /// Names that this code has coined, and that want a better one. The list only gets shorter.
-const COINED: &[&str] = &["payer", "seat", "stakes"];
+const COINED: &[&str] = &["payer", "seat"];
 
 /// Common words that say nothing of what a file holds, although a text has them.
 const EMPTY: &[&str] = &["place", "seen", "thing", "way", "whoever", "whose"];

@@ -12,7 +12,7 @@ use http::{StatusCode, header};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use super::super::stakes::Stakes;
+use super::super::services::Services;
 use super::Exchange;
 use super::answer::{Exchanged, Tag};
 use super::batch_failure::{Part, is_about_names, may_be_about_names, part, shared};
@@ -45,15 +45,16 @@ pub(in crate::poll) async fn join(
         tag,
         reply,
     };
-    let stakes = &exchange.stakes;
+    let services = &exchange.services;
     let is_first = {
-        let mut waiting = stakes.batches.waiting.lock();
+        let mut waiting = services.batches.waiting.lock();
         let polls = waiting.entry(item.group.clone()).or_default();
         polls.push(poll);
         polls.len() == 1
     };
     if is_first {
-        let group = Group { stakes: stakes.clone(), route: exchange.route.clone(), key: item.group.clone() };
+        let group =
+            Group { services: services.clone(), route: exchange.route.clone(), key: item.group.clone() };
         // A task of its own: the first client may be gone before the others are answered.
         tokio::spawn(group.collect());
     }
@@ -65,7 +66,7 @@ pub(in crate::poll) async fn join(
 
 /// Those that go together.
 struct Group {
-    stakes: Arc<Stakes>,
+    services: Arc<Services>,
     route: Arc<Route>,
     key: ResourceKey,
 }
@@ -76,13 +77,13 @@ impl Group {
             return;
         };
         sleep(batch.window).await;
-        let mut polls = self.stakes.batches.waiting.lock().remove(&self.key).unwrap_or_default();
+        let mut polls = self.services.batches.waiting.lock().remove(&self.key).unwrap_or_default();
         polls.retain(|poll| !poll.reply.is_closed());
         // The same items make the same requests every time.
         polls.sort_by(|a, b| a.name.cmp(&b.name));
         let (alone, mut polls): (Vec<Poll>, Vec<Poll>) = {
             let now = Instant::now();
-            let quarantine = &self.stakes.batches.quarantine;
+            let quarantine = &self.services.batches.quarantine;
             polls.into_iter().partition(|poll| quarantine.holds(&self.key, &poll.name, now))
         };
         let names: Vec<&str> = polls.iter().map(|poll| poll.name.as_str()).collect();
@@ -124,13 +125,13 @@ impl Group {
             };
             match parts {
                 Some(part) => {
-                    self.stakes.metrics.batches_refused.with_label_values(&[&self.route.path]).inc();
+                    self.services.metrics.batches_refused.with_label_values(&[&self.route.path]).inc();
                     left.extend(part.of(polls, |poll| poll.is_known));
                 }
                 None => {
                     if let ([only], true, Ok(Answered::Doubtful(_)) | Err(_)) = (&polls[..], is_up, &answered)
                     {
-                        self.stakes.batches.quarantine.put(&self.key, &only.name, Instant::now());
+                        self.services.batches.quarantine.put(&self.key, &only.name, Instant::now());
                     }
                     reply(polls, answered);
                 }
@@ -164,8 +165,8 @@ impl Group {
         }
         let exchange = Exchange {
             carried_jar: AtomicBool::new(false),
-            claim: self.stakes.bodies.claim(),
-            stakes: self.stakes.clone(),
+            claim: self.services.bodies.claim(),
+            services: self.services.clone(),
             route: self.route.clone(),
             priority: priority(polls),
             resource: None,
@@ -173,8 +174,8 @@ impl Group {
             settled: None,
         };
         exchange.claim.admitted().await;
-        let turn = self.stakes.source(&self.route)?.turn(exchange.priority).await?;
-        self.stakes.metrics.batches.with_label_values(&[&self.route.path]).inc();
+        let turn = self.services.source(&self.route)?.turn(exchange.priority).await?;
+        self.services.metrics.batches.with_label_values(&[&self.route.path]).inc();
         let Exchanged { answer, conditional: asked, .. } = exchange.run(ask, turn).await?;
         let status = answer.status;
         if let [only] = polls {
@@ -208,7 +209,7 @@ impl Group {
 
     /// Notes how the upstream takes a name alone.
     fn note(&self, poll: &Poll, status: StatusCode) {
-        let quarantine = &self.stakes.batches.quarantine;
+        let quarantine = &self.services.batches.quarantine;
         match status.as_u16() {
             200..=399 => quarantine.release(&self.key, &poll.name),
             401 | 403 | 429 => {}
@@ -228,7 +229,7 @@ impl Group {
         let names: HashSet<String> = polls.iter().map(|poll| poll.name.clone()).collect();
         let (all, wanted) = (names.clone(), names.clone());
         let split = move || batch_split::items(body, &rules, &wanted);
-        let items = self.stakes.compute.run(bytes, split).await.map_err(|reason| self.failed(reason))?;
+        let items = self.services.compute.run(bytes, split).await.map_err(|reason| self.failed(reason))?;
         let validators = Validators::of(&answer.headers);
         let tag = (validators != Validators::default()).then(|| {
             let missing = names.into_iter().filter(|name| !items.contains_key(name)).collect();

@@ -41,15 +41,15 @@ pub(super) use token::Tokens;
 use token::{Grant, Token};
 
 use super::forwarded;
+use super::services::Services;
 use super::source::Source;
-use super::stakes::Stakes;
 use crate::config::{Auth, Route, Share};
 use crate::resource::{ResourceKey, matches_pattern};
 use crate::upstream::{Answer, Ask, BodyClaim, Failure, FetchError, Priority, Turn};
 
 /// One poll's way to its answer.
 pub(super) struct Exchange {
-    pub(super) stakes: Arc<Stakes>,
+    pub(super) services: Arc<Services>,
     pub(super) route: Arc<Route>,
     /// The poll's place in the budget, for the requests after the first one.
     pub(super) priority: Priority,
@@ -89,7 +89,7 @@ impl Exchange {
         let own = ask.path_and_query.clone();
         let mut validators = Vec::new();
         let mut ask = ask;
-        if self.stakes.says_forwarded() {
+        if self.services.says_forwarded() {
             forwarded::add_standard(&mut ask);
         }
         ask.headers.retain(|field| {
@@ -154,7 +154,7 @@ impl Exchange {
                 (None, None)
             }
             Some(Auth::ClientCredentials(_)) => {
-                let grant = self.stakes.tokens.grant(self.route.index);
+                let grant = self.services.tokens.grant(self.route.index);
                 let token = self.token(grant).await?;
                 ask.headers.push(token.field());
                 (grant, Some(token))
@@ -193,7 +193,7 @@ impl Exchange {
         mut turn: Option<Turn>,
     ) -> Result<Answer, FetchError> {
         let refused = |reason| self.failed(Failure::Refused { reason });
-        let Some(guest) = self.stakes.guests.guest(self.route.index) else {
+        let Some(guest) = self.services.guests.guest(self.route.index) else {
             return Err(refused("the password of poll.auth.digest is not known".to_owned()));
         };
         guest.freshen(false).await;
@@ -277,7 +277,7 @@ impl Exchange {
         if self.has_jar()
             && !ask.headers.iter().any(|(name, _)| *name == header::COOKIE)
             && let Some(cookies) =
-                self.stakes.jars.cookies(self.place(ask), SystemTime::now(), |name| self.keeps(name))
+                self.services.jars.cookies(self.place(ask), SystemTime::now(), |name| self.keeps(name))
         {
             ask.headers.push((header::COOKIE, cookies));
             self.carried_jar.store(true, Ordering::Relaxed);
@@ -287,8 +287,9 @@ impl Exchange {
     fn keep_cookies(&self, ask: &Ask, answer: &Answer) {
         if self.has_jar() {
             let keeps = |name: &str| self.keeps(name);
-            let forgotten = self.stakes.jars.keep(self.place(ask), &answer.headers, SystemTime::now(), keeps);
-            self.stakes.metrics.jars_forgotten.inc_by(forgotten as u64);
+            let forgotten =
+                self.services.jars.keep(self.place(ask), &answer.headers, SystemTime::now(), keeps);
+            self.services.metrics.jars_forgotten.inc_by(forgotten as u64);
         }
     }
 
@@ -338,7 +339,7 @@ impl Exchange {
     }
 
     fn source(&self) -> Result<&dyn Source, FetchError> {
-        self.stakes.source(&self.route)
+        self.services.source(&self.route)
     }
 
     fn failed(&self, failure: Failure) -> FetchError {

@@ -102,7 +102,7 @@ async fn leaving_and_coming_back_is_no_way_around_the_backoff() {
     // And the failures are counted on.
     drop(second);
     sleep(SECOND).await;
-    let remembered = stage.relay.stakes().take_failing(&key("/a")).expect("it still fails");
+    let remembered = stage.relay.services().take_failing(&key("/a")).expect("it still fails");
     assert_eq!(remembered.failing.failures, 2);
     stage.assert_empty();
 }

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::{Relay, Source, Stakes};
+use super::{Relay, Services, Source};
 use crate::config::Route;
 use crate::frame::State;
 use crate::hub::tests::route;
@@ -56,10 +56,10 @@ impl Stage {
         let source: Arc<dyn Source> = legacy.clone();
         let sources = HashMap::from([("legacy".to_owned(), source)]);
         let metrics = Metrics::new().expect("metrics register");
-        let stakes = Stakes::new(hub.clone(), &config, metrics, sources, seed);
+        let services = Services::new(hub.clone(), &config, metrics, sources, seed);
         Stage {
             hub,
-            relay: Relay::new(Arc::new(stakes), Handle::current()),
+            relay: Relay::new(Arc::new(services), Handle::current()),
             route: config.routes[0].clone(),
             shard,
             legacy,
@@ -80,7 +80,7 @@ impl Stage {
     }
 
     fn metrics(&self) -> &Metrics {
-        &self.relay.stakes().metrics
+        &self.relay.services().metrics
     }
 
     fn assert_empty(&self) {

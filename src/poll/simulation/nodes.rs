@@ -19,7 +19,7 @@ use crate::hub::tests::route;
 use crate::hub::tests::route::key;
 use crate::hub::{Attend, Attendance, Delivery, Hub, Resume, Subscription, Topic};
 use crate::metrics::Metrics;
-use crate::poll::{Relay, Source, Stakes};
+use crate::poll::{Relay, Services, Source};
 use crate::resource::Version;
 use crate::upstream::{Answer, Ask, Failure, FetchError};
 
@@ -135,9 +135,9 @@ impl Nodes {
             let source: Arc<dyn Source> = upstream.clone();
             let sources = HashMap::from([("legacy".to_owned(), source)]);
             let metrics = Metrics::new().expect("metrics register");
-            let stakes = Stakes::new(hub.clone(), &config, metrics, sources, seed + number as u64);
-            let stakes = stakes.with_backplane(engine.plane(number));
-            let relay = Relay::new(Arc::new(stakes), Handle::current());
+            let services = Services::new(hub.clone(), &config, metrics, sources, seed + number as u64);
+            let services = services.with_backplane(engine.plane(number));
+            let relay = Relay::new(Arc::new(services), Handle::current());
             Node { hub, relay, route: config.routes[0].clone(), shard }
         });
         Nodes { nodes: nodes.collect(), engine, upstream }
@@ -170,7 +170,7 @@ impl Nodes {
         for node in &self.nodes {
             assert!(node.hub.is_empty(), "topics are left");
             assert_eq!(node.hub.snapshot_bytes(), 0);
-            assert_eq!(node.relay.stakes().metrics.resources.get(), 0);
+            assert_eq!(node.relay.services().metrics.resources.get(), 0);
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::upstream;
 use crate::upstream::{BodyRoom, FetchError, Quotas};
 
 /// What all poll loops share.
-pub struct Stakes {
+pub struct Services {
     /// The topics that poll loops publish to.
     pub hub: Arc<Hub>,
     /// Gives contents their names (contract §2).
@@ -61,7 +61,7 @@ pub struct Stakes {
     backplane: Option<Arc<dyn Backplane>>,
 }
 
-impl Stakes {
+impl Services {
     pub(super) fn says_forwarded(&self) -> bool {
         self.says_forwarded.load(Ordering::Relaxed)
     }
@@ -73,14 +73,14 @@ impl Stakes {
         metrics: Metrics,
         sources: HashMap<String, Arc<dyn Source>>,
         seed: u64,
-    ) -> Stakes {
+    ) -> Services {
         let remembered = NonZeroUsize::new(config.limits.resources).unwrap_or(NonZeroUsize::MIN);
         hub.bound_snapshots(config.limits.snapshot_bytes);
         let largest = config.routes.iter().map(|route| route.poll.max_body).max().unwrap_or(0);
         let (held, waits) = (metrics.poll_body_bytes.clone(), metrics.poll_body_waits.clone());
         let bodies = BodyRoom::new(config.limits.poll_body_bytes, largest, held, waits);
         let secrets = Secrets::new(config, &metrics.secret_file_failures);
-        Stakes {
+        Services {
             hub,
             guests: Guests::new(config, &secrets),
             tokens: Tokens::new(config, &sources, &secrets),
@@ -110,8 +110,8 @@ impl Stakes {
 
     /// Polls together with other nodes.
     #[must_use]
-    pub fn with_backplane(self, backplane: Arc<dyn Backplane>) -> Stakes {
-        Stakes { backplane: Some(backplane), ..self }
+    pub fn with_backplane(self, backplane: Arc<dyn Backplane>) -> Services {
+        Services { backplane: Some(backplane), ..self }
     }
 
     /// The other nodes. Returns `None` if there are none.
