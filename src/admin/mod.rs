@@ -47,13 +47,13 @@ pub fn serve(context: Context, socket: Bound, mut stop: watch::Receiver<bool>) -
     let listener = Accepting::on(socket)?;
     let context = Arc::new(context);
     tokio::spawn(async move {
-        let seats = Arc::new(Semaphore::new(CONNECTIONS));
+        let permits = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
-            let Ok(seat) = seats.clone().acquire_owned().await else {
+            let Ok(permit) = permits.clone().acquire_owned().await else {
                 return;
             };
             let Ok(stream) = accepted else {
@@ -74,7 +74,7 @@ pub fn serve(context: Context, socket: Bound, mut stop: watch::Receiver<bool>) -
                 if let Err(error) = connection.await {
                     tracing::debug!("admin connection: {error}");
                 }
-                drop(seat);
+                drop(permit);
             });
         }
     });

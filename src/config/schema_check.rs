@@ -184,7 +184,7 @@ impl Walk<'_> {
         for (index, node) in nodes.iter().enumerate() {
             let place = place.index(index);
             self.findings.locate(&place, node.line);
-            // An item that does not fit leaves its seat empty: the others keep their numbers.
+            // An item that does not fit leaves its place empty: the others keep their numbers.
             items.push(self.value(node, schema, &place).unwrap_or(Value::Null));
         }
         items

@@ -140,16 +140,16 @@ fn crowd_limit(process_limits: Option<&str>) -> usize {
 }
 
 /// Counts a client as connected for as long as it lives, however it ends.
-struct Seat<'a>(&'a Tally);
+struct Counted<'a>(&'a Tally);
 
-impl<'a> Seat<'a> {
-    fn take(tally: &'a Tally) -> Seat<'a> {
+impl<'a> Counted<'a> {
+    fn take(tally: &'a Tally) -> Counted<'a> {
         tally.connected.fetch_add(1, Ordering::Relaxed);
-        Seat(tally)
+        Counted(tally)
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.connected.fetch_sub(1, Ordering::Relaxed);
     }
@@ -175,7 +175,7 @@ async fn attend(entrance: SocketAddr, path: &str, tally: &Tally) -> std::io::Res
     let mut stream = opening.await.map_err(|_| {
         std::io::Error::new(std::io::ErrorKind::TimedOut, format!("{entrance} gave no answer in 10 s"))
     })??;
-    let _seat = Seat::take(tally);
+    let _counted = Counted::take(tally);
     let mut marks = MarkCounter::default();
     loop {
         tally.bytes.fetch_add(buffer.len() as u64, Ordering::Relaxed);

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
-/// The seats that are taken.
+/// The counts that are taken.
 #[derive(Debug, Default)]
-pub(super) struct Seats {
+pub(super) struct ClientCounts {
     pub(super) all: AtomicUsize,
-    /// Seats by owner, for owners that have a limit.
+    /// ClientCounts by owner, for owners that have a limit.
     owners: DashMap<Owner, usize>,
 }
 
@@ -27,7 +27,7 @@ pub enum Owner {
     Subject(u64),
 }
 
-impl Seats {
+impl ClientCounts {
     pub(super) fn taken(&self) -> usize {
         self.all.load(Ordering::SeqCst)
     }
@@ -40,18 +40,18 @@ impl Seats {
     }
 }
 
-/// One place of a route or subject that a client takes beside its seat. It is free again when this is dropped.
+/// One place of a route or subject that a client takes beside its permit. It is free again when this is dropped.
 #[derive(Debug)]
 pub struct Claim {
-    seats: Arc<Seats>,
+    counts: Arc<ClientCounts>,
     owner: Owner,
 }
 
-impl Seats {
-    /// Takes a place of a route or subject that was not known when its client took its seat. Returns `None` if it has as
+impl ClientCounts {
+    /// Takes a place of a route or subject that was not known when its client took its permit. Returns `None` if it has as
     /// many clients as `limit`.
     pub(super) fn claim(self: &Arc<Self>, limit: usize, owner: Owner) -> Option<Claim> {
-        self.take_of(owner, limit).then(|| Claim { seats: self.clone(), owner })
+        self.take_of(owner, limit).then(|| Claim { counts: self.clone(), owner })
     }
 
     pub(super) fn leave(&self, owner: &Owner) {
@@ -64,7 +64,7 @@ impl Seats {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.seats.leave(&self.owner);
+        self.counts.leave(&self.owner);
     }
 }
 
@@ -74,19 +74,19 @@ mod tests {
 
     #[test]
     fn a_seat_counts_everywhere_until_it_is_free() {
-        let seats: Arc<Seats> = Arc::default();
+        let counts: Arc<ClientCounts> = Arc::default();
         let address = "1.2.3.4".parse().unwrap();
-        let take = || seats.take(3, Some((2, 7)), Some((1, address)), None);
+        let take = || counts.take(3, Some((2, 7)), Some((1, address)), None);
         let first = take().unwrap();
         assert!(take().is_none(), "the address has its one");
-        let second = seats.take(3, Some((2, 7)), None, Some((1, 9))).unwrap();
-        assert!(seats.take(3, None, None, Some((1, 9))).is_none(), "the subject has its one");
-        assert!(seats.take(3, Some((2, 7)), None, None).is_none(), "the route has its two");
-        let _third = seats.take(3, None, None, None).unwrap();
-        assert!(seats.take(3, None, None, None).is_none(), "all three are taken");
+        let second = counts.take(3, Some((2, 7)), None, Some((1, 9))).unwrap();
+        assert!(counts.take(3, None, None, Some((1, 9))).is_none(), "the subject has its one");
+        assert!(counts.take(3, Some((2, 7)), None, None).is_none(), "the route has its two");
+        let _third = counts.take(3, None, None, None).unwrap();
+        assert!(counts.take(3, None, None, None).is_none(), "all three are taken");
         drop((first, second));
-        assert_eq!(seats.taken(), 1);
-        assert!(seats.owners.is_empty(), "nothing is left behind");
+        assert_eq!(counts.taken(), 1);
+        assert!(counts.owners.is_empty(), "nothing is left behind");
         assert!(take().is_some());
     }
 }

@@ -41,7 +41,7 @@ impl Hold {
 #[derive(Debug, Default)]
 pub struct Pass {
     stay: Mutex<Stay>,
-    /// The routes and subjects that it counts for, and its places among them; `None` where its seat is the place.
+    /// The routes and subjects that it counts for, and its places among them; `None` where its permit is the place.
     owners: Mutex<Vec<(Owner, Option<Claim>)>>,
 }
 
@@ -84,8 +84,8 @@ impl Pass {
         is_free
     }
 
-    /// Notes that the client's seat counts for this route or subject already.
-    pub fn is_seated_for(&self, owner: Owner) {
+    /// Notes that the client's permit counts for this route or subject already.
+    pub fn is_counted_for(&self, owner: Owner) {
         self.owners.lock().push((owner, None));
     }
 

@@ -10,9 +10,9 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
 use super::access_log::Record;
+use super::client_permit::ClientPermit;
 use super::member_id::MemberId;
 use super::messages::Messages;
-use super::seat::Seat;
 use super::wire::Taken;
 use crate::hub::{Bell, Subscription, Topic};
 use crate::transport::Transport;
@@ -32,7 +32,7 @@ pub struct Arrival {
     /// What the access log says at the end.
     pub record: Record,
     /// A place among the clients; ordinary polls need none.
-    pub seat: Option<Seat>,
+    pub permit: Option<ClientPermit>,
     /// Where the client's messages go (`websocket.send`).
     pub messages: Option<Messages>,
 }
@@ -84,7 +84,7 @@ impl Inbox {
     }
 
     /// Queues a command. The senders bound the queue: there is at most one `Look` for a topic, one `Woken` for a stream
-    /// and readiness, one `Add` for a seat.
+    /// and readiness, one `Add` for a permit.
     pub(super) fn send(&self, command: Command) {
         let mut commands = self.commands.lock();
         commands.push(command);

@@ -10,9 +10,9 @@ use bytes::{Buf, Bytes};
 
 use super::access_log::Record;
 use super::bundle::Bundle;
+use super::client_permit::ClientPermit;
 use super::grant::Pass;
 use super::messages::Messages;
-use super::seat::Seat;
 use super::timers::Tick;
 use super::wire::Wire;
 use crate::hub::{Subscription, View};
@@ -68,7 +68,7 @@ pub(super) struct Member {
     pub(super) messages: Option<Messages>,
     /// Whether it got its answer, and may ask again.
     pub(super) idle: bool,
-    seat: Option<Seat>,
+    permit: Option<ClientPermit>,
 }
 
 /// How a write went.
@@ -86,7 +86,7 @@ pub(super) struct Party {
     pub(super) subscription: Option<Subscription>,
     pub(super) bundle: Option<Box<Bundle>>,
     pub(super) record: Record,
-    pub(super) seat: Option<Seat>,
+    pub(super) permit: Option<ClientPermit>,
     pub(super) messages: Option<Messages>,
 }
 
@@ -110,7 +110,7 @@ impl Member {
 
     /// `serial`, `tally`: see the fields.
     pub(super) fn new(wire: Wire, party: Party, serial: u32, tally: u32) -> Member {
-        let Party { transport, subscription, bundle, record, seat, messages } = party;
+        let Party { transport, subscription, bundle, record, permit, messages } = party;
         Member {
             wire,
             transport,
@@ -128,13 +128,13 @@ impl Member {
             record,
             messages,
             idle: false,
-            seat,
+            permit,
         }
     }
 
     /// Returns what the client stays by.
     pub(super) fn pass(&self) -> Option<&Arc<Pass>> {
-        self.seat.as_ref()?.pass()
+        self.permit.as_ref()?.pass()
     }
 
     /// Whether it is ready for the next delivery.

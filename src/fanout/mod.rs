@@ -7,6 +7,7 @@
 mod access_log;
 mod bundle;
 mod client_limit;
+mod client_permit;
 mod grant;
 mod http2_stream;
 mod http2_stream_many;
@@ -15,7 +16,6 @@ mod member;
 mod member_id;
 mod messages;
 mod rules;
-mod seat;
 mod shard;
 mod timers;
 mod wire;
@@ -30,6 +30,7 @@ use tokio::sync::watch;
 
 pub use access_log::Record;
 pub use client_limit::{Claim, Owner};
+pub use client_permit::ClientPermit;
 pub use grant::{Hold, Pass};
 pub use http2_stream::{Drain, Ending, Staying, Stream, StreamEnd, draining, drive};
 pub use http2_stream_many::{ManyStream, drive_many};
@@ -37,12 +38,11 @@ pub use inbox::{Arrival, Following};
 pub use member_id::MemberId;
 pub use messages::{Message, MessagePlace, MessageQueue, Messages, messages};
 pub use rules::Rules;
-pub use seat::Seat;
 pub use wire::{Home, Returned, Taken, bound_kernel_buffers};
 
 use crate::hub::{Bell, Subscription};
 use crate::metrics::Metrics;
-use client_limit::Seats;
+use client_limit::ClientCounts;
 use inbox::{Command, Inbox};
 use shard::Shard;
 
@@ -51,7 +51,7 @@ pub struct Fanout {
     inboxes: Vec<Arc<Inbox>>,
     threads: parking_lot::Mutex<Vec<JoinHandle<()>>>,
     next: AtomicUsize,
-    seats: Arc<Seats>,
+    counts: Arc<ClientCounts>,
     /// Counts the calls of `expel`.
     expulsions: watch::Sender<u64>,
 }
@@ -71,7 +71,7 @@ impl Fanout {
             inboxes,
             threads: parking_lot::Mutex::new(threads),
             next: AtomicUsize::new(0),
-            seats: Arc::default(),
+            counts: Arc::default(),
             expulsions: watch::Sender::new(0),
         })
     }
@@ -91,28 +91,28 @@ impl Fanout {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// A seat for one more client if every limit has room: `clients` in all, `of_route` on the route, and those of its
+    /// A permit for one more client if every limit has room: `clients` in all, `of_route` on the route, and those of its
     /// address and its subject. The client holds it until it ends.
-    pub fn seat(
+    pub fn permit(
         &self,
         clients: usize,
         route: usize,
         of_route: Option<usize>,
         of_address: Option<(usize, std::net::IpAddr)>,
         of_subject: Option<(usize, u64)>,
-    ) -> Option<Seat> {
-        self.seats.take(clients, of_route.map(|limit| (limit, route)), of_address, of_subject)
+    ) -> Option<ClientPermit> {
+        self.counts.take(clients, of_route.map(|limit| (limit, route)), of_address, of_subject)
     }
 
     /// Takes one of the places of a route or subject for a client that was not known to count for it when it connected.
     /// Returns `None` if it has as many clients as it may.
     pub fn claim(&self, limit: usize, owner: Owner) -> Option<Claim> {
-        self.seats.claim(limit, owner)
+        self.counts.claim(limit, owner)
     }
 
     /// Returns the number of clients, in shards and in tasks.
     pub fn clients(&self) -> usize {
-        self.seats.taken()
+        self.counts.taken()
     }
 
     /// Hands a connection to the shard that its subscription was made for.

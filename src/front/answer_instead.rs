@@ -38,8 +38,8 @@ pub(super) async fn answer_instead(
 fn close_not_found(front: &Front, connection: Connection<'_>, ctx: &mut Context) -> Decision {
     let Some(mut request) = again(front, connection, ctx) else { return Decision::Abandon };
     let route = request.route.clone();
-    match client_limit::seat(&front.shared, request.ctx, Some(&route), true) {
-        Ok(seat) => request.closed(code::NOT_FOUND, "the upstream has nothing here", seat),
+    match client_limit::permit(&front.shared, request.ctx, Some(&route), true) {
+        Ok(permit) => request.closed(code::NOT_FOUND, "the upstream has nothing here", permit),
         Err(reason) => Decision::refuse_for_now(Some(route), false, reason),
     }
 }

@@ -246,8 +246,8 @@ impl CoveredRequest<'_> {
             && transport_choice::is_websocket(&self.headers)
             && self.route.transports.websocket
         {
-            return match client_limit::seat(&self.front.shared, self.ctx, Some(&self.route), true) {
-                Ok(seat) => self.closed(code, text, seat),
+            return match client_limit::permit(&self.front.shared, self.ctx, Some(&self.route), true) {
+                Ok(permit) => self.closed(code, text, permit),
                 Err(full) => Decision::refuse_for_now(Some(self.route.clone()), false, full),
             };
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::config::Route;
-use crate::fanout::{Following, Messages, Seat};
+use crate::fanout::{ClientPermit, Following, Messages};
 use crate::metrics::Bypass;
 use crate::transport::{Expulsion, Transport};
 
@@ -84,7 +84,7 @@ pub(in crate::front) struct Departure {
     pub(in crate::front) greeting: Bytes,
     pub(in crate::front) transport: Transport,
     pub(in crate::front) following: Following,
-    pub(in crate::front) seat: Option<Seat>,
+    pub(in crate::front) permit: Option<ClientPermit>,
     pub(in crate::front) messages: Option<Messages>,
     /// The status of a whole answer that the greeting is: the request counts as that.
     pub(in crate::front) answered: Option<StatusCode>,
@@ -96,7 +96,7 @@ pub(in crate::front) struct Boarding {
     pub(in crate::front) opening: Bytes,
     pub(in crate::front) transport: Transport,
     pub(in crate::front) following: Following,
-    pub(in crate::front) seat: Seat,
+    pub(in crate::front) permit: ClientPermit,
 }
 
 impl Decision {

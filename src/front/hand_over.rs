@@ -26,7 +26,7 @@ pub(super) async fn depart(
     ctx: &mut Context,
     departure: Departure,
 ) -> Result<()> {
-    let Departure { shard, greeting, transport, following, seat, messages, answered } = departure;
+    let Departure { shard, greeting, transport, following, permit, messages, answered } = departure;
     let shared = front.shared.clone();
     match answered {
         // This request is an answer like others; the connection has no line of its own.
@@ -62,7 +62,7 @@ pub(super) async fn depart(
         tracing::debug!("the kernel's buffers of a stream could not be bounded: {error}");
     }
     let record = Record::new(ctx.client);
-    let arrival = Arrival { taken, read, greeting, transport, following, record, seat, messages };
+    let arrival = Arrival { taken, read, greeting, transport, following, record, permit, messages };
     shared.fanout.add(shard, arrival);
     Ok(())
 }
@@ -74,7 +74,7 @@ pub(super) async fn board(
     ctx: &mut Context,
     boarding: Boarding,
 ) -> Result<()> {
-    let Boarding { headers, opening, transport, following, seat } = boarding;
+    let Boarding { headers, opening, transport, following, permit } = boarding;
     let shared = front.shared.clone();
     let head = respond::head(StatusCode::OK, &headers)?;
     session.write_response_header(Box::new(head), false).await?;
@@ -83,7 +83,7 @@ pub(super) async fn board(
     let record = Record::new(ctx.client);
     let (metrics, ending) = (shared.metrics.clone(), shared.ending.clone());
     let (stall_timeout, logs) = (shared.config.limits.stall_timeout, shared.config.log.access);
-    let stay = staying(&shared, &seat);
+    let stay = staying(&shared, &permit);
     http2::board(session, |session| async move {
         match following {
             Following::One(subscription) => {
@@ -107,7 +107,7 @@ pub(super) async fn board(
             }
             Following::Nothing | Following::OnDemand => {}
         }
-        drop(seat);
+        drop(permit);
     })
     .await
 }

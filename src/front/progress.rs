@@ -1,5 +1,5 @@
 //! Requests in progress (contract §12, `limits.requests`): until the head of their answer is sent and their body is
-//! read. Clients that follow have a seat instead, and downloads that flow hold little.
+//! read. Clients that follow have a permit instead, and downloads that flow hold little.
 //!
 //! Must not know: what a request asks for.
 

@@ -17,7 +17,7 @@ use crate::transport::{End, Output, Step, Transport};
 
 impl Shard {
     pub(super) fn add(&mut self, arrival: Arrival) {
-        let Arrival { taken, read, greeting, transport, following, record, seat, messages } = arrival;
+        let Arrival { taken, read, greeting, transport, following, record, permit, messages } = arrival;
         self.next_serial = self.next_serial.wrapping_add(1);
         let slot = self.members.vacant_key();
         let id = MemberId { slot: slot as u32, serial: self.next_serial };
@@ -42,7 +42,7 @@ impl Shard {
         let wire = Wire::new(taken, &mut self.homes, || {
             Waker::from(Arc::new(SlotWaker { inbox: inbox.clone(), member: id }))
         });
-        let party = Party { transport, subscription, bundle, record, seat, messages };
+        let party = Party { transport, subscription, bundle, record, permit, messages };
         let member = Member::new(wire, party, id.serial, tally);
         let slot = self.members.insert(member);
         self.tallies[tally as usize].metrics.subscribers.inc();

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use crate::config::Route;
-use crate::fanout::{Seat, Staying};
+use crate::fanout::{ClientPermit, Staying};
 use crate::front::context::Context;
 use crate::front::request::client_address::household;
 use crate::front::services::Shared;
@@ -15,28 +15,28 @@ use crate::front::services::Shared;
 ///
 /// # Errors
 /// There is none for now: the limit that bites.
-pub(in crate::front) fn seat(
+pub(in crate::front) fn permit(
     shared: &Shared,
     ctx: &mut Context,
     route: Option<&Route>,
     is_new: bool,
-) -> Result<Seat, &'static str> {
+) -> Result<ClientPermit, &'static str> {
     let limits = &shared.config.limits;
     let address = limits.clients_per_address.zip(ctx.client.map(household));
     let subject = limits.clients_per_subject.zip(ctx.subject);
     let (index, of_route) = route.map_or((usize::MAX, None), |route| (route.index, route.max_clients));
-    let seat = shared.fanout.seat(limits.clients, index, of_route, address, subject).ok_or("clients")?;
-    // Last, so that a client without a seat uses up no turn.
+    let permit = shared.fanout.permit(limits.clients, index, of_route, address, subject).ok_or("clients")?;
+    // Last, so that a client without a permit uses up no turn.
     if is_new && shared.turnstile.as_ref().is_some_and(|turnstile| !turnstile.lets_in(Instant::now())) {
         return Err("accept-rate");
     }
     ctx.let_in |= is_new;
     // From now on it counts as a client.
     ctx.in_progress = None;
-    Ok(seat)
+    Ok(permit)
 }
 
-/// What the client of a seat stays by, for one that lives in a task.
-pub(in crate::front) fn staying(shared: &Shared, seat: &Seat) -> Staying {
-    Staying { pass: seat.pass().cloned(), expulsions: shared.fanout.expulsions() }
+/// What the client of a permit stays by, for one that lives in a task.
+pub(in crate::front) fn staying(shared: &Shared, permit: &ClientPermit) -> Staying {
+    Staying { pass: permit.pass().cloned(), expulsions: shared.fanout.expulsions() }
 }

@@ -14,7 +14,7 @@ use tokio::time::sleep_until;
 use super::holds::{ClientId, Place};
 use crate::fanout::{Staying, draining};
 use crate::frame::{Coding, Format};
-use crate::front::access::client_limit::{seat, staying};
+use crate::front::access::client_limit::{permit, staying};
 use crate::front::covered_request::CoveredRequest;
 use crate::front::decision::Decision;
 use crate::front::request::transport_choice::has_token;
@@ -64,14 +64,14 @@ impl CoveredRequest<'_> {
             return GO_ON;
         };
         let shared = self.front.shared.clone();
-        let Ok(mut seat) = seat(&self.front.shared, self.ctx, Some(&self.route), false) else {
+        let Ok(mut permit) = permit(&self.front.shared, self.ctx, Some(&self.route), false) else {
             return GO_ON;
         };
         if let Some(identity) = &self.ctx.identity {
-            seat = seat.with_pass(shared.subjects.pass(identity));
+            permit = permit.with_pass(shared.subjects.pass(identity));
         }
         if let Some(hold) = hold {
-            seat = seat.held_by(hold);
+            permit = permit.held_by(hold);
         }
         let Ok(attendance) = self.attend(key, Attend::Follow) else {
             return GO_ON;
@@ -83,7 +83,7 @@ impl CoveredRequest<'_> {
         };
         let subscription =
             Subscription::new(attendance, None, Format::Body(Coding::Plain), Resume::From(version));
-        let end = self.wait(subscription, staying(&shared, &seat), &place).await;
+        let end = self.wait(subscription, staying(&shared, &permit), &place).await;
         shared.metrics.slow_304.with_label_values(&[&self.route.path, end.label()]).inc();
         match end {
             End::Abandoned => {

@@ -71,7 +71,7 @@ impl CoveredRequest<'_> {
             greeting: greeting.freeze(),
             transport: Transport::Plain(Box::new(plain)),
             following: Following::OnDemand,
-            seat: None,
+            permit: None,
             messages: None,
             answered: Some(status),
         })

@@ -22,7 +22,7 @@ pub(in crate::front) enum Body {
     Refused(Decision),
 }
 
-/// Reads the body of a request. The client has its seat by then: what waits here is counted.
+/// Reads the body of a request. The client has its permit by then: what waits here is counted.
 pub(in crate::front) async fn read(
     connection: &mut Connection<'_>,
     ctx: &Context,

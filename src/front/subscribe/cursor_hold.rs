@@ -13,7 +13,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::time::sleep_until;
 
 use super::cursor_wait::{CursorHold, Ended};
-use crate::fanout::{Seat, draining};
+use crate::fanout::{ClientPermit, draining};
 use crate::front::access::client_limit::staying;
 use crate::front::connection::Connection;
 use crate::front::context::Context;
@@ -39,7 +39,7 @@ impl CoveredRequest<'_> {
         attendance: Attendance,
         view: &View,
         asked: Duration,
-        seat: Seat,
+        permit: ClientPermit,
     ) -> Decision {
         let newest = view.frame.as_ref().and_then(|frame| frame.batch.as_ref()).map(|batch| batch.until());
         if let Some(after) = newest
@@ -52,8 +52,8 @@ impl CoveredRequest<'_> {
                 after,
                 wait,
                 deadline: Instant::now() + transport::hold(wait, fastrand::f64()),
-                stay: staying(&self.front.shared, &seat),
-                _seat: seat,
+                stay: staying(&self.front.shared, &permit),
+                _permit: permit,
                 unchanged: None,
                 ended: None,
             }));

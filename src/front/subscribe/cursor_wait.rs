@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pingora::http::ResponseHeader;
 
-use crate::fanout::{Seat, Staying};
+use crate::fanout::{ClientPermit, Staying};
 use crate::hub::Attendance;
 use crate::transport::{End, Expulsion};
 
@@ -19,7 +19,7 @@ pub(in crate::front) struct CursorHold {
     pub(super) wait: Duration,
     pub(super) deadline: Instant,
     pub(super) stay: Staying,
-    pub(super) _seat: Seat,
+    pub(super) _permit: ClientPermit,
     /// The API's 304, once it came.
     pub(super) unchanged: Option<Box<ResponseHeader>>,
     /// How the wait ended, if no new item came.

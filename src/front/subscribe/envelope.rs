@@ -19,10 +19,10 @@ use super::envelope_subscribe::{Asked, Followed};
 use super::websocket_handshake::{self, PROTOCOL};
 use super::websocket_send::Courier;
 use crate::config::Route;
-use crate::fanout::{Following, MemberId, MessagePlace, MessageQueue, Owner, Seat, messages};
+use crate::fanout::{ClientPermit, Following, MemberId, MessagePlace, MessageQueue, Owner, messages};
 use crate::frame::{Format, PatchKind};
 use crate::front::access::admit::Visitor;
-use crate::front::access::client_limit::seat;
+use crate::front::access::client_limit::permit;
 use crate::front::application::Front;
 use crate::front::connection::Connection;
 use crate::front::context::Context;
@@ -39,7 +39,7 @@ const AUTH_SPACING: Duration = Duration::from_secs(1);
 
 impl CoveredRequest<'_> {
     /// The envelope protocol on a covered URL: that resource is followed at once.
-    pub(super) fn envelope(&mut self, attendance: Attendance, view: &View, seat: Seat) -> Decision {
+    pub(super) fn envelope(&mut self, attendance: Attendance, view: &View, permit: ClientPermit) -> Decision {
         let greeting = match websocket_handshake::greeting(self.connection.head(), None) {
             ControlFlow::Continue(greeting) => greeting,
             ControlFlow::Break(decision) => return decision,
@@ -47,9 +47,9 @@ impl CoveredRequest<'_> {
         let target = self.connection.head().uri.path_and_query().map(|target| target.as_str());
         let name: Arc<str> = target.unwrap_or_default().into();
         let shard = self.front.shared.fanout.choose();
-        let pass = seat.pass().cloned().unwrap_or_default();
-        pass.is_seated_for(Owner::Route(self.route.index));
-        self.ctx.subject.into_iter().for_each(|subject| pass.is_seated_for(Owner::Subject(subject)));
+        let pass = permit.pass().cloned().unwrap_or_default();
+        pass.is_counted_for(Owner::Route(self.route.index));
+        self.ctx.subject.into_iter().for_each(|subject| pass.is_counted_for(Owner::Subject(subject)));
         let visitor = Visitor { pass, ..Visitor::of(self.front, &self.connection, self.ctx) };
         let desk = Desk::new(visitor, shard);
         let topic = attendance.topic().clone();
@@ -62,7 +62,7 @@ impl CoveredRequest<'_> {
         let resume = if self.route.feed.is_some() { self.resume() } else { Resume::Start };
         let subscription = self.subscribe(attendance, Some(shard), Format::Envelope(None), resume, view);
         let following = vec![(name, 0, subscription)];
-        desk.open(greeting, following, seat)
+        desk.open(greeting, following, permit)
     }
 }
 
@@ -78,8 +78,8 @@ pub(in crate::front) fn serve(front: &Front, connection: &Connection<'_>, ctx: &
         return Refusal::of(StatusCode::UPGRADE_REQUIRED, detail).with(more).decision();
     }
     let visitor = Visitor::of(front, connection, ctx);
-    let seat = match seat(&front.shared, ctx, None, true) {
-        Ok(seat) => seat,
+    let permit = match permit(&front.shared, ctx, None, true) {
+        Ok(permit) => permit,
         Err(reason) => return Decision::refuse_for_now(None, false, reason),
     };
     let greeting = match websocket_handshake::greeting(request, None) {
@@ -87,7 +87,7 @@ pub(in crate::front) fn serve(front: &Front, connection: &Connection<'_>, ctx: &
         ControlFlow::Break(decision) => return decision,
     };
     let shard = front.shared.fanout.choose();
-    Desk::new(visitor, shard).open(greeting, Vec::new(), seat)
+    Desk::new(visitor, shard).open(greeting, Vec::new(), permit)
 }
 
 /// One client's side of the protocol.
@@ -122,7 +122,12 @@ impl Desk {
     }
 
     /// Has the connection handed to its shard, and listens to it until it ends.
-    fn open(self, greeting: Bytes, following: Vec<(Arc<str>, usize, Subscription)>, seat: Seat) -> Decision {
+    fn open(
+        self,
+        greeting: Bytes,
+        following: Vec<(Arc<str>, usize, Subscription)>,
+        permit: ClientPermit,
+    ) -> Decision {
         let rules = crate::config::Websocket::default();
         let envelope = Envelope::new(rules.ping, rules.pong, rules.max_message, Instant::now())
             .of_frames(rules.frame_rate, rules.max_fragments);
@@ -132,7 +137,7 @@ impl Desk {
             greeting,
             transport: Transport::Envelope(Box::new(envelope)),
             following: Following::Many(following),
-            seat: Some(seat.with_pass(self.visitor.pass.clone())),
+            permit: Some(permit.with_pass(self.visitor.pass.clone())),
             messages: Some(messages),
             answered: None,
         };

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version as HttpVersion, header};
 
 use super::long_poll_http2;
-use crate::fanout::Seat;
+use crate::fanout::ClientPermit;
 use crate::frame::{Coding, Format};
 use crate::front::access::client_limit::staying;
 use crate::front::answer::repeats;
@@ -31,7 +31,7 @@ impl CoveredRequest<'_> {
         view: &View,
         is_confirmed: bool,
         asked: Duration,
-        seat: Seat,
+        permit: ClientPermit,
     ) -> Decision {
         self.is_patient = true;
         if self.route.feed.is_some()
@@ -39,11 +39,11 @@ impl CoveredRequest<'_> {
         {
             let wait = asked.min(self.route.max_wait);
             return self
-                .hold(attendance, view, wait, Have::Items, Format::Body(Coding::Plain), resume, seat)
+                .hold(attendance, view, wait, Have::Items, Format::Body(Coding::Plain), resume, permit)
                 .await;
         }
         if self.has_cursor() {
-            return self.hold_by_cursor(attendance, view, asked, seat);
+            return self.hold_by_cursor(attendance, view, asked, permit);
         }
         let (Some(have), Some(frame)) = (self.has(view), &view.frame) else {
             return self.answer(key, view, is_confirmed).await;
@@ -62,7 +62,7 @@ impl CoveredRequest<'_> {
             Some(_) => Format::BodyDelta,
             None => Format::Body(content_coding::coding(&self.route, key, &self.headers)),
         };
-        self.hold(attendance, view, wait, Have::Version(have), format, Resume::From(have), seat).await
+        self.hold(attendance, view, wait, Have::Version(have), format, Resume::From(have), permit).await
     }
 
     /// Waits: in a shard, or on HTTP/2 in this request's task.
@@ -75,7 +75,7 @@ impl CoveredRequest<'_> {
         have: Have,
         format: Format,
         resume: Resume,
-        seat: Seat,
+        permit: ClientPermit,
     ) -> Decision {
         let deadline = Instant::now() + transport::hold(wait, fastrand::f64());
         let applied = format!("wait={}", wait.as_secs());
@@ -109,12 +109,12 @@ impl CoveredRequest<'_> {
         });
         if is_http2 {
             let subscription = self.subscribe(attendance, None, format, resume, view);
-            let stay = staying(&self.front.shared, &seat);
+            let stay = staying(&self.front.shared, &permit);
             return long_poll_http2::hold(self, subscription, stay, &held, &applied).await;
         }
         let shard = self.front.shared.fanout.choose();
         let subscription = self.subscribe(attendance, Some(shard), format, resume, view);
-        self.hand_over(shard, Bytes::new(), Transport::LongPoll(held), Some(subscription), seat)
+        self.hand_over(shard, Bytes::new(), Transport::LongPoll(held), Some(subscription), permit)
     }
 
     /// The version that a long-poll says it has; of several the current one.

@@ -30,7 +30,7 @@ use super::covered_request::CoveredRequest;
 use super::decision::{Decision, Departure};
 use super::request::cors;
 use super::request::transport_choice::Form;
-use crate::fanout::{Following, Seat};
+use crate::fanout::{ClientPermit, Following};
 use crate::frame::Format;
 use crate::hub::{Attendance, ExceptionKind, Resume, Subscription, View};
 use crate::metrics::Bypass;
@@ -46,15 +46,15 @@ impl CoveredRequest<'_> {
                 return self.of_another_origin();
             }
         }
-        let seat = match self.seat(form) {
-            Ok(seat) => seat,
+        let permit = match self.permit(form) {
+            Ok(permit) => permit,
             Err(reason) => {
                 return Decision::refuse_for_now(Some(self.route.clone()), form == Form::Sse, reason);
             }
         };
-        let seat = match &self.ctx.identity {
-            Some(identity) => seat.with_pass(self.front.shared.subjects.pass(identity)),
-            None => seat,
+        let permit = match &self.ctx.identity {
+            Some(identity) => permit.with_pass(self.front.shared.subjects.pass(identity)),
+            None => permit,
         };
         let (client, asker) = (self.client(), self.asker());
         let mut writes = self.writes;
@@ -70,28 +70,28 @@ impl CoveredRequest<'_> {
         let followable = follow.begin(&mut writes).await;
         self.writes = writes;
         match followable {
-            Ok(followable) => self.followed(followable, form, seat).await,
-            Err(reason) => self.not_followed(&reason, form, seat),
+            Ok(followable) => self.followed(followable, form, permit).await,
+            Err(reason) => self.not_followed(&reason, form, permit),
         }
     }
 
     /// Decides about a resource that the client may follow.
-    async fn followed(&mut self, followable: Followable, form: Form, seat: Seat) -> Decision {
+    async fn followed(&mut self, followable: Followable, form: Form, permit: ClientPermit) -> Decision {
         let Followable { key, attendance, view, is_confirmed, hold } = followable;
-        let seat = match hold {
-            Some(hold) => seat.held_by(hold),
-            None => seat,
+        let permit = match hold {
+            Some(hold) => permit.held_by(hold),
+            None => permit,
         };
         match form {
-            Form::Sse => self.sse(attendance, &view, is_confirmed, seat),
-            Form::WebSocket => self.websocket(attendance, &view, seat),
-            Form::LongPoll(wait) => self.long_poll(&key, attendance, &view, is_confirmed, wait, seat).await,
+            Form::Sse => self.sse(attendance, &view, is_confirmed, permit),
+            Form::WebSocket => self.websocket(attendance, &view, permit),
+            Form::LongPoll(wait) => self.long_poll(&key, attendance, &view, is_confirmed, wait, permit).await,
             Form::Poll | Form::PassThrough | Form::NotAcceptable => Decision::PassThrough(Bypass::Transport),
         }
     }
 
     /// Decides about a resource that the client may not follow.
-    fn not_followed(&mut self, reason: &Reason, form: Form, seat: Seat) -> Decision {
+    fn not_followed(&mut self, reason: &Reason, form: Form, permit: ClientPermit) -> Decision {
         match (reason, form) {
             (Reason::EverNewVary, _) => Decision::PassThrough(reason.bypass()),
             // A limit that was counted when it bit.
@@ -106,12 +106,12 @@ impl CoveredRequest<'_> {
             (Reason::Exception(kind, _), Form::LongPoll(_)) if *kind != ExceptionKind::NotShareable => {
                 Decision::PassThrough(reason.bypass())
             }
-            _ => self.told_with(reason, form, seat),
+            _ => self.told_with(reason, form, permit),
         }
     }
 
-    /// Tells a client that has its seat that it may not follow.
-    fn told_with(&mut self, reason: &Reason, form: Form, seat: Seat) -> Decision {
+    /// Tells a client that has its permit that it may not follow.
+    fn told_with(&mut self, reason: &Reason, form: Form, permit: ClientPermit) -> Decision {
         let told = reason.told(&self.route);
         if let Some(label) = told.counted {
             self.front.shared.metrics.refusals.with_label_values(&[label]).inc();
@@ -124,19 +124,19 @@ impl CoveredRequest<'_> {
             return Decision::answer(status, headers, Bytes::new());
         }
         match (form, told.close) {
-            (Form::WebSocket, Some((code, text))) => self.closed(code, text, seat),
+            (Form::WebSocket, Some((code, text))) => self.closed(code, text, permit),
             _ => Decision::refuse(told.status, told.detail),
         }
     }
 
-    fn seat(&mut self, form: Form) -> Result<Seat, &'static str> {
+    fn permit(&mut self, form: Form) -> Result<ClientPermit, &'static str> {
         // A long-poll comes back with every change: only the first one of a connection is a newcomer.
         let is_new = match form {
             Form::LongPoll(_) if self.connection.is_http2() => self.connection.is_new_http2(),
             Form::LongPoll(_) => !self.ctx.let_in,
             _ => true,
         };
-        client_limit::seat(&self.front.shared, self.ctx, Some(&self.route), is_new)
+        client_limit::permit(&self.front.shared, self.ctx, Some(&self.route), is_new)
     }
 
     pub(super) fn subscribe(
@@ -170,15 +170,15 @@ impl CoveredRequest<'_> {
         greeting: Bytes,
         transport: Transport,
         subscription: Option<Subscription>,
-        seat: Seat,
+        permit: ClientPermit,
     ) -> Decision {
         let messages = match (&transport, &self.route.websocket.send, &subscription) {
             (Transport::WebSocket(_), Some(_), Some(_)) => self.outbox(shard),
             _ => None,
         };
         let following = subscription.map_or(Following::Nothing, Following::One);
-        let seat = Some(seat);
-        let departure = Departure { shard, greeting, transport, following, seat, messages, answered: None };
+        let permit = Some(permit);
+        let departure = Departure { shard, greeting, transport, following, permit, messages, answered: None };
         Decision::HandOver(Box::new(departure))
     }
 }

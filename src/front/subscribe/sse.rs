@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
 
 use crate::config::Route;
-use crate::fanout::{Following, Seat};
+use crate::fanout::{ClientPermit, Following};
 use crate::frame::{Coding, Format};
 use crate::front::covered_request::CoveredRequest;
 use crate::front::decision::{Boarding, Decision};
@@ -29,7 +29,7 @@ impl CoveredRequest<'_> {
         attendance: Attendance,
         view: &View,
         is_confirmed: bool,
-        seat: Seat,
+        permit: ClientPermit,
     ) -> Decision {
         if let Some(relayed) = freshness::refusal(view) {
             return self.relay_to_push(relayed).unwrap_or(Decision::PassThrough(Bypass::NotShareable));
@@ -70,7 +70,7 @@ impl CoveredRequest<'_> {
             let subscription = self.subscribe(attendance, None, format, resume, view);
             let (opening, transport) = (sse.opening(), Transport::Sse(sse));
             let following = Following::One(subscription);
-            return Decision::Board(Box::new(Boarding { headers, opening, transport, following, seat }));
+            return Decision::Board(Box::new(Boarding { headers, opening, transport, following, permit }));
         }
         say_framing(&mut headers, framing);
         let http10 = framing == Framing::Bare;
@@ -78,7 +78,7 @@ impl CoveredRequest<'_> {
         greeting.extend_from_slice(&sse.opening());
         let shard = self.front.shared.fanout.choose();
         let subscription = self.subscribe(attendance, Some(shard), format, resume, view);
-        self.hand_over(shard, greeting.freeze(), Transport::Sse(sse), Some(subscription), seat)
+        self.hand_over(shard, greeting.freeze(), Transport::Sse(sse), Some(subscription), permit)
     }
 
     /// Where a client comes from: what it names, and on a feed the parameter of the upstream's own cursor.

@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 
 use super::sse::{heartbeat, retry, say_framing};
 use crate::config::{Route, Switches};
-use crate::fanout::{Following, Seat};
+use crate::fanout::{ClientPermit, Following};
 use crate::frame::Format;
 use crate::front::access::admit::{Admitted, Refused, Visitor, Way};
-use crate::front::access::client_limit::seat;
+use crate::front::access::client_limit::permit;
 use crate::front::application::Front;
 use crate::front::connection::Connection;
 use crate::front::context::Context;
@@ -51,8 +51,8 @@ pub(in crate::front) async fn serve(
         ctx.answer = "preflight";
         return Ok(cors::preflight_of_any(&connection.head().headers, &front.shared.config));
     }
-    let seat = match seat(&front.shared, ctx, None, true) {
-        Ok(seat) => seat,
+    let permit = match permit(&front.shared, ctx, None, true) {
+        Ok(permit) => permit,
         Err(reason) => {
             let route = route_of_first(front, connection.head());
             return Ok(Decision::refuse_for_now(route, true, reason));
@@ -68,7 +68,7 @@ pub(in crate::front) async fn serve(
         return Ok(Decision::refuse(StatusCode::BAD_REQUEST, detail));
     }
     let visitor = Visitor::of(front, &connection, ctx);
-    let seat = seat.with_pass(visitor.pass.clone());
+    let permit = permit.with_pass(visitor.pass.clone());
     let admitted = admit_all(visitor, &resources).await;
     let route = admitted.iter().find_map(|one| one.as_ref().ok().map(|one| one.route.clone()));
     let Some(route) = route else {
@@ -77,7 +77,7 @@ pub(in crate::front) async fn serve(
         let (status, detail) = refused.unwrap_or((StatusCode::NOT_FOUND, "nothing of it can be had".into()));
         return Ok(Decision::refuse(status, detail));
     };
-    Ok(follow(front, &connection, &route, (resources, admitted), seat))
+    Ok(follow(front, &connection, &route, (resources, admitted), permit))
 }
 
 /// The route of the first resource, where the head says which that is: a client that has no place is refused as that
@@ -97,7 +97,7 @@ fn follow(
     connection: &Connection<'_>,
     route: &Route,
     (resources, admitted): (Vec<String>, Vec<Result<Admitted, Refused>>),
-    seat: Seat,
+    permit: ClientPermit,
 ) -> Decision {
     let request = connection.head();
     let is_http11 = request.version == HttpVersion::HTTP_11;
@@ -116,7 +116,7 @@ fn follow(
     for (index, (name, one)) in resources.into_iter().zip(admitted).enumerate() {
         match one {
             Ok(one) => {
-                following.push((Arc::from(name), index, subscription(one, shard, known[index], &seat)))
+                following.push((Arc::from(name), index, subscription(one, shard, known[index], &permit)))
             }
             Err(Refused { status, detail }) => {
                 opening.extend_from_slice(&many.error(&name, status.as_u16(), &detail));
@@ -126,19 +126,20 @@ fn follow(
     let (transport, following) = (Transport::SseMany(Box::new(many)), Following::Many(following));
     let Some(shard) = shard else {
         let opening = opening.freeze();
-        return Decision::Board(Box::new(Boarding { headers, opening, transport, following, seat }));
+        return Decision::Board(Box::new(Boarding { headers, opening, transport, following, permit }));
     };
     let mut greeting = answer::head_bytes(StatusCode::OK, &headers, b"", !is_http11);
     greeting.extend_from_slice(&opening);
-    let (greeting, seat) = (greeting.freeze(), Some(seat));
-    let departure = Departure { shard, greeting, transport, following, seat, messages: None, answered: None };
+    let (greeting, permit) = (greeting.freeze(), Some(permit));
+    let departure =
+        Departure { shard, greeting, transport, following, permit, messages: None, answered: None };
     Decision::HandOver(Box::new(departure))
 }
 
 /// The client's position in one resource. `known`: the state with which it comes back.
-fn subscription(one: Admitted, shard: Option<u16>, known: [u8; 6], seat: &Seat) -> Subscription {
+fn subscription(one: Admitted, shard: Option<u16>, known: [u8; 6], permit: &ClientPermit) -> Subscription {
     let Admitted { route, attendance, hold, .. } = one;
-    seat.pass().iter().for_each(|pass| pass.add(None, hold.clone()));
+    permit.pass().iter().for_each(|pass| pass.add(None, hold.clone()));
     let resume = match attendance.topic().version_of(known) {
         None if known == NOTHING => Resume::Start,
         None => Resume::Tag(known),

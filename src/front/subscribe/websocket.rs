@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::fallback::{AskFirst, Fallback};
 use super::websocket_handshake;
-use crate::fanout::Seat;
+use crate::fanout::ClientPermit;
 use crate::frame::{Coding, Format, State};
 use crate::front::covered_request::CoveredRequest;
 use crate::front::decision::Decision;
@@ -37,7 +37,12 @@ impl CoveredRequest<'_> {
     }
 
     /// Decides about a WebSocket of a resource that may be followed.
-    pub(super) fn websocket(&mut self, attendance: Attendance, view: &View, seat: Seat) -> Decision {
+    pub(super) fn websocket(
+        &mut self,
+        attendance: Attendance,
+        view: &View,
+        permit: ClientPermit,
+    ) -> Decision {
         let is_ours = websocket_handshake::offers_ours(&self.headers);
         if !is_ours && has_nothing_to_send(view) {
             return self.ask_first(Fallback::CloseNotFound);
@@ -51,10 +56,10 @@ impl CoveredRequest<'_> {
                 403 => code::FORBIDDEN,
                 _ => code::UNAUTHORIZED,
             };
-            return self.closed(close, "the upstream refuses", seat);
+            return self.closed(close, "the upstream refuses", permit);
         }
         if is_ours {
-            return self.envelope(attendance, view, seat);
+            return self.envelope(attendance, view, permit);
         }
         let key = attendance.topic().key();
         let deflate = match answer::is_compressed(key, &self.route) {
@@ -77,11 +82,16 @@ impl CoveredRequest<'_> {
         let resume = if self.route.feed.is_some() { self.resume() } else { Resume::Start };
         let shard = self.front.shared.fanout.choose();
         let subscription = self.subscribe(attendance, Some(shard), Format::WebSocket(coding), resume, view);
-        self.hand_over(shard, greeting, Transport::WebSocket(websocket), Some(subscription), seat)
+        self.hand_over(shard, greeting, Transport::WebSocket(websocket), Some(subscription), permit)
     }
 
     /// Accepts a handshake only to close with a code: browsers see no status.
-    pub(in crate::front) fn closed(&mut self, code: u16, text: &'static str, seat: Seat) -> Decision {
+    pub(in crate::front) fn closed(
+        &mut self,
+        code: u16,
+        text: &'static str,
+        permit: ClientPermit,
+    ) -> Decision {
         let greeting = match websocket_handshake::greeting(self.connection.head(), None) {
             ControlFlow::Continue(greeting) => greeting,
             ControlFlow::Break(decision) => return decision,
@@ -93,6 +103,6 @@ impl CoveredRequest<'_> {
         let rules = &self.route.websocket;
         let websocket = WebSocket::new(rules.ping, rules.pong, rules.max_message, 0, Instant::now());
         let shard = self.front.shared.fanout.choose();
-        self.hand_over(shard, greeting.into(), Transport::WebSocket(websocket), None, seat)
+        self.hand_over(shard, greeting.into(), Transport::WebSocket(websocket), None, permit)
     }
 }
