@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use dashmap::mapref::entry::Entry;
 
 use super::resource_limits::{Charge, Owner};
-use super::{Attend, Attendance, Full, Hub, PollNumber, Publisher, Purse, Topic};
+use super::{Attend, Attendance, ChargeLimits, Full, Hub, PollNumber, Publisher, Topic};
 use crate::config::Route;
 use crate::resource::ResourceKey;
 
@@ -30,7 +30,7 @@ impl Hub {
         self.attend_for(None, key, route, kind, start)
     }
 
-    /// Attends to a resource. When it is not polled yet, it is charged to `purse`, and `start` gets the
+    /// Attends to a resource. When it is not polled yet, it is charged to `charge_limits`, and `start` gets the
     /// one `Publisher` inside the call, so that a request that is dropped later never owns it. The key's
     /// lock is free again by then; others may already attend, and `start` must hand the publisher on at
     /// once.
@@ -39,7 +39,7 @@ impl Hub {
     /// The limit that leaves no room, although topics without clients have made way.
     pub fn attend_for(
         self: &Arc<Self>,
-        purse: Option<Purse>,
+        charge_limits: Option<ChargeLimits>,
         key: &ResourceKey,
         route: &Arc<Route>,
         kind: Attend,
@@ -53,7 +53,7 @@ impl Hub {
         }
         // The charge is taken before the lock of the key, since the topic that makes room has a key, too.
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let charge = self.charge(id, purse, route)?;
+        let charge = self.charge(id, charge_limits, route)?;
         match self.topics.entry(key.clone()) {
             Entry::Occupied(entry) => Attendance::new(entry.get().clone(), kind),
             Entry::Vacant(entry) => {
@@ -82,14 +82,19 @@ impl Hub {
     }
 
     /// Takes room for one more topic of a route.
-    fn charge(&self, id: u64, purse: Option<Purse>, route: &Route) -> Result<Charge<Topic>, Full> {
-        let purse = purse.unwrap_or_default();
-        let of_payer = purse.resources.map(|(payer, most)| (Owner::Payer(payer), most));
-        let of_bytes = purse.bytes.map(|(address, most)| (Owner::Bytes(address), most));
+    fn charge(
+        &self,
+        id: u64,
+        charge_limits: Option<ChargeLimits>,
+        route: &Route,
+    ) -> Result<Charge<Topic>, Full> {
+        let charge_limits = charge_limits.unwrap_or_default();
+        let of_client = charge_limits.resources.map(|(client, most)| (Owner::Client(client), most));
+        let of_bytes = charge_limits.bytes.map(|(address, most)| (Owner::Bytes(address), most));
         let of_route = route.max_resources.map(|most| (Owner::Route(route.index), most));
         // The narrowest limit comes first, so that a client that invents names displaces its own resources.
         let owners =
-            of_payer.into_iter().chain(of_bytes).chain(of_route).chain([(Owner::All, self.max_topics)]);
+            of_client.into_iter().chain(of_bytes).chain(of_route).chain([(Owner::All, self.max_topics)]);
         self.charges.take(id, owners, |topic| self.give_way(topic))
     }
 }

@@ -4,6 +4,7 @@
 
 mod attend;
 mod attendance;
+mod charged_client;
 mod claim;
 mod claims;
 mod confirmation;
@@ -19,7 +20,6 @@ mod item_positions;
 mod items;
 mod named;
 mod pace;
-mod payer;
 mod poll_number;
 mod publisher;
 mod resource_limits;
@@ -40,6 +40,7 @@ use tokio::time::Instant;
 
 pub use crate::hub::poll_number::PollNumber;
 pub use attendance::{Attend, Attendance};
+pub use charged_client::{ChargeLimits, ChargedClient};
 pub use claim::Claim;
 pub use confirmation::Confirmation;
 pub use draft::Draft;
@@ -48,7 +49,6 @@ pub use full::Full;
 pub use items::News;
 pub use named::{Name, Named};
 pub use pace::{Pace, Paced, Streak, Watch, Watches};
-pub use payer::{Payer, Purse};
 pub use publisher::{Publisher, Retained};
 pub use subscription::{Delivery, Resume, Subscription};
 pub use topic::{Bell, Topic};

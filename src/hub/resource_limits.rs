@@ -1,4 +1,4 @@
-//! How many resources there may be, in all, of one route, of one payer, and how many bytes of one address. At a limit
+//! How many resources there may be, in all, of one route, of one client, and how many bytes of one address. At a limit
 //! the resource that has no client and was touched longest ago makes room.
 //!
 //! Must not know: what a client is told that finds no room.
@@ -12,7 +12,7 @@ use dashmap::DashMap;
 use tokio::time::Instant;
 
 use super::Full;
-use super::payer::Payer;
+use super::charged_client::ChargedClient;
 
 /// How many cold topics one walk over an owner's topics finds, so that a flood of invented names does not cost a walk
 /// for each.
@@ -28,11 +28,11 @@ pub(super) const TRIES: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Owner {
     All,
-    /// The bytes of an address, whose resources may be charged to another payer.
+    /// The bytes of an address, whose resources may be charged to another client.
     Bytes(IpAddr),
     /// A route, by its index.
     Route(usize),
-    Payer(Payer),
+    Client(ChargedClient),
 }
 
 impl Owner {
@@ -41,8 +41,8 @@ impl Owner {
             Owner::All => Full::Resources,
             Owner::Bytes(_) => Full::AddressBytes,
             Owner::Route(_) => Full::Route,
-            Owner::Payer(Payer::Address(_)) => Full::Address,
-            Owner::Payer(Payer::Subject(_)) => Full::Subject,
+            Owner::Client(ChargedClient::Address(_)) => Full::Address,
+            Owner::Client(ChargedClient::Subject(_)) => Full::Subject,
         }
     }
 }
@@ -219,7 +219,7 @@ impl<T> Drop for Charge<T> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::route::{key, route};
-    use super::super::{Attend, Attendance, Hub, Publisher, Purse};
+    use super::super::{Attend, Attendance, ChargeLimits, Hub, Publisher};
     use super::*;
     use crate::config::Route;
 
@@ -240,11 +240,11 @@ mod tests {
         fn attend(&self, path: &str, address: &str) -> Result<(Attendance, Option<Publisher>), Full> {
             let address = address.parse().unwrap();
             let bytes = self.bytes.map(|most| (address, most));
-            let purse = Purse { resources: Some((Payer::Address(address), 2)), bytes };
+            let charge_limits = ChargeLimits { resources: Some((ChargedClient::Address(address), 2)), bytes };
             let mut publisher = None;
             let start = |made| publisher = Some(made);
             let attendance =
-                self.hub.attend_for(Some(purse), &key(path), &self.route, Attend::Visit, start)?;
+                self.hub.attend_for(Some(charge_limits), &key(path), &self.route, Attend::Visit, start)?;
             attendance.topic().visited(1);
             Ok((attendance, publisher))
         }

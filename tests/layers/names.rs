@@ -21,6 +21,7 @@ const METRICS: &str = include_str!("../../src/metrics.rs");
 
 /// Terms of the field and of the architecture that no user has to know.
 const TERMS: &str = "
+    charged
     permit
     malformed
     fallback
@@ -37,7 +38,7 @@ const TERMS: &str = "
 ";
 
 /// Names that this code has coined, and that want a better one. The list only gets shorter.
-const COINED: &[&str] = &["payer"];
+const COINED: &[&str] = &[];
 
 /// Common words that say nothing of what a file holds, although a text has them.
 const EMPTY: &[&str] = &["place", "seen", "thing", "way", "whoever", "whose"];

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::config::Route;
 use crate::front::request::client_address::household;
 use crate::front::services::Shared;
-use crate::hub::{Attend, Attendance, Full, Payer, Purse};
+use crate::hub::{Attend, Attendance, ChargeLimits, ChargedClient, Full};
 use crate::resource::ResourceKey;
 
 /// Whom a request is from, as far as its limits go.
@@ -25,14 +25,16 @@ pub(in crate::front) struct Asker {
 
 /// A known client pays for resources itself, wherever it comes from; bytes are its address's. Returns `None` if no client
 /// is charged.
-pub(in crate::front) fn purse(shared: &Shared, asker: Asker) -> Option<Purse> {
+pub(in crate::front) fn charge_limits(shared: &Shared, asker: Asker) -> Option<ChargeLimits> {
     let limits = &shared.config.limits;
     let address = asker.address.map(household);
-    let of_subject = asker.subject.map(Payer::Subject).zip(limits.resources_per_subject);
-    let of_address = address.map(Payer::Address).zip(limits.resources_per_address);
-    let purse =
-        Purse { resources: of_subject.or(of_address), bytes: address.zip(limits.snapshot_bytes_per_address) };
-    (purse != Purse::default()).then_some(purse)
+    let of_subject = asker.subject.map(ChargedClient::Subject).zip(limits.resources_per_subject);
+    let of_address = address.map(ChargedClient::Address).zip(limits.resources_per_address);
+    let charge_limits = ChargeLimits {
+        resources: of_subject.or(of_address),
+        bytes: address.zip(limits.snapshot_bytes_per_address),
+    };
+    (charge_limits != ChargeLimits::default()).then_some(charge_limits)
 }
 
 /// Attends to a resource and starts its polls if there are none, at the client's expense.
@@ -50,7 +52,7 @@ pub(in crate::front) fn attend(
         turn(shared, asker, key, Duration::ZERO)?;
     }
     let start = |publisher| drop(shared.relay.start(publisher));
-    let attendance = shared.hub.attend_for(purse(shared, asker), key, route, kind, start);
+    let attendance = shared.hub.attend_for(charge_limits(shared, asker), key, route, kind, start);
     attendance.inspect_err(|full| shared.metrics.refusals.with_label_values(&[full.reason()]).inc())
 }
 

@@ -1,4 +1,4 @@
-//! The payer of a resource: the client that asked for it first, until the resource retires.
+//! The client that pays for a resource: the client that asked for it first, until the resource retires.
 //!
 //! Must not know: how a client is known, what the limits are.
 
@@ -6,18 +6,18 @@ use std::net::IpAddr;
 
 /// The client that a resource is charged to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Payer {
+pub enum ChargedClient {
     /// The address of a client, as `client_address` says it.
     Address(IpAddr),
     /// A number that stands for an authenticated subject.
     Subject(u64),
 }
 
-/// The payers that a new resource is charged to, and their limits.
+/// The clients that a new resource is charged to, and their limits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Purse {
-    /// Most resources that this payer keeps alive.
-    pub resources: Option<(Payer, usize)>,
+pub struct ChargeLimits {
+    /// Most resources that this client keeps alive.
+    pub resources: Option<(ChargedClient, usize)>,
     /// Most bytes that the snapshots of this address hold, each in full.
     pub bytes: Option<(IpAddr, usize)>,
 }
