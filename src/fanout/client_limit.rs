@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
-/// The counts that are taken.
+/// How many clients there are.
 #[derive(Debug, Default)]
 pub(super) struct ClientCounts {
     pub(super) all: AtomicUsize,
-    /// ClientCounts by owner, for owners that have a limit.
+    /// Clients by owner, for owners that have a limit.
     owners: DashMap<Owner, usize>,
 }
 
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seat_counts_everywhere_until_it_is_free() {
+    fn a_permit_counts_everywhere_until_it_is_free() {
         let counts: Arc<ClientCounts> = Arc::default();
         let address = "1.2.3.4".parse().unwrap();
         let take = || counts.take(3, Some((2, 7)), Some((1, address)), None);

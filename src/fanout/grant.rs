@@ -85,7 +85,7 @@ impl Pass {
     }
 
     /// Notes that the client's permit counts for this route or subject already.
-    pub fn is_counted_for(&self, owner: Owner) {
+    pub fn note_counted_for(&self, owner: Owner) {
         self.owners.lock().push((owner, None));
     }
 

@@ -30,7 +30,7 @@ impl Hub {
         self.attend_for(None, key, route, kind, start)
     }
 
-    /// Attends to a resource. When it is not polled yet, it is charged to `charge_limits`, and `start` gets the
+    /// Attends to a resource. When it is not polled yet, it is charged within `charge_limits`, and `start` gets the
     /// one `Publisher` inside the call, so that a request that is dropped later never owns it. The key's
     /// lock is free again by then; others may already attend, and `start` must hand the publisher on at
     /// once.

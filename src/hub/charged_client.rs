@@ -1,4 +1,4 @@
-//! The client that pays for a resource: the client that asked for it first, until the resource retires.
+//! The client that a resource is charged to: the one that asked for it first, until the resource retires.
 //!
 //! Must not know: how a client is known, what the limits are.
 

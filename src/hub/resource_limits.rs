@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_payer_at_its_limit_pays_with_its_own() {
+    async fn a_client_at_its_limit_pays_with_its_own_resources() {
         let stage = Stage::new(10, None);
         let (other, _other_publisher) = stage.attend("/other", "9.9.9.9").unwrap();
         drop(other);

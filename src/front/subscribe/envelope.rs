@@ -48,8 +48,8 @@ impl CoveredRequest<'_> {
         let name: Arc<str> = target.unwrap_or_default().into();
         let shard = self.front.shared.fanout.choose();
         let pass = permit.pass().cloned().unwrap_or_default();
-        pass.is_counted_for(Owner::Route(self.route.index));
-        self.ctx.subject.into_iter().for_each(|subject| pass.is_counted_for(Owner::Subject(subject)));
+        pass.note_counted_for(Owner::Route(self.route.index));
+        self.ctx.subject.into_iter().for_each(|subject| pass.note_counted_for(Owner::Subject(subject)));
         let visitor = Visitor { pass, ..Visitor::of(self.front, &self.connection, self.ctx) };
         let desk = Desk::new(visitor, shard);
         let topic = attendance.topic().clone();

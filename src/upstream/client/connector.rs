@@ -122,7 +122,7 @@ impl Link {
         let connector = self.normalized.get_or_init(new).clone();
         let purpose = For { may_use_http2: false, ..purpose };
         let peer = self.peer(target, group, purpose);
-        normalized_stream::tidying(peer, connector, self.malformed_heads.clone(), purpose.is_upgrade)
+        normalized_stream::normalizing(peer, connector, self.malformed_heads.clone(), purpose.is_upgrade)
     }
 
     /// Returns how a server is connected to, for polls and for what passes through. `group` keeps connections apart

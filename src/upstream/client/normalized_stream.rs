@@ -338,7 +338,7 @@ impl fmt::Debug for TidyingDialer {
 }
 
 /// The same server, whose answers are normalized. Pingora takes it for one that speaks no TLS. `peer` speaks HTTP/1.
-pub(super) fn tidying(
+pub(super) fn normalizing(
     peer: HttpPeer,
     connector: Arc<TransportConnector>,
     malformed_heads: Arc<MalformedHeads>,
