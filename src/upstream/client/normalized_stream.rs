@@ -313,7 +313,7 @@ impl VirtualSocket for NormalizedStream {
 }
 
 /// Makes the connections of pass-through to an upstream that sends malformed heads.
-struct TidyingDialer {
+struct NormalizingDialer {
     /// The server as it is connected to otherwise.
     peer: HttpPeer,
     connector: Arc<TransportConnector>,
@@ -322,7 +322,7 @@ struct TidyingDialer {
 }
 
 #[async_trait]
-impl L4Connect for TidyingDialer {
+impl L4Connect for NormalizingDialer {
     async fn connect(&self, _: &SocketAddr) -> pingora::Result<L4Stream> {
         let stream = self.connector.new_stream(&self.peer).await?;
         let normalized = NormalizedStream::new(stream, self.malformed_heads.clone());
@@ -331,9 +331,9 @@ impl L4Connect for TidyingDialer {
     }
 }
 
-impl fmt::Debug for TidyingDialer {
+impl fmt::Debug for NormalizingDialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TidyingDialer of {}", self.peer)
+        write!(f, "NormalizingDialer of {}", self.peer)
     }
 }
 
@@ -350,7 +350,7 @@ pub(super) fn normalizing(
     outer.options.ca = None;
     // It must not share a pool with the connections that Pingora made itself.
     outer.group_key = !peer.group_key;
-    outer.options.custom_l4 = Some(Arc::new(TidyingDialer { peer, connector, malformed_heads, is_upgrade }));
+    outer.options.custom_l4 = Some(Arc::new(NormalizingDialer { peer, connector, malformed_heads, is_upgrade }));
     outer
 }
 
