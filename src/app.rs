@@ -34,10 +34,10 @@ use crate::upgrade::{self, Sockets};
 use crate::upstream::Client;
 
 /// How often the drain looks whether anything is left.
-const LOOK: Duration = Duration::from_millis(20);
+const DRAIN_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How long a process that handed its sockets over stays at least: what it accepted last is on its way through TLS.
-const SETTLING: Duration = Duration::from_secs(1);
+const SETTLING_TIME_MIN: Duration = Duration::from_secs(1);
 
 /// A running application.
 pub struct App {
@@ -277,7 +277,7 @@ impl App {
         self.cluster.leave().await;
         self.controls.close_admin.send_replace(true);
         let left = || self.shared.connections.load(Ordering::SeqCst);
-        self.end_all(Some(SETTLING), || self.is_empty() && left() == 0).await;
+        self.end_all(Some(SETTLING_TIME_MIN), || self.is_empty() && left() == 0).await;
     }
 
     /// Begins the drain: from now on the process is not ready, and answers close their connections.
@@ -301,7 +301,7 @@ impl App {
             if began.elapsed() >= drain.window.max(settling) {
                 self.controls.close_idle.send_replace(true);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(DRAIN_LOOK_INTERVAL).await;
         }
         let left = self.shared.fanout.clients() + self.shared.active.load(Ordering::SeqCst);
         tracing::info!(left, "drained");

@@ -29,10 +29,10 @@ mod supervisor;
 const USAGE: u8 = 64;
 
 /// Longest wait of `ready` for each step of its question.
-const PATIENCE: Duration = Duration::from_secs(2);
+const STEP_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Most bytes that `ready` reads of an answer; the status line is at its beginning.
-const LONGEST_ANSWER: u64 = 1024;
+const ANSWER_BYTES_MAX: u64 = 1024;
 
 /// Polls an API once, whatever the number of clients, and pushes its changes to all of them.
 #[derive(Parser)]
@@ -329,15 +329,15 @@ fn ready(admin: &str) -> ExitCode {
 fn ask_ready(admin: &str) -> io::Result<String> {
     if let Some(path) = admin.strip_prefix("unix:") {
         let stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(STEP_TIME_MAX))?;
+        stream.set_write_timeout(Some(STEP_TIME_MAX))?;
         return ask_over(stream, "localhost");
     }
     let bad = |_| io::Error::new(io::ErrorKind::InvalidInput, "it is neither ip:port nor unix:/path");
     let address: SocketAddr = admin.parse().map_err(bad)?;
-    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let stream = TcpStream::connect_timeout(&address, STEP_TIME_MAX)?;
+    stream.set_read_timeout(Some(STEP_TIME_MAX))?;
+    stream.set_write_timeout(Some(STEP_TIME_MAX))?;
     ask_over(stream, admin)
 }
 
@@ -345,7 +345,7 @@ fn ask_over(mut stream: impl Read + Write, host: &str) -> io::Result<String> {
     let request = format!("GET /ready HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
-    stream.take(LONGEST_ANSWER).read_to_end(&mut answer)?;
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 

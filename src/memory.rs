@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 /// How often it looks whether a storm is over.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Arrivals that leave enough behind to be worth it.
-const STORM: usize = 256;
+const STORM_ARRIVALS_MIN: usize = 256;
 
 /// Buffers from this size on, in bytes, are the system's again as soon as they are free.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -31,11 +31,11 @@ pub fn keep_large_apart() {
 pub async fn give_back_after_storms(arrivals: impl Fn() -> usize) {
     let (mut trimmed, mut last) = (0, 0);
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(LOOK_INTERVAL).await;
         let now = arrivals();
         let (since, fresh) = (now.wrapping_sub(trimmed), now.wrapping_sub(last));
         last = now;
-        if since >= STORM && fresh < STORM / 8 {
+        if since >= STORM_ARRIVALS_MIN && fresh < STORM_ARRIVALS_MIN / 8 {
             trimmed = now;
             // Off the runtime's threads: it takes milliseconds for each hundred megabytes.
             let _ = tokio::task::spawn_blocking(trim).await;

@@ -5,6 +5,7 @@
 
 mod circles;
 mod claims;
+mod constants;
 mod documented;
 mod functions;
 mod names;
@@ -103,6 +104,7 @@ fn the_source_keeps_the_architecture() {
     violations.extend(rooms::sessions(&code));
     violations.extend(circles::check(&imports));
     violations.extend(names::check(&code));
+    violations.extend(constants::check(&code));
     assert!(violations.is_empty(), "the architecture is broken:\n{}", violations.join("\n"));
 }
 

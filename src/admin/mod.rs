@@ -33,7 +33,7 @@ use response::{arguments, problem, text, typed};
 pub use socket::{Bound, unix};
 
 /// Connections served at a time; more wait.
-const CONNECTIONS: usize = 64;
+const CONNECTIONS_MAX: usize = 64;
 
 /// The calls that have an effect.
 const POLL: &str = "/-/poll";
@@ -47,7 +47,7 @@ pub fn serve(context: Context, socket: Bound, mut stop: watch::Receiver<bool>) -
     let listener = Accepting::on(socket)?;
     let context = Arc::new(context);
     tokio::spawn(async move {
-        let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,

@@ -13,7 +13,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Connections that may wait to be accepted.
-const BACKLOG: i32 = 128;
+const BACKLOG_CONNECTIONS_MAX: i32 = 128;
 
 /// A bound socket.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ pub fn unix(path: &Path, takes_over: bool) -> io::Result<UnixListener> {
     socket.bind(&SockAddr::unix(path)?)?;
     // Before it listens: no other user can have connected.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    socket.listen(BACKLOG)?;
+    socket.listen(BACKLOG_CONNECTIONS_MAX)?;
     Ok(socket.into())
 }
 

@@ -68,12 +68,12 @@ fn listen_unix(path: &Path, takes_over: bool) -> io::Result<UnixListener> {
 
 /// Connections that may wait to be accepted: in a storm thousands come at once, and those that find no
 /// room try again after a whole second. The system has a limit of its own (net.core.somaxconn).
-const BACKLOG: i32 = 8192;
+const BACKLOG_CONNECTIONS_MAX: i32 = 8192;
 
 fn bound(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(BACKLOG_CONNECTIONS_MAX)?;
     Ok(socket.into())
 }

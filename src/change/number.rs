@@ -58,8 +58,8 @@ struct Decimal {
 }
 
 /// Most digits before the point. Larger numbers are written with an exponent (ECMA-262, Number::toString).
-const PLAIN_DIGITS: i64 = 21;
-const PLAIN_ZEROS: i64 = 6;
+const PLAIN_DIGITS_MAX: i64 = 21;
+const PLAIN_ZEROS_MAX: i64 = 6;
 
 impl Decimal {
     fn read(raw: &[u8]) -> Option<Decimal> {
@@ -91,15 +91,15 @@ impl Decimal {
         let mut out = Vec::with_capacity(digits.len() + 24);
         out.extend(negative.then_some(b'-'));
         let zeros = |out: &mut Vec<u8>, n: i64| out.extend((0..n).map(|_| b'0'));
-        if (1..=PLAIN_DIGITS).contains(&point) && count <= point {
+        if (1..=PLAIN_DIGITS_MAX).contains(&point) && count <= point {
             out.extend(digits);
             zeros(&mut out, point - count);
-        } else if (1..=PLAIN_DIGITS).contains(&point) {
+        } else if (1..=PLAIN_DIGITS_MAX).contains(&point) {
             let (whole, part) = digits.split_at(point as usize);
             out.extend(whole);
             out.push(b'.');
             out.extend(part);
-        } else if (1 - PLAIN_ZEROS..=0).contains(&point) {
+        } else if (1 - PLAIN_ZEROS_MAX..=0).contains(&point) {
             out.extend(b"0.");
             zeros(&mut out, -point);
             out.extend(digits);

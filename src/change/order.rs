@@ -8,7 +8,7 @@ use crate::config::Order;
 const COUNTED_MAX: u16 = 64;
 
 /// How many times as many new items at one end as elsewhere show an order: a late item does not disprove it.
-const DOMINANCE: u16 = 4;
+const DOMINANCE_FACTOR: u16 = 4;
 
 /// What the answers so far say about the order of a list.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) struct Evidence {
 impl Evidence {
     /// The order that shows, if one does.
     pub(super) fn order(&self) -> Option<Order> {
-        let dominates = |one: u16, others: u16| one > 0 && one >= DOMINANCE.saturating_mul(others);
+        let dominates = |one: u16, others: u16| one > 0 && one >= DOMINANCE_FACTOR.saturating_mul(others);
         self.numbers.or_else(|| {
             if dominates(self.before, self.behind + self.between) {
                 Some(Order::NewestFirst)

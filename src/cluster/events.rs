@@ -72,8 +72,8 @@ impl Node {
         }
         let last = state.heard.entry(message.session.clone()).or_default();
         // A node says wants and beats from several tasks: only what was heard for a while is a repetition.
-        const OUT_OF_ORDER: u64 = 64;
-        if head.order.sequence + OUT_OF_ORDER <= *last {
+        const OUT_OF_ORDER_MAX: u64 = 64;
+        if head.order.sequence + OUT_OF_ORDER_MAX <= *last {
             return Ok(None);
         }
         *last = head.order.sequence.max(*last);

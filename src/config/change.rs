@@ -107,7 +107,7 @@ pub struct Feed {
     pub items: String,
     /// JSON Pointers from an item to what names it: one, or several that name it together.
     pub id: Vec<String>,
-    /// `None`: found from the first polls, if it shows.
+    /// The order of the list. `None` if the first polls are to show it.
     pub order: Option<Order>,
     /// How the upstream is asked for new items alone. `None` if each poll reads the list from its start (default).
     pub cursor: Option<Cursor>,
@@ -147,8 +147,8 @@ pub struct Cursor {
 /// How more of a list is had when two successive pages do not overlap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pages {
-    /// JSON Pointer to the next page, a URL or (with `query`) a value; none and no `query`: the
-    /// `Link` header with rel="next"; none with `query`: numbers from 2 on.
+    /// JSON Pointer to the next page, a URL or (with `query`) a value. `None` stands for the `Link` header with
+    /// rel="next", and with `query` for numbers from 2 on.
     pub next: Option<String>,
     /// Query parameter that takes the value.
     pub query: Option<String>,

@@ -13,15 +13,15 @@ use super::{Secret, SecretFile};
 pub struct Cluster {
     /// What is between the nodes.
     pub engine: ClusterEngine,
-    /// `host:port` each; with a sentinel these are the sentinels.
+    /// Where the engine's servers are (`host:port`); with `sentinel`, where the sentinels are.
     pub servers: Vec<String>,
     /// The name of the primary that sentinels watch.
     pub sentinel: Option<String>,
     /// The user of the engine; `None` for its default one.
     pub username: Option<String>,
-    /// What it was when the configuration was read.
+    /// The password, as it was when the configuration was read.
     pub password: Option<Secret>,
-    /// Where the password stands that counts, if others may replace it.
+    /// The file whose password counts, if other programs may replace it.
     pub password_file: Option<Arc<SecretFile>>,
     /// The number of the engine's database.
     pub database: u32,
@@ -29,15 +29,15 @@ pub struct Cluster {
     pub tls: Option<UpstreamTls>,
     /// Nodes with the same name, engine and secret are one cluster.
     pub name: String,
-    /// Names and seals everything in the engine.
+    /// The secret that names and seals everything in the engine.
     pub secret: Secret,
-    /// Read too, never written with.
+    /// A secret that is read with as well, and never written with.
     pub previous_secret: Option<Secret>,
     /// What people call this node; `None` for six digits of chance.
     pub node: Option<String>,
-    /// Without a sign of a node for this long its resources go to others.
+    /// How long a node may give no sign before its resources go to others.
     pub lease: Duration,
-    /// Of one command.
+    /// How long one command may take.
     pub timeout: Duration,
     /// What a node does without the engine.
     pub when_lost: WhenLost,
@@ -50,7 +50,7 @@ pub struct Cluster {
 /// What is between the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClusterEngine {
-    /// Redis or Valkey.
+    /// It is Redis or Valkey.
     Redis,
     /// NATS with JetStream.
     Nats,
@@ -59,9 +59,9 @@ pub enum ClusterEngine {
 /// What a node does without the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenLost {
-    /// Polls for itself.
+    /// It polls for itself.
     Poll,
-    /// Serves what it has, says that it is stale, and polls nothing.
+    /// It serves what it has, says that it is stale, and polls nothing.
     Hold,
 }
 

@@ -118,7 +118,7 @@ impl Default for Limits {
 }
 
 impl ListenerTls {
-    pub(super) const RELOAD: Duration = seconds(30);
+    pub(super) const RELOAD_INTERVAL: Duration = seconds(30);
 }
 
 impl Default for Drain {
@@ -172,7 +172,7 @@ impl Upstream {
 }
 
 impl Budget {
-    pub(super) const MAX_CONCURRENT: usize = 16;
+    pub(super) const CONCURRENT_MAX: usize = 16;
 }
 
 impl Feed {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 /// Longest value after replacement, bytes.
-const LONGEST: usize = 64 * 1024;
+const VALUE_BYTES_MAX: usize = 64 * 1024;
 
 /// How a variable is looked up; `None` if it is not set.
 pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -32,7 +32,7 @@ pub(super) fn expand<'a>(value: &'a str, lookup: Lookup<'_>) -> Result<Cow<'a, s
         };
         expanded.push_str(&variable(&rest[dollar + 2..dollar + length], lookup)?);
         rest = &rest[dollar + length + 1..];
-        if expanded.len() > LONGEST {
+        if expanded.len() > VALUE_BYTES_MAX {
             return Err("is longer than 64KiB with the environment put in".to_owned());
         }
     }

@@ -12,7 +12,7 @@ use super::problem::{Findings, Place};
 use super::{Config, Problem, Problems, schema_check, validate, yaml};
 
 /// Longest configuration file, bytes.
-const LONGEST: usize = 1 << 20;
+const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// Reads, checks and validates a configuration file. Relative paths in it are relative to its directory.
 ///
@@ -25,7 +25,7 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
     };
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(LONGEST as u64 + 1).read_to_end(&mut bytes))
+        .and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
         .map_err(|error| refuse(format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
@@ -60,7 +60,7 @@ pub(super) fn load_with(
 }
 
 fn read(text: &str, base_dir: &Path, lookup: Lookup<'_>, findings: &mut Findings) -> Option<Config> {
-    if text.len() > LONGEST {
+    if text.len() > FILE_BYTES_MAX {
         findings.problem(&Place::root(), "longer than 1MiB");
         return None;
     }

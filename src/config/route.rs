@@ -286,11 +286,11 @@ pub enum Compress {
 /// an error status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SoftRefusal {
-    /// To what looks like a browser's EventSource.
+    /// What looks like a browser's EventSource is.
     Browsers,
-    /// To all that ask for an event stream.
+    /// All clients that ask for an event stream are.
     Always,
-    /// To none: refusals are statuses.
+    /// No client is refused softly: refusals are statuses.
     Never,
 }
 

@@ -1,4 +1,4 @@
-//! How much and on whose behalf an upstream is asked: budgets, credentials, batches.
+//! How much an upstream is asked, and by which credentials: budgets, credentials, batches.
 //!
 //! Must not know: requests.
 

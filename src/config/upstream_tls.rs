@@ -52,7 +52,7 @@ impl UpstreamTls {
             pin: Vec::new(),
             legacy: false,
             identity: None,
-            reload: Some(super::ListenerTls::RELOAD),
+            reload: Some(super::ListenerTls::RELOAD_INTERVAL),
         }
     }
 

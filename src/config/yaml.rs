@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 /// Deepest nesting; the configuration needs about eight.
-const DEEPEST: usize = 32;
+const DEPTH_MAX: usize = 32;
 /// Most nodes, with every alias written out.
-const MOST_NODES: usize = 100_000;
+const NODES_MAX: usize = 100_000;
 
 /// A value and the line where it starts, from 1.
 #[derive(Debug, Clone)]
@@ -124,8 +124,8 @@ impl Tree {
         tag: Option<&Cow<'_, Tag>>,
     ) -> Result<(), SyntaxError> {
         plain_tag(tag, line)?;
-        if self.open.len() >= DEEPEST {
-            return Err(syntax(line, format!("nested deeper than {DEEPEST} levels")));
+        if self.open.len() >= DEPTH_MAX {
+            return Err(syntax(line, format!("nested deeper than {DEPTH_MAX} levels")));
         }
         self.open.push(Open { node: Node { line, kind }, anchor, key: None });
         Ok(())
@@ -157,8 +157,8 @@ impl Tree {
 
     fn count(&mut self, nodes: usize, line: usize) -> Result<(), SyntaxError> {
         self.nodes += nodes;
-        match self.nodes > MOST_NODES {
-            true => Err(syntax(line, format!("more than {MOST_NODES} values, aliases included"))),
+        match self.nodes > NODES_MAX {
+            true => Err(syntax(line, format!("more than {NODES_MAX} values, aliases included"))),
             false => Ok(()),
         }
     }

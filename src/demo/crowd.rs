@@ -17,16 +17,16 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 /// Most clients of a crowd.
-pub const CROWD_LIMIT: usize = 2_000;
+pub const CROWD_CLIENTS_MAX: usize = 2_000;
 
 /// Connections being opened at once, so that a listener's backlog is not overrun.
-const OPENING_AT_ONCE: usize = 32;
+const OPENING_CONNECTIONS_MAX: usize = 32;
 const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest response head a client reads, bytes.
-const HEAD_BYTES: usize = 16 * 1024;
+const HEAD_BYTES_MAX: usize = 16 * 1024;
 const READ_BYTES: usize = 2 * 1024;
 /// File descriptors left to everything else in the process.
-const RESERVED_FILES: usize = 200;
+const RESERVED_FILES_MIN: usize = 200;
 
 /// Every snapshot event has one `id:` line, and control events and heartbeats have none.
 const EVENT_MARK: &[u8] = b"\nid:";
@@ -72,7 +72,7 @@ impl Crowd {
             limit: crowd_limit(std::fs::read_to_string("/proc/self/limits").ok().as_deref()),
             members: Mutex::new(Vec::new()),
             tally: Arc::new(Tally {
-                opening: Semaphore::new(OPENING_AT_ONCE),
+                opening: Semaphore::new(OPENING_CONNECTIONS_MAX),
                 connected: AtomicUsize::new(0),
                 failures: AtomicU64::new(0),
                 messages: AtomicU64::new(0),
@@ -128,14 +128,14 @@ impl Drop for Crowd {
 }
 
 /// Both ends of every connection are files of this process, so the system's limit of open files
-/// (`/proc/self/limits`, where there is one) may allow fewer clients than [`CROWD_LIMIT`].
+/// (`/proc/self/limits`, where there is one) may allow fewer clients than [`CROWD_CLIENTS_MAX`].
 fn crowd_limit(process_limits: Option<&str>) -> usize {
     let open_files = process_limits
         .and_then(|limits| limits.lines().find_map(|line| line.strip_prefix("Max open files")))
         .and_then(|columns| columns.split_whitespace().next()?.parse::<usize>().ok());
     match open_files {
-        Some(files) => (files.saturating_sub(RESERVED_FILES) / 2).min(CROWD_LIMIT),
-        None => CROWD_LIMIT,
+        Some(files) => (files.saturating_sub(RESERVED_FILES_MIN) / 2).min(CROWD_CLIENTS_MAX),
+        None => CROWD_CLIENTS_MAX,
     }
 }
 
@@ -204,8 +204,8 @@ async fn open(entrance: SocketAddr, path: &str, buffer: &mut Vec<u8>) -> std::io
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break end + 4;
         }
-        if buffer.len() > HEAD_BYTES {
-            return Err(std::io::Error::other(format!("{entrance} sent a head over {HEAD_BYTES} bytes")));
+        if buffer.len() > HEAD_BYTES_MAX {
+            return Err(std::io::Error::other(format!("{entrance} sent a head over {HEAD_BYTES_MAX} bytes")));
         }
     };
     if !buffer.starts_with(b"HTTP/1.1 200") {
@@ -321,9 +321,9 @@ mod tests {
         let limits =
             |soft: &str| format!("Limit  Soft  Hard  Units\nMax open files     {soft}    4096   files\n");
         assert_eq!(crowd_limit(Some(&limits("1024"))), 412);
-        assert_eq!(crowd_limit(Some(&limits("1048576"))), CROWD_LIMIT);
-        assert_eq!(crowd_limit(Some(&limits("unlimited"))), CROWD_LIMIT);
-        assert_eq!(crowd_limit(None), CROWD_LIMIT);
+        assert_eq!(crowd_limit(Some(&limits("1048576"))), CROWD_CLIENTS_MAX);
+        assert_eq!(crowd_limit(Some(&limits("unlimited"))), CROWD_CLIENTS_MAX);
+        assert_eq!(crowd_limit(None), CROWD_CLIENTS_MAX);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub enum Source {
     Page,
 }
 
-const SOURCES: usize = 7;
+const SOURCES_COUNT: usize = 7;
 
 impl Source {
     /// Reads the source off a request's head; `api` tells resources from the page's own paths.
@@ -70,7 +70,7 @@ impl Tally {
 /// Counters since the start, one set a source.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    tallies: [Tally; SOURCES],
+    tallies: [Tally; SOURCES_COUNT],
 }
 
 impl Ledger {

@@ -29,9 +29,9 @@ use super::page;
 use super::room::{Chat, Document, Posting};
 
 /// Longest request body, bytes.
-const BODY_BYTES: usize = 32 * 1024;
+const BODY_BYTES_MAX: usize = 32 * 1024;
 /// Connections served at once; more wait in the backlog.
-const CONNECTIONS: usize = 512;
+const CONNECTIONS_MAX: usize = 512;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How slow the API is, and the seed of everything random in it.
 #[derive(Debug, Clone)]
@@ -96,7 +96,7 @@ async fn accept(listener: TcpListener, legacy: Arc<Legacy>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok((stream, _)) => {
                     connections.spawn(converse(TokioIo::new(stream), Arc::clone(&legacy)));
                 }
@@ -152,7 +152,7 @@ impl Legacy {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
         let api = ["/auction/", "/direct/", "/chat/", "/document"].iter().any(|own| path.starts_with(own));
-        let (sent, response) = match Limited::new(body, BODY_BYTES).collect().await {
+        let (sent, response) = match Limited::new(body, BODY_BYTES_MAX).collect().await {
             Ok(body) => {
                 let body = body.to_bytes();
                 if api {

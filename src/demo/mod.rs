@@ -14,7 +14,7 @@ mod room;
 
 use std::net::SocketAddr;
 
-pub use crowd::CROWD_LIMIT;
+pub use crowd::CROWD_CLIENTS_MAX;
 pub use legacy::{LegacyHandle, Pace, serve_legacy};
 
 /// The demo's configuration file: the proxy on `listen`, its admin surface on `admin`, everything

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::auction::UnixMs;
 
 /// How many chat messages a poll shows.
-pub const CHAT_MESSAGES: usize = 20;
+pub const CHAT_MESSAGES_MAX: usize = 20;
 /// Longest chat message, characters.
 pub const MESSAGE_CHARS: usize = 500;
 /// Longest name in the chat, characters.
@@ -61,7 +61,7 @@ impl Posting {
     }
 }
 
-/// The last [`CHAT_MESSAGES`] messages.
+/// The last [`CHAT_MESSAGES_MAX`] messages.
 #[derive(Debug)]
 pub struct Chat {
     messages: VecDeque<Message>,
@@ -71,7 +71,7 @@ pub struct Chat {
 impl Chat {
     /// A chat with a few messages in it, so that the first poll shows something.
     pub fn open(now_ms: UnixMs) -> Chat {
-        let mut chat = Chat { messages: VecDeque::with_capacity(CHAT_MESSAGES), next_id: 1 };
+        let mut chat = Chat { messages: VecDeque::with_capacity(CHAT_MESSAGES_MAX), next_id: 1 };
         for (from, text) in WELCOME {
             chat.add(Posting { from: from.to_owned(), text: text.to_owned() }, now_ms);
         }
@@ -82,7 +82,7 @@ impl Chat {
     pub fn add(&mut self, posting: Posting, now_ms: UnixMs) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        if self.messages.len() == CHAT_MESSAGES {
+        if self.messages.len() == CHAT_MESSAGES_MAX {
             self.messages.pop_front();
         }
         self.messages.push_back(Message { id, from: posting.from, text: posting.text, at_ms: now_ms });
@@ -147,8 +147,8 @@ mod tests {
         }
         let body = chat.json();
         let messages = body["messages"].as_array().expect("a list");
-        assert_eq!(messages.len(), CHAT_MESSAGES);
-        assert_eq!(messages[CHAT_MESSAGES - 1]["text"], "message 29");
+        assert_eq!(messages.len(), CHAT_MESSAGES_MAX);
+        assert_eq!(messages[CHAT_MESSAGES_MAX - 1]["text"], "message 29");
     }
 
     #[test]

@@ -19,10 +19,10 @@ use crate::hub::{Subscription, View};
 use crate::transport::{End, Moment, Output, Repeat, Step, Transport};
 
 /// How long a client has to close after it was told that nothing more comes.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Most bytes read and dropped from a client that has nothing to say.
-const NOISE: u32 = 64 * 1024;
+const NOISE_BYTES_MAX: u32 = 64 * 1024;
 
 /// What happens once everything is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,7 +231,7 @@ impl Member {
 
     /// Tells the client that nothing more comes, and gives it a moment to close.
     pub(super) fn finish(&mut self, now: Instant) {
-        self.closing.get_or_insert((now + LINGER).into());
+        self.closing.get_or_insert((now + LINGER_TIME_MAX).into());
         // An error means that the client is gone already, which the next read says.
         let _ = self.wire.finish();
     }
@@ -242,7 +242,7 @@ impl Member {
             return kept;
         }
         self.noise = self.noise.saturating_add(bytes.len() as u32);
-        self.noise <= NOISE
+        self.noise <= NOISE_BYTES_MAX
     }
 
     /// When it has to be looked at again.

@@ -31,10 +31,10 @@ use crate::transport::{Output, Step};
 const WAKER: Token = Token(usize::MAX);
 
 /// Most members of a topic that are served before other topics have their turn.
-const SLICE: usize = 256;
+const SLICE_MEMBERS_MAX: usize = 256;
 
 /// Most reads from one connection before others have their turn.
-const READS: usize = 8;
+const READS_MAX: usize = 8;
 
 /// A topic's members on this shard.
 struct Group {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// Buckets of the wheel. A deadline that is further away comes up on the way, and is put back.
-const BUCKETS: usize = 512;
+const BUCKETS_COUNT: usize = 512;
 
 /// Number of a tick since the wheel began.
 pub(super) type Tick = u32;
@@ -26,15 +26,15 @@ pub(super) struct Wheel {
 
 impl Wheel {
     pub(super) fn new(now: Instant) -> Wheel {
-        Wheel { began: now, taken: 0, buckets: vec![Vec::new(); BUCKETS], standing: 0 }
+        Wheel { began: now, taken: 0, buckets: vec![Vec::new(); BUCKETS_COUNT], standing: 0 }
     }
 
     /// Puts a slot into the bucket of `at`. Returns the tick under which it stands. The owner keeps that number: an
     /// entry with another one is out of date.
     pub(super) fn insert(&mut self, slot: u32, at: Instant) -> Tick {
         let wanted = self.tick_of(at);
-        let tick = wanted.clamp(self.taken + 1, self.taken + BUCKETS as Tick - 1);
-        self.buckets[tick as usize % BUCKETS].push(slot);
+        let tick = wanted.clamp(self.taken + 1, self.taken + BUCKETS_COUNT as Tick - 1);
+        self.buckets[tick as usize % BUCKETS_COUNT].push(slot);
         self.standing += 1;
         tick
     }
@@ -72,7 +72,7 @@ impl Wheel {
         }
         self.taken += 1;
         into.clear();
-        std::mem::swap(into, &mut self.buckets[self.taken as usize % BUCKETS]);
+        std::mem::swap(into, &mut self.buckets[self.taken as usize % BUCKETS_COUNT]);
         self.standing -= into.len();
         Some(self.taken)
     }
@@ -82,8 +82,8 @@ impl Wheel {
         if self.standing == 0 {
             return None;
         }
-        let ahead = (1..=BUCKETS as Tick)
-            .find(|ahead| !self.buckets[(self.taken + ahead) as usize % BUCKETS].is_empty())?;
+        let ahead = (1..=BUCKETS_COUNT as Tick)
+            .find(|ahead| !self.buckets[(self.taken + ahead) as usize % BUCKETS_COUNT].is_empty())?;
         Some(self.time_of(self.taken + ahead))
     }
 }

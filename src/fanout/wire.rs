@@ -94,7 +94,7 @@ pub(super) struct StreamWire {
 
 /// Most bytes handed to the kernel at once: it takes a whole call's bytes as long as the send buffer
 /// has any room, so a larger one would not keep a stalled client within `limits.send_buffer`.
-const SLICE: usize = 16 * 1024;
+const WRITE_BYTES_MAX: usize = 16 * 1024;
 
 impl Wire {
     pub(super) fn new(taken: Taken, homes: &mut Homes, waker: impl FnOnce() -> Waker) -> Wire {
@@ -129,9 +129,9 @@ impl Wire {
 
     /// Writes as much of both pieces as goes, a slice at a time.
     pub(super) fn write(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
-        let (first, second) = match SLICE.checked_sub(first.len()) {
+        let (first, second) = match WRITE_BYTES_MAX.checked_sub(first.len()) {
             Some(rest) => (first, &second[..second.len().min(rest)]),
-            None => (&first[..SLICE], &[][..]),
+            None => (&first[..WRITE_BYTES_MAX], &[][..]),
         };
         match self {
             Wire::Socket(socket) => write_both(socket, first, second),

@@ -15,20 +15,20 @@ use flate2::write::GzEncoder;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
 /// Events from this size on have no dependent fragment: they would reach back too far.
-const FAR: usize = 32_000;
+const FAR_BYTES_MIN: usize = 32_000;
 
 /// Bodies larger than this are compressed with less effort: it takes a third of the time for three per cent more bytes.
-const LARGE: usize = 32 * 1024;
+const LARGE_BYTES_MIN: usize = 32 * 1024;
 
 /// Returns the level of compression for that many bytes.
 fn level(bytes: usize) -> Compression {
-    Compression::new(if bytes > LARGE { 4 } else { 6 })
+    Compression::new(if bytes > LARGE_BYTES_MIN { 4 } else { 6 })
 }
 
 thread_local! {
     /// Compressors are large (a quarter of a megabyte), so each thread has one for each level and uses it again.
     static SMALL: RefCell<Compress> = RefCell::new(Compress::new(level(0), false));
-    static BIG: RefCell<Compress> = RefCell::new(Compress::new(level(LARGE + 1), false));
+    static BIG: RefCell<Compress> = RefCell::new(Compress::new(level(LARGE_BYTES_MIN + 1), false));
 }
 
 /// Compresses `plain` to a fragment. `dictionary`: what stands right before it in the stream. Returns `None` if the
@@ -54,7 +54,7 @@ fn fragment(plain: &[u8], dictionary: Option<&[u8]>) -> Option<Vec<u8>> {
             coded.reserve(plain.len() / 4 + 64);
         }
     };
-    if plain.len() > LARGE { BIG.with(compress) } else { SMALL.with(compress) }
+    if plain.len() > LARGE_BYTES_MIN { BIG.with(compress) } else { SMALL.with(compress) }
 }
 
 /// A whole body as one gzip file (RFC 1952). Returns `None` if it would not be worth it.
@@ -96,7 +96,7 @@ impl<T> Coded<T> {
     ) -> Option<Coded<T>> {
         let independent = frame(fragment(plain, None)?);
         let dependent = before
-            .filter(|(_, text)| plain.len() < FAR && text.len() < FAR && !text.is_empty())
+            .filter(|(_, text)| plain.len() < FAR_BYTES_MIN && text.len() < FAR_BYTES_MIN && !text.is_empty())
             .and_then(|(before, text)| Some((before.id, frame(fragment(plain, Some(text))?))));
         let id = EVENTS.fetch_add(1, Ordering::Relaxed) + 1;
         Some(Coded { id, independent, dependent })

@@ -13,7 +13,7 @@ use super::sse::{self, SseBytes};
 pub const HEADER: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 /// Most bytes of one stored block (RFC 1951 §3.2.4).
-const MAX_STORED: usize = 0xffff;
+const STORED_BYTES_MAX: usize = 0xffff;
 
 /// A checksum of some bytes that can be joined to the checksum of the bytes before them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,8 +114,8 @@ impl GzipStream {
     pub fn stored(&mut self, text: &[u8]) -> Vec<u8> {
         self.tail = Tail::UNKNOWN;
         self.add(&Sum::of(text));
-        let mut blocks = Vec::with_capacity(text.len() + 5 * (text.len() / MAX_STORED + 1));
-        for block in text.chunks(MAX_STORED) {
+        let mut blocks = Vec::with_capacity(text.len() + 5 * (text.len() / STORED_BYTES_MAX + 1));
+        for block in text.chunks(STORED_BYTES_MAX) {
             let length = block.len() as u16;
             blocks.push(0);
             blocks.extend_from_slice(&length.to_le_bytes());

@@ -18,7 +18,7 @@ pub struct Item {
 }
 
 /// Longest item id that goes out as it is, bytes.
-const MAX_ID: usize = 128;
+const ID_BYTES_MAX: usize = 128;
 
 impl Item {
     /// `name` is the upstream's name for it.
@@ -35,11 +35,12 @@ impl Item {
 /// Returns the name of an item on the wire: the upstream's own if it is `[!-~]{1,128}`, else that in base64url. A name
 /// that would be longer is replaced by its digest.
 pub fn wire_id(name: &str) -> String {
-    let plain = !name.is_empty() && name.len() <= MAX_ID && name.bytes().all(|b| (b'!'..=b'~').contains(&b));
+    let plain =
+        !name.is_empty() && name.len() <= ID_BYTES_MAX && name.bytes().all(|b| (b'!'..=b'~').contains(&b));
     if plain {
         return name.to_owned();
     }
-    if name.len() <= MAX_ID * 8 {
+    if name.len() <= ID_BYTES_MAX * 8 {
         return URL_SAFE_NO_PAD.encode(name);
     }
     URL_SAFE_NO_PAD.encode(&blake3::hash(name.as_bytes()).as_bytes()[..16])

@@ -15,7 +15,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::timeout;
 
-use super::request::framing::DRAIN;
+use super::request::framing::DRAIN_TIME_MAX;
 use crate::identity::CertificateName;
 use crate::listener::guarded_stream::Attended;
 use crate::listener::{accept_rate, client_certificate};
@@ -126,7 +126,7 @@ impl<'a> Connection<'a> {
             }
         };
         // Whether it ended in time or not, the connection does now.
-        let _ = timeout(DRAIN, reading).await;
+        let _ = timeout(DRAIN_TIME_MAX, reading).await;
     }
 
     /// Waits for the end of an HTTP/2 request that says it has no body and does not end with its head. Its head alone

@@ -81,7 +81,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Notes whose request it is. What the connection remembers of another client's upstream connection is not this
+    /// Notes the client that the request is from. What the connection remembers of another client's upstream connection is not this
     /// one's (contract §10).
     pub(super) fn is_from(&mut self, client: Option<IpAddr>) {
         if self.client != client {

@@ -131,7 +131,7 @@ impl ProxyHttp for Front {
         // What is sent behind a request is the next one (RFC 9112 §9.3.2).
         session.set_pipelining_enabled(true);
         // A request answered here has its body drained within a limit (contract §12).
-        session.set_total_drain_timeout(Some(framing::DRAIN));
+        session.set_total_drain_timeout(Some(framing::DRAIN_TIME_MAX));
         let drain_bytes_max = self.shared.config.limits.drain_body;
         let drainable = framing::is_drainable(&session.req_header().headers, drain_bytes_max);
         if drainable {
@@ -243,7 +243,7 @@ impl ProxyHttp for Front {
     ) -> Box<pingora::Error> {
         ctx.connects += 1;
         // Nothing was sent: another server may be better.
-        error.set_retry(ctx.connects < passthrough::MAX_CONNECTS);
+        error.set_retry(ctx.connects < passthrough::CONNECTS_MAX);
         error
     }
 

@@ -18,10 +18,10 @@ use crate::listener::service::{self, Behind, ListenError, Watches};
 
 /// Streams of an HTTP/2 connection that its client may open and reset before they were looked at:
 /// more are an attack (CVE-2023-44487), and end the connection.
-const RESETS: usize = 20;
+const RESETS_MAX: usize = 20;
 
 /// Bytes of one HTTP/2 stream that wait for its connection to take them.
-const HTTP2_BUFFER: usize = 64 * 1024;
+const HTTP2_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// A listener ready to run.
 pub type Service = service::Service<HttpProxy<Front>>;
@@ -62,8 +62,8 @@ fn http2_options(limits: &Limits) -> H2Options {
     let mut options = default_h2_options();
     options
         .max_concurrent_streams(limits.http2_streams)
-        .max_pending_accept_reset_streams(RESETS)
-        .max_send_buffer_size(HTTP2_BUFFER)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_send_buffer_size(HTTP2_BUFFER_BYTES_MAX)
         // At most 1 MiB.
         .max_header_list_size(limits.header_bytes as u32);
     options

@@ -24,7 +24,7 @@ use crate::frame::sse;
 use crate::transport::answer;
 
 /// Most softly refused clients that are held at once: they must not become what was refused.
-const MAX_SOOTHED: usize = 1000;
+const SOFT_REFUSALS_MAX: usize = 1000;
 
 /// Refuses with a problem document.
 pub(super) async fn refuse(session: &mut Session, ctx: &mut Context, refusal: Refusal) -> Result<()> {
@@ -133,7 +133,7 @@ struct Slot<'a>(&'a AtomicUsize);
 impl<'a> Slot<'a> {
     fn take(taken: &'a AtomicUsize) -> Option<Slot<'a>> {
         let slot = Slot(taken);
-        (taken.fetch_add(1, Ordering::SeqCst) < MAX_SOOTHED).then_some(slot)
+        (taken.fetch_add(1, Ordering::SeqCst) < SOFT_REFUSALS_MAX).then_some(slot)
     }
 }
 

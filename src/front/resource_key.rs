@@ -88,4 +88,4 @@ pub(in crate::front) fn selects(
 }
 
 /// How often a key is made again because the upstream's `Vary` says more than was known.
-pub(super) const VARY_TURNS: usize = 3;
+pub(super) const VARY_TURNS_MAX: usize = 3;

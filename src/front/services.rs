@@ -70,7 +70,7 @@ pub struct Shared {
     pub gates: Gates,
     /// The clients that have streams, by their full names.
     pub subjects: Subjects,
-    /// Whose own answers are the shared ones.
+    /// Which clients get by themselves what all share (`share: authorize`).
     pub checks: Checks,
     /// Ordinary polls that wait for a change.
     pub slow_304: Holds,

@@ -9,7 +9,7 @@ use crate::frame::{Format, Frame, PatchKind};
 use crate::resource::Snapshot;
 
 /// Bodies from this size on are worth another thread.
-const HEAVY: usize = 64 * 1024;
+const HEAVY_BODY_BYTES_MIN: usize = 64 * 1024;
 
 /// A frame that no follower has seen yet.
 pub struct Draft {
@@ -57,6 +57,7 @@ impl Draft {
 
     /// Whether encoding it takes so long that another thread should do it.
     pub fn is_heavy(&self) -> bool {
-        self.frame.snapshot.body.len() > HEAVY && !(self.formats.is_empty() && self.patches.is_empty())
+        self.frame.snapshot.body.len() > HEAVY_BODY_BYTES_MIN
+            && !(self.formats.is_empty() && self.patches.is_empty())
     }
 }

@@ -48,10 +48,10 @@ impl ExceptionKind {
 }
 
 /// How long an exception is remembered at first (contract §1).
-pub const EXCEPTION: Duration = Duration::from_secs(60);
+pub const EXCEPTION_TIME_MIN: Duration = Duration::from_secs(60);
 
 /// The longest that an exception is remembered which is found again and again (contract §1).
-pub const EXCEPTION_MAX: Duration = Duration::from_secs(600);
+pub const EXCEPTION_TIME_MAX: Duration = Duration::from_secs(600);
 
 /// The exceptions of all keys.
 pub(super) struct Exceptions {
@@ -85,7 +85,7 @@ impl Exceptions {
         if self.by_key.len() >= self.count_max {
             self.by_key.retain(|_, exception| exception.until > now);
             if self.by_key.len() >= self.count_max {
-                return EXCEPTION;
+                return EXCEPTION_TIME_MIN;
             }
         }
         let made = |span| Exception { kind, reason: reason.to_owned(), until: now + span, span };
@@ -93,13 +93,13 @@ impl Exceptions {
             Entry::Occupied(mut entry) => {
                 let before = entry.get();
                 let stays = kind.grows() && before.kind.grows() && now < before.until + before.span;
-                let span = if stays { (before.span * 2).min(EXCEPTION_MAX) } else { EXCEPTION };
+                let span = if stays { (before.span * 2).min(EXCEPTION_TIME_MAX) } else { EXCEPTION_TIME_MIN };
                 entry.insert(made(span));
                 span
             }
             Entry::Vacant(entry) => {
-                drop(entry.insert(made(EXCEPTION)));
-                EXCEPTION
+                drop(entry.insert(made(EXCEPTION_TIME_MIN)));
+                EXCEPTION_TIME_MIN
             }
         }
     }
@@ -122,9 +122,9 @@ mod tests {
             assert!(exceptions.get(&key).is_none(), "it is over");
         }
         // It was the API's own stream all the time.
-        assert_eq!(exceptions.put(&key, ExceptionKind::OwnStream, "event-stream"), EXCEPTION_MAX);
-        tokio::time::advance(3 * EXCEPTION_MAX).await;
-        assert_eq!(exceptions.put(&key, ExceptionKind::Uncoverable, "audio"), EXCEPTION, "long ago");
+        assert_eq!(exceptions.put(&key, ExceptionKind::OwnStream, "event-stream"), EXCEPTION_TIME_MAX);
+        tokio::time::advance(3 * EXCEPTION_TIME_MAX).await;
+        assert_eq!(exceptions.put(&key, ExceptionKind::Uncoverable, "audio"), EXCEPTION_TIME_MIN, "long ago");
     }
 
     #[tokio::test(start_paused = true)]
@@ -132,7 +132,7 @@ mod tests {
         let (exceptions, key) = (Exceptions::new(10), key("/a"));
         exceptions.put(&key, ExceptionKind::Uncoverable, "audio");
         exceptions.forget(&key, ExceptionKind::grows);
-        assert_eq!(exceptions.put(&key, ExceptionKind::Uncoverable, "audio"), EXCEPTION);
+        assert_eq!(exceptions.put(&key, ExceptionKind::Uncoverable, "audio"), EXCEPTION_TIME_MIN);
         exceptions.put(&key, ExceptionKind::NotShareable, "private");
         exceptions.forget(&key, ExceptionKind::grows);
         assert!(exceptions.get(&key).is_some(), "that it is one user's is another question");

@@ -9,7 +9,7 @@ use crate::frame::Item;
 use crate::resource::Version;
 
 /// Most clients' own cursors that one poll asks the upstream about.
-pub const MAX_MISSED: usize = 4;
+pub const MISSED_CURSORS_MAX: usize = 4;
 
 impl Topic {
     /// Where a follower of a feed stands: after the item of this name, or after the newest item of
@@ -36,7 +36,7 @@ impl Topic {
     /// few are asked about at a time.
     pub(super) fn miss(&self, id: &str) {
         let mut missed = self.missed.lock();
-        if missed.len() < MAX_MISSED && !missed.iter().any(|known| **known == *id) {
+        if missed.len() < MISSED_CURSORS_MAX && !missed.iter().any(|known| **known == *id) {
             missed.push(id.into());
         }
     }

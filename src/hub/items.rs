@@ -27,14 +27,14 @@ pub(super) struct Items {
 }
 
 /// Number of the first item. It leaves room for the numbers of older items that the upstream gives later.
-const FIRST: u64 = 1 << 32;
+const FIRST_ITEM_NUMBER: u64 = 1 << 32;
 
 /// Most names of clients that are remembered.
-const MAX_ALIASES: usize = 256;
+const ALIASES_MAX: usize = 256;
 
 impl Default for Items {
     fn default() -> Self {
-        Items { row: VecDeque::new(), next: FIRST, aliases: VecDeque::new() }
+        Items { row: VecDeque::new(), next: FIRST_ITEM_NUMBER, aliases: VecDeque::new() }
     }
 }
 
@@ -83,7 +83,7 @@ impl Items {
 
     /// Notes that a client which names this item stands at this place.
     pub(super) fn know(&mut self, id: &str, at: u64) {
-        if self.aliases.len() >= MAX_ALIASES {
+        if self.aliases.len() >= ALIASES_MAX {
             self.aliases.pop_front();
         }
         self.aliases.push_back((id.to_owned(), at));
@@ -157,7 +157,7 @@ mod tests {
 
     /// The number of the `n`th item.
     fn nth(n: u64) -> u64 {
-        FIRST - 1 + n
+        FIRST_ITEM_NUMBER - 1 + n
     }
 
     fn names(items: Option<Vec<Arc<Item>>>) -> Option<Vec<String>> {
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(names(items.after(at, nth(2))).unwrap(), ["b", "c", "d", "e"]);
         items.know("z", items.newest());
         assert_eq!(names(items.after(items.position("z").unwrap(), nth(2))).unwrap(), [""; 0]);
-        (0..2 * MAX_ALIASES).for_each(|n| items.know(&n.to_string(), 1));
-        assert_eq!(items.aliases.len(), MAX_ALIASES);
+        (0..2 * ALIASES_MAX).for_each(|n| items.know(&n.to_string(), 1));
+        assert_eq!(items.aliases.len(), ALIASES_MAX);
     }
 }

@@ -44,7 +44,7 @@ pub use charged_client::{ChargeLimits, ChargedClient};
 pub use claim::Claim;
 pub use confirmation::Confirmation;
 pub use draft::Draft;
-pub use exceptions::{EXCEPTION, EXCEPTION_MAX, Exception, ExceptionKind};
+pub use exceptions::{EXCEPTION_TIME_MAX, EXCEPTION_TIME_MIN, Exception, ExceptionKind};
 pub use full::Full;
 pub use items::News;
 pub use named::{Name, Named};
@@ -128,7 +128,7 @@ impl Hub {
     /// without followers have made way.
     pub fn weigh(&self, topic: &Topic, bytes: usize) -> bool {
         topic.weight.store(bytes, Ordering::Relaxed);
-        for _ in 0..resource_limits::TRIES {
+        for _ in 0..resource_limits::TRIES_MAX {
             // The lock of a topic's charge is free again before another topic has to go.
             let owner = topic.charge.lock().as_mut().and_then(|charge| charge.weigh(bytes));
             let Some(owner) = owner else { return true };

@@ -14,14 +14,14 @@ use parking_lot::Mutex;
 const QUICK_MS: u64 = 100;
 
 /// After so many quick returns in a row a client seems to expect that the API makes it wait.
-const QUICK_RETURNS: u8 = 3;
+const QUICK_RETURNS_MIN: u8 = 3;
 
 /// Most connections of one resource that are remembered. At the bound a new one is not.
 const CONNECTIONS_MAX: usize = 1024;
 
 /// From this number on, connections that are gone are looked for whenever there are twice as many as the last look
 /// left, so that a new connection does not cost a walk over all others.
-const CONNECTIONS_FEW: usize = 32;
+const SWEPT_CONNECTIONS_MIN: usize = 32;
 
 /// At `CONNECTIONS_MAX` the connections are looked through no more often than this.
 const SWEEP_MS: u64 = 10;
@@ -57,7 +57,7 @@ impl Streak {
     }
 
     fn is_restless(self) -> bool {
-        self.quick >= QUICK_RETURNS
+        self.quick >= QUICK_RETURNS_MIN
     }
 }
 
@@ -86,7 +86,7 @@ impl Connections {
     fn make_room(&mut self, now_ms: u64, is_there: impl Fn(&Streak) -> bool) -> bool {
         let count = self.known.len();
         let is_due = count < CONNECTIONS_MAX || now_ms.saturating_sub(self.swept_ms) >= SWEEP_MS;
-        if count >= self.sweep_at.max(CONNECTIONS_FEW) && is_due {
+        if count >= self.sweep_at.max(SWEPT_CONNECTIONS_MIN) && is_due {
             self.known.retain(|_, streak| is_there(streak));
             self.sweep_at = (2 * self.known.len()).min(CONNECTIONS_MAX);
             self.swept_ms = now_ms;

@@ -16,13 +16,13 @@ use super::charged_client::ChargedClient;
 
 /// How many cold topics one walk over an owner's topics finds, so that a flood of invented names does not cost a walk
 /// for each.
-const FOUND: usize = 256;
+const FOUND_TOPICS_MAX: usize = 256;
 
 /// An owner without a cold topic is not walked over again for this long.
-const PAUSE: Duration = Duration::from_millis(50);
+const WALK_PAUSE: Duration = Duration::from_millis(50);
 
 /// How many topics may turn out to be in use before a new one is refused.
-pub(super) const TRIES: usize = 8;
+pub(super) const TRIES_MAX: usize = 8;
 
 /// The owner of a limit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -118,7 +118,7 @@ impl<T: Charged> Charges<T> {
         for (owner, most) in owners {
             let mut tries = 0;
             while !self.enter(&owner, most) {
-                let Some(coldest) = self.coldest(&owner).filter(|_| tries < TRIES) else {
+                let Some(coldest) = self.coldest(&owner).filter(|_| tries < TRIES_MAX) else {
                     return Err(owner.full());
                 };
                 // If a client came to that topic meanwhile, another one may make room.
@@ -170,12 +170,12 @@ impl<T: Charged> Owned<T> {
         }
         let cold = self.topics.values().filter(|topic| topic.is_cold());
         self.cold = cold.map(|topic| (topic.id(), topic.touched_at())).collect();
-        if self.cold.len() > FOUND {
-            self.cold.select_nth_unstable_by_key(FOUND, |(_, touched)| *touched);
-            self.cold.truncate(FOUND);
+        if self.cold.len() > FOUND_TOPICS_MAX {
+            self.cold.select_nth_unstable_by_key(FOUND_TOPICS_MAX, |(_, touched)| *touched);
+            self.cold.truncate(FOUND_TOPICS_MAX);
         }
         self.cold.sort_unstable_by_key(|(_, touched)| std::cmp::Reverse(*touched));
-        self.pause = self.cold.is_empty().then_some(now + PAUSE);
+        self.pause = self.cold.is_empty().then_some(now + WALK_PAUSE);
         !self.cold.is_empty()
     }
 }
@@ -261,7 +261,7 @@ mod tests {
             tokio::time::advance(SECOND).await;
         }
         assert_eq!(stage.attend("/d", "3.3.3.3").err(), Some(Full::Resources), "all are in use");
-        tokio::time::advance(PAUSE).await;
+        tokio::time::advance(WALK_PAUSE).await;
         let (attendance, first) = publishers.remove(0);
         drop(attendance);
         let _d = stage.attend("/d", "3.3.3.3").unwrap();
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(stage.attend("/c", "1.1.1.1").err(), Some(Full::Address));
         // A resource that another client has asked for first costs nothing.
         drop(stage.attend("/other", "1.1.1.1").unwrap());
-        tokio::time::advance(PAUSE).await;
+        tokio::time::advance(WALK_PAUSE).await;
         drop(b);
         let _c = stage.attend("/c", "1.1.1.1").unwrap();
         assert!(stage.hub.get(&key("/b")).is_none());
@@ -299,7 +299,7 @@ mod tests {
         assert!(!stage.hub.weigh(b.topic(), 200), "nothing of its own makes room");
         let (other, _other) = stage.attend("/other", "2.2.2.2").unwrap();
         assert!(stage.hub.weigh(other.topic(), 900), "others have their own");
-        tokio::time::advance(PAUSE).await;
+        tokio::time::advance(WALK_PAUSE).await;
         drop(a);
         assert!(stage.hub.weigh(b.topic(), 200));
         assert!(stage.hub.get(&key("/a")).is_none());
@@ -312,7 +312,7 @@ mod tests {
         let stage = Stage::new(10, Some(1));
         let (a, _a) = stage.attend("/a", "1.1.1.1").unwrap();
         assert_eq!(stage.attend("/b", "2.2.2.2").err(), Some(Full::Route));
-        tokio::time::advance(PAUSE).await;
+        tokio::time::advance(WALK_PAUSE).await;
         drop(a);
         assert!(stage.attend("/b", "2.2.2.2").is_ok());
     }

@@ -117,7 +117,7 @@ pub enum Outcome {
 }
 
 /// How long an answer that is passed on is remembered at most.
-const REMEMBERED: Duration = Duration::from_secs(5);
+const REMEMBERED_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Everything a follower may see, replaced as a whole by the publisher.
 #[derive(Debug, Clone)]
@@ -205,7 +205,7 @@ impl View {
             Outcome::Failed(_) => None,
             Outcome::Cold | Outcome::Data => return None,
         };
-        let usual = self.ended_at? + interval.min(REMEMBERED);
+        let usual = self.ended_at? + interval.min(REMEMBERED_TIME_MAX);
         Some(not_before.map_or(usual, |not_before| not_before.max(usual)))
     }
 

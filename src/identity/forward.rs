@@ -19,13 +19,13 @@ use crate::resource::{Digest, Digester};
 use crate::upstream::{Ask, Client, Document};
 
 /// Most answers that are remembered.
-const REMEMBERED: usize = 16 * 1024;
+const REMEMBERED_ANSWERS_MAX: usize = 16 * 1024;
 
 /// Most questions on their way at a time. Further ones wait for their turn within the same timeout.
-const ASKING: usize = 64;
+const QUESTIONS_MAX: usize = 64;
 
 /// Most bytes of an answer's body, which is not used.
-const MAX_ANSWER: usize = 64 * 1024;
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Whether servers may read different values of a header, one the first field's and another the last one's. Cookies in
 /// several fields are one list (RFC 9113 §8.2.3), as are proxies.
@@ -47,13 +47,13 @@ pub(super) struct Oracle {
 
 impl Oracle {
     pub(super) fn new(rules: Arc<Forward>, client: Option<Arc<Client>>) -> Oracle {
-        let size = NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN);
+        let size = NonZeroUsize::new(REMEMBERED_ANSWERS_MAX).unwrap_or(NonZeroUsize::MIN);
         Oracle {
             rules,
             client,
             digester: Digester::default(),
             answers: Mutex::new(LruCache::new(size)),
-            asking: Semaphore::new(ASKING),
+            asking: Semaphore::new(QUESTIONS_MAX),
         }
     }
 
@@ -111,7 +111,7 @@ impl Oracle {
                 headers,
                 body: Bytes::new(),
                 timeout: self.rules.timeout,
-                max_body: MAX_ANSWER,
+                max_body: ANSWER_BYTES_MAX,
                 class: None,
                 document: Document::Any,
                 claim: None,

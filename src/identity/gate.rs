@@ -22,13 +22,13 @@ use crate::resource::{Digest, Digester};
 use crate::upstream::Client;
 
 /// Most tokens that are remembered.
-const REMEMBERED: usize = 16 * 1024;
+const REMEMBERED_TOKENS_MAX: usize = 16 * 1024;
 
 /// Most bytes of these tokens together: the issuer of a client decides how long one is.
 const REMEMBERED_BYTES_MAX: usize = 16 << 20;
 
 /// How long the identity of a token is remembered.
-const MEMORY: Duration = Duration::from_secs(60);
+const REMEMBERED_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// The proofs that a request may carry.
 pub struct Proof<'a> {
@@ -239,7 +239,7 @@ impl Gate {
 
 impl Tokens {
     fn new(verifier: Verifier) -> Tokens {
-        let size = NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN);
+        let size = NonZeroUsize::new(REMEMBERED_TOKENS_MAX).unwrap_or(NonZeroUsize::MIN);
         Tokens {
             verifier,
             digester: Digester::default(),
@@ -257,7 +257,7 @@ impl Tokens {
             return Ok(proven.identity.clone());
         }
         let identity = self.verifier.verify(token).await?;
-        let until = Instant::now() + MEMORY;
+        let until = Instant::now() + REMEMBERED_TIME_MAX;
         let until = identity.expires.map_or(until, |expires| expires.min(until));
         let generation = self.verifier.generation();
         let proven = Proven { identity: identity.clone(), until, generation, bytes: token.len() };

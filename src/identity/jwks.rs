@@ -22,16 +22,16 @@ use crate::config::identity::{Jwks, JwksSource};
 use crate::upstream::{Ask, Client, Document};
 
 /// Most bytes of a set.
-const MAX_ANSWER: usize = 256 * 1024;
+const SET_BYTES_MAX: usize = 256 * 1024;
 
 /// Most keys of a set that are tried.
-const MAX_KEYS: usize = 64;
+const KEYS_MAX: usize = 64;
 
 /// A set is read for unknown keys no more often than this: any client can invent one.
-const SPACING: Duration = Duration::from_secs(5);
+const READ_SPACING: Duration = Duration::from_secs(5);
 
 /// How long a client waits for a set.
-const PATIENCE: Duration = Duration::from_secs(3);
+const SET_WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// One set.
 pub(super) struct KeySet {
@@ -74,14 +74,14 @@ impl KeySet {
     pub(super) async fn renew(&self) {
         let reading = async {
             let mut tried = self.tried.lock().await;
-            if tried.is_none_or(|at| at.elapsed() >= SPACING) {
+            if tried.is_none_or(|at| at.elapsed() >= READ_SPACING) {
                 // The time is noted first: a request that gives up in between has tried, too.
                 *tried = Some(Instant::now());
                 self.read().await;
             }
         };
         // A request that waits too long goes on with the keys that there are.
-        let _ = timeout(PATIENCE, reading).await;
+        let _ = timeout(SET_WAIT_MAX, reading).await;
     }
 
     /// Keeps it new for ever.
@@ -91,7 +91,7 @@ impl KeySet {
             self.read().await;
             // The spread keeps processes from asking at the same time.
             let spread = 0.9 + 0.2 * fastrand::f64();
-            let wait = if self.is_loaded() { self.source.refresh } else { SPACING };
+            let wait = if self.is_loaded() { self.source.refresh } else { READ_SPACING };
             tokio::time::sleep(wait.mul_f64(spread)).await;
         }
     }
@@ -129,7 +129,7 @@ impl KeySet {
             headers: vec![(header::ACCEPT, HeaderValue::from_static("application/json, */*;q=0.1"))],
             body: Bytes::new(),
             timeout: upstream.total_timeout,
-            max_body: MAX_ANSWER,
+            max_body: SET_BYTES_MAX,
             class: None,
             document: Document::Any,
             claim: None,
@@ -145,13 +145,13 @@ impl KeySet {
 /// Reads a file, unless it is too long.
 fn contents(path: &Path) -> std::io::Result<Bytes> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_ANSWER as u64).read_to_end(&mut bytes)?;
+    File::open(path)?.take(SET_BYTES_MAX as u64).read_to_end(&mut bytes)?;
     Ok(bytes.into())
 }
 
 pub(super) fn parse(text: &[u8]) -> Result<Vec<Candidate>, String> {
     let set: JwkSet = serde_json::from_slice(text).map_err(|error| format!("it is no key set: {error}"))?;
-    let keys: Vec<Candidate> = set.keys.iter().filter_map(candidate).take(MAX_KEYS).collect();
+    let keys: Vec<Candidate> = set.keys.iter().filter_map(candidate).take(KEYS_MAX).collect();
     if keys.is_empty() {
         return Err("it has no public key that signs".to_owned());
     }

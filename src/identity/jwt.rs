@@ -260,9 +260,9 @@ fn denied(kind: &ErrorKind) -> Denied {
 
 /// When a token ends. Times beyond a year count as a year: no process needs to know more.
 fn instant(exp: f64, leeway: Duration) -> Instant {
-    const YEAR: f64 = 365.0 * 24.0 * 3600.0;
+    const YEAR_SECONDS: f64 = 365.0 * 24.0 * 3600.0;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
-    let left = (exp + leeway.as_secs_f64() - now).clamp(0.0, YEAR);
+    let left = (exp + leeway.as_secs_f64() - now).clamp(0.0, YEAR_SECONDS);
     Instant::now() + Duration::from_secs_f64(left)
 }
 

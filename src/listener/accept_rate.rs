@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use pingora::proxy::Session;
 
-const SECOND: u64 = 1_000_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
 
 /// A connection that is younger than this has come for its first request.
-const NEW: Duration = Duration::from_secs(1);
+const NEW_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Lets so many in a second, and as many at once as a second lets in.
 ///
@@ -29,7 +29,7 @@ pub struct Turnstile {
 impl Turnstile {
     /// `rate`: clients a second, at least 1.
     pub fn new(rate: u32, now: Instant) -> Turnstile {
-        Turnstile { began: now, spacing: SECOND / u64::from(rate.max(1)), due: AtomicU64::new(0) }
+        Turnstile { began: now, spacing: SECOND_NS / u64::from(rate.max(1)), due: AtomicU64::new(0) }
     }
 
     /// Whether one more may come in now.
@@ -38,7 +38,7 @@ impl Turnstile {
         let now = now.saturating_duration_since(self.began).as_nanos() as u64;
         let next = |due: u64| {
             let after = due.max(now) + self.spacing;
-            (after <= now + SECOND).then_some(after)
+            (after <= now + SECOND_NS).then_some(after)
         };
         self.due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
@@ -50,7 +50,7 @@ pub(crate) fn is_new_http2(session: &Session) -> bool {
     let digest = session.downstream_session.digest();
     let layers = digest.map(|digest| digest.timing_digest.as_slice()).unwrap_or_default();
     let began = layers.iter().flatten().map(|timing| timing.established_ts).min();
-    began.is_none_or(|began| began.elapsed().is_ok_and(|age| age < NEW))
+    began.is_none_or(|began| began.elapsed().is_ok_and(|age| age < NEW_AGE_MAX))
 }
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ mod tests {
                 if storm.lets_in(at) {
                     passed.push(at);
                 }
-                calm_at += Duration::from_nanos(gap.max(SECOND / u64::from(rate)));
+                calm_at += Duration::from_nanos(gap.max(SECOND_NS / u64::from(rate)));
                 prop_assert!(calm.lets_in(calm_at));
             }
             for first in 0..passed.len() {

@@ -22,7 +22,7 @@ use super::client_certificate::{self, Anchor};
 use crate::config::{CertificateFiles, ClientCertificates, ListenerTls, TlsVersion};
 
 /// Longest file, bytes: the system's whole bundle of authorities has a quarter of it.
-const LONGEST: u64 = 1 << 20;
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A file that cannot be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,8 +147,8 @@ fn bytes(file: &Path) -> Result<Vec<u8>, BadFile> {
         return Err(BadFile::new(file, "is not a file"));
     }
     let mut bytes = Vec::new();
-    File::open(file).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes)).map_err(bad)?;
-    match bytes.len() as u64 > LONGEST {
+    File::open(file).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(bad)?;
+    match bytes.len() as u64 > FILE_BYTES_MAX {
         true => Err(BadFile::new(file, "is longer than 1MiB")),
         false => Ok(bytes),
     }

@@ -11,10 +11,10 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 
 /// Files of the process itself, and the connections that one listener and the admin may have waiting.
-const OWN: u64 = 128;
+const OWN_FILES_MAX: u64 = 128;
 
 /// Connections of one upstream, of polls and of what passes through, that are reckoned with.
-const PER_UPSTREAM: u64 = 128;
+const UPSTREAM_CONNECTIONS_MAX: u64 = 128;
 
 /// The part of the table that clients do not get, within bounds.
 const KEPT: (u64, u64, u64) = (8, 16, 512);
@@ -55,7 +55,7 @@ pub(crate) fn count_refused(metrics: &Metrics) {
 /// `limit`: RLIMIT_NOFILE of the process, raised as far as it goes.
 pub fn shortage(config: &Config, limit: u64) -> Option<String> {
     let clients = config.limits.clients as u64;
-    let needed = clients + OWN + PER_UPSTREAM * config.upstreams.len() as u64;
+    let needed = clients + OWN_FILES_MAX + UPSTREAM_CONNECTIONS_MAX * config.upstreams.len() as u64;
     (needed > limit).then(|| {
         format!(
             "limits.clients ({clients}) and connections to upstreams need up to {needed} open files, and the \

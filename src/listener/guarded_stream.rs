@@ -34,10 +34,10 @@ use super::raw_head::{NO_CHUNK, NO_HEAD, RawHead, Read, Unfit};
 use last_poll::LastPoll;
 
 /// Most bytes that wait to be written. Larger pieces are not copied.
-const MOST: usize = 8 * 1024;
+const WAITING_BYTES_MAX: usize = 8 * 1024;
 
 /// Bytes that a first piece is given room for behind it.
-const ROOM: usize = 512;
+const SPARE_BYTES: usize = 512;
 
 /// A client's connection on its way to Pingora.
 #[derive(Debug)]
@@ -343,13 +343,13 @@ impl AsyncWrite for Attended {
         if self.parting.is_some() {
             return Poll::Ready(Ok(bytes.len()));
         }
-        if self.gathers && bytes.len() <= MOST {
-            if self.waiting.len() + bytes.len() > MOST {
+        if self.gathers && bytes.len() <= WAITING_BYTES_MAX {
+            if self.waiting.len() + bytes.len() > WAITING_BYTES_MAX {
                 ready!(self.poll_waiting(context))?;
             }
             if self.waiting.is_empty() {
                 // What comes behind a head often fits in beside it.
-                self.waiting.reserve(bytes.len() + ROOM);
+                self.waiting.reserve(bytes.len() + SPARE_BYTES);
             }
             self.waiting.extend_from_slice(bytes);
             return Poll::Ready(Ok(bytes.len()));

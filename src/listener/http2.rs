@@ -28,13 +28,13 @@ use crate::metrics::Metrics;
 
 /// Requests of one connection that may be malformed in ways HTTP/1 could not say: one more ends it. Pingora's own
 /// loop has nearly the same limit, and no metric.
-const MALFORMED: usize = 32;
+const MALFORMED_REQUESTS_MAX: usize = 32;
 
 /// Streams on their way into their connection's task; more wait in their own.
-const BOARDING_AT_ONCE: usize = 8;
+const BOARDING_STREAMS_MAX: usize = 8;
 
 /// A request that was taken alone and is not over by then counts as one that goes on, unless it is blocked, too.
-const PROBATION: Duration = Duration::from_secs(1);
+const PROBATION_TIME: Duration = Duration::from_secs(1);
 
 /// A stream that may send next to nothing from its start waits for this part of `limits.send_timeout`.
 const SEND_TIMEOUT_PART: u32 = 10;
@@ -66,7 +66,8 @@ struct Alone {
 impl Alone {
     /// Whether another one may be taken.
     fn is_over(&self, windows: &Windows) -> bool {
-        self.task.is_finished() || (self.since.elapsed() >= PROBATION && windows.blocked() <= self.blocked)
+        self.task.is_finished()
+            || (self.since.elapsed() >= PROBATION_TIME && windows.blocked() <= self.blocked)
     }
 }
 
@@ -108,7 +109,7 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     let begun = handshake(stream, proxy.h2_options()).await;
     let begun = begun.inspect_err(|error| tracing::debug!("an HTTP/2 connection did not begin: {error}"));
     let Ok(mut connection) = begun else { return };
-    let (boarding, mut boarded) = mpsc::channel::<Living>(BOARDING_AT_ONCE);
+    let (boarding, mut boarded) = mpsc::channel::<Living>(BOARDING_STREAMS_MAX);
     let (mut streams, mut is_closing) = (FuturesUnordered::new(), false);
     let mut requests = Requests {
         proxy,
@@ -148,7 +149,7 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             Some(()) = streams.next() => {}
             Some(_) = requests.tasks.join_next() => {}
             came = next => if !requests.go_on(came, &room) { break },
-            () = sleep(PROBATION), if !takes => {}
+            () = sleep(PROBATION_TIME), if !takes => {}
             () = sleep(idle), if is_idle => break,
         }
     }
@@ -204,7 +205,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Requests<A> {
                 self.alone = room.is_narrow.then(|| Alone { task, since, blocked });
                 true
             }
-            Ok(Came::Accepted(Some(H2Accept::Rejected))) if self.malformed < MALFORMED => {
+            Ok(Came::Accepted(Some(H2Accept::Rejected))) if self.malformed < MALFORMED_REQUESTS_MAX => {
                 self.malformed += 1;
                 true
             }

@@ -8,16 +8,16 @@ use std::time::Instant;
 use super::accept_rate::Turnstile;
 
 /// Bytes of what a client says before its first frame.
-const PREFACE: u32 = 24;
+const PREFACE_BYTES: u32 = 24;
 
-const HEAD: usize = 9;
+const FRAME_HEAD_BYTES: usize = 9;
 
 /// Reads along, for the heads of the frames alone.
 #[derive(Debug)]
 pub(super) struct Control {
     /// Bytes until the next head.
     skip: u32,
-    head: [u8; HEAD],
+    head: [u8; FRAME_HEAD_BYTES],
     /// Bytes of it that are there.
     have: usize,
     rate: Turnstile,
@@ -26,7 +26,7 @@ pub(super) struct Control {
 impl Control {
     /// `rate`: frames a second. From the preface on.
     pub(super) fn new(rate: u32, now: Instant) -> Control {
-        Control { skip: PREFACE, head: [0; HEAD], have: 0, rate: Turnstile::new(rate, now) }
+        Control { skip: PREFACE_BYTES, head: [0; FRAME_HEAD_BYTES], have: 0, rate: Turnstile::new(rate, now) }
     }
 
     /// Whether what was read is within the rate.
@@ -36,11 +36,11 @@ impl Control {
             bytes = &bytes[skipped..];
             // At most `skip`.
             self.skip -= skipped as u32;
-            let taken = bytes.len().min(HEAD - self.have);
+            let taken = bytes.len().min(FRAME_HEAD_BYTES - self.have);
             self.head[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
             bytes = &bytes[taken..];
             self.have += taken;
-            if self.have < HEAD {
+            if self.have < FRAME_HEAD_BYTES {
                 return true;
             }
             self.have = 0;
@@ -54,7 +54,7 @@ impl Control {
 
 /// Whether neither request nor body is in a frame with this head. Window updates are not among them:
 /// a client that reads much sends many.
-fn carries_nothing(head: &[u8; HEAD]) -> bool {
+fn carries_nothing(head: &[u8; FRAME_HEAD_BYTES]) -> bool {
     const DATA: u8 = 0;
     const HEADERS: u8 = 1;
     const WINDOW_UPDATE: u8 = 8;
@@ -78,13 +78,13 @@ mod tests {
     fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
         let mut frame = (length as u32).to_be_bytes()[1..].to_vec();
         frame.extend([kind, flags, 0, 0, 0, 1]);
-        frame.resize(HEAD + length, 6);
+        frame.resize(FRAME_HEAD_BYTES + length, 6);
         frame
     }
 
     fn bears(frames: &[Vec<u8>], piece: usize) -> bool {
         let mut control = Control::new(10, Instant::now());
-        let bytes = [vec![0; PREFACE as usize], frames.concat()].concat();
+        let bytes = [vec![0; PREFACE_BYTES as usize], frames.concat()].concat();
         bytes.chunks(piece).all(|piece| control.bears(piece))
     }
 

@@ -5,10 +5,10 @@
 
 use std::io::IoSlice;
 
-const HEAD: usize = 9;
+const FRAME_HEAD_BYTES: usize = 9;
 
 /// With the last stream and the error code.
-const WITH_CODE: usize = HEAD + 8;
+const GOAWAY_BYTES: usize = FRAME_HEAD_BYTES + 8;
 
 const GOAWAY: u8 = 7;
 const ENHANCE_YOUR_CALM: u32 = 0xb;
@@ -18,7 +18,7 @@ const ENHANCE_YOUR_CALM: u32 = 0xb;
 pub(super) struct Farewell {
     /// Bytes until the next head.
     skip: u32,
-    frame: [u8; WITH_CODE],
+    frame: [u8; GOAWAY_BYTES],
     /// Bytes of it that are there.
     have: usize,
     said: bool,
@@ -27,7 +27,7 @@ pub(super) struct Farewell {
 impl Farewell {
     /// From the first byte on.
     pub(super) fn new() -> Farewell {
-        Farewell { skip: 0, frame: [0; WITH_CODE], have: 0, said: false }
+        Farewell { skip: 0, frame: [0; GOAWAY_BYTES], have: 0, said: false }
     }
 
     /// So many bytes of these pieces went out. Gives, once a connection, why it ends, as the metric says it,
@@ -55,11 +55,11 @@ impl Farewell {
             bytes = &bytes[taken..];
             self.have += taken;
             // A GOAWAY says more than its head.
-            if self.have < HEAD || self.have < self.wanted() {
+            if self.have < FRAME_HEAD_BYTES || self.have < self.wanted() {
                 continue;
             }
             reason = reason.or(self.reason());
-            self.skip = self.length() - (self.have - HEAD) as u32;
+            self.skip = self.length() - (self.have - FRAME_HEAD_BYTES) as u32;
             self.have = 0;
         }
         reason
@@ -71,13 +71,19 @@ impl Farewell {
 
     /// Bytes of this frame to be looked at.
     fn wanted(&self) -> usize {
-        let is_goaway = self.have >= HEAD && self.frame[3] == GOAWAY;
-        if is_goaway && self.length() as usize >= WITH_CODE - HEAD { WITH_CODE } else { HEAD }
+        let is_goaway = self.have >= FRAME_HEAD_BYTES && self.frame[3] == GOAWAY;
+        if is_goaway && self.length() as usize >= GOAWAY_BYTES - FRAME_HEAD_BYTES {
+            GOAWAY_BYTES
+        } else {
+            FRAME_HEAD_BYTES
+        }
     }
 
     fn reason(&mut self) -> Option<&'static str> {
         let code = match self.have {
-            WITH_CODE => u32::from_be_bytes([self.frame[13], self.frame[14], self.frame[15], self.frame[16]]),
+            GOAWAY_BYTES => {
+                u32::from_be_bytes([self.frame[13], self.frame[14], self.frame[15], self.frame[16]])
+            }
             _ => return None,
         };
         if code == 0 || std::mem::replace(&mut self.said, true) {

@@ -8,7 +8,7 @@
 use bytes::{Buf, BytesMut};
 use prometheus::IntCounter;
 
-use super::http2_windows::{HEAD, HEADERS, PREFACE, Windows};
+use super::http2_windows::{FRAME_HEAD_BYTES, HEADERS, PREFACE_BYTES, Windows};
 
 /// Most bytes that wait. With more the connection is not read: its client waits with them.
 const PARKED_BYTES_MAX: usize = 64 * 1024;
@@ -18,7 +18,7 @@ const PARKED_BYTES_MAX: usize = 64 * 1024;
 pub(super) struct Parked {
     /// Bytes of the preface that are to come.
     preface: u32,
-    head: [u8; HEAD],
+    head: [u8; FRAME_HEAD_BYTES],
     /// Bytes of the head of a frame that are there.
     have: usize,
     /// They were given out before it was known what they are.
@@ -39,8 +39,8 @@ impl Parked {
     /// Of a connection that has said nothing. `parked` counts its requests that have to wait.
     pub(super) fn new(parked: IntCounter) -> Parked {
         Parked {
-            preface: PREFACE,
-            head: [0; HEAD],
+            preface: PREFACE_BYTES,
+            head: [0; FRAME_HEAD_BYTES],
             have: 0,
             is_head_out: false,
             left: 0,
@@ -73,12 +73,12 @@ impl Parked {
                 at += self.take(rest, &mut left);
                 continue;
             }
-            let taken = rest.len().min(HEAD - self.have);
+            let taken = rest.len().min(FRAME_HEAD_BYTES - self.have);
             self.head[self.have..self.have + taken].copy_from_slice(&rest[..taken]);
             self.have += taken;
             let (start, is_out) = (at, self.is_head_out);
             at += taken;
-            if self.have < HEAD {
+            if self.have < FRAME_HEAD_BYTES {
                 if !is_out && left.is_none() {
                     windows.came(&bytes[told..start]);
                     told = start;
@@ -162,9 +162,9 @@ impl Parked {
             // The rest of the frame that is being read comes first.
             return out;
         }
-        while let Some(head) = self.frames.first_chunk::<HEAD>() {
+        while let Some(head) = self.frames.first_chunk::<FRAME_HEAD_BYTES>() {
             let (length, kind, stream) = read_head(head);
-            if self.frames.len() < HEAD + length {
+            if self.frames.len() < FRAME_HEAD_BYTES + length {
                 break;
             }
             if kind == HEADERS && stream > self.newest {
@@ -174,8 +174,8 @@ impl Parked {
                 self.newest = stream;
             }
             let known = out.len();
-            out.extend_from_slice(&self.frames[..HEAD + length]);
-            self.frames.advance(HEAD + length);
+            out.extend_from_slice(&self.frames[..FRAME_HEAD_BYTES + length]);
+            self.frames.advance(FRAME_HEAD_BYTES + length);
             if kind == HEADERS {
                 self.draw(stream, &mut out);
             }
@@ -192,10 +192,10 @@ impl Parked {
     fn draw(&mut self, stream: u32, out: &mut BytesMut) {
         let waiting = std::mem::take(&mut self.frames);
         let (mut rest, mut is_left) = (&waiting[..], false);
-        while let Some(head) = rest.first_chunk::<HEAD>() {
+        while let Some(head) = rest.first_chunk::<FRAME_HEAD_BYTES>() {
             let (length, kind, of) = read_head(head);
-            let is_whole = rest.len() >= HEAD + length;
-            let (frame, behind) = rest.split_at(rest.len().min(HEAD + length));
+            let is_whole = rest.len() >= FRAME_HEAD_BYTES + length;
+            let (frame, behind) = rest.split_at(rest.len().min(FRAME_HEAD_BYTES + length));
             if of == stream && kind != HEADERS && is_whole && !is_left {
                 out.extend_from_slice(frame);
             } else {
@@ -211,7 +211,7 @@ impl Parked {
 }
 
 /// Length, kind and stream of a frame.
-fn read_head(head: &[u8; HEAD]) -> (usize, u8, u32) {
+fn read_head(head: &[u8; FRAME_HEAD_BYTES]) -> (usize, u8, u32) {
     let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
     let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
     (length as usize, head[3], stream)
@@ -236,7 +236,7 @@ mod tests {
     }
 
     fn preface() -> Vec<u8> {
-        vec![b'P'; PREFACE as usize]
+        vec![b'P'; PREFACE_BYTES as usize]
     }
 
     /// What the library reads of these bytes in such pieces.
@@ -320,12 +320,12 @@ mod tests {
             }
             let mut read = std::collections::BTreeMap::<u32, Vec<u8>>::new();
             let mut rest = &had[begun.len()..];
-            while let Some(head) = rest.first_chunk::<HEAD>() {
+            while let Some(head) = rest.first_chunk::<FRAME_HEAD_BYTES>() {
                 let (length, kind, stream) = read_head(head);
                 if kind != 8 && kind != 4 {
-                    read.entry(stream).or_default().extend_from_slice(&rest[..HEAD + length]);
+                    read.entry(stream).or_default().extend_from_slice(&rest[..FRAME_HEAD_BYTES + length]);
                 }
-                rest = &rest[HEAD + length..];
+                rest = &rest[FRAME_HEAD_BYTES + length..];
             }
             prop_assert_eq!(said, read);
         }

@@ -9,13 +9,13 @@ use std::io::IoSlice;
 use parking_lot::Mutex;
 
 /// Bytes of what a client says before its first frame.
-pub(super) const PREFACE: u32 = 24;
+pub(super) const PREFACE_BYTES: u32 = 24;
 
 /// Bytes of a frame before its payload.
-pub(super) const HEAD: usize = 9;
+pub(super) const FRAME_HEAD_BYTES: usize = 9;
 
 /// What a window is without anything said (RFC 9113 §6.9.2).
-const INITIAL: i64 = 65_535;
+const INITIAL_WINDOW_BYTES: i64 = 65_535;
 
 const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
@@ -59,10 +59,10 @@ struct State {
 impl Windows {
     pub(super) fn new() -> Windows {
         Windows(Mutex::new(State {
-            from_client: Reader::new(PREFACE),
+            from_client: Reader::new(PREFACE_BYTES),
             to_client: Reader::new(0),
-            initial: INITIAL,
-            connection: INITIAL,
+            initial: INITIAL_WINDOW_BYTES,
+            connection: INITIAL_WINDOW_BYTES,
             streams: HashMap::new(),
             last: 0,
             takes_one_more: false,
@@ -198,7 +198,7 @@ struct Reader {
     flags: u8,
     stream: u32,
     /// The head, or the part of the payload that is read now.
-    piece: [u8; HEAD],
+    piece: [u8; FRAME_HEAD_BYTES],
     have: usize,
     in_payload: bool,
 }
@@ -233,7 +233,7 @@ impl Reader {
     /// Bytes of what is read now.
     fn wanted(&self) -> usize {
         match (self.in_payload, self.kind) {
-            (false, _) => HEAD,
+            (false, _) => FRAME_HEAD_BYTES,
             (true, SETTINGS) => 6,
             (true, _) => 4,
         }
@@ -303,7 +303,7 @@ pub(super) mod tests {
 
     fn said(frames: &[Vec<u8>]) -> Windows {
         let windows = Windows::new();
-        windows.came(&[vec![0; PREFACE as usize], frames.concat()].concat());
+        windows.came(&[vec![0; PREFACE_BYTES as usize], frames.concat()].concat());
         windows
     }
 
@@ -366,7 +366,7 @@ pub(super) mod tests {
     proptest! {
         #[test]
         fn pieces_mean_nothing(piece in 1..40usize) {
-            let frames = [vec![0; PREFACE as usize], window(3), open(1), frame(HEADERS, 4, 1, b"trailers"), open(3),
+            let frames = [vec![0; PREFACE_BYTES as usize], window(3), open(1), frame(HEADERS, 4, 1, b"trailers"), open(3),
                 data(3, 1, 30), update(3, 9), frame(9, 4, 3, b"x"), open(5), update(0, 1), open(7)].concat();
             let windows = Windows::new();
             frames.chunks(piece).for_each(|piece| windows.came(piece));

@@ -16,7 +16,7 @@ use super::deadlines::Refusal;
 use crate::transport::answer;
 
 /// How long it may take to hear it, and to stop.
-const PARTING: Duration = Duration::from_secs(1);
+const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Parting {
@@ -30,7 +30,7 @@ impl Parting {
         let (headers, body) = answer::problem(refusal.status, title, refusal.detail);
         let mut unsaid = answer::head_bytes(refusal.status, &headers, b"connection: close\r\n", false);
         unsaid.extend_from_slice(&body);
-        Parting { unsaid, patience: Box::pin(sleep(PARTING)) }
+        Parting { unsaid, patience: Box::pin(sleep(LINGER_TIME_MAX)) }
     }
 
     /// Ready when the connection may be closed.

@@ -14,11 +14,11 @@ use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 use tokio::io::AsyncReadExt;
 
 /// Longest header of version 1, with its line end; the specification's.
-const MOST_V1: usize = 107;
+const V1_BYTES_MAX: usize = 107;
 
 /// Longest header of version 2. Addresses take 232 bytes at most, the rest is what load balancers say beside
 /// them: names of private links, properties of a TLS session.
-const MOST_V2: usize = 4096;
+const V2_BYTES_MAX: usize = 4096;
 
 /// The field of version 2 that has a checksum of the header.
 const CRC32C: u8 = 3;
@@ -88,7 +88,7 @@ fn length(read: &[u8]) -> Result<Option<usize>, Bad> {
     if may_be(V2) {
         let Some(&[high, low]) = read.get(14..16) else { return Ok(None) };
         let length = 16 + usize::from(u16::from_be_bytes([high, low]));
-        return match length > MOST_V2 {
+        return match length > V2_BYTES_MAX {
             true => Err(Bad("the PROXY header is longer than 4096 bytes")),
             false => Ok((read.len() >= length).then_some(length)),
         };
@@ -96,10 +96,12 @@ fn length(read: &[u8]) -> Result<Option<usize>, Bad> {
     if !may_be(V1) {
         return Err(Bad("no PROXY header"));
     }
-    let line = &read[..read.len().min(MOST_V1)];
+    let line = &read[..read.len().min(V1_BYTES_MAX)];
     match line.windows(2).position(|two| two == b"\r\n") {
         Some(end) => Ok(Some(end + 2)),
-        None if line.len() == MOST_V1 => Err(Bad("the line of the PROXY header is longer than 107 bytes")),
+        None if line.len() == V1_BYTES_MAX => {
+            Err(Bad("the line of the PROXY header is longer than 107 bytes"))
+        }
         None => Ok(None),
     }
 }

@@ -21,7 +21,7 @@ pub(super) const NO_CHUNK: &[u8] = b"\r\0\r\n\r\n";
 const FIELDS_MAX: usize = 256;
 
 /// Bytes of a field that are kept while it is not whole: the longest that says where a body ends.
-const FIELD_BYTES_KEPT: usize = 64;
+const KEPT_FIELD_BYTES_MAX: usize = 64;
 
 /// Which part of a request the next byte belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub(super) enum Unfit {
 /// What Pingora is to read in place of the bytes that came.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Read {
-    /// `None`: what came.
+    /// `None` stands for what came.
     pub(super) instead: Option<BytesMut>,
     /// What is behind that goes no further.
     pub(super) unfit: Option<Unfit>,
@@ -213,7 +213,7 @@ impl RawHead {
 
     /// Keeps the beginning of a field.
     fn keep(&mut self, bytes: &[u8]) {
-        let room = FIELD_BYTES_KEPT.saturating_sub(self.field.len());
+        let room = KEPT_FIELD_BYTES_MAX.saturating_sub(self.field.len());
         self.field.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
@@ -225,7 +225,7 @@ impl RawHead {
         let Some(colon) = memchr(b':', line) else { return };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         let said = if name.eq_ignore_ascii_case(b"content-length") {
-            let number = std::str::from_utf8(value).ok().filter(|_| line.len() < FIELD_BYTES_KEPT);
+            let number = std::str::from_utf8(value).ok().filter(|_| line.len() < KEPT_FIELD_BYTES_MAX);
             number.and_then(|number| number.parse().ok()).map_or(Framing::Unclear, Framing::Length)
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             match value.eq_ignore_ascii_case(b"chunked") {
@@ -283,7 +283,7 @@ impl Out<'_> {
     fn take(&mut self, at: usize, count: usize, is_escaped: bool) {
         if is_escaped {
             let escaped = self.escaped.get_or_insert_with(|| {
-                let mut before = BytesMut::with_capacity(self.bytes.len() + ROOM);
+                let mut before = BytesMut::with_capacity(self.bytes.len() + ESCAPES_BYTES);
                 before.put_slice(&self.bytes[..at]);
                 before
             });
@@ -307,7 +307,7 @@ impl Out<'_> {
 }
 
 /// Room for the escapes of most queries.
-const ROOM: usize = 64;
+const ESCAPES_BYTES: usize = 64;
 
 fn escape(byte: u8) -> &'static [u8] {
     match byte {

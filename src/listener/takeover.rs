@@ -17,7 +17,7 @@ use pingora::{Error, ErrorType, Result};
 use super::guarded_stream::Attended;
 
 /// How long a request's body may take to arrive before its answer.
-const BODY: Duration = Duration::from_secs(1);
+const BODY_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// The connection with the bytes that were read past the request. Returns `None` if it ended, or
 /// was answered with an error, on the way out.
@@ -35,7 +35,7 @@ pub(crate) async fn take(session: &mut Session) -> Result<Option<(Stream, BytesM
     h1.set_server_keepalive(Some(0));
     // Bytes read past the request come along.
     h1.set_pipelining_enabled(true);
-    h1.set_total_drain_timeout(Some(BODY));
+    h1.set_total_drain_timeout(Some(BODY_TIME_MAX));
     if h1.drain_request_body().await.is_err() {
         let mut session = ServerSession::H1(h1);
         session.respond_error(408).await?;

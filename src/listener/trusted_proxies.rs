@@ -1,4 +1,4 @@
-//! Whose word about a client counts (`trusted_proxies` of a listener, contract §12).
+//! The peers whose word about a client is believed (`trusted_proxies` of a listener, contract §12).
 //!
 //! Must not know: what is said.
 

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use crate::hub::Wave;
 
 /// The pauses before the polls that repeat the first one.
-const REPEATS: [Duration; 3] =
+const REPEAT_PAUSES: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1600)];
 
 /// A lag longer than this is left to the schedule.
-const PATIENCE: Duration = Duration::from_millis(2100);
+const LAG_MAX: Duration = Duration::from_millis(2100);
 
 /// So many writes in a row whose repeats find nothing show that the upstream lags no more.
 const VAIN_MAX: u8 = 8;
@@ -99,7 +99,7 @@ impl Echo {
             return true;
         }
         let now = Instant::now();
-        let pause = REPEATS.get(self.repeats).filter(|_| now < wave.at + PATIENCE && take());
+        let pause = REPEAT_PAUSES.get(self.repeats).filter(|_| now < wave.at + LAG_MAX && take());
         self.due = pause.map(|pause| now + *pause);
         if pause.is_none() {
             self.over = true;
@@ -181,7 +181,7 @@ mod tests {
     async fn what_was_written_long_ago_is_settled_by_one_poll() {
         let (mut echo, lags, wave) = (Echo::default(), Lags::new(1), wave(1));
         lags.note(0, true);
-        tokio::time::advance(PATIENCE).await;
+        tokio::time::advance(LAG_MAX).await;
         assert!(in_vain(&mut echo, 1, wave, &lags));
         assert_eq!(echo.due(1), None);
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 /// Bodies up to this many bytes are worked on at once: going elsewhere would take longer.
-const INLINE: usize = 64 * 1024;
+const INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// The turns on the runtime's blocking threads.
 pub(super) struct Compute {
@@ -28,7 +28,7 @@ impl Compute {
         bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> T {
-        if bytes <= INLINE {
+        if bytes <= INLINE_BYTES_MAX {
             return work();
         }
         let turn = self.turns.clone().acquire_owned().await;
@@ -56,8 +56,8 @@ mod tests {
     async fn only_large_bodies_go_elsewhere() {
         let compute = Compute::new();
         let here = thread::current().id();
-        assert_eq!(compute.run(INLINE, || thread::current().id()).await, here);
-        assert_ne!(compute.run(INLINE + 1, || thread::current().id()).await, here);
+        assert_eq!(compute.run(INLINE_BYTES_MAX, || thread::current().id()).await, here);
+        assert_ne!(compute.run(INLINE_BYTES_MAX + 1, || thread::current().id()).await, here);
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use crate::resource::{Json, Snapshot};
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Longest cursor, or value of a next page, that is sent back.
-const MAX_VALUE: usize = 1024;
+const VALUE_BYTES_MAX: usize = 1024;
 
 /// What is known of one list.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Follower {
         let page = page.and_then(Snapshot::json).and_then(|json| Page::read(rules, json).ok());
         let said = Said::new(base.split_once('?').map(|(_, query)| query), false);
         let tracker = Tracker::resumed(rules, &told, page.as_ref(), order, &said);
-        let cursor = cursor.filter(|cursor| rules.cursor.is_some() && cursor.len() <= MAX_VALUE);
+        let cursor = cursor.filter(|cursor| rules.cursor.is_some() && cursor.len() <= VALUE_BYTES_MAX);
         // Which request the validators belong to is known only where there is one.
         let answered = rules.cursor.is_none().then(|| base.clone());
         Follower { base, tracker, rules: rules.clone(), cursor, answered, is_item: None }
@@ -171,7 +171,7 @@ impl Follower {
     /// name is none of its values. An upstream that does not know a value may answer with anything.
     pub(super) fn target_after(&self, id: &str) -> Option<String> {
         let cursor = self.rules.cursor.as_ref().filter(|_| self.is_item == Some(true))?;
-        (id.len() <= MAX_VALUE).then(|| with_parameter(&self.base, &cursor.query, id))
+        (id.len() <= VALUE_BYTES_MAX).then(|| with_parameter(&self.base, &cursor.query, id))
     }
 
     /// The items of an answer that stands for itself, oldest first; `None` if it is no list.
@@ -191,7 +191,8 @@ impl Follower {
         let mut cursors = reading.pages.iter().filter_map(|page| page.cursor.as_ref());
         // Of several pages the one with the newest items says how far they reach.
         let cursor = if self.tracker.is_newest_first() { cursors.next() } else { cursors.next_back() };
-        if let Some(cursor) = cursor.filter(|cursor| self.rules.cursor.is_some() && cursor.len() <= MAX_VALUE)
+        if let Some(cursor) =
+            cursor.filter(|cursor| self.rules.cursor.is_some() && cursor.len() <= VALUE_BYTES_MAX)
         {
             self.cursor = Some(cursor.clone());
         }
@@ -222,7 +223,8 @@ fn next(
     match (&pages.query, &pages.next) {
         (Some(query), None) => Ok(Some(with_parameter(base, query, &number.to_string()))),
         (Some(query), Some(_)) => {
-            let value = page.next.as_ref().filter(|value| !value.is_empty() && value.len() <= MAX_VALUE);
+            let value =
+                page.next.as_ref().filter(|value| !value.is_empty() && value.len() <= VALUE_BYTES_MAX);
             Ok(value.map(|value| with_parameter(base, query, value)))
         }
         (None, Some(_)) => {
@@ -243,7 +245,7 @@ fn of_url(base: &str, url: &str) -> Result<String, Unfit> {
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
     let query = query.split('#').next().unwrap_or_default();
     let own = base.split('?').next().unwrap_or_default();
-    let plain = query.len() <= 4 * MAX_VALUE && query.bytes().all(|byte| byte.is_ascii_graphic());
+    let plain = query.len() <= 4 * VALUE_BYTES_MAX && query.bytes().all(|byte| byte.is_ascii_graphic());
     if (path.is_empty() || path == own) && plain && !query.is_empty() {
         return Ok(format!("{own}?{query}"));
     }

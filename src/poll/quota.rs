@@ -69,7 +69,7 @@ impl Poller {
         )
     }
 
-    /// Whose credentials the polls carry; 0: no client's.
+    /// Returns a digest of the client's credentials that the polls carry, or 0 if they carry none.
     fn class_digest(&self) -> u64 {
         let key = self.topic.key();
         if !key.is_private() {

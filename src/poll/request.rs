@@ -18,14 +18,14 @@ const X_POLLCAST_SUBSCRIBERS: HeaderName = HeaderName::from_static("x-pollcast-s
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// Room for the fields of most polls.
-const USUAL_FIELDS: usize = 16;
+const USUAL_FIELDS_COUNT: usize = 16;
 
 /// One poll of `key`. `validators`: of the snapshot we have, if any.
 pub fn poll(key: &ResourceKey, route: &Route, validators: Option<&Validators>, followers: usize) -> Ask {
     let parts = key.parts();
     let upstream = &route.upstream;
     let codings = if route.poll.accept_codings { "gzip, br, zstd" } else { "identity" };
-    let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::with_capacity(USUAL_FIELDS);
+    let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::with_capacity(USUAL_FIELDS_COUNT);
     headers.extend([
         (header::ACCEPT, route.poll.accept.clone()),
         (header::ACCEPT_ENCODING, HeaderValue::from_static(codings)),

@@ -11,7 +11,7 @@ use crate::frame::State;
 use crate::hub::Outcome;
 
 /// No poll is overdue before it took this long.
-const OVERDUE: Duration = Duration::from_secs(1);
+const OVERDUE_TIME_MIN: Duration = Duration::from_secs(1);
 
 impl Poller {
     /// When followers are to hear `stale`: the last poll failed or is overdue, and the content is
@@ -30,7 +30,7 @@ impl Poller {
         Some(match in_flight {
             // Old content alone does not make the poll overdue: it may be the first one after a
             // rest, or on a route whose `stale_after` is next to nothing.
-            Some(start) if !failing => old.max(start + self.route.stale_after.max(OVERDUE)),
+            Some(start) if !failing => old.max(start + self.route.stale_after.max(OVERDUE_TIME_MIN)),
             _ => old,
         })
     }

@@ -1,5 +1,5 @@
-//! Who publishes a resource on this node: its poll loop, or the mirror of another node's. The publisher goes from one to
-//! the other as the role changes, for as long as the topic lives.
+//! Gives the publisher of a resource to its poll loop, or to the mirror of another node's. It goes from one to the other
+//! as the role changes, for as long as the topic lives.
 //!
 //! Without other nodes the poll loop has it from the first to the last poll. Must not know: how either of them works.
 

@@ -15,7 +15,7 @@ use crate::upstream::classify::vary_names;
 use crate::upstream::schedule::directive;
 
 /// How much of a refusal's body is read for names of headers.
-const BODY_BYTES_READ: usize = 16 * 1024;
+const BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// The outcome of the conditional request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +132,7 @@ pub(super) fn wanted(answer: &Answer) -> Vec<String> {
     let fields =
         listed.iter().flat_map(|name| answer.headers.get_all(*name)).filter_map(|value| value.to_str().ok());
     let body =
-        String::from_utf8_lossy(answer.body.get(..BODY_BYTES_READ).unwrap_or(&answer.body)).into_owned();
+        String::from_utf8_lossy(answer.body.get(..BODY_BYTES_MAX).unwrap_or(&answer.body)).into_owned();
     let is_sign = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let words = fields.map(str::to_owned).chain([body]).collect::<Vec<_>>().join(" ");
     for word in words.split(|c| !is_sign(c)).map(|word| word.trim_matches('-')) {

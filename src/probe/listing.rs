@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::noise::is_time;
 
 /// How deep an array is looked for.
-const DEPTH: usize = 3;
+const DEPTH_MAX: usize = 3;
 
 /// Fewest items whose order is believed: of fewer it may be chance.
 const ORDERED_MIN: usize = 5;
@@ -41,7 +41,7 @@ pub(super) fn listing(body: &Value) -> Option<Listing> {
 fn look(value: &Value, at: String, depth: usize, found: &mut Vec<Listing>) {
     match value {
         Value::Array(items) => found.extend(read(items, at)),
-        Value::Object(members) if depth < DEPTH => {
+        Value::Object(members) if depth < DEPTH_MAX => {
             for (name, value) in members {
                 let name = name.replace('~', "~0").replace('/', "~1");
                 look(value, format!("{at}/{name}"), depth + 1, found);

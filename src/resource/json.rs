@@ -6,7 +6,7 @@
 mod node;
 mod parser;
 
-pub use node::{Kind, MAX_DEPTH, Malformed};
+pub use node::{DEPTH_MAX, Kind, Malformed};
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use node::Node;
 
 /// Most bytes of a text: places are 32 bits wide.
-const MAX_TEXT: usize = u32::MAX as usize;
+const TEXT_BYTES_MAX: usize = u32::MAX as usize;
 
 /// A JSON text and its values.
 #[derive(Debug)]
@@ -30,8 +30,8 @@ impl Json {
     pub fn parse(text: Bytes) -> Result<Json, Malformed> {
         let marked = text.starts_with(b"\xef\xbb\xbf");
         let text = if marked { text.slice(3..) } else { text };
-        if text.len() > MAX_TEXT {
-            return Err(Malformed { at: MAX_TEXT, wanted: "the end" });
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(Malformed { at: TEXT_BYTES_MAX, wanted: "the end" });
         }
         if let Err(error) = std::str::from_utf8(&text) {
             return Err(Malformed { at: error.valid_up_to(), wanted: "UTF-8" });

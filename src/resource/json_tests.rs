@@ -39,8 +39,8 @@ fn a_reason_names_the_place() {
 #[test]
 fn depth_is_bounded() {
     let nested = |depth: usize| Bytes::from("[".repeat(depth) + &"]".repeat(depth));
-    assert!(Json::parse(nested(MAX_DEPTH)).is_ok());
-    assert!(Json::parse(nested(MAX_DEPTH + 1)).is_err());
+    assert!(Json::parse(nested(DEPTH_MAX)).is_ok());
+    assert!(Json::parse(nested(DEPTH_MAX + 1)).is_err());
     assert!(Json::parse(nested(1 << 20)).is_err());
 }
 

@@ -16,12 +16,12 @@ use super::media_type::MediaType;
 pub struct Version([u8; 16]);
 
 /// Length of a version as text.
-const TEXT: usize = 22;
+const TEXT_BYTES: usize = 22;
 
 impl Version {
     /// Reads a version as a client sends it back; anything else is no version.
     pub fn parse(text: &str) -> Option<Version> {
-        if text.len() != TEXT {
+        if text.len() != TEXT_BYTES {
             return None;
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
@@ -42,7 +42,7 @@ impl Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; TEXT];
+        let mut text = [0; TEXT_BYTES];
         // 16 bytes are always 22 characters.
         let written = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).unwrap_or(0);
         f.write_str(std::str::from_utf8(&text[..written]).unwrap_or_default())
@@ -111,7 +111,7 @@ pub enum IfNoneMatch {
 const CODING_SUFFIXES: [&str; 8] = ["-gzip", "-br", "-zstd", "-deflate", ";gzip", ";br", "--gzip", "--br"];
 
 /// Most tags read from one field: a longer list only costs a full answer.
-const MAX_TAGS: usize = 64;
+const TAGS_MAX: usize = 64;
 
 impl IfNoneMatch {
     /// Reads all field lines, joined. Never fails: what cannot be read matches nothing.
@@ -126,7 +126,7 @@ impl IfNoneMatch {
             if text.trim() == "*" {
                 return Some(IfNoneMatch::Any);
             }
-            for tag in text.split(',').take(MAX_TAGS - versions.len().min(MAX_TAGS)) {
+            for tag in text.split(',').take(TAGS_MAX - versions.len().min(TAGS_MAX)) {
                 versions.extend(version_of_tag(tag));
             }
         }

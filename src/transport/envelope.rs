@@ -14,7 +14,7 @@ use crate::frame::{envelope, websocket};
 use crate::hub::{Closing, Delivery};
 
 /// Messages a second that one client may send.
-const RATE: u32 = 100;
+const MESSAGES_PER_SECOND_MAX: u32 = 100;
 
 /// Reads and writes the messages of one connection that carries many resources (contract §6).
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Envelope {
 impl Envelope {
     /// See [`WebSocket::new`].
     pub fn new(ping: Duration, pong: Duration, max_message: usize, now: Instant) -> Envelope {
-        Envelope { socket: WebSocket::new(ping, pong, max_message, RATE, now).of_text() }
+        Envelope { socket: WebSocket::new(ping, pong, max_message, MESSAGES_PER_SECOND_MAX, now).of_text() }
     }
 
     /// See [`WebSocket::of_frames`].

@@ -68,7 +68,7 @@ impl Transport {
     }
 
     /// How many kinds there are.
-    pub const KINDS: usize = 6;
+    pub const KINDS_COUNT: usize = 6;
 
     /// Returns the number of the kind.
     pub fn kind(&self) -> usize {

@@ -12,7 +12,7 @@ use memchr::memchr;
 use super::compact_instant::Moment;
 
 /// How long a decision of the front is good for.
-pub const ADMITTED: Duration = Duration::from_secs(60);
+pub const ADMITTED_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A digest of a head without its condition.
 type Digest = [u8; 16];
@@ -46,7 +46,7 @@ impl Repeat {
     pub fn of(head: &[u8], admitted: Instant) -> Option<Repeat> {
         match read(head) {
             Head::Whole { digest, length, .. } if length == head.len() => {
-                Some(Repeat { digest, until: (admitted + ADMITTED).into() })
+                Some(Repeat { digest, until: (admitted + ADMITTED_TIME_MAX).into() })
             }
             _ => None,
         }

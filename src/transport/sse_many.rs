@@ -16,22 +16,22 @@ use crate::hub::{Closing, Delivery};
 use crate::resource::Version;
 
 /// Least time between two `sync` events.
-const SYNC: Duration = Duration::from_secs(2);
+const SYNC_INTERVAL_MIN: Duration = Duration::from_secs(2);
 
 /// Changes within this time get one `sync` event together.
-const GATHER: Duration = Duration::from_millis(100);
+const GATHER_TIME: Duration = Duration::from_millis(100);
 
 /// Bytes of each state's tag in the id.
-const TAG: usize = 6;
+const TAG_BYTES: usize = 6;
 
 /// The states that an id names, in the order of the request; `None` if it is no such id.
-pub fn tags(id: &str, resources: usize) -> Option<Vec<[u8; TAG]>> {
+pub fn tags(id: &str, resources: usize) -> Option<Vec<[u8; TAG_BYTES]>> {
     // An id is not decoded unless its length fits, as ids come from clients.
-    if id.len() != (resources * TAG * 4).div_ceil(3) {
+    if id.len() != (resources * TAG_BYTES * 4).div_ceil(3) {
         return None;
     }
     let bytes = URL_SAFE_NO_PAD.decode(id).ok()?;
-    bytes.chunks_exact(TAG).map(|tag| tag.try_into().ok()).collect()
+    bytes.chunks_exact(TAG_BYTES).map(|tag| tag.try_into().ok()).collect()
 }
 
 /// The state machine of an event stream of several resources (contract §5).
@@ -41,7 +41,7 @@ pub struct SseMany {
     heartbeat: Duration,
     last_write: Instant,
     retry_ms: u32,
-    tags: Vec<[u8; TAG]>,
+    tags: Vec<[u8; TAG_BYTES]>,
     /// When the first change since the last `sync` came.
     changed: Option<Instant>,
     synced: Option<Instant>,
@@ -53,7 +53,7 @@ impl SseMany {
         framing: Framing,
         heartbeat: Duration,
         retry: Duration,
-        known: Vec<[u8; TAG]>,
+        known: Vec<[u8; TAG_BYTES]>,
         now: Instant,
     ) -> SseMany {
         let retry_ms = retry.as_millis().min(u32::MAX.into()) as u32;
@@ -128,8 +128,8 @@ impl SseMany {
     }
 
     fn sync_at(&self) -> Option<Instant> {
-        let changed = self.changed? + GATHER;
-        Some(self.synced.map_or(changed, |synced| changed.max(synced + SYNC)))
+        let changed = self.changed? + GATHER_TIME;
+        Some(self.synced.map_or(changed, |synced| changed.max(synced + SYNC_INTERVAL_MIN)))
     }
 
     fn sync(&self) -> Bytes {
@@ -206,17 +206,17 @@ mod tests {
     fn states_are_named_together_and_not_too_often() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
-        let mut many = SseMany::new(Framing::Bare, 20 * second, second, vec![[0; TAG]; 2], start);
+        let mut many = SseMany::new(Framing::Bare, 20 * second, second, vec![[0; TAG_BYTES]; 2], start);
         assert_eq!(many.deadline(), Some(start + 20 * second), "nothing changed yet");
         let (delivery, version) = frame(b"1");
         let event = text(many.deliver_of(("/b", 1), Some(version), &delivery, start));
         assert_eq!(event, "event: /b\ndata: 1\n\n", "no id");
-        assert_eq!(many.deadline(), Some(start + GATHER));
-        let sync = text(many.expired(start + GATHER));
+        assert_eq!(many.deadline(), Some(start + GATHER_TIME));
+        let sync = text(many.expired(start + GATHER_TIME));
         let id = sync.strip_prefix("id: ").and_then(|rest| rest.split('\n').next()).expect("an id");
-        assert_eq!(tags(id, 2), Some(vec![[0; TAG], version.tag()]));
-        many.deliver_of(("/a", 0), Some(version), &delivery, start + 2 * GATHER);
-        assert_eq!(many.deadline(), Some(start + GATHER + SYNC));
+        assert_eq!(tags(id, 2), Some(vec![[0; TAG_BYTES], version.tag()]));
+        many.deliver_of(("/a", 0), Some(version), &delivery, start + 2 * GATHER_TIME);
+        assert_eq!(many.deadline(), Some(start + GATHER_TIME + SYNC_INTERVAL_MIN));
         let end = text(many.end(End::Drain { retry: second }));
         assert!(end.contains("event: sync") && end.contains("event: bye"), "{end}");
     }

@@ -14,7 +14,7 @@ use crate::frame::{Deflated, Tail, websocket};
 use crate::hub::{Closing, Delivery};
 
 /// Base-two logarithm of DEFLATE's window: messages made for it may refer to the one before.
-const FULL_WINDOW: u8 = 15;
+const FULL_WINDOW_LOG2: u8 = 15;
 
 /// One client's WebSocket after its handshake: what it has sent, when it is pinged, and which coding its messages
 /// have.
@@ -114,7 +114,7 @@ impl WebSocket {
         if self.window == 0 {
             return None;
         }
-        if !self.keeps_window || self.window < FULL_WINDOW {
+        if !self.keeps_window || self.window < FULL_WINDOW_LOG2 {
             self.tail = Tail::UNKNOWN;
         }
         message?.after(&mut self.tail, self.window).cloned()

@@ -18,7 +18,7 @@ use super::failure::Failure;
 const SUCCESSOR_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// How often it is checked whether the socket is there.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 const ROOT: u32 = 0;
 
@@ -108,7 +108,7 @@ pub(super) fn connect(socket: &Path) -> Result<UnixStream, Failure> {
             Err(error) if Instant::now() >= until => {
                 return Err(Failure::NoSuccessor { socket: socket.to_owned(), error });
             }
-            Err(_) => std::thread::sleep(LOOK),
+            Err(_) => std::thread::sleep(LOOK_INTERVAL),
         }
     }
 }

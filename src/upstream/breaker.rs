@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::config;
 
 /// The longest wait, however many failures there were.
-const LONGEST: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The state of one upstream.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Breaker {
             return;
         }
         if self.open.is_some() {
-            self.wait = (self.wait * 2).min(LONGEST.max(self.rules.wait));
+            self.wait = (self.wait * 2).min(WAIT_MAX.max(self.rules.wait));
         }
         self.open = Some(now + self.wait);
     }
@@ -99,7 +99,7 @@ mod tests {
         let now = Instant::now();
         let mut tripped = breaker();
         (0..100).for_each(|_| tripped.failed(now));
-        assert_eq!(tripped.admit(now), Err(LONGEST));
+        assert_eq!(tripped.admit(now), Err(WAIT_MAX));
         let mut off = Breaker::new(config::Breaker { failures: None, wait: SECOND });
         (0..100).for_each(|_| off.failed(now));
         assert_eq!(off.admit(now), Ok(()));

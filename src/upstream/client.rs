@@ -52,17 +52,17 @@ use super::{Answer, Ask, BodyClaim, Document, InFlight, Priority};
 use crate::config;
 use crate::metrics::Metrics;
 use connector::Link;
-use health_check::{Probe, SHORTEST_ROUND};
+use health_check::{Probe, ROUND_INTERVAL_MIN};
 pub use passthrough::{Chosen, Server, unreached, wants_credentials, workarounds};
 pub use refusal::Workaround;
 use unshared_connections::Retired;
 pub use unshared_connections::{Bond, Whose};
 
 /// Most servers that one request tries to connect to.
-const CONNECT_ATTEMPTS: usize = 3;
+const CONNECT_ATTEMPTS_MAX: usize = 3;
 
 /// How long an upstream whose coded bodies cannot be decoded is asked for none.
-const UNCODED: Duration = Duration::from_secs(600);
+const UNCODED_TIME: Duration = Duration::from_secs(600);
 
 /// One configured upstream: its servers and its connection pool for polls.
 pub struct Client {
@@ -142,7 +142,7 @@ impl Client {
 
     async fn keep_resolving(&self) {
         while self.targets.has_names() {
-            sleep(self.config().resolve_interval.max(SHORTEST_ROUND)).await;
+            sleep(self.config().resolve_interval.max(ROUND_INTERVAL_MIN)).await;
             self.targets.resolve().await;
         }
         std::future::pending().await
@@ -151,7 +151,7 @@ impl Client {
     async fn keep_checking(&self) {
         while let Some(check) = &self.config().health_check {
             self.targets.check_health().await;
-            sleep(check.interval.max(SHORTEST_ROUND)).await;
+            sleep(check.interval.max(ROUND_INTERVAL_MIN)).await;
         }
     }
 
@@ -260,7 +260,7 @@ impl Client {
         }
         let second = self.fetch(&without_codings(ask, left)).await;
         if second.is_ok() {
-            let until = Instant::now() + UNCODED;
+            let until = Instant::now() + UNCODED_TIME;
             let is_news = self.uncoded_until.lock().replace(until).is_none();
             if is_news {
                 let upstream = &self.config().name;
@@ -316,7 +316,7 @@ impl Client {
                 other => return other,
             };
             tried.push(target);
-            if tried.len() == CONNECT_ATTEMPTS {
+            if tried.len() == CONNECT_ATTEMPTS_MAX {
                 return Err(failure);
             }
             match self.targets.pick(&tried).await {

@@ -10,7 +10,7 @@ use http::header::CONTENT_ENCODING;
 use super::failure::Failure;
 
 /// Most codings on one body: no server sends more in good faith.
-const MAX_CODINGS: usize = 2;
+const CODINGS_MAX: usize = 2;
 
 /// Largest zstd window accepted, as a power of two: the 8 MiB that every HTTP client must
 /// handle (RFC 9659). A stream decides how much memory its decoder takes, up to this.
@@ -99,7 +99,7 @@ pub(super) fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, Failure> {
                 other if is_no_coding(other) => continue,
                 _ => return Err(Failure::UnknownCoding { coding: name.chars().take(SHOWN_MAX).collect() }),
             });
-            if found.len() > MAX_CODINGS {
+            if found.len() > CODINGS_MAX {
                 return Err(refused(&text, "more than two codings"));
             }
         }

@@ -7,7 +7,7 @@
 //! bodies, time.
 
 /// Longest head accepted, bytes.
-pub(super) const MAX_HEAD: usize = 64 * 1024;
+pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Returns what is wrong with the framing of `raw`, a head up to and including its empty line. `None` if nothing is.
 pub(super) fn fault(raw: &[u8]) -> Option<String> {

@@ -26,13 +26,13 @@ pub(super) const PART_BYTES_MAX: usize = 64 * 1024;
 const SMALL_BYTES_MAX: usize = 2 * PART_BYTES_MAX;
 
 /// The share of the room that is for small polls: one fourth.
-const SMALL_SHARE: usize = 4;
+const SMALL_PART: usize = 4;
 
 /// After this time without a byte a poll loses the lead to another one: it may wait for something that the others have.
 const LEAD_TERM: Duration = Duration::from_secs(5);
 
 /// The least time between two looks whether a poll still waits for room.
-const LOOK: Duration = Duration::from_millis(10);
+const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 /// The room of all polls.
 #[derive(Clone)]
@@ -103,7 +103,7 @@ impl BodyRoom {
         BodyRoom(Arc::new(Room {
             all: bytes,
             lead: largest.min(bytes / 2),
-            small: bytes / SMALL_SHARE,
+            small: bytes / SMALL_PART,
             state: Mutex::default(),
             next: AtomicU64::new(0),
             bytes: gauge,
@@ -271,7 +271,7 @@ impl BodyClaim {
             if left.is_zero() && !is_waiting {
                 return None;
             }
-            let look = now + if is_waiting { left.max(LOOK) } else { left };
+            let look = now + if is_waiting { left.max(LOOK_INTERVAL_MIN) } else { left };
             tokio::select! {
                 biased;
                 done = &mut work => return Some(done),

@@ -27,16 +27,16 @@ use super::target::{Addresses, Site, Target};
 use crate::config;
 
 /// Most addresses taken from one name.
-const MAX_ADDRESSES: usize = 64;
+const ADDRESSES_MAX: usize = 64;
 
 /// The selector keeps a slot per unit of weight; more than this says nothing more.
-const MAX_WEIGHT: usize = 1000;
+const WEIGHT_MAX: usize = 1000;
 
 /// A name that takes longer to resolve counts as failed.
-const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
+const LOOKUP_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// As long as nothing was ever resolved, requests ask for a resolution, but no more often than this.
-const RETRY_RESOLUTION: Duration = Duration::from_secs(1);
+const RESOLUTION_SPACING: Duration = Duration::from_secs(1);
 
 /// How a host name becomes addresses.
 #[async_trait]
@@ -83,7 +83,7 @@ impl Targets {
                 upstream: upstream.name.clone(),
                 address: server.address.clone(),
             })?;
-            servers.push((place, server.weight.clamp(1, MAX_WEIGHT)));
+            servers.push((place, server.weight.clamp(1, WEIGHT_MAX)));
         }
         let has_names = servers.iter().any(|(place, _)| place.is_name());
         let names = Names::new(upstream.name.clone(), servers, resolver);
@@ -162,7 +162,7 @@ impl Targets {
             return known;
         }
         let mut began = self.resolution.lock().await;
-        let is_due = began.is_none_or(|at| at.elapsed() >= RETRY_RESOLUTION);
+        let is_due = began.is_none_or(|at| at.elapsed() >= RESOLUTION_SPACING);
         if is_due && self.balancer.backends().get_backend().is_empty() {
             self.resolve_locked(&mut began).await;
         }
@@ -249,7 +249,7 @@ impl Names {
         Self { upstream, servers, resolver, last_good, addresses }
     }
 
-    /// All names at once, so that a slow one delays the others by no more than `LOOKUP_LIMIT`.
+    /// All names at once, so that a slow one delays the others by no more than `LOOKUP_TIME_MAX`.
     async fn look_up(&self) {
         let mut lookups = JoinSet::new();
         for (index, (place, _)) in self.servers.iter().enumerate() {
@@ -258,7 +258,7 @@ impl Names {
             {
                 let (resolver, host, port) = (self.resolver.clone(), host.clone(), *port);
                 lookups.spawn(async move {
-                    let found = timeout(LOOKUP_LIMIT, resolver.resolve(&host, port)).await;
+                    let found = timeout(LOOKUP_TIME_MAX, resolver.resolve(&host, port)).await;
                     let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
                     (index, found)
                 });
@@ -279,7 +279,7 @@ impl Names {
             Ok(mut found) if !found.is_empty() => {
                 found.sort();
                 found.dedup();
-                found.truncate(MAX_ADDRESSES);
+                found.truncate(ADDRESSES_MAX);
                 let before = last_good.insert(index, found.clone());
                 if before.is_some_and(|before| before != found) {
                     info!(%upstream, %host, addresses = ?found, "the name has other addresses now");
@@ -399,8 +399,8 @@ mod tests {
         upstream.servers[0].weight = 0;
         upstream.servers[1].weight = usize::MAX;
         let targets = Targets::new(&upstream, Arc::new(SystemResolver), None).unwrap();
-        let picked = picks(&targets, MAX_WEIGHT + 1).await;
-        assert_eq!(picked, counts([("10.0.0.1:80", 1), ("10.0.0.2:80", MAX_WEIGHT)]));
+        let picked = picks(&targets, WEIGHT_MAX + 1).await;
+        assert_eq!(picked, counts([("10.0.0.1:80", 1), ("10.0.0.2:80", WEIGHT_MAX)]));
     }
 
     #[tokio::test]
@@ -431,7 +431,7 @@ mod tests {
         assert_eq!(targets.pick(&[]).await.unwrap_err().class(), "no-server");
         script.say("a.test", &["10.0.0.1:80"]);
         assert_eq!(targets.pick(&[]).await.unwrap_err().class(), "no-server");
-        tokio::time::advance(RETRY_RESOLUTION).await;
+        tokio::time::advance(RESOLUTION_SPACING).await;
         assert_eq!(targets.pick(&[]).await.unwrap().to_string(), "10.0.0.1:80");
     }
 
@@ -443,7 +443,7 @@ mod tests {
         let targets = Targets::new(&servers, script, None).unwrap();
         let began = Instant::now();
         assert_eq!(picks(&targets, 2).await, counts([("10.0.0.1:80", 1), ("10.0.0.2:80", 1)]));
-        assert_eq!(began.elapsed().as_secs(), LOOKUP_LIMIT.as_secs());
+        assert_eq!(began.elapsed().as_secs(), LOOKUP_TIME_MAX.as_secs());
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// An address that failed, or was slower than another one of its name, is tried last for so long.
-const DOUBT: Duration = Duration::from_secs(60);
+const DOUBT_TIME: Duration = Duration::from_secs(60);
 
 /// Addresses of one name that one connection tries at most.
 const RACERS_MAX: usize = 8;
@@ -130,7 +130,7 @@ impl Addresses {
 
     fn is_doubtful(&self, address: SocketAddr) -> bool {
         self.has_doubts.load(Ordering::Relaxed)
-            && self.state.lock().doubtful.get(&address).is_some_and(|at| at.elapsed() < DOUBT)
+            && self.state.lock().doubtful.get(&address).is_some_and(|at| at.elapsed() < DOUBT_TIME)
     }
 
     fn note_health(&self, address: SocketAddr, is_healthy: bool) {
@@ -174,7 +174,7 @@ impl Addresses {
     pub(super) fn note_winner(&self, winner: SocketAddr, before: &[SocketAddr]) {
         let mut state = self.state.lock();
         state.doubtful.remove(&winner);
-        state.doubtful.retain(|_, at| at.elapsed() < DOUBT);
+        state.doubtful.retain(|_, at| at.elapsed() < DOUBT_TIME);
         state.doubtful.extend(before.iter().map(|address| (*address, Instant::now())));
         self.has_doubts.store(!state.doubtful.is_empty(), Ordering::Relaxed);
     }
@@ -182,7 +182,7 @@ impl Addresses {
 
 impl State {
     fn is_doubtful(&self, address: SocketAddr) -> bool {
-        self.doubtful.get(&address).is_some_and(|at| at.elapsed() < DOUBT)
+        self.doubtful.get(&address).is_some_and(|at| at.elapsed() < DOUBT_TIME)
     }
 }
 
@@ -223,7 +223,7 @@ mod tests {
         addresses.note_winner(address("10.0.0.1"), &[]);
         assert_eq!(addresses.best(), Some(address("10.0.0.1")));
         assert!(addresses.is_doubtful(address("10.0.0.2")));
-        tokio::time::advance(DOUBT).await;
+        tokio::time::advance(DOUBT_TIME).await;
         assert!(!addresses.is_doubtful(address("10.0.0.2")));
     }
 

@@ -39,7 +39,7 @@ impl Person {
         }
     }
 
-    /// Whose things this one is after.
+    /// The person whose things this one asks for.
     pub fn other(self) -> Person {
         match self {
             Person::Alice => Person::Robert,
@@ -82,7 +82,7 @@ impl Person {
         &TOKENS[self as usize]
     }
 
-    /// Whose tokens call it [`TWIN`].
+    /// The issuer whose tokens call it [`TWIN`].
     fn issuer(self) -> &'static str {
         match self {
             Person::Alice => "https://alice.test",

@@ -80,7 +80,7 @@ impl Operations {
             _ if same_scalar(base, target) => return Some(()),
             _ => return self.operation("replace", Some(target.raw())),
         }
-        let replaced = REPLACE + self.path.len() + target.raw().len();
+        let replaced = REPLACE_BYTES + self.path.len() + target.raw().len();
         let ignores = || base.has_ignored() || target.has_ignored();
         if self.out.len() - before >= replaced && !ignores() {
             self.out.truncate(before);
@@ -144,7 +144,7 @@ impl Operations {
 }
 
 /// Bytes of a replacement beside path and value.
-const REPLACE: usize = r#",{"op":"replace","path":"","value":}"#.len();
+const REPLACE_BYTES: usize = r#",{"op":"replace","path":"","value":}"#.len();
 
 /// What an item of an array is called.
 fn name<'a>(item: Element<'a>) -> Option<&'a [u8]> {

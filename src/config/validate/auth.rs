@@ -1,4 +1,4 @@
-//! `poll.auth`: on whose behalf an upstream is asked.
+//! `poll.auth`: the credentials that an upstream is asked with.
 //!
 //! Must not know: when it is asked.
 

@@ -21,7 +21,7 @@ pub fn budget(
     };
     let mut burst = rate.map_or(1, |rate| (rate.ceil() as usize).max(1));
     findings.count(at!(place, raw.burst), 1..=100_000, &mut burst);
-    let mut max_concurrent = Budget::MAX_CONCURRENT;
+    let mut max_concurrent = Budget::CONCURRENT_MAX;
     findings.count(at!(place, raw.max_concurrent), 1..=10_000, &mut max_concurrent);
     if raw.rate.is_none() {
         for (key, is_said) in

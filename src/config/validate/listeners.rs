@@ -157,7 +157,7 @@ fn listener_tls(
     }
     let choices = [("optional", ClientCertificates::Optional), ("required", ClientCertificates::Required)];
     findings.choice((certificates_place, said), &choices, &mut client_certificates);
-    let mut reload = Some(ListenerTls::RELOAD);
+    let mut reload = Some(ListenerTls::RELOAD_INTERVAL);
     findings.time_or_off(at!(place, raw.reload), SECOND..=DAY, &mut reload);
     let (place, Some(said)) = at!(place, raw.certificates) else {
         return None;
@@ -211,7 +211,7 @@ pub fn admin(
 }
 
 /// Longest path of a Unix socket, bytes (`sun_path`, without its NUL).
-const LONGEST_UNIX_PATH: usize = 107;
+const UNIX_PATH_BYTES_MAX: usize = 107;
 
 /// The path of a socket behind `unix:`; a relative one begins at the file.
 pub fn unix_socket(
@@ -226,7 +226,7 @@ pub fn unix_socket(
         return None;
     }
     let path = base_dir.join(said);
-    if path.as_os_str().len() > LONGEST_UNIX_PATH {
+    if path.as_os_str().len() > UNIX_PATH_BYTES_MAX {
         findings.problem(place, "is too long for a Unix socket: at most 107 bytes");
         return None;
     }

@@ -11,10 +11,10 @@ use super::units::{MINUTE, SECOND};
 use super::value::at;
 
 /// Longest path, bytes: the address of a unix socket has room for 107, and a trial socket beside it needs a few.
-const LONGEST: usize = 100;
+const SOCKET_PATH_BYTES_MAX: usize = 100;
 
 /// Most descriptors that are handed over at once is 32, and one of them is the line to the new process.
-const MOST_SOCKETS: usize = 31;
+const SOCKETS_MAX: usize = 31;
 
 /// Reads `upgrade`. Returns `None` if there is none, or if it has no usable socket.
 pub fn upgrade(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Option<Upgrade> {
@@ -24,9 +24,9 @@ pub fn upgrade(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Op
     let mut timeout = UPGRADE_TIMEOUT;
     findings.time(at!(place, raw.timeout), SECOND..=10 * MINUTE, &mut timeout);
     let listeners = file.listeners.as_ref().map_or(0, Vec::len) + usize::from(file.admin.is_some());
-    if listeners > MOST_SOCKETS {
+    if listeners > SOCKETS_MAX {
         let message = format!(
-            "hands over at most {MOST_SOCKETS} sockets; {listeners} are here, the admin listener included"
+            "hands over at most {SOCKETS_MAX} sockets; {listeners} are here, the admin listener included"
         );
         findings.problem(&place, message);
     }
@@ -36,7 +36,7 @@ pub fn upgrade(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Op
     let length = socket.as_os_str().len();
     if said.is_empty() || said.ends_with('/') || said.contains('\0') || socket.to_str().is_none() {
         findings.bad(&place, said, "is not the path of a socket; write it like /run/pollcast/upgrade.sock");
-    } else if length > LONGEST {
+    } else if length > SOCKET_PATH_BYTES_MAX {
         let whole = match Path::new(said).is_absolute() {
             true => String::new(),
             false => format!(" with {} before it", base_dir.display()),
@@ -44,7 +44,7 @@ pub fn upgrade(file: &raw::File, base_dir: &Path, findings: &mut Findings) -> Op
         findings.bad(
             &place,
             said,
-            &format!("is {length} bytes long{whole}; a socket's path has at most {LONGEST}"),
+            &format!("is {length} bytes long{whole}; a socket's path has at most {SOCKET_PATH_BYTES_MAX}"),
         );
     }
     Some(Upgrade { socket, timeout })

@@ -46,7 +46,7 @@ pub fn upstream_tls(
         needs_openssl(&place.key("legacy"), findings);
     }
     let identity = client_certificate(place, raw, base_dir, findings);
-    let mut reload = Some(ListenerTls::RELOAD);
+    let mut reload = Some(ListenerTls::RELOAD_INTERVAL);
     findings.time_or_off(at!(place, raw.reload), SECOND..=DAY, &mut reload);
     UpstreamTls { sni, ca, verify, pin, legacy, identity, reload }
 }

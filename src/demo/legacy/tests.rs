@@ -134,7 +134,7 @@ async fn the_crowd_waits_for_a_proxy_and_wants_a_number() {
     assert_eq!(ask(&legacy, "POST /crowd?clients=many", "", "").await.status, 400);
     legacy.point_crowd_at(legacy.address());
     let crowd = ask(&legacy, "POST /crowd?clients=1000000", "", "").await.json();
-    assert!(crowd["asked"].as_u64().expect("a number") <= super::super::CROWD_LIMIT as u64);
+    assert!(crowd["asked"].as_u64().expect("a number") <= super::super::CROWD_CLIENTS_MAX as u64);
     assert_eq!(ask(&legacy, "POST /crowd?clients=0", "", "").await.json()["asked"], 0);
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Follower, Group, SLICE, Shard};
+use super::{Follower, Group, SLICE_MEMBERS_MAX, Shard};
 use crate::hub::{Topic, View};
 use crate::transport::Transport;
 
@@ -86,9 +86,9 @@ impl Shard {
         };
         let Some(end) = group.walk else { return };
         let view = group.topic.view();
-        let start = end.saturating_sub(SLICE);
+        let start = end.saturating_sub(SLICE_MEMBERS_MAX);
         // By transport: the tally, and how many deliveries.
-        let mut delivered = [(0_u32, 0_u32); Transport::KINDS];
+        let mut delivered = [(0_u32, 0_u32); Transport::KINDS_COUNT];
         for place in (start..end).rev() {
             // Members may end while they are served; the list only shrinks above `place`.
             let Some(follower) = self.groups.get(index).and_then(|g| g.members.get(place)).copied() else {

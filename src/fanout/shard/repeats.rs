@@ -11,7 +11,7 @@ use crate::fanout::member::Then;
 use crate::transport::{Next, Repeat, Transport};
 
 /// Most requests of one connection that are served before others have their turn.
-const TURN: usize = 16;
+const TURN_REQUESTS_MAX: usize = 16;
 
 /// What became of a request.
 enum Served {
@@ -55,7 +55,7 @@ impl Shard {
             kept.extend_from_slice(fresh);
             bytes = &kept;
         }
-        for _ in 0..TURN {
+        for _ in 0..TURN_REQUESTS_MAX {
             let Some(member) = self.members.get(slot) else { return };
             if !member.idle || bytes.is_empty() {
                 break;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::super::member_id::MemberId;
-use super::{READS, Shard};
+use super::{READS_MAX, Shard};
 use crate::fanout::inbox::{Command, SlotWaker};
 use crate::fanout::member::{Member, Then, Written};
 use crate::transport::{End, Output, Step};
@@ -151,7 +151,7 @@ impl Shard {
                     break;
                 }
             }
-            if turn >= READS {
+            if turn >= READS_MAX {
                 // More may be there, and no event will say so: the member is read again after the others.
                 if let Some(member) = self.members.get(slot) {
                     let id = MemberId { slot: slot as u32, serial: member.serial };

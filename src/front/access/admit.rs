@@ -85,7 +85,7 @@ pub(in crate::front) struct Visitor {
 }
 
 /// Longest path and query of a resource on a connection of many.
-const MAX_RESOURCE: usize = 4096;
+const RESOURCE_BYTES_MAX: usize = 4096;
 
 impl Visitor {
     /// The client of a request, as its many resources see it.
@@ -113,7 +113,11 @@ impl Visitor {
     pub(in crate::front) async fn admit(&self, resource: &str, way: Way) -> Result<Admitted, Refused> {
         let refused = |status, detail: &str| Refused { status, detail: detail.to_owned() };
         let plain = resource.bytes().all(|byte| byte.is_ascii_graphic());
-        if !resource.starts_with('/') || resource.len() > MAX_RESOURCE || !plain || resource.contains('#') {
+        if !resource.starts_with('/')
+            || resource.len() > RESOURCE_BYTES_MAX
+            || !plain
+            || resource.contains('#')
+        {
             let detail = "a resource is a path with an optional query, at most 4096 visible ASCII characters";
             return Err(refused(StatusCode::BAD_REQUEST, detail));
         }

@@ -17,7 +17,7 @@ use crate::fanout::Hold;
 use crate::resource::{Digest, Digester, ResourceKey};
 
 /// How long a "no" counts: long enough that a client that asks on and on costs the API one request each time and no check.
-const REFUSAL_LASTS: Duration = Duration::from_secs(5);
+const REFUSAL_LIFETIME: Duration = Duration::from_secs(5);
 
 /// Most memory of checks, and what one takes: a digest, a word and a time, with the links of the list.
 const CHECKS_BYTES_MAX: usize = 8 << 20;
@@ -93,7 +93,7 @@ impl Checks {
     pub(in crate::front) fn remember(&self, digest: Digest, found: Found, recheck: Duration) {
         let lasts = match found {
             Found::Same => jittered(recheck),
-            Found::Behind | Found::Different | Found::Refused => REFUSAL_LASTS.min(recheck),
+            Found::Behind | Found::Different | Found::Refused => REFUSAL_LIFETIME.min(recheck),
             Found::Failed => return,
         };
         self.known.lock().put(digest, Known { found, until: Instant::now() + lasts });
@@ -113,7 +113,7 @@ impl Checks {
         self.digester.of([&key.bytes()[..]].into_iter().chain(lines))
     }
 
-    /// Whose turn it is to ask about these credentials: one request at a time.
+    /// Returns the turn to ask about these credentials: one request asks at a time.
     pub(super) fn turn(&self, digest: Digest) -> Turn<'_> {
         let one = self.turns.lock().entry(digest).or_default().clone();
         Turn { checks: self, digest, one: Some(one) }

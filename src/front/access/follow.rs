@@ -15,7 +15,7 @@ use crate::fanout::Hold;
 use crate::frame::Format;
 use crate::front::freshness::{PriorWrites, first_view};
 use crate::front::request::accept;
-use crate::front::resource_key::{VARY_TURNS, chosen_by, full_key, selects};
+use crate::front::resource_key::{VARY_TURNS_MAX, chosen_by, full_key, selects};
 use crate::front::services::Shared;
 use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, View};
 use crate::metrics::VARY_USER_AGENT;
@@ -54,7 +54,7 @@ impl Follow<'_> {
     /// Why the client may not follow it.
     pub(in crate::front) async fn begin(&self, writes: &mut PriorWrites) -> Result<Followable, Reason> {
         let &Follow { shared, route, base, client, .. } = self;
-        for _ in 0..VARY_TURNS {
+        for _ in 0..VARY_TURNS_MAX {
             let key = full_key(shared, route, base, client.headers);
             self.excepted(&key)?;
             let (attendance, view, is_confirmed) = self.attended(&key, writes).await?;

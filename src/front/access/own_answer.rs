@@ -65,7 +65,7 @@ pub(in crate::front) async fn check(
 }
 
 /// Rounds of a close look: the resource may change between the client's poll and the topic's.
-pub(in crate::front) const ROUNDS: usize = 2;
+pub(in crate::front) const ROUNDS_MAX: usize = 2;
 
 pub(in crate::front) async fn compare(
     shared: &Arc<Shared>,
@@ -74,7 +74,7 @@ pub(in crate::front) async fn compare(
     look: Look,
 ) -> Found {
     let current = || topic.view().frame.as_ref().map(|frame| frame.version());
-    for _ in 0..ROUNDS {
+    for _ in 0..ROUNDS_MAX {
         let before = current();
         let own = match shared.relay.own(topic.clone(), credentials.to_vec()).await {
             Own::Version(version) => version,

@@ -19,10 +19,10 @@ use crate::resource::Digest;
 use crate::transport::Expulsion;
 
 /// A check that cannot be made is tried again this often, for as long as the last one counts once more.
-const AGAIN: Duration = Duration::from_secs(10);
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How often it is checked whether a client still follows by some credentials.
-const LOOK: Duration = Duration::from_secs(15);
+const LOOK_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Most bytes of followers' credentials.
 const CREDENTIALS_BYTES_MAX: usize = 64 << 20;
@@ -95,11 +95,11 @@ impl Watch {
         let mut due = Instant::now() + jittered(recheck);
         loop {
             let left = due.saturating_duration_since(Instant::now());
-            sleep(left.min(LOOK)).await;
+            sleep(left.min(LOOK_INTERVAL)).await;
             if self.charge.hold.strong_count() == 0 {
                 return;
             }
-            if left > LOOK {
+            if left > LOOK_INTERVAL {
                 continue;
             }
             let (Some(shared), Some(topic)) = (self.charge.shared.upgrade(), self.topic.upgrade()) else {
@@ -108,7 +108,7 @@ impl Watch {
             let last = Instant::now() + recheck;
             let found = loop {
                 match check_again(&shared, &topic, &self.credentials).await {
-                    Found::Failed if Instant::now() + AGAIN < last => sleep(AGAIN).await,
+                    Found::Failed if Instant::now() + RETRY_INTERVAL < last => sleep(RETRY_INTERVAL).await,
                     found => break found,
                 }
             };

@@ -14,7 +14,7 @@ use crate::identity::{Identity, Principal, PrincipalPattern};
 use crate::transport::Expulsion;
 
 /// Clients are looked through for those without streams when there are this many more than after the last time.
-const SPARE: usize = 1024;
+const SPARE_CLIENTS_MAX: usize = 1024;
 
 /// Most clients of one name that a call which does not say which of them it means is told of.
 const CANDIDATES_MAX: usize = 16;
@@ -36,7 +36,7 @@ impl Subjects {
 
     pub(in crate::front) fn hold(&self, principal: &Arc<Principal>) -> Arc<Hold> {
         use std::sync::atomic::Ordering::Relaxed;
-        if self.holds.len() > self.looked.load(Relaxed) + SPARE {
+        if self.holds.len() > self.looked.load(Relaxed) + SPARE_CLIENTS_MAX {
             self.holds.retain(|_, hold| hold.strong_count() > 0);
             self.looked.store(self.holds.len(), Relaxed);
         }
@@ -97,10 +97,10 @@ mod tests {
         first.let_go(Expulsion::Revoked);
         drop(first);
         assert_eq!(subjects.hold(&ann).is_let_go(), None, "who comes again is somebody new");
-        for n in 0..5 * SPARE {
+        for n in 0..5 * SPARE_CLIENTS_MAX {
             subjects.hold(&Arc::new(Principal::of(Way::Keys, None, &format!("user {n}"))));
         }
-        assert!(subjects.holds.len() <= 2 * SPARE + 2, "{}", subjects.holds.len());
+        assert!(subjects.holds.len() <= 2 * SPARE_CLIENTS_MAX + 2, "{}", subjects.holds.len());
     }
 
     #[test]

@@ -11,19 +11,19 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// Clients that are remembered; the one that was not seen for longest is forgotten.
-const CLIENTS: usize = 16 * 1024;
+const CLIENTS_MAX: usize = 16 * 1024;
 
 /// Holds of one client at a time on HTTP/1: browsers open six connections to a host.
-const HOLDS_HTTP1: usize = 2;
+const HTTP1_HOLDS_MAX: usize = 2;
 
 /// Holds of one client at a time on HTTP/2.
-const HOLDS_HTTP2: usize = 32;
+const HTTP2_HOLDS_MAX: usize = 32;
 
 /// A hold is halved at most this often.
-const HALVINGS: u32 = 6;
+const HALVINGS_MAX: u32 = 6;
 
 /// So many holds that the client waited for double the next one again.
-const PATIENT: u32 = 8;
+const PATIENT_HOLDS_MIN: u32 = 8;
 
 /// Address, User-Agent and class of a client, as a digest with a key of this process.
 pub(in crate::front) type ClientId = [u8; 16];
@@ -39,7 +39,7 @@ impl Holds {
     pub fn new() -> Holds {
         let mut key = [0; 32];
         key.iter_mut().for_each(|byte| *byte = fastrand::u8(..));
-        let most = NonZeroUsize::new(CLIENTS).unwrap_or(NonZeroUsize::MIN);
+        let most = NonZeroUsize::new(CLIENTS_MAX).unwrap_or(NonZeroUsize::MIN);
         Holds { clients: Mutex::new(LruCache::new(most)), key }
     }
 
@@ -56,7 +56,7 @@ impl Holds {
         for older in known.held.extract_if(.., |hold| hold.topic == topic) {
             older.release.notify_one();
         }
-        let most = if http1 { HOLDS_HTTP1 } else { HOLDS_HTTP2 };
+        let most = if http1 { HTTP1_HOLDS_MAX } else { HTTP2_HOLDS_MAX };
         if known.held.iter().filter(|hold| hold.http1 == http1).count() >= most {
             return None;
         }
@@ -112,12 +112,12 @@ impl Drop for Place<'_> {
         };
         client.held.retain(|hold| !Arc::ptr_eq(&hold.release, &self.release));
         if !self.done {
-            client.halvings = (client.halvings + 1).min(HALVINGS);
+            client.halvings = (client.halvings + 1).min(HALVINGS_MAX);
             client.patient = 0;
             return;
         }
         client.patient += 1;
-        if client.patient >= PATIENT {
+        if client.patient >= PATIENT_HOLDS_MIN {
             client.patient = 0;
             client.halvings = client.halvings.saturating_sub(1);
         }
@@ -160,7 +160,7 @@ mod tests {
         let length = || holds.enter(ANN, 1, true, LONG).unwrap();
         drop(length());
         drop(length());
-        for _ in 0..PATIENT {
+        for _ in 0..PATIENT_HOLDS_MIN {
             let place = length();
             assert_eq!(place.length, LONG / 4);
             place.done();

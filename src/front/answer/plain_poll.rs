@@ -23,7 +23,7 @@ use crate::front::freshness::is_remembered;
 use crate::front::request::transport_choice::Accept;
 use crate::front::request::{accept, content_coding, cors, delta_choice};
 use crate::front::resource_key;
-use crate::front::resource_key::VARY_TURNS;
+use crate::front::resource_key::VARY_TURNS_MAX;
 use crate::hub::{Attend, Attendance, Claim, Failure, Outcome, Streak, Topic, View};
 use crate::metrics::Bypass;
 use crate::resource::{IfNoneMatch, ResourceKey, Snapshot, Version};
@@ -32,7 +32,7 @@ use crate::transport::answer::{self, CacheStatus};
 impl CoveredRequest<'_> {
     /// Decides about a plain poll of a resource that may be shared.
     pub(in crate::front) async fn poll(&mut self, base: &ResourceKey) -> Decision {
-        for _ in 0..VARY_TURNS {
+        for _ in 0..VARY_TURNS_MAX {
             let key = self.full_key(base);
             if let Some(decision) = self.before_a_poll(&key).await {
                 return decision;
@@ -337,11 +337,11 @@ impl CoveredRequest<'_> {
 }
 
 /// Bodies from this size on are compressed on another thread: it takes a millisecond and more.
-const HEAVY: usize = 64 * 1024;
+const HEAVY_BODY_BYTES_MIN: usize = 64 * 1024;
 
 /// The body as a gzip file, made by the first that asks. Returns `None` if it is not worth it.
 async fn compressed(frame: &Arc<Frame>) -> Option<Bytes> {
-    if frame.gzip_made().is_some() || frame.snapshot.body.len() <= HEAVY {
+    if frame.gzip_made().is_some() || frame.snapshot.body.len() <= HEAVY_BODY_BYTES_MIN {
         return frame.gzip().cloned();
     }
     let frame = frame.clone();

@@ -23,7 +23,7 @@ const NEEDS_HTTP1: ErrorType = ErrorType::Custom("http11-required");
 /// The reason of a reset that sends a client there (RFC 9113 §7, HTTP_1_1_REQUIRED).
 const HTTP_1_1_REQUIRED: u32 = 0xd;
 
-/// Whose connection this request goes on.
+/// Returns which connection this request goes on.
 pub(in crate::front) fn whose<'a>(headers: &HeaderMap, ctx: &'a mut Context) -> Whose<'a> {
     let more = ctx.upstream.as_ref().map_or(&[][..], |upstream| &upstream.config().connection_auth);
     if ctx.bond.is_none() && connection_auth::is_carried(more, headers) {

@@ -32,10 +32,10 @@ use crate::listener::trusted_proxies;
 use crate::metrics::Bypass;
 
 /// Servers that are tried for one request before any of it is sent.
-pub(super) const MAX_CONNECTS: usize = 3;
+pub(super) const CONNECTS_MAX: usize = 3;
 
 /// When a request comes again for which an upstream has no place now.
-const BUSY: Duration = Duration::from_secs(1);
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Whether a request may pass through as far as limits go; if so, it has its place.
 ///
@@ -58,7 +58,7 @@ pub(super) async fn admit(
     ctx.shared.metrics.refusals.with_label_values(&["upstream-requests"]).inc();
     let detail =
         format!("upstream {:?} has as many requests as it may have (max_requests)", upstream.config().name);
-    Ok(Refusal::later(StatusCode::SERVICE_UNAVAILABLE, detail, BUSY).decision())
+    Ok(Refusal::later(StatusCode::SERVICE_UNAVAILABLE, detail, BUSY_RETRY_AFTER).decision())
 }
 
 /// Prepares a request for its way through. `drainable`: its body would have been read before an answer of ours.

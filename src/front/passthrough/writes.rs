@@ -26,7 +26,7 @@ use crate::resource::{
 };
 
 /// Followed relatives of a written resource that are polled together; the others follow within half an interval.
-const RELATIVES_AT_ONCE: usize = 32;
+const RELATIVES_MAX: usize = 32;
 
 /// Paths below a written one that are looked at; further ones stay young for an interval at most.
 const BELOW_MAX: usize = 10_000;
@@ -54,7 +54,7 @@ struct Write<'a> {
     shared: &'a Shared,
     /// The label in metrics.
     cause: &'static str,
-    /// Lower-case authority. `None`: whatever the host.
+    /// The authority in lower case. `None` stands for any host.
     host: Option<String>,
     writer: Writer<'a>,
     /// The writer's.
@@ -360,8 +360,8 @@ impl<'a> Write<'a> {
 /// Touches what stands above or below: so many of those that are followed at once, all of them within half an interval.
 fn spread(relatives: Vec<Arc<Topic>>) {
     let (followed, others): (Vec<_>, Vec<_>) = relatives.into_iter().partition(|topic| topic.is_followed());
-    let groups = followed.len().div_ceil(RELATIVES_AT_ONCE).max(1) as u32;
-    for (group, topics) in followed.chunks(RELATIVES_AT_ONCE).enumerate() {
+    let groups = followed.len().div_ceil(RELATIVES_MAX).max(1) as u32;
+    for (group, topics) in followed.chunks(RELATIVES_MAX).enumerate() {
         for topic in topics {
             let after = topic.route().poll.interval / 2 * group as u32 / groups;
             topic.touch(Touch::Relative { after });

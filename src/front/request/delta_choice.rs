@@ -11,7 +11,7 @@ use crate::resource::switch;
 const A_IM: HeaderName = HeaderName::from_static("a-im");
 
 /// Most members of a field that are looked at.
-const MAX_MEMBERS: usize = 64;
+const MEMBERS_MAX: usize = 64;
 
 /// The patches a stream is to be made of: `Accept: text/event-stream;delta=json-patch`, or the
 /// switch. Returns `None` for whole bodies.
@@ -67,7 +67,7 @@ fn switched(route: &Route, query: Option<&str>) -> Option<PatchKind> {
 
 fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim).take(MAX_MEMBERS)
+    lines.flat_map(|line| line.split(',')).map(str::trim).take(MEMBERS_MAX)
 }
 
 #[cfg(test)]

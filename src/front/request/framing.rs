@@ -12,7 +12,7 @@ use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, OrErr, Result};
 
 /// How long the rest of a body that is not read may take.
-pub(in crate::front) const DRAIN: Duration = Duration::from_secs(1);
+pub(in crate::front) const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Whether a request's body is known to be short enough to be read and dropped behind an own
 /// answer. If not, the answer is the connection's last.

@@ -127,13 +127,13 @@ pub(in crate::front) struct Accept {
 }
 
 /// Most ranges that are looked at.
-const MAX_RANGES: usize = 64;
+const RANGES_MAX: usize = 64;
 
 impl Accept {
     pub(in crate::front) fn of(headers: &HeaderMap) -> Accept {
         let lines = headers.get_all(header::ACCEPT);
         let texts = lines.iter().filter_map(|line| line.to_str().ok());
-        let members = texts.flat_map(|text| text.split(',')).take(MAX_RANGES);
+        let members = texts.flat_map(|text| text.split(',')).take(RANGES_MAX);
         let ranges: Vec<(String, u32)> = members
             .map(|member| {
                 let mut parts = member.split(';').map(str::trim);

@@ -34,7 +34,7 @@ use crate::transport::{Envelope, Transport};
 
 /// New tokens of one client (`auth`) at once, and the time from one to the next after that: each may cost a question to
 /// an authentication server.
-const AUTH_BURST: u32 = 5;
+const AUTH_BURST_MAX: u32 = 5;
 const AUTH_SPACING: Duration = Duration::from_secs(1);
 
 impl CoveredRequest<'_> {
@@ -192,7 +192,7 @@ impl Desk {
         let now = Instant::now();
         let due = self.auth_due.max(now);
         self.auth_due = due + AUTH_SPACING;
-        sleep(due.saturating_duration_since(now + AUTH_SPACING * (AUTH_BURST - 1))).await;
+        sleep(due.saturating_duration_since(now + AUTH_SPACING * (AUTH_BURST_MAX - 1))).await;
     }
 
     pub(in crate::front) fn tell(&self, member: MemberId, message: Bytes) {

@@ -20,7 +20,7 @@ use crate::resource::{resume_switch, switch, version_of_tag};
 use crate::transport::{Framing, Sse, Transport, answer};
 
 /// Longest name of an item that a client may come back with; longer ones are none of ours.
-const MAX_ITEM_ID: usize = 1024;
+const ITEM_ID_BYTES_MAX: usize = 1024;
 
 impl CoveredRequest<'_> {
     /// Decides about an event stream of a resource that may be followed.
@@ -125,6 +125,6 @@ pub(super) fn heartbeat(route: &Route) -> Duration {
 
 /// Behind an item of this name, or at the start.
 fn at_item(id: Option<String>) -> Resume {
-    let id = id.filter(|id| !id.is_empty() && id.len() <= MAX_ITEM_ID);
+    let id = id.filter(|id| !id.is_empty() && id.len() <= ITEM_ID_BYTES_MAX);
     id.map_or(Resume::Start, |id| Resume::Item(id.into()))
 }

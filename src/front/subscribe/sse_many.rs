@@ -36,7 +36,7 @@ const LIST_BYTES_MAX: usize = 64 * 1024;
 const NOTHING: [u8; 6] = [0; 6];
 
 /// Most resources of one stream, whatever the limits say.
-const MOST: usize = 200;
+const RESOURCES_MAX: usize = 200;
 
 /// Decides about the stream.
 ///
@@ -62,7 +62,7 @@ pub(in crate::front) async fn serve(
         ControlFlow::Continue(resources) => resources,
         ControlFlow::Break(decision) => return Ok(decision),
     };
-    let most = front.shared.config.limits.resources_per_client.min(MOST);
+    let most = front.shared.config.limits.resources_per_client.min(RESOURCES_MAX);
     if resources.is_empty() || resources.len() > most {
         let detail = format!("{} resources are asked for; 1 to {most} are possible", resources.len());
         return Ok(Decision::refuse(StatusCode::BAD_REQUEST, detail));
@@ -181,7 +181,7 @@ async fn asked(
 fn unique(resources: impl Iterator<Item = String>) -> Vec<String> {
     let mut seen = std::collections::HashSet::new();
     // One more than there may be is enough to refuse it.
-    resources.filter(|resource| seen.insert(resource.clone())).take(MOST + 1).collect()
+    resources.filter(|resource| seen.insert(resource.clone())).take(RESOURCES_MAX + 1).collect()
 }
 
 /// All at once: a cold one must not hold up the others.

@@ -21,7 +21,7 @@ use crate::resource::{ResourceKey, stays, upstream_target};
 use crate::upstream::{Ask, Client, Document};
 
 /// Most bytes read of the upstream's answer to a message.
-const MAX_ANSWER: usize = 64 * 1024;
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// The way of one resource's messages to the upstream.
 pub(super) struct Courier {
@@ -114,7 +114,7 @@ impl Courier {
             headers: self.headers.clone(),
             body: message,
             timeout: self.route.upstream.total_timeout,
-            max_body: MAX_ANSWER,
+            max_body: ANSWER_BYTES_MAX,
             class: self.class,
             document: Document::Any,
             claim: None,

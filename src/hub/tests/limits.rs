@@ -31,11 +31,11 @@ async fn an_exception_expires_and_their_number_is_bounded() {
     stage.hub.except(&key("/a"), ExceptionKind::Uncoverable, "multipart");
     let found = stage.hub.exception(&key("/a")).unwrap();
     assert_eq!((found.kind, found.reason.as_str()), (ExceptionKind::Uncoverable, "multipart"));
-    tokio::time::advance(EXCEPTION / 2).await;
+    tokio::time::advance(EXCEPTION_TIME_MIN / 2).await;
     stage.hub.except(&key("/b"), ExceptionKind::Gone, "");
     stage.hub.except(&key("/c"), ExceptionKind::Gone, "");
     assert!(stage.hub.exception(&key("/c")).is_none(), "no room");
-    tokio::time::advance(EXCEPTION / 2).await;
+    tokio::time::advance(EXCEPTION_TIME_MIN / 2).await;
     assert!(stage.hub.exception(&key("/a")).is_none(), "over");
     assert!(stage.hub.exception(&key("/b")).is_some());
     stage.hub.except(&key("/c"), ExceptionKind::Gone, "");

@@ -144,10 +144,10 @@ impl Group {
         let names: Vec<&str> = polls.iter().map(|poll| poll.name.as_str()).collect();
         let target = batch_split::target(batch, &self.key.target(), &names);
         match target.len() {
-            ..=batch_split::LONGEST_TARGET => self.answer(batch, polls, &target).await,
+            ..=batch_split::TARGET_BYTES_MAX => self.answer(batch, polls, &target).await,
             length => Err(self.failed(format!(
                 "the name of an item makes a target of {length} bytes, at most {} are sent",
-                batch_split::LONGEST_TARGET
+                batch_split::TARGET_BYTES_MAX
             ))),
         }
     }

@@ -16,7 +16,7 @@ use crate::upstream::Answer;
 use crate::upstream::schedule::is_quota_field;
 
 /// Longest target of one request, bytes: what servers take everywhere.
-pub(super) const LONGEST_TARGET: usize = 8 * 1024;
+pub(super) const TARGET_BYTES_MAX: usize = 8 * 1024;
 
 /// What a name leaves as it is in a query.
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -81,7 +81,7 @@ pub(super) fn target(batch: &Batch, path_and_query: &str, names: &[&str]) -> Str
     format!("{path_and_query}{mark}{query}={}", names.join(&separator))
 }
 
-/// Which names go with which request: at most `max` and [`LONGEST_TARGET`] each.
+/// Which names go with which request: at most `max` and [`TARGET_BYTES_MAX`] each.
 pub(super) fn portions(batch: &Batch, path_and_query: &str, names: &[&str]) -> Vec<Range<usize>> {
     let empty = target(batch, path_and_query, &[]).len();
     let separator = utf8_percent_encode(&batch.separator, SEPARATOR).map(str::len).sum::<usize>();
@@ -90,7 +90,7 @@ pub(super) fn portions(batch: &Batch, path_and_query: &str, names: &[&str]) -> V
     for (at, name) in names.iter().enumerate() {
         let more = utf8_percent_encode(name, NAME).map(str::len).sum::<usize>() + separator;
         match portions.last_mut() {
-            Some(portion) if portion.len() < batch.max && length + more <= LONGEST_TARGET => {
+            Some(portion) if portion.len() < batch.max && length + more <= TARGET_BYTES_MAX => {
                 portion.end = at + 1;
                 length += more;
             }
@@ -285,7 +285,7 @@ mod tests {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let portions = portions(&many, "/i?x=1", &names);
         let longest = portions.iter().map(|p| target(&many, "/i?x=1", &names[p.clone()]).len()).max();
-        assert!(longest <= Some(LONGEST_TARGET) && longest > Some(LONGEST_TARGET - 40), "{longest:?}");
+        assert!(longest <= Some(TARGET_BYTES_MAX) && longest > Some(TARGET_BYTES_MAX - 40), "{longest:?}");
         assert_eq!(portions.iter().map(ExactSizeIterator::len).sum::<usize>(), 1000);
     }
 

@@ -41,7 +41,7 @@ struct Shelf {
     bytes: usize,
 }
 
-/// Whose polls a jar's cookies are sent on; beside the host that they belong to.
+/// The polls that a jar's cookies are sent on. The host that the cookies belong to stands beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Owner {
     Resource(ResourceKey),

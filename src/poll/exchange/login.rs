@@ -11,7 +11,7 @@ use super::token::Grant;
 use crate::config::{Auth, Route};
 use crate::upstream::{Answer, Ask, Client, Failure, FetchError};
 
-/// What the polls of a route say about who asks.
+/// The credentials that the polls of a route carry.
 pub struct Login(Kind);
 
 enum Kind {
@@ -38,7 +38,7 @@ impl Login {
         })
     }
 
-    /// Asks, with as many requests as it takes to say who asks.
+    /// Asks, with as many requests as it takes to show the credentials.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -59,7 +59,7 @@ impl Login {
     }
 }
 
-/// Replaces what a request says about who asks.
+/// Replaces the credentials of a request.
 fn say(ask: &mut Ask, field: Option<(HeaderName, http::HeaderValue)>) {
     ask.headers.retain(|(name, _)| *name != header::AUTHORIZATION);
     ask.headers.extend(field);

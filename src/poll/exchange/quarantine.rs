@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::resource::ResourceKey;
 
 /// How long a name that was refused alone goes alone.
-const QUARANTINE: Duration = Duration::from_secs(600);
+const QUARANTINE_TIME: Duration = Duration::from_secs(600);
 
 /// Names that are remembered, over all routes: of more the one that is nearest to its end is forgotten.
 const NAMES_MAX: usize = 4096;
@@ -37,7 +37,7 @@ impl Quarantine {
                 names.remove(&first);
             }
         }
-        names.insert((group.clone(), name.to_owned()), now + QUARANTINE);
+        names.insert((group.clone(), name.to_owned()), now + QUARANTINE_TIME);
     }
 
     /// The upstream answers for it again.
@@ -61,7 +61,7 @@ mod tests {
         assert!(quarantine.holds(&key("/items"), "bad", now));
         assert!(!quarantine.holds(&key("/items"), "good", now));
         assert!(!quarantine.holds(&key("/others"), "bad", now));
-        assert!(!quarantine.holds(&key("/items"), "bad", now + QUARANTINE));
+        assert!(!quarantine.holds(&key("/items"), "bad", now + QUARANTINE_TIME));
         quarantine.release(&key("/items"), "bad");
         assert!(!quarantine.holds(&key("/items"), "bad", now));
     }

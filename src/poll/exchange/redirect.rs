@@ -6,7 +6,7 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, StatusCode, header};
 
 /// Longest target followed, bytes.
-const LONGEST: usize = 8 * 1024;
+const TARGET_BYTES_MAX: usize = 8 * 1024;
 
 /// What an upstream may call itself in a `Location`.
 #[derive(Debug, Clone)]
@@ -34,9 +34,9 @@ pub(super) fn target(headers: &HeaderMap, from: &str, names: &Names) -> Result<S
     };
     let location = location.to_str().map(str::trim).unwrap_or_default();
     let location = location.split('#').next().unwrap_or_default();
-    if location.is_empty() || location.len() > LONGEST {
+    if location.is_empty() || location.len() > TARGET_BYTES_MAX {
         return Err(format!(
-            "a redirect whose Location is no URL: {} bytes; 1 to {LONGEST} were wanted",
+            "a redirect whose Location is no URL: {} bytes; 1 to {TARGET_BYTES_MAX} were wanted",
             location.len()
         ));
     }
@@ -196,7 +196,7 @@ mod tests {
         ] {
             assert!(follow(location).is_err(), "{location}: {:?}", follow(location));
         }
-        let long = format!("/{}", "a".repeat(LONGEST));
+        let long = format!("/{}", "a".repeat(TARGET_BYTES_MAX));
         assert!(follow(&long).is_err());
         let names = Names { hosts: vec!["api.test"], schemes: vec!["http"], servers: Vec::new() };
         assert!(target(&HeaderMap::new(), "/", &names).is_err());

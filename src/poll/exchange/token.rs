@@ -24,14 +24,14 @@ use crate::poll::request::USER_AGENT;
 use crate::upstream::{Answer, Ask, Class, Document, Priority, WatchedSecret};
 
 /// Most bytes of a token endpoint's answer.
-const MAX_ANSWER: usize = 64 * 1024;
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// A poll waits for a token at most as long as for its own turn.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TOKEN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// After a failure, or a new token that was refused at once: first and longest wait.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const RETRY_WAIT_MIN: Duration = Duration::from_secs(1);
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// What forms leave as it is (RFC 6749 appendix B).
 const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*');
@@ -252,7 +252,7 @@ impl Grant {
         let Some(source) = &self.source else {
             return Err("nothing was started for the token server".to_owned());
         };
-        let priority = Priority { class: Class::Interactive, weight: 1, patience: Some(PATIENCE) };
+        let priority = Priority { class: Class::Interactive, weight: 1, patience: Some(TOKEN_WAIT_MAX) };
         // The server's address stays out of what clients may see.
         let unreachable = |error: crate::upstream::FetchError| format!("the token server: {}", error.failure);
         let _turn = source.turn(priority).await.map_err(unreachable)?;
@@ -265,7 +265,7 @@ impl Grant {
 
 impl Held {
     fn note(&mut self, reason: String) {
-        let wait = FIRST_WAIT.saturating_mul(1 << self.in_a_row.min(10)).min(LONGEST_WAIT);
+        let wait = RETRY_WAIT_MIN.saturating_mul(1 << self.in_a_row.min(10)).min(RETRY_WAIT_MAX);
         self.in_a_row += 1;
         self.trouble = Some((reason, Instant::now() + wait));
     }
@@ -302,7 +302,7 @@ fn request(credentials: &ClientCredentials, secret: &str) -> Ask {
         headers,
         body: Bytes::from(form),
         timeout: server.total_timeout,
-        max_body: MAX_ANSWER,
+        max_body: ANSWER_BYTES_MAX,
         class: None,
         document: Document::Any,
         claim: None,

@@ -5,7 +5,7 @@
 use std::fmt;
 
 /// Deeper values are not read: everything that walks a body does so on the stack.
-pub const MAX_DEPTH: usize = 128;
+pub const DEPTH_MAX: usize = 128;
 
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! Must not know: what values mean.
 
-use super::node::{Kind, MAX_DEPTH, Malformed, Node};
+use super::node::{DEPTH_MAX, Kind, Malformed, Node};
 
 /// The values of a text that is UTF-8 and at most 4 GiB.
 pub(super) fn nodes(text: &[u8]) -> Result<Vec<Node>, Malformed> {
@@ -50,7 +50,7 @@ impl Parser<'_> {
         let (kind, start, own) = (self.kind()?, self.at, self.nodes.len());
         self.nodes.push(Node { start: start as u32, end: 0, next: 0, kind, ignored: false });
         match kind {
-            Kind::Object | Kind::Array if depth >= MAX_DEPTH => {
+            Kind::Object | Kind::Array if depth >= DEPTH_MAX => {
                 return Err(self.wanted("no more than 128 levels"));
             }
             Kind::Object => self.object(depth)?,

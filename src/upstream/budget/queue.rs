@@ -15,7 +15,7 @@ use crate::upstream::{Class, Priority};
 const SHARES: [f64; 3] = [0.4, 0.5, 0.1];
 
 /// A resource waits at most this many times as long as if all were served in turn.
-const FAIRNESS: f64 = 20.0;
+const FAIRNESS_FACTOR: f64 = 20.0;
 
 /// The place of a waiting poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,7 +60,7 @@ struct Waiter {
 }
 
 /// Virtual time of one poll of weight 1.
-const UNIT: u64 = 1 << 20;
+const POLL_TIME_UNITS: u64 = 1 << 20;
 
 impl Queue {
     pub(super) fn new(budget: Option<Budget>, now: Instant) -> Queue {
@@ -117,7 +117,7 @@ impl Queue {
             // A class that rested has saved no turns: others had them.
             line.turns = line.turns.max(least.unwrap_or(line.turns));
         }
-        let finish = line.clock + UNIT / u64::from(priority.weight.clamp(1, 1 << 10));
+        let finish = line.clock + POLL_TIME_UNITS / u64::from(priority.weight.clamp(1, 1 << 10));
         let urgent = priority.patience.map(|patience| now + patience / 2);
         line.order.insert((finish, number), Waiter { since: now, urgent });
         line.arrivals.push_back((finish, number));
@@ -195,7 +195,7 @@ impl Queue {
         }
         let patience = self.rate().filter(|rate| *rate > 0.0).map(|rate| {
             // Half of the promised wait: older waiters go first, and still have to wait for each other.
-            Duration::from_secs_f64((FAIRNESS / 2.0 * self.len() as f64 / rate).min(86_400.0))
+            Duration::from_secs_f64((FAIRNESS_FACTOR / 2.0 * self.len() as f64 / rate).min(86_400.0))
         });
         for class in [Class::Scheduled as usize, Class::Refresh as usize] {
             if let (Some(patience), Some(key)) = (patience, oldest(class))

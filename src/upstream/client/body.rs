@@ -15,10 +15,10 @@ use crate::upstream::failure::Failure;
 use crate::upstream::poll_bodies::{HeldBody, PART_BYTES_MAX};
 
 /// A coded body longer than this is decoded off the caller's thread.
-pub(super) const DECODE_INLINE: usize = 16 * 1024;
+pub(super) const DECODE_INLINE_BYTES_MAX: usize = 16 * 1024;
 
 /// Content is seldom longer than its coded form by more than this factor.
-const USUAL_RATIO: usize = 16;
+const USUAL_RATIO_MAX: usize = 16;
 
 /// Reads all of the body. Returns it with the room that it takes, unless more than `max` bytes are announced or come.
 pub(super) async fn read(
@@ -94,7 +94,7 @@ pub(super) async fn decoded(
         return Ok((body.into(), held));
     }
     let body = Bytes::from(body);
-    let usual = body.len().saturating_mul(USUAL_RATIO).min(max);
+    let usual = body.len().saturating_mul(USUAL_RATIO_MAX).min(max);
     let mut most = if held.is_some() { usual } else { max };
     loop {
         if let Some(held) = &mut held {
@@ -103,7 +103,7 @@ pub(super) async fn decoded(
         let (coded, codings) = (body.clone(), codings.clone());
         // The charge goes along, as the work goes on even if the poll that waits for it ends.
         let work = move || (decode::decode(&codings, coded, most), held);
-        let (content, charged) = match body.len() <= DECODE_INLINE {
+        let (content, charged) = match body.len() <= DECODE_INLINE_BYTES_MAX {
             true => work(),
             false => tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
                 (Err(Failure::Encoding { coding: "any".to_owned(), source: error.into() }), None)

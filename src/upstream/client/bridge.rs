@@ -16,7 +16,7 @@ use tokio::time::timeout;
 const CHUNK_BYTES: usize = 16 * 1024;
 
 /// The longest that a server is given to learn that its connection ends.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Returns both ends: Pingora's, and the one that is carried on.
 ///
@@ -52,7 +52,7 @@ impl Near {
             }
         }
         // The connection ends even if the server does not hear of it.
-        let _ = timeout(FAREWELL, server.shutdown()).await;
+        let _ = timeout(FAREWELL_TIME_MAX, server.shutdown()).await;
         Ok(())
     }
 

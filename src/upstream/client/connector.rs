@@ -31,16 +31,16 @@ use crate::upstream::{Answer, Ask, connection_auth};
 use crate::upstream::{Failure, NewError};
 
 /// Idle connections kept for one upstream.
-const POOL_SIZE: usize = 256;
+const POOL_CONNECTIONS_MAX: usize = 256;
 
 /// Concurrent requests on one HTTP/2 connection.
-const HTTP2_STREAMS: usize = 64;
+const HTTP2_STREAMS_MAX: usize = 64;
 
 /// A silent HTTP/2 connection is asked whether it lives this often.
-const HTTP2_PING: Duration = Duration::from_secs(15);
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(15);
 
 fn options(upstream: &config::Upstream) -> ConnectorOptions {
-    let mut options = ConnectorOptions::new(POOL_SIZE);
+    let mut options = ConnectorOptions::new(POOL_CONNECTIONS_MAX);
     if upstream.tls.as_ref().is_none_or(|tls| tls.ca.is_some()) {
         // No roots are read: they would not be used, and a system may have none.
         options.ca_file = Some("/dev/null".to_owned());
@@ -87,7 +87,7 @@ impl For {
 impl Link {
     pub(super) fn new(upstream: Arc<config::Upstream>) -> Result<Self, NewError> {
         let papers = Arc::new(Papers::new(upstream.clone())?);
-        let (connector, idle) = (Connector::new(Some(options(&upstream))), Idle::new(POOL_SIZE));
+        let (connector, idle) = (Connector::new(Some(options(&upstream))), Idle::new(POOL_CONNECTIONS_MAX));
         let way = Way::new(upstream.clone());
         let diagnosis = Diagnosis::new(upstream.clone(), papers.clone(), way.clone());
         let malformed_heads = MalformedHeads::of(upstream.name.clone());
@@ -174,8 +174,8 @@ impl Link {
         options.verify_cert = tls.is_none_or(|tls| tls.verify);
         options.verify_hostname = options.verify_cert;
         options.alpn = alpn;
-        options.max_h2_streams = HTTP2_STREAMS;
-        options.h2_ping_interval = Some(HTTP2_PING);
+        options.max_h2_streams = HTTP2_STREAMS_MAX;
+        options.h2_ping_interval = Some(HTTP2_PING_INTERVAL);
         options.tcp_keepalive = Some(TcpKeepalive {
             idle: Duration::from_secs(60),
             interval: Duration::from_secs(10),

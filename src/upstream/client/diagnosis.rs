@@ -19,7 +19,7 @@ use crate::config;
 use crate::upstream::target::Target;
 
 /// How long a finding is believed: failures come many at a time.
-const BELIEVED: Duration = Duration::from_secs(5);
+const BELIEVED_TIME: Duration = Duration::from_secs(5);
 
 /// The longest that a failed request waits for its reason.
 const LOOK_MAX: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ impl Diagnosis {
     /// a handshake shows nothing. `name` is the name that the server has to prove.
     pub(super) async fn of(&self, server: &Target, name: &str) -> Option<Refusal> {
         if let Some((at, found)) = self.known.lock().get(server)
-            && at.elapsed() < BELIEVED
+            && at.elapsed() < BELIEVED_TIME
         {
             return found.clone();
         }

@@ -26,7 +26,7 @@ use crate::upstream::poll_bodies::HeldBody;
 use crate::upstream::{Answer, Ask, BodyClaim, Document, NoDocument};
 
 /// 1xx heads skipped before one answer.
-const MAX_INFORMATIONAL: usize = 8;
+const INFORMATIONAL_HEADS_MAX: usize = 8;
 
 /// An exchange that failed, and whether the server may be thought not to have seen it.
 pub(super) struct Broken {
@@ -270,11 +270,11 @@ async fn read_head(session: &mut HttpSession) -> Result<Head, Broken> {
 
 /// Skips informational heads; every head is judged as received.
 async fn read_head_http1(session: &mut Http1Session) -> Result<Head, Broken> {
-    for skipped in 0..=MAX_INFORMATIONAL {
+    for skipped in 0..=INFORMATIONAL_HEADS_MAX {
         session.read_response().await.map_err(|error| head_failure(error, skipped))?;
         let raw = session.get_headers_raw_bytes();
-        if raw.len() > head::MAX_HEAD {
-            return Err(Failure::TooLarge { part: "response head", limit: head::MAX_HEAD }.into());
+        if raw.len() > head::HEAD_BYTES_MAX {
+            return Err(Failure::TooLarge { part: "response head", limit: head::HEAD_BYTES_MAX }.into());
         }
         if let Some(found) = head::fault(&raw) {
             return Err(Failure::Framing { found }.into());
@@ -295,7 +295,7 @@ async fn read_head_http1(session: &mut Http1Session) -> Result<Head, Broken> {
         let phrase = response.get_reason_phrase().filter(|phrase| Some(*phrase) != usual).map(Box::from);
         return Ok(Head { status: response.status, phrase, headers, bytes: raw.len(), close_delimited });
     }
-    Err(Failure::Framing { found: format!("more than {MAX_INFORMATIONAL} informational heads") }.into())
+    Err(Failure::Framing { found: format!("more than {INFORMATIONAL_HEADS_MAX} informational heads") }.into())
 }
 
 fn head_failure(error: Box<Error>, skipped: usize) -> Broken {

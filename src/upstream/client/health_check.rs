@@ -21,7 +21,7 @@ use crate::upstream::{Ask, Document};
 use std::time::Duration;
 
 /// Longest body of an answer, bytes.
-const MAX_BODY: usize = 1024 * 1024;
+const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Asks a server for its health; two failures in a row take it out, one success takes it back.
 pub(super) struct Probe {
@@ -40,7 +40,7 @@ impl HealthCheck for Probe {
         let target = Target { addresses: None, ..target };
         let upstream = &self.link.upstream;
         self.link.way.freshen().await;
-        let limit = self.check.interval.min(upstream.total_timeout).max(SHORTEST_ROUND);
+        let limit = self.check.interval.min(upstream.total_timeout).max(ROUND_INTERVAL_MIN);
         if self.check.path.is_empty() {
             let group = self.link.group(None);
             return self.link.connect(&target, group, For::REQUESTS).await.map(drop).map_err(failed);
@@ -52,7 +52,7 @@ impl HealthCheck for Probe {
             headers: Vec::new(),
             body: Bytes::new(),
             timeout: limit,
-            max_body: MAX_BODY,
+            max_body: BODY_BYTES_MAX,
             class: None,
             document: Document::Any,
             claim: None,
@@ -85,4 +85,4 @@ impl HealthCheck for Probe {
 }
 
 /// The least time between two rounds of resolution or of health checks.
-pub(super) const SHORTEST_ROUND: Duration = Duration::from_millis(100);
+pub(super) const ROUND_INTERVAL_MIN: Duration = Duration::from_millis(100);

@@ -18,7 +18,7 @@ use tracing::debug;
 use crate::upstream::target::Target;
 
 /// The longest time for which a connection that its server closed is still held.
-const ROUND: Duration = Duration::from_secs(1);
+const ROUND_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The resting connections of one upstream.
 pub(super) struct Idle {
@@ -89,7 +89,7 @@ impl Idle {
             let is_kept = resting.until > now && is_silent(&mut resting.stream);
             if is_kept { state.resting.push_back(resting) } else { spent.push(resting) }
         }
-        let next = state.resting.iter().map(|resting| resting.until.min(now + ROUND)).min();
+        let next = state.resting.iter().map(|resting| resting.until.min(now + ROUND_INTERVAL)).min();
         if next.is_none() {
             state.sweep = None;
         }
@@ -208,7 +208,7 @@ mod tests {
         idle.keep(&target(1), 0, one, LONG);
         first.shutdown().await.unwrap();
         assert_eq!(heard(&mut first).await, None);
-        assert!(began.elapsed() <= 2 * ROUND, "{:?}", began.elapsed());
+        assert!(began.elapsed() <= 2 * ROUND_INTERVAL, "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
@@ -217,9 +217,9 @@ mod tests {
         for _ in 0..2 {
             let (one, mut first) = connection().await;
             let began = Instant::now();
-            idle.keep(&target(1), 0, one, 3 * ROUND);
+            idle.keep(&target(1), 0, one, 3 * ROUND_INTERVAL);
             assert_eq!(heard(&mut first).await, None);
-            assert_eq!(began.elapsed().as_secs(), 3 * ROUND.as_secs());
+            assert_eq!(began.elapsed().as_secs(), 3 * ROUND_INTERVAL.as_secs());
         }
     }
 }

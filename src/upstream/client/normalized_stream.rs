@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use crate::upstream::{BadAt, Chunks, head};
 
 /// How long an upstream that sent an unreadable field is expected to send more of them.
-const REMEMBERED: Duration = Duration::from_secs(600);
+const REMEMBERED_TIME: Duration = Duration::from_secs(600);
 
 /// Bytes that are read at a time while a head is looked for.
 const PIECE_BYTES: usize = 4 * 1024;
@@ -51,7 +51,7 @@ impl MalformedHeads {
     /// Notes that such a head came.
     pub(super) fn note(&self) {
         let now = Instant::now();
-        let before = self.until.lock().replace(now + REMEMBERED);
+        let before = self.until.lock().replace(now + REMEMBERED_TIME);
         if before.is_none_or(|until| until <= now) {
             tracing::warn!(
                 upstream = self.upstream,
@@ -121,8 +121,9 @@ impl NormalizedStream {
 
     /// Takes the next head out of what is held, or all of it if it is none. Returns false if more has to come first.
     fn takes_head(&mut self) -> bool {
-        let is_over =
-            |held: &[u8]| held.len() > head::MAX_HEAD || !b"HTTP/1.".starts_with(&held[..held.len().min(7)]);
+        let is_over = |held: &[u8]| {
+            held.len() > head::HEAD_BYTES_MAX || !b"HTTP/1.".starts_with(&held[..held.len().min(7)])
+        };
         // The part that was looked at before may end with the beginning of an empty line.
         let from = std::mem::replace(&mut self.looked_at, self.held.len()).saturating_sub(2);
         let Some(end) = head::end(&self.held[from..]).map(|end| from + end) else {
@@ -350,7 +351,8 @@ pub(super) fn normalizing(
     outer.options.ca = None;
     // It must not share a pool with the connections that Pingora made itself.
     outer.group_key = !peer.group_key;
-    outer.options.custom_l4 = Some(Arc::new(NormalizingDialer { peer, connector, malformed_heads, is_upgrade }));
+    outer.options.custom_l4 =
+        Some(Arc::new(NormalizingDialer { peer, connector, malformed_heads, is_upgrade }));
     outer
 }
 
@@ -408,7 +410,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_head_or_has_no_end_is_given_as_it_came() {
-        let endless = [&b"HTTP/1.1 200 OK\r\n"[..], &b"oops\r\n".repeat(head::MAX_HEAD / 6 + 1)].concat();
+        let endless =
+            [&b"HTTP/1.1 200 OK\r\n"[..], &b"oops\r\n".repeat(head::HEAD_BYTES_MAX / 6 + 1)].concat();
         for sent in
             [b"".as_slice(), b"HTTP", b"HTTP/1.1 200 OK\r\noops\r\n", b"\x15\x03\x01\0\x02\n\n", &endless]
         {

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use crate::upstream::target::Addresses;
 
 /// The next address is tried after the ones before have not answered for this long (RFC 8305 §5).
-const DELAY: Duration = Duration::from_millis(250);
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Connects to `first`, or, where it is slow or fails, to the next one of `addresses`. `limit` is how long the caller
 /// waits for it.
@@ -27,7 +27,7 @@ pub(super) async fn connect(
     addresses: &Addresses,
     limit: Duration,
 ) -> io::Result<TcpStream> {
-    let delay = DELAY.min(limit / 4);
+    let delay = ATTEMPT_DELAY.min(limit / 4);
     let order = addresses.order(first);
     let mut waiting = order.iter().copied();
     let mut running = FuturesUnordered::new();
@@ -79,7 +79,7 @@ mod tests {
         let began = Instant::now();
         let connection = connect(dead, &addresses, LIMIT).await.unwrap();
         assert_eq!(connection.peer_addr().unwrap(), good);
-        assert!(began.elapsed() >= DELAY, "the first one has its time: {:?}", began.elapsed());
+        assert!(began.elapsed() >= ATTEMPT_DELAY, "the first one has its time: {:?}", began.elapsed());
         assert_eq!(addresses.best(), Some(good));
     }
 

@@ -38,7 +38,7 @@ const LEGACY_CIPHERS: &str = "ALL:!aNULL:!eNULL:@SECLEVEL=0";
 const LEGACY_SERVER_CONNECT: SslOptions = SslOptions::from_bits_retain(1 << 2);
 
 /// A refusal of our certificate explains the connections that break within this time.
-const REFUSAL_COUNTS: Duration = Duration::from_secs(1);
+const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Whether a server speaks TLS at all. No request is sent.
 pub(super) async fn shakes_hands<S: AsyncRead + AsyncWrite + Unpin>(connection: S, name: &str) -> bool {
@@ -154,7 +154,7 @@ impl Terms {
     /// Returns why a server refused a connection a moment ago, if one did.
     pub(super) fn refused(&self) -> Option<Refusal> {
         let refused = self.refused.lock();
-        refused.as_ref().filter(|(at, _)| at.elapsed() < REFUSAL_COUNTS).map(|(_, refusal)| refusal.clone())
+        refused.as_ref().filter(|(at, _)| at.elapsed() < REFUSAL_TIME_MAX).map(|(_, refusal)| refusal.clone())
     }
 
     /// Shakes hands with a server and sends no request. Returns what is wrong with it by these terms, old protocols

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// A change halves the interval, and this many polls without one double it again: a resource that
 /// changes every T settles at about T/4, so that a change is seen T/8 late on average.
-const QUIET_POLLS: f64 = 3.0;
+const QUIET_POLLS_COUNT: f64 = 3.0;
 
 /// The current interval, between two bounds.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,7 @@ impl Adaptive {
 
     /// What the last poll found, and the interval that follows from it.
     pub(super) fn after(&mut self, changed: bool, min: Duration, max: Duration) -> Duration {
-        let factor = if changed { 0.5 } else { 2f64.powf(1.0 / QUIET_POLLS) };
+        let factor = if changed { 0.5 } else { 2f64.powf(1.0 / QUIET_POLLS_COUNT) };
         let (min, max) = (min.as_secs_f64(), max.as_secs_f64());
         let next = match self.seconds {
             Some(seconds) => (seconds * factor).clamp(min, max),

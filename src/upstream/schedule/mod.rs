@@ -111,7 +111,7 @@ pub struct PaceParts {
 }
 
 /// From this many resources of an upstream on, their second polls are spread.
-const CROWD: usize = 20;
+const CROWD_RESOURCES_MIN: usize = 20;
 
 impl Pace {
     /// `seed`: where chance comes from, so that a run can be repeated.
@@ -164,7 +164,7 @@ impl Pace {
         let is_least = !matches!(why, Why::Interval | Why::Adaptive);
         let jitter = if is_least { self.rng.f64() * 0.1 } else { self.rng.f64() * 0.2 - 0.1 };
         // Many resources that began together, by a restart perhaps, are not asked together again.
-        let spread = std::mem::take(&mut self.is_first) && found.sharers >= CROWD;
+        let spread = std::mem::take(&mut self.is_first) && found.sharers >= CROWD_RESOURCES_MIN;
         let more = if spread { self.rng.f64() } else { jitter };
         let wait = effective.mul_f64(1.0 + more);
         let crowded = found.waited > effective / 4;

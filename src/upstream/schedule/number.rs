@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A number this large is a moment and not a wait: seconds since 1970 in 2001, and below milliseconds, micro- and
 /// nanoseconds since then.
-const MOMENT: u64 = 1_000_000_000;
-const MOMENT_MILLISECONDS: u64 = 100_000_000_000;
-const MOMENT_MICROSECONDS: u64 = 100_000_000_000_000;
-const MOMENT_NANOSECONDS: u64 = 100_000_000_000_000_000;
+const MOMENT_SECONDS_MIN: u64 = 1_000_000_000;
+const MOMENT_MILLISECONDS_MIN: u64 = 100_000_000_000;
+const MOMENT_MICROSECONDS_MIN: u64 = 100_000_000_000_000;
+const MOMENT_NANOSECONDS_MIN: u64 = 100_000_000_000_000_000;
 
 /// A number of seconds, with or without a fraction. Returns `None` for anything else, negative numbers among it.
 /// One that is too large to hold is the largest there is (RFC 9111 §1.2.2).
@@ -37,10 +37,10 @@ pub(super) fn reset(text: &str, clock: SystemTime) -> Option<Duration> {
     };
     let whole = number.as_secs();
     let since_1970 = match whole {
-        MOMENT_NANOSECONDS.. => Duration::from_nanos(whole),
-        MOMENT_MICROSECONDS.. => Duration::from_micros(whole),
-        MOMENT_MILLISECONDS.. => Duration::from_millis(whole),
-        MOMENT.. => number,
+        MOMENT_NANOSECONDS_MIN.. => Duration::from_nanos(whole),
+        MOMENT_MICROSECONDS_MIN.. => Duration::from_micros(whole),
+        MOMENT_MILLISECONDS_MIN.. => Duration::from_millis(whole),
+        MOMENT_SECONDS_MIN.. => number,
         _ => return (!number.is_zero()).then_some(number),
     };
     until(UNIX_EPOCH.checked_add(since_1970)?, clock)

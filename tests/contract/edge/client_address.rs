@@ -1,4 +1,4 @@
-//! Contract §12: what the address of a client is: by whose word, for limits.
+//! Contract §12: where the address of a client is found, which peers are believed, and what limits count.
 
 use super::support::{Extra, start_with};
 use crate::contract::Stand;

@@ -2,7 +2,7 @@
 //!
 //! | module | claim it holds |
 //! |---|---|
-//! | `client_address` | §12: by whose word a client has its address |
+//! | `client_address` | §12: which peers are believed about the address of a client |
 //! | `framing` | §12: request smuggling, unread bodies, broken answers |
 //! | `hosts` | §12: which hosts are served, one reading of each field name, HTTP/2 in the form of HTTP/1 |
 //! | `http2` | §1, §5: HTTP/2 beside HTTP/1, with and without TLS, and what one client may cost |

@@ -12,7 +12,7 @@
 //! | `poll` | §2, §3: ordinary polls: hits, misses, conditions, what passes through, what is relayed |
 //! | `reading` | §5, §10: how answers, fields and numbers of an API are read |
 //! | `repeats` | §3, §4: requests that repeat the last one of their connection |
-//! | `requests` | §3: whose plain requests are, and what those that pass through say |
+//! | `requests` | §3: which plain requests are the API's, and what those that pass through say |
 //! | `malformed_heads` | §10: heads of answers as old devices send them |
 
 pub mod answers;

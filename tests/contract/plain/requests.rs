@@ -1,4 +1,4 @@
-//! Contract §3: whose plain requests are: under `plain: pass` the API's, always, and what passes through says so.
+//! Contract §3: which plain requests are the API's: under `plain: pass` all of them, and what passes through says so.
 
 use std::time::Duration;
 

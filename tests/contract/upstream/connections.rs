@@ -1,4 +1,4 @@
-//! Contract §10: whose requests an upstream connection carries.
+//! Contract §10: which clients' requests an upstream connection carries.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};

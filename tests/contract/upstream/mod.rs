@@ -3,7 +3,7 @@
 //! | module | claim it holds |
 //! |---|---|
 //! | `batch` | §10: many resources of a route in one request |
-//! | `connections` | §10: whose requests an upstream connection carries |
+//! | `connections` | §10: which clients' requests an upstream connection carries |
 //! | `digest` | §10: polls of upstreams that want Digest authentication |
 //! | `failure` | §3, §5, §10: what clients see while the upstream misbehaves |
 //! | `forwarded_for` | §10: the address that a poll says it is for |
