@@ -123,7 +123,7 @@ async fn another_sites_page_cannot_write() {
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused() {
     let legacy = quick_legacy().await;
-    let answer = ask(&legacy, "PUT /document", "", &"x".repeat(BODY_BYTES + 1)).await;
+    let answer = ask(&legacy, "PUT /document", "", &"x".repeat(BODY_BYTES_MAX + 1)).await;
     assert_eq!(answer.status, 413);
 }
 

@@ -105,15 +105,11 @@ impl Link {
         })
     }
 
-    /// How pass-through connects to a server: as polls do, but for upgrades, and for an upstream whose heads have to be
-    /// normalized.
+    /// How pass-through connects to a server: as polls do, but for upgrades and for upstreams with malformed heads.
     pub(super) fn passing_peer(&self, target: &Target, group: u64, purpose: For) -> HttpPeer {
-        let normalizes = purpose.is_upgrade || self.malformed_heads.is_known();
-        if normalizes {
-            self.normalizing_peer(target, group, purpose)
-        } else {
-            self.peer(target, group, purpose)
-        }
+        let is_normalized = purpose.is_upgrade || self.malformed_heads.is_known();
+        let connect = if is_normalized { Self::normalizing_peer } else { Self::peer };
+        connect(self, target, group, purpose)
     }
 
     /// For one answer of pass-through whose head is normalized, or an upgrade.
