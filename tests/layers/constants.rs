@@ -10,7 +10,7 @@ use super::source::Code;
 const COUNTING: [&str; 4] = ["usize", "u64", "i64", "f64"];
 
 /// What the name of a number ends in: bounds, units, what a number is counted in.
-const UNITS: [&str; 18] = [
+const UNITS: [&str; 20] = [
     "MAX", "MIN", "BYTES", "BITS", "LOG2", "COUNT", "NUMBER", "FACTOR", "PART", "MS", "NS", "SECONDS",
     "UNITS", "CHARS", "KIB", "MIB", "GIB", "TIB",
 ];

@@ -21,16 +21,16 @@ const METRICS: &str = include_str!("../../src/metrics.rs");
 
 /// Terms of the field and of the architecture that no user has to know.
 const TERMS: &str = "
-    activity adaptive admission align ambiguous app arrivals attend attendance backplane bind bridge bundle
-    canonical charged chunks classify compact comparison compute connector counters crowd crypto deadlines decision
-    decode deflate demand descriptors diagnosis dial dialer difference draft egress engine environment
-    exceptions exchange fallback fanout fetch findings flapping framing freshness fuzzing gate goaway grant hand
-    hub inbox index instant interner ledger lingering listing loss malformed membership memory merge mirror
-    naming noise normalized operations ownership pacing pagination parser permit plan pollable preamble
-    principal priority publish publisher quarantine question queue receive record redis rejected respond
-    response room rules scalar schedule schema seal service settings source staleness standing step subscription
-    suggestion supervisor takeover tenure timers timing topic traffic trial trust units unpolled unshared
-    validate validated validators value view views wire workaround
+    activity adaptive admission align ambiguous app arrivals attend attendance backplane bind bridge bucket
+    bundle canonical charged chunks classify compact comparison compute connector counters crowd crypto
+    deadlines decision decode deflate demand descriptors diagnosis dial dialer difference draft egress engine
+    environment exceptions exchange fallback fanout fetch findings flapping framing freshness fuzzing gate
+    goaway grant hand hub inbox index instant interner ledger lingering listing loss malformed membership memory
+    merge mirror naming nats noise normalized operations ownership pacing pagination parser permit plan pollable
+    preamble principal priority publish publisher quarantine question queue receive record redis rejected
+    respond response room rules scalar schedule schema seal service settings source staleness standing step
+    subscription suggestion supervisor takeover tenure timers timing topic traffic trial trust units unpolled
+    unshared validate validated validators value view views wire workaround
 ";
 
 /// Common words that say nothing of what a file holds, although a text has them.

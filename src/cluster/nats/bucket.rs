@@ -18,14 +18,14 @@ use crate::cluster::engine::{Failed, Loss};
 /// A value lives for so long without being replaced, or longer where a record says so.
 const AGE_MIN: Duration = Duration::from_secs(3600);
 /// With so many servers or more the bucket has as many copies.
-const COPIES: usize = 3;
+const COPIES_COUNT: usize = 3;
 /// What stands around a value in a message: the header with its revision.
 const HEADER_BYTES_MAX: usize = 256;
 
-const STREAM_UNKNOWN: u64 = 10_059;
-const STREAM_EXISTS: u64 = 10_058;
-const MESSAGE_UNKNOWN: u64 = 10_037;
-const OTHER_REVISION: u64 = 10_071;
+const STREAM_UNKNOWN_CODE: u64 = 10_059;
+const STREAM_EXISTS_CODE: u64 = 10_058;
+const MESSAGE_UNKNOWN_CODE: u64 = 10_037;
+const OTHER_REVISION_CODE: u64 = 10_071;
 /// Memory, storage or a limit of the account is used up.
 const USED_UP: [u64; 5] = [10_023, 10_028, 10_047, 10_002, 10_077];
 
@@ -52,7 +52,7 @@ pub(super) struct Entry {
 impl Bucket {
     pub(super) fn new(cluster: &str, servers: usize) -> Bucket {
         let name = format!("pollcast_{}", token(cluster));
-        let copies = if servers >= COPIES { COPIES } else { 1 };
+        let copies = if servers >= COPIES_COUNT { COPIES_COUNT } else { 1 };
         Bucket {
             stream: format!("KV_{name}"),
             prefix: format!("$KV.{name}."),
@@ -71,7 +71,7 @@ impl Bucket {
             return Ok(());
         }
         match self.request(connection, "STREAM.CREATE", &self.config(AGE_MIN)).await? {
-            Err(error) if error.code != STREAM_EXISTS => Err(connection.fail(error.failed())),
+            Err(error) if error.code != STREAM_EXISTS_CODE => Err(connection.fail(error.failed())),
             Ok(_) | Err(_) => Ok(()),
         }
     }
@@ -126,7 +126,7 @@ impl Bucket {
         let wanted = json!({ "last_by_subj": format!("{}{key}", self.prefix) });
         let found = match self.request(connection, "STREAM.MSG.GET", &wanted).await? {
             Ok(found) => found,
-            Err(error) if error.code == MESSAGE_UNKNOWN => return Ok(Entry::default()),
+            Err(error) if error.code == MESSAGE_UNKNOWN_CODE => return Ok(Entry::default()),
             Err(error) => return Err(connection.fail(error.failed())),
         };
         let read = || {
@@ -156,7 +156,7 @@ impl Bucket {
                 Some(revision) => Ok(Some(revision)),
                 None => Err(connection.fail(unexpected("a write without its revision"))),
             },
-            Err(error) if error.code == OTHER_REVISION => Ok(None),
+            Err(error) if error.code == OTHER_REVISION_CODE => Ok(None),
             Err(error) => Err(connection.fail(error.failed())),
         }
     }
@@ -217,7 +217,7 @@ impl Refused {
         let loss = match self.code {
             code if USED_UP.contains(&code) => Loss::Memory,
             // The bucket is gone: it is made again with the next connection.
-            STREAM_UNKNOWN => Loss::Connection,
+            STREAM_UNKNOWN_CODE => Loss::Connection,
             _ => Loss::Protocol,
         };
         Failed { loss, message: format!("JetStream: {} ({})", self.description, self.code) }

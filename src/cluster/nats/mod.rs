@@ -38,9 +38,9 @@ use value::Value;
 /// Most requests of one verb that are under way at once.
 const REQUESTS_MAX: usize = 64;
 /// How often a verb looks again when other nodes were faster.
-const TRIES: usize = 16;
+const TRIES_MAX: usize = 16;
 /// A budget's time of being full, in µs, cannot be further away than this many bursts.
-const MICROS: f64 = 1_000_000.0;
+const SECOND_MICROS: f64 = 1_000_000.0;
 
 /// An engine that is NATS. Dropping it ends its connection.
 pub struct Nats {
@@ -99,7 +99,7 @@ impl Nats {
         claim: &Claim<'_>,
     ) -> Result<Claimed, Failed> {
         self.shared.bucket.keep(connection, claim.keep).await?;
-        for _ in 0..TRIES {
+        for _ in 0..TRIES_MAX {
             let (mut value, revision) = self.record(connection, &claim.name).await?;
             let sessions = &self.shared.sessions;
             let (holder, is_mine) = (value.holder.as_str(), value.holder == session);
@@ -125,7 +125,7 @@ impl Nats {
             }
             return Ok(Claimed { outcome, record });
         }
-        Err(connection.fail(too_many(TRIES)))
+        Err(connection.fail(too_many(TRIES_MAX)))
     }
 
     async fn free_one(
@@ -134,7 +134,7 @@ impl Nats {
         (name, fence): (Name, u64),
         and_drop: bool,
     ) -> Result<bool, Failed> {
-        for _ in 0..TRIES {
+        for _ in 0..TRIES_MAX {
             let (value, revision) = self.record(connection, &name).await?;
             if revision == 0 || value.fence != fence {
                 return Ok(false);
@@ -148,7 +148,7 @@ impl Nats {
                 return Ok(true);
             }
         }
-        Err(connection.fail(too_many(TRIES)))
+        Err(connection.fail(too_many(TRIES_MAX)))
     }
 
     async fn keep_one(&self, connection: &Connection, name: &Name) -> Result<(), Failed> {
@@ -218,7 +218,7 @@ impl Engine for Nats {
     async fn write(&self, write: &Write<'_>) -> Result<Written, Failed> {
         let connection = self.shared.connection()?;
         self.shared.bucket.keep(&connection, write.keep).await?;
-        for _ in 0..TRIES {
+        for _ in 0..TRIES_MAX {
             let (value, revision) = match self.written(&connection, write).await? {
                 Ok(found) => found,
                 Err((holder, fence)) => return Ok(Written::Refused { holder, fence }),
@@ -231,13 +231,13 @@ impl Engine for Nats {
             let (want, _) = self.newest_want(&connection, &write.name).await?;
             return Ok(Written::Accepted { want });
         }
-        Err(connection.fail(too_many(TRIES)))
+        Err(connection.fail(too_many(TRIES_MAX)))
     }
 
     async fn want(&self, name: &Name, message: &[u8], keep: Duration) -> Result<u64, Failed> {
         let connection = self.shared.connection()?;
         self.shared.bucket.keep(&connection, keep).await?;
-        for _ in 0..TRIES {
+        for _ in 0..TRIES_MAX {
             let (newest, revision) = self.newest_want(&connection, name).await?;
             // Larger than any number that an engine ever gave, also if this one has lost what it knew.
             let want = (newest + 1).max(self.shared.sessions.now_us());
@@ -248,12 +248,12 @@ impl Engine for Nats {
                 return Ok(want);
             }
         }
-        Err(connection.fail(too_many(TRIES)))
+        Err(connection.fail(too_many(TRIES_MAX)))
     }
 
-    async fn free(&self, seats: &[(Name, u64)], and_drop: bool) -> Result<Vec<bool>, Failed> {
+    async fn free(&self, held: &[(Name, u64)], and_drop: bool) -> Result<Vec<bool>, Failed> {
         let connection = self.shared.connection()?;
-        at_once(seats.iter().map(|seat| self.free_one(&connection, *seat, and_drop)).collect()).await
+        at_once(held.iter().map(|one| self.free_one(&connection, *one, and_drop)).collect()).await
     }
 
     async fn heads(&self, names: &[Name]) -> Result<Vec<Record>, Failed> {
@@ -285,9 +285,9 @@ impl Engine for Nats {
     async fn take(&self, upstream: &Name, rate: f64, burst: u32, requests: u32) -> Result<Taken, Failed> {
         let connection = self.shared.connection()?;
         let key = format!("u.{upstream}");
-        let each = MICROS / rate;
+        let each = SECOND_MICROS / rate;
         let whole = each * f64::from(burst);
-        for _ in 0..TRIES {
+        for _ in 0..TRIES_MAX {
             let entry = self.shared.bucket.newest(&connection, &key).await?;
             let now = self.shared.sessions.now_us() as f64;
             // A clock that was set back must not stop the polls for longer than a whole bucket takes.
@@ -301,7 +301,7 @@ impl Engine for Nats {
                 return Ok(Taken { granted: granted as u32, wait: Duration::from_micros(wait as u64) });
             }
         }
-        Err(connection.fail(too_many(TRIES)))
+        Err(connection.fail(too_many(TRIES_MAX)))
     }
 
     async fn announce(&self, message: Bytes) -> Result<(), Failed> {
