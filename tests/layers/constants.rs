@@ -11,8 +11,8 @@ const COUNTING: [&str; 4] = ["usize", "u64", "i64", "f64"];
 
 /// What the name of a number ends in: bounds, units, what a number is counted in.
 const UNITS: [&str; 20] = [
-    "MAX", "MIN", "BYTES", "BITS", "LOG2", "COUNT", "NUMBER", "FACTOR", "PART", "MS", "NS", "SECONDS",
-    "UNITS", "CHARS", "KIB", "MIB", "GIB", "TIB",
+    "MAX", "MIN", "BYTES", "BITS", "LOG2", "COUNT", "NUMBER", "FACTOR", "PART", "MS", "NS", "MICROS",
+    "SECONDS", "CODE", "UNITS", "CHARS", "KIB", "MIB", "GIB", "TIB",
 ];
 
 /// Constants whose names say no unit.
