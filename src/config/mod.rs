@@ -60,8 +60,8 @@ pub use secret::Secret;
 pub use secret_file::{SecretFile, SecretForm};
 pub use times::Times;
 pub use upstream::{
-    Auth, Batch, Breaker, Budget, ClientCredentials, Connections, DigestCredentials, Forwarded, HealthCheck,
-    Server, Upstream,
+    Auth, Batch, Breaker, Budget, BudgetScope, ClientCredentials, Connections, DigestCredentials, Forwarded,
+    HealthCheck, Server, Upstream,
 };
 pub use upstream_path::UpstreamPath;
 pub use upstream_tls::{ClientCertificate, Pin, UpstreamTls};

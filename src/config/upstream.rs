@@ -40,6 +40,17 @@ pub struct Budget {
     pub burst: u32,
     /// Requests in flight.
     pub max_concurrent: usize,
+    /// Who uses it (default: all nodes of the cluster).
+    pub scope: BudgetScope,
+}
+
+/// The nodes that use one budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BudgetScope {
+    /// All nodes of the cluster together, where there is one.
+    Cluster,
+    /// Each node for itself.
+    Node,
 }
 
 /// When an upstream as a whole counts as down: then one poll at a time tries it.

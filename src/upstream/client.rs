@@ -68,7 +68,7 @@ const UNCODED_TIME: Duration = Duration::from_secs(600);
 pub struct Client {
     link: Arc<Link>,
     targets: Targets,
-    gate: Gate,
+    gate: Arc<Gate>,
     breaker: Mutex<Breaker>,
     /// Polls ask for no codings until then, as its coded bodies could not be decoded.
     uncoded_until: Mutex<Option<Instant>>,
@@ -99,7 +99,7 @@ impl Client {
             probe
         });
         let targets = Targets::new(&link.upstream, resolver, check)?;
-        let gate = Gate::new(link.upstream.budget);
+        let gate = Arc::new(Gate::new(link.upstream.budget));
         let breaker = Mutex::new(Breaker::new(link.upstream.breaker));
         let passing = InFlight::new(link.upstream.max_requests);
         let (uncoded_until, in_time, retired) = (Mutex::new(None), Mutex::new(None), Retired::default());
@@ -109,6 +109,11 @@ impl Client {
     /// Returns the configuration of this upstream.
     pub fn config(&self) -> &config::Upstream {
         &self.link.upstream
+    }
+
+    /// Returns the gate of its polls.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     /// Resolves the servers' names at once and every `resolve_interval`, and checks their health, until

@@ -37,7 +37,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-pub use budget::{Gate, Held, Quotas, Scope, Turn};
+pub use budget::{Bucket, Common, Fetched, Gate, Held, Quotas, Scope, Share, Turn};
 pub use chunks::{BadAt, Chunks};
 pub use client::{
     Bond, Chosen, Client, Server, Whose, Workaround, unreached, wants_credentials, workarounds,

@@ -198,6 +198,9 @@ pub struct Budget {
     pub burst: Option<Count>,
     /// How many in flight.
     pub max_concurrent: Option<Count>,
+    /// Who uses it: `cluster` (all nodes together) or `node` (each for itself).
+    #[schemars(extend("enum" = ["cluster", "node"]))]
+    pub scope: Option<Text>,
 }
 
 /// When an upstream counts as down: then one poll at a time tries it.

@@ -167,6 +167,13 @@ fn intervals_budgets_and_credentials_are_read_in_all_their_forms() {
     );
     let budget = config.upstreams[0].budget.expect("a budget");
     assert_eq!((budget.rate, budget.burst, budget.max_concurrent), (0.5, 1, 16));
+    assert_eq!(budget.scope, BudgetScope::Cluster);
+    let alone = loaded(
+        "listeners: [{ address: 0.0.0.0:8080 }]\n\
+         upstreams: { api: { servers: [127.0.0.1:3000], budget: { rate: 30/m, scope: node } } }\n\
+         passthrough: api\n",
+    );
+    assert_eq!(alone.upstreams[0].budget.expect("a budget").scope, BudgetScope::Node);
     assert_eq!(config.upstreams[0].breaker.failures, None);
     let auth = route("    poll: { auth: { basic: { user: ann, password: 'p:w' } } }\n").poll.auth;
     match auth {

@@ -3,7 +3,7 @@
 //! Must not know: when.
 
 use super::super::problem::Findings;
-use super::super::{Breaker, Budget, raw};
+use super::super::{Breaker, Budget, BudgetScope, raw};
 use super::units::{HOUR, MILLISECOND};
 use super::value::{Said, at};
 
@@ -23,16 +23,21 @@ pub fn budget(
     findings.count(at!(place, raw.burst), 1..=100_000, &mut burst);
     let mut max_concurrent = Budget::CONCURRENT_MAX;
     findings.count(at!(place, raw.max_concurrent), 1..=10_000, &mut max_concurrent);
+    let mut scope = BudgetScope::Cluster;
+    let scopes = [("cluster", BudgetScope::Cluster), ("node", BudgetScope::Node)];
+    findings.choice(at!(place, raw.scope), &scopes, &mut scope);
     if raw.rate.is_none() {
-        for (key, is_said) in
-            [("burst", raw.burst.is_some()), ("max_concurrent", raw.max_concurrent.is_some())]
-        {
+        for (key, is_said) in [
+            ("burst", raw.burst.is_some()),
+            ("max_concurrent", raw.max_concurrent.is_some()),
+            ("scope", raw.scope.is_some()),
+        ] {
             if is_said {
                 findings.problem(&place.key(key), "needs rate beside it: without one there is no budget");
             }
         }
     }
-    Some(Budget { rate: rate?, burst: burst as u32, max_concurrent })
+    Some(Budget { rate: rate?, burst: burst as u32, max_concurrent, scope })
 }
 
 /// Reads `breaker` of an upstream.

@@ -1,15 +1,19 @@
 //! The gate of one upstream: every poll waits here for its turn (contract §10).
 //!
-//! `queue` decides whose turn it is, `quotas` keeps what the upstream itself allows; this file hands the turns out.
+//! `queue` decides whose turn it is, `quotas` keeps what the upstream itself allows, `tokens` and `share` what other nodes
+//! leave of the budget; this file hands the turns out.
 //! Must not know: what is asked.
 
 mod queue;
 mod quotas;
+mod share;
+mod tokens;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -18,11 +22,25 @@ use super::{Priority, schedule::Quota};
 use crate::config::Budget;
 use queue::{Queue, Ticket};
 pub use quotas::{Held, Quotas, Scope};
+pub use share::Share;
+pub use tokens::{Bucket, Fetched};
 
 /// Turns of one upstream.
 pub struct Gate {
     state: Arc<Mutex<State>>,
     changed: Arc<Notify>,
+    budget: Option<Budget>,
+    /// Where tokens come from that several nodes have in common.
+    common: OnceLock<Arc<dyn Common>>,
+    /// The last quota that an answer to this node named, until the other nodes are told, and when it ends.
+    said: Mutex<Option<(Quota, Instant)>>,
+}
+
+/// What several nodes have of one budget in common.
+#[async_trait]
+pub trait Common: Send + Sync {
+    /// Takes up to so many tokens. Returns `None` if no answer came in time.
+    async fn take(&self, bucket: Bucket, count: u32) -> Option<Fetched>;
 }
 
 struct State {
@@ -65,7 +83,28 @@ impl Gate {
     pub fn new(budget: Option<Budget>) -> Gate {
         let queue = Queue::new(budget, Instant::now());
         let state = State { queue, waiting: HashMap::new() };
-        Gate { state: Arc::new(Mutex::new(state)), changed: Arc::new(Notify::new()) }
+        let (common, said) = (OnceLock::new(), Mutex::default());
+        Gate { state: Arc::new(Mutex::new(state)), changed: Arc::new(Notify::new()), budget, common, said }
+    }
+
+    /// Uses the budget together with other nodes from now on, if it is one for all of them. Only the first call counts.
+    pub fn join(&self, common: Arc<dyn Common>) {
+        let _ = self.common.set(common);
+        // Until it is known whether the others can be had, nothing is taken that may be theirs.
+        self.divide(Share { is_common: true, nodes: 1, own: 0, all: 0 });
+    }
+
+    /// Uses this part of what all nodes have.
+    pub fn divide(&self, share: Share) {
+        self.state.lock().queue.divide(&share, Instant::now());
+        self.changed.notify_one();
+    }
+
+    /// Takes what an answer to this node said of the upstream's own quota since the last time.
+    pub fn take_said(&self) -> Option<Quota> {
+        let (quota, until) = self.said.lock().take()?;
+        let reset = until.checked_duration_since(Instant::now())?;
+        Some(Quota { reset, ..quota })
     }
 
     /// Waits for a turn. Returns `None` if there is no limit. Dropping the future leaves the queue.
@@ -117,6 +156,14 @@ impl Gate {
 
     /// Notes how many more polls, of all together, the upstream says it will answer.
     pub fn learn(&self, quota: Quota) {
+        if self.common.get().is_some() {
+            *self.said.lock() = Some((quota, Instant::now() + quota.reset));
+        }
+        self.hear(quota);
+    }
+
+    /// Notes the same where another node was answered so.
+    pub fn hear(&self, quota: Quota) {
         self.state.lock().queue.learn(quota.rate(), quota.reset, Instant::now());
         self.changed.notify_one();
     }
@@ -130,11 +177,26 @@ impl Gate {
     pub async fn drive(&self) {
         loop {
             let next = self.grant();
+            if self.fetch().await {
+                continue;
+            }
             tokio::select! {
                 () = self.changed.notified() => {}
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
+    }
+
+    /// Fetches tokens, where they are all that is missing for the next turn. Returns whether it has tried.
+    async fn fetch(&self) -> bool {
+        let Some((common, budget)) = self.common.get().zip(self.budget.as_ref()) else { return false };
+        let asked = Instant::now();
+        let Some(count) = self.state.lock().queue.tokens_to_fetch(asked) else { return false };
+        let fetched = common.take(tokens::bucket(budget).1, count).await;
+        if let Some(tokens) = self.state.lock().queue.common() {
+            tokens.fetched(fetched, asked, Instant::now());
+        }
+        true
     }
 
     /// Hands out all turns that there are now. Returns when to come again.
@@ -175,13 +237,21 @@ impl Drop for Place<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
     use super::*;
+    use crate::config::BudgetScope;
     use crate::upstream::Class;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn gate(rate: f64, burst: u32) -> Arc<Gate> {
-        let gate = Arc::new(Gate::new(Some(Budget { rate, burst, max_concurrent: 100 })));
+        let gate = Arc::new(Gate::new(Some(Budget {
+            rate,
+            burst,
+            max_concurrent: 100,
+            scope: BudgetScope::Cluster,
+        })));
         let driven = gate.clone();
         tokio::spawn(async move { driven.drive().await });
         gate
@@ -204,6 +274,65 @@ mod tests {
         }
         let took = began.elapsed();
         assert!((Duration::from_millis(1900)..=Duration::from_millis(2100)).contains(&took), "{took:?}");
+    }
+
+    /// Grants one token at a time, and none while the engine is lost.
+    #[derive(Default)]
+    struct OneByOne {
+        taken: AtomicU32,
+        is_lost: AtomicBool,
+    }
+
+    #[async_trait]
+    impl Common for OneByOne {
+        async fn take(&self, _: Bucket, count: u32) -> Option<Fetched> {
+            assert!(count > 0);
+            if self.is_lost.load(Ordering::SeqCst) {
+                return None;
+            }
+            self.taken.fetch_add(1, Ordering::SeqCst);
+            Some(Fetched { granted: 1, wait: Duration::ZERO })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nodes_have_in_common_is_fetched_and_without_it_each_makes_its_part() {
+        let (gate, common) = (gate(10.0, 10), Arc::new(OneByOne::default()));
+        gate.join(common.clone());
+        for turn in 1..=5 {
+            assert!(gate.turn(scheduled()).await.is_ok());
+            assert_eq!(common.taken.load(Ordering::SeqCst), turn);
+        }
+        common.is_lost.store(true, Ordering::SeqCst);
+        let impatient = Priority { patience: Some(2 * SECOND), ..scheduled() };
+        assert!(gate.turn(impatient).await.is_err());
+        gate.divide(Share { is_common: false, nodes: 5, own: 1, all: 5 });
+        let began = Instant::now();
+        for _ in 0..12 {
+            assert!(gate.turn(scheduled()).await.is_ok());
+        }
+        let took = began.elapsed();
+        assert!(took >= 5 * SECOND, "ten more than the two of its burst, at two a second: {took:?}");
+        assert_eq!(common.taken.load(Ordering::SeqCst), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_upstream_says_to_one_node_is_told_once_and_used_in_part() {
+        let (common, gate) = (Arc::new(OneByOne::default()), Arc::new(Gate::new(None)));
+        let driven = gate.clone();
+        tokio::spawn(async move { driven.drive().await });
+        gate.learn(Quota { remaining: 5, reset: SECOND });
+        assert_eq!(gate.take_said(), None, "there are no other nodes");
+        gate.join(common);
+        gate.divide(Share { is_common: true, nodes: 2, own: 5, all: 10 });
+        gate.learn(Quota { remaining: 20, reset: 10 * SECOND });
+        assert_eq!(gate.take_said(), Some(Quota { remaining: 20, reset: 10 * SECOND }));
+        assert_eq!(gate.take_said(), None);
+        let began = Instant::now();
+        for _ in 0..5 {
+            assert!(gate.turn(scheduled()).await.is_ok());
+        }
+        assert!(began.elapsed() >= 3 * SECOND, "one a second, the other node has the rest");
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::Budget;
+use super::share::Share;
+use super::tokens::Tokens;
+use crate::config::{Budget, BudgetScope};
 use crate::upstream::{Class, Priority};
 
 /// Shares of the classes while all of them wait (contract §10).
@@ -29,7 +31,14 @@ pub(super) struct Ticket {
 /// Turns of one upstream.
 #[derive(Debug)]
 pub(super) struct Queue {
+    /// As configured.
+    whole: Option<Budget>,
+    /// What this node may use of it.
     budget: Option<Budget>,
+    /// What other nodes leave of an upstream's own quota.
+    quota_part: f64,
+    /// Tokens that all nodes have in common; `None` if this node makes its own.
+    common: Option<Tokens>,
     tokens: f64,
     refilled: Instant,
     in_flight: usize,
@@ -65,7 +74,10 @@ const POLL_TIME_UNITS: u64 = 1 << 20;
 impl Queue {
     pub(super) fn new(budget: Option<Budget>, now: Instant) -> Queue {
         Queue {
+            whole: budget,
             budget,
+            quota_part: 1.0,
+            common: None,
             tokens: budget.map_or(0.0, |budget| f64::from(budget.burst)),
             refilled: now,
             in_flight: 0,
@@ -138,12 +150,51 @@ impl Queue {
     pub(super) fn give_back(&mut self) {
         self.finish();
         self.tokens += 1.0;
+        if let Some(common) = &mut self.common {
+            common.give_back();
+        }
+    }
+
+    /// Uses this part of what all nodes have from now on.
+    pub(super) fn divide(&mut self, share: &Share, now: Instant) {
+        self.refill(now);
+        self.quota_part = share.part();
+        let Some(whole) = self.whole.filter(|whole| whole.scope == BudgetScope::Cluster) else { return };
+        let part = share.of(&whole);
+        self.budget = Some(part);
+        self.tokens = self.tokens.min(f64::from(part.burst));
+        match share.is_common {
+            true => _ = self.common.get_or_insert_with(|| Tokens::new(&whole)),
+            false => self.common = None,
+        }
+    }
+
+    /// How many tokens to fetch now, where only they are missing for the next turn.
+    pub(super) fn tokens_to_fetch(&mut self, now: Instant) -> Option<u32> {
+        let waiting = self.len();
+        if waiting == 0 || !self.may_go(now) {
+            return None;
+        }
+        let common = self.common.as_mut()?;
+        if common.has(now) { None } else { common.wanted(waiting, now).ok() }
+    }
+
+    /// Tokens that all nodes have in common came, or did not.
+    pub(super) fn common(&mut self) -> Option<&mut Tokens> {
+        self.common.as_mut()
+    }
+
+    /// Whether one more turn is within this node's own limits.
+    fn may_go(&self, now: Instant) -> bool {
+        let is_within = self.budget.is_none_or(|budget| self.in_flight < budget.max_concurrent);
+        let is_used_up = self.used_up(now).is_some();
+        is_within && !is_used_up && (self.rate().is_none() || self.tokens >= 1.0)
     }
 
     /// Notes how much more the upstream says it will answer.
     pub(super) fn learn(&mut self, rate: f64, reset: Duration, now: Instant) {
         self.refill(now);
-        self.quota = Some((rate, now + reset));
+        self.quota = Some((rate * self.quota_part, now + reset));
         if self.budget.is_none() {
             self.tokens = self.tokens.min(1.0);
         }
@@ -158,6 +209,13 @@ impl Queue {
         let rate = self.rate();
         if rate.is_some() && self.tokens < 1.0 {
             return Err(self.refilled_at());
+        }
+        let waiting = self.len();
+        if let Some(common) = &mut self.common
+            && !common.has(now)
+        {
+            // Without an answer there is nothing to wait for but the fetch.
+            return Err(common.wanted(waiting, now).err());
         }
         let (class, key) = self.choose(now);
         let line = &mut self.waiting[class];
@@ -175,6 +233,9 @@ impl Queue {
         self.in_flight += 1;
         if rate.is_some() {
             self.tokens -= 1.0;
+        }
+        if let Some(common) = &mut self.common {
+            common.take(now);
         }
         Ok(Ticket { number: key.1, class, finish: key.0 })
     }

@@ -9,7 +9,7 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn budget(rate: f64, burst: u32, max_concurrent: usize) -> Option<Budget> {
-    Some(Budget { rate, burst, max_concurrent })
+    Some(Budget { rate, burst, max_concurrent, scope: crate::config::BudgetScope::Node })
 }
 
 fn of(class: Class, weight: u32) -> Priority {

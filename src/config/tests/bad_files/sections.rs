@@ -44,6 +44,10 @@ fn bad_upstreams_are_told() {
         ),
         ("servers: [{ weight: 1 }]", ".servers[0]: key \"address\" is missing"),
         (
+            "servers: [a:1], budget: { rate: 1/s, scope: all }",
+            ".budget.scope: \"all\" is not one of cluster, node",
+        ),
+        (
             "servers: [a:1], budget: { rate: fast }",
             ".budget.rate: \"fast\" is not a rate from 0.001/s to 100000/s; write it like 50/s or 30/m",
         ),
