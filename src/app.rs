@@ -2,6 +2,7 @@
 //!
 //! Everything a test needs is here; `main` adds signals and exit codes. Must not know: requests.
 
+mod always;
 mod bind;
 mod cluster;
 
@@ -24,12 +25,11 @@ use crate::admin;
 use crate::config::{AdminAddress, Auth, Config};
 use crate::fanout::{Drain, Fanout, Rules};
 use crate::front::{self, Routes, Shared};
-use crate::hub::{Attend, Hub};
+use crate::hub::Hub;
 use crate::identity::Gates;
 use crate::memory;
 use crate::metrics::Metrics;
 use crate::poll::{Relay, Services, Source};
-use crate::resource::{KeyParts, ResourceKey};
 use crate::upgrade::{self, Sockets};
 use crate::upstream::Client;
 
@@ -118,6 +118,7 @@ pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
     let controls = Controls::new();
     let cluster = Cluster::start(&config, &metrics)?;
     let shared = Arc::new(shared(config, metrics, &cluster, &relay, &controls)?);
+    front::hear_writes(&shared);
     {
         let _entered = relay.enter();
         shared.gates.keep();
@@ -134,7 +135,7 @@ pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
         let _entered = relay.enter();
         admin::serve(admin_context(&shared), socket, controls.close_admin.subscribe())?;
     }
-    let always = always(&shared);
+    let always = always::attend(&shared);
     Ok(App {
         shared,
         addresses,
@@ -164,7 +165,12 @@ fn shared(
     };
     let fanout = Arc::new(Fanout::start(config.threads.shards, rules, metrics.clone())?);
     let hub = Hub::new(fanout.bells(), config.limits.resources, config.limits.history_bytes);
+    let nodes = cluster.backplane().and_then(|others| front::NodeWrites::new(others, &config));
+    if let Some(nodes) = &nodes {
+        hub.find_by_digests(nodes.digesters());
+    }
     let clients = clients(&config)?;
+    cluster.share_budgets(&clients);
     let sources = clients.iter().map(|(name, client)| (name.clone(), client.clone() as Arc<dyn Source>));
     let services = Services::new(hub.clone(), &config, metrics.clone(), sources.collect(), fastrand::u64(..));
     let relay = Relay::new(Arc::new(cluster.joined_by(services)), relay_runtime.handle().clone());
@@ -172,6 +178,7 @@ fn shared(
         routes: Routes::new(&config).map_err(io::Error::other)?,
         hub,
         relay,
+        nodes,
         fanout,
         metrics,
         gates: Gates::new(&config, &clients),
@@ -353,7 +360,10 @@ fn admin_context(shared: &Arc<Shared>) -> admin::Context {
         hosts: admin.map(|admin| admin.hosts.clone()).unwrap_or_default(),
         is_tcp: admin.is_some_and(|admin| is_tcp(&admin.address)),
         is_draining: Box::new(move || state.is_draining()),
-        poll_now: Box::new(move |url| front::poll_now(&writes, url)),
+        poll_now: Box::new(move |url| {
+            let writes = writes.clone();
+            Box::pin(async move { front::poll_now(&writes, &url).await })
+        }),
         end_subject: Box::new(move |call| front::end_subject(&ends, call)),
     }
 }
@@ -378,23 +388,4 @@ fn token_servers(config: &Config) -> impl Iterator<Item = &Arc<crate::config::Up
         Some(Auth::ClientCredentials(credentials)) => Some(&credentials.server),
         _ => None,
     })
-}
-
-/// Attends to the resources of `always` routes for as long as the application runs.
-fn always(shared: &Arc<Shared>) -> Vec<crate::hub::Attendance> {
-    let routes = shared.config.routes.iter().filter(|route| route.poll.always);
-    let attend = |route: &Arc<crate::config::Route>| {
-        let key = ResourceKey::new(KeyParts {
-            route: route.index,
-            proto: if shared.config.listeners.iter().any(|l| l.tls.is_none()) { "http" } else { "https" },
-            host: None,
-            path: route.path.clone(),
-            query: None,
-            class: Vec::new(),
-            vary: Vec::new(),
-        });
-        let start = |publisher| drop(shared.relay.start(publisher));
-        shared.hub.attend(&key, route, Attend::Visit, start).ok()
-    };
-    routes.filter_map(attend).collect()
 }

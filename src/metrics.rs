@@ -7,6 +7,7 @@ mod bypass;
 mod cluster;
 mod log_loss;
 mod make;
+mod touches;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub use bypass::Bypass;
 pub use cluster::{ClaimCause, ClusterMetrics, ROLES};
 pub use log_loss::{LogLoss, log_lines_lost};
 use make::{Make, metrics};
+pub use touches::TouchCause;
 
 metrics! {
     /// Push clients now.

@@ -2,6 +2,7 @@
 //!
 //! Must not know: requests.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::config::Secret;
@@ -9,8 +10,11 @@ use crate::hub::Hub;
 use crate::identity::{Principal, PrincipalPattern};
 use crate::metrics::Metrics;
 
-/// Gives how many resources a URL touched, or what is wrong with the URL.
-pub type PollNow = dyn Fn(&str) -> Result<usize, &'static str> + Send + Sync;
+/// Gives how many resources of this process a URL touched and whether other nodes were told, or what is wrong with the URL.
+pub type PollNow = dyn Fn(String) -> PollingNow + Send + Sync;
+
+/// What comes of [`PollNow`], once the other nodes know.
+pub type PollingNow = Pin<Box<dyn Future<Output = Result<(usize, bool), &'static str>> + Send>>;
 
 /// Ends the streams of a client. Returns how many ended, or the full names of the clients that the call could mean: then
 /// no stream ended.

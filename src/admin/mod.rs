@@ -64,8 +64,8 @@ pub fn serve(context: Context, socket: Bound, mut stop: watch::Receiver<bool>) -
             let context = context.clone();
             tokio::spawn(async move {
                 let answer = service_fn(move |request| {
-                    let response = answer(&context, &request);
-                    async move { Ok::<_, Infallible>(response) }
+                    let context = context.clone();
+                    async move { Ok::<_, Infallible>(answer(&context, &request).await) }
                 });
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -81,7 +81,7 @@ pub fn serve(context: Context, socket: Bound, mut stop: watch::Receiver<bool>) -
     Ok(())
 }
 
-fn answer(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     let is_call = matches!(path, POLL | END) && request.method() == Method::POST;
     if !is_call && request.method() != Method::GET && request.method() != Method::HEAD {
@@ -106,7 +106,7 @@ fn answer(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes
         return response;
     }
     match path {
-        POLL => poll_now(context, request),
+        POLL => poll_now(context, request).await,
         END => end::end(context, request),
         "/metrics" => match metrics(context) {
             Ok(metrics) => typed(StatusCode::OK, "text/plain; version=0.0.4", metrics.into()),
@@ -124,17 +124,18 @@ fn answer(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes
     }
 }
 
-/// Has resources polled as if a write had passed through (contract §9).
-fn poll_now(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+/// Has resources polled as if a write had passed through (contract §9), on all nodes.
+async fn poll_now(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let wanted = "say what to poll: /-/poll?url=/path or an absolute URL";
     let url = match arguments(request, ["url"]) {
         Ok([Some(url)]) => url,
         Ok([None]) => return problem(StatusCode::BAD_REQUEST, wanted),
         Err(response) => return *response,
     };
-    match (context.poll_now)(&url) {
-        Ok(0) => problem(StatusCode::NOT_FOUND, "nothing follows this URL now"),
-        Ok(touched) => {
+    match (context.poll_now)(url).await {
+        Ok((0, false)) => problem(StatusCode::NOT_FOUND, "nothing follows this URL now"),
+        // Resources of other nodes are not counted here.
+        Ok((touched, _)) => {
             let body = format!("{}\n", serde_json::json!({ "touched": touched }));
             typed(StatusCode::OK, "application/json", body.into())
         }

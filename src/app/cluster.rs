@@ -2,6 +2,7 @@
 //!
 //! Must not know: engines, what nodes tell each other.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
@@ -9,6 +10,8 @@ use crate::cluster::Others;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::poll::Services;
+use crate::poll::backplane::Backplane;
+use crate::upstream::Client;
 
 /// This node's side of its cluster; nothing where there is none.
 pub(super) struct Cluster(Option<Arc<Others>>);
@@ -32,6 +35,18 @@ impl Cluster {
             Some(others) => services.with_backplane(others.clone()),
             None => services,
         }
+    }
+
+    /// Has polls use their budgets together with those of other nodes.
+    pub(super) fn share_budgets(&self, clients: &HashMap<String, Arc<Client>>) {
+        let Some(others) = &self.0 else { return };
+        let gates = clients.iter().map(|(name, client)| (name.clone(), client.gate().clone()));
+        others.share_budgets(gates.collect());
+    }
+
+    /// The other nodes.
+    pub(super) fn backplane(&self) -> Option<Arc<dyn Backplane>> {
+        self.0.clone().map(|others| others as Arc<dyn Backplane>)
     }
 
     /// Lets other nodes take over at once, before this one drains.

@@ -56,6 +56,7 @@ impl Node {
             }
         }
         if is_due {
+            self.divide_budgets();
             self.succeed();
             self.tell_lost_wants();
             self.keep().await?;
@@ -92,6 +93,7 @@ impl Node {
             is_leaving: self.is_leaving.load(Ordering::Acquire),
             seats,
             unchanged,
+            upstreams: self.upstreams_said(),
         };
         self.say(session, Said::Beat(beat)).await
     }

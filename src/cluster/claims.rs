@@ -56,9 +56,9 @@ impl Node {
         }
         left?;
         self.join().await?;
-        let tell = std::mem::take(&mut self.state.lock().todo.tell);
-        for (name, sealed) in tell {
-            self.engine.tell(&name, sealed).await?;
+        let tell: Vec<(Name, Bytes)> = self.state.lock().todo.tell.drain().collect();
+        if !tell.is_empty() {
+            self.engine.tell(&tell).await?;
         }
         self.claim_all().await?;
         self.free_all().await

@@ -76,6 +76,11 @@ impl Reader {
         Reader(bytes)
     }
 
+    /// Whether there is nothing more.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn take(&mut self, count: usize) -> Read<Bytes> {
         if count > self.0.len() {
             return Err(Undecodable::Form);

@@ -51,8 +51,13 @@ pub trait Engine: Send + Sync + 'static {
     /// Says a sealed message to all nodes, this one included: its return proves the subscription.
     async fn announce(&self, message: Bytes) -> Result<(), Failed>;
 
-    /// Says something sealed to those that attend to a resource. Nothing is stored.
-    async fn tell(&self, name: &Name, sealed: Bytes) -> Result<(), Failed>;
+    /// The same for a write, acknowledged by the engine. Where that numbers it together with the wants of all resources, the
+    /// number stands in front, and is returned: greater than that of any want or write before, as long as the engine's
+    /// clock goes on.
+    async fn announce_write(&self, message: Bytes) -> Result<Option<u64>, Failed>;
+
+    /// Says something sealed to those that attend to each of these resources, in one go. Nothing is stored.
+    async fn tell(&self, told: &[(Name, Bytes)]) -> Result<(), Failed>;
 
     /// Hears from now on what these resources become.
     async fn attend(&self, names: &[Name]) -> Result<(), Failed>;
@@ -71,10 +76,10 @@ pub enum Event {
     Back,
     /// It is not there.
     Lost(Loss),
-    /// A message of a node to all. `want` is the number of a want.
+    /// A message of a node to all. `number` stands in front of a want, and of what is numbered alike.
     Said {
-        /// The number that the engine gave a want.
-        want: Option<u64>,
+        /// The number that the engine gave it.
+        number: Option<u64>,
         /// The sealed message.
         message: Bytes,
     },

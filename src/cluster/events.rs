@@ -29,14 +29,20 @@ impl Node {
             Event::Became { name, sealed } => {
                 self.metrics.bytes.with_label_values(&["in"]).inc_by(sealed.len() as u64);
                 let resource = self.state.lock().resources.get(&name).cloned();
-                if let Some(Err(found)) = resource.map(|resource| resource.became(&sealed)) {
+                if let Some(resource) = resource
+                    && let Err(found) = resource.became(&sealed)
+                {
                     self.undecodable(found);
+                    if found == Undecodable::Version && resource.state.lock().role == Role::Mirror {
+                        // What is stored says whether a later version holds it: anyone can say something unreadable.
+                        self.claim(&name, ClaimCause::Back, String::new());
+                    }
                 }
             }
-            Event::Said { want, message } => {
+            Event::Said { number, message } => {
                 self.metrics.bytes.with_label_values(&["in"]).inc_by(message.len() as u64);
                 match self.opened(&message) {
-                    Ok(Some(message)) => self.heard(message, want),
+                    Ok(Some((message, secret))) => self.heard(message, &secret, number),
                     Ok(None) => {}
                     Err(found) => self.undecodable(found),
                 }
@@ -44,17 +50,18 @@ impl Node {
         }
     }
 
-    /// Opens a message. Returns `None` if it is one's own, of a later kind, or said once more.
-    fn opened(&self, sealed: &Bytes) -> Result<Option<Message>, Undecodable> {
+    /// Opens a message. Returns it with the secret that it was sealed with, or `None` if it is one's own, of a later kind, or
+    /// said once more.
+    fn opened(&self, sealed: &Bytes) -> Result<Option<(Message, Arc<Secret>)>, Undecodable> {
         let head = Head::read(sealed)?;
         let open = |secret: &Secret| {
             let mut bytes = sealed.to_vec();
             let count = secret.messages().open(Kind::Message, &Name::ALL, &mut bytes)?.len();
             Ok(Bytes::from(bytes).slice(HEADER_BYTES..HEADER_BYTES + count))
         };
-        let plain = match (open(&self.secret), &self.previous) {
-            (Err(Undecodable::Seal), Some(previous)) => open(previous)?,
-            (opened, _) => opened?,
+        let (plain, secret) = match (open(&self.secret), &self.previous) {
+            (Err(Undecodable::Seal), Some(previous)) => (open(previous)?, previous.clone()),
+            (opened, _) => (opened?, self.secret.clone()),
         };
         let message = Message::read(plain)?;
         let mut state = self.state.lock();
@@ -70,17 +77,11 @@ impl Node {
                 return Ok(None);
             }
         }
-        let last = state.heard.entry(message.session.clone()).or_default();
-        // A node says wants and beats from several tasks: only what was heard for a while is a repetition.
-        const OUT_OF_ORDER_MAX: u64 = 64;
-        if head.order.sequence + OUT_OF_ORDER_MAX <= *last {
-            return Ok(None);
-        }
-        *last = head.order.sequence.max(*last);
-        Ok(Some(message))
+        let is_new = state.heard.entry(message.session.clone()).or_default().is_new(head.order.sequence);
+        Ok(is_new.then_some((message, secret)))
     }
 
-    fn heard(&self, message: Message, want: Option<u64>) {
+    fn heard(&self, message: Message, secret: &Secret, number: Option<u64>) {
         let Message { session, said } = message;
         match said {
             Said::Beat(beat) => self.heard_beat(&session, beat),
@@ -90,7 +91,7 @@ impl Node {
             Said::Free(name, fence, why) => self.heard_free(&name, fence, why),
             Said::Want(name, kind) => {
                 let resource = self.state.lock().resources.get(&name).cloned();
-                if let (Some(resource), Some(number)) = (resource, want) {
+                if let (Some(resource), Some(number)) = (resource, number) {
                     {
                         let mut state = resource.state.lock();
                         state.heard_want = state.heard_want.max(number);
@@ -98,11 +99,17 @@ impl Node {
                     resource.inbox.tell_want(number, kind);
                 }
             }
+            Said::Written(notice) => {
+                if let Some(listener) = self.writes.get() {
+                    listener.heard(&notice, secret, number);
+                }
+            }
             Said::Unknown => {}
         }
     }
 
     fn heard_beat(&self, session: &str, beat: Beat) {
+        self.hear_quotas(&beat.upstreams);
         let resources: Vec<(Unchanged, Arc<NodeResource>)> = {
             let state = self.state.lock();
             let resource = |number: &u64| state.resources.get(state.numbers.get(number)?).cloned();
@@ -159,6 +166,8 @@ impl Node {
             state.holder.clear();
             state.is_dormant = why == Release::Dormant;
             if state.is_dormant {
+                // A client of this node may want it polled.
+                resource.inbox.tell_role(state.role);
                 return;
             }
         }

@@ -194,7 +194,7 @@ impl Membership for Member {
             if settles {
                 self.node.beat_now.notify_one();
             }
-        } else if let Some(sealed) = self.resource.report(fence, &report) {
+        } else if let Some(sealed) = self.resource.report(fence, &report, self.node.settings.max_value) {
             self.node.tell_soon(self.resource.name, sealed.into());
         }
     }
@@ -253,6 +253,10 @@ impl Membership for Member {
             drop(state);
             self.node.errands.notify_one();
         }
+    }
+
+    fn is_dormant(&self) -> bool {
+        self.resource.state.lock().is_dormant
     }
 
     fn claim(&self) {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::encoding::{Reader, Writer};
+use super::notice;
 use super::seal::{Name, Undecodable};
-use crate::poll::backplane::{Order, Release, Want};
+use crate::poll::backplane::{Order, Release, Want, WriteNotice};
 
 /// Most resources that one message is about.
 pub(super) const ENTRIES_MAX: usize = 1000;
@@ -35,6 +36,8 @@ pub(super) enum Said {
     Free(Name, u64, Release),
     /// It wants the holder to poll.
     Want(Name, Want),
+    /// It has seen a write.
+    Written(WriteNotice),
     /// This version does not know it.
     Unknown,
 }
@@ -52,6 +55,19 @@ pub(super) struct Beat {
     pub seats: u64,
     /// Polls that found nothing new.
     pub unchanged: Vec<Unchanged>,
+    /// What it says of upstreams.
+    pub upstreams: Vec<UpstreamSaid>,
+}
+
+/// What a node says of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UpstreamSaid {
+    /// The number of its name.
+    pub upstream: u64,
+    /// How many of its resources the node holds.
+    pub seats: u64,
+    /// How many more requests it will answer to all polls together, and until when.
+    pub quota: Option<(u64, Duration)>,
 }
 
 /// A poll that found nothing new.
@@ -98,6 +114,10 @@ impl Message {
                 writer.fixed(name.bytes());
                 writer.byte(WANTS.iter().position(|other| other == want).unwrap_or_default() as u8);
             }
+            Said::Written(write) => {
+                writer.byte(5);
+                notice::write(&mut writer, write);
+            }
             Said::Unknown => writer.byte(0),
         }
         writer.finish()
@@ -124,6 +144,7 @@ impl Message {
                 // A want of a later kind is at least one for a poll.
                 Said::Want(name, WANTS.get(usize::from(reader.byte()?)).copied().unwrap_or(Want::Poll))
             }
+            5 => Said::Written(notice::read(&mut reader)?),
             _ => Said::Unknown,
         };
         Ok(Message { session, said })
@@ -150,6 +171,14 @@ fn beat(writer: &mut Writer, beat: &Beat) {
         writer.time(unchanged.age);
         (fence, settled) = (unchanged.order.fence, unchanged.settled);
     });
+    writer.list(beat.upstreams.iter(), |writer, said| {
+        writer.fixed(&said.upstream.to_le_bytes());
+        writer.number(said.seats);
+        writer.option(said.quota, |writer, (remaining, reset)| {
+            writer.number(remaining);
+            writer.time(reset);
+        });
+    });
 }
 
 fn read_beat(reader: &mut Reader) -> Result<Beat, Undecodable> {
@@ -163,7 +192,16 @@ fn read_beat(reader: &mut Reader) -> Result<Beat, Undecodable> {
         settled = far(settled, reader.number()?);
         Ok(Unchanged { resource, order, settled, age: reader.time()? })
     })?;
-    Ok(Beat { build, node, is_leaving, seats, unchanged })
+    let upstreams = match reader.is_empty() {
+        // An earlier version says nothing of them.
+        true => Vec::new(),
+        false => reader.list(ENTRIES_MAX, |reader| {
+            let (upstream, seats) = (u64::from_le_bytes(reader.fixed()?), reader.number()?);
+            let quota = reader.option(|reader| Ok((reader.number()?, reader.time()?)))?;
+            Ok(UpstreamSaid { upstream, seats, quota })
+        })?,
+    };
+    Ok(Beat { build, node, is_leaving, seats, unchanged, upstreams })
 }
 
 /// A difference as a number that is small if it is, in either direction.
@@ -196,14 +234,20 @@ mod tests {
 
     fn said() -> impl Strategy<Value = Said> {
         let name = || any::<[u8; 16]>().prop_map(Name::from_bytes);
-        let beat = (prop::collection::vec(unchanged(), 0..20), any::<bool>(), any::<u64>());
+        let upstream = any::<(u64, u64, Option<(u64, u32)>)>().prop_map(|(upstream, seats, quota)| {
+            let quota = quota.map(|(left, reset)| (left, Duration::from_millis(reset.into())));
+            UpstreamSaid { upstream, seats, quota }
+        });
+        let lists = (prop::collection::vec(unchanged(), 0..20), prop::collection::vec(upstream, 0..4));
+        let beat = (lists, any::<bool>(), any::<u64>());
         prop_oneof![
-            beat.prop_map(|(unchanged, is_leaving, seats)| Said::Beat(Beat {
+            beat.prop_map(|((unchanged, upstreams), is_leaving, seats)| Said::Beat(Beat {
                 build: "1.2.3".into(),
                 node: "a".into(),
                 is_leaving,
                 seats,
                 unchanged,
+                upstreams,
             })),
             prop::collection::vec((name(), any::<u64>()), 0..20).prop_map(Said::Claimed),
             (name(), any::<u64>(), 0..2usize).prop_map(|(name, fence, why)| Said::Free(
@@ -212,6 +256,7 @@ mod tests {
                 RELEASES[why]
             )),
             (name(), 0..3usize).prop_map(|(name, want)| Said::Want(name, WANTS[want])),
+            notice::tests::notice().prop_map(Said::Written),
         ]
     }
 

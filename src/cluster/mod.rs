@@ -5,6 +5,7 @@
 //! the proxy.
 
 mod beats;
+mod budgets;
 mod claims;
 mod encoding;
 pub mod engine;
@@ -19,6 +20,7 @@ mod naming;
 pub mod nats;
 mod node;
 mod node_resource;
+mod notice;
 #[cfg(any(feature = "redis", feature = "nats"))]
 mod password;
 #[cfg(any(feature = "redis", feature = "nats"))]
@@ -26,6 +28,7 @@ mod reconnect;
 mod record;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod replay;
 pub mod seal;
 #[cfg(test)]
 mod simulation;
@@ -38,13 +41,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::config::{Cluster, Config, Route};
 use crate::metrics::ClusterMetrics;
-use crate::poll::backplane::{Backplane, Inbox, Membership};
-use crate::resource::ResourceKey;
+use crate::poll::backplane::{Backplane, Inbox, Membership, ToldWrite, WriteListener, WriteNotice};
+use crate::resource::{PathDigester, ResourceKey};
+use crate::upstream::Gate;
 use engine::{Engine, Failed};
 use membership::Member;
 use node::Node;
@@ -111,6 +116,11 @@ impl Others {
         Ok(Some(Others { node, handle, _ends: ends }))
     }
 
+    /// Has the polls of these upstreams use their budgets together with those of other nodes. Only the first call counts.
+    pub fn share_budgets(&self, gates: Vec<(String, Arc<Gate>)>) {
+        self.node.share_budgets(gates);
+    }
+
     /// Lets the other nodes take over what this one holds, and ends its session: before a shutdown, or for maintenance.
     ///
     /// # Errors
@@ -165,6 +175,7 @@ fn start(settings: &Arc<Cluster>) -> io::Result<(Arc<dyn Engine>, Events)> {
     }
 }
 
+#[async_trait]
 impl Backplane for Others {
     fn attend(
         &self,
@@ -175,9 +186,13 @@ impl Backplane for Others {
         if !route.clustered || (key.is_private() && !self.node.settings.shares_private) {
             return None;
         }
-        let parts = naming::parts(key, self.node.fingerprint(route.index)?);
+        let fingerprint = self.node.fingerprint(route.index)?;
+        let parts = naming::parts(key, fingerprint);
         let parts = || parts.iter().map(Vec::as_slice);
+        let route_name = || self.node.secret.name([&b"batch"[..], fingerprint]);
         let settings = Settings {
+            balanced_by: route.poll.batch.is_some().then(route_name),
+            upstream: self.node.upstream_name(&route.upstream.name).number(),
             is_private: key.is_private(),
             keep: KEEP_MIN.max(route.stale_if_error).max(route.poll.linger),
             history: route.feed.as_ref().map_or(0, |feed| u32::try_from(feed.history).unwrap_or(u32::MAX)),
@@ -187,5 +202,21 @@ impl Backplane for Others {
         let resource = Arc::new(NodeResource::new(name, seal, inbox, settings));
         self.node.add(&resource);
         Some(Arc::new(Member { node: self.node.clone(), resource }))
+    }
+    async fn tell_write(&self, notice: &WriteNotice) -> Option<ToldWrite> {
+        let told = self.node.tell_write(notice).await;
+        if told.is_none() {
+            self.node.metrics.unconfirmed.inc();
+        }
+        told
+    }
+
+    fn hear_writes(&self, listener: Arc<dyn WriteListener>) {
+        let _ = self.node.writes.set(listener);
+    }
+
+    fn digesters(&self) -> Vec<Arc<dyn PathDigester>> {
+        let secrets = [Some(&self.node.secret), self.node.previous.as_ref()].into_iter().flatten();
+        secrets.map(|secret| secret.clone() as Arc<dyn PathDigester>).collect()
     }
 }

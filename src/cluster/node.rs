@@ -4,8 +4,8 @@
 //! which engine it is.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,10 +17,12 @@ use super::members::{Members, Succession};
 use super::message::{Beat, Message, Said};
 use super::naming::{Fingerprint, fingerprint};
 use super::node_resource::NodeResource;
+use super::replay::Replay;
 use super::seal::{Kind, Name, Secret, Undecodable};
 use crate::config::{Cluster, Config, WhenLost};
 use crate::metrics::{ClaimCause, ClusterMetrics};
-use crate::poll::backplane::{Order, Release, Role};
+use crate::poll::backplane::{Order, Release, Role, ToldWrite, WriteListener, WriteNotice};
+use crate::upstream::Gate;
 
 /// One node.
 pub(super) struct Node {
@@ -29,9 +31,9 @@ pub(super) struct Node {
     /// `cluster` of the configuration.
     pub settings: Arc<Cluster>,
     /// Names and seals.
-    pub secret: Secret,
+    pub secret: Arc<Secret>,
     /// Messages that were sealed with the secret before this one are read, too.
-    pub previous: Option<Secret>,
+    pub previous: Option<Arc<Secret>>,
     fingerprints: Vec<Fingerprint>,
     /// What is counted.
     pub metrics: ClusterMetrics,
@@ -46,6 +48,10 @@ pub(super) struct Node {
     pub errands: Notify,
     /// Something is to be said before the next beat.
     pub beat_now: Notify,
+    /// The gates of the upstreams, by their names in the engine.
+    pub budgets: OnceLock<Vec<(Name, Arc<Gate>)>>,
+    /// What acts on the writes of other nodes.
+    pub writes: OnceLock<Arc<dyn WriteListener>>,
 }
 
 /// What changes.
@@ -64,14 +70,16 @@ pub(super) struct State {
     pub numbers: HashMap<u64, Name>,
     /// What is to be done.
     pub todo: Todo,
-    /// The number of the last message of each session.
-    pub heard: HashMap<String, u64>,
+    /// The numbers of the messages of each session.
+    pub heard: HashMap<String, Replay>,
     /// What the nodes say of themselves.
     pub told: BTreeMap<String, (Beat, Instant)>,
     /// The engine's clock (ms) at a moment.
     clock: Option<(Instant, u64)>,
     /// Since when the engine cannot be had.
     pub lost_since: Option<Instant>,
+    /// How often it was lost, or could not be had.
+    pub losses: u64,
 }
 
 /// What is to be done on the engine. Each resource stands in each list at most once.
@@ -115,8 +123,9 @@ impl Node {
             told: BTreeMap::new(),
             clock: None,
             lost_since: Some(Instant::now()),
+            losses: 0,
         };
-        let secret = |secret: &crate::config::Secret| Secret::new(secret.0.as_bytes());
+        let secret = |secret: &crate::config::Secret| Arc::new(Secret::new(secret.0.as_bytes()));
         Arc::new(Node {
             engine,
             settings: settings.clone(),
@@ -130,6 +139,8 @@ impl Node {
             state: Mutex::new(state),
             errands: Notify::new(),
             beat_now: Notify::new(),
+            budgets: OnceLock::new(),
+            writes: OnceLock::new(),
         })
     }
 
@@ -169,6 +180,18 @@ impl Node {
         self.engine.announce(sealed).await
     }
 
+    /// Tells all nodes of a write. Returns once the engine has told them, within `cluster.timeout`.
+    pub(super) async fn tell_write(&self, notice: &WriteNotice) -> Option<ToldWrite> {
+        let session = {
+            let state = self.state.lock();
+            state.is_connected.then(|| state.session.clone())?
+        };
+        let sealed = self.sealed(&session, Said::Written(notice.clone()))?;
+        let telling = self.engine.announce_write(sealed);
+        let number = tokio::time::timeout(self.settings.timeout, telling).await.ok()?.ok()?;
+        Some(ToldWrite { number })
+    }
+
     /// The engine's clock now, in ms.
     pub(super) fn clock_ms(&self) -> Option<u64> {
         let (at, ms) = self.state.lock().clock?;
@@ -204,6 +227,7 @@ impl Node {
         self.metrics.connected.set(1);
         self.begin_session(&mut state);
         drop(state);
+        self.divide_budgets();
         self.errands.notify_one();
     }
 
@@ -228,6 +252,7 @@ impl Node {
         let mut state = self.state.lock();
         state.is_connected = false;
         state.has_joined = false;
+        state.losses += 1;
         state.lost_since.get_or_insert_with(Instant::now);
         let todo = &mut state.todo;
         // All of it is done again, or void, when the engine is back.
@@ -238,6 +263,8 @@ impl Node {
         for resource in state.resources.values() {
             resource.becomes(&mut resource.state.lock(), role);
         }
+        drop(state);
+        self.divide_budgets();
     }
 
     /// Notes the engine's clock and the sessions that live.
@@ -264,11 +291,12 @@ impl Node {
         let mut takes_left = (state.resources.len() / 20).max(1);
         let State { members, resources, todo, .. } = &mut *state;
         for (name, resource) in resources.iter() {
+            let balanced_by = &resource.balanced_by;
             let mut resource = resource.state.lock();
             if resource.role != Role::Mirror || resource.is_dormant || todo.claim.contains_key(name) {
                 continue;
             }
-            match members.succession(name, &resource.holder, resource.is_vacant, now) {
+            match members.succession(balanced_by, &resource.holder, resource.is_vacant, now) {
                 Succession::Stay => resource.is_vacant = false,
                 Succession::Wait => resource.is_vacant = true,
                 Succession::Claim => {

@@ -21,6 +21,10 @@ pub(super) struct NodeResource {
     seal: Seal,
     /// What the loops of the resource are told through.
     pub inbox: Arc<Inbox>,
+    /// The name whose preferred node polls it: its own, or its route's where that asks in batches.
+    pub balanced_by: Name,
+    /// The number of its upstream's name.
+    pub upstream: u64,
     /// The content of a credential class.
     pub is_private: bool,
     /// How long the engine keeps its record without a write.
@@ -64,6 +68,10 @@ pub(super) struct State {
 
 /// What a resource needs to be attended to.
 pub(super) struct Settings {
+    /// The name whose preferred node polls it; `None` if that is its own.
+    pub balanced_by: Option<Name>,
+    /// The number of its upstream's name.
+    pub upstream: u64,
     /// It is of a credential class.
     pub is_private: bool,
     /// How long the engine keeps its record.
@@ -91,11 +99,13 @@ impl NodeResource {
             settled: 0,
             kept_at: Instant::now(),
         };
-        let Settings { is_private, keep, history, body_bytes_max } = settings;
+        let Settings { balanced_by, upstream, is_private, keep, history, body_bytes_max } = settings;
         NodeResource {
             name,
             seal,
             inbox,
+            balanced_by: balanced_by.unwrap_or(name),
+            upstream,
             is_private,
             keep,
             history,
@@ -278,14 +288,14 @@ impl NodeResource {
         }
     }
 
-    /// The next report under this fence, sealed.
-    pub(super) fn report(&self, fence: u64, report: &Report) -> Option<Vec<u8>> {
+    /// The next report under this fence, sealed. `body_bytes_max`: the longest body of an answer that is passed on.
+    pub(super) fn report(&self, fence: u64, report: &Report, body_bytes_max: usize) -> Option<Vec<u8>> {
         let order = {
             let mut state = self.state.lock();
             state.reports += 1;
             Order { fence, sequence: state.reports }
         };
-        self.sealed(Kind::Report, order, &record::report(report))
+        self.sealed(Kind::Report, order, &record::report(report, body_bytes_max))
     }
 }
 

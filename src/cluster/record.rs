@@ -154,8 +154,8 @@ pub(super) fn read_tags(bytes: Bytes) -> Read<(Order, Vec<[u8; 6]>)> {
     Ok((read_order(&mut reader)?, reader.list(TAGS_MAX, Reader::fixed)?))
 }
 
-/// What a poll found that brought no new content.
-pub(super) fn report(report: &Report) -> Vec<u8> {
+/// What a poll found that brought no new content. `body_bytes_max`: the longest body of an answer that is passed on.
+pub(super) fn report(report: &Report, body_bytes_max: usize) -> Vec<u8> {
     let mut writer = Writer::default();
     order(&mut writer, report.order);
     writer.number(report.settled);
@@ -170,7 +170,7 @@ pub(super) fn report(report: &Report) -> Vec<u8> {
         }
         Found::Relayed { answer, gone, rest, next_poll } => {
             writer.byte(2);
-            relayed(&mut writer, answer);
+            relayed(&mut writer, answer, body_bytes_max.min(RELAYED_BYTES_MAX));
             writer.option(*gone, status);
             writer.option(*rest, Writer::time);
             writer.time(*next_poll);
@@ -334,8 +334,8 @@ fn read_feed(reader: &mut Reader) -> Read<SharedFeed> {
 }
 
 /// An answer whose body is too long for a message is told without it: then no client is given it.
-fn relayed(writer: &mut Writer, answer: &Relayed) {
-    let is_whole = answer.body.len() <= RELAYED_BYTES_MAX;
+fn relayed(writer: &mut Writer, answer: &Relayed, body_bytes_max: usize) {
+    let is_whole = answer.body.len() <= body_bytes_max;
     status(writer, answer.status);
     writer.option(answer.phrase.as_deref(), |writer, phrase| writer.bytes(phrase.as_bytes()));
     headers(writer, &answer.headers);
@@ -522,22 +522,20 @@ mod tests {
         for found in [Found::Unchanged, Found::Failed { trouble, next_poll: second }, relayed(10)] {
             let said =
                 Report { order: Order { fence: 1, sequence: 2 }, settled: 3, age: Duration::ZERO, found };
-            let read = read_report(report(&said).into()).unwrap();
+            let read = read_report(report(&said, RELAYED_BYTES_MAX).into()).unwrap();
             assert_eq!(format!("{read:?}"), format!("{said:?}"));
         }
-        let said = Report {
-            order: Order::default(),
-            settled: 0,
-            age: Duration::ZERO,
-            found: relayed(RELAYED_BYTES_MAX + 1),
-        };
-        let Found::Relayed { answer, .. } = read_report(report(&said).into()).unwrap().found else {
-            panic!()
-        };
-        assert_eq!(
-            (answer.body.len(), answer.audience),
-            (0, Audience::Nobody),
-            "no client is given a part of it"
-        );
+        for (length, most) in [(RELAYED_BYTES_MAX + 1, usize::MAX), (101, 100)] {
+            let (order, found) = (Order::default(), relayed(length));
+            let said = Report { order, settled: 0, age: Duration::ZERO, found };
+            let Found::Relayed { answer, .. } = read_report(report(&said, most).into()).unwrap().found else {
+                panic!()
+            };
+            assert_eq!(
+                (answer.body.len(), answer.audience),
+                (0, Audience::Nobody),
+                "no client is given a part of it"
+            );
+        }
     }
 }

@@ -13,6 +13,7 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::poll::backplane::Order;
+use crate::resource::{PathDigest, PathDigester};
 
 /// The version of all that is written: byte 0 of each sealed message. Below `0`, so that no decimal number begins so.
 pub const WIRE: u8 = 1;
@@ -152,6 +153,12 @@ impl Secret {
     /// The seal of what is said to all nodes.
     pub fn messages(&self) -> &Seal {
         &self.messages
+    }
+}
+
+impl PathDigester for Secret {
+    fn digest(&self, parts: &[&[u8]]) -> PathDigest {
+        self.name(parts.iter().copied()).0
     }
 }
 

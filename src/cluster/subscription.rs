@@ -95,13 +95,13 @@ impl Queue {
         if let Some(took) = own.returned(&payload) {
             self.tell(Event::Returned(took));
         }
-        let (want, message) = read_want(payload);
-        self.tell(Event::Said { want, message })
+        let (number, message) = read_number(payload);
+        self.tell(Event::Said { number, message })
     }
 }
 
-/// The number in front of a want.
-fn read_want(payload: Bytes) -> (Option<u64>, Bytes) {
+/// The number in front of a message that has one.
+fn read_number(payload: Bytes) -> (Option<u64>, Bytes) {
     let digits = payload.iter().take(WANT_DIGITS_MAX).take_while(|byte| byte.is_ascii_digit()).count();
     let number = std::str::from_utf8(&payload[..digits]).ok().and_then(|digits| digits.parse().ok());
     match number {

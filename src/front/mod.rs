@@ -65,7 +65,9 @@ pub use access::share::{is_good_for_one, is_scheme_for_one};
 pub use access::subjects::Subjects;
 pub use answer::holds::Holds;
 pub use answer::new_keys::NewKeys;
+pub use passthrough::node_writes::NodeWrites;
 pub use passthrough::writes::poll_now;
+pub use passthrough::written_topics::hear_writes;
 pub use proxy::service;
 pub use request::origins::Origins;
 pub use request::route::{Match, Routes};
@@ -204,7 +206,10 @@ impl ProxyHttp for Front {
         upstream_path::answer(session.req_header(), response, ctx)?;
         // Before the client can know that its write is done.
         pace::answered(ctx, response.status);
-        writes::passed(self, session.req_header(), response, ctx);
+        if let Some(telling) = writes::passed(self, session.req_header(), response, ctx) {
+            // Apart, so that a request that no other node hears of is no larger for it.
+            Box::pin(telling.tell()).await;
+        }
         passthrough::rewrite_response(&mut Connection::of(session), response, ctx)
     }
 

@@ -13,6 +13,7 @@ use super::access::new_resources::Newcomers;
 use super::access::subjects::Subjects;
 use super::answer::holds::Holds;
 use super::answer::new_keys::NewKeys;
+use super::passthrough::node_writes::NodeWrites;
 use super::progress::Progress;
 use super::request::origins::Origins;
 use super::request::route::Routes;
@@ -38,6 +39,8 @@ pub struct Shared {
     pub hub: Arc<Hub>,
     /// Starts the poll loops.
     pub relay: Relay,
+    /// The other nodes that writes are told to; `None` if there are none.
+    pub nodes: Option<NodeWrites>,
     /// The client loops, to which streams are handed over.
     pub fanout: Arc<Fanout>,
     /// All metrics of the process.

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use parking_lot::RwLock;
 
+use super::path_digests::PathDigests;
 use super::topic::Topic;
+use crate::resource::{PathDigest, PathDigester};
 
 /// Where the topics are, by what a write knows of them.
 #[derive(Default)]
@@ -20,13 +22,22 @@ pub(super) struct Index {
     in_order: RwLock<BTreeMap<String, usize>>,
     /// By the index of the route, then by id.
     by_route: DashMap<usize, HashMap<u64, Arc<Topic>>>,
+    /// The paths, as other nodes name them.
+    digests: PathDigests,
 }
 
 impl Index {
     pub(super) fn insert(&self, topic: &Arc<Topic>) {
         let parts = topic.key().parts();
         self.by_path.entry(parts.path.clone()).or_default().push(topic.clone());
-        *self.in_order.write().entry(parts.path.clone()).or_default() += 1;
+        {
+            let mut in_order = self.in_order.write();
+            let count = in_order.entry(parts.path.clone()).or_default();
+            *count += 1;
+            if *count == 1 {
+                self.digests.insert(&parts.path);
+            }
+        }
         self.by_route.entry(parts.route).or_default().insert(topic.id(), topic.clone());
     }
 
@@ -41,8 +52,8 @@ impl Index {
         let mut in_order = self.in_order.write();
         if let Some(count) = in_order.get_mut(&parts.path) {
             *count = count.saturating_sub(removed);
-            if *count == 0 {
-                in_order.remove(&parts.path);
+            if *count == 0 && in_order.remove(&parts.path).is_some() {
+                self.digests.remove(&parts.path);
             }
         }
         drop(in_order);
@@ -69,6 +80,16 @@ impl Index {
         self.by_path.contains_key(path)
     }
 
+    /// Names paths by digests, too. Only the first call counts, before there is any topic.
+    pub(super) fn begin_digests(&self, digesters: Vec<Arc<dyn PathDigester>>) {
+        self.digests.begin(digesters);
+    }
+
+    /// The path, or the folder above some, of a digest.
+    pub(super) fn find_digest(&self, digest: &PathDigest) -> Option<String> {
+        self.digests.find(digest)
+    }
+
     /// All topics of a route.
     pub(super) fn of_route(&self, route: usize) -> Vec<Arc<Topic>> {
         self.by_route.get(&route).map(|topics| topics.values().cloned().collect()).unwrap_or_default()
@@ -76,7 +97,8 @@ impl Index {
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.by_path.is_empty() && self.by_route.is_empty() && self.in_order.read().is_empty()
+        let is_empty = self.by_path.is_empty() && self.by_route.is_empty() && self.in_order.read().is_empty();
+        is_empty && self.digests.is_empty()
     }
 }
 

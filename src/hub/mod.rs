@@ -20,6 +20,7 @@ mod item_positions;
 mod items;
 mod named;
 mod pace;
+mod path_digests;
 mod poll_number;
 mod publisher;
 mod resource_limits;
@@ -57,7 +58,7 @@ pub use views::Views;
 pub use writes::{Touch, Wave};
 
 use crate::frame::{Compressions, Format};
-use crate::resource::{HeldBytes, ResourceKey};
+use crate::resource::{HeldBytes, PathDigest, PathDigester, ResourceKey};
 
 /// What came of making room for snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,6 +201,17 @@ impl Hub {
     /// Returns the paths below `folder`, which ends in `/`, that have topics, but no more than `most`.
     pub fn paths_below(&self, folder: &str, most: usize) -> Vec<String> {
         self.index.below(folder, most)
+    }
+
+    /// Has paths found by digests of each of these, too, by which other nodes name them. Only the first call counts, before
+    /// there is any topic.
+    pub fn find_by_digests(&self, digesters: Vec<Arc<dyn PathDigester>>) {
+        self.index.begin_digests(digesters);
+    }
+
+    /// The path of a digest, or the folder above some paths. Returns `None` if no topic is there.
+    pub fn path_of_digest(&self, digest: &PathDigest) -> Option<String> {
+        self.index.find_digest(digest)
     }
 
     /// Whether there is any topic of a canonical path.

@@ -30,6 +30,8 @@ use crate::resource::{ResourceKey, Version, opaque_tag};
 pub(super) struct Wants {
     /// An ordinary request waits for a poll of at least this number, which is made at once.
     pub(super) now: AtomicU64,
+    /// A client asks for this poll whatever the age of what is held.
+    pub(super) refresh: AtomicU64,
     /// A client with an unknown version waits for this one. There is at most one such poll in half an interval.
     pub(super) confirm: AtomicU64,
 }
@@ -258,6 +260,19 @@ impl Topic {
     /// not want to wait so long looks at the outcome first.
     pub fn want_poll(&self) -> u64 {
         self.want_poll_after(&self.view())
+    }
+
+    /// The same for a client that wants a poll beside the schedule, whatever the age of what other nodes hold.
+    pub fn want_refresh(&self) -> u64 {
+        let number = self.next_poll(&self.view());
+        self.wants.refresh.fetch_max(number, Ordering::SeqCst);
+        self.want(number);
+        number
+    }
+
+    /// Whether a client waits for a poll beside the schedule.
+    pub fn is_to_refresh(&self, view: &View) -> bool {
+        self.wants.refresh.load(Ordering::SeqCst) > view.ended
     }
 
     /// The same for a caller that finds a view too old. A poll that has ended since that view was read is the one that is

@@ -47,8 +47,18 @@ impl Topic {
     /// A write may have changed the resource. Polls that have started already do not count: they may have read the
     /// state before it. Many writes ask for one poll.
     pub fn touch(&self, touch: Touch) {
+        self.touch_by(touch, None);
+    }
+
+    /// The same, for a write that has this number among those of all nodes. A number that is not greater than the last one
+    /// is none: the clock that gave it went back.
+    pub fn touch_by(&self, touch: Touch, number: Option<u64>) {
         let mut pace = self.written.pace.lock();
         let pace = pace.get_or_insert_default();
+        match number {
+            Some(number) if self.written.number.fetch_max(number, Ordering::SeqCst) < number => {}
+            _ => self.written.has_unnumbered.store(true, Ordering::SeqCst),
+        }
         let (now, interval) = (self.now_ms(), self.write_interval());
         pace.written(now);
         let first = self.started() + 1;
@@ -79,6 +89,22 @@ impl Topic {
             Touch::Stranger | Touch::Relative { .. } => {}
         }
         self.wake();
+    }
+
+    /// Starts what answers all writes so far, and takes their number among those of all nodes. Returns `None` for it if one
+    /// of them has none.
+    pub fn take_writes(&self, start: impl FnOnce() -> u64) -> (u64, Option<u64>) {
+        // A write that is noted meanwhile is either known to both or to neither.
+        let _pace = self.written.pace.lock();
+        let started = start();
+        let has_unnumbered = self.written.has_unnumbered.swap(false, Ordering::SeqCst);
+        let number = self.told_write();
+        (started, (!has_unnumbered && number > 0).then_some(number))
+    }
+
+    /// The newest number that all nodes have for a write to this resource; 0 if there is none.
+    pub fn told_write(&self) -> u64 {
+        self.written.number.load(Ordering::SeqCst)
     }
 
     /// Asks for a poll at that time, or as soon as the pace allows. Returns when it is due.

@@ -2,7 +2,7 @@
 //!
 //! Must not know: writes, how a poll is done.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::Mutex;
 
@@ -22,6 +22,10 @@ pub(super) struct Written {
     /// While polls from this one on show no effect, they are repeated.
     pub(super) wave: AtomicU64,
     pub(super) wave_at: AtomicU64,
+    /// The newest number that all nodes have for a write; 0 if there is none.
+    pub(super) number: AtomicU64,
+    /// A write since the numbers were last taken has no such number.
+    pub(super) has_unnumbered: AtomicBool,
     /// `None` before the first write. Taken while any of these is changed.
     pub(super) pace: Mutex<Option<Box<WritePace>>>,
 }

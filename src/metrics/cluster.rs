@@ -36,10 +36,14 @@ pub struct ClusterMetrics {
     pub alone_seconds: Counter,
     /// Older contents that were shown.
     pub regressions: IntCounter,
+    /// Writes that the other nodes may not have heard of when they were answered.
+    pub unconfirmed: IntCounter,
     /// What is not understood, by reason.
     pub undecodable: IntCounterVec,
     /// Bytes by direction.
     pub bytes: IntCounterVec,
+    /// Tokens of budgets that the engine gave, by upstream.
+    pub tokens: IntCounterVec,
     /// More was told than is kept.
     pub overflows: IntCounter,
 }
@@ -108,8 +112,13 @@ impl Metrics {
             losses: counts("losses", "Times that the engine was lost, or could not be had.", "reason")?,
             alone_seconds: r.register(alone)?,
             regressions: count("regressions", "Older contents shown since the engine lost the newer ones.")?,
+            unconfirmed: count(
+                "unconfirmed",
+                "Writes answered without knowing that other nodes heard of them.",
+            )?,
             undecodable: counts("undecodable", "What is not understood: version, seal, form.", "reason")?,
             bytes: counts("bytes", "Bytes of records and messages: in, out.", "direction")?,
+            tokens: counts("tokens", "Polls that budgets of all nodes together allowed.", "upstream")?,
             overflows: count("overflows", "Times that more was told than is kept.")?,
         })
     }

@@ -56,7 +56,9 @@ impl Poller {
     /// A poll starts: what it brings belongs to the role of this moment.
     pub(super) fn begin_shared_poll(&mut self, number: PollNumber) {
         if let Some(sharing) = &mut self.sharing {
-            sharing.poll = Begun { role: sharing.inbox.role(), wants: sharing.inbox.wants(), number };
+            // Writes that all nodes were told of have numbers among the wants.
+            let wants = sharing.inbox.wants().max(self.topic.told_write());
+            sharing.poll = Begun { role: sharing.inbox.role(), wants, number };
         }
     }
 

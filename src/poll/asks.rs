@@ -5,14 +5,15 @@
 
 use std::ops::ControlFlow;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::backplane::{LookUp, Order, Role, Stored, Want};
+use super::backplane::{LookUp, Membership, Order, Role, Stored, Want};
 use super::poller::Poller;
 use super::sharing::Waiting;
 use super::standing::Floor;
-use crate::hub::{Named, PollNumber, Publisher};
+use crate::hub::{Named, PollNumber, Publisher, Topic, View};
 
 /// A question that is on its way.
 pub(super) type Asking = Pin<Box<dyn Future<Output = Asked> + Send>>;
@@ -26,6 +27,12 @@ pub(super) enum Asked {
         is_floor: bool,
         /// Its number among all nodes'; `None` if the engine did not answer.
         want: Option<u64>,
+    },
+    /// A write was told to all nodes, and the holder polls for it.
+    Told {
+        number: PollNumber,
+        /// Its number among all nodes' wants.
+        write: u64,
     },
     /// What is stored was read.
     LookedUp {
@@ -44,10 +51,16 @@ impl Poller {
         let after_write =
             self.topic.poll_for_write().is_some_and(|at| at <= now) && !self.topic.is_deserted();
         let is_wanted = self.topic.wanted_now() > view.ended && self.wanted_from(&view, now) <= now;
-        let is_aged = self.topic.is_aged(&view);
+        let (is_aged, is_to_refresh) = (self.topic.is_aged(&view), self.topic.is_to_refresh(&view));
         let sharing = self.sharing.as_mut()?;
         if sharing.asks.not_before.is_some_and(|at| at > now) {
             return None;
+        }
+        let is_floor = sharing.standing.floor() == Floor::Unknown;
+        let is_unheard = sharing.asks.unheard_at(sharing.membership.lease()).is_some_and(|at| at <= now);
+        let may_ask = sharing.asks.has_room() && !sharing.membership.is_dormant();
+        if after_write && may_ask && !is_floor && !is_unheard {
+            return Some(ask_for_writes(&self.topic, publisher, sharing.membership.clone()));
         }
         if sharing.asks.misses_content || awaited > view.confirmed.max(sharing.looked_up) {
             sharing.looked_up = awaited;
@@ -59,21 +72,26 @@ impl Poller {
                 Asked::LookedUp { number, named, found: membership.look_up(have).await }
             }));
         }
-        let is_floor = sharing.standing.floor() == Floor::Unknown;
         let asks = &mut sharing.asks;
         if !asks.has_room() {
             return None;
         }
-        let want = if is_floor || after_write {
+        let want = if is_floor || after_write || is_unheard {
+            asks.asks_for_writes();
             Want::Poll
         } else if std::mem::take(&mut asks.needs_confirmation) {
             Want::Confirmation
         } else if is_wanted && !asks.covers(self.topic.wanted_now()) {
-            if is_aged { Want::Poll } else { Want::Young }
+            let beside_schedule = if is_to_refresh { Want::Confirmation } else { Want::Young };
+            if is_aged { Want::Poll } else { beside_schedule }
         } else {
             return None;
         };
-        let (number, membership) = (publisher.start_poll(), sharing.membership.clone());
+        let membership = sharing.membership.clone();
+        let number = match want {
+            Want::Poll => self.topic.take_writes(|| publisher.start_poll()).0,
+            Want::Young | Want::Confirmation => publisher.start_poll(),
+        };
         Some(Box::pin(async move {
             let confirms = want != Want::Young;
             Asked::Wanted { number, confirms, is_floor, want: membership.want(want).await }
@@ -97,12 +115,15 @@ impl Poller {
                 if is_floor {
                     sharing.standing.wants(want);
                 }
-                sharing.asks.waiting.push_back(Waiting { number, confirms, want });
-                // The answer may have been faster than the number.
-                if want <= sharing.settled && sharing.standing.floor() == Floor::None {
-                    let (ended, confirmed) = sharing.answered(want, &view);
-                    publisher.end_polls(ended, confirmed);
-                    publisher.settle(ended);
+                sharing.asks.waiting.push_back(Waiting { number, confirms, want, told: None });
+                sharing.answered_before(want, &view, &mut publisher);
+                ControlFlow::Continue(publisher)
+            }
+            Asked::Told { number, write } => {
+                let view = self.topic.view();
+                if let Some(sharing) = self.sharing.as_mut() {
+                    sharing.asks.await_write(number, write);
+                    sharing.answered_before(write, &view, &mut publisher);
                 }
                 ControlFlow::Continue(publisher)
             }
@@ -137,7 +158,7 @@ impl Poller {
         }
         let is_shown = self.sharing.as_ref().is_some_and(|sharing| sharing.standing.shown() == Some(order));
         if is_shown && self.knows(&named, &tags) {
-            publisher.end_polls(number, number);
+            self.end_look_up(&mut publisher, number);
         } else {
             self.needs_confirmation();
         }
@@ -171,10 +192,31 @@ impl Poller {
         if let Some(content) = stored.content.filter(|content| content.order > sharing.standing.order()) {
             sharing.inbox.tell_content(content);
         } else if sharing.standing.shown() == Some(stored.order) && self.knows(&named, &stored.tags) {
-            publisher.end_polls(number, number);
+            self.end_look_up(&mut publisher, number);
         }
         publisher
     }
+
+    /// What clients named is known. Where a write came after the last poll, a reader still gets the next one.
+    fn end_look_up(&self, publisher: &mut Publisher, number: PollNumber) {
+        let view = self.topic.view();
+        let ended = if self.topic.is_aged(&view) { view.ended } else { number };
+        publisher.end_polls(ended, number);
+    }
+}
+
+/// What answers the writes so far. Where the holder hears of them, too, it is not asked.
+fn ask_for_writes(topic: &Topic, publisher: &Publisher, membership: Arc<dyn Membership>) -> Asking {
+    let (number, told) = topic.take_writes(|| publisher.start_poll());
+    Box::pin(async move {
+        match told {
+            Some(write) => Asked::Told { number, write },
+            None => {
+                let want = membership.want(Want::Poll).await;
+                Asked::Wanted { number, confirms: true, is_floor: false, want }
+            }
+        }
+    })
 }
 
 impl super::sharing::Sharing {
@@ -189,6 +231,15 @@ impl super::sharing::Sharing {
             self.standing.regresses();
             self.below_since = None;
             self.asks.misses_content = true;
+        }
+    }
+
+    /// The answer to a want may have been faster than its number.
+    fn answered_before(&mut self, want: u64, view: &View, publisher: &mut Publisher) {
+        if want <= self.settled && self.standing.floor() == Floor::None {
+            let (ended, confirmed) = self.answered(want, view);
+            publisher.end_polls(ended, confirmed);
+            publisher.settle(ended);
         }
     }
 

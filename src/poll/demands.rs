@@ -26,9 +26,7 @@ impl Poller {
             after_write: self.topic.poll_for_write(),
             repeat: self.repeat_due(&view),
             wanted_confirmation: self.is_to_confirm(&view),
-            active: self.topic.is_always_polled()
-                || self.topic.followers() > 0
-                || self.topic.interest_until() > now,
+            active: self.is_active(now),
             linger_until: self.topic.linger_until(),
             deserted: self.topic.is_deserted(),
             keep_until: self.topic.touched_at() + linger.max(self.route.stale_if_error),
@@ -36,10 +34,15 @@ impl Poller {
         }
     }
 
+    /// Whether clients of this node want the resource polled by its schedule.
+    pub(super) fn is_active(&self, now: Instant) -> bool {
+        self.topic.is_always_polled() || self.topic.followers() > 0 || self.topic.interest_until() > now
+    }
+
     /// Whether a request waits for a poll at once, here or on another node.
     fn is_wanted(&self, view: &View) -> bool {
         self.topic.wanted_now() > view.ended
-            || self.sharing.as_ref().is_some_and(|sharing| sharing.is_wanted(view))
+            || self.sharing.as_ref().is_some_and(|sharing| sharing.is_wanted(self.topic.is_young(view)))
     }
 
     /// Whether an unknown version waits for a poll, here or on another node.

@@ -25,10 +25,11 @@ impl Poller {
     /// A holder answers what other nodes and its own clients want to know, where that needs no poll.
     pub(super) async fn answer_others(&mut self, publisher: Publisher) -> Publisher {
         let view = self.topic.view();
+        let is_young = self.topic.is_young(&view);
         let Some(sharing) = self.sharing.as_mut().filter(|sharing| sharing.fence().is_some()) else {
             return publisher;
         };
-        if let Some(wants) = sharing.answered_by_youth(&view)
+        if let Some(wants) = sharing.answered_by_youth(is_young)
             && let Some(fence) = sharing.fence()
         {
             sharing.settled = wants;

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::backplane::{Found, News, Report, Rhythm, Role, SharedContent, SharedFeed, SharedItem};
+use super::backplane::{
+    Found, News, Report, Rhythm, Role, SharedContent, SharedFeed, SharedItem, TroubleKind,
+};
 use super::poller::Poller;
 use super::standing::{Heard, Offer};
 use crate::frame::{Item, State, wire_id};
@@ -21,6 +23,10 @@ use crate::upstream::schedule::Why;
 
 /// Without a sign of the holder for so many leases a mirror's content counts as overdue: by then another node polls.
 const LEASES_OVERDUE: u32 = 3;
+
+/// Why no poll is made for a request.
+const ENGINE_LOST: &str =
+    "the nodes cannot reach each other, and are to poll nothing meanwhile (cluster.when_lost)";
 
 impl Poller {
     /// Mirrors until this node is to poll by itself, and gives the publisher back with the role. Returns `None` if the topic
@@ -54,8 +60,14 @@ impl Poller {
                     Err(Retained(kept)) => publisher = kept,
                 }
             }
-            if asking.is_none() && role == Role::Mirror {
-                asking = self.next_ask(&publisher);
+            if role == Role::Waiting {
+                self.refuse_polls(&mut publisher);
+            }
+            if role == Role::Mirror {
+                self.claim_dormant();
+                if asking.is_none() {
+                    asking = self.next_ask(&publisher);
+                }
             }
             self.publisher = Some(publisher);
             let (topic, until) = (self.topic.clone(), self.mirror_until());
@@ -253,6 +265,29 @@ impl Poller {
         sharing.owes_gap |= content.feed.is_some_and(|feed| !feed.items.iter().all(is_own));
     }
 
+    /// Without the engine nothing is polled (`when_lost: hold`): a request gets what is there at once.
+    fn refuse_polls(&self, publisher: &mut Publisher) {
+        let view = self.topic.view();
+        let is_awaited = self.topic.wanted_now() > view.ended || self.topic.is_aged(&view);
+        let Some(sharing) = self.sharing.as_ref().filter(|_| view.frame.is_some() && is_awaited) else {
+            return;
+        };
+        let number = publisher.start_poll();
+        let (lease, reason) = (sharing.membership.lease(), ENGINE_LOST.to_owned());
+        let failure = Failure { class: TroubleKind::Other.class(), status: None, reason };
+        publisher.fail(number, Arc::new(failure), lease);
+    }
+
+    /// Clients of this node want polls of a resource that its holder has no client for any more: this node polls.
+    fn claim_dormant(&self) {
+        if let Some(sharing) = &self.sharing
+            && sharing.membership.is_dormant()
+            && self.is_active(Instant::now())
+        {
+            sharing.membership.claim();
+        }
+    }
+
     /// Nothing of it is wanted here any more: no client attends, and none did for the linger.
     fn is_left(&self) -> bool {
         let keep_until = self.topic.touched_at() + self.route.poll.linger;
@@ -264,21 +299,17 @@ impl Poller {
         let now = Instant::now();
         let idle = now + self.route.poll.linger.max(Duration::from_secs(1));
         let asks = self.sharing.as_ref().and_then(|sharing| sharing.asks.not_before);
+        let unheard = self.sharing.as_ref().and_then(|s| s.asks.unheard_at(s.membership.lease()));
         let left = (self.topic.is_deserted()).then(|| self.topic.touched_at() + self.route.poll.linger);
-        [
-            self.overdue_at(),
-            asks,
-            left,
-            self.timing.expires,
-            self.topic.poll_for_write(),
-            self.remembered_end(),
-        ]
-        .into_iter()
-        .flatten()
-        .filter(|at| *at > now)
-        .chain([idle])
-        .min()
-        .unwrap_or(idle)
+        let for_clients = [self.overdue_at(), left, self.timing.expires, self.topic.poll_for_write()];
+        for_clients
+            .into_iter()
+            .chain([asks, unheard, self.remembered_end()])
+            .flatten()
+            .filter(|at| *at > now)
+            .chain([idle])
+            .min()
+            .unwrap_or(idle)
     }
 
     /// When a request may ask again although the last poll failed.

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -17,6 +18,9 @@ use crate::upstream::schedule::PaceParts;
 
 /// Wants of this node that wait for their answers: one whose poll is on its way, and one behind it.
 const WANTS_MAX: usize = 2;
+
+/// The same with writes that all nodes were told of, which the holder polls for by itself.
+const WAITING_MAX: usize = 8;
 
 /// What one resource has to do with other nodes.
 pub(super) struct Sharing {
@@ -88,6 +92,8 @@ pub(super) struct Waiting {
     pub(super) confirms: bool,
     /// Its number among all nodes' wants.
     pub(super) want: u64,
+    /// It is a write that all nodes were told of at that time: nothing was asked for it.
+    pub(super) told: Option<Instant>,
 }
 
 impl Sharing {
@@ -133,10 +139,11 @@ impl Sharing {
         self.inbox.role() == self.standing.role()
     }
 
-    /// Whether a holder has a want that a poll at once answers.
-    pub(super) fn is_wanted(&self, view: &View) -> bool {
+    /// Whether a holder has a want that a poll at once answers. `is_young`: what is shown is young enough for an ordinary
+    /// poll.
+    pub(super) fn is_wanted(&self, is_young: bool) -> bool {
         // What is young answers a want only once it was told under this fence (`answered_by_youth`).
-        let is_enough = view.is_young() && self.standing.is_told();
+        let is_enough = is_young && self.standing.is_told();
         self.fence().is_some()
             && (self.inbox.polls() > self.settled || (self.inbox.wants() > self.settled && !is_enough))
     }
@@ -147,11 +154,11 @@ impl Sharing {
     }
 
     /// The newest want, if all that are open are answered by a young state.
-    pub(super) fn answered_by_youth(&self, view: &View) -> Option<u64> {
+    pub(super) fn answered_by_youth(&self, is_young: bool) -> Option<u64> {
         let wants = self.inbox.wants();
         let is_open = self.standing.is_told() && wants > self.settled;
         let is_enough = self.inbox.polls().max(self.inbox.confirmations()) <= self.settled;
-        (is_open && is_enough && view.is_young()).then_some(wants)
+        (is_open && is_enough && is_young).then_some(wants)
     }
 
     /// The numbers that end with what knows of the wants up to `settled`: of requests, and of unknown versions.
@@ -185,7 +192,27 @@ impl Sharing {
 impl Asks {
     /// Whether a further want may be sent now.
     pub(super) fn has_room(&self) -> bool {
-        self.waiting.len() < WANTS_MAX
+        self.waiting.iter().filter(|waiting| waiting.told.is_none()).count() < WANTS_MAX
+    }
+
+    /// Waits for a poll that knows of a write, which all nodes were told of.
+    pub(super) fn await_write(&mut self, number: PollNumber, write: u64) {
+        if self.waiting.len() >= WAITING_MAX {
+            // Its readers wait for this one's poll, too.
+            self.waiting.pop_back();
+        }
+        let told = Some(Instant::now());
+        self.waiting.push_back(Waiting { number, confirms: true, want: write, told });
+    }
+
+    /// When a write counts as not heard of by the holder. Returns `None` if no write waits.
+    pub(super) fn unheard_at(&self, lease: Duration) -> Option<Instant> {
+        self.waiting.iter().find_map(|waiting| waiting.told).map(|told| told + lease)
+    }
+
+    /// The holder has not polled for a write: a want takes its place.
+    pub(super) fn asks_for_writes(&mut self) {
+        self.waiting.iter_mut().for_each(|waiting| waiting.told = None);
     }
 
     /// Whether the poll of this number is asked for.

@@ -27,6 +27,46 @@ pub struct Fleet {
     pub nodes: Vec<Process>,
 }
 
+/// What the configurations of nodes may differ in.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where the engine is.
+    pub servers: String,
+    /// More keys of `cluster`.
+    pub cluster: &'static str,
+    /// More keys of the upstream.
+    pub upstream: &'static str,
+    /// `cluster.secret`.
+    pub secret: &'static str,
+    /// `cluster.lease`.
+    pub lease: &'static str,
+}
+
+impl Settings {
+    pub fn of(redis: &RedisServer) -> Settings {
+        Settings {
+            servers: redis.address.to_string(),
+            cluster: "",
+            upstream: "",
+            secret: "a secret of thirty-two bytes or more",
+            lease: "1s",
+        }
+    }
+
+    /// The configuration of a node.
+    pub fn yaml(&self, legacy: &Legacy, routes: &str) -> String {
+        let Settings { servers, cluster, upstream, secret, lease } = self;
+        format!(
+            "listeners: [{{ address: PUBLIC_ADDRESS }}]
+admin: {{ address: ADMIN_ADDRESS }}
+upstreams: {{ legacy: {{ servers: ['{}'], {upstream} }} }}
+cluster: {{ engine: redis, servers: ['{servers}'], secret: {secret}, lease: {lease}, timeout: 500ms, {cluster} }}
+{routes}",
+            legacy.address()
+        )
+    }
+}
+
 impl Fleet {
     /// Three nodes over an engine of their own; `routes` is the list of routes as YAML.
     pub async fn start(routes: &str) -> Fleet {
@@ -37,23 +77,20 @@ impl Fleet {
 
     /// The same, where the nodes reach the engine at another address.
     pub async fn start_over(redis: RedisServer, servers: &str, routes: &str) -> Fleet {
-        let legacy = Legacy::start();
-        let yaml = format!(
-            "listeners: [{{ address: PUBLIC_ADDRESS }}]
-admin: {{ address: ADMIN_ADDRESS }}
-upstreams: {{ legacy: {{ servers: ['{}'] }} }}
-cluster:
-  engine: redis
-  servers: ['{servers}']
-  secret: a secret of thirty-two bytes or more
-  lease: 1s
-  timeout: 500ms
-{routes}",
-            legacy.address()
-        );
-        let mut fleet = Fleet { redis, legacy, nodes: Vec::new() };
-        for _ in 0..3 {
-            let node = Process::start(&yaml).await;
+        let settings = Settings { servers: servers.to_owned(), ..Settings::of(&redis) };
+        Fleet::start_with(redis, &settings, routes).await
+    }
+
+    /// The same, with other settings.
+    pub async fn start_with(redis: RedisServer, settings: &Settings, routes: &str) -> Fleet {
+        Fleet::start_each(redis, [settings; 3], routes).await
+    }
+
+    /// The same, where the settings of the nodes differ.
+    pub async fn start_each(redis: RedisServer, settings: [&Settings; 3], routes: &str) -> Fleet {
+        let mut fleet = Fleet { redis, legacy: Legacy::start(), nodes: Vec::new() };
+        for settings in settings {
+            let node = Process::start(&settings.yaml(&fleet.legacy, routes)).await;
             fleet.nodes.push(node);
         }
         fleet
@@ -71,7 +108,7 @@ cluster:
 
     /// Follows a path on a node.
     pub async fn follow(&self, node: usize, path: &str) -> Follower {
-        Follower { sse: self.open(node, path, &[]).await, last: 0 }
+        Follower { sse: self.open(node, path, &[]).await, last: None }
     }
 
     /// The same, from what a client had.
@@ -79,7 +116,8 @@ cluster:
         self.open(node, path, &[("Last-Event-ID", id)]).await
     }
 
-    async fn open(&self, node: usize, path: &str, headers: &[(&str, &str)]) -> Sse {
+    /// The same, with these fields.
+    pub async fn open(&self, node: usize, path: &str, headers: &[(&str, &str)]) -> Sse {
         let stream = connect(self.nodes[node].address).await;
         let opened = Sse::over(stream, HOST, "HTTP/1.1", path, headers).await;
         opened.unwrap_or_else(|refused| panic!("GET {path}: not a stream: {refused:?}"))
@@ -114,9 +152,14 @@ cluster:
 
 /// Whether a node says that it holds a resource.
 async fn holds(node: &Process) -> bool {
+    metric(node, "pollcast_cluster_seats{role=\"holder\"}").await > 0
+}
+
+/// What a node says of a metric; 0 if it says nothing.
+pub async fn metric(node: &Process, name: &str) -> u64 {
     let text = Http::connect(node.admin).await.get("/metrics", &[]).await.expect(200).text();
-    let seats = text.lines().find_map(|line| line.strip_prefix("pollcast_cluster_seats{role=\"holder\"} "));
-    seats.is_some_and(|seats| seats != "0")
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    value.unwrap_or_default()
 }
 
 /// The number in an event's data.
@@ -128,10 +171,15 @@ pub fn number(data: &str) -> u64 {
 /// A client's stream, and the newest state that it was told.
 pub struct Follower {
     pub sse: Sse,
-    last: u64,
+    last: Option<u64>,
 }
 
 impl Follower {
+    /// Waits until this state is told.
+    pub async fn shows(&mut self, wanted: u64) {
+        while self.states(1).await[0] != wanted {}
+    }
+
     /// Takes this many states. Each is greater than all that it was told before, whatever became of the nodes meanwhile.
     pub async fn states(&mut self, count: usize) -> Vec<u64> {
         let mut seen: Vec<u64> = Vec::new();
@@ -141,8 +189,8 @@ impl Follower {
                 continue;
             }
             let n = number(&event.data);
-            assert!(n > self.last, "{n} after {}", self.last);
-            self.last = n;
+            assert!(self.last.is_none_or(|last| n > last), "{n} after {:?}", self.last);
+            self.last = Some(n);
             seen.push(n);
         }
         seen

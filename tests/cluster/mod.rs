@@ -8,16 +8,24 @@
 //! | `privacy` | the engine alone lets its owner read nothing, and say nothing that is believed |
 //! | `processes` | three processes poll as one, and clients see nothing of it |
 //! | `takeover` | nodes and engines that fail: no client goes back, none is left behind |
+//! | `writes` | a write through any node is polled for and shown on all |
+//! | `budgets` | an upstream's budget is one for all nodes |
+//! | `kinds` | classes, large states, refusals and cursors are the same on all nodes |
+//! | `rolling` | nodes whose secret or version differs, and nodes that hold without an engine |
 //! | `losses` | every way in which an engine fails is noticed, named and got over |
 
+mod budgets;
 mod fleet;
+mod kinds;
 mod losses;
 mod nats;
 mod nodes;
 mod privacy;
 mod processes;
+mod rolling;
 mod takeover;
 mod verbs;
+mod writes;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -168,7 +168,7 @@ async fn those_that_attend_hear_what_was_accepted_and_nothing_else() {
     assert_eq!(holder.nats.write(&write("/x", fence, 1, b"one")).await.unwrap(), accepted(0));
     // Only its condition has changed.
     assert_eq!(holder.nats.write(&write("/x", fence, 2, b"")).await.unwrap(), accepted(0));
-    holder.nats.tell(&name("/y"), Bytes::from_static(b"told")).await.unwrap();
+    holder.nats.tell(&[(name("/y"), Bytes::from_static(b"told"))]).await.unwrap();
     for wanted in [became("/x", b"one"), became("/x", b"condition"), became("/y", b"told")] {
         let heard = mirror.until("what was accepted", |event| matches!(event, Event::Became { .. })).await;
         assert_eq!(heard, wanted);
@@ -176,8 +176,8 @@ async fn those_that_attend_hear_what_was_accepted_and_nothing_else() {
     let record = mirror.nats.read(&name("/x")).await.unwrap();
     assert_eq!((&record.content[..], record.order.sequence), (&b"one"[..], 2), "its content stays");
     mirror.nats.leave(&[name("/x")]).await.unwrap();
-    holder.nats.tell(&name("/x"), Bytes::from_static(b"unheard")).await.unwrap();
-    holder.nats.tell(&name("/y"), Bytes::from_static(b"last")).await.unwrap();
+    holder.nats.tell(&[(name("/x"), Bytes::from_static(b"unheard"))]).await.unwrap();
+    holder.nats.tell(&[(name("/y"), Bytes::from_static(b"last"))]).await.unwrap();
     mirror.until("the last word", |event| *event == became("/y", b"last")).await;
 }
 
@@ -190,7 +190,7 @@ async fn wants_are_numbered_told_to_all_and_known_to_the_next_write() {
     let first = other.nats.want(&name("/x"), b"a sealed message", KEEP).await.unwrap();
     let second = other.nats.want(&name("/x"), b"a sealed message", KEEP).await.unwrap();
     assert!(second > first);
-    let said = |want| Event::Said { want: Some(want), message: Bytes::from_static(b"a sealed message") };
+    let said = |want| Event::Said { number: Some(want), message: Bytes::from_static(b"a sealed message") };
     for want in [first, second] {
         let heard = other.until("a want", |event| matches!(event, Event::Said { .. })).await;
         assert_eq!(heard, said(want));

@@ -82,7 +82,7 @@ async fn what_is_forged_or_said_once_more_reaches_no_client() {
     let forged =
         [first.clone(), changed(last), changed(29), changed(5), changed(0), Bytes::from_static(b"\x01short")];
     for sealed in forged {
-        intruder.redis.tell(&name, sealed.clone()).await.unwrap();
+        intruder.redis.tell(&[(name, sealed.clone())]).await.unwrap();
         intruder.redis.announce(sealed).await.unwrap();
     }
     assert!(mirror.told_all().await.content.is_none());

@@ -139,7 +139,7 @@ async fn the_numbers_of_wants_grow_over_an_emptied_engine_and_go_with_them() {
         assert!(want > last, "{want} after {last}");
         last = want;
         let message = Bytes::from_static(b"\x01sealed");
-        assert_eq!(other.next().await, Event::Said { want: Some(want), message });
+        assert_eq!(other.next().await, Event::Said { number: Some(want), message });
         assert_eq!(other.redis.read(&name("/x")).await.unwrap().want, want);
         server.ask(&["FLUSHALL"]);
     }
@@ -231,6 +231,6 @@ async fn what_a_node_says_is_heard_by_all_and_comes_back_to_it() {
     let message = Bytes::from_static(b"\x01\x04 a message of a node");
     node.redis.announce(message.clone()).await.unwrap();
     assert!(matches!(node.next().await, Event::Returned(_)));
-    assert_eq!(node.next().await, Event::Said { want: None, message: message.clone() });
-    assert_eq!(other.next().await, Event::Said { want: None, message });
+    assert_eq!(node.next().await, Event::Said { number: None, message: message.clone() });
+    assert_eq!(other.next().await, Event::Said { number: None, message });
 }

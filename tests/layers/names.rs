@@ -26,9 +26,9 @@ const TERMS: &str = "
     deadlines decision decode deflate demand descriptors diagnosis dial dialer difference draft egress engine
     environment exceptions exchange fallback fanout fetch findings flapping framing freshness fuzzing gate
     goaway grant hand hub inbox index instant interner ledger lingering listing loss malformed membership memory
-    merge mirror naming nats noise normalized operations ownership pacing pagination parser permit plan pollable
+    merge mirror naming nats noise normalized notice operations ownership pacing pagination parser permit plan pollable
     preamble principal priority publish publisher quarantine question queue receive record redis rejected
-    respond response room rules scalar schedule schema seal service settings source staleness standing step
+    replay respond response room rules scalar schedule schema seal service settings source staleness standing step
     subscription suggestion supervisor takeover tenure timers timing topic traffic trial trust units unpolled
     unshared validate validated validators value view views wire workaround
 ";

@@ -227,7 +227,7 @@ impl Engine for Nats {
                 continue;
             }
             let told = if write.content.is_empty() { write.condition } else { write.content };
-            self.tell(&write.name, Bytes::copy_from_slice(told)).await?;
+            self.tell(&[(write.name, Bytes::copy_from_slice(told))]).await?;
             let (want, _) = self.newest_want(&connection, &write.name).await?;
             return Ok(Written::Accepted { want });
         }
@@ -310,8 +310,20 @@ impl Engine for Nats {
         connection.publish(self.shared.subjects.all(), message).await
     }
 
-    async fn tell(&self, name: &Name, sealed: Bytes) -> Result<(), Failed> {
-        self.shared.connection()?.publish(self.shared.subjects.resource(name), sealed).await
+    async fn announce_write(&self, message: Bytes) -> Result<Option<u64>, Failed> {
+        let connection = self.shared.connection()?;
+        connection.publish(self.shared.subjects.all(), message).await?;
+        // The server answers in the order in which it is asked. It has no number for this among those of the wants.
+        self.newest_want(&connection, &Name::ALL).await?;
+        Ok(None)
+    }
+
+    async fn tell(&self, told: &[(Name, Bytes)]) -> Result<(), Failed> {
+        let connection = self.shared.connection()?;
+        for (name, sealed) in told {
+            connection.publish(self.shared.subjects.resource(name), sealed.clone()).await?;
+        }
+        Ok(())
     }
 
     async fn attend(&self, names: &[Name]) -> Result<(), Failed> {

@@ -36,6 +36,8 @@ use shared::Shared;
 
 /// Most resources that one node attends to.
 const ATTENDED_MAX: usize = 1_000_000;
+/// Bytes that are told in one go.
+const PIPELINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// An engine that is Redis. Dropping it ends its connections.
 pub struct Redis {
@@ -238,10 +240,30 @@ impl Engine for Redis {
         pair.command(&command).await.map(drop)
     }
 
-    async fn tell(&self, name: &Name, sealed: Bytes) -> Result<(), Failed> {
-        let mut command = redis::cmd("PUBLISH");
-        command.arg(self.shared.keys.record(name)).arg(sealed.as_ref());
-        self.shared.pair()?.command(&command).await.map(drop)
+    async fn announce_write(&self, message: Bytes) -> Result<Option<u64>, Failed> {
+        let keys = [self.shared.keys.sessions()];
+        let channel = self.shared.keys.all();
+        self.script(Script::Tell, &keys, &[&message, channel.as_bytes()]).await?.number().map(Some)
+    }
+
+    async fn tell(&self, told: &[(Name, Bytes)]) -> Result<(), Failed> {
+        let command = |(name, sealed): &(Name, Bytes)| {
+            let mut command = redis::cmd("PUBLISH");
+            command.arg(self.shared.keys.record(name)).arg(sealed.as_ref());
+            command
+        };
+        let mut rest = told;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let is_room = |(_, sealed): &&(Name, Bytes)| {
+                bytes += sealed.len();
+                bytes <= PIPELINE_BYTES_MAX
+            };
+            let count = rest.iter().take_while(is_room).count().max(1);
+            self.pipelined(rest[..count].iter().map(command).collect()).await?;
+            rest = &rest[count..];
+        }
+        Ok(())
     }
 
     async fn attend(&self, names: &[Name]) -> Result<(), Failed> {

@@ -27,11 +27,12 @@ pub(super) enum Script {
     Want,
     Free,
     Take,
+    Tell,
 }
 
 impl Script {
-    const ALL: [Script; 6] =
-        [Script::Beat, Script::Claim, Script::Write, Script::Want, Script::Free, Script::Take];
+    const ALL: [Script; 7] =
+        [Script::Beat, Script::Claim, Script::Write, Script::Want, Script::Free, Script::Take, Script::Tell];
 
     fn text(self) -> &'static str {
         match self {
@@ -41,6 +42,7 @@ impl Script {
             Script::Want => include_str!("../scripts/want.lua"),
             Script::Free => include_str!("../scripts/free.lua"),
             Script::Take => include_str!("../scripts/take.lua"),
+            Script::Tell => include_str!("../scripts/tell.lua"),
         }
     }
 }

@@ -154,6 +154,7 @@ impl World {
     }
 
     pub(super) fn release_settled(&mut self, node: usize, settled: u64) {
+        self.read_settled(node, settled);
         self.release(node, |waiter| waiter.want.is_some_and(|want| settled >= want));
     }
 

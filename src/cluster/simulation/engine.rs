@@ -77,11 +77,23 @@ pub(super) enum Cause {
 
 #[derive(Debug, Clone)]
 pub(super) enum Command {
-    Beat { session: Session, joins: bool },
-    Claim { session: Session, have: Order, highest: u64, from: Option<Session> },
+    Beat {
+        session: Session,
+        joins: bool,
+    },
+    Claim {
+        session: Session,
+        have: Order,
+        highest: u64,
+        from: Option<Session>,
+    },
     Write(Write),
     Want(Cause),
     Read(Cause),
+    /// A write is told to all nodes.
+    Tell {
+        value: u64,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -109,6 +121,11 @@ pub(super) enum Answer {
         cause: Cause,
         record: Record,
     },
+    /// All nodes were told of a write.
+    Told {
+        number: u64,
+        value: u64,
+    },
     /// The connection is refused.
     Down,
 }
@@ -119,6 +136,7 @@ pub(super) enum Message {
     Claimed { session: Session, fence: u64 },
     Content { order: Order, value: u64, settled: u64 },
     Want(u64),
+    Written { number: u64, value: u64 },
 }
 
 impl World {
@@ -154,6 +172,7 @@ impl World {
                 self.publish(Message::Want(number));
                 Answer::Want { cause, number }
             }
+            Command::Tell { value } => Answer::Told { number: self.told_write(value), value },
             Command::Read(cause) => Answer::Read { cause, record: self.engine.store.record.clone() },
         };
         self.engine.replicas.push_back((now, self.engine.store.clone()));

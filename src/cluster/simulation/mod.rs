@@ -11,6 +11,7 @@ mod faults;
 mod node;
 mod polls;
 mod rules;
+mod writes;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -64,6 +65,8 @@ enum Rule {
     HoldersKnowByPolls,
     /// A claim gives no other order to the content that it finds.
     ClaimKeepsOrder,
+    /// A reader after a write waits for a poll that knows of the write's number.
+    WritesHaveNumbers,
 }
 
 /// What happens, and to which node.
@@ -131,6 +134,8 @@ enum Event {
     },
     /// The upstream changes.
     Change,
+    /// A client has written.
+    Write,
     Fault,
     Kill {
         node: usize,
@@ -175,6 +180,9 @@ struct Found {
     same_order: u64,
     /// A client or a node does not have the newest state after a calm time.
     left_behind: u64,
+    /// A reader was given an older state than a write that its node had heard of.
+    read_before_writes: u64,
+    reads: u64,
     polls: u64,
     /// The longest time without any poll.
     longest_pause: Micros,
@@ -182,7 +190,7 @@ struct Found {
 
 impl Found {
     fn is_well(&self) -> bool {
-        self.went_back + self.same_order + self.left_behind == 0
+        self.went_back + self.same_order + self.left_behind + self.read_before_writes == 0
     }
 }
 
@@ -322,6 +330,7 @@ impl World {
             Event::Start { node } => self.start(node),
             Event::Wake { node } => self.wake(node),
             Event::Change => self.change(),
+            Event::Write => self.write_is_done(),
             Event::Fault => self.fault(),
             Event::Kill { node } => self.kill(node),
             Event::FailOver { lost, down } => self.fail_over(lost, down),

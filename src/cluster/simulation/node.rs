@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::clients::Waiter;
 use super::engine::{Answer, Begun, Cause, Command, Message, Record, Session};
 use super::polls::Poll;
+use super::writes::Reader;
 use super::{Event, INTERVAL, LEASE, Micros, Rule, World};
 use crate::poll::backplane::{Order, Role};
 use crate::poll::standing::{Heard, Offer, Standing};
@@ -50,6 +51,7 @@ pub(super) struct Node {
     pub(super) due: Micros,
     pub(super) timer: u64,
     pub(super) waiters: Vec<Waiter>,
+    pub(super) readers: Vec<Reader>,
     pub(super) last_command: Micros,
     pub(super) last_answer: Micros,
     pub(super) last_message: Micros,
@@ -187,6 +189,8 @@ impl World {
             }
             Answer::Want { cause, number } => self.want_numbered(node, cause, number),
             Answer::Read { cause, record } => self.record_read(node, cause, record),
+            // Its reader may come to this node before the message does.
+            Answer::Told { number, value } => self.heard_write(node, number, value),
         }
     }
 
@@ -298,6 +302,7 @@ impl World {
             }
             Message::Content { order, value, settled } => self.offer(node, order, value, settled),
             Message::Want(number) => self.wanted(node, number),
+            Message::Written { number, value } => self.heard_write(node, number, value),
         }
     }
 

@@ -122,3 +122,22 @@ fn a_holder_that_does_not_write_its_first_poll_leaves_new_nodes_behind() {
 fn a_holder_that_tells_before_it_has_polled_sends_clients_back() {
     assert!(seen_without(Rule::HoldersKnowByPolls).is_some());
 }
+
+#[test]
+fn readers_after_a_write_are_given_it_on_whichever_node_they_ask() {
+    let mut reads = 0;
+    for seed in seeds(300) {
+        let tells = std::env::var_os("SIMULATION_SEED").is_some();
+        let found = World::new(seed, None, seed % 2 == 0, tells).with_writes().run();
+        assert!(found.is_well(), "SIMULATION_SEED={seed}: {found:?}");
+        reads += found.reads;
+    }
+    assert!(reads > 0, "readers were given something");
+}
+
+#[test]
+fn readers_that_wait_for_an_older_number_are_given_what_was_before_the_write() {
+    let is_seen =
+        |seed| !World::new(seed, Some(Rule::WritesHaveNumbers), false, false).with_writes().run().is_well();
+    assert!((FRESH..FRESH + RUNS_MAX).any(is_seen));
+}

@@ -6,11 +6,13 @@
 pub(super) mod bypass;
 pub(super) mod connection_auth;
 mod malformed_head;
+pub(super) mod node_writes;
 pub(super) mod not_passed;
 pub(super) mod upstream_path;
 pub(super) mod validators;
 mod write_reach;
 pub(super) mod writes;
+pub(super) mod written_topics;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -1,16 +1,17 @@
 //! Which resources a write touches, and how (contract §9): those that it names, the collections that they are in, what
 //! stands below them, and the route's `refreshes`; of every query and scheme, on the same host.
 //!
-//! `write_reach` has the paths, `hub` what a touch asks for. Must not know: how a resource is polled again.
+//! `write_reach` has the paths, `written_topics` the topics there, `node_writes` what other nodes are told, `hub` what a
+//! touch asks for. Must not know: how a resource is polled again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::write_reach::{self, Bound, bind, collections, folder, path_of, resolve, split_url};
+use super::written_topics::{Effect, Telling, Touched};
 use crate::config::{Route, Upstream};
 use crate::front::access::share::{self, ClassValues};
 use crate::front::application::Front;
@@ -18,18 +19,13 @@ use crate::front::context::Context;
 use crate::front::request::route::Match;
 use crate::front::request::{hosts, target};
 use crate::front::services::Shared;
-use crate::hub::{Topic, Touch};
 use crate::identity::Identity;
+use crate::metrics::TouchCause;
+use crate::poll::backplane::{Nearness, Place, Reached, WriteNotice};
 use crate::resource::{
     Answered, CanonicalPath, Readings, ResourceKey, as_clients_see, canonical_path, client_target, replace,
     tidied,
 };
-
-/// Followed relatives of a written resource that are polled together; the others follow within half an interval.
-const RELATIVES_MAX: usize = 32;
-
-/// Paths below a written one that are looked at; further ones stay young for an interval at most.
-const BELOW_MAX: usize = 10_000;
 
 /// The author of a write, as far as it decides which resources are touched.
 enum Writer<'a> {
@@ -41,19 +37,11 @@ enum Writer<'a> {
     Follower(&'a ClassValues),
 }
 
-/// How near a resource is to what was written, farthest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Nearness {
-    Relative,
-    Parent,
-    Named,
-}
-
 /// What was written, and how pollcast learnt of it.
-struct Write<'a> {
-    shared: &'a Shared,
+struct Write<'s, 'a> {
+    shared: &'s Shared,
     /// The label in metrics.
-    cause: &'static str,
+    cause: TouchCause,
     /// The authority in lower case. `None` stands for any host.
     host: Option<String>,
     writer: Writer<'a>,
@@ -63,58 +51,67 @@ struct Write<'a> {
     redirects: bool,
     /// Polls without an effect are repeated.
     repeats: bool,
-    /// The writer's class on each route, as far as it was asked for.
-    classes: HashMap<usize, Option<ClassValues>>,
-    /// Every topic once, as near as anything that points to it says.
-    touched: HashMap<u64, (Arc<Topic>, &'static str, Nearness)>,
+    /// The places that it touches.
+    reached: Vec<Reached<String>>,
 }
 
-/// A request has passed through and was answered like this.
-pub(in crate::front) fn passed(
-    front: &Front,
+/// What has become of a write.
+enum Finished<'a> {
+    /// It has touched so many resources.
+    Touched(usize),
+    /// The other nodes are to be told first.
+    Untold(Telling<'a>),
+}
+
+/// A request has passed through and was answered like this. Returns what the other nodes are to be told before the answer
+/// goes on, if there are any.
+pub(in crate::front) fn passed<'a>(
+    front: &'a Front,
     request: &RequestHeader,
     response: &ResponseHeader,
     ctx: &Context,
-) {
+) -> Option<Telling<'a>> {
     let shared = &front.shared;
     if !write_reach::is_write(&request.method)
         || !write_reach::is_done(response.status)
-        || shared.hub.is_empty()
+        || (shared.hub.is_empty() && shared.nodes.is_none())
     {
-        return;
+        return None;
     }
     let raw = &*target::path(request);
     let host = hosts::routed(&front.listener, hosts::host(request)).unwrap_or_default();
     let writer = Writer::Request { headers: &request.headers, identity: ctx.identity.as_ref() };
-    let mut write = Write::new(shared, "write", Some(host.to_ascii_lowercase()), writer, ctx.client);
+    let mut write =
+        Write::new(shared, TouchCause::Write, Some(host.to_ascii_lowercase()), writer, ctx.client);
     let upstream = ctx.upstream.as_ref().map(|upstream| upstream.config());
     let route = ctx.route.as_deref();
-    write.touch_around(route, raw, &request.method);
-    write.touch_answered(raw, response.status, &response.headers, upstream);
+    write.reach_around(route, raw, &request.method);
+    write.reach_answered(raw, response.status, &response.headers, upstream);
     if write_reach::has_destination(&request.method) {
-        write.touch_destination(route, raw, request, upstream);
+        write.reach_destination(route, raw, request, upstream);
     }
     if let Some(route) = route {
         write.refresh(route, &tidied(raw));
     }
-    write.finish();
+    write.finish().untold()
 }
 
-/// A follower of `resource` has sent a message to `target`, and was answered like this.
-pub(in crate::front) fn sent(
-    shared: &Shared,
+/// A follower of `resource` has sent a message to `target`, and was answered like this. Returns as [`passed`].
+pub(in crate::front) fn sent<'a>(
+    shared: &'a Shared,
     route: &Route,
     resource: &ResourceKey,
     address: Option<IpAddr>,
     (method, target): (&Method, &str),
     (status, answer): (StatusCode, &HeaderMap),
-) {
+) -> Option<Telling<'a>> {
     if !write_reach::is_write(method) || !write_reach::is_done(status) {
-        return;
+        return None;
     }
     let parts = resource.parts();
-    let mut write = Write::new(shared, "send", parts.host.clone(), Writer::Follower(&parts.class), address);
-    write.touch_path(&parts.path, "send", Nearness::Named);
+    let writer = Writer::Follower(&parts.class);
+    let mut write = Write::new(shared, TouchCause::Send, parts.host.clone(), writer, address);
+    write.reach_path(&parts.path, TouchCause::Send, Nearness::Named);
     // Resources are named by the clients' paths.
     if let Some(target) = client_target(route, target) {
         let path = path_of(&target);
@@ -122,36 +119,39 @@ pub(in crate::front) fn sent(
         let sent = Answered { route, path, query: None, authority: parts.host.as_deref() };
         let changed = as_clients_see(&answer, &sent);
         replace(&mut answer, changed);
-        write.touch_around(Some(route), path, method);
-        write.touch_answered(path, status, &answer, Some(&route.upstream));
+        write.reach_around(Some(route), path, method);
+        write.reach_answered(path, status, &answer, Some(&route.upstream));
     }
     write.refresh(route, &parts.path);
-    write.finish();
+    write.finish().untold()
 }
 
 /// Notes a write that did not pass through pollcast: to this path (whatever the host), or to this absolute URL. Gives the number
-/// of resources that are touched.
+/// of resources that are touched on this node, and whether other nodes were told.
 ///
 /// # Errors
 /// It is neither; says so.
-pub fn poll_now(shared: &Shared, url: &str) -> Result<usize, &'static str> {
+pub async fn poll_now(shared: &Shared, url: &str) -> Result<(usize, bool), &'static str> {
     let (host, target) = match split_url(url) {
         Some((host, target)) => (Some(host), target),
         None if url.starts_with('/') => (None, url),
         None => return Err("the url is neither a path nor an absolute http or https URL"),
     };
     let raw = path_of(target);
-    let mut write = Write::new(shared, "admin", host, Writer::Operator, None);
+    let mut write = Write::new(shared, TouchCause::Admin, host, Writer::Operator, None);
     let found = shared.routes.find(write.host.as_deref(), raw);
     let covered = match &found {
         Match::Covered { route, path } => Some((&**route, path)),
         _ => None,
     };
-    write.touch_around(covered.map(|(route, _)| route), raw, &Method::POST);
+    write.reach_around(covered.map(|(route, _)| route), raw, &Method::POST);
     if let Some((route, path)) = covered {
         write.refresh(route, path);
     }
-    Ok(write.finish())
+    Ok(match write.finish() {
+        Finished::Touched(count) => (count, false),
+        Finished::Untold(telling) => telling.tell().await,
+    })
 }
 
 /// The paths that servers may read in one that a client spelled.
@@ -170,37 +170,36 @@ fn readings(raw: &str) -> Vec<String> {
     }
 }
 
-impl<'a> Write<'a> {
+impl<'s, 'a> Write<'s, 'a> {
     fn new(
-        shared: &'a Shared,
-        cause: &'static str,
+        shared: &'s Shared,
+        cause: TouchCause,
         host: Option<String>,
         writer: Writer<'a>,
         address: Option<IpAddr>,
-    ) -> Write<'a> {
-        let (redirects, repeats) = (false, true);
-        let (classes, touched) = (HashMap::new(), HashMap::new());
-        Write { shared, cause, host, writer, address, redirects, repeats, classes, touched }
+    ) -> Write<'s, 'a> {
+        let (redirects, repeats, reached) = (false, true, Vec::new());
+        Write { shared, cause, host, writer, address, redirects, repeats, reached }
     }
 
     /// The written URL, the collections that it is in, and what stands below it where the method reaches that.
-    fn touch_around(&mut self, route: Option<&Route>, raw: &str, method: &Method) {
+    fn reach_around(&mut self, route: Option<&Route>, raw: &str, method: &Method) {
         let refreshes_parent = route.is_none_or(|route| route.refreshes_parent);
         for path in readings(raw) {
-            self.touch_path(&path, self.cause, Nearness::Named);
+            self.reach_path(&path, self.cause, Nearness::Named);
             if refreshes_parent {
                 let around = collections(&path);
-                self.touch_all(&around.parents, "parent", Nearness::Parent);
-                self.touch_all(&around.ancestors, "relative", Nearness::Relative);
+                self.reach_all(&around.parents, TouchCause::Parent, Nearness::Parent);
+                self.reach_all(&around.ancestors, TouchCause::Relative, Nearness::Relative);
             }
             if write_reach::reaches_below(method) {
-                self.touch_below(&path);
+                self.reach_below(&path);
             }
         }
     }
 
     /// Where a copy or a move went.
-    fn touch_destination(
+    fn reach_destination(
         &mut self,
         route: Option<&Route>,
         raw: &str,
@@ -210,18 +209,18 @@ impl<'a> Write<'a> {
         let said = request.headers.get("destination").and_then(|value| value.to_str().ok());
         let target = said.and_then(|said| resolve(raw, said, &self.authorities(upstream)));
         for path in target.iter().flat_map(|target| readings(target)) {
-            self.touch_path(&path, self.cause, Nearness::Named);
-            self.touch_below(&path);
+            self.reach_path(&path, self.cause, Nearness::Named);
+            self.reach_below(&path);
             if route.is_none_or(|route| route.refreshes_parent) {
                 let around = collections(&path);
-                self.touch_all(&around.parents, "relative", Nearness::Relative);
-                self.touch_all(&around.ancestors, "relative", Nearness::Relative);
+                self.reach_all(&around.parents, TouchCause::Relative, Nearness::Relative);
+                self.reach_all(&around.ancestors, TouchCause::Relative, Nearness::Relative);
             }
         }
     }
 
     /// What the answer names.
-    fn touch_answered(
+    fn reach_answered(
         &mut self,
         raw: &str,
         status: StatusCode,
@@ -243,7 +242,7 @@ impl<'a> Write<'a> {
             self.repeats =
                 written.iter().any(|written| named.iter().any(|path| write_reach::shows(written, path)));
         }
-        self.touch_all(&named, self.cause, Nearness::Named);
+        self.reach_all(&named, self.cause, Nearness::Named);
     }
 
     /// The authorities by which the resources here are named: the client's own, and what the upstream calls itself.
@@ -253,34 +252,21 @@ impl<'a> Write<'a> {
         self.host.iter().chain(fixed).chain(servers).cloned().collect()
     }
 
-    fn touch_all(&mut self, paths: &[String], cause: &'static str, nearness: Nearness) {
-        paths.iter().for_each(|path| self.touch_path(path, cause, nearness));
+    fn reach_all(&mut self, paths: &[String], cause: TouchCause, nearness: Nearness) {
+        paths.iter().for_each(|path| self.reach_path(path, cause, nearness));
     }
 
-    fn touch_path(&mut self, path: &str, cause: &'static str, nearness: Nearness) {
-        for topic in self.shared.hub.at_path(path) {
-            self.touch(topic, cause, nearness);
-        }
+    fn reach_path(&mut self, path: &str, cause: TouchCause, nearness: Nearness) {
+        self.reached.push(Reached { place: Place::Path(path.to_owned()), cause, nearness });
     }
 
-    fn touch_below(&mut self, path: &str) {
-        let Some(folder) = folder(path) else { return };
-        let below = self.shared.hub.paths_below(&folder, BELOW_MAX);
-        if below.len() == BELOW_MAX {
-            self.shared.metrics.touches.with_label_values(&["beyond"]).inc();
-        }
-        self.touch_all(&below, "relative", Nearness::Relative);
-    }
-
-    fn touch(&mut self, topic: Arc<Topic>, cause: &'static str, nearness: Nearness) {
-        let host = topic.key().parts().host.as_ref();
-        if host.is_some() && self.host.is_some() && host != self.host.as_ref() {
-            return;
-        }
-        let known = self.touched.entry(topic.id()).or_insert((topic, cause, nearness));
-        if known.2 < nearness {
-            (known.1, known.2) = (cause, nearness);
-        }
+    fn reach_below(&mut self, path: &str) {
+        let below = folder(path).map(|folder| Reached {
+            place: Place::Below(folder),
+            cause: TouchCause::Relative,
+            nearness: Nearness::Relative,
+        });
+        self.reached.extend(below);
     }
 
     /// The route's `refreshes`, with the parameters of the path that was written to.
@@ -293,79 +279,83 @@ impl<'a> Write<'a> {
         let written = route.path.contains("{*").then_some(path);
         for pattern in &route.refreshes {
             match bind(pattern, &parameters, written) {
-                Bound::Path(path) => self.touch_path(&path, "refresh", Nearness::Named),
-                Bound::Pattern(pattern) => self.touch_matching(&pattern),
+                Bound::Path(path) => self.reach_path(&path, TouchCause::Refresh, Nearness::Named),
+                Bound::Pattern(pattern) => self.reached.push(Reached {
+                    place: Place::Matching(pattern),
+                    cause: TouchCause::Refresh,
+                    nearness: Nearness::Named,
+                }),
             }
         }
     }
 
-    fn touch_matching(&mut self, pattern: &str) {
-        let mut matcher = matchit::Router::new();
-        if let Err(error) = matcher.insert(pattern, ()) {
-            tracing::debug!("the refreshes pattern {pattern} cannot be read: {error}");
-            return;
+    /// Touches what it reaches, or has the other nodes told first.
+    fn finish(mut self) -> Finished<'s> {
+        let Some(nodes) = &self.shared.nodes else { return Finished::Touched(self.touch()) };
+        // Where no route leads, no node has a topic.
+        let places = std::mem::take(&mut self.reached).into_iter();
+        let reached: Vec<_> = places.filter(|reached| self.is_covered(&reached.place)).collect();
+        if reached.is_empty() {
+            return Finished::Touched(0);
         }
-        for route in &self.shared.config.routes {
-            if !write_reach::may_overlap(pattern, &route.path) {
-                continue;
-            }
-            for topic in self.shared.hub.of_route(route.index) {
-                if matcher.at(&topic.key().parts().path).is_ok() {
-                    self.touch(topic, "refresh", Nearness::Named);
+        let classes = match &self.writer {
+            Writer::Operator => None,
+            Writer::Follower(own) => Some(vec![nodes.class(own)]),
+            Writer::Request { headers, identity } => Some(nodes.classes(headers, *identity)),
+        };
+        let notice = WriteNotice {
+            host: self.host.as_deref().map(|host| nodes.host(host)),
+            reached: nodes.places(reached),
+            classes,
+            address: self.address,
+            redirects: self.redirects,
+            repeats: self.repeats,
+        };
+        Finished::Untold(Telling { shared: self.shared, nodes, notice })
+    }
+
+    /// Whether a route of any host may cover a place.
+    fn is_covered(&self, place: &Place<String>) -> bool {
+        let is_covered = |pattern: &str| {
+            self.shared.config.routes.iter().any(|route| write_reach::may_overlap(pattern, &route.path))
+        };
+        match place {
+            Place::Path(path) => self.shared.routes.may_cover(path),
+            Place::Below(folder) => is_covered(&format!("{folder}{{*rest}}")),
+            Place::Matching(pattern) => is_covered(pattern),
+        }
+    }
+
+    /// Touches what it reaches on this node, the only one. Returns how many resources that were.
+    fn touch(self) -> usize {
+        let is_for = |host: &str| self.host.as_deref().is_none_or(|named| named == host);
+        let mut touched = Touched::new(self.shared, &is_for);
+        self.reached.iter().for_each(|reached| touched.add(reached));
+        let effect =
+            Effect { address: self.address, redirects: self.redirects, repeats: self.repeats, number: None };
+        // The writer's class on each route, as far as it was asked for.
+        let mut classes: HashMap<usize, Option<ClassValues>> = HashMap::new();
+        touched.finish(&effect, |topic| {
+            let class = &topic.key().parts().class;
+            match &self.writer {
+                Writer::Operator => true,
+                Writer::Follower(own) => class == *own,
+                Writer::Request { headers, identity } => {
+                    let route = topic.route();
+                    let own = classes.entry(route.index);
+                    own.or_insert_with(|| share::class(route, headers, *identity)).as_ref() == Some(class)
                 }
             }
-        }
-    }
-
-    /// Whether a resource is the writer's own, or shared by all clients.
-    fn is_own(&mut self, topic: &Topic) -> bool {
-        let class = &topic.key().parts().class;
-        if class.is_empty() {
-            return true;
-        }
-        match &self.writer {
-            Writer::Operator => true,
-            Writer::Follower(own) => class == *own,
-            Writer::Request { headers, identity } => {
-                let route = topic.route();
-                let own = self.classes.entry(route.index);
-                own.or_insert_with(|| share::class(route, headers, *identity)).as_ref() == Some(class)
-            }
-        }
-    }
-
-    /// Touches what was found. Returns how many resources that were.
-    fn finish(mut self) -> usize {
-        let mut relatives = Vec::new();
-        let mut count = 0;
-        for (topic, cause, nearness) in std::mem::take(&mut self.touched).into_values() {
-            let is_own = self.is_own(&topic);
-            if !is_own && (self.redirects || !topic.hears(self.address)) {
-                continue;
-            }
-            count += 1;
-            self.shared.metrics.touches.with_label_values(&[cause]).inc();
-            match nearness {
-                Nearness::Relative => relatives.push(topic),
-                _ if !is_own => topic.touch(Touch::Stranger),
-                Nearness::Parent => topic.touch(Touch::Parent),
-                Nearness::Named => topic.touch(Touch::Named { repeats: self.repeats }),
-            }
-        }
-        spread(relatives);
-        count
+        })
     }
 }
 
-/// Touches what stands above or below: so many of those that are followed at once, all of them within half an interval.
-fn spread(relatives: Vec<Arc<Topic>>) {
-    let (followed, others): (Vec<_>, Vec<_>) = relatives.into_iter().partition(|topic| topic.is_followed());
-    let groups = followed.len().div_ceil(RELATIVES_MAX).max(1) as u32;
-    for (group, topics) in followed.chunks(RELATIVES_MAX).enumerate() {
-        for topic in topics {
-            let after = topic.route().poll.interval / 2 * group as u32 / groups;
-            topic.touch(Touch::Relative { after });
+impl<'a> Finished<'a> {
+    /// What the other nodes are to be told.
+    fn untold(self) -> Option<Telling<'a>> {
+        match self {
+            Finished::Touched(_) => None,
+            Finished::Untold(telling) => Some(telling),
         }
     }
-    others.iter().for_each(|topic| topic.touch(Touch::Relative { after: std::time::Duration::ZERO }));
 }

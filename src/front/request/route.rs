@@ -130,6 +130,12 @@ impl Routes {
         self.site(host).find(raw_path)
     }
 
+    /// Whether a route of some host may cover a path.
+    pub fn may_cover(&self, path: &str) -> bool {
+        let mut sites = self.named.values().chain([&self.others]);
+        sites.any(|site| !matches!(site.find(path), Match::Uncovered))
+    }
+
     fn site(&self, host: Option<&str>) -> &Site {
         if self.named.is_empty() {
             return &self.others;

@@ -263,7 +263,7 @@ impl Desk {
         let (shared, shard, said) = (self.visitor.shared.clone(), self.shard, without_data(said));
         tokio::spawn(async move {
             if !young {
-                let number = topic.want_poll();
+                let number = topic.want_refresh();
                 let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
                 // Whatever it waited for, the reply says what is known then.
                 let _ = timeout(route.first_answer, ended).await;

@@ -125,7 +125,11 @@ impl Courier {
         match self.client.fetch(&ask).await {
             Ok(answer) if answer.status.is_success() || answer.status.is_redirection() => {
                 let (asked, answered) = ((&send.method, &*self.target), (answer.status, &answer.headers));
-                writes::sent(&self.shared, &self.route, &self.resource, self.address, asked, answered);
+                let told =
+                    writes::sent(&self.shared, &self.route, &self.resource, self.address, asked, answered);
+                if let Some(telling) = told {
+                    telling.tell().await;
+                }
                 Ok(answer.status)
             }
             Ok(answer) => Err(format!("the upstream answered {}", answer.status)),

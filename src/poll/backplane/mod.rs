@@ -6,6 +6,7 @@
 
 mod content;
 mod inbox;
+mod notice;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +14,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::config::Route;
-use crate::resource::ResourceKey;
+use crate::resource::{PathDigester, ResourceKey};
 
 pub use content::{
     Found, LookUp, Order, Release, Report, Rhythm, Role, SharedContent, SharedFeed, SharedItem, Stored,
     Trouble, TroubleKind, Want, Written,
 };
 pub use inbox::{Inbox, News};
+pub use notice::{Nearness, PLACES_MAX, Place, Reached, ToldWrite, WriteListener, WriteNotice};
 
 /// The other nodes.
+#[async_trait]
 pub trait Backplane: Send + Sync {
     /// Begins to attend to a resource. Returns `None` if it is not shared with other nodes (a credential class with
     /// `cluster.private: local`, a route with `cluster: off`): then this node polls it as if it were the only one.
@@ -32,6 +35,21 @@ pub trait Backplane: Send + Sync {
     /// [`Role::Alone`], or stays [`Role::Waiting`] with `when_lost: hold`. It attends until the membership is dropped.
     fn attend(&self, key: &ResourceKey, route: &Arc<Route>, inbox: Arc<Inbox>)
     -> Option<Arc<dyn Membership>>;
+
+    /// Tells the other nodes of a write. Returns once the engine has told them, or `None` if it did not say so within
+    /// `cluster.timeout`.
+    async fn tell_write(&self, _notice: &WriteNotice) -> Option<ToldWrite> {
+        None
+    }
+
+    /// Has this one hear of the writes of other nodes. Only the first call counts.
+    fn hear_writes(&self, _listener: Arc<dyn WriteListener>) {}
+
+    /// What the places of notices are named with: those of this node with the first one, those of other nodes with any.
+    /// Empty if writes are not told.
+    fn digesters(&self) -> Vec<Arc<dyn PathDigester>> {
+        Vec::new()
+    }
 }
 
 /// This node's part in one resource. Dropped when the resource has no client here any more: a holder's claim and an
@@ -55,6 +73,11 @@ pub trait Membership: Send + Sync {
 
     /// Lets others take over. Until one does, this node goes on under its fence.
     fn release(&self, fence: u64, why: Release);
+
+    /// Whether its holder has given it up for want of clients, and no node has claimed it since.
+    fn is_dormant(&self) -> bool {
+        false
+    }
 
     /// A client of this node wants the resource polled again after it was released.
     fn claim(&self);
