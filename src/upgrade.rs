@@ -1,7 +1,7 @@
 //! The hand-over of the listening sockets from a running process to the one that takes its place.
 //!
-//! The descriptors go to Pingora's helper over a unix socket, which knows no answer: the sender cannot know
-//! whether they are served. So one end of a line goes with them; on it the new process says that it accepts, and only
+//! Pingora's helper sends the descriptors over a unix socket and takes no answer, so that the sender cannot know whether
+//! they are served. So one end of a pair of sockets goes with them; on it the new process says that it accepts, and only
 //! then the old one says that it leaves. Whatever fails before, the old one stays. `socket` says where this is safe.
 //! Must not know: what is served on the sockets; signals.
 

@@ -1,4 +1,5 @@
-//! How many clients there may be: in all, of one route, of one address.
+//! The counts of clients: in all, of one route, of one address, of one subject. `client_permit` holds them against their
+//! limits.
 //!
 //! Must not know: what a refused client is told.
 

@@ -284,7 +284,7 @@ impl Shard {
             return;
         }
         if member.idle {
-            // The front's decision is too old.
+            // The decision that let this connection stay here counts no longer: the front makes a new one.
             let kept = member.wire.take_kept();
             self.go_home(slot, &kept);
             return;

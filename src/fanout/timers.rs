@@ -1,4 +1,4 @@
-//! One coarse timer wheel for all connections of a shard: heartbeats, holds, stalls, rotation.
+//! One coarse timer wheel for the deadlines of all connections of a shard.
 //!
 //! A slot stands in at most one bucket that counts; when it comes up, the owner looks at the real
 //! deadline and puts it back if that is later. Must not know: what a deadline means.

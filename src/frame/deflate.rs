@@ -1,4 +1,4 @@
-//! DEFLATE fragments that are made once and are the same bytes for every client (RFC 1951).
+//! DEFLATE that is made once and is the same bytes for every client (RFC 1951): whole bodies, and fragments of streams.
 //!
 //! A fragment ends on a byte with a sync flush and is never the last block, so that any sequence of them is a valid
 //! stream. An *independent* one refers to itself only; a *dependent* one also to the event before it, and is right only

@@ -49,7 +49,7 @@ pub struct Context {
     pub(super) identity: Option<Identity>,
     /// A number for whom it is from, as far as that is known.
     pub(super) subject: Option<u64>,
-    /// An earlier request of this connection, or this one, passed the turnstile.
+    /// An earlier request of this connection, or this one, was counted for `limits.accept_rate`.
     pub(super) let_in: bool,
     pub(super) connects: usize,
     /// The claim of this client's connection on upstream connections of its own, once it has authenticated one.

@@ -1,5 +1,5 @@
-//! The flow of a covered GET or HEAD (contract §1, §3, §11): its key, its form, and the answer to
-//! an ordinary poll. `subscribe` has the other forms.
+//! The flow of a covered GET or HEAD (contract §1, §3, §11): its key, its form, and to which handler it goes. `answer`
+//! has the ordinary polls, `subscribe` the other forms.
 //!
 //! A covered URL never works worse than an uncovered one: in every doubt a plain request passes
 //! through. Must not know: how bytes are written to push clients.
@@ -49,7 +49,7 @@ impl CoveredRequest<'_> {
     fn asks(&mut self) -> ControlFlow<Decision, (Form, ResourceKey)> {
         let mut target = match self.target(bypass::is_read(&self.method) && self.route.polled) {
             Ok(target) => target,
-            // What names a resource is no question where there are none.
+            // A route without polls has no resources, so that its parameters name none.
             Err(_) if !self.route.polled => Target { query: None, without_switches: self.query.clone() },
             Err(problem) => {
                 return ControlFlow::Break(self.told(&Reason::UnknownParameter(problem.parameter)));
@@ -177,7 +177,7 @@ impl CoveredRequest<'_> {
     ) -> Option<ResourceKey> {
         match class {
             Ok(values) => Some(self.base_key(query.clone(), values.clone())),
-            // Its answers are its own, but a tag that it sends back may be everybody's.
+            // No other client shares its answers, but the tag that it sends back may be of a public snapshot.
             Err(reason)
                 if reason.asks_first()
                     && self.route.share == Share::Unset

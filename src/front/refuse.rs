@@ -1,7 +1,7 @@
 //! Answers that say no, as problem+json, or softly where a status would end an EventSource for
 //! good (contract §5).
 //!
-//! Must not know: the reasons' reasons.
+//! Must not know: why a request is refused.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

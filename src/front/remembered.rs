@@ -13,7 +13,7 @@ use crate::upstream::Bond;
 /// Handed from a request to the next one.
 #[derive(Debug, Default)]
 pub(super) struct Remembered {
-    /// It passed the turnstile.
+    /// It was counted for `limits.accept_rate`.
     pub(super) let_in: bool,
     /// Its claim on upstream connections of its own.
     pub(super) bond: Option<Bond>,

@@ -22,7 +22,8 @@ pub enum Touch {
         /// Whether polls without effect are repeated.
         repeats: bool,
     },
-    /// One of its members was named: the same without repeats, and once an interval.
+    /// The write named a member of this collection: it is polled at once, at most once an interval, and that poll is not
+    /// repeated.
     Parent,
     /// The write was one of another class: a followed resource is polled, and no reader waits.
     Stranger,

@@ -118,7 +118,8 @@ impl Poller {
         ControlFlow::Continue(publisher)
     }
 
-    /// Shows a content, if it is newer than what is shown. `is_whole`: nothing is missing before its items but what it says.
+    /// Shows a content, if it is newer than what is shown. `is_whole`: no item of a feed is missing between what is shown
+    /// and this content, apart from those that it says are gone.
     pub(super) async fn apply(
         &mut self,
         mut publisher: Publisher,

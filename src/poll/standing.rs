@@ -16,7 +16,7 @@ pub enum Floor {
     Unknown,
     /// This want.
     At(u64),
-    /// Nothing more: from this order on contents do know of the want. What was read before is older.
+    /// Contents of this order and later ones: the polls of these knew of the want.
     From(Order),
 }
 

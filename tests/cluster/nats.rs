@@ -284,3 +284,70 @@ async fn each_way_to_fail_has_its_name() {
     hung.signal("CONT");
     node.until("the engine", |event| *event == Event::Back).await;
 }
+
+/// A server with one user, who may publish to these subjects and hear those.
+fn with_rights(publish: &[&str], subscribe: &[&str]) -> NatsServer {
+    let list = |subjects: &[&str]| subjects.iter().map(|s| format!("\"{s}\"")).collect::<Vec<_>>().join(", ");
+    NatsServer::configured(&format!(
+        "authorization {{ users = [ {{ user: pollcast, password: right, permissions: {{ publish: [{}], subscribe: [{}] \
+         }} }} ] }}",
+        list(publish),
+        list(subscribe)
+    ))
+}
+
+/// What the manual's page says that a user needs.
+const PUBLISH: [&str; 8] = [
+    "$KV.pollcast_default.>",
+    "$JS.API.STREAM.INFO.KV_pollcast_default",
+    "$JS.API.STREAM.CREATE.KV_pollcast_default",
+    "$JS.API.STREAM.UPDATE.KV_pollcast_default",
+    "$JS.API.STREAM.PURGE.KV_pollcast_default",
+    "$JS.API.STREAM.MSG.GET.KV_pollcast_default",
+    "$JS.API.DIRECT.GET.KV_pollcast_default.>",
+    "pollcast.default.>",
+];
+const SUBSCRIBE: [&str; 2] = ["pollcast.default.>", "_INBOX.>"];
+
+fn user(server: &NatsServer) -> Cluster {
+    Cluster {
+        username: Some("pollcast".to_owned()),
+        password: Some(Secret("right".to_owned())),
+        ..server.cluster()
+    }
+}
+
+#[tokio::test]
+async fn the_rights_that_the_manual_names_suffice() {
+    let page = include_str!("../../src/manual/cluster.md");
+    for subject in PUBLISH.iter().chain(&SUBSCRIBE) {
+        assert!(page.contains(&format!("\"{subject}\"")), "{subject} is not on the page");
+    }
+    let server = with_rights(&PUBLISH, &SUBSCRIBE);
+    let mut node = Node::unconnected(user(&server));
+    node.until("the engine", |event| *event == Event::Back).await;
+    node.joins("a.1").await;
+    let long = Claim { keep: 10 * KEEP, ..claim("/x") };
+    let fence = node.claims("a.1", long).await.record.fence;
+    node.nats.attend(&[name("/x")]).await.unwrap();
+    node.nats.write(&write("/x", fence, 1, b"one")).await.unwrap();
+    node.until("its own write", |event| *event == became("/x", b"one")).await;
+    node.nats.want(&name("/x"), b"a sealed message", KEEP).await.unwrap();
+    node.nats.announce(Bytes::from_static(b"fourteen bytes and more")).await.unwrap();
+    node.until("its own message", |event| matches!(event, Event::Returned(_))).await;
+    node.nats.keep(&[name("/x")], KEEP).await.unwrap();
+    node.nats.free(&[(name("/x"), fence)], true).await.unwrap();
+    node.nats.part("a.1").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_right_that_is_missing_is_named() {
+    let missing = "$JS.API.STREAM.CREATE.KV_pollcast_default";
+    let publish: Vec<&str> = PUBLISH.into_iter().filter(|subject| *subject != missing).collect();
+    let server = with_rights(&publish, &SUBSCRIBE);
+    let cluster = Cluster { timeout: Duration::from_millis(500), ..user(&server) };
+    Node::unconnected(cluster.clone()).loses(Loss::Rights).await;
+    let refused = Nats::examine(&Arc::new(cluster)).await.unwrap_err();
+    assert_eq!(refused.loss, Loss::Rights);
+    assert!(refused.message.contains(missing), "{refused}");
+}

@@ -11,7 +11,7 @@ use crate::front::context::Context;
 use crate::front::request::client_address::household;
 use crate::front::services::Shared;
 
-/// A place for one more client, of a route or of many. `is_new`: it has to pass the turnstile.
+/// A place for one more client, of a route or of many. `is_new`: its connection counts for `limits.accept_rate`.
 ///
 /// # Errors
 /// There is none for now: the limit that bites.

@@ -106,7 +106,8 @@ impl CoveredRequest<'_> {
         topic: &Arc<Topic>,
         view: Arc<View>,
     ) -> ControlFlow<Decision, Arc<View>> {
-        // How long it is held would tell what the upstream does not: whether a guess is right.
+        // The API has to admit the client before the answer is held: the time of an answer would tell a stranger whether
+        // the version that it guessed is the current one.
         if let Some(version) = self.would_be_unchanged(base, key, &view)
             && let Ok(hold) = self.authorized_hold(topic).await
         {
@@ -163,7 +164,7 @@ impl CoveredRequest<'_> {
     /// topic's first poll; the claim that comes back is to the last one.
     async fn young_view(&self, topic: &Arc<Topic>, claim: Option<Claim>) -> (Arc<View>, bool, Option<Claim>) {
         let view = topic.view();
-        // What a well upstream said before a write is no answer to a request after it.
+        // A request after a write is not answered with what a healthy upstream said before it.
         let is_overtaken = view.answered().is_some() && topic.is_aged(&view);
         if topic.is_young(&view)
             || (view.is_young() && self.writes.is_unconfirmed)
@@ -279,7 +280,7 @@ impl CoveredRequest<'_> {
     /// The fields of this client alone.
     fn finish(&mut self, headers: &mut HeaderMap) {
         if self.writes.is_unconfirmed {
-            // Of no more than one write ago, and the client is to know.
+            // The state may lack the last write; the client is told so.
             let status = HeaderValue::from_static("pollcast; fwd=stale; detail=unconfirmed");
             headers.insert("cache-status", status);
             self.front.shared.metrics.unconfirmed.with_label_values(&[&self.route.path]).inc();

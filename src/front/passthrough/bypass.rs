@@ -1,7 +1,7 @@
 //! What is the API's before anything is known of the resource, and what its answer says besides (contract §1, §3).
 //!
-//! Most requests of most routes are decided here, so that they cost little more than without a route. Must not
-//! know: snapshots, polls.
+//! Most requests of most routes are decided here, so that they cost little more than without a route. Must not know:
+//! snapshots.
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::Result;
@@ -26,7 +26,7 @@ pub(in crate::front) fn at_once(
     of_head(route, request).filter(|_| {
         route.authenticate.is_none()
             && !may_hold_switches(request.uri.query(), &route.switches)
-            // The tags of what is held are ours, and what is followed has other answers under its URL.
+            // A resource that is followed may have sent entity tags of pollcast's own, which the API does not know.
             && !shared.hub.has_topics_at(path)
     })
 }
