@@ -297,14 +297,13 @@ fn with_rights(publish: &[&str], subscribe: &[&str]) -> NatsServer {
 }
 
 /// What the manual's page says that a user needs.
-const PUBLISH: [&str; 8] = [
+const PUBLISH: [&str; 7] = [
     "$KV.pollcast_default.>",
     "$JS.API.STREAM.INFO.KV_pollcast_default",
     "$JS.API.STREAM.CREATE.KV_pollcast_default",
     "$JS.API.STREAM.UPDATE.KV_pollcast_default",
     "$JS.API.STREAM.PURGE.KV_pollcast_default",
     "$JS.API.STREAM.MSG.GET.KV_pollcast_default",
-    "$JS.API.DIRECT.GET.KV_pollcast_default.>",
     "pollcast.default.>",
 ];
 const SUBSCRIBE: [&str; 2] = ["pollcast.default.>", "_INBOX.>"];
@@ -350,4 +349,35 @@ async fn a_right_that_is_missing_is_named() {
     let refused = Nats::examine(&Arc::new(cluster)).await.unwrap_err();
     assert_eq!(refused.loss, Loss::Rights);
     assert!(refused.message.contains(missing), "{refused}");
+}
+
+#[tokio::test]
+async fn a_holder_that_joined_a_moment_ago_is_known_to_live() {
+    let server = NatsServer::start(&[]);
+    let (early, late) = (Node::of(&server).await, Node::of(&server).await);
+    early.joins("a.1").await;
+    late.joins("b.1").await;
+    late.holds("b.1", "/x").await;
+    // The first node has not looked at sessions since.
+    assert_eq!(early.claims("a.1", claim("/x")).await.outcome, ClaimOutcome::Refused);
+}
+
+#[tokio::test]
+async fn the_largest_content_is_stored_and_told_whole() {
+    let server = NatsServer::start(&[]);
+    let cluster = Cluster { max_value: 896 * 1024, ..server.cluster() };
+    let mut node = Node::unconnected(cluster);
+    node.until("the engine", |event| *event == Event::Back).await;
+    node.joins("a.1").await;
+    let fence = node.holds("a.1", "/x").await;
+    node.nats.attend(&[name("/x")]).await.unwrap();
+    let content = vec![7; 896 * 1024];
+    assert_eq!(node.nats.write(&write("/x", fence, 1, &content)).await.unwrap(), accepted(0));
+    let told = node.until("the content", |event| matches!(event, Event::Became { .. })).await;
+    assert!(told == Event::Became { name: name("/x"), sealed: content.clone().into() });
+    assert!(node.nats.read(&name("/x")).await.unwrap().content == content);
+    // A message that no server takes fails by itself.
+    let refused = node.nats.tell(&name("/x"), vec![7; 2 << 20].into()).await.unwrap_err();
+    assert_eq!(refused.loss, Loss::Protocol);
+    assert!(node.nats.read(&name("/x")).await.is_ok(), "the connection goes on");
 }

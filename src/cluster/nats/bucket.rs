@@ -5,27 +5,26 @@
 
 use std::time::{Duration, SystemTime};
 
-use async_nats::{HeaderMap, Message};
+use async_nats::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
+use tokio::sync::Mutex;
 
-use super::connection::Connection;
+use super::connection::{Connection, HEADER_BYTES_MAX};
 use crate::cluster::engine::{Failed, Loss};
 
 /// A value lives for so long without being replaced, or longer where a record says so.
 const AGE_MIN: Duration = Duration::from_secs(3600);
 /// With so many servers or more the bucket has as many copies.
 const COPIES_COUNT: usize = 3;
-/// What stands around a value in a message: the header with its revision.
-const HEADER_BYTES_MAX: usize = 256;
 
 const STREAM_UNKNOWN_CODE: u64 = 10_059;
 const STREAM_EXISTS_CODE: u64 = 10_058;
 const MESSAGE_UNKNOWN_CODE: u64 = 10_037;
-const OTHER_REVISION_CODE: u64 = 10_071;
+/// A value has another revision than expected; servers with copies have further words for it.
+const OTHER_REVISION_CODES: [u64; 3] = [10_071, 10_164, 10_163];
 /// Memory, storage or a limit of the account is used up.
 const USED_UP: [u64; 5] = [10_023, 10_028, 10_047, 10_002, 10_077];
 
@@ -63,29 +62,47 @@ impl Bucket {
 
     /// Makes the bucket if it is not there.
     pub(super) async fn ensure(&self, connection: &Connection) -> Result<(), Failed> {
+        let mut age = self.age.lock().await;
         let found = self.request(connection, "STREAM.INFO", &json!({})).await?;
-        if let Some(config) = found.as_ref().ok().and_then(|info| info.get("config")) {
-            let age = config.get("max_age").and_then(Json::as_u64).unwrap_or_default();
-            let mut known = self.age.lock();
-            *known = (*known).max(Duration::from_nanos(age));
-            return Ok(());
-        }
-        match self.request(connection, "STREAM.CREATE", &self.config(AGE_MIN)).await? {
-            Err(error) if error.code != STREAM_EXISTS_CODE => Err(connection.fail(error.failed())),
-            Ok(_) | Err(_) => Ok(()),
-        }
-    }
-
-    /// Has values live for at least so long.
-    pub(super) async fn keep(&self, connection: &Connection, keep: Duration) -> Result<(), Failed> {
-        if *self.age.lock() >= keep {
-            return Ok(());
-        }
-        match self.request(connection, "STREAM.UPDATE", &self.config(keep)).await? {
-            Ok(_) => *self.age.lock() = keep,
+        match found {
+            Ok(info) => *age = age_of(&info),
+            Err(error) if error.code == STREAM_UNKNOWN_CODE => {
+                match self.request(connection, "STREAM.CREATE", &self.config(AGE_MIN)).await? {
+                    Err(error) if error.code != STREAM_EXISTS_CODE => {
+                        return Err(connection.fail(error.failed()));
+                    }
+                    Ok(_) | Err(_) => *age = AGE_MIN,
+                }
+            }
             Err(error) => return Err(connection.fail(error.failed())),
         }
         Ok(())
+    }
+
+    /// Has values live for at least so long. What else an operator has set of the bucket stays.
+    pub(super) async fn keep(&self, connection: &Connection, keep: Duration) -> Result<(), Failed> {
+        let mut age = self.age.lock().await;
+        if *age >= keep {
+            return Ok(());
+        }
+        let found = self.request(connection, "STREAM.INFO", &json!({})).await?;
+        let info = found.map_err(|error| connection.fail(error.failed()))?;
+        *age = age_of(&info);
+        if *age >= keep {
+            return Ok(());
+        }
+        let mut config = info.get("config").cloned().unwrap_or_default();
+        config["max_age"] = json!(nanoseconds(keep));
+        match self.request(connection, "STREAM.UPDATE", &config).await? {
+            Ok(_) => *age = keep,
+            Err(error) => return Err(connection.fail(error.failed())),
+        }
+        Ok(())
+    }
+
+    /// A value of this age is written again, so that the bucket does not forget it.
+    pub(super) async fn renewed_after(&self) -> Duration {
+        *self.age.lock().await / 3
     }
 
     fn config(&self, age: Duration) -> Json {
@@ -100,29 +117,13 @@ impl Bucket {
             "max_bytes": -1,
             "max_msg_size": -1,
             "max_msgs_per_subject": 1,
-            "max_age": u64::try_from(age.as_nanos()).unwrap_or(u64::MAX),
+            "max_age": nanoseconds(age),
             "num_replicas": self.copies,
-            "allow_direct": true,
         })
     }
 
-    /// The value of a key, from any copy: it may be one that was replaced a moment ago.
+    /// The newest value of a key. The copy that leads is asked: another one may have an older value.
     pub(super) async fn get(&self, connection: &Connection, key: &str) -> Result<Entry, Failed> {
-        let subject = format!("$JS.API.DIRECT.GET.{}.{}{key}", self.stream, self.prefix);
-        let message = connection.ask(subject, None, Bytes::new()).await?;
-        match message.status.map(|status| status.as_u16()) {
-            Some(404) => return Ok(Entry::default()),
-            Some(status) if !(200..300).contains(&status) => {
-                return Err(connection.fail(unexpected(&format!("status {status} to a read"))));
-            }
-            _ => {}
-        }
-        let entry = stored(message);
-        entry.ok_or_else(|| connection.fail(unexpected("a value without its revision")))
-    }
-
-    /// The newest value of a key.
-    pub(super) async fn newest(&self, connection: &Connection, key: &str) -> Result<Entry, Failed> {
         let wanted = json!({ "last_by_subj": format!("{}{key}", self.prefix) });
         let found = match self.request(connection, "STREAM.MSG.GET", &wanted).await? {
             Ok(found) => found,
@@ -156,18 +157,33 @@ impl Bucket {
                 Some(revision) => Ok(Some(revision)),
                 None => Err(connection.fail(unexpected("a write without its revision"))),
             },
-            Err(error) if error.code == OTHER_REVISION_CODE => Ok(None),
+            Err(error) if OTHER_REVISION_CODES.contains(&error.code) => Ok(None),
             Err(error) => Err(connection.fail(error.failed())),
         }
     }
 
-    /// Removes a key.
-    pub(super) async fn remove(&self, connection: &Connection, key: &str) -> Result<(), Failed> {
-        let filter = json!({ "filter": format!("{}{key}", self.prefix) });
+    /// Removes the value of a key of this revision, and older ones.
+    pub(super) async fn remove(
+        &self,
+        connection: &Connection,
+        key: &str,
+        revision: u64,
+    ) -> Result<(), Failed> {
+        let filter = json!({ "filter": format!("{}{key}", self.prefix), "seq": revision.saturating_add(1) });
         match self.request(connection, "STREAM.PURGE", &filter).await? {
             Ok(_) => Ok(()),
             Err(error) => Err(connection.fail(error.failed())),
         }
+    }
+
+    /// Stores a value of so many bytes, reads and removes it: whatever would refuse the others is told now.
+    pub(super) async fn try_out(&self, connection: &Connection, bytes: usize) -> Result<(), Failed> {
+        let key = format!("p.{:016x}", fastrand::u64(..));
+        let Some(revision) = self.put(connection, &key, 0, vec![0; bytes].into()).await? else {
+            return Err(connection.fail(unexpected("another revision of a new key")));
+        };
+        self.get(connection, &key).await?;
+        self.remove(connection, &key, revision).await
     }
 
     /// The keys below a prefix, without it.
@@ -233,11 +249,15 @@ fn read_answer(payload: &[u8]) -> Result<Json, Refused> {
     Err(Refused { code, description: description.to_owned() })
 }
 
-fn stored(message: Message) -> Option<Entry> {
-    let headers = message.headers?;
-    let revision = headers.get("Nats-Sequence")?.as_str().parse().ok()?;
-    let time_us = microseconds(headers.get("Nats-Time-Stamp")?.as_str())?;
-    Some(Entry { revision, time_us, bytes: message.payload })
+/// How long the values of a bucket live.
+fn age_of(info: &Json) -> Duration {
+    let age = info.get("config").and_then(|config| config.get("max_age")).and_then(Json::as_u64);
+    // 0 says without an end.
+    age.filter(|age| *age > 0).map_or(Duration::MAX, Duration::from_nanos)
+}
+
+fn nanoseconds(age: Duration) -> u64 {
+    u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A time as JetStream writes it (RFC 3339), in µs since 1970.

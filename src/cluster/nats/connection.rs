@@ -15,6 +15,9 @@ use tokio::time::timeout;
 use crate::cluster::engine::{Failed, Loss};
 use crate::cluster::subscription::Unproven;
 
+/// What stands around a payload: the header with its revision.
+pub(super) const HEADER_BYTES_MAX: usize = 256;
+
 /// One connection.
 pub(super) struct Connection {
     client: Client,
@@ -29,6 +32,11 @@ impl Connection {
     pub(super) fn new(client: Client, timeout: Duration) -> Connection {
         let (failed, failing) = (OnceLock::new(), Notify::new());
         Connection { client, timeout, unproven: Unproven::default(), failed, failing }
+    }
+
+    /// Whether the server is of this version or later.
+    pub(super) fn is_server(&self, (major, minor): (i64, i64)) -> bool {
+        self.client.is_server_compatible(major, minor, 0)
     }
 
     /// The server's version, as it says it.
@@ -48,6 +56,7 @@ impl Connection {
         headers: Option<HeaderMap>,
         payload: Bytes,
     ) -> Result<Message, Failed> {
+        self.fits(&payload)?;
         let mut request = Request::new().payload(payload).timeout(None);
         if let Some(headers) = headers {
             request = request.headers(headers);
@@ -57,7 +66,18 @@ impl Connection {
 
     /// Says something to those that hear this subject.
     pub(super) async fn publish(&self, subject: String, payload: Bytes) -> Result<(), Failed> {
+        self.fits(&payload)?;
         self.within("a message", self.client.publish(subject, payload)).await
+    }
+
+    /// One message that is too large fails by itself: the connection goes on.
+    fn fits(&self, payload: &Bytes) -> Result<(), Failed> {
+        let most = self.payload_bytes_max();
+        if payload.len() + HEADER_BYTES_MAX <= most {
+            return Ok(());
+        }
+        let message = format!("a message of {} bytes; the server takes {most} (max_payload)", payload.len());
+        Err(Failed { loss: Loss::Protocol, message })
     }
 
     /// Hears a subject from now on.
@@ -109,8 +129,9 @@ impl From<RequestError> for Reason {
         Reason(match error.kind() {
             RequestErrorKind::NoResponders => Failed {
                 loss: Loss::Protocol,
-                message: "nothing answers requests to JetStream: it is not enabled for this user's account"
-                    .to_owned(),
+                message:
+                    "nothing answers: JetStream is not enabled for this user's account, or its bucket is gone"
+                        .to_owned(),
             },
             _ => Failed { loss: Loss::Connection, message: error.to_string() },
         })

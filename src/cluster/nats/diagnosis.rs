@@ -5,8 +5,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use super::bucket::Bucket;
 use super::dial::Dialer;
 use super::shared::Shared;
@@ -48,17 +46,10 @@ impl Nats {
         }
         let mut hearing = dialed?;
         let connection = hearing.connection.clone();
-        let key = format!("p.{:016x}", fastrand::u64(..));
         let began = Instant::now();
-        let tried = async {
-            let value = Bytes::from(vec![0; cluster.max_value]);
-            shared.bucket.put(&connection, &key, 0, value).await?;
-            shared.bucket.get(&connection, &key).await?;
-            let payload = began.elapsed();
-            shared.bucket.remove(&connection, &key).await?;
-            Ok(payload)
-        };
-        let payload = tried.await.map_err(|failed| hearing.reason(failed))?;
+        let tried = shared.bucket.try_out(&connection, cluster.max_value).await;
+        tried.map_err(|failed| hearing.reason(failed))?;
+        let payload = began.elapsed();
         let (version, value_bytes_max) = (connection.version(), Bucket::value_bytes_max(&connection));
         let (server, copies) = (dialer.place(), shared.bucket.copies());
         shared.end();

@@ -32,9 +32,11 @@ use crate::config::Cluster;
 /// What one attempt may take: name, connection, TLS, password, bucket, subscriptions.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most messages of one subscription that wait to be heard.
-const SUBSCRIPTION_MESSAGES_MAX: usize = 4096;
+const SUBSCRIPTION_MESSAGES_MAX: usize = 16_384;
 /// Most new subscriptions, and most signs of the connection, that wait.
 const WAITING_MAX: usize = 1024;
+/// The oldest server whose copies agree on revisions.
+const COPIES_VERSION: (i64, i64) = (2, 10);
 /// What a record needs besides its sealed content: condition, reports, names.
 const RECORD_BYTES: usize = 64 * 1024;
 
@@ -93,8 +95,10 @@ impl Dialer {
         let client = self.client(tell).await?;
         let connection = Arc::new(Connection::new(client, self.cluster.timeout));
         self.fits(&connection)?;
+        self.keeps_revisions(&connection)?;
         let asked = async {
             self.shared.bucket.ensure(&connection).await?;
+            self.shared.bucket.try_out(&connection, 1).await?;
             let all = connection.subscribe(self.shared.subjects.all()).await?;
             let (add, added) = mpsc::channel(WAITING_MAX);
             // From here on a new resource is subscribed to by itself; the ones before are in the set.
@@ -105,6 +109,19 @@ impl Dialer {
             Ok((all, resources, added)) => Ok(Hearing { connection, happened, all, resources, added }),
             Err(failed) => Err(reason(&mut happened, failed)),
         }
+    }
+
+    /// Whether copies agree on a revision: before 2.10 each server checked it by itself, and several writes were taken.
+    fn keeps_revisions(&self, connection: &Connection) -> Result<(), Failed> {
+        let copies = self.shared.bucket.copies();
+        if copies == 1 || connection.is_server(COPIES_VERSION) {
+            return Ok(());
+        }
+        let message = format!(
+            "nats-server {}: a bucket with {copies} copies needs 2.10 or later (cluster.servers names {copies} or more)",
+            connection.version()
+        );
+        Err(Failed { loss: Loss::Protocol, message })
     }
 
     /// Whether the largest record fits into a message.
@@ -134,10 +151,15 @@ impl Dialer {
                 let _ = tell.try_send(event);
                 std::future::ready(())
             });
-        if let Some(username) = &self.cluster.username {
-            let password = password::read(&self.cluster).await.unwrap_or_default();
-            options = options.user_and_password(username.clone(), password);
-        }
+        let password = password::read(&self.cluster).await;
+        options = match (&self.cluster.username, password) {
+            (Some(username), password) => {
+                options.user_and_password(username.clone(), password.unwrap_or_default())
+            }
+            // A server without users may want a token.
+            (None, Some(token)) => options.token(token),
+            (None, None) => options,
+        };
         if let Some(settings) = self.cluster.tls.clone() {
             let config = tls::client(settings).await;
             let config = config.map_err(|message| Failed { loss: Loss::Connection, message })?;

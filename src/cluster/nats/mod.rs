@@ -13,12 +13,13 @@ mod shared;
 mod value;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use super::engine::{
     Beaten, Claim, ClaimOutcome, Claimed, Engine, Failed, Loss, Record, Taken, Write, Written,
@@ -39,6 +40,8 @@ use value::Value;
 const REQUESTS_MAX: usize = 64;
 /// How often a verb looks again when other nodes were faster.
 const TRIES_MAX: usize = 16;
+/// Longest wait before the first of them; each further one may wait for so much longer.
+const RACE_SPACING: Duration = Duration::from_millis(2);
 /// A budget's time of being full, in µs, cannot be further away than this many bursts.
 const SECOND_MICROS: f64 = 1_000_000.0;
 
@@ -77,7 +80,8 @@ impl Nats {
         let mut held = self.shared.held.lock();
         match taken {
             Some(revision) => {
-                held.insert(*name, Held { revision, holder: value.holder.clone(), fence: value.fence });
+                let (holder, fence) = (value.holder.clone(), value.fence);
+                held.insert(*name, Held { revision, holder, fence, at: Instant::now() });
             }
             None => {
                 held.remove(name);
@@ -88,7 +92,7 @@ impl Nats {
 
     /// The number of a resource's newest want, and the revision that it stands in.
     async fn newest_want(&self, connection: &Connection, name: &Name) -> Result<(u64, u64), Failed> {
-        let entry = self.shared.bucket.newest(connection, &want_key(name)).await?;
+        let entry = self.shared.bucket.get(connection, &want_key(name)).await?;
         Ok((number(&entry), entry.revision))
     }
 
@@ -99,22 +103,25 @@ impl Nats {
         claim: &Claim<'_>,
     ) -> Result<Claimed, Failed> {
         self.shared.bucket.keep(connection, claim.keep).await?;
-        for _ in 0..TRIES_MAX {
+        for tried in 0..TRIES_MAX {
             let (mut value, revision) = self.record(connection, &claim.name).await?;
-            let sessions = &self.shared.sessions;
-            let (holder, is_mine) = (value.holder.as_str(), value.holder == session);
-            let outcome = if !sessions.lives(session) {
+            let (sessions, bucket) = (&self.shared.sessions, &self.shared.bucket);
+            let holder = value.holder.as_str();
+            let is_anothers = !holder.is_empty() && holder != session && holder != claim.from;
+            let outcome = if !sessions.is_own_alive(session) {
                 ClaimOutcome::Lapsed
-            } else if !holder.is_empty() && !is_mine && holder != claim.from && sessions.lives(holder) {
+            } else if is_anothers && sessions.lives(bucket, connection, holder).await? {
                 ClaimOutcome::Refused
             } else {
                 ClaimOutcome::Held
             };
             if outcome == ClaimOutcome::Held {
                 // Larger than any fence that an engine ever gave, also if this one has lost what it knew.
-                value.fence = (value.fence + 1).max(claim.floor + 1).max(sessions.now_us());
+                let least = value.fence.max(claim.floor).saturating_add(1);
+                value.fence = least.max(sessions.now_us());
                 session.clone_into(&mut value.holder);
                 if !self.replace(connection, &claim.name, &value, revision).await? {
+                    lost_race(tried).await;
                     continue;
                 }
             }
@@ -125,7 +132,7 @@ impl Nats {
             }
             return Ok(Claimed { outcome, record });
         }
-        Err(connection.fail(too_many(TRIES_MAX)))
+        Err(too_many())
     }
 
     async fn free_one(
@@ -134,7 +141,7 @@ impl Nats {
         (name, fence): (Name, u64),
         and_drop: bool,
     ) -> Result<bool, Failed> {
-        for _ in 0..TRIES_MAX {
+        for tried in 0..TRIES_MAX {
             let (value, revision) = self.record(connection, &name).await?;
             if revision == 0 || value.fence != fence {
                 return Ok(false);
@@ -147,11 +154,18 @@ impl Nats {
                 self.shared.held.lock().remove(&name);
                 return Ok(true);
             }
+            lost_race(tried).await;
         }
-        Err(connection.fail(too_many(TRIES_MAX)))
+        Err(too_many())
     }
 
-    async fn keep_one(&self, connection: &Connection, name: &Name) -> Result<(), Failed> {
+    async fn keep_one(&self, connection: &Connection, name: &Name, after: Duration) -> Result<(), Failed> {
+        let held = self.shared.held.lock().get(name).map(|held| held.at);
+        // What this node wrote is not read again before it is due, and not all of it at once.
+        let due = after.saturating_add(after.mul_f64(f64::from(name.bytes()[0]) / 512.0));
+        if held.is_some_and(|at| at.elapsed() < due) {
+            return Ok(());
+        }
         let (value, revision) = self.record(connection, name).await?;
         if revision != 0 {
             // Another node's write renews it just as well.
@@ -168,7 +182,7 @@ impl Nats {
         write: &Write<'_>,
     ) -> Result<Result<(Value, u64), (String, u64)>, Failed> {
         let held = self.shared.held.lock().get(&write.name).cloned();
-        let needs_rest = write.content.is_empty() || write.history > 1 || !write.items.is_empty();
+        let needs_rest = write.content.is_empty() || write.history > 0 || !write.items.is_empty();
         let (mut value, revision) = match held {
             Some(held) if !needs_rest && held.fence == write.order.fence => {
                 let value = Value { holder: held.holder, fence: held.fence, ..Value::default() };
@@ -218,12 +232,13 @@ impl Engine for Nats {
     async fn write(&self, write: &Write<'_>) -> Result<Written, Failed> {
         let connection = self.shared.connection()?;
         self.shared.bucket.keep(&connection, write.keep).await?;
-        for _ in 0..TRIES_MAX {
+        for tried in 0..TRIES_MAX {
             let (value, revision) = match self.written(&connection, write).await? {
                 Ok(found) => found,
                 Err((holder, fence)) => return Ok(Written::Refused { holder, fence }),
             };
             if !self.replace(&connection, &write.name, &value, revision).await? {
+                lost_race(tried).await;
                 continue;
             }
             let told = if write.content.is_empty() { write.condition } else { write.content };
@@ -231,24 +246,25 @@ impl Engine for Nats {
             let (want, _) = self.newest_want(&connection, &write.name).await?;
             return Ok(Written::Accepted { want });
         }
-        Err(connection.fail(too_many(TRIES_MAX)))
+        Err(too_many())
     }
 
     async fn want(&self, name: &Name, message: &[u8], keep: Duration) -> Result<u64, Failed> {
         let connection = self.shared.connection()?;
         self.shared.bucket.keep(&connection, keep).await?;
-        for _ in 0..TRIES_MAX {
+        for tried in 0..TRIES_MAX {
             let (newest, revision) = self.newest_want(&connection, name).await?;
             // Larger than any number that an engine ever gave, also if this one has lost what it knew.
-            let want = (newest + 1).max(self.shared.sessions.now_us());
+            let want = newest.saturating_add(1).max(self.shared.sessions.now_us());
             let value = want.to_string().into();
             if self.shared.bucket.put(&connection, &want_key(name), revision, value).await?.is_some() {
                 let message = subscription::write_want(want, message);
                 connection.publish(self.shared.subjects.all(), message).await?;
                 return Ok(want);
             }
+            lost_race(tried).await;
         }
-        Err(connection.fail(too_many(TRIES_MAX)))
+        Err(too_many())
     }
 
     async fn free(&self, held: &[(Name, u64)], and_drop: bool) -> Result<Vec<bool>, Failed> {
@@ -279,7 +295,8 @@ impl Engine for Nats {
     async fn keep(&self, names: &[Name], keep: Duration) -> Result<(), Failed> {
         let connection = self.shared.connection()?;
         self.shared.bucket.keep(&connection, keep).await?;
-        at_once(names.iter().map(|name| self.keep_one(&connection, name)).collect()).await.map(drop)
+        let after = self.shared.bucket.renewed_after().await;
+        at_once(names.iter().map(|name| self.keep_one(&connection, name, after)).collect()).await.map(drop)
     }
 
     async fn take(&self, upstream: &Name, rate: f64, burst: u32, requests: u32) -> Result<Taken, Failed> {
@@ -287,8 +304,8 @@ impl Engine for Nats {
         let key = format!("u.{upstream}");
         let each = SECOND_MICROS / rate;
         let whole = each * f64::from(burst);
-        for _ in 0..TRIES_MAX {
-            let entry = self.shared.bucket.newest(&connection, &key).await?;
+        for tried in 0..TRIES_MAX {
+            let entry = self.shared.bucket.get(&connection, &key).await?;
             let now = self.shared.sessions.now_us() as f64;
             // A clock that was set back must not stop the polls for longer than a whole bucket takes.
             let full = (number(&entry) as f64).max(now).min(now + whole);
@@ -300,8 +317,9 @@ impl Engine for Nats {
                 let wait = (full + each - (now + whole)).max(0.0).ceil();
                 return Ok(Taken { granted: granted as u32, wait: Duration::from_micros(wait as u64) });
             }
+            lost_race(tried).await;
         }
-        Err(connection.fail(too_many(TRIES_MAX)))
+        Err(too_many())
     }
 
     async fn announce(&self, message: Bytes) -> Result<(), Failed> {
@@ -369,6 +387,14 @@ fn head(value: &Value, want: u64) -> Record {
     Record { holder, fence, order, want, ..Record::default() }
 }
 
-fn too_many(tries: usize) -> Failed {
-    Failed { loss: Loss::Protocol, message: format!("a value was replaced by others {tries} times in a row") }
+/// Waits for a moment, so that those who race for a value do not meet again.
+async fn lost_race(tried: usize) {
+    sleep(RACE_SPACING.mul_f64(fastrand::f64() * (1 + tried) as f64)).await;
+}
+
+fn too_many() -> Failed {
+    Failed {
+        loss: Loss::Protocol,
+        message: format!("a value was replaced by others {TRIES_MAX} times in a row"),
+    }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_nats::Subscriber;
 use parking_lot::Mutex;
@@ -37,6 +38,7 @@ pub(super) struct Held {
     pub(super) revision: u64,
     pub(super) holder: String,
     pub(super) fence: u64,
+    pub(super) at: Instant,
 }
 
 /// A connection, and where new subscriptions on it go.

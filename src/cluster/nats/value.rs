@@ -50,6 +50,11 @@ impl Value {
             put_order(&mut bytes, *order);
             put(&mut bytes, item);
         }
+        // The newest one leaves its order behind, so that readers know that something is missing.
+        if let (0, Some((order, _))) = (kept, self.items.last()) {
+            put_order(&mut bytes, *order);
+            put(&mut bytes, b"");
+        }
         bytes.freeze()
     }
 
@@ -139,6 +144,6 @@ mod tests {
         let cut = Value::read(value.write(whole.len() - 1)).expect("a value");
         assert_eq!(cut.items, value.items[1..]);
         let none = Value::read(value.write(0)).expect("a value");
-        assert!(none.items.is_empty(), "the rest is never left out");
+        assert_eq!(none.items, [(Order { fence: 1, sequence: 9 }, Bytes::new())]);
     }
 }
