@@ -298,12 +298,12 @@ fn with_rights(publish: &[&str], subscribe: &[&str]) -> NatsServer {
 
 /// What the manual's page says that a user needs.
 const PUBLISH: [&str; 7] = [
-    "$KV.pollcast_default.>",
-    "$JS.API.STREAM.INFO.KV_pollcast_default",
-    "$JS.API.STREAM.CREATE.KV_pollcast_default",
-    "$JS.API.STREAM.UPDATE.KV_pollcast_default",
-    "$JS.API.STREAM.PURGE.KV_pollcast_default",
-    "$JS.API.STREAM.MSG.GET.KV_pollcast_default",
+    "$KV.pollcast-default.>",
+    "$JS.API.STREAM.INFO.KV_pollcast-default",
+    "$JS.API.STREAM.CREATE.KV_pollcast-default",
+    "$JS.API.STREAM.UPDATE.KV_pollcast-default",
+    "$JS.API.STREAM.PURGE.KV_pollcast-default",
+    "$JS.API.STREAM.MSG.GET.KV_pollcast-default",
     "pollcast.default.>",
 ];
 const SUBSCRIBE: [&str; 2] = ["pollcast.default.>", "_INBOX.>"];
@@ -341,7 +341,7 @@ async fn the_rights_that_the_manual_names_suffice() {
 
 #[tokio::test]
 async fn a_right_that_is_missing_is_named() {
-    let missing = "$JS.API.STREAM.CREATE.KV_pollcast_default";
+    let missing = "$JS.API.STREAM.CREATE.KV_pollcast-default";
     let publish: Vec<&str> = PUBLISH.into_iter().filter(|subject| *subject != missing).collect();
     let server = with_rights(&publish, &SUBSCRIBE);
     let cluster = Cluster { timeout: Duration::from_millis(500), ..user(&server) };

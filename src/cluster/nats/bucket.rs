@@ -50,7 +50,7 @@ pub(super) struct Entry {
 
 impl Bucket {
     pub(super) fn new(cluster: &str, servers: usize) -> Bucket {
-        let name = format!("pollcast_{}", token(cluster));
+        let name = format!("pollcast-{}", token(cluster));
         let copies = if servers >= COPIES_COUNT { COPIES_COUNT } else { 1 };
         Bucket {
             stream: format!("KV_{name}"),
