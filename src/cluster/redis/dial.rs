@@ -97,17 +97,21 @@ impl Dialer {
         {
             self.moved = place.split_whitespace().find(|word| word.contains(':')).map(str::to_owned);
         }
-        let Err(failed) = tried else { return Ok(()) };
-        if failed.loss != Loss::Rights {
-            return Err(failed);
-        }
-        // Nothing else goes over this connection any more, so that a look at each right is one more question to it.
-        let missing = rights::missing(pair, &self.keys).await.unwrap_or_default();
-        let message = match missing.is_empty() {
-            true => failed.message,
-            false => format!("the engine's user lacks the rights to: {}", missing.join(", ")),
+        let refused = match tried {
+            Ok(_) => None,
+            Err(failed) if failed.loss == Loss::Rights => Some(failed),
+            Err(failed) => return Err(failed),
         };
-        Err(Failed { message, ..failed })
+        // Each right is tried, since a script that lacks one says so only when it is run, and then not which one it is.
+        let missing = rights::missing(pair, &self.keys).await?;
+        match (missing.is_empty(), refused) {
+            (true, None) => Ok(()),
+            (true, Some(failed)) => Err(failed),
+            (false, _) => {
+                let message = format!("the engine's user lacks the rights to: {}", missing.join(", "));
+                Err(Failed { loss: Loss::Rights, message })
+            }
+        }
     }
 
     /// User, password and database.
