@@ -11,7 +11,7 @@ use super::seal::Name;
 /// Most sessions that are looked at; an engine that tells of more is not believed.
 pub const SESSIONS_MAX: usize = 1024;
 
-/// A node that was fenced twice within this time prefers nothing for [`CALM`].
+/// A node that was fenced twice within this time, or cannot connect to the API, prefers nothing for [`CALM`].
 const FENCED_WITHIN: Duration = Duration::from_secs(10);
 const CALM: Duration = Duration::from_secs(60);
 
@@ -110,6 +110,11 @@ impl Members {
             self.fenced.clear();
             self.calm_until = Some(now + CALM);
         }
+    }
+
+    /// This node let others take over since it cannot connect to the API: it takes nothing back at once.
+    pub fn rests(&mut self, now: Instant) {
+        self.calm_until = Some(now + CALM);
     }
 
     /// Whether this node takes what it is preferred for from those that live.
@@ -250,6 +255,22 @@ mod tests {
         assert_eq!(next, if is_next { Succession::Claim } else { Succession::Wait });
         // A node whose own session does not live claims nothing.
         assert_eq!(members("d.1", &["a.1"], now).succession(&own, "", true, later), Succession::Stay);
+    }
+
+    #[test]
+    fn a_node_that_let_others_take_over_takes_nothing_back_for_a_minute() {
+        let now = Instant::now();
+        let mut members = members("a.1", &["a.1", "b.1"], now);
+        let at = now + LEASE;
+        let own = names(100).into_iter().find(|name| members.preferred(name, at) == Some("a.1")).unwrap();
+        members.rests(at);
+        assert_eq!(members.succession(&own, "b.1", false, at), Succession::Stay);
+        assert_eq!(
+            members.succession(&own, "c.1", false, at),
+            Succession::Claim,
+            "what has no holder is claimed"
+        );
+        assert_eq!(members.succession(&own, "b.1", false, at + CALM), Succession::Take);
     }
 
     #[test]

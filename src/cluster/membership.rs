@@ -250,6 +250,9 @@ impl Membership for Member {
         let mut state = self.node.state.lock();
         if state.is_connected && self.resource.state.lock().role == (Role::Holder { fence }) {
             state.todo.free.insert(self.resource.name, (fence, Some(why)));
+            if why == Release::CannotConnect {
+                state.members.rests(Instant::now());
+            }
             drop(state);
             self.node.errands.notify_one();
         }
