@@ -50,6 +50,20 @@ impl Reading {
     }
 }
 
+/// The items of a page, oldest first; `None` if it is no list.
+pub(super) fn items_of(
+    rules: &Feed,
+    body: &bytes::Bytes,
+    is_newest_first: bool,
+) -> Option<Vec<(String, bytes::Bytes)>> {
+    let page = Page::read(rules, &Json::parse(body.clone()).ok()?).ok()?;
+    let mut items: Vec<_> = page.entries.into_iter().map(|entry| (entry.name, entry.text)).collect();
+    if is_newest_first {
+        items.reverse();
+    }
+    Some(items)
+}
+
 impl Follower {
     /// `base`: path and query of the list on the upstream.
     pub(super) fn new(rules: &Feed, base: String) -> Follower {
@@ -176,12 +190,7 @@ impl Follower {
 
     /// The items of an answer that stands for itself, oldest first; `None` if it is no list.
     pub(super) fn items(&self, body: &bytes::Bytes) -> Option<Vec<(String, bytes::Bytes)>> {
-        let page = Page::read(&self.rules, &Json::parse(body.clone()).ok()?).ok()?;
-        let mut items: Vec<_> = page.entries.into_iter().map(|entry| (entry.name, entry.text)).collect();
-        if self.tracker.is_newest_first() {
-            items.reverse();
-        }
-        Some(items)
+        items_of(&self.rules, body, self.tracker.is_newest_first())
     }
 
     /// Everything was had: what is new in it, and from where the next poll goes on.

@@ -59,9 +59,4 @@ impl Poller {
             sharing.membership.claim();
         }
     }
-
-    /// Whether followers of a feed may have missed items that others told. They are told so once.
-    pub(super) fn take_owed_gap(&mut self) -> bool {
-        self.sharing.as_mut().is_some_and(|sharing| std::mem::take(&mut sharing.owes_gap))
-    }
 }

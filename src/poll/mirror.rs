@@ -10,15 +10,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::backplane::{
-    Found, News, Report, Rhythm, Role, SharedContent, SharedFeed, SharedItem, TroubleKind,
-};
+use super::backplane::{Found, News, Report, Rhythm, Role, SharedContent, TroubleKind};
+use super::mirror_items::add_page;
 use super::poller::Poller;
 use super::standing::{Heard, Offer};
-use crate::frame::{Item, State, wire_id};
-use crate::hub::{
-    self, Closing, Confirmation, Draft, Failure, Outcome, PollNumber, Publisher, Relayed, Retained,
-};
+use crate::frame::State;
+use crate::hub::{Closing, Confirmation, Draft, Failure, Outcome, PollNumber, Publisher, Relayed, Retained};
 use crate::upstream::schedule::Why;
 
 /// Without a sign of the holder for so many leases a mirror's content counts as overdue: by then another node polls.
@@ -127,17 +124,26 @@ impl Poller {
         role: Role,
         is_whole: bool,
     ) -> ControlFlow<(), Publisher> {
+        let shows_own = self.shows_own();
         let Some(sharing) = self.sharing.as_mut() else { return ControlFlow::Continue(publisher) };
-        if !sharing.may_apply(&content, is_whole) {
+        if !sharing.may_apply(&content, is_whole, shows_own) {
             return ControlFlow::Continue(publisher);
         }
         if role == Role::Mirror && content.age >= content.rhythm.interval {
             // A holder that lives confirmed it within an interval, on the average half of it ago.
             content.age = content.rhythm.interval / 2;
         }
-        let is_after_own = sharing.standing.shown().is_none() && self.topic.view().frame.is_some();
-        let told = if is_after_own { self.topic.remembered_items() } else { Vec::new() };
-        let news = content.feed.take().map(|feed| sharing.news(feed, &told));
+        let is_feed = content.feed.is_some();
+        // A new holder tells the others what it told its own followers alone: some of that they may have told, too.
+        let is_new_holder = content.order.fence != sharing.standing.order().fence;
+        let may_be_told = is_feed && (shows_own || is_new_holder);
+        let told = if may_be_told { self.topic.remembered_items() } else { Vec::new() };
+        if let (true, Some(rules), Some(feed)) =
+            (self.topic.view().frame.is_none(), &self.route.feed, &mut content.feed)
+        {
+            add_page(rules, &content.snapshot.body, feed);
+        }
+        let news = content.feed.take().map(|feed| sharing.news(feed, &told, shows_own));
         let draft = publisher.draft(content.snapshot.clone(), news);
         let Some(draft) = self.encoded(draft).await else {
             publisher.close(Closing::NoRoom, None);
@@ -258,14 +264,6 @@ impl Poller {
         }
     }
 
-    /// Followers of this node have what it polled for itself; items that others told meanwhile may be missing to them.
-    fn note_missed_items(&mut self, content: SharedContent) {
-        let Some(sharing) = &mut self.sharing else { return };
-        sharing.standing.passes_over(content.order);
-        let is_own = |item: &SharedItem| sharing.own_items.contains(item);
-        sharing.owes_gap |= content.feed.is_some_and(|feed| !feed.items.iter().all(is_own));
-    }
-
     /// Without the engine nothing is polled (`when_lost: hold`): a request gets what is there at once.
     fn refuse_polls(&self, publisher: &mut Publisher) {
         let view = self.topic.view();
@@ -343,36 +341,18 @@ impl Poller {
 
 impl super::sharing::Sharing {
     /// Whether a content is to be shown: it is newer than what is, knows of what this node polled for itself, and on a feed
-    /// follows what is shown.
-    fn may_apply(&mut self, content: &SharedContent, is_whole: bool) -> bool {
+    /// follows what is shown. `shows_own`: followers were told what this node polled for itself; what was told meanwhile
+    /// elsewhere is read whole, so that it is seen where both meet.
+    fn may_apply(&mut self, content: &SharedContent, is_whole: bool, shows_own: bool) -> bool {
         if self.standing.offered(content.order, content.settled) != Offer::Newer {
             return false;
         }
         let is_first = self.standing.shown().is_none();
-        if content.feed.is_some() && !is_whole && !is_first && content.after > self.standing.order() {
+        let is_missing = shows_own || (!is_first && content.after > self.standing.order());
+        if content.feed.is_some() && !is_whole && is_missing {
             self.asks.misses_content = true;
             return false;
         }
         true
-    }
-
-    /// The items of a content that followers of this node have not been told. `told`: what they were told while this node
-    /// polled for itself, and before.
-    fn news(&mut self, feed: SharedFeed, told: &[Arc<Item>]) -> hub::News {
-        self.last.list_order = feed.list_order.or(self.last.list_order);
-        self.last.cursor = feed.cursor;
-        self.own_items.clear();
-        let was_told = |item: &SharedItem| {
-            let id = wire_id(&item.name);
-            told.iter().any(|told| told.id == id && told.text == item.text)
-        };
-        let before = feed.items.len();
-        let news: Vec<_> = feed.items.into_iter().filter(|item| !was_told(item)).collect();
-        let gap = match told.is_empty() {
-            true => feed.gap,
-            // Where nothing is known, what came between is missing.
-            false => !news.is_empty() && news.len() == before,
-        };
-        hub::News { items: news.into_iter().map(|item| (item.name, item.text)).collect(), gap }
     }
 }

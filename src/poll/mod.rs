@@ -28,6 +28,7 @@ pub mod fuzzing;
 mod hand_over;
 mod memory;
 mod mirror;
+mod mirror_items;
 mod outcome;
 mod own_routes;
 mod pacing;

@@ -122,7 +122,7 @@ impl Poller {
         let news = self.follow(&mut feed, snapshot, answer).await;
         self.content_state.feed = Some(feed);
         let mut news = news?;
-        news.gap |= self.take_owed_gap();
+        news.gap |= self.takes_owed_gap(&news);
         Ok(Some(news))
     }
 

@@ -40,8 +40,9 @@ pub(super) struct Sharing {
     pub(super) last: Last,
     /// Items that were told to followers of this node alone, as far as the route remembers any.
     pub(super) own_items: VecDeque<SharedItem>,
-    /// Followers of a feed may have missed items that other nodes told while this one was alone.
-    pub(super) owes_gap: bool,
+    /// Items that other nodes told while this one was alone: its followers have missed those that its next poll does not
+    /// find.
+    pub(super) owed_items: Vec<SharedItem>,
     /// When this node last wrote, and the interval that it told.
     pub(super) told: Option<(Instant, Rhythm)>,
     pub(super) is_released: bool,
@@ -114,7 +115,7 @@ impl Sharing {
             asks: Asks::default(),
             last: Last::default(),
             own_items: VecDeque::new(),
-            owes_gap: false,
+            owed_items: Vec::new(),
             told: None,
             is_released: false,
             unconnected: 0,

@@ -74,6 +74,8 @@ async fn items_are_told_once_when_a_node_was_cut_off() {
         news(&nodes, &mut clients, 4).await;
     }
     clients.iter().for_each(|client| assert_all(client, &nodes));
+    // Nothing was missed, and none is told that it was.
+    clients.iter().for_each(|client| assert!(client.resets.is_empty(), "{:?}", client.resets));
     wind_up(&nodes, clients).await;
 }
 
