@@ -2,6 +2,7 @@
 //!
 //! Must not know: what a test claims of them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use crate::support::client::{Http, Response, Sse, connect};
 use crate::support::legacy::{Legacy, Reply};
+use crate::support::partition::Partition;
 use crate::support::process::Process;
 use crate::support::redis::RedisServer;
 use crate::support::wire::within;
@@ -18,13 +20,18 @@ use crate::support::wire::within;
 pub const INTERVAL: Duration = Duration::from_millis(400);
 
 /// What clients call all nodes by, as behind a load balancer: a resource's name includes it.
-const HOST: &str = "api.test";
+pub const HOST: &str = "api.test";
+
+/// How many nodes there are.
+pub const NODES: usize = 3;
 
 /// Three nodes, and what they need.
 pub struct Fleet {
     pub redis: RedisServer,
     pub legacy: Legacy,
     pub nodes: Vec<Process>,
+    /// What each node was started with.
+    yaml: Vec<String>,
 }
 
 /// What the configurations of nodes may differ in.
@@ -32,6 +39,8 @@ pub struct Fleet {
 pub struct Settings {
     /// Where the engine is.
     pub servers: String,
+    /// Where the API is, if it is not reached directly.
+    pub api: Option<SocketAddr>,
     /// More keys of `cluster`.
     pub cluster: &'static str,
     /// More keys of the upstream.
@@ -46,6 +55,7 @@ impl Settings {
     pub fn of(redis: &RedisServer) -> Settings {
         Settings {
             servers: redis.address.to_string(),
+            api: None,
             cluster: "",
             upstream: "",
             secret: "a secret of thirty-two bytes or more",
@@ -55,14 +65,14 @@ impl Settings {
 
     /// The configuration of a node.
     pub fn yaml(&self, legacy: &Legacy, routes: &str) -> String {
-        let Settings { servers, cluster, upstream, secret, lease } = self;
+        let Settings { servers, api, cluster, upstream, secret, lease } = self;
         format!(
             "listeners: [{{ address: PUBLIC_ADDRESS }}]
 admin: {{ address: ADMIN_ADDRESS }}
 upstreams: {{ legacy: {{ servers: ['{}'], {upstream} }} }}
 cluster: {{ engine: redis, servers: ['{servers}'], secret: {secret}, lease: {lease}, timeout: 500ms, {cluster} }}
 {routes}",
-            legacy.address()
+            api.unwrap_or(legacy.address())
         )
     }
 }
@@ -88,12 +98,46 @@ impl Fleet {
 
     /// The same, where the settings of the nodes differ.
     pub async fn start_each(redis: RedisServer, settings: [&Settings; 3], routes: &str) -> Fleet {
-        let mut fleet = Fleet { redis, legacy: Legacy::start(), nodes: Vec::new() };
-        for settings in settings {
-            let node = Process::start(&settings.yaml(&fleet.legacy, routes)).await;
-            fleet.nodes.push(node);
+        Fleet::start_changed(redis, Legacy::start(), routes, |number, node| {
+            settings[number].clone_into(node);
+        })
+        .await
+    }
+
+    /// The same, where each node has a way of its own to the engine.
+    pub async fn start_apart(routes: &str) -> (Fleet, Vec<Partition>) {
+        let redis = RedisServer::start(&[]);
+        let mut ways = Vec::new();
+        for _ in 0..NODES {
+            ways.push(Partition::before(redis.address).await);
+        }
+        let at = |number: usize, node: &mut Settings| node.servers = ways[number].address.to_string();
+        let fleet = Fleet::start_changed(redis, Legacy::start(), routes, at).await;
+        (fleet, ways)
+    }
+
+    /// The same, where `change` has the last word about each node's settings.
+    pub async fn start_changed(
+        redis: RedisServer,
+        legacy: Legacy,
+        routes: &str,
+        change: impl Fn(usize, &mut Settings),
+    ) -> Fleet {
+        let mut fleet = Fleet { redis, legacy, nodes: Vec::new(), yaml: Vec::new() };
+        for number in 0..NODES {
+            let mut settings = Settings::of(&fleet.redis);
+            change(number, &mut settings);
+            let yaml = settings.yaml(&fleet.legacy, routes);
+            let process = Process::start(&yaml).await;
+            fleet.nodes.push(process);
+            fleet.yaml.push(yaml);
         }
         fleet
+    }
+
+    /// Starts a node that has ended again, at the same addresses.
+    pub async fn start_again(&mut self, node: usize) {
+        self.nodes[node] = self.nodes[node].again(&self.yaml[node]).await;
     }
 
     /// A path whose answer says another, greater number each time.
@@ -131,6 +175,16 @@ impl Fleet {
     /// An ordinary poll of a node.
     pub async fn get(&self, node: usize, path: &str, headers: &[(&str, &str)]) -> Response {
         self.client(node).await.get(path, headers).await
+    }
+
+    /// Waits until a metric of a node is as wanted.
+    pub async fn until(&self, node: usize, name: &str, is_it: impl Fn(u64) -> bool) {
+        within(format!("{name} of node {node}"), async {
+            while !is_it(metric(&self.nodes[node], &format!("pollcast_{name}")).await) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
     }
 
     /// Waits until one of the nodes that run holds the only resource. Returns its place.

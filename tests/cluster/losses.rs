@@ -1,6 +1,5 @@
 //! Every way in which an engine fails is noticed, named and got over.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,11 +7,9 @@ use bytes::Bytes;
 use pollcast::cluster::engine::{Claim, ClaimOutcome, Engine, Event, Loss};
 use pollcast::cluster::redis::Redis;
 use pollcast::config::{Cluster, Secret, UpstreamTls};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 use super::{KEEP, Node, accepted, became, claim, name, write};
+use crate::support::partition::{Cut, Partition};
 use crate::support::redis::RedisServer;
 use crate::support::tls::Authority;
 use crate::support::wire::GUARD;
@@ -62,53 +59,28 @@ async fn an_engine_that_hangs_is_lost_by_the_timeout_and_found_when_it_wakes() {
 #[tokio::test]
 async fn a_subscription_that_is_dead_while_commands_work_is_noticed() {
     let server = RedisServer::start(&[]);
-    let (stalls, is_stalled) = watch::channel(false);
-    let address = relay(server.address, is_stalled).await;
-    let cluster =
-        Cluster { servers: vec![address.to_string()], lease: Duration::from_secs(1), ..server.cluster() };
-    let mut node = Node::with(cluster).await;
-    stalls.send(true).unwrap();
+    let way = Partition::before(server.address).await;
+    let servers = vec![way.address.to_string()];
+    let mut node = Node::with(Cluster { servers, lease: Duration::from_secs(1), ..server.cluster() }).await;
+    way.cut(Cut::Subscriptions);
     node.redis.announce(Bytes::from_static(b"\x01\x04 never comes back")).await.unwrap();
     node.loses(Loss::Subscription).await;
-    stalls.send(false).unwrap();
+    way.cut(Cut::Nothing);
     node.until("the engine's return", |event| *event == Event::Back).await;
 }
 
-/// Carries connections to `to`; while stalled, nothing reaches a client that has subscribed to something.
-async fn relay(to: SocketAddr, is_stalled: watch::Receiver<bool>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let server = TcpStream::connect(to).await.unwrap();
-            let (mut from_client, mut to_client) = client.into_split();
-            let (mut from_server, mut to_server) = server.into_split();
-            let subscribes = Arc::new(std::sync::atomic::AtomicBool::new(false));
-            let (asked, mut is_stalled) = (subscribes.clone(), is_stalled.clone());
-            tokio::spawn(async move {
-                let mut bytes = vec![0; 65536];
-                while let Ok(count @ 1..) = from_client.read(&mut bytes).await {
-                    let is_subscription = bytes[..count].windows(9).any(|word| word == b"SUBSCRIBE");
-                    asked.fetch_or(is_subscription, std::sync::atomic::Ordering::SeqCst);
-                    if to_server.write_all(&bytes[..count]).await.is_err() {
-                        return;
-                    }
-                }
-            });
-            tokio::spawn(async move {
-                let mut bytes = vec![0; 65536];
-                while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
-                    if subscribes.load(std::sync::atomic::Ordering::SeqCst) {
-                        let _ = is_stalled.wait_for(|is_stalled| !is_stalled).await;
-                    }
-                    if to_client.write_all(&bytes[..count]).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    address
+#[tokio::test]
+async fn commands_that_are_not_answered_while_the_subscription_works_are_noticed() {
+    let server = RedisServer::start(&[]);
+    let way = Partition::before(server.address).await;
+    let servers = vec![way.address.to_string()];
+    let mut node =
+        Node::with(Cluster { servers, timeout: Duration::from_millis(500), ..server.cluster() }).await;
+    way.cut(Cut::Commands);
+    assert_eq!(node.redis.beat("a.1", KEEP, true).await.unwrap_err().loss, Loss::Timeout);
+    node.loses(Loss::Timeout).await;
+    way.cut(Cut::Nothing);
+    node.until("the engine's return", |event| *event == Event::Back).await;
 }
 
 #[tokio::test]

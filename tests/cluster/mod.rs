@@ -13,15 +13,24 @@
 //! | `kinds` | classes, large states, refusals and cursors are the same on all nodes |
 //! | `rolling` | nodes whose secret or version differs, and nodes that hold without an engine |
 //! | `losses` | every way in which an engine fails is noticed, named and got over |
+//! | `outages` | clients that go from node to node are told every state once, whatever fails meanwhile |
+//! | `failover` | the same while Sentinel names another primary; `tests/cluster/long` runs it |
+//! | `refusals` | an engine that refuses a node is named, and mended without a restart |
+//!
+//! `fleet` is three processes, `crowd` the clients that go around among them.
 
 mod budgets;
+mod crowd;
+mod failover;
 mod fleet;
 mod kinds;
 mod losses;
 mod nats;
 mod nodes;
+mod outages;
 mod privacy;
 mod processes;
+mod refusals;
 mod rolling;
 mod takeover;
 mod verbs;

@@ -139,14 +139,35 @@ pub(super) fn content(fence: u64, sequence: u64, body: impl Into<Bytes>) -> Shar
 /// Times that are long: nothing is lost on a slow machine.
 pub(super) const CALM: &str = "lease: 60s, timeout: 10s";
 
+/// Two nodes that attend to one resource: the first holds it, the second mirrors it.
+pub(super) struct Pair {
+    pub holder: Here,
+    pub mirror: Here,
+    /// The holder's.
+    pub fence: u64,
+    pub a: Node,
+    pub b: Node,
+    pub server: RedisServer,
+}
+
+impl Pair {
+    /// `settings`: more of `cluster`.
+    pub(super) async fn start(settings: &str) -> Pair {
+        let server = RedisServer::start(&[]);
+        let (a, b) = (Node::start(&server, settings), Node::start(&server, settings));
+        let holder = a.attends("/x");
+        let fence = holder.holds().await;
+        let mirror = b.attends("/x");
+        mirror.is(Role::Mirror).await;
+        Pair { holder, mirror, fence, a, b, server }
+    }
+}
+
 #[tokio::test]
 async fn one_node_holds_and_the_others_have_what_it_wrote() {
-    let server = RedisServer::start(&[]);
-    let (a, b, c) = (Node::start(&server, CALM), Node::start(&server, CALM), Node::start(&server, CALM));
-    let holder = a.attends("/x");
-    let fence = holder.holds().await;
-    let mirror = b.attends("/x");
-    mirror.is(Role::Mirror).await;
+    let pair = Pair::start(CALM).await;
+    let Pair { holder, mirror, fence, server, .. } = &pair;
+    let (fence, c) = (*fence, Node::start(server, CALM));
     assert_eq!(holder.member.write(&content(fence, 1, "one")).await, Written::Accepted);
     let told = mirror.content().await;
     assert_eq!((told.order, &told.snapshot.body[..]), (Order { fence, sequence: 1 }, &b"one"[..]));
@@ -162,12 +183,8 @@ async fn one_node_holds_and_the_others_have_what_it_wrote() {
 
 #[tokio::test]
 async fn a_content_with_an_old_fence_is_refused() {
-    let server = RedisServer::start(&[]);
-    let (a, b) = (Node::start(&server, CALM), Node::start(&server, CALM));
-    let old = a.attends("/x");
-    let fence = old.holds().await;
-    let new = b.attends("/x");
-    new.is(Role::Mirror).await;
+    let pair = Pair::start(CALM).await;
+    let (old, new, fence) = (&pair.holder, &pair.mirror, pair.fence);
     old.member.release(fence, Release::CannotConnect);
     let later = new.holds().await;
     assert!(later > fence);
@@ -179,13 +196,8 @@ async fn a_content_with_an_old_fence_is_refused() {
 
 #[tokio::test]
 async fn what_a_node_leaves_another_one_takes() {
-    let server = RedisServer::start(&[]);
-    let (a, b) = (Node::start(&server, CALM), Node::start(&server, CALM));
-    let first = a.attends("/x");
-    let fence = first.holds().await;
+    let Pair { holder: first, mirror: second, fence, a, b, server: _server } = Pair::start(CALM).await;
     first.member.write(&content(fence, 1, "one")).await;
-    let second = b.attends("/x");
-    second.is(Role::Mirror).await;
     drop(first);
     assert!(second.holds().await > fence);
     assert_eq!(second.content().await.order, Order { fence, sequence: 1 }, "a claim renames nothing");
@@ -198,27 +210,18 @@ async fn what_a_node_leaves_another_one_takes() {
 
 #[tokio::test]
 async fn what_a_dead_node_held_another_one_takes() {
-    let server = RedisServer::start(&[]);
-    let times = "lease: 2s, timeout: 2s";
-    let (a, b) = (Node::start(&server, times), Node::start(&server, times));
-    let first = a.attends("/x");
-    first.holds().await;
-    let second = b.attends("/x");
-    second.is(Role::Mirror).await;
+    let pair = Pair::start("lease: 2s, timeout: 2s").await;
     // Without a word: the membership never says that it ends.
-    std::mem::forget(first);
-    drop(a);
-    second.holds().await;
+    std::mem::forget(pair.holder);
+    drop(pair.a);
+    pair.mirror.holds().await;
 }
 
 #[tokio::test]
 async fn wants_reach_the_holder_and_its_reports_the_others() {
-    let server = RedisServer::start(&[]);
-    let (a, b) = (Node::start(&server, CALM), Node::start(&server, CALM));
-    let holder = a.attends("/x");
-    let fence = holder.holds().await;
-    let mirror = b.attends("/x");
-    mirror.is(Role::Mirror).await;
+    let pair = Pair::start(CALM).await;
+    let Pair { holder, mirror, fence, .. } = &pair;
+    let fence = *fence;
     let number = mirror.member.want(Want::Poll).await.unwrap();
     holder.until("the want", |inbox| (inbox.polls() == number).then_some(())).await;
     let order = Order { fence, sequence: 4 };
@@ -239,12 +242,9 @@ async fn wants_reach_the_holder_and_its_reports_the_others() {
 
 #[tokio::test]
 async fn a_look_up_finds_what_is_stored_and_the_versions_before() {
-    let server = RedisServer::start(&[]);
-    let (a, b) = (Node::start(&server, CALM), Node::start(&server, CALM));
-    let holder = a.attends("/x");
-    let fence = holder.holds().await;
-    let mirror = b.attends("/x");
-    mirror.is(Role::Mirror).await;
+    let pair = Pair::start(CALM).await;
+    let Pair { holder, mirror, fence, .. } = &pair;
+    let fence = *fence;
     assert!(matches!(mirror.member.look_up(Order::default()).await, LookUp::Nothing));
     let (one, two) = (content(fence, 1, "one"), content(fence, 2, "two"));
     holder.member.write(&one).await;
@@ -258,12 +258,9 @@ async fn a_look_up_finds_what_is_stored_and_the_versions_before() {
 
 #[tokio::test]
 async fn items_of_a_feed_that_were_missed_are_looked_up() {
-    let server = RedisServer::start(&[]);
-    let (a, b) = (Node::start(&server, CALM), Node::start(&server, CALM));
-    let holder = a.attends("/x");
-    let fence = holder.holds().await;
-    let mirror = b.attends("/x");
-    mirror.is(Role::Mirror).await;
+    let pair = Pair::start(CALM).await;
+    let Pair { holder, mirror, fence, .. } = &pair;
+    let fence = *fence;
     let item =
         |name: u64| SharedItem { name: name.to_string(), text: Bytes::from(format!("{{\"id\":{name}}}")) };
     for sequence in 1..=4 {
@@ -280,12 +277,7 @@ async fn items_of_a_feed_that_were_missed_are_looked_up() {
 
 #[tokio::test]
 async fn without_the_engine_each_node_is_alone_and_with_it_one_holds_again() {
-    let mut server = RedisServer::start(&[]);
-    let (a, b) = (Node::start(&server, CALM), Node::start(&server, CALM));
-    let first = a.attends("/x");
-    let fence = first.holds().await;
-    let second = b.attends("/x");
-    second.is(Role::Mirror).await;
+    let Pair { holder: first, mirror: second, fence, a, b: _b, mut server } = Pair::start(CALM).await;
     server.kill();
     first.is(Role::Alone).await;
     second.is(Role::Alone).await;
@@ -324,14 +316,10 @@ async fn with_hold_a_node_without_the_engine_waits() {
 
 #[tokio::test]
 async fn what_is_too_large_each_node_polls_for_itself() {
-    let server = RedisServer::start(&[]);
     let settings = format!("{CALM}, max_value: 4KiB");
-    let (a, b, c) =
-        (Node::start(&server, &settings), Node::start(&server, &settings), Node::start(&server, &settings));
-    let holder = a.attends("/x");
-    let fence = holder.holds().await;
-    let mirror = b.attends("/x");
-    mirror.is(Role::Mirror).await;
+    let pair = Pair::start(&settings).await;
+    let Pair { holder, mirror, fence, server, .. } = &pair;
+    let (fence, c) = (*fence, Node::start(server, &settings));
     let body: Vec<u8> = (0..10_000).map(|_| fastrand::u8(..)).collect();
     assert_eq!(holder.member.write(&content(fence, 1, body)).await, Written::TooLarge);
     holder.is(Role::Alone).await;

@@ -6,7 +6,7 @@ use pollcast::cluster::seal::Name;
 use pollcast::poll::backplane::{Role, Written};
 
 use super::Node as Intruder;
-use super::nodes::{CALM, Node, content, key};
+use super::nodes::{CALM, Node, Pair, content, key};
 use crate::support::redis::RedisServer;
 
 /// The only resource in the engine.
@@ -57,15 +57,12 @@ async fn credential_classes_stay_on_their_node_unless_they_are_shared() {
 
 #[tokio::test]
 async fn what_is_forged_or_said_once_more_reaches_no_client() {
-    let server = RedisServer::start(&[]);
-    let (a, b) = (Node::start(&server, CALM), Node::start(&server, CALM));
-    let holder = a.attends("/x");
-    let fence = holder.holds().await;
-    let mirror = b.attends("/x");
-    mirror.is(Role::Mirror).await;
+    let pair = Pair::start(CALM).await;
+    let Pair { holder, mirror, fence, b, server, .. } = &pair;
+    let fence = *fence;
     holder.member.write(&content(fence, 1, "one")).await;
-    let intruder = Intruder::of(&server).await;
-    let name = only_resource(&server);
+    let intruder = Intruder::of(server).await;
+    let name = only_resource(server);
     let first = intruder.redis.read(&name).await.unwrap().content;
     holder.member.write(&content(fence, 2, "two")).await;
     mirror

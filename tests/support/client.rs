@@ -115,6 +115,25 @@ impl Http {
         self.read_response().await
     }
 
+    /// A request and its answer over a connection that may break. Waits as long as it takes.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn attempt(&mut self, path: &str, headers: &[(&str, &str)]) -> std::io::Result<Response> {
+        let mut head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n", self.host);
+        headers.iter().for_each(|(n, v)| head += &format!("{n}: {v}\r\n"));
+        self.pending.push_back("GET".to_owned());
+        self.wire.write((head + "\r\n").as_bytes()).await?;
+        loop {
+            let head = self.wire.head().await?.ok_or(ErrorKind::UnexpectedEof)?;
+            let mut response = Response::parse(&head);
+            if response.status >= 200 {
+                response.body = self.body_of(&response).await?;
+                return Ok(response);
+            }
+        }
+    }
+
     /// Sends a request and returns at once; adds Host and Content-Length where they are missing.
     pub async fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
         let has = |name: &str| headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));

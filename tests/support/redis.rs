@@ -31,7 +31,7 @@ impl RedisServer {
         server
     }
 
-    /// Starts it again at the same place, empty.
+    /// Starts it again at the same place: with what it saved (`SAVE`), or empty.
     pub fn launch(&mut self) {
         let mut command = Command::new("redis-server");
         // A configuration file comes first.

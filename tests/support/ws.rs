@@ -55,6 +55,20 @@ impl Ws {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Ws, Response> {
+        let opened = within("the answer to a handshake", Ws::attempt(stream, host, path, headers)).await;
+        opened.unwrap_or_else(|error| panic!("no answer to a handshake: {error}"))
+    }
+
+    /// The same over a connection that may break. Waits as long as it takes.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn attempt(
+        stream: impl Io + 'static,
+        host: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> std::io::Result<Result<Ws, Response>> {
         let mut wire = Wire::over(stream);
         let key = STANDARD.encode(std::array::from_fn::<u8, 16, _>(|_| fastrand::u8(..)));
         let mut request = format!("GET {path} HTTP/1.1\r\n");
@@ -66,20 +80,16 @@ impl Ws {
              Sec-WebSocket-Key: {key}\r\n"
         );
         headers.iter().for_each(|(n, v)| request += &format!("{n}: {v}\r\n"));
-        let written = within("room for a handshake", wire.write((request + "\r\n").as_bytes())).await;
-        written.unwrap_or_else(|e| panic!("cannot send a handshake: {e}"));
-        let head = match within("the answer to a handshake", wire.head()).await {
-            Ok(Some(head)) => Response::parse(&head),
-            other => panic!("no answer to a handshake: {other:?}; so far {}", wire.unread()),
-        };
+        wire.write((request + "\r\n").as_bytes()).await?;
+        let head = Response::parse(&wire.head().await?.ok_or(std::io::ErrorKind::UnexpectedEof)?);
         if head.status != 101 {
-            return Err(head);
+            return Ok(Err(head));
         }
         assert!(head.names("upgrade", "websocket"), "101 without Upgrade: websocket: {head:?}");
         assert!(head.names("connection", "upgrade"), "101 without Connection: upgrade: {head:?}");
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
         assert_eq!(head.header("sec-websocket-accept"), Some(accept.as_str()), "{head:?}");
-        Ok(Ws {
+        Ok(Ok(Ws {
             wire,
             head,
             answers_pings: true,
@@ -88,7 +98,42 @@ impl Ws {
             compressed: 0,
             compressed_bytes: 0,
             inflater: Decompress::new(false),
-        })
+        }))
+    }
+
+    /// Sends a text message over a connection that may break.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn attempt_text(&mut self, text: &str) -> std::io::Result<()> {
+        let mask = std::array::from_fn(|_| fastrand::u8(..));
+        self.wire.write(&Frame::new(TEXT, text).encode(Some(mask))).await
+    }
+
+    /// The next text message in one frame, over a connection that may break; pings are answered. Returns `None` if the
+    /// server closed. Waits as long as it takes.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn text(&mut self) -> std::io::Result<Option<String>> {
+        loop {
+            let Some((frame, bytes)) = Frame::parse(&self.wire.buffer).expect("a frame") else {
+                match self.wire.fill().await? {
+                    0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                    _ => continue,
+                }
+            };
+            self.wire.buffer.advance(bytes);
+            match frame.opcode {
+                TEXT => return Ok(Some(String::from_utf8(frame.payload).expect("a text message is UTF-8"))),
+                CLOSE => return Ok(None),
+                PING => {
+                    let mask = std::array::from_fn(|_| fastrand::u8(..));
+                    self.wire.write(&Frame::new(PONG, frame.payload).encode(Some(mask))).await?;
+                }
+                _ => {}
+            }
+        }
     }
 
     pub async fn send_text(&mut self, text: &str) {
