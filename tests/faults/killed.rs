@@ -16,12 +16,14 @@ use tokio::time::sleep;
 
 use super::client::HOST;
 use super::feeds::{ROOM, Room};
+use super::listeners::{OfItems, OfState};
 use super::record::{Items, Journal, Recorder};
-use super::script::{FINAL, Plot, Script};
+use super::script::{Plot, Script};
 use super::world::{Allowed, config, judge};
 use super::{all_end, report};
 use crate::support::legacy::Legacy;
 use crate::support::process::Process;
+use crate::support::roaming::Listener;
 use crate::support::sse::{Sse, SseItem};
 
 const STATES: usize = 900;
@@ -48,86 +50,9 @@ struct Crowd {
     end: watch::Sender<Option<u64>>,
 }
 
-/// A subscriber: what it is told, and whether it has all.
-trait Listener: Send {
-    fn path(&self) -> &str;
-    fn position(&self) -> Option<String>;
-    fn begin(&mut self, position: Option<&str>);
-    fn told(&mut self, event: &str, id: Option<String>, data: &str);
-    fn is_over(&self, end: Option<u64>) -> bool;
-}
-
-struct OfState(&'static str, Recorder);
-
-impl Listener for OfState {
-    fn path(&self) -> &str {
-        self.0
-    }
-
-    fn position(&self) -> Option<String> {
-        self.1.version().map(str::to_owned)
-    }
-
-    fn begin(&mut self, position: Option<&str>) {
-        self.1.begin(position);
-    }
-
-    fn told(&mut self, event: &str, id: Option<String>, data: &str) {
-        match (event, id) {
-            ("message", Some(id)) => drop(self.1.content(Some(&id), data)),
-            ("stale" | "fresh", None) => self.1.note(event),
-            ("gone", None) => self.1.gone(),
-            (event, id) => panic!("{}: an unexpected event {event} with id {id:?}: {data}", self.1),
-        }
-    }
-
-    fn is_over(&self, _end: Option<u64>) -> bool {
-        self.1.state() == Some(FINAL)
-    }
-}
-
-/// One that says to the room how far it is.
-struct OfItems {
-    number: usize,
-    items: Items,
-    room: Arc<Room>,
-}
-
-impl Listener for OfItems {
-    fn path(&self) -> &str {
-        ROOM
-    }
-
-    fn position(&self) -> Option<String> {
-        self.items.last().map(|id| id.to_string())
-    }
-
-    fn begin(&mut self, _position: Option<&str>) {
-        self.items.begin();
-    }
-
-    fn told(&mut self, event: &str, id: Option<String>, data: &str) {
-        match (event, id) {
-            ("item", Some(id)) => {
-                self.items.told(&id);
-                self.items.last().into_iter().for_each(|item| self.room.is_read(self.number, item));
-            }
-            ("stale" | "fresh" | "gone", None) => {}
-            (event, id) => {
-                let (has, room) = (self.items.last(), &self.room);
-                panic!("an unexpected event {event} with id {id:?} for who has {has:?} of {room}: {data}")
-            }
-        }
-    }
-
-    fn is_over(&self, end: Option<u64>) -> bool {
-        end.is_some() && self.items.last() == end
-    }
-}
-
 /// Follows, and comes back as often as the connection breaks.
 async fn follow(mut listener: impl Listener, crowd: Arc<Crowd>) {
-    while !listener.is_over(*crowd.end.borrow()) {
+    while !listener.is_over() {
         // Connections break in many ways, none of which is told properly.
         let broken = visit(&mut listener, &crowd).await;
         if broken.is_err() {
@@ -145,7 +70,7 @@ async fn visit(listener: &mut impl Listener, crowd: &Crowd) -> Result<()> {
     let mut sse = match Sse::attempt(stream, HOST, "HTTP/1.1", listener.path(), &headers).await? {
         Ok(sse) => sse,
         Err(head) => {
-            assert!(matches!(head.status, 302 | 404), "{head:?}");
+            listener.refused(&head);
             return Ok(());
         }
     };
@@ -154,7 +79,7 @@ async fn visit(listener: &mut impl Listener, crowd: &Crowd) -> Result<()> {
         crowd.here.fetch_add(1, Ordering::SeqCst);
     }
     let mut end = crowd.end.subscribe();
-    while !listener.is_over(*crowd.end.borrow()) {
+    while !listener.is_over() {
         let item = tokio::select! {
             item = sse.item() => item?,
             // It may have the last one already.
@@ -208,11 +133,12 @@ async fn a_thousand_subscribers_of_a_process_that_is_killed_all_come_back_and_lo
     let mut subscribers = JoinSet::new();
     for n in 0..STATES {
         let recorder = Recorder::new(format!("subscriber {n}"), journal.clone());
-        subscribers.spawn(follow(OfState(PLOTS[n % PLOTS.len()].0, recorder), crowd.clone()));
+        let path = PLOTS[n % PLOTS.len()].0.to_owned();
+        subscribers.spawn(follow(OfState { path, recorder }, crowd.clone()));
     }
     for n in 0..ITEMS {
         let items = Items::new(format!("reader {n}"), journal.clone());
-        let reader = OfItems { number: n, items, room: room.clone() };
+        let reader = OfItems { number: n, items, room: room.clone(), end: crowd.end.subscribe() };
         subscribers.spawn(follow(reader, crowd.clone()));
     }
     const KILLS: u64 = 2;

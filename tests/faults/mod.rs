@@ -7,8 +7,10 @@
 //! | `door` | what stands between it and pollcast: connections that fail |
 //! | `record` | what a client notes, and what it may never be told |
 //! | `client`, `following` | the clients, by how they ask |
+//! | `listeners` | clients whose connections may break |
 //! | `world` | one run: a seed makes all of them, and then it is judged |
 //! | `feeds` | lists under the same faults: every item once |
+//! | `nodes` | three nodes of a cluster: the same, while nodes and the engine are killed, stopped and cut off |
 //! | `killed` | a process that is killed, stands still and is started again under a thousand clients |
 //! | `soak` | clients that come and go for long: memory, descriptors and tasks end where they began |
 //! | `names` | servers whose names do not resolve |
@@ -21,7 +23,9 @@ mod door;
 mod feeds;
 mod following;
 mod killed;
+mod listeners;
 mod names;
+mod nodes;
 mod record;
 mod script;
 mod soak;
