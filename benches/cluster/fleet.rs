@@ -42,7 +42,7 @@ impl Plan {
 }
 
 /// Resources that one connection follows.
-const RESOURCES_PER_CLIENT: usize = 500;
+const RESOURCES_PER_CLIENT: usize = 200;
 
 /// Longest wait for anything that is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
