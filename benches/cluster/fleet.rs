@@ -157,7 +157,9 @@ impl Fleet {
     pub fn seats(&self, role: &str) -> Result<Vec<usize>, String> {
         let wanted = format!("pollcast_cluster_seats{{role=\"{role}\"}} ");
         let seats = |node: &Pollcast| {
-            let (_, text) = measure::get(node.admin_port, "/metrics")?;
+            // A node that starts, or a machine with other work, may take longer than one question waits.
+            let (_, text) = measure::get(node.admin_port, "/metrics")
+                .or_else(|_| measure::get(node.admin_port, "/metrics"))?;
             let value = text.lines().find_map(|line| line.strip_prefix(&wanted)?.parse::<f64>().ok());
             Ok(value.unwrap_or_default() as usize)
         };
