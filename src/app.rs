@@ -133,7 +133,7 @@ pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
     };
     if let Some(socket) = admin_socket {
         let _entered = relay.enter();
-        admin::serve(admin_context(&shared), socket, controls.close_admin.subscribe())?;
+        admin::serve(admin_context(&shared, &cluster), socket, controls.close_admin.subscribe())?;
     }
     let always = always::attend(&shared);
     Ok(App {
@@ -312,6 +312,7 @@ impl App {
         }
         let left = self.shared.fanout.clients() + self.shared.active.load(Ordering::SeqCst);
         tracing::info!(left, "drained");
+        self.cluster.part().await;
     }
 
     /// Whether nothing is served any more.
@@ -348,7 +349,7 @@ impl Drop for App {
 }
 
 /// Returns what the answers of the admin listener are made of.
-fn admin_context(shared: &Arc<Shared>) -> admin::Context {
+fn admin_context(shared: &Arc<Shared>, cluster: &Cluster) -> admin::Context {
     let (state, writes, ends) = (shared.clone(), shared.clone(), shared.clone());
     let admin = shared.config.admin.as_ref();
     // No browser connects to the other kind.
@@ -356,6 +357,7 @@ fn admin_context(shared: &Arc<Shared>) -> admin::Context {
     admin::Context {
         hub: shared.hub.clone(),
         metrics: shared.metrics.clone(),
+        cluster: cluster.others(),
         token: admin.and_then(|admin| admin.token.clone()),
         hosts: admin.map(|admin| admin.hosts.clone()).unwrap_or_default(),
         is_tcp: admin.is_some_and(|admin| is_tcp(&admin.address)),

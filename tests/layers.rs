@@ -51,6 +51,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("resource", "config"),
     // The entry point chooses what runs; nothing imports it.
     ("app", "memory"),
+    // It shows operators the nodes, and has one leave.
+    ("admin", "cluster"),
     // What holds the listening sockets gives them away; the entry point asks for another's.
     ("app", "upgrade"),
     ("main", "upgrade"),

@@ -5,6 +5,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::cluster::Others;
 use crate::config::Secret;
 use crate::hub::Hub;
 use crate::identity::{Principal, PrincipalPattern};
@@ -26,6 +27,8 @@ pub struct Context {
     pub hub: Arc<Hub>,
     /// The metrics that `/metrics` shows.
     pub metrics: Metrics,
+    /// The other nodes. `None` if the configuration has no `cluster`.
+    pub cluster: Option<Arc<Others>>,
     /// `None` lets in every program that reaches the listener.
     pub token: Option<Secret>,
     /// Names that it answers to without a token, besides addresses and `localhost`; lower case.

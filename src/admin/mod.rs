@@ -1,8 +1,10 @@
 //! The operators' view: `/metrics`, `/live`, `/ready`, `/resources` (contract §12), on a listener
-//! of its own, and the calls that have an effect: `POST /-/poll` (contract §9) and `POST /-/end` (§11).
+//! of its own, and the calls that have an effect: `POST /-/poll` (contract §9), `POST /-/end` (§11), and
+//! `POST /-/cluster/leave` and `/join` (§13).
 //!
 //! Must not know: clients' requests.
 
+mod cluster;
 mod context;
 mod end;
 mod resources;
@@ -26,6 +28,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::host_name;
+use cluster::Call;
 use socket::Accepting;
 
 pub use context::{Context, EndSubject, PollNow};
@@ -38,6 +41,8 @@ const CONNECTIONS_MAX: usize = 64;
 /// The calls that have an effect.
 const POLL: &str = "/-/poll";
 const END: &str = "/-/end";
+const LEAVE: &str = "/-/cluster/leave";
+const JOIN: &str = "/-/cluster/join";
 
 /// Serves the admin listener until `stop` turns true. To be called inside a runtime.
 ///
@@ -83,7 +88,7 @@ pub fn serve(context: Context, socket: Bound, mut stop: watch::Receiver<bool>) -
 
 async fn answer(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    let is_call = matches!(path, POLL | END) && request.method() == Method::POST;
+    let is_call = matches!(path, POLL | END | LEAVE | JOIN) && request.method() == Method::POST;
     if !is_call && request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n");
     }
@@ -108,17 +113,20 @@ async fn answer(context: &Context, request: &Request<Incoming>) -> Response<Full
     match path {
         POLL => poll_now(context, request).await,
         END => end::end(context, request),
+        LEAVE => cluster::call(context, request, Call::Leave).await,
+        JOIN => cluster::call(context, request, Call::Join).await,
         "/metrics" => match metrics(context) {
             Ok(metrics) => typed(StatusCode::OK, "text/plain; version=0.0.4", metrics.into()),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         },
         "/resources" => {
-            let body = resources::list(&context.hub).to_string();
+            let body = resources::list(&context.hub, context.cluster.as_deref()).to_string();
             typed(StatusCode::OK, "application/json", format!("{body}\n").into())
         }
         "/" => text(
             StatusCode::OK,
-            "/live /ready /metrics /resources, POST /-/poll?url=…, POST /-/end?subject=…\n",
+            "/live /ready /metrics /resources, POST /-/poll?url=…, POST /-/end?subject=…, POST /-/cluster/leave, \
+             POST /-/cluster/join\n",
         ),
         _ => text(StatusCode::NOT_FOUND, "known here: /live /ready /metrics /resources\n"),
     }

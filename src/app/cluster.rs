@@ -49,11 +49,24 @@ impl Cluster {
         self.0.clone().map(|others| others as Arc<dyn Backplane>)
     }
 
-    /// Lets other nodes take over at once, before this one drains.
+    /// What operators see and do of it.
+    pub(super) fn others(&self) -> Option<Arc<Others>> {
+        self.0.clone()
+    }
+
+    /// Lets other nodes take over at once, before this one drains. It goes on with what no other node has a client for.
     pub(super) async fn leave(&self) {
         let Some(others) = &self.0 else { return };
         if let Err(error) = others.leave().await {
             tracing::info!("the other nodes take over when the lease ends: {error}");
+        }
+    }
+
+    /// Says that this node is gone, after the drain.
+    pub(super) async fn part(&self) {
+        let Some(others) = &self.0 else { return };
+        if let Err(error) = others.part().await {
+            tracing::info!("the other nodes notice when the lease ends: {error}");
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::engine::Failed;
 use super::message::{Beat, ENTRIES_MAX, Said, Unchanged};
 use super::node::Node;
+use super::node_resource::role_place;
 use super::seal::Name;
 use crate::metrics::ROLES;
 use crate::poll::backplane::{Role, Want};
@@ -29,7 +30,7 @@ pub(super) async fn run(node: Arc<Node>) {
             () = node.beat_now.notified() => {}
         }
         let is_connected = node.state.lock().is_connected;
-        if !is_connected {
+        if !is_connected || node.has_parted.load(Ordering::Acquire) {
             renewed = None;
             continue;
         }
@@ -67,9 +68,6 @@ impl Node {
 
     /// Renews the session. One that lapsed is replaced.
     async fn renew(&self) -> Result<(), Failed> {
-        if self.is_leaving.load(Ordering::Acquire) {
-            return Ok(());
-        }
         self.join().await?;
         let session = self.state.lock().session.clone();
         let beaten = self.engine.beat(&session, self.settings.lease, false).await?;
@@ -102,13 +100,7 @@ impl Node {
     pub(super) fn count_seats(&self) -> u64 {
         let mut counts = [0_i64; 4];
         for resource in self.state.lock().resources.values() {
-            let at = match resource.state.lock().role {
-                Role::Holder { .. } => 0,
-                Role::Mirror => 1,
-                Role::Alone => 2,
-                Role::Waiting => 3,
-            };
-            counts[at] += 1;
+            counts[role_place(resource.state.lock().role)] += 1;
         }
         for (role, count) in ROLES.iter().zip(counts) {
             self.metrics.seats.with_label_values(&[role]).set(count);

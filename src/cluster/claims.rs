@@ -35,6 +35,9 @@ pub(super) async fn run(node: Arc<Node>) {
 }
 
 fn is_due(node: &Node) -> bool {
+    if node.has_parted.load(Ordering::Acquire) {
+        return false;
+    }
     let state = node.state.lock();
     let todo = &state.todo;
     let is_for_engine = !todo.claim.is_empty() || !todo.free.is_empty() || !todo.tell.is_empty();
@@ -208,11 +211,13 @@ impl Node {
         if due.is_empty() { Ok(()) } else { self.engine.free(&due, true).await.map(drop) }
     }
 
-    /// Lets others take over all that this node holds, and ends its session.
+    /// Lets others take over all that this node holds. What no other node has a client for it goes on with: no client of it
+    /// is left without polls.
     pub(super) async fn leave(&self) -> Result<(), Failed> {
         self.is_leaving.store(true, Ordering::Release);
         let session = {
             let mut state = self.state.lock();
+            state.members.set_leaving(true);
             let held: Vec<(Name, u64)> = state
                 .resources
                 .values()
@@ -228,7 +233,30 @@ impl Node {
         };
         // The others hear that it goes, and know where to look.
         self.say_beat(&session, self.count_seats(), Vec::new()).await?;
-        self.free_all().await?;
+        self.free_all().await
+    }
+
+    /// Takes its part again after it left, with a session that no other node knows as one that goes.
+    pub(super) async fn return_after_leave(&self) -> Result<(), Failed> {
+        if !self.is_leaving.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let before = {
+            let mut state = self.state.lock();
+            state.members.set_leaving(false);
+            let before = state.session.clone();
+            self.begin_session(&mut state);
+            before
+        };
+        let parted = self.engine.part(&before).await;
+        self.errands.notify_one();
+        parted
+    }
+
+    /// Ends the session for good, before the process ends.
+    pub(super) async fn part(&self) -> Result<(), Failed> {
+        self.has_parted.store(true, Ordering::Release);
+        let session = self.state.lock().session.clone();
         self.engine.part(&session).await
     }
 

@@ -122,6 +122,7 @@ impl Node {
             let mut state = resource.state.lock();
             if state.role == Role::Mirror && state.holder == session {
                 state.settled = state.settled.max(unchanged.settled);
+                state.holder_has(unchanged.order);
                 let (order, settled, age) = (unchanged.order, unchanged.settled, unchanged.age);
                 resource.inbox.tell_report(Report { order, settled, age, found: Found::Unchanged });
             }

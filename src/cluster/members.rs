@@ -19,6 +19,8 @@ const CALM: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Members {
     own: String,
+    /// The own node gives up what it holds.
+    is_own_leaving: bool,
     lease: Duration,
     live: BTreeMap<String, Member>,
     fenced: Vec<Instant>,
@@ -48,12 +50,22 @@ pub enum Succession {
 impl Members {
     /// Nothing is known but the own session.
     pub fn new(own: &str, lease: Duration) -> Members {
-        Members { own: own.to_owned(), lease, live: BTreeMap::new(), fenced: Vec::new(), calm_until: None }
+        let (live, fenced) = (BTreeMap::new(), Vec::new());
+        Members { own: own.to_owned(), is_own_leaving: false, lease, live, fenced, calm_until: None }
     }
 
     /// Another session of this node, after the old one lapsed.
     pub fn rejoin(&mut self, own: &str) {
         own.clone_into(&mut self.own);
+    }
+
+    /// Whether the own node gives up what it holds, with this session and each later one: it prefers nothing, and takes over
+    /// only what no other node does.
+    pub fn set_leaving(&mut self, is_leaving: bool) {
+        self.is_own_leaving = is_leaving;
+        if let Some(member) = self.live.get_mut(&self.own) {
+            member.is_leaving = is_leaving;
+        }
     }
 
     /// The own session.
@@ -69,7 +81,8 @@ impl Members {
         for session in live.iter().take(SESSIONS_MAX) {
             let member = known.get(session).cloned().unwrap_or_else(|| {
                 is_new = true;
-                Member { since: now, hash: hash_of(session), is_leaving: false }
+                let is_leaving = *session == self.own && self.is_own_leaving;
+                Member { since: now, hash: hash_of(session), is_leaving }
             });
             self.live.insert(session.clone(), member);
         }
@@ -253,6 +266,22 @@ mod tests {
         let next = going.succession(&others, "b.1", false, later);
         let is_next = going.preferred(&others, later) == Some("a.1");
         assert_eq!(next, if is_next { Succession::Claim } else { Succession::Wait });
+        // A node that goes itself takes nothing that another may have, and what none has at the second beat.
+        let mut goes = of_a.clone();
+        goes.set_leaving(true);
+        for (name, holder, is_second, wanted) in [
+            (&own, "b.1", false, Succession::Stay),
+            (&own, "", false, Succession::Wait),
+            (&own, "d.1", true, Succession::Claim),
+        ] {
+            assert_eq!(goes.succession(name, holder, is_second, later), wanted, "{holder:?} {is_second}");
+        }
+        // Its next session goes, too, until it joins again.
+        goes.rejoin("a.2");
+        goes.told(&["a.2".into(), "b.1".into(), "c.1".into()], now);
+        assert!(!goes.stays("a.2") && goes.stays("b.1"));
+        goes.set_leaving(false);
+        assert!(goes.stays("a.2"));
         // A node whose own session does not live claims nothing.
         assert_eq!(members("d.1", &["a.1"], now).succession(&own, "", true, later), Succession::Stay);
     }

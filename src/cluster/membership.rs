@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::engine::{self, Write};
 use super::message::Said;
 use super::node::Node;
-use super::node_resource::NodeResource;
+use super::node_resource::{NodeResource, Unshared};
 use super::record;
 use super::seal::Kind;
 use crate::metrics::ClaimCause;
@@ -77,7 +77,7 @@ impl Member {
             let _ = self.node.engine.write(&self.write_of(order, &content, &tags, b"")).await;
         }
         let mut state = self.resource.state.lock();
-        state.is_apart = true;
+        state.apart = Some(Unshared::TooLarge);
         self.resource.becomes(&mut state, Role::Alone);
         Written::TooLarge
     }

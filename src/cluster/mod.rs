@@ -36,10 +36,11 @@ mod simulation;
 pub mod subscription;
 #[cfg(any(feature = "redis", feature = "nats"))]
 mod tls;
+pub mod view;
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
@@ -65,19 +66,6 @@ pub struct Others {
     handle: Handle,
     /// Ends the thread when it is dropped.
     _ends: oneshot::Sender<()>,
-}
-
-/// What a node knows of another one, or of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownNode {
-    /// What people call it.
-    pub node: String,
-    /// The version of pollcast.
-    pub build: String,
-    /// How many resources it holds.
-    pub seats: u64,
-    /// How long ago it was heard.
-    pub heard: Duration,
 }
 
 impl Others {
@@ -121,39 +109,46 @@ impl Others {
         self.node.share_budgets(gates);
     }
 
-    /// Lets the other nodes take over what this one holds, and ends its session: before a shutdown, or for maintenance.
+    /// Lets the other nodes take over what this one holds: before a shutdown, or for maintenance. Its clients are served on,
+    /// and what only they want is polled on.
     ///
     /// # Errors
-    /// The engine did not take it: the others take over when the lease ends.
+    /// The engine did not take it: the others take over when it is back.
     pub async fn leave(&self) -> Result<(), Failed> {
         let node = self.node.clone();
-        let leaving = self.handle.spawn(async move { node.leave().await });
-        leaving.await.unwrap_or_else(|_| {
-            Err(Failed { loss: engine::Loss::Connection, message: "the cluster has ended".to_owned() })
-        })
+        self.on_its_thread(async move { node.leave().await }).await
     }
 
-    /// What people call this node.
-    pub fn node(&self) -> String {
-        self.node.name()
+    /// Takes this node's part again after it left.
+    ///
+    /// # Errors
+    /// The engine did not take it: the node joins when it is back.
+    pub async fn join(&self) -> Result<(), Failed> {
+        let node = self.node.clone();
+        self.on_its_thread(async move { node.return_after_leave().await }).await
+    }
+
+    /// Ends the node's session for good, at the end of a shutdown.
+    ///
+    /// # Errors
+    /// The engine did not take it: the others notice when the lease ends.
+    pub async fn part(&self) -> Result<(), Failed> {
+        let node = self.node.clone();
+        self.on_its_thread(async move { node.part().await }).await
+    }
+
+    async fn on_its_thread(
+        &self,
+        work: impl Future<Output = Result<(), Failed>> + Send + 'static,
+    ) -> Result<(), Failed> {
+        self.handle.spawn(work).await.unwrap_or_else(|_| {
+            Err(Failed { loss: engine::Loss::Connection, message: "the cluster has ended".to_owned() })
+        })
     }
 
     /// For how long the engine has been lost. Returns `None` while it can be had.
     pub fn alone_for(&self) -> Option<Duration> {
         self.node.state.lock().lost_since.map(|since| since.elapsed())
-    }
-
-    /// The other nodes, as they say of themselves.
-    pub fn others(&self) -> Vec<KnownNode> {
-        let now = Instant::now();
-        let state = self.node.state.lock();
-        let known = state.told.values().map(|(beat, at)| KnownNode {
-            node: beat.node.clone(),
-            build: beat.build.clone(),
-            seats: beat.seats,
-            heard: now.duration_since(*at),
-        });
-        known.collect()
     }
 }
 
@@ -183,7 +178,7 @@ impl Backplane for Others {
         route: &Arc<Route>,
         inbox: Arc<Inbox>,
     ) -> Option<Arc<dyn Membership>> {
-        if !route.clustered || (key.is_private() && !self.node.settings.shares_private) {
+        if self.unshared(key, route).is_some() {
             return None;
         }
         let fingerprint = self.node.fingerprint(route.index)?;

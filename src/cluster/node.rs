@@ -40,8 +40,10 @@ pub(super) struct Node {
     /// The node's part of its sessions.
     id: String,
     said: AtomicU64,
-    /// It gives up what it holds, and claims nothing.
+    /// It gives up what it holds, and claims only what no other node does: an operator said so, or the process ends.
     pub is_leaving: AtomicBool,
+    /// Its session has ended for good: the process ends.
+    pub has_parted: AtomicBool,
     /// What changes.
     pub state: Mutex<State>,
     /// Something is to be done on the engine.
@@ -101,6 +103,13 @@ pub(super) struct Todo {
     pub unchanged: HashMap<Name, (Order, u64, Instant)>,
 }
 
+impl State {
+    /// How long ago the session was last renewed. Returns `None` before the first time.
+    pub(super) fn renewed_ago(&self) -> Option<Duration> {
+        self.clock.map(|(at, _)| at.elapsed())
+    }
+}
+
 impl Node {
     pub(super) fn new(
         engine: Arc<dyn Engine>,
@@ -136,6 +145,7 @@ impl Node {
             id,
             said: AtomicU64::new(0),
             is_leaving: AtomicBool::new(false),
+            has_parted: AtomicBool::new(false),
             state: Mutex::new(state),
             errands: Notify::new(),
             beat_now: Notify::new(),
@@ -210,7 +220,7 @@ impl Node {
     /// Has a resource claimed.
     pub(super) fn claim(&self, name: &Name, cause: ClaimCause, from: String) {
         let mut state = self.state.lock();
-        if state.is_connected && !self.is_leaving.load(Ordering::Acquire) {
+        if state.is_connected {
             state.todo.claim.entry(*name).or_insert((cause, from));
             drop(state);
             self.errands.notify_one();
@@ -285,7 +295,7 @@ impl Node {
     pub(super) fn succeed(&self) {
         let now = Instant::now();
         let mut state = self.state.lock();
-        if !state.is_connected || !state.has_joined || self.is_leaving.load(Ordering::Acquire) {
+        if !state.is_connected || !state.has_joined {
             return;
         }
         let mut takes_left = (state.resources.len() / 20).max(1);

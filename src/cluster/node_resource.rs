@@ -52,8 +52,10 @@ pub(super) struct State {
     pub is_vacant: bool,
     /// Its holder gave it up for want of clients that want it polled: it is claimed when one of this node does.
     pub is_dormant: bool,
-    /// It is larger than what is shared: each node polls for itself.
-    pub is_apart: bool,
+    /// Why each node polls it for itself, if it does.
+    pub apart: Option<Unshared>,
+    /// Since when its holder has had a newer content.
+    pub behind_since: Option<Instant>,
     /// Number of the last report that was told under this fence, by this node or another.
     pub reports: u64,
     /// The newest want that a message told of.
@@ -64,6 +66,58 @@ pub(super) struct State {
     pub settled: u64,
     /// When the record was last made to live on.
     pub kept_at: Instant,
+}
+
+/// Why each node polls a resource for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unshared {
+    /// It is of a credential class (`cluster.private: local`).
+    Private,
+    /// Its route says `cluster: off`.
+    Off,
+    /// It is larger than `cluster.max_value`.
+    TooLarge,
+    /// A later version of pollcast wrote it in a form that this one does not know.
+    Version,
+}
+
+impl Unshared {
+    /// The word that operators read.
+    pub fn word(self) -> &'static str {
+        match self {
+            Unshared::Private => "private",
+            Unshared::Off => "off",
+            Unshared::TooLarge => "too-large",
+            Unshared::Version => "version",
+        }
+    }
+}
+
+/// The place of a role in [`crate::metrics::ROLES`].
+pub(super) fn role_place(role: Role) -> usize {
+    match role {
+        Role::Holder { .. } => 0,
+        Role::Mirror => 1,
+        Role::Alone => 2,
+        Role::Waiting => 3,
+    }
+}
+
+impl State {
+    /// This content is had from now on.
+    fn has(&mut self, order: Order) {
+        self.order = order;
+        self.behind_since = None;
+    }
+
+    /// The holder says that this is the content that it has.
+    pub(super) fn holder_has(&mut self, order: Order) {
+        if order <= self.order {
+            self.behind_since = None;
+        } else {
+            self.behind_since.get_or_insert_with(Instant::now);
+        }
+    }
 }
 
 /// What a resource needs to be attended to.
@@ -92,7 +146,8 @@ impl NodeResource {
             tags: VecDeque::new(),
             is_vacant: false,
             is_dormant: false,
-            is_apart: false,
+            apart: None,
+            behind_since: None,
             reports: 0,
             heard_want: 0,
             unheard_want: None,
@@ -116,7 +171,7 @@ impl NodeResource {
 
     /// Tells what this node is from now on.
     pub(super) fn becomes(&self, state: &mut State, role: Role) {
-        let role = if state.is_apart { Role::Alone } else { role };
+        let role = if state.apart.is_some() { Role::Alone } else { role };
         if state.role != role {
             state.role = role;
             self.inbox.tell_role(role);
@@ -187,14 +242,14 @@ impl NodeResource {
         let mut settled = 0;
         if !record.content.is_empty() {
             match self.content(&record.content, clock_ms) {
-                Ok(None) => state.is_apart = true,
+                Ok(None) => state.apart = Some(Unshared::TooLarge),
                 Ok(Some(content)) => {
                     settled = content.settled;
-                    state.order = content.order;
+                    state.has(content.order);
                     self.inbox.tell_content(content);
                 }
                 Err(found) => {
-                    state.is_apart = found == Undecodable::Version;
+                    state.apart = (found == Undecodable::Version).then_some(Unshared::Version);
                     undecodable = Some(found);
                 }
             }
@@ -239,7 +294,7 @@ impl NodeResource {
                 if head.order <= state.order {
                     return Ok(());
                 }
-                state.order = head.order;
+                state.has(head.order);
                 match content {
                     Some(content) => {
                         push_tag(&mut state.tags, content.snapshot.version.tag());
@@ -247,7 +302,7 @@ impl NodeResource {
                         self.inbox.tell_content(content);
                     }
                     None => {
-                        state.is_apart = true;
+                        state.apart = Some(Unshared::TooLarge);
                         self.becomes(&mut state, Role::Alone);
                     }
                 }

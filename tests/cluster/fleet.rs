@@ -127,7 +127,8 @@ impl Fleet {
         for number in 0..NODES {
             let mut settings = Settings::of(&fleet.redis);
             change(number, &mut settings);
-            let yaml = settings.yaml(&fleet.legacy, routes);
+            let named = format!("cluster: {{ node: node-{number}, engine");
+            let yaml = settings.yaml(&fleet.legacy, routes).replace("cluster: { engine", &named);
             let process = Process::start(&yaml).await;
             fleet.nodes.push(process);
             fleet.yaml.push(yaml);

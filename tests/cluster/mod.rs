@@ -12,6 +12,7 @@
 //! | `budgets` | an upstream's budget is one for all nodes |
 //! | `kinds` | classes, large states, refusals and cursors are the same on all nodes |
 //! | `rolling` | nodes whose secret or version differs, and nodes that hold without an engine |
+//! | `operators` | operators see which node polls what, and take a node out without a loss for any client |
 //! | `losses` | every way in which an engine fails is noticed, named and got over |
 //! | `outages` | clients that go from node to node are told every state once, whatever fails meanwhile |
 //! | `failover` | the same while Sentinel names another primary; `tests/cluster/long` runs it |
@@ -27,6 +28,7 @@ mod kinds;
 mod losses;
 mod nats;
 mod nodes;
+mod operators;
 mod outages;
 mod privacy;
 mod processes;
