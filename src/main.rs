@@ -58,8 +58,9 @@ enum Command {
         /// The configuration file.
         #[arg(short, long, value_name = "FILE", default_value = "conf/pollcast.yaml")]
         config: PathBuf,
-        /// Poll this path or URL a few times too, and say what it would take to push it; repeatable.
-        #[arg(long, value_name = "URL")]
+        /// Poll this path or URL a few times too, and say what it would take to push it; repeatable. Of a file with
+        /// `cluster`, say whether its engine can be worked with; without a URL, that alone.
+        #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
         probe: Vec<String>,
         #[command(flatten)]
         asking: Asking,
@@ -222,6 +223,17 @@ fn check(file: &Path) -> ExitCode {
     }
 }
 
+/// What is asked about a URL.
+fn question(
+    url: &str,
+    asking: &Asking,
+    headers: &[(http::HeaderName, http::HeaderValue)],
+) -> probe::Question {
+    let (polls, every) = (asking.polls.into(), asking.every);
+    let question = probe::Question { url: url.to_owned(), polls, every, headers: headers.to_vec() };
+    asking.looking_for.map_or(question.clone(), |time| question.looking_for(time))
+}
+
 /// `check --probe`.
 fn examine(file: &Path, urls: &[String], asking: &Asking) -> ExitCode {
     let config = match load(file) {
@@ -236,27 +248,34 @@ fn examine(file: &Path, urls: &[String], asking: &Asking) -> ExitCode {
         Ok(headers) => headers,
         Err(why) => return wrong(&format!("--header: {why}")),
     };
-    let questions = urls.iter().map(|url| {
-        let (polls, every) = (asking.polls.into(), asking.every);
-        let question = probe::Question { url: url.clone(), polls, every, headers: headers.clone() };
-        asking.looking_for.map_or(question.clone(), |time| question.looking_for(time))
-    });
-    let questions: Vec<_> = questions.collect();
+    let urls: Vec<&String> = urls.iter().filter(|url| !url.is_empty()).collect();
+    if urls.is_empty() && config.cluster.is_none() {
+        return wrong(
+            &"--probe: without a URL it looks at the engine of `cluster`, which the file does not have",
+        );
+    }
+    let questions: Vec<_> = urls.iter().map(|url| question(url, asking, &headers)).collect();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
+    let engine = runtime.block_on(probe::engine(&config));
     let results = match runtime.block_on(probe::probe(&config, &questions)) {
         Ok(results) => results,
         Err(refusal) => return wrong(&refusal),
     };
     let failures = results.iter().filter_map(|result| result.as_ref().err());
     let mut code = failures.fold(ExitCode::SUCCESS, |_, refusal| failed(refusal));
+    if engine.as_ref().is_some_and(|engine| !engine.is_good) {
+        code = ExitCode::FAILURE;
+    }
     let reports: Vec<&probe::Report> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
     if reports.iter().any(|report| !report.has_data) {
         code = ExitCode::FAILURE;
     }
-    let printed = print(&probe::printed(&reports));
+    let engine = engine.map_or(String::new(), |engine| engine.text);
+    let between = if engine.is_empty() || reports.is_empty() { "" } else { "\n" };
+    let printed = print(&(engine + between + &probe::printed(&reports)));
     let Some(to) = &asking.write else { return if printed == ExitCode::SUCCESS { code } else { printed } };
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,

@@ -7,6 +7,7 @@
 mod beats;
 mod budgets;
 mod claims;
+pub mod diagnosis;
 mod encoding;
 pub mod engine;
 mod events;

@@ -2,12 +2,13 @@
 //!
 //! `destination` finds the route or upstream to ask, `polls` asks as a poll loop would, `workaround` tries how a server
 //! could be reached. The others are pure: `flapping`, `noise`, `listing`, `difference`, `identity`, `pollable`, `content` and `fields` read the answers, `findings` is what is suggested from them,
-//! `suggestion` a route made of that, `report` the text for people, `file` the routes of all URLs in one. Nothing here
-//! prints a credential or a query. Must not know: subscribers, how a running pollcast is wired.
+//! `suggestion` a route made of that, `report` the text for people, `file` the routes of all URLs in one; `engine` says
+//! what is wrong with the engine of a cluster. Nothing here prints a credential or a query. Must not know: subscribers, how a running pollcast is wired.
 
 mod content;
 mod destination;
 mod difference;
+mod engine;
 mod fields;
 mod file;
 mod findings;
@@ -24,6 +25,7 @@ mod suggestion;
 mod tests;
 mod workaround;
 
+pub use engine::EngineReport;
 pub use file::Item;
 pub use question::{POLLS_MAX, Question, Refusal};
 pub use report::Report;
@@ -34,7 +36,7 @@ use futures_util::future::join_all;
 use http::{HeaderName, HeaderValue};
 use tokio::sync::Semaphore;
 
-use crate::config::{Config, load_str};
+use crate::config::{ClusterEngine, Config, load_str};
 
 /// Most URLs of one run.
 pub const URLS_MAX: usize = 32;
@@ -60,6 +62,25 @@ pub async fn probe(config: &Config, questions: &[Question]) -> Result<Vec<Result
         Ok(report::report(destination, question, &observed))
     });
     Ok(join_all(asking).await)
+}
+
+/// Looks at the engine of the cluster. Returns `None` if the configuration has no `cluster`.
+pub async fn engine(config: &Config) -> Option<EngineReport> {
+    let cluster = config.cluster.as_ref()?;
+    Some(match cluster.engine {
+        #[cfg(feature = "redis")]
+        ClusterEngine::Redis => match crate::cluster::redis::Redis::examine(cluster).await {
+            Ok(found) => engine::report(cluster, &found),
+            Err(failed) => engine::unreachable(cluster, &failed.to_string()),
+        },
+        #[cfg(feature = "nats")]
+        ClusterEngine::Nats => match crate::cluster::nats::Nats::examine(cluster).await {
+            Ok(found) => engine::nats_report(cluster, &found),
+            Err(failed) => engine::unreachable(cluster, &failed.to_string()),
+        },
+        #[allow(unreachable_patterns, reason = "with all engines built there is no other")]
+        _ => engine::unreachable(cluster, "this program was built without the client of cluster.engine"),
+    })
 }
 
 /// What is printed: the text on each URL, then the suggested routes as one `routes:` section.

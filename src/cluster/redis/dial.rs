@@ -10,6 +10,7 @@ use redis::aio::{MultiplexedConnection, PubSub, PubSubStream};
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, Value};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::keys::Keys;
@@ -58,6 +59,17 @@ impl Dialer {
     /// A pair of connections to the primary. Each call tries the next server.
     pub(super) async fn dial(&mut self) -> Result<(Pair, PubSubStream), Failed> {
         let result = timeout(DIAL_TIMEOUT, self.pair()).await;
+        self.concluded(result)
+    }
+
+    /// The same without scripts, and without a trial of any right.
+    pub(super) async fn dial_untried(&mut self) -> Result<(Pair, PubSubStream), Failed> {
+        let result = timeout(DIAL_TIMEOUT, self.reach()).await;
+        self.concluded(result)
+    }
+
+    /// What became of an attempt. After a failure the next server is tried.
+    fn concluded<T>(&mut self, result: Result<Result<T, Failed>, Elapsed>) -> Result<T, Failed> {
         let result = result.unwrap_or_else(|_| {
             let message = format!("no connection within {DIAL_TIMEOUT:?}");
             Err(Failed { loss: Loss::Timeout, message })
@@ -69,6 +81,14 @@ impl Dialer {
     }
 
     async fn pair(&mut self) -> Result<(Pair, PubSubStream), Failed> {
+        let (pair, messages) = self.reach().await?;
+        pair.load().await?;
+        self.try_out(&pair).await?;
+        Ok((pair, messages))
+    }
+
+    /// A pair of connections to the primary that the next server is or names. No script is known to it yet.
+    async fn reach(&mut self) -> Result<(Pair, PubSubStream), Failed> {
         let server = self.cluster.servers[self.next % self.cluster.servers.len()].clone();
         self.place = match (self.moved.take(), &self.cluster.sentinel) {
             (Some(moved), _) => moved,
@@ -83,9 +103,7 @@ impl Dialer {
         let hearing =
             PubSub::new(&who, self.wire(&self.place).await?).await.map_err(|error| failed(&error))?;
         let (sink, messages) = hearing.split();
-        let pair = Pair::new(commands, driver, sink, self.cluster.timeout).await?;
-        self.try_out(&pair).await?;
-        Ok((pair, messages))
+        Ok((Pair::new(commands, driver, sink, self.cluster.timeout), messages))
     }
 
     /// Runs a script that writes: whatever would refuse the others is told now.

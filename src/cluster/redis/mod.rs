@@ -2,6 +2,7 @@
 //!
 //! Must not know: what is sealed, how connections are made and kept ([`dial`], [`reconnect`]).
 
+mod diagnosis;
 mod dial;
 mod keys;
 mod pair;

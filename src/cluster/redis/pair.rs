@@ -63,21 +63,20 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// Loads the scripts over new connections.
-    pub(super) async fn new(
+    /// New connections, which know no script yet.
+    pub(super) fn new(
         commands: MultiplexedConnection,
         driver: JoinHandle<()>,
         hearing: PubSubSink,
         timeout: Duration,
-    ) -> Result<Pair, Failed> {
+    ) -> Pair {
         let (names, unproven) = (Mutex::default(), Unproven::default());
         let (failed, failing) = (OnceLock::new(), Notify::new());
-        let pair = Pair { commands, driver, hearing, timeout, names, unproven, failed, failing };
-        pair.load().await?;
-        Ok(pair)
+        Pair { commands, driver, hearing, timeout, names, unproven, failed, failing }
     }
 
-    async fn load(&self) -> Result<(), Failed> {
+    /// Loads the scripts.
+    pub(super) async fn load(&self) -> Result<(), Failed> {
         let mut names = Vec::with_capacity(Script::ALL.len());
         for script in Script::ALL {
             let mut command = redis::cmd("SCRIPT");

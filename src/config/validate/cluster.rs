@@ -64,6 +64,7 @@ pub fn cluster(
     );
     findings.size(at!(place, raw.max_value), 4096..=64 << 20, &mut cluster.max_value);
     warn(&place, &cluster, routes, findings);
+    warn_of_jars(file, findings);
     Some(Arc::new(cluster))
 }
 
@@ -171,22 +172,48 @@ fn warn(place: &Place, cluster: &Cluster, routes: &[Arc<Route>], findings: &mut 
     if let Some(interval) = shortest.filter(|interval| cluster.lease > bound(*interval)) {
         let message = format!(
             "is more than 0.6 of the shortest poll.interval ({}): when a node dies, more than one poll of its resources \
-             is missed",
-            super::value::time(interval)
+             is missed; at most {} keeps it at one",
+            super::value::time(interval),
+            super::value::time(bound(interval))
         );
         findings.warning(&place.key("lease"), message);
     }
     if cluster.shares_private && cluster.when_lost == WhenLost::Hold {
         let message = "with private: shared: without the engine clients with credentials get what was polled last, \
-                       also where the API would refuse them by now";
+                       also where the API would refuse them by now; when_lost: poll asks it";
         findings.warning(&place.key("when_lost"), message);
     }
     let routes_place = Place::root().key("routes");
     for route in shared() {
         let place = routes_place.index(route.index).key("poll");
         if route.poll.batch.is_some() {
-            let message = "the resources of a batch are spread over the nodes of the cluster, so its requests are smaller";
+            let message = "the resources of a batch are spread over the nodes of the cluster, so its requests are smaller; \
+                           with cluster: off on the route each node asks for all of its own";
             findings.warning(&place.key("batch"), message);
+        }
+    }
+}
+
+/// Warns where the file says that polls keep cookies: a session that the API gave to one node is none of the others'.
+fn warn_of_jars(file: &raw::File, findings: &mut Findings) {
+    let mut warn = |place: Place, settings: &raw::RouteSettings| {
+        let Some(raw::PollSetting::On(poll)) = &settings.poll else { return };
+        if poll.cookie_jar.as_ref().is_some_and(|said| said.0 == "true") {
+            let message = "each node of the cluster has a jar of its own, and a resource that goes to another node begins \
+                           without cookies; where that matters say cluster: off, or cookie_jar: false";
+            findings.warning(&place.key("poll").key("cookie_jar"), message);
+        }
+    };
+    if let Some(defaults) = &file.defaults {
+        warn(Place::root().key("defaults"), defaults);
+    }
+    for (index, route) in file.routes.iter().flat_map(|routes| routes.iter()).enumerate() {
+        let is_off = route
+            .as_ref()
+            .and_then(|route| route.settings.cluster.as_ref())
+            .is_some_and(|said| said.0 == "off");
+        if let Some(route) = route.as_ref().filter(|_| !is_off) {
+            warn(Place::root().key("routes").index(index), &route.settings);
         }
     }
 }

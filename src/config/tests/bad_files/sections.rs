@@ -261,10 +261,21 @@ fn what_goes_badly_with_a_cluster_is_a_warning() {
     assert_eq!(warned("", "lease: 1s"), "");
     let told = warned("    poll: { interval: 1s }\n", "lease: 700ms");
     assert!(told.contains("cluster.lease: is more than 0.6 of the shortest poll.interval (1s)"), "{told}");
+    assert!(told.ends_with("at most 600ms keeps it at one"), "{told}");
     assert_eq!(warned("    poll: { interval: 1s }\n    cluster: off\n", "lease: 700ms"), "");
     let told = warned("", "private: shared, when_lost: hold");
     assert!(told.contains("cluster.when_lost: with private: shared"), "{told}");
     assert_eq!(warned("", "private: shared"), "");
+    let told = warned("    poll: { cookie_jar: true }\n", "");
+    assert!(
+        told.contains("routes[0].poll.cookie_jar: each node of the cluster has a jar of its own"),
+        "{told}"
+    );
+    for settings in
+        ["    poll: { cookie_jar: false }\n", "    poll: { cookie_jar: true }\n    cluster: off\n"]
+    {
+        assert_eq!(warned(settings, ""), "");
+    }
     let cluster = "cluster: { servers: [a:1], secret: 0123456789abcdef0123456789abcdef }";
     let batch = "    poll: { batch: { param: ids, items: /items, key: /id } }\n";
     let text = format!("{ROUTE}{batch}{cluster}\n").replace("/prices", "/prices/{id}");
