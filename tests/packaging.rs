@@ -42,6 +42,10 @@ fn registered() -> BTreeSet<String> {
         calls.map(|rest| rest.split('"').nth(1).expect("a name").to_owned()).collect::<Vec<_>>()
     };
     let names = kinds.iter().flat_map(|kind| after(kind));
+    // A process without a cluster registers none of these.
+    let literals = include_str!("../src/metrics/cluster.rs").split('"').skip(1).step_by(2);
+    let names = names.chain(literals.filter(|name| name.starts_with("cluster_")).map(str::to_owned));
+    let names = names.chain(["cluster_alone_seconds_total".to_owned()]);
     // The log is the process's, and so is what counts it.
     let of_the_process = named_in(include_str!("../src/metrics/log_loss.rs"));
     names.map(|name| format!("pollcast_{name}")).chain(of_the_process).collect()
@@ -93,6 +97,14 @@ async fn dashboard_alerts_and_pages_name_only_metrics_that_exist() {
     let told = Page::read("src/manual/operations.md").cells("Metric").into_iter().collect::<BTreeSet<_>>();
     let untold: Vec<_> = registered.iter().filter(|name| !told.contains(*name)).collect();
     assert!(untold.is_empty(), "the table of the page on operations leaves out {untold:?}");
+}
+
+#[test]
+fn the_page_on_operations_lists_every_alert() {
+    let scalars = scalars(&root().join("conf/prometheus-alerts.yaml"));
+    let alerts = scalars.windows(2).filter(|pair| pair[0] == "alert").map(|pair| pair[1].clone());
+    let told = Page::read("src/manual/operations.md").cells("Alert").into_iter().collect::<BTreeSet<_>>();
+    assert_eq!(alerts.collect::<BTreeSet<_>>(), told);
 }
 
 #[test]

@@ -91,35 +91,55 @@ impl Metrics {
             let opts = HistogramOpts::new(format!("pollcast_{name}"), help).buckets(buckets.clone());
             r.register(Histogram::with_opts(opts))
         };
-        let count = |name: &str, help: &str| r.counter(&format!("cluster_{name}_total"), help);
-        let counts = |name: &str, help: &str, label: &str| {
-            r.counters(&format!("cluster_{name}_total"), help, &[label])
-        };
+        let counts = |name: &str, label: &str, help: &str| r.counters(name, help, &[label]);
         let alone = Counter::new("pollcast_cluster_alone_seconds_total", "Seconds without the engine.");
         Ok(ClusterMetrics {
             connected: r.gauge("cluster_connected", "Whether the engine of the cluster can be had.")?,
             members: r.gauge("cluster_members", "Nodes of the cluster that live, this one included.")?,
             seats: r.gauges("cluster_seats", "Resources by what this node is for them.", &["role"])?,
-            claims: counts("claims", "Claims of resources, by what caused them.", "cause")?,
-            writes: counts("writes", "Contents written: accepted, refused, lost, too_large.", "kind")?,
-            refused: counts("refused", "What the engine refused: fence, session, memory.", "reason")?,
+            claims: counts("cluster_claims_total", "cause", "Claims of resources, by what caused them.")?,
+            writes: counts(
+                "cluster_writes_total",
+                "kind",
+                "Contents written: accepted, refused, lost, too_large.",
+            )?,
+            refused: counts(
+                "cluster_refused_total",
+                "reason",
+                "What the engine refused: fence, session, memory.",
+            )?,
             lag_seconds: histogram(
                 "cluster_lag_seconds",
                 "A message's way to another node: half of its return.",
             )?,
             beat_seconds: histogram("cluster_beat_seconds", "From a message of this node to its return.")?,
-            reads: counts("reads", "Records that were read: resume, reconnect, gap.", "cause")?,
-            losses: counts("losses", "Times that the engine was lost, or could not be had.", "reason")?,
+            reads: counts("cluster_reads_total", "cause", "Records that were read: resume, reconnect, gap.")?,
+            losses: counts(
+                "cluster_losses_total",
+                "reason",
+                "Times that the engine was lost, or could not be had.",
+            )?,
             alone_seconds: r.register(alone)?,
-            regressions: count("regressions", "Older contents shown since the engine lost the newer ones.")?,
-            unconfirmed: count(
-                "unconfirmed",
+            regressions: r.counter(
+                "cluster_regressions_total",
+                "Older contents shown since the engine lost the newer ones.",
+            )?,
+            unconfirmed: r.counter(
+                "cluster_unconfirmed_total",
                 "Writes answered without knowing that other nodes heard of them.",
             )?,
-            undecodable: counts("undecodable", "What is not understood: version, seal, form.", "reason")?,
-            bytes: counts("bytes", "Bytes of records and messages: in, out.", "direction")?,
-            tokens: counts("tokens", "Polls that budgets of all nodes together allowed.", "upstream")?,
-            overflows: count("overflows", "Times that more was told than is kept.")?,
+            undecodable: counts(
+                "cluster_undecodable_total",
+                "reason",
+                "What is not understood: version, seal, form.",
+            )?,
+            bytes: counts("cluster_bytes_total", "direction", "Bytes of records and messages: in, out.")?,
+            tokens: counts(
+                "cluster_tokens_total",
+                "upstream",
+                "Polls that budgets of all nodes together allowed.",
+            )?,
+            overflows: r.counter("cluster_overflows_total", "Times that more was told than is kept.")?,
         })
     }
 }
