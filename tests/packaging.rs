@@ -3,6 +3,8 @@
 //! Reads the files as text and holds their names against the schema, the metrics and the
 //! configuration loader. Must not know: anything below `config` and `app`.
 
+mod cluster;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
