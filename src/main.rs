@@ -2,9 +2,8 @@
 //!
 //! Must not know: what the commands do inside.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,17 +21,12 @@ use pollcast::upgrade::{self, Failure, Predecessor, Relief, Sockets};
 use signals::Signals;
 
 mod log;
+mod ready;
 mod signals;
 mod supervisor;
 
 /// Bad usage or configuration (sysexits.h EX_USAGE).
 const USAGE: u8 = 64;
-
-/// Longest wait of `ready` for each step of its question.
-const STEP_TIME_MAX: Duration = Duration::from_secs(2);
-
-/// Most bytes that `ready` reads of an answer; the status line is at its beginning.
-const ANSWER_BYTES_MAX: u64 = 1024;
 
 /// Polls an API once, whatever the number of clients, and pushes its changes to all of them.
 #[derive(Parser)]
@@ -67,10 +61,13 @@ enum Command {
     },
     /// Start a legacy API that can only be polled, and pollcast in front of it.
     Demo {
+        /// How many nodes poll as one; more than one need redis-server, which the demo starts.
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+        nodes: u8,
         /// Where pollcast listens.
         #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
         listen: SocketAddr,
-        /// Where its admin listener is.
+        /// Where its admin listener is; those of further nodes have the ports behind it.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
         admin: SocketAddr,
     },
@@ -132,8 +129,12 @@ fn main() -> ExitCode {
         Command::Run { config, upgrade } => run(&config, upgrade),
         Command::Check { config, probe, .. } if probe.is_empty() => check(&config),
         Command::Check { config, probe, asking } => examine(&config, &probe, &asking),
-        Command::Demo { listen, admin } => demonstrate(listen, admin),
-        Command::Ready { admin } => ready(&admin),
+        Command::Demo { nodes: 1, listen, admin } => demonstrate(listen, admin),
+        Command::Demo { nodes, listen, admin } => demonstrate_nodes(nodes, listen, admin),
+        Command::Ready { admin } => match ready::ask(&admin) {
+            Ok(()) => print("ready\n"),
+            Err(error) => failed(&error),
+        },
         Command::Schema => print(&format!("{:#}\n", config::schema())),
     }
 }
@@ -333,39 +334,37 @@ fn demonstrate(listen: SocketAddr, admin: SocketAddr) -> ExitCode {
     code
 }
 
-fn ready(admin: &str) -> ExitCode {
-    match ask_ready(admin) {
-        Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => print("ready\n"),
-        Ok(answer) => {
-            let said = answer.lines().next().unwrap_or_default();
-            failed(&io::Error::other(format!("{admin} is not ready: it answered {said:?}")))
-        }
-        Err(error) => failed(&io::Error::new(error.kind(), format!("{admin} is not ready: {error}"))),
-    }
-}
-
-/// The beginning of the answer to `GET /ready`.
-fn ask_ready(admin: &str) -> io::Result<String> {
-    if let Some(path) = admin.strip_prefix("unix:") {
-        let stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(STEP_TIME_MAX))?;
-        stream.set_write_timeout(Some(STEP_TIME_MAX))?;
-        return ask_over(stream, "localhost");
-    }
-    let bad = |_| io::Error::new(io::ErrorKind::InvalidInput, "it is neither ip:port nor unix:/path");
-    let address: SocketAddr = admin.parse().map_err(bad)?;
-    let stream = TcpStream::connect_timeout(&address, STEP_TIME_MAX)?;
-    stream.set_read_timeout(Some(STEP_TIME_MAX))?;
-    stream.set_write_timeout(Some(STEP_TIME_MAX))?;
-    ask_over(stream, admin)
-}
-
-fn ask_over(mut stream: impl Read + Write, host: &str) -> io::Result<String> {
-    let request = format!("GET /ready HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+/// The demo of several nodes: each is a process of its own, with a load balancer in this one.
+fn demonstrate_nodes(count: u8, listen: SocketAddr, admin: SocketAddr) -> ExitCode {
+    let signals = match Signals::heard() {
+        Ok(signals) => signals,
+        Err(error) => return failed(&error),
+    };
+    raise_descriptor_limit();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let started = runtime.block_on(async {
+        let legacy = demo::serve_legacy(([127, 0, 0, 1], 0).into(), demo::Pace::default()).await?;
+        let nodes = demo::Nodes::start(count, legacy.address(), admin).await?;
+        nodes.watch();
+        let balancer = demo::Balancer::start(listen, nodes.clone()).await?;
+        legacy.point_crowd_at(balancer.address());
+        legacy.show_nodes(&balancer);
+        io::Result::Ok((legacy, nodes, balancer))
+    });
+    let (legacy, nodes, balancer) = match started {
+        Ok(started) => started,
+        Err(error) => return failed(&error),
+    };
+    let listen = balancer.address();
+    print(&demo::banner_of_nodes(&nodes, legacy.address(), listen, admin));
+    signals.wait();
+    drop((balancer, legacy, nodes));
+    // What its tasks hold of the nodes goes with it.
+    drop(runtime);
+    ExitCode::SUCCESS
 }
 
 /// Every client costs a descriptor: take what the system allows, and say how much that is.

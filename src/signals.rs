@@ -78,6 +78,11 @@ impl Signals {
         ExitCode::SUCCESS
     }
 
+    /// Waits for SIGTERM or SIGINT, where no application of this process is to drain.
+    pub fn wait(mut self) {
+        self.runtime.block_on(either(&mut self.term, &mut self.int));
+    }
+
     /// Ends because another process serves on the same sockets.
     pub fn leave(mut self, app: App) {
         self.runtime.block_on(async {

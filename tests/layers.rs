@@ -39,6 +39,7 @@ const LAYERS: &[&[&str]] = &[
         "log_writer",
         "memory",
         "probe",
+        "ready",
         "signals",
         "supervisor",
         "upgrade",
@@ -62,6 +63,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("main", "log"),
     ("log", "log_writer"),
     ("main", "supervisor"),
+    // It asks a running process.
+    ("main", "ready"),
     ("signals", "app"),
     ("main", "app"),
     ("main", "cli"),

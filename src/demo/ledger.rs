@@ -50,6 +50,11 @@ impl Source {
     }
 }
 
+/// Whether a path is one of the API's resources, and none of the page's own.
+pub fn is_api(path: &str) -> bool {
+    ["/auction/", "/direct/", "/chat/", "/document"].iter().any(|own| path.starts_with(own))
+}
+
 #[derive(Debug, Default)]
 struct Tally {
     requests: AtomicU64,

@@ -3,10 +3,11 @@
 //! Owns the paths, the slowness and the talkative headers that such an API is known for, and serves the
 //! demo's page. Must not know: how the proxy works; it sees requests, and counts who sent them.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -23,8 +24,10 @@ use tokio::time::sleep;
 
 use super::answer;
 use super::auction::{LOT_COUNT, Lot, UnixMs};
+use super::balancer::{Balancer, Carried};
+use super::config::INTERVAL_MS;
 use super::crowd::Crowd;
-use super::ledger::{Ledger, Source, request_head_bytes};
+use super::ledger::{Ledger, Source, is_api, request_head_bytes};
 use super::page;
 use super::room::{Chat, Document, Posting};
 
@@ -33,6 +36,13 @@ const BODY_BYTES_MAX: usize = 32 * 1024;
 /// Connections served at once; more wait in the backlog.
 const CONNECTIONS_MAX: usize = 512;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most paths whose polls are counted apart.
+const POLLED_MAX: usize = 64;
+/// Most clients of the crowd where each of its connections is three of this process.
+const BALANCED_CROWD_MAX: usize = 1_000;
+/// A node ends so long after it was asked for: the answer goes through one, too.
+const KILL_DELAY: Duration = Duration::from_millis(200);
+
 /// How slow the API is, and the seed of everything random in it.
 #[derive(Debug, Clone)]
 pub struct Pace {
@@ -65,6 +75,11 @@ impl LegacyHandle {
     /// Tells the crowd where the proxy listens; before that, `POST /crowd` answers 503.
     pub fn point_crowd_at(&self, proxy: SocketAddr) {
         self.legacy.crowd.point_at(proxy);
+    }
+
+    /// Shows the nodes behind a load balancer, and lets visitors of the page kill them and start them again.
+    pub fn show_nodes(&self, balancer: &Balancer) {
+        let _ = self.legacy.carried.set(balancer.carried());
     }
 
     /// What `GET /stats` says.
@@ -130,6 +145,10 @@ struct Legacy {
     document: Mutex<Document>,
     ledger: Ledger,
     crowd: Crowd,
+    /// Polls of pollcast by path.
+    polled: Mutex<BTreeMap<String, u64>>,
+    /// What goes to the nodes, if there are several.
+    carried: OnceLock<Arc<Carried>>,
 }
 
 impl Legacy {
@@ -143,6 +162,8 @@ impl Legacy {
             document: Mutex::new(Document::open(now_ms)),
             ledger: Ledger::default(),
             crowd: Crowd::of("/auction/1"),
+            polled: Mutex::default(),
+            carried: OnceLock::new(),
             pace,
         }
     }
@@ -151,7 +172,7 @@ impl Legacy {
     async fn exchange(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
-        let api = ["/auction/", "/direct/", "/chat/", "/document"].iter().any(|own| path.starts_with(own));
+        let api = is_api(path);
         let (sent, response) = match Limited::new(body, BODY_BYTES_MAX).collect().await {
             Ok(body) => {
                 let body = body.to_bytes();
@@ -162,9 +183,13 @@ impl Legacy {
             }
             Err(_) => (0, answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 32 KiB")),
         };
+        let source = Source::of(&head, api);
+        if source == Source::Pollcast && api {
+            self.count_poll(head.uri.path());
+        }
         let answered = if head.method == Method::HEAD { 0 } else { answer::body_bytes(&response) };
         self.ledger.record(
-            Source::of(&head, api),
+            source,
             request_head_bytes(&head) + answer::head_bytes(&response),
             sent + answered,
         );
@@ -189,6 +214,7 @@ impl Legacy {
                 &json!({ "request_head_bytes": request_head_bytes(head) }),
             ),
             ("POST", ["crowd"]) => self.resize_crowd(head),
+            ("POST", ["nodes"]) => self.change_node(head),
             ("GET" | "HEAD", _) => page::file(head.uri.path())
                 .unwrap_or_else(|| answer::problem(StatusCode::NOT_FOUND, "there is nothing at this path")),
             _ => answer::problem(StatusCode::METHOD_NOT_ALLOWED, "this path does not know that method"),
@@ -233,9 +259,50 @@ impl Legacy {
         let Some(wanted) = wanted.and_then(|number| number.parse::<usize>().ok()) else {
             return answer::problem(StatusCode::BAD_REQUEST, "wanted ?clients= and a number");
         };
-        match self.crowd.resize(wanted) {
+        let most = if self.carried.get().is_some() { BALANCED_CROWD_MAX } else { usize::MAX };
+        match self.crowd.resize(wanted.min(most)) {
             Ok(_) => answer::uncached_json(StatusCode::OK, &self.crowd.json()),
             Err(error) => answer::problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        }
+    }
+
+    /// Kills a node, or starts it again.
+    fn change_node(&self, head: &request::Parts) -> Response<Full<Bytes>> {
+        let Some(carried) = self.carried.get() else {
+            return answer::problem(
+                StatusCode::NOT_FOUND,
+                "there is one node alone: start the demo with --nodes 3",
+            );
+        };
+        let asked = head.uri.query().and_then(|query| query.split_once('='));
+        let is_known = |name: &str| carried.nodes().addresses().any(|(known, ..)| known == name);
+        match asked {
+            Some(("kill", name)) if is_known(name) => {
+                let (carried, name) = (carried.clone(), name.to_owned());
+                tokio::spawn(async move {
+                    sleep(KILL_DELAY).await;
+                    carried.nodes().kill(&name);
+                });
+            }
+            Some(("start", name)) if is_known(name) => {
+                if let Err(error) = carried.nodes().revive(name) {
+                    return answer::problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
+                }
+            }
+            _ => {
+                let wanted = "wanted ?kill= or ?start= and the name of a node, as node-1";
+                return answer::problem(StatusCode::BAD_REQUEST, wanted);
+            }
+        }
+        answer::uncached_json(StatusCode::ACCEPTED, &json!({}))
+    }
+
+    fn count_poll(&self, path: &str) {
+        let mut polled = self.polled.lock();
+        if let Some(count) = polled.get_mut(path) {
+            *count += 1;
+        } else if polled.len() < POLLED_MAX {
+            polled.insert(path.to_owned(), 1);
         }
     }
 
@@ -243,6 +310,11 @@ impl Legacy {
         let mut stats = self.ledger.json();
         stats["now_ms"] = json!(unix_ms());
         stats["crowd"] = self.crowd.json();
+        if let Some(carried) = self.carried.get() {
+            stats["cluster"] = carried.json();
+            stats["cluster"]["interval_ms"] = json!(INTERVAL_MS);
+            stats["cluster"]["polled"] = json!(*self.polled.lock());
+        }
         stats
     }
 

@@ -1,64 +1,42 @@
 //! `pollcast demo`: a legacy API that can only be polled, the proxy in front of it with defaults, and a
 //! page that shows one auction through every technique side by side.
 //!
-//! The path of a bid: `auction` → `legacy` → (the proxy) → `page`, `crowd`. This file owns the demo's
-//! configuration and what it prints; it must not know how the proxy is built from it.
+//! The path of a bid: `auction` → `legacy` → (the proxy) → `page`, `crowd`. With several nodes, `engine` is between
+//! them and `balancer` in front of them, each a process that `process` ends with the demo. This file owns what the demo
+//! prints; it must not know how the proxy is built from its configuration.
 
 mod answer;
 mod auction;
+mod balancer;
+mod config;
 mod crowd;
+mod engine;
 mod ledger;
 mod legacy;
+mod nodes;
 mod page;
+mod process;
 mod room;
 
 use std::net::SocketAddr;
 
+pub use balancer::Balancer;
+pub use config::config_text;
 pub use crowd::CROWD_CLIENTS_MAX;
 pub use legacy::{LegacyHandle, Pace, serve_legacy};
-
-/// The demo's configuration file: the proxy on `listen`, its admin surface on `admin`, everything
-/// forwarded to the legacy API at `legacy`, its three resources covered.
-pub fn config_text(legacy: SocketAddr, listen: SocketAddr, admin: SocketAddr) -> String {
-    format!(
-        "\
-listeners:
-  - address: \"{listen}\"
-
-admin:
-  address: \"{admin}\"
-
-upstreams:
-  legacy:
-    servers: [\"{legacy}\"]
-
-passthrough: legacy
-
-routes:
-  - path: /auction/{{lot}}
-    upstream: legacy
-    poll: {{ interval: 500ms }}
-    share: public
-    # Its bodies are so small that patches seldom pay; here they are to be seen.
-    delta: {{ patch_max_ratio: 1 }}
-
-  - path: /chat/messages
-    upstream: legacy
-    poll: {{ interval: 500ms }}
-    share: public
-
-  - path: /document
-    upstream: legacy
-    poll: {{ interval: 500ms }}
-    share: public
-"
-    )
-}
+pub use nodes::Nodes;
 
 /// What the demo prints when it is ready: the addresses, and a line to paste for each technique.
 ///
 /// The lines need a curl not older than 7.68 (2020) and no other tool.
 pub fn banner(legacy: SocketAddr, listen: SocketAddr, admin: SocketAddr) -> String {
+    techniques(legacy, listen, admin) + END
+}
+
+/// The last line of what the demo prints.
+const END: &str = "Ctrl-C ends the demo.\n";
+
+fn techniques(legacy: SocketAddr, listen: SocketAddr, admin: SocketAddr) -> String {
     let auction = format!("http://{listen}/auction/1");
     format!(
         "\
@@ -86,8 +64,28 @@ One auction, one URL, four techniques:
 Writes pass through, and everyone who follows sees them:
     curl -d 'Hello from a terminal' http://{listen}/chat/messages
 
-Ctrl-C ends the demo.
 "
+    )
+}
+
+/// The same of several nodes, with where each is.
+pub fn banner_of_nodes(nodes: &Nodes, legacy: SocketAddr, listen: SocketAddr, admin: SocketAddr) -> String {
+    let lines = nodes.addresses().map(|(name, address, admin)| {
+        format!("  {name}      http://{address}/, operators http://{admin}/resources\n")
+    });
+    let lines: String = lines.collect();
+    let techniques = techniques(legacy, listen, admin);
+    format!(
+        "\
+{techniques}\
+Several nodes poll as one, behind a load balancer at the address of the page:
+
+{lines}
+One of them killed, and started again; the page has buttons for it:
+    curl -X POST 'http://{listen}/nodes?kill=node-1'
+    curl -X POST 'http://{listen}/nodes?start=node-1'
+
+{END}"
     )
 }
 
@@ -98,31 +96,6 @@ mod tests {
     fn addresses() -> (SocketAddr, SocketAddr, SocketAddr) {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         (at(40123), at(8080), at(9090))
-    }
-
-    #[test]
-    fn the_config_names_every_address_and_route() {
-        let (legacy, listen, admin) = addresses();
-        let text = config_text(legacy, listen, admin);
-        for wanted in [
-            "address: \"127.0.0.1:8080\"",
-            "address: \"127.0.0.1:9090\"",
-            "servers: [\"127.0.0.1:40123\"]",
-            "passthrough: legacy",
-            "path: /auction/{lot}",
-            "path: /chat/messages",
-            "path: /document",
-        ] {
-            assert!(text.contains(wanted), "{wanted} is missing in\n{text}");
-        }
-        assert_eq!(text.matches("interval: 500ms").count(), 3);
-        assert_eq!(text.matches("share: public").count(), 3);
-    }
-
-    #[test]
-    fn ipv6_addresses_stay_one_scalar() {
-        let v6: SocketAddr = "[::1]:8080".parse().expect("an address");
-        assert!(config_text(v6, v6, v6).contains("address: \"[::1]:8080\""));
     }
 
     #[test]

@@ -11,7 +11,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-const FILES: [(&str, &str, &str); 10] = [
+const FILES: [(&str, &str, &str); 11] = [
     ("/", HTML, include_str!("page/page.html")),
     ("/demo/page.css", CSS, include_str!("page/page.css")),
     ("/demo/parts.css", CSS, include_str!("page/parts.css")),
@@ -21,6 +21,7 @@ const FILES: [(&str, &str, &str); 10] = [
     ("/demo/cards.js", JS, include_str!("page/cards.js")),
     ("/demo/charts.js", JS, include_str!("page/charts.js")),
     ("/demo/load.js", JS, include_str!("page/load.js")),
+    ("/demo/nodes.js", JS, include_str!("page/nodes.js")),
     ("/demo/rooms.js", JS, include_str!("page/rooms.js")),
 ];
 

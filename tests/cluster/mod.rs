@@ -13,6 +13,7 @@
 //! | `kinds` | classes, large states, refusals and cursors are the same on all nodes |
 //! | `rolling` | nodes whose secret or version differs, and nodes that hold without an engine |
 //! | `operators` | operators see which node polls what, and take a node out without a loss for any client |
+//! | `demo` | the demo of three nodes in one command, of which one is killed and comes back |
 //! | `probe` | `check --probe` says whether nodes can work with the engine, and what is wrong if not |
 //! | `losses` | every way in which an engine fails is noticed, named and got over |
 //! | `outages` | clients that go from node to node are told every state once, whatever fails meanwhile |
@@ -23,6 +24,7 @@
 
 mod budgets;
 mod crowd;
+mod demo;
 mod failover;
 mod fleet;
 mod kinds;

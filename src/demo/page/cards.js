@@ -36,6 +36,9 @@ export class Card {
     const how = make('p', 'how', follower.how);
     how.title = follower.how;
 
+    this.served = make('p', 'how');
+    this.served.hidden = true;
+
     this.bid = make('div', 'bid');
     this.amount = make('strong', '', '–');
     this.bidder = make('span', '', 'waiting for the first answer');
@@ -65,8 +68,14 @@ export class Card {
     this.headerBar = weight.appendChild(make('i'));
     this.dataBar = weight.appendChild(make('i'));
     weight.title = 'Grey: headers. Coloured: data. All cards on one scale.';
-    card.append(header, how, this.bid, delay, list, weight);
+    card.append(header, how, this.served, this.bid, delay, list, weight);
     parent.append(card);
+  }
+
+  /** Says through which nodes it goes, where there are several. */
+  serve(nodes) {
+    this.served.hidden = !nodes.length;
+    this.served.textContent = `through ${nodes.join(', ')}`;
   }
 
   render(fresh, most, longest) {

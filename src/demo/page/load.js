@@ -32,6 +32,7 @@ export class Load {
       const stats = await answer.json();
       this.compareClocks(stats.now_ms, before, Date.now());
       this.take(stats);
+      this.onstats?.(stats);
     } catch {
       put('load-status', 'The counters cannot be read; trying again.');
     }

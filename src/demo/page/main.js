@@ -4,6 +4,7 @@ import { Card, make, recall, remember } from './cards.js';
 import { drawTimeline, readTones } from './charts.js';
 import { PATH, followers, learnCosts, measureHeads, serverNow } from './follow.js';
 import { Load } from './load.js';
+import { Nodes } from './nodes.js';
 import { openRooms } from './rooms.js';
 
 const find = (id) => document.getElementById(id);
@@ -11,6 +12,8 @@ const still = matchMedia('(prefers-reduced-motion: reduce)');
 const all = followers();
 const cards = all.map((follower) => new Card(follower, find('cards')));
 const load = new Load();
+const nodes = new Nodes(cards);
+load.onstats = (stats) => nodes.take(stats);
 const parts = [...all, load, ...openRooms()];
 
 // What changed since the last frame; drawing happens once a frame however many messages came.
