@@ -17,7 +17,7 @@ use crate::poll::backplane::{Order, Role};
 use crate::resource::ResourceKey;
 
 /// Digits of a session by which a node is called that has not said its name.
-const UNNAMED_DIGITS: usize = 6;
+const UNNAMED_CHARS: usize = 6;
 
 /// The cluster as this node knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,7 +140,7 @@ fn node_of(session: &str) -> &str {
 fn name_of(state: &State, session: &str) -> String {
     match state.told.get(session) {
         Some((beat, _)) => beat.node.clone(),
-        None => session.chars().take(UNNAMED_DIGITS).collect(),
+        None => session.chars().take(UNNAMED_CHARS).collect(),
     }
 }
 

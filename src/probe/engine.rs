@@ -19,7 +19,7 @@ const CLOCK_BEHIND_MAX: Duration = Duration::from_millis(5);
 /// More unevenness than this in a fifth of a second is no delay of an answer.
 const CLOCK_DRIFT_MAX: Duration = Duration::from_millis(150);
 /// So many of the largest messages should find room while a node reads slowly.
-const MESSAGES_WAITING: u64 = 4;
+const MESSAGES_WAITING_MIN: u64 = 4;
 
 /// What is said of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,12 +158,14 @@ fn payloads(cluster: &Cluster, found: &Diagnosis, lines: &mut Lines) {
         return lines.fault("payloads", place, &found, "no more than the engine takes");
     }
     if let Some((hard, soft)) = found.subscriber_bytes_max {
-        let wanted = MESSAGES_WAITING * cluster.max_value as u64;
+        let wanted = MESSAGES_WAITING_MIN * cluster.max_value as u64;
         let least = [hard, soft].into_iter().filter(|bytes| *bytes > 0).min();
         if let Some(least) = least.filter(|least| *least < wanted) {
             let found = format!("subscribers are cut off with {} waiting", bytesize::ByteSize(least));
-            let wanted =
-                format!("{} or more ({MESSAGES_WAITING} × cluster.max_value)", bytesize::ByteSize(wanted));
+            let wanted = format!(
+                "{} or more ({MESSAGES_WAITING_MIN} × cluster.max_value)",
+                bytesize::ByteSize(wanted)
+            );
             return lines.fault(
                 "payloads",
                 "client-output-buffer-limit pubsub of the engine",
