@@ -377,7 +377,7 @@ async fn the_largest_content_is_stored_and_told_whole() {
     assert!(told == Event::Became { name: name("/x"), sealed: content.clone().into() });
     assert!(node.nats.read(&name("/x")).await.unwrap().content == content);
     // A message that no server takes fails by itself.
-    let refused = node.nats.tell(&name("/x"), vec![7; 2 << 20].into()).await.unwrap_err();
+    let refused = node.nats.tell(&[(name("/x"), vec![7; 2 << 20].into())]).await.unwrap_err();
     assert_eq!(refused.loss, Loss::Protocol);
     assert!(node.nats.read(&name("/x")).await.is_ok(), "the connection goes on");
 }
