@@ -11,6 +11,7 @@ local granted = math.floor((now + each * tonumber(ARGV[2]) - full) / each + 0.00
 granted = math.max(0, math.min(granted, tonumber(ARGV[3])))
 full = full + granted * each
 redis.call('HSET', KEYS[1], 't', string.format('%.0f', full))
-redis.call('PEXPIRE', KEYS[1], 60000)
+-- Until the bucket is full by itself: one that is forgotten sooner would grant its burst again.
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.max(0, full - now) / 1000 + 60000))
 local wait = math.max(0, full + each - (now + each * tonumber(ARGV[2])))
 return {granted, math.ceil(wait)}

@@ -193,9 +193,7 @@ impl Gate {
         let asked = Instant::now();
         let Some(count) = self.state.lock().queue.tokens_to_fetch(asked) else { return false };
         let fetched = common.take(tokens::bucket(budget).1, count).await;
-        if let Some(tokens) = self.state.lock().queue.common() {
-            tokens.fetched(fetched, asked, Instant::now());
-        }
+        self.state.lock().queue.fetched(fetched, asked, Instant::now());
         true
     }
 

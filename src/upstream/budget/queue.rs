@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::share::Share;
-use super::tokens::Tokens;
+use super::tokens::{Fetched, Tokens};
 use crate::config::{Budget, BudgetScope};
 use crate::upstream::{Class, Priority};
 
@@ -39,6 +39,8 @@ pub(super) struct Queue {
     quota_part: f64,
     /// Tokens that all nodes have in common; `None` if this node makes its own.
     common: Option<Tokens>,
+    /// How the budget was divided last.
+    share: Option<Share>,
     tokens: f64,
     refilled: Instant,
     in_flight: usize,
@@ -78,6 +80,7 @@ impl Queue {
             budget,
             quota_part: 1.0,
             common: None,
+            share: None,
             tokens: budget.map_or(0.0, |budget| f64::from(budget.burst)),
             refilled: now,
             in_flight: 0,
@@ -159,6 +162,7 @@ impl Queue {
     pub(super) fn divide(&mut self, share: &Share, now: Instant) {
         self.refill(now);
         self.quota_part = share.part();
+        self.share = Some(*share);
         let Some(whole) = self.whole.filter(|whole| whole.scope == BudgetScope::Cluster) else { return };
         let part = share.of(&whole);
         self.budget = Some(part);
@@ -179,9 +183,14 @@ impl Queue {
         if common.has(now) { None } else { common.wanted(waiting, now).ok() }
     }
 
-    /// Tokens that all nodes have in common came, or did not.
-    pub(super) fn common(&mut self) -> Option<&mut Tokens> {
-        self.common.as_mut()
+    /// Tokens that all nodes have in common came, or did not. Where they always come too late, this node makes turns of
+    /// its own part, until the next division.
+    pub(super) fn fetched(&mut self, fetched: Option<Fetched>, asked: Instant, now: Instant) {
+        let Some(common) = &mut self.common else { return };
+        common.fetched(fetched, asked, now);
+        if let (true, Some(share)) = (common.are_always_late(), self.share) {
+            self.divide(&Share { is_common: false, ..share }, now);
+        }
     }
 
     /// Whether one more turn is within this node's own limits.

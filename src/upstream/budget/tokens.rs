@@ -16,6 +16,8 @@ use crate::config::Budget;
 const VALID_MAX: Duration = Duration::from_millis(250);
 /// The shortest that tokens are worth the way to fetch them.
 const VALID_MIN: Duration = Duration::from_millis(50);
+/// So many answers in a row that came when their tokens were void say that the engine is too slow for common tokens.
+const LATE_MAX: u32 = 3;
 /// After a fetch without an answer the next one waits so long.
 const FETCH_PAUSE: Duration = Duration::from_millis(100);
 
@@ -47,6 +49,8 @@ pub(super) struct Tokens {
     used: VecDeque<Instant>,
     used_max: usize,
     not_before: Option<Instant>,
+    /// Answers in a row that came too late.
+    late: u32,
 }
 
 /// How long a token is valid under a budget, and the common bucket that follows from it: whatever is granted within a
@@ -65,7 +69,7 @@ impl Tokens {
     pub(super) fn new(budget: &Budget) -> Tokens {
         let valid = bucket(budget).0;
         let used_max = ((budget.rate * valid.as_secs_f64()) as usize).max(1);
-        Tokens { valid, granted: VecDeque::new(), used: VecDeque::new(), used_max, not_before: None }
+        Tokens { valid, granted: VecDeque::new(), used: VecDeque::new(), used_max, not_before: None, late: 0 }
     }
 
     /// Whether there is a token.
@@ -107,11 +111,21 @@ impl Tokens {
         Ok(u32::try_from(wanted).unwrap_or(u32::MAX))
     }
 
+    /// Whether answers come so late that their tokens are void: to fetch more would take them from all nodes for nothing.
+    pub(super) fn are_always_late(&self) -> bool {
+        self.late >= LATE_MAX
+    }
+
     /// Takes in what came of a fetch that began at `asked`.
     pub(super) fn fetched(&mut self, fetched: Option<Fetched>, asked: Instant, now: Instant) {
         match fetched {
+            Some(Fetched { granted, .. }) if granted > 0 && asked + self.valid <= now => {
+                self.late += 1;
+                self.not_before = Some(now + FETCH_PAUSE);
+            }
             // They were granted after they were asked for: from then on counts no less.
             Some(Fetched { granted, .. }) if granted > 0 => {
+                self.late = 0;
                 self.granted.push_back((asked + self.valid, granted));
                 self.not_before = None;
             }

@@ -126,3 +126,23 @@ fn a_token_that_is_not_used_in_time_is_void() {
     assert_eq!(tokens.wanted(1, now), Err(now + FETCH_PAUSE));
     assert_eq!(tokens.wanted(100, now + FETCH_PAUSE), Ok(12), "no more than a quarter of a second uses");
 }
+
+#[test]
+fn tokens_that_always_come_when_they_are_void_are_not_fetched_for_ever() {
+    let budget = budget(1.0, 1);
+    let (valid, _) = bucket(&budget);
+    let mut tokens = Tokens::new(&budget);
+    let mut now = Instant::now();
+    for late in 1..=3 {
+        assert!(!tokens.are_always_late(), "after {late} late answers");
+        let asked = now;
+        now += valid;
+        tokens.fetched(Some(Fetched { granted: 1, wait: Duration::ZERO }), asked, now);
+        assert!(!tokens.has(now));
+        let pause = tokens.wanted(1, now).expect_err("no fetch at once");
+        now = pause;
+    }
+    assert!(tokens.are_always_late());
+    tokens.fetched(Some(Fetched { granted: 1, wait: Duration::ZERO }), now, now);
+    assert!(tokens.has(now) && !tokens.are_always_late(), "one in time counts");
+}
