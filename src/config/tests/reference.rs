@@ -88,6 +88,7 @@ cluster:
   tls: { sni: redis.internal }
   secret: \"change me, change me, change me!\"
 defaults:
+  poll: { cookie_jar: true }
   cors: { origins: [\"https://shop.example.com\"] }
   websocket: { send: { path: /messages } }
 ";
