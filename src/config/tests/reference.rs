@@ -80,6 +80,10 @@ routes:
     upstream: api
     share: authorize
     authenticate: { jwt: { algorithms: [HS256], keys: [{ secret: \"change me, change me, change me!\" }] } }
+defaults:
+  poll: { cookie_jar: true }
+  cors: { origins: [\"https://shop.example.com\"] }
+  websocket: { send: { path: /messages } }
 cluster:
   servers: [redis.internal:6379]
   sentinel: pollcast
@@ -87,10 +91,6 @@ cluster:
   password: none
   tls: { sni: redis.internal }
   secret: \"change me, change me, change me!\"
-defaults:
-  poll: { cookie_jar: true }
-  cors: { origins: [\"https://shop.example.com\"] }
-  websocket: { send: { path: /messages } }
 ";
 
 /// The reference with the lines that name files.
