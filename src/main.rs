@@ -295,14 +295,16 @@ fn load(file: &Path) -> Result<Config, ExitCode> {
     })
 }
 
-fn demonstrate(listen: SocketAddr, admin: SocketAddr) -> ExitCode {
-    let signals = match Signals::heard() {
-        Ok(signals) => signals,
-        Err(error) => return failed(&error),
-    };
+/// What every demo needs before it starts anything: signals are heard, and there is room for its crowd.
+fn prepare_demo() -> io::Result<(Signals, tokio::runtime::Runtime)> {
+    let signals = Signals::heard()?;
     raise_descriptor_limit();
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
+    Ok((signals, tokio::runtime::Runtime::new()?))
+}
+
+fn demonstrate(listen: SocketAddr, admin: SocketAddr) -> ExitCode {
+    let (signals, runtime) = match prepare_demo() {
+        Ok(prepared) => prepared,
         Err(error) => return failed(&error),
     };
     let legacy = runtime.block_on(demo::serve_legacy(([127, 0, 0, 1], 0).into(), demo::Pace::default()));
@@ -336,13 +338,8 @@ fn demonstrate(listen: SocketAddr, admin: SocketAddr) -> ExitCode {
 
 /// The demo of several nodes: each is a process of its own, with a load balancer in this one.
 fn demonstrate_nodes(count: u8, listen: SocketAddr, admin: SocketAddr) -> ExitCode {
-    let signals = match Signals::heard() {
-        Ok(signals) => signals,
-        Err(error) => return failed(&error),
-    };
-    raise_descriptor_limit();
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
+    let (signals, runtime) = match prepare_demo() {
+        Ok(prepared) => prepared,
         Err(error) => return failed(&error),
     };
     let started = runtime.block_on(async {

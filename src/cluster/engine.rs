@@ -11,6 +11,9 @@ use bytes::Bytes;
 use super::seal::Name;
 use crate::poll::backplane::Order;
 
+/// The engine's clock may be ahead of what it said at the last beat by so much: another primary's may differ.
+const CLOCK_AHEAD_MAX_MS: u64 = 5_000;
+
 /// Most resources of one pipeline.
 pub const PIPELINE_MAX: usize = 500;
 
@@ -270,4 +273,32 @@ pub struct Taken {
     pub granted: u32,
     /// After what time the next one can be had.
     pub wait: Duration,
+}
+
+/// A number that the engine gave by its clock, in µs since 1970. Returns `None` if that clock, in ms as the beats tell it,
+/// has not come so far, or is not known: the number stands outside of every seal, and one from the future would settle all
+/// wants of a resource.
+pub(super) fn believed(number: u64, clock_ms: Option<u64>) -> Option<u64> {
+    let latest = clock_ms?.saturating_add(CLOCK_AHEAD_MAX_MS).saturating_mul(1000);
+    (number <= latest).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_the_future_is_not_believed() {
+        let clock_ms = 1_795_996_800_000;
+        for (number, clock, wanted) in [
+            (0, Some(clock_ms), true),
+            (clock_ms * 1000, Some(clock_ms), true),
+            ((clock_ms + 5_000) * 1000, Some(clock_ms), true),
+            ((clock_ms + 5_000) * 1000 + 1, Some(clock_ms), false),
+            (u64::MAX, Some(clock_ms), false),
+            (1, None, false),
+        ] {
+            assert_eq!(believed(number, clock).is_some(), wanted, "{number} at {clock:?}");
+        }
+    }
 }

@@ -4,11 +4,11 @@
 //! the engine.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::engine::Event;
+use super::engine::{Event, believed};
 use super::message::{Beat, Message, Said, Unchanged};
 use super::node::{Node, State};
 use super::node_resource::NodeResource;
@@ -16,8 +16,6 @@ use super::seal::{HEADER_BYTES, Head, Kind, Name, Secret, Undecodable};
 use crate::metrics::ClaimCause;
 use crate::poll::backplane::{Found, Release, Report, Role};
 
-/// The engine's clock may be ahead of what it said at the last beat by so much: another primary's may differ.
-const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(5);
 /// Sessions of which the last message is remembered.
 const HEARD_MAX: usize = 1024;
 
@@ -46,7 +44,7 @@ impl Node {
                 match self.opened(&message) {
                     Ok(Some((message, secret))) => {
                         // The engine's number stands in front of the seal: one from the future would settle all wants.
-                        let believed = number.filter(|number| self.is_of_the_past(*number));
+                        let believed = number.and_then(|number| believed(number, self.clock_ms()));
                         if believed != number {
                             self.undecodable(Undecodable::Form);
                         }
@@ -57,15 +55,6 @@ impl Node {
                 }
             }
         }
-    }
-
-    /// Whether a number by the engine's clock (µs since 1970) is no later than that clock shows. Without a beat none is.
-    fn is_of_the_past(&self, number: u64) -> bool {
-        let clock = self.state.lock().clock;
-        clock.is_some_and(|(at, time_ms)| {
-            let now = Duration::from_millis(time_ms) + at.elapsed() + CLOCK_AHEAD_MAX;
-            u128::from(number) <= now.as_micros()
-        })
     }
 
     /// Opens a message. Returns it with the secret that it was sealed with, or `None` if it is one's own, of a later kind, or

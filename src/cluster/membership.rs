@@ -167,7 +167,8 @@ impl Membership for Member {
         match self.node.engine.write(&write).await {
             Ok(engine::Written::Accepted { want }) => {
                 self.count("accepted");
-                self.resource.wrote(content, want);
+                self.resource
+                    .wrote(content, engine::believed(want, self.node.clock_ms()).unwrap_or_default());
                 Written::Accepted
             }
             Ok(engine::Written::Refused { holder, fence }) => self.is_refused(order, holder, fence),

@@ -11,6 +11,8 @@ pub mod diagnosis;
 mod encoding;
 pub mod engine;
 mod events;
+#[cfg(any(feature = "redis", feature = "nats"))]
+mod failure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod members;

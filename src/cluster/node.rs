@@ -77,7 +77,7 @@ pub(super) struct State {
     /// What the nodes say of themselves.
     pub told: BTreeMap<String, (Beat, Instant)>,
     /// The engine's clock (ms) at a moment.
-    pub(super) clock: Option<(Instant, u64)>,
+    clock: Option<(Instant, u64)>,
     /// Since when the engine cannot be had.
     pub lost_since: Option<Instant>,
     /// How often it was lost, or could not be had.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::engine::{ClaimOutcome, Claimed};
+use super::engine::{ClaimOutcome, Claimed, believed};
 use super::record::{self, TAGS_MAX};
 use super::seal::{Head, Kind, Name, Seal, Undecodable};
 use crate::poll::backplane::{Inbox, Order, Report, Role, SharedContent, Want};
@@ -254,10 +254,10 @@ impl NodeResource {
                 }
             }
         }
-        if record.want > 0 {
-            let want = if record.want > settled.max(state.settled) { Want::Poll } else { Want::Young };
-            state.heard_want = state.heard_want.max(record.want);
-            self.inbox.tell_want(record.want, want);
+        if let Some(number) = believed(record.want, clock_ms).filter(|number| *number > 0) {
+            let want = if number > settled.max(state.settled) { Want::Poll } else { Want::Young };
+            state.heard_want = state.heard_want.max(number);
+            self.inbox.tell_want(number, want);
         }
         if record.fence != state.fence {
             state.reports = 0;

@@ -140,7 +140,7 @@ fn memory(found: &Diagnosis, lines: &mut Lines) {
         0 => "without a limit of memory".to_owned(),
         bytes => format!("at {}", bytesize::ByteSize(bytes)),
     };
-    // What it evicts without a limit is nothing, until somebody sets one.
+    // Without a limit of memory nothing is evicted; the policy counts as soon as an operator sets a limit.
     if policy != "noeviction" {
         let place = "maxmemory-policy of the engine";
         let found = format!("{policy}, {limit}: it may remove what nodes rely on");
@@ -220,7 +220,7 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// Without what nobody reads.
+/// A time in whole milliseconds: a report has no use for finer ones.
 fn whole(time: Duration) -> Duration {
     Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }

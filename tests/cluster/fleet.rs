@@ -141,6 +141,19 @@ impl Fleet {
         self.nodes[node] = self.nodes[node].again(&self.yaml[node]).await;
     }
 
+    /// Three nodes with a stream of one resource on each, each told so many states.
+    pub async fn followed(routes: &str, states: usize) -> (Fleet, Vec<Follower>) {
+        let fleet = Fleet::start(routes).await;
+        fleet.count("/state/a");
+        let mut streams = Vec::new();
+        for node in 0..NODES {
+            let mut stream = fleet.follow(node, "/state/a").await;
+            stream.states(states).await;
+            streams.push(stream);
+        }
+        (fleet, streams)
+    }
+
     /// A path whose answer says another, greater number each time.
     pub fn count(&self, path: &str) -> Arc<AtomicU64> {
         let number = Arc::new(AtomicU64::new(0));

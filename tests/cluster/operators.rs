@@ -53,14 +53,7 @@ fn has_role(listed: &Value, path: &str, role: &str) -> bool {
 
 /// A stream on each node, each with a state, and the nodes know of each other.
 async fn followed() -> (Fleet, Vec<Follower>) {
-    let fleet = Fleet::start(ROUTE).await;
-    fleet.count("/state/a");
-    let mut streams = Vec::new();
-    for node in 0..3 {
-        let mut stream = fleet.follow(node, "/state/a").await;
-        stream.states(1).await;
-        streams.push(stream);
-    }
+    let (fleet, streams) = Fleet::followed(ROUTE, 1).await;
     for node in &fleet.nodes {
         until(node, "three nodes that are known", |listed| {
             members(listed).len() == 3 && members(listed).iter().all(|member| member["build"].is_string())

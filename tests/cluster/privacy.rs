@@ -90,3 +90,19 @@ async fn what_is_forged_or_said_once_more_reaches_no_client() {
         assert!(text.contains(&counter), "{counter} is missing");
     }
 }
+
+#[tokio::test]
+async fn a_want_of_the_future_that_stands_in_the_engine_is_not_believed() {
+    let server = RedisServer::start(&[]);
+    let first = Node::start(&server, CALM);
+    let holder = first.attends("/x");
+    let fence = holder.holds().await;
+    holder.member.write(&content(fence, 1, "one")).await;
+    let record = format!("{{pollcast:default}}:r:{}", only_resource(&server));
+    server.ask(&["HSET", &record, "w", "9007199254740991"]);
+    let second = Node::start(&server, CALM);
+    let mirror = second.attends("/x");
+    mirror.is(Role::Mirror).await;
+    mirror.until("no want", |inbox| (inbox.wants() == 0).then_some(())).await;
+    assert_eq!(mirror.content().await.snapshot.body, "one", "the rest of the record counts");
+}

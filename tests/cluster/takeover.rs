@@ -12,15 +12,7 @@ const ROUTE: &str = "routes:
 
 /// Three streams of one resource, each with a state.
 async fn followed() -> (Fleet, Vec<Follower>) {
-    let fleet = Fleet::start(ROUTE).await;
-    fleet.count("/state/a");
-    let mut streams = Vec::new();
-    for node in 0..3 {
-        let mut stream = fleet.follow(node, "/state/a").await;
-        stream.states(2).await;
-        streams.push(stream);
-    }
-    (fleet, streams)
+    Fleet::followed(ROUTE, 2).await
 }
 
 #[tokio::test]

@@ -3,16 +3,15 @@
 //! Whatever goes wrong on it ends it, with a reason: what was missed in between is read again by those who need it.
 //! Must not know: what is asked, when it is made again.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_nats::client::{RequestError, RequestErrorKind};
 use async_nats::{Client, HeaderMap, Message, Request, Subscriber};
 use bytes::Bytes;
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::cluster::engine::{Failed, Loss};
+use crate::cluster::failure::FirstFailure;
 use crate::cluster::subscription::Unproven;
 
 /// What stands around a payload: the header with its revision.
@@ -24,14 +23,13 @@ pub(super) struct Connection {
     timeout: Duration,
     pub(super) unproven: Unproven,
     /// Why it has to end.
-    failed: OnceLock<Failed>,
-    failing: Notify,
+    failure: FirstFailure,
 }
 
 impl Connection {
     pub(super) fn new(client: Client, timeout: Duration) -> Connection {
-        let (failed, failing) = (OnceLock::new(), Notify::new());
-        Connection { client, timeout, unproven: Unproven::default(), failed, failing }
+        let failure = FirstFailure::default();
+        Connection { client, timeout, unproven: Unproven::default(), failure }
     }
 
     /// Whether the server is of this version or later.
@@ -90,8 +88,8 @@ impl Connection {
         what: &str,
         asking: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Failed> {
-        if let Some(failed) = self.failed.get() {
-            return Err(failed.clone());
+        if let Some(failed) = self.failure.get() {
+            return Err(failed);
         }
         match timeout(self.timeout, asking).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -105,19 +103,12 @@ impl Connection {
 
     /// Ends the connection; the first reason stays. Gives the failure back.
     pub(super) fn fail(&self, failed: Failed) -> Failed {
-        let _ = self.failed.set(failed.clone());
-        self.failing.notify_one();
-        failed
+        self.failure.note(failed)
     }
 
     /// Waits until the connection has to end, and says why.
     pub(super) async fn failed(&self) -> Failed {
-        loop {
-            if let Some(failed) = self.failed.get() {
-                return failed.clone();
-            }
-            self.failing.notified().await;
-        }
+        self.failure.wait().await
     }
 }
 

@@ -4,18 +4,17 @@
 //! need it. What this node says has to come back on the other connection.
 //! Must not know: how connections are made, when they are made again.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::aio::{MultiplexedConnection, PubSubSink};
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::reply::Reply;
 use crate::cluster::engine::{Failed, Loss, PIPELINE_MAX};
+use crate::cluster::failure::FirstFailure;
 use crate::cluster::subscription::Unproven;
 
 /// The scripts.
@@ -58,8 +57,7 @@ pub(super) struct Pair {
     /// What this node said and has not heard.
     pub(super) unproven: Unproven,
     /// Why it has to end.
-    failed: OnceLock<Failed>,
-    failing: Notify,
+    failure: FirstFailure,
 }
 
 impl Pair {
@@ -71,8 +69,8 @@ impl Pair {
         timeout: Duration,
     ) -> Pair {
         let (names, unproven) = (Mutex::default(), Unproven::default());
-        let (failed, failing) = (OnceLock::new(), Notify::new());
-        Pair { commands, driver, hearing, timeout, names, unproven, failed, failing }
+        let failure = FirstFailure::default();
+        Pair { commands, driver, hearing, timeout, names, unproven, failure }
     }
 
     /// Loads the scripts.
@@ -136,8 +134,8 @@ impl Pair {
     }
 
     async fn send(&self, commands: &[Cmd]) -> Result<Vec<Value>, Failed> {
-        if let Some(failed) = self.failed.get() {
-            return Err(failed.clone());
+        if let Some(failed) = self.failure.get() {
+            return Err(failed);
         }
         self.ask(commands).await
     }
@@ -189,19 +187,12 @@ impl Pair {
 
     /// Ends both connections; the first reason stays. Gives the failure back.
     pub(super) fn fail(&self, failed: Failed) -> Failed {
-        let _ = self.failed.set(failed.clone());
-        self.failing.notify_one();
-        failed
+        self.failure.note(failed)
     }
 
     /// Waits until the connections have to end, and says why.
     pub(super) async fn failed(&self) -> Failed {
-        loop {
-            if let Some(failed) = self.failed.get() {
-                return failed.clone();
-            }
-            self.failing.notified().await;
-        }
+        self.failure.wait().await
     }
 }
 
