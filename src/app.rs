@@ -47,6 +47,7 @@ pub struct App {
     /// Proxy, relay and admin each have their own threads: none starves another.
     front: Option<Runtime>,
     relay: Option<Runtime>,
+    admin: Option<Runtime>,
     cluster: Cluster,
     controls: Controls,
     /// The listening sockets once more, for a new process; empty if there is no `upgrade`, and from a drain on.
@@ -114,7 +115,11 @@ pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
     let Bound { listeners, admin: admin_socket, kept } = bind::bind(&config, inherited)?;
     let relay = runtime("relay", 2)?;
     let front = runtime("front", config.threads.front)?;
-    metrics.watch_tasks(vec![("front", front.handle().clone()), ("relay", relay.handle().clone())]);
+    let admin = runtime("admin", 1)?;
+    let runtimes = [("front", &front), ("relay", &relay), ("admin", &admin)];
+    metrics.watch_tasks(runtimes.map(|(name, runtime)| (name, runtime.handle().clone())).to_vec());
+    metrics.bound_routes(config.limits.metric_routes);
+    metrics.make_upstreams(config.upstreams.iter().map(|upstream| upstream.name.as_str()));
     let controls = Controls::new();
     let cluster = Cluster::start(&config, &metrics)?;
     let shared = Arc::new(shared(config, metrics, &cluster, &relay, &controls)?);
@@ -132,7 +137,7 @@ pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
         _ => None,
     };
     if let Some(socket) = admin_socket {
-        let _entered = relay.enter();
+        let _entered = admin.enter();
         admin::serve(admin_context(&shared, &cluster), socket, controls.close_admin.subscribe())?;
     }
     let always = always::attend(&shared);
@@ -142,6 +147,7 @@ pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
         admin_address,
         front: Some(front),
         relay: Some(relay),
+        admin: Some(admin),
         cluster,
         controls,
         sockets: Mutex::new(Arc::new(kept)),
@@ -331,7 +337,7 @@ impl App {
         }
         self.shared.fanout.stop();
         self.controls.stop.send_replace(true);
-        for runtime in [self.front.take(), self.relay.take()].into_iter().flatten() {
+        for runtime in [self.front.take(), self.relay.take(), self.admin.take()].into_iter().flatten() {
             // On a thread of its own: a runtime cannot be ended from inside another one, where
             // tests live. The wait is bounded, so is the join.
             let ending = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_millis(200)));

@@ -5,13 +5,18 @@
 
 mod bypass;
 mod cluster;
+mod labels;
 mod log_loss;
 mod make;
+mod openmetrics;
+mod per_route;
 mod touches;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     TextEncoder,
@@ -20,52 +25,56 @@ use tokio::runtime::Handle;
 
 pub use bypass::Bypass;
 pub use cluster::{ClaimCause, ClusterMetrics, ROLES};
+pub use labels::{ENDS, FAILURES, REFUSALS, TRANSPORTS};
 pub use log_loss::{LogLoss, log_lines_lost};
+pub use make::Described;
 use make::{Make, metrics};
+use per_route::RouteLabels;
+pub use per_route::{OTHER_ROUTES, PerRoute};
 pub use touches::TouchCause;
 
 metrics! {
     /// Push clients now.
-    subscribers: IntGaugeVec = gauges("subscribers", &["transport", "route"]);
+    subscribers: PerRoute<IntGaugeVec> = route_gauges("subscribers", &["transport", "route"]);
     /// Resources followed on connections of many.
     bundled: IntGauge = gauge("connection_resources");
     /// Requests by how they were answered, and why they passed through if they did.
-    requests: IntCounterVec = counters("requests_total", &["route", "answer", "reason"]);
+    requests: PerRoute<IntCounterVec> = route_counters("requests_total", &["route", "answer", "reason"]);
     /// Requests passing through now.
     passthrough_active: IntGauge = gauge("passthrough_active");
     /// Polls by outcome: changed, unchanged, not_modified, relayed, failed.
-    polls: IntCounterVec = counters("polls_total", &["upstream", "route", "outcome"]);
+    polls: PerRoute<IntCounterVec> = route_counters("polls_total", &["upstream", "route", "outcome"]);
     /// Failed polls by class.
     poll_failures: IntCounterVec = counters("poll_failures_total", &["upstream", "class"]);
     /// Requests for many resources at once.
-    batches: IntCounterVec = counters("batches_total", &["route"]);
+    batches: PerRoute<IntCounterVec> = route_counters("batches_total", &["route"]);
     /// Requests for many resources that the upstream refused, and that were taken apart.
-    batches_refused: IntCounterVec = counters("batches_refused_total", &["route"]);
+    batches_refused: PerRoute<IntCounterVec> = route_counters("batches_refused_total", &["route"]);
     /// Looks at files with secrets of polls that gave no value.
     secret_file_failures: IntCounter = counter("secret_file_failures_total");
     /// From the ask to the whole answer.
     poll_seconds: HistogramVec = histograms("poll_duration_seconds", &["upstream"],
         vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
     /// New items of feeds.
-    items: IntCounterVec = counters("feed_items_total", &["route"]);
+    items: PerRoute<IntCounterVec> = route_counters("feed_items_total", &["route"]);
     /// Polls of feeds that did not reach back to the last known item.
-    gaps: IntCounterVec = counters("feed_gaps_total", &["route"]);
+    gaps: PerRoute<IntCounterVec> = route_counters("feed_gaps_total", &["route"]);
     /// Effective intervals after polls that gave data, and what made them so long.
-    interval_seconds: HistogramVec = histograms("poll_interval_seconds", &["route", "why"],
+    interval_seconds: PerRoute<HistogramVec> = route_histograms("poll_interval_seconds", &["route", "why"],
         vec![0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0]);
     /// Bytes of polled answers.
     upstream_bytes: IntCounterVec = counters("upstream_bytes_total", &["upstream", "part"]);
     /// Upstream requests that every client polling for itself would have added.
-    saved_requests: IntCounterVec = counters("saved_requests_total", &["route"]);
+    saved_requests: PerRoute<IntCounterVec> = route_counters("saved_requests_total", &["route"]);
     /// Upstream bytes that every client polling for itself would have added.
-    saved_bytes: IntCounterVec = counters("saved_bytes_total", &["route"]);
+    saved_bytes: PerRoute<IntCounterVec> = route_counters("saved_bytes_total", &["route"]);
     /// From the published change to the client's socket.
     lag_seconds: HistogramVec = histograms("lag_seconds", &["transport"],
         vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]);
     /// Changes written.
-    events: IntCounterVec = counters("events_total", &["transport", "route"]);
+    events: PerRoute<IntCounterVec> = route_counters("events_total", &["transport", "route"]);
     /// Bytes written to push clients.
-    bytes_out: IntCounterVec = counters("bytes_out_total", &["transport", "route"]);
+    bytes_out: PerRoute<IntCounterVec> = route_counters("bytes_out_total", &["transport", "route"]);
     /// Push clients that ended.
     ends: IntCounterVec = counters("ends_total", &["transport", "reason"]);
     /// Writes that met a full socket.
@@ -81,27 +90,27 @@ metrics! {
     /// Requests refused, by limit.
     refusals: IntCounterVec = counters("refusals_total", &["reason"]);
     /// Requests by what authenticate said: let_in, or why not.
-    authentications: IntCounterVec = counters("authentications_total", &["route", "outcome"]);
+    authentications: PerRoute<IntCounterVec> = route_counters("authentications_total", &["route", "outcome"]);
     /// Checks of share: authorize: same, different, refused, failed.
-    authorizations: IntCounterVec = counters("authorizations_total", &["route", "outcome"]);
+    authorizations: PerRoute<IntCounterVec> = route_counters("authorizations_total", &["route", "outcome"]);
     /// Changes of certificate files that were found, by what they were: new, bad.
     certificate_reloads: IntCounterVec = counters("certificate_reloads_total", &["outcome"]);
     /// Answers that were shared although they say otherwise: on `share: public` routes, and vary-user-agent.
-    not_obeyed: IntCounterVec = counters("sharing_signals_not_obeyed_total", &["route", "signal"]);
+    not_obeyed: PerRoute<IntCounterVec> = route_counters("sharing_signals_not_obeyed_total", &["route", "signal"]);
     /// Cookie jars of polls that were forgotten for want of room.
     jars_forgotten: IntCounter = counter("cookie_jars_forgotten_total");
     /// Times that what resources vary by was forgotten for want of room.
     vary_forgotten: IntCounter = counter("vary_forgotten_total");
     /// Requests with a header that may choose the content, by what became of them: passed, asked, counted.
-    doubtful_headers: IntCounterVec = counters("doubtful_headers_total", &["route", "outcome"]);
+    doubtful_headers: PerRoute<IntCounterVec> = route_counters("doubtful_headers_total", &["route", "outcome"]);
     /// Resources that writes touched, by cause: write, parent, relative, refresh, send, admin; beyond: too many below.
     touches: IntCounterVec = counters("touches_total", &["cause"]);
     /// Polls for the effect of a write.
-    repolls: IntCounterVec = counters("repolls_total", &["route"]);
+    repolls: PerRoute<IntCounterVec> = route_counters("repolls_total", &["route"]);
     /// Answers that may be older than a write.
-    unconfirmed: IntCounterVec = counters("unconfirmed_answers_total", &["route"]);
+    unconfirmed: PerRoute<IntCounterVec> = route_counters("unconfirmed_answers_total", &["route"]);
     /// Held conditional polls by end: changed, unchanged, released, abandoned, drain.
-    slow_304: IntCounterVec = counters("slow_304_total", &["route", "end"]);
+    slow_304: PerRoute<IntCounterVec> = route_counters("slow_304_total", &["route", "end"]);
     /// Resources held now.
     resources: IntGauge = gauge("resources");
     /// Memory of snapshots and their encodings.
@@ -166,11 +175,26 @@ impl Metrics {
     /// Registers everything. The names are constants, so this fails only on a mistake in here.
     pub fn new() -> Result<Metrics, prometheus::Error> {
         let metrics = Metrics::registered(Registry::new())?;
-        metrics.registry.register(Box::new(log_loss::collector()))?;
+        metrics.make().register(Ok(log_loss::collector()))?;
         metrics.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         #[cfg(target_os = "linux")]
         metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        metrics.make_closed();
         Ok(metrics)
+    }
+
+    fn make(&self) -> Make<'_> {
+        Make { registry: &self.registry, routes: &self.routes, described: &self.described }
+    }
+
+    /// Bounds the routes that have series of their own (`limits.metric_routes`); the others share one.
+    pub fn bound_routes(&self, routes_max: usize) {
+        self.routes.bound(routes_max);
+    }
+
+    /// Returns the metrics of pollcast itself, those without a series included, by name.
+    pub fn described(&self) -> Vec<Described> {
+        self.described.lock().clone()
     }
 
     /// Shows how many tasks these runtimes have, by name, from now on. Only the first call counts.
@@ -178,15 +202,24 @@ impl Metrics {
         let _ = self.runtimes.set(runtimes);
     }
 
-    /// The Prometheus text format.
+    /// The Prometheus text format, version 0.0.4.
     pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    /// OpenMetrics text, version 1.0.0.
+    pub fn encode_openmetrics(&self) -> String {
+        openmetrics::write(&self.gather())
+    }
+
+    fn gather(&self) -> Vec<MetricFamily> {
         for (name, runtime) in self.runtimes.get().into_iter().flatten() {
             let alive = i64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(i64::MAX);
             self.tasks.with_label_values(&[name]).set(alive);
         }
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(text)
+        self.registry.gather()
     }
 
     /// The metrics of the polls of one resource, looked up once.

@@ -9,13 +9,13 @@ mod context;
 mod end;
 mod resources;
 mod response;
+mod scrape;
 mod socket;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -115,10 +115,7 @@ async fn answer(context: &Context, request: &Request<Incoming>) -> Response<Full
         END => end::end(context, request),
         LEAVE => cluster::call(context, request, Call::Leave).await,
         JOIN => cluster::call(context, request, Call::Join).await,
-        "/metrics" => match metrics(context) {
-            Ok(metrics) => typed(StatusCode::OK, "text/plain; version=0.0.4", metrics.into()),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
-        },
+        "/metrics" => scrape::answer(context, request.headers()),
         "/resources" => {
             let body = resources::list(&context.hub, context.cluster.as_deref()).to_string();
             typed(StatusCode::OK, "application/json", format!("{body}\n").into())
@@ -149,18 +146,6 @@ async fn poll_now(context: &Context, request: &Request<Incoming>) -> Response<Fu
         }
         Err(reason) => problem(StatusCode::BAD_REQUEST, reason),
     }
-}
-
-/// The metrics, with what is counted only when it is asked for.
-fn metrics(context: &Context) -> Result<Vec<u8>, prometheus::Error> {
-    context.metrics.snapshot_bytes.set(context.hub.snapshot_bytes() as i64);
-    context.metrics.history_bytes.set(context.hub.history_bytes() as i64);
-    let compressions = context.hub.compressions();
-    let count = compressions.count.load(Ordering::Relaxed);
-    context.metrics.compressions.inc_by(count.saturating_sub(context.metrics.compressions.get()));
-    let bytes = compressions.bytes.load(Ordering::Relaxed);
-    context.metrics.compressed_bytes.inc_by(bytes.saturating_sub(context.metrics.compressed_bytes.get()));
-    context.metrics.encode()
 }
 
 /// Whether a page of another site has a browser ask. An Origin says so; and without a token the

@@ -101,6 +101,7 @@ impl Default for Limits {
             snapshot_bytes: GIB,
             snapshot_bytes_per_address: None,
             poll_body_bytes: 64 * MIB,
+            metric_routes: 250,
             requests: 20_000,
             requests_per_address: None,
             history_bytes: 256 * MIB,

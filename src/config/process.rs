@@ -52,6 +52,8 @@ pub struct Limits {
     pub snapshot_bytes_per_address: Option<usize>,
     /// Most bytes of the bodies of polls in progress (default: 64 MiB).
     pub poll_body_bytes: usize,
+    /// Most routes that have series of their own in the metrics (default: 250). The others share one.
+    pub metric_routes: usize,
     /// Most requests in progress (default: 20000).
     pub requests: usize,
     /// Most requests in progress of one address. `None` if only `requests` bounds them (default).

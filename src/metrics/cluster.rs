@@ -7,7 +7,6 @@ use std::time::Duration;
 use prometheus::{Counter, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::Metrics;
-use super::make::Make;
 
 /// What a node of a cluster counts.
 #[derive(Clone)]
@@ -51,6 +50,19 @@ pub struct ClusterMetrics {
 /// Roles as labels of `cluster_seats`.
 pub const ROLES: [&str; 4] = ["holder", "mirror", "alone", "waiting"];
 
+/// Why the engine is lost, as labels of `cluster_losses_total`.
+const LOSSES: [&str; 9] = [
+    "connection",
+    "timeout",
+    "subscription",
+    "memory",
+    "credentials",
+    "rights",
+    "read_only",
+    "overflow",
+    "protocol",
+];
+
 /// Why a resource is claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimCause {
@@ -85,7 +97,7 @@ impl Metrics {
     /// # Errors
     /// They were registered before.
     pub fn cluster(&self) -> Result<ClusterMetrics, prometheus::Error> {
-        let r = Make { registry: &self.registry };
+        let r = self.make();
         let buckets = vec![0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
         let histogram = |name: &str, help: &str| {
             let opts = HistogramOpts::new(format!("pollcast_{name}"), help).buckets(buckets.clone());
@@ -93,7 +105,7 @@ impl Metrics {
         };
         let counts = |name: &str, label: &str, help: &str| r.counters(name, help, &[label]);
         let alone = Counter::new("pollcast_cluster_alone_seconds_total", "Seconds without the engine.");
-        Ok(ClusterMetrics {
+        let metrics = ClusterMetrics {
             connected: r.gauge("cluster_connected", "Whether the engine of the cluster can be had.")?,
             members: r.gauge("cluster_members", "Nodes of the cluster that live, this one included.")?,
             seats: r.gauges("cluster_seats", "Resources by what this node is for them.", &["role"])?,
@@ -140,11 +152,34 @@ impl Metrics {
                 "Polls that budgets of all nodes together allowed.",
             )?,
             overflows: r.counter("cluster_overflows_total", "Times that more was told than is kept.")?,
-        })
+        };
+        metrics.make_closed();
+        Ok(metrics)
     }
 }
 
 impl ClusterMetrics {
+    /// Makes the series of all metrics whose labels are closed sets.
+    fn make_closed(&self) {
+        let sets: [(&IntCounterVec, &[&str]); 7] = [
+            (&self.claims, &["attend", "died", "free", "preferred", "back"]),
+            (&self.writes, &["accepted", "refused", "lost", "too_large"]),
+            (&self.refused, &["fence", "session", "memory"]),
+            (&self.reads, &["resume", "reconnect", "gap"]),
+            (&self.losses, &LOSSES),
+            (&self.undecodable, &["version", "seal", "form"]),
+            (&self.bytes, &["in", "out"]),
+        ];
+        for (metric, values) in sets {
+            for value in values {
+                metric.with_label_values(&[value]);
+            }
+        }
+        for role in ROLES {
+            self.seats.with_label_values(&[role]);
+        }
+    }
+
     /// Notes that a message of this node came back.
     pub fn returned(&self, took: Duration) {
         self.beat_seconds.observe(took.as_secs_f64());

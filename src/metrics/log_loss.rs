@@ -11,7 +11,11 @@ static LOST: LazyLock<IntCounterVec> = LazyLock::new(|| {
         "pollcast_log_lines_lost_total",
         "Lines of the log that were dropped: full, unwritten (their reader is gone).",
     );
-    IntCounterVec::new(opts, &["reason"]).expect("the name and the label are valid")
+    let lost = IntCounterVec::new(opts, &["reason"]).expect("the name and the label are valid");
+    for reason in ["full", "unwritten"] {
+        lost.with_label_values(&[reason]);
+    }
+    lost
 });
 
 /// Why a line was dropped.

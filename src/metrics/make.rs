@@ -2,13 +2,33 @@
 //!
 //! Must not know: which metrics there are.
 
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prometheus::core::Desc;
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use super::per_route::{PerRoute, RouteLabels};
+
+/// The label whose values are the paths of routes.
+const ROUTE: &str = "route";
+
+/// A metric that is registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// Its whole name.
+    pub name: String,
+    /// The names of its labels. Those of the buckets of a histogram have `le`, too.
+    pub labels: Vec<String>,
+}
+
 /// Makes and registers metrics named `pollcast_…`.
 pub(super) struct Make<'a> {
     pub(super) registry: &'a Registry,
+    pub(super) routes: &'a Arc<RouteLabels>,
+    pub(super) described: &'a Mutex<Vec<Described>>,
 }
 
 impl Make<'_> {
@@ -18,6 +38,9 @@ impl Make<'_> {
     ) -> Result<C, prometheus::Error> {
         let made = made?;
         self.registry.register(Box::new(made.clone()))?;
+        let described =
+            |desc: &Desc| Described { name: desc.fq_name.clone(), labels: desc.variable_labels.clone() };
+        self.described.lock().extend(made.desc().into_iter().map(described));
         Ok(made)
     }
 
@@ -70,6 +93,43 @@ impl Make<'_> {
         let opts = HistogramOpts::new(format!("pollcast_{name}"), help).buckets(buckets);
         self.register(HistogramVec::new(opts, labels))
     }
+
+    /// Returns the place of the label `route`, which the caller's constants have.
+    fn place(labels: &[&str]) -> Result<usize, prometheus::Error> {
+        let missing = || prometheus::Error::Msg(format!("no label {ROUTE}"));
+        labels.iter().position(|label| *label == ROUTE).ok_or_else(missing)
+    }
+
+    pub(super) fn route_counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<PerRoute<IntCounterVec>, prometheus::Error> {
+        let metric = self.counters(name, help, labels)?;
+        Ok(PerRoute::new(metric, Self::place(labels)?, self.routes.clone()))
+    }
+
+    pub(super) fn route_gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<PerRoute<IntGaugeVec>, prometheus::Error> {
+        let metric = self.gauges(name, help, labels)?;
+        Ok(PerRoute::new(metric, Self::place(labels)?, self.routes.clone()))
+    }
+
+    pub(super) fn route_histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: Vec<f64>,
+    ) -> Result<PerRoute<HistogramVec>, prometheus::Error> {
+        let metric = self.histograms(name, help, labels, buckets)?;
+        Ok(PerRoute::new(metric, Self::place(labels)?, self.routes.clone()))
+    }
 }
 
 /// Declares `Metrics`: a field for each metric, documented with the help text that operators read, and
@@ -77,7 +137,7 @@ impl Make<'_> {
 macro_rules! metrics {
     ($(
         $(#[doc = $help:literal])+
-        $field:ident: $kind:ident = $make:ident($name:literal $(, $more:expr)*);
+        $field:ident: $kind:ty = $make:ident($name:literal $(, $more:expr)*);
     )+) => {
         /// All metrics of one running application; each application has a registry of its own.
         #[derive(Clone)]
@@ -88,17 +148,22 @@ macro_rules! metrics {
                 pub $field: $kind,
             )+
             registry: Registry,
+            routes: Arc<RouteLabels>,
+            described: Arc<Mutex<Vec<Described>>>,
             /// The runtimes whose tasks are counted when the metrics are asked for.
             runtimes: Arc<OnceLock<Vec<(&'static str, Handle)>>>,
         }
 
         impl Metrics {
             fn registered(registry: Registry) -> Result<Metrics, prometheus::Error> {
-                let make = Make { registry: &registry };
+                let (routes, described) = (Arc::<RouteLabels>::default(), Arc::<Mutex<Vec<Described>>>::default());
+                let make = Make { registry: &registry, routes: &routes, described: &described };
                 Ok(Metrics {
                     $($field: make.$make($name, concat!($($help),+).trim_start(), $($more),*)?,)+
                     runtimes: Arc::default(),
                     registry,
+                    routes,
+                    described,
                 })
             }
         }

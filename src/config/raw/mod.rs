@@ -323,6 +323,8 @@ pub struct Limits {
     pub snapshot_bytes: Option<Size>,
     /// Most memory for the bodies of polls in progress.
     pub poll_body_bytes: Option<Size>,
+    /// Most routes that have series of their own in the metrics.
+    pub metric_routes: Option<Count>,
     /// Most memory for histories and patches.
     pub history_bytes: Option<Size>,
     /// Longest head of a request.

@@ -36,6 +36,7 @@ pub fn limits(file: &raw::File, findings: &mut Findings) -> Limits {
     needs_address(file, &of_address.0, of_address.1.map(|said| said.0.as_str()), findings);
     findings.size_or_off(of_address, KIB..=TIB, &mut limits.snapshot_bytes_per_address);
     findings.count(at!(place, raw.requests), MANY, &mut limits.requests);
+    findings.count(at!(place, raw.metric_routes), 1..=100_000, &mut limits.metric_routes);
     let of_address = at!(place, raw.requests_per_address);
     per_address(file, of_address, &mut limits.requests_per_address, findings);
     findings.count_or_off(at!(place, raw.resources_per_subject), MANY, &mut limits.resources_per_subject);

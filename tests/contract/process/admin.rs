@@ -137,6 +137,26 @@ async fn every_metric_is_there_and_sane_after_traffic() {
 }
 
 #[tokio::test]
+async fn a_scraper_that_asks_for_it_gets_openmetrics() {
+    let legacy = Legacy::start();
+    let app = start(&legacy, "");
+    let mut admin = admin(&app).await;
+    let accept = [("accept", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5")];
+    let answer = admin.get("/metrics", &accept).await.expect(200);
+    let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(answer.header("content-type"), Some(format));
+    let text = answer.text();
+    assert!(text.ends_with("\n# EOF\n") && text.matches("# EOF").count() == 1, "{text}");
+    assert!(text.contains("# TYPE pollcast_refusals counter\n"), "{text}");
+    assert!(text.contains("pollcast_refusals_total{reason=\"clients\"} 0\n"), "{text}");
+    assert!(text.contains("pollcast_lag_seconds_bucket{transport=\"sse\",le=\"1.0\"} 0\n"), "{text}");
+    assert!(!text.lines().any(|line| line.starts_with("# TYPE") && line.contains("_total ")), "{text}");
+    let older = admin.get("/metrics", &[("accept", "text/plain")]).await.expect(200);
+    assert_eq!(older.header("content-type"), Some("text/plain; version=0.0.4"));
+    assert!(older.text().contains("# TYPE pollcast_refusals_total counter\n"));
+}
+
+#[tokio::test]
 async fn passthrough_active_counts_what_passes_now() {
     let legacy = Legacy::start();
     let (reply, feed) = Reply::stream("text/plain");

@@ -1,0 +1,155 @@
+//! The values of labels that are closed sets: their series are there, with 0, from the first scrape.
+//!
+//! Must not know: when anything is counted.
+
+use super::{ENVELOPE, LONG_POLL, Metrics, POLL, SSE, SSE_MANY, TouchCause, WEBSOCKET};
+
+/// The values of `transport`.
+pub const TRANSPORTS: [&str; 6] = [SSE, WEBSOCKET, POLL, LONG_POLL, ENVELOPE, SSE_MANY];
+
+/// The values of `reason` of `pollcast_refusals_total`.
+pub const REFUSALS: [&str; 41] = [
+    "accept-rate",
+    "address-new-resources",
+    "address-requests",
+    "address-resources",
+    "address-snapshot-bytes",
+    "ambiguous-path",
+    "authentication",
+    "authorization",
+    "body-timeout",
+    "clients",
+    "credentials-bytes",
+    "descriptors",
+    "first-byte",
+    "framing",
+    "header-bytes",
+    "header-fields",
+    "header-timeout",
+    "host",
+    "http11-required",
+    "http2-control",
+    "http2-flood",
+    "http2-malformed",
+    "http2-protocol",
+    "origin",
+    "proxy-header",
+    "query-parameters",
+    "request-body",
+    "requests",
+    "resource-clients",
+    "resources",
+    "resources-per-client",
+    "route-resources",
+    "send-timeout",
+    "snapshot-bytes",
+    "subject-resources",
+    "tls-handshake",
+    "unshared",
+    "upstream-path",
+    "upstream-requests",
+    "url-bytes",
+    "websocket-send-failed",
+];
+
+/// The values of `reason` of `pollcast_ends_total`.
+pub const ENDS: [&str; 25] = [
+    "answered",
+    "client-closed",
+    "client-gone",
+    "client-noise",
+    "credentials",
+    "drain",
+    "expired",
+    "forbidden",
+    "fragments",
+    "frame-rate",
+    "gone",
+    "internal",
+    "max-age",
+    "no-pong",
+    "not-shareable",
+    "protocol",
+    "rate",
+    "refused",
+    "revoked",
+    "session-idle",
+    "session-rotated",
+    "snapshot-bytes",
+    "stalled",
+    "timeout",
+    "uncoverable",
+];
+
+/// The values of `class` of `pollcast_poll_failures_total`.
+pub const FAILURES: [&str; 29] = [
+    "audio",
+    "auth",
+    "bad-next",
+    "batch",
+    "breaker",
+    "budget",
+    "coding",
+    "connect",
+    "encoding",
+    "endless",
+    "event-stream",
+    "first-byte-timeout",
+    "framing",
+    "held-back",
+    "multipart",
+    "next",
+    "no-server",
+    "not-json",
+    "page",
+    "quota",
+    "redirect",
+    "reset",
+    "status",
+    "tls",
+    "token",
+    "too-large",
+    "total-timeout",
+    "truncated",
+    "video",
+];
+
+impl Metrics {
+    /// Makes the series of all metrics whose labels are closed sets.
+    pub(super) fn make_closed(&self) {
+        for transport in TRANSPORTS {
+            self.stalls.with_label_values(&[transport]);
+            self.slow_closes.with_label_values(&[transport]);
+            self.message_pauses.with_label_values(&[transport]);
+            self.lag_seconds.with_label_values(&[transport]);
+            for reason in ENDS {
+                self.ends.with_label_values(&[transport, reason]);
+            }
+        }
+        for reason in REFUSALS {
+            self.refusals.with_label_values(&[reason]);
+        }
+        for outcome in ["none", "current", "known", "unknown"] {
+            self.resumes.with_label_values(&[outcome]);
+        }
+        for outcome in ["new", "bad"] {
+            self.certificate_reloads.with_label_values(&[outcome]);
+        }
+        for cause in TouchCause::ALL.map(TouchCause::label).into_iter().chain(["beyond"]) {
+            self.touches.with_label_values(&[cause]);
+        }
+    }
+
+    /// Makes the series of the configured upstreams, another closed set.
+    pub fn make_upstreams<'a>(&self, upstreams: impl Iterator<Item = &'a str>) {
+        for upstream in upstreams {
+            self.poll_seconds.with_label_values(&[upstream]);
+            for class in FAILURES {
+                self.poll_failures.with_label_values(&[upstream, class]);
+            }
+            for part in ["head", "body"] {
+                self.upstream_bytes.with_label_values(&[upstream, part]);
+            }
+        }
+    }
+}
