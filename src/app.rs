@@ -21,6 +21,7 @@ use tokio::sync::{oneshot, watch};
 use bind::Bound;
 use cluster::Cluster;
 
+use crate::access_log;
 use crate::admin;
 use crate::config::{AdminAddress, Auth, Config};
 use crate::fanout::{Drain, Fanout, Rules};
@@ -110,6 +111,7 @@ pub fn start(config: Config) -> io::Result<App> {
 /// As [`start`].
 pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
     memory::keep_large_apart();
+    access_log::choose(config.log.access);
     let config = Arc::new(config);
     let metrics = Metrics::new().map_err(io::Error::other)?;
     let Bound { listeners, admin: admin_socket, kept } = bind::bind(&config, inherited)?;
@@ -164,11 +166,8 @@ fn shared(
     relay_runtime: &Runtime,
     controls: &Controls,
 ) -> io::Result<Shared> {
-    let rules = Rules {
-        stall_timeout: config.limits.stall_timeout,
-        pipelined_bytes: config.limits.header_bytes,
-        access_log: config.log.access,
-    };
+    let rules =
+        Rules { stall_timeout: config.limits.stall_timeout, pipelined_bytes: config.limits.header_bytes };
     let fanout = Arc::new(Fanout::start(config.threads.shards, rules, metrics.clone())?);
     let hub = Hub::new(fanout.bells(), config.limits.resources, config.limits.history_bytes);
     let nodes = cluster.backplane().and_then(|others| front::NodeWrites::new(others, &config));

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
+use pollcast::access_log;
 use pollcast::config::Config;
 use pollcast::log_writer::{Flush, LogWriter};
 use tracing_subscriber::filter::filter_fn;
@@ -40,6 +41,10 @@ pub fn start(config: &Config) -> io::Result<Flush> {
         true => log.json().finish().with(discreet).try_init(),
         false => log.finish().with(discreet).try_init(),
     };
+    // Lines of the access log are made apart, and wanted as the filter says.
+    if tracing::enabled!(target: "access", tracing::Level::INFO) {
+        access_log::start(writer.clone(), config.log.json);
+    }
     let _ = WRITER.set(writer);
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();

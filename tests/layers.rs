@@ -22,7 +22,7 @@ use source::{Code, first_test_item, tokens};
 /// Lower layers first. A file imports only lower layers and its own folder.
 const LAYERS: &[&[&str]] = &[
     &["config", "resource", "metrics", "manual"],
-    &["change", "upstream"],
+    &["access_log", "change", "log_writer", "upstream"],
     &["frame", "identity"],
     &["hub"],
     &["poll", "transport"],
@@ -36,7 +36,6 @@ const LAYERS: &[&[&str]] = &[
         "demo",
         "cli",
         "log",
-        "log_writer",
         "memory",
         "probe",
         "ready",
@@ -61,7 +60,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("main", "signals"),
     // It starts the log, which writes through its own thread.
     ("main", "log"),
-    ("log", "log_writer"),
+    // A line that is made is written.
+    ("access_log", "log_writer"),
     ("main", "supervisor"),
     // It asks a running process.
     ("main", "ready"),

@@ -9,9 +9,9 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, header};
 
 use super::{
-    Backoff, Batch, Breaker, Budget, Change, Compress, Connections, Cors, Delta, Drain, Feed, HeaderRules,
-    HealthCheck, Limits, ListenerTls, Log, Plain, Poll, QueryRule, Route, Send, Share, SoftRefusal, Switches,
-    Threads, Transports, UnknownQuery, Upstream, Websocket,
+    AccessLines, Backoff, Batch, Breaker, Budget, Change, Compress, Connections, Cors, Delta, Drain, Feed,
+    HeaderRules, HealthCheck, Limits, ListenerTls, Log, Plain, Poll, QueryRule, Route, Send, Share,
+    SoftRefusal, Switches, Threads, Transports, UnknownQuery, Upstream, Websocket,
 };
 
 pub(super) const KIB: usize = 1 << 10;
@@ -141,7 +141,7 @@ impl Default for Threads {
 
 impl Default for Log {
     fn default() -> Self {
-        Log { json: false, access: true, buffer: 8192 }
+        Log { json: false, access: AccessLines::ALL, buffer: 8192 }
     }
 }
 

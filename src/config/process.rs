@@ -111,12 +111,26 @@ pub struct Threads {
 }
 
 /// What is logged, and how (`log`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Log {
     /// Whether lines are JSON objects instead of text (default: false).
     pub json: bool,
-    /// Whether there is a line for each finished request or stream (default: true).
-    pub access: bool,
+    /// Which finished requests and streams have a line (default: all).
+    pub access: AccessLines,
     /// Most lines that wait to be written; further ones are dropped and counted (default: 8192).
     pub buffer: usize,
+}
+
+/// Which finished requests and streams have a line in the log (`log.access`).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum AccessLines {
+    /// None of them.
+    None,
+    /// The errors, and this share of the others, 0 to 1, chosen by chance.
+    ErrorsAnd(f64),
+}
+
+impl AccessLines {
+    /// All of them.
+    pub const ALL: AccessLines = AccessLines::ErrorsAnd(1.0);
 }

@@ -12,8 +12,8 @@ use pingora::protocols::http::ServerSession;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
-use super::access_log::Record;
 use super::grant::Pass;
+use super::record::Record;
 use super::timers::lifetime;
 use crate::hub::Subscription;
 use crate::metrics::StreamMetrics;
@@ -95,7 +95,7 @@ impl Staying {
 }
 
 /// Serves the stream until it ends. The head was written already; `opening` follows it.
-pub async fn drive(mut stream: Stream, opening: Bytes, access_log: bool) -> StreamEnd {
+pub async fn drive(mut stream: Stream, opening: Bytes) -> StreamEnd {
     stream.metrics.subscribers.inc();
     let reason = match stream.write(Output::one(opening), false).await {
         Ok(()) => stream.serve().await,
@@ -103,9 +103,7 @@ pub async fn drive(mut stream: Stream, opening: Bytes, access_log: bool) -> Stre
     };
     stream.metrics.subscribers.dec();
     stream.metrics.ended(reason);
-    if access_log {
-        stream.record.write(stream.transport.name(), Some(stream.subscription.topic()), reason);
-    }
+    stream.record.write(stream.transport.name(), Some(stream.subscription.topic()), reason);
     reason
 }
 

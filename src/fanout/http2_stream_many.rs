@@ -10,8 +10,8 @@ use futures_util::future::select_all;
 use pingora::protocols::http::ServerSession;
 use tokio::time::{sleep_until, timeout};
 
-use super::access_log::Record;
 use super::http2_stream::{Ending, Staying, StreamEnd, draining, next, plan, retirement};
+use super::record::Record;
 use crate::hub::{Delivery, Subscription, Views};
 use crate::metrics::{Metrics, StreamMetrics};
 use crate::transport::{End, Step, Transport};
@@ -37,7 +37,7 @@ pub struct ManyStream {
 }
 
 /// Serves the stream until it ends. The head was written already; `opening` follows it.
-pub async fn drive_many(stream: ManyStream, opening: Bytes, access_log: bool) {
+pub async fn drive_many(stream: ManyStream, opening: Bytes) {
     let ManyStream { session, transport, following, record, metrics, stall_timeout, ending, stay } = stream;
     let tally = metrics.stream(transport.name(), "");
     tally.subscribers.inc();
@@ -51,9 +51,7 @@ pub async fn drive_many(stream: ManyStream, opening: Bytes, access_log: bool) {
     metrics.bundled.sub(count);
     serving.tally.subscribers.dec();
     serving.tally.ended(reason);
-    if access_log {
-        serving.record.write(serving.transport.name(), None, reason);
-    }
+    serving.record.write(serving.transport.name(), None, reason);
 }
 
 struct Serving {

@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
-use super::access_log::Record;
 use super::client_permit::ClientPermit;
 use super::member_id::MemberId;
 use super::messages::Messages;
+use super::record::Record;
 use super::wire::Taken;
 use crate::hub::{Bell, Subscription, Topic};
 use crate::transport::Transport;

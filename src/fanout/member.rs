@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 
-use super::access_log::Record;
 use super::bundle::Bundle;
 use super::client_permit::ClientPermit;
 use super::grant::Pass;
 use super::messages::Messages;
+use super::record::Record;
 use super::timers::Tick;
 use super::wire::Wire;
 use crate::hub::{Subscription, View};

@@ -4,7 +4,6 @@
 //! `inbox` how others reach it; `http2_stream` is the same for one HTTP/2 stream inside Pingora.
 //! Must not know: how a request became a client, how a resource is polled.
 
-mod access_log;
 mod bundle;
 mod client_limit;
 mod client_permit;
@@ -15,6 +14,7 @@ mod inbox;
 mod member;
 mod member_id;
 mod messages;
+mod record;
 mod rules;
 mod shard;
 mod timers;
@@ -28,7 +28,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub use access_log::Record;
 pub use client_limit::{Claim, Owner};
 pub use client_permit::ClientPermit;
 pub use grant::{Hold, Pass};
@@ -37,6 +36,7 @@ pub use http2_stream_many::{ManyStream, drive_many};
 pub use inbox::{Arrival, Following};
 pub use member_id::MemberId;
 pub use messages::{Message, MessagePlace, MessageQueue, Messages, messages};
+pub use record::Record;
 pub use rules::Rules;
 pub use wire::{Home, Returned, Taken, bound_kernel_buffers};
 

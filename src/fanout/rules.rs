@@ -11,6 +11,4 @@ pub struct Rules {
     pub stall_timeout: Duration,
     /// Most bytes kept of a request sent while another one is held.
     pub pipelined_bytes: usize,
-    /// One line per ended client.
-    pub access_log: bool,
 }

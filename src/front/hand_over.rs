@@ -82,7 +82,7 @@ pub(super) async fn board(
     ctx.answer = transport.name();
     let record = Record::new(ctx.client);
     let (metrics, ending) = (shared.metrics.clone(), shared.ending.clone());
-    let (stall_timeout, logs) = (shared.config.limits.stall_timeout, shared.config.log.access);
+    let stall_timeout = shared.config.limits.stall_timeout;
     let stay = staying(&shared, &permit);
     http2::board(session, |session| async move {
         match following {
@@ -90,7 +90,7 @@ pub(super) async fn board(
                 let metrics = metrics.stream(transport.name(), &subscription.topic().route().path);
                 let stream =
                     Stream { session, transport, subscription, record, metrics, stall_timeout, ending, stay };
-                drive(stream, opening, logs).await;
+                drive(stream, opening).await;
             }
             Following::Many(following) => {
                 let stream = ManyStream {
@@ -103,7 +103,7 @@ pub(super) async fn board(
                     ending,
                     stay,
                 };
-                drive_many(stream, opening, logs).await;
+                drive_many(stream, opening).await;
             }
             Following::Nothing | Following::OnDemand => {}
         }

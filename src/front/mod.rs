@@ -6,7 +6,6 @@
 //! `listener` has the connections. Must not know: how changes are detected or encoded.
 
 mod access;
-mod access_log;
 mod act;
 mod answer;
 mod answer_instead;
@@ -27,6 +26,7 @@ mod receive;
 mod refuse;
 mod remembered;
 mod request;
+mod request_end;
 mod resource_key;
 mod respond;
 mod services;
@@ -304,6 +304,6 @@ impl ProxyHttp for Front {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, ctx: &mut Context) {
-        access_log::ended(session, error, ctx);
+        request_end::ended(session, error, ctx);
     }
 }

@@ -7,6 +7,7 @@
 mod change;
 mod cluster;
 mod identity;
+mod log;
 mod poll;
 mod route;
 mod scalar;
@@ -21,6 +22,7 @@ pub use change::{
 };
 pub use cluster::{Cluster, EngineTls};
 pub use identity::{ApiKeys, AuthenticateSetting, Authorize, Forward, Issuer, Jwt, Key, TokenPlaces};
+pub use log::{AccessSetting, Log};
 pub use poll::{AuthSetting, Basic, BatchSetting, Digest, Interval, OAuth, PollSetting};
 pub use route::{
     CorsSetting, Query, Route, RouteSettings, Send, SendSetting, Share, Switches, Websocket, WebsocketOrigins,
@@ -375,16 +377,4 @@ pub struct Threads {
     pub front: Option<Count>,
     /// Threads that serve streams; `auto`: one a core.
     pub shards: Option<Count>,
-}
-
-/// What is logged, and how.
-#[derive(Deserialize, JsonSchema, Default)]
-pub struct Log {
-    /// The form of the lines: for people, or for machines.
-    #[schemars(extend("enum" = ["text", "json"]))]
-    pub format: Option<Text>,
-    /// One line per finished request or stream.
-    pub access: Option<Flag>,
-    /// Lines that wait for a reader that hangs; what does not fit is dropped and counted.
-    pub buffer: Option<Count>,
 }

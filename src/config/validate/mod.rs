@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use super::defaults::PUBLIC_PREFIX;
 use super::problem::{Findings, Place};
-use super::{Config, Drain, Log, Secret, Threads, Times, Upstream, raw};
+use super::{AccessLines, Config, Drain, Log, Secret, Threads, Times, Upstream, raw};
 use context::{Context, upstream_named};
 use units::{HOUR, MILLISECOND, MINUTE};
 use value::{Said, at};
@@ -153,13 +153,35 @@ fn threads(file: &raw::File, findings: &mut Findings) -> Threads {
     threads
 }
 
+fn access_lines((place, said): Said<'_, raw::AccessSetting>, to: &mut AccessLines, findings: &mut Findings) {
+    let raw = match said {
+        None => return,
+        Some(raw::AccessSetting::Word(word)) => {
+            match word.0.as_str() {
+                "true" => *to = AccessLines::ALL,
+                "false" => *to = AccessLines::None,
+                other => findings.bad(&place, other, "is neither true nor false nor { sample } nor { only }"),
+            }
+            return;
+        }
+        Some(raw::AccessSetting::Some(raw)) => raw,
+    };
+    let ((sample_place, sample), (only_place, only)) = (at!(place, raw.sample), at!(place, raw.only));
+    if let Some(share) = sample.and_then(|said| findings.read_number(&sample_place, &said.0, 0.0001..=1.0)) {
+        *to = AccessLines::ErrorsAnd(share);
+    }
+    if let Some(said) = only {
+        findings.choice((only_place, Some(said)), &[("errors", AccessLines::ErrorsAnd(0.0))], to);
+    }
+}
+
 fn log(file: &raw::File, findings: &mut Findings) -> Log {
     let mut log = Log::default();
     let (place, Some(raw)) = at!(Place::root(), file.log) else {
         return log;
     };
     findings.choice(at!(place, raw.format), &[("text", false), ("json", true)], &mut log.json);
-    findings.flag(at!(place, raw.access), &mut log.access);
+    access_lines(at!(place, raw.access), &mut log.access, findings);
     findings.count(at!(place, raw.buffer), 16..=1_000_000, &mut log.buffer);
     log
 }

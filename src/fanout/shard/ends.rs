@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::super::member_id::MemberId;
 use super::Shard;
 use crate::fanout::timers::{TICK, lifetime};
+use crate::hub::Subscription;
 use crate::transport::{End, Transport};
 
 impl Shard {
@@ -25,10 +26,8 @@ impl Shard {
             return;
         }
         tally.metrics.ended(reason);
-        if self.rules.access_log {
-            let topic = member.subscription.as_ref().map(|s| s.topic().clone());
-            member.record.write(member.transport.name(), topic.as_deref(), reason);
-        }
+        let topic = member.subscription.as_ref().map(Subscription::topic);
+        member.record.write(member.transport.name(), topic.map(|topic| &**topic), reason);
     }
 
     /// Counts and logs an answer after which the connection lives on.

@@ -108,9 +108,7 @@ impl Shard {
                 let Some(answered) = plain.answer(condition) else { return Served::NotHere };
                 let requests = &tally.metrics;
                 (if answered.label == "hit" { &requests.hits } else { &requests.not_modified }).inc();
-                if self.rules.access_log {
-                    member.record.write_answer(&answered, plain.topic());
-                }
+                member.record.write_answer(&answered, plain.topic());
                 member.idle = false;
                 self.write(slot, answered.output, Then::GiveBack("answered"));
             }

@@ -145,7 +145,7 @@ pub(crate) fn config(route: Route) -> Config {
         threads: Threads { front: 1, shards: 1 },
         public_prefix: "/-/pollcast/".into(),
         version_key: None,
-        log: Log { json: false, access: false, buffer: 16 },
+        log: Log { json: false, access: crate::config::AccessLines::None, buffer: 16 },
         times: Times::default(),
     }
 }

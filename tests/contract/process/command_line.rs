@@ -217,6 +217,26 @@ async fn the_access_log_can_be_switched_off() {
     assert!(!process.stderr().contains("request ended"), "{}", process.stderr());
 }
 
+#[tokio::test]
+async fn the_access_log_has_the_lines_that_are_wanted() {
+    for (lines, has_well) in [("{only: errors}", false), ("{sample: 1}", true), ("{sample: 0.0001}", false)] {
+        let legacy = Legacy::start();
+        legacy.set("/well", Reply::text("x"));
+        legacy.set("/wrong", Reply::text("x").status(404));
+        let top = format!("log: {{format: json, access: {lines}}}\ndrain: {{delay: 0s, window: 0s}}");
+        let extra = Extra { top: &top, ..Extra::default() };
+        let process = Process::start(&process_yaml(&legacy, extra)).await;
+        for (path, status) in [("/well", 200), ("/wrong", 404)] {
+            Http::connect(process.address).await.get(path, &[("connection", "close")]).await.expect(status);
+        }
+        process.signal("TERM");
+        process.wait_exit().await;
+        let log = access_lines(&process.stderr());
+        let has = |path: &str| log.iter().any(|line| line["fields"]["path"] == path);
+        assert_eq!((has("/well"), has("/wrong")), (has_well, true), "{lines}: {log:?}");
+    }
+}
+
 #[test]
 fn check_says_of_each_route_what_becomes_of_plain_requests_and_what_it_misses() {
     let folder = Folder::new();

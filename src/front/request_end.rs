@@ -6,6 +6,7 @@ use pingora::proxy::Session;
 use pingora::{ErrorSource, ErrorType};
 
 use super::context::Context;
+use crate::access_log::{Ended, Line};
 use crate::metrics::Bypass;
 
 pub(super) fn ended(session: &Session, error: Option<&pingora::Error>, ctx: &Context) {
@@ -18,24 +19,22 @@ pub(super) fn ended(session: &Session, error: Option<&pingora::Error>, ctx: &Con
     if error.is_some_and(stalled) {
         ctx.shared.metrics.refusals.with_label_values(&["send-timeout"]).inc();
     }
-    if ctx.taken || !ctx.shared.config.log.access {
+    if ctx.taken {
         return;
     }
     let request = session.req_header();
     let status = ctx.status.or(session.response_written().map(|response| response.status));
-    let status = status.map_or(0, |status| status.as_u16());
-    tracing::info!(
-        target: "access",
-        transport = ctx.answer,
-        method = %request.method,
-        path = request.uri.path(),
-        peer = ctx.client.map(|c| c.to_string()).unwrap_or_default(),
+    let line = Line {
+        ended: Ended::Request { status: status.map_or(0, |status| status.as_u16()), broken: error.is_some() },
+        transport: ctx.answer,
+        method: request.method.as_str(),
+        path: request.uri.path(),
+        peer: ctx.client,
         route,
-        status,
-        duration_ms = ctx.started.elapsed().as_millis() as u64,
-        bytes = session.body_bytes_sent(),
-        events = 0,
-        reason = error.map_or(bypass.unwrap_or("done"), |e| e.etype().as_str()),
-        "request ended"
-    );
+        duration: ctx.started.elapsed(),
+        bytes: session.body_bytes_sent() as u64,
+        events: 0,
+        reason: error.map_or(bypass.unwrap_or("done"), |error| error.etype().as_str()),
+    };
+    line.write();
 }
