@@ -355,7 +355,7 @@ impl Drop for App {
 
 /// Returns what the answers of the admin listener are made of.
 fn admin_context(shared: &Arc<Shared>, cluster: &Cluster) -> admin::Context {
-    let (state, writes, ends) = (shared.clone(), shared.clone(), shared.clone());
+    let (state, writes, ends, routes) = (shared.clone(), shared.clone(), shared.clone(), shared.clone());
     let admin = shared.config.admin.as_ref();
     // No browser connects to the other kind.
     let is_tcp = |address: &AdminAddress| matches!(address, AdminAddress::Tcp(_));
@@ -363,6 +363,7 @@ fn admin_context(shared: &Arc<Shared>, cluster: &Cluster) -> admin::Context {
         hub: shared.hub.clone(),
         metrics: shared.metrics.clone(),
         cluster: cluster.others(),
+        routes: Box::new(move || routes.config.routes.clone()),
         token: admin.and_then(|admin| admin.token.clone()),
         hosts: admin.map(|admin| admin.hosts.clone()).unwrap_or_default(),
         is_tcp: admin.is_some_and(|admin| is_tcp(&admin.address)),

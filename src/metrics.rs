@@ -10,12 +10,14 @@ mod log_loss;
 mod make;
 mod openmetrics;
 mod per_route;
+mod refusal;
 mod touches;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
@@ -31,6 +33,7 @@ pub use make::Described;
 use make::{Make, metrics};
 use per_route::RouteLabels;
 pub use per_route::{OTHER_ROUTES, PerRoute};
+pub use refusal::RefusalReason;
 pub use touches::TouchCause;
 
 metrics! {
@@ -38,7 +41,7 @@ metrics! {
     subscribers: PerRoute<IntGaugeVec> = route_gauges("subscribers", &["transport", "route"]);
     /// Resources followed on connections of many.
     bundled: IntGauge = gauge("connection_resources");
-    /// Requests by how they were answered, and why they passed through if they did.
+    /// Requests by how they were answered, and why they passed through or were refused if they were.
     requests: PerRoute<IntCounterVec> = route_counters("requests_total", &["route", "answer", "reason"]);
     /// Requests passing through now.
     passthrough_active: IntGauge = gauge("passthrough_active");
@@ -231,6 +234,36 @@ impl Metrics {
             saved_requests: self.saved_requests.with_label_values(&[route]),
             saved_bytes: self.saved_bytes.with_label_values(&[route]),
         }
+    }
+
+    /// Counts a limit or a rule that refused something.
+    pub fn refused(&self, reason: RefusalReason) {
+        self.refusals.with_label_values(&[reason.word()]).inc();
+    }
+
+    /// How often requests passed through or were refused since the start, by route and reason. `passed`: those that
+    /// passed through.
+    pub fn reasons(&self, passed: bool) -> Vec<(String, String, u64)> {
+        let families = self.requests.all().collect();
+        let samples = families.iter().flat_map(|family| family.get_metric());
+        let counted = samples.filter_map(|sample| {
+            let label = |name| sample.get_label().iter().find(|label| label.name() == name);
+            let [route, answer, reason] =
+                ["route", "answer", "reason"].map(|name| label(name).map(|l| l.value()));
+            let wanted = match answer? {
+                "passthrough" => passed,
+                "refused" | "soft-refused" => !passed,
+                _ => false,
+            };
+            wanted.then(|| {
+                (
+                    route.unwrap_or_default().to_owned(),
+                    reason.unwrap_or_default().to_owned(),
+                    sample.get_counter().get_value() as u64,
+                )
+            })
+        });
+        counted.collect()
     }
 
     /// Counts one poll.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::cluster::Others;
-use crate::config::Secret;
+use crate::config::{Route, Secret};
 use crate::hub::Hub;
 use crate::identity::{Principal, PrincipalPattern};
 use crate::metrics::Metrics;
@@ -29,6 +29,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// The other nodes. `None` if the configuration has no `cluster`.
     pub cluster: Option<Arc<Others>>,
+    /// The routes of the configuration that is in force.
+    pub routes: Box<dyn Fn() -> Vec<Arc<Route>> + Send + Sync>,
     /// `None` lets in every program that reaches the listener.
     pub token: Option<Secret>,
     /// Names that it answers to without a token, besides addresses and `localhost`; lower case.

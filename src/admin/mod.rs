@@ -9,6 +9,7 @@ mod context;
 mod end;
 mod resources;
 mod response;
+mod routes;
 mod scrape;
 mod socket;
 
@@ -117,7 +118,9 @@ async fn answer(context: &Context, request: &Request<Incoming>) -> Response<Full
         JOIN => cluster::call(context, request, Call::Join).await,
         "/metrics" => scrape::answer(context, request.headers()),
         "/resources" => {
-            let body = resources::list(&context.hub, context.cluster.as_deref()).to_string();
+            let mut list = resources::list(&context.hub, context.cluster.as_deref());
+            routes::describe(&context.metrics, &(context.routes)(), &mut list);
+            let body = list.to_string();
             typed(StatusCode::OK, "application/json", format!("{body}\n").into())
         }
         "/" => text(

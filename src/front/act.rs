@@ -76,6 +76,7 @@ async fn go_on_with(
 
 async fn refuse_as(front: &Front, session: &mut Session, ctx: &mut Context, refusal: Refusal) -> Result<()> {
     let (afterwards, label) = (refusal.afterwards, refusal.label);
+    ctx.refused = Some(refusal.reason);
     if afterwards == Afterwards::GoesOn
         && let Some(home) = home_after(front, session, ctx)
     {

@@ -13,6 +13,7 @@ use super::covered_request::CoveredRequest;
 use super::decision::Decision;
 use super::subscribe::ask_first::{name_the_choices, name_the_readings, refuse_origin};
 use super::subscribe::fallback::Fallback;
+use crate::metrics::RefusalReason;
 use crate::transport::code;
 
 /// Decides in the API's place. Nothing of an answer was written yet.
@@ -50,7 +51,7 @@ async fn own_websocket(front: &Front, connection: Connection<'_>, ctx: &mut Cont
         // It would ask the API once more, which has just answered.
         Decision::PassThrough(_) => {
             let detail = "this URL has no WebSocket of the subprotocols that are offered";
-            Decision::refuse(StatusCode::BAD_REQUEST, detail)
+            Decision::refuse(RefusalReason::WebSocket, StatusCode::BAD_REQUEST, detail)
         }
         decision => decision,
     })

@@ -18,7 +18,7 @@ use super::subscribe::cursor_wait::CursorHold;
 use super::subscribe::fallback::AskFirst;
 use crate::config::Route;
 use crate::identity::Identity;
-use crate::metrics::Bypass;
+use crate::metrics::{Bypass, RefusalReason};
 use crate::resource::ResourceKey;
 use crate::upstream::{Bond, Client, Place, Server};
 
@@ -35,6 +35,8 @@ pub struct Context {
     pub(super) key: Option<ResourceKey>,
     /// Why it passes through, if it does.
     pub(super) bypass: Option<Bypass>,
+    /// Why it is refused, if it is.
+    pub(super) refused: Option<RefusalReason>,
     /// It is held while the API says that nothing is new.
     pub(super) cursor_hold: Option<Box<CursorHold>>,
     /// It tries whether the API holds it.
@@ -101,6 +103,7 @@ impl Context {
             target: None,
             key: None,
             bypass: None,
+            refused: None,
             cursor_hold: None,
             trial: None,
             answer: "refused",
@@ -150,7 +153,7 @@ impl Context {
     ///
     /// # Errors
     /// The limit that leaves no room, as the metric says it.
-    pub(super) fn enter(&mut self) -> Result<(), &'static str> {
+    pub(super) fn enter(&mut self) -> Result<(), RefusalReason> {
         let address = self.client.map(household);
         self.in_progress = Some(self.shared.progress.enter(&self.shared.config.limits, address)?);
         Ok(())

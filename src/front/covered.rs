@@ -23,7 +23,7 @@ use super::subscribe::fallback::Fallback;
 use super::{passthrough, resource_key};
 use crate::config::{Plain, Share};
 use crate::identity::Proof;
-use crate::metrics::{Bypass, DoubtOutcome};
+use crate::metrics::{Bypass, DoubtOutcome, RefusalReason};
 use crate::resource::{QueryProblem, ResourceKey, Target, canonical_query, first_doubt, has_resume};
 
 impl CoveredRequest<'_> {
@@ -86,7 +86,11 @@ impl CoveredRequest<'_> {
             }
             (Form::NotAcceptable, _) => {
                 let detail = "this route has no event stream, and nothing else is accepted";
-                ControlFlow::Break(Decision::refuse(StatusCode::NOT_ACCEPTABLE, detail))
+                ControlFlow::Break(Decision::refuse(
+                    RefusalReason::Accept,
+                    StatusCode::NOT_ACCEPTABLE,
+                    detail,
+                ))
             }
             (form, Err(reason)) => ControlFlow::Break(self.unshareable(form, &reason)),
             (form, Ok(class)) => ControlFlow::Continue((form, self.base_key(target.query, class))),
@@ -239,8 +243,8 @@ impl CoveredRequest<'_> {
     /// browsers see no status.
     pub(super) fn told(&mut self, reason: &Reason) -> Decision {
         let told = reason.told(&self.route);
-        if let Some(label) = told.counted {
-            self.front.shared.metrics.refusals.with_label_values(&[label]).inc();
+        if let Some(counted) = told.counted {
+            self.front.shared.metrics.refused(counted);
         }
         if let Some((code, text)) = told.close
             && transport_choice::is_websocket(&self.headers)
@@ -255,7 +259,7 @@ impl CoveredRequest<'_> {
             Reason::Denied(denied) => authenticate::challenge(denied),
             _ => HeaderMap::new(),
         };
-        Refusal::of(told.status, told.detail).with(more).decision()
+        Refusal::of(reason.refusal(), told.status, told.detail).with(more).decision()
     }
 
     /// The media type of the resource: of its snapshot, else as far as the route says.

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::config::Route;
 use crate::fanout::{ClientPermit, Following, Messages};
-use crate::metrics::Bypass;
+use crate::metrics::{Bypass, RefusalReason};
 use crate::transport::{Expulsion, Transport};
 
 /// What becomes of a request.
@@ -43,6 +43,8 @@ pub(in crate::front) struct Answer {
 
 /// Why a request is refused, in words for the client.
 pub(in crate::front) struct Refusal {
+    /// The same for metrics and the access log.
+    pub(in crate::front) reason: RefusalReason,
     pub(in crate::front) status: StatusCode,
     pub(in crate::front) detail: Cow<'static, str>,
     /// More fields than a problem document has.
@@ -73,7 +75,7 @@ pub(in crate::front) struct ForNow {
     /// The client asks for an event stream: it may be one that a status ends for good.
     pub(in crate::front) event_stream: bool,
     /// The limit, as metrics say it.
-    pub(in crate::front) reason: &'static str,
+    pub(in crate::front) reason: RefusalReason,
     /// The limit was counted when it bit.
     pub(in crate::front) is_counted: bool,
 }
@@ -106,21 +108,30 @@ impl Decision {
     }
 
     /// A refusal with a problem document.
-    pub(in crate::front) fn refuse(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Decision {
-        Refusal::of(status, detail).decision()
+    pub(in crate::front) fn refuse(
+        reason: RefusalReason,
+        status: StatusCode,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Decision {
+        Refusal::of(reason, status, detail).decision()
     }
 
     /// A refusal of a client that was let in and may not stay: nothing of the resource.
     pub(in crate::front) fn expel(why: Expulsion) -> Decision {
         let (status, detail) = why.refusal();
-        Decision::refuse(status, detail)
+        let reason = match why {
+            Expulsion::Expired => RefusalReason::Expired,
+            Expulsion::Revoked => RefusalReason::Revoked,
+            Expulsion::Forbidden => RefusalReason::Forbidden,
+        };
+        Decision::refuse(reason, status, detail)
     }
 
     /// A refusal for now by a limit that is counted here.
     pub(in crate::front) fn refuse_for_now(
         route: Option<Arc<Route>>,
         event_stream: bool,
-        reason: &'static str,
+        reason: RefusalReason,
     ) -> Decision {
         Decision::RefuseForNow(Box::new(ForNow { route, event_stream, reason, is_counted: false }))
     }
@@ -129,7 +140,7 @@ impl Decision {
     pub(in crate::front) fn refuse_counted(
         route: Option<Arc<Route>>,
         event_stream: bool,
-        reason: &'static str,
+        reason: RefusalReason,
     ) -> Decision {
         Decision::RefuseForNow(Box::new(ForNow { route, event_stream, reason, is_counted: true }))
     }
@@ -137,20 +148,25 @@ impl Decision {
 
 impl Refusal {
     /// A refusal with these words.
-    pub(in crate::front) fn of(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Refusal {
+    pub(in crate::front) fn of(
+        reason: RefusalReason,
+        status: StatusCode,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Refusal {
         let (headers, detail) = (HeaderMap::new(), detail.into());
-        Refusal { status, detail, headers, afterwards: Afterwards::Usual, label: "refused" }
+        Refusal { reason, status, detail, headers, afterwards: Afterwards::Usual, label: "refused" }
     }
 
     /// A refusal of a request that may come again, which says when.
     pub(in crate::front) fn later(
+        reason: RefusalReason,
         status: StatusCode,
         detail: impl Into<Cow<'static, str>>,
         retry: Duration,
     ) -> Refusal {
         let mut more = HeaderMap::new();
         more.insert(header::RETRY_AFTER, HeaderValue::from(retry.as_secs().max(1)));
-        Refusal::of(status, detail).with(more)
+        Refusal::of(reason, status, detail).with(more)
     }
 
     /// With more fields.

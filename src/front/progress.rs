@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dashmap::DashMap;
 
 use crate::config::Limits;
+use crate::metrics::RefusalReason;
 
 /// All requests in progress.
 #[derive(Debug, Default)]
@@ -30,16 +31,16 @@ impl Progress {
     /// Counts one more request. `address`: what counts as its client's.
     ///
     /// # Errors
-    /// The limit that leaves no room, as the metric says it.
+    /// The limit that leaves no room, as metrics say it.
     pub(super) fn enter(
         self: &Arc<Self>,
         limits: &Limits,
         address: Option<IpAddr>,
-    ) -> Result<InProgress, &'static str> {
+    ) -> Result<InProgress, RefusalReason> {
         let before = self.all.fetch_add(1, Ordering::Relaxed);
         let mut entered = InProgress { progress: self.clone(), address: None };
         if before >= limits.requests {
-            return Err("requests");
+            return Err(RefusalReason::Requests);
         }
         if let Some((most, address)) = limits.requests_per_address.zip(address) {
             let mut count = self.by_address.entry(address).or_default();
@@ -48,7 +49,7 @@ impl Progress {
             drop(count);
             entered.address = Some(address);
             if is_full {
-                return Err("address-requests");
+                return Err(RefusalReason::AddressRequests);
             }
         }
         Ok(entered)
@@ -83,9 +84,9 @@ mod tests {
         let of = |text: &str| Some(text.parse().unwrap());
         let first = progress.enter(&limits, of("192.0.2.1")).unwrap();
         let second = progress.enter(&limits, of("192.0.2.1")).unwrap();
-        assert_eq!(progress.enter(&limits, of("192.0.2.1")).err(), Some("address-requests"));
+        assert_eq!(progress.enter(&limits, of("192.0.2.1")).err(), Some(RefusalReason::AddressRequests));
         let third = progress.enter(&limits, of("192.0.2.2")).unwrap();
-        assert_eq!(progress.enter(&limits, None).err(), Some("requests"));
+        assert_eq!(progress.enter(&limits, None).err(), Some(RefusalReason::Requests));
         drop(first);
         assert!(progress.enter(&limits, of("192.0.2.1")).is_ok());
         drop((second, third));

@@ -22,7 +22,7 @@ use super::subscribe::fallback::{AskFirst, Fallback};
 use super::subscribe::{envelope, sse_many};
 use crate::config::{Route, Upstream};
 use crate::listener::trusted_proxies;
-use crate::metrics::Bypass;
+use crate::metrics::{Bypass, RefusalReason};
 
 impl Front {
     /// Decides about a request. What answers is boxed: this is a part of the future of every request that
@@ -60,12 +60,12 @@ impl Front {
                 _ => {}
             }
             let detail = "nothing of this name lives under the public prefix";
-            return Ok(Decision::refuse(StatusCode::NOT_FOUND, detail));
+            return Ok(Decision::refuse(RefusalReason::PublicPrefix, StatusCode::NOT_FOUND, detail));
         }
         if !hosts::is_served(&self.listener, hosts::host(request), || connection.own_address()) {
-            self.shared.metrics.refusals.with_label_values(&["host"]).inc();
+            self.shared.metrics.refused(RefusalReason::Host);
             let detail = "other hosts are served here (listeners[].hosts)";
-            return Ok(Decision::refuse(StatusCode::MISDIRECTED_REQUEST, detail));
+            return Ok(Decision::refuse(RefusalReason::Host, StatusCode::MISDIRECTED_REQUEST, detail));
         }
         let found = self.shared.routes.find(hosts::routed(&self.listener, hosts::host(request)), &path);
         let route = if let Match::Covered { route, .. } = &found { Some(&**route) } else { None };
@@ -94,15 +94,17 @@ impl Front {
 
     /// Refuses a path of which some reading is guarded, and not every one by the same route.
     fn ambiguous(&self) -> Decision {
-        self.shared.metrics.refusals.with_label_values(&["ambiguous-path"]).inc();
+        self.shared.metrics.refused(RefusalReason::AmbiguousPath);
         let (status, detail) = Match::Ambiguous.refusal();
-        Decision::refuse(status, detail)
+        Decision::refuse(RefusalReason::AmbiguousPath, status, detail)
     }
 
     /// Refuses a head that does not say one thing to all readers.
     fn unfit(&self, bad: BadHead) -> Decision {
-        self.shared.metrics.refusals.with_label_values(&["framing"]).inc();
-        Refusal::of(StatusCode::BAD_REQUEST, bad.0).and_then(Afterwards::Shutdown).decision()
+        self.shared.metrics.refused(RefusalReason::Framing);
+        Refusal::of(RefusalReason::Framing, StatusCode::BAD_REQUEST, bad.0)
+            .and_then(Afterwards::Shutdown)
+            .decision()
     }
 
     /// A request whose query is too long to name a resource: nothing of it is looked at, so that no client may be let
@@ -115,10 +117,10 @@ impl Front {
         path: &str,
     ) -> Decision {
         if route.authenticate.is_some() {
-            self.shared.metrics.refusals.with_label_values(&["query-parameters"]).inc();
+            self.shared.metrics.refused(RefusalReason::QueryParameters);
             let detail =
                 "the query has more parameters than limits.query_parameters, and its path is protected";
-            return Decision::refuse(StatusCode::BAD_REQUEST, detail);
+            return Decision::refuse(RefusalReason::QueryParameters, StatusCode::BAD_REQUEST, detail);
         }
         if let Some(refused) = upstream_path::admit(request, ctx, &route, path) {
             return refused;
@@ -163,7 +165,7 @@ impl Front {
         ctx.upstream = upstream.and_then(|u| self.shared.clients.get(&u.name)).cloned();
         if ctx.upstream.is_none() {
             let detail = "no route covers this path, and nothing is passed through";
-            return Decision::refuse(StatusCode::NOT_FOUND, detail);
+            return Decision::refuse(RefusalReason::Uncovered, StatusCode::NOT_FOUND, detail);
         }
         if reason == Bypass::Path && transport_choice::takes_only_events(&request.method, &request.headers) {
             ctx.ask_first = AskFirst::Sent(Fallback::NameTheReadings);

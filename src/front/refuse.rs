@@ -53,14 +53,15 @@ pub(super) fn problem(session: &Session, ctx: &Context, refusal: Refusal) -> (He
 pub(super) async fn for_now(session: &mut Session, ctx: &mut Context, now: &ForNow) -> Result<()> {
     let (route, reason) = (now.route.as_deref(), now.reason);
     if !now.is_counted {
-        ctx.shared.metrics.refusals.with_label_values(&[reason]).inc();
+        ctx.shared.metrics.refused(reason);
     }
+    ctx.refused = Some(reason);
     let retry = retry_after();
     if now.event_stream && softly(session, route) {
-        return soft(session, ctx, route, reason, retry).await;
+        return soft(session, ctx, route, reason.word(), retry).await;
     }
     ctx.answer = "refused";
-    refuse(session, ctx, Refusal::later(limit_status(reason), reason, retry)).await
+    refuse(session, ctx, Refusal::later(reason, limit_status(reason), reason.word(), retry)).await
 }
 
 /// When a refused push client is to come again: at a random time, so that not all come at once.

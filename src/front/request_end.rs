@@ -7,12 +7,12 @@ use pingora::{ErrorSource, ErrorType};
 
 use super::context::Context;
 use crate::access_log::{Ended, Line};
-use crate::metrics::Bypass;
+use crate::metrics::{Bypass, RefusalReason};
 
 pub(super) fn ended(session: &Session, error: Option<&pingora::Error>, ctx: &Context) {
     let route = ctx.route.as_ref().map_or("", |route| route.path.as_str());
-    let bypass = ctx.bypass.map(Bypass::word);
-    ctx.shared.metrics.requests.with_label_values(&[route, ctx.answer, bypass.unwrap_or_default()]).inc();
+    let reason = reason(ctx);
+    ctx.shared.metrics.requests.with_label_values(&[route, ctx.answer, reason.unwrap_or_default()]).inc();
     let stalled = |error: &pingora::Error| {
         *error.etype() == ErrorType::WriteTimedout && *error.esource() != ErrorSource::Upstream
     };
@@ -34,7 +34,17 @@ pub(super) fn ended(session: &Session, error: Option<&pingora::Error>, ctx: &Con
         duration: ctx.started.elapsed(),
         bytes: session.body_bytes_sent() as u64,
         events: 0,
-        reason: error.map_or(bypass.unwrap_or("done"), |error| error.etype().as_str()),
+        reason: error.map_or(reason.unwrap_or("done"), |error| error.etype().as_str()),
     };
     line.write();
+}
+
+/// Why the request passed through or was refused. Returns `None` if it was neither.
+fn reason(ctx: &Context) -> Option<&'static str> {
+    let refused = ctx.refused.map(RefusalReason::word);
+    match ctx.answer {
+        // What asked the API first, and was refused in its place, was refused.
+        "refused" | "soft-refused" => Some(refused.unwrap_or(RefusalReason::Error.word())),
+        _ => ctx.bypass.map(Bypass::word).or(refused),
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! Must not know: how any of them is counted.
 
+use crate::metrics::RefusalReason;
+
 /// The limit that leaves no room: everything that it bounds is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
@@ -24,17 +26,17 @@ pub enum Full {
 }
 
 impl Full {
-    /// The word for the limit, which is the metric's label.
-    pub fn reason(self) -> &'static str {
+    /// The limit as metrics and the access log say it.
+    pub fn reason(self) -> RefusalReason {
         match self {
-            Full::Resources => "resources",
-            Full::Route => "route-resources",
-            Full::Address => "address-resources",
-            Full::Subject => "subject-resources",
-            Full::Followers => "resource-clients",
-            Full::Bytes => "snapshot-bytes",
-            Full::AddressBytes => "address-snapshot-bytes",
-            Full::Newcomers => "address-new-resources",
+            Full::Resources => RefusalReason::Resources,
+            Full::Route => RefusalReason::RouteResources,
+            Full::Address => RefusalReason::AddressResources,
+            Full::Subject => RefusalReason::SubjectResources,
+            Full::Followers => RefusalReason::ResourceClients,
+            Full::Bytes => RefusalReason::SnapshotBytes,
+            Full::AddressBytes => RefusalReason::AddressSnapshotBytes,
+            Full::Newcomers => RefusalReason::AddressNewResources,
         }
     }
 

@@ -170,3 +170,28 @@ macro_rules! metrics {
     };
 }
 pub(super) use metrics;
+
+/// Makes an enum whose values have one word each: a closed set of labels.
+macro_rules! words {
+    ($(#[$about:meta])* $set:ident { $($(#[$doc:meta])* $name:ident = $word:literal,)* }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $set {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl $set {
+            /// All of them.
+            pub const ALL: &[$set] = &[$($set::$name),*];
+
+            /// The word for it.
+            #[must_use]
+            pub fn word(self) -> &'static str {
+                match self {
+                    $($set::$name => $word,)*
+                }
+            }
+        }
+    };
+}
+pub(super) use words;

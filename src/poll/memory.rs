@@ -32,7 +32,7 @@ impl Poller {
         }
         let has_room = self.services.hub.weigh(&self.topic, draft.weight());
         if !has_room {
-            self.services.metrics.refusals.with_label_values(&[Full::AddressBytes.reason()]).inc();
+            self.services.metrics.refused(Full::AddressBytes.reason());
         }
         has_room
     }
@@ -50,7 +50,7 @@ impl Poller {
     fn is_within_all(&self) -> bool {
         let fits = self.services.make_room();
         if !fits {
-            self.services.metrics.refusals.with_label_values(&[Full::Bytes.reason()]).inc();
+            self.services.metrics.refused(Full::Bytes.reason());
         }
         fits
     }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pollcast::metrics::{Metrics, REFUSALS};
+use pollcast::metrics::{Metrics, REFUSALS, RefusalReason};
 use serde_json::Value;
 
 use super::{conf, root, scalars};
@@ -193,6 +193,10 @@ fn each_value_of_a_closed_label_that_is_named_exists() {
 
 #[test]
 fn each_reason_for_a_refusal_in_the_source_is_in_the_closed_set() {
+    let word = |name: &str| {
+        let reason = RefusalReason::ALL.iter().find(|reason| format!("{reason:?}") == name);
+        reason.map_or_else(|| name.to_owned(), |reason| reason.word().to_owned())
+    };
     let mut folders = vec![root().join("src")];
     let mut found = BTreeSet::new();
     while let Some(folder) = folders.pop() {
@@ -204,6 +208,8 @@ fn each_reason_for_a_refusal_in_the_source_is_in_the_closed_set() {
                 let text = super::read(&path);
                 let calls = text.split("refusals.with_label_values(&[\"").skip(1);
                 found.extend(calls.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+                let calls = text.split(".refused(RefusalReason::").skip(1);
+                found.extend(calls.filter_map(|rest| rest.split(')').next()).map(word));
             }
         }
     }

@@ -27,7 +27,7 @@ use crate::front::resource_key::{base_key, own_vary};
 use crate::front::services::Shared;
 use crate::hub::Attendance;
 use crate::identity::{CertificateName, Identity, Proof};
-use crate::metrics::DoubtOutcome;
+use crate::metrics::{DoubtOutcome, RefusalReason};
 use crate::resource::{canonical_query, check_target};
 
 /// How a resource is read on a connection of many.
@@ -122,7 +122,7 @@ impl Visitor {
             return Err(refused(StatusCode::BAD_REQUEST, detail));
         }
         if limits::has_many_parameters(resource.as_bytes(), &self.shared.config.limits) {
-            self.shared.metrics.refusals.with_label_values(&["query-parameters"]).inc();
+            self.shared.metrics.refused(RefusalReason::QueryParameters);
             let detail = "the query has more parameters than limits.query_parameters";
             return Err(refused(StatusCode::BAD_REQUEST, detail));
         }
@@ -200,8 +200,8 @@ impl Visitor {
             self.shared.doubts.note(&self.shared.metrics, route, name, DoubtOutcome::Asked);
         }
         let told = reason.told(route);
-        if let Some(label) = told.counted {
-            self.shared.metrics.refusals.with_label_values(&[label]).inc();
+        if let Some(counted) = told.counted {
+            self.shared.metrics.refused(counted);
         }
         Refused { status: told.status, detail: told.detail.into_owned() }
     }
@@ -260,7 +260,7 @@ impl Visitor {
             },
         };
         if !let_in {
-            self.shared.metrics.refusals.with_label_values(&["origin"]).inc();
+            self.shared.metrics.refused(RefusalReason::Origin);
             let detail = "the Origin of this connection is not let in on this route".to_owned();
             return Err(Refused { status: StatusCode::FORBIDDEN, detail });
         }

@@ -10,6 +10,7 @@ use crate::fanout::{ClientPermit, Staying};
 use crate::front::context::Context;
 use crate::front::request::client_address::household;
 use crate::front::services::Shared;
+use crate::metrics::RefusalReason;
 
 /// A place for one more client, of a route or of many. `is_new`: its connection counts for `limits.accept_rate`.
 ///
@@ -20,15 +21,18 @@ pub(in crate::front) fn permit(
     ctx: &mut Context,
     route: Option<&Route>,
     is_new: bool,
-) -> Result<ClientPermit, &'static str> {
+) -> Result<ClientPermit, RefusalReason> {
     let limits = &shared.config.limits;
     let address = limits.clients_per_address.zip(ctx.client.map(household));
     let subject = limits.clients_per_subject.zip(ctx.subject);
     let (index, of_route) = route.map_or((usize::MAX, None), |route| (route.index, route.max_clients));
-    let permit = shared.fanout.permit(limits.clients, index, of_route, address, subject).ok_or("clients")?;
+    let permit = shared
+        .fanout
+        .permit(limits.clients, index, of_route, address, subject)
+        .ok_or(RefusalReason::Clients)?;
     // Last, so that a client without a permit uses up no turn.
     if is_new && shared.turnstile.as_ref().is_some_and(|turnstile| !turnstile.lets_in(Instant::now())) {
-        return Err("accept-rate");
+        return Err(RefusalReason::AcceptRate);
     }
     ctx.let_in |= is_new;
     // From now on it counts as a client.

@@ -10,7 +10,7 @@ use http::{HeaderName, StatusCode};
 use crate::config::Route;
 use crate::hub::{ExceptionKind, Full};
 use crate::identity::Denied;
-use crate::metrics::Bypass;
+use crate::metrics::{Bypass, RefusalReason};
 use crate::resource::NoTarget;
 use crate::transport::code;
 
@@ -67,18 +67,19 @@ pub(in crate::front) struct Told {
     pub(in crate::front) detail: Cow<'static, str>,
     /// The label of `pollcast_refusals_total`. `None` if it is counted where the limit bites, or is no refusal of
     /// pollcast's.
-    pub(in crate::front) counted: Option<&'static str>,
+    pub(in crate::front) counted: Option<RefusalReason>,
 }
 
 impl Reason {
     /// What a client of this route is told.
     pub(in crate::front) fn told(&self, route: &Route) -> Told {
         let counted = match self {
-            Reason::Denied(_) => Some("authentication"),
-            Reason::SubjectFull | Reason::RouteFull => Some("clients"),
-            Reason::OtherAnswer | Reason::RefusedByUpstream | Reason::UnansweredCheck => {
-                Some("authorization")
-            }
+            Reason::Denied(_)
+            | Reason::SubjectFull
+            | Reason::RouteFull
+            | Reason::OtherAnswer
+            | Reason::RefusedByUpstream
+            | Reason::UnansweredCheck => Some(self.refusal()),
             _ => None,
         };
         let (status, close) = self.codes();
@@ -164,6 +165,32 @@ impl Reason {
         }
     }
 
+    /// Why a push form is refused that may not share or follow.
+    pub(in crate::front) fn refusal(&self) -> RefusalReason {
+        match self {
+            Reason::Denied(_) => RefusalReason::Authentication,
+            Reason::UnknownParameter(_) => RefusalReason::UnknownParameter,
+            Reason::NoTarget(_) => RefusalReason::UpstreamPath,
+            Reason::Credentials | Reason::OneRequest => RefusalReason::Credentials,
+            Reason::Doubt(_) => RefusalReason::Header,
+            Reason::Ambiguous | Reason::Nameless => RefusalReason::Class,
+            Reason::SubjectFull | Reason::RouteFull => RefusalReason::Clients,
+            Reason::Full(full) => full.reason(),
+            Reason::Exception(kind, _) => match kind {
+                ExceptionKind::Uncoverable | ExceptionKind::OwnStream => RefusalReason::Uncoverable,
+                ExceptionKind::NotShareable | ExceptionKind::Denied => RefusalReason::NotShareable,
+                ExceptionKind::Gone => RefusalReason::Gone,
+                ExceptionKind::SessionIdle => RefusalReason::SessionIdle,
+            },
+            Reason::Upstream(_) => RefusalReason::Upstream,
+            Reason::OtherAnswer | Reason::RefusedByUpstream | Reason::UnansweredCheck => {
+                RefusalReason::Authorization
+            }
+            Reason::CredentialsFull => RefusalReason::CredentialsBytes,
+            Reason::EverNewVary => RefusalReason::Vary,
+        }
+    }
+
     /// Why a plain request passes through that may not share. Whatever it is, the API answers it.
     pub(in crate::front) fn bypass(&self) -> Bypass {
         match self {
@@ -192,9 +219,9 @@ impl Reason {
 }
 
 /// The status of a refusal for now: whether this client wants too much, or all together do.
-pub(in crate::front) fn limit_status(reason: &str) -> StatusCode {
+pub(in crate::front) fn limit_status(reason: RefusalReason) -> StatusCode {
     match reason {
-        "address-resources" => StatusCode::TOO_MANY_REQUESTS,
+        RefusalReason::AddressResources => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -15,6 +15,7 @@ use super::reason::Reason;
 use crate::fanout::Hold;
 use crate::front::services::Shared;
 use crate::hub::Topic;
+use crate::metrics::RefusalReason;
 use crate::resource::Digest;
 use crate::transport::Expulsion;
 
@@ -48,7 +49,7 @@ pub(super) fn watch(
             return Ok(hold);
         }
         if watched.bytes + bytes > CREDENTIALS_BYTES_MAX {
-            shared.metrics.refusals.with_label_values(&["credentials-bytes"]).inc();
+            shared.metrics.refused(RefusalReason::CredentialsBytes);
             return Err(Reason::CredentialsFull);
         }
         watched.bytes += bytes;

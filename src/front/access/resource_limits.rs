@@ -53,7 +53,7 @@ pub(in crate::front) fn attend(
     }
     let start = |publisher| drop(shared.relay.start(publisher));
     let attendance = shared.hub.attend_for(charge_limits(shared, asker), key, route, kind, start);
-    attendance.inspect_err(|full| shared.metrics.refusals.with_label_values(&[full.reason()]).inc())
+    attendance.inspect_err(|full| shared.metrics.refused(full.reason()))
 }
 
 /// Waits for the turn of a resource that is new, for `first_answer` at most (`limits.new_resources_per_address`). Ordinary
@@ -83,7 +83,7 @@ fn turn(shared: &Shared, asker: Asker, key: &ResourceKey, wait_max: Duration) ->
         return Ok(Duration::ZERO);
     }
     newcomers.turn(household(address), Instant::now(), wait_max).ok_or_else(|| {
-        shared.metrics.refusals.with_label_values(&[Full::Newcomers.reason()]).inc();
+        shared.metrics.refused(Full::Newcomers.reason());
         Full::Newcomers
     })
 }

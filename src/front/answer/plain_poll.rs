@@ -25,7 +25,7 @@ use crate::front::request::{accept, content_coding, cors, delta_choice};
 use crate::front::resource_key;
 use crate::front::resource_key::VARY_TURNS_MAX;
 use crate::hub::{Attend, Attendance, Claim, Failure, Outcome, Streak, Topic, View};
-use crate::metrics::Bypass;
+use crate::metrics::{Bypass, RefusalReason};
 use crate::resource::{IfNoneMatch, ResourceKey, Snapshot, Version};
 use crate::transport::answer::{self, CacheStatus};
 
@@ -217,7 +217,7 @@ impl CoveredRequest<'_> {
             (Outcome::Failed(failure), _, _) => self.failed(failure),
             (Outcome::Cold | Outcome::Data, _, _) => {
                 let detail = format!("upstream {:?} has not answered in time", self.route.upstream.name);
-                Decision::refuse(StatusCode::GATEWAY_TIMEOUT, detail)
+                Decision::refuse(RefusalReason::FirstAnswer, StatusCode::GATEWAY_TIMEOUT, detail)
             }
         }
     }
@@ -327,11 +327,12 @@ impl CoveredRequest<'_> {
             _ if failure.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::BAD_GATEWAY,
         };
+        let reason = RefusalReason::PollFailed;
         let refusal = match status {
             StatusCode::SERVICE_UNAVAILABLE => {
-                Refusal::later(status, failure.reason.clone(), self.route.poll.interval)
+                Refusal::later(reason, status, failure.reason.clone(), self.route.poll.interval)
             }
-            _ => Refusal::of(status, failure.reason.clone()),
+            _ => Refusal::of(reason, status, failure.reason.clone()),
         };
         Refusal { label: "failed", ..refusal }.decision()
     }

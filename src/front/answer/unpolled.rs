@@ -14,7 +14,7 @@ use crate::front::freshness::is_remembered;
 use crate::front::request::transport_choice::Accept;
 use crate::front::request::{delta_choice, transport_choice};
 use crate::hub::{Audience, ExceptionKind, Outcome, View};
-use crate::metrics::Bypass;
+use crate::metrics::{Bypass, RefusalReason};
 use crate::resource::ResourceKey;
 
 impl CoveredRequest<'_> {
@@ -29,7 +29,7 @@ impl CoveredRequest<'_> {
         }
         if self.only_if_cached() && !self.has_young(key) {
             let detail = "only-if-cached, and no fresh answer is held";
-            return Some(Decision::refuse(StatusCode::GATEWAY_TIMEOUT, detail));
+            return Some(Decision::refuse(RefusalReason::OnlyIfCached, StatusCode::GATEWAY_TIMEOUT, detail));
         }
         if self.takes_the_apis_pace(key).await {
             return Some(Decision::PassThrough(Bypass::Pace));

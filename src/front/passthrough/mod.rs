@@ -31,7 +31,7 @@ use super::decision::{Decision, Refusal};
 use super::request::{cors, framing, limits, transport_choice};
 use crate::identity::told;
 use crate::listener::trusted_proxies;
-use crate::metrics::Bypass;
+use crate::metrics::{Bypass, RefusalReason};
 
 /// Servers that are tried for one request before any of it is sent.
 pub(super) const CONNECTS_MAX: usize = 3;
@@ -57,10 +57,16 @@ pub(super) async fn admit(
     if ctx.place.is_some() {
         return Ok(Decision::PassThrough(reason));
     }
-    ctx.shared.metrics.refusals.with_label_values(&["upstream-requests"]).inc();
+    ctx.shared.metrics.refused(RefusalReason::UpstreamRequests);
     let detail =
         format!("upstream {:?} has as many requests as it may have (max_requests)", upstream.config().name);
-    Ok(Refusal::later(StatusCode::SERVICE_UNAVAILABLE, detail, BUSY_RETRY_AFTER).decision())
+    Ok(Refusal::later(
+        RefusalReason::UpstreamRequests,
+        StatusCode::SERVICE_UNAVAILABLE,
+        detail,
+        BUSY_RETRY_AFTER,
+    )
+    .decision())
 }
 
 /// Prepares a request for its way through. `drainable`: its body would have been read before an answer of ours.

@@ -7,6 +7,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::front::context::Context;
 use crate::front::decision::{Afterwards, Refusal};
+use crate::metrics::RefusalReason;
 use crate::upstream;
 
 /// Why a request did not get through: the status of the failure, or 0 if the client has gone, and what the client is
@@ -20,7 +21,7 @@ pub(in crate::front) async fn refusal(
         (ErrorType::HTTPStatus(status), _) => *status,
         (ErrorType::ConnectTimedout | ErrorType::ReadTimedout, ErrorSource::Upstream) => 504,
         (ErrorType::ReadTimedout, ErrorSource::Downstream) => {
-            ctx.shared.metrics.refusals.with_label_values(&["body-timeout"]).inc();
+            ctx.shared.metrics.refused(RefusalReason::BodyTimeout);
             408
         }
         (_, ErrorSource::Upstream) => 502,
@@ -48,7 +49,7 @@ pub(in crate::front) async fn refusal(
             None => format!("upstream {upstream:?}: {}", reason(error)),
         },
     };
-    let refusal = Refusal { label: "failed", ..Refusal::of(told, detail) };
+    let refusal = Refusal { label: "failed", ..Refusal::of(RefusalReason::NotPassed, told, detail) };
     (status, Some(refusal.and_then(Afterwards::Last)))
 }
 

@@ -10,6 +10,7 @@ use crate::config::Route;
 use crate::front::context::Context;
 use crate::front::decision::Decision;
 use crate::front::request::target;
+use crate::metrics::RefusalReason;
 use crate::resource::{
     Answered, NoTarget, as_clients_see, check_target, destination, forwarded_prefix, upstream_target,
 };
@@ -32,8 +33,8 @@ pub(in crate::front) fn admit(
             None
         }
         Err(detail) => {
-            ctx.shared.metrics.refusals.with_label_values(&["upstream-path"]).inc();
-            Some(Decision::refuse(StatusCode::BAD_REQUEST, detail))
+            ctx.shared.metrics.refused(RefusalReason::UpstreamPath);
+            Some(Decision::refuse(RefusalReason::UpstreamPath, StatusCode::BAD_REQUEST, detail))
         }
     }
 }

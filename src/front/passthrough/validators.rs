@@ -15,7 +15,7 @@ use crate::front::context::Context;
 use crate::front::decision::Decision;
 use crate::front::resource_key::full_key;
 use crate::hub::Topic;
-use crate::metrics::Bypass;
+use crate::metrics::{Bypass, RefusalReason};
 use crate::resource::version_of_tag;
 
 /// Whether a request may go on.
@@ -37,7 +37,7 @@ pub(in crate::front) async fn check(
         Condition::Open => Decision::PassThrough(reason),
         Condition::Failed => {
             let detail = "the version in If-Match is not the current one";
-            Decision::refuse(StatusCode::PRECONDITION_FAILED, detail)
+            Decision::refuse(RefusalReason::Condition, StatusCode::PRECONDITION_FAILED, detail)
         }
     })
 }

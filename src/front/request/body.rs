@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::front::connection::Connection;
 use crate::front::context::Context;
 use crate::front::decision::{Afterwards, Decision, Refusal};
+use crate::metrics::RefusalReason;
 
 /// A body has so long in all, whatever comes of it in between: `limits.body_timeout` is for one silence.
 const TIME_MAX: Duration = Duration::from_secs(30);
@@ -34,15 +35,20 @@ pub(in crate::front) async fn read(
     loop {
         let until = end.min(Instant::now() + silence);
         let Ok(piece) = timeout_at(until, connection.read_body()).await else {
-            ctx.shared.metrics.refusals.with_label_values(&["body-timeout"]).inc();
+            ctx.shared.metrics.refused(RefusalReason::BodyTimeout);
             let detail = "the body did not come in time (limits.body_timeout)";
-            let refusal = Refusal::of(StatusCode::REQUEST_TIMEOUT, detail).and_then(Afterwards::Shutdown);
+            let refusal = Refusal::of(RefusalReason::BodyTimeout, StatusCode::REQUEST_TIMEOUT, detail)
+                .and_then(Afterwards::Shutdown);
             return Ok(Body::Refused(refusal.decision()));
         };
         let Some(piece) = piece? else { return Ok(Body::Whole(body.freeze())) };
         if body.len() + piece.len() > bytes_max {
             let detail = format!("the body is longer than {bytes_max} bytes");
-            return Ok(Body::Refused(Decision::refuse(StatusCode::PAYLOAD_TOO_LARGE, detail)));
+            return Ok(Body::Refused(Decision::refuse(
+                RefusalReason::Body,
+                StatusCode::PAYLOAD_TOO_LARGE,
+                detail,
+            )));
         }
         body.extend_from_slice(&piece);
     }

@@ -10,20 +10,21 @@ use crate::config::Limits;
 use crate::front::connection::Connection;
 use crate::front::decision::{Afterwards, Refusal};
 use crate::front::services::Shared;
+use crate::metrics::RefusalReason;
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::front) struct Excess {
     status: StatusCode,
     detail: &'static str,
-    /// The metric's label.
-    reason: &'static str,
+    /// The limit, as metrics say it.
+    reason: RefusalReason,
     /// Nothing after it can be trusted.
     closes: bool,
 }
 
 impl Excess {
-    const fn of(status: StatusCode, reason: &'static str, detail: &'static str) -> Excess {
+    const fn of(status: StatusCode, reason: RefusalReason, detail: &'static str) -> Excess {
         Excess { status, detail, reason, closes: false }
     }
 
@@ -34,7 +35,7 @@ impl Excess {
     /// As the client is told it.
     pub(in crate::front) fn refusal(self) -> Refusal {
         let afterwards = if self.closes { Afterwards::Shutdown } else { Afterwards::Usual };
-        Refusal::of(self.status, self.detail).and_then(afterwards)
+        Refusal::of(self.reason, self.status, self.detail).and_then(afterwards)
     }
 }
 
@@ -58,16 +59,17 @@ pub(in crate::front) fn check(shared: &Shared, connection: &Connection<'_>) -> R
         false => raw(&connection.raw_head(), limits),
     };
     let judged = judged.and_then(|()| head(request.raw_path(), &request.headers, limits));
-    judged.inspect_err(|excess| shared.metrics.refusals.with_label_values(&[excess.reason]).inc())
+    judged.inspect_err(|excess| shared.metrics.refused(excess.reason))
 }
 
 fn raw(raw: &[u8], limits: &Limits) -> Result<(), Excess> {
     if raw.len() > limits.header_bytes {
         let detail = "the head is larger than limits.header_bytes";
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return Err(Excess::of(status, "header-bytes", detail).closing());
+        return Err(Excess::of(status, RefusalReason::HeaderBytes, detail).closing());
     }
-    let bad = |bad: framing::BadHead| Excess::of(StatusCode::BAD_REQUEST, "framing", bad.0).closing();
+    let bad =
+        |bad: framing::BadHead| Excess::of(StatusCode::BAD_REQUEST, RefusalReason::Framing, bad.0).closing();
     framing::check(raw).map_err(bad)
 }
 
@@ -77,7 +79,11 @@ fn decoded(headers: &HeaderMap, limits: &Limits) -> Result<(), Excess> {
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if bytes > limits.header_bytes {
         let detail = "the head is larger than limits.header_bytes";
-        return Err(Excess::of(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header-bytes", detail));
+        return Err(Excess::of(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            RefusalReason::HeaderBytes,
+            detail,
+        ));
     }
     Ok(())
 }
@@ -85,11 +91,15 @@ fn decoded(headers: &HeaderMap, limits: &Limits) -> Result<(), Excess> {
 fn head(target: &[u8], headers: &HeaderMap, limits: &Limits) -> Result<Size, Excess> {
     if headers.len() > limits.header_fields {
         let detail = "there are more header fields than limits.header_fields";
-        return Err(Excess::of(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header-fields", detail));
+        return Err(Excess::of(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            RefusalReason::HeaderFields,
+            detail,
+        ));
     }
     if target.len() > limits.url_bytes {
         let detail = "path and query are longer than limits.url_bytes";
-        return Err(Excess::of(StatusCode::URI_TOO_LONG, "url-bytes", detail));
+        return Err(Excess::of(StatusCode::URI_TOO_LONG, RefusalReason::UrlBytes, detail));
     }
     Ok(if has_many_parameters(target, limits) { Size::ManyParameters } else { Size::Usual })
 }
@@ -111,8 +121,8 @@ pub(in crate::front) fn announced(shared: &Shared, headers: &HeaderMap) -> Resul
     if !too_long {
         return Ok(());
     }
-    shared.metrics.refusals.with_label_values(&["request-body"]).inc();
-    Err(Excess::of(StatusCode::PAYLOAD_TOO_LARGE, "request-body", TOO_LONG))
+    shared.metrics.refused(RefusalReason::RequestBody);
+    Err(Excess::of(StatusCode::PAYLOAD_TOO_LARGE, RefusalReason::RequestBody, TOO_LONG))
 }
 
 const TOO_LONG: &str = "the body is longer than limits.request_body";
@@ -125,7 +135,7 @@ pub(in crate::front) fn passes(shared: &Shared, passed: &mut usize, piece: usize
     *passed = passed.saturating_add(piece);
     match shared.config.limits.request_body {
         Some(most) if *passed > most => {
-            shared.metrics.refusals.with_label_values(&["request-body"]).inc();
+            shared.metrics.refused(RefusalReason::RequestBody);
             Error::e_explain(ErrorType::HTTPStatus(413), TOO_LONG)
         }
         _ => Ok(()),

@@ -15,7 +15,7 @@ use crate::front::context::Context;
 use crate::front::covered_request::CoveredRequest;
 use crate::front::decision::{Afterwards, Decision, Refusal};
 use crate::front::passthrough;
-use crate::metrics::Bypass;
+use crate::metrics::{Bypass, RefusalReason};
 
 /// The error that ends an exchange whose answer is not given to the client.
 const UNWANTED: ErrorType = ErrorType::Custom("asked-first");
@@ -56,22 +56,22 @@ pub(in crate::front) fn name_the_choices(ctx: &Context) -> Decision {
     let Some(route) = &ctx.route else { return Decision::Abandon };
     // Whatever it was that no `share` covers, the choices are the same.
     let Told { status, detail, .. } = Reason::Credentials.told(route);
-    ctx.shared.metrics.refusals.with_label_values(&["unshared"]).inc();
-    Refusal::of(status, detail).and_then(Afterwards::GoesOn).decision()
+    ctx.shared.metrics.refused(RefusalReason::Unshared);
+    Refusal::of(RefusalReason::Unshared, status, detail).and_then(Afterwards::GoesOn).decision()
 }
 
 /// 406 for an EventSource on a path that is followed by no route (contract §11).
 pub(in crate::front) fn name_the_readings() -> Decision {
     let detail = "servers read this path differently, and not every reading leads to one route, so that nothing of \
                   it is pushed; `spelling: exact` on a route says that its API reads it by the letter";
-    Refusal::of(StatusCode::NOT_ACCEPTABLE, detail).and_then(Afterwards::Last).decision()
+    Refusal::of(RefusalReason::Path, StatusCode::NOT_ACCEPTABLE, detail).and_then(Afterwards::Last).decision()
 }
 
 /// 403 for a page of another origin.
 pub(in crate::front) fn refuse_origin(ctx: &Context) -> Decision {
-    ctx.shared.metrics.refusals.with_label_values(&["origin"]).inc();
+    ctx.shared.metrics.refused(RefusalReason::Origin);
     let detail = "the Origin of this WebSocket is not let in (websocket.origins)";
-    Refusal::of(StatusCode::FORBIDDEN, detail).and_then(Afterwards::Last).decision()
+    Refusal::of(RefusalReason::Origin, StatusCode::FORBIDDEN, detail).and_then(Afterwards::Last).decision()
 }
 
 impl CoveredRequest<'_> {

@@ -30,6 +30,7 @@ use crate::front::covered_request::CoveredRequest;
 use crate::front::decision::{Decision, Departure, Refusal};
 use crate::front::request::transport_choice;
 use crate::hub::{Attendance, Resume, Subscription, Topic, View};
+use crate::metrics::RefusalReason;
 use crate::transport::{Envelope, Transport};
 
 /// New tokens of one client (`auth`) at once, and the time from one to the next after that: each may cost a question to
@@ -75,7 +76,9 @@ pub(in crate::front) fn serve(front: &Front, connection: &Connection<'_>, ctx: &
         let detail = "here is a WebSocket with the subprotocol pollcast.v1";
         let mut more = websocket_handshake::refusal(StatusCode::UPGRADE_REQUIRED);
         more.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
-        return Refusal::of(StatusCode::UPGRADE_REQUIRED, detail).with(more).decision();
+        return Refusal::of(RefusalReason::Handshake, StatusCode::UPGRADE_REQUIRED, detail)
+            .with(more)
+            .decision();
     }
     let visitor = Visitor::of(front, connection, ctx);
     let permit = match permit(&front.shared, ctx, None, true) {
@@ -221,7 +224,7 @@ impl Desk {
         let again = followed.contains_key(&name);
         if !again && followed.len() >= most {
             drop(followed);
-            self.visitor.shared.metrics.refusals.with_label_values(&["resources-per-client"]).inc();
+            self.visitor.shared.metrics.refused(RefusalReason::ResourcesPerClient);
             let detail = format!("this connection follows {most} resources (limits.resources_per_client)");
             return self.complain(member, said, 429, &detail);
         }

@@ -33,7 +33,7 @@ use super::request::transport_choice::Form;
 use crate::fanout::{ClientPermit, Following};
 use crate::frame::Format;
 use crate::hub::{Attendance, ExceptionKind, Resume, Subscription, View};
-use crate::metrics::Bypass;
+use crate::metrics::{Bypass, RefusalReason};
 use crate::resource::ResourceKey;
 use crate::transport::Transport;
 
@@ -113,8 +113,8 @@ impl CoveredRequest<'_> {
     /// Tells a client that has its permit that it may not follow.
     fn told_with(&mut self, reason: &Reason, form: Form, permit: ClientPermit) -> Decision {
         let told = reason.told(&self.route);
-        if let Some(label) = told.counted {
-            self.front.shared.metrics.refusals.with_label_values(&[label]).inc();
+        if let Some(counted) = told.counted {
+            self.front.shared.metrics.refused(counted);
         }
         if let (Form::Sse, Some(status)) = (form, told.event_source) {
             let mut headers = HeaderMap::new();
@@ -125,11 +125,11 @@ impl CoveredRequest<'_> {
         }
         match (form, told.close) {
             (Form::WebSocket, Some((code, text))) => self.closed(code, text, permit),
-            _ => Decision::refuse(told.status, told.detail),
+            _ => Decision::refuse(reason.refusal(), told.status, told.detail),
         }
     }
 
-    fn permit(&mut self, form: Form) -> Result<ClientPermit, &'static str> {
+    fn permit(&mut self, form: Form) -> Result<ClientPermit, RefusalReason> {
         // A long-poll comes back with every change: only the first one of a connection is a newcomer.
         let is_new = match form {
             Form::LongPoll(_) if self.connection.is_http2() => self.connection.is_new_http2(),

@@ -15,7 +15,7 @@ use crate::front::decision::{Boarding, Decision};
 use crate::front::freshness;
 use crate::front::request::{content_coding, cors, delta_choice};
 use crate::hub::{Attendance, Resume, View};
-use crate::metrics::Bypass;
+use crate::metrics::{Bypass, RefusalReason};
 use crate::resource::{resume_switch, switch, version_of_tag};
 use crate::transport::{Framing, Sse, Transport, answer};
 
@@ -36,7 +36,7 @@ impl CoveredRequest<'_> {
         }
         if view.frame.as_ref().is_some_and(|frame| frame.sse().is_err()) {
             let detail = "the body is not text, and route says no `encoding: base64`";
-            return Decision::refuse(StatusCode::NOT_ACCEPTABLE, detail);
+            return Decision::refuse(RefusalReason::NotText, StatusCode::NOT_ACCEPTABLE, detail);
         }
         let framing = match self.version {
             HttpVersion::HTTP_11 => Framing::Chunked,

@@ -26,6 +26,7 @@ use crate::front::request::body::Body;
 use crate::front::request::route::Match;
 use crate::front::request::{body, cors, hosts};
 use crate::hub::{Resume, Subscription};
+use crate::metrics::RefusalReason;
 use crate::resource::resume_switch;
 use crate::transport::{Framing, SseMany, Transport, answer, tags};
 
@@ -65,7 +66,7 @@ pub(in crate::front) async fn serve(
     let most = front.shared.config.limits.resources_per_client.min(RESOURCES_MAX);
     if resources.is_empty() || resources.len() > most {
         let detail = format!("{} resources are asked for; 1 to {most} are possible", resources.len());
-        return Ok(Decision::refuse(StatusCode::BAD_REQUEST, detail));
+        return Ok(Decision::refuse(RefusalReason::ResourcesPerClient, StatusCode::BAD_REQUEST, detail));
     }
     let visitor = Visitor::of(front, &connection, ctx);
     let permit = permit.with_pass(visitor.pass.clone());
@@ -75,7 +76,7 @@ pub(in crate::front) async fn serve(
         let refused = admitted.into_iter().find_map(Result::err);
         let refused = refused.map(|refused| (refused.status, refused.detail));
         let (status, detail) = refused.unwrap_or((StatusCode::NOT_FOUND, "nothing of it can be had".into()));
-        return Ok(Decision::refuse(status, detail));
+        return Ok(Decision::refuse(RefusalReason::NoResource, status, detail));
     };
     Ok(follow(front, &connection, &route, (resources, admitted), permit))
 }
@@ -161,20 +162,21 @@ async fn asked(
     connection: &mut Connection<'_>,
     ctx: &Context,
 ) -> pingora::Result<ControlFlow<Decision, Vec<String>>> {
-    let (status, detail) = match connection.head().method.as_str() {
+    let (reason, status, detail) = match connection.head().method.as_str() {
         "GET" => return Ok(ControlFlow::Continue(named(connection.head()))),
         "POST" | "QUERY" => match body::read(connection, ctx, LIST_BYTES_MAX).await? {
             Body::Refused(decision) => return Ok(ControlFlow::Break(decision)),
             Body::Whole(body) => match serde_json::from_slice::<Vec<String>>(&body) {
                 Ok(resources) => return Ok(ControlFlow::Continue(unique(resources.into_iter()))),
                 Err(error) => {
-                    (StatusCode::BAD_REQUEST, format!("the body is not a JSON list of paths: {error}"))
+                    let detail = format!("the body is not a JSON list of paths: {error}");
+                    (RefusalReason::Body, StatusCode::BAD_REQUEST, detail)
                 }
             },
         },
-        _ => (StatusCode::METHOD_NOT_ALLOWED, "GET, POST or QUERY".to_owned()),
+        _ => (RefusalReason::Method, StatusCode::METHOD_NOT_ALLOWED, "GET, POST or QUERY".to_owned()),
     };
-    Ok(ControlFlow::Break(Decision::refuse(status, detail)))
+    Ok(ControlFlow::Break(Decision::refuse(reason, status, detail)))
 }
 
 /// Each once: the order names the states.

@@ -11,6 +11,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use crate::front::decision::{Decision, Refusal};
 use crate::front::request::content_coding::Deflate;
+use crate::metrics::RefusalReason;
 use crate::transport::answer;
 
 /// Why a handshake is refused, with the fields that say what would be right.
@@ -102,7 +103,8 @@ pub(super) fn greeting(request: &RequestHeader, deflate: Option<Deflate>) -> Con
             ControlFlow::Continue(head.freeze())
         }
         Err(bad) => {
-            let refused = Refusal::of(bad.status, bad.detail).with(refusal(bad.status));
+            let refused =
+                Refusal::of(RefusalReason::Handshake, bad.status, bad.detail).with(refusal(bad.status));
             ControlFlow::Break(refused.decision())
         }
     }

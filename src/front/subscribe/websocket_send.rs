@@ -17,6 +17,7 @@ use crate::frame::websocket;
 use crate::front::covered_request::CoveredRequest;
 use crate::front::passthrough::writes;
 use crate::front::services::Shared;
+use crate::metrics::RefusalReason;
 use crate::resource::{ResourceKey, stays, upstream_target};
 use crate::upstream::{Ask, Client, Document};
 
@@ -104,7 +105,7 @@ impl Courier {
             return Err("the route takes no messages".to_owned());
         };
         let Some(_place) = self.client.passing.enter() else {
-            self.shared.metrics.refusals.with_label_values(&["upstream-requests"]).inc();
+            self.shared.metrics.refused(RefusalReason::UpstreamRequests);
             return Err("the upstream has as many requests as it may have (max_requests)".to_owned());
         };
         let mut ask = Ask {

@@ -9,6 +9,7 @@
 //! | `log_reader` | what reads the log may hang or go away |
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
 //! | `probe_ways` | `check --probe` of a server that is not reached: the lines of `proxy` |
+//! | `reasons` | one word for why a request passed through or was refused |
 //! | `upgrade` | a new process takes the listening sockets of the old one, and no client notices |
 
 pub mod admin;
@@ -18,4 +19,5 @@ pub mod drain;
 pub mod log_reader;
 pub mod probe;
 pub mod probe_ways;
+pub mod reasons;
 pub mod upgrade;
