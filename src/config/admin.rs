@@ -9,7 +9,7 @@ use super::secret::Secret;
 
 /// The operators' own listener, which answers `/metrics`, `/live`, `/ready` and `/resources`. It is off unless the
 /// file has `admin`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Admin {
     /// Where it listens. Clients must not be able to reach it.
     pub address: AdminAddress,

@@ -9,7 +9,7 @@ use super::upstream_tls::UpstreamTls;
 use super::{Secret, SecretFile};
 
 /// Several nodes that share their polls.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
     /// What is between the nodes.
     pub engine: ClusterEngine,

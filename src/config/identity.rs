@@ -11,7 +11,7 @@ use http::HeaderName;
 use super::{Secret, Upstream};
 
 /// The ways in; one of them is enough. Other clients get nothing of the route, writes included.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Authenticate {
     /// Tokens that an issuer signed. `None` if they are no way in.
     pub jwt: Option<Arc<Jwt>>,
@@ -46,7 +46,7 @@ pub struct TokenPlaces {
 }
 
 /// Signed tokens (RFC 7519).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Jwt {
     /// The issuers, at least one. Their names differ; an issuer without a name is the only one.
     pub issuers: Vec<Issuer>,
@@ -63,7 +63,7 @@ pub struct Jwt {
 }
 
 /// An issuer of tokens and the keys that are its own: a key proves nothing in another issuer's name.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Issuer {
     /// The value that `iss` must have. `None` if it is not looked at.
     pub name: Option<String>,
@@ -128,7 +128,7 @@ impl Algorithm {
 }
 
 /// A key of the configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StaticKey {
     /// The key's id (`kid`). Tokens that name another one are not tried with this key.
     pub id: Option<String>,
@@ -150,7 +150,7 @@ pub enum KeyMaterial {
 }
 
 /// A set of keys (RFC 7517).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Jwks {
     /// Where the set is read from.
     pub source: JwksSource,
@@ -159,7 +159,7 @@ pub struct Jwks {
 }
 
 /// Where a key set is read from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum JwksSource {
     /// A file, by its absolute path.
     File(PathBuf),
@@ -173,7 +173,7 @@ pub enum JwksSource {
 }
 
 /// Keys that stay the same, one for each client.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ApiKeys {
     /// The request header that carries a client's key (default: `x-api-key`).
     pub header: HeaderName,
@@ -183,7 +183,7 @@ pub struct ApiKeys {
 
 /// A server that is asked about each client (the protocol of nginx's `auth_request`): 2xx lets in,
 /// 401 and 403 refuse.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Forward {
     /// The server that is asked, reached like any upstream.
     pub server: Arc<Upstream>,

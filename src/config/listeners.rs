@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 /// One entry of `listeners`: an address that clients connect to, and what holds for connections there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Listener {
     /// The address, resolved at load. With port 0 the system chooses one.
     pub address: SocketAddr,
@@ -48,7 +48,7 @@ pub fn host_name(host: &str) -> String {
 }
 
 /// TLS on a listener: its certificates, and what it asks of clients.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ListenerTls {
     /// The certificates, at least one. The first is for clients that ask for no name, or for one that none has.
     pub certificates: Vec<CertificateFiles>,

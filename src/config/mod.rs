@@ -10,6 +10,7 @@ mod change;
 mod cluster;
 mod credential_names;
 mod defaults;
+mod difference;
 mod environment;
 mod framing_names;
 pub mod identity;
@@ -40,6 +41,7 @@ pub use admin::{Admin, AdminAddress};
 pub use change::{ArrayKey, Change, Cursor, Delta, Feed, LinePattern, Members, Order, Pages};
 pub use cluster::{Cluster, ClusterEngine, WhenLost};
 pub use credential_names::says_credential;
+pub use difference::{Difference, Effect, RouteDifference, UpstreamDifference};
 pub use framing_names::FRAMING_NAMES;
 pub use identity::{Authenticate, TokenPlaces};
 pub use listeners::{

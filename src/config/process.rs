@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The bounds of the whole process (`limits`). Each has a metric that shows when it refuses something.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Most clients that follow something at a time (default: 100000).
     pub clients: usize,
@@ -81,7 +81,7 @@ pub struct Limits {
 }
 
 /// How a shutdown goes (`drain`): `/ready` fails at once, listeners close after `delay`, streams end within `window`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Drain {
     /// Listeners accept for this long after `/ready` failed (default: 5 s).
     pub delay: Duration,
@@ -92,7 +92,7 @@ pub struct Drain {
 }
 
 /// How the listening sockets go from one process to the next.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Upgrade {
     /// The socket over which both processes talk. Its path is UTF-8, at most 100 bytes, absolute or relative to where
     /// the process started.
@@ -102,7 +102,7 @@ pub struct Upgrade {
 }
 
 /// How many threads there are of each kind (`threads`). The default of each is one a core.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Threads {
     /// Threads that serve requests.
     pub front: usize,

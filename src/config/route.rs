@@ -17,7 +17,7 @@ use super::upstream::{Auth, Batch};
 use super::upstream_path::UpstreamPath;
 
 /// One entry of `routes`, completed with `defaults` and the built-in defaults.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// Place in the file, for messages and `/resources`.
     pub index: usize,
@@ -156,7 +156,7 @@ impl Route {
 }
 
 /// How a route's upstream is polled (`poll`).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Poll {
     /// The interval, or the shortest one of an adaptive schedule.
     pub interval: Duration,
@@ -200,7 +200,7 @@ pub struct Poll {
 }
 
 /// The random waits after failed polls, which grow from `min` to `max`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Backoff {
     /// Upper bound of the first wait (default: 1 s).
     pub min: Duration,
@@ -295,7 +295,7 @@ pub enum SoftRefusal {
 }
 
 /// Which pages of other origins may read a route (`cors`).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cors {
     /// Exact origins, or one `*`.
     pub origins: Vec<String>,
@@ -306,7 +306,7 @@ pub struct Cors {
 }
 
 /// What clients may do on a WebSocket (`websocket`).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Websocket {
     /// Origins let in; `None` for no Origin, or one whose host is the authority.
     pub origins: Option<Vec<String>>,
@@ -325,7 +325,7 @@ pub struct Websocket {
 }
 
 /// Where a client's WebSocket message goes (contract §6).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Send {
     /// POST (default), PUT, PATCH or DELETE.
     pub method: Method,

@@ -21,7 +21,7 @@ pub enum Connections {
 }
 
 /// What polls say in the fields of proxies (contract §10).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Forwarded {
     /// The address that polls say they are for. Left out, they say 192.0.2.1, which is no machine's.
     pub address: Option<String>,
@@ -63,7 +63,7 @@ pub struct Breaker {
 }
 
 /// The credentials of polls, beside `poll.headers`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Auth {
     /// An Authorization header that stays the same: basic or bearer. Sensitive.
     Static(HeaderValue),
@@ -76,7 +76,7 @@ pub enum Auth {
 }
 
 /// Digest authentication (RFC 7616).
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct DigestCredentials {
     /// Name of the user, which has no `:`.
     pub username: String,
@@ -87,7 +87,7 @@ pub struct DigestCredentials {
 }
 
 /// OAuth 2.0 client credentials (RFC 6749 §4.4).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ClientCredentials {
     /// The server of the token endpoint, reached like any upstream.
     pub server: Arc<Upstream>,
@@ -133,7 +133,7 @@ pub struct Batch {
 }
 
 /// One of `upstreams`: the servers of an API, and how they are reached and asked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Upstream {
     /// Its name in the file, for messages, logs and labels.
     pub name: String,
@@ -177,7 +177,7 @@ pub struct Upstream {
 }
 
 /// One server of an upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Server {
     /// `host:port`, where a name is resolved again every `resolve_interval`; or `unix:` and an absolute path.
     pub address: String,
@@ -186,7 +186,7 @@ pub struct Server {
 }
 
 /// The request that finds out whether a server is well: any 200 is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HealthCheck {
     /// Path and query of the request.
     pub path: String,

@@ -24,7 +24,7 @@ pub const NEEDS_OPENSSL: &str =
     "needs OpenSSL, which this build of pollcast does not have (cargo feature \"openssl\")";
 
 /// How a connection to an upstream is secured (`tls`).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct UpstreamTls {
     /// Name asked for and verified; `None` for the server's host name.
     pub sni: Option<String>,

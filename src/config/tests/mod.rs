@@ -1,6 +1,7 @@
 //! Claims about the configuration, held against texts with an environment of their own.
 
 mod bad_files;
+mod difference;
 mod environment;
 mod good_files;
 mod hostile;

@@ -1,0 +1,244 @@
+//! Claims about what one configuration changes in another: each key is classified on purpose.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::super::schema::schema;
+use super::super::{Config, Difference, Effect};
+use super::{load_text, loaded, tls};
+
+/// The keys, one a line.
+const KEYS: &str = include_str!("difference_keys.txt");
+
+const SECTIONS: [&str; 10] = [
+    "listeners",
+    "admin",
+    "passthrough",
+    "limits",
+    "drain",
+    "upgrade",
+    "threads",
+    "public_prefix",
+    "version_key",
+    "log",
+];
+
+/// A file with one setting of a place of its own, and what is needed beside it.
+fn text(place: &str, setting: &str) -> String {
+    let section = place.split('.').next().unwrap_or_default();
+    let is_process = SECTIONS.contains(&section) || place == "cluster" || place.starts_with("cluster.");
+    let mut text = String::new();
+    let mut line = |line: &str| text.push_str(&format!("{line}\n"));
+    if is_process {
+        line(setting);
+    }
+    if section != "listeners" {
+        line("listeners: [{ address: 127.0.0.1:8080, client_address: peer, hosts: [a.test, b.test] }]");
+    }
+    let api = if section == "upstreams" { setting } else { "host: api.test" };
+    let servers = if setting.starts_with("servers") { "" } else { "servers: [127.0.0.1:3000], " };
+    line(&format!(
+        "upstreams: {{ api: {{ {servers}{api} }}, other: {{ servers: [127.0.0.1:3001], host: other.test }}, third: {{ servers: [127.0.0.1:3002] }} }}"
+    ));
+    let own = if section == "routes" { setting } else { "plain: share" };
+    let path = if own.starts_with("path:") { "" } else { "path: /a, " };
+    let upstream = if own.starts_with("upstream:") { "" } else { "upstream: api, " };
+    line(&format!("routes: [{{ {path}{upstream}{own} }}]"));
+    text
+}
+
+fn files() -> tls::Files {
+    let files = tls::Files::new("difference");
+    files.pair("a.crt", "a.key");
+    files.pair("b.crt", "b.key");
+    for (from, to) in [("a.crt", "c.crt"), ("a.key", "c.key")] {
+        std::fs::copy(files.directory().join(from), files.directory().join(to)).expect("it was written");
+    }
+    for name in ["a.pem", "b.pem"] {
+        files.write(name, &rcgen::KeyPair::generate().expect("a key").public_key_pem());
+    }
+    files.write("one", "one\n");
+    files.write("two", "two\n");
+    files
+}
+
+fn load(files: &tls::Files, text: &str) -> Config {
+    let config = super::super::load::load_with(text, "pollcast.yaml", files.directory(), &|_| None);
+    config.unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+}
+
+/// The lines of the table: place, class, setting, and its two values.
+fn table() -> Vec<[&'static str; 5]> {
+    let lines = KEYS.lines().filter(|line| !line.starts_with('#'));
+    let cells = lines.map(|line| line.split(" | ").map(str::trim).collect::<Vec<_>>());
+    cells.map(|cells| cells.try_into().unwrap_or_else(|cells| panic!("not five cells: {cells:?}"))).collect()
+}
+
+#[test]
+fn each_key_reaches_as_far_as_the_table_says() {
+    let files = files();
+    for [place, class, setting, one, two] in table() {
+        let [old, new] = [one, two].map(|value| load(&files, &text(place, &setting.replace('@', value))));
+        let again = load(&files, &text(place, &setting.replace('@', one)));
+        assert!(Difference::of(&old, &again).is_empty(), "{place}: the same is the same");
+        let found = Difference::of(&old, &new);
+        let (section, own) = place.split_once('.').unwrap_or(("", place));
+        let (keys, is_as_said): (Vec<&str>, bool) = match (class, section) {
+            ("a", _) => {
+                let effects: Vec<Effect> = found.routes.iter().map(|route| route.effect).collect();
+                assert_eq!(effects, [Effect::Added, Effect::Removed], "{place}");
+                assert!(found.is_removed(0) && found.same_route(0).is_none());
+                continue;
+            }
+            ("p", _) => (found.process.clone(), found.restart.is_empty()),
+            ("r", _) => (found.restart.clone(), old_counts(&new, &old)),
+            (_, "routes") => {
+                let route = &found.routes[0];
+                assert_eq!(found.same_route(0), (class == "s").then_some(0), "{place}");
+                (route.keys.clone(), route.effect == effect(class))
+            }
+            _ => {
+                let upstream = &found.upstreams[0];
+                assert_eq!(found.routes[0].effect, effect(class), "{place}");
+                assert_eq!(found.routes[0].keys, ["upstream"], "{place}: its routes have another upstream");
+                (upstream.keys.clone(), upstream.effect == effect(class))
+            }
+        };
+        let full = |key: &&str| place.starts_with(key) || own.starts_with(key);
+        assert!(is_as_said && keys.iter().any(|key| full(&key)), "{place}: {found:?}");
+        let lines = found.lines().join("\n");
+        assert!(keys.iter().all(|key| lines.contains(key)), "{place}: {lines}");
+    }
+}
+
+/// Whether nothing that needs a restart is left once the running values are put in.
+fn old_counts(new: &Config, old: &Config) -> bool {
+    Difference::of(old, &new.clone().with_restart_keys_of(old)).is_empty()
+}
+
+fn effect(class: &str) -> Effect {
+    match class {
+        "s" => Effect::Settings,
+        "m" => Effect::Meaning,
+        other => panic!("no class of a route or an upstream: {other}"),
+    }
+}
+
+#[test]
+fn the_table_has_every_key() {
+    let mut keys = BTreeSet::new();
+    leaves(&schema(), "", &mut keys);
+    let said: BTreeSet<String> = table().iter().map(|[place, ..]| (*place).to_owned()).collect();
+    let missing: Vec<&String> = keys.difference(&said).collect();
+    assert!(missing.is_empty(), "classify in src/config/difference, and here: {missing:#?}");
+    // Words that stand for a mapping have lines, too.
+    let is_known = |place: &String| keys.iter().any(|key| key.starts_with(place.as_str()));
+    let unknown: Vec<&String> = said.iter().filter(|place| !is_known(place)).collect();
+    assert!(unknown.is_empty(), "no keys: {unknown:#?}");
+}
+
+/// The keys that hold values. Returns whether there are keys below the place.
+fn leaves(schema: &Value, place: &str, keys: &mut BTreeSet<String>) -> bool {
+    let branches = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+    let mut found = branches.fold(false, |found, branch| leaves(branch, place, keys) | found);
+    for (key, schema) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        found = true;
+        let below = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
+        // What the defaults say is said for routes.
+        if below != "defaults" && !leaves(schema, &below, keys) {
+            keys.insert(below);
+        }
+    }
+    for key in ["items", "additionalProperties"] {
+        let open = schema.get(key).filter(|schema| schema.is_object());
+        found |= open.is_some_and(|schema| leaves(schema, place, keys));
+    }
+    found
+}
+
+#[test]
+fn what_another_spelling_or_the_defaults_say_is_the_same() {
+    let one = "listeners: [{ address: 127.0.0.1:8080 }]
+upstreams: { api: { servers: [127.0.0.1:3000], host: a.test }, b: { servers: [127.0.0.1:3001] } }
+routes:
+  - { path: /a, upstream: api, heartbeat: 10s }
+  - { path: /b, upstream: b, hosts: [a.test, b.test], heartbeat: 10s }
+";
+    let two = "listeners: [{ address: 127.0.0.1:8080, http2: false }]
+upstreams: { b: { servers: ['127.0.0.1:3001'] }, api: { servers: [127.0.0.1:3000], host: a.test } }
+defaults: { heartbeat: 10000ms }
+routes:
+  - { path: /b, upstream: b, hosts: [b.test, a.test] }
+  - { path: /a, upstream: api, poll: { interval: 5s } }
+";
+    let found = Difference::of(&loaded(one), &loaded(two));
+    assert!(found.is_empty() && found.lines().is_empty(), "{found:?}");
+    assert_eq!((found.same_route(0), found.same_route(1)), (Some(1), Some(0)));
+}
+
+#[test]
+fn routes_of_one_path_are_told_apart_by_their_hosts() {
+    let text = |routes: &str| {
+        loaded(&format!(
+            "listeners: [{{ address: 127.0.0.1:8080 }}]
+upstreams: {{ api: {{ servers: [127.0.0.1:3000] }} }}
+routes: [{routes}]
+"
+        ))
+    };
+    let old =
+        text("{ path: /a, upstream: api, hosts: [a.test] }, { path: /a, upstream: api, hosts: [b.test] }");
+    let new = text(
+        "{ path: /a, upstream: api, hosts: [c.test, b.test] }, { path: /a, upstream: api, hosts: [a.test], link: true },
+         { path: /a, upstream: api, hosts: [d.test] }",
+    );
+    let found = Difference::of(&old, &new);
+    let effects: Vec<_> = found.routes.iter().map(|route| (route.old, route.new, route.effect)).collect();
+    assert_eq!(
+        effects,
+        [
+            (Some(1), Some(0), Effect::Meaning),
+            (Some(0), Some(1), Effect::Settings),
+            (None, Some(2), Effect::Added)
+        ]
+    );
+    assert_eq!(found.routes[0].keys, ["hosts"]);
+}
+
+#[test]
+fn rotated_credentials_are_settings_and_other_users_are_not() {
+    let route = |settings: &str| {
+        let text = format!(
+            "listeners: [{{ address: 127.0.0.1:8080, hosts: [a.test] }}]
+upstreams: {{ api: {{ servers: [127.0.0.1:3000] }} }}
+routes: [{{ path: /a, upstream: api, {settings} }}]
+"
+        );
+        load_text(&text, &[]).unwrap_or_else(|problems| panic!("{problems}"))
+    };
+    let keys = |issuer: &str, key: &str| {
+        format!(
+            "share: {{ by: ['identity:subject'] }},
+             authenticate: {{ jwt: {{ issuer: [{issuer}], algorithms: [HS256], keys: [{{ secret: '{key}' }}] }} }}"
+        )
+    };
+    let (one, two) = ("change me, change me, change me!", "and again, and again, and again!");
+    for (old, new, wanted) in [
+        ("poll: { headers: { x-api-key: a } }", "poll: { headers: { x-api-key: b } }", Effect::Settings),
+        ("poll: { headers: { x-api-key: a } }", "poll: { headers: { x-other-key: a } }", Effect::Meaning),
+        ("poll: { headers: { x-api-key: a } }", "link: false", Effect::Meaning),
+        (
+            "poll: { auth: { bearer: a } }",
+            "poll: { auth: { basic: { user: a, password: b } } }",
+            Effect::Meaning,
+        ),
+        ("poll: { auth: { bearer: a } }", "poll: off", Effect::Meaning),
+        (&keys("a", one), &keys("a", two), Effect::Settings),
+        (&keys("a", one), &keys("b", one), Effect::Meaning),
+    ] {
+        let found = Difference::of(&route(old), &route(new));
+        assert_eq!(found.routes[0].effect, wanted, "{old} -> {new}: {found:?}");
+        assert!(!format!("{found:?}{}", found.json()).contains("and again"));
+    }
+}
