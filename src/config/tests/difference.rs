@@ -9,7 +9,7 @@ use super::super::{Config, Difference, Effect};
 use super::{load_text, loaded, tls};
 
 /// The keys, one a line.
-const KEYS: &str = include_str!("difference_keys.txt");
+const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/tests/difference_keys.txt");
 
 const SECTIONS: [&str; 10] = [
     "listeners",
@@ -63,53 +63,75 @@ fn files() -> tls::Files {
     files
 }
 
-fn load(files: &tls::Files, text: &str) -> Config {
+fn load(files: &tls::Files, text: &str) -> Result<Config, String> {
     let config = super::super::load::load_with(text, "pollcast.yaml", files.directory(), &|_| None);
-    config.unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+    config.map_err(|problems| format!("{problems}\n{text}"))
 }
 
-/// The lines of the table: place, class, setting, and its two values.
-fn table() -> Vec<[&'static str; 5]> {
-    let lines = KEYS.lines().filter(|line| !line.starts_with('#'));
-    let cells = lines.map(|line| line.split(" | ").map(str::trim).collect::<Vec<_>>());
-    cells.map(|cells| cells.try_into().unwrap_or_else(|cells| panic!("not five cells: {cells:?}"))).collect()
+/// A line of the table.
+struct Row {
+    place: String,
+    /// `s`, `m`, `r`, `p` or `a`.
+    class: String,
+    setting: String,
+    values: [String; 2],
+}
+
+fn table() -> Vec<Row> {
+    let text = std::fs::read_to_string(KEYS).expect("the table");
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let rows = lines.map(|line| {
+        let cells: Vec<String> = line.split(" | ").map(|cell| cell.trim().to_owned()).collect();
+        let [place, class, setting, one, two] = cells.try_into().expect("five cells");
+        Row { place, class, setting, values: [one, two] }
+    });
+    rows.collect()
 }
 
 #[test]
 fn each_key_reaches_as_far_as_the_table_says() {
     let files = files();
-    for [place, class, setting, one, two] in table() {
-        let [old, new] = [one, two].map(|value| load(&files, &text(place, &setting.replace('@', value))));
-        let again = load(&files, &text(place, &setting.replace('@', one)));
-        assert!(Difference::of(&old, &again).is_empty(), "{place}: the same is the same");
-        let found = Difference::of(&old, &new);
-        let (section, own) = place.split_once('.').unwrap_or(("", place));
-        let (keys, is_as_said): (Vec<&str>, bool) = match (class, section) {
-            ("a", _) => {
-                let effects: Vec<Effect> = found.routes.iter().map(|route| route.effect).collect();
-                assert_eq!(effects, [Effect::Added, Effect::Removed], "{place}");
-                assert!(found.is_removed(0) && found.same_route(0).is_none());
-                continue;
-            }
-            ("p", _) => (found.process.clone(), found.restart.is_empty()),
-            ("r", _) => (found.restart.clone(), old_counts(&new, &old)),
-            (_, "routes") => {
-                let route = &found.routes[0];
-                assert_eq!(found.same_route(0), (class == "s").then_some(0), "{place}");
-                (route.keys.clone(), route.effect == effect(class))
-            }
-            _ => {
-                let upstream = &found.upstreams[0];
-                assert_eq!(found.routes[0].effect, effect(class), "{place}");
-                assert_eq!(found.routes[0].keys, ["upstream"], "{place}: its routes have another upstream");
-                (upstream.keys.clone(), upstream.effect == effect(class))
-            }
-        };
-        let full = |key: &&str| place.starts_with(key) || own.starts_with(key);
-        assert!(is_as_said && keys.iter().any(|key| full(&key)), "{place}: {found:?}");
-        let lines = found.lines().join("\n");
-        assert!(keys.iter().all(|key| lines.contains(key)), "{place}: {lines}");
+    let wrong: Vec<String> = table()
+        .iter()
+        .filter_map(|row| checked(row, &files).err().map(|found| format!("{}: {found}", row.place)))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn checked(row: &Row, files: &tls::Files) -> Result<(), String> {
+    let Row { place, class, setting, values } = row;
+    let read = |value: &String| load(files, &text(place, &setting.replace("%%", value)));
+    let (old, again, new) = (read(&values[0])?, read(&values[0])?, read(&values[1])?);
+    let found = Difference::of(&old, &again);
+    if !found.is_empty() {
+        return Err(format!("the same is not the same: {found:?}"));
     }
+    let found = Difference::of(&old, &new);
+    let (route, upstream) = (&found.routes[0], &found.upstreams[0]);
+    let section = place.split_once('.').map_or("", |(section, _)| section);
+    let (keys, is_as_said) = match (class.as_str(), section) {
+        ("a", _) => {
+            let effects: Vec<Effect> = found.routes.iter().map(|route| route.effect).collect();
+            let is_as_said = effects == [Effect::Added, Effect::Removed] && found.is_removed(0);
+            return (is_as_said && found.same_route(0).is_none()).then_some(()).ok_or(format!("{found:?}"));
+        }
+        ("p", _) => (&found.process, found.restart.is_empty()),
+        ("r", _) => (&found.restart, old_counts(&new, &old)),
+        (_, "routes") => {
+            let same = (class == "s").then_some(0);
+            (&route.keys, route.effect == effect(class) && found.same_route(0) == same)
+        }
+        // Its routes have another upstream.
+        _ => {
+            let is_of_routes = route.effect == effect(class) && route.keys.contains(&"upstream");
+            (&upstream.keys, upstream.effect == effect(class) && is_of_routes)
+        }
+    };
+    let own = place.split_once('.').map_or(place.as_str(), |(_, own)| own);
+    let is_named = keys.iter().any(|key| place.starts_with(key) || own.starts_with(key));
+    let lines = found.lines().join("\n");
+    let is_said = keys.iter().all(|key| lines.contains(key));
+    (is_as_said && is_named && is_said).then_some(()).ok_or(format!("{found:?}"))
 }
 
 /// Whether nothing that needs a restart is left once the running values are put in.
@@ -129,7 +151,7 @@ fn effect(class: &str) -> Effect {
 fn the_table_has_every_key() {
     let mut keys = BTreeSet::new();
     leaves(&schema(), "", &mut keys);
-    let said: BTreeSet<String> = table().iter().map(|[place, ..]| (*place).to_owned()).collect();
+    let said: BTreeSet<String> = table().into_iter().map(|row| row.place).collect();
     let missing: Vec<&String> = keys.difference(&said).collect();
     assert!(missing.is_empty(), "classify in src/config/difference, and here: {missing:#?}");
     // Words that stand for a mapping have lines, too.
