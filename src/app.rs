@@ -5,13 +5,15 @@
 mod always;
 mod bind;
 mod cluster;
+mod config_watch;
+mod generation;
+mod reload;
+mod reload_report;
 
-use std::collections::HashMap;
-use std::hash::RandomState;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -20,19 +22,19 @@ use tokio::sync::{oneshot, watch};
 
 use bind::Bound;
 use cluster::Cluster;
+pub use reload::{ApplyLog, ConfigFile};
+use reload::{Reloader, Source};
+pub use reload_report::Report;
 
 use crate::access_log;
 use crate::admin;
-use crate::config::{AdminAddress, Auth, Config};
-use crate::fanout::{Drain, Fanout, Rules};
-use crate::front::{self, Routes, Shared};
-use crate::hub::Hub;
+use crate::config::{AdminAddress, Config};
+use crate::fanout::Drain;
+use crate::front::{self, Shared};
 use crate::identity::Gates;
 use crate::memory;
 use crate::metrics::Metrics;
-use crate::poll::{Relay, Services, Source};
 use crate::upgrade::{self, Sockets};
-use crate::upstream::Client;
 
 /// How often the drain looks whether anything is left.
 const DRAIN_LOOK_INTERVAL: Duration = Duration::from_millis(20);
@@ -42,19 +44,17 @@ const SETTLING_TIME_MIN: Duration = Duration::from_secs(1);
 
 /// A running application.
 pub struct App {
-    shared: Arc<Shared>,
+    reloader: Arc<Reloader>,
     addresses: Vec<SocketAddr>,
     admin_address: Option<SocketAddr>,
     /// Proxy, relay and admin each have their own threads: none starves another.
     front: Option<Runtime>,
     relay: Option<Runtime>,
     admin: Option<Runtime>,
-    cluster: Cluster,
+    cluster: Arc<Cluster>,
     controls: Controls,
     /// The listening sockets once more, for a new process; empty if there is no `upgrade`, and from a drain on.
     sockets: Mutex<Arc<Sockets>>,
-    /// Resources that are polled without subscribers.
-    _always: Vec<crate::hub::Attendance>,
 }
 
 /// The controls by which the parts of an application are told to end, or to look at their files.
@@ -67,8 +67,6 @@ struct Controls {
     close_admin: watch::Sender<bool>,
     /// Changes whenever the files of certificates are to be looked at.
     look: watch::Sender<()>,
-    /// Turns true when background work is to end.
-    stop: watch::Sender<bool>,
     /// Holds the window and the reconnect delays of a drain, once it has begun.
     end: watch::Sender<Drain>,
 }
@@ -80,7 +78,6 @@ impl Controls {
             close_idle: watch::Sender::new(false),
             close_admin: watch::Sender::new(false),
             look: watch::Sender::new(()),
-            stop: watch::Sender::new(false),
             end: watch::Sender::new(None),
         }
     }
@@ -123,28 +120,30 @@ pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
     metrics.bound_routes(config.limits.metric_routes);
     metrics.make_upstreams(config.upstreams.iter().map(|upstream| upstream.name.as_str()));
     let controls = Controls::new();
-    let cluster = Cluster::start(&config, &metrics)?;
-    let shared = Arc::new(shared(config, metrics, &cluster, &relay, &controls)?);
+    let cluster = Arc::new(Cluster::start(&config, &metrics)?);
+    let shared = Arc::new(generation::shared(config, metrics, &cluster, &relay, controls.end.subscribe())?);
+    shared.present.set(&shared);
     front::hear_writes(&shared);
     {
         let _entered = relay.enter();
-        shared.gates.keep();
+        shared.gates.keep(&Gates::default());
     }
-    watch_upstreams(&shared, &relay, &controls);
     let fanout = shared.fanout.clone();
     relay.spawn(memory::give_back_after_storms(move || fanout.arrivals()));
-    let addresses = serve(&shared, listeners, &front, &controls)?;
+    let (addresses, entries) = serve(&shared, listeners, &front, &controls)?;
+    let look = controls.look.clone();
+    let reloader = Reloader::new(&shared, entries, relay.handle().clone(), cluster.clone(), look);
+    let reloader = Arc::new(reloader);
     let admin_address = match &admin_socket {
         Some(admin::Bound::Tcp(socket)) => Some(socket.local_addr()?),
         _ => None,
     };
     if let Some(socket) = admin_socket {
         let _entered = admin.enter();
-        admin::serve(admin_context(&shared, &cluster), socket, controls.close_admin.subscribe())?;
+        admin::serve(admin_context(&shared, &cluster, &reloader), socket, controls.close_admin.subscribe())?;
     }
-    let always = always::attend(&shared);
     Ok(App {
-        shared,
+        reloader,
         addresses,
         admin_address,
         front: Some(front),
@@ -153,88 +152,26 @@ pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
         cluster,
         controls,
         sockets: Mutex::new(Arc::new(kept)),
-        _always: always,
     })
 }
 
-/// Makes the values that the parts of an application share: the clients of its upstreams, the poll loops, the hub and
-/// the fan-out.
-fn shared(
-    config: Arc<Config>,
-    metrics: Metrics,
-    cluster: &Cluster,
-    relay_runtime: &Runtime,
-    controls: &Controls,
-) -> io::Result<Shared> {
-    let rules =
-        Rules { stall_timeout: config.limits.stall_timeout, pipelined_bytes: config.limits.header_bytes };
-    let fanout = Arc::new(Fanout::start(config.threads.shards, rules, metrics.clone())?);
-    let hub = Hub::new(fanout.bells(), config.limits.resources, config.limits.history_bytes);
-    let nodes = cluster.backplane().and_then(|others| front::NodeWrites::new(others, &config));
-    if let Some(nodes) = &nodes {
-        hub.find_by_digests(nodes.digesters());
-    }
-    let clients = clients(&config)?;
-    cluster.share_budgets(&clients);
-    let sources = clients.iter().map(|(name, client)| (name.clone(), client.clone() as Arc<dyn Source>));
-    let services = Services::new(hub.clone(), &config, metrics.clone(), sources.collect(), fastrand::u64(..));
-    let relay = Relay::new(Arc::new(cluster.joined_by(services)), relay_runtime.handle().clone());
-    Ok(Shared {
-        routes: Routes::new(&config).map_err(io::Error::other)?,
-        hub,
-        relay,
-        nodes,
-        fanout,
-        metrics,
-        gates: Gates::new(&config, &clients),
-        subjects: front::Subjects::default(),
-        checks: front::Checks::new(config.limits.clients),
-        clients,
-        draining: AtomicBool::new(false),
-        ending: controls.end.subscribe(),
-        active: AtomicUsize::new(0),
-        connections: Arc::default(),
-        soothed: AtomicUsize::new(0),
-        descriptors: front::Descriptors::of_process(),
-        progress: Default::default(),
-        newcomers: config.limits.new_resources_per_address.map(front::Newcomers::new),
-        turnstile: config.limits.accept_rate.map(|rate| front::Turnstile::new(rate, Instant::now())),
-        vary: front::VaryMemory::new(config.limits.resources),
-        origins: Default::default(),
-        slow_304: front::Holds::new(),
-        new_keys: front::NewKeys::new(config.routes.len()),
-        connection_numbers: RandomState::new(),
-        interned: front::LongPollInterner::default(),
-        doubts: front::Doubts::default(),
-        config,
-    })
-}
-
-/// Watches the servers and the files of all upstreams for as long as the application runs.
-fn watch_upstreams(shared: &Shared, relay: &Runtime, controls: &Controls) {
-    for client in shared.clients.values() {
-        relay.spawn(client.clone().watch_servers(controls.stop.subscribe()));
-        let (stopping, looking) = (controls.stop.subscribe(), controls.look.subscribe());
-        relay.spawn(client.clone().watch_files(stopping, looking, shared.metrics.clone()));
-    }
-}
-
-/// Serves clients on the sockets of the listeners. Returns their addresses.
+/// Serves clients on the sockets of the listeners. Returns their addresses, and what a reload reaches them by.
 fn serve(
     shared: &Arc<Shared>,
     sockets: Vec<TcpListener>,
     front_runtime: &Runtime,
     controls: &Controls,
-) -> io::Result<Vec<SocketAddr>> {
-    let mut addresses = Vec::new();
-    for (listener, socket) in shared.config.listeners.iter().zip(sockets) {
+) -> io::Result<(Vec<SocketAddr>, Vec<front::Entry>)> {
+    let (mut addresses, mut entries) = (Vec::new(), Vec::new());
+    for (listener, socket) in shared.config.listeners.iter().enumerate().zip(sockets) {
         addresses.push(socket.local_addr()?);
         let runtime = front_runtime.handle().clone();
         let service = front::service(shared.clone(), listener, socket, runtime, controls.watches());
-        let service = service.map_err(io::Error::other)?;
+        let (service, entry) = service.map_err(io::Error::other)?;
+        entries.push(entry);
         front_runtime.spawn(service.run());
     }
-    Ok(addresses)
+    Ok((addresses, entries))
 }
 
 impl App {
@@ -248,10 +185,31 @@ impl App {
         self.admin_address
     }
 
-    /// Looks at the files of certificates now. What is new there is used from the next handshake on; what cannot
-    /// be used is told in the log, and the old ones stay.
+    /// From now on [`reload`](App::reload) reads the configuration from this file, too, as do operators and
+    /// `reload: { watch: true }`. `apply_log` makes the log follow it.
+    pub fn reloads_from(&self, file: ConfigFile, apply_log: ApplyLog) {
+        self.reloader.reads_from(Source { file, apply_log });
+        let Some(relay) = &self.relay else { return };
+        relay.spawn(config_watch::watch(Arc::downgrade(&self.reloader)));
+    }
+
+    /// Reads the configuration again, if it comes from a file, and looks at the files of certificates. What is new there is
+    /// used from the next handshake on; what cannot be used is told in the log, and the old ones stay. Returns at once.
     pub fn reload(&self) {
         self.controls.look.send_replace(());
+        let Some(relay) = self.relay.as_ref().filter(|_| self.reloader.source().is_some()) else { return };
+        let reloader = self.reloader.clone();
+        relay.spawn_blocking(move || drop(reloader.reload(false)));
+    }
+
+    /// Takes this configuration in the place of the one that counts. It reads the files that it names, so it blocks.
+    pub fn reconfigure(&self, config: Config) -> Report {
+        self.reloader.apply(config)
+    }
+
+    /// What counts now.
+    fn shared(&self) -> Arc<Shared> {
+        self.reloader.shared()
     }
 
     /// Drains (contract §12): not ready at once, listeners for `drain.delay` more, then the ends
@@ -260,7 +218,7 @@ impl App {
         self.announce();
         self.cluster.leave().await;
         // The whole delay counts, even if no client is connected: until load balancers notice, clients still come.
-        tokio::time::sleep(self.shared.config.drain.delay).await;
+        tokio::time::sleep(self.shared().config.drain.delay).await;
         self.controls.close_idle.send_replace(true);
         self.end_all(None, || self.is_empty()).await;
     }
@@ -271,7 +229,7 @@ impl App {
     /// # Errors
     /// No process took them and accepted in time: this one serves on as before.
     pub async fn hand_over(&self) -> Result<(), upgrade::Failure> {
-        let upgrade = self.shared.config.upgrade.clone().ok_or(upgrade::Failure::Unset)?;
+        let upgrade = self.shared().config.upgrade.clone().ok_or(upgrade::Failure::Unset)?;
         let sockets = self.sockets.lock().clone();
         let (tell, told) = oneshot::channel();
         // A thread of its own: Pingora's helper sleeps, and the end of a runtime would wait for it.
@@ -288,24 +246,25 @@ impl App {
         self.announce();
         self.cluster.leave().await;
         self.controls.close_admin.send_replace(true);
-        let left = || self.shared.connections.load(Ordering::SeqCst);
+        let left = || self.shared().connections.load(Ordering::SeqCst);
         self.end_all(Some(SETTLING_TIME_MIN), || self.is_empty() && left() == 0).await;
     }
 
     /// Begins the drain: from now on the process is not ready, and answers close their connections.
     fn announce(&self) {
         *self.sockets.lock() = Arc::default();
-        self.shared.draining.store(true, Ordering::SeqCst);
-        tracing::info!(clients = self.shared.fanout.clients(), "draining");
+        self.shared().draining.store(true, Ordering::SeqCst);
+        tracing::info!(clients = self.shared().fanout.clients(), "draining");
     }
 
     /// Closes the listeners and spreads the ends of the streams; waits for `is_over`. `settling`: no less than this,
     /// and connections without a request come last.
     async fn end_all(&self, settling: Option<Duration>, is_over: impl Fn() -> bool) {
-        let drain = &self.shared.config.drain;
+        let shared = self.shared();
+        let drain = &shared.config.drain;
         self.controls.close.send_replace(true);
         self.controls.end.send_replace(Some((drain.window, drain.retry)));
-        self.shared.fanout.drain(drain.window, drain.retry, settling.is_some());
+        self.shared().fanout.drain(drain.window, drain.retry, settling.is_some());
         let settling = settling.unwrap_or_default();
         // Closed connections have a second to close their side.
         let (began, longest) = (Instant::now(), drain.window + Duration::from_secs(2));
@@ -315,14 +274,14 @@ impl App {
             }
             tokio::time::sleep(DRAIN_LOOK_INTERVAL).await;
         }
-        let left = self.shared.fanout.clients() + self.shared.active.load(Ordering::SeqCst);
+        let left = self.shared().fanout.clients() + self.shared().active.load(Ordering::SeqCst);
         tracing::info!(left, "drained");
         self.cluster.part().await;
     }
 
     /// Whether nothing is served any more.
     fn is_empty(&self) -> bool {
-        self.shared.fanout.clients() == 0 && self.shared.active.load(Ordering::SeqCst) == 0
+        self.shared().fanout.clients() == 0 && self.shared().active.load(Ordering::SeqCst) == 0
     }
 
     /// Ends at once; streams get their proper end if their socket takes it.
@@ -334,8 +293,8 @@ impl App {
         for end in [&self.controls.close, &self.controls.close_idle, &self.controls.close_admin] {
             end.send_replace(true);
         }
-        self.shared.fanout.stop();
-        self.controls.stop.send_replace(true);
+        self.shared().fanout.stop();
+        self.reloader.halt();
         for runtime in [self.front.take(), self.relay.take(), self.admin.take()].into_iter().flatten() {
             // On a thread of its own: a runtime cannot be ended from inside another one, where
             // tests live. The wait is bounded, so is the join.
@@ -354,8 +313,10 @@ impl Drop for App {
 }
 
 /// Returns what the answers of the admin listener are made of.
-fn admin_context(shared: &Arc<Shared>, cluster: &Cluster) -> admin::Context {
-    let (state, writes, ends, routes) = (shared.clone(), shared.clone(), shared.clone(), shared.clone());
+fn admin_context(shared: &Arc<Shared>, cluster: &Cluster, reloader: &Arc<Reloader>) -> admin::Context {
+    let (draining, writes, ends) = (shared.draining.clone(), shared.present.clone(), shared.present.clone());
+    let routes = shared.present.clone();
+    let (reloads, status) = (reloader.clone(), reloader.clone());
     let admin = shared.config.admin.as_ref();
     // No browser connects to the other kind.
     let is_tcp = |address: &AdminAddress| matches!(address, AdminAddress::Tcp(_));
@@ -363,37 +324,34 @@ fn admin_context(shared: &Arc<Shared>, cluster: &Cluster) -> admin::Context {
         hub: shared.hub.clone(),
         metrics: shared.metrics.clone(),
         cluster: cluster.others(),
-        routes: Box::new(move || routes.config.routes.clone()),
+        routes: Box::new(move || routes.get().map_or_else(Vec::new, |shared| shared.config.routes.clone())),
         token: admin.and_then(|admin| admin.token.clone()),
         hosts: admin.map(|admin| admin.hosts.clone()).unwrap_or_default(),
         is_tcp: admin.is_some_and(|admin| is_tcp(&admin.address)),
-        is_draining: Box::new(move || state.is_draining()),
+        is_draining: Box::new(move || draining.load(Ordering::SeqCst)),
         poll_now: Box::new(move |url| {
-            let writes = writes.clone();
-            Box::pin(async move { front::poll_now(&writes, &url).await })
+            let writes = writes.get();
+            Box::pin(async move {
+                let shared = writes.ok_or("the process ends")?;
+                front::poll_now(&shared, &url).await
+            })
         }),
-        end_subject: Box::new(move |call| front::end_subject(&ends, call)),
+        end_subject: Box::new(move |call| {
+            ends.get().map_or(Ok(0), |shared| front::end_subject(&shared, call))
+        }),
+        reload: Box::new(move |only_look| {
+            let reloader = reloads.clone();
+            let work = tokio::task::spawn_blocking(move || reloader.reload(only_look));
+            Box::pin(async move {
+                // A reload that broke off has been told in the log.
+                let report = work.await.ok().flatten()?;
+                Some((report.is_good(), report.as_json()))
+            })
+        }),
+        configuration: Box::new(move || status.status().as_json()),
     }
 }
 
 fn runtime(name: &'static str, threads: usize) -> io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(threads.max(1)).thread_name(name).enable_all().build()
-}
-
-fn clients(config: &Config) -> io::Result<HashMap<String, Arc<Client>>> {
-    let client = |upstream: &Arc<crate::config::Upstream>| {
-        let client = Client::new(upstream.clone())
-            .map_err(|error| io::Error::other(format!("upstreams.{}: {error}", upstream.name)))?;
-        Ok((upstream.name.clone(), client))
-    };
-    let gates = Gates::servers(config);
-    config.upstreams.iter().chain(token_servers(config)).chain(&gates).map(client).collect()
-}
-
-/// The servers that give tokens for polls. They have names of their own.
-fn token_servers(config: &Config) -> impl Iterator<Item = &Arc<crate::config::Upstream>> {
-    config.routes.iter().filter_map(|route| match &route.poll.auth {
-        Some(Auth::ClientCredentials(credentials)) => Some(&credentials.server),
-        _ => None,
-    })
 }

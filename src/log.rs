@@ -8,41 +8,73 @@ use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
 use pollcast::access_log;
-use pollcast::config::Config;
+use pollcast::config::{Config, Log, LogLevel};
 use pollcast::log_writer::{Flush, LogWriter};
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The levels that are logged. Pingora's hand-over logs its waits as errors; a failure there is reported anyway.
-const LOGGED: &str =
-    "info,pingora=warn,pingora_core=warn,pingora_core::server::transfer_fd=off,pingora_proxy=warn";
+/// What is logged of libraries. Pingora's hand-over logs its waits as errors; a failure there is reported anyway.
+const LIBRARIES: &str =
+    "pingora=warn,pingora_core=warn,pingora_core::server::transfer_fd=off,pingora_proxy=warn";
+
+/// Sets what is logged.
+type SetFilter = Box<dyn Fn(EnvFilter) + Send + Sync>;
+
+/// Changes what is logged once the log has started; empty if `RUST_LOG` says it.
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
 
 /// Where lines go once the log has started.
 static WRITER: OnceLock<LogWriter> = OnceLock::new();
 
-/// Starts the log on standard error; `RUST_LOG` overrides what is logged of pollcast itself. What is buffered is
+/// Has the log follow another configuration.
+pub fn follow(log: &Log) {
+    if let Some(set) = SET_FILTER.get() {
+        set(filter(log.level));
+    }
+}
+
+fn filter(level: LogLevel) -> EnvFilter {
+    EnvFilter::new(format!("{},{LIBRARIES}", level.word()))
+}
+
+/// Starts the log on standard error; `RUST_LOG` counts before `log.level`. What is buffered is
 /// written when the returned value is dropped.
 pub fn start(config: &Config) -> io::Result<Flush> {
     // A descriptor of its own: nothing else that writes to standard error waits for this.
     let target = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let (writer, flush) = LogWriter::start(target, config.log.buffer)?;
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
+    let said = EnvFilter::try_from_default_env().ok();
+    let is_said = said.is_some();
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(said.unwrap_or_else(|| filter(config.log.level)))
         // Colours are for terminals; a journal would keep their codes.
         .with_ansi(io::stderr().is_terminal())
         .log_internal_errors(false)
         .with_writer(writer.clone());
     let discreet = filter_fn(|event| is_discreet(event.target(), *event.level()));
     // A second subscriber is refused; then the first one serves.
-    let _ = match config.log.json {
-        true => log.json().finish().with(discreet).try_init(),
-        false => log.finish().with(discreet).try_init(),
+    let set: SetFilter = match config.log.json {
+        true => {
+            let log = log.json().with_filter_reloading();
+            let handle = log.reload_handle();
+            let _ = log.finish().with(discreet).try_init();
+            // The log that it belongs to lives as long as the process.
+            Box::new(move |filter| drop(handle.reload(filter)))
+        }
+        false => {
+            let log = log.with_filter_reloading();
+            let handle = log.reload_handle();
+            let _ = log.finish().with(discreet).try_init();
+            Box::new(move |filter| drop(handle.reload(filter)))
+        }
     };
-    // Lines of the access log are made apart, and wanted as the filter says.
-    if tracing::enabled!(target: "access", tracing::Level::INFO) {
+    if !is_said {
+        let _ = SET_FILTER.set(set);
+    }
+    // Lines of the access log are made apart. `log.access` says which there are, and before it `RUST_LOG`.
+    if !is_said || tracing::enabled!(target: "access", tracing::Level::INFO) {
         access_log::start(writer.clone(), config.log.json);
     }
     let _ = WRITER.set(writer);

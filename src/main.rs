@@ -140,6 +140,7 @@ fn main() -> ExitCode {
 }
 
 fn run(file: &Path, take_over: bool) -> ExitCode {
+    let source = app::ConfigFile::at(file);
     let config = match load(file) {
         Ok(config) => config,
         Err(code) => return code,
@@ -163,6 +164,7 @@ fn run(file: &Path, take_over: bool) -> ExitCode {
         Ok(app) => app,
         Err(error) => return failed(&error),
     };
+    app.reloads_from(source, Box::new(log::follow));
     for address in app.addresses() {
         tracing::info!(%address, "listening");
     }

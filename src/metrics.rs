@@ -130,6 +130,14 @@ metrics! {
     compressions: IntCounter = counter("compressions_total");
     /// Bytes that compression made.
     compressed_bytes: IntCounter = counter("compressed_bytes_total");
+    /// Reloads of the configuration, by result: applied, unchanged, invalid, refused.
+    reloads: IntCounterVec = counters("reloads_total", &["result"]);
+    /// Number of the configuration that counts: 1 from the start, one more for each that a reload applied.
+    config_generation: IntGauge = gauge("config_generation");
+    /// Whether the last reload, or the start, was successful: 1 or 0.
+    config_last_reload_successful: IntGauge = gauge("config_last_reload_successful");
+    /// When a configuration was last applied.
+    config_last_reload_success: IntGauge = gauge("config_last_reload_success_timestamp_seconds");
     /// Tasks that have not ended.
     tasks: IntGaugeVec = gauges("tasks", &["runtime"]);
     /// The running version.

@@ -1,7 +1,7 @@
 //! The signals: when the process ends, and whether it drains or retires.
 //!
 //! SIGTERM and SIGINT drain, a second one ends at once; SIGQUIT hands the listening sockets over; SIGHUP ends
-//! nothing: files of certificates are looked at.
+//! nothing: the configuration is read again, and files of certificates are looked at.
 //! Must not know: how any of that is done.
 
 use std::io;
@@ -16,7 +16,7 @@ pub struct Signals {
     runtime: tokio::runtime::Runtime,
     term: Signal,
     int: Signal,
-    /// Has the files of certificates looked at; `None` if it has its default action.
+    /// Has the configuration read again, and the files of certificates looked at; `None` if it has its default action.
     hup: Option<Signal>,
     /// Hands the sockets over; `None` if it has its default action.
     quit: Option<Signal>,
@@ -114,7 +114,7 @@ async fn farewell(term: &mut Signal, int: &mut Signal, quit: &mut Option<Signal>
     }
 }
 
-/// Looks at the files of certificates whenever it is told.
+/// Reads the configuration again, and looks at the files of certificates, whenever it is told.
 async fn reload(hup: &mut Option<Signal>, app: &App) -> std::convert::Infallible {
     loop {
         let told = match hup {
@@ -125,7 +125,7 @@ async fn reload(hup: &mut Option<Signal>, app: &App) -> std::convert::Infallible
             // It never comes.
             std::future::pending::<()>().await;
         }
-        tracing::info!("SIGHUP: looking at the files of certificates");
+        tracing::info!("SIGHUP: reading the configuration, and looking at the files of certificates");
         app.reload();
     }
 }

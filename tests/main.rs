@@ -12,6 +12,7 @@
 //! | `differential` | a covered URL never works worse: generated exchanges, directly and through pollcast, compared |
 //! | `bodies` | recorded bodies of the usual kinds of APIs change in small patches |
 //! | `manual` | what comments cite exists, and what README and the manual say is so |
+//! | `reload` | the running process takes a new configuration, and no stream that it still allows notices |
 //! | `packaging` | conf/ and the readiness probe name only what exists |
 //! | `layers` | the source keeps the architecture: which file may import which, which may name the proxy, file sizes |
 
@@ -25,6 +26,7 @@ mod layers;
 mod leaks;
 mod manual;
 mod packaging;
+mod reload;
 #[allow(dead_code, unused_imports, reason = "a toolbox: not every tool has a user at every commit")]
 mod support;
 mod support_works;

@@ -5,6 +5,8 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::cluster::Others;
 use crate::config::{Route, Secret};
 use crate::hub::Hub;
@@ -20,6 +22,12 @@ pub type PollingNow = Pin<Box<dyn Future<Output = Result<(usize, bool), &'static
 /// Ends the streams of a client. Returns how many ended, or the full names of the clients that the call could mean: then
 /// no stream ended.
 pub type EndSubject = dyn Fn(&PrincipalPattern) -> Result<usize, Vec<Arc<Principal>>> + Send + Sync;
+
+/// Reads the configuration again, or, if the argument is true, only says what that would change.
+pub type Reload = dyn Fn(bool) -> Reloading + Send + Sync;
+
+/// What comes of [`Reload`]: whether the file is good, and the answer. `None` if the configuration comes from no file.
+pub type Reloading = Pin<Box<dyn Future<Output = Option<(bool, Value)>> + Send>>;
 
 /// What the answers to operators are made of, and which operators are let in.
 pub struct Context {
@@ -43,4 +51,8 @@ pub struct Context {
     pub poll_now: Box<PollNow>,
     /// Ends all streams of a client.
     pub end_subject: Box<EndSubject>,
+    /// Reads the configuration again, or only says what that would change.
+    pub reload: Box<Reload>,
+    /// What of the configuration counts, and how the last reload went.
+    pub configuration: Box<dyn Fn() -> Value + Send + Sync>,
 }

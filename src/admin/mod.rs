@@ -1,12 +1,13 @@
 //! The operators' view: `/metrics`, `/live`, `/ready`, `/resources` (contract §12), on a listener
-//! of its own, and the calls that have an effect: `POST /-/poll` (contract §9), `POST /-/end` (§11), and
-//! `POST /-/cluster/leave` and `/join` (§13).
+//! of its own, and the calls that have an effect: `POST /-/poll` (contract §9), `POST /-/end` (§11),
+//! `POST /-/cluster/leave` and `/join` (§13), and `POST /-/reload`.
 //!
 //! Must not know: clients' requests.
 
 mod cluster;
 mod context;
 mod end;
+mod reload;
 mod resources;
 mod response;
 mod routes;
@@ -44,6 +45,7 @@ const POLL: &str = "/-/poll";
 const END: &str = "/-/end";
 const LEAVE: &str = "/-/cluster/leave";
 const JOIN: &str = "/-/cluster/join";
+const RELOAD: &str = "/-/reload";
 
 /// Serves the admin listener until `stop` turns true. To be called inside a runtime.
 ///
@@ -89,7 +91,7 @@ pub fn serve(context: Context, socket: Bound, mut stop: watch::Receiver<bool>) -
 
 async fn answer(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    let is_call = matches!(path, POLL | END | LEAVE | JOIN) && request.method() == Method::POST;
+    let is_call = matches!(path, POLL | END | LEAVE | JOIN | RELOAD) && request.method() == Method::POST;
     if !is_call && request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n");
     }
@@ -116,9 +118,10 @@ async fn answer(context: &Context, request: &Request<Incoming>) -> Response<Full
         END => end::end(context, request),
         LEAVE => cluster::call(context, request, Call::Leave).await,
         JOIN => cluster::call(context, request, Call::Join).await,
+        RELOAD => reload::call(context, request).await,
         "/metrics" => scrape::answer(context, request.headers()),
         "/resources" => {
-            let mut list = resources::list(&context.hub, context.cluster.as_deref());
+            let mut list = resources::list(context);
             routes::describe(&context.metrics, &(context.routes)(), &mut list);
             let body = list.to_string();
             typed(StatusCode::OK, "application/json", format!("{body}\n").into())
@@ -126,7 +129,7 @@ async fn answer(context: &Context, request: &Request<Incoming>) -> Response<Full
         "/" => text(
             StatusCode::OK,
             "/live /ready /metrics /resources, POST /-/poll?url=…, POST /-/end?subject=…, POST /-/cluster/leave, \
-             POST /-/cluster/join\n",
+             POST /-/cluster/join, POST /-/reload\n",
         ),
         _ => text(StatusCode::NOT_FOUND, "known here: /live /ready /metrics /resources\n"),
     }

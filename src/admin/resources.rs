@@ -5,19 +5,21 @@
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::cluster;
+use super::{Context, cluster};
 use crate::cluster::Others;
 use crate::config::Order;
 use crate::frame::State;
-use crate::hub::{Hub, Outcome, Topic};
+use crate::hub::{Outcome, Topic};
 
 /// Returns all resources, by path. Credentials are named and never shown, and so are query parameters that look like
-/// credentials. Of a node of a cluster it says, too, which nodes there are, and what this one is for each resource.
-pub fn list(hub: &Hub, others: Option<&Others>) -> Value {
+/// credentials. Says which configuration counts, and how the last reload went. Of a node of a cluster it says, too, which nodes there are, and what this one is for each resource.
+pub fn list(context: &Context) -> Value {
+    let (hub, others) = (&context.hub, context.cluster.as_deref());
     let mut topics = hub.topics();
     topics.sort_by_key(|topic| topic.key().target());
     let resources: Vec<Value> = topics.iter().map(|topic| describe_in(topic, others)).collect();
     let mut list = json!({ "count": resources.len(), "limit": hub.max_topics(), "resources": resources });
+    list["configuration"] = (context.configuration)();
     if let Some(others) = others {
         list["cluster"] = cluster::describe(others);
     }
@@ -28,7 +30,7 @@ fn describe_in(topic: &Topic, others: Option<&Others>) -> Value {
     let mut described = describe(topic);
     // A route that is not polled has nothing to share.
     if let Some(others) = others.filter(|_| topic.route().polled) {
-        for (name, value) in cluster::members_of(&others.resource(topic.key(), topic.route())) {
+        for (name, value) in cluster::members_of(&others.resource(topic.key(), &topic.route())) {
             described[name] = value;
         }
     }

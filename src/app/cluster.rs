@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::cluster::Others;
-use crate::config::Config;
+use crate::config::{Config, Route};
 use crate::metrics::Metrics;
 use crate::poll::Services;
 use crate::poll::backplane::Backplane;
@@ -42,6 +42,18 @@ impl Cluster {
         let Some(others) = &self.0 else { return };
         let gates = clients.iter().map(|(name, client)| (name.clone(), client.gate().clone()));
         others.share_budgets(gates.collect());
+    }
+
+    /// Follows another configuration: what resources are called between the nodes, and which budgets they share.
+    pub(super) fn follow(&self, config: &Config, clients: &HashMap<String, Arc<Client>>) {
+        let Some(others) = &self.0 else { return };
+        others.name_routes(config);
+        self.share_budgets(clients);
+    }
+
+    /// Whether the resources of two routes have the same names between the nodes; without other nodes they have.
+    pub(super) fn names_alike(&self, one: &Route, other: &Route) -> bool {
+        self.0.is_none() || crate::cluster::names_alike(one, other)
     }
 
     /// The other nodes.

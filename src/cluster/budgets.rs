@@ -43,21 +43,21 @@ impl Node {
         self.secret.name([&b"upstream"[..], upstream.as_bytes()])
     }
 
-    /// Has these gates use their budgets together with other nodes. Only the first call counts.
+    /// Has these gates, and no others, use their budgets together with other nodes.
     pub(super) fn share_budgets(self: &Arc<Self>, gates: Vec<(String, Arc<Gate>)>) {
         let shared = gates.into_iter().map(|(upstream, gate)| {
             let name = self.upstream_name(&upstream);
             gate.join(Arc::new(InEngine { node: Arc::downgrade(self), name, upstream }));
             (name, gate)
         });
-        if self.budgets.set(shared.collect()).is_ok() {
-            self.divide_budgets();
-        }
+        let shared = shared.collect();
+        *self.budgets.write() = shared;
+        self.divide_budgets();
     }
 
     /// Gives each gate its part, by what this node and the others poll.
     pub(super) fn divide_budgets(&self) {
-        let Some(budgets) = self.budgets.get() else { return };
+        let budgets = self.budgets.read().clone();
         let own = self.seats_by_upstream();
         let shares: Vec<Share> = {
             let state = self.state.lock();
@@ -79,7 +79,7 @@ impl Node {
     /// What this node says of its upstreams.
     pub(super) fn upstreams_said(&self) -> Vec<UpstreamSaid> {
         let own = self.seats_by_upstream();
-        let said = self.budgets.get().into_iter().flatten().map(|(name, gate)| UpstreamSaid {
+        let said = self.budgets.read().clone().into_iter().map(|(name, gate)| UpstreamSaid {
             upstream: name.number(),
             seats: own.get(&name.number()).copied().unwrap_or_default(),
             quota: gate.take_said().map(|quota| (quota.remaining, quota.reset)),
@@ -89,7 +89,7 @@ impl Node {
 
     /// Another node was told of these quotas.
     pub(super) fn hear_quotas(&self, said: &[UpstreamSaid]) {
-        let Some(budgets) = self.budgets.get() else { return };
+        let budgets = self.budgets.read().clone();
         for UpstreamSaid { upstream, quota, .. } in said {
             let Some((remaining, reset)) = *quota else { continue };
             if let Some((_, gate)) = budgets.iter().find(|(name, _)| name.number() == *upstream) {

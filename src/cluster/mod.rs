@@ -107,9 +107,15 @@ impl Others {
         Ok(Some(Others { node, handle, _ends: ends }))
     }
 
-    /// Has the polls of these upstreams use their budgets together with those of other nodes. Only the first call counts.
+    /// Has the polls of these upstreams use their budgets together with those of other nodes. The
+    /// gates of an earlier call do so no longer.
     pub fn share_budgets(&self, gates: Vec<(String, Arc<Gate>)>) {
         self.node.share_budgets(gates);
+    }
+
+    /// Names what is polled from now on by the routes of another configuration.
+    pub fn name_routes(&self, config: &Config) {
+        self.node.name_routes(config);
     }
 
     /// Lets the other nodes take over what this one holds: before a shutdown, or for maintenance. Its clients are served on,
@@ -155,6 +161,11 @@ impl Others {
     }
 }
 
+/// Whether nodes call the resources of two routes by the same names.
+pub fn names_alike(one: &Route, other: &Route) -> bool {
+    naming::fingerprint(one, None) == naming::fingerprint(other, None)
+}
+
 /// Begins to connect to an engine, on the runtime that this is called on.
 fn start(settings: &Arc<Cluster>) -> io::Result<(Arc<dyn Engine>, Events)> {
     match settings.engine {
@@ -185,9 +196,9 @@ impl Backplane for Others {
             return None;
         }
         let fingerprint = self.node.fingerprint(route.index)?;
-        let parts = naming::parts(key, fingerprint);
+        let parts = naming::parts(key, &fingerprint);
         let parts = || parts.iter().map(Vec::as_slice);
-        let route_name = || self.node.secret.name([&b"batch"[..], fingerprint]);
+        let route_name = || self.node.secret.name([&b"batch"[..], &fingerprint]);
         let settings = Settings {
             balanced_by: route.poll.batch.is_some().then(route_name),
             upstream: self.node.upstream_name(&route.upstream.name).number(),

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::engine::{Engine, Failed, Loss};
@@ -19,7 +19,7 @@ use super::naming::{Fingerprint, fingerprint};
 use super::node_resource::NodeResource;
 use super::replay::Replay;
 use super::seal::{Kind, Name, Secret, Undecodable};
-use crate::config::{Cluster, Config, WhenLost};
+use crate::config::{Cluster, Config, Route, WhenLost};
 use crate::metrics::{ClaimCause, ClusterMetrics};
 use crate::poll::backplane::{Order, Release, Role, ToldWrite, WriteListener, WriteNotice};
 use crate::upstream::Gate;
@@ -34,7 +34,8 @@ pub(super) struct Node {
     pub secret: Arc<Secret>,
     /// Messages that were sealed with the secret before this one are read, too.
     pub previous: Option<Arc<Secret>>,
-    fingerprints: Vec<Fingerprint>,
+    /// By the numbers of routes.
+    fingerprints: RwLock<HashMap<usize, Fingerprint>>,
     /// What is counted.
     pub metrics: ClusterMetrics,
     /// The node's part of its sessions.
@@ -51,7 +52,7 @@ pub(super) struct Node {
     /// Something is to be said before the next beat.
     pub beat_now: Notify,
     /// The gates of the upstreams, by their names in the engine.
-    pub budgets: OnceLock<Vec<(Name, Arc<Gate>)>>,
+    pub budgets: RwLock<Vec<(Name, Arc<Gate>)>>,
     /// What acts on the writes of other nodes.
     pub writes: OnceLock<Arc<dyn WriteListener>>,
 }
@@ -119,7 +120,6 @@ impl Node {
     ) -> Arc<Node> {
         let id = format!("{:012x}", fastrand::u64(..1 << 48));
         let session = format!("{id}.{:012x}", fastrand::u64(..1 << 48));
-        let routes = config.routes.iter().map(|route| fingerprint(route, config.version_key.as_ref()));
         let state = State {
             members: Members::new(&session, settings.lease),
             session,
@@ -140,7 +140,7 @@ impl Node {
             settings: settings.clone(),
             secret: secret(&settings.secret),
             previous: settings.previous_secret.as_ref().map(secret),
-            fingerprints: routes.collect(),
+            fingerprints: RwLock::new(fingerprints(config)),
             metrics,
             id,
             said: AtomicU64::new(0),
@@ -149,13 +149,18 @@ impl Node {
             state: Mutex::new(state),
             errands: Notify::new(),
             beat_now: Notify::new(),
-            budgets: OnceLock::new(),
+            budgets: RwLock::default(),
             writes: OnceLock::new(),
         })
     }
 
-    pub(super) fn fingerprint(&self, route: usize) -> Option<&Fingerprint> {
-        self.fingerprints.get(route)
+    pub(super) fn fingerprint(&self, route: usize) -> Option<Fingerprint> {
+        self.fingerprints.read().get(&route).copied()
+    }
+
+    /// Names the routes of another configuration.
+    pub(super) fn name_routes(&self, config: &Config) {
+        *self.fingerprints.write() = fingerprints(config);
     }
 
     /// What people call this node.
@@ -367,4 +372,10 @@ impl Node {
     pub(super) fn beat_interval(&self) -> Duration {
         self.settings.lease / 3
     }
+}
+
+/// The fingerprints of all routes, by their numbers.
+fn fingerprints(config: &Config) -> HashMap<usize, Fingerprint> {
+    let named = |route: &Arc<Route>| (route.index, fingerprint(route, config.version_key.as_ref()));
+    config.routes.iter().map(named).collect()
 }

@@ -110,7 +110,7 @@ impl Others {
             return view(Role::Alone, unshared);
         }
         let Some(fingerprint) = self.node.fingerprint(route.index) else { return view(Role::Alone, None) };
-        let parts = naming::parts(key, fingerprint);
+        let parts = naming::parts(key, &fingerprint);
         let name = self.node.secret.name(parts.iter().map(Vec::as_slice));
         let state = self.node.state.lock();
         // One that no loop attends to: its last client has just left.

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, Method, header};
 
 use super::{
     AccessLines, Backoff, Batch, Breaker, Budget, Change, Compress, Connections, Cors, Delta, Drain, Feed,
-    HeaderRules, HealthCheck, Limits, ListenerTls, Log, Plain, Poll, QueryRule, Route, Send, Share,
+    HeaderRules, HealthCheck, Limits, ListenerTls, Log, LogLevel, Plain, Poll, QueryRule, Route, Send, Share,
     SoftRefusal, Switches, Threads, Transports, UnknownQuery, Upstream, Websocket,
 };
 
@@ -141,7 +141,7 @@ impl Default for Threads {
 
 impl Default for Log {
     fn default() -> Self {
-        Log { json: false, access: AccessLines::ALL, buffer: 8192 }
+        Log { json: false, level: LogLevel::Info, access: AccessLines::ALL, buffer: 8192 }
     }
 }
 

@@ -3,6 +3,7 @@
 //! It is what a reload does, and what `check --diff` says of one. Values decide, not how a file spells them. Must not
 //! know: what is running.
 
+mod access;
 mod keys;
 mod poll_credentials;
 mod process;
@@ -117,6 +118,12 @@ impl Difference {
             && self.upstreams.iter().all(|upstream| upstream.effect == Effect::Same)
             && self.process.is_empty()
             && self.restart.is_empty()
+    }
+
+    /// Whether nothing differs but what needs a restart.
+    #[must_use]
+    pub fn changes_nothing_now(&self) -> bool {
+        Difference { restart: Vec::new(), ..self.clone() }.is_empty()
     }
 
     /// The place in the old configuration of the route whose resources those of this route of the new one are. Returns

@@ -50,7 +50,7 @@ pub use listeners::{
 pub use load::{load, load_str};
 pub use plain::Plain;
 pub use problem::{Problem, Problems};
-pub use process::{AccessLines, Drain, Limits, Log, Threads, Upgrade};
+pub use process::{AccessLines, Drain, Limits, Log, LogLevel, Reload, Threads, Upgrade};
 pub use proxy::{Proxy, ProxyProtocol};
 pub use query::{QueryRule, Switches, UnknownQuery};
 pub use route::{

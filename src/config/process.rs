@@ -101,6 +101,13 @@ pub struct Upgrade {
     pub timeout: Duration,
 }
 
+/// What has the running process read its file again (`reload`), besides SIGHUP and `POST /-/reload`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reload {
+    /// The file is looked at, and what is new in it is taken (default: false).
+    pub watch: bool,
+}
+
 /// How many threads there are of each kind (`threads`). The default of each is one a core.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Threads {
@@ -110,11 +117,45 @@ pub struct Threads {
     pub shards: usize,
 }
 
+/// How much is logged of pollcast itself: this and what matters more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What is broken.
+    Error,
+    /// What may be wrong.
+    Warn,
+    /// What an operator wants to know.
+    Info,
+    /// What helps to find a fault.
+    Debug,
+    /// Every step.
+    Trace,
+}
+
+impl LogLevel {
+    /// All levels, by their words.
+    pub const ALL: [(&'static str, LogLevel); 5] = [
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ];
+
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        LogLevel::ALL.into_iter().find(|(_, level)| *level == self).map_or("info", |(word, _)| word)
+    }
+}
+
 /// What is logged, and how (`log`).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Log {
     /// Whether lines are JSON objects instead of text (default: false).
     pub json: bool,
+    /// The least that is logged of pollcast itself (default: info).
+    pub level: LogLevel,
     /// Which finished requests and streams have a line (default: all).
     pub access: AccessLines,
     /// Most lines that wait to be written; further ones are dropped and counted (default: 8192).

@@ -8,7 +8,7 @@ use super::admin::Admin;
 use super::cluster::Cluster;
 use super::listeners::Listener;
 use super::problem::Problem;
-use super::process::{Drain, Limits, Log, Threads, Upgrade};
+use super::process::{Drain, Limits, Log, Reload, Threads, Upgrade};
 use super::route::Route;
 use super::secret::Secret;
 use super::times::Times;
@@ -33,6 +33,8 @@ pub struct Config {
     pub drain: Drain,
     /// `None` if SIGQUIT and `--upgrade` are refused.
     pub upgrade: Option<Upgrade>,
+    /// What has the file read again.
+    pub reload: Reload,
     /// How many threads serve requests and streams.
     pub threads: Threads,
     /// Own public helpers live under this path prefix (`/-/pollcast/`).

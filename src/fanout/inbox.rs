@@ -13,6 +13,7 @@ use super::client_permit::ClientPermit;
 use super::member_id::MemberId;
 use super::messages::Messages;
 use super::record::Record;
+use super::rules::Rules;
 use super::wire::Taken;
 use crate::hub::{Bell, Subscription, Topic};
 use crate::transport::Transport;
@@ -61,6 +62,8 @@ pub(super) enum Command {
     Unfollow(MemberId, Arc<str>),
     /// A client may not stay any longer.
     Expel,
+    /// A reload has changed what shards need to know.
+    Renew(Rules),
     /// A member's pass lasts for another time than before.
     Renewed(MemberId),
     Drain {

@@ -22,7 +22,7 @@ mod wire;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ pub struct Fanout {
     threads: parking_lot::Mutex<Vec<JoinHandle<()>>>,
     next: AtomicUsize,
     counts: Arc<ClientCounts>,
+    /// The generation of the configuration whose decisions count.
+    generation: Arc<AtomicU32>,
     /// Counts the calls of `expel`.
     expulsions: watch::Sender<u64>,
 }
@@ -61,8 +63,9 @@ impl Fanout {
     pub fn start(shards: usize, rules: Rules, metrics: Metrics) -> io::Result<Fanout> {
         let mut inboxes = Vec::new();
         let mut threads = Vec::new();
+        let generation = Arc::new(AtomicU32::new(1));
         for index in 0..shards.clamp(1, 1024) {
-            let shard = Shard::new(index as u16, rules.clone(), metrics.clone())?;
+            let shard = Shard::new(index as u16, rules.clone(), generation.clone(), metrics.clone())?;
             inboxes.push(shard.inbox().clone());
             let thread = std::thread::Builder::new().name(format!("fanout-{index}"));
             threads.push(thread.spawn(move || shard.run())?);
@@ -72,8 +75,18 @@ impl Fanout {
             threads: parking_lot::Mutex::new(threads),
             next: AtomicUsize::new(0),
             counts: Arc::default(),
+            generation,
             expulsions: watch::Sender::new(0),
         })
+    }
+
+    /// Takes what another generation of the configuration says. What a connection remembers of a decision of an earlier one
+    /// is void as soon as this returns.
+    pub fn renew(&self, generation: u32, rules: &Rules) {
+        self.generation.store(generation, Ordering::SeqCst);
+        for inbox in &self.inboxes {
+            inbox.send(Command::Renew(rules.clone()));
+        }
     }
 
     /// The doorbells of the shards, for the hub.

@@ -52,13 +52,14 @@ impl Record {
 
     /// Writes the line of a stream. The path is the resource's own, without the query: keys of APIs live there.
     pub fn write(&self, transport: &'static str, topic: Option<&Topic>, reason: &str) {
+        let route = topic.map(|topic| topic.route().clone());
         let line = Line {
             ended: Ended::Stream,
             transport,
             method: "",
             path: topic.map(|topic| topic.key().parts().path.as_str()).unwrap_or_default(),
             peer: self.peer,
-            route: topic.map(|topic| topic.route().path.as_str()).unwrap_or_default(),
+            route: route.as_ref().map(|route| route.path.as_str()).unwrap_or_default(),
             duration: Instant::from(self.since).elapsed(),
             bytes: self.bytes,
             events: self.events,

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// What all shards need to know.
+/// What all shards need to know; a reload replaces it.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// A client whose socket takes nothing for this long is closed.

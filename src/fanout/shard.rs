@@ -13,6 +13,7 @@ mod traffic;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
@@ -75,6 +76,8 @@ struct Draining {
 pub(super) struct Shard {
     index: u16,
     rules: Rules,
+    /// The generation of the configuration whose decisions count.
+    generation: Arc<AtomicU32>,
     metrics: Metrics,
     poll: Poll,
     inbox: Arc<Inbox>,
@@ -87,7 +90,8 @@ pub(super) struct Shard {
     walking: VecDeque<usize>,
     wheel: Wheel,
     tallies: Vec<Tally>,
-    tally_of: HashMap<(usize, &'static str), u32>,
+    /// By path of the route, then by transport.
+    tally_of: HashMap<Box<str>, HashMap<&'static str, u32>>,
     rng: fastrand::Rng,
     draining: Option<Draining>,
     /// Members whose next request is there already.
@@ -98,13 +102,19 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(index: u16, rules: Rules, metrics: Metrics) -> io::Result<Shard> {
+    pub(super) fn new(
+        index: u16,
+        rules: Rules,
+        generation: Arc<AtomicU32>,
+        metrics: Metrics,
+    ) -> io::Result<Shard> {
         let poll = Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKER)?;
         let now = Instant::now();
         Ok(Shard {
             index,
             rules,
+            generation,
             metrics,
             poll,
             inbox: Arc::new(Inbox::new(waker)),
@@ -202,6 +212,7 @@ impl Shard {
                 }
             }
             Command::Expel => self.expel(),
+            Command::Renew(rules) => self.rules = rules,
             Command::Renewed(member) => {
                 if let Some(slot) = self.slot_of(member) {
                     self.renewed(slot);
@@ -224,12 +235,16 @@ impl Shard {
     }
 
     fn tally(&mut self, topic: Option<&Topic>, transport: &'static str) -> u32 {
-        let (index, path) = topic.map_or((usize::MAX, ""), |t| (t.route().index, t.route().path.as_str()));
-        *self.tally_of.entry((index, transport)).or_insert_with(|| {
-            let metrics = self.metrics.stream(transport, path);
-            self.tallies.push(Tally { metrics, events: 0, bytes: 0 });
-            self.tallies.len() as u32 - 1
-        })
+        let route = topic.map(Topic::route);
+        let path = route.as_ref().map_or("", |route| route.path.as_str());
+        if let Some(known) = self.tally_of.get(path).and_then(|tallies| tallies.get(transport)) {
+            return *known;
+        }
+        let metrics = self.metrics.stream(transport, path);
+        self.tallies.push(Tally { metrics, events: 0, bytes: 0 });
+        let tally = self.tallies.len() as u32 - 1;
+        self.tally_of.entry(path.into()).or_default().insert(transport, tally);
+        tally
     }
 
     // --- Time ---

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::config::Route;
+
 /// What a route says about encoding.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
@@ -21,6 +23,17 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Those of a route.
+    pub fn of(route: &Route, compressions: &Arc<Compressions>) -> Rules {
+        Rules {
+            event_name: route.event_name.clone(),
+            base64: route.base64,
+            patch_max_ratio: route.delta.patch_max_ratio,
+            compress_min: route.compress_min,
+            compressions: compressions.clone(),
+        }
+    }
+
     /// Counts what was just made.
     pub(super) fn compressed<T>(&self, made: Option<T>, weight: impl Fn(&T) -> usize) -> Option<T> {
         if let Some(made) = &made {

@@ -11,6 +11,7 @@ use http::StatusCode;
 use pingora::protocols::SocketDigest;
 
 use super::answer::trial::Trial;
+use super::application::Front;
 use super::progress::InProgress;
 use super::request::client_address::household;
 use super::services::Shared;
@@ -80,6 +81,8 @@ pub struct Context {
     pub(super) head_sent: bool,
     pub(super) body_read: bool,
     pub(super) shared: Arc<Shared>,
+    /// What was there when it came: it keeps to one generation of the configuration.
+    pub(super) front: Arc<Front>,
 }
 
 impl Context {
@@ -93,7 +96,8 @@ impl Context {
     }
 
     /// Of a request that has just come.
-    pub(super) fn new(shared: Arc<Shared>) -> Context {
+    pub(super) fn new(front: Arc<Front>) -> Context {
+        let shared = front.shared.clone();
         shared.active.fetch_add(1, Ordering::SeqCst);
         Context {
             started: Instant::now(),
@@ -128,6 +132,7 @@ impl Context {
             head_sent: false,
             body_read: false,
             shared,
+            front,
         }
     }
 }

@@ -24,6 +24,7 @@ mod progress;
 mod proxy;
 mod receive;
 mod refuse;
+mod reload;
 mod remembered;
 mod request;
 mod request_end;
@@ -45,7 +46,7 @@ use pingora::upstreams::peer::HttpPeer;
 
 use crate::listener::{guarded_stream, http2};
 use answer::pace;
-use application::Front;
+use application::{Entrance, Front};
 use connection::Connection;
 use context::Context;
 use decision::Decision;
@@ -55,6 +56,7 @@ use subscribe::fallback::{AskFirst, Fallback};
 use subscribe::{ask_first, cursor_hold};
 
 pub use crate::listener::accept_rate::Turnstile;
+pub use crate::listener::control::Prepared;
 pub use crate::listener::descriptors::{Descriptors, shortage};
 pub use crate::listener::service::{ListenError, Watches};
 pub use access::authenticate::end_subject;
@@ -68,10 +70,10 @@ pub use answer::new_keys::NewKeys;
 pub use passthrough::node_writes::NodeWrites;
 pub use passthrough::writes::poll_now;
 pub use passthrough::written_topics::hear_writes;
-pub use proxy::service;
+pub use proxy::{Entry, service};
 pub use request::origins::Origins;
 pub use request::route::{Match, Routes};
-pub use services::Shared;
+pub use services::{Present, Shared};
 pub use subscribe::long_poll_interner::LongPollInterner;
 pub use vary_memory::VaryMemory;
 
@@ -101,11 +103,11 @@ impl Front {
 }
 
 #[async_trait]
-impl ProxyHttp for Front {
+impl ProxyHttp for Entrance {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new(self.shared.clone())
+        Context::new(self.0.load_full())
     }
 
     fn persist_connection_context(
@@ -127,14 +129,15 @@ impl ProxyHttp for Front {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         guarded_stream::Attended::asked(session);
+        let front = &*ctx.front.clone();
         if session.is_http2() {
-            session.set_write_timeout(Some(http2::send_timeout(&self.shared.config.limits)));
+            session.set_write_timeout(Some(http2::send_timeout(&front.shared.config.limits)));
         }
         // What is sent behind a request is the next one (RFC 9112 §9.3.2).
         session.set_pipelining_enabled(true);
         // A request answered here has its body drained within a limit (contract §12).
         session.set_total_drain_timeout(Some(framing::DRAIN_TIME_MAX));
-        let drain_bytes_max = self.shared.config.limits.drain_body;
+        let drain_bytes_max = front.shared.config.limits.drain_body;
         let drainable = framing::is_drainable(&session.req_header().headers, drain_bytes_max);
         if drainable {
             // Pingora would end the connection with any answer that comes before the body.
@@ -142,17 +145,17 @@ impl ProxyHttp for Front {
         } else {
             session.set_keepalive(None);
         }
-        let decision = match self.receive(Connection::of(session), ctx).await? {
+        let decision = match front.receive(Connection::of(session), ctx).await? {
             Decision::PassThrough(reason) => passthrough::admit(Connection::of(session), ctx, reason).await?,
             decision => decision,
         };
         let decision = match decision {
             Decision::PassThrough(reason) => {
-                validators::check(self, session.req_header_mut(), ctx, reason).await?
+                validators::check(front, session.req_header_mut(), ctx, reason).await?
             }
             decision => decision,
         };
-        match act::act(self, session, ctx, decision).await? {
+        match act::act(front, session, ctx, decision).await? {
             None => {
                 if !drainable {
                     Connection::of(session).linger(drain_bytes_max).await;
@@ -190,7 +193,8 @@ impl ProxyHttp for Front {
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        passthrough::rewrite_request(self, session, request, ctx)
+        let front = ctx.front.clone();
+        passthrough::rewrite_request(&front, session, request, ctx)
     }
 
     async fn response_filter(
@@ -204,9 +208,10 @@ impl ProxyHttp for Front {
         cursor_hold::look(response, ctx)?;
         ctx.head_goes_out(response.status);
         upstream_path::answer(session.req_header(), response, ctx)?;
+        let front = ctx.front.clone();
         // Before the client can know that its write is done.
         pace::answered(ctx, response.status);
-        if let Some(telling) = writes::passed(self, session.req_header(), response, ctx) {
+        if let Some(telling) = writes::passed(&front, session.req_header(), response, ctx) {
             // Apart, so that a request that no other node hears of is no larger for it.
             Box::pin(telling.tell()).await;
         }
@@ -259,12 +264,13 @@ impl ProxyHttp for Front {
         ctx: &mut Context,
     ) -> FailToProxy {
         let answered = FailToProxy { error_code: 0, can_reuse_downstream: false };
+        let front = ctx.front.clone();
         if let AskFirst::Discarded(fallback) = ctx.ask_first {
-            Box::pin(self.answer_instead(session, ctx, fallback)).await;
+            Box::pin(front.answer_instead(session, ctx, fallback)).await;
             return answered;
         }
         if cursor_hold::is_over(error) {
-            Box::pin(self.answer_held(session, ctx)).await;
+            Box::pin(front.answer_held(session, ctx)).await;
             return answered;
         }
         if connection_auth::needs_http1(error) {
@@ -274,7 +280,7 @@ impl ProxyHttp for Front {
         let is_answered = session.response_written().is_some();
         let (error_code, refusal) = not_passed::refusal(error, ctx, is_answered).await;
         if let Some(refusal) = refusal
-            && let Err(error) = act::act(self, session, ctx, refusal.decision()).await
+            && let Err(error) = act::act(&front, session, ctx, refusal.decision()).await
         {
             tracing::debug!("a failure could not be reported: {error}");
         }

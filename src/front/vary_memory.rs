@@ -19,14 +19,20 @@ pub struct VaryMemory {
     known: DashMap<ResourceKey, Arc<[HeaderName]>>,
     bytes: AtomicUsize,
     /// Resources that are remembered.
-    most: usize,
+    most: AtomicUsize,
     bytes_max: usize,
 }
 
 impl VaryMemory {
     /// `most`: as many as there may be resources.
     pub fn new(most: usize) -> VaryMemory {
+        let most = AtomicUsize::new(most);
         VaryMemory { known: DashMap::new(), bytes: AtomicUsize::new(0), most, bytes_max: BYTES_MAX }
+    }
+
+    /// From now on as many are remembered as there may be resources.
+    pub fn resize(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
     }
 
     pub(super) fn get(&self, base: &ResourceKey) -> Option<Arc<[HeaderName]>> {
@@ -37,7 +43,7 @@ impl VaryMemory {
     pub(super) fn insert(&self, base: &ResourceKey, names: &[HeaderName], metrics: &Metrics) {
         let bytes = weight(base, names);
         let held = self.bytes.load(Ordering::Relaxed);
-        if self.known.len() >= self.most || held + bytes > self.bytes_max {
+        if self.known.len() >= self.most.load(Ordering::Relaxed) || held + bytes > self.bytes_max {
             self.known.clear();
             self.bytes.store(0, Ordering::Relaxed);
             metrics.vary_forgotten.inc();

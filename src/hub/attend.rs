@@ -75,7 +75,8 @@ impl Hub {
                 // The index has the topic before its first poll, so that a write finds every topic that may hold an
                 // older state.
                 self.index.insert(&topic);
-                start(Publisher::new(topic, self.clone()));
+                start(Publisher::new(topic.clone(), self.clone()));
+                self.keep_if_live(&topic);
                 Ok(attendance)
             }
         }
@@ -94,7 +95,7 @@ impl Hub {
         let of_route = route.max_resources.map(|most| (Owner::Route(route.index), most));
         // The narrowest limit comes first, so that a client that invents names displaces its own resources.
         let owners =
-            of_client.into_iter().chain(of_bytes).chain(of_route).chain([(Owner::All, self.max_topics)]);
+            of_client.into_iter().chain(of_bytes).chain(of_route).chain([(Owner::All, self.max_topics())]);
         self.charges.take(id, owners, |topic| self.give_way(topic))
     }
 }

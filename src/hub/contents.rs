@@ -4,7 +4,7 @@
 //! Must not know: the followers, what happens when there is no more room.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -19,7 +19,8 @@ const NAMES_MIN: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     ledger: Arc<Ledger>,
-    bytes_max: OnceLock<usize>,
+    /// 0 before it is set.
+    bytes_max: AtomicUsize,
     /// By route, whose rules the forms follow, and version.
     known: DashMap<(usize, Version), Weak<Shared>>,
     /// How many names there may be before those of contents that are gone are looked for.
@@ -27,9 +28,9 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// Sets the most bytes that there may be. Only the first call counts.
+    /// Sets the most bytes that there may be.
     pub(super) fn bound(&self, bytes_max: usize) {
-        let _ = self.bytes_max.set(bytes_max);
+        self.bytes_max.store(bytes_max.max(1), Ordering::Relaxed);
     }
 
     /// Returns a new account, whose bytes count in the total.
@@ -44,8 +45,9 @@ impl Contents {
 
     /// By how many bytes the bound is exceeded once `more` are added. Returns `None` if it is within the bound.
     pub(super) fn excess(&self, more: usize) -> Option<usize> {
-        let excess = (self.total() + more).checked_sub(*self.bytes_max.get()?)?;
-        (excess > 0).then_some(excess)
+        let most = self.bytes_max.load(Ordering::Relaxed);
+        let excess = (self.total() + more).checked_sub(most)?;
+        (most > 0 && excess > 0).then_some(excess)
     }
 
     /// Returns the snapshot of a route over the one content that all equal snapshots share.

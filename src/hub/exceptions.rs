@@ -2,6 +2,7 @@
 //!
 //! Must not know: why it is so, what a request gets instead.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -56,12 +57,17 @@ pub const EXCEPTION_TIME_MAX: Duration = Duration::from_secs(600);
 /// The exceptions of all keys.
 pub(super) struct Exceptions {
     by_key: DashMap<ResourceKey, Exception>,
-    count_max: usize,
+    count_max: AtomicUsize,
 }
 
 impl Exceptions {
     pub(super) fn new(count_max: usize) -> Exceptions {
-        Exceptions { by_key: DashMap::new(), count_max }
+        Exceptions { by_key: DashMap::new(), count_max: AtomicUsize::new(count_max) }
+    }
+
+    /// From now on so many are remembered.
+    pub(super) fn resize(&self, count_max: usize) {
+        self.count_max.store(count_max, Ordering::Relaxed);
     }
 
     /// Returns the exception of a key that holds now.
@@ -82,9 +88,9 @@ impl Exceptions {
     /// saves work.
     pub(super) fn put(&self, key: &ResourceKey, kind: ExceptionKind, reason: &str) -> Duration {
         let now = Instant::now();
-        if self.by_key.len() >= self.count_max {
+        if self.by_key.len() >= self.count_max.load(Ordering::Relaxed) {
             self.by_key.retain(|_, exception| exception.until > now);
-            if self.by_key.len() >= self.count_max {
+            if self.by_key.len() >= self.count_max.load(Ordering::Relaxed) {
                 return EXCEPTION_TIME_MIN;
             }
         }

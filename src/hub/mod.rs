@@ -23,6 +23,7 @@ mod pace;
 mod path_digests;
 mod poll_number;
 mod publisher;
+mod reload;
 mod resource_limits;
 mod subscription;
 mod topic;
@@ -31,12 +32,13 @@ mod view;
 mod write_pace;
 mod writes;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
 pub use crate::hub::poll_number::PollNumber;
@@ -51,14 +53,25 @@ pub use items::News;
 pub use named::{Name, Named};
 pub use pace::{Pace, Paced, Streak, Watch, Watches};
 pub use publisher::{Publisher, Retained};
+pub use reload::Ended;
 pub use subscription::{Delivery, Resume, Subscription};
 pub use topic::{Bell, Topic};
 pub use view::{Audience, Closing, Failure, Outcome, Relayed, View};
 pub use views::Views;
 pub use writes::{Touch, Wave};
 
+use crate::config::Route;
 use crate::frame::{Compressions, Format};
 use crate::resource::{HeldBytes, PathDigest, PathDigester, ResourceKey};
+
+/// How much there may be of topics.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Most topics (`limits.resources`).
+    pub topics: usize,
+    /// Most bytes of histories and patches (`limits.history_bytes`).
+    pub history_bytes: usize,
+}
 
 /// What came of making room for snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,10 +96,12 @@ pub struct Hub {
     contents: contents::Contents,
     /// Topics with clients hold too much: cold ones are not looked for before then.
     bytes_pause: Mutex<Option<Instant>>,
-    max_topics: usize,
+    max_topics: AtomicUsize,
     /// Bytes of all histories, and the most there may be (`limits.history_bytes`).
     history_bytes: AtomicUsize,
-    max_history_bytes: usize,
+    max_history_bytes: AtomicUsize,
+    /// The routes by their numbers, once there was a reload. Before it all routes are the first configuration's.
+    live: RwLock<Option<HashMap<usize, Arc<Route>>>>,
     next_id: AtomicU64,
     epoch: Instant,
     users: user_activity::Users,
@@ -105,9 +120,10 @@ impl Hub {
             charges: Arc::default(),
             contents: contents::Contents::default(),
             bytes_pause: Mutex::default(),
-            max_topics,
+            max_topics: AtomicUsize::new(max_topics),
             history_bytes: AtomicUsize::new(0),
-            max_history_bytes,
+            max_history_bytes: AtomicUsize::new(max_history_bytes),
+            live: RwLock::default(),
             next_id: AtomicU64::new(1),
             epoch: Instant::now(),
             users: user_activity::Users::new(max_topics),
@@ -293,12 +309,12 @@ impl Hub {
     }
 
     fn history_is_full(&self) -> bool {
-        self.history_bytes.load(Ordering::Relaxed) > self.max_history_bytes
+        self.history_bytes.load(Ordering::Relaxed) > self.max_history_bytes.load(Ordering::Relaxed)
     }
 
     /// Returns the most topics that there may be (`limits.resources`).
     pub fn max_topics(&self) -> usize {
-        self.max_topics
+        self.max_topics.load(Ordering::Relaxed)
     }
 
     /// Removes a topic if no client attends to it, decided under the key's lock. Returns true if it is gone, perhaps

@@ -59,7 +59,7 @@ impl Publisher {
             let items = known.number(news);
             drop(known);
             let until = items.last().map_or(before, |item| item.seq);
-            Arc::new(Batch::new(items, until, self.topic.rules().clone()))
+            Arc::new(Batch::new(items, until, self.topic.rules()))
         });
         // A state that is not new is published in the forms that it has.
         let is_new = view.frame.as_ref().is_none_or(|held| held.version() != snapshot.version);
@@ -68,7 +68,7 @@ impl Publisher {
         let is_read = |format: &Format| is_new && self.topic.is_read(*format);
         let formats = Format::ALL.into_iter().filter(is_read).collect();
         let (snapshot, shared) = self.hub.contents.share(self.topic.route().index, snapshot);
-        let frame = Frame::of(seq, snapshot, self.topic.rules().clone(), shared).with_batch(batch);
+        let frame = Frame::of(seq, snapshot, self.topic.rules(), shared).with_batch(batch);
         Draft { frame: Arc::new(frame), before: view.frame.clone(), formats, patches }
     }
 
@@ -132,7 +132,7 @@ impl Publisher {
         if let Some(batch) = &frame.batch {
             self.remember_items(batch);
         }
-        self.update(|view| {
+        self.topic.update(|view| {
             // It is encoded again under the lock, for a format that a client joined with meanwhile. Forms that exist
             // already cost nothing.
             self.encode(&frame, view.frame.as_deref());
@@ -161,7 +161,7 @@ impl Publisher {
                 || held.content_type != snapshot.content_type;
             differs.then(|| Arc::new(frame.renewed(snapshot)))
         });
-        self.update(|view| {
+        self.topic.update(|view| {
             if let Some(frame) = renewed {
                 view.frame = Some(frame);
             }
@@ -183,7 +183,7 @@ impl Publisher {
 
     /// What waits for these polls is answered by the view as it is: nothing newer is to be had.
     pub fn end_polls(&mut self, ended: PollNumber, confirmed: PollNumber) {
-        self.update(|view| {
+        self.topic.update(|view| {
             view.ended = view.ended.max(ended);
             view.confirmed = view.confirmed.max(confirmed);
         });
@@ -192,7 +192,7 @@ impl Publisher {
     /// The poll failed. Followers keep the last content; whether they hear of it is said with
     /// `stale`.
     pub fn fail(&mut self, poll: PollNumber, failure: Arc<Failure>, next_poll: Duration) {
-        self.update(|view| end(view, poll, Outcome::Failed(failure), next_poll));
+        self.topic.update(|view| end(view, poll, Outcome::Failed(failure), next_poll));
     }
 
     /// Tells followers that the content may be old, once in a row of failures.
@@ -207,13 +207,13 @@ impl Publisher {
             reason: reason.to_owned(),
             next_poll_ms: next_poll.as_millis() as u64,
         };
-        self.update(|view| set_state(view, stale));
+        self.topic.update(|view| set_state(view, stale));
     }
 
     /// Notes that readers no longer wait for the effect of writes before this poll.
     pub fn settle(&mut self, poll: PollNumber) {
         if self.topic.view().settled < poll {
-            self.update(|view| view.settled = poll);
+            self.topic.update(|view| view.settled = poll);
         }
     }
 
@@ -227,7 +227,7 @@ impl Publisher {
         next: Duration,
     ) {
         let withdraws = answer.failure.is_none();
-        self.update(|view| {
+        self.topic.update(|view| {
             end(view, poll, Outcome::Relay(answer), next);
             view.withdrawn |= withdraws;
             if let Some(status) = gone {
@@ -243,7 +243,7 @@ impl Publisher {
 
     /// Sets when the next poll is due, and how long a snapshot counts as new.
     pub fn schedule(&mut self, next: Option<Instant>, effective_interval: Duration, why: Why) {
-        self.update(|view| {
+        self.topic.update(|view| {
             view.next_poll = next;
             view.effective_interval = effective_interval;
             view.why = why;
@@ -253,7 +253,7 @@ impl Publisher {
     /// Sets the order of the upstream's list, on a feed.
     pub fn order(&mut self, order: Option<Order>) {
         if self.topic.view().order != order {
-            self.update(|view| view.order = order);
+            self.topic.update(|view| view.order = order);
         }
     }
 
@@ -278,7 +278,7 @@ impl Publisher {
         self.done = true;
         // The topic leaves the map first, so that a client that is told finds a new topic when it comes back.
         self.hub.remove(&self.topic);
-        self.update(|view| view.closing = Some(closing));
+        self.topic.update(|view| view.closing = view.closing.or(Some(closing)));
     }
 
     fn encode(&self, frame: &Frame, before: Option<&Frame>) {
@@ -316,23 +316,6 @@ impl Publisher {
         let history = std::mem::take(&mut *self.topic.history.lock());
         let items = std::mem::take(&mut *self.topic.items.lock());
         self.hub.history_bytes.fetch_sub(history.weight() + items.weight(), Ordering::Relaxed);
-    }
-
-    /// Replaces the view, and rings where a follower may have something to be told. The closure
-    /// runs under the view's lock: subscriptions register their format, and what they wait for,
-    /// before they take that lock, so none can miss an encoding or a bell (`Subscription::new`).
-    fn update(&self, change: impl FnOnce(&mut View)) {
-        let mut news = false;
-        self.topic.view.send_modify(|view| {
-            let mut next = View::clone(view);
-            change(&mut next);
-            news = view.differs(&next, self.topic.wanted_confirmation());
-            *view = Arc::new(next);
-        });
-        if news {
-            self.topic.news.send_replace(());
-            self.topic.ring();
-        }
     }
 }
 

@@ -257,7 +257,7 @@ impl Subscription {
             Some(first) if first.seq == after + 1 => Some(batch.clone()),
             _ => topic
                 .items_after(after, until)
-                .map(|missed| Arc::new(Batch::new(missed, until, topic.rules().clone()))),
+                .map(|missed| Arc::new(Batch::new(missed, until, topic.rules()))),
         };
         let Some(batch) = batch else {
             // The follower's position is forgotten, or the upstream lost items: it gets what there is.

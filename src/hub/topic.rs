@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -40,8 +41,10 @@ pub(super) struct Wants {
 pub struct Topic {
     id: u64,
     key: ResourceKey,
-    route: Arc<Route>,
-    rules: Arc<Rules>,
+    /// A reload may give it a newer form that means the same.
+    pub(super) route: ArcSwap<Route>,
+    pub(super) rules: ArcSwap<Rules>,
+    pub(super) compressions: Arc<Compressions>,
     pub(super) view: watch::Sender<Arc<View>>,
     /// Wakes the followers that live in tasks when there may be news for them.
     pub(super) news: watch::Sender<()>,
@@ -97,17 +100,11 @@ impl Topic {
         user: Option<Arc<User>>,
         compressions: Arc<Compressions>,
     ) -> Arc<Topic> {
-        let rules = Rules {
-            event_name: route.event_name.clone(),
-            base64: route.base64,
-            patch_max_ratio: route.delta.patch_max_ratio,
-            compress_min: route.compress_min,
-            compressions,
-        };
         Arc::new(Topic {
             id,
             key,
-            rules: Arc::new(rules),
+            rules: ArcSwap::from_pointee(Rules::of(&route, &compressions)),
+            compressions,
             view: watch::Sender::new(Arc::new(View::cold(route.poll.interval))),
             news: watch::Sender::new(()),
             history: Mutex::default(),
@@ -132,7 +129,7 @@ impl Topic {
             demand: Notify::new(),
             epoch,
             user,
-            route,
+            route: ArcSwap::new(route),
         })
     }
 
@@ -144,15 +141,6 @@ impl Topic {
     /// The key of the resource.
     pub fn key(&self) -> &ResourceKey {
         &self.key
-    }
-
-    /// The route that covers the resource.
-    pub fn route(&self) -> &Arc<Route> {
-        &self.route
-    }
-
-    pub(super) fn rules(&self) -> &Arc<Rules> {
-        &self.rules
     }
 
     /// When the user whose credentials are on the polls last asked for something. Returns `None` if the polls
@@ -207,7 +195,7 @@ impl Topic {
     /// Patches are made for as long as polls go on without followers (`linger`): a client that reads
     /// them is likely to come again.
     pub fn keep_patches(&self, kind: PatchKind) {
-        let until = self.now_ms() + self.route.poll.linger.as_millis() as u64;
+        let until = self.now_ms() + self.route().poll.linger.as_millis() as u64;
         self.patches_until[kind as usize].fetch_max(until, Ordering::SeqCst);
     }
 

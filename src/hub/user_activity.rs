@@ -30,6 +30,11 @@ impl Users {
         Users { digester: Digester::default(), known: Mutex::new(LruCache::new(most)) }
     }
 
+    /// From now on so many are remembered.
+    pub(super) fn resize(&self, most: usize) {
+        self.known.lock().resize(NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN));
+    }
+
     /// The user of a new topic: a client that wants it is a sign of life. Returns `None` if it is no user's own.
     pub(super) fn begin(&self, key: &ResourceKey) -> Option<Arc<User>> {
         if !key.is_private() {

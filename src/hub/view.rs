@@ -25,10 +25,12 @@ pub enum Closing {
     SessionRotated,
     /// The user was away for longer than `max_session_polls`: polls must not keep a session alive.
     SessionIdle,
-    /// Gone for longer than `gone_after`.
+    /// Gone for longer than `gone_after`, or of a route that a reload has removed.
     Gone,
     /// Its first snapshot found no room (`limits.snapshot_bytes`, `limits.snapshot_bytes_per_address`).
     NoRoom,
+    /// A reload has made another resource of it.
+    Reconfigured,
     /// The poll loop ended unexpectedly; a reconnect starts a new one.
     Internal,
 }
@@ -43,6 +45,7 @@ impl Closing {
             Closing::SessionIdle => "session-idle",
             Closing::Gone => "gone",
             Closing::NoRoom => "snapshot-bytes",
+            Closing::Reconfigured => "reconfigured",
             Closing::Internal => "internal",
         }
     }

@@ -57,6 +57,15 @@ impl Oracle {
         }
     }
 
+    /// Whether this client asks.
+    pub(super) fn is_asked_by(&self, client: Option<&Arc<Client>>) -> bool {
+        match (&self.client, client) {
+            (Some(own), Some(client)) => Arc::ptr_eq(own, client),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
     /// Returns the client that sends these headers. `None` if it sends none of those that are asked about.
     pub(super) async fn ask(&self, headers: &HeaderMap) -> Option<Verdict> {
         if self.rules.headers.iter().any(|name| is_ambiguous(name, headers)) {

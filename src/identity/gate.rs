@@ -16,7 +16,7 @@ use super::forward::Oracle;
 use super::jwks::KeySet;
 use super::jwt::Verifier;
 use super::{CertificateName, Denied, Identity, Principal, Way, bearer_token};
-use crate::config::identity::{Authenticate, Issuer, JwksSource};
+use crate::config::identity::{Authenticate, Forward, Issuer, JwksSource, Jwt};
 use crate::config::{Config, Route};
 use crate::resource::{Digest, Digester};
 use crate::upstream::Client;
@@ -97,8 +97,9 @@ struct Proven {
 }
 
 impl Gates {
-    /// `clients` has the clients of upstreams by name, those of [`servers`](Gates::servers) among them.
-    pub fn new(config: &Config, clients: &HashMap<String, Arc<Client>>) -> Gates {
+    /// `clients` has the clients of upstreams by name, those of [`servers`](Gates::servers) among them. What `before` knows
+    /// by the same rules is taken over: keys that were read, tokens that were proven, answers that were given.
+    pub fn new(config: &Config, clients: &HashMap<String, Arc<Client>>, before: &Gates) -> Gates {
         let mut gates = Gates::default();
         let (mut tokens, mut oracles) = (Vec::<(_, Arc<Tokens>)>::new(), Vec::<Arc<Oracle>>::new());
         for route in &config.routes {
@@ -108,6 +109,11 @@ impl Gates {
                 let known =
                     tokens.iter().find(|(known, _)| Arc::ptr_eq(known, jwt)).map(|(_, same)| same.clone());
                 known.unwrap_or_else(|| {
+                    if let Some(same) = before.tokens_of(jwt, clients) {
+                        gates.sets.extend(same.verifier.sets().cloned());
+                        tokens.push((jwt.clone(), same.clone()));
+                        return same;
+                    }
                     let set = |issuer: &Issuer| {
                         let jwks = issuer.jwks.as_ref()?;
                         let client = match &jwks.source {
@@ -127,7 +133,8 @@ impl Gates {
                 let known = oracles.iter().find(|known| Arc::ptr_eq(&known.rules, forward)).cloned();
                 known.unwrap_or_else(|| {
                     let client = clients.get(&forward.server.name).cloned();
-                    let made = Arc::new(Oracle::new(forward.clone(), client));
+                    let made = before.oracle_of(forward, client.as_ref());
+                    let made = made.unwrap_or_else(|| Arc::new(Oracle::new(forward.clone(), client)));
                     oracles.push(made.clone());
                     made
                 })
@@ -135,6 +142,18 @@ impl Gates {
             gates.by_route.insert(route.index, Arc::new(Gate::new(rules.clone(), token, oracle)));
         }
         gates
+    }
+
+    fn tokens_of(&self, jwt: &Jwt, clients: &HashMap<String, Arc<Client>>) -> Option<Arc<Tokens>> {
+        let is_same = |tokens: &&Arc<Tokens>| {
+            tokens.verifier.rules() == jwt && tokens.verifier.sets().all(|set| set.is_asked_by(clients))
+        };
+        self.by_route.values().filter_map(|gate| gate.tokens.as_ref()).find(is_same).cloned()
+    }
+
+    fn oracle_of(&self, forward: &Forward, client: Option<&Arc<Client>>) -> Option<Arc<Oracle>> {
+        let is_same = |oracle: &&Arc<Oracle>| *oracle.rules == *forward && oracle.is_asked_by(client);
+        self.by_route.values().filter_map(|gate| gate.oracle.as_ref()).find(is_same).cloned()
     }
 
     /// Returns the servers that are asked for key sets and about clients. They have names of their own.
@@ -157,11 +176,12 @@ impl Gates {
         self.by_route.get(&route.index)
     }
 
-    /// Keeps the key sets new with tasks of the current runtime. It must be called inside one.
-    pub fn keep(&self) {
-        for set in &self.sets {
-            let set = set.clone();
-            tokio::spawn(async move { set.keep().await });
+    /// Keeps the key sets new, but for those that `before` keeps, with tasks of the current runtime. It must be called
+    /// inside one. A task ends with the last gate that needs its set.
+    pub fn keep(&self, before: &Gates) {
+        let is_kept = |set: &Arc<KeySet>| before.sets.iter().any(|kept| Arc::ptr_eq(kept, set));
+        for set in self.sets.iter().filter(|set| !is_kept(set)) {
+            tokio::spawn(KeySet::keep(Arc::downgrade(set)));
         }
     }
 }

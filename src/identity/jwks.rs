@@ -3,11 +3,12 @@
 //!
 //! A set that cannot be read leaves the last one in place. Must not know: tokens.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -84,14 +85,26 @@ impl KeySet {
         let _ = timeout(SET_WAIT_MAX, reading).await;
     }
 
-    /// Keeps it new for ever.
-    pub(super) async fn keep(&self) {
-        loop {
-            *self.tried.lock().await = Some(Instant::now());
-            self.read().await;
+    /// Whether one of these clients, by name, asks for it, or none has to.
+    pub(super) fn is_asked_by(&self, clients: &HashMap<String, Arc<Client>>) -> bool {
+        match (&self.source.source, &self.client) {
+            (JwksSource::File(_), _) => true,
+            (JwksSource::Url { server, .. }, Some(own)) => {
+                clients.get(&server.name).is_some_and(|client| Arc::ptr_eq(own, client))
+            }
+            (JwksSource::Url { .. }, None) => false,
+        }
+    }
+
+    /// Keeps a set new for as long as it is needed.
+    pub(super) async fn keep(set: Weak<KeySet>) {
+        while let Some(set) = set.upgrade() {
+            *set.tried.lock().await = Some(Instant::now());
+            set.read().await;
             // The spread keeps processes from asking at the same time.
             let spread = 0.9 + 0.2 * fastrand::f64();
-            let wait = if self.is_loaded() { self.source.refresh } else { READ_SPACING };
+            let wait = if set.is_loaded() { set.source.refresh } else { READ_SPACING };
+            drop(set);
             tokio::time::sleep(wait.mul_f64(spread)).await;
         }
     }

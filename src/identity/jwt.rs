@@ -77,6 +77,16 @@ impl Verifier {
         Verifier { rules, issuers }
     }
 
+    /// What it checks tokens by.
+    pub(super) fn rules(&self) -> &Jwt {
+        &self.rules
+    }
+
+    /// The key sets of its issuers.
+    pub(super) fn sets(&self) -> impl Iterator<Item = &Arc<KeySet>> {
+        self.issuers.iter().filter_map(|issuer| issuer.set.as_ref())
+    }
+
     /// Returns a number that changes with the keys: an identity that other keys proved has to be proved anew.
     pub(super) fn generation(&self) -> u64 {
         self.issuers.iter().filter_map(|issuer| issuer.set.as_ref()).map(|set| set.generation()).sum()

@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 
+use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::{GetSocketDigest, SocketDigest, Stream, l4};
@@ -27,14 +28,14 @@ pub(super) struct FrontDoor<A> {
     pub(super) known: fn() -> Known,
     pub(super) runtime: Handle,
     pub(super) shutdown: ShutdownWatch,
-    pub(super) terms: Arc<Terms>,
+    pub(super) terms: Arc<ArcSwap<Terms>>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Home for FrontDoor<A> {
     fn give_back(&self, connection: Returned, read: BytesMut, last_poll: Option<u64>) {
         // Without the proxy the listener is gone: the connection is closed.
         let Some(proxy) = self.proxy.upgrade() else { return };
-        let (shutdown, terms) = (self.shutdown.clone(), self.terms.clone());
+        let (shutdown, terms) = (self.shutdown.clone(), self.terms.load_full());
         let (counted, known) = (Counted::new(&self.connections), self.known);
         self.runtime.spawn(async move {
             let _counted = counted;

@@ -7,6 +7,7 @@ pub(super) mod accept_rate;
 mod certificates;
 pub(super) mod client_certificate;
 mod connections;
+pub(super) mod control;
 mod deadlines;
 pub(super) mod descriptors;
 mod give_back;

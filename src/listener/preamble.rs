@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use pingora::protocols::{GetSocketDigest, Stream, l4};
 use tokio::time::timeout;
@@ -17,17 +18,33 @@ use crate::metrics::Metrics;
 /// What connections of a listener begin with.
 pub(super) struct Preamble {
     proxy_protocol: bool,
+    tls: Option<Arc<Tls>>,
+    rules: ArcSwap<Rules>,
+}
+
+/// What a reload may change.
+struct Rules {
     /// The peers that may write a PROXY header; empty for all.
     trusted: Vec<IpNet>,
-    tls: Option<Arc<Tls>>,
     /// For the header, and for the handshake.
     patience: Duration,
 }
 
+impl Rules {
+    fn of(listener: &Listener, patience: Duration) -> Rules {
+        Rules { trusted: listener.trusted_proxies.clone(), patience }
+    }
+}
+
 impl Preamble {
     pub(super) fn new(listener: &Listener, tls: Option<Arc<Tls>>, patience: Duration) -> Preamble {
-        let trusted = listener.trusted_proxies.clone();
-        Preamble { proxy_protocol: listener.proxy_protocol, trusted, tls, patience }
+        let rules = ArcSwap::from_pointee(Rules::of(listener, patience));
+        Preamble { proxy_protocol: listener.proxy_protocol, tls, rules }
+    }
+
+    /// Has the connections that come from now on begin by these.
+    pub(super) fn renew(&self, listener: &Listener, patience: Duration) {
+        self.rules.store(Arc::new(Rules::of(listener, patience)));
     }
 
     /// A new connection, ready for HTTP. Returns `None` if it did not come that far, and is closed.
@@ -35,11 +52,12 @@ impl Preamble {
         if !self.proxy_protocol && self.tls.is_none() {
             return Some(stream);
         }
+        let rules = self.rules.load_full();
         let refused = |reason: &str| metrics.refusals.with_label_values(&[reason]).inc();
         // Pingora accepts in the clear here, and wraps nothing around what it has accepted.
         let mut socket = stream.into_any().downcast::<l4::stream::Stream>().ok()?;
-        if self.proxy_protocol && self.expects_header(&socket) {
-            match timeout(self.patience, proxy_protocol::read(&mut socket)).await {
+        if self.proxy_protocol && rules.expects_header(&socket) {
+            match timeout(rules.patience, proxy_protocol::read(&mut socket)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     refused("proxy-header");
@@ -53,7 +71,7 @@ impl Preamble {
             }
         }
         let Some(tls) = &self.tls else { return Some(socket) };
-        match timeout(self.patience, tls.handshake(*socket)).await {
+        match timeout(rules.patience, tls.handshake(*socket)).await {
             Ok(Ok(stream)) => Some(stream),
             Ok(Err(error)) => {
                 refused("tls-handshake");
@@ -66,7 +84,9 @@ impl Preamble {
             }
         }
     }
+}
 
+impl Rules {
     /// A peer that is not trusted speaks for itself: its own address counts, and a header would be no HTTP.
     fn expects_header(&self, socket: &l4::stream::Stream) -> bool {
         let digest = socket.get_socket_digest();

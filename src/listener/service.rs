@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora::apps::{HttpServerApp, ServerApp};
@@ -23,6 +24,7 @@ use tokio::time::timeout;
 
 use super::certificates::BadFile;
 use super::connections::Counted;
+use super::control::Control;
 use super::deadlines::{Awaited, Terms};
 use super::descriptors::{self, Descriptors};
 use super::give_back::FrontDoor;
@@ -93,17 +95,17 @@ struct Door<A> {
     proxy: Arc<A>,
     descriptors: Descriptors,
     connections: Arc<AtomicUsize>,
-    preamble: Preamble,
+    preamble: Arc<Preamble>,
     /// HTTP/1 and HTTP/2, without TLS to tell which.
     speaks_both: bool,
     close_idle: ShutdownWatch,
-    terms: Arc<Terms>,
+    terms: Arc<ArcSwap<Terms>>,
     metrics: Metrics,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Door<A> {
     async fn http1(&self, stream: Stream, read: BytesMut, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let stream = Attended::http1(stream, self.terms.clone(), Awaited::FirstByte);
+        let stream = Attended::http1(stream, self.terms.load_full(), Awaited::FirstByte);
         http1::serve(self.proxy.clone(), stream, read, None, shutdown).await;
         None
     }
@@ -111,8 +113,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> Door<A> {
     /// In a task of its own: Pingora's keeps what accepting and handshakes need.
     fn http2(&self, stream: Stream, counted: Counted, shutdown: &ShutdownWatch) -> Option<Stream> {
         let windows = Arc::new(Windows::new());
-        let stream = Box::new(Attended::http2(stream, self.terms.clone(), windows.clone()));
-        let (proxy, idle) = (self.proxy.clone(), self.terms.idle);
+        let terms = self.terms.load_full();
+        let (proxy, idle) = (self.proxy.clone(), terms.idle);
+        let stream = Box::new(Attended::http2(stream, terms, windows.clone()));
         let serving = http2::serve(proxy, (stream, windows), idle, shutdown.clone(), self.metrics.clone());
         tokio::spawn(async move {
             let _counted = counted;
@@ -138,7 +141,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Door<A> {
         if !self.speaks_both {
             return self.http1(stream, BytesMut::new(), shutdown).await;
         }
-        match timeout(self.terms.first_byte, protocol::protocol(stream)).await {
+        match timeout(self.terms.load().first_byte, protocol::protocol(stream)).await {
             Ok(Ok(Some(Protocol::Http2(stream)))) => self.http2(stream, counted, shutdown),
             Ok(Ok(Some(Protocol::Http1(stream, read)))) => self.http1(stream, read, shutdown).await,
             Ok(Ok(None) | Err(_)) => None,
@@ -168,7 +171,15 @@ pub(crate) struct Behind<A> {
     pub(crate) metrics: Metrics,
 }
 
-/// Makes the service of a bound listener, and the way back for connections that were taken over.
+/// A listener: its service, the way back for connections that were taken over, and what a reload reaches it by.
+pub(crate) struct Served<A> {
+    pub(crate) service: Service<A>,
+    pub(crate) home: Arc<dyn Home>,
+    pub(crate) control: Control,
+}
+
+/// Makes the service of a bound listener, the way back for connections that were taken over, and what a reload reaches it
+/// by.
 ///
 /// # Errors
 /// The socket cannot be made non-blocking, or a certificate cannot be used.
@@ -177,10 +188,10 @@ pub(crate) fn service<A: HttpServerApp + Send + Sync + 'static>(
     (listener, limits): (&Listener, &Limits),
     socket: TcpListener,
     watches: Watches,
-) -> Result<(Service<A>, Arc<dyn Home>), ListenError> {
+) -> Result<Served<A>, ListenError> {
     let Behind { proxy, runtime, known, descriptors, connections, metrics } = behind;
     let Watches { close, close_idle, look } = watches;
-    let terms = Arc::new(Terms::of(limits, &metrics));
+    let terms = Arc::new(ArcSwap::from_pointee(Terms::of(limits, &metrics)));
     let home = Arc::new(FrontDoor {
         proxy: Arc::downgrade(&proxy),
         connections: connections.clone(),
@@ -201,11 +212,18 @@ pub(crate) fn service<A: HttpServerApp + Send + Sync + 'static>(
         .l4_buffer(L4BufferSettings::new(0, 0));
     let tls =
         listener.tls.as_ref().map(Tls::new).transpose().map_err(ListenError::Certificate)?.map(Arc::new);
+    let preamble = Arc::new(Preamble::new(listener, tls.clone(), limits.first_byte_timeout));
+    let control = Control {
+        terms: terms.clone(),
+        preamble: preamble.clone(),
+        tls: tls.clone(),
+        metrics: metrics.clone(),
+    };
     let entrance = Door {
         proxy,
         descriptors,
         connections,
-        preamble: Preamble::new(listener, tls.clone(), limits.first_byte_timeout),
+        preamble,
         speaks_both: listener.http2 && listener.tls.is_none(),
         close_idle,
         terms,
@@ -215,7 +233,8 @@ pub(crate) fn service<A: HttpServerApp + Send + Sync + 'static>(
     service.add_listener(config);
     let fds: ListenFds = Arc::new(parking_lot::Mutex::new(Fds::new()));
     fds.lock().add(address, socket.into_raw_fd());
-    Ok((Service { service, fds, close, tls, look, metrics }, home))
+    let service = Service { service, fds, close, tls, look, metrics };
+    Ok(Served { service, home, control })
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Service<A> {

@@ -20,10 +20,31 @@ use crate::metrics::Metrics;
 
 /// TLS of one listener.
 pub(super) struct Tls {
-    rules: ListenerTls,
     current: RwLock<Arc<Acceptor>>,
-    /// What the files held when they were last looked at, good or bad.
-    seen: Mutex<blake3::Hash>,
+    looked: Mutex<Looked>,
+}
+
+/// The files that count, and what they held when they were last looked at, good or bad. The lock is held for as long as a
+/// look takes: none of files that a reload has replaced ends after it.
+struct Looked {
+    rules: ListenerTls,
+    seen: blake3::Hash,
+}
+
+/// Other files, read and found good, that are to count from a reload on.
+pub(super) struct NewTls {
+    acceptor: Acceptor,
+    looked: Looked,
+}
+
+impl NewTls {
+    /// # Errors
+    /// A file cannot be used.
+    pub(super) fn read(rules: &ListenerTls) -> std::result::Result<NewTls, BadFile> {
+        let material = Material::read(rules)?;
+        let looked = Looked { rules: rules.clone(), seen: material.fingerprint() };
+        Ok(NewTls { acceptor: acceptor(&material, rules)?, looked })
+    }
 }
 
 /// What a look at the files found.
@@ -40,9 +61,15 @@ impl Tls {
     /// # Errors
     /// A file cannot be used.
     pub(super) fn new(rules: &ListenerTls) -> std::result::Result<Tls, BadFile> {
-        let material = Material::read(rules)?;
-        let current = RwLock::new(Arc::new(acceptor(&material, rules)?));
-        Ok(Tls { rules: rules.clone(), current, seen: Mutex::new(material.fingerprint()) })
+        let NewTls { acceptor, looked } = NewTls::read(rules)?;
+        Ok(Tls { current: RwLock::new(Arc::new(acceptor)), looked: Mutex::new(looked) })
+    }
+
+    /// Has handshakes done with these from now on.
+    pub(super) fn renew(&self, new: NewTls) {
+        let mut looked = self.looked.lock();
+        *looked = new.looked;
+        *self.current.write() = Arc::new(new.acceptor);
     }
 
     /// The server's side of a handshake.
@@ -56,23 +83,30 @@ impl Tls {
 
     /// Looks at the files. Reads them, so this blocks.
     pub(super) fn look(&self) -> Found {
-        let read = Material::read(&self.rules);
+        let mut looked = self.looked.lock();
+        let read = Material::read(&looked.rules);
         let fingerprint = match &read {
             Ok(material) => material.fingerprint(),
             Err(bad) => blake3::hash(bad.to_string().as_bytes()),
         };
-        let mut seen = self.seen.lock();
-        if *seen == fingerprint {
+        if looked.seen == fingerprint {
             return Found::Nothing;
         }
-        *seen = fingerprint;
-        match read.and_then(|material| acceptor(&material, &self.rules)) {
+        looked.seen = fingerprint;
+        match read.and_then(|material| acceptor(&material, &looked.rules)) {
             Ok(acceptor) => {
                 *self.current.write() = Arc::new(acceptor);
                 Found::New
             }
             Err(bad) => Found::Bad(bad),
         }
+    }
+
+    /// How often the files are looked at, and the first of them, for messages.
+    fn habits(&self) -> (Option<Duration>, String) {
+        let looked = self.looked.lock();
+        let first = looked.rules.certificates.first().map(|files| files.cert.display().to_string());
+        (looked.rules.reload, first.unwrap_or_default())
     }
 
     /// Looks at the files every `reload`, and whenever `told`; never returns.
@@ -82,14 +116,13 @@ impl Tls {
             ["new", "bad"].map(|outcome| metrics.certificate_reloads.with_label_values(&[outcome]));
         loop {
             tokio::select! {
-                () = pause(self.rules.reload) => {}
+                () = pause(self.habits().0) => {}
                 // The other end is gone: the process ends.
                 told = told.changed() => if told.is_err() { std::future::pending().await },
             }
             let tls = self.clone();
             let Ok(found) = tokio::task::spawn_blocking(move || tls.look()).await else { continue };
-            let first = self.rules.certificates.first().map(|files| files.cert.display().to_string());
-            let first = first.unwrap_or_default();
+            let (_, first) = self.habits();
             match found {
                 Found::Nothing => {}
                 Found::New => {

@@ -53,7 +53,7 @@ pub const REFUSALS: [&str; 41] = [
 ];
 
 /// The values of `reason` of `pollcast_ends_total`.
-pub const ENDS: [&str; 25] = [
+pub const ENDS: [&str; 26] = [
     "answered",
     "client-closed",
     "client-gone",
@@ -71,6 +71,7 @@ pub const ENDS: [&str; 25] = [
     "not-shareable",
     "protocol",
     "rate",
+    "reconfigured",
     "refused",
     "revoked",
     "session-idle",
@@ -131,6 +132,9 @@ impl Metrics {
         }
         for outcome in ["none", "current", "known", "unknown"] {
             self.resumes.with_label_values(&[outcome]);
+        }
+        for result in ["applied", "unchanged", "invalid", "refused"] {
+            self.reloads.with_label_values(&[result]);
         }
         for outcome in ["new", "bad"] {
             self.certificate_reloads.with_label_values(&[outcome]);

@@ -3,9 +3,10 @@
 //!
 //! Pure but for the clock. Must not know: the writers, the readers that wait.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::collections::HashMap;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::hub::Wave;
@@ -20,25 +21,32 @@ const LAG_MAX: Duration = Duration::from_millis(2100);
 /// So many writes in a row whose repeats find nothing show that the upstream lags no more.
 const VAIN_MAX: u8 = 8;
 
-/// Which routes have an upstream whose replicas lag, as far as was seen.
-#[derive(Debug)]
-pub(super) struct Lags(Box<[AtomicU8]>);
+/// Which routes have an upstream whose replicas lag, as far as was seen: how many writes it still counts, by the number
+/// of the route.
+#[derive(Debug, Default)]
+pub(super) struct Lags(Mutex<HashMap<usize, u8>>);
 
 impl Lags {
-    /// For so many routes.
-    pub(super) fn new(routes: usize) -> Lags {
-        Lags((0..routes).map(|_| AtomicU8::new(0)).collect())
+    /// Forgets the routes that are none any more.
+    pub(super) fn keep(&self, is_route: impl Fn(usize) -> bool) {
+        self.0.lock().retain(|route, _| is_route(*route));
     }
 
     /// Whether a repeat has found on the route what the first poll after a write had not.
     pub(super) fn lags(&self, route: usize) -> bool {
-        self.0.get(route).is_some_and(|left| left.load(Ordering::Relaxed) > 0)
+        self.0.lock().contains_key(&route)
     }
 
     fn note(&self, route: usize, found: bool) {
-        let Some(left) = self.0.get(route) else { return };
-        let next = |left: u8| Some(if found { VAIN_MAX } else { left.saturating_sub(1) });
-        let _ = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        let mut lags = self.0.lock();
+        if found {
+            lags.insert(route, VAIN_MAX);
+        } else if let Some(left) = lags.get_mut(&route) {
+            *left -= 1;
+            if *left == 0 {
+                lags.remove(&route);
+            }
+        }
     }
 }
 
@@ -129,7 +137,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_repeats_three_times_and_then_lets_it_be() {
-        let (mut echo, wave, lags) = (Echo::default(), wave(1), Lags::new(1));
+        let (mut echo, wave, lags) = (Echo::default(), wave(1), Lags::default());
         for (number, pause) in [(1, 100), (2, 400), (3, 1600)] {
             assert!(in_vain(&mut echo, number, wave, &lags), "readers wait for the first poll alone");
             assert_eq!(echo.due(1), Some(Instant::now() + pause * MS));
@@ -140,7 +148,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn readers_wait_for_repeats_where_one_has_found_something() {
-        let lags = Lags::new(2);
+        let lags = Lags::default();
         let (mut echo, first) = (Echo::default(), wave(1));
         in_vain(&mut echo, 1, first, &lags);
         assert!(echo.hear(2, Heard::Effect, first, (&lags, 0), || true));
@@ -154,7 +162,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lag_that_is_not_seen_again_is_forgotten() {
-        let (mut echo, lags) = (Echo::default(), Lags::new(1));
+        let (mut echo, lags) = (Echo::default(), Lags::default());
         lags.note(0, true);
         for write in 0..u64::from(VAIN_MAX) {
             assert!(lags.lags(0), "{write}");
@@ -168,7 +176,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn another_write_begins_anew() {
-        let (mut echo, lags) = (Echo::default(), Lags::new(1));
+        let (mut echo, lags) = (Echo::default(), Lags::default());
         let first = wave(1);
         in_vain(&mut echo, 1, first, &lags);
         in_vain(&mut echo, 2, first, &lags);
@@ -179,7 +187,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_written_long_ago_is_settled_by_one_poll() {
-        let (mut echo, lags, wave) = (Echo::default(), Lags::new(1), wave(1));
+        let (mut echo, lags, wave) = (Echo::default(), Lags::default(), wave(1));
         lags.note(0, true);
         tokio::time::advance(LAG_MAX).await;
         assert!(in_vain(&mut echo, 1, wave, &lags));
@@ -188,7 +196,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_a_write_there_is_nothing_to_repeat() {
-        let (mut echo, never, lags) = (Echo::default(), wave(0), Lags::new(1));
+        let (mut echo, never, lags) = (Echo::default(), wave(0), Lags::default());
         for number in 1..4 {
             assert!(in_vain(&mut echo, number, never, &lags));
             assert_eq!(echo.due(0), None, "{number}");
@@ -197,7 +205,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failed_poll_settles_nothing_and_an_older_one_only_what_it_knows_of() {
-        let (mut echo, lags, wave) = (Echo::default(), Lags::new(1), wave(5));
+        let (mut echo, lags, wave) = (Echo::default(), Lags::default(), wave(5));
         assert!(in_vain(&mut echo, 4, wave, &lags), "it started before this write, and after others");
         assert_eq!(echo.due(5), None);
         assert!(!echo.hear(5, Heard::Failed, wave, (&lags, 0), || true));
@@ -206,7 +214,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_room_for_repeats_there_are_none_and_no_reader_waits_for_them() {
-        let (mut echo, lags, wave) = (Echo::default(), Lags::new(1), wave(1));
+        let (mut echo, lags, wave) = (Echo::default(), Lags::default(), wave(1));
         lags.note(0, true);
         assert!(echo.hear(1, Heard::Nothing, wave, (&lags, 0), || false));
         assert_eq!(echo.due(1), None);

@@ -47,7 +47,7 @@ impl Relay {
 async fn ask(services: Arc<Services>, topic: Arc<Topic>, credentials: Vec<(HeaderName, HeaderValue)>) -> Own {
     let route = topic.route().clone();
     let parts = KeyParts { class: credentials, ..topic.key().parts().clone() };
-    let Some(own) = services.own_routes.get(&route.index).cloned() else {
+    let Some(own) = services.settings().own_route(route.index) else {
         return Own::Unknown("the route does not ask who may share".to_owned());
     };
     let ask = request::poll(&ResourceKey::new(parts), &own, None, 0);
@@ -80,10 +80,10 @@ async fn ask(services: Arc<Services>, topic: Arc<Topic>, credentials: Vec<(Heade
 
 /// What an answer is beside what is published.
 async fn compared(services: &Services, topic: &Topic, answer: &Answer) -> Own {
-    let (view, route) = (topic.view(), topic.route());
+    let (view, route) = (topic.view(), topic.route().clone());
     let published = view.frame.as_ref().map(|frame| frame.snapshot.clone());
     let known_type = published.as_ref().and_then(|snapshot| snapshot.media_type.clone());
-    let terms = Terms { route, private: true, known_type: known_type.as_ref() };
+    let terms = Terms { route: &route, private: true, known_type: known_type.as_ref() };
     match judge(answer, &terms) {
         Verdict::Data(content) => {
             let mut detector = Detector::new(&route.change);

@@ -51,7 +51,8 @@ impl Poller {
                 publisher.close(Closing::Credentials, None);
                 return None;
             }
-            if self.is_left() {
+            self.follow_route();
+            if self.is_left() || self.topic.is_closed() {
                 match publisher.retire() {
                     Ok(()) => return None,
                     Err(Retained(kept)) => publisher = kept,

@@ -55,6 +55,7 @@ pub use request::{connections, host, poll};
 pub use supervisor::Relay;
 
 mod services;
+mod settings;
 #[cfg(test)]
 mod simulation;
 mod source;

@@ -25,11 +25,10 @@ impl Poller {
     /// When the next poll is due after one that brought data.
     pub(super) fn pace_after(&mut self, answer: &Answer, changed: bool) -> Paced {
         self.timing.note_change(changed);
-        let upstream = self.route.upstream.name.as_str();
         let found = Found {
             headers: &answer.headers,
             changed,
-            sharers: self.services.sharers(upstream).map_or(1, |sharers| sharers.load(Ordering::Relaxed)),
+            sharers: self.sharers.as_ref().map_or(1, |sharers| sharers.load(Ordering::Relaxed)),
             quota: self.quota_interval(),
             waited: self.timing.waited,
             now: SystemTime::now(),

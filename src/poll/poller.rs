@@ -3,7 +3,7 @@
 //! Must not know: subscribers beyond their number, transports.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::header::COOKIE;
 use tokio::time::{Instant, sleep_until};
@@ -21,7 +21,7 @@ use super::timing::Timing;
 use crate::config::Route;
 use crate::hub::{Closing, ExceptionKind, PollNumber, Publisher, Retained, Topic};
 use crate::upstream::classify::{Terms, judge};
-use crate::upstream::schedule::Pace;
+use crate::upstream::schedule::{Pace, Why};
 use crate::upstream::{Answer, FetchError};
 
 /// One resource's loop.
@@ -40,6 +40,8 @@ pub(super) struct Poller {
     pub(super) content_state: ContentState,
     /// How far the polls for the last write are.
     pub(super) echo: Echo,
+    /// The poll loops of its upstream.
+    pub(super) sharers: Option<Arc<AtomicUsize>>,
     counters: Counters,
 }
 
@@ -48,11 +50,12 @@ impl Poller {
         let topic = publisher.topic().clone();
         let remembered = services.take_failing(topic.key());
         services.metrics.resources.inc();
-        let upstream = topic.route().upstream.name.as_str();
-        if let Some(sharers) = services.sharers(upstream) {
+        let route = topic.route().clone();
+        let upstream = route.upstream.name.as_str();
+        let sharers = services.settings().sharers(upstream);
+        if let Some(sharers) = &sharers {
             sharers.fetch_add(1, Ordering::Relaxed);
         }
-        let route = topic.route().clone();
         let key = topic.key();
         let pace = Pace::new(services.next_seed(), remembered.as_ref().map(|r| r.failing));
         let was_document = remembered.as_ref().is_some_and(|r| r.document);
@@ -63,6 +66,7 @@ impl Poller {
             fetch_state: FetchState::new(&route, key, services.bodies.claim()),
             content_state: ContentState::new(&route, key, was_document, services.hub.account()),
             echo: Echo::default(),
+            sharers,
             counters: Counters::new(services.metrics.polling(upstream, &route.path)),
             route,
             topic,
@@ -103,6 +107,12 @@ impl Poller {
     pub(super) async fn run(&mut self, publisher: Publisher) -> Option<Publisher> {
         self.publisher = Some(publisher);
         while let Some(publisher) = self.publisher.take() {
+            if self.topic.is_closed() {
+                // Its clients have left already.
+                drop(publisher.retire());
+                return None;
+            }
+            self.follow_route();
             if self.timing.has_expired() {
                 // No client may ask with it any more, nor follow what it got.
                 publisher.close(Closing::Credentials, None);
@@ -137,6 +147,25 @@ impl Poller {
         None
     }
 
+    /// Goes on under the form that the topic's route has now. A shorter interval counts from the last poll on.
+    pub(super) fn follow_route(&mut self) {
+        let route = self.topic.route();
+        if Arc::ptr_eq(&route, &self.route) {
+            return;
+        }
+        let (before, now) = (self.route.poll.interval, route.poll.interval);
+        self.route = route.clone();
+        if now < before && self.timing.pace.failing().is_none() && self.rests_by_interval() {
+            let due = self.timing.last_start.map_or(self.timing.due, |start| start + now);
+            self.timing.due = self.timing.due.min(due).max(self.timing.not_before);
+        }
+    }
+
+    /// Whether nothing but the route's own interval says when the next poll is.
+    fn rests_by_interval(&self) -> bool {
+        matches!(self.topic.view().why, Why::Interval)
+    }
+
     /// Whether its polls would keep a user's session alive after the user has left.
     fn is_session_idle(&self) -> bool {
         let carries_cookie = self.topic.key().parts().class.iter().any(|(name, _)| name == COOKIE);
@@ -161,14 +190,16 @@ impl Poller {
             .sharing
             .as_ref()
             .map_or((None, Role::Alone), |sharing| (Some(sharing.inbox.clone()), sharing.standing.role()));
+        let topic = self.topic.clone();
         let asked = tokio::select! {
             biased;
             asked = self.ask_upstream() => asked,
             () = lost(inbox, role) => None,
+            () = topic.closed() => None,
         };
         let upstream = self.route.upstream.clone();
         let Some((number, started, result)) = asked else {
-            // Another node polls: what this one would bring is no one's any more.
+            // Another node polls, or the resource is none any more: what this poll would bring is no one's.
             self.timing.forget_start();
             self.drop_result(started);
             return;
@@ -225,8 +256,7 @@ impl Poller {
 impl Drop for Poller {
     fn drop(&mut self) {
         self.services.metrics.resources.dec();
-        let upstream = self.route.upstream.name.as_str();
-        if let Some(sharers) = self.services.sharers(upstream) {
+        if let Some(sharers) = &self.sharers {
             sharers.fetch_sub(1, Ordering::Relaxed);
         }
         if let Some(failing) = self.timing.pace.failing() {

@@ -17,8 +17,7 @@ impl Poller {
             self.timing.end_wait();
             return Ok(None);
         }
-        let services = self.services.clone();
-        let source = services.source(&self.route)?;
+        let source = self.services.source(&self.route)?;
         if let Some(wait) = self.cold_for_plain_requests().then(|| source.quota_wait()).flatten() {
             self.timing.end_wait();
             return Err(self.quota_used_up(wait));

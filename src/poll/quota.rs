@@ -16,10 +16,11 @@ impl Poller {
     /// Notes the quotas that an answer names.
     pub(super) fn learn_quota(&mut self, answer: &Answer) {
         let said = Quota::all(&answer.headers, SystemTime::now());
-        let Some(quotas) = self.services.quotas(&self.route.upstream.name).filter(|_| !said.is_empty())
-        else {
+        if said.is_empty() {
             return;
-        };
+        }
+        let settings = self.services.settings();
+        let Some(quotas) = settings.quotas(&self.route.upstream.name) else { return };
         let scope = Scope { route: self.route.index, class: self.class_digest() };
         let longest = self.route.poll.backoff.retry_after_max;
         let everybodys = quotas.learn(scope, &said, &mut self.timing.quotas, longest, Instant::now());
@@ -53,8 +54,7 @@ impl Poller {
 
     /// The interval that the upstream's quotas leave this resource.
     pub(super) fn quota_interval(&self) -> Option<Duration> {
-        let all =
-            || self.services.sharers(&self.route.upstream.name).map_or(1, |all| all.load(Ordering::Relaxed));
+        let all = || self.sharers.as_ref().map_or(1, |all| all.load(Ordering::Relaxed));
         let together = self
             .route
             .poll

@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -14,16 +15,16 @@ use tokio::time::Instant;
 use super::after_write::Lags;
 use super::backplane::Backplane;
 use super::compute::Compute;
-use super::exchange::{Batches, Guests, Jars, Secrets, Tokens};
-use super::own_routes;
+use super::exchange::{Batches, Jars};
 use super::remembered::Remembered;
+use super::settings::Settings;
 use super::source::Source;
 use crate::config::{Config, Route};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::resource::{ResourceKey, VersionNamer};
 use crate::upstream;
-use crate::upstream::{BodyRoom, FetchError, Quotas};
+use crate::upstream::{BodyRoom, FetchError};
 
 /// What all poll loops share.
 pub struct Services {
@@ -33,30 +34,21 @@ pub struct Services {
     pub namer: VersionNamer,
     /// What polls are counted in.
     pub metrics: Metrics,
-    /// By upstream name.
-    pub sources: HashMap<String, Arc<dyn Source>>,
+    /// What a reload replaces.
+    settings: ArcSwap<Settings>,
     pub(super) compute: Compute,
     pub(super) bodies: BodyRoom,
-    pub(super) tokens: Tokens,
-    pub(super) guests: Guests,
-    pub(super) secrets: Secrets,
     pub(super) batches: Batches,
     pub(super) jars: Jars,
     /// Whether pass-through has said `Forwarded`: then polls say it, too.
     pub(super) says_forwarded: AtomicBool,
     pub(super) lags: Lags,
-    /// See [`own_routes::routes`].
-    pub(super) own_routes: HashMap<usize, Arc<Route>>,
     /// Where the grids of batches start.
     pub(super) epoch: Instant,
     /// Backoff of resources that have no client any more.
     failing: Mutex<LruCache<ResourceKey, Remembered>>,
     /// Chance comes from here.
     seed: AtomicU64,
-    /// Poll loops by upstream.
-    sharers: HashMap<String, AtomicUsize>,
-    /// What each upstream itself allows.
-    quotas: HashMap<String, Quotas>,
     /// The other nodes; `None` if there are none.
     backplane: Option<Arc<dyn Backplane>>,
 }
@@ -76,34 +68,24 @@ impl Services {
     ) -> Services {
         let remembered = NonZeroUsize::new(config.limits.resources).unwrap_or(NonZeroUsize::MIN);
         hub.bound_snapshots(config.limits.snapshot_bytes);
-        let largest = config.routes.iter().map(|route| route.poll.max_body).max().unwrap_or(0);
+        let largest = largest_body(config);
         let (held, waits) = (metrics.poll_body_bytes.clone(), metrics.poll_body_waits.clone());
         let bodies = BodyRoom::new(config.limits.poll_body_bytes, largest, held, waits);
-        let secrets = Secrets::new(config, &metrics.secret_file_failures);
+        let settings = Settings::new(config, &metrics, sources, &Settings::default());
         Services {
             hub,
-            guests: Guests::new(config, &secrets),
-            tokens: Tokens::new(config, &sources, &secrets),
-            secrets,
+            settings: ArcSwap::from_pointee(settings),
             batches: Batches::default(),
             jars: Jars::default(),
             says_forwarded: AtomicBool::new(false),
-            lags: Lags::new(config.routes.len()),
-            own_routes: own_routes::routes(config),
+            lags: Lags::default(),
             epoch: Instant::now(),
             namer: VersionNamer::new(config.version_key.as_ref().map(|key| key.0.as_str())),
             metrics,
-            sources,
             compute: Compute::new(),
             bodies,
             failing: Mutex::new(LruCache::new(remembered)),
             seed: AtomicU64::new(seed),
-            sharers: config.upstreams.iter().map(|u| (u.name.clone(), AtomicUsize::new(0))).collect(),
-            quotas: config
-                .upstreams
-                .iter()
-                .map(|u| (u.name.clone(), Quotas::new(u.quota_is_shared)))
-                .collect(),
             backplane: None,
         }
     }
@@ -119,26 +101,34 @@ impl Services {
         self.backplane.as_ref()
     }
 
+    /// What poll loops take from the configuration that counts now.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Takes another configuration: from now on polls are made by it, and poll loops follow their topics' routes.
+    /// `sources`: by upstream name.
+    pub fn renew(&self, config: &Config, sources: HashMap<String, Arc<dyn Source>>) {
+        let settings = Settings::new(config, &self.metrics, sources, &self.settings.load());
+        self.settings.store(Arc::new(settings));
+        self.lags.keep(|number| config.routes.iter().any(|route| route.index == number));
+        self.hub.bound_snapshots(config.limits.snapshot_bytes);
+        self.bodies.resize(config.limits.poll_body_bytes, largest_body(config));
+        let remembered = NonZeroUsize::new(config.limits.resources).unwrap_or(NonZeroUsize::MIN);
+        self.failing.lock().resize(remembered);
+    }
+
     /// Where the polls of a route go.
-    pub(super) fn source(&self, route: &Route) -> Result<&dyn Source, FetchError> {
-        // Validation ties every route to an upstream, and the application gives each a source.
-        self.sources.get(&route.upstream.name).map(AsRef::as_ref).ok_or_else(|| FetchError {
+    pub(super) fn source(&self, route: &Route) -> Result<Arc<dyn Source>, FetchError> {
+        // Validation ties every route to an upstream, and the application gives each a source. A route that a reload
+        // removed may be without one until its poll loop ends.
+        self.settings.load().source(&route.upstream.name).ok_or_else(|| FetchError {
             upstream: route.upstream.name.clone(),
             server: None,
             failure: upstream::Failure::NoServer {
                 reason: format!("nothing was started for it, and route {} needs it", route.path),
             },
         })
-    }
-
-    /// Poll loops of an upstream.
-    pub(super) fn sharers(&self, upstream: &str) -> Option<&AtomicUsize> {
-        self.sharers.get(upstream)
-    }
-
-    /// What an upstream itself allows.
-    pub(super) fn quotas(&self, upstream: &str) -> Option<&Quotas> {
-        self.quotas.get(upstream)
     }
 
     pub(super) fn next_seed(&self) -> u64 {
@@ -160,4 +150,9 @@ impl Services {
         self.metrics.snapshot_evictions.inc_by(room.evicted as u64);
         room.fits
     }
+}
+
+/// Bytes of the longest body that any poll may read.
+fn largest_body(config: &Config) -> usize {
+    config.routes.iter().map(|route| route.poll.max_body).max().unwrap_or(0)
 }

@@ -102,7 +102,7 @@ impl Sharing {
     pub(super) fn attend(backplane: &dyn Backplane, topic: &Topic) -> Option<Box<Sharing>> {
         let route = topic.route();
         let inbox = Arc::new(Inbox::new(route.feed.as_ref().map_or(0, |feed| feed.history)));
-        let membership = backplane.attend(topic.key(), route, inbox.clone())?;
+        let membership = backplane.attend(topic.key(), &route, inbox.clone())?;
         topic.is_shared_from_now_on();
         Some(Box::new(Sharing {
             inbox,

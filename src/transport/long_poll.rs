@@ -176,7 +176,9 @@ impl LongPoll {
             End::Topic(Closing::Credentials) => {
                 (StatusCode::UNAUTHORIZED, "the upstream refuses these credentials")
             }
-            End::Topic(Closing::Gone) => (StatusCode::GONE, "the upstream says that it is gone"),
+            End::Topic(Closing::Gone) => {
+                (StatusCode::GONE, "it is gone: the upstream says so, or its route was removed")
+            }
             End::Expelled(why) => why.refusal(),
             // The next request finds out more; on a drain it finds another process.
             End::Topic(_) | End::Drain { .. } | End::MaxAge => {

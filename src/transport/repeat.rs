@@ -22,6 +22,7 @@ type Digest = [u8; 16];
 pub struct Repeat {
     digest: Digest,
     until: Moment,
+    generation: u32,
 }
 
 /// What a client has sent after its last answer.
@@ -41,12 +42,12 @@ pub enum Next<'a> {
 }
 
 impl Repeat {
-    /// Remembers the whole head of an admitted request, as it was received. Returns `None` if it is not of the plain
-    /// kind that is recognized.
-    pub fn of(head: &[u8], admitted: Instant) -> Option<Repeat> {
+    /// Remembers the whole head of an admitted request, as it was received. `generation`: of the configuration that it was
+    /// admitted by. Returns `None` if it is not of the plain kind that is recognized.
+    pub fn of(head: &[u8], admitted: Instant, generation: u32) -> Option<Repeat> {
         match read(head) {
             Head::Whole { digest, length, .. } if length == head.len() => {
-                Some(Repeat { digest, until: (admitted + ADMITTED_TIME_MAX).into() })
+                Some(Repeat { digest, until: (admitted + ADMITTED_TIME_MAX).into(), generation })
             }
             _ => None,
         }
@@ -55,6 +56,11 @@ impl Repeat {
     /// Returns until when the decision counts.
     pub fn until(&self) -> Instant {
         self.until.into()
+    }
+
+    /// The generation of the configuration whose decision it is.
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// A number that differs for different heads, most likely.
@@ -135,7 +141,7 @@ mod tests {
         b"GET /a?b=1 HTTP/1.1\r\nHost: x\r\nPrefer: wait=30\r\nIf-None-Match: \"v1\"\r\nCookie: a=b\r\n\r\n";
 
     fn repeat() -> Repeat {
-        Repeat::of(HEAD, Instant::now()).unwrap()
+        Repeat::of(HEAD, Instant::now(), 1).unwrap()
     }
 
     #[test]
@@ -177,7 +183,7 @@ mod tests {
         for end in 0..HEAD.len() {
             assert_eq!(repeat().next(&HEAD[..end]), Next::Partial, "{end}");
         }
-        assert_eq!(Repeat::of(&HEAD[..HEAD.len() - 1], Instant::now()), None);
+        assert_eq!(Repeat::of(&HEAD[..HEAD.len() - 1], Instant::now(), 1), None);
     }
 
     proptest! {

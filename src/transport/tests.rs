@@ -81,11 +81,12 @@ fn told(step: Step) -> (&'static str, &'static str, String) {
     }
 }
 
-const CLOSINGS: [Closing; 6] = [
+const CLOSINGS: [Closing; 7] = [
     Closing::NotShareable,
     Closing::Credentials,
     Closing::SessionRotated,
     Closing::SessionIdle,
     Closing::Gone,
+    Closing::Reconfigured,
     Closing::Internal,
 ];

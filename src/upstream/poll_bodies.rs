@@ -8,6 +8,8 @@
 //!
 //! Must not know: connections, heads, what is in a body.
 
+mod room;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -19,14 +21,13 @@ use prometheus::{IntCounter, IntGauge};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use room::Size;
+
 /// Most bytes of a body that are read at a time.
 pub(super) const PART_BYTES_MAX: usize = 64 * 1024;
 
 /// A poll that holds no more bytes than this is small: the part that has come, and the one that is awaited.
 const SMALL_BYTES_MAX: usize = 2 * PART_BYTES_MAX;
-
-/// The share of the room that is for small polls: one fourth.
-const SMALL_PART: usize = 4;
 
 /// After this time without a byte a poll loses the lead to another one: it may wait for something that the others have.
 const LEAD_TERM: Duration = Duration::from_secs(5);
@@ -39,12 +40,6 @@ const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(10);
 pub struct BodyRoom(Arc<Room>);
 
 struct Room {
-    /// All of the room, bytes.
-    all: usize,
-    /// Room that is kept free for the lead, bytes.
-    lead: usize,
-    /// Room that is kept free for small polls, bytes.
-    small: usize,
     state: Mutex<State>,
     /// Numbers polls.
     next: AtomicU64,
@@ -54,6 +49,7 @@ struct Room {
 
 #[derive(Default)]
 struct State {
+    size: Size,
     /// Bytes that all polls but the lead hold.
     others: usize,
     lead: Option<Lead>,
@@ -101,14 +97,18 @@ impl BodyRoom {
     /// `bytes` is all of the room, `largest` the longest body that any poll may read.
     pub fn new(bytes: usize, largest: usize, gauge: IntGauge, waits: IntCounter) -> BodyRoom {
         BodyRoom(Arc::new(Room {
-            all: bytes,
-            lead: largest.min(bytes / 2),
-            small: bytes / SMALL_PART,
-            state: Mutex::default(),
+            state: Mutex::new(State { size: Size::of(bytes, largest), ..State::default() }),
             next: AtomicU64::new(0),
             bytes: gauge,
             waits,
         }))
+    }
+
+    /// Makes the room larger or smaller. What is held beyond a smaller one is given back as its polls end.
+    pub fn resize(&self, bytes: usize, largest: usize) {
+        let mut state = self.0.state.lock();
+        state.size = Size::of(bytes, largest);
+        self.0.admit(&mut state);
     }
 
     /// The claim of one poll loop, which holds nothing yet.
@@ -121,14 +121,15 @@ impl BodyRoom {
 
 impl Room {
     /// Whether a poll may hold so much more.
-    fn fits(&self, state: &State, claim: &BodyClaim, more: usize) -> bool {
+    fn fits(state: &State, claim: &BodyClaim, more: usize) -> bool {
         let lead = match &state.lead {
             Some(lead) if lead.number == claim.number => return true,
             Some(lead) => lead.held,
             None => 0,
         };
-        let kept = if claim.is_small(more) { self.lead } else { self.lead + self.small };
-        state.others + more <= self.all - kept && state.others + lead + more <= self.all
+        let size = state.size;
+        let kept = if claim.is_small(more) { size.lead } else { size.lead + size.small };
+        state.others + more <= size.all - kept && state.others + lead + more <= size.all
     }
 
     fn charge(&self, state: &mut State, claim: &BodyClaim, more: usize) {
@@ -169,7 +170,7 @@ impl Room {
     fn admit(&self, state: &mut State) {
         loop {
             let fits =
-                |waiter: &Waiter| waiter.go.is_closed() || self.fits(state, &waiter.claim, waiter.more);
+                |waiter: &Waiter| waiter.go.is_closed() || Self::fits(state, &waiter.claim, waiter.more);
             let next = if state.small.front().is_some_and(fits) {
                 state.small.pop_front()
             } else if state.large.front().is_some_and(fits) {
@@ -286,7 +287,7 @@ impl BodyClaim {
             let mut state = self.room.state.lock();
             let queue = if self.is_small(more) { &state.small } else { &state.large };
             let is_next = queue.iter().all(|waiter| waiter.go.is_closed());
-            if (is_next || state.leads(self)) && self.room.fits(&state, self, more) {
+            if (is_next || state.leads(self)) && Room::fits(&state, self, more) {
                 return self.room.charge(&mut state, self, more);
             }
             let waiter = Waiter { claim: self.clone(), more, since: Instant::now(), go };

@@ -25,7 +25,7 @@ const TERMS: &str = "
     bundle canonical charged chunks classify compact comparison compute connector counters crowd crypto
     deadlines decision decode deflate demand descriptors diagnosis dial dialer difference draft egress engine
     environment exceptions exchange fallback fanout fetch findings flapping framing freshness fuzzing gate
-    goaway grant hand hub inbox index instant interner ledger lingering listing loss malformed membership memory
+    generation goaway grant hand hub inbox index instant interner ledger lingering listing loss malformed membership memory
     merge mirror naming nats noise normalized notice operations ownership pacing pagination parser permit plan pollable
     preamble principal priority publish publisher quarantine question queue receive record redis rejected
     replay respond response room rules scalar schedule schema seal service settings source staleness standing step

@@ -36,9 +36,15 @@ impl Keys {
         self.0.iter().filter(|(_, reach)| *reach == wanted).map(|(key, _)| *key).collect()
     }
 
-    /// All of them.
+    /// All of them, each once.
     pub fn all(&self) -> Vec<&'static str> {
-        self.0.iter().map(|(key, _)| *key).collect()
+        let mut keys: Vec<&'static str> = Vec::new();
+        for (key, _) in &self.0 {
+            if !keys.contains(key) {
+                keys.push(key);
+            }
+        }
+        keys
     }
 }
 

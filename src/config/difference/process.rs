@@ -8,7 +8,7 @@ use super::keys::{Keys, Reach, compare};
 /// Notes what differs but routes and upstreams.
 pub fn process(old: &Config, new: &Config, keys: &mut Keys) {
     compare!(Config, old, new, keys, {
-        Settings: public_prefix = "public_prefix";
+        Settings: public_prefix = "public_prefix", reload = "reload.watch";
         Restart:
             admin = "admin", upgrade = "upgrade", threads = "threads", version_key = "version_key",
             cluster = "cluster";
@@ -29,9 +29,9 @@ fn listeners(old: &[Listener], new: &[Listener], keys: &mut Keys) {
         let Some(new) = counterpart(old, place, new) else { continue };
         compare!(Listener, old, new, keys, {
             Settings:
-                proxy_protocol = "listeners.proxy_protocol", trusted_proxies = "listeners.trusted_proxies",
+                trusted_proxies = "listeners.trusted_proxies",
                 hosts = "listeners.hosts", client_address = "listeners.client_address", tls = "listeners.tls";
-            Restart: http2 = "listeners.http2";
+            Restart: http2 = "listeners.http2", proxy_protocol = "listeners.proxy_protocol";
         }, apart: [address]);
         keys.note(old.tls.is_some() == new.tls.is_some(), Reach::Restart, "listeners.tls");
     }
@@ -48,15 +48,22 @@ pub fn with_restart_keys(new: Config, old: &Config) -> Config {
     let kept = |(place, old): (usize, &Listener)| {
         let new = counterpart(old, place, &new.listeners).unwrap_or(old);
         let tls = if new.tls.is_some() == old.tls.is_some() { &new.tls } else { &old.tls };
-        Listener { http2: old.http2, tls: tls.clone(), ..new.clone() }
+        Listener { http2: old.http2, proxy_protocol: old.proxy_protocol, tls: tls.clone(), ..new.clone() }
+    };
+    let limits = Limits {
+        http2_streams: old.limits.http2_streams,
+        header_bytes: old.limits.header_bytes,
+        ..new.limits
     };
     Config {
+        limits,
         listeners: old.listeners.iter().enumerate().map(kept).collect(),
         admin: old.admin.clone(),
         upgrade: old.upgrade.clone(),
         threads: old.threads,
         version_key: old.version_key.clone(),
         cluster: old.cluster.clone(),
+        times: old.times,
         log: Log { json: old.log.json, buffer: old.log.buffer, ..new.log },
         ..new
     }
@@ -67,7 +74,7 @@ fn limits(old: &Limits, new: &Limits, keys: &mut Keys) {
         Settings:
             clients = "limits.clients", clients_per_address = "limits.clients_per_address",
             clients_per_subject = "limits.clients_per_subject", accept_rate = "limits.accept_rate",
-            http2_streams = "limits.http2_streams", http2_control_rate = "limits.http2_control_rate",
+            http2_control_rate = "limits.http2_control_rate",
             first_byte_timeout = "limits.first_byte_timeout", header_timeout = "limits.header_timeout",
             body_timeout = "limits.body_timeout", idle_timeout = "limits.idle_timeout",
             send_timeout = "limits.send_timeout", resources = "limits.resources",
@@ -77,12 +84,14 @@ fn limits(old: &Limits, new: &Limits, keys: &mut Keys) {
             snapshot_bytes = "limits.snapshot_bytes",
             snapshot_bytes_per_address = "limits.snapshot_bytes_per_address",
             poll_body_bytes = "limits.poll_body_bytes", requests = "limits.requests",
-            requests_per_address = "limits.requests_per_address", history_bytes = "limits.history_bytes",
-            header_bytes = "limits.header_bytes", header_fields = "limits.header_fields",
+            requests_per_address = "limits.requests_per_address", metric_routes = "limits.metric_routes", history_bytes = "limits.history_bytes",
+            header_fields = "limits.header_fields",
             url_bytes = "limits.url_bytes", query_parameters = "limits.query_parameters",
             request_body = "limits.request_body", stall_timeout = "limits.stall_timeout",
             send_buffer = "limits.send_buffer", drain_body = "limits.drain_body",
             resources_per_client = "limits.resources_per_client";
+        // What Pingora is told of HTTP/2 at the start.
+        Restart: http2_streams = "limits.http2_streams", header_bytes = "limits.header_bytes";
     }, apart: [clients_said]);
 }
 
@@ -94,7 +103,7 @@ fn drain(old: &Drain, new: &Drain, keys: &mut Keys) {
 
 fn log(old: &Log, new: &Log, keys: &mut Keys) {
     compare!(Log, old, new, keys, {
-        Settings: access = "log.access";
+        Settings: access = "log.access", level = "log.level";
         Restart: json = "log.format", buffer = "log.buffer";
     }, apart: []);
 }

@@ -7,6 +7,7 @@ use super::super::identity::Authenticate;
 use super::super::{
     Batch, ClassValue, Feed, HeaderRules, Pages, Poll, QueryRule, Route, Share, Websocket, says_credential,
 };
+use super::access;
 use super::keys::{Keys, Reach, compare};
 use super::poll_credentials;
 
@@ -15,10 +16,12 @@ pub fn route(old: &Route, new: &Route, keys: &mut Keys) {
     compare!(Route, old, new, keys, {
         Meaning:
             exact_spelling = "spelling", polled = "poll", share = "share", ignore_cookies = "ignore_cookies",
-            credentials = "credentials", keep_fields = "keep_fields", switches = "switches", change = "change", clustered = "cluster";
+            credentials = "credentials", keep_fields = "keep_fields", switches = "switches", change = "change", clustered = "cluster",
+            // Forms that were made already are shared by all that read them.
+            event_name = "event_name", base64 = "encoding";
         Settings:
             plain = "plain", authenticate = "authenticate", recheck = "authorize.recheck",
-            transports = "transports", event_name = "event_name", base64 = "encoding", heartbeat = "heartbeat",
+            transports = "transports", heartbeat = "heartbeat",
             first_answer = "first_answer", max_wait = "max_wait", retry = "retry",
             stale_after = "stale_after", stale_if_error = "stale_if_error",
             history_versions = "history.versions", soft_refusal = "soft_refusal",
@@ -41,6 +44,13 @@ pub fn route(old: &Route, new: &Route, keys: &mut Keys) {
     poll(&old.poll, &new.poll, keys);
     websocket(&old.websocket, &new.websocket, keys);
     feed(old.feed.as_ref(), new.feed.as_ref(), keys);
+    // Whoever follows would have to be let in anew: what the new configuration would refuse must not go on.
+    let is_kept = access::lets_in_all(old.authenticate.as_ref(), new.authenticate.as_ref());
+    keys.note(is_kept, Reach::Meaning, "authenticate");
+    keys.note(access::allows_all(old.transports, new.transports), Reach::Meaning, "transports");
+    keys.note(access::allows_origins(old.cors.as_ref(), new.cors.as_ref()), Reach::Meaning, "cors");
+    let origins = [&old.websocket.origins, &new.websocket.origins].map(Option::as_deref);
+    keys.note(access::opens_for_all(origins[0], origins[1]), Reach::Meaning, "websocket.origins");
     let says_identity = |share: &Share| match share {
         Share::By(values) => values.iter().any(|value| matches!(value, ClassValue::Identity { .. })),
         _ => false,

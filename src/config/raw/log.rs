@@ -13,6 +13,9 @@ pub struct Log {
     /// The form of the lines: for people, or for machines.
     #[schemars(extend("enum" = ["text", "json"]))]
     pub format: Option<Text>,
+    /// The least that is logged of pollcast itself; RUST_LOG counts before it.
+    #[schemars(extend("enum" = ["error", "warn", "info", "debug", "trace"]))]
+    pub level: Option<Text>,
     /// One line per finished request or stream: `true`, `false`, or which.
     pub access: Option<AccessSetting>,
     /// Lines that wait for a reader that hangs; what does not fit is dropped and counted.

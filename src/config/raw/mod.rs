@@ -51,6 +51,8 @@ pub struct File {
     pub drain: Option<Drain>,
     /// Hand the listening sockets to a new process, so that no connection is refused while one replaces the other.
     pub upgrade: Option<Upgrade>,
+    /// What has the running process read this file again, besides SIGHUP and `POST /-/reload`.
+    pub reload: Option<Reload>,
     /// How many threads do the work.
     pub threads: Option<Threads>,
     /// pollcast's own public helpers live under this path; starts and ends with `/`.
@@ -368,6 +370,13 @@ pub struct Upgrade {
     pub socket: Option<Text>,
     /// How long the processes wait for each other.
     pub timeout: Option<Time>,
+}
+
+/// What has the running process read its file again.
+#[derive(Deserialize, JsonSchema, Default)]
+pub struct Reload {
+    /// Look at the file and take what is new in it.
+    pub watch: Option<Flag>,
 }
 
 /// How many threads do the work.

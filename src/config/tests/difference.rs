@@ -11,13 +11,14 @@ use super::{load_text, loaded, tls};
 /// The keys, one a line.
 const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/tests/difference_keys.txt");
 
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "listeners",
     "admin",
     "passthrough",
     "limits",
     "drain",
     "upgrade",
+    "reload",
     "threads",
     "public_prefix",
     "version_key",
@@ -239,10 +240,10 @@ routes: [{{ path: /a, upstream: api, {settings} }}]
         );
         load_text(&text, &[]).unwrap_or_else(|problems| panic!("{problems}"))
     };
-    let keys = |issuer: &str, key: &str| {
+    let keys = |header: &str, key: &str| {
         format!(
             "share: {{ by: ['identity:subject'] }},
-             authenticate: {{ jwt: {{ issuer: [{issuer}], algorithms: [HS256], keys: [{{ secret: '{key}' }}] }} }}"
+             authenticate: {{ keys: {{ header: {header}, clients: {{ ann: '{key}' }} }} }}"
         )
     };
     let (one, two) = ("change me, change me, change me!", "and again, and again, and again!");
@@ -256,8 +257,8 @@ routes: [{{ path: /a, upstream: api, {settings} }}]
             Effect::Meaning,
         ),
         ("poll: { auth: { bearer: a } }", "poll: off", Effect::Meaning),
-        (&keys("a", one), &keys("a", two), Effect::Settings),
-        (&keys("a", one), &keys("b", one), Effect::Meaning),
+        (&keys("x-a", one), &keys("x-a", two), Effect::Settings),
+        (&keys("x-a", one), &keys("x-b", one), Effect::Meaning),
     ] {
         let found = Difference::of(&route(old), &route(new));
         assert_eq!(found.routes[0].effect, wanted, "{old} -> {new}: {found:?}");

@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use super::defaults::PUBLIC_PREFIX;
 use super::problem::{Findings, Place};
-use super::{AccessLines, Config, Drain, Log, Secret, Threads, Times, Upstream, raw};
+use super::{AccessLines, Config, Drain, Log, LogLevel, Reload, Secret, Threads, Times, Upstream, raw};
 use context::{Context, upstream_named};
 use units::{HOUR, MILLISECOND, MINUTE};
 use value::{Said, at};
@@ -67,6 +67,7 @@ pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings)
         limits: limits::limits(file, findings),
         drain: drain(file, findings),
         upgrade: upgrade::upgrade(file, base_dir, findings),
+        reload: reload(file, findings),
         threads: threads(file, findings),
         version_key: version_key(at!(root, file.version_key), findings),
         log: log(file, findings),
@@ -138,6 +139,15 @@ fn drain(file: &raw::File, findings: &mut Findings) -> Drain {
     drain
 }
 
+fn reload(file: &raw::File, findings: &mut Findings) -> Reload {
+    let mut reload = Reload::default();
+    let (place, Some(raw)) = at!(Place::root(), file.reload) else {
+        return reload;
+    };
+    findings.flag(at!(place, raw.watch), &mut reload.watch);
+    reload
+}
+
 fn threads(file: &raw::File, findings: &mut Findings) -> Threads {
     let mut threads = Threads::default();
     let (place, Some(raw)) = at!(Place::root(), file.threads) else {
@@ -181,6 +191,7 @@ fn log(file: &raw::File, findings: &mut Findings) -> Log {
         return log;
     };
     findings.choice(at!(place, raw.format), &[("text", false), ("json", true)], &mut log.json);
+    findings.choice(at!(place, raw.level), &LogLevel::ALL, &mut log.level);
     access_lines(at!(place, raw.access), &mut log.access, findings);
     findings.count(at!(place, raw.buffer), 16..=1_000_000, &mut log.buffer);
     log

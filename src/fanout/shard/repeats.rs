@@ -3,6 +3,8 @@
 //!
 //! Must not know: how a request is recognized, what its answer says.
 
+use std::sync::atomic::Ordering;
+
 use bytes::BytesMut;
 
 use super::super::member_id::MemberId;
@@ -24,17 +26,22 @@ impl Shard {
     /// Keeps a member after its answer if the front's decision still counts. Returns false if it goes back to the
     /// listener.
     pub(super) fn stays(&mut self, slot: usize) -> bool {
-        let member = &mut self.members[slot];
-        let counts = member.transport.repeat().is_some_and(|repeat| self.now < repeat.until());
+        let counts = self.members[slot].transport.repeat().is_some_and(|repeat| self.counts(repeat));
         if !counts || self.draining.is_some() {
             return false;
         }
+        let member = &mut self.members[slot];
         member.idle = true;
         if member.wire.has_kept() {
             let id = MemberId { slot: slot as u32, serial: member.serial };
             self.repeats.push(id);
         }
         true
+    }
+
+    /// Whether the front's decision still counts: it is young, and of the configuration that holds now.
+    fn counts(&self, repeat: &Repeat) -> bool {
+        self.now < repeat.until() && repeat.generation() == self.generation.load(Ordering::SeqCst)
     }
 
     /// Serves the clients that had sent their next request before they got their answer.
@@ -64,9 +71,7 @@ impl Shard {
             let served = match repeat.next(bytes) {
                 Next::Partial => break,
                 Next::Other => Served::NotHere,
-                Next::Again { .. } if self.draining.is_some() || self.now >= repeat.until() => {
-                    Served::NotHere
-                }
+                Next::Again { .. } if self.draining.is_some() || !self.counts(&repeat) => Served::NotHere,
                 Next::Again { length, condition } => {
                     // The rest is taken before the answer is written, as writing may end the member.
                     let rest = &bytes[length..];

@@ -67,6 +67,8 @@ pub(in crate::front) struct Admitted {
 #[derive(Clone)]
 pub(in crate::front) struct Visitor {
     pub(in crate::front) shared: Arc<Shared>,
+    /// Its listener's place in the configuration.
+    pub(in crate::front) place: usize,
     pub(in crate::front) headers: HeaderMap,
     /// Of the request that opened the connection, raw: a token may stand in it.
     pub(in crate::front) query: Option<String>,
@@ -98,6 +100,7 @@ impl Visitor {
         Visitor {
             host: hosts::polled(&front.listener, authority.clone()),
             shared: front.shared.clone(),
+            place: front.place,
             headers,
             query: request.uri.query().map(str::to_owned),
             certificate: connection.certificate(),
@@ -107,6 +110,17 @@ impl Visitor {
             address: ctx.client,
             is_bound: ctx.bond.is_some(),
         }
+    }
+
+    /// The same client under the configuration that counts now. Returns `None` if there was no reload.
+    pub(in crate::front) fn renewed(&self) -> Option<Visitor> {
+        let shared = self.shared.newest();
+        if shared.generation == self.shared.generation {
+            return None;
+        }
+        let listener = shared.config.listeners.get(self.place)?;
+        let host = hosts::polled(listener, self.authority.clone());
+        Some(Visitor { host, shared, ..self.clone() })
     }
 
     /// Admits to a resource exactly as a request for it by this client would be.
@@ -188,8 +202,9 @@ impl Visitor {
             return Err(self.refused(&route, Reason::Upstream(relayed.status)));
         }
         if let Some(identity) = &identity {
-            let subject = self.shared.subjects.hold(&identity.principal);
-            self.pass.add(identity.expires, Some(subject));
+            for hold in self.shared.subjects.holds(&route, identity) {
+                self.pass.add(identity.expires, Some(hold));
+            }
         }
         Ok(Admitted { route, attendance, path, hold })
     }

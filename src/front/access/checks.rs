@@ -80,14 +80,17 @@ pub struct Checks {
 impl Checks {
     /// `most`: checks that are remembered, within the bytes that they may take.
     pub fn new(most: usize) -> Checks {
-        let most = most.min(CHECKS_BYTES_MAX / CHECK_BYTES);
-        let most = NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN);
         Checks {
             digester: Digester::default(),
-            known: Mutex::new(LruCache::new(most)),
+            known: Mutex::new(LruCache::new(count_max(most))),
             turns: Mutex::default(),
             followers: Followers::default(),
         }
+    }
+
+    /// From now on so many checks are remembered, within the bytes that they may take.
+    pub fn resize(&self, most: usize) {
+        self.known.lock().resize(count_max(most));
     }
 
     pub(in crate::front) fn remember(&self, digest: Digest, found: Found, recheck: Duration) {
@@ -118,6 +121,10 @@ impl Checks {
         let one = self.turns.lock().entry(digest).or_default().clone();
         Turn { checks: self, digest, one: Some(one) }
     }
+}
+
+fn count_max(most: usize) -> NonZeroUsize {
+    NonZeroUsize::new(most.min(CHECKS_BYTES_MAX / CHECK_BYTES)).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// A place in the line of those that ask the same; the line is forgotten with its last one.

@@ -59,7 +59,8 @@ pub(in crate::front) async fn check(
     look: Look,
 ) -> Found {
     let found = compare(shared, topic, credentials, look).await;
-    let labels = [topic.route().path.as_str(), found.label()];
+    let route = topic.route();
+    let labels = [route.path.as_str(), found.label()];
     shared.metrics.authorizations.with_label_values(&labels).inc();
     found
 }

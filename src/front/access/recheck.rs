@@ -13,7 +13,7 @@ use super::checks::{Found, jittered};
 use super::own_answer::check_again;
 use super::reason::Reason;
 use crate::fanout::Hold;
-use crate::front::services::Shared;
+use crate::front::services::{Present, Shared};
 use crate::hub::Topic;
 use crate::metrics::RefusalReason;
 use crate::resource::Digest;
@@ -56,7 +56,7 @@ pub(super) fn watch(
         watched.holds.insert(digest, Arc::downgrade(&hold));
     }
     let watch = Watch {
-        charge: Charge { shared: Arc::downgrade(shared), digest, bytes, hold: Arc::downgrade(&hold) },
+        charge: Charge { present: shared.present.clone(), digest, bytes, hold: Arc::downgrade(&hold) },
         topic: Arc::downgrade(topic),
         credentials,
     };
@@ -66,7 +66,7 @@ pub(super) fn watch(
 
 /// Bytes of credentials, given back when dropped, and the place by which others find the hold.
 struct Charge {
-    shared: Weak<Shared>,
+    present: Arc<Present>,
     digest: Digest,
     bytes: usize,
     hold: Weak<Hold>,
@@ -74,7 +74,7 @@ struct Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let Some(shared) = self.shared.upgrade() else { return };
+        let Some(shared) = self.present.get() else { return };
         let mut watched = shared.checks.followers.0.lock();
         watched.bytes = watched.bytes.saturating_sub(self.bytes);
         // A newer one may have its place.
@@ -103,7 +103,7 @@ impl Watch {
             if left > LOOK_INTERVAL {
                 continue;
             }
-            let (Some(shared), Some(topic)) = (self.charge.shared.upgrade(), self.topic.upgrade()) else {
+            let (Some(shared), Some(topic)) = (self.charge.present.get(), self.topic.upgrade()) else {
                 return;
             };
             let last = Instant::now() + recheck;

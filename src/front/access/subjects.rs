@@ -3,14 +3,16 @@
 //!
 //! Must not know: how a client proves its name.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Weak};
 
 use dashmap::DashMap;
 use http::{HeaderName, HeaderValue};
 
+use crate::config::Route;
 use crate::fanout::{Hold, Pass};
-use crate::identity::{Identity, Principal, PrincipalPattern};
+use crate::identity::{Identity, Principal, PrincipalPattern, Way};
 use crate::transport::Expulsion;
 
 /// Clients are looked through for those without streams when there are this many more than after the last time.
@@ -23,21 +25,58 @@ const CANDIDATES_MAX: usize = 16;
 #[derive(Default)]
 pub struct Subjects {
     holds: DashMap<Arc<Principal>, Weak<Hold>>,
+    /// What those with a key (`authenticate.keys`) stay by on a route, by its number and a digest of the key: another route,
+    /// and another configuration, may have another key of the same name.
+    keys: DashMap<(usize, Arc<Principal>, u64), Weak<Hold>>,
     hasher: RandomState,
     /// How many there were when they were last looked through.
     looked: std::sync::atomic::AtomicUsize,
 }
 
 impl Subjects {
-    /// What all streams of an identity stay by.
-    pub(in crate::front) fn pass(&self, identity: &Identity) -> Arc<Pass> {
-        Pass::new(identity.expires, vec![self.hold(&identity.principal)])
+    /// What all streams of an identity on a route stay by.
+    pub(in crate::front) fn pass(&self, route: &Route, identity: &Identity) -> Arc<Pass> {
+        Pass::new(identity.expires, self.holds(route, identity))
+    }
+
+    /// The same, one by one.
+    pub(in crate::front) fn holds(&self, route: &Route, identity: &Identity) -> Vec<Arc<Hold>> {
+        let mut holds = vec![self.hold(&identity.principal)];
+        if identity.principal.way == Way::Keys {
+            let key = self.hasher.hash_one(key(route, &identity.principal.subject));
+            let mut known = self.keys.entry((route.index, identity.principal.clone(), key)).or_default();
+            holds.push(known.upgrade().unwrap_or_else(|| {
+                let hold = Arc::new(Hold::default());
+                *known = Arc::downgrade(&hold);
+                hold
+            }));
+        }
+        holds
+    }
+
+    /// Lets go of those whose key is no longer good on the route with the number that they came by. Returns how many keys that
+    /// are. The fan-out has to be told.
+    pub(in crate::front) fn revoke_keys(&self, routes: &[Arc<Route>]) -> usize {
+        let routes: HashMap<usize, &Arc<Route>> = routes.iter().map(|route| (route.index, route)).collect();
+        let mut revoked = 0;
+        self.keys.retain(|(route, principal, came_by), hold| {
+            let Some(hold) = hold.upgrade() else { return false };
+            let now = routes.get(route).and_then(|route| key(route, &principal.subject));
+            let stays = now.is_some() && self.hasher.hash_one(now) == *came_by;
+            if !stays {
+                hold.let_go(Expulsion::Revoked);
+                revoked += 1;
+            }
+            stays
+        });
+        revoked
     }
 
     pub(in crate::front) fn hold(&self, principal: &Arc<Principal>) -> Arc<Hold> {
         use std::sync::atomic::Ordering::Relaxed;
         if self.holds.len() > self.looked.load(Relaxed) + SPARE_CLIENTS_MAX {
             self.holds.retain(|_, hold| hold.strong_count() > 0);
+            self.keys.retain(|_, hold| hold.strong_count() > 0);
             self.looked.store(self.holds.len(), Relaxed);
         }
         let mut known = self.holds.entry(principal.clone()).or_default();
@@ -83,10 +122,15 @@ impl Subjects {
     }
 }
 
+/// The key of a client of this name on a route. Returns `None` if it has none.
+fn key<'a>(route: &'a Route, name: &str) -> Option<&'a str> {
+    let clients = &route.authenticate.as_ref()?.keys.as_ref()?.clients;
+    clients.iter().find(|(known, _)| known == name).map(|(_, key)| key.0.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Way;
 
     #[test]
     fn a_subject_is_one_as_long_as_it_has_streams() {

@@ -68,7 +68,7 @@ impl CoveredRequest<'_> {
             return GO_ON;
         };
         if let Some(identity) = &self.ctx.identity {
-            permit = permit.with_pass(shared.subjects.pass(identity));
+            permit = permit.with_pass(shared.subjects.pass(&self.route, identity));
         }
         if let Some(hold) = hold {
             permit = permit.held_by(hold);

@@ -2,7 +2,7 @@
 //!
 //! Must not know: how an answer is judged.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -16,21 +16,28 @@ const NEW_KEYS_MIN: usize = 10;
 const CLIENTS_MIN: usize = 3;
 
 /// What became of the last new keys, route by route.
+#[derive(Default)]
 pub struct NewKeys {
-    routes: Box<[Mutex<RouteKeys>]>,
+    /// By the number of the route.
+    routes: Mutex<HashMap<usize, RouteKeys>>,
     hasher: RandomState,
 }
 
 impl NewKeys {
-    /// For so many routes.
-    pub fn new(routes: usize) -> NewKeys {
-        NewKeys { routes: (0..routes).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+    /// Of no route yet.
+    pub fn new() -> NewKeys {
+        NewKeys { routes: Mutex::default(), hasher: RandomState::new() }
+    }
+
+    /// Forgets the routes that are none any more.
+    pub fn keep(&self, is_route: impl Fn(usize) -> bool) {
+        self.routes.lock().retain(|route, _| is_route(*route));
     }
 
     /// Whether a new key of a route is polled for. After a rest one is, and the next rest begins.
     pub(super) fn admits(&self, route: usize, now: Instant, rest: Duration) -> bool {
-        let Some(keys) = self.routes.get(route) else { return true };
-        let mut keys = keys.lock();
+        let mut routes = self.routes.lock();
+        let Some(keys) = routes.get_mut(&route) else { return true };
         match keys.rests_until {
             Some(until) if now < until => false,
             Some(_) => {
@@ -50,8 +57,8 @@ impl NewKeys {
         now: Instant,
         rest: Duration,
     ) {
-        let Some(keys) = self.routes.get(route) else { return };
-        let mut keys = keys.lock();
+        let mut routes = self.routes.lock();
+        let keys = routes.entry(route).or_default();
         if keys.last.len() == NEW_KEYS_MIN {
             keys.last.pop_front();
         }
@@ -90,7 +97,7 @@ mod tests {
 
     #[test]
     fn ten_new_keys_of_three_clients_that_cannot_be_shared_let_the_route_rest() {
-        let new_keys = NewKeys::new(1);
+        let new_keys = NewKeys::new();
         let now = Instant::now();
         for number in 0..10 {
             assert!(new_keys.admits(0, now, REST), "{number}");
@@ -106,7 +113,7 @@ mod tests {
     #[test]
     fn two_clients_or_one_shared_answer_prove_nothing() {
         let now = Instant::now();
-        let new_keys = NewKeys::new(2);
+        let new_keys = NewKeys::new();
         for number in 0..50 {
             new_keys.note(0, client(number % 2), false, now, REST);
             new_keys.note(1, client(number % 3), number % 10 == 0, now, REST);

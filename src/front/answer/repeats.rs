@@ -30,7 +30,9 @@ pub(in crate::front) fn repeat(cover: &CoveredRequest<'_>, key: &ResourceKey, vi
         })
         && !cover.headers.contains_key(header::IF_MODIFIED_SINCE)
         && delta_choice::of_answer(&cover.route, &cover.headers, cover.query.as_deref()).is_none();
-    plain.then(|| Repeat::of(&cover.connection.raw_head(), Instant::now())).flatten()
+    plain
+        .then(|| Repeat::of(&cover.connection.raw_head(), Instant::now(), cover.front.shared.generation))
+        .flatten()
 }
 
 impl CoveredRequest<'_> {

@@ -343,7 +343,7 @@ impl<'s, 'a> Write<'s, 'a> {
                 Writer::Request { headers, identity } => {
                     let route = topic.route();
                     let own = classes.entry(route.index);
-                    own.or_insert_with(|| share::class(route, headers, *identity)).as_ref() == Some(class)
+                    own.or_insert_with(|| share::class(&route, headers, *identity)).as_ref() == Some(class)
                 }
             }
         })

@@ -5,12 +5,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::node_writes::NodeWrites;
 use super::write_reach::may_overlap;
-use crate::front::services::Shared;
+use crate::front::services::{Present, Shared};
 use crate::hub::{Topic, Touch};
 use crate::metrics::TouchCause;
 use crate::poll::backplane::{Nearness, Place, Reached, WriteListener, WriteNotice};
@@ -143,7 +143,7 @@ fn spread(relatives: Vec<Arc<Topic>>, number: Option<u64>) {
 /// Has the writes of other nodes touch the resources of this process.
 pub fn hear_writes(shared: &Arc<Shared>) {
     if let Some(nodes) = &shared.nodes {
-        nodes.hear(Arc::new(Listener(Arc::downgrade(shared))));
+        nodes.hear(Arc::new(Listener(shared.present.clone())));
     }
 }
 
@@ -156,7 +156,7 @@ pub(in crate::front) struct Telling<'a> {
 }
 
 /// Acts on the writes of other nodes.
-struct Listener(Weak<Shared>);
+struct Listener(Arc<Present>);
 
 impl Telling<'_> {
     /// Tells the others, and touches what there is of it here. Returns how many resources that were, and whether the others
@@ -170,7 +170,7 @@ impl Telling<'_> {
 
 impl WriteListener for Listener {
     fn heard(&self, notice: &WriteNotice, digester: &dyn PathDigester, number: Option<u64>) {
-        if let Some(shared) = self.0.upgrade() {
+        if let Some(shared) = self.0.get() {
             touch(&shared, digester, notice, number);
         }
     }

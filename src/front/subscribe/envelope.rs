@@ -56,10 +56,7 @@ impl CoveredRequest<'_> {
         let topic = attendance.topic().clone();
         let path = topic.key().parts().path.clone();
         // What it is followed by is the connection's.
-        desk.note(
-            &name,
-            Followed::Admitted { route: self.route.clone(), topic: topic.clone(), path, hold: None },
-        );
+        desk.note(&name, Followed::Admitted { topic: topic.clone(), path, hold: None });
         let resume = if self.route.feed.is_some() { self.resume() } else { Resume::Start };
         let subscription = self.subscribe(attendance, Some(shard), Format::Envelope(None), resume, view);
         let following = vec![(name, 0, subscription)];
@@ -162,6 +159,7 @@ impl Desk {
             };
             let Some((member, message)) = message else { return };
             known = Some(member);
+            self.renew();
             let said: Value = match serde_json::from_slice(&message.bytes) {
                 Ok(said @ Value::Object(_)) => said,
                 Ok(_) => {
@@ -187,6 +185,14 @@ impl Desk {
                     self.complain(member, &said, 400, detail);
                 }
             }
+        }
+    }
+
+    /// Acts under the configuration that counts now.
+    fn renew(&mut self) {
+        if let Some(visitor) = self.visitor.renewed() {
+            self.visitor = Arc::new(visitor);
+            *self.latest.lock() = self.visitor.clone();
         }
     }
 
@@ -250,8 +256,9 @@ impl Desk {
 
     fn admitted(&self, said: &Value) -> Option<(Arc<Route>, Arc<Topic>, String)> {
         match self.followed.lock().get(said["resource"].as_str()?)? {
-            Followed::Admitted { route, topic, path, .. } => {
-                Some((route.clone(), topic.clone(), path.clone()))
+            // A reload may have given the topic a newer form of its route.
+            Followed::Admitted { topic, path, .. } => {
+                Some((topic.route().clone(), topic.clone(), path.clone()))
             }
             Followed::Asked => None,
         }

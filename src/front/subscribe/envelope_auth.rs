@@ -35,7 +35,8 @@ impl Desk {
             self.followed.lock().iter().map(|(name, followed)| (name.clone(), followed.clone())).collect();
         let (mut until, mut holds, mut again, mut looked) = (None, Vec::new(), Vec::new(), Vec::new());
         for (name, followed) in followed {
-            let Followed::Admitted { route, topic, path, .. } = followed else { continue };
+            let Followed::Admitted { topic, path, .. } = followed else { continue };
+            let route = topic.route().clone();
             looked.push(name.clone());
             let (identity, is_same) = match prove_again(&visitor, &route, &path, &topic).await {
                 Ok(proven) => proven,
@@ -51,7 +52,7 @@ impl Desk {
             }
             if let Some(identity) = identity {
                 until = until.into_iter().chain(identity.expires).min();
-                holds.push(visitor.shared.subjects.hold(&identity.principal));
+                holds.extend(visitor.shared.subjects.holds(&route, &identity));
             }
         }
         self.visitor.pass.renew(until, holds);
@@ -79,10 +80,10 @@ impl Desk {
     pub(super) fn part_from_forbidden(&self, member: MemberId) {
         let mut gone = Vec::new();
         self.followed.lock().retain(|name, followed| {
-            let Followed::Admitted { route, hold: Some(hold), .. } = followed else { return true };
+            let Followed::Admitted { topic, hold: Some(hold), .. } = followed else { return true };
             let goes = hold.is_let_go().is_some();
             if goes {
-                gone.push((name.clone(), route.clone()));
+                gone.push((name.clone(), topic.route().clone()));
             }
             !goes
         });

@@ -9,7 +9,6 @@ use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
 use super::envelope_messages::complaint;
-use crate::config::Route;
 use crate::fanout::{Hold, MemberId};
 use crate::frame::{Format, PatchKind};
 use crate::front::access::admit::{Admitted, Refused, Visitor, Way};
@@ -66,7 +65,7 @@ impl Asked {
                 };
                 let format = Format::Envelope(delta);
                 let subscription = Subscription::new(attendance, Some(shard), format, resume);
-                followed.insert(self.name.clone(), Followed::Admitted { route, topic, path, hold });
+                followed.insert(self.name.clone(), Followed::Admitted { topic, path, hold });
                 visitor.shared.fanout.follow(shard, member, self.name, subscription);
                 if visitor.pass.until().is_some() {
                     visitor.shared.fanout.renewed(shard, member);
@@ -85,5 +84,5 @@ impl Asked {
 #[derive(Clone)]
 pub(in crate::front) enum Followed {
     Asked,
-    Admitted { route: Arc<Route>, topic: Arc<Topic>, path: String, hold: Option<Arc<Hold>> },
+    Admitted { topic: Arc<Topic>, path: String, hold: Option<Arc<Hold>> },
 }

@@ -53,7 +53,7 @@ impl CoveredRequest<'_> {
             }
         };
         let permit = match &self.ctx.identity {
-            Some(identity) => permit.with_pass(self.front.shared.subjects.pass(identity)),
+            Some(identity) => permit.with_pass(self.front.shared.subjects.pass(&self.route, identity)),
             None => permit,
         };
         let (client, asker) = (self.client(), self.asker());

@@ -7,8 +7,8 @@ use http::{HeaderName, HeaderValue, header};
 
 use crate::config::{
     Backoff, Breaker, Change, Compress, Config, Connections, Delta, Drain, HeaderRules, Limits, Log, Plain,
-    Poll, QueryRule, Route, Server, Share, SoftRefusal, Switches, Threads, Times, Transports, UnknownQuery,
-    Upstream, Websocket,
+    Poll, QueryRule, Reload, Route, Server, Share, SoftRefusal, Switches, Threads, Times, Transports,
+    UnknownQuery, Upstream, Websocket,
 };
 use crate::resource::{KeyParts, ResourceKey};
 
@@ -145,7 +145,8 @@ pub(crate) fn config(route: Route) -> Config {
         threads: Threads { front: 1, shards: 1 },
         public_prefix: "/-/pollcast/".into(),
         version_key: None,
-        log: Log { json: false, access: crate::config::AccessLines::None, buffer: 16 },
+        log: Log { access: crate::config::AccessLines::None, buffer: 16, ..Log::default() },
+        reload: Reload::default(),
         times: Times::default(),
     }
 }

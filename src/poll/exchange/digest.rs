@@ -29,7 +29,7 @@ const CHALLENGE_BYTES_MAX: usize = 4096;
 #[derive(Default)]
 pub(in crate::poll) struct Guests {
     guests: Vec<Arc<Guest>>,
-    /// By the route's place in the file.
+    /// By the number of the route.
     by_route: HashMap<usize, usize>,
 }
 
@@ -88,7 +88,8 @@ pub(super) enum Asked {
 }
 
 impl Guests {
-    pub(in crate::poll) fn new(config: &Config, secrets: &Secrets) -> Guests {
+    /// What `before` knows of the same credentials is taken over.
+    pub(in crate::poll) fn new(config: &Config, secrets: &Secrets, before: &Guests) -> Guests {
         let mut guests = Guests::default();
         for route in &config.routes {
             let Some(Auth::Digest(credentials)) = &route.poll.auth else { continue };
@@ -100,8 +101,10 @@ impl Guests {
                     && guest.credentials.file == credentials.file
             };
             let at = guests.guests.iter().position(same).unwrap_or_else(|| {
-                let file = credentials.file.as_ref().and_then(|file| secrets.of(file)).cloned();
-                guests.guests.push(Arc::new(Guest::new(upstream, credentials.clone(), file)));
+                let file = credentials.file.as_ref().and_then(|file| secrets.of(file));
+                let made = || Arc::new(Guest::new(upstream, credentials.clone(), file));
+                let known = before.guests.iter().find(|guest| same(guest)).cloned();
+                guests.guests.push(known.unwrap_or_else(made));
                 guests.guests.len() - 1
             });
             guests.by_route.insert(route.index, at);
@@ -109,9 +112,9 @@ impl Guests {
         guests
     }
 
-    /// The guest of a route, by its place in the file.
-    pub(super) fn guest(&self, route: usize) -> Option<&Arc<Guest>> {
-        self.guests.get(*self.by_route.get(&route)?)
+    /// The guest of a route, by its number.
+    pub(super) fn guest(&self, route: usize) -> Option<Arc<Guest>> {
+        self.guests.get(*self.by_route.get(&route)?).cloned()
     }
 }
 

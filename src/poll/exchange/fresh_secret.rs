@@ -14,7 +14,7 @@ impl Exchange {
     pub(super) async fn freshen(&self, ask: &mut Ask, at_once: bool) -> bool {
         let mut is_new = false;
         for (name, file) in files(&self.route) {
-            let Some(watched) = self.services.secrets.of(file) else { continue };
+            let Some(watched) = self.services.settings().secrets.of(file) else { continue };
             let value = watched.value(at_once).await;
             for field in ask.headers.iter_mut().filter(|field| field.0 == *name && field.1 != value) {
                 field.1 = value.clone();

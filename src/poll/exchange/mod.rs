@@ -85,7 +85,7 @@ impl Exchange {
     /// # Errors
     /// See [`Failure`].
     pub(super) async fn run(&self, ask: Ask, turn: Option<Turn>) -> Result<Exchanged, FetchError> {
-        let source = self.source()?;
+        let source = &*self.source()?;
         let own = ask.path_and_query.clone();
         let mut validators = Vec::new();
         let mut ask = ask;
@@ -154,8 +154,8 @@ impl Exchange {
                 (None, None)
             }
             Some(Auth::ClientCredentials(_)) => {
-                let grant = self.services.tokens.grant(self.route.index);
-                let token = self.token(grant).await?;
+                let grant = self.services.settings().tokens.grant(self.route.index);
+                let token = self.token(grant.as_ref()).await?;
                 ask.headers.push(token.field());
                 (grant, Some(token))
             }
@@ -193,7 +193,7 @@ impl Exchange {
         mut turn: Option<Turn>,
     ) -> Result<Answer, FetchError> {
         let refused = |reason| self.failed(Failure::Refused { reason });
-        let Some(guest) = self.services.guests.guest(self.route.index) else {
+        let Some(guest) = self.services.settings().guests.guest(self.route.index) else {
             return Err(refused("the password of poll.auth.digest is not known".to_owned()));
         };
         guest.freshen(false).await;
@@ -338,7 +338,7 @@ impl Exchange {
         }
     }
 
-    fn source(&self) -> Result<&dyn Source, FetchError> {
+    fn source(&self) -> Result<Arc<dyn Source>, FetchError> {
         self.services.source(&self.route)
     }
 

@@ -21,8 +21,9 @@ pub(in crate::poll) struct Secrets {
 }
 
 impl Secrets {
-    /// `failures` counts looks at files that gave no value.
-    pub(in crate::poll) fn new(config: &Config, failures: &IntCounter) -> Secrets {
+    /// `failures` counts looks at files that gave no value. What `before` knows of the same
+    /// files is taken over.
+    pub(in crate::poll) fn new(config: &Config, failures: &IntCounter, before: &Secrets) -> Secrets {
         let mut secrets = Secrets::default();
         let of_route = |route: &Arc<Route>| {
             let password = match &route.poll.auth {
@@ -35,14 +36,18 @@ impl Secrets {
         };
         for file in config.routes.iter().flat_map(of_route) {
             let key = (file.path.clone(), file.form.clone());
-            let watched = secrets.watched.entry(key).or_insert_with(|| WatchedSecret::new(file));
+            let known = before.watched.get(&key).cloned();
+            let watched = secrets
+                .watched
+                .entry(key)
+                .or_insert_with(|| known.unwrap_or_else(|| WatchedSecret::new(file)));
             watched.count_failures(failures);
         }
         secrets
     }
 
-    pub(super) fn of(&self, file: &SecretFile) -> Option<&Arc<WatchedSecret>> {
-        self.watched.get(&(file.path.clone(), file.form.clone()))
+    pub(super) fn of(&self, file: &SecretFile) -> Option<Arc<WatchedSecret>> {
+        self.watched.get(&(file.path.clone(), file.form.clone())).cloned()
     }
 }
 

@@ -40,7 +40,7 @@ const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_')
 #[derive(Default)]
 pub(in crate::poll) struct Tokens {
     grants: Vec<Arc<Grant>>,
-    /// By the route's place in the file: several may share a grant.
+    /// By the number of the route: several may share a grant.
     by_route: HashMap<usize, usize>,
 }
 
@@ -98,40 +98,38 @@ impl fmt::Debug for Token {
 }
 
 impl Tokens {
-    /// `sources`: by name; one for each token server.
+    /// `sources`: by name; one for each token server. What `before` knows of the same credentials is taken over.
     pub(in crate::poll) fn new(
         config: &Config,
         sources: &HashMap<String, Arc<dyn Source>>,
         secrets: &Secrets,
+        before: &Tokens,
     ) -> Tokens {
         let mut tokens = Tokens::default();
         for route in &config.routes {
             if let Some(Auth::ClientCredentials(credentials)) = &route.poll.auth {
-                let file = credentials.secret_file.as_ref().and_then(|file| secrets.of(file)).cloned();
-                tokens.add(route.index, credentials, sources.get(&credentials.server.name), file);
+                let file = credentials.secret_file.as_ref().and_then(|file| secrets.of(file));
+                let source = sources.get(&credentials.server.name).cloned();
+                let known = before.grants.iter().find(|grant| grant.is_of(credentials, source.as_ref()));
+                let made = || Arc::new(Grant::new(credentials.clone(), source.clone(), file));
+                tokens.add(route.index, credentials, || known.cloned().unwrap_or_else(made));
             }
         }
         tokens
     }
 
-    fn add(
-        &mut self,
-        route: usize,
-        credentials: &Arc<ClientCredentials>,
-        source: Option<&Arc<dyn Source>>,
-        secret_file: Option<Arc<WatchedSecret>>,
-    ) {
+    fn add(&mut self, route: usize, credentials: &Arc<ClientCredentials>, make: impl FnOnce() -> Arc<Grant>) {
         let known = self.grants.iter().position(|grant| same(&grant.credentials, credentials));
         let at = known.unwrap_or_else(|| {
-            self.grants.push(Arc::new(Grant::new(credentials.clone(), source.cloned(), secret_file)));
+            self.grants.push(make());
             self.grants.len() - 1
         });
         self.by_route.insert(route, at);
     }
 
-    /// The grant of a route, by its place in the file.
-    pub(super) fn grant(&self, route: usize) -> Option<&Arc<Grant>> {
-        self.grants.get(*self.by_route.get(&route)?)
+    /// The grant of a route, by its number.
+    pub(super) fn grant(&self, route: usize) -> Option<Arc<Grant>> {
+        self.grants.get(*self.by_route.get(&route)?).cloned()
     }
 }
 
@@ -154,6 +152,16 @@ impl Grant {
     ) -> Grant {
         let (held, asking) = (Mutex::default(), tokio::sync::Mutex::default());
         Grant { credentials, secret_file, source, held, asking }
+    }
+
+    /// Whether it is for these credentials, and asks the same server in the same way.
+    fn is_of(&self, credentials: &ClientCredentials, source: Option<&Arc<dyn Source>>) -> bool {
+        let is_same_source = match (&self.source, source) {
+            (Some(own), Some(source)) => Arc::ptr_eq(own, source),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        is_same_source && same(&self.credentials, credentials)
     }
 
     /// The client's secret as it is now.

@@ -77,6 +77,11 @@ impl Quotas {
         Quotas { shared, state: Mutex::default() }
     }
 
+    /// Whether they count for the whole upstream (`budget: { quota: shared }`).
+    pub fn is_shared(&self) -> bool {
+        self.shared
+    }
+
     /// Notes what an answer says, from now on also for `held`. `longest` bounds how long a reset is believed. Returns
     /// the tightest quota that counts for all polls of the upstream, if there is one.
     pub fn learn(

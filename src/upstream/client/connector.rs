@@ -56,6 +56,8 @@ pub(super) struct Link {
     /// Connections of HTTP/1.
     idle: Arc<Idle>,
     pub(super) papers: Arc<Papers>,
+    /// Its own: what a reload replaces shares no connections with what comes after it.
+    pub(super) number: u64,
     /// Rises when a connection that many requests share must serve no more of them.
     generation: AtomicU64,
     pub(super) way: Arc<Way>,
@@ -95,6 +97,7 @@ impl Link {
             connector,
             idle,
             papers,
+            number: fastrand::u64(..),
             generation: AtomicU64::new(0),
             way,
             diagnosis,
@@ -186,11 +189,8 @@ impl Link {
     pub(super) fn group(&self, class: Option<u64>) -> u64 {
         let papers = self.papers.group();
         let generation = self.generation.load(Ordering::Acquire);
-        if generation == 0 && class.is_none() {
-            return papers;
-        }
         let mut hasher = DefaultHasher::new();
-        (papers, generation, class).hash(&mut hasher);
+        (self.number, papers, generation, class).hash(&mut hasher);
         hasher.finish()
     }
 

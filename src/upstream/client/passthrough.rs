@@ -58,7 +58,7 @@ impl Client {
     pub async fn peer(&self, whose: Whose<'_>, is_upgrade: bool) -> Result<Chosen, FetchError> {
         let purpose = if is_upgrade { For::UPGRADE } else { For::REQUESTS };
         if let Whose::Own { bond, again: false } = &whose
-            && let Some(target) = bond.server(&self.config().name)
+            && let Some(target) = bond.server(self.link.number)
         {
             return Ok(self.own_peer(bond, target.clone(), is_upgrade));
         }
@@ -79,7 +79,7 @@ impl Client {
                 self.chosen(self.link.passing_peer(&target, group, purpose), target, purpose)
             }
             Whose::Own { bond, .. } => {
-                bond.keep_to(&self.config().name, &target);
+                bond.keep_to(self.link.number, &target);
                 self.own_peer(bond, target, is_upgrade)
             }
         })

@@ -12,12 +12,16 @@ use pingora::protocols::SocketDigest;
 
 use crate::upstream::target::Target;
 
+/// Most servers that one connection of a client keeps to.
+const BOND_SERVERS_MAX: usize = 64;
+
 /// The claim of one client's connection to upstream connections of its own. It has a unique number.
 #[derive(Debug, Clone)]
 pub struct Bond {
     number: u64,
-    /// The server that each upstream's requests go to, by the upstream's name: a handshake takes several requests.
-    servers: Vec<(Arc<str>, Target)>,
+    /// The server that each upstream's requests go to, by the number of its link: a handshake takes several requests, and a
+    /// reload may change the servers.
+    servers: Vec<(u64, Target)>,
 }
 
 impl Bond {
@@ -35,16 +39,20 @@ impl Bond {
         hasher.finish()
     }
 
-    pub(super) fn server(&self, upstream: &str) -> Option<&Target> {
-        self.servers.iter().find(|(name, _)| **name == *upstream).map(|(_, target)| target)
+    pub(super) fn server(&self, link: u64) -> Option<&Target> {
+        self.servers.iter().find(|(number, _)| *number == link).map(|(_, target)| target)
     }
 
-    /// There are at most as many as upstreams in the file.
-    pub(super) fn keep_to(&mut self, upstream: &str, target: &Target) {
-        match self.servers.iter_mut().find(|(name, _)| **name == *upstream) {
-            Some((_, known)) => known.clone_from(target),
-            None => self.servers.push((upstream.into(), target.clone())),
+    /// At the bound the one that was added first is forgotten: a reload may have replaced it.
+    pub(super) fn keep_to(&mut self, link: u64, target: &Target) {
+        if let Some((_, known)) = self.servers.iter_mut().find(|(number, _)| *number == link) {
+            known.clone_from(target);
+            return;
         }
+        if self.servers.len() == BOND_SERVERS_MAX {
+            self.servers.remove(0);
+        }
+        self.servers.push((link, target.clone()));
     }
 }
 
@@ -118,11 +126,15 @@ mod tests {
         assert_ne!(one.group(7), one.group(8), "other papers");
         assert_ne!(one.group(7), 7);
         let target = |port: u16| Target::at(([127, 0, 0, 1], port).into(), "legacy");
-        assert_eq!(one.server("api"), None);
-        one.keep_to("api", &target(1));
-        one.keep_to("api", &target(2));
-        one.keep_to("other", &target(3));
-        assert_eq!((one.server("api"), one.server("other")), (Some(&target(2)), Some(&target(3))));
-        assert_eq!(other.server("api"), None);
+        assert_eq!(one.server(1), None);
+        one.keep_to(1, &target(1));
+        one.keep_to(1, &target(2));
+        one.keep_to(2, &target(3));
+        assert_eq!((one.server(1), one.server(2)), (Some(&target(2)), Some(&target(3))));
+        assert_eq!(other.server(1), None);
+        for link in 3..1_000 {
+            one.keep_to(link, &target(4));
+        }
+        assert_eq!(one.servers.len(), BOND_SERVERS_MAX);
     }
 }

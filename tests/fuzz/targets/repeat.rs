@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
     let head =
         b"GET /a HTTP/1.1\r\nhost: a\r\nif-none-match: \"0123456789ab\"\r\nprefer: wait=5\r\n\r\n".as_slice();
     for first in [first, head] {
-        let Some(repeat) = Repeat::of(first, Instant::now()) else { continue };
+        let Some(repeat) = Repeat::of(first, Instant::now(), 1) else { continue };
         for bytes in [next, first] {
             match repeat.next(bytes) {
                 Next::Again { length, condition } => {

@@ -1,0 +1,171 @@
+//! One generation of the application: what follows from a configuration, beside what lives as long as the process.
+//!
+//! Must not know: when there is another one.
+
+use std::collections::HashMap;
+use std::hash::RandomState;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::runtime::Runtime;
+
+use super::cluster::Cluster;
+use crate::config::{Auth, Config, Listener, Upstream};
+use crate::fanout::{Ending, Fanout, Rules};
+use crate::front::{self, Entry, Prepared, Routes, Shared};
+use crate::hub::Hub;
+use crate::identity::Gates;
+use crate::metrics::Metrics;
+use crate::poll::{Relay, Services, Source};
+use crate::upstream::Client;
+
+/// What a new configuration has made, before anything of it counts.
+pub(super) struct Made {
+    pub(super) shared: Arc<Shared>,
+    /// What changes of each listener, in their order.
+    pub(super) prepared: Vec<Prepared>,
+    pub(super) rules: Rules,
+}
+
+/// Makes the generation after `before`. What the configuration says as before is taken over with all that is known of it.
+///
+/// # Errors
+/// A file cannot be used. Then nothing was changed.
+pub(super) fn next(
+    before: &Shared,
+    config: Config,
+    entries: &[Entry],
+    cluster: &Cluster,
+) -> io::Result<Made> {
+    let prepare = |(entry, listener): (&Entry, &Listener)| {
+        let listen = |error| io::Error::other(format!("listeners: {}: {error}", listener.address));
+        entry.prepare(listener, &config.limits).map_err(listen)
+    };
+    let prepared = entries.iter().zip(&config.listeners).map(prepare).collect::<io::Result<Vec<_>>>()?;
+    let clients = clients(&config, &before.clients)?;
+    let (limits, limits_before) = (&config.limits, &before.config.limits);
+    let newcomers = match limits.new_resources_per_address == limits_before.new_resources_per_address {
+        true => before.newcomers.clone(),
+        false => newcomers(&config),
+    };
+    let turnstile = match limits.accept_rate == limits_before.accept_rate {
+        true => before.turnstile.clone(),
+        false => turnstile(&config),
+    };
+    let rules = rules(&config);
+    let shared = Shared {
+        generation: before.generation.wrapping_add(1).max(1),
+        routes: Arc::new(Routes::new(&config).map_err(io::Error::other)?),
+        nodes: nodes(&config, cluster),
+        gates: Arc::new(Gates::new(&config, &clients, &before.gates)),
+        newcomers,
+        turnstile,
+        clients,
+        config: Arc::new(config),
+        ..before.clone()
+    };
+    Ok(Made { shared: Arc::new(shared), prepared, rules })
+}
+
+/// Makes the values that the parts of an application share: the clients of its upstreams, the poll loops, the hub and
+/// the fan-out.
+pub(super) fn shared(
+    config: Arc<Config>,
+    metrics: Metrics,
+    cluster: &Cluster,
+    relay_runtime: &Runtime,
+    ending: Ending,
+) -> io::Result<Shared> {
+    let rules = rules(&config);
+    let fanout = Arc::new(Fanout::start(config.threads.shards, rules, metrics.clone())?);
+    let hub = Hub::new(fanout.bells(), config.limits.resources, config.limits.history_bytes);
+    let nodes = nodes(&config, cluster);
+    if let Some(nodes) = &nodes {
+        hub.find_by_digests(nodes.digesters());
+    }
+    let clients = clients(&config, &HashMap::new())?;
+    cluster.share_budgets(&clients);
+    let services = Services::new(hub.clone(), &config, metrics.clone(), sources(&clients), fastrand::u64(..));
+    let relay = Relay::new(Arc::new(cluster.joined_by(services)), relay_runtime.handle().clone());
+    Ok(Shared {
+        generation: 1,
+        present: Arc::default(),
+        routes: Arc::new(Routes::new(&config).map_err(io::Error::other)?),
+        hub,
+        relay,
+        nodes,
+        fanout,
+        metrics,
+        gates: Arc::new(Gates::new(&config, &clients, &Gates::default())),
+        subjects: Arc::default(),
+        checks: Arc::new(front::Checks::new(config.limits.clients)),
+        clients,
+        draining: Arc::default(),
+        ending,
+        active: Arc::default(),
+        connections: Arc::default(),
+        soothed: Arc::default(),
+        descriptors: front::Descriptors::of_process(),
+        progress: Default::default(),
+        newcomers: newcomers(&config),
+        turnstile: turnstile(&config),
+        vary: Arc::new(front::VaryMemory::new(config.limits.resources)),
+        origins: Default::default(),
+        slow_304: Arc::new(front::Holds::new()),
+        new_keys: Arc::default(),
+        connection_numbers: RandomState::new(),
+        interned: Arc::default(),
+        doubts: Arc::default(),
+        config,
+    })
+}
+
+/// What the shards need to know.
+fn rules(config: &Config) -> Rules {
+    Rules { stall_timeout: config.limits.stall_timeout, pipelined_bytes: config.limits.header_bytes }
+}
+
+/// The other nodes that writes are told to.
+fn nodes(config: &Config, cluster: &Cluster) -> Option<Arc<front::NodeWrites>> {
+    cluster.backplane().and_then(|others| front::NodeWrites::new(others, config)).map(Arc::new)
+}
+
+fn newcomers(config: &Config) -> Option<Arc<front::Newcomers>> {
+    config.limits.new_resources_per_address.map(front::Newcomers::new).map(Arc::new)
+}
+
+fn turnstile(config: &Config) -> Option<Arc<front::Turnstile>> {
+    config.limits.accept_rate.map(|rate| Arc::new(front::Turnstile::new(rate, Instant::now())))
+}
+
+/// Where polls go, by upstream name.
+pub(super) fn sources(clients: &HashMap<String, Arc<Client>>) -> HashMap<String, Arc<dyn Source>> {
+    clients.iter().map(|(name, client)| (name.clone(), client.clone() as Arc<dyn Source>)).collect()
+}
+
+/// The clients of all upstreams. One of the same upstream as before is the same client, with its connections, its budget and
+/// its breaker.
+fn clients(
+    config: &Config,
+    before: &HashMap<String, Arc<Client>>,
+) -> io::Result<HashMap<String, Arc<Client>>> {
+    let client = |upstream: &Arc<Upstream>| {
+        if let Some(same) = before.get(&upstream.name).filter(|client| *client.config() == **upstream) {
+            return Ok((upstream.name.clone(), same.clone()));
+        }
+        let client = Client::new(upstream.clone())
+            .map_err(|error| io::Error::other(format!("upstreams.{}: {error}", upstream.name)))?;
+        Ok((upstream.name.clone(), client))
+    };
+    let gates = Gates::servers(config);
+    config.upstreams.iter().chain(token_servers(config)).chain(&gates).map(client).collect()
+}
+
+/// The servers that give tokens for polls. They have names of their own.
+fn token_servers(config: &Config) -> impl Iterator<Item = &Arc<Upstream>> {
+    config.routes.iter().filter_map(|route| match &route.poll.auth {
+        Some(Auth::ClientCredentials(credentials)) => Some(&credentials.server),
+        _ => None,
+    })
+}
