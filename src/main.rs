@@ -4,22 +4,24 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::Parser;
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
 use pollcast::app;
 use pollcast::check;
-use pollcast::config::{self, Config};
+use pollcast::config::{self, Config, Difference};
 use pollcast::demo;
 use pollcast::front;
 use pollcast::probe;
 use pollcast::upgrade::{self, Failure, Predecessor, Relief, Sockets};
 
+use cli::{Arguments, Asking, Command};
 use signals::Signals;
 
+mod cli;
 mod log;
 mod ready;
 mod signals;
@@ -27,93 +29,6 @@ mod supervisor;
 
 /// Bad usage or configuration (sysexits.h EX_USAGE).
 const USAGE: u8 = 64;
-
-/// Polls an API once, whatever the number of clients, and pushes its changes to all of them.
-#[derive(Parser)]
-#[command(version, arg_required_else_help = true)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run the proxy.
-    Run {
-        /// The configuration file.
-        #[arg(short, long, value_name = "FILE", default_value = "conf/pollcast.yaml")]
-        config: PathBuf,
-        /// Take the listening sockets of the running process, which hands them over when it gets SIGQUIT.
-        #[arg(long)]
-        upgrade: bool,
-    },
-    /// Read the configuration, say everything that is wrong with it, and exit.
-    Check {
-        /// The configuration file.
-        #[arg(short, long, value_name = "FILE", default_value = "conf/pollcast.yaml")]
-        config: PathBuf,
-        /// Poll this path or URL a few times too, and say what it would take to push it; repeatable. Of a file with
-        /// `cluster`, say whether its engine can be worked with; without a URL, that alone.
-        #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
-        probe: Vec<String>,
-        #[command(flatten)]
-        asking: Asking,
-    },
-    /// Start a legacy API that can only be polled, and pollcast in front of it.
-    Demo {
-        /// How many nodes poll as one; more than one need redis-server, which the demo starts.
-        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
-        nodes: u8,
-        /// Where pollcast listens.
-        #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-        listen: SocketAddr,
-        /// Where its admin listener is; those of further nodes have the ports behind it.
-        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
-        admin: SocketAddr,
-    },
-    /// Ask a running pollcast whether it is ready: exit code 0, or 1 and the reason. For health checks.
-    Ready {
-        /// Its admin listener, `ip:port` or `unix:/path`.
-        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
-        admin: String,
-    },
-    /// Print the JSON Schema of the configuration file, for editors.
-    Schema,
-}
-
-/// How `check --probe` asks.
-#[derive(clap::Args)]
-struct Asking {
-    /// How many polls.
-    #[arg(long, requires = "probe", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..=100))]
-    polls: u16,
-    /// Look for this long instead, with more polls.
-    #[arg(long = "for", requires = "probe", conflicts_with = "polls", value_name = "TIME", value_parser = look)]
-    looking_for: Option<Duration>,
-    /// Time from one poll to the next, at least 100ms.
-    #[arg(long, requires = "probe", value_name = "TIME", default_value = "2s", value_parser = spacing)]
-    every: Duration,
-    /// A header that a client would send, as 'Authorization: Bearer …'; repeatable. The report says
-    /// what changes without it, and never its value.
-    #[arg(short = 'H', long = "header", requires = "probe", value_name = "NAME: VALUE")]
-    headers: Vec<String>,
-    /// Write the configuration with the suggested routes to this file, which must not exist.
-    #[arg(long, requires = "probe", value_name = "FILE")]
-    write: Option<PathBuf>,
-}
-
-fn spacing(text: &str) -> Result<Duration, String> {
-    within(text, Duration::from_secs(3600), "from 100ms to 1h")
-}
-
-fn look(text: &str) -> Result<Duration, String> {
-    within(text, Duration::from_secs(24 * 3600), "from 100ms to 24h")
-}
-
-fn within(text: &str, longest: Duration, bounds: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if (Duration::from_millis(100)..=longest).contains(&time) { Ok(time) } else { Err(bounds.to_owned()) }
-}
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -127,8 +42,9 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run { config, upgrade } => run(&config, upgrade),
+        Command::Check { config, diff: Some(old), json, .. } => compare(&old, &config, json),
         Command::Check { config, probe, .. } if probe.is_empty() => check(&config),
-        Command::Check { config, probe, asking } => examine(&config, &probe, &asking),
+        Command::Check { config, probe, asking, .. } => examine(&config, &probe, &asking),
         Command::Demo { nodes: 1, listen, admin } => demonstrate(listen, admin),
         Command::Demo { nodes, listen, admin } => demonstrate_nodes(nodes, listen, admin),
         Command::Ready { admin } => match ready::ask(&admin) {
@@ -222,6 +138,15 @@ fn check(file: &Path) -> ExitCode {
             let (said, counts) = (check::report(&config), check::counts(&config));
             print(&format!("{said}{}: good: {counts}\n", file.display()))
         }
+        Err(code) => code,
+    }
+}
+
+/// `check --diff`.
+fn compare(old: &Path, new: &Path, as_json: bool) -> ExitCode {
+    match load(old).and_then(|old| Ok(Difference::of(&old, &load(new)?))) {
+        Ok(difference) if as_json => print(&format!("{:#}\n", difference.json())),
+        Ok(difference) => print(&check::difference(&difference)),
         Err(code) => code,
     }
 }

@@ -3,36 +3,26 @@
 //! The only place of the configuration that asks the process for its environment.
 //! Must not know: any key.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, absolute};
 
 use super::environment::Lookup;
+use super::files::{self, FILE_BYTES_MAX};
+use super::include::{Join, Source};
 use super::problem::{Findings, Place};
-use super::{Config, Problem, Problems, schema_check, validate, yaml};
+use super::{Config, Problem, Problems, schema_check, validate};
 
-/// Longest configuration file, bytes.
-const FILE_BYTES_MAX: usize = 1 << 20;
-
-/// Reads, checks and validates a configuration file. Relative paths in it are relative to its directory.
+/// Reads, checks and validates a configuration file and what it includes. Relative paths in all of them are relative to
+/// its directory; those of `include` to the directory of the file that says it.
 ///
 /// # Errors
-/// Everything that is wrong with the file, or why it cannot be read.
+/// Everything that is wrong with the files, or why they cannot be read.
 pub fn load(path: &Path) -> Result<Config, Problems> {
     let name = path.display().to_string();
-    let refuse = |message: String| {
+    let text = files::first_text(path).map_err(|message| {
         Problems(vec![Problem { file: name.clone(), line: 0, place: String::new(), message }])
-    };
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| refuse(format!("cannot be read: {error}")))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        refuse(format!("not UTF-8 text, first on line {line}"))
     })?;
-    load_str(&text, &name, path.parent().unwrap_or(Path::new("")))
+    let origin = Origin { name: &name, path: Some(path), base_dir: directory(path) };
+    load_from(&text, &origin, &|name| std::env::var(name).ok())
 }
 
 /// As [`load`], from text. `file_name` is what problems call it; relative paths in it are relative to `base_dir`.
@@ -50,8 +40,22 @@ pub(super) fn load_with(
     base_dir: &Path,
     lookup: Lookup<'_>,
 ) -> Result<Config, Problems> {
-    let mut findings = Findings::new(file_name);
-    let config = read(text, base_dir, lookup, &mut findings);
+    load_from(text, &Origin { name: file_name, path: None, base_dir }, lookup)
+}
+
+/// Where a text comes from.
+struct Origin<'a> {
+    /// What messages call it.
+    name: &'a str,
+    /// The file that it is the text of, if it is one.
+    path: Option<&'a Path>,
+    /// What relative paths in it are relative to.
+    base_dir: &'a Path,
+}
+
+fn load_from(text: &str, origin: &Origin<'_>, lookup: Lookup<'_>) -> Result<Config, Problems> {
+    let mut findings = Findings::new(origin.name);
+    let config = read(text, origin, lookup, &mut findings);
     let (problems, warnings) = findings.into_parts();
     match config {
         Some(config) if problems.is_empty() => Ok(Config { warnings, ..config }),
@@ -59,19 +63,21 @@ pub(super) fn load_with(
     }
 }
 
-fn read(text: &str, base_dir: &Path, lookup: Lookup<'_>, findings: &mut Findings) -> Option<Config> {
+fn read(text: &str, origin: &Origin<'_>, lookup: Lookup<'_>, findings: &mut Findings) -> Option<Config> {
     if text.len() > FILE_BYTES_MAX {
         findings.problem(&Place::root(), "longer than 1MiB");
         return None;
     }
-    let tree = match yaml::parse(text.strip_prefix('\u{feff}').unwrap_or(text)) {
-        Ok(tree) => tree,
-        Err(error) => {
-            findings.problem_on(error.line, &Place::root(), error.message);
-            return None;
-        }
-    };
+    let base_dir = origin.base_dir;
+    let mut join = Join::new(lookup, findings);
+    let source = Source { file: 0, text, shown: directory(Path::new(origin.name)), directory: base_dir };
+    let tree = join.tree(origin.path, &source)?;
+    let files = join.files();
     let base_dir = absolute(base_dir).or_else(|_| absolute(".")).unwrap_or_else(|_| base_dir.to_owned());
     let file = schema_check::typed(&tree, &base_dir, lookup, findings)?;
-    Some(validate::config(&file, &base_dir, findings))
+    Some(Config { files, ..validate::config(&file, &base_dir, findings) })
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
 }

@@ -12,8 +12,10 @@ mod credential_names;
 mod defaults;
 mod difference;
 mod environment;
+mod files;
 mod framing_names;
 pub mod identity;
+mod include;
 mod listeners;
 mod load;
 mod plain;
@@ -42,6 +44,7 @@ pub use change::{ArrayKey, Change, Cursor, Delta, Feed, LinePattern, Members, Or
 pub use cluster::{Cluster, ClusterEngine, WhenLost};
 pub use credential_names::says_credential;
 pub use difference::{Difference, Effect, RouteDifference, UpstreamDifference};
+pub use files::Files;
 pub use framing_names::FRAMING_NAMES;
 pub use identity::{Authenticate, TokenPlaces};
 pub use listeners::{

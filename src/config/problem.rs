@@ -50,6 +50,15 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// A line of one of the files that a configuration is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Line {
+    /// The number of the file, in the order in which they were read; 0 is the first one.
+    pub file: usize,
+    /// The line, from 1; 0 when the file as a whole is meant.
+    pub number: usize,
+}
+
 /// Where a value stands in the file: `routes[2].poll.interval`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place(String);
@@ -85,26 +94,27 @@ impl fmt::Display for Place {
 }
 
 struct Origin {
-    line: usize,
+    line: Line,
     /// The text before the environment was put in, if anything was put in.
     typed: Option<String>,
 }
 
 /// Problems and warnings found so far, and where every value of the file comes from.
 pub(super) struct Findings {
-    file: String,
+    /// What messages call the files.
+    files: Vec<String>,
     origins: HashMap<String, Origin>,
     /// Values with something of the environment in them, and how they were typed.
     expanded: HashMap<String, String>,
-    problems: Vec<Problem>,
-    warnings: Vec<Problem>,
+    problems: Vec<(Line, Problem)>,
+    warnings: Vec<(Line, Problem)>,
 }
 
 impl Findings {
     /// Returns the findings of a file that nothing is known of yet.
     pub fn new(file: &str) -> Findings {
         Findings {
-            file: file.to_owned(),
+            files: vec![file.to_owned()],
             origins: HashMap::new(),
             expanded: HashMap::new(),
             problems: Vec::new(),
@@ -112,8 +122,19 @@ impl Findings {
         }
     }
 
+    /// Adds a file. Returns its number, which its lines carry.
+    pub fn add_file(&mut self, file: &str) -> usize {
+        self.files.push(file.to_owned());
+        self.files.len() - 1
+    }
+
+    /// What messages call a file.
+    pub fn file(&self, number: usize) -> &str {
+        self.files.get(number).map_or("", String::as_str)
+    }
+
     /// Remembers the line of a place.
-    pub fn locate(&mut self, place: &Place, line: usize) {
+    pub fn locate(&mut self, place: &Place, line: Line) {
         self.origins.insert(place.0.clone(), Origin { line, typed: None });
     }
 
@@ -132,15 +153,20 @@ impl Findings {
     }
 
     /// As [`Findings::problem`], where the line is better known than the place.
-    pub fn problem_on(&mut self, line: usize, place: &Place, message: impl Into<String>) {
+    pub fn problem_on(&mut self, line: Line, place: &Place, message: impl Into<String>) {
         let problem = self.finding(line, place, message.into());
-        self.problems.push(problem);
+        self.problems.push((line, problem));
     }
 
     /// Notes what is allowed at a place but looks like a mistake.
     pub fn warning(&mut self, place: &Place, message: impl Into<String>) {
-        let warning = self.finding(self.line(place), place, message.into());
-        self.warnings.push(warning);
+        self.warning_on(self.line(place), place, message);
+    }
+
+    /// As [`Findings::warning`], where the line is better known than the place.
+    pub fn warning_on(&mut self, line: Line, place: &Place, message: impl Into<String>) {
+        let warning = self.finding(line, place, message.into());
+        self.warnings.push((line, warning));
     }
 
     /// A value in quotes for a message. One from the environment is shown as it was typed (`${NAME}`), wherever
@@ -150,28 +176,30 @@ impl Findings {
         quoted(typed_here.or(self.expanded.get(value)).map_or(value, String::as_str))
     }
 
-    /// The problems and the warnings, in the order of the file, nothing twice.
-    pub fn into_parts(mut self) -> (Vec<Problem>, Vec<Problem>) {
-        for list in [&mut self.problems, &mut self.warnings] {
-            list.sort_by_key(|problem| problem.line);
+    /// The problems and the warnings, in the order of the files and their lines, nothing twice.
+    pub fn into_parts(self) -> (Vec<Problem>, Vec<Problem>) {
+        let sorted = |mut list: Vec<(Line, Problem)>| {
+            list.sort_by_key(|(line, _)| *line);
             list.dedup();
-        }
-        (self.problems, self.warnings)
+            list.into_iter().map(|(_, problem)| problem).collect()
+        };
+        (sorted(self.problems), sorted(self.warnings))
     }
 
-    fn finding(&self, line: usize, place: &Place, message: String) -> Problem {
-        Problem { file: self.file.clone(), line, place: place.0.clone(), message }
+    fn finding(&self, line: Line, place: &Place, message: String) -> Problem {
+        let file = self.file(line.file).to_owned();
+        Problem { file, line: line.number, place: place.0.clone(), message }
     }
 
     /// Returns the line of the place, or, if it is missing, of the mapping that it belongs to.
-    fn line(&self, place: &Place) -> usize {
+    fn line(&self, place: &Place) -> Line {
         let mut place = place.0.as_str();
         loop {
             if let Some(origin) = self.origins.get(place) {
                 return origin.line;
             }
             if place.is_empty() {
-                return 0;
+                return Line { file: 0, number: 0 };
             }
             place = Place::parent(place);
         }

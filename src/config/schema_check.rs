@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::environment::{self, Lookup};
-use super::problem::{Findings, Place, quoted, suggestion};
+use super::problem::{Findings, Line, Place, quoted, suggestion};
 use super::yaml::{Entry, Kind, Node};
 use super::{SecretFile, SecretForm, raw, schema};
 
@@ -21,9 +21,10 @@ pub(super) fn typed(
     findings: &mut Findings,
 ) -> Option<raw::File> {
     let mut walk = Walk { base_dir, lookup, findings };
-    let empty = Node { line: 1, kind: Kind::Mapping(Vec::new()) };
+    let first = Line { file: 0, number: 1 };
+    let empty = Node { line: first, kind: Kind::Mapping(Vec::new()) };
     let tree = if matches!(tree.kind, Kind::Nothing) { &empty } else { tree };
-    walk.findings.locate(&Place::root(), 1);
+    walk.findings.locate(&Place::root(), first);
     let value = walk.value(tree, schema::root(), &Place::root())?;
     match serde_json::from_value(value) {
         Ok(file) => Some(file),
@@ -191,12 +192,12 @@ impl Walk<'_> {
     }
 
     fn entries(&mut self, entries: &[Entry], schema: &Value, place: &Place) -> Map<String, Value> {
-        let mut first_lines: HashMap<&str, usize> = HashMap::new();
+        let mut first_lines: HashMap<&str, Line> = HashMap::new();
         let mut values = Map::new();
         for entry in entries {
             let place = place.key(&entry.key);
             if let Some(first) = first_lines.get(entry.key.as_str()) {
-                let message = format!("key {} is already on line {first}", quoted(&entry.key));
+                let message = format!("key {} is already on line {}", quoted(&entry.key), first.number);
                 self.findings.problem_on(entry.line, &place, message);
                 continue;
             }

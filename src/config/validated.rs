@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::admin::Admin;
 use super::cluster::Cluster;
+use super::files::Files;
 use super::listeners::Listener;
 use super::problem::Problem;
 use super::process::{Drain, Limits, Log, Reload, Threads, Upgrade};
@@ -47,6 +48,8 @@ pub struct Config {
     pub cluster: Option<Arc<Cluster>>,
     /// Times that no key changes; tests shorten them.
     pub times: Times,
+    /// The files that it was read from.
+    pub files: Files,
     /// Settings that are allowed but look like mistakes: the operator is told of them.
     pub warnings: Vec<Problem>,
 }

@@ -8,16 +8,18 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
+use super::problem::Line;
+
 /// Deepest nesting; the configuration needs about eight.
 const DEPTH_MAX: usize = 32;
 /// Most nodes, with every alias written out.
-const NODES_MAX: usize = 100_000;
+pub(super) const NODES_MAX: usize = 100_000;
 
-/// A value and the line where it starts, from 1.
+/// A value and the line where it starts.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
-    /// The line where the value starts, from 1.
-    pub line: usize,
+    /// The line where the value starts.
+    pub line: Line,
     /// The value.
     pub kind: Kind,
 }
@@ -37,7 +39,7 @@ pub(super) struct Entry {
     /// The key's text.
     pub key: String,
     /// Line of the key.
-    pub line: usize,
+    pub line: Line,
     /// What it holds.
     pub value: Node,
 }
@@ -51,15 +53,15 @@ pub(super) struct SyntaxError {
     pub message: String,
 }
 
-/// Reads one YAML document.
-pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
-    let mut tree = Tree::default();
+/// Reads one YAML document, the text of the file with this number.
+pub(super) fn parse(text: &str, file: usize) -> Result<Node, SyntaxError> {
+    let mut tree = Tree { file, ..Tree::default() };
     for event in Parser::new_from_str(text) {
         let (event, span) =
             event.map_err(|error| syntax(error.marker().line(), format!("not YAML: {}", error.info())))?;
         tree.take(event, span)?;
     }
-    Ok(tree.root.unwrap_or(Node { line: 1, kind: Kind::Nothing }))
+    Ok(tree.root.unwrap_or(Node { line: Line { file, number: 1 }, kind: Kind::Nothing }))
 }
 
 fn syntax(line: usize, message: impl Into<String>) -> SyntaxError {
@@ -71,11 +73,13 @@ struct Open {
     node: Node,
     anchor: usize,
     /// The key that waits for its value.
-    key: Option<(String, usize)>,
+    key: Option<(String, Line)>,
 }
 
 #[derive(Default)]
 struct Tree {
+    /// The number of the file that all lines are in.
+    file: usize,
     root: Option<Node>,
     open: Vec<Open>,
     anchors: HashMap<usize, (Node, usize)>,
@@ -85,10 +89,11 @@ struct Tree {
 impl Tree {
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), SyntaxError> {
         let line = span.start.line();
+        let at = Line { file: self.file, number: line };
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 plain_tag(tag.as_ref(), line)?;
-                self.put(Node { line, kind: scalar(&text, style) }, anchor)
+                self.put(Node { line: at, kind: scalar(&text, style) }, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.open(line, Kind::List(Vec::new()), anchor, tag.as_ref())
@@ -105,7 +110,7 @@ impl Tree {
                     return Err(syntax(line, "an alias stands inside its own anchor"));
                 };
                 let (mut node, size) = (node.clone(), *size);
-                node.line = line;
+                node.line = at;
                 self.count(size, line)?;
                 self.put(node, 0)
             }
@@ -127,17 +132,18 @@ impl Tree {
         if self.open.len() >= DEPTH_MAX {
             return Err(syntax(line, format!("nested deeper than {DEPTH_MAX} levels")));
         }
+        let line = Line { file: self.file, number: line };
         self.open.push(Open { node: Node { line, kind }, anchor, key: None });
         Ok(())
     }
 
     /// Puts a whole value where it belongs.
     fn put(&mut self, node: Node, anchor: usize) -> Result<(), SyntaxError> {
-        self.count(1, node.line)?;
+        self.count(1, node.line.number)?;
         if anchor != 0 {
             let size = size(&node);
             // An anchor keeps a copy, so it costs what an alias costs.
-            self.count(size, node.line)?;
+            self.count(size, node.line.number)?;
             self.anchors.insert(anchor, (node.clone(), size));
         }
         let Some(parent) = self.open.last_mut() else {
@@ -150,7 +156,7 @@ impl Tree {
                 entries.push(Entry { key, line, value: Node { line: node.line, kind } });
             }
             (_, None, Kind::Scalar(key)) => parent.key = Some((key, node.line)),
-            _ => return Err(syntax(node.line, "a key must be plain text")),
+            _ => return Err(syntax(node.line.number, "a key must be plain text")),
         }
         Ok(())
     }
@@ -164,7 +170,8 @@ impl Tree {
     }
 }
 
-fn size(node: &Node) -> usize {
+/// How many values there are in a tree, with it.
+pub(super) fn size(node: &Node) -> usize {
     match &node.kind {
         Kind::Nothing | Kind::Scalar(_) => 1,
         Kind::List(items) => 1 + items.iter().map(size).sum::<usize>(),

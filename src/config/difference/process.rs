@@ -12,7 +12,7 @@ pub fn process(old: &Config, new: &Config, keys: &mut Keys) {
         Restart:
             admin = "admin", upgrade = "upgrade", threads = "threads", version_key = "version_key",
             cluster = "cluster";
-    }, apart: [listeners, upstreams, passthrough, routes, limits, drain, log, times, warnings]);
+    }, apart: [listeners, upstreams, passthrough, routes, limits, drain, log, times, files, warnings]);
     let passthrough = |config: &Config| config.passthrough.as_ref().map(|upstream| upstream.name.clone());
     keys.note(passthrough(old) == passthrough(new), Reach::Settings, "passthrough");
     listeners(&old.listeners, &new.listeners, keys);

@@ -33,6 +33,11 @@ pub use scalar::{Count, FileText, Flag, List, Number, Rate, SecretText, Size, Te
 #[derive(Deserialize, JsonSchema, Default)]
 #[schemars(title = "pollcast configuration", extend("required" = ["listeners", "upstreams"]))]
 pub struct File {
+    // The schema takes it from here; it is gone from the tree before the tree becomes this.
+    /// Files whose keys are put beside those of this one, before anything else is read: paths, or patterns whose last
+    /// part holds `*` or `?`; relative to the file that says them.
+    #[allow(dead_code)]
+    pub include: Option<List<Text>>,
     /// Where clients connect.
     pub listeners: Option<List<Listener>>,
     /// The operators' own listener: metrics, liveness, readiness, resources.

@@ -168,8 +168,8 @@ fn leaves(schema: &Value, place: &str, keys: &mut BTreeSet<String>) -> bool {
     for (key, schema) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
         found = true;
         let below = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
-        // What the defaults say is said for routes.
-        if below != "defaults" && !leaves(schema, &below, keys) {
+        // What the defaults say is said for routes, and what is included is said by other keys.
+        if below != "defaults" && below != "include" && !leaves(schema, &below, keys) {
             keys.insert(below);
         }
     }

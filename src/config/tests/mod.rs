@@ -5,6 +5,7 @@ mod difference;
 mod environment;
 mod good_files;
 mod hostile;
+mod include;
 mod reference;
 mod secrets;
 mod tls;

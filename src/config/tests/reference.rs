@@ -123,6 +123,7 @@ fn the_reference_loads_with_the_files_it_names() {
     files.pair("tls/shop.crt", "tls/shop.key");
     files.pair("tls/pollcast.crt", "tls/pollcast.key");
     files.certificate("tls/clients-ca.pem");
+    std::fs::create_dir_all(files.directory().join("routes")).expect("a folder");
     files.write("tls/authorization", "Bearer one\n");
     files.write("tls/proxy-password", "one\n");
     files.write("tls/archive-password", "one\n");
@@ -136,7 +137,7 @@ fn the_reference_loads_with_the_files_it_names() {
 
 #[test]
 fn the_reference_names_every_key() {
-    let tree = yaml::parse(&uncommented()).expect("YAML");
+    let tree = yaml::parse(&uncommented(), 0).expect("YAML");
     let mut missing = Vec::new();
     collect_missing(&schema(), &[&tree], "", &mut missing);
     assert_eq!(missing, [] as [&str; 0]);

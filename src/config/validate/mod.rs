@@ -38,7 +38,9 @@ use std::time::Duration;
 
 use super::defaults::PUBLIC_PREFIX;
 use super::problem::{Findings, Place};
-use super::{AccessLines, Config, Drain, Log, LogLevel, Reload, Secret, Threads, Times, Upstream, raw};
+use super::{
+    AccessLines, Config, Drain, Files, Log, LogLevel, Reload, Secret, Threads, Times, Upstream, raw,
+};
 use context::{Context, upstream_named};
 use units::{HOUR, MILLISECOND, MINUTE};
 use value::{Said, at};
@@ -79,6 +81,7 @@ pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings)
         routes,
         public_prefix,
         times: Times::default(),
+        files: Files::default(),
         warnings: Vec::new(),
     }
 }

@@ -148,6 +148,7 @@ pub(crate) fn config(route: Route) -> Config {
         log: Log { access: crate::config::AccessLines::None, buffer: 16, ..Log::default() },
         reload: Reload::default(),
         times: Times::default(),
+        files: crate::config::Files::default(),
     }
 }
 

@@ -71,6 +71,60 @@ fn check_says_good_or_every_problem_with_its_line() {
 }
 
 #[test]
+fn check_says_what_a_reload_does_and_what_needs_a_restart() {
+    let folder = Folder::new();
+    let file = |name: &str, end: &str| folder.write(name, &format!("{GOOD}{end}"));
+    file(
+        "old.yaml",
+        "routes:
+  - { path: /same, upstream: api }
+  - { path: /faster, upstream: api }
+  - { path: /other, upstream: api }
+  - { path: /gone, upstream: api }
+",
+    );
+    file(
+        "new.yaml",
+        "routes:
+  - { path: /faster, upstream: api, poll: { interval: 1s } }
+  - { path: /same, upstream: api, poll: { interval: 5000ms } }
+  - { path: /other, upstream: api, change: { select: /a } }
+  - { path: /new, upstream: api }
+limits: { clients: 10 }
+version_key: a-key-of-sixteen-and-more
+",
+    );
+    let check = |arguments: &[&str]| {
+        let output =
+            pollcast(&folder.path, &[&["check", "--config", "new.yaml", "--diff"], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert_eq!(
+        check(&["old.yaml"]),
+        "route /faster: changes in place, its streams stay: poll.interval
+route /other: means something else, its streams end and come back: change
+route /new: is new
+route /gone: is removed, its streams end
+changes at once: limits.clients
+needs a restart, stays as it is until then: version_key
+1 route stays
+"
+    );
+    let json: serde_json::Value = serde_json::from_str(&check(&["old.yaml", "--json"])).expect("JSON");
+    assert_eq!(
+        json["routes"][2],
+        serde_json::json!({"path": "/other", "hosts": [], "change": "meaning", "keys": ["change"]})
+    );
+    assert_eq!(json["restart"], serde_json::json!(["version_key"]));
+    assert_eq!(check(&["new.yaml"]), "a reload changes nothing: 4 routes stay\n");
+    file("bad.yaml", "nonsense: 1\n");
+    let bad = pollcast(&folder.path, &["check", "--config", "new.yaml", "--diff", "bad.yaml"]);
+    assert_eq!(bad.status.code(), Some(64));
+    assert!(text(&bad.stderr).contains("bad.yaml:4: nonsense"), "{}", text(&bad.stderr));
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let folder = Folder::new();
     for command in ["check", "run"] {
