@@ -19,6 +19,8 @@ mod lags;
 #[path = "../fanout/measure.rs"]
 #[allow(dead_code, reason = "the other bench measures memory too")]
 mod measure;
+#[path = "../process/profile.rs"]
+mod profile;
 mod rhythm;
 #[path = "../fanout/server.rs"]
 mod server;
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> Result<(), String> {
+    profile::check(std::path::Path::new(env!("CARGO_BIN_EXE_pollcast")))?;
     let window = |seconds: u64| Duration::from_secs(if options.quick { seconds / 5 + 2 } else { seconds });
     let (second, two) = (Duration::from_secs(1), Duration::from_secs(2));
     table::print_head();

@@ -29,6 +29,8 @@ mod origin;
 mod peer;
 mod plot;
 mod process;
+#[path = "../process/profile.rs"]
+mod profile;
 mod reader;
 mod report;
 mod rounds;
@@ -160,6 +162,7 @@ impl Options {
 
 /// Runs the whole bench; false: some client did not get what it should have.
 fn bench(mut options: Options) -> Result<bool, String> {
+    profile::check(&options.pollcast)?;
     options.check()?;
     link::make_certificate()?;
     let mut report = Report::new(options.rounds, options.floor_threads);

@@ -22,6 +22,8 @@ mod folder;
 #[allow(dead_code, reason = "the other bench asks for more")]
 mod measure;
 mod nginx;
+#[path = "../process/profile.rs"]
+mod profile;
 mod push;
 mod pushpin;
 mod requests;
@@ -123,6 +125,7 @@ fn play(role: &[&str]) -> Result<(), String> {
 const WORKS: [&str; 5] = ["sse", "pushpin", "held", "polls", "passthrough"];
 
 fn bench(mut options: Options) -> Result<(), String> {
+    profile::check(&options.pollcast)?;
     if let Some(name) = options.only.iter().find(|name| !WORKS.contains(&name.as_str())) {
         return Err(format!("--only {name}: not one of {}", WORKS.join(", ")));
     }

@@ -23,6 +23,8 @@ mod link;
 #[path = "../fanout/measure.rs"]
 #[allow(dead_code, reason = "the other bench measures memory too")]
 mod measure;
+#[path = "../process/profile.rs"]
+mod profile;
 #[path = "../fanout/reader.rs"]
 #[allow(dead_code, reason = "the other bench answers pings")]
 mod reader;
@@ -130,6 +132,7 @@ const PHASES: [(&str, Phase); 3] = [
 ];
 
 fn bench(options: &Options) -> Result<(), String> {
+    profile::check(&options.pollcast)?;
     let needed = options.clients * 2 + options.resources + 100;
     let limit = measure::open_files_limit()?;
     if limit < needed {

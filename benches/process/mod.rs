@@ -2,6 +2,8 @@
 //!
 //! Must not know: what is measured.
 
+mod profile;
+
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -16,8 +18,9 @@ impl Server {
     /// Runs a configuration, with these in its environment.
     ///
     /// # Errors
-    /// There is no such program.
+    /// There is no such program, or it is a slower build than what is shipped.
     pub fn start(file: &Path, environment: &[(&str, &Path)]) -> io::Result<Server> {
+        profile::check(Path::new(env!("CARGO_BIN_EXE_pollcast"))).map_err(io::Error::other)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_pollcast"));
         command.args(["run", "--config"]).arg(file).envs(environment.iter().copied());
         command.stdout(Stdio::null()).spawn().map(Server)

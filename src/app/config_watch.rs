@@ -16,15 +16,20 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// the same in two looks: one that is being written is not read.
 pub(super) async fn watch(reloader: Weak<Reloader>) {
     let Some(source) = reloader.upgrade().and_then(|reloader| reloader.source()) else { return };
-    let mut taken = source.file.digest;
+    let Some(files) = reloader.upgrade().map(|reloader| reloader.shared().config.files.clone()) else {
+        return;
+    };
+    let mut taken = (source.file.digest, files.digest());
     let mut seen = None;
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
         let Some(reloader) = reloader.upgrade() else { return };
         let look = move || {
             let source = reloader.source()?;
-            let watches = reloader.shared().config.reload.watch;
-            Some((reloader, watches, ConfigFile::digest(&source.file.path)))
+            let config = reloader.shared().config.clone();
+            // Files that were not read before make one more reload, which changes nothing.
+            let now = (ConfigFile::digest(&source.file.path), config.files.digest());
+            Some((reloader, config.reload.watch, now))
         };
         let Ok(Some((reloader, watches, now))) = tokio::task::spawn_blocking(look).await else { continue };
         let is_still = seen.replace(now) == Some(now);
