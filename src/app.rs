@@ -7,6 +7,7 @@ mod bind;
 mod cluster;
 mod config_watch;
 mod generation;
+mod operators;
 mod reload;
 mod reload_report;
 
@@ -28,7 +29,7 @@ pub use reload_report::Report;
 
 use crate::access_log;
 use crate::admin;
-use crate::config::{AdminAddress, Config};
+use crate::config::Config;
 use crate::fanout::Drain;
 use crate::front::{self, Shared};
 use crate::identity::Gates;
@@ -67,6 +68,8 @@ struct Controls {
     close_admin: watch::Sender<bool>,
     /// Changes whenever the files of certificates are to be looked at.
     look: watch::Sender<()>,
+    /// Turns true when an operator wants the process to drain.
+    drain: watch::Sender<bool>,
     /// Holds the window and the reconnect delays of a drain, once it has begun.
     end: watch::Sender<Drain>,
 }
@@ -78,6 +81,7 @@ impl Controls {
             close_idle: watch::Sender::new(false),
             close_admin: watch::Sender::new(false),
             look: watch::Sender::new(()),
+            drain: watch::Sender::new(false),
             end: watch::Sender::new(None),
         }
     }
@@ -140,7 +144,8 @@ pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
     };
     if let Some(socket) = admin_socket {
         let _entered = admin.enter();
-        admin::serve(admin_context(&shared, &cluster, &reloader), socket, controls.close_admin.subscribe())?;
+        let context = operators::context(&shared, &cluster, &reloader, controls.drain.clone());
+        admin::serve(context, socket, controls.close_admin.subscribe())?;
     }
     Ok(App {
         reloader,
@@ -210,6 +215,13 @@ impl App {
     /// What counts now.
     fn shared(&self) -> Arc<Shared> {
         self.reloader.shared()
+    }
+
+    /// Waits until an operator wants the process to drain (`POST /-/drain`).
+    pub async fn drain_asked(&self) {
+        let mut asked = self.controls.drain.subscribe();
+        // The sender lives in `self`.
+        let _ = asked.wait_for(|asked| *asked).await;
     }
 
     /// Drains (contract §12): not ready at once, listeners for `drain.delay` more, then the ends
@@ -309,46 +321,6 @@ impl Drop for App {
         if self.front.is_some() {
             self.halt();
         }
-    }
-}
-
-/// Returns what the answers of the admin listener are made of.
-fn admin_context(shared: &Arc<Shared>, cluster: &Cluster, reloader: &Arc<Reloader>) -> admin::Context {
-    let (draining, writes, ends) = (shared.draining.clone(), shared.present.clone(), shared.present.clone());
-    let routes = shared.present.clone();
-    let (reloads, status) = (reloader.clone(), reloader.clone());
-    let admin = shared.config.admin.as_ref();
-    // No browser connects to the other kind.
-    let is_tcp = |address: &AdminAddress| matches!(address, AdminAddress::Tcp(_));
-    admin::Context {
-        hub: shared.hub.clone(),
-        metrics: shared.metrics.clone(),
-        cluster: cluster.others(),
-        routes: Box::new(move || routes.get().map_or_else(Vec::new, |shared| shared.config.routes.clone())),
-        token: admin.and_then(|admin| admin.token.clone()),
-        hosts: admin.map(|admin| admin.hosts.clone()).unwrap_or_default(),
-        is_tcp: admin.is_some_and(|admin| is_tcp(&admin.address)),
-        is_draining: Box::new(move || draining.load(Ordering::SeqCst)),
-        poll_now: Box::new(move |url| {
-            let writes = writes.get();
-            Box::pin(async move {
-                let shared = writes.ok_or("the process ends")?;
-                front::poll_now(&shared, &url).await
-            })
-        }),
-        end_subject: Box::new(move |call| {
-            ends.get().map_or(Ok(0), |shared| front::end_subject(&shared, call))
-        }),
-        reload: Box::new(move |only_look| {
-            let reloader = reloads.clone();
-            let work = tokio::task::spawn_blocking(move || reloader.reload(only_look));
-            Box::pin(async move {
-                // A reload that broke off has been told in the log.
-                let report = work.await.ok().flatten()?;
-                Some((report.is_good(), report.as_json()))
-            })
-        }),
-        configuration: Box::new(move || status.status().as_json()),
     }
 }
 

@@ -99,6 +99,7 @@ async fn farewell(term: &mut Signal, int: &mut Signal, quit: &mut Option<Signal>
     loop {
         tokio::select! {
             () = either(term, int) => return Farewell::Drain,
+            () = app.drain_asked() => return Farewell::Drain,
             () = heard(quit) => tracing::info!("SIGQUIT: handing the listening sockets to a new process"),
         }
         tokio::select! {

@@ -57,7 +57,7 @@ pub(super) async fn call(
 }
 
 /// The nodes, for the top of `/resources`.
-pub(super) fn describe(cluster: &Others) -> Value {
+pub(in crate::admin) fn describe(cluster: &Others) -> Value {
     let ClusterView { node, members, alone_for, has_left } = cluster.view();
     let alone_since = alone_for.and_then(|time| SystemTime::now().checked_sub(time));
     json!({

@@ -12,6 +12,7 @@ use crate::config::{Route, Secret};
 use crate::hub::Hub;
 use crate::identity::{Principal, PrincipalPattern};
 use crate::metrics::Metrics;
+use crate::upstream::Standing;
 
 /// Gives how many resources of this process a URL touched and whether other nodes were told, or what is wrong with the URL.
 pub type PollNow = dyn Fn(String) -> PollingNow + Send + Sync;
@@ -28,6 +29,14 @@ pub type Reload = dyn Fn(bool) -> Reloading + Send + Sync;
 
 /// What comes of [`Reload`]: whether the file is good, and the answer. `None` if the configuration comes from no file.
 pub type Reloading = Pin<Box<dyn Future<Output = Option<(bool, Value)>> + Send>>;
+
+/// One upstream as operators see it.
+pub struct UpstreamView {
+    /// Its name in the file.
+    pub name: String,
+    /// How it does now.
+    pub standing: Standing,
+}
 
 /// What the answers to operators are made of, and which operators are let in.
 pub struct Context {
@@ -47,6 +56,10 @@ pub struct Context {
     pub is_tcp: bool,
     /// Whether the process is about to end.
     pub is_draining: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Begins a drain, as SIGTERM does. Returns false if the process does not listen for that.
+    pub drain: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Shows the configured upstreams.
+    pub upstreams: Box<dyn Fn() -> Vec<UpstreamView> + Send + Sync>,
     /// Polls what follows this path or absolute URL at once, as after a write.
     pub poll_now: Box<PollNow>,
     /// Ends all streams of a client.

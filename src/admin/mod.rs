@@ -1,11 +1,12 @@
 //! The operators' view: `/metrics`, `/live`, `/ready`, `/resources` (contract §12), on a listener
 //! of its own, and the calls that have an effect: `POST /-/poll` (contract §9), `POST /-/end` (§11),
-//! `POST /-/cluster/leave` and `/join` (§13), and `POST /-/reload`.
+//! `POST /-/cluster/leave` and `/join` (§13), `POST /-/drain` (§12) and `POST /-/reload`; and the dashboard at `/`.
 //!
 //! Must not know: clients' requests.
 
 mod cluster;
 mod context;
+mod dashboard;
 mod end;
 mod reload;
 mod resources;
@@ -33,8 +34,9 @@ use crate::config::host_name;
 use cluster::Call;
 use socket::Accepting;
 
-pub use context::{Context, EndSubject, PollNow};
-use response::{arguments, problem, text, typed};
+pub use context::{Context, EndSubject, PollNow, UpstreamView};
+use dashboard::Dashboard;
+use response::{Body, arguments, problem, text, typed, whole};
 pub use socket::{Bound, unix};
 
 /// Connections served at a time; more wait.
@@ -46,79 +48,128 @@ const END: &str = "/-/end";
 const LEAVE: &str = "/-/cluster/leave";
 const JOIN: &str = "/-/cluster/join";
 const RELOAD: &str = "/-/reload";
+const DRAIN: &str = "/-/drain";
 
 /// Serves the admin listener until `stop` turns true. To be called inside a runtime.
 ///
 /// # Errors
 /// The socket cannot be made non-blocking.
-pub fn serve(context: Context, socket: Bound, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+pub fn serve(context: Context, socket: Bound, stop: watch::Receiver<bool>) -> io::Result<()> {
     let listener = Accepting::on(socket)?;
-    let context = Arc::new(context);
+    let (context, dashboard) = (Arc::new(context), Arc::new(Dashboard::new()));
     tokio::spawn(async move {
-        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = stop.wait_for(|stop| *stop) => return,
-            };
-            let Ok(permit) = permits.clone().acquire_owned().await else {
-                return;
-            };
-            let Ok(stream) = accepted else {
-                // Descriptors are short: they may not be in a moment.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            };
-            let context = context.clone();
-            tokio::spawn(async move {
-                let answer = service_fn(move |request| {
-                    let context = context.clone();
-                    async move { Ok::<_, Infallible>(answer(&context, &request).await) }
-                });
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(Duration::from_secs(30))
-                    .serve_connection(TokioIo::new(stream), answer);
-                if let Err(error) = connection.await {
-                    tracing::debug!("admin connection: {error}");
-                }
-                drop(permit);
-            });
+        let sampling = dashboard.sample(&context);
+        let serving = accept(listener, context.clone(), dashboard.clone(), stop.clone());
+        tokio::select! {
+            () = serving => {}
+            () = sampling => {}
         }
     });
     Ok(())
 }
 
-async fn answer(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let path = request.uri().path();
-    let is_call = matches!(path, POLL | END | LEAVE | JOIN | RELOAD) && request.method() == Method::POST;
-    if !is_call && request.method() != Method::GET && request.method() != Method::HEAD {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n");
+/// Accepts connections until `stop` turns true.
+async fn accept(
+    listener: Accepting,
+    context: Arc<Context>,
+    dashboard: Arc<Dashboard>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let Ok(permit) = permits.clone().acquire_owned().await else {
+            return;
+        };
+        let Ok(stream) = accepted else {
+            // Descriptors are short: they may not be in a moment.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let (context, dashboard) = (context.clone(), dashboard.clone());
+        tokio::spawn(async move {
+            let answer = service_fn(move |request| {
+                let (context, dashboard) = (context.clone(), dashboard.clone());
+                async move { Ok::<_, Infallible>(answer(&context, &dashboard, &request).await) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(30))
+                .serve_connection(TokioIo::new(stream), answer);
+            if let Err(error) = connection.await {
+                tracing::debug!("admin connection: {error}");
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// Answers a request: with a stream of events for a dashboard, or with a whole answer.
+async fn answer(
+    context: &Arc<Context>,
+    dashboard: &Arc<Dashboard>,
+    request: &Request<Incoming>,
+) -> Response<Body> {
+    let (path, query) = (request.uri().path(), request.uri().query());
+    if let Some(refused) = refuse(context, request) {
+        return whole(refused);
     }
     match path {
-        "/live" => return text(StatusCode::OK, "live\n"),
-        "/ready" if (context.is_draining)() => return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        "/ready" => return text(StatusCode::OK, "ready\n"),
+        dashboard::STREAM if request.method() == Method::GET => dashboard.follow(context, query),
+        dashboard::RESOURCES => whole(dashboard.list(context, query)),
+        _ => whole(whole_answer(context, request).await),
+    }
+}
+
+/// What a request gets that goes no further: a probe, a file of the page, or the reason why it is not let in.
+fn refuse(context: &Context, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
+    let path = request.uri().path();
+    let is_call =
+        matches!(path, POLL | END | LEAVE | JOIN | DRAIN | RELOAD) && request.method() == Method::POST;
+    if !is_call && request.method() != Method::GET && request.method() != Method::HEAD {
+        return Some(text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n"));
+    }
+    match path {
+        "/live" => return Some(text(StatusCode::OK, "live\n")),
+        "/ready" if (context.is_draining)() => {
+            return Some(text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"));
+        }
+        "/ready" => return Some(text(StatusCode::OK, "ready\n")),
         _ => {}
     }
     if is_another_sites(context, request) {
-        return text(
+        return Some(text(
             StatusCode::FORBIDDEN,
             "a browser asks this for another site, or by a name that is not this listener's: set admin.token, or name it in \
              admin.hosts\n",
-        );
+        ));
+    }
+    // The page asks for the token itself; a program that reads `/` gets the list of paths as before.
+    let is_page = path != "/" || dashboard::wants_page(request.headers());
+    if let Some(file) = dashboard::file(path).filter(|_| is_page) {
+        return Some(file);
     }
     if !is_authorized(context, request) {
         let mut response = text(StatusCode::UNAUTHORIZED, "admin.token is set: send it as a bearer token\n");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        return response;
+        return Some(response);
     }
+    None
+}
+
+/// Answers what is let in.
+async fn whole_answer(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
     match path {
         POLL => poll_now(context, request).await,
         END => end::end(context, request),
         LEAVE => cluster::call(context, request, Call::Leave).await,
         JOIN => cluster::call(context, request, Call::Join).await,
         RELOAD => reload::call(context, request).await,
+        DRAIN => drain(context, request),
         "/metrics" => scrape::answer(context, request.headers()),
         "/resources" => {
             let mut list = resources::list(context);
@@ -129,10 +180,25 @@ async fn answer(context: &Context, request: &Request<Incoming>) -> Response<Full
         "/" => text(
             StatusCode::OK,
             "/live /ready /metrics /resources, POST /-/poll?url=…, POST /-/end?subject=…, POST /-/cluster/leave, \
-             POST /-/cluster/join, POST /-/reload\n",
+             POST /-/cluster/join, POST /-/drain, POST /-/reload\n",
         ),
         _ => text(StatusCode::NOT_FOUND, "known here: /live /ready /metrics /resources\n"),
     }
+}
+
+/// Begins a drain (contract §12). It ends the process, so that it needs a token, whoever reaches the listener.
+fn drain(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if let Err(response) = arguments(request, []) {
+        return *response;
+    }
+    if context.token.is_none() {
+        return problem(StatusCode::FORBIDDEN, "this call ends the process: it needs admin.token");
+    }
+    if !(context.drain)() {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "nothing here can end the process");
+    }
+    tracing::info!("an operator has the process drain");
+    typed(StatusCode::ACCEPTED, "application/json", "{\"drain\":\"begun\"}\n".into())
 }
 
 /// Has resources polled as if a write had passed through (contract §9), on all nodes.

@@ -2,12 +2,23 @@
 //!
 //! Must not know: what a call does.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 
 use crate::transport::answer::GUARDS;
+
+/// The body of an answer: whole, or a stream of events.
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Returns an answer that is there as a whole.
+pub fn whole(response: Response<Full<Bytes>>) -> Response<Body> {
+    response.map(BodyExt::boxed_unsync)
+}
 
 /// Returns an answer of this content type, which no cache keeps and no page of another site can use.
 pub fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {

@@ -19,6 +19,7 @@ mod interest;
 mod item_positions;
 mod items;
 mod named;
+mod outcomes;
 mod pace;
 mod path_digests;
 mod poll_number;
@@ -51,6 +52,7 @@ pub use exceptions::{EXCEPTION_TIME_MAX, EXCEPTION_TIME_MIN, Exception, Exceptio
 pub use full::Full;
 pub use items::News;
 pub use named::{Name, Named};
+pub use outcomes::{Outcomes, REMEMBERED_POLLS_MAX};
 pub use pace::{Pace, Paced, Streak, Watch, Watches};
 pub use publisher::{Publisher, Retained};
 pub use reload::Ended;

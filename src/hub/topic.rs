@@ -17,6 +17,7 @@ use super::history::History;
 use super::interest::Interest;
 use super::items::Items;
 use super::named::Elsewhere;
+use super::outcomes::Outcomes;
 use super::pace::Pace;
 use super::resource_limits::Charge;
 use super::user_activity::User;
@@ -59,6 +60,7 @@ pub struct Topic {
     /// In milliseconds of the hub's epoch.
     pub(super) interest: Interest,
     pace: Pace,
+    outcomes: Outcomes,
     /// Its owner; `None` once it has left the hub.
     pub(super) charge: Mutex<Option<Charge<Topic>>>,
     /// Bytes that it holds, as the poller last said.
@@ -114,6 +116,7 @@ impl Topic {
             visitors: AtomicUsize::new(0),
             interest: Interest::default(),
             pace: Pace::default(),
+            outcomes: Outcomes::default(),
             charge: Mutex::default(),
             weight: AtomicUsize::new(0),
             evicted: AtomicBool::new(false),
@@ -199,8 +202,13 @@ impl Topic {
         self.patches_until[kind as usize].fetch_max(until, Ordering::SeqCst);
     }
 
+    /// Returns how many followers read this format.
+    pub fn readers(&self, format: Format) -> usize {
+        self.formats[format.index()].load(Ordering::SeqCst)
+    }
+
     pub(super) fn is_read(&self, format: Format) -> bool {
-        self.formats[format.index()].load(Ordering::SeqCst) > 0
+        self.readers(format) > 0
     }
 
     pub(super) fn wants_patches(&self, kind: PatchKind) -> bool {
@@ -350,6 +358,11 @@ impl Topic {
     /// Returns what is known of how quickly clients come back, and of whether the API itself makes them wait.
     pub fn pace(&self) -> &Pace {
         &self.pace
+    }
+
+    /// Returns how the last polls ended.
+    pub fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
     }
 
     /// Milliseconds of the topic's clock.

@@ -217,6 +217,7 @@ impl Poller {
         }
         let upstream = upstream.name.as_str();
         self.services.metrics.polled(upstream, &self.route.path, outcome);
+        self.topic.outcomes().push(outcome);
         self.counters.took(started.elapsed());
         if !self.topic.pace().is_asked() {
             self.services.hub.watches().answered(upstream, started.elapsed());

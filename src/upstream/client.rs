@@ -21,6 +21,7 @@ mod race;
 mod refusal;
 #[cfg(feature = "openssl")]
 mod rejected_certificate;
+mod standing;
 #[cfg(test)]
 pub(super) mod tests;
 #[cfg(feature = "openssl")]
@@ -55,6 +56,7 @@ use connector::Link;
 use health_check::{Probe, ROUND_INTERVAL_MIN};
 pub use passthrough::{Chosen, Server, unreached, wants_credentials, workarounds};
 pub use refusal::Workaround;
+pub use standing::Standing;
 use unshared_connections::Retired;
 pub use unshared_connections::{Bond, Whose};
 

@@ -28,6 +28,11 @@ impl InFlight {
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         Some(Place(self.taken.clone()))
     }
+
+    /// Returns how many requests have a place.
+    pub fn count(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Place {

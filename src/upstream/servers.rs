@@ -113,6 +113,12 @@ impl Targets {
         }
     }
 
+    /// Returns how many addresses are known, and how many of them are not found unhealthy.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let known = self.balancer.backends().get_backend();
+        (known.len(), known.iter().filter(|backend| self.balancer.backends().ready(backend)).count())
+    }
+
     /// Checks the health of all servers once.
     pub(super) async fn check_health(&self) {
         self.balancer.backends().run_health_check(true).await;

@@ -21,7 +21,7 @@ const METRICS: &str = include_str!("../../src/metrics.rs");
 
 /// Terms of the field and of the architecture that no user has to know.
 const TERMS: &str = "
-    activity adaptive label openmetrics scrape admission align ambiguous app arrivals attend attendance backplane bind bridge bucket
+    activity adaptive clock dashboard entry label openmetrics operator summary scrape admission align ambiguous app arrivals attend attendance backplane bind bridge bucket
     bundle canonical charged chunks classify cli compact comparison compute connector counters crowd crypto
     deadlines decision decode deflate demand descriptors diagnosis dial dialer difference draft egress engine
     environment exceptions exchange fallback fanout fetch findings flapping framing freshness fuzzing gate

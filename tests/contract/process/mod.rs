@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `admin` | §1, §12: the operators' view, on its own listener only |
 //! | `command_line` | commands, exit codes, messages, the log |
+//! | `dashboard` | the page at `/` of the admin listener, what feeds it, and what it never shows |
 //! | `descriptors` | a process with few open files: what it tells, what it keeps for polls, how it goes on |
 //! | `drain` | §12: how the process ends |
 //! | `log_reader` | what reads the log may hang or go away |
@@ -14,6 +15,7 @@
 
 pub mod admin;
 pub mod command_line;
+pub mod dashboard;
 pub mod descriptors;
 pub mod drain;
 pub mod log_reader;
