@@ -186,7 +186,7 @@ async fn whole_answer(context: &Context, request: &Request<Incoming>) -> Respons
     }
 }
 
-/// Begins a drain (contract §12). It ends the process, so that it needs a token, whoever reaches the listener.
+/// Begins a drain (contract §12). Since a drain ends the process, the request needs the token even from this machine.
 fn drain(context: &Context, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if let Err(response) = arguments(request, []) {
         return *response;

@@ -284,8 +284,8 @@ fn seconds(time: SystemTime) -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Looks once more who may not stay when the last request of an older generation is done, as it may have been let in after
-/// the first look.
+/// Ends, once more, the streams that the new configuration does not allow, when the last request of the old generation is
+/// done: such a request may have become a stream after the first time.
 async fn look_after(old: Weak<Shared>, present: Arc<Present>) {
     let began = Instant::now();
     while old.strong_count() > 0 && began.elapsed() < LOOK_AFTER_TIME_MAX {

@@ -1,7 +1,7 @@
 //! The dashboard at `/` of the admin listener: its page, its JSON, and the stream of events that feeds it.
 //!
-//! All of it runs on the admin listener's thread, and only while somebody looks; the history of the last hour is the one
-//! thing that is kept for those who come later. Must not know: sockets.
+//! All of it runs on the admin listener's thread. Events are made while a dashboard is open; the samples of the last hour
+//! are kept all the time, so that a dashboard that opens shows them. Must not know: sockets.
 
 mod changes;
 mod clock;

@@ -1,6 +1,6 @@
 //! The keys in which two configurations differ, and how far each of them reaches.
 //!
-//! [`compare!`](compare) names every field of a type: one that nobody has classified does not compile.
+//! [`compare!`](compare) names every field of a type: a field without a class does not compile.
 //! Must not know: which keys there are.
 
 /// How far a change of a key reaches.

@@ -44,7 +44,7 @@ pub fn route(old: &Route, new: &Route, keys: &mut Keys) {
     poll(&old.poll, &new.poll, keys);
     websocket(&old.websocket, &new.websocket, keys);
     feed(old.feed.as_ref(), new.feed.as_ref(), keys);
-    // Whoever follows would have to be let in anew: what the new configuration would refuse must not go on.
+    // The followers were let in by the old rules: their streams end, so that the new rules decide again.
     let is_kept = access::lets_in_all(old.authenticate.as_ref(), new.authenticate.as_ref());
     keys.note(is_kept, Reach::Meaning, "authenticate");
     keys.note(access::allows_all(old.transports, new.transports), Reach::Meaning, "transports");
