@@ -9,10 +9,11 @@ use super::{Context, cluster};
 use crate::cluster::Others;
 use crate::config::Order;
 use crate::frame::State;
-use crate::hub::{Outcome, Topic};
+use crate::hub::{Outcome, Topic, View};
 
 /// Returns all resources, by path. Credentials are named and never shown, and so are query parameters that look like
-/// credentials. Says which configuration counts, and how the last reload went. Of a node of a cluster it says, too, which nodes there are, and what this one is for each resource.
+/// credentials. Says which configuration counts, and how the last reload went. Of a node of a cluster it says, too, which
+/// nodes there are, and what this one is for each resource.
 pub fn list(context: &Context) -> Value {
     let (hub, others) = (&context.hub, context.cluster.as_deref());
     let mut topics = hub.topics();
@@ -37,12 +38,9 @@ fn describe_in(topic: &Topic, others: Option<&Others>) -> Value {
     described
 }
 
-fn describe(topic: &Topic) -> Value {
-    let view = topic.view();
-    let now = Instant::now();
-    let key = topic.key().parts();
-    let ms_since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at).as_millis() as u64);
-    let (outcome, reason) = match &view.outcome {
+/// What the last poll came to in one word, and why if it failed.
+pub(super) fn outcome(view: &View) -> (&'static str, Option<String>) {
+    match &view.outcome {
         Outcome::Cold => ("none yet", None),
         Outcome::Data => ("data", None),
         Outcome::Relay(relayed) => match &relayed.failure {
@@ -50,7 +48,15 @@ fn describe(topic: &Topic) -> Value {
             None => ("refused", Some(relayed.status.to_string())),
         },
         Outcome::Failed(failure) => (failure.class, Some(failure.reason.clone())),
-    };
+    }
+}
+
+fn describe(topic: &Topic) -> Value {
+    let view = topic.view();
+    let now = Instant::now();
+    let key = topic.key().parts();
+    let ms_since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at).as_millis() as u64);
+    let (outcome, reason) = outcome(&view);
     let state = match &view.condition.state {
         State::Fresh => "fresh",
         State::Stale { .. } => "stale",

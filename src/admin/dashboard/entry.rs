@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::clock::Clock;
+use crate::admin::resources::outcome;
 use crate::config::{Share, says_credential};
 use crate::frame::{Format, PatchKind, State};
 use crate::hub::{Outcome, Topic, View};
@@ -59,18 +60,6 @@ pub(super) fn state(view: &View) -> &'static str {
         (State::Fresh, Outcome::Failed(_)) => "failing",
         (State::Fresh, Outcome::Cold) => "cold",
         (State::Fresh, _) => "fresh",
-    }
-}
-
-fn outcome(view: &View) -> (&'static str, Option<String>) {
-    match &view.outcome {
-        Outcome::Cold => ("none yet", None),
-        Outcome::Data => ("data", None),
-        Outcome::Relay(relayed) => match &relayed.failure {
-            Some(failure) => (failure.class, Some(failure.reason.clone())),
-            None => ("refused", Some(relayed.status.to_string())),
-        },
-        Outcome::Failed(failure) => (failure.class, Some(failure.reason.clone())),
     }
 }
 
