@@ -51,7 +51,7 @@ pub use draft::Draft;
 pub use exceptions::{EXCEPTION_TIME_MAX, EXCEPTION_TIME_MIN, Exception, ExceptionKind};
 pub use full::Full;
 pub use items::News;
-pub use named::{Name, Named};
+pub use named::{Name, Named, OpenNames};
 pub use outcomes::{Outcomes, REMEMBERED_POLLS_MAX};
 pub use pace::{Pace, Paced, Streak, Watch, Watches};
 pub use publisher::{Publisher, Retained};

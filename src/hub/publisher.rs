@@ -13,6 +13,7 @@ use super::confirmation::Confirmation;
 use super::draft::Draft;
 use super::history::Past;
 use super::items::News;
+use super::named::OpenNames;
 use super::poll_number::PollNumber;
 use super::topic::Topic;
 use super::view::{Closing, Failure, Outcome, Relayed, View};
@@ -187,6 +188,21 @@ impl Publisher {
             view.ended = view.ended.max(ended);
             view.confirmed = view.confirmed.max(confirmed);
         });
+    }
+
+    /// A look-up has ended. Nothing that was accepted anywhere before it began is newer than what is shown, so that clients
+    /// which named what it found wait no longer: `tags`, and items that are remembered here. Returns
+    /// whether all that clients had named was found.
+    pub fn end_look_up(&mut self, names: &OpenNames, tags: &[[u8; 6]]) -> bool {
+        let items: Vec<&str> = names.items().filter(|id| self.topic.knows_position(id)).collect();
+        let found_all = self.topic.elsewhere.names.lock().end_look_up(names, tags, &items);
+        self.fail_look_up();
+        found_all
+    }
+
+    /// A look-up has ended that found nothing.
+    pub fn fail_look_up(&mut self) {
+        self.topic.update(|view| view.look_ups += 1);
     }
 
     /// The poll failed. Followers keep the last content; whether they hear of it is said with

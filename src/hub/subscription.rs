@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use super::named::Name;
+use super::named::{Name, Named};
 use super::topic::Topic;
 use super::view::{Closing, View};
 use super::{Attend, Attendance};
 use crate::frame::{Batch, Chain, Condition, Format, Frame, State};
-use crate::resource::Version;
+use crate::resource::{Version, version_of_tag};
 
 /// Where a follower comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,15 @@ pub enum Resume {
     Tag([u8; 6]),
     /// On a feed: it says that it has this item, or the page of this version.
     Item(Box<str>),
+    /// It names something that is no version, such as the upstream's own tag of an answer that passed through.
+    Other,
+}
+
+impl Resume {
+    /// Where a follower of states comes from that names this.
+    pub fn from_state(id: &str) -> Resume {
+        version_of_tag(id).map_or(Resume::Other, Resume::From)
+    }
 }
 
 /// What a follower gets next.
@@ -60,9 +69,9 @@ pub struct Subscription {
     /// Whether the follower reads patches and came with an unknown version: it is told so before it gets the state.
     unknown: bool,
     seen: Option<Version>,
-    /// Number of the poll that has to confirm the state before the follower is told anything; 0 if no poll has to
-    /// (contract §2).
-    confirm: u64,
+    /// What it named and is not held here, which has to be found or confirmed before the follower is told anything
+    /// (contract §2). `None` if it named nothing of the kind.
+    named: Option<Box<Named>>,
     seen_seq: u64,
     condition_seq: u64,
     /// The position of a follower of items, or of one that comes from a state of which only the tag is known. It is
@@ -110,16 +119,17 @@ impl Subscription {
         let known = match &resume {
             Resume::Start => true,
             Resume::From(version) | Resume::FromConfirmed(version) => topic.has_held(*version),
-            Resume::Tag(_) => false,
+            Resume::Tag(_) | Resume::Other => false,
             Resume::Item(id) => topic.knows_position(id),
         };
         let is_awaited = match &resume {
             Resume::From(version) => !topic.is_not_newer(*version),
             Resume::FromConfirmed(_) => false,
-            Resume::Start | Resume::Tag(_) | Resume::Item(_) => !known,
+            Resume::Start | Resume::Tag(_) | Resume::Item(_) | Resume::Other => !known,
         };
-        let mut confirm = if is_awaited { attendance.next_poll } else { 0 };
+        let mut named = None;
         if is_awaited {
+            let mut confirm = attendance.next_poll;
             let has_cursor = topic.route().feed.as_ref().is_some_and(|feed| feed.cursor.is_some());
             if let (Resume::Item(id), true) = (&resume, has_cursor) {
                 topic.miss(id);
@@ -130,13 +140,13 @@ impl Subscription {
                 Resume::From(version) | Resume::FromConfirmed(version) => Name::Tag(version.tag()),
                 Resume::Tag(tag) => Name::Tag(*tag),
                 Resume::Item(id) => Name::Item(id),
-                Resume::Start => Name::Other,
+                Resume::Start | Resume::Other => Name::Other,
             };
-            topic.want_confirmed_for(confirm, name);
+            named = Some(Box::new(topic.want_confirmed_for(confirm, name)));
         }
         let is_feed = topic.route().feed.is_some();
         let (seen, place) = match resume {
-            Resume::Start => (None, is_feed.then_some(Place::Item(None))),
+            Resume::Start | Resume::Other => (None, is_feed.then_some(Place::Item(None))),
             Resume::From(version) | Resume::FromConfirmed(version) => (Some(version), None),
             Resume::Tag(tag) => (None, Some(if is_feed { Place::Page(tag) } else { Place::State(tag) })),
             Resume::Item(id) => (None, Some(Place::Item(Some(id)))),
@@ -147,7 +157,7 @@ impl Subscription {
             told: Told::Well,
             unknown: !known && format.patches().is_some(),
             seen,
-            confirm,
+            named,
             seen_seq: 0,
             condition_seq: 0,
             place: place.map(Box::new),
@@ -165,9 +175,9 @@ impl Subscription {
         self.format
     }
 
-    /// Whether the position still waits for its confirming poll.
+    /// Whether what the follower named still has to be found or confirmed.
     pub fn is_unconfirmed(&self, view: &View) -> bool {
-        view.confirmed < self.confirm
+        self.named.as_ref().is_some_and(|named| self.topic().is_unconfirmed_for(**named, view))
     }
 
     /// Notes that the follower says anew what it has. Returns false if that version is not known, or has to be
@@ -177,7 +187,7 @@ impl Subscription {
             return false;
         }
         self.seen = Some(version);
-        (self.seen_seq, self.confirm, self.unknown) = (0, 0, false);
+        (self.seen_seq, self.named, self.unknown) = (0, None, false);
         true
     }
 
@@ -198,6 +208,7 @@ impl Subscription {
         if self.is_unconfirmed(view) || matches!(view.condition.state, State::Gone { .. }) {
             return None;
         }
+        self.named = None;
         let frame = view.frame.as_ref()?;
         if frame.seq <= self.seen_seq {
             return None;

@@ -290,7 +290,7 @@ impl Topic {
     }
 
     /// Asks for this poll, unless it has started already.
-    pub fn want_confirmed(&self, number: u64) {
+    pub(super) fn want_confirmed(&self, number: u64) {
         self.wants.confirm.fetch_max(number, Ordering::SeqCst);
         self.demand.notify_one();
     }
@@ -298,11 +298,6 @@ impl Topic {
     /// Number of the newest poll an ordinary request waits for.
     pub fn wanted_now(&self) -> u64 {
         self.wants.now.load(Ordering::SeqCst)
-    }
-
-    /// Number of the newest poll an unknown version waits for.
-    pub fn wanted_confirmation(&self) -> u64 {
-        self.wants.confirm.load(Ordering::SeqCst)
     }
 
     /// Number of the last poll that started.

@@ -133,6 +133,8 @@ pub struct View {
     pub ended: u64,
     /// Number of the last poll that gave or confirmed data.
     pub confirmed: u64,
+    /// How many look-ups of what clients named have ended (contract §13).
+    pub look_ups: u64,
     /// Number of the newest poll that knows of all writes before it: the view has their effect, or polls looked for one
     /// long enough (contract §9).
     pub settled: u64,
@@ -169,6 +171,7 @@ impl View {
             condition: Arc::new(Condition::new(0, State::Fresh)),
             ended: 0,
             confirmed: 0,
+            look_ups: 0,
             settled: 0,
             confirmed_at: None,
             changed_at: None,
@@ -228,6 +231,7 @@ impl View {
         seq(self) != seq(next)
             || self.condition.seq != next.condition.seq
             || self.closing != next.closing
+            || self.look_ups != next.look_ups
             || (self.confirmed < awaited && self.confirmed < next.confirmed)
     }
 }

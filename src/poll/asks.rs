@@ -13,7 +13,7 @@ use super::backplane::{LookUp, Membership, Order, Role, Stored, Want};
 use super::poller::Poller;
 use super::sharing::Waiting;
 use super::standing::Floor;
-use crate::hub::{Named, PollNumber, Publisher, Topic, View};
+use crate::hub::{OpenNames, PollNumber, Publisher, Topic, View};
 
 /// A question that is on its way.
 pub(super) type Asking = Pin<Box<dyn Future<Output = Asked> + Send>>;
@@ -36,9 +36,8 @@ pub(super) enum Asked {
     },
     /// What is stored was read.
     LookedUp {
-        number: PollNumber,
         /// What clients had named by then.
-        named: Named,
+        names: OpenNames,
         found: LookUp,
     },
 }
@@ -47,7 +46,7 @@ impl Poller {
     /// The next question, if there is one to be asked now.
     pub(super) fn next_ask(&mut self, publisher: &Publisher) -> Option<Asking> {
         let (now, view) = (Instant::now(), self.topic.view());
-        let awaited = self.topic.wanted_confirmation();
+        let is_to_look_up = self.is_to_look_up(&view);
         let after_write =
             self.topic.poll_for_write().is_some_and(|at| at <= now) && !self.topic.is_deserted();
         let is_wanted = self.topic.wanted_now() > view.ended && self.wanted_from(&view, now) <= now;
@@ -62,14 +61,14 @@ impl Poller {
         if after_write && may_ask && !is_floor && !is_unheard {
             return Some(ask_for_writes(&self.topic, publisher, sharing.membership.clone()));
         }
-        if sharing.asks.misses_content || awaited > view.confirmed.max(sharing.looked_up) {
-            sharing.looked_up = awaited;
+        if sharing.asks.misses_content || is_to_look_up {
             sharing.asks.misses_content = false;
-            let (number, named) = (publisher.start_poll(), self.topic.take_named());
+            sharing.looked_up = self.topic.names_said();
+            let names = self.topic.begin_look_up();
             let (membership, have) =
                 (sharing.membership.clone(), sharing.standing.shown().unwrap_or_default());
             return Some(Box::pin(async move {
-                Asked::LookedUp { number, named, found: membership.look_up(have).await }
+                Asked::LookedUp { names, found: membership.look_up(have).await }
             }));
         }
         let asks = &mut sharing.asks;
@@ -127,21 +126,21 @@ impl Poller {
                 }
                 ControlFlow::Continue(publisher)
             }
-            Asked::LookedUp { number, named, found } => self.looked_up(publisher, number, named, found).await,
+            Asked::LookedUp { names, found } => self.looked_up(publisher, names, found).await,
         }
     }
 
     async fn looked_up(
         &mut self,
         mut publisher: Publisher,
-        number: PollNumber,
-        named: Named,
+        names: OpenNames,
         found: LookUp,
     ) -> ControlFlow<(), Publisher> {
         let stored = match found {
             LookUp::Found(stored) => *stored,
             LookUp::Nothing => {
-                self.needs_confirmation();
+                publisher.fail_look_up();
+                self.needs_confirmation(&names);
                 return ControlFlow::Continue(publisher);
             }
             LookUp::Lost => {
@@ -149,6 +148,7 @@ impl Poller {
                     sharing.looked_up = 0;
                     sharing.pause_asking(false);
                 }
+                publisher.fail_look_up();
                 return ControlFlow::Continue(publisher);
             }
         };
@@ -157,23 +157,27 @@ impl Poller {
             publisher = self.apply(publisher, content, Role::Mirror, true).await?;
         }
         let is_shown = self.sharing.as_ref().is_some_and(|sharing| sharing.standing.shown() == Some(order));
-        if is_shown && self.knows(&named, &tags) {
-            self.end_look_up(&mut publisher, number);
+        if is_shown {
+            if !publisher.end_look_up(&names, &tags) {
+                self.needs_confirmation(&names);
+            }
         } else {
-            self.needs_confirmation();
+            publisher.fail_look_up();
+            self.needs_confirmation(&names);
         }
         ControlFlow::Continue(publisher)
     }
 
-    /// Whether all that clients named was accepted before what is shown: its tag is stored, or it is remembered here.
-    pub(super) fn knows(&self, named: &Named, tags: &[[u8; 6]]) -> bool {
-        !named.needs_poll
-            && named.tags.iter().all(|tag| tags.contains(tag))
-            && named.items.iter().all(|id| self.topic.knows_position(id))
+    /// Whether clients named something that no look-up since then has looked for.
+    pub(super) fn is_to_look_up(&self, view: &View) -> bool {
+        let Some(sharing) = &self.sharing else { return false };
+        self.topic.wanted_confirmation() > view.confirmed && self.topic.names_said() > sharing.looked_up
     }
 
-    fn needs_confirmation(&mut self) {
-        if self.topic.wanted_confirmation() > self.topic.view().confirmed
+    /// What was not found has to be polled for.
+    fn needs_confirmation(&mut self, names: &OpenNames) {
+        if !names.is_empty()
+            && self.topic.wanted_confirmation() > self.topic.view().confirmed
             && let Some(sharing) = &mut self.sharing
         {
             sharing.asks.needs_confirmation = true;
@@ -183,25 +187,22 @@ impl Poller {
     /// A holder looks up what clients name, too: where all of it was accepted before what it shows, no poll is needed; where
     /// something newer is stored, another node holds the resource.
     pub(super) async fn look_up_named(&mut self, mut publisher: Publisher) -> Publisher {
-        let awaited = self.topic.wanted_confirmation();
         let Some(sharing) = self.sharing.as_mut() else { return publisher };
-        sharing.looked_up = awaited;
-        let (number, named) = (publisher.start_poll(), self.topic.take_named());
+        sharing.looked_up = self.topic.names_said();
+        let names = self.topic.begin_look_up();
         let found = sharing.membership.look_up(sharing.standing.shown().unwrap_or_default()).await;
-        let LookUp::Found(stored) = found else { return publisher };
-        if let Some(content) = stored.content.filter(|content| content.order > sharing.standing.order()) {
-            sharing.inbox.tell_content(content);
-        } else if sharing.standing.shown() == Some(stored.order) && self.knows(&named, &stored.tags) {
-            self.end_look_up(&mut publisher, number);
+        match found {
+            LookUp::Found(stored) if sharing.standing.shown() == Some(stored.order) => {
+                publisher.end_look_up(&names, &stored.tags);
+            }
+            LookUp::Found(stored) => {
+                let newer = stored.content.filter(|content| content.order > sharing.standing.order());
+                newer.into_iter().for_each(|content| sharing.inbox.tell_content(content));
+                publisher.fail_look_up();
+            }
+            LookUp::Nothing | LookUp::Lost => publisher.fail_look_up(),
         }
         publisher
-    }
-
-    /// What clients named is known. Where a write came after the last poll, a reader still gets the next one.
-    fn end_look_up(&self, publisher: &mut Publisher, number: PollNumber) {
-        let view = self.topic.view();
-        let ended = if self.topic.is_aged(&view) { view.ended } else { number };
-        publisher.end_polls(ended, number);
     }
 }
 
@@ -237,7 +238,7 @@ impl super::sharing::Sharing {
     /// The answer to a want may have been faster than its number.
     fn answered_before(&mut self, want: u64, view: &View, publisher: &mut Publisher) {
         if want <= self.settled && self.standing.floor() == Floor::None {
-            let (ended, confirmed) = self.answered(want, view);
+            let (ended, confirmed) = (self.ended(want, view), self.confirmed(view));
             publisher.end_polls(ended, confirmed);
             publisher.settle(ended);
         }

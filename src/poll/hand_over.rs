@@ -37,10 +37,9 @@ impl Poller {
             let order = sharing.standing.shown().unwrap_or_default();
             sharing.membership.report(fence, Report { order, settled: wants, age, found: Found::Unchanged });
         }
-        let awaited = self.topic.wanted_confirmation();
-        let is_to_look_up = awaited > view.confirmed.max(sharing.poll.number).max(sharing.looked_up);
         // What nothing was published for has to be polled anyway.
-        if is_to_look_up && sharing.standing.shown().is_some() {
+        let is_shown = sharing.standing.shown().is_some();
+        if is_shown && self.is_to_look_up(&view) {
             return self.look_up_named(publisher).await;
         }
         publisher

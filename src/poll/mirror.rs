@@ -90,7 +90,9 @@ impl Poller {
     fn begin_mirror(&mut self) {
         let shows_own = self.shows_own();
         let Some(sharing) = &mut self.sharing else { return };
-        sharing.asks.waiting.clear();
+        sharing.asks.stop_waiting();
+        // What clients named may have been asked of a node that holds the resource no longer.
+        sharing.looked_up = 0;
         sharing.standing.mirrors(shows_own);
     }
 
@@ -188,7 +190,8 @@ impl Poller {
     fn hear_report(&mut self, publisher: &mut Publisher, report: Report) {
         let view = self.topic.view();
         let Some(sharing) = self.sharing.as_mut() else { return };
-        match sharing.standing.heard(report.order, report.settled) {
+        let gave_data = matches!(report.found, Found::Unchanged);
+        match sharing.standing.heard(report.order, report.settled, gave_data) {
             Heard::Current => sharing.below_since = None,
             Heard::BelowFloor => return,
             Heard::Missed => {
@@ -196,7 +199,7 @@ impl Poller {
                 return;
             }
             Heard::Below => {
-                if matches!(report.found, Found::Unchanged) {
+                if gave_data {
                     sharing.note_below(report.order);
                 }
                 return;
@@ -205,7 +208,12 @@ impl Poller {
         if sharing.asks.misses_content {
             return;
         }
-        let (mut ended, confirmed) = sharing.answered(report.settled, &view);
+        let (mut ended, confirmed) = match report.found {
+            Found::Unchanged => sharing.answered(report.settled, &view),
+            Found::Failed { .. } | Found::Relayed { .. } => {
+                (sharing.ended(report.settled, &view), view.confirmed)
+            }
+        };
         if view.ended == 0 && ended == 0 {
             ended = publisher.start_poll();
         }

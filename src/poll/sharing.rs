@@ -32,10 +32,12 @@ pub(super) struct Sharing {
     pub(super) others_have: Option<Arc<Snapshot>>,
     /// The poll in flight, or the last one.
     pub(super) poll: Begun,
-    /// All wants up to this number are answered.
+    /// All wants up to this number are answered, if only by a poll that failed.
     pub(super) settled: u64,
-    /// Versions that waited for this poll number, or an earlier one, were looked up.
-    pub(super) looked_up: PollNumber,
+    /// All wants up to this number are answered by polls that gave or confirmed data.
+    proven: u64,
+    /// What clients had named up to then was looked up (`Topic::names_said`).
+    pub(super) looked_up: u64,
     pub(super) asks: Asks,
     pub(super) last: Last,
     /// Items that were told to followers of this node alone, as far as the route remembers any.
@@ -76,6 +78,8 @@ pub(super) struct Last {
 pub(super) struct Asks {
     /// Oldest first.
     pub(super) waiting: VecDeque<Waiting>,
+    /// The newest want that is to confirm versions and was answered, but by no data yet.
+    unproven: Option<Waiting>,
     /// A version is known to no node.
     pub(super) needs_confirmation: bool,
     /// What the holder has was not told, or not all of it.
@@ -111,6 +115,7 @@ impl Sharing {
             others_have: None,
             poll: Begun { role: Role::Waiting, wants: 0, number: 0 },
             settled: 0,
+            proven: 0,
             looked_up: 0,
             asks: Asks::default(),
             last: Last::default(),
@@ -162,18 +167,31 @@ impl Sharing {
         (is_open && is_enough && is_young).then_some(wants)
     }
 
-    /// The numbers that end with what knows of the wants up to `settled`: of requests, and of unknown versions.
+    /// The numbers that end with data that knows of the wants up to `settled`: of requests, and of unknown versions.
     pub(super) fn answered(&mut self, settled: u64, view: &View) -> (PollNumber, PollNumber) {
+        self.proven = self.proven.max(settled);
+        let ended = self.ended(settled, view);
+        (ended, self.confirmed(view))
+    }
+
+    /// The number that ends with a poll that knows of the wants up to `settled`, whatever it gave: by itself it confirms no
+    /// version.
+    pub(super) fn ended(&mut self, settled: u64, view: &View) -> PollNumber {
         self.settled = self.settled.max(settled);
-        let (mut ended, mut confirmed) = (view.ended, view.confirmed);
-        while let Some(first) = self.asks.waiting.front().filter(|first| first.want <= self.settled) {
+        let mut ended = view.ended;
+        while let Some(first) = self.asks.waiting.pop_front_if(|first| first.want <= self.settled) {
             ended = ended.max(first.number);
             if first.confirms {
-                confirmed = confirmed.max(first.number);
+                self.asks.unproven = Some(first);
             }
-            self.asks.waiting.pop_front();
         }
-        (ended, confirmed)
+        ended
+    }
+
+    /// The number of the newest want that data has answered and that is to confirm versions.
+    pub(super) fn confirmed(&mut self, view: &View) -> PollNumber {
+        let proven = self.asks.unproven.take_if(|unproven| unproven.want <= self.proven);
+        proven.map_or(view.confirmed, |proven| view.confirmed.max(proven.number))
     }
 
     /// A content is shown that other nodes have.
@@ -191,6 +209,12 @@ impl Sharing {
 }
 
 impl Asks {
+    /// Nothing that was asked is waited for any more.
+    pub(super) fn stop_waiting(&mut self) {
+        self.waiting.clear();
+        self.unproven = None;
+    }
+
     /// Whether a further want may be sent now.
     pub(super) fn has_room(&self) -> bool {
         self.waiting.iter().filter(|waiting| waiting.told.is_none()).count() < WANTS_MAX

@@ -158,11 +158,14 @@ impl Standing {
     }
 
     /// A holder says what it has. `settled`: the newest want that its last poll knew of. Once that is the want of this
-    /// node, the holder's content is newer than what this node polled for itself, however long ago it was written.
-    pub fn heard(&mut self, order: Order, settled: u64) -> Heard {
+    /// node, and the poll gave or confirmed data (`gave_data`), the holder's content is newer than what this node polled
+    /// for itself, however long ago it was written. A poll that failed says nothing of the content; that it failed counts
+    /// here as soon as it knew of the want.
+    pub fn heard(&mut self, order: Order, settled: u64, gave_data: bool) -> Heard {
         match self.floor {
             Floor::None => {}
-            Floor::At(want) if settled >= want => {
+            Floor::At(want) if !gave_data && settled >= want => return Heard::Current,
+            Floor::At(want) if gave_data && settled >= want => {
                 self.floor = Floor::From(order);
                 return Heard::Missed;
             }
@@ -214,17 +217,19 @@ mod tests {
         standing.mirrors(true);
         assert_eq!(standing.offered(SECOND, u64::MAX), Offer::BelowFloor, "its want has no number");
         standing.wants(7);
-        assert_eq!(standing.heard(SECOND, 6), Heard::BelowFloor);
-        assert_eq!(standing.heard(SECOND, 7), Heard::Missed);
+        assert_eq!(standing.heard(SECOND, 6, true), Heard::BelowFloor);
+        assert_eq!(standing.heard(SECOND, 7, false), Heard::Current, "a poll that failed");
+        assert_eq!(standing.offered(SECOND, 6), Offer::BelowFloor, "it says nothing of the content");
+        assert_eq!(standing.heard(SECOND, 7, true), Heard::Missed);
         assert_eq!(
             standing.offered(FIRST, u64::MAX),
             Offer::BelowFloor,
             "a look-up that was answered before"
         );
-        assert_eq!(standing.heard(SECOND, 7), Heard::Missed, "it is asked for until it is there");
+        assert_eq!(standing.heard(SECOND, 7, true), Heard::Missed, "it is asked for until it is there");
         assert_eq!(standing.offered(SECOND, 0), Offer::Newer, "though its order was shown before");
         standing.shows(SECOND);
-        assert_eq!((standing.floor(), standing.heard(SECOND, 7)), (Floor::None, Heard::Current));
+        assert_eq!((standing.floor(), standing.heard(SECOND, 7, true)), (Floor::None, Heard::Current));
     }
 
     #[test]
@@ -247,7 +252,10 @@ mod tests {
         let mut standing = Standing::default();
         standing.shows(SECOND);
         standing.mirrors(false);
-        assert_eq!((standing.heard(FIRST, 0), standing.offered(FIRST, 0)), (Heard::Below, Offer::Older));
+        assert_eq!(
+            (standing.heard(FIRST, 0, true), standing.offered(FIRST, 0)),
+            (Heard::Below, Offer::Older)
+        );
         standing.regresses();
         assert_eq!(standing.offered(FIRST, 0), Offer::Newer);
     }

@@ -15,7 +15,7 @@ use super::{Output, Step};
 use crate::config::Route;
 use crate::frame::Frame;
 use crate::hub::{Attendance, Streak, View};
-use crate::resource::IfNoneMatch;
+use crate::resource::{IfNoneMatch, Version};
 
 /// One connection of ordinary polls.
 pub struct Plain {
@@ -30,6 +30,8 @@ pub struct Plain {
     /// The client takes gzip, and this resource is compressed.
     gzip: bool,
     pub(super) repeat: Repeat,
+    /// The version that it was answered with last.
+    told: Option<Version>,
     /// The head of the last answer, and what it says.
     last: Option<(Said, Bytes)>,
 }
@@ -71,7 +73,8 @@ impl Plain {
         gzip: bool,
         repeat: Repeat,
     ) -> Plain {
-        Plain { attendance, connection, streak, route, extra, gzip, repeat, last: None }
+        let told = attendance.topic().view().frame.as_ref().map(|frame| frame.version());
+        Plain { attendance, connection, streak, route, extra, gzip, repeat, told, last: None }
     }
 
     /// The resource.
@@ -80,12 +83,15 @@ impl Plain {
     }
 
     /// Answers the same request again. `condition`: its `If-None-Match`. Returns `None` if the front has to look at
-    /// it, because the state is not young, or not sure.
+    /// it, because the state is not young, or not sure, or older perhaps than what the request names.
     pub fn answer(&mut self, condition: Option<&[u8]>) -> Option<Answered> {
         let topic = self.attendance.topic();
         let view = topic.view();
         let frame = servable(&view)?;
-        if !topic.is_young(&view) || topic.is_evicted() {
+        let have = condition.and_then(|line| IfNoneMatch::parse([line]));
+        let unchanged = have.as_ref().is_some_and(|have| have.matches(frame.version()));
+        let is_sure = unchanged || condition.is_none_or(|line| self.is_known(&view, line, have.as_ref()));
+        if !topic.is_young(&view) || topic.is_evicted() || !is_sure {
             return None;
         }
         if let Some(streak) = &mut self.streak {
@@ -98,8 +104,6 @@ impl Plain {
             streak.answered(now, frame.seq, true);
         }
         topic.visited(self.connection);
-        let condition = condition.map(|line| IfNoneMatch::parse([line]));
-        let unchanged = condition.flatten().is_some_and(|have| have.matches(frame.version()));
         // Only a compressed form that exists is used: a large body is not compressed on this thread.
         let gzip = frame.gzip_made().filter(|_| self.gzip);
         if self.gzip && gzip.is_none() && !frame.gzip_tried() {
@@ -123,12 +127,21 @@ impl Plain {
                 head
             }
         };
+        self.told = Some(frame.version());
         let body = if unchanged { Bytes::new() } else { gzip.unwrap_or(&frame.snapshot.body).clone() };
         let (label, status) = match unchanged {
             true => ("not_modified", StatusCode::NOT_MODIFIED),
             false => ("hit", frame.snapshot.status),
         };
         Some(Answered { output: Output::two(head, body), label, status })
+    }
+
+    /// Whether the line of the client's `If-None-Match` names a state that was held here, as that was which this
+    /// connection was told last.
+    fn is_known(&self, view: &View, line: &[u8], have: Option<&IfNoneMatch>) -> bool {
+        let is_told = || self.told.zip(have).is_some_and(|(told, have)| have.matches(told));
+        let is_new = |line| self.topic().unknown_name(view, std::iter::once(line)).is_some();
+        is_told() || std::str::from_utf8(line).map_or(true, |line| !is_new(line))
     }
 
     fn head(&self, frame: &Frame, said: Said, age: Duration, gzip: Option<&Bytes>) -> Bytes {

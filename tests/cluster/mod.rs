@@ -9,6 +9,7 @@
 //! | `processes` | three processes poll as one, and clients see nothing of it |
 //! | `takeover` | nodes and engines that fail: no client goes back, none is left behind |
 //! | `writes` | a write through any node is polled for and shown on all |
+//! | `named` | a client that names what it has seen is never sent back, whatever its node knows |
 //! | `budgets` | an upstream's budget is one for all nodes |
 //! | `kinds` | classes, large states, refusals and cursors are the same on all nodes |
 //! | `rolling` | nodes whose secret or version differs, and nodes that hold without an engine |
@@ -29,6 +30,7 @@ mod failover;
 mod fleet;
 mod kinds;
 mod losses;
+mod named;
 mod nats;
 mod nodes;
 mod operators;

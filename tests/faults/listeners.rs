@@ -2,6 +2,7 @@
 //!
 //! Must not know: how they are connected, what breaks.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -10,7 +11,7 @@ use super::feeds::{ROOM, Room};
 use super::record::{Items, Recorder};
 use super::script::FINAL;
 use crate::support::client::Response;
-use crate::support::roaming::Listener;
+use crate::support::roaming::{Listener, Transport};
 
 /// One that follows states.
 pub struct OfState {
@@ -25,6 +26,10 @@ impl Listener for OfState {
 
     fn position(&self) -> Option<String> {
         self.recorder.version().map(str::to_owned)
+    }
+
+    fn visits(&mut self, node: SocketAddr, transport: Transport) {
+        self.recorder.note(format!("{transport:?} at {}", node.port()));
     }
 
     fn begin(&mut self, position: Option<&str>) {
@@ -43,6 +48,7 @@ impl Listener for OfState {
     }
 
     fn refused(&mut self, head: &Response) {
+        self.recorder.note(format!("{} {:?}", head.status, head.header("cache-status")));
         is_of_the_api(head);
     }
 

@@ -42,6 +42,14 @@ struct Nodes {
     yaml: Vec<String>,
 }
 
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        if std::thread::panicking() && number("FAULTS_SEED").is_some() {
+            self.show();
+        }
+    }
+}
+
 impl Nodes {
     async fn start(legacy: &Legacy) -> Nodes {
         let redis = RedisServer::start(&[]);
@@ -54,11 +62,21 @@ impl Nodes {
                 "cluster: {{servers: ['{}'], secret: a secret of thirty-two bytes or more, lease: 600ms, timeout: 400ms}}\n",
                 way.address
             );
+            if number("FAULTS_SEED").is_some() {
+                yaml = yaml.replace("access: false", "access: true");
+            }
             nodes.push(Process::start(&yaml).await);
             ways.push(way);
             all.push(yaml);
         }
         Nodes { redis, ways, nodes, yaml: all }
+    }
+
+    /// Shows what the nodes said, where one run is looked at.
+    fn show(&self) {
+        for node in &self.nodes {
+            eprintln!("--- {} ---\n{}", node.address.port(), node.stderr());
+        }
     }
 
     /// Something goes wrong, and is well again.
@@ -73,7 +91,8 @@ impl Nodes {
             "engine stopped",
             "engine emptied",
         ];
-        journal.count(format!("fault: {}", named[usize::from(kind)]));
+        let at = format!("{} for {time:?}", self.nodes[node].address.port());
+        journal.fault(named[usize::from(kind)], &at);
         match kind {
             0 => {
                 self.nodes[node].signal("KILL");

@@ -5,18 +5,33 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde_json::Value;
 
 /// What the clients of a run have in common: what versions mean, and counts of all that happened.
-#[derive(Default)]
 pub struct Journal {
+    began: Instant,
     states: Mutex<HashMap<String, String>>,
     counts: Mutex<BTreeMap<String, u64>>,
 }
 
+impl Default for Journal {
+    fn default() -> Journal {
+        Journal { began: Instant::now(), states: Mutex::default(), counts: Mutex::default() }
+    }
+}
+
 impl Journal {
+    /// Notes what went wrong, and says it where one run is looked at.
+    pub fn fault(&self, what: &str, at: &str) {
+        self.count(format!("fault: {what}"));
+        if std::env::var_os("FAULTS_SEED").is_some() {
+            eprintln!("{} ms: {what} {at}", self.began.elapsed().as_millis());
+        }
+    }
+
     pub fn count(&self, what: impl Into<String>) {
         *self.counts.lock().entry(what.into()).or_default() += 1;
     }
@@ -63,6 +78,8 @@ pub struct Recorder {
     version: Option<String>,
     /// Versions that it had before.
     earlier: Vec<String>,
+    /// The newest answer passed through: it has the API's own name.
+    is_of_the_api: bool,
     /// Something was told on this connection.
     told: bool,
     /// What it came back with, and what it was told last on this connection.
@@ -82,6 +99,7 @@ impl Recorder {
             state: None,
             version: None,
             earlier: Vec::new(),
+            is_of_the_api: false,
             told: false,
             has: None,
             was_told: None,
@@ -108,10 +126,11 @@ impl Recorder {
 
     /// Notes what happened, for messages.
     pub fn note(&mut self, what: impl Into<String>) {
-        if self.trail.len() == 12 {
+        if self.trail.len() == 24 {
             self.trail.pop_front();
         }
-        self.trail.push_back(what.into());
+        let at = self.journal.began.elapsed().as_millis();
+        self.trail.push_back(format!("{at} ms: {}", what.into()));
     }
 
     /// A new connection, on which it said that it has `from`.
@@ -142,10 +161,13 @@ impl Recorder {
         let content: Value = serde_json::from_str(body)
             .unwrap_or_else(|error| panic!("{self}: not a whole state ({error}): {body}"));
         let poll = content["poll"].as_u64().unwrap_or_else(|| panic!("{self}: no number: {body}"));
-        // A client that comes back may be told once more what is there; after that everything is newer.
-        let is_newer = if self.told { poll > self.newest } else { poll >= self.newest };
+        // A client that comes back may be told once more what is there; after that everything is newer. The API's own
+        // answer may be of a later poll that found the same state.
+        let is_same = self.is_of_the_api && content["state"].as_str() == self.state.as_deref();
+        let is_newer = is_same || if self.told { poll > self.newest } else { poll >= self.newest };
         assert!(is_newer, "{self}: told of poll {poll} after poll {}: {body}", self.newest);
-        self.newest = poll;
+        self.is_of_the_api = version.is_some_and(|version| version.starts_with('#'));
+        self.newest = self.newest.max(poll);
         self.note(format!("poll {poll}: {version:?}"));
         self.state_of(version, &content);
         content

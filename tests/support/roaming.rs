@@ -24,6 +24,8 @@ pub trait Listener: Send {
     }
     /// What it says that it has.
     fn position(&self) -> Option<String>;
+    /// It goes to a node.
+    fn visits(&mut self, _node: SocketAddr, _transport: Transport) {}
     /// It asks, and says that it has this.
     fn begin(&mut self, position: Option<&str>);
     /// It was told an event; a whole state is a `message`, an item of a feed an `item`.
@@ -71,6 +73,7 @@ pub async fn visit(
 ) -> Result<()> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
+    listener.visits(address, transport);
     match transport {
         Transport::Stream => follow_stream(stream, host, listener).await,
         Transport::Socket => follow_socket(stream, host, listener).await,

@@ -132,11 +132,32 @@ pub(super) enum Answer {
 
 #[derive(Debug, Clone)]
 pub(super) enum Message {
-    Beat { session: Session, order: Order, settled: u64, holds: bool },
-    Claimed { session: Session, fence: u64 },
-    Content { order: Order, value: u64, settled: u64 },
+    Beat {
+        session: Session,
+        order: Order,
+        settled: u64,
+        holds: bool,
+    },
+    /// A poll of the holder's failed.
+    Failed {
+        session: Session,
+        order: Order,
+        settled: u64,
+    },
+    Claimed {
+        session: Session,
+        fence: u64,
+    },
+    Content {
+        order: Order,
+        value: u64,
+        settled: u64,
+    },
     Want(u64),
-    Written { number: u64, value: u64 },
+    Written {
+        number: u64,
+        value: u64,
+    },
 }
 
 impl World {

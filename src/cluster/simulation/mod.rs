@@ -63,6 +63,8 @@ enum Rule {
     FirstPollIsWritten,
     /// A holder says what is current once a poll under its fence has told it.
     HoldersKnowByPolls,
+    /// A poll that failed says nothing of the content, though it knew of a want.
+    FailuresProveNothing,
     /// A claim gives no other order to the content that it finds.
     ClaimKeepsOrder,
     /// A reader after a write waits for a poll that knows of the write's number.

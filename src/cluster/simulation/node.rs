@@ -300,6 +300,7 @@ impl World {
                     this.drop_written();
                 }
             }
+            Message::Failed { session, order, settled } => self.holder_failed(node, session, order, settled),
             Message::Content { order, value, settled } => self.offer(node, order, value, settled),
             Message::Want(number) => self.wanted(node, number),
             Message::Written { number, value } => self.heard_write(node, number, value),
@@ -312,7 +313,7 @@ impl World {
         if this.standing.role() != Role::Mirror || this.holder != Some(session) {
             return;
         }
-        let heard = this.standing.heard(order, settled);
+        let heard = this.standing.heard(order, settled, true);
         let since = *this.below_since.get_or_insert(now);
         if heard != Heard::Below {
             this.below_since = None;
@@ -326,6 +327,18 @@ impl World {
         } else if heard == Heard::Current {
             this.settled = this.settled.max(settled);
             self.release_settled(node, settled);
+        }
+    }
+
+    /// A poll of the holder's failed, which knew of these wants.
+    fn holder_failed(&mut self, node: usize, session: Session, order: Order, settled: u64) {
+        let proves = self.is_without(Rule::FailuresProveNothing);
+        let this = &mut self.nodes[node];
+        if this.standing.role() != Role::Mirror || this.holder != Some(session) {
+            return;
+        }
+        if this.standing.heard(order, settled, proves) == Heard::Missed {
+            self.send(node, Command::Read(Cause::Missed(Some((order, settled)))));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The poll loop of a node, holder or alone, and the engine's answers to what it wrote.
 
-use super::engine::{Begun, Cause, Command, Session, Write};
-use super::{Event, INTERVAL, MS, Micros, Rule, SLOWEST_POLL, World};
+use super::engine::{Begun, Cause, Command, Message, Session, Write};
+use super::{Event, INTERVAL, MS, Micros, Rule, SLOWEST_POLL, START, TROUBLE, World};
 use crate::poll::backplane::Role;
 
 /// A poll in progress, or on its way to the engine.
@@ -56,6 +56,10 @@ impl World {
     pub(super) fn poll_ends(&mut self, node: usize, number: u64) {
         let Some(poll) = self.nodes[node].poll.take_if(|poll| poll.number == number) else { return };
         let Some(value) = poll.read else { return };
+        if self.now < START + TROUBLE && self.random.u32(0..8) == 0 {
+            self.poll_failed(node, &poll);
+            return self.go_on(node);
+        }
         match self.nodes[node].standing.role() {
             Role::Alone => self.polled_alone(node, &poll, value),
             Role::Mirror | Role::Waiting if self.is_without(Rule::PollBoundToStart) => self.show(node, value),
@@ -63,6 +67,18 @@ impl World {
             Role::Holder { fence } => self.polled_for_all(node, fence, poll, value),
         }
         self.go_on(node);
+    }
+
+    fn poll_failed(&mut self, node: usize, poll: &Poll) {
+        self.tell(|| format!("a poll of node {node} fails"));
+        let this = &self.nodes[node];
+        let (now, order) = (this.standing.role(), this.standing.shown().unwrap_or_default());
+        let is_reached = !(self.engine.is_stopped || self.engine.is_down);
+        if let Some(session) = this.session.filter(|_| is_reached)
+            && this.standing.may_tell(poll.begun.role, now)
+        {
+            self.publish(Message::Failed { session, order, settled: poll.begun.wanted });
+        }
     }
 
     /// After a poll: the next one starts at once if it is wanted, or was due meanwhile.

@@ -93,6 +93,11 @@ fn versions_that_no_poll_confirms_send_clients_back() {
 }
 
 #[test]
+fn polls_that_failed_and_prove_a_content_send_clients_back() {
+    assert!(seen_without(Rule::FailuresProveNothing).is_some());
+}
+
+#[test]
 fn a_claim_that_renames_the_content_sends_clients_back() {
     assert!(seen_without(Rule::ClaimKeepsOrder).is_some());
 }

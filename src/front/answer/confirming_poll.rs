@@ -8,57 +8,61 @@ use http::header;
 use tokio::time::{Instant, timeout};
 
 use crate::front::covered_request::CoveredRequest;
-use crate::hub::{Attendance, Name, Outcome, Topic, View};
-use crate::resource::{opaque_tag, version_of_tag};
+use crate::hub::{Attendance, Outcome, View};
 
-/// Most tags that are looked up for one request.
-const TAGS_MAX: usize = 16;
+/// Whether what is held may be answered to a request that names a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Confirmation {
+    /// What is held is not older than what the request names, as far as is known.
+    Unneeded,
+    /// The same, and a poll or a look-up was waited for.
+    Waited,
+    /// It may be older, and neither a poll nor another node could say: the request is the API's.
+    Missing,
+}
 
 impl CoveredRequest<'_> {
     /// Waits for a poll that starts after the request came, if it names a state that was never held and that poll can
-    /// come within `first_answer`. Returns whether it waited.
-    pub(super) async fn await_confirmation(&self, attendance: &Attendance) -> bool {
+    /// come within `first_answer`. Where other nodes publish the resource, too, what they have is looked up first, and
+    /// nothing is answered that is not known to be as new.
+    pub(super) async fn await_confirmation(&self, attendance: &Attendance) -> Confirmation {
         let topic = attendance.topic();
-        let view = topic.view();
-        if !matches!(view.outcome, Outcome::Data) || view.closing.is_some() {
-            return false;
+        let (view, is_shared) = (topic.view(), topic.is_shared());
+        let is_well = |view: &View| matches!(view.outcome, Outcome::Data);
+        if view.closing.is_some() || !(is_well(&view) || is_shared) {
+            return Confirmation::Unneeded;
         }
-        let Some(name) = self.unknown_name(topic, &view) else { return false };
-        let patience = self.route.first_answer;
-        let earliest = view.ended_at.map(|at| at + self.route.poll.interval / 2);
-        // Where other nodes publish, too, what they have is looked up at once.
-        if !topic.is_shared() && earliest.is_some_and(|at| at > Instant::now() + patience) {
-            // A slow resource: half an interval is as near as its polls come.
-            return false;
-        }
-        let number = attendance.next_poll();
-        topic.want_confirmed_for(number, name);
-        let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
-        timeout(patience, ended).await.is_ok()
-    }
-
-    /// A state that its If-None-Match names, if all that it names may be newer than what is held here: they were never
-    /// held, neither by the version nor by the upstream's own tag.
-    fn unknown_name(&self, topic: &Topic, view: &View) -> Option<Name<'static>> {
-        let frame = view.frame.as_ref()?;
         let lines = self.headers.get_all(header::IF_NONE_MATCH).iter();
-        let tags = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
-        let mut named = None;
-        for tag in tags.map(str::trim).filter(|tag| !tag.is_empty()).take(TAGS_MAX) {
-            let version = version_of_tag(tag);
-            let is_known = tag == "*"
-                || version == Some(frame.version())
-                || version.is_some_and(|version| topic.is_not_newer(version))
-                || topic.is_tag_not_newer(opaque_tag(tag.as_bytes()));
-            if is_known {
-                return None;
+        let lines = lines.filter_map(|line| line.to_str().ok());
+        let Some(name) = topic.unknown_name(&view, lines) else { return Confirmation::Unneeded };
+        let patience = self.route.first_answer;
+        let number = attendance.next_poll();
+        if !is_shared {
+            let earliest = view.ended_at.map(|at| at + self.route.poll.interval / 2);
+            if earliest.is_some_and(|at| at > Instant::now() + patience) {
+                // A slow resource: half an interval is as near as its polls come.
+                return Confirmation::Unneeded;
             }
-            named = Some(match (named, version) {
-                (None, Some(version)) => Name::Tag(version.tag()),
-                // Of several any one may be the newest.
-                _ => Name::Other,
-            });
+            topic.want_confirmed_for(number, name);
+            let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
+            return match timeout(patience, ended).await {
+                Ok(_) => Confirmation::Waited,
+                Err(_) => Confirmation::Unneeded,
+            };
         }
-        named
+        let named = topic.want_confirmed_for(number, name);
+        let look_ups = view.look_ups;
+        let is_over = |view: &View| {
+            // Where polls fail, the look-up alone is waited for.
+            let is_looked_up = !is_well(view) && view.look_ups != look_ups;
+            is_looked_up || view.closing.is_some() || !topic.is_unconfirmed_for(named, view)
+        };
+        // What came of it is seen in the view.
+        let _ = timeout(patience, topic.wait_for(is_over)).await;
+        let view = topic.view();
+        match view.closing.is_none() && topic.is_unconfirmed_for(named, &view) {
+            true => Confirmation::Missing,
+            false => Confirmation::Waited,
+        }
     }
 }

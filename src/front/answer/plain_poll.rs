@@ -17,6 +17,7 @@ use crate::fanout::Hold;
 use crate::frame::{Coding, Frame, PatchKind, State};
 use crate::front::access::authorize;
 use crate::front::access::reason::Reason;
+use crate::front::answer::confirming_poll::Confirmation;
 use crate::front::covered_request::CoveredRequest;
 use crate::front::decision::{Decision, Refusal};
 use crate::front::freshness::is_remembered;
@@ -85,9 +86,19 @@ impl CoveredRequest<'_> {
         let is_new = topic.started() == 0;
         topic.visited(self.connection_number());
         let written = self.writes.await_in_view(&self.route, &topic).await;
-        let confirmed = self.await_confirmation(&attendance).await;
+        let is_cold = topic.view().frame.is_none();
+        let mut confirmation = self.await_confirmation(&attendance).await;
         let claim = attendance.take_claim();
-        let (view, polled, claim) = self.young_view(&topic, claim).await;
+        let (mut view, polled, claim) = self.young_view(&topic, claim).await;
+        if is_cold && topic.is_shared() {
+            // What other nodes had stored may be older, too.
+            confirmation = self.await_confirmation(&attendance).await;
+            view = topic.view();
+        }
+        if confirmation == Confirmation::Missing {
+            return ControlFlow::Break(Decision::PassThrough(Bypass::Unconfirmed));
+        }
+        let confirmed = confirmation == Confirmation::Waited;
         self.writes.are_in(&view);
         if is_new {
             self.note_new_key(key, &view);

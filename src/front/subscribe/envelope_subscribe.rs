@@ -13,7 +13,6 @@ use crate::fanout::{Hold, MemberId};
 use crate::frame::{Format, PatchKind};
 use crate::front::access::admit::{Admitted, Refused, Visitor, Way};
 use crate::hub::{Resume, Subscription, Topic};
-use crate::resource::version_of_tag;
 
 /// A resource that a client wants to follow.
 pub(super) struct Asked {
@@ -61,7 +60,7 @@ impl Asked {
                 let resume = match self.since {
                     None => Resume::Start,
                     Some(since) if route.feed.is_some() => Resume::Item(since.into()),
-                    Some(since) => version_of_tag(&since).map_or(Resume::Start, Resume::From),
+                    Some(since) => Resume::from_state(&since),
                 };
                 let format = Format::Envelope(delta);
                 let subscription = Subscription::new(attendance, Some(shard), format, resume);

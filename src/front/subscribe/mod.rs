@@ -157,7 +157,7 @@ impl CoveredRequest<'_> {
                 _ => "unknown",
             },
             Resume::Item(id) if topic.knows_position(id) => "known",
-            Resume::Tag(_) | Resume::Item(_) => "unknown",
+            Resume::Tag(_) | Resume::Item(_) | Resume::Other => "unknown",
         };
         self.front.shared.metrics.resumes.with_label_values(&[outcome]).inc();
         Subscription::new(attendance, shard, format, resume)

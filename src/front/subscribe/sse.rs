@@ -16,7 +16,7 @@ use crate::front::freshness;
 use crate::front::request::{content_coding, cors, delta_choice};
 use crate::hub::{Attendance, Resume, View};
 use crate::metrics::{Bypass, RefusalReason};
-use crate::resource::{resume_switch, switch, version_of_tag};
+use crate::resource::{resume_switch, switch};
 use crate::transport::{Framing, Sse, Transport, answer};
 
 /// Longest name of an item that a client may come back with; longer ones are none of ours.
@@ -84,7 +84,7 @@ impl CoveredRequest<'_> {
     /// Where a client comes from: what it names, and on a feed the parameter of the upstream's own cursor.
     pub(in crate::front) fn resume(&self) -> Resume {
         let Some(feed) = &self.route.feed else {
-            return self.named().and_then(|id| version_of_tag(&id)).map_or(Resume::Start, Resume::From);
+            return self.named().map_or(Resume::Start, |id| Resume::from_state(&id));
         };
         let cursor = || switch(self.query.as_deref(), Some(&feed.cursor.as_ref()?.query));
         at_item(self.named().or_else(cursor))

@@ -80,6 +80,21 @@ async fn what_repeats_is_answered_as_before_and_what_does_not_too() {
 }
 
 #[tokio::test]
+async fn a_repeat_that_names_a_state_from_elsewhere_is_confirmed_first() {
+    let stand = stand("poll: {interval: 1s}");
+    let (mut http, first) = settled(&stand, "/prices/A", &[]).await;
+    assert_eq!(in_shards(&stand).await, 1.0);
+    stand.legacy.set("/prices/A", Reply::json("{\"n\":1}"));
+    unhurried().await;
+    let known = http.get("/prices/A", &[("if-none-match", first.etag())]).await;
+    assert_eq!(known.status, 304, "the state is young: {known:?}");
+    unhurried().await;
+    // A client that has seen something newer elsewhere is not sent back in time.
+    let unknown = [("if-none-match", "\"AAAAAAAAAAAAAAAAAAAAAA\"")];
+    assert_eq!(http.get("/prices/A", &unknown).await.expect(200).text(), "{\"n\":1}");
+}
+
+#[tokio::test]
 async fn a_connection_that_asks_this_and_that_stays_where_it_is() {
     let stand = stand(ONCE);
     let mut http = Http::connect(stand.address()).await;

@@ -231,7 +231,8 @@ async fn a_client_that_does_not_take_the_known_type_costs_no_poll() {
     assert_eq!(detail(&http.get("/prices/A", &[("accept", "text/csv")]).await), "accept");
     // One poll, and the request that passed through. A poll is counted after its answer, so that it is looked for where it
     // arrives.
-    let asked: Vec<_> = stand.legacy.seen("/prices/A").iter().map(|seen| seen.header("accept").map(str::to_owned)).collect();
+    let asked: Vec<_> =
+        stand.legacy.seen("/prices/A").iter().map(|seen| seen.header("accept").map(str::to_owned)).collect();
     assert_eq!(asked.len(), 2, "{asked:?}");
     assert_eq!(asked[1].as_deref(), Some("text/csv"));
 }

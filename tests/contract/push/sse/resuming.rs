@@ -69,6 +69,17 @@ async fn an_unknown_version_waits_for_a_confirming_poll() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_no_version_waits_for_a_confirming_poll_too() {
+    let stand = stand("poll: {interval: 1s}").await;
+    let mut first = Sse::open(stand.address(), "/prices/A", &[]).await;
+    assert_eq!(first.next_event().await.data, A);
+    stand.legacy.set("/prices/A", Reply::json(B));
+    // The API's own name of a state, from an answer that passed through.
+    let mut sse = Sse::open(stand.address(), "/prices/A", &[("last-event-id", "#25")]).await;
+    assert_eq!(sse.next_event().await.data, B);
+}
+
+#[tokio::test]
 async fn an_unknown_version_that_the_confirming_poll_finds_gets_nothing() {
     let stand = stand("poll: {interval: 1s}").await;
     let newer = version_of(&stand, B).await;
