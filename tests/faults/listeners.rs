@@ -79,6 +79,10 @@ impl Listener for OfItems {
         self.items.last().map(|id| id.to_string())
     }
 
+    fn visits(&mut self, node: SocketAddr, transport: Transport) {
+        self.items.note(format!("{transport:?} at {}", node.port()));
+    }
+
     fn begin(&mut self, _position: Option<&str>) {
         self.items.begin();
     }
@@ -91,8 +95,8 @@ impl Listener for OfItems {
             }
             ("stale" | "fresh" | "gone" | "error", _) => {}
             (event, id) => {
-                let (has, room) = (self.items.last(), &self.room);
-                panic!("an unexpected event {event} with id {id:?} for who has {has:?} of {room}: {data}")
+                let (items, room) = (&self.items, &self.room);
+                panic!("an unexpected event {event} with id {id:?} for {items:?} of {room}: {data}")
             }
         }
     }
@@ -109,5 +113,5 @@ impl Listener for OfItems {
 
 /// What the API says of a resource that it does not have, and what is told while it is down.
 fn is_of_the_api(head: &Response) {
-    assert!(matches!(head.status, 200 | 302 | 404 | 429 | 500 | 502 | 503 | 504), "{head:?}");
+    assert!(matches!(head.status, 200 | 302 | 304 | 404 | 429 | 500 | 502 | 503 | 504), "{head:?}");
 }

@@ -78,19 +78,40 @@ pub struct Recorder {
     version: Option<String>,
     /// Versions that it had before.
     earlier: Vec<String>,
-    /// The newest answer passed through: it has the API's own name.
-    is_of_the_api: bool,
     /// Something was told on this connection.
     told: bool,
     /// What it came back with, and what it was told last on this connection.
     has: Option<String>,
     was_told: Option<String>,
     /// The last that happened, for messages.
-    trail: VecDeque<String>,
+    trail: Trail,
+}
+
+/// The last that happened to a client, with the time of it.
+struct Trail(Instant, VecDeque<String>);
+
+impl Trail {
+    fn of(journal: &Journal) -> Trail {
+        Trail(journal.began, VecDeque::new())
+    }
+
+    fn note(&mut self, what: impl Into<String>) {
+        if self.1.len() == 24 {
+            self.1.pop_front();
+        }
+        self.1.push_back(format!("{} ms: {}", self.0.elapsed().as_millis(), what.into()));
+    }
+}
+
+impl std::fmt::Debug for Trail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.1.fmt(f)
+    }
 }
 
 impl Recorder {
     pub fn new(who: String, journal: Arc<Journal>) -> Recorder {
+        let trail = Trail::of(&journal);
         Recorder {
             who,
             journal,
@@ -99,11 +120,10 @@ impl Recorder {
             state: None,
             version: None,
             earlier: Vec::new(),
-            is_of_the_api: false,
             told: false,
             has: None,
             was_told: None,
-            trail: VecDeque::new(),
+            trail,
         }
     }
 
@@ -126,11 +146,7 @@ impl Recorder {
 
     /// Notes what happened, for messages.
     pub fn note(&mut self, what: impl Into<String>) {
-        if self.trail.len() == 24 {
-            self.trail.pop_front();
-        }
-        let at = self.journal.began.elapsed().as_millis();
-        self.trail.push_back(format!("{at} ms: {}", what.into()));
+        self.trail.note(what);
     }
 
     /// A new connection, on which it said that it has `from`.
@@ -161,12 +177,11 @@ impl Recorder {
         let content: Value = serde_json::from_str(body)
             .unwrap_or_else(|error| panic!("{self}: not a whole state ({error}): {body}"));
         let poll = content["poll"].as_u64().unwrap_or_else(|| panic!("{self}: no number: {body}"));
-        // A client that comes back may be told once more what is there; after that everything is newer. The API's own
-        // answer may be of a later poll that found the same state.
-        let is_same = self.is_of_the_api && content["state"].as_str() == self.state.as_deref();
+        // A client that comes back may be told once more what is there; after that everything is newer. One state may be
+        // the answer to several polls, of which each node has one.
+        let is_same = content["state"].as_str() == self.state.as_deref();
         let is_newer = is_same || if self.told { poll > self.newest } else { poll >= self.newest };
         assert!(is_newer, "{self}: told of poll {poll} after poll {}: {body}", self.newest);
-        self.is_of_the_api = version.is_some_and(|version| version.starts_with('#'));
         self.newest = self.newest.max(poll);
         self.note(format!("poll {poll}: {version:?}"));
         self.state_of(version, &content);
@@ -218,11 +233,25 @@ pub struct Items {
     who: String,
     journal: Arc<Journal>,
     last: Option<u64>,
+    /// The last that happened, for messages.
+    trail: Trail,
+}
+
+impl std::fmt::Debug for Items {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} that has {:?} ({:?})", self.who, self.last, self.trail)
+    }
 }
 
 impl Items {
     pub fn new(who: String, journal: Arc<Journal>) -> Items {
-        Items { who, journal, last: None }
+        let trail = Trail::of(&journal);
+        Items { who, journal, last: None, trail }
+    }
+
+    /// Notes what happened, for messages.
+    pub fn note(&mut self, what: impl Into<String>) {
+        self.trail.note(what);
     }
 
     pub fn last(&self) -> Option<u64> {
@@ -230,15 +259,17 @@ impl Items {
     }
 
     /// A new connection.
-    pub fn begin(&self) {
+    pub fn begin(&mut self) {
+        self.trail.note(format!("came with {:?}", self.last));
         self.journal.count("connections");
     }
 
     pub fn told(&mut self, id: &str) {
         let id: u64 = id.parse().expect("items are numbered");
         if let Some(last) = self.last.replace(id) {
-            assert_eq!(id, last + 1, "{}: the item after {last}", self.who);
+            assert_eq!(id, last + 1, "{}: the item after {last} ({:?})", self.who, self.trail);
         }
+        self.trail.note(id.to_string());
         self.journal.count("items");
     }
 }
