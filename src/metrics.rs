@@ -132,8 +132,11 @@ metrics! {
     compressed_bytes: IntCounter = counter("compressed_bytes_total");
     /// Reloads of the configuration, by result: applied, unchanged, invalid, refused.
     reloads: IntCounterVec = counters("reloads_total", &["result"]);
-    /// Number of the configuration that counts: 1 from the start, one more for each that a reload applied.
+    /// Number of the configuration that counts: 1 from the start, one more for each that a reload applied, and for each time
+    /// that an operator switched routes off or on.
     config_generation: IntGauge = gauge("config_generation");
+    /// Routes that an operator has switched off: all their requests pass through until the next reload.
+    routes_off: IntGauge = gauge("routes_off");
     /// Whether the last reload, or the start, was successful: 1 or 0.
     config_last_reload_successful: IntGauge = gauge("config_last_reload_successful");
     /// When a configuration was last applied.

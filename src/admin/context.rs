@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::cluster::Others;
 use crate::config::{Route, Secret};
-use crate::hub::Hub;
+use crate::hub::{Ended, Hub};
 use crate::identity::{Principal, PrincipalPattern};
 use crate::metrics::Metrics;
 use crate::upstream::Standing;
@@ -29,6 +29,34 @@ pub type Reload = dyn Fn(bool) -> Reloading + Send + Sync;
 
 /// What comes of [`Reload`]: whether the file is good, and the answer. `None` if the configuration comes from no file.
 pub type Reloading = Pin<Box<dyn Future<Output = Option<(bool, Value)>> + Send>>;
+
+/// Has the routes with this path polled, or not polled until the next reload.
+pub type SwitchRoute = dyn Fn(String, bool) -> Switching + Send + Sync;
+
+/// What comes of [`SwitchRoute`].
+pub type Switching = Pin<Box<dyn Future<Output = Result<Switched, NotSwitched>> + Send>>;
+
+/// What came of switching a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switched {
+    /// Routes that were switched: several may have one path, for different hosts; none if all were so already.
+    pub routes: usize,
+    /// What has ended by it.
+    pub ended: Ended,
+}
+
+/// Why no route was switched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotSwitched {
+    /// No route has this path; the paths that there are, in any order.
+    Unknown(Vec<String>),
+    /// The file itself says `poll: off`.
+    Configured,
+    /// The process is about to end.
+    Draining,
+    /// What follows from the routes could not be made.
+    Failed(String),
+}
 
 /// One upstream as operators see it.
 pub struct UpstreamView {
@@ -66,6 +94,8 @@ pub struct Context {
     pub end_subject: Box<EndSubject>,
     /// Reads the configuration again, or only says what that would change.
     pub reload: Box<Reload>,
+    /// Switches a route off or on.
+    pub switch_route: Box<SwitchRoute>,
     /// What of the configuration counts, and how the last reload went.
     pub configuration: Box<dyn Fn() -> Value + Send + Sync>,
 }

@@ -1,6 +1,7 @@
 //! The operators' view: `/metrics`, `/live`, `/ready`, `/resources` (contract §12), on a listener
 //! of its own, and the calls that have an effect: `POST /-/poll` (contract §9), `POST /-/end` (§11),
-//! `POST /-/cluster/leave` and `/join` (§13), `POST /-/drain` (§12) and `POST /-/reload`; and the dashboard at `/`.
+//! `POST /-/cluster/leave` and `/join` (§13), `POST /-/drain` (§12), `POST /-/reload` and `POST /-/routes` (§12); and the
+//! dashboard at `/`.
 //!
 //! Must not know: clients' requests.
 
@@ -12,6 +13,7 @@ mod reload;
 mod resources;
 mod response;
 mod routes;
+mod routes_off;
 mod scrape;
 mod socket;
 
@@ -28,13 +30,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::host_name;
 use cluster::Call;
 use socket::Accepting;
 
-pub use context::{Context, EndSubject, PollNow, UpstreamView};
+pub use context::{Context, EndSubject, NotSwitched, PollNow, Switched, UpstreamView};
 use dashboard::Dashboard;
 use response::{Body, arguments, problem, text, typed, whole};
 pub use socket::{Bound, unix};
@@ -49,6 +52,7 @@ const LEAVE: &str = "/-/cluster/leave";
 const JOIN: &str = "/-/cluster/join";
 const RELOAD: &str = "/-/reload";
 const DRAIN: &str = "/-/drain";
+const ROUTES: &str = "/-/routes";
 
 /// Serves the admin listener until `stop` turns true. To be called inside a runtime.
 ///
@@ -127,8 +131,8 @@ async fn answer(
 /// What a request gets that goes no further: a probe, a file of the page, or the reason why it is not let in.
 fn refuse(context: &Context, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
     let path = request.uri().path();
-    let is_call =
-        matches!(path, POLL | END | LEAVE | JOIN | DRAIN | RELOAD) && request.method() == Method::POST;
+    let is_call = matches!(path, POLL | END | LEAVE | JOIN | DRAIN | RELOAD | ROUTES)
+        && request.method() == Method::POST;
     if !is_call && request.method() != Method::GET && request.method() != Method::HEAD {
         return Some(text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n"));
     }
@@ -170,6 +174,12 @@ async fn whole_answer(context: &Context, request: &Request<Incoming>) -> Respons
         JOIN => cluster::call(context, request, Call::Join).await,
         RELOAD => reload::call(context, request).await,
         DRAIN => drain(context, request),
+        ROUTES if request.method() == Method::POST => routes_off::call(context, request).await,
+        ROUTES => {
+            let mut list = json!({});
+            routes::describe(&context.metrics, &(context.routes)(), &mut list);
+            typed(StatusCode::OK, "application/json", format!("{list}\n").into())
+        }
         "/metrics" => scrape::answer(context, request.headers()),
         "/resources" => {
             let mut list = resources::list(context);
@@ -180,7 +190,7 @@ async fn whole_answer(context: &Context, request: &Request<Incoming>) -> Respons
         "/" => text(
             StatusCode::OK,
             "/live /ready /metrics /resources, POST /-/poll?url=…, POST /-/end?subject=…, POST /-/cluster/leave, \
-             POST /-/cluster/join, POST /-/drain, POST /-/reload\n",
+             POST /-/cluster/join, POST /-/drain, POST /-/reload, /-/routes, POST /-/routes?path=…&poll=off\n",
         ),
         _ => text(StatusCode::NOT_FOUND, "known here: /live /ready /metrics /resources\n"),
     }
@@ -213,7 +223,7 @@ async fn poll_now(context: &Context, request: &Request<Incoming>) -> Response<Fu
         Ok((0, false)) => problem(StatusCode::NOT_FOUND, "nothing follows this URL now"),
         // Resources of other nodes are not counted here.
         Ok((touched, _)) => {
-            let body = format!("{}\n", serde_json::json!({ "touched": touched }));
+            let body = format!("{}\n", json!({ "touched": touched }));
             typed(StatusCode::OK, "application/json", body.into())
         }
         Err(reason) => problem(StatusCode::BAD_REQUEST, reason),

@@ -26,7 +26,12 @@ pub fn describe(metrics: &Metrics, routes: &[Arc<Route>], list: &mut Value) {
         json!({
             "path": route.path,
             "hosts": route.hosts,
-            "poll": if route.polled { "on" } else { "off" },
+            "poll": match (route.polled, route.switched_off) {
+                (true, _) => "on",
+                (false, None) => "off",
+                (false, Some(_)) => "switched-off",
+            },
+            "off_since": route.switched_off.map(|at| humantime::format_rfc3339_millis(at).to_string()),
             "passed_through": of(&passed, &route.path),
             "refused": of(&refused, &route.path),
         })

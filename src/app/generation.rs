@@ -23,7 +23,7 @@ use crate::upstream::Client;
 /// What a new configuration has made, before anything of it counts.
 pub(super) struct Made {
     pub(super) shared: Arc<Shared>,
-    /// What changes of each listener, in their order.
+    /// What changes of each listener, in their order; empty if nothing does.
     pub(super) prepared: Vec<Prepared>,
     pub(super) rules: Rules,
 }
@@ -43,6 +43,14 @@ pub(super) fn next(
         entry.prepare(listener, &config.limits).map_err(listen)
     };
     let prepared = entries.iter().zip(&config.listeners).map(prepare).collect::<io::Result<Vec<_>>>()?;
+    Ok(Made { prepared, ..of_routes(before, config, cluster)? })
+}
+
+/// The same of a configuration whose listeners are as before: what they read from files stays.
+///
+/// # Errors
+/// A file of an upstream that is another one than before cannot be used. Then nothing was changed.
+pub(super) fn of_routes(before: &Shared, config: Config, cluster: &Cluster) -> io::Result<Made> {
     let clients = clients(&config, &before.clients)?;
     let (limits, limits_before) = (&config.limits, &before.config.limits);
     let newcomers = match limits.new_resources_per_address == limits_before.new_resources_per_address {
@@ -65,7 +73,7 @@ pub(super) fn next(
         config: Arc::new(config),
         ..before.clone()
     };
-    Ok(Made { shared: Arc::new(shared), prepared, rules })
+    Ok(Made { shared: Arc::new(shared), prepared: Vec::new(), rules })
 }
 
 /// Makes the values that the parts of an application share: the clients of its upstreams, the poll loops, the hub and

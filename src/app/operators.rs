@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::cluster::Cluster;
 use super::reload::Reloader;
-use crate::admin;
+use crate::admin::{self, NotSwitched};
 use crate::config::AdminAddress;
 use crate::front::{self, Shared};
 
@@ -32,7 +32,7 @@ pub(super) fn context(
 ) -> admin::Context {
     let (draining, writes, ends) = (shared.draining.clone(), shared.present.clone(), shared.present.clone());
     let (upstreams, routes) = (shared.present.clone(), shared.present.clone());
-    let (reloads, status) = (reloader.clone(), reloader.clone());
+    let (reloads, status, switches) = (reloader.clone(), reloader.clone(), reloader.clone());
     let admin = shared.config.admin.as_ref();
     // No browser connects to the other kind.
     let is_tcp = |address: &AdminAddress| matches!(address, AdminAddress::Tcp(_));
@@ -64,6 +64,14 @@ pub(super) fn context(
                 // A reload that broke off has been told in the log.
                 let report = work.await.ok().flatten()?;
                 Some((report.is_good(), report.as_json()))
+            })
+        }),
+        switch_route: Box::new(move |path, on| {
+            let reloader = switches.clone();
+            let work = tokio::task::spawn_blocking(move || reloader.switch(&path, on));
+            Box::pin(async move {
+                let broken = |_| Err(NotSwitched::Failed("the call broke off: see the log".to_owned()));
+                work.await.unwrap_or_else(broken)
             })
         }),
         configuration: Box::new(move || status.status().as_json()),

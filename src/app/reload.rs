@@ -4,6 +4,8 @@
 //! What lives longer than a configuration (topics, streams, connections, counters) goes on; what follows from it is made
 //! first, and put in its place only once nothing can fail any more. Must not know: signals, requests of operators.
 
+mod routes_off;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
@@ -22,7 +24,7 @@ use super::reload_report::{Report, Status};
 use crate::access_log;
 use crate::config::{self, Config, Difference, Log};
 use crate::front::{Entry, Present, Shared};
-use crate::hub::{Attendance, Ended, Limits};
+use crate::hub::{Attendance, Closing, Ended, Limits};
 use crate::upstream::Client;
 
 /// How often it is looked whether the requests of an older generation are done, and for how long at most.
@@ -195,8 +197,17 @@ impl Reloader {
             Err(error) => return Report::refused(&error, state.shared.generation),
         };
         let removed = before.routes.iter().enumerate().filter(|(place, _)| difference.is_removed(*place));
-        let removed: Vec<usize> = removed.map(|(_, route)| route.index).collect();
-        let ended = state.put_in_place(made, self, &removed);
+        let removed: HashSet<usize> = removed.map(|(_, route)| route.index).collect();
+        let ended = state.put_in_place(made, self, |number| match removed.contains(&number) {
+            true => Closing::Gone,
+            false => Closing::Reconfigured,
+        });
+        for route in before.routes.iter().filter(|route| route.switched_off.is_some()) {
+            tracing::info!(
+                route = route.path,
+                "the reload ends that an operator had switched this route off"
+            );
+        }
         Report::applied(difference, warnings, state.shared.generation, ended, began.elapsed())
     }
 
@@ -229,7 +240,8 @@ impl State {
     }
 
     /// Puts everything in its place that follows from the new configuration. Nothing of it can fail.
-    fn put_in_place(&mut self, made: Made, reloader: &Reloader, removed: &[usize]) -> Ended {
+    /// `closing` says with which reason the resources of a route end whose number is there no more.
+    fn put_in_place(&mut self, made: Made, reloader: &Reloader, closing: impl Fn(usize) -> Closing) -> Ended {
         let Made { shared, prepared, rules } = made;
         let _entered = reloader.relay.enter();
         let old = std::mem::replace(&mut self.shared, shared);
@@ -241,17 +253,19 @@ impl State {
         let limits = Limits { topics: config.limits.resources, history_bytes: config.limits.history_bytes };
         shared.hub.renew(&config.routes, limits);
         shared.present.set(shared);
-        for (entry, prepared) in self.entries.iter().zip(prepared) {
-            entry.renew(shared, prepared);
+        let mut prepared = prepared.into_iter();
+        for entry in &self.entries {
+            entry.renew(shared, prepared.next());
         }
-        let removed: HashSet<usize> = removed.iter().copied().collect();
-        let ended = shared.hub.end_others(|number| removed.contains(&number));
+        let ended = shared.hub.end_others(closing);
         shared.follow();
         shared.gates.keep(&old.gates);
         access_log::choose(config.log.access);
         shared.metrics.bound_routes(config.limits.metric_routes);
         shared.metrics.make_upstreams(config.upstreams.iter().map(|upstream| upstream.name.as_str()));
         shared.metrics.config_generation.set(i64::from(shared.generation));
+        let off = config.routes.iter().filter(|route| route.switched_off.is_some()).count();
+        shared.metrics.routes_off.set(i64::try_from(off).unwrap_or(i64::MAX));
         tokio::spawn(look_after(Arc::downgrade(&old), shared.present.clone()));
         self.follow(reloader, &old.clients);
         ended

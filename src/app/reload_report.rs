@@ -209,11 +209,15 @@ impl Status {
     }
 
     pub(super) fn note(&mut self, report: &Report) {
-        let now = SystemTime::now();
         if report.is_applied() {
-            (self.generation, self.since) = (report.generation, now);
+            self.counts(report.generation);
         }
-        self.last = Some((now, report.as_json()));
+        self.last = Some((SystemTime::now(), report.as_json()));
+    }
+
+    /// Notes that this generation counts from now on.
+    pub(super) fn counts(&mut self, generation: u32) {
+        (self.generation, self.since) = (generation, SystemTime::now());
     }
 
     /// The answer to an operator.

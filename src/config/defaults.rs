@@ -223,6 +223,7 @@ impl Route {
             hosts: Vec::new(),
             exact_spelling: false,
             polled: true,
+            switched_off: None,
             plain: Plain::Share,
             poll: Poll { timeout: upstream.total_timeout, ..Poll::default() },
             upstream,

@@ -3,7 +3,7 @@
 //! Must not know: requests, how a path is matched.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, HeaderValue, Method};
 
@@ -34,6 +34,8 @@ pub struct Route {
     /// Whether the route is polled. With `poll: off` it is false: nothing of the route is polled or pushed, and its
     /// requests pass through.
     pub polled: bool,
+    /// When an operator switched the route off. No file says it, so that a reload ends it; until then `polled` is false.
+    pub switched_off: Option<SystemTime>,
     /// How the upstream is asked.
     pub poll: Poll,
     /// Whether plain requests are answered from the snapshot or are the API's (contract §3).

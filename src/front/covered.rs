@@ -55,8 +55,8 @@ impl CoveredRequest<'_> {
                 return ControlFlow::Break(self.told(&Reason::UnknownParameter(problem.parameter)));
             }
         };
-        if !self.route.polled {
-            return ControlFlow::Break(Decision::PassThrough(Bypass::PollOff));
+        if let Some(off) = bypass::of_unpolled(&self.route) {
+            return ControlFlow::Break(Decision::PassThrough(off));
         }
         let Membership { class, subject } = self.membership(&target.query);
         self.ctx.subject = subject;

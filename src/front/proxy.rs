@@ -43,9 +43,10 @@ impl Entry {
         self.control.prepare(listener, limits).map_err(ListenError::Certificate)
     }
 
-    /// Has the connections and requests that come from now on served by this generation.
-    pub fn renew(&self, shared: &Arc<Shared>, prepared: Prepared) {
-        self.control.apply(prepared);
+    /// Has the connections and requests that come from now on served by this generation. `prepared`: what changes of the
+    /// listener; `None` if nothing does.
+    pub fn renew(&self, shared: &Arc<Shared>, prepared: Option<Prepared>) {
+        prepared.into_iter().for_each(|prepared| self.control.apply(prepared));
         let renewed = self.front.load().renewed(shared);
         renewed.into_iter().for_each(|front| self.front.store(Arc::new(front)));
     }

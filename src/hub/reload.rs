@@ -33,8 +33,8 @@ impl Hub {
     }
 
     /// Has the topics follow the routes that [`Hub::renew`] took. A topic whose route has its number there goes on with it;
-    /// the others end: as gone if `is_removed`, else to come back as another resource.
-    pub fn end_others(&self, is_removed: impl Fn(usize) -> bool) -> Ended {
+    /// the others end, with the reason that `closing` gives for that number.
+    pub fn end_others(&self, closing: impl Fn(usize) -> Closing) -> Ended {
         let live = self.live.read().clone().unwrap_or_default();
         let mut ended = Ended::default();
         for topic in self.topics() {
@@ -44,8 +44,7 @@ impl Hub {
                 None => {
                     ended.resources += 1;
                     ended.followers += topic.followers();
-                    let closing = if is_removed(number) { Closing::Gone } else { Closing::Reconfigured };
-                    self.end(&topic, closing);
+                    self.end(&topic, closing(number));
                 }
             }
         }

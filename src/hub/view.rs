@@ -31,6 +31,8 @@ pub enum Closing {
     NoRoom,
     /// A reload has made another resource of it.
     Reconfigured,
+    /// An operator has switched its route off: the client comes back to the API itself.
+    SwitchedOff,
     /// The poll loop ended unexpectedly; a reconnect starts a new one.
     Internal,
 }
@@ -46,6 +48,7 @@ impl Closing {
             Closing::Gone => "gone",
             Closing::NoRoom => "snapshot-bytes",
             Closing::Reconfigured => "reconfigured",
+            Closing::SwitchedOff => "switched-off",
             Closing::Internal => "internal",
         }
     }

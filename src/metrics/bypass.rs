@@ -16,6 +16,8 @@ words! {
         QueryParameters = "query-parameters",
         /// The route says `poll: off`.
         PollOff = "poll-off",
+        /// An operator has switched the route off until the next reload.
+        SwitchedOff = "switched-off",
         /// It is neither GET nor HEAD.
         Method = "method",
         /// It has a body.

@@ -81,12 +81,13 @@ fn told(step: Step) -> (&'static str, &'static str, String) {
     }
 }
 
-const CLOSINGS: [Closing; 7] = [
+const CLOSINGS: [Closing; 8] = [
     Closing::NotShareable,
     Closing::Credentials,
     Closing::SessionRotated,
     Closing::SessionIdle,
     Closing::Gone,
     Closing::Reconfigured,
+    Closing::SwitchedOff,
     Closing::Internal,
 ];

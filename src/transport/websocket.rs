@@ -201,7 +201,9 @@ impl WebSocket {
                 code::UNAUTHORIZED
             }
             End::Expelled(Expulsion::Forbidden) => code::FORBIDDEN,
-            End::Topic(Closing::SessionRotated | Closing::Reconfigured | Closing::Internal) => code::RESTART,
+            End::Topic(
+                Closing::SessionRotated | Closing::Reconfigured | Closing::SwitchedOff | Closing::Internal,
+            ) => code::RESTART,
             End::Topic(Closing::Gone) => code::NOT_FOUND,
             End::Topic(Closing::NoRoom) => code::TRY_AGAIN,
         };

@@ -2,10 +2,17 @@
 //!
 //! Must not know: resources.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::admin::cluster;
 use crate::admin::context::{Context, UpstreamView};
+use crate::config::Route;
+
+/// Most routes that are named as switched off.
+const ROUTES_OFF_MAX: usize = 100;
 
 /// Returns what changes from one moment to the next beside the resources.
 pub(super) fn describe(context: &Context, now_ms: u64) -> Value {
@@ -17,9 +24,17 @@ pub(super) fn describe(context: &Context, now_ms: u64) -> Value {
         "resources": context.hub.len(),
         "resources_max": context.hub.max_topics(),
         "snapshot_bytes": context.hub.snapshot_bytes(),
+        "routes_off": routes_off(&(context.routes)()),
         "upstreams": (context.upstreams)().iter().map(upstream).collect::<Vec<_>>(),
         "cluster": context.cluster.as_deref().map(cluster::describe),
     })
+}
+
+/// The paths of the routes that an operator has switched off, each once, in their order.
+fn routes_off(routes: &[Arc<Route>]) -> Vec<&str> {
+    let off = routes.iter().filter(|route| route.switched_off.is_some()).map(|route| route.path.as_str());
+    let paths: BTreeSet<&str> = off.collect();
+    paths.into_iter().take(ROUTES_OFF_MAX).collect()
 }
 
 fn upstream(view: &UpstreamView) -> Value {

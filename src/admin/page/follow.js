@@ -53,7 +53,7 @@ export async function call(path) {
   try {
     const answer = await fetch(path, { method: "POST", headers: headers() });
     const said = await answer.json().catch(() => ({}));
-    return { ok: answer.ok, text: said.detail || Object.entries(said).map(([name, value]) => `${name}: ${value}`).join(", ") || answer.statusText };
+    return { ok: answer.ok, text: said.detail || Object.entries(said).map(([name, value]) => `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ") || answer.statusText };
   } catch (error) {
     return { ok: false, text: "the admin listener was not reached" };
   }

@@ -2,7 +2,7 @@
 import { html, render, useEffect, useRef, useState } from "./preact.js";
 import { call, follow, token } from "./follow.js";
 import { Plot, merged, short } from "./plots.js";
-import { Act, Opened, Resources, Upstreams, size } from "./parts.js";
+import { Act, Opened, Resources, RoutesOff, Upstreams, size } from "./parts.js";
 
 const CHANGES_MAX = 50;
 const WORDS = { live: "live", lost: "connecting again", busy: "too many dashboards are open", token: "token needed", start: "connecting" };
@@ -121,6 +121,7 @@ function Dashboard() {
         <div><dt>Events a second</dt><dd>${last(samples, "events")}</dd></div>
         <div><dt>Snapshots</dt><dd>${size(summary.snapshot_bytes)}</dd></div>
       </dl>` : null}
+      ${summary && summary.routes_off.length ? html`<${RoutesOff} list=${summary.routes_off} say=${say} />` : null}
       <section aria-labelledby="hour"><h2 id="hour">The last hour</h2><${Plots} samples=${samples} theme=${String(dark)} /></section>
       ${summary ? html`<section aria-labelledby="upstreams"><h2 id="upstreams">Upstreams</h2><${Upstreams} list=${summary.upstreams} /></section>` : null}
       ${list ? html`<section aria-labelledby="resources"><h2 id="resources">Resources</h2>

@@ -99,6 +99,15 @@ export function Act({ label, sure, path, say }) {
   return html`<button type="button" class=${sure ? "danger" : "plain"} onClick=${act}>${asks ? sure : label}</button>`;
 }
 
+const switching = (route, poll) => `/-/routes?path=${encodeURIComponent(route)}&poll=${poll}`;
+
+// The routes that an operator has made plain proxies.
+export function RoutesOff({ list, say }) {
+  return html`<ul class="routes-off" role="alert">${list.map((route) => html`<li key=${route} class="card row">
+    <span><b>${route}</b> is switched off: all its requests pass through until the next reload.</span><span class="space"></span>
+    <${Act} label="Switch on" path=${switching(route, "on")} say=${say} /></li>`)}</ul>`;
+}
+
 function Change({ change }) {
   const { kind, lines, more } = change.difference;
   const words = { large: "The body is too large to compare here.", binary: "The body is not text." };
@@ -126,7 +135,8 @@ export function Opened({ row, gone, changes, now, close, say }) {
       <div><dt>Size, version</dt><dd>${size(row.bytes)} <code>${row.version || ""}</code></dd></div>
       <div><dt>Route, upstream</dt><dd>${row.route} → ${row.upstream}</dd></div>
     </dl>
-    <div class="acts"><${Act} label="Poll now" path=${"/-/poll?url=" + encodeURIComponent(row.path)} say=${say} /></div>
+    <div class="acts"><${Act} label="Poll now" path=${"/-/poll?url=" + encodeURIComponent(row.path)} say=${say} />
+      <${Act} label="Switch its route off" sure=${`End all streams of ${row.route}, and pass its requests through?`} path=${switching(row.route, "off")} say=${say} /></div>
     <h3>Changes since this was opened</h3>
     ${!row.is_shown ? html`<p class="soft">Its content is not shown: not every client may read it.</p>`
       : changes.length ? html`<ol class="changes">${changes.map((change) => html`<${Change} key=${change.at} change=${change} />`)}</ol>`

@@ -31,7 +31,7 @@ pub fn route(old: &Route, new: &Route, keys: &mut Keys) {
             compress = "compress", compress_min = "compress_min", delta = "delta", refreshes = "refreshes",
             refreshes_parent = "refreshes_parent", write_wait = "write_wait",
             hold_not_modified = "hold_not_modified";
-    }, apart: [index, path, hosts, upstream, upstream_path, poll, query, headers, websocket, feed]);
+    }, apart: [index, switched_off, path, hosts, upstream, upstream_path, poll, query, headers, websocket, feed]);
     compare!(QueryRule, &old.query, &new.query, keys, {
         Meaning:
             names = "query", unknown = "unknown_query", any_order = "query_order", ignore = "ignore_query";
@@ -39,6 +39,8 @@ pub fn route(old: &Route, new: &Route, keys: &mut Keys) {
     compare!(HeaderRules, &old.headers, &new.headers, keys, {
         Meaning: vary = "vary", ignore_vary = "ignore_vary", ignore = "ignore_headers";
     }, apart: []);
+    // A running route that is switched off is none of a file's, even of one that says `poll: off`.
+    keys.note(old.switched_off.is_some() == new.switched_off.is_some(), Reach::Settings, "poll");
     let target = |route: &Route| route.upstream_path.as_ref().map(|path| path.text.clone());
     keys.note(target(old) == target(new), Reach::Meaning, "upstream_path");
     poll(&old.poll, &new.poll, keys);

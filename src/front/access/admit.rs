@@ -149,6 +149,10 @@ impl Visitor {
                 return Err(refused(status, detail));
             }
         };
+        if route.switched_off.is_some() {
+            let detail = "an operator has switched this route off for now: ask for the resource itself";
+            return Err(refused(StatusCode::SERVICE_UNAVAILABLE, detail));
+        }
         if !route.polled {
             return Err(refused(StatusCode::NOT_FOUND, "nothing of this route is polled (poll: off)"));
         }

@@ -33,14 +33,23 @@ pub(in crate::front) fn at_once(
 
 /// Why a request is the API's, as far as its head says. Returns `None` if it may be answered here.
 fn of_head(route: &Route, request: &RequestHeader) -> Option<Bypass> {
-    if !route.polled {
-        return Some(Bypass::PollOff);
+    if let Some(off) = of_unpolled(route) {
+        return Some(off);
     }
     if !is_read(&request.method) {
         return Some(Bypass::Method);
     }
     let pushes = || transport_choice::may_push(route, &request.method, &request.headers, request.uri.query());
     (route.plain == Plain::Pass && !pushes()).then_some(Bypass::Plain)
+}
+
+/// Why all requests of a route are the API's. Returns `None` if the route is polled.
+pub(in crate::front) fn of_unpolled(route: &Route) -> Option<Bypass> {
+    match (route.polled, route.switched_off) {
+        (true, _) => None,
+        (false, None) => Some(Bypass::PollOff),
+        (false, Some(_)) => Some(Bypass::SwitchedOff),
+    }
 }
 
 /// Whether a method reads a resource, so that a snapshot might be the answer.

@@ -48,6 +48,7 @@ pub(crate) fn route() -> Route {
         upstream: Arc::new(upstream()),
         upstream_path: None,
         polled: true,
+        switched_off: None,
         poll: poll(),
         plain: Plain::Share,
         share: Share::Public,

@@ -87,7 +87,7 @@ fn a_close_is_echoed() {
 
 #[test]
 fn each_closing_has_its_code() {
-    let codes = [1008, 4401, 1012, 1008, 4404, 1012, 1012];
+    let codes = [1008, 4401, 1012, 1008, 4404, 1012, 1012, 1012];
     assert_eq!(codes.len(), CLOSINGS.len());
     for (closing, wanted) in CLOSINGS.into_iter().zip(codes) {
         let now = Instant::now();

@@ -11,6 +11,7 @@
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
 //! | `probe_ways` | `check --probe` of a server that is not reached: the lines of `proxy` |
 //! | `reasons` | one word for why a request passed through or was refused |
+//! | `route_off` | §12: an operator makes a route a plain proxy at once, until the next reload |
 //! | `upgrade` | a new process takes the listening sockets of the old one, and no client notices |
 
 pub mod admin;
@@ -22,4 +23,5 @@ pub mod log_reader;
 pub mod probe;
 pub mod probe_ways;
 pub mod reasons;
+pub mod route_off;
 pub mod upgrade;
