@@ -53,7 +53,7 @@ pub const REFUSALS: [&str; 41] = [
 ];
 
 /// The values of `reason` of `pollcast_ends_total`.
-pub const ENDS: [&str; 26] = [
+pub const ENDS: [&str; 27] = [
     "answered",
     "client-closed",
     "client-gone",
@@ -78,6 +78,7 @@ pub const ENDS: [&str; 26] = [
     "session-rotated",
     "snapshot-bytes",
     "stalled",
+    "switched-off",
     "timeout",
     "uncoverable",
 ];
