@@ -11,7 +11,6 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::backplane::{Found, News, Report, Rhythm, Role, SharedContent, TroubleKind};
-use super::mirror_items::add_page;
 use super::poller::Poller;
 use super::standing::{Heard, Offer};
 use crate::frame::State;
@@ -136,17 +135,9 @@ impl Poller {
             // A holder that lives confirmed it within an interval, on the average half of it ago.
             content.age = content.rhythm.interval / 2;
         }
-        let is_feed = content.feed.is_some();
-        // A new holder tells the others what it told its own followers alone: some of that they may have told, too.
-        let is_new_holder = content.order.fence != sharing.standing.order().fence;
-        let may_be_told = is_feed && (shows_own || is_new_holder);
-        let told = if may_be_told { self.topic.remembered_items() } else { Vec::new() };
-        if let (true, Some(rules), Some(feed)) =
-            (self.topic.view().frame.is_none(), &self.route.feed, &mut content.feed)
-        {
-            add_page(rules, &content.snapshot.body, feed);
-        }
-        let news = content.feed.take().map(|feed| sharing.news(feed, &told, shows_own));
+        let (told, is_apart) = self.complete_items(&mut content, shows_own);
+        let Some(sharing) = self.sharing.as_mut() else { return ControlFlow::Continue(publisher) };
+        let news = content.feed.take().map(|feed| sharing.news(feed, &told, is_apart));
         let draft = publisher.draft(content.snapshot.clone(), news);
         let Some(draft) = self.encoded(draft).await else {
             publisher.close(Closing::NoRoom, None);
