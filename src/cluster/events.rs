@@ -88,7 +88,7 @@ impl Node {
         Ok(is_new.then_some((message, secret)))
     }
 
-    fn heard(&self, message: Message, secret: &Secret, number: Option<u64>) {
+    fn heard(&self, message: Message, secret: &Arc<Secret>, number: Option<u64>) {
         let Message { session, said } = message;
         match said {
             Said::Beat(beat) => self.heard_beat(&session, beat),
@@ -107,8 +107,8 @@ impl Node {
                 }
             }
             Said::Written(notice) => {
-                if let Some(listener) = self.writes.get() {
-                    listener.heard(&notice, secret, number);
+                if let Some(writes) = self.writes.get() {
+                    writes.hear(notice, secret.clone(), number);
                 }
             }
             Said::Unknown => {}

@@ -15,6 +15,7 @@ mod events;
 mod failure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod heard_writes;
 pub mod members;
 mod membership;
 mod message;
@@ -55,6 +56,7 @@ use crate::poll::backplane::{Backplane, Inbox, Membership, ToldWrite, WriteListe
 use crate::resource::{PathDigester, ResourceKey};
 use crate::upstream::Gate;
 use engine::{Engine, Failed};
+use heard_writes::HeardWrites;
 use membership::Member;
 use node::Node;
 use node_resource::{NodeResource, Settings};
@@ -221,7 +223,7 @@ impl Backplane for Others {
     }
 
     fn hear_writes(&self, listener: Arc<dyn WriteListener>) {
-        let _ = self.node.writes.set(listener);
+        let _ = self.node.writes.get_or_init(|| HeardWrites::new(listener));
     }
 
     fn digesters(&self) -> Vec<Arc<dyn PathDigester>> {

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::engine::{Engine, Failed, Loss};
+use super::heard_writes::HeardWrites;
 use super::members::{Members, Succession};
 use super::message::{Beat, Message, Said};
 use super::naming::{Fingerprint, fingerprint};
@@ -21,7 +22,7 @@ use super::replay::Replay;
 use super::seal::{Kind, Name, Secret, Undecodable};
 use crate::config::{Cluster, Config, Route, WhenLost};
 use crate::metrics::{ClaimCause, ClusterMetrics};
-use crate::poll::backplane::{Order, Release, Role, ToldWrite, WriteListener, WriteNotice};
+use crate::poll::backplane::{Order, Release, Role, ToldWrite, WriteNotice};
 use crate::upstream::Gate;
 
 /// One node.
@@ -54,7 +55,7 @@ pub(super) struct Node {
     /// The gates of the upstreams, by their names in the engine.
     pub budgets: RwLock<Vec<(Name, Arc<Gate>)>>,
     /// What acts on the writes of other nodes.
-    pub writes: OnceLock<Arc<dyn WriteListener>>,
+    pub writes: OnceLock<HeardWrites>,
 }
 
 /// What changes.

@@ -69,6 +69,6 @@ words! {
         /// It is a push form whose client is only known to the API (contract §11).
         AskFirst = "ask-first",
         /// It names a state that no node of the cluster knows and that no poll could confirm (contract §13).
-        Unconfirmed = "unconfirmed",
+        UnknownVersion = "unknown-version",
     }
 }

@@ -35,7 +35,7 @@ async fn while_polls_fail_an_unknown_name_is_the_apis_and_a_known_one_gets_the_l
         let told = fleet.get(node, "/state/a", &[("if-none-match", &known)]).await;
         assert_eq!(told.status, 304, "node {node}: {told:?}");
         let own = fleet.get(node, "/state/a", &[UNKNOWN]).await;
-        assert_eq!((own.status, detail(&own)), (500, "unconfirmed"), "node {node}: {own:?}");
+        assert_eq!((own.status, detail(&own)), (500, "unknown-version"), "node {node}: {own:?}");
     }
 }
 

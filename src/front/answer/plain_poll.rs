@@ -96,7 +96,7 @@ impl CoveredRequest<'_> {
             view = topic.view();
         }
         if confirmation == Confirmation::Missing {
-            return ControlFlow::Break(Decision::PassThrough(Bypass::Unconfirmed));
+            return ControlFlow::Break(Decision::PassThrough(Bypass::UnknownVersion));
         }
         let confirmed = confirmation == Confirmation::Waited;
         self.writes.are_in(&view);

@@ -162,9 +162,37 @@ impl Telling<'_> {
     /// Tells the others, and touches what there is of it here. Returns how many resources that were, and whether the others
     /// were told.
     pub(in crate::front) async fn tell(self) -> (usize, bool) {
-        let told = self.nodes.tell(&self.notice).await;
+        let (nodes, telling) = (self.nodes, Unfinished(Some(self)));
+        let told = match &telling.0 {
+            Some(Telling { notice, .. }) => nodes.tell(notice).await,
+            None => None,
+        };
         let number = told.and_then(|told| told.number);
-        (touch(self.shared, self.nodes.digester(), &self.notice, number), told.is_some())
+        (telling.finish(number), told.is_some())
+    }
+}
+
+/// A write that is being told to the others. It touches what there is of it here even where that is given up, as when the
+/// writer resets its request: the API has taken the write.
+struct Unfinished<'a>(Option<Telling<'a>>);
+
+impl Unfinished<'_> {
+    fn finish(mut self, number: Option<u64>) -> usize {
+        self.0.take().map_or(0, |telling| telling.touch(number))
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(telling) = self.0.take() {
+            telling.touch(None);
+        }
+    }
+}
+
+impl Telling<'_> {
+    fn touch(&self, number: Option<u64>) -> usize {
+        touch(self.shared, self.nodes.digester(), &self.notice, number)
     }
 }
 
