@@ -12,7 +12,7 @@ use crate::hub::{Attendance, Outcome, View};
 
 /// Whether what is held may be answered to a request that names a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Confirmation {
+pub(in crate::front) enum Confirmation {
     /// What is held is not older than what the request names, as far as is known.
     Unneeded,
     /// The same, and a poll or a look-up was waited for.
@@ -25,7 +25,7 @@ impl CoveredRequest<'_> {
     /// Waits for a poll that starts after the request came, if it names a state that was never held and that poll can
     /// come within `first_answer`. Where other nodes publish the resource, too, what they have is looked up first, and
     /// nothing is answered that is not known to be as new.
-    pub(super) async fn await_confirmation(&self, attendance: &Attendance) -> Confirmation {
+    pub(in crate::front) async fn await_confirmation(&self, attendance: &Attendance) -> Confirmation {
         let topic = attendance.topic();
         let (view, is_shared) = (topic.view(), topic.is_shared());
         let is_well = |view: &View| matches!(view.outcome, Outcome::Data);

@@ -2,7 +2,7 @@
 //!
 //! Must not know: streams and sockets.
 
-mod confirming_poll;
+pub(super) mod confirming_poll;
 pub(super) mod hold_not_modified;
 pub(super) mod holds;
 pub(super) mod new_keys;

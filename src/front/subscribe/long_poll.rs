@@ -12,6 +12,7 @@ use super::long_poll_http2;
 use crate::fanout::ClientPermit;
 use crate::frame::{Coding, Format};
 use crate::front::access::client_limit::staying;
+use crate::front::answer::confirming_poll::Confirmation;
 use crate::front::answer::repeats;
 use crate::front::covered_request::CoveredRequest;
 use crate::front::decision::Decision;
@@ -46,7 +47,16 @@ impl CoveredRequest<'_> {
             return self.hold_by_cursor(attendance, view, asked, permit);
         }
         let (Some(have), Some(frame)) = (self.has(view), &view.frame) else {
-            return self.answer(key, view, is_confirmed).await;
+            // It may name a state all the same, by a tag of the upstream's.
+            let confirmation = match is_confirmed {
+                true => Confirmation::Waited,
+                false => self.await_confirmation(&attendance).await,
+            };
+            return match confirmation {
+                Confirmation::Unneeded => self.answer(key, view, false).await,
+                Confirmation::Waited => self.answer(key, &attendance.topic().view(), true).await,
+                Confirmation::Missing => Decision::PassThrough(Bypass::UnknownVersion),
+            };
         };
         let known = is_confirmed || attendance.topic().is_not_newer(have);
         let differs = frame.version() != have && known && view.is_young();

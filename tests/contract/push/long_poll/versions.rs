@@ -43,6 +43,18 @@ async fn an_unknown_version_waits_for_a_confirming_poll() {
 }
 
 #[tokio::test]
+async fn a_tag_of_the_apis_that_is_not_known_waits_for_a_confirming_poll_too() {
+    let stand = Stand::start("poll: {interval: 1s}");
+    stand.legacy.set("/prices/A", Reply::json(A));
+    let mut sse = Sse::open(stand.address(), "/prices/A", &[]).await;
+    assert_eq!(sse.next_event().await.data, A);
+    stand.legacy.set("/prices/A", Reply::json(B));
+    let mut http = stand.http().await;
+    let answer = long_poll(&mut http, "/prices/A", Some("\"#25\""), Duration::from_secs(5)).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, B));
+}
+
+#[tokio::test]
 async fn an_unknown_version_that_turns_out_to_be_current_is_held() {
     let stand = stand("poll: {interval: 400ms}");
     let newer = version_of(&stand, B).await;
