@@ -15,7 +15,6 @@ mod events;
 mod failure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod heard_writes;
 pub mod members;
 mod membership;
 mod message;
@@ -41,6 +40,7 @@ pub mod subscription;
 #[cfg(any(feature = "redis", feature = "nats"))]
 mod tls;
 pub mod view;
+mod write_listener;
 
 use std::io;
 use std::sync::Arc;
@@ -56,11 +56,11 @@ use crate::poll::backplane::{Backplane, Inbox, Membership, ToldWrite, WriteListe
 use crate::resource::{PathDigester, ResourceKey};
 use crate::upstream::Gate;
 use engine::{Engine, Failed};
-use heard_writes::HeardWrites;
 use membership::Member;
 use node::Node;
 use node_resource::{NodeResource, Settings};
 use subscription::Events;
+use write_listener::ListenerThread;
 
 /// Shortest life of a record without a write.
 const KEEP_MIN: Duration = Duration::from_secs(600);
@@ -223,7 +223,7 @@ impl Backplane for Others {
     }
 
     fn hear_writes(&self, listener: Arc<dyn WriteListener>) {
-        let _ = self.node.writes.get_or_init(|| HeardWrites::new(listener));
+        let _ = self.node.writes.get_or_init(|| ListenerThread::new(listener));
     }
 
     fn digesters(&self) -> Vec<Arc<dyn PathDigester>> {

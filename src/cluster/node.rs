@@ -13,13 +13,13 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::engine::{Engine, Failed, Loss};
-use super::heard_writes::HeardWrites;
 use super::members::{Members, Succession};
 use super::message::{Beat, Message, Said};
 use super::naming::{Fingerprint, fingerprint};
 use super::node_resource::NodeResource;
 use super::replay::Replay;
 use super::seal::{Kind, Name, Secret, Undecodable};
+use super::write_listener::ListenerThread;
 use crate::config::{Cluster, Config, Route, WhenLost};
 use crate::metrics::{ClaimCause, ClusterMetrics};
 use crate::poll::backplane::{Order, Release, Role, ToldWrite, WriteNotice};
@@ -55,7 +55,7 @@ pub(super) struct Node {
     /// The gates of the upstreams, by their names in the engine.
     pub budgets: RwLock<Vec<(Name, Arc<Gate>)>>,
     /// What acts on the writes of other nodes.
-    pub writes: OnceLock<HeardWrites>,
+    pub writes: OnceLock<ListenerThread>,
 }
 
 /// What changes.

@@ -19,15 +19,15 @@ struct Heard {
 }
 
 /// Has a listener act on writes.
-pub(super) struct HeardWrites {
+pub(super) struct ListenerThread {
     listener: Arc<dyn WriteListener>,
     /// `None` if no thread could be had.
     waiting: Option<SyncSender<Heard>>,
 }
 
-impl HeardWrites {
+impl ListenerThread {
     /// Starts the thread, which ends when this is dropped.
-    pub(super) fn new(listener: Arc<dyn WriteListener>) -> HeardWrites {
+    pub(super) fn new(listener: Arc<dyn WriteListener>) -> ListenerThread {
         let (waiting, heard) = sync_channel(WAITING_MAX);
         let acting = listener.clone();
         let thread = std::thread::Builder::new().name("cluster-writes".to_owned());
@@ -38,7 +38,7 @@ impl HeardWrites {
                 None
             }
         };
-        HeardWrites { listener, waiting }
+        ListenerThread { listener, waiting }
     }
 
     /// Another node has seen a write. `secret`: what its places are named with; `number`: among the writes of all nodes.
@@ -91,7 +91,7 @@ mod tests {
     fn a_write_that_takes_long_holds_up_nothing_and_those_behind_it_are_in_order() {
         let (go, may_go) = channel();
         let (done, acted) = channel();
-        let writes = HeardWrites::new(Arc::new(Slow { may_go: Mutex::new(may_go), done }));
+        let writes = ListenerThread::new(Arc::new(Slow { may_go: Mutex::new(may_go), done }));
         let secret = Arc::new(Secret::new(b"a secret of thirty-two bytes or more"));
         let notice = WriteNotice {
             host: None,
