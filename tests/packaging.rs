@@ -141,8 +141,14 @@ fn value_of(scalars: &[String], key: &str) -> String {
     value.unwrap_or_else(|| panic!("no {key}")).clone()
 }
 
+/// What the pods of `conf/kubernetes` are configured with: a file of its own.
+const KUBERNETES: &str = "kubernetes/config.yaml";
+
 /// The configurations of pollcast inside a file for another tool.
 fn embedded(file: &str) -> Vec<Config> {
+    if file == KUBERNETES {
+        return vec![load(&conf(file), file)];
+    }
     let scalars = scalars(&root().join("conf").join(file));
     let texts = scalars.into_iter().filter(|scalar| scalar.contains("listeners:\n"));
     // Compose writes one dollar sign as two.
@@ -155,8 +161,9 @@ fn load(text: &str, name: &str) -> Config {
 
 #[test]
 fn every_yaml_file_in_conf_parses() {
-    let folder = std::fs::read_dir(root().join("conf")).expect("conf/ is there");
-    let files = folder.map(|entry| entry.expect("readable").path());
+    let folders =
+        ["conf", "conf/kubernetes"].map(|name| std::fs::read_dir(root().join(name)).expect("it is there"));
+    let files = folders.into_iter().flatten().map(|entry| entry.expect("readable").path());
     let yaml: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
     assert!(yaml.len() >= 5, "conf/ has {yaml:?}");
     for file in &yaml {
@@ -169,7 +176,7 @@ fn every_yaml_file_in_conf_parses() {
 
 #[test]
 fn configurations_inside_other_files_load_and_can_be_probed() {
-    for file in ["compose.yaml", "kubernetes.yaml"] {
+    for file in ["compose.yaml", KUBERNETES] {
         let configs = embedded(file);
         assert_eq!(configs.len(), 1, "{file}");
         for config in configs {
@@ -181,6 +188,27 @@ fn configurations_inside_other_files_load_and_can_be_probed() {
             assert_eq!(config.listeners[0].address.port(), 8080, "{file}");
         }
     }
+}
+
+#[test]
+fn what_other_files_are_put_together_of_is_there() {
+    let kustomization = scalars(&root().join("conf/kubernetes/kustomization.yaml"));
+    for file in ["pollcast.yaml", "config.yaml"] {
+        let is_named = |word: &String| word == file || word.ends_with(&format!("={file}"));
+        assert!(kustomization.iter().any(is_named), "{file}: {kustomization:?}");
+    }
+    // Deployment and Service name the pods, and the Deployment the ConfigMap that is generated.
+    let pods = scalars(&root().join("conf/kubernetes/pollcast.yaml"));
+    assert!(pods.windows(2).any(|words| words == ["configMap", "name"]), "{pods:?}");
+    let monitoring = scalars(&root().join("conf/compose-monitoring.yaml"));
+    for mounted in monitoring.iter().filter(|word| word.starts_with("./")) {
+        let file = mounted.trim_start_matches("./").split(':').next().expect("a file");
+        assert!(root().join("conf").join(file).is_file(), "{mounted}");
+    }
+    let prometheus = monitoring.iter().find(|word| word.contains("scrape_configs")).expect("a configuration");
+    let admin = embedded("compose.yaml")[0].admin.as_ref().expect("an admin listener").hosts.clone();
+    let target = admin.iter().map(|host| format!("{host}:9090")).find(|target| prometheus.contains(target));
+    assert!(target.is_some(), "Prometheus asks {prometheus} and would be refused by all but {admin:?}");
 }
 
 /// Docker copies what `.dockerignore` lets through, and nothing else: cargo has to find its way with that.
@@ -211,10 +239,11 @@ fn every_supervisor_waits_longer_than_the_drain() {
         Duration::from_secs(number.unwrap_or_else(|_| panic!("{text} is no number of seconds")))
     };
     for (file, key) in
-        [("compose.yaml", "stop_grace_period"), ("kubernetes.yaml", "terminationGracePeriodSeconds")]
+        [("compose.yaml", "stop_grace_period"), ("kubernetes/pollcast.yaml", "terminationGracePeriodSeconds")]
     {
         let wait = value_of(&scalars(&root().join("conf").join(file)), key);
-        assert!(seconds(&wait) > drain(&embedded(file)[0]), "{file}: {key}: {wait}");
+        let config = if file.starts_with("kubernetes/") { KUBERNETES } else { file };
+        assert!(seconds(&wait) > drain(&embedded(config)[0]), "{file}: {key}: {wait}");
     }
     let unit = conf("pollcast.service");
     let wait = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec="));
