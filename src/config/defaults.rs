@@ -10,8 +10,9 @@ use http::{HeaderName, HeaderValue, Method, header};
 
 use super::{
     AccessLines, Backoff, Batch, Breaker, Budget, Change, Compress, Connections, Cors, Delta, Drain, Feed,
-    HeaderRules, HealthCheck, Limits, ListenerTls, Log, LogLevel, Plain, Poll, QueryRule, Route, Send, Share,
-    SoftRefusal, Switches, Threads, Transports, UnknownQuery, Upstream, Websocket,
+    HeaderRules, HealthCheck, Limits, ListenerTls, Log, LogLevel, Plain, Poll, Presence, PresenceNotify,
+    QueryRule, Route, Send, Share, SoftRefusal, Switches, Threads, Transports, UnknownQuery, Upstream,
+    Websocket,
 };
 
 pub(super) const KIB: usize = 1 << 10;
@@ -266,6 +267,7 @@ impl Route {
             refreshes_parent: true,
             write_wait: seconds(1),
             hold_not_modified: None,
+            presence: None,
             clustered: true,
         }
     }
@@ -315,6 +317,7 @@ impl Default for Switches {
             push: named("_push"),
             wait: named("_wait"),
             delta: named("_delta"),
+            presence: named("_presence"),
             resume: owned(&["last_event_id", "lastEventId"]),
             wait_header: true,
         }
@@ -339,6 +342,19 @@ impl Default for Websocket {
             max_fragments: 100,
             send: None,
         }
+    }
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Presence { names: false, interval: seconds(1), linger: seconds(5), subjects: 1000, notify: None }
+    }
+}
+
+impl Default for PresenceNotify {
+    /// There is no path yet: `validate` wants one.
+    fn default() -> Self {
+        PresenceNotify { path: String::new(), debounce: seconds(2), queue: 1000 }
     }
 }
 

@@ -19,6 +19,7 @@ mod include;
 mod listeners;
 mod load;
 mod plain;
+mod presence;
 mod problem;
 mod process;
 mod proxy;
@@ -52,6 +53,7 @@ pub use listeners::{
 };
 pub use load::{load, load_str};
 pub use plain::Plain;
+pub use presence::{Presence, PresenceNotify};
 pub use problem::{Problem, Problems};
 pub use process::{AccessLines, Drain, Limits, Log, LogLevel, Reload, Threads, Upgrade};
 pub use proxy::{Proxy, ProxyProtocol};

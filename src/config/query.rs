@@ -39,6 +39,8 @@ pub struct Switches {
     pub wait: Option<String>,
     /// Asks for patches, as `?_delta=json-patch` (default: `_delta`).
     pub delta: Option<String>,
+    /// Asks for `presence` events, as `?_presence=on` (default: `_presence` where the route has `presence`, else none).
+    pub presence: Option<String>,
     /// Where a stream resumes, for clients that cannot set `Last-Event-ID`; empty: switched off. The API's own on
     /// everything but event streams and held polls.
     pub resume: Vec<String>,

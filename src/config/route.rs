@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, Method};
 use super::change::{Change, Delta, Feed};
 use super::identity::Authenticate;
 use super::plain::Plain;
+use super::presence::Presence;
 use super::query::{QueryRule, Switches};
 use super::secret_file::SecretFile;
 use super::upstream::Upstream;
@@ -117,6 +118,8 @@ pub struct Route {
     pub write_wait: Duration,
     /// Ordinary conditional polls that would be answered 304 are held this long (contract §3).
     pub hold_not_modified: Option<Duration>,
+    /// What is told of the followers of its resources. `None` if nothing is (default).
+    pub presence: Option<Presence>,
     /// Its polls are shared with the other nodes, if there is a `cluster`.
     pub clustered: bool,
 }

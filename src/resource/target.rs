@@ -209,7 +209,7 @@ pub fn switch(raw: Option<&str>, name: Option<&str>) -> Option<String> {
 }
 
 fn is_switch(name: &str, switches: &Switches) -> bool {
-    let named = [&switches.push, &switches.wait, &switches.delta];
+    let named = [&switches.push, &switches.wait, &switches.delta, &switches.presence];
     named.iter().any(|switch| switch.as_deref() == Some(name))
 }
 

@@ -17,6 +17,7 @@ fn switches() -> Switches {
         push: Some("_push".into()),
         wait: Some("_wait".into()),
         delta: Some("_delta".into()),
+        presence: None,
         resume: vec!["last_event_id".into(), "lastEventId".into()],
         wait_header: true,
     }

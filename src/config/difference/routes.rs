@@ -5,7 +5,8 @@
 
 use super::super::identity::Authenticate;
 use super::super::{
-    Batch, ClassValue, Feed, HeaderRules, Pages, Poll, QueryRule, Route, Share, Websocket, says_credential,
+    Batch, ClassValue, Feed, HeaderRules, Pages, Poll, Presence, PresenceNotify, QueryRule, Route, Share,
+    Websocket, says_credential,
 };
 use super::access;
 use super::keys::{Keys, Reach, compare};
@@ -31,7 +32,9 @@ pub fn route(old: &Route, new: &Route, keys: &mut Keys) {
             compress = "compress", compress_min = "compress_min", delta = "delta", refreshes = "refreshes",
             refreshes_parent = "refreshes_parent", write_wait = "write_wait",
             hold_not_modified = "hold_not_modified";
-    }, apart: [index, switched_off, path, hosts, upstream, upstream_path, poll, query, headers, websocket, feed]);
+    }, apart: [
+        index, switched_off, path, hosts, upstream, upstream_path, poll, query, headers, websocket, feed, presence
+    ]);
     compare!(QueryRule, &old.query, &new.query, keys, {
         Meaning:
             names = "query", unknown = "unknown_query", any_order = "query_order", ignore = "ignore_query";
@@ -46,6 +49,7 @@ pub fn route(old: &Route, new: &Route, keys: &mut Keys) {
     poll(&old.poll, &new.poll, keys);
     websocket(&old.websocket, &new.websocket, keys);
     feed(old.feed.as_ref(), new.feed.as_ref(), keys);
+    presence(old.presence.as_ref(), new.presence.as_ref(), keys);
     // The followers were let in by the old rules: their streams end, so that the new rules decide again.
     let is_kept = access::lets_in_all(old.authenticate.as_ref(), new.authenticate.as_ref());
     keys.note(is_kept, Reach::Meaning, "authenticate");
@@ -138,6 +142,25 @@ fn feed(old: Option<&Feed>, new: Option<&Feed>, keys: &mut Keys) {
     compare!(Pages, old, new, keys, {
         Meaning: next = "feed", query = "feed";
         Settings: max = "feed.pages.max";
+    }, apart: []);
+}
+
+/// Followers are counted from their first moment on: those who came before would be missing.
+fn presence(old: Option<&Presence>, new: Option<&Presence>, keys: &mut Keys) {
+    let (Some(old), Some(new)) = (old, new) else {
+        return keys.note(old == new, Reach::Meaning, "presence");
+    };
+    compare!(Presence, old, new, keys, {
+        Settings:
+            names = "presence.names", interval = "presence.interval", linger = "presence.linger",
+            subjects = "presence.subjects";
+    }, apart: [notify]);
+    let (Some(old), Some(new)) = (&old.notify, &new.notify) else {
+        return keys.note(old.notify == new.notify, Reach::Settings, "presence.notify");
+    };
+    compare!(PresenceNotify, old, new, keys, {
+        Settings:
+            path = "presence.notify", debounce = "presence.notify.debounce", queue = "presence.notify.queue";
     }, apart: []);
 }
 

@@ -9,6 +9,7 @@ mod cluster;
 mod identity;
 mod log;
 mod poll;
+mod presence;
 mod route;
 mod scalar;
 
@@ -24,6 +25,7 @@ pub use cluster::{Cluster, EngineTls};
 pub use identity::{ApiKeys, AuthenticateSetting, Authorize, Forward, Issuer, Jwt, Key, TokenPlaces};
 pub use log::{AccessSetting, Log};
 pub use poll::{AuthSetting, Basic, BatchSetting, Digest, Interval, OAuth, PollSetting};
+pub use presence::{PresenceNotify, PresenceNotifySetting, PresenceSetting};
 pub use route::{
     CorsSetting, Query, Route, RouteSettings, Send, SendSetting, Share, Switches, Websocket, WebsocketOrigins,
 };

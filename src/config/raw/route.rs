@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     AuthenticateSetting, Authorize, ChangeSetting, Count, DeltaSetting, FeedSetting, Flag, List, PollSetting,
-    Rate, Size, Text, Time,
+    PresenceSetting, Rate, Size, Text, Time,
 };
 
 /// A path that is polled and pushed.
@@ -135,6 +135,8 @@ pub struct RouteSettings {
     pub write_wait: Option<Time>,
     /// Hold conditional polls that would be answered 304, or `off`.
     pub hold_not_modified: Option<Time>,
+    /// Tell clients and the upstream who follows a resource, or `off`.
+    pub presence: Option<PresenceSetting>,
     /// Whether its polls are shared with the other nodes (`auto`, with `cluster`) or each node polls for itself (`off`).
     #[schemars(extend("enum" = ["auto", "off"]))]
     pub cluster: Option<Text>,
@@ -178,6 +180,8 @@ pub struct Switches {
     pub wait: Option<Text>,
     /// Asks for patches: `?_delta=json-patch`.
     pub delta: Option<Text>,
+    /// Asks for `presence` events: `?_presence=on`; counts where the route has `presence`.
+    pub presence: Option<Text>,
     /// Where a stream resumes: `?last_event_id=…`; or `off`: the parameter is the API's everywhere.
     pub resume: Option<Text>,
     /// Take the `Wait: N` request header for `Prefer: wait=N`; or `off`.

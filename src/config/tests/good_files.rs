@@ -98,6 +98,7 @@ fn switches_can_be_renamed_and_switched_off() {
         push: None,
         wait: Some("hold".to_owned()),
         delta: Some("_delta".to_owned()),
+        presence: None,
         wait_header: false,
     };
     assert_eq!(switches, wanted);

@@ -6,6 +6,7 @@ mod environment;
 mod good_files;
 mod hostile;
 mod include;
+mod presence;
 mod reference;
 mod secrets;
 mod tls;

@@ -80,6 +80,7 @@ routes:
     upstream: api
     share: authorize
     authenticate: { jwt: { algorithms: [HS256], keys: [{ secret: \"change me, change me, change me!\" }] } }
+    presence: { notify: { path: \"/reports/{id}/presence\" } }
 defaults:
   poll: { cookie_jar: true }
   cors: { origins: [\"https://shop.example.com\"] }

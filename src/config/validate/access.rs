@@ -142,6 +142,7 @@ fn switches(place: &Place, raw: &raw::Switches, to: &mut Switches, findings: &mu
         (at!(place, raw.push), &mut to.push),
         (at!(place, raw.wait), &mut to.wait),
         (at!(place, raw.delta), &mut to.delta),
+        (at!(place, raw.presence), &mut to.presence),
     ];
     let (resume_place, said) = at!(place, raw.resume);
     match said.map(|said| said.0.as_str()) {
@@ -293,7 +294,7 @@ pub fn together(place: &Place, route: &Route, findings: &mut Findings) {
 }
 
 fn names_of_switches(place: &Place, switches: &Switches, findings: &mut Findings) {
-    let names = [&switches.push, &switches.wait, &switches.delta];
+    let names = [&switches.push, &switches.wait, &switches.delta, &switches.presence];
     let mut names: Vec<_> = names.into_iter().flatten().chain(&switches.resume).collect();
     let count = names.len();
     names.sort();

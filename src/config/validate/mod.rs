@@ -19,6 +19,7 @@ mod limits;
 mod listeners;
 mod paths;
 mod poll;
+mod presence;
 mod routes;
 mod server;
 mod settings;

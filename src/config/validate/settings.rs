@@ -12,11 +12,11 @@ use super::super::{Compress, Plain, Route, SoftRefusal, Transports, raw};
 use super::context::Context;
 use super::units::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
 use super::value::{Said, at};
-use super::{access, auth, batch, change, headers, identity, paths, poll, websocket};
+use super::{access, auth, batch, change, headers, identity, paths, poll, presence, websocket};
 
 /// Events that pollcast sends itself (contract §5).
 const OWN_EVENTS: &[&str] =
-    &["bye", "error", "fresh", "gone", "item", "patch", "reset", "snapshot", "stale", "sync"];
+    &["bye", "error", "fresh", "gone", "item", "patch", "presence", "reset", "snapshot", "stale", "sync"];
 
 /// Puts what is said over the route.
 pub fn apply(
@@ -72,6 +72,7 @@ pub fn apply(
     findings.time(at!(place, raw.write_wait), Duration::ZERO..=30 * SECOND, &mut route.write_wait);
     let holds = 100 * MILLISECOND..=8 * SECOND;
     findings.time_or_off(at!(place, raw.hold_not_modified), holds, &mut route.hold_not_modified);
+    presence::apply(at!(place, raw.presence), &mut route.presence, findings);
     findings.choice(at!(place, raw.cluster), &[("auto", true), ("off", false)], &mut route.clustered);
 }
 
@@ -90,6 +91,7 @@ pub fn together(place: &Place, raw: &raw::RouteSettings, route: &mut Route, find
     batch::together(&place.key("poll"), route, &parameters, findings);
     change::together(place, raw, route, findings);
     identity::together(place, route, &parameters, findings);
+    presence::together(&place.key("presence"), route, &parameters, findings);
     access::together(place, route, findings);
     headers::together(place, route, findings);
     if let Some(send) = &mut route.websocket.send {

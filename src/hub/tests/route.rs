@@ -60,7 +60,14 @@ pub(crate) fn route() -> Route {
         credentials: vec![header::AUTHORIZATION, HeaderName::from_static("x-api-key")],
         keep_fields: Vec::new(),
         headers: HeaderRules::default(),
-        switches: Switches { push: None, wait: None, delta: None, resume: Vec::new(), wait_header: false },
+        switches: Switches {
+            push: None,
+            wait: None,
+            delta: None,
+            presence: None,
+            resume: Vec::new(),
+            wait_header: false,
+        },
         event_name: None,
         base64: false,
         heartbeat: 20 * SECOND,
@@ -97,6 +104,7 @@ pub(crate) fn route() -> Route {
         refreshes_parent: true,
         write_wait: SECOND,
         hold_not_modified: None,
+        presence: None,
         clustered: true,
     }
 }

@@ -233,6 +233,21 @@ const ROUTES: &[(&str, &str)] = &[
         "share: { by: [\"identity:subject\"] }",
         "share: is by identity, and nothing says who that is; add authenticate",
     ),
+    ("presence: all", r#"presence: "all" is neither off nor { names, notify }"#),
+    ("presence: { interval: 1ms }", r#"presence.interval: "1ms" is too short; at least 100ms"#),
+    ("presence: { subjects: 0 }", r#"presence.subjects: "0" is too small; at least 1"#),
+    (
+        "presence: { names: true }",
+        "presence.names: needs authenticate: without it no client has a subject to be named by",
+    ),
+    (
+        "presence: { notify: { path: /who } }",
+        "presence.notify: needs authenticate: without it no client has a subject that the upstream could be told of",
+    ),
+    (
+        "event_name: presence",
+        "event_name: \"presence\" is an event of pollcast's own; clients could not tell them apart",
+    ),
     (
         "share: { by: [x-pollcast-subject] }",
         "share.by[0]: \"x-pollcast-subject\" is a name of pollcast's own; identity:subject is who a client is",
