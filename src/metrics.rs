@@ -90,6 +90,10 @@ metrics! {
     http2_parked: IntCounter = counter("http2_parked_requests_total");
     /// Push clients by what they came back with: none, current, known, unknown.
     resumes: IntCounterVec = counters("resumes_total", &["outcome"]);
+    /// Clients whose subject was not named for want of room (presence.subjects).
+    presence_unnamed: PerRoute<IntCounterVec> = route_counters("presence_unnamed_total", &["route"]);
+    /// Times that an upstream was to be told that a subject came or went (presence.notify), by outcome: told, failed, dropped.
+    presence_notices: IntCounterVec = counters("presence_notices_total", &["outcome"]);
     /// Requests refused, by limit.
     refusals: IntCounterVec = counters("refusals_total", &["reason"]);
     /// Requests by what authenticate said: let_in, or why not.

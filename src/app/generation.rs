@@ -14,10 +14,10 @@ use super::cluster::Cluster;
 use crate::config::{Auth, Config, Listener, Upstream};
 use crate::fanout::{Ending, Fanout, Rules};
 use crate::front::{self, Entry, Prepared, Routes, Shared};
-use crate::hub::Hub;
+use crate::hub::{Hub, PresenceServices};
 use crate::identity::Gates;
 use crate::metrics::Metrics;
-use crate::poll::{Relay, Services, Source};
+use crate::poll::{PresenceNotifier, Relay, Services, Source};
 use crate::upstream::Client;
 
 /// What a new configuration has made, before anything of it counts.
@@ -96,6 +96,12 @@ pub(super) fn shared(
     cluster.share_budgets(&clients);
     let services = Services::new(hub.clone(), &config, metrics.clone(), sources(&clients), fastrand::u64(..));
     let relay = Relay::new(Arc::new(cluster.joined_by(services)), relay_runtime.handle().clone());
+    hub.presences().serve(PresenceServices {
+        runtime: relay_runtime.handle().clone(),
+        bells: fanout.presence_bells(),
+        metrics: metrics.clone(),
+        listener: Arc::new(PresenceNotifier::new(relay.services(), relay_runtime.handle().clone())),
+    });
     Ok(Shared {
         generation: 1,
         present: Arc::default(),

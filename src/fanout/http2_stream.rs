@@ -15,7 +15,7 @@ use tokio::time::{sleep_until, timeout};
 use super::grant::Pass;
 use super::record::Record;
 use super::timers::lifetime;
-use crate::hub::Subscription;
+use crate::hub::{Roll, Subscription};
 use crate::metrics::StreamMetrics;
 use crate::transport::{End, Expulsion, Output, Step, Transport};
 
@@ -113,6 +113,7 @@ impl Stream {
         let mut ending = self.ending.clone();
         let mut end_at: Option<(tokio::time::Instant, Duration)> = None;
         let retires = retirement(self.subscription.topic().route().max_age);
+        let mut presence = self.subscription.presence_rolls();
         loop {
             if let Some(why) = self.stay.is_over_now() {
                 let step = self.transport.end(End::Expelled(why), None);
@@ -129,10 +130,17 @@ impl Stream {
                     return reason;
                 }
             }
+            if let Some(event) = self.subscription.next_presence() {
+                let step = self.transport.deliver(&event, &view, Instant::now());
+                if let Some(reason) = self.apply(step).await {
+                    return reason;
+                }
+            }
             let deadline = next(self.transport.deadline(), retires);
             let leave = end_at.map_or_else(tokio::time::Instant::now, |(at, _)| at);
             tokio::select! {
                 () = views.changed() => {}
+                () = presence_changed(&mut presence), if presence.is_some() => {}
                 // The stream was closed or reset: a client sends nothing else here.
                 _ = self.session.read_body_or_idle(true) => return "client-gone",
                 () = sleep_until(deadline.into()) => {
@@ -190,6 +198,15 @@ impl Stream {
                 Err("stalled")
             }
         }
+    }
+}
+
+/// Waits until another roll of the presence is told to the client, if it asked for that.
+pub(super) async fn presence_changed(rolls: &mut Option<watch::Receiver<Arc<Roll>>>) {
+    match rolls {
+        // A presence lives as long as it has a follower.
+        Some(rolls) => drop(rolls.changed().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::select_all;
 use pingora::protocols::http::ServerSession;
+use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
-use super::http2_stream::{Ending, Staying, StreamEnd, draining, next, plan, retirement};
+use super::http2_stream::{Ending, Staying, StreamEnd, draining, next, plan, presence_changed, retirement};
 use super::record::Record;
-use crate::hub::{Delivery, Subscription, Views};
+use crate::hub::{Delivery, Roll, Subscription, Views};
 use crate::metrics::{Metrics, StreamMetrics};
 use crate::transport::{End, Step, Transport};
 
@@ -68,8 +69,19 @@ struct Followed {
     index: usize,
     subscription: Subscription,
     views: Views,
+    presence: Option<watch::Receiver<Arc<Roll>>>,
     /// Whether its topic has ended; the others go on.
     closed: bool,
+}
+
+impl Followed {
+    /// Waits until there may be news of the resource.
+    async fn changed(&mut self) {
+        tokio::select! {
+            () = self.views.changed() => {}
+            () = presence_changed(&mut self.presence), if self.presence.is_some() => {}
+        }
+    }
 }
 
 impl Serving {
@@ -80,8 +92,8 @@ impl Serving {
         mut stay: Staying,
     ) -> StreamEnd {
         let follow = |(name, index, subscription): (Arc<str>, usize, Subscription)| {
-            let views = subscription.topic().views();
-            Followed { name, index, subscription, views, closed: false }
+            let (views, presence) = (subscription.topic().views(), subscription.presence_rolls());
+            Followed { name, index, subscription, views, presence, closed: false }
         };
         let mut all: Vec<Followed> = following.into_iter().map(follow).collect();
         let mut leave: Option<(tokio::time::Instant, Duration)> = None;
@@ -100,7 +112,7 @@ impl Serving {
             let deadline = next(self.transport.deadline(), retires);
             let leave_at = leave.map_or_else(tokio::time::Instant::now, |(at, _)| at);
             let open = all.iter_mut().filter(|followed| !followed.closed);
-            let changes: Vec<_> = open.map(|followed| Box::pin(followed.views.changed())).collect();
+            let changes: Vec<_> = open.map(|followed| Box::pin(followed.changed())).collect();
             let is_silent = changes.is_empty();
             let changed = async {
                 // Without futures there is no first one to wait for.
@@ -146,8 +158,14 @@ impl Serving {
             self.apply(step).await?;
             if let Delivery::Closing(_) = delivery {
                 followed.closed = true;
-                break;
+                followed.subscription.leave_presence();
+                return Ok(());
             }
+        }
+        if let Some(event) = followed.subscription.next_presence() {
+            let of = (&*followed.name, followed.index);
+            let step = self.transport.deliver_of(of, followed.subscription.seen(), &event, Instant::now());
+            self.apply(step).await?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::messages::Messages;
 use super::record::Record;
 use super::rules::Rules;
 use super::wire::Taken;
-use crate::hub::{Bell, Subscription, Topic};
+use crate::hub::{Bell, Presence, PresenceBell, Subscription, Topic};
 use crate::transport::Transport;
 
 /// A connection that becomes a member.
@@ -55,6 +55,8 @@ pub(super) enum Command {
     Add(Box<Arrival>),
     /// The topic has something new for members here.
     Look(Arc<Topic>),
+    /// Who follows a resource has changed: members that asked for it are told.
+    Presence(Arc<Presence>),
     /// A stream may be read or written again.
     Woken(MemberId),
     Tell(MemberId, Bytes),
@@ -87,7 +89,7 @@ impl Inbox {
     }
 
     /// Queues a command. The senders bound the queue: there is at most one `Look` for a topic, one `Woken` for a stream
-    /// and readiness, one `Add` for a permit.
+    /// and readiness, one `Add` for a permit, one `Presence` for a resource and `presence.interval`.
     pub(super) fn send(&self, command: Command) {
         let mut commands = self.commands.lock();
         commands.push(command);
@@ -108,6 +110,12 @@ impl Inbox {
 impl Bell for Inbox {
     fn ring(&self, topic: &Arc<Topic>) {
         self.send(Command::Look(topic.clone()));
+    }
+}
+
+impl PresenceBell for Inbox {
+    fn presence_changed(&self, presence: &Arc<Presence>) {
+        self.send(Command::Presence(presence.clone()));
     }
 }
 

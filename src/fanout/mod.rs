@@ -14,6 +14,7 @@ mod inbox;
 mod member;
 mod member_id;
 mod messages;
+mod presence_members;
 mod record;
 mod rules;
 mod shard;
@@ -40,7 +41,7 @@ pub use record::Record;
 pub use rules::Rules;
 pub use wire::{Home, Returned, Taken, bound_kernel_buffers};
 
-use crate::hub::{Bell, Subscription};
+use crate::hub::{Bell, PresenceBell, Subscription};
 use crate::metrics::Metrics;
 use client_limit::ClientCounts;
 use inbox::{Command, Inbox};
@@ -92,6 +93,11 @@ impl Fanout {
     /// The doorbells of the shards, for the hub.
     pub fn bells(&self) -> Vec<Arc<dyn Bell>> {
         self.inboxes.iter().map(|inbox| inbox.clone() as Arc<dyn Bell>).collect()
+    }
+
+    /// What tells the shards that a presence has changed, for the hub.
+    pub fn presence_bells(&self) -> Vec<Arc<dyn PresenceBell>> {
+        self.inboxes.iter().map(|inbox| inbox.clone() as Arc<dyn PresenceBell>).collect()
     }
 
     /// Returns the shard for the next client: shards take turns.

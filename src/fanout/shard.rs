@@ -7,6 +7,7 @@ mod arrivals;
 mod bundles;
 mod ends;
 mod groups;
+mod presence;
 mod repeats;
 mod traffic;
 
@@ -23,6 +24,7 @@ use super::Rules;
 use super::inbox::{Command, Inbox};
 use super::member::Member;
 use super::member_id::MemberId;
+use super::presence_members::PresenceMembers;
 use super::timers::{TICK, Wheel};
 use super::wire::Homes;
 use crate::hub::Topic;
@@ -88,6 +90,7 @@ pub(super) struct Shard {
     group_of: HashMap<u64, usize>,
     /// Groups with a walk on.
     walking: VecDeque<usize>,
+    presence_members: PresenceMembers,
     wheel: Wheel,
     tallies: Vec<Tally>,
     /// By path of the route, then by transport.
@@ -124,6 +127,7 @@ impl Shard {
             groups: Slab::new(),
             group_of: HashMap::new(),
             walking: VecDeque::new(),
+            presence_members: PresenceMembers::default(),
             wheel: Wheel::new(now),
             tallies: Vec::new(),
             tally_of: HashMap::new(),
@@ -167,6 +171,7 @@ impl Shard {
             if let Some(group) = self.walking.pop_front() {
                 self.walk(group);
             }
+            self.walk_presence();
             self.tick();
             self.serve_repeats();
             self.drain();
@@ -176,7 +181,7 @@ impl Shard {
 
     /// How long the loop may sleep.
     fn patience(&self) -> Option<Duration> {
-        if !self.walking.is_empty() || !self.repeats.is_empty() {
+        if !self.walking.is_empty() || !self.repeats.is_empty() || self.presence_members.is_walking() {
             return Some(Duration::ZERO);
         }
         if self.draining.is_some() && !self.members.is_empty() {
@@ -189,6 +194,7 @@ impl Shard {
         match command {
             Command::Add(arrival) => self.add(*arrival),
             Command::Look(topic) => self.look(&topic),
+            Command::Presence(presence) => self.presence_changed(&presence),
             Command::Woken(member) => {
                 if let Some(slot) = self.slot_of(member) {
                     self.ready(slot, true);

@@ -9,6 +9,7 @@ use http::StatusCode;
 use pingora::Result;
 use pingora::http::RequestHeader;
 
+use super::answer::presence;
 use super::application::Front;
 use super::connection::Connection;
 use super::context::Context;
@@ -57,6 +58,7 @@ impl Front {
             match path.strip_prefix(&self.shared.config.public_prefix) {
                 Some("events") => return Box::pin(sse_many::serve(self, connection, ctx)).await,
                 Some("ws") => return Ok(envelope::serve(self, &connection, ctx)),
+                Some("presence") => return Ok(Box::pin(presence::serve(self, &connection, ctx)).await),
                 _ => {}
             }
             let detail = "nothing of this name lives under the public prefix";

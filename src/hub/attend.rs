@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use dashmap::mapref::entry::Entry;
 
+use super::attendance::Beside;
 use super::resource_limits::{Charge, Owner};
 use super::{Attend, Attendance, ChargeLimits, Full, Hub, PollNumber, Publisher, Topic};
 use crate::config::Route;
@@ -69,7 +70,8 @@ impl Hub {
                 // The topic is attended to before another client can find it, and before there is a poller that could
                 // retire it.
                 let mut attendance = Attendance::new(topic.clone(), kind)?;
-                attendance.claim = (kind == Attend::Visit).then(|| topic.claim(FIRST_POLL)).flatten();
+                let claim = (kind == Attend::Visit).then(|| topic.claim(FIRST_POLL)).flatten();
+                attendance.beside = claim.map(|claim| Box::new(Beside::Claim(claim)));
                 drop(entry.insert(topic.clone()));
                 topic.charge_with(charge);
                 // The index has the topic before its first poll, so that a write finds every topic that may hold an

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::Full;
 use super::claim::Claim;
 use super::interest::Rhythm;
 use super::poll_number::PollNumber;
+use super::presence::Seat;
 use super::resource_limits::{Charge, Charged};
 use super::topic::Topic;
+use super::{Full, Hub};
+use crate::identity::Principal;
 
 /// Why a client attends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +33,16 @@ pub struct Attendance {
     pub(super) kind: Attend,
     /// Number of the first poll that starts after this.
     pub(super) next_poll: PollNumber,
+    /// Boxed, as few have anything of it.
+    pub(super) beside: Option<Box<Beside>>,
+}
+
+/// What few clients have beside their attendance.
+pub(super) enum Beside {
     /// The claim of the plain request that the topic began with, to what its first poll takes.
-    pub(super) claim: Option<Claim>,
+    Claim(Claim),
+    /// The place of a follower in the presence of its resource.
+    Seat(Seat),
 }
 
 impl Attendance {
@@ -42,12 +53,32 @@ impl Attendance {
         if !topic.enter(kind) {
             return Err(Full::Followers);
         }
-        Ok(Attendance { topic, kind, next_poll, claim: None })
+        Ok(Attendance { topic, kind, next_poll, beside: None })
     }
 
     /// The claim to what the first poll of the topic takes, if it began with this request.
     pub fn take_claim(&mut self) -> Option<Claim> {
-        self.claim.take()
+        match *self.beside.take()? {
+            Beside::Claim(claim) => Some(claim),
+            other => {
+                self.beside = Some(Box::new(other));
+                None
+            }
+        }
+    }
+
+    pub(super) fn seat(&self) -> Option<&Seat> {
+        match self.beside.as_deref()? {
+            Beside::Seat(seat) => Some(seat),
+            Beside::Claim(_) => None,
+        }
+    }
+
+    pub(super) fn seat_mut(&mut self) -> Option<&mut Seat> {
+        match self.beside.as_deref_mut()? {
+            Beside::Seat(seat) => Some(seat),
+            Beside::Claim(_) => None,
+        }
     }
 
     /// Number of the first poll that starts after this: what it brings is no older than what was given before.
@@ -64,6 +95,35 @@ impl Attendance {
 impl Drop for Attendance {
     fn drop(&mut self) {
         self.topic.leave(self.kind);
+    }
+}
+
+impl Hub {
+    /// Counts a client that is let in among those who follow its resource, where the route has `presence`. `principal`: its
+    /// identity. `lingers`: it comes by long-polls, and may be back in a moment when it goes. The first call counts.
+    pub fn seat(&self, attendance: &mut Attendance, principal: Option<&Arc<Principal>>, lingers: bool) {
+        let route = attendance.topic.route();
+        if route.presence.is_none() || attendance.seat().is_some() {
+            return;
+        }
+        let seat = self.presences.seat(attendance.topic.key(), &route, principal.cloned(), lingers);
+        drop(route);
+        attendance.beside = seat.map(|seat| Box::new(Beside::Seat(seat)));
+    }
+
+    /// The answer to a client that asks who follows a resource (contract §5).
+    pub fn presence_of(&self, topic: &Topic) -> Value {
+        self.presences.answer(topic.key(), &topic.route())
+    }
+
+    /// How many follow a resource, as the upstream is told: where the route has `presence`, those between two long-polls
+    /// are among them.
+    pub fn subscribers(&self, topic: &Topic) -> usize {
+        match topic.route().presence {
+            // One that waits for its first state is not counted there yet.
+            Some(_) => self.presences.count(topic.key()).max(topic.followers()),
+            None => topic.followers(),
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod outcomes;
 mod pace;
 mod path_digests;
 mod poll_number;
+mod presence;
 mod publisher;
 mod reload;
 mod resource_limits;
@@ -54,6 +55,7 @@ pub use items::News;
 pub use named::{Name, Named, OpenNames};
 pub use outcomes::{Outcomes, REMEMBERED_POLLS_MAX};
 pub use pace::{Pace, Paced, Streak, Watch, Watches};
+pub use presence::{Presence, PresenceBell, PresenceListener, PresenceServices, Presences, Roll};
 pub use publisher::{Publisher, Retained};
 pub use reload::Ended;
 pub use subscription::{Delivery, Resume, Subscription};
@@ -109,6 +111,7 @@ pub struct Hub {
     users: user_activity::Users,
     compressions: Arc<Compressions>,
     watches: Watches,
+    presences: Arc<Presences>,
 }
 
 impl Hub {
@@ -131,6 +134,7 @@ impl Hub {
             users: user_activity::Users::new(max_topics),
             compressions: Arc::default(),
             watches: Watches::default(),
+            presences: Arc::default(),
         })
     }
 
@@ -298,6 +302,11 @@ impl Hub {
     /// Returns the watches of upstreams whose own pace a connection is trying.
     pub fn watches(&self) -> &Watches {
         &self.watches
+    }
+
+    /// Who follows which resource, on routes with `presence`.
+    pub fn presences(&self) -> &Presences {
+        &self.presences
     }
 
     /// What was compressed so far.

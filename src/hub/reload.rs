@@ -36,6 +36,7 @@ impl Hub {
     /// the others end, with the reason that `closing` gives for that number.
     pub fn end_others(&self, closing: impl Fn(usize) -> Closing) -> Ended {
         let live = self.live.read().clone().unwrap_or_default();
+        self.presences.follow_routes(&live);
         let mut ended = Ended::default();
         for topic in self.topics() {
             let number = topic.key().parts().route;

@@ -4,11 +4,14 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::named::{Name, Named};
+use super::presence::{Presence, Roll};
 use super::topic::Topic;
 use super::view::{Closing, View};
 use super::{Attend, Attendance};
-use crate::frame::{Batch, Chain, Condition, Format, Frame, State};
+use crate::frame::{Batch, Chain, Condition, Format, Frame, PresenceEvent, State};
 use crate::resource::{Version, version_of_tag};
 
 /// Where a follower comes from.
@@ -46,6 +49,8 @@ pub enum Delivery {
     Items(Arc<Batch>),
     /// What became of the resource: fresh, stale or gone.
     Condition(Arc<Condition>),
+    /// Who follows the resource, for a follower that asked for it.
+    Presence(Arc<PresenceEvent>),
     /// The state that it has cannot be continued; what follows stands for itself.
     Reset(&'static str),
     /// The topic ends.
@@ -194,6 +199,32 @@ impl Subscription {
     /// The version that the follower has; `None` if it is not known.
     pub fn seen(&self) -> Option<Version> {
         self.seen
+    }
+
+    /// Has the follower told who else follows, where its route has `presence`.
+    pub fn watch_presence(&mut self) {
+        let shard = self.shard;
+        self.attendance.seat_mut().into_iter().for_each(|seat| seat.watch(shard));
+    }
+
+    /// The presence that the follower is told of. Returns `None` if it did not ask for it.
+    pub fn watched_presence(&self) -> Option<&Arc<Presence>> {
+        self.attendance.seat()?.watched()
+    }
+
+    /// What changes whenever [`Subscription::next_presence`] may have something. Returns `None` as above.
+    pub fn presence_rolls(&self) -> Option<watch::Receiver<Arc<Roll>>> {
+        self.attendance.seat()?.rolls()
+    }
+
+    /// Returns what the follower is to be told of the presence next, if it asked for it. Only the latest counts.
+    pub fn next_presence(&mut self) -> Option<Delivery> {
+        self.attendance.seat_mut()?.next().map(Delivery::Presence)
+    }
+
+    /// Notes that the follower is not there any longer, although its position is.
+    pub fn leave_presence(&mut self) {
+        self.attendance.beside = None;
     }
 
     /// Returns what comes next, if anything does. Only the latest content counts (conflation), and the follower gets

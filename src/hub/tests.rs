@@ -120,6 +120,7 @@ fn take(subscription: &mut Subscription) -> Vec<String> {
             Delivery::Items(batch) => {
                 batch.items().iter().map(|item| item.id.clone()).collect::<Vec<_>>().join(" ")
             }
+            Delivery::Presence(_) => unreachable!("it comes another way"),
             Delivery::Reset(reason) => format!("reset: {reason}"),
             Delivery::Closing(closing) => {
                 taken.push(format!("closing: {}", closing.reason()));

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 /// The way in by which an identity was proved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Way {
@@ -52,6 +54,24 @@ impl Principal {
     /// Returns the name of a client whose subject is text.
     pub fn of(way: Way, issuer: Option<&str>, subject: &str) -> Principal {
         Principal { way, issuer: issuer.map(Arc::from), subject: subject.into(), numeric: false }
+    }
+}
+
+impl Principal {
+    /// Returns the members that name a client in JSON: its subject, `type` if that is a number, and the origin of it
+    /// unless `is_bare` says that the subject alone tells it from every other client of its route.
+    pub fn named(&self, is_bare: bool) -> Map<String, Value> {
+        let mut said = Map::new();
+        let mut say = |name: &str, value: &str| said.insert(name.to_owned(), Value::from(value));
+        say("subject", &self.subject);
+        if self.numeric {
+            say("type", "number");
+        }
+        if !is_bare {
+            say("way", self.way.label());
+            self.issuer.iter().for_each(|issuer| drop(say("issuer", issuer)));
+        }
+        said
     }
 }
 

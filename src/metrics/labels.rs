@@ -83,6 +83,9 @@ pub const ENDS: [&str; 27] = [
     "uncoverable",
 ];
 
+/// The values of `outcome` of `pollcast_presence_notices_total`.
+pub const PRESENCE_NOTICES: [&str; 3] = ["told", "failed", "dropped"];
+
 /// The values of `class` of `pollcast_poll_failures_total`.
 pub const FAILURES: [&str; 29] = [
     "audio",
@@ -133,6 +136,9 @@ impl Metrics {
         }
         for outcome in ["none", "current", "known", "unknown"] {
             self.resumes.with_label_values(&[outcome]);
+        }
+        for outcome in PRESENCE_NOTICES {
+            self.presence_notices.with_label_values(&[outcome]);
         }
         for result in ["applied", "unchanged", "invalid", "refused"] {
             self.reloads.with_label_values(&[result]);

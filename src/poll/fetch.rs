@@ -18,7 +18,7 @@ impl Poller {
         let ask = self.ask();
         let exchange = self.exchange();
         let (item, tag, followers) =
-            (self.fetch_state.item.clone(), self.fetch_state.tag.take(), self.topic.followers());
+            (self.fetch_state.item.clone(), self.fetch_state.tag.take(), self.subscribers());
         let exchange = &exchange;
         let exchanging = async {
             match &item {
@@ -47,7 +47,7 @@ impl Poller {
 
     /// A further page of the list, as a poll of its own in the upstream's budget.
     pub(super) async fn fetch_page(&self, target: String) -> Result<Answer, FetchError> {
-        let mut ask = request::poll(self.topic.key(), &self.route, None, self.topic.followers());
+        let mut ask = request::poll(self.topic.key(), &self.route, None, self.subscribers());
         ask.path_and_query = target;
         let exchange = self.exchange();
         // Those that have turns may wait for the room that this poll's first page takes.
@@ -57,7 +57,7 @@ impl Poller {
     }
 
     fn ask(&mut self) -> Ask {
-        let view = self.topic.view();
+        let (view, subscribers) = (self.topic.view(), self.subscribers());
         let gone = matches!(view.condition.state, State::Gone { .. });
         let key = self.topic.key();
         let (target, same) = match &self.content_state.feed {
@@ -66,7 +66,7 @@ impl Poller {
         };
         let held = view.frame.as_ref().map(|frame| &frame.snapshot.validators);
         let asked = self.fetch_state.conditional.ask(held, gone || !same);
-        let mut ask = request::poll(key, &self.route, asked, self.topic.followers());
+        let mut ask = request::poll(key, &self.route, asked, subscribers);
         ask.path_and_query = target;
         ask.document = match self.is_document() {
             true => Document::Known,
@@ -77,6 +77,11 @@ impl Poller {
             self.services.metrics.repolls.with_label_values(&[&self.route.path]).inc();
         }
         ask
+    }
+
+    /// How many follow the resource, as the upstream is told.
+    fn subscribers(&self) -> usize {
+        self.services.hub.subscribers(&self.topic)
     }
 
     fn exchange(&self) -> Exchange {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::websocket::WebSocket;
 use super::{End, Output, Step};
-use crate::frame::{envelope, websocket};
+use crate::frame::{PRESENCE, envelope, websocket};
 use crate::hub::{Closing, Delivery};
 
 /// Messages a second that one client may send.
@@ -45,6 +45,7 @@ impl Envelope {
             Delivery::Condition(condition) => {
                 Output::one(message(condition.state.word(), name, condition.state.data()))
             }
+            Delivery::Presence(event) => Output::one(message(PRESENCE, name, event.data().clone())),
             Delivery::Reset(reason) => Output::one(message("reset", name, json!({ "reason": reason }))),
             Delivery::Closing(closing) => Output::one(closed(name, *closing)),
         })

@@ -142,8 +142,8 @@ impl LongPoll {
             Delivery::Reset(reason) if *have == Have::Items => {
                 Some(self.items(Bytes::from_static(b"[]"), None, Some(reason), "reset"))
             }
-            // What follows is the answer.
-            Delivery::Reset(_) => None,
+            // What follows is the answer; one answer has no room for who else waits.
+            Delivery::Reset(_) | Delivery::Presence(_) => None,
             Delivery::Condition(condition) => match condition.state {
                 State::Gone { status } => {
                     Some(Answer::problem(status, "gone", "the upstream says that it is gone"))

@@ -123,6 +123,7 @@ impl Sse {
             Delivery::Items(batch) => self.shared(batch.sse(), batch.gzip()),
             Delivery::Reset(reason) => self.own(&sse::control("reset", &json!({ "reason": reason }))),
             Delivery::Condition(condition) => self.own(condition.sse()),
+            Delivery::Presence(event) => self.own(event.sse()),
             Delivery::Closing(closing) => return self.end(End::Topic(*closing)),
         };
         self.last_write = now.into();

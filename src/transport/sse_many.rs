@@ -10,8 +10,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 
 use super::{End, Framing, Output, Step};
-use crate::frame::SseBytes;
 use crate::frame::sse::{self, HEARTBEAT, HEARTBEAT_CHUNK, LAST_CHUNK};
+use crate::frame::{PRESENCE, SseBytes};
 use crate::hub::{Closing, Delivery};
 use crate::resource::Version;
 
@@ -96,6 +96,7 @@ impl SseMany {
             Delivery::Condition(condition) => {
                 self.control(condition.state.word(), name, condition.state.data())
             }
+            Delivery::Presence(event) => self.control(PRESENCE, name, event.data().clone()),
             Delivery::Reset(reason) => self.control("reset", name, json!({ "reason": reason })),
             Delivery::Closing(closing) => self.closed(name, *closing),
             // Streams of many resources have no patches.

@@ -102,8 +102,10 @@ impl WebSocket {
                 let deflated = self.deflated(batch.deflated());
                 Step::Write(Output::one(deflated.unwrap_or_else(|| batch.websocket())))
             }
-            // The bare form has no messages about a resource's condition, and no patches.
-            Delivery::Condition(_) | Delivery::Reset(_) | Delivery::Patches(_) => Step::Wait,
+            // The bare form has no messages about a resource's condition or its followers, and no patches.
+            Delivery::Condition(_) | Delivery::Presence(_) | Delivery::Reset(_) | Delivery::Patches(_) => {
+                Step::Wait
+            }
             Delivery::Closing(closing) => self.end(End::Topic(*closing)),
         }
     }

@@ -5,6 +5,7 @@
 //! | `version` | §2, §13: names of states |
 //! | `plain` | §1, §3: plain requests, of covered URLs and of others |
 //! | `push` | §4 to §7: long-polls, event streams, WebSockets |
+//! | `presence` | §5, §10: who follows a resource, as clients and the upstream are told |
 //! | `feeds` | §8: lists that are told item by item |
 //! | `writes` | §9: writes, and what is polled after them |
 //! | `upstream` | §10: how an API is asked |
@@ -17,6 +18,7 @@ pub mod edge;
 pub mod feeds;
 pub mod field_faults;
 pub mod plain;
+pub mod presence;
 pub mod process;
 pub mod push;
 pub mod sharing;

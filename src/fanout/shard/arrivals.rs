@@ -71,6 +71,8 @@ impl Shard {
             self.follow(slot, name, index, subscription);
         }
         self.greet(slot, &read);
+        self.tell_presence(slot, u32::MAX);
+        self.rest(slot);
     }
 
     /// The greeting and what the member is to be told at once, so that both are one write.

@@ -26,6 +26,7 @@ impl Shard {
         self.metrics.bundled.inc();
         self.retire_after(slot, topic.route().max_age);
         self.pump_entry(slot, number, None);
+        self.tell_presence(slot, number as u32);
     }
 
     /// A member follows a resource no longer.

@@ -90,6 +90,7 @@ impl Shard {
                 Err(error) => self.written(slot, Err(error)),
             }
             self.pump(slot, None);
+            self.catch_up_presence(slot);
         }
         if self.members.get(slot).is_some_and(|member| member.is_closing()) {
             // TLS may not have taken its close_notify at once.

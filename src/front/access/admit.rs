@@ -25,8 +25,8 @@ use crate::front::request::route::Match;
 use crate::front::request::{field_names, hosts, limits};
 use crate::front::resource_key::{base_key, own_vary};
 use crate::front::services::Shared;
-use crate::hub::Attendance;
-use crate::identity::{CertificateName, Identity, Proof};
+use crate::hub::{Attend, Attendance};
+use crate::identity::{CertificateName, Identity, Principal, Proof};
 use crate::metrics::{DoubtOutcome, RefusalReason};
 use crate::resource::{canonical_query, check_target};
 
@@ -35,13 +35,23 @@ use crate::resource::{canonical_query, check_target};
 pub(in crate::front) enum Way {
     WebSocket,
     Sse,
+    /// The client asks who follows it, and does not follow it itself.
+    Presence,
 }
 
 impl Way {
-    fn format(self) -> Format {
+    fn format(self) -> Option<Format> {
         match self {
-            Way::WebSocket => Format::Envelope(None),
-            Way::Sse => Format::Named,
+            Way::WebSocket => Some(Format::Envelope(None)),
+            Way::Sse => Some(Format::Named),
+            Way::Presence => None,
+        }
+    }
+
+    fn attends(self) -> Attend {
+        match self {
+            Way::WebSocket | Way::Sse => Attend::Follow,
+            Way::Presence => Attend::Visit,
         }
     }
 }
@@ -61,6 +71,15 @@ pub(in crate::front) struct Admitted {
     pub(in crate::front) path: String,
     /// What it may be followed by, where its route checks that.
     pub(in crate::front) hold: Option<Arc<Hold>>,
+    /// The client, where its route asks who it is.
+    pub(in crate::front) principal: Option<Arc<Principal>>,
+}
+
+impl Admitted {
+    /// Counts the client among those who follow the resource (`presence`).
+    pub(in crate::front) fn take_seat(&mut self, shared: &Shared) {
+        shared.hub.seat(&mut self.attendance, self.principal.as_ref(), false);
+    }
 }
 
 /// One client, by the head it connected with.
@@ -189,14 +208,17 @@ impl Visitor {
         let client = self.client(identity.as_ref());
         let Membership { class, subject } = client.membership(&self.shared, &route, own);
         let base = base(class.map_err(|reason| self.refused(&route, reason))?);
-        self.count_for(&route, subject).map_err(|reason| self.refused(&route, reason))?;
+        if way.attends() == Attend::Follow {
+            self.count_for(&route, subject).map_err(|reason| self.refused(&route, reason))?;
+        }
         let follow = Follow {
             shared: &self.shared,
             route: &route,
             base: &base,
             client,
             asker: Asker { address: self.address, subject },
-            format: Some(way.format()),
+            attends: way.attends(),
+            format: way.format(),
             waits_for_cover: false,
         };
         let followable = Box::pin(follow.begin(&mut PriorWrites::default())).await;
@@ -210,7 +232,8 @@ impl Visitor {
                 self.pass.add(identity.expires, Some(hold));
             }
         }
-        Ok(Admitted { route, attendance, path, hold })
+        let principal = identity.map(|identity| identity.principal);
+        Ok(Admitted { route, attendance, path, hold, principal })
     }
 
     /// What a client of many is told of one resource.
@@ -255,19 +278,19 @@ impl Visitor {
     }
 
     fn is_allowed(&self, route: &Route, way: Way) -> Result<(), Refused> {
-        let (allowed, word) = match way {
-            Way::WebSocket => (route.transports.websocket, "WebSocket"),
-            Way::Sse => (route.transports.sse, "event stream"),
+        let (allowed, status, word) = match way {
+            Way::WebSocket => (route.transports.websocket, StatusCode::NOT_ACCEPTABLE, "WebSocket"),
+            Way::Sse => (route.transports.sse, StatusCode::NOT_ACCEPTABLE, "event stream"),
+            Way::Presence => (route.presence.is_some(), StatusCode::NOT_FOUND, "presence"),
         };
         if !allowed {
-            let detail = format!("this route has no {word}");
-            return Err(Refused { status: StatusCode::NOT_ACCEPTABLE, detail });
+            return Err(Refused { status, detail: format!("this route has no {word}") });
         }
         let origin = self.headers.get(header::ORIGIN).and_then(|value| value.to_str().ok());
         let let_in = match way {
             Way::WebSocket => origin::origin_allowed(route, origin, self.authority.as_deref()),
             // A page of another origin could not read a stream of this route alone without its CORS.
-            Way::Sse => match (origin, &route.cors) {
+            Way::Sse | Way::Presence => match (origin, &route.cors) {
                 (None, _) => true,
                 (Some(origin), Some(cors)) => cors.origins.iter().any(|o| o == "*" || o == origin),
                 (Some(origin), None) => {

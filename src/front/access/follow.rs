@@ -29,6 +29,8 @@ pub(in crate::front) struct Follow<'a> {
     pub(in crate::front) base: &'a ResourceKey,
     pub(in crate::front) client: Client<'a>,
     pub(in crate::front) asker: Asker,
+    /// Whether it is to follow, or wants one answer.
+    pub(in crate::front) attends: Attend,
     /// What it will be sent. `None` if that is one answer, which takes no memory of its own.
     pub(in crate::front) format: Option<Format>,
     /// Whether it waits where the upstream's answers cannot be covered for now.
@@ -88,11 +90,11 @@ impl Follow<'_> {
         key: &ResourceKey,
         writes: &mut PriorWrites,
     ) -> Result<(Attendance, Arc<View>, bool), Reason> {
-        let &Follow { shared, route, asker, .. } = self;
+        let &Follow { shared, route, asker, attends, .. } = self;
         // Polls up to this one started before the request came.
         let before = shared.hub.get(key).map_or(0, |topic| topic.started());
         await_turn(shared, asker, route, key).await.map_err(Reason::Full)?;
-        let attendance = attend(shared, asker, route, key, Attend::Follow).map_err(Reason::Full)?;
+        let attendance = attend(shared, asker, route, key, attends).map_err(Reason::Full)?;
         writes.await_in_view(route, attendance.topic()).await;
         let known = attendance.topic().view();
         let exception = shared.hub.exception(key).map(|exception| exception.kind);

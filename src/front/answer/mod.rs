@@ -8,6 +8,7 @@ pub(super) mod holds;
 pub(super) mod new_keys;
 pub(super) mod pace;
 pub(super) mod plain_poll;
+pub(super) mod presence;
 mod relayed;
 pub(super) mod repeats;
 pub(super) mod trial;

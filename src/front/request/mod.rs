@@ -14,6 +14,7 @@ pub(super) mod hosts;
 pub(super) mod limits;
 pub(super) mod origin_key;
 pub(super) mod origins;
+pub(super) mod presence_choice;
 pub(super) mod route;
 mod route_patterns;
 pub(super) mod target;

@@ -28,7 +28,7 @@ use crate::front::connection::Connection;
 use crate::front::context::Context;
 use crate::front::covered_request::CoveredRequest;
 use crate::front::decision::{Decision, Departure, Refusal};
-use crate::front::request::transport_choice;
+use crate::front::request::{presence_choice, transport_choice};
 use crate::hub::{Attendance, Resume, Subscription, Topic, View};
 use crate::metrics::RefusalReason;
 use crate::transport::{Envelope, Transport};
@@ -56,7 +56,9 @@ impl CoveredRequest<'_> {
         let topic = attendance.topic().clone();
         let path = topic.key().parts().path.clone();
         // What it is followed by is the connection's.
-        desk.note(&name, Followed::Admitted { topic: topic.clone(), path, hold: None });
+        let principal = self.ctx.identity.as_ref().map(|identity| identity.principal.clone());
+        let presence = presence_choice::asks(&self.route, &self.headers, self.query.as_deref());
+        desk.note(&name, Followed::Admitted { topic: topic.clone(), path, hold: None, principal, presence });
         let resume = if self.route.feed.is_some() { self.resume() } else { Resume::Start };
         let subscription = self.subscribe(attendance, Some(shard), Format::Envelope(None), resume, view);
         let following = vec![(name, 0, subscription)];
@@ -240,7 +242,8 @@ impl Desk {
             self.visitor.shared.fanout.unfollow(self.shard, member, name.clone());
         }
         let since = said["since"].as_str().filter(|since| since.len() <= 1024).map(str::to_owned);
-        let asked = Asked { name, since, delta, said: without_data(said) };
+        let presence = said["presence"].as_bool() == Some(true);
+        let asked = Asked { name, since, delta, presence, said: without_data(said) };
         let (latest, followed, shard) = (self.latest.clone(), self.followed.clone(), self.shard);
         // Beside the others: a cold resource must not hold up those after it.
         tokio::spawn(async move { asked.admit(&latest, &followed, shard, member).await });

@@ -35,7 +35,7 @@ impl Desk {
             self.followed.lock().iter().map(|(name, followed)| (name.clone(), followed.clone())).collect();
         let (mut until, mut holds, mut again, mut looked) = (None, Vec::new(), Vec::new(), Vec::new());
         for (name, followed) in followed {
-            let Followed::Admitted { topic, path, .. } = followed else { continue };
+            let Followed::Admitted { topic, path, principal, presence, .. } = followed else { continue };
             let route = topic.route().clone();
             looked.push(name.clone());
             let (identity, is_same) = match prove_again(&visitor, &route, &path, &topic).await {
@@ -47,8 +47,10 @@ impl Desk {
                     return self.complain(member, said, told.status.as_u16(), &detail);
                 }
             };
-            if !is_same || route.share == Share::Authorize {
-                again.push(name);
+            // Whoever else follows is told of the client by its name.
+            let is_other = identity.as_ref().map(|identity| &identity.principal) != principal.as_ref();
+            if !is_same || route.share == Share::Authorize || (is_other && route.presence.is_some()) {
+                again.push((name, presence));
             }
             if let Some(identity) = identity {
                 until = until.into_iter().chain(identity.expires).min();
@@ -60,20 +62,24 @@ impl Desk {
         let fanout = &self.visitor.shared.fanout;
         fanout.renewed(self.shard, member);
         // Before the reply: nothing of the old one comes after it.
-        again.iter().for_each(|name| fanout.unfollow(self.shard, member, name.clone()));
+        again.iter().for_each(|(name, _)| fanout.unfollow(self.shard, member, name.clone()));
         self.tell(member, reply(&without_data(said), json!({ "status": 200 })));
-        for name in again {
-            self.subscribe(member, &json!({ "op": "subscribe", "resource": &*name }));
+        for (name, presence) in again {
+            let said = json!({ "op": "subscribe", "resource": &*name, "presence": presence });
+            self.subscribe(member, &said);
         }
     }
 
     /// From now on the client is this one. Gives what was admitted since `looked` was made.
-    fn becomes(&mut self, visitor: Visitor, looked: &[Arc<str>]) -> Vec<Arc<str>> {
+    fn becomes(&mut self, visitor: Visitor, looked: &[Arc<str>]) -> Vec<(Arc<str>, bool)> {
         self.visitor = Arc::new(visitor);
         let followed = self.followed.lock();
         *self.latest.lock() = self.visitor.clone();
-        let admitted = followed.iter().filter(|(_, one)| matches!(one, Followed::Admitted { .. }));
-        admitted.map(|(name, _)| name.clone()).filter(|name| !looked.contains(name)).collect()
+        let admitted = followed.iter().filter_map(|(name, one)| match one {
+            Followed::Admitted { presence, .. } => Some((name.clone(), *presence)),
+            Followed::Asked => None,
+        });
+        admitted.filter(|(name, _)| !looked.contains(name)).collect()
     }
 
     /// Has the client follow no longer what the upstream gives it otherwise now; the others go on.

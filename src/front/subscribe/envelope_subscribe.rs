@@ -13,12 +13,15 @@ use crate::fanout::{Hold, MemberId};
 use crate::frame::{Format, PatchKind};
 use crate::front::access::admit::{Admitted, Refused, Visitor, Way};
 use crate::hub::{Resume, Subscription, Topic};
+use crate::identity::Principal;
 
 /// A resource that a client wants to follow.
 pub(super) struct Asked {
     pub(super) name: Arc<str>,
     pub(super) since: Option<String>,
     pub(super) delta: Option<PatchKind>,
+    /// Whether it is told who else follows.
+    pub(super) presence: bool,
     pub(super) said: Value,
 }
 
@@ -54,7 +57,9 @@ impl Asked {
             return;
         }
         match admitted {
-            Ok(Admitted { route, attendance, path, hold }) => {
+            Ok(mut admitted) => {
+                admitted.take_seat(&visitor.shared);
+                let Admitted { route, attendance, path, hold, principal } = admitted;
                 let topic = attendance.topic().clone();
                 let delta = self.delta.filter(|_| route.delta.enabled && route.feed.is_none());
                 let resume = match self.since {
@@ -63,8 +68,13 @@ impl Asked {
                     Some(since) => Resume::from_state(&since),
                 };
                 let format = Format::Envelope(delta);
-                let subscription = Subscription::new(attendance, Some(shard), format, resume);
-                followed.insert(self.name.clone(), Followed::Admitted { topic, path, hold });
+                let mut subscription = Subscription::new(attendance, Some(shard), format, resume);
+                if self.presence {
+                    subscription.watch_presence();
+                }
+                let presence = self.presence;
+                followed
+                    .insert(self.name.clone(), Followed::Admitted { topic, path, hold, principal, presence });
                 visitor.shared.fanout.follow(shard, member, self.name, subscription);
                 if visitor.pass.until().is_some() {
                     visitor.shared.fanout.renewed(shard, member);
@@ -83,5 +93,13 @@ impl Asked {
 #[derive(Clone)]
 pub(in crate::front) enum Followed {
     Asked,
-    Admitted { topic: Arc<Topic>, path: String, hold: Option<Arc<Hold>> },
+    Admitted {
+        topic: Arc<Topic>,
+        path: String,
+        hold: Option<Arc<Hold>>,
+        /// The client, where the route asks who it is.
+        principal: Option<Arc<Principal>>,
+        /// Whether it is told who else follows.
+        presence: bool,
+    },
 }

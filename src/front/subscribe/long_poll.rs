@@ -35,6 +35,10 @@ impl CoveredRequest<'_> {
         permit: ClientPermit,
     ) -> Decision {
         self.is_patient = true;
+        let mut attendance = attendance;
+        if freshness::refusal(view).is_none() {
+            self.take_seat(&mut attendance, true);
+        }
         if self.route.feed.is_some()
             && let resume @ Resume::Item(_) = self.resume_of_long_poll()
         {
@@ -94,7 +98,8 @@ impl CoveredRequest<'_> {
         let is_http2 = self.connection.is_http2();
         let extra = if is_http2 { Bytes::new() } else { self.held_fields(&applied, keep, http10) };
         let repeat = match (have, format) {
-            (Have::Version(_), Format::Body(_)) if keep => {
+            // A client that asks no more is to be missed in time (`presence`).
+            (Have::Version(_), Format::Body(_)) if keep && self.route.presence.is_none() => {
                 repeats::repeat(self, attendance.topic().key(), view)
             }
             _ => None,

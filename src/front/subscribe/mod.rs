@@ -28,11 +28,11 @@ use super::access::reason::Reason;
 use super::access::{client_limit, origin};
 use super::covered_request::CoveredRequest;
 use super::decision::{Decision, Departure};
-use super::request::cors;
 use super::request::transport_choice::Form;
+use super::request::{cors, presence_choice};
 use crate::fanout::{ClientPermit, Following};
 use crate::frame::Format;
-use crate::hub::{Attendance, ExceptionKind, Resume, Subscription, View};
+use crate::hub::{Attend, Attendance, ExceptionKind, Resume, Subscription, View};
 use crate::metrics::{Bypass, RefusalReason};
 use crate::resource::ResourceKey;
 use crate::transport::Transport;
@@ -64,6 +64,7 @@ impl CoveredRequest<'_> {
             base,
             client,
             asker,
+            attends: Attend::Follow,
             format: form.format(),
             waits_for_cover: form == Form::Sse,
         };
@@ -147,6 +148,8 @@ impl CoveredRequest<'_> {
         resume: Resume,
         view: &View,
     ) -> Subscription {
+        let mut attendance = attendance;
+        self.take_seat(&mut attendance, false);
         let current = view.frame.as_ref().map(|frame| frame.version());
         let topic = attendance.topic();
         let outcome = match &resume {
@@ -160,7 +163,17 @@ impl CoveredRequest<'_> {
             Resume::Tag(_) | Resume::Item(_) | Resume::Other => "unknown",
         };
         self.front.shared.metrics.resumes.with_label_values(&[outcome]).inc();
-        Subscription::new(attendance, shard, format, resume)
+        let mut subscription = Subscription::new(attendance, shard, format, resume);
+        if presence_choice::asks(&self.route, &self.headers, self.query.as_deref()) {
+            subscription.watch_presence();
+        }
+        subscription
+    }
+
+    /// Counts the client among those who follow the resource (`presence`). `lingers`: it comes by long-polls.
+    pub(super) fn take_seat(&self, attendance: &mut Attendance, lingers: bool) {
+        let principal = self.ctx.identity.as_ref().map(|identity| &identity.principal);
+        self.front.shared.hub.seat(attendance, principal, lingers);
     }
 
     /// What leaves Pingora for a shard, to follow this resource there.

@@ -24,7 +24,7 @@ use crate::front::context::Context;
 use crate::front::decision::{Boarding, Decision, Departure};
 use crate::front::request::body::Body;
 use crate::front::request::route::Match;
-use crate::front::request::{body, cors, hosts};
+use crate::front::request::{body, cors, hosts, presence_choice};
 use crate::hub::{Resume, Subscription};
 use crate::metrics::RefusalReason;
 use crate::resource::resume_switch;
@@ -114,10 +114,16 @@ fn follow(
     let mut opening = BytesMut::from(&many.opening()[..]);
     let shard = (!is_http2).then(|| front.shared.fanout.choose());
     let mut following = Vec::new();
+    let watches = presence_choice::asks_for_many(&request.headers, request.uri.query());
     for (index, (name, one)) in resources.into_iter().zip(admitted).enumerate() {
         match one {
-            Ok(one) => {
-                following.push((Arc::from(name), index, subscription(one, shard, known[index], &permit)))
+            Ok(mut one) => {
+                one.take_seat(&front.shared);
+                let mut subscription = subscription(one, shard, known[index], &permit);
+                if watches {
+                    subscription.watch_presence();
+                }
+                following.push((Arc::from(name), index, subscription));
             }
             Err(Refused { status, detail }) => {
                 opening.extend_from_slice(&many.error(&name, status.as_u16(), &detail));

@@ -152,8 +152,8 @@ impl Client {
             match delivery {
                 Delivery::Closing(_) => return,
                 Delivery::Condition(condition) => self.condition(&condition.state),
-                Delivery::Patches(_) | Delivery::Items(_) | Delivery::Reset(_) => {
-                    panic!("nobody here reads patches or items")
+                Delivery::Presence(_) | Delivery::Patches(_) | Delivery::Items(_) | Delivery::Reset(_) => {
+                    panic!("no follower here reads patches, items or presence")
                 }
                 Delivery::Frame(frame) => {
                     let snapshot = &frame.snapshot;

@@ -215,7 +215,7 @@ impl Client {
                 }
                 Delivery::Items(batch) => self.items.extend(batch.items().iter().map(|item| item.id.clone())),
                 Delivery::Reset(reason) => self.resets.push(reason),
-                Delivery::Condition(_) => {}
+                Delivery::Condition(_) | Delivery::Presence(_) => {}
                 Delivery::Patches(_) => panic!("it reads no patches"),
                 Delivery::Closing(closing) => panic!("the topic closed: {closing:?}"),
             }
