@@ -35,6 +35,7 @@ pages! {
     operations: "operations.md",
     cluster: "cluster.md",
     upgrade: "upgrade.md",
+    presence: "presence.md",
     limits: "limits.md",
     security: "security.md",
     from_0_1: "from-0.1.md",
