@@ -158,6 +158,7 @@ impl Upstream {
             http2: false,
             connect_timeout: seconds(3),
             first_byte_timeout: seconds(5),
+            passthrough_first_byte_timeout: Some(seconds(900)),
             total_timeout: seconds(15),
             keepalive: seconds(60),
             resolve_interval: seconds(30),

@@ -149,8 +149,11 @@ pub struct Upstream {
     pub http2: bool,
     /// Longest wait for a connection (default: 3 s).
     pub connect_timeout: Duration,
-    /// Longest wait for the first byte of an answer (default: 5 s).
+    /// Longest wait for the first byte of an answer to a poll (default: 5 s).
     pub first_byte_timeout: Duration,
+    /// Longest wait for the first byte of an answer that passes through, from the last byte of its request on (default:
+    /// 15 min, which is longer than the APIs' own long-polls). `None` if it may take as long as it likes.
+    pub passthrough_first_byte_timeout: Option<Duration>,
     /// Longest whole exchange of a poll on a route that says no `poll.timeout` (default: 15 s).
     pub total_timeout: Duration,
     /// How long an unused connection is kept.

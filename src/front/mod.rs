@@ -50,6 +50,7 @@ use application::{Entrance, Front};
 use connection::Connection;
 use context::Context;
 use decision::Decision;
+use passthrough::first_byte::FirstByte;
 use passthrough::{connection_auth, not_passed, upstream_path, validators, writes};
 use request::framing;
 use subscribe::fallback::{AskFirst, Fallback};
@@ -184,6 +185,7 @@ impl ProxyHttp for Entrance {
         if end {
             ctx.body_is_read();
         }
+        ctx.first_byte.iter().for_each(FirstByte::sent);
         passthrough::passes(session, body.as_ref().map_or(0, Bytes::len), ctx)
     }
 
@@ -203,6 +205,9 @@ impl ProxyHttp for Entrance {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        if let Some(first_byte) = &ctx.first_byte {
+            first_byte.came(response.status)?;
+        }
         connection_auth::answered(session.is_http2(), response, ctx)?;
         ask_first::look(response, ctx)?;
         cursor_hold::look(response, ctx)?;
@@ -223,11 +228,13 @@ impl ProxyHttp for Entrance {
         _session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
-        _fd: std::os::fd::RawFd,
+        fd: std::os::fd::RawFd,
         digest: Option<&Digest>,
         ctx: &mut Context,
     ) -> Result<()> {
-        connection_auth::connected(reused, digest, ctx)
+        connection_auth::connected(reused, digest, ctx)?;
+        ctx.first_byte = ctx.upstream.as_ref().and_then(|upstream| FirstByte::begin(fd, upstream));
+        Ok(())
     }
 
     fn error_while_proxy(

@@ -8,7 +8,7 @@ use super::{ENVELOPE, LONG_POLL, Metrics, POLL, SSE, SSE_MANY, TouchCause, WEBSO
 pub const TRANSPORTS: [&str; 6] = [SSE, WEBSOCKET, POLL, LONG_POLL, ENVELOPE, SSE_MANY];
 
 /// The values of `reason` of `pollcast_refusals_total`.
-pub const REFUSALS: [&str; 41] = [
+pub const REFUSALS: [&str; 42] = [
     "accept-rate",
     "address-new-resources",
     "address-requests",
@@ -46,6 +46,7 @@ pub const REFUSALS: [&str; 41] = [
     "subject-resources",
     "tls-handshake",
     "unshared",
+    "upstream-first-byte",
     "upstream-path",
     "upstream-requests",
     "url-bytes",

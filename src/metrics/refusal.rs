@@ -115,6 +115,8 @@ words! {
         PollFailed = "poll-failed",
         /// It did not get through to the upstream, or its client broke off.
         NotPassed = "not-passed",
+        /// `passthrough_first_byte_timeout` of the upstream: no answer began in time.
+        UpstreamFirstByte = "upstream-first-byte",
         /// The version in its `If-Match` is not the current one.
         Condition = "condition",
         /// What let the client in ran out while it was held.

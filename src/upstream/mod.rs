@@ -40,7 +40,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 pub use budget::{Bucket, Common, Fetched, Gate, Held, Quotas, Scope, Share, Turn};
 pub use chunks::{BadAt, Chunks};
 pub use client::{
-    Bond, Chosen, Client, Server, Standing, Whose, Workaround, unreached, wants_credentials, workarounds,
+    Bond, Chosen, Client, Server, Standing, Whose, Workaround, began_no_answer, unreached, wants_credentials,
+    workarounds,
 };
 pub use document::{Document, NoDocument};
 pub use failure::{Failure, FetchError};

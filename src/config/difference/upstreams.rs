@@ -12,7 +12,8 @@ pub fn upstream(old: &Upstream, new: &Upstream, keys: &mut Keys) {
         Meaning: host = "host", forwarded = "forwarded";
         Settings:
             servers = "servers", proxy = "proxy", http2 = "http2", connect_timeout = "connect_timeout",
-            first_byte_timeout = "first_byte_timeout", total_timeout = "total_timeout", keepalive = "keepalive",
+            first_byte_timeout = "first_byte_timeout",
+            passthrough_first_byte_timeout = "passthrough_first_byte_timeout", total_timeout = "total_timeout", keepalive = "keepalive",
             resolve_interval = "resolve_interval", health_check = "health_check", budget = "budget",
             quota_is_shared = "budget.quota", breaker = "breaker", max_requests = "max_requests",
             connection_auth = "connection_auth", connections = "connections";

@@ -152,6 +152,8 @@ pub struct Upstream {
     pub connect_timeout: Option<Time>,
     /// Longest wait for the first byte of an answer.
     pub first_byte_timeout: Option<Time>,
+    /// Longest wait for the first byte of an answer that passes through, or `off`.
+    pub passthrough_first_byte_timeout: Option<Time>,
     /// Longest a whole answer may take.
     pub total_timeout: Option<Time>,
     /// How long an unused connection is kept.

@@ -51,6 +51,20 @@ defaults:
 }
 
 #[test]
+fn what_passes_through_may_begin_late_but_not_for_ever_unless_said() {
+    let limit = |said: &str| {
+        let yaml = format!(
+            "listeners: [{{ address: 0.0.0.0:8080 }}]\npassthrough: api\n\
+             upstreams: {{ api: {{ servers: [127.0.0.1:3000]{said} }} }}\nroutes: [{{ path: /a, upstream: api }}]\n"
+        );
+        loaded(&yaml).upstreams[0].passthrough_first_byte_timeout
+    };
+    assert_eq!(limit(""), Some(Duration::from_secs(900)));
+    assert_eq!(limit(", passthrough_first_byte_timeout: 2m"), Some(Duration::from_secs(120)));
+    assert_eq!(limit(", passthrough_first_byte_timeout: off"), None);
+}
+
+#[test]
 fn a_poll_may_take_as_long_as_the_upstream_unless_said() {
     let text = ROUTE.replace("127.0.0.1:3000],", "127.0.0.1:3000], total_timeout: 40s,");
     assert_eq!(loaded(&text).routes[0].poll.timeout, Duration::from_secs(40));

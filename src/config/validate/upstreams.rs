@@ -61,6 +61,11 @@ fn upstream(
         10 * MILLISECOND..=HOUR,
         &mut upstream.first_byte_timeout,
     );
+    findings.time_or_off(
+        at!(place, raw.passthrough_first_byte_timeout),
+        10 * MILLISECOND..=DAY,
+        &mut upstream.passthrough_first_byte_timeout,
+    );
     findings.time(at!(place, raw.total_timeout), 10 * MILLISECOND..=HOUR, &mut upstream.total_timeout);
     findings.time(at!(place, raw.keepalive), Duration::ZERO..=HOUR, &mut upstream.keepalive);
     findings.time(at!(place, raw.resolve_interval), SECOND..=DAY, &mut upstream.resolve_interval);

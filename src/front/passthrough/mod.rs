@@ -5,6 +5,7 @@
 
 pub(super) mod bypass;
 pub(super) mod connection_auth;
+pub(super) mod first_byte;
 mod malformed_head;
 pub(super) mod node_writes;
 pub(super) mod not_passed;
@@ -105,7 +106,7 @@ pub(super) fn passes(session: &Session, piece: usize, ctx: &mut Context) -> Resu
 }
 
 /// The server for this request.
-pub(super) async fn peer(session: &Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+pub(super) async fn peer(session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
     let Some(upstream) = ctx.upstream.clone() else {
         return Error::e_explain(ErrorType::HTTPStatus(502), "nothing to pass through to");
     };
@@ -115,7 +116,10 @@ pub(super) async fn peer(session: &Session, ctx: &mut Context) -> Result<Box<Htt
     let chosen =
         chosen.or_err_with(ErrorType::HTTPStatus(502), || "no server to pass through to".to_owned())?;
     ctx.server = Some(chosen.server);
-    Ok(chosen.peer)
+    let mut peer = chosen.peer;
+    let has_body = !session.is_body_empty();
+    first_byte::bound_http2(&session.req_header().headers, has_body, &upstream, &mut peer);
+    Ok(peer)
 }
 
 /// Tells the upstream's client of an answer: one that came in time shows that the upstream is well (contract §1).
@@ -328,6 +332,11 @@ pub(super) fn broken(
         return again;
     }
     let mut error = error.more_context(format!("Peer: {peer}"));
+    if first_byte::is_over(&error, ctx.first_byte.as_ref(), ctx.head_sent) {
+        // The next server may hold it as long.
+        error.set_retry(false);
+        return error;
+    }
     let is_repeatable =
         session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
     match (ctx.wants_new, is_repeatable) {

@@ -7,6 +7,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::front::context::Context;
 use crate::front::decision::{Afterwards, Refusal};
+use crate::front::passthrough::first_byte;
 use crate::metrics::RefusalReason;
 use crate::upstream;
 
@@ -17,7 +18,12 @@ pub(in crate::front) async fn refusal(
     ctx: &mut Context,
     is_answered: bool,
 ) -> (u16, Option<Refusal>) {
+    let is_late = first_byte::is_over(error, ctx.first_byte.as_ref(), ctx.head_sent);
     let status = match (error.etype(), error.esource()) {
+        _ if is_late => {
+            ctx.shared.metrics.refused(RefusalReason::UpstreamFirstByte);
+            504
+        }
         (ErrorType::HTTPStatus(status), _) => *status,
         (ErrorType::ConnectTimedout | ErrorType::ReadTimedout, ErrorSource::Upstream) => 504,
         (ErrorType::ReadTimedout, ErrorSource::Downstream) => {
@@ -37,6 +43,10 @@ pub(in crate::front) async fn refusal(
     let Some(told) = told else { return (status, None) };
     let upstream = ctx.upstream.as_ref().map_or("", |u| u.config().name.as_str());
     let detail = match (error.etype(), error.esource()) {
+        _ if is_late => {
+            tracing::warn!(upstream, "a request did not pass through: no answer began in time");
+            format!("upstream {upstream:?} began no answer in time (passthrough_first_byte_timeout)")
+        }
         (ErrorType::ReadTimedout, ErrorSource::Downstream) => {
             "the body took longer than limits.body_timeout".to_owned()
         }
@@ -49,7 +59,8 @@ pub(in crate::front) async fn refusal(
             None => format!("upstream {upstream:?}: {}", reason(error)),
         },
     };
-    let refusal = Refusal { label: "failed", ..Refusal::of(RefusalReason::NotPassed, told, detail) };
+    let why = if is_late { RefusalReason::UpstreamFirstByte } else { RefusalReason::NotPassed };
+    let refusal = Refusal { label: "failed", ..Refusal::of(why, told, detail) };
     (status, Some(refusal.and_then(Afterwards::Last)))
 }
 

@@ -24,6 +24,7 @@ pub(crate) fn upstream() -> Upstream {
         http2: false,
         connect_timeout: 3 * SECOND,
         first_byte_timeout: 5 * SECOND,
+        passthrough_first_byte_timeout: None,
         total_timeout: 15 * SECOND,
         keepalive: 60 * SECOND,
         resolve_interval: 30 * SECOND,

@@ -119,9 +119,9 @@ impl Link {
     pub(super) fn normalizing_peer(&self, target: &Target, group: u64, purpose: For) -> HttpPeer {
         let new = || Arc::new(TransportConnector::new(Some(options(&self.upstream))));
         let connector = self.normalized.get_or_init(new).clone();
-        let purpose = For { may_use_http2: false, ..purpose };
-        let peer = self.peer(target, group, purpose);
-        normalized_stream::normalizing(peer, connector, self.malformed_heads.clone(), purpose.is_upgrade)
+        let peer = self.peer(target, group, For { may_use_http2: false, ..purpose });
+        let making = (connector, self.upstream.passthrough_first_byte_timeout);
+        normalized_stream::normalizing(peer, making, self.malformed_heads.clone(), purpose.is_upgrade)
     }
 
     /// Returns how a server is connected to, for polls and for what passes through. `group` keeps connections apart

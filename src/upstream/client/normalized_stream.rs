@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use pingora::connectors::{L4Connect, TransportConnector};
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
+use pingora::protocols::l4::virt::VirtualSocketStream;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
@@ -28,6 +28,7 @@ use pingora::upstreams::peer::{HttpPeer, Scheme};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::first_byte_stream::FirstByteStream;
 use crate::upstream::{BadAt, Chunks, head};
 
 /// How long an upstream that sent an unreadable field is expected to send more of them.
@@ -306,13 +307,6 @@ impl GetSocketDigest for NormalizedStream {
     }
 }
 
-impl VirtualSocket for NormalizedStream {
-    /// The connection below has them set.
-    fn set_socket_option(&self, _: VirtualSockOpt) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Makes the connections of pass-through to an upstream that sends malformed heads.
 struct NormalizingDialer {
     /// The server as it is connected to otherwise.
@@ -320,6 +314,8 @@ struct NormalizingDialer {
     connector: Arc<TransportConnector>,
     malformed_heads: Arc<MalformedHeads>,
     is_upgrade: bool,
+    /// How long the first byte of the answer may take.
+    first_byte: Option<Duration>,
 }
 
 #[async_trait]
@@ -328,7 +324,8 @@ impl L4Connect for NormalizingDialer {
         let stream = self.connector.new_stream(&self.peer).await?;
         let normalized = NormalizedStream::new(stream, self.malformed_heads.clone());
         let normalized = if self.is_upgrade { normalized.yielding() } else { normalized };
-        Ok(VirtualSocketStream::new(Box::new(normalized)).into())
+        let awaited = FirstByteStream::new(normalized, self.first_byte);
+        Ok(VirtualSocketStream::new(Box::new(awaited)).into())
     }
 }
 
@@ -338,10 +335,11 @@ impl fmt::Debug for NormalizingDialer {
     }
 }
 
-/// The same server, whose answers are normalized. Pingora takes it for one that speaks no TLS. `peer` speaks HTTP/1.
+/// The same server, whose answers are normalized. Pingora takes it for one that speaks no TLS. `peer` speaks HTTP/1. Beside
+/// what makes its connections stands how long the first byte of an answer may take.
 pub(super) fn normalizing(
     peer: HttpPeer,
-    connector: Arc<TransportConnector>,
+    (connector, first_byte): (Arc<TransportConnector>, Option<Duration>),
     malformed_heads: Arc<MalformedHeads>,
     is_upgrade: bool,
 ) -> HttpPeer {
@@ -352,7 +350,7 @@ pub(super) fn normalizing(
     // It must not share a pool with the connections that Pingora made itself.
     outer.group_key = !peer.group_key;
     outer.options.custom_l4 =
-        Some(Arc::new(NormalizingDialer { peer, connector, malformed_heads, is_upgrade }));
+        Some(Arc::new(NormalizingDialer { peer, connector, malformed_heads, is_upgrade, first_byte }));
     outer
 }
 

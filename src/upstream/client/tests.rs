@@ -38,6 +38,7 @@ pub(in crate::upstream) fn upstream_of(servers: &[&str]) -> config::Upstream {
         http2: false,
         connect_timeout: PATIENCE,
         first_byte_timeout: PATIENCE,
+        passthrough_first_byte_timeout: None,
         total_timeout: PATIENCE,
         keepalive: PATIENCE,
         resolve_interval: PATIENCE,

@@ -2,6 +2,7 @@
 
 mod exchanges;
 mod failures;
+mod first_byte;
 mod upgrades;
 
 use std::time::Duration;
