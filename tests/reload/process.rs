@@ -158,6 +158,29 @@ async fn a_watched_file_is_taken_when_it_is_written_or_its_link_leads_elsewhere(
 }
 
 #[tokio::test]
+async fn a_file_that_a_watched_one_includes_is_watched_too() {
+    let legacy = Legacy::start();
+    legacy.set("/a", Reply::json("1"));
+    let watch = "reload: {watch: true}";
+    let process = Process::start(&yaml(&legacy, A, "", watch)).await;
+    let mut sse = Sse::open(process.address, "/a", &[]).await;
+    assert_eq!(sse.next_event().await.data, "1");
+    let folder = process.folder.path.join("more");
+    std::fs::create_dir(&folder).expect("a folder");
+    let route = |path: &str| format!("routes: [{{path: {path}, upstream: legacy}}]\n");
+    std::fs::write(folder.join("one.yaml"), route("/one")).expect("a file");
+    rewrite(&process, &yaml(&legacy, A, "", &format!("{watch}\ninclude: ['more/*.yaml']")));
+    process.wait_stderr("route /one: is new").await;
+    // Only the included file is another one, and then there is one more.
+    std::fs::write(folder.join("one.yaml"), route("/other")).expect("a file");
+    process.wait_stderr("route /other: is new").await;
+    std::fs::write(folder.join("two.yaml"), route("/two")).expect("a file");
+    process.wait_stderr("route /two: is new").await;
+    legacy.set("/a", Reply::json("2"));
+    assert_eq!(sse.next_event().await.data, "2");
+}
+
+#[tokio::test]
 async fn other_certificates_are_for_the_next_handshakes_and_one_that_cannot_be_used_stops_all() {
     let (authority, folder, legacy) = (Authority::new(), Folder::new(), Legacy::start());
     legacy.set("/a", Reply::json("1"));
