@@ -12,7 +12,7 @@ use pingora::protocols::SocketDigest;
 
 use super::answer::trial::Trial;
 use super::application::Front;
-use super::passthrough::first_byte::FirstByte;
+use super::passthrough::deadlines::Deadlines;
 use super::progress::InProgress;
 use super::request::client_address::household;
 use super::services::Shared;
@@ -75,8 +75,8 @@ pub struct Context {
     pub(super) passing: bool,
     /// Its place among those that pass through to the upstream.
     pub(super) place: Option<Place>,
-    /// Its wait for the first byte of the upstream's answer.
-    pub(super) first_byte: Option<FirstByte>,
+    /// Its waits for the upstream's answer, and for its own body.
+    pub(super) deadlines: Option<Deadlines>,
     /// Bytes of its body that have passed.
     pub(super) passed: usize,
     /// Its place among the requests in progress, while it has one.
@@ -130,7 +130,7 @@ impl Context {
             sent: None,
             passing: false,
             place: None,
-            first_byte: None,
+            deadlines: None,
             passed: 0,
             in_progress: None,
             head_sent: false,

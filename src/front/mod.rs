@@ -35,6 +35,7 @@ mod subscribe;
 mod vary_memory;
 
 use std::any::Any;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -45,12 +46,13 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 
 use crate::listener::{guarded_stream, http2};
+use crate::upstream::Client;
 use answer::pace;
 use application::{Entrance, Front};
 use connection::Connection;
 use context::Context;
 use decision::Decision;
-use passthrough::first_byte::FirstByte;
+use passthrough::deadlines::Deadlines;
 use passthrough::{connection_auth, not_passed, upstream_path, validators, writes};
 use request::framing;
 use subscribe::fallback::{AskFirst, Fallback};
@@ -185,7 +187,7 @@ impl ProxyHttp for Entrance {
         if end {
             ctx.body_is_read();
         }
-        ctx.first_byte.iter().for_each(FirstByte::sent);
+        ctx.deadlines.iter().for_each(|deadlines| deadlines.read(end));
         passthrough::passes(session, body.as_ref().map_or(0, Bytes::len), ctx)
     }
 
@@ -205,8 +207,8 @@ impl ProxyHttp for Entrance {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        if let Some(first_byte) = &ctx.first_byte {
-            first_byte.came(response.status)?;
+        if let Some(deadlines) = &ctx.deadlines {
+            deadlines.came(response.status)?;
         }
         connection_auth::answered(session.is_http2(), response, ctx)?;
         ask_first::look(response, ctx)?;
@@ -225,7 +227,7 @@ impl ProxyHttp for Entrance {
 
     async fn connected_to_upstream(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
         fd: std::os::fd::RawFd,
@@ -233,7 +235,10 @@ impl ProxyHttp for Entrance {
         ctx: &mut Context,
     ) -> Result<()> {
         connection_auth::connected(reused, digest, ctx)?;
-        ctx.first_byte = ctx.upstream.as_ref().and_then(|upstream| FirstByte::begin(fd, upstream));
+        // Pingora bounds the bodies of HTTP/1.
+        let body = (session.is_http2() && !ctx.body_read).then_some(ctx.shared.config.limits.body_timeout);
+        let begin = |upstream: &Arc<Client>| Deadlines::begin(fd, upstream, body, &ctx.shared.metrics);
+        ctx.deadlines = ctx.upstream.as_ref().and_then(begin);
         Ok(())
     }
 

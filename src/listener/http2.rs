@@ -17,7 +17,7 @@ use pingora::protocols::http::v2::server::{H2Accept, HttpSession, handshake};
 use pingora::protocols::{Digest, Stream};
 use pingora::proxy::Session;
 use pingora::server::ShutdownWatch;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
@@ -47,6 +47,14 @@ tokio::task_local! {
     static BOARDING: mpsc::Sender<Living>;
     /// The windows of a request's connection.
     static WINDOWS: Arc<Windows>;
+    /// What has a request's task end.
+    static GIVING_UP: Arc<Notify>;
+}
+
+/// Returns what gives this request up when it is told: its stream is reset, and its exchange with the upstream ends. `None` if
+/// it is none of HTTP/2.
+pub(crate) fn giving_up() -> Option<Arc<Notify>> {
+    GIVING_UP.try_with(Arc::clone).ok()
 }
 
 /// How long a write of this request's answer may make no progress.
@@ -196,9 +204,17 @@ impl<A: HttpServerApp + Send + Sync + 'static> Requests<A> {
             Ok(Came::Room) => true,
             Ok(Came::Accepted(Some(H2Accept::Session(session)))) => {
                 let (proxy, shutdown) = (self.proxy.clone(), self.shutdown.clone());
+                let giving_up = Arc::new(Notify::new());
+                let given_up = giving_up.clone();
                 let request = async move {
-                    proxy.process_new_http(ServerSession::new_http2(session), &shutdown).await;
+                    let session = ServerSession::new_http2(session);
+                    tokio::select! {
+                        biased;
+                        _ = proxy.process_new_http(session, &shutdown) => {}
+                        () = given_up.notified() => {}
+                    }
                 };
+                let request = GIVING_UP.scope(giving_up, request);
                 let request = WINDOWS.scope(self.windows.clone(), request);
                 let task = self.tasks.spawn(BOARDING.scope(self.boarding.clone(), request));
                 let (since, blocked) = (Instant::now(), room.blocked);

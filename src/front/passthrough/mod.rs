@@ -5,7 +5,7 @@
 
 pub(super) mod bypass;
 pub(super) mod connection_auth;
-pub(super) mod first_byte;
+pub(super) mod deadlines;
 mod malformed_head;
 pub(super) mod node_writes;
 pub(super) mod not_passed;
@@ -118,7 +118,7 @@ pub(super) async fn peer(session: &mut Session, ctx: &mut Context) -> Result<Box
     ctx.server = Some(chosen.server);
     let mut peer = chosen.peer;
     let has_body = !session.is_body_empty();
-    first_byte::bound_http2(&session.req_header().headers, has_body, &upstream, &mut peer);
+    deadlines::bound_http2(&session.req_header().headers, has_body, &upstream, &mut peer);
     Ok(peer)
 }
 
@@ -332,7 +332,7 @@ pub(super) fn broken(
         return again;
     }
     let mut error = error.more_context(format!("Peer: {peer}"));
-    if first_byte::is_over(&error, ctx.first_byte.as_ref(), ctx.head_sent) {
+    if deadlines::late(&error, ctx.deadlines.as_ref(), ctx.head_sent).is_some() {
         // The next server may hold it as long.
         error.set_retry(false);
         return error;

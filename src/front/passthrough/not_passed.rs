@@ -7,9 +7,12 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::front::context::Context;
 use crate::front::decision::{Afterwards, Refusal};
-use crate::front::passthrough::first_byte;
+use crate::front::passthrough::deadlines::{self, Late};
 use crate::metrics::RefusalReason;
 use crate::upstream;
+
+/// What a client is told whose body stopped coming.
+const BODY_IS_LATE: &str = "the body took longer than limits.body_timeout";
 
 /// Why a request did not get through: the status of the failure, or 0 if the client has gone, and what the client is
 /// told of it. `is_answered`: nothing can be told any more.
@@ -18,11 +21,15 @@ pub(in crate::front) async fn refusal(
     ctx: &mut Context,
     is_answered: bool,
 ) -> (u16, Option<Refusal>) {
-    let is_late = first_byte::is_over(error, ctx.first_byte.as_ref(), ctx.head_sent);
+    let late = deadlines::late(error, ctx.deadlines.as_ref(), ctx.head_sent);
     let status = match (error.etype(), error.esource()) {
-        _ if is_late => {
+        _ if late == Some(Late::Answer) => {
             ctx.shared.metrics.refused(RefusalReason::UpstreamFirstByte);
             504
+        }
+        _ if late == Some(Late::Body) => {
+            ctx.shared.metrics.refused(RefusalReason::BodyTimeout);
+            408
         }
         (ErrorType::HTTPStatus(status), _) => *status,
         (ErrorType::ConnectTimedout | ErrorType::ReadTimedout, ErrorSource::Upstream) => 504,
@@ -43,13 +50,12 @@ pub(in crate::front) async fn refusal(
     let Some(told) = told else { return (status, None) };
     let upstream = ctx.upstream.as_ref().map_or("", |u| u.config().name.as_str());
     let detail = match (error.etype(), error.esource()) {
-        _ if is_late => {
+        _ if late == Some(Late::Answer) => {
             tracing::warn!(upstream, "a request did not pass through: no answer began in time");
             format!("upstream {upstream:?} began no answer in time (passthrough_first_byte_timeout)")
         }
-        (ErrorType::ReadTimedout, ErrorSource::Downstream) => {
-            "the body took longer than limits.body_timeout".to_owned()
-        }
+        _ if late == Some(Late::Body) => BODY_IS_LATE.to_owned(),
+        (ErrorType::ReadTimedout, ErrorSource::Downstream) => BODY_IS_LATE.to_owned(),
         (kind, source) => match refused(error, kind, source, ctx).await {
             Some((kind, reason)) => {
                 tracing::warn!(upstream, "a request did not pass through: {kind}: {reason}");
@@ -59,7 +65,10 @@ pub(in crate::front) async fn refusal(
             None => format!("upstream {upstream:?}: {}", reason(error)),
         },
     };
-    let why = if is_late { RefusalReason::UpstreamFirstByte } else { RefusalReason::NotPassed };
+    let why = match late {
+        Some(Late::Answer) => RefusalReason::UpstreamFirstByte,
+        Some(Late::Body) | None => RefusalReason::NotPassed,
+    };
     let refusal = Refusal { label: "failed", ..Refusal::of(why, told, detail) };
     (status, Some(refusal.and_then(Afterwards::Last)))
 }
