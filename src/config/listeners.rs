@@ -56,6 +56,9 @@ pub struct ListenerTls {
     pub min_version: TlsVersion,
     /// Absolute path of a PEM bundle: the authorities that may certify clients. `None` if clients are not asked.
     pub client_ca: Option<PathBuf>,
+    /// Absolute paths of files with revocation lists of these authorities. If it is empty, none is looked at (default). Else
+    /// each authority on a certificate's way needs one that is up to date.
+    pub client_crl: Vec<PathBuf>,
     /// Whether clients must show a certificate, where `client_ca` is set (default: they need not).
     pub client_certificates: ClientCertificates,
     /// How often the files are read again. `None` if only SIGHUP has them read (default: 30 s).

@@ -12,14 +12,16 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{
+    ClientCertVerifierBuilder, ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::client_certificate::{self, Anchor};
-use crate::config::{CertificateFiles, ClientCertificates, ListenerTls, TlsVersion};
+use crate::config::{CertificateFiles, ClientCertificates, Crl, ListenerTls, TlsVersion};
 
 /// Longest file, bytes: the system's whole bundle of authorities has a quarter of it.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -52,6 +54,8 @@ pub(super) struct Material {
     /// Chain and key of each certificate, PEM.
     pairs: Vec<(Vec<u8>, Vec<u8>)>,
     authorities: Option<Vec<u8>>,
+    /// The files of revocation lists.
+    crls: Vec<Vec<u8>>,
 }
 
 impl Material {
@@ -61,14 +65,15 @@ impl Material {
         let pair = |files: &CertificateFiles| Ok((bytes(&files.cert)?, bytes(&files.key)?));
         let pairs = tls.certificates.iter().map(pair).collect::<Result<_, _>>()?;
         let authorities = tls.client_ca.as_deref().map(bytes).transpose()?;
-        Ok(Material { pairs, authorities })
+        let crls = tls.client_crl.iter().map(|file| bytes(file)).collect::<Result<_, _>>()?;
+        Ok(Material { pairs, authorities, crls })
     }
 
     /// Differs whenever a file does.
     pub(super) fn fingerprint(&self) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new();
         let pairs = self.pairs.iter().flat_map(|(cert, key)| [cert, key]);
-        for file in pairs.chain(&self.authorities) {
+        for file in pairs.chain(&self.authorities).chain(&self.crls) {
             hasher.update(&(file.len() as u64).to_le_bytes());
             hasher.update(file);
         }
@@ -92,8 +97,7 @@ impl Material {
         let builder = match self.authorities.as_ref().zip(tls.client_ca.as_ref()) {
             None => builder.with_no_client_auth(),
             Some((pem, file)) => {
-                let roots = Arc::new(roots(pem, file)?);
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
+                let verifier = self.verifier(roots(pem, file)?, tls)?;
                 let verifier = match tls.client_certificates {
                     ClientCertificates::Required => verifier,
                     ClientCertificates::Optional => verifier.allow_unauthenticated(),
@@ -132,11 +136,38 @@ impl Material {
             let name = client_certificate::authority_name(&certificate);
             let mut roots = RootCertStore::empty();
             roots.add(certificate).map_err(|error| BadFile::new(file, error))?;
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            let verifier = self.verifier(roots, tls)?.build();
             Ok(Anchor { name, verifier: verifier.map_err(|error| BadFile::new(file, error))? })
         };
         chain(pem, file)?.into_iter().map(anchor).collect()
+    }
+}
+
+impl Material {
+    /// What verifies that a certificate leads to these authorities, and that none on the way has revoked what it certified.
+    /// Where there are lists, an authority without one that is up to date counts as one that has revoked everything.
+    fn verifier(
+        &self,
+        roots: RootCertStore,
+        tls: &ListenerTls,
+    ) -> Result<ClientCertVerifierBuilder, BadFile> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        if self.crls.is_empty() {
+            return Ok(builder);
+        }
+        let lists = self.revocation_lists(tls)?;
+        Ok(builder.with_crls(lists.into_iter().map(|list| list.der)).enforce_revocation_expiration())
+    }
+
+    /// # Errors
+    /// A file has no revocation list, or one that is none.
+    pub(super) fn revocation_lists(&self, tls: &ListenerTls) -> Result<Vec<Crl>, BadFile> {
+        let mut lists = Vec::new();
+        for (bytes, file) in self.crls.iter().zip(&tls.client_crl) {
+            lists.extend(Crl::all_of(bytes).map_err(|reason| BadFile::new(file, reason))?);
+        }
+        Ok(lists)
     }
 }
 

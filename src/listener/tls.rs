@@ -4,7 +4,7 @@
 //! Must not know: what is in the files, HTTP.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 use pingora::Result;
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use super::certificates::{BadFile, Material};
 use super::client_certificate::Keep;
-use crate::config::ListenerTls;
+use crate::config::{Crl, ListenerTls};
 use crate::metrics::Metrics;
 
 /// TLS of one listener.
@@ -29,6 +29,8 @@ pub(super) struct Tls {
 struct Looked {
     rules: ListenerTls,
     seen: blake3::Hash,
+    /// The revocation lists that are not known to be out of date.
+    lists: Vec<Crl>,
 }
 
 /// Other files, read and found good, that are to count from a reload on.
@@ -42,7 +44,8 @@ impl NewTls {
     /// A file cannot be used.
     pub(super) fn read(rules: &ListenerTls) -> std::result::Result<NewTls, BadFile> {
         let material = Material::read(rules)?;
-        let looked = Looked { rules: rules.clone(), seen: material.fingerprint() };
+        let lists = material.revocation_lists(rules)?;
+        let looked = Looked { rules: rules.clone(), seen: material.fingerprint(), lists };
         Ok(NewTls { acceptor: acceptor(&material, rules)?, looked })
     }
 }
@@ -93,13 +96,31 @@ impl Tls {
             return Found::Nothing;
         }
         looked.seen = fingerprint;
-        match read.and_then(|material| acceptor(&material, &looked.rules)) {
-            Ok(acceptor) => {
+        let made = read.and_then(|material| {
+            Ok((acceptor(&material, &looked.rules)?, material.revocation_lists(&looked.rules)?))
+        });
+        match made {
+            Ok((acceptor, lists)) => {
+                looked.lists = lists;
                 *self.current.write() = Arc::new(acceptor);
                 Found::New
             }
             Err(bad) => Found::Bad(bad),
         }
+    }
+
+    /// Says which revocation lists have run out since this was called last.
+    fn tell_out_of_date(&self) {
+        let now = SystemTime::now();
+        self.looked.lock().lists.retain(|list| {
+            if list.is_out_of_date(now) {
+                let issuer = &list.issuer;
+                tracing::error!(
+                    "the revocation list of {issuer} is out of date: its certificates are refused"
+                );
+            }
+            !list.is_out_of_date(now)
+        });
     }
 
     /// How often the files are looked at, and the first of them, for messages.
@@ -115,6 +136,7 @@ impl Tls {
         let [new, bad] =
             ["new", "bad"].map(|outcome| metrics.certificate_reloads.with_label_values(&[outcome]));
         loop {
+            self.tell_out_of_date();
             tokio::select! {
                 () = pause(self.habits().0) => {}
                 // The other end is gone: the process ends.
@@ -180,6 +202,7 @@ mod tests {
                 certificates: vec![files],
                 min_version: TlsVersion::Tls12,
                 client_ca: None,
+                client_crl: Vec::new(),
                 client_certificates: ClientCertificates::Optional,
                 reload: None,
             }

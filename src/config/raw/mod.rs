@@ -105,6 +105,8 @@ pub struct ListenerTls {
     pub min_version: Option<Text>,
     /// Ask clients for certificates of these authorities; PEM file, relative to this file.
     pub client_ca: Option<Text>,
+    /// Revocation lists of these authorities; PEM or DER files, relative to this file.
+    pub client_crl: Option<List<Text>>,
     /// Whether a client may come without a certificate.
     #[schemars(extend("enum" = ["optional", "required"]))]
     pub client_certificates: Option<Text>,

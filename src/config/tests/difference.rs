@@ -56,6 +56,9 @@ fn files() -> tls::Files {
     for (from, to) in [("a.crt", "c.crt"), ("a.key", "c.key")] {
         std::fs::copy(files.directory().join(from), files.directory().join(to)).expect("it was written");
     }
+    for name in ["a.crl", "b.crl"] {
+        files.revocation_list(name);
+    }
     for name in ["a.pem", "b.pem"] {
         files.write(name, &rcgen::KeyPair::generate().expect("a key").public_key_pem());
     }

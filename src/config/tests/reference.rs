@@ -124,6 +124,7 @@ fn the_reference_loads_with_the_files_it_names() {
     files.pair("tls/shop.crt", "tls/shop.key");
     files.pair("tls/pollcast.crt", "tls/pollcast.key");
     files.certificate("tls/clients-ca.pem");
+    files.revocation_list("tls/clients.crl");
     std::fs::create_dir_all(files.directory().join("routes")).expect("a folder");
     files.write("tls/authorization", "Bearer one\n");
     files.write("tls/proxy-password", "one\n");

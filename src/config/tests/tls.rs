@@ -30,6 +30,22 @@ impl Files {
         self.write(key, &made.signing_key.serialize_pem());
     }
 
+    /// An empty revocation list of an authority of its own.
+    pub fn revocation_list(&self, name: &str) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let now = std::time::SystemTime::now();
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: now.into(),
+            next_update: (now + std::time::Duration::from_secs(86_400)).into(),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        let issuer = rcgen::Issuer::new(rcgen::CertificateParams::default(), key);
+        self.write(name, &list.signed_by(&issuer).expect("a list").pem().expect("PEM"));
+    }
+
     pub fn certificate(&self, name: &str) {
         self.pair(name, "tls/unused.key");
     }

@@ -150,6 +150,12 @@ fn listener_tls(
     let versions = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
     findings.choice(at!(place, raw.min_version), &versions, &mut min_version);
     let client_ca = tls::client_authorities(at!(place, raw.client_ca), base_dir, findings);
+    let client_crl = tls::revocation_lists(
+        at!(place, raw.client_crl),
+        (raw.client_ca.is_some(), client_ca.as_deref()),
+        base_dir,
+        findings,
+    );
     let mut client_certificates = ClientCertificates::Optional;
     let (certificates_place, said) = at!(place, raw.client_certificates);
     if said.is_some() && raw.client_ca.is_none() {
@@ -171,7 +177,7 @@ fn listener_tls(
         let (cert, key) = (at!(place, pair.cert), at!(place, pair.key));
         certificates.extend(tls::certificate_and_key(cert, key, base_dir, findings));
     }
-    Some(ListenerTls { certificates, min_version, client_ca, client_certificates, reload })
+    Some(ListenerTls { certificates, min_version, client_ca, client_crl, client_certificates, reload })
 }
 
 /// Reads `admin`. Returns `None` if there is none, or if it says no usable address.

@@ -5,14 +5,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::super::CertificateFiles;
 use super::super::problem::{Findings, Place};
-use super::super::raw::Text;
+use super::super::raw::{List, Text};
 use super::super::upstream_tls::read_file;
+use super::super::{CertificateFiles, Crl};
 use super::value::Said;
 
 type Section = (SectionKind, Vec<u8>);
@@ -67,6 +68,52 @@ pub fn authorities(said: Said<'_, Text>, base_dir: &Path, findings: &mut Finding
 /// The file of authorities of clients; the same.
 pub fn client_authorities(said: Said<'_, Text>, base_dir: &Path, findings: &mut Findings) -> Option<PathBuf> {
     file_of_authorities(said, base_dir, findings, as_root)
+}
+
+/// The files of revocation lists of clients' authorities, as absolute paths, if all of them can be used. `has_ca`:
+/// `client_ca` is said; beside it stands its file if it can be used.
+pub fn revocation_lists(
+    (place, said): Said<'_, List<Text>>,
+    (has_ca, ca): (bool, Option<&Path>),
+    base_dir: &Path,
+    findings: &mut Findings,
+) -> Vec<PathBuf> {
+    if said.is_some() && !has_ca {
+        findings.problem(&place, "has no effect without client_ca");
+    }
+    let mut files = Vec::new();
+    let read = |findings: &mut Findings, place: &Place, said: &str| {
+        let lists = Crl::all_of(&file(place, said, base_dir, findings)?);
+        let lists = match lists.and_then(|lists| fit_for_clients(&lists, ca).map(|()| lists)) {
+            Ok(lists) => lists,
+            Err(message) => {
+                findings.bad(place, said, &message);
+                return None;
+            }
+        };
+        for list in lists.iter().filter(|list| list.is_out_of_date(SystemTime::now())) {
+            let message = format!(
+                "the list of {} is out of date: certificates of that authority are refused until there is a new one",
+                list.issuer
+            );
+            findings.warning(place, message);
+        }
+        Some(base_dir.join(said))
+    };
+    findings.list((place, said), read, &mut files);
+    files
+}
+
+/// Whether clients' certificates can be looked up in these lists.
+fn fit_for_clients(lists: &[Crl], ca: Option<&Path>) -> Result<(), String> {
+    let Some(Ok(pem)) = ca.map(read_file) else { return Ok(()) };
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .with_crls(lists.iter().map(|list| list.der.clone()))
+        .build();
+    verifier.map(drop).map_err(|error| format!("has a revocation list that cannot be used: {error}"))
 }
 
 fn as_root(certificate: CertificateDer<'static>) -> Result<(), String> {

@@ -11,6 +11,7 @@
 //! | `memory` | §10, §12: snapshots, requests in progress, bodies and messages that wait: what bounds them |
 //! | `memory_measured` | §12: what a stranger has held for what it sends, as a table |
 //! | `proxy_protocol` | §12: what load balancers say about their clients before anything else |
+//! | `revocation` | §12: clients whose certificates were revoked |
 //! | `support` | no claims: configurations for the tests of the edge |
 //! | `tls` | §12: versions, certificates and clients' certificates of a listener |
 
@@ -23,5 +24,6 @@ pub mod limits;
 pub mod memory;
 pub mod memory_measured;
 pub mod proxy_protocol;
+pub mod revocation;
 pub mod support;
 pub mod tls;

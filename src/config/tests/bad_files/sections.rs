@@ -88,6 +88,10 @@ fn bad_listeners_are_told() {
             ".tls.client_certificates: has no effect without client_ca\npollcast.yaml:1: listeners[0].tls.certificates: is empty; at least one certificate is needed",
         ),
         (
+            "address: 0.0.0.0:8080, tls: { client_crl: [], certificates: [] }",
+            ".tls.client_crl: has no effect without client_ca\npollcast.yaml:1: listeners[0].tls.certificates: is empty; at least one certificate is needed",
+        ),
+        (
             "address: 0.0.0.0:8080, tls: { reload: 10ms, certificates: [] }",
             ".tls.reload: \"10ms\" is too short; at least 1s\npollcast.yaml:1: listeners[0].tls.certificates: is empty; at least one certificate is needed",
         ),
