@@ -6,6 +6,7 @@ mod always;
 mod bind;
 mod cluster;
 mod config_watch;
+mod explain;
 mod generation;
 mod operators;
 mod reload;
@@ -23,6 +24,7 @@ use tokio::sync::{oneshot, watch};
 
 use bind::Bound;
 use cluster::Cluster;
+pub use explain::explain;
 pub use reload::{ApplyLog, ConfigFile};
 use reload::{Reloader, Source};
 pub use reload_report::Report;
@@ -210,6 +212,14 @@ impl App {
     /// Takes this configuration in the place of the one that counts. It reads the files that it names, so it blocks.
     pub fn reconfigure(&self, config: Config) -> Report {
         self.reloader.apply(config)
+    }
+
+    /// Says what becomes of a request and why. It changes nothing.
+    ///
+    /// # Errors
+    /// What is asked is no request.
+    pub async fn explain(&self, asked: &front::Asked) -> Result<front::Explanation, String> {
+        front::explain(&self.shared(), asked).await
     }
 
     /// What counts now.

@@ -2,7 +2,7 @@
 //!
 //! Doc comments here are what `--help` prints. Must not know: what the commands do.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,6 +57,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
         admin: SocketAddr,
     },
+    /// Say what becomes of a request and why: its route, each step of the decision, what it would get, and the poll that
+    /// would be made. Nothing is sent to the API.
+    Explain(Explained),
     /// Ask a running pollcast whether it is ready: exit code 0, or 1 and the reason. For health checks.
     Ready {
         /// Its admin listener, `ip:port` or `unix:/path`.
@@ -65,6 +68,32 @@ pub(crate) enum Command {
     },
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
+}
+
+/// What `explain` is asked.
+#[derive(clap::Args)]
+pub(crate) struct Explained {
+    /// A path with its query, or an absolute URL.
+    pub(crate) url: String,
+    /// The method.
+    #[arg(short = 'X', long = "request", value_name = "METHOD", default_value = "GET")]
+    pub(crate) method: http::Method,
+    /// A header of the request, as 'Authorization: Bearer …'; repeatable. Its value is never shown.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// The address of the client, for limits by address and `trusted_proxies`.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) client: Option<IpAddr>,
+    /// The configuration file: what a process that has just begun with it would do.
+    #[arg(short, long, value_name = "FILE", default_value = "conf/pollcast.yaml", conflicts_with = "admin")]
+    pub(crate) config: PathBuf,
+    /// Ask the running pollcast with this admin listener instead, `ip:port` or `unix:/path`; its `admin.token` is read
+    /// from the environment variable POLLCAST_ADMIN_TOKEN.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin: Option<String>,
+    /// Say it as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// How `check --probe` asks.

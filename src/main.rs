@@ -1,4 +1,4 @@
-//! The command line: `run`, `check`, `demo`, `ready`, `schema`; exit codes 0, 1 and 64.
+//! The command line: `run`, `check`, `explain`, `demo`, `ready`, `schema`; exit codes 0, 1 and 64.
 //!
 //! Must not know: what the commands do inside.
 
@@ -18,9 +18,10 @@ use pollcast::front;
 use pollcast::probe;
 use pollcast::upgrade::{self, Failure, Predecessor, Relief, Sockets};
 
-use cli::{Arguments, Asking, Command};
+use cli::{Arguments, Asking, Command, Explained};
 use signals::Signals;
 
+mod admin_client;
 mod cli;
 mod log;
 mod ready;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Check { config, diff: Some(old), json, .. } => compare(&old, &config, json),
         Command::Check { config, probe, .. } if probe.is_empty() => check(&config),
         Command::Check { config, probe, asking, .. } => examine(&config, &probe, &asking),
+        Command::Explain(asked) => explain(&asked),
         Command::Demo { nodes: 1, listen, admin } => demonstrate(listen, admin),
         Command::Demo { nodes, listen, admin } => demonstrate_nodes(nodes, listen, admin),
         Command::Ready { admin } => match ready::ask(&admin) {
@@ -212,6 +214,41 @@ fn examine(file: &Path, urls: &[String], asking: &Asking) -> ExitCode {
     match probe::write(&text, &reports, to) {
         Ok(()) => code,
         Err(why) => wrong(&why),
+    }
+}
+
+/// `explain`.
+fn explain(asked: &Explained) -> ExitCode {
+    let wrong = |why: &dyn std::fmt::Display| {
+        let _ = writeln!(io::stderr(), "pollcast: {why}");
+        ExitCode::from(USAGE)
+    };
+    let headers = match asked.headers.iter().map(|text| probe::header(text)).collect::<Result<Vec<_>, _>>() {
+        Ok(headers) => headers,
+        Err(why) => return wrong(&format!("--header: {why}")),
+    };
+    let question =
+        front::Asked { url: asked.url.clone(), method: asked.method.clone(), headers, client: asked.client };
+    if let Some(admin) = &asked.admin {
+        let token = std::env::var("POLLCAST_ADMIN_TOKEN").ok();
+        return match admin_client::get(admin, &question.call(asked.json), token.as_deref()) {
+            Ok(answer) if answer.is_ok() => print(&answer.body),
+            Ok(answer) => {
+                let said = format!("{admin} answered {:?}: {}", answer.status_line, answer.body.trim_end());
+                failed(&io::Error::other(said))
+            }
+            Err(error) => failed(&io::Error::new(error.kind(), format!("{admin} is not reached: {error}"))),
+        };
+    }
+    let config = match load(&asked.config) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    match app::explain(config, &question) {
+        Ok(Ok(explanation)) if asked.json => print(&format!("{:#}\n", explanation.json())),
+        Ok(Ok(explanation)) => print(&explanation.text()),
+        Ok(Err(why)) => wrong(&why),
+        Err(error) => failed(&error),
     }
 }
 

@@ -30,6 +30,7 @@ const LAYERS: &[&[&str]] = &[
     &["listener"],
     &["front", "admin", "cluster"],
     &[
+        "admin_client",
         "app",
         "check",
         "main",
@@ -63,8 +64,10 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     // A line that is made is written.
     ("access_log", "log_writer"),
     ("main", "supervisor"),
-    // It asks a running process.
+    // They ask a running process.
     ("main", "ready"),
+    ("main", "admin_client"),
+    ("ready", "admin_client"),
     ("signals", "app"),
     ("main", "app"),
     ("main", "cli"),

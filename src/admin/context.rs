@@ -2,9 +2,11 @@
 //!
 //! Must not know: requests.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 
 use crate::cluster::Others;
@@ -58,6 +60,32 @@ pub enum NotSwitched {
     Failed(String),
 }
 
+/// Says what becomes of a request, or why what is asked is none.
+pub type Explain = dyn Fn(Question) -> Explaining + Send + Sync;
+
+/// What comes of [`Explain`].
+pub type Explaining = Pin<Box<dyn Future<Output = Result<Explained, String>> + Send>>;
+
+/// A request that an operator asks about.
+pub struct Question {
+    /// A path with its query, or an absolute URL.
+    pub url: String,
+    /// The method.
+    pub method: Method,
+    /// The fields, whose values are never shown.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The address of the client.
+    pub client: Option<IpAddr>,
+}
+
+/// What becomes of a request, in both forms.
+pub struct Explained {
+    /// As JSON.
+    pub json: Value,
+    /// In words.
+    pub text: String,
+}
+
 /// One upstream as operators see it.
 pub struct UpstreamView {
     /// Its name in the file.
@@ -96,6 +124,8 @@ pub struct Context {
     pub reload: Box<Reload>,
     /// Switches a route off or on.
     pub switch_route: Box<SwitchRoute>,
+    /// Says what becomes of a request and why. It changes nothing.
+    pub explain: Box<Explain>,
     /// What of the configuration counts, and how the last reload went.
     pub configuration: Box<dyn Fn() -> Value + Send + Sync>,
 }

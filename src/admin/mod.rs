@@ -1,5 +1,5 @@
 //! The operators' view: `/metrics`, `/live`, `/ready`, `/resources` (contract §12), on a listener
-//! of its own, and the calls that have an effect: `POST /-/poll` (contract §9), `POST /-/end` (§11),
+//! of its own, `/-/explain`, and the calls that have an effect: `POST /-/poll` (contract §9), `POST /-/end` (§11),
 //! `POST /-/cluster/leave` and `/join` (§13), `POST /-/drain` (§12), `POST /-/reload` and `POST /-/routes` (§12); and the
 //! dashboard at `/`.
 //!
@@ -9,6 +9,7 @@ mod cluster;
 mod context;
 mod dashboard;
 mod end;
+mod explain;
 mod reload;
 mod resources;
 mod response;
@@ -37,7 +38,9 @@ use crate::config::host_name;
 use cluster::Call;
 use socket::Accepting;
 
-pub use context::{Context, EndSubject, NotSwitched, PollNow, Switched, UpstreamView};
+pub use context::{
+    Context, EndSubject, Explained, Explaining, NotSwitched, PollNow, Question, Switched, UpstreamView,
+};
 use dashboard::Dashboard;
 use response::{Body, arguments, problem, text, typed, whole};
 pub use socket::{Bound, unix};
@@ -53,6 +56,9 @@ const JOIN: &str = "/-/cluster/join";
 const RELOAD: &str = "/-/reload";
 const DRAIN: &str = "/-/drain";
 const ROUTES: &str = "/-/routes";
+
+/// The call that says what becomes of a request, and changes nothing.
+const EXPLAIN: &str = "/-/explain";
 
 /// Serves the admin listener until `stop` turns true. To be called inside a runtime.
 ///
@@ -180,6 +186,7 @@ async fn whole_answer(context: &Context, request: &Request<Incoming>) -> Respons
             routes::describe(&context.metrics, &(context.routes)(), &mut list);
             typed(StatusCode::OK, "application/json", format!("{list}\n").into())
         }
+        EXPLAIN => explain::answer(context, request).await,
         "/metrics" => scrape::answer(context, request.headers()),
         "/resources" => {
             let mut list = resources::list(context);
@@ -189,7 +196,7 @@ async fn whole_answer(context: &Context, request: &Request<Incoming>) -> Respons
         }
         "/" => text(
             StatusCode::OK,
-            "/live /ready /metrics /resources, POST /-/poll?url=…, POST /-/end?subject=…, POST /-/cluster/leave, \
+            "/live /ready /metrics /resources /-/explain?url=…, POST /-/poll?url=…, POST /-/end?subject=…, POST /-/cluster/leave, \
              POST /-/cluster/join, POST /-/drain, POST /-/reload, /-/routes, POST /-/routes?path=…&poll=off\n",
         ),
         _ => text(StatusCode::NOT_FOUND, "known here: /live /ready /metrics /resources\n"),

@@ -131,6 +131,7 @@ pub(super) fn shared(
         connection_numbers: RandomState::new(),
         interned: Arc::default(),
         doubts: Arc::default(),
+        trace: None,
         config,
     })
 }

@@ -23,6 +23,21 @@ fn upstream_views(shared: &Shared) -> Vec<admin::UpstreamView> {
     named.filter_map(view).collect()
 }
 
+/// Returns what says to operators what becomes of a request.
+fn explaining(shared: &Shared) -> impl Fn(admin::Question) -> admin::Explaining + use<> {
+    let present = shared.present.clone();
+    move |question| {
+        let shared = present.get();
+        Box::pin(async move {
+            let shared = shared.ok_or("the process ends")?;
+            let admin::Question { url, method, headers, client } = question;
+            let asked = front::Asked { url, method, headers, client };
+            let explanation = front::explain(&shared, &asked).await?;
+            Ok(admin::Explained { json: explanation.json(), text: explanation.text() })
+        })
+    }
+}
+
 /// Returns what the answers of the admin listener are made of.
 pub(super) fn context(
     shared: &Arc<Shared>,
@@ -74,6 +89,7 @@ pub(super) fn context(
                 work.await.unwrap_or_else(broken)
             })
         }),
+        explain: Box::new(explaining(shared)),
         configuration: Box::new(move || status.status().as_json()),
     }
 }

@@ -33,6 +33,12 @@ impl ClientCounts {
         self.all.load(Ordering::SeqCst)
     }
 
+    /// Whether a client would find a place. None is taken.
+    pub(super) fn has_room(&self, limit: usize, of: impl IntoIterator<Item = (usize, Owner)>) -> bool {
+        let has_place = |(limit, owner)| self.owners.get(&owner).is_none_or(|taken| *taken < limit);
+        self.taken() < limit && of.into_iter().all(has_place)
+    }
+
     pub(super) fn take_of(&self, owner: Owner, limit: usize) -> bool {
         let mut taken = self.owners.entry(owner).or_insert(0);
         let free = *taken < limit;

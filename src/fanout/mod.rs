@@ -123,6 +123,20 @@ impl Fanout {
         self.counts.take(clients, of_route.map(|limit| (limit, route)), of_address, of_subject)
     }
 
+    /// Whether [`Fanout::permit`] would give one. None is taken.
+    pub fn has_room(
+        &self,
+        clients: usize,
+        of_route: Option<(usize, usize)>,
+        of_address: Option<(usize, std::net::IpAddr)>,
+        of_subject: Option<(usize, u64)>,
+    ) -> bool {
+        let route = of_route.map(|(limit, route)| (limit, Owner::Route(route)));
+        let address = of_address.map(|(limit, address)| (limit, Owner::Address(address)));
+        let subject = of_subject.map(|(limit, subject)| (limit, Owner::Subject(subject)));
+        self.counts.has_room(clients, [route, address, subject].into_iter().flatten())
+    }
+
     /// Takes one of the places of a route or subject for a client that was not known to count for it when it connected.
     /// Returns `None` if it has as many clients as it may.
     pub fn claim(&self, limit: usize, owner: Owner) -> Option<Claim> {

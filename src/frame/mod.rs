@@ -142,7 +142,12 @@ impl Frame {
         event.as_ref().map_err(|e| *e)
     }
 
-    /// The same compressed, if that was made.
+    /// Whether the content can be an event. Nothing is encoded.
+    pub fn is_text(&self) -> bool {
+        self.rules.base64 || self.snapshot.text().is_some()
+    }
+
+    /// The event of [`Frame::sse`] compressed, if that was made.
     pub fn sse_gzip(&self) -> Option<&GzipEvent> {
         self.own.sse_gzip.get()?.as_ref()
     }

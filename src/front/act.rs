@@ -35,7 +35,8 @@ pub(super) async fn act(
         Decision::RefuseForNow(now) => Box::pin(refuse::for_now(session, ctx, &now)).await?,
         Decision::HandOver(departure) => Box::pin(hand_over::depart(front, session, ctx, *departure)).await?,
         Decision::Board(boarding) => Box::pin(hand_over::board(front, session, ctx, *boarding)).await?,
-        Decision::Abandon => {}
+        // Nothing is left to do, or nothing is to be done.
+        Decision::Abandon | Decision::Foreseen(_) => {}
     }
     Ok(None)
 }

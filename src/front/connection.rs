@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, header};
 use pingora::http::RequestHeader;
+use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
@@ -23,10 +24,37 @@ use crate::listener::{accept_rate, client_certificate};
 /// What a handler may know of its request's connection.
 pub(super) struct Connection<'a>(&'a mut Session);
 
+/// A request that no client has sent: it is decided about, and nothing is done for it.
+pub(super) struct Unsent(Box<Session>);
+
+impl Unsent {
+    /// Reads its head from a stream.
+    ///
+    /// # Errors
+    /// There is no head, or it cannot be read.
+    pub(super) async fn read(stream: Stream) -> Result<Unsent> {
+        let mut session = Box::new(Session::new_h1(stream));
+        match session.downstream_session.read_request().await? {
+            true => Ok(Unsent(session)),
+            false => Error::e_explain(ErrorType::InvalidHTTPHeader, "there is no head"),
+        }
+    }
+
+    /// Its connection.
+    pub(super) fn connection(&mut self) -> Connection<'_> {
+        Connection(&mut self.0)
+    }
+}
+
 impl<'a> Connection<'a> {
     /// The connection of a session.
     pub(super) fn of(session: &'a mut Session) -> Connection<'a> {
         Connection(session)
+    }
+
+    /// The same connection for another handler, which has it until it has decided.
+    pub(super) fn again(&mut self) -> Connection<'_> {
+        Connection(self.0)
     }
 
     /// The request's head.

@@ -15,12 +15,13 @@ use super::access::reason::Reason;
 use super::access::share::ClassValues;
 use super::access::{authenticate, client_limit};
 use super::covered_request::CoveredRequest;
-use super::decision::{Decision, Refusal};
+use super::decision::{Awaited, Decision, Prospect, Refusal};
 use super::passthrough::bypass;
 use super::request::transport_choice::{Form, form};
 use super::request::{target, transport_choice};
 use super::subscribe::fallback::Fallback;
-use super::{passthrough, resource_key};
+use super::trace::Subject;
+use super::{passthrough, resource_key, steps};
 use crate::config::{Plain, Share};
 use crate::identity::Proof;
 use crate::metrics::{Bypass, DoubtOutcome, RefusalReason};
@@ -35,10 +36,16 @@ impl CoveredRequest<'_> {
         passthrough::note_forwarded(self.front, &self.headers, self.connection.peer());
         match self.prove().await {
             Ok(authorization) => self.move_token(authorization)?,
+            Err(Reason::Denied(denied)) if denied.is_unasked() => {
+                return Ok(Decision::foreseen(Prospect::Answer, Some(Awaited::Identity)));
+            }
             Err(reason) => return Ok(self.told(&reason)),
         }
         Ok(match self.asks() {
             ControlFlow::Break(decision) => decision,
+            ControlFlow::Continue((form, key)) if self.front.shared.explains() => {
+                Box::pin(self.foresee(&key, form)).await
+            }
             ControlFlow::Continue((Form::Poll, key)) => self.poll(&key).await,
             ControlFlow::Continue((form, key)) => self.push(&key, form).await,
         })
@@ -58,7 +65,10 @@ impl CoveredRequest<'_> {
         if let Some(off) = bypass::of_unpolled(&self.route) {
             return ControlFlow::Break(Decision::PassThrough(off));
         }
+        let shared = &self.front.shared;
+        shared.note(Subject::Query, || steps::of_query(self.query.as_deref(), &target));
         let Membership { class, subject } = self.membership(&target.query);
+        shared.note(Subject::Share, || steps::of_share(&self.route, &class));
         self.ctx.subject = subject;
         self.ctx.key = self.key_of_tags(&class, &target.query);
         if !bypass::is_read(&self.method) {
@@ -69,12 +79,16 @@ impl CoveredRequest<'_> {
         }
         let expected = self.expected_type();
         let form = form(&self.route, &self.method, &self.headers, self.query.as_deref(), &expected);
+        self.front.shared.note(Subject::Transport, || steps::of_form(form, &expected));
         if !self.resumes(form) && has_resume(self.query.as_deref(), &self.route.switches) {
             // A parameter of that name is the API's own (contract §1).
             if let Ok(own) = self.target(false) {
                 self.ctx.key = self.key_of_tags(&class, &own.query);
                 target = own;
             }
+        }
+        if form == Form::Poll {
+            self.front.shared.note(Subject::Plain, || steps::of_plain(&self.route));
         }
         if let Some(reason) = self.bypass_of_poll().filter(|_| form == Form::Poll) {
             return ControlFlow::Break(Decision::PassThrough(reason));
@@ -164,6 +178,13 @@ impl CoveredRequest<'_> {
         let membership = self.client().membership(shared, &self.route, |class: &ClassValues| {
             resource_key::own_vary(shared, &self.base_key(query.clone(), class.clone()))
         });
+        if shared.explains() {
+            let base = self.base_key(query.clone(), membership.class.clone().unwrap_or_default());
+            if membership.class.is_ok() {
+                shared.note_resource(&base);
+            }
+            steps::note_headers(shared, &self.route, &resource_key::own_vary(shared, &base), &self.headers);
+        }
         if self.route.share == Share::Public
             && let Some(name) = first_doubt(&self.route, &[], &self.headers)
         {
@@ -222,6 +243,7 @@ impl CoveredRequest<'_> {
         let shared = &self.front.shared;
         // Boxed: most requests are asked nothing, and carry no room for it.
         let proven = Box::pin(admission::prove(shared, &self.route, &self.path, &proof)).await?;
+        shared.note(Subject::Authentication, || steps::of_identity(proven.identity.as_ref()));
         self.ctx.identity = proven.identity;
         Ok(proven.authorization)
     }
@@ -250,6 +272,9 @@ impl CoveredRequest<'_> {
             && transport_choice::is_websocket(&self.headers)
             && self.route.transports.websocket
         {
+            if self.front.shared.explains() {
+                return self.foresee_close(code, text);
+            }
             return match client_limit::permit(&self.front.shared, self.ctx, Some(&self.route), true) {
                 Ok(permit) => self.closed(code, text, permit),
                 Err(full) => Decision::refuse_for_now(Some(self.route.clone()), false, full),

@@ -30,6 +30,59 @@ pub(in crate::front) enum Decision {
     PassThrough(Bypass),
     /// The client has gone: nothing is left to do.
     Abandon,
+    /// Nothing is done, as the request is only explained: what would be done next.
+    Foreseen(Foreseen),
+}
+
+/// What would be done next for a request that is only explained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::front) struct Foreseen {
+    pub(in crate::front) what: Prospect,
+    /// What it waits for before that. If it comes out otherwise, so does the answer.
+    pub(in crate::front) after: Option<Awaited>,
+}
+
+/// What a request gets at last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::front) enum Prospect {
+    /// An answer.
+    Answer,
+    /// A connection that is followed on, by this label of metrics.
+    Stream(&'static str),
+    /// It is held for this long at most, and counted under this label.
+    Hold(Duration, &'static str),
+    /// A WebSocket that is closed at once, with this code and this text.
+    Close(u16, &'static str),
+    /// One of pollcast's own helpers, which has its own answers for each resource that it is asked for.
+    Helper,
+}
+
+/// What a request waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::front) enum Awaited {
+    /// A poll of the resource.
+    Poll,
+    /// A poll that knows of a write (contract §9).
+    Write,
+    /// A poll that confirms what is held, since the client names a state that is not known here (contract §2).
+    Confirmation,
+    /// What the API gives the client's own credentials (`share: authorize`).
+    Check,
+    /// What another server says about the client, or the keys of its token (`authenticate`).
+    Identity,
+}
+
+impl Awaited {
+    /// The word for it.
+    pub(in crate::front) fn word(self) -> &'static str {
+        match self {
+            Awaited::Poll => "poll",
+            Awaited::Write => "write",
+            Awaited::Confirmation => "confirmation",
+            Awaited::Check => "check",
+            Awaited::Identity => "identity",
+        }
+    }
 }
 
 /// A whole answer. HEAD, 204 and 304 have no body, whatever is given.
@@ -105,6 +158,11 @@ impl Decision {
     /// An answer with this head and body.
     pub(in crate::front) fn answer(status: StatusCode, headers: HeaderMap, body: Bytes) -> Decision {
         Decision::Answer(Answer { status, phrase: None, headers, body })
+    }
+
+    /// What is foreseen of a request that is only explained.
+    pub(in crate::front) fn foreseen(what: Prospect, after: Option<Awaited>) -> Decision {
+        Decision::Foreseen(Foreseen { what, after })
     }
 
     /// A refusal with a problem document.

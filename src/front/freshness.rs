@@ -33,6 +33,13 @@ impl PriorWrites {
         waited
     }
 
+    /// Notes what there is to wait for. Returns whether the request would wait for a poll; it does not.
+    pub(in crate::front) fn would_wait(&mut self, topic: &Topic) -> bool {
+        self.poll = topic.aged();
+        self.is_unconfirmed = self.may_be_newer_than(topic, &topic.view());
+        has_writes_to_await(topic, &topic.view())
+    }
+
     /// Notes the view that the request is answered from.
     pub(in crate::front) fn are_in(&mut self, view: &View) {
         self.is_unconfirmed &= view.settled < self.poll;
@@ -47,14 +54,32 @@ impl PriorWrites {
     }
 }
 
+/// Whether there is a write to wait for: one that is not in the view, where there would not always be another.
+fn has_writes_to_await(topic: &Topic, view: &View) -> bool {
+    topic.is_unconfirmed(view) && !(view.frame.is_some() && topic.is_written_often())
+}
+
 /// Waits until the writes so far are in the view, for `write_wait` at most; not where there would always be one to wait
 /// for. Returns whether it had to.
 async fn await_writes(route: &Route, topic: &Topic) -> bool {
-    let view = topic.view();
-    if !topic.is_unconfirmed(&view) || (view.frame.is_some() && topic.is_written_often()) {
+    if !has_writes_to_await(topic, &topic.view()) {
         return false;
     }
     timeout(route.write_wait, topic.settled()).await.map_or(true, |_| true)
+}
+
+/// Whether a push client begins with a view as it is, so that it waits for no poll. `has_others`: other clients follow the
+/// resource.
+pub(in crate::front) fn is_enough_to_follow(
+    route: &Route,
+    topic: &Topic,
+    view: &View,
+    has_others: bool,
+) -> bool {
+    let is_young = view.is_young() && (!topic.is_aged(view) || topic.is_written_often());
+    let is_overtaken = view.answered().is_some() && topic.is_aged(view);
+    let settled = is_young || (is_remembered(view, route.poll.interval) && !is_overtaken);
+    settled || (has_others && view.ended > 0)
 }
 
 /// The state a push client begins with: young, or after `first_answer` whatever there is.
@@ -67,10 +92,8 @@ pub(in crate::front) async fn first_view(
 ) -> (Arc<View>, bool) {
     let topic = attendance.topic();
     let view = topic.view();
-    let is_young = view.is_young() && (!topic.is_aged(&view) || topic.is_written_often());
-    let is_overtaken = view.answered().is_some() && topic.is_aged(&view);
-    let settled = is_young || (is_remembered(&view, route.poll.interval) && !is_overtaken);
-    if settled || (topic.followers() > 1 && view.ended > 0) {
+    // This client is one of the followers.
+    if is_enough_to_follow(route, topic, &view, topic.followers() > 1) {
         return (view, false);
     }
     let number = topic.want_poll_after(&view);

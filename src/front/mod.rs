@@ -15,6 +15,7 @@ mod context;
 mod covered;
 mod covered_request;
 mod decision;
+mod explain;
 mod freshness;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -31,7 +32,9 @@ mod request_end;
 mod resource_key;
 mod respond;
 mod services;
+mod steps;
 mod subscribe;
+mod trace;
 mod vary_memory;
 
 use std::any::Any;
@@ -51,9 +54,8 @@ use answer::pace;
 use application::{Entrance, Front};
 use connection::Connection;
 use context::Context;
-use decision::Decision;
 use passthrough::deadlines::Deadlines;
-use passthrough::{connection_auth, not_passed, upstream_path, validators, writes};
+use passthrough::{connection_auth, not_passed, upstream_path, writes};
 use request::framing;
 use subscribe::fallback::{AskFirst, Fallback};
 use subscribe::{ask_first, cursor_hold};
@@ -70,6 +72,7 @@ pub use access::share::{is_good_for_one, is_scheme_for_one};
 pub use access::subjects::Subjects;
 pub use answer::holds::Holds;
 pub use answer::new_keys::NewKeys;
+pub use explain::{Asked, Explanation, explain};
 pub use passthrough::node_writes::NodeWrites;
 pub use passthrough::writes::poll_now;
 pub use passthrough::written_topics::hear_writes;
@@ -78,6 +81,7 @@ pub use request::origins::Origins;
 pub use request::route::{Match, Routes};
 pub use services::{Present, Shared};
 pub use subscribe::long_poll_interner::LongPollInterner;
+pub use trace::{Step, Subject, Trace};
 pub use vary_memory::VaryMemory;
 
 impl Front {
@@ -148,16 +152,7 @@ impl ProxyHttp for Entrance {
         } else {
             session.set_keepalive(None);
         }
-        let decision = match front.receive(Connection::of(session), ctx).await? {
-            Decision::PassThrough(reason) => passthrough::admit(Connection::of(session), ctx, reason).await?,
-            decision => decision,
-        };
-        let decision = match decision {
-            Decision::PassThrough(reason) => {
-                validators::check(front, session.req_header_mut(), ctx, reason).await?
-            }
-            decision => decision,
-        };
+        let decision = front.decide(Connection::of(session), ctx).await?;
         match act::act(front, session, ctx, decision).await? {
             None => {
                 if !drainable {

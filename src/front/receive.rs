@@ -14,25 +14,37 @@ use super::application::Front;
 use super::connection::Connection;
 use super::context::Context;
 use super::covered_request::CoveredRequest;
-use super::decision::{Afterwards, Decision, Refusal};
-use super::passthrough::{bypass, upstream_path};
+use super::decision::{Afterwards, Decision, Prospect, Refusal};
+use super::passthrough::{self, bypass, upstream_path, validators};
 use super::request::framing::BadHead;
 use super::request::route::Match;
 use super::request::{client_address, cors, field_names, framing, hosts, limits, target, transport_choice};
 use super::subscribe::fallback::{AskFirst, Fallback};
 use super::subscribe::{envelope, sse_many};
+use super::trace::Subject;
 use crate::config::{Route, Upstream};
 use crate::listener::trusted_proxies;
 use crate::metrics::{Bypass, RefusalReason};
+use crate::resource::{CanonicalPath, Readings, canonical_path, upstream_target};
 
 impl Front {
+    /// Decides about a request, to the end: what passes through has its place, and speaks of the API's own entity tags.
+    pub(super) async fn decide(&self, mut connection: Connection<'_>, ctx: &mut Context) -> Result<Decision> {
+        let decision = match self.receive(connection.again(), ctx).await? {
+            Decision::PassThrough(reason) => passthrough::admit(connection.again(), ctx, reason).await?,
+            decision => decision,
+        };
+        match decision {
+            Decision::PassThrough(reason) => {
+                validators::check(self, connection.head_mut(), ctx, reason).await
+            }
+            decision => Ok(decision),
+        }
+    }
+
     /// Decides about a request. What answers is boxed: this is a part of the future of every request that
     /// passes through, and stays small enough to cost little there. `act` does what is decided.
-    pub(super) async fn receive(
-        &self,
-        mut connection: Connection<'_>,
-        ctx: &mut Context,
-    ) -> Result<Decision> {
+    async fn receive(&self, mut connection: Connection<'_>, ctx: &mut Context) -> Result<Decision> {
         let (peer, headers) = (connection.peer(), &connection.head().headers);
         ctx.is_from(client_address::client_address(peer, headers, &self.listener));
         let size = match limits::check(&self.shared, &connection) {
@@ -54,22 +66,19 @@ impl Front {
         }
         let request = connection.head();
         let path = target::path(request).into_owned();
-        if path.starts_with(&self.shared.config.public_prefix) {
-            match path.strip_prefix(&self.shared.config.public_prefix) {
-                Some("events") => return Box::pin(sse_many::serve(self, connection, ctx)).await,
-                Some("ws") => return Ok(envelope::serve(self, &connection, ctx)),
-                Some("presence") => return Ok(Box::pin(presence::serve(self, &connection, ctx)).await),
-                _ => {}
-            }
-            let detail = "nothing of this name lives under the public prefix";
-            return Ok(Decision::refuse(RefusalReason::PublicPrefix, StatusCode::NOT_FOUND, detail));
+        self.shared.note(Subject::Limits, || size.told().to_owned());
+        self.shared.note(Subject::Path, || readings(&path));
+        if let Some(name) = path.strip_prefix(&self.shared.config.public_prefix) {
+            return Box::pin(self.helper(name, connection, ctx)).await;
         }
         if !hosts::is_served(&self.listener, hosts::host(request), || connection.own_address()) {
             self.shared.metrics.refused(RefusalReason::Host);
             let detail = "other hosts are served here (listeners[].hosts)";
             return Ok(Decision::refuse(RefusalReason::Host, StatusCode::MISDIRECTED_REQUEST, detail));
         }
-        let found = self.shared.routes.find(hosts::routed(&self.listener, hosts::host(request)), &path);
+        let host = hosts::routed(&self.listener, hosts::host(request));
+        let found = self.shared.routes.find(host, &path);
+        self.shared.note(Subject::Route, || of_route(host, &found));
         let route = if let Match::Covered { route, .. } = &found { Some(&**route) } else { None };
         if let Err(bad) = field_names::check(&request.headers, route) {
             return Ok(self.unfit(bad));
@@ -85,6 +94,23 @@ impl Front {
                 return Box::pin(self.covered(connection, ctx, route, path)).await;
             }
         })
+    }
+
+    /// Decides about a request under the public prefix.
+    async fn helper(&self, name: &str, connection: Connection<'_>, ctx: &mut Context) -> Result<Decision> {
+        match name {
+            // What they answer depends on each resource that is named.
+            "events" | "ws" | "presence" if self.shared.explains() => {
+                Ok(Decision::foreseen(Prospect::Helper, None))
+            }
+            "events" => Box::pin(sse_many::serve(self, connection, ctx)).await,
+            "ws" => Ok(envelope::serve(self, &connection, ctx)),
+            "presence" => Ok(Box::pin(presence::serve(self, &connection, ctx)).await),
+            _ => {
+                let detail = "nothing of this name lives under the public prefix";
+                Ok(Decision::refuse(RefusalReason::PublicPrefix, StatusCode::NOT_FOUND, detail))
+            }
+        }
     }
 
     /// Whether the connection comes from a proxy of the operator's.
@@ -149,7 +175,14 @@ impl Front {
         if let Some(refused) = upstream_path::admit(request, ctx, &route, &path) {
             return Ok(refused);
         }
+        if route.upstream_path.is_some() {
+            let reached = || upstream_target(&route, &path, None).unwrap_or_default();
+            self.shared.note(Subject::UpstreamPath, || format!("its path on the API is {}", reached()));
+        }
         if let Some(reason) = bypass::at_once(&self.shared, &route, request, &path) {
+            self.shared.note(Subject::Plain, || {
+                format!("its head alone says that it is the API's: {}", reason.word())
+            });
             return Ok(Decision::PassThrough(reason));
         }
         CoveredRequest::new(self, connection, ctx, route, path).serve().await
@@ -173,6 +206,35 @@ impl Front {
             ctx.ask_first = AskFirst::Sent(Fallback::NameTheReadings);
         }
         Decision::PassThrough(reason)
+    }
+}
+
+/// How servers read a path, for operators.
+fn readings(path: &str) -> String {
+    let CanonicalPath::Plain(canonical) = canonical_path(path) else {
+        let readings = Readings::of(path);
+        let all: Vec<&str> = readings.iter().take(READINGS_SHOWN_MAX).collect();
+        return format!("servers read it in several ways: {}", all.join("  "));
+    };
+    match canonical == path {
+        true => format!("it has one reading: {canonical}"),
+        false => format!("it has one reading, by RFC 3986 the same as {canonical}"),
+    }
+}
+
+/// Most readings of a path that are shown.
+const READINGS_SHOWN_MAX: usize = 16;
+
+/// What covers a path, for operators.
+fn of_route(host: Option<&str>, found: &Match) -> String {
+    let on = host.map(|host| format!(" on host {host}")).unwrap_or_default();
+    match found {
+        Match::Covered { route, path } => format!("{} covers {path}{on}", route.path),
+        Match::Uncovered => format!("no route covers it{on}"),
+        Match::Doubtful { .. } => {
+            "some reading of it is covered, but not every one by the same route".to_owned()
+        }
+        Match::Ambiguous => "some reading of it is protected, and not every one".to_owned(),
     }
 }
 

@@ -26,6 +26,9 @@ use crate::transport::answer;
 /// Most softly refused clients that are held at once: they must not become what was refused.
 const SOFT_REFUSALS_MAX: usize = 1000;
 
+/// The label in metrics of a refusal by a stream.
+const SOFT_REFUSAL: &str = "soft-refused";
+
 /// Refuses with a problem document.
 pub(super) async fn refuse(session: &mut Session, ctx: &mut Context, refusal: Refusal) -> Result<()> {
     let status = refusal.status;
@@ -57,7 +60,7 @@ pub(super) async fn for_now(session: &mut Session, ctx: &mut Context, now: &ForN
     }
     ctx.refused = Some(reason);
     let retry = retry_after();
-    if now.event_stream && softly(session, route) {
+    if is_soft(&session.req_header().headers, now) {
         return soft(session, ctx, route, reason.word(), retry).await;
     }
     ctx.answer = "refused";
@@ -69,10 +72,22 @@ fn retry_after() -> Duration {
     Duration::from_secs(5) + Duration::from_secs(55).mul_f64(fastrand::f64())
 }
 
+/// The label in metrics and the status of such a refusal, for a request with these fields.
+pub(super) fn answer_for_now(headers: &HeaderMap, now: &ForNow) -> (&'static str, StatusCode) {
+    match is_soft(headers, now) {
+        true => (SOFT_REFUSAL, StatusCode::OK),
+        false => ("refused", limit_status(now.reason)),
+    }
+}
+
+/// Whether the client is refused by a stream that says when to come back.
+fn is_soft(headers: &HeaderMap, now: &ForNow) -> bool {
+    now.event_stream && softly(headers, now.route.as_deref())
+}
+
 /// Whether the client looks like a browser's EventSource, which never comes back after an error
 /// status.
-fn softly(session: &Session, route: Option<&Route>) -> bool {
-    let headers = &session.req_header().headers;
+fn softly(headers: &HeaderMap, route: Option<&Route>) -> bool {
     let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or_default();
     match route.map_or(SoftRefusal::Browsers, |route| route.soft_refusal) {
         SoftRefusal::Always => true,
@@ -100,7 +115,7 @@ async fn soft(
     if session.req_header().version == Version::HTTP_11 {
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    ctx.answer = "soft-refused";
+    ctx.answer = SOFT_REFUSAL;
     let head = respond::head(StatusCode::OK, &headers)?;
     session.write_response_header(Box::new(head), false).await?;
     let opening = sse::opening(retry_ms).payload();

@@ -21,6 +21,7 @@ use super::progress::Progress;
 use super::request::origins::Origins;
 use super::request::route::Routes;
 use super::subscribe::long_poll_interner::LongPollInterner;
+use super::trace::{Step, Subject, Trace};
 use super::vary_memory::VaryMemory;
 use crate::config::Config;
 use crate::fanout::{Ending, Fanout};
@@ -30,6 +31,7 @@ use crate::listener::accept_rate::Turnstile;
 use crate::listener::descriptors::Descriptors;
 use crate::metrics::Metrics;
 use crate::poll::Relay;
+use crate::resource::ResourceKey;
 use crate::upstream::Client;
 
 /// What all listeners share, in one generation of the configuration.
@@ -93,6 +95,8 @@ pub struct Shared {
     pub connection_numbers: RandomState,
     /// Headers in doubt that were said in the log.
     pub doubts: Arc<Doubts>,
+    /// Takes the steps of a decision where a request is explained. `None` where requests are served.
+    pub trace: Option<Arc<Trace>>,
 }
 
 impl Shared {
@@ -100,6 +104,39 @@ impl Shared {
     #[must_use]
     pub fn newest(self: &Arc<Self>) -> Arc<Shared> {
         self.present.get().unwrap_or_else(|| self.clone())
+    }
+
+    /// Whether a request is explained by this and not served: nothing of it may be done, counted or remembered.
+    pub(super) fn explains(&self) -> bool {
+        self.trace.is_some()
+    }
+
+    /// Notes a step where a request is explained. `text` is made only then.
+    pub(super) fn note(&self, subject: Subject, text: impl FnOnce() -> String) {
+        if let Some(trace) = &self.trace {
+            trace.add(Step { subject, text: text() });
+        }
+    }
+
+    /// Notes which resource a request is about where it is explained.
+    pub(super) fn note_resource(&self, key: &ResourceKey) {
+        if let Some(trace) = &self.trace {
+            trace.is_about(key);
+        }
+    }
+
+    /// The same services for the explanation of one request. What its decision counts or remembers goes to what only the
+    /// explanation has.
+    pub(super) fn explaining(&self, trace: Arc<Trace>, metrics: Metrics) -> Shared {
+        Shared {
+            trace: Some(trace),
+            metrics,
+            doubts: Arc::new(Doubts::silent()),
+            active: Arc::default(),
+            progress: Arc::new(self.progress.copy()),
+            vary: Arc::new(VaryMemory::above(&self.vary)),
+            ..self.clone()
+        }
     }
 
     /// Whether the process drains: held requests are answered, and connections closed.

@@ -21,13 +21,22 @@ pub struct VaryMemory {
     /// Resources that are remembered.
     most: AtomicUsize,
     bytes_max: usize,
+    /// What is known there is known here. Nothing is noted in it.
+    beneath: Option<Arc<VaryMemory>>,
 }
 
 impl VaryMemory {
     /// `most`: as many as there may be resources.
     pub fn new(most: usize) -> VaryMemory {
         let most = AtomicUsize::new(most);
-        VaryMemory { known: DashMap::new(), bytes: AtomicUsize::new(0), most, bytes_max: BYTES_MAX }
+        let (known, bytes) = (DashMap::new(), AtomicUsize::new(0));
+        VaryMemory { known, bytes, most, bytes_max: BYTES_MAX, beneath: None }
+    }
+
+    /// Returns a memory that knows what `beneath` knows, and keeps for itself what is noted in it.
+    pub(super) fn above(beneath: &Arc<VaryMemory>) -> VaryMemory {
+        let most = beneath.most.load(Ordering::Relaxed);
+        VaryMemory { beneath: Some(beneath.clone()), ..VaryMemory::new(most) }
     }
 
     /// From now on as many are remembered as there may be resources.
@@ -36,7 +45,8 @@ impl VaryMemory {
     }
 
     pub(super) fn get(&self, base: &ResourceKey) -> Option<Arc<[HeaderName]>> {
-        self.known.get(base).map(|names| names.clone())
+        let known = self.known.get(base).map(|names| names.clone());
+        known.or_else(|| self.beneath.as_ref()?.get(base))
     }
 
     /// Remembers the names of a resource. Where there is no room everything is forgotten: each resource tells again.

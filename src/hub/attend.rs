@@ -84,6 +84,31 @@ impl Hub {
         }
     }
 
+    /// Whether [`Hub::attend_for`] would let a client attend. Nothing is made, and no topic makes way.
+    ///
+    /// # Errors
+    /// The limit that would leave no room.
+    pub fn would_attend(
+        &self,
+        charge_limits: Option<ChargeLimits>,
+        key: &ResourceKey,
+        route: &Route,
+        kind: Attend,
+    ) -> Result<(), Full> {
+        if let Some(topic) = self.topics.get(key) {
+            let most = topic.route().max_clients_per_resource.unwrap_or(usize::MAX);
+            return if kind == Attend::Visit || topic.followers() < most {
+                Ok(())
+            } else {
+                Err(Full::Followers)
+            };
+        }
+        if self.is_short_of_bytes(0) {
+            return Err(Full::Bytes);
+        }
+        self.charges.would_take(self.owners(charge_limits, route))
+    }
+
     /// Takes room for one more topic of a route.
     fn charge(
         &self,
@@ -91,13 +116,20 @@ impl Hub {
         charge_limits: Option<ChargeLimits>,
         route: &Route,
     ) -> Result<Charge<Topic>, Full> {
+        self.charges.take(id, self.owners(charge_limits, route), |topic| self.give_way(topic))
+    }
+
+    /// What one more topic of a route counts for, and how much that may be.
+    fn owners(
+        &self,
+        charge_limits: Option<ChargeLimits>,
+        route: &Route,
+    ) -> impl Iterator<Item = (Owner, usize)> + use<> {
         let charge_limits = charge_limits.unwrap_or_default();
         let of_client = charge_limits.resources.map(|(client, most)| (Owner::Client(client), most));
         let of_bytes = charge_limits.bytes.map(|(address, most)| (Owner::Bytes(address), most));
         let of_route = route.max_resources.map(|most| (Owner::Route(route.index), most));
         // The narrowest limit comes first, so that a client that invents names displaces its own resources.
-        let owners =
-            of_client.into_iter().chain(of_bytes).chain(of_route).chain([(Owner::All, self.max_topics())]);
-        self.charges.take(id, owners, |topic| self.give_way(topic))
+        of_client.into_iter().chain(of_bytes).chain(of_route).chain([(Owner::All, self.max_topics())])
     }
 }

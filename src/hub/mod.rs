@@ -210,6 +210,25 @@ impl Hub {
         Room { fits, evicted }
     }
 
+    /// Whether [`Hub::has_room_to_read`] would find room. No topic makes way.
+    pub fn would_have_room_to_read(&self, view: &View, format: Format) -> bool {
+        let more = view.frame.as_ref().map_or(0, |frame| frame.bytes_to_make(format));
+        more == 0 || !self.is_short_of_bytes(more)
+    }
+
+    /// Whether snapshots with `more` bytes would hold more than they may, and those without clients do not suffice to
+    /// change that.
+    fn is_short_of_bytes(&self, more: usize) -> bool {
+        let Some(excess) = self.contents.excess(more) else { return false };
+        let cold = self.topics();
+        let freed: usize = cold
+            .iter()
+            .filter(|topic| topic.is_cold())
+            .map(|topic| topic.weight.load(Ordering::Relaxed))
+            .sum();
+        freed < excess
+    }
+
     /// The topic of a key, if there is one; asking does not attend to it.
     pub fn get(&self, key: &ResourceKey) -> Option<Arc<Topic>> {
         self.topics.get(key).map(|topic| topic.clone())

@@ -133,6 +133,21 @@ impl<T: Charged> Charges<T> {
         Ok(charge)
     }
 
+    /// Whether a topic would find room with all its owners, as topics without clients would make way. Nothing is taken.
+    ///
+    /// # Errors
+    /// The limit that would leave no room.
+    pub(super) fn would_take(&self, owners: impl IntoIterator<Item = (Owner, usize)>) -> Result<(), Full> {
+        for (owner, most) in owners {
+            let Some(owned) = self.owners.get(&owner) else { continue };
+            let taken = if matches!(owner, Owner::Bytes(_)) { owned.bytes } else { owned.count };
+            if taken >= most && !owned.topics.values().any(|topic| topic.is_cold()) {
+                return Err(owner.full());
+            }
+        }
+        Ok(())
+    }
+
     /// Whether there was room.
     fn enter(&self, owner: &Owner, most: usize) -> bool {
         let mut owned = self.owners.entry(owner.clone()).or_default();

@@ -13,7 +13,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::{Denied, Identity, Principal, Way};
+use super::{Asking, Denied, Identity, Principal, Way};
 use crate::config::identity::Forward;
 use crate::resource::{Digest, Digester};
 use crate::upstream::{Ask, Client, Document};
@@ -67,7 +67,7 @@ impl Oracle {
     }
 
     /// Returns the client that sends these headers. `None` if it sends none of those that are asked about.
-    pub(super) async fn ask(&self, headers: &HeaderMap) -> Option<Verdict> {
+    pub(super) async fn ask(&self, headers: &HeaderMap, asking: Asking) -> Option<Verdict> {
         if self.rules.headers.iter().any(|name| is_ambiguous(name, headers)) {
             let detail = "a header that says who asks is there twice";
             return Some(Err(Denied::unproven("malformed", detail)));
@@ -87,6 +87,9 @@ impl Oracle {
             && Instant::now() < *until
         {
             return Some(verdict.clone());
+        }
+        if asking == Asking::Forbidden {
+            return Some(Err(Denied::unasked()));
         }
         let verdict = self.verdict(sent, digest).await;
         let remembered = match &verdict {

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::forward::Oracle;
 use super::jwks::KeySet;
 use super::jwt::Verifier;
-use super::{CertificateName, Denied, Identity, Principal, Way, bearer_token};
+use super::{Asking, CertificateName, Denied, Identity, Principal, Way, bearer_token};
 use crate::config::identity::{Authenticate, Forward, Issuer, JwksSource, Jwt};
 use crate::config::{Config, Route};
 use crate::resource::{Digest, Digester};
@@ -176,6 +176,13 @@ impl Gates {
         self.by_route.get(&route.index)
     }
 
+    /// Reads the key sets that are files, once.
+    pub async fn read_files(&self) {
+        for set in &self.sets {
+            set.read_file().await;
+        }
+    }
+
     /// Keeps the key sets new, but for those that `before` keeps, with tasks of the current runtime. It must be called
     /// inside one. A task ends with the last gate that needs its set.
     pub fn keep(&self, before: &Gates) {
@@ -204,12 +211,18 @@ impl Gate {
         &self,
         proof: &Proof<'_>,
         parameters: &[(String, String)],
+        asking: Asking,
     ) -> Result<Identity, Denied> {
-        let identity = self.prove(proof, parameters).await?;
+        let identity = self.prove(proof, parameters, asking).await?;
         Ok(Identity { bare: self.bare, ..identity })
     }
 
-    async fn prove(&self, proof: &Proof<'_>, parameters: &[(String, String)]) -> Result<Identity, Denied> {
+    async fn prove(
+        &self,
+        proof: &Proof<'_>,
+        parameters: &[(String, String)],
+        asking: Asking,
+    ) -> Result<Identity, Denied> {
         let mut denied = None;
         if self.rules.client_certificate
             && let Some(name) = proof.certificate
@@ -222,7 +235,7 @@ impl Gate {
         if let Some(tokens) = &self.tokens
             && let Some(token) = bearer_token::token(&self.rules.token, proof.headers, proof.query)
         {
-            match tokens.identify(&token).await {
+            match tokens.identify(&token, asking).await {
                 Ok(identity) => match tokens.verifier.admits(&identity, parameters) {
                     Ok(()) => return Ok(identity),
                     Err(error) => denied = Some(error),
@@ -231,10 +244,11 @@ impl Gate {
             }
         }
         if let Some(oracle) = &self.oracle {
-            match oracle.ask(proof.headers).await {
+            match oracle.ask(proof.headers, asking).await {
                 Some(Ok(identity)) => return Ok(identity),
-                Some(Err(error)) => denied = Some(error),
-                None => {}
+                // One way that was not tried to its end may still let the client in.
+                Some(Err(error)) if !denied.as_ref().is_some_and(Denied::is_unasked) => denied = Some(error),
+                Some(Err(_)) | None => {}
             }
         }
         Err(denied.unwrap_or_else(|| {
@@ -267,7 +281,7 @@ impl Tokens {
         }
     }
 
-    async fn identify(&self, token: &str) -> Result<Identity, Denied> {
+    async fn identify(&self, token: &str, asking: Asking) -> Result<Identity, Denied> {
         let digest = self.digester.of([token.as_bytes()]);
         let generation = self.verifier.generation();
         if let Some(proven) = self.proven.lock().entries.get(&digest)
@@ -276,7 +290,10 @@ impl Tokens {
         {
             return Ok(proven.identity.clone());
         }
-        let identity = self.verifier.verify(token).await?;
+        let identity = self.verifier.verified(token, asking).await?;
+        if asking == Asking::Forbidden {
+            return Ok(identity);
+        }
         let until = Instant::now() + REMEMBERED_TIME_MAX;
         let until = identity.expires.map_or(until, |expires| expires.min(until));
         let generation = self.verifier.generation();

@@ -109,6 +109,13 @@ impl KeySet {
         }
     }
 
+    /// Reads it, if it is a file.
+    pub(super) async fn read_file(&self) {
+        if matches!(self.source.source, JwksSource::File(_)) {
+            self.read().await;
+        }
+    }
+
     async fn read(&self) {
         let read = match &self.source.source {
             JwksSource::File(path) => {

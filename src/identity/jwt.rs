@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::jwks::KeySet;
 use super::jwt_crypto;
 use super::key::{Candidate, Family};
-use super::{Denied, Identity, Principal, Way};
+use super::{Asking, Denied, Identity, Principal, Way};
 use crate::config::identity::{Algorithm, Issuer, Jwt, KeyMaterial};
 
 /// Longest token that is looked at, bytes.
@@ -92,10 +92,18 @@ impl Verifier {
         self.issuers.iter().filter_map(|issuer| issuer.set.as_ref()).map(|set| set.generation()).sum()
     }
 
+    /// The subject of a token, by keys that are read anew where the token names one that is not known.
+    ///
+    /// # Errors Why the token is refused.
+    #[cfg(any(test, fuzzing))]
+    pub(super) async fn verify(&self, token: &str) -> Result<Identity, Denied> {
+        self.verified(token, Asking::Allowed).await
+    }
+
     /// The subject of a token.
     ///
     /// # Errors Why the token is refused.
-    pub(super) async fn verify(&self, token: &str) -> Result<Identity, Denied> {
+    pub(super) async fn verified(&self, token: &str, asking: Asking) -> Result<Identity, Denied> {
         let head = Head::of(token)?;
         let (rules, keys) = self.issuer(token)?;
         let named = Algorithm::ALL.iter().find(|(name, _)| *name == head.algorithm);
@@ -108,6 +116,9 @@ impl Verifier {
         if candidates.is_empty()
             && let Some(set) = &keys.set
         {
+            if asking == Asking::Forbidden {
+                return Err(Denied::unasked());
+            }
             set.renew().await;
             candidates = keys.candidates(name, family, head.key.as_deref());
             if candidates.is_empty() && !set.is_loaded() {

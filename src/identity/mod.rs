@@ -130,6 +130,18 @@ impl fmt::Debug for Identity {
     }
 }
 
+/// The reason of what was not asked.
+const UNASKED: &str = "unasked";
+
+/// Whether a proof may be looked into with the help of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    /// Servers and key sets are asked where that is needed, and what they say is remembered.
+    Allowed,
+    /// What is known has to do, and nothing is remembered: the request is only explained.
+    Forbidden,
+}
+
 /// Why a client is not let in; the words go to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denied {
@@ -153,6 +165,16 @@ impl Denied {
 
     fn unknown(reason: &'static str, detail: impl Into<String>) -> Denied {
         Denied { status: StatusCode::SERVICE_UNAVAILABLE, detail: detail.into(), reason }
+    }
+
+    /// What would have to be asked, and was not ([`Asking::Forbidden`]).
+    fn unasked() -> Denied {
+        Denied::unknown(UNASKED, "the client's identity is not known without asking another server")
+    }
+
+    /// Whether nothing was found out as no server might be asked.
+    pub fn is_unasked(&self) -> bool {
+        self.reason == UNASKED
     }
 }
 

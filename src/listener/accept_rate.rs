@@ -34,13 +34,21 @@ impl Turnstile {
 
     /// Whether one more may come in now.
     pub fn lets_in(&self, now: Instant) -> bool {
+        let next = |due: u64| self.next(due, now);
+        self.due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+
+    /// The same for one that does not come in: no turn is taken.
+    pub fn would_let_in(&self, now: Instant) -> bool {
+        self.next(self.due.load(Ordering::Relaxed), now).is_some()
+    }
+
+    /// When the next one is due after one that comes in now. Returns `None` if it may not.
+    fn next(&self, due: u64, now: Instant) -> Option<u64> {
         // Centuries of nanoseconds fit.
         let now = now.saturating_duration_since(self.began).as_nanos() as u64;
-        let next = |due: u64| {
-            let after = due.max(now) + self.spacing;
-            (after <= now + SECOND_NS).then_some(after)
-        };
-        self.due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+        let after = due.max(now) + self.spacing;
+        (after <= now + SECOND_NS).then_some(after)
     }
 }
 

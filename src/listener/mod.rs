@@ -23,7 +23,7 @@ mod preamble;
 mod protocol;
 pub(super) mod proxy_protocol;
 mod raw_body;
-mod raw_head;
+pub(crate) mod raw_head;
 pub(super) mod service;
 pub(super) mod takeover;
 mod tls;

@@ -73,7 +73,7 @@ pub(super) struct RawHead {
 
 /// Why a request goes no further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unfit {
+pub(crate) enum Unfit {
     /// A control character, or a space too many, in the request line.
     Line,
     TooManyFields,
@@ -88,6 +88,15 @@ pub(super) struct Read {
     pub(super) instead: Option<BytesMut>,
     /// What is behind that goes no further.
     pub(super) unfit: Option<Unfit>,
+}
+
+/// The head of a request alone, as Pingora gets to read it.
+///
+/// # Errors
+/// Why it goes no further.
+pub(crate) fn readable(head: &[u8]) -> Result<BytesMut, Unfit> {
+    let Read { instead, unfit } = RawHead::new().read(head);
+    unfit.map_or_else(|| Ok(instead.unwrap_or_else(|| head.into())), Err)
 }
 
 impl RawHead {

@@ -63,11 +63,7 @@ impl ResourceKey {
 
     /// Path and query for people to read: without the values of parameters that look like a user's key.
     pub fn shown(&self) -> String {
-        let Some(query) = &self.0.parts.query else {
-            return self.0.parts.path.clone();
-        };
-        let pairs: Vec<_> = query.split('&').map(shown_pair).collect();
-        format!("{}?{}", self.0.parts.path, pairs.join("&"))
+        shown_target(&self.target())
     }
 
     /// A name of fixed length for the key, which no other program can make.
@@ -122,6 +118,13 @@ impl ResourceKey {
 /// Parts of the names of query parameters that are credentials in many an API.
 const CREDENTIALS: [&str; 12] =
     ["token", "secret", "passw", "pwd", "key", "auth", "sig", "jwt", "session", "credential", "sid", "code"];
+
+/// Path and query for people to read: without the values of parameters that look like a user's key.
+pub fn shown_target(target: &str) -> String {
+    let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
+    let pairs: Vec<_> = query.split('&').map(shown_pair).collect();
+    format!("{path}?{}", pairs.join("&"))
+}
 
 fn shown_pair(pair: &str) -> Cow<'_, str> {
     let Some((name, _)) = pair.split_once('=') else { return pair.into() };

@@ -29,7 +29,7 @@ pub use digest::{Digest, Digester};
 pub use header_kind::{HeaderKind, choosing, cookie_pairs, credentials, first_doubt, header_kind, why_known};
 pub use held::{HeldBytes, Ledger, fitted};
 pub use json::{DEPTH_MAX, Element, Json, Kind, Malformed};
-pub use key::{KeyParts, ResourceKey};
+pub use key::{KeyParts, ResourceKey, shown_target};
 pub use mapping::{NoTarget, check_target, forwarded_prefix, set_query, stays, upstream_target};
 pub use path_digest::{PathDigest, PathDigester};
 pub use reverse_mapping::{Answered, as_clients_see, client_target, destination, replace};

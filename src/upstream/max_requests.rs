@@ -29,6 +29,11 @@ impl InFlight {
         Some(Place(self.taken.clone()))
     }
 
+    /// Whether there is a place.
+    pub fn has_room(&self) -> bool {
+        self.count() < self.most
+    }
+
     /// Returns how many requests have a place.
     pub fn count(&self) -> usize {
         self.taken.load(Ordering::Relaxed)

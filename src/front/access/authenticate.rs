@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::config::Route;
 use crate::front::services::Shared;
-use crate::identity::{Denied, Identity, Principal, PrincipalPattern, Proof};
+use crate::identity::{Asking, Denied, Identity, Principal, PrincipalPattern, Proof};
 
 /// Returns the client's identity, or `None` where the route has no `authenticate`.
 ///
@@ -24,7 +24,8 @@ pub(in crate::front) async fn identify(
     let Some(gate) = shared.gates.of(route) else {
         return Ok(None);
     };
-    let result = gate.identify(proof, &shared.routes.parameters(route, path)).await;
+    let asking = if shared.explains() { Asking::Forbidden } else { Asking::Allowed };
+    let result = gate.identify(proof, &shared.routes.parameters(route, path), asking).await;
     let outcome = match &result {
         Ok(_) => "let_in",
         Err(denied) => denied.reason,

@@ -33,6 +33,25 @@ pub(in crate::front) fn is_refused(
     shared.checks.recall(digest, Look::Once).is_some_and(|found| found.refusal().is_some())
 }
 
+/// What is remembered of whether a client's own credentials get what a resource has. Returns `None` if the API would have
+/// to be asked.
+pub(in crate::front) fn known(
+    shared: &Shared,
+    route: &Route,
+    key: &ResourceKey,
+    client: Client<'_>,
+    look: Look,
+) -> Option<Result<(), Reason>> {
+    if route.share != Share::Authorize {
+        return Some(Ok(()));
+    }
+    let digest = shared.checks.digest(&credentials(route, client), key);
+    if look == Look::Closely && shared.checks.followers.hold(digest).is_some() {
+        return Some(Ok(()));
+    }
+    shared.checks.recall(digest, look).map(|found| found.refusal().map_or(Ok(()), Err))
+}
+
 /// Whether a plain request may be answered from a topic: its own credentials get the same, as far as one request of
 /// its own tells. Nothing but a digest and a time is kept.
 pub(in crate::front) async fn admits(
@@ -43,6 +62,9 @@ pub(in crate::front) async fn admits(
 ) -> bool {
     if route.share != Share::Authorize {
         return true;
+    }
+    if shared.explains() {
+        return known(shared, route, topic.key(), client, Look::Once).is_some_and(|found| found.is_ok());
     }
     let credentials = credentials(route, client);
     let digest = shared.checks.digest(&credentials, topic.key());

@@ -19,10 +19,24 @@ const NAMES_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 128;
 
 /// The names that were said.
-#[derive(Default)]
-pub struct Doubts(Mutex<HashSet<Box<str>>>);
+pub struct Doubts {
+    said: Mutex<HashSet<Box<str>>>,
+    /// Names that are said at most.
+    names_max: usize,
+}
+
+impl Default for Doubts {
+    fn default() -> Doubts {
+        Doubts { said: Mutex::default(), names_max: NAMES_MAX }
+    }
+}
 
 impl Doubts {
+    /// Returns doubts of which nothing is said in the log.
+    pub(in crate::front) fn silent() -> Doubts {
+        Doubts { names_max: 0, ..Doubts::default() }
+    }
+
     /// Counts a request with a header in doubt, and says the header's name if it is a new one.
     pub(in crate::front) fn note(
         &self,
@@ -79,8 +93,8 @@ impl Doubts {
     }
 
     fn is_new(&self, name: &str) -> bool {
-        let mut said = self.0.lock();
-        said.len() < NAMES_MAX && !said.contains(name) && said.insert(name.into())
+        let mut said = self.said.lock();
+        said.len() < self.names_max && !said.contains(name) && said.insert(name.into())
     }
 }
 

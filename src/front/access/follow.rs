@@ -8,16 +8,20 @@ use std::sync::Arc;
 
 use super::admission::Client;
 use super::authorize;
+use super::checks::Look;
 use super::reason::Reason;
-use super::resource_limits::{Asker, attend, await_turn};
+use super::resource_limits::{Asker, attend, await_turn, would_attend};
 use crate::config::{Route, Share};
 use crate::fanout::Hold;
 use crate::frame::Format;
-use crate::front::freshness::{PriorWrites, first_view};
+use crate::front::decision::Awaited;
+use crate::front::freshness::{PriorWrites, first_view, is_enough_to_follow};
 use crate::front::request::accept;
 use crate::front::resource_key::{VARY_TURNS_MAX, chosen_by, full_key, selects};
 use crate::front::services::Shared;
-use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, View};
+use crate::front::steps;
+use crate::front::trace::Subject;
+use crate::hub::{Attend, Attendance, Closing, ExceptionKind, Full, Topic, View};
 use crate::metrics::VARY_USER_AGENT;
 use crate::resource::ResourceKey;
 
@@ -49,6 +53,14 @@ pub(in crate::front) struct Followable {
     pub(in crate::front) hold: Option<Arc<Hold>>,
 }
 
+/// What a client that wants to follow a resource would come to.
+pub(in crate::front) enum Foresight {
+    /// It would wait for this first.
+    After(Awaited),
+    /// It would begin with this view.
+    Known { key: ResourceKey, topic: Arc<Topic>, view: Arc<View> },
+}
+
 impl Follow<'_> {
     /// Attends to the resource, and makes its key again until it has all that the upstream chooses by.
     ///
@@ -60,17 +72,9 @@ impl Follow<'_> {
             let key = full_key(shared, route, base, client.headers);
             self.excepted(&key)?;
             let (attendance, view, is_confirmed) = self.attended(&key, writes).await?;
-            if let Some(names) = chosen_by(&view)
-                && !selects(shared, route, base, &key, names, client.headers)
-            {
+            if !self.suits(&key, &view)? {
                 continue;
             }
-            self.excepted(&key)?;
-            let has_room = self.format.is_none_or(|format| shared.hub.has_room_to_read(&view, format));
-            if view.closing == Some(Closing::NoRoom) || !has_room {
-                return Err(Reason::Full(Full::Bytes));
-            }
-            self.note_agent(&view);
             let hold = match route.share {
                 // Boxed: most requests are not asked, and carry no room for it.
                 Share::Authorize => {
@@ -81,6 +85,71 @@ impl Follow<'_> {
             return Ok(Followable { key, attendance, view, is_confirmed, hold });
         }
         Err(Reason::EverNewVary)
+    }
+
+    /// What [`Follow::begin`] would come to, as far as that is known. Nothing is begun.
+    ///
+    /// # Errors
+    /// Why the client may not follow the resource.
+    pub(in crate::front) fn foresee(&self, writes: &mut PriorWrites) -> Result<Foresight, Reason> {
+        let &Follow { shared, route, base, client, asker, attends, .. } = self;
+        for _ in 0..VARY_TURNS_MAX {
+            let key = full_key(shared, route, base, client.headers);
+            shared.note_resource(&key);
+            shared.note(Subject::Resource, || steps::of_key(&key));
+            self.excepted(&key)?;
+            would_attend(shared, asker, route, &key, attends).map_err(Reason::Full)?;
+            let Some(topic) = shared.hub.get(&key) else {
+                shared.note(Subject::State, || {
+                    "no client has it polled: a poll begins with this one".to_owned()
+                });
+                return Ok(Foresight::After(Awaited::Poll));
+            };
+            let view = topic.view();
+            shared.note(Subject::State, || steps::of_state(&topic, &view));
+            if writes.would_wait(&topic) {
+                return Ok(Foresight::After(Awaited::Write));
+            }
+            let is_excepted =
+                shared.hub.exception(&key).is_some_and(|e| e.kind == ExceptionKind::Uncoverable);
+            let is_known = is_excepted && view.ended > 0;
+            if !is_known && !is_enough_to_follow(route, &topic, &view, topic.followers() > 0) {
+                return Ok(Foresight::After(Awaited::Poll));
+            }
+            if !self.suits(&key, &view)? {
+                continue;
+            }
+            return match authorize::known(shared, route, &key, client, Look::Closely) {
+                Some(Ok(())) => Ok(Foresight::Known { key, topic, view }),
+                Some(Err(reason)) => Err(reason),
+                None => Ok(Foresight::After(Awaited::Check)),
+            };
+        }
+        Err(Reason::EverNewVary)
+    }
+
+    /// Whether a view is the one that the client selects, and may be followed from. Returns false if the key has to be made
+    /// again.
+    ///
+    /// # Errors
+    /// Why the client may not follow the resource.
+    fn suits(&self, key: &ResourceKey, view: &View) -> Result<bool, Reason> {
+        let &Follow { shared, route, base, client, .. } = self;
+        if let Some(names) = chosen_by(view)
+            && !selects(shared, route, base, key, names, client.headers)
+        {
+            return Ok(false);
+        }
+        self.excepted(key)?;
+        let has_room = self.format.is_none_or(|format| match shared.explains() {
+            true => shared.hub.would_have_room_to_read(view, format),
+            false => shared.hub.has_room_to_read(view, format),
+        });
+        if view.closing == Some(Closing::NoRoom) || !has_room {
+            return Err(Reason::Full(Full::Bytes));
+        }
+        self.note_agent(view);
+        Ok(true)
     }
 
     /// Attends to the resource, and waits for the view that the client begins with. Returns true with it if a poll that

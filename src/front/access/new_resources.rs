@@ -39,13 +39,24 @@ impl Newcomers {
         wait_max: Duration,
     ) -> Option<Duration> {
         let mut due = self.due.lock();
-        let at = due.get(&address).copied().unwrap_or(now).max(now);
-        let wait = (at + self.spacing).saturating_duration_since(now + SECOND);
+        let next = self.next(due.get(&address).copied(), now);
+        let wait = next.saturating_duration_since(now + SECOND);
         if wait > wait_max {
             return None;
         }
-        due.put(address, at + self.spacing);
+        due.put(address, next);
         Some(wait)
+    }
+
+    /// Whether [`Newcomers::turn`] would give one. None is taken.
+    pub(in crate::front) fn has_turn(&self, address: IpAddr, now: Instant, wait_max: Duration) -> bool {
+        let next = self.next(self.due.lock().peek(&address).copied(), now);
+        next.saturating_duration_since(now + SECOND) <= wait_max
+    }
+
+    /// When the turn after one that is taken now is due.
+    fn next(&self, due: Option<Instant>, now: Instant) -> Instant {
+        due.unwrap_or(now).max(now) + self.spacing
     }
 }
 

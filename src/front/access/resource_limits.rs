@@ -56,6 +56,28 @@ pub(in crate::front) fn attend(
     attendance.inspect_err(|full| shared.metrics.refused(full.reason()))
 }
 
+/// Whether a client would attend to a resource, as far as limits go. Nothing is begun or counted.
+///
+/// # Errors
+/// The limit that would bite.
+pub(in crate::front) fn would_attend(
+    shared: &Shared,
+    asker: Asker,
+    route: &Route,
+    key: &ResourceKey,
+    kind: Attend,
+) -> Result<(), Full> {
+    // Ordinary polls do not wait for their turn.
+    let wait_max = if kind == Attend::Visit { Duration::ZERO } else { route.first_answer };
+    if let Some((newcomers, address)) = shared.newcomers.as_ref().zip(asker.address)
+        && shared.hub.get(key).is_none()
+        && !newcomers.has_turn(household(address), Instant::now(), wait_max)
+    {
+        return Err(Full::Newcomers);
+    }
+    shared.hub.would_attend(charge_limits(shared, asker), key, route, kind)
+}
+
 /// Waits for the turn of a resource that is new, for `first_answer` at most (`limits.new_resources_per_address`). Ordinary
 /// polls do not wait.
 ///

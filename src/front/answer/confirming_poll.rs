@@ -8,7 +8,7 @@ use http::header;
 use tokio::time::{Instant, timeout};
 
 use crate::front::covered_request::CoveredRequest;
-use crate::hub::{Attendance, Outcome, View};
+use crate::hub::{Attendance, Name, Outcome, Topic, View};
 
 /// Whether what is held may be answered to a request that names a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,21 +28,10 @@ impl CoveredRequest<'_> {
     pub(in crate::front) async fn await_confirmation(&self, attendance: &Attendance) -> Confirmation {
         let topic = attendance.topic();
         let (view, is_shared) = (topic.view(), topic.is_shared());
-        let is_well = |view: &View| matches!(view.outcome, Outcome::Data);
-        if view.closing.is_some() || !(is_well(&view) || is_shared) {
-            return Confirmation::Unneeded;
-        }
-        let lines = self.headers.get_all(header::IF_NONE_MATCH).iter();
-        let lines = lines.filter_map(|line| line.to_str().ok());
-        let Some(name) = topic.unknown_name(&view, lines) else { return Confirmation::Unneeded };
+        let Some(name) = self.name_to_confirm(topic, &view) else { return Confirmation::Unneeded };
         let patience = self.route.first_answer;
         let number = attendance.next_poll();
         if !is_shared {
-            let earliest = view.ended_at.map(|at| at + self.route.poll.interval / 2);
-            if earliest.is_some_and(|at| at > Instant::now() + patience) {
-                // A slow resource: half an interval is as near as its polls come.
-                return Confirmation::Unneeded;
-            }
             topic.want_confirmed_for(number, name);
             let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
             return match timeout(patience, ended).await {
@@ -65,4 +54,25 @@ impl CoveredRequest<'_> {
             false => Confirmation::Waited,
         }
     }
+
+    /// The state that the request names and that has to be confirmed first. Returns `None` if there is none, or no poll for
+    /// it can come in time.
+    pub(in crate::front) fn name_to_confirm(&self, topic: &Topic, view: &View) -> Option<Name<'static>> {
+        let is_shared = topic.is_shared();
+        if view.closing.is_some() || !(is_well(view) || is_shared) {
+            return None;
+        }
+        let lines = self.headers.get_all(header::IF_NONE_MATCH).iter();
+        let name = topic.unknown_name(view, lines.filter_map(|line| line.to_str().ok()))?;
+        let earliest = view.ended_at.map(|at| at + self.route.poll.interval / 2);
+        // Of a slow resource half an interval is as near as its polls come.
+        let is_too_late =
+            !is_shared && earliest.is_some_and(|at| at > Instant::now() + self.route.first_answer);
+        (!is_too_late).then_some(name)
+    }
+}
+
+/// Whether the last poll brought data.
+fn is_well(view: &View) -> bool {
+    matches!(view.outcome, Outcome::Data)
 }

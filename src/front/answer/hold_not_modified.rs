@@ -104,7 +104,7 @@ impl CoveredRequest<'_> {
         GO_ON
     }
 
-    fn may_wait(&self) -> bool {
+    pub(super) fn may_wait(&self) -> bool {
         self.method == Method::GET
             && self.version != HttpVersion::HTTP_10
             && !self.writes.is_unconfirmed

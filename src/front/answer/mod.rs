@@ -3,6 +3,7 @@
 //! Must not know: streams and sockets.
 
 pub(super) mod confirming_poll;
+mod explanation;
 pub(super) mod hold_not_modified;
 pub(super) mod holds;
 pub(super) mod new_keys;

@@ -48,6 +48,12 @@ impl NewKeys {
         }
     }
 
+    /// The same for a request that is only explained: no rest begins.
+    pub(super) fn would_admit(&self, route: usize, now: Instant) -> bool {
+        let routes = self.routes.lock();
+        routes.get(&route).and_then(|keys| keys.rests_until).is_none_or(|until| until <= now)
+    }
+
     /// Notes what became of a new key.
     pub(super) fn note(
         &self,

@@ -20,7 +20,6 @@ use crate::front::access::reason::Reason;
 use crate::front::answer::confirming_poll::Confirmation;
 use crate::front::covered_request::CoveredRequest;
 use crate::front::decision::{Decision, Refusal};
-use crate::front::freshness::is_remembered;
 use crate::front::request::transport_choice::Accept;
 use crate::front::request::{accept, content_coding, cors, delta_choice};
 use crate::front::resource_key;
@@ -51,20 +50,10 @@ impl CoveredRequest<'_> {
                 ControlFlow::Continue(view) => view,
                 ControlFlow::Break(decision) => return decision,
             };
-            if let Some(kind) = self.exception(&key) {
-                return Decision::PassThrough(kind.into());
-            }
-            if let Some(names) = resource_key::chosen_by(&view)
-                && !self.selects(base, &key, names)
-            {
-                continue;
-            }
-            if let Some(reason) = self.prefers_another_form(&view) {
-                return Decision::PassThrough(reason);
-            }
-            if view.closing.is_some() && !matches!(view.outcome, Outcome::Relay(_)) {
-                // The topic ended under this request; its own fetch says what is right for it.
-                return Decision::PassThrough(Bypass::Ended);
+            match self.fits(base, &key, &view) {
+                ControlFlow::Continue(()) => {}
+                ControlFlow::Break(None) => continue,
+                ControlFlow::Break(Some(reason)) => return Decision::PassThrough(reason),
             }
             if !self.is_authorized(&topic).await {
                 // What it gets by itself is right for it.
@@ -73,6 +62,32 @@ impl CoveredRequest<'_> {
             return self.answer(&key, &view, polled).await;
         }
         Decision::PassThrough(Bypass::Vary)
+    }
+
+    /// Whether a view is the one that this request selects, and may be given to it. Breaks with the reason why it passes
+    /// through, or with `None` if its key has to be made again.
+    pub(super) fn fits(
+        &self,
+        base: &ResourceKey,
+        key: &ResourceKey,
+        view: &View,
+    ) -> ControlFlow<Option<Bypass>> {
+        if let Some(kind) = self.exception(key) {
+            return ControlFlow::Break(Some(kind.into()));
+        }
+        if let Some(names) = resource_key::chosen_by(view)
+            && !self.selects(base, key, names)
+        {
+            return ControlFlow::Break(None);
+        }
+        if let Some(reason) = self.prefers_another_form(view) {
+            return ControlFlow::Break(Some(reason));
+        }
+        if view.closing.is_some() && !matches!(view.outcome, Outcome::Relay(_)) {
+            // The topic ended under this request; its own fetch says what is right for it.
+            return ControlFlow::Break(Some(Bypass::Ended));
+        }
+        ControlFlow::Continue(())
     }
 
     /// A view that is young enough, and whether that took a poll. Breaks with the answer that a poll took
@@ -159,7 +174,12 @@ impl CoveredRequest<'_> {
     }
 
     /// The version of a snapshot that would be answered with 304.
-    fn would_be_unchanged(&self, base: &ResourceKey, key: &ResourceKey, view: &View) -> Option<Version> {
+    pub(super) fn would_be_unchanged(
+        &self,
+        base: &ResourceKey,
+        key: &ResourceKey,
+        view: &View,
+    ) -> Option<Version> {
         let snapshot = &view.frame.as_ref()?.snapshot;
         let held = self.route.hold_not_modified.is_some()
             && matches!(view.outcome, Outcome::Data)
@@ -175,14 +195,7 @@ impl CoveredRequest<'_> {
     /// topic's first poll; the claim that comes back is to the last one.
     async fn young_view(&self, topic: &Arc<Topic>, claim: Option<Claim>) -> (Arc<View>, bool, Option<Claim>) {
         let view = topic.view();
-        // A request after a write is not answered with what a healthy upstream said before it.
-        let is_overtaken = view.answered().is_some() && topic.is_aged(&view);
-        if topic.is_young(&view)
-            || (view.is_young() && self.writes.is_unconfirmed)
-            || (is_remembered(&view, self.route.poll.interval) && !is_overtaken)
-            || view.rests()
-            || view.closing.is_some()
-        {
+        if self.is_enough(topic, &view) {
             return (view, false, claim);
         }
         let (number, newer) = topic.want_poll_for(&view);
@@ -249,10 +262,11 @@ impl CoveredRequest<'_> {
         }
         self.ctx.answer = status.label();
         let unchanged = is_not_modified(&self.headers, snapshot);
-        if let Some(kind) = patches
-            && !unchanged
-            && let Some((base, patch)) = self.patch(key, view, kind)
-        {
+        let patch = patches.filter(|_| !unchanged).and_then(|kind| self.patch(key, view, kind));
+        if self.front.shared.explains() {
+            return self.foreseen_answer(snapshot, unchanged, patch.is_some());
+        }
+        if let Some((base, patch)) = patch {
             self.ctx.answer = "patch";
             let mut headers = answer::patched(snapshot, key, &self.route, base, patch.len());
             self.finish(&mut headers);
@@ -305,8 +319,10 @@ impl CoveredRequest<'_> {
     /// The difference between what the client has and the view, if it is remembered and small.
     fn patch(&self, key: &ResourceKey, view: &View, kind: PatchKind) -> Option<(Version, Bytes)> {
         let topic = self.front.shared.hub.get(key)?;
-        // It will ask again: from now on there is something to answer with.
-        topic.keep_patches(kind);
+        if !self.front.shared.explains() {
+            // It will ask again: from now on there is something to answer with.
+            topic.keep_patches(kind);
+        }
         let lines = self.headers.get_all(header::IF_NONE_MATCH).iter().map(|v| v.as_bytes());
         let have = IfNoneMatch::parse(lines)?.first()?;
         let chain = topic.chain(view, have, kind)?;

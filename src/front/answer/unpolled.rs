@@ -13,18 +13,22 @@ use crate::front::decision::Decision;
 use crate::front::freshness::is_remembered;
 use crate::front::request::transport_choice::Accept;
 use crate::front::request::{delta_choice, transport_choice};
-use crate::hub::{Audience, ExceptionKind, Outcome, View};
+use crate::hub::{Audience, ExceptionKind, Outcome, Topic, View};
 use crate::metrics::{Bypass, RefusalReason};
 use crate::resource::ResourceKey;
 
 impl CoveredRequest<'_> {
     /// What is decided before a poll is waited for. Returns `None` if the request takes part in one.
     pub(super) async fn before_a_poll(&mut self, key: &ResourceKey) -> Option<Decision> {
-        self.front.shared.hub.welcome(key);
-        if let Some(kind) = self.exception(key) {
+        let shared = &self.front.shared;
+        if !shared.explains() {
+            shared.hub.welcome(key);
+        }
+        // The user of an idle session is there again with this request.
+        if let Some(kind) = self.exception(key).filter(|kind| *kind != ExceptionKind::SessionIdle) {
             return Some(Decision::PassThrough(kind.into()));
         }
-        if authorize::is_refused(&self.front.shared, &self.route, key, self.client()) {
+        if authorize::is_refused(shared, &self.route, key, self.client()) {
             return Some(Decision::PassThrough(Bypass::Unauthorized));
         }
         if self.only_if_cached() && !self.has_young(key) {
@@ -57,7 +61,10 @@ impl CoveredRequest<'_> {
             } else if self.method == Method::HEAD {
                 Some(Bypass::Head)
             } else {
-                let admits = shared.new_keys.admits(self.route.index, Instant::now(), rest);
+                let admits = match shared.explains() {
+                    true => shared.new_keys.would_admit(self.route.index, Instant::now()),
+                    false => shared.new_keys.admits(self.route.index, Instant::now(), rest),
+                };
                 (!admits).then_some(Bypass::Unshared)
             };
         };
@@ -78,6 +85,17 @@ impl CoveredRequest<'_> {
         // What is wrong with a body is nothing to a request that asks for none.
         let is_answered = at_once && (!matches!(view.outcome, Outcome::Failed(_)) || self.has_stale(&view));
         (self.method == Method::HEAD && !is_answered).then_some(Bypass::Head)
+    }
+
+    /// Whether the request is answered from a view as it is, so that no poll is waited for.
+    pub(super) fn is_enough(&self, topic: &Topic, view: &View) -> bool {
+        // A request after a write is not answered with what a healthy upstream said before it.
+        let is_overtaken = view.answered().is_some() && topic.is_aged(view);
+        topic.is_young(view)
+            || (view.is_young() && self.writes.is_unconfirmed)
+            || (is_remembered(view, self.route.poll.interval) && !is_overtaken)
+            || view.rests()
+            || view.closing.is_some()
     }
 
     /// Whether the last good state may still be answered while polls fail.

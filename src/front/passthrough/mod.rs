@@ -54,8 +54,14 @@ pub(super) async fn admit(
     }
     connection.ends_empty(ctx.shared.config.limits.header_timeout).await?;
     let Some(upstream) = &ctx.upstream else { return Ok(Decision::PassThrough(reason)) };
-    ctx.place = upstream.passing.enter();
-    if ctx.place.is_some() {
+    let has_place = match ctx.shared.explains() {
+        true => upstream.passing.has_room(),
+        false => {
+            ctx.place = upstream.passing.enter();
+            ctx.place.is_some()
+        }
+    };
+    if has_place {
         return Ok(Decision::PassThrough(reason));
     }
     ctx.shared.metrics.refused(RefusalReason::UpstreamRequests);
@@ -197,6 +203,7 @@ fn is_ours(name: &HeaderName) -> bool {
 /// Notes that a trusted proxy says `Forwarded`: what passes through then says it, and polls have to.
 pub(super) fn note_forwarded(front: &Front, headers: &HeaderMap, peer: Option<SocketAddr>) {
     if headers.contains_key(header::FORWARDED)
+        && !front.shared.explains()
         && let Some(peer) = peer
         && trusted_proxies::is_trusted(peer.ip().to_canonical(), &front.listener.trusted_proxies)
     {

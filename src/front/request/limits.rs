@@ -47,6 +47,18 @@ pub(in crate::front) enum Size {
     ManyParameters,
 }
 
+impl Size {
+    /// What it means, for operators.
+    pub(in crate::front) fn told(self) -> &'static str {
+        match self {
+            Size::Usual => "its head is within the limits",
+            Size::ManyParameters => {
+                "it has more parameters than limits.query_parameters, so that it has no key"
+            }
+        }
+    }
+}
+
 /// Judges a request's head. What is found is counted.
 ///
 /// # Errors

@@ -16,6 +16,6 @@ pub(super) mod origin_key;
 pub(super) mod origins;
 pub(super) mod presence_choice;
 pub(super) mod route;
-mod route_patterns;
+pub(super) mod route_patterns;
 pub(super) mod target;
 pub(super) mod transport_choice;

@@ -44,10 +44,13 @@ pub(in crate::front) fn with_origin(
         if is_open(shared, &key(open.clone())) {
             return open;
         }
-        shared.origins.0.remove(base);
+        if !shared.explains() {
+            shared.origins.0.remove(base);
+        }
     }
     chosen = with(chosen, origin.clone());
-    if is_open(shared, &key(chosen.clone())) && !shared.origins.0.contains_key(base) {
+    let is_new = || !shared.explains() && !shared.origins.0.contains_key(base);
+    if is_open(shared, &key(chosen.clone())) && is_new() {
         shared.origins.note(base, origin, shared.config.limits.resources);
     }
     chosen

@@ -153,6 +153,11 @@ impl Routes {
         }
     }
 
+    /// Whether the pattern of a route, taken alone, matches a path.
+    pub(in crate::front) fn matches(&self, route: &Route, path: &str) -> bool {
+        self.alone.get(&route.index).is_some_and(|router| router.at(path).is_ok())
+    }
+
     /// The values of a route's `{parameters}` in a path that it covers.
     pub fn parameters(&self, route: &Route, path: &str) -> Vec<(String, String)> {
         let Some(router) = self.alone.get(&route.index) else { return Vec::new() };

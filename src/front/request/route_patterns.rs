@@ -48,7 +48,7 @@ pub(super) fn is_same_gate(one: &Route, other: &Route) -> bool {
 }
 
 /// A route's pattern, and what its `{*rest}` matches besides: nothing, with the name of that parameter.
-pub(super) fn patterns(pattern: &str) -> Vec<(String, Option<String>)> {
+pub(in crate::front) fn patterns(pattern: &str) -> Vec<(String, Option<String>)> {
     let mut patterns = vec![(pattern.to_owned(), None)];
     if let Some(at) = pattern.rfind("/{*") {
         let name = pattern[at + 3..].trim_end_matches('}').to_owned();
@@ -88,7 +88,7 @@ pub(super) fn fold_pattern(pattern: &str) -> String {
 
 /// A path without what many servers do not tell apart: letter case, one slash at the end, and dots behind a name
 /// (Windows; suffixes in Spring).
-pub(super) fn fold(path: &str) -> String {
+pub(in crate::front) fn fold(path: &str) -> String {
     let folded = match path.is_ascii() {
         true => path.to_ascii_lowercase(),
         false => path.chars().flat_map(folded_letter).collect(),

@@ -18,10 +18,26 @@ use crate::front::covered_request::CoveredRequest;
 use crate::front::decision::Decision;
 use crate::front::freshness;
 use crate::front::request::{content_coding, cors, delta_choice};
-use crate::hub::{Attendance, Resume, View};
+use crate::hub::{Attendance, Resume, Topic, View};
 use crate::metrics::Bypass;
 use crate::resource::{IfNoneMatch, ResourceKey, Version};
 use crate::transport::{self, Common, Have, Held, LongPoll, Transport, answer};
+
+/// What a long-poll waits for.
+pub(super) enum Wanted {
+    /// Items behind the one that it names.
+    Items(Resume),
+    /// What the API says to its tag, as the feed is polled with a cursor.
+    Cursor,
+    /// Nothing: it names no version, and is answered once what it names besides is confirmed.
+    State,
+    /// Nothing: it is answered at once.
+    Answer,
+    /// Nothing: its Accept does not admit the state.
+    NotAdmitted,
+    /// Another version than this one.
+    Change { have: Version, of_patches: bool },
+}
 
 impl CoveredRequest<'_> {
     /// Decides about a long-poll of a resource that may be followed.
@@ -39,44 +55,67 @@ impl CoveredRequest<'_> {
         if freshness::refusal(view).is_none() {
             self.take_seat(&mut attendance, true);
         }
+        let wait = asked.min(self.route.max_wait);
+        match self.wanted(attendance.topic(), view, is_confirmed) {
+            Wanted::Items(resume) => {
+                let format = Format::Body(Coding::Plain);
+                self.hold(attendance, view, wait, Have::Items, format, resume, permit).await
+            }
+            Wanted::Cursor => self.hold_by_cursor(attendance, view, asked, permit),
+            Wanted::State => self.confirmed_answer(key, &attendance, view, is_confirmed).await,
+            Wanted::Answer => self.answer(key, view, is_confirmed).await,
+            Wanted::NotAdmitted => Decision::PassThrough(Bypass::Accept),
+            Wanted::Change { have, of_patches } => {
+                let format = match of_patches {
+                    true => Format::BodyDelta,
+                    false => Format::Body(content_coding::coding(&self.route, key, &self.headers)),
+                };
+                let (have, resume) = (Have::Version(have), Resume::From(have));
+                self.hold(attendance, view, wait, have, format, resume, permit).await
+            }
+        }
+    }
+
+    /// Answers at once a request that names no version. It may name a state all the same, by a tag of the upstream's.
+    async fn confirmed_answer(
+        &mut self,
+        key: &ResourceKey,
+        attendance: &Attendance,
+        view: &View,
+        is_confirmed: bool,
+    ) -> Decision {
+        let confirmation = match is_confirmed {
+            true => Confirmation::Waited,
+            false => self.await_confirmation(attendance).await,
+        };
+        match confirmation {
+            Confirmation::Unneeded => self.answer(key, view, false).await,
+            Confirmation::Waited => self.answer(key, &attendance.topic().view(), true).await,
+            Confirmation::Missing => Decision::PassThrough(Bypass::UnknownVersion),
+        }
+    }
+
+    /// What a long-poll waits for, if it does. `is_confirmed`: a poll that started after it came has confirmed the view.
+    pub(super) fn wanted(&self, topic: &Topic, view: &View, is_confirmed: bool) -> Wanted {
         if self.route.feed.is_some()
             && let resume @ Resume::Item(_) = self.resume_of_long_poll()
         {
-            let wait = asked.min(self.route.max_wait);
-            return self
-                .hold(attendance, view, wait, Have::Items, Format::Body(Coding::Plain), resume, permit)
-                .await;
+            return Wanted::Items(resume);
         }
         if self.has_cursor() {
-            return self.hold_by_cursor(attendance, view, asked, permit);
+            return Wanted::Cursor;
         }
-        let (Some(have), Some(frame)) = (self.has(view), &view.frame) else {
-            // It may name a state all the same, by a tag of the upstream's.
-            let confirmation = match is_confirmed {
-                true => Confirmation::Waited,
-                false => self.await_confirmation(&attendance).await,
-            };
-            return match confirmation {
-                Confirmation::Unneeded => self.answer(key, view, false).await,
-                Confirmation::Waited => self.answer(key, &attendance.topic().view(), true).await,
-                Confirmation::Missing => Decision::PassThrough(Bypass::UnknownVersion),
-            };
-        };
-        let known = is_confirmed || attendance.topic().is_not_newer(have);
+        let (Some(have), Some(frame)) = (self.has(view), &view.frame) else { return Wanted::State };
+        let known = is_confirmed || topic.is_not_newer(have);
         let differs = frame.version() != have && known && view.is_young();
         if view.withdrawn || freshness::refusal(view).is_some() || differs {
-            return self.answer(key, view, is_confirmed).await;
+            return Wanted::Answer;
         }
         let patches = delta_choice::of_answer(&self.route, &self.headers, self.query.as_deref());
         if patches.is_none() && !self.admits(&frame.snapshot) {
-            return Decision::PassThrough(Bypass::Accept);
+            return Wanted::NotAdmitted;
         }
-        let wait = asked.min(self.route.max_wait);
-        let format = match patches {
-            Some(_) => Format::BodyDelta,
-            None => Format::Body(content_coding::coding(&self.route, key, &self.headers)),
-        };
-        self.hold(attendance, view, wait, Have::Version(have), format, Resume::From(have), permit).await
+        Wanted::Change { have, of_patches: patches.is_some() }
     }
 
     /// Waits: in a shard, or on HTTP/2 in this request's task.

@@ -10,6 +10,7 @@ pub(super) mod envelope;
 mod envelope_auth;
 mod envelope_messages;
 mod envelope_subscribe;
+mod explanation;
 pub(super) mod fallback;
 pub(super) mod long_poll;
 pub(super) mod long_poll_http2;
@@ -37,14 +38,18 @@ use crate::metrics::{Bypass, RefusalReason};
 use crate::resource::ResourceKey;
 use crate::transport::Transport;
 
+/// What a client is told that may not follow a resource.
+enum NotFollowed {
+    Decided(Decision),
+    /// Its WebSocket is closed with this code and this text.
+    Closed(u16, &'static str),
+}
+
 impl CoveredRequest<'_> {
     /// Decides about a push form of a resource that may be shared.
     pub(super) async fn push(&mut self, base: &ResourceKey, form: Form) -> Decision {
-        if let Form::WebSocket = form {
-            let origin = self.text(header::ORIGIN);
-            if !origin::origin_allowed(&self.route, origin.as_deref(), self.authority().as_deref()) {
-                return self.of_another_origin();
-            }
+        if form == Form::WebSocket && self.is_of_another_origin() {
+            return self.of_another_origin();
         }
         let permit = match self.permit(form) {
             Ok(permit) => permit,
@@ -56,23 +61,35 @@ impl CoveredRequest<'_> {
             Some(identity) => permit.with_pass(self.front.shared.subjects.pass(&self.route, identity)),
             None => permit,
         };
-        let (client, asker) = (self.client(), self.asker());
         let mut writes = self.writes;
-        let follow = Follow {
-            shared: &self.front.shared,
-            route: &self.route,
-            base,
-            client,
-            asker,
-            attends: Attend::Follow,
-            format: form.format(),
-            waits_for_cover: form == Form::Sse,
-        };
-        let followable = follow.begin(&mut writes).await;
+        let followable = self.follow(base, form).begin(&mut writes).await;
         self.writes = writes;
         match followable {
             Ok(followable) => self.followed(followable, form, permit).await,
-            Err(reason) => self.not_followed(&reason, form, permit),
+            Err(reason) => match self.not_followed(&reason, form) {
+                NotFollowed::Decided(decision) => decision,
+                NotFollowed::Closed(code, text) => self.closed(code, text, permit),
+            },
+        }
+    }
+
+    /// Whether it comes from a page of an origin that the route does not let in.
+    fn is_of_another_origin(&self) -> bool {
+        let origin = self.text(header::ORIGIN);
+        !origin::origin_allowed(&self.route, origin.as_deref(), self.authority().as_deref())
+    }
+
+    /// The client of a push form, as it wants to follow a resource.
+    fn follow<'a>(&'a self, base: &'a ResourceKey, form: Form) -> Follow<'a> {
+        Follow {
+            shared: &self.front.shared,
+            route: &self.route,
+            base,
+            client: self.client(),
+            asker: self.asker(),
+            attends: Attend::Follow,
+            format: form.format(),
+            waits_for_cover: form == Form::Sse,
         }
     }
 
@@ -92,8 +109,8 @@ impl CoveredRequest<'_> {
     }
 
     /// Decides about a resource that the client may not follow.
-    fn not_followed(&mut self, reason: &Reason, form: Form, permit: ClientPermit) -> Decision {
-        match (reason, form) {
+    fn not_followed(&mut self, reason: &Reason, form: Form) -> NotFollowed {
+        NotFollowed::Decided(match (reason, form) {
             (Reason::EverNewVary, _) => Decision::PassThrough(reason.bypass()),
             // A limit that was counted when it bit.
             (Reason::Full(full), _) => {
@@ -107,12 +124,12 @@ impl CoveredRequest<'_> {
             (Reason::Exception(kind, _), Form::LongPoll(_)) if *kind != ExceptionKind::NotShareable => {
                 Decision::PassThrough(reason.bypass())
             }
-            _ => self.told_with(reason, form, permit),
-        }
+            _ => return self.told_with(reason, form),
+        })
     }
 
     /// Tells a client that has its permit that it may not follow.
-    fn told_with(&mut self, reason: &Reason, form: Form, permit: ClientPermit) -> Decision {
+    fn told_with(&mut self, reason: &Reason, form: Form) -> NotFollowed {
         let told = reason.told(&self.route);
         if let Some(counted) = told.counted {
             self.front.shared.metrics.refused(counted);
@@ -122,11 +139,11 @@ impl CoveredRequest<'_> {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             cors::add(&mut headers, &self.route, &self.headers);
             self.ctx.answer = told.close.map_or("refused", |(_, text)| text);
-            return Decision::answer(status, headers, Bytes::new());
+            return NotFollowed::Decided(Decision::answer(status, headers, Bytes::new()));
         }
         match (form, told.close) {
-            (Form::WebSocket, Some((code, text))) => self.closed(code, text, permit),
-            _ => Decision::refuse(reason.refusal(), told.status, told.detail),
+            (Form::WebSocket, Some((code, text))) => NotFollowed::Closed(code, text),
+            _ => NotFollowed::Decided(Decision::refuse(reason.refusal(), told.status, told.detail)),
         }
     }
 

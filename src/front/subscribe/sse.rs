@@ -3,13 +3,14 @@
 //!
 //! Must not know: what is sent after the head.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode, Version as HttpVersion, header};
 
 use crate::config::Route;
 use crate::fanout::{ClientPermit, Following};
-use crate::frame::{Coding, Format};
+use crate::frame::{Coding, Format, Frame};
 use crate::front::covered_request::CoveredRequest;
 use crate::front::decision::{Boarding, Decision};
 use crate::front::freshness;
@@ -31,12 +32,8 @@ impl CoveredRequest<'_> {
         is_confirmed: bool,
         permit: ClientPermit,
     ) -> Decision {
-        if let Some(relayed) = freshness::refusal(view) {
-            return self.relay_to_push(relayed).unwrap_or(Decision::PassThrough(Bypass::NotShareable));
-        }
-        if view.frame.as_ref().is_some_and(|frame| frame.sse().is_err()) {
-            let detail = "the body is not text, and route says no `encoding: base64`";
-            return Decision::refuse(RefusalReason::NotText, StatusCode::NOT_ACCEPTABLE, detail);
+        if let Some(decision) = self.instead_of_sse(view) {
+            return decision;
         }
         let framing = match self.version {
             HttpVersion::HTTP_11 => Framing::Chunked,
@@ -79,6 +76,24 @@ impl CoveredRequest<'_> {
         let shard = self.front.shared.fanout.choose();
         let subscription = self.subscribe(attendance, Some(shard), format, resume, view);
         self.hand_over(shard, greeting.freeze(), Transport::Sse(sse), Some(subscription), permit)
+    }
+
+    /// What a client gets in the place of an event stream that would begin with this view. Returns `None` if it gets that.
+    pub(super) fn instead_of_sse(&mut self, view: &View) -> Option<Decision> {
+        if let Some(relayed) = freshness::refusal(view) {
+            let relayed = self.relay_to_push(relayed);
+            return Some(relayed.unwrap_or(Decision::PassThrough(Bypass::NotShareable)));
+        }
+        let is_text = |frame: &Arc<Frame>| match self.front.shared.explains() {
+            // Nothing is encoded for an explanation.
+            true => frame.is_text(),
+            false => frame.sse().is_ok(),
+        };
+        if view.frame.as_ref().is_none_or(is_text) {
+            return None;
+        }
+        let detail = "the body is not text, and route says no `encoding: base64`";
+        Some(Decision::refuse(RefusalReason::NotText, StatusCode::NOT_ACCEPTABLE, detail))
     }
 
     /// Where a client comes from: what it names, and on a feed the parameter of the upstream's own cursor.

@@ -16,6 +16,7 @@ use crate::front::freshness;
 use crate::front::request::content_coding;
 use crate::hub::{Attendance, Outcome, Resume, View};
 use crate::metrics::Bypass;
+use crate::resource::ResourceKey;
 use crate::transport::{Step, Transport, WebSocket, answer, close, code};
 
 /// Whether the upstream answered the poll in a way that says: no document here, perhaps a WebSocket (contract §1). Its
@@ -27,6 +28,13 @@ fn has_nothing_to_send(view: &View) -> bool {
         && view.closing.is_none()
         && relayed.status.is_client_error()
         && !matches!(relayed.status.as_u16(), 401 | 403 | 410)
+}
+
+/// What a client gets in the place of a WebSocket.
+pub(super) enum Instead {
+    Decided(Decision),
+    /// One that is closed at once with this code and this text.
+    Closed(u16, &'static str),
 }
 
 impl CoveredRequest<'_> {
@@ -43,22 +51,12 @@ impl CoveredRequest<'_> {
         view: &View,
         permit: ClientPermit,
     ) -> Decision {
-        let is_ours = websocket_handshake::offers_ours(&self.headers);
-        if !is_ours && has_nothing_to_send(view) {
-            return self.ask_first(Fallback::CloseNotFound);
+        match self.instead_of_websocket(attendance.topic().key(), view) {
+            Some(Instead::Decided(decision)) => return decision,
+            Some(Instead::Closed(code, text)) => return self.closed(code, text, permit),
+            None => {}
         }
-        if let Some(relayed) = freshness::refusal(view) {
-            if relayed.status.is_redirection() && !attendance.topic().key().is_private() {
-                return self.relay_to_push(relayed).unwrap_or(Decision::PassThrough(Bypass::NotShareable));
-            }
-            let close = match relayed.status.as_u16() {
-                404 | 410 => code::NOT_FOUND,
-                403 => code::FORBIDDEN,
-                _ => code::UNAUTHORIZED,
-            };
-            return self.closed(close, "the upstream refuses", permit);
-        }
-        if is_ours {
+        if websocket_handshake::offers_ours(&self.headers) {
             return self.envelope(attendance, view, permit);
         }
         let key = attendance.topic().key();
@@ -83,6 +81,24 @@ impl CoveredRequest<'_> {
         let shard = self.front.shared.fanout.choose();
         let subscription = self.subscribe(attendance, Some(shard), Format::WebSocket(coding), resume, view);
         self.hand_over(shard, greeting, Transport::WebSocket(websocket), Some(subscription), permit)
+    }
+
+    /// What a client gets in the place of a WebSocket that would begin with this view. Returns `None` if it gets that.
+    pub(super) fn instead_of_websocket(&mut self, key: &ResourceKey, view: &View) -> Option<Instead> {
+        if !websocket_handshake::offers_ours(&self.headers) && has_nothing_to_send(view) {
+            return Some(Instead::Decided(self.ask_first(Fallback::CloseNotFound)));
+        }
+        let relayed = freshness::refusal(view)?;
+        if relayed.status.is_redirection() && !key.is_private() {
+            let relayed = self.relay_to_push(relayed);
+            return Some(Instead::Decided(relayed.unwrap_or(Decision::PassThrough(Bypass::NotShareable))));
+        }
+        let close = match relayed.status.as_u16() {
+            404 | 410 => code::NOT_FOUND,
+            403 => code::FORBIDDEN,
+            _ => code::UNAUTHORIZED,
+        };
+        Some(Instead::Closed(close, "the upstream refuses"))
     }
 
     /// Accepts a handshake only to close with a code: browsers see no status.

@@ -1,0 +1,66 @@
+//! A question to a running pollcast by its admin listener, `ip:port` or `unix:/path`.
+//!
+//! Must not know: what is asked.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// Longest wait for each step of the question.
+const STEP_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Most bytes of an answer.
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
+
+/// The answer to a question.
+#[derive(Debug)]
+pub struct Answer {
+    /// The first line of its head.
+    pub status_line: String,
+    /// Its body.
+    pub body: String,
+}
+
+impl Answer {
+    /// Whether the question was answered as it was asked.
+    pub fn is_ok(&self) -> bool {
+        self.status_line.starts_with("HTTP/1.1 200 ")
+    }
+}
+
+/// Asks with GET. `token`: that of `admin.token`.
+///
+/// # Errors
+/// There is no answer.
+pub fn get(admin: &str, target: &str, token: Option<&str>) -> io::Result<Answer> {
+    if let Some(path) = admin.strip_prefix("unix:") {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(STEP_TIME_MAX))?;
+        stream.set_write_timeout(Some(STEP_TIME_MAX))?;
+        return get_over(stream, "localhost", target, token);
+    }
+    let bad = |_| io::Error::new(io::ErrorKind::InvalidInput, "it is neither ip:port nor unix:/path");
+    let address: SocketAddr = admin.parse().map_err(bad)?;
+    let stream = TcpStream::connect_timeout(&address, STEP_TIME_MAX)?;
+    stream.set_read_timeout(Some(STEP_TIME_MAX))?;
+    stream.set_write_timeout(Some(STEP_TIME_MAX))?;
+    get_over(stream, admin, target, token)
+}
+
+fn get_over(
+    mut stream: impl Read + Write,
+    host: &str,
+    target: &str,
+    token: Option<&str>,
+) -> io::Result<Answer> {
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{token}Connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status_line = head.lines().next().unwrap_or_default().to_owned();
+    Ok(Answer { status_line, body: body.to_owned() })
+}
