@@ -8,6 +8,8 @@
 //! | `generate` | how scenes are made and made smaller |
 //! | `api`, `body` | the API itself |
 //! | `exchange`, `follower` | the clients |
+//! | `explained` | what `/-/explain` foresees of the requests |
+//! | `lane` | one of the two ways to the API |
 //! | `play` | performs a scene both ways |
 //! | `judge` | what differs |
 //! | `allowed` | the one list of what may differ, each entry with its section of the contract |
@@ -25,9 +27,11 @@ mod api;
 mod body;
 mod broken;
 mod exchange;
+mod explained;
 mod follower;
 mod generate;
 mod judge;
+mod lane;
 mod play;
 mod scene;
 mod traits;
@@ -40,7 +44,7 @@ use std::time::Instant;
 use broken::{Fault, Proxy};
 use judge::{Difference, What};
 use parking_lot::Mutex;
-use play::{Front, play};
+use play::{Front, Played, play};
 use pollcast::app::App;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -62,6 +66,10 @@ impl Front for App {
     fn address(&self) -> SocketAddr {
         self.addresses()[0]
     }
+
+    fn explains(&self) -> Option<&App> {
+        Some(self)
+    }
 }
 
 type Put = dyn Fn(Setting, SocketAddr) -> Box<dyn Front> + Sync;
@@ -74,27 +82,27 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|value| value.parse().ok())
 }
 
-/// What a scene showed that is not documented, and how many exchanges there were.
-fn shown(scene: &Scene, put: &Put) -> (Vec<Difference>, usize) {
+/// What a scene showed.
+fn shown(scene: &Scene, put: &Put) -> Played {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build().expect("a runtime");
-    let played = runtime.block_on(play(scene, put));
-    (played.differences, played.exchanges)
+    runtime.block_on(play(scene, put))
 }
 
 /// The same, for what a busy machine may cause: it counts only if it is found again and again.
-fn confirmed(scene: &Scene, put: &Put) -> (Vec<Difference>, usize) {
-    let (mut found, exchanges) = shown(scene, put);
+fn confirmed(scene: &Scene, put: &Put) -> Played {
+    let mut played = shown(scene, put);
+    let found = &mut played.differences;
     for _ in 0..2 {
         let depends_on_time = |d: &Difference| {
             matches!(d.what, What::Slow(_) | What::NeverNew | What::Failed | What::WentBack { .. })
         };
         if found.iter().any(depends_on_time) {
-            let (again, _) = shown(scene, put);
+            let again = shown(scene, put).differences;
             found.retain(|d| !depends_on_time(d) || again.iter().any(|other| other.class() == d.class()));
         }
     }
-    (found, exchanges)
+    played
 }
 
 /// The scene of a seed and how to reduce it.
@@ -114,7 +122,8 @@ fn reduced(seed: u64, class: &str, put: &Put) -> String {
     let mut smallest = (tree.current(), None);
     for _ in 0..REDUCTIONS_MAX {
         let scene = tree.current();
-        let found = confirmed(&scene, put).0.into_iter().find(|difference| difference.class() == class);
+        let found =
+            confirmed(&scene, put).differences.into_iter().find(|difference| difference.class() == class);
         let goes_on = match found {
             Some(difference) => {
                 smallest = (scene, Some(difference));
@@ -137,6 +146,9 @@ struct Report {
     exchanges: AtomicUsize,
     /// Seeds by the kind of divergence.
     found: Mutex<BTreeMap<String, Vec<u64>>>,
+    explained: AtomicUsize,
+    /// What was explained otherwise than it came, with its seed.
+    misjudged: Mutex<Vec<String>>,
 }
 
 fn run(seeds: impl Iterator<Item = u64>, put: &Put) -> Report {
@@ -149,8 +161,12 @@ fn run(seeds: impl Iterator<Item = u64>, put: &Put) -> Report {
             scope.spawn(|| {
                 loop {
                     let Some(seed) = left.lock().pop() else { return };
-                    let (found, exchanges) = confirmed(&tree(seed).current(), put);
-                    report.exchanges.fetch_add(exchanges, Ordering::Relaxed);
+                    let played = confirmed(&tree(seed).current(), put);
+                    report.exchanges.fetch_add(played.exchanges, Ordering::Relaxed);
+                    report.explained.fetch_add(played.explained, Ordering::Relaxed);
+                    let misjudged = played.misjudged.into_iter().map(|told| format!("seed {seed}: {told}"));
+                    report.misjudged.lock().extend(misjudged);
+                    let found = played.differences;
                     let mut all = report.found.lock();
                     for class in found.iter().map(Difference::class) {
                         let seeds = all.entry(class).or_default();
@@ -177,6 +193,8 @@ fn covered_urls_work_as_they_do_without_pollcast() {
     let report = run(seeds, &pollcast);
     let (found, exchanges) = (report.found.into_inner(), report.exchanges.into_inner());
     println!("{scenes} scenes, {exchanges} exchanges in {:.1?}", began.elapsed());
+    let (explained, misjudged) = (report.explained.into_inner(), report.misjudged.into_inner());
+    println!("{explained} requests explained, {} otherwise than they came", misjudged.len());
     for (class, seeds) in &found {
         println!("  {:5} {class}, e.g. seeds {:?}", seeds.len(), &seeds[..seeds.len().min(4)]);
     }
@@ -189,6 +207,8 @@ fn covered_urls_work_as_they_do_without_pollcast() {
         "{} kinds of divergence that no section of the contract documents",
         found.len()
     );
+    let shown: Vec<&String> = misjudged.iter().take(kinds).collect();
+    assert!(misjudged.is_empty(), "{} explanations were wrong, e.g.\n{shown:#?}", misjudged.len());
 }
 
 /// Whether something of this kind is found of this proxy.

@@ -5,21 +5,29 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use pollcast::app::App;
+use serde_json::Value;
 
 use super::allowed;
 use super::api::Api;
-use super::exchange::{Answer, Client, Enough, Outcome, Request};
+use super::exchange::{Client, Enough, Request};
+use super::explained;
 use super::follower::Follower;
-use super::judge::{self, Difference, Exchange, Remembered, What};
+use super::judge::{self, Difference, Exchange, What};
+use super::lane::{Lane, memory_key};
 use super::scene::*;
-use super::traits::{Framing, Trait};
-use crate::support::legacy::{Legacy, Seen};
+use crate::support::legacy::Legacy;
 
 /// What stands between clients and the API; it ends when dropped.
 pub trait Front {
     fn address(&self) -> SocketAddr;
+
+    /// What can be asked what becomes of a request; `None` if nothing can.
+    fn explains(&self) -> Option<&App> {
+        None
+    }
 }
 
 /// How long a state of the API may take until it is seen, with a busy machine in mind.
@@ -39,96 +47,20 @@ const MEANS_SOMETHING_TO_ALL: &[&str] = &[
     "range",
 ];
 
-/// One of the two ways to the API.
-struct Lane {
-    api: Arc<Api>,
-    legacy: Legacy,
-    address: SocketAddr,
-    clients: HashMap<Who, Client>,
-    /// What clients were given for a URL.
-    remembered: HashMap<String, Remembered>,
-}
-
-impl Lane {
-    async fn ask(&mut self, who: Who, request: &Request) -> Outcome {
-        let address = self.address;
-        self.clients.entry(who).or_insert_with(|| Client::new(address)).ask(request).await
-    }
-
-    /// The request, with the conditions that this lane's answers allow.
-    fn request(&self, scene: &Scene, ask: &Ask) -> Request {
-        let mut fields = vec![("Host".to_owned(), "api.test".to_owned())];
-        let mut add = |name: &str, value: &str| {
-            // What is said last counts, except for cookies, which belong together.
-            match fields.iter_mut().find(|(n, _)| n.eq_ignore_ascii_case(name)) {
-                Some((_, before)) if name.eq_ignore_ascii_case("cookie") => {
-                    *before = format!("{before}; {value}")
-                }
-                Some((_, before)) => *before = value.to_owned(),
-                None => fields.push((name.to_owned(), value.to_owned())),
-            }
-        };
-        ask.agent.fields.iter().chain(&ask.more).for_each(|(name, value)| add(name, value));
-        if let Some((name, value)) = scene.shown(ask) {
-            add(name, &value);
-        }
-        let remembered = self.remembered.get(&memory_key(scene, ask));
-        match ask.condition {
-            Condition::None => {}
-            Condition::UnknownTag => add("If-None-Match", "\"nobody-gave-this\""),
-            Condition::Tag => {
-                if let Some(tag) = remembered.and_then(|r| r.tag.as_deref()) {
-                    add("If-None-Match", tag);
-                }
-            }
-            Condition::Date => {
-                if let Some(date) = remembered.and_then(|r| r.date.as_deref()) {
-                    add("If-Modified-Since", date);
-                }
-            }
-        }
-        let is_endless = scene.place(ask).traits.contains(&Trait::Framing(Framing::Endless));
-        let enough = if is_endless { Enough::Bytes(30) } else { Enough::All };
-        let body =
-            if matches!(ask.method, "POST" | "PUT" | "PATCH") { b"{\"new\":1}".to_vec() } else { Vec::new() };
-        Request { method: ask.method, target: scene.target(ask), fields, body, enough }
-    }
-
-    fn remember(&mut self, key: &str, answer: &Answer) {
-        if let (200, Ok(body)) = (answer.status, &answer.body) {
-            let remembered = Remembered {
-                tag: answer.line("etag"),
-                date: answer.line("last-modified"),
-                body: body.clone(),
-                content_type: answer.line("content-type"),
-            };
-            self.remembered.insert(key.to_owned(), remembered);
-        }
-    }
-
-    /// Requests that the API has seen, polls apart if they do not count.
-    fn seen(&self, with_polls: bool) -> Vec<Seen> {
-        let is_poll = |seen: &Seen| seen.header("user-agent").is_some_and(|a| a.starts_with("pollcast/"));
-        let mut all = self.legacy.all_seen();
-        all.retain(|seen| with_polls || !is_poll(seen));
-        all
-    }
-}
-
-/// Under what a client remembers an answer: a client that says something else is another one.
-fn memory_key(scene: &Scene, ask: &Ask) -> String {
-    format!("{:?} {} {} {:?} {:?}", ask.who, scene.target(ask), ask.agent.name, ask.more, scene.shown(ask))
-}
-
 /// What happened in a scene.
 #[derive(Default)]
 pub struct Played {
     pub differences: Vec<Difference>,
     pub exchanges: usize,
+    /// Requests whose explanation was held against what they got.
+    pub explained: usize,
+    /// What was explained otherwise than it came.
+    pub misjudged: Vec<String>,
 }
 
 struct Stage<'a> {
     scene: &'a Scene,
+    front: &'a dyn Front,
     direct: Lane,
     through: Lane,
     /// The oldest state that a client may still get, and whether it saw it in an answer that passed through.
@@ -153,8 +85,15 @@ pub async fn play(scene: &Scene, put: &dyn Fn(Setting, SocketAddr) -> Box<dyn Fr
         true => Some(Follower::start(front.address(), scene.places[0].path).await),
         false => None,
     };
-    let mut stage =
-        Stage { scene, direct, through, floors: HashMap::new(), follower, played: Played::default() };
+    let mut stage = Stage {
+        scene,
+        front: &*front,
+        direct,
+        through,
+        floors: HashMap::new(),
+        follower,
+        played: Played::default(),
+    };
     for (number, step) in scene.steps.iter().enumerate() {
         stage.step(number, step).await;
         if !stage.played.differences.is_empty() {
@@ -203,8 +142,13 @@ impl Stage<'_> {
     async fn ask_once(&mut self, number: usize, ask: &Ask) -> Option<usize> {
         let before = [self.direct.seen(true).len(), self.through.seen(self.counts_polls()).len()];
         let (a, b) = (self.direct.request(self.scene, ask), self.through.request(self.scene, ask));
+        let before_it = self.foreseen(&b).await;
         let (direct, through) = tokio::join!(self.direct.ask(ask.who, &a), self.through.ask(ask.who, &b));
         self.played.exchanges += 1;
+        if let Some((before_it, after_it)) = before_it.zip(self.foreseen(&b).await) {
+            self.played.explained += 1;
+            self.played.misjudged.extend(explained::difference(&before_it, &after_it, &b, &through));
+        }
         let key = memory_key(self.scene, ask);
         let mut exchange = Exchange {
             scene: self.scene,
@@ -256,6 +200,11 @@ impl Stage<'_> {
         }
         self.played.differences.extend(found);
         Some(exchange.state)
+    }
+
+    /// What is foreseen of a request, where that can be asked.
+    async fn foreseen(&self, request: &Request) -> Option<Value> {
+        Some(explained::foreseen(self.front.explains()?, request).await)
     }
 
     /// Whether no poll has any reason, so that the API may see none.

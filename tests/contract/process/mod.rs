@@ -7,6 +7,7 @@
 //! | `dashboard` | the page at `/` of the admin listener, what feeds it, and what it never shows |
 //! | `descriptors` | a process with few open files: what it tells, what it keeps for polls, how it goes on |
 //! | `drain` | §12: how the process ends |
+//! | `explain` | what `/-/explain` and `pollcast explain` foresee is what a request gets, and asking changes nothing |
 //! | `log_reader` | what reads the log may hang or go away |
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
 //! | `probe_ways` | `check --probe` of a server that is not reached: the lines of `proxy` |
@@ -19,6 +20,7 @@ pub mod command_line;
 pub mod dashboard;
 pub mod descriptors;
 pub mod drain;
+pub mod explain;
 pub mod log_reader;
 pub mod probe;
 pub mod probe_ways;
