@@ -125,7 +125,7 @@ mod tests {
             ("url=/a?b=1&c=2", "c is no parameter"),
             ("url=/a&header=hunter2", "no colon"),
             ("url=/a&header=x%20y:hunter2", "no name"),
-            ("url=/a&header=x:hunter2%0d%0a", "x has characters"),
+            ("url=/a&header=x:hunter2%0d%0ay", "x has characters"),
             ("url=/a&client=here", "no IP address"),
             ("url=/a&format=xml", "json, text"),
             ("url=/a&method=G%20T", "method is none"),
