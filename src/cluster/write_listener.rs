@@ -67,8 +67,6 @@ fn act(listener: &dyn WriteListener, heard: &Heard) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Sender, channel};
-
     use parking_lot::Mutex;
 
     use super::*;
@@ -77,7 +75,7 @@ mod tests {
     /// Takes a write only when it is let, and says which one that was.
     struct Slow {
         may_go: Mutex<Receiver<()>>,
-        done: Sender<u64>,
+        done: SyncSender<u64>,
     }
 
     impl WriteListener for Slow {
@@ -89,8 +87,8 @@ mod tests {
 
     #[test]
     fn a_write_that_takes_long_holds_up_nothing_and_those_behind_it_are_in_order() {
-        let (go, may_go) = channel();
-        let (done, acted) = channel();
+        let (go, may_go) = sync_channel(10);
+        let (done, acted) = sync_channel(10);
         let writes = ListenerThread::new(Arc::new(Slow { may_go: Mutex::new(may_go), done }));
         let secret = Arc::new(Secret::new(b"a secret of thirty-two bytes or more"));
         let notice = WriteNotice {

@@ -179,7 +179,9 @@ impl Sharing {
     pub(super) fn ended(&mut self, settled: u64, view: &View) -> PollNumber {
         self.settled = self.settled.max(settled);
         let mut ended = view.ended;
-        while let Some(first) = self.asks.waiting.pop_front_if(|first| first.want <= self.settled) {
+        while let Some(first) = self.asks.waiting.front().copied().filter(|first| first.want <= self.settled)
+        {
+            self.asks.waiting.pop_front();
             ended = ended.max(first.number);
             if first.confirms {
                 self.asks.unproven = Some(first);
