@@ -9,6 +9,8 @@ mod config_watch;
 mod explain;
 mod generation;
 mod operators;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod reload;
 mod reload_report;
 

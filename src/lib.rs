@@ -31,6 +31,7 @@ pub mod log_writer;
 pub mod manual;
 mod memory;
 pub mod metrics;
+pub mod otlp;
 pub mod poll;
 pub mod probe;
 pub mod resource;

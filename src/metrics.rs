@@ -145,6 +145,8 @@ metrics! {
     config_last_reload_successful: IntGauge = gauge("config_last_reload_successful");
     /// When a configuration was last applied.
     config_last_reload_success: IntGauge = gauge("config_last_reload_success_timestamp_seconds");
+    /// Spans that ended, by outcome: exported, failed, dropped.
+    otlp_spans: IntCounterVec = counters("otlp_spans_total", &["outcome"]);
     /// Tasks that have not ended.
     tasks: IntGaugeVec = gauges("tasks", &["runtime"]);
     /// The running version.

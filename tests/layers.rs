@@ -22,7 +22,7 @@ use source::{Code, first_test_item, tokens};
 /// Lower layers first. A file imports only lower layers and its own folder.
 const LAYERS: &[&[&str]] = &[
     &["config", "resource", "metrics", "manual"],
-    &["access_log", "change", "log_writer", "upstream"],
+    &["access_log", "change", "log_writer", "otlp", "upstream"],
     &["frame", "identity"],
     &["hub"],
     &["poll", "transport"],

@@ -17,6 +17,7 @@ use crate::front::{self, Entry, Prepared, Routes, Shared};
 use crate::hub::{Hub, PresenceServices};
 use crate::identity::Gates;
 use crate::metrics::Metrics;
+use crate::otlp::Tracer;
 use crate::poll::{PresenceNotifier, Relay, Services, Source};
 use crate::upstream::Client;
 
@@ -95,6 +96,8 @@ pub(super) fn shared(
     let clients = clients(&config, &HashMap::new())?;
     cluster.share_budgets(&clients);
     let services = Services::new(hub.clone(), &config, metrics.clone(), sources(&clients), fastrand::u64(..));
+    let tracer = tracer(&config, &metrics, relay_runtime)?;
+    let services = services.with_tracer(tracer.clone());
     let relay = Relay::new(Arc::new(cluster.joined_by(services)), relay_runtime.handle().clone());
     hub.presences().serve(PresenceServices {
         runtime: relay_runtime.handle().clone(),
@@ -111,6 +114,7 @@ pub(super) fn shared(
         nodes,
         fanout,
         metrics,
+        tracer,
         gates: Arc::new(Gates::new(&config, &clients, &Gates::default())),
         subjects: Arc::default(),
         checks: Arc::new(front::Checks::new(config.limits.clients)),
@@ -134,6 +138,19 @@ pub(super) fn shared(
         trace: None,
         config,
     })
+}
+
+/// What makes spans: nothing where `tracing` is not said.
+#[cfg_attr(
+    not(feature = "otlp"),
+    allow(unused_variables, reason = "the file was refused if it says tracing")
+)]
+fn tracer(config: &Config, metrics: &Metrics, runtime: &Runtime) -> io::Result<Tracer> {
+    match &config.tracing {
+        #[cfg(feature = "otlp")]
+        Some(otlp) => super::otlp::start(otlp, metrics, runtime),
+        _ => Ok(Tracer::default()),
+    }
 }
 
 /// What the shards need to know.

@@ -19,6 +19,7 @@ pub mod identity;
 mod include;
 mod listeners;
 mod load;
+mod otlp;
 mod plain;
 mod presence;
 mod problem;
@@ -54,6 +55,7 @@ pub use listeners::{
     CertificateFiles, ClientAddress, ClientCertificates, Listener, ListenerTls, TlsVersion, host_name,
 };
 pub use load::{load, load_str};
+pub use otlp::{Otlp, OtlpProtocol};
 pub use plain::Plain;
 pub use presence::{Presence, PresenceNotify};
 pub use problem::{Problem, Problems};

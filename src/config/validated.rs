@@ -8,6 +8,7 @@ use super::admin::Admin;
 use super::cluster::Cluster;
 use super::files::Files;
 use super::listeners::Listener;
+use super::otlp::Otlp;
 use super::problem::Problem;
 use super::process::{Drain, Limits, Log, Reload, Threads, Upgrade};
 use super::route::Route;
@@ -44,6 +45,8 @@ pub struct Config {
     pub version_key: Option<Secret>,
     /// What is logged, and how.
     pub log: Log,
+    /// Where spans go; `None` if nothing is traced.
+    pub tracing: Option<Otlp>,
     /// The nodes that polls are shared with; `None` if there are none.
     pub cluster: Option<Arc<Cluster>>,
     /// Times that no key changes; tests shorten them.

@@ -21,6 +21,7 @@ use super::subscribe::fallback::AskFirst;
 use crate::config::Route;
 use crate::identity::Identity;
 use crate::metrics::{Bypass, RefusalReason};
+use crate::otlp::Span;
 use crate::resource::ResourceKey;
 use crate::upstream::{Bond, Client, Place, Server};
 
@@ -70,6 +71,8 @@ pub struct Context {
     pub(super) ask_first: AskFirst,
     /// The path, as it is covered, of a request that asks the API first or that has another one there.
     pub(super) path: Option<String>,
+    /// Its span, if it passes through and is recorded.
+    pub(super) span: Option<Span>,
     /// When it was sent on.
     pub(super) sent: Option<Instant>,
     pub(super) passing: bool,
@@ -127,6 +130,7 @@ impl Context {
             server: None,
             ask_first: AskFirst::No,
             path: None,
+            span: None,
             sent: None,
             passing: false,
             place: None,

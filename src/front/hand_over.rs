@@ -12,7 +12,7 @@ use super::access::client_limit::staying;
 use super::application::Front;
 use super::context::Context;
 use super::decision::{Boarding, Departure};
-use super::respond;
+use super::{respond, spans};
 use crate::fanout::{
     Arrival, Following, ManyStream, Record, Stream, Taken, bound_kernel_buffers, drive, drive_many,
 };
@@ -28,6 +28,9 @@ pub(super) async fn depart(
 ) -> Result<()> {
     let Departure { shard, greeting, transport, following, permit, messages, answered } = departure;
     let shared = front.shared.clone();
+    if answered.is_none() {
+        spans::follows(&session.req_header().headers, ctx, transport.name());
+    }
     match answered {
         // This request is an answer like others; the connection has no line of its own.
         Some(status) => ctx.status = Some(status),
@@ -77,6 +80,7 @@ pub(super) async fn board(
     let Boarding { headers, opening, transport, following, permit } = boarding;
     let shared = front.shared.clone();
     let head = respond::head(StatusCode::OK, &headers)?;
+    spans::follows(&session.req_header().headers, ctx, transport.name());
     session.write_response_header(Box::new(head), false).await?;
     ctx.taken = true;
     ctx.answer = transport.name();

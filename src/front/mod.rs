@@ -32,6 +32,7 @@ mod request_end;
 mod resource_key;
 mod respond;
 mod services;
+mod spans;
 mod steps;
 mod subscribe;
 mod trace;

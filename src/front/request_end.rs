@@ -6,10 +6,11 @@ use pingora::proxy::Session;
 use pingora::{ErrorSource, ErrorType};
 
 use super::context::Context;
+use super::spans;
 use crate::access_log::{Ended, Line};
 use crate::metrics::{Bypass, RefusalReason};
 
-pub(super) fn ended(session: &Session, error: Option<&pingora::Error>, ctx: &Context) {
+pub(super) fn ended(session: &Session, error: Option<&pingora::Error>, ctx: &mut Context) {
     let route = ctx.route.as_ref().map_or("", |route| route.path.as_str());
     let reason = reason(ctx);
     ctx.shared.metrics.requests.with_label_values(&[route, ctx.answer, reason.unwrap_or_default()]).inc();
@@ -24,6 +25,8 @@ pub(super) fn ended(session: &Session, error: Option<&pingora::Error>, ctx: &Con
     }
     let request = session.req_header();
     let status = ctx.status.or(session.response_written().map(|response| response.status));
+    spans::ended(status.map(|status| status.as_u16()), error.is_some(), ctx);
+    let route = ctx.route.as_ref().map_or("", |route| route.path.as_str());
     let line = Line {
         ended: Ended::Request { status: status.map_or(0, |status| status.as_u16()), broken: error.is_some() },
         transport: ctx.answer,

@@ -30,6 +30,7 @@ use crate::identity::Gates;
 use crate::listener::accept_rate::Turnstile;
 use crate::listener::descriptors::Descriptors;
 use crate::metrics::Metrics;
+use crate::otlp::Tracer;
 use crate::poll::Relay;
 use crate::resource::ResourceKey;
 use crate::upstream::Client;
@@ -55,6 +56,8 @@ pub struct Shared {
     pub fanout: Arc<Fanout>,
     /// All metrics of the process.
     pub metrics: Metrics,
+    /// Makes spans of what passes through and of clients that begin to follow.
+    pub tracer: Tracer,
     /// By upstream name.
     pub clients: HashMap<String, Arc<Client>>,
     /// The process ends: answers close their connections, nothing is given back.

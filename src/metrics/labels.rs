@@ -141,6 +141,9 @@ impl Metrics {
         for outcome in PRESENCE_NOTICES {
             self.presence_notices.with_label_values(&[outcome]);
         }
+        for outcome in ["exported", "failed", "dropped"] {
+            self.otlp_spans.with_label_values(&[outcome]);
+        }
         for result in ["applied", "unchanged", "invalid", "refused"] {
             self.reloads.with_label_values(&[result]);
         }

@@ -15,7 +15,8 @@ use crate::upstream::{Answer, Ask, Document, FetchError, Turn};
 impl Poller {
     /// The exchange of a poll that has had its turn. A hanging one makes the content old.
     pub(super) async fn fetch(&mut self, turn: Option<Turn>) -> Result<Answer, FetchError> {
-        let ask = self.ask();
+        let mut ask = self.ask();
+        self.begin_span(&mut ask);
         let exchange = self.exchange();
         let (item, tag, followers) =
             (self.fetch_state.item.clone(), self.fetch_state.tag.take(), self.subscribers());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::conditional::Conditional;
 use super::exchange::{Item, Tag};
 use crate::config::Route;
+use crate::otlp::Span;
 use crate::resource::ResourceKey;
 use crate::upstream::BodyClaim;
 
@@ -26,6 +27,8 @@ pub(super) struct FetchState {
     pub(super) carried_jar: bool,
     /// The room that its bodies take while a poll is in progress.
     pub(super) claim: Arc<BodyClaim>,
+    /// The span of the poll in progress, if it is recorded.
+    pub(super) span: Option<Span>,
     /// The server of the exchange that just failed, and the whole reason, for the operator's log alone.
     pub(super) failing: (Option<String>, Option<String>),
 }
@@ -41,6 +44,7 @@ impl FetchState {
             unfollowed: None,
             carried_jar: false,
             claim,
+            span: None,
             failing: (None, None),
         }
     }

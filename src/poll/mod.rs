@@ -2,7 +2,8 @@
 //!
 //! `supervisor` starts them; `services` is what they share and what outlives them; `poller` is the loop; `plan` decides what it does next,
 //! `priority` when it may, `after_write` what a write asks for, `feed` which pages a list has; `credential_check`
-//! is what a client gets by itself; `presence_notify` tells an upstream who follows; `fetch` is what a poll asks for, `request` writes it, `exchange` brings the
+//! is what a client gets by itself; `presence_notify` tells an upstream who follows; `spans`
+//! tells of polls where they are traced; `fetch` is what a poll asks for, `request` writes it, `exchange` brings the
 //! answer, `conditional` reads a 304; `outcome` acts on what came back, `publish` on data, `relayed` on what is
 //! passed on, and `compute` is where large bodies are worked on. `tenure` gives the publisher to the poll loop or, where
 //! other nodes poll the same resource, to the `mirror` of another node's; `backplane` is what both need of the others.
@@ -42,6 +43,7 @@ mod relayed;
 mod remembered;
 mod request;
 mod sharing;
+mod spans;
 mod staleness;
 pub mod standing;
 mod supervisor;

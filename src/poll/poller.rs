@@ -201,16 +201,19 @@ impl Poller {
         let Some((number, started, result)) = asked else {
             // Another node polls, or the resource is none any more: what this poll would bring is no one's.
             self.timing.forget_start();
+            self.fetch_state.span = None;
             self.drop_result(started);
             return;
         };
         let Some(publisher) = self.publisher.take() else {
             return;
         };
+        let received = self.received(result.as_ref().ok());
         let outcome = match result {
             Ok(answer) => self.answered(publisher, number, &answer).await,
             Err(error) => self.unreachable(publisher, number, &error),
         };
+        self.end_span(received, outcome);
         if outcome == "failed" {
             // The content is from an earlier one, whatever this batch said.
             self.fetch_state.tag = None;

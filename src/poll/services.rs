@@ -22,6 +22,7 @@ use super::source::Source;
 use crate::config::{Config, Route};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::otlp::Tracer;
 use crate::resource::{ResourceKey, VersionNamer};
 use crate::upstream;
 use crate::upstream::{BodyRoom, FetchError};
@@ -49,6 +50,8 @@ pub struct Services {
     failing: Mutex<LruCache<ResourceKey, Remembered>>,
     /// Chance comes from here.
     seed: AtomicU64,
+    /// Makes spans of polls.
+    pub(super) tracer: Tracer,
     /// The other nodes; `None` if there are none.
     backplane: Option<Arc<dyn Backplane>>,
 }
@@ -86,8 +89,15 @@ impl Services {
             bodies,
             failing: Mutex::new(LruCache::new(remembered)),
             seed: AtomicU64::new(seed),
+            tracer: Tracer::default(),
             backplane: None,
         }
+    }
+
+    /// Makes spans of polls.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Tracer) -> Services {
+        Services { tracer, ..self }
     }
 
     /// Polls together with other nodes.

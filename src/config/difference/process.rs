@@ -11,7 +11,7 @@ pub fn process(old: &Config, new: &Config, keys: &mut Keys) {
         Settings: public_prefix = "public_prefix", reload = "reload.watch";
         Restart:
             admin = "admin", upgrade = "upgrade", threads = "threads", version_key = "version_key",
-            cluster = "cluster";
+            cluster = "cluster", tracing = "tracing";
     }, apart: [listeners, upstreams, passthrough, routes, limits, drain, log, times, files, warnings]);
     let passthrough = |config: &Config| config.passthrough.as_ref().map(|upstream| upstream.name.clone());
     keys.note(passthrough(old) == passthrough(new), Reach::Settings, "passthrough");
@@ -63,6 +63,7 @@ pub fn with_restart_keys(new: Config, old: &Config) -> Config {
         threads: old.threads,
         version_key: old.version_key.clone(),
         cluster: old.cluster.clone(),
+        tracing: old.tracing.clone(),
         times: old.times,
         log: Log { json: old.log.json, buffer: old.log.buffer, ..new.log },
         ..new

@@ -10,8 +10,10 @@ mod identity;
 mod log;
 mod poll;
 mod presence;
+mod process;
 mod route;
 mod scalar;
+mod tracing;
 
 use std::collections::BTreeMap;
 
@@ -26,10 +28,12 @@ pub use identity::{ApiKeys, AuthenticateSetting, Authorize, Forward, Issuer, Jwt
 pub use log::{AccessSetting, Log};
 pub use poll::{AuthSetting, Basic, BatchSetting, Digest, Interval, OAuth, PollSetting};
 pub use presence::{PresenceNotify, PresenceNotifySetting, PresenceSetting};
+pub use process::{Drain, Reload, Threads, Upgrade};
 pub use route::{
     CorsSetting, Query, Route, RouteSettings, Send, SendSetting, Share, Switches, Websocket, WebsocketOrigins,
 };
 pub use scalar::{Count, FileText, Flag, List, Number, Rate, SecretText, Size, Text, Time};
+pub use tracing::{Otlp, Tracing};
 
 /// pollcast's configuration.
 #[derive(Deserialize, JsonSchema, Default)]
@@ -68,6 +72,8 @@ pub struct File {
     pub version_key: Option<SecretText>,
     /// What is logged, and how.
     pub log: Option<Log>,
+    /// What is traced, and where spans go.
+    pub tracing: Option<Tracing>,
     /// Nodes that poll each resource once together; left out: each polls for itself.
     pub cluster: Option<Cluster>,
 }
@@ -360,41 +366,4 @@ pub struct Limits {
     pub drain_body: Option<Size>,
     /// Most resources that one connection follows.
     pub resources_per_client: Option<Count>,
-}
-
-/// How a shutdown goes.
-#[derive(Deserialize, JsonSchema, Default)]
-pub struct Drain {
-    /// Listeners still accept for this long after `/ready` failed.
-    pub delay: Option<Time>,
-    /// The ends of the streams are spread over this.
-    pub window: Option<Time>,
-    /// Clients come back after a random time between these two.
-    pub retry: Option<List<Time>>,
-}
-
-/// How one process hands its listening sockets to the next.
-#[derive(Deserialize, JsonSchema, Default)]
-#[schemars(extend("required" = ["socket"]))]
-pub struct Upgrade {
-    /// Path of the unix socket between the two, in a directory that is closed to others; relative to this file.
-    pub socket: Option<Text>,
-    /// How long the processes wait for each other.
-    pub timeout: Option<Time>,
-}
-
-/// What has the running process read its file again.
-#[derive(Deserialize, JsonSchema, Default)]
-pub struct Reload {
-    /// Look at the file and take what is new in it.
-    pub watch: Option<Flag>,
-}
-
-/// How many threads do the work.
-#[derive(Deserialize, JsonSchema, Default)]
-pub struct Threads {
-    /// Threads that serve requests; `auto`: one a core.
-    pub front: Option<Count>,
-    /// Threads that serve streams; `auto`: one a core.
-    pub shards: Option<Count>,
 }

@@ -11,7 +11,7 @@ use super::{load_text, loaded, tls};
 /// The keys, one a line.
 const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/tests/difference_keys.txt");
 
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "listeners",
     "admin",
     "passthrough",
@@ -23,6 +23,7 @@ const SECTIONS: [&str; 11] = [
     "public_prefix",
     "version_key",
     "log",
+    "tracing",
 ];
 
 /// A file with one setting of a place of its own, and what is needed beside it.

@@ -85,6 +85,8 @@ defaults:
   poll: { cookie_jar: true }
   cors: { origins: [\"https://shop.example.com\"] }
   websocket: { send: { path: /messages } }
+tracing: { otlp: { endpoint: \"https://collector.internal:4318\", headers: { x-api-key: none },
+  resource: { deployment.environment: production } } }
 cluster:
   servers: [redis.internal:6379]
   sentinel: pollcast

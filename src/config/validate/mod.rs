@@ -24,6 +24,7 @@ mod routes;
 mod server;
 mod settings;
 mod tls;
+mod tracing;
 mod units;
 mod upgrade;
 mod upstream_path;
@@ -63,6 +64,7 @@ pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings)
             "neither \"routes\" nor \"passthrough\" is there; at least one of them is needed",
         );
     }
+    let tracing = tracing::tracing(file, &context, findings);
     let used = context.used.into_inner();
     warn_of_unused(&upstreams, &used, &passthrough, &routes, findings);
     routes::secrets_have_a_host(&routes, &listeners, findings);
@@ -75,6 +77,7 @@ pub(super) fn config(file: &raw::File, base_dir: &Path, findings: &mut Findings)
         version_key: version_key(at!(root, file.version_key), findings),
         log: log(file, findings),
         cluster: cluster::cluster(file, base_dir, &routes, findings),
+        tracing,
         listeners,
         admin,
         upstreams,

@@ -30,6 +30,7 @@ use super::connection::Connection;
 use super::context::Context;
 use super::decision::{Decision, Refusal};
 use super::request::{cors, framing, limits, transport_choice};
+use crate::front::spans;
 use crate::identity::told;
 use crate::listener::trusted_proxies;
 use crate::metrics::{Bypass, RefusalReason};
@@ -159,6 +160,7 @@ pub(super) fn rewrite_request(
         request.insert_header(header::HOST, fixed)?;
     }
     speak_for(request, ctx)?;
+    spans::pass_on(&session.req_header().headers, request, ctx)?;
     forwarded(front, peer, request, host)?;
     to_proxy(request, ctx)
 }

@@ -10,6 +10,7 @@ use crate::fanout::{Staying, draining};
 use crate::front::covered_request::CoveredRequest;
 use crate::front::decision::Decision;
 use crate::front::request::cors;
+use crate::front::spans;
 use crate::hub::Subscription;
 use crate::transport::{Answer, End, LongPoll};
 
@@ -23,6 +24,7 @@ pub(in crate::front) async fn hold(
 ) -> Decision {
     let shared = cover.front.shared.clone();
     let metrics = shared.metrics.stream(crate::metrics::LONG_POLL, &cover.route.path);
+    spans::follows(&cover.headers, cover.ctx, crate::metrics::LONG_POLL);
     metrics.subscribers.inc();
     let answer = wait(cover, &mut subscription, stay, held).await;
     metrics.subscribers.dec();

@@ -137,6 +137,7 @@ pub(crate) fn poll() -> Poll {
 pub(crate) fn config(route: Route) -> Config {
     Config {
         cluster: None,
+        tracing: None,
         warnings: Vec::new(),
         listeners: Vec::new(),
         admin: None,

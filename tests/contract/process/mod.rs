@@ -13,6 +13,7 @@
 //! | `probe_ways` | `check --probe` of a server that is not reached: the lines of `proxy` |
 //! | `reasons` | one word for why a request passed through or was refused |
 //! | `route_off` | §12: an operator makes a route a plain proxy at once, until the next reload |
+//! | `tracing` | spans reach a collector, go on with traces of clients, and hold nothing up |
 //! | `upgrade` | a new process takes the listening sockets of the old one, and no client notices |
 
 pub mod admin;
@@ -26,4 +27,5 @@ pub mod probe;
 pub mod probe_ways;
 pub mod reasons;
 pub mod route_off;
+pub mod tracing;
 pub mod upgrade;
