@@ -27,7 +27,8 @@ pub enum Resume {
     Tag([u8; 6]),
     /// On a feed: it says that it has this item, or the page of this version.
     Item(Box<str>),
-    /// It names something that is no version, such as the upstream's own tag of an answer that passed through.
+    /// It names something that is no version, such as the upstream's own tag of an answer that passed through. Where other
+    /// nodes publish the resource, too, it may have come from there, and a poll has to confirm what is held.
     Other,
 }
 
@@ -121,6 +122,11 @@ impl Subscription {
             frame.encode(format, None);
             frame.settle();
         }
+        let resume = match resume {
+            // One process alone never had a state of that name: its client has another one, or none.
+            Resume::Other if !topic.is_shared() => Resume::Start,
+            resume => resume,
+        };
         let known = match &resume {
             Resume::Start => true,
             Resume::From(version) | Resume::FromConfirmed(version) => topic.has_held(*version),

@@ -82,3 +82,21 @@ async fn a_repeat_on_a_connection_is_looked_up_as_its_first_request_was() {
     let told = http.get("/state/a", &[UNKNOWN]).await.expect(200);
     assert_eq!(number(&told.text()), 2, "{told:?}");
 }
+
+#[tokio::test]
+async fn a_stream_that_names_a_tag_of_the_apis_is_told_nothing_older() {
+    let fleet = Fleet::start(SHARED).await;
+    fleet.legacy.set("/state/a", Reply::json("{\"n\":1}"));
+    let mut streams = Vec::new();
+    for node in 0..3 {
+        let mut stream = fleet.follow(node, "/state/a").await;
+        stream.states(1).await;
+        streams.push(stream);
+    }
+    fleet.legacy.set("/state/a", Reply::json("{\"n\":2}"));
+    for node in 0..3 {
+        // It has the second state from an answer that passed through, under the API's own name.
+        let mut stranger = fleet.resume(node, "/state/a", "#2").await;
+        assert_eq!(number(&stranger.next_event().await.data), 2, "node {node}");
+    }
+}

@@ -69,14 +69,13 @@ async fn an_unknown_version_waits_for_a_confirming_poll() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_no_version_waits_for_a_confirming_poll_too() {
-    let stand = stand("poll: {interval: 1s}").await;
+async fn a_name_that_is_no_version_is_told_the_state_at_once() {
+    let stand = stand(ONCE).await;
     let mut first = Sse::open(stand.address(), "/prices/A", &[]).await;
     assert_eq!(first.next_event().await.data, A);
-    stand.legacy.set("/prices/A", Reply::json(B));
-    // The API's own name of a state, from an answer that passed through.
     let mut sse = Sse::open(stand.address(), "/prices/A", &[("last-event-id", "#25")]).await;
-    assert_eq!(sse.next_event().await.data, B);
+    assert_eq!(sse.next_event().await.data, A);
+    assert_eq!(stand.legacy.count("/prices/A"), 1);
 }
 
 #[tokio::test]
