@@ -37,6 +37,25 @@ impl Resume {
     pub fn from_state(id: &str) -> Resume {
         version_of_tag(id).map_or(Resume::Other, Resume::From)
     }
+
+    /// What the follower names.
+    fn name(&self) -> Name<'_> {
+        match self {
+            Resume::From(version) | Resume::FromConfirmed(version) => Name::Tag(version.tag()),
+            Resume::Tag(tag) => Name::Tag(*tag),
+            Resume::Item(id) => Name::Item(id),
+            Resume::Start | Resume::Other => Name::Other,
+        }
+    }
+
+    /// The same as far as it means anything here: one process alone never had a state of another name, so that its client
+    /// has another one, or none.
+    fn at(self, topic: &Topic) -> Resume {
+        match self {
+            Resume::Other if !topic.is_shared() => Resume::Start,
+            resume => resume,
+        }
+    }
 }
 
 /// What a follower gets next.
@@ -122,11 +141,7 @@ impl Subscription {
             frame.encode(format, None);
             frame.settle();
         }
-        let resume = match resume {
-            // One process alone never had a state of that name: its client has another one, or none.
-            Resume::Other if !topic.is_shared() => Resume::Start,
-            resume => resume,
-        };
+        let resume = resume.at(topic);
         let known = match &resume {
             Resume::Start => true,
             Resume::From(version) | Resume::FromConfirmed(version) => topic.has_held(*version),
@@ -147,13 +162,7 @@ impl Subscription {
                 // The poll that asks the upstream about it starts after this.
                 confirm = confirm.max(topic.started() + 1);
             }
-            let name = match &resume {
-                Resume::From(version) | Resume::FromConfirmed(version) => Name::Tag(version.tag()),
-                Resume::Tag(tag) => Name::Tag(*tag),
-                Resume::Item(id) => Name::Item(id),
-                Resume::Start | Resume::Other => Name::Other,
-            };
-            named = Some(Box::new(topic.want_confirmed_for(confirm, name)));
+            named = Some(Box::new(topic.want_confirmed_for(confirm, resume.name())));
         }
         let is_feed = topic.route().feed.is_some();
         let (seen, place) = match resume {

@@ -67,6 +67,8 @@ impl Poller {
                 }
             }
             self.publisher = Some(publisher);
+            // What was just told may have made the content overdue a while ago.
+            self.tell_overdue();
             let (topic, until) = (self.topic.clone(), self.mirror_until());
             let inbox = self.sharing.as_ref()?.inbox.clone();
             tokio::select! {
@@ -80,7 +82,7 @@ impl Poller {
                 }
                 () = inbox.told() => {}
                 () = topic.demanded() => {}
-                () = sleep_until(until) => self.tell_overdue(),
+                () = sleep_until(until) => {}
             }
         }
     }
