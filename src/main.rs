@@ -16,6 +16,7 @@ use pollcast::config::{self, Config, Difference};
 use pollcast::demo;
 use pollcast::front;
 use pollcast::probe;
+use pollcast::resource::header_field;
 use pollcast::upgrade::{self, Failure, Predecessor, Relief, Sockets};
 
 use cli::{Arguments, Asking, Command, Explained};
@@ -174,7 +175,7 @@ fn examine(file: &Path, urls: &[String], asking: &Asking) -> ExitCode {
         let _ = writeln!(io::stderr(), "pollcast: {why}");
         ExitCode::from(USAGE)
     };
-    let headers = match asking.headers.iter().map(|text| probe::header(text)).collect::<Result<Vec<_>, _>>() {
+    let headers = match asking.headers.iter().map(|text| header_field(text)).collect::<Result<Vec<_>, _>>() {
         Ok(headers) => headers,
         Err(why) => return wrong(&format!("--header: {why}")),
     };
@@ -223,7 +224,7 @@ fn explain(asked: &Explained) -> ExitCode {
         let _ = writeln!(io::stderr(), "pollcast: {why}");
         ExitCode::from(USAGE)
     };
-    let headers = match asked.headers.iter().map(|text| probe::header(text)).collect::<Result<Vec<_>, _>>() {
+    let headers = match asked.headers.iter().map(|text| header_field(text)).collect::<Result<Vec<_>, _>>() {
         Ok(headers) => headers,
         Err(why) => return wrong(&format!("--header: {why}")),
     };

@@ -5,13 +5,14 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::Context;
 use super::context::Question;
 use super::response::{problem, text, typed};
+use crate::resource::header_field;
 
 /// Most fields that one question may name.
 const FIELDS_COUNT_MAX: usize = 256;
@@ -60,7 +61,7 @@ fn asked(query: &str, headers: &HeaderMap) -> Result<(Question, Form), String> {
             "header" if question.headers.len() >= FIELDS_COUNT_MAX => {
                 return Err(format!("there are more than {FIELDS_COUNT_MAX} fields"));
             }
-            "header" => question.headers.push(field(&value)?),
+            "header" => question.headers.push(header_field(&value)?),
             "client" => {
                 let address = value.parse::<IpAddr>();
                 question.client = Some(address.map_err(|_| "client is no IP address".to_owned())?);
@@ -82,17 +83,6 @@ fn asked(query: &str, headers: &HeaderMap) -> Result<(Question, Form), String> {
     }
     question.url = url.ok_or("say what to explain: /-/explain?url=/path or an absolute URL")?;
     Ok((question, form))
-}
-
-/// A field as `Name: value`.
-fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text.split_once(':').ok_or("a header is written as 'Name: value'; no colon found")?;
-    let name = HeaderName::try_from(name.trim())
-        .map_err(|_| "a header is written as 'Name: value'; what stands before the colon is no name")?;
-    let mut value = HeaderValue::try_from(value.trim())
-        .map_err(|_| format!("the value of {name} has characters that no header may have"))?;
-    value.set_sensitive(true);
-    Ok((name, value))
 }
 
 /// Whether the operator's program asks for words.

@@ -5,7 +5,6 @@
 //! client that has no right of its own must not borrow one. Must not know: the request that waits for it, what follows.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -53,16 +52,7 @@ async fn ask(services: Arc<Services>, topic: Arc<Topic>, credentials: Vec<(Heade
     let ask = request::poll(&ResourceKey::new(parts), &own, None, 0);
     let patience = Some(route.poll.timeout);
     let priority = Priority { class: Class::Refresh, weight: 1, patience };
-    let exchange = Exchange {
-        services: services.clone(),
-        route: own,
-        priority,
-        resource: None,
-        private: true,
-        settled: None,
-        carried_jar: AtomicBool::new(false),
-        claim: services.bodies.claim(),
-    };
+    let exchange = Exchange::beside_polls(&services, own, priority);
     exchange.claim.admitted().await;
     let turn = match services.source(&route) {
         Ok(source) => source.turn(priority).await,

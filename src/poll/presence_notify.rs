@@ -6,7 +6,6 @@
 //! how followers are counted.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -141,16 +140,7 @@ impl Notices {
         let services = self.services.upgrade().ok_or("the process ends")?;
         let ask = ask(subject, route, is_there).ok_or("a part of the path does not stay in its place")?;
         let priority = Priority { class: Class::Refresh, weight: 1, patience: Some(route.poll.timeout) };
-        let exchange = Exchange {
-            services: services.clone(),
-            route: route.clone(),
-            priority,
-            resource: None,
-            private: true,
-            settled: None,
-            carried_jar: AtomicBool::new(false),
-            claim: services.bodies.claim(),
-        };
+        let exchange = Exchange::beside_polls(&services, route.clone(), priority);
         exchange.claim.admitted().await;
         let source = services.source(route).map_err(|error| error.failure.to_string())?;
         let turn = source.turn(priority).await.map_err(|error| error.failure.to_string())?;

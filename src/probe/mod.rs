@@ -33,7 +33,6 @@ pub use report::Report;
 use std::path::Path;
 
 use futures_util::future::join_all;
-use http::{HeaderName, HeaderValue};
 use tokio::sync::Semaphore;
 
 use crate::config::{ClusterEngine, Config, load_str};
@@ -112,18 +111,4 @@ pub fn write(text: &str, reports: &[&Report], to: &Path) -> Result<(), String> {
     let base = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     load_str(&merged, &name.to_string(), base).map_err(|problems| format!("--write {name}: {problems}"))?;
     file::write_new(to, &merged).map_err(|error| format!("--write {name}: {error}"))
-}
-
-/// A `Name: value` of the command line.
-///
-/// # Errors
-/// What is wrong, without the value: it is likely to be a secret.
-pub fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text.split_once(':').ok_or("a header is written as 'Name: value'; no colon found")?;
-    let name = HeaderName::try_from(name.trim())
-        .map_err(|_| "a header is written as 'Name: value'; what stands before the colon is no name")?;
-    let mut value = HeaderValue::try_from(value.trim())
-        .map_err(|_| format!("the value of {name} has characters that no header may have"))?;
-    value.set_sensitive(true);
-    Ok((name, value))
 }

@@ -15,8 +15,9 @@ use super::flapping::{Flapping, Flaps, flaps};
 use super::noise::looks_like_noise;
 use super::polls::{Observed, Said, Trial};
 use super::suggestion::Suggestion;
-use super::{Item, Question, file, header, suggestion};
+use super::{Item, Question, file, suggestion};
 use crate::config::{Config, load_str};
+use crate::resource::header_field;
 use crate::upstream::Answer;
 
 const FILE: &str = "listeners: [{address: '127.0.0.1:0'}]\n\
@@ -51,7 +52,7 @@ fn seen(polls: Vec<Answer>) -> Observed {
 }
 
 fn question(url: &str, headers: &[&str]) -> Question {
-    let headers = headers.iter().map(|text| header(text).unwrap()).collect();
+    let headers = headers.iter().map(|text| header_field(text).unwrap()).collect();
     Question { url: url.into(), polls: 3, every: Duration::from_secs(1), headers }
 }
 

@@ -6,6 +6,7 @@
 mod ambiguous_path;
 mod content;
 mod digest;
+mod header;
 mod header_kind;
 mod held;
 mod json;
@@ -26,6 +27,7 @@ pub use crate::resource::media_type::MediaType;
 pub use ambiguous_path::{Readings, resolved};
 pub use content::Content;
 pub use digest::{Digest, Digester};
+pub use header::header_field;
 pub use header_kind::{HeaderKind, choosing, cookie_pairs, credentials, first_doubt, header_kind, why_known};
 pub use held::{HeldBytes, Ledger, fitted};
 pub use json::{DEPTH_MAX, Element, Json, Kind, Malformed};

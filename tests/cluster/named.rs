@@ -1,6 +1,6 @@
 //! Clients that name what they have seen: their node answers with nothing older, however little it knows (contract §13).
 
-use super::fleet::{Fleet, HOST, number};
+use super::fleet::{Fleet, Follower, HOST, number};
 use crate::support::client::{Http, Response, connect};
 use crate::support::legacy::Reply;
 
@@ -16,8 +16,8 @@ fn detail(answer: &Response) -> &str {
     status.split("detail=").nth(1).unwrap_or(status)
 }
 
-#[tokio::test]
-async fn while_polls_fail_an_unknown_name_is_the_apis_and_a_known_one_gets_the_last_state() {
+/// Three nodes with a stream on each that was told the first state.
+async fn followed() -> (Fleet, Vec<Follower>) {
     let fleet = Fleet::start(SHARED).await;
     fleet.legacy.set("/state/a", Reply::json("{\"n\":1}"));
     let mut streams = Vec::new();
@@ -26,6 +26,12 @@ async fn while_polls_fail_an_unknown_name_is_the_apis_and_a_known_one_gets_the_l
         assert_eq!(stream.states(1).await, [1]);
         streams.push(stream);
     }
+    (fleet, streams)
+}
+
+#[tokio::test]
+async fn while_polls_fail_an_unknown_name_is_the_apis_and_a_known_one_gets_the_last_state() {
+    let (fleet, mut streams) = followed().await;
     let known = format!("\"{}\"", streams[0].sse.last_event_id());
     fleet.legacy.set("/state/a", Reply::json("{\"error\":\"down\"}").status(500));
     for stream in &mut streams {
@@ -41,14 +47,7 @@ async fn while_polls_fail_an_unknown_name_is_the_apis_and_a_known_one_gets_the_l
 
 #[tokio::test]
 async fn a_name_that_is_found_lets_no_other_one_in() {
-    let fleet = Fleet::start(SHARED).await;
-    fleet.legacy.set("/state/a", Reply::json("{\"n\":1}"));
-    let mut streams = Vec::new();
-    for node in 0..3 {
-        let mut stream = fleet.follow(node, "/state/a").await;
-        stream.states(1).await;
-        streams.push(stream);
-    }
+    let (fleet, streams) = followed().await;
     let known = format!("\"{}\"", streams[0].sse.last_event_id());
     fleet.legacy.set("/state/a", Reply::json("{\"n\":2}"));
     for node in 0..3 {
@@ -85,14 +84,7 @@ async fn a_repeat_on_a_connection_is_looked_up_as_its_first_request_was() {
 
 #[tokio::test]
 async fn a_stream_that_names_a_tag_of_the_apis_is_told_nothing_older() {
-    let fleet = Fleet::start(SHARED).await;
-    fleet.legacy.set("/state/a", Reply::json("{\"n\":1}"));
-    let mut streams = Vec::new();
-    for node in 0..3 {
-        let mut stream = fleet.follow(node, "/state/a").await;
-        stream.states(1).await;
-        streams.push(stream);
-    }
+    let (fleet, _streams) = followed().await;
     fleet.legacy.set("/state/a", Reply::json("{\"n\":2}"));
     for node in 0..3 {
         // It has the second state from an answer that passed through, under the API's own name.

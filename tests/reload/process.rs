@@ -124,21 +124,29 @@ async fn sighup_reads_the_file_and_the_log_follows_its_level() {
     assert_eq!(sse.next_event().await.data, "2");
 }
 
-#[tokio::test]
-async fn a_watched_file_is_taken_when_it_is_written_or_its_link_leads_elsewhere() {
+/// Has a process watch its file.
+const WATCH: &str = "reload: {watch: true}";
+
+/// A process that watches its file, and a stream of it.
+async fn watching() -> (Legacy, Process, Sse) {
     let legacy = Legacy::start();
     legacy.set("/a", Reply::json("1"));
-    let watch = "reload: {watch: true}";
-    let process = Process::start(&yaml(&legacy, A, "", watch)).await;
+    let process = Process::start(&yaml(&legacy, A, "", WATCH)).await;
     let mut sse = Sse::open(process.address, "/a", &[]).await;
     assert_eq!(sse.next_event().await.data, "1");
-    rewrite(&process, &yaml(&legacy, &format!("{A}, {B}"), "", watch));
+    (legacy, process, sse)
+}
+
+#[tokio::test]
+async fn a_watched_file_is_taken_when_it_is_written_or_its_link_leads_elsewhere() {
+    let (legacy, process, mut sse) = watching().await;
+    rewrite(&process, &yaml(&legacy, &format!("{A}, {B}"), "", WATCH));
     process.wait_stderr("a new configuration counts").await;
 
     // As Kubernetes does: pollcast.yaml -> ..data/pollcast.yaml, ..data -> ..1, and then -> ..2.
     let at = |name: &str| process.folder.path.join(name);
-    let third = yaml(&legacy, &format!("{A}, {{path: /c, upstream: legacy}}"), "", watch);
-    for (folder, text) in [("..1", yaml(&legacy, &format!("{A}, {B}"), "", watch)), ("..2", third)] {
+    let third = yaml(&legacy, &format!("{A}, {{path: /c, upstream: legacy}}"), "", WATCH);
+    for (folder, text) in [("..1", yaml(&legacy, &format!("{A}, {B}"), "", WATCH)), ("..2", third)] {
         std::fs::create_dir(at(folder)).expect("a folder");
         let text = text.replace("PUBLIC_ADDRESS", &process.address.to_string());
         let text = text.replace("ADMIN_ADDRESS", &process.admin.to_string());
@@ -159,17 +167,12 @@ async fn a_watched_file_is_taken_when_it_is_written_or_its_link_leads_elsewhere(
 
 #[tokio::test]
 async fn a_file_that_a_watched_one_includes_is_watched_too() {
-    let legacy = Legacy::start();
-    legacy.set("/a", Reply::json("1"));
-    let watch = "reload: {watch: true}";
-    let process = Process::start(&yaml(&legacy, A, "", watch)).await;
-    let mut sse = Sse::open(process.address, "/a", &[]).await;
-    assert_eq!(sse.next_event().await.data, "1");
+    let (legacy, process, mut sse) = watching().await;
     let folder = process.folder.path.join("more");
     std::fs::create_dir(&folder).expect("a folder");
     let route = |path: &str| format!("routes: [{{path: {path}, upstream: legacy}}]\n");
     std::fs::write(folder.join("one.yaml"), route("/one")).expect("a file");
-    rewrite(&process, &yaml(&legacy, A, "", &format!("{watch}\ninclude: ['more/*.yaml']")));
+    rewrite(&process, &yaml(&legacy, A, "", &format!("{WATCH}\ninclude: ['more/*.yaml']")));
     process.wait_stderr("route /one: is new").await;
     // Only the included file is another one, and then there is one more.
     std::fs::write(folder.join("one.yaml"), route("/other")).expect("a file");

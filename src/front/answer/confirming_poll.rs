@@ -12,7 +12,7 @@ use crate::hub::{Attendance, Name, Outcome, Topic, View};
 
 /// Whether what is held may be answered to a request that names a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::front) enum Confirmation {
+pub(in crate::front) enum Confirmed {
     /// What is held is not older than what the request names, as far as is known.
     Unneeded,
     /// The same, and a poll or a look-up was waited for.
@@ -25,18 +25,18 @@ impl CoveredRequest<'_> {
     /// Waits for a poll that starts after the request came, if it names a state that was never held and that poll can
     /// come within `first_answer`. Where other nodes publish the resource, too, what they have is looked up first, and
     /// nothing is answered that is not known to be as new.
-    pub(in crate::front) async fn await_confirmation(&self, attendance: &Attendance) -> Confirmation {
+    pub(in crate::front) async fn await_confirmation(&self, attendance: &Attendance) -> Confirmed {
         let topic = attendance.topic();
         let (view, is_shared) = (topic.view(), topic.is_shared());
-        let Some(name) = self.name_to_confirm(topic, &view) else { return Confirmation::Unneeded };
+        let Some(name) = self.name_to_confirm(topic, &view) else { return Confirmed::Unneeded };
         let patience = self.route.first_answer;
         let number = attendance.next_poll();
         if !is_shared {
             topic.want_confirmed_for(number, name);
             let ended = topic.wait_for(|view| view.ended >= number || view.closing.is_some());
             return match timeout(patience, ended).await {
-                Ok(_) => Confirmation::Waited,
-                Err(_) => Confirmation::Unneeded,
+                Ok(_) => Confirmed::Waited,
+                Err(_) => Confirmed::Unneeded,
             };
         }
         let named = topic.want_confirmed_for(number, name);
@@ -50,8 +50,8 @@ impl CoveredRequest<'_> {
         let _ = timeout(patience, topic.wait_for(is_over)).await;
         let view = topic.view();
         match view.closing.is_none() && topic.is_unconfirmed_for(named, &view) {
-            true => Confirmation::Missing,
-            false => Confirmation::Waited,
+            true => Confirmed::Missing,
+            false => Confirmed::Waited,
         }
     }
 

@@ -17,7 +17,7 @@ use crate::fanout::Hold;
 use crate::frame::{Coding, Frame, PatchKind, State};
 use crate::front::access::authorize;
 use crate::front::access::reason::Reason;
-use crate::front::answer::confirming_poll::Confirmation;
+use crate::front::answer::confirming_poll::Confirmed;
 use crate::front::covered_request::CoveredRequest;
 use crate::front::decision::{Decision, Refusal};
 use crate::front::request::transport_choice::Accept;
@@ -110,10 +110,10 @@ impl CoveredRequest<'_> {
             confirmation = self.await_confirmation(&attendance).await;
             view = topic.view();
         }
-        if confirmation == Confirmation::Missing {
+        if confirmation == Confirmed::Missing {
             return ControlFlow::Break(Decision::PassThrough(Bypass::UnknownVersion));
         }
-        let confirmed = confirmation == Confirmation::Waited;
+        let confirmed = confirmation == Confirmed::Waited;
         self.writes.are_in(&view);
         if is_new {
             self.note_new_key(key, &view);

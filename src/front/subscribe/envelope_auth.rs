@@ -47,7 +47,7 @@ impl Desk {
                     return self.complain(member, said, told.status.as_u16(), &detail);
                 }
             };
-            // Whoever else follows is told of the client by its name.
+            // The other followers are told the client's name.
             let is_other = identity.as_ref().map(|identity| &identity.principal) != principal.as_ref();
             if !is_same || route.share == Share::Authorize || (is_other && route.presence.is_some()) {
                 again.push((name, presence));

@@ -12,7 +12,7 @@ use super::long_poll_http2;
 use crate::fanout::ClientPermit;
 use crate::frame::{Coding, Format};
 use crate::front::access::client_limit::staying;
-use crate::front::answer::confirming_poll::Confirmation;
+use crate::front::answer::confirming_poll::Confirmed;
 use crate::front::answer::repeats;
 use crate::front::covered_request::CoveredRequest;
 use crate::front::decision::Decision;
@@ -85,13 +85,13 @@ impl CoveredRequest<'_> {
         is_confirmed: bool,
     ) -> Decision {
         let confirmation = match is_confirmed {
-            true => Confirmation::Waited,
+            true => Confirmed::Waited,
             false => self.await_confirmation(attendance).await,
         };
         match confirmation {
-            Confirmation::Unneeded => self.answer(key, view, false).await,
-            Confirmation::Waited => self.answer(key, &attendance.topic().view(), true).await,
-            Confirmation::Missing => Decision::PassThrough(Bypass::UnknownVersion),
+            Confirmed::Unneeded => self.answer(key, view, false).await,
+            Confirmed::Waited => self.answer(key, &attendance.topic().view(), true).await,
+            Confirmed::Missing => Decision::PassThrough(Bypass::UnknownVersion),
         }
     }
 

@@ -80,6 +80,20 @@ struct Allowance {
 }
 
 impl Exchange {
+    /// One request beside the polls of a resource, with nothing of a poll's state.
+    pub(super) fn beside_polls(services: &Arc<Services>, route: Arc<Route>, priority: Priority) -> Exchange {
+        Exchange {
+            services: services.clone(),
+            route,
+            priority,
+            resource: None,
+            private: true,
+            settled: None,
+            carried_jar: AtomicBool::new(false),
+            claim: services.bodies.claim(),
+        }
+    }
+
     /// Makes the requests of a poll. `turn`: the first one's.
     ///
     /// # Errors

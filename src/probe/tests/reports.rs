@@ -13,10 +13,11 @@ use super::super::listing::Listing;
 use super::super::polls::{Observed, Said, Trial};
 use super::super::report::report;
 use super::super::suggestion::Suggestion;
-use super::super::{POLLS_MAX, difference, header, identity, printed};
+use super::super::{POLLS_MAX, difference, identity, printed};
 use super::{FILE, answer, here, loaded, question, seen, yaml};
 use crate::config::Change;
 use crate::hub::tests::route::route;
+use crate::resource::header_field;
 use crate::upstream::Answer;
 
 #[test]
@@ -213,10 +214,10 @@ fn places_are_those_of_what_the_route_publishes() {
 #[test]
 fn a_header_that_is_none_is_refused_without_its_value() {
     for text in ["hidden", "a b: hidden", "x: hidden\n"] {
-        if let Err(why) = header(text) {
+        if let Err(why) = header_field(text) {
             assert!(!why.contains("hidden"), "{why}");
         }
     }
-    assert!(header("hidden").is_err() && header("a b: hidden").is_err());
-    assert_eq!(header("X-Key:  v ").unwrap().1, "v");
+    assert!(header_field("hidden").is_err() && header_field("a b: hidden").is_err());
+    assert_eq!(header_field("X-Key:  v ").unwrap().1, "v");
 }
