@@ -31,8 +31,8 @@ const KEYS_MAX: usize = 64;
 /// A set is read for unknown keys no more often than this: any client can invent one.
 const READ_SPACING: Duration = Duration::from_secs(5);
 
-/// How long a client waits for a set.
-const SET_WAIT_MAX: Duration = Duration::from_secs(3);
+/// How long a client waits for a set in a file.
+const FILE_WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// One set.
 pub(super) struct KeySet {
@@ -82,7 +82,12 @@ impl KeySet {
             }
         };
         // A request that waits too long goes on with the keys that there are.
-        let _ = timeout(SET_WAIT_MAX, reading).await;
+        let _ = timeout(self.wait_max(), reading).await;
+    }
+
+    /// How long a client waits for this set: for one at an address as long as its server may take (`total_timeout`).
+    fn wait_max(&self) -> Duration {
+        self.client.as_ref().map_or(FILE_WAIT_MAX, |client| client.config().total_timeout)
     }
 
     /// Whether one of these clients, by name, asks for it, or none has to.

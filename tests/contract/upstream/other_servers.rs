@@ -56,7 +56,7 @@ impl Scene {
         let app = app::start(&format!(
             "listeners: [{{address: '127.0.0.1:0'}}]\n\
              log: {{access: false}}\n\
-             upstreams: {{api: {{servers: ['{api}'], host: api.test}}, auth: {{{way}, connect_timeout: 2s}}}}\n\
+             upstreams: {{api: {{servers: ['{api}'], host: api.test}}, auth: {{{way}}}}}\n\
              defaults: {{share: public, poll: {{interval: 1h}}}}\n\
              routes:\n\
              - {{path: '/t/{{x}}', upstream: api, poll: {{auth: {{oauth2: {{token_url: '{base}/token', client_id: c, \
