@@ -17,6 +17,9 @@ use super::client::Http;
 use super::ports::unused_address;
 use super::wire::GUARD;
 
+/// Lines of a log that a failed test shows.
+const SHOWN_LINES: usize = 30;
+
 /// The command line that runs a configuration file.
 fn command(config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pollcast"));
@@ -227,7 +230,12 @@ impl Process {
         let mut exit = self.exit.clone();
         match tokio::time::timeout(limit, exit.wait_for(Option::is_some)).await {
             Ok(Ok(status)) => status.expect("waited for Some"),
-            _ => panic!("the process did not end within {limit:?}:\n{}", self.stderr()),
+            _ => {
+                let log = self.stderr();
+                let end = log.lines().rev().take(SHOWN_LINES).collect::<Vec<_>>();
+                let end = end.into_iter().rev().collect::<Vec<_>>().join("\n");
+                panic!("the process did not end within {limit:?}; the end of its log:\n{end}")
+            }
         }
     }
 
