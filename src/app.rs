@@ -27,8 +27,8 @@ use tokio::sync::{oneshot, watch};
 use bind::Bound;
 use cluster::Cluster;
 pub use explain::explain;
-pub use reload::{ApplyLog, ConfigFile};
-use reload::{Reloader, Source};
+use reload::Reloader;
+pub use reload::{ApplyLog, ConfigFile, Source};
 pub use reload_report::Report;
 
 use crate::access_log;
@@ -106,15 +106,15 @@ impl Controls {
 /// An address that cannot be bound, a certificate or upstream that cannot be used, threads that
 /// cannot be started. Says which.
 pub fn start(config: Config) -> io::Result<App> {
-    start_on(config, Sockets::default())
+    start_on(config, Sockets::default(), None)
 }
 
-/// The same on the sockets of another process. Addresses that are not among them are bound, sockets whose address is
-/// not configured any more are closed.
+/// The same on the sockets of another process, with a configuration that can be read again from its source. Addresses
+/// that are not among the sockets are bound, sockets whose address is not configured any more are closed.
 ///
 /// # Errors
 /// As [`start`].
-pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
+pub fn start_on(config: Config, inherited: Sockets, source: Option<Source>) -> io::Result<App> {
     memory::keep_large_apart();
     access_log::choose(config.log.access);
     let config = Arc::new(config);
@@ -140,8 +140,11 @@ pub fn start_on(config: Config, inherited: Sockets) -> io::Result<App> {
     relay.spawn(memory::give_back_after_storms(move || fanout.arrivals()));
     let (addresses, entries) = serve(&shared, listeners, &front, &controls)?;
     let look = controls.look.clone();
-    let reloader = Reloader::new(&shared, entries, relay.handle().clone(), cluster.clone(), look);
-    let reloader = Arc::new(reloader);
+    let outlasting = (relay.handle().clone(), cluster.clone());
+    let reloader = Arc::new(Reloader::new(&shared, entries, source, outlasting, look));
+    if reloader.source().is_some() {
+        relay.spawn(config_watch::watch(Arc::downgrade(&reloader)));
+    }
     let admin_address = match &admin_socket {
         Some(admin::Bound::Tcp(socket)) => Some(socket.local_addr()?),
         _ => None,
@@ -192,14 +195,6 @@ impl App {
     /// Returns the address of the admin listener. `None` if there is none, or if it is a Unix socket.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
-    }
-
-    /// From now on [`reload`](App::reload) reads the configuration from this file, too, as do operators and
-    /// `reload: { watch: true }`. `apply_log` makes the log follow it.
-    pub fn reloads_from(&self, file: ConfigFile, apply_log: ApplyLog) {
-        self.reloader.reads_from(Source { file, apply_log });
-        let Some(relay) = &self.relay else { return };
-        relay.spawn(config_watch::watch(Arc::downgrade(&self.reloader)));
     }
 
     /// Reads the configuration again, if it comes from a file, and looks at the files of certificates. What is new there is

@@ -39,8 +39,13 @@ pub(crate) enum Command {
         /// Say what a reload from this file to the configuration does, route by route, instead of anything else.
         #[arg(long, value_name = "OLD", conflicts_with = "probe")]
         diff: Option<PathBuf>,
-        /// Say that as JSON.
-        #[arg(long, requires = "diff")]
+        /// Say what a reload of the running pollcast with this admin listener would do, `ip:port` or `unix:/path`, instead
+        /// of anything else. It reads its own file again; its `admin.token` is read from the environment variable
+        /// POLLCAST_ADMIN_TOKEN.
+        #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["config", "probe", "diff"])]
+        admin: Option<String>,
+        /// Say what `--diff` or `--admin` says as JSON.
+        #[arg(long)]
         json: bool,
         #[command(flatten)]
         asking: Asking,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use http::Method;
 use pollcast::app;
 use pollcast::check;
 use pollcast::config::{self, Config, Difference};
@@ -19,6 +20,7 @@ use pollcast::probe;
 use pollcast::resource::header_field;
 use pollcast::upgrade::{self, Failure, Predecessor, Relief, Sockets};
 
+use admin_client::Answer;
 use cli::{Arguments, Asking, Command, Explained};
 use signals::Signals;
 
@@ -45,6 +47,8 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Run { config, upgrade } => run(&config, upgrade),
         Command::Check { config, diff: Some(old), json, .. } => compare(&old, &config, json),
+        Command::Check { admin: Some(admin), json, .. } => ask_running(&admin, json),
+        Command::Check { json: true, .. } => wrong(&"--json is for --diff and --admin"),
         Command::Check { config, probe, .. } if probe.is_empty() => check(&config),
         Command::Check { config, probe, asking, .. } => examine(&config, &probe, &asking),
         Command::Explain(asked) => explain(&asked),
@@ -79,11 +83,11 @@ fn run(file: &Path, take_over: bool) -> ExitCode {
         Some(Ok((sockets, predecessor))) => (sockets, Some(predecessor)),
         Some(Err(failure)) => return failed(&failure),
     };
-    let app = match app::start_on(config, sockets) {
+    let source = app::Source { file: source, apply_log: Box::new(log::follow) };
+    let app = match app::start_on(config, sockets, Some(source)) {
         Ok(app) => app,
         Err(error) => return failed(&error),
     };
-    app.reloads_from(source, Box::new(log::follow));
     for address in app.addresses() {
         tracing::info!(%address, "listening");
     }
@@ -149,9 +153,39 @@ fn check(file: &Path) -> ExitCode {
 fn compare(old: &Path, new: &Path, as_json: bool) -> ExitCode {
     match load(old).and_then(|old| Ok(Difference::of(&old, &load(new)?))) {
         Ok(difference) if as_json => print(&format!("{:#}\n", difference.json())),
-        Ok(difference) => print(&check::difference(&difference)),
+        Ok(difference) => print(&difference.text()),
         Err(code) => code,
     }
+}
+
+/// `check --admin`.
+fn ask_running(admin: &str, as_json: bool) -> ExitCode {
+    let format = if as_json { "json" } else { "text" };
+    let call = format!("/-/reload?only_look=true&format={format}");
+    match ask_admin(admin, &Method::POST, &call) {
+        Ok(answer) if answer.is_ok() => print(&answer.body),
+        // The file is wrong, as `check` would say it.
+        Ok(answer) if answer.status() == Some(422) => wrong(&answer.body.trim_end()),
+        Ok(answer) => failed(&unexpected(admin, &answer)),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Asks a running process, with the token of the environment.
+fn ask_admin(admin: &str, method: &Method, call: &str) -> io::Result<Answer> {
+    let token = std::env::var("POLLCAST_ADMIN_TOKEN").ok();
+    let answer = admin_client::ask(admin, method, call, token.as_deref());
+    answer.map_err(|error| io::Error::new(error.kind(), format!("{admin} is not reached: {error}")))
+}
+
+fn unexpected(admin: &str, answer: &Answer) -> io::Error {
+    io::Error::other(format!("{admin} answered {:?}: {}", answer.status_line, answer.body.trim_end()))
+}
+
+/// Says what is wrong with what was asked.
+fn wrong(why: &dyn std::fmt::Display) -> ExitCode {
+    let _ = writeln!(io::stderr(), "pollcast: {why}");
+    ExitCode::from(USAGE)
 }
 
 /// What is asked about a URL.
@@ -170,10 +204,6 @@ fn examine(file: &Path, urls: &[String], asking: &Asking) -> ExitCode {
     let config = match load(file) {
         Ok(config) => config,
         Err(code) => return code,
-    };
-    let wrong = |why: &dyn std::fmt::Display| {
-        let _ = writeln!(io::stderr(), "pollcast: {why}");
-        ExitCode::from(USAGE)
     };
     let headers = match asking.headers.iter().map(|text| header_field(text)).collect::<Result<Vec<_>, _>>() {
         Ok(headers) => headers,
@@ -220,10 +250,6 @@ fn examine(file: &Path, urls: &[String], asking: &Asking) -> ExitCode {
 
 /// `explain`.
 fn explain(asked: &Explained) -> ExitCode {
-    let wrong = |why: &dyn std::fmt::Display| {
-        let _ = writeln!(io::stderr(), "pollcast: {why}");
-        ExitCode::from(USAGE)
-    };
     let headers = match asked.headers.iter().map(|text| header_field(text)).collect::<Result<Vec<_>, _>>() {
         Ok(headers) => headers,
         Err(why) => return wrong(&format!("--header: {why}")),
@@ -231,14 +257,10 @@ fn explain(asked: &Explained) -> ExitCode {
     let question =
         front::Asked { url: asked.url.clone(), method: asked.method.clone(), headers, client: asked.client };
     if let Some(admin) = &asked.admin {
-        let token = std::env::var("POLLCAST_ADMIN_TOKEN").ok();
-        return match admin_client::get(admin, &question.call(asked.json), token.as_deref()) {
+        return match ask_admin(admin, &Method::GET, &question.call(asked.json)) {
             Ok(answer) if answer.is_ok() => print(&answer.body),
-            Ok(answer) => {
-                let said = format!("{admin} answered {:?}: {}", answer.status_line, answer.body.trim_end());
-                failed(&io::Error::other(said))
-            }
-            Err(error) => failed(&io::Error::new(error.kind(), format!("{admin} is not reached: {error}"))),
+            Ok(answer) => failed(&unexpected(admin, &answer)),
+            Err(error) => failed(&error),
         };
     }
     let config = match load(&asked.config) {

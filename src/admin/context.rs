@@ -29,8 +29,18 @@ pub type EndSubject = dyn Fn(&PrincipalPattern) -> Result<usize, Vec<Arc<Princip
 /// Reads the configuration again, or, if the argument is true, only says what that would change.
 pub type Reload = dyn Fn(bool) -> Reloading + Send + Sync;
 
-/// What comes of [`Reload`]: whether the file is good, and the answer. `None` if the configuration comes from no file.
-pub type Reloading = Pin<Box<dyn Future<Output = Option<(bool, Value)>> + Send>>;
+/// What comes of [`Reload`]. `None` if the configuration comes from no file.
+pub type Reloading = Pin<Box<dyn Future<Output = Option<Reloaded>> + Send>>;
+
+/// What came of reading the configuration again.
+pub struct Reloaded {
+    /// Whether the file is what counts, or could be.
+    pub is_good: bool,
+    /// The answer for programs.
+    pub json: Value,
+    /// The answer in words, lines that end.
+    pub text: String,
+}
 
 /// Has the routes with this path polled, or not polled until the next reload.
 pub type SwitchRoute = dyn Fn(String, bool) -> Switching + Send + Sync;

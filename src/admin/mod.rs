@@ -39,7 +39,8 @@ use cluster::Call;
 use socket::Accepting;
 
 pub use context::{
-    Context, EndSubject, Explained, Explaining, NotSwitched, PollNow, Question, Switched, UpstreamView,
+    Context, EndSubject, Explained, Explaining, NotSwitched, PollNow, Question, Reloaded, Switched,
+    UpstreamView,
 };
 use dashboard::Dashboard;
 use response::{Body, arguments, problem, text, typed, whole};

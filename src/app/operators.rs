@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::cluster::Cluster;
 use super::reload::Reloader;
-use crate::admin::{self, NotSwitched};
+use crate::admin::{self, NotSwitched, Reloaded};
 use crate::config::AdminAddress;
 use crate::front::{self, Shared};
 
@@ -78,7 +78,7 @@ pub(super) fn context(
             Box::pin(async move {
                 // A reload that broke off has been told in the log.
                 let report = work.await.ok().flatten()?;
-                Some((report.is_good(), report.as_json()))
+                Some(Reloaded { is_good: report.is_good(), json: report.as_json(), text: report.as_text() })
             })
         }),
         switch_route: Box::new(move |path, on| {

@@ -38,9 +38,11 @@ const FILE_BYTES_MAX: u64 = 2 << 20;
 pub type ApplyLog = Box<dyn Fn(&Log) + Send + Sync>;
 
 /// Where the configuration comes from, and what follows it outside of the application.
-pub(super) struct Source {
-    pub(super) file: ConfigFile,
-    pub(super) apply_log: ApplyLog,
+pub struct Source {
+    /// Read again by [`App::reload`](super::App::reload), by operators and by `reload: { watch: true }`.
+    pub file: ConfigFile,
+    /// Makes the log follow it.
+    pub apply_log: ApplyLog,
 }
 
 /// The file of the configuration, and what it held before it was read.
@@ -73,7 +75,8 @@ impl ConfigFile {
 pub(super) struct Reloader {
     state: Mutex<State>,
     status: Mutex<Status>,
-    source: Mutex<Option<Arc<Source>>>,
+    /// `None` if the configuration comes from no file.
+    source: Option<Arc<Source>>,
     relay: Handle,
     cluster: Arc<Cluster>,
     /// Changes whenever the files of certificates are to be looked at.
@@ -97,8 +100,8 @@ impl Reloader {
     pub(super) fn new(
         shared: &Arc<Shared>,
         entries: Vec<Entry>,
-        relay: Handle,
-        cluster: Arc<Cluster>,
+        source: Option<Source>,
+        (relay, cluster): (Handle, Arc<Cluster>),
         look: watch::Sender<()>,
     ) -> Reloader {
         let state = State {
@@ -111,7 +114,7 @@ impl Reloader {
         let reloader = Reloader {
             state: Mutex::new(state),
             status: Mutex::new(Status::of_start()),
-            source: Mutex::default(),
+            source: source.map(Arc::new),
             relay,
             cluster,
             look,
@@ -123,14 +126,9 @@ impl Reloader {
         reloader
     }
 
-    /// From now on the configuration can be read again from this file.
-    pub(super) fn reads_from(&self, source: Source) {
-        *self.source.lock() = Some(Arc::new(source));
-    }
-
     /// Where the configuration comes from. Returns `None` if it comes from no file.
     pub(super) fn source(&self) -> Option<Arc<Source>> {
-        self.source.lock().clone()
+        self.source.clone()
     }
 
     /// The generation that counts.

@@ -144,6 +144,18 @@ impl Report {
         }
     }
 
+    /// The answer to an operator in words, lines that end.
+    #[must_use]
+    pub fn as_text(&self) -> String {
+        match &self.outcome {
+            Outcome::Applied { difference, .. }
+            | Outcome::Looked(difference)
+            | Outcome::Unchanged(difference) => difference.text(),
+            Outcome::Invalid(problems) => format!("{problems}\n"),
+            Outcome::Refused(error) => format!("{error}\n"),
+        }
+    }
+
     /// The answer to an operator.
     #[must_use]
     pub fn as_json(&self) -> Value {

@@ -5,7 +5,7 @@
 
 mod since;
 
-use crate::config::{Config, Difference, Effect, Route};
+use crate::config::{Config, Route};
 use crate::front::{Match, Routes};
 
 /// Everything that `check` says of a file beside its name.
@@ -24,18 +24,6 @@ pub fn report(config: &Config) -> String {
 #[must_use]
 pub fn counts(config: &Config) -> String {
     format!("{}, {}", count(config.routes.len(), "route"), count(config.upstreams.len(), "upstream"))
-}
-
-/// What a reload does: what changes, line by line, and how many routes stay.
-#[must_use]
-pub fn difference(difference: &Difference) -> String {
-    let lines: String = difference.lines().into_iter().map(|line| line + "\n").collect();
-    let same = difference.count(Effect::Same);
-    let stays = format!("{} {}", count(same, "route"), if same == 1 { "stays" } else { "stay" });
-    match lines.is_empty() {
-        true => format!("a reload changes nothing: {stays}\n"),
-        false => format!("{lines}{stays}\n"),
-    }
 }
 
 fn count(number: usize, noun: &str) -> String {

@@ -152,6 +152,20 @@ impl Difference {
         routes.chain(upstreams).chain(process).chain(restart).collect()
     }
 
+    /// All lines, and how many routes stay.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let lines: String = self.lines().into_iter().map(|line| line + "\n").collect();
+        let stays = match self.count(Effect::Same) {
+            1 => "1 route stays".to_owned(),
+            same => format!("{same} routes stay"),
+        };
+        match lines.is_empty() {
+            true => format!("a reload changes nothing: {stays}\n"),
+            false => format!("{lines}{stays}\n"),
+        }
+    }
+
     /// How many routes there are of each kind.
     #[must_use]
     pub fn count(&self, effect: Effect) -> usize {

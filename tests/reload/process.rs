@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -99,6 +100,40 @@ async fn a_call_says_what_changed_and_a_wrong_file_changes_nothing() {
     assert_eq!(added.next_event().await.data, "1");
     legacy.set("/a", Reply::json("3"));
     assert_eq!(sse.next_event().await.data, "3");
+}
+
+#[tokio::test]
+async fn the_command_line_asks_the_running_process_what_a_reload_would_do() {
+    let legacy = Legacy::start();
+    let process = Process::start(&yaml(&legacy, A, "", "")).await;
+    let admin = process.admin.to_string();
+    let check = |token: Option<&str>, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pollcast"));
+        command.args(["check", "--admin", &admin]).args(arguments).env_remove("POLLCAST_ADMIN_TOKEN");
+        let output = command.envs(token.map(|token| ("POLLCAST_ADMIN_TOKEN", token))).output();
+        let output = output.expect("pollcast runs");
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.code(), text)
+    };
+    let token = Some("the-token-of-operators");
+    // A process whose admin listener answers knows its file.
+    assert_eq!(check(token, &[]), (Some(0), "a reload changes nothing: 1 route stays\n".to_owned()));
+    rewrite(&process, &yaml(&legacy, &format!("{A}, {B}"), "", "threads: {shards: 3}"));
+    let wanted = "route /b: is new\nneeds a restart, stays as it is until then: threads\n1 route stays\n";
+    assert_eq!(check(token, &[]), (Some(0), wanted.to_owned()));
+    let (code, text) = check(token, &["--json"]);
+    let json: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        (code, &json["result"], &json["routes"][0]["change"]),
+        (Some(0), &"looked".into(), &"added".into())
+    );
+    rewrite(&process, &yaml(&legacy, "{path: /a, upstream: none}", "", ""));
+    let (code, text) = check(token, &[]);
+    assert_eq!(code, Some(64), "{text}");
+    assert!(text.contains("routes[0].upstream") && text.contains("pollcast.yaml:"), "{text}");
+    let (code, text) = check(None, &[]);
+    assert!(code == Some(1) && text.contains("401"), "{text}");
+    assert_eq!(status(&process).await["generation"], 1, "nothing was taken");
 }
 
 #[tokio::test]
