@@ -222,8 +222,14 @@ impl Client {
             200 if answer.header("etag").is_none() => self.ground.journal.count("answer: 200, but no state"),
             200 => {
                 let version = tag(answer);
+                // What passes through is the API's own, which does not always heed a condition.
+                let is_unheeded = position == Some(version.as_str())
+                    && answer.header("cache-status").is_some_and(|status| status.contains("fwd=bypass"));
+                if is_unheeded {
+                    self.ground.journal.count("answer: the API's own 200 to the tag of it");
+                }
                 // Whatever it was told on another connection, an answer is a whole state.
-                self.recorder.begin(position);
+                self.recorder.begin(position.filter(|_| !is_unheeded));
                 let text = match Gunzip::of(answer) {
                     Some(mut gunzip) => String::from_utf8_lossy(&gunzip.feed(&answer.body)).into_owned(),
                     None => answer.text(),
