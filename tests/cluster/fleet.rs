@@ -141,6 +141,11 @@ impl Fleet {
         self.nodes[node] = self.nodes[node].again(&self.yaml[node]).await;
     }
 
+    /// What a node was started with.
+    pub fn yaml_of(&self, node: usize) -> &str {
+        &self.yaml[node]
+    }
+
     /// Three nodes with a stream of one resource on each, each told so many states.
     pub async fn followed(routes: &str, states: usize) -> (Fleet, Vec<Follower>) {
         let fleet = Fleet::start(routes).await;

@@ -13,6 +13,7 @@
 //! | `budgets` | an upstream's budget is one for all nodes |
 //! | `kinds` | classes, large states, refusals and cursors are the same on all nodes |
 //! | `rolling` | nodes whose secret or version differs, and nodes that hold without an engine |
+//! | `reloads` | a new configuration is taken by one node after the other, and polls stay one for each meaning |
 //! | `operators` | operators see which node polls what, and take a node out without a loss for any client |
 //! | `demo` | the demo of three nodes in one command, of which one is killed and comes back |
 //! | `probe` | `check --probe` says whether nodes can work with the engine, and what is wrong if not |
@@ -39,6 +40,7 @@ mod privacy;
 mod probe;
 mod processes;
 mod refusals;
+mod reloads;
 mod rolling;
 mod takeover;
 mod verbs;
