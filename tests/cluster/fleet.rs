@@ -49,6 +49,8 @@ pub struct Settings {
     pub secret: &'static str,
     /// `cluster.lease`.
     pub lease: &'static str,
+    /// `cluster.timeout`.
+    pub timeout: &'static str,
 }
 
 impl Settings {
@@ -60,17 +62,18 @@ impl Settings {
             upstream: "",
             secret: "a secret of thirty-two bytes or more",
             lease: "1s",
+            timeout: "500ms",
         }
     }
 
     /// The configuration of a node.
     pub fn yaml(&self, legacy: &Legacy, routes: &str) -> String {
-        let Settings { servers, api, cluster, upstream, secret, lease } = self;
+        let Settings { servers, api, cluster, upstream, secret, lease, timeout } = self;
         format!(
             "listeners: [{{ address: PUBLIC_ADDRESS }}]
 admin: {{ address: ADMIN_ADDRESS }}
 upstreams: {{ legacy: {{ servers: ['{}'], {upstream} }} }}
-cluster: {{ engine: redis, servers: ['{servers}'], secret: {secret}, lease: {lease}, timeout: 500ms, {cluster} }}
+cluster: {{ engine: redis, servers: ['{servers}'], secret: {secret}, lease: {lease}, timeout: {timeout}, {cluster} }}
 {routes}",
             api.unwrap_or(legacy.address())
         )
@@ -83,6 +86,13 @@ impl Fleet {
         let redis = RedisServer::start(&[]);
         let servers = redis.address.to_string();
         Fleet::start_over(redis, &servers, routes).await
+    }
+
+    /// The same, where a machine that stands still for seconds does not part the nodes.
+    pub async fn start_calm(routes: &str) -> Fleet {
+        let redis = RedisServer::start(&[]);
+        let settings = Settings { lease: "20s", timeout: "5s", ..Settings::of(&redis) };
+        Fleet::start_with(redis, &settings, routes).await
     }
 
     /// The same, where the nodes reach the engine at another address.

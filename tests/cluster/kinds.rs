@@ -74,7 +74,7 @@ async fn a_state_that_is_too_large_to_share_reaches_the_followers_of_all_nodes()
 
 #[tokio::test]
 async fn an_answer_that_is_passed_on_is_the_same_on_the_nodes_that_did_not_ask() {
-    let fleet = Fleet::start(SHARED).await;
+    let fleet = Fleet::start_calm(SHARED).await;
     fleet.count("/state/a");
     let mut streams = Vec::new();
     for node in 0..2 {

@@ -18,7 +18,7 @@ fn detail(answer: &Response) -> &str {
 
 /// Three nodes with a stream on each that was told the first state.
 async fn followed() -> (Fleet, Vec<Follower>) {
-    let fleet = Fleet::start(SHARED).await;
+    let fleet = Fleet::start_calm(SHARED).await;
     fleet.legacy.set("/state/a", Reply::json("{\"n\":1}"));
     let mut streams = Vec::new();
     for node in 0..3 {
@@ -68,7 +68,7 @@ async fn a_name_that_is_found_lets_no_other_one_in() {
 
 #[tokio::test]
 async fn a_repeat_on_a_connection_is_looked_up_as_its_first_request_was() {
-    let fleet = Fleet::start(SHARED).await;
+    let fleet = Fleet::start_calm(SHARED).await;
     fleet.legacy.set("/state/a", Reply::json("{\"n\":1}"));
     let mut stream = fleet.follow(0, "/state/a").await;
     stream.states(1).await;

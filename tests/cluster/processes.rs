@@ -11,7 +11,7 @@ const ROUTE: &str = "routes:
 
 #[tokio::test]
 async fn three_nodes_ask_once_an_interval_and_show_the_same() {
-    let fleet = Fleet::start(ROUTE).await;
+    let fleet = Fleet::start_calm(ROUTE).await;
     fleet.count("/state/a");
     let mut streams = Vec::new();
     for node in 0..3 {
@@ -36,7 +36,7 @@ async fn three_nodes_ask_once_an_interval_and_show_the_same() {
 
 #[tokio::test]
 async fn a_node_that_joins_asks_nothing_for_what_another_has() {
-    let fleet = Fleet::start(
+    let fleet = Fleet::start_calm(
         "routes:
   - { path: '/state/{name}', upstream: legacy, share: public, poll: { interval: 1h } }
 ",
@@ -54,7 +54,7 @@ async fn a_node_that_joins_asks_nothing_for_what_another_has() {
 
 #[tokio::test]
 async fn a_client_goes_on_at_another_node_for_nothing() {
-    let fleet = Fleet::start(
+    let fleet = Fleet::start_calm(
         "routes:
   - { path: '/state/{name}', upstream: legacy, share: public, poll: { interval: 1h }, plain: share }
 ",
@@ -75,7 +75,7 @@ async fn a_client_goes_on_at_another_node_for_nothing() {
 
 #[tokio::test]
 async fn a_write_through_one_node_is_seen_on_all() {
-    let fleet = Fleet::start(
+    let fleet = Fleet::start_calm(
         "routes:
   - { path: '/state/{name}', upstream: legacy, share: public, poll: { interval: 1h } }
 passthrough: legacy

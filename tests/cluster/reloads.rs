@@ -14,7 +14,7 @@ passthrough: legacy
 
 /// Three nodes with a stream each; the API says how often it was polled.
 async fn followed() -> (Fleet, Vec<Follower>) {
-    let fleet = Fleet::start(FIRST).await;
+    let fleet = Fleet::start_calm(FIRST).await;
     let polls = AtomicU64::new(0);
     fleet.legacy.answer_with("/state/a", move |seen| match seen.method == "GET" {
         true => Reply::json(format!("{{\"n\":{}}}", polls.fetch_add(1, Ordering::SeqCst) + 1)),

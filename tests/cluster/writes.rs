@@ -25,7 +25,7 @@ struct World {
 
 impl World {
     async fn start(routes: &str) -> World {
-        World { fleet: Fleet::start(routes).await, number: Arc::default() }
+        World { fleet: Fleet::start_calm(routes).await, number: Arc::default() }
     }
 
     /// The API has this path; `written` is its answer to what is no GET.
@@ -173,7 +173,7 @@ async fn without_the_engine_a_write_is_answered_and_its_own_node_shows_it() {
 
 #[tokio::test]
 async fn followers_of_a_mirror_go_on_when_the_holder_has_no_client_any_more() {
-    let fleet = Fleet::start(
+    let fleet = Fleet::start_calm(
         "routes:
   - { path: '/state/{name}', upstream: legacy, share: public, poll: { interval: 200ms, linger: 300ms } }
 ",

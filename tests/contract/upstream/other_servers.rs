@@ -93,7 +93,7 @@ impl Scene {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_key_sets_and_questions_go_over_sockets_and_through_proxies() {
     let (folder, scene) = (Folder::new(), Scene::new(Legacy::start()));
     let path = folder.path.join("auth.sock");
@@ -113,7 +113,7 @@ async fn tokens_key_sets_and_questions_go_over_sockets_and_through_proxies() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_key_sets_and_questions_go_to_no_server_that_tls_does_not_believe() {
     let (folder, authority, other) = (Folder::new(), Authority::new(), Authority::new());
     let scene = Scene::new(Legacy::start_tls(&authority.certify(&["auth.test"])));
@@ -139,7 +139,7 @@ async fn tokens_key_sets_and_questions_go_to_no_server_that_tls_does_not_believe
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_of_an_api_behind_a_proxy_are_behind_it_too() {
     let scene = Scene::new(Legacy::start());
     let (proxy, token_server) = (Proxy::http().await, scene.auth.address());
