@@ -14,10 +14,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
+use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
 use tokio::runtime::Runtime;
 
-use crate::config::{Otlp, OtlpProtocol};
+use crate::config::{Otlp, OtlpProtocol, UpstreamTls};
 use crate::metrics::Metrics;
 use crate::otlp::{Queue, Tracer, export, resource};
 use crate::upstream::{Ask, Client, Document};
@@ -45,12 +46,17 @@ pub(super) fn start(otlp: &Otlp, metrics: &Metrics, runtime: &Runtime) -> io::Re
                 .with_timeout(otlp.timeout)
                 .build()
         }
-        OtlpProtocol::Grpc => SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(url(otlp, ""))
-            .with_metadata(MetadataMap::from_headers(fields(otlp)))
-            .with_timeout(otlp.timeout)
-            .build(),
+        OtlpProtocol::Grpc => {
+            let exporter = SpanExporter::builder()
+                .with_tonic()
+                .with_endpoint(url(otlp, ""))
+                .with_metadata(MetadataMap::from_headers(fields(otlp)))
+                .with_timeout(otlp.timeout);
+            match &otlp.server.tls {
+                None => exporter.build(),
+                Some(tls) => exporter.with_tls_config(trusting(tls).map_err(|error| failed(&error))?).build(),
+            }
+        }
     };
     let exporter = exporter.map_err(|error| failed(&error))?;
     let (queue, ended) = Queue::new(otlp.queue, metrics.otlp_spans.clone());
@@ -60,6 +66,15 @@ pub(super) fn start(otlp: &Otlp, metrics: &Metrics, runtime: &Runtime) -> io::Re
     let limit = otlp.timeout + Duration::from_secs(1);
     runtime.spawn(export(ended, exporter, resource, limit, metrics.otlp_spans.clone()));
     Ok(tracer)
+}
+
+/// Believes the authorities of `ca`, or those of the system.
+fn trusting(tls: &UpstreamTls) -> io::Result<ClientTlsConfig> {
+    let Some(file) = &tls.ca else { return Ok(ClientTlsConfig::new().with_native_roots()) };
+    let read = std::fs::read(file);
+    let pem =
+        read.map_err(|error| io::Error::new(error.kind(), format!("ca {}: {error}", file.display())))?;
+    Ok(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
 }
 
 fn url(otlp: &Otlp, path: &str) -> String {

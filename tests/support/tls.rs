@@ -175,4 +175,11 @@ impl Identity {
         let config = config.with_single_cert(vec![cert], key).expect("our own key fits our own certificate");
         TlsAcceptor::from(Arc::new(config))
     }
+
+    /// The server's side of TLS that speaks HTTP/2 alone.
+    pub fn acceptor_of_http2(&self) -> TlsAcceptor {
+        let mut config = ServerConfig::clone(self.acceptor().config());
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        TlsAcceptor::from(Arc::new(config))
+    }
 }

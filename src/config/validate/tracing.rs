@@ -41,11 +41,6 @@ pub fn tracing(file: &raw::File, context: &Context<'_>, findings: &mut Findings)
         risk: "is not https: whoever is on the way reads the spans, and the headers that are sent with them",
     };
     let (server, path) = server(&said, context, findings)?;
-    if protocol == OtlpProtocol::Grpc && server.tls.is_some() {
-        let message = "is https, and grpc is spoken without TLS only; use protocol: http/protobuf, or a collector on this \
-                       machine";
-        findings.problem(&place.key("endpoint"), message);
-    }
     let mut otlp = Otlp {
         server: Arc::new(server),
         path: if path == "/" { TRACES_PATH.to_owned() } else { path },

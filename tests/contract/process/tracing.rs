@@ -1,5 +1,6 @@
 //! `tracing.otlp`: spans reach a collector over both protocols, go on with traces of clients, and never hold anything up.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
@@ -12,12 +13,15 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use crate::contract::{FAST, ONCE, Stand, config};
 use crate::support::app;
 use crate::support::legacy::{Legacy, Reply};
+use crate::support::process::Folder;
 use crate::support::sse::Sse;
+use crate::support::tls::Authority;
 use crate::support::wire::within;
 
 const TRACES: &str = "/v1/traces";
@@ -206,9 +210,49 @@ impl TraceService for Grpc {
     }
 }
 
+/// A port that is led on to this address once TLS is done.
+async fn before_it(authority: &Authority, to: SocketAddr) -> u16 {
+    let acceptor = authority.certify(&["localhost"]).acceptor_of_http2();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // A client that does not believe the certificate leaves.
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut to = TcpStream::connect(to).await.expect("the collector");
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut to).await });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spans_reach_a_collector_over_grpc_with_tls_that_is_believed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (sender, mut requests) = mpsc::channel(16);
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Grpc(sender)));
+    let serving = tokio::spawn(server.serve_with_incoming(incoming));
+    let (authority, other, folder) = (Authority::new(), Authority::new(), Folder::new());
+    let port = before_it(&authority, address).await;
+    for (authority, outcome) in [(&other, "failed"), (&authority, "exported")] {
+        let ca = folder.write("ca.pem", &authority.pem);
+        let settings = format!("protocol: grpc, ca: '{}'", ca.display());
+        let stand = stand(ONCE, &format!("https://localhost:{port}"), &settings);
+        stand.legacy.set("/elsewhere", Reply::json("1"));
+        stand.http().await.get("/elsewhere", &[]).await.expect(200);
+        stand.metric_becomes("pollcast_otlp_spans_total", outcome, 1.0).await;
+    }
+    let (request, _) = within("spans", requests.recv()).await.expect("a request");
+    assert_eq!(spans_of(&request)[0].name, "passthrough");
+    assert!(requests.try_recv().is_err(), "it was sent where it is not believed");
+    serving.abort();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spans_reach_a_collector_over_grpc() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (sender, mut requests) = mpsc::channel(16);
     let incoming = tonic::transport::server::TcpIncoming::from(listener);
