@@ -19,7 +19,7 @@ use super::batch_failure::{Part, is_about_names, may_be_about_names, part, share
 use super::batch_split;
 use super::batches::{Item, Poll};
 use crate::config::{Batch, Route};
-use crate::poll::{conditional, request};
+use crate::poll::{conditional, request, spans};
 use crate::resource::{ResourceKey, Validators};
 use crate::upstream::classify::{not_shareable, obeys_privacy};
 use crate::upstream::{Answer, Ask, Class, Document, Failure, FetchError, Priority};
@@ -176,7 +176,10 @@ impl Group {
         exchange.claim.admitted().await;
         let turn = self.services.source(&self.route)?.turn(exchange.priority).await?;
         self.services.metrics.batches.with_label_values(&[&self.route.path]).inc();
-        let Exchanged { answer, conditional: asked, .. } = exchange.run(ask, turn).await?;
+        let span = spans::begin_batch(&self.services.tracer, &self.route, polls.len(), &mut ask);
+        let exchanged = exchange.run(ask, turn).await;
+        spans::end_batch(span, exchanged.as_ref().ok().map(|exchanged| exchanged.answer.status));
+        let Exchanged { answer, conditional: asked, .. } = exchanged?;
         let status = answer.status;
         if let [only] = polls {
             self.note(only, status);

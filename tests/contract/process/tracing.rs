@@ -120,6 +120,23 @@ async fn polls_publishes_and_connects_are_spans_of_a_named_resource() {
 }
 
 #[tokio::test]
+async fn a_request_for_several_resources_is_a_span_that_the_api_goes_on_with() {
+    let collector = collector();
+    let batch = "poll: {interval: 1h, batch: {param: ids, items: /items, key: /id, window: 100ms}}";
+    let stand = over_http(batch, &collector, "");
+    stand.legacy.set("/prices", Reply::json(r#"{"items":[{"id":"A"},{"id":"B"}]}"#));
+    for path in ["/prices/A", "/prices/B"] {
+        Sse::open(stand.address(), path, &[]).await.next_named("message").await;
+    }
+    let batch = span(&collector, "poll.batch", |_| true).await;
+    assert_eq!(attribute(&batch.attributes, "http.route"), "/prices/{symbol}");
+    assert_eq!(attribute(&batch.attributes, "http.response.status_code"), "200");
+    assert_eq!(attribute(&batch.attributes, "pollcast.resources"), "1");
+    let field = format!("00-{}-{}-01", hex(&batch.trace_id), hex(&batch.span_id));
+    stand.legacy.wait_seen("the batch of that span", |seen| seen.header("traceparent") == Some(&field)).await;
+}
+
+#[tokio::test]
 async fn what_passes_through_goes_on_with_the_clients_trace() {
     let collector = collector();
     let stand = over_http(ONCE, &collector, "");
