@@ -5,6 +5,7 @@
 
 mod bypass;
 mod cluster;
+mod exemplars;
 mod labels;
 mod log_loss;
 mod make;
@@ -27,6 +28,8 @@ use tokio::runtime::Handle;
 
 pub use bypass::Bypass;
 pub use cluster::{ClaimCause, ClusterMetrics, ROLES};
+pub use exemplars::Exemplars;
+use exemplars::{OfUpstreams, POLL_BOUNDS_SECONDS};
 pub use labels::{ENDS, FAILURES, REFUSALS, TRANSPORTS};
 pub use log_loss::{LogLoss, log_lines_lost};
 pub use make::Described;
@@ -57,7 +60,7 @@ metrics! {
     secret_file_failures: IntCounter = counter("secret_file_failures_total");
     /// From the ask to the whole answer.
     poll_seconds: HistogramVec = histograms("poll_duration_seconds", &["upstream"],
-        vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
+        POLL_BOUNDS_SECONDS.to_vec());
     /// New items of feeds.
     items: PerRoute<IntCounterVec> = route_counters("feed_items_total", &["route"]);
     /// Polls of feeds that did not reach back to the last known item.
@@ -231,7 +234,12 @@ impl Metrics {
 
     /// OpenMetrics text, version 1.0.0.
     pub fn encode_openmetrics(&self) -> String {
-        openmetrics::write(&self.gather())
+        let exemplars = self.exemplars.lock().clone();
+        openmetrics::write(&self.gather(), |family, metric, bucket| {
+            let upstream = metric.get_label().iter().find(|label| label.name() == "upstream")?;
+            let of_polls = family == "pollcast_poll_duration_seconds";
+            exemplars.get(upstream.value()).filter(|_| of_polls)?.text(bucket)
+        })
     }
 
     fn gather(&self) -> Vec<MetricFamily> {
@@ -246,6 +254,7 @@ impl Metrics {
     pub fn polling(&self, upstream: &str, route: &str) -> PollMetrics {
         PollMetrics {
             seconds: self.poll_seconds.with_label_values(&[upstream]),
+            exemplars: self.exemplars.lock().entry(upstream.to_owned()).or_default().clone(),
             head_bytes: self.upstream_bytes.with_label_values(&[upstream, "head"]),
             body_bytes: self.upstream_bytes.with_label_values(&[upstream, "body"]),
             saved_requests: self.saved_requests.with_label_values(&[route]),
@@ -316,6 +325,8 @@ impl Metrics {
 pub struct PollMetrics {
     /// How long polls take, in seconds.
     pub seconds: Histogram,
+    /// Polls of the upstream that are in traces.
+    pub exemplars: Arc<Exemplars>,
     /// Bytes of heads received from the upstream.
     pub head_bytes: IntCounter,
     /// Bytes of bodies received from the upstream.

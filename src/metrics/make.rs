@@ -150,6 +150,7 @@ macro_rules! metrics {
             registry: Registry,
             routes: Arc<RouteLabels>,
             described: Arc<Mutex<Vec<Described>>>,
+            exemplars: Arc<OfUpstreams>,
             /// The runtimes whose tasks are counted when the metrics are asked for.
             runtimes: Arc<OnceLock<Vec<(&'static str, Handle)>>>,
         }
@@ -161,6 +162,7 @@ macro_rules! metrics {
                 Ok(Metrics {
                     $($field: make.$make($name, concat!($($help),+).trim_start(), $($more),*)?,)+
                     runtimes: Arc::default(),
+                    exemplars: Arc::default(),
                     registry,
                     routes,
                     described,

@@ -7,8 +7,12 @@ use std::fmt::Write;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 
 /// Writes families in OpenMetrics 1.0. A counter's family is named without `_total`, numbers of `le` have a point, and
-/// the last line is `# EOF`.
-pub(super) fn write(families: &[MetricFamily]) -> String {
+/// the last line is `# EOF`. `exemplar`: what stands behind the sample of a bucket of this family and series, by the
+/// bucket's place.
+pub(super) fn write(
+    families: &[MetricFamily],
+    exemplar: impl Fn(&str, &Metric, usize) -> Option<String>,
+) -> String {
     let mut text = String::new();
     for family in families {
         let name = family.name();
@@ -23,26 +27,39 @@ pub(super) fn write(families: &[MetricFamily]) -> String {
         let _ = writeln!(text, "# TYPE {name} {kind}");
         let _ = writeln!(text, "# HELP {name} {}", escaped(family.help()));
         for metric in family.get_metric() {
-            series(&mut text, name, kind, metric);
+            series(&mut text, name, kind, metric, |bucket| exemplar(name, metric, bucket));
         }
     }
     text.push_str("# EOF\n");
     text
 }
 
-fn series(text: &mut String, name: &str, kind: &str, metric: &Metric) {
+fn series(
+    text: &mut String,
+    name: &str,
+    kind: &str,
+    metric: &Metric,
+    exemplar: impl Fn(usize) -> Option<String>,
+) {
     match kind {
         "counter" => sample(text, (name, "_total"), metric, None, metric.get_counter().get_value()),
         "gauge" => sample(text, (name, ""), metric, None, metric.get_gauge().get_value()),
         _ => {
             let histogram = metric.get_histogram();
-            for bucket in histogram.get_bucket() {
+            let mut bucket = |place: usize, bound: &str, count: f64| {
+                sample(text, (name, "_bucket"), metric, Some(bound), count);
+                if let Some(exemplar) = exemplar(place) {
+                    text.truncate(text.trim_end().len());
+                    text.push_str(&exemplar);
+                    text.push('\n');
+                }
+            };
+            for (place, found) in histogram.get_bucket().iter().enumerate() {
                 // With a point, as its parsers compare these labels as texts.
-                let bound = format!("{:?}", bucket.upper_bound());
-                sample(text, (name, "_bucket"), metric, Some(&bound), bucket.cumulative_count() as f64);
+                bucket(place, &format!("{:?}", found.upper_bound()), found.cumulative_count() as f64);
             }
             let count = histogram.get_sample_count() as f64;
-            sample(text, (name, "_bucket"), metric, Some("+Inf"), count);
+            bucket(histogram.get_bucket().len(), "+Inf", count);
             sample(text, (name, "_sum"), metric, None, histogram.get_sample_sum());
             sample(text, (name, "_count"), metric, None, count);
         }
@@ -82,9 +99,11 @@ mod tests {
         registry.register(Box::new(counter)).unwrap();
         registry.register(Box::new(histogram)).unwrap();
         assert_eq!(
-            super::write(&registry.gather()),
+            super::write(&registry.gather(), |family, _, bucket| {
+                (family == "h" && bucket == 1).then(|| " # {trace_id=\"t\"} 0.7 1.5".to_owned())
+            }),
             "# TYPE a counter\n# HELP a A \\\"b\\\".\na_total{x=\"q\\\"\\\\\\n\"} 1\n\
-             # TYPE h histogram\n# HELP h H.\nh_bucket{le=\"0.5\"} 0\nh_bucket{le=\"1.0\"} 1\nh_bucket{le=\"+Inf\"} 1\n\
+             # TYPE h histogram\n# HELP h H.\nh_bucket{le=\"0.5\"} 0\nh_bucket{le=\"1.0\"} 1 # {trace_id=\"t\"} 0.7 1.5\nh_bucket{le=\"+Inf\"} 1\n\
              h_sum 0.7\nh_count 1\n# EOF\n"
         );
     }

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use crate::metrics::PollMetrics;
 use crate::upstream::Answer;
 
@@ -26,9 +28,12 @@ impl Counters {
         self.metrics.body_bytes.inc_by(answer.body_bytes as u64);
     }
 
-    /// A poll has ended that took so long.
-    pub(super) fn took(&self, time: Duration) {
+    /// A poll has ended that took so long. `traceparent`: that of its span, if it is recorded.
+    pub(super) fn took(&self, time: Duration, traceparent: Option<&HeaderValue>) {
         self.metrics.seconds.observe(time.as_secs_f64());
+        if let Some(traceparent) = traceparent.and_then(|field| field.to_str().ok()) {
+            self.metrics.exemplars.note(traceparent, time.as_secs_f64());
+        }
     }
 
     /// A poll has ended that so many clients would have made for themselves.

@@ -209,6 +209,7 @@ impl Poller {
             return;
         };
         let received = self.received(result.as_ref().ok());
+        let traceparent = self.traceparent(received.as_ref());
         let outcome = match result {
             Ok(answer) => self.answered(publisher, number, &answer).await,
             Err(error) => self.unreachable(publisher, number, &error),
@@ -221,7 +222,7 @@ impl Poller {
         let upstream = upstream.name.as_str();
         self.services.metrics.polled(upstream, &self.route.path, outcome);
         self.topic.outcomes().push(outcome);
-        self.counters.took(started.elapsed());
+        self.counters.took(started.elapsed(), traceparent.as_ref());
         if !self.topic.pace().is_asked() {
             self.services.hub.watches().answered(upstream, started.elapsed());
         }

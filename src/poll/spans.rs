@@ -5,7 +5,7 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::poller::Poller;
 use crate::config::Route;
@@ -62,6 +62,11 @@ impl Poller {
     pub(super) fn received(&mut self, answer: Option<&Answer>) -> Option<Received> {
         let span = self.fetch_state.span.take()?;
         Some(Received(answered(span, answer.map(|answer| answer.status)), SystemTime::now()))
+    }
+
+    /// What names the span of the poll that has just ended.
+    pub(super) fn traceparent(&self, received: Option<&Received>) -> Option<HeaderValue> {
+        received?.0.traceparent()
     }
 
     /// Ends the span of a poll, and tells of what it published.

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::contract::{FAST, ONCE, Stand, config};
 use crate::support::app;
+use crate::support::client::Http;
 use crate::support::legacy::{Legacy, Reply};
 use crate::support::process::Folder;
 use crate::support::sse::Sse;
@@ -110,6 +111,17 @@ async fn polls_publishes_and_connects_are_spans_of_a_named_resource() {
     assert_eq!(attribute(&resource, "service.name"), "edge");
     assert_eq!(attribute(&resource, "deployment.environment"), "test");
     assert_eq!(collector.seen(TRACES)[0].header("x-collector-key"), Some("ours"));
+    // The time of the poll leads to its trace.
+    let mut admin = Http::connect(stand.app.admin_address().expect("an admin listener")).await;
+    let accept = [("accept", "application/openmetrics-text")];
+    let scraped = admin.get("/metrics", &accept).await.expect(200).text();
+    let buckets = scraped.lines().filter(|line| line.starts_with("pollcast_poll_duration_seconds_bucket"));
+    let exemplars: Vec<&str> =
+        buckets.filter_map(|line| line.split_once(" # {trace_id=\"")).map(|(_, id)| &id[..32]).collect();
+    assert!(!exemplars.is_empty(), "{scraped}");
+    let known = received(&collector).into_iter().flat_map(|request| spans_of(&request));
+    let known: Vec<String> = known.map(|span| hex(&span.trace_id)).collect();
+    assert!(exemplars.iter().any(|id| known.iter().any(|known| known == id)), "{exemplars:?} {known:?}");
     // They are counted when the collector's answer is here.
     let counted = async {
         while stand.metric("pollcast_otlp_spans_total", "exported").await < 3.0 {
