@@ -17,7 +17,7 @@ use pollcast::config::{self, Config, Difference};
 use pollcast::demo;
 use pollcast::front;
 use pollcast::probe;
-use pollcast::resource::header_field;
+use pollcast::resource::{header_field, printable};
 use pollcast::upgrade::{self, Failure, Predecessor, Relief, Sockets};
 
 use admin_client::Answer;
@@ -184,7 +184,7 @@ fn unexpected(admin: &str, answer: &Answer) -> io::Error {
 
 /// Says what is wrong with what was asked.
 fn wrong(why: &dyn std::fmt::Display) -> ExitCode {
-    let _ = writeln!(io::stderr(), "pollcast: {why}");
+    let _ = writeln!(io::stderr(), "pollcast: {}", printable(&why.to_string()));
     ExitCode::from(USAGE)
 }
 
@@ -366,13 +366,13 @@ fn raise_descriptor_limit() -> Option<u64> {
 }
 
 fn print(text: &str) -> ExitCode {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match std::io::stdout().write_all(printable(text).as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    log::say(&format!("pollcast: {error}\n"));
+    log::say(&format!("pollcast: {}\n", printable(&error.to_string())));
     ExitCode::FAILURE
 }

@@ -15,6 +15,7 @@ mod known_headers;
 mod mapping;
 mod media_type;
 mod path_digest;
+mod printable;
 mod reference;
 mod reverse_mapping;
 mod snapshot;
@@ -34,6 +35,7 @@ pub use json::{DEPTH_MAX, Element, Json, Kind, Malformed};
 pub use key::{KeyParts, ResourceKey, shown_target};
 pub use mapping::{NoTarget, check_target, forwarded_prefix, set_query, stays, upstream_target};
 pub use path_digest::{PathDigest, PathDigester};
+pub use printable::printable;
 pub use reverse_mapping::{Answered, as_clients_see, client_target, destination, replace};
 pub use snapshot::{Ignored, Snapshot, detached, fields_weight};
 pub use target::{

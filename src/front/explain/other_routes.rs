@@ -59,7 +59,7 @@ fn kept(
     }
     let folded = fold(path);
     if patterns(&route.path).iter().any(|(pattern, _)| differs_by_case(pattern, &folded)) {
-        return Some((2, "it differs in letter case, or in a slash at the end".to_owned()));
+        return Some((2, "it differs in letter case, or in slashes".to_owned()));
     }
     let (wanted, said) = (segments(&route.path), segments(path));
     if route.path.contains("{*") {

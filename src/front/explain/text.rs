@@ -7,6 +7,7 @@ use std::fmt::Write;
 use super::Explanation;
 use super::outcome::{Does, Outcome};
 use super::poll::{Polled, Scheduled};
+use crate::resource::printable;
 
 impl Explanation {
     /// Returns it in words, a line for each step.
@@ -15,7 +16,7 @@ impl Explanation {
         let mut text = String::new();
         let mut line = |said: String| {
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{said}");
+            let _ = writeln!(text, "{}", printable(&said));
         };
         line(format!("{} {} on host {}, listener {}", self.method, self.target, self.host, self.listener));
         line(sentence(&self.outcome));

@@ -43,6 +43,9 @@ fn a_file_alone_says_what_a_process_that_has_just_begun_would_do() {
         (&"poll".into(), &"/r/a?a=1".into()),
         "{json}"
     );
+    // A URL that an operator found in a log moves no cursor.
+    let told = text(&explain(&folder.path, &arguments(&["/r/a%00%1b%5b2J"]), None).stdout);
+    assert!(told.contains("/r/a\\u0000\\u001b[2J") && !told.contains(['\u{1b}', '\0']), "{told:?}");
     let told = explain(&folder.path, &arguments(&["/r/a", "-X", "DELETE", "--json"]), None);
     let json: Value = serde_json::from_slice(&told.stdout).expect("JSON");
     assert_eq!(json["outcome"]["reason"], "method", "{json}");
