@@ -30,7 +30,7 @@ pub use bypass::Bypass;
 pub use cluster::{ClaimCause, ClusterMetrics, ROLES};
 pub use exemplars::Exemplars;
 use exemplars::{OfUpstreams, POLL_BOUNDS_SECONDS};
-pub use labels::{ENDS, FAILURES, REFUSALS, TRANSPORTS};
+pub use labels::{CERTIFICATE_KINDS, ENDS, FAILURES, REFUSALS, TRANSPORTS};
 pub use log_loss::{LogLoss, log_lines_lost};
 pub use make::Described;
 use make::{Make, metrics};
@@ -103,6 +103,8 @@ metrics! {
     authentications: PerRoute<IntCounterVec> = route_counters("authentications_total", &["route", "outcome"]);
     /// Checks of share: authorize: same, different, refused, failed.
     authorizations: PerRoute<IntCounterVec> = route_counters("authorizations_total", &["route", "outcome"]);
+    /// When the first of a TLS listener's certificates, authorities or revocation lists runs out, in seconds since 1970.
+    certificate_not_after: IntGaugeVec = gauges("certificate_not_after_seconds", &["listener", "kind"]);
     /// Changes of certificate files that were found, by what they were: new, bad.
     certificate_reloads: IntCounterVec = counters("certificate_reloads_total", &["outcome"]);
     /// Answers that were shared although they say otherwise: on `share: public` routes, and vary-user-agent.

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -158,6 +159,26 @@ impl Material {
         }
         let lists = self.revocation_lists(tls)?;
         Ok(builder.with_crls(lists.into_iter().map(|list| list.der)).enforce_revocation_expiration())
+    }
+
+    /// When the first of each kind runs out, in seconds since 1970, by the label of its kind. Of a listener's certificate
+    /// the chain does not count: clients choose the way to an authority that they believe. What cannot be read has no end
+    /// here: it is told of where it is used.
+    pub(super) fn ends(&self, lists: &[Crl]) -> Vec<(&'static str, i64)> {
+        let end = |der: CertificateDer<'_>| {
+            Some(X509Certificate::from_der(&der).ok()?.1.validity.not_after.timestamp())
+        };
+        let all =
+            |pem: &Vec<u8>| CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect::<Vec<_>>();
+        let own = self.pairs.iter().filter_map(|(cert, _)| all(cert).into_iter().next());
+        let authorities = self.authorities.iter().flat_map(all);
+        let seconds = |at: SystemTime| i64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok();
+        let ends = [
+            ("certificate", own.filter_map(end).min()),
+            ("client_ca", authorities.filter_map(end).min()),
+            ("client_crl", lists.iter().filter_map(|list| seconds(list.next_update?)).min()),
+        ];
+        ends.into_iter().filter_map(|(kind, end)| Some((kind, end?))).collect()
     }
 
     /// # Errors

@@ -80,6 +80,7 @@ pub struct Watches {
 /// A listener ready to run.
 pub struct Service<A> {
     service: listening::Service<Door<A>>,
+    address: String,
     fds: ListenFds,
     close: ShutdownWatch,
     tls: Option<Arc<Tls>>,
@@ -232,8 +233,8 @@ pub(crate) fn service<A: HttpServerApp + Send + Sync + 'static>(
     let mut service = listening::Service::new(format!("front {address}"), entrance);
     service.add_listener(config);
     let fds: ListenFds = Arc::new(parking_lot::Mutex::new(Fds::new()));
-    fds.lock().add(address, socket.into_raw_fd());
-    let service = Service { service, fds, close, tls, look, metrics };
+    fds.lock().add(address.clone(), socket.into_raw_fd());
+    let service = Service { service, address, fds, close, tls, look, metrics };
     Ok(Served { service, home, control })
 }
 
@@ -244,7 +245,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service<A> {
         let Some(tls) = self.tls else { return serving.await };
         tokio::select! {
             () = serving => {}
-            () = tls.keep(self.look, self.metrics) => {}
+            () = tls.keep(self.address, self.look, self.metrics) => {}
         }
     }
 }

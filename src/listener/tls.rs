@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::certificates::{BadFile, Material};
 use super::client_certificate::Keep;
 use crate::config::{Crl, ListenerTls};
-use crate::metrics::Metrics;
+use crate::metrics::{CERTIFICATE_KINDS, Metrics};
 
 /// TLS of one listener.
 pub(super) struct Tls {
@@ -31,6 +31,8 @@ struct Looked {
     seen: blake3::Hash,
     /// The revocation lists that are not known to be out of date.
     lists: Vec<Crl>,
+    /// When the first of each kind runs out.
+    ends: Vec<(&'static str, i64)>,
 }
 
 /// Other files, read and found good, that are to count from a reload on.
@@ -45,7 +47,8 @@ impl NewTls {
     pub(super) fn read(rules: &ListenerTls) -> std::result::Result<NewTls, BadFile> {
         let material = Material::read(rules)?;
         let lists = material.revocation_lists(rules)?;
-        let looked = Looked { rules: rules.clone(), seen: material.fingerprint(), lists };
+        let ends = material.ends(&lists);
+        let looked = Looked { rules: rules.clone(), seen: material.fingerprint(), lists, ends };
         Ok(NewTls { acceptor: acceptor(&material, rules)?, looked })
     }
 }
@@ -97,11 +100,12 @@ impl Tls {
         }
         looked.seen = fingerprint;
         let made = read.and_then(|material| {
-            Ok((acceptor(&material, &looked.rules)?, material.revocation_lists(&looked.rules)?))
+            let lists = material.revocation_lists(&looked.rules)?;
+            Ok((acceptor(&material, &looked.rules)?, material.ends(&lists), lists))
         });
         match made {
-            Ok((acceptor, lists)) => {
-                looked.lists = lists;
+            Ok((acceptor, ends, lists)) => {
+                (looked.lists, looked.ends) = (lists, ends);
                 *self.current.write() = Arc::new(acceptor);
                 Found::New
             }
@@ -123,6 +127,20 @@ impl Tls {
         });
     }
 
+    /// Shows when the first of each kind runs out. What a reload has taken away has no end any more.
+    fn show_ends(&self, listener: &str, metrics: &Metrics) {
+        let looked = self.looked.lock();
+        for kind in CERTIFICATE_KINDS {
+            match looked.ends.iter().find(|(known, _)| *known == kind) {
+                Some((_, end)) => {
+                    metrics.certificate_not_after.with_label_values(&[listener, kind]).set(*end)
+                }
+                // It fails if there was none.
+                None => drop(metrics.certificate_not_after.remove_label_values(&[listener, kind])),
+            }
+        }
+    }
+
     /// How often the files are looked at, and the first of them, for messages.
     fn habits(&self) -> (Option<Duration>, String) {
         let looked = self.looked.lock();
@@ -131,12 +149,18 @@ impl Tls {
     }
 
     /// Looks at the files every `reload`, and whenever `told`; never returns.
-    pub(super) async fn keep(self: Arc<Self>, mut told: watch::Receiver<()>, metrics: Metrics) {
+    pub(super) async fn keep(
+        self: Arc<Self>,
+        listener: String,
+        mut told: watch::Receiver<()>,
+        metrics: Metrics,
+    ) {
         // They are there before they count, so that their growth can be watched.
         let [new, bad] =
             ["new", "bad"].map(|outcome| metrics.certificate_reloads.with_label_values(&[outcome]));
         loop {
             self.tell_out_of_date();
+            self.show_ends(&listener, &metrics);
             tokio::select! {
                 () = pause(self.habits().0) => {}
                 // The other end is gone: the process ends.

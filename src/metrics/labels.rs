@@ -4,6 +4,9 @@
 
 use super::{ENVELOPE, LONG_POLL, Metrics, POLL, SSE, SSE_MANY, TouchCause, WEBSOCKET};
 
+/// The values of `kind` of `pollcast_certificate_not_after_seconds`.
+pub const CERTIFICATE_KINDS: [&str; 3] = ["certificate", "client_ca", "client_crl"];
+
 /// The values of `transport`.
 pub const TRANSPORTS: [&str; 6] = [SSE, WEBSOCKET, POLL, LONG_POLL, ENVELOPE, SSE_MANY];
 

@@ -58,6 +58,12 @@ fn der(identity: &Identity) -> Vec<u8> {
     identity.der().0.to_vec()
 }
 
+/// Seconds since 1970.
+fn ends_at(der: &[u8]) -> i64 {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).expect("a certificate");
+    certificate.validity.not_after.timestamp()
+}
+
 #[tokio::test]
 async fn a_client_is_shown_the_certificate_for_the_name_it_asks_for() {
     let (authority, folder) = (Authority::new(), Folder::new());
@@ -111,6 +117,10 @@ async fn new_certificates_are_for_new_connections_and_end_none() {
     stand.app.reload();
     stand.metric_becomes("pollcast_certificate_reloads_total", "new", 1.0).await;
     assert_eq!(shown(&connect().await), der(&new));
+    // When it runs out is to be seen, and nothing of what there is none of.
+    let end = ends_at(&der(&new)) as f64;
+    stand.metric_becomes("pollcast_certificate_not_after_seconds", "kind=\"certificate\"", end).await;
+    assert_eq!(stand.metric("pollcast_certificate_not_after_seconds", "kind=\"client").await, 0.0);
 
     stand.legacy.set("/r/a", Reply::json(r#"{"n":2}"#));
     assert_eq!(sse.next_event().await.data, r#"{"n":2}"#);
