@@ -31,6 +31,8 @@ pub enum Reply {
     /// All sockets are closed.
     Closed,
     Tally(Tally),
+    /// What those counted that poll at intervals.
+    Polled(Polled),
     /// The role cannot go on.
     Failed(String),
 }
@@ -48,6 +50,24 @@ pub struct Tally {
     pub first_failure: Option<String>,
     /// Connections that ended before the first word, and were made again.
     pub repeated_connects: u64,
+}
+
+/// What was counted of polls at intervals since the last report.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Polled {
+    pub answers: u64,
+    /// Those that were 304.
+    pub unchanged: u64,
+    /// Turns at which the last answer was still missing.
+    pub late: u64,
+}
+
+impl Polled {
+    pub fn merge(&mut self, other: Self) {
+        self.answers += other.answers;
+        self.unchanged += other.unchanged;
+        self.late += other.late;
+    }
 }
 
 impl Tally {
@@ -262,7 +282,8 @@ impl Crowd {
     }
 }
 
-fn say(reply: &Reply) {
+/// Says one thing to the bench (inside a role).
+pub fn say(reply: &Reply) {
     if let Ok(line) = serde_json::to_string(reply) {
         // A closed pipe means that the bench is gone; the end of standard input ends this role too.
         let _ = writeln!(std::io::stdout(), "{line}");

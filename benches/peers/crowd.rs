@@ -6,7 +6,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use crate::clients::{Reply, Tally};
+use crate::clients::{Polled, Reply, Tally};
+use crate::habit::Habit;
 use crate::speech::Speech;
 
 pub struct Crowd(Vec<Role>);
@@ -24,6 +25,36 @@ impl Crowd {
         let crowd = Self(roles.collect::<Result<_, _>>()?);
         crowd.wait_for(|reply| matches!(reply, Reply::Connected), Duration::from_secs(90))?;
         Ok(crowd)
+    }
+
+    /// Connects `count` clients that will poll at intervals.
+    pub fn poll(port: u16, count: usize) -> Result<Self, String> {
+        let processes = count.div_ceil(Self::CONNECTIONS_PER_PROCESS);
+        let roles = (0..processes).map(|process| {
+            let share = count / processes + usize::from(process < count % processes);
+            Role::start(&["pollers", &port.to_string(), &share.to_string()])
+        });
+        let crowd = Self(roles.collect::<Result<_, _>>()?);
+        crowd.wait_for(|reply| matches!(reply, Reply::Connected), Duration::from_secs(90))?;
+        Ok(crowd)
+    }
+
+    /// Has the clients poll so from now on, and counts anew.
+    pub fn poll_as(&mut self, habit: Habit) -> Result<(), String> {
+        self.tell(&format!("poll {}", habit.words()))
+    }
+
+    /// What the clients that poll have counted.
+    pub fn polled(&mut self) -> Result<Polled, String> {
+        self.tell("report")?;
+        let mut sum = Polled::default();
+        for role in &self.0 {
+            match role.expect(Duration::from_secs(20))? {
+                Reply::Polled(polled) => sum.merge(polled),
+                other => return Err(format!("pollers: wanted their counts, got {other:?}")),
+            }
+        }
+        Ok(sum)
     }
 
     /// Returns when every client has the expected state.

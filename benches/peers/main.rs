@@ -1,5 +1,5 @@
-//! The bench beside others: the same work by pollcast, by nginx with nchan, by pushpin and by a bare
-//! Pingora proxy, in one run, by the operating system's own accounts of all their processes.
+//! The bench beside others: the same work by pollcast, by nginx with nchan, by haproxy, varnish, pushpin and a
+//! bare Pingora proxy, in one run, by the operating system's own accounts of all their processes.
 //!
 //! `benches/peers/run` installs what is needed and starts this. The peers are private instances with
 //! folders and ports of their own; the clients are this executable in another role, and the API
@@ -18,10 +18,14 @@ mod clients;
 mod crowd;
 mod family;
 mod folder;
+mod habit;
+mod haproxy;
+mod intervals;
 #[path = "../fanout/measure.rs"]
 #[allow(dead_code, reason = "the other bench asks for more")]
 mod measure;
 mod nginx;
+mod pollers;
 #[path = "../process/profile.rs"]
 mod profile;
 mod push;
@@ -33,6 +37,8 @@ mod speech;
 mod subject;
 mod table;
 mod upstream;
+mod varnish;
+mod visits;
 #[path = "../fanout/wire.rs"]
 #[allow(dead_code, reason = "the other bench writes what servers write")]
 mod wire;
@@ -72,10 +78,13 @@ struct Options {
     /// Processes of nginx: a number, or `auto` for the number of cores.
     #[arg(long, default_value = "auto")]
     workers: String,
-    /// Of: sse, pushpin, held, polls, passthrough.
+    /// Connections of each measurement of clients that poll at intervals.
+    #[arg(long, value_delimiter = ',', default_value = "1000,5000,19000")]
+    pollers: Vec<usize>,
+    /// Of: sse, pushpin, held, polls, intervals, passthrough.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// A smoke test: 500 clients, 3 changes, 1 round, 1 second.
+    /// A smoke test: 500 clients, 1,000 that poll at intervals, 3 changes, 1 round, 1 second.
     #[arg(long)]
     quick: bool,
     /// Another build of pollcast.
@@ -117,12 +126,13 @@ fn play(role: &[&str]) -> Result<(), String> {
             let speech = Speech::named(speech).ok_or_else(|| format!("no speech {speech}"))?;
             clients::run(speech, number(port)?, path, number(count)?)
         }
+        ["pollers", port, count] => pollers::run(number(port)?, number(count)?),
         ["bare", port, upstream, threads] => bare::run(number(port)?, number(upstream)?, number(threads)?),
         _ => Err(format!("no role {role:?}")),
     }
 }
 
-const WORKS: [&str; 5] = ["sse", "pushpin", "held", "polls", "passthrough"];
+const WORKS: [&str; 6] = ["sse", "pushpin", "held", "polls", "intervals", "passthrough"];
 
 fn bench(mut options: Options) -> Result<(), String> {
     profile::check(&options.pollcast)?;
@@ -130,11 +140,19 @@ fn bench(mut options: Options) -> Result<(), String> {
         return Err(format!("--only {name}: not one of {}", WORKS.join(", ")));
     }
     if options.quick {
-        options = Options { clients: 500, pushpin_clients: 500, events: 3, rounds: 1, seconds: 1, ..options };
+        options = Options {
+            clients: 500,
+            pushpin_clients: 500,
+            pollers: vec![1_000],
+            events: 3,
+            rounds: 1,
+            seconds: 1,
+            ..options
+        };
     }
     // Sockets of a server besides its clients', and those of its own to an upstream.
     const SPARE_FILES: usize = 1_000;
-    let (needed, limit) = (options.clients + SPARE_FILES, measure::open_files_limit()?);
+    let (needed, limit) = (most_connections(&options) + SPARE_FILES, measure::open_files_limit()?);
     if needed > limit {
         return Err(format!("{needed} open files are needed, `ulimit -n` is {limit}"));
     }
@@ -152,6 +170,14 @@ fn bench(mut options: Options) -> Result<(), String> {
     println!("\n{}", table.write()?.display());
     let failed = table.failures.iter().filter(|(subject, _)| *subject == Subject::Pollcast).count();
     if failed > 0 { Err(format!("{failed} measurements of pollcast failed")) } else { Ok(()) }
+}
+
+/// The most clients that one server has at a time.
+fn most_connections(options: &Options) -> usize {
+    let is_asked = |work: &str| options.only.is_empty() || options.only.iter().any(|name| name == work);
+    let pushed = if is_asked("sse") || is_asked("held") { options.clients } else { 0 };
+    let polling = options.pollers.iter().copied().filter(|_| is_asked("intervals"));
+    polling.max().unwrap_or(0).max(pushed)
 }
 
 /// Without this an interrupted bench would leave servers behind.
@@ -183,10 +209,11 @@ fn end_children_on_signals() -> Result<(), String> {
 /// Measures one kind of work of every server that does it, one after the other, so that a slow
 /// minute of the machine meets all of them.
 fn measure_work(work: &str, options: &Options, table: &mut Table) {
-    use Subject::{Nginx, Pingora, Pollcast, Pushpin};
+    use Subject::{Haproxy, Nginx, Pingora, Pollcast, Pushpin, Varnish};
     let subjects: &[Subject] = match work {
         "pushpin" => &[Pollcast, Pushpin],
-        "passthrough" => &[Pollcast, Pingora, Nginx],
+        "polls" | "intervals" => &[Pollcast, Nginx, Haproxy, Varnish],
+        "passthrough" => &[Pollcast, Pingora, Nginx, Haproxy, Varnish],
         _ => &[Pollcast, Nginx],
     };
     for subject in subjects {
@@ -220,19 +247,44 @@ fn measure_one(work: &str, subject: Subject, options: &Options) -> Result<Vec<Fi
             let mut figures = measure("/r/200", false, "poll, 200 B")?;
             figures.extend(measure("/r/4096", false, "poll, 4 KB")?);
             figures.extend(measure("/r/4096", true, "poll, 304")?);
+            figures.extend(visits::measure(pid, port, "/r/200", "first request of a connection, 200 B")?);
             Ok(figures)
         }
-        _ => {
-            let answers = Nginx::start(&Purpose::Answers, "1")?;
-            let server = Server::passing(subject, &start, answers.port)?;
-            requests::measure(
-                server.pid(),
-                server.port(),
-                "/other",
-                false,
-                options.seconds,
-                "pass-through, 200 B",
-            )
-        }
+        "intervals" => at_intervals(subject, &start, upstream.port, options),
+        _ => passing(subject, &start, options.seconds),
     }
+}
+
+/// Each number of clients has a server of its own.
+fn at_intervals(
+    subject: Subject,
+    start: &Start<'_>,
+    upstream: u16,
+    options: &Options,
+) -> Result<Vec<Figure>, String> {
+    let time = Duration::from_secs(if options.quick { 2 } else { 10 });
+    let mut figures = Vec::new();
+    for clients in &options.pollers {
+        let server = Server::caching(subject, start, upstream)?;
+        let load =
+            intervals::Load { clients: *clients, habits: intervals::Load::habits(options.quick), time };
+        figures.extend(intervals::measure(&server, &load)?);
+    }
+    Ok(figures)
+}
+
+/// Bodies of three sizes, and the smallest once more with an access log.
+fn passing(subject: Subject, start: &Start<'_>, seconds: u64) -> Result<Vec<Figure>, String> {
+    let answers = Nginx::start(&Purpose::Answers, "1")?;
+    let measure = |path: &str, is_logged, title: &str| {
+        let server = Server::passing(subject, start, answers.port, is_logged)?;
+        requests::measure(server.pid(), server.port(), path, false, seconds, title)
+    };
+    let mut figures = measure("/other", false, "pass-through, 200 B")?;
+    figures.extend(measure("/65536", false, "pass-through, 64 KB")?);
+    figures.extend(measure("/5242880", false, "pass-through, 5 MB")?);
+    if matches!(subject, Subject::Pollcast | Subject::Nginx) {
+        figures.extend(measure("/other", true, "pass-through, 200 B, access log")?);
+    }
+    Ok(figures)
 }

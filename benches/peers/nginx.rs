@@ -15,7 +15,9 @@ pub enum Purpose {
     Cache(u16),
     /// Passes everything to this port.
     Proxy(u16),
-    /// Answers everything with 200 bytes by itself.
+    /// The same with an access log.
+    LoggedProxy(u16),
+    /// Answers `/<n>` with n bytes by itself, everything else with 200 bytes.
     Answers,
 }
 
@@ -30,6 +32,11 @@ impl Nginx {
     pub fn start(purpose: &Purpose, workers: &str) -> Result<Self, String> {
         let folder = Folder::new("nginx")?;
         let port = free_port()?;
+        if let Purpose::Answers = purpose {
+            for size in ANSWER_SIZES {
+                folder.write(&format!("{size}"), &"x".repeat(size))?;
+            }
+        }
         let file = folder.write("nginx.conf", &configuration(purpose, workers, port)?)?;
         let mut family = Family::start(
             Command::new(program())
@@ -71,25 +78,36 @@ fn configuration(purpose: &Purpose, workers: &str, port: u16) -> Result<String, 
     let (beside, inside) = match purpose {
         Purpose::Nchan => (String::new(), nchan()),
         Purpose::Cache(upstream) => cache(*upstream),
-        Purpose::Proxy(upstream) => (keep_alive(*upstream), format!("location / {{ {PASS} }}")),
+        // No file between the upstream and a slow client, as its manual says for large bodies.
+        Purpose::Proxy(upstream) | Purpose::LoggedProxy(upstream) => {
+            (keep_alive(*upstream), format!("location / {{ {PASS} proxy_max_temp_file_size 0; }}"))
+        }
         Purpose::Answers => {
             let body = "x".repeat(200);
-            (String::new(), format!("location / {{ default_type application/json; return 200 {body}; }}"))
+            let files = ANSWER_SIZES.map(|size| {
+                format!("location = /{size} {{ root .; default_type application/octet-stream; }}\n")
+            });
+            let answers = format!("location / {{ default_type application/json; return 200 {body}; }}");
+            ("open_file_cache max=10;".to_owned(), files.concat() + &answers)
         }
     };
+    let log = if let Purpose::LoggedProxy(_) = purpose { "access.log" } else { "off" };
     // Beyond its purpose only what Debian's own nginx.conf says, and limits out of the way.
     Ok(format!(
         "{load}daemon off;\nuser root;\npid nginx.pid;\nerror_log error.log;\n\
          worker_processes {workers};\nworker_rlimit_nofile 20000;\n\
          events {{ worker_connections 19000; }}\n\
          http {{\n\
-         access_log off;\nsendfile on;\ntcp_nopush on;\nkeepalive_requests 1000000000;\n\
+         access_log {log};\nsendfile on;\ntcp_nopush on;\nkeepalive_requests 1000000000;\n\
          client_body_temp_path body;\nproxy_temp_path proxy;\nfastcgi_temp_path fastcgi;\n\
          scgi_temp_path scgi;\nuwsgi_temp_path uwsgi;\n\
          {beside}\n\
          server {{\nlisten 127.0.0.1:{port} backlog=4096;\n{inside}\n}}\n}}\n"
     ))
 }
+
+/// Sizes of the files of [`Purpose::Answers`].
+const ANSWER_SIZES: [usize; 2] = [64 << 10, 5 << 20];
 
 /// Headers of every request that goes to an upstream over connections that are kept.
 const PASS: &str = "proxy_pass http://upstream; proxy_http_version 1.1; proxy_set_header Connection \"\";";
@@ -112,7 +130,12 @@ fn nchan() -> String {
 }
 
 fn cache(upstream: u16) -> (String, String) {
-    let beside = format!("{}\nproxy_cache_path cache keys_zone=cache:1m;", keep_alive(upstream));
+    // Files that are kept open, without the detour over a temporary folder.
+    let beside = format!(
+        "{}\nproxy_cache_path cache keys_zone=cache:1m use_temp_path=off;\n\
+         open_file_cache max=1000 inactive=60s;",
+        keep_alive(upstream)
+    );
     let inside = format!(
         "location / {{ {PASS} proxy_cache cache; proxy_cache_valid 200 1s; proxy_cache_lock on; \
          proxy_cache_use_stale updating; proxy_cache_background_update on; }}"

@@ -234,6 +234,41 @@ fn answer(bytes: &[u8], heard: &mut Vec<Heard>) -> Result<Option<usize>, String>
     Ok(Some(total))
 }
 
+/// One whole answer to a plain poll.
+pub struct Whole {
+    pub length: usize,
+    /// A 304 of some servers names none.
+    pub tag: Option<String>,
+    pub is_unchanged: bool,
+}
+
+/// The answer to a plain poll at the front of `bytes`, once it is whole.
+pub fn polled(bytes: &[u8]) -> Result<Option<Whole>, String> {
+    let mut headers = [httparse::EMPTY_HEADER; 48];
+    let mut head = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(length) = head.parse(bytes).map_err(|e| format!("answer head: {e}"))?
+    else {
+        return Ok(None);
+    };
+    let failed = |what: &str| format!("{what}: {:?}", String::from_utf8_lossy(&bytes[..length.min(300)]));
+    let tag = header(&head, "etag").map(str::to_owned);
+    let total = match head.code {
+        Some(304) => length,
+        Some(200) => {
+            let size = header(&head, "content-length").and_then(|size| size.parse::<usize>().ok());
+            length + size.ok_or_else(|| failed("an answer without Content-Length"))?
+        }
+        _ => return Err(failed("wanted 200 or 304")),
+    };
+    if bytes.len() < total {
+        return Ok(None);
+    }
+    if total > length {
+        stamp(&bytes[length..total])?;
+    }
+    Ok(Some(Whole { length: total, tag, is_unchanged: total == length }))
+}
+
 fn header<'h>(head: &httparse::Response<'_, 'h>, name: &str) -> Option<&'h str> {
     let header = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
     std::str::from_utf8(header.value).ok().map(str::trim)

@@ -11,11 +11,13 @@ use serde::Serialize;
 
 use crate::family::Family;
 use crate::folder::{await_port, free_port};
+use crate::haproxy::{self, Haproxy};
 use crate::nginx::{Nginx, Purpose};
 use crate::pushpin::Pushpin;
 use crate::server::Pollcast;
 use crate::speech::Speech;
 use crate::upstream::{CHANNEL, Upstream};
+use crate::varnish::{self, Varnish};
 use crate::wire::Stamp;
 
 /// In the order of the table's columns.
@@ -24,17 +26,22 @@ use crate::wire::Stamp;
 pub enum Subject {
     Pollcast,
     Nginx,
+    Haproxy,
+    Varnish,
     Pushpin,
     Pingora,
 }
 
 impl Subject {
-    pub const ALL: [Self; 4] = [Self::Pollcast, Self::Nginx, Self::Pushpin, Self::Pingora];
+    pub const ALL: [Self; 6] =
+        [Self::Pollcast, Self::Nginx, Self::Haproxy, Self::Varnish, Self::Pushpin, Self::Pingora];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Pollcast => "pollcast",
             Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+            Self::Varnish => "varnish",
             Self::Pushpin => "pushpin",
             Self::Pingora => "bare Pingora",
         }
@@ -46,6 +53,8 @@ pub enum Server {
     Pollcast(Pollcast),
     Nchan(Nginx),
     Nginx(Nginx),
+    Haproxy(Haproxy),
+    Varnish(Varnish),
     Pushpin(Pushpin),
     Bare { family: Family, port: u16 },
 }
@@ -54,33 +63,48 @@ impl Server {
     /// One that streams the resource's changes or holds long-polls for them.
     pub fn pushing(subject: Subject, start: &Start<'_>, upstream: &Upstream) -> Result<Self, String> {
         match subject {
-            Subject::Pollcast => Self::pollcast(start, upstream.port, "interval: 200ms"),
+            Subject::Pollcast => Self::pollcast(start, upstream.port, "interval: 200ms", false),
             Subject::Nginx => Ok(Self::Nchan(Nginx::start(&Purpose::Nchan, start.workers)?)),
             Subject::Pushpin => Ok(Self::Pushpin(Pushpin::start(upstream.port)?)),
-            Subject::Pingora => Err("a bare proxy publishes nothing".to_owned()),
+            Subject::Haproxy | Subject::Varnish | Subject::Pingora => Err("it publishes nothing".to_owned()),
         }
     }
 
     /// One that answers ordinary polls from what it has, at most a second old.
     pub fn caching(subject: Subject, start: &Start<'_>, upstream: u16) -> Result<Self, String> {
         match subject {
-            Subject::Pollcast => Self::pollcast(start, upstream, "interval: 1s"),
+            Subject::Pollcast => Self::pollcast(start, upstream, "interval: 1s", false),
             Subject::Nginx => Ok(Self::Nginx(Nginx::start(&Purpose::Cache(upstream), start.workers)?)),
+            Subject::Haproxy => Ok(Self::Haproxy(Haproxy::start(&haproxy::Purpose::Cache(upstream))?)),
+            Subject::Varnish => Ok(Self::Varnish(Varnish::start(&varnish::Purpose::Cache(upstream))?)),
             Subject::Pushpin | Subject::Pingora => Err("it has no cache".to_owned()),
         }
     }
 
     /// One that passes everything through.
-    pub fn passing(subject: Subject, start: &Start<'_>, upstream: u16) -> Result<Self, String> {
+    /// `is_logged`: with a line of its access log for each request, where it writes them to a file.
+    pub fn passing(
+        subject: Subject,
+        start: &Start<'_>,
+        upstream: u16,
+        is_logged: bool,
+    ) -> Result<Self, String> {
         match subject {
-            Subject::Pollcast => Self::pollcast(start, upstream, "interval: 1s"),
-            Subject::Nginx => Ok(Self::Nginx(Nginx::start(&Purpose::Proxy(upstream), start.workers)?)),
+            Subject::Pollcast => Self::pollcast(start, upstream, "interval: 1s", is_logged),
+            Subject::Nginx => {
+                let purpose =
+                    if is_logged { Purpose::LoggedProxy(upstream) } else { Purpose::Proxy(upstream) };
+                Ok(Self::Nginx(Nginx::start(&purpose, start.workers)?))
+            }
+            _ if is_logged => Err("its log is not measured".to_owned()),
+            Subject::Haproxy => Ok(Self::Haproxy(Haproxy::start(&haproxy::Purpose::Proxy(upstream))?)),
+            Subject::Varnish => Ok(Self::Varnish(Varnish::start(&varnish::Purpose::Proxy(upstream))?)),
             Subject::Pingora => bare(upstream),
             Subject::Pushpin => Err("it is not measured".to_owned()),
         }
     }
 
-    fn pollcast(start: &Start<'_>, upstream: u16, poll: &str) -> Result<Self, String> {
+    fn pollcast(start: &Start<'_>, upstream: u16, poll: &str, is_logged: bool) -> Result<Self, String> {
         let pollcast = Pollcast::start(start.pollcast, "peers", |port, admin| {
             format!(
                 "listeners:\n  - address: 127.0.0.1:{port}\n\
@@ -89,7 +113,7 @@ impl Server {
                  passthrough: legacy\n\
                  routes:\n  - path: \"/r/{{n}}\"\n    upstream: legacy\n    poll: {{ {poll} }}\n\
                  limits:\n  clients: 100000\n\
-                 log:\n  access: false\n"
+                 log:\n  access: {is_logged}\n"
             )
         });
         Ok(Self::Pollcast(pollcast?))
@@ -99,6 +123,8 @@ impl Server {
         match self {
             Self::Pollcast(pollcast) => pollcast.pid(),
             Self::Nchan(nginx) | Self::Nginx(nginx) => nginx.pid(),
+            Self::Haproxy(haproxy) => haproxy.pid(),
+            Self::Varnish(varnish) => varnish.pid(),
             Self::Pushpin(pushpin) => pushpin.pid(),
             Self::Bare { family, .. } => family.pid(),
         }
@@ -108,8 +134,18 @@ impl Server {
         match self {
             Self::Pollcast(pollcast) => pollcast.port,
             Self::Nchan(nginx) | Self::Nginx(nginx) => nginx.port,
+            Self::Haproxy(haproxy) => haproxy.port,
+            Self::Varnish(varnish) => varnish.port,
             Self::Pushpin(pushpin) => pushpin.port,
             Self::Bare { port, .. } => *port,
+        }
+    }
+
+    /// Where pollcast tells of itself.
+    pub fn admin_port(&self) -> Option<u16> {
+        match self {
+            Self::Pollcast(pollcast) => Some(pollcast.admin_port),
+            _ => None,
         }
     }
 
@@ -134,7 +170,9 @@ impl Server {
                 let items = serde_json::json!({ "items": [{ "channel": CHANNEL, "formats": formats }] });
                 post(pushpin.control_port, "/publish/", items.to_string().as_bytes())
             }
-            Self::Pollcast(_) | Self::Nginx(_) | Self::Bare { .. } => Ok(()),
+            Self::Pollcast(_) | Self::Nginx(_) | Self::Haproxy(_) | Self::Varnish(_) | Self::Bare { .. } => {
+                Ok(())
+            }
         }
     }
 }

@@ -42,18 +42,24 @@ impl Table {
                 rows.push((&figure.what, figure.unit));
             }
         }
-        let names = Subject::ALL.map(Subject::name).join(" | ");
-        println!("\n| medians | {names} | pollcast ÷ the others |");
-        println!("|---|---:|---:|---:|---:|---|");
+        let has_figures = |subject: &Subject| self.figures.iter().any(|(of, _)| of == subject);
+        let subjects: Vec<Subject> = Subject::ALL.into_iter().filter(has_figures).collect();
+        let names: Vec<&str> = subjects.iter().map(|subject| subject.name()).collect();
+        println!("\n| medians | {} | pollcast ÷ the others |", names.join(" | "));
+        println!("|---|{}---|", "---:|".repeat(names.len()));
         for (what, unit) in rows {
-            let values = Subject::ALL.map(|subject| self.median(subject, what));
-            let cells = values.map(|value| value.map_or("–".to_owned(), |value| shown(value, unit)));
-            let [pollcast, others @ ..] = values;
-            let ratios = others.into_iter().flatten().filter_map(|other| {
-                let ratio = pollcast? / other;
+            let value = |subject: &Subject| self.median(*subject, what);
+            let cells = subjects.iter().map(value).map(|value| match value {
+                Some(value) => shown(value, unit),
+                None => "–".to_owned(),
+            });
+            let others = subjects.iter().filter(|subject| **subject != Subject::Pollcast);
+            let ratios = others.filter_map(value).filter_map(|other| {
+                let ratio = value(&Subject::Pollcast)? / other;
                 ratio.is_finite().then(|| format!("{ratio:.2}"))
             });
-            println!("| {what} | {} | {} |", cells.join(" | "), ratios.collect::<Vec<_>>().join(", "));
+            let (cells, ratios): (Vec<_>, Vec<_>) = (cells.collect(), ratios.collect());
+            println!("| {what} | {} | {} |", cells.join(" | "), ratios.join(", "));
         }
         for (subject, why) in &self.failures {
             println!("\nnot measured: {}, {why}", subject.name());
