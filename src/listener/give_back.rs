@@ -11,13 +11,12 @@ use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::{GetSocketDigest, SocketDigest, Stream, l4};
-use pingora::server::ShutdownWatch;
 use tokio::runtime::Handle;
 
 use super::connections::Counted;
 use super::deadlines::Terms;
 use super::guarded_stream::Attended;
-use super::http1::{self, Known};
+use super::http1::{self, Ends, Known};
 use crate::fanout::{Home, Returned};
 
 /// A listener's proxy, as a home for its connections.
@@ -27,7 +26,7 @@ pub(super) struct FrontDoor<A> {
     /// Says what is known of a connection that comes back.
     pub(super) known: fn() -> Known,
     pub(super) runtime: Handle,
-    pub(super) shutdown: ShutdownWatch,
+    pub(super) ends: Ends,
     pub(super) terms: Arc<ArcSwap<Terms>>,
 }
 
@@ -35,14 +34,14 @@ impl<A: HttpServerApp + Send + Sync + 'static> Home for FrontDoor<A> {
     fn give_back(&self, connection: Returned, read: BytesMut, last_poll: Option<u64>) {
         // Without the proxy the listener is gone: the connection is closed.
         let Some(proxy) = self.proxy.upgrade() else { return };
-        let (shutdown, terms) = (self.shutdown.clone(), self.terms.load_full());
+        let (ends, terms) = (self.ends.clone(), self.terms.load_full());
         let (counted, known) = (Counted::new(&self.connections), self.known);
         self.runtime.spawn(async move {
             let _counted = counted;
             match stream(connection) {
                 Ok(stream) => {
-                    let stream = Attended::back(stream, terms, last_poll);
-                    http1::serve(proxy, stream, read, Some(known()), &shutdown).await;
+                    let stream = Box::new(Attended::back(stream, terms, last_poll));
+                    http1::serve(proxy, stream, read, Some(known()), ends).await;
                 }
                 Err(error) => tracing::debug!("a connection could not be given back: {error}"),
             }

@@ -7,6 +7,7 @@
 //! Must not know: requests.
 
 mod digests;
+mod first_bytes;
 mod frames;
 mod last_poll;
 mod shutdown;
@@ -141,22 +142,21 @@ impl Attended {
     }
 
     /// The last request of this connection is answered.
-    pub(super) fn expect_next(stream: Stream) -> Stream {
-        match Attended::within(stream) {
-            Ok(mut attended) => {
-                attended.busy.store(false, Ordering::Relaxed);
-                attended.patience.expect_next();
-                let whole = attended.whole.load(Ordering::Relaxed);
-                attended.head.expect_next(whole);
-                if !attended.head.has_unanswered()
-                    && let Some(refusal) = attended.last.take()
-                {
-                    attended.parting = Some(Parting::with(refusal));
-                }
-                attended
-            }
-            Err(stream) => stream,
+    ///
+    /// # Errors
+    /// The stream, if it is none of these.
+    pub(super) fn expect_next(stream: Stream) -> Result<Box<Attended>, Stream> {
+        let mut attended = Attended::within(stream)?;
+        attended.busy.store(false, Ordering::Relaxed);
+        attended.patience.expect_next();
+        let whole = attended.whole.load(Ordering::Relaxed);
+        attended.head.expect_next(whole);
+        if !attended.head.has_unanswered()
+            && let Some(refusal) = attended.last.take()
+        {
+            attended.parting = Some(Parting::with(refusal));
         }
+        Ok(attended)
     }
 
     /// The head of this request is read: how long the rest may take is its own business.

@@ -118,6 +118,11 @@ impl RawHead {
         self.unanswered > 0
     }
 
+    /// Whether all requests that came are answered, and nothing of another one has come.
+    pub(super) fn is_idle(&self) -> bool {
+        self.part == Part::Before && !self.has_unanswered()
+    }
+
     /// The first of the requests that were read is answered; it had `whole` bytes. Where it was not clear what comes
     /// behind its head, what Pingora has read beyond it is the beginning of the next one, which is let through as it
     /// comes.

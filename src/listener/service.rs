@@ -29,7 +29,7 @@ use super::deadlines::{Awaited, Terms};
 use super::descriptors::{self, Descriptors};
 use super::give_back::FrontDoor;
 use super::guarded_stream::Attended;
-use super::http1::{self, Known};
+use super::http1::{self, Ends, Known};
 use super::http2;
 use super::http2_windows::Windows;
 use super::preamble::Preamble;
@@ -99,19 +99,24 @@ struct Door<A> {
     preamble: Arc<Preamble>,
     /// HTTP/1 and HTTP/2, without TLS to tell which.
     speaks_both: bool,
-    close_idle: ShutdownWatch,
+    ends: Ends,
     terms: Arc<ArcSwap<Terms>>,
     metrics: Metrics,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Door<A> {
-    async fn http1(&self, stream: Stream, read: BytesMut, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let stream = Attended::http1(stream, self.terms.load_full(), Awaited::FirstByte);
-        http1::serve(self.proxy.clone(), stream, read, None, shutdown).await;
+    /// In a task of its own: Pingora's keeps what accepting and handshakes need.
+    fn http1(&self, stream: Stream, read: BytesMut, counted: Counted) -> Option<Stream> {
+        let stream = Box::new(Attended::http1(stream, self.terms.load_full(), Awaited::FirstByte));
+        let serving = http1::serve(self.proxy.clone(), stream, read, None, self.ends.clone());
+        tokio::spawn(async move {
+            let _counted = counted;
+            serving.await;
+        });
         None
     }
 
-    /// In a task of its own: Pingora's keeps what accepting and handshakes need.
+    /// In a task of its own, too.
     fn http2(&self, stream: Stream, counted: Counted, shutdown: &ShutdownWatch) -> Option<Stream> {
         let windows = Arc::new(Windows::new());
         let terms = self.terms.load_full();
@@ -140,11 +145,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Door<A> {
             return self.http2(stream, counted, shutdown);
         }
         if !self.speaks_both {
-            return self.http1(stream, BytesMut::new(), shutdown).await;
+            return self.http1(stream, BytesMut::new(), counted);
         }
         match timeout(self.terms.load().first_byte, protocol::protocol(stream)).await {
             Ok(Ok(Some(Protocol::Http2(stream)))) => self.http2(stream, counted, shutdown),
-            Ok(Ok(Some(Protocol::Http1(stream, read)))) => self.http1(stream, read, shutdown).await,
+            Ok(Ok(Some(Protocol::Http1(stream, read)))) => self.http1(stream, read, counted),
             Ok(Ok(None) | Err(_)) => None,
             Err(_) => {
                 self.metrics.refusals.with_label_values(&["first-byte"]).inc();
@@ -156,7 +161,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Door<A> {
     /// Pingora calls it when the listener is closed, and takes what is idle then for done.
     async fn cleanup(&self) {
         // Its end says the same.
-        let _ = self.close_idle.clone().wait_for(|close| *close).await;
+        let _ = self.ends.close_idle.clone().wait_for(|close| *close).await;
         self.proxy.http_cleanup().await;
     }
 }
@@ -193,12 +198,13 @@ pub(crate) fn service<A: HttpServerApp + Send + Sync + 'static>(
     let Behind { proxy, runtime, known, descriptors, connections, metrics } = behind;
     let Watches { close, close_idle, look } = watches;
     let terms = Arc::new(ArcSwap::from_pointee(Terms::of(limits, &metrics)));
+    let ends = Ends { close: close.clone(), close_idle };
     let home = Arc::new(FrontDoor {
         proxy: Arc::downgrade(&proxy),
         connections: connections.clone(),
         known,
         runtime,
-        shutdown: close.clone(),
+        ends: ends.clone(),
         terms: terms.clone(),
     });
 
@@ -226,7 +232,7 @@ pub(crate) fn service<A: HttpServerApp + Send + Sync + 'static>(
         connections,
         preamble,
         speaks_both: listener.http2 && listener.tls.is_none(),
-        close_idle,
+        ends,
         terms,
         metrics: metrics.clone(),
     };
