@@ -86,8 +86,7 @@ pub(super) fn shared(
     relay_runtime: &Runtime,
     ending: Ending,
 ) -> io::Result<Shared> {
-    let rules = rules(&config);
-    let fanout = Arc::new(Fanout::start(config.threads.shards, rules, metrics.clone())?);
+    let fanout = Arc::new(Fanout::start(config.threads.shards, rules(&config), metrics.clone())?);
     let hub = Hub::new(fanout.bells(), config.limits.resources, config.limits.history_bytes);
     let nodes = nodes(&config, cluster);
     if let Some(nodes) = &nodes {
@@ -125,6 +124,7 @@ pub(super) fn shared(
         connections: Arc::default(),
         soothed: Arc::default(),
         descriptors: front::Descriptors::of_process(),
+        deadlines: Default::default(),
         progress: Default::default(),
         newcomers: newcomers(&config),
         turnstile: turnstile(&config),

@@ -233,7 +233,8 @@ impl ProxyHttp for Entrance {
         connection_auth::connected(reused, digest, ctx)?;
         // Pingora bounds the bodies of HTTP/1.
         let body = (session.is_http2() && !ctx.body_read).then_some(ctx.shared.config.limits.body_timeout);
-        let begin = |upstream: &Arc<Client>| Deadlines::begin(fd, upstream, body, &ctx.shared.metrics);
+        let watch = (&ctx.shared.deadlines, &ctx.shared.metrics);
+        let begin = |upstream: &Arc<Client>| Deadlines::begin(fd, upstream, body, watch);
         ctx.deadlines = ctx.upstream.as_ref().and_then(begin);
         Ok(())
     }

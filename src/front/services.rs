@@ -16,6 +16,7 @@ use super::access::new_resources::Newcomers;
 use super::access::subjects::Subjects;
 use super::answer::holds::Holds;
 use super::answer::new_keys::NewKeys;
+use super::passthrough::DeadlineWatch;
 use super::passthrough::node_writes::NodeWrites;
 use super::progress::Progress;
 use super::request::origins::Origins;
@@ -72,6 +73,8 @@ pub struct Shared {
     pub soothed: Arc<AtomicUsize>,
     /// How far clients may fill the table of open files.
     pub descriptors: Descriptors,
+    /// Looks at the waits of what passes through.
+    pub deadlines: Arc<DeadlineWatch>,
     /// Counts requests in progress.
     pub progress: Arc<Progress>,
     /// Paces the new resources of an address; `None` if they have no limit.

@@ -21,9 +21,9 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use socket2::SockRef;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use super::deadline_watch::{DeadlineWatch, Place, Wait};
 use crate::front::request::transport_choice;
 use crate::listener::http2;
 use crate::metrics::{Metrics, RefusalReason};
@@ -35,7 +35,15 @@ const LATE: ErrorType = ErrorType::Custom("late");
 /// The waits of one request. They end when this is dropped.
 pub(in crate::front) struct Deadlines {
     state: Arc<Mutex<State>>,
-    timer: AbortHandle,
+    /// `None` once nothing is awaited any more.
+    place: Mutex<Option<Place>>,
+}
+
+/// The same, as it is looked at.
+struct Waiting {
+    state: Arc<Mutex<State>>,
+    lever: Lever,
+    metrics: Metrics,
 }
 
 /// How far a request is.
@@ -67,12 +75,6 @@ enum Lever {
     Task(Arc<Notify>),
 }
 
-impl Drop for Deadlines {
-    fn drop(&mut self) {
-        self.timer.abort();
-    }
-}
-
 impl State {
     /// When the next time is over, and which one. `None` if nothing is awaited any more.
     fn next(&self) -> Option<(Instant, Late)> {
@@ -89,7 +91,7 @@ impl Deadlines {
         fd: RawFd,
         upstream: &Client,
         body: Option<Duration>,
-        metrics: &Metrics,
+        (watch, metrics): (&Arc<DeadlineWatch>, &Metrics),
     ) -> Option<Deadlines> {
         // The others have the limit of the answer themselves.
         let is_own = fd >= 0 && !upstream.config().http2;
@@ -101,8 +103,9 @@ impl Deadlines {
         let now = Instant::now();
         let state = State { sent: now, answer, read: now, body, late: None };
         let state = Arc::new(Mutex::new(state));
-        let timer = tokio::spawn(watch(lever, state.clone(), metrics.clone())).abort_handle();
-        Some(Deadlines { state, timer })
+        let waiting = Waiting { state: state.clone(), lever, metrics: metrics.clone() };
+        let place = Mutex::new(Some(watch.add(Box::new(waiting))));
+        Some(Deadlines { state, place })
     }
 
     /// Notes that a piece of the request's body came. `is_last`: it was the last one.
@@ -127,8 +130,11 @@ impl Deadlines {
         state.sent = Instant::now();
         if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
             state.answer = None;
-            if state.body.is_none() {
-                self.timer.abort();
+            let is_over = state.body.is_none();
+            drop(state);
+            if is_over {
+                // The descriptor of an answer that takes its time is given back.
+                *self.place.lock() = None;
             }
         }
         Ok(())
@@ -149,36 +155,36 @@ fn own(fd: RawFd) -> Option<OwnedFd> {
     own.inspect_err(|error| tracing::debug!("a request that passes through has no limits: {error}")).ok()
 }
 
-/// Ends a request as soon as something has not come in time.
-async fn watch(lever: Lever, state: Arc<Mutex<State>>, metrics: Metrics) {
-    loop {
-        let Some((until, _)) = state.lock().next() else { return };
-        sleep_until(until).await;
-        let mut state = state.lock();
-        let (now, next) = (Instant::now(), state.next());
-        let Some((_, late)) = next.filter(|(at, _)| *at <= now) else { continue };
-        match &lever {
+impl Wait for Waiting {
+    fn until(&self) -> Option<Instant> {
+        self.state.lock().next().map(|(at, _)| at)
+    }
+
+    /// Ends a request as something has not come in time.
+    fn end(&mut self, now: Instant) {
+        let mut state = self.state.lock();
+        let Some((_, late)) = state.next().filter(|(at, _)| *at <= now) else { return };
+        match &self.lever {
             // Not the client is late: what it sent is not taken.
             Lever::Socket(socket) if late == Late::Body && has_unsent(socket) => {
                 state.read = now;
-                continue;
+                return;
             }
             Lever::Socket(socket) => {
-                state.late = Some(late);
                 // Under the lock: no later request can have the connection by then.
                 if let Err(error) = SockRef::from(socket).shutdown(Shutdown::Both) {
                     tracing::debug!("a connection that came to a deadline is closed already: {error}");
                 }
             }
             Lever::Task(task) => {
-                state.late = Some(late);
                 tracing::debug!("a request is given up: its body did not come (limits.body_timeout)");
                 // Nothing is left that would count it.
-                metrics.refused(RefusalReason::BodyTimeout);
+                self.metrics.refused(RefusalReason::BodyTimeout);
                 task.notify_one();
             }
         }
-        return;
+        state.late = Some(late);
+        (state.answer, state.body) = (None, None);
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub(super) mod bypass;
 pub(super) mod connection_auth;
+mod deadline_watch;
 pub(super) mod deadlines;
 mod malformed_head;
 pub(super) mod node_writes;
@@ -14,6 +15,8 @@ pub(super) mod validators;
 mod write_reach;
 pub(super) mod writes;
 pub(super) mod written_topics;
+
+pub use deadline_watch::DeadlineWatch;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
