@@ -25,9 +25,11 @@ pub(in crate::front) fn prefers_another(
     if rules.ignores_vary(&header::ACCEPT) || rules.vary.contains(&header::ACCEPT) {
         return false;
     }
-    let Some(held) = content_type.and_then(|value| value.to_str().ok()).and_then(Range::parse) else {
+    let Some(held) = content_type.and_then(|value| value.to_str().ok()) else { return false };
+    if asks_plainly(headers, held) {
         return false;
-    };
+    }
+    let Some(held) = Range::parse(held) else { return false };
     let ranges = || {
         let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
         lines.flat_map(|line| unquoted(line, ',')).take(RANGES_MAX).filter_map(Range::parse)
@@ -41,6 +43,19 @@ pub(in crate::front) fn prefers_another(
         let is_minor = is_another && range.q < wanted;
         (is_another && range.q > wanted) || (!is_minor && !range.has_parameters_of(&held))
     })
+}
+
+/// Whether a request takes anything, or names the held type and nothing else: what most programs say needs no reading.
+fn asks_plainly(headers: &HeaderMap, held: &str) -> bool {
+    let mut lines = headers.get_all(header::ACCEPT).iter();
+    match (lines.next().map(HeaderValue::as_bytes), lines.next()) {
+        (None, _) | (Some(b"*/*"), None) => true,
+        (Some(only), None) => {
+            let held = held.split(';').next().unwrap_or_default().trim();
+            only.eq_ignore_ascii_case(held.as_bytes())
+        }
+        (Some(_), Some(_)) => false,
+    }
 }
 
 /// Whether a plain request is the API's since the answer depends on the User-Agent, which is pollcast's own on polls.
