@@ -29,7 +29,7 @@ use super::timers::{TICK, Wheel};
 use super::wire::Homes;
 use crate::hub::Topic;
 use crate::metrics::{Metrics, StreamMetrics};
-use crate::transport::{Output, Step};
+use crate::transport::{Heads, Output, Step};
 
 const WAKER: Token = Token(usize::MAX);
 
@@ -99,6 +99,8 @@ pub(super) struct Shard {
     draining: Option<Draining>,
     /// Members whose next request is there already.
     repeats: Vec<MemberId>,
+    /// Of answers to ordinary polls; shared by all members.
+    heads: Heads,
     /// For reads; shared by all members.
     buffer: Box<[u8]>,
     now: Instant,
@@ -134,6 +136,7 @@ impl Shard {
             rng: fastrand::Rng::new(),
             draining: None,
             repeats: Vec::new(),
+            heads: Heads::default(),
             buffer: vec![0; 16 * 1024].into_boxed_slice(),
             now,
         })
@@ -148,7 +151,8 @@ impl Shard {
         let mut events = Events::with_capacity(1024);
         let mut commands = Vec::new();
         loop {
-            if let Err(error) = self.poll.poll(&mut events, self.patience())
+            let patience = self.patience();
+            if let Err(error) = self.poll.poll(&mut events, patience)
                 && error.kind() != ErrorKind::Interrupted
             {
                 tracing::error!("shard {}: waiting for sockets failed: {error}", self.index);
@@ -157,7 +161,8 @@ impl Shard {
             self.now = Instant::now();
             for event in &events {
                 if event.token() != WAKER {
-                    self.ready(event.token().0, event.is_readable() || event.is_read_closed());
+                    let ends = event.is_read_closed() || event.is_error();
+                    self.ready(event.token().0, event.is_readable() || ends, ends);
                 }
             }
             self.inbox.take(&mut commands);
@@ -180,7 +185,7 @@ impl Shard {
     }
 
     /// How long the loop may sleep.
-    fn patience(&self) -> Option<Duration> {
+    fn patience(&mut self) -> Option<Duration> {
         if !self.walking.is_empty() || !self.repeats.is_empty() || self.presence_members.is_walking() {
             return Some(Duration::ZERO);
         }
@@ -197,7 +202,7 @@ impl Shard {
             Command::Presence(presence) => self.presence_changed(&presence),
             Command::Woken(member) => {
                 if let Some(slot) = self.slot_of(member) {
-                    self.ready(slot, true);
+                    self.ready(slot, true, true);
                 }
             }
             Command::Tell(member, bytes) => {

@@ -22,11 +22,13 @@ pub(super) struct Wheel {
     buckets: Vec<Vec<u32>>,
     /// How many slots stand in buckets.
     standing: usize,
+    /// No bucket between the last that was taken and this one has anything in it.
+    nearest: Tick,
 }
 
 impl Wheel {
     pub(super) fn new(now: Instant) -> Wheel {
-        Wheel { began: now, taken: 0, buckets: vec![Vec::new(); BUCKETS_COUNT], standing: 0 }
+        Wheel { began: now, taken: 0, buckets: vec![Vec::new(); BUCKETS_COUNT], standing: 0, nearest: 0 }
     }
 
     /// Puts a slot into the bucket of `at`. Returns the tick under which it stands. The owner keeps that number: an
@@ -36,6 +38,7 @@ impl Wheel {
         let tick = wanted.clamp(self.taken + 1, self.taken + BUCKETS_COUNT as Tick - 1);
         self.buckets[tick as usize % BUCKETS_COUNT].push(slot);
         self.standing += 1;
+        self.nearest = self.nearest.min(tick);
         tick
     }
 
@@ -77,14 +80,16 @@ impl Wheel {
         Some(self.taken)
     }
 
-    /// When the next bucket with anything in it comes up.
-    pub(super) fn next(&self) -> Option<Instant> {
+    /// When the next bucket with anything in it comes up. It is asked with each turn of the loop, so that what was found
+    /// is remembered.
+    pub(super) fn next(&mut self) -> Option<Instant> {
         if self.standing == 0 {
             return None;
         }
-        let ahead = (1..=BUCKETS_COUNT as Tick)
-            .find(|ahead| !self.buckets[(self.taken + ahead) as usize % BUCKETS_COUNT].is_empty())?;
-        Some(self.time_of(self.taken + ahead))
+        let last = self.taken + BUCKETS_COUNT as Tick;
+        self.nearest = (self.nearest.max(self.taken + 1)..=last)
+            .find(|tick| !self.buckets[*tick as usize % BUCKETS_COUNT].is_empty())?;
+        Some(self.time_of(self.nearest))
     }
 }
 
@@ -147,6 +152,23 @@ mod tests {
             assert!(tick > 0);
             assert!(wheel.time_of(tick) >= at && wheel.time_of(tick) <= at + TICK, "{ms} ms");
         }
+    }
+
+    #[test]
+    fn a_nearer_deadline_is_found_after_a_farther_one() {
+        let began = Instant::now();
+        let mut wheel = Wheel::new(began);
+        for ms in [9_000, 2_000, 5_000, 1_000] {
+            wheel.insert(0, began + Duration::from_millis(ms));
+        }
+        for ms in [1_000, 2_000, 5_000, 9_000] {
+            let at = wheel.next();
+            assert_eq!(at, Some(began + Duration::from_millis(ms)));
+            while wheel.take(at.expect("a bucket"), &mut Vec::new()).is_some() {}
+        }
+        assert_eq!(wheel.next(), None);
+        wheel.insert(0, began + Duration::from_millis(9_500));
+        assert_eq!(wheel.next(), Some(began + Duration::from_millis(9_500)));
     }
 
     #[test]

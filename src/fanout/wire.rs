@@ -127,6 +127,12 @@ impl Wire {
         }
     }
 
+    /// Whether a read that gave less than it could has emptied the connection, and an event says when more comes. Pingora's
+    /// streams have to be read until nothing comes, or they wake nothing.
+    pub(super) fn tells_of_news(&self) -> bool {
+        !matches!(self, Wire::Stream(_))
+    }
+
     /// Writes as much of both pieces as goes, a slice at a time.
     pub(super) fn write(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
         let (first, second) = match WRITE_BYTES_MAX.checked_sub(first.len()) {

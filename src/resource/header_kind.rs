@@ -4,7 +4,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::known_headers::{KNOWN, KNOWN_PREFIX};
+use super::known_headers::{KNOWN, KNOWN_PREFIX, TRACING};
 use super::matches_pattern;
 use crate::config::{ClassValue, Route, Share, says_credential};
 
@@ -100,6 +100,20 @@ fn is_credential(route: &Route, name: &HeaderName) -> bool {
             let keys = who.keys.as_ref().is_some_and(|keys| keys.header == *name);
             keys || who.forward.as_ref().is_some_and(|forward| forward.headers.contains(name))
         })
+}
+
+/// Whether a route reads anything in the headers by which tracing names each request, though they mean nothing elsewhere.
+pub fn reads_tracing(route: &Route) -> bool {
+    let is_tracing =
+        |name: &HeaderName| KNOWN.iter().any(|(known, reason)| *reason == TRACING && *known == name.as_str());
+    let by_class = match &route.share {
+        Share::By(values) => values.iter().any(|value| match value {
+            ClassValue::Header(name) => is_tracing(name),
+            ClassValue::Cookie(_) | ClassValue::Identity { .. } => false,
+        }),
+        _ => false,
+    };
+    by_class || route.headers.vary.iter().chain(&route.credentials).any(is_tracing)
 }
 
 /// Cookies of load balancers and the like identify no user; a field that cannot be read may.

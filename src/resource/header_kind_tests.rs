@@ -234,3 +234,26 @@ fn the_first_doubt_is_found_unless_the_resource_says_that_it_chooses() {
     let who: Vec<&str> = credentials(&route, &request).map(|(name, _)| name.as_str()).collect();
     assert_eq!(who, ["cookie"]);
 }
+
+#[test]
+fn the_names_of_tracing_are_found_in_any_case_and_no_others() {
+    for (name, why) in known_headers::KNOWN {
+        let is_tracing = why == known_headers::TRACING;
+        for name in [name.to_owned(), name.to_uppercase()] {
+            assert_eq!(known_headers::is_tracing(name.as_bytes()), is_tracing, "{name}");
+        }
+    }
+    for other in ["", "x-tenant-id", "tracestates", "traceparenu", "b4", "x-datadog-sampling-prioritys"] {
+        assert!(!known_headers::is_tracing(other.as_bytes()), "{other}");
+    }
+}
+
+#[test]
+fn a_route_that_names_a_header_of_tracing_reads_it() {
+    assert!(!reads_tracing(&route("")));
+    assert!(!reads_tracing(&route(", vary: [x-tenant], share: {by: [x-team]}")));
+    for more in [", vary: [X-Request-Id]", ", share: {by: [x-trace-id]}", ", credentials: [x-correlation-id]"]
+    {
+        assert!(reads_tracing(&route(more)), "{more}");
+    }
+}

@@ -15,7 +15,7 @@ const CACHING: &str = "a directive for caches on the way";
 const RESUMING: &str = "says what a client has already; pollcast answers it";
 const ADDRESS: &str =
     "a proxy's word for the client's address or for the way the request came; polls say their own";
-const TRACING: &str = "names one request for tracing; it differs from request to request";
+pub(super) const TRACING: &str = "names one request for tracing; it differs from request to request";
 const CDN: &str = "a proxy's name for one request, or for the way it came; it tells nothing of the client";
 
 /// Names in lower case and their reasons, in order of the names.
@@ -125,3 +125,30 @@ pub(super) const KNOWN: [(&str, &str); 104] = [
     ("x-trace-id", TRACING),
     ("x-varnish", CDN),
 ];
+
+/// Whether a name, in any case, is one by which tracing names each request. Asked for each line of a request that repeats
+/// another one: most names are told apart by their first letter and their length.
+pub fn is_tracing(name: &[u8]) -> bool {
+    const NAME_BYTES_MAX: usize = 27;
+    let may_be = match (name.first().map(u8::to_ascii_lowercase), name.len()) {
+        (Some(b'b'), length) => matches!(length, 2 | 7),
+        (Some(b'c'), length) => length == 14,
+        (Some(b'e'), length) => length == 23,
+        (Some(b'n'), length) => length == 8,
+        (Some(b'r'), length) => matches!(length, 10 | 15),
+        (Some(b's'), length) => length == 12,
+        (Some(b't'), length) => matches!(length, 10 | 11),
+        (Some(b'u'), length) => length == 13,
+        (Some(b'x'), length) => (10..=NAME_BYTES_MAX).contains(&length),
+        _ => false,
+    };
+    if !may_be {
+        return false;
+    }
+    let mut lower = [0; NAME_BYTES_MAX];
+    let lower = &mut lower[..name.len()];
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    let found = KNOWN.binary_search_by(|(known, _)| known.as_bytes().cmp(lower));
+    found.is_ok_and(|at| KNOWN[at].1 == TRACING)
+}

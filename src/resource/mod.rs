@@ -29,10 +29,13 @@ pub use ambiguous_path::{Readings, resolved};
 pub use content::Content;
 pub use digest::{Digest, Digester};
 pub use header::header_field;
-pub use header_kind::{HeaderKind, choosing, cookie_pairs, credentials, first_doubt, header_kind, why_known};
+pub use header_kind::{
+    HeaderKind, choosing, cookie_pairs, credentials, first_doubt, header_kind, reads_tracing, why_known,
+};
 pub use held::{HeldBytes, Ledger, fitted};
 pub use json::{DEPTH_MAX, Element, Json, Kind, Malformed};
 pub use key::{KeyParts, ResourceKey, shown_target};
+pub use known_headers::is_tracing;
 pub use mapping::{NoTarget, check_target, forwarded_prefix, set_query, stays, upstream_target};
 pub use path_digest::{PathDigest, PathDigester};
 pub use printable::printable;

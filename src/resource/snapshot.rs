@@ -2,6 +2,7 @@
 //!
 //! Must not know: when it was fetched (equal content is equal at any time), or by which poll.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub body: Bytes,
     /// The upstream forbids to change the content on its way.
     no_transform: bool,
+    /// See [`Snapshot::form`].
+    form: u64,
     /// Values that do not count, so that the same version may stand for other ones elsewhere.
     ignored: Ignored,
     /// The body as UTF-8, converted at most once; `None` if it is not text.
@@ -94,8 +97,12 @@ impl Snapshot {
         let media_type = content_type.as_ref().and_then(|v| MediaType::parse(v.to_str().ok()?));
         // A snapshot has the part of `Cache-Control` that goes on to clients, with `no-transform` last.
         let said = headers.get(header::CACHE_CONTROL);
+        let no_transform = said.is_some_and(|said| said.as_bytes().ends_with(b"no-transform"));
+        let mut form = DefaultHasher::new();
+        (status, &content_type, no_transform).hash(&mut form);
         Snapshot {
-            no_transform: said.is_some_and(|said| said.as_bytes().ends_with(b"no-transform")),
+            no_transform,
+            form: form.finish(),
             version,
             status,
             content_type,
@@ -141,6 +148,7 @@ impl Snapshot {
             validators: self.validators.clone(),
             vary: self.vary.clone(),
             no_transform: self.no_transform,
+            form: self.form,
             body: held.body.clone(),
             ignored: held.ignored.clone(),
             text: held.text.clone(),
@@ -160,6 +168,12 @@ impl Snapshot {
     /// Whether the upstream forbids to change the content on its way (`no-transform`, RFC 9111 §5.2.2.6).
     pub fn forbids_transformation(&self) -> bool {
         self.no_transform
+    }
+
+    /// A number for what decides whether a client takes the content, beside its version: status, type, and whether it may
+    /// be changed on its way. Snapshots that differ in these have different numbers, most likely.
+    pub fn form(&self) -> u64 {
+        self.form
     }
 
     /// Returns the values of the body that a rule ignores.

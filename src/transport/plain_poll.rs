@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::answer::{self, CacheStatus};
+use super::plain_heads::{Heads, Said};
 use super::repeat::Repeat;
 use super::{Output, Step};
 use crate::config::Route;
@@ -32,19 +33,8 @@ pub struct Plain {
     pub(super) repeat: Repeat,
     /// The version that it was answered with last.
     told: Option<Version>,
-    /// The head of the last answer, and what it says.
-    last: Option<(Said, Bytes)>,
-}
-
-/// The values by which the heads of two answers differ.
-#[derive(PartialEq, Eq, Clone, Copy)]
-struct Said {
-    seq: u64,
-    confirmed: u64,
-    unchanged: bool,
-    coded: bool,
-    age: u64,
-    ttl: u64,
+    /// The form of the snapshot that the front has decided about.
+    form: u64,
 }
 
 impl std::fmt::Debug for Plain {
@@ -73,8 +63,11 @@ impl Plain {
         gzip: bool,
         repeat: Repeat,
     ) -> Plain {
-        let told = attendance.topic().view().frame.as_ref().map(|frame| frame.version());
-        Plain { attendance, connection, streak, route, extra, gzip, repeat, told, last: None }
+        let view = attendance.topic().view();
+        let frame = view.frame.as_ref();
+        let told = frame.map(|frame| frame.version());
+        let form = frame.map_or(0, |frame| frame.snapshot.form());
+        Plain { attendance, connection, streak, route, extra, gzip, repeat, told, form }
     }
 
     /// The resource.
@@ -82,16 +75,17 @@ impl Plain {
         self.attendance.topic()
     }
 
-    /// Answers the same request again. `condition`: its `If-None-Match`. Returns `None` if the front has to look at
-    /// it, because the state is not young, or not sure, or older perhaps than what the request names.
-    pub fn answer(&mut self, condition: Option<&[u8]>) -> Option<Answered> {
+    /// Answers the same request again. `condition`: its `If-None-Match`. `heads`: those of its thread. Returns `None` if the
+    /// front has to look at it, because the state is not young, or not sure, or of another form than before, or older
+    /// perhaps than what the request names. An answer has the front's decision count from `now` on anew.
+    pub fn answer(&mut self, condition: Option<&[u8]>, now: Instant, heads: &mut Heads) -> Option<Answered> {
         let topic = self.attendance.topic();
         let view = topic.view();
         let frame = servable(&view)?;
         let have = condition.and_then(|line| IfNoneMatch::parse([line]));
         let unchanged = have.as_ref().is_some_and(|have| have.matches(frame.version()));
         let is_sure = unchanged || condition.is_none_or(|line| self.is_known(&view, line, have.as_ref()));
-        if !topic.is_young(&view) || topic.is_evicted() || !is_sure {
+        if !topic.is_young(&view) || topic.is_evicted() || !is_sure || frame.snapshot.form() != self.form {
             return None;
         }
         if let Some(streak) = &mut self.streak {
@@ -112,6 +106,8 @@ impl Plain {
         let since = view.confirmed_at.map_or(Duration::ZERO, |at| at.elapsed());
         let age = view.upstream_age + since;
         let said = Said {
+            topic: topic.id(),
+            generation: self.repeat.generation(),
             seq: frame.seq,
             confirmed: view.confirmed,
             unchanged,
@@ -119,21 +115,24 @@ impl Plain {
             age: age.as_secs(),
             ttl: view.effective_interval.saturating_sub(since).as_secs(),
         };
-        let head = match &self.last {
-            Some((last, head)) if *last == said => head.clone(),
-            _ => {
-                let head = self.head(frame, said, age, gzip);
-                self.last = Some((said, head.clone()));
-                head
-            }
-        };
+        let head = self.with_extra(heads.get(said, || self.head(frame, said, age, gzip)));
         self.told = Some(frame.version());
+        self.repeat.renew(now);
         let body = if unchanged { Bytes::new() } else { gzip.unwrap_or(&frame.snapshot.body).clone() };
         let (label, status) = match unchanged {
             true => ("not_modified", StatusCode::NOT_MODIFIED),
             false => ("hit", frame.snapshot.status),
         };
         Some(Answered { output: Output::two(head, body), label, status })
+    }
+
+    /// A head with the lines of this client alone at its end.
+    fn with_extra(&self, head: Bytes) -> Bytes {
+        const END: &[u8] = b"\r\n";
+        match head.strip_suffix(END) {
+            Some(lines) if !self.extra.is_empty() => [lines, &self.extra, END].concat().into(),
+            _ => head,
+        }
     }
 
     /// Whether the line of the client's `If-None-Match` names a state that was held here, as that was which this
@@ -154,7 +153,7 @@ impl Plain {
             }
             false => (snapshot.status, answer::full(snapshot, key, &self.route, age, status, gzip)),
         };
-        answer::head_bytes(code, &headers, &self.extra, false).freeze()
+        answer::head_bytes(code, &headers, b"", false).freeze()
     }
 
     /// Between two requests the connection ends without words.

@@ -1,21 +1,48 @@
 //! A request that repeats the last one of its connection. Nothing else of requests is read outside of the front.
 //!
-//! A client that polls sends the same head again and again; only the version that it has differs. Such a head needs no
-//! new decision: it was admitted a moment ago. The whole head is compared by a digest; only the line of `If-None-Match`
-//! may differ. In doubt it is another request, which the front decides about. Must not know: connections, what the
-//! answer is.
+//! A client that polls sends the same head again and again; only the version that it has differs, and the names that
+//! tracing gives each request. Such a head needs no new decision: it was admitted a moment ago. The whole head is compared
+//! by a digest; only the line of `If-None-Match` may differ and, where the route reads nothing in them, the lines of
+//! tracing. In doubt it is another request, which the front decides about. Must not know: connections, what the answer is.
 
+use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use memchr::memchr;
 
 use super::compact_instant::Moment;
+use crate::resource::is_tracing;
 
 /// How long a decision of the front is good for.
 pub const ADMITTED_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// A digest of a head without its condition.
-type Digest = [u8; 16];
+/// Most bytes of lines of tracing that are left out of a head. Whether a head is too large is the front's to say.
+const TRACING_BYTES_MAX: usize = 1024;
+
+/// A digest of a head without the lines that may differ.
+type Digest = [u64; 2];
+
+/// Makes the digest of a head. Its keys are this process's secret: a client cannot look for another head of the same
+/// digest, and would find with it no more than an answer to the one that it was let in with.
+struct Digester([DefaultHasher; 2]);
+
+impl Digester {
+    fn new() -> Digester {
+        static KEYS: OnceLock<[RandomState; 2]> = OnceLock::new();
+        let [one, other] = KEYS.get_or_init(|| [RandomState::new(), RandomState::new()]);
+        Digester([one.build_hasher(), other.build_hasher()])
+    }
+
+    /// Takes the next bytes, in whatever pieces they come.
+    fn update(&mut self, bytes: &[u8]) {
+        self.0.iter_mut().for_each(|hasher| hasher.write(bytes));
+    }
+
+    fn digest(&self) -> Digest {
+        self.0.each_ref().map(Hasher::finish)
+    }
+}
 
 /// The head that was admitted, and until when that counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +50,16 @@ pub struct Repeat {
     digest: Digest,
     until: Moment,
     generation: u32,
+    differing: Differing,
+}
+
+/// Which lines may differ between a request and the one that it repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Differing {
+    /// The condition alone.
+    Condition,
+    /// The condition, and the lines that name one request for tracing.
+    Tracing,
 }
 
 /// What a client has sent after its last answer.
@@ -44,13 +81,19 @@ pub enum Next<'a> {
 impl Repeat {
     /// Remembers the whole head of an admitted request, as it was received. `generation`: of the configuration that it was
     /// admitted by. Returns `None` if it is not of the plain kind that is recognized.
-    pub fn of(head: &[u8], admitted: Instant, generation: u32) -> Option<Repeat> {
-        match read(head) {
+    pub fn of(head: &[u8], admitted: Instant, generation: u32, differing: Differing) -> Option<Repeat> {
+        match read(head, differing) {
             Head::Whole { digest, length, .. } if length == head.len() => {
-                Some(Repeat { digest, until: (admitted + ADMITTED_TIME_MAX).into(), generation })
+                let until = (admitted + ADMITTED_TIME_MAX).into();
+                Some(Repeat { digest, until, generation, differing })
             }
             _ => None,
         }
+    }
+
+    /// Has the decision count from now on anew: what it was made from is as it was.
+    pub(super) fn renew(&mut self, now: Instant) {
+        self.until = (now + ADMITTED_TIME_MAX).into();
     }
 
     /// Returns until when the decision counts.
@@ -65,12 +108,12 @@ impl Repeat {
 
     /// A number that differs for different heads, most likely.
     pub fn number(&self) -> u64 {
-        self.digest[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+        self.digest[0]
     }
 
     /// Reads the bytes that came next.
     pub fn next<'a>(&self, bytes: &'a [u8]) -> Next<'a> {
-        match read(bytes) {
+        match read(bytes, self.differing) {
             Head::Partial => Next::Partial,
             Head::Whole { digest, length, condition } if digest == self.digest => {
                 Next::Again { length, condition }
@@ -94,10 +137,10 @@ enum Head<'a> {
 
 const CONDITION: &[u8] = b"if-none-match:";
 
-fn read(bytes: &[u8]) -> Head<'_> {
-    let mut hasher = blake3::Hasher::new();
+fn read(bytes: &[u8], differing: Differing) -> Head<'_> {
+    let mut digester = Digester::new();
     let mut condition = None;
-    let (mut start, mut hashed) = (0, 0);
+    let (mut start, mut hashed, mut left_out) = (0, 0, 0);
     while let Some(end) = memchr(b'\n', &bytes[start..]) {
         let line = &bytes[start..start + end + 1];
         let Some(text) = line.strip_suffix(b"\r\n") else {
@@ -105,9 +148,8 @@ fn read(bytes: &[u8]) -> Head<'_> {
         };
         if text.is_empty() {
             let length = start + line.len();
-            hasher.update(&bytes[hashed..length]);
-            let mut digest = [0; 16];
-            hasher.finalize_xof().fill(&mut digest);
+            digester.update(&bytes[hashed..length]);
+            let digest = digester.digest();
             return if start == 0 { Head::Odd } else { Head::Whole { digest, length, condition } };
         }
         let is_condition = text.len() >= CONDITION.len()
@@ -123,12 +165,31 @@ fn read(bytes: &[u8]) -> Head<'_> {
                 Some(_) if folded || !plain || condition.is_some() => return Head::Odd,
                 Some(_) => condition = Some(value),
             }
-            hasher.update(&bytes[hashed..start]);
+            digester.update(&bytes[hashed..start]);
             hashed = start + line.len();
+        } else if differing == Differing::Tracing && start > 0 && names_a_request(text) {
+            match bytes.get(start + line.len()) {
+                None => return Head::Partial,
+                Some(b' ' | b'\t') => return Head::Odd,
+                Some(_) => {
+                    left_out += line.len();
+                    if left_out > TRACING_BYTES_MAX {
+                        return Head::Odd;
+                    }
+                    digester.update(&bytes[hashed..start]);
+                    hashed = start + line.len();
+                }
+            }
         }
         start += line.len();
     }
     Head::Partial
+}
+
+/// Whether a line names one request for tracing, in bytes that mean nothing else.
+fn names_a_request(line: &[u8]) -> bool {
+    let Some(end) = memchr(b':', line) else { return false };
+    is_tracing(&line[..end]) && line[end..].iter().all(|byte| (b' '..=b'~').contains(byte))
 }
 
 #[cfg(test)]
@@ -141,7 +202,44 @@ mod tests {
         b"GET /a?b=1 HTTP/1.1\r\nHost: x\r\nPrefer: wait=30\r\nIf-None-Match: \"v1\"\r\nCookie: a=b\r\n\r\n";
 
     fn repeat() -> Repeat {
-        Repeat::of(HEAD, Instant::now(), 1).unwrap()
+        Repeat::of(HEAD, Instant::now(), 1, Differing::Condition).unwrap()
+    }
+
+    fn traced() -> Repeat {
+        Repeat::of(HEAD, Instant::now(), 1, Differing::Tracing).unwrap()
+    }
+
+    #[test]
+    fn names_of_tracing_may_differ_where_nothing_reads_them() {
+        let with = |line: &str| {
+            let head = String::from_utf8(HEAD.to_vec()).unwrap();
+            head.replace("Cookie", &format!("{line}\r\nCookie")).into_bytes()
+        };
+        let condition = Some(&b"\"v1\""[..]);
+        for line in ["traceparent: 00-a-b-01", "X-Request-ID:7", "tracestate: a=1\r\nX-B3-TraceId: c"] {
+            let head = with(line);
+            assert_eq!(traced().next(&head), Next::Again { length: head.len(), condition }, "{line}");
+            assert_eq!(repeat().next(&head), Next::Other, "{line}");
+        }
+        for line in [
+            "traceparents: a",
+            "x-request-i: a",
+            "traceparent : a",
+            "traceparent",
+            "X-Request-Id: a\u{e9}",
+            "X-Request-Id: a\tb",
+            "X-Request-Id: a\r\n b",
+            "X-Forwarded-For: 192.0.2.1",
+        ] {
+            assert_eq!(traced().next(&with(line)), Next::Other, "{line}");
+        }
+        let head = with("traceparent: 00-a-b-01");
+        for end in 0..head.len() {
+            assert_eq!(traced().next(&head[..end]), Next::Partial, "{end}");
+        }
+        let long = format!("baggage: {}", "a".repeat(TRACING_BYTES_MAX));
+        assert_eq!(traced().next(&with(&long)), Next::Other, "too long to be left out");
+        assert_eq!(traced().next(b"traceparent: GET\r\n\r\n"), Next::Other, "it is no request line");
     }
 
     #[test]
@@ -183,7 +281,7 @@ mod tests {
         for end in 0..HEAD.len() {
             assert_eq!(repeat().next(&HEAD[..end]), Next::Partial, "{end}");
         }
-        assert_eq!(Repeat::of(&HEAD[..HEAD.len() - 1], Instant::now(), 1), None);
+        assert_eq!(Repeat::of(&HEAD[..HEAD.len() - 1], Instant::now(), 1, Differing::Tracing), None);
     }
 
     proptest! {
@@ -208,6 +306,7 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes in any::<Vec<u8>>()) {
             let _ = repeat().next(&bytes);
+            let _ = traced().next(&bytes);
         }
     }
 }

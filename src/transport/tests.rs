@@ -2,6 +2,7 @@
 
 mod head;
 mod long_poll;
+mod plain_poll;
 mod sse;
 mod websocket;
 

@@ -114,13 +114,13 @@ impl Shard {
         if !early.is_empty() && self.members.contains(slot) {
             self.receive(slot, early);
             if self.members.contains(slot) && self.members[slot].messages.is_some() {
-                self.read(slot);
+                self.read(slot, true);
             }
         }
         self.pump(slot, None);
         // Arms the stream's waker, and sees what came in the meantime.
         if self.members.get(slot).is_some_and(|member| matches!(member.wire, Wire::Stream(_))) {
-            self.read(slot);
+            self.read(slot, true);
         }
         self.rest(slot);
     }

@@ -110,7 +110,9 @@ impl Shard {
         let tally = &self.tallies[member.tally as usize];
         match &mut member.transport {
             Transport::Plain(plain) => {
-                let Some(answered) = plain.answer(condition) else { return Served::NotHere };
+                let Some(answered) = plain.answer(condition, self.now, &mut self.heads) else {
+                    return Served::NotHere;
+                };
                 let requests = &tally.metrics;
                 (if answered.label == "hit" { &requests.hits } else { &requests.not_modified }).inc();
                 member.record.write_answer(&answered, plain.topic());

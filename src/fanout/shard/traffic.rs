@@ -75,7 +75,8 @@ impl Shard {
 
     // --- Sockets ---
 
-    pub(super) fn ready(&mut self, slot: usize, readable: bool) {
+    /// `may_end`: the end of what the client sends may be there, or it is not known.
+    pub(super) fn ready(&mut self, slot: usize, readable: bool, may_end: bool) {
         if !self.members.contains(slot) {
             return;
         }
@@ -97,7 +98,7 @@ impl Shard {
             self.members[slot].finish(self.now);
         }
         if readable && self.members.contains(slot) {
-            self.read(slot);
+            self.read(slot, may_end);
         }
         self.rest(slot);
     }
@@ -128,7 +129,8 @@ impl Shard {
         true
     }
 
-    pub(super) fn read(&mut self, slot: usize) {
+    /// Reads until nothing is left. `may_end`: as in `ready`.
+    pub(super) fn read(&mut self, slot: usize, may_end: bool) {
         let mut buffer = std::mem::take(&mut self.buffer);
         for turn in 0.. {
             if !self.catches_up(slot) {
@@ -144,7 +146,11 @@ impl Shard {
                 }
                 Ok(_) if member.is_closing() => {}
                 Ok(length) => {
+                    let is_all = !may_end && length < buffer.len() && member.wire.tells_of_news();
                     self.receive(slot, &buffer[..length]);
+                    if is_all {
+                        break;
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => {

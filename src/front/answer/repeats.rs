@@ -14,10 +14,16 @@ use crate::front::decision::Departure;
 use crate::front::request::{content_coding, cors, delta_choice};
 use crate::hub::{Attend, Streak, View};
 use crate::resource::ResourceKey;
-use crate::transport::{Plain, Repeat, Transport, answer};
+use crate::resource::reads_tracing;
+use crate::transport::{Differing, Plain, Repeat, Transport, answer};
 
 /// A request by which a held poll's or a connection's next one is recognized. Returns `None` if there is none.
-pub(in crate::front) fn repeat(cover: &CoveredRequest<'_>, key: &ResourceKey, view: &View) -> Option<Repeat> {
+pub(in crate::front) fn repeat(
+    cover: &CoveredRequest<'_>,
+    key: &ResourceKey,
+    view: &View,
+    differing: Differing,
+) -> Option<Repeat> {
     let plain = cover.method == Method::GET
         && cover.version == HttpVersion::HTTP_11
         && !cover.connection.is_http2()
@@ -31,7 +37,10 @@ pub(in crate::front) fn repeat(cover: &CoveredRequest<'_>, key: &ResourceKey, vi
         && !cover.headers.contains_key(header::IF_MODIFIED_SINCE)
         && delta_choice::of_answer(&cover.route, &cover.headers, cover.query.as_deref()).is_none();
     plain
-        .then(|| Repeat::of(&cover.connection.raw_head(), Instant::now(), cover.front.shared.generation))
+        .then(|| {
+            let generation = cover.front.shared.generation;
+            Repeat::of(&cover.connection.raw_head(), Instant::now(), generation, differing)
+        })
         .flatten()
 }
 
@@ -49,7 +58,8 @@ impl CoveredRequest<'_> {
         if self.is_patient || self.writes.is_unconfirmed || !self.keeps_alive() {
             return None;
         }
-        let repeat = repeat(self, key, view)?;
+        let differing = if reads_tracing(&self.route) { Differing::Condition } else { Differing::Tracing };
+        let repeat = repeat(self, key, view, differing)?;
         if !self.connection.repeats_poll(repeat.number()) {
             return None;
         }

@@ -21,7 +21,7 @@ use crate::front::request::{content_coding, cors, delta_choice};
 use crate::hub::{Attendance, Resume, Topic, View};
 use crate::metrics::Bypass;
 use crate::resource::{IfNoneMatch, ResourceKey, Version};
-use crate::transport::{self, Common, Have, Held, LongPoll, Transport, answer};
+use crate::transport::{self, Common, Differing, Have, Held, LongPoll, Transport, answer};
 
 /// What a long-poll waits for.
 pub(super) enum Wanted {
@@ -139,7 +139,8 @@ impl CoveredRequest<'_> {
         let repeat = match (have, format) {
             // A client that asks no more is to be missed in time (`presence`).
             (Have::Version(_), Format::Body(_)) if keep && self.route.presence.is_none() => {
-                repeats::repeat(self, attendance.topic().key(), view)
+                // Each of them may be the beginning of a span, whose parent its names of tracing say.
+                repeats::repeat(self, attendance.topic().key(), view, Differing::Condition)
             }
             _ => None,
         };

@@ -244,6 +244,47 @@ async fn half_a_request_waits_for_its_rest() {
     assert_eq!(http.read_response_within(Duration::from_secs(5)).await.expect(200).text(), "{\"n\":0}");
 }
 
+/// The names that tracing gives each request differ, and mean nothing unless the route names them.
+#[tokio::test]
+async fn what_differs_in_its_trace_alone_repeats_where_nothing_reads_that() {
+    let ask = async |http: &mut Http, n: usize| {
+        let (trace, id) = (format!("00-{n:032x}-{n:016x}-01"), format!("request {n}"));
+        http.get("/prices/A", &[("traceparent", &trace), ("x-request-id", &id)]).await.expect(200)
+    };
+    for (route, stays) in [(ONCE.to_owned(), true), (format!("{ONCE}, vary: [x-request-id]"), false)] {
+        let stand = stand(&route);
+        // The first answer of a resource is a poll's.
+        stand.http().await.get("/prices/A", &[]).await.expect(200);
+        let mut http = Http::connect(stand.address()).await;
+        let first = ask(&mut http, 1).await;
+        for n in 2..6 {
+            unhurried().await;
+            assert_eq!(lasting(&ask(&mut http, n).await), lasting(&first));
+            assert_eq!(in_shards(&stand).await, f64::from(stays), "{route}, request {n}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_state_of_another_form_is_not_given_to_a_client_that_wants_the_old_one() {
+    let stand = stand(FAST);
+    let form =
+        |form: &str, n: u32| Reply::new(&format!("application/json;odata={form}"), format!("{{\"n\":{n}}}"));
+    stand.legacy.set("/prices/A", form("minimal", 0));
+    let wants = [("accept", "application/json;odata=minimal")];
+    let mut sse = crate::support::sse::Sse::open(stand.address(), "/prices/A", &[]).await;
+    sse.next_event().await;
+    let (mut http, first) = settled(&stand, "/prices/A", &wants).await;
+    assert!(first.header("cache-status").is_some_and(|status| status.contains("hit")), "{first:?}");
+    stand.metric_becomes("pollcast_subscribers", "transport=\"poll\"", 1.0).await;
+    stand.legacy.set("/prices/A", form("verbose", 1));
+    while sse.next_event().await.data != "{\"n\":1}" {}
+    // Only the API knows whether it has the other form, too.
+    let answer = http.get("/prices/A", &wants).await.expect(200);
+    let status = answer.header("cache-status").unwrap_or_default();
+    assert!(!status.contains("hit"), "{status}");
+}
+
 /// Whatever is sent, a connection in a shard answers as one in Pingora does: the same request, changed at
 /// random, to both.
 #[tokio::test]
