@@ -120,7 +120,7 @@ function setTheme(theme) {
   const known = theme in THEMES ? theme : 'auto';
   document.documentElement.dataset.theme = known;
   find('theme').textContent = THEMES[known];
-  find('theme').setAttribute('aria-label', `Colour theme: ${known === 'auto' ? 'automatic' : known}`);
+  find('theme').setAttribute('aria-label', `${THEMES[known]}: colour theme`);
   remember('theme', known);
   redraw();
 }
