@@ -131,6 +131,7 @@ async fn answer(
     match path {
         dashboard::STREAM if request.method() == Method::GET => dashboard.follow(context, query),
         dashboard::RESOURCES => whole(dashboard.list(context, query)),
+        dashboard::REASONS => whole(dashboard::reasons()),
         _ => whole(whole_answer(context, request).await),
     }
 }

@@ -175,11 +175,11 @@ pub(super) use metrics;
 
 /// Makes an enum whose values have one word each: a closed set of labels.
 macro_rules! words {
-    ($(#[$about:meta])* $set:ident { $($(#[$doc:meta])* $name:ident = $word:literal,)* }) => {
+    ($(#[$about:meta])* $set:ident { $($(#[doc = $doc:literal])* $name:ident = $word:literal,)* }) => {
         $(#[$about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum $set {
-            $($(#[$doc])* $name,)*
+            $($(#[doc = $doc])* $name,)*
         }
 
         impl $set {
@@ -191,6 +191,14 @@ macro_rules! words {
             pub fn word(self) -> &'static str {
                 match self {
                     $($set::$name => $word,)*
+                }
+            }
+
+            /// What it means, as its documentation says.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $($set::$name => concat!($($doc),*).trim_ascii_start(),)*
                 }
             }
         }

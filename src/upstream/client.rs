@@ -76,6 +76,8 @@ pub struct Client {
     breaker: Mutex<Breaker>,
     /// Polls ask for no codings until then, as its coded bodies could not be decoded.
     uncoded_until: Mutex<Option<Instant>>,
+    /// Counts the polls in flight.
+    polling: InFlight,
     /// Counts the requests that pass through.
     pub passing: InFlight,
     /// The connections of pass-through that must not serve other clients.
@@ -105,9 +107,9 @@ impl Client {
         let targets = Targets::new(&link.upstream, resolver, check)?;
         let gate = Arc::new(Gate::new(link.upstream.budget));
         let breaker = Mutex::new(Breaker::new(link.upstream.breaker));
-        let passing = InFlight::new(link.upstream.max_requests);
+        let (polling, passing) = (InFlight::new(None), InFlight::new(link.upstream.max_requests));
         let (uncoded_until, in_time, retired) = (Mutex::new(None), Mutex::new(None), Retired::default());
-        Ok(Arc::new(Self { link, targets, gate, breaker, uncoded_until, passing, retired, in_time }))
+        Ok(Arc::new(Self { link, targets, gate, breaker, uncoded_until, polling, passing, retired, in_time }))
     }
 
     /// Returns the configuration of this upstream.
@@ -202,6 +204,7 @@ impl Client {
     /// See [`Failure`].
     pub async fn poll(&self, ask: &Ask) -> Result<Answer, FetchError> {
         let began = Instant::now();
+        let _in_flight = self.polling.enter();
         let was_down = self.is_down();
         let result = self.fetch_readable(ask).await;
         let result = result.map_err(|error| self.held_back(ask, error, began, was_down));

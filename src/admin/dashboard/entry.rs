@@ -12,11 +12,11 @@ use super::clock::Clock;
 use crate::admin::resources::outcome;
 use crate::config::{Share, says_credential};
 use crate::frame::{Format, PatchKind, State};
-use crate::hub::{Outcome, Topic, View};
+use crate::hub::{Hub, Outcome, Topic, View};
 use crate::metrics::{ENVELOPE, LONG_POLL, SSE, SSE_MANY, WEBSOCKET};
 
 /// Returns the row of a resource.
-pub(super) fn describe(topic: &Topic, clock: &Clock) -> Value {
+pub(super) fn describe(hub: &Hub, topic: &Topic, clock: &Clock) -> Value {
     let (view, route, key) = (topic.view(), topic.route(), topic.key().parts());
     let frame = view.frame.as_deref();
     let (outcome, reason) = outcome(&view);
@@ -30,6 +30,7 @@ pub(super) fn describe(topic: &Topic, clock: &Clock) -> Value {
         "class": key.class.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
         "followers": topic.followers(),
         "transports": transports(topic),
+        "presence": route.presence.as_ref().map(|_| hub.presences().count(topic.key())),
         "state": state(&view),
         "outcome": outcome,
         "reason": reason,

@@ -19,7 +19,7 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 /// Samples that are kept: an hour.
 const SAMPLES_MAX: usize = 720;
 
-/// Reasons for refusals that are plotted apart; the rarest are one.
+/// Reasons to refuse, or to pass through, that are plotted apart; the rarest are one.
 const REASONS_MAX: usize = 6;
 
 /// The series that are counters, and are plotted as rates a second.
@@ -34,12 +34,18 @@ const RATES: [&str; 8] = [
     "saved_bytes",
 ];
 
+/// Numbers by the word for a reason.
+type Reasons = BTreeMap<String, f64>;
+
 /// What the metrics say at one moment.
 struct Reading {
     followers: f64,
     /// By the order of [`RATES`].
     counters: [f64; RATES.len()],
-    refusals: BTreeMap<String, f64>,
+    /// Refusals by reason.
+    refusals: Reasons,
+    /// Requests that passed through, by reason.
+    bypasses: Reasons,
     /// Cumulative counts of deliveries by the upper bounds of their lag in seconds.
     lag: Vec<(f64, f64)>,
 }
@@ -49,7 +55,9 @@ struct Sample {
     unix_ms: u64,
     followers: f64,
     rates: [f64; RATES.len()],
-    refusals: BTreeMap<String, f64>,
+    /// A second; those that did not happen left out.
+    refusals: Reasons,
+    bypasses: Reasons,
     /// Milliseconds below which half of the deliveries are, and 99 of 100. `None` if there were none.
     lag_ms: Option<(f64, f64)>,
 }
@@ -101,13 +109,17 @@ impl History {
             for (at, value) in rates.iter_mut().enumerate() {
                 *value = rate(now.counters[at], before.counters[at]);
             }
-            let refusals = now.refusals.iter().filter_map(|(reason, count)| {
-                let value = rate(*count, before.refusals.get(reason).copied().unwrap_or_default());
-                (value > 0.0).then(|| (reason.clone(), value))
-            });
+            let by_reason = |now: &Reasons, before: &Reasons| -> Reasons {
+                let rates = now.iter().map(|(reason, count)| {
+                    (reason.clone(), rate(*count, before.get(reason).copied().unwrap_or_default()))
+                });
+                rates.filter(|(_, rate)| *rate > 0.0).collect()
+            };
+            let refusals = by_reason(&now.refusals, &before.refusals);
+            let bypasses = by_reason(&now.bypasses, &before.bypasses);
             let lag_ms = quantile(&now.lag, &before.lag, 0.5).zip(quantile(&now.lag, &before.lag, 0.99));
-            let refusals = refusals.collect();
-            self.samples.push_back(Sample { unix_ms, followers: now.followers, rates, refusals, lag_ms });
+            let followers = now.followers;
+            self.samples.push_back(Sample { unix_ms, followers, rates, refusals, bypasses, lag_ms });
             if self.samples.len() > SAMPLES_MAX {
                 self.samples.pop_front();
             }
@@ -132,21 +144,25 @@ impl History {
         put("lag_p50_ms", &|sample| sample.lag_ms.map(|lag| lag.0));
         put("lag_p99_ms", &|sample| sample.lag_ms.map(|lag| lag.1));
         let at: Vec<u64> = samples.iter().map(|sample| sample.unix_ms).collect();
-        Some(json!({ "at": at, "series": series, "refusals": self.refusals(&samples) }))
+        Some(json!({
+            "at": at,
+            "series": series,
+            "refusals": self.by_reason(&samples, |sample| &sample.refusals),
+            "bypasses": self.by_reason(&samples, |sample| &sample.bypasses),
+        }))
     }
 
-    /// The rates of refusals by reason, of the most frequent reasons of the hour and of all others together.
-    fn refusals(&self, samples: &[&Sample]) -> Value {
+    /// The rates by reason, of the most frequent reasons of the hour and of all others together.
+    fn by_reason(&self, samples: &[&Sample], group: impl Fn(&Sample) -> &Reasons) -> Value {
         let mut totals: BTreeMap<&str, f64> = BTreeMap::new();
-        for (reason, rate) in self.samples.iter().flat_map(|sample| &sample.refusals) {
+        for (reason, rate) in self.samples.iter().flat_map(&group) {
             *totals.entry(reason.as_str()).or_default() += rate;
         }
         let mut reasons: Vec<(&str, f64)> = totals.into_iter().collect();
         reasons.sort_by(|one, other| other.1.total_cmp(&one.1));
         let (shown, others) = reasons.split_at(reasons.len().min(REASONS_MAX));
         let of = |names: &[(&str, f64)]| -> Vec<f64> {
-            let rate =
-                |sample: &&Sample| names.iter().filter_map(|(name, _)| sample.refusals.get(*name)).sum();
+            let rate = |sample: &&Sample| names.iter().filter_map(|(name, _)| group(sample).get(*name)).sum();
             samples.iter().map(rate).collect()
         };
         let mut series: serde_json::Map<String, Value> =
@@ -172,27 +188,41 @@ fn read(metrics: &Metrics) -> Reading {
         sum(&metrics.saved_requests.all().collect(), None),
         sum(&metrics.saved_bytes.all().collect(), None),
     ];
-    let mut refusals: BTreeMap<String, f64> = BTreeMap::new();
-    for metric in metrics.refusals.collect().iter().flat_map(MetricFamily::get_metric) {
-        let value = metric.get_counter().get_value();
-        if let Some(reason) = metric.get_label().first().filter(|_| value > 0.0) {
-            *refusals.entry(reason.value().to_owned()).or_default() += value;
-        }
-    }
+    let refusals = reasons(&metrics.refusals.collect(), None);
+    let bypasses = reasons(&requests, Some(("answer", "passthrough")));
     let followers = metrics.subscribers.all().collect();
     let followers =
         followers.iter().flat_map(MetricFamily::get_metric).map(|it| it.get_gauge().get_value()).sum();
-    Reading { followers, counters, refusals, lag: lag(metrics) }
+    Reading { followers, counters, refusals, bypasses, lag: lag(metrics) }
+}
+
+/// The series with a value of a label, or all of them.
+fn series<'a>(
+    families: &'a [MetricFamily],
+    only: Option<(&'a str, &'a str)>,
+) -> impl Iterator<Item = &'a Metric> {
+    let is_it = move |metric: &&Metric| only.is_none_or(|(name, value)| label(metric, name) == Some(value));
+    families.iter().flat_map(MetricFamily::get_metric).filter(is_it)
+}
+
+fn label<'a>(metric: &'a Metric, name: &str) -> Option<&'a str> {
+    metric.get_label().iter().find(|label| label.name() == name).map(|label| label.value())
 }
 
 fn sum(families: &[MetricFamily], only: Option<(&str, &str)>) -> f64 {
-    let is_it = |metric: &&Metric| {
-        only.is_none_or(|(name, value)| {
-            metric.get_label().iter().any(|label| label.name() == name && label.value() == value)
-        })
-    };
-    let metrics = families.iter().flat_map(MetricFamily::get_metric).filter(is_it);
-    metrics.map(|metric| metric.get_counter().get_value()).sum()
+    series(families, only).map(|metric| metric.get_counter().get_value()).sum()
+}
+
+/// Adds up counters by their label `reason`.
+fn reasons(families: &[MetricFamily], only: Option<(&str, &str)>) -> Reasons {
+    let mut reasons = Reasons::new();
+    for metric in series(families, only) {
+        let value = metric.get_counter().get_value();
+        if let Some(reason) = label(metric, "reason").filter(|_| value > 0.0) {
+            *reasons.entry(reason.to_owned()).or_default() += value;
+        }
+    }
+    reasons
 }
 
 fn lag(metrics: &Metrics) -> Vec<(f64, f64)> {
@@ -242,6 +272,9 @@ mod tests {
         for sample in 0..SAMPLES_MAX as u64 + 10 {
             metrics.events.with_label_values(&["sse", "/a"]).inc_by(50);
             metrics.refusals.with_label_values(&["clients"]).inc_by(5);
+            metrics.requests.with_label_values(&["/a", "passthrough", "method"]).inc_by(10);
+            metrics.requests.with_label_values(&["/b", "passthrough", "method"]).inc_by(5);
+            metrics.requests.with_label_values(&["/b", "hit", ""]).inc_by(50);
             metrics.lag_seconds.with_label_values(&["sse"]).observe(0.002);
             history.push(1000 + sample * 5000, read(&metrics));
         }
@@ -249,6 +282,7 @@ mod tests {
         assert_eq!(all["at"].as_array().unwrap().len(), SAMPLES_MAX);
         assert_eq!(all["series"]["events"][0], json!(10.0));
         assert_eq!(all["refusals"]["clients"][5], json!(1.0));
+        assert_eq!(all["bypasses"], json!({ "method": vec![3.0; SAMPLES_MAX] }));
         let lag = all["series"]["lag_p50_ms"][9].as_f64().unwrap();
         assert!((1.0..=2.5).contains(&lag), "{lag}");
         let last = all["at"][SAMPLES_MAX - 1].as_u64().unwrap();

@@ -10,9 +10,11 @@ mod history;
 mod page;
 mod query;
 mod resource_list;
+mod route_list;
 mod stream;
 mod summary;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +25,7 @@ use tokio::sync::Semaphore;
 
 use super::Context;
 use super::response::{Body, problem, typed, whole};
+use crate::metrics::{Bypass, RefusalReason};
 use history::Hour;
 use query::Query;
 
@@ -33,6 +36,9 @@ pub(super) const STREAM: &str = "/-/dashboard/stream";
 
 /// The same once, as JSON: one page of the list of resources.
 pub(super) const RESOURCES: &str = "/-/dashboard/resources";
+
+/// What the words for reasons mean, as JSON.
+pub(super) const REASONS: &str = "/-/dashboard/reasons";
 
 /// Streams served at a time; one more gets 503.
 const STREAMS_MAX: usize = 16;
@@ -83,6 +89,15 @@ impl Dashboard {
             Err(wrong) => problem(StatusCode::BAD_REQUEST, &wrong),
         }
     }
+}
+
+/// Answers a GET of the meanings of reasons.
+pub(super) fn reasons() -> Response<Full<Bytes>> {
+    let passed = Bypass::ALL.iter().map(|reason| (reason.word(), reason.meaning()));
+    let refused = RefusalReason::ALL.iter().map(|reason| (reason.word(), reason.meaning()));
+    let (passed, refused): (BTreeMap<_, _>, BTreeMap<_, _>) = (passed.collect(), refused.collect());
+    let body = format!("{}\n", json!({ "passed_through": passed, "refused": refused }));
+    typed(StatusCode::OK, "application/json", body.into())
 }
 
 /// Whether a browser asks for a page to look at.

@@ -12,11 +12,15 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
-const FILES: [(&str, &str, &str); 9] = [
+const FILES: [(&str, &str, &str); 13] = [
     ("/", HTML, include_str!("../page/page.html")),
     ("/-/dashboard/page.css", CSS, include_str!("../page/page.css")),
     ("/-/dashboard/main.js", JS, include_str!("../page/main.js")),
     ("/-/dashboard/parts.js", JS, include_str!("../page/parts.js")),
+    ("/-/dashboard/act.js", JS, include_str!("../page/act.js")),
+    ("/-/dashboard/explain.js", JS, include_str!("../page/explain.js")),
+    ("/-/dashboard/opened.js", JS, include_str!("../page/opened.js")),
+    ("/-/dashboard/routes.js", JS, include_str!("../page/routes.js")),
     ("/-/dashboard/plots.js", JS, include_str!("../page/plots.js")),
     ("/-/dashboard/follow.js", JS, include_str!("../page/follow.js")),
     ("/-/dashboard/preact.js", JS, include_str!("../page/vendor/preact.js")),
@@ -50,7 +54,7 @@ mod tests {
                 for (at, _) in content.match_indices(opening) {
                     let rest = &content[at + 1..];
                     let name = rest.split('"').next().unwrap_or_default().replace("./", "/-/dashboard/");
-                    let is_call = [super::super::STREAM, super::super::RESOURCES]
+                    let is_call = [super::super::STREAM, super::super::RESOURCES, super::super::REASONS]
                         .iter()
                         .any(|call| name.starts_with(call));
                     assert!(is_call || file(&name).is_some(), "{path} names {name}");

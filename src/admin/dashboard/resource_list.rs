@@ -68,7 +68,7 @@ pub(super) fn find(hub: &Hub, query: &Query, clock: &Clock) -> Page {
     let pages = matched.div_ceil(query.rows).max(1);
     let page = query.page.min(pages - 1);
     let shown = found.iter().skip(page * query.rows).take(query.rows);
-    let rows = shown.map(|(.., topic)| entry::describe(topic, clock)).collect();
+    let rows = shown.map(|(.., topic)| entry::describe(hub, topic, clock)).collect();
     Page { total, matched, page, pages, rows }
 }
 

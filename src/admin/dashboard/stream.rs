@@ -20,10 +20,10 @@ use tokio::time::Instant;
 use super::clock::Clock;
 use super::history::Hour;
 use super::query::Query;
-use super::{changes, entry, resource_list, summary};
+use super::{changes, entry, resource_list, route_list, summary};
 use crate::admin::context::Context;
 use crate::admin::response::Body;
-use crate::hub::Topic;
+use crate::hub::{Hub, Topic};
 use crate::resource::Snapshot;
 
 /// The time between two events of a kind.
@@ -40,6 +40,8 @@ struct Viewer {
     /// The rows that the page has, by the number of the resource.
     told: HashMap<u64, Value>,
     head: Value,
+    /// The page of routes that the page has.
+    routes: Value,
     /// The newest sample that the page has, in milliseconds since 1970.
     sampled: u64,
     open: Option<Arc<Snapshot>>,
@@ -58,10 +60,11 @@ pub(super) fn body(
     let viewer = Viewer {
         hour,
         context,
+        sampled: query.since,
         query,
         told: HashMap::new(),
         head: Value::Null,
-        sampled: 0,
+        routes: Value::Null,
         open: None,
         began: Instant::now(),
         is_first: true,
@@ -97,6 +100,11 @@ impl Viewer {
         }
         self.head = head;
         self.told = list.rows.into_iter().map(|row| (number(&row), row)).collect();
+        let routes = route_list::find(&self.context, &self.query);
+        if routes != self.routes {
+            write(&mut text, "routes", &routes);
+            self.routes = routes;
+        }
         if let Some(samples) = self.hour.since(self.sampled) {
             let newest = samples["at"].as_array().and_then(|at| at.last()?.as_u64());
             self.sampled = newest.unwrap_or(self.sampled);
@@ -105,7 +113,7 @@ impl Viewer {
         if let Some(open) = self.query.open {
             let topic = self.context.hub.topics().into_iter().find(|topic| topic.id() == open);
             let told = match topic {
-                Some(topic) => opened(&topic, &mut self.open, &self.hour.clock),
+                Some(topic) => opened(&self.context.hub, &topic, &mut self.open, &self.hour.clock),
                 None => Some(json!({ "id": open, "gone": true })),
             };
             if let Some(told) = told {
@@ -117,9 +125,9 @@ impl Viewer {
 }
 
 /// What is new of the resource whose changes are shown. Its content is told only where every client may read it.
-fn opened(topic: &Topic, held: &mut Option<Arc<Snapshot>>, clock: &Clock) -> Option<Value> {
+fn opened(hub: &Hub, topic: &Topic, held: &mut Option<Arc<Snapshot>>, clock: &Clock) -> Option<Value> {
     let view = topic.view();
-    let row = entry::describe(topic, clock);
+    let row = entry::describe(hub, topic, clock);
     let frame = view.frame.as_ref();
     let is_new = frame.is_some_and(|frame| held.as_ref().is_none_or(|held| held.version != frame.version()));
     let (true, true, Some(frame)) = (entry::is_for_all(topic), is_new, frame) else {

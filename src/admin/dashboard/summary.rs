@@ -45,6 +45,7 @@ fn upstream(view: &UpstreamView) -> Value {
         "healthy": view.standing.healthy,
         "breaker_open": view.standing.breaker_open,
         "waiting": view.standing.waiting,
+        "polling": view.standing.polling,
         "passing": view.standing.passing,
         "quota_wait_s": view.standing.quota_wait.map(seconds),
         "budget_rate": view.standing.budget_rate,

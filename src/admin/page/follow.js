@@ -8,7 +8,7 @@ export const token = {
 
 const headers = () => (token.get() ? { authorization: `Bearer ${token.get()}` } : {});
 
-// Calls `tell(name, data)` for each event, and `state(word)` as the connection comes and goes: "live", "token", "busy"
+// `query()` is what to ask for now. Calls `tell(name, data)` for each event, and `state(word)` as the connection comes and goes: "live", "token", "busy"
 // or "lost". Returns a function that ends it.
 export function follow(query, tell, state) {
   const aborter = new AbortController();
@@ -16,7 +16,7 @@ export function follow(query, tell, state) {
   (async () => {
     while (!aborter.signal.aborted) {
       try {
-        const answer = await fetch("/-/dashboard/stream?" + query, { headers: headers(), signal: aborter.signal });
+        const answer = await fetch("/-/dashboard/stream?" + query(), { headers: headers(), signal: aborter.signal });
         if (answer.status === 401) return state("token");
         if (!answer.ok) throw new Error(answer.status === 503 ? "busy" : "lost");
         state("live");
@@ -49,12 +49,20 @@ async function read(reader, tell) {
 }
 
 // Makes a call that has an effect. Returns what to say of it.
-export async function call(path) {
+export const call = (path) => request(path, "POST");
+
+// Asks for JSON. Returns it as `said`, or what to say of a failure as `text`.
+export const ask = (path) => request(path, "GET");
+
+async function request(path, method) {
   try {
-    const answer = await fetch(path, { method: "POST", headers: headers() });
+    const answer = await fetch(path, { method, headers: headers() });
     const said = await answer.json().catch(() => ({}));
-    return { ok: answer.ok, text: said.detail || Object.entries(said).map(([name, value]) => `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ") || answer.statusText };
+    const text = said.detail || Object.entries(said).map(([name, value]) => `${name}: ${typeof value === "object" ? words(value) : value}`).join(", ");
+    return { ok: answer.ok, said, text: text || answer.statusText };
   } catch (error) {
-    return { ok: false, text: "the admin listener was not reached" };
+    return { ok: false, said: {}, text: "the admin listener was not reached" };
   }
 }
+
+const words = (value) => Object.entries(value || {}).map(([name, value]) => `${value} ${name}`).join(", ");

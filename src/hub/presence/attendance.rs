@@ -190,7 +190,7 @@ impl Presences {
     }
 
     /// How many follow a resource.
-    pub(in crate::hub) fn count(&self, key: &ResourceKey) -> usize {
+    pub fn count(&self, key: &ResourceKey) -> usize {
         self.of.get(key).map_or(0, |presence| presence.count())
     }
 

@@ -17,6 +17,8 @@ pub struct Standing {
     pub breaker_open: bool,
     /// Polls that wait for their turn in the budget.
     pub waiting: usize,
+    /// Polls that are sent and not yet answered in full.
+    pub polling: usize,
     /// Requests of clients that pass through now.
     pub passing: usize,
     /// How long its own quota allows no poll. `None` if it allows one.
@@ -34,6 +36,7 @@ impl Client {
             healthy,
             breaker_open: self.breaker.lock().is_open(),
             waiting: self.gate.waiting(),
+            polling: self.polling.count(),
             passing: self.passing.count(),
             quota_wait: self.gate.quota_wait(),
             budget_rate: self.config().budget.map(|budget| budget.rate),

@@ -179,3 +179,84 @@ async fn a_drain_by_call_needs_a_token_even_where_none_is_set() {
     http.get("/-/drain", &[]).await.expect(405);
     http.get("/ready", &[]).await.expect(200);
 }
+
+/// The next page of routes that a dashboard is told.
+async fn routes(events: &mut Sse) -> Value {
+    let told = until(events, "routes", &mut String::new()).await;
+    serde_json::from_str(&told).expect("JSON")
+}
+
+#[tokio::test]
+async fn the_routes_say_whether_they_are_polled_and_why_their_requests_passed_through() {
+    let legacy = Legacy::start();
+    legacy.set("/r/a", Reply::json("1"));
+    let app = start(&legacy, ", presence: {}");
+    let mut follower = Sse::open(app.addresses()[0], "/r/a", &[]).await;
+    follower.next_event().await;
+    let mut http = admin(&app).await;
+    let row = list(&mut http, "").await["rows"][0].clone();
+    assert_eq!((&row["presence"], &row["followers"]), (&1.into(), &1.into()), "{row}");
+    let address = app.admin_address().expect("TCP");
+    let mut events = Sse::open(address, "/-/dashboard/stream", &[]).await;
+    let first = routes(&mut events).await;
+    let row = &first["rows"][0];
+    assert_eq!((&row["path"], &row["poll"]), (&"/r/{name}".into(), &"on".into()), "{first}");
+    assert_eq!(
+        (&row["resources"], &row["followers"], &row["presence"]),
+        (&1.into(), &1.into(), &true.into())
+    );
+    let mut client = Http::connect(app.addresses()[0]).await;
+    client.request("POST", "/r/a", &[("content-length", "0")], b"").await;
+    client.get("/elsewhere", &[]).await;
+    let counted = async {
+        loop {
+            let told = routes(&mut events).await;
+            let row = &told["rows"][0];
+            if row["passed_through"]["method"] == 1 && told["no_route"]["passed_through"]["uncovered"] == 1 {
+                return;
+            }
+        }
+    };
+    within("the reasons", counted).await;
+    http.request("POST", "/-/routes?path=/r/%7Bname%7D&poll=off", &[], b"").await.expect(200);
+    let off = async {
+        loop {
+            let row = routes(&mut events).await["rows"][0].clone();
+            if row["poll"] == "switched-off" {
+                return row;
+            }
+        }
+    };
+    let row = within("the switched-off route", off).await;
+    assert!(row["off_since"].is_string() && row["resources"] == 0, "{row}");
+    let mut searched = Sse::open(address, "/-/dashboard/stream?routes=switched-off+/R/", &[]).await;
+    assert_eq!(routes(&mut searched).await["matched"], 1);
+    let mut searched = Sse::open(address, "/-/dashboard/stream?routes=nowhere&routes_page=7", &[]).await;
+    let none = routes(&mut searched).await;
+    assert_eq!((&none["matched"], &none["total"], &none["page"]), (&0.into(), &1.into(), &0.into()));
+}
+
+#[tokio::test]
+async fn samples_that_the_page_has_are_not_sent_again() {
+    let legacy = Legacy::start();
+    let app = start(&legacy, "");
+    let address = app.admin_address().expect("TCP");
+    let mut events = Sse::open(address, "/-/dashboard/stream", &[]).await;
+    let first: Value =
+        serde_json::from_str(&until(&mut events, "samples", &mut String::new()).await).expect("JSON");
+    assert!(first["bypasses"].is_object() && first["refusals"].is_object(), "{first}");
+    let newest = first["at"].as_array().and_then(|at| at.last()?.as_u64()).expect("a sample");
+    let mut again = Sse::open(address, &format!("/-/dashboard/stream?since={newest}"), &[]).await;
+    let next: Value =
+        serde_json::from_str(&until(&mut again, "samples", &mut String::new()).await).expect("JSON");
+    assert!(next["at"][0].as_u64().is_some_and(|at| at > newest), "{next} after {newest}");
+}
+
+#[tokio::test]
+async fn the_page_can_say_what_each_reason_means() {
+    let legacy = Legacy::start();
+    let app = start(&legacy, "");
+    let reasons = admin(&app).await.get("/-/dashboard/reasons", &[]).await.expect(200).json();
+    assert_eq!(reasons["passed_through"]["method"], "It is neither GET nor HEAD.");
+    assert!(reasons["refused"]["url-bytes"].as_str().is_some_and(|said| said.contains("limits.url_bytes")));
+}
