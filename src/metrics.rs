@@ -217,6 +217,11 @@ impl Metrics {
         self.routes.bound(routes_max);
     }
 
+    /// Forgets the series of all routes but these: a reload has removed them.
+    pub fn keep_routes<'a>(&self, paths: impl Iterator<Item = &'a str>) {
+        self.routes.keep(&paths.collect());
+    }
+
     /// Returns the metrics of pollcast itself, those without a series included, by name.
     pub fn described(&self) -> Vec<Described> {
         self.described.lock().clone()

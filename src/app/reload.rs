@@ -260,6 +260,7 @@ impl State {
         shared.gates.keep(&old.gates);
         access_log::choose(config.log.access);
         shared.metrics.bound_routes(config.limits.metric_routes);
+        keep_series(shared);
         shared.metrics.make_upstreams(config.upstreams.iter().map(|upstream| upstream.name.as_str()));
         shared.metrics.config_generation.set(i64::from(shared.generation));
         let off = config.routes.iter().filter(|route| route.switched_off.is_some()).count();
@@ -291,6 +292,11 @@ impl State {
     }
 }
 
+/// Forgets the series of routes that are there no more.
+fn keep_series(shared: &Shared) {
+    shared.metrics.keep_routes(shared.config.routes.iter().map(|route| route.path.as_str()));
+}
+
 fn seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
@@ -305,5 +311,7 @@ async fn look_after(old: Weak<Shared>, present: Arc<Present>) {
     }
     if let Some(shared) = present.get() {
         shared.follow();
+        // Such a request counted under its old route.
+        keep_series(&shared);
     }
 }

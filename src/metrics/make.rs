@@ -10,10 +10,7 @@ use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-use super::per_route::{PerRoute, RouteLabels};
-
-/// The label whose values are the paths of routes.
-const ROUTE: &str = "route";
+use super::per_route::{PerRoute, ROUTE, RouteLabels};
 
 /// A metric that is registered.
 #[derive(Debug, Clone, PartialEq, Eq)]

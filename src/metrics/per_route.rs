@@ -2,13 +2,17 @@
 //!
 //! Must not know: what is counted.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::RwLock;
-use prometheus::core::{MetricVec, MetricVecBuilder};
+use parking_lot::{Mutex, RwLock};
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
+use prometheus::proto::MetricFamily;
+
+/// The label whose values are the paths of routes.
+pub(super) const ROUTE: &str = "route";
 
 /// The label of all routes beyond `limits.metric_routes`. Paths of routes begin with a slash, so none is called so.
 pub const OTHER_ROUTES: &str = "other";
@@ -16,16 +20,21 @@ pub const OTHER_ROUTES: &str = "other";
 /// Most labels of one metric.
 const LABELS_MAX: usize = 4;
 
+/// Removes the series of one metric that have one of these labels.
+type Remove = Box<dyn Fn(&HashSet<Box<str>>) + Send + Sync>;
+
 /// The routes that have series of their own: the first that something was counted for.
-#[derive(Debug)]
 pub(super) struct RouteLabels {
     named: RwLock<HashSet<Box<str>>>,
     routes_max: AtomicUsize,
+    /// One for each metric with the label.
+    removes: Mutex<Vec<Remove>>,
 }
 
 impl Default for RouteLabels {
     fn default() -> RouteLabels {
-        RouteLabels { named: RwLock::default(), routes_max: AtomicUsize::new(usize::MAX) }
+        let (named, removes) = (RwLock::default(), Mutex::default());
+        RouteLabels { named, routes_max: AtomicUsize::new(usize::MAX), removes }
     }
 }
 
@@ -33,6 +42,17 @@ impl RouteLabels {
     /// Bounds the routes that are named from now on.
     pub(super) fn bound(&self, routes_max: usize) {
         self.routes_max.store(routes_max, Ordering::Relaxed);
+    }
+
+    /// Forgets the routes that are not among these, with their series, so that others have room. What holds such a series
+    /// goes on to count, and no scrape sees it.
+    pub(super) fn keep(&self, routes: &HashSet<&str>) {
+        let mut named = self.named.write();
+        let gone: HashSet<Box<str>> = named.extract_if(|route| !routes.contains(&**route)).collect();
+        drop(named);
+        if !gone.is_empty() {
+            self.removes.lock().iter().for_each(|remove| remove(&gone));
+        }
     }
 
     /// Returns the value of the label for a route. The empty one stands for requests without a route.
@@ -58,8 +78,10 @@ pub struct PerRoute<V> {
     routes: Arc<RouteLabels>,
 }
 
-impl<B: MetricVecBuilder> PerRoute<MetricVec<B>> {
+impl<B: MetricVecBuilder + 'static> PerRoute<MetricVec<B>> {
     pub(super) fn new(metric: MetricVec<B>, at: usize, routes: Arc<RouteLabels>) -> Self {
+        let held = metric.clone();
+        routes.removes.lock().push(Box::new(move |gone| remove(&held, gone)));
         PerRoute { metric, at, routes }
     }
 
@@ -82,6 +104,25 @@ impl<B: MetricVecBuilder> PerRoute<MetricVec<B>> {
     }
 }
 
+/// Removes the series of these routes.
+fn remove<B: MetricVecBuilder>(metric: &MetricVec<B>, gone: &HashSet<Box<str>>) {
+    let families = metric.collect();
+    for series in families.iter().flat_map(MetricFamily::get_metric) {
+        let labels: HashMap<&str, &str> =
+            series.get_label().iter().map(|label| (label.name(), label.value())).collect();
+        if labels.get(ROUTE).is_some_and(|route| gone.contains(*route)) {
+            // One that another reload has removed meanwhile is gone as well.
+            let _ = metric.remove(&labels);
+        }
+    }
+}
+
+impl fmt::Debug for RouteLabels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteLabels").field("named", &self.named).finish_non_exhaustive()
+    }
+}
+
 impl<V> fmt::Debug for PerRoute<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PerRoute").field("at", &self.at).finish_non_exhaustive()
@@ -100,5 +141,24 @@ mod tests {
             ["/a", "/b", "/c", "/a", ""].map(|route| labels.shown(route)),
             ["/a", "/b", "other", "/a", ""]
         );
+    }
+
+    #[test]
+    fn routes_that_are_gone_have_no_series_and_leave_their_room() {
+        let metrics = crate::metrics::Metrics::new().expect("metrics");
+        metrics.bound_routes(2);
+        for route in ["/kept", "/gone", "/late", ""] {
+            metrics.events.with_label_values(&["sse", route]).inc();
+            metrics.paced(route, "interval", std::time::Duration::from_secs(1));
+        }
+        metrics.keep_routes(["/kept", "/late"].into_iter());
+        let text = String::from_utf8(metrics.encode().expect("text")).expect("UTF-8");
+        assert!(!text.contains("/gone") && !text.contains("\"/late\""), "{text}");
+        for route in ["route=\"/kept\"", "route=\"other\"", "route=\"\""] {
+            assert!(text.contains(route), "{route}: {text}");
+        }
+        metrics.events.with_label_values(&["sse", "/late"]).inc();
+        let text = String::from_utf8(metrics.encode().expect("text")).expect("UTF-8");
+        assert!(text.contains("route=\"/late\""), "{text}");
     }
 }
