@@ -269,3 +269,56 @@ routes: [{{ path: /a, upstream: api, {settings} }}]
         assert!(!format!("{found:?}{}", found.json()).contains("and again"));
     }
 }
+
+#[test]
+fn tokens_that_stay_good_end_no_stream() {
+    let issuer =
+        |name: &str, more: &str| format!("{{ issuer: {name}, jwks: 'https://{name}.test/k'{more} }}");
+    let (a, b, c) = (issuer("a", ""), issuer("b", ""), issuer("c", ""));
+    let key = |id: &str| format!("{{ id: {id}, secret: 'change me, change me, change me {id}!' }}");
+    let signed = |keys: &str| format!("{{ issuer: s, algorithms: [HS256], keys: [{keys}] }}");
+    let (before, rotated) = (signed(&key("x")), signed(&format!("{}, {}", key("y"), key("x"))));
+    let (few, more) = (issuer("a", ", algorithms: [RS256]"), issuer("a", ", algorithms: [ES256, RS256]"));
+    let slower = issuer("a", ", refresh: 1h");
+    let elsewhere = a.replace("/k'", "/l'");
+    let jwt = |issuers: &[&String], more: &str| {
+        let issuers: Vec<&str> = issuers.iter().map(|issuer| issuer.as_str()).collect();
+        let text = format!(
+            "listeners: [{{ address: 127.0.0.1:8080, hosts: [a.test] }}]
+upstreams: {{ api: {{ servers: [127.0.0.1:3000] }} }}
+routes: [{{ path: '/a/{{x}}', upstream: api, share: public, authenticate: {{ jwt: {{ issuers: [{}]{more} }} }} }}]
+",
+            issuers.join(", ")
+        );
+        load_text(&text, &[]).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+    };
+    for (old, new) in [
+        (jwt(&[&a, &b], ""), jwt(&[&a, &b, &c], "")),
+        (jwt(&[&before], ""), jwt(&[&rotated], "")),
+        (jwt(&[&few], ""), jwt(&[&more], "")),
+        (jwt(&[&a], ", audience: [x]"), jwt(&[&a], ", audience: [x, y]")),
+        (jwt(&[&a], ", claims: { x: room }"), jwt(&[&a], "")),
+        (jwt(&[&a], ", leeway: 1s"), jwt(&[&a], ", leeway: 1m")),
+        (jwt(&[&a], ""), jwt(&[&a], ", require_exp: false")),
+    ] {
+        let there = Difference::of(&old, &new);
+        assert_eq!(
+            (there.routes[0].effect, &there.routes[0].keys[..]),
+            (Effect::Settings, &["authenticate"][..])
+        );
+        let back = Difference::of(&new, &old);
+        assert_eq!(back.routes[0].effect, Effect::Meaning, "what lets in fewer: {back:?}");
+    }
+    let (old, new) = (jwt(&[&a], ""), jwt(&[&slower], ""));
+    assert_eq!(Difference::of(&old, &new).routes[0].effect, Effect::Settings);
+    for (old, new) in [
+        // The issuer becomes a part of who a client is.
+        (jwt(&[&a], ""), jwt(&[&a, &b], "")),
+        (jwt(&[&a], ""), jwt(&[&elsewhere], "")),
+        (jwt(&[&a], ""), jwt(&[&a], ", audience: [x]")),
+        (jwt(&[&a], ""), jwt(&[&a], ", subject: email")),
+    ] {
+        let found = Difference::of(&old, &new);
+        assert_eq!(found.routes[0].effect, Effect::Meaning, "{found:?}");
+    }
+}
