@@ -144,8 +144,20 @@ def ask(port, method, path, **headers):
     return answer.status, json.loads(body) if body[:1] == b"{" else None
 
 
-def cpu_s(process):
-    """Seconds of CPU that the process has had."""
-    with open(f"/proc/{process.pid}/stat", encoding="ascii") as stat:
+def cpu_s(process, thread=None):
+    """Seconds of CPU that the process has had, or only its threads of this name."""
+    if thread is None:
+        return _cpu_s(f"/proc/{process.pid}/stat")
+    tasks = f"/proc/{process.pid}/task"
+    return sum(_cpu_s(f"{tasks}/{task}/stat") for task in os.listdir(tasks) if _name(f"{tasks}/{task}/comm") == thread)
+
+
+def _name(path):
+    with open(path, encoding="ascii") as comm:
+        return comm.read().strip()
+
+
+def _cpu_s(path):
+    with open(path, encoding="ascii") as stat:
         fields = stat.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
