@@ -277,26 +277,7 @@ impl Metrics {
     /// How often requests passed through or were refused since the start, by route and reason. `passed`: those that
     /// passed through.
     pub fn reasons(&self, passed: bool) -> Vec<(String, String, u64)> {
-        let families = self.requests.all().collect();
-        let samples = families.iter().flat_map(|family| family.get_metric());
-        let counted = samples.filter_map(|sample| {
-            let label = |name| sample.get_label().iter().find(|label| label.name() == name);
-            let [route, answer, reason] =
-                ["route", "answer", "reason"].map(|name| label(name).map(|l| l.value()));
-            let wanted = match answer? {
-                "passthrough" => passed,
-                "refused" | "soft-refused" => !passed,
-                _ => false,
-            };
-            wanted.then(|| {
-                (
-                    route.unwrap_or_default().to_owned(),
-                    reason.unwrap_or_default().to_owned(),
-                    sample.get_counter().get_value() as u64,
-                )
-            })
-        });
-        counted.collect()
+        per_route::reasons(&self.requests.all().collect(), passed)
     }
 
     /// Counts one poll.

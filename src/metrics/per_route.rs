@@ -104,6 +104,23 @@ impl<B: MetricVecBuilder + 'static> PerRoute<MetricVec<B>> {
     }
 }
 
+/// The counts of requests that passed through (`passed`), or that were refused, by route and reason.
+pub(super) fn reasons(requests: &[MetricFamily], passed: bool) -> Vec<(String, String, u64)> {
+    let counted = requests.iter().flat_map(MetricFamily::get_metric).filter_map(|series| {
+        let label = |name| series.get_label().iter().find(|label| label.name() == name);
+        let [route, answer, reason] =
+            [ROUTE, "answer", "reason"].map(|name| label(name).map_or("", |label| label.value()));
+        let is_wanted = match answer {
+            "passthrough" => passed,
+            "refused" | "soft-refused" => !passed,
+            _ => false,
+        };
+        let count = series.get_counter().get_value() as u64;
+        is_wanted.then(|| (route.to_owned(), reason.to_owned(), count))
+    });
+    counted.collect()
+}
+
 /// Removes the series of these routes.
 fn remove<B: MetricVecBuilder>(metric: &MetricVec<B>, gone: &HashSet<Box<str>>) {
     let families = metric.collect();
