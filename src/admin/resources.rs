@@ -83,8 +83,8 @@ fn describe(topic: &Topic) -> Value {
         "polls": topic.started(),
         "last_outcome": outcome,
         "last_reason": reason,
-        "last_poll_ms_ago": ms_since(view.ended_at),
-        "confirmed_ms_ago": ms_since(view.confirmed_at),
-        "next_poll_in_ms": view.next_poll.map(|at| at.saturating_duration_since(now).as_millis() as u64),
+        "last_poll_ms_ago": ms_since(view.ended_at.max(view.confirmed_at())),
+        "confirmed_ms_ago": ms_since(view.confirmed_at()),
+        "next_poll_in_ms": view.next_poll().map(|at| at.saturating_duration_since(now).as_millis() as u64),
     })
 }

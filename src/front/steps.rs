@@ -155,7 +155,7 @@ pub(super) fn of_state(topic: &Topic, view: &View) -> String {
         State::Stale { .. } => "stale",
         State::Gone { .. } => "gone",
     };
-    let age = view.confirmed_at.map(|at| at.elapsed()).map_or("never confirmed".to_owned(), |age| {
+    let age = view.confirmed_at().map(|at| at.elapsed()).map_or("never confirmed".to_owned(), |age| {
         format!("confirmed {} ms ago, young for {} ms", age.as_millis(), view.effective_interval.as_millis())
     });
     let young = if topic.is_young(view) { "young" } else { "not young" };

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::later::LaterConfirmation;
 use super::named::{Name, Named, OpenNames};
 use super::poll_number::PollNumber;
 use super::topic::Topic;
@@ -17,8 +18,10 @@ use crate::resource::{Version, opaque_tag, version_of_tag};
 const TAGS_MAX: usize = 16;
 
 impl Topic {
-    /// Other nodes publish the resource, too.
-    pub fn is_shared_from_now_on(&self) {
+    /// Other nodes publish the resource, too. Returns where they confirm what is shown without another view.
+    pub fn is_shared_from_now_on(&self) -> Arc<LaterConfirmation> {
+        let later = Arc::new(LaterConfirmation::new(self.epoch));
+        self.view.send_modify(|view| Arc::make_mut(view).later = Some(later.clone()));
         let confirmed = self.view().confirmed;
         let mut names = self.elsewhere.names.lock();
         self.elsewhere.is_shared.store(true, Ordering::SeqCst);
@@ -27,6 +30,7 @@ impl Topic {
             // What clients named before is not known any more.
             names.say(Name::Other, awaited, confirmed);
         }
+        later
     }
 
     /// Whether other nodes publish the resource, too.

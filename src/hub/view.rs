@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
+use super::later::LaterConfirmation;
 use crate::config::Order;
 use crate::frame::{Condition, Frame, State};
 use crate::upstream::schedule::Why;
@@ -141,8 +142,10 @@ pub struct View {
     /// Number of the newest poll that knows of all writes before it: the view has their effect, or polls looked for one
     /// long enough (contract §9).
     pub settled: u64,
-    /// When the last poll gave or confirmed data.
-    pub confirmed_at: Option<Instant>,
+    /// When the last poll that replaced the view gave or confirmed data.
+    pub(super) confirmed_at: Option<Instant>,
+    /// Where other nodes publish, too: later confirmations of the same content.
+    pub(super) later: Option<Arc<LaterConfirmation>>,
     /// When the content last changed.
     pub changed_at: Option<std::time::Instant>,
     /// When the last poll ended.
@@ -155,7 +158,7 @@ pub struct View {
     /// content any more, even if polls fail later.
     pub withdrawn: bool,
     /// When the next poll is due, as far as is known.
-    pub next_poll: Option<Instant>,
+    pub(super) next_poll: Option<Instant>,
     /// A snapshot younger than this is a hit for ordinary polls.
     pub effective_interval: Duration,
     /// Why the next poll comes when it comes.
@@ -177,6 +180,7 @@ impl View {
             look_ups: 0,
             settled: 0,
             confirmed_at: None,
+            later: None,
             changed_at: None,
             ended_at: None,
             upstream_age: Duration::ZERO,
@@ -190,11 +194,28 @@ impl View {
         }
     }
 
+    /// When the last poll gave or confirmed data, on whichever node.
+    pub fn confirmed_at(&self) -> Option<Instant> {
+        self.confirmed_at.max(self.later_at())
+    }
+
+    /// When the next poll is due, as far as is known.
+    pub fn next_poll(&self) -> Option<Instant> {
+        let is_due_by_interval = matches!(self.outcome, Outcome::Data);
+        let later = self.later_at().filter(|at| is_due_by_interval && Some(*at) > self.confirmed_at);
+        later.map(|at| at + self.effective_interval).max(self.next_poll)
+    }
+
+    /// When a content was last confirmed without another view: this one, or one before it.
+    fn later_at(&self) -> Option<Instant> {
+        self.later.as_ref()?.at()
+    }
+
     /// Whether the state is young enough for an ordinary poll, or as a push client's first state.
     pub fn is_young(&self) -> bool {
         matches!(self.outcome, Outcome::Data)
             && self.closing.is_none()
-            && self.confirmed_at.is_some_and(|at| at.elapsed() < self.effective_interval)
+            && self.confirmed_at().is_some_and(|at| at.elapsed() < self.effective_interval)
     }
 
     /// Whether the upstream asked not to be asked for a while that is not over: a request then has no poll to wait for.

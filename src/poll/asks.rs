@@ -6,6 +6,7 @@
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -13,7 +14,7 @@ use super::backplane::{LookUp, Membership, Order, Role, Stored, Want};
 use super::poller::Poller;
 use super::sharing::Waiting;
 use super::standing::Floor;
-use crate::hub::{OpenNames, PollNumber, Publisher, Topic, View};
+use crate::hub::{OpenNames, Outcome, PollNumber, Publisher, Topic, View};
 
 /// A question that is on its way.
 pub(super) type Asking = Pin<Box<dyn Future<Output = Asked> + Send>>;
@@ -71,16 +72,21 @@ impl Poller {
                 Asked::LookedUp { names, found: membership.look_up(have).await }
             }));
         }
+        sharing.look_for_first(now);
         let asks = &mut sharing.asks;
         if !asks.has_room() {
             return None;
         }
-        let want = if is_floor || after_write || is_unheard {
+        let want = if after_write || is_unheard {
             asks.asks_for_writes();
             Want::Poll
-        } else if std::mem::take(&mut asks.needs_confirmation) {
+        } else if is_floor || std::mem::take(&mut asks.needs_confirmation) {
+            // All nodes are back at once, with all of their resources: the API is not asked for all of them at once.
             Want::Confirmation
         } else if is_wanted && !asks.covers(self.topic.wanted_now()) {
+            if matches!(view.outcome, Outcome::Cold) && !is_aged && !is_to_refresh && asks.may_come(now) {
+                return None;
+            }
             let beside_schedule = if is_to_refresh { Want::Confirmation } else { Want::Young };
             if is_aged { Want::Poll } else { beside_schedule }
         } else {
@@ -232,6 +238,14 @@ impl super::sharing::Sharing {
             self.standing.regresses();
             self.below_since = None;
             self.asks.misses_content = true;
+        }
+    }
+
+    /// Notes until when the first poll of a holder that has just begun may bring what is asked for.
+    fn look_for_first(&mut self, now: Instant) {
+        if self.asks.first_until.is_none() {
+            let wait = if self.membership.is_begun() { self.membership.lease() / 3 } else { Duration::ZERO };
+            self.asks.first_until = Some(now + wait);
         }
     }
 

@@ -16,7 +16,7 @@ impl Poller {
         let Some(pace) = sharing.last.pace.take() else { return };
         self.timing.pace.resume(pace);
         let view = self.topic.view();
-        self.timing.last_start = view.confirmed_at;
+        self.timing.last_start = view.confirmed_at();
         self.fetch_state.begin_anew();
         self.content_state.gone_since = None;
         self.resume_feed();
@@ -33,7 +33,7 @@ impl Poller {
             && let Some(fence) = sharing.fence()
         {
             sharing.settled = wants;
-            let age = view.confirmed_at.map(|at| at.elapsed()).unwrap_or_default();
+            let age = view.confirmed_at().map(|at| at.elapsed()).unwrap_or_default();
             let order = sharing.standing.shown().unwrap_or_default();
             sharing.membership.report(fence, Report { order, settled: wants, age, found: Found::Unchanged });
         }

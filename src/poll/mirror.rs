@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::backplane::{Found, News, Report, Rhythm, Role, SharedContent, TroubleKind};
+use super::backplane::{Found, News, Order, Report, Rhythm, Role, SharedContent, TroubleKind};
 use super::poller::Poller;
-use super::standing::{Heard, Offer};
+use super::standing::{Floor, Heard, Offer};
 use crate::frame::State;
 use crate::hub::{Closing, Confirmation, Draft, Failure, Outcome, PollNumber, Publisher, Relayed, Retained};
 use crate::upstream::schedule::Why;
@@ -71,6 +71,7 @@ impl Poller {
             self.tell_overdue();
             let (topic, until) = (self.topic.clone(), self.mirror_until());
             let inbox = self.sharing.as_ref()?.inbox.clone();
+            inbox.rest(self.calm(role).filter(|_| asking.is_none()));
             tokio::select! {
                 asked = async { match asking.as_mut() { Some(asking) => asking.await, None => std::future::pending().await } } => {
                     asking = None;
@@ -289,6 +290,22 @@ impl Poller {
         }
     }
 
+    /// The content that is shown, where its next confirmation changes nothing here but its age.
+    fn calm(&self, role: Role) -> Option<Order> {
+        let view = self.topic.view();
+        let sharing = self.sharing.as_ref().filter(|_| role == Role::Mirror)?;
+        let is_well = matches!(view.outcome, Outcome::Data)
+            && view.condition.state == State::Fresh
+            && sharing.standing.floor() == Floor::None
+            && sharing.below_since.is_none();
+        let is_awaited = self.topic.wanted_now() > view.ended
+            || self.topic.wanted_confirmation() > view.confirmed
+            || self.topic.is_unsettled(&view)
+            || self.topic.poll_for_write().is_some()
+            || !sharing.asks.is_idle();
+        sharing.standing.shown().filter(|_| is_well && !is_awaited)
+    }
+
     /// Nothing of it is wanted here any more: no client attends, and none did for the linger.
     fn is_left(&self) -> bool {
         let keep_until = self.topic.touched_at() + self.route.poll.linger;
@@ -300,12 +317,13 @@ impl Poller {
         let now = Instant::now();
         let idle = now + self.route.poll.linger.max(Duration::from_secs(1));
         let asks = self.sharing.as_ref().and_then(|sharing| sharing.asks.not_before);
+        let first = self.sharing.as_ref().and_then(|sharing| sharing.asks.first_until);
         let unheard = self.sharing.as_ref().and_then(|s| s.asks.unheard_at(s.membership.lease()));
         let left = (self.topic.is_deserted()).then(|| self.topic.touched_at() + self.route.poll.linger);
         let for_clients = [self.overdue_at(), left, self.timing.expires, self.topic.poll_for_write()];
         for_clients
             .into_iter()
-            .chain([asks, unheard, self.remembered_end()])
+            .chain([asks, first, unheard, self.remembered_end()])
             .flatten()
             .filter(|at| *at > now)
             .chain([idle])
@@ -328,9 +346,9 @@ impl Poller {
         }
         let lease = self.sharing.as_ref()?.membership.lease();
         let silent =
-            view.confirmed_at? + view.effective_interval + self.route.stale_after + LEASES_OVERDUE * lease;
+            view.confirmed_at()? + view.effective_interval + self.route.stale_after + LEASES_OVERDUE * lease;
         let is_failing = matches!(view.outcome, Outcome::Failed(_) | Outcome::Relay(_));
-        let old = view.confirmed_at? + view.effective_interval + self.route.stale_after;
+        let old = view.confirmed_at()? + view.effective_interval + self.route.stale_after;
         Some(if is_failing { old } else { silent })
     }
 

@@ -84,6 +84,9 @@ pub(super) struct Asks {
     pub(super) needs_confirmation: bool,
     /// What the holder has was not told, or not all of it.
     pub(super) misses_content: bool,
+    /// Until then the first poll of a holder that has just begun may bring what is asked for; `None` before that was looked
+    /// at.
+    pub(super) first_until: Option<Instant>,
     /// The engine did not answer: nothing is asked before then.
     pub(super) not_before: Option<Instant>,
 }
@@ -107,7 +110,7 @@ impl Sharing {
         let route = topic.route();
         let inbox = Arc::new(Inbox::new(route.feed.as_ref().map_or(0, |feed| feed.history)));
         let membership = backplane.attend(topic.key(), &route, inbox.clone())?;
-        topic.is_shared_from_now_on();
+        inbox.confirms(topic.is_shared_from_now_on());
         Some(Box::new(Sharing {
             inbox,
             membership,
@@ -215,6 +218,17 @@ impl Asks {
     pub(super) fn stop_waiting(&mut self) {
         self.waiting.clear();
         self.unproven = None;
+        self.first_until = None;
+    }
+
+    /// Whether nothing was asked that is not answered, and nothing is to be asked.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.unproven.is_none() && !self.needs_confirmation && !self.misses_content
+    }
+
+    /// Whether a first content may come without being asked for.
+    pub(super) fn may_come(&self, now: Instant) -> bool {
+        self.first_until.is_some_and(|until| now < until)
     }
 
     /// Whether a further want may be sent now.

@@ -26,7 +26,7 @@ impl Poller {
         if view.condition.state != State::Fresh || !(failing || in_flight.is_some()) {
             return None;
         }
-        let old = view.confirmed_at? + view.effective_interval + self.route.stale_after;
+        let old = view.confirmed_at()? + view.effective_interval + self.route.stale_after;
         Some(match in_flight {
             // Old content alone does not make the poll overdue: it may be the first one after a
             // rest, or on a route whose `stale_after` is next to nothing.

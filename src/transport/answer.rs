@@ -72,7 +72,7 @@ pub fn unchanged_in(
 ) -> HeaderMap {
     let held = view.and_then(|view| Some((view, view.frame.as_ref().filter(|f| f.version() == version)?)));
     let Some((view, frame)) = held else { return unchanged(version, key, route, coded) };
-    let age = view.upstream_age + view.confirmed_at.map_or(Duration::ZERO, |at| at.elapsed());
+    let age = view.upstream_age + view.confirmed_at().map_or(Duration::ZERO, |at| at.elapsed());
     not_modified(&frame.snapshot, key, route, age, None, coded)
 }
 

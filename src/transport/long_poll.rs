@@ -121,7 +121,7 @@ impl LongPoll {
         let answer = |status, headers, body| Some(Answer::new(status, headers, body, "answered"));
         match delivery {
             Delivery::Frame(frame) => {
-                let since = view.confirmed_at.map_or(Duration::ZERO, |at| at.elapsed());
+                let since = view.confirmed_at().map_or(Duration::ZERO, |at| at.elapsed());
                 let snapshot = &frame.snapshot;
                 let gzip = frame.gzip_made().filter(|_| common.gzip);
                 let headers = answer::full(snapshot, key, route, view.upstream_age + since, None, gzip);

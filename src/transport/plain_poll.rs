@@ -103,7 +103,7 @@ impl Plain {
         if self.gzip && gzip.is_none() && !frame.gzip_tried() {
             return None;
         }
-        let since = view.confirmed_at.map_or(Duration::ZERO, |at| at.elapsed());
+        let since = view.confirmed_at().map_or(Duration::ZERO, |at| at.elapsed());
         let age = view.upstream_age + since;
         let said = Said {
             topic: topic.id(),

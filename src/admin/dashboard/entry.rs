@@ -40,8 +40,8 @@ pub(super) fn describe(hub: &Hub, topic: &Topic, clock: &Clock) -> Value {
         "changed": changed,
         "polls": polls,
         "changes_per_minute": changes_per_minute(topic, &view),
-        "confirmed_at": view.confirmed_at.map(|at| clock.unix_ms(at)),
-        "next_at": view.next_poll.map(|at| clock.unix_ms(at)),
+        "confirmed_at": view.confirmed_at().map(|at| clock.unix_ms(at)),
+        "next_at": view.next_poll().map(|at| clock.unix_ms(at)),
         "bytes": frame.map(|frame| frame.snapshot.body.len()),
         "version": frame.map(|frame| frame.version().to_string()),
         "patch_ratio": frame.and_then(|frame| {

@@ -98,8 +98,10 @@ fn place(topic: &Topic, path: &str, sort: Sort, now: Instant) -> Place {
         Sort::Followers => topic.followers() as f64,
         Sort::Interval => view.effective_interval.as_secs_f64(),
         Sort::Changes => entry::changes_per_minute(topic, &view),
-        Sort::Age => view.confirmed_at.map_or(f64::MAX, |at| now.saturating_duration_since(at).as_secs_f64()),
-        Sort::Next => view.next_poll.map_or(f64::MAX, |at| at.saturating_duration_since(now).as_secs_f64()),
+        Sort::Age => {
+            view.confirmed_at().map_or(f64::MAX, |at| now.saturating_duration_since(at).as_secs_f64())
+        }
+        Sort::Next => view.next_poll().map_or(f64::MAX, |at| at.saturating_duration_since(now).as_secs_f64()),
         Sort::Size => view.frame.as_ref().map_or(0.0, |frame| frame.snapshot.body.len() as f64),
         Sort::State => match entry::state(&view) {
             "failing" => 4.0,

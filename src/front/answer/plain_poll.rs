@@ -219,7 +219,7 @@ impl CoveredRequest<'_> {
         polled: bool,
     ) -> Decision {
         let gone = matches!(view.condition.state, State::Gone { .. });
-        let age = view.confirmed_at.map(|at| at.elapsed());
+        let age = view.confirmed_at().map(|at| at.elapsed());
         // What the upstream has withdrawn is given to no client any more, whatever fails since.
         let usable = view.frame.as_ref().filter(|_| !gone && !view.withdrawn);
         match (&view.outcome, usable, age) {

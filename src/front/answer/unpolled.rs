@@ -101,7 +101,7 @@ impl CoveredRequest<'_> {
     /// Whether the last good state may still be answered while polls fail.
     fn has_stale(&self, view: &View) -> bool {
         let is_usable = view.frame.is_some() && !view.withdrawn && !view.condition.state.is_gone();
-        is_usable && view.confirmed_at.is_some_and(|at| at.elapsed() <= self.route.stale_if_error)
+        is_usable && view.confirmed_at().is_some_and(|at| at.elapsed() <= self.route.stale_if_error)
     }
 
     /// Whether the client's `Accept` lets it be sent anything that counts as data on the route.

@@ -130,7 +130,7 @@ fn scheduled(shared: &Shared, route: &Route, topic: Option<&Topic>) -> Scheduled
         interval,
         effective: view.effective_interval,
         why: view.why.word(),
-        next: view.next_poll.map(|at| at.saturating_duration_since(Instant::now())),
+        next: view.next_poll().map(|at| at.saturating_duration_since(Instant::now())),
         followers: topic.followers(),
         polls: topic.started(),
         last,

@@ -4,12 +4,15 @@
 //! add up to a bound. So telling never waits, and a loop that is slow holds one content. Must not know: where it
 //! comes from, what is done with it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use super::content::{Report, Role, SharedContent, SharedFeed, Want};
+use super::content::{Found, Order, Report, Role, SharedContent, SharedFeed, Want};
+use crate::hub::LaterConfirmation;
 
 /// Told by the backplane, taken by the loop that owns the resource's publisher.
 #[derive(Debug)]
@@ -30,6 +33,12 @@ pub struct Inbox {
 struct Told {
     role: Role,
     news: News,
+    /// When the report was told.
+    reported_at: Instant,
+    /// The mirror shows this content and waits for nothing but another one: a report that confirms it wakes no loop.
+    calm: Option<Order>,
+    /// Where such reports are seen before the loop takes them.
+    later: Option<Arc<LaterConfirmation>>,
 }
 
 /// What was told since it was last taken. The content came before the report.
@@ -45,7 +54,13 @@ impl Inbox {
     /// `items_max`: items of a feed that wait at most (`feed.history`).
     pub fn new(items_max: usize) -> Inbox {
         Inbox {
-            told: Mutex::new(Told { role: Role::Waiting, news: News::default() }),
+            told: Mutex::new(Told {
+                role: Role::Waiting,
+                news: News::default(),
+                reported_at: Instant::now(),
+                calm: None,
+                later: None,
+            }),
             wants: AtomicU64::new(0),
             confirmations: AtomicU64::new(0),
             polls: AtomicU64::new(0),
@@ -62,22 +77,47 @@ impl Inbox {
 
     /// Tells a content that was accepted. One that is not newer than what waits is left out.
     pub fn tell_content(&self, content: SharedContent) {
+        let order = content.order;
         let mut told = self.told.lock();
         match &mut told.news.content {
             Some(waiting) if content.order <= waiting.order => return,
             Some(waiting) => waiting.follow_with(content, self.items_max),
             None => told.news.content = Some(content),
         }
-        // It is of an earlier poll.
-        told.news.report = None;
+        if told.news.report.as_ref().is_some_and(|report| report.order < order) {
+            // It is of an earlier poll.
+            told.news.report = None;
+        }
         drop(told);
         self.bell.notify_one();
     }
 
     /// Tells what the holder's last poll found.
     pub fn tell_report(&self, report: Report) {
-        self.told.lock().news.report = Some(report);
-        self.bell.notify_one();
+        let now = Instant::now();
+        let mut told = self.told.lock();
+        let is_calm = told.calm == Some(report.order)
+            && told.news.content.is_none()
+            && matches!(report.found, Found::Unchanged);
+        if let Some(later) = told.later.as_ref().filter(|_| is_calm) {
+            later.confirm(now.checked_sub(report.age).unwrap_or(now));
+        }
+        (told.news.report, told.reported_at) = (Some(report), now);
+        drop(told);
+        if !is_calm {
+            self.bell.notify_one();
+        }
+    }
+
+    /// Has the age of what is shown be seen at once, also where no loop is woken.
+    pub fn confirms(&self, later: Arc<LaterConfirmation>) {
+        self.told.lock().later = Some(later);
+    }
+
+    /// From now on a poll that confirms the content of this order is no news for the loop: it takes the report when it
+    /// wakes for something else. `None`: it is.
+    pub fn rest(&self, calm: Option<Order>) {
+        self.told.lock().calm = calm;
     }
 
     /// Tells of a want. Where only the number is known (it is stored, its message was lost), it is one for a poll.
@@ -112,9 +152,16 @@ impl Inbox {
         self.wants.load(Ordering::SeqCst)
     }
 
-    /// Takes what was told since the last time.
+    /// Takes what was told since the last time. From now on everything is news again.
     pub fn take(&self) -> News {
-        std::mem::take(&mut self.told.lock().news)
+        let mut told = self.told.lock();
+        told.calm = None;
+        let waited = told.reported_at.elapsed();
+        let mut news = std::mem::take(&mut told.news);
+        if let Some(report) = &mut news.report {
+            report.age += waited;
+        }
+        news
     }
 
     /// Waits until something is told. May come once too often.
@@ -146,13 +193,13 @@ impl SharedContent {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use bytes::Bytes;
+    use futures_util::FutureExt;
     use http::{HeaderMap, StatusCode};
 
-    use super::super::content::{Found, Order, Rhythm, SharedItem};
+    use super::super::content::{Rhythm, SharedItem};
     use super::*;
     use crate::resource::{Snapshot, Validators, VersionNamer};
     use crate::upstream::schedule::{PaceParts, Why};
@@ -230,5 +277,29 @@ mod tests {
         inbox.tell_want(2, Want::Poll);
         inbox.tell_want(1, Want::Confirmation);
         assert_eq!((inbox.wants(), inbox.polls(), inbox.confirmations()), (3, 2, 1));
+    }
+
+    #[test]
+    fn what_confirms_the_content_that_is_shown_wakes_no_loop() {
+        let inbox = Inbox::new(1);
+        let later = Arc::new(LaterConfirmation::new(Instant::now()));
+        inbox.confirms(later.clone());
+        let order = Order { fence: 7, sequence: 2 };
+        let report = |order| Report { order, settled: 0, age: Duration::ZERO, found: Found::Unchanged };
+        let is_told = || inbox.told().now_or_never().is_some();
+        inbox.tell_report(report(order));
+        assert!(is_told() && later.at().is_none(), "the loop has not said that it rests");
+        assert!(inbox.take().report.is_some());
+        inbox.rest(Some(order));
+        inbox.tell_report(report(order));
+        assert!(!is_told() && later.at().is_some());
+        inbox.tell_report(report(order.next()));
+        assert!(is_told(), "it is another content's");
+        assert_eq!(inbox.take().report.map(|report| report.order), Some(order.next()));
+        inbox.tell_report(report(order));
+        assert!(is_told(), "the loop is awake");
+        inbox.rest(Some(order));
+        inbox.tell_role(Role::Mirror);
+        assert!(is_told(), "a role is news");
     }
 }

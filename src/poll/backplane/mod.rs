@@ -57,7 +57,7 @@ pub trait Backplane: Send + Sync {
 #[async_trait]
 pub trait Membership: Send + Sync {
     /// Stores a content and tells the others, if its fence is the newest one and its order greater than what is stored.
-    /// Answers within `cluster.timeout`.
+    /// Answers once it had its turn, and not later than `cluster.timeout` after the engine last answered anything.
     async fn write(&self, content: &SharedContent) -> Written;
 
     /// Tells the others what a poll found that brought no new content: with the next beat, or at once if it failed, is
@@ -65,7 +65,8 @@ pub trait Membership: Send + Sync {
     fn report(&self, fence: u64, report: Report);
 
     /// Asks the holder for something, and gives the number of the want: wants of all kinds are counted together. It is
-    /// answered by whatever comes with a `settled` that is not lower. Returns `None` if the engine did not answer in time.
+    /// answered by whatever comes with a `settled` that is not lower. While this node claims many resources, wants wait.
+    /// Returns `None` if the engine did not answer in time.
     async fn want(&self, want: Want) -> Option<u64>;
 
     /// Reads what is stored, if a node may have missed it. `have`: the order of what is held here.
@@ -76,6 +77,11 @@ pub trait Membership: Send + Sync {
 
     /// Whether its holder has given it up for want of clients, and no node has claimed it since.
     fn is_dormant(&self) -> bool {
+        false
+    }
+
+    /// Whether its holder claimed it so lately that its first poll may be on the way.
+    fn is_begun(&self) -> bool {
         false
     }
 

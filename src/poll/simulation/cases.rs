@@ -224,7 +224,7 @@ async fn a_resource_at_rest_is_polled_once_for_all_its_visitors() {
     let numbers: Vec<u64> = visits.iter().map(|visit| visit.topic().want_poll()).collect();
     for (visit, number) in visits.iter().zip(numbers) {
         let view = ended(visit.topic(), number).await;
-        assert!(view.confirmed_at.is_some_and(|at| at.elapsed() < SECOND));
+        assert!(view.confirmed_at().is_some_and(|at| at.elapsed() < SECOND));
     }
     sleep(10 * SECOND).await;
     assert_eq!(stage.legacy.count(), before + 1);

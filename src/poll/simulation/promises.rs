@@ -137,7 +137,7 @@ impl World {
             let topic = attendance.topic();
             topic.visited(connection);
             let view = topic.view();
-            let age = view.confirmed_at.map(|at| at.elapsed());
+            let age = view.confirmed_at().map(|at| at.elapsed());
             if age.is_some_and(|age| age < view.effective_interval) {
                 return;
             }
