@@ -11,54 +11,71 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::engine::Failed;
 use super::message::{Beat, ENTRIES_MAX, Said, Unchanged};
 use super::node::Node;
-use super::node_resource::role_place;
+use super::resource_counts::Seats;
 use super::seal::Name;
-use crate::metrics::ROLES;
 use crate::poll::backplane::{Role, Want};
 
 /// How often unchanged polls are told.
 const SAID_EVERY: Duration = Duration::from_millis(250);
 
-/// Beats until the task is aborted.
+/// Beats until the task is aborted. The session is renewed in time, however much there is to say.
 pub(super) async fn run(node: Arc<Node>) {
+    tokio::join!(renew(&node), say(&node));
+}
+
+async fn renew(node: &Node) {
+    let mut ticks = interval(node.beat_interval());
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        // What fails is told by the engine: it is lost then.
+        if node.beats() && node.renew().await.is_ok() {
+            node.succeed();
+        }
+    }
+}
+
+async fn say(node: &Node) {
     let mut ticks = interval(SAID_EVERY.min(node.beat_interval()));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut renewed: Option<Instant> = None;
+    let mut said: Option<Instant> = None;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = node.beat_now.notified() => {}
         }
-        let is_connected = node.state.lock().is_connected;
-        if !is_connected || node.has_parted.load(Ordering::Acquire) {
-            renewed = None;
+        if !node.beats() {
+            said = None;
             continue;
         }
-        let is_due = renewed.is_none_or(|at| at.elapsed() + SAID_EVERY / 2 >= node.beat_interval());
-        // What fails is told by the engine: it is lost then.
+        let is_due = said.is_none_or(|at| at.elapsed() + SAID_EVERY / 2 >= node.beat_interval());
         if node.beat(is_due).await.is_ok() && is_due {
-            renewed = Some(Instant::now());
+            said = Some(Instant::now());
         }
     }
 }
 
 impl Node {
+    /// Whether there is an engine to tell.
+    fn beats(&self) -> bool {
+        self.state.lock().is_connected && !self.has_parted.load(Ordering::Acquire)
+    }
+
     async fn beat(&self, is_due: bool) -> Result<(), Failed> {
+        self.join().await?;
         if is_due {
-            self.renew().await?;
+            self.count_seats();
         }
         let (session, unchanged) = self.next_unchanged();
         if is_due || !unchanged.is_empty() {
-            let seats = self.count_seats();
             let mut chunks = unchanged.chunks(ENTRIES_MAX);
-            self.say_beat(&session, seats, chunks.next().unwrap_or_default().to_vec()).await?;
+            self.say_beat(&session, chunks.next().unwrap_or_default().to_vec()).await?;
             for chunk in chunks {
-                self.say_beat(&session, seats, chunk.to_vec()).await?;
+                self.say_beat(&session, chunk.to_vec()).await?;
             }
         }
         if is_due {
             self.divide_budgets();
-            self.succeed();
             self.tell_lost_wants();
             self.keep().await?;
             self.drop_untaken().await?;
@@ -79,12 +96,8 @@ impl Node {
         self.join().await
     }
 
-    pub(super) async fn say_beat(
-        &self,
-        session: &str,
-        seats: u64,
-        unchanged: Vec<Unchanged>,
-    ) -> Result<(), Failed> {
+    pub(super) async fn say_beat(&self, session: &str, unchanged: Vec<Unchanged>) -> Result<(), Failed> {
+        let seats = self.state.lock().seats.all;
         let beat = Beat {
             build: env!("CARGO_PKG_VERSION").to_owned(),
             node: self.name(),
@@ -96,16 +109,17 @@ impl Node {
         self.say(session, Said::Beat(beat)).await
     }
 
-    /// Counts the resources by role; returns how many this node holds.
-    pub(super) fn count_seats(&self) -> u64 {
-        let mut counts = [0_i64; 4];
-        for resource in self.state.lock().resources.values() {
-            counts[role_place(resource.state.lock().role)] += 1;
+    /// Counts what this node holds, for what it says of itself.
+    pub(super) fn count_seats(&self) {
+        let mut seats = Seats::default();
+        let mut state = self.state.lock();
+        for resource in state.resources.values() {
+            if matches!(resource.state.lock().role, Role::Holder { .. }) {
+                seats.all += 1;
+                *seats.by_upstream.entry(resource.upstream).or_default() += 1;
+            }
         }
-        for (role, count) in ROLES.iter().zip(counts) {
-            self.metrics.seats.with_label_values(&[role]).set(count);
-        }
-        u64::try_from(counts[0]).unwrap_or_default()
+        state.seats = seats;
     }
 
     /// Takes the polls that found nothing new.

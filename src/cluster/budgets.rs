@@ -3,7 +3,6 @@
 //!
 //! Must not know: how turns are handed out, what is asked.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,7 +11,6 @@ use async_trait::async_trait;
 use super::message::UpstreamSaid;
 use super::node::Node;
 use super::seal::Name;
-use crate::poll::backplane::Role;
 use crate::upstream::schedule::Quota;
 use crate::upstream::{Bucket, Common, Fetched, Gate, Share};
 
@@ -58,9 +56,9 @@ impl Node {
     /// Gives each gate its part, by what this node and the others poll.
     pub(super) fn divide_budgets(&self) {
         let budgets = self.budgets.read().clone();
-        let own = self.seats_by_upstream();
         let shares: Vec<Share> = {
             let state = self.state.lock();
+            let own = &state.seats.by_upstream;
             let nodes = u32::try_from(state.members.count()).unwrap_or(u32::MAX).max(1);
             // Until the engine was there or could not be had, nothing is known of it.
             let is_common = state.is_connected || state.losses == 0;
@@ -78,7 +76,7 @@ impl Node {
 
     /// What this node says of its upstreams.
     pub(super) fn upstreams_said(&self) -> Vec<UpstreamSaid> {
-        let own = self.seats_by_upstream();
+        let own = self.state.lock().seats.by_upstream.clone();
         let said = self.budgets.read().clone().into_iter().map(|(name, gate)| UpstreamSaid {
             upstream: name.number(),
             seats: own.get(&name.number()).copied().unwrap_or_default(),
@@ -96,16 +94,5 @@ impl Node {
                 gate.hear(Quota { remaining, reset: reset.min(QUOTA_RESET_MAX) });
             }
         }
-    }
-
-    /// How many resources of each upstream this node holds.
-    fn seats_by_upstream(&self) -> HashMap<u64, u64> {
-        let mut counts = HashMap::new();
-        for resource in self.state.lock().resources.values() {
-            if matches!(resource.state.lock().role, Role::Holder { .. }) {
-                *counts.entry(resource.upstream).or_default() += 1;
-            }
-        }
-        counts
     }
 }

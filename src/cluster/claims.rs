@@ -14,11 +14,10 @@ use super::message::{ENTRIES_MAX, Said};
 use super::node::Node;
 use super::node_resource::NodeResource;
 use super::seal::Name;
+use super::turns::CLAIMS_MAX;
 use crate::metrics::ClaimCause;
 use crate::poll::backplane::{Release, Role};
 
-/// Claims of one go.
-const CLAIMS_MAX: usize = 500;
 /// Records that wait for being removed.
 const DROPS_MAX: usize = 100_000;
 
@@ -102,10 +101,11 @@ impl Node {
                 })
                 .collect();
             let answers = self.engine.claim(&session, &claims).await?;
+            let floors = claims.iter().map(|claim| claim.floor);
             let clock = self.clock_ms();
             let mut held = Vec::new();
             let mut has_lapsed = false;
-            for ((resource, ..), claimed) in wanted.iter().zip(&answers) {
+            for (((resource, ..), floor), claimed) in wanted.iter().zip(floors).zip(&answers) {
                 if claimed.outcome == ClaimOutcome::Lapsed {
                     has_lapsed = true;
                     continue;
@@ -114,11 +114,12 @@ impl Node {
                     // The engine was lost in between: all of it is claimed again.
                     return Ok(());
                 }
-                if let Some(found) = resource.claimed(&session, claimed, clock) {
+                if let Some(found) = resource.claimed(&session, (floor, claimed), clock) {
                     self.undecodable(found);
                 }
                 if claimed.outcome == ClaimOutcome::Held {
                     held.push((resource.name, claimed.record.fence));
+                    self.free_if_left(resource, claimed.record.fence);
                 }
             }
             for claimed in held.chunks(ENTRIES_MAX) {
@@ -128,6 +129,16 @@ impl Node {
                 self.has_lapsed(&session);
                 return self.join().await;
             }
+        }
+    }
+
+    /// What its last client left while it was claimed is given up: others would wait for its polls.
+    fn free_if_left(&self, resource: &Arc<NodeResource>, fence: u64) {
+        let mut state = self.state.lock();
+        let attended = state.resources.get(&resource.name);
+        if attended.is_none_or(|attended| !Arc::ptr_eq(attended, resource)) {
+            // If it is attended to again, it is claimed again, too, under a greater fence.
+            state.todo.free.insert(resource.name, (fence, None));
         }
     }
 
@@ -147,6 +158,7 @@ impl Node {
                 wanted.push((resource.clone(), cause, from));
             }
         }
+        self.turns.wait_claims(state.todo.claim.len());
         (state.session.clone(), wanted)
     }
 
@@ -232,7 +244,8 @@ impl Node {
             state.session.clone()
         };
         // The others hear that it goes, and know where to look.
-        self.say_beat(&session, self.count_seats(), Vec::new()).await?;
+        self.count_seats();
+        self.say_beat(&session, Vec::new()).await?;
         self.free_all().await
     }
 

@@ -15,7 +15,7 @@ use crate::poll::backplane::Order;
 const CLOCK_AHEAD_MAX_MS: u64 = 5_000;
 
 /// Most resources of one pipeline.
-pub const PIPELINE_MAX: usize = 500;
+pub const PIPELINE_MAX: usize = 100;
 
 /// One side of an engine.
 #[async_trait]

@@ -10,9 +10,10 @@ use async_trait::async_trait;
 use super::engine::{self, Write};
 use super::message::Said;
 use super::node::Node;
-use super::node_resource::{NodeResource, Unshared};
+use super::node_resource::{NodeResource, Refused};
 use super::record;
 use super::seal::Kind;
+use super::unshared::Unshared;
 use crate::metrics::ClaimCause;
 use crate::poll::backplane::{
     Found, LookUp, Membership, Order, Release, Report, Role, SharedContent, SharedFeed, Stored, Want, Written,
@@ -93,27 +94,16 @@ impl Member {
         Write { name, order, content, condition, items, history: self.resource.history, keep }
     }
 
-    /// The engine says that another has it. What this node claimed later itself is no loss.
+    /// The engine says that another has it.
     fn is_refused(&self, order: Order, holder: String, fence: u64) -> Written {
         self.count("refused");
         self.node.metrics.refused.with_label_values(&["fence"]).inc();
         let own = self.node.state.lock().session.clone();
-        let mut state = self.resource.state.lock();
-        if holder == own && fence >= order.fence {
-            return Written::Refused;
+        match self.resource.refused(order, &own, (holder, fence)) {
+            Refused::OldNews => {}
+            Refused::Gone => self.node.claim(&self.resource.name, ClaimCause::Back, String::new()),
+            Refused::Taken => self.node.state.lock().members.fenced(Instant::now()),
         }
-        if fence == 0 {
-            // The record is gone: the engine came back empty, or removed it for want of memory.
-            state.holder.clear();
-            self.resource.becomes(&mut state, Role::Mirror);
-            drop(state);
-            self.node.claim(&self.resource.name, ClaimCause::Back, String::new());
-            return Written::Refused;
-        }
-        (state.holder, state.fence) = (holder, fence.max(state.fence));
-        self.resource.becomes(&mut state, Role::Mirror);
-        drop(state);
-        self.node.state.lock().members.fenced(Instant::now());
         Written::Refused
     }
 
@@ -155,6 +145,7 @@ impl Member {
 impl Membership for Member {
     async fn write(&self, content: &SharedContent) -> Written {
         let order = content.order;
+        let _turn = self.node.turns.turn().await;
         let Some(sealed) = self.sealed(content).await else { return Written::Lost };
         if sealed.content.len() > self.node.settings.max_value
             || sealed.items.len() > self.node.settings.max_value
@@ -201,6 +192,7 @@ impl Membership for Member {
     }
 
     async fn want(&self, want: Want) -> Option<u64> {
+        let _turn = self.node.turns.turn_after_claims(|| self.node.state.lock().todo.claim.len()).await;
         let session = {
             let state = self.node.state.lock();
             state.is_connected.then(|| state.session.clone())?
@@ -211,6 +203,7 @@ impl Membership for Member {
 
     async fn look_up(&self, have: Order) -> LookUp {
         self.node.metrics.reads.with_label_values(&["resume"]).inc();
+        let _turn = self.node.turns.turn().await;
         let engine = &self.node.engine;
         let Ok(heads) = engine.heads(&[self.resource.name]).await else { return LookUp::Lost };
         let Some(mut record) = heads.into_iter().next() else { return LookUp::Lost };
@@ -261,6 +254,13 @@ impl Membership for Member {
 
     fn is_dormant(&self) -> bool {
         self.resource.state.lock().is_dormant
+    }
+
+    fn is_begun(&self) -> bool {
+        let fence = self.resource.state.lock().fence;
+        // Fences are of the engine's clock, in µs.
+        let lease = u64::try_from(self.node.settings.lease.as_millis()).unwrap_or(u64::MAX);
+        self.node.clock_ms().is_some_and(|now| now < (fence / 1000).saturating_add(lease))
     }
 
     fn claim(&self) {

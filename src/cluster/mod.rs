@@ -32,6 +32,7 @@ mod record;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod replay;
+mod resource_counts;
 pub mod seal;
 #[cfg(test)]
 mod simulation;
@@ -39,6 +40,8 @@ mod simulation;
 pub mod subscription;
 #[cfg(any(feature = "redis", feature = "nats"))]
 mod tls;
+mod turns;
+mod unshared;
 pub mod view;
 mod write_listener;
 
@@ -208,6 +211,7 @@ impl Backplane for Others {
             keep: KEEP_MIN.max(route.stale_if_error).max(route.poll.linger),
             history: route.feed.as_ref().map_or(0, |feed| u32::try_from(feed.history).unwrap_or(u32::MAX)),
             body_bytes_max: route.poll.max_body,
+            roles: self.node.roles.clone(),
         };
         let (name, seal) = (self.node.secret.name(parts()), self.node.secret.record(parts()));
         let resource = Arc::new(NodeResource::new(name, seal, inbox, settings));

@@ -18,7 +18,9 @@ use super::message::{Beat, Message, Said};
 use super::naming::{Fingerprint, fingerprint};
 use super::node_resource::NodeResource;
 use super::replay::Replay;
+use super::resource_counts::{RoleCounts, Seats};
 use super::seal::{Kind, Name, Secret, Undecodable};
+use super::turns::Turns;
 use super::write_listener::ListenerThread;
 use crate::config::{Cluster, Config, Route, WhenLost};
 use crate::metrics::{ClaimCause, ClusterMetrics};
@@ -39,6 +41,8 @@ pub(super) struct Node {
     fingerprints: RwLock<HashMap<usize, Fingerprint>>,
     /// What is counted.
     pub metrics: ClusterMetrics,
+    /// Resources by role.
+    pub roles: RoleCounts,
     /// The node's part of its sessions.
     id: String,
     said: AtomicU64,
@@ -50,6 +54,8 @@ pub(super) struct Node {
     pub state: Mutex<State>,
     /// Something is to be done on the engine.
     pub errands: Notify,
+    /// Whose turn it is.
+    pub turns: Turns,
     /// Something is to be said before the next beat.
     pub beat_now: Notify,
     /// The gates of the upstreams, by their names in the engine.
@@ -70,6 +76,8 @@ pub(super) struct State {
     pub members: Members,
     /// The resources that it attends to.
     pub resources: HashMap<Name, Arc<NodeResource>>,
+    /// How many of them it holds, as counted last.
+    pub seats: Seats,
     /// The names by their numbers.
     pub numbers: HashMap<u64, Name>,
     /// What is to be done.
@@ -127,6 +135,7 @@ impl Node {
             has_joined: false,
             is_connected: false,
             resources: HashMap::new(),
+            seats: Seats::default(),
             numbers: HashMap::new(),
             todo: Todo::default(),
             heard: HashMap::new(),
@@ -142,6 +151,7 @@ impl Node {
             secret: secret(&settings.secret),
             previous: settings.previous_secret.as_ref().map(secret),
             fingerprints: RwLock::new(fingerprints(config)),
+            roles: RoleCounts::new(&metrics),
             metrics,
             id,
             said: AtomicU64::new(0),
@@ -149,6 +159,7 @@ impl Node {
             has_parted: AtomicBool::new(false),
             state: Mutex::new(state),
             errands: Notify::new(),
+            turns: Turns::new(),
             beat_now: Notify::new(),
             budgets: RwLock::default(),
             writes: OnceLock::new(),
@@ -273,6 +284,7 @@ impl Node {
         let todo = &mut state.todo;
         // All of it is done again, or void, when the engine is back.
         todo.claim.clear();
+        self.turns.wait_claims(0);
         todo.unchanged.clear();
         todo.tell.clear();
         let role = self.role_when_lost();
@@ -280,6 +292,8 @@ impl Node {
             resource.becomes(&mut resource.state.lock(), role);
         }
         drop(state);
+        // For the parts of budgets.
+        self.count_seats();
         self.divide_budgets();
     }
 
@@ -309,6 +323,8 @@ impl Node {
         for (name, resource) in resources.iter() {
             let balanced_by = &resource.balanced_by;
             let mut resource = resource.state.lock();
+            // Before that its first poll is on the way, and would be for nothing.
+            let has_content = resource.order != Order::default();
             if resource.role != Role::Mirror || resource.is_dormant || todo.claim.contains_key(name) {
                 continue;
             }
@@ -318,7 +334,7 @@ impl Node {
                 Succession::Claim => {
                     todo.claim.insert(*name, (ClaimCause::Died, resource.holder.clone()));
                 }
-                Succession::Take if takes_left > 0 => {
+                Succession::Take if takes_left > 0 && has_content => {
                     takes_left -= 1;
                     todo.claim.insert(*name, (ClaimCause::Preferred, resource.holder.clone()));
                 }

@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 
 use super::engine::{ClaimOutcome, Claimed, believed};
 use super::record::{self, TAGS_MAX};
+use super::resource_counts::RoleCounts;
 use super::seal::{Head, Kind, Name, Seal, Undecodable};
+use super::unshared::Unshared;
 use crate::poll::backplane::{Inbox, Order, Report, Role, SharedContent, Want};
 
 /// A resource that this node attends to.
@@ -32,6 +34,7 @@ pub(super) struct NodeResource {
     /// Entries of items that the engine keeps; 0 if it is no feed.
     pub history: u32,
     body_bytes_max: usize,
+    roles: RoleCounts,
     /// What changes.
     pub state: Mutex<State>,
 }
@@ -68,41 +71,6 @@ pub(super) struct State {
     pub kept_at: Instant,
 }
 
-/// Why each node polls a resource for itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unshared {
-    /// It is of a credential class (`cluster.private: local`).
-    Private,
-    /// Its route says `cluster: off`.
-    Off,
-    /// It is larger than `cluster.max_value`.
-    TooLarge,
-    /// A later version of pollcast wrote it in a form that this one does not know.
-    Version,
-}
-
-impl Unshared {
-    /// The word that operators read.
-    pub fn word(self) -> &'static str {
-        match self {
-            Unshared::Private => "private",
-            Unshared::Off => "off",
-            Unshared::TooLarge => "too-large",
-            Unshared::Version => "version",
-        }
-    }
-}
-
-/// The place of a role in [`crate::metrics::ROLES`].
-pub(super) fn role_place(role: Role) -> usize {
-    match role {
-        Role::Holder { .. } => 0,
-        Role::Mirror => 1,
-        Role::Alone => 2,
-        Role::Waiting => 3,
-    }
-}
-
 impl State {
     /// This content is had from now on.
     fn has(&mut self, order: Order) {
@@ -134,10 +102,24 @@ pub(super) struct Settings {
     pub history: u32,
     /// The longest body of a poll.
     pub body_bytes_max: usize,
+    /// Where its role is counted.
+    pub roles: RoleCounts,
+}
+
+/// What a refused write means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Nothing: what is known is newer.
+    OldNews,
+    /// The record is gone: the engine came back empty, or removed it for want of memory.
+    Gone,
+    /// Another node holds it.
+    Taken,
 }
 
 impl NodeResource {
     pub(super) fn new(name: Name, seal: Seal, inbox: Arc<Inbox>, settings: Settings) -> NodeResource {
+        settings.roles.enter(Role::Waiting);
         let state = State {
             role: Role::Waiting,
             holder: String::new(),
@@ -154,7 +136,7 @@ impl NodeResource {
             settled: 0,
             kept_at: Instant::now(),
         };
-        let Settings { balanced_by, upstream, is_private, keep, history, body_bytes_max } = settings;
+        let Settings { balanced_by, upstream, is_private, keep, history, body_bytes_max, roles } = settings;
         NodeResource {
             name,
             seal,
@@ -165,6 +147,7 @@ impl NodeResource {
             keep,
             history,
             body_bytes_max,
+            roles,
             state: Mutex::new(state),
         }
     }
@@ -173,6 +156,8 @@ impl NodeResource {
     pub(super) fn becomes(&self, state: &mut State, role: Role) {
         let role = if state.apart.is_some() { Role::Alone } else { role };
         if state.role != role {
+            self.roles.leave(state.role);
+            self.roles.enter(role);
             state.role = role;
             self.inbox.tell_role(role);
         }
@@ -222,12 +207,12 @@ impl NodeResource {
         record::read_items(self.opened(Kind::Items, sealed)?)
     }
 
-    /// What the engine answered to a claim: content, wants, then the role. What is not understood is left out, and
-    /// returned: a holder writes over it, unless a later version wrote it.
+    /// What the engine answered to a claim that was made with this floor: content, wants, then the role. What is not
+    /// understood is left out, and returned: a holder writes over it, unless a later version wrote it.
     pub(super) fn claimed(
         &self,
         session: &str,
-        claimed: &Claimed,
+        (floor, claimed): (u64, &Claimed),
         clock_ms: Option<u64>,
     ) -> Option<Undecodable> {
         let record = &claimed.record;
@@ -259,6 +244,13 @@ impl NodeResource {
             state.heard_want = state.heard_want.max(number);
             self.inbox.tell_want(number, want);
         }
+        if state.fence > floor && state.fence > record.fence {
+            // Another node claimed it later, and that was heard before this answer.
+            if !matches!(state.role, Role::Holder { .. } | Role::Mirror) {
+                self.becomes(&mut state, Role::Mirror);
+            }
+            return undecodable;
+        }
         if record.fence != state.fence {
             state.reports = 0;
         }
@@ -274,6 +266,19 @@ impl NodeResource {
         };
         self.becomes(&mut state, role);
         undecodable
+    }
+
+    /// A write of this order was refused: that session holds the resource under that fence. What this node claimed later
+    /// itself is no loss, and what it knows of later claims stands: the answer may be late.
+    pub(super) fn refused(&self, order: Order, own: &str, (holder, fence): (String, u64)) -> Refused {
+        let mut state = self.state.lock();
+        if state.fence > fence.max(order.fence) || (holder == own && fence >= order.fence) {
+            return Refused::OldNews;
+        }
+        state.holder = holder;
+        state.fence = fence.max(state.fence);
+        self.becomes(&mut state, Role::Mirror);
+        if fence == 0 { Refused::Gone } else { Refused::Taken }
     }
 
     /// What the resource became, as another node wrote it.
@@ -354,6 +359,12 @@ impl NodeResource {
     }
 }
 
+impl Drop for NodeResource {
+    fn drop(&mut self) {
+        self.roles.leave(self.state.get_mut().role);
+    }
+}
+
 fn push_tag(tags: &mut VecDeque<[u8; 6]>, tag: [u8; 6]) {
     tags.retain(|other| *other != tag);
     tags.push_back(tag);
@@ -361,3 +372,7 @@ fn push_tag(tags: &mut VecDeque<[u8; 6]>, tag: [u8; 6]) {
         tags.pop_front();
     }
 }
+
+#[cfg(test)]
+#[path = "node_resource_tests.rs"]
+mod tests;

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSub, PubSubStream};
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, Value};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::keys::Keys;
-use super::pair::{Pair, Script, failed};
+use super::pair::{Ends, Pair, Script, failed};
 use super::reply::Reply;
 use super::rights;
+use super::wire::{Reads, Watched, Wire};
 use crate::cluster::engine::{Failed, Loss};
 use crate::cluster::seal::Name;
 use crate::cluster::{password, tls};
@@ -24,10 +24,6 @@ use crate::config::Cluster;
 
 /// What one attempt may take: name, connection, TLS, password, scripts.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What a stream of bytes has to be.
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 /// Makes connections to one engine.
 pub(super) struct Dialer {
@@ -99,11 +95,12 @@ impl Dialer {
             (None, None) => server,
         };
         let who = self.who().await;
-        let (commands, driver) = self.commands(&self.place, &who).await?;
-        let hearing =
-            PubSub::new(&who, self.wire(&self.place).await?).await.map_err(|error| failed(&error))?;
-        let (sink, messages) = hearing.split();
-        Ok((Pair::new(commands, driver, sink, self.cluster.timeout), messages))
+        let (commands, driver, answers) = self.commands(&self.place, &who).await?;
+        let wire = self.wire(&self.place).await?;
+        let heard = wire.reads();
+        let (hearing, messages) = PubSub::new(&who, wire).await.map_err(|error| failed(&error))?.split();
+        let ends = Ends { commands, driver, answers, hearing, heard };
+        Ok((Pair::new(ends, self.cluster.timeout), messages))
     }
 
     /// Runs a script that writes: whatever would refuse the others is told now.
@@ -149,13 +146,14 @@ impl Dialer {
         &self,
         place: &str,
         who: &RedisConnectionInfo,
-    ) -> Result<(MultiplexedConnection, tokio::task::JoinHandle<()>), Failed> {
+    ) -> Result<(MultiplexedConnection, tokio::task::JoinHandle<()>, Arc<Reads>), Failed> {
         let wire = self.wire(place).await?;
+        let reads = wire.reads();
         // Each command's time is watched where it is sent.
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let connecting = MultiplexedConnection::new_with_config(who, wire, config);
         let (connection, driver) = connecting.await.map_err(|error| failed(&error))?;
-        Ok((connection, tokio::spawn(driver)))
+        Ok((connection, tokio::spawn(driver), reads))
     }
 
     /// The primary that a sentinel names.
@@ -182,7 +180,7 @@ impl Dialer {
         who: &RedisConnectionInfo,
         command: &redis::Cmd,
     ) -> Result<Value, Failed> {
-        let (mut connection, driver) = self.commands(place, who).await?;
+        let (mut connection, driver, _) = self.commands(place, who).await?;
         let answer = connection.send_packed_command(command).await;
         driver.abort();
         match answer {
@@ -193,15 +191,16 @@ impl Dialer {
     }
 
     /// A stream of bytes to a server.
-    async fn wire(&self, place: &str) -> Result<Box<dyn Wire>, Failed> {
+    async fn wire(&self, place: &str) -> Result<Watched, Failed> {
         let lost =
             |error: &dyn std::fmt::Display| Failed { loss: Loss::Connection, message: error.to_string() };
         let stream = TcpStream::connect(place).await.map_err(|error| lost(&error))?;
         // Messages are small and answers are waited for.
         stream.set_nodelay(true).map_err(|error| lost(&error))?;
-        let Some(settings) = self.cluster.tls.clone() else { return Ok(Box::new(stream)) };
+        let Some(settings) = self.cluster.tls.clone() else { return Ok(Watched::new(Box::new(stream))) };
         let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
         let stream = tls::secure(settings, host, stream).await;
-        Ok(Box::new(stream.map_err(|error| lost(&error))?))
+        let stream: Box<dyn Wire> = Box::new(stream.map_err(|error| lost(&error))?);
+        Ok(Watched::new(stream))
     }
 }

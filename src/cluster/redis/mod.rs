@@ -10,6 +10,7 @@ mod reconnect;
 mod reply;
 mod rights;
 mod shared;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,18 +4,28 @@
 //! need it. What this node says has to come back on the other connection.
 //! Must not know: how connections are made, when they are made again.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::aio::{MultiplexedConnection, PubSubSink};
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::reply::Reply;
+use super::wire::Reads;
 use crate::cluster::engine::{Failed, Loss, PIPELINE_MAX};
 use crate::cluster::failure::FirstFailure;
 use crate::cluster::subscription::Unproven;
+
+/// Turns that the connections' own thread takes before a missing answer counts.
+const READ_TURNS_MAX: usize = 2;
+
+/// An answer that has not come within so many times of a command does not come, whatever else is answered.
+const TIMEOUTS_MAX: u32 = 10;
 
 /// The scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +56,24 @@ impl Script {
     }
 }
 
+/// Two connections as they were made.
+pub(super) struct Ends {
+    pub(super) commands: MultiplexedConnection,
+    /// The task that works on the commands.
+    pub(super) driver: JoinHandle<()>,
+    /// When something was last read from the connection for commands.
+    pub(super) answers: Arc<Reads>,
+    pub(super) hearing: PubSubSink,
+    /// When something was last read from the one that hears.
+    pub(super) heard: Arc<Reads>,
+}
+
 /// The connections.
 pub(super) struct Pair {
-    commands: MultiplexedConnection,
-    driver: JoinHandle<()>,
-    hearing: PubSubSink,
+    ends: Ends,
     timeout: Duration,
+    /// Where the connections are worked on.
+    runtime: Handle,
     /// What names each script, in the order of [`Script::ALL`].
     names: Mutex<Vec<String>>,
     /// What this node said and has not heard.
@@ -62,15 +84,10 @@ pub(super) struct Pair {
 
 impl Pair {
     /// New connections, which know no script yet.
-    pub(super) fn new(
-        commands: MultiplexedConnection,
-        driver: JoinHandle<()>,
-        hearing: PubSubSink,
-        timeout: Duration,
-    ) -> Pair {
+    pub(super) fn new(ends: Ends, timeout: Duration) -> Pair {
         let (names, unproven) = (Mutex::default(), Unproven::default());
         let failure = FirstFailure::default();
-        Pair { commands, driver, hearing, timeout, names, unproven, failure }
+        Pair { ends, timeout, runtime: Handle::current(), names, unproven, failure }
     }
 
     /// Loads the scripts.
@@ -146,20 +163,19 @@ impl Pair {
         for command in commands {
             pipeline.add_command(command.clone());
         }
-        let mut connection = self.commands.clone();
+        let mut connection = self.ends.commands.clone();
         let sending = connection.send_packed_commands(&pipeline, 0, commands.len());
-        match timeout(self.timeout, sending).await {
-            Ok(Ok(replies)) if replies.len() == commands.len() => Ok(replies),
-            Ok(Ok(_)) => Err(self.fail(super::reply::unexpected())),
-            Ok(Err(error)) => Err(self.fail(failed(&error))),
-            Err(_) => Err(self.fail(self.too_late("a command"))),
+        let replies = self.within("a command", &self.ends.answers, sending).await?;
+        match replies.len() == commands.len() {
+            true => Ok(replies),
+            false => Err(self.fail(super::reply::unexpected())),
         }
     }
 
     /// Hears these channels from now on.
     pub(super) async fn subscribe(&self, channels: Vec<String>) -> Result<(), Failed> {
         for channels in channels.chunks(PIPELINE_MAX) {
-            self.heard(self.hearing.clone().subscribe(channels)).await?;
+            self.heard(self.ends.hearing.clone().subscribe(channels)).await?;
         }
         Ok(())
     }
@@ -167,22 +183,55 @@ impl Pair {
     /// Hears them no more.
     pub(super) async fn unsubscribe(&self, channels: Vec<String>) -> Result<(), Failed> {
         for channels in channels.chunks(PIPELINE_MAX) {
-            self.heard(self.hearing.clone().unsubscribe(channels)).await?;
+            self.heard(self.ends.hearing.clone().unsubscribe(channels)).await?;
         }
         Ok(())
     }
 
     async fn heard(&self, asking: impl Future<Output = Result<(), RedisError>>) -> Result<(), Failed> {
-        match timeout(self.timeout, asking).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.fail(failed(&error))),
-            Err(_) => Err(self.fail(self.too_late("a subscription"))),
+        self.within("a subscription", &self.ends.heard, asking).await
+    }
+
+    /// Waits for an answer. The engine counts as lost once nothing at all has come from it for `cluster.timeout`: while it
+    /// answers what was asked before, this one's turn will come.
+    async fn within<T>(
+        &self,
+        what: &str,
+        reads: &Reads,
+        asking: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, Failed> {
+        let mut asking = pin!(asking);
+        let began = Instant::now();
+        let mut since = began;
+        loop {
+            let mut answer = timeout_at(since + self.timeout, &mut asking).await;
+            if answer.is_err() {
+                self.let_read().await;
+                answer = timeout(Duration::ZERO, &mut asking).await;
+            }
+            let last = reads.last();
+            match answer {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => return Err(self.fail(failed(&error))),
+                Err(_) if last > since && began.elapsed() < TIMEOUTS_MAX * self.timeout => since = last,
+                Err(_) => {
+                    let message = format!("{what} had no answer within {:?} (cluster.timeout)", self.timeout);
+                    return Err(self.fail(Failed { loss: Loss::Timeout, message }));
+                }
+            }
         }
     }
 
-    fn too_late(&self, what: &str) -> Failed {
-        let message = format!("{what} had no answer within {:?} (cluster.timeout)", self.timeout);
-        Failed { loss: Loss::Timeout, message }
+    /// Has what came by now be read: where this node has more to do than it can, it is the one that is late.
+    async fn let_read(&self) {
+        let turns = self.runtime.spawn(async {
+            for _ in 0..READ_TURNS_MAX {
+                // Each one looks at all connections of the thread.
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+        // The runtime ends with the process.
+        let _ = turns.await;
     }
 
     /// Ends both connections; the first reason stays. Gives the failure back.
@@ -198,7 +247,7 @@ impl Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.ends.driver.abort();
     }
 }
 
@@ -227,4 +276,76 @@ pub(super) fn failed(error: &RedisError) -> Failed {
         _ => Loss::Connection,
     };
     Failed { loss, message: text }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::aio::PubSub;
+    use redis::{AsyncConnectionConfig, RedisConnectionInfo};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::super::wire::Watched;
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_millis(200);
+    const PING: &[u8] = b"PING\r\n";
+
+    /// Answers so many pings, each so long after the one before, and then no more.
+    async fn answer(mut stream: TcpStream, pause: Duration, most: usize) -> std::io::Result<()> {
+        let (mut asked, mut answered) = (Vec::new(), 0);
+        while stream.read_buf(&mut asked).await? > 0 {
+            while let Some(at) = asked.windows(PING.len()).position(|bytes| bytes == PING) {
+                asked.drain(..at + PING.len());
+                answered += 1;
+                if answered <= most {
+                    sleep(pause).await;
+                    stream.write_all(b"+PONG\r\n").await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn pair(pause: Duration, most: usize) -> Pair {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer(stream, pause, most));
+            }
+        });
+        let who = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let wire = || async { Watched::new(Box::new(TcpStream::connect(address).await.unwrap())) };
+        let (wires, config) = ([wire().await, wire().await], AsyncConnectionConfig::new());
+        let [answers, heard] = wires.each_ref().map(Watched::reads);
+        let [commands, hearing] = wires;
+        let connecting =
+            MultiplexedConnection::new_with_config(&who, commands, config.set_response_timeout(None));
+        let (commands, driver) = connecting.await.unwrap();
+        let (hearing, _) = PubSub::new(&who, hearing).await.unwrap().split();
+        let ends = Ends { commands, driver: tokio::spawn(driver), answers, hearing, heard };
+        Pair::new(ends, TIMEOUT)
+    }
+
+    async fn ask_at_once(pair: &Pair, count: usize) -> Vec<Option<Loss>> {
+        let ping = redis::cmd("PING");
+        let asked = (0..count).map(|_| async { pair.command(&ping).await.err().map(|failed| failed.loss) });
+        futures_util::future::join_all(asked).await
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_answers_others_is_not_lost() {
+        let pair = pair(TIMEOUT / 2, usize::MAX).await;
+        assert_eq!(ask_at_once(&pair, 5).await, [None; 5], "the last waits longer than cluster.timeout");
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_answers_nothing_any_more_is_lost() {
+        let pair = pair(Duration::ZERO, 2).await;
+        let began = Instant::now();
+        let timeout = Some(Loss::Timeout);
+        assert_eq!(ask_at_once(&pair, 4).await, [None, None, timeout, timeout]);
+        assert!(began.elapsed() >= TIMEOUT, "{:?}", began.elapsed());
+    }
 }

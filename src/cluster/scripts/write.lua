@@ -7,11 +7,12 @@ local stored = tonumber(r[3] or -1)
 if r[1] ~= ARGV[1] or (r[2] == ARGV[1] and stored >= tonumber(ARGV[2])) then
   return {0, r[5] or '', r[1] or '0'}
 end
-redis.call('HSET', KEYS[1], 'c', ARGV[1], 's', ARGV[2], 'k', ARGV[4])
-local told = ARGV[4]
-if ARGV[3] ~= '' then
-  redis.call('HSET', KEYS[1], 'b', ARGV[3])
-  told = ARGV[3]
+local told = ARGV[3]
+if told ~= '' then
+  redis.call('HSET', KEYS[1], 'c', ARGV[1], 's', ARGV[2], 'k', ARGV[4], 'b', told)
+else
+  told = ARGV[4]
+  redis.call('HSET', KEYS[1], 'c', ARGV[1], 's', ARGV[2], 'k', told)
 end
 if ARGV[5] ~= '' then
   -- The identifier is the order: the engine itself refuses what is not newer.
