@@ -59,6 +59,11 @@ impl Board {
         nodes.all(|(_, last)| last.iter().all(|last| last.load(Ordering::Relaxed) > 0))
     }
 
+    /// Whether the clients of a node have a state of each resource.
+    pub fn is_full_on(&self, node: usize) -> bool {
+        self.last[node].iter().all(|last| last.load(Ordering::Relaxed) > 0)
+    }
+
     /// How many states are missing, for messages.
     pub fn missing(&self) -> String {
         let missing = |last: &Vec<AtomicU64>| last.iter().filter(|n| n.load(Ordering::Relaxed) == 0).count();

@@ -131,15 +131,27 @@ impl Fleet {
         Ok(())
     }
 
+    /// Waits until the clients of a node have a state of each resource.
+    pub async fn all_have_states_on(&self, place: usize) -> Result<(), String> {
+        let until = Instant::now() + PATIENCE;
+        while !self.board.is_full_on(place) {
+            if Instant::now() > until {
+                return Err(format!("after {PATIENCE:?} {}", self.board.missing()));
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
     /// Waits until every resource is held by the node that it will stay with.
     async fn is_spread(&self) -> Result<(), String> {
         let until = Instant::now() + PATIENCE;
-        let mut before = self.seats("holder")?;
+        let mut before = self.held()?;
         let mut since = Instant::now();
         let lease = self.plan.lease.unwrap_or_default();
         loop {
             sleep(Duration::from_millis(100)).await;
-            let now = self.seats("holder")?;
+            let now = self.held()?;
             if now != before {
                 (before, since) = (now, Instant::now());
             }
@@ -153,17 +165,54 @@ impl Fleet {
         }
     }
 
-    /// How many resources have a role, by node.
-    pub fn seats(&self, role: &str) -> Result<Vec<usize>, String> {
-        let wanted = format!("pollcast_cluster_seats{{role=\"{role}\"}} ");
-        let seats = |node: &Pollcast| {
-            // A node that starts, or a machine with other work, may take longer than one question waits.
-            let (_, text) = measure::get(node.admin_port, "/metrics")
-                .or_else(|_| measure::get(node.admin_port, "/metrics"))?;
-            let value = text.lines().find_map(|line| line.strip_prefix(&wanted)?.parse::<f64>().ok());
-            Ok(value.unwrap_or_default() as usize)
+    /// A node gives up what it holds, and mirrors all of it.
+    pub fn leave(&self, place: usize) -> Result<(), String> {
+        let node = self.nodes[place].as_ref().ok_or("the node is gone")?;
+        match measure::ask(node.admin_port, "POST", "/-/cluster/leave")? {
+            // 503: it is noted, and done when the engine is back.
+            (200..=299 | 503, _) => Ok(()),
+            (status, text) => Err(format!("/-/cluster/leave: {status} {text}")),
+        }
+    }
+
+    /// Waits until the first node holds all resources.
+    pub async fn is_held_by_first(&self) -> Result<(), String> {
+        let until = Instant::now() + PATIENCE;
+        while self.plan.lease.is_some() && self.held()?[0] != self.plan.resources {
+            if Instant::now() > until {
+                return Err(format!("they do not leave: {:?}", self.roles()?));
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// How many resources each node holds.
+    pub fn held(&self) -> Result<Vec<usize>, String> {
+        Ok(self.roles()?.iter().map(|roles| roles.holder).collect())
+    }
+
+    /// How many resources have which role, by node.
+    pub fn roles(&self) -> Result<Vec<Roles>, String> {
+        let roles = |text: &str| {
+            let of = |role: &str| metric(text, &format!("pollcast_cluster_seats{{role=\"{role}\"}} "));
+            Roles { holder: of("holder"), mirror: of("mirror") }
         };
-        self.nodes.iter().flatten().map(seats).collect()
+        Ok(self.metrics()?.iter().map(|text| roles(text)).collect())
+    }
+
+    /// How often each node lost the engine.
+    pub fn losses(&self) -> Result<Vec<usize>, String> {
+        Ok(self.metrics()?.iter().map(|text| metric(text, "pollcast_cluster_losses_total{")).collect())
+    }
+
+    fn metrics(&self) -> Result<Vec<String>, String> {
+        let text = |node: &Pollcast| {
+            // A node that starts, or a machine with other work, may take longer than one question waits.
+            let answer = measure::get(node.admin_port, "/metrics");
+            answer.or_else(|_| measure::get(node.admin_port, "/metrics")).map(|(_, text)| text)
+        };
+        self.nodes.iter().flatten().map(text).collect()
     }
 
     /// Ends a node at once.
@@ -191,4 +240,20 @@ impl Fleet {
         let node = self.nodes[place].as_ref().ok_or("the node is gone")?;
         Ok(measure::Cpu::of(node.pid())?.total_ns / 1000)
     }
+}
+
+/// How many resources of a node have which role.
+#[derive(Debug, Clone, Copy)]
+pub struct Roles {
+    pub holder: usize,
+    pub mirror: usize,
+}
+
+/// The sum of the samples whose lines begin like this.
+fn metric(text: &str, begin: &str) -> usize {
+    let values = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix(begin)?;
+        rest.rsplit(' ').next()?.parse::<f64>().ok()
+    });
+    values.sum::<f64>() as usize
 }

@@ -60,7 +60,12 @@ const RESUMED: usize = 200;
 pub async fn resumed() -> Result<Vec<Row>, String> {
     let plan = Plan { resources: RESUMED, plot: Plot::Still, interval: INTERVAL, ..Plan::usual(RESUMED) };
     let mut fleet = Fleet::start(plan).await?;
+    // They take nothing that they are preferred for: what they poll, they poll for the clients that come to them.
+    for node in 1..plan.nodes {
+        fleet.leave(node)?;
+    }
     fleet.follow(0);
+    fleet.all_have_states_on(0).await?;
     let failed = |e: std::io::Error| format!("a client: {e}");
     let ports: Vec<u16> = fleet.nodes.iter().flatten().map(|node| node.port).collect();
     let (mut home, mut away) = (Vec::new(), Vec::new());

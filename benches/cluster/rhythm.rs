@@ -69,8 +69,7 @@ pub async fn failure(failure: Failure, interval: Duration, lease: Duration) -> R
     fleet.board.take();
     let since = Instant::now();
     sleep(interval + interval / 2).await;
-    let busiest =
-        fleet.seats("holder")?.iter().enumerate().max_by_key(|(_, seats)| **seats).map_or(0, |(n, _)| n);
+    let busiest = fleet.held()?.iter().enumerate().max_by_key(|(_, held)| **held).map_or(0, |(n, _)| n);
     match failure {
         Failure::Node => fleet.kill(busiest),
         Failure::NodeStops => {

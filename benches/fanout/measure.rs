@@ -109,12 +109,17 @@ fn read(path: &str) -> Result<String, String> {
 
 /// Status and text of a small local HTTP answer (at most 4 MiB).
 pub fn get(port: u16, path: &str) -> Result<(u16, String), String> {
+    ask(port, "GET", path)
+}
+
+/// Asks something of the admin listener; gives status and body.
+pub fn ask(port: u16, method: &str, path: &str) -> Result<(u16, String), String> {
     let failed = |e: std::io::Error| format!("127.0.0.1:{port}{path}: {e}");
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut stream = TcpStream::connect(address).map_err(failed)?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).map_err(failed)?;
     // HTTP/1.0: the answer has no chunks and ends with the connection.
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n").map_err(failed)?;
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n").map_err(failed)?;
     let mut answer = Vec::new();
     stream.take(4 << 20).read_to_end(&mut answer).map_err(failed)?;
     let answer = String::from_utf8_lossy(&answer);
