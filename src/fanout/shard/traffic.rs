@@ -149,6 +149,8 @@ impl Shard {
                     let is_all = !may_end && length < buffer.len() && member.wire.tells_of_news();
                     self.receive(slot, &buffer[..length]);
                     if is_all {
+                        // What had no room among the messages is taken up now, or when there is room.
+                        self.catches_up(slot);
                         break;
                     }
                 }
