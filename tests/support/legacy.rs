@@ -3,7 +3,7 @@
 //! HTTP is spoken by hand (in `serving`) so that it can misbehave. It runs on threads of its own: a
 //! test that blocks its thread does not stop it. Must not know: pollcast.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -17,6 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::memory::{Answer, Flight, Script, Shared, State, is_named, path_of};
+use super::ports::unused_address;
 pub use super::reply::{Feed, Gate, Reply, Takings};
 use super::serving::connection;
 use super::tls::{Authority, Identity};
@@ -109,7 +110,8 @@ impl Legacy {
 
     fn start_with(tls: Option<TlsAcceptor>) -> Legacy {
         let shared = Shared { state: Mutex::default(), changed: watch::Sender::new(()) };
-        let socket = bound((Ipv4Addr::LOCALHOST, 0).into());
+        // It may listen again after a stop: no connection of another test takes this port meanwhile.
+        let socket = bound(unused_address());
         let address = socket.local_addr().ok().and_then(|a| a.as_socket()).expect("a bound socket's address");
         let legacy = Legacy {
             shared: Arc::new(shared),
