@@ -39,17 +39,16 @@ pub(super) fn begin_batch(tracer: &Tracer, route: &Route, resources: usize, ask:
 
 /// Ends the span of a request for several resources, if it is recorded.
 pub(super) fn end_batch(span: Option<Span>, status: Option<StatusCode>) {
-    if let Some(span) = span {
-        answered(span, status);
+    if let Some(mut span) = span {
+        answered(&mut span, status);
     }
 }
 
-fn answered(mut span: Span, status: Option<StatusCode>) -> Span {
+fn answered(span: &mut Span, status: Option<StatusCode>) {
     match status {
         Some(status) => span.set("http.response.status_code", i64::from(status.as_u16())),
         None => span.fail("no answer"),
     }
-    span
 }
 
 impl Poller {
@@ -60,8 +59,9 @@ impl Poller {
 
     /// Takes the span of the poll that has just ended, if it is recorded. `answer`: what came.
     pub(super) fn received(&mut self, answer: Option<&Answer>) -> Option<Received> {
-        let span = self.fetch_state.span.take()?;
-        Some(Received(answered(span, answer.map(|answer| answer.status)), SystemTime::now()))
+        let mut span = self.fetch_state.span.take()?;
+        answered(&mut span, answer.map(|answer| answer.status));
+        Some(Received(span, SystemTime::now()))
     }
 
     /// What names the span of the poll that has just ended.

@@ -35,7 +35,9 @@ use std::path::Path;
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 
-use crate::config::{ClusterEngine, Config, load_str};
+#[cfg(any(feature = "redis", feature = "nats"))]
+use crate::config::ClusterEngine;
+use crate::config::{Config, load_str};
 
 /// Most URLs of one run.
 pub const URLS_MAX: usize = 32;
